@@ -1,0 +1,51 @@
+/** What every engine offers, and all that the rest of Starlane knows of one. `streams` is the first; a native one can follow. */
+import type { Chooser } from '../model/flow.ts'
+import type { Clock } from '../model/clock.ts'
+import type { Log } from '../model/log.ts'
+import type { Frontend, GlobalService } from '../model/service.ts'
+
+export interface Engine {
+  readonly name: string
+  /** Binds and begins to carry flows. Rejects with `MeshError` LISTEN that names the address, the cause and the remedy. */
+  listen(frontend: Frontend, service: GlobalService): Promise<Listener>
+  /**
+   * These backends leave: TCP flows on them may go on for the drain time and are then closed, spread over its last part;
+   * UDP sessions move to another backend at once. Keys of {@link Backend}.
+   */
+  retire(backends: readonly string[]): void
+  stats(): EngineStats
+  /** Stops accepting, lets flows end for at most the drain time, then cuts. Resolves when no socket is left. */
+  close(): Promise<void>
+  /** Cuts everything now. */
+  destroy(): void
+}
+
+export interface Listener {
+  readonly frontend: Frontend
+  /** New flows follow the new service from now on; flows in progress are not touched. */
+  update(frontend: Frontend, service: GlobalService): void
+  /** Stops accepting and frees the address; flows in progress drain. */
+  close(): Promise<void>
+}
+
+export interface EngineStats {
+  /** TCP connections open now. */
+  readonly connections: number
+  /** UDP sessions open now. */
+  readonly udpSessions: number
+}
+
+/** Durations in milliseconds. */
+export interface EngineOptions {
+  readonly dial: { readonly timeoutMs: number; readonly attempts: number; readonly budgetMs: number }
+  readonly idle: { readonly tcpMs: number; readonly halfClosedMs: number; readonly udpMs: number }
+  readonly drainMs: number
+  readonly limits: { readonly connections: number; readonly udpSessions: number }
+}
+
+export interface EngineParts {
+  readonly chooser: Chooser
+  readonly options: EngineOptions
+  readonly clock: Clock
+  readonly log: Log
+}

@@ -1,0 +1,87 @@
+import ipaddr from 'ipaddr.js'
+
+/** Layer 4 protocols of Kubernetes ports. Starlane carries TCP and UDP; SCTP ports are read and shown, never proxied. */
+export type Protocol = 'TCP' | 'UDP' | 'SCTP'
+export type Family = 4 | 6
+
+/**
+ * The one spelling of an address used as a key everywhere: dotted IPv4, RFC 5952 IPv6, IPv4-mapped IPv6 as IPv4.
+ * Names, zones (`%eth0`) and short IPv4 forms (`127.1`) are not addresses: undefined.
+ */
+export function canonicalAddress(text: string): string | undefined {
+  if (ipaddr.IPv4.isValidFourPartDecimal(text)) return ipaddr.IPv4.parse(text).toString()
+  if (!text.includes(':') || text.includes('%') || !ipaddr.IPv6.isValid(text)) return undefined
+  const v6 = ipaddr.IPv6.parse(text)
+  return v6.isIPv4MappedAddress() ? v6.toIPv4Address().toString() : v6.toRFC5952String()
+}
+
+/** Of a canonical address. */
+export function familyOf(address: string): Family {
+  return address.includes(':') ? 6 : 4
+}
+
+/** A socket's peer address: `::ffff:` is taken off, so that one client has one spelling. Cheap, for the hot path. */
+export function unmapped(address: string): string {
+  return address.startsWith('::ffff:') && address.includes('.') ? address.slice(7) : address
+}
+
+/** `127.0.0.1:80`, `[fd00::1]:80`. */
+export function endpointText(address: string, port: number): string {
+  return address.includes(':') ? `[${address}]:${port}` : `${address}:${port}`
+}
+
+/** The inverse of {@link endpointText}; undefined unless it is an address and a port of 0..65535. */
+export function parseEndpoint(text: string): { address: string; port: number } | undefined {
+  const match = /^(?:\[([^\]]+)\]|([^:]+)):(\d{1,5})$/.exec(text)
+  const address = match && canonicalAddress(match[1] ?? match[2] ?? '')
+  const port = Number(match?.[3])
+  return address !== null && address !== undefined && port <= 65535 ? { address, port } : undefined
+}
+
+/** A range of addresses. */
+export interface Cidr {
+  readonly text: string
+  readonly family: Family
+  /** The length of the prefix in bits. */
+  readonly bits: number
+  /** How many addresses the range has; Infinity beyond 2^53. */
+  readonly size: number
+  contains(address: string): boolean
+  /** The n-th address of the range, counted from 0. */
+  at(index: number): string
+}
+
+/** `10.0.0.0/8`, `fd00::/64`, or one address alone. Undefined when it is none, or when bits beyond the prefix are set. */
+export function parseCidr(text: string): Cidr | undefined {
+  const [base = '', bitsText, ...rest] = text.split('/')
+  const address = canonicalAddress(base)
+  if (address === undefined || rest.length > 0) return undefined
+  const family = familyOf(address)
+  const width = family === 4 ? 32 : 128
+  const bits = bitsText === undefined ? width : /^\d{1,3}$/.test(bitsText) ? Number(bitsText) : Number.NaN
+  if (!(bits <= width)) return undefined
+  const network = numberOf(address)
+  const hostBits = BigInt(width - bits)
+  if ((network >> hostBits) << hostBits !== network) return undefined
+  return {
+    text: `${address}/${bits}`,
+    family,
+    bits,
+    size: width - bits > 53 ? Number.POSITIVE_INFINITY : 2 ** (width - bits),
+    contains: other => familyOf(other) === family && numberOf(other) >> hostBits === network >> hostBits,
+    at: index => addressOf(network + BigInt(index), family),
+  }
+}
+
+function numberOf(address: string): bigint {
+  return ipaddr.parse(address).toByteArray().reduce((sum, byte) => (sum << 8n) | BigInt(byte), 0n)
+}
+
+function addressOf(value: bigint, family: Family): string {
+  const bytes = Array.from({ length: family === 4 ? 4 : 16 }, (_, i, ) => {
+    const shift = BigInt(8 * ((family === 4 ? 3 : 15) - i))
+    return Number((value >> shift) & 255n)
+  })
+  const parsed = ipaddr.fromByteArray(bytes)
+  return parsed instanceof ipaddr.IPv6 ? parsed.toRFC5952String() : parsed.toString()
+}

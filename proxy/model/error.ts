@@ -1,0 +1,48 @@
+/** Every code an operator may meet, with what it means. `docs/architecture.md` prints this table; a test keeps both equal. */
+export const errorCodes = {
+  CONF_FILE: 'the configuration file cannot be read or is not YAML',
+  CONF_FIELD: 'a field of the configuration is unknown, missing or has a bad value',
+  CONF_CLUSTER: 'the list of clusters contradicts itself: duplicate name or id, or the local one is missing',
+  SOURCE_READ: 'a source cannot be read: file, folder, API or server',
+  SOURCE_OBJECT: 'one object of a source is not usable; the rest of the source is',
+  SERVICE_ANNOTATION: 'an annotation of a service has a value that means nothing',
+  MERGE_OVERLAP: 'two clusters claim the same backend address, or two services the same frontend',
+  VIP_RANGE: 'the range for virtual addresses is too small or collides with another',
+  LISTEN: 'a socket cannot be bound',
+  PLUGIN_LOAD: 'a plugin cannot be found, imported or created',
+  PLUGIN_OPTION: 'an option of a plugin is unknown or has a bad value',
+  PLUGIN_FAULT: 'a hook of a plugin threw, returned a promise or broke a law of the plugin API',
+  DNS_UPSTREAM: 'no upstream resolver answers',
+  ADMIN_UNREACHABLE: 'the admin address of a running Starlane does not answer',
+  USAGE: 'the command line cannot be understood',
+} as const
+
+export type ErrorCode = keyof typeof errorCodes
+
+/** An error for people: the message says what was found, where, and what would do. */
+export class MeshError extends Error {
+  readonly code: ErrorCode
+
+  constructor(code: ErrorCode, message: string, options?: { cause?: unknown }) {
+    super(message, options)
+    this.name = 'MeshError'
+    this.code = code
+  }
+}
+
+/**
+ * Something wrong that does not stop the rest. Reported by sources, merge and listeners, shown by `status`
+ * until whoever reported it takes it back.
+ */
+export interface Problem {
+  readonly code: ErrorCode
+  /** The place: `file:line`, `cluster namespace/name`, `127.0.0.1:80/TCP`. */
+  readonly where: string
+  /** What was found and what would do, in one sentence. */
+  readonly message: string
+}
+
+/** The text of whatever was thrown, without its stack. */
+export function messageOf(thrown: unknown): string {
+  return thrown instanceof Error ? thrown.message : String(thrown)
+}

@@ -1,0 +1,132 @@
+import type { Family, Protocol } from './address.ts'
+import type { Backend, Backends } from './backend.ts'
+
+/** `namespace/name`: the join key of the mesh, and nothing else is (Cilium 1.3: labels, ports and types need not match). */
+export type ServiceKey = string
+
+export function serviceKey(namespace: string, name: string): ServiceKey {
+  return `${namespace}/${name}`
+}
+
+export interface ServicePort {
+  /** Empty for an unnamed port. */
+  readonly name: string
+  readonly protocol: Protocol
+  readonly port: number
+  readonly appProtocol?: string
+}
+
+export interface EndpointPort {
+  readonly name: string
+  readonly protocol: Protocol
+  readonly port: number
+}
+
+/** One endpoint of one cluster, with the nil rules of Kubernetes already applied (ready nil = true, serving nil = ready). */
+export interface Endpoint {
+  /** Canonical. */
+  readonly address: string
+  readonly ports: readonly EndpointPort[]
+  readonly ready: boolean
+  readonly serving: boolean
+  readonly terminating: boolean
+  readonly hostname?: string
+  readonly pod?: string
+  readonly node?: string
+  readonly zone?: string
+  /** Zones that the EndpointSlice hints name. */
+  readonly forZones?: readonly string[]
+  /** `service.cilium.io/weight` of the EndpointSlice; 100 unless given, 0 takes the endpoint out for new flows. */
+  readonly weight?: number
+}
+
+/** A service as one cluster declares it. Sources make these; nothing here depends on another cluster. */
+export interface ClusterService {
+  readonly cluster: string
+  readonly namespace: string
+  readonly name: string
+  readonly type: 'ClusterIP' | 'NodePort' | 'LoadBalancer' | 'ExternalName'
+  readonly headless: boolean
+  readonly externalName?: string
+  /** Canonical; empty for headless and ExternalName. */
+  readonly clusterIPs: readonly string[]
+  readonly ports: readonly ServicePort[]
+  readonly annotations: Readonly<Record<string, string>>
+  readonly labels: Readonly<Record<string, string>>
+  readonly publishNotReadyAddresses: boolean
+  /** Present for `sessionAffinity: ClientIP`. */
+  readonly sessionAffinity?: { readonly timeoutMs: number }
+  readonly internalTrafficPolicy: 'Cluster' | 'Local'
+  /** Over all EndpointSlices; an address may appear once. */
+  readonly endpoints: readonly Endpoint[]
+  /** Where it was read, for messages: `services.yaml:12`. */
+  readonly origin?: string
+}
+
+/** A namespace of one cluster. `global` is false only where `clustermesh.cilium.io/global` says so (export gate, C13). */
+export interface Namespace {
+  readonly name: string
+  readonly global: boolean
+}
+
+/** What the local cluster's Service asks of the mesh: annotations and spec, decoded once per change. */
+export interface Settings {
+  readonly global: boolean
+  readonly shared: boolean
+  readonly affinity: 'local' | 'remote' | 'none'
+  /** `starlane.dev/affinity`: clusters in order of preference; those not named come last. Empty when absent. */
+  readonly clusterOrder: readonly string[]
+  /** `starlane.dev/min-healthy-local`: below it remote backends join in. */
+  readonly minHealthyLocal?: { readonly count: number } | { readonly percent: number }
+  /** `starlane.dev/cluster-weights`: shares by cluster, whatever the number of their backends. */
+  readonly clusterWeights?: Readonly<Record<string, number>>
+  readonly sessionAffinity?: { readonly timeoutMs: number }
+}
+
+/** One address and port that clients dial, always of the local cluster. */
+export interface Frontend {
+  /** `127.96.0.10:80/TCP`, unique in the directory. */
+  readonly key: string
+  readonly service: ServiceKey
+  readonly ip: string
+  readonly port: number
+  readonly protocol: Protocol
+  readonly name: string
+  /**
+   * Every backend whose protocol, family and port name match this frontend and that is not in maintenance: where the
+   * chain starts. Down and terminating ones are in it, since affinity counts them; `select` leaves them out at the end.
+   * The same array as long as the service is not replaced, so that decisions can be remembered by its identity.
+   */
+  readonly backends: Backends
+}
+
+/** A service as the data path sees it: merged from all clusters, frozen, replaced whole when anything about it changes. */
+export interface GlobalService {
+  readonly key: ServiceKey
+  readonly namespace: string
+  readonly name: string
+  /** The local cluster's own declaration; undefined while only remote clusters know the service: no frontend, no name in DNS. */
+  readonly local: ClusterService | undefined
+  /** What each cluster that takes part declares, local first; headless DNS answers come from here. */
+  readonly members: readonly ClusterService[]
+  readonly settings: Settings
+  readonly frontends: readonly Frontend[]
+  /** All known backends, those of maintenance too, sorted by cluster order, address, port. */
+  readonly backends: Backends
+  /** Wall-clock milliseconds of the last change. */
+  readonly changedAt: number
+}
+
+export function frontendKey(ip: string, port: number, protocol: Protocol): string {
+  return ip.includes(':') ? `[${ip}]:${port}/${protocol}` : `${ip}:${port}/${protocol}`
+}
+
+/** Whether a backend may serve a frontend's port: by name, never by number (Cilium 1.3 `matchesFrontend`). */
+export function portMatches(
+  frontend: { readonly name: string; readonly protocol: Protocol; readonly family: Family | undefined },
+  backend: Backend,
+): boolean {
+  if (frontend.protocol !== backend.protocol) return false
+  if (frontend.family !== undefined && frontend.family !== backend.family) return false
+  return frontend.name === '' || backend.ports.length === 0 || backend.ports.includes(frontend.name)
+}

@@ -1,0 +1,118 @@
+/**
+ * The public plugin API. A plugin narrows or picks backends, admits clients, and watches flows; it never touches bytes.
+ * The laws are in plugins/README.md, and `test/conformance/plugin.ts` examines any plugin by them.
+ */
+import type { Fields, Options } from './config/fields.ts'
+import type { Backend, Backends } from './model/backend.ts'
+import type { Clock, Random } from './model/clock.ts'
+import type { Cluster } from './model/cluster.ts'
+import type { Client, Flow, Refusal, Result, Totals } from './model/flow.ts'
+import type { Json } from './model/json.ts'
+import type { Log } from './model/log.ts'
+import type { GlobalService } from './model/service.ts'
+
+export {
+  boolean,
+  cidr,
+  duration,
+  integer,
+  list,
+  oneOf,
+  optional,
+  percent,
+  record,
+  text,
+  type Field,
+  type Fields,
+  type Options,
+} from './config/fields.ts'
+export { canonicalAddress, type Cidr, parseCidr } from './model/address.ts'
+export { type Backend, type Backends, isBad, isHealthy } from './model/backend.ts'
+export type { Clock, Random } from './model/clock.ts'
+export type { Cluster } from './model/cluster.ts'
+export { blames, type Client, type Flow, type Refusal, type Result, type Totals } from './model/flow.ts'
+export type { Json } from './model/json.ts'
+export type { Log } from './model/log.ts'
+export type { Frontend, GlobalService, Settings } from './model/service.ts'
+
+/** All hooks are optional, synchronous and called in the order of the configuration. */
+export interface Plugin {
+  /** Gate: may this client use this service at all? DNS asks it too. The first refusal wins. */
+  admit?(client: Client, service: GlobalService): Refusal | undefined
+  /** Narrow: gets what the plugin before left, returns a subset. Leaving nothing refuses the flow in the plugin's name. */
+  candidates?(flow: Flow, backends: Backends): Backends
+  /** Choose: the first plugin to name one of `backends` wins; when none does, the balancer picks. */
+  pick?(flow: Flow, backends: Backends): Backend | undefined
+
+  /** Watch: an attempt begins. */
+  onConnect?(flow: Flow, backend: Backend): void
+  /** Watch: the attempt ended, in whatever way; exactly once per `onConnect`. */
+  onResult?(flow: Flow, backend: Backend, result: Result): void
+  /** Watch: the flow ended; once per attempt that connected. */
+  onClose?(flow: Flow, backend: Backend, totals: Totals): void
+  /** Change time: the service is new or was replaced; `gone` are the backends to forget. A removed service comes with none left. */
+  onService?(service: GlobalService, gone: Backends): void
+
+  /** What the plugin remembers, for status. */
+  state?(): Json
+  close?(): void | Promise<void>
+}
+
+export interface PluginModule<F extends Fields = Fields> {
+  readonly name: string
+  /** One table gives defaults, checks, types and the reference page. */
+  readonly options: F
+  /** When a deciding hook throws: a guard says `refuse` and the flow ends, a wish says `skip` and it goes on without. */
+  readonly onError: 'refuse' | 'skip'
+  /**
+   * When `candidates` decides. `change`: by service, backends and `flow.tried` alone, so that the answer is worked out once
+   * per change and remembered. `flow` (the default): also by the client or the moment.
+   */
+  readonly decides?: 'change' | 'flow'
+  /** Asked once per service change, so that a flow pays only for the plugins that concern it. Absent: all services. */
+  appliesTo?(service: GlobalService, options: Options<F>): boolean
+  create(options: Options<F>, host: Host): Plugin
+}
+
+/** All that a plugin may reach outside itself. */
+export interface Host {
+  /** The local cluster. */
+  readonly cluster: Cluster
+  readonly clusters: readonly Cluster[]
+  readonly clock: Clock
+  readonly random: Random
+  readonly log: Log
+  /** A bounded memory. The oldest unused entry makes room; `idleMs` forgets an entry not touched for so long. */
+  table<V extends {}>(name: string, limit: { readonly max: number; readonly idleMs?: number }): Table<V>
+  /** A counter of the metrics page: `starlane_plugin_<plugin>_<name>_total`. */
+  counter(name: string, help: string): Counter
+}
+
+export interface Table<V extends {}> {
+  get(key: string): V | undefined
+  set(key: string, value: V): void
+  delete(key: string): void
+  entries(): IterableIterator<[string, V]>
+  readonly size: number
+}
+
+export interface Counter {
+  add(count?: number): void
+  readonly value: number
+}
+
+/** Gives the module its types. A plugin file's default export is the result. */
+export function definePlugin<F extends Fields>(module: PluginModule<F>): PluginModule<F> {
+  return module
+}
+
+/** A law: what fails the test is out, even to the last one. Nothing dropped means the same array. */
+export function keep(backends: Backends, test: (backend: Backend) => boolean): Backends {
+  return backends.every(test) ? backends : backends.filter(test)
+}
+
+/** A wish: like {@link keep}, but gives all back when nothing passes. */
+export function prefer(backends: Backends, test: (backend: Backend) => boolean): Backends {
+  const left = keep(backends, test)
+  return left.length > 0 ? left : backends
+}

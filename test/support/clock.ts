@@ -1,0 +1,56 @@
+import type { Clock } from '../../proxy/model/clock.ts'
+
+/** A clock that stands still until told. `advance` runs what falls due, in order, letting promises settle in between. */
+export class FakeClock implements Clock {
+  #now = 0
+  #sequence = 0
+  #timers = new Map<number, { at: number; every: number | undefined; run: () => void }>()
+
+  now(): number {
+    return this.#now
+  }
+
+  wall(): number {
+    return 1_800_000_000_000 + this.#now
+  }
+
+  after(ms: number, run: () => void): () => void {
+    return this.#add(ms, undefined, run)
+  }
+
+  every(ms: number, run: () => void): () => void {
+    return this.#add(ms, ms, run)
+  }
+
+  async advance(ms: number): Promise<void> {
+    const end = this.#now + ms
+    for (;;) {
+      await settled()
+      const due = [...this.#timers].filter(([, t]) => t.at <= end).sort(([i, a], [j, b]) => a.at - b.at || i - j)[0]
+      if (!due) break
+      const [id, timer] = due
+      this.#now = Math.max(this.#now, timer.at)
+      if (timer.every === undefined) this.#timers.delete(id)
+      else timer.at += timer.every
+      timer.run()
+    }
+    this.#now = end
+    await settled()
+  }
+
+  /** How many timers wait: a test of leaks. */
+  get waiting(): number {
+    return this.#timers.size
+  }
+
+  #add(ms: number, every: number | undefined, run: () => void): () => void {
+    const id = ++this.#sequence
+    this.#timers.set(id, { at: this.#now + ms, every, run })
+    return () => this.#timers.delete(id)
+  }
+}
+
+/** Lets promise chains and immediates run. */
+export async function settled(): Promise<void> {
+  for (let i = 0; i < 3; i++) await new Promise(resolve => setImmediate(resolve))
+}
