@@ -111,8 +111,10 @@ export interface GlobalService {
   readonly members: readonly ClusterService[]
   readonly settings: Settings
   readonly frontends: readonly Frontend[]
-  /** All known backends, those of maintenance too, sorted by cluster order, address, port. */
+  /** All backends that take part, those of maintenance too, local cluster first, then by address and port. */
   readonly backends: Backends
+  /** Remote backends that are known but take no part, since the local Service is missing or not global. */
+  readonly parked: Backends
   /** Wall-clock milliseconds of the last change. */
   readonly changedAt: number
 }

@@ -86,6 +86,7 @@ export function globalService(
     members: local ? [local] : [],
     frontends,
     backends,
+    parked: [],
     changedAt: 0,
     ...rest,
     settings: { ...plainSettings, ...settings },

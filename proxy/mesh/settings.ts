@@ -1,0 +1,114 @@
+import { isClusterName } from '../model/cluster.ts'
+import type { ClusterService, Settings } from '../model/service.ts'
+
+/** Annotations and spec of one Service, decoded. A bad value is reported and then means what it means to Cilium. */
+export interface Decoded {
+  readonly settings: Settings
+  /** What is wrong, each with the annotation, the value and the remedy. */
+  readonly faults: readonly string[]
+}
+
+/** Where the annotations of a service differ from these, they say so. */
+const none: Settings = { global: false, shared: false, affinity: 'none', clusterOrder: [] }
+
+/**
+ * Reads the settings of a service (Cilium 1.2): the new key first, the old alias only where the new key is absent, even if
+ * its value is empty. Everything but `global` counts only for a global service. `known` are the names of the mesh's clusters.
+ */
+export function decodeSettings(service: ClusterService, known: readonly string[]): Decoded {
+  const faults: string[] = []
+  const read = (key: string, alias?: string): Annotation | undefined => find(service.annotations, key, alias)
+  const session = service.sessionAffinity ? { sessionAffinity: service.sessionAffinity } : {}
+
+  const global = flag(read('service.cilium.io/global', 'io.cilium/global-service'), false, faults)
+  if (!global) return { settings: { ...none, ...session }, faults }
+
+  const minimum = minHealthy(read('starlane.dev/min-healthy-local'), faults)
+  const weights = clusterWeights(read('starlane.dev/cluster-weights'), known, faults)
+  return {
+    settings: {
+      global,
+      shared: flag(read('service.cilium.io/shared', 'io.cilium/shared-service'), true, faults),
+      affinity: affinity(read('service.cilium.io/affinity', 'io.cilium/service-affinity'), faults),
+      clusterOrder: clusterOrder(read('starlane.dev/affinity'), known, faults),
+      ...(minimum ? { minHealthyLocal: minimum } : {}),
+      ...(weights ? { clusterWeights: weights } : {}),
+      ...session,
+    },
+    faults,
+  }
+}
+
+interface Annotation {
+  readonly key: string
+  readonly value: string
+}
+
+function find(annotations: ClusterService['annotations'], key: string, alias?: string): Annotation | undefined {
+  const name = Object.hasOwn(annotations, key) ? key : alias
+  return name !== undefined && Object.hasOwn(annotations, name) ? { key: name, value: annotations[name] ?? '' } : undefined
+}
+
+/** Only `true` in any case is true. Everything else is false, and what is not even `false` is a fault. */
+function flag(annotation: Annotation | undefined, absent: boolean, faults: string[]): boolean {
+  if (!annotation) return absent
+  const value = annotation.value.toLowerCase()
+  if (value !== 'true' && value !== 'false') faults.push(`${quoted(annotation)} is neither "true" nor "false"; it counts as "false"`)
+  return value === 'true'
+}
+
+function affinity(annotation: Annotation | undefined, faults: string[]): Settings['affinity'] {
+  const value = annotation?.value ?? ''
+  if (value === 'local' || value === 'remote' || value === 'none') return value
+  if (annotation && value !== '') faults.push(`${quoted(annotation)} is none of local, remote, none; it counts as "none"`)
+  return 'none'
+}
+
+/** What is sound of the list is used: an order that names a cluster still to come must not fall silent. */
+function clusterOrder(annotation: Annotation | undefined, known: readonly string[], faults: string[]): readonly string[] {
+  const names = (annotation?.value ?? '').split(',').map(name => name.trim()).filter(name => name !== '')
+  if (!annotation || names.length === 0) return []
+  const sound = [...new Set(names.filter(isClusterName))]
+  for (const name of names) {
+    if (!isClusterName(name)) faults.push(`${quoted(annotation)}: "${name}" is not a cluster name; write cluster-2,cluster-3`)
+    else if (!known.includes(name)) faults.push(`${quoted(annotation)}: no cluster "${name}" is configured (${known.join(', ')})`)
+  }
+  return sound
+}
+
+function minHealthy(annotation: Annotation | undefined, faults: string[]): Settings['minHealthyLocal'] {
+  if (!annotation) return undefined
+  const match = /^(\d{1,6})(%?)$/.exec(annotation.value.trim())
+  const amount = Number(match?.[1])
+  if (match && match[2] === '') return { count: amount }
+  if (match && amount <= 100) return { percent: amount }
+  faults.push(`${quoted(annotation)} is neither a number nor a percentage; write "3" or "30%". It is ignored`)
+  return undefined
+}
+
+/** All or nothing: half a split would send the shares elsewhere than anybody wrote. */
+function clusterWeights(
+  annotation: Annotation | undefined,
+  known: readonly string[],
+  faults: string[],
+): Settings['clusterWeights'] {
+  if (!annotation) return undefined
+  const weights: Record<string, number> = {}
+  for (const part of annotation.value.split(',').map(text => text.trim())) {
+    const match = /^([^=\s]+)\s*=\s*(\d{1,6})$/.exec(part)
+    const name = match?.[1] ?? ''
+    if (!match || !isClusterName(name)) {
+      faults.push(`${quoted(annotation)}: "${part}" is not a share; write cluster-1=80,cluster-2=20. It is ignored`)
+      return undefined
+    }
+    if (!known.includes(name)) faults.push(`${quoted(annotation)}: no cluster "${name}" is configured (${known.join(', ')})`)
+    weights[name] = Number(match[2])
+  }
+  if (Object.values(weights).some(weight => weight > 0)) return weights
+  faults.push(`${quoted(annotation)} gives no cluster a share above 0. It is ignored`)
+  return undefined
+}
+
+function quoted({ key, value }: Annotation): string {
+  return `${key}: "${value}"`
+}

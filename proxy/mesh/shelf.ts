@@ -1,0 +1,181 @@
+import type { Clock } from '../model/clock.ts'
+import type { Cluster, Link } from '../model/cluster.ts'
+import type { MeshError, Problem } from '../model/error.ts'
+import { type ClusterService, type Namespace, type ServiceKey, serviceKey } from '../model/service.ts'
+import { type Decoded, decodeSettings } from './settings.ts'
+
+/** One service on a shelf with what its annotations mean, decoded when it is put there. */
+export interface Entry {
+  readonly service: ClusterService
+  readonly decoded: Decoded
+}
+
+export interface ShelfOptions {
+  readonly clock: Clock
+  /** How long a lost cluster's services stay; 0 keeps them for ever. The local cluster's always stay. */
+  readonly staleAfterMs: number
+  readonly clusterNames: readonly string[]
+  /** Called with the services that may look different now; `relinked` when the link itself changed. */
+  readonly changed: (keys: Iterable<ServiceKey>) => void
+  readonly relinked: (link: Link) => void
+}
+
+/**
+ * What one cluster last said: a source writes it, merge reads it. Nothing is given up before a first full picture has
+ * come, and a lost source keeps its services until they are stale.
+ */
+export class Shelf {
+  readonly cluster: Cluster
+  #options: ShelfOptions
+  #entries = new Map<ServiceKey, Entry>()
+  #keysByNamespace = new Map<string, Set<ServiceKey>>()
+  #namespaces = new Map<string, Namespace>()
+  #link: Link
+  #delivered = false
+  #problems: readonly Problem[] = []
+  #stopAging: () => void = () => {}
+
+  constructor(cluster: Cluster, options: ShelfOptions) {
+    this.cluster = cluster
+    this.#options = options
+    this.#link = { state: 'syncing', since: options.clock.wall() }
+  }
+
+  get(key: ServiceKey): Entry | undefined {
+    return this.#entries.get(key)
+  }
+
+  get link(): Link {
+    return this.#link
+  }
+
+  /** Whether a full picture has ever come. */
+  get delivered(): boolean {
+    return this.#delivered
+  }
+
+  get size(): number {
+    return this.#entries.size
+  }
+
+  entries(): IterableIterator<Entry> {
+    return this.#entries.values()
+  }
+
+  /** The source's own, and those of the annotations. */
+  problems(): Problem[] {
+    const annotations = [...this.#entries.values()].flatMap(({ service, decoded }) =>
+      decoded.faults.map(
+        (message): Problem => ({ code: 'SERVICE_ANNOTATION', where: placeOf(service), message }),
+      ),
+    )
+    return [...this.#problems, ...annotations]
+  }
+
+  /** Declared, or implied by a service in it: manifests often leave the Namespace objects out. */
+  hasNamespace(name: string): boolean {
+    return this.#namespaces.has(name) || this.#keysByNamespace.has(name)
+  }
+
+  /** The export gate: a namespace nobody has spoken of is global (Cilium's default). */
+  isGlobalNamespace(name: string): boolean {
+    return this.#namespaces.get(name)?.global ?? true
+  }
+
+  reset(services: readonly ClusterService[], namespaces: readonly Namespace[]): void {
+    const before = [...this.#entries.keys()]
+    this.#clear()
+    for (const service of services) this.#set(service)
+    this.#namespaces = new Map(namespaces.map(namespace => [namespace.name, namespace]))
+    this.#delivered = true
+    this.live()
+    this.#options.changed(new Set([...before, ...this.#entries.keys()]))
+  }
+
+  put(service: ClusterService): void {
+    this.#options.changed([this.#set(service)])
+  }
+
+  drop(namespace: string, name: string): void {
+    const key = serviceKey(namespace, name)
+    if (!this.#entries.delete(key)) return
+    const siblings = this.#keysByNamespace.get(namespace)
+    siblings?.delete(key)
+    if (siblings?.size === 0) this.#keysByNamespace.delete(namespace)
+    this.#options.changed([key])
+  }
+
+  putNamespace(namespace: Namespace): void {
+    const before = this.isGlobalNamespace(namespace.name)
+    this.#namespaces.set(namespace.name, namespace)
+    if (before !== namespace.global) this.#options.changed(this.#keysOf(namespace.name))
+  }
+
+  dropNamespace(name: string): void {
+    const before = this.isGlobalNamespace(name)
+    this.#namespaces.delete(name)
+    if (!before) this.#options.changed(this.#keysOf(name))
+  }
+
+  setProblems(problems: readonly Problem[]): void {
+    this.#problems = problems
+  }
+
+  live(): void {
+    if (!this.#delivered || this.#link.state === 'live') return
+    this.#stopAging()
+    this.#relink({ state: 'live', since: this.#options.clock.wall() })
+  }
+
+  lost(error: MeshError): void {
+    const { clock, staleAfterMs } = this.#options
+    if (this.#link.state === 'stale') return
+    if (this.#link.state === 'lost') return this.#relink({ ...this.#link, error })
+    const since = clock.wall()
+    const ages = staleAfterMs > 0 && !this.cluster.local && this.#delivered
+    this.#relink({ state: 'lost', since, error, ...(ages ? { staleAt: since + staleAfterMs } : {}) })
+    if (ages) this.#stopAging = clock.after(staleAfterMs, () => this.#giveUp(error))
+  }
+
+  close(): void {
+    this.#stopAging()
+  }
+
+  /** Namespaces stay: they say nothing about backends, and the next reset brings the true ones. */
+  #giveUp(error: MeshError): void {
+    const keys = [...this.#entries.keys()]
+    this.#clear()
+    this.#relink({ state: 'stale', since: this.#options.clock.wall(), error })
+    this.#options.changed(keys)
+  }
+
+  #relink(link: Link): void {
+    const flipped = link.state !== this.#link.state
+    this.#link = link
+    if (flipped) this.#options.relinked(link)
+  }
+
+  #set(service: ClusterService): ServiceKey {
+    const key = serviceKey(service.namespace, service.name)
+    this.#entries.set(key, { service, decoded: decodeSettings(service, this.#options.clusterNames) })
+    const siblings = this.#keysByNamespace.get(service.namespace)
+    if (siblings) siblings.add(key)
+    else this.#keysByNamespace.set(service.namespace, new Set([key]))
+    return key
+  }
+
+  #clear(): void {
+    this.#entries.clear()
+    this.#keysByNamespace.clear()
+  }
+
+  #keysOf(namespace: string): Iterable<ServiceKey> {
+    return this.#keysByNamespace.get(namespace) ?? []
+  }
+}
+
+/** `cluster-1 default/rebel-base (services.yaml:12)` */
+export function placeOf(service: ClusterService): string {
+  const name = `${service.cluster} ${serviceKey(service.namespace, service.name)}`
+  return service.origin === undefined ? name : `${name} (${service.origin})`
+}

@@ -1,0 +1,109 @@
+/** What the admin surface shows: the JSON of `/v1/...`, which the commands print. Times are wall-clock milliseconds. */
+import type { Protocol } from './address.ts'
+import type { BackendState, Health } from './backend.ts'
+import type { Link } from './cluster.ts'
+import type { Problem } from './error.ts'
+import type { Json } from './json.ts'
+
+export interface Status {
+  readonly version: string
+  /** The local cluster. */
+  readonly cluster: string
+  readonly startedAt: number
+  readonly now: number
+  /** Sources, DNS and listeners have come up once; then it stays true until the shutdown begins. */
+  readonly ready: boolean
+  /** What must come up before `ready`, and has not. */
+  readonly waiting: readonly string[]
+  readonly components: readonly ComponentView[]
+  readonly clusters: readonly ClusterView[]
+  readonly plugins: readonly PluginView[]
+  readonly problems: readonly Problem[]
+}
+
+/** One line of `starlane status`. `degraded`: part of it does not work, and `detail` says which. */
+export interface ComponentView {
+  readonly name: 'Sources' | 'DNS' | 'Proxy' | 'Health' | 'Plugins'
+  readonly state: 'ok' | 'degraded' | 'error' | 'disabled'
+  readonly detail: string
+}
+
+export interface ClusterView {
+  readonly name: string
+  readonly id: number
+  readonly local: boolean
+  readonly tenant?: string
+  /** `manifests conf/demo/cluster-1` */
+  readonly source: string
+  readonly link: { readonly state: Link['state']; readonly since: number; readonly error?: string; readonly staleAt?: number }
+  readonly services: number
+  readonly globalServices: number
+  readonly backends: number
+  /** When the source last said something new; undefined before its first word. */
+  readonly changedAt?: number
+}
+
+/** One row of the resolved chain. */
+export interface PluginView {
+  readonly name: string
+  /** `built-in`, or where it was loaded from. */
+  readonly from: string
+  readonly hooks: readonly string[]
+  readonly onError: 'refuse' | 'skip'
+  readonly state?: Json
+}
+
+export interface ServiceView {
+  readonly namespace: string
+  readonly name: string
+  readonly settings: {
+    readonly global: boolean
+    readonly shared: boolean
+    readonly affinity: string
+    readonly clusterOrder?: readonly string[]
+    readonly minHealthyLocal?: Json
+    readonly clusterWeights?: Readonly<Record<string, number>>
+    readonly sessionAffinityMs?: number
+  }
+  readonly headless: boolean
+  readonly frontends: readonly { readonly ip: string; readonly port: number; readonly protocol: Protocol; readonly name: string }[]
+  readonly backends: readonly BackendView[]
+  readonly changedAt: number
+}
+
+export interface BackendView {
+  readonly cluster: string
+  readonly address: string
+  readonly port: number
+  readonly protocol: Protocol
+  readonly ports: readonly string[]
+  readonly state: BackendState
+  readonly health: Health
+  /** Whether new flows may go there now. */
+  readonly selected: boolean
+  readonly weight: number
+  readonly node?: string
+  readonly zone?: string
+}
+
+/** How a choice for one client comes about, frontend by frontend. */
+export interface Explanation {
+  readonly namespace: string
+  readonly name: string
+  readonly client: string
+  /** What was left out before the chain began: not global, not shared, other port, maintenance. */
+  readonly before: readonly Removal[]
+  readonly frontends: readonly {
+    readonly frontend: string
+    readonly steps: readonly { readonly step: string; readonly left: number; readonly removed: readonly Removal[] }[]
+    readonly candidates: readonly string[]
+    /** Who has the last word: a plugin that picks, or the balancer. */
+    readonly decidedBy: string
+    readonly refusal?: { readonly code: string; readonly why: string }
+  }[]
+}
+
+export interface Removal {
+  readonly backend: string
+  readonly why: string
+}

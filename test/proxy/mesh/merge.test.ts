@@ -1,0 +1,254 @@
+import t from 'tap'
+import { familyOf } from '../../../proxy/model/address.ts'
+import type { Backends, Health } from '../../../proxy/model/backend.ts'
+import type { ClusterService, Endpoint, GlobalService } from '../../../proxy/model/service.ts'
+import { type Member, type MergeContext, merge } from '../../../proxy/mesh/merge.ts'
+import { decodeSettings } from '../../../proxy/mesh/settings.ts'
+import { clusterService, endpoint } from '../../support/model.ts'
+
+const clusters = ['cluster-1', 'cluster-2', 'cluster-3']
+
+t.test('annotations', async t => {
+  const decode = (annotations: Record<string, string>) => decodeSettings(clusterService({ annotations }), clusters)
+
+  const cases: [string, Record<string, string>, object, number][] = [
+    ['nothing is not global', {}, { global: false, shared: false }, 0],
+    ['global is shared by default', { 'service.cilium.io/global': 'true' }, { global: true, shared: true }, 0],
+    ['any case is true', { 'service.cilium.io/global': 'TRUE' }, { global: true }, 0],
+    ['the old name is an alias', { 'io.cilium/global-service': 'true' }, { global: true, shared: true }, 0],
+    [
+      'the new name hides the old one, even when empty',
+      { 'service.cilium.io/global': '', 'io.cilium/global-service': 'true' },
+      { global: false },
+      1,
+    ],
+    ['1 is not true', { 'service.cilium.io/global': '1' }, { global: false }, 1],
+    ['padded is not true', { 'service.cilium.io/global': ' true' }, { global: false }, 1],
+    ['unshared', { 'service.cilium.io/global': 'true', 'service.cilium.io/shared': 'false' }, { shared: false }, 0],
+    ['unshared by alias', { 'io.cilium/global-service': 'true', 'io.cilium/shared-service': 'false' }, { shared: false }, 0],
+    ['shared: yes is not shared', { 'service.cilium.io/global': 'true', 'service.cilium.io/shared': 'yes' }, { shared: false }, 1],
+    ['shared counts only for global ones', { 'service.cilium.io/shared': 'true' }, { global: false, shared: false }, 0],
+    ['affinity', { 'service.cilium.io/global': 'true', 'service.cilium.io/affinity': 'local' }, { affinity: 'local' }, 0],
+    ['affinity by alias', { 'io.cilium/global-service': 'true', 'io.cilium/service-affinity': 'remote' }, { affinity: 'remote' }, 0],
+    ['affinity none equals absent', { 'service.cilium.io/global': 'true', 'service.cilium.io/affinity': 'none' }, { affinity: 'none' }, 0],
+    ['a mistyped affinity is none, and said', { 'service.cilium.io/global': 'true', 'service.cilium.io/affinity': 'Local' }, { affinity: 'none' }, 1],
+    [
+      'ordered clusters, the unknown one said and kept',
+      { 'service.cilium.io/global': 'true', 'starlane.dev/affinity': 'cluster-2, cluster-9' },
+      { clusterOrder: ['cluster-2', 'cluster-9'] },
+      1,
+    ],
+    ['minimum as a count', { 'service.cilium.io/global': 'true', 'starlane.dev/min-healthy-local': '3' }, { minHealthyLocal: { count: 3 } }, 0],
+    ['minimum as a share', { 'service.cilium.io/global': 'true', 'starlane.dev/min-healthy-local': '30%' }, { minHealthyLocal: { percent: 30 } }, 0],
+    ['a bad minimum is ignored, and said', { 'service.cilium.io/global': 'true', 'starlane.dev/min-healthy-local': '300%' }, { minHealthyLocal: undefined }, 1],
+    [
+      'weights',
+      { 'service.cilium.io/global': 'true', 'starlane.dev/cluster-weights': 'cluster-1=80,cluster-2=20' },
+      { clusterWeights: { 'cluster-1': 80, 'cluster-2': 20 } },
+      0,
+    ],
+    ['bad weights are ignored whole', { 'service.cilium.io/global': 'true', 'starlane.dev/cluster-weights': 'cluster-1=80,two' }, { clusterWeights: undefined }, 1],
+    ['weights of nothing', { 'service.cilium.io/global': 'true', 'starlane.dev/cluster-weights': 'cluster-1=0' }, { clusterWeights: undefined }, 1],
+  ]
+  for (const [name, annotations, expected, faults] of cases) {
+    const decoded = decode(annotations)
+    t.match(decoded.settings, expected, name)
+    t.equal(decoded.faults.length, faults, `${name}: ${faults} faults`)
+  }
+  t.match(decode({ 'service.cilium.io/global': 'yes' }).faults[0], /service\.cilium\.io\/global: "yes" is neither/)
+})
+
+t.test('Cilium truth table: who uses whom (1.3)', async t => {
+  for (const [g1, g2, s1, s2, c1, c2] of [
+    ['n', 'y', 'y', 'y', 'local', 'local'],
+    ['y', 'n', 'y', 'y', 'local', 'local'],
+    ['n', 'n', 'y', 'y', 'local', 'local'],
+    ['y', 'y', 'y', 'y', 'local+remote', 'local+remote'],
+    ['y', 'y', 'y', 'n', 'local', 'local+remote'],
+    ['y', 'y', 'n', 'y', 'local+remote', 'local'],
+    ['y', 'y', 'n', 'n', 'local', 'local'],
+  ] as const) {
+    const declare = (cluster: string, global: string, shared: string, address: string): ClusterService =>
+      clusterService({
+        cluster,
+        annotations: { 'service.cilium.io/global': `${global === 'y'}`, 'service.cilium.io/shared': `${shared === 'y'}` },
+        endpoints: [endpoint({ address })],
+      })
+    const one = declare('cluster-1', g1, s1, '10.1.0.1')
+    const two = declare('cluster-2', g2, s2, '10.2.0.1')
+    const name = `C1 global=${g1} shared=${s1}, C2 global=${g2} shared=${s2}`
+    t.equal(uses(merged(one, two), '10.1.0.1'), c1, `${name}: C1`)
+    t.equal(uses(merged(two, one), '10.2.0.1'), c2, `${name}: C2`)
+  }
+})
+
+t.test('what is known but takes no part is parked', async t => {
+  const remote = clusterService({ cluster: 'cluster-2', endpoints: [endpoint({ address: '10.2.0.1' })] })
+  const withLocal = merged(clusterService({ annotations: {} }), remote)
+  t.equal(withLocal.backends.length, 0)
+  t.same(addresses(withLocal.parked), ['10.2.0.1'], 'the local Service is not global')
+
+  const alone = merge('default/rebel-base', [{ service: remote, local: false, exported: true }], settingsOf(remote), context())
+  t.equal(alone.service.local, undefined)
+  t.same(alone.service.frontends, [], 'a service that only others know has no frontend')
+})
+
+t.test('readiness (1.5)', async t => {
+  const cases: [Partial<Endpoint>, string, boolean][] = [
+    [{ ready: true, serving: true, terminating: false }, 'active', true],
+    [{ ready: true, serving: true, terminating: true }, 'active', true],
+    [{ ready: false, serving: true, terminating: true }, 'terminating', true],
+    [{ ready: false, serving: false, terminating: true }, 'terminating', false],
+    [{ ready: false, serving: true, terminating: false }, 'maintenance', true],
+    [{ ready: false, serving: false, terminating: false }, 'maintenance', false],
+    [{ weight: 0 }, 'maintenance', true],
+  ]
+  for (const [conditions, state, serving] of cases) {
+    const service = merged(clusterService({ endpoints: [endpoint({ address: '10.1.0.1', ...conditions })] }))
+    t.match(service.backends[0], { state, serving }, JSON.stringify(conditions))
+    t.equal(service.frontends[0]?.backends.length, state === 'maintenance' ? 0 : 1)
+  }
+})
+
+t.test('ports match by name, never by number', async t => {
+  const service = merged(
+    clusterService({
+      ports: [
+        { name: 'http', protocol: 'TCP', port: 80 },
+        { name: 'dns', protocol: 'UDP', port: 53 },
+        { name: 'web', protocol: 'TCP', port: 8080 },
+      ],
+      endpoints: [
+        endpoint({
+          address: '10.1.0.1',
+          ports: [
+            { name: 'http', protocol: 'TCP', port: 8080 },
+            { name: 'web', protocol: 'TCP', port: 8080 },
+            { name: 'dns', protocol: 'UDP', port: 5353 },
+          ],
+        }),
+      ],
+    }),
+    clusterService({
+      cluster: 'cluster-2',
+      ports: [{ name: 'http', protocol: 'TCP', port: 9999 }],
+      endpoints: [
+        endpoint({ address: '10.2.0.1', ports: [{ name: 'http', protocol: 'TCP', port: 80 }] }),
+        endpoint({ address: '10.2.0.2', ports: [{ name: '', protocol: 'TCP', port: 81 }] }),
+        endpoint({ address: '10.2.0.3', ports: [{ name: 'metrics', protocol: 'TCP', port: 80 }] }),
+        endpoint({ address: '10.2.0.4', ports: [{ name: 'http', protocol: 'UDP', port: 80 }] }),
+      ],
+    }),
+  )
+  t.equal(service.backends.filter(b => b.address === '10.1.0.1').length, 2, 'two names on one target port are one backend')
+  t.same(
+    service.frontends.map(f => [f.name, f.backends.map(b => `${b.address}:${b.port}`)]),
+    [
+      ['http', ['10.1.0.1:8080', '10.2.0.1:80', '10.2.0.2:81']],
+      ['dns', ['10.1.0.1:5353']],
+      ['web', ['10.1.0.1:8080', '10.2.0.2:81']],
+    ],
+  )
+})
+
+t.test('dual stack: each family for itself, unless the frontend is a virtual address', async t => {
+  const local = clusterService({
+    clusterIPs: ['10.96.0.1', 'fd00::1'],
+    endpoints: [endpoint({ address: '10.1.0.1' }), endpoint({ address: 'fd01::1' })],
+  })
+  const remote = clusterService({ cluster: 'cluster-2', endpoints: [endpoint({ address: '10.2.0.1' })] })
+  const service = merged(local, remote)
+  t.same(addresses(service.frontends[0]?.backends), ['10.1.0.1', '10.2.0.1'])
+  t.same(addresses(service.frontends[1]?.backends), ['fd01::1'])
+  const virtual = merge('default/rebel-base', members(local, remote), settingsOf(local), {
+    ...context(),
+    frontendIps: [{ ip: '127.96.0.1', family: undefined }],
+  }).service
+  t.same(addresses(virtual.frontends[0]?.backends), ['10.1.0.1', 'fd01::1', '10.2.0.1'])
+})
+
+t.test('one address in two clusters is one backend: the local one, then the order of clusters', async t => {
+  const at = (cluster: string, address: string) => clusterService({ cluster, endpoints: [endpoint({ address })] })
+  const result = merge(
+    'default/rebel-base',
+    members(at('cluster-1', '10.0.0.1'), at('cluster-2', '10.0.0.1'), at('cluster-3', '10.0.0.1')),
+    settingsOf(at('cluster-1', '10.0.0.1')),
+    context(),
+  )
+  t.same(result.service.backends.map(b => b.cluster), ['cluster-1'])
+  t.same(result.overlaps.map(o => o.key), ['cluster-2/10.0.0.1:8080/TCP', 'cluster-3/10.0.0.1:8080/TCP'])
+})
+
+t.test('shares of clusters hold whatever the number of their backends', async t => {
+  const annotations = { 'service.cilium.io/global': 'true', 'starlane.dev/cluster-weights': 'cluster-1=80,cluster-2=20' }
+  const many = (cluster: string, count: number, net: number) =>
+    clusterService({
+      cluster,
+      annotations,
+      endpoints: Array.from({ length: count }, (_, i) => endpoint({ address: `10.${net}.0.${i + 1}` })),
+    })
+  const share = (service: GlobalService, cluster: string, usable = (_: string) => true) =>
+    service.backends.filter(b => b.cluster === cluster && usable(b.address)).reduce((sum, b) => sum + b.weight, 0)
+
+  const all = merged(many('cluster-1', 2, 1), many('cluster-2', 5, 2), many('cluster-3', 3, 3))
+  t.equal(share(all, 'cluster-1'), 80)
+  t.equal(Math.round(share(all, 'cluster-2')), 20)
+  t.equal(share(all, 'cluster-3'), 0, 'who has no share is the last resort')
+
+  const down = merged(many('cluster-1', 2, 1), many('cluster-2', 5, 2), undefined, key => (key.includes('10.1.0.1:') ? 'down' : 'up'))
+  t.equal(share(down, 'cluster-1', a => a !== '10.1.0.1'), 80, 'the ones that are left take the share of those that are down')
+})
+
+t.test('internalTrafficPolicy Local stays on this node', async t => {
+  const local = clusterService({
+    internalTrafficPolicy: 'Local',
+    endpoints: [
+      endpoint({ address: '10.1.0.1', node: 'n1' }),
+      endpoint({ address: '10.1.0.2', node: 'n2' }),
+      endpoint({ address: '10.1.0.3' }),
+    ],
+  })
+  const remote = clusterService({ cluster: 'cluster-2', endpoints: [endpoint({ address: '10.2.0.1', node: 'n1' })] })
+  const on = (node: string | undefined) =>
+    merge('default/rebel-base', members(local, remote), settingsOf(local), { ...context(), node }).service.frontends[0]?.backends
+  t.same(addresses(on('n1')), ['10.1.0.1', '10.1.0.3'])
+  t.equal(on(undefined)?.length, 4, 'not knowing the node, nothing can be left out')
+})
+
+t.test('an endpoint without ports is known to DNS and to no frontend', async t => {
+  const service = merged(clusterService({ endpoints: [endpoint({ address: '10.1.0.1', ports: [] })] }))
+  t.equal(service.backends[0]?.port, 0)
+  t.equal(service.frontends[0]?.backends.length, 0)
+})
+
+function merged(local: ClusterService, remote?: ClusterService, third?: ClusterService, health?: (key: string) => Health): GlobalService {
+  const remotes = [remote, third].filter(service => service !== undefined)
+  return merge('default/rebel-base', members(local, ...remotes), settingsOf(local), context(health, local)).service
+}
+
+function members(local: ClusterService, ...remotes: ClusterService[]): Member[] {
+  return [
+    { service: local, local: true, exported: true },
+    ...remotes
+      .map(service => ({ service, settings: settingsOf(service) }))
+      .filter(({ settings }) => settings.global && settings.shared)
+      .map(({ service }) => ({ service, local: false, exported: true })),
+  ]
+}
+
+function settingsOf(service: ClusterService) {
+  return decodeSettings(service, clusters).settings
+}
+
+function context(health: (key: string) => Health = () => 'unknown', local = clusterService()): MergeContext {
+  return { health, frontendIps: local.clusterIPs.map(ip => ({ ip, family: familyOf(ip) })), node: undefined, now: 0 }
+}
+
+function uses(service: GlobalService, own: string): string {
+  const used = addresses(service.frontends[0]?.backends)
+  return [used.includes(own) ? 'local' : [], used.some(a => a !== own) ? 'remote' : []].flat().join('+')
+}
+
+function addresses(backends: Backends | undefined): string[] {
+  return (backends ?? []).map(b => b.address)
+}

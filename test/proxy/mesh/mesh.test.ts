@@ -1,0 +1,237 @@
+import t, { type Test } from 'tap'
+import { type Cidr, parseCidr } from '../../../proxy/model/address.ts'
+import type { Health } from '../../../proxy/model/backend.ts'
+import type { Change } from '../../../proxy/model/directory.ts'
+import { MeshError } from '../../../proxy/model/error.ts'
+import { silentLog } from '../../../proxy/model/log.ts'
+import { Mesh, type MeshOptions } from '../../../proxy/mesh/mesh.ts'
+import { Vips } from '../../../proxy/mesh/vips.ts'
+import { FakeClock } from '../../support/clock.ts'
+import { clusterService, endpoint } from '../../support/model.ts'
+
+const clusters = [
+  { name: 'cluster-1', id: 1, local: true },
+  { name: 'cluster-2', id: 2, local: false },
+]
+const unreachable = new MeshError('SOURCE_READ', 'nobody answers')
+
+/** A mesh whose batches run when the test says so, and whose changes are recorded. */
+function startMesh(t: Test, given: Partial<MeshOptions> = {}) {
+  const clock = new FakeClock()
+  const changes: Change[] = []
+  const verdicts = new Map<string, Health>()
+  const mesh = new Mesh({
+    clusters,
+    staleAfterMs: 600_000,
+    services: 'global',
+    health: key => verdicts.get(key) ?? 'unknown',
+    clock,
+    log: silentLog,
+    defer: () => {},
+    ...given,
+  })
+  mesh.directory.onChange(change => changes.push(change))
+  t.teardown(() => mesh.close())
+  const one = mesh.sink('cluster-1')
+  const two = mesh.sink('cluster-2')
+  const backends = (key = 'default/rebel-base') => mesh.directory.service(key)?.backends.map(b => b.address) ?? []
+  return { mesh, clock, changes, verdicts, one, two, backends }
+}
+
+const here = clusterService({ endpoints: [endpoint({ address: '10.1.0.1' })] })
+const there = clusterService({ cluster: 'cluster-2', clusterIPs: ['127.97.0.10'], endpoints: [endpoint({ address: '10.2.0.1' })] })
+
+t.test('two clusters become one service, changed in one batch', async t => {
+  const { mesh, changes, one, two, backends } = startMesh(t)
+  one.reset({ services: [here], namespaces: [] })
+  two.reset({ services: [there], namespaces: [] })
+  t.equal(mesh.directory.synced, false, 'nothing may be denied before the first merge')
+  mesh.flush()
+  t.equal(mesh.directory.synced, true)
+  t.same(backends(), ['10.1.0.1', '10.2.0.1'])
+  t.same(mesh.directory.service('default/rebel-base')?.frontends.map(f => f.key), ['127.96.0.10:80/TCP'], 'the frontend is the local one')
+  t.equal(changes.length, 1)
+  t.equal(changes[0]?.length, 1)
+  mesh.flush()
+  t.equal(changes.length, 1, 'a batch without a change is silent')
+})
+
+t.test('a change rebuilds its own service only', async t => {
+  const { mesh, changes, one } = startMesh(t)
+  const services = Array.from({ length: 100 }, (_, i) => clusterService({ name: `s${i}`, clusterIPs: [`127.96.1.${i}`] }))
+  one.reset({ services, namespaces: [] })
+  mesh.flush()
+  const untouched = mesh.directory.service('default/s8')
+  one.put({ ...(services[7] as (typeof services)[0]), endpoints: [endpoint({ address: '10.1.0.7' })] })
+  mesh.flush()
+  t.same(changes[1]?.map(c => c.key), ['default/s7'])
+  t.equal(mesh.directory.service('default/s8'), untouched)
+})
+
+t.test('an empty mesh is in sync too', async t => {
+  const { mesh, one } = startMesh(t)
+  one.reset({ services: [], namespaces: [{ name: 'shop', global: true }] })
+  mesh.flush()
+  t.equal(mesh.directory.synced, true)
+  t.equal(mesh.directory.hasNamespace('shop'), true)
+  t.equal(mesh.directory.hasNamespace('default'), false)
+  one.put(here)
+  mesh.flush()
+  t.equal(mesh.directory.hasNamespace('default'), true, 'a service implies its namespace')
+  one.drop('default', 'rebel-base')
+  mesh.flush()
+  t.equal(mesh.directory.hasNamespace('default'), false)
+})
+
+t.test('the gate of namespaces, and global itself, work without the source saying anything twice', async t => {
+  const { mesh, one, two, backends } = startMesh(t)
+  one.reset({ services: [here], namespaces: [] })
+  two.reset({ services: [there], namespaces: [] })
+  mesh.flush()
+  two.putNamespace({ name: 'default', global: false })
+  mesh.flush()
+  t.same(backends(), ['10.1.0.1'])
+  two.dropNamespace('default')
+  mesh.flush()
+  t.same(backends(), ['10.1.0.1', '10.2.0.1'])
+  one.putNamespace({ name: 'default', global: false })
+  mesh.flush()
+  t.same(backends(), ['10.1.0.1', '10.2.0.1'], 'the gate is for export, not for import')
+  one.put({ ...here, annotations: {} })
+  mesh.flush()
+  t.same(backends(), ['10.1.0.1'])
+  t.same(mesh.directory.service('default/rebel-base')?.parked.map(b => b.address), ['10.2.0.1'])
+  one.put(here)
+  mesh.flush()
+  t.same(backends(), ['10.1.0.1', '10.2.0.1'])
+})
+
+t.test('a lost cluster keeps its backends until it is stale, and comes back with its next word', async t => {
+  const { mesh, clock, one, two, backends } = startMesh(t)
+  one.reset({ services: [here], namespaces: [] })
+  two.reset({ services: [there], namespaces: [] })
+  mesh.flush()
+  two.lost(unreachable)
+  mesh.flush()
+  t.match(mesh.link('cluster-2'), { state: 'lost', staleAt: clock.wall() + 600_000 })
+  await clock.advance(599_999)
+  mesh.flush()
+  t.same(backends(), ['10.1.0.1', '10.2.0.1'])
+  two.lost(unreachable)
+  await clock.advance(1)
+  mesh.flush()
+  t.equal(mesh.link('cluster-2').state, 'stale', 'losing it again does not start the time anew')
+  t.same(backends(), ['10.1.0.1'])
+  two.reset({ services: [there], namespaces: [] })
+  mesh.flush()
+  t.equal(mesh.link('cluster-2').state, 'live')
+  t.same(backends(), ['10.1.0.1', '10.2.0.1'])
+})
+
+t.test('a link that recovers in time does not age', async t => {
+  const { mesh, clock, two } = startMesh(t)
+  two.reset({ services: [there], namespaces: [] })
+  two.lost(unreachable)
+  two.live()
+  await clock.advance(3_600_000)
+  t.equal(mesh.link('cluster-2').state, 'live')
+  t.equal(clock.waiting, 0)
+})
+
+t.test('what never delivered cannot be live, and empties nothing', async t => {
+  const { mesh, one, two, backends } = startMesh(t)
+  one.reset({ services: [here], namespaces: [] })
+  two.live()
+  t.equal(mesh.link('cluster-2').state, 'syncing')
+  two.lost(unreachable)
+  t.match(mesh.link('cluster-2'), { state: 'lost', staleAt: undefined })
+  mesh.flush()
+  t.same(backends(), ['10.1.0.1'])
+})
+
+t.test('the local cluster and stale: 0 never age', async t => {
+  const { clock, one, mesh } = startMesh(t)
+  one.reset({ services: [here], namespaces: [] })
+  one.lost(unreachable)
+  await clock.advance(86_400_000)
+  t.equal(mesh.link('cluster-1').state, 'lost')
+
+  const eternal = startMesh(t, { staleAfterMs: 0 })
+  eternal.two.reset({ services: [there], namespaces: [] })
+  eternal.two.lost(unreachable)
+  await eternal.clock.advance(86_400_000)
+  t.equal(eternal.mesh.link('cluster-2').state, 'lost')
+})
+
+t.test('a verdict rebuilds the services that hold the backend', async t => {
+  const { mesh, changes, verdicts, one } = startMesh(t)
+  one.reset({ services: [here, clusterService({ name: 'other', clusterIPs: ['127.96.0.11'] })], namespaces: [] })
+  mesh.flush()
+  verdicts.set('cluster-1/10.1.0.1:8080/TCP', 'down')
+  mesh.healthChanged('cluster-1/10.1.0.1:8080/TCP')
+  mesh.flush()
+  t.same(changes[1]?.map(c => c.key), ['default/rebel-base'])
+  t.equal(mesh.directory.service('default/rebel-base')?.frontends[0]?.backends[0]?.health, 'down')
+  mesh.healthChanged('cluster-1/10.9.9.9:1/TCP')
+  mesh.flush()
+  t.equal(changes.length, 2, 'a verdict on a stranger changes nothing')
+})
+
+t.test('two services asking for one address: the first has it, the second gets it when it is free', async t => {
+  const { mesh, one } = startMesh(t)
+  const rival = clusterService({ name: 'rival' })
+  one.reset({ services: [here, rival], namespaces: [] })
+  mesh.flush()
+  t.equal(mesh.directory.service('default/rival')?.frontends.length, 0)
+  t.match(mesh.problems(), [{ code: 'MERGE_OVERLAP', where: '127.96.0.10:80/TCP', message: /default\/rival asks for the address of default\/rebel-base/ }])
+  one.drop('default', 'rebel-base')
+  mesh.flush()
+  mesh.flush()
+  t.equal(mesh.directory.service('default/rival')?.frontends.length, 1)
+  t.same(mesh.problems(), [])
+})
+
+t.test('problems name cluster, service and place, and go when they are mended', async t => {
+  const { mesh, one, two } = startMesh(t)
+  one.reset({ services: [{ ...here, origin: 'base.yaml:3', annotations: { 'service.cilium.io/global': 'yes' } }], namespaces: [] })
+  two.problems([{ code: 'SOURCE_OBJECT', where: 'x.yaml:1', message: 'broken' }])
+  t.match(mesh.problems(), [
+    { code: 'SERVICE_ANNOTATION', where: 'cluster-1 default/rebel-base (base.yaml:3)' },
+    { code: 'SOURCE_OBJECT', where: 'x.yaml:1' },
+  ])
+  one.put(here)
+  two.problems([])
+  t.same(mesh.problems(), [])
+})
+
+t.test('virtual addresses: stable by name, given to proxied services, freed with them', async t => {
+  const vips = parseCidr('127.96.0.0/29') as Cidr
+  const { mesh, one } = startMesh(t, { vips })
+  const named = (name: string, global = true) =>
+    clusterService({ name, clusterIPs: ['10.96.0.1'], annotations: { 'service.cilium.io/global': `${global}` } })
+  one.reset({ services: [named('a'), named('plain', false)], namespaces: [] })
+  mesh.flush()
+  const first = mesh.directory.service('default/a')?.frontends[0]?.ip ?? ''
+  t.ok(vips.contains(first))
+  t.equal(mesh.directory.service('default/plain')?.frontends[0]?.ip, '10.96.0.1')
+  one.drop('default', 'a')
+  mesh.flush()
+  one.put(named('a'))
+  mesh.flush()
+  t.equal(mesh.directory.service('default/a')?.frontends[0]?.ip, first)
+
+  for (let i = 0; i < 6; i++) one.put(named(`s${i}`))
+  mesh.flush()
+  t.match(mesh.problems(), [{ code: 'VIP_RANGE', message: /127\.96\.0\.0\/29/ }], 'six addresses for seven services')
+})
+
+t.test('virtual addresses are spread over the range and leave out its ends', async t => {
+  const all = new Vips(parseCidr('127.96.0.0/28') as Cidr)
+  const taken = Array.from({ length: 14 }, (_, i) => all.take(`default/s${i}`))
+  t.equal(new Set(taken).size, 14)
+  t.notOk(taken.includes('127.96.0.0') || taken.includes('127.96.0.15'))
+  t.equal(all.take('default/one-more'), undefined)
+  all.release('default/s3')
+  t.equal(all.take('default/one-more'), taken[3])
+  t.match(new Vips(parseCidr('fd00::/64') as Cidr).take('default/a'), /^fd00::/)
+})
