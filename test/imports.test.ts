@@ -1,0 +1,105 @@
+import t from 'tap'
+import { readSources, violations } from '../scripts/imports.ts'
+
+t.test('the sources keep the import rule', async t => {
+  t.same(violations(readSources()), [])
+})
+
+const check = (sources: Record<string, string>) => violations(new Map(Object.entries(sources)))
+
+t.test('what each place may see', async t => {
+  const allowed: [file: string, imported: string][] = [
+    ['proxy/model/flow.ts', './backend.ts'],
+    ['proxy/config/fields.ts', '../model/error.ts'],
+    ['proxy/config/load.ts', './schema.ts'],
+    ['proxy/config/load.ts', './fields.ts'],
+    ['proxy/plugin.ts', './model/flow.ts'],
+    ['proxy/plugin.ts', './config/fields.ts'],
+    ['proxy/dns/answer.ts', '../model/directory.ts'],
+    ['proxy/dns/answer.ts', '../config/fields.ts'],
+    ['proxy/dns/answer.ts', './cache.ts'],
+    ['proxy/dns/answer.ts', 'dns2'],
+    ['proxy/sources/etcd/watch.ts', '../decode.ts'],
+    ['proxy/chain/choose.ts', '../plugin.ts'],
+    ['proxy/runtime.ts', './mesh/mesh.ts'],
+    ['proxy/runtime/wire.ts', '../dataplane/streams.ts'],
+    ['proxy/runtime.ts', './runtime/wire.ts'],
+    ['proxy/cli/run.ts', '../runtime.ts'],
+    ['proxy/cli/validate.ts', '../config/load.ts'],
+    ['plugins/tenancy/index.ts', '../../proxy/plugin.ts'],
+    ['plugins/tenancy/index.ts', './zones.ts'],
+    ['plugins/tenancy/index.ts', 'starlane'],
+    ['test/dns/answer.test.ts', '../../proxy/dns/answer.ts'],
+    ['test/dns/answer.test.ts', '../support/clock.ts'],
+    ['bench/flows.ts', '../proxy/runtime.ts'],
+  ]
+  for (const [file, imported] of allowed) {
+    t.same(check({ [file]: `import { x } from '${imported}'` }), [], `${file} sees ${imported}`)
+  }
+})
+
+t.test('what each place may not see', async t => {
+  const forbidden: [file: string, imported: string, rule: string][] = [
+    ['proxy/model/flow.ts', '../plugin.ts', 'model/ sees only itself'],
+    ['proxy/model/flow.ts', '../config/fields.ts', 'model/ sees only itself'],
+    ['proxy/config/fields.ts', './schema.ts', 'config/fields.ts sees only model/'],
+    ['proxy/plugin.ts', './chain/choose.ts', 'plugin.ts sees only'],
+    ['proxy/dns/answer.ts', '../mesh/shelf.ts', 'a folder of proxy/ sees only'],
+    ['proxy/dns/answer.ts', '../config/load.ts', 'a folder of proxy/ sees only'],
+    ['proxy/dns/answer.ts', '../plugin.ts', 'a folder of proxy/ sees only'],
+    ['proxy/dns/answer.ts', '../runtime.ts', 'a folder of proxy/ sees only'],
+    ['proxy/dns/answer.ts', '../../package.json', 'a folder of proxy/ sees only'],
+    ['proxy/dns/answer.ts', 'starlane', 'a folder of proxy/ sees only'],
+    ['proxy/chain/load.ts', '../balancer/maglev.ts', 'chain/ sees only'],
+    ['proxy/chain/load.ts', '../../plugins/tenancy/index.ts', 'chain/ sees only'],
+    ['proxy/runtime.ts', './cli/run.ts', 'runtime sees all of proxy/ except cli/'],
+    ['proxy/runtime.ts', '../plugins/tenancy/index.ts', 'runtime sees all of proxy/ except cli/'],
+    ['proxy/runtime.ts', '../test/support/clock.ts', 'runtime sees all of proxy/ except cli/'],
+    ['proxy/cli/status.ts', '../admin/status.ts', 'cli/ sees only'],
+    ['proxy/cli/status.ts', '../plugin.ts', 'cli/ sees only'],
+    ['plugins/tenancy/index.ts', '../../proxy/model/flow.ts', 'a plugin sees only'],
+    ['plugins/tenancy/index.ts', '../affinity/index.ts', 'a plugin sees only'],
+    ['plugins/tenancy/index.ts', '../shared.ts', 'a plugin sees only'],
+    ['bench/flows.ts', '../test/support/clock.ts', 'nothing imports test/'],
+    ['scripts/docs.ts', '../test/run.ts', 'nothing imports test/'],
+  ]
+  for (const [file, imported, rule] of forbidden) {
+    const [violation = '', ...more] = check({ [file]: `\nimport { x } from '${imported}'` })
+    t.ok(violation.startsWith(`${file}:2 imports `), `${file} does not see ${imported}`)
+    t.ok(violation.includes(`: ${rule}`), `the message names the rule: ${rule}`)
+    t.same(more, [])
+  }
+})
+
+t.test('every way to import is seen', async t => {
+  const ways = [
+    `import '../mesh/shelf.ts'`,
+    `import type { Shelf } from '../mesh/shelf.ts'`,
+    `import { type Shelf } from '../mesh/shelf.ts'`,
+    `export { Shelf } from '../mesh/shelf.ts'`,
+    `export type * from '../mesh/shelf.ts'`,
+    `const load = () => import('../mesh/shelf.ts')`,
+    'const load = () => import(`../mesh/shelf.ts`)',
+    `type Shelf = import('../mesh/shelf.ts').Shelf`,
+    `let shelf: typeof import('../mesh/shelf.ts')`,
+  ]
+  for (const way of ways) t.match(check({ 'proxy/dns/answer.ts': way }), [/^proxy\/dns\/answer\.ts:1 imports /], way)
+  t.same(check({ 'proxy/dns/answer.ts': `// import '../mesh/shelf.ts'\nconst text = "import '../mesh/shelf.ts'"` }), [])
+  t.same(check({ 'proxy/chain/load.ts': 'const load = (path: string) => import(path)' }), [], 'plugins are loaded so')
+})
+
+t.test('a cycle is told once, with all its files', async t => {
+  const found = check({
+    'proxy/dns/a.ts': `import './b.ts'`,
+    'proxy/dns/b.ts': `\nimport type { C } from './c.ts'`,
+    'proxy/dns/c.ts': `import './b.ts'`,
+    'proxy/dns/d.ts': `import './a.ts'`,
+  })
+  t.same(found, ['proxy/dns/b.ts:2 is in an import cycle: proxy/dns/b.ts -> proxy/dns/c.ts -> proxy/dns/b.ts'])
+  t.match(check({ 'proxy/dns/a.ts': `import './a.ts'` }), [/cycle: proxy\/dns\/a\.ts -> proxy\/dns\/a\.ts$/])
+})
+
+t.test('two ways to the same file are no cycle', async t => {
+  const sources = { 'proxy/dns/a.ts': `import './b.ts'\nimport './c.ts'`, 'proxy/dns/b.ts': `import './c.ts'` }
+  t.same(check({ ...sources, 'proxy/dns/c.ts': '' }), [])
+})
