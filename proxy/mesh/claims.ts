@@ -14,7 +14,10 @@ export class Claims {
   #contested = new Set<string>()
 
   /** Replaces all claims of a service. `freed` are other services that should claim again, since something fell to them. */
-  claim(service: ServiceKey, frontends: readonly string[]): { granted: ReadonlySet<string>; freed: readonly ServiceKey[] } {
+  claim(
+    service: ServiceKey,
+    frontends: readonly string[],
+  ): { granted: ReadonlySet<string>; freed: readonly ServiceKey[] } {
     const wanted = new Set(frontends)
     const freed = this.#letGo(service, frontend => !wanted.has(frontend))
     const granted = new Set<string>()

@@ -6,7 +6,14 @@ import type { Cluster, Link } from '../model/cluster.ts'
 import type { Change, Directory, ServiceChange } from '../model/directory.ts'
 import type { MeshError, Problem } from '../model/error.ts'
 import type { Log } from '../model/log.ts'
-import type { ClusterService, GlobalService, Namespace, ServiceKey, Settings } from '../model/service.ts'
+import {
+  type ClusterService,
+  type GlobalService,
+  type Namespace,
+  type ServiceKey,
+  type Settings,
+  serviceKey,
+} from '../model/service.ts'
 import { Claims } from './claims.ts'
 import { type FrontendIp, type Member, type Merged, merge, sameService } from './merge.ts'
 import { Shelf } from './shelf.ts'
@@ -37,7 +44,7 @@ export class Mesh {
   readonly directory: Directory
   #options: MeshOptions
   /** The local one first, so that it wins overlaps. */
-  #shelves: readonly Shelf[]
+  #shelves: readonly Shelf[] = []
   #local: Shelf
   #services = new Map<ServiceKey, GlobalService>()
   #overlaps = new Map<ServiceKey, Merged['overlaps']>()
@@ -53,24 +60,27 @@ export class Mesh {
   #listeners = new Set<(change: Change) => void>()
 
   constructor(options: MeshOptions) {
-    const { clusters, clock, log, staleAfterMs } = options
-    const local = clusters.find(cluster => cluster.local)
+    const local = options.clusters.find(cluster => cluster.local)
     if (!local) throw new TypeError('one of the clusters must be the local one')
     this.#options = options
-    this.#changedAt = clock.wall()
+    this.#changedAt = options.clock.wall()
     this.#vips = options.vips ? new Vips(options.vips) : undefined
-    this.#shelves = [local, ...clusters.filter(cluster => !cluster.local)].map(
-      cluster =>
-        new Shelf(cluster, {
-          clock,
-          staleAfterMs,
-          clusterNames: clusters.map(({ name }) => name),
-          changed: keys => this.#mark(keys),
-          relinked: link => logLink(log, cluster.name, link),
-        }),
-    )
-    this.#local = this.#shelves[0] as Shelf
+    this.#local = this.#newShelf(local)
+    this.#shelves = [this.#local, ...options.clusters.filter(cluster => !cluster.local).map(c => this.#newShelf(c))]
     this.directory = this.#readSide()
+  }
+
+  /** Takes over a new list of remote clusters: those gone lose their services, new ones begin empty, the others stay as they are. */
+  setClusters(clusters: readonly Cluster[]): void {
+    const before = this.#shelves.filter(shelf => shelf !== this.#local)
+    const after = clusters
+      .filter(cluster => !cluster.local)
+      .map(cluster => before.find(shelf => shelf.cluster.name === cluster.name) ?? this.#newShelf(cluster))
+    this.#shelves = [this.#local, ...after]
+    for (const shelf of before.filter(known => !after.includes(known))) {
+      shelf.close()
+      this.#mark([...shelf.entries()].map(({ service }) => serviceKey(service.namespace, service.name)))
+    }
   }
 
   /** Where the source of one cluster writes. */
@@ -219,7 +229,10 @@ export class Mesh {
 
   /** Two services may ask for one frontend; the first keeps it, and the other gets it when it is free. */
   #claimFrontends(service: GlobalService): GlobalService {
-    const { granted, freed } = this.#claims.claim(service.key, service.frontends.map(({ key }) => key))
+    const { granted, freed } = this.#claims.claim(
+      service.key,
+      service.frontends.map(({ key }) => key),
+    )
     this.#mark(freed)
     if (granted.size === service.frontends.length) return service
     return Object.freeze({ ...service, frontends: service.frontends.filter(({ key }) => granted.has(key)) })
@@ -238,6 +251,17 @@ export class Mesh {
       const known = this.#servicesOf.get(backendKey) ?? []
       if (!known.includes(key)) this.#servicesOf.set(backendKey, [...known, key])
     }
+  }
+
+  #newShelf(cluster: Cluster): Shelf {
+    const { clock, log, staleAfterMs } = this.#options
+    return new Shelf(cluster, {
+      clock,
+      staleAfterMs,
+      clusterNames: () => this.#shelves.map(shelf => shelf.cluster.name),
+      changed: keys => this.#mark(keys),
+      relinked: link => logLink(log, cluster.name, link),
+    })
   }
 
   #shelf(cluster: string): Shelf {
@@ -297,4 +321,3 @@ function logLink(log: Log, cluster: string, link: Link): void {
   else if (link.state === 'lost') log.warn('cluster.lost', { cluster, why: link.error.message, staleAt: link.staleAt })
   else if (link.state === 'stale') log.warn('cluster.stale', { cluster, why: link.error.message })
 }
-

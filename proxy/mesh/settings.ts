@@ -46,32 +46,45 @@ interface Annotation {
 
 function find(annotations: ClusterService['annotations'], key: string, alias?: string): Annotation | undefined {
   const name = Object.hasOwn(annotations, key) ? key : alias
-  return name !== undefined && Object.hasOwn(annotations, name) ? { key: name, value: annotations[name] ?? '' } : undefined
+  return name !== undefined && Object.hasOwn(annotations, name)
+    ? { key: name, value: annotations[name] ?? '' }
+    : undefined
 }
 
 /** Only `true` in any case is true. Everything else is false, and what is not even `false` is a fault. */
 function flag(annotation: Annotation | undefined, absent: boolean, faults: string[]): boolean {
   if (!annotation) return absent
   const value = annotation.value.toLowerCase()
-  if (value !== 'true' && value !== 'false') faults.push(`${quoted(annotation)} is neither "true" nor "false"; it counts as "false"`)
+  if (value !== 'true' && value !== 'false')
+    faults.push(`${quoted(annotation)} is neither "true" nor "false"; it counts as "false"`)
   return value === 'true'
 }
 
 function affinity(annotation: Annotation | undefined, faults: string[]): Settings['affinity'] {
   const value = annotation?.value ?? ''
   if (value === 'local' || value === 'remote' || value === 'none') return value
-  if (annotation && value !== '') faults.push(`${quoted(annotation)} is none of local, remote, none; it counts as "none"`)
+  if (annotation && value !== '')
+    faults.push(`${quoted(annotation)} is none of local, remote, none; it counts as "none"`)
   return 'none'
 }
 
 /** What is sound of the list is used: an order that names a cluster still to come must not fall silent. */
-function clusterOrder(annotation: Annotation | undefined, known: readonly string[], faults: string[]): readonly string[] {
-  const names = (annotation?.value ?? '').split(',').map(name => name.trim()).filter(name => name !== '')
+function clusterOrder(
+  annotation: Annotation | undefined,
+  known: readonly string[],
+  faults: string[],
+): readonly string[] {
+  const names = (annotation?.value ?? '')
+    .split(',')
+    .map(name => name.trim())
+    .filter(name => name !== '')
   if (!annotation || names.length === 0) return []
   const sound = [...new Set(names.filter(isClusterName))]
   for (const name of names) {
-    if (!isClusterName(name)) faults.push(`${quoted(annotation)}: "${name}" is not a cluster name; write cluster-2,cluster-3`)
-    else if (!known.includes(name)) faults.push(`${quoted(annotation)}: no cluster "${name}" is configured (${known.join(', ')})`)
+    if (!isClusterName(name))
+      faults.push(`${quoted(annotation)}: "${name}" is not a cluster name; write cluster-2,cluster-3`)
+    else if (!known.includes(name))
+      faults.push(`${quoted(annotation)}: no cluster "${name}" is configured (${known.join(', ')})`)
   }
   return sound
 }
@@ -101,7 +114,8 @@ function clusterWeights(
       faults.push(`${quoted(annotation)}: "${part}" is not a share; write cluster-1=80,cluster-2=20. It is ignored`)
       return undefined
     }
-    if (!known.includes(name)) faults.push(`${quoted(annotation)}: no cluster "${name}" is configured (${known.join(', ')})`)
+    if (!known.includes(name))
+      faults.push(`${quoted(annotation)}: no cluster "${name}" is configured (${known.join(', ')})`)
     weights[name] = Number(match[2])
   }
   if (Object.values(weights).some(weight => weight > 0)) return weights

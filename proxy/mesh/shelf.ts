@@ -14,7 +14,8 @@ export interface ShelfOptions {
   readonly clock: Clock
   /** How long a lost cluster's services stay; 0 keeps them for ever. The local cluster's always stay. */
   readonly staleAfterMs: number
-  readonly clusterNames: readonly string[]
+  /** For messages about annotations that name a cluster nobody knows. */
+  readonly clusterNames: () => readonly string[]
   /** Called with the services that may look different now; `relinked` when the link itself changed. */
   readonly changed: (keys: Iterable<ServiceKey>) => void
   readonly relinked: (link: Link) => void
@@ -65,9 +66,7 @@ export class Shelf {
   /** The source's own, and those of the annotations. */
   problems(): Problem[] {
     const annotations = [...this.#entries.values()].flatMap(({ service, decoded }) =>
-      decoded.faults.map(
-        (message): Problem => ({ code: 'SERVICE_ANNOTATION', where: placeOf(service), message }),
-      ),
+      decoded.faults.map((message): Problem => ({ code: 'SERVICE_ANNOTATION', where: placeOf(service), message })),
     )
     return [...this.#problems, ...annotations]
   }
@@ -157,7 +156,7 @@ export class Shelf {
 
   #set(service: ClusterService): ServiceKey {
     const key = serviceKey(service.namespace, service.name)
-    this.#entries.set(key, { service, decoded: decodeSettings(service, this.#options.clusterNames) })
+    this.#entries.set(key, { service, decoded: decodeSettings(service, this.#options.clusterNames()) })
     const siblings = this.#keysByNamespace.get(service.namespace)
     if (siblings) siblings.add(key)
     else this.#keysByNamespace.set(service.namespace, new Set([key]))

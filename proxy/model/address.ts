@@ -74,11 +74,14 @@ export function parseCidr(text: string): Cidr | undefined {
 }
 
 function numberOf(address: string): bigint {
-  return ipaddr.parse(address).toByteArray().reduce((sum, byte) => (sum << 8n) | BigInt(byte), 0n)
+  return ipaddr
+    .parse(address)
+    .toByteArray()
+    .reduce((sum, byte) => (sum << 8n) | BigInt(byte), 0n)
 }
 
 function addressOf(value: bigint, family: Family): string {
-  const bytes = Array.from({ length: family === 4 ? 4 : 16 }, (_, i, ) => {
+  const bytes = Array.from({ length: family === 4 ? 4 : 16 }, (_, i) => {
     const shift = BigInt(8 * ((family === 4 ? 3 : 15) - i))
     return Number((value >> shift) & 255n)
   })

@@ -30,7 +30,11 @@ export interface Refusal {
  */
 export type Result =
   | { readonly outcome: 'connected'; readonly ms: number }
-  | { readonly outcome: 'refused' | 'timeout' | 'unreachable' | 'local' | 'cancelled'; readonly ms: number; readonly error?: Error }
+  | {
+      readonly outcome: 'refused' | 'timeout' | 'unreachable' | 'local' | 'cancelled'
+      readonly ms: number
+      readonly error?: Error
+    }
 
 /** Whether a result speaks against the backend. */
 export function blames(result: Result): boolean {
@@ -57,7 +61,9 @@ export interface Totals {
   readonly reason: CloseReason
 }
 
-export type Choice = { readonly backend: Backend; readonly refusal?: never } | { readonly refusal: Refusal; readonly backend?: never }
+export type Choice =
+  | { readonly backend: Backend; readonly refusal?: never }
+  | { readonly refusal: Refusal; readonly backend?: never }
 
 /** Hears what becomes of flows: plugins, passive health, metrics. May not throw and may not wait. */
 export interface FlowObserver {

@@ -35,7 +35,12 @@ export interface ClusterView {
   readonly tenant?: string
   /** `manifests conf/demo/cluster-1` */
   readonly source: string
-  readonly link: { readonly state: Link['state']; readonly since: number; readonly error?: string; readonly staleAt?: number }
+  readonly link: {
+    readonly state: Link['state']
+    readonly since: number
+    readonly error?: string
+    readonly staleAt?: number
+  }
   readonly services: number
   readonly globalServices: number
   readonly backends: number
@@ -66,7 +71,12 @@ export interface ServiceView {
     readonly sessionAffinityMs?: number
   }
   readonly headless: boolean
-  readonly frontends: readonly { readonly ip: string; readonly port: number; readonly protocol: Protocol; readonly name: string }[]
+  readonly frontends: readonly {
+    readonly ip: string
+    readonly port: number
+    readonly protocol: Protocol
+    readonly name: string
+  }[]
   readonly backends: readonly BackendView[]
   readonly changedAt: number
 }

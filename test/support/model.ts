@@ -10,8 +10,8 @@ import {
   frontendKey,
   type GlobalService,
   portMatches,
-  serviceKey,
   type Settings,
+  serviceKey,
 } from '../../proxy/model/service.ts'
 
 export function backend(given: Partial<Backend> & { address: string }): Backend {
@@ -35,7 +35,13 @@ export function backend(given: Partial<Backend> & { address: string }): Backend 
 export const plainSettings: Settings = { global: true, shared: true, affinity: 'none', clusterOrder: [] }
 
 export function endpoint(given: Partial<Endpoint> & { address: string }): Endpoint {
-  return { ports: [{ name: '', protocol: 'TCP', port: 8080 }], ready: true, serving: true, terminating: false, ...given }
+  return {
+    ports: [{ name: '', protocol: 'TCP', port: 8080 }],
+    ready: true,
+    serving: true,
+    terminating: false,
+    ...given,
+  }
 }
 
 export function clusterService(given: Partial<ClusterService> = {}): ClusterService {
@@ -58,7 +64,10 @@ export function clusterService(given: Partial<ClusterService> = {}): ClusterServ
 
 /** A merged service with one frontend per IP and port of its local declaration. */
 export function globalService(
-  given: Omit<Partial<GlobalService>, 'settings'> & { settings?: Partial<Settings>; ports?: ClusterService['ports'] } = {},
+  given: Omit<Partial<GlobalService>, 'settings'> & {
+    settings?: Partial<Settings>
+    ports?: ClusterService['ports']
+  } = {},
 ): GlobalService {
   const { settings, ports, ...rest } = given
   const local = 'local' in given ? given.local : clusterService(ports ? { ports } : {})

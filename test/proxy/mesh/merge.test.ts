@@ -1,9 +1,9 @@
 import t from 'tap'
+import { type Member, type MergeContext, merge } from '../../../proxy/mesh/merge.ts'
+import { decodeSettings } from '../../../proxy/mesh/settings.ts'
 import { familyOf } from '../../../proxy/model/address.ts'
 import type { Backends, Health } from '../../../proxy/model/backend.ts'
 import type { ClusterService, Endpoint, GlobalService } from '../../../proxy/model/service.ts'
-import { type Member, type MergeContext, merge } from '../../../proxy/mesh/merge.ts'
-import { decodeSettings } from '../../../proxy/mesh/settings.ts'
 import { clusterService, endpoint } from '../../support/model.ts'
 
 const clusters = ['cluster-1', 'cluster-2', 'cluster-3']
@@ -25,30 +25,85 @@ t.test('annotations', async t => {
     ['1 is not true', { 'service.cilium.io/global': '1' }, { global: false }, 1],
     ['padded is not true', { 'service.cilium.io/global': ' true' }, { global: false }, 1],
     ['unshared', { 'service.cilium.io/global': 'true', 'service.cilium.io/shared': 'false' }, { shared: false }, 0],
-    ['unshared by alias', { 'io.cilium/global-service': 'true', 'io.cilium/shared-service': 'false' }, { shared: false }, 0],
-    ['shared: yes is not shared', { 'service.cilium.io/global': 'true', 'service.cilium.io/shared': 'yes' }, { shared: false }, 1],
+    [
+      'unshared by alias',
+      { 'io.cilium/global-service': 'true', 'io.cilium/shared-service': 'false' },
+      { shared: false },
+      0,
+    ],
+    [
+      'shared: yes is not shared',
+      { 'service.cilium.io/global': 'true', 'service.cilium.io/shared': 'yes' },
+      { shared: false },
+      1,
+    ],
     ['shared counts only for global ones', { 'service.cilium.io/shared': 'true' }, { global: false, shared: false }, 0],
-    ['affinity', { 'service.cilium.io/global': 'true', 'service.cilium.io/affinity': 'local' }, { affinity: 'local' }, 0],
-    ['affinity by alias', { 'io.cilium/global-service': 'true', 'io.cilium/service-affinity': 'remote' }, { affinity: 'remote' }, 0],
-    ['affinity none equals absent', { 'service.cilium.io/global': 'true', 'service.cilium.io/affinity': 'none' }, { affinity: 'none' }, 0],
-    ['a mistyped affinity is none, and said', { 'service.cilium.io/global': 'true', 'service.cilium.io/affinity': 'Local' }, { affinity: 'none' }, 1],
+    [
+      'affinity',
+      { 'service.cilium.io/global': 'true', 'service.cilium.io/affinity': 'local' },
+      { affinity: 'local' },
+      0,
+    ],
+    [
+      'affinity by alias',
+      { 'io.cilium/global-service': 'true', 'io.cilium/service-affinity': 'remote' },
+      { affinity: 'remote' },
+      0,
+    ],
+    [
+      'affinity none equals absent',
+      { 'service.cilium.io/global': 'true', 'service.cilium.io/affinity': 'none' },
+      { affinity: 'none' },
+      0,
+    ],
+    [
+      'a mistyped affinity is none, and said',
+      { 'service.cilium.io/global': 'true', 'service.cilium.io/affinity': 'Local' },
+      { affinity: 'none' },
+      1,
+    ],
     [
       'ordered clusters, the unknown one said and kept',
       { 'service.cilium.io/global': 'true', 'starlane.dev/affinity': 'cluster-2, cluster-9' },
       { clusterOrder: ['cluster-2', 'cluster-9'] },
       1,
     ],
-    ['minimum as a count', { 'service.cilium.io/global': 'true', 'starlane.dev/min-healthy-local': '3' }, { minHealthyLocal: { count: 3 } }, 0],
-    ['minimum as a share', { 'service.cilium.io/global': 'true', 'starlane.dev/min-healthy-local': '30%' }, { minHealthyLocal: { percent: 30 } }, 0],
-    ['a bad minimum is ignored, and said', { 'service.cilium.io/global': 'true', 'starlane.dev/min-healthy-local': '300%' }, { minHealthyLocal: undefined }, 1],
+    [
+      'minimum as a count',
+      { 'service.cilium.io/global': 'true', 'starlane.dev/min-healthy-local': '3' },
+      { minHealthyLocal: { count: 3 } },
+      0,
+    ],
+    [
+      'minimum as a share',
+      { 'service.cilium.io/global': 'true', 'starlane.dev/min-healthy-local': '30%' },
+      { minHealthyLocal: { percent: 30 } },
+      0,
+    ],
+    [
+      'a bad minimum is ignored, and said',
+      { 'service.cilium.io/global': 'true', 'starlane.dev/min-healthy-local': '300%' },
+      { minHealthyLocal: undefined },
+      1,
+    ],
     [
       'weights',
       { 'service.cilium.io/global': 'true', 'starlane.dev/cluster-weights': 'cluster-1=80,cluster-2=20' },
       { clusterWeights: { 'cluster-1': 80, 'cluster-2': 20 } },
       0,
     ],
-    ['bad weights are ignored whole', { 'service.cilium.io/global': 'true', 'starlane.dev/cluster-weights': 'cluster-1=80,two' }, { clusterWeights: undefined }, 1],
-    ['weights of nothing', { 'service.cilium.io/global': 'true', 'starlane.dev/cluster-weights': 'cluster-1=0' }, { clusterWeights: undefined }, 1],
+    [
+      'bad weights are ignored whole',
+      { 'service.cilium.io/global': 'true', 'starlane.dev/cluster-weights': 'cluster-1=80,two' },
+      { clusterWeights: undefined },
+      1,
+    ],
+    [
+      'weights of nothing',
+      { 'service.cilium.io/global': 'true', 'starlane.dev/cluster-weights': 'cluster-1=0' },
+      { clusterWeights: undefined },
+      1,
+    ],
   ]
   for (const [name, annotations, expected, faults] of cases) {
     const decoded = decode(annotations)
@@ -71,7 +126,10 @@ t.test('Cilium truth table: who uses whom (1.3)', async t => {
     const declare = (cluster: string, global: string, shared: string, address: string): ClusterService =>
       clusterService({
         cluster,
-        annotations: { 'service.cilium.io/global': `${global === 'y'}`, 'service.cilium.io/shared': `${shared === 'y'}` },
+        annotations: {
+          'service.cilium.io/global': `${global === 'y'}`,
+          'service.cilium.io/shared': `${shared === 'y'}`,
+        },
         endpoints: [endpoint({ address })],
       })
     const one = declare('cluster-1', g1, s1, '10.1.0.1')
@@ -88,7 +146,12 @@ t.test('what is known but takes no part is parked', async t => {
   t.equal(withLocal.backends.length, 0)
   t.same(addresses(withLocal.parked), ['10.2.0.1'], 'the local Service is not global')
 
-  const alone = merge('default/rebel-base', [{ service: remote, local: false, exported: true }], settingsOf(remote), context())
+  const alone = merge(
+    'default/rebel-base',
+    [{ service: remote, local: false, exported: true }],
+    settingsOf(remote),
+    context(),
+  )
   t.equal(alone.service.local, undefined)
   t.same(alone.service.frontends, [], 'a service that only others know has no frontend')
 })
@@ -140,7 +203,11 @@ t.test('ports match by name, never by number', async t => {
       ],
     }),
   )
-  t.equal(service.backends.filter(b => b.address === '10.1.0.1').length, 2, 'two names on one target port are one backend')
+  t.equal(
+    service.backends.filter(b => b.address === '10.1.0.1').length,
+    2,
+    'two names on one target port are one backend',
+  )
   t.same(
     service.frontends.map(f => [f.name, f.backends.map(b => `${b.address}:${b.port}`)]),
     [
@@ -175,12 +242,21 @@ t.test('one address in two clusters is one backend: the local one, then the orde
     settingsOf(at('cluster-1', '10.0.0.1')),
     context(),
   )
-  t.same(result.service.backends.map(b => b.cluster), ['cluster-1'])
-  t.same(result.overlaps.map(o => o.key), ['cluster-2/10.0.0.1:8080/TCP', 'cluster-3/10.0.0.1:8080/TCP'])
+  t.same(
+    result.service.backends.map(b => b.cluster),
+    ['cluster-1'],
+  )
+  t.same(
+    result.overlaps.map(o => o.key),
+    ['cluster-2/10.0.0.1:8080/TCP', 'cluster-3/10.0.0.1:8080/TCP'],
+  )
 })
 
 t.test('shares of clusters hold whatever the number of their backends', async t => {
-  const annotations = { 'service.cilium.io/global': 'true', 'starlane.dev/cluster-weights': 'cluster-1=80,cluster-2=20' }
+  const annotations = {
+    'service.cilium.io/global': 'true',
+    'starlane.dev/cluster-weights': 'cluster-1=80,cluster-2=20',
+  }
   const many = (cluster: string, count: number, net: number) =>
     clusterService({
       cluster,
@@ -195,8 +271,14 @@ t.test('shares of clusters hold whatever the number of their backends', async t 
   t.equal(Math.round(share(all, 'cluster-2')), 20)
   t.equal(share(all, 'cluster-3'), 0, 'who has no share is the last resort')
 
-  const down = merged(many('cluster-1', 2, 1), many('cluster-2', 5, 2), undefined, key => (key.includes('10.1.0.1:') ? 'down' : 'up'))
-  t.equal(share(down, 'cluster-1', a => a !== '10.1.0.1'), 80, 'the ones that are left take the share of those that are down')
+  const down = merged(many('cluster-1', 2, 1), many('cluster-2', 5, 2), undefined, key =>
+    key.includes('10.1.0.1:') ? 'down' : 'up',
+  )
+  t.equal(
+    share(down, 'cluster-1', a => a !== '10.1.0.1'),
+    80,
+    'the ones that are left take the share of those that are down',
+  )
 })
 
 t.test('internalTrafficPolicy Local stays on this node', async t => {
@@ -210,7 +292,8 @@ t.test('internalTrafficPolicy Local stays on this node', async t => {
   })
   const remote = clusterService({ cluster: 'cluster-2', endpoints: [endpoint({ address: '10.2.0.1', node: 'n1' })] })
   const on = (node: string | undefined) =>
-    merge('default/rebel-base', members(local, remote), settingsOf(local), { ...context(), node }).service.frontends[0]?.backends
+    merge('default/rebel-base', members(local, remote), settingsOf(local), { ...context(), node }).service.frontends[0]
+      ?.backends
   t.same(addresses(on('n1')), ['10.1.0.1', '10.1.0.3'])
   t.equal(on(undefined)?.length, 4, 'not knowing the node, nothing can be left out')
 })
@@ -221,7 +304,12 @@ t.test('an endpoint without ports is known to DNS and to no frontend', async t =
   t.equal(service.frontends[0]?.backends.length, 0)
 })
 
-function merged(local: ClusterService, remote?: ClusterService, third?: ClusterService, health?: (key: string) => Health): GlobalService {
+function merged(
+  local: ClusterService,
+  remote?: ClusterService,
+  third?: ClusterService,
+  health?: (key: string) => Health,
+): GlobalService {
   const remotes = [remote, third].filter(service => service !== undefined)
   return merge('default/rebel-base', members(local, ...remotes), settingsOf(local), context(health, local)).service
 }

@@ -1,11 +1,11 @@
 import t, { type Test } from 'tap'
+import { Mesh, type MeshOptions } from '../../../proxy/mesh/mesh.ts'
+import { Vips } from '../../../proxy/mesh/vips.ts'
 import { type Cidr, parseCidr } from '../../../proxy/model/address.ts'
 import type { Health } from '../../../proxy/model/backend.ts'
 import type { Change } from '../../../proxy/model/directory.ts'
 import { MeshError } from '../../../proxy/model/error.ts'
 import { silentLog } from '../../../proxy/model/log.ts'
-import { Mesh, type MeshOptions } from '../../../proxy/mesh/mesh.ts'
-import { Vips } from '../../../proxy/mesh/vips.ts'
 import { FakeClock } from '../../support/clock.ts'
 import { clusterService, endpoint } from '../../support/model.ts'
 
@@ -39,7 +39,11 @@ function startMesh(t: Test, given: Partial<MeshOptions> = {}) {
 }
 
 const here = clusterService({ endpoints: [endpoint({ address: '10.1.0.1' })] })
-const there = clusterService({ cluster: 'cluster-2', clusterIPs: ['127.97.0.10'], endpoints: [endpoint({ address: '10.2.0.1' })] })
+const there = clusterService({
+  cluster: 'cluster-2',
+  clusterIPs: ['127.97.0.10'],
+  endpoints: [endpoint({ address: '10.2.0.1' })],
+})
 
 t.test('two clusters become one service, changed in one batch', async t => {
   const { mesh, changes, one, two, backends } = startMesh(t)
@@ -49,7 +53,11 @@ t.test('two clusters become one service, changed in one batch', async t => {
   mesh.flush()
   t.equal(mesh.directory.synced, true)
   t.same(backends(), ['10.1.0.1', '10.2.0.1'])
-  t.same(mesh.directory.service('default/rebel-base')?.frontends.map(f => f.key), ['127.96.0.10:80/TCP'], 'the frontend is the local one')
+  t.same(
+    mesh.directory.service('default/rebel-base')?.frontends.map(f => f.key),
+    ['127.96.0.10:80/TCP'],
+    'the frontend is the local one',
+  )
   t.equal(changes.length, 1)
   t.equal(changes[0]?.length, 1)
   mesh.flush()
@@ -58,13 +66,18 @@ t.test('two clusters become one service, changed in one batch', async t => {
 
 t.test('a change rebuilds its own service only', async t => {
   const { mesh, changes, one } = startMesh(t)
-  const services = Array.from({ length: 100 }, (_, i) => clusterService({ name: `s${i}`, clusterIPs: [`127.96.1.${i}`] }))
+  const services = Array.from({ length: 100 }, (_, i) =>
+    clusterService({ name: `s${i}`, clusterIPs: [`127.96.1.${i}`] }),
+  )
   one.reset({ services, namespaces: [] })
   mesh.flush()
   const untouched = mesh.directory.service('default/s8')
   one.put({ ...(services[7] as (typeof services)[0]), endpoints: [endpoint({ address: '10.1.0.7' })] })
   mesh.flush()
-  t.same(changes[1]?.map(c => c.key), ['default/s7'])
+  t.same(
+    changes[1]?.map(c => c.key),
+    ['default/s7'],
+  )
   t.equal(mesh.directory.service('default/s8'), untouched)
 })
 
@@ -100,7 +113,10 @@ t.test('the gate of namespaces, and global itself, work without the source sayin
   one.put({ ...here, annotations: {} })
   mesh.flush()
   t.same(backends(), ['10.1.0.1'])
-  t.same(mesh.directory.service('default/rebel-base')?.parked.map(b => b.address), ['10.2.0.1'])
+  t.same(
+    mesh.directory.service('default/rebel-base')?.parked.map(b => b.address),
+    ['10.2.0.1'],
+  )
   one.put(here)
   mesh.flush()
   t.same(backends(), ['10.1.0.1', '10.2.0.1'])
@@ -163,6 +179,25 @@ t.test('the local cluster and stale: 0 never age', async t => {
   t.equal(eternal.mesh.link('cluster-2').state, 'lost')
 })
 
+t.test('clusters join and leave a running mesh; the others are not touched', async t => {
+  const { mesh, one, two, backends } = startMesh(t)
+  one.reset({ services: [here], namespaces: [] })
+  two.reset({ services: [there], namespaces: [] })
+  const three = { name: 'cluster-3', id: 3, local: false }
+  mesh.setClusters([...clusters, three])
+  mesh.sink('cluster-3').reset({
+    services: [{ ...there, cluster: 'cluster-3', endpoints: [endpoint({ address: '10.3.0.1' })] }],
+    namespaces: [],
+  })
+  mesh.flush()
+  t.same(backends(), ['10.1.0.1', '10.2.0.1', '10.3.0.1'])
+  mesh.setClusters([clusters[0] as (typeof clusters)[0], three])
+  mesh.flush()
+  t.same(backends(), ['10.1.0.1', '10.3.0.1'])
+  t.throws(() => mesh.link('cluster-2'))
+  t.equal(mesh.link('cluster-3').state, 'live')
+})
+
 t.test('a verdict rebuilds the services that hold the backend', async t => {
   const { mesh, changes, verdicts, one } = startMesh(t)
   one.reset({ services: [here, clusterService({ name: 'other', clusterIPs: ['127.96.0.11'] })], namespaces: [] })
@@ -170,7 +205,10 @@ t.test('a verdict rebuilds the services that hold the backend', async t => {
   verdicts.set('cluster-1/10.1.0.1:8080/TCP', 'down')
   mesh.healthChanged('cluster-1/10.1.0.1:8080/TCP')
   mesh.flush()
-  t.same(changes[1]?.map(c => c.key), ['default/rebel-base'])
+  t.same(
+    changes[1]?.map(c => c.key),
+    ['default/rebel-base'],
+  )
   t.equal(mesh.directory.service('default/rebel-base')?.frontends[0]?.backends[0]?.health, 'down')
   mesh.healthChanged('cluster-1/10.9.9.9:1/TCP')
   mesh.flush()
@@ -183,7 +221,13 @@ t.test('two services asking for one address: the first has it, the second gets i
   one.reset({ services: [here, rival], namespaces: [] })
   mesh.flush()
   t.equal(mesh.directory.service('default/rival')?.frontends.length, 0)
-  t.match(mesh.problems(), [{ code: 'MERGE_OVERLAP', where: '127.96.0.10:80/TCP', message: /default\/rival asks for the address of default\/rebel-base/ }])
+  t.match(mesh.problems(), [
+    {
+      code: 'MERGE_OVERLAP',
+      where: '127.96.0.10:80/TCP',
+      message: /default\/rival asks for the address of default\/rebel-base/,
+    },
+  ])
   one.drop('default', 'rebel-base')
   mesh.flush()
   mesh.flush()
@@ -193,7 +237,10 @@ t.test('two services asking for one address: the first has it, the second gets i
 
 t.test('problems name cluster, service and place, and go when they are mended', async t => {
   const { mesh, one, two } = startMesh(t)
-  one.reset({ services: [{ ...here, origin: 'base.yaml:3', annotations: { 'service.cilium.io/global': 'yes' } }], namespaces: [] })
+  one.reset({
+    services: [{ ...here, origin: 'base.yaml:3', annotations: { 'service.cilium.io/global': 'yes' } }],
+    namespaces: [],
+  })
   two.problems([{ code: 'SOURCE_OBJECT', where: 'x.yaml:1', message: 'broken' }])
   t.match(mesh.problems(), [
     { code: 'SERVICE_ANNOTATION', where: 'cluster-1 default/rebel-base (base.yaml:3)' },
