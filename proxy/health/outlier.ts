@@ -1,0 +1,122 @@
+/**
+ * Passive health: failures in a row of live traffic eject a backend for a while (Envoy's outlier detection). It comes
+ * back when its time is over, or earlier by the checks (`successful_active_health_check_uneject_host`).
+ */
+import type { Clock, Random } from '../model/clock.ts'
+import type { PassiveOptions } from './options.ts'
+import type { Pool, Watched } from './watched.ts'
+
+export interface OutlierParts {
+  readonly options: PassiveOptions
+  /** Checks passed in a row since the ejection that end it. */
+  readonly rise: number
+  readonly clock: Clock
+  readonly random: Random
+  /** An ejection came to its end. */
+  readonly onReturn: (watched: Watched) => void
+}
+
+export class Outliers {
+  readonly #parts: OutlierParts
+  /** Those that are ejected and present, with what calls off their return. */
+  readonly #out = new Map<Watched, () => void>()
+  #ejections = 0
+  #heldBack = 0
+
+  constructor(parts: OutlierParts) {
+    this.#parts = parts
+  }
+
+  stats(): { ejected: number; ejections: number; heldBack: number } {
+    return { ejected: this.#out.size, ejections: this.#ejections, heldBack: this.#heldBack }
+  }
+
+  isEjected({ standing }: Watched): boolean {
+    return standing?.state === 'ejected' && this.#parts.clock.now() < standing.until
+  }
+
+  /** A flow reached it. */
+  reached({ standing }: Watched): void {
+    if (standing?.state === 'in') standing.failures = 0
+  }
+
+  /** A flow did not, and it is to blame. True when this ejected it. */
+  failed(watched: Watched): boolean {
+    const { consecutive } = this.#parts.options
+    if (consecutive === 0) return false
+    watched.standing ??= { state: 'in', failures: 0, times: 0, since: this.#parts.clock.now() }
+    const { standing } = watched
+    if (standing.state === 'ejected') return false
+    standing.failures++
+    if (standing.failures < consecutive) return false
+    // Counted afresh also when the ceiling holds it back: a pool is searched once in so many failures, not at each.
+    standing.failures = 0
+    if (![...watched.pools].every(pool => this.#hasRoom(pool))) {
+      this.#heldBack++
+      return false
+    }
+    this.#eject(watched, this.#remaining(standing) + 1)
+    return true
+  }
+
+  /** A check of its address ended. True when this brought it back. */
+  checked(watched: Watched, passed: boolean): boolean {
+    const { standing } = watched
+    if (standing?.state !== 'ejected') return false
+    standing.passes = passed ? standing.passes + 1 : 0
+    if (standing.passes < this.#parts.rise) return false
+    this.#return(watched)
+    return true
+  }
+
+  /** It is in the pool again: what is left of an ejection goes on. */
+  joined(watched: Watched): void {
+    const { standing } = watched
+    if (standing?.state === 'ejected') this.#wait(watched, standing.until)
+  }
+
+  left(watched: Watched): void {
+    this.#out.get(watched)?.()
+    this.#out.delete(watched)
+  }
+
+  close(): void {
+    for (const watched of [...this.#out.keys()]) this.left(watched)
+  }
+
+  /** At least one of a pool may be ejected, as with Envoy, however small the share. */
+  #hasRoom({ watched }: Pool): boolean {
+    const most = Math.max(1, Math.floor((watched.length * this.#parts.options.maxPercent) / 100))
+    let out = 0
+    for (const one of watched) if (this.isEjected(one)) out++
+    return out < most
+  }
+
+  /** The multiplier falls by one for each `ejectMs` out of trouble. */
+  #remaining({ times, since }: { readonly times: number; readonly since: number }): number {
+    return Math.max(0, times - Math.floor((this.#parts.clock.now() - since) / this.#parts.options.ejectMs))
+  }
+
+  #eject(watched: Watched, times: number): void {
+    const { options, clock, random } = this.#parts
+    const ms = Math.min(options.ejectMs * times, options.maxEjectMs) * (0.9 + 0.2 * random())
+    const until = clock.now() + ms
+    watched.standing = { state: 'ejected', passes: 0, times, until }
+    this.#ejections++
+    this.#wait(watched, until)
+  }
+
+  #wait(watched: Watched, until: number): void {
+    const { clock, onReturn } = this.#parts
+    const back = () => {
+      this.#return(watched)
+      onReturn(watched)
+    }
+    this.#out.set(watched, clock.after(Math.max(0, until - clock.now()), back))
+  }
+
+  #return(watched: Watched): void {
+    this.left(watched)
+    watched.standing = { state: 'in', failures: 0, times: watched.standing?.times ?? 0, since: this.#parts.clock.now() }
+  }
+}

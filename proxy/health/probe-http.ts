@@ -1,0 +1,74 @@
+/** An HTTP check: GET, and the status decides once the answer is whole or longer than anyone needs to see. */
+import type { Socket } from 'node:net'
+import { Client } from 'undici'
+import { endpointText } from '../model/address.ts'
+import type { Clock } from '../model/clock.ts'
+import { MeshError } from '../model/error.ts'
+import { Connections } from './connections.ts'
+import type { HttpCheck } from './options.ts'
+import { failed, findingOf, type Probe, passed } from './probe.ts'
+
+const maxBodyBytes = 64 * 1024
+const maxHeaderBytes = 16 * 1024
+
+export function httpProbe(options: HttpCheck, clock: Clock): Probe {
+  const { path, status, timeoutMs } = options
+  if (!path.startsWith('/')) {
+    throw new MeshError('CONF_FIELD', `health.active.path: "${path}" does not begin with a slash; write "/${path}"`)
+  }
+  const connections = new Connections(timeoutMs, clock)
+  return {
+    async check(endpoint) {
+      try {
+        const socket = await connections.open(endpoint)
+        const answered = await get(`http://${endpointText(endpoint.address, endpoint.port)}`, path, socket)
+        const fits = answered >= status.min && answered <= status.max
+        return fits ? passed : failed(`status ${answered} is not in ${status.min}-${status.max}`)
+      } catch (error) {
+        return findingOf(error)
+      }
+    },
+    destroy: () => connections.destroy(),
+  }
+}
+
+/**
+ * A client for one request over a connection that is already there: undici would go on dialling after the check has
+ * given up, and would keep idle connections. Its own timeouts are off, since the socket has one for the whole check.
+ */
+async function get(origin: string, path: string, socket: Socket): Promise<number> {
+  const client = new Client(origin, {
+    // Not at once: a connector that answers while it is being called stalls undici's client.
+    connect: (_options, done) => queueMicrotask(() => done(null, socket)),
+    maxHeaderSize: maxHeaderBytes,
+    headersTimeout: 0,
+    bodyTimeout: 0,
+  })
+  try {
+    return await new Promise((resolve, reject) => {
+      let status = 0
+      let bytes = 0
+      // The last word if nobody else has one: undici hears of the close after us, and knows better why.
+      const cutShort = () => reject(new Error('the connection closed before the answer was whole'))
+      socket.once('close', () => queueMicrotask(cutShort))
+      client.dispatch(
+        { method: 'GET', path, headers: { 'user-agent': 'starlane-health', accept: '*/*' }, reset: true },
+        {
+          onRequestStart() {},
+          onResponseStart(_controller, code) {
+            status = code
+          },
+          onResponseData(_controller, chunk) {
+            bytes += chunk.length
+            if (bytes > maxBodyBytes) resolve(status)
+          },
+          onResponseEnd: () => resolve(status),
+          onResponseError: (_controller, error) => reject(error),
+        },
+      )
+    })
+  } finally {
+    socket.destroy()
+    await client.destroy()
+  }
+}

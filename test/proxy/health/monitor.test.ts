@@ -1,0 +1,522 @@
+/** Whom health watches, what the checks decide, and when they run. */
+import t from 'tap'
+import { HealthMonitor } from '../../../proxy/health/monitor.ts'
+import { Mesh } from '../../../proxy/mesh/mesh.ts'
+import { type Health, isHealthy, select } from '../../../proxy/model/backend.ts'
+import { silentLog } from '../../../proxy/model/log.ts'
+import type { GlobalService } from '../../../proxy/model/service.ts'
+import { FakeClock, settled } from '../../support/clock.ts'
+import { backend, clusterService, endpoint, FakeDirectory, globalService } from '../../support/model.ts'
+import { FakeProbe, http, passive, seeded, tcp, watch } from './support.ts'
+
+const a = backend({ address: '127.1.0.1' })
+const b = backend({ address: '127.2.0.1', cluster: 'cluster-2' })
+const c = backend({ address: '127.2.0.2', cluster: 'cluster-2' })
+
+t.test('a backend that answers is up with its first check, soon after it joined', async t => {
+  const { monitor, clock, probe, verdicts, log } = watch(t, new FakeDirectory(globalService({ backends: [a] })))
+  t.equal(monitor.verdict(a.key), 'unknown')
+  await clock.advance(200)
+  t.same(probe.times('127.1.0.1:8080'), [100])
+  t.same(verdicts, [[a.key, 'up']])
+  t.equal(monitor.verdict(a.key), 'up')
+  await clock.advance(60_000)
+  t.same(verdicts, [[a.key, 'up']], 'checks that change nothing are not told')
+  t.equal(log.lines.length, 1)
+})
+
+t.test('fall checks take it out, rise checks bring it back, and only the flips are logged', async t => {
+  const { clock, probe, verdicts, log } = watch(t, new FakeDirectory(globalService({ backends: [a, b] })))
+  await clock.advance(1000)
+  probe.down('127.2.0.1:8080')
+  await clock.advance(20_000)
+  probe.up('127.2.0.1:8080')
+  await clock.advance(20_000)
+  t.same(
+    verdicts.filter(([key]) => key === b.key).map(([, health]) => health),
+    ['up', 'down', 'up'],
+  )
+  t.same(
+    log.lines.filter(line => line.fields.backend === b.key),
+    [
+      {
+        level: 'debug',
+        event: 'health.flip',
+        fields: { backend: b.key, services: 1, from: 'unknown', to: 'up', why: 'checks pass' },
+      },
+      {
+        level: 'warn',
+        event: 'health.flip',
+        fields: { backend: b.key, services: 1, from: 'up', to: 'down', why: 'checks fail: refused' },
+      },
+      {
+        level: 'info',
+        event: 'health.flip',
+        fields: { backend: b.key, services: 1, from: 'down', to: 'up', why: 'checks pass' },
+      },
+    ],
+  )
+})
+
+t.test('the wait between two checks varies by ten percent around the interval', async t => {
+  let draw = 0
+  const random = () => [0.999, 0, 0.25, 0.5, 0.75][draw++ % 5] ?? 0
+  const { clock, probe } = watch(t, new FakeDirectory(globalService({ backends: [a] })), { random })
+  await clock.advance(60_000)
+  const times = probe.times('127.1.0.1:8080')
+  const waits = times.slice(1).map((at, i) => at - (times[i] ?? 0))
+  t.ok(
+    waits.every(ms => ms >= 1790 && ms <= 2210),
+    `${waits}`,
+  )
+  t.ok(Math.max(...waits) - Math.min(...waits) > 300, 'they do vary')
+})
+
+t.test('a fault of this machine blames no backend, and is said once a minute', async t => {
+  const { clock, probe, verdicts, log, monitor } = watch(t, new FakeDirectory(globalService({ backends: [a, b] })))
+  await clock.advance(1000)
+  for (const endpoint of ['127.1.0.1:8080', '127.2.0.1:8080']) {
+    probe.answers.set(endpoint, { outcome: 'local', why: 'connect EMFILE' })
+  }
+  await clock.advance(50_000)
+  t.equal(log.of('health.local-fault').length, 1)
+  await clock.advance(70_000)
+  t.same(
+    verdicts.map(([, health]) => health),
+    ['up', 'up'],
+  )
+  t.same(log.of('health.local-fault'), [{ why: 'connect EMFILE' }, { why: 'connect EMFILE' }])
+  t.equal(monitor.stats().checks.passed, 2)
+  t.equal(monitor.stats().checks.failed, 0)
+  t.ok(monitor.stats().checks.local > 100)
+})
+
+t.test('whom it checks', async t => {
+  const local = { settings: { global: false } }
+  const cases: { what: string; service: GlobalService; services?: 'global' | 'all'; checked: string[] }[] = [
+    { what: 'all backends of a global service', service: globalService({ backends: [a, b] }), checked: [a.key, b.key] },
+    {
+      what: 'not those of a service that is not proxied',
+      service: globalService({ ...local, backends: [a] }),
+      checked: [],
+    },
+    {
+      what: 'unless every service is',
+      service: globalService({ ...local, backends: [a] }),
+      services: 'all',
+      checked: [a.key],
+    },
+    { what: 'not without a frontend', service: globalService({ local: undefined, backends: [b] }), checked: [] },
+    {
+      what: 'TCP only',
+      service: globalService({
+        ports: [
+          { name: '', protocol: 'TCP', port: 53 },
+          { name: '', protocol: 'UDP', port: 53 },
+        ],
+        backends: [backend({ address: '127.1.0.1', protocol: 'UDP' }), a],
+      }),
+      checked: [a.key],
+    },
+    {
+      what: 'not what is in maintenance or has stopped serving',
+      service: globalService({
+        backends: [
+          backend({ address: '127.1.0.1', state: 'maintenance' }),
+          backend({ address: '127.1.0.2', state: 'terminating', serving: false }),
+          backend({ address: '127.1.0.3', state: 'terminating' }),
+        ],
+      }),
+      checked: ['cluster-1/127.1.0.3:8080/TCP'],
+    },
+    {
+      what: 'not a port that no frontend leads to',
+      service: globalService({
+        ports: [{ name: 'http', protocol: 'TCP', port: 80 }],
+        backends: [
+          backend({ address: '127.1.0.1', ports: ['http'] }),
+          backend({ address: '127.1.0.1', port: 9090, ports: ['metrics'] }),
+        ],
+      }),
+      checked: [a.key],
+    },
+    {
+      what: 'IPv6',
+      service: globalService({
+        local: clusterService({ clusterIPs: ['fd00::10'] }),
+        backends: [backend({ address: 'fd00:1::1' })],
+      }),
+      checked: ['cluster-1/[fd00:1::1]:8080/TCP'],
+    },
+  ]
+  for (const { what, service, services = 'global', checked } of cases) {
+    const { monitor, clock, verdicts, probe } = watch(t, new FakeDirectory(service), { services })
+    await clock.advance(1000)
+    t.same(
+      verdicts.map(([key]) => key),
+      checked,
+      what,
+    )
+    t.equal(probe.checks.length, checked.length, what)
+    t.equal(monitor.stats().targets, checked.length, what)
+  }
+})
+
+t.test('an address is checked once, however many services and clusters share it', async t => {
+  const twin = backend({ address: a.address, cluster: 'cluster-2' })
+  const directory = new FakeDirectory(
+    globalService({ backends: [a, twin] }),
+    globalService({
+      name: 'x-wing',
+      local: clusterService({ name: 'x-wing', clusterIPs: ['127.96.0.11'] }),
+      backends: [a],
+    }),
+  )
+  const { monitor, clock, probe, verdicts, log } = watch(t, directory)
+  await clock.advance(2150)
+  t.equal(monitor.stats().targets, 1)
+  t.equal(monitor.stats().backends, 2)
+  t.equal(probe.checks.length, 2, 'one each interval')
+  t.same(verdicts, [
+    [a.key, 'up'],
+    [twin.key, 'up'],
+  ])
+  t.same(
+    log.of('health.flip').map(({ backend, services }) => [backend, services]),
+    [
+      [a.key, 2],
+      [twin.key, 1],
+    ],
+  )
+
+  directory.remove('default/rebel-base')
+  await clock.advance(10_000)
+  t.equal(monitor.stats().targets, 1, 'the other service still needs it')
+  directory.remove('default/x-wing')
+  const before = probe.checks.length
+  await clock.advance(10_000)
+  t.equal(monitor.stats().targets, 0)
+  t.equal(probe.checks.length, before)
+})
+
+t.test('it follows the directory, and a change that only concerns health disturbs nothing', async t => {
+  const directory = new FakeDirectory(globalService({ backends: [a] }))
+  const { clock, probe } = watch(t, directory)
+  await clock.advance(1000)
+  directory.set(globalService({ backends: [a, b] }))
+  await clock.advance(500)
+  t.same(probe.times('127.1.0.1:8080'), [100])
+  t.same(probe.times('127.2.0.1:8080'), [1100], 'a newcomer is checked soon')
+  for (let i = 0; i < 30; i++) {
+    directory.set(globalService({ backends: [a, backend({ ...b, health: i % 2 ? 'up' : 'down', weight: i })] }))
+    await clock.advance(100)
+  }
+  t.same(probe.times('127.1.0.1:8080'), [100, 2100, 4100])
+  directory.set(globalService({ backends: [b] }))
+  await clock.advance(10_000)
+  t.equal(probe.times('127.1.0.1:8080').length, 3)
+})
+
+t.test('a backend that moves to another service in one batch takes its verdict along', async t => {
+  const other = (backends: GlobalService['backends']) =>
+    globalService({ name: 'x-wing', local: clusterService({ name: 'x-wing', clusterIPs: ['127.96.0.11'] }), backends })
+  for (const order of ['leaves first', 'joins first']) {
+    const directory = new FakeDirectory(globalService({ backends: [a] }), other([]))
+    const { monitor, clock, probe, verdicts } = watch(t, directory)
+    probe.down('127.1.0.1:8080')
+    await clock.advance(10_000)
+    const down = backend({ ...a, health: 'down' })
+    const batch = [globalService({ backends: [] }), other([down])]
+    directory.set(...(order === 'leaves first' ? batch : batch.reverse()))
+    t.equal(monitor.verdict(a.key), 'down', order)
+    t.equal(monitor.stats().targets, 1)
+    await clock.advance(10_000)
+    t.same(verdicts, [[a.key, 'down']], 'and nothing is told anew')
+  }
+})
+
+t.test('a verdict survives a short absence and is forgotten after a long one', async t => {
+  const directory = new FakeDirectory(globalService({ backends: [a, b] }))
+  const { monitor, clock, probe, verdicts } = watch(t, directory)
+  probe.down('127.1.0.1:8080')
+  await clock.advance(10_000)
+  directory.set(globalService({ backends: [b] }))
+  await clock.advance(4 * 60_000)
+  t.equal(monitor.verdict(a.key), 'down')
+  probe.up('127.1.0.1:8080')
+  directory.set(globalService({ backends: [backend({ ...a, health: 'down' }), b] }))
+  await clock.advance(1000)
+  t.equal(monitor.verdict(a.key), 'down', 'rise still has to be earned')
+  await clock.advance(2000)
+  t.equal(monitor.verdict(a.key), 'up')
+
+  directory.set(globalService({ backends: [b] }))
+  await clock.advance(6 * 60_000)
+  t.equal(monitor.verdict(a.key), 'unknown')
+  t.same(
+    verdicts.filter(([key]) => key === a.key).map(([, health]) => health),
+    ['down', 'up'],
+  )
+})
+
+t.test('a directory that shows something else than the verdict is told on return', async t => {
+  const directory = new FakeDirectory(globalService({ backends: [a] }))
+  const { clock, probe, verdicts } = watch(t, directory)
+  probe.down('127.1.0.1:8080')
+  await clock.advance(10_000)
+  directory.set(globalService({ backends: [] }))
+  directory.set(globalService({ backends: [a] }))
+  t.same(
+    verdicts,
+    [
+      [a.key, 'down'],
+      [a.key, 'down'],
+    ],
+    'it showed unknown',
+  )
+  directory.set(globalService({ backends: [] }))
+  await clock.advance(6 * 60_000)
+  directory.set(globalService({ backends: [backend({ ...a, health: 'down' })] }))
+  t.same(verdicts.at(-1), [a.key, 'unknown'], 'it showed a verdict that is forgotten here')
+})
+
+t.test('what is remembered of those that left is bounded', async t => {
+  const directory = new FakeDirectory()
+  const { monitor, clock, probe } = watch(t, directory, { active: { ...tcp, fall: 1 } })
+  const wave = (n: number) =>
+    Array.from({ length: 3000 }, (_, i) => backend({ address: `127.${n}.${i >> 8}.${i & 255}` }))
+  for (let n = 1; n <= 5; n++) {
+    for (const { address } of wave(n)) probe.down(`${address}:8080`)
+    directory.set(globalService({ backends: wave(n) }))
+    await clock.advance(2000)
+  }
+  directory.set(globalService({ backends: [] }))
+  const remembered = [1, 2, 3, 4, 5].flatMap(wave).filter(({ key }) => monitor.verdict(key) === 'down')
+  t.equal(remembered.length, 10_000)
+  t.equal(monitor.stats().backends, 0)
+})
+
+t.test('60 % go down at once: exactly they are out, each logged once, and the rest carries on', async t => {
+  const backends = Array.from({ length: 100 }, (_, i) => backend({ address: `127.2.0.${i + 1}` }))
+  const directory = new FakeDirectory(globalService({ backends }))
+  const health = new Map<string, Health>()
+  const { clock, probe, log } = watch(t, directory, { onVerdict: (key, verdict) => health.set(key, verdict) })
+  await clock.advance(3000)
+  probe.down(...backends.slice(0, 60).map(({ address }) => `${address}:8080`))
+  await clock.advance(60_000)
+  const now = backends.map(one => backend({ ...one, health: health.get(one.key) ?? 'unknown' }))
+  t.same(now.map(isHealthy), [...Array(60).fill(false), ...Array(40).fill(true)])
+  t.equal(select(now).length, 40)
+  t.equal(log.of('health.flip').filter(({ to }) => to === 'down').length, 60)
+})
+
+t.test('a backend that flaps every second changes its verdict at most once in rise intervals (T23)', async t => {
+  const changes: number[] = []
+  const { clock, probe } = watch(t, new FakeDirectory(globalService({ backends: [a] })), {
+    random: seeded(7),
+    onVerdict: () => changes.push(clock.now()),
+  })
+  for (let second = 0; second < 1800; second++) {
+    if (second % 2) probe.up('127.1.0.1:8080')
+    else probe.down('127.1.0.1:8080')
+    await clock.advance(1000)
+  }
+  const gaps = changes.slice(1).map((at, i) => at - (changes[i] ?? 0))
+  t.ok(changes.length > 5, `${changes.length} changes`)
+  t.ok(Math.min(...gaps) >= 2 * 1800, `${gaps}`)
+})
+
+t.test('a verdict may change the directory before it has been told to all', async t => {
+  const twins = ['cluster-1', 'cluster-2', 'cluster-3'].map(cluster => backend({ address: '127.1.0.1', cluster }))
+  const directory = new FakeDirectory(globalService({ backends: twins }))
+  const { monitor, clock, verdicts } = watch(t, directory, {
+    onVerdict: (key, health) => {
+      const left = [...(directory.service('default/rebel-base')?.backends ?? [])]
+      // The second hears of the first, and loses the third.
+      const next = left
+        .filter(one => one.cluster !== 'cluster-3')
+        .map(one => (one.key === key ? { ...one, health } : one))
+      directory.set(globalService({ backends: next }))
+    },
+  })
+  await clock.advance(10_000)
+  t.same(verdicts, [
+    ['cluster-1/127.1.0.1:8080/TCP', 'up'],
+    ['cluster-2/127.1.0.1:8080/TCP', 'up'],
+  ])
+  t.equal(monitor.stats().backends, 2)
+  t.equal(monitor.stats().targets, 1)
+})
+
+t.test('ten thousand targets: all are checked in each interval, a hundred at a time, from one timer', async t => {
+  const backends = Array.from({ length: 10_000 }, (_, i) => backend({ address: `127.2.${i >> 8}.${i & 255}` }))
+  const { monitor, clock, probe, log } = watch(t, new FakeDirectory(globalService({ backends })), {
+    random: seeded(1),
+    active: { ...tcp, intervalMs: 10_000 },
+  })
+  t.equal(clock.waiting, 1)
+  await clock.advance(10_000)
+  t.equal(new Set(probe.checks.map(check => check.endpoint)).size, 10_000)
+  await clock.advance(11_000)
+  const times = Map.groupBy(probe.checks, check => check.endpoint)
+  t.ok([...times.values()].every(list => list.length >= 2 && list.length <= 3))
+  t.ok(probe.mostInFlight <= 100, `${probe.mostInFlight}`)
+  t.ok(monitor.stats().lateMs <= 100)
+  t.same(log.of('health.behind'), [])
+  t.equal(monitor.stats().targets, 10_000)
+})
+
+t.test('a ceiling too low for the interval is kept, and said once', async t => {
+  const backends = Array.from({ length: 60 }, (_, i) => backend({ address: `127.2.0.${i + 1}` }))
+  const { monitor, clock, probe, log } = watch(t, new FakeDirectory(globalService({ backends })), { maxInFlight: 10 })
+  for (const { address } of backends) probe.slow.set(`${address}:8080`, 900)
+  await clock.advance(60_000)
+  t.equal(probe.mostInFlight, 10)
+  t.equal(monitor.stats().inFlight, 10)
+  t.same(log.of('health.behind'), [{ targets: 60, intervalMs: 2000, maxInFlight: 10 }])
+  t.ok(monitor.stats().lateMs > 2000, `${monitor.stats().lateMs}`)
+  const counts = backends.map(({ address }) => probe.times(`${address}:8080`).length)
+  t.ok(Math.max(...counts) - Math.min(...counts) <= 1, 'all get their turn')
+})
+
+t.test('a dead cluster does not delay the checks of the living', async t => {
+  const dead = Array.from({ length: 400 }, (_, i) =>
+    backend({ address: `127.2.${i >> 8}.${i & 255}`, cluster: 'cluster-2' }),
+  )
+  const { clock, probe } = watch(t, new FakeDirectory(globalService({ backends: [a, ...dead] })), { maxInFlight: 20 })
+  await clock.advance(5000)
+  for (const { address } of dead) {
+    probe.down(`${address}:8080`)
+    probe.slow.set(`${address}:8080`, 1000)
+  }
+  await clock.advance(60_000)
+  probe.checks.length = 0
+  await clock.advance(60_000)
+  const living = probe.times('127.1.0.1:8080')
+  t.ok(living.length >= 29, `${living.length} checks in 60 s`)
+  t.equal(probe.checks.length - living.length, 600, 'the dead have half of the ceiling')
+})
+
+t.test('a target that leaves while its check runs is not judged by it', async t => {
+  const directory = new FakeDirectory(globalService({ backends: [a] }))
+  const { monitor, clock, probe, verdicts } = watch(t, directory)
+  probe.slow.set('127.1.0.1:8080', 500)
+  await clock.advance(200)
+  directory.set(globalService({ backends: [] }))
+  await clock.advance(10_000)
+  t.same(verdicts, [])
+  t.equal(probe.checks.length, 1)
+  t.equal(monitor.stats().inFlight, 0)
+})
+
+t.test('without checks nothing is dialled and verdicts are unknown', async t => {
+  const { monitor, clock, probe, verdicts } = watch(t, new FakeDirectory(globalService({ backends: [a] })), {
+    active: { type: 'none' },
+  })
+  await clock.advance(60_000)
+  t.equal(probe.checks.length, 0)
+  t.same(verdicts, [])
+  t.match(monitor.stats(), { backends: 1, targets: 0, inFlight: 0, checks: { passed: 0, failed: 0, local: 0 } })
+})
+
+t.test('close cuts the checks in flight, leaves no timer, and is deaf afterwards', async t => {
+  const directory = new FakeDirectory(globalService({ backends: [a, b, c] }))
+  const { monitor, clock, probe, verdicts, traffic } = watch(t, directory)
+  probe.slow.set('127.1.0.1:8080', 900)
+  await clock.advance(150)
+  traffic(b, 'refused', 5)
+  t.equal(monitor.stats().inFlight, 1)
+  const told = verdicts.length
+  await monitor.close()
+  t.equal(monitor.stats().inFlight, 0)
+  t.equal(clock.waiting, 0)
+  directory.set(globalService({ backends: [a, b, c, backend({ address: '127.1.0.9' })] }))
+  await clock.advance(60_000)
+  t.equal(clock.waiting, 0)
+  t.equal(verdicts.length, told)
+})
+
+t.test('the kind of check follows the options, and a path that cannot be asked for is refused at once', async t => {
+  const clock = new FakeClock()
+  const parts = {
+    directory: new FakeDirectory(globalService({ backends: [a] })),
+    clock,
+    random: () => 0.5,
+    log: silentLog,
+    onVerdict: () => {},
+  }
+  const tcpOnly = new FakeProbe(clock)
+  const httpOnly = new FakeProbe(clock)
+  const probes = { tcp: () => tcpOnly, http: () => httpOnly }
+  const monitor = new HealthMonitor({ ...parts, probes, options: { active: http, passive, services: 'global' } })
+  monitor.start()
+  t.teardown(() => monitor.close())
+  await clock.advance(1000)
+  t.equal(tcpOnly.checks.length, 0)
+  t.equal(httpOnly.checks.length, 1)
+  const options = { active: { ...http, path: 'healthz' }, passive, services: 'global' as const }
+  t.throws(() => new HealthMonitor({ ...parts, options }), {
+    code: 'CONF_FIELD',
+    message: /"healthz".*write "\/healthz"/,
+  })
+})
+
+t.test(
+  'with the mesh: what is down leaves the selection, comes back, and a restart of its pod keeps the verdict',
+  async t => {
+    const clock = new FakeClock()
+    const probe = new FakeProbe(clock)
+    let monitor: HealthMonitor | undefined
+    const mesh = new Mesh({
+      clusters: [
+        { name: 'cluster-1', id: 1, local: true },
+        { name: 'cluster-2', id: 2, local: false },
+      ],
+      staleAfterMs: 0,
+      services: 'global',
+      health: key => monitor?.verdict(key) ?? 'unknown',
+      clock,
+      log: silentLog,
+    })
+    monitor = new HealthMonitor({
+      directory: mesh.directory,
+      options: { active: tcp, passive, services: 'global' },
+      probes: { tcp: () => probe, http: () => probe },
+      clock,
+      random: () => 0.5,
+      log: silentLog,
+      onVerdict: key => mesh.healthChanged(key),
+    })
+    monitor.start()
+    t.teardown(() => monitor?.close())
+    t.teardown(() => mesh.close())
+
+    const declare = (cluster: string, ...addresses: string[]) =>
+      mesh.sink(cluster).reset({
+        services: [clusterService({ cluster, endpoints: addresses.map(address => endpoint({ address })) })],
+        namespaces: [],
+      })
+    const selected = () => {
+      const frontend = mesh.directory.service('default/rebel-base')?.frontends[0]
+      return select(frontend?.backends ?? []).map(one => `${one.address} ${one.health}`)
+    }
+    declare('cluster-1', '127.1.0.1')
+    declare('cluster-2', '127.2.0.1')
+    await clock.advance(1000)
+    t.same(selected(), ['127.1.0.1 up', '127.2.0.1 up'])
+
+    probe.down('127.1.0.1:8080')
+    await clock.advance(10_000)
+    t.same(selected(), ['127.2.0.1 up'])
+
+    declare('cluster-1')
+    await settled()
+    declare('cluster-1', '127.1.0.1')
+    await settled()
+    t.same(selected(), ['127.2.0.1 up'], 'it comes back as what it was')
+
+    probe.up('127.1.0.1:8080')
+    await clock.advance(5000)
+    t.same(selected(), ['127.1.0.1 up', '127.2.0.1 up'])
+  },
+)

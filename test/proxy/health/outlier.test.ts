@@ -1,0 +1,305 @@
+/** What live traffic decides: ejections, their ceiling, and the ways back. */
+import t from 'tap'
+import { type Backend, type Health, select } from '../../../proxy/model/backend.ts'
+import type { Result } from '../../../proxy/model/flow.ts'
+import type { GlobalService } from '../../../proxy/model/service.ts'
+import { backend, clusterService, FakeDirectory, flow, globalService } from '../../support/model.ts'
+import { passive, tcp, watch } from './support.ts'
+
+const noChecks = { active: { type: 'none' } } as const
+
+/** Backends 127.2.0.1 and on. */
+function many(count: number, given: Partial<Backend> = {}): Backend[] {
+  return Array.from({ length: count }, (_, i) => backend({ address: `127.2.0.${i + 1}`, ...given }))
+}
+
+const [a, b, c] = many(3) as [Backend, Backend, Backend]
+
+t.test('five failures in a row eject, for thirty seconds', async t => {
+  const { monitor, clock, traffic, verdicts, log } = watch(
+    t,
+    new FakeDirectory(globalService({ backends: [a, b] })),
+    noChecks,
+  )
+  traffic(a, 'refused', 4)
+  t.same(verdicts, [])
+  traffic(a, 'timeout')
+  t.same(verdicts, [[a.key, 'ejected']])
+  t.equal(monitor.verdict(a.key), 'ejected')
+  t.match(monitor.stats(), { ejected: 1, ejections: 1, heldBack: 0 })
+  await clock.advance(29_999)
+  t.equal(verdicts.length, 1)
+  await clock.advance(1)
+  t.same(verdicts.at(-1), [a.key, 'unknown'])
+  t.match(monitor.stats(), { ejected: 0, ejections: 1 })
+  t.same(log.lines, [
+    {
+      level: 'warn',
+      event: 'health.flip',
+      fields: {
+        backend: a.key,
+        services: 1,
+        from: 'unknown',
+        to: 'ejected',
+        why: '5 attempts in a row failed, the last one: timeout',
+      },
+    },
+    {
+      level: 'info',
+      event: 'health.flip',
+      fields: { backend: a.key, services: 1, from: 'ejected', to: 'unknown', why: 'its ejection is over' },
+    },
+  ])
+})
+
+t.test('what counts against a backend', async t => {
+  const udp = backend({ address: '127.2.0.1', protocol: 'UDP' })
+  const ports = [
+    { name: '', protocol: 'TCP', port: 53 },
+    { name: '', protocol: 'UDP', port: 53 },
+  ] as const
+  const cases: { backend: Backend; outcome: Result['outcome']; counts: boolean }[] = [
+    { backend: a, outcome: 'refused', counts: true },
+    { backend: a, outcome: 'timeout', counts: true },
+    { backend: a, outcome: 'unreachable', counts: true },
+    { backend: a, outcome: 'local', counts: false },
+    { backend: a, outcome: 'cancelled', counts: false },
+    { backend: a, outcome: 'connected', counts: false },
+    { backend: udp, outcome: 'refused', counts: true },
+    { backend: udp, outcome: 'timeout', counts: false },
+  ]
+  for (const { backend, outcome, counts } of cases) {
+    const directory = new FakeDirectory(globalService({ ports: [...ports], backends: [a, udp] }))
+    const { traffic, verdicts } = watch(t, directory, noChecks)
+    traffic(backend, outcome, 50)
+    t.same(verdicts, counts ? [[backend.key, 'ejected']] : [], `${backend.protocol} ${outcome}`)
+  }
+})
+
+t.test('a success starts the count anew; what is neutral does not', async t => {
+  const { traffic, verdicts } = watch(t, new FakeDirectory(globalService({ backends: [a, b] })), noChecks)
+  for (let i = 0; i < 20; i++) {
+    traffic(a, 'refused', 4)
+    traffic(a, 'connected')
+  }
+  t.same(verdicts, [])
+  traffic(a, 'refused', 4)
+  traffic(a, 'cancelled')
+  traffic(a, 'local')
+  traffic(a, 'refused')
+  t.same(verdicts, [[a.key, 'ejected']])
+})
+
+t.test('each ejection in a row is longer by one step, up to the maximum', async t => {
+  const { monitor, clock, traffic } = watch(t, new FakeDirectory(globalService({ backends: [a, b] })), {
+    ...noChecks,
+    passive: { ...passive, maxEjectMs: 100_000 },
+  })
+  for (const seconds of [30, 60, 90, 100, 100]) {
+    traffic(a, 'refused', 5)
+    await clock.advance(seconds * 1000 - 1)
+    t.equal(monitor.verdict(a.key), 'ejected', `${seconds} s`)
+    await clock.advance(1)
+    t.equal(monitor.verdict(a.key), 'unknown', `${seconds} s`)
+  }
+})
+
+t.test('the step shrinks by one for each ejection time without trouble', async t => {
+  const { monitor, clock, traffic } = watch(t, new FakeDirectory(globalService({ backends: [a, b] })), noChecks)
+  const ejectedFor = async () => {
+    traffic(a, 'refused', 5)
+    for (let seconds = 0; ; seconds++) {
+      if (monitor.verdict(a.key) !== 'ejected') return seconds
+      await clock.advance(1000)
+    }
+  }
+  t.equal(await ejectedFor(), 30)
+  t.equal(await ejectedFor(), 60)
+  t.equal(await ejectedFor(), 90)
+  await clock.advance(61_000)
+  t.equal(await ejectedFor(), 60, 'two steps down, one up')
+  await clock.advance(1_000_000)
+  t.equal(await ejectedFor(), 30)
+})
+
+t.test('the length varies by ten percent, so that those ejected together do not return together', async t => {
+  for (const [random, ms] of [
+    [0, 27_000],
+    [0.75, 31_500],
+  ] as const) {
+    const directory = new FakeDirectory(globalService({ backends: [a, b] }))
+    const { monitor, clock, traffic } = watch(t, directory, { ...noChecks, random: () => random })
+    traffic(a, 'refused', 5)
+    await clock.advance(ms - 1)
+    t.equal(monitor.verdict(a.key), 'ejected')
+    await clock.advance(1)
+    t.equal(monitor.verdict(a.key), 'unknown')
+  }
+})
+
+t.test('at most the given share of a service is ejected, but one always may be', async t => {
+  for (const [backends, maxPercent, most] of [
+    [10, 50, 5],
+    [10, 10, 1],
+    [3, 50, 1],
+    [3, 67, 2],
+    [1, 50, 1],
+    [20, 0, 1],
+    [4, 100, 4],
+  ] as const) {
+    const pool = many(backends)
+    const { monitor, traffic, verdicts } = watch(t, new FakeDirectory(globalService({ backends: pool })), {
+      ...noChecks,
+      passive: { ...passive, maxPercent },
+    })
+    for (const one of pool) traffic(one, 'refused', 5)
+    t.equal(verdicts.length, most, `${most} of ${backends} at ${maxPercent} %`)
+    t.match(monitor.stats(), { ejected: most, heldBack: backends - most })
+  }
+})
+
+t.test('room that frees itself goes to whoever fails on', async t => {
+  const { clock, traffic, verdicts } = watch(t, new FakeDirectory(globalService({ backends: [a, b] })), noChecks)
+  traffic(a, 'refused', 5)
+  traffic(b, 'refused', 9)
+  t.same(verdicts, [[a.key, 'ejected']])
+  await clock.advance(30_000)
+  traffic(b, 'refused', 1)
+  t.same(verdicts, [
+    [a.key, 'ejected'],
+    [a.key, 'unknown'],
+    [b.key, 'ejected'],
+  ])
+})
+
+t.test('the ceiling holds for every frontend that leads to the backend', async t => {
+  const named = (name: string, port: number) => many(4, { ports: [name], port })
+  const two = globalService({
+    ports: [
+      { name: 'http', protocol: 'TCP', port: 80 },
+      { name: 'admin', protocol: 'TCP', port: 81 },
+    ],
+    backends: [...named('http', 8080), ...named('admin', 8081)],
+  })
+  const first = watch(t, new FakeDirectory(two), noChecks)
+  for (const one of two.backends.slice(0, 4)) first.traffic(one, 'refused', 5)
+  t.equal(first.verdicts.length, 2, 'half of the four of one port, not of all eight')
+
+  const pool = many(10)
+  const small = (backends: Backend[]) =>
+    globalService({ name: 'x-wing', local: clusterService({ name: 'x-wing', clusterIPs: ['127.96.0.11'] }), backends })
+  const directory = new FakeDirectory(globalService({ backends: pool }), small(pool.slice(0, 2)))
+  const second = watch(t, directory, noChecks)
+  for (const one of pool.slice(0, 5)) second.traffic(one, 'refused', 5)
+  t.same(
+    second.verdicts.map(([key]) => key),
+    [0, 2, 3, 4].map(i => pool[i]?.key),
+    'one of the two of the small service',
+  )
+})
+
+t.test('backends that get no flows do not raise the ceiling', async t => {
+  const leaving = backend({ address: '127.2.1.1', state: 'terminating', serving: false })
+  const { traffic, verdicts } = watch(
+    t,
+    new FakeDirectory(
+      globalService({ backends: [a, b, leaving, backend({ ...leaving, address: '127.2.1.2', key: 'x' })] }),
+    ),
+    noChecks,
+  )
+  traffic(a, 'refused', 5)
+  traffic(b, 'refused', 5)
+  t.equal(verdicts.length, 1)
+})
+
+t.test('checks passed in a row end an ejection early; the next one is longer all the same', async t => {
+  const { clock, probe, traffic, verdicts } = watch(t, new FakeDirectory(globalService({ backends: [a, b] })))
+  await clock.advance(1000)
+  verdicts.length = 0
+  traffic(a, 'refused', 5)
+  await clock.advance(1900)
+  t.same(verdicts, [[a.key, 'ejected']], 'one is not enough')
+  await clock.advance(2000)
+  t.same(verdicts, [
+    [a.key, 'ejected'],
+    [a.key, 'up'],
+  ])
+
+  probe.down('127.2.0.1:8080')
+  traffic(a, 'refused', 5)
+  await clock.advance(59_000)
+  t.equal(verdicts.at(-1)?.[1], 'ejected')
+  await clock.advance(1000)
+  t.same(
+    verdicts.slice(2),
+    [
+      [a.key, 'ejected'],
+      [a.key, 'down'],
+    ],
+    'ejected covers down',
+  )
+})
+
+t.test('an ejection runs on while its backend is away, without a timer', async t => {
+  const directory = new FakeDirectory(globalService({ backends: [a, b] }))
+  const { monitor, clock, traffic, verdicts } = watch(t, directory, noChecks)
+  traffic(a, 'refused', 5)
+  directory.set(globalService({ backends: [b] }))
+  t.equal(clock.waiting, 0)
+  t.equal(monitor.stats().ejected, 0)
+  await clock.advance(10_000)
+  t.equal(monitor.verdict(a.key), 'ejected')
+  directory.set(globalService({ backends: [backend({ ...a, health: 'ejected' }), b] }))
+  await clock.advance(19_999)
+  t.equal(monitor.verdict(a.key), 'ejected')
+  await clock.advance(1)
+  t.same(verdicts, [
+    [a.key, 'ejected'],
+    [a.key, 'unknown'],
+  ])
+
+  traffic(a, 'refused', 5)
+  directory.set(globalService({ backends: [b] }))
+  await clock.advance(61_000)
+  t.equal(monitor.verdict(a.key), 'unknown', 'over while it was away')
+  directory.set(globalService({ backends: [a, b] }))
+  traffic(a, 'refused', 5)
+  t.equal(verdicts.at(-1)?.[1], 'ejected', 'and it can be ejected again')
+})
+
+t.test('flapping under traffic: ejections grow, and the two good peers are always there (T23)', async t => {
+  const directory = new FakeDirectory(globalService({ backends: [a, b, c] }))
+  const lengths: number[] = []
+  let since = 0
+  let fewest = 3
+  const { clock, traffic } = watch(t, directory, {
+    ...noChecks,
+    onVerdict: (key, health: Health) => {
+      if (health === 'ejected') since = clock.now()
+      else lengths.push(Math.round((clock.now() - since) / 1000))
+      const service = directory.service('default/rebel-base') as GlobalService
+      directory.set(
+        globalService({ backends: service.backends.map(one => (one.key === key ? { ...one, health } : one)) }),
+      )
+    },
+  })
+  for (let tick = 0; tick < 2200; tick++) {
+    const offered = select(directory.service('default/rebel-base')?.frontends[0]?.backends ?? [])
+    fewest = Math.min(fewest, offered.length)
+    for (const one of offered) traffic(one, one.key === a.key && tick % 20 < 10 ? 'refused' : 'connected')
+    await clock.advance(100)
+  }
+  t.same(lengths, [30, 60, 90])
+  t.equal(fewest, 2)
+})
+
+t.test('flows of backends that nobody watches, and a count of zero, change nothing', async t => {
+  const directory = new FakeDirectory(globalService({ backends: [a, b] }))
+  const on = watch(t, directory, noChecks)
+  const stranger = backend({ address: '127.9.9.9' })
+  const service = globalService({ backends: [stranger] })
+  for (let i = 0; i < 9; i++) on.monitor.result(flow(service), stranger, { outcome: 'refused', ms: 1 })
+  const off = watch(t, directory, { active: tcp, passive: { ...passive, consecutive: 0 } })
+  off.traffic(a, 'refused', 50)
+  t.same([...on.verdicts, ...off.verdicts], [])
+})
