@@ -3,6 +3,10 @@
  * Values come as YAML gave them (`unknown`); a default is written the way a user would write it and parsed like input.
  */
 import { type Cidr, parseCidr, parseEndpoint } from '../model/address.ts'
+import { durationText, parseDuration } from '../model/duration.ts'
+import { didYouMean, shown, unknownKey } from '../model/spelling.ts'
+
+export { didYouMean, shown, unknownKey } from '../model/spelling.ts'
 
 export interface Field<T> {
   /** For the reference page: `duration`, `integer 1..255`, `local | remote | none`. */
@@ -10,6 +14,9 @@ export interface Field<T> {
   readonly help: string
   /** As a user would write it; undefined means that the field must be given. */
   readonly fallback: unknown
+  /** For the reference page: the tables that a value may be, and the step from the field to them (`[]` for a list). */
+  readonly tables?: readonly Fields[] | undefined
+  readonly step?: string
   /** Reports every fault and returns undefined, or returns the value. `value` is never undefined. */
   parse(value: unknown, path: Path, report: Report): T | undefined
 }
@@ -27,12 +34,13 @@ export type Fields = Readonly<Record<string, Field<unknown>>>
 
 export type Options<F extends Fields> = { readonly [K in keyof F]: F[K] extends Field<infer T> ? T : never }
 
-/** `plugins[2].options.rest` */
+/** `plugins[2].options.rest`; a step that is no plain word is quoted, so that the text stays on one line. */
 export function pathText(path: Path): string {
-  return path.reduce<string>(
-    (text, step) => (typeof step === 'number' ? `${text}[${step}]` : text === '' ? step : `${text}.${step}`),
-    '',
-  )
+  return path.reduce<string>((text, step) => {
+    if (typeof step === 'number') return `${text}[${step}]`
+    if (!/^\w[\w-]{0,59}$/.test(step)) return `${text}[${shown(step)}]`
+    return text === '' ? step : `${text}.${step}`
+  }, '')
 }
 
 /** Parses a table of fields. Unknown keys are faults that name the nearest known key. */
@@ -42,106 +50,141 @@ export function parseFields<F extends Fields>(
   path: Path,
   report: Report,
 ): Options<F> | undefined {
-  if (value === null || value === undefined) return parseFields(fields, {}, path, report)
-  if (typeof value !== 'object' || Array.isArray(value)) {
-    report({ path, message: `${shown(value)} is not a table of options (${Object.keys(fields).join(', ') || 'it has none'})` })
-    return undefined
-  }
-  const given = value as Record<string, unknown>
   let sound = true
-  const fail: Report = fault => {
+  const parsed = parseSound(fields, value, path, fault => {
     sound = false
     report(fault)
+  })
+  return sound ? (parsed as Options<F>) : undefined
+}
+
+/** Like {@link parseFields}, but returns whatever is sound, so that more can be said about the rest of a faulty table. */
+export function parseSound<F extends Fields>(
+  fields: F,
+  value: unknown,
+  path: Path,
+  report: Report,
+): Partial<Options<F>> {
+  if (value === null || value === undefined) return parseSound(fields, {}, path, report)
+  if (typeof value !== 'object' || Array.isArray(value)) {
+    const known = Object.keys(fields).join(', ') || 'it has none'
+    report({ path, message: `${shown(value)} is not a table of options (${known})` })
+    return {}
   }
+  const given = value as Record<string, unknown>
   for (const key of Object.keys(given)) {
-    if (!Object.hasOwn(fields, key)) fail({ path: [...path, key], message: unknownKey(key, Object.keys(fields)) })
+    if (!Object.hasOwn(fields, key)) report({ path: [...path, key], message: unknownKey(key, Object.keys(fields)) })
   }
   const parsed: Record<string, unknown> = {}
   for (const [key, field] of Object.entries(fields)) {
     const raw = Object.hasOwn(given, key) && given[key] !== undefined ? given[key] : field.fallback
-    if (raw === undefined) fail({ path: [...path, key], message: `is missing; give ${article(field.type)}` })
-    else parsed[key] = raw === absent ? undefined : field.parse(raw, [...path, key], fail)
+    const left = raw === absent || (raw === null && field.fallback === absent)
+    if (raw === undefined) report({ path: [...path, key], message: `is missing; give ${article(field.type)}` })
+    else parsed[key] = left ? undefined : field.parse(raw, [...path, key], report)
   }
-  return sound ? (parsed as Options<F>) : undefined
+  return parsed as Partial<Options<F>>
 }
 
-/** What the reference page and `--help` print of a table. */
-export function describe(fields: Fields): { key: string; type: string; fallback: string; help: string }[] {
-  return Object.entries(fields).map(([key, field]) => ({
-    key,
-    type: field.type,
-    fallback: field.fallback === undefined ? 'required' : field.fallback === absent ? '' : written(field.fallback),
-    help: field.help,
-  }))
+/** Fields as the reference page prints them, by keys like `clusters[].name`. Optional ones have an empty `fallback`. */
+export type Described = Readonly<Record<'key' | 'type' | 'fallback' | 'help', string>>
+
+/** Each field of a table, followed by the fields of the tables in it. */
+export function describe(fields: Fields, under = ''): readonly Described[] {
+  return Object.entries(fields).flatMap(([name, { type, fallback, help, tables = [], step = '' }]) => {
+    const key = under + name
+    return [
+      { key, type, fallback: fallbackText(fallback), help },
+      ...tables.flatMap(table => describe(table, `${key}${step}.`)),
+    ]
+  })
 }
 
 /** The default of an {@link optional} field: no value at all. */
 const absent = Symbol('absent')
 
-/** May be left out; then the value is undefined. */
+/** May be left out or left empty; then the value is undefined. */
 export function optional<T>(field: Field<T>): Field<T | undefined> {
   return { ...field, fallback: absent }
 }
 
-const msPerUnit: Readonly<Record<string, number>> = { ms: 1, s: 1000, m: 60_000, h: 3_600_000, d: 86_400_000 }
+/** Adds a rule: `complaint` says what is wrong with a value of the right type, and what would do. */
+export function checked<T>(given: Field<T>, complaint: (value: T) => string | undefined): Field<T> {
+  return {
+    ...given,
+    parse: (value, path, report) => {
+      const parsed = given.parse(value, path, report)
+      const message = parsed === undefined ? undefined : complaint(parsed)
+      if (message === undefined) return parsed
+      report({ path, message })
+      return undefined
+    },
+  }
+}
+
 const maxTimerMs = 2 ** 31 - 1
 
-/** `500ms`, `5s`, `10m`, `1h30m`; milliseconds in the program. A bare 0 needs no unit. */
-export function duration(help: string, fallback?: string): Field<number> {
+/** `500ms`, `5s`, `10m`, `1h30m`; milliseconds in the program, as is the range. A bare 0 needs no unit. */
+export function duration(help: string, fallback?: string, range: { min?: number; max?: number } = {}): Field<number> {
+  const { min = 0, max = maxTimerMs } = range
   return field('duration', help, fallback, value => {
-    if (value === 0 || value === '0') return 0
-    if (typeof value === 'number') return bad(`${value} has no unit; write ${value}s or ${value}ms`)
-    if (typeof value !== 'string') return bad(`${shown(value)} is not a duration; write 500ms, 5s, 10m or 1h`)
-    if (/^\d+(\.\d+)?$/.test(value)) return bad(`"${value}" has no unit; write ${value}s or ${value}ms`)
-    if (!/^(\d+(\.\d+)?(ms|s|m|h|d))+$/.test(value)) return bad(`"${value}" is not a duration; write 500ms, 5s, 10m or 1h`)
-    const ms = [...value.matchAll(/(\d+(?:\.\d+)?)(ms|s|m|h|d)/g)].reduce(
-      (sum, [, amount, unit]) => sum + Number(amount) * (msPerUnit[unit ?? ''] ?? 0),
-      0,
-    )
-    return ms <= maxTimerMs ? ms : bad(`"${value}" is longer than 24 days, the longest a timer can wait`)
+    const written = scalar(value)
+    const ms = parseDuration(written)
+    if (ms === undefined && /^\d{1,12}(\.\d+)?$/.test(written)) {
+      return bad(`${shown(value)} has no unit; write ${written}s or ${written}ms`)
+    }
+    if (ms === undefined) return bad(`${shown(value)} is not a duration; write 500ms, 5s, 10m or 1h`)
+    if (ms > 0 && ms < 1) return bad(`${shown(value)} is less than 1ms, the shortest a timer can wait`)
+    if (ms > maxTimerMs) return bad(`${shown(value)} is longer than 24 days, the longest a timer can wait`)
+    if (ms < min) return bad(`${shown(value)} is too short; ${durationText(min)} is the least`)
+    if (ms > max) return bad(`${shown(value)} is too long; ${durationText(max)} is the most`)
+    return Math.round(ms)
   })
 }
 
+/** Digits in quotes count too, so that `"${REPLICAS}"` does. */
 export function integer(help: string, range: { min: number; max: number }, fallback?: number): Field<number> {
-  return field(`integer ${range.min}..${range.max}`, help, fallback, value =>
-    typeof value === 'number' && Number.isInteger(value) && value >= range.min && value <= range.max
-      ? value
-      : bad(`${shown(value)} is not a whole number from ${range.min} to ${range.max}`),
-  )
+  return field(`integer ${range.min}..${range.max}`, help, fallback, value => {
+    const number = typeof value === 'string' && /^-?\d{1,16}$/.test(value) ? Number(value) : value
+    const fits = typeof number === 'number' && Number.isInteger(number) && number >= range.min && number <= range.max
+    return fits ? number : bad(`${shown(value)} is not a whole number from ${range.min} to ${range.max}`)
+  })
 }
 
+/** `"true"` and `"false"` in quotes count too, so that `"${DEBUG}"` does. */
 export function boolean(help: string, fallback?: boolean): Field<boolean> {
-  return field('true | false', help, fallback, value =>
-    typeof value === 'boolean' ? value : bad(`${shown(value)} is neither true nor false`),
-  )
+  return field('true | false', help, fallback, value => {
+    if (value === true || value === 'true') return true
+    return value === false || value === 'false' ? false : bad(`${shown(value)} is neither true nor false`)
+  })
 }
 
 /** `50%`: a fraction from 0 to 1 in the program. */
 export function percent(help: string, fallback?: string): Field<number> {
   return field('percent', help, fallback, value => {
-    const match = typeof value === 'string' && /^(\d+(?:\.\d+)?)%$/.exec(value)
+    const match = /^(\d+(?:\.\d+)?)%$/.exec(scalar(value))
     const fraction = match ? Number(match[1]) / 100 : Number.NaN
     return fraction >= 0 && fraction <= 1 ? fraction : bad(`${shown(value)} is not a percentage; write 0% to 100%`)
   })
 }
 
 export function text(help: string, fallback?: string): Field<string> {
-  return field('text', help, fallback, value =>
-    typeof value === 'string' && value !== '' ? value : bad(`${shown(value)} is not a text`),
-  )
+  return field('text', help, fallback, value => {
+    if (typeof value === 'string' && value !== '') return value
+    return bad(`${shown(value)} is not a text${typeof value === 'number' ? `; write "${value}"` : ''}`)
+  })
 }
 
 export function oneOf<const T extends string>(help: string, values: readonly T[], fallback?: T): Field<T> {
   return field(values.join(' | '), help, fallback, value => {
     const found = values.find(v => v === value)
-    return found ?? bad(`${shown(value)} is none of ${values.join(', ')}${didYouMean(String(value), values)}`)
+    return found ?? bad(`${shown(value)} is none of ${values.join(', ')}${didYouMean(scalar(value), values)}`)
   })
 }
 
 /** `10.0.0.0/8`, `fd00::/64`. */
 export function cidr(help: string, fallback?: string): Field<Cidr> {
   return field('CIDR', help, fallback, value => {
-    const parsed = typeof value === 'string' ? parseCidr(value) : undefined
+    const parsed = parseCidr(scalar(value))
     return parsed ?? bad(`${shown(value)} is not a CIDR; write 10.0.0.0/8, with no bits set behind the prefix`)
   })
 }
@@ -149,7 +192,7 @@ export function cidr(help: string, fallback?: string): Field<Cidr> {
 /** `127.0.0.1:9911`, `[::1]:9911`. Port 0 lets the kernel choose. */
 export function endpoint(help: string, fallback?: string): Field<{ readonly address: string; readonly port: number }> {
   return field('address:port', help, fallback, value => {
-    const parsed = typeof value === 'string' ? parseEndpoint(value) : undefined
+    const parsed = parseEndpoint(scalar(value))
     return parsed ?? bad(`${shown(value)} is not an address and port; write 127.0.0.1:9911 or [::1]:9911`)
   })
 }
@@ -157,45 +200,62 @@ export function endpoint(help: string, fallback?: string): Field<{ readonly addr
 /** A sequence; a single value stands for a list of one. */
 export function list<T>(help: string, item: Field<T>, fallback?: readonly unknown[]): Field<readonly T[]> {
   return {
-    type: `list of ${item.type}`,
+    type: `list of ${item.type}${item.type === 'table' ? 's' : ''}`,
     help,
     fallback,
+    tables: item.tables,
+    step: `[]${item.step ?? ''}`,
     parse: (value, path, report) => {
-      const items = Array.isArray(value) ? value : [value]
-      let sound = true
-      const parsed = items.map((entry, i) =>
-        entry === null || entry === undefined
-          ? report({ path: [...path, i], message: `is empty; give ${article(item.type)}` })
-          : item.parse(entry, [...path, i], fault => {
-              sound = false
-              report(fault)
-            }),
-      )
-      return sound && !items.some(entry => entry === null || entry === undefined) ? (parsed as T[]) : undefined
+      if (value === null) {
+        report({ path, message: 'is empty; write [] for an empty list' })
+        return undefined
+      }
+      const parsed = (Array.isArray(value) ? value : [value]).map((entry, i) => {
+        if (entry !== null && entry !== undefined) return item.parse(entry, [...path, i], report)
+        report({ path: [...path, i], message: `is empty; give ${article(item.type)}` })
+        return undefined
+      })
+      return parsed.some(entry => entry === undefined) ? undefined : (parsed as T[])
     },
   }
 }
 
 /** A mapping with names of the user's choosing. */
-export function record<T>(help: string, item: Field<T>, fallback?: Readonly<Record<string, unknown>>): Field<Readonly<Record<string, T>>> {
+export function record<T>(
+  help: string,
+  item: Field<T>,
+  fallback?: Readonly<Record<string, unknown>>,
+): Field<Readonly<Record<string, T>>> {
   return {
     type: `mapping to ${item.type}`,
     help,
     fallback,
+    tables: item.tables,
+    step: `.*${item.step ?? ''}`,
     parse: (value, path, report) => {
       if (typeof value !== 'object' || value === null || Array.isArray(value)) {
         report({ path, message: `${shown(value)} is not a mapping` })
         return undefined
       }
-      const parsed = Object.entries(value).map(([key, entry]) => [key, item.parse(entry, [...path, key], report)] as const)
-      return parsed.some(([, entry]) => entry === undefined) ? undefined : (Object.fromEntries(parsed) as Record<string, T>)
+      const parsed = Object.entries(value).map(
+        ([key, entry]) => [key, item.parse(entry, [...path, key], report)] as const,
+      )
+      return parsed.some(([, entry]) => entry === undefined)
+        ? undefined
+        : (Object.fromEntries(parsed) as Record<string, T>)
     },
   }
 }
 
 /** A nested table of fields. With `fallback` omitted its own fields' defaults make it up. */
 export function table<F extends Fields>(help: string, fields: F, fallback: unknown = {}): Field<Options<F>> {
-  return { type: 'table', help, fallback, parse: (value, path, report) => parseFields(fields, value, path, report) }
+  return {
+    type: 'table',
+    help,
+    fallback,
+    tables: [fields],
+    parse: (value, path, report) => parseFields(fields, value, path, report),
+  }
 }
 
 /** Builds a field from a function that returns the value or {@link bad}. */
@@ -224,37 +284,15 @@ export function bad(message: string): Bad {
   return new Bad(message)
 }
 
-export function unknownKey(key: string, known: readonly string[]): string {
-  const which = known.length > 0 ? `known here: ${known.join(', ')}` : 'none is known here'
-  return `is not a known key${didYouMean(key, known)} (${which})`
+/** What a user wrote, for fields that read text; empty for lists and tables. */
+export function scalar(value: unknown): string {
+  return typeof value === 'string' || typeof value === 'number' ? String(value) : ''
 }
 
-/** `; did you mean "remote"?` when one of the known words is near. */
-export function didYouMean(word: string, known: readonly string[]): string {
-  const near = known
-    .map(other => ({ other, distance: editDistance(word.toLowerCase(), other.toLowerCase()) }))
-    .sort((a, b) => a.distance - b.distance)[0]
-  return near && near.distance <= Math.max(1, Math.floor(word.length / 3)) ? `; did you mean "${near.other}"?` : ''
-}
-
-function editDistance(a: string, b: string): number {
-  let row = Array.from({ length: b.length + 1 }, (_, i) => i)
-  for (const [i, x] of [...a].entries()) {
-    const next = [i + 1]
-    for (const [j, y] of [...b].entries()) {
-      next.push(Math.min((row[j + 1] ?? 0) + 1, (next[j] ?? 0) + 1, (row[j] ?? 0) + (x === y ? 0 : 1)))
-    }
-    row = next
-  }
-  return row[b.length] ?? 0
-}
-
-function shown(value: unknown): string {
-  return typeof value === 'string' ? `"${value}"` : value === null ? 'nothing' : JSON.stringify(value)
-}
-
-function written(value: unknown): string {
-  return typeof value === 'string' ? value : JSON.stringify(value)
+function fallbackText(value: unknown): string {
+  if (value === undefined) return 'required'
+  const written = value === absent ? '' : typeof value === 'string' ? value : JSON.stringify(value)
+  return written === '{}' ? '' : written
 }
 
 function article(type: string): string {

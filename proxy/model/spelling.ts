@@ -1,0 +1,42 @@
+/** How messages show what others wrote, and guess what they meant. */
+
+const maxShown = 60
+
+/** A value as a message may show it: on one line, not too long, with nothing in it that a terminal would obey. */
+export function shown(value: unknown): string {
+  if (value === null || value === undefined) return 'nothing'
+  if (typeof value === 'string') return quoted(value.length > maxShown ? `${value.slice(0, maxShown)}…` : value)
+  if (typeof value !== 'object') return String(value)
+  return Array.isArray(value) ? 'a list' : 'a table'
+}
+
+function quoted(value: string): string {
+  const escaped = (character: string) => `\\u{${character.codePointAt(0)?.toString(16)}}`
+  return JSON.stringify(value).replace(/[\p{Cc}\p{Cf}\u2028\u2029]/gu, escaped)
+}
+
+export function unknownKey(key: string, known: readonly string[]): string {
+  const which = known.length > 0 ? `known here: ${known.join(', ')}` : 'none is known here'
+  return `is not a known key${didYouMean(key, known)} (${which})`
+}
+
+/** `; did you mean "remote"?` when one of the known words is near. */
+export function didYouMean(word: string, known: readonly string[]): string {
+  if (word.length > maxShown) return ''
+  const near = known
+    .map(other => ({ other, distance: editDistance(word.toLowerCase(), other.toLowerCase()) }))
+    .sort((a, b) => a.distance - b.distance)[0]
+  return near && near.distance <= Math.max(1, Math.floor(word.length / 3)) ? `; did you mean "${near.other}"?` : ''
+}
+
+function editDistance(a: string, b: string): number {
+  let row = Array.from({ length: b.length + 1 }, (_, i) => i)
+  for (const [i, x] of [...a].entries()) {
+    const next = [i + 1]
+    for (const [j, y] of [...b].entries()) {
+      next.push(Math.min((row[j + 1] ?? 0) + 1, (next[j] ?? 0) + 1, (row[j] ?? 0) + (x === y ? 0 : 1)))
+    }
+    row = next
+  }
+  return row[b.length] ?? 0
+}
