@@ -2,17 +2,21 @@
 
 const maxShown = 60
 
-/** A value as a message may show it: on one line, not too long, with nothing in it that a terminal would obey. */
+/** A value as a message may show it: on one line and not too long. */
 export function shown(value: unknown): string {
   if (value === null || value === undefined) return 'nothing'
-  if (typeof value === 'string') return quoted(value.length > maxShown ? `${value.slice(0, maxShown)}…` : value)
+  if (typeof value === 'string') return tame(JSON.stringify(cut(value, maxShown)))
   if (typeof value !== 'object') return String(value)
   return Array.isArray(value) ? 'a list' : 'a table'
 }
 
-function quoted(value: string): string {
-  const escaped = (character: string) => `\\u{${character.codePointAt(0)?.toString(16)}}`
-  return JSON.stringify(value).replace(/[\p{Cc}\p{Cf}\u2028\u2029]/gu, escaped)
+/** A text of somebody else's making, with nothing in it that a terminal would obey. */
+export function tame(text: string): string {
+  return cut(text, 300).replace(/[\p{Cc}\p{Cf}\u2028\u2029]/gu, found => `\\u{${found.codePointAt(0)?.toString(16)}}`)
+}
+
+function cut(text: string, length: number): string {
+  return text.length > length ? `${text.slice(0, length)}…` : text
 }
 
 export function unknownKey(key: string, known: readonly string[]): string {

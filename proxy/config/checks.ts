@@ -1,0 +1,172 @@
+/**
+ * What no field can know alone. `draft` holds the sections that are sound by themselves, so that one mistake does not hide
+ * another. A fault stops the start; a warning is for what works but is hardly meant.
+ */
+import { endpointText, familyOf } from '../model/address.ts'
+import { isClusterName } from '../model/cluster.ts'
+import type { ErrorCode } from '../model/error.ts'
+import type { Json } from '../model/json.ts'
+import { didYouMean, type Path, pathText, shown } from './fields.ts'
+import type { Config } from './schema.ts'
+
+export interface Finding {
+  readonly level: 'fault' | 'warning'
+  readonly code: ErrorCode
+  readonly path: Path
+  readonly message: string
+}
+
+/** `root` is the file as it was written, `given` whether it says something at a path. */
+export function* findings(draft: Partial<Config>, root: Json, given: (path: Path) => boolean): Iterable<Finding> {
+  yield* clusterNames(root)
+  if (draft.dns) yield* zones(draft.dns)
+  if (draft.dns && draft.admin) yield* listeners(draft.dns, draft.admin)
+  const used = [draft.dns, draft.admin].flatMap(section => section?.listen.address ?? [])
+  if (draft.proxy) yield* virtualAddresses(draft.proxy, used)
+  if (draft.health) yield* probes(draft.health, given)
+  if (draft.plugins) yield* pluginNames(draft.plugins)
+  if (draft.clusters && draft.plugins) yield* tenants(draft.clusters, draft.plugins)
+}
+
+/** Of the file as it was written, so that a cluster with a bad source is still known by its name. */
+function* clusterNames(root: Json): Iterable<Finding> {
+  const { cluster, clusters = null } = table(root)
+  const listed = Array.isArray(clusters) ? clusters : [clusters]
+  if (listed.length === 0) yield fault('CONF_CLUSTER', ['clusters'], 'is empty; list the local cluster at least')
+  yield* duplicates(listed, 'name')
+  yield* duplicates(listed, 'id')
+
+  const names = [...new Set(listed.map(entry => table(entry).name).filter(isName))]
+  if (!isName(cluster) || names.length === 0 || names.includes(cluster)) return
+  const known = [...names.slice(0, 10), ...(names.length > 10 ? ['...'] : [])].join(', ')
+  const message = `${shown(cluster)} is not in the list of clusters (${known})${didYouMean(cluster, names)}`
+  yield fault('CONF_CLUSTER', ['cluster'], message)
+}
+
+function* duplicates(clusters: readonly Json[], key: 'name' | 'id'): Iterable<Finding> {
+  const first = new Map<string, number>()
+  for (const [i, entry] of clusters.entries()) {
+    const value = table(entry)[key]
+    if (typeof value !== 'string' && typeof value !== 'number') continue
+    const other = first.get(String(value))
+    if (other === undefined) first.set(String(value), i)
+    else
+      yield fault(
+        'CONF_CLUSTER',
+        ['clusters', i, key],
+        `${shown(value)} is already the ${key} of ${pathText(['clusters', other])}`,
+      )
+  }
+}
+
+function* zones({ domain, clusterset, listen, upstream }: Config['dns']): Iterable<Finding> {
+  if (domain === clusterset) {
+    yield fault('CONF_FIELD', ['dns', 'clusterset'], `${domain} is the cluster's own domain; the mesh needs another`)
+  }
+  for (const [i, server] of upstream.entries()) {
+    if ('file' in server || server.port !== listen.port) continue
+    const itself =
+      server.address === listen.address || (isLoopback(server.address) && covers(listen.address, server.address))
+    if (itself)
+      yield fault(
+        'CONF_FIELD',
+        ['dns', 'upstream', i],
+        'is where Starlane itself listens; questions would go in a circle',
+      )
+  }
+}
+
+function* listeners(dns: Config['dns'], admin: Config['admin']): Iterable<Finding> {
+  const path = ['admin', 'listen']
+  const { address, port } = admin.listen
+  const other = dns.listen
+  if (port !== 0 && port === other.port && (covers(address, other.address) || covers(other.address, address))) {
+    yield fault(
+      'CONF_FIELD',
+      path,
+      `${endpointText(address, port)} is taken by dns.listen; give one of them another port`,
+    )
+  }
+  if (isLoopback(address)) return
+  const why = `${address} can be reached from other machines, and the admin surface asks nobody for a password`
+  yield warning(path, `${why}; write 127.0.0.1:${port}, or let a firewall guard it`)
+}
+
+function* virtualAddresses({ vips, anyip }: Config['proxy'], used: readonly string[]): Iterable<Finding> {
+  if (vips === 'clusterIP') return
+  const path = ['proxy', 'vips', 'cidr']
+  const { cidr } = vips
+  const taken = used.find(address => cidr.contains(address))
+  if (taken !== undefined) {
+    yield warning(
+      path,
+      `${cidr.text} holds ${taken}, where Starlane listens itself; take a range apart, such as 127.96.0.0/16`,
+    )
+  }
+  if (anyip || (isLoopback(cidr.at(0)) && (cidr.family === 6 || cidr.bits >= 8))) return
+  const local = cidr.family === 6 ? 'loopback has only ::1 in IPv6' : 'only 127.0.0.0/8 is local to every Linux machine'
+  yield warning(
+    path,
+    `nobody can listen on ${cidr.text} unless it is local, and ${local}; set anyip: true, or add the addresses yourself`,
+  )
+}
+
+function* probes({ active }: Config['health'], given: (path: Path) => boolean): Iterable<Finding> {
+  for (const key of ['path', 'status']) {
+    const path = ['health', 'active', key]
+    if (active.type !== 'http' && given(path))
+      yield warning(path, `counts for nothing with type: ${active.type}; write type: http`)
+  }
+  if (active.type !== 'none' && active.timeout > active.interval) {
+    yield warning(
+      ['health', 'active', 'timeout'],
+      'is longer than `interval`: the next check is due before this one has failed',
+    )
+  }
+}
+
+function* pluginNames(plugins: Config['plugins']): Iterable<Finding> {
+  const first = new Map<string, number>()
+  for (const [i, { use, as }] of plugins.entries()) {
+    const name = as ?? use
+    const other = first.get(name)
+    if (other === undefined) first.set(name, i)
+    else {
+      const message = `${shown(name)} is already the name of ${pathText(['plugins', other])}; give this one its own with \`as\``
+      yield fault('CONF_FIELD', ['plugins', i, as === undefined ? 'use' : 'as'], message)
+    }
+  }
+}
+
+function* tenants(clusters: Config['clusters'], plugins: Config['plugins']): Iterable<Finding> {
+  if (plugins.some(({ use }) => use === 'tenancy')) return
+  for (const [i, { tenant }] of clusters.entries()) {
+    if (tenant === undefined) continue
+    yield warning(['clusters', i, 'tenant'], 'keeps nobody apart without `use: tenancy` in the list of plugins')
+  }
+}
+
+function isName(value: Json | undefined): value is string {
+  return typeof value === 'string' && isClusterName(value)
+}
+
+function isLoopback(address: string): boolean {
+  return address === '::1' || address.startsWith('127.')
+}
+
+/** Whether a socket bound to the one address is in the way of one bound to the other. */
+function covers(bound: string, other: string): boolean {
+  return bound === other || bound === '::' || (bound === '0.0.0.0' && familyOf(other) === 4)
+}
+
+function table(value: Json | undefined): Readonly<Record<string, Json>> {
+  return typeof value === 'object' && value !== null && !Array.isArray(value) ? (value as Record<string, Json>) : {}
+}
+
+function fault(code: ErrorCode, path: Path, message: string): Finding {
+  return { level: 'fault', code, path, message }
+}
+
+function warning(path: Path, message: string): Finding {
+  return { level: 'warning', code: 'CONF_FIELD', path, message }
+}

@@ -1,0 +1,22 @@
+/** Environment variables in scalars: `${NAME}`, `${NAME:-default}` for one that is unset or empty, `$${` for a plain `${`. */
+import { shown } from '../model/spelling.ts'
+
+export type Env = Readonly<Record<string, string | undefined>>
+
+/** Puts in what the environment says; complains of each variable that cannot be put in, by name. */
+export function expand(written: string, env: Env, complain: (message: string) => void): string {
+  return written.replace(/\$\$\{|\$\{([^}]*)(\}?)/g, (found, inside: string | undefined, end: string | undefined) => {
+    if (inside === undefined) return '${'
+    const match = /^([A-Za-z_]\w*)(?::-([^${]*))?$/.exec(inside)
+    if (!match || end === '') {
+      complain(`${shown(found)} is no variable; write \${NAME} or \${NAME:-default}, and $\${ for a plain \${`)
+      return ''
+    }
+    const [, name = '', fallback] = match
+    const value = Object.hasOwn(env, name) ? env[name] : undefined
+    if (fallback !== undefined) return value || fallback
+    if (value === undefined)
+      complain(`the environment variable ${name} is not set; set it, or write \${${name}:-default}`)
+    return value ?? ''
+  })
+}

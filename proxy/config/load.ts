@@ -1,0 +1,131 @@
+/** A file of YAML becomes a configuration, or a list of everything that is wrong with it. */
+import { isUtf8 } from 'node:buffer'
+import { createReadStream } from 'node:fs'
+import { homedir } from 'node:os'
+import { dirname, join, resolve } from 'node:path'
+import { buffer } from 'node:stream/consumers'
+import { messageOf } from '../model/error.ts'
+import { findings } from './checks.ts'
+import { ConfigError, type ConfigFault } from './error.ts'
+import type { Env } from './expand.ts'
+import { type Path, parseSound, pathText } from './fields.ts'
+import type { Resolve } from './kinds.ts'
+import { type Config, schema } from './schema.ts'
+import { readTree, type TreeFault } from './tree.ts'
+
+export interface Loaded {
+  readonly config: Config
+  /** Absolute. */
+  readonly file: string
+  /** What works but is hardly meant; to be shown at the start. */
+  readonly warnings: readonly ConfigFault[]
+  /** `conf/starlane.yaml:14`: where the file says it, or else the nearest thing around it. */
+  placeOf(path: Path): string
+}
+
+/** Rejects with {@link ConfigError}. */
+export async function loadConfig(file: string, env: Env = process.env): Promise<Loaded> {
+  return parseConfig(await read(file), file, env)
+}
+
+/** Throws {@link ConfigError}. `file` is for messages, and its folder is what relative paths are relative to. */
+export function parseConfig(text: string, file: string, env: Env = process.env): Loaded {
+  const tree = readTree(text, env)
+  const faults: TreeFault[] = [...tree.faults]
+  const warnings: TreeFault[] = []
+  if (tree.root === undefined) throw failure(file, faults)
+
+  // A value that could not be read is one fault, not also a missing field.
+  const unread = new Set(faults.map(fault => pathText(fault.path)))
+  const draft = parseSound(schema(resolver(file, env)), tree.root, [], ({ path, message }) => {
+    if (!unread.has(pathText(path))) faults.push({ code: 'CONF_FIELD', line: tree.lineOf(path), path, message })
+  })
+  for (const { level, ...found } of findings(draft, tree.root, tree.has)) {
+    const list = level === 'fault' ? faults : warnings
+    list.push({ ...found, line: tree.lineOf(found.path) })
+  }
+  if (faults.length > 0) throw failure(file, faults)
+  return {
+    config: draft as Config,
+    file: resolve(file),
+    warnings: placed(file, warnings),
+    placeOf: path => `${file}:${tree.lineOf(path)}`,
+  }
+}
+
+/** As much as a ConfigMap may hold; also where reading ends of what is no file, like /dev/zero. */
+const maxBytes = 1024 * 1024
+
+async function read(file: string): Promise<string> {
+  const bytes = await readBytes(file)
+  if (bytes.length > maxBytes) throw unusable(file, 'is larger than 1 MiB; is it a configuration?')
+  if (isUtf8(bytes)) return new TextDecoder().decode(bytes)
+  throw unusable(`${file}:${lineOfBadByte(bytes)}`, 'is not UTF-8; save the file as UTF-8')
+}
+
+async function readBytes(file: string): Promise<Buffer> {
+  try {
+    return await buffer(createReadStream(file, { end: maxBytes }))
+  } catch (error) {
+    const { code = '' } = error as NodeJS.ErrnoException
+    throw unusable(file, reasons[code] ?? `cannot be read: ${messageOf(error)}`, error)
+  }
+}
+
+const reasons: Readonly<Record<string, string>> = {
+  ENOENT: 'does not exist',
+  ENOTDIR: 'does not exist',
+  EISDIR: 'is a folder; name the file in it',
+  EACCES: 'may not be read by this user',
+}
+
+/** No character of more than one byte has a newline in it, so each line can be looked at by itself. */
+function lineOfBadByte(bytes: Buffer): number {
+  let line = 1
+  for (let start = 0; ; line++) {
+    const end = bytes.indexOf('\n', start)
+    if (end === -1 || !isUtf8(bytes.subarray(start, end))) return line
+    start = end + 1
+  }
+}
+
+function resolver(file: string, env: Env): Resolve {
+  const folder = dirname(resolve(file))
+  return path => (path.startsWith('~/') ? join(home(env), path.slice(2)) : resolve(folder, path))
+}
+
+function home(env: Env): string {
+  try {
+    return resolve(env.HOME || homedir())
+  } catch {
+    // A user without an entry in /etc/passwd, as some containers have it.
+    return '/'
+  }
+}
+
+function unusable(place: string, message: string, cause?: unknown): ConfigError {
+  return new ConfigError([{ code: 'CONF_FILE', place, path: '', message }], { cause })
+}
+
+/** Nobody reads more; and a file that is no configuration at all could give thousands. */
+const maxFaults = 100
+
+function failure(file: string, faults: readonly TreeFault[]): ConfigError {
+  const [first, ...others] = placed(file, faults)
+  if (!first) throw new Error('there is no failure without a fault')
+  const left = faults.length - maxFaults
+  if (left > 0)
+    others.splice(maxFaults - 1, left, { code: first.code, place: file, path: '', message: `has ${left} faults more` })
+  return new ConfigError([first, ...others])
+}
+
+/** In the order of the file. */
+function placed(file: string, found: readonly TreeFault[]): readonly ConfigFault[] {
+  const sorted = [...found].sort((a, b) => a.line - b.line)
+  return sorted.map(({ code, line, path, message }) => ({
+    code,
+    place: `${file}:${line}`,
+    path: pathText(path),
+    message,
+  }))
+}

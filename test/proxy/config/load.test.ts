@@ -1,0 +1,515 @@
+import { chmodSync } from 'node:fs'
+import { join, resolve } from 'node:path'
+import fc from 'fast-check'
+import t from 'tap'
+import { ConfigError } from '../../../proxy/config/error.ts'
+import { loadConfig, parseConfig } from '../../../proxy/config/load.ts'
+import { MeshError } from '../../../proxy/model/error.ts'
+
+const clusters = `cluster: one
+clusters:
+  - name: one
+    id: 1
+    source: { manifests: ./one }
+  - name: two
+    id: 2
+    source: { manifests: ./two }
+`
+
+function config(text: string, env: Record<string, string> = {}) {
+  return parseConfig(text, 'conf/x.yaml', { HOME: '/home/luke', ...env }).config
+}
+
+/** The lines of the error, without the file's name. */
+function faults(text: string, env: Record<string, string> = {}): string[] {
+  try {
+    config(text, env)
+    return []
+  } catch (error) {
+    if (!(error instanceof ConfigError)) throw error
+    return error.message.split('\n').map(line => line.replace('  conf/x.yaml:', ' '))
+  }
+}
+
+/** What is said of two sound clusters followed by `text`, which begins in line 9. */
+const faultsOf = (text: string, env?: Record<string, string>) => faults(clusters + text, env)
+
+function warnings(text: string): string[] {
+  return parseConfig(text, 'conf/x.yaml', {}).warnings.map(({ place, path, message }) => `${place} ${path}: ${message}`)
+}
+
+t.test('the defaults are those of the design', async t => {
+  t.same(config(clusters), {
+    cluster: 'one',
+    clusters: [
+      { name: 'one', id: 1, source: { manifests: resolve('conf/one') }, tenant: undefined },
+      { name: 'two', id: 2, source: { manifests: resolve('conf/two') }, tenant: undefined },
+    ],
+    stale: { after: 600_000 },
+    dns: {
+      listen: { address: '127.0.0.1', port: 5353 },
+      domain: 'cluster.local',
+      clusterset: 'clusterset.local',
+      ttl: 5000,
+      upstream: [{ file: '/etc/resolv.conf' }],
+      search: true,
+    },
+    proxy: {
+      engine: 'auto',
+      vips: 'clusterIP',
+      anyip: false,
+      services: 'global',
+      balancer: 'round-robin',
+      dial: { timeout: 1000, attempts: 3, budget: 5000 },
+      idle: { tcp: 3_600_000, halfClosed: 60_000, udp: 60_000 },
+      drain: 30_000,
+      limits: { connections: 10_000, udpSessions: 10_000 },
+    },
+    health: {
+      active: {
+        interval: 2000,
+        timeout: 1000,
+        rise: 2,
+        fall: 3,
+        type: 'tcp',
+        path: '/',
+        status: { min: 200, max: 299 },
+      },
+      passive: { consecutive: 5, eject: 30_000, maxEject: 300_000, maxPercent: 50 },
+    },
+    plugins: ['tenancy', 'circuit-breaker', 'affinity', 'session-affinity'].map(use => ({
+      use,
+      as: undefined,
+      options: undefined,
+    })),
+    admin: { listen: { address: '127.0.0.1', port: 9911 } },
+    log: { level: 'info', format: 'auto' },
+  })
+  t.same(
+    config(`${clusters}proxy:\ndns:\nhealth: { active: }\n`),
+    config(clusters),
+    'a section left empty has its defaults',
+  )
+})
+
+t.test('every kind of source, and nothing between them', async t => {
+  const source = (text: string) => config(clusters.replace('{ manifests: ./two }', text)).clusters[1]?.source
+  t.same(source('{ kubernetes: }'), { kubernetes: { kubeconfig: '/home/luke/.kube/config', context: undefined } })
+  t.same(source('{ kubernetes: { context: kind-2 } }'), {
+    kubernetes: { kubeconfig: '/home/luke/.kube/config', context: 'kind-2' },
+  })
+  t.same(source('{ kubernetes: { inCluster: true } }'), { kubernetes: { inCluster: true } })
+  t.same(source('{ etcd: { config: /var/lib/x } }'), { etcd: { config: '/var/lib/x' } })
+  t.same(source('{ etcd: { endpoints: "https://two.mesh:2379", ca: ca.pem, cert: ./c.pem, key: ~/k.pem } }'), {
+    etcd: {
+      endpoints: ['https://two.mesh:2379'],
+      ca: resolve('conf/ca.pem'),
+      cert: resolve('conf/c.pem'),
+      key: '/home/luke/k.pem',
+    },
+  })
+
+  const wrong = (text: string) => faults(clusters.replace('{ manifests: ./two }', text))
+  const at = 'CONF_FIELD 8  clusters[1].source'
+  t.same(wrong(''), [`${at}: is empty; give one of manifests, kubernetes, etcd`])
+  t.same(wrong('./two'), [`${at}: "./two" is not a table; give one of manifests, kubernetes, etcd`])
+  t.same(wrong('{ manifest: ./two }'), [
+    `${at}.manifest: is not a known key; did you mean "manifests"? (known here: manifests, kubernetes, etcd)`,
+  ])
+  t.same(wrong('{ manifests: ./two, etcd: { config: x } }'), [
+    `${at}.etcd: does not go with "manifests"; keep one of the two`,
+  ])
+  t.same(wrong('{ kubernetes: { kubeconfig: x, inCluster: true } }'), [
+    `${at}.kubernetes.inCluster: does not go with "kubeconfig"; keep one of the two`,
+  ])
+  t.same(wrong('{ kubernetes: { inCluster: false } }'), [
+    `${at}.kubernetes.inCluster: false means nothing here; write true or leave the key out`,
+  ])
+  t.same(wrong('{ etcd: }'), [`${at}.etcd: is empty; give one of config, endpoints`])
+  t.same(wrong('{ etcd: { endpoints: [] } }'), [`${at}.etcd.endpoints: is empty; name a server`])
+  t.same(wrong('{ etcd: { endpoints: [two:2379] } }'), [
+    `${at}.etcd.endpoints[0]: "two:2379" is no server; write https://HOST:2379`,
+  ])
+  t.same(wrong('{ etcd: { endpoints: [http://two:2379], cert: c } }'), [
+    `${at}.etcd: gives one of \`cert\` and \`key\` alone; each needs the other`,
+  ])
+  t.same(wrong('{ etcd: { cert: c, key: k } }'), [`${at}.etcd.endpoints: is missing; give a list of URL`])
+})
+
+t.test('values that have more than one form', async t => {
+  t.match(config(`${clusters}proxy: { vips: { cidr: 127.96.0.0/16 } }`).proxy.vips, { cidr: { text: '127.96.0.0/16' } })
+  t.same(faultsOf('proxy: { vips: { cdr: 127.96.0.0/16 } }'), [
+    'CONF_FIELD 9  proxy.vips.cdr: is not a known key; did you mean "cidr"? (known here: cidr)',
+    'CONF_FIELD 9  proxy.vips.cidr: is missing; give a CIDR',
+  ])
+  t.same(faultsOf('proxy: { vips: podIP }'), [
+    'CONF_FIELD 9  proxy.vips: "podIP" is neither clusterIP nor a table with cidr',
+  ])
+
+  t.same(config(`${clusters}dns: { upstream: [10.0.0.10, "[fd00::A]:54", ./resolv.conf, 1.1.1.1:853] }`).dns.upstream, [
+    { address: '10.0.0.10', port: 53 },
+    { address: 'fd00::a', port: 54 },
+    { file: resolve('conf/resolv.conf') },
+    { address: '1.1.1.1', port: 853 },
+  ])
+  t.same(config(`${clusters}dns: { upstream: [] }`).dns.upstream, [])
+  for (const wrong of ['resolv.conf', 'dns.google', '"1.1.1.1:0"', '53']) {
+    t.match(faultsOf(`dns: { upstream: ${wrong} }`), [/dns\.upstream\[0\]: .* is no resolver; write 10\.0\.0\.10/])
+  }
+
+  t.equal(config(`${clusters}dns: { domain: Mesh.Example. }`).dns.domain, 'mesh.example')
+  for (const wrong of ['a..b', '-a', `${'a'.repeat(64)}.b`, '""', 'a/b']) {
+    t.match(faultsOf(`dns: { domain: ${wrong} }`), [/dns\.domain: .* is not a domain/])
+  }
+  t.same(faultsOf('dns: { ttl: 1500ms }'), [
+    'CONF_FIELD 9  dns.ttl: 1s500ms is no whole number of seconds, which is all that DNS knows',
+  ])
+
+  t.same(config(`${clusters}health: { active: { type: http, status: 204 } }`).health.active.status, {
+    min: 204,
+    max: 204,
+  })
+  t.same(config(`${clusters}health: { active: { type: http, status: 200-399 } }`).health.active.status, {
+    min: 200,
+    max: 399,
+  })
+  for (const wrong of ['299-200', '99', '200-', 'ok', '[200]']) {
+    t.match(faultsOf(`health: { active: { status: ${wrong} } }`), [
+      /is not a range of HTTP statuses; write 200-299 or 204/,
+    ])
+  }
+  t.match(faultsOf('health: { active: { type: http, path: healthz } }'), [
+    /"healthz" is no path of a URL; write \/healthz/,
+  ])
+})
+
+t.test('plugins are named, their options kept as they are', async t => {
+  const { config, placeOf } = parseConfig(
+    `${clusters}plugins:
+  - use: affinity
+  - use: ./plugins/mine.js
+    as: mine-eu
+    options:
+      share: 5%
+      deep: [{ list: [1, true, null] }]
+  - use: npm:@acme/quota
+`,
+    'conf/x.yaml',
+    {},
+  )
+  t.same(config.plugins, [
+    { use: 'affinity', as: undefined, options: undefined },
+    {
+      use: resolve('conf/plugins/mine.js'),
+      as: 'mine-eu',
+      options: { share: '5%', deep: [{ list: [1, true, null] }] },
+    },
+    { use: 'npm:@acme/quota', as: undefined, options: undefined },
+  ])
+  t.equal(placeOf(['plugins', 1, 'options', 'share']), 'conf/x.yaml:14')
+  t.equal(placeOf(['plugins', 1, 'options', 'deep', 0, 'list', 1]), 'conf/x.yaml:15')
+  t.equal(
+    placeOf(['plugins', 1, 'options', 'absent', 'deeper']),
+    'conf/x.yaml:13',
+    'what is not there is where it belongs',
+  )
+  t.equal(placeOf(['plugins', 0, 'options', 'absent']), 'conf/x.yaml:10')
+  t.equal(placeOf(['health', 'active']), 'conf/x.yaml:1')
+
+  for (const wrong of ['mine.js', 'plugins/mine.js', '"npm:"', 'Affinity', '""', '5']) {
+    t.match(faultsOf(`plugins:\n  - use: ${wrong}`), [
+      /plugins\[0\]\.use: .* is no plugin; write the name of a built-in one/,
+    ])
+  }
+  t.match(faultsOf('plugins: [{ use: affinity, as: a b }]'), [/plugins\[0\]\.as: "a b" is no name/])
+  t.same(faultsOf('plugins:\n  - use: affinity\n  - use: affinity'), [
+    'CONF_FIELD 11  plugins[1].use: "affinity" is already the name of plugins[0]; give this one its own with `as`',
+  ])
+  t.same(faultsOf('plugins:\n  - use: affinity\n  - use: affinity\n    as: second'), [])
+  t.same(faultsOf('plugins:'), ['CONF_FIELD 9  plugins: is empty; write [] for an empty list'])
+})
+
+t.test('every problem is listed, in the order of the file', async t => {
+  t.same(
+    faults(`cluster: onr
+clusters:
+  - name: One
+    id: 1
+    source: { manifests: ./one }
+  - name: two
+    id: 300
+  - name: two
+    id: 1
+    source: { manifests: ./two }
+prxy: {}
+proxy:
+  drain: 30
+  dial: { timeout: 10s }
+  limits:
+    connections: 10k
+dns: { listen: "localhost:53" }
+`),
+    [
+      'CONF_CLUSTER 1  cluster: "onr" is not in the list of clusters (two)',
+      'CONF_FIELD 3  clusters[0].name: "One" is no name for a cluster; write 1 to 32 of a-z, 0-9 and -, no - at the ends',
+      'CONF_FIELD 6  clusters[1].source: is missing; give a table',
+      'CONF_FIELD 7  clusters[1].id: 300 is not a whole number from 1 to 255',
+      'CONF_CLUSTER 8  clusters[2].name: "two" is already the name of clusters[1]',
+      'CONF_CLUSTER 9  clusters[2].id: 1 is already the id of clusters[0]',
+      'CONF_FIELD 11  prxy: is not a known key; did you mean "proxy"? (known here: cluster, clusters, stale, dns, proxy, health, plugins, admin, log)',
+      'CONF_FIELD 13  proxy.drain: 30 has no unit; write 30s or 30ms',
+      'CONF_FIELD 14  proxy.dial: timeout (10s) is longer than budget (5s), the time for all attempts together',
+      'CONF_FIELD 16  proxy.limits.connections: "10k" is not a whole number from 1 to 1000000',
+      'CONF_FIELD 17  dns.listen: "localhost:53" is not an address and port; write 127.0.0.1:9911 or [::1]:9911',
+    ],
+  )
+  t.same(faults('log: { level: info }'), [
+    'CONF_FIELD 1  cluster: is missing; give a cluster name',
+    'CONF_FIELD 1  clusters: is missing; give a list of tables',
+  ])
+  const many = faultsOf(Array.from({ length: 300 }, (_, i) => `wrong${i}: 1`).join('\n'))
+  t.equal(many.length, 101)
+  t.match(many.at(-1), /has 200 faults more$/)
+})
+
+t.test('sections must agree', async t => {
+  t.same(faults(clusters.replace('cluster: one', 'cluster: three')), [
+    'CONF_CLUSTER 1  cluster: "three" is not in the list of clusters (one, two)',
+  ])
+  t.same(faults(clusters.replaceAll('one', 'default')), [
+    'CONF_FIELD 1  cluster: "default" is what Cilium calls a cluster outside any mesh; give it a name of its own',
+    'CONF_FIELD 3  clusters[0].name: "default" is what Cilium calls a cluster outside any mesh; give it a name of its own',
+  ])
+  t.same(faults('cluster: one\nclusters: []'), ['CONF_CLUSTER 2  clusters: is empty; list the local cluster at least'])
+  t.same(faults('cluster: two\nclusters: { name: one, id: 1, source: { manifests: x } }'), [
+    'CONF_CLUSTER 1  cluster: "two" is not in the list of clusters (one)',
+  ])
+  t.same(faultsOf('dns: { clusterset: cluster.local }'), [
+    "CONF_FIELD 9  dns.clusterset: cluster.local is the cluster's own domain; the mesh needs another",
+  ])
+  t.same(faultsOf('health: { passive: { eject: 10m } }'), [
+    'CONF_FIELD 9  health.passive: eject (10m) is longer than maxEject (5m)',
+  ])
+
+  const taken = /admin\.listen: .* is taken by dns\.listen; give one of them another port/
+  t.match(faultsOf('admin: { listen: 127.0.0.1:5353 }'), [taken])
+  t.match(faultsOf('admin: { listen: 127.0.0.1:53 }\ndns: { listen: "0.0.0.0:53" }'), [taken])
+  t.match(faultsOf('admin: { listen: "[::]:53" }\ndns: { listen: 127.0.0.1:53 }'), [taken])
+  t.same(faultsOf('admin: { listen: 127.0.0.2:53 }\ndns: { listen: 127.0.0.1:53 }'), [])
+  t.same(faultsOf('admin: { listen: "[::1]:53" }\ndns: { listen: 0.0.0.0:53 }'), [])
+  t.same(faultsOf('admin: { listen: 127.0.0.1:0 }\ndns: { listen: 127.0.0.1:0 }'), [], 'the kernel chooses two')
+
+  const circle = /dns\.upstream\[1\]: is where Starlane itself listens; questions would go in a circle/
+  t.match(faultsOf('dns: { listen: 127.0.0.1:53, upstream: [9.9.9.9, 127.0.0.1] }'), [circle])
+  t.match(faultsOf('dns: { listen: 0.0.0.0:53, upstream: [9.9.9.9, 127.0.0.1] }'), [circle])
+  t.same(faultsOf('dns: { listen: 0.0.0.0:53, upstream: [10.0.0.10] }'), [])
+})
+
+t.test('what works but is hardly meant is a warning', async t => {
+  t.same(warnings(clusters), [])
+  t.match(warnings(`${clusters}admin: { listen: 0.0.0.0:9911 }`), [
+    /^conf\/x\.yaml:9 admin\.listen: 0\.0\.0\.0 can be reached from other machines, and the admin surface asks nobody/,
+  ])
+  t.same(warnings(`${clusters}admin: { listen: "[::1]:9911" }`), [])
+
+  const tenant = clusters.replace('id: 2', 'id: 2\n    tenant: blue')
+  t.same(warnings(tenant), [], 'the tenancy plugin is there unless the list leaves it out')
+  t.match(warnings(`${tenant}plugins: [{ use: affinity }]`), [
+    /^conf\/x\.yaml:8 clusters\[1\]\.tenant: keeps nobody apart/,
+  ])
+
+  t.same(warnings(`${clusters}proxy: { vips: { cidr: 127.96.0.0/16 } }`), [])
+  t.match(warnings(`${clusters}proxy: { vips: { cidr: 10.96.0.0/16 } }`), [
+    /proxy\.vips\.cidr: .*only 127\.0\.0\.0\/8 is local/,
+  ])
+  t.match(warnings(`${clusters}proxy: { vips: { cidr: "fd96::/64" } }`), [
+    /proxy\.vips\.cidr: .*only ::1 in IPv6; set anyip: true/,
+  ])
+  t.same(warnings(`${clusters}proxy: { anyip: true, vips: { cidr: "fd96::/64" } }`), [])
+  t.match(warnings(`${clusters}proxy: { vips: { cidr: 127.0.0.0/16 } }`), [
+    /holds 127\.0\.0\.1, where Starlane listens itself/,
+  ])
+
+  t.match(warnings(`${clusters}health: { active: { path: /healthz } }`), [
+    /health\.active\.path: counts for nothing with type: tcp/,
+  ])
+  t.same(warnings(`${clusters}health: { active: { type: http, path: /healthz } }`), [])
+  t.match(warnings(`${clusters}health: { active: { timeout: 5s } }`), [
+    /health\.active\.timeout: is longer than `interval`/,
+  ])
+})
+
+t.test('environment variables', async t => {
+  const text = `${clusters.replace('id: 2', `id: "\${ID}"`).replace('./two', `"\${DIR}/\${NAME:-two}"`)}
+dns: { listen: "\${DNS:-127.0.0.1:53}", search: "\${SEARCH}" }
+proxy:
+  drain: \${DRAIN}
+  engine: \${ENGINE:-streams}
+plugins: [{ use: mine, options: { price: "$\${FIVE} $5", quoted: "\${EMPTY}", bare: [] } }]
+`
+  const env = { ID: '7', DIR: '/data', SEARCH: 'false', DRAIN: '0', ENGINE: '', EMPTY: '' }
+  const { clusters: listed, dns, proxy, plugins } = config(text, env)
+  t.match(listed[1], { id: 7, source: { manifests: '/data/two' } })
+  t.match(dns, { listen: { address: '127.0.0.1', port: 53 }, search: false })
+  t.match(proxy, { drain: 0, engine: 'streams' }, 'a default also stands in for an empty variable')
+  t.same(plugins[0]?.options, { price: `\${FIVE} $5`, quoted: '', bare: [] })
+
+  const tenant = clusters.replace('id: 2', `id: 2\n    tenant: \${TENANT:-}`)
+  t.equal(config(tenant).clusters[1]?.tenant, undefined, 'empty and unquoted is nothing')
+  t.equal(
+    config(tenant, { TENANT: '7' }).clusters[1]?.tenant,
+    '7',
+    'the field, not the look of the value, says what it is',
+  )
+  t.equal(config(`${clusters}dns: &x\n  domain: \${D:-mesh.example}`).dns.domain, 'mesh.example')
+
+  t.same(faultsOf(`dns:\n  listen: \${DNS}`), [
+    `CONF_FIELD 10  dns.listen: the environment variable DNS is not set; set it, or write \${DNS:-default}`,
+  ])
+  t.same(faults(clusters.replace('cluster: one', `cluster: \${toString}`)), [
+    `CONF_FIELD 1  cluster: the environment variable toString is not set; set it, or write \${toString:-default}`,
+  ])
+  for (const wrong of [`\${`, `\${DNS`, `\${}`, `\${1A}`, `\${A-b}`, `\${A:-\${B}}`, `\${A B}`]) {
+    t.match(
+      faultsOf(`dns:\n  listen: "${wrong}"`),
+      [/^CONF_FIELD 10 {2}dns\.listen: ".*" is no variable; write \$\{NAME\}/],
+      wrong,
+    )
+  }
+  t.match(faultsOf(`dns: { listen: \${DNS} }`), [
+    /^CONF_FILE 9 .*; inside \{ \} and \[ \] put "\$\{\.\.\.\}" in quotes/,
+  ])
+})
+
+t.test('paths', async t => {
+  const at = (path: string, env: Record<string, string> = {}) =>
+    config(clusters.replace('./two', path), env).clusters[1]?.source
+  t.same(at('two'), { manifests: resolve('conf/two') })
+  t.same(at('../two'), { manifests: resolve('two') })
+  t.same(at('/two'), { manifests: '/two' })
+  t.same(at('~/two'), { manifests: '/home/luke/two' })
+  t.same(at('~two'), { manifests: resolve('conf/~two') })
+  t.match(faults(clusters.replace('./two', '"a\\0b"')), [/clusters\[1\]\.source\.manifests: "a\\u0000b" is not a path/])
+  t.match(faults(clusters.replace('./two', '7')), [/clusters\[1\]\.source\.manifests: 7 is not a path/])
+})
+
+t.test('YAML that means nothing good', async t => {
+  t.same(faults(''), ['CONF_FILE 1  says nothing; give at least `cluster` and `clusters`'])
+  t.same(faults('# nothing\n---\n'), ['CONF_FILE 1  says nothing; give at least `cluster` and `clusters`'])
+  t.same(faults('- one'), ['CONF_FILE 1  holds no table of settings; begin with `cluster: NAME`'])
+  t.same(faults(`${clusters}---\ncluster: two`), ['CONF_FILE 9  holds a second document; keep one, without ---'])
+  t.match(faultsOf('dns:\n\tlisten: 1'), [/^CONF_FILE 10 {2}Tabs are not allowed as indentation/])
+  t.match(faultsOf('dns: "x\n'), [/^CONF_FILE \d+ {2}Missing closing "quote/])
+  t.match(faultsOf('dns: x: y'), [/^CONF_FILE 9 {2}has a table where a value is already; align the key, or quote/])
+  t.match(faultsOf('dns: !secret x'), [/^CONF_FILE 9 {2}Unresolved tag: !secret/])
+  t.match(faultsOf('? [a]\n: b'), [/^CONF_FILE 9 {2}has a key that is no plain word/])
+  t.same(faultsOf('dns: {}\ndns: {}'), ['CONF_FIELD 10  dns: is given twice; the first is in line 9'])
+  t.same(
+    faultsOf('dns: {}\n"\\u0064ns": {}'),
+    ['CONF_FIELD 10  dns: is given twice; the first is in line 9'],
+    'however written',
+  )
+  t.match(
+    faultsOf('"a\\nb\\x1b": 1'),
+    [/^CONF_FIELD 9 {2}\["a\\nb\\u001b"\]: is not a known key/],
+    'a fault stays on its line',
+  )
+  const old = `%YAML 1.1\n---\n${clusters}proxy: { anyip: yes }`
+  t.same(
+    faults(old),
+    ['CONF_FIELD 11  proxy.anyip: "yes" is neither true nor false'],
+    'always by the rules of YAML 1.2',
+  )
+})
+
+t.test('aliases are followed, but not for ever', async t => {
+  const twice = config(`${clusters}health: { active: { interval: &slow 1m }, passive: { eject: *slow } }`)
+  t.equal(twice.health.passive.eject, 60_000)
+  t.same(faultsOf('dns: { ttl: *slow }'), [
+    'CONF_FIELD 9  dns.ttl: "*slow" stands for nothing; mark an earlier value with &',
+  ])
+  t.same(faultsOf('dns: &dns { upstream: *dns }'), ['CONF_FILE 9  is nested too deep; does an alias hold itself?'])
+  const bomb = Array.from({ length: 20 }, (_, i) => `a${i + 1}: &a${i + 1} [${`*a${i}, `.repeat(10)}]`).join('\n')
+  t.match(faultsOf(`a0: &a0 x\n${bomb}`), [/^CONF_FILE \d+ {2}means more than 50000 values; are aliases nested\?/])
+  t.match(faultsOf(`dns: ${'['.repeat(20_000)}`), [/is nested too deep/])
+  t.match(faultsOf(`dns: ${'['.repeat(40)}${']'.repeat(40)}`), [/^CONF_FILE 9 {2}is nested too deep/])
+})
+
+t.test('files', async t => {
+  const folder = t.testdir({
+    'good.yaml': clusters,
+    'bom.yaml': `\ufeff${clusters}`,
+    'latin1.yaml': Buffer.from('cluster: one\n# caf\xe9\nclusters: []\n', 'latin1'),
+    'utf16.yaml': Buffer.from(`\ufeff${clusters}`, 'utf16le'),
+    'large.yaml': '#'.repeat(1024 * 1024 + 1),
+    'secret.yaml': clusters,
+  })
+  const loaded = await loadConfig(join(folder, 'good.yaml'))
+  t.same(loaded.config.clusters[0]?.source, { manifests: join(folder, 'one') }, 'paths are relative to the file')
+  t.equal(loaded.file, join(folder, 'good.yaml'))
+  t.equal(loaded.placeOf(['cluster']), `${join(folder, 'good.yaml')}:1`)
+  t.same((await loadConfig(join(folder, 'bom.yaml'))).config, loaded.config)
+
+  const fails = async (file: string, message: string | RegExp) => {
+    const error = await loadConfig(file).then(
+      () => undefined,
+      thrown => thrown,
+    )
+    t.type(error, ConfigError)
+    t.type(error, MeshError)
+    t.equal(error.code, 'CONF_FILE')
+    t.match(error.message, message)
+  }
+  await fails(join(folder, 'none.yaml'), /^CONF_FILE {2}\S+none\.yaml {2}does not exist$/)
+  await fails(join(folder, 'good.yaml/x'), 'does not exist')
+  await fails(folder, 'is a folder; name the file in it')
+  await fails('', 'does not exist')
+  await fails('a\0b', 'cannot be read')
+  await fails('/dev/zero', 'is larger than 1 MiB')
+  await fails(join(folder, 'large.yaml'), 'is larger than 1 MiB')
+  await fails(join(folder, 'latin1.yaml'), /latin1\.yaml:2 {2}is not UTF-8/)
+  await fails(join(folder, 'utf16.yaml'), /utf16\.yaml:1 {2}is not UTF-8/)
+
+  chmodSync(join(folder, 'secret.yaml'), 0)
+  const root = process.getuid?.() === 0
+  if (root) process.seteuid?.(65_534)
+  try {
+    await fails(join(folder, 'secret.yaml'), 'may not be read by this user')
+  } finally {
+    if (root) process.seteuid?.(0)
+  }
+})
+
+t.test('whatever the text, the loader answers with a configuration or a ConfigError', async t => {
+  const words = 'cluster clusters name source proxy dns true ~ 1 0x1 .nan -.inf __proto__ toString << { } [ ] " \' | #'
+  const marks = ['- ', ': ', '? ', '\n', '\n  ', '---\n', '&a ', '*a ', '!!str ', `\${A}`, `\${`, `$\${`]
+  const word = fc.constantFrom(...words.split(' '), ...marks)
+  const texts = fc.oneof(
+    fc.string({ unit: 'binary' }),
+    fc.array(word, { maxLength: 60 }).map(words => words.join('')),
+  )
+  const answers = (text: string) => {
+    try {
+      parseConfig(text, 'x.yaml', { A: text.slice(0, 5) })
+    } catch (error) {
+      if (!(error instanceof ConfigError) || error.faults.length === 0) throw error
+    }
+  }
+  t.doesNotThrow(() => fc.assert(fc.property(texts, answers), { numRuns: 500 }))
+
+  const key = fc.constantFrom(...'cluster clusters dns proxy health plugins use options toString __proto__'.split(' '))
+  const { tree } = fc.letrec<{ tree: unknown }>(tie => ({
+    tree: fc.oneof(
+      { depthSize: 'small' },
+      fc.jsonValue({ maxDepth: 1 }),
+      fc.array(tie('tree')),
+      fc.dictionary(key, tie('tree')),
+    ),
+  }))
+  t.doesNotThrow(() =>
+    fc.assert(
+      fc.property(tree, value => answers(JSON.stringify(value))),
+      { numRuns: 500 },
+    ),
+  )
+})
