@@ -2,7 +2,7 @@
  * What no field can know alone. `draft` holds the sections that are sound by themselves, so that one mistake does not hide
  * another. A fault stops the start; a warning is for what works but is hardly meant.
  */
-import { endpointText, familyOf } from '../model/address.ts'
+import { endpointText, familyOf, parseEndpoint } from '../model/address.ts'
 import { isClusterName } from '../model/cluster.ts'
 import type { ErrorCode } from '../model/error.ts'
 import type { Json } from '../model/json.ts'
@@ -63,16 +63,11 @@ function* zones({ domain, clusterset, listen, upstream }: Config['dns']): Iterab
   if (domain === clusterset) {
     yield fault('CONF_FIELD', ['dns', 'clusterset'], `${domain} is the cluster's own domain; the mesh needs another`)
   }
-  for (const [i, server] of upstream.entries()) {
-    if ('file' in server || server.port !== listen.port) continue
-    const itself =
-      server.address === listen.address || (isLoopback(server.address) && covers(listen.address, server.address))
-    if (itself)
-      yield fault(
-        'CONF_FIELD',
-        ['dns', 'upstream', i],
-        'is where Starlane itself listens; questions would go in a circle',
-      )
+  for (const [i, written] of upstream.entries()) {
+    const server = parseEndpoint(written)
+    if (!server || server.port !== listen.port || !reaches(server.address, listen.address)) continue
+    const message = 'is where Starlane itself listens; questions would go in a circle'
+    yield fault('CONF_FIELD', ['dns', 'upstream', i], message)
   }
 }
 
@@ -152,6 +147,11 @@ function isName(value: Json | undefined): value is string {
 
 function isLoopback(address: string): boolean {
   return address === '::1' || address.startsWith('127.')
+}
+
+/** Whether what is sent to an address arrives at a socket of this machine that is bound so. */
+function reaches(address: string, bound: string): boolean {
+  return address === bound || (isLoopback(address) && covers(bound, address))
 }
 
 /** Whether a socket bound to the one address is in the way of one bound to the other. */

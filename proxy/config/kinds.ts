@@ -1,5 +1,5 @@
 /** Fields that only the configuration needs. Paths come out absolute: the caller says what they are relative to. */
-import { canonicalAddress, parseEndpoint } from '../model/address.ts'
+import { canonicalAddress, endpointText, parseEndpoint } from '../model/address.ts'
 import { isClusterName } from '../model/cluster.ts'
 import type { Json } from '../model/json.ts'
 import {
@@ -53,17 +53,15 @@ export function domain(help: string, fallback?: string): Field<string> {
   })
 }
 
-/** Where questions for other zones go: a server, or a file like resolv.conf that names servers. */
-export type Upstream = { readonly address: string; readonly port: number } | { readonly file: string }
-
-export function upstream(help: string, resolve: Resolve): Field<Upstream> {
-  return field<Upstream>('address, address:port or path', help, undefined, value => {
+/** Where questions for other zones go: a server as `10.0.0.10:53`, or the path of a file like resolv.conf. */
+export function upstream(help: string, resolve: Resolve): Field<string> {
+  return field('address, address:port or path', help, undefined, value => {
     const written = scalar(value)
+    if (isPath(written)) return resolve(written)
     const address = canonicalAddress(written)
     const server = address === undefined ? parseEndpoint(written) : { address, port: 53 }
-    if (server && server.port > 0) return server
-    return isPath(written)
-      ? { file: resolve(written) }
+    return server && server.port > 0
+      ? endpointText(server.address, server.port)
       : bad(`${shown(value)} is no resolver; write 10.0.0.10, 10.0.0.10:53, [fd00::10]:53 or /etc/resolv.conf`)
   })
 }
@@ -93,12 +91,17 @@ export function serverUrl(help: string): Field<string> {
   })
 }
 
-/** Which plugin: a bare word is a built-in one, `./my.js` a file, `npm:NAME` a package. Never guessed from one another. */
+const pluginWord = /^[a-z][a-z0-9-]{0,62}$/
+
+/**
+ * Which plugin: a bare word is a built-in one, `./my.js` a file, `npm:NAME` a package, never guessed from one another. It
+ * stays as it was written, for status to show; whoever loads it starts from the configuration's folder.
+ */
 export function pluginUse(help: string, resolve: Resolve): Field<string> {
   return field('name, path or npm:NAME', help, undefined, value => {
     const written = scalar(value)
-    if (isPath(written)) return resolve(written)
-    return /^(npm:[@a-z0-9][\w.@/-]*|[a-z][a-z0-9-]*)$/.test(written)
+    if (isPath(written)) return written.startsWith('~') ? resolve(written) : written
+    return /^npm:\S+$/.test(written) || pluginWord.test(written)
       ? written
       : bad(`${shown(value)} is no plugin; write the name of a built-in one, ./my-plugin.js for a file or npm:NAME`)
   })
@@ -107,7 +110,7 @@ export function pluginUse(help: string, resolve: Resolve): Field<string> {
 /** What stands for a plugin in status, metrics and refusals. */
 export function pluginName(help: string): Field<string> {
   return checked({ ...text(help), type: 'name' }, name =>
-    /^[a-z][a-z0-9-]{0,62}$/.test(name) ? undefined : `${shown(name)} is no name; write a-z, 0-9 and -, a letter first`,
+    pluginWord.test(name) ? undefined : `${shown(name)} is no name; write a-z, 0-9 and -, a letter first`,
   )
 }
 

@@ -51,7 +51,7 @@ t.test('the defaults are those of the design', async t => {
       domain: 'cluster.local',
       clusterset: 'clusterset.local',
       ttl: 5000,
-      upstream: [{ file: '/etc/resolv.conf' }],
+      upstream: ['/etc/resolv.conf'],
       search: true,
     },
     proxy: {
@@ -147,10 +147,10 @@ t.test('values that have more than one form', async t => {
   ])
 
   t.same(config(`${clusters}dns: { upstream: [10.0.0.10, "[fd00::A]:54", ./resolv.conf, 1.1.1.1:853] }`).dns.upstream, [
-    { address: '10.0.0.10', port: 53 },
-    { address: 'fd00::a', port: 54 },
-    { file: resolve('conf/resolv.conf') },
-    { address: '1.1.1.1', port: 853 },
+    '10.0.0.10:53',
+    '[fd00::a]:54',
+    resolve('conf/resolv.conf'),
+    '1.1.1.1:853',
   ])
   t.same(config(`${clusters}dns: { upstream: [] }`).dns.upstream, [])
   for (const wrong of ['resolv.conf', 'dns.google', '"1.1.1.1:0"', '53']) {
@@ -193,18 +193,20 @@ t.test('plugins are named, their options kept as they are', async t => {
       share: 5%
       deep: [{ list: [1, true, null] }]
   - use: npm:@acme/quota
+  - use: ~/mine.js
 `,
     'conf/x.yaml',
-    {},
+    { HOME: '/home/luke' },
   )
   t.same(config.plugins, [
     { use: 'affinity', as: undefined, options: undefined },
     {
-      use: resolve('conf/plugins/mine.js'),
+      use: './plugins/mine.js',
       as: 'mine-eu',
       options: { share: '5%', deep: [{ list: [1, true, null] }] },
     },
     { use: 'npm:@acme/quota', as: undefined, options: undefined },
+    { use: '/home/luke/mine.js', as: undefined, options: undefined },
   ])
   t.equal(placeOf(['plugins', 1, 'options', 'share']), 'conf/x.yaml:14')
   t.equal(placeOf(['plugins', 1, 'options', 'deep', 0, 'list', 1]), 'conf/x.yaml:15')
