@@ -88,14 +88,13 @@ export function parseSound<F extends Fields>(
 /** Fields as the reference page prints them, by keys like `clusters[].name`. Optional ones have an empty `fallback`. */
 export type Described = Readonly<Record<'key' | 'type' | 'fallback' | 'help', string>>
 
-/** Each field of a table, followed by the fields of the tables in it. */
-export function describe(fields: Fields, under = ''): readonly Described[] {
+/** Each field of a table, followed by the fields of the tables in it. What must be given says `must` for its default. */
+export function describe(fields: Fields, under = '', must = 'required'): readonly Described[] {
   return Object.entries(fields).flatMap(([name, { type, fallback, help, tables = [], step = '' }]) => {
     const key = under + name
-    return [
-      { key, type, fallback: fallbackText(fallback), help },
-      ...tables.flatMap(table => describe(table, `${key}${step}.`)),
-    ]
+    const inside = tables.length > 1 ? 'alternative' : 'required'
+    const inner = tables.flatMap(table => describe(table, `${key}${step}.`, inside))
+    return [{ key, type, fallback: fallback === undefined ? must : fallbackText(fallback), help }, ...inner]
   })
 }
 
@@ -290,7 +289,6 @@ export function scalar(value: unknown): string {
 }
 
 function fallbackText(value: unknown): string {
-  if (value === undefined) return 'required'
   const written = value === absent ? '' : typeof value === 'string' ? value : JSON.stringify(value)
   return written === '{}' ? '' : written
 }

@@ -200,7 +200,7 @@ const passiveFields = {
   ),
   maxEject: duration('How long at most.', '300s', atLeast1ms),
   maxPercent: integer(
-    "How much of a service's backends may be ejected at a time, in percent.",
+    "How much of a frontend's backends may be ejected at a time, in percent; one always may.",
     { min: 0, max: 100 },
     50,
   ),
