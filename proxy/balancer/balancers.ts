@@ -1,0 +1,25 @@
+import type { Random } from '../model/clock.ts'
+import type { Balancer, OpenFlows } from '../model/flow.ts'
+import { leastConnections } from './least-connections.ts'
+import { maglev } from './maglev.ts'
+import { randomly } from './random.ts'
+import { roundRobin } from './round-robin.ts'
+
+export interface BalancerParts {
+  readonly random: Random
+  readonly openFlows: OpenFlows
+}
+
+/** All balancers by the name that `proxy.balancer` gives them. */
+export const balancers = {
+  'round-robin': roundRobin,
+  'least-connections': leastConnections,
+  maglev,
+  random: randomly,
+} as const satisfies Readonly<Record<string, (parts: BalancerParts) => Balancer>>
+
+export type BalancerName = keyof typeof balancers
+
+export function createBalancer(name: BalancerName, parts: BalancerParts): Balancer {
+  return balancers[name](parts)
+}
