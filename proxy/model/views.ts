@@ -15,6 +15,8 @@ export interface Status {
   readonly ready: boolean
   /** What must come up before `ready`, and has not. */
   readonly waiting: readonly string[]
+  /** Where names are asked for, and which zones are answered from the mesh. */
+  readonly dns: { readonly address: string; readonly domain: string; readonly clusterset: string }
   readonly components: readonly ComponentView[]
   readonly clusters: readonly ClusterView[]
   readonly plugins: readonly PluginView[]

@@ -1,0 +1,96 @@
+import { canonicalAddress } from '../model/address.ts'
+import { type Answer, fault, json, text } from './answer.ts'
+import type { Views } from './views.ts'
+
+interface Route {
+  /** `{name}` stands for one segment. */
+  readonly path: string
+  answer(question: Question): Answer | Promise<Answer>
+}
+
+interface Question {
+  readonly views: Views
+  readonly page: Answer
+  readonly query: URLSearchParams
+  /** What stands in the place of `{name}`. */
+  part(name: string): string
+}
+
+const routes: readonly Route[] = [
+  { path: '/', answer: ({ page }) => page },
+  { path: '/healthz', answer: () => text(200, 'ok\n') },
+  { path: '/readyz', answer: readiness },
+  { path: '/metrics', answer: metrics },
+  { path: '/v1/status', answer: ({ views }) => json(200, views.status()) },
+  { path: '/v1/services', answer: ({ views }) => json(200, views.services()) },
+  { path: '/v1/services/{namespace}/{name}', answer: service },
+  { path: '/v1/explain/{namespace}/{name}', answer: explanation },
+  { path: '/v1/config', answer: ({ views }) => json(200, views.config()) },
+]
+
+/** The answer to a request target, whatever it is. Rejects only with what a view threw. */
+export async function answer(views: Views, page: Answer, target: string): Promise<Answer> {
+  // A target that begins with two slashes is a path too, not a host.
+  const url = URL.parse(target.startsWith('/') ? `http://admin${target}` : target)
+  const segments = url && decoded(url.pathname)
+  if (!url || !segments) return fault(400, 'BAD_REQUEST', 'the request target is not a URL path')
+  for (const route of routes) {
+    const parts = match(route.path, segments)
+    if (parts)
+      return route.answer({
+        views,
+        page,
+        query: url.searchParams,
+        part: name => parts.get(name) ?? '',
+      })
+  }
+  const known = routes.map(route => route.path).join(', ')
+  return fault(404, 'NOT_FOUND', `nothing is at ${url.pathname}; there are ${known}`)
+}
+
+function readiness({ views }: Question): Answer {
+  const { ready, waiting } = views.ready()
+  return ready ? text(200, 'ready\n') : text(503, `waiting for ${waiting.join(', ') || 'the start'}\n`)
+}
+
+async function metrics({ views }: Question): Promise<Answer> {
+  return text(200, await views.metrics(), 'text/plain; version=0.0.4; charset=utf-8')
+}
+
+function service({ views, part }: Question): Answer {
+  return found(views.service(part('namespace'), part('name')), part)
+}
+
+function explanation({ views, part, query }: Question): Answer {
+  const given = query.get('from')
+  const from = given === null ? undefined : canonicalAddress(given)
+  if (given !== null && from === undefined) {
+    return fault(400, 'BAD_REQUEST', `from=${given} is not an IP address; write from=10.0.0.7`)
+  }
+  return found(views.explain(part('namespace'), part('name'), from), part)
+}
+
+function found(view: object | undefined, part: Question['part']): Answer {
+  if (view !== undefined) return json(200, view)
+  return fault(404, 'NOT_FOUND', `there is no service ${part('namespace')}/${part('name')}; /v1/services lists all`)
+}
+
+function decoded(path: string): string[] | undefined {
+  try {
+    return path.slice(1).split('/').map(decodeURIComponent)
+  } catch {
+    return undefined
+  }
+}
+
+function match(path: string, segments: readonly string[]): ReadonlyMap<string, string> | undefined {
+  const wanted = path.slice(1).split('/')
+  if (wanted.length !== segments.length) return undefined
+  const parts = new Map<string, string>()
+  for (const [i, want] of wanted.entries()) {
+    const segment = segments[i] ?? ''
+    if (want.startsWith('{')) parts.set(want.slice(1, -1), segment)
+    else if (want !== segment) return undefined
+  }
+  return parts
+}

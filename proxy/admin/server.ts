@@ -1,0 +1,166 @@
+/**
+ * The admin surface over HTTP, for people, probes and Prometheus. It shows and never changes anything, asks for no
+ * credentials and therefore listens on loopback unless told otherwise.
+ *
+ *   /                                       the page
+ *   /healthz                                200 as long as the process answers
+ *   /readyz                                 200 once all is up, else 503 and what is waited for
+ *   /metrics                                for Prometheus
+ *   /v1/status                              components, clusters, plugins, problems
+ *   /v1/services[/{namespace}/{name}]       services with frontends and backends
+ *   /v1/explain/{namespace}/{name}?from=IP  which backends a client would get, step by step
+ *   /v1/config                              the configuration in force
+ */
+import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http'
+import type { AddressInfo } from 'node:net'
+import { canonicalAddress, endpointText } from '../model/address.ts'
+import type { Clock } from '../model/clock.ts'
+import { MeshError, messageOf } from '../model/error.ts'
+import type { Log } from '../model/log.ts'
+import { type Answer, fault } from './answer.ts'
+import { loadPage } from './page.ts'
+import { answer } from './routes.ts'
+import type { Views } from './views.ts'
+
+export interface AdminParts {
+  /** Port 0 lets the kernel choose. */
+  readonly listen: { readonly address: string; readonly port: number }
+  readonly views: Views
+  readonly log: Log
+  readonly clock: Clock
+}
+
+/** Any browser or scraper is content with this; whoever holds more, or holds them longer, is not one of those. */
+const limits = {
+  connections: 64,
+  headerBytes: 8192,
+  requestMs: 5000,
+  idleMs: 10_000,
+  closeMs: 1000,
+}
+
+export class Admin {
+  readonly #parts: AdminParts
+  readonly #page: Answer = loadPage()
+  readonly #server: Server
+
+  constructor(parts: AdminParts) {
+    this.#parts = parts
+    this.#server = createServer(
+      {
+        maxHeaderSize: limits.headerBytes,
+        headersTimeout: limits.requestMs,
+        requestTimeout: limits.requestMs,
+        keepAliveTimeout: limits.requestMs,
+        connectionsCheckingInterval: 1000,
+      },
+      (request, response) => void this.#handle(request, response),
+    )
+    this.#server.maxConnections = limits.connections
+    this.#server.setTimeout(limits.idleMs)
+  }
+
+  /** Binds. Rejects with `MeshError` LISTEN that names the address, the cause and the remedy. */
+  start(): Promise<void> {
+    const { address, port } = this.#parts.listen
+    return new Promise((resolve, reject) => {
+      this.#server.once('error', error => reject(listenError(endpointText(address, port), error)))
+      this.#server.listen(port, address, () => {
+        this.#server.removeAllListeners('error')
+        this.#server.on('error', error => this.#parts.log.error('admin socket', { error: messageOf(error) }))
+        resolve()
+      })
+    })
+  }
+
+  /** `127.0.0.1:9911`, with the port that was really bound; undefined before the start and after the end. */
+  get address(): string | undefined {
+    const bound = this.#server.address() as AddressInfo | null
+    return bound ? endpointText(bound.address, bound.port) : undefined
+  }
+
+  /** Answers what was asked already, for a second at most. */
+  async close(): Promise<void> {
+    if (!this.#server.listening) return
+    const cut = this.#parts.clock.after(limits.closeMs, () => this.#server.closeAllConnections())
+    await new Promise<void>(resolve => this.#server.close(() => resolve()))
+    cut()
+  }
+
+  async #handle(request: IncomingMessage, response: ServerResponse): Promise<void> {
+    try {
+      write(response, this.#objection(request) ?? (await answer(this.#parts.views, this.#page, request.url ?? '/')))
+    } catch (error) {
+      this.#parts.log.error('admin request failed', {
+        path: request.url,
+        error: messageOf(error),
+      })
+      write(response, fault(500, 'INTERNAL', 'this view failed; the log of the process says why'))
+    }
+  }
+
+  /** Why a request is not even looked at. */
+  #objection(request: IncomingMessage): Answer | undefined {
+    const { method, headers } = request
+    const connection = 'close'
+    if (method !== 'GET' && method !== 'HEAD') {
+      return fault(405, 'METHOD', `${method} changes nothing here; use GET`, {
+        allow: 'GET, HEAD',
+        connection,
+      })
+    }
+    if (!isOurName(headers.host)) {
+      const message = `the Host header "${headers.host}" is no address; ask http://${this.address}/`
+      return fault(403, 'HOST', message, { connection })
+    }
+    if (headers['transfer-encoding'] !== undefined || Number(headers['content-length'] ?? 0) > 0) {
+      return fault(413, 'BODY', 'a request has no body here', { connection })
+    }
+    return undefined
+  }
+}
+
+export function createAdmin(parts: AdminParts): Admin {
+  return new Admin(parts)
+}
+
+/**
+ * A page from elsewhere can make its own name resolve to this address (DNS rebinding) and would then share our origin,
+ * but it cannot make its name an address. So addresses, `localhost` and nothing else. No header at all is an HTTP/1.0
+ * probe, never a browser.
+ */
+function isOurName(host: string | undefined): boolean {
+  if (host === undefined) return true
+  const name = host
+    .replace(/:\d*$/, '')
+    .replace(/^\[(.*)\]$/, '$1')
+    .toLowerCase()
+  return name === 'localhost' || canonicalAddress(name) !== undefined
+}
+
+function write(response: ServerResponse, answer: Answer): void {
+  response.writeHead(answer.status, {
+    'content-type': answer.type,
+    'content-length': Buffer.byteLength(answer.body),
+    'cache-control': 'no-store',
+    'content-security-policy': "default-src 'none'; frame-ancestors 'none'",
+    'cross-origin-resource-policy': 'same-origin',
+    'referrer-policy': 'no-referrer',
+    'x-content-type-options': 'nosniff',
+    ...answer.headers,
+  })
+  // Node leaves the body of an answer to HEAD out by itself.
+  response.end(answer.body)
+}
+
+function listenError(where: string, error: NodeJS.ErrnoException): MeshError {
+  const cause: Record<string, string> = {
+    EADDRINUSE: 'is in use, perhaps by another Starlane: stop that one or set admin.listen to another port',
+    EACCES: 'needs privileges: set admin.listen to a port from 1024 up',
+    EADDRNOTAVAIL: 'is no address of this machine: set admin.listen to one, such as 127.0.0.1:9911',
+  }
+  const why = cause[error.code ?? ''] ?? `cannot be bound (${error.message})`
+  return new MeshError('LISTEN', `admin address ${where} ${why}`, {
+    cause: error,
+  })
+}

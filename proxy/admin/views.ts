@@ -1,0 +1,22 @@
+import type { Json } from '../model/json.ts'
+import type { Explanation, ServiceView, Status } from '../model/views.ts'
+
+/** What the admin surface asks of the rest. Each call looks anew; none may wait for the network. */
+export interface Views {
+  status(): Status
+  services(): readonly ServiceView[]
+  service(namespace: string, name: string): ServiceView | undefined
+  /** `from` is a canonical address; without it the answer is for a client on this machine. */
+  explain(namespace: string, name: string, from?: string): Explanation | undefined
+  /** The configuration in force with every default filled in and every secret taken out. */
+  config(): Json
+  /** Prometheus text, format 0.0.4. */
+  metrics(): Promise<string>
+  ready(): Readiness
+}
+
+export interface Readiness {
+  readonly ready: boolean
+  /** What must come up first, in words: `source cluster-2`, `DNS`. */
+  readonly waiting: readonly string[]
+}

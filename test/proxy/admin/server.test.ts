@@ -1,0 +1,352 @@
+import { spawn } from 'node:child_process'
+import { existsSync, mkdtempSync, rmSync } from 'node:fs'
+import { request } from 'node:http'
+import { connect } from 'node:net'
+import { tmpdir } from 'node:os'
+import { delimiter, join } from 'node:path'
+import t, { type Test } from 'tap'
+import { type Admin, createAdmin } from '../../../proxy/admin/server.ts'
+import type { Views } from '../../../proxy/admin/views.ts'
+import { systemClock } from '../../../proxy/model/clock.ts'
+import { silentLog } from '../../../proxy/model/log.ts'
+import { FakeClock } from '../../support/clock.ts'
+import { eventually } from '../../support/eventually.ts'
+import { explanation, fixedViews, services, status } from './fixture.ts'
+
+async function start(t: Test, given: Partial<Views> = {}, address = '127.0.0.1'): Promise<Admin> {
+  const admin = createAdmin({
+    listen: { address, port: 0 },
+    views: fixedViews(given),
+    log: silentLog,
+    clock: systemClock,
+  })
+  await admin.start()
+  t.teardown(() => admin.close())
+  return admin
+}
+
+interface Reply {
+  readonly status: number | undefined
+  readonly headers: NodeJS.Dict<string | string[]>
+  readonly body: string
+}
+
+function ask(
+  admin: Admin,
+  path: string,
+  options: {
+    method?: string
+    headers?: Record<string, string>
+    body?: string
+  } = {},
+) {
+  const { body, ...rest } = options
+  const [, host, port] = /^\[?(.*?)\]?:(\d+)$/.exec(admin.address ?? '') ?? []
+  return new Promise<Reply>((resolve, reject) => {
+    const asked = request({ host, port, path, agent: false, ...rest }, response => {
+      const chunks: Buffer[] = []
+      response.on('data', chunk => chunks.push(chunk))
+      response.on('end', () =>
+        resolve({
+          status: response.statusCode,
+          headers: response.headers,
+          body: Buffer.concat(chunks).toString(),
+        }),
+      )
+    })
+    asked.on('error', reject)
+    asked.end(body)
+  })
+}
+
+const errorOf = (reply: Reply): { code: string; message: string } => JSON.parse(reply.body).error
+
+t.test('each route answers what the view says', async t => {
+  const admin = await start(t)
+  const json = async (path: string) => {
+    const reply = await ask(admin, path)
+    t.equal(reply.status, 200, path)
+    t.equal(reply.headers['content-type'], 'application/json')
+    return JSON.parse(reply.body)
+  }
+  t.same(await json('/v1/status'), status)
+  t.same(await json('/v1/services'), services)
+  t.same(await json('/v1/services/empire/deathstar'), services[1])
+  t.same(await json('/v1/services/empire/deathst%61r'), services[1], 'a path may be escaped')
+  t.same(await json('/v1/explain/default/rebel-base?from=10.0.0.7'), explanation)
+  t.equal((await json('/v1/explain/default/rebel-base?from=::ffff:10.0.0.7')).client, '10.0.0.7', 'in one spelling')
+  t.same(await json('/v1/config'), { cluster: 'cluster-1' })
+
+  const health = await ask(admin, '/healthz')
+  t.match(health, { status: 200, body: 'ok\n' })
+  const metrics = await ask(admin, '/metrics')
+  t.match(metrics, { status: 200, body: '# HELP starlane_up 1\n' })
+  t.equal(metrics.headers['content-type'], 'text/plain; version=0.0.4; charset=utf-8')
+})
+
+t.test('readiness says what is waited for', async t => {
+  let ready = { ready: false, waiting: ['source cluster-2', 'DNS'] }
+  const admin = await start(t, { ready: () => ready })
+  t.match(await ask(admin, '/readyz'), {
+    status: 503,
+    body: 'waiting for source cluster-2, DNS\n',
+  })
+  ready = { ready: true, waiting: [] }
+  t.match(await ask(admin, '/readyz'), { status: 200, body: 'ready\n' })
+})
+
+t.test('what is not there is said in JSON, with what is', async t => {
+  const admin = await start(t)
+  for (const path of ['/nope', '/v1', '/v1/services/default', '/v1/status/', '//evil.example/v1/status']) {
+    const reply = await ask(admin, path)
+    t.equal(reply.status, 404, path)
+    t.equal(errorOf(reply).code, 'NOT_FOUND')
+    t.match(errorOf(reply).message, '/v1/explain/{namespace}/{name}')
+  }
+  const missing = await ask(admin, '/v1/services/default/nobody')
+  t.equal(missing.status, 404)
+  t.match(errorOf(missing).message, 'default/nobody')
+  t.equal((await ask(admin, '/v1/explain/default/nobody')).status, 404)
+})
+
+t.test('a request that is not well asked is refused, and a view that throws does not end anything', async t => {
+  const admin = await start(t, {
+    config: () => {
+      throw new Error('broken')
+    },
+  })
+  t.match(errorOf(await ask(admin, '/v1/explain/default/rebel-base?from=here')), {
+    code: 'BAD_REQUEST',
+    message: /^from=here is not an IP address/,
+  })
+  t.equal((await ask(admin, '/v1/services/%ff/%zz')).status, 400)
+  const broken = await ask(admin, '/v1/config')
+  t.equal(broken.status, 500)
+  t.notMatch(broken.body, 'broken', 'the cause stays in the log')
+  t.equal((await ask(admin, '/healthz')).status, 200)
+})
+
+t.test('nothing can be changed, and nothing sent', async t => {
+  const admin = await start(t)
+  for (const method of ['POST', 'PUT', 'DELETE', 'OPTIONS', 'PATCH', 'TRACE']) {
+    const reply = await ask(admin, '/v1/status', { method })
+    t.equal(reply.status, 405, method)
+    t.equal(reply.headers.allow, 'GET, HEAD')
+  }
+  t.equal(
+    (
+      await ask(admin, '/v1/status', {
+        body: 'x',
+        headers: { 'content-length': '1' },
+      })
+    ).status,
+    413,
+  )
+  const head = await ask(admin, '/v1/status', { method: 'HEAD' })
+  t.match(head, { status: 200, body: '' })
+  t.equal(head.headers['content-length'], String((await ask(admin, '/v1/status')).body.length))
+})
+
+t.test('a foreign name in the Host header is refused, since it may be rebound to us', async t => {
+  const admin = await start(t)
+  const by = async (host: string) => (await ask(admin, '/v1/status', { headers: { host } })).status
+  for (const host of [
+    'evil.example',
+    'evil.example:9911',
+    '127.0.0.1.evil.example',
+    'localhost.evil.example',
+    'admin',
+  ]) {
+    t.equal(await by(host), 403, `"${host}"`)
+  }
+  for (const host of ['127.0.0.1', '127.0.0.1:9911', 'localhost', 'LOCALHOST:80', '[::1]:9911', '10.0.0.7:9911']) {
+    t.equal(await by(host), 200, host)
+  }
+})
+
+t.test('no other origin may read, frame or sniff', async t => {
+  const admin = await start(t)
+  for (const path of ['/', '/v1/status', '/nope']) {
+    const { headers } = await ask(admin, path, {
+      headers: { origin: 'http://evil.example' },
+    })
+    t.equal(headers['access-control-allow-origin'], undefined)
+    t.equal(headers['x-content-type-options'], 'nosniff')
+    t.equal(headers['cross-origin-resource-policy'], 'same-origin')
+    t.equal(headers['cache-control'], 'no-store')
+    t.match(headers['content-security-policy'], /default-src 'none'.*frame-ancestors 'none'/)
+    t.notMatch(headers['content-security-policy'], 'unsafe')
+  }
+})
+
+t.test('bytes that are not HTTP end only their own connection', async t => {
+  const admin = await start(t)
+  const port = Number(admin.address?.split(':').at(-1))
+  const hostile = [
+    '\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03',
+    'GET / HTTP/1.1\r\n\r\n',
+    `GET /${'a'.repeat(20_000)} HTTP/1.1\r\nHost: localhost\r\n\r\n`,
+    `GET / HTTP/1.1\r\nHost: localhost\r\nX: ${'a'.repeat(20_000)}\r\n\r\n`,
+    'GET / HTTP/1.1\r\nHost: localhost\r\nContent-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n',
+    'CONNECT evil.example:443 HTTP/1.1\r\nHost: localhost\r\n\r\n',
+    'GET http://[ HTTP/1.1\r\nHost: localhost\r\n\r\n',
+  ]
+  for (const bytes of hostile) {
+    const reply = await new Promise<string>(resolve => {
+      let text = ''
+      const socket = connect(port, '127.0.0.1', () => socket.write(bytes, 'latin1'))
+      socket.on('data', chunk => {
+        text += chunk
+      })
+      socket.on('error', () => resolve(text))
+      socket.on('close', () => resolve(text))
+    })
+    t.match(reply, /^(HTTP\/1\.1 4\d\d |$)/, JSON.stringify(bytes.slice(0, 40)))
+  }
+  t.equal((await ask(admin, '/healthz')).status, 200)
+})
+
+t.test('more connections than anybody needs are not taken', async t => {
+  const admin = await start(t)
+  const port = Number(admin.address?.split(':').at(-1))
+  const sockets = Array.from({ length: 80 }, () => connect(port, '127.0.0.1').on('error', () => {}))
+  t.teardown(() => {
+    for (const socket of sockets) socket.destroy()
+  })
+  await eventually(() => {
+    if (sockets.filter(socket => socket.destroyed).length < 16) throw new Error('too many are still open')
+  })
+  t.equal(sockets.filter(socket => socket.destroyed).length, 16)
+})
+
+t.test('a port in use, a foreign address: the error says which and what would do', async t => {
+  const first = await start(t)
+  const port = Number(first.address?.split(':').at(-1))
+  const parts = { views: fixedViews(), log: silentLog, clock: systemClock }
+  await t.rejects(createAdmin({ listen: { address: '127.0.0.1', port }, ...parts }).start(), {
+    code: 'LISTEN',
+    message: new RegExp(`^admin address 127\\.0\\.0\\.1:${port} is in use.*admin\\.listen`),
+  })
+  await t.rejects(
+    createAdmin({
+      listen: { address: '192.0.2.1', port: 0 },
+      ...parts,
+    }).start(),
+    {
+      code: 'LISTEN',
+      message: /192\.0\.2\.1:0 is no address of this machine/,
+    },
+  )
+})
+
+t.test('IPv6 loopback works as well', async t => {
+  const admin = await start(t, {}, '::1')
+  t.match(admin.address, /^\[::1\]:\d+$/)
+  t.equal((await ask(admin, '/healthz')).status, 200)
+})
+
+t.test('closing waits for an answer that is under way, but not for ever', async t => {
+  const clock = new FakeClock()
+  let release = (_: string) => {}
+  const views = fixedViews({
+    metrics: () =>
+      new Promise(resolve => {
+        release = resolve
+      }),
+  })
+  const admin = createAdmin({
+    listen: { address: '127.0.0.1', port: 0 },
+    views,
+    log: silentLog,
+    clock,
+  })
+  await admin.start()
+  const port = Number(admin.address?.split(':').at(-1))
+  const answered = ask(admin, '/metrics')
+  await eventually(() => t.ok(release.length))
+  const stuck = connect(port, '127.0.0.1').on('error', () => {})
+  stuck.write('GET / HTTP/1.1\r\n')
+  await ask(admin, '/healthz')
+  let closed = false
+  const closing = admin.close().then(() => {
+    closed = true
+  })
+  release('late\n')
+  t.equal((await answered).body, 'late\n')
+  t.notOk(closed, 'the one that never finishes asking holds it up')
+  await clock.advance(1000)
+  await closing
+  t.equal(admin.address, undefined)
+  t.equal(clock.waiting, 0)
+  await admin.close()
+})
+
+const chromium = (process.env.PATH ?? '')
+  .split(delimiter)
+  .map(dir => join(dir, 'chromium'))
+  .find(path => existsSync(path))
+
+/** The page as a browser leaves it after its first refresh. */
+async function pageOf(t: Test, admin: Admin, hash = ''): Promise<{ dom: string; console: string }> {
+  const profile = mkdtempSync(join(tmpdir(), 'starlane-chromium-'))
+  t.teardown(() => rmSync(profile, { recursive: true, force: true, maxRetries: 5 }))
+  const flags = [
+    ...['--headless', '--no-sandbox', '--disable-gpu', '--disable-quic', '--no-first-run', '--enable-logging=stderr'],
+    ...[
+      '--disable-background-networking',
+      '--disable-component-update',
+      '--disable-sync',
+      '--virtual-time-budget=1500',
+    ],
+  ]
+  const browser = spawn(chromium ?? '', [
+    ...flags,
+    `--user-data-dir=${profile}`,
+    '--dump-dom',
+    `http://${admin.address}/${hash}`,
+  ])
+  const killer = setTimeout(() => browser.kill('SIGKILL'), 60_000)
+  let dom = ''
+  let console = ''
+  browser.stdout.on('data', chunk => {
+    dom += chunk
+  })
+  browser.stderr.on('data', chunk => {
+    console += chunk
+  })
+  await new Promise(resolve => browser.on('close', resolve))
+  clearTimeout(killer)
+  return {
+    dom,
+    console: console
+      .split('\n')
+      .filter(line => line.includes('CONSOLE'))
+      .join('\n'),
+  }
+}
+
+t.test(
+  'the page shows the mesh in a real browser',
+  { skip: chromium ? false : 'chromium is not installed' },
+  async t => {
+    const hostile = {
+      ...services[0],
+      name: '<img src=x onerror=alert(1)>',
+    } as (typeof services)[number]
+    const admin = await start(t, { services: () => [...services, hostile] })
+    const { dom, console } = await pageOf(t, admin, '#default/rebel-base')
+    t.equal(console, '', 'the policy blocks nothing of ours, and no script fails')
+    t.match(dom, /<title>⚠ Starlane · cluster-1<\/title>/)
+    t.match(dom, /Sources<span class="pill warn">degraded/)
+    t.match(dom, /cluster-3<span class="soft small">id 3<\/span>.*?lost/)
+    t.match(dom, 'given up in 9m 18s')
+    t.match(dom, /<path d="M[^"]+" stroke-width="[^"]+" class="live good">/, 'flows travel to the live cluster')
+    t.match(dom, 'aria-label="127.1.0.12:8080/TCP ejected, no new flows"')
+    t.match(dom, 'aria-label="127.2.0.11:8080/TCP up, gets new flows"')
+    t.match(dom, 'aria-expanded="true"', 'the service named in the address is open')
+    t.match(dom, /round-robin<\/b> chooses among cluster-1\/127\.1\.0\.11:8080\/TCP/)
+    t.match(dom, 'write local, remote or none')
+    t.match(dom, '&lt;img src=x onerror=alert(1)&gt;', 'a name is text and never markup')
+    t.notMatch(dom, '<img')
+  },
+)
