@@ -6,7 +6,7 @@ import { endpointText, familyOf, parseEndpoint } from '../model/address.ts'
 import { isClusterName } from '../model/cluster.ts'
 import type { ErrorCode } from '../model/error.ts'
 import type { Json } from '../model/json.ts'
-import { didYouMean, type Path, pathText, shown } from './fields.ts'
+import { didYouMean, type Path, shown } from './fields.ts'
 import type { Config } from './schema.ts'
 
 export interface Finding {
@@ -49,13 +49,9 @@ function* duplicates(clusters: readonly Json[], key: 'name' | 'id'): Iterable<Fi
     const value = table(entry)[key]
     if (typeof value !== 'string' && typeof value !== 'number') continue
     const other = first.get(String(value))
+    const message = `${shown(value)} is already the ${key} of clusters[${other}]`
     if (other === undefined) first.set(String(value), i)
-    else
-      yield fault(
-        'CONF_CLUSTER',
-        ['clusters', i, key],
-        `${shown(value)} is already the ${key} of ${pathText(['clusters', other])}`,
-      )
+    else yield fault('CONF_CLUSTER', ['clusters', i, key], message)
   }
 }
 
@@ -76,11 +72,8 @@ function* listeners(dns: Config['dns'], admin: Config['admin']): Iterable<Findin
   const { address, port } = admin.listen
   const other = dns.listen
   if (port !== 0 && port === other.port && (covers(address, other.address) || covers(other.address, address))) {
-    yield fault(
-      'CONF_FIELD',
-      path,
-      `${endpointText(address, port)} is taken by dns.listen; give one of them another port`,
-    )
+    const message = `${endpointText(address, port)} is taken by dns.listen; give one of them another port`
+    yield fault('CONF_FIELD', path, message)
   }
   if (isLoopback(address)) return
   const why = `${address} can be reached from other machines, and the admin surface asks nobody for a password`
@@ -93,31 +86,24 @@ function* virtualAddresses({ vips, anyip }: Config['proxy'], used: readonly stri
   const { cidr } = vips
   const taken = used.find(address => cidr.contains(address))
   if (taken !== undefined) {
-    yield warning(
-      path,
-      `${cidr.text} holds ${taken}, where Starlane listens itself; take a range apart, such as 127.96.0.0/16`,
-    )
+    const remedy = 'take a range apart, such as 127.96.0.0/16'
+    yield warning(path, `${cidr.text} holds ${taken}, where Starlane listens itself; ${remedy}`)
   }
   if (anyip || (isLoopback(cidr.at(0)) && (cidr.family === 6 || cidr.bits >= 8))) return
   const local = cidr.family === 6 ? 'loopback has only ::1 in IPv6' : 'only 127.0.0.0/8 is local to every Linux machine'
-  yield warning(
-    path,
-    `nobody can listen on ${cidr.text} unless it is local, and ${local}; set anyip: true, or add the addresses yourself`,
-  )
+  const remedy = 'set anyip: true, or add the addresses yourself'
+  yield warning(path, `nobody can listen on ${cidr.text} unless it is local, and ${local}; ${remedy}`)
 }
 
 function* probes({ active }: Config['health'], given: (path: Path) => boolean): Iterable<Finding> {
-  for (const key of ['path', 'status']) {
+  const { type, interval, timeout } = active
+  for (const key of type === 'http' ? [] : ['path', 'status']) {
     const path = ['health', 'active', key]
-    if (active.type !== 'http' && given(path))
-      yield warning(path, `counts for nothing with type: ${active.type}; write type: http`)
+    if (given(path)) yield warning(path, `counts for nothing with type: ${type}; write type: http`)
   }
-  if (active.type !== 'none' && active.timeout > active.interval) {
-    yield warning(
-      ['health', 'active', 'timeout'],
-      'is longer than `interval`: the next check is due before this one has failed',
-    )
-  }
+  if (type === 'none' || timeout <= interval) return
+  const message = 'is longer than `interval`: the next check is due before this one has failed'
+  yield warning(['health', 'active', 'timeout'], message)
 }
 
 function* pluginNames(plugins: Config['plugins']): Iterable<Finding> {
@@ -125,11 +111,9 @@ function* pluginNames(plugins: Config['plugins']): Iterable<Finding> {
   for (const [i, { use, as }] of plugins.entries()) {
     const name = as ?? use
     const other = first.get(name)
+    const message = `${shown(name)} is already the name of plugins[${other}]; give this one its own with \`as\``
     if (other === undefined) first.set(name, i)
-    else {
-      const message = `${shown(name)} is already the name of ${pathText(['plugins', other])}; give this one its own with \`as\``
-      yield fault('CONF_FIELD', ['plugins', i, as === undefined ? 'use' : 'as'], message)
-    }
+    else yield fault('CONF_FIELD', ['plugins', i, as === undefined ? 'use' : 'as'], message)
   }
 }
 

@@ -7,7 +7,7 @@ export type Env = Readonly<Record<string, string | undefined>>
 export function expand(written: string, env: Env, complain: (message: string) => void): string {
   return written.replace(/\$\$\{|\$\{([^}]*)(\}?)/g, (found, inside: string | undefined, end: string | undefined) => {
     if (inside === undefined) return '${'
-    const match = /^([A-Za-z_]\w*)(?::-([^${]*))?$/.exec(inside)
+    const match = /^([A-Za-z_]\w{0,99})(?::-([^${]*))?$/.exec(inside)
     if (!match || end === '') {
       complain(`${shown(found)} is no variable; write \${NAME} or \${NAME:-default}, and $\${ for a plain \${`)
       return ''

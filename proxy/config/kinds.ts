@@ -2,20 +2,7 @@
 import { canonicalAddress, endpointText, parseEndpoint } from '../model/address.ts'
 import { isClusterName } from '../model/cluster.ts'
 import type { Json } from '../model/json.ts'
-import {
-  bad,
-  checked,
-  type Field,
-  type Fields,
-  field,
-  type Options,
-  optional,
-  parseFields,
-  scalar,
-  shown,
-  text,
-  unknownKey,
-} from './fields.ts'
+import { bad, checked, type Field, field, optional, scalar, shown, text } from './fields.ts'
 
 /** Makes a path absolute: `~/` is the home directory, the rest is relative to the configuration file. */
 export type Resolve = (path: string) => string
@@ -84,9 +71,8 @@ export function statusRange(help: string, fallback: string): Field<StatusRange> 
 /** An etcd server as etcd's own client files name it. */
 export function serverUrl(help: string): Field<string> {
   return field('URL', help, undefined, value => {
-    const url = URL.canParse(scalar(value)) ? new URL(scalar(value)) : undefined
-    const sound =
-      url && /^https?:$/.test(url.protocol) && url.hostname !== '' && /^\/?$/.test(url.pathname + url.search + url.hash)
+    const url = URL.parse(scalar(value))
+    const sound = url && /^https?:$/.test(url.protocol) && url.href === `${url.origin}/`
     return sound ? url.origin : bad(`${shown(value)} is no server; write https://HOST:2379`)
   })
 }
@@ -125,68 +111,5 @@ export function present(help: string): Field<true> {
     value === true || value === 'true'
       ? true
       : bad(`${shown(value)} means nothing here; write true or leave the key out`),
-  )
-}
-
-/** One word, or a table in its place. */
-export function wordOr<const W extends string, F extends Fields>(
-  help: string,
-  word: W,
-  fields: F,
-): Field<W | Options<F>> {
-  const keys = Object.keys(fields).join(', ')
-  return {
-    type: `${word} | table`,
-    help,
-    fallback: word,
-    tables: [fields],
-    parse: (value, path, report) => {
-      if (value === word) return word
-      if (typeof value === 'object' && value !== null) return parseFields(fields, value, path, report)
-      report({ path, message: `${shown(value)} is neither ${word} nor a table with ${keys}` })
-      return undefined
-    },
-  }
-}
-
-/**
- * A table of one of several shapes, told apart by their keys, which do not mix. Nothing given means the shape that asks
- * for nothing, if there is one.
- */
-export function oneShape<const S extends readonly Fields[]>(help: string, ...shapes: S): Field<Options<S[number]>> {
-  const known = shapes.flatMap(shape => Object.keys(shape))
-  const marks = shapes.map(shape => Object.keys(shape)[0]).join(', ')
-  return {
-    type: 'table',
-    help,
-    fallback: undefined,
-    tables: shapes,
-    parse: (value, path, report) => {
-      if (typeof value !== 'object' || Array.isArray(value)) {
-        report({ path, message: `${shown(value)} is not a table; give one of ${marks}` })
-        return undefined
-      }
-      const given: [string, unknown][] = Object.entries(value ?? {})
-      const shape = shapeOf(shapes, given)
-      if (!shape) {
-        for (const [key] of given) report({ path: [...path, key], message: unknownKey(key, known) })
-        if (given.length === 0) report({ path, message: `is empty; give one of ${marks}` })
-        return undefined
-      }
-      const mark = given.find(([key]) => Object.hasOwn(shape, key))?.[0]
-      const strays = given.map(([key]) => key).filter(key => !Object.hasOwn(shape, key) && known.includes(key))
-      for (const key of strays)
-        report({ path: [...path, key], message: `does not go with "${mark}"; keep one of the two` })
-      const own = Object.fromEntries(given.filter(([key]) => !strays.includes(key)))
-      const parsed = parseFields(shape, own, path, report)
-      return strays.length === 0 ? (parsed as Options<S[number]> | undefined) : undefined
-    },
-  }
-}
-
-function shapeOf(shapes: readonly Fields[], given: readonly [string, unknown][]): Fields | undefined {
-  return (
-    shapes.find(shape => given.some(([key]) => Object.hasOwn(shape, key))) ??
-    shapes.find(shape => Object.values(shape).every(({ fallback }) => fallback !== undefined))
   )
 }

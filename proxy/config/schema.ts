@@ -22,7 +22,6 @@ import {
 import {
   clusterName,
   domain,
-  oneShape,
   path,
   pluginName,
   pluginUse,
@@ -32,8 +31,8 @@ import {
   serverUrl,
   statusRange,
   upstream,
-  wordOr,
 } from './kinds.ts'
+import { oneShape, wordOr } from './shapes.ts'
 
 /** Durations are milliseconds, CIDRs are parsed, paths are absolute. What may be left out is undefined then. */
 export type Config = Options<ReturnType<typeof schema>>
