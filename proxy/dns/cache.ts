@@ -1,0 +1,77 @@
+/**
+ * What other resolvers said, for as long as they allow (RFC 2181 8, 2308, 8767, 9520). An entry past its time stays for a
+ * while as a stale answer, in case nobody answers any more; a failure never takes the place of an answer.
+ */
+import type { Clock } from '../model/clock.ts'
+import type { Digest } from './digest.ts'
+import type { CacheOptions } from './options.ts'
+import type { Query } from './query.ts'
+import { isUnchecked } from './question.ts'
+import type { Reply } from './reply.ts'
+import { nameSlotOf, Shelf, slotOf } from './shelf.ts'
+import { rcodes } from './wire.ts'
+
+export interface Cached {
+  readonly reply: Reply
+  /** When it was learnt, and when it stops to be fresh; milliseconds of the clock. */
+  readonly since: number
+  readonly until: number
+  readonly upstream: string
+  hits: number
+}
+
+const overheadBytes = 400
+
+export class Cache {
+  readonly #shelf: Shelf<Cached>
+  readonly #options: CacheOptions
+  readonly #clock: Clock
+
+  constructor(options: CacheOptions, clock: Clock) {
+    this.#options = options
+    this.#clock = clock
+    this.#shelf = new Shelf({
+      entries: Math.max(1, Math.floor(options.bytes / 512)),
+      bytes: options.bytes,
+      sizeOf: cached => cached.reply.bytes.length + overheadBytes,
+    })
+  }
+
+  get size(): number {
+    return this.#shelf.size
+  }
+
+  get bytes(): number {
+    return this.#shelf.bytes
+  }
+
+  /** Fresh or stale, but never too old to serve. NXDOMAIN of the name stands for every type (RFC 2308 5). */
+  get(query: Query): Cached | undefined {
+    const variant = variantOf(query)
+    const cached =
+      this.#shelf.get(query, slotOf(query, variant)) ??
+      this.#shelf.get(query, nameSlotOf(query, variant), query.nameEnd)
+    return cached && cached.until + this.#options.staleMs > this.#clock.now() ? cached : undefined
+  }
+
+  /** Keeps a reply if it may be kept, and returns it in the form that is served either way. */
+  put(query: Query, { reply, ttlSeconds }: Digest, upstream: string): Cached {
+    const now = this.#clock.now()
+    const cached: Cached = { reply, since: now, until: now + ttlSeconds * 1000, upstream, hits: 0 }
+    if (ttlSeconds === 0) return cached
+    const variant = variantOf(query)
+    if (reply.rcode === rcodes.NXDOMAIN) {
+      this.#shelf.delete(slotOf(query, variant))
+      this.#shelf.set(query, nameSlotOf(query, variant), cached, query.nameEnd)
+    } else {
+      // The name exists after all: what was said of all its types is over.
+      this.#shelf.delete(nameSlotOf(query, variant))
+      this.#shelf.set(query, slotOf(query, variant), cached)
+    }
+    return cached
+  }
+}
+
+function variantOf(query: Query): number {
+  return 1 + Number(query.dnssec) + 2 * Number(isUnchecked(query))
+}

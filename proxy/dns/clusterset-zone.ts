@@ -1,0 +1,76 @@
+/**
+ * `clusterset.local`: what the clusters share with each other (KEP-1645, its DNS specification 1.0.0).
+ *
+ *     svc.ns.svc                the virtual address, or the endpoints of every cluster that shares a headless service
+ *     host.cluster.svc.ns.svc   one endpoint of a headless service, in the cluster of that name
+ *     _port._proto.svc.ns.svc   SRV
+ *
+ * A service is in it when any cluster declares it global and shared. `cluster.svc.ns.svc` never gives records: the KEP
+ * reserves it, so that nobody picks a cluster by a name.
+ */
+import type { Backend } from '../model/backend.ts'
+import type { ClusterService, GlobalService } from '../model/service.ts'
+import { apex, host, nameServer, version } from './cluster-zone.ts'
+import { type Ask, type Finding, nodata, nxdomain } from './finding.ts'
+import { addressesOf, endpointLabel } from './reverse.ts'
+import { headlessRecords, virtualRecords } from './service-records.ts'
+import type { View } from './view.ts'
+
+export interface ClustersetZone {
+  readonly origin: string
+  readonly addresses: readonly string[]
+}
+
+export function findInClusterset(ask: Ask, zone: ClustersetZone, view: View): Finding {
+  const [last, ...before] = ask.labels.toReversed()
+  if (last === undefined) return apex(ask, zone)
+  if (last === 'dns') return nameServer(ask, zone, before)
+  if (last === 'dns-version') return before.length > 0 ? nxdomain : version(ask, '1.0.0')
+  if (last !== 'svc') return nxdomain
+  const [namespace, name, ...below] = before
+  if (namespace === undefined) return nodata
+  if (name === undefined) return view.hasNamespace(namespace) ? nodata : nxdomain
+
+  const service = view.service(namespace, name)
+  const shared = service ? sharedBy(service) : []
+  if (!service || shared.length === 0 || below.length > 2) return nxdomain
+  const origin = `${name}.${namespace}.svc.${zone.origin}`
+  return (service.local ?? shared[0])?.headless
+    ? headless(ask, view, service, shared, origin, below)
+    : virtual(ask, service, origin, below)
+}
+
+/** The declarations that are shared: remote ones take part only if they are, ours says so in its settings. */
+export function sharedBy(service: GlobalService): readonly ClusterService[] {
+  return service.members.filter(
+    member =>
+      member.type !== 'ExternalName' &&
+      (member !== service.local || (service.settings.global && service.settings.shared)),
+  )
+}
+
+function virtual(ask: Ask, service: GlobalService, origin: string, below: readonly string[]): Finding {
+  // Without a frontend of our own there is no address that would lead anywhere.
+  if (addressesOf(service).length === 0) return nxdomain
+  return virtualRecords(ask, service, origin, below) ?? nxdomain
+}
+
+function headless(
+  ask: Ask,
+  view: View,
+  service: GlobalService,
+  shared: readonly ClusterService[],
+  origin: string,
+  below: readonly string[],
+): Finding {
+  const clusters = new Set(shared.map(member => member.cluster))
+  const ready = view.ready(service).filter(backend => clusters.has(backend.cluster))
+  if (ready.length === 0) return nxdomain
+  const nameOf = (backend: Backend) => `${endpointLabel(backend)}.${backend.cluster}.${origin}`
+  const found = headlessRecords(ask, ready, nameOf, below)
+  if (found) return found
+  const [cluster, ...hosts] = below
+  const there = ready.filter(backend => backend.cluster === cluster)
+  if (there.length === 0) return nxdomain
+  return hosts.length === 0 ? nodata : host(ask, there, hosts)
+}

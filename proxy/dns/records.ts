@@ -1,0 +1,96 @@
+/** Walks the records of a message by their bytes: where each begins and ends, without making values of them. */
+import { skipName } from './query.ts'
+import { headerBytes } from './wire.ts'
+
+export interface Span {
+  /** Offset of the owner's name. */
+  readonly start: number
+  /** Offset behind the owner's name, where the type stands; class, TTL and length follow. */
+  readonly fixed: number
+  readonly data: number
+  readonly end: number
+  readonly type: number
+  readonly section: 'answer' | 'authority' | 'additional'
+}
+
+/** All records behind the question, or undefined when the message is cut or malformed. Linear in its length. */
+export function spans(bytes: Buffer, questionEnd: number): Span[] | undefined {
+  const found: Span[] = []
+  let at = questionEnd
+  for (const [section, counter] of sections) {
+    // The counts are the sender's claim; each turn consumes at least 11 bytes or ends the walk.
+    for (let left = bytes.readUInt16BE(counter); left > 0; left--) {
+      const fixed = skipName(bytes, at)
+      if (fixed === undefined || fixed + 10 > bytes.length) return undefined
+      const data = fixed + 10
+      const end = data + bytes.readUInt16BE(fixed + 8)
+      if (end > bytes.length) return undefined
+      found.push({ start: at, fixed, data, end, type: bytes.readUInt16BE(fixed), section })
+      at = end
+    }
+  }
+  return found
+}
+
+/** The end of the message's only question; undefined when it has not exactly one, or that is cut. */
+export function questionEnd(bytes: Buffer): number | undefined {
+  if (bytes.length < headerBytes || bytes.readUInt16BE(4) !== 1) return undefined
+  const nameEnd = skipName(bytes, headerBytes)
+  return nameEnd !== undefined && nameEnd + 4 <= bytes.length ? nameEnd + 4 : undefined
+}
+
+const mostPointers = 126
+
+/** The name at an offset, lower case, with octets that text cannot hold safely escaped as `\\DDD`. */
+export function nameAt(bytes: Buffer, start: number): string | undefined {
+  return labelsAt(bytes, start)
+    ?.map(label => printable(label.toString('latin1')))
+    .join('.')
+}
+
+/** The same in wire form, without pointers. */
+export function wireNameAt(bytes: Buffer, start: number): Buffer | undefined {
+  const labels = labelsAt(bytes, start)
+  return labels && Buffer.concat([...labels.flatMap(label => [Buffer.from([label.length]), label]), Buffer.from([0])])
+}
+
+/**
+ * Pointers must lead backward, so that no loop is possible. Undefined when the name is cut, too long or points astray.
+ */
+function labelsAt(bytes: Buffer, start: number): Buffer[] | undefined {
+  const labels: Buffer[] = []
+  let at = start
+  let lowest = start
+  let length = 0
+  let pointers = 0
+  for (;;) {
+    const label = bytes[at]
+    if (label === undefined) return undefined
+    if (label === 0) return labels
+    if (label >= 0xc0) {
+      const low = bytes[at + 1]
+      if (low === undefined || ++pointers > mostPointers) return undefined
+      at = ((label & 0x3f) << 8) | low
+      if (at >= lowest) return undefined
+      lowest = at
+      continue
+    }
+    const next = at + 1 + label
+    length += 1 + label
+    if (label > 63 || next > bytes.length || length > 254) return undefined
+    labels.push(bytes.subarray(at + 1, next))
+    at = next
+  }
+}
+
+function printable(label: string): string {
+  return label
+    .replace(/[^\x21-\x2d\x2f-\x5b\x5d-\x7e]/g, octet => `\\${String(octet.charCodeAt(0)).padStart(3, '0')}`)
+    .replace(/[A-Z]+/g, letters => letters.toLowerCase())
+}
+
+const sections = [
+  ['answer', 6],
+  ['authority', 8],
+  ['additional', 10],
+] as const

@@ -1,0 +1,72 @@
+/**
+ * The memory of the fast way: encoded replies of our own zones by question. An entry holds as long as what its answer was
+ * made from, so it has no age: it goes when one of its subjects changes, for exactly the names concerned.
+ */
+import type { Directory } from '../model/directory.ts'
+import type { Client } from '../model/flow.ts'
+import type { Query } from './query.ts'
+import type { Reply } from './reply.ts'
+import { Shelf, slotOf } from './shelf.ts'
+import { type Eyes, holds, type Seen } from './view.ts'
+
+export interface Known {
+  /** Undefined: the name was found to be for others to answer. */
+  readonly reply: Reply | undefined
+  readonly zone: string
+  readonly seen: Seen
+}
+
+/** What an entry costs besides its bytes, roughly: the objects, sets and strings around them. */
+const overheadBytes = 600
+
+export class Replies {
+  readonly #shelf: Shelf<Known>
+  /** The slots of the entries that rest on a subject. */
+  readonly #bySubject = new Map<string, Set<number>>()
+  readonly #directory: Directory
+  readonly #eyes: Eyes
+
+  constructor(directory: Directory, eyes: Eyes, limit: { readonly entries: number; readonly bytes: number }) {
+    this.#directory = directory
+    this.#eyes = eyes
+    this.#shelf = new Shelf({
+      ...limit,
+      sizeOf: known => (known.reply?.bytes.length ?? 0) + overheadBytes,
+      gone: (known, slot) => this.#unlink(known, slot),
+    })
+  }
+
+  get size(): number {
+    return this.#shelf.size
+  }
+
+  find(query: Query, client: Client): Known | undefined {
+    const known = this.#shelf.get(query, slotOf(query))
+    return known && holds(known.seen, client, this.#directory, this.#eyes) ? known : undefined
+  }
+
+  keep(query: Query, known: Known): void {
+    // What is hidden from one client, and what is not known yet, is no answer for the next.
+    if (known.seen.hidden || !this.#directory.synced) return
+    const slot = slotOf(query)
+    this.#shelf.set(query, slot, known)
+    for (const subject of known.seen.subjects) {
+      const slots = this.#bySubject.get(subject)
+      if (slots) slots.add(slot)
+      else this.#bySubject.set(subject, new Set([slot]))
+    }
+  }
+
+  /** A service key or an address reads otherwise from now on. */
+  forget(subject: string): void {
+    for (const slot of this.#bySubject.get(subject) ?? []) this.#shelf.delete(slot)
+  }
+
+  #unlink(known: Known, slot: number): void {
+    for (const subject of known.seen.subjects) {
+      const slots = this.#bySubject.get(subject)
+      slots?.delete(slot)
+      if (slots?.size === 0) this.#bySubject.delete(subject)
+    }
+  }
+}

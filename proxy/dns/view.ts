@@ -1,0 +1,100 @@
+/**
+ * The directory as one client may see it. What a plugin refuses to the client does not exist in its view, and a view
+ * remembers all that was looked up through it: an answer made from a view holds as long as what it saw does.
+ */
+
+import type { Backends } from '../model/backend.ts'
+import type { Directory } from '../model/directory.ts'
+import type { Chooser, Client } from '../model/flow.ts'
+import { type GlobalService, type ServiceKey, serviceKey } from '../model/service.ts'
+import type { Reference, Reverse } from './reverse.ts'
+
+export type Eyes = Pick<Chooser, 'admit' | 'visible'>
+
+/** What an answer rests on. */
+export interface Seen {
+  /** Keys of services, found or missed, and addresses: a change of one of them voids the answer. */
+  readonly subjects: Set<string>
+  /** Services that the client was let in to; another client must be let in too. */
+  readonly admitted: Set<GlobalService>
+  /** Something was hidden from the client: the answer is for it alone. */
+  hidden: boolean
+  /** The very lists of backends that were shown, by service. */
+  readonly shown: Map<GlobalService, Backends>
+  /** Namespaces come and go without notice, so that they are asked for again. */
+  readonly namespaces: Map<string, boolean>
+}
+
+export class View {
+  readonly seen: Seen = {
+    subjects: new Set(),
+    admitted: new Set(),
+    hidden: false,
+    shown: new Map(),
+    namespaces: new Map(),
+  }
+  readonly #client: Client
+  readonly #directory: Directory
+  readonly #reverse: Reverse
+  readonly #eyes: Eyes
+
+  constructor(client: Client, directory: Directory, reverse: Reverse, eyes: Eyes) {
+    this.#client = client
+    this.#directory = directory
+    this.#reverse = reverse
+    this.#eyes = eyes
+  }
+
+  /** Seconds since 1970 of the newest change: the serial of our zones. */
+  get serial(): number {
+    return Math.floor(this.#directory.changedAt / 1000)
+  }
+
+  /** Before this nothing may be denied (CoreDNS: SERVFAIL until the first list). */
+  get synced(): boolean {
+    return this.#directory.synced
+  }
+
+  service(namespace: string, name: string): GlobalService | undefined {
+    return this.#admitted(serviceKey(namespace, name))
+  }
+
+  hasNamespace(name: string): boolean {
+    const exists = this.#directory.hasNamespace(name)
+    this.seen.namespaces.set(name, exists)
+    return exists
+  }
+
+  /** The endpoints that the client may be told of, ready ones only. */
+  ready(service: GlobalService): Backends {
+    const shown = this.#eyes.visible(this.#client, service)
+    this.seen.shown.set(service, shown)
+    return shown.filter(backend => backend.state === 'active')
+  }
+
+  /** The services that an address belongs to. */
+  named(address: string): readonly Reference[] {
+    this.seen.subjects.add(address)
+    return this.#reverse.at(address).filter(({ service }) => this.#admitted(service) !== undefined)
+  }
+
+  #admitted(key: ServiceKey): GlobalService | undefined {
+    this.seen.subjects.add(key)
+    const service = this.#directory.service(key)
+    if (!service) return undefined
+    if (this.#eyes.admit(this.#client, service)) {
+      this.seen.hidden = true
+      return undefined
+    }
+    this.seen.admitted.add(service)
+    return service
+  }
+}
+
+/** Whether what was seen by one client would be seen the same by another, now that no subject of it has changed. */
+export function holds(seen: Seen, client: Client, directory: Directory, eyes: Eyes): boolean {
+  for (const service of seen.admitted) if (eyes.admit(client, service)) return false
+  for (const [service, backends] of seen.shown) if (eyes.visible(client, service) !== backends) return false
+  for (const [name, exists] of seen.namespaces) if (directory.hasNamespace(name) !== exists) return false
+  return true
+}

@@ -1,0 +1,101 @@
+/** What the DNS tests share: a responder over a directory written by hand, and dns-packet as the independent codec. */
+import dnsPacket from 'dns-packet'
+import type { DnsOptions } from '../../../proxy/dns/options.ts'
+import { createDnsResponder, type DnsParts, type DnsResponder } from '../../../proxy/dns/responder.ts'
+import type { Client } from '../../../proxy/model/flow.ts'
+import { silentLog } from '../../../proxy/model/log.ts'
+import { FakeClock } from '../../support/clock.ts'
+import type { FakeDirectory } from '../../support/model.ts'
+
+export const laptop: Client = { address: '127.0.0.1', port: 40_000 }
+
+export type Decoded = dnsPacket.DecodedPacket
+
+/** Lets all clients in and shows every backend, with the same list as long as the service is the same. */
+export const openEyes: DnsParts['chooser'] = {
+  admit: () => undefined,
+  visible: (_client, service) => service.backends,
+}
+
+export function responder(
+  directory: FakeDirectory,
+  options: Partial<DnsOptions> = {},
+  parts: Partial<DnsParts> = {},
+): DnsResponder {
+  return createDnsResponder({
+    directory,
+    chooser: openEyes,
+    options: { listen: { address: '127.0.0.1', port: 0 }, ...options },
+    clock: new FakeClock(),
+    random: () => 0,
+    log: silentLog,
+    ...parts,
+  })
+}
+
+export interface Asking {
+  readonly client?: Client
+  readonly transport?: 'udp' | 'tcp'
+  readonly edns?: number
+  readonly flags?: number
+}
+
+/** The query as dns-packet writes it; case and everything else as given. */
+export function queryBytes(name: string, type: string, asking: Asking = {}): Buffer {
+  return dnsPacket.encode({
+    type: 'query',
+    id: 4711,
+    flags: asking.flags ?? dnsPacket.RECURSION_DESIRED,
+    questions: [{ type: type as dnsPacket.RecordType, name }],
+    ...(asking.edns !== undefined && {
+      additionals: [
+        {
+          type: 'OPT',
+          name: '.',
+          udpPayloadSize: asking.edns,
+          extendedRcode: 0,
+          ednsVersion: 0,
+          flags: 0,
+          flag_do: false,
+          options: [],
+        },
+      ],
+    }),
+  })
+}
+
+/** One question to the responder's function, with no socket between. */
+export async function ask(dns: DnsResponder, name: string, type: string, asking: Asking = {}): Promise<Decoded> {
+  const reply = await dns.answer(queryBytes(name, type, asking), asking.client ?? laptop, asking.transport ?? 'udp')
+  if (!reply) throw new Error(`no reply to ${name} ${type}`)
+  return dnsPacket.decode(reply)
+}
+
+/**
+ * An answer in one line, for tables: the rcode when it is an error, `NODATA`, or the records sorted, as `A 10.0.0.1`,
+ * `SRV 80 target`, `CNAME target`; aliases are kept in front in their order.
+ */
+export function told(packet: Decoded): string {
+  const { rcode } = packet as unknown as { rcode: string }
+  const answers = (packet.answers ?? []).map(dataText)
+  const aliases = answers.filter(text => text.startsWith('CNAME'))
+  const others = answers.filter(text => !text.startsWith('CNAME')).sort()
+  const complete = others.length > 0 || (aliases.length > 0 && packet.questions?.[0]?.type === 'CNAME')
+  const denied = !complete ? [rcode === 'NOERROR' ? 'NODATA' : rcode] : []
+  return [...aliases, ...others, ...denied].join(', ')
+}
+
+function dataText(record: dnsPacket.Answer): string {
+  switch (record.type) {
+    case 'SRV':
+      return `SRV ${record.data.port} ${record.data.target}`
+    case 'TXT':
+      return `TXT ${[record.data].flat().map(String).join(' ')}`
+    case 'SOA':
+      return `SOA ${record.data.mname}`
+    case 'HINFO':
+      return `HINFO ${record.data.cpu}`
+    default:
+      return `${record.type} ${String((record as { data: unknown }).data)}`
+  }
+}

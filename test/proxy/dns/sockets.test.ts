@@ -1,0 +1,323 @@
+import { execFile } from 'node:child_process'
+import { createSocket } from 'node:dgram'
+import { promises as nodeDns } from 'node:dns'
+import { mkdtemp, rm, writeFile } from 'node:fs/promises'
+import { connect, type Socket } from 'node:net'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { promisify } from 'node:util'
+import dnsPacket from 'dns-packet'
+import t, { type Test } from 'tap'
+import type { DnsOptions } from '../../../proxy/dns/options.ts'
+import type { DnsResponder } from '../../../proxy/dns/responder.ts'
+import { MeshError } from '../../../proxy/model/error.ts'
+import { FakeClock } from '../../support/clock.ts'
+import { eventually } from '../../support/eventually.ts'
+import { backend, clusterService, endpoint, FakeDirectory, globalService } from '../../support/model.ts'
+import { queryBytes, responder } from './dns.ts'
+
+const run = promisify(execFile)
+const service = 'rebel-base.default.svc.cluster.local'
+
+const base = globalService({
+  local: clusterService({
+    clusterIPs: ['127.96.0.10', 'fd00:96::a'],
+    ports: [{ name: 'http', protocol: 'TCP', port: 80 }],
+    endpoints: [endpoint({ address: '10.1.0.1', hostname: 'luke' })],
+  }),
+})
+
+/** Too many addresses for any datagram. */
+const many = globalService({
+  name: 'many',
+  local: clusterService({ name: 'many', headless: true }),
+  frontends: [],
+  backends: Array.from({ length: 200 }, (_, i) => backend({ address: `10.3.0.${i}`, ports: ['http'] })),
+})
+
+async function started(t: Test, options: Partial<DnsOptions> = {}, clock = new FakeClock()) {
+  const dns = responder(new FakeDirectory(base, many), options, { clock })
+  await dns.start()
+  t.teardown(() => dns.close())
+  const { address, port } = dns.address ?? { address: '', port: 0 }
+  return { dns, address, port, clock }
+}
+
+/** The installed client, or a reason to skip. */
+async function missing(command: string, ...args: string[]): Promise<string | false> {
+  try {
+    await run(command, args)
+    return false
+  } catch {
+    return `${command} is not installed`
+  }
+}
+
+async function openTcp(
+  t: Test,
+  port: number,
+): Promise<{ socket: Socket; replies: dnsPacket.DecodedPacket[]; closed: () => boolean }> {
+  const socket = connect({ host: '127.0.0.1', port, allowHalfOpen: true })
+  t.teardown(() => socket.destroy())
+  const replies: dnsPacket.DecodedPacket[] = []
+  let pending = Buffer.alloc(0)
+  let closed = false
+  socket.on('data', bytes => {
+    pending = Buffer.concat([pending, bytes])
+    while (pending.length >= 2 && pending.length >= 2 + pending.readUInt16BE(0)) {
+      const end = 2 + pending.readUInt16BE(0)
+      replies.push(dnsPacket.decode(pending.subarray(2, end)))
+      pending = pending.subarray(end)
+    }
+  })
+  socket.on('error', () => {})
+  socket.on('end', () => (closed = true))
+  socket.on('close', () => (closed = true))
+  await new Promise<void>(resolve => socket.once('connect', () => resolve()))
+  return { socket, replies, closed: () => closed }
+}
+
+function framed(...messages: Buffer[]): Buffer {
+  return Buffer.concat(messages.flatMap(message => [Buffer.from([message.length >> 8, message.length & 255]), message]))
+}
+
+const query = (name: string, type = 'A', id = 0) => {
+  const bytes = queryBytes(name, type)
+  bytes.writeUInt16BE(id, 0)
+  return bytes
+}
+
+t.test('dig', { skip: await missing('dig', '-v') }, async t => {
+  const { port } = await started(t)
+  const dig = async (...args: string[]) => {
+    const { stdout } = await run('dig', ['@127.0.0.1', '-p', String(port), '+time=5', '+tries=2', ...args])
+    return stdout
+  }
+  t.equal((await dig('+short', service)).trim(), '127.96.0.10')
+  t.equal((await dig('+short', service, 'AAAA')).trim(), 'fd00:96::a')
+  t.equal((await dig('+short', '+tcp', service)).trim(), '127.96.0.10')
+  t.equal((await dig('+short', `_http._tcp.${service}`, 'SRV')).trim(), `0 100 80 ${service}.`)
+  t.equal((await dig('+short', '-x', '10.1.0.1')).trim(), `luke.${service}.`)
+  t.match(
+    await dig(`nobody.default.svc.cluster.local`),
+    /status: NXDOMAIN[\s\S]*flags: qr aa rd ra[\s\S]*SOA\tns\.dns\.cluster\.local/,
+  )
+  t.match(await dig(service, 'MX'), /status: NOERROR[\s\S]*ANSWER: 0, AUTHORITY: 1/)
+  t.match(await dig('+edns=1', '+noednsnegotiation', service), /status: BADVERS/)
+  t.match(await dig('+opcode=UPDATE', service), /status: NOTIMP/)
+  t.notMatch(await dig(service), /malformed|extra bytes|Warning: /)
+  t.equal(
+    (await dig('+short', 'many.default.svc.cluster.local')).trim().split('\n').length,
+    200,
+    'TC, then all over TCP',
+  )
+  t.match(await dig('+ignore', 'many.default.svc.cluster.local'), /flags: qr aa tc/)
+})
+
+t.test('kdig', { skip: await missing('kdig', '-V') }, async t => {
+  const { port } = await started(t)
+  const kdig = async (...args: string[]) =>
+    (await run('kdig', ['@127.0.0.1', '-p', String(port), '+short', ...args])).stdout.trim()
+  t.equal(await kdig(service), '127.96.0.10')
+  t.equal(await kdig('+tcp', service, 'AAAA'), 'fd00:96::a')
+  t.equal(await kdig('+keepopen', '+tcp', service, service), '127.96.0.10\n127.96.0.10')
+})
+
+t.test("Node's own resolver (c-ares)", async t => {
+  const { port } = await started(t)
+  const resolver = new nodeDns.Resolver({ timeout: 5000 })
+  resolver.setServers([`127.0.0.1:${port}`])
+  t.same(await resolver.resolve4(service, { ttl: true }), [{ address: '127.96.0.10', ttl: 5 }])
+  t.same(await resolver.resolve6(service), ['fd00:96::a'])
+  t.match(await resolver.resolveSrv(`_http._tcp.${service}`), [{ name: service, port: 80, priority: 0, weight: 100 }])
+  t.same(await resolver.reverse('10.1.0.1'), [`luke.${service}`])
+  t.equal((await resolver.resolve4('many.default.svc.cluster.local')).length, 200)
+  await t.rejects(resolver.resolve4('nobody.default.svc.cluster.local'), { code: 'ENOTFOUND' })
+  await t.rejects(resolver.resolveMx(service), { code: 'ENODATA' })
+})
+
+const isRoot = process.getuid?.() === 0
+const noNamespace = isRoot ? await missing('unshare', '-m', 'true') : 'needs root'
+
+t.test('glibc, as in a pod', { skip: noNamespace }, async t => {
+  const started53 = responder(new FakeDirectory(base, many), { listen: { address: '127.0.53.96', port: 53 } })
+  try {
+    await started53.start()
+  } catch (error) {
+    t.comment(`skipped: ${String(error)}`)
+    return
+  }
+  t.teardown(() => started53.close())
+  const folder = await mkdtemp(join(tmpdir(), 'starlane-dns-'))
+  t.teardown(() => rm(folder, { recursive: true }))
+  await writeFile(
+    join(folder, 'resolv.conf'),
+    'nameserver 127.0.53.96\nsearch default.svc.cluster.local svc.cluster.local cluster.local\noptions ndots:5 timeout:2\n',
+  )
+  await writeFile(join(folder, 'nsswitch.conf'), 'hosts: dns\n')
+  const getent = (...args: string[]) =>
+    run('unshare', [
+      '-m',
+      'sh',
+      '-c',
+      'mount --bind "$0/resolv.conf" /etc/resolv.conf && mount --bind "$0/nsswitch.conf" /etc/nsswitch.conf && exec getent "$@"',
+      folder,
+      ...args,
+    ])
+  for (const name of ['rebel-base', 'rebel-base.default', service]) {
+    t.match((await getent('ahostsv4', name)).stdout, /127\.96\.0\.10/, name)
+  }
+  t.match(
+    (await getent('ahosts', 'rebel-base')).stdout,
+    /127\.96\.0\.10[\s\S]*fd00:96::a|fd00:96::a[\s\S]*127\.96\.0\.10/,
+  )
+  t.match((await getent('hosts', '10.1.0.1')).stdout, new RegExp(`luke\\.${service}`))
+  await t.rejects(getent('hosts', 'nobody'), { code: 2 })
+})
+
+t.test('UDP: nothing is said to replies, and the socket lives on', async t => {
+  const { port } = await started(t)
+  const socket = createSocket('udp4')
+  t.teardown(() => socket.close())
+  const heard: Buffer[] = []
+  socket.on('message', message => heard.push(message))
+  const reply = Buffer.from(query(service))
+  reply[2] = 0x81
+  for (const message of [reply, Buffer.alloc(3), Buffer.alloc(1400, 0xff), query(service, 'A', 7)])
+    socket.send(message, port, '127.0.0.1')
+  await eventually(() => {
+    if (heard.at(-1)?.readUInt16BE(0) !== 7) throw new Error('not yet')
+  })
+  t.equal(heard.length, 1)
+})
+
+t.test('TCP: a hundred questions in one write, each answered once', async t => {
+  const { port } = await started(t)
+  const { socket, replies, closed } = await openTcp(t, port)
+  socket.write(framed(...Array.from({ length: 100 }, (_, id) => query(service, 'A', id))))
+  await eventually(() => replies.length === 100 || Promise.reject(new Error(`${replies.length}`)))
+  t.same(
+    replies.map(r => r.id).sort((a = 0, b = 0) => a - b),
+    Array.from({ length: 100 }, (_, i) => i),
+  )
+  socket.end(framed(query(service, 'A', 100)))
+  await eventually(() => closed() || Promise.reject(new Error('open')))
+  t.equal(replies.at(-1)?.id, 100, 'what came before the half-close is answered')
+})
+
+t.test('TCP: octet by octet, and one and a half messages at a time', async t => {
+  const { port } = await started(t)
+  const { socket, replies } = await openTcp(t, port)
+  for (const octet of framed(query(service, 'A', 1))) {
+    socket.write(Buffer.from([octet]))
+    await new Promise(resolve => setImmediate(resolve))
+  }
+  const three = framed(query(service, 'A', 2), query(service, 'AAAA', 3), query(service, 'TXT', 4))
+  socket.write(three.subarray(0, 80))
+  await eventually(() => replies.length === 2 || Promise.reject(new Error('wait')))
+  socket.write(three.subarray(80))
+  await eventually(() => replies.length === 4 || Promise.reject(new Error('wait')))
+  t.same(
+    replies.map(r => r.id),
+    [1, 2, 3, 4],
+  )
+})
+
+t.test('TCP: a malformed question costs an error, bad framing the connection', async t => {
+  const { port } = await started(t)
+  const { socket, replies } = await openTcp(t, port)
+  const bad = query(service, 'A', 9)
+  bad.writeUInt16BE(2, 4)
+  socket.write(framed(bad, query(service, 'A', 10)))
+  await eventually(() => replies.length === 2 || Promise.reject(new Error('wait')))
+  t.match(replies, [
+    { id: 9, rcode: 'FORMERR' },
+    { id: 10, rcode: 'NOERROR' },
+  ])
+  for (const bytes of [
+    Buffer.from([0, 0]),
+    Buffer.from([0, 11, 1]),
+    Buffer.from([0xff, 0xff]),
+    Buffer.from('GET / HTTP/1.1\r\n\r\n'),
+  ]) {
+    const bad = await openTcp(t, port)
+    bad.socket.write(bytes)
+    await eventually(() => bad.closed() || Promise.reject(new Error('open')))
+  }
+})
+
+t.test('TCP: silence and drips end by the clock', async t => {
+  const { port, clock } = await started(t)
+  const silent = await openTcp(t, port)
+  const drip = await openTcp(t, port)
+  const half = framed(query(service))
+  drip.socket.write(half.subarray(0, 1))
+  await new Promise(resolve => setTimeout(resolve, 50))
+  for (let i = 1; i <= 6; i++) {
+    await clock.advance(900)
+    drip.socket.write(half.subarray(i, i + 1))
+    await new Promise(resolve => setTimeout(resolve, 20))
+  }
+  await eventually(() => drip.closed() || Promise.reject(new Error('the drip goes on')))
+  t.notOk(silent.closed())
+  await clock.advance(6000)
+  await eventually(() => silent.closed() || Promise.reject(new Error('still open')))
+  t.pass()
+})
+
+t.test('TCP: limits per client, and the longest idle makes room', async t => {
+  const { port } = await started(t, { tcp: { connections: 3, perClient: 10 } })
+  const first = await openTcp(t, port)
+  const second = await openTcp(t, port)
+  const third = await openTcp(t, port)
+  first.socket.write(framed(query(service)))
+  await eventually(() => first.replies.length === 1 || Promise.reject(new Error('wait')))
+  const fourth = await openTcp(t, port)
+  await eventually(() => second.closed() || Promise.reject(new Error('open')))
+  fourth.socket.write(framed(query(service)))
+  await eventually(() => fourth.replies.length === 1 || Promise.reject(new Error('wait')))
+  t.same([first.closed(), third.closed()], [false, false])
+
+  const tight = await started(t, { tcp: { perClient: 1 } })
+  const only = await openTcp(t, tight.port)
+  const more = await openTcp(t, tight.port)
+  await eventually(() => more.closed() || Promise.reject(new Error('open')))
+  t.notOk(only.closed())
+})
+
+t.test('TCP: who asks without reading is cut off', async t => {
+  const { port, clock } = await started(t)
+  const { socket, closed } = await openTcp(t, port)
+  socket.pause()
+  const burst = framed(...Array.from({ length: 500 }, (_, id) => query('many.default.svc.cluster.local', 'A', id)))
+  for (let i = 0; i < 20; i++) socket.write(burst)
+  await new Promise(resolve => setTimeout(resolve, 300))
+  await clock.advance(6000)
+  socket.resume()
+  await eventually(() => closed() || Promise.reject(new Error('open')))
+  t.pass()
+})
+
+t.test('close answers no more and frees the address', async t => {
+  const first = await started(t)
+  const { socket, closed } = await openTcp(t, first.port)
+  socket.write(framed(query(service)))
+  await first.dns.close()
+  await eventually(() => closed() || Promise.reject(new Error('open')))
+  const second: DnsResponder = responder(new FakeDirectory(base), {
+    listen: { address: '127.0.0.1', port: first.port },
+  })
+  await second.start()
+  await second.close()
+  t.equal(second.address, undefined)
+})
+
+t.test('a listen that cannot be says what would do', async t => {
+  const { port } = await started(t)
+  const taken = responder(new FakeDirectory(), { listen: { address: '127.0.0.1', port } })
+  const error = await taken.start().catch((e: unknown) => e)
+  t.ok(error instanceof MeshError)
+  t.match(error, { code: 'LISTEN', message: new RegExp(`127\\.0\\.0\\.1:${port}.*EADDRINUSE.*choose another port`) })
+  const nowhere = responder(new FakeDirectory(), { listen: { address: '192.0.2.1', port: 0 } })
+  await t.rejects(nowhere.start(), { code: 'LISTEN', message: /EADDRNOTAVAIL.*no interface/ })
+})

@@ -1,0 +1,109 @@
+/** A resolver to forward to, on real sockets, that says what the test tells it to. */
+import { createSocket } from 'node:dgram'
+import { createServer } from 'node:net'
+import dnsPacket from 'dns-packet'
+import type { Test } from 'tap'
+
+export interface Heard {
+  readonly name: string
+  readonly type: string
+  readonly transport: 'udp' | 'tcp'
+  readonly id: number
+  readonly edns: boolean
+  readonly port: number
+}
+
+export interface Said {
+  readonly rcode?: number
+  readonly answers?: dnsPacket.Answer[]
+  readonly authorities?: dnsPacket.Answer[]
+  readonly flags?: number
+  /** The message itself, in place of all this. */
+  readonly raw?: Buffer
+}
+
+/** What to say to a question; undefined is silence, several are sent one after the other. */
+export type Script = (heard: Heard) => Said | Said[] | undefined | Promise<Said | Said[] | undefined>
+
+export interface FakeUpstream {
+  readonly address: string
+  readonly port: number
+  /** `127.0.0.1:4711`, as the options take it. */
+  readonly text: string
+  readonly heard: Heard[]
+  script: Script
+}
+
+export async function fakeUpstream(t: Test, script: Script): Promise<FakeUpstream> {
+  const heard: Heard[] = []
+  const upstream = { address: '127.0.0.1', port: 0, text: '', heard, script }
+  const reply = async (message: Buffer, transport: 'udp' | 'tcp', port: number): Promise<Buffer[]> => {
+    const query = dnsPacket.decode(message)
+    const question = query.questions?.[0]
+    const entry: Heard = {
+      name: question?.name ?? '',
+      type: question?.type ?? '',
+      transport,
+      id: query.id ?? 0,
+      edns: (query.additionals?.length ?? 0) > 0,
+      port,
+    }
+    heard.push(entry)
+    const said = await upstream.script(entry)
+    return [said ?? []].flat().map(one => one.raw ?? encode(query, one))
+  }
+
+  const udp = createSocket('udp4')
+  udp.on('message', async (message, from) => {
+    for (const bytes of await reply(message, 'udp', from.port)) udp.send(bytes, from.port, from.address)
+  })
+  await new Promise<void>(resolve => udp.bind(0, '127.0.0.1', resolve))
+  t.teardown(() => udp.close())
+  const { port } = udp.address()
+
+  const tcp = createServer(socket => {
+    socket.on('error', () => {})
+    socket.on('data', async bytes => {
+      for (const message of await reply(bytes.subarray(2), 'tcp', socket.remotePort ?? 0)) {
+        socket.write(Buffer.concat([Buffer.from([message.length >> 8, message.length & 255]), message]))
+      }
+    })
+  })
+  await new Promise<void>((resolve, reject) => tcp.once('error', reject).listen(port, '127.0.0.1', resolve))
+  t.teardown(() => tcp.close())
+  return Object.assign(upstream, { port, text: `127.0.0.1:${port}` })
+}
+
+function encode(query: dnsPacket.DecodedPacket, { rcode = 0, answers = [], authorities = [], flags }: Said): Buffer {
+  return dnsPacket.encode({
+    type: 'response',
+    id: query.id ?? 0,
+    flags: (flags ?? dnsPacket.RECURSION_DESIRED | dnsPacket.RECURSION_AVAILABLE) | rcode,
+    questions: query.questions ?? [],
+    answers,
+    authorities,
+    additionals: query.additionals?.length
+      ? [
+          {
+            type: 'OPT',
+            name: '.',
+            udpPayloadSize: 4096,
+            extendedRcode: 0,
+            ednsVersion: 0,
+            flags: 0,
+            flag_do: false,
+            options: [],
+          },
+        ]
+      : [],
+  })
+}
+
+export function a(name: string, data: string, ttl = 60): dnsPacket.Answer {
+  return { type: 'A', name, data, ttl }
+}
+
+export function soa(name: string, ttl: number, minimum: number): dnsPacket.Answer {
+  const data = { mname: `ns.${name}`, rname: `root.${name}`, serial: 1, refresh: 1, retry: 1, expire: 1, minimum }
+  return { type: 'SOA', name, ttl, data }
+}
