@@ -9,7 +9,6 @@ import type { HttpCheck } from './options.ts'
 import { failed, findingOf, type Probe, passed } from './probe.ts'
 
 const maxBodyBytes = 64 * 1024
-const maxHeaderBytes = 16 * 1024
 
 export function httpProbe(options: HttpCheck, clock: Clock): Probe {
   const { path, status, timeoutMs } = options
@@ -40,7 +39,6 @@ async function get(origin: string, path: string, socket: Socket): Promise<number
   const client = new Client(origin, {
     // Not at once: a connector that answers while it is being called stalls undici's client.
     connect: (_options, done) => queueMicrotask(() => done(null, socket)),
-    maxHeaderSize: maxHeaderBytes,
     headersTimeout: 0,
     bodyTimeout: 0,
   })
@@ -68,7 +66,6 @@ async function get(origin: string, path: string, socket: Socket): Promise<number
       )
     })
   } finally {
-    socket.destroy()
     await client.destroy()
   }
 }

@@ -280,6 +280,23 @@ t.test('a directory that shows something else than the verdict is told on return
   t.same(verdicts.at(-1), [a.key, 'unknown'], 'it showed a verdict that is forgotten here')
 })
 
+t.test('of two that come back, the second may leave again at the news of the first', async t => {
+  const directory = new FakeDirectory(globalService({ backends: [a, b] }))
+  let arrived = false
+  const { clock, probe, verdicts } = watch(t, directory, {
+    onVerdict: key => {
+      if (arrived && key === a.key) directory.set(globalService({ backends: [{ ...a, health: 'down' }] }))
+    },
+  })
+  probe.down('127.1.0.1:8080', '127.2.0.1:8080')
+  await clock.advance(10_000)
+  directory.set(globalService({ backends: [] }))
+  arrived = true
+  verdicts.length = 0
+  directory.set(globalService({ backends: [a, b] }))
+  t.same(verdicts, [[a.key, 'down']])
+})
+
 t.test('what is remembered of those that left is bounded', async t => {
   const directory = new FakeDirectory()
   const { monitor, clock, probe } = watch(t, directory, { active: { ...tcp, fall: 1 } })
@@ -379,6 +396,16 @@ t.test('a ceiling too low for the interval is kept, and said once', async t => {
   t.ok(Math.max(...counts) - Math.min(...counts) <= 1, 'all get their turn')
 })
 
+t.test('checks that are answered at once are still paced', async t => {
+  const backends = Array.from({ length: 1000 }, (_, i) => backend({ address: `127.2.${i >> 8}.${i & 255}` }))
+  const { clock, probe } = watch(t, new FakeDirectory(globalService({ backends })), {
+    maxInFlight: 10,
+    active: { ...tcp, intervalMs: 100 },
+  })
+  await clock.advance(1500)
+  t.ok(probe.checks.length > 500 && probe.checks.length <= 1010, `${probe.checks.length} checks in 1.5 s`)
+})
+
 t.test('a dead cluster does not delay the checks of the living', async t => {
   const dead = Array.from({ length: 400 }, (_, i) =>
     backend({ address: `127.2.${i >> 8}.${i & 255}`, cluster: 'cluster-2' }),
@@ -434,6 +461,7 @@ t.test('close cuts the checks in flight, leaves no timer, and is deaf afterwards
   await clock.advance(60_000)
   t.equal(clock.waiting, 0)
   t.equal(verdicts.length, told)
+  t.equal(monitor.stats().backends, 3)
 })
 
 t.test('the kind of check follows the options, and a path that cannot be asked for is refused at once', async t => {

@@ -137,6 +137,17 @@ t.test('the length varies by ten percent, so that those ejected together do not 
   }
 })
 
+t.test('failures during an ejection do not prolong it', async t => {
+  const directory = new FakeDirectory(globalService({ backends: many(10) }))
+  const { monitor, clock, traffic, verdicts } = watch(t, directory, noChecks)
+  traffic(a, 'refused', 5)
+  await clock.advance(20_000)
+  traffic(a, 'refused', 50)
+  await clock.advance(10_000)
+  t.same(verdicts.at(-1), [a.key, 'unknown'])
+  t.match(monitor.stats(), { ejections: 1, heldBack: 0 })
+})
+
 t.test('at most the given share of a service is ejected, but one always may be', async t => {
   for (const [backends, maxPercent, most] of [
     [10, 50, 5],
@@ -159,10 +170,15 @@ t.test('at most the given share of a service is ejected, but one always may be',
 })
 
 t.test('room that frees itself goes to whoever fails on', async t => {
-  const { clock, traffic, verdicts } = watch(t, new FakeDirectory(globalService({ backends: [a, b] })), noChecks)
+  const { monitor, clock, traffic, verdicts } = watch(
+    t,
+    new FakeDirectory(globalService({ backends: [a, b] })),
+    noChecks,
+  )
   traffic(a, 'refused', 5)
   traffic(b, 'refused', 9)
   t.same(verdicts, [[a.key, 'ejected']])
+  t.equal(monitor.stats().heldBack, 1, 'counted once in five failures')
   await clock.advance(30_000)
   traffic(b, 'refused', 1)
   t.same(verdicts, [

@@ -9,6 +9,7 @@ import type { Finding, Probe } from '../../../proxy/health/probe.ts'
 import { httpProbe } from '../../../proxy/health/probe-http.ts'
 import { tcpProbe } from '../../../proxy/health/probe-tcp.ts'
 import { systemClock } from '../../../proxy/model/clock.ts'
+import { FakeClock } from '../../support/clock.ts'
 import { eventually } from '../../support/eventually.ts'
 import { http } from './support.ts'
 
@@ -35,7 +36,7 @@ t.test('tcp: the backend sees a connection that ends in order, even when it spea
   })
   const probe = tcp(t, patient)
   for (let i = 0; i < 5; i++) t.same(await probe.check({ address: '127.0.0.1', port }), { outcome: 'passed' })
-  await eventually(() => t.equal(ends.length, 5))
+  await until(() => ends.length === 5)
   t.same(ends, Array(5).fill('end'))
 })
 
@@ -56,6 +57,16 @@ t.test('tcp: a backend that neither reads nor closes does not hold the check', a
   const probe = tcp(t, patient)
   t.same(await probe.check({ address: '127.0.0.1', port }), { outcome: 'passed' })
   t.same(await probe.check({ address: '127.0.0.1', port: flood }), { outcome: 'passed' })
+})
+
+t.test('a check leaves no timer behind, however it ends', async t => {
+  const clock = new FakeClock()
+  const port = await serveHttp(t, (_request, response) => response.end('ok'))
+  for (const probe of [tcpProbe({ timeoutMs: patient }, clock), httpProbe(http, clock)]) {
+    t.same(await probe.check({ address: '127.0.0.1', port }), { outcome: 'passed' })
+    t.match(await probe.check({ address: '127.0.0.1', port: await freePort() }), { outcome: 'failed' })
+    await until(() => clock.waiting === 0)
+  }
 })
 
 t.test('a backlog that is full looks like a blackhole, and ends with the timeout', async t => {
@@ -161,7 +172,7 @@ t.test('http: no connection outlives its check', async t => {
   const probe = web(t)
   const findings = await Promise.all(Array.from({ length: 20 }, () => probe.check({ address: '127.0.0.1', port })))
   t.same(findings, Array(20).fill({ outcome: 'passed' }))
-  await eventually(() => t.equal(open, 0))
+  await until(() => open === 0)
   t.equal(seen, 20)
 })
 
@@ -349,8 +360,12 @@ async function fullBacklog(t: Test): Promise<number> {
     await worker.terminate()
   })
   // A backlog of one holds two connections.
-  await eventually(() => {
-    if (fillers.filter(filler => filler.readyState === 'open').length < 2) throw new Error('not full yet')
-  })
+  await until(() => fillers.filter(filler => filler.readyState === 'open').length >= 2)
   return port
+}
+
+function until(reached: () => boolean): Promise<void> {
+  return eventually(() => {
+    if (!reached()) throw new Error(`not reached: ${reached}`)
+  })
 }
