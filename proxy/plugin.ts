@@ -12,30 +12,36 @@ import type { Log } from './model/log.ts'
 import type { GlobalService } from './model/service.ts'
 
 export {
+  bad,
   boolean,
   cidr,
   duration,
+  type Field,
+  type Fields,
+  field,
   integer,
   list,
+  type Options,
   oneOf,
   optional,
   percent,
   record,
   text,
-  type Field,
-  type Fields,
-  type Options,
 } from './config/fields.ts'
-export { canonicalAddress, type Cidr, parseCidr } from './model/address.ts'
+export { type Cidr, canonicalAddress, parseCidr } from './model/address.ts'
 export { type Backend, type Backends, isBad, isHealthy } from './model/backend.ts'
 export type { Clock, Random } from './model/clock.ts'
 export type { Cluster } from './model/cluster.ts'
 export { blames, type Client, type Flow, type Refusal, type Result, type Totals } from './model/flow.ts'
+export { hashOf } from './model/hash.ts'
 export type { Json } from './model/json.ts'
 export type { Log } from './model/log.ts'
-export type { Frontend, GlobalService, Settings } from './model/service.ts'
+export { type Frontend, type GlobalService, portMatches, type Settings } from './model/service.ts'
 
-/** All hooks are optional, synchronous and called in the order of the configuration. */
+/**
+ * All hooks are optional, synchronous and called in the order of the configuration. The deciding ones may be asked at any
+ * time and any number of times, so an answer changes nothing; what a plugin remembers, it learns by watching.
+ */
 export interface Plugin {
   /** Gate: may this client use this service at all? DNS asks it too. The first refusal wins. */
   admit?(client: Client, service: GlobalService): Refusal | undefined
@@ -53,6 +59,8 @@ export interface Plugin {
   /** Change time: the service is new or was replaced; `gone` are the backends to forget. A removed service comes with none left. */
   onService?(service: GlobalService, gone: Backends): void
 
+  /** Why `candidates` leaves this backend out now, for `starlane explain`; nothing else asks. */
+  why?(flow: Flow, backend: Backend): string | undefined
   /** What the plugin remembers, for status. */
   state?(): Json
   close?(): void | Promise<void>
@@ -78,6 +86,7 @@ export interface PluginModule<F extends Fields = Fields> {
 export interface Host {
   /** The local cluster. */
   readonly cluster: Cluster
+  /** All of the mesh as they are now: a reload of the configuration gives another list, and plugins live on. */
   readonly clusters: readonly Cluster[]
   readonly clock: Clock
   readonly random: Random

@@ -1,0 +1,260 @@
+/**
+ * The decisions: who may use a service, where a flow goes, and who gets to hear of it. Nothing here waits. A flow meets the
+ * gates, then each plugin that narrows, in the order of the configuration; `select` leaves what is usable (plugins see the
+ * unusable too, since affinity counts it); a plugin that picks, or else the balancer, has the last word. Failover is the
+ * same walk again, with the failed backend in `flow.tried`.
+ */
+import type { Backend, Backends } from '../model/backend.ts'
+import type { Clock } from '../model/clock.ts'
+import type { Change, Directory, ServiceChange } from '../model/directory.ts'
+import type { Problem } from '../model/error.ts'
+import type {
+  Balancer,
+  Choice,
+  Chooser,
+  Client,
+  Flow,
+  FlowObserver,
+  OpenFlows,
+  Refusal,
+  Result,
+  Totals,
+} from '../model/flow.ts'
+import type { Json } from '../model/json.ts'
+import type { Log } from '../model/log.ts'
+import type { Frontend, GlobalService } from '../model/service.ts'
+import type { Explanation } from '../model/views.ts'
+import { Chains, type ServiceChain } from './compile.ts'
+import { Faults } from './faults.ts'
+import { type Guarded, guard } from './guard.ts'
+import type { CounterReading } from './host.ts'
+import { closeInstances, type LoadedPlugin, type ResolvedPlugin, resolved, stateOf } from './instance.ts'
+import { neutralFlow, nobody } from './neutral.ts'
+import { noBackend } from './no-backend.ts'
+import { OpenFlowCounts } from './open-flows.ts'
+import { explain, explainService, type Trace } from './trace.ts'
+import { visibleTo } from './visible.ts'
+
+export interface ChainParts {
+  readonly plugins: readonly LoadedPlugin[]
+  readonly balancer: (openFlows: OpenFlows) => Balancer
+  readonly directory: Directory
+  readonly clock: Clock
+  readonly log: Log
+  /** Told after the plugins, in this order. */
+  readonly observers?: readonly Partial<FlowObserver>[]
+}
+
+export interface Chain extends Chooser {
+  /** What the chain would do with this flow, step by step. Changes nothing. */
+  explain(flow: Flow): Trace
+  /** The same for all frontends of a service. */
+  explainService(client: Client, service: GlobalService): Explanation
+  /** Keys of the backends where a flow of a client without traits may go now. */
+  selected(service: GlobalService): ReadonlySet<string>
+  resolved(): readonly ResolvedPlugin[]
+  /** What each plugin remembers, by its name; those that tell nothing are absent. */
+  state(): Readonly<Record<string, Json>>
+  counters(): readonly CounterReading[]
+  /** The hooks that broke a law and have not behaved since for a while. */
+  faults(): readonly Problem[]
+  /** Faults of each hook since the start. */
+  faultCounts(): ReturnType<Faults['counts']>
+  /**
+   * Another list of plugins, for flows from now on. Instances that are in both lists live on; the others are closed. A new
+   * instance may hear the end of a flow whose beginning it missed.
+   */
+  replace(plugins: readonly LoadedPlugin[]): Promise<void>
+  /** Closes the plugins; the directory is no longer watched. */
+  close(): Promise<void>
+}
+
+export function createChain(parts: ChainParts): Chain {
+  return new PluginChain(parts)
+}
+
+class PluginChain implements Chain {
+  #parts: ChainParts
+  #plugins: readonly LoadedPlugin[] = []
+  #guarded: readonly Guarded[] = []
+  #chains = new Chains([])
+  #faults: Faults
+  #open = new OpenFlowCounts()
+  #balancer: Balancer
+  #observers: readonly Partial<FlowObserver>[]
+  #unwatch: () => void
+
+  constructor(parts: ChainParts) {
+    this.#parts = parts
+    this.#observers = parts.observers ?? []
+    this.#faults = new Faults(parts.clock, parts.log)
+    this.#balancer = parts.balancer(backend => this.#open.of(backend))
+    this.#install(parts.plugins)
+    this.#unwatch = parts.directory.onChange(change => this.#changed(change))
+  }
+
+  admit(client: Client, service: GlobalService): Refusal | undefined {
+    for (const gate of this.#chains.of(service).gates) {
+      const refusal = gate.admit(client, service)
+      if (refusal !== undefined) return refusal
+    }
+    return undefined
+  }
+
+  /** Allocates nothing but the answer, as long as nothing is dropped or what is dropped was dropped before. */
+  choose(flow: Flow): Choice {
+    const refusal = this.admit(flow.client, flow.service)
+    if (refusal !== undefined) return { refusal }
+
+    const chain = this.#chains.of(flow.service)
+    let left = untried(flow)
+    if (left.length === 0) return { refusal: noBackend(flow, left) }
+
+    for (const step of chain.narrowing) {
+      left = step.narrow(flow, left)
+      if (left.length === 0) return { refusal: step.refusal(left) }
+    }
+    const usable = chain.usable(flow, left)
+    const first = usable[0]
+    if (first === undefined) return { refusal: noBackend(flow, left) }
+
+    for (const step of chain.choosing) {
+      const choice = step.choose(flow, usable)
+      if (choice !== undefined) return choice
+    }
+    return { backend: usable.length === 1 ? first : this.#balancer.pick(flow, usable) }
+  }
+
+  settled(frontend: Frontend, service: GlobalService): Backends | undefined {
+    const chain = this.#chains.of(service)
+    return chain.settled ? narrowed(chain, neutralFlow(service, frontend)) : undefined
+  }
+
+  visible(client: Client, service: GlobalService): Backends {
+    return this.admit(client, service) ? [] : visibleTo(client, service, this.#chains.of(service))
+  }
+
+  selected(service: GlobalService): ReadonlySet<string> {
+    const chain = this.#chains.of(service)
+    if (this.admit(nobody, service)) return new Set()
+    return new Set(service.frontends.flatMap(f => narrowed(chain, neutralFlow(service, f)).map(({ key }) => key)))
+  }
+
+  explain(flow: Flow): Trace {
+    return explain(flow, this.#chains.of(flow.service))
+  }
+
+  explainService(client: Client, service: GlobalService): Explanation {
+    return explainService(client, service, this.#chains.of(service))
+  }
+
+  connecting(flow: Flow, backend: Backend): void {
+    this.#open.add(backend)
+    for (const plugin of this.#chains.of(flow.service).connecting) plugin.onConnect(flow, backend)
+    for (const observer of this.#observers) observer.connecting?.(flow, backend)
+  }
+
+  result(flow: Flow, backend: Backend, result: Result): void {
+    if (result.outcome !== 'connected') this.#open.remove(backend)
+    for (const plugin of this.#chains.of(flow.service).resulting) plugin.onResult(flow, backend, result)
+    for (const observer of this.#observers) observer.result?.(flow, backend, result)
+  }
+
+  closed(flow: Flow, backend: Backend, totals: Totals): void {
+    this.#open.remove(backend)
+    for (const plugin of this.#chains.of(flow.service).closing) plugin.onClose(flow, backend, totals)
+    for (const observer of this.#observers) observer.closed?.(flow, backend, totals)
+  }
+
+  refused(flow: Flow, refusal: Refusal): void {
+    for (const observer of this.#observers) observer.refused?.(flow, refusal)
+  }
+
+  resolved(): readonly ResolvedPlugin[] {
+    return this.#plugins.map(resolved)
+  }
+
+  state(): Readonly<Record<string, Json>> {
+    const state: Record<string, Json> = {}
+    for (const loaded of this.#plugins) {
+      const told = stateOf(loaded, this.#faults)
+      if (told !== undefined) state[loaded.name] = told
+    }
+    return state
+  }
+
+  counters(): readonly CounterReading[] {
+    return this.#plugins.flatMap(({ counters }) => counters())
+  }
+
+  faults(): readonly Problem[] {
+    return this.#faults.standing()
+  }
+
+  faultCounts(): ReturnType<Faults['counts']> {
+    return this.#faults.counts()
+  }
+
+  async replace(plugins: readonly LoadedPlugin[]): Promise<void> {
+    const leaving = this.#plugins.filter(loaded => !plugins.includes(loaded))
+    this.#install(plugins)
+    await closeInstances(leaving, this.#faults, this.#parts.clock)
+  }
+
+  async close(): Promise<void> {
+    this.#unwatch()
+    await this.replace([])
+  }
+
+  /** Plugins that were here before know the services already. */
+  #install(plugins: readonly LoadedPlugin[]): void {
+    const before = new Map(this.#plugins.map((loaded, i) => [loaded, this.#guarded[i]]))
+    this.#plugins = plugins
+    this.#guarded = plugins.map(loaded => before.get(loaded) ?? guard(loaded, this.#faults))
+    this.#chains = new Chains(this.#guarded)
+    const fresh = this.#guarded.filter(({ onService }, i) => onService && !before.has(plugins[i] as LoadedPlugin))
+    if (fresh.length === 0) return
+    for (const service of this.#parts.directory.services()) {
+      const { concerned } = this.#chains.of(service)
+      for (const plugin of fresh) if (concerned.has(plugin)) plugin.onService?.(service, [])
+    }
+  }
+
+  #changed(change: Change): void {
+    for (const replaced of change) this.#tell(replaced)
+  }
+
+  /** A plugin that is no longer concerned forgets all; one that is concerned still, what is gone. */
+  #tell({ before, after }: ServiceChange): void {
+    const was = before && this.#chains.of(before).concerned
+    const is = after && this.#chains.of(after).concerned
+    const told = this.#guarded.filter(plugin => plugin.onService && (was?.has(plugin) || is?.has(plugin)))
+    if (told.length === 0) return
+    const kept = new Set(after?.backends.map(({ key }) => key))
+    const all = before?.backends ?? []
+    const gone = all.filter(({ key }) => !kept.has(key))
+    const service = after ?? (before && emptied(before))
+    if (!service) return
+    for (const plugin of told) plugin.onService?.(service, is?.has(plugin) ? gone : all)
+  }
+}
+
+function untried({ frontend, tried }: Flow): Backends {
+  return tried.length === 0 ? frontend.backends : frontend.backends.filter(({ key }) => !tried.includes(key))
+}
+
+/** What a flow may choose from once all narrowing is done. */
+function narrowed(chain: ServiceChain, flow: Flow): Backends {
+  let left = flow.frontend.backends
+  for (const step of chain.narrowing) {
+    if (left.length === 0) return left
+    left = step.narrow(flow, left)
+  }
+  return chain.usable(flow, left)
+}
+
+/** A service that is gone, as plugins are told of it. */
+function emptied(service: GlobalService): GlobalService {
+  const frontends = service.frontends.map(frontend => Object.freeze({ ...frontend, backends: [] }))
+  return Object.freeze({ ...service, local: undefined, members: [], frontends, backends: [], parked: [] })
+}

@@ -1,0 +1,162 @@
+/**
+ * The chain of one service: only the plugins that concern it, only the hooks they have, and what could be worked out before
+ * the first flow comes. Made once per service and change; a decision walks plain arrays.
+ */
+import { type Backend, type Backends, select } from '../model/backend.ts'
+import type { Choice, Flow, Refusal } from '../model/flow.ts'
+import type { GlobalService } from '../model/service.ts'
+import { broken, type Guarded } from './guard.ts'
+import { Memo } from './memo.ts'
+
+/** A guarded plugin that surely has this hook. */
+type Having<H extends keyof Guarded> = Guarded & { readonly [K in H]-?: NonNullable<Guarded[K]> }
+
+export interface ServiceChain {
+  readonly gates: readonly Gate[]
+  readonly narrowing: readonly Narrowing[]
+  readonly choosing: readonly Choosing[]
+  readonly connecting: readonly Having<'onConnect'>[]
+  readonly resulting: readonly Having<'onResult'>[]
+  readonly closing: readonly Having<'onClose'>[]
+  /** All plugins that concern the service, for changes. */
+  readonly concerned: ReadonlySet<Guarded>
+  /** No plugin has to see a flow: what a frontend's flows get is settled until the next change. */
+  readonly settled: boolean
+  /** {@link select}, remembered for flows that have tried nothing yet. */
+  usable(flow: Flow, left: Backends): Backends
+}
+
+/** The chains by the identity of the service, for as long as anything holds the service. */
+export class Chains {
+  #plugins: readonly Guarded[]
+  #chains = new WeakMap<GlobalService, ServiceChain>()
+
+  constructor(plugins: readonly Guarded[]) {
+    this.#plugins = plugins
+  }
+
+  of(service: GlobalService): ServiceChain {
+    const known = this.#chains.get(service)
+    if (known) return known
+    const chain = compile(this.#plugins, service)
+    this.#chains.set(service, chain)
+    return chain
+  }
+}
+
+function compile(plugins: readonly Guarded[], service: GlobalService): ServiceChain {
+  // A plugin that sorted or cut a frontend's own list in place would do so for everybody.
+  for (const { backends } of service.frontends) Object.freeze(backends)
+
+  const concerned = plugins.filter(plugin => plugin.applies(service))
+  const gates = having(concerned, 'admit').map(plugin => new Gate(plugin))
+  const narrowing = having(concerned, 'candidates').map(plugin => new Narrowing(plugin))
+  const choosing = having(concerned, 'pick').map(plugin => new Choosing(plugin))
+  const connecting = having(concerned, 'onConnect')
+  const resulting = having(concerned, 'onResult')
+  const closing = having(concerned, 'onClose')
+  const selected = new Memo()
+  return {
+    gates,
+    narrowing,
+    choosing,
+    connecting,
+    resulting,
+    closing,
+    concerned: new Set(concerned),
+    settled:
+      gates.length + choosing.length + connecting.length + resulting.length + closing.length === 0 &&
+      narrowing.every(step => step.decides === 'change'),
+    usable: (flow, left) =>
+      flow.tried.length > 0 ? select(left) : (selected.get(left) ?? selected.set(left, Object.freeze(select(left)))),
+  }
+}
+
+function having<H extends keyof Guarded>(plugins: readonly Guarded[], hook: H): readonly Having<H>[] {
+  return plugins.filter((plugin): plugin is Having<H> => plugin[hook] !== undefined)
+}
+
+/** Asks one plugin whether a client may use a service at all. */
+export class Gate {
+  readonly name: string
+  #plugin: Having<'admit'>
+  #onFault: Refusal | undefined
+
+  constructor(plugin: Having<'admit'>) {
+    this.name = plugin.name
+    this.#plugin = plugin
+    this.#onFault = plugin.refuses ? outOfOrder(plugin) : undefined
+  }
+
+  admit(client: Flow['client'], service: GlobalService): Refusal | undefined {
+    const answer = this.#plugin.admit(client, service)
+    return answer === broken ? this.#onFault : answer
+  }
+}
+
+/** Lets one plugin narrow the list. */
+export class Narrowing {
+  readonly name: string
+  readonly decides: 'change' | 'flow'
+  /** Whether it is a law, not a wish: what a client may be told of depends on laws alone. */
+  readonly law: boolean
+  #plugin: Having<'candidates'>
+  #emptied: Refusal
+  #failed: Refusal
+  #memo: Memo | undefined
+
+  constructor(plugin: Having<'candidates'>) {
+    this.name = plugin.name
+    this.decides = plugin.decides
+    this.law = plugin.refuses
+    this.#plugin = plugin
+    this.#memo = plugin.decides === 'change' ? new Memo() : undefined
+    this.#emptied = { code: plugin.name, why: 'leaves no backend for this flow' }
+    this.#failed = outOfOrder(plugin)
+  }
+
+  narrow(flow: Flow, backends: Backends): Backends {
+    // What was tried differs from flow to flow, so only first attempts are remembered.
+    const memo = flow.tried.length === 0 ? this.#memo : undefined
+    const known = memo?.get(backends)
+    if (known !== undefined) return known
+    const answer = this.#plugin.candidates(flow, backends)
+    if (answer === broken) return this.law ? withheld : backends
+    return memo ? memo.set(backends, answer) : answer
+  }
+
+  /** What an empty list from {@link narrow} means for the flow. */
+  refusal(left: Backends): Refusal {
+    return left === withheld ? this.#failed : this.#emptied
+  }
+
+  why(flow: Flow, backend: Backend): string {
+    return this.#plugin.why(flow, backend) ?? `${this.name} leaves it out`
+  }
+}
+
+/** The empty list of a law that failed. */
+const withheld: Backends = Object.freeze([])
+
+/** Lets one plugin choose. */
+export class Choosing {
+  readonly name: string
+  #plugin: Having<'pick'>
+  #onFault: Choice | undefined
+
+  constructor(plugin: Having<'pick'>) {
+    this.name = plugin.name
+    this.#plugin = plugin
+    this.#onFault = plugin.refuses ? { refusal: outOfOrder(plugin) } : undefined
+  }
+
+  choose(flow: Flow, backends: Backends): Choice | undefined {
+    const backend = this.#plugin.pick(flow, backends)
+    if (backend === broken) return this.#onFault
+    return backend && { backend }
+  }
+}
+
+function outOfOrder({ name }: Guarded): Refusal {
+  return { code: name, why: 'does not work now, and no flow may pass it by' }
+}

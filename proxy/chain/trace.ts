@@ -1,0 +1,103 @@
+/**
+ * Why a flow goes where it goes: the walk of `choose` once more, with a note of each step. Only made when somebody asks,
+ * so that decisions pay nothing for it.
+ */
+import { type Backend, type Backends, isBad, select } from '../model/backend.ts'
+import type { Client, Flow, Refusal } from '../model/flow.ts'
+import type { GlobalService } from '../model/service.ts'
+import type { Explanation, Removal } from '../model/views.ts'
+import type { ServiceChain } from './compile.ts'
+import { neutralFlow } from './neutral.ts'
+import { noBackend } from './no-backend.ts'
+
+/** One frontend's part of an explanation. */
+export type Trace = Explanation['frontends'][number]
+
+export function explainService(client: Client, service: GlobalService, chain: ServiceChain): Explanation {
+  return {
+    namespace: service.namespace,
+    name: service.name,
+    client: client.address,
+    before: leftOut(service),
+    frontends: service.frontends.map(frontend => explain(neutralFlow(service, frontend, client), chain)),
+  }
+}
+
+export function explain(flow: Flow, chain: ServiceChain): Trace {
+  const { client, service, frontend } = flow
+  const steps: Trace['steps'][number][] = []
+  let left = frontend.backends
+  const note = (step: string, next: Backends, why: (backend: Backend) => string): void => {
+    const kept = new Set(next)
+    const removed = left
+      .filter(backend => !kept.has(backend))
+      .map(backend => ({ backend: backend.key, why: why(backend) }))
+    steps.push({ step, left: next.length, removed })
+    left = next
+  }
+  const end = (decidedBy: string): Trace => ({
+    frontend: frontend.key,
+    steps,
+    candidates: left.map(({ key }) => key),
+    decidedBy,
+  })
+  const refuse = (refusal: Refusal): Trace => ({ ...end(refusal.code), candidates: [], refusal })
+
+  for (const gate of chain.gates) {
+    const refusal = gate.admit(client, service)
+    if (!refusal) continue
+    note(gate.name, [], () => refusal.why)
+    return refuse(refusal)
+  }
+  if (flow.tried.length > 0) {
+    note(
+      'tried',
+      left.filter(({ key }) => !flow.tried.includes(key)),
+      () => 'this flow has tried it',
+    )
+  }
+  if (left.length === 0) return refuse(noBackend(flow, left))
+
+  for (const step of chain.narrowing) {
+    const next = step.narrow(flow, left)
+    note(step.name, next, backend => step.why(flow, backend))
+    if (next.length === 0) return refuse(step.refusal(next))
+  }
+  const narrowed = left
+  note('usable', select(left), unusable)
+  if (left.length === 0) return refuse(noBackend(flow, narrowed))
+
+  for (const step of chain.choosing) {
+    const choice = step.choose(flow, left)
+    if (!choice) continue
+    if (choice.refusal) return refuse(choice.refusal)
+    note(step.name, [choice.backend], () => `this flow goes to ${choice.backend.key}`)
+    return end(step.name)
+  }
+  return end('balancer')
+}
+
+/** What no chain ever gets to see, and why. */
+function leftOut({ backends, frontends, parked, local }: GlobalService): Removal[] {
+  const offered = new Set(frontends.flatMap(frontend => frontend.backends))
+  const absent = local ? 'the service is not global in this cluster' : 'this cluster has no such service'
+  return [
+    ...parked.map(({ key }) => ({ backend: key, why: absent })),
+    ...backends
+      .filter(backend => !offered.has(backend))
+      .map(backend => ({ backend: backend.key, why: unoffered(backend) })),
+  ]
+}
+
+function unoffered({ state, port, protocol, ports, weight }: Backend): string {
+  if (weight === 0) return 'its weight is 0'
+  if (state === 'maintenance') return 'it is not ready'
+  return `no frontend leads to its port ${ports.join(' ') || port}/${protocol}`
+}
+
+/** Why {@link select} passed a backend by: there were better ones. */
+function unusable(backend: Backend): string {
+  if (!backend.serving) return 'it is terminating and no longer serves'
+  if (isBad(backend)) return `it is ${backend.health}`
+  return backend.state === 'terminating' ? 'it is terminating' : 'its weight is 0'
+}

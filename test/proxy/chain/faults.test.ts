@@ -1,0 +1,173 @@
+import t from 'tap'
+import type { Backend } from '../../../proxy/model/backend.ts'
+import { type LogFields, silentLog } from '../../../proxy/model/log.ts'
+import type { Plugin, PluginModule } from '../../../proxy/plugin.ts'
+import { hooks, outcome, startChain } from '../../support/chain.ts'
+import { FakeClock, settled } from '../../support/clock.ts'
+import { backend, flow, globalService } from '../../support/model.ts'
+
+const local = backend({ address: '10.1.0.1' })
+const remote = backend({ address: '10.2.0.1', cluster: 'cluster-2' })
+const stranger = backend({ address: '10.3.0.1', cluster: 'cluster-3' })
+const service = globalService({ backends: [local, remote] })
+
+const fails = (thrown: unknown) => () => {
+  throw thrown
+}
+/** A hook of JavaScript, whose types nobody has checked. */
+const untyped = (hook: (...args: never[]) => unknown) => hook as never
+
+const unknownBackend = (key: string) => `returned the backend ${key}, which it was not given or gave twice`
+const promised = 'returned a promise; hooks answer at once'
+
+const lawless: readonly [what: string, made: Plugin][] = [
+  ['threw "oh"', { candidates: fails(new Error('oh')) }],
+  ['threw "just so"', { candidates: fails('just so') }],
+  ['threw "undefined"', { candidates: fails(undefined) }],
+  [promised, { candidates: untyped(async () => fails('later')()) }],
+  ['returned undefined, not a list of backends', { candidates: untyped(() => {}) }],
+  ['returned an object, not a list of backends', { candidates: untyped(() => new Set()) }],
+  [unknownBackend(stranger.key), { candidates: (_flow, backends) => [...backends, stranger] }],
+  [unknownBackend(local.key), { candidates: () => [local, local] }],
+  [unknownBackend(local.key), { candidates: () => [{ ...local }] }],
+  ['returned undefined, which it was not given or gave twice', { candidates: untyped(() => [undefined]) }],
+  [
+    `threw "Cannot assign to read only property '0' of object '[object Array]'"`,
+    { candidates: (_flow, backends) => (backends as Backend[]).reverse() },
+  ],
+  ['threw "no admission"', { admit: fails(new Error('no admission')) }],
+  [promised, { admit: untyped(async () => fails('later')()) }],
+  ['returned true, not a refusal with a why', { admit: untyped(() => true) }],
+  ['returned null, not a refusal with a why', { admit: untyped(() => null) }],
+  ['threw "no pick"', { pick: fails(new Error('no pick')) }],
+  [promised, { pick: untyped(async () => fails('later')()) }],
+]
+
+t.test('a deciding hook that breaks a law: a guard refuses, a wish is skipped', async t => {
+  const unhandled: unknown[] = []
+  const note = (reason: unknown) => void unhandled.push(reason)
+  process.on('unhandledRejection', note)
+  t.teardown(() => process.off('unhandledRejection', note))
+  for (const [what, made] of lawless) {
+    const [hook = ''] = Object.keys(made)
+    for (const onError of ['skip', 'refuse'] as const) {
+      const chain = startChain(t, { plugins: [hooks('bad', made, { onError })] })
+      const expected = onError === 'skip' ? '10.1.0.1' : 'refused by bad'
+      t.equal(outcome(chain.choose(flow(service))), expected, `${onError}: ${hook} ${what}`)
+      t.equal(outcome(chain.choose(flow(service))), expected, 'and again')
+      const [fault] = chain.faults()
+      t.equal(fault?.message.split(' (')[0], what)
+      t.match(fault, { code: 'PLUGIN_FAULT', where: `plugin bad, ${hook}`, message: /\(2 times so far\)/ })
+      t.equal(chain.explain(flow(service)).refusal?.code, onError === 'skip' ? undefined : 'bad')
+    }
+  }
+  await settled()
+  t.same(unhandled, [])
+})
+
+t.test('a list in another order is a part of it too', async t => {
+  const turned = hooks('turned', { candidates: (_flow, backends) => backends.filter(b => b !== local).toReversed() })
+  const chain = startChain(t, { plugins: [turned] })
+  t.equal(outcome(chain.choose(flow(service))), '10.2.0.1')
+  t.same(chain.faults(), [])
+})
+
+t.test('a list that a plugin gave away cannot be changed any more', async t => {
+  const own = [local]
+  const chain = startChain(t, { plugins: [hooks('owner', { candidates: () => own })] })
+  t.equal(outcome(chain.choose(flow(service))), '10.1.0.1')
+  t.throws(() => own.push(remote))
+})
+
+t.test('a watching hook that fails touches no flow, and keeps nobody else from hearing', async t => {
+  const heard: string[] = []
+  const bad: Plugin = {
+    onConnect: fails(new Error('x')),
+    onResult: untyped(async () => fails('y')()),
+    onClose: fails(new Error('z')),
+    onService: fails(new Error('s')),
+    why: fails(new Error('w')),
+    candidates: (_flow, backends) => backends.filter(b => !b.remote),
+  }
+  const good: Plugin = {
+    onConnect: () => void heard.push('connect'),
+    onResult: () => void heard.push('result'),
+    onClose: () => void heard.push('close'),
+  }
+  const chain = startChain(t, { plugins: [hooks('bad', bad), hooks('good', good)] })
+  const asked = flow(service)
+  chain.connecting(asked, local)
+  chain.result(asked, local, { outcome: 'connected', ms: 1 })
+  chain.closed(asked, local, { sent: 0, received: 0, ms: 1, reason: 'done' })
+  t.same(heard, ['connect', 'result', 'close'])
+  t.same(chain.explain(asked).steps[0]?.removed, [{ backend: remote.key, why: 'bad leaves it out' }])
+  t.same(
+    chain.faultCounts().map(({ hook }) => hook),
+    ['onConnect', 'onResult', 'onClose', 'why'],
+  )
+})
+
+t.test('a state that is no JSON is left out', async t => {
+  const cyclic: Record<string, unknown> = {}
+  cyclic.self = cyclic
+  const chain = startChain(t, {
+    plugins: [
+      hooks('cyclic', { state: untyped(() => cyclic) }),
+      hooks('slow', { state: untyped(async () => fails('x')()) }),
+      hooks('bad', { state: fails(new Error('x')) }),
+      hooks('good', { state: () => 7 }),
+    ],
+  })
+  t.same(chain.state(), { good: 7 })
+  t.same(
+    chain.faultCounts().map(({ plugin }) => plugin),
+    ['cyclic', 'slow', 'bad'],
+  )
+})
+
+t.test('when appliesTo fails, a law applies and a wish does not', async t => {
+  const failing: Partial<PluginModule>[] = [
+    { appliesTo: fails(new Error('what?')) },
+    { appliesTo: untyped(async () => true) },
+    { appliesTo: untyped(() => 'yes') },
+  ]
+  for (const given of failing) {
+    const law = startChain(t, { plugins: [hooks('law', { candidates: () => [] }, { ...given, onError: 'refuse' })] })
+    t.equal(outcome(law.choose(flow(service))), 'refused by law')
+    const wish = startChain(t, { plugins: [hooks('wish', { candidates: () => [] }, given)] })
+    t.equal(outcome(wish.choose(flow(service))), '10.1.0.1')
+    t.match(wish.faults(), [{ where: 'plugin wish, appliesTo' }])
+  }
+})
+
+t.test('a fault is logged once a minute, stands for a while, and is counted', async t => {
+  const clock = new FakeClock()
+  const lines: LogFields[] = []
+  const log = { ...silentLog, error: (_event: string, fields: LogFields = {}) => void lines.push(fields) }
+  let mood = 'bad'
+  const moody: Plugin = {
+    candidates: (_flow, backends) => {
+      if (mood === 'bad') throw new Error('a mood')
+      return backends
+    },
+    onConnect: fails(new Error('another')),
+  }
+  const chain = startChain(t, { clock, log, plugins: [hooks('moody', moody)] })
+  for (let i = 0; i < 10; i++) chain.choose(flow(service))
+  t.equal(lines.length, 1)
+  t.match(lines[0], { plugin: 'moody', hook: 'candidates', what: 'threw "a mood"', count: 1 })
+  chain.connecting(flow(service), local)
+  t.equal(lines.length, 2, 'each hook by itself')
+  await clock.advance(61_000)
+  chain.choose(flow(service))
+  t.match(lines[2], { hook: 'candidates', count: 11 })
+  t.equal(chain.faults().length, 2)
+  mood = 'good'
+  await clock.advance(301_000)
+  chain.choose(flow(service))
+  t.same(chain.faults(), [])
+  t.same(chain.faultCounts(), [
+    { plugin: 'moody', hook: 'candidates', count: 11 },
+    { plugin: 'moody', hook: 'onConnect', count: 1 },
+  ])
+})
