@@ -41,7 +41,7 @@ export interface PassiveOptions {
   readonly consecutive: number
   /** The first ejection; the n-th in a row lasts n times as long, give or take 10 %; 30000. */
   readonly ejectMs: number
-  /** No ejection is meant to last longer; 300000. */
+  /** Where that growth ends; 300000. Not below `ejectMs`. */
   readonly maxEjectMs: number
   /** Of a frontend's backends, how many may be ejected at a time, 0 to 100; one always may; 50. */
   readonly maxPercent: number

@@ -22,6 +22,7 @@ export class Outliers {
   readonly #out = new Map<Watched, () => void>()
   #ejections = 0
   #heldBack = 0
+  #closed = false
 
   constructor(parts: OutlierParts) {
     this.#parts = parts
@@ -43,7 +44,7 @@ export class Outliers {
   /** A flow did not, and it is to blame. True when this ejected it. */
   failed(watched: Watched): boolean {
     const { consecutive } = this.#parts.options
-    if (consecutive === 0) return false
+    if (consecutive === 0 || this.#closed) return false
     watched.standing ??= { state: 'in', failures: 0, times: 0, since: this.#parts.clock.now() }
     const { standing } = watched
     if (standing.state === 'ejected') return false
@@ -55,18 +56,16 @@ export class Outliers {
       this.#heldBack++
       return false
     }
-    this.#eject(watched, this.#remaining(standing) + 1)
+    this.#eject(watched, this.#nextTimes(standing))
     return true
   }
 
-  /** A check of its address ended. True when this brought it back. */
-  checked(watched: Watched, passed: boolean): boolean {
+  /** A check of its address ended. */
+  checked(watched: Watched, passed: boolean): void {
     const { standing } = watched
-    if (standing?.state !== 'ejected') return false
+    if (standing?.state !== 'ejected') return
     standing.passes = passed ? standing.passes + 1 : 0
-    if (standing.passes < this.#parts.rise) return false
-    this.#return(watched)
-    return true
+    if (standing.passes >= this.#parts.rise) this.#bringBack(watched)
   }
 
   /** It is in the pool again: what is left of an ejection goes on. */
@@ -80,7 +79,9 @@ export class Outliers {
     this.#out.delete(watched)
   }
 
+  /** Deaf to flows from now on. */
   close(): void {
+    this.#closed = true
     for (const watched of [...this.#out.keys()]) this.left(watched)
   }
 
@@ -92,14 +93,16 @@ export class Outliers {
     return out < most
   }
 
-  /** The multiplier falls by one for each `ejectMs` out of trouble. */
-  #remaining({ times, since }: { readonly times: number; readonly since: number }): number {
-    return Math.max(0, times - Math.floor((this.#parts.clock.now() - since) / this.#parts.options.ejectMs))
+  /** The multiplier falls by one for each `ejectMs` out of trouble, and rises no further than it has an effect. */
+  #nextTimes({ times, since }: { readonly times: number; readonly since: number }): number {
+    const { ejectMs, maxEjectMs } = this.#parts.options
+    const decayed = times - Math.floor((this.#parts.clock.now() - since) / ejectMs)
+    return Math.min(Math.max(0, decayed) + 1, Math.max(1, Math.ceil(maxEjectMs / ejectMs)))
   }
 
   #eject(watched: Watched, times: number): void {
     const { options, clock, random } = this.#parts
-    const ms = Math.min(options.ejectMs * times, options.maxEjectMs) * (0.9 + 0.2 * random())
+    const ms = Math.min(options.ejectMs * times, Math.max(options.ejectMs, options.maxEjectMs)) * (0.9 + 0.2 * random())
     const until = clock.now() + ms
     watched.standing = { state: 'ejected', passes: 0, times, until }
     this.#ejections++
@@ -109,13 +112,13 @@ export class Outliers {
   #wait(watched: Watched, until: number): void {
     const { clock, onReturn } = this.#parts
     const back = () => {
-      this.#return(watched)
+      this.#bringBack(watched)
       onReturn(watched)
     }
     this.#out.set(watched, clock.after(Math.max(0, until - clock.now()), back))
   }
 
-  #return(watched: Watched): void {
+  #bringBack(watched: Watched): void {
     this.left(watched)
     watched.standing = { state: 'in', failures: 0, times: watched.standing?.times ?? 0, since: this.#parts.clock.now() }
   }

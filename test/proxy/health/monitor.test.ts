@@ -458,6 +458,7 @@ t.test('close cuts the checks in flight, leaves no timer, and is deaf afterwards
   t.equal(monitor.stats().inFlight, 0)
   t.equal(clock.waiting, 0)
   directory.set(globalService({ backends: [a, b, c, backend({ address: '127.1.0.9' })] }))
+  traffic(a, 'refused', 5)
   await clock.advance(60_000)
   t.equal(clock.waiting, 0)
   t.equal(verdicts.length, told)
