@@ -1,0 +1,50 @@
+/** Kubernetes objects as far as the mesh needs them: decoded, checked, and still one value per object. */
+import type { ClusterService, Endpoint, ServiceKey } from '../../model/service.ts'
+
+export const kinds = ['Service', 'EndpointSlice', 'Endpoints', 'Namespace', 'Node'] as const
+export type Kind = (typeof kinds)[number]
+
+/** What names an object within one cluster. `namespace` is empty for Namespace and Node. */
+export interface ObjectRef {
+  readonly kind: Kind
+  readonly namespace: string
+  readonly name: string
+}
+
+export type KubernetesObject = ServiceObject | EndpointsObject | NamespaceObject | NodeObject
+
+export interface ServiceObject extends ObjectRef {
+  readonly kind: 'Service'
+  /** All but what only the cluster and its other objects can say. */
+  readonly spec: Omit<ClusterService, 'cluster' | 'namespace' | 'name' | 'endpoints' | 'origin'>
+}
+
+/** An EndpointSlice, or an Endpoints object in the same form: some of the endpoints of one service. */
+export interface EndpointsObject extends ObjectRef {
+  readonly kind: 'EndpointSlice' | 'Endpoints'
+  readonly service: ServiceKey
+  /** Sorted by address, so that a controller's reshuffle is no change. */
+  readonly endpoints: readonly DeclaredEndpoint[]
+}
+
+/** An endpoint before its Service (`publishNotReadyAddresses`) and its Node (zone) have been asked. */
+export interface DeclaredEndpoint extends Omit<Endpoint, 'serving'> {
+  /** Undefined where the object does not say; then it is whatever `ready` turns out to be. */
+  readonly serving: boolean | undefined
+}
+
+export interface NamespaceObject extends ObjectRef {
+  readonly kind: 'Namespace'
+  /** The export gate `clustermesh.cilium.io/global`. */
+  readonly global: boolean
+}
+
+export interface NodeObject extends ObjectRef {
+  readonly kind: 'Node'
+  readonly zone: string | undefined
+}
+
+/** `EndpointSlice default/rebel-base-x7k2p`, `Node n1`: for people, and unique, so for keys as well. */
+export function refText({ kind, namespace, name }: ObjectRef): string {
+  return namespace === '' ? `${kind} ${name}` : `${kind} ${namespace}/${name}`
+}

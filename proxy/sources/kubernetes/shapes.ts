@@ -1,0 +1,181 @@
+/**
+ * The parts of Kubernetes objects that are read, as shapes to check against. Everything else in an object is passed
+ * over unread. Null stands for "not given" wherever a field may be left out, as it does for the Kubernetes API.
+ */
+import * as v from 'valibot'
+import { type Faults, shown } from './faults.ts'
+
+const text = v.string(not('a text; put it in quotes'))
+const flag = v.boolean(not('true or false'))
+const texts = v.nullish(v.array(text, not('a list')), [])
+const object = v.custom<object>(
+  value => typeof value === 'object' && value !== null && !Array.isArray(value),
+  not('a mapping'),
+)
+const textMap = v.nullish(v.pipe(object, v.record(v.string(), v.nullish(text, ''))), {})
+
+/** DNS labels (RFC 1123), since names of services, namespaces and ports become parts of DNS names. */
+const label = v.pipe(
+  text,
+  v.check(isLabel, not('a name of at most 63 characters out of a-z, 0-9 and "-", with a letter or digit at both ends')),
+)
+const objectName = v.pipe(
+  text,
+  v.check(
+    isSubdomain,
+    not('a name of at most 253 characters out of a-z, 0-9, "-" and ".", with a letter or digit at both ends'),
+  ),
+)
+const portName = v.nullish(
+  v.pipe(
+    text,
+    v.check(name => name === '' || isLabel(name), not('a port name: at most 63 characters out of a-z, 0-9 and "-"')),
+  ),
+  '',
+)
+const protocol = v.nullish(v.picklist(['TCP', 'UDP', 'SCTP'], not('TCP, UDP or SCTP, in capitals')), 'TCP')
+const portNumber = wholeNumber(1, 65_535)
+
+export const namespaced = v.object({
+  metadata: mapping({
+    name: objectName,
+    namespace: v.nullish(label, 'default'),
+  }),
+})
+export const clusterWide = v.object({
+  metadata: mapping({ name: objectName }),
+})
+
+export const service = v.object({
+  metadata: mapping({ name: label, annotations: textMap, labels: textMap }),
+  spec: v.nullish(
+    mapping({
+      type: v.nullish(
+        v.picklist(
+          ['ClusterIP', 'NodePort', 'LoadBalancer', 'ExternalName'],
+          not('ClusterIP, NodePort, LoadBalancer or ExternalName'),
+        ),
+        'ClusterIP',
+      ),
+      externalName: v.nullish(text),
+      clusterIP: v.nullish(text, ''),
+      clusterIPs: texts,
+      ports: list(
+        mapping({
+          name: portName,
+          protocol,
+          port: portNumber,
+          appProtocol: v.nullish(text),
+        }),
+      ),
+      publishNotReadyAddresses: v.nullish(flag, false),
+      sessionAffinity: v.nullish(v.picklist(['None', 'ClientIP'], not('None or ClientIP')), 'None'),
+      sessionAffinityConfig: v.nullish(
+        mapping({
+          clientIP: v.nullish(mapping({ timeoutSeconds: v.nullish(wholeNumber(1, 86_400)) })),
+        }),
+      ),
+      internalTrafficPolicy: v.nullish(v.picklist(['Cluster', 'Local'], not('Cluster or Local')), 'Cluster'),
+    }),
+    {},
+  ),
+})
+
+const podReference = v.nullish(mapping({ kind: v.nullish(text), name: v.nullish(text) }))
+
+export const endpointSlice = v.object({
+  metadata: mapping({ annotations: textMap, labels: textMap }),
+  addressType: v.picklist(['IPv4', 'IPv6', 'FQDN'], not('IPv4, IPv6 or FQDN')),
+  endpoints: list(
+    mapping({
+      addresses: v.array(text, not('a list')),
+      conditions: v.nullish(
+        mapping({
+          ready: v.nullish(flag),
+          serving: v.nullish(flag),
+          terminating: v.nullish(flag),
+        }),
+        {},
+      ),
+      hostname: v.nullish(label),
+      nodeName: v.nullish(text),
+      targetRef: podReference,
+      zone: v.nullish(text),
+      hints: v.nullish(mapping({ forZones: list(mapping({ name: text })) })),
+      topology: v.nullish(textMap),
+      deprecatedTopology: v.nullish(textMap),
+    }),
+  ),
+  // A port of null means "all ports" to whoever may know them; nothing that could be dialled.
+  ports: list(mapping({ name: portName, protocol, port: v.nullish(portNumber) })),
+})
+
+const endpointAddresses = list(
+  mapping({
+    ip: text,
+    hostname: v.nullish(label),
+    nodeName: v.nullish(text),
+    targetRef: podReference,
+  }),
+)
+
+export const endpoints = v.object({
+  subsets: list(
+    mapping({
+      addresses: endpointAddresses,
+      notReadyAddresses: endpointAddresses,
+      ports: list(mapping({ name: portName, protocol, port: portNumber })),
+    }),
+  ),
+})
+
+export const namespace = v.object({
+  metadata: mapping({ name: label, annotations: textMap }),
+})
+
+export const node = v.object({ metadata: mapping({ labels: textMap }) })
+
+export type Shape = v.GenericSchema
+
+/** The value in the given shape; undefined, and the object refused for every reason, when it does not fit. */
+export function fit<S extends Shape>(shape: S, value: unknown, faults: Faults): v.InferOutput<S> | undefined {
+  const result = v.safeParse(shape, value)
+  if (result.success) return result.output
+  for (const { path = [], input, message } of result.issues) {
+    faults.refuse(
+      path.map(({ key }) => (typeof key === 'number' ? key : String(key))),
+      input === undefined ? 'is missing' : message,
+    )
+  }
+  return undefined
+}
+
+/** A name that DNS can carry: labels of at most 63 characters, 253 in all. */
+export function isDnsName(text: string): boolean {
+  return text.length <= 253 && text.split('.').every(isLabel)
+}
+
+function list<S extends Shape>(item: S) {
+  return v.nullish(v.array(item, not('a list')), [])
+}
+
+function mapping<E extends v.ObjectEntries>(entries: E) {
+  return v.pipe(object, v.object(entries))
+}
+
+function wholeNumber(min: number, max: number) {
+  const message = not(`a whole number from ${min} to ${max}`)
+  return v.pipe(v.number(message), v.integer(message), v.minValue(min, message), v.maxValue(max, message))
+}
+
+function not(expected: string): (issue: v.BaseIssue<unknown>) => string {
+  return ({ input }) => `${shown(input)} is not ${expected}`
+}
+
+function isLabel(text: string): boolean {
+  return text.length <= 63 && /^[a-z0-9]([-a-z0-9]*[a-z0-9])?$/.test(text)
+}
+
+function isSubdomain(text: string): boolean {
+  return text.length <= 253 && /^[a-z0-9]([-.a-z0-9]*[a-z0-9])?$/.test(text)
+}
