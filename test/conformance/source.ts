@@ -1,0 +1,291 @@
+/** What every source owes to its sink, whatever world it reads: a suite to run with a driver for that world. */
+import { isDeepStrictEqual } from 'node:util'
+import type { Test } from 'tap'
+import { MeshError, type Problem } from '../../proxy/model/error.ts'
+import { type ClusterService, type Namespace, type ServiceKey, serviceKey } from '../../proxy/model/service.ts'
+import type { Sink, Snapshot, Source } from '../../proxy/sources/source.ts'
+import { eventually } from '../support/eventually.ts'
+
+/** A service as far as the suite goes; the driver writes it in the language of its world. One port named http, 80 to 8080. */
+export interface Declared {
+  readonly namespace: string
+  readonly name: string
+  readonly clusterIP: string
+  readonly addresses: readonly string[]
+}
+
+export interface SourceDriver {
+  /** Not started. */
+  readonly source: Source
+  /** Puts services into the world, new or in place of what they were. */
+  apply(...services: Declared[]): Promise<void>
+  remove(service: Declared): Promise<void>
+  /** Makes what the world says of a service unsound, without a trace of it in the rest. */
+  spoil(service: Declared): Promise<void>
+  /** The world can be reached no more, and again. `apply` works in between. */
+  break(): Promise<void>
+  heal(): Promise<void>
+}
+
+/** A sink that remembers, and notes whatever breaks the contract. */
+export class RecordingSink implements Sink {
+  /** `reset`, `put default/web`, `drop default/web`, `lost`, …, in order. */
+  readonly calls: string[] = []
+  readonly violations: string[] = []
+  services = new Map<ServiceKey, ClusterService>()
+  namespaces = new Map<string, Namespace>()
+  problemList: readonly Problem[] = []
+  link: 'syncing' | 'live' | 'lost' = 'syncing'
+  error: MeshError | undefined
+  isClosed = false
+
+  reset({ services, namespaces }: Snapshot): void {
+    this.#note('reset')
+    this.services = new Map(services.map(service => [keyOf(service), service]))
+    this.namespaces = new Map(namespaces.map(namespace => [namespace.name, namespace]))
+    if (this.services.size !== services.length) this.violations.push('a reset names a service twice')
+    this.link = 'live'
+  }
+
+  put(service: ClusterService): void {
+    this.#note(`put ${keyOf(service)}`, true)
+    this.services.set(keyOf(service), service)
+  }
+
+  drop(namespace: string, name: string): void {
+    const key = serviceKey(namespace, name)
+    this.#note(`drop ${key}`, true)
+    if (!this.services.delete(key)) this.violations.push(`drops ${key}, which it never delivered`)
+  }
+
+  putNamespace(namespace: Namespace): void {
+    this.#note(`put namespace ${namespace.name}`, true)
+    this.namespaces.set(namespace.name, namespace)
+  }
+
+  dropNamespace(name: string): void {
+    this.#note(`drop namespace ${name}`, true)
+    if (!this.namespaces.delete(name)) this.violations.push(`drops namespace ${name}, which it never delivered`)
+  }
+
+  live(): void {
+    this.#note('live', true)
+    this.link = 'live'
+  }
+
+  lost(error: MeshError): void {
+    this.#note('lost')
+    if (!(error instanceof MeshError) || error.message === '') this.violations.push('a loss without a reason')
+    this.link = 'lost'
+    this.error = error
+  }
+
+  problems(problems: readonly Problem[]): void {
+    this.#note('problems')
+    this.problemList = problems
+  }
+
+  /** What it knows, in the terms of the suite. */
+  seen(): Declared[] {
+    return sorted(
+      [...this.services.values()].map(({ namespace, name, clusterIPs, endpoints }) => ({
+        namespace,
+        name,
+        clusterIP: clusterIPs[0] ?? '',
+        addresses: endpoints.map(({ address }) => address).sort(),
+      })),
+    )
+  }
+
+  /** What has been called since the last time this was asked. */
+  news(): string[] {
+    return this.calls.splice(0)
+  }
+
+  #note(call: string, needsReset = false): void {
+    if (this.isClosed) this.violations.push(`${call} after close`)
+    if (needsReset && this.link === 'syncing') this.violations.push(`${call} before the first reset`)
+    this.calls.push(call)
+  }
+}
+
+const web: Declared = {
+  namespace: 'default',
+  name: 'web',
+  clusterIP: '10.96.0.10',
+  addresses: ['10.0.0.1', '10.0.0.2'],
+}
+const api: Declared = { namespace: 'shop', name: 'api', clusterIP: '10.96.0.11', addresses: ['10.0.1.1'] }
+const late: Declared = { namespace: 'default', name: 'late', clusterIP: '10.96.0.12', addresses: ['10.0.2.1'] }
+const grown: Declared = { ...web, addresses: [...web.addresses, '10.0.0.3'] }
+
+/** `open` gives a world that can be reached and has no service in it, and takes it down when the test ends. */
+export function examineSource(t: Test, open: (t: Test) => Promise<SourceDriver>): void {
+  /** A sink that the source has not been given yet. */
+  const prepare = async (t: Test, ...services: Declared[]) => {
+    const driver = await open(t)
+    const sink = new RecordingSink()
+    t.teardown(() => driver.source.close())
+    await driver.apply(...services)
+    return { driver, sink }
+  }
+  const start = async (t: Test, ...services: Declared[]) => {
+    const { driver, sink } = await prepare(t, ...services)
+    driver.source.start(sink)
+    await until(() => sink.link === 'live', 'the source is live')
+    t.same(sink.news(), ['reset'])
+    return { driver, sink }
+  }
+  const sees = (sink: RecordingSink, ...services: Declared[]) =>
+    until(
+      () => isDeepStrictEqual(sink.seen(), sorted(services)),
+      () => `sees ${JSON.stringify(sink.seen())}`,
+    )
+
+  t.test('the first delivery is everything at once', async t => {
+    const { sink } = await start(t, web, api)
+    t.same(sink.seen(), sorted([web, api]))
+    const [service] = [...sink.services.values()].filter(({ name }) => name === 'web')
+    t.match(service, {
+      cluster: /^[a-z0-9-]+$/,
+      ports: [{ name: 'http', port: 80, protocol: 'TCP' }],
+      endpoints: [
+        { ready: true, serving: true, terminating: false, ports: [{ name: 'http', port: 8080, protocol: 'TCP' }] },
+        {},
+      ],
+    })
+    t.same(sink.violations, [])
+  })
+
+  t.test('an empty world is a picture too', async t => {
+    const { sink } = await start(t)
+    t.same(sink.seen(), [])
+  })
+
+  t.test('a change brings what has changed and nothing else', async t => {
+    const { driver, sink } = await start(t, web, api)
+    await driver.apply(grown)
+    await sees(sink, grown, api)
+    await driver.apply(late)
+    await sees(sink, grown, api, late)
+    await driver.apply({ ...api, addresses: [] })
+    await sees(sink, grown, { ...api, addresses: [] }, late)
+    await driver.remove(web)
+    await sees(sink, { ...api, addresses: [] }, late)
+    t.same(sink.news(), ['put default/web', 'put default/late', 'put shop/api', 'drop default/web'])
+    t.same(sink.violations, [])
+  })
+
+  t.test('what is written again as it was is no change', async t => {
+    const { driver, sink } = await start(t, web, api)
+    await driver.apply(web)
+    await driver.apply(late)
+    await sees(sink, web, api, late)
+    t.same(sink.news(), ['put default/late'])
+  })
+
+  t.test('many changes at once end in what is true', async t => {
+    const { driver, sink } = await start(t, web)
+    const many = Array.from({ length: 40 }, (_, i) => ({ ...late, name: `late-${i}`, addresses: [`10.0.3.${i + 1}`] }))
+    await driver.apply(...many)
+    await Promise.all([...many.slice(0, 20).map(service => driver.remove(service)), driver.apply(grown)])
+    await sees(sink, grown, ...many.slice(20))
+    t.same(sink.violations, [])
+  })
+
+  t.test('an object that is not sound is a problem until it is mended, and costs nothing else', async t => {
+    const { driver, sink } = await start(t, web)
+    await driver.spoil(late)
+    await until(() => sink.problemList.length > 0, 'a problem is reported')
+    for (const { code, where, message } of sink.problemList) {
+      t.equal(code, 'SOURCE_OBJECT')
+      t.not(where, '')
+      t.match(message, /late/, 'the message names the object')
+    }
+    await driver.apply(api)
+    await sees(sink, web, api)
+    await driver.apply(late)
+    await sees(sink, web, api, late)
+    await until(() => sink.problemList.length === 0, 'the problem is taken back')
+    t.same(sink.violations, [])
+  })
+
+  t.test('a world that cannot be reached is lost once, and keeps what it said', async t => {
+    const { driver, sink } = await start(t, web, api)
+    await driver.break()
+    await until(() => sink.link === 'lost', 'the loss is told')
+    t.equal(sink.error?.code, 'SOURCE_READ')
+    t.same(sink.news(), ['lost'])
+    await driver.heal()
+    await until(() => sink.link === 'live', 'the recovery is told')
+    await sees(sink, web, api)
+    t.same(sink.violations, [])
+  })
+
+  t.test('what changed during a loss is there after it', async t => {
+    const { driver, sink } = await start(t, web, api)
+    await driver.break()
+    await until(() => sink.link === 'lost', 'the loss is told')
+    await driver.apply(grown, late)
+    await driver.remove(api)
+    await driver.heal()
+    await sees(sink, grown, late)
+    await until(() => sink.link === 'live', 'the recovery is told')
+    await driver.apply(api)
+    await sees(sink, grown, late, api)
+    t.same(sink.violations, [], 'it follows again')
+  })
+
+  t.test('a world that cannot be reached from the start is no empty world', async t => {
+    const { driver, sink } = await prepare(t, web)
+    await driver.break()
+    driver.source.start(sink)
+    await until(() => sink.link === 'lost', 'the loss is told')
+    t.same(sink.news(), ['lost'])
+    await driver.heal()
+    await until(() => sink.link === 'live', 'the first picture comes')
+    t.same(sink.seen(), [web])
+    t.same(sink.violations, [])
+  })
+
+  t.test('nothing is told after close', async t => {
+    const { driver, sink } = await start(t, web)
+    const closing = driver.apply(late).then(() => driver.source.close())
+    await closing
+    sink.isClosed = true
+    await driver.apply(api)
+    await driver.break()
+    await pause()
+    t.same(sink.violations, [])
+  })
+
+  t.test('it can be closed before it has said anything', async t => {
+    const { driver, sink } = await prepare(t, web)
+    driver.source.start(sink)
+    await driver.source.close()
+    sink.isClosed = true
+    await driver.apply(late)
+    await pause()
+    t.same(sink.violations, [])
+  })
+}
+
+function sorted(services: readonly Declared[]): Declared[] {
+  return services.toSorted((a, b) => (`${a.namespace}/${a.name}` < `${b.namespace}/${b.name}` ? -1 : 1))
+}
+
+function keyOf({ namespace, name }: ClusterService): ServiceKey {
+  return serviceKey(namespace, name)
+}
+
+/** Waits for what must come. */
+async function until(check: () => boolean, what: string | (() => string)): Promise<void> {
+  await eventually(() => {
+    if (!check()) throw new Error(`not yet: ${typeof what === 'string' ? what : what()}`)
+  }, 15_000)
+}
+
+/** Long enough for a source to say what it must not say. */
+function pause(): Promise<void> {
+  return new Promise(resolve => setTimeout(resolve, 150))
+}
