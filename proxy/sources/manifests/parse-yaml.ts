@@ -1,0 +1,111 @@
+import { YAMLException } from 'js-yaml'
+import { messageOf } from '../../model/error.ts'
+import { membersOf } from '../decode-kubernetes.ts'
+import { countLines, type RawObject, SyntaxFault } from './raw-object.ts'
+import { loadYaml, type YamlDocument } from './yaml.ts'
+
+/**
+ * The objects of a YAML text, one by one. It is parsed in pieces, a document at a time, and in the lists that kubectl
+ * prints an object at a time: a whole cluster takes more than a second, and so the caller can pause in between.
+ */
+export function* parseYaml(text: string): Generator<RawObject> {
+  for (const piece of splitDocuments(text)) yield* parseKubectlList(piece) ?? parsePiece(piece)
+}
+
+interface Piece {
+  readonly text: string
+  /** Of the file, for the first character; counted from 1. */
+  readonly line: number
+}
+
+/**
+ * At the lines that begin with `---` or `...`: YAML allows them nowhere else, not even in quotes. Directives belong to
+ * the marker that follows them, so a text with any stays in one piece.
+ */
+function* splitDocuments(text: string): Generator<Piece> {
+  if (/(?<![^\n\r])%/.test(text)) return yield { text, line: 1 }
+  yield* splitAt(/(?<![^\n\r])(?:---|\.\.\.)(?=[ \t\r\n]|$)/g, { text, line: 1 })
+}
+
+/**
+ * `kubectl get -o yaml` begins every object of a list with a `-` in the first column, where within an object nothing but
+ * space can be. Undefined for any other text, and where one object may refer to an anchor in another.
+ */
+function parseKubectlList({ text, line }: Piece): Iterable<RawObject> | undefined {
+  const opening = /(?<![^\n\r])items:[ \t]*\r?\n(?=- )/.exec(text)
+  if (!opening || /[\s[{,][&*][^\s]/.test(text)) return undefined
+  const start = opening.index + opening[0].length
+  const closing = /(?<=[\n\r])(?![\s#]|-(?:\s|$))./g
+  closing.lastIndex = start
+  const end = closing.exec(text)?.index ?? text.length
+  // The lines of the items stay, empty, so that a fault behind them is reported where it is.
+  const blank = '\n'.repeat(countLines(text, start, end))
+  const [frame] = load({ text: `${text.slice(0, opening.index)}items: []\n${blank}${text.slice(end)}`, line })
+  if (!membersOf(frame?.value)) return undefined
+  return parseItems(frame?.value as object, { text: text.slice(start, end), line: line + countLines(text, 0, start) })
+}
+
+function* parseItems(list: object, items: Piece): Generator<RawObject> {
+  for (const { text, line } of splitAt(/(?<![^\n\r])-(?=[ \t\r\n]|$)/g, items)) {
+    if (text === '') continue
+    const item = { text: ` ${text.slice(1)}`, line }
+    const [document] = load(item)
+    const [value] = membersOf({ ...list, items: [document?.value ?? null] }) ?? []
+    yield { value, ...item }
+  }
+}
+
+function* parsePiece(piece: Piece): Generator<RawObject> {
+  for (const document of load(piece)) {
+    if (document.value === null) continue
+    const members = membersOf(document.value)
+    if (members) yield* cut(piece, document.locateMembers('items'), members)
+    else yield* cut(piece, [document.locate([])], [document.value])
+  }
+}
+
+/** Gives each value its text: from its offset, indented as it was, to the line in which the next value begins. */
+function* cut(piece: Piece, offsets: readonly number[], values: readonly unknown[]): Generator<RawObject> {
+  let { line } = piece
+  let lineStart = 0
+  let lineEnd = endOfLine(piece.text, 0)
+  for (const [i, value] of values.entries()) {
+    const start = offsets[i] ?? lineStart
+    while (lineEnd < start) {
+      line++
+      lineStart = lineEnd + 1
+      lineEnd = endOfLine(piece.text, lineStart)
+    }
+    const rest = piece.text.slice(start, offsets[i + 1])
+    const own = i + 1 < offsets.length ? rest.slice(0, rest.lastIndexOf('\n') + 1) : rest
+    const column = Math.min(start - lineStart, maxColumn)
+    yield { value, line, text: `${' '.repeat(column)}${own}` }
+  }
+}
+
+function endOfLine(text: string, from: number): number {
+  const end = text.indexOf('\n', from)
+  return end === -1 ? text.length : end
+}
+
+/** Deeper than any indentation; behind it there is only flow style. */
+const maxColumn = 200
+
+function* splitAt(marker: RegExp, { text, line }: Piece): Generator<Piece> {
+  let start = 0
+  for (const { index } of text.matchAll(marker)) {
+    yield { text: text.slice(start, index), line }
+    line += countLines(text, start, index)
+    start = index
+  }
+  yield { text: text.slice(start), line }
+}
+
+function load({ text, line }: Piece): YamlDocument[] {
+  try {
+    return loadYaml(text)
+  } catch (error) {
+    if (error instanceof YAMLException) throw new SyntaxFault(error.reason, line + (error.mark?.line ?? 0))
+    throw new SyntaxFault(messageOf(error), line)
+  }
+}

@@ -1,0 +1,348 @@
+import { readFileSync } from 'node:fs'
+import v8 from 'node:v8'
+import vm from 'node:vm'
+import fc from 'fast-check'
+import t from 'tap'
+import { parse as parseSlowly, stringify } from 'yaml'
+import { membersOf } from '../../../proxy/sources/decode-kubernetes.ts'
+import { parseManifest } from '../../../proxy/sources/manifests/parse.ts'
+import { linesOf, type RawObject, SyntaxFault } from '../../../proxy/sources/manifests/raw-object.ts'
+
+const fixture = (name: string) => readFileSync(new URL(`../../fixtures/manifests/${name}`, import.meta.url), 'utf8')
+
+/** Kind and line of each object. */
+function outline(text: string): [kind: unknown, line: number][] {
+  return [...parseManifest(text)].map(({ value, line }) => [(value as { kind?: unknown } | null)?.kind ?? value, line])
+}
+
+function fault(text: string): { line: number; message: string } {
+  try {
+    const objects = [...parseManifest(text)]
+    return { line: 0, message: `no fault but ${objects.length} objects` }
+  } catch (error) {
+    if (!(error instanceof SyntaxFault)) throw error
+    return { line: error.line, message: error.message }
+  }
+}
+
+const values = (objects: Iterable<RawObject>) => [...objects].map(({ value }) => value)
+
+t.test('documents, with the line in which each begins', async t => {
+  const cases: [name: string, text: string, outline: [kind: unknown, line: number][]][] = [
+    ['nothing', '', []],
+    ['only comments', '# nothing\n---\n# here\n...\n', []],
+    ['one', 'kind: A\n', [['A', 1]]],
+    ['comments before', '\n# a\n---\n# b\n\nkind: A\n', [['A', 6]]],
+    [
+      'several',
+      'kind: A\n---\nkind: B\n---\n---\nkind: C',
+      [
+        ['A', 1],
+        ['B', 3],
+        ['C', 6],
+      ],
+    ],
+    [
+      'on the line of the marker',
+      '--- {kind: A}\n--- # why\nkind: B\n',
+      [
+        ['A', 1],
+        ['B', 3],
+      ],
+    ],
+    [
+      'ended by dots',
+      'kind: A\n...\nkind: B\n...\n',
+      [
+        ['A', 1],
+        ['B', 3],
+      ],
+    ],
+    [
+      'with directives',
+      '%YAML 1.2\n---\nkind: A\n...\n%YAML 1.2\n---\nkind: B\n',
+      [
+        ['A', 3],
+        ['B', 7],
+      ],
+    ],
+    [
+      'CRLF',
+      'kind: A\r\n---\r\nkind: B\r\n',
+      [
+        ['A', 1],
+        ['B', 3],
+      ],
+    ],
+    [
+      'what only looks like a marker',
+      'kind: "---a"\nb: |\n  ---\n---\nkind: B\n---c: 1\n',
+      [
+        ['---a', 1],
+        ['B', 5],
+      ],
+    ],
+    ['a line separator is no line break', 'kind: A\nb: "x\u2028--- y"\n', [['A', 1]]],
+    ['JSON in a YAML file', '{"kind": "A"}\n', [['A', 1]]],
+    [
+      'JSON documents',
+      '{"kind": "A"}\n---\n{"kind": "B"}\n',
+      [
+        ['A', 1],
+        ['B', 3],
+      ],
+    ],
+    ['JSON after blank lines', '\n\n{"kind": "A"}', [['A', 3]]],
+    [
+      'what is no object is left to the reader',
+      '7\n---\nnull\n---\ntext\n',
+      [
+        [7, 1],
+        ['text', 5],
+      ],
+    ],
+  ]
+  for (const [name, text, expected] of cases) t.same(outline(text), expected, name)
+})
+
+t.test('lists, with the line in which each member begins', async t => {
+  const cases: [name: string, text: string, outline: [kind: unknown, line: number][]][] = [
+    [
+      'as kubectl prints them',
+      'apiVersion: v1\nitems:\n- kind: A\n  a:\n  - b\n# why\n- kind: B\nkind: List\n',
+      [
+        ['A', 3],
+        ['B', 7],
+      ],
+    ],
+    [
+      'kind first',
+      'kind: List\nitems:\n-  kind: A\n-\n  kind: B\n',
+      [
+        ['A', 3],
+        ['B', 4],
+      ],
+    ],
+    [
+      'indented',
+      'kind: List\nitems:\n  - kind: A\n    a: 1\n\n  - kind: B\n',
+      [
+        ['A', 3],
+        ['B', 6],
+      ],
+    ],
+    [
+      'in flow style',
+      'kind: List\nitems: [{kind: A}, {kind: B},\n  {kind: C}]\n',
+      [
+        ['A', 2],
+        ['B', 2],
+        ['C', 3],
+      ],
+    ],
+    [
+      'in JSON',
+      '{"kind": "List", "items": [\n{"kind": "A", "items": [{}, "]"]},\n{"kind": "B"}\n]}',
+      [
+        ['A', 2],
+        ['B', 3],
+      ],
+    ],
+    [
+      'with members that are no objects',
+      '{"kind": "List", "items": [1,\n{"kind": "B"}]}',
+      [
+        [1, 1],
+        ['B', 1],
+      ],
+    ],
+    [
+      'after another document',
+      'kind: A\n---\nkind: List\nitems:\n- kind: B\n',
+      [
+        ['A', 1],
+        ['B', 5],
+      ],
+    ],
+    [
+      'with anchors',
+      'items:\n- kind: A\n  a: &a 1\n- kind: B\n  a: *a\nkind: List\n',
+      [
+        ['A', 2],
+        ['B', 4],
+      ],
+    ],
+    [
+      'of one kind',
+      'kind: AList\nitems:\n- metadata: {}\n- metadata: {}\n',
+      [
+        ['A', 3],
+        ['A', 4],
+      ],
+    ],
+    ['and a key that begins with a dash', 'items:\n- kind: A\n-b: 1\nkind: List\n', [['A', 2]]],
+    [
+      'ended by a dash',
+      'kind: List\nitems:\n- kind: A\n-',
+      [
+        ['A', 3],
+        [null, 4],
+      ],
+    ],
+    ['empty', 'kind: List\nitems: []\n', []],
+    ['none', 'kind: List\nitems:\n', []],
+    ['items of something that is no list', 'kind: Thing\nitems:\n- a\n- b\n', [['Thing', 1]]],
+    [
+      'a member left empty',
+      'kind: List\nitems:\n- kind: A\n- \n',
+      [
+        ['A', 3],
+        [null, 4],
+      ],
+    ],
+  ]
+  for (const [name, text, expected] of cases) t.same(outline(text), expected, name)
+})
+
+t.test('values are those that another parser gives', async t => {
+  const text = fixture('kubectl/list.yaml')
+  t.same(values(parseManifest(text)), membersOf(parseSlowly(text)))
+  t.same(values(parseManifest(JSON.stringify(parseSlowly(text), null, 4))), membersOf(parseSlowly(text)))
+  t.same(
+    values(parseManifest(fixture('kubectl/services.json'))),
+    membersOf(parseSlowly(fixture('kubectl/services.json'))),
+  )
+
+  const scalar = fc.oneof(
+    fc.string(),
+    fc.constantFrom('yes', '~', '- a', '---', '#', '& a', '*b', '1e3', 'items:', 'a\n- b\n', '\n---\n'),
+    fc.integer(),
+    fc.boolean(),
+  )
+  const thing = fc.dictionary(
+    fc.constantFrom('a', 'b', 'c-d', 'items', '-', '% e'),
+    fc.oneof(scalar, fc.array(scalar), fc.dictionary(fc.constantFrom('x', 'y'), scalar)),
+  )
+  const object = thing.map(fields => ({ kind: 'Thing', ...fields }))
+  const styles = fc.record({
+    indentSeq: fc.boolean(),
+    lineWidth: fc.constantFrom(0, 20, 80),
+    collectionStyle: fc.constantFrom('any' as const, 'flow' as const),
+    defaultStringType: fc.constantFrom('PLAIN' as const, 'QUOTE_DOUBLE' as const, 'BLOCK_LITERAL' as const),
+  })
+  fc.assert(
+    fc.property(fc.array(object, { maxLength: 5 }), styles, (objects, style) => {
+      const write = (value: unknown) =>
+        stringify(value, { ...style, aliasDuplicateObjects: false, defaultKeyType: 'PLAIN' })
+      const documents = objects.map(object => `---\n${write(object)}`).join('')
+      const list = write({ apiVersion: 'v1', items: objects, kind: 'List' })
+      const expected = objects.map(object => parseSlowly(write(object)))
+      t.strictSame(values(parseManifest(documents)), expected, documents)
+      t.strictSame(values(parseManifest(list)), expected, list)
+    }),
+    { numRuns: 150 },
+  )
+})
+
+t.test('YAML as kubectl understands it', async t => {
+  const [object] = values(
+    parseManifest(
+      'base: &base {a: 1, b: 2}\nkind: A\nmerged:\n  <<: *base\n  b: 3\nwhen: 2026-02-11\non: yes\n80: x\n',
+    ),
+  )
+  t.same(object, { base: { a: 1, b: 2 }, kind: 'A', merged: { a: 1, b: 3 }, when: '2026-02-11', on: 'yes', 80: 'x' })
+  const [sly] = values(parseManifest('kind: A\n__proto__: {polluted: true}\n'))
+  t.equal((sly as { polluted?: boolean }).polluted, undefined)
+})
+
+t.test('a fault in the text is told with its line', async t => {
+  const cases: [name: string, text: string, line: number, message: RegExp][] = [
+    ['in the first document', 'kind: A\n b: 1\n', 2, /./],
+    ['in a later one', 'kind: A\n---\nkind: B\nb: [1,\n---\nkind: C\n', 5, /indentation/],
+    ['in a list', 'kind: List\nitems:\n- kind: A\n- kind: "B\n- kind: C\n', 5, /./],
+    ['behind a list', 'items:\n- kind: A\n- kind: B\nkind: List\nb: "\n', 6, /indentation/],
+    ['a key twice', 'kind: A\na: 1\na: 2\n', 3, /duplicated mapping key/],
+    ['JSON cut off', '{"kind": "A",\n"b": [1, 2', 2, /flow collection/],
+    ['JSON one after the other', '{"kind": "A"}\n{"kind": "B"}\n', 2, /./],
+    ['tabs', 'kind:\n\t- a\n', 2, /tab/],
+    ['an unknown anchor', 'kind: A\nb: *nowhere\n', 2, /unidentified alias/],
+    ['binary', 'kind: A\n\u0000\u0001', 2, /./],
+  ]
+  for (const [name, text, line, message] of cases) {
+    const found = fault(text)
+    t.equal(found.line, line, `${name}: ${found.message}`)
+    t.match(found.message, message, name)
+  }
+})
+
+t.test('hostile texts are refused or read, quickly', async t => {
+  const laughs = Array.from(
+    { length: 9 },
+    (_, i) =>
+      `l${i}: &l${i} [${Array(9)
+        .fill(i === 0 ? 'ha' : `*l${i - 1}`)
+        .join(', ')}]`,
+  )
+  t.match(fault(`kind: A\n${laughs.join('\n')}\n`).message, /aliases unfold/)
+  t.match(fault('kind: A\na: &a [*a]\n').message, /aliases unfold/, 'a list within itself')
+  t.match(fault(`kind: A\na: ${'['.repeat(100_000)}`).message, /maxDepth/)
+  t.match(fault('- '.repeat(50_000)).message, /maxDepth/)
+  t.match(fault(`{"a": ${'['.repeat(100_000)}${']'.repeat(100_000)}}`).message, /objects/, 'JSON may be deep')
+  t.match(fault(`kind: List\nitems: [${'{a: 1}, '.repeat(20_000)}]`).message, /20000 objects/, 'a long line of many')
+  const objects = Array(600_000).fill('{}').join()
+  t.equal(outline(`{"kind": "List", "items": [${objects}]}`).length, 600_000, 'a longer one')
+  const keys = Array.from({ length: 20_000 }, (_, i) => `k${i}: 1`).join('\n')
+  t.equal(outline(`kind: A\n${keys}\n`).length, 1)
+  t.equal(outline(`kind: A\n${'---\n'.repeat(20_000)}`).length, 1)
+})
+
+t.test('what is kept of a text does not keep the text', async t => {
+  v8.setFlagsFromString('--expose-gc')
+  const collect = vm.runInNewContext('gc') as () => void
+  const used = () => {
+    collect()
+    return process.memoryUsage().heapUsed
+  }
+  const size = 4_000_000
+  const kept: unknown[] = []
+  const before = used()
+  for (let i = 0; i < 8; i++)
+    kept.push(values(parseManifest(`kind: A\nname: a-name-of-some-length-${i}\n---\n# ${'x'.repeat(size)}\n`)))
+  t.ok(used() - before < 2 * size, 'eight texts')
+  t.equal(kept.length, 8)
+})
+
+t.test('the line of a field', async t => {
+  const styles: [name: string, text: string][] = [
+    ['a document', 'kind: A\nspec:\n  ports:\n    - port: 1\n    - name: x\n      port: 2\nempty:\n'],
+    [
+      'a list of kubectl',
+      'items:\n- kind: A\n  spec:\n    ports:\n    - port: 1\n    - name: x\n      port: 2\n  empty:\nkind: List\n',
+    ],
+    [
+      'a list',
+      'items:\n  - kind: A\n    spec:\n      ports:\n        - port: 1\n        - name: x\n          port: 2\n    empty:\n  - kind: B\nkind: List\n',
+    ],
+    ['JSON', '{\n"spec": {\n"ports": [\n{"port": 1},\n{"name": "x",\n"port": 2}]},\n"empty": null}'],
+    [
+      'a list of JSON',
+      '{"kind": "List", "items": [{},\n{\n"spec": {\n"ports": [\n{"port": 1},\n{"name": "x",\n"port": 2}]},\n"empty": null}]}',
+    ],
+  ]
+  for (const [name, text] of styles) {
+    const object = [...parseManifest(text)].find(
+      ({ value }) => typeof value === 'object' && value !== null && 'spec' in value,
+    )
+    if (!object) throw new Error(name)
+    const lineOf = linesOf(object)
+    const lineWith = (field: string) => text.slice(0, text.indexOf(field)).split('\n').length
+    t.equal(lineOf([]), object.line, name)
+    t.equal(lineOf(['spec', 'ports', 0, 'port']), lineWith('1'), name)
+    t.equal(lineOf(['spec', 'ports', 1, 'port']), lineWith('2'), name)
+    t.equal(lineOf(['spec', 'ports', 1, 'name']), lineWith('x'), name)
+    t.equal(lineOf(['spec', 'ports', 1, 'protocol']), lineWith('x'), `${name}: what is missing is missing in the port`)
+    t.equal(lineOf(['empty', 'x']), lineWith('empty'), `${name}: a value left empty stands with its key`)
+  }
+  const [first, second] = [...parseManifest('kind: List\nitems: [{kind: A, a: 1}, {kind: B,\n  a: 2}]\n')].map(linesOf)
+  t.same([first?.(['a']), second?.(['kind']), second?.(['a'])], [2, 2, 2], 'in flow style as near as can be')
+})
