@@ -279,7 +279,7 @@ function keyOf({ namespace, name }: ClusterService): ServiceKey {
 }
 
 /** Waits for what must come. */
-async function until(check: () => boolean, what: string | (() => string)): Promise<void> {
+export async function until(check: () => boolean, what: string | (() => string)): Promise<void> {
   await eventually(() => {
     if (!check()) throw new Error(`not yet: ${typeof what === 'string' ? what : what()}`)
   }, 15_000)

@@ -1,0 +1,42 @@
+import { isUtf8 } from 'node:buffer'
+import { constants } from 'node:fs'
+import { type FileHandle, open } from 'node:fs/promises'
+
+/** 32 MiB: several times what the services and slices of a large cluster take. */
+export const maxFileBytes = 32 * 1024 * 1024
+
+/** The text of a regular file. Throws with a message for people when it is none, too large, or not UTF-8. */
+export async function readText(path: string): Promise<string> {
+  // Without O_NONBLOCK the opening of a named pipe would wait for a writer, and keep a thread of the pool for ever.
+  const file = await open(path, constants.O_RDONLY | constants.O_NONBLOCK)
+  try {
+    const bytes = await readBytes(file)
+    if (!isUtf8(bytes))
+      throw new Error(`it is not UTF-8 text${looksLikeUtf16(bytes) ? ' but UTF-16' : ''}; save it as UTF-8`)
+    const text = bytes.toString('utf8')
+    return text.startsWith('\ufeff') ? text.slice(1) : text
+  } finally {
+    await file.close()
+  }
+}
+
+/** The size is that of the open file, and a file that grows meanwhile is read up to it: the next event tells of the rest. */
+async function readBytes(file: FileHandle): Promise<Buffer> {
+  const stats = await file.stat()
+  if (!stats.isFile()) throw new Error('it is not a regular file')
+  if (stats.size > maxFileBytes)
+    throw new Error(`it has ${stats.size} bytes, more than ${maxFileBytes} (32 MiB); split it`)
+  const bytes = Buffer.allocUnsafe(stats.size)
+  let length = 0
+  while (length < bytes.length) {
+    const { bytesRead } = await file.read(bytes, length, bytes.length - length, length)
+    if (bytesRead === 0) break
+    length += bytesRead
+  }
+  return bytes.subarray(0, length)
+}
+
+function looksLikeUtf16(bytes: Buffer): boolean {
+  const mark = bytes.length >= 2 ? bytes.readUInt16BE(0) : 0
+  return mark === 0xfeff || mark === 0xfffe
+}

@@ -1,0 +1,83 @@
+import type { Dirent, Stats } from 'node:fs'
+import { readdir, stat } from 'node:fs/promises'
+import { join } from 'node:path'
+import { messageOf } from '../../model/error.ts'
+
+export interface Tree {
+  /** Whether the path is a folder. */
+  readonly isFolder: boolean
+  /** The manifests by path, in order, each with what its `stat` says: another text, another state. */
+  readonly files: ReadonlyMap<string, string>
+  /** Files and folders that are there and cannot be read, with the reason. */
+  readonly unreadable: ReadonlyMap<string, string>
+  /** Whether there is more than `maxEntries`. */
+  readonly cut: boolean
+}
+
+/** Manifests and folders that one source reads. */
+export const maxEntries = 20_000
+
+/**
+ * The manifests at a path: the file itself, whatever its name, or all .yaml, .yml and .json below the folder. Names that
+ * begin with a dot are passed over, and so the folders that Kubernetes keeps behind a mounted ConfigMap (`..data`); links
+ * are followed, but no folder is read twice. `enter` hears of a folder before it is read, so that a watch misses nothing.
+ * Throws when the path itself cannot be read.
+ */
+export async function walk(root: string, enter: (folder: string) => void): Promise<Tree> {
+  const top = await stat(root)
+  if (top.isFile())
+    return { isFolder: false, files: new Map([[root, stampOf(top)]]), unreadable: new Map(), cut: false }
+  if (!top.isDirectory()) throw new Error('it is neither a file nor a folder')
+  const files: [path: string, stamp: string][] = []
+  const unreadable = new Map<string, string>()
+  const folders = [root]
+  const seen = new Set([identityOf(top)])
+  for (const folder of folders) {
+    enter(folder)
+    const note = (path: string, error: unknown) => {
+      if (path === root) throw error
+      if (!isGone(error)) unreadable.set(path, messageOf(error))
+    }
+    const entries = await list(folder).catch(error => note(folder, error))
+    for (const { path, result } of entries ?? []) {
+      if (files.length + folders.length >= maxEntries) break
+      if (result.status === 'rejected') note(path, result.reason)
+      else if (result.value.isFile() && isManifest(path)) files.push([path, stampOf(result.value)])
+      else if (result.value.isDirectory() && !seen.has(identityOf(result.value))) {
+        seen.add(identityOf(result.value))
+        folders.push(path)
+      }
+    }
+  }
+  files.sort(([a], [b]) => (a < b ? -1 : 1))
+  return { isFolder: true, files: new Map(files), unreadable, cut: files.length + folders.length >= maxEntries }
+}
+
+export function isGone(error: unknown): boolean {
+  const code = error instanceof Error && 'code' in error ? error.code : undefined
+  return code === 'ENOENT' || code === 'ENOTDIR'
+}
+
+async function list(folder: string): Promise<{ path: string; result: PromiseSettledResult<Stats> }[]> {
+  const entries = (await readdir(folder, { withFileTypes: true })).filter(isWanted).slice(0, maxEntries)
+  const paths = entries.map(({ name }) => join(folder, name))
+  const results = await Promise.allSettled(paths.map(path => stat(path)))
+  return results.map((result, i) => ({ path: paths[i] ?? folder, result }))
+}
+
+function isWanted(entry: Dirent): boolean {
+  if (entry.name.startsWith('.')) return false
+  return entry.isDirectory() || entry.isSymbolicLink() || (entry.isFile() && isManifest(entry.name))
+}
+
+function isManifest(path: string): boolean {
+  return /\.(ya?ml|json)$/i.test(path)
+}
+
+function identityOf({ dev, ino }: Stats): string {
+  return `${dev}:${ino}`
+}
+
+function stampOf(stats: Stats): string {
+  return `${identityOf(stats)}:${stats.size}:${stats.mtimeMs}:${stats.ctimeMs}`
+}
