@@ -6,7 +6,7 @@ import type { Cidr } from '../model/address.ts'
 import { type ClusterZone, findInCluster } from './cluster-zone.ts'
 import { type ClustersetZone, findInClusterset } from './clusterset-zone.ts'
 import type { Ask, Finding } from './finding.ts'
-import type { AuthorityRecord, DnsRecord } from './record.ts'
+import { type AuthorityRecord, type DnsRecord, minimalAny } from './record.ts'
 import { findInReverse, reverseOrigin } from './reverse-zone.ts'
 import type { View } from './view.ts'
 import { type ExtendedError, extendedErrors, rcodes, types } from './wire.ts'
@@ -105,11 +105,6 @@ function conclude(
 
 const nothing = { authority: [], additional: [] } as const
 
-/** All that ANY ever gets: small, so that nobody multiplies traffic with it (RFC 8482 4.2). */
-export function minimalAny(name: string, ttl: number): DnsRecord {
-  return { name, ttl, type: types.HINFO, data: Buffer.from('\x07RFC8482\x00', 'latin1') }
-}
-
 function startOfAuthority(origin: string, view: View, zones: Zones): AuthorityRecord {
   const home = origin.endsWith('.arpa') ? zones.cluster.origin : origin
   return {
@@ -169,7 +164,7 @@ function shortPlace(labels: readonly string[], type: number, view: View, zones: 
   return undefined
 }
 
-function isWithin(labels: readonly string[], origin: string): boolean {
+export function isWithin(labels: readonly string[], origin: string): boolean {
   const parts = origin.split('.')
   return parts.length <= labels.length && parts.every((part, i) => labels[labels.length - parts.length + i] === part)
 }

@@ -45,6 +45,11 @@ export class Cache {
     return this.#shelf.bytes
   }
 
+  /** Answers that left for want of room. */
+  get evictions(): number {
+    return this.#shelf.evictions
+  }
+
   /** Fresh or stale, but never too old to serve. NXDOMAIN of the name stands for every type (RFC 2308 5). */
   get(query: Query): Cached | undefined {
     const variant = variantOf(query)

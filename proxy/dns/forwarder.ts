@@ -51,6 +51,10 @@ export class Forwarder {
     return this.#routes.find(({ domain }) => domain === '' || name.endsWith(`.${domain}`))
   }
 
+  sawProbe(name: string): boolean {
+    return this.upstreams.some(upstream => upstream.sawProbe(name))
+  }
+
   /** Never rejects, and takes at most the total time. */
   async ask(asked: Question, route: Route): Promise<Outcome> {
     const deadline = this.#clock.now() + this.#options.totalMs

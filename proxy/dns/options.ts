@@ -1,6 +1,7 @@
 /** What can be set about DNS, with the values it has when it is not. Durations in milliseconds. */
 import type { Cidr } from '../model/address.ts'
 import type { PodsMode } from './cluster-zone.ts'
+import type { QueryFilter } from './watch.ts'
 
 export interface DnsOptions {
   /** UDP and TCP. Port 0 lets the kernel choose one for both. */
@@ -21,6 +22,11 @@ export interface DnsOptions {
   readonly networks?: readonly Cidr[]
   /** Addresses that `ns.dns` answers; by default the one listened on, unless that is all of them. */
   readonly advertise?: readonly string[]
+  /**
+   * Answer the first step of a pod's search path (`example.org.ns.svc.cluster.local`) with what the last would give, so
+   * that an outside name costs one query in place of five. Default false.
+   */
+  readonly autopath?: boolean
   /** Hide virtual-IP services without a ready backend in any cluster (CoreDNS `ignore empty_service`). Default false. */
   readonly hideEmpty?: boolean
   /** Resolvers for all other names: addresses, `address:port`, or paths of `resolv.conf` files. Default none: REFUSED. */
@@ -30,6 +36,9 @@ export interface DnsOptions {
   readonly forward?: Partial<ForwardOptions>
   readonly cache?: Partial<CacheOptions>
   readonly tcp?: Partial<TcpOptions>
+  readonly rate?: Partial<RateOptions>
+  /** Queries to write to the log from the start. Default none. */
+  readonly queryLog?: QueryFilter
 }
 
 export interface ForwardOptions {
@@ -41,6 +50,8 @@ export interface ForwardOptions {
   readonly totalMs: number
   /** Questions on their way at one time; beyond it SERVFAIL. Default 1000. */
   readonly concurrent: number
+  /** Of them those of one client. Default 250. */
+  readonly perClient: number
   /** Failures in a row after which an upstream is passed over until a probe is answered; 0 means never. Default 2. */
   readonly maxFails: number
 }
@@ -74,10 +85,24 @@ export interface TcpOptions {
   readonly messageMs: number
 }
 
-export type Settled = Required<Omit<DnsOptions, 'forward' | 'cache' | 'tcp'>> & {
+/** UDP replies per client: an IPv4 address or an IPv6 /64. TCP has its own bounds. */
+export interface RateOptions {
+  /** Default 0: no limit. */
+  readonly perSecond: number
+  /** What a client may save up. Default ten seconds' worth. */
+  readonly burst: number
+  /** Of the replies over the rate each so-many-th says "come by TCP", the others are dropped; 0 drops all. Default 2. */
+  readonly slip: number
+  /** Clients remembered. Default 10,000. */
+  readonly clients: number
+}
+
+export type Settled = Required<Omit<DnsOptions, 'forward' | 'cache' | 'tcp' | 'rate' | 'queryLog'>> & {
   readonly forward: ForwardOptions
   readonly cache: CacheOptions
   readonly tcp: TcpOptions
+  readonly rate: RateOptions
+  readonly queryLog: QueryFilter | undefined
 }
 
 export function settle(options: DnsOptions): Settled {
@@ -91,11 +116,20 @@ export function settle(options: DnsOptions): Settled {
     pods: 'disabled',
     networks: [],
     advertise: address === '0.0.0.0' || address === '::' ? [] : [address],
+    autopath: false,
     hideEmpty: false,
     upstream: [],
     routes: {},
     ...options,
-    forward: { policy: 'sequential', tryMs: 1500, totalMs: 4500, concurrent: 1000, maxFails: 2, ...options.forward },
+    forward: {
+      policy: 'sequential',
+      tryMs: 1500,
+      totalMs: 4500,
+      concurrent: 1000,
+      perClient: 250,
+      maxFails: 2,
+      ...options.forward,
+    },
     cache: {
       bytes: 16 << 20,
       maxSeconds: 3600,
@@ -106,5 +140,7 @@ export function settle(options: DnsOptions): Settled {
       ...options.cache,
     },
     tcp: { connections: 1000, perClient: 100, inFlight: 100, idleMs: 10_000, messageMs: 5000, ...options.tcp },
+    rate: { perSecond: 0, burst: 10 * (options.rate?.perSecond ?? 0), slip: 2, clients: 10_000, ...options.rate },
+    queryLog: options.queryLog,
   }
 }

@@ -55,3 +55,8 @@ export function addressRecord(name: string, ttl: number, address: string): Addre
 export function addressType(address: string): typeof types.A | typeof types.AAAA {
   return familyOf(address) === 4 ? types.A : types.AAAA
 }
+
+/** All that ANY ever gets: small, so that nobody multiplies traffic with it (RFC 8482 4.2). */
+export function minimalAny(name: string, ttl: number): OpaqueRecord {
+  return { name, ttl, type: types.HINFO, data: Buffer.from('\x07RFC8482\x00', 'latin1') }
+}

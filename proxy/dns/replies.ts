@@ -7,12 +7,13 @@ import type { Client } from '../model/flow.ts'
 import type { Query } from './query.ts'
 import type { Reply } from './reply.ts'
 import { Shelf, slotOf } from './shelf.ts'
+import type { ZoneCounters } from './stats.ts'
 import { type Eyes, holds, type Seen } from './view.ts'
 
 export interface Known {
   /** Undefined: the name was found to be for others to answer. */
   readonly reply: Reply | undefined
-  readonly zone: string
+  readonly zone: ZoneCounters
   readonly seen: Seen
 }
 
@@ -47,7 +48,7 @@ export class Replies {
 
   keep(query: Query, known: Known): void {
     // What is hidden from one client, and what is not known yet, is no answer for the next.
-    if (known.seen.hidden || !this.#directory.synced) return
+    if (known.seen.hidden.size > 0 || !this.#directory.synced) return
     const slot = slotOf(query)
     this.#shelf.set(query, slot, known)
     for (const subject of known.seen.subjects) {

@@ -4,6 +4,7 @@
  */
 import { LRUCache } from 'lru-cache'
 import type { Clock } from '../model/clock.ts'
+import type { Client } from '../model/flow.ts'
 import { Cache, type Cached } from './cache.ts'
 import { digest } from './digest.ts'
 import { encode } from './encode.ts'
@@ -12,7 +13,7 @@ import type { Settled } from './options.ts'
 import { held, labelsOf, type Query } from './query.ts'
 import { type Question, questionOf } from './question.ts'
 import { type Reply, replyOf, staleReply } from './reply.ts'
-import { extendedErrors, headerBytes, rcodes } from './wire.ts'
+import { extendedErrors, headerBytes, rcodes, types } from './wire.ts'
 
 export interface Resolved {
   readonly reply: Reply
@@ -43,8 +44,19 @@ export class Resolver {
   readonly #options: Pick<Settled, 'forward' | 'cache'>
   readonly #clock: Clock
   readonly #pending = new Map<string, Promise<Cached | Failure>>()
+  /** Questions on their way, by client. */
+  readonly #waiting = new Map<string, number>()
   readonly #failures = new LRUCache<string, Failure>({ max: mostFailures })
-  readonly counts = { hits: 0, misses: 0, stale: 0, prefetches: 0, coalesced: 0, refused: 0, failures: 0 }
+  readonly counts = {
+    hits: 0,
+    denialHits: 0,
+    misses: 0,
+    stale: 0,
+    prefetches: 0,
+    coalesced: 0,
+    refused: 0,
+    failures: 0,
+  }
 
   constructor(forwarder: Forwarder, options: Pick<Settled, 'forward' | 'cache'>, clock: Clock) {
     this.#forwarder = forwarder
@@ -57,8 +69,8 @@ export class Resolver {
     return this.#pending.size
   }
 
-  get cached(): { readonly entries: number; readonly bytes: number } {
-    return { entries: this.#cache.size, bytes: this.#cache.bytes }
+  get cached(): { readonly entries: number; readonly bytes: number; readonly evictions: number } {
+    return { entries: this.#cache.size, bytes: this.#cache.bytes, evictions: this.#cache.evictions }
   }
 
   /** What the cache knows and may still say. */
@@ -66,22 +78,42 @@ export class Resolver {
     const now = this.#clock.now()
     const cached = this.#cache.get(query)
     if (!cached || cached.until <= now) return undefined
-    this.counts.hits++
+    if (cached.reply.rcode === rcodes.NXDOMAIN) this.counts.denialHits++
+    else this.counts.hits++
     cached.hits++
     if (this.#nearItsEnd(cached, now)) this.#prefetch(query)
     return { reply: cached.reply, ageSeconds: age(cached, now), from: 'cache', detail: cached.upstream }
   }
 
+  /** Whether this is a question that we sent out ourselves, to see if it comes back. */
+  isProbe(query: Query): boolean {
+    return query.type === types.HINFO && this.#forwarder.sawProbe(labelsOf(query).join('.'))
+  }
+
   /** Undefined when no route leads to an upstream. Never rejects. The query must stay as it is until then. */
-  resolve(query: Query): Promise<Resolved> | undefined {
+  resolve(query: Query, client: Client): Promise<Resolved> | undefined {
     const route = this.#forwarder.routeOf(labelsOf(query))
     if (!route) return undefined
     this.counts.misses++
+    const waiting = this.#waiting.get(client.address) ?? 0
+    if (waiting >= this.#options.forward.perClient) {
+      this.counts.refused++
+      return Promise.resolve(this.#failed(query, `${waiting} questions of this client are on their way`, false))
+    }
+    this.#waiting.set(client.address, waiting + 1)
+    return this.#resolve(query, route).finally(() => {
+      const left = (this.#waiting.get(client.address) ?? 1) - 1
+      if (left > 0) this.#waiting.set(client.address, left)
+      else this.#waiting.delete(client.address)
+    })
+  }
+
+  async #resolve(query: Query, route: Route): Promise<Resolved> {
     const asked = questionOf(query)
     const stale = this.#cache.get(query)
     const failure = this.#failures.get(asked.key)
     if (!failure || failure.until <= this.#clock.now()) return this.#ask(query, asked, route, stale)
-    return Promise.resolve(stale ? this.#stale(stale, failure.why) : this.#failed(query, failure, true))
+    return stale ? this.#stale(stale, failure.why) : this.#failed(query, failure.why, true)
   }
 
   async #ask(query: Query, asked: Question, route: Route, stale: Cached | undefined): Promise<Resolved> {
@@ -90,7 +122,7 @@ export class Resolver {
     if (outcome && 'reply' in outcome)
       return { reply: outcome.reply, ageSeconds: 0, from: 'upstream', detail: outcome.upstream }
     if (stale) return this.#stale(stale, outcome?.why ?? 'no answer yet')
-    return this.#failed(query, outcome as Failure, false)
+    return this.#failed(query, outcome?.why ?? '', false)
   }
 
   /** One question to the upstreams at a time for each name, whoever asks. */
@@ -148,7 +180,7 @@ export class Resolver {
     return { reply, ageSeconds: 0, from: 'stale', detail: why }
   }
 
-  #failed(query: Query, failure: Failure, remembered: boolean): Resolved {
+  #failed(query: Query, why: string, remembered: boolean): Resolved {
     const question = query.bytes.subarray(headerBytes, query.end)
     const bytes = encode(
       question,
@@ -157,7 +189,7 @@ export class Resolver {
     )
     const code = remembered ? extendedErrors.cachedError : extendedErrors.noReachableAuthority
     const reply = replyOf(bytes, query.end, { code, text: 'no upstream resolver answers' })
-    return { reply, ageSeconds: 0, from: 'failure', detail: failure.why }
+    return { reply, ageSeconds: 0, from: 'failure', detail: why }
   }
 
   #within<T>(ms: number, promise: Promise<T>): Promise<T | undefined> {

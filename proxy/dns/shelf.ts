@@ -24,13 +24,17 @@ export interface ShelfOptions<V> {
 
 export class Shelf<V extends {}> {
   readonly #entries: LRUCache<number, Entry<V>>
+  #evictions = 0
 
   constructor({ entries, bytes, sizeOf, gone }: ShelfOptions<V>) {
     this.#entries = new LRUCache({
       max: entries,
       maxSize: bytes,
       sizeCalculation: ({ question, value }) => question.length + sizeOf(value),
-      ...(gone && { dispose: ({ value }: Entry<V>, slot: number) => gone(value, slot) }),
+      dispose: ({ value }, slot, reason) => {
+        if (reason === 'evict') this.#evictions++
+        gone?.(value, slot)
+      },
     })
   }
 
@@ -55,8 +59,8 @@ export class Shelf<V extends {}> {
     this.#entries.delete(slot)
   }
 
-  values(): Iterable<V> {
-    return [...this.#entries.values()].map(entry => entry.value)
+  get evictions(): number {
+    return this.#evictions
   }
 }
 

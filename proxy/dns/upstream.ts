@@ -2,15 +2,16 @@
  * One resolver outside: how it is asked, and whether it is worth asking. Health is learnt from the questions themselves;
  * only after failures in a row is the server probed, with growing pauses, until it says anything at all.
  */
-import { randomInt } from 'node:crypto'
+import { randomBytes, randomInt } from 'node:crypto'
 import { endpointText } from '../model/address.ts'
 import type { Clock, Random } from '../model/clock.ts'
 import { messageOf } from '../model/error.ts'
 import type { Log } from '../model/log.ts'
 import { askTcp, askUdp } from './exchange.ts'
 import { type Question, queryMessage, questionNamed } from './question.ts'
+import { Histogram, type UpstreamStats } from './stats.ts'
 import type { Endpoint } from './udp.ts'
-import { rcodes, types } from './wire.ts'
+import { rcodeName, rcodes, types } from './wire.ts'
 
 export interface UpstreamParts {
   readonly clock: Clock
@@ -33,15 +34,19 @@ export class Upstream {
   readonly name: string
   readonly #parts: UpstreamParts
   readonly #closing = new AbortController()
-  /** Ids of messages on their way, for the question coming back to us. */
-  readonly #ids = new Map<string, number>()
+  /** A name that nobody else asks for, while we look whether it comes back to us. */
+  #probeName: string | undefined
   #fails = 0
   #lastError = ''
   #stopProbe: (() => void) | undefined
   #plainUntil = 0
   #loopUntil = 0
+  #stopRecheck: () => void = () => {}
   #requests = 0
   #failures = 0
+  #probeFailures = 0
+  readonly #duration = Histogram.ofSeconds()
+  readonly #rcodes: Record<string, number> = {}
 
   constructor(endpoint: Endpoint, parts: UpstreamParts) {
     this.endpoint = endpoint
@@ -58,19 +63,28 @@ export class Upstream {
     return this.#lastError
   }
 
-  get requests(): number {
-    return this.#requests
-  }
-
-  get failures(): number {
-    return this.#failures
+  stats(): UpstreamStats {
+    return {
+      name: this.name,
+      state: this.state,
+      requests: this.#requests,
+      failures: this.#failures,
+      probeFailures: this.#probeFailures,
+      duration: this.#duration.taken(),
+      rcodes: { ...this.#rcodes },
+    }
   }
 
   /** The reply, whatever its rcode; over TCP when it did not fit. Rejects when there is none in time. */
   async ask(asked: Question, ms: number): Promise<Buffer> {
+    const { clock } = this.#parts
     this.#requests++
+    const start = clock.now()
     try {
       const reply = await this.#exchange(asked, ms)
+      this.#duration.add((clock.now() - start) / 1000)
+      const rcode = rcodeName((reply[3] as number) & 0x0f)
+      this.#rcodes[rcode] = (this.#rcodes[rcode] ?? 0) + 1
       this.#succeeded()
       return reply
     } catch (error) {
@@ -79,20 +93,34 @@ export class Upstream {
     }
   }
 
-  /** Whether a message with this id and question is one that we have sent there ourselves. */
-  sent(asked: Question, id: number): boolean {
-    return this.#ids.get(asked.key) === id
+  /**
+   * Asks for a name made up on the spot. If it arrives here as a question the upstream forwards to us, directly or by way
+   * of others, and every name of the world would go round until it times out (CoreDNS's `loop` looks the same way).
+   */
+  async checkLoop(): Promise<void> {
+    const name = `${randomBytes(8).toString('hex')}.${randomBytes(8).toString('hex')}`
+    this.#probeName = name
+    await this.#exchange(questionNamed(name, types.HINFO), probeTimeoutMs).catch(() => {})
+    if (this.#probeName === name) this.#probeName = undefined
   }
 
-  looped(): void {
-    if (this.state !== 'loop') this.#parts.log.warn('dns upstream loops', { upstream: this.name })
-    this.#loopUntil = this.#parts.clock.now() + loopMs
+  /** Whether the name is the one we made up; then this upstream is left alone for a while, and tried again. */
+  sawProbe(name: string): boolean {
+    if (name !== this.#probeName) return false
+    const { clock, log } = this.#parts
+    if (this.state !== 'loop') log.warn('dns upstream loops', { upstream: this.name })
+    this.#probeName = undefined
     this.#lastError = 'sends our questions back to us'
+    this.#loopUntil = clock.now() + loopMs
+    this.#stopRecheck()
+    this.#stopRecheck = clock.after(loopMs - probeTimeoutMs, () => void this.checkLoop())
+    return true
   }
 
   close(): void {
     this.#closing.abort()
     this.#stopProbe?.()
+    this.#stopRecheck()
   }
 
   async #exchange(asked: Question, ms: number): Promise<Buffer> {
@@ -102,19 +130,14 @@ export class Upstream {
     let edns = this.#plainUntil <= clock.now()
     for (;;) {
       const message = queryMessage(asked, randomInt(0x10000), edns)
-      this.#ids.set(asked.key, message.readUInt16BE(0))
-      try {
-        const reply = await askUdp(this.endpoint, message, patience())
-        if (edns && knowsNoEdns(reply)) {
-          edns = false
-          this.#plainUntil = clock.now() + plainMs
-          continue
-        }
-        const isCut = ((reply[2] as number) & 0x02) !== 0
-        return isCut ? await askTcp(this.endpoint, message, patience()) : reply
-      } finally {
-        this.#ids.delete(asked.key)
+      const reply = await askUdp(this.endpoint, message, patience())
+      if (edns && knowsNoEdns(reply)) {
+        edns = false
+        this.#plainUntil = clock.now() + plainMs
+        continue
       }
+      const isCut = ((reply[2] as number) & 0x02) !== 0
+      return isCut ? askTcp(this.endpoint, message, patience()) : reply
     }
   }
 
@@ -133,6 +156,7 @@ export class Upstream {
     const { maxFails } = this.#parts
     if (maxFails === 0 || this.#fails < maxFails || this.#stopProbe) return
     this.#parts.log.warn('dns upstream is down', { upstream: this.name, why })
+    void this.checkLoop()
     this.#probeAfter(firstProbeMs)
   }
 
@@ -144,6 +168,7 @@ export class Upstream {
         await this.#exchange(questionNamed('', types.NS), probeTimeoutMs)
         this.#succeeded()
       } catch {
+        this.#probeFailures++
         if (!this.#closing.signal.aborted && this.#stopProbe) this.#probeAfter(Math.min(ms * 2, lastProbeMs))
       }
     })

@@ -81,6 +81,7 @@ export class Upstreams {
     if (known) return known
     const upstream = new Upstream(endpoint, { ...this.#parts, maxFails: this.#options.forward.maxFails })
     this.#known.set(key, upstream)
+    void upstream.checkLoop()
     return upstream
   }
 

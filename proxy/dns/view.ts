@@ -5,7 +5,7 @@
 
 import type { Backends } from '../model/backend.ts'
 import type { Directory } from '../model/directory.ts'
-import type { Chooser, Client } from '../model/flow.ts'
+import type { Chooser, Client, Refusal } from '../model/flow.ts'
 import { type GlobalService, type ServiceKey, serviceKey } from '../model/service.ts'
 import type { Reference, Reverse } from './reverse.ts'
 
@@ -17,8 +17,8 @@ export interface Seen {
   readonly subjects: Set<string>
   /** Services that the client was let in to; another client must be let in too. */
   readonly admitted: Set<GlobalService>
-  /** Something was hidden from the client: the answer is for it alone. */
-  hidden: boolean
+  /** What was hidden from the client, and why; then the answer is for it alone. */
+  readonly hidden: Map<ServiceKey, Refusal>
   /** The very lists of backends that were shown, by service. */
   readonly shown: Map<GlobalService, Backends>
   /** Namespaces come and go without notice, so that they are asked for again. */
@@ -29,7 +29,7 @@ export class View {
   readonly seen: Seen = {
     subjects: new Set(),
     admitted: new Set(),
-    hidden: false,
+    hidden: new Map(),
     shown: new Map(),
     namespaces: new Map(),
   }
@@ -82,8 +82,9 @@ export class View {
     this.seen.subjects.add(key)
     const service = this.#directory.service(key)
     if (!service) return undefined
-    if (this.#eyes.admit(this.#client, service)) {
-      this.seen.hidden = true
+    const refusal = this.#eyes.admit(this.#client, service)
+    if (refusal) {
+      this.seen.hidden.set(key, refusal)
       return undefined
     }
     this.seen.admitted.add(service)

@@ -5,6 +5,7 @@ import dnsPacket from 'dns-packet'
 import t, { type Test } from 'tap'
 import type { DnsOptions } from '../../../proxy/dns/options.ts'
 import { parseResolvConf } from '../../../proxy/dns/resolv-conf.ts'
+import type { DnsResponder } from '../../../proxy/dns/responder.ts'
 import { FakeClock } from '../../support/clock.ts'
 import { eventually } from '../../support/eventually.ts'
 import { clusterService, FakeDirectory, globalService } from '../../support/model.ts'
@@ -396,4 +397,68 @@ t.test('an upstream that is Starlane itself is left out', async t => {
   const { dns } = await started(t, [`127.0.0.9:${probe.port}`], { listen: { address: '127.0.0.9', port: probe.port } })
   t.match(dns.problems(), [{ code: 'DNS_UPSTREAM', where: '127.0.0.9', message: /Starlane itself/ }])
   t.equal(told(await ask(dns, 'example.org', 'A')), 'REFUSED')
+})
+
+t.test('an upstream that sends our questions back is found out, left alone, and tried again', async t => {
+  let dns: DnsResponder | undefined
+  const back: Script = async ({ name, type }) => ({
+    rcode: dns && told(await ask(dns, name, type)) === 'REFUSED' ? 5 : 2,
+  })
+  const mirror = await fakeUpstream(t, back)
+  mirror.hearsProbes = true
+  const good = await fakeUpstream(t, always('192.0.2.1'))
+  const both = await started(t, [mirror.text, good.text])
+  dns = both.dns
+  await eventually(() => both.dns.problems().length > 0 || Promise.reject(new Error('not found out')))
+  t.match(both.dns.problems(), [{ code: 'DNS_UPSTREAM', where: mirror.text, message: /forwards our questions back/ }])
+  t.match(mirror.heard, [{ type: 'HINFO' }])
+  t.equal(told(await ask(both.dns, 'example.org', 'A')), 'A 192.0.2.1')
+  t.equal(mirror.heard.length, 1)
+
+  mirror.script = heard => (heard.type === 'HINFO' ? { rcode: 3 } : always('192.0.2.2')(heard))
+  await both.clock.advance(61_000)
+  t.same(both.dns.problems(), [])
+  t.equal(told(await ask(both.dns, 'example.net', 'A')), 'A 192.0.2.2')
+  t.equal(mirror.heard[1]?.type, 'HINFO', 'looked again before it was trusted')
+})
+
+t.test('one client cannot use up the questions of all', async t => {
+  const silent = await fakeUpstream(t, () => undefined)
+  const { dns } = await started(t, [silent.text], { forward: { perClient: 3, concurrent: 5 } })
+  const flood = (client: string, n: number) =>
+    Array.from({ length: n }, (_, i) =>
+      ask(dns, `${client}-${i}.example.org`, 'A', { client: { address: client, port: 1 } }),
+    )
+  const first = flood('10.0.0.1', 10).slice(3)
+  t.same((await Promise.all(first)).map(told), Array(7).fill('SERVFAIL'))
+  const second = flood('10.0.0.2', 3).slice(2)
+  t.equal(told(await (second[0] as Promise<Decoded>)), 'SERVFAIL', 'and there is a bound on all of them')
+  t.match(dns.stats().forward, { inFlight: 5, refused: 8 })
+})
+
+t.test('autopath: the first step of a search path is answered as the last would be', async t => {
+  const upstream = await fakeUpstream(t, ({ name, type }) =>
+    name !== 'www.example.org'
+      ? { rcode: 3, authorities: [soa('org', 60, 60)] }
+      : type === 'A'
+        ? { answers: [a(name, '192.0.2.1')] }
+        : { authorities: [soa('org', 60, 60)] },
+  )
+  const { dns } = await started(t, [upstream.text], { autopath: true })
+  const Z = 'svc.cluster.local'
+  t.equal(told(await ask(dns, `www.example.org.default.${Z}`, 'A')), 'CNAME www.example.org, A 192.0.2.1')
+  t.equal(told(await ask(dns, `www.example.org.default.${Z}`, 'AAAA')), 'CNAME www.example.org, NODATA')
+  t.equal(told(await ask(dns, `no.example.org.default.${Z}`, 'A')), 'NXDOMAIN')
+  const asked = upstream.heard.length
+  for (const name of [
+    `www.example.org.nowhere.${Z}`,
+    `www.default.${Z}`,
+    `web-0.rebel-base.default.${Z}`,
+    `www.example.org.${Z}`,
+  ]) {
+    t.equal(told(await ask(dns, name, 'A')), 'NXDOMAIN', name)
+  }
+  t.equal(upstream.heard.length, asked, 'only what is a search step goes outside')
+  const service = 'rebel-base.default.svc.cluster.local'
+  t.equal(told(await ask(dns, `rebel-base.default.default.${Z}`, 'A')), `CNAME ${service}, A 127.96.0.10`)
 })
