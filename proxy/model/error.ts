@@ -14,6 +14,7 @@ export const errorCodes = {
   PLUGIN_FAULT: 'a hook of a plugin threw, returned a promise or broke a law of the plugin API',
   DNS_UPSTREAM: 'no upstream resolver answers',
   ADMIN_UNREACHABLE: 'the admin address of a running Starlane does not answer',
+  EXEC_NAMESPACE: 'the kernel gives `starlane exec` no mount namespace of its own',
   USAGE: 'the command line cannot be understood',
 } as const
 
