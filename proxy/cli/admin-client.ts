@@ -1,0 +1,134 @@
+import { get } from 'node:http'
+import { text } from 'node:stream/consumers'
+import type { Command } from 'commander'
+import { loadConfig } from '../config/load.ts'
+import { endpointText } from '../model/address.ts'
+import { MeshError, messageOf } from '../model/error.ts'
+import type { Explanation, ServiceView, Status } from '../model/views.ts'
+import { type Io, printable } from './io.ts'
+
+const usual = '127.0.0.1:9911'
+
+/** How a command finds the Starlane that runs. */
+export interface AdminOptions {
+  readonly admin?: string
+  readonly config?: string
+}
+
+export function addAdminOptions(command: Command): Command {
+  return command
+    .option('--admin <address>', `admin address of the running Starlane (default: ${usual}, or $STARLANE_ADMIN)`)
+    .option('-c, --config <file>', 'take the admin address from this configuration')
+}
+
+/** Asks a running Starlane over HTTP. Each answer is made fit for a terminal. */
+export class AdminClient {
+  readonly address: string
+  readonly #base: URL
+
+  constructor(address: string) {
+    const base = URL.parse(address.includes('://') ? address : `http://${address}`)
+    if (!base?.hostname || base.protocol !== 'http:') {
+      throw new MeshError('USAGE', `--admin ${address} is no address; write --admin ${usual}`)
+    }
+    this.address = base.host
+    this.#base = base
+  }
+
+  status(): Promise<Status> {
+    return this.#required('/v1/status', status => Array.isArray(status.components))
+  }
+
+  services(): Promise<readonly ServiceView[]> {
+    return this.#required('/v1/services', Array.isArray)
+  }
+
+  service(namespace: string, name: string): Promise<ServiceView | undefined> {
+    return this.#get(`/v1/services/${encodeURIComponent(namespace)}/${encodeURIComponent(name)}`)
+  }
+
+  explain(namespace: string, name: string, from: string | undefined): Promise<Explanation | undefined> {
+    const query = from === undefined ? '' : `?from=${encodeURIComponent(from)}`
+    return this.#get(`/v1/explain/${encodeURIComponent(namespace)}/${encodeURIComponent(name)}${query}`)
+  }
+
+  /** Something else may listen there, and speak JSON too. */
+  async #required<T extends object>(path: string, isOurs: (answer: T) => boolean): Promise<T> {
+    const answer = await this.#get<T>(path)
+    if (Object(answer) === answer && isOurs(answer as T)) return answer as T
+    throw this.#stranger(`knows no ${path}`)
+  }
+
+  /** Undefined when the answer is that there is no such thing. */
+  async #get<T>(path: string): Promise<T | undefined> {
+    const { status, text } = await this.#ask(path)
+    const value = this.#parsed(text)
+    if (status === 200) return value as T
+    const { error } = Object(value) as { error?: { message?: string } }
+    if (status === 404 && error) return undefined
+    throw this.#stranger(`answers ${status}: ${error?.message ?? 'without a reason'}`)
+  }
+
+  async #ask(path: string): Promise<{ status: number; text: string }> {
+    try {
+      return await fetchText(new URL(path, this.#base))
+    } catch (error) {
+      throw new MeshError(
+        'ADMIN_UNREACHABLE',
+        `no Starlane answers at ${this.address} (${reasonOf(error)}): start one with "starlane run -c FILE", ` +
+          'or name its address with --admin ADDRESS or -c FILE',
+        { cause: error },
+      )
+    }
+  }
+
+  #parsed(text: string): unknown {
+    try {
+      return JSON.parse(text, (_, value) => (typeof value === 'string' ? printable(value) : value))
+    } catch {
+      throw this.#stranger('does not speak JSON')
+    }
+  }
+
+  #stranger(what: string): MeshError {
+    const message = `what listens at ${this.address} ${what}; name the address of Starlane with --admin ADDRESS`
+    return new MeshError('ADMIN_UNREACHABLE', message)
+  }
+}
+
+/** A host with several addresses fails with an error for each, and without a message for all. */
+function reasonOf(error: unknown): string {
+  return messageOf(error) || (error as NodeJS.ErrnoException).code || 'no reason given'
+}
+
+/** Not `fetch`, which refuses a list of ports that it deems bad, such as 6000. */
+function fetchText(url: URL): Promise<{ status: number; text: string }> {
+  return new Promise((resolve, reject) => {
+    const asked = get(url, { agent: false, signal: AbortSignal.timeout(10_000) }, response => {
+      text(response).then(text => resolve({ status: response.statusCode ?? 0, text }), reject)
+    })
+    asked.once('error', reject)
+  })
+}
+
+/** The client for what the command line says, else the environment, else the usual address. */
+export async function connectAdmin(options: AdminOptions, io: Io): Promise<AdminClient> {
+  return new AdminClient(options.admin ?? (await configured(options, io)) ?? io.env.STARLANE_ADMIN ?? usual)
+}
+
+async function configured({ config }: AdminOptions, io: Io): Promise<string | undefined> {
+  if (config === undefined) return undefined
+  const { address, port } = (await loadConfig(config, io.env)).config.admin.listen
+  if (port === 0) throw new MeshError('USAGE', `${config} lets the kernel choose the admin port; give --admin ADDRESS`)
+  // Listening everywhere is no address to ask, this machine is.
+  return endpointText(address === '0.0.0.0' ? '127.0.0.1' : address === '::' ? '::1' : address, port)
+}
+
+/** `namespace/name`, or `name` in the namespace `default`. */
+export function parseServiceName(text: string): { namespace: string; name: string } {
+  const [first = '', second, ...rest] = text.split('/')
+  if (first === '' || second === '' || rest.length > 0) {
+    throw new MeshError('USAGE', `"${text}" is no service; write NAMESPACE/NAME, or NAME for default/NAME`)
+  }
+  return second === undefined ? { namespace: 'default', name: first } : { namespace: first, name: second }
+}

@@ -1,0 +1,100 @@
+/** Files that stand for those in which a program reads how names are found: with the answers of the mesh in them. */
+import { existsSync, ftruncateSync, openSync, readFileSync, writeFileSync, writeSync } from 'node:fs'
+import { join } from 'node:path'
+import { parseEndpoint } from '../../model/address.ts'
+import { MeshError, messageOf } from '../../model/error.ts'
+import type { Status } from '../../model/views.ts'
+import type { AdminClient } from '../admin-client.ts'
+import type { Io } from '../io.ts'
+import { type Endpoint, Forwarder } from './forwarder.ts'
+import { hostsText } from './hosts.ts'
+import type { Cover } from './mounts.ts'
+
+export interface Names {
+  readonly covers: readonly Cover[]
+  close(): void
+}
+
+export interface Asked {
+  readonly dns: Status['dns']
+  /** Where bare names are looked up. */
+  readonly namespace: string
+  /** A folder for the files, of the caller's. */
+  readonly folder: string
+}
+
+/** By asking the responder. Undefined when it is at a port that resolv.conf cannot name, and port 53 cannot be bound. */
+export async function namesByDns({ dns, namespace, folder }: Asked): Promise<Names | undefined> {
+  const target = reachable(dns.address)
+  const forwarder = target.port === 53 ? undefined : await Forwarder.open(target)
+  if (target.port !== 53 && !forwarder) return undefined
+  const lines = [
+    '# written by starlane exec',
+    `nameserver ${forwarder?.address ?? target.address}`,
+    `search ${namespace}.svc.${dns.domain} svc.${dns.domain} ${dns.domain}`,
+    // As in a Pod: a name with fewer dots is tried with the search list first.
+    'options ndots:5',
+  ]
+  const covers = [cover(folder, '/etc/resolv.conf', `${lines.join('\n')}\n`), ...lookupCovers(folder)]
+  return { covers, close: () => forwarder?.close() }
+}
+
+/** By a list that is kept up to date: for a user without port 53. Programs that speak DNS themselves do not read it. */
+export async function namesByHosts({ dns, namespace, folder }: Asked, admin: AdminClient, io: Io): Promise<Names> {
+  const before = readOr('/etc/hosts', '')
+  const text = async () => hostsText(before, await admin.services(), dns, namespace)
+  let written = await text()
+  const hosts = cover(folder, '/etc/hosts', written)
+  const file = openSync(hosts.source, 'r+')
+  let failed = false
+  const refresh = async () => {
+    try {
+      const now = await text()
+      if (now !== written) overwrite(file, now)
+      written = now
+      failed = false
+    } catch (error) {
+      if (!failed) io.stderr.write(`starlane: names are no longer kept up to date: ${messageOf(error)}\n`)
+      failed = true
+    }
+  }
+  return { covers: [hosts, ...lookupCovers(folder)], close: io.clock.every(2000, () => void refresh()) }
+}
+
+function reachable(dns: string): Endpoint {
+  const endpoint = parseEndpoint(dns)
+  if (!endpoint)
+    throw new MeshError('LISTEN', `the DNS responder of this Starlane does not listen; see "starlane status"`)
+  const { address, port } = endpoint
+  return { address: address === '0.0.0.0' ? '127.0.0.1' : address === '::' ? '::1' : address, port }
+}
+
+/** What would answer before the files do: other name services of the C library, and a cache outside of our mounts. */
+function lookupCovers(folder: string): Cover[] {
+  const switched = readOr('/etc/nsswitch.conf', '')
+  const ours = switched.replace(/^hosts:.*$/m, 'hosts: files dns')
+  const cache = '/var/run/nscd/socket'
+  return [
+    ...(ours === switched ? [] : [cover(folder, '/etc/nsswitch.conf', ours)]),
+    ...(existsSync(cache) ? [{ source: '/dev/null', target: cache }] : []),
+  ]
+}
+
+function cover(folder: string, target: string, text: string): Cover {
+  const source = join(folder, target.replaceAll('/', '-').slice(1))
+  writeFileSync(source, text)
+  return { source, target }
+}
+
+/** In place, since a mount holds on to the file and not to its name; and never empty in between. */
+function overwrite(file: number, text: string): void {
+  ftruncateSync(file, writeSync(file, text, 0))
+}
+
+function readOr(path: string, otherwise: string): string {
+  try {
+    return readFileSync(path, 'utf8')
+  } catch {
+    return otherwise
+  }
+}

@@ -1,0 +1,76 @@
+import { Command } from 'commander'
+import { canonicalAddress } from '../model/address.ts'
+import { MeshError } from '../model/error.ts'
+import type { Explanation, Removal } from '../model/views.ts'
+import { type AdminOptions, addAdminOptions, connectAdmin, parseServiceName } from './admin-client.ts'
+import { type Io, type Paint, paintFor } from './io.ts'
+import { addOutputOption, fail, type OutputOptions, printJson } from './output.ts'
+import { columns } from './table.ts'
+
+interface Options extends AdminOptions, OutputOptions {
+  readonly from?: string
+}
+
+export function explainCommand(io: Io, end: (code: number) => void): Command {
+  const command = new Command('explain')
+    .summary('who would serve a client, and why')
+    .description('Shows which backends a client would get, and which step of the chain took the others away.')
+    .argument('<service>', 'NAMESPACE/NAME, or NAME for default/NAME')
+    .option('--from <ip>', 'the address of the client (default: this machine)')
+  return addAdminOptions(addOutputOption(command))
+    .addHelpText('after', examples)
+    .action(async (service: string, options: Options) => end(await explain(io, service, options)))
+}
+
+const examples = `
+Nothing is dialled and no state changes: breakers and sticky clients stay as they are.
+
+Examples:
+  starlane explain rebel-base
+  starlane explain shop/cart --from 10.0.0.7
+  starlane explain shop/cart -o json`
+
+async function explain(io: Io, asked: string, options: Options): Promise<number> {
+  const { namespace, name } = parseServiceName(asked)
+  const from = options.from === undefined ? undefined : canonicalAddress(options.from)
+  if (options.from !== undefined && from === undefined) {
+    throw new MeshError('USAGE', `--from ${options.from} is no IP address; write --from 10.0.0.7`)
+  }
+  const explanation = await (await connectAdmin(options, io)).explain(namespace, name, from)
+  if (!explanation) return fail(io, `there is no service ${namespace}/${name}; "starlane services" lists all`)
+  if (options.output === 'json') printJson(io, explanation)
+  else io.stdout.write(explanationText(explanation, paintFor(io.stdout, io.env)))
+  return 0
+}
+
+function explanationText({ namespace, name, client, before, frontends }: Explanation, paint: Paint): string {
+  const title = `${paint('strong', `${namespace}/${name}`)} for a client at ${client}\n`
+  const parts = frontends.map(frontend => frontendText(frontend, paint))
+  if (frontends.length === 0) parts.push('It has no frontend here, so there is nothing to choose.\n')
+  return [title, ...leftOut(before, paint), ...parts].join('\n')
+}
+
+function leftOut(before: readonly Removal[], paint: Paint): string[] {
+  return before.length === 0
+    ? []
+    : [`Left out beforehand:\n${columns(before.map(removal => removalCells(removal, paint)))}`]
+}
+
+function frontendText(frontend: Explanation['frontends'][number], paint: Paint): string {
+  const { steps, candidates, decidedBy, refusal } = frontend
+  const lines = steps.flatMap(({ step, left, removed }) => [
+    ['', step, `${left} left`],
+    ...removed.map(({ backend, why }) => ['', '', paint('soft', `without ${backend}: ${why}`)]),
+  ])
+  const end = refusal
+    ? [['', paint('bad', 'refused'), `by ${refusal.code}: ${refusal.why}`]]
+    : [
+        ['', paint('good', 'chosen'), `by ${decidedBy} among`],
+        ...candidates.map(backend => ['', '', paint('good', backend)]),
+      ]
+  return `${frontend.frontend}\n${columns([...lines, ...end])}`
+}
+
+function removalCells({ backend, why }: Removal, paint: Paint): string[] {
+  return ['', backend, paint('soft', why)]
+}

@@ -1,0 +1,27 @@
+/**
+ * The command line. The bin only imports this file, which then runs; whoever else imports it gets `main` and no more.
+ */
+import { realpathSync } from 'node:fs'
+import { basename } from 'node:path'
+import { messageOf } from '../model/error.ts'
+import { type Io, processIo } from './io.ts'
+import { runProgram } from './program.ts'
+
+/** `argv` without the program's name. Resolves with the exit code: 0 good, 1 failed, 2 wrong use. */
+export async function main(argv: readonly string[], io: Io = processIo): Promise<number> {
+  try {
+    return await runProgram(argv, io)
+  } catch (error) {
+    // No error of ours, so whoever mends it needs to know where it was.
+    io.stderr.write(`starlane: unexpected: ${error instanceof Error ? error.stack : messageOf(error)}\n`)
+    return 1
+  }
+}
+
+if (basename(realpathSync(process.argv[1] ?? '.')) === 'starlane.js') {
+  // A reader that has seen enough, such as `head`, is no failure.
+  process.stdout.on('error', () => process.exit())
+  process.exitCode = await main(process.argv.slice(2))
+  // Whatever a command left open has a second to end by itself.
+  setTimeout(() => process.exit(), 1000).unref()
+}

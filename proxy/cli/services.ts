@@ -1,0 +1,124 @@
+import { Command } from 'commander'
+import { endpointText } from '../model/address.ts'
+import type { BackendView, ServiceView } from '../model/views.ts'
+import { type AdminOptions, addAdminOptions, connectAdmin, parseServiceName } from './admin-client.ts'
+import { type Io, type Paint, paintFor } from './io.ts'
+import { addOutputOption, fail, type OutputOptions, printJson } from './output.ts'
+import { columns, span, table } from './table.ts'
+
+interface Options extends AdminOptions, OutputOptions {}
+
+export function servicesCommand(io: Io, end: (code: number) => void): Command {
+  const command = new Command('services')
+    .summary('services with their frontends and backends')
+    .description(
+      'Shows the services of the mesh: where clients reach them, and which backends of which clusters serve them.',
+    )
+    .argument('[service]', 'NAMESPACE/NAME, or NAME for default/NAME; without it all')
+  return addAdminOptions(addOutputOption(command))
+    .addHelpText('after', examples)
+    .action(async (service: string | undefined, options: Options) => end(await services(io, service, options)))
+}
+
+const examples = `
+A backend marked ● gets new flows now, one marked · does not.
+
+Examples:
+  starlane services
+  starlane services default/rebel-base
+  starlane services -o json | jq '.[] | .namespace + "/" + .name'`
+
+async function services(io: Io, asked: string | undefined, options: Options): Promise<number> {
+  const admin = await connectAdmin(options, io)
+  const paint = paintFor(io.stdout, io.env)
+  if (asked === undefined) {
+    const all = await admin.services()
+    if (options.output === 'json') printJson(io, all)
+    else io.stdout.write(all.length > 0 ? overview(all, paint) : 'There is no service.\n')
+    return 0
+  }
+  const { namespace, name } = parseServiceName(asked)
+  const service = await admin.service(namespace, name)
+  if (!service) return fail(io, `there is no service ${namespace}/${name}; "starlane services" lists all`)
+  if (options.output === 'json') printJson(io, service)
+  else io.stdout.write(serviceText(service, io.clock.wall(), paint))
+  return 0
+}
+
+/** Frontends and backends of a service stand side by side, as many lines as the longer list has. */
+function overview(services: readonly ServiceView[], paint: Paint): string {
+  const rows = services.flatMap(service => {
+    const left = frontendTexts(service)
+    const right = service.backends.map(backend => backendCells(backend, paint))
+    return Array.from({ length: Math.max(left.length, right.length) }, (_, i) => [
+      i === 0 ? `${service.namespace}/${service.name}` : '',
+      left[i] ?? '',
+      ...(right[i] ?? (i === 0 ? ['none'] : [])),
+    ])
+  })
+  const heads = ['SERVICE', 'FRONTEND', 'BACKEND', 'CLUSTER', 'STATE', 'HEALTH', 'FLOWS']
+  return table(heads, rows, head => paint('soft', head))
+}
+
+function serviceText(service: ServiceView, now: number, paint: Paint): string {
+  const { namespace, name, backends, changedAt } = service
+  const facts = [
+    ...frontendTexts(service).map((text, i) => [i === 0 ? 'Frontends' : '', text]),
+    ['Settings', settingsText(service)],
+    ['Changed', `${span(now - changedAt)} ago`],
+  ]
+  const heads = ['BACKEND', 'CLUSTER', 'STATE', 'HEALTH', 'FLOWS', 'WEIGHT ', 'PORTS', 'NODE', 'ZONE']
+  const rows = backends.map(b => [
+    ...backendCells(b, paint),
+    String(b.weight),
+    b.ports.join(','),
+    b.node ?? '',
+    b.zone ?? '',
+  ])
+  const list = rows.length > 0 ? table(heads, rows, head => paint('soft', head)) : 'No cluster has a backend for it.\n'
+  return [`${paint('strong', `${namespace}/${name}`)}\n`, columns(facts), list].join('\n')
+}
+
+function frontendTexts({ frontends, headless }: ServiceView): string[] {
+  if (frontends.length === 0) return [headless ? 'headless' : 'not in this cluster']
+  return frontends.map(
+    ({ ip, port, protocol, name }) => `${endpointText(ip, port)}/${protocol}${name ? ` ${name}` : ''}`,
+  )
+}
+
+const healthPaint = { up: 'good', unknown: 'soft', ejected: 'warn', down: 'bad' } as const
+
+function backendCells(
+  { address, port, protocol, cluster, state, health, selected }: BackendView,
+  paint: Paint,
+): string[] {
+  return [
+    `${endpointText(address, port)}/${protocol}`,
+    cluster,
+    state === 'active' ? state : paint('warn', state),
+    paint(healthPaint[health], health),
+    selected ? paint('good', '●') : paint('soft', '·'),
+  ]
+}
+
+function settingsText({ settings, headless }: ServiceView): string {
+  const { global, shared, affinity, clusterOrder, minHealthyLocal, clusterWeights, sessionAffinityMs } = settings
+  const all = [
+    global ? 'global' : 'local only',
+    shared ? 'shared' : 'not shared',
+    `affinity ${clusterOrder ? clusterOrder.join(', then ') : affinity}`,
+    headless && 'headless',
+    minHealthyLocal !== undefined && `at least ${leastText(minHealthyLocal)} healthy local backends`,
+    clusterWeights &&
+      `weights ${Object.entries(clusterWeights)
+        .map(pair => pair.join('='))
+        .join(', ')}`,
+    sessionAffinityMs !== undefined && `sticky for ${span(sessionAffinityMs)}`,
+  ]
+  return all.filter(Boolean).join('; ')
+}
+
+function leastText(least: unknown): string {
+  const { count, percent } = least as { count?: number; percent?: number }
+  return percent === undefined ? String(count) : `${percent}%`
+}

@@ -1,0 +1,106 @@
+import { setTimeout as sleep } from 'node:timers/promises'
+import { Command, InvalidArgumentError, Option } from 'commander'
+import { duration } from '../config/fields.ts'
+import { MeshError } from '../model/error.ts'
+import type { ServiceView, Status } from '../model/views.ts'
+import { type AdminClient, type AdminOptions, addAdminOptions, connectAdmin } from './admin-client.ts'
+import { type Io, paintFor } from './io.ts'
+import { addOutputOption, fail, type OutputOptions, printJson } from './output.ts'
+import { clusterText, statusText } from './status-text.ts'
+import { span } from './table.ts'
+
+interface Options extends AdminOptions, OutputOptions {
+  readonly context?: string
+  readonly wait?: boolean
+  readonly timeout: number
+}
+
+export function statusCommand(io: Io, end: (code: number) => void): Command {
+  const command = new Command('status')
+    .summary('what works and what does not')
+    .description('Shows whether each part of the running Starlane works, and how it stands to each cluster.')
+    .option('--context <cluster>', 'one cluster in detail')
+    .option('--wait', 'ask again until all is OK')
+    .addOption(new Option('--timeout <duration>', 'how long').default(60_000, '60s').argParser(milliseconds))
+  return addAdminOptions(addOutputOption(command))
+    .addHelpText('after', examples)
+    .action(async (options: Options) => end(await status(io, options)))
+}
+
+const examples = `
+Ends with 0 when all is OK and with 1 when something is not; problems that stop nothing are listed only.
+
+Examples:
+  starlane status
+  starlane status --wait --timeout 2m && npm test
+  starlane status --context cluster-2
+  starlane status -o json | jq '.clusters[] | {name, link}'`
+
+async function status(io: Io, options: Options): Promise<number> {
+  const admin = await connectAdmin(options, io)
+  const seen = options.wait ? await patiently(io, admin, options) : await admin.status()
+  if (options.context !== undefined) return showCluster(io, admin, seen, options.context, options)
+  if (options.output === 'json') printJson(io, seen)
+  else io.stdout.write(statusText(seen, paintFor(io.stdout, io.env)))
+  return whatIsWrong(seen).length === 0 ? 0 : 1
+}
+
+async function showCluster(io: Io, admin: AdminClient, seen: Status, name: string, options: Options): Promise<number> {
+  const cluster = seen.clusters.find(cluster => cluster.name === name)
+  if (!cluster) {
+    const known = seen.clusters.map(cluster => cluster.name).join(', ')
+    return fail(io, `there is no cluster "${name}"; there are ${known}`)
+  }
+  const services = (await admin.services()).filter(service => service.backends.some(b => b.cluster === name))
+  if (options.output === 'json') printJson(io, { ...cluster, uses: services.map(keyOf) })
+  else io.stdout.write(clusterText(cluster, services, seen, paintFor(io.stdout, io.env)))
+  return cluster.link.state === 'live' ? 0 : 1
+}
+
+const pauseMs = 500
+
+/** The first status in which all is OK, else the last one before the time is up. Says what is waited for when that changes. */
+async function patiently(io: Io, admin: AdminClient, options: Options): Promise<Status> {
+  const deadline = io.clock.now() + options.timeout
+  for (let said = ''; ; await sleep(pauseMs)) {
+    const seen = await admin.status().catch(unreachable)
+    const wrong = seen instanceof MeshError ? [`an answer from ${admin.address}`] : whatIsWrong(seen, options.context)
+    if (!(seen instanceof MeshError) && wrong.length === 0) return seen
+    if (io.clock.now() + pauseMs > deadline) {
+      if (seen instanceof MeshError) throw seen
+      io.stderr.write(`starlane: not OK within ${span(options.timeout)}\n`)
+      return seen
+    }
+    if (wrong.join() !== said) io.stderr.write(`waiting for ${wrong.join(', ')}\n`)
+    said = wrong.join()
+  }
+}
+
+/** It may not have begun to listen yet. */
+function unreachable(error: unknown): MeshError {
+  if (error instanceof MeshError && error.code === 'ADMIN_UNREACHABLE') return error
+  throw error
+}
+
+/** Of one cluster only its link counts. */
+function whatIsWrong(seen: Status, context?: string): string[] {
+  const clusters = seen.clusters.filter(({ name }) => context === undefined || name === context)
+  const links = clusters.filter(({ link }) => link.state !== 'live').map(({ name }) => name)
+  if (context !== undefined) return links
+  const parts = seen.components.filter(({ state }) => state === 'degraded' || state === 'error').map(({ name }) => name)
+  const start = seen.ready ? [] : seen.waiting.length > 0 ? seen.waiting : ['the start']
+  return [...new Set([...start, ...parts, ...links])]
+}
+
+function keyOf({ namespace, name }: ServiceView): string {
+  return `${namespace}/${name}`
+}
+
+function milliseconds(text: string): number {
+  let fault = ''
+  const ms = duration('').parse(text, [], ({ message }) => {
+    fault = message
+  })
+  if (ms === undefined) throw new InvalidArgumentError(fault)
+  return ms
+}

@@ -1,0 +1,60 @@
+import { stripVTControlCharacters } from 'node:util'
+
+/** A head in capitals; one that ends in a space is a column of numbers and stands to the right. */
+export type Head = string
+
+/** Columns as wide as they must be, two spaces between them, nothing behind the last. */
+export function table(
+  heads: readonly Head[],
+  rows: readonly (readonly string[])[],
+  paintHead = (text: string) => text,
+): string {
+  const widths = heads.map((head, i) => Math.max(...[head.trim(), ...rows.map(row => row[i] ?? '')].map(widthOf)))
+  const line = (cells: readonly string[]) =>
+    heads
+      .map((head, i) => pad(cells[i] ?? '', widths[i] ?? 0, head.endsWith(' ')))
+      .join('  ')
+      .trimEnd()
+  return [paintHead(line(heads.map(head => head.trim()))), ...rows.map(line)].map(text => `${text}\n`).join('')
+}
+
+/** Rows without heads: names and what is said of them. */
+export function columns(rows: readonly (readonly string[])[]): string {
+  const widths = (rows[0] ?? []).map((_, i) => Math.max(...rows.map(row => widthOf(row[i] ?? ''))))
+  return rows
+    .map(
+      row =>
+        `${row
+          .map((cell, i) => pad(cell, widths[i] ?? 0, false))
+          .join('  ')
+          .trimEnd()}\n`,
+    )
+    .join('')
+}
+
+/** `1 service`, `2 services`. */
+export function count(n: number, noun: string): string {
+  return `${n} ${noun}${n === 1 ? '' : 's'}`
+}
+
+/** `12s`, `3m20s`, `2h5m`, `4d1h`: two units at most, as people say it. */
+export function span(ms: number): string {
+  const s = Math.max(0, Math.round(ms / 1000))
+  if (s < 60) return `${s}s`
+  if (s < 3600) return two(s, 60, 'm', 's')
+  if (s < 86_400) return two(Math.floor(s / 60), 60, 'h', 'm')
+  return two(Math.floor(s / 3600), 24, 'd', 'h')
+}
+
+function two(small: number, size: number, big: string, unit: string): string {
+  return small % size === 0 ? `${small / size}${big}` : `${Math.floor(small / size)}${big}${small % size}${unit}`
+}
+
+function pad(cell: string, width: number, right: boolean): string {
+  const space = ' '.repeat(Math.max(0, width - widthOf(cell)))
+  return right ? space + cell : cell + space
+}
+
+function widthOf(cell: string): number {
+  return stripVTControlCharacters(cell).length
+}

@@ -1,0 +1,73 @@
+import { type ChildProcess, spawn, spawnSync } from 'node:child_process'
+import { readFileSync } from 'node:fs'
+import t from 'tap'
+import { runLine } from './stage.ts'
+
+const commands = ['status', 'services', 'explain', 'exec']
+
+t.test('help suffices: every command is listed, and each has a line of its own and examples', async t => {
+  const all = await runLine(['--help'])
+  t.equal(all.code, 0)
+  t.equal(all.err, '')
+  for (const command of commands) {
+    t.match(all.out, new RegExp(`^  ${command} `, 'm'))
+    for (const argv of [
+      [command, '--help'],
+      ['help', command],
+    ]) {
+      const { code, out } = await runLine(argv)
+      t.equal(code, 0)
+      t.match(out, new RegExp(`^Usage: starlane ${command} `))
+      t.match(out, new RegExp(`Examples:\n  starlane .*${command}`))
+      t.notOk(
+        out.split('\n').some(line => line.length > 110),
+        `${command} --help fits a screen`,
+      )
+    }
+  }
+})
+
+t.test('wrong use ends with 2, says what is wrong, and where the help is', async t => {
+  const wrong: [argv: string[], says: RegExp][] = [
+    [[], /^Usage: starlane/],
+    [['stauts'], /unknown command 'stauts'[\s\S]*Did you mean status\?/],
+    [
+      ['status', '--contxt', 'x'],
+      /unknown option '--contxt'[\s\S]*Did you mean --context\?[\s\S]*See: starlane status --help/,
+    ],
+    [['status', '-o', 'xml'], /Allowed choices are json/],
+    [['status', '--timeout', '5'], /"5" has no unit; write 5s or 5ms/],
+    [['explain'], /missing required argument 'service'/],
+    [['services', 'a', 'b'], /too many arguments/],
+    [['exec'], /missing required argument 'command'/],
+    [['help', 'nothing'], /Usage: starlane/],
+  ]
+  for (const [argv, says] of wrong) {
+    const { code, out, err } = await runLine(argv)
+    t.equal(code, 2, argv.join(' '))
+    t.equal(out, '')
+    t.match(err, says)
+  }
+})
+
+t.test('the bin prints, and passes the exit code on', async t => {
+  const bin = (...argv: string[]) => spawnSync(process.execPath, ['bin/starlane.js', ...argv], { encoding: 'utf8' })
+  const { version } = JSON.parse(readFileSync('package.json', 'utf8'))
+  t.match(bin('--version'), { status: 0, stdout: `${version}\n`, stderr: '' })
+  t.match(bin('nonsense'), { status: 2, stdout: '' })
+  t.match(bin('services', '--admin', '127.0.0.1:1'), { status: 1, stdout: '', stderr: /ADMIN_UNREACHABLE/ })
+})
+
+t.test('a reader that goes away early is no failure', async t => {
+  const child: ChildProcess = spawn(process.execPath, ['bin/starlane.js', '--help'], {
+    stdio: ['ignore', 'pipe', 'pipe'],
+  })
+  let err = ''
+  child.stderr?.on('data', chunk => {
+    err += chunk
+  })
+  child.stdout?.destroy()
+  const code = await new Promise(resolve => child.once('close', resolve))
+  t.equal(code, 0)
+  t.equal(err, '')
+})

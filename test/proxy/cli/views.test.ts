@@ -1,0 +1,284 @@
+import { writeFileSync } from 'node:fs'
+import { createServer } from 'node:http'
+import type { AddressInfo } from 'node:net'
+import { join } from 'node:path'
+import { stripVTControlCharacters } from 'node:util'
+import t from 'tap'
+import type { Status } from '../../../proxy/model/views.ts'
+import { explanation, services, status } from '../admin/fixture.ts'
+import { openStage, runLine } from './stage.ts'
+
+const fine: Status = {
+  ...status,
+  components: status.components.map(component => ({ ...component, state: 'ok' })),
+  clusters: status.clusters.map(cluster => ({ ...cluster, link: { state: 'live', since: status.startedAt } })),
+}
+
+t.test('status says what works, how each cluster stands, and what is wrong', async t => {
+  const { run } = await openStage(t)
+  const { code, out, err } = await run('status')
+  t.equal(code, 1, 'a lost cluster is not OK')
+  t.equal(err, '')
+  t.equal(
+    out,
+    `\
+Starlane 0.1.0 in cluster-1: ready, up 3h12m
+
+Sources  degraded  2 of 3 clusters answer; lost: cluster-3
+DNS      OK        127.0.0.1:5353 for cluster.local and clusterset.local
+Proxy    OK        4 listeners, 17 connections, 2 UDP sessions
+Health   OK        7 backends checked, 1 down, 1 ejected
+Plugins  OK        tenancy, affinity
+
+CLUSTER            ID  LINK                             SERVICES  GLOBAL  BACKENDS  CHANGED    SOURCE
+cluster-1 (local)   1  live for 3h                             5       3         4  12s ago    manifests conf/demo/cluster-1
+cluster-2           2  live for 3m20s                          9       2         3  1m35s ago  kubernetes kind-2
+cluster-3           3  lost for 42s, given up in 9m18s         2       1         2  2h ago     etcd /var/lib/cilium/clustermesh/cluster-3
+
+cluster-3: connect ECONNREFUSED 127.0.0.1:2379
+
+1 problem:
+  SERVICE_ANNOTATION  conf/demo/cluster-1/rebel-base.yaml:8
+    service.cilium.io/affinity: "locl" means nothing; write local, remote or none
+`,
+  )
+})
+
+t.test('status of one cluster shows what the mesh uses of it, and ends by its link alone', async t => {
+  const { run } = await openStage(t)
+  const lost = await run('status --context cluster-3')
+  t.equal(lost.code, 1)
+  t.equal(
+    lost.out,
+    `\
+cluster-3, a remote cluster, id 3
+
+Link      lost for 42s, given up in 9m18s
+Error     connect ECONNREFUSED 127.0.0.1:2379
+Source    etcd /var/lib/cilium/clustermesh/cluster-3
+Changed   2h ago
+Services  2, 1 global
+Backends  2
+
+SERVICE             BACKENDS  HEALTHY  TAKING FLOWS
+default/rebel-base         1        1             1
+empire/deathstar           1        1             1
+`,
+  )
+  t.match(await run('status --context cluster-2'), { code: 0, out: /Tenant +blue/ })
+  t.match(await run('status --context nowhere'), {
+    code: 1,
+    err: /no cluster "nowhere".*cluster-1, cluster-2, cluster-3/,
+  })
+})
+
+t.test('status ends with 0 only when all is OK', async t => {
+  const shows = async (seen: Status) => (await (await openStage(t, { status: () => seen })).run('status')).code
+  t.equal(await shows(fine), 0)
+  t.equal(await shows({ ...fine, components: fine.components.map(c => ({ ...c, state: 'disabled' })) }), 0)
+  t.equal(await shows({ ...fine, ready: false }), 1)
+  t.equal(await shows({ ...fine, components: fine.components.map(c => ({ ...c, state: 'error' })) }), 1)
+  t.equal(await shows({ ...fine, clusters: status.clusters }), 1)
+})
+
+t.test('status --wait asks until all is OK, and says what it waits for', async t => {
+  let asked = 0
+  const states = [{ ...fine, ready: false, waiting: ['source cluster-2'] }, status, fine]
+  const { run } = await openStage(t, { status: () => states[Math.min(asked++, 2)] ?? fine })
+  const { code, out, err } = await run('status --wait')
+  t.equal(code, 0)
+  t.match(out, /^Starlane 0\.1\.0 in cluster-1: ready/)
+  t.equal(err, 'waiting for source cluster-2\nwaiting for Sources, cluster-3\n')
+})
+
+t.test('status --wait gives up in time, whether something answers or nothing does', async t => {
+  const { run } = await openStage(t)
+  t.match(await run('status --wait --timeout 10ms'), { code: 1, out: /degraded/, err: /not OK within/ })
+  const nobody = await runLine(['status', '--wait', '--timeout', '10ms', '--admin', '127.0.0.1:1'])
+  t.match(nobody, { code: 1, out: '', err: /ADMIN_UNREACHABLE/ })
+  t.match(await run('status --wait --context cluster-2'), { code: 0 }, 'one cluster is waited for alone')
+})
+
+t.test('services stand beside their backends', async t => {
+  const { run } = await openStage(t)
+  const { code, out } = await run('services')
+  t.equal(code, 0)
+  t.equal(
+    out,
+    `\
+SERVICE             FRONTEND                    BACKEND              CLUSTER    STATE        HEALTH   FLOWS
+default/rebel-base  127.96.0.10:80/TCP http     127.1.0.11:8080/TCP  cluster-1  active       up       ●
+                                                127.1.0.12:8080/TCP  cluster-1  active       ejected  ·
+                                                127.1.0.13:8080/TCP  cluster-1  terminating  up       ·
+                                                127.2.0.11:8080/TCP  cluster-2  active       up       ●
+                                                127.2.0.12:8080/TCP  cluster-2  active       down     ·
+                                                127.3.0.11:8080/TCP  cluster-3  active       unknown  ●
+empire/deathstar    127.96.0.20:443/TCP https   127.1.0.21:8443/TCP  cluster-1  active       up       ●
+                    127.96.0.20:5000/UDP comms  127.2.0.21:8443/TCP  cluster-2  active       up       ·
+                                                127.3.0.21:5000/UDP  cluster-3  active       unknown  ●
+jedi/holocron       headless                    none
+`,
+  )
+  const none = await openStage(t, { services: () => [] })
+  t.equal((await none.run('services')).out, 'There is no service.\n')
+})
+
+t.test('one service has its settings and all of each backend', async t => {
+  const { run } = await openStage(t)
+  t.equal(
+    (await run('services empire/deathstar')).out,
+    `\
+empire/deathstar
+
+Frontends  127.96.0.20:443/TCP https
+           127.96.0.20:5000/UDP comms
+Settings   global; not shared; affinity local; at least 30% healthy local backends
+Changed    1h ago
+
+BACKEND              CLUSTER    STATE   HEALTH   FLOWS  WEIGHT  PORTS  NODE  ZONE
+127.1.0.21:8443/TCP  cluster-1  active  up       ●         100  https
+127.2.0.21:8443/TCP  cluster-2  active  up       ·          20  https
+127.3.0.21:5000/UDP  cluster-3  active  unknown  ●         100  comms
+`,
+  )
+  t.match((await run('services rebel-base')).out, /^default\/rebel-base\n/, 'a bare name is of the namespace default')
+  t.match((await run('services jedi/holocron')).out, /headless[\s\S]*No cluster has a backend for it/)
+})
+
+t.test('explain tells each step and what it took away', async t => {
+  const { run } = await openStage(t)
+  const { code, out } = await run('explain rebel-base --from 10.0.0.7')
+  t.equal(code, 0)
+  t.equal(
+    out,
+    `\
+default/rebel-base for a client at 10.0.0.7
+
+Left out beforehand:
+  cluster-3/127.3.0.12:8080/TCP  maintenance
+
+127.96.0.10:80/TCP
+  tenancy   5 left
+            without cluster-3/127.3.0.11:8080/TCP: tenant red
+  affinity  5 left
+  health    2 left
+            without cluster-1/127.1.0.12:8080/TCP: ejected
+            without cluster-1/127.1.0.13:8080/TCP: terminating
+            without cluster-2/127.2.0.12:8080/TCP: down
+  chosen    by round-robin among
+            cluster-1/127.1.0.11:8080/TCP
+            cluster-2/127.2.0.11:8080/TCP
+`,
+  )
+})
+
+t.test('explain says who refuses, and that nothing is there to choose', async t => {
+  const [frontend] = explanation.frontends
+  const refusal = { code: 'tenancy', why: '10.0.0.7 belongs to no tenant' }
+  const refused = { ...explanation, before: [], frontends: [{ ...frontend, steps: [], candidates: [], refusal }] }
+  const { run } = await openStage(t, { explain: () => refused as typeof explanation })
+  t.match((await run('explain rebel-base')).out, '  refused  by tenancy: 10.0.0.7 belongs to no tenant\n')
+  const none = await openStage(t, { explain: () => ({ ...explanation, frontends: [] }) })
+  t.match((await none.run('explain jedi/holocron')).out, 'nothing to choose')
+})
+
+t.test('-o json prints what the admin surface says', async t => {
+  const { run } = await openStage(t)
+  const json = async (line: string) => JSON.parse((await run(`${line} -o json`)).out)
+  t.same(await json('status'), status)
+  t.same(await json('services'), services)
+  t.same(await json('services empire/deathstar'), services[1])
+  t.same(await json('explain rebel-base --from 10.0.0.7'), explanation)
+  t.same((await json('status --context cluster-3')).uses, ['default/rebel-base', 'empire/deathstar'])
+})
+
+t.test('colours are for terminals, and change no letter', async t => {
+  const { run } = await openStage(t)
+  for (const line of [
+    'status',
+    'services',
+    'services rebel-base',
+    'explain rebel-base',
+    'status --context cluster-3',
+    '--help',
+  ]) {
+    const plain = (await run(line)).out
+    const coloured = (await run(line, { isTTY: true })).out
+    t.equal(plain, stripVTControlCharacters(plain), `${line} is plain in a pipe`)
+    t.not(coloured, plain, `${line} has colours on a terminal`)
+    t.equal(stripVTControlCharacters(coloured), plain)
+    t.equal((await run(line, { isTTY: true, env: { NO_COLOR: '1' } })).out, plain)
+    t.equal((await run(line, { isTTY: true, env: { TERM: 'dumb' } })).out, plain)
+  }
+})
+
+t.test('what a source wrote cannot move the cursor of a terminal', async t => {
+  const message = 'red \x1b[31m, title \x1b]0;owned\x07, back \r\b, csi \x9b2J'
+  const { run } = await openStage(t, {
+    status: () => ({ ...status, problems: [{ code: 'SOURCE_OBJECT', where: 'x', message }] }),
+  })
+  const { out } = await run('status')
+  // biome-ignore lint/suspicious/noControlCharactersInRegex: the very characters that must not come through
+  t.notMatch(out, /[\x00-\x09\x0b-\x1f\x7f-\x9f]/)
+  t.match(out, 'red')
+})
+
+t.test('the admin address: as said, else from the file, else from the environment', async t => {
+  const { admin } = await openStage(t)
+  const nobody = { STARLANE_ADMIN: '127.0.0.1:1' }
+  const file = join(t.testdir(), 'starlane.yaml')
+  const conf = (listen: string) =>
+    writeFileSync(
+      file,
+      `cluster: one\nclusters: [{ name: one, id: 1, source: { manifests: . } }]\nadmin: { listen: '${listen}' }\n`,
+    )
+  const code = async (argv: string[]) => (await runLine(argv, { env: nobody })).code
+  conf(admin)
+  t.equal(await code(['services', '-c', file]), 0)
+  t.equal(await code(['services', '--admin', `http://${admin}/`]), 0, 'a URL is an address too')
+  t.equal(await code(['services']), 1, 'nobody is where the environment says')
+  conf(admin.replace('127.0.0.1', '0.0.0.0'))
+  t.equal(await code(['services', '-c', file]), 0, 'everywhere includes here')
+  conf('127.0.0.1:0')
+  t.equal(await code(['services', '-c', file]), 2, 'no port, no address')
+  t.equal(await code(['services', '-c', `${file}.none`]), 1)
+  t.equal(await code(['services', '--admin', 'ftp://x']), 2)
+})
+
+t.test('when nothing of ours answers, the error says so and what would do', async t => {
+  const closed = await runLine(['status', '--admin', '127.0.0.1:1'])
+  t.equal(closed.code, 1)
+  t.match(
+    closed.err,
+    /^starlane: ADMIN_UNREACHABLE {2}no Starlane answers at 127\.0\.0\.1:1 \(.*ECONNREFUSED.*starlane run.*--admin/,
+  )
+
+  t.match((await runLine(['status', '--admin', 'localhost:1'])).err, /localhost:1 \(.*ECONNREFUSED/)
+
+  for (const [body, status] of [
+    ['<html>', 200],
+    ['{}', 404],
+    ['{"error":{"message":"x"}}', 500],
+    ['null', 500],
+    ['{"components":1}', 200],
+    ['"hello"', 200],
+  ] as const) {
+    const other = createServer((_, response) => response.writeHead(status).end(body)).listen(0, '127.0.0.1')
+    t.teardown(() => other.close())
+    await new Promise(resolve => other.once('listening', resolve))
+    const { port } = other.address() as AddressInfo
+    const { code, err } = await runLine(['status', '--admin', `127.0.0.1:${port}`])
+    t.equal(code, 1)
+    t.match(err, `what listens at 127.0.0.1:${port}`)
+  }
+})
+
+t.test('names that are none, and services that are none', async t => {
+  const { run } = await openStage(t)
+  for (const line of ['services a/b/c', 'services /b', 'services a/', 'explain rebel-base --from here']) {
+    t.match(await run(line), { code: 2, out: '', err: /^starlane: .*write/ }, line)
+  }
+  for (const line of ['services nobody', 'explain shop/nobody']) {
+    t.match(await run(line), { code: 1, out: '', err: /^starlane: there is no service \w+\/nobody/ }, line)
+  }
+})
