@@ -1,0 +1,119 @@
+import { readFile } from 'node:fs/promises'
+import type { Clock } from '../../model/clock.ts'
+import { MeshError, messageOf } from '../../model/error.ts'
+import type { Access, ExecPlugin, Pem } from './access.ts'
+import { type ExecCredential, runExecPlugin } from './exec.ts'
+import { proxyFor } from './proxy.ts'
+
+/** All that a connection and a request need, read at one moment. */
+export interface Login {
+  readonly access: Access
+  readonly proxy: string | undefined
+  readonly tls: {
+    readonly ca?: string
+    readonly cert?: string
+    readonly key?: string
+    readonly servername?: string
+    readonly rejectUnauthorized: boolean
+  }
+  readonly headers: Readonly<Record<string, string | string[]>>
+  /** Wall-clock milliseconds; undefined while nothing says so. */
+  readonly expiresAt: number | undefined
+}
+
+export interface LoginOptions {
+  readonly env: Readonly<Record<string, string | undefined>>
+  readonly clock: Clock
+  readonly signal?: AbortSignal
+}
+
+/** A credential is renewed this long before it expires, since requests take their time. */
+const marginMs = 10_000
+
+/**
+ * Reads certificates and tokens, and asks the credential plugin. Files are read each time; a plugin is asked again only
+ * when what it gave has expired or has been refused, since it may open a browser or call a cloud.
+ */
+export class LoginReader {
+  readonly #options: LoginOptions
+  #remembered: { readonly plugin: string; readonly credential: ExecCredential } | undefined
+
+  constructor(options: LoginOptions) {
+    this.#options = options
+  }
+
+  /** `refused`: the server did not take the last one. */
+  async read(access: Access, refused: boolean): Promise<Login> {
+    const ca = await readPem(access.ca)
+    const exec = access.credential.by === 'exec' ? await this.#exec(access.credential.plugin, access, ca, refused) : {}
+    const [cert, key] = exec.certificate
+      ? [exec.certificate.cert, exec.certificate.key]
+      : await Promise.all([readPem(access.certificate?.cert), readPem(access.certificate?.key)])
+    const authorization = exec.token === undefined ? await authorizationOf(access) : bearer(exec.token)
+    return {
+      access,
+      proxy: proxyFor(access, this.#options.env),
+      tls: {
+        ...(ca !== undefined && { ca }),
+        ...(cert !== undefined && key !== undefined && { cert, key }),
+        ...(access.servername !== undefined && { servername: access.servername }),
+        rejectUnauthorized: !access.insecure,
+      },
+      headers: { ...(authorization !== undefined && { authorization }), ...access.impersonate },
+      expiresAt: exec.expiresAt === undefined ? undefined : exec.expiresAt - marginMs,
+    }
+  }
+
+  async #exec(plugin: ExecPlugin, access: Access, ca: string | undefined, refused: boolean): Promise<ExecCredential> {
+    const key = JSON.stringify(plugin)
+    const known = this.#remembered
+    const expired = (known?.credential.expiresAt ?? Number.POSITIVE_INFINITY) - marginMs <= this.#options.clock.wall()
+    if (known?.plugin === key && !expired && !refused) return known.credential
+    const { env, signal } = this.#options
+    const credential = await runExecPlugin(plugin, { access, ca }, env, signal)
+    this.#remembered = { plugin: key, credential }
+    return credential
+  }
+}
+
+async function authorizationOf({ credential }: Access): Promise<string | undefined> {
+  switch (credential.by) {
+    case 'token':
+      return bearer(credential.token)
+    case 'token-file':
+      return bearer(await readToken(credential.file, credential.token))
+    case 'password':
+      return `Basic ${Buffer.from(`${credential.username}:${credential.password}`).toString('base64')}`
+    default:
+      return undefined
+  }
+}
+
+async function readToken(file: string, fallback: string | undefined): Promise<string> {
+  const token = await readText(file).catch(error => {
+    if (fallback !== undefined) return fallback
+    throw error
+  })
+  const trimmed = token.trim()
+  if (trimmed === '') throw new MeshError('SOURCE_READ', `${file} is empty; it should hold a token`)
+  return trimmed
+}
+
+/** A line break in a token would end the header it is put in. */
+function bearer(token: string): string {
+  const trimmed = token.trim()
+  if (/[^\x21-\x7e]/.test(trimmed))
+    throw new MeshError('SOURCE_READ', 'the token has characters that no header can carry')
+  return `Bearer ${trimmed}`
+}
+
+async function readPem(pem: Pem | undefined): Promise<string | undefined> {
+  if (!pem) return undefined
+  return 'data' in pem ? pem.data : readText(pem.file)
+}
+
+async function readText(file: string): Promise<string> {
+  return readFile(file, 'utf8').catch(error => {
+    throw new MeshError('SOURCE_READ', `a credential cannot be read: ${messageOf(error)}`, { cause: error })
+  })
+}
