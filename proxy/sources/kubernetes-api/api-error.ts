@@ -1,0 +1,58 @@
+import * as v from 'valibot'
+import { MeshError } from '../../model/error.ts'
+
+/** The API server answered, and what it said is not what was asked for. */
+export class ApiError extends MeshError {
+  /** The HTTP status, or the code of a Status object in a watch. */
+  readonly status: number
+  /** Why, in one word of the API: `Expired`, `Forbidden`, `Conflict`; empty when it gives none. */
+  readonly reason: string
+  /** How long the server asks to be left alone. */
+  readonly retryAfterMs: number | undefined
+
+  constructor(status: number, reason: string, message: string, retryAfterMs?: number) {
+    super('SOURCE_READ', message)
+    this.name = 'ApiError'
+    this.status = status
+    this.reason = reason
+    this.retryAfterMs = retryAfterMs
+  }
+
+  /**
+   * The server no longer has, or does not yet have, the version asked for: only a new list helps. The second is what a
+   * server says that was restored from a backup, so that its versions have gone back.
+   */
+  get isGone(): boolean {
+    return this.status === 410 || this.reason === 'Expired' || /Too large resource version/i.test(this.message)
+  }
+}
+
+const statusObject = v.object({
+  message: v.nullish(v.string(), ''),
+  reason: v.nullish(v.string(), ''),
+  code: v.nullish(v.number()),
+  details: v.nullish(v.object({ retryAfterSeconds: v.nullish(v.number()) })),
+})
+
+/** Out of a Status object of the API, as a response has it or an ERROR event. Anything else is shown as it is. */
+export function apiErrorOf(subject: string, body: unknown, httpStatus?: number, retryAfterMs?: number): ApiError {
+  const parsed = v.safeParse(statusObject, body)
+  const { message, reason, code, details } = parsed.success ? parsed.output : { message: '', reason: '' }
+  const status = httpStatus ?? code ?? 500
+  const said = (message || (typeof body === 'string' ? body : '')).trim().slice(0, 300)
+  const seconds = details?.retryAfterSeconds
+  return new ApiError(
+    status,
+    reason,
+    `${subject}: ${status}${said ? ` ${said}` : ''}`,
+    retryAfterMs ?? (seconds ? seconds * 1000 : undefined),
+  )
+}
+
+/** `Retry-After` (RFC 9110, 10.2.3): seconds or a date. Never longer than five minutes, whatever it says. */
+export function retryAfterMs(header: string | string[] | undefined, wallMs: number): number | undefined {
+  const text = Array.isArray(header) ? header[0] : header
+  if (text === undefined) return undefined
+  const ms = /^\d+$/.test(text.trim()) ? Number(text) * 1000 : Date.parse(text) - wallMs
+  return Number.isNaN(ms) ? undefined : Math.min(Math.max(ms, 0), 300_000)
+}

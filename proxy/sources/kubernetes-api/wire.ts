@@ -1,0 +1,71 @@
+/** What the API server sends, checked as far as following it takes. */
+import { MeshError } from '../../model/error.ts'
+
+/** An object as the API has it, of which no more is certain than that it has a name. */
+export interface RawObject {
+  readonly metadata: {
+    readonly name: string
+    readonly namespace?: string
+    readonly resourceVersion: string
+    readonly [key: string]: unknown
+  }
+  readonly [key: string]: unknown
+}
+
+export interface Page {
+  readonly items: readonly RawObject[]
+  readonly continue: string
+  readonly version: string
+}
+
+/** One page of a list. */
+export function readPage(value: unknown, path: string): Page {
+  const list = isRecord(value) ? value : {}
+  const metadata = isRecord(list.metadata) ? list.metadata : {}
+  const items: unknown = list.items ?? []
+  if (!Array.isArray(items) || typeof metadata.resourceVersion !== 'string') {
+    throw new MeshError('SOURCE_READ', `GET ${path}: the answer is no list; is this an API server?`)
+  }
+  const objects = items.map(asObject)
+  if (!objects.every(object => object !== undefined)) {
+    throw new MeshError('SOURCE_READ', `GET ${path}: the list has an object without a name or a version`)
+  }
+  return {
+    items: objects,
+    continue: typeof metadata.continue === 'string' ? metadata.continue : '',
+    version: metadata.resourceVersion,
+  }
+}
+
+/** One line of a watch. */
+export function readEvent(line: string, path: string): { type: string; object: unknown } {
+  let event: unknown
+  try {
+    event = JSON.parse(line)
+  } catch (error) {
+    throw new MeshError('SOURCE_READ', `watch ${path}: a line is not JSON`, { cause: error })
+  }
+  if (isRecord(event) && typeof event.type === 'string') return { type: event.type, object: event.object }
+  throw new MeshError('SOURCE_READ', `watch ${path}: a line is no event`)
+}
+
+export function asObject(value: unknown): RawObject | undefined {
+  if (!isRecord(value) || !isRecord(value.metadata)) return undefined
+  const { name, namespace, resourceVersion } = value.metadata
+  const named = typeof name === 'string' && name !== '' && (namespace === undefined || typeof namespace === 'string')
+  return named && typeof resourceVersion === 'string' ? (value as RawObject) : undefined
+}
+
+export function versionOf(value: unknown): string | undefined {
+  const version = isRecord(value) && isRecord(value.metadata) ? value.metadata.resourceVersion : undefined
+  return typeof version === 'string' ? version : undefined
+}
+
+/** `default/rebel-base`, `/n1`: unique within a resource. */
+export function keyOf({ metadata }: RawObject): string {
+  return `${metadata.namespace ?? ''}/${metadata.name}`
+}
+
+export function isRecord(value: unknown): value is Record<string, unknown> {
+  return typeof value === 'object' && value !== null && !Array.isArray(value)
+}
