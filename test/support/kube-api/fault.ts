@@ -1,0 +1,18 @@
+/** What the server answers instead of an object: a Status of the API. */
+export class ApiFault extends Error {
+  readonly code: number
+  readonly reason: string
+  readonly headers: Readonly<Record<string, string>>
+
+  constructor(code: number, reason: string, message: string, headers: Readonly<Record<string, string>> = {}) {
+    super(message)
+    this.code = code
+    this.reason = reason
+    this.headers = headers
+  }
+
+  toJSON() {
+    const { code, reason, message } = this
+    return { kind: 'Status', apiVersion: 'v1', metadata: {}, status: 'Failure', message, reason, code }
+  }
+}

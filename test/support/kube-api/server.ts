@@ -1,0 +1,254 @@
+/**
+ * A small Kubernetes API server for tests: everything in memory, enough of the protocol for kubectl and for watchers, and
+ * faults to order. It shows how a client bears trouble, not that a real server would say the same.
+ */
+import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http'
+import { createServer as createTlsServer } from 'node:https'
+import type { AddressInfo, Socket } from 'node:net'
+import type { TLSSocket } from 'node:tls'
+import { type Attempt, allows, forbidden, type User } from './authorize.ts'
+import { discover } from './discovery.ts'
+import { ApiFault } from './fault.ts'
+import { Faults } from './faults.ts'
+import { getObject, listObjects, writeObject } from './objects.ts'
+import { contentTypeOf, readBody, type Target, targetOf } from './request.ts'
+import { selectorOf } from './selectors.ts'
+import { formOf } from './shape.ts'
+import { Store } from './store.ts'
+import { builtIn, groupVersion, type KubeObject, type ResourceType } from './types.ts'
+import { Watches } from './watches.ts'
+
+export interface KubeApiOptions {
+  /** PEM; without them it speaks plain HTTP. With `ca`, client certificates are asked for and their CN is the user. */
+  readonly tls?: { readonly cert: string; readonly key: string; readonly ca?: string }
+  /** By bearer token. Without it everybody may do everything. */
+  readonly users?: Record<string, User>
+  /** By the CN of the client certificate. */
+  readonly certificateUsers?: Record<string, User>
+  readonly types?: readonly ResourceType[]
+  readonly port?: number
+  readonly historyLimit?: number
+}
+
+export interface SeenRequest {
+  readonly verb: string
+  /** The plural name; the path of anything that is no resource. */
+  readonly resource: string
+  readonly query: URLSearchParams
+  readonly user: string
+  readonly headers: IncomingMessage['headers']
+}
+
+const maxSeen = 10_000
+const everybody: User = { name: 'system:anonymous' }
+
+export class KubeApi {
+  readonly store: Store
+  readonly watches: Watches
+  readonly faults = new Faults()
+  /** The requests so far, oldest first. */
+  readonly seen: SeenRequest[] = []
+  readonly #options: KubeApiOptions
+  readonly #sockets = new Set<Socket>()
+  #types: readonly ResourceType[]
+  #server: Server | undefined
+  #port: number
+
+  constructor(options: KubeApiOptions = {}) {
+    this.#options = options
+    this.#types = options.types ?? builtIn
+    this.#port = options.port ?? 0
+    this.store = new Store(options.historyLimit)
+    this.watches = new Watches(this.store)
+    this.put({ apiVersion: 'v1', kind: 'Namespace', metadata: { name: 'default' }, status: { phase: 'Active' } })
+  }
+
+  get url(): string {
+    return `${this.#options.tls ? 'https' : 'http'}://127.0.0.1:${this.#port}`
+  }
+
+  /** Listens, after `stop` at the same port again. */
+  async start(): Promise<void> {
+    const handle = (request: IncomingMessage, response: ServerResponse) => this.#handle(request, response)
+    const { tls } = this.#options
+    const mutual = tls?.ca === undefined ? {} : { requestCert: true, rejectUnauthorized: false }
+    const server = tls ? createTlsServer({ ...tls, ...mutual }, handle) : createServer(handle)
+    server.on(tls ? 'secureConnection' : 'connection', (socket: Socket) => this.#keep(socket))
+    server.keepAliveTimeout = 60_000
+    await new Promise<void>(resolve => server.listen(this.#port, '127.0.0.1', resolve))
+    this.#port = (server.address() as AddressInfo).port
+    this.#server = server
+  }
+
+  /** As when the machine goes away: every connection is reset, new ones are refused. Objects stay. */
+  async stop(): Promise<void> {
+    const server = this.#server
+    this.#server = undefined
+    for (const socket of this.#sockets) socket.destroy()
+    if (server) await new Promise(resolve => server.close(resolve))
+  }
+
+  /** Makes the object be so, whatever it was. */
+  put(object: KubeObject): KubeObject {
+    const type = this.typeOf(object)
+    const placed = type.namespaced
+      ? { ...object, metadata: { ...object.metadata, namespace: object.metadata.namespace ?? 'default' } }
+      : object
+    const { resourceVersion: _, ...metadata } = placed.metadata
+    return this.store.get(type, placed.metadata)
+      ? this.store.update(type, { ...placed, metadata })
+      : this.store.create(type, { ...placed, metadata })
+  }
+
+  remove(kind: string, name: string, namespace = 'default'): void {
+    const type = this.#types.find(known => known.kind === kind)
+    if (!type) throw new TypeError(`no kind ${kind}`)
+    this.store.delete(type, type.namespaced ? { namespace, name } : { name })
+  }
+
+  get(kind: string, name: string, namespace = 'default'): KubeObject | undefined {
+    const type = this.#types.find(known => known.kind === kind)
+    return type && this.store.get(type, type.namespaced ? { namespace, name } : { name })
+  }
+
+  list(kind: string): KubeObject[] {
+    const type = this.#types.find(known => known.kind === kind)
+    return type ? this.store.list(type) : []
+  }
+
+  /** As when a custom resource definition is created. */
+  install(types: readonly ResourceType[]): void {
+    this.#types = [...this.#types, ...types]
+  }
+
+  uninstall(types: readonly ResourceType[]): void {
+    this.#types = this.#types.filter(type => !types.includes(type))
+    for (const type of types) this.watches.end(type.plural)
+  }
+
+  count(verb: string, resource: string): number {
+    return this.seen.filter(request => request.verb === verb && request.resource === resource).length
+  }
+
+  typeOf({ apiVersion, kind }: Pick<KubeObject, 'apiVersion' | 'kind'>): ResourceType {
+    const type = this.#types.find(known => groupVersion(known) === apiVersion && known.kind === kind)
+    if (!type) throw new TypeError(`no kind ${kind} in ${apiVersion}`)
+    return type
+  }
+
+  #keep(socket: Socket): void {
+    this.#sockets.add(socket)
+    socket.once('close', () => this.#sockets.delete(socket))
+    socket.on('error', () => {})
+  }
+
+  async #handle(request: IncomingMessage, response: ServerResponse): Promise<void> {
+    try {
+      await this.#answer(request, response)
+    } catch (error) {
+      const fault = error instanceof ApiFault ? error : new ApiFault(500, 'InternalError', String(error))
+      if (!response.headersSent) reply(response, fault.code, fault, fault.headers)
+    }
+  }
+
+  async #answer(request: IncomingMessage, response: ServerResponse): Promise<void> {
+    const url = new URL(request.url ?? '/', 'http://kubernetes')
+    const user = this.#authenticate(request)
+    const target = targetOf(request.method ?? 'GET', url, this.#types)
+    this.#see(request, url, target, user)
+    if (await this.faults.strike(target?.verb ?? 'get', target?.type.plural ?? url.pathname, response)) return
+    if (!target) return this.#discover(request, response, url, user)
+    const attempt = attemptOf(target)
+    if (!allows(user, attempt)) throw forbidden(user, attempt)
+    await this.#serve(target, request, response)
+  }
+
+  #authenticate(request: IncomingMessage): User {
+    const { users, certificateUsers, tls } = this.#options
+    const socket = request.socket as TLSSocket
+    if (certificateUsers && tls?.ca && socket.authorized) {
+      const user = certificateUsers[String(socket.getPeerCertificate().subject?.CN)]
+      if (user) return user
+    }
+    if (!users && !certificateUsers) return everybody
+    const [, token = ''] = /^Bearer (.+)$/.exec(request.headers.authorization ?? '') ?? []
+    const user = users?.[token]
+    if (!user) throw new ApiFault(401, 'Unauthorized', 'Unauthorized')
+    return user
+  }
+
+  #see({ headers, method = 'GET' }: IncomingMessage, url: URL, target: Target | undefined, user: User): void {
+    if (this.seen.length >= maxSeen) this.seen.shift()
+    const verb = target?.verb ?? method.toLowerCase()
+    this.seen.push({
+      verb,
+      resource: target?.type.plural ?? url.pathname,
+      query: url.searchParams,
+      user: user.name,
+      headers,
+    })
+  }
+
+  async #discover(request: IncomingMessage, response: ServerResponse, url: URL, user: User): Promise<void> {
+    if (url.pathname === '/apis/authorization.k8s.io/v1/selfsubjectaccessreviews' && request.method === 'POST') {
+      return reply(response, 201, review(await readBody(request), user))
+    }
+    const found = request.method === 'GET' ? discover(url.pathname, this.#types) : undefined
+    if (found === undefined) throw new ApiFault(404, 'NotFound', 'the server could not find the requested resource')
+    reply(response, 200, found)
+  }
+
+  async #serve(target: Target, request: IncomingMessage, response: ServerResponse): Promise<void> {
+    const accept = request.headers.accept ?? ''
+    if (target.verb === 'watch') return this.#watch(target, accept, response)
+    if (target.verb === 'list') return reply(response, 200, listObjects(this.store, target, accept))
+    if (target.verb === 'get') return reply(response, 200, getObject(this.store, target, accept))
+    const { status, body } = writeObject(this.store, target, contentTypeOf(request), await readBody(request))
+    reply(response, status, body)
+  }
+
+  #watch({ type, namespace, query }: Target, accept: string, response: ServerResponse): void {
+    const since = Number(query.get('resourceVersion') ?? 0)
+    if (since > 0 && since < this.store.oldest) throw new ApiFault(410, 'Expired', `too old resource version: ${since}`)
+    if (since > this.store.revision) throw new ApiFault(504, 'Timeout', `Too large resource version: ${since}`)
+    const bookmarks = query.get('allowWatchBookmarks') === 'true'
+    this.watches.open({
+      type,
+      namespace,
+      selector: selectorOf(query),
+      form: formOf(accept),
+      bookmarks,
+      since,
+      response,
+    })
+  }
+}
+
+export async function startKubeApi(options?: KubeApiOptions): Promise<KubeApi> {
+  const api = new KubeApi(options)
+  await api.start()
+  return api
+}
+
+function attemptOf({ verb, type, subresource, namespace }: Target): Attempt {
+  const resource = subresource === undefined ? type.plural : `${type.plural}/${subresource}`
+  return { verb, group: type.group, resource, namespace }
+}
+
+function review(body: unknown, user: User): unknown {
+  const { resourceAttributes: asked = {} } = (body as { spec: { resourceAttributes?: Record<string, string> } }).spec
+  const { verb = '', group = '', resource = '', subresource, namespace } = asked
+  const whole = subresource ? `${resource}/${subresource}` : resource
+  const status = { allowed: allows(user, { verb, group, resource: whole, namespace }) }
+  return { ...(body as object), status }
+}
+
+function reply(
+  response: ServerResponse,
+  status: number,
+  body: unknown,
+  headers: Readonly<Record<string, string>> = {},
+): void {
+  const text = typeof body === 'string' ? body : JSON.stringify(body)
+  response.writeHead(status, { 'content-type': 'application/json', ...headers }).end(text)
+}
