@@ -1,0 +1,76 @@
+import { pathText } from '../../config/fields.ts'
+import type { Problem } from '../../model/error.ts'
+import type { Assembler } from '../assemble.ts'
+import { decodeKubernetes } from '../decode-kubernetes.ts'
+import { type Kind, refText } from '../kubernetes/objects.ts'
+import { Exports } from './exports.ts'
+import type { Resource } from './resources.ts'
+import type { RawObject } from './wire.ts'
+
+/** So many are told one by one; a cluster can have any number of bad objects. */
+const maxFaults = 200
+
+/** Hands what the watchers bring to the assembler, decoded, and remembers what is wrong with single objects. */
+export class Objects {
+  readonly #cluster: string
+  readonly #assembler: Assembler
+  readonly #exports: Exports
+  readonly #faults = new Map<string, readonly Problem[]>()
+  #revision = 0
+
+  constructor(cluster: string, assembler: Assembler) {
+    this.#cluster = cluster
+    this.#assembler = assembler
+    this.#exports = new Exports(assembler)
+  }
+
+  put({ kind, apiVersion }: Resource, raw: RawObject): void {
+    if (kind === 'ServiceExport') return this.#exports.putExport(raw)
+    if (kind === 'ServiceImport') return this.#exports.putImport(raw)
+    // Members of a list leave their kind out, and metadata alone comes as PartialObjectMetadata.
+    const { object, faults, ref } = decodeKubernetes({ ...raw, kind, apiVersion })
+    const { namespace = '', name } = raw.metadata
+    this.#remember(refText({ kind: kind as Kind, namespace, name }), faults)
+    if (object?.kind === 'Service') this.#exports.putService(object)
+    else if (object) this.#assembler.put(object)
+    // One that is not sound stays what it was; one that is no longer ours goes.
+    else if (ref && faults.length === 0) this.drop(kind, namespace, name)
+  }
+
+  drop(kind: string, namespace: string, name: string): void {
+    if (kind === 'ServiceExport') return this.#exports.dropExport(namespace, name)
+    if (kind === 'ServiceImport') return this.#exports.dropImport(namespace, name)
+    const ref = { kind: kind as Kind, namespace, name }
+    if (this.#faults.delete(refText(ref))) this.#revision++
+    if (kind === 'Service') this.#exports.dropService(namespace, name)
+    else this.#assembler.remove(ref)
+  }
+
+  /** Another number whenever `problems` may say something else. */
+  get revision(): number {
+    return this.#revision
+  }
+
+  problems(): Problem[] {
+    const all = [...this.#faults.values()].flat()
+    if (all.length <= maxFaults) return all
+    const more: Problem = {
+      code: 'SOURCE_OBJECT',
+      where: this.#cluster,
+      message: `${all.length - maxFaults} more objects are not usable; mend the first ones to see these`,
+    }
+    return [...all.slice(0, maxFaults), more]
+  }
+
+  #remember(ref: string, faults: ReturnType<typeof decodeKubernetes>['faults']): void {
+    const problems = faults.map(
+      ({ code, path, message }): Problem => ({
+        code,
+        where: this.#cluster,
+        message: `${ref}: ${pathText(path)}: ${message}`,
+      }),
+    )
+    if (problems.length > 0) this.#faults.set(ref, problems)
+    if (problems.length > 0 || this.#faults.delete(ref)) this.#revision++
+  }
+}
