@@ -11,7 +11,8 @@ export interface Engine {
   listen(frontend: Frontend, service: GlobalService): Promise<Listener>
   /**
    * These backends leave: TCP flows on them may go on for the drain time and are then closed, spread over its last part;
-   * UDP sessions move to another backend at once. Keys of {@link Backend}.
+   * UDP sessions move to another backend at once. A backend that is active again in a flow's frontend by then keeps the
+   * flow. Keys of {@link Backend}.
    */
   retire(backends: readonly string[]): void
   stats(): EngineStats

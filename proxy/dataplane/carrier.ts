@@ -1,0 +1,54 @@
+import type { Backend } from '../model/backend.ts'
+import type { CloseReason } from '../model/flow.ts'
+import type { Frontend, GlobalService } from '../model/service.ts'
+import type { Buffers } from './buffers.ts'
+import type { EngineParts } from './engine.ts'
+
+/** What all flows of one engine share. */
+export interface Carrier extends EngineParts {
+  readonly buffers: Buffers
+  readonly connections: Set<CarriedConnection>
+  readonly sessions: Set<CarriedSession>
+  /** Sessions without a backend that has answered, oldest first: the first to go when room is needed. */
+  readonly unanswered: Set<CarriedSession>
+  /** True from `close()` on: what is quiet may end early. */
+  readonly draining: boolean
+  /** Of the flow that begins now; unique in this engine. */
+  nextId(): number
+  /** This machine failed, not a backend. Goes to the log, though not for each flow. */
+  localFault(error: Error): void
+  /** A flow has ended and is out of the sets. */
+  ended(): void
+}
+
+/** A flow in the engine's keeping. */
+export interface Carried {
+  /** Of the current attempt. */
+  readonly backend: Backend | undefined
+  /** Looks for idleness; called about every second with the clock's time. */
+  tick(now: number): void
+  /** Ends the flow now. */
+  cut(reason: CloseReason): void
+}
+
+export interface CarriedConnection extends Carried {
+  /** The listener it came by. */
+  readonly current: Current
+  /** Set once it has a date to end at, so that it gets no second one. */
+  draining: boolean
+  /** Whether new flows of its frontend may go to its backend as well. */
+  readonly wanted: boolean
+}
+
+export interface CarriedSession extends Carried {
+  /** Leaves its backend; the next datagram goes to another. */
+  move(): void
+  /** Ends to make room for another session. */
+  evict(): void
+}
+
+/** A listener's frontend and service as they are now; new flows and new attempts go by it. */
+export interface Current {
+  readonly frontend: Frontend
+  readonly service: GlobalService
+}

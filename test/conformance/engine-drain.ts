@@ -1,0 +1,165 @@
+/** Leaving: backends that retire, frontends that go, an engine that closes. */
+import type { Test } from 'tap'
+import { MeshError } from '../../proxy/model/error.ts'
+import { echo, ending, says, tcpBackend } from '../support/backend.ts'
+import { eventually } from '../support/eventually.ts'
+import { blackhole } from '../support/faults.ts'
+import { type CreateEngine, keysOf, Rig } from './engine-rig.ts'
+
+export function drainSuite(t: Test, create: CreateEngine): void {
+  t.test('T28: a backend that leaves gets no new flow, and its old ones go on for the drain time', async t => {
+    const [old, other] = [await tcpBackend(t, echo), await tcpBackend(t, says('other'))]
+    const rig = await Rig.start(t, create, { backends: [old.backend] })
+    const socket = await rig.client()
+    const end = ending(socket)
+    rig.listener.update(...rig.service([{ ...old.backend, state: 'terminating' }, other.backend]))
+    rig.engine.retire(keysOf(old.backend))
+    t.equal(await rig.ask(), 'other')
+    await rig.clock.advance(20_000)
+    t.equal(rig.engine.stats().connections, 1)
+    await rig.clock.advance(10_000)
+    t.match(await end, { end: 'fin' }, 'it was quiet')
+    t.same(await rig.settled(), { served: 2, refused: 0, failed: 0 })
+    t.same(rig.chooser.totals.map(({ reason }) => reason).sort(), ['done', 'drained'])
+  })
+
+  t.test('T29: when only leaving backends are left, they still serve', async t => {
+    const { backend } = await tcpBackend(t, says('last'))
+    const rig = await Rig.start(t, create, { backends: [backend] })
+    rig.listener.update(...rig.service([{ ...backend, state: 'terminating' }]))
+    rig.engine.retire(keysOf(backend))
+    t.equal(await rig.ask(), 'last')
+    t.match(await rig.settled(), { served: 1 })
+  })
+
+  t.test('T30: the closes of a drain are spread over its last part', async t => {
+    const { backend } = await tcpBackend(t, echo)
+    const rig = await Rig.start(t, create, { backends: [backend] })
+    await Promise.all(Array.from({ length: 60 }, () => rig.client()))
+    rig.listener.update(...rig.service([]))
+    rig.engine.retire(keysOf(backend))
+    rig.engine.retire(keysOf(backend))
+    await rig.clock.advance(23_000)
+    t.equal(rig.engine.stats().connections, 60, 'nothing is cut early')
+    const left: number[] = []
+    for (let second = 0; second < 7; second++) {
+      await rig.clock.advance(1000)
+      left.push(rig.engine.stats().connections)
+    }
+    t.equal(left.at(-1), 0)
+    t.ok(Math.max(...left.map((count, i) => (left[i - 1] ?? 60) - count)) <= 15, `not all together: ${left}`)
+    t.same(await rig.settled(), { served: 60, refused: 0, failed: 0 })
+    t.ok(rig.chooser.totals.every(({ reason }) => reason === 'drained'))
+  })
+
+  t.test('a flow still being dialled when its backend leaves ends with the others', async t => {
+    const { backend } = await tcpBackend(t, echo)
+    const hole = await blackhole(t)
+    const rig = await Rig.start(t, create, {
+      backends: [hole],
+      options: { dial: { timeoutMs: 90_000, budgetMs: 90_000 } },
+    })
+    const end = ending(rig.knock())
+    await rig.attempts(1)
+    rig.listener.update(...rig.service([backend]))
+    rig.engine.retire(keysOf(hole))
+    await rig.clock.advance(30_000)
+    t.match(await end, { end: 'reset' })
+    t.same(rig.chooser.outcomes, ['cancelled'])
+    t.match(rig.chooser.refusals, [{ code: 'draining' }])
+    t.same(await rig.settled(), { served: 0, refused: 1, failed: 0 })
+  })
+
+  t.test('a backend that comes back in time keeps its flows, until it leaves again', async t => {
+    const { backend } = await tcpBackend(t, echo)
+    const rig = await Rig.start(t, create, { backends: [backend] })
+    await rig.client()
+    const leave = () => {
+      rig.listener.update(...rig.service([]))
+      rig.engine.retire(keysOf(backend))
+    }
+    leave()
+    await rig.clock.advance(10_000)
+    rig.listener.update(...rig.service([backend]))
+    await rig.clock.advance(60_000)
+    t.equal(rig.engine.stats().connections, 1)
+    leave()
+    await rig.clock.advance(30_000)
+    t.same(await rig.settled(), { served: 1, refused: 0, failed: 0 })
+  })
+
+  t.test('bytes in motion end a drain with a reset, so that nobody takes half for the whole', async t => {
+    const { backend, sockets } = await tcpBackend(t, socket => socket.resume())
+    const rig = await Rig.start(t, create, { backends: [backend] })
+    const socket = await rig.client()
+    const end = ending(socket)
+    rig.listener.update(...rig.service([]))
+    rig.engine.retire(keysOf(backend))
+    await rig.clock.advance(23_900)
+    sockets[0]?.write('half')
+    await eventually(() => {
+      if (socket.bytesRead < 4) throw new Error('not there yet')
+    })
+    await rig.clock.advance(100)
+    await rig.clock.advance(500)
+    t.match(await end, { end: 'reset', text: 'half' })
+  })
+
+  t.test('a frontend that goes frees its address at once, and its flows drain', async t => {
+    const { backend } = await tcpBackend(t, echo)
+    const rig = await Rig.start(t, create, { backends: [backend] })
+    const end = ending(await rig.client())
+    await rig.listener.close()
+    t.equal(rig.engine.stats().connections, 1)
+    rig.listener = await rig.engine.listen(...rig.service([backend]))
+    t.equal(await rig.ask('new'), 'new')
+    await rig.clock.advance(30_000)
+    await end
+    t.same(await rig.settled(), { served: 2, refused: 0, failed: 0 })
+    t.same(rig.chooser.totals.map(({ reason }) => reason).sort(), ['done', 'removed'])
+  })
+
+  t.test('close lets flows end, and cuts what is left after the drain time', async t => {
+    const { backend } = await tcpBackend(t, echo)
+    const rig = await Rig.start(t, create, { backends: [backend] })
+    const [quick, slow] = [await rig.client(), await rig.client()]
+    const ends = [ending(quick), ending(slow)]
+    let closed = false
+    const closing = rig.engine.close().then(() => {
+      closed = true
+    })
+    t.match(await ending(rig.knock()), { end: 'reset', length: 0 }, 'nobody listens any more')
+    quick.end('still served')
+    t.match(await ends[0], { end: 'fin', text: 'still served' })
+    await rig.clock.advance(20_000)
+    t.notOk(closed)
+    await rig.clock.advance(10_000)
+    await Promise.all([closing, ends[1], rig.engine.close()])
+    t.same(await rig.settled(), { served: 2, refused: 0, failed: 0 })
+    t.same(rig.chooser.totals.map(({ reason }) => reason).sort(), ['done', 'shutdown'])
+    t.equal(rig.clock.waiting, 0, 'no timer is left')
+    t.match(await rig.engine.listen(...rig.service([])).catch(e => e), MeshError)
+  })
+
+  t.test('close resolves as soon as the last flow is gone', async t => {
+    const { backend } = await tcpBackend(t, echo)
+    const rig = await Rig.start(t, create, { backends: [backend] })
+    const socket = await rig.client()
+    const closing = rig.engine.close()
+    socket.end()
+    await closing
+    t.same(await rig.settled(), { served: 1, refused: 0, failed: 0 })
+    t.equal(rig.clock.waiting, 0)
+  })
+
+  t.test('destroy cuts everything now', async t => {
+    const { backend } = await tcpBackend(t, echo)
+    const rig = await Rig.start(t, create, { backends: [backend] })
+    const end = ending(await rig.client())
+    rig.engine.destroy()
+    await end
+    t.same(await rig.settled(), { served: 1, refused: 0, failed: 0 })
+    t.match(rig.chooser.totals, [{ reason: 'shutdown' }])
+    t.equal(rig.clock.waiting, 0)
+  })
+}

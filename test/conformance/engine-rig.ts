@@ -1,0 +1,136 @@
+/** An engine with one service in front of given backends, a clock to move by hand and a chooser that keeps the record. */
+import { once } from 'node:events'
+import type { Socket } from 'node:net'
+import type { Test } from 'tap'
+import type { Engine, EngineOptions, EngineParts, Listener } from '../../proxy/dataplane/engine.ts'
+import type { Protocol } from '../../proxy/model/address.ts'
+import type { Backend, Backends } from '../../proxy/model/backend.ts'
+import type { LogFields } from '../../proxy/model/log.ts'
+import type { Frontend, GlobalService } from '../../proxy/model/service.ts'
+import { client, clientOf, freePort } from '../support/backend.ts'
+import { FakeChooser } from '../support/chooser.ts'
+import { FakeClock } from '../support/clock.ts'
+import { eventually } from '../support/eventually.ts'
+import { openSockets } from '../support/faults.ts'
+import { clusterService, globalService } from '../support/model.ts'
+
+export type CreateEngine = (parts: EngineParts) => Engine
+
+export const plainOptions: EngineOptions = {
+  dial: { timeoutMs: 1000, attempts: 3, budgetMs: 5000 },
+  idle: { tcpMs: 3_600_000, halfClosedMs: 60_000, udpMs: 60_000 },
+  drainMs: 30_000,
+  limits: { connections: 10_000, udpSessions: 10_000 },
+}
+
+export interface Given {
+  readonly backends: Backends
+  readonly protocol?: Protocol
+  readonly ip?: string
+  readonly options?: { readonly [K in keyof EngineOptions]?: Partial<EngineOptions[K]> | EngineOptions[K] }
+}
+
+export class Rig {
+  readonly clock = new FakeClock()
+  readonly chooser = new FakeChooser()
+  readonly logged: { event: string; fields: LogFields | undefined }[] = []
+  readonly engine: Engine
+  readonly ip: string
+  readonly port: number
+  readonly protocol: Protocol
+  readonly baseline = openSockets()
+  listener!: Listener
+  readonly #t: Test
+
+  private constructor(t: Test, create: CreateEngine, given: Given, ip: string, port: number) {
+    const note = (event: string, fields?: LogFields) => void this.logged.push({ event, fields })
+    const options = Object.fromEntries(
+      Object.entries(plainOptions).map(([key, plain]) => {
+        const own = given.options?.[key as keyof EngineOptions]
+        return [key, typeof own === 'object' ? { ...(plain as object), ...own } : (own ?? plain)]
+      }),
+    ) as unknown as EngineOptions
+    this.#t = t
+    this.ip = ip
+    this.port = port
+    this.protocol = given.protocol ?? 'TCP'
+    this.engine = create({
+      chooser: this.chooser,
+      clock: this.clock,
+      log: { debug: note, info: note, warn: note, error: note },
+      options,
+    })
+  }
+
+  /** Also sees to it that the engine is gone at the end, and that it has kept the laws. */
+  static async start(t: Test, create: CreateEngine, given: Given): Promise<Rig> {
+    const ip = given.ip ?? '127.77.0.1'
+    const rig = new Rig(t, create, given, ip, await freePort(ip))
+    t.teardown(() => rig.engine.destroy())
+    rig.listener = await rig.engine.listen(...rig.service(given.backends))
+    return rig
+  }
+
+  /** The frontend over other backends, for `update`. */
+  service(backends: Backends, name = 'rebel-base'): [Frontend, GlobalService] {
+    const service = globalService({
+      local: clusterService({
+        name,
+        clusterIPs: [this.ip],
+        ports: [{ name: '', protocol: this.protocol, port: this.port }],
+      }),
+      backends,
+    })
+    return [service.frontends[0] as Frontend, service]
+  }
+
+  /** A client that is through to a backend. */
+  async client(): Promise<Socket> {
+    const socket = await client(this.#t, this)
+    const port = socket.localPort
+    await eventually(() => {
+      const story = this.chooser.stories.findLast(({ flow }) => flow.client.port === port)
+      if (story?.attempts.at(-1)?.result?.outcome !== 'connected') throw new Error('no backend yet')
+    })
+    return socket
+  }
+
+  knock(): Socket {
+    return clientOf(this.#t, this)
+  }
+
+  /** Asks like a client that sends its request, its FIN, and waits. */
+  async ask(text = ''): Promise<string> {
+    const socket = this.knock()
+    let answer = ''
+    socket.on('data', chunk => {
+      answer += chunk
+    })
+    socket.end(text)
+    await Promise.race([once(socket, 'end'), once(socket, 'close')])
+    return answer
+  }
+
+  /** Waits until so many attempts have begun. */
+  async attempts(count: number): Promise<void> {
+    await eventually(() => {
+      if (this.chooser.tried.length < count) throw new Error(`${this.chooser.tried.length} of ${count} attempts`)
+    })
+  }
+
+  /** Every flow has ended in one place, nothing is left open, and no law was broken. */
+  async settled(): Promise<{ served: number; refused: number; failed: number }> {
+    await eventually(() => {
+      const { connections, udpSessions } = this.engine.stats()
+      if (connections + udpSessions > 0) throw new Error(`${connections} connections, ${udpSessions} sessions open`)
+      if (this.chooser.tally().open > 0) throw new Error(`${this.chooser.tally().open} flows without an end`)
+    })
+    this.#t.same(this.chooser.broken, [], 'the laws hold')
+    const { open, ...tally } = this.chooser.tally()
+    return tally
+  }
+}
+
+export function keysOf(...backends: Backend[]): string[] {
+  return backends.map(backend => backend.key)
+}

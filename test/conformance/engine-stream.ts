@@ -1,0 +1,236 @@
+/** Bytes: whole, in order, both ways, with every kind of end. The numbers T… are the fault tests of the peers' survey. */
+import { once } from 'node:events'
+import type { Socket } from 'node:net'
+import type { Test } from 'tap'
+import { echo, ending, hashOf, noIPv6, pattern, says, silent, tcpBackend } from '../support/backend.ts'
+import { settled } from '../support/clock.ts'
+import { eventually } from '../support/eventually.ts'
+import { heldBytes, openSockets, trickle } from '../support/faults.ts'
+import { type CreateEngine, Rig } from './engine-rig.ts'
+
+const mebibyte = 1024 * 1024
+
+export function streamSuite(t: Test, create: CreateEngine): void {
+  t.test('carries bytes both ways and counts them', async t => {
+    const { backend } = await tcpBackend(t, echo)
+    const rig = await Rig.start(t, create, { backends: [backend] })
+    const data = pattern(mebibyte)
+    const socket = rig.knock()
+    const end = ending(socket)
+    socket.end(data)
+    t.match(await end, { end: 'fin', length: data.length, hash: hashOf(data) })
+    t.same(await rig.settled(), { served: 1, refused: 0, failed: 0 })
+    t.match(rig.chooser.totals, [{ sent: data.length, received: data.length, reason: 'done' }])
+    t.match(rig.chooser.stories[0]?.flow.client, { address: '127.0.0.1', port: socket.localPort ?? Number })
+  })
+
+  t.test('T21: a backend that speaks first is heard before the client says a word', async t => {
+    const { backend } = await tcpBackend(t, socket => socket.write('220 ready\r\n'))
+    const rig = await Rig.start(t, create, { backends: [backend] })
+    const [banner] = await once(rig.knock(), 'data')
+    t.equal(String(banner), '220 ready\r\n')
+  })
+
+  t.test('what a client sends while its backend is dialled is not lost', async t => {
+    const { backend } = await tcpBackend(t, echo)
+    const rig = await Rig.start(t, create, { backends: [backend] })
+    const asked = await Promise.all(Array.from({ length: 20 }, (_, i) => rig.ask(`question ${i}`)))
+    t.same(
+      asked,
+      asked.map((_, i) => `question ${i}`),
+    )
+    t.same(await rig.settled(), { served: 20, refused: 0, failed: 0 })
+  })
+
+  t.test('T9: after the client’s FIN the answer still comes, whole', async t => {
+    const asked: Socket[] = []
+    const { backend } = await tcpBackend(t, socket => {
+      socket.resume()
+      socket.on('end', () => asked.push(socket))
+    })
+    const rig = await Rig.start(t, create, { backends: [backend] })
+    const data = pattern(3 * mebibyte)
+    const socket = rig.knock()
+    const end = ending(socket)
+    socket.end('request')
+    const answering = await eventually(() => asked[0] ?? Promise.reject(new Error('not asked')))
+    await rig.clock.advance(10_000)
+    answering.end(data)
+    t.match(await end, { end: 'fin', hash: hashOf(data) })
+    t.match(rig.chooser.totals, [{ sent: 7, received: data.length, reason: 'done' }])
+  })
+
+  t.test('T10: after the backend’s FIN the client may go on to speak', async t => {
+    const heard: Buffer[] = []
+    const { backend, sockets } = await tcpBackend(t, socket => {
+      socket.on('data', chunk => heard.push(chunk))
+      socket.end('bye')
+    })
+    const rig = await Rig.start(t, create, { backends: [backend] })
+    const socket = rig.knock()
+    t.match(await ending(socket), { end: 'fin', text: 'bye' })
+    const data = pattern(mebibyte)
+    await trickle(socket, data, pieces(65_536, data.length))
+    await rig.clock.advance(10_000)
+    socket.end('the end')
+    await once(sockets[0] as Socket, 'end')
+    t.equal(hashOf(Buffer.concat(heard)), hashOf(Buffer.concat([data, Buffer.from('the end')])))
+    t.same(await rig.settled(), { served: 1, refused: 0, failed: 0 })
+  })
+
+  t.test('T12: FINs that cross leave nothing behind', async t => {
+    const before = openSockets()
+    const { backend, close } = await tcpBackend(t, socket => {
+      socket.resume()
+      socket.once('data', () => socket.end('b'))
+    })
+    const rig = await Rig.start(t, create, { backends: [backend] })
+    for (let round = 0; round < 10; round++) {
+      const ends = Array.from({ length: 20 }, () => {
+        const socket = rig.knock()
+        const end = ending(socket)
+        socket.end('a')
+        return end
+      })
+      t.ok((await Promise.all(ends)).every(({ end, text }) => end === 'fin' && text === 'b'))
+    }
+    t.same(await rig.settled(), { served: 200, refused: 0, failed: 0 })
+    t.ok(rig.chooser.totals.every(({ reason }) => reason === 'done'))
+    await Promise.all([rig.engine.close(), close()])
+    await eventually(() => {
+      if (openSockets() > before) throw new Error(`${openSockets() - before} sockets left`)
+    })
+  })
+
+  t.test('T8: a byte at a time is passed on a byte at a time', async t => {
+    const { backend } = await tcpBackend(t, echo)
+    const rig = await Rig.start(t, create, { backends: [backend] })
+    const socket = await rig.client()
+    for (const byte of pattern(50)) {
+      const echoed = once(socket, 'data')
+      socket.write(Buffer.of(byte))
+      t.same([...(await echoed)[0]], [byte])
+    }
+  })
+
+  t.test('T13: cut into slices of all sizes it arrives whole', async t => {
+    const { backend } = await tcpBackend(t, echo)
+    const rig = await Rig.start(t, create, { backends: [backend] })
+    const data = pattern(200_000)
+    const socket = rig.knock()
+    const end = ending(socket)
+    await trickle(socket, data, [...Array(300).fill(1), ...pieces(977, data.length)])
+    socket.end()
+    t.match(await end, { end: 'fin', length: data.length, hash: hashOf(data) })
+  })
+
+  t.test('many transfers at once, with readers that stall, do not mix their bytes', async t => {
+    const bodies = new Map(Array.from({ length: 12 }, (_, i) => [String(i), pattern(mebibyte + i * 77_777, i + 1)]))
+    const { backend } = await tcpBackend(t, socket =>
+      socket.once('data', name => socket.end(bodies.get(String(name)) ?? '')),
+    )
+    const rig = await Rig.start(t, create, { backends: [backend] })
+    const ends = [...bodies].map(async ([name, body]) => {
+      const socket = rig.knock()
+      const end = ending(socket)
+      socket.end(name)
+      for (let stall = 0; stall < 20; stall++) {
+        socket.pause()
+        await settled()
+        socket.resume()
+        await settled()
+      }
+      return (await end).hash === hashOf(body)
+    })
+    t.notOk((await Promise.all(ends)).includes(false))
+    t.same(await rig.settled(), { served: 12, refused: 0, failed: 0 })
+  })
+
+  t.test('T7: readers that stop cost bounded memory, and lose nothing', async t => {
+    const data = pattern(24 * mebibyte)
+    const { backend } = await tcpBackend(t, socket => socket.end(data))
+    const rig = await Rig.start(t, create, { backends: [backend] })
+    const before = await heldBytes()
+    const sockets = await Promise.all(Array.from({ length: 4 }, () => rig.client()))
+    await eventually(() => {
+      if (rig.engine.stats().connections < 4) throw new Error('not all are through')
+    })
+    for (let i = 0; i < 200; i++) await settled()
+    const grown = (await heldBytes()) - before
+    t.ok(grown < 4 * mebibyte, `${Math.round(grown / 1024)} KiB for four readers that do not read`)
+    const ends = await Promise.all(sockets.map(socket => ending(socket.end())))
+    t.ok(ends.every(({ end, hash }) => end === 'fin' && hash === hashOf(data)))
+    t.same(await rig.settled(), { served: 4, refused: 0, failed: 0 })
+  })
+
+  t.test('T6: a backend that reads nothing stalls its client, costs little, and idles out', async t => {
+    const { backend } = await tcpBackend(t, silent)
+    const rig = await Rig.start(t, create, { backends: [backend] })
+    const socket = await rig.client()
+    const chunk = pattern(65_536)
+    const before = await heldBytes()
+    let written = 0
+    let stalled = 0
+    while (stalled < 50) {
+      if (socket.writableLength === 0) {
+        socket.write(chunk)
+        written += chunk.length
+        stalled = 0
+      } else stalled++
+      await settled()
+    }
+    const grown = (await heldBytes()) - before
+    t.ok(grown < mebibyte, `${Math.round(grown / 1024)} KiB after ${Math.round(written / 1024)} KiB`)
+    const end = ending(socket)
+    await rig.clock.advance(3_600_000 + 60_000)
+    t.match(await end, { end: 'reset' }, 'bytes are lost, so it is no FIN')
+    t.match(rig.chooser.totals, [{ reason: 'idle' }])
+  })
+
+  t.test('idleness is counted over both directions', async t => {
+    const { backend, sockets } = await tcpBackend(t, socket => socket.resume())
+    const rig = await Rig.start(t, create, { backends: [backend], options: { idle: { tcpMs: 10_000 } } })
+    const socket = await rig.client()
+    const end = ending(socket)
+    for (let i = 0; i < 5; i++) {
+      await rig.clock.advance(8000)
+      const to = i % 2 ? socket : (sockets[0] as Socket)
+      to.write('.')
+      const moved = i + 1
+      await eventually(() => {
+        const heard = (sockets[0]?.bytesRead ?? 0) + socket.bytesRead
+        if (heard < moved) throw new Error(`${heard} of ${moved} bytes`)
+      })
+    }
+    t.equal(rig.engine.stats().connections, 1)
+    await rig.clock.advance(12_000)
+    t.match(await end, { end: 'fin' }, 'nothing was under way')
+    t.match(await rig.settled(), { served: 1 })
+    t.match(rig.chooser.totals, [{ reason: 'idle', sent: 2, received: 3 }])
+  })
+
+  t.test('T11: half-closed and forgotten, it ends after its own time', async t => {
+    const { backend } = await tcpBackend(t, silent)
+    const rig = await Rig.start(t, create, { backends: [backend] })
+    const sockets = await Promise.all(Array.from({ length: 20 }, () => rig.client()))
+    for (const socket of sockets) socket.end()
+    await rig.clock.advance(55_000)
+    t.equal(rig.engine.stats().connections, 20)
+    const ends = Promise.all(sockets.map(ending))
+    await rig.clock.advance(10_000)
+    await ends
+    t.same(await rig.settled(), { served: 20, refused: 0, failed: 0 })
+    t.ok(rig.chooser.totals.every(({ reason }) => reason === 'half-closed'))
+  })
+
+  t.test('IPv6', { skip: noIPv6 }, async t => {
+    const { backend } = await tcpBackend(t, says('six'), { host: '::1' })
+    const rig = await Rig.start(t, create, { backends: [backend], ip: '::1' })
+    t.equal(await rig.ask(), 'six')
+    t.equal(rig.chooser.stories[0]?.flow.client.address, '::1')
+  })
+}
+
+function pieces(size: number, total: number): number[] {
+  return Array(Math.ceil(total / size)).fill(size)
+}

@@ -1,0 +1,24 @@
+/**
+ * What any engine must do. `create` is the engine under test, and `source` where a process of its own finds it:
+ *
+ *     engineConformance(t, { create: createStreamsEngine, source: new URL(…), export: 'createStreamsEngine' })
+ */
+import type { Test } from 'tap'
+import { drainSuite } from './engine-drain.ts'
+import { faultSuite } from './engine-faults.ts'
+import type { CreateEngine } from './engine-rig.ts'
+import { streamSuite } from './engine-stream.ts'
+import { udpSuite } from './engine-udp.ts'
+
+export interface EngineUnderTest {
+  readonly create: CreateEngine
+  readonly source: URL
+  readonly export: string
+}
+
+export function engineConformance(t: Test, engine: EngineUnderTest): void {
+  t.test('bytes', async t => streamSuite(t, engine.create))
+  t.test('dials and faults', async t => faultSuite(t, engine))
+  t.test('drain', async t => drainSuite(t, engine.create))
+  t.test('udp', async t => udpSuite(t, engine.create))
+}

@@ -1,0 +1,116 @@
+import { type Backend, type Backends, select } from '../../proxy/model/backend.ts'
+import type { Choice, Chooser, Flow, Refusal, Result, Totals } from '../../proxy/model/flow.ts'
+
+/** What becomes of one flow, as the engine told it. */
+export interface Story {
+  readonly flow: Flow
+  readonly attempts: { readonly backend: Backend; result?: Result; totals?: Totals }[]
+  refusal?: Refusal
+}
+
+/**
+ * A chooser by hand: the untried backends of the frontend in turn, unless told otherwise. It keeps every flow's story and
+ * every break of the laws of `FlowObserver`.
+ */
+export class FakeChooser implements Chooser {
+  readonly stories: Story[] = []
+  readonly broken: string[] = []
+  /** Replaces the choice. */
+  decide: ((flow: Flow) => Choice) | undefined
+  readonly #byFlow = new Map<Flow, Story>()
+  readonly #ids = new Set<number>()
+  #turn = 0
+
+  admit(): undefined {}
+
+  choose(flow: Flow): Choice {
+    this.#story(flow)
+    if (this.decide) return this.decide(flow)
+    const left = select(flow.frontend.backends.filter(backend => !flow.tried.includes(backend.key)))
+    const backend = left[this.#turn++ % left.length]
+    return backend ? { backend } : { refusal: { code: 'no-backend', why: 'none is left' } }
+  }
+
+  visible(): Backends {
+    return []
+  }
+
+  settled(): undefined {}
+
+  connecting(flow: Flow, backend: Backend): void {
+    const { attempts, refusal } = this.#story(flow)
+    const last = attempts.at(-1)
+    if (refusal) this.broken.push(`flow ${flow.id}: an attempt after its refusal`)
+    if (last && !last.result) this.broken.push(`flow ${flow.id}: two attempts at once`)
+    if (last?.result?.outcome === 'connected' && !last.totals)
+      this.broken.push(`flow ${flow.id}: an attempt while connected`)
+    attempts.push({ backend })
+  }
+
+  result(flow: Flow, backend: Backend, result: Result): void {
+    const attempt = this.#story(flow).attempts.at(-1)
+    if (attempt?.backend !== backend) this.broken.push(`flow ${flow.id}: a result for no attempt`)
+    else if (attempt.result) this.broken.push(`flow ${flow.id}: a second result`)
+    else attempt.result = result
+  }
+
+  closed(flow: Flow, backend: Backend, totals: Totals): void {
+    const attempt = this.#story(flow).attempts.at(-1)
+    if (attempt?.backend !== backend) this.broken.push(`flow ${flow.id}: a close for no attempt`)
+    else if (attempt.result?.outcome !== 'connected') this.broken.push(`flow ${flow.id}: closed but never connected`)
+    else if (attempt.totals) this.broken.push(`flow ${flow.id}: a second close`)
+    else attempt.totals = totals
+  }
+
+  refused(flow: Flow, refusal: Refusal): void {
+    const story = this.#story(flow)
+    if (story.refusal) this.broken.push(`flow ${flow.id}: a second refusal`)
+    story.refusal = refusal
+  }
+
+  /** Results in the order of their flows. */
+  get results(): Result[] {
+    return this.stories.flatMap(story => story.attempts.flatMap(attempt => attempt.result ?? []))
+  }
+
+  get outcomes(): string[] {
+    return this.results.map(result => result.outcome)
+  }
+
+  get totals(): Totals[] {
+    return this.stories.flatMap(story => story.attempts.flatMap(attempt => attempt.totals ?? []))
+  }
+
+  get refusals(): Refusal[] {
+    return this.stories.flatMap(story => story.refusal ?? [])
+  }
+
+  /** Backends in the order in which they were tried. */
+  get tried(): string[] {
+    return this.stories.flatMap(story => story.attempts.map(attempt => attempt.backend.key))
+  }
+
+  /** Flows by their end: every one is in exactly one place. */
+  tally(): { served: number; refused: number; failed: number; open: number } {
+    const tally = { served: 0, refused: 0, failed: 0, open: 0 }
+    for (const { attempts, refusal } of this.stories) {
+      const last = attempts.at(-1)
+      if (last?.totals) tally.served++
+      else if (refusal) tally.refused++
+      else if (last?.result && last.result.outcome !== 'connected') tally.failed++
+      else tally.open++
+    }
+    return tally
+  }
+
+  #story(flow: Flow): Story {
+    const known = this.#byFlow.get(flow)
+    if (known) return known
+    if (this.#ids.has(flow.id)) this.broken.push(`flow ${flow.id}: the id of another flow`)
+    const story = { flow, attempts: [] }
+    this.#ids.add(flow.id)
+    this.#byFlow.set(flow, story)
+    this.stories.push(story)
+    return story
+  }
+}
