@@ -139,6 +139,18 @@ export class FakeDirectory implements Directory {
     )
   }
 
+  /** Several at once: what has no `after` goes. */
+  replace(batch: readonly { key: string; after?: GlobalService }[]): void {
+    this.#tell(
+      batch.map(({ key, after }) => {
+        const before = this.#services.get(key)
+        if (after) this.#services.set(key, after)
+        else this.#services.delete(key)
+        return { key, before, after }
+      }),
+    )
+  }
+
   remove(key: string): void {
     const before = this.#services.get(key)
     this.#services.delete(key)

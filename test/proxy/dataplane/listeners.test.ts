@@ -1,0 +1,305 @@
+/** Which sockets are open, while services come, change, move and go. */
+import t, { type Test } from 'tap'
+import type { Engine, Listener } from '../../../proxy/dataplane/engine.ts'
+import { Listeners, type ListenersParts } from '../../../proxy/dataplane/listeners.ts'
+import { createStreamsEngine } from '../../../proxy/dataplane/streams.ts'
+import type { Backend } from '../../../proxy/model/backend.ts'
+import { MeshError } from '../../../proxy/model/error.ts'
+import type { LogFields } from '../../../proxy/model/log.ts'
+import type { Frontend, GlobalService, ServicePort } from '../../../proxy/model/service.ts'
+import { plainOptions } from '../../conformance/engine-rig.ts'
+import { client, ending, freePort, says, tcpBackend } from '../../support/backend.ts'
+import { FakeChooser } from '../../support/chooser.ts'
+import { FakeClock, settled } from '../../support/clock.ts'
+import { backend, clusterService, FakeDirectory, globalService } from '../../support/model.ts'
+
+/** Notes what it is told; binds nothing, and fails for addresses in `taken`. */
+class FakeEngine implements Engine {
+  readonly name = 'fake'
+  readonly told: string[] = []
+  readonly taken = new Set<string>()
+  readonly open = new Map<string, GlobalService>()
+
+  async listen(frontend: Frontend, service: GlobalService): Promise<Listener> {
+    await settled()
+    this.told.push(`listen ${frontend.key}`)
+    if (this.taken.has(frontend.ip)) throw new MeshError('LISTEN', `${frontend.key} is taken`)
+    if (this.open.has(frontend.key)) throw new Error(`${frontend.key} is bound twice`)
+    this.open.set(frontend.key, service)
+    return {
+      frontend,
+      update: (frontend, service) => {
+        this.told.push(`update ${frontend.key}`)
+        this.open.set(frontend.key, service)
+      },
+      close: async () => {
+        this.told.push(`close ${frontend.key}`)
+        await settled()
+        this.open.delete(frontend.key)
+      },
+    }
+  }
+
+  retire(backends: readonly string[]): void {
+    this.told.push(`retire ${backends.join(' ')}`)
+  }
+
+  stats(): { connections: number; udpSessions: number } {
+    return { connections: 0, udpSessions: 0 }
+  }
+
+  async close(): Promise<void> {}
+  destroy(): void {}
+  /** What it was told since the last time, the updates after a bind left out. */
+  news(): string[] {
+    return this.told.splice(0)
+  }
+}
+
+interface Setup {
+  readonly listeners: Listeners
+  readonly engine: FakeEngine
+  readonly directory: FakeDirectory
+  readonly clock: FakeClock
+  readonly log: { event: string; fields: LogFields | undefined }[]
+}
+
+function setup(t: Test, services: GlobalService[], given: Partial<ListenersParts> = {}): Setup {
+  const engine = new FakeEngine()
+  const directory = new FakeDirectory(...services)
+  const clock = new FakeClock()
+  const log: Setup['log'] = []
+  const note = (event: string, fields?: LogFields) => void log.push({ event, fields })
+  const listeners = new Listeners({
+    directory,
+    engine,
+    clock,
+    services: 'global',
+    log: { debug: note, info: note, warn: note, error: note },
+    ...given,
+  })
+  t.teardown(() => listeners.close())
+  return { listeners, engine, directory, clock, log }
+}
+
+const tcp = (port: number): ServicePort => ({ name: `p${port}`, protocol: 'TCP', port })
+const udp = (port: number): ServicePort => ({ name: `u${port}`, protocol: 'UDP', port })
+
+function service(
+  name: string,
+  ip: string,
+  ports: ServicePort[],
+  backends: Backend[] = [],
+  global = true,
+): GlobalService {
+  return globalService({ local: clusterService({ name, clusterIPs: [ip], ports }), backends, settings: { global } })
+}
+
+const a = backend({ address: '127.1.0.1' })
+const b = backend({ address: '127.2.0.1', cluster: 'cluster-2' })
+
+t.test('opens every TCP and UDP frontend of the global services, and no other', async t => {
+  const { listeners, engine, log } = setup(t, [
+    service('one', '127.96.0.1', [tcp(80), udp(53), { name: 's', protocol: 'SCTP', port: 9 }]),
+    service('local-only', '127.96.0.2', [tcp(80)], [], false),
+    globalService({ local: undefined, name: 'remote-only' }),
+  ])
+  await listeners.start()
+  t.same([...engine.open.keys()], ['127.96.0.1:80/TCP', '127.96.0.1:53/UDP'])
+  t.same(listeners.listening(), [
+    { key: '127.96.0.1:80/TCP', service: 'default/one' },
+    { key: '127.96.0.1:53/UDP', service: 'default/one' },
+  ])
+  t.same(listeners.failures(), [])
+  t.match(log, [{ event: 'listener.skipped', fields: { frontend: '127.96.0.1:9/SCTP' } }])
+})
+
+t.test('with services: all it opens those that are not global as well', async t => {
+  const { listeners, engine } = setup(t, [service('local-only', '127.96.0.2', [tcp(80)], [], false)], {
+    services: 'all',
+  })
+  await listeners.start()
+  t.same([...engine.open.keys()], ['127.96.0.2:80/TCP'])
+})
+
+t.test('a change costs its service alone', async t => {
+  const { listeners, engine, directory, log } = setup(t, [
+    service('one', '127.96.0.1', [tcp(80), { name: 's', protocol: 'SCTP', port: 9 }]),
+    service('two', '127.96.0.2', [tcp(80)]),
+  ])
+  await listeners.start()
+  engine.news()
+  directory.set(service('one', '127.96.0.1', [tcp(80), tcp(81), { name: 's', protocol: 'SCTP', port: 9 }], [a]))
+  await settled()
+  await settled()
+  t.same(engine.news(), ['update 127.96.0.1:80/TCP', 'listen 127.96.0.1:81/TCP', 'update 127.96.0.1:81/TCP'])
+  t.equal(engine.open.get('127.96.0.1:80/TCP')?.backends[0], a)
+  directory.set(service('one', '127.96.0.1', [tcp(81)], [a]))
+  t.same(engine.news(), ['close 127.96.0.1:80/TCP', 'update 127.96.0.1:81/TCP'])
+  directory.set(service('one', '127.96.0.1', [tcp(81)], [a], false))
+  t.same(engine.news(), ['close 127.96.0.1:81/TCP', `retire ${a.key}`])
+  directory.remove('default/two')
+  t.same(engine.news(), ['close 127.96.0.2:80/TCP'])
+  t.same(listeners.listening(), [])
+  t.equal(log.filter(({ event }) => event === 'listener.skipped').length, 1, 'SCTP is told of once')
+})
+
+t.test('a frontend that goes from one service to another keeps its socket', async t => {
+  const { listeners, engine, directory } = setup(t, [service('old', '127.96.0.1', [tcp(80)], [a])])
+  await listeners.start()
+  engine.news()
+  const successor = service('new', '127.96.0.1', [tcp(80)], [b])
+  directory.replace([{ key: 'default/old' }, { key: 'default/new', after: successor }])
+  await settled()
+  t.same(engine.news(), ['update 127.96.0.1:80/TCP', `retire ${a.key}`])
+  t.same(listeners.listening(), [{ key: '127.96.0.1:80/TCP', service: 'default/new' }])
+})
+
+t.test('an address that goes and comes back at once is bound again when it is free', async t => {
+  const { listeners, engine, directory } = setup(t, [service('one', '127.96.0.1', [tcp(80)])])
+  await listeners.start()
+  directory.remove('default/one')
+  directory.set(service('one', '127.96.0.1', [tcp(80)]))
+  for (let i = 0; i < 4; i++) await settled()
+  t.same([...engine.open.keys()], ['127.96.0.1:80/TCP'])
+  t.same(listeners.failures(), [])
+})
+
+t.test('what changes or goes while its socket is being bound is not missed', async t => {
+  const { listeners, engine, directory } = setup(t, [
+    service('one', '127.96.0.1', [tcp(80)]),
+    service('two', '127.96.0.2', [tcp(80)]),
+  ])
+  const starting = listeners.start()
+  directory.set(service('one', '127.96.0.1', [tcp(80)], [a]))
+  directory.remove('default/two')
+  await starting
+  for (let i = 0; i < 3; i++) await settled()
+  t.same([...engine.open.keys()], ['127.96.0.1:80/TCP'])
+  t.equal(engine.open.get('127.96.0.1:80/TCP')?.backends[0], a)
+})
+
+t.test('a bind that fails is shown, tried again ever less often, and taken back', async t => {
+  const { listeners, engine, clock, log } = setup(t, [
+    service('one', '127.96.0.1', [tcp(80)]),
+    service('two', '127.96.0.2', [tcp(80)]),
+  ])
+  engine.taken.add('127.96.0.2')
+  await listeners.start()
+  t.same(listeners.listening(), [{ key: '127.96.0.1:80/TCP', service: 'default/one' }], 'the others are not held up')
+  t.same(listeners.failures(), [{ code: 'LISTEN', where: '127.96.0.2:80/TCP', message: '127.96.0.2:80/TCP is taken' }])
+  engine.news()
+  const tries: number[] = []
+  for (let second = 1; second <= 100; second++) {
+    await clock.advance(1000)
+    await settled()
+    if (engine.news().length > 0) tries.push(second)
+  }
+  t.same(tries, [1, 3, 7, 15, 31, 61, 91])
+  t.equal(log.filter(({ event }) => event === 'listener.failed').length, 1, 'one line for one cause')
+  engine.taken.clear()
+  await clock.advance(30_000)
+  await settled()
+  t.same(listeners.failures(), [])
+  t.equal(listeners.listening().length, 2)
+  t.ok(log.some(({ event }) => event === 'listener.open'))
+})
+
+t.test('nothing is tried for a frontend that has gone, and close leaves nothing', async t => {
+  const { listeners, engine, directory, clock } = setup(t, [
+    service('one', '127.96.0.1', [tcp(80)]),
+    service('two', '127.96.0.2', [tcp(80)]),
+  ])
+  engine.taken.add('127.96.0.2')
+  await listeners.start()
+  directory.remove('default/two')
+  t.same(listeners.failures(), [])
+  t.equal(clock.waiting, 0)
+  await listeners.close()
+  t.equal(engine.open.size, 0)
+  directory.set(service('three', '127.96.0.3', [tcp(80)]))
+  await settled()
+  t.equal(engine.open.size, 0)
+})
+
+t.test('addresses are prepared before they are bound, and a failure of that does not stop the others', async t => {
+  const order: string[] = []
+  const { listeners, engine, log } = setup(
+    t,
+    [service('one', '127.96.0.1', [tcp(80), tcp(81)]), service('two', '127.96.0.2', [tcp(80)])],
+    {
+      prepare: async ips => {
+        order.push(ips.join(' '), `${engine.told.length} bound`)
+        throw new Error('no permission')
+      },
+    },
+  )
+  await listeners.start()
+  t.same(order, ['127.96.0.1 127.96.0.2', '0 bound'])
+  t.equal(engine.open.size, 3)
+  t.match(log, [{ event: 'listener.unprepared', fields: { why: 'no permission' } }])
+})
+
+t.test('a backend retires when no service has it active any more, and again when it is gone', async t => {
+  const shared = { ...a }
+  const { listeners, engine, directory } = setup(t, [
+    service('one', '127.96.0.1', [tcp(80)], [shared, b]),
+    service('two', '127.96.0.2', [tcp(80)], [shared]),
+  ])
+  await listeners.start()
+  const retired = () => engine.news().filter(line => line.startsWith('retire'))
+  retired()
+  directory.set(service('one', '127.96.0.1', [tcp(80)], [b]))
+  t.same(retired(), [], 'the other service has it')
+  directory.set(service('two', '127.96.0.2', [tcp(80)], [{ ...shared, health: 'down' }]))
+  t.same(retired(), [], 'health is not for us to judge')
+  directory.set(service('two', '127.96.0.2', [tcp(80)], [{ ...shared, state: 'terminating' }]))
+  t.same(retired(), [`retire ${a.key}`])
+  directory.set(service('two', '127.96.0.2', [tcp(80)], [{ ...shared, state: 'terminating', serving: false }]))
+  t.same(retired(), [])
+  directory.set(service('two', '127.96.0.2', [tcp(80)], []))
+  t.same(retired(), [`retire ${a.key}`])
+  directory.set(service('one', '127.96.0.1', [tcp(80)], [{ ...b, state: 'maintenance' }, a]))
+  t.same(retired(), [`retire ${b.key}`])
+  directory.remove('default/one')
+  t.same(retired(), [`retire ${b.key} ${a.key}`])
+})
+
+t.test('five thousand frontends open, and then a change touches one', async t => {
+  const many = Array.from({ length: 5000 }, (_, i) =>
+    service(`s${i}`, `127.97.${i >> 8}.${i & 255}`, [tcp(80)], [backend({ address: `127.3.${i >> 8}.${i & 255}` })]),
+  )
+  const engine = createStreamsEngine({
+    chooser: new FakeChooser(),
+    clock: new FakeClock(),
+    log: { debug() {}, info() {}, warn() {}, error() {} },
+    options: plainOptions,
+  })
+  const { listeners, directory } = setup(t, many, { engine })
+  t.teardown(() => engine.destroy())
+  await listeners.start()
+  t.equal(listeners.listening().length + listeners.failures().length, 5000)
+  t.same(listeners.failures(), [])
+  directory.remove('default/s77')
+  t.equal(listeners.listening().length, 4999)
+})
+
+t.test('through a real engine: the service of the directory answers, and moves on with it', async t => {
+  const port = await freePort('127.77.1.1')
+  const [one, two] = [await tcpBackend(t, says('one')), await tcpBackend(t, says('two'))]
+  const chooser = new FakeChooser()
+  const engine = createStreamsEngine({
+    chooser,
+    clock: new FakeClock(),
+    log: { debug() {}, info() {}, warn() {}, error() {} },
+    options: plainOptions,
+  })
+  const { listeners, directory } = setup(t, [service('one', '127.77.1.1', [tcp(port)], [one.backend])], { engine })
+  t.teardown(() => engine.destroy())
+  await listeners.start()
+  const ask = async () => (await ending((await client(t, { ip: '127.77.1.1', port })).end())).text
+  t.equal(await ask(), 'one')
+  directory.set(service('one', '127.77.1.1', [tcp(port)], [two.backend]))
+  t.equal(await ask(), 'two')
+  t.same(chooser.broken, [])
+})
