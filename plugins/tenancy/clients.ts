@@ -1,0 +1,38 @@
+import type { Cidr, Host, Table } from '../../proxy/plugin.ts'
+
+/** The name of a tenant; undefined is the hub, which belongs to none and shares with all. */
+export type Tenant = string | undefined
+
+/** How many client addresses are remembered with their tenant. */
+const maxClients = 16_384
+
+/** Who a client is by its address: the narrowest range that contains it; whoever is in none belongs to the local cluster's tenant. */
+export class Clients {
+  #host: Host
+  /** Narrowest first. */
+  #ranges: readonly { readonly range: Cidr; readonly tenant: string }[]
+  #known: Table<{ readonly tenant: string | undefined }>
+
+  constructor(tenants: Readonly<Record<string, readonly Cidr[]>>, host: Host) {
+    this.#host = host
+    this.#ranges = Object.entries(tenants)
+      .flatMap(([tenant, ranges]) => ranges.map(range => ({ range, tenant })))
+      .sort((a, b) => b.range.bits - a.range.bits)
+    this.#known = host.table('clients', { max: maxClients })
+    for (const { range, tenant } of this.#ranges) {
+      const other = this.#ranges.find(one => one.range.text === range.text && one.tenant !== tenant)
+      if (other)
+        throw new RangeError(`tenants: ${range.text} is given to ${tenant} and to ${other.tenant}; give it to one`)
+    }
+  }
+
+  tenantOf(address: string): Tenant {
+    if (this.#ranges.length === 0) return this.#host.cluster.tenant
+    let known = this.#known.get(address)
+    if (known === undefined) {
+      known = { tenant: this.#ranges.find(({ range }) => range.contains(address))?.tenant }
+      this.#known.set(address, known)
+    }
+    return known.tenant ?? this.#host.cluster.tenant
+  }
+}
