@@ -1,0 +1,377 @@
+import CircuitBreaker from 'opossum'
+import t from 'tap'
+import circuitBreaker from '../../plugins/circuit-breaker/index.ts'
+import type { Chain } from '../../proxy/chain/chain.ts'
+import type { Backend } from '../../proxy/model/backend.ts'
+import type { Flow, Result, Totals } from '../../proxy/model/flow.ts'
+import { hostParts, outcome, plugin, startChain } from '../support/chain.ts'
+import { FakeClock, settled } from '../support/clock.ts'
+import { backend, FakeDirectory, flow, globalService } from '../support/model.ts'
+
+const a = backend({ address: '10.1.0.1' })
+const b = backend({ address: '10.1.0.2' })
+const service = globalService({ backends: [a, b] })
+const name = 'circuit-breaker'
+
+class Mesh {
+  readonly clock = new FakeClock()
+  readonly directory = new FakeDirectory(service)
+  readonly chain: Chain
+
+  constructor(test: Parameters<typeof startChain>[0], options: unknown = {}, random = () => 0) {
+    const parts = hostParts({ clock: this.clock, random })
+    const plugins = [plugin(circuitBreaker, { options, parts })]
+    this.chain = startChain(test, { clock: this.clock, directory: this.directory, plugins })
+  }
+
+  /** A dial of a backend that is still under way. */
+  begin(chosen: Backend = a): Flow {
+    const asked = flow(service)
+    this.chain.connecting(asked, chosen)
+    return asked
+  }
+
+  /** Its verdict comes a microtask later. */
+  async end(asked: Flow, how: Result['outcome'], chosen: Backend = a): Promise<void> {
+    this.chain.result(asked, chosen, { outcome: how, ms: 1 })
+    await settled()
+  }
+
+  async dial(how: Result['outcome'], times = 1, chosen: Backend = a): Promise<void> {
+    for (let i = 0; i < times; i++) await this.end(this.begin(chosen), how, chosen)
+  }
+
+  close(asked: Flow, totals: Partial<Totals> = {}, chosen: Backend = a): void {
+    this.chain.closed(asked, chosen, { sent: 10, received: 10, ms: 100, reason: 'done', ...totals })
+  }
+
+  /** Where new flows may go. */
+  get offered(): string {
+    return [...this.chain.selected(service)].map(key => (key === a.key ? 'a' : 'b')).join('')
+  }
+
+  get state(): string {
+    const { notClosed } = this.chain.state()[name] as { notClosed: { backend: string; state: string }[] }
+    return notClosed.map(({ backend: key, state }) => `${key === a.key ? 'a' : 'b'} ${state}`).join()
+  }
+
+  get counts(): number[] {
+    return this.chain.counters().map(({ value }) => value)
+  }
+}
+
+t.test('failed dials open a breaker, and flows keep away', async t => {
+  const mesh = new Mesh(t)
+  await mesh.dial('refused', 4)
+  t.equal(mesh.offered, 'ab', 'too few to say')
+  await mesh.dial('timeout')
+  t.equal(mesh.offered, 'b')
+  t.equal(outcome(mesh.chain.choose(flow(service))), '10.1.0.2')
+  t.equal(mesh.state, 'a open for 30 s more')
+  t.same(mesh.counts, [1, 0])
+  const [step] = mesh.chain.explain(flow(service)).steps
+  t.same(step?.removed, [{ backend: a.key, why: 'its breaker is open for 30 s more' }])
+})
+
+t.test('the share counts, and reaching it is enough', async t => {
+  const share = async (options: unknown, good: number, bad: number) => {
+    const mesh = new Mesh(t, options)
+    await mesh.dial('connected', good)
+    await mesh.dial('refused', bad)
+    return mesh.offered
+  }
+  t.equal(await share({}, 6, 5), 'ab')
+  t.equal(await share({}, 5, 5), 'b', '50% is 50%')
+  t.equal(await share({ errorRate: '100%' }, 0, 5), 'b')
+  t.equal(await share({ errorRate: '100%' }, 1, 9), 'ab')
+  t.equal(await share({ errorRate: '10%', minimum: 20 }, 18, 1), 'ab')
+  t.equal(await share({ errorRate: '10%', minimum: 20 }, 18, 2), 'b')
+  t.equal(await share({ minimum: 1 }, 0, 1), 'b')
+})
+
+t.test('dials count for the length of the window', async t => {
+  const mesh = new Mesh(t)
+  await mesh.dial('refused', 4)
+  await mesh.clock.advance(9001)
+  await mesh.dial('refused', 4)
+  t.equal(mesh.offered, 'ab', 'the first four are past')
+  await mesh.clock.advance(3000)
+  await mesh.dial('refused')
+  t.equal(mesh.offered, 'b')
+})
+
+t.test('after its rest one flow tries, and a good one closes it', async t => {
+  const mesh = new Mesh(t)
+  await mesh.dial('refused', 5)
+  await mesh.clock.advance(29_999)
+  t.equal(mesh.offered, 'b')
+  await mesh.clock.advance(1)
+  t.equal(mesh.offered, 'ab')
+  t.equal(mesh.state, 'a half-open, waiting for a trial')
+  const trial = mesh.begin()
+  t.equal(mesh.offered, 'b', 'one, and no second')
+  t.equal(mesh.state, 'a half-open, its trial is under way')
+  await mesh.end(trial, 'connected')
+  t.equal(mesh.offered, 'ab')
+  t.equal(mesh.state, '')
+  t.same(mesh.counts, [1, 1])
+  await mesh.dial('refused', 3)
+  t.equal(mesh.offered, 'ab', 'what failed before it opened is forgotten')
+  await mesh.dial('refused')
+  t.equal(mesh.offered, 'b', '4 of 5, the trial among them')
+})
+
+t.test('a bad trial opens it for another rest', async t => {
+  const mesh = new Mesh(t)
+  await mesh.dial('refused', 5)
+  for (let round = 0; round < 3; round++) {
+    await mesh.clock.advance(30_000)
+    t.equal(mesh.offered, 'ab')
+    await mesh.dial('unreachable')
+    t.equal(mesh.offered, 'b')
+    t.equal(mesh.state, 'a open for 30 s more')
+  }
+  t.same(mesh.counts, [4, 0])
+})
+
+t.test('what blames nobody neither opens nor closes, nor does it count', async t => {
+  for (const how of ['cancelled', 'local'] as const) {
+    const mesh = new Mesh(t)
+    await mesh.dial(how, 50)
+    t.equal(mesh.offered, 'ab')
+    await mesh.dial('refused', 5)
+    t.equal(mesh.offered, 'b', `50 dials that ended "${how}" do not dilute the share`)
+    await mesh.clock.advance(30_000)
+    await mesh.dial(how)
+    t.equal(mesh.state, 'a half-open, waiting for a trial', 'the place is free for the next')
+    await mesh.dial('connected')
+    t.equal(mesh.state, '')
+  }
+})
+
+t.test('a UDP session without an answer blames nobody, a refused one does', async t => {
+  const mesh = new Mesh(t)
+  const dns = backend({ address: '10.1.0.3', protocol: 'UDP' })
+  await mesh.dial('timeout', 20, dns)
+  t.equal(mesh.state, '')
+  await mesh.dial('refused', 5, dns)
+  t.match(mesh.state, /open/)
+})
+
+t.test('half-open hears the trial alone', async t => {
+  t.test('a stale success does not close it', async t => {
+    const mesh = new Mesh(t)
+    const stale = mesh.begin()
+    await mesh.dial('refused', 5)
+    await mesh.clock.advance(30_000)
+    await mesh.end(stale, 'connected')
+    t.equal(mesh.state, 'a half-open, waiting for a trial')
+  })
+
+  t.test('nor does one that ends while the trial is under way; nor does a stale failure open it', async t => {
+    const mesh = new Mesh(t)
+    const [good, bad] = [mesh.begin(), mesh.begin()]
+    await mesh.dial('refused', 5)
+    await mesh.clock.advance(30_000)
+    const trial = mesh.begin()
+    await mesh.end(good, 'connected')
+    await mesh.end(bad, 'refused')
+    t.equal(mesh.state, 'a half-open, its trial is under way')
+    await mesh.end(trial, 'connected')
+    t.equal(mesh.state, '')
+  })
+
+  t.test('what ends while it is open changes nothing', async t => {
+    const mesh = new Mesh(t)
+    const stale = mesh.begin()
+    await mesh.dial('refused', 5)
+    await mesh.end(stale, 'connected')
+    t.equal(mesh.state, 'a open for 30 s more')
+    await mesh.dial('refused')
+    await mesh.clock.advance(30_000)
+    t.equal(mesh.state, 'a half-open, waiting for a trial', 'no rest is added')
+  })
+})
+
+t.test('a trial that never settles gives its place away', async t => {
+  const mesh = new Mesh(t)
+  await mesh.dial('refused', 5)
+  await mesh.clock.advance(30_000)
+  const lost = mesh.begin()
+  await mesh.clock.advance(29_999)
+  t.equal(mesh.offered, 'b')
+  await mesh.clock.advance(1)
+  t.equal(mesh.offered, 'ab')
+  const next = mesh.begin()
+  await mesh.end(lost, 'connected')
+  t.equal(mesh.state, 'a half-open, its trial is under way', 'late, it is not heard')
+  await mesh.end(next, 'connected')
+  t.equal(mesh.state, '')
+})
+
+t.test('rests differ by up to a tenth, so that not all try at once', async t => {
+  const mesh = new Mesh(t, {}, () => 0.99)
+  await mesh.dial('refused', 5)
+  await mesh.clock.advance(32_000)
+  t.equal(mesh.offered, 'b')
+  await mesh.clock.advance(1000)
+  t.equal(mesh.offered, 'ab')
+})
+
+t.test('when all are open', async t => {
+  const refusing = new Mesh(t)
+  const trying = new Mesh(t, { whenAllOpen: 'try' })
+  for (const mesh of [refusing, trying]) {
+    await mesh.dial('refused', 5, a)
+    await mesh.dial('refused', 5, b)
+  }
+  t.same(refusing.chain.choose(flow(service)).refusal, { code: name, why: 'leaves no backend for this flow' })
+  t.equal(trying.offered, 'ab')
+  t.equal(outcome(trying.chain.choose(flow(service, { tried: [a.key] }))), '10.1.0.2')
+})
+
+t.test('connections are limited per backend, from the dial to the end', async t => {
+  const mesh = new Mesh(t, { maxConnections: 2, whenAllOpen: 'try' })
+  const [one, two] = [mesh.begin(), mesh.begin()]
+  t.equal(mesh.offered, 'b')
+  t.same(mesh.chain.explain(flow(service)).steps[0]?.removed, [{ backend: a.key, why: 'it has 2 connections' }])
+  await mesh.end(one, 'refused')
+  t.equal(mesh.offered, 'ab', 'a dial that failed is no connection')
+  await mesh.end(two, 'connected')
+  const three = mesh.begin()
+  t.equal(mesh.offered, 'b')
+  mesh.close(two)
+  t.equal(mesh.offered, 'ab')
+  await mesh.end(three, 'cancelled')
+  for (const chosen of [a, a, b, b]) mesh.begin(chosen)
+  t.equal(
+    outcome(mesh.chain.choose(flow(service))),
+    `refused by ${name}`,
+    'a limit is a limit, whatever whenAllOpen says',
+  )
+  t.equal(mesh.state, '', 'and says nothing bad of a backend')
+})
+
+t.test('connections that a backend resets before its first byte', async t => {
+  const early = { reason: 'backend-reset', received: 0, ms: 20 } as const
+  const connected = async (mesh: Mesh, totals: Partial<Totals>, times: number) => {
+    for (let i = 0; i < times; i++) {
+      const asked = mesh.begin()
+      await mesh.end(asked, 'connected')
+      mesh.close(asked, totals)
+    }
+  }
+  const mesh = new Mesh(t)
+  await connected(mesh, early, 4)
+  await connected(mesh, {}, 1)
+  await connected(mesh, early, 4)
+  t.equal(mesh.offered, 'ab', 'five in a row, or none')
+  await connected(mesh, early, 1)
+  t.equal(mesh.offered, 'b')
+  await mesh.clock.advance(30_000)
+  await mesh.dial('connected')
+  t.equal(mesh.offered, 'ab')
+  for (const harmless of [
+    { ...early, ms: 1000 },
+    { ...early, sent: 0 },
+    { ...early, reason: 'done' },
+    { ...early, received: 1 },
+  ] as const) {
+    await connected(mesh, harmless, 10)
+  }
+  t.equal(mesh.offered, 'ab')
+  const never = new Mesh(t, { earlyClose: 0 })
+  await connected(never, early, 50)
+  t.equal(never.offered, 'ab')
+})
+
+t.test('a backend that is gone is forgotten, timers and all', async t => {
+  const mesh = new Mesh(t)
+  await mesh.dial('refused', 5)
+  t.equal(mesh.clock.waiting, 1)
+  mesh.directory.set(globalService({ backends: [b] }))
+  t.equal(mesh.clock.waiting, 0)
+  mesh.directory.set(service)
+  t.equal(mesh.offered, 'ab')
+  const late = mesh.begin()
+  mesh.directory.set(globalService({ backends: [b] }))
+  await mesh.end(late, 'refused')
+  mesh.close(late)
+  t.equal(mesh.state, '')
+})
+
+t.test('closing leaves no timer, in whatever state the breakers are', async t => {
+  const mesh = new Mesh(t)
+  await mesh.dial('connected', 1, b)
+  await mesh.dial('refused', 5)
+  await mesh.clock.advance(30_000)
+  const trial = mesh.begin()
+  await mesh.dial('refused', 9, b)
+  t.equal(mesh.clock.waiting, 2, 'the trial of the one, the rest of the other')
+  await mesh.chain.close()
+  t.equal(mesh.clock.waiting, 0)
+  await mesh.end(trial, 'refused')
+  t.same(mesh.chain.faults(), [])
+})
+
+t.test('the same list comes from the same list as long as nothing changes', async t => {
+  const clock = new FakeClock()
+  const { plugin: hooks } = plugin(circuitBreaker, { parts: hostParts({ clock, random: () => 0 }) })
+  t.teardown(() => hooks.close?.())
+  const asked = flow(service)
+  const left = () => hooks.candidates?.(asked, asked.frontend.backends)
+  t.equal(left(), asked.frontend.backends)
+  for (let i = 0; i < 5; i++) {
+    hooks.onConnect?.(asked, a)
+    hooks.onResult?.(asked, a, { outcome: 'refused', ms: 1 })
+  }
+  await settled()
+  const open = left()
+  t.same(open, [b])
+  t.equal(left(), open)
+  await clock.advance(30_000)
+  t.equal(left(), asked.frontend.backends)
+})
+
+t.test('options that cannot work', async t => {
+  t.throws(() => plugin(circuitBreaker, { options: { window: '500ms' } }), /window is shorter than 1s/)
+})
+
+// What the plugin is built around. Should a later opossum behave otherwise, this says so before anything else breaks.
+t.test('opossum', async t => {
+  const action = async (good: boolean) => {
+    if (!good) throw new Error('bad')
+  }
+  const lean = { timeout: false as const, rollingPercentilesEnabled: false, enableSnapshots: false }
+  const state = { halfOpen: true, closed: false, enabled: true }
+  const fire = (circuit: CircuitBreaker<[boolean], void>, good: boolean) =>
+    circuit.fire(good).catch((error: Error) => error.message)
+
+  t.test('begins half-open when it is told to, and lets one through', async t => {
+    const circuit = new CircuitBreaker(action, { ...lean, ...{ state } })
+    t.teardown(() => circuit.shutdown())
+    t.ok(circuit.halfOpen)
+    const [first, second] = [fire(circuit, true), fire(circuit, true)]
+    t.same([await first, await second], [undefined, 'Breaker is open'])
+    t.ok(circuit.closed)
+  })
+
+  t.test('opens above its threshold, not at it', async t => {
+    const at = new CircuitBreaker(action, { ...lean, errorThresholdPercentage: 50, volumeThreshold: 2 })
+    t.teardown(() => at.shutdown())
+    await fire(at, true)
+    await fire(at, false)
+    t.ok(at.closed)
+  })
+
+  t.test('says nothing more after its shutdown', async t => {
+    const circuit = new CircuitBreaker(action, { ...lean, volumeThreshold: 1 })
+    let opened = 0
+    circuit.on('open', () => opened++)
+    const underWay = fire(circuit, false)
+    circuit.shutdown()
+    await underWay
+    t.equal(await fire(circuit, false), 'The circuit has been shutdown.')
+    t.equal(opened, 0)
+  })
+})
