@@ -1,0 +1,8 @@
+import { definePlugin } from '../../proxy/plugin.ts'
+
+export default definePlugin({
+  name: 'home',
+  options: {},
+  onError: 'refuse',
+  create: () => ({}),
+})

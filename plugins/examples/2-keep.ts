@@ -1,0 +1,12 @@
+import { definePlugin, keep } from '../../proxy/plugin.ts'
+
+/** No flow leaves the local cluster. */
+export default definePlugin({
+  name: 'home',
+  options: {},
+  onError: 'refuse',
+  decides: 'change',
+  create: () => ({
+    candidates: (_flow, backends) => keep(backends, backend => !backend.remote),
+  }),
+})
