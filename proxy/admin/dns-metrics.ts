@@ -1,116 +1,142 @@
 import { Histogram, type Registry } from 'prom-client'
-import { counted, type Sample, Tally } from './counted.ts'
+import { counted, type Labels, type Sample } from './counted.ts'
 
-/** Hears what becomes of DNS questions. Types and codes are the numbers of the wire. */
-export interface DnsObserver {
-  query(type: number, rcode: number, transport: 'udp' | 'tcp', seconds: number): void
-  /** A question for another name was looked up among the remembered answers. */
-  cache(hit: boolean): void
-  /** An upstream answered, or with undefined: it did not. `upstream` is its address as configured. */
-  forward(upstream: string, rcode: number | undefined, seconds: number): void
+/** What the DNS responder counts, read when somebody asks. The shape is the responder's own, told here to stay apart from it. */
+export interface DnsNumbers {
+  readonly requests: readonly Counted<'zone' | 'transport' | 'type', { readonly family: 4 | 6 }>[]
+  readonly responses: readonly Counted<'zone' | 'rcode'>[]
+  readonly zones: readonly {
+    readonly zone: string
+    readonly duration: Distribution
+    readonly requestBytes: Distribution
+    readonly responseBytes: Distribution
+  }[]
+  readonly dnssecRequests: number
+  readonly dropped: number
+  readonly limited: number
+  readonly replies: { readonly entries: number; readonly hits: number; readonly misses: number }
+  readonly cache: {
+    readonly entries: number
+    readonly bytes: number
+    readonly hits: number
+    readonly denialHits: number
+    readonly misses: number
+    readonly stale: number
+    readonly prefetches: number
+    readonly evictions: number
+  }
+  readonly forward: { readonly inFlight: number; readonly refused: number; readonly failures: number }
+  readonly upstreams: readonly {
+    readonly name: string
+    readonly state: string
+    readonly requests: number
+    readonly failures: number
+    readonly probeFailures: number
+    readonly duration: Distribution
+    readonly rcodes: Readonly<Record<string, number>>
+  }[]
+  readonly tcp: { readonly connections: number; readonly refused: number }
 }
 
-const types: Readonly<Record<number, string>> = {
-  1: 'A',
-  2: 'NS',
-  5: 'CNAME',
-  6: 'SOA',
-  12: 'PTR',
-  15: 'MX',
-  16: 'TXT',
-  28: 'AAAA',
-  33: 'SRV',
-  35: 'NAPTR',
-  43: 'DS',
-  48: 'DNSKEY',
-  64: 'SVCB',
-  65: 'HTTPS',
-  255: 'ANY',
-  257: 'CAA',
+type Counted<K extends string, More = unknown> = Readonly<Record<K, string>> & { readonly count: number } & More
+
+/** Counts of values up to each bound, and behind them those beyond all. */
+export interface Distribution {
+  readonly bounds: readonly number[]
+  readonly counts: readonly number[]
+  readonly sum: number
 }
 
-const rcodes: Readonly<Record<number, string>> = {
-  0: 'NOERROR',
-  1: 'FORMERR',
-  2: 'SERVFAIL',
-  3: 'NXDOMAIN',
-  4: 'NOTIMP',
-  5: 'REFUSED',
-  16: 'BADVERS',
+/** What CoreDNS counts, under our names. */
+export function addDnsMetrics(registry: Registry, numbers: () => DnsNumbers): void {
+  const counter = (name: string, help: string, labelNames: string[], samples: (n: DnsNumbers) => Iterable<Sample>) =>
+    counted(registry, { name: `starlane_dns_${name}_total`, help, labelNames }, () => samples(numbers()))
+  const histogram = (name: string, help: string, labelName: string, rows: (n: DnsNumbers) => Iterable<Row>) =>
+    registry.registerMetric(new ReadHistogram(`starlane_dns_${name}`, help, labelName, () => rows(numbers())))
+
+  counter('requests', 'Questions by zone, transport, family and type.', ['zone', 'proto', 'family', 'type'], n =>
+    n.requests.map(r => [{ zone: r.zone, proto: r.transport, family: String(r.family), type: r.type }, r.count]),
+  )
+  counter('responses', 'Answers by zone and code.', ['zone', 'rcode'], n =>
+    n.responses.map(({ zone, rcode, count }) => [{ zone, rcode }, count]),
+  )
+  counter('do_requests', 'Questions with the DO bit.', [], n => [[{}, n.dnssecRequests]])
+  counter('dropped', 'Messages that got no answer: replies, scraps, clients over their rate.', [], n => [
+    [{}, n.dropped],
+  ])
+  counter('limited', 'Questions of clients over their rate.', [], n => [[{}, n.limited]])
+  counter('reply_hits', 'Questions about our zones that an encoded answer served.', [], n => [[{}, n.replies.hits]])
+  counter('reply_misses', 'Questions about our zones without an encoded answer.', [], n => [[{}, n.replies.misses]])
+  counter('cache_hits', 'Questions for other names that a remembered answer served.', ['type'], n => [
+    [{ type: 'success' }, n.cache.hits],
+    [{ type: 'denial' }, n.cache.denialHits],
+  ])
+  counter('cache_misses', 'Questions for other names without a remembered answer.', [], n => [[{}, n.cache.misses]])
+  counter('cache_served_stale', 'Answers past their time, since no upstream answered.', [], n => [[{}, n.cache.stale]])
+  counter('cache_prefetch', 'Answers asked for again before their time was over.', [], n => [[{}, n.cache.prefetches]])
+  counter('cache_evictions', 'Answers that made room for others.', [], n => [[{}, n.cache.evictions]])
+  counter('forward_refused', 'Questions refused since too many were on their way.', [], n => [[{}, n.forward.refused]])
+  counter('forward_failures', 'Questions that no upstream answered.', [], n => [[{}, n.forward.failures]])
+  counter('upstream_responses', 'Answers of upstreams.', ['to', 'rcode'], n =>
+    n.upstreams.flatMap(({ name, rcodes }) =>
+      Object.entries(rcodes).map(([rcode, count]): Sample => [{ to: name, rcode }, count]),
+    ),
+  )
+  counter('upstream_failures', 'Questions that an upstream did not answer.', ['to'], n =>
+    n.upstreams.map(({ name, failures }): Sample => [{ to: name }, failures]),
+  )
+  counter('upstream_healthcheck_failures', 'Probes that an upstream did not answer.', ['to'], n =>
+    n.upstreams.map(({ name, probeFailures }): Sample => [{ to: name }, probeFailures]),
+  )
+  counter('tcp_refused', 'TCP connections turned away.', [], n => [[{}, n.tcp.refused]])
+
+  histogram('request_duration_seconds', 'Time from a question to its answer.', 'zone', n =>
+    n.zones.map(({ zone, duration }): Row => [zone, duration]),
+  )
+  histogram('request_size_bytes', 'Size of questions.', 'zone', n =>
+    n.zones.map(({ zone, requestBytes }): Row => [zone, requestBytes]),
+  )
+  histogram('response_size_bytes', 'Size of answers.', 'zone', n =>
+    n.zones.map(({ zone, responseBytes }): Row => [zone, responseBytes]),
+  )
+  histogram('upstream_duration_seconds', 'Time that an upstream took for its answer.', 'to', n =>
+    n.upstreams.map(({ name, duration }): Row => [name, duration]),
+  )
 }
 
-const seconds = [0.00005, 0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.05, 0.1, 0.5, 1, 5]
+type Row = readonly [label: string, values: Distribution]
 
-/** More upstreams than a configuration names; beyond them somebody counts what he should not. */
-const mostUpstreams = 64
+/** A histogram that was counted elsewhere: prom-client's own, but its values are read, not observed. */
+class ReadHistogram extends Histogram<string> {
+  readonly #name: string
+  readonly #help: string
+  readonly #label: string
+  readonly #rows: () => Iterable<Row>
 
-/** What CoreDNS counts, under our names; whatever types and codes clients and upstreams make up are `other`. */
-export class DnsMetrics implements DnsObserver {
-  readonly #requests = { udp: new Tally<string>(64, 'other'), tcp: new Tally<string>(64, 'other') }
-  readonly #responses = new Tally<string>(64, 'other')
-  readonly #forwards = new Map<string, Tally<string>>()
-  readonly #durations: Histogram
-  readonly #upstreamDurations: Histogram<'upstream'>
-  #hits = 0
-  #misses = 0
+  constructor(name: string, help: string, label: string, rows: () => Iterable<Row>) {
+    super({ name, help, labelNames: [label], registers: [] })
+    this.#name = name
+    this.#help = help
+    this.#label = label
+    this.#rows = rows
+  }
 
-  constructor(registry: Registry) {
-    const add = (name: string, help: string, labelNames: string[], samples: () => Iterable<Sample>) =>
-      counted(registry, { name: `starlane_dns_${name}_total`, help, labelNames }, samples)
-    add('requests', 'DNS questions.', ['type', 'transport'], () => this.#requestSamples())
-    add('responses', 'DNS answers.', ['rcode'], () => samplesOf('rcode', this.#responses))
-    add('cache_hits', 'Questions for other names that a remembered answer served.', [], () => [[{}, this.#hits]])
-    add('cache_misses', 'Questions for other names without a remembered answer.', [], () => [[{}, this.#misses]])
-    add('forwards', 'Questions put to an upstream; rcode "none" when it did not answer.', ['upstream', 'rcode'], () =>
-      this.#forwardSamples(),
-    )
-    this.#durations = new Histogram({
-      name: 'starlane_dns_request_duration_seconds',
-      help: 'Time from a question to its answer.',
-      buckets: seconds,
-      registers: [registry],
+  /** What the registry asks for, and what `get` builds upon; the types of prom-client do not tell of it. */
+  async getForPromString() {
+    const values = [...this.#rows()].flatMap(([label, values]) => this.#lines({ [this.#label]: label }, values))
+    return { name: this.#name, help: this.#help, type: 'histogram', aggregator: 'sum', values }
+  }
+
+  #lines(labels: Labels, { bounds, counts, sum }: Distribution) {
+    let below = 0
+    const buckets = counts.map((count, i) => {
+      below += count
+      return { metricName: `${this.#name}_bucket`, labels: { ...labels, le: bounds[i] ?? '+Inf' }, value: below }
     })
-    this.#upstreamDurations = new Histogram({
-      name: 'starlane_dns_forward_duration_seconds',
-      help: 'Time that an upstream took for its answer.',
-      labelNames: ['upstream'],
-      buckets: seconds,
-      registers: [registry],
-    })
+    return [
+      ...buckets,
+      { metricName: `${this.#name}_sum`, labels, value: sum },
+      { metricName: `${this.#name}_count`, labels, value: below },
+    ]
   }
-
-  query(type: number, rcode: number, transport: 'udp' | 'tcp', seconds: number): void {
-    this.#requests[transport].add(types[type] ?? 'other')
-    this.#responses.add(rcodes[rcode] ?? 'other')
-    this.#durations.observe(seconds)
-  }
-
-  cache(hit: boolean): void {
-    if (hit) this.#hits++
-    else this.#misses++
-  }
-
-  forward(upstream: string, rcode: number | undefined, seconds: number): void {
-    const known = this.#forwards.has(upstream) || this.#forwards.size < mostUpstreams ? upstream : 'other'
-    const codes = this.#forwards.get(known) ?? new Tally<string>(64, 'other')
-    this.#forwards.set(known, codes)
-    codes.add(rcode === undefined ? 'none' : (rcodes[rcode] ?? 'other'))
-    if (rcode !== undefined) this.#upstreamDurations.observe({ upstream: known }, seconds)
-  }
-
-  *#requestSamples(): Iterable<Sample> {
-    for (const [transport, byType] of Object.entries(this.#requests)) {
-      for (const [type, count] of byType) yield [{ type, transport }, count]
-    }
-  }
-
-  *#forwardSamples(): Iterable<Sample> {
-    for (const [upstream, codes] of this.#forwards) {
-      for (const [rcode, count] of codes) yield [{ upstream, rcode }, count]
-    }
-  }
-}
-
-function* samplesOf(name: string, tally: Tally<string>): Iterable<Sample> {
-  for (const [key, count] of tally) yield [{ [name]: key }, count]
 }

@@ -1,31 +1,39 @@
 import { setImmediate as breath } from 'node:timers/promises'
 import { collectDefaultMetrics, Registry } from 'prom-client'
 import type { FlowObserver } from '../model/flow.ts'
-import { DnsMetrics, type DnsObserver } from './dns-metrics.ts'
+import { addDnsMetrics, type DnsNumbers } from './dns-metrics.ts'
 import { FlowMetrics } from './flow-metrics.ts'
 import { addGauges, type GaugeParts } from './gauges.ts'
+import { addHealthMetrics, type HealthNumbers } from './health-metrics.ts'
+import { followPluginCounters, type PluginCounter } from './plugin-counters.ts'
+
+export interface MetricsParts extends GaugeParts {
+  dns(): DnsNumbers
+  health(): HealthNumbers
+  plugins(): readonly PluginCounter[]
+}
 
 export interface Metrics {
   readonly flows: FlowObserver
-  readonly dns: DnsObserver
   /** Prometheus text, format 0.0.4. */
   text(): Promise<string>
 }
 
 /** All numbers of one runtime, in a registry of its own: two runtimes in one process do not mix. */
-export function createMetrics(parts: GaugeParts): Metrics {
+export function createMetrics(parts: MetricsParts): Metrics {
   const registry = new Registry()
   collectDefaultMetrics({ register: registry })
   let status = parts.status
   addGauges(registry, { ...parts, status: () => status() })
   const flows = new FlowMetrics(registry, parts.directory)
-  const dns = new DnsMetrics(registry)
+  addDnsMetrics(registry, () => parts.dns())
+  addHealthMetrics(registry, () => parts.health())
   return {
     flows,
-    dns,
     text: () => {
       const now = parts.status()
       status = () => now
+      followPluginCounters(registry, () => parts.plugins())
       return textOf(registry)
     },
   }
