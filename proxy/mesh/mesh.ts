@@ -58,6 +58,8 @@ export class Mesh {
   #closed = false
   #changedAt: number
   #listeners = new Set<(change: Change) => void>()
+  #syncing = Promise.withResolvers<void>()
+  #settling = Promise.withResolvers<void>()
 
   constructor(options: MeshOptions) {
     const local = options.clusters.find(cluster => cluster.local)
@@ -107,15 +109,21 @@ export class Mesh {
     return this.#shelf(cluster).link
   }
 
-  /** Services that a cluster declares now, the global ones among them, and its endpoints. */
-  counts(cluster: string): { services: number; global: number; backends: number } {
-    let global = 0
+  /** What a cluster declares now, and when its source last said something new (wall-clock milliseconds). */
+  summary(cluster: string): {
+    services: number
+    globalServices: number
+    backends: number
+    changedAt: number | undefined
+  } {
+    const shelf = this.#shelf(cluster)
+    let globalServices = 0
     let backends = 0
-    for (const { service, decoded } of this.#shelf(cluster).entries()) {
+    for (const { service, decoded } of shelf.entries()) {
       backends += service.endpoints.length
-      if (decoded.settings.global) global++
+      if (decoded.settings.global) globalServices++
     }
-    return { services: this.#shelf(cluster).size, global, backends }
+    return { services: shelf.size, globalServices, backends, changedAt: shelf.changedAt }
   }
 
   /** Everything wrong with what the sources say, now. */
@@ -136,11 +144,22 @@ export class Mesh {
     ]
   }
 
+  /** Resolves once all of the local cluster is in the directory. */
+  get synced(): Promise<void> {
+    return this.#syncing.promise
+  }
+
+  /** Resolves once it is synced, and every other cluster has spoken or is known not to answer. */
+  get settled(): Promise<void> {
+    return this.#settling.promise
+  }
+
   /** Merges what is marked now instead of with the next batch. */
   flush(): void {
     this.#scheduled = false
     if (this.#closed) return
     this.#synced = this.#local.delivered
+    this.#checkSettled()
     const keys = this.#dirty
     this.#dirty = new Set()
     const change: ServiceChange[] = []
@@ -260,8 +279,17 @@ export class Mesh {
       staleAfterMs,
       clusterNames: () => this.#shelves.map(shelf => shelf.cluster.name),
       changed: keys => this.#mark(keys),
-      relinked: link => logLink(log, cluster.name, link),
+      relinked: link => {
+        logLink(log, cluster.name, link)
+        this.#checkSettled()
+      },
     })
+  }
+
+  #checkSettled(): void {
+    if (!this.#synced) return
+    this.#syncing.resolve()
+    if (this.#shelves.every(shelf => shelf.link.state !== 'syncing')) this.#settling.resolve()
   }
 
   #shelf(cluster: string): Shelf {

@@ -33,6 +33,7 @@ export class Shelf {
   #namespaces = new Map<string, Namespace>()
   #link: Link
   #delivered = false
+  #changedAt: number | undefined
   #problems: readonly Problem[] = []
   #stopAging: () => void = () => {}
 
@@ -57,6 +58,11 @@ export class Shelf {
 
   get size(): number {
     return this.#entries.size
+  }
+
+  /** Wall-clock milliseconds of the source's last news. */
+  get changedAt(): number | undefined {
+    return this.#changedAt
   }
 
   entries(): IterableIterator<Entry> {
@@ -88,11 +94,11 @@ export class Shelf {
     this.#namespaces = new Map(namespaces.map(namespace => [namespace.name, namespace]))
     this.#delivered = true
     this.live()
-    this.#options.changed(new Set([...before, ...this.#entries.keys()]))
+    this.#tell(new Set([...before, ...this.#entries.keys()]))
   }
 
   put(service: ClusterService): void {
-    this.#options.changed([this.#set(service)])
+    this.#tell([this.#set(service)])
   }
 
   drop(namespace: string, name: string): void {
@@ -101,19 +107,19 @@ export class Shelf {
     const siblings = this.#keysByNamespace.get(namespace)
     siblings?.delete(key)
     if (siblings?.size === 0) this.#keysByNamespace.delete(namespace)
-    this.#options.changed([key])
+    this.#tell([key])
   }
 
   putNamespace(namespace: Namespace): void {
     const before = this.isGlobalNamespace(namespace.name)
     this.#namespaces.set(namespace.name, namespace)
-    if (before !== namespace.global) this.#options.changed(this.#keysOf(namespace.name))
+    if (before !== namespace.global) this.#tell(this.#keysOf(namespace.name))
   }
 
   dropNamespace(name: string): void {
     const before = this.isGlobalNamespace(name)
     this.#namespaces.delete(name)
-    if (!before) this.#options.changed(this.#keysOf(name))
+    if (!before) this.#tell(this.#keysOf(name))
   }
 
   setProblems(problems: readonly Problem[]): void {
@@ -145,6 +151,11 @@ export class Shelf {
     const keys = [...this.#entries.keys()]
     this.#clear()
     this.#relink({ state: 'stale', since: this.#options.clock.wall(), error })
+    this.#options.changed(keys)
+  }
+
+  #tell(keys: Iterable<ServiceKey>): void {
+    this.#changedAt = this.#options.clock.wall()
     this.#options.changed(keys)
   }
 
