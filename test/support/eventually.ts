@@ -1,4 +1,7 @@
-/** Waits until `check` returns without throwing, or throws its last error after `ms`. In place of sleeps. */
+/**
+ * Waits until `check` returns without throwing, or throws its last error after `ms`. In place of sleeps. Checks with
+ * node:assert: an assertion of tap counts as failed at the first look.
+ */
 export async function eventually<T>(check: () => T | Promise<T>, ms = 5000): Promise<T> {
   const deadline = performance.now() + ms
   for (;;) {

@@ -1,0 +1,360 @@
+/**
+ * The composition root: builds the parts, wires them, starts and stops them in order. Control (sources, mesh, health) and
+ * data (chain, dataplane, dns) meet in the directory alone; what joins them otherwise stands on this page.
+ *
+ *   feeds ─▶ mesh ─▶ directory ─▶ chain, traffic (engine, listeners), dns, health
+ *              ▲                         │ results of dials
+ *              └────── health ◀──────────┘
+ */
+import { dirname } from 'node:path'
+import { isDeepStrictEqual } from 'node:util'
+import { createMetrics, type Metrics } from './admin/metrics.ts'
+import { Admin } from './admin/server.ts'
+import type { Views } from './admin/views.ts'
+import { createBalancer } from './balancer/balancers.ts'
+import { type Chain, createChain } from './chain/chain.ts'
+import type { LoadedPlugin } from './chain/instance.ts'
+import { loadPlugins } from './chain/load.ts'
+import type { Loaded } from './config/load.ts'
+import type { Config } from './config/schema.ts'
+import { HealthMonitor } from './health/monitor.ts'
+import { Mesh } from './mesh/mesh.ts'
+import { endpointText } from './model/address.ts'
+import { type Clock, type Random, systemClock } from './model/clock.ts'
+import type { Cluster } from './model/cluster.ts'
+import { MeshError, messageOf } from './model/error.ts'
+import type { Log } from './model/log.ts'
+import type { ServiceView, Status } from './model/views.ts'
+import { Feeds } from './runtime/feeds.ts'
+import { flowLog } from './runtime/flow-log.ts'
+import { NameService } from './runtime/name-service.ts'
+import { clustersOf, dnsOptions, engineOptions, healthOptions } from './runtime/options.ts'
+import { Traffic } from './runtime/traffic.ts'
+import { createViews, type Parts } from './runtime/views.ts'
+
+export { type Report, validate } from './runtime/validate.ts'
+
+export interface RuntimeParts {
+  readonly loaded: Loaded
+  readonly log: Log
+  /** `1.2.3`, for status. */
+  readonly version: string
+  readonly clock?: Clock
+  readonly random?: Random
+  /** `KUBECONFIG`, the service account's address, and `NODE_NAME`: the node that Starlane runs on, where it matters. */
+  readonly env?: Readonly<Record<string, string | undefined>>
+}
+
+/** What `ready` tells. */
+export interface Ready {
+  /** `127.0.0.1:5353`; undefined while it cannot be bound. */
+  readonly dns: string | undefined
+  readonly admin: string
+  readonly listeners: number
+  readonly services: number
+}
+
+export interface Runtime {
+  /** Rejects when Starlane cannot be of use at all: the admin address is taken, a source is of an unknown kind. */
+  start(): Promise<void>
+  /** Resolves when sources, DNS and listeners have come up once. */
+  readonly ready: Promise<Ready>
+  status(): Status
+  service(namespace: string, name: string): ServiceView | undefined
+  /** Takes over another configuration. Rejects, and has changed nothing, when a plugin of it cannot be loaded. */
+  reload(loaded: Loaded): Promise<void>
+  /** Drains: no new flows, those in progress may end within `proxy.drain`. */
+  close(): Promise<void>
+  /** Cuts all flows now; `close` then has nothing to wait for. */
+  destroy(): void
+}
+
+/** Rejects with `MeshError` that lists every fault of every plugin. */
+export async function createRuntime(parts: RuntimeParts): Promise<Runtime> {
+  const starlane = new Starlane(parts)
+  await starlane.load(parts.loaded, [])
+  return starlane
+}
+
+/** A remote cluster that says nothing at all for so long holds up `ready` no longer. */
+const patienceMs = 60_000
+
+class Starlane implements Runtime {
+  readonly ready: Promise<Ready>
+  readonly #clock: Clock
+  readonly #random: Random
+  readonly #log: Log
+  readonly #mesh: Mesh
+  readonly #chain: Chain
+  readonly #feeds: Feeds
+  readonly #admin: Admin
+  readonly #metrics: Metrics
+  readonly #startedAt: number
+  readonly #views: Views
+  #config: Config
+  #clusters: readonly Cluster[]
+  #plugins: readonly LoadedPlugin[] = []
+  #health: HealthMonitor
+  #traffic: Traffic
+  #names: NameService
+  #isReady = false
+  #reloading: Promise<void> = Promise.resolve()
+  #announce: (ready: Ready) => void
+
+  constructor({ loaded, log, version, clock = systemClock, random = Math.random, env = {} }: RuntimeParts) {
+    const { config } = loaded
+    const announcement = Promise.withResolvers<Ready>()
+    this.ready = announcement.promise
+    this.#announce = announcement.resolve
+    this.#clock = clock
+    this.#random = random
+    this.#log = log
+    this.#config = config
+    this.#clusters = clustersOf(config)
+    this.#startedAt = clock.wall()
+
+    const { vips, services } = config.proxy
+    this.#mesh = new Mesh({
+      clusters: this.#clusters,
+      staleAfterMs: config.stale.after,
+      ...(vips === 'clusterIP' ? {} : { vips: vips.cidr }),
+      services,
+      ...(env.NODE_NAME ? { node: env.NODE_NAME } : {}),
+      health: backend => this.#health.verdict(backend),
+      clock,
+      log,
+    })
+    this.#views = createViews({
+      parts: () => this.#parts(),
+      version,
+      startedAt: this.#startedAt,
+      clock,
+      metrics: () => this.#metrics.text(),
+    })
+    this.#metrics = createMetrics({
+      directory: this.#mesh.directory,
+      status: () => this.#views.status(),
+      open: () => this.#traffic.stats(),
+      dns: () => this.#names.responder.stats(),
+      health: () => this.#health.stats(),
+      plugins: () => this.#chain.counters(),
+    })
+    this.#chain = createChain({
+      plugins: [],
+      balancer: openFlows => {
+        const parts = { random, openFlows }
+        let name = config.proxy.balancer
+        let balancer = createBalancer(name, parts)
+        return {
+          pick: (flow, backends) => {
+            if (name !== this.#config.proxy.balancer) {
+              name = this.#config.proxy.balancer
+              balancer = createBalancer(name, parts)
+            }
+            return balancer.pick(flow, backends)
+          },
+        }
+      },
+      directory: this.#mesh.directory,
+      clock,
+      log,
+      observers: [
+        { result: (flow, backend, result) => this.#health.result(flow, backend, result) },
+        this.#metrics.flows,
+        flowLog(log, clock),
+      ],
+    })
+    this.#health = this.#newHealth()
+    this.#traffic = this.#newTraffic()
+    this.#names = this.#newNames()
+    this.#feeds = new Feeds(this.#mesh, { clock, random, log, env })
+    this.#admin = new Admin({ listen: config.admin.listen, views: this.#views, log, clock })
+  }
+
+  status(): Status {
+    return this.#views.status()
+  }
+
+  service(namespace: string, name: string): ServiceView | undefined {
+    return this.#views.service(namespace, name)
+  }
+
+  /** Plugins that can all be created take over; otherwise nothing changes. */
+  async load(loaded: Loaded, living: readonly LoadedPlugin[]): Promise<void> {
+    const { plugins, errors } = await loadPlugins({
+      uses: loaded.config.plugins,
+      folder: dirname(loaded.file),
+      placeOf: loaded.placeOf,
+      host: { clusters: () => this.#clusters, clock: this.#clock, random: this.#random, log: this.#log },
+      living,
+    })
+    const [first] = errors
+    if (first) throw new MeshError(first.code, errors.map(messageOf).join('\n'), { cause: first })
+    this.#plugins = plugins
+    await this.#chain.replace(plugins)
+  }
+
+  async start(): Promise<void> {
+    await this.#admin.start()
+    this.#health.start()
+    await this.#feeds.follow(this.#config.clusters)
+    void this.#comeUp()
+  }
+
+  async #comeUp(): Promise<void> {
+    const { promise: patience, resolve } = Promise.withResolvers<void>()
+    this.#clock.after(patienceMs, resolve)
+    await Promise.race([this.#mesh.settled, Promise.all([this.#mesh.synced, patience])])
+    await Promise.all([this.#traffic.start(), this.#names.start()])
+    this.#isReady = true
+    this.#announce({
+      dns: dnsAddress(this.#names),
+      admin: this.#admin.address ?? '',
+      listeners: this.#traffic.listening,
+      services: this.#mesh.directory.size,
+    })
+  }
+
+  reload(loaded: Loaded): Promise<void> {
+    this.#reloading = this.#reloading.catch(() => {}).then(() => this.#reload(loaded))
+    return this.#reloading
+  }
+
+  /** Each part that is configured otherwise now is replaced; the others never notice. */
+  async #reload(loaded: Loaded): Promise<void> {
+    const before = this.#config
+    const { config } = loaded
+    const fixed = needRestart(before, config)
+    if (fixed.length > 0) {
+      throw new MeshError(
+        'CONF_FIELD',
+        `${loaded.file}: ${fixed.join(', ')} cannot change while Starlane runs; restart it`,
+      )
+    }
+    const clusters = clustersOf(config)
+    const sameClusters = isDeepStrictEqual(clusters, this.#clusters)
+    const oldClusters = this.#clusters
+    this.#clusters = clusters
+    try {
+      await this.load(loaded, sameClusters ? this.#plugins : [])
+    } catch (error) {
+      this.#clusters = oldClusters
+      throw error
+    }
+    this.#config = config
+    this.#mesh.setClusters(clusters)
+    await this.#feeds.follow(config.clusters)
+    if (!isDeepStrictEqual(healthOptions(before), healthOptions(config))) await this.#replaceHealth()
+    if (!isDeepStrictEqual(engineOptions(before), engineOptions(config))) await this.#replaceTraffic()
+    if (!isDeepStrictEqual(dnsOptions(before), dnsOptions(config))) await this.#replaceNames()
+  }
+
+  async close(): Promise<void> {
+    this.#isReady = false
+    await this.#feeds.close()
+    await this.#names.close()
+    await this.#traffic.close()
+    await this.#health.close()
+    await this.#chain.close()
+    this.#mesh.close()
+    await this.#admin.close()
+  }
+
+  destroy(): void {
+    this.#traffic.destroy()
+  }
+
+  async #replaceHealth(): Promise<void> {
+    const old = this.#health
+    this.#health = this.#newHealth()
+    await old.close()
+    this.#health.start()
+    for (const service of this.#mesh.directory.services()) {
+      for (const { key } of service.backends) this.#mesh.healthChanged(key)
+    }
+  }
+
+  /** The new engine takes over the addresses as soon as the old one lets go; flows of the old one drain. */
+  async #replaceTraffic(): Promise<void> {
+    const old = this.#traffic
+    this.#traffic = this.#newTraffic()
+    await old.release()
+    await this.#traffic.start()
+    void old.close()
+  }
+
+  async #replaceNames(): Promise<void> {
+    await this.#names.close()
+    this.#names = this.#newNames()
+    await this.#names.start()
+  }
+
+  #newHealth(): HealthMonitor {
+    return new HealthMonitor({
+      directory: this.#mesh.directory,
+      options: healthOptions(this.#config),
+      clock: this.#clock,
+      random: this.#random,
+      log: this.#log,
+      onVerdict: backend => this.#mesh.healthChanged(backend),
+    })
+  }
+
+  #newTraffic(): Traffic {
+    const { anyip, services } = this.#config.proxy
+    return new Traffic({
+      directory: this.#mesh.directory,
+      chooser: this.#chain,
+      options: engineOptions(this.#config),
+      services,
+      anyip,
+      clock: this.#clock,
+      random: this.#random,
+      log: this.#log,
+    })
+  }
+
+  #newNames(): NameService {
+    return new NameService({
+      directory: this.#mesh.directory,
+      chooser: this.#chain,
+      options: dnsOptions(this.#config),
+      clock: this.#clock,
+      random: this.#random,
+      log: this.#log,
+    })
+  }
+
+  #parts(): Parts {
+    return {
+      config: this.#config,
+      ready: this.#isReady,
+      mesh: this.#mesh,
+      chain: this.#chain,
+      health: this.#health,
+      traffic: this.#traffic,
+      names: this.#names,
+    }
+  }
+}
+
+function dnsAddress({ responder: { address } }: NameService): string | undefined {
+  return address && endpointText(address.address, address.port)
+}
+
+/** What other parts have built upon since the start. */
+function needRestart(before: Config, after: Config): string[] {
+  const pairs: [string, unknown, unknown][] = [
+    ['cluster', before.cluster, after.cluster],
+    ['stale.after', before.stale, after.stale],
+    ['proxy.vips', vipsText(before), vipsText(after)],
+    ['proxy.anyip', before.proxy.anyip, after.proxy.anyip],
+    ['proxy.services', before.proxy.services, after.proxy.services],
+    ['admin.listen', before.admin, after.admin],
+  ]
+  return pairs.filter(([, was, is]) => !isDeepStrictEqual(was, is)).map(([name]) => name)
+}
+
+function vipsText({ proxy: { vips } }: Config): string {
+  return vips === 'clusterIP' ? vips : vips.cidr.text
+}

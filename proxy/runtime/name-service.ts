@@ -1,0 +1,55 @@
+import { createDnsResponder, type DnsParts, type DnsResponder } from '../dns/responder.ts'
+import { MeshError, messageOf, type Problem } from '../model/error.ts'
+
+const retryMs = 5000
+
+/** The DNS responder, bound as soon as its address can be had: a port in use is a problem to show, not a reason to stop. */
+export class NameService {
+  #parts: DnsParts
+  #responder: DnsResponder
+  #failure: MeshError | undefined
+  #stopRetry: () => void = () => {}
+  #closed = false
+
+  constructor(parts: DnsParts) {
+    this.#parts = parts
+    this.#responder = createDnsResponder(parts)
+  }
+
+  get responder(): DnsResponder {
+    return this.#responder
+  }
+
+  /** Why it does not listen; undefined when it does, or has not tried yet. */
+  get failure(): MeshError | undefined {
+    return this.#failure
+  }
+
+  /** Resolves when it listens or has failed to for the first time. */
+  async start(): Promise<void> {
+    const { clock, log } = this.#parts
+    try {
+      await this.#responder.start()
+      if (this.#failure) log.info('dns.listening', { address: this.#responder.address })
+      this.#failure = undefined
+    } catch (error) {
+      if (!this.#failure) log.error('dns.failed', { why: messageOf(error) })
+      this.#failure = error instanceof MeshError ? error : new MeshError('LISTEN', messageOf(error), { cause: error })
+      if (!this.#closed) this.#stopRetry = clock.after(retryMs, () => void this.start())
+    }
+  }
+
+  problems(): Problem[] {
+    const { address, port } = this.#parts.options.listen
+    const failed = this.#failure
+      ? [{ code: this.#failure.code, where: `dns.listen ${address}:${port}`, message: this.#failure.message }]
+      : []
+    return [...failed, ...this.#responder.problems()]
+  }
+
+  async close(): Promise<void> {
+    this.#closed = true
+    this.#stopRetry()
+    await this.#responder.close()
+  }
+}

@@ -1,0 +1,42 @@
+/** The configuration, in the words of each part. */
+import type { Config } from '../config/schema.ts'
+import type { EngineOptions } from '../dataplane/engine.ts'
+import type { DnsOptions } from '../dns/options.ts'
+import type { HealthOptions } from '../health/options.ts'
+import type { Cluster } from '../model/cluster.ts'
+
+export function clustersOf(config: Config): Cluster[] {
+  return config.clusters.map(({ name, id, tenant }) => ({
+    name,
+    id,
+    local: name === config.cluster,
+    ...(tenant === undefined ? {} : { tenant }),
+  }))
+}
+
+export function engineOptions({ proxy }: Config): EngineOptions {
+  const { dial, idle, drain, limits } = proxy
+  return {
+    dial: { timeoutMs: dial.timeout, attempts: dial.attempts, budgetMs: dial.budget },
+    idle: { tcpMs: idle.tcp, halfClosedMs: idle.halfClosed, udpMs: idle.udp },
+    drainMs: drain,
+    limits,
+  }
+}
+
+export function healthOptions({ health, proxy }: Config): HealthOptions {
+  const { interval, timeout, rise, fall, type, path, status } = health.active
+  const { consecutive, eject, maxEject, maxPercent } = health.passive
+  const thresholds = { intervalMs: interval, timeoutMs: timeout, rise, fall }
+  return {
+    active:
+      type === 'none' ? { type } : type === 'tcp' ? { type, ...thresholds } : { type, path, status, ...thresholds },
+    passive: { consecutive, ejectMs: eject, maxEjectMs: maxEject, maxPercent },
+    services: proxy.services,
+  }
+}
+
+export function dnsOptions({ dns }: Config): DnsOptions {
+  const { listen, domain, clusterset, ttl, upstream, search } = dns
+  return { listen, domain, clusterset, ttlMs: ttl, upstream, search }
+}

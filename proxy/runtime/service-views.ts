@@ -1,0 +1,49 @@
+/** Services as the admin surface shows them. */
+import type { Chain } from '../chain/chain.ts'
+import type { Backend } from '../model/backend.ts'
+import type { GlobalService, Settings } from '../model/service.ts'
+import type { BackendView, ServiceView } from '../model/views.ts'
+
+export function serviceView(service: GlobalService, chain: Chain): ServiceView {
+  const selected = chain.selected(service)
+  const { namespace, name, settings, frontends, backends, parked, changedAt, local } = service
+  return {
+    namespace,
+    name,
+    settings: settingsView(settings),
+    headless: local?.headless ?? false,
+    frontends: frontends.map(({ ip, port, protocol, name }) => ({ ip, port, protocol, name })),
+    backends: [...backends, ...parked].map(backend => backendView(backend, selected.has(backend.key))),
+    changedAt,
+  }
+}
+
+function settingsView(settings: Settings): ServiceView['settings'] {
+  const { global, shared, affinity, clusterOrder, minHealthyLocal, clusterWeights, sessionAffinity } = settings
+  return {
+    global,
+    shared,
+    affinity,
+    ...(clusterOrder.length > 0 ? { clusterOrder } : {}),
+    ...(minHealthyLocal ? { minHealthyLocal } : {}),
+    ...(clusterWeights ? { clusterWeights } : {}),
+    ...(sessionAffinity ? { sessionAffinityMs: sessionAffinity.timeoutMs } : {}),
+  }
+}
+
+function backendView(backend: Backend, selected: boolean): BackendView {
+  const { cluster, address, port, protocol, ports, state, health, weight, node, zone } = backend
+  return {
+    cluster,
+    address,
+    port,
+    protocol,
+    ports,
+    state,
+    health,
+    selected,
+    weight,
+    ...(node === undefined ? {} : { node }),
+    ...(zone === undefined ? {} : { zone }),
+  }
+}

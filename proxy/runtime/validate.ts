@@ -1,0 +1,101 @@
+/** Everything that can be said of a configuration without binding an address or sending a packet. */
+import { dirname } from 'node:path'
+import { createBalancer } from '../balancer/balancers.ts'
+import { createChain } from '../chain/chain.ts'
+import { loadPlugins } from '../chain/load.ts'
+import type { Loaded } from '../config/load.ts'
+import { Mesh } from '../mesh/mesh.ts'
+import { systemClock } from '../model/clock.ts'
+import type { Problem } from '../model/error.ts'
+import { silentLog } from '../model/log.ts'
+import type { PluginView } from '../model/views.ts'
+import { createManifestsSource } from '../sources/manifests.ts'
+import { sourceText } from './feeds.ts'
+import { clustersOf } from './options.ts'
+import { pluginsOf } from './views.ts'
+
+export interface Report {
+  readonly clusters: readonly {
+    readonly name: string
+    readonly source: string
+    /** False for a source across the network, which is not contacted. */
+    readonly read: boolean
+    readonly services: number
+    readonly globalServices: number
+    readonly backends: number
+  }[]
+  /** Empty when a plugin cannot be loaded. */
+  readonly chain: readonly PluginView[]
+  readonly problems: readonly Problem[]
+}
+
+export async function validate({ config, file, placeOf }: Loaded): Promise<Report> {
+  const clusters = clustersOf(config)
+  const { vips, services } = config.proxy
+  const mesh = new Mesh({
+    clusters,
+    staleAfterMs: 0,
+    ...(vips === 'clusterIP' ? {} : { vips: vips.cidr }),
+    services,
+    health: () => 'unknown',
+    clock: systemClock,
+    log: silentLog,
+  })
+  const unread = await readManifests(config.clusters, mesh)
+  mesh.flush()
+
+  const host = { clusters: () => clusters, clock: systemClock, random: Math.random, log: silentLog }
+  const { plugins, errors } = await loadPlugins({ uses: config.plugins, folder: dirname(file), placeOf, host })
+  const chain = createChain({
+    plugins,
+    balancer: openFlows => createBalancer(config.proxy.balancer, { random: Math.random, openFlows }),
+    directory: mesh.directory,
+    clock: systemClock,
+    log: silentLog,
+  })
+  const report: Report = {
+    clusters: config.clusters.map(({ name, source }) => {
+      const { services, globalServices, backends } = mesh.summary(name)
+      return { name, source: sourceText(source), read: 'manifests' in source, services, globalServices, backends }
+    }),
+    chain: pluginsOf(chain),
+    problems: [...unread, ...mesh.problems(), ...errors.map(problemOf), ...chain.faults()],
+  }
+  await chain.close()
+  mesh.close()
+  return report
+}
+
+/** Resolves with what could not be read at all, when every folder of manifests has been delivered once. */
+async function readManifests(clusters: Loaded['config']['clusters'], mesh: Mesh): Promise<Problem[]> {
+  const problems: Problem[] = []
+  await Promise.all(
+    clusters.map(async ({ name, source: config }) => {
+      if (!('manifests' in config)) return
+      const { promise, resolve } = Promise.withResolvers<void>()
+      const source = createManifestsSource(config.manifests, { cluster: name, clock: systemClock, log: silentLog })
+      const sink = mesh.sink(name)
+      source.start({
+        ...sink,
+        reset: snapshot => {
+          sink.reset(snapshot)
+          resolve()
+        },
+        lost: error => {
+          sink.lost(error)
+          problems.push({ code: error.code, where: name, message: error.message })
+          resolve()
+        },
+      })
+      await promise
+      await source.close()
+    }),
+  )
+  return problems
+}
+
+/** The message of a plugin's error begins with its place. */
+function problemOf({ code, message }: { readonly code: Problem['code']; readonly message: string }): Problem {
+  const [where = '', ...rest] = message.split('  ')
+  return { code, where, message: rest.join('  ') }
+}

@@ -1,0 +1,216 @@
+/** The state of everything, as the admin surface shows it. Looks anew at each call, remembers nothing. */
+import type { Views } from '../admin/views.ts'
+import type { Chain } from '../chain/chain.ts'
+import type { Config } from '../config/schema.ts'
+import type { HealthMonitor } from '../health/monitor.ts'
+import type { Mesh } from '../mesh/mesh.ts'
+import { endpointText } from '../model/address.ts'
+import type { Clock } from '../model/clock.ts'
+import type { Link } from '../model/cluster.ts'
+import type { Json } from '../model/json.ts'
+import { serviceKey } from '../model/service.ts'
+import type { ClusterView, ComponentView, PluginView, Status } from '../model/views.ts'
+import { sourceText } from './feeds.ts'
+import type { NameService } from './name-service.ts'
+import { serviceView } from './service-views.ts'
+import type { Traffic } from './traffic.ts'
+
+/** What is in place now; a reload replaces some of it. */
+export interface Parts {
+  readonly config: Config
+  readonly ready: boolean
+  readonly mesh: Mesh
+  readonly chain: Chain
+  readonly health: HealthMonitor
+  readonly traffic: Traffic
+  readonly names: NameService
+}
+
+export interface ViewParts {
+  readonly parts: () => Parts
+  readonly version: string
+  readonly startedAt: number
+  readonly clock: Clock
+  readonly metrics: () => Promise<string>
+}
+
+export function createViews({ parts, version, startedAt, clock, metrics }: ViewParts): Views {
+  const directory = () => parts().mesh.directory
+  return {
+    status: () => statusOf(parts(), { version, startedAt, now: clock.wall() }),
+    services: () => [...directory().services()].map(service => serviceView(service, parts().chain)),
+    service: (namespace, name) => {
+      const service = directory().service(serviceKey(namespace, name))
+      return service && serviceView(service, parts().chain)
+    },
+    explain: (namespace, name, from = '127.0.0.1') => {
+      const service = directory().service(serviceKey(namespace, name))
+      return service && parts().chain.explainService({ address: from, port: 0 }, service)
+    },
+    config: () => shownConfig(parts().config),
+    metrics,
+    ready: () => ({ ready: parts().ready, waiting: waitingFor(parts()) }),
+  }
+}
+
+function statusOf(parts: Parts, fixed: Pick<Status, 'version' | 'startedAt' | 'now'>): Status {
+  const { config, mesh, chain, names, traffic } = parts
+  const problems = [...mesh.problems(), ...names.problems(), ...traffic.failures(), ...chain.faults()]
+  return {
+    ...fixed,
+    cluster: config.cluster,
+    ready: parts.ready,
+    waiting: waitingFor(parts),
+    dns: { address: dnsAddress(parts), domain: config.dns.domain, clusterset: config.dns.clusterset },
+    components: componentsOf(parts),
+    clusters: config.clusters.map(cluster => clusterView(cluster, parts)),
+    plugins: pluginsOf(chain),
+    problems,
+  }
+}
+
+/** What keeps Starlane from being ready; nothing once it is. */
+function waitingFor({ ready, config, mesh, names, traffic }: Parts): string[] {
+  if (ready) return []
+  const sources = config.clusters.flatMap(({ name }) => {
+    const link = mesh.link(name)
+    if (link.state === 'syncing') return [`source of ${name}`]
+    return link.state === 'lost' && name === config.cluster && !mesh.directory.synced
+      ? [`source of ${name}: ${link.error.message}`]
+      : []
+  })
+  if (sources.length > 0) return sources
+  return [
+    names.responder.address === undefined && !names.failure ? 'DNS' : [],
+    traffic.listening === 0 ? 'listeners' : [],
+  ].flat()
+}
+
+function componentsOf({ config, mesh, chain, names, traffic, health }: Parts): ComponentView[] {
+  return [
+    sourcesView(config, mesh),
+    dnsView(config, names),
+    proxyView(traffic),
+    healthView(config, health),
+    pluginsView(chain),
+  ]
+}
+
+function sourcesView(config: Config, mesh: Mesh): ComponentView {
+  const away = config.clusters.filter(({ name }) => mesh.link(name).state !== 'live').map(({ name }) => name)
+  const problems = mesh.problems().length
+  const count = `${config.clusters.length - away.length}/${config.clusters.length} clusters live`
+  const detail = [
+    count,
+    away.length > 0 ? `not live: ${away.join(', ')}` : [],
+    problems > 0 ? `${problems} problem${problems === 1 ? '' : 's'} in what they say` : [],
+  ].flat()
+  const state = away.length === config.clusters.length ? 'error' : away.length + problems > 0 ? 'degraded' : 'ok'
+  return { name: 'Sources', state, detail: detail.join('; ') }
+}
+
+function dnsView(config: Config, names: NameService): ComponentView {
+  const { failure } = names
+  if (failure) return { name: 'DNS', state: 'error', detail: failure.message }
+  const address = names.responder.address
+  if (!address) return { name: 'DNS', state: 'error', detail: 'not listening yet' }
+  const [problem] = names.responder.problems()
+  const detail = `${endpointText(address.address, address.port)}, ${config.dns.domain}`
+  return problem
+    ? { name: 'DNS', state: 'degraded', detail: `${detail}; ${problem.message}` }
+    : { name: 'DNS', state: 'ok', detail }
+}
+
+function proxyView(traffic: Traffic): ComponentView {
+  const { listeners, connections, udpSessions } = traffic.stats()
+  const failures = traffic.failures()
+  const detail = `${traffic.engine}, ${counted(listeners, 'listener')}, ${counted(connections, 'connection')}, ${counted(udpSessions, 'UDP session')}`
+  if (failures.length === 0) return { name: 'Proxy', state: 'ok', detail }
+  return {
+    name: 'Proxy',
+    state: listeners === 0 ? 'error' : 'degraded',
+    detail: `${detail}; ${counted(failures.length, 'frontend')} cannot be listened on`,
+  }
+}
+
+function healthView(config: Config, health: HealthMonitor): ComponentView {
+  const { targets, ejected, backends } = health.stats()
+  const { type, interval } = config.health.active
+  if (type === 'none') {
+    return {
+      name: 'Health',
+      state: 'disabled',
+      detail: `no active checks; ${ejected} of ${counted(backends, 'backend')} ejected`,
+    }
+  }
+  return {
+    name: 'Health',
+    state: 'ok',
+    detail: `${type} checks every ${interval / 1000} s of ${counted(targets, 'address', 'addresses')}; ${ejected} ejected`,
+  }
+}
+
+function pluginsView(chain: Chain): ComponentView {
+  const faults = chain.faults()
+  const names = chain.resolved().map(({ name }) => name)
+  const detail = names.length > 0 ? names.join(', ') : 'none configured'
+  return faults[0]
+    ? { name: 'Plugins', state: 'degraded', detail: `${detail}; ${faults[0].message}` }
+    : { name: 'Plugins', state: names.length > 0 ? 'ok' : 'disabled', detail }
+}
+
+function clusterView(cluster: Config['clusters'][number], { config, mesh }: Parts): ClusterView {
+  const { services, globalServices, backends, changedAt } = mesh.summary(cluster.name)
+  return {
+    name: cluster.name,
+    id: cluster.id,
+    local: cluster.name === config.cluster,
+    ...(cluster.tenant === undefined ? {} : { tenant: cluster.tenant }),
+    source: sourceText(cluster.source),
+    link: linkView(mesh.link(cluster.name)),
+    services,
+    globalServices,
+    backends,
+    ...(changedAt === undefined ? {} : { changedAt }),
+  }
+}
+
+function linkView(link: Link): ClusterView['link'] {
+  const { state, since } = link
+  return {
+    state,
+    since,
+    ...('error' in link ? { error: link.error.message } : {}),
+    ...('staleAt' in link && link.staleAt !== undefined ? { staleAt: link.staleAt } : {}),
+  }
+}
+
+export function pluginsOf(chain: Chain): PluginView[] {
+  const state = chain.state()
+  return chain.resolved().map(plugin => {
+    const told = state[plugin.name]
+    return told === undefined ? plugin : { ...plugin, state: told }
+  })
+}
+
+function dnsAddress({ names, config }: Parts): string {
+  const { address, port } = names.responder.address ?? config.dns.listen
+  return endpointText(address, port)
+}
+
+/** Options of plugins may hold what others should not read; the rest of the configuration has no secrets. */
+function shownConfig(config: Config): Json {
+  const secret = /(secret|token|password|passwd|credential|apikey|api_key|private)/i
+  const text = JSON.stringify(config, (key, value) =>
+    secret.test(key) && (typeof value === 'string' || typeof value === 'number')
+      ? '(not shown)'
+      : key === 'cidr' && typeof value === 'object' && value !== null && 'text' in value
+        ? value.text
+        : value,
+  )
+  return JSON.parse(text)
+}
+
+function counted(count: number, one: string, many = `${one}s`): string {
+  return `${count} ${count === 1 ? one : many}`
+}

@@ -1,0 +1,197 @@
+import assert from 'node:assert/strict'
+import { createSocket } from 'node:dgram'
+import { rename } from 'node:fs/promises'
+import { connect } from 'node:net'
+import { join } from 'node:path'
+import t from 'tap'
+import { eventually } from '../support/eventually.ts'
+import { ask, createWorld, startPod, startUdpPod, tally, type World } from '../support/world.ts'
+
+const name = 'rebel-base.default.svc.cluster.local'
+
+t.test('both clusters answer; scaled to zero, killed and back again, no request fails', async t => {
+  const world = await createWorld(t)
+  const [vip, a, b] = [world.ip(1), world.ip(11), world.ip(21)]
+  const one = await startPod(t, a, 'one')
+  await startPod(t, b, 'two')
+  await world.declare('cluster-1', { clusterIP: vip, pods: [{ ip: a }] })
+  await world.declare('cluster-2', { clusterIP: world.ip(2), pods: [{ ip: b }] })
+  await world.start()
+
+  t.same(await world.resolve(name), [vip], 'DNS gives the local ClusterIP')
+  const { one: ones = 0, two: twos = 0 } = await tally(20, vip)
+  t.ok(ones >= 8 && twos >= 8, `both answer in turn: ${ones} and ${twos}`)
+
+  let asking = true
+  const heard: string[] = []
+  const loop = (async () => {
+    while (asking) heard.push(await ask(vip))
+  })()
+  await world.declare('cluster-2', { clusterIP: world.ip(2), pods: [] })
+  await eventually(() => assert.deepEqual(new Set(heard.slice(-20)), new Set(['one'])), 15_000)
+  await world.declare('cluster-2', { clusterIP: world.ip(2), pods: [{ ip: b }] })
+  await eventually(() => assert.deepEqual(new Set(heard.slice(-20)), new Set(['one', 'two'])), 15_000)
+  asking = false
+  await loop
+  t.ok(heard.length > 40, `${heard.length} requests ran meanwhile, and each was answered`)
+
+  await one.close()
+  t.same(await tally(20, vip), { two: 20 }, 'a dead pod is passed over, though nobody said that it is dead')
+  await eventually(() => assert.match(healthOf(world, a) ?? '', /down|ejected/))
+  const again = await startPod(t, a, 'one')
+  await eventually(async () => assert.ok((await tally(6, vip)).one))
+  t.equal(healthOf(world, a), 'up', 'and is back as soon as it answers again')
+  await again.close()
+})
+
+t.test('a flow in progress survives its backend leaving, and is cut when the drain is over', async t => {
+  const world = await createWorld(t, { config: { proxy: { drain: '1s' } } })
+  const [vip, a, b] = [world.ip(1), world.ip(11), world.ip(21)]
+  await startPod(t, a, 'one')
+  await startPod(t, b, 'two')
+  await world.declare('cluster-1', {
+    clusterIP: vip,
+    annotations: { 'service.cilium.io/global': 'true', 'service.cilium.io/affinity': 'local' },
+    pods: [{ ip: a }],
+  })
+  await world.declare('cluster-2', { clusterIP: world.ip(2), pods: [{ ip: b }] })
+  await world.start()
+
+  const socket = connect(7000, vip)
+  let heard = ''
+  socket.on('data', data => {
+    heard += data
+  })
+  socket.on('error', () => {})
+  const closed = new Promise(resolve => socket.on('close', resolve))
+  await eventually(() => assert.equal(heard, 'one\n'))
+  await world.declare('cluster-1', {
+    clusterIP: vip,
+    annotations: { 'service.cilium.io/global': 'true', 'service.cilium.io/affinity': 'local' },
+    pods: [{ ip: a, ready: false, serving: true, terminating: true }],
+  })
+  await eventually(async () => assert.equal(await ask(vip), 'two', 'new flows go elsewhere at once'))
+  socket.write('still here\n')
+  await eventually(() => assert.equal(heard, 'one\nstill here\n', 'the old one goes on'))
+  await closed
+  t.pass('and ends with the drain')
+})
+
+t.test('affinity: local until nothing local is left, then remote, then local again', async t => {
+  const world = await createWorld(t)
+  const [vip, a, b] = [world.ip(1), world.ip(11), world.ip(21)]
+  await startPod(t, a, 'one')
+  await startPod(t, b, 'two')
+  const annotations = { 'service.cilium.io/global': 'true', 'service.cilium.io/affinity': 'local' }
+  await world.declare('cluster-1', { clusterIP: vip, annotations, pods: [{ ip: a }] })
+  await world.declare('cluster-2', { clusterIP: world.ip(2), pods: [{ ip: b }] })
+  await world.start()
+  t.same(await tally(6, vip), { one: 6 })
+  await world.declare('cluster-1', { clusterIP: vip, annotations, pods: [{ ip: a, ready: false, serving: false }] })
+  await eventually(async () => assert.deepEqual(await tally(3, vip), { two: 3 }))
+  await world.declare('cluster-1', { clusterIP: vip, annotations, pods: [{ ip: a }] })
+  await eventually(async () => assert.deepEqual(await tally(3, vip), { one: 3 }))
+  t.pass('and back')
+})
+
+t.test('unshared: the others do not get them', async t => {
+  const world = await createWorld(t)
+  const [vip, a, b] = [world.ip(1), world.ip(11), world.ip(21)]
+  await startPod(t, a, 'one')
+  await startPod(t, b, 'two')
+  await world.declare('cluster-1', { clusterIP: vip, pods: [{ ip: a }] })
+  await world.declare('cluster-2', {
+    clusterIP: world.ip(2),
+    annotations: { 'service.cilium.io/global': 'true', 'service.cilium.io/shared': 'false' },
+    pods: [{ ip: b }],
+  })
+  await world.start()
+  t.same(await tally(4, vip), { one: 4 })
+})
+
+t.test('no backend anywhere: refused at once, and served as soon as there is one', async t => {
+  const world = await createWorld(t)
+  const vip = world.ip(1)
+  await world.declare('cluster-1', { clusterIP: vip, pods: [] })
+  await world.start()
+  t.same(await world.resolve(name), [vip], 'the name is there all the same')
+  await t.rejects(ask(vip), { code: 'ECONNRESET' })
+  await startPod(t, world.ip(21), 'two')
+  await world.declare('cluster-2', { clusterIP: world.ip(2), pods: [{ ip: world.ip(21) }] })
+  await eventually(async () => assert.equal(await ask(vip), 'two'))
+  t.pass('served')
+})
+
+t.test('a headless service answers with the endpoints of all clusters', async t => {
+  const world = await createWorld(t)
+  await world.declare('cluster-1', {
+    pods: [
+      { ip: world.ip(11), hostname: 'db-0' },
+      { ip: world.ip(12), ready: false },
+    ],
+  })
+  await world.declare('cluster-2', { pods: [{ ip: world.ip(21), hostname: 'db-1' }] })
+  await world.start()
+  t.same((await world.resolve(name)).sort(), [world.ip(11), world.ip(21)])
+  t.same(await world.resolve(`db-1.${name}`), [world.ip(21)])
+  await t.rejects(world.resolve(`db-9.${name}`), { code: 'ENOTFOUND' })
+})
+
+t.test('UDP: a session stays with its backend, and moves when the backend goes', async t => {
+  const world = await createWorld(t)
+  const [vip, a, b] = [world.ip(1), world.ip(11), world.ip(21)]
+  await startUdpPod(t, a, 'one')
+  await startUdpPod(t, b, 'two')
+  await world.declare('cluster-1', { clusterIP: vip, protocol: 'UDP', pods: [{ ip: a }] })
+  await world.declare('cluster-2', { clusterIP: world.ip(2), protocol: 'UDP', pods: [{ ip: b }] })
+  await world.start()
+
+  const socket = createSocket('udp4')
+  t.teardown(() => socket.close())
+  const heard: string[] = []
+  socket.on('message', message => heard.push(`${message}`))
+  const say = () => socket.send('hi', 7000, vip)
+  await eventually(() => {
+    say()
+    assert.ok(heard.length >= 3)
+  })
+  t.equal(new Set(heard).size, 1, 'one backend for one session')
+  const first = heard[0] === 'one:hi' ? 'one' : 'two'
+  await world.declare(first === 'one' ? 'cluster-1' : 'cluster-2', {
+    clusterIP: first === 'one' ? vip : world.ip(2),
+    protocol: 'UDP',
+    pods: [],
+  })
+  await eventually(() => {
+    say()
+    assert.equal(heard.at(-1), first === 'one' ? 'two:hi' : 'one:hi')
+  })
+  t.pass('it moved')
+})
+
+t.test('a cluster whose source is lost keeps its backends until it is stale', async t => {
+  const world = await createWorld(t, { config: { stale: { after: '1500ms' } } })
+  const [vip, a, b] = [world.ip(1), world.ip(11), world.ip(21)]
+  await startPod(t, a, 'one')
+  await startPod(t, b, 'two')
+  await world.declare('cluster-1', { clusterIP: vip, pods: [{ ip: a }] })
+  await world.declare('cluster-2', { clusterIP: world.ip(2), pods: [{ ip: b }] })
+  await world.start()
+  const folder = join(world.folder, 'cluster-2')
+  await rename(folder, `${folder}-away`)
+  await eventually(() => assert.equal(world.status().clusters[1]?.link.state, 'lost'))
+  t.match(world.status().clusters[1]?.link, { error: String, staleAt: Number })
+  t.ok((await tally(6, vip)).two, 'what is last known goes on serving')
+  await eventually(() => assert.equal(world.status().clusters[1]?.link.state, 'stale'))
+  await eventually(async () => assert.deepEqual(await tally(4, vip), { one: 4 }))
+  await rename(`${folder}-away`, folder)
+  await eventually(async () => assert.ok((await tally(6, vip)).two), 10_000)
+  t.equal(world.status().clusters[1]?.link.state, 'live')
+})
+
+function healthOf(world: World, ip: string): string | undefined {
+  return world
+    .runtime()
+    .service('default', 'rebel-base')
+    ?.backends.find(backend => backend.address === ip)?.health
+}

@@ -1,0 +1,215 @@
+import assert from 'node:assert/strict'
+import { writeFile } from 'node:fs/promises'
+import { createServer } from 'node:net'
+import { join } from 'node:path'
+import t from 'tap'
+import { loadConfig } from '../../proxy/config/load.ts'
+import { silentLog } from '../../proxy/model/log.ts'
+import { createRuntime, validate } from '../../proxy/runtime.ts'
+import { eventually } from '../support/eventually.ts'
+import { ask, createWorld, startPod, tally } from '../support/world.ts'
+
+const name = 'rebel-base.default.svc.cluster.local'
+
+t.test('tenants reach the shared cluster and their own, never each other: by DNS and by proxy', async t => {
+  const world = await createWorld(t, {
+    clusters: ['hub', 'blue', 'red'],
+    config: {
+      clusters: [
+        { name: 'hub', id: 1, source: { manifests: './hub' } },
+        { name: 'blue', id: 2, source: { manifests: './blue' }, tenant: 'blue' },
+        { name: 'red', id: 3, source: { manifests: './red' }, tenant: 'red' },
+      ],
+      plugins: [{ use: 'tenancy', options: { tenants: { blue: ['127.77.0.0/16'], red: ['127.78.0.0/16'] } } }],
+    },
+  })
+  const [vip, h, b, r] = [world.ip(1), world.ip(11), world.ip(21), world.ip(31)]
+  await startPod(t, h, 'hub')
+  await startPod(t, b, 'blue')
+  await startPod(t, r, 'red')
+  await world.declare('hub', { clusterIP: vip, pods: [{ ip: h }] })
+  await world.declare('blue', { clusterIP: world.ip(2), pods: [{ ip: b }] })
+  await world.declare('red', { clusterIP: world.ip(3), pods: [{ ip: r }] })
+  await world.start()
+  t.same(Object.keys(await tally(12, vip, 7000, '127.77.0.5')).sort(), ['blue', 'hub'])
+  t.same(Object.keys(await tally(12, vip, 7000, '127.78.0.5')).sort(), ['hub', 'red'])
+})
+
+t.test('a tenant without any backend of its own is refused', async t => {
+  const world = await createWorld(t, {
+    clusters: ['blue', 'red'],
+    config: {
+      clusters: [
+        { name: 'blue', id: 1, source: { manifests: './blue' }, tenant: 'blue' },
+        { name: 'red', id: 2, source: { manifests: './red' }, tenant: 'red' },
+      ],
+      plugins: [{ use: 'tenancy', options: { tenants: { red: ['127.78.0.0/16'] } } }],
+    },
+  })
+  await startPod(t, world.ip(11), 'blue')
+  await world.declare('blue', { clusterIP: world.ip(1), pods: [{ ip: world.ip(11) }] })
+  await world.start()
+  t.equal(await ask(world.ip(1)), 'blue')
+  await t.rejects(ask(world.ip(1), 7000, '127.78.0.5'), { code: 'ECONNRESET' })
+})
+
+t.test('a client stays with its backend while the Service asks for it', async t => {
+  const world = await createWorld(t)
+  const vip = world.ip(1)
+  for (const [i, pod] of ['a', 'b', 'c'].entries()) await startPod(t, world.ip(11 + i), pod)
+  const pods = [11, 12, 13].map(last => ({ ip: world.ip(last) }))
+  await world.declare('cluster-1', { clusterIP: vip, spec: { sessionAffinity: 'ClientIP' }, pods })
+  await world.start()
+  t.equal(Object.keys(await tally(9, vip)).length, 1)
+  await world.declare('cluster-1', { clusterIP: vip, pods })
+  await eventually(async () => assert.equal(Object.keys(await tally(9, vip)).length, 3))
+  t.pass('and no longer than that')
+})
+
+t.test('a new configuration: what changed is replaced, flows in progress do not notice', async t => {
+  const world = await createWorld(t)
+  const [vip, a, b] = [world.ip(1), world.ip(11), world.ip(21)]
+  await startPod(t, a, 'one')
+  await startPod(t, b, 'two')
+  await world.declare('cluster-1', { clusterIP: vip, pods: [{ ip: a }] })
+  await world.declare('cluster-2', { clusterIP: world.ip(2), pods: [{ ip: b }] })
+  const runtime = await world.start()
+
+  await world.write({ plugins: [{ use: 'afinity' }] })
+  await t.rejects(runtime.reload(await world.load()), { code: 'PLUGIN_LOAD', message: /did you mean "affinity"/ })
+  t.equal(world.status().plugins.length, 4, 'a bad plugin changes nothing')
+
+  await world.write({ proxy: { services: 'all' } })
+  await t.rejects(runtime.reload(await world.load()), { message: /proxy\.services.*restart/ })
+
+  await world.write({
+    plugins: [],
+    proxy: { drain: '300ms', limits: { connections: 5 } },
+    health: { active: { type: 'none' } },
+  })
+  await runtime.reload(await world.load())
+  t.same(world.status().plugins, [])
+  t.match(
+    world.status().components.find(c => c.name === 'Health'),
+    { state: 'disabled' },
+  )
+  t.same(Object.keys(await tally(6, vip)).sort(), ['one', 'two'])
+
+  await world.write({ clusters: [{ name: 'cluster-1', id: 1, source: { manifests: './cluster-1' } }] })
+  await runtime.reload(await world.load())
+  await eventually(async () => assert.deepEqual(await tally(4, vip), { one: 4 }))
+  t.equal(world.status().clusters.length, 1)
+  t.same(await world.resolve(name), [vip], 'DNS is where it was')
+})
+
+t.test('a port in use is one problem, named with its remedy; the rest works, and it heals', async t => {
+  const world = await createWorld(t)
+  const [vip, other] = [world.ip(1), world.ip(2)]
+  const squatter = createServer()
+  await new Promise<void>(resolve => squatter.listen(7000, vip, resolve))
+  await startPod(t, world.ip(11), 'one')
+  await world.declare('cluster-1', { clusterIP: vip, pods: [{ ip: world.ip(11) }] })
+  await world.declare('cluster-1', { name: 'other', clusterIP: other, pods: [{ ip: world.ip(11) }] })
+  await world.start()
+  t.equal(await ask(other), 'one')
+  t.match(world.status().problems, [{ code: 'LISTEN', where: new RegExp(`${vip}:7000`) }])
+  t.match(
+    world.status().components.find(c => c.name === 'Proxy'),
+    { state: 'degraded' },
+  )
+  await new Promise(resolve => squatter.close(resolve))
+  await eventually(async () => assert.equal(await ask(vip), 'one'), 15_000)
+  t.same(world.status().problems, [])
+})
+
+t.test('bad input is said with its place, and what is sound goes on', async t => {
+  const world = await createWorld(t)
+  const vip = world.ip(1)
+  await startPod(t, world.ip(11), 'one')
+  await world.declare('cluster-1', {
+    clusterIP: vip,
+    annotations: { 'service.cilium.io/global': 'true', 'service.cilium.io/affinity': 'lokal' },
+    pods: [{ ip: world.ip(11) }],
+  })
+  await writeFile(join(world.folder, 'cluster-1', 'broken.yaml'), 'kind: Service\n  metadata: {')
+  await world.start()
+  t.equal(await ask(vip), 'one')
+  const problems = world.status().problems
+  t.ok(
+    problems.some(
+      p => p.code === 'SERVICE_ANNOTATION' && /rebel-base\.yaml:\d+/.test(p.where) && /lokal/.test(p.message),
+    ),
+  )
+  t.ok(problems.some(p => /broken\.yaml:\d+/.test(p.where)))
+  t.match(
+    world.status().components.find(c => c.name === 'Sources'),
+    { state: 'degraded' },
+  )
+})
+
+t.test('a plugin that throws or returns a promise is skipped, counted and named', async t => {
+  const world = await createWorld(t)
+  await writeFile(
+    join(world.folder, 'bad.js'),
+    `export default { name: 'bad', options: {}, onError: 'skip', create: () => ({
+       candidates: () => { throw new Error('boom') }, pick: async () => undefined }) }`,
+  )
+  await world.write()
+  await startPod(t, world.ip(11), 'one')
+  await world.declare('cluster-1', { clusterIP: world.ip(1), pods: [{ ip: world.ip(11) }, { ip: world.ip(12) }] })
+  const runtime = await world.start()
+  await world.write({ plugins: [{ use: './bad.js' }] })
+  await runtime.reload(await world.load())
+  t.equal(await ask(world.ip(1)), 'one')
+  t.match(
+    world.status().components.find(c => c.name === 'Plugins'),
+    { state: 'degraded', detail: /bad/ },
+  )
+  t.ok(world.status().problems.every(p => p.code === 'PLUGIN_FAULT'))
+})
+
+t.test('virtual addresses in place of ClusterIPs', async t => {
+  const world = await createWorld(t, { config: { proxy: { vips: { cidr: '127.99.0.0/24' }, drain: '300ms' } } })
+  await startPod(t, world.ip(11), 'one')
+  await world.declare('cluster-1', {
+    clusterIP: '10.96.0.10',
+    port: 7100 + (process.pid % 100),
+    pods: [{ ip: world.ip(11) }],
+  })
+  await world.start()
+  const [vip = ''] = await world.resolve(name)
+  t.match(vip, /^127\.99\.0\./)
+  t.equal(await ask(vip, 7100 + (process.pid % 100)), 'one')
+})
+
+t.test('an admin address in use ends the start, since nobody could see anything', async t => {
+  const world = await createWorld(t)
+  const squatter = createServer()
+  await new Promise<void>(resolve => squatter.listen(0, '127.0.0.1', resolve))
+  t.teardown(() => squatter.close())
+  const { port } = squatter.address() as { port: number }
+  await world.write({ admin: { listen: `127.0.0.1:${port}` } })
+  const runtime = await createRuntime({ loaded: await loadConfig(world.file), log: silentLog, version: 'test' })
+  t.teardown(() => runtime.close())
+  await t.rejects(runtime.start(), { code: 'LISTEN', message: new RegExp(`127\\.0\\.0\\.1:${port}`) })
+})
+
+t.test('validate says everything without binding anything', async t => {
+  const world = await createWorld(t)
+  await world.declare('cluster-1', {
+    clusterIP: world.ip(1),
+    annotations: { 'service.cilium.io/global': 'ja' },
+    pods: [],
+  })
+  await world.write({ plugins: [{ use: 'affinity' }, { use: 'circuit-breaker', options: { rest: '30' } }] })
+  const report = await validate(await loadConfig(world.file))
+  t.match(report.clusters, [
+    { name: 'cluster-1', read: true, services: 1, globalServices: 0 },
+    { name: 'cluster-2', services: 0 },
+  ])
+  t.ok(report.problems.some(p => p.code === 'SERVICE_ANNOTATION'))
+  t.match(
+    report.problems.find(p => p.code === 'PLUGIN_OPTION'),
+    { where: /starlane\.yaml:\d+/, message: /rest.*no unit; write 30s/ },
+  )
+})
