@@ -1,0 +1,19 @@
+/** The program in a pod of the demo: answers every request with its message. A process of its own, so that it can be killed. */
+import { createServer } from 'node:http'
+
+const {
+  POD_IP: host = '127.0.0.1',
+  POD_PORT: port = '8080',
+  POD_NAME: name = 'pod',
+  MESSAGE: message = '{}',
+} = process.env
+
+const server = createServer((_request, response) => {
+  response.writeHead(200, { 'content-type': 'application/json', 'x-pod': name })
+  response.end(`${message}\n`)
+})
+server.listen(Number(port), host, () => process.send?.('ready'))
+
+process.on('SIGTERM', () => server.close(() => process.exit(0)))
+// A pod does not outlive the demo, however the demo ends.
+process.on('disconnect', () => process.exit(0))

@@ -1,0 +1,181 @@
+/** Where the demo plays: a working copy of conf/demo, a running Starlane on it, and the pods of both clusters. */
+import { type ChildProcess, spawn } from 'node:child_process'
+import { createSocket } from 'node:dgram'
+import { createWriteStream } from 'node:fs'
+import { cp, mkdir, readFile, rm, writeFile } from 'node:fs/promises'
+import { createServer } from 'node:net'
+import { tmpdir, userInfo } from 'node:os'
+import { join } from 'node:path'
+import { setTimeout as sleep } from 'node:timers/promises'
+import { fileURLToPath } from 'node:url'
+import { MeshError } from '../../model/error.ts'
+import { type DemoCluster, Pods } from './pods.ts'
+
+const servicePort = 80
+/** Tried in turn when the port of the manifests or of the configuration cannot be had. */
+const fallbackServicePorts = [8080, 8888, 18_080]
+
+export interface Stage {
+  readonly folder: string
+  readonly clusters: readonly Pods[]
+  /** `127.0.0.1:5353` */
+  readonly dns: string
+  readonly admin: string
+  readonly port: number
+  /** What the audience should know before the story begins. */
+  readonly remarks: readonly string[]
+  close(): Promise<void>
+}
+
+export function demoFolder(): string {
+  return process.env.STARLANE_DEMO_DIR ?? join(tmpdir(), `starlane-demo-${userInfo().uid}`)
+}
+
+export function demoClusters(folder: string): DemoCluster[] {
+  return [
+    { name: 'cluster-1', folder: join(folder, 'cluster-1'), network: '127.1.0.' },
+    { name: 'cluster-2', folder: join(folder, 'cluster-2'), network: '127.2.0.' },
+  ]
+}
+
+/** Fails when another demo holds the stage; whatever was begun is ended again then. */
+export async function openStage(): Promise<Stage> {
+  const folder = demoFolder()
+  await takeFolder(folder)
+  const remarks: string[] = []
+  const port = await choosePort(folder, remarks)
+  const dns = await freeAddress(5353, remarks, 'DNS')
+  const admin = await freeAddress(9911, remarks, 'admin')
+
+  const clusters = demoClusters(folder).map(cluster => new Pods(cluster))
+  let starlane: ChildProcess | undefined
+  const close = async (): Promise<void> => {
+    if (starlane) await ended(starlane)
+    await Promise.all(clusters.map(pods => pods.close()))
+    await rm(join(folder, 'demo.json'), { force: true })
+  }
+  try {
+    await Promise.all(clusters.map(pods => pods.start()))
+    starlane = startStarlane(folder, { STARLANE_DEMO_DNS: dns, STARLANE_DEMO_ADMIN: admin })
+    await ready(starlane, admin, join(folder, 'starlane.log'))
+  } catch (error) {
+    await close()
+    throw error
+  }
+  return { folder, clusters, dns, admin, port, remarks, close }
+}
+
+async function takeFolder(folder: string): Promise<void> {
+  const holder = await readFile(join(folder, 'demo.json'), 'utf8').then(JSON.parse, () => undefined)
+  if (typeof holder?.pid === 'number' && alive(holder.pid)) {
+    throw new MeshError(
+      'USAGE',
+      `a demo is already running (process ${holder.pid}); end it with Ctrl-C, or drive it with "starlane demo scale"`,
+    )
+  }
+  await rm(folder, { recursive: true, force: true })
+  await mkdir(folder, { recursive: true, mode: 0o700 })
+  await cp(fileURLToPath(new URL('../../../conf/demo', packageRelative())), folder, { recursive: true })
+  await writeFile(join(folder, 'demo.json'), JSON.stringify({ pid: process.pid }))
+}
+
+/** The compiled file lies one folder deeper than its source. */
+function packageRelative(): string {
+  return import.meta.url.endsWith('.ts') ? import.meta.url : new URL('../', import.meta.url).href
+}
+
+function alive(pid: number): boolean {
+  try {
+    process.kill(pid, 0)
+    return true
+  } catch (error) {
+    return (error as NodeJS.ErrnoException).code === 'EPERM'
+  }
+}
+
+/** The Service's own port if this user may bind it, else one that can be had, written into the working copy. */
+async function choosePort(folder: string, remarks: string[]): Promise<number> {
+  const problem = await tcpProblem('127.96.0.10', servicePort)
+  if (problem === undefined) return servicePort
+  for (const port of fallbackServicePorts) {
+    if ((await tcpProblem('127.96.0.10', port)) !== undefined) continue
+    for (const cluster of demoClusters(folder)) {
+      const file = join(cluster.folder, 'rebel-base.yaml')
+      await writeFile(file, (await readFile(file, 'utf8')).replace(`port: ${servicePort}\n`, `port: ${port}\n`))
+    }
+    const remedy =
+      problem === 'EACCES'
+        ? 'to have port 80: sudo sysctl net.ipv4.ip_unprivileged_port_start=80, or run as root'
+        : 'something else uses it'
+    remarks.push(`port ${servicePort} cannot be bound (${problem}): rebel-base is on port ${port} instead; ${remedy}`)
+    return port
+  }
+  throw new MeshError(
+    'LISTEN',
+    `none of the ports ${servicePort}, ${fallbackServicePorts.join(', ')} can be bound on 127.96.0.10`,
+  )
+}
+
+async function freeAddress(port: number, remarks: string[], what: string): Promise<string> {
+  const problem = (await tcpProblem('127.0.0.1', port)) ?? (await udpProblem('127.0.0.1', port))
+  if (problem === undefined) return `127.0.0.1:${port}`
+  for (let other = port + 1; other < port + 100; other++) {
+    if ((await tcpProblem('127.0.0.1', other)) ?? (await udpProblem('127.0.0.1', other))) continue
+    remarks.push(`${what} port ${port} is taken (${problem}): using ${other}`)
+    return `127.0.0.1:${other}`
+  }
+  throw new MeshError('LISTEN', `no ${what} port from ${port} to ${port + 99} is free on 127.0.0.1`)
+}
+
+function tcpProblem(host: string, port: number): Promise<string | undefined> {
+  return new Promise(resolve => {
+    const server = createServer()
+    server.once('error', (error: NodeJS.ErrnoException) => resolve(error.code ?? error.message))
+    server.listen(port, host, () => server.close(() => resolve(undefined)))
+  })
+}
+
+function udpProblem(host: string, port: number): Promise<string | undefined> {
+  return new Promise(resolve => {
+    const socket = createSocket('udp4')
+    socket.once('error', (error: NodeJS.ErrnoException) => resolve(error.code ?? error.message))
+    socket.bind(port, host, () => socket.close(() => resolve(undefined)))
+  })
+}
+
+function startStarlane(folder: string, env: Record<string, string>): ChildProcess {
+  const bin = fileURLToPath(new URL('../../../bin/starlane.js', packageRelative()))
+  const child = spawn(process.execPath, [bin, 'run', '-c', join(folder, 'starlane.yaml')], {
+    env: { ...process.env, ...env },
+    stdio: ['ignore', 'pipe', 'pipe'],
+  })
+  const log = createWriteStream(join(folder, 'starlane.log'))
+  child.stdout?.pipe(log, { end: false })
+  child.stderr?.pipe(log, { end: false })
+  return child
+}
+
+async function ready(child: ChildProcess, admin: string, log: string): Promise<void> {
+  const deadline = performance.now() + 30_000
+  for (;;) {
+    const answered = await fetch(`http://${admin}/readyz`).then(
+      response => response.ok,
+      () => false,
+    )
+    if (answered) return
+    if (child.exitCode !== null || performance.now() > deadline) {
+      const tail = (await readFile(log, 'utf8').catch(() => '')).trimEnd().split('\n').slice(-10).join('\n')
+      throw new MeshError('ADMIN_UNREACHABLE', `Starlane did not become ready; the end of ${log}:\n${tail}`)
+    }
+    await sleep(50)
+  }
+}
+
+async function ended(child: ChildProcess): Promise<void> {
+  if (child.exitCode !== null || child.signalCode !== null) return
+  const exited = new Promise<void>(resolve => child.once('exit', () => resolve()))
+  child.kill('SIGTERM')
+  const cut = setTimeout(() => child.kill('SIGKILL'), 5000)
+  await exited
+  clearTimeout(cut)
+}

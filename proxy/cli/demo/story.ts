@@ -1,0 +1,146 @@
+/** The x-wing story: what is done, what must be seen then, and how it is told. */
+import { setTimeout as sleep } from 'node:timers/promises'
+import type { Board } from './board.ts'
+import { type Answer, Caller } from './caller.ts'
+import { scaleDeployment } from './pods.ts'
+import type { Stage } from './stage.ts'
+
+/** How many answers in a row make a step's point. */
+const enough = 60
+const patienceMs = 20_000
+
+interface Scene {
+  readonly caller: Caller
+  readonly stage: Stage
+  readonly board: Board
+}
+
+export function createCaller(stage: Stage): Caller {
+  return new Caller({
+    name: 'rebel-base.default.svc.cluster.local',
+    port: stage.port,
+    dns: stage.dns,
+    workers: 2,
+    pauseMs: 15,
+  })
+}
+
+/** Plays all steps; true only if each showed what it should and no request failed. */
+export async function tell(scene: Scene): Promise<boolean> {
+  const steps = [bothAnswer, scaledToZero, scaledBack, killed]
+  scene.caller.start()
+  let good = true
+  for (const [i, step] of steps.entries()) {
+    if (scene.caller.stopped) return false
+    const before = scene.caller.failures.length
+    scene.board.step(i + 1, step.title)
+    const shown = await step.play(scene)
+    const failed = scene.caller.failures.length - before
+    scene.board.outcome(shown.good && failed === 0, `${shown.detail}; ${failed} failed`)
+    good &&= shown.good && failed === 0
+  }
+  await scene.caller.stop()
+  return good
+}
+
+interface Step {
+  readonly title: string
+  play(scene: Scene): Promise<{ good: boolean; detail: string }>
+}
+
+const bothAnswer: Step = {
+  title: 'The x-wing asks rebel-base in a loop: both clusters answer',
+  play: async ({ caller }) => {
+    const seen = await answersUntil(caller, answers => answers.length >= enough && shares(answers).every(n => n > 0))
+    return { good: seen !== undefined, detail: told(seen ?? caller.answers) }
+  },
+}
+
+const scaledToZero: Step = {
+  title: 'cluster-2 is scaled to 0 while requests run: only cluster-1 answers',
+  play: async ({ caller, stage }) => {
+    await scaleDeployment(clusterTwo(stage).cluster.folder, 0)
+    const seen = await answersUntil(
+      caller,
+      answers => answers.slice(-enough).length === enough && shares(answers.slice(-enough))[1] === 0,
+    )
+    return { good: seen !== undefined, detail: `afterwards ${told((seen ?? caller.answers).slice(-enough))}` }
+  },
+}
+
+const scaledBack: Step = {
+  title: 'cluster-2 is scaled back to 2: both answer again',
+  play: async ({ caller, stage }) => {
+    await gone(stage)
+    await scaleDeployment(clusterTwo(stage).cluster.folder, 2)
+    const seen = await answersUntil(caller, answers => shares(answers.slice(-enough)).every(n => n >= enough / 4))
+    return { good: seen !== undefined, detail: `afterwards ${told((seen ?? caller.answers).slice(-enough))}` }
+  },
+}
+
+const killed: Step = {
+  title: 'a pod of cluster-1 is killed, and Kubernetes does not notice: nobody else does either',
+  play: async ({ caller, stage, board }) => {
+    const [one] = stage.clusters
+    if (!one) return { good: false, detail: 'there is no cluster-1' }
+    // Between two requests, since no proxy can save a request that has already reached a process that dies.
+    const pod = await caller.between(() => one.kill())
+    board.line(`   ${pod} is dead, its EndpointSlice still says ready`)
+    const seen = await answersUntil(
+      caller,
+      answers => answers.length >= 3 * enough && shares(answers).every(n => n > 0),
+    )
+    const verdict = await healthOf(stage, pod)
+    one.restart()
+    const good =
+      seen !== undefined && !seen.some(answer => answer.pod === pod) && (verdict === 'down' || verdict === 'ejected')
+    return { good, detail: `${told(seen ?? caller.answers)}; Starlane calls ${pod} ${verdict}` }
+  },
+}
+
+/** The answers from now on, once `enoughOf` is content with them; undefined when patience ends. */
+async function answersUntil(caller: Caller, enoughOf: (answers: Answer[]) => boolean): Promise<Answer[] | undefined> {
+  const from = caller.answers.length
+  const deadline = performance.now() + patienceMs
+  while (performance.now() < deadline && !caller.stopped) {
+    const answers = caller.answers.slice(from)
+    if (enoughOf(answers)) return answers
+    await sleep(20)
+  }
+  return undefined
+}
+
+async function gone(stage: Stage): Promise<void> {
+  const deadline = performance.now() + patienceMs
+  while (clusterTwo(stage).ready > 0 && performance.now() < deadline) await sleep(20)
+}
+
+/** What Starlane itself says of a pod's backend. */
+async function healthOf(stage: Stage, pod: string): Promise<string> {
+  const deadline = performance.now() + patienceMs
+  for (;;) {
+    const service = (await fetch(`http://${stage.admin}/v1/services/default/rebel-base`).then(r => r.json())) as {
+      backends: { address: string; health: string }[]
+    }
+    const index = Number(pod.split('-').at(-1))
+    const health = service.backends.find(b => b.address === `127.1.0.${11 + index}`)?.health ?? 'unknown'
+    if (health === 'down' || health === 'ejected' || performance.now() > deadline) return health
+    await sleep(50)
+  }
+}
+
+function clusterTwo(stage: Stage) {
+  const pods = stage.clusters[1]
+  if (!pods) throw new Error('the demo has two clusters')
+  return pods
+}
+
+function shares(answers: readonly Answer[]): [number, number] {
+  const one = answers.filter(answer => answer.cluster === 'Cluster-1').length
+  return [one, answers.length - one]
+}
+
+function told(answers: readonly Answer[]): string {
+  const [one, two] = shares(answers)
+  return `${answers.length} answers: ${one} by cluster-1, ${two} by cluster-2`
+}

@@ -1,0 +1,109 @@
+/** The first command of the README, and what it invites to. One file, since two demos cannot share a machine. */
+import assert from 'node:assert/strict'
+import { type ChildProcess, execFile, spawn } from 'node:child_process'
+import { createServer } from 'node:net'
+import { join } from 'node:path'
+import { fileURLToPath } from 'node:url'
+import t, { type Test } from 'tap'
+import { eventually } from '../support/eventually.ts'
+
+const bin = fileURLToPath(new URL('../../bin/starlane.js', import.meta.url))
+
+const environment = { ...process.env, STARLANE_DEMO_DIR: join(t.testdir({}), 'demo'), NO_COLOR: '1' }
+
+t.test('the x-wing story holds, start to end', { timeout: 90_000 }, async t => {
+  const demo = startDemo(t, ['demo'])
+  t.equal(await demo.exited, 0, demo.output())
+  const told = demo.output()
+  t.match(told, /^1\. .*both clusters answer\n {3}ok/m)
+  t.match(told, /^2\. .*scaled to 0.*\n {3}ok .*afterwards 60 answers: 60 by cluster-1, 0 by cluster-2; 0 failed/m)
+  t.match(told, /^3\. .*scaled back.*\n {3}ok/m)
+  t.match(
+    told,
+    /^4\. .*killed.*\n.*still says ready\n {3}ok .*Starlane calls rebel-base-cluster-1-\d (down|ejected); 0 failed/m,
+  )
+  const figure = (name: string) => Number(new RegExp(`${name} +(\\d+)`).exec(told)?.[1])
+  t.equal(figure('failed'), 0)
+  t.ok(figure('requests sent') > 200)
+  t.equal(
+    figure('requests sent'),
+    figure('by cluster-1') + figure('by cluster-2'),
+    'every request was answered by somebody',
+  )
+})
+
+t.test('held, on another port when 80 is taken, it can be driven and looked at', { timeout: 120_000 }, async t => {
+  const squatter = createServer()
+  const taken = await new Promise<boolean>(resolve => {
+    squatter.once('error', () => resolve(false))
+    squatter.listen(80, '127.96.0.10', () => resolve(true))
+  })
+  t.teardown(() => squatter.close())
+  const demo = startDemo(t, ['demo', '--hold'])
+  await eventually(() => {
+    assert.equal(demo.code(), undefined, demo.output())
+    assert.match(demo.output(), /until Ctrl-C/)
+  }, 80_000)
+  t.match(demo.output(), /rebel-base is on port 8080 instead/, taken ? 'taken' : 'not for this user')
+  const admin = /http:\/\/([\d.:]+)\//.exec(demo.output())?.[1] ?? ''
+
+  const second = await run(['demo'])
+  t.equal(second.code, 2)
+  t.match(second.err, /a demo is already running \(process \d+\)/)
+
+  t.match(await run(['status', '--admin', admin]), { code: 0, out: /cluster-2/ })
+  t.match(await run(['demo', 'scale', 'rebel-base', '--replicas=0', '--context', 'cluster-2']), {
+    code: 0,
+    out: /scaled/,
+  })
+  await eventually(async () => {
+    const { out } = await run(['services', 'default/rebel-base', '--admin', admin, '-o', 'json'])
+    const service = JSON.parse(out)
+    const { backends } = Array.isArray(service) ? service[0] : service
+    assert.deepEqual([...new Set(backends.map((b: { cluster: string }) => b.cluster))], ['cluster-1'])
+  }, 15_000)
+  t.match(await run(['demo', 'scale', 'rebel-base', '--replicas=1', '--context', 'cluster-9']), {
+    code: 2,
+    err: /cluster-9/,
+  })
+
+  demo.child.kill('SIGINT')
+  t.equal(await demo.exited, 0)
+  t.match(await run(['demo', 'scale', 'rebel-base', '--replicas=1', '--context', 'cluster-2']), {
+    code: 2,
+    err: /no demo is running/,
+  })
+})
+
+function startDemo(t: Test, args: string[]) {
+  const child: ChildProcess = spawn(process.execPath, [bin, ...args], {
+    env: environment,
+    stdio: ['ignore', 'pipe', 'pipe'],
+  })
+  let told = ''
+  let ended: number | null | undefined
+  for (const stream of [child.stdout, child.stderr]) {
+    stream?.setEncoding('utf8').on('data', text => {
+      told += text
+    })
+  }
+  const exited = new Promise<number | null>(resolve => {
+    child.once('exit', code => {
+      ended = code
+      resolve(code)
+    })
+  })
+  t.teardown(async () => {
+    if (ended === undefined) child.kill('SIGINT')
+    await exited
+  })
+  return { child, exited, output: () => told, code: () => ended }
+}
+
+function run(args: string[]): Promise<{ code: number; out: string; err: string }> {
+  return new Promise(resolve => {
+    execFile(process.execPath, [bin, ...args], { env: environment, timeout: 60_000 }, (error, out, err) => {
+      resolve({ code: error ? Number(error.code ?? 1) : 0, out, err })
+    })
+  })
+}
