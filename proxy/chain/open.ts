@@ -1,3 +1,4 @@
+import { registerHooks } from 'node:module'
 import type { Field } from '../config/fields.ts'
 import { messageOf } from '../model/error.ts'
 import type { PluginModule } from '../plugin.ts'
@@ -10,7 +11,7 @@ export async function openModule(located: Located): Promise<PluginModule> {
   const { file } = located
   let imported: Readonly<Record<string, unknown>>
   try {
-    imported = (await import(located.url)) as typeof imported
+    imported = await importPlugin(located.url)
   } catch (error) {
     throw new Unloadable(`${file} cannot be imported: ${messageOf(error)}${remedy(error)}`, { cause: error })
   }
@@ -19,6 +20,21 @@ export async function openModule(located: Located): Promise<PluginModule> {
   if (fault !== undefined)
     throw new Unloadable(`${file} ${fault}; export default definePlugin({ name, options, onError, create })`)
   return module as PluginModule
+}
+
+/** The API that a plugin imports as `starlane`, wherever it lies and whatever is installed beside it: this program's own. */
+const api = new URL(import.meta.url.endsWith('.ts') ? '../plugin.ts' : '../plugin.js', import.meta.url).href
+
+async function importPlugin(url: string): Promise<Readonly<Record<string, unknown>>> {
+  const hooks = registerHooks({
+    resolve: (specifier, context, next) =>
+      specifier === 'starlane' ? { url: api, shortCircuit: true } : next(specifier, context),
+  })
+  try {
+    return (await import(url)) as Readonly<Record<string, unknown>>
+  } finally {
+    hooks.deregister()
+  }
 }
 
 /** What CommonJS made of an `export default` counts too. */
