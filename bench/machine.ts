@@ -1,0 +1,45 @@
+/** What a result must name, or nobody can compare it with another. */
+import { spawnSync } from 'node:child_process'
+import { readFileSync } from 'node:fs'
+import { cpus, release, totalmem } from 'node:os'
+
+export interface Machine {
+  readonly cpu: string
+  readonly cores: number
+  readonly memoryGiB: number
+  readonly kernel: string
+  readonly congestionControl: string
+  readonly node: string
+  readonly haproxy: string
+  readonly nginx: string
+  readonly wrk: string
+}
+
+export function thisMachine(): Machine {
+  return {
+    cpu: cpus()[0]?.model.trim() ?? 'unknown',
+    cores: cpus().length,
+    memoryGiB: Math.round(totalmem() / 2 ** 30),
+    kernel: release(),
+    congestionControl: file('/proc/sys/net/ipv4/tcp_congestion_control'),
+    node: process.version,
+    haproxy: version('haproxy', '-v', /version (\S+)/),
+    nginx: version('nginx', '-v', /nginx\/(\S+)/),
+    wrk: version('wrk', '-v', /^wrk (\S+)/),
+  }
+}
+
+export const missing = 'not installed'
+
+function version(command: string, flag: string, pattern: RegExp): string {
+  const { error, stdout, stderr } = spawnSync(command, [flag], { encoding: 'utf8' })
+  return error ? missing : (pattern.exec(stdout + stderr)?.[1] ?? 'unknown')
+}
+
+function file(path: string): string {
+  try {
+    return readFileSync(path, 'utf8').trim()
+  } catch {
+    return 'unknown'
+  }
+}
