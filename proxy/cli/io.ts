@@ -29,10 +29,14 @@ export type Paint = (style: 'good' | 'warn' | 'bad' | 'soft' | 'strong', text: s
 
 const styles = { good: 'green', warn: 'yellow', bad: 'red', soft: 'dim', strong: 'bold' } as const
 
-/** Colours for a terminal, nothing for all else, and nothing for who says NO_COLOR (https://no-color.org). */
+/** For a terminal yes, for all else no, and not for who says NO_COLOR (https://no-color.org). */
+export function hasColours(output: Output, env: Io['env']): boolean {
+  return Boolean(output.isTTY) && !env.NO_COLOR && env.TERM !== 'dumb'
+}
+
 export function paintFor(output: Output, env: Io['env']): Paint {
-  const plain = !output.isTTY || Boolean(env.NO_COLOR) || env.TERM === 'dumb'
-  return (style, text) => (plain ? text : styleText(styles[style], text, { validateStream: false }))
+  const coloured = hasColours(output, env)
+  return (style, text) => (coloured ? styleText(styles[style], text, { validateStream: false }) : text)
 }
 
 /** Text from elsewhere without what would move a terminal's cursor or change its title. */

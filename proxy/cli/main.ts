@@ -1,7 +1,7 @@
 /**
  * The command line. The bin only imports this file, which then runs; whoever else imports it gets `main` and no more.
  */
-import { realpathSync } from 'node:fs'
+import { existsSync, realpathSync } from 'node:fs'
 import { basename } from 'node:path'
 import { messageOf } from '../model/error.ts'
 import { type Io, processIo } from './io.ts'
@@ -18,7 +18,8 @@ export async function main(argv: readonly string[], io: Io = processIo): Promise
   }
 }
 
-if (basename(realpathSync(process.argv[1] ?? '.')) === 'starlane.js') {
+const started = process.argv[1] ?? ''
+if (existsSync(started) && basename(realpathSync(started)) === 'starlane.js') {
   // A reader that has seen enough, such as `head`, is no failure.
   process.stdout.on('error', () => process.exit())
   process.exitCode = await main(process.argv.slice(2))

@@ -1,20 +1,24 @@
 import { Command, CommanderError } from 'commander'
 import { ConfigError } from '../config/error.ts'
 import { MeshError } from '../model/error.ts'
+import { demoCommand } from './demo.ts'
 import { execCommand } from './exec.ts'
 import { explainCommand } from './explain.ts'
 import { type Io, paintFor } from './io.ts'
 import { fail } from './output.ts'
+import { runCommand } from './run.ts'
 import { servicesCommand } from './services.ts'
 import { statusCommand } from './status.ts'
 import { version } from './version.ts'
 
-const commands = [statusCommand, servicesCommand, explainCommand, execCommand]
+const commands = [demoCommand, runCommand, statusCommand, servicesCommand, explainCommand, execCommand]
 
 const examples = `
 Ends with 0 when all went well, 1 when something failed, 2 when the command line was wrong.
 
 Examples:
+  starlane demo                              see it work, on this machine alone
+  starlane run -c conf/starlane.yaml         run it
   starlane status --wait                     is everything up?
   starlane explain rebel-base                who would serve me, and why?
   starlane exec -- curl -s rebel-base        use a service of the mesh by its name
@@ -50,17 +54,18 @@ function createProgram(io: Io, end: (code: number) => void): Command {
     .addHelpText('after', examples)
     .enablePositionalOptions()
   for (const create of commands) program.addCommand(create(io, end))
-  for (const command of [program, ...program.commands]) settle(command, io)
+  settle(program, io)
   return program
 }
 
-/** What every command has in common; commander hands it down to commands it makes itself only. */
-function settle(command: Command, io: Io): void {
+/** What all commands have in common; commander hands it down only to those it makes itself. */
+function settle(command: Command, io: Io, before = ''): void {
   const paint = paintFor(io.stdout, io.env)
+  const path = `${before}${command.name()}`
   command
     .helpOption('-h, --help', 'print this')
     .exitOverride()
-    .showHelpAfterError(`See: ${[command.parent?.name(), command.name()].filter(Boolean).join(' ')} --help`)
+    .showHelpAfterError(`See: ${path} --help`)
     .configureOutput({
       writeOut: text => io.stdout.write(text),
       writeErr: text => io.stderr.write(text),
@@ -71,4 +76,5 @@ function settle(command: Command, io: Io): void {
       getErrHelpWidth: () => 100,
     })
     .configureHelp({ styleTitle: text => paint('strong', text) })
+  for (const child of command.commands) settle(child, io, `${path} `)
 }

@@ -3,7 +3,7 @@ import { readFileSync } from 'node:fs'
 import t from 'tap'
 import { runLine } from './stage.ts'
 
-const commands = ['status', 'services', 'explain', 'exec']
+const commands = ['demo', 'run', 'status', 'services', 'explain', 'exec']
 
 t.test('help suffices: every command is listed, and each has a line of its own and examples', async t => {
   const all = await runLine(['--help'])
@@ -20,7 +20,7 @@ t.test('help suffices: every command is listed, and each has a line of its own a
       t.match(out, new RegExp(`^Usage: starlane ${command} `))
       t.match(out, new RegExp(`Examples:\n  starlane .*${command}`))
       t.notOk(
-        out.split('\n').some(line => line.length > 110),
+        out.split('\n').some(line => line.length > 120),
         `${command} --help fits a screen`,
       )
     }
@@ -37,9 +37,12 @@ t.test('wrong use ends with 2, says what is wrong, and where the help is', async
     ],
     [['status', '-o', 'xml'], /Allowed choices are json/],
     [['status', '--timeout', '5'], /"5" has no unit; write 5s or 5ms/],
+    [['run'], /required option '-c, --config <file>'[\s\S]*See: starlane run --help/],
     [['explain'], /missing required argument 'service'/],
     [['services', 'a', 'b'], /too many arguments/],
     [['exec'], /missing required argument 'command'/],
+    [['demo', 'scale', 'rebel-base'], /required option '--replicas <count>'[\s\S]*See: starlane demo scale --help/],
+    [['demo', 'scale', 'rebel-base', '--replicas=-1', '--context', 'cluster-2'], /a number from 0 to 9/],
     [['help', 'nothing'], /Usage: starlane/],
   ]
   for (const [argv, says] of wrong) {

@@ -1,0 +1,229 @@
+import { spawn } from 'node:child_process'
+import { EventEmitter } from 'node:events'
+import { writeFileSync } from 'node:fs'
+import { join } from 'node:path'
+import { stripVTControlCharacters } from 'node:util'
+import t, { type Test } from 'tap'
+import type { Io } from '../../../proxy/cli/io.ts'
+import { run } from '../../../proxy/cli/run.ts'
+import type { Loaded } from '../../../proxy/config/load.ts'
+import type { Ready, Runtime } from '../../../proxy/runtime.ts'
+import { FakeClock } from '../../support/clock.ts'
+import { eventually } from '../../support/eventually.ts'
+import { runLine } from './stage.ts'
+
+/** `starlane run` around a runtime that only writes down what is asked of it. */
+function start(t: Test, given: Partial<Runtime> = {}, { isTTY = false } = {}) {
+  const file = join(t.testdir({}), 'starlane.yaml')
+  const configure = (more = '') =>
+    writeFileSync(file, `cluster: one\nclusters: [{ name: one, id: 1, source: { manifests: . } }]\n${more}\n`)
+  configure()
+  const asked: string[] = []
+  const drain = Promise.withResolvers<void>()
+  const ready = Promise.withResolvers<Ready>()
+  const loads: Loaded[] = []
+  const runtime: Runtime = {
+    start: async () => void asked.push('start'),
+    ready: ready.promise,
+    status: () => {
+      throw new Error('nobody asks')
+    },
+    service: () => undefined,
+    reload: async loaded => void loads.push(loaded),
+    close: () => {
+      asked.push('close')
+      return drain.promise
+    },
+    destroy: () => void asked.push('destroy'),
+    ...given,
+  }
+  let text = ''
+  const world = new EventEmitter()
+  const output = {
+    isTTY,
+    write: (written: string) => {
+      text += written
+    },
+  }
+  const io: Io = { stdout: output, stderr: output, env: {}, clock: new FakeClock(), process: world }
+  const ended = run(io, file, async () => runtime)
+  const lines = () => text.trim().split('\n').filter(Boolean)
+  const logged = (event: string) =>
+    eventually(() => {
+      const line = lines()
+        .map(line => JSON.parse(line))
+        .find(line => line.event === event)
+      if (!line) throw new Error(`"${event}" is not in the log: ${text}`)
+      return line
+    })
+  const started = () =>
+    eventually(() => {
+      if (world.eventNames().length === 0 || !asked.includes('start')) throw new Error('it has not started')
+    })
+  return { ended, started, asked, loads, world, logged, lines, configure, ready, drain, text: () => text }
+}
+
+const addresses = { dns: '127.0.0.1:5353', admin: '127.0.0.1:9911', listeners: 4, services: 3 }
+
+t.test('one line says ready, with the addresses', async t => {
+  const { ready, logged, world, drain, ended } = start(t)
+  ready.resolve(addresses)
+  t.match(await logged('ready'), { level: 'info', time: '2027-01-15T08:00:00.000Z', ...addresses, ms: 0 })
+  world.emit('SIGTERM', 'SIGTERM')
+  drain.resolve()
+  t.equal(await ended, 0)
+})
+
+t.test('a first signal drains, and then it has ended well', async t => {
+  for (const signal of ['SIGTERM', 'SIGINT']) {
+    const { started, world, logged, asked, drain, ended } = start(t)
+    await started()
+    world.emit(signal, signal)
+    t.match(await logged('stop.draining'), { signal })
+    t.strictSame(asked, ['start', 'close'])
+    drain.resolve()
+    t.equal(await ended, 0)
+    await logged('stopped')
+    t.same(world.eventNames(), [], 'nothing listens on')
+  }
+})
+
+t.test('a second signal cuts', async t => {
+  const { started, world, logged, asked, ended } = start(t)
+  await started()
+  world.emit('SIGTERM', 'SIGTERM')
+  world.emit('SIGINT', 'SIGINT')
+  await logged('stop.cut')
+  t.equal(await ended, 1)
+  t.ok(asked.includes('destroy'))
+})
+
+t.test('SIGHUP hands over a good file, and a bad one changes nothing', async t => {
+  const { started, world, logged, loads, configure, lines } = start(t)
+  await started()
+  configure('log: { level: debug }')
+  world.emit('SIGHUP', 'SIGHUP')
+  await logged('reloaded')
+  t.equal(loads[0]?.config.log.level, 'debug')
+
+  configure('log: { level: loud }')
+  world.emit('SIGHUP', 'SIGHUP')
+  const refused = await logged('reload.refused')
+  t.match(refused.why, /starlane\.yaml:3 .*"loud"/)
+  t.equal(loads.length, 1)
+
+  configure('log: { level: error }')
+  world.emit('SIGHUP', 'SIGHUP')
+  await eventually(() => {
+    if (loads.length < 2) throw new Error('not yet reloaded')
+  })
+  world.emit('SIGTERM', 'SIGTERM')
+  t.notMatch(lines().at(-1), 'draining', 'the new level holds')
+})
+
+t.test('a reload that the runtime refuses is logged, and it runs on', async t => {
+  const { started, world, logged, drain, ended } = start(t, {
+    reload: () => Promise.reject(new Error('plugin is broken')),
+  })
+  await started()
+  world.emit('SIGHUP', 'SIGHUP')
+  t.match(await logged('reload.refused'), { level: 'error', why: 'plugin is broken' })
+  world.emit('SIGTERM', 'SIGTERM')
+  drain.resolve()
+  t.equal(await ended, 0)
+})
+
+t.test('a rejection nobody caught is logged and survived, an exception is logged and ends it', async t => {
+  const { started, world, logged, asked, ended } = start(t)
+  await started()
+  world.emit('unhandledRejection', new Error('forgotten'))
+  t.match(await logged('promise.rejected'), { level: 'error', error: /Error: forgotten\n.*run\.test/ })
+  t.notOk(asked.includes('destroy'))
+  world.emit('uncaughtException', new Error('torn'))
+  t.match(await logged('exception'), { error: /Error: torn/ })
+  t.equal(await ended, 1)
+  t.ok(asked.includes('destroy'))
+})
+
+t.test('a runtime that cannot start is closed, and its error is the end', async t => {
+  const failure = new Error('the port is taken')
+  const { ended, asked, drain, world } = start(t, { start: () => Promise.reject(failure) })
+  drain.resolve()
+  await t.rejects(ended, failure)
+  t.same(asked, ['close'])
+  t.same(world.eventNames(), [])
+})
+
+t.test('on a terminal the log is for people', async t => {
+  const { ready, text, world, drain, ended } = start(t, {}, { isTTY: true })
+  ready.resolve(addresses)
+  await eventually(() => {
+    if (!text().includes('ready')) throw new Error(`it says "${text()}"`)
+  })
+  t.match(
+    stripVTControlCharacters(text()),
+    /^\[[\d:]+\] INFO: ready dns=127\.0\.0\.1:5353 admin=127\.0\.0\.1:9911 listeners=4 services=3 ms=0\n$/,
+  )
+  // biome-ignore lint/suspicious/noControlCharactersInRegex: colours
+  t.match(text(), /\x1b\[\d+m/)
+  world.emit('SIGTERM', 'SIGTERM')
+  drain.resolve()
+  await ended
+})
+
+t.test('what works but is hardly meant is said', async t => {
+  const { started, configure, world, logged } = start(t)
+  await started()
+  configure('admin: { listen: 0.0.0.0:9911 }')
+  world.emit('SIGHUP', 'SIGHUP')
+  t.match(await logged('config.warning'), { level: 'warn', text: /starlane\.yaml:3 .*admin\.listen/ })
+})
+
+/** The program itself, on ports of the kernel's choice. */
+function starlane(t: Test, file: string) {
+  const child = spawn(process.execPath, ['bin/starlane.js', 'run', '-c', file])
+  let text = ''
+  child.stderr.on('data', chunk => {
+    text += chunk
+  })
+  const code = new Promise(resolve => child.once('close', resolve))
+  t.teardown(() => child.kill('SIGKILL'))
+  const logged = (event: string) =>
+    eventually(() => {
+      const line = text.split('\n').find(line => line.includes(`"event":"${event}"`))
+      if (!line) throw new Error(`"${event}" is not in the log: ${text}`)
+      return JSON.parse(line)
+    }, 30_000)
+  return { child, code, logged, text: () => text }
+}
+
+t.test('the program runs, is asked, reloads and ends', async t => {
+  const file = join(t.testdir({ manifests: {} }), 'starlane.yaml')
+  const configure = (admin: string) =>
+    writeFileSync(
+      file,
+      `cluster: one\nclusters: [{ name: one, id: 1, source: { manifests: ./manifests } }]\ndns: { listen: '127.0.0.1:0', upstream: [] }\nadmin: { listen: '${admin}' }\n`,
+    )
+  configure('127.0.0.1:0')
+  const { child, code, logged } = starlane(t, file)
+  const { admin, dns } = await logged('ready')
+  t.match(dns, /^127\.0\.0\.1:\d+$/)
+  const asked = await runLine(['status', '--admin', admin, '-o', 'json'])
+  t.equal(asked.code, 0)
+  t.match(JSON.parse(asked.out), { cluster: 'one', ready: true, dns: { address: dns, domain: 'cluster.local' } })
+
+  configure(admin)
+  const second = starlane(t, file)
+  t.equal(await second.code, 1)
+  t.match(second.text(), `starlane: LISTEN  admin address ${admin} is in use`)
+
+  configure('nowhere')
+  child.kill('SIGHUP')
+  t.match(await logged('reload.refused'), { why: /admin\.listen: "nowhere"/ })
+  t.equal((await runLine(['status', '--admin', admin])).code, 0, 'it runs on')
+  configure('127.0.0.1:0')
+  child.kill('SIGHUP')
+  await logged('reloaded')
+  child.kill('SIGTERM')
+  t.equal(await code, 0)
+})
