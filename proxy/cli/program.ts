@@ -9,15 +9,17 @@ import { fail } from './output.ts'
 import { runCommand } from './run.ts'
 import { servicesCommand } from './services.ts'
 import { statusCommand } from './status.ts'
+import { validateCommand } from './validate.ts'
 import { version } from './version.ts'
 
-const commands = [demoCommand, runCommand, statusCommand, servicesCommand, explainCommand, execCommand]
+const commands = [demoCommand, runCommand, statusCommand, servicesCommand, explainCommand, validateCommand, execCommand]
 
 const examples = `
 Ends with 0 when all went well, 1 when something failed, 2 when the command line was wrong.
 
 Examples:
   starlane demo                              see it work, on this machine alone
+  starlane validate -c conf/starlane.yaml    is the configuration good?
   starlane run -c conf/starlane.yaml         run it
   starlane status --wait                     is everything up?
   starlane explain rebel-base                who would serve me, and why?

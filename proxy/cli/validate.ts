@@ -1,0 +1,110 @@
+import { Command } from 'commander'
+import { ConfigError, type ConfigFault, faultText } from '../config/error.ts'
+import { type Loaded, loadConfig } from '../config/load.ts'
+import type { Problem } from '../model/error.ts'
+import type { PluginView } from '../model/views.ts'
+import type { Report } from '../runtime.ts'
+import { type Io, type Paint, paintFor, printable } from './io.ts'
+import { addOutputOption, type OutputOptions, printJson } from './output.ts'
+import { count, table } from './table.ts'
+
+interface Options extends OutputOptions {
+  readonly config: string
+}
+
+/** All that is known of a file: its faults, or else what it leads to. */
+interface Findings extends Partial<Report> {
+  readonly faults: readonly ConfigFault[]
+  readonly warnings: readonly ConfigFault[]
+}
+
+export function validateCommand(io: Io, end: (code: number) => void): Command {
+  const command = new Command('validate')
+    .summary('check a configuration, its manifests and its plugins')
+    .description(
+      'Reads a configuration and every manifest and plugin it names, and lists all problems. Binds no address and ' +
+        'contacts nobody: clusters across the network are not read.',
+    )
+    .requiredOption('-c, --config <file>', 'the configuration')
+  return addOutputOption(command)
+    .addHelpText('after', examples)
+    .action(async (options: Options) => end(await validate(io, options)))
+}
+
+const examples = `
+Ends with 0 when there is no problem; warnings are none.
+
+Examples:
+  starlane validate -c conf/starlane.yaml
+  starlane validate -c starlane.yaml -o json | jq .problems`
+
+/** Resolves with the exit code. */
+export async function validate(io: Io, { config: file, output }: Options, check: Check = checkLazily): Promise<number> {
+  const findings = await examine(io, file, check)
+  const problems = findings.faults.length + (findings.problems?.length ?? 0)
+  if (output === 'json') printJson(io, { file, good: problems === 0, ...findings })
+  else io.stdout.write(findingsText(file, findings, paintFor(io.stdout, io.env)))
+  return problems === 0 ? 0 : 1
+}
+
+type Check = (loaded: Loaded) => Promise<Report>
+
+/** The runtime is most of the program, and a file with faults does not need it. */
+const checkLazily: Check = async loaded => (await import('../runtime.ts')).validate(loaded)
+
+async function examine(io: Io, file: string, check: Check): Promise<Findings> {
+  let loaded: Loaded
+  try {
+    loaded = await loadConfig(file, io.env)
+  } catch (error) {
+    if (error instanceof ConfigError) return { faults: error.faults, warnings: [] }
+    throw error
+  }
+  return { faults: [], warnings: loaded.warnings, ...(await check(loaded)) }
+}
+
+function findingsText(file: string, findings: Findings, paint: Paint): string {
+  const { faults, warnings, problems = [], clusters = [], chain = [] } = findings
+  const bad = faults.length + problems.length
+  const verdict = bad === 0 ? paint('good', 'good') : paint('bad', count(bad, 'problem'))
+  const rest = warnings.length === 0 ? '' : `, ${paint('warn', count(warnings.length, 'warning'))}`
+  const parts = [
+    `${file}: ${verdict}${rest}\n`,
+    lines(faults.map(faultText)),
+    lines(problems.map(problemText)),
+    lines(warnings.map(warning => `warning  ${faultText(warning)}`)),
+    clusterTable(clusters, paint),
+    chainTable(chain, paint),
+  ]
+  return parts.filter(part => part !== '').join('\n')
+}
+
+function lines(texts: readonly string[]): string {
+  return texts.map(text => `${printable(text)}\n`).join('')
+}
+
+function problemText({ code, where, message }: Problem): string {
+  return `${code}  ${where}  ${message}`
+}
+
+function clusterTable(clusters: Report['clusters'], paint: Paint): string {
+  if (clusters.length === 0) return ''
+  const rows = clusters.map(({ name, source, read, services, globalServices, backends }) => [
+    name,
+    ...(read ? [services, globalServices, backends].map(String) : ['-', '-', '-']),
+    read ? source : `${source} (not contacted)`,
+  ])
+  return table(['CLUSTER', 'SERVICES ', 'GLOBAL ', 'BACKENDS ', 'SOURCE'], rows, head => paint('soft', head))
+}
+
+/** The order of the rows is the order of every hook. */
+function chainTable(chain: readonly PluginView[], paint: Paint): string {
+  if (chain.length === 0) return ''
+  const rows = chain.map(({ name, from, hooks, onError }, i) => {
+    const has = (hook: string) => (hooks.includes(hook) ? '●' : '·')
+    const watches = hooks.filter(hook => hook.startsWith('on')).map(hook => hook.slice(2).toLowerCase())
+    return [`${i + 1}`, name, from, has('admit'), has('candidates'), has('pick'), watches.join(' ') || '·', onError]
+  })
+  const heads = ['# ', 'PLUGIN', 'FROM', 'ADMIT', 'CANDIDATES', 'PICK', 'WATCHES', 'ON ERROR']
+  return table(heads, rows, head => paint('soft', head))
+}
