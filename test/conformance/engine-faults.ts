@@ -11,8 +11,7 @@ import { settled } from '../support/clock.ts'
 import { eventually } from '../support/eventually.ts'
 import { blackhole, heldBytes, openSockets, refusing } from '../support/faults.ts'
 import { backend as backendOf } from '../support/model.ts'
-import type { EngineUnderTest } from './engine.ts'
-import { keysOf, Rig } from './engine-rig.ts'
+import { type EngineUnderTest, keysOf, Rig } from './engine-rig.ts'
 
 const mebibyte = 1024 * 1024
 

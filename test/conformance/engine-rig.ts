@@ -16,6 +16,12 @@ import { clusterService, globalService } from '../support/model.ts'
 
 export type CreateEngine = (parts: EngineParts) => Engine
 
+export interface EngineUnderTest {
+  readonly create: CreateEngine
+  readonly source: URL
+  readonly export: string
+}
+
 export const plainOptions: EngineOptions = {
   dial: { timeoutMs: 1000, attempts: 3, budgetMs: 5000 },
   idle: { tcpMs: 3_600_000, halfClosedMs: 60_000, udpMs: 60_000 },

@@ -6,15 +6,9 @@
 import type { Test } from 'tap'
 import { drainSuite } from './engine-drain.ts'
 import { faultSuite } from './engine-faults.ts'
-import type { CreateEngine } from './engine-rig.ts'
+import type { EngineUnderTest } from './engine-rig.ts'
 import { streamSuite } from './engine-stream.ts'
 import { udpSuite } from './engine-udp.ts'
-
-export interface EngineUnderTest {
-  readonly create: CreateEngine
-  readonly source: URL
-  readonly export: string
-}
 
 export function engineConformance(t: Test, engine: EngineUnderTest): void {
   t.test('bytes', async t => streamSuite(t, engine.create))
