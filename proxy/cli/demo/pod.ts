@@ -14,6 +14,8 @@ const server = createServer((_request, response) => {
 })
 server.listen(Number(port), host, () => process.send?.('ready'))
 
+server.on('error', error => process.send?.(error.message, () => process.exit(1)))
+
 process.on('SIGTERM', () => server.close(() => process.exit(0)))
 // A pod does not outlive the demo, however the demo ends.
 process.on('disconnect', () => process.exit(0))

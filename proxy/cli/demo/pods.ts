@@ -7,6 +7,7 @@ import { readFile, rename, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { parseAllDocuments, stringify } from 'yaml'
+import { MeshError } from '../../model/error.ts'
 
 export interface DemoCluster {
   readonly name: string
@@ -23,7 +24,7 @@ interface Pod {
   state: 'starting' | 'ready' | 'terminating'
 }
 
-const podPort = 8080
+export const podPort = 8080
 /** Between leaving the EndpointSlice's ready set and SIGTERM: what a preStop sleep is for in a real cluster. */
 const graceMs = 1000
 
@@ -54,8 +55,8 @@ export class Pods {
     this.#working = this.#follow()
   }
 
-  /** Kills one ready pod outright. The EndpointSlice goes on calling it ready; resolves with its name when it is dead. */
-  async kill(): Promise<string> {
+  /** Kills one ready pod outright. The EndpointSlice goes on calling it ready; resolves when it is dead. */
+  async kill(): Promise<{ readonly name: string; readonly ip: string }> {
     const entry = [...this.#pods].find(([, pod]) => pod.state === 'ready')
     if (!entry) throw new Error(`${this.cluster.name} has no ready pod to kill`)
     const [, pod] = entry
@@ -64,7 +65,7 @@ export class Pods {
       pod.process.once('exit', () => resolve())
       pod.process.kill('SIGKILL')
     })
-    return pod.name
+    return pod
   }
 
   /** Lets the crash be noticed: the next look starts the container anew, as kubelet does. */
@@ -168,10 +169,11 @@ function startPod(name: string, ip: string, message: string): ChildProcess {
 
 function listening(child: ChildProcess, name: string): Promise<void> {
   return new Promise((resolve, reject) => {
-    child.once('message', () => resolve())
-    child.once('exit', code =>
-      reject(new Error(`${name} ended with ${code} before it listened; is another demo running?`)),
-    )
+    child.once('message', said => {
+      if (said === 'ready') resolve()
+      else reject(new MeshError('LISTEN', `${name} cannot listen: ${said}`))
+    })
+    child.once('exit', code => reject(new MeshError('LISTEN', `${name} ended with ${code} before it listened`)))
   })
 }
 

@@ -9,7 +9,7 @@ import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { fileURLToPath } from 'node:url'
 import { MeshError } from '../../model/error.ts'
-import { type DemoCluster, Pods } from './pods.ts'
+import { type DemoCluster, Pods, podPort } from './pods.ts'
 
 const servicePort = 80
 /** Tried in turn when the port of the manifests or of the configuration cannot be had. */
@@ -31,10 +31,11 @@ export function demoFolder(): string {
   return process.env.STARLANE_DEMO_DIR ?? join(tmpdir(), `starlane-demo-${userInfo().uid}`)
 }
 
-export function demoClusters(folder: string): DemoCluster[] {
+/** `subnet` tells the pods of one demo from those of another on the same machine. */
+export function demoClusters(folder: string, subnet = 0): DemoCluster[] {
   return [
-    { name: 'cluster-1', folder: join(folder, 'cluster-1'), network: '127.1.0.' },
-    { name: 'cluster-2', folder: join(folder, 'cluster-2'), network: '127.2.0.' },
+    { name: 'cluster-1', folder: join(folder, 'cluster-1'), network: `127.1.${subnet}.` },
+    { name: 'cluster-2', folder: join(folder, 'cluster-2'), network: `127.2.${subnet}.` },
   ]
 }
 
@@ -47,7 +48,7 @@ export async function openStage(): Promise<Stage> {
   const dns = await freeAddress(5353, remarks, 'DNS')
   const admin = await freeAddress(9911, remarks, 'admin')
 
-  const clusters = demoClusters(folder).map(cluster => new Pods(cluster))
+  const clusters = demoClusters(folder, await freeSubnet()).map(cluster => new Pods(cluster))
   let starlane: ChildProcess | undefined
   const close = async (): Promise<void> => {
     if (starlane) await ended(starlane)
@@ -114,6 +115,15 @@ async function choosePort(folder: string, remarks: string[]): Promise<number> {
     'LISTEN',
     `none of the ports ${servicePort}, ${fallbackServicePorts.join(', ')} can be bound on 127.96.0.10`,
   )
+}
+
+/** Where the first pod of each cluster can listen. */
+async function freeSubnet(): Promise<number> {
+  for (let subnet = 0; subnet < 256; subnet++) {
+    const problems = [1, 2].map(cluster => tcpProblem(`127.${cluster}.${subnet}.11`, podPort))
+    if ((await Promise.all(problems)).every(problem => problem === undefined)) return subnet
+  }
+  throw new MeshError('LISTEN', `no pod can listen on port ${podPort} anywhere in 127.1.0.0/16 and 127.2.0.0/16`)
 }
 
 async function freeAddress(port: number, remarks: string[], what: string): Promise<string> {

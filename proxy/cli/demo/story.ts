@@ -85,7 +85,7 @@ const killed: Step = {
     if (!one) return { good: false, detail: 'there is no cluster-1' }
     // Between two requests, since no proxy can save a request that has already reached a process that dies.
     const pod = await caller.between(() => one.kill())
-    board.line(`   ${pod} is dead, its EndpointSlice still says ready`)
+    board.line(`   ${pod.name} is dead, its EndpointSlice still says ready`)
     const seen = await answersUntil(
       caller,
       answers => answers.length >= 3 * enough && shares(answers).every(n => n > 0),
@@ -93,8 +93,10 @@ const killed: Step = {
     const verdict = await healthOf(stage, pod)
     one.restart()
     const good =
-      seen !== undefined && !seen.some(answer => answer.pod === pod) && (verdict === 'down' || verdict === 'ejected')
-    return { good, detail: `${told(seen ?? caller.answers)}; Starlane calls ${pod} ${verdict}` }
+      seen !== undefined &&
+      !seen.some(answer => answer.pod === pod.name) &&
+      (verdict === 'down' || verdict === 'ejected')
+    return { good, detail: `${told(seen ?? caller.answers)}; Starlane calls ${pod.name} ${verdict}` }
   },
 }
 
@@ -116,14 +118,13 @@ async function gone(stage: Stage): Promise<void> {
 }
 
 /** What Starlane itself says of a pod's backend. */
-async function healthOf(stage: Stage, pod: string): Promise<string> {
+async function healthOf(stage: Stage, pod: { readonly ip: string }): Promise<string> {
   const deadline = performance.now() + patienceMs
   for (;;) {
     const service = (await fetch(`http://${stage.admin}/v1/services/default/rebel-base`).then(r => r.json())) as {
       backends: { address: string; health: string }[]
     }
-    const index = Number(pod.split('-').at(-1))
-    const health = service.backends.find(b => b.address === `127.1.0.${11 + index}`)?.health ?? 'unknown'
+    const health = service.backends.find(b => b.address === pod.ip)?.health ?? 'unknown'
     if (health === 'down' || health === 'ejected' || performance.now() > deadline) return health
     await sleep(50)
   }
