@@ -1,6 +1,6 @@
 /** Whom the benchmark compares: a direct connection, Starlane, HAProxy in TCP mode and nginx stream, over the same backends. */
 import { spawnSync } from 'node:child_process'
-import { chmodSync, writeFileSync } from 'node:fs'
+import { chmodSync, mkdirSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { Child } from './process.ts'
@@ -41,10 +41,48 @@ http {
   return Child.start('nginx', ['-p', folder, '-e', join(folder, 'backends.log'), '-c', config], ports)
 }
 
-export function startStarlane(port: number, backends: readonly number[]): Promise<Contender> {
+/** The whole product as users run it: manifests, health checks, the default plugins, metrics. */
+export function startStarlane(folder: string, port: number, backends: readonly number[]): Promise<Contender> {
+  const manifests = join(folder, 'manifests')
+  mkdirSync(manifests)
+  writeFileSync(
+    join(manifests, 'bench.json'),
+    JSON.stringify({ kind: 'List', apiVersion: 'v1', items: objects(port, backends) }),
+  )
+  const config = join(folder, 'starlane.yaml')
+  writeFileSync(
+    config,
+    `cluster: bench
+clusters: [{ name: bench, id: 1, source: { manifests: ./manifests } }]
+dns: { listen: "127.0.0.1:${port + 10}", upstream: [] }
+admin: { listen: "127.0.0.1:${port + 11}" }
+proxy: { limits: { connections: 20000 } }
+`,
+  )
+  const bin = fileURLToPath(new URL('../bin/starlane.js', import.meta.url))
+  return contender('starlane', port, process.execPath, [bin, 'run', '-c', config])
+}
+
+function objects(port: number, backends: readonly number[]): object[] {
+  const metadata = { name: 'bench', namespace: 'default', annotations: { 'service.cilium.io/global': 'true' } }
+  return [
+    { apiVersion: 'v1', kind: 'Service', metadata, spec: { clusterIP: '127.0.0.1', ports: [{ name: 'http', port }] } },
+    ...backends.map((backend, i) => ({
+      apiVersion: 'discovery.k8s.io/v1',
+      kind: 'EndpointSlice',
+      metadata: { name: `bench-${i}`, namespace: 'default', labels: { 'kubernetes.io/service-name': 'bench' } },
+      addressType: 'IPv4',
+      ports: [{ name: 'http', port: backend }],
+      endpoints: [{ addresses: ['127.0.0.1'], conditions: { ready: true } }],
+    })),
+  ]
+}
+
+/** The engine by itself, over a list of backends taken in turn: what the rest of the product costs is the difference. */
+export function startEngine(port: number, backends: readonly number[]): Promise<Contender> {
   const serve = fileURLToPath(new URL('serve.ts', import.meta.url))
   const args = [serve, `--listen=127.0.0.1:${port}`, ...backends.map(b => `--backend=127.0.0.1:${b}`)]
-  return contender('starlane', port, process.execPath, args)
+  return contender('streams alone', port, process.execPath, args)
 }
 
 export function startHaproxy(folder: string, port: number, backends: readonly number[]): Promise<Contender> {

@@ -43,3 +43,10 @@ function file(path: string): string {
     return 'unknown'
   }
 }
+
+/** The machine as the head of a page of results. */
+export function machineText({ cpu, cores, memoryGiB, kernel, congestionControl, node }: Machine): string {
+  return `- CPU: ${cpu}, ${cores} cores, ${memoryGiB} GiB
+- Kernel ${kernel}, congestion control ${congestionControl}
+- Node ${node}`
+}

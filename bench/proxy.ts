@@ -10,7 +10,15 @@ import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { parseArgs } from 'node:util'
-import { type Contender, direct, startBackends, startHaproxy, startNginx, startStarlane } from './contenders.ts'
+import {
+  type Contender,
+  direct,
+  startBackends,
+  startEngine,
+  startHaproxy,
+  startNginx,
+  startStarlane,
+} from './contenders.ts'
 import { cannon, type Generator, type Load, wrk } from './load.ts'
 import { missing, thisMachine } from './machine.ts'
 import { stopAll } from './process.ts'
@@ -69,7 +77,8 @@ async function start(): Promise<(Contender | Row)[]> {
     starting.catch((error: Error): Row => ({ name, note: error.message, rounds: [] }))
   return [
     direct(port),
-    await startStarlane(port + 4, backends),
+    await startStarlane(folder, port + 4, backends),
+    await startEngine(port + 7, backends),
     await orRow('haproxy', startHaproxy(folder, port + 5, backends)),
     await orRow('nginx', startNginx(folder, port + 6, backends)),
   ]

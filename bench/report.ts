@@ -1,5 +1,5 @@
 /** What was measured, as text for people. */
-import type { Machine } from './machine.ts'
+import { type Machine, machineText } from './machine.ts'
 
 export interface Measured {
   /** Undefined where there is no proxy. */
@@ -38,9 +38,8 @@ ${run.at}, written by \`npm run bench\`. Medians of ${run.rounds} alternating ro
 Load, proxy and backends share one machine over loopback; HAProxy runs one thread, nginx one worker, both with their
 default buffers. Compare within a table only: between runs everything moves, most of all on a machine that others use.
 
-- CPU: ${machine.cpu}, ${machine.cores} cores, ${machine.memoryGiB} GiB
-- Kernel ${machine.kernel}, congestion control ${machine.congestionControl}
-- Node ${machine.node}, HAProxy ${machine.haproxy}, nginx ${machine.nginx}, wrk ${machine.wrk}
+${machineText(machine)}
+- HAProxy ${machine.haproxy}, nginx ${machine.nginx}, wrk ${machine.wrk}
 
 CPU is user and system time of the proxy's processes per request, from /proc; the spread is the lowest and highest round.
 
