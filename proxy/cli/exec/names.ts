@@ -1,5 +1,5 @@
 /** Files that stand for those in which a program reads how names are found: with the answers of the mesh in them. */
-import { existsSync, ftruncateSync, openSync, readFileSync, writeFileSync, writeSync } from 'node:fs'
+import { closeSync, existsSync, ftruncateSync, openSync, readFileSync, writeFileSync, writeSync } from 'node:fs'
 import { join } from 'node:path'
 import { parseEndpoint } from '../../model/address.ts'
 import { MeshError, messageOf } from '../../model/error.ts'
@@ -45,20 +45,25 @@ export async function namesByHosts({ dns, namespace, folder }: Asked, admin: Adm
   const text = async () => hostsText(before, await admin.services(), dns, namespace)
   let written = await text()
   const hosts = cover(folder, '/etc/hosts', written)
-  const file = openSync(hosts.source, 'r+')
+  let closed = false
   let failed = false
   const refresh = async () => {
     try {
       const now = await text()
-      if (now !== written) overwrite(file, now)
+      if (now !== written && !closed) overwrite(hosts.source, now)
       written = now
       failed = false
     } catch (error) {
-      if (!failed) io.stderr.write(`starlane: names are no longer kept up to date: ${messageOf(error)}\n`)
+      if (!failed && !closed) io.stderr.write(`starlane: names are no longer kept up to date: ${messageOf(error)}\n`)
       failed = true
     }
   }
-  return { covers: [hosts, ...lookupCovers(folder)], close: io.clock.every(2000, () => void refresh()) }
+  const stop = io.clock.every(2000, () => void refresh())
+  const close = () => {
+    closed = true
+    stop()
+  }
+  return { covers: [hosts, ...lookupCovers(folder)], close }
 }
 
 function reachable(dns: string): Endpoint {
@@ -87,8 +92,13 @@ function cover(folder: string, target: string, text: string): Cover {
 }
 
 /** In place, since a mount holds on to the file and not to its name; and never empty in between. */
-function overwrite(file: number, text: string): void {
-  ftruncateSync(file, writeSync(file, text, 0))
+function overwrite(path: string, text: string): void {
+  const file = openSync(path, 'r+')
+  try {
+    ftruncateSync(file, writeSync(file, text, 0))
+  } finally {
+    closeSync(file)
+  }
 }
 
 function readOr(path: string, otherwise: string): string {
