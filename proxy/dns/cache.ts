@@ -8,10 +8,10 @@ import type { CacheOptions } from './options.ts'
 import type { Query } from './query.ts'
 import { isUnchecked } from './question.ts'
 import type { Reply } from './reply.ts'
-import { nameSlotOf, Shelf, slotOf } from './shelf.ts'
+import { nameSlotOf, Shelf, type Shelved, slotOf } from './shelf.ts'
 import { rcodes } from './wire.ts'
 
-export interface Cached {
+export interface Cached extends Shelved {
   readonly reply: Reply
   /** When it was learnt, and when it stops to be fresh; milliseconds of the clock. */
   readonly since: number
@@ -33,7 +33,7 @@ export class Cache {
     this.#shelf = new Shelf({
       entries: Math.max(1, Math.floor(options.bytes / 512)),
       bytes: options.bytes,
-      sizeOf: cached => cached.reply.bytes.length + overheadBytes,
+      sizeOf: cached => cached.message.length + overheadBytes,
     })
   }
 
@@ -54,24 +54,30 @@ export class Cache {
   get(query: Query): Cached | undefined {
     const variant = variantOf(query)
     const cached =
-      this.#shelf.get(query, slotOf(query, variant)) ??
-      this.#shelf.get(query, nameSlotOf(query, variant), query.nameEnd)
+      this.#shelf.get(query, slotOf(query, variant)) ?? this.#shelf.getNamed(query, nameSlotOf(query, variant))
     return cached && cached.until + this.#options.staleMs > this.#clock.now() ? cached : undefined
   }
 
   /** Keeps a reply if it may be kept, and returns it in the form that is served either way. */
   put(query: Query, { reply, ttlSeconds }: Digest, upstream: string): Cached {
     const now = this.#clock.now()
-    const cached: Cached = { reply, since: now, until: now + ttlSeconds * 1000, upstream, hits: 0 }
+    const cached: Cached = {
+      message: reply.bytes,
+      reply,
+      since: now,
+      until: now + ttlSeconds * 1000,
+      upstream,
+      hits: 0,
+    }
     if (ttlSeconds === 0) return cached
     const variant = variantOf(query)
     if (reply.rcode === rcodes.NXDOMAIN) {
       this.#shelf.delete(slotOf(query, variant))
-      this.#shelf.set(query, nameSlotOf(query, variant), cached, query.nameEnd)
+      this.#shelf.set(nameSlotOf(query, variant), cached)
     } else {
       // The name exists after all: what was said of all its types is over.
       this.#shelf.delete(nameSlotOf(query, variant))
-      this.#shelf.set(query, slotOf(query, variant), cached)
+      this.#shelf.set(slotOf(query, variant), cached)
     }
     return cached
   }

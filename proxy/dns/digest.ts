@@ -2,7 +2,7 @@
  * Another resolver's message made ours: what belongs to one hop is taken out (id, OPT, RD), what it says of itself is
  * not repeated (AA), lifetimes are brought within bounds. The records themselves are passed on byte for byte.
  */
-import { questionEnd, type Span, spans } from './records.ts'
+import { expanded, nameAt, questionEnd, type Span, spans } from './records.ts'
 import { type Reply, replyOf } from './reply.ts'
 import { rcodes, types } from './wire.ts'
 
@@ -41,6 +41,8 @@ export function digest(message: Buffer, limits: Lifetimes): Digest | undefined {
     rcode === rcodes.NXDOMAIN || !kept.some(r => r.section === 'answer' && (r.type === type || type === types.ANY))
   const cap = negative ? limits.maxNegativeSeconds : limits.maxSeconds
   for (const record of kept) bytes.writeUInt32BE(Math.min(ttlOf(bytes, record), cap), record.fixed + 4)
+  // Every name must be readable in what is left, or clients would be sent astray.
+  if (!kept.every(record => nameAt(bytes, record.start) !== undefined && expanded(bytes, record))) return undefined
   const lifetimes = kept.map(record => ttlOf(bytes, record))
   const allowed = negative ? [...lifetimes, denialSeconds(bytes, kept)] : lifetimes
   const ttlSeconds = isCut || allowed.length === 0 ? 0 : Math.min(...allowed)

@@ -1,6 +1,6 @@
 /** Walks the records of a message by their bytes: where each begins and ends, without making values of them. */
 import { skipName } from './query.ts'
-import { headerBytes } from './wire.ts'
+import { headerBytes, types } from './wire.ts'
 
 export interface Span {
   /** Offset of the owner's name. */
@@ -48,14 +48,41 @@ export function nameAt(bytes: Buffer, start: number): string | undefined {
     .join('.')
 }
 
-/** The same in wire form, without pointers. */
-export function wireNameAt(bytes: Buffer, start: number): Buffer | undefined {
+/** The data of a record with its names written out, so that nothing points elsewhere; undefined when it is malformed. */
+export function expanded(bytes: Buffer, span: Span): Buffer | undefined {
+  const layout = named.get(span.type)
+  if (!layout) return Buffer.from(bytes.subarray(span.data, span.end))
+  const parts = [bytes.subarray(span.data, span.data + layout.before)]
+  let at = span.data + layout.before
+  for (let i = 0; i < layout.names; i++) {
+    const name = wireNameAt(bytes, at)
+    const end = skipName(bytes, at)
+    if (!name || end === undefined || end > span.end) return undefined
+    parts.push(name)
+    at = end
+  }
+  return Buffer.concat([...parts, bytes.subarray(at, span.end)])
+}
+
+/** How many bytes stand before the names in the data of types whose names may be compressed (RFC 3597 4). */
+const named: ReadonlyMap<number, { readonly before: number; readonly names: number }> = new Map([
+  [types.NS, { before: 0, names: 1 }],
+  [types.CNAME, { before: 0, names: 1 }],
+  [types.SOA, { before: 0, names: 2 }],
+  [types.PTR, { before: 0, names: 1 }],
+  [types.MX, { before: 2, names: 1 }],
+  [types.SRV, { before: 6, names: 1 }],
+])
+
+/** A name in wire form, without pointers. */
+function wireNameAt(bytes: Buffer, start: number): Buffer | undefined {
   const labels = labelsAt(bytes, start)
   return labels && Buffer.concat([...labels.flatMap(label => [Buffer.from([label.length]), label]), Buffer.from([0])])
 }
 
 /**
- * Pointers must lead backward, so that no loop is possible. Undefined when the name is cut, too long or points astray.
+ * Pointers must lead backward, so that no loop is possible, and not into the header, which is rewritten for each client.
+ * Undefined when the name is cut, too long or points astray.
  */
 function labelsAt(bytes: Buffer, start: number): Buffer[] | undefined {
   const labels: Buffer[] = []
@@ -71,7 +98,7 @@ function labelsAt(bytes: Buffer, start: number): Buffer[] | undefined {
       const low = bytes[at + 1]
       if (low === undefined || ++pointers > mostPointers) return undefined
       at = ((label & 0x3f) << 8) | low
-      if (at >= lowest) return undefined
+      if (at >= lowest || at < headerBytes) return undefined
       lowest = at
       continue
     }

@@ -24,7 +24,7 @@ import { Replies } from './replies.ts'
 import { faultReply, type Reply, replyOf, stamp, truncatedReply } from './reply.ts'
 import type { Resolver } from './resolver.ts'
 import { Reverse } from './reverse.ts'
-import { type Asking, Counters, type ZoneCounters } from './stats.ts'
+import { type Asking, Counters, type DnsObserver, type ZoneCounters } from './stats.ts'
 import type { Transport } from './udp.ts'
 import { type Eyes, View } from './view.ts'
 import { QueryLog } from './watch.ts'
@@ -36,6 +36,7 @@ export interface ReplierParts {
   readonly clock: Clock
   readonly random: Random
   readonly log: Log
+  readonly observer?: DnsObserver
 }
 
 /** Encoded answers kept: a few per service of a large mesh, and what attackers make up for the rest. */
@@ -113,7 +114,7 @@ export class Replier {
     const labels = labelsOf(query)
     const found = answer(labels, query.type, view, this.zones)
     if (!found) {
-      this.replies.keep(query, { reply: undefined, zone: this.#world, seen: view.seen })
+      this.replies.keep(query, undefined, this.#world, view.seen)
       return this.#forward(asking)
     }
     const zone = this.counters.zone(found.zone)
@@ -121,7 +122,7 @@ export class Replier {
     const further = this.#options.autopath ? autopath(labels, query.type, found, view, this.zones) : undefined
     if (further?.elsewhere !== undefined) return this.#chase(owned(asking), further, further.elsewhere, found)
     const reply = encoded(query, further ?? found)
-    this.replies.keep(query, { reply, zone, seen: view.seen })
+    this.replies.keep(query, reply, zone, view.seen)
     return this.#send(asking, reply, zone)
   }
 
@@ -187,6 +188,7 @@ export class Replier {
     const bytes = stamp(reply, query, transport === 'udp' ? query.udpBytes : tcpBytes, this.#turn, ageSeconds)
     const now = this.#parts.clock.now()
     this.counters.count(zone, asking, bytes, now)
+    this.#parts.observer?.query(query.type, reply.rcode, transport, (now - asking.at) / 1000)
     if (this.queryLog.filter) this.queryLog.saw(asking, bytes, zone.zone, now)
     return bytes
   }

@@ -6,15 +6,15 @@ import type { Directory } from '../model/directory.ts'
 import type { Client } from '../model/flow.ts'
 import type { Query } from './query.ts'
 import type { Reply } from './reply.ts'
-import { Shelf, slotOf } from './shelf.ts'
+import { Shelf, type Shelved, slotOf } from './shelf.ts'
 import type { ZoneCounters } from './stats.ts'
-import { type Eyes, holds, type Seen } from './view.ts'
+import { type Eyes, type Grounds, groundsOf, holds, type Seen } from './view.ts'
 
-export interface Known {
+export interface Known extends Shelved {
   /** Undefined: the name was found to be for others to answer. */
   readonly reply: Reply | undefined
   readonly zone: ZoneCounters
-  readonly seen: Seen
+  readonly grounds: Grounds
 }
 
 /** What an entry costs besides its bytes, roughly: the objects, sets and strings around them. */
@@ -32,7 +32,7 @@ export class Replies {
     this.#eyes = eyes
     this.#shelf = new Shelf({
       ...limit,
-      sizeOf: known => (known.reply?.bytes.length ?? 0) + overheadBytes,
+      sizeOf: known => known.message.length + overheadBytes,
       gone: (known, slot) => this.#unlink(known, slot),
     })
   }
@@ -43,15 +43,17 @@ export class Replies {
 
   find(query: Query, client: Client): Known | undefined {
     const known = this.#shelf.get(query, slotOf(query))
-    return known && holds(known.seen, client, this.#directory, this.#eyes) ? known : undefined
+    return known && holds(known.grounds, client, this.#directory, this.#eyes) ? known : undefined
   }
 
-  keep(query: Query, known: Known): void {
+  keep(query: Query, reply: Reply | undefined, zone: ZoneCounters, seen: Seen): void {
     // What is hidden from one client, and what is not known yet, is no answer for the next.
-    if (known.seen.hidden.size > 0 || !this.#directory.synced) return
+    if (seen.hidden.size > 0 || !this.#directory.synced) return
     const slot = slotOf(query)
-    this.#shelf.set(query, slot, known)
-    for (const subject of known.seen.subjects) {
+    const message = reply?.bytes ?? Buffer.from(query.bytes.subarray(0, query.end))
+    const grounds = groundsOf(seen)
+    this.#shelf.set(slot, { message, reply, zone, grounds })
+    for (const subject of grounds.subjects) {
       const slots = this.#bySubject.get(subject)
       if (slots) slots.add(slot)
       else this.#bySubject.set(subject, new Set([slot]))
@@ -64,7 +66,7 @@ export class Replies {
   }
 
   #unlink(known: Known, slot: number): void {
-    for (const subject of known.seen.subjects) {
+    for (const subject of known.grounds.subjects) {
       const slots = this.#bySubject.get(subject)
       slots?.delete(slot)
       if (slots?.size === 0) this.#bySubject.delete(subject)

@@ -109,18 +109,23 @@ function turnAddresses(out: Buffer, reply: Reply, turn: number): void {
   reply.bytes.copy(out, end - first, start, start + first)
 }
 
-/** The run of at least two address records whose owners are pointers to before the run: they can change places. */
+/**
+ * The run of at least two address records with one owner, given as the same pointer to before the run: they can change
+ * places, and nothing that points here would notice.
+ */
 function turningOf(bytes: Buffer, records: readonly Span[]): Reply['turning'] {
-  const first = records.findIndex(r => r.section === 'answer' && (r.type === types.A || r.type === types.AAAA))
-  const start = records[first]?.start ?? 0
-  const kind = records[first]?.type
+  const first = records.find(r => r.section === 'answer' && (r.type === types.A || r.type === types.AAAA))
+  if (!first || first.fixed - first.start !== 2) return undefined
+  const owner = bytes.readUInt16BE(first.start)
+  const size = first.end - first.start
+  if (owner < 0xc000 || (owner & 0x3fff) >= first.start) return undefined
   let count = 0
-  for (const record of records.slice(Math.max(first, 0))) {
-    const points = record.fixed - record.start === 2 && (bytes.readUInt16BE(record.start) & 0x3fff) < start
-    if (record.type !== kind || record.section !== 'answer' || !points) break
+  for (const record of records.slice(records.indexOf(first))) {
+    const alike = record.type === first.type && record.section === 'answer' && record.end - record.start === size
+    if (!alike || record.fixed - record.start !== 2 || bytes.readUInt16BE(record.start) !== owner) break
     count++
   }
-  return count > 1 ? { start, size: (records[first]?.end ?? 0) - start, count } : undefined
+  return count > 1 ? { start: first.start, size, count } : undefined
 }
 
 /**

@@ -1,16 +1,15 @@
 /**
- * Values by question, bounded in number and bytes; the longest unused goes first. Found by a hash that ignores case,
- * with the question compared on every hit, so that no string is made on the way. Of two questions with one hash the
- * later stays: that costs the earlier one a second look-up and nothing else.
+ * Values by question, bounded in number and bytes; the longest unused goes first. Found by a hash that ignores case, with
+ * the question in the value's own message compared on every hit, so that no string is made on the way and little memory
+ * is touched. Of two questions with one hash the later stays: the earlier one is only worked out again.
  */
 import { LRUCache } from 'lru-cache'
 import { folded, type Query } from './query.ts'
 import { headerBytes } from './wire.ts'
 
-interface Entry<V> {
-  /** Name, type and class as first asked, or the name alone. */
-  readonly question: Buffer
-  readonly value: V
+/** Has a DNS message with the question it is for, behind the header as always. */
+export interface Shelved {
+  readonly message: Buffer
 }
 
 export interface ShelfOptions<V> {
@@ -22,16 +21,16 @@ export interface ShelfOptions<V> {
   gone?(value: V, slot: number): void
 }
 
-export class Shelf<V extends {}> {
-  readonly #entries: LRUCache<number, Entry<V>>
+export class Shelf<V extends Shelved> {
+  readonly #values: LRUCache<number, V>
   #evictions = 0
 
   constructor({ entries, bytes, sizeOf, gone }: ShelfOptions<V>) {
-    this.#entries = new LRUCache({
+    this.#values = new LRUCache({
       max: entries,
       maxSize: bytes,
-      sizeCalculation: ({ question, value }) => question.length + sizeOf(value),
-      dispose: ({ value }, slot, reason) => {
+      sizeCalculation: sizeOf,
+      dispose: (value, slot, reason) => {
         if (reason === 'evict') this.#evictions++
         gone?.(value, slot)
       },
@@ -39,28 +38,38 @@ export class Shelf<V extends {}> {
   }
 
   get size(): number {
-    return this.#entries.size
+    return this.#values.size
   }
 
   get bytes(): number {
-    return this.#entries.calculatedSize
-  }
-
-  get(query: Query, slot: number, length = query.end): V | undefined {
-    const entry = this.#entries.get(slot)
-    return entry && isSame(entry.question, query, length) ? entry.value : undefined
-  }
-
-  set(query: Query, slot: number, value: V, length = query.end): void {
-    this.#entries.set(slot, { question: Buffer.from(query.bytes.subarray(headerBytes, length)), value })
-  }
-
-  delete(slot: number): void {
-    this.#entries.delete(slot)
+    return this.#values.calculatedSize
   }
 
   get evictions(): number {
     return this.#evictions
+  }
+
+  /** By name and type. */
+  get(query: Query, slot: number): V | undefined {
+    const value = this.getNamed(query, slot)
+    if (!value) return undefined
+    const { bytes, nameEnd } = query
+    const { message } = value
+    return message[nameEnd] === bytes[nameEnd] && message[nameEnd + 1] === bytes[nameEnd + 1] ? value : undefined
+  }
+
+  /** By name, whatever the type. */
+  getNamed(query: Query, slot: number): V | undefined {
+    const value = this.#values.get(slot)
+    return value && hasName(value.message, query) ? value : undefined
+  }
+
+  set(slot: number, value: V): void {
+    this.#values.set(slot, value)
+  }
+
+  delete(slot: number): void {
+    this.#values.delete(slot)
   }
 }
 
@@ -74,13 +83,12 @@ export function nameSlotOf(query: Query, variant = 0): number {
   return Math.imul(query.nameHash ^ (variant << 16) ^ 0x5bd1e995, 0x01000193) | 0
 }
 
-function isSame(question: Buffer, query: Query, length: number): boolean {
-  if (question.length !== length - headerBytes) return false
-  const { bytes, nameEnd } = query
-  for (let at = headerBytes; at < length; at++) {
-    const mine = question[at - headerBytes] as number
+/** The root label ends a name, so that of two names none is the beginning of the other. */
+function hasName(message: Buffer, { bytes, nameEnd }: Query): boolean {
+  for (let at = headerBytes; at < nameEnd; at++) {
+    const mine = message[at] as number
     const theirs = bytes[at] as number
-    if (mine !== theirs && (at >= nameEnd || folded(mine) !== folded(theirs))) return false
+    if (mine !== theirs && folded(mine) !== folded(theirs)) return false
   }
   return true
 }

@@ -9,7 +9,7 @@ import { messageOf } from '../model/error.ts'
 import type { Log } from '../model/log.ts'
 import { askTcp, askUdp } from './exchange.ts'
 import { type Question, queryMessage, questionNamed } from './question.ts'
-import { Histogram, type UpstreamStats } from './stats.ts'
+import { type DnsObserver, Histogram, type UpstreamStats } from './stats.ts'
 import type { Endpoint } from './udp.ts'
 import { rcodeName, rcodes, types } from './wire.ts'
 
@@ -17,6 +17,7 @@ export interface UpstreamParts {
   readonly clock: Clock
   readonly random: Random
   readonly log: Log
+  readonly observer?: DnsObserver
   /** After so many failures in a row it counts as down; 0 means never. */
   readonly maxFails: number
 }
@@ -82,13 +83,14 @@ export class Upstream {
     const start = clock.now()
     try {
       const reply = await this.#exchange(asked, ms)
-      this.#duration.add((clock.now() - start) / 1000)
-      const rcode = rcodeName((reply[3] as number) & 0x0f)
-      this.#rcodes[rcode] = (this.#rcodes[rcode] ?? 0) + 1
+      this.#count((reply[3] as number) & 0x0f, (clock.now() - start) / 1000)
       this.#succeeded()
       return reply
     } catch (error) {
-      if (!this.#closing.signal.aborted) this.#failed(messageOf(error))
+      if (!this.#closing.signal.aborted) {
+        this.#parts.observer?.forward(this.name, undefined, (clock.now() - start) / 1000)
+        this.#failed(messageOf(error))
+      }
       throw error
     }
   }
@@ -139,6 +141,13 @@ export class Upstream {
       const isCut = ((reply[2] as number) & 0x02) !== 0
       return isCut ? askTcp(this.endpoint, message, patience()) : reply
     }
+  }
+
+  #count(rcode: number, seconds: number): void {
+    this.#duration.add(seconds)
+    const name = rcodeName(rcode)
+    this.#rcodes[name] = (this.#rcodes[name] ?? 0) + 1
+    this.#parts.observer?.forward(this.name, rcode, seconds)
   }
 
   #succeeded(): void {

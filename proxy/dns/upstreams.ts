@@ -5,14 +5,12 @@
 import { readFile, stat } from 'node:fs/promises'
 import { networkInterfaces } from 'node:os'
 import { canonicalAddress, parseEndpoint } from '../model/address.ts'
-import type { Clock, Random } from '../model/clock.ts'
 import { messageOf, type Problem } from '../model/error.ts'
-import type { Log } from '../model/log.ts'
 import type { Forwarder, Route } from './forwarder.ts'
 import type { Settled } from './options.ts'
 import { parseResolvConf } from './resolv-conf.ts'
 import type { Endpoint } from './udp.ts'
-import { Upstream } from './upstream.ts'
+import { Upstream, type UpstreamParts } from './upstream.ts'
 
 const dnsPort = 53
 const rereadMs = 5000
@@ -22,18 +20,14 @@ const mostPerRoute = 15
 export class Upstreams {
   readonly #options: Settled
   readonly #forwarder: Forwarder
-  readonly #parts: { readonly clock: Clock; readonly random: Random; readonly log: Log }
+  readonly #parts: Omit<UpstreamParts, 'maxFails'>
   readonly #known = new Map<string, Upstream>()
   #own: Endpoint | undefined
   #problems: Problem[] = []
   #signature = ''
   #stop: (() => void) | undefined
 
-  constructor(
-    options: Settled,
-    forwarder: Forwarder,
-    parts: { readonly clock: Clock; readonly random: Random; readonly log: Log },
-  ) {
+  constructor(options: Settled, forwarder: Forwarder, parts: Omit<UpstreamParts, 'maxFails'>) {
     this.#options = options
     this.#forwarder = forwarder
     this.#parts = parts

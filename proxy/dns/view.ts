@@ -19,7 +19,7 @@ export interface Seen {
   readonly admitted: Set<GlobalService>
   /** What was hidden from the client, and why; then the answer is for it alone. */
   readonly hidden: Map<ServiceKey, Refusal>
-  /** The very lists of backends that were shown, by service. */
+  /** The backends that were shown, by service; another client must be shown the same. */
   readonly shown: Map<GlobalService, Backends>
   /** Namespaces come and go without notice, so that they are asked for again. */
   readonly namespaces: Map<string, boolean>
@@ -92,10 +92,35 @@ export class View {
   }
 }
 
-/** Whether what was seen by one client would be seen the same by another, now that no subject of it has changed. */
-export function holds(seen: Seen, client: Client, directory: Directory, eyes: Eyes): boolean {
-  for (const service of seen.admitted) if (eyes.admit(client, service)) return false
-  for (const [service, backends] of seen.shown) if (eyes.visible(client, service) !== backends) return false
-  for (const [name, exists] of seen.namespaces) if (directory.hasNamespace(name) !== exists) return false
-  return true
+/** What was seen, in the form that is quick to check again for each client. */
+export interface Grounds {
+  readonly subjects: readonly string[]
+  readonly admitted: readonly GlobalService[]
+  readonly shown: readonly (readonly [GlobalService, Backends])[]
+  readonly namespaces: readonly (readonly [string, boolean])[]
+}
+
+export function groundsOf(seen: Seen): Grounds {
+  return {
+    subjects: [...seen.subjects],
+    admitted: [...seen.admitted],
+    shown: seen.shown.size > 0 ? [...seen.shown] : none,
+    namespaces: seen.namespaces.size > 0 ? [...seen.namespaces] : none,
+  }
+}
+
+const none: readonly never[] = []
+
+/** Whether a client would see the same, now that no subject has changed. */
+export function holds(grounds: Grounds, client: Client, directory: Directory, eyes: Eyes): boolean {
+  const { admitted, shown, namespaces } = grounds
+  for (let i = 0; i < admitted.length; i++) if (eyes.admit(client, admitted[i] as GlobalService)) return false
+  if (shown.length > 0 && !shown.every(([service, backends]) => same(eyes.visible(client, service), backends)))
+    return false
+  return namespaces.length === 0 || namespaces.every(([name, exists]) => directory.hasNamespace(name) === exists)
+}
+
+/** Backends are frozen and replaced when they change: the same ones are the same values. */
+function same(a: Backends, b: Backends): boolean {
+  return a === b || (a.length === b.length && a.every((backend, i) => backend === b[i]))
 }
