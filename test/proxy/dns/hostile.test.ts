@@ -1,4 +1,7 @@
 /** What nobody honest sends: each is answered as the RFCs say or dropped, costs little, and breaks nothing for the next. */
+import { execFile } from 'node:child_process'
+import { fileURLToPath } from 'node:url'
+import { promisify } from 'node:util'
 import dnsPacket from 'dns-packet'
 import fc from 'fast-check'
 import t from 'tap'
@@ -183,4 +186,10 @@ t.test('whatever the bytes, a reply is none or well formed, and no larger than i
     { numRuns: 3000 },
   )
   t.pass('3000 packets')
+})
+
+t.test('the fuzzer finds nothing in its corpus, nor in a moment of trying', async t => {
+  const script = fileURLToPath(new URL('../../../scripts/fuzz-dns.ts', import.meta.url))
+  const { stdout } = await promisify(execFile)(process.execPath, [script, '--seconds=1', '--seed=1'])
+  t.match(stdout, /nothing found/)
 })
