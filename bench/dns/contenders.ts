@@ -1,0 +1,144 @@
+/** The servers of the comparison, all with the same zone, each started here, measured by /proc and stopped by its id. */
+import { type ChildProcess, spawn, spawnSync } from 'node:child_process'
+import { Resolver } from 'node:dns/promises'
+import { once } from 'node:events'
+import { readFileSync } from 'node:fs'
+import { writeFile } from 'node:fs/promises'
+import { join } from 'node:path'
+import { setTimeout as wait } from 'node:timers/promises'
+import { fileURLToPath } from 'node:url'
+import { addressOf, serviceName } from './names.ts'
+
+export interface Contender {
+  readonly name: string
+  readonly port: number
+  /** CPU seconds used so far. */
+  cpu(): number
+  stop(): Promise<void>
+}
+
+interface Kind {
+  readonly name: string
+  /** Writes what it needs into the folder; undefined when it is not installed. */
+  command(folder: string, port: number): Promise<readonly string[] | undefined>
+}
+
+const serve = fileURLToPath(new URL('serve.ts', import.meta.url))
+
+export function kinds(services: number, changesPerSecond: number): readonly Kind[] {
+  const node = (name: string, ...args: string[]): Kind => ({
+    name,
+    command: async (_folder, port) => [
+      process.execPath,
+      serve,
+      args[0] ?? '',
+      String(port),
+      String(services),
+      args[1] ?? '0',
+    ],
+  })
+  return [
+    node('starlane', 'starlane'),
+    node(`starlane, ${changesPerSecond} changes/s`, 'starlane', String(changesPerSecond)),
+    node('bare node:dgram', 'bare'),
+    { name: 'unbound', command: (folder, port) => unbound(folder, port, services) },
+    { name: 'dnsmasq', command: (folder, port) => dnsmasq(folder, port, services) },
+    { name: 'coredns', command: (folder, port) => coredns(folder, port, services) },
+  ]
+}
+
+/** Undefined when the program is not on this machine. */
+export async function start(kind: Kind, folder: string, port: number): Promise<Contender | undefined> {
+  const [command, ...args] = (await kind.command(folder, port)) ?? []
+  if (command === undefined) return undefined
+  const child = spawn(command, args, { stdio: ['ignore', 'ignore', 'pipe'] })
+  let complaint = ''
+  child.stderr?.on('data', chunk => {
+    complaint = (complaint + chunk).slice(-1000)
+  })
+  const contender = { name: kind.name, port, cpu: () => cpuOf(child.pid), stop: () => stop(child) }
+  if (await answers(port, child)) return contender
+  await contender.stop()
+  throw new Error(`${kind.name} does not answer on port ${port}: ${complaint.trim() || 'it says nothing'}`)
+}
+
+async function answers(port: number, child: ChildProcess): Promise<boolean> {
+  const resolver = new Resolver({ timeout: 250, tries: 1 })
+  resolver.setServers([`127.0.0.1:${port}`])
+  for (let tries = 0; tries < 40 && child.exitCode === null; tries++) {
+    const [address] = await resolver.resolve4(serviceName(1)).catch(() => [])
+    if (address === addressOf(1)) return true
+    await wait(250)
+  }
+  return false
+}
+
+async function stop(child: ChildProcess): Promise<void> {
+  if (child.exitCode !== null || child.signalCode !== null) return
+  const gone = once(child, 'exit')
+  child.kill('SIGTERM')
+  await gone
+}
+
+/** utime and stime, in ticks of 10 ms. */
+function cpuOf(pid: number | undefined): number {
+  const text = readFileSync(`/proc/${pid}/stat`, 'utf8')
+  const fields = text.slice(text.lastIndexOf(')') + 2).split(' ')
+  return (Number(fields[11]) + Number(fields[12])) / 100
+}
+
+async function unbound(folder: string, port: number, services: number): Promise<readonly string[] | undefined> {
+  if (!installed('unbound', '-V')) return undefined
+  const records = all(services, (name, address) => `  local-data: "${name}. 5 IN A ${address}"`)
+  const file = join(folder, 'unbound.conf')
+  await writeFile(
+    file,
+    `server:
+  interface: 127.0.0.1@${port}
+  do-daemonize: no
+  num-threads: 1
+  use-syslog: no
+  logfile: ""
+  chroot: ""
+  username: ""
+  pidfile: ""
+  directory: "${folder}"
+  local-zone: "cluster.local." static
+${records}
+`,
+  )
+  return ['unbound', '-d', '-c', file]
+}
+
+async function dnsmasq(folder: string, port: number, services: number): Promise<readonly string[] | undefined> {
+  if (!installed('dnsmasq', '-v')) return undefined
+  const records = all(services, (name, address) => `host-record=${name},${address}`)
+  const file = join(folder, 'dnsmasq.conf')
+  await writeFile(
+    file,
+    `port=${port}\nlisten-address=127.0.0.1\nbind-interfaces\nno-resolv\nno-hosts\nlocal=/cluster.local/\n${records}\n`,
+  )
+  return ['dnsmasq', '-k', '-C', file]
+}
+
+async function coredns(folder: string, port: number, services: number): Promise<readonly string[] | undefined> {
+  if (!installed('coredns', '-version')) return undefined
+  const records = all(services, (name, address) => `${name}. 5 IN A ${address}`)
+  await writeFile(
+    join(folder, 'zone'),
+    `cluster.local. 5 IN SOA ns.dns.cluster.local. h. 1 7200 1800 86400 5\n${records}\n`,
+  )
+  await writeFile(
+    join(folder, 'Corefile'),
+    `cluster.local:${port} {\n  bind 127.0.0.1\n  file ${join(folder, 'zone')}\n}\n`,
+  )
+  return ['coredns', '-conf', join(folder, 'Corefile')]
+}
+
+function all(services: number, line: (name: string, address: string) => string): string {
+  return Array.from({ length: services }, (_, i) => line(serviceName(i), addressOf(i))).join('\n')
+}
+
+function installed(command: string, flag: string): boolean {
+  return spawnSync(command, [flag]).error === undefined
+}
