@@ -7,7 +7,7 @@ import type { Access } from './kubernetes-api/access.ts'
 export type Environment = Readonly<Record<string, string | undefined>>
 
 export interface KubeconfigOptions {
-  /** One file; without it those of `KUBECONFIG`, and without that `~/.kube/config`. */
+  /** One file, or several with colons between; without it those of `KUBECONFIG`, and without that `~/.kube/config`. */
   readonly kubeconfig?: string | undefined
   /** Without it the file's current one. */
   readonly context?: string | undefined
@@ -15,14 +15,18 @@ export interface KubeconfigOptions {
 
 /** Reads the files that kubectl would read and resolves the context. */
 export async function loadAccess({ kubeconfig, context }: KubeconfigOptions, env: Environment): Promise<Access> {
-  const merged = kubeconfig === undefined ? await loadFromEnvironment(env) : await loadFile(kubeconfig)
-  return accessOf(merged, context)
+  const files = listOf(kubeconfig) ?? listOf(env.KUBECONFIG) ?? [join(env.HOME ?? '/', '.kube', 'config')]
+  return accessOf(await loadFiles(files), context)
 }
 
-/** Files of the list that are missing are passed over, as long as one is there. */
-async function loadFromEnvironment(env: Environment): Promise<Kubeconfig> {
-  const listed = [...new Set((env.KUBECONFIG ?? '').split(':').filter(file => file !== ''))]
-  const files = listed.length > 0 ? listed : [join(env.HOME ?? '/', '.kube', 'config')]
+/** Several are written as in `KUBECONFIG`, with colons between them. */
+function listOf(text: string | undefined): readonly string[] | undefined {
+  const files = [...new Set(text?.split(':').filter(file => file !== ''))]
+  return files.length > 0 ? files : undefined
+}
+
+/** Files that are missing are passed over, as long as one is there. */
+async function loadFiles(files: readonly string[]): Promise<Kubeconfig> {
   const found = await Promise.all(files.map(file => loadFile(file).catch(absent)))
   const configs = found.filter(config => config !== undefined)
   if (configs.length > 0) return mergeKubeconfigs(configs)

@@ -37,7 +37,7 @@ export const resources: readonly Resource[] = [
 
 /** The rule that a role must have, as it is written in one. */
 export function ruleText({ group, plural }: Resource): string {
-  return `{apiGroups: ["${group}"], resources: [${plural}], verbs: [get, list, watch]}`
+  return `{apiGroups: ["${group}"], resources: [${plural}], verbs: [list, watch]}`
 }
 
 function core(kind: string, plural: string): Resource {

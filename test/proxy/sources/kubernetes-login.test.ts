@@ -152,7 +152,8 @@ t.test('files', async t => {
   t.equal((await loadAccess({ context: 'only-two' }, several)).server, 'https://two:1', 'the others still count')
   await t.rejects(loadAccess({}, { KUBECONFIG: at('missing') }), { message: /there is no kubeconfig at .*missing/ })
   await t.rejects(loadAccess({}, { KUBECONFIG: `${at('one')}:${at('bad')}` }), { message: /bad is not YAML/ })
-  await t.rejects(loadAccess({ kubeconfig: at('missing') }, {}), { message: /cannot be read: ENOENT/ })
+  await t.rejects(loadAccess({ kubeconfig: at('home') }, {}), { message: /cannot be read: EISDIR/ })
+  await t.rejects(loadAccess({ kubeconfig: at('missing') }, {}), { message: /there is no kubeconfig at .*missing/ })
 
   function config(name: string, server: string, extra?: string): string {
     const names = extra === undefined ? [name] : [name, extra]

@@ -157,7 +157,7 @@ export class KubeApi {
     const target = targetOf(request.method ?? 'GET', url, this.#types)
     this.#see(request, url, target, user)
     if (await this.faults.strike(target?.verb ?? 'get', target?.type.plural ?? url.pathname, response)) return
-    if (!target) return this.#discover(request, response, url, user)
+    if (!target) return this.#discover(request, response, url)
     const attempt = attemptOf(target)
     if (!allows(user, attempt)) throw forbidden(user, attempt)
     await this.#serve(target, request, response)
@@ -189,10 +189,7 @@ export class KubeApi {
     })
   }
 
-  async #discover(request: IncomingMessage, response: ServerResponse, url: URL, user: User): Promise<void> {
-    if (url.pathname === '/apis/authorization.k8s.io/v1/selfsubjectaccessreviews' && request.method === 'POST') {
-      return reply(response, 201, review(await readBody(request), user))
-    }
+  #discover(request: IncomingMessage, response: ServerResponse, url: URL): void {
     const found = request.method === 'GET' ? discover(url.pathname, this.#types) : undefined
     if (found === undefined) throw new ApiFault(404, 'NotFound', 'the server could not find the requested resource')
     reply(response, 200, found)
@@ -233,14 +230,6 @@ export async function startKubeApi(options?: KubeApiOptions): Promise<KubeApi> {
 function attemptOf({ verb, type, subresource, namespace }: Target): Attempt {
   const resource = subresource === undefined ? type.plural : `${type.plural}/${subresource}`
   return { verb, group: type.group, resource, namespace }
-}
-
-function review(body: unknown, user: User): unknown {
-  const { resourceAttributes: asked = {} } = (body as { spec: { resourceAttributes?: Record<string, string> } }).spec
-  const { verb = '', group = '', resource = '', subresource, namespace } = asked
-  const whole = subresource ? `${resource}/${subresource}` : resource
-  const status = { allowed: allows(user, { verb, group, resource: whole, namespace }) }
-  return { ...(body as object), status }
 }
 
 function reply(

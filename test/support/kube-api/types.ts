@@ -69,6 +69,7 @@ export const builtIn: readonly ResourceType[] = [
   }),
   type('v1', 'Endpoints', 'endpoints', true, { shortNames: ['ep'] }),
   type('v1', 'ConfigMap', 'configmaps', true, { shortNames: ['cm'] }),
+  type('v1', 'Secret', 'secrets', true),
   type('v1', 'ServiceAccount', 'serviceaccounts', true, { shortNames: ['sa'] }),
   type('v1', 'Event', 'events', true, {
     shortNames: ['ev'],
@@ -89,6 +90,7 @@ export const builtIn: readonly ResourceType[] = [
   type('apps/v1', 'DaemonSet', 'daemonsets', true, { shortNames: ['ds'], subresources: ['status'] }),
   type('discovery.k8s.io/v1', 'EndpointSlice', 'endpointslices', true, { columns: [['AddressType', 'addressType']] }),
   type('events.k8s.io/v1', 'Event', 'events', true, { shortNames: ['ev'] }),
+  type('coordination.k8s.io/v1', 'Lease', 'leases', true),
   type('policy/v1', 'PodDisruptionBudget', 'poddisruptionbudgets', true, { shortNames: ['pdb'] }),
   type(rbac, 'ClusterRole', 'clusterroles', false),
   type(rbac, 'ClusterRoleBinding', 'clusterrolebindings', false),
