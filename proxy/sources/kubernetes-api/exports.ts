@@ -10,6 +10,9 @@ export interface ServiceTable {
   remove(ref: Pick<ServiceObject, 'kind' | 'namespace' | 'name'>): void
 }
 
+/** Put on a Service that a ServiceExport stands beside, so that whoever writes the status of imports can tell. */
+const exportedKey = 'starlane.dev/exported'
+
 const globalKeys = ['service.cilium.io/global', 'io.cilium/global-service']
 /** Set by Cilium's operator: a Service of that name stands for the import and takes part in the mesh by itself. */
 const derivedKey = 'multicluster.kubernetes.io/derived-service'
@@ -65,17 +68,29 @@ export class Exports {
   #settle(namespace: string, name: string): void {
     const key = serviceKey(namespace, name)
     const service = this.#services.get(key)
-    if (service) return this.#table.put(this.#exported.has(key) ? exported(service) : service)
+    if (service) return this.#table.put(this.#exported.has(key) ? exported(service) : notExported(service))
     const imported = this.#imports.get(key)
     if (imported) this.#table.put(imported)
     else this.#table.remove({ kind: 'Service', namespace, name })
   }
 }
 
+export function isExported(annotations: Readonly<Record<string, string>>): boolean {
+  return annotations[exportedKey] === 'true'
+}
+
 function exported(service: ServiceObject): ServiceObject {
-  const { annotations } = service.spec
-  if (globalKeys.some(key => Object.hasOwn(annotations, key))) return service
-  return { ...service, spec: { ...service.spec, annotations: { ...annotations, [globalKeys[0] as string]: 'true' } } }
+  const own = service.spec.annotations
+  const isSaid = globalKeys.some(key => Object.hasOwn(own, key))
+  const annotations = { ...own, [exportedKey]: 'true', ...(!isSaid && { 'service.cilium.io/global': 'true' }) }
+  return { ...service, spec: { ...service.spec, annotations } }
+}
+
+/** Whatever a Service itself claims about this is not true. */
+function notExported(service: ServiceObject): ServiceObject {
+  if (!Object.hasOwn(service.spec.annotations, exportedKey)) return service
+  const { [exportedKey]: _, ...annotations } = service.spec.annotations
+  return { ...service, spec: { ...service.spec, annotations } }
 }
 
 const text = v.nullish(v.string(), '')
@@ -102,10 +117,11 @@ const shape = v.object({
   }),
 })
 
-/** Undefined for one that a derived Service stands for, and for one that makes no sense. */
+/** Undefined for one that a derived Service stands for, that Starlane itself has written, or that makes no sense. */
 function decodeImport(object: RawObject): ServiceObject | undefined {
-  const { namespace = '', name, annotations } = object.metadata
+  const { namespace = '', name, annotations, labels } = object.metadata
   if (isRecord(annotations) && Object.hasOwn(annotations, derivedKey)) return undefined
+  if (isRecord(labels) && labels['app.kubernetes.io/managed-by'] === 'starlane.dev') return undefined
   const parsed = v.safeParse(shape, object)
   if (!parsed.success) return undefined
   const { type, ips, ports, sessionAffinity, sessionAffinityConfig } = parsed.output.spec

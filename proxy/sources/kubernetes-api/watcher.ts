@@ -14,6 +14,7 @@ import type { KubernetesClient } from './client.ts'
 import { IdleDeadline } from './idle-deadline.ts'
 import { LineSplitter } from './lines.ts'
 import { type Resource, ruleText } from './resources.ts'
+import { sleep } from './sleep.ts'
 import { asObject, keyOf, type Page, type RawObject, readEvent, readPage, versionOf } from './wire.ts'
 
 /** Hears of every object, in order. */
@@ -74,7 +75,7 @@ export class Watcher {
   async run(signal: AbortSignal): Promise<void> {
     while (!signal.aborted) {
       const waitMs = await this.#step(signal)
-      if (!signal.aborted && waitMs > 0) await this.#sleep(waitMs, signal)
+      if (waitMs > 0) await sleep(this.#options.clock, waitMs, signal)
     }
   }
 
@@ -269,18 +270,6 @@ export class Watcher {
     return this.resource.metadataOnly
       ? `application/json;as=${as};g=meta.k8s.io;v=v1,application/json`
       : 'application/json'
-  }
-
-  #sleep(ms: number, signal: AbortSignal): Promise<void> {
-    return new Promise(resolve => {
-      const wake = () => {
-        cancel()
-        signal.removeEventListener('abort', wake)
-        resolve()
-      }
-      const cancel = this.#options.clock.after(ms, wake)
-      signal.addEventListener('abort', wake, { once: true })
-    })
   }
 }
 

@@ -13,25 +13,10 @@ import { type Declared, examineSource, RecordingSink, type SourceDriver } from '
 import { FakeClock } from '../../support/clock.ts'
 import { eventually } from '../../support/eventually.ts'
 import { Authority } from '../../support/kube-api/certificates.ts'
+import { hasty } from '../../support/kube-api/clock.ts'
 import { type Entry, writeKubeconfig } from '../../support/kube-api/kubeconfig.ts'
 import { type KubeApi, type KubeApiOptions, startKubeApi } from '../../support/kube-api/server.ts'
 import { type KubeObject, multicluster } from '../../support/kube-api/types.ts'
-
-/** Real time that passes faster, so that back-offs are short and still in proportion. */
-function hasty(factor: number): Clock {
-  return {
-    now: () => performance.now() * factor,
-    wall: () => Date.now(),
-    after: (ms, run) => {
-      const timer = setTimeout(run, ms / factor)
-      return () => clearTimeout(timer)
-    },
-    every: (ms, run) => {
-      const timer = setInterval(run, ms / factor)
-      return () => clearInterval(timer)
-    },
-  }
-}
 
 const quickClock = hasty(40)
 

@@ -41,7 +41,7 @@ export function writeObject(store: Store, target: Target, contentType: string, b
     case 'update':
       return change(store, target, () => body, dryRun)
     case 'patch':
-      if (contentType === 'application/apply-patch+yaml' && !store.get(target.type, wanted(target))) {
+      if (createsByApply(store, target, contentType)) {
         return { status: 201, body: dryRun ? body : store.create(target.type, named(body as KubeObject, target)) }
       }
       return change(store, target, before => patched(contentType, before, body), dryRun)
@@ -50,6 +50,12 @@ export function writeObject(store: Store, target: Target, contentType: string, b
     default:
       throw new ApiFault(405, 'MethodNotAllowed', `the server does not allow ${target.verb} here`)
   }
+}
+
+/** Server-side apply makes what is not there, and then needs the right to create as well. */
+export function createsByApply(store: Store, target: Target, contentType: string): boolean {
+  const isApply = target.verb === 'patch' && contentType === 'application/apply-patch+yaml'
+  return isApply && target.subresource === undefined && !store.get(target.type, wanted(target))
 }
 
 /** The status is only changed through its subresource, and nothing else is changed through it, where a kind has one. */

@@ -10,7 +10,7 @@ import { type Attempt, allows, forbidden, type User } from './authorize.ts'
 import { discover } from './discovery.ts'
 import { ApiFault } from './fault.ts'
 import { Faults } from './faults.ts'
-import { getObject, listObjects, writeObject } from './objects.ts'
+import { createsByApply, getObject, listObjects, writeObject } from './objects.ts'
 import { contentTypeOf, readBody, type Target, targetOf } from './request.ts'
 import { selectorOf } from './selectors.ts'
 import { formOf } from './shape.ts'
@@ -158,8 +158,8 @@ export class KubeApi {
     this.#see(request, url, target, user)
     if (await this.faults.strike(target?.verb ?? 'get', target?.type.plural ?? url.pathname, response)) return
     if (!target) return this.#discover(request, response, url)
-    const attempt = attemptOf(target)
-    if (!allows(user, attempt)) throw forbidden(user, attempt)
+    this.#authorize(user, target)
+    if (createsByApply(this.store, target, contentTypeOf(request))) this.#authorize(user, { ...target, verb: 'create' })
     await this.#serve(target, request, response)
   }
 
@@ -175,6 +175,11 @@ export class KubeApi {
     const user = users?.[token]
     if (!user) throw new ApiFault(401, 'Unauthorized', 'Unauthorized')
     return user
+  }
+
+  #authorize(user: User, target: Target): void {
+    const attempt = attemptOf(target)
+    if (!allows(user, attempt)) throw forbidden(user, attempt)
   }
 
   #see({ headers, method = 'GET' }: IncomingMessage, url: URL, target: Target | undefined, user: User): void {

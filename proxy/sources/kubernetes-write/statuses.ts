@@ -1,0 +1,121 @@
+import type { Clock, Random } from '../../model/clock.ts'
+import type { MeshError } from '../../model/error.ts'
+import type { Json } from '../../model/json.ts'
+import type { Log } from '../../model/log.ts'
+import { ApiError } from '../kubernetes-api/api-error.ts'
+import { Backoff } from '../kubernetes-api/backoff.ts'
+import type { KubernetesClient } from '../kubernetes-api/client.ts'
+import type { Resource } from '../kubernetes-api/resources.ts'
+import { sleep } from '../kubernetes-api/sleep.ts'
+import { digestOf } from './manifest.ts'
+import { applyObject, idleMs, pathOf, writeError } from './owned.ts'
+
+export interface StatusesOptions {
+  readonly client: KubernetesClient
+  readonly clock: Clock
+  readonly random: Random
+  readonly log: Log
+  readonly cluster: string
+  readonly leads: () => boolean
+}
+
+/** Something to be written at a path, once, whatever is there. */
+export interface Writing {
+  readonly resource: Resource
+  readonly namespace: string
+  readonly name: string
+  /** `/status`, or nothing. */
+  readonly subresource: string
+  readonly value: Json
+  /** What the value says, without the times in it: the same is not written again. */
+  readonly said: Json
+}
+
+const maxPending = 10_000
+const retryMissingMs = 5_000
+
+/** Writes what belongs to objects of others: statuses and events. What was written last is remembered, not read. */
+export class Statuses {
+  readonly #options: StatusesOptions
+  readonly #pending = new Map<string, Writing>()
+  readonly #written = new Map<string, string>()
+  readonly #backoff: Backoff
+  #failure: MeshError | undefined
+  #wake: () => void = () => {}
+
+  constructor(options: StatusesOptions) {
+    this.#options = options
+    this.#backoff = new Backoff(options.random)
+  }
+
+  get failure(): MeshError | undefined {
+    return this.#failure
+  }
+
+  write(writing: Writing): void {
+    const key = keyOf(writing)
+    if (this.#written.get(key) === digestOf(writing.said)) {
+      this.#pending.delete(key)
+      return
+    }
+    if (this.#pending.size >= maxPending && !this.#pending.has(key)) return
+    this.#pending.set(key, writing)
+    this.#wake()
+  }
+
+  /** Its object is gone, or says nothing any more. */
+  forget(resource: Resource, namespace: string, name: string, subresource: string): void {
+    const key = keyOf({ resource, namespace, name, subresource })
+    this.#pending.delete(key)
+    this.#written.delete(key)
+  }
+
+  /** Leadership has changed. */
+  resume(): void {
+    this.#wake()
+  }
+
+  async run(signal: AbortSignal): Promise<void> {
+    const { clock, leads } = this.#options
+    while (!signal.aborted) {
+      const next = leads() ? this.#pending.values().next().value : undefined
+      const waitMs = next ? await this.#send(next, signal) : 0
+      if (!next) await this.#pause(signal)
+      else if (waitMs > 0) await sleep(clock, waitMs, signal)
+    }
+  }
+
+  /** Returns how long to wait before the next. */
+  async #send(writing: Writing, signal: AbortSignal): Promise<number> {
+    const key = keyOf(writing)
+    const { resource, namespace, name, subresource, value, said } = writing
+    try {
+      await applyObject(this.#options.client, `${pathOf(resource, namespace, name)}${subresource}`, value, signal)
+      this.#written.set(key, digestOf(said))
+      this.#failure = undefined
+      if (this.#pending.get(key) === writing) this.#pending.delete(key)
+      return 0
+    } catch (error) {
+      // To the end of the queue, so that one that cannot be written does not keep the others waiting for ever.
+      if (this.#pending.get(key) === writing) {
+        this.#pending.delete(key)
+        this.#pending.set(key, writing)
+      }
+      if (error instanceof ApiError && error.status === 404) return retryMissingMs
+      const { log, cluster } = this.#options
+      this.#failure = writeError(error, { ...resource, plural: `${resource.plural}${subresource}` }, '[create, patch]')
+      if (!signal.aborted) log.warn('kubernetes.write-failed', { cluster, why: this.#failure.message })
+      return this.#backoff.next(error instanceof ApiError ? error.retryAfterMs : undefined)
+    }
+  }
+
+  #pause(signal: AbortSignal): Promise<void> {
+    const woken = new AbortController()
+    this.#wake = () => woken.abort()
+    return sleep(this.#options.clock, idleMs, AbortSignal.any([signal, woken.signal]))
+  }
+}
+
+function keyOf({ resource, namespace, name, subresource }: Omit<Writing, 'value' | 'said'>): string {
+  return `${resource.plural}/${namespace}/${name}${subresource}`
+}
