@@ -54,7 +54,11 @@ export class Statuses {
 
   write(writing: Writing): void {
     const key = keyOf(writing)
-    if (this.#written.get(key) === digestOf(writing.said)) {
+    const digest = digestOf(writing.said)
+    const pending = this.#pending.get(key)
+    // It may be on its way already.
+    if (pending && digestOf(pending.said) === digest) return
+    if (this.#written.get(key) === digest) {
       this.#pending.delete(key)
       return
     }

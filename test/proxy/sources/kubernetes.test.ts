@@ -415,13 +415,16 @@ t.test('credentials', async t => {
 
 t.test('closing during the first list opens no watch afterwards', async t => {
   const api = await startApi(t)
-  const held = new Promise<void>(resolve => setTimeout(resolve, 50))
+  let release = () => {}
+  const held = new Promise<void>(resolve => {
+    release = resolve
+  })
   api.faults.add({ verb: 'list', times: 10, answer: { after: held } })
   const source = newSource(t, api, quickClock)
   source.start(new RecordingSink())
   await eventually(() => assert.ok(api.seen.length > 0))
   await source.close()
-  await held
+  release()
   await new Promise(resolve => setTimeout(resolve, 50))
   t.equal(api.seen.filter(({ verb }) => verb === 'watch').length, 0)
 })
