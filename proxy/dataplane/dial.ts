@@ -1,4 +1,4 @@
-import { connect, type OnReadOpts, type Socket } from 'node:net'
+import { type OnReadOpts, Socket } from 'node:net'
 import type { Backend } from '../model/backend.ts'
 import type { Clock } from '../model/clock.ts'
 import type { Result } from '../model/flow.ts'
@@ -17,14 +17,8 @@ export type Dialled = (result: Result, socket: Socket | undefined) => void
 export function dial({ backend, timeoutMs, onread, clock }: DialOptions, done: Dialled): () => void {
   const since = clock.now()
   let settled = false
-  const socket = connect({
-    host: backend.address,
-    port: backend.port,
-    autoSelectFamily: false,
-    allowHalfOpen: true,
-    noDelay: true,
-    onread,
-  })
+  const socket = new Socket({ allowHalfOpen: true, onread })
+  socket.setNoDelay(true)
   const stopTimer = clock.after(timeoutMs, () => fail('timeout'))
   socket.on('error', failed)
   socket.once('connect', () => {
@@ -33,6 +27,11 @@ export function dial({ backend, timeoutMs, onread, clock }: DialOptions, done: D
     socket.off('error', failed)
     done({ outcome: 'connected', ms: clock.now() - since }, socket)
   })
+  try {
+    socket.connect({ host: backend.address, port: backend.port, autoSelectFamily: false })
+  } catch (error) {
+    socket.destroy(error as Error) // an address or a port that cannot be
+  }
   return () => fail('cancelled')
 
   function failed(error: Error): void {

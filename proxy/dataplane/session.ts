@@ -204,11 +204,14 @@ class Upstream {
       this.received += message.length
       this.#heard.replied(message)
     })
-    socket.bind({ port: 0, exclusive: true }, () => {
-      socket.connect(this.backend.port, this.backend.address, (error?: Error) =>
-        error ? this.#fail(error) : this.#flush(),
-      )
-    })
+    const { address, port } = this.backend
+    try {
+      socket.bind({ port: 0, exclusive: true }, () => {
+        socket.connect(port, address, (error?: Error) => (error ? this.#fail(error) : this.#flush()))
+      })
+    } catch (error) {
+      this.#fail(error as Error) // an address or a port that cannot be
+    }
   }
 
   send(message: Buffer): void {

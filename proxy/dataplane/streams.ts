@@ -70,7 +70,7 @@ class Streams implements Engine, Carrier {
     for (const connection of leaving) connection.draining = true
     this.#drain(leaving, connection => {
       connection.draining = false
-      if (!connection.wanted) connection.cut('drained')
+      if (leaves(connection) && !connection.wanted) connection.cut('drained')
     })
   }
 

@@ -111,6 +111,7 @@ export class Connection implements Flow, Carried {
     const { backend, refusal } = chooser.choose(this)
     if (refusal) return this.#refuse(refusal)
     this.backend = backend
+    this.draining = false
     chooser.connecting(this, backend)
     const timeoutMs = Math.min(options.dial.timeoutMs, this.#deadline - clock.now())
     this.#hangUp = dial({ backend, timeoutMs, onread: this.#inlet, clock }, (result, socket) => {

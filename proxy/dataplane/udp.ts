@@ -74,6 +74,7 @@ export class UdpListener implements Listener, Door {
   }
 
   #received(message: Buffer, from: RemoteInfo): void {
+    if (from.port === 0) return // RFC 768: from nowhere, and nobody can be answered there
     const key = keyOf(from.address, from.port)
     const session = this.#sessions.get(key) ?? this.#admit(key, from)
     session?.forward(message)

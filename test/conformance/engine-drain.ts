@@ -70,6 +70,29 @@ export function drainSuite(t: Test, create: CreateEngine): void {
     t.same(await rig.settled(), { served: 0, refused: 1, failed: 0 })
   })
 
+  t.test('a flow that found another backend meanwhile stays there', async t => {
+    const { backend } = await tcpBackend(t, echo)
+    const hole = await blackhole(t)
+    const rig = await Rig.start(t, create, { backends: [hole] })
+    const end = ending(rig.knock())
+    await rig.attempts(1)
+    rig.listener.update(
+      ...rig.service([
+        { ...hole, state: 'terminating' },
+        { ...backend, state: 'terminating' },
+      ]),
+    )
+    rig.engine.retire(keysOf(hole))
+    await rig.clock.advance(1000)
+    await rig.attempts(2)
+    await rig.clock.advance(60_000)
+    t.equal(rig.engine.stats().connections, 1)
+    rig.engine.retire(keysOf(backend))
+    await rig.clock.advance(30_000)
+    t.match(await end, { end: 'fin' })
+    t.same(await rig.settled(), { served: 1, refused: 0, failed: 0 })
+  })
+
   t.test('a backend that comes back in time keeps its flows, until it leaves again', async t => {
     const { backend } = await tcpBackend(t, echo)
     const rig = await Rig.start(t, create, { backends: [backend] })

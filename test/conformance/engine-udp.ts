@@ -5,6 +5,7 @@ import { hashOf, noIPv6, pattern, udpBackend, udpClient } from '../support/backe
 import { settled } from '../support/clock.ts'
 import { eventually } from '../support/eventually.ts'
 import { openSockets, refusing } from '../support/faults.ts'
+import { backend as backendOf } from '../support/model.ts'
 import { type CreateEngine, type Given, keysOf, Rig } from './engine-rig.ts'
 
 type Reply = (message: Buffer | string) => void
@@ -92,6 +93,19 @@ export function udpSuite(t: Test, create: CreateEngine): void {
     await eventually(() => got[0] ?? Promise.reject(new Error('no answer')))
     t.same(rig.chooser.tried, keysOf(dead, backend))
     t.equal(rig.engine.stats().udpSessions, 1, 'it is the same session')
+  })
+
+  t.test('a backend that cannot be reached at all is left for the next', async t => {
+    const { backend } = await udpBackend(t, says('here'))
+    const absurd = backendOf({ address: '127.0.0.1', port: 0, protocol: 'UDP' })
+    const rig = await start(t, { backends: [absurd, backend] })
+    const { socket, got } = await udpClient(t)
+    await eventually(() => {
+      socket.send('?', rig.port, rig.ip)
+      if (got.length === 0) throw new Error('no answer')
+    })
+    t.same(rig.chooser.outcomes, ['unreachable', 'connected'])
+    t.same(rig.chooser.broken, [])
   })
 
   t.test('a backend that dies in the middle is left at the next datagram', async t => {
