@@ -158,8 +158,6 @@ export class Mesh {
   flush(): void {
     this.#scheduled = false
     if (this.#closed) return
-    this.#synced = this.#local.delivered
-    this.#checkSettled()
     const keys = this.#dirty
     this.#dirty = new Set()
     const change: ServiceChange[] = []
@@ -167,9 +165,8 @@ export class Mesh {
       const replaced = this.#rebuild(key)
       if (replaced) change.push(replaced)
     }
-    if (change.length === 0) return
-    this.#changedAt = this.#options.clock.wall()
-    for (const listener of this.#listeners) listener(change)
+    if (change.length > 0) this.#tell(change)
+    this.#checkSettled()
   }
 
   close(): void {
@@ -281,12 +278,19 @@ export class Mesh {
       changed: keys => this.#mark(keys),
       relinked: link => {
         logLink(log, cluster.name, link)
-        this.#checkSettled()
+        this.#mark([])
       },
     })
   }
 
+  #tell(change: Change): void {
+    this.#changedAt = this.#options.clock.wall()
+    for (const listener of this.#listeners) listener(change)
+  }
+
+  /** Asked after a batch, so that what a cluster said is in the directory before anybody counts on it. */
   #checkSettled(): void {
+    this.#synced = this.#local.delivered
     if (!this.#synced) return
     this.#syncing.resolve()
     if (this.#shelves.every(shelf => shelf.link.state !== 'syncing')) this.#settling.resolve()

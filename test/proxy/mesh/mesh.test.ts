@@ -81,6 +81,30 @@ t.test('a change rebuilds its own service only', async t => {
   t.equal(mesh.directory.service('default/s8'), untouched)
 })
 
+t.test('settled: when all have spoken, and what they said can be found', async t => {
+  const { mesh, one, two } = startMesh(t)
+  let settled = false
+  const settling = mesh.settled.then(() => {
+    settled = true
+  })
+  one.reset({ services: [here], namespaces: [] })
+  mesh.flush()
+  await mesh.synced
+  two.reset({ services: [there], namespaces: [] })
+  await new Promise(resolve => setImmediate(resolve))
+  t.equal(settled, false, 'not before the batch')
+  mesh.flush()
+  await settling
+  t.pass('but then')
+
+  const alone = startMesh(t)
+  alone.two.lost(unreachable)
+  alone.one.reset({ services: [], namespaces: [] })
+  alone.mesh.flush()
+  await alone.mesh.settled
+  t.pass('who is known not to answer is not waited for')
+})
+
 t.test('an empty mesh is in sync too', async t => {
   const { mesh, one } = startMesh(t)
   one.reset({ services: [], namespaces: [{ name: 'shop', global: true }] })
