@@ -40,6 +40,7 @@ export function createManifestsSource(path: string, options: ManifestsOptions): 
 
 class ManifestsSource implements Source {
   readonly #path: string
+  readonly #cluster: string
   readonly #clock: Clock
   readonly #log: Log
   readonly #watches: Watches
@@ -59,11 +60,12 @@ class ManifestsSource implements Source {
   constructor(path: string, options: ManifestsOptions) {
     const { cluster, clock, log, debounceMs = 100, rescanMs = 30_000 } = options
     this.#path = normalize(path)
+    this.#cluster = cluster
     this.#clock = clock
     this.#log = log
     this.#assembler = new Assembler(cluster)
     this.#claims = new Claims(this.#assembler)
-    const look = () => this.#look().catch(error => log.error('source.fault', { path, why: messageOf(error) }))
+    const look = () => this.#look().catch(error => log.error('source.fault', { cluster, path, why: messageOf(error) }))
     this.#rounds = new Rounds(look, { clock, debounceMs, everyMs: rescanMs })
     this.#watches = new Watches(() => this.#rounds.ask(), log)
   }
@@ -160,7 +162,7 @@ class ManifestsSource implements Source {
     const known = new Set(this.#problems.map(textOf))
     const fresh = problems.filter(problem => !known.has(textOf(problem)))
     for (const { code, where, message } of fresh.slice(0, maxLogged))
-      this.#log.warn('source.problem', { code, where, message })
+      this.#log.warn('source.problem', { cluster: this.#cluster, code, where, message })
     this.#problems = problems
     this.#sink?.problems(problems)
   }

@@ -4,7 +4,7 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import t, { type Test } from 'tap'
 import { systemClock } from '../../../proxy/model/clock.ts'
-import { silentLog } from '../../../proxy/model/log.ts'
+import { type LogFields, silentLog } from '../../../proxy/model/log.ts'
 import { ManifestFile } from '../../../proxy/sources/manifests/file.ts'
 import { Rounds } from '../../../proxy/sources/manifests/rounds.ts'
 import { createManifestsSource, type ManifestsOptions } from '../../../proxy/sources/manifests.ts'
@@ -238,6 +238,20 @@ t.test('an object that is not sound is told with its line, and stays what it was
   t.match(sink.problemList, [{ where: `${file}:11`, message: /; what it said before stays in use$/ }])
   t.equal(sink.services.get('default/b')?.ports[0]?.port, 80)
   t.same(sink.violations, [])
+})
+
+t.test('a problem is logged when it appears, not while it lasts', async t => {
+  const logged: unknown[] = []
+  const log = { ...silentLog, warn: (event: string, fields?: LogFields) => void logged.push([event, fields]) }
+  const bad = service('b').replace('port: 80', 'port: 0')
+  const { path, sink } = await begin(t, undefined, { 'b.yaml': bad }, { log })
+  await writeFile(join(path, 'c.yaml'), service('c').replace('port: 80', 'port: 0'))
+  await until(() => sink.problemList.length === 2, 'the second problem')
+  t.match(logged, [
+    ['source.problem', { cluster: 'cluster-1', code: 'SOURCE_OBJECT', where: `${join(path, 'b.yaml')}:5` }],
+    ['source.problem', { cluster: 'cluster-1', code: 'SOURCE_OBJECT', where: `${join(path, 'c.yaml')}:5` }],
+  ])
+  t.equal(logged.length, 2)
 })
 
 t.test('the same object twice: the first place counts, and the other steps in when it goes', async t => {
