@@ -44,7 +44,7 @@ export class Shelf {
   }
 
   get(key: ServiceKey): Entry | undefined {
-    return this.#entries.get(key)
+    return this.#link.state === 'stale' ? undefined : this.#entries.get(key)
   }
 
   get link(): Link {
@@ -57,7 +57,7 @@ export class Shelf {
   }
 
   get size(): number {
-    return this.#entries.size
+    return this.#link.state === 'stale' ? 0 : this.#entries.size
   }
 
   /** Wall-clock milliseconds of the source's last news. */
@@ -65,8 +65,8 @@ export class Shelf {
     return this.#changedAt
   }
 
-  entries(): IterableIterator<Entry> {
-    return this.#entries.values()
+  entries(): Iterable<Entry> {
+    return this.#link.state === 'stale' ? [] : this.#entries.values()
   }
 
   /** The source's own, and those of the annotations. */
@@ -126,10 +126,13 @@ export class Shelf {
     this.#problems = problems
   }
 
+  /** What was given up as stale counts again: the source has followed it all the while, or would reset. */
   live(): void {
-    if (!this.#delivered || this.#link.state === 'live') return
+    const before = this.#link.state
+    if (!this.#delivered || before === 'live') return
     this.#stopAging()
     this.#relink({ state: 'live', since: this.#options.clock.wall() })
+    if (before === 'stale') this.#options.changed(this.#entries.keys())
   }
 
   lost(error: MeshError): void {
@@ -146,12 +149,10 @@ export class Shelf {
     this.#stopAging()
   }
 
-  /** Namespaces stay: they say nothing about backends, and the next reset brings the true ones. */
+  /** The entries stay on the shelf, out of sight. */
   #giveUp(error: MeshError): void {
-    const keys = [...this.#entries.keys()]
-    this.#clear()
     this.#relink({ state: 'stale', since: this.#options.clock.wall(), error })
-    this.#options.changed(keys)
+    this.#options.changed(this.#entries.keys())
   }
 
   #tell(keys: Iterable<ServiceKey>): void {

@@ -162,10 +162,15 @@ t.test('a lost cluster keeps its backends until it is stale, and comes back with
   mesh.flush()
   t.equal(mesh.link('cluster-2').state, 'stale', 'losing it again does not start the time anew')
   t.same(backends(), ['10.1.0.1'])
-  two.reset({ services: [there], namespaces: [] })
+  two.live()
   mesh.flush()
   t.equal(mesh.link('cluster-2').state, 'live')
-  t.same(backends(), ['10.1.0.1', '10.2.0.1'])
+  t.same(backends(), ['10.1.0.1', '10.2.0.1'], 'a source that followed all the while need not say it again')
+  two.lost(unreachable)
+  await clock.advance(600_000)
+  two.reset({ services: [], namespaces: [] })
+  mesh.flush()
+  t.same(backends(), ['10.1.0.1'], 'and one that has news says them')
 })
 
 t.test('a link that recovers in time does not age', async t => {
