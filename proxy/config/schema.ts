@@ -81,7 +81,9 @@ function clusterFields(resolve: Resolve) {
 function kubernetesShapes(resolve: Resolve) {
   return [
     {
-      kubeconfig: path('The kubeconfig file.', resolve, '~/.kube/config'),
+      kubeconfig: optional(
+        path('The kubeconfig file; without it those of `KUBECONFIG`, or `~/.kube/config`, as for kubectl.', resolve),
+      ),
       context: optional(text('A context of that file; without it the current one.')),
     },
     { inCluster: present("Uses the service account of the Pod that Starlane runs in; takes the kubeconfig's place.") },

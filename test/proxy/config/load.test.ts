@@ -94,9 +94,12 @@ t.test('the defaults are those of the design', async t => {
 
 t.test('every kind of source, and nothing between them', async t => {
   const source = (text: string) => config(clusters.replace('{ manifests: ./two }', text)).clusters[1]?.source
-  t.same(source('{ kubernetes: }'), { kubernetes: { kubeconfig: '/home/luke/.kube/config', context: undefined } })
+  t.same(source('{ kubernetes: }'), { kubernetes: { kubeconfig: undefined, context: undefined } })
   t.same(source('{ kubernetes: { context: kind-2 } }'), {
-    kubernetes: { kubeconfig: '/home/luke/.kube/config', context: 'kind-2' },
+    kubernetes: { kubeconfig: undefined, context: 'kind-2' },
+  })
+  t.match(source('{ kubernetes: { kubeconfig: ~/.kube/other } }'), {
+    kubernetes: { kubeconfig: '/home/luke/.kube/other' },
   })
   t.same(source('{ kubernetes: { inCluster: true } }'), { kubernetes: { inCluster: true } })
   t.same(source('{ etcd: { config: /var/lib/x } }'), { etcd: { config: '/var/lib/x' } })
