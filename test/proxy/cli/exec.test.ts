@@ -64,26 +64,39 @@ async function responder(t: Test): Promise<string> {
       answers: known && question.type === 'A' ? [{ type: 'A', name: question.name, ttl: 5, data: '127.96.0.10' }] : [],
     })
   }
-  const udp = createSocket('udp4').bind(0, '127.0.0.1')
-  await once(udp, 'listening')
+  const { udp, tcp } = await bothOnOnePort()
+  t.teardown(() => {
+    udp.close()
+    tcp.close()
+  })
   udp.on('message', (message, { port, address }) => {
     // All bits set: the nonsense of the last test.
     if (message[3] !== 255) udp.send(reply(message), port, address)
   })
-  const { port } = udp.address()
-  const tcp = createServer(socket => {
+  tcp.on('connection', socket => {
     socket.on('error', () => {})
     socket.on('data', (message: Buffer) => {
       const answer = reply(message.subarray(2))
       socket.end(Buffer.concat([Buffer.from([answer.length >> 8, answer.length & 255]), answer]))
     })
-  }).listen(port, '127.0.0.1')
-  await once(tcp, 'listening')
-  t.teardown(() => {
-    udp.close()
-    tcp.close()
   })
-  return `127.0.0.1:${port}`
+  return `127.0.0.1:${udp.address().port}`
+}
+
+/** The kernel chooses a port for UDP, and somebody else may have it for TCP. */
+async function bothOnOnePort() {
+  for (let tries = 0; ; tries++) {
+    const udp = createSocket('udp4').bind(0, '127.0.0.1')
+    await once(udp, 'listening')
+    const tcp = createServer().listen(udp.address().port, '127.0.0.1')
+    try {
+      await once(tcp, 'listening')
+      return { udp, tcp }
+    } catch (error) {
+      udp.close()
+      if (tries === 20) throw error
+    }
+  }
 }
 
 interface As {
