@@ -1,7 +1,6 @@
 import { get } from 'node:http'
 import { text } from 'node:stream/consumers'
 import type { Command } from 'commander'
-import { loadConfig } from '../config/load.ts'
 import { endpointText } from '../model/address.ts'
 import { MeshError, messageOf } from '../model/error.ts'
 import type { Explanation, ServiceView, Status } from '../model/views.ts'
@@ -118,6 +117,7 @@ export async function connectAdmin(options: AdminOptions, io: Io): Promise<Admin
 
 async function configured({ config }: AdminOptions, io: Io): Promise<string | undefined> {
   if (config === undefined) return undefined
+  const { loadConfig } = await import('../config/load.ts')
   const { address, port } = (await loadConfig(config, io.env)).config.admin.listen
   if (port === 0) throw new MeshError('USAGE', `${config} lets the kernel choose the admin port; give --admin ADDRESS`)
   // Listening everywhere is no address to ask, this machine is.

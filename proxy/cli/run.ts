@@ -1,11 +1,5 @@
 import { Command } from 'commander'
-import { faultText } from '../config/error.ts'
-import { type Loaded, loadConfig } from '../config/load.ts'
-import { messageOf } from '../model/error.ts'
-import type { Runtime, RuntimeParts } from '../runtime.ts'
 import type { Io } from './io.ts'
-import { createLog, type ProcessLog } from './log.ts'
-import { version } from './version.ts'
 
 interface Options {
   readonly config: string
@@ -17,7 +11,11 @@ export function runCommand(io: Io, end: (code: number) => void): Command {
     .description('Runs in the foreground until it is told to stop. The log goes to standard error.')
     .requiredOption('-c, --config <file>', 'the configuration; conf/starlane.yaml has every option')
     .addHelpText('after', signals)
-    .action(async ({ config }: Options) => end(await run(io, config)))
+    .action(async ({ config }: Options) => {
+      // Most of the program, which other commands need not read.
+      const { serve } = await import('./serve.ts')
+      end(await serve(io, config))
+    })
 }
 
 const signals = `
@@ -29,95 +27,3 @@ Signals:
 Examples:
   starlane validate -c starlane.yaml && starlane run -c starlane.yaml
   starlane run -c starlane.yaml 2>starlane.log & starlane status --wait`
-
-/** Resolves with the exit code when Starlane has ended. */
-export async function run(io: Io, file: string, create: Create = createLazily): Promise<number> {
-  const loaded = await loadConfig(file, io.env)
-  const log = createLog(loaded.config.log, io)
-  warn(log, loaded)
-  const runtime = await create({ loaded, log, version })
-  const ending = listen(io, runtime, log, file)
-  try {
-    const began = io.clock.now()
-    await runtime.start()
-    void runtime.ready.then(ready => log.info('ready', { ...ready, ms: Math.round(io.clock.now() - began) }))
-    return await ending.code
-  } catch (error) {
-    await runtime.close()
-    throw error
-  } finally {
-    ending.dispose()
-    log.flush()
-  }
-}
-
-type Create = (parts: RuntimeParts) => Promise<Runtime>
-
-/** The runtime is most of the program, and other commands need not read it. */
-const createLazily: Create = async parts => (await import('../runtime.ts')).createRuntime(parts)
-
-interface Ending {
-  /** Resolves when it is over. */
-  readonly code: Promise<number>
-  dispose(): void
-}
-
-/** What the world says to a process that runs. */
-function listen(io: Io, runtime: Runtime, log: ProcessLog, file: string): Ending {
-  const { promise: code, resolve, reject } = Promise.withResolvers<number>()
-  let stopping = false
-  const stop = (signal: unknown) => {
-    if (stopping) {
-      log.warn('stop.cut', { signal })
-      runtime.destroy()
-      resolve(1)
-    } else {
-      stopping = true
-      log.info('stop.draining', { signal })
-      drained(runtime, log).then(resolve, reject)
-    }
-  }
-  const listeners: [event: string, listener: (subject: unknown) => void][] = [
-    ['SIGTERM', stop],
-    ['SIGINT', stop],
-    ['SIGHUP', () => void reload(io, runtime, log, file)],
-    // Somebody did not wait for a promise; what it was about is as its maker left it. Flows go on.
-    ['unhandledRejection', error => log.error('promise.rejected', { error })],
-    // A call ended in its middle, and nobody knows what holds now. Whoever watches this process starts it anew.
-    [
-      'uncaughtException',
-      error => {
-        log.error('exception', { error })
-        runtime.destroy()
-        resolve(1)
-      },
-    ],
-  ]
-  for (const [event, listener] of listeners) io.process.on(event, listener)
-  const dispose = () => {
-    for (const [event, listener] of listeners) io.process.off(event, listener)
-  }
-  return { code, dispose }
-}
-
-async function drained(runtime: Runtime, log: ProcessLog): Promise<number> {
-  await runtime.close()
-  log.info('stopped')
-  return 0
-}
-
-async function reload(io: Io, runtime: Runtime, log: ProcessLog, file: string): Promise<void> {
-  try {
-    const loaded = await loadConfig(file, io.env)
-    await runtime.reload(loaded)
-    log.setLevel(loaded.config.log.level)
-    warn(log, loaded)
-    log.info('reloaded', { file })
-  } catch (error) {
-    log.error('reload.refused', { file, why: messageOf(error), remedy: 'the old configuration stays in force' })
-  }
-}
-
-function warn(log: ProcessLog, { warnings }: Loaded): void {
-  for (const warning of warnings) log.warn('config.warning', { text: faultText(warning) })
-}

@@ -1,6 +1,6 @@
 import { Command } from 'commander'
 import { ConfigError, type ConfigFault, faultText } from '../config/error.ts'
-import { type Loaded, loadConfig } from '../config/load.ts'
+import type { Loaded } from '../config/load.ts'
 import type { Problem } from '../model/error.ts'
 import type { PluginView } from '../model/views.ts'
 import type { Report } from '../runtime.ts'
@@ -53,6 +53,7 @@ type Check = (loaded: Loaded) => Promise<Report>
 const checkLazily: Check = async loaded => (await import('../runtime.ts')).validate(loaded)
 
 async function examine(io: Io, file: string, check: Check): Promise<Findings> {
+  const { loadConfig } = await import('../config/load.ts')
   let loaded: Loaded
   try {
     loaded = await loadConfig(file, io.env)

@@ -5,7 +5,7 @@ import { join } from 'node:path'
 import { stripVTControlCharacters } from 'node:util'
 import t, { type Test } from 'tap'
 import type { Io } from '../../../proxy/cli/io.ts'
-import { run } from '../../../proxy/cli/run.ts'
+import { serve } from '../../../proxy/cli/serve.ts'
 import type { Loaded } from '../../../proxy/config/load.ts'
 import type { Ready, Runtime } from '../../../proxy/runtime.ts'
 import { FakeClock } from '../../support/clock.ts'
@@ -46,7 +46,7 @@ function start(t: Test, given: Partial<Runtime> = {}, { isTTY = false } = {}) {
     },
   }
   const io: Io = { stdout: output, stderr: output, env: {}, clock: new FakeClock(), process: world }
-  const ended = run(io, file, async () => runtime)
+  const ended = serve(io, file, async () => runtime)
   const lines = () => text.trim().split('\n').filter(Boolean)
   const logged = (event: string) =>
     eventually(() => {
