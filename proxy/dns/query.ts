@@ -20,6 +20,8 @@ export interface Query {
   readonly edns: boolean
   /** How large a UDP reply may be for this client. */
   readonly udpBytes: number
+  /** RD: the client wants others asked on its behalf. */
+  readonly recursion: boolean
   /** DO: the client wants DNSSEC records. */
   readonly dnssec: boolean
 }
@@ -65,7 +67,8 @@ export function readQuery(bytes: Buffer): Query | Fault | undefined {
   const edns = opt !== undefined
   if (counts(bytes, at + 2) !== classes.IN) return fault(rcodes.REFUSED, end, edns)
   const udpBytes = opt ? Math.max(plainUdpBytes, Math.min(opt.size, ednsUdpBytes)) : plainUdpBytes
-  return { bytes, type, nameEnd: at, end, nameHash: hash, edns, udpBytes, dnssec: opt?.dnssec ?? false }
+  const recursion = (flags & 0x01) !== 0
+  return { bytes, type, nameEnd: at, end, nameHash: hash, edns, udpBytes, recursion, dnssec: opt?.dnssec ?? false }
 }
 
 interface Opt {

@@ -24,7 +24,7 @@ import { Replies } from './replies.ts'
 import { faultReply, type Reply, replyOf, stamp, truncatedReply } from './reply.ts'
 import type { Resolver } from './resolver.ts'
 import { Reverse } from './reverse.ts'
-import { type Asking, Counters, type DnsObserver, type ZoneCounters } from './stats.ts'
+import { type Asking, Counters, type ZoneCounters } from './stats.ts'
 import type { Transport } from './udp.ts'
 import { type Eyes, View } from './view.ts'
 import { QueryLog } from './watch.ts'
@@ -36,7 +36,6 @@ export interface ReplierParts {
   readonly clock: Clock
   readonly random: Random
   readonly log: Log
-  readonly observer?: DnsObserver
 }
 
 /** Encoded answers kept: a few per service of a large mesh, and what attackers make up for the rest. */
@@ -118,8 +117,10 @@ export class Replier {
       return this.#forward(asking)
     }
     const zone = this.counters.zone(found.zone)
-    if (found.elsewhere !== undefined) return this.#chase(owned(asking), found, found.elsewhere, undefined)
-    const further = this.#options.autopath ? autopath(labels, query.type, found, view, this.zones) : undefined
+    if (found.elsewhere !== undefined && query.recursion)
+      return this.#chase(owned(asking), found, found.elsewhere, undefined)
+    const further =
+      this.#options.autopath && query.recursion ? autopath(labels, query.type, found, view, this.zones) : undefined
     if (further?.elsewhere !== undefined) return this.#chase(owned(asking), further, further.elsewhere, found)
     const reply = encoded(query, further ?? found)
     this.replies.keep(query, reply, zone, view.seen)
@@ -130,8 +131,8 @@ export class Replier {
     const { query } = asking
     const known = this.#resolver.known(query)
     if (known) return this.#send(asking, known.reply, this.#world, known.ageSeconds)
-    // RD clear: the client wants to know what we know, and of this name that is nothing (RFC 1035 4.1.1).
-    if (((query.bytes[2] as number) & 0x01) === 0) return this.#refuse(asking, 'recursion was not asked for')
+    // The client wants to know what we know ourselves, and of this name that is nothing (RFC 1035 4.1.1).
+    if (!query.recursion) return this.#refuse(asking, 'recursion was not asked for')
     if (query.type === types.ANY) return this.#send(asking, encoded(query, anyAnswer(query)), this.#world)
     if (this.#resolver.isProbe(query)) return this.#refuse(asking, 'this question is our own')
     const own = owned(asking)
@@ -188,7 +189,6 @@ export class Replier {
     const bytes = stamp(reply, query, transport === 'udp' ? query.udpBytes : tcpBytes, this.#turn, ageSeconds)
     const now = this.#parts.clock.now()
     this.counters.count(zone, asking, bytes, now)
-    this.#parts.observer?.query(query.type, reply.rcode, transport, (now - asking.at) / 1000)
     if (this.queryLog.filter) this.queryLog.saw(asking, bytes, zone.zone, now)
     return bytes
   }

@@ -17,8 +17,9 @@ export interface Known extends Shelved {
   readonly grounds: Grounds
 }
 
-/** What an entry costs besides its bytes, roughly: the objects, sets and strings around them. */
-const overheadBytes = 600
+/** What an entry costs besides its bytes, roughly: the objects around them, and each subject with its set of slots. */
+const overheadBytes = 500
+const subjectBytes = 150
 
 export class Replies {
   readonly #shelf: Shelf<Known>
@@ -32,7 +33,7 @@ export class Replies {
     this.#eyes = eyes
     this.#shelf = new Shelf({
       ...limit,
-      sizeOf: known => known.message.length + overheadBytes,
+      sizeOf: ({ message, grounds }) => message.length + overheadBytes + grounds.subjects.length * subjectBytes,
       gone: (known, slot) => this.#unlink(known, slot),
     })
   }

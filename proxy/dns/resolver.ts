@@ -13,7 +13,6 @@ import type { Settled } from './options.ts'
 import { held, labelsOf, type Query } from './query.ts'
 import { type Question, questionOf } from './question.ts'
 import { type Reply, replyOf, staleReply } from './reply.ts'
-import type { DnsObserver } from './stats.ts'
 import { extendedErrors, headerBytes, rcodes, types } from './wire.ts'
 
 export interface Resolved {
@@ -44,7 +43,6 @@ export class Resolver {
   readonly #cache: Cache
   readonly #options: Pick<Settled, 'forward' | 'cache'>
   readonly #clock: Clock
-  readonly #observer: DnsObserver | undefined
   readonly #pending = new Map<string, Promise<Cached | Failure>>()
   /** Questions on their way, by client. */
   readonly #waiting = new Map<string, number>()
@@ -60,13 +58,7 @@ export class Resolver {
     failures: 0,
   }
 
-  constructor(
-    forwarder: Forwarder,
-    options: Pick<Settled, 'forward' | 'cache'>,
-    clock: Clock,
-    observer: DnsObserver | undefined,
-  ) {
-    this.#observer = observer
+  constructor(forwarder: Forwarder, options: Pick<Settled, 'forward' | 'cache'>, clock: Clock) {
     this.#forwarder = forwarder
     this.#options = options
     this.#clock = clock
@@ -88,7 +80,6 @@ export class Resolver {
     if (!cached || cached.until <= now) return undefined
     if (cached.reply.rcode === rcodes.NXDOMAIN) this.counts.denialHits++
     else this.counts.hits++
-    this.#observer?.cache(true)
     cached.hits++
     if (this.#nearItsEnd(cached, now)) this.#prefetch(query)
     return { reply: cached.reply, ageSeconds: age(cached, now), from: 'cache', detail: cached.upstream }
@@ -104,7 +95,6 @@ export class Resolver {
     const route = this.#forwarder.routeOf(labelsOf(query))
     if (!route) return undefined
     this.counts.misses++
-    this.#observer?.cache(false)
     const waiting = this.#waiting.get(client.address) ?? 0
     if (waiting >= this.#options.forward.perClient) {
       this.counts.refused++

@@ -11,7 +11,7 @@ import { type Listening, listen } from './listen.ts'
 import { type DnsOptions, type Settled, settle } from './options.ts'
 import { Replier } from './replier.ts'
 import { Resolver } from './resolver.ts'
-import type { DnsObserver, DnsStats } from './stats.ts'
+import type { DnsStats } from './stats.ts'
 import type { Endpoint, Transport } from './udp.ts'
 import { Upstreams } from './upstreams.ts'
 import type { Eyes } from './view.ts'
@@ -24,7 +24,6 @@ export interface DnsParts {
   readonly clock: Clock
   readonly random: Random
   readonly log: Log
-  readonly observer?: DnsObserver
 }
 
 export interface DnsResponder {
@@ -63,7 +62,7 @@ class Responder implements DnsResponder {
     this.#options = settle(parts.options)
     this.#forwarder = new Forwarder(this.#options.forward, clock, random)
     this.#upstreams = new Upstreams(this.#options, this.#forwarder, parts)
-    this.#resolver = new Resolver(this.#forwarder, this.#options, clock, parts.observer)
+    this.#resolver = new Resolver(this.#forwarder, this.#options, clock)
     this.#replier = new Replier(parts, this.#options, zonesOf(this.#options), this.#resolver)
   }
 

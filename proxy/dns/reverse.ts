@@ -104,6 +104,15 @@ function same(a: Reference, b: Reference): boolean {
   )
 }
 
+/** Declarations are replaced when they change, so that one of health alone, the most frequent, is known at a glance. */
 function sameAddresses(before: GlobalService, after: GlobalService): boolean {
-  return before.frontends === after.frontends && before.members === after.members
+  return (
+    before.local === after.local &&
+    equal(before.members, after.members) &&
+    equal(addressesOf(before), addressesOf(after))
+  )
+}
+
+function equal<T>(a: readonly T[], b: readonly T[]): boolean {
+  return a.length === b.length && a.every((value, i) => value === b[i])
 }

@@ -87,18 +87,6 @@ const rowLength = otherType + 1
 /** BADVERS is the highest that we send. */
 const mostRcodes = 17
 
-/**
- * Hears each thing as it happens, for whoever wants more than {@link DnsStats} at the time of asking. It is on the way of
- * every answer, so it must be quick. Types and codes are the numbers of the wire.
- */
-export interface DnsObserver {
-  query(type: number, rcode: number, transport: Transport, seconds: number): void
-  /** A question for a name that is not ours was looked up among the remembered answers. */
-  cache(hit: boolean): void
-  /** An upstream answered, or with `undefined` did not. */
-  forward(upstream: string, rcode: number | undefined, seconds: number): void
-}
-
 /** A distribution that grows. */
 export class Histogram implements Distribution {
   readonly bounds: readonly number[]

@@ -9,7 +9,7 @@ import { messageOf } from '../model/error.ts'
 import type { Log } from '../model/log.ts'
 import { askTcp, askUdp } from './exchange.ts'
 import { type Question, queryMessage, questionNamed } from './question.ts'
-import { type DnsObserver, Histogram, type UpstreamStats } from './stats.ts'
+import { Histogram, type UpstreamStats } from './stats.ts'
 import type { Endpoint } from './udp.ts'
 import { rcodeName, rcodes, types } from './wire.ts'
 
@@ -17,7 +17,6 @@ export interface UpstreamParts {
   readonly clock: Clock
   readonly random: Random
   readonly log: Log
-  readonly observer?: DnsObserver
   /** After so many failures in a row it counts as down; 0 means never. */
   readonly maxFails: number
 }
@@ -87,10 +86,7 @@ export class Upstream {
       this.#succeeded()
       return reply
     } catch (error) {
-      if (!this.#closing.signal.aborted) {
-        this.#parts.observer?.forward(this.name, undefined, (clock.now() - start) / 1000)
-        this.#failed(messageOf(error))
-      }
+      if (!this.#closing.signal.aborted && !isLocal(error)) this.#failed(messageOf(error))
       throw error
     }
   }
@@ -147,7 +143,6 @@ export class Upstream {
     this.#duration.add(seconds)
     const name = rcodeName(rcode)
     this.#rcodes[name] = (this.#rcodes[name] ?? 0) + 1
-    this.#parts.observer?.forward(this.name, rcode, seconds)
   }
 
   #succeeded(): void {
@@ -182,6 +177,12 @@ export class Upstream {
       }
     })
   }
+}
+
+/** This machine's own want of sockets or memory says nothing about the upstream. */
+function isLocal(error: unknown): boolean {
+  const { code } = error as NodeJS.ErrnoException
+  return code !== undefined && ['EMFILE', 'ENFILE', 'ENOBUFS', 'ENOMEM', 'EADDRNOTAVAIL'].includes(code)
 }
 
 function knowsNoEdns(reply: Buffer): boolean {
