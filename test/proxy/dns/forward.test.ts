@@ -350,6 +350,12 @@ t.test('an alias that leads outside', async t => {
   t.equal(upstream.heard.length, 1)
   t.equal(told(await ask(dns, name, 'AAAA')), 'CNAME www.example.org, NODATA')
   t.equal(told(await ask(dns, name, 'CNAME')), 'CNAME www.example.org')
+  t.equal(
+    told(await ask(dns, name, 'TXT', { flags: 0 })),
+    'CNAME www.example.org, NODATA',
+    'no further without recursion',
+  )
+  t.equal(upstream.heard.length, 2)
   upstream.script = () => ({ rcode: 2 })
   t.equal(told(await ask(dns, name, 'MX')), 'CNAME www.example.org, SERVFAIL', 'honest when nobody answers')
 })

@@ -139,40 +139,106 @@ t.test("Node's own resolver (c-ares)", async t => {
 const isRoot = process.getuid?.() === 0
 const noNamespace = isRoot ? await missing('unshare', '-m', 'true') : 'needs root'
 
-t.test('glibc, as in a pod', { skip: noNamespace }, async t => {
-  const started53 = responder(new FakeDirectory(base, many), { listen: { address: '127.0.53.96', port: 53 } })
+/** Runs a command in a mount namespace of its own, whose resolv.conf is a pod's and leads to the responder on port 53. */
+async function inPod(t: Test): Promise<((...command: string[]) => Promise<string>) | undefined> {
+  const dns = responder(new FakeDirectory(base, many), { listen: { address: '127.0.53.96', port: 53 } })
   try {
-    await started53.start()
+    await dns.start()
   } catch (error) {
     t.comment(`skipped: ${String(error)}`)
-    return
+    return undefined
   }
-  t.teardown(() => started53.close())
+  t.teardown(() => dns.close())
   const folder = await mkdtemp(join(tmpdir(), 'starlane-dns-'))
   t.teardown(() => rm(folder, { recursive: true }))
-  await writeFile(
-    join(folder, 'resolv.conf'),
-    'nameserver 127.0.53.96\nsearch default.svc.cluster.local svc.cluster.local cluster.local\noptions ndots:5 timeout:2\n',
-  )
+  const search = 'default.svc.cluster.local svc.cluster.local cluster.local'
+  await writeFile(join(folder, 'resolv.conf'), `nameserver 127.0.53.96\nsearch ${search}\noptions ndots:5 timeout:2\n`)
   await writeFile(join(folder, 'nsswitch.conf'), 'hosts: dns\n')
-  const getent = (...args: string[]) =>
-    run('unshare', [
-      '-m',
-      'sh',
-      '-c',
-      'mount --bind "$0/resolv.conf" /etc/resolv.conf && mount --bind "$0/nsswitch.conf" /etc/nsswitch.conf && exec getent "$@"',
-      folder,
-      ...args,
-    ])
+  const mounts = ['resolv.conf', 'nsswitch.conf'].map(file => `mount --bind "$0/${file}" /etc/${file}`).join(' && ')
+  return async (...command) =>
+    (await run('unshare', ['-m', 'sh', '-c', `${mounts} && exec "$@"`, folder, ...command])).stdout
+}
+
+t.test('glibc, as in a pod', { skip: noNamespace }, async t => {
+  const pod = await inPod(t)
+  if (!pod) return
   for (const name of ['rebel-base', 'rebel-base.default', service]) {
-    t.match((await getent('ahostsv4', name)).stdout, /127\.96\.0\.10/, name)
+    t.match(await pod('getent', 'ahostsv4', name), /127\.96\.0\.10/, name)
   }
-  t.match(
-    (await getent('ahosts', 'rebel-base')).stdout,
-    /127\.96\.0\.10[\s\S]*fd00:96::a|fd00:96::a[\s\S]*127\.96\.0\.10/,
-  )
-  t.match((await getent('hosts', '10.1.0.1')).stdout, new RegExp(`luke\\.${service}`))
-  await t.rejects(getent('hosts', 'nobody'), { code: 2 })
+  const both = await pod('getent', 'ahosts', 'rebel-base')
+  t.match(both, /127\.96\.0\.10/)
+  t.match(both, /fd00:96::a/)
+  t.match(await pod('getent', 'hosts', '10.1.0.1'), new RegExp(`luke\\.${service}`))
+  await t.rejects(pod('getent', 'hosts', 'nobody'), { code: 2 })
+})
+
+/** Asks the C library, and prints what a program would connect to. */
+const lookupProgram = `
+#include <arpa/inet.h>
+#include <netdb.h>
+#include <stdio.h>
+int main(int argc, char **argv) {
+  struct addrinfo hints = {.ai_socktype = SOCK_STREAM}, *found, *each;
+  int failed = getaddrinfo(argv[1], 0, &hints, &found);
+  if (failed) { puts(gai_strerror(failed)); return 2; }
+  char text[64];
+  for (each = found; each; each = each->ai_next) {
+    void *address = each->ai_family == AF_INET ? (void *)&((struct sockaddr_in *)each->ai_addr)->sin_addr
+                                               : (void *)&((struct sockaddr_in6 *)each->ai_addr)->sin6_addr;
+    puts(inet_ntop(each->ai_family, address, text, sizeof text));
+  }
+}
+`
+
+t.test('musl, as in an Alpine pod', { skip: noNamespace || (await missing('musl-gcc', '--version')) }, async t => {
+  const pod = await inPod(t)
+  if (!pod) return
+  const folder = await mkdtemp(join(tmpdir(), 'starlane-musl-'))
+  t.teardown(() => rm(folder, { recursive: true }))
+  await writeFile(join(folder, 'lookup.c'), lookupProgram)
+  const lookup = join(folder, 'lookup')
+  await run('musl-gcc', ['-static', '-o', lookup, join(folder, 'lookup.c')])
+  for (const name of ['rebel-base', 'rebel-base.default', service]) {
+    t.same((await pod(lookup, name)).trim().split('\n').sort(), ['127.96.0.10', 'fd00:96::a'], name)
+  }
+  t.ok((await pod(lookup, 'many')).trim().split('\n').length >= 20, 'what fits, or all over TCP, by its age')
+  await t.rejects(pod(lookup, 'nobody'), { code: 2 })
+})
+
+t.test('dnsperf, a moment of load', { skip: await missing('dnsperf', '-h') }, async t => {
+  const { dns, port } = await started(t)
+  const folder = await mkdtemp(join(tmpdir(), 'starlane-dns-'))
+  t.teardown(() => rm(folder, { recursive: true }))
+  const questions = [
+    `${service} A`,
+    `${service} AAAA`,
+    `_http._tcp.${service} SRV`,
+    'nobody.default.svc.cluster.local A',
+  ]
+  await writeFile(join(folder, 'load'), `${questions.join('\n')}\n`)
+  for (const mode of ['udp', 'tcp']) {
+    const args = [
+      '-m',
+      mode,
+      '-s',
+      '127.0.0.1',
+      '-p',
+      String(port),
+      '-d',
+      join(folder, 'load'),
+      '-n',
+      '500',
+      '-c',
+      '4',
+      '-q',
+      '50',
+      '-e',
+    ]
+    const { stdout } = await run('dnsperf', args)
+    t.match(stdout, /Queries completed: +2000 \(100\.00%\)/, mode)
+    t.match(stdout, /NOERROR 1500 \(75\.00%\), NXDOMAIN 500 \(25\.00%\)/, mode)
+  }
+  t.equal(dns.stats().replies.hits, 3996)
 })
 
 t.test('UDP: nothing is said to replies, and the socket lives on', async t => {
