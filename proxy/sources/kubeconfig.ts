@@ -167,7 +167,8 @@ function serverUrl(server: string, hasTls: boolean, where: string): string {
 function checkProxy(proxy: string, where: string): void {
   const protocol = URL.canParse(proxy) ? new URL(proxy).protocol : ''
   if (!/^(https?|socks5):$/.test(protocol)) {
-    fail(where, `proxy-url: "${proxy}" is not a proxy; write http://HOST:PORT, https://HOST:PORT or socks5://HOST:PORT`)
+    // Not repeated, since it may hold a password.
+    fail(where, 'proxy-url is not a proxy; write http://HOST:PORT, https://HOST:PORT or socks5://HOST:PORT')
   }
 }
 

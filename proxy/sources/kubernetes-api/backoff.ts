@@ -16,10 +16,6 @@ export class Backoff {
     this.#random = random
   }
 
-  get failures(): number {
-    return this.#failures
-  }
-
   /** `retryAfterMs`: what the server asked for; it is kept, and a little is added for the same reason. */
   next(retryAfterMs?: number): number {
     const step = Math.min(backoffMs.first * 2 ** Math.min(this.#failures, 16), backoffMs.longest)
@@ -31,6 +27,11 @@ export class Backoff {
 
   /** An attempt that went well, and for how long. */
   lasted(ms: number): void {
-    if (ms >= backoffMs.healthy) this.#failures = 0
+    if (ms >= backoffMs.healthy) this.succeeded()
+  }
+
+  /** For attempts that are over when they have gone well. */
+  succeeded(): void {
+    this.#failures = 0
   }
 }

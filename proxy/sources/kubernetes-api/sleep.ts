@@ -2,7 +2,7 @@ import type { Clock } from '../../model/clock.ts'
 
 /** Ends early, without an error, when the signal says so. */
 export function sleep(clock: Clock, ms: number, signal: AbortSignal): Promise<void> {
-  if (signal.aborted) return Promise.resolve()
+  if (signal.aborted || ms <= 0) return Promise.resolve()
   return new Promise(resolve => {
     const wake = () => {
       cancel()

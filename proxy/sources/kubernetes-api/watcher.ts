@@ -74,8 +74,7 @@ export class Watcher {
   /** Returns when the signal says so, and never throws. */
   async run(signal: AbortSignal): Promise<void> {
     while (!signal.aborted) {
-      const waitMs = await this.#step(signal)
-      if (waitMs > 0) await sleep(this.#options.clock, waitMs, signal)
+      await sleep(this.#options.clock, await this.#step(signal), signal)
     }
   }
 
@@ -116,7 +115,11 @@ export class Watcher {
     const seen = new Map<string, string>()
     let page: Page | undefined
     do {
-      page = await this.#page(limit, page?.continue, signal)
+      const from = page?.continue
+      page = await this.#page(limit, from, signal)
+      if (page.continue !== '' && page.continue === from) {
+        throw new MeshError('SOURCE_READ', `GET ${this.#path}: the list goes round in circles; is this an API server?`)
+      }
       for (const object of page.items) this.#meet(object, seen)
     } while (page.continue !== '')
     for (const key of this.#known.keys()) if (!seen.has(key)) this.#drop(key)

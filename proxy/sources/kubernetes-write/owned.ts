@@ -127,26 +127,25 @@ export class OwnedObjects {
     while (!signal.aborted) {
       const key = this.#listed && leads() ? this.#dirty.values().next().value : undefined
       if (key === undefined) await this.#pause(signal)
-      else if (!(await this.#settle(key, signal))) await sleep(clock, this.#backoff.next(), signal)
+      else await sleep(clock, await this.#settle(key, signal), signal)
     }
   }
 
-  /** True unless it has to be tried again. */
-  async #settle(key: string, signal: AbortSignal): Promise<boolean> {
+  /** Returns how long to wait before the next. */
+  async #settle(key: string, signal: AbortSignal): Promise<number> {
     const [wanted, existing] = [this.#wanted.get(key), this.#existing.get(key)]
     this.#dirty.delete(key)
-    const startedAt = this.#options.clock.now()
     try {
       if (wanted && wanted.metadata.annotations?.[digestKey] !== existing?.digest) await this.#apply(wanted, signal)
       else if (!wanted && existing && this.#options.mayDelete(existing)) await this.#delete(existing, signal)
       this.#failure = undefined
-      this.#backoff.lasted(this.#options.clock.now() - startedAt)
-      return true
+      this.#backoff.succeeded()
+      return 0
     } catch (error) {
-      if (signal.aborted) return true
+      if (signal.aborted) return 0
       this.#dirty.add(key)
       this.#fail(error)
-      return false
+      return this.#backoff.next(error instanceof ApiError ? error.retryAfterMs : undefined)
     }
   }
 

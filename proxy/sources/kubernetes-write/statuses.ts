@@ -97,6 +97,7 @@ export class Statuses {
       await applyObject(this.#options.client, `${pathOf(resource, namespace, name)}${subresource}`, value, signal)
       this.#written.set(key, digestOf(said))
       this.#failure = undefined
+      this.#backoff.succeeded()
       if (this.#pending.get(key) === writing) this.#pending.delete(key)
       return 0
     } catch (error) {

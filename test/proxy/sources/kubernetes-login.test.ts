@@ -91,7 +91,7 @@ t.test('a kubeconfig means what it means to kubectl', async t => {
       [{ server: 'ftp://x' }, {}, /"ftp:\/\/x" is not the address of an API server/],
       [{ 'insecure-skip-tls-verify': true, 'certificate-authority-data': base64(pem) }, {}, /does not go with/],
       [{ 'certificate-authority-data': base64('junk') }, {}, /certificate-authority-data is not PEM in base64/],
-      [{ 'proxy-url': 'gopher://x' }, {}, /proxy-url: "gopher:\/\/x" is not a proxy/],
+      [{ 'proxy-url': 'gopher://x' }, {}, /proxy-url is not a proxy; write http/],
       [{}, { 'client-certificate': 'a.crt' }, /client-certificate and client-key alone/],
       [{}, { token: 'x', username: 'me' }, /both a token and a password/],
       [{}, { 'as-groups': ['a'] }, /need `as`/],
