@@ -31,6 +31,7 @@ import { NameService } from './runtime/name-service.ts'
 import { clustersOf, dnsOptions, engineOptions, healthOptions } from './runtime/options.ts'
 import { Traffic } from './runtime/traffic.ts'
 import { createViews, type Parts } from './runtime/views.ts'
+import { WriteBack } from './runtime/write-back.ts'
 
 export { type Report, validate } from './runtime/validate.ts'
 
@@ -87,6 +88,7 @@ class Starlane implements Runtime {
   readonly #mesh: Mesh
   readonly #chain: Chain
   readonly #feeds: Feeds
+  readonly #writeBack: WriteBack
   readonly #admin: Admin
   readonly #metrics: Metrics
   readonly #startedAt: number
@@ -168,6 +170,7 @@ class Starlane implements Runtime {
     this.#traffic = this.#newTraffic()
     this.#names = this.#newNames()
     this.#feeds = new Feeds(this.#mesh, { clock, random, log, env })
+    this.#writeBack = new WriteBack(config, this.#mesh, { clock, random, log, env })
     this.#admin = new Admin({ listen: config.admin.listen, views: this.#views, log, clock })
   }
 
@@ -206,6 +209,7 @@ class Starlane implements Runtime {
     this.#clock.after(patienceMs, resolve)
     await Promise.race([this.#mesh.settled, Promise.all([this.#mesh.synced, patience])])
     await Promise.all([this.#traffic.start(), this.#names.start()])
+    this.#writeBack.start()
     this.#isReady = true
     this.#announce({
       dns: dnsAddress(this.#names),
@@ -251,6 +255,7 @@ class Starlane implements Runtime {
 
   async close(): Promise<void> {
     this.#isReady = false
+    await this.#writeBack.close()
     await this.#feeds.close()
     await this.#names.close()
     await this.#traffic.close()
@@ -334,6 +339,7 @@ class Starlane implements Runtime {
       health: this.#health,
       traffic: this.#traffic,
       names: this.#names,
+      writeBack: this.#writeBack,
     }
   }
 }
@@ -351,6 +357,7 @@ function needRestart(before: Config, after: Config): string[] {
     ['proxy.anyip', before.proxy.anyip, after.proxy.anyip],
     ['proxy.services', before.proxy.services, after.proxy.services],
     ['admin.listen', before.admin, after.admin],
+    ['writeBack', before.writeBack, after.writeBack],
   ]
   return pairs.filter(([, was, is]) => !isDeepStrictEqual(was, is)).map(([name]) => name)
 }

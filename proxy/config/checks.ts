@@ -26,6 +26,7 @@ export function* findings(draft: Partial<Config>, root: Json, given: (path: Path
   if (draft.health) yield* probes(draft.health, given)
   if (draft.plugins) yield* pluginNames(draft.plugins)
   if (draft.clusters && draft.plugins) yield* tenants(draft.clusters, draft.plugins)
+  if (draft.clusters && draft.writeBack) yield* writing(draft.clusters, draft.cluster, draft.writeBack)
 }
 
 /** Of the file as it was written, so that a cluster with a bad source is still known by its name. */
@@ -123,6 +124,17 @@ function* tenants(clusters: Config['clusters'], plugins: Config['plugins']): Ite
     if (tenant === undefined) continue
     yield warning(['clusters', i, 'tenant'], 'keeps nobody apart without `use: tenancy` in the list of plugins')
   }
+}
+
+function* writing(
+  clusters: Config['clusters'],
+  local: string | undefined,
+  { endpointSlices, serviceImports, events }: Config['writeBack'],
+): Iterable<Finding> {
+  const source = clusters.find(({ name }) => name === local)?.source
+  if (!source || 'kubernetes' in source || !(endpointSlices || serviceImports || events)) return
+  const message = `cluster ${local} is not read from a Kubernetes API, so nothing can be written to it; give it such a source`
+  yield fault('CONF_FIELD', ['writeBack'], message)
 }
 
 function isName(value: Json | undefined): value is string {

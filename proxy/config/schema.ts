@@ -57,6 +57,7 @@ export function schema(resolve: Resolve) {
       table('One plugin.', pluginFields(resolve)),
       ['tenancy', 'circuit-breaker', 'affinity', 'session-affinity'].map(use => ({ use })),
     ),
+    writeBack: table("What is written to the local cluster's API; nothing unless asked for.", writeBackFields),
     admin: table('The admin surface: status, metrics and the web page.', adminFields),
     log: table('The log, on standard error.', logFields),
   } satisfies Fields
@@ -231,6 +232,16 @@ function pluginFields(resolve: Resolve) {
     options: raw("The plugin's own options; its README lists them."),
   } satisfies Fields
 }
+
+const writeBackFields = {
+  endpointSlices: boolean(
+    'EndpointSlices of remote endpoints, for controllers that read nothing else, of Services that ask for it (`service.cilium.io/global-sync-endpoint-slices`).',
+    false,
+  ),
+  serviceImports: boolean('ServiceImports, and the status of ServiceExports (Multi-Cluster Services API).', false),
+  events: boolean('Events on local Services whose annotations mean nothing.', false),
+  namespace: text('Where the lease is that lets one of several replicas write.', 'starlane'),
+} satisfies Fields
 
 const adminFields = {
   listen: endpoint('Where it listens. It asks for no password: keep it on this machine.', '127.0.0.1:9911'),

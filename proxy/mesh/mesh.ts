@@ -126,6 +126,16 @@ export class Mesh {
     return { services: shelf.size, globalServices, backends, changedAt: shelf.changedAt }
   }
 
+  /** What every cluster declares under a name, the local one first, whether or not it takes part. */
+  declared(key: ServiceKey): ClusterService[] {
+    return this.#shelves.flatMap(shelf => shelf.get(key)?.service ?? [])
+  }
+
+  /** The clusters that have never yet said all that they have. */
+  silentClusters(): string[] {
+    return this.#shelves.filter(shelf => !shelf.delivered).map(({ cluster: { name } }) => name)
+  }
+
   /** Everything wrong with what the sources say, now. */
   problems(): Problem[] {
     return [

@@ -14,6 +14,7 @@ import { sourceText } from './feeds.ts'
 import type { NameService } from './name-service.ts'
 import { serviceView } from './service-views.ts'
 import type { Traffic } from './traffic.ts'
+import type { WriteBack } from './write-back.ts'
 
 /** What is in place now; a reload replaces some of it. */
 export interface Parts {
@@ -24,6 +25,7 @@ export interface Parts {
   readonly health: HealthMonitor
   readonly traffic: Traffic
   readonly names: NameService
+  readonly writeBack: WriteBack
 }
 
 export interface ViewParts {
@@ -54,8 +56,14 @@ export function createViews({ parts, version, startedAt, clock, metrics }: ViewP
 }
 
 function statusOf(parts: Parts, fixed: Pick<Status, 'version' | 'startedAt' | 'now'>): Status {
-  const { config, mesh, chain, names, traffic } = parts
-  const problems = [...mesh.problems(), ...names.problems(), ...traffic.failures(), ...chain.faults()]
+  const { config, mesh, chain, names, traffic, writeBack } = parts
+  const problems = [
+    ...mesh.problems(),
+    ...names.problems(),
+    ...traffic.failures(),
+    ...chain.faults(),
+    ...writeBack.problems(),
+  ]
   return {
     ...fixed,
     cluster: config.cluster,

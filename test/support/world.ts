@@ -102,7 +102,8 @@ export async function createWorld(t: Test, options: { clusters?: readonly string
 
 export type World = Awaited<ReturnType<typeof createWorld>>
 
-function manifests(service: WorldService, name: string): object[] {
+/** A Service and its EndpointSlice. */
+export function manifests(service: WorldService, name: string) {
   const {
     clusterIP = 'None',
     annotations = global,

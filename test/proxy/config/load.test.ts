@@ -82,6 +82,7 @@ t.test('the defaults are those of the design', async t => {
       as: undefined,
       options: undefined,
     })),
+    writeBack: { endpointSlices: false, serviceImports: false, events: false, namespace: 'starlane' },
     admin: { listen: { address: '127.0.0.1', port: 9911 } },
     log: { level: 'info', format: 'auto' },
   })
@@ -234,6 +235,13 @@ t.test('plugins are named, their options kept as they are', async t => {
   t.same(faultsOf('plugins:'), ['CONF_FIELD 9  plugins: is empty; write [] for an empty list'])
 })
 
+t.test('only an API can be written to', async t => {
+  t.match(faults(`${clusters}\nwriteBack: { events: true }`), [
+    /writeBack: cluster one is not read from a Kubernetes API/,
+  ])
+  t.ok(config(`${clusters.replace('{ manifests: ./one }', '{ kubernetes: }')}\nwriteBack: { events: true }`))
+})
+
 t.test('every problem is listed, in the order of the file', async t => {
   t.same(
     faults(`cluster: onr
@@ -261,7 +269,7 @@ dns: { listen: "localhost:53" }
       'CONF_FIELD 7  clusters[1].id: 300 is not a whole number from 1 to 255',
       'CONF_CLUSTER 8  clusters[2].name: "two" is already the name of clusters[1]',
       'CONF_CLUSTER 9  clusters[2].id: 1 is already the id of clusters[0]',
-      'CONF_FIELD 11  prxy: is not a known key; did you mean "proxy"? (known here: cluster, clusters, stale, dns, proxy, health, plugins, admin, log)',
+      'CONF_FIELD 11  prxy: is not a known key; did you mean "proxy"? (known here: cluster, clusters, stale, dns, proxy, health, plugins, writeBack, admin, log)',
       'CONF_FIELD 13  proxy.drain: 30 has no unit; write 30s or 30ms',
       'CONF_FIELD 14  proxy.dial: timeout (10s) is longer than budget (5s), the time for all attempts together',
       'CONF_FIELD 16  proxy.limits.connections: "10k" is not a whole number from 1 to 1000000',
