@@ -8,27 +8,30 @@
  */
 import { spawnSync } from 'node:child_process'
 import { mkdir, mkdtemp, rm, writeFile } from 'node:fs/promises'
-import { cpus, release, tmpdir } from 'node:os'
+import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { parseArgs } from 'node:util'
 import { type Contender, kinds, start } from './dns/contenders.ts'
 import { hostileCosts } from './dns/hostile.ts'
 import { serviceName } from './dns/names.ts'
+import { thisMachine } from './machine.ts'
+import { stopAll } from './process.ts'
 
 const { values } = parseArgs({
   options: {
+    /** How often each server is measured under each load; the tables show medians. */
     rounds: { type: 'string', default: '6' },
     seconds: { type: 'string', default: '2' },
     services: { type: 'string', default: '5000' },
+    /** Service changes per second in one of the rows. */
     changes: { type: 'string', default: '100' },
-    only: { type: 'string', default: '' },
+    /** The first of six ports; below net.ipv4.ip_local_port_range, or a port may be in use when it is needed. */
+    port: { type: 'string', default: '15300' },
   },
 })
-const [rounds, seconds, services, changes] = [values.rounds, values.seconds, values.services, values.changes].map(
-  Number,
-) as [number, number, number, number]
-/** Below the ports that clients get, so that no client sits on one. */
-const firstPort = 15_300
+const rounds = Number(values.rounds)
+const seconds = Number(values.seconds)
+const services = Number(values.services)
 
 interface Sample {
   readonly micros: number
@@ -40,18 +43,20 @@ if (spawnSync('dnsperf', ['-h']).error) {
   console.error('bench:dns needs dnsperf (Debian: apt-get install dnsperf unbound dnsmasq-base)')
   process.exit(2)
 }
+for (const signal of ['SIGINT', 'SIGTERM'] as const) {
+  process.once(signal, () => void stopAll().then(() => process.exit(1)))
+}
 const folder = await mkdtemp(join(tmpdir(), 'starlane-bench-dns-'))
 const contenders: Contender[] = []
 try {
-  const wanted = kinds(services, changes).filter(kind => kind.name.includes(values.only))
-  for (const [i, kind] of wanted.entries()) {
-    const contender = await start(kind, folder, firstPort + i)
+  for (const [i, kind] of kinds(services, Number(values.changes)).entries()) {
+    const contender = await start(kind, folder, Number(values.port) + i)
     if (contender) contenders.push(contender)
     else console.log(`${kind.name} is not installed`)
   }
   await report(await measure(await writeLoads()))
 } finally {
-  await Promise.all(contenders.map(contender => contender.stop()))
+  await stopAll()
   await rm(folder, { recursive: true })
 }
 
@@ -89,7 +94,7 @@ async function measure(loads: readonly Load[]): Promise<Map<string, Sample[]>> {
 }
 
 function perform(contender: Contender, file: string, limit: number): Sample {
-  const before = contender.cpu()
+  const before = contender.child.cpu()
   const { stdout } = spawnSync(
     'dnsperf',
     [
@@ -113,7 +118,7 @@ function perform(contender: Contender, file: string, limit: number): Sample {
   const read = (label: string) => Number(new RegExp(`${label}:\\s+([\\d.]+)`).exec(stdout)?.[1])
   const completed = read('Queries completed')
   return {
-    micros: ((contender.cpu() - before) * 1e6) / completed,
+    micros: ((contender.child.cpu() - before) * 1e6) / completed,
     perSecond: read('Queries per second'),
     lost: read('Queries lost'),
   }
@@ -121,47 +126,62 @@ function perform(contender: Contender, file: string, limit: number): Sample {
 
 async function report(samples: ReadonlyMap<string, Sample[]>): Promise<void> {
   const loads = [...new Set([...samples.keys()].map(key => key.split('|')[1] ?? ''))]
-  const rows = loads.flatMap(load =>
-    contenders.map(({ name }) => {
-      const own = samples.get(`${name}|${load}`) ?? []
-      const over = (other: string) => ratio(own, samples.get(`${other}|${load}`) ?? [])
-      return {
-        load,
-        server: name,
-        'CPU us/query': round(median(own.map(s => s.micros)), 2),
-        'x bare': over('bare node:dgram'),
-        'x unbound': over('unbound'),
-        'x dnsmasq': over('dnsmasq'),
-        'queries/s': Math.round(median(own.map(s => s.perSecond))),
-        lost: own.reduce((sum, s) => sum + s.lost, 0),
-      }
-    }),
-  )
-  console.table(rows)
-  const hostile = hostileCosts().map(([packet, micros]) => ({ packet, us: round(micros, 2) }))
-  console.table(hostile)
-  const machine = { cpu: cpus()[0]?.model, cores: cpus().length, kernel: release(), node: process.version }
-  await mkdir('bench/results', { recursive: true })
+  const tables = loads.map(load => {
+    const of = (name: string) => samples.get(`${name}|${load}`) ?? []
+    const rows = contenders.map(({ name }) => {
+      const own = of(name)
+      return [
+        name,
+        median(own.map(s => s.micros)).toFixed(2),
+        ratio(own, of('bare node:dgram')),
+        ratio(own, of('unbound')),
+        ratio(own, of('dnsmasq')),
+        median(own.map(s => s.perSecond)).toFixed(0),
+        String(own.reduce((sum, s) => sum + s.lost, 0)),
+      ]
+    })
+    return { title: load, head: ['', 'CPU us/query', 'x bare', 'x unbound', 'x dnsmasq', 'queries/s', 'lost'], rows }
+  })
+  const hostile = {
+    title: "Hostile packets, in the responder's function alone",
+    head: ['packet', 'us'],
+    rows: hostileCosts().map(([packet, micros]) => [packet, micros.toFixed(2)]),
+  }
+  const machine = thisMachine()
+  const text = `# DNS benchmark
+
+${new Date().toISOString()}, written by \`npm run bench:dns\`. Medians of ${rounds} alternating rounds of ${seconds} s; dnsperf with 8 sockets and 100
+questions on their way. Load and servers share one machine over loopback; compare within a table only.
+
+- CPU: ${machine.cpu}, ${machine.cores} cores, ${machine.memoryGiB} GiB; kernel ${machine.kernel}; Node ${machine.node}
+
+CPU is user and system time of the server per query, from /proc; ratios are medians over rounds. "bare" is node:dgram
+sending packets encoded beforehand: what Node itself costs.
+
+${[...tables, hostile].map(tableText).join('\n')}`
+  console.log(text)
+  const results = new URL('results/', import.meta.url)
+  await mkdir(results, { recursive: true })
+  await writeFile(new URL('dns.md', results), text)
   await writeFile(
-    'bench/results/dns.json',
-    `${JSON.stringify({ machine, rounds, seconds, services, rows, hostile }, null, 2)}\n`,
+    new URL('dns.json', results),
+    `${JSON.stringify({ machine, rounds, seconds, tables, hostile }, undefined, 2)}\n`,
   )
 }
 
+function tableText({ title, head, rows }: { title: string; head: string[]; rows: string[][] }): string {
+  const lines = [head, head.map((_, i) => (i === 0 ? '---' : '--:')), ...rows]
+  return `## ${title}\n\n${lines.map(cells => `| ${cells.join(' | ')} |`).join('\n')}\n`
+}
+
 /** The median over rounds of the quotient within a round, since what disturbs one disturbs its neighbours. */
-function ratio(own: readonly Sample[], other: readonly Sample[]): number | undefined {
+function ratio(own: readonly Sample[], other: readonly Sample[]): string {
   const quotients = own.flatMap((sample, i) => (other[i] ? [sample.micros / other[i].micros] : []))
-  return quotients.length > 0 ? round(median(quotients), 2) : undefined
+  return quotients.length > 0 ? median(quotients).toFixed(2) : ''
 }
 
 function median(values: readonly number[]): number {
   const sorted = values.toSorted((a, b) => a - b)
-  const middle = Math.floor(sorted.length / 2)
-  return sorted.length % 2 === 1
-    ? (sorted[middle] ?? Number.NaN)
-    : ((sorted[middle - 1] ?? Number.NaN) + (sorted[middle] ?? Number.NaN)) / 2
-}
-
-function round(value: number, digits: number): number {
-  return Number(value.toFixed(digits))
+  const [low, high] = [sorted[(sorted.length - 1) >> 1], sorted[sorted.length >> 1]]
+  return low === undefined || high === undefined ? Number.NaN : (low + high) / 2
 }

@@ -1,20 +1,17 @@
-/** The servers of the comparison, all with the same zone, each started here, measured by /proc and stopped by its id. */
-import { type ChildProcess, spawn, spawnSync } from 'node:child_process'
+/** The servers of the comparison, all with the same zone. */
+import { spawnSync } from 'node:child_process'
 import { Resolver } from 'node:dns/promises'
-import { once } from 'node:events'
-import { readFileSync } from 'node:fs'
 import { writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { setTimeout as wait } from 'node:timers/promises'
 import { fileURLToPath } from 'node:url'
+import { Child } from '../process.ts'
 import { addressOf, serviceName } from './names.ts'
 
 export interface Contender {
   readonly name: string
   readonly port: number
-  /** CPU seconds used so far. */
-  cpu(): number
-  stop(): Promise<void>
+  readonly child: Child
 }
 
 interface Kind {
@@ -51,40 +48,20 @@ export function kinds(services: number, changesPerSecond: number): readonly Kind
 export async function start(kind: Kind, folder: string, port: number): Promise<Contender | undefined> {
   const [command, ...args] = (await kind.command(folder, port)) ?? []
   if (command === undefined) return undefined
-  const child = spawn(command, args, { stdio: ['ignore', 'ignore', 'pipe'] })
-  let complaint = ''
-  child.stderr?.on('data', chunk => {
-    complaint = (complaint + chunk).slice(-1000)
-  })
-  const contender = { name: kind.name, port, cpu: () => cpuOf(child.pid), stop: () => stop(child) }
-  if (await answers(port, child)) return contender
-  await contender.stop()
-  throw new Error(`${kind.name} does not answer on port ${port}: ${complaint.trim() || 'it says nothing'}`)
+  const child = await Child.start(command, args, [])
+  if (await answers(port)) return { name: kind.name, port, child }
+  throw new Error(`${kind.name} does not answer on port ${port}`)
 }
 
-async function answers(port: number, child: ChildProcess): Promise<boolean> {
+async function answers(port: number): Promise<boolean> {
   const resolver = new Resolver({ timeout: 250, tries: 1 })
   resolver.setServers([`127.0.0.1:${port}`])
-  for (let tries = 0; tries < 40 && child.exitCode === null; tries++) {
+  for (let tries = 0; tries < 40; tries++) {
     const [address] = await resolver.resolve4(serviceName(1)).catch(() => [])
     if (address === addressOf(1)) return true
     await wait(250)
   }
   return false
-}
-
-async function stop(child: ChildProcess): Promise<void> {
-  if (child.exitCode !== null || child.signalCode !== null) return
-  const gone = once(child, 'exit')
-  child.kill('SIGTERM')
-  await gone
-}
-
-/** utime and stime, in ticks of 10 ms. */
-function cpuOf(pid: number | undefined): number {
-  const text = readFileSync(`/proc/${pid}/stat`, 'utf8')
-  const fields = text.slice(text.lastIndexOf(')') + 2).split(' ')
-  return (Number(fields[11]) + Number(fields[12])) / 100
 }
 
 async function unbound(folder: string, port: number, services: number): Promise<readonly string[] | undefined> {

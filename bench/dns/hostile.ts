@@ -49,6 +49,7 @@ function packets(): [string, (turn: number) => Buffer][] {
   const pointers = Buffer.concat(
     Array.from({ length: 2000 }, (_, i) => Buffer.from([0xc0 | ((14 + 2 * i) >> 8), (14 + 2 * i) & 255])),
   )
+  let made = 0
   const reply = Buffer.from(good)
   reply[2] = 0x81
   return [
@@ -64,12 +65,7 @@ function packets(): [string, (turn: number) => Buffer][] {
     ['a reply sent as a query', always(reply)],
     [
       'a made-up name of our zone, never the same',
-      turn =>
-        queryMessage(
-          questionNamed(`${`x${turn}${Math.random()}`.replace('.', '')}.default.svc.cluster.local`, 1),
-          1,
-          true,
-        ),
+      turn => queryMessage(questionNamed(`x${turn}-${made++}.default.svc.cluster.local`, 1), 1, true),
     ],
   ]
 }

@@ -4,6 +4,7 @@
  */
 import type { Directory } from '../model/directory.ts'
 import type { Client } from '../model/flow.ts'
+import type { GlobalService } from '../model/service.ts'
 import type { Query } from './query.ts'
 import type { Reply } from './reply.ts'
 import { Shelf, type Shelved, slotOf } from './shelf.ts'
@@ -14,7 +15,11 @@ export interface Known extends Shelved {
   /** Undefined: the name was found to be for others to answer. */
   readonly reply: Reply | undefined
   readonly zone: ZoneCounters
-  readonly grounds: Grounds
+  readonly subjects: readonly string[]
+  /** The only service that the answer rests on; undefined when there is none or more. */
+  readonly service: GlobalService | undefined
+  /** What else must be seen the same; undefined, as for most answers, when there is nothing. */
+  readonly grounds: Grounds | undefined
 }
 
 /** What an entry costs besides its bytes, roughly: the objects around them, and each subject with its set of slots. */
@@ -33,7 +38,7 @@ export class Replies {
     this.#eyes = eyes
     this.#shelf = new Shelf({
       ...limit,
-      sizeOf: ({ message, grounds }) => message.length + overheadBytes + grounds.subjects.length * subjectBytes,
+      sizeOf: ({ message, subjects }) => message.length + overheadBytes + subjects.length * subjectBytes,
       gone: (known, slot) => this.#unlink(known, slot),
     })
   }
@@ -44,7 +49,9 @@ export class Replies {
 
   find(query: Query, client: Client): Known | undefined {
     const known = this.#shelf.get(query, slotOf(query))
-    return known && holds(known.grounds, client, this.#directory, this.#eyes) ? known : undefined
+    if (!known) return undefined
+    if (known.service && this.#eyes.admit(client, known.service)) return undefined
+    return !known.grounds || holds(known.grounds, client, this.#directory, this.#eyes) ? known : undefined
   }
 
   keep(query: Query, reply: Reply | undefined, zone: ZoneCounters, seen: Seen): void {
@@ -52,9 +59,11 @@ export class Replies {
     if (seen.hidden.size > 0 || !this.#directory.synced) return
     const slot = slotOf(query)
     const message = reply?.bytes ?? Buffer.from(query.bytes.subarray(0, query.end))
-    const grounds = groundsOf(seen)
-    this.#shelf.set(slot, { message, reply, zone, grounds })
-    for (const subject of grounds.subjects) {
+    const isSimple = seen.admitted.size <= 1 && seen.shown.size === 0 && seen.namespaces.size === 0
+    const [service] = isSimple ? seen.admitted : []
+    const subjects = [...seen.subjects]
+    this.#shelf.set(slot, { message, reply, zone, subjects, service, grounds: isSimple ? undefined : groundsOf(seen) })
+    for (const subject of subjects) {
       const slots = this.#bySubject.get(subject)
       if (slots) slots.add(slot)
       else this.#bySubject.set(subject, new Set([slot]))
@@ -67,7 +76,7 @@ export class Replies {
   }
 
   #unlink(known: Known, slot: number): void {
-    for (const subject of known.grounds.subjects) {
+    for (const subject of known.subjects) {
       const slots = this.#bySubject.get(subject)
       slots?.delete(slot)
       if (slots?.size === 0) this.#bySubject.delete(subject)

@@ -46,7 +46,7 @@ export function stamp(fresh: Reply, query: Query, mostBytes: number, turn: numbe
   const whole = fits ? reply.bytes : cut(reply, mostBytes - opt, turn)
   const length = whole.length
   const out = Buffer.allocUnsafe(length + opt)
-  whole.copy(out, 0)
+  out.set(whole)
   out[0] = query.bytes[0] as number
   out[1] = query.bytes[1] as number
   out[2] = (out[2] as number) | ((query.bytes[2] as number) & 0x01)
@@ -54,7 +54,8 @@ export function stamp(fresh: Reply, query: Query, mostBytes: number, turn: numbe
   // AD only for who understands it: DO or AD in the query (RFC 6840 5.7).
   const known = query.dnssec || (asked & 0x20) !== 0 ? 0xff : 0xdf
   out[3] = ((out[3] as number) & known) | (asked & 0x10)
-  query.bytes.copy(out, headerBytes, headerBytes, query.end)
+  // The client's own spelling, and type: a missing name is missing for all. A loop, since a copy of a part makes an object for the part first.
+  for (let at = headerBytes; at < query.end; at++) out[at] = query.bytes[at] as number
   if (reply.turning && fits) turnAddresses(out, reply, turn)
   if (opt > 0) writeOpt(out, length, reply.rcode, query.dnssec, reply.extended)
   return out

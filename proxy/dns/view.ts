@@ -94,7 +94,6 @@ export class View {
 
 /** What was seen, in the form that is quick to check again for each client. */
 export interface Grounds {
-  readonly subjects: readonly string[]
   readonly admitted: readonly GlobalService[]
   readonly shown: readonly (readonly [GlobalService, Backends])[]
   readonly namespaces: readonly (readonly [string, boolean])[]
@@ -102,22 +101,19 @@ export interface Grounds {
 
 export function groundsOf(seen: Seen): Grounds {
   return {
-    subjects: [...seen.subjects],
     admitted: [...seen.admitted],
-    shown: seen.shown.size > 0 ? [...seen.shown] : none,
-    namespaces: seen.namespaces.size > 0 ? [...seen.namespaces] : none,
+    shown: [...seen.shown],
+    namespaces: [...seen.namespaces],
   }
 }
 
-const none: readonly never[] = []
-
 /** Whether a client would see the same, now that no subject has changed. */
 export function holds(grounds: Grounds, client: Client, directory: Directory, eyes: Eyes): boolean {
-  const { admitted, shown, namespaces } = grounds
-  for (let i = 0; i < admitted.length; i++) if (eyes.admit(client, admitted[i] as GlobalService)) return false
-  if (shown.length > 0 && !shown.every(([service, backends]) => same(eyes.visible(client, service), backends)))
-    return false
-  return namespaces.length === 0 || namespaces.every(([name, exists]) => directory.hasNamespace(name) === exists)
+  return (
+    grounds.admitted.every(service => !eyes.admit(client, service)) &&
+    grounds.shown.every(([service, backends]) => same(eyes.visible(client, service), backends)) &&
+    grounds.namespaces.every(([name, exists]) => directory.hasNamespace(name) === exists)
+  )
 }
 
 /** Backends are frozen and replaced when they change: the same ones are the same values. */
