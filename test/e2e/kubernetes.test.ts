@@ -1,67 +1,136 @@
-/** Two clusters known by their APIs alone, and what is written back to the local one. */
+/** A whole Starlane that reads its clusters from API servers, and what kubectl does to them. */
 import assert from 'node:assert/strict'
+import { execFile, spawnSync } from 'node:child_process'
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs'
+import { tmpdir } from 'node:os'
 import { join } from 'node:path'
+import { promisify } from 'node:util'
 import t, { type Test } from 'tap'
 import { eventually } from '../support/eventually.ts'
+import { serveFolder } from '../support/kube-api/folder.ts'
 import { writeKubeconfig } from '../support/kube-api/kubeconfig.ts'
 import { type KubeApi, startKubeApi } from '../support/kube-api/server.ts'
-import { createWorld, manifests, startPod, tally, type WorldService } from '../support/world.ts'
+import { createWorld, startPod, tally } from '../support/world.ts'
 
-const global = { 'service.cilium.io/global': 'true' }
+const skip = spawnSync('kubectl', ['version', '--client']).status === 0 ? {} : { skip: 'kubectl is not installed' }
 
-t.test('failover between two APIs, and remote endpoints written back as slices', async t => {
-  const [one, two] = [await startApi(t), await startApi(t)]
-  const world = await createWorld(t, {
-    config: {
-      clusters: ['one', 'two'].map((context, i) => ({
-        name: `cluster-${i + 1}`,
-        id: i + 1,
-        source: { kubernetes: { kubeconfig: './kubeconfig', context } },
-      })),
-      writeBack: { endpointSlices: true, events: true, namespace: 'default' },
-    },
-  })
-  writeKubeconfig(join(world.folder, 'kubeconfig'), [
-    { name: 'one', server: one.url },
-    { name: 'two', server: two.url },
-  ])
-  const [vip, a, b] = [world.ip(1), world.ip(11), world.ip(21)]
-  await startPod(t, a, 'one')
-  await startPod(t, b, 'two')
-  const annotations = {
-    ...global,
-    'service.cilium.io/global-sync-endpoint-slices': 'true',
-    'service.cilium.io/affinity': 'lokal',
-  }
-  put(one, { clusterIP: vip, annotations, pods: [{ ip: a }] })
-  put(two, { clusterIP: world.ip(2), pods: [{ ip: b }] })
-  await world.start()
+t.test('kubectl drives a failover, and an API server that goes away takes nothing with it', skip, async t => {
+  const { world, apis, vip, run } = await openMesh(t)
+  t.match(await tally(20, vip), { one: /\d/, two: /\d/ }, 'both answer')
 
-  t.same(Object.keys(await tally(8, vip)).sort(), ['one', 'two'])
-  put(one, { clusterIP: vip, annotations, pods: [] })
-  await eventually(async () => assert.deepEqual(await tally(4, vip), { two: 4 }))
-  t.pass('scaled to zero here, served from there')
+  await run('cluster-2', 'patch', 'endpointslice', 'rebel-base', '--type=merge', '-p', '{"endpoints":[]}')
+  await eventually(async () => assert.deepEqual(await tally(6, vip), { one: 6 }), 15_000)
+  await run('cluster-2', 'apply', '-f', join(world.folder, 'cluster-2.json'))
+  await eventually(
+    async () => assert.deepEqual(new Set(Object.keys(await tally(6, vip))), new Set(['one', 'two'])),
+    15_000,
+  )
 
-  await eventually(() => {
-    const mirrored = one.list('EndpointSlice').flatMap(slice => slice.endpoints?.[0]?.addresses ?? [])
-    assert.deepEqual(mirrored, [b])
-  })
-  t.pass('its endpoints stand in the local API')
-  await eventually(() => assert.match(one.list('Event')[0]?.message ?? '', /lokal/), 15_000)
-  t.pass('and so does what its annotation should have said')
-  t.equal(two.list('EndpointSlice').length, 1, 'nothing is written to another cluster')
+  await run('cluster-1', 'annotate', 'service', 'rebel-base', 'service.cilium.io/affinity=local')
+  await eventually(async () => assert.deepEqual(await tally(6, vip), { one: 6 }), 15_000)
+  await run('cluster-1', 'annotate', 'service', 'rebel-base', 'service.cilium.io/affinity-')
 
-  await two.stop()
-  await eventually(() => assert.equal(world.status().clusters[1]?.link.state, 'lost'), 15_000)
-  t.same(await tally(4, vip), { two: 4 }, 'an API that is away takes no backend along')
+  await apis[1]?.stop()
+  const link = () => world.status().clusters.find(({ name }) => name === 'cluster-2')?.link
+  await eventually(() => assert.equal(link()?.state, 'lost'), 15_000)
+  t.match(link()?.error, /does not answer: .*ECONNREFUSED/)
+  await eventually(
+    async () => assert.deepEqual(new Set(Object.keys(await tally(6, vip))), new Set(['one', 'two'])),
+    15_000,
+  )
+  await apis[1]?.start()
+  await eventually(() => assert.equal(link()?.state, 'live'), 30_000)
 })
 
-async function startApi(t: Test): Promise<KubeApi> {
+t.test('a folder behind an API server follows kubectl, and kubectl follows the folder', skip, async t => {
+  const deployment = (replicas: number) =>
+    `apiVersion: apps/v1\nkind: Deployment\nmetadata: { name: rebel-base }\nspec: { replicas: ${replicas} }\n`
+  const folder = t.testdir({ 'rebel-base.yaml': deployment(2), 'endpointslice.yaml': slice('10.0.0.1', '10.0.0.2') })
   const api = await startKubeApi()
   t.teardown(() => api.stop())
-  return api
+  t.teardown(serveFolder(api, folder))
+  const run = kubectl(t, [['cluster-1', api]])
+  t.match(await run('cluster-1', 'get', 'deploy'), /rebel-base +2 +2 /)
+  await run('cluster-1', 'scale', 'deployment', 'rebel-base', '--replicas=0')
+  const waiting = run(
+    'cluster-1',
+    'wait',
+    '--for=jsonpath={.status.readyReplicas}=0',
+    'deploy/rebel-base',
+    '--timeout=20s',
+  )
+  writeFileSync(join(folder, 'endpointslice.yaml'), slice())
+  t.match(await waiting, /condition met/)
+  t.equal(api.get('Deployment', 'rebel-base')?.spec.replicas, 0, 'what the file says late is no news')
+  writeFileSync(join(folder, 'rebel-base.yaml'), deployment(3))
+  await eventually(() => assert.equal(api.get('Deployment', 'rebel-base')?.spec.replicas, 3))
+})
+
+/** Two clusters by their API servers, each with one pod. */
+async function openMesh(t: Test) {
+  const apis = await Promise.all([startKubeApi(), startKubeApi()])
+  t.teardown(() => Promise.all(apis.map(api => api.stop())))
+  const clusters = apis.map((_, i) => ({
+    name: `cluster-${i + 1}`,
+    id: i + 1,
+    source: { kubernetes: { kubeconfig: './kubeconfig', context: `cluster-${i + 1}` } },
+  }))
+  const world = await createWorld(t, { config: { clusters } })
+  const named = apis.map((api, i) => [`cluster-${i + 1}`, api] as const)
+  writeKubeconfig(
+    join(world.folder, 'kubeconfig'),
+    named.map(([name, api]) => ({ name, server: api.url })),
+  )
+  const vip = world.ip(1)
+  for (const [i, [name, api]] of named.entries()) {
+    const ip = world.ip(11 + i)
+    await startPod(t, ip, i === 0 ? 'one' : 'two')
+    const ports = [{ name: 'main', port: 8000, protocol: 'TCP' }]
+    const labels = { 'kubernetes.io/service-name': 'rebel-base' }
+    const metadata = { name: 'rebel-base', namespace: 'default' }
+    const endpointSlice = {
+      apiVersion: 'discovery.k8s.io/v1',
+      kind: 'EndpointSlice',
+      metadata: { ...metadata, labels },
+      addressType: 'IPv4',
+      endpoints: [{ addresses: [ip], conditions: { ready: true } }],
+      ports,
+    }
+    api.put(endpointSlice)
+    writeFileSync(join(world.folder, `${name}.json`), JSON.stringify(endpointSlice))
+    api.put({
+      apiVersion: 'v1',
+      kind: 'Service',
+      metadata: { ...metadata, annotations: { 'service.cilium.io/global': 'true' } },
+      spec: { clusterIP: i === 0 ? vip : '10.96.0.10', ports: [{ name: 'main', port: 7000, targetPort: 8000 }] },
+    })
+  }
+  await world.start()
+  return { world, apis, vip, run: kubectl(t, named) }
 }
 
-function put(api: KubeApi, service: WorldService): void {
-  for (const object of manifests(service, 'rebel-base')) api.put(object)
+function kubectl(t: Test, clusters: readonly (readonly [string, KubeApi])[]) {
+  // Not a testdir, of which a test has one.
+  const folder = mkdtempSync(join(tmpdir(), 'starlane-'))
+  t.teardown(() => rmSync(folder, { recursive: true, force: true }))
+  const config = join(folder, 'config')
+  writeKubeconfig(
+    config,
+    clusters.map(([name, api]) => ({ name, server: api.url })),
+  )
+  return async (context: string, ...args: string[]) => {
+    const own = ['--kubeconfig', config, '--cache-dir', join(folder, 'cache'), '--context', context]
+    const { stdout } = await promisify(execFile)('kubectl', [...own, ...args], { timeout: 30_000 })
+    return stdout
+  }
+}
+
+function slice(...addresses: string[]): string {
+  return JSON.stringify({
+    apiVersion: 'discovery.k8s.io/v1',
+    kind: 'EndpointSlice',
+    metadata: { name: 'rebel-base', labels: { 'kubernetes.io/service-name': 'rebel-base' } },
+    addressType: 'IPv4',
+    endpoints: addresses.map(address => ({ addresses: [address], conditions: { ready: true } })),
+  })
 }

@@ -1,0 +1,34 @@
+/**
+ * API servers for the demo, one for each folder of manifests, in a process of their own:
+ *
+ *   node test/support/kube-api/main.ts --kubeconfig FILE --cluster cluster-1=FOLDER --cluster cluster-2=FOLDER
+ *
+ * Writes a kubeconfig with a context for each, says `ready` to its parent, and runs until it is told to stop.
+ */
+import { renameSync } from 'node:fs'
+import { parseArgs } from 'node:util'
+import { serveFolder } from './folder.ts'
+import { writeKubeconfig } from './kubeconfig.ts'
+import { startKubeApi } from './server.ts'
+
+const { values } = parseArgs({
+  options: { kubeconfig: { type: 'string' }, cluster: { type: 'string', multiple: true, default: [] } },
+})
+const { kubeconfig, cluster: clusters } = values
+if (kubeconfig === undefined || clusters.length === 0)
+  throw new TypeError('give --kubeconfig FILE and --cluster NAME=FOLDER')
+
+const entries = await Promise.all(
+  clusters.map(async cluster => {
+    const [name = '', folder = ''] = cluster.split('=')
+    const api = await startKubeApi()
+    serveFolder(api, folder)
+    return { name, server: api.url }
+  }),
+)
+// Whole or not at all, for whoever waits for the file.
+writeKubeconfig(`${kubeconfig}.tmp`, entries)
+renameSync(`${kubeconfig}.tmp`, kubeconfig)
+process.send?.('ready')
+process.on('disconnect', () => process.exit())
+process.on('SIGTERM', () => process.exit())
