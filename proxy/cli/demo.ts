@@ -8,11 +8,12 @@ export function demoCommand(io: Io, end: (code: number) => void): Command {
       'Two clusters on loopback, one service: failover to be looked at. Ends with 0 only if no request failed.',
     )
     .option('--hold', 'leave it running at the end, until Ctrl-C')
+    .option('--kubernetes', 'read both clusters from API servers that kubectl can drive (in a checkout)')
     .addHelpText('after', examples)
     .addCommand(scaleCommand(io, end))
-    .action(async ({ hold = false }: { hold?: boolean }) => {
+    .action(async ({ hold = false, kubernetes = false }: { hold?: boolean; kubernetes?: boolean }) => {
       const { demo } = await import('./demo/demo.ts')
-      end(await demo(io.stdout, { hold }))
+      end(await demo(io.stdout, { hold, kubernetes }))
     })
 }
 

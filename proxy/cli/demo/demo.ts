@@ -3,6 +3,7 @@ import { existsSync } from 'node:fs'
 import { MeshError } from '../../model/error.ts'
 import { createBoard } from './board.ts'
 import type { Caller } from './caller.ts'
+import { kubeconfigFile } from './kubernetes.ts'
 import { deploymentFile, scaleDeployment } from './pods.ts'
 import { demoClusters, demoFolder, openStage, type Stage } from './stage.ts'
 import { createCaller, tell } from './story.ts'
@@ -13,9 +14,9 @@ interface Out {
 }
 
 /** Returns the exit code: 0 only if every step showed what it should and no request failed. */
-export async function demo(out: Out, options: { hold: boolean }): Promise<number> {
+export async function demo(out: Out, options: { hold: boolean; kubernetes: boolean }): Promise<number> {
   out.write('Two clusters on this machine, one service: rebel-base. Starting pods and Starlane…\n')
-  const stage = await openStage()
+  const stage = await openStage(options)
   const interrupted = interruption()
   try {
     for (const remark of stage.remarks) out.write(`note: ${remark}\n`)
@@ -26,7 +27,7 @@ export async function demo(out: Out, options: { hold: boolean }): Promise<number
     await caller.stop()
     out.write(summary(caller, ending))
     if (ending === true && options.hold) {
-      out.write(invitation(stage))
+      out.write(invitation(stage, options.kubernetes))
       await interrupted.promise
     }
     return ending === true ? 0 : 1
@@ -72,9 +73,12 @@ function summary(caller: Caller, ending: boolean | 'interrupted'): string {
   return `${lines.join('\n')}\n`
 }
 
-function invitation({ dns, admin, port }: Stage): string {
+function invitation({ folder, dns, admin, port }: Stage, kubernetes: boolean): string {
   const [dnsHost, dnsPort] = dns.split(':')
   const flag = admin === '127.0.0.1:9911' ? '' : ` --admin ${admin}`
+  const scale = kubernetes
+    ? `kubectl --kubeconfig ${kubeconfigFile(folder)} --context cluster-2 scale deployment rebel-base --replicas=0`
+    : 'npx starlane demo scale rebel-base --replicas=0 --context cluster-2'
   return `
 It goes on running until Ctrl-C. In another terminal, try:
 
@@ -82,7 +86,7 @@ It goes on running until Ctrl-C. In another terminal, try:
   npx starlane status${flag}
   npx starlane services default/rebel-base${flag}
   npx starlane explain default/rebel-base${flag}
-  npx starlane demo scale rebel-base --replicas=0 --context cluster-2
+  ${scale}
   dig @${dnsHost} -p ${dnsPort} +short rebel-base.default.svc.cluster.local
   open http://${admin}/
 `

@@ -9,6 +9,7 @@ import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { fileURLToPath } from 'node:url'
 import { MeshError } from '../../model/error.ts'
+import { serveKubernetes } from './kubernetes.ts'
 import { type DemoCluster, Pods, podPort } from './pods.ts'
 
 const servicePort = 80
@@ -40,7 +41,7 @@ export function demoClusters(folder: string, subnet = 0): DemoCluster[] {
 }
 
 /** Fails when another demo holds the stage; whatever was begun is ended again then. */
-export async function openStage(): Promise<Stage> {
+export async function openStage({ kubernetes = false } = {}): Promise<Stage> {
   const folder = demoFolder()
   await takeFolder(folder)
   const remarks: string[] = []
@@ -50,13 +51,17 @@ export async function openStage(): Promise<Stage> {
 
   const clusters = demoClusters(folder, await freeSubnet()).map(cluster => new Pods(cluster))
   let starlane: ChildProcess | undefined
+  let api: ChildProcess | undefined
   const close = async (): Promise<void> => {
     if (starlane) await ended(starlane)
+    if (api) await ended(api)
     await Promise.all(clusters.map(pods => pods.close()))
     await rm(join(folder, 'demo.json'), { force: true })
   }
   try {
     await Promise.all(clusters.map(pods => pods.start()))
+    const served = clusters.map(({ cluster }) => cluster)
+    if (kubernetes) api = await serveKubernetes(folder, served)
     starlane = startStarlane(folder, { STARLANE_DEMO_DNS: dns, STARLANE_DEMO_ADMIN: admin })
     await ready(starlane, admin, join(folder, 'starlane.log'))
   } catch (error) {

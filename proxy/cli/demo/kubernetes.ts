@@ -1,0 +1,46 @@
+/** `starlane demo --kubernetes`: the same story, told through API servers that kubectl takes for clusters. */
+import { type ChildProcess, fork } from 'node:child_process'
+import { existsSync } from 'node:fs'
+import { readFile, writeFile } from 'node:fs/promises'
+import { join } from 'node:path'
+import { fileURLToPath } from 'node:url'
+import { MeshError } from '../../model/error.ts'
+import type { DemoCluster } from './pods.ts'
+
+/** Written by the API servers: a context for each cluster. */
+export function kubeconfigFile(folder: string): string {
+  return join(folder, 'kubeconfig')
+}
+
+/** Starts an API server for each cluster's folder, and makes the configuration read those instead of the folders. */
+export async function serveKubernetes(folder: string, clusters: readonly DemoCluster[]): Promise<ChildProcess> {
+  const program = fileURLToPath(new URL('../../../test/support/kube-api/main.ts', import.meta.url))
+  if (!existsSync(program)) {
+    throw new MeshError(
+      'USAGE',
+      '--kubernetes needs the API servers of the tests, which are in a checkout alone: npm run demo -- --kubernetes',
+    )
+  }
+  await readFromKubernetes(join(folder, 'starlane.yaml'), clusters)
+  const served = clusters.flatMap(({ name, folder }) => ['--cluster', `${name}=${folder}`])
+  const child = fork(program, ['--kubeconfig', kubeconfigFile(folder), ...served], {
+    stdio: ['ignore', 'ignore', 'inherit', 'ipc'],
+  })
+  await new Promise<void>((resolve, reject) => {
+    child.once('message', () => resolve())
+    child.once('exit', code =>
+      reject(new MeshError('LISTEN', `the API servers ended with ${code} before they listened`)),
+    )
+  })
+  return child
+}
+
+async function readFromKubernetes(file: string, clusters: readonly DemoCluster[]): Promise<void> {
+  const written = await readFile(file, 'utf8')
+  const changed = clusters.reduce(
+    (text, { name }) =>
+      text.replace(`{ manifests: ./${name} }`, `{ kubernetes: { kubeconfig: ./kubeconfig, context: ${name} } }`),
+    written,
+  )
+  await writeFile(file, changed)
+}
