@@ -4,6 +4,7 @@ import { MeshError } from '../model/error.ts'
 import { demoCommand } from './demo.ts'
 import { execCommand } from './exec.ts'
 import { explainCommand } from './explain.ts'
+import { installCommand } from './install.ts'
 import { type Io, paintFor } from './io.ts'
 import { fail } from './output.ts'
 import { runCommand } from './run.ts'
@@ -12,7 +13,16 @@ import { statusCommand } from './status.ts'
 import { validateCommand } from './validate.ts'
 import { version } from './version.ts'
 
-const commands = [demoCommand, runCommand, statusCommand, servicesCommand, explainCommand, validateCommand, execCommand]
+const commands = [
+  demoCommand,
+  runCommand,
+  statusCommand,
+  servicesCommand,
+  explainCommand,
+  validateCommand,
+  execCommand,
+  installCommand,
+]
 
 const examples = `
 Ends with 0 when all went well, 1 when something failed, 2 when the command line was wrong.
@@ -24,6 +34,7 @@ Examples:
   starlane status --wait                     is everything up?
   starlane explain rebel-base                who would serve me, and why?
   starlane exec -- curl -s rebel-base        use a service of the mesh by its name
+  starlane install node-agent -c FILE        put it into a cluster
 
 What runs can be looked at in a browser too: http://127.0.0.1:9911/`
 

@@ -120,6 +120,34 @@ t.test('the deployment files', async t => {
   })
 })
 
+t.test('starlane install fills in an overlay', skip, async t => {
+  const { api, config } = await openCluster(t)
+  const file = join(temporary(t), 'starlane.yaml')
+  writeFileSync(file, 'cluster: one\nclusters: [{ name: one, id: 1, source: { kubernetes: { inCluster: true } } }]\n')
+  const starlane = async (...args: string[]) => {
+    const env = { ...process.env, KUBECONFIG: config }
+    const argv = ['bin/starlane.js', 'install', ...args]
+    const { stdout } = await promisify(execFile)(process.execPath, argv, { env, timeout: 60_000 })
+    return stdout
+  }
+  const image = 'registry.example:5000/starlane:1.0'
+  for (const way of ['sidecar', 'node-agent', 'gateway']) {
+    const printed = await starlane(way, '-c', file, '--image', image, '--print')
+    t.match(printed, /cluster: one/, way)
+    t.notMatch(printed, /cluster: cluster-1/)
+    t.match(printed, `image: ${image}`)
+  }
+  t.notOk(api.get('ServiceAccount', 'starlane', 'starlane'), 'printing changes nothing')
+  t.match(await starlane('node-agent', '-c', file, '--context', 'cluster-2'), /daemonset.apps\/starlane created/)
+  const daemonSet = api.get('DaemonSet', 'starlane', 'starlane')
+  const [configMap] = api.list('ConfigMap')
+  t.match(configMap?.data['starlane.yaml'], /cluster: one/)
+  const mounted = daemonSet?.spec.template.spec.volumes.map((volume: KubeObject) => volume.configMap?.name)
+  t.ok(mounted.includes(configMap?.metadata.name), 'the Pods mount what was generated')
+  writeFileSync(file, 'cluster: one\n')
+  await t.rejects(starlane('sidecar', '-c', file, '--print'), /clusters/, 'a bad configuration goes nowhere')
+})
+
 t.test('the reading role', async t => {
   const rules = rulesOf('deploy/base/read.yaml', 'ClusterRole')
 
@@ -170,7 +198,9 @@ async function readWith(t: Test, rules: readonly Rule[]) {
   return { api, sink }
 }
 
-async function openCluster(t: Test): Promise<{ api: KubeApi; run: (...args: string[]) => Promise<string> }> {
+async function openCluster(
+  t: Test,
+): Promise<{ api: KubeApi; config: string; run: (...args: string[]) => Promise<string> }> {
   const api = await startKubeApi()
   t.teardown(() => api.stop())
   const folder = temporary(t)
@@ -181,7 +211,7 @@ async function openCluster(t: Test): Promise<{ api: KubeApi; run: (...args: stri
     const { stdout } = await promisify(execFile)('kubectl', [...own, ...args], { timeout: 30_000 })
     return stdout
   }
-  return { api, run }
+  return { api, config, run }
 }
 
 function temporary(t: Test): string {

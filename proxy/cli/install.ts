@@ -1,0 +1,95 @@
+import { execFile } from 'node:child_process'
+import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises'
+import { tmpdir } from 'node:os'
+import { join, relative } from 'node:path'
+import { fileURLToPath } from 'node:url'
+import { Argument, Command } from 'commander'
+import { stringify } from 'yaml'
+import { loadConfig } from '../config/load.ts'
+import { MeshError } from '../model/error.ts'
+import type { Io } from './io.ts'
+
+interface Options {
+  readonly context?: string
+  readonly config: string
+  readonly image: string
+  readonly print: boolean
+}
+
+/** Where Starlane runs: the overlays of deploy/. */
+const ways = ['sidecar', 'node-agent', 'gateway'] as const
+
+export function installCommand(io: Io, end: (code: number) => void): Command {
+  return new Command('install')
+    .summary('put Starlane into a Kubernetes cluster')
+    .description('Fills in the manifests of deploy/ with a configuration and an image, and hands them to kubectl.')
+    .addArgument(new Argument('<way>', 'beside an application, on every node, or once for a cluster').choices(ways))
+    .requiredOption('-c, --config <file>', 'the configuration that it will run with')
+    .option('--context <name>', 'the cluster, by its context in the kubeconfig; the current one if left out')
+    .option('--image <image>', 'the image, with its tag', 'starlane:latest')
+    .option('--print', 'print the manifests and change nothing', false)
+    .addHelpText('after', examples)
+    .action(async (way: string, options: Options) => end(await install(io, way, options)))
+}
+
+const examples = `
+Needs kubectl. The configuration is checked first, and read by Starlane inside the cluster: paths in it are paths there.
+
+Examples:
+  starlane install node-agent -c starlane.yaml --image registry.example/starlane:1.0 --print
+  starlane install node-agent -c starlane.yaml --image registry.example/starlane:1.0 --context kind-1`
+
+async function install(io: Io, way: string, { config, context, image, print }: Options): Promise<number> {
+  await loadConfig(config, io.env)
+  const manifests = await render(way, await readFile(config, 'utf8'), image)
+  if (print) {
+    io.stdout.write(manifests)
+    return 0
+  }
+  const target = context === undefined ? [] : ['--context', context]
+  io.stdout.write(await kubectl([...target, 'apply', '-f', '-'], manifests))
+  return 0
+}
+
+/** The overlay with another configuration and image. Kustomize does it, so that a change of the file is a new rollout. */
+async function render(way: string, config: string, image: string): Promise<string> {
+  const folder = await mkdtemp(join(tmpdir(), 'starlane-install-'))
+  try {
+    await writeFile(join(folder, 'starlane.yaml'), config)
+    await writeFile(join(folder, 'kustomization.yaml'), stringify(kustomization(relative(folder, overlay(way)), image)))
+    return await kubectl(['kustomize', folder])
+  } finally {
+    await rm(folder, { recursive: true })
+  }
+}
+
+function kustomization(overlay: string, image: string): object {
+  const [, name = image, tag = 'latest'] = /^(.+?)(?::([\w.-]+))?$/.exec(image) ?? []
+  return {
+    apiVersion: 'kustomize.config.k8s.io/v1beta1',
+    kind: 'Kustomization',
+    namespace: 'starlane',
+    resources: [overlay],
+    configMapGenerator: [{ name: 'starlane', behavior: 'replace', files: ['starlane.yaml'] }],
+    images: [{ name: 'starlane', newName: name, newTag: tag }],
+  }
+}
+
+/** The compiled file lies one folder deeper than its source. */
+function overlay(way: string): string {
+  const root = import.meta.url.endsWith('.ts') ? '../../' : '../../../'
+  return fileURLToPath(new URL(`${root}deploy/overlays/${way}`, import.meta.url))
+}
+
+function kubectl(args: readonly string[], input = ''): Promise<string> {
+  return new Promise((resolve, reject) => {
+    const child = execFile('kubectl', args, { maxBuffer: 1 << 26 }, (error, stdout, stderr) => {
+      if (!error) return resolve(stdout)
+      const missing = (error as NodeJS.ErrnoException).code === 'ENOENT'
+      const why = missing ? 'kubectl is not installed; install needs it' : `kubectl: ${stderr.trim() || error.message}`
+      reject(new MeshError(missing ? 'USAGE' : 'SOURCE_READ', why, { cause: error }))
+    })
+    child.stdin?.on('error', () => {})
+    child.stdin?.end(input)
+  })
+}
