@@ -1,4 +1,4 @@
-import { blames, definePlugin, type Flow, integer, type Json } from '../../proxy/plugin.ts'
+import { type Backend, type Backends, blames, definePlugin, type Flow, integer, type Json } from '../../proxy/plugin.ts'
 
 /** Where a client's last connection to a frontend went, and until when (monotonic) the next one goes there too. */
 interface Binding {
@@ -31,6 +31,7 @@ export default definePlugin({
     const bindings = host.table<Binding>('bindings', { max: clients })
     const kept = host.counter('kept', 'Connections that went where the one before went')
     const moved = host.counter('moved', 'Connections that could not go where the one before went')
+    const byKey = index()
     const live = (flow: Flow): Binding | undefined => {
       const known = bindings.get(keyOf(flow))
       return known !== undefined && known.until > host.clock.now() ? known : undefined
@@ -38,7 +39,7 @@ export default definePlugin({
     return {
       pick: (flow, backends) => {
         const bound = live(flow)?.backend
-        return bound === undefined ? undefined : backends.find(({ key }) => key === bound)
+        return bound === undefined ? undefined : byKey(backends).get(bound)
       },
       onConnect: (flow, { key }) => {
         const before = live(flow)
@@ -61,6 +62,18 @@ export default definePlugin({
     }
   },
 })
+
+/** Backends by key, for each list once: walking a long list for every connection would cost more than all the rest. */
+function index(): (backends: Backends) => ReadonlyMap<string, Backend> {
+  const known = new WeakMap<Backends, ReadonlyMap<string, Backend>>()
+  return backends => {
+    const found = known.get(backends)
+    if (found !== undefined) return found
+    const made = new Map(backends.map(backend => [backend.key, backend]))
+    known.set(backends, made)
+    return made
+  }
+}
 
 /** Kubernetes keeps a client to a service IP and port; an address has no spaces. */
 function keyOf({ client, frontend }: Flow): string {

@@ -33,6 +33,7 @@ import { neutralFlow, nobody } from './neutral.ts'
 import { noBackend } from './no-backend.ts'
 import { OpenFlowCounts } from './open-flows.ts'
 import { explain, explainService, type Trace } from './trace.ts'
+import { Untried } from './untried.ts'
 import { visibleTo } from './visible.ts'
 
 export interface ChainParts {
@@ -80,6 +81,7 @@ class PluginChain implements Chain {
   #chains = new Chains([])
   #faults: Faults
   #open = new OpenFlowCounts()
+  #untried = new Untried()
   #balancer: Balancer
   #observers: readonly Partial<FlowObserver>[]
   #unwatch: () => void
@@ -94,20 +96,16 @@ class PluginChain implements Chain {
   }
 
   admit(client: Client, service: GlobalService): Refusal | undefined {
-    for (const gate of this.#chains.of(service).gates) {
-      const refusal = gate.admit(client, service)
-      if (refusal !== undefined) return refusal
-    }
-    return undefined
+    return refusalOf(this.#chains.of(service), client, service)
   }
 
   /** Allocates nothing but the answer, as long as nothing is dropped or what is dropped was dropped before. */
   choose(flow: Flow): Choice {
-    const refusal = this.admit(flow.client, flow.service)
+    const chain = this.#chains.of(flow.service)
+    const refusal = refusalOf(chain, flow.client, flow.service)
     if (refusal !== undefined) return { refusal }
 
-    const chain = this.#chains.of(flow.service)
-    let left = untried(flow)
+    let left = this.#untried.of(flow)
     if (left.length === 0) return { refusal: noBackend(flow, left) }
 
     for (const step of chain.narrowing) {
@@ -239,8 +237,12 @@ class PluginChain implements Chain {
   }
 }
 
-function untried({ frontend, tried }: Flow): Backends {
-  return tried.length === 0 ? frontend.backends : frontend.backends.filter(({ key }) => !tried.includes(key))
+function refusalOf({ gates }: ServiceChain, client: Client, service: GlobalService): Refusal | undefined {
+  for (const gate of gates) {
+    const refusal = gate.admit(client, service)
+    if (refusal !== undefined) return refusal
+  }
+  return undefined
 }
 
 /** What a flow may choose from once all narrowing is done. */

@@ -22,6 +22,8 @@ export interface ServiceChain {
   readonly concerned: ReadonlySet<Guarded>
   /** No plugin has to see a flow: what a frontend's flows get is settled until the next change. */
   readonly settled: boolean
+  /** What may be told of a narrowed list. */
+  readonly told: Memo
   /** {@link select}, remembered for flows that have tried nothing yet. */
   usable(flow: Flow, left: Backends): Backends
 }
@@ -64,6 +66,7 @@ function compile(plugins: readonly Guarded[], service: GlobalService): ServiceCh
     resulting,
     closing,
     concerned: new Set(concerned),
+    told: new Memo(),
     settled:
       gates.length + choosing.length + connecting.length + resulting.length + closing.length === 0 &&
       narrowing.every(step => step.decides === 'change'),

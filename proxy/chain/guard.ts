@@ -67,13 +67,13 @@ export function guard({ name, module, options, plugin }: LoadedPlugin, faults: F
 
 function asking<A, B, R>(
   hook: ((a: A, b: B) => unknown) | undefined,
-  check: (answer: unknown, b: B) => R,
+  check: (answer: unknown, a: A, b: B) => R,
   failed: (thrown: unknown) => void,
 ): ((a: A, b: B) => R | Broken) | undefined {
   if (!hook) return undefined
   return (a, b) => {
     try {
-      return check(hook(a, b), b)
+      return check(hook(a, b), a, b)
     } catch (thrown) {
       failed(thrown)
       return broken
@@ -117,7 +117,7 @@ function asRefusal(answer: unknown, name: string): Refusal | undefined {
 }
 
 /** What is not in the list is no fault: a plugin may remember a backend that others have taken out since. */
-function asMember(answer: unknown, backends: Backends): Backend | undefined {
+function asMember(answer: unknown, _flow: Flow, backends: Backends): Backend | undefined {
   if (answer === undefined) return undefined
   refusePromise(answer)
   return backends.includes(answer as Backend) ? (answer as Backend) : undefined
@@ -125,11 +125,12 @@ function asMember(answer: unknown, backends: Backends): Backend | undefined {
 
 /**
  * Checks that each answer is a part of the question. An answer seen before for the same question costs one look: a plugin
- * that remembers its lists is checked once for each. Answers are frozen, since later steps remember by their identity.
+ * that remembers its lists is checked once for each. Such answers are frozen, since later steps remember by their identity.
+ * The lists of flows that have tried something are their own; nobody remembers them.
  */
-function subsets(): (answer: unknown, backends: Backends) => Backends {
+function subsets(): (answer: unknown, flow: Flow, backends: Backends) => Backends {
   const seen = new WeakMap<Backends, Backends>()
-  return (answer, backends) => {
+  return (answer, { tried }, backends) => {
     if (answer === backends) return backends
     if (seen.get(answer as Backends) === backends) return answer as Backends
     refusePromise(answer)
@@ -138,8 +139,7 @@ function subsets(): (answer: unknown, backends: Backends) => Backends {
     if (stranger !== -1)
       throw new LawBroken(`returned ${kindOf(answer[stranger])}, which it was not given or gave twice`)
     if (answer.length === backends.length) return backends
-    Object.freeze(answer)
-    seen.set(answer, backends)
+    if (tried.length === 0) seen.set(Object.freeze(answer), backends)
     return answer
   }
 }

@@ -349,6 +349,8 @@ t.test('what a client may be told of a headless service', async t => {
   t.same(told('10.9.0.1'), [local.key, grpc.key], 'usable of each port, by laws but not by wishes')
   t.same(told('10.9.0.2'), [local.key, grpc.key, remote.key])
   t.same(chain.visible(client, headless()), [])
+  const plain = startChain(t)
+  t.equal(plain.visible(client, all), plain.visible(client, all), 'the very same list')
   t.same(startChain(t, { plugins: [hooks('gate', gate)] }).visible(client, all), [])
 })
 
