@@ -1,0 +1,31 @@
+import type { Clock, Random } from '../../model/clock.ts'
+import { MeshError, messageOf } from '../../model/error.ts'
+import { EtcdClient } from './client.ts'
+import { type EtcdServers, type Server, serversOf } from './server.ts'
+
+/**
+ * A connection to the first server that answers, asked in an order of chance, so that many readers spread over the members.
+ * `probe` is a key that the user may read. Rejects with what every server said.
+ */
+export async function connectEtcd(
+  servers: EtcdServers,
+  probe: string,
+  { clock, random }: { readonly clock: Clock; readonly random: Random },
+): Promise<EtcdClient> {
+  const failures: string[] = []
+  for (const server of shuffled(serversOf(servers), random)) {
+    try {
+      return await EtcdClient.connect(server, servers, probe, clock)
+    } catch (error) {
+      failures.push(messageOf(error))
+    }
+  }
+  throw new MeshError('SOURCE_READ', failures.join('; ') || 'no etcd server is configured')
+}
+
+function shuffled(servers: readonly Server[], random: Random): Server[] {
+  return servers
+    .map(server => ({ server, at: random() }))
+    .sort((a, b) => a.at - b.at)
+    .map(({ server }) => server)
+}
