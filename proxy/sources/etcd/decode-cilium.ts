@@ -1,0 +1,195 @@
+/**
+ * What the clusters of a Cilium ClusterMesh write into etcd, decoded and held to what the key says of it (Cilium 1.20). A
+ * record that is not sound throws a text for people; whoever reads keeps what was known before.
+ */
+import * as v from 'valibot'
+import type { SlicesMode } from '../../model/clustermesh.ts'
+import type { ClusterService, EndpointPort, ServicePort } from '../../model/service.ts'
+import {
+  checkedAddress,
+  checkOwner,
+  checkSame,
+  clusterId,
+  distinctPorts,
+  exported,
+  label,
+  mapOf,
+  type Owner,
+  owned,
+  parseJson,
+  portNumber,
+  portsFrom,
+  zoneOf,
+} from './records.ts'
+
+/** What a cluster says of itself, with Cilium's defaults for what it leaves out. */
+export interface ClusterConfig {
+  readonly id: number
+  readonly syncedCanaries: boolean
+  /** Whether the store is a KVStoreMesh cache, where everything stands under `cilium/cache`. */
+  readonly cached: boolean
+  readonly maxConnectedClusters: number
+  /** Undefined where the cluster knows nothing of service exports. */
+  readonly serviceExports: boolean | undefined
+  readonly slicesMode: SlicesMode
+}
+
+const clusterConfigRecord = v.object({
+  id: clusterId,
+  capabilities: v.nullish(
+    v.object({
+      syncedCanaries: v.optional(v.boolean(), false),
+      cached: v.optional(v.boolean(), false),
+      maxConnectedClusters: v.optional(v.picklist([0, 255, 511]), 0),
+      serviceExportsEnabled: v.nullish(v.boolean()),
+      endpointSlicesExportMode: v.optional(
+        v.picklist(['', 'services-and-endpointslices', 'endpointslices-only'] satisfies SlicesMode[]),
+        '',
+      ),
+    }),
+    {},
+  ),
+})
+
+export function decodeClusterConfig(value: Uint8Array): ClusterConfig {
+  const { id, capabilities } = parseJson(clusterConfigRecord, value)
+  const { syncedCanaries, cached, maxConnectedClusters, serviceExportsEnabled, endpointSlicesExportMode } = capabilities
+  return {
+    id,
+    syncedCanaries,
+    cached,
+    maxConnectedClusters: maxConnectedClusters || 255,
+    serviceExports: serviceExportsEnabled ?? undefined,
+    slicesMode: endpointSlicesExportMode,
+  }
+}
+
+const portsByIp = mapOf(v.nullable(v.record(v.string(), v.object({ Protocol: v.string(), Port: portNumber }))))
+const zones = v.object({
+  zone: v.optional(v.string(), ''),
+  forZones: v.nullish(v.array(v.object({ name: v.string() })), []),
+})
+const serviceRecord = v.object({
+  ...owned,
+  name: label,
+  frontends: portsByIp,
+  backends: portsByIp,
+  hostnames: mapOf(v.string()),
+  zones: mapOf(zones),
+  labels: mapOf(v.string()),
+  shared: v.optional(v.boolean(), false),
+})
+
+/** `suffix` is the key behind the prefix. Undefined for a record that says it is not shared, which is as good as none. */
+export function decodeService(suffix: string, value: Uint8Array, owner: Owner): ClusterService | undefined {
+  const record = parseJson(serviceRecord, value)
+  checkOwner(suffix, record, owner)
+  if (!record.shared) return undefined
+  const frontends = portsOf(record.frontends)
+  const hostnames = byAddress(record.hostnames)
+  const hints = byAddress(record.zones)
+  return {
+    ...exported(record, owner),
+    headless: frontends.size === 0,
+    clusterIPs: [...frontends.keys()],
+    ports: distinctPorts([...frontends.values()].flat()),
+    labels: record.labels,
+    endpoints: [...portsOf(record.backends)].map(([address, ports]) => ({
+      address,
+      ports,
+      // A legacy record tells no conditions: whatever it names is used (Cilium 1.5).
+      ...usable,
+      ...(hostnames.has(address) ? { hostname: hostnames.get(address) ?? '' } : {}),
+      ...zoneOf(hints.get(address)?.zone ?? '', hints.get(address)?.forZones ?? []),
+    })),
+  }
+}
+
+const usable = { ready: true, serving: true, terminating: false }
+
+type PortsByIp = v.InferOutput<typeof portsByIp>
+
+/** One address may be written in two ways; then both count. */
+function portsOf(ports: PortsByIp): Map<string, readonly EndpointPort[]> {
+  const found = new Map<string, readonly EndpointPort[]>()
+  for (const [ip, named] of Object.entries(ports)) {
+    const address = checkedAddress(ip)
+    const given = portsFrom(Object.entries(named ?? {}).map(([name, { Protocol, Port }]) => [name, Protocol, Port]))
+    found.set(address, distinctPorts([...(found.get(address) ?? []), ...given]))
+  }
+  return found
+}
+
+function byAddress<T>(values: Readonly<Record<string, T>>): Map<string, T> {
+  return new Map(Object.entries(values).map(([ip, value]) => [checkedAddress(ip), value]))
+}
+
+/** A node of a remote cluster, as far as a proxy has use for it. */
+export interface RemoteNode {
+  readonly name: string
+  readonly addresses: readonly { readonly type: string; readonly address: string }[]
+  readonly zone?: string
+}
+
+/** A Go struct without tags: its names are capitalised. The pod networks, a table today and a text tomorrow, are left alone. */
+const nodeRecord = v.object({
+  Name: v.pipe(v.string(), v.nonEmpty()),
+  Cluster: v.string(),
+  ClusterID: clusterId,
+  IPAddresses: v.nullish(v.array(v.object({ Type: v.string(), IP: v.string() })), []),
+  Labels: mapOf(v.string()),
+})
+
+export function decodeNode(suffix: string, value: Uint8Array, owner: Owner): RemoteNode {
+  const { Name, Cluster, ClusterID, IPAddresses, Labels } = parseJson(nodeRecord, value)
+  checkSame('cluster', Cluster, owner.cluster)
+  checkSame('ClusterID', ClusterID, owner.clusterId)
+  checkSame('name', Name, suffix)
+  const zone = Labels['topology.kubernetes.io/zone']
+  return {
+    name: Name,
+    addresses: IPAddresses.map(({ Type, IP }) => ({ type: Type, address: checkedAddress(IP) })),
+    ...(zone === undefined ? {} : { zone }),
+  }
+}
+
+/** A ServiceExport of the Multi-Cluster Services API; its backends travel with the derived global service. */
+export interface ServiceExport {
+  readonly namespace: string
+  readonly name: string
+  readonly headless: boolean
+  readonly ports: readonly ServicePort[]
+  /** RFC 3339; the oldest export wins conflicts. */
+  readonly createdAt: string
+}
+
+const exportRecord = v.object({
+  cluster: v.string(),
+  namespace: label,
+  name: label,
+  type: v.optional(v.string(), 'ClusterSetIP'),
+  exportCreationTimestamp: v.optional(v.string(), ''),
+  ports: v.nullish(
+    v.array(
+      v.object({
+        name: v.optional(v.string(), ''),
+        protocol: v.optional(v.string(), 'TCP'),
+        port: portNumber,
+      }),
+    ),
+    [],
+  ),
+})
+
+export function decodeServiceExport(suffix: string, value: Uint8Array, owner: Owner): ServiceExport {
+  const { cluster, namespace, name, type, exportCreationTimestamp, ports } = parseJson(exportRecord, value)
+  checkSame('cluster', cluster, owner.cluster)
+  checkSame('name', `${namespace}/${name}`, suffix)
+  return {
+    namespace,
+    name,
+    headless: type === 'Headless',
+    ports: portsFrom(ports.map(port => [port.name, port.protocol, port.port])),
+    createdAt: exportCreationTimestamp,
+  }
+}

@@ -1,0 +1,130 @@
+/** What the decoders of Cilium's records have in common: where a record must say it is from, and how its parts are spelled. */
+import * as v from 'valibot'
+import { canonicalAddress, type Protocol } from '../../model/address.ts'
+import { MeshError, messageOf } from '../../model/error.ts'
+import type { ClusterService, Endpoint, EndpointPort } from '../../model/service.ts'
+import { shown } from '../../model/spelling.ts'
+
+/** Whom a record must be of. */
+export interface Owner {
+  readonly cluster: string
+  readonly clusterId: number
+}
+
+/** Go writes an empty map as null. */
+export function mapOf<T>(value: v.GenericSchema<unknown, T>) {
+  return v.nullish(v.record(v.string(), value), {})
+}
+
+export const clusterId = v.pipe(v.number(), v.integer(), v.minValue(1), v.maxValue(511))
+export const portNumber = v.pipe(v.number(), v.integer(), v.minValue(0), v.maxValue(65535))
+/** Of namespaces and services. */
+export const label = named(/^[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?$/)
+/** Of objects that may have dots in their name. */
+const objectName = named(/^[a-z0-9]([-.a-z0-9]{0,251}[a-z0-9])?$/)
+
+function named(pattern: RegExp) {
+  return v.pipe(
+    v.string(),
+    v.regex(pattern, issue => `${shown(issue.input)} is no name of Kubernetes`),
+  )
+}
+
+export const owned = { cluster: v.string(), namespace: label, name: objectName, clusterID: clusterId }
+
+interface Owned {
+  readonly cluster: string
+  readonly namespace: string
+  readonly name: string
+  readonly clusterID: number
+}
+
+/** A record under another's key would let one cluster speak for another. */
+export function checkOwner(suffix: string, record: Owned, owner: Owner): void {
+  checkSame('cluster', record.cluster, owner.cluster)
+  checkSame('clusterID', record.clusterID, owner.clusterId)
+  checkSame('name', `${record.namespace}/${record.name}`, suffix)
+}
+
+export function checkSame(what: string, found: string | number, expected: string | number): void {
+  if (found !== expected) throw fault(`says ${what} ${shown(found)}, its key says ${shown(expected)}`)
+}
+
+/** What is true of every record: a service that is not global and shared has none. */
+export function exported(
+  { namespace, name }: { readonly namespace: string; readonly name: string },
+  { cluster }: Owner,
+): Pick<
+  ClusterService,
+  | 'cluster'
+  | 'namespace'
+  | 'name'
+  | 'type'
+  | 'annotations'
+  | 'publishNotReadyAddresses'
+  | 'internalTrafficPolicy'
+  | 'origin'
+> {
+  return {
+    cluster,
+    namespace,
+    name,
+    type: 'ClusterIP',
+    annotations: { 'service.cilium.io/global': 'true', 'service.cilium.io/shared': 'true' },
+    publishNotReadyAddresses: false,
+    internalTrafficPolicy: 'Cluster',
+    origin: 'etcd',
+  }
+}
+
+/** What is neither TCP, UDP nor SCTP, and port 0, nobody can reach. */
+export function portsFrom(ports: readonly (readonly [name: string, protocol: string, port: number])[]): EndpointPort[] {
+  return ports.flatMap(([name, protocol, port]) =>
+    isProtocol(protocol) && port > 0 && port <= 65535 ? [{ name, protocol, port }] : [],
+  )
+}
+
+function isProtocol(text: string): text is Protocol {
+  return text === 'TCP' || text === 'UDP' || text === 'SCTP'
+}
+
+export function distinctPorts(ports: readonly EndpointPort[]): EndpointPort[] {
+  return [...new Map(ports.map(port => [`${port.name}:${port.port}/${port.protocol}`, port])).values()]
+}
+
+export function zoneOf(
+  zone: string,
+  forZones: readonly { readonly name: string }[],
+): Pick<Endpoint, 'zone' | 'forZones'> {
+  return {
+    ...(zone === '' ? {} : { zone }),
+    ...(forZones.length === 0 ? {} : { forZones: forZones.map(({ name }) => name) }),
+  }
+}
+
+export function checkedAddress(text: string): string {
+  const address = canonicalAddress(text)
+  if (address === undefined) throw fault(`${shown(text)} is no address`)
+  return address
+}
+
+export function parseJson<T>(schema: v.GenericSchema<unknown, T>, value: Uint8Array): T {
+  let json: unknown
+  try {
+    json = JSON.parse(Buffer.from(value.buffer, value.byteOffset, value.byteLength).toString('utf8'))
+  } catch (error) {
+    throw fault(`is no JSON: ${messageOf(error)}`)
+  }
+  return parse(schema, json)
+}
+
+export function parse<T>(schema: v.GenericSchema<unknown, T>, value: unknown): T {
+  const result = v.safeParse(schema, value, { abortEarly: true })
+  if (result.success) return result.output
+  const [issue] = result.issues
+  throw fault(`${v.getDotPath(issue) ?? 'the record'}: ${issue.message}`)
+}
+
+export function fault(message: string): MeshError {
+  return new MeshError('SOURCE_OBJECT', message)
+}
