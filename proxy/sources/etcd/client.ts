@@ -68,7 +68,11 @@ export class EtcdClient {
   #listeners = new Set<(error: MeshError) => void>()
 
   /** Connects and asks for `probe`, a key that this user may read. Rejects with the reason in words. */
-  static async connect(server: Server, files: EtcdServers, probe: string, clock: Clock): Promise<EtcdClient> {
+  static async connect(
+    server: Server,
+    files: EtcdServers,
+    { probe, clock, signal }: { readonly probe: string; readonly clock: Clock; readonly signal?: AbortSignal },
+  ): Promise<EtcdClient> {
     const grpc = await loadGrpc()
     const credentials = await credentialsFor(server, files, grpc, clock.wall())
     const channel = new grpc.Client(server.target, credentials, {
@@ -82,7 +86,10 @@ export class EtcdClient {
       'grpc.use_local_subchannel_pool': 1,
       ...(server.tls ? { 'grpc.ssl_target_name_override': nameToAskFor(server) } : {}),
     })
+    const giveUp = (): void => channel.close()
+    signal?.addEventListener('abort', giveUp)
     try {
+      signal?.throwIfAborted()
       const asked = { key: probe, keysOnly: true }
       const { header } = await call(channel, clock, server, kv.range, asked, connectTimeoutMs)
       if (!header) throw new EtcdError(`${server.url} answers, but not as etcd does`, statusCode.unknown)
@@ -90,6 +97,8 @@ export class EtcdClient {
     } catch (error) {
       channel.close()
       throw error
+    } finally {
+      signal?.removeEventListener('abort', giveUp)
     }
   }
 
@@ -119,9 +128,8 @@ export class EtcdClient {
     return kvs[0]
   }
 
-  /** Everything under a prefix, in order, page by page, all of them as of one revision. */
-  async *pages(prefix: string): AsyncGenerator<Page> {
-    const rangeEnd = rangeEndOf(prefix)
+  /** Everything under a prefix, in order, page by page, all of them as of one revision. Without `rangeEnd` one key. */
+  async *pages(prefix: string, rangeEnd = rangeEndOf(prefix)): AsyncGenerator<Page> {
     let key = prefix
     let revision = 0
     let limit = pageSize

@@ -3,19 +3,23 @@ import { MeshError, messageOf } from '../../model/error.ts'
 import { EtcdClient } from './client.ts'
 import { type EtcdServers, type Server, serversOf } from './server.ts'
 
+export interface ConnectOptions {
+  /** A key that the user may read. */
+  readonly probe: string
+  readonly clock: Clock
+  readonly random: Random
+  readonly signal?: AbortSignal
+}
+
 /**
  * A connection to the first server that answers, asked in an order of chance, so that many readers spread over the members.
- * `probe` is a key that the user may read. Rejects with what every server said.
+ * Rejects with what every server said.
  */
-export async function connectEtcd(
-  servers: EtcdServers,
-  probe: string,
-  { clock, random }: { readonly clock: Clock; readonly random: Random },
-): Promise<EtcdClient> {
+export async function connectEtcd(servers: EtcdServers, options: ConnectOptions): Promise<EtcdClient> {
   const failures: string[] = []
-  for (const server of shuffled(serversOf(servers), random)) {
+  for (const server of shuffled(serversOf(servers), options.random)) {
     try {
-      return await EtcdClient.connect(server, servers, probe, clock)
+      return await EtcdClient.connect(server, servers, options)
     } catch (error) {
       failures.push(messageOf(error))
     }

@@ -2,10 +2,14 @@
 import type { ClientDuplexStream, ServiceError } from '@grpc/grpc-js'
 import { MeshError } from '../../model/error.ts'
 import { tame } from '../../model/spelling.ts'
-import { type Entry, type Header, rangeEndOf, type watch } from './rpc.ts'
+import type { Entry, Header, watch } from './rpc.ts'
 
-/** One key or everything under a prefix, from a revision on. */
-export type WatchRange = ({ readonly key: string } | { readonly prefix: string }) & { readonly revision: number }
+/** The keys from `key` up to and without `rangeEnd`, or one key alone, from a revision on. */
+export interface WatchRange {
+  readonly key: string
+  readonly rangeEnd?: string
+  readonly revision: number
+}
 
 /** `kept` is false for a deletion; then the entry has only its key and revision. */
 export interface WatchEvent {
@@ -43,13 +47,12 @@ export class Watches {
     this.#parts = parts
   }
 
-  add(range: WatchRange, listener: WatchListener): () => void {
+  add({ key, rangeEnd = '', revision }: WatchRange, listener: WatchListener): () => void {
     const watchId = ++this.#lastId
     this.#listeners.set(watchId, listener)
-    const [key, rangeEnd] = 'key' in range ? [range.key, ''] : [range.prefix, rangeEndOf(range.prefix)]
     this.#stream ??= this.#follow(this.#open())
     // A burst of changes comes in fragments, instead of one message that may be too large to take.
-    this.#stream.write({ create: { key, rangeEnd, startRevision: range.revision, watchId, fragment: true } })
+    this.#stream.write({ create: { key, rangeEnd, startRevision: revision, watchId, fragment: true } })
     return () => {
       if (this.#listeners.delete(watchId)) this.#stream?.write({ cancel: { watchId } })
     }

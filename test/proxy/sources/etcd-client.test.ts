@@ -18,7 +18,7 @@ import { eventually } from '../../support/eventually.ts'
 const probe = 'cilium/.heartbeat'
 
 async function open(t: Test, servers: EtcdServers, clock = systemClock): Promise<EtcdClient> {
-  const client = await connectEtcd(servers, probe, { clock, random: () => 0 })
+  const client = await connectEtcd(servers, { probe, clock, random: () => 0 })
   t.teardown(() => client.close())
   return client
 }
@@ -79,7 +79,7 @@ t.test('one server', { skip: noEtcd }, async t => {
 
   t.test('watches tell what changes, of their range alone, until they are ended', async t => {
     const { revision } = (await client.pages('c/').next()).value as Page
-    const all = recorded(client, { prefix: 'c/', revision: revision + 1 })
+    const all = recorded(client, { key: 'c/', rangeEnd: 'c0', revision: revision + 1 })
     const one = recorded(client, { key: 'c/2', revision: revision + 1 })
     await client.write([put('c/1'), put('c/2'), put('d/1')], 0n)
     await client.write([{ key: 'c/1', gone: true }], 0n)
@@ -156,7 +156,7 @@ t.test('certificates', { skip: noEtcd }, async t => {
     await t.rejects(client.get('cilium/other'), { status: 7, message: /permission denied/ })
     await t.rejects(client.write([put('cilium/state/x')], 0n), { message: /permission denied/ })
     const ended = new Promise<MeshError>(resolve => client.onEnd(resolve))
-    recorded(client, { prefix: 'cilium/', revision: 1 })
+    recorded(client, { key: 'cilium/', rangeEnd: 'cilium0', revision: 1 })
     t.match((await ended).message, /a watch was refused: .*permission denied/)
   })
 
@@ -227,7 +227,7 @@ t.test('several servers', { skip: noEtcd }, async t => {
     const client = await open(t, servers)
     t.equal(client.server.url, first?.url, 'chance decides, and here it says the first')
     const ended = new Promise<MeshError>(resolve => client.onEnd(resolve))
-    recorded(client, { prefix: 'x/', revision: 1 })
+    recorded(client, { key: 'x/', rangeEnd: 'x0', revision: 1 })
     await first?.signal('SIGKILL')
     t.match((await ended).message, /is lost|watch ended/)
     await t.rejects(client.get('x'), await ended, 'it never connects again')
@@ -235,7 +235,7 @@ t.test('several servers', { skip: noEtcd }, async t => {
     t.equal(next.server.url, second?.url)
     t.equal(next.clusterId, client.clusterId)
     const cut = new Promise<MeshError>(resolve => next.onEnd(resolve))
-    recorded(next, { prefix: 'x/', revision: 1 })
+    recorded(next, { key: 'x/', rangeEnd: 'x0', revision: 1 })
     await third?.signal('SIGKILL')
     t.match((await cut).message, /no leader/, 'a watch does not stay silent where there is no quorum')
     const hasty = { ...systemClock, after: (ms: number, run: () => void) => systemClock.after(ms / 10, run) }

@@ -9,6 +9,7 @@ import { promisify } from 'node:util'
 import type { Test } from 'tap'
 import { createAuthority, issue } from '../../../proxy/cli/mesh/authority.ts'
 import { systemClock } from '../../../proxy/model/clock.ts'
+import { heartbeatKey } from '../../../proxy/model/clustermesh.ts'
 import type { EtcdClient } from '../../../proxy/sources/etcd/client.ts'
 import { connectEtcd } from '../../../proxy/sources/etcd/connect.ts'
 import type { EtcdServers } from '../../../proxy/sources/etcd/server.ts'
@@ -158,7 +159,7 @@ class Member implements Etcd {
   }
 
   async client(): Promise<EtcdClient> {
-    const client = await connectEtcd(this.servers, 'cilium/.heartbeat', { clock: systemClock, random: Math.random })
+    const client = await connectEtcd(this.servers, { probe: heartbeatKey, clock: systemClock, random: Math.random })
     this.#clients.push(client)
     return client
   }

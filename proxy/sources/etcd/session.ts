@@ -1,0 +1,173 @@
+/**
+ * One connection's reading of one cluster, in Cilium's order: the heartbeat shows that somebody takes care of the store, the
+ * cluster-config says how it is written, the canary that it is complete, and only then absence counts.
+ */
+import type { Clock } from '../../model/clock.ts'
+import {
+  canaryKey,
+  canaryPrefix,
+  clusterConfigKey,
+  heartbeatEveryMs,
+  heartbeatKey,
+  prefixOf,
+  type Resource,
+} from '../../model/clustermesh.ts'
+import { durationText } from '../../model/duration.ts'
+import { MeshError, messageOf } from '../../model/error.ts'
+import type { EtcdClient } from './client.ts'
+import { type ClusterConfig, decodeClusterConfig } from './decode-cilium.ts'
+import { Mirror, type MirrorListener } from './mirror.ts'
+import type { Entry } from './rpc.ts'
+import type { WatchEvent } from './watches.ts'
+
+/** Which beat of which store was the last one: a store whose heart stood still must beat anew before it is believed. */
+export interface Beat {
+  readonly clusterId: string
+  readonly revision: number
+}
+
+export interface SessionParts {
+  readonly cluster: string
+  /** Throws when the cluster must not be read; else says which resource tells its services, and takes its keys. */
+  readonly open: (config: ClusterConfig) => { readonly resource: Resource; readonly listener: MirrorListener }
+  /** A beat that is known, and has not been followed by another in time. */
+  readonly stale: Beat | undefined
+  /** Not over, but something that must be there is missing. */
+  readonly waits: (error: MeshError) => void
+  /** The session is over; told once, after which nothing is. */
+  readonly ended: (error: MeshError, stale: Beat | undefined) => void
+  readonly clock: Clock
+}
+
+/** Two beats may be missed (Cilium 2.7). */
+export const heartbeatTimeoutMs = 2 * heartbeatEveryMs
+/** How long the first steps may take before it is said what they wait for. */
+const patienceMs = 30_000
+
+export class Session {
+  #client: EtcdClient
+  #parts: SessionParts
+  #mirrors: Mirror[] = []
+  #beat: Beat
+  #config: { readonly text: string; readonly decoded: ClusterConfig } | undefined
+  #isReading = false
+  #isOver = false
+  #stopHeartbeat: () => void
+  #stopPatience: () => void
+
+  constructor(client: EtcdClient, parts: SessionParts) {
+    this.#client = client
+    this.#parts = parts
+    this.#beat = { clusterId: client.clusterId, revision: 0 }
+    this.#stopHeartbeat = this.#expectBeat()
+    this.#stopPatience = parts.clock.after(patienceMs, () => this.#sayWhatIsMissing())
+    client.onEnd(error => this.#end(error))
+    this.#follow(heartbeatKey, {
+      listed: ([entry]) => this.#findBeat(entry),
+      changed: events => this.#hearBeat(events),
+    })
+  }
+
+  /** Tells nobody. */
+  close(): void {
+    this.#isOver = true
+    this.#stopHeartbeat()
+    this.#stopPatience()
+    for (const mirror of this.#mirrors) mirror.close()
+    this.#client.close()
+  }
+
+  #findBeat(entry: Entry | undefined): void {
+    const { stale } = this.#parts
+    this.#beat = { ...this.#beat, revision: entry?.modRevision ?? 0 }
+    const isStale = stale?.clusterId === this.#beat.clusterId && stale.revision === this.#beat.revision
+    if (!isStale) this.#askConfig()
+  }
+
+  #hearBeat(events: readonly WatchEvent[]): void {
+    const beat = events.findLast(({ kept }) => kept)
+    if (!beat) return
+    this.#beat = { ...this.#beat, revision: beat.entry.modRevision }
+    this.#stopHeartbeat()
+    this.#stopHeartbeat = this.#expectBeat()
+    this.#askConfig()
+  }
+
+  #expectBeat(): () => void {
+    return this.#parts.clock.after(heartbeatTimeoutMs, () => {
+      const why = `nobody has taken care of the store for ${durationText(heartbeatTimeoutMs)}: ${heartbeatKey} is not renewed`
+      this.#end(this.#error(why), this.#beat)
+    })
+  }
+
+  #askConfig(): void {
+    if (this.#mirrors.length > 1) return
+    const read = (entry: Entry | undefined): void => entry && this.#readConfig(entry.value)
+    this.#follow(clusterConfigKey(this.#parts.cluster), {
+      listed: ([entry]) => read(entry),
+      // A deletion says nothing: its owner writes it again.
+      changed: events => read(events.findLast(({ kept }) => kept)?.entry),
+    })
+  }
+
+  #readConfig(value: Uint8Array): void {
+    const text = Buffer.from(value).toString('latin1')
+    if (this.#config?.text === text) return
+    if (this.#config) return this.#end(this.#error('the cluster describes itself anew; everything is read again'))
+    try {
+      const decoded = decodeClusterConfig(value)
+      this.#config = { text, decoded }
+      this.#awaitCanary(decoded)
+    } catch (error) {
+      this.#end(this.#error(`${clusterConfigKey(this.#parts.cluster)}: ${messageOf(error)}`))
+    }
+  }
+
+  #awaitCanary(config: ClusterConfig): void {
+    const { cluster } = this.#parts
+    const { resource, listener } = this.#parts.open(config)
+    const start = (): void => {
+      if (this.#isReading) return
+      this.#isReading = true
+      this.#follow(prefixOf(resource, cluster, config.cached), {
+        listed: entries => {
+          this.#stopPatience()
+          listener.listed(entries)
+        },
+        changed: events => listener.changed(events),
+      })
+    }
+    if (!config.syncedCanaries) return start()
+    const canary = canaryKey(resource, cluster, config.cached)
+    // The whole prefix, since that is what a reader's rights are given for.
+    this.#follow(canaryPrefix(cluster), {
+      listed: entries => entries.some(({ key }) => key === canary) && start(),
+      changed: events => events.some(({ kept, entry }) => kept && entry.key === canary) && start(),
+    })
+  }
+
+  #sayWhatIsMissing(): void {
+    const { cluster, stale } = this.#parts
+    if (this.#isReading) this.#parts.waits(this.#error('the first listing is not complete yet'))
+    else if (this.#config)
+      this.#parts.waits(this.#error(`${canaryPrefix(cluster)} does not say yet that all is written`))
+    else if (this.#mirrors.length > 1) {
+      const key = clusterConfigKey(cluster)
+      this.#parts.waits(this.#error(`${key} is missing: the cluster has another name, or nobody publishes it`))
+    } else if (!stale) this.#parts.waits(this.#error('the heartbeat cannot be read'))
+  }
+
+  #follow(range: string, listener: MirrorListener): void {
+    this.#mirrors.push(new Mirror(this.#client, range, listener, error => this.#end(error)))
+  }
+
+  #error(why: string): MeshError {
+    return new MeshError('SOURCE_READ', `${this.#client.server.url}: ${why}`)
+  }
+
+  #end(error: MeshError, stale?: Beat): void {
+    if (this.#isOver) return
+    this.close()
+    this.#parts.ended(error, stale)
+  }
+}
