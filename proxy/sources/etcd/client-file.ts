@@ -29,6 +29,7 @@ const clientFile = v.object({
     v.union([
       v.array(v.object({ hostname, ips: addresses })),
       v.pipe(
+        v.custom<object>(value => typeof value === 'object' && !Array.isArray(value)),
         v.record(hostname, v.object({ ips: addresses })),
         v.transform(table => Object.entries(table).map(([hostname, { ips }]) => ({ hostname, ips }))),
       ),

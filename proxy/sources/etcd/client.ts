@@ -293,8 +293,13 @@ function failure(server: Server, path: string, error: ServiceError | null, timeo
   const why =
     status === statusCode.cancelled
       ? `did not answer within ${durationText(timeoutMs)}`
-      : `${what} failed: ${tame(error?.details ?? 'no answer')}`
+      : `${what} failed: ${tame(causeOf(error?.details ?? 'no answer'))}`
   return new EtcdError(`${server.url} ${why}`, status, { cause: error })
+}
+
+/** What gRPC wraps around the error of the socket helps nobody. */
+function causeOf(details: string): string {
+  return /Last error: (?:Error: )?(.+?)\.? Resolution note:/.exec(details)?.[1] ?? details
 }
 
 async function loadGrpc(): Promise<Grpc> {

@@ -12,13 +12,12 @@ import type { MirrorListener } from './mirror.ts'
 import type { EtcdServers } from './server.ts'
 import { type Beat, Session } from './session.ts'
 
-export interface EtcdSourceOptions {
+/** The servers and PEM files by hand, or Cilium's own client file, which is watched. */
+export type EtcdSourceOptions = (EtcdServers | { readonly config: string }) & {
   /** The name of the cluster to read, as it calls itself. */
   readonly cluster: string
   /** Its number; another one that it says of itself is refused. Left out, any is taken. */
   readonly id?: number
-  /** Cilium's own client file, watched, or the servers and PEM files by hand. */
-  readonly etcd: { readonly config: string } | EtcdServers
   /**
    * Which records are read where a cluster writes both. `services` as Cilium 1.20 does; `slices` tell endpoints that
    * terminate from those that are ready.
@@ -64,8 +63,8 @@ class EtcdSource implements Source {
 
   start(sink: Sink): void {
     this.#sink = sink
-    const { etcd } = this.#options
-    if ('config' in etcd) this.#stopFileWatch = watchFile(etcd.config, this.#parts.clock, () => this.#startOver())
+    const { clock } = this.#parts
+    if ('config' in this.#options) this.#stopFileWatch = watchFile(this.#options.config, clock, () => this.#startOver())
     this.#connect()
   }
 
@@ -80,8 +79,7 @@ class EtcdSource implements Source {
   #connect(): void {
     const attempt = async (): Promise<void> => {
       try {
-        const { etcd } = this.#options
-        const servers = 'config' in etcd ? await readClientFile(etcd.config) : etcd
+        const servers = 'config' in this.#options ? await readClientFile(this.#options.config) : this.#options
         const { signal } = this.#closing
         const client = await connectEtcd(servers, { ...this.#parts, probe: heartbeatKey, signal })
         if (signal.aborted) return client.close()

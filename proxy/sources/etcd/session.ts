@@ -50,7 +50,10 @@ export class Session {
   #mirrors: Mirror[] = []
   #beat: Beat
   #config: { readonly text: string; readonly decoded: ClusterConfig } | undefined
+  #isAsking = false
   #isReading = false
+  #isComplete = false
+  #isOverdue = false
   #isOver = false
   #stopHeartbeat: () => void
   #stopPatience: () => void
@@ -60,7 +63,10 @@ export class Session {
     this.#parts = parts
     this.#beat = { clusterId: client.clusterId, revision: 0 }
     this.#stopHeartbeat = this.#expectBeat()
-    this.#stopPatience = parts.clock.after(patienceMs, () => this.#sayWhatIsMissing())
+    this.#stopPatience = parts.clock.after(patienceMs, () => {
+      this.#isOverdue = true
+      this.#sayWhatIsMissing()
+    })
     client.onEnd(error => this.#end(error))
     this.#follow(heartbeatKey, {
       listed: ([entry]) => this.#findBeat(entry),
@@ -101,7 +107,8 @@ export class Session {
   }
 
   #askConfig(): void {
-    if (this.#mirrors.length > 1) return
+    if (this.#isAsking) return
+    this.#isAsking = true
     const read = (entry: Entry | undefined): void => entry && this.#readConfig(entry.value)
     this.#follow(clusterConfigKey(this.#parts.cluster), {
       listed: ([entry]) => read(entry),
@@ -118,6 +125,7 @@ export class Session {
       const decoded = decodeClusterConfig(value)
       this.#config = { text, decoded }
       this.#awaitCanary(decoded)
+      this.#sayWhatIsMissing()
     } catch (error) {
       this.#end(this.#error(`${clusterConfigKey(this.#parts.cluster)}: ${messageOf(error)}`))
     }
@@ -131,6 +139,7 @@ export class Session {
       this.#isReading = true
       this.#follow(prefixOf(resource, cluster, config.cached), {
         listed: entries => {
+          this.#isComplete = true
           this.#stopPatience()
           listener.listed(entries)
         },
@@ -146,15 +155,17 @@ export class Session {
     })
   }
 
+  /** Where the reading stands, for whoever has waited too long. */
   #sayWhatIsMissing(): void {
-    const { cluster, stale } = this.#parts
+    if (!this.#isOverdue || this.#isComplete) return
+    const { cluster } = this.#parts
+    const key = clusterConfigKey(cluster)
     if (this.#isReading) this.#parts.waits(this.#error('the first listing is not complete yet'))
     else if (this.#config)
       this.#parts.waits(this.#error(`${canaryPrefix(cluster)} does not say yet that all is written`))
-    else if (this.#mirrors.length > 1) {
-      const key = clusterConfigKey(cluster)
+    else if (this.#isAsking) {
       this.#parts.waits(this.#error(`${key} is missing: the cluster has another name, or nobody publishes it`))
-    } else if (!stale) this.#parts.waits(this.#error('the heartbeat cannot be read'))
+    }
   }
 
   #follow(range: string, listener: MirrorListener): void {

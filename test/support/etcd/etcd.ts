@@ -38,6 +38,8 @@ export interface Etcd {
   signal(signal: 'SIGKILL' | 'SIGSTOP' | 'SIGCONT'): Promise<void>
   /** On the same port; `empty` without anything that it knew. */
   start(options?: { empty?: boolean; flags?: readonly string[] }): Promise<void>
+  /** On the same port, with what a snapshot holds: a new etcd to all who knew the old one. */
+  restore(snapshot: string): Promise<void>
 }
 
 /** Certificates in a folder: the authority, a server for 127.0.0.1, and clients by their name. */
@@ -46,8 +48,10 @@ export interface Certificates {
   readonly ca: string
   /** The files of a client of this name, made when first asked for. */
   client(name: string): Promise<{ ca: string; cert: string; key: string }>
-  /** Signs `client` or `server` files anew, so that they have expired. */
+  /** Signs the files of a client, or those of `server`, anew: they have expired. */
   expire(name: string): Promise<void>
+  /** Gives the server a sound certificate; etcd reads it for each connection. */
+  serve(): Promise<void>
 }
 
 export async function folder(t: Test): Promise<string> {
@@ -59,16 +63,14 @@ export async function folder(t: Test): Promise<string> {
 export async function makeCertificates(t: Test): Promise<Certificates> {
   const path = await folder(t)
   const authority = await createAuthority({ file: join(path, 'ca'), name: 'test', days: 1 })
-  await issue(authority, {
-    file: join(path, 'server'),
-    name: 'etcd',
-    days: 1,
-    hosts: ['127.0.0.1', 'etcd.test'],
-  })
+  const serve = () =>
+    issue(authority, { file: join(path, 'server'), name: 'etcd', days: 1, hosts: ['127.0.0.1', 'etcd.test'] })
+  await serve()
   const ca = join(path, 'ca.crt')
   return {
     folder: path,
     ca,
+    serve,
     expire: async name => {
       const [cert, key, asked] = ['crt', 'key', 'csr'].map(ending => join(path, `${name}.${ending}`)) as [
         string,
@@ -184,11 +186,25 @@ class Member implements Etcd {
     await this.ready()
   }
 
+  async restore(snapshot: string): Promise<void> {
+    this.#generation++
+    const at = (flag: string) => this.#args[this.#args.indexOf(flag) + 1] ?? ''
+    await this.ctl(
+      ...['snapshot', 'restore', snapshot, '--data-dir', this.#folder],
+      ...['--name', '--initial-cluster', '--initial-advertise-peer-urls'].flatMap(flag => [flag, at(flag)]),
+      ...['--initial-cluster-token', `starlane-${this.#generation}`],
+    )
+    await this.start()
+  }
+
+  get #folder(): string {
+    return join(this.data, String(this.#generation))
+  }
+
   async spawn(flags: readonly string[] = []): Promise<void> {
-    const data = join(this.data, String(this.#generation))
     const child = spawn(
       'etcd',
-      ['--data-dir', data, '--initial-cluster-token', `starlane-${this.#generation}`, ...this.#args, ...flags],
+      ['--data-dir', this.#folder, '--initial-cluster-token', `starlane-${this.#generation}`, ...this.#args, ...flags],
       {
         stdio: 'ignore',
       },

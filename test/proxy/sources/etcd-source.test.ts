@@ -1,0 +1,445 @@
+import assert from 'node:assert/strict'
+import { rename, rm, writeFile } from 'node:fs/promises'
+import { join } from 'node:path'
+import t, { type Test } from 'tap'
+import type { Clock } from '../../../proxy/model/clock.ts'
+import { systemClock } from '../../../proxy/model/clock.ts'
+import { clusterConfigKey } from '../../../proxy/model/clustermesh.ts'
+import { silentLog } from '../../../proxy/model/log.ts'
+import type { EtcdClient } from '../../../proxy/sources/etcd/client.ts'
+import { parseClientFile } from '../../../proxy/sources/etcd/client-file.ts'
+import { createEtcdSource, type EtcdSourceOptions } from '../../../proxy/sources/etcd/etcd-source.ts'
+import { Mirror } from '../../../proxy/sources/etcd/mirror.ts'
+import type { WatchListener } from '../../../proxy/sources/etcd/watches.ts'
+import { type Declared, examineSource, RecordingSink, until } from '../../conformance/source.ts'
+import { FakeClock } from '../../support/clock.ts'
+import { sliceEndpoint } from '../../support/etcd/cilium.ts'
+import { folder, makeCertificates, noEtcd, startEtcd, startMembers } from '../../support/etcd/etcd.ts'
+import { Peer } from '../../support/etcd/peer.ts'
+import { Relay } from '../../support/etcd/relay.ts'
+
+// Ten times as fast as real time, so that nobody waits for a retry; faster still for what says what it waits for.
+const hasty: Clock = {
+  ...systemClock,
+  after: (ms, run) => systemClock.after(ms === 30_000 ? 500 : ms / 10, run),
+  every: (ms, run) => systemClock.every(ms / 10, run),
+}
+
+/** A started source and what it has told. */
+function observe(t: Test, options: EtcdSourceOptions, clock: Clock = hasty) {
+  const sink = new RecordingSink()
+  const source = createEtcdSource(options, { clock, random: () => 0.5, log: silentLog })
+  source.start(sink)
+  t.teardown(async () => {
+    await source.close()
+    assert.deepEqual(sink.violations, [])
+  })
+  return sink
+}
+
+const live = (sink: RecordingSink) =>
+  until(
+    () => sink.link === 'live',
+    () => `live (${sink.error?.message})`,
+  )
+const lost = (sink: RecordingSink, why: RegExp) =>
+  until(
+    () => sink.link === 'lost' && why.test(sink.error?.message ?? ''),
+    () => `lost because of ${why} (${sink.link}, ${sink.error?.message})`,
+  )
+const sees = (sink: RecordingSink, ...names: string[]) =>
+  until(
+    () => [...sink.services.keys()].sort().join() === names.sort().join(),
+    () => `sees ${names} (${[...sink.services.keys()]})`,
+  )
+
+t.test('it is a source like any other', { skip: noEtcd }, async t => {
+  const etcd = await startEtcd(t)
+  const client = await etcd.client()
+  let worlds = 0
+
+  const write = ({ namespace, name, clusterIP, addresses }: Declared, peer: Peer) =>
+    peer.service(`${namespace}/${name}`, {
+      frontends: { [clusterIP]: { http: { Protocol: 'TCP', Port: 80 } } },
+      backends: Object.fromEntries(addresses.map(ip => [ip, { http: { Protocol: 'TCP', Port: 8080 } }])),
+      hostnames: {},
+      zones: {},
+    })
+
+  examineSource(t, async t => {
+    const peer = new Peer(client, `world-${++worlds}`, worlds)
+    const relay = await Relay.open(t, etcd.url)
+    await peer.announce()
+    const key = ({ namespace, name }: Declared) => peer.key('services', `${namespace}/${name}`)
+    return {
+      source: createEtcdSource(
+        { cluster: peer.name, id: peer.id, endpoints: [`http://127.0.0.1:${relay.port}`] },
+        { clock: hasty, random: () => 0.5, log: silentLog },
+      ),
+      apply: (...services) => peer.put(...services.map(service => write(service, peer))),
+      remove: service => peer.drop(key(service)),
+      spoil: service => peer.put({ [key(service)]: Buffer.from('{') }),
+      break: () => relay.cut(),
+      heal: () => relay.mend(),
+    }
+  })
+})
+
+t.test('what must be there before anything counts', { skip: noEtcd }, async t => {
+  const etcd = await startEtcd(t)
+  const client = await etcd.client()
+  const { servers } = etcd
+  let clusters = 0
+  const newPeer = (cached = false) => new Peer(client, `c${++clusters}`, clusters, cached)
+
+  t.test('the cluster-config, then the canary of what is read', async t => {
+    const peer = newPeer()
+    await peer.put(peer.service('shop/cart'))
+    const sink = observe(t, { cluster: peer.name, ...servers })
+    await lost(sink, /cilium\/cluster-config\/c1 is missing: the cluster has another name, or nobody publishes it/)
+    await peer.configure()
+    await peer.complete('endpointslices')
+    await peer.put(peer.service('shop/late'))
+    t.same(sink.services.size, 0, 'absence does not count yet, and neither does presence')
+    await peer.complete('services')
+    await live(sink)
+    await sees(sink, 'shop/cart', 'shop/late')
+    t.equal(sink.calls.filter(call => call === 'reset').length, 1)
+  })
+
+  t.test('a cluster that promises no canary is read at once', async t => {
+    const peer = newPeer()
+    await peer.put(peer.service('shop/cart'))
+    await peer.configure({ syncedCanaries: false })
+    const sink = observe(t, { cluster: peer.name, id: peer.id, ...servers })
+    await sees(sink, 'shop/cart')
+  })
+
+  t.test('a KVStoreMesh cache is read where it stands', async t => {
+    const peer = newPeer(true)
+    const sink = observe(t, { cluster: peer.name, id: peer.id, ...servers })
+    await peer.put(peer.service('shop/cart'))
+    await peer.put(new Peer(client, peer.name, peer.id).service('shop/original'))
+    await peer.announce()
+    await live(sink)
+    await sees(sink, 'shop/cart')
+  })
+
+  t.test('a cluster never sees the keys of another whose name begins the same', async t => {
+    const peer = newPeer()
+    const other = new Peer(client, `${peer.name}1`, 200)
+    await other.put(other.service('shop/other'))
+    await peer.announce()
+    const sink = observe(t, { cluster: peer.name, id: peer.id, ...servers })
+    await live(sink)
+    await peer.put(peer.service('shop/cart'))
+    await other.put(other.service('shop/other', { labels: { changed: 'yes' } }))
+    await sees(sink, 'shop/cart')
+  })
+
+  t.test('a cluster with another id than ours for it is refused, until it has that', async t => {
+    const peer = newPeer()
+    await peer.announce()
+    const sink = observe(t, { cluster: peer.name, id: 99, ...servers })
+    await lost(sink, new RegExp(`${peer.name} says its id is ${peer.id}, configured is 99; give it the same`))
+    await peer.configure({}, 99)
+    await live(sink)
+  })
+
+  t.test('a cluster-config that is not sound is refused, until it is', async t => {
+    const peer = newPeer()
+    await peer.announce({ endpointSlicesExportMode: 'tomorrow' })
+    const sink = observe(t, { cluster: peer.name, id: peer.id, ...servers })
+    await lost(sink, /cilium\/cluster-config\/c\d+: capabilities.endpointSlicesExportMode/)
+    await peer.put({ [clusterConfigKey(peer.name)]: Buffer.from('{') })
+    await lost(sink, /is no JSON/)
+    await peer.configure()
+    await live(sink)
+  })
+
+  t.test('slices are read where there is nothing else, or where they are preferred', async t => {
+    const peer = newPeer()
+    const leaving = { ready: false, serving: true, terminating: true }
+    await peer.put(
+      peer.service('shop/cart'),
+      peer.slice('shop/cart-a'),
+      peer.slice('shop/cart-b', { endpoints: [sliceEndpoint('10.0.0.9', { conditions: leaving })] }),
+    )
+    await peer.announce({ endpointSlicesExportMode: 'services-and-endpointslices' })
+    const asCilium = observe(t, { cluster: peer.name, id: peer.id, ...servers })
+    const sink = observe(t, { cluster: peer.name, id: peer.id, prefer: 'slices', ...servers })
+    await live(sink)
+    await live(asCilium)
+    t.match(asCilium.services.get('shop/cart'), { clusterIPs: ['10.96.14.7'] })
+    t.match(sink.services.get('shop/cart')?.endpoints, [
+      { address: '10.11.3.21', ready: true },
+      { address: '10.0.0.9', ...leaving },
+    ])
+    await peer.drop(peer.key('endpointslices', 'shop/cart-a'))
+    await until(() => sink.services.get('shop/cart')?.endpoints.length === 1, 'one slice less')
+    await peer.put(peer.slice('shop/cart-b', { labels: new Map([['kubernetes.io/service-name', 'basket']]) }))
+    await sees(sink, 'shop/basket')
+    await peer.drop(peer.key('endpointslices', 'shop/cart-b'))
+    await sees(sink)
+
+    await peer.put(peer.slice('shop/cart-c'))
+    await peer.configure({ endpointSlicesExportMode: 'endpointslices-only' })
+    await until(() => asCilium.services.get('shop/cart')?.clusterIPs.length === 0, 'the other mode is followed')
+    t.match(asCilium.error?.message, /describes itself anew/)
+  })
+
+  t.test('a value that is spoiled leaves what was known', async t => {
+    const peer = newPeer()
+    await peer.put(peer.service('shop/cart'))
+    await peer.announce()
+    const sink = observe(t, { cluster: peer.name, id: peer.id, ...servers })
+    await sees(sink, 'shop/cart')
+    const key = peer.key('services', 'shop/cart')
+    await peer.put({ [key]: Buffer.from('garbage') })
+    await until(() => sink.problemList.length === 1, 'the problem is told')
+    t.match(sink.problemList, [
+      { code: 'SOURCE_OBJECT', where: key, message: /^shop\/cart: is no JSON.*before stays$/ },
+    ])
+    t.ok(sink.services.has('shop/cart'))
+    await peer.put(peer.service('shop/cart', { shared: false }))
+    await sees(sink)
+    t.same(sink.problemList, [])
+    await peer.put({ [key]: Buffer.from('garbage') })
+    await until(() => sink.problemList.length === 1, 'a problem without a past')
+    await peer.drop(key)
+    await until(() => sink.problemList.length === 0, 'gone with its key')
+  })
+
+  t.test("Cilium's client file is read, and followed", async t => {
+    const peer = newPeer()
+    await peer.put(peer.service('shop/cart'))
+    await peer.announce()
+    const file = join(await folder(t), peer.name)
+    const sink = observe(t, { cluster: peer.name, id: peer.id, config: file })
+    await lost(sink, /cannot read the client file: ENOENT/)
+    await writeFile(file, 'endpoints: [')
+    await lost(sink, /is no YAML/)
+    const write = async (url: string) => {
+      await writeFile(`${file}.new`, `endpoints: ["${url}"]\n`)
+      await rename(`${file}.new`, file)
+    }
+    await write(etcd.url)
+    await live(sink)
+    await write('http://127.0.0.1:1')
+    await lost(sink, /127\.0\.0\.1:1 .*ECONNREFUSED/)
+    t.ok(sink.services.has('shop/cart'))
+    await write(etcd.url)
+    await live(sink)
+    await rm(file)
+    await peer.put(peer.service('shop/late'))
+    await sees(sink, 'shop/cart', 'shop/late')
+  })
+})
+
+t.test('a heart that stands still', { skip: noEtcd }, async t => {
+  const etcd = await startEtcd(t)
+  const client = await etcd.client()
+  const peer = new Peer(client)
+  await peer.put(peer.service('shop/cart'))
+  await peer.announce()
+  const clock = new FakeClock()
+  const sink = observe(t, { cluster: 'east', id: 7, ...etcd.servers }, clock)
+  await live(sink)
+  for (let minute = 0; minute < 3; minute++) {
+    await clock.advance(60_000)
+    await peer.beat()
+    await peer.put(peer.service(`shop/m${minute}`))
+    await until(() => sink.services.has(`shop/m${minute}`), 'the beat has been heard, since what came after it has')
+  }
+  t.equal(sink.link, 'live')
+  await clock.advance(120_000)
+  t.equal(sink.link, 'lost')
+  t.match(sink.error, { code: 'SOURCE_READ', message: /nobody has taken care of the store for 2m/ })
+
+  sink.news()
+  await peer.drop(peer.key('services', 'shop/cart'))
+  await clock.advance(1000)
+  await until(() => clock.waiting === 2, 'it has connected again, and waits for a beat')
+  t.equal(sink.link, 'lost')
+  t.ok(sink.services.has('shop/cart'), 'leases run out where nobody keeps them: that is no news of the services')
+  await peer.beat()
+  await live(sink)
+  t.notOk(sink.services.has('shop/cart'))
+})
+
+t.test('what becomes of a server', { skip: noEtcd }, async t => {
+  t.test('killed, and back with all it knew', async t => {
+    const etcd = await startEtcd(t)
+    const peer = new Peer(await etcd.client())
+    await peer.put(peer.service('shop/cart'))
+    await peer.announce()
+    const sink = observe(t, { cluster: 'east', id: 7, ...etcd.servers })
+    await live(sink)
+    await etcd.signal('SIGKILL')
+    await lost(sink, /127\.0\.0\.1/)
+    t.ok(sink.services.has('shop/cart'))
+    await etcd.start()
+    await live(sink)
+    t.same(
+      sink.news().filter(call => call !== 'lost'),
+      ['reset', 'reset'],
+      'nothing was dropped on the way',
+    )
+    const again = new Peer(await etcd.client())
+    await again.put(again.service('shop/late'))
+    await sees(sink, 'shop/cart', 'shop/late')
+  })
+
+  t.test('back without anything: what was known stays until its cluster has told all anew', async t => {
+    const etcd = await startEtcd(t)
+    const peer = new Peer(await etcd.client())
+    await peer.put(peer.service('shop/cart'), peer.service('shop/old'))
+    await peer.announce()
+    const sink = observe(t, { cluster: 'east', id: 7, ...etcd.servers })
+    await live(sink)
+    await etcd.signal('SIGKILL')
+    await etcd.start({ empty: true })
+    const anew = new Peer(await etcd.client())
+    await lost(sink, /is missing/)
+    await anew.beat()
+    await anew.configure()
+    await anew.put(anew.service('shop/new'))
+    await lost(sink, /does not say yet that all is written/)
+    t.same([...sink.services.keys()], ['shop/cart', 'shop/old'])
+    await anew.put(anew.service('shop/cart'))
+    await anew.complete()
+    await live(sink)
+    await sees(sink, 'shop/cart', 'shop/new')
+  })
+
+  t.test('restored from an older snapshot: what it says is what counts', async t => {
+    const etcd = await startEtcd(t)
+    const peer = new Peer(await etcd.client())
+    await peer.put(peer.service('shop/cart'))
+    await peer.announce()
+    const sink = observe(t, { cluster: 'east', id: 7, ...etcd.servers })
+    const snapshot = join(etcd.data, 'snapshot')
+    await etcd.ctl('snapshot', 'save', snapshot)
+    await peer.put(peer.service('shop/late'))
+    await sees(sink, 'shop/cart', 'shop/late')
+    await etcd.signal('SIGKILL')
+    await etcd.restore(snapshot)
+    await sees(sink, 'shop/cart')
+    await live(sink)
+  })
+
+  t.test('with a certificate that has expired, and with a new one', async t => {
+    const certificates = await makeCertificates(t)
+    const etcd = await startEtcd(t, { certificates })
+    const relay = await Relay.open(t, etcd.url)
+    const peer = new Peer(await etcd.client())
+    await peer.put(peer.service('shop/cart'))
+    await peer.announce()
+    const endpoints = [`https://127.0.0.1:${relay.port}`]
+    const sink = observe(t, { cluster: 'east', id: 7, endpoints, ...(await certificates.client('remote')) })
+    await live(sink)
+    await certificates.expire('server')
+    await relay.cut()
+    await relay.mend()
+    await lost(sink, /certificate has expired/)
+    t.ok(sink.services.has('shop/cart'))
+    await certificates.serve()
+    await live(sink)
+  })
+
+  t.test('one of three: the next is asked; two of three: there is no quorum, and nothing is forgotten', async t => {
+    const members = await startMembers(t, 3)
+    const [first, second, third] = members
+    const peer = new Peer((await third?.client()) as EtcdClient)
+    await peer.put(peer.service('shop/cart'))
+    await peer.announce()
+    const sink = observe(t, { cluster: 'east', id: 7, endpoints: members.map(({ url }) => url) })
+    await live(sink)
+    await first?.signal('SIGKILL')
+    await second?.signal('SIGKILL')
+    await lost(sink, /./)
+    t.ok(sink.services.has('shop/cart'))
+    await second?.start()
+    await live(sink)
+    await until(() => sink.link === 'live', 'live')
+    const again = new Peer((await second?.client()) as EtcdClient)
+    await again.put(again.service('shop/late'))
+    await sees(sink, 'shop/cart', 'shop/late')
+  })
+})
+
+t.test('a mirror whose past is compacted away lists anew', async t => {
+  const entry = (key: string) => ({ key, createRevision: 1, modRevision: 1, value: Buffer.alloc(0), lease: 0n })
+  let listing = 0
+  let watching: WatchListener | undefined
+  const revisions: number[] = []
+  const client = {
+    async *pages() {
+      listing++
+      yield { entries: [entry(`p/${listing}`)], revision: listing * 10 }
+    },
+    watch({ revision }: { revision: number }, listener: WatchListener) {
+      revisions.push(revision)
+      watching = listener
+      return () => {}
+    },
+  } as unknown as EtcdClient
+  const told: string[] = []
+  const listener = {
+    listed: (entries: readonly { key: string }[]) => told.push(entries.map(({ key }) => key).join()),
+    changed: () => {},
+  }
+  const mirror = new Mirror(client, 'p/', listener, error => told.push(error.message))
+  await until(() => told.length === 1, 'listed')
+  watching?.compacted()
+  await until(() => told.length === 2, 'listed again')
+  t.same(told, ['p/1', 'p/2'])
+  t.same(revisions, [11, 21])
+  mirror.close()
+})
+
+t.test('client files', async t => {
+  t.same(
+    parseClientFile(
+      `endpoints:
+- https://east.mesh.cilium.io:2379
+trusted-ca-file: /var/lib/cilium/clustermesh/common-etcd-client-ca.crt
+key-file: east.etcd-client.key
+cert-file: east.etcd-client.crt
+cilium-host-aliases:
+- hostname: east.mesh.cilium.io
+  ips: [192.0.2.10, "fd00::1"]
+`,
+      '/etc/mesh/east',
+    ),
+    {
+      endpoints: ['https://east.mesh.cilium.io:2379'],
+      ca: '/var/lib/cilium/clustermesh/common-etcd-client-ca.crt',
+      cert: '/etc/mesh/east.etcd-client.crt',
+      key: '/etc/mesh/east.etcd-client.key',
+      aliases: new Map([['east.mesh.cilium.io', ['192.0.2.10', 'fd00::1']]]),
+    },
+  )
+  const asTable = 'endpoints: [https://a]\ncilium-host-aliases: {a: {ips: [192.0.2.1]}}'
+  t.same(parseClientFile(asTable, '/f').aliases, new Map([['a', ['192.0.2.1']]]))
+  t.same(parseClientFile('endpoints: [https://a]', '/f'), {
+    endpoints: ['https://a'],
+    ca: undefined,
+    cert: undefined,
+    key: undefined,
+    aliases: new Map(),
+  })
+  const refused: [text: string, why: RegExp][] = [
+    ['{', /\/f is no YAML/],
+    ['', /^\/f: the file: /],
+    ['endpoints: []', /endpoints: names no server/],
+    ['endpoints: [https://a]\ncilium-host-aliases: [{hostname: "", ips: [192.0.2.1]}]', /cilium-host-aliases/],
+    ['endpoints: [https://a]\ncilium-host-aliases: [{hostname: a, ips: []}]', /cilium-host-aliases/],
+    ['endpoints: [https://a]\ncilium-host-aliases: [{hostname: a, ips: [b]}]', /cilium-host-aliases/],
+    [
+      'endpoints: [https://a]\ncilium-host-aliases: [{hostname: a, ips: [192.0.2.1]}, {hostname: a, ips: [192.0.2.1]}]',
+      /names "a" twice/,
+    ],
+  ]
+  for (const [text, message] of refused) t.throws(() => parseClientFile(text, '/f'), { code: 'SOURCE_READ', message })
+})

@@ -1,0 +1,64 @@
+import { canaryKey, clusterConfigKey, heartbeatKey, prefixOf, type Resource } from '../../../proxy/model/clustermesh.ts'
+import type { EtcdClient, Write } from '../../../proxy/sources/etcd/client.ts'
+import { configValue, serviceValue, sliceValue } from './cilium.ts'
+
+/** What a cluster's clustermesh-apiserver would write, written by a test. */
+export class Peer {
+  readonly name: string
+  readonly id: number
+  #client: EtcdClient
+  #cached: boolean
+
+  constructor(client: EtcdClient, name = 'east', id = 7, cached = false) {
+    this.#client = client
+    this.name = name
+    this.id = id
+    this.#cached = cached
+  }
+
+  /** The heartbeat, the cluster-config and the canary. */
+  async announce(capabilities: Readonly<Record<string, unknown>> = {}): Promise<void> {
+    await this.beat()
+    await this.configure(capabilities)
+    await this.complete()
+  }
+
+  async beat(): Promise<void> {
+    await this.put({ [heartbeatKey]: Buffer.from(new Date().toISOString()) })
+  }
+
+  async configure(capabilities: Readonly<Record<string, unknown>> = {}, id = this.id): Promise<void> {
+    await this.put({ [clusterConfigKey(this.name)]: configValue(id, { cached: this.#cached, ...capabilities }) })
+  }
+
+  async complete(...resources: Resource[]): Promise<void> {
+    const all = resources.length > 0 ? resources : (['services', 'endpointslices'] as const)
+    for (const resource of all) await this.put({ [canaryKey(resource, this.name, this.#cached)]: Buffer.from('now') })
+  }
+
+  key(resource: Resource, suffix: string): string {
+    return `${prefixOf(resource, this.name, this.#cached)}${suffix}`
+  }
+
+  /** A sound record of a service; `shop/cart` of the fixtures but for the changes. */
+  service(suffix: string, changes: Readonly<Record<string, unknown>> = {}): Record<string, Buffer> {
+    const [namespace = '', name = ''] = suffix.split('/')
+    const value = serviceValue({ cluster: this.name, clusterID: this.id, namespace, name, ...changes })
+    return { [this.key('services', suffix)]: value }
+  }
+
+  slice(suffix: string, changes: Parameters<typeof sliceValue>[0] = {}): Record<string, Buffer> {
+    const [namespace = '', name = ''] = suffix.split('/')
+    const value = sliceValue({ cluster: this.name, clusterId: this.id, namespace, name, ...changes })
+    return { [this.key('endpointslices', suffix)]: value }
+  }
+
+  async put(...records: Readonly<Record<string, Buffer>>[]): Promise<void> {
+    const writes = records.flatMap(record => Object.entries(record).map(([key, value]): Write => ({ key, value })))
+    for (let at = 0; at < writes.length; at += 100) await this.#client.write(writes.slice(at, at + 100), 0n)
+  }
+
+  async drop(...keys: string[]): Promise<void> {
+    for (const key of keys) await this.#client.write([{ key, gone: true }], 0n)
+  }
+}
