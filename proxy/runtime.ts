@@ -56,7 +56,7 @@ export interface Ready {
 }
 
 export interface Runtime {
-  /** Rejects when Starlane cannot be of use at all: the admin address is taken, a source is of an unknown kind. */
+  /** Rejects when Starlane cannot be of use at all: nobody could look at it, since the admin address is taken. */
   start(): Promise<void>
   /** Resolves when sources, DNS and listeners have come up once. */
   readonly ready: Promise<Ready>

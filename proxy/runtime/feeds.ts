@@ -3,8 +3,8 @@ import { isDeepStrictEqual } from 'node:util'
 import type { ClusterConfig, SourceConfig } from '../config/schema.ts'
 import type { Mesh } from '../mesh/mesh.ts'
 import type { Clock, Random } from '../model/clock.ts'
-import { MeshError } from '../model/error.ts'
 import type { Log } from '../model/log.ts'
+import { createEtcdSource } from '../sources/etcd/etcd-source.ts'
 import { createKubernetesSource } from '../sources/kubernetes.ts'
 import { createManifestsSource } from '../sources/manifests.ts'
 import type { Source } from '../sources/source.ts'
@@ -39,10 +39,11 @@ export class Feeds {
     )
     for (const [name] of leaving) this.#feeds.delete(name)
     await Promise.all(leaving.map(([, feed]) => feed.source.close()))
-    for (const { name, source: config } of clusters) {
+    for (const cluster of clusters) {
+      const { name } = cluster
       if (this.#feeds.has(name)) continue
-      const source = createSource(name, config, this.#parts)
-      this.#feeds.set(name, { config, source })
+      const source = createSource(cluster, this.#parts)
+      this.#feeds.set(name, { config: cluster.source, source })
       source.start(this.#mesh.sink(name))
     }
   }
@@ -52,12 +53,12 @@ export class Feeds {
   }
 }
 
-/** Throws CONF_FIELD for a kind of source that this build does not have. */
-function createSource(cluster: string, config: SourceConfig, { clock, random, log, env }: FeedParts): Source {
-  if ('manifests' in config) return createManifestsSource(config.manifests, { cluster, clock, log })
-  if ('kubernetes' in config)
-    return createKubernetesSource({ cluster, ...config.kubernetes }, { clock, random, log, env })
-  throw new MeshError('CONF_FIELD', `${sourceText(config)}: this kind of source is not built in; use manifests`)
+function createSource({ name: cluster, id, source }: ClusterConfig, { clock, random, log, env }: FeedParts): Source {
+  if ('manifests' in source) return createManifestsSource(source.manifests, { cluster, clock, log })
+  if ('kubernetes' in source) {
+    return createKubernetesSource({ cluster, ...source.kubernetes }, { clock, random, log, env })
+  }
+  return createEtcdSource({ cluster, id, ...source.etcd }, { clock, random, log })
 }
 
 /** `manifests conf/demo/cluster-1`, as status shows it. */
