@@ -15,6 +15,9 @@ import type { Verdict } from './breaker.ts'
 import { Breakers } from './breakers.ts'
 import { Connections } from './connections.ts'
 
+const windowRange = { min: 1000, max: 3_600_000 }
+const restRange = { min: 100, max: 86_400_000 }
+
 /** Keeps flows away from backends whose dials fail, and from those that have as many connections as they may. */
 export default definePlugin({
   name: 'circuit-breaker',
@@ -25,8 +28,12 @@ export default definePlugin({
       { min: 1, max: 10_000 },
       5,
     ),
-    window: duration('How far back dials count.', '9s'),
-    rest: duration('How long an open breaker rests before it lets one flow try; up to a tenth is added.', '30s'),
+    window: duration('How far back dials count.', '9s', windowRange),
+    rest: duration(
+      'How long an open breaker rests before it lets one flow try; up to a tenth is added.',
+      '30s',
+      restRange,
+    ),
     earlyClose: integer(
       'So many connections in a row that the backend resets within a second, before its first byte, open it too; 0 for never.',
       { min: 0, max: 1000 },
@@ -46,8 +53,6 @@ export default definePlugin({
   onError: 'skip',
   create: (options, host) => {
     const { errorRate, minimum, window: windowMs, rest: restMs, earlyClose, maxConnections, whenAllOpen } = options
-    if (windowMs < 1000) throw new RangeError('window is shorter than 1s, too short to count in')
-
     // What is left of a list holds until a breaker or a limit changes, so that later steps can go by its identity.
     let left = new WeakMap<Backends, Backends>()
     const forget = () => {

@@ -333,8 +333,18 @@ t.test('the same list comes from the same list as long as nothing changes', asyn
   t.equal(left(), asked.frontend.backends)
 })
 
+t.test('breakers cost no timer of the process, however many there are', async t => {
+  const mesh = new Mesh(t)
+  const timeouts = t.capture(globalThis, 'setTimeout', globalThis.setTimeout)
+  const intervals = t.capture(globalThis, 'setInterval', globalThis.setInterval)
+  for (let i = 0; i < 100; i++) await mesh.dial('refused', 2, backend({ address: `10.7.0.${i}` }))
+  t.same([timeouts().length, intervals().length], [0, 0])
+})
+
 t.test('options that cannot work', async t => {
-  t.throws(() => plugin(circuitBreaker, { options: { window: '500ms' } }), /window is shorter than 1s/)
+  const wrong = (options: unknown) => () => plugin(circuitBreaker, { options })
+  t.throws(wrong({ window: '500ms' }), /options\.window: "500ms" is too short/)
+  t.throws(wrong({ rest: '24d' }), /options\.rest: "24d" is too long/, 'with a tenth more it would be no time at all')
 })
 
 // What the plugin is built around. Should a later opossum behave otherwise, this says so before anything else breaks.
