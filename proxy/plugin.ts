@@ -26,6 +26,7 @@ export {
   optional,
   percent,
   record,
+  shown,
   text,
 } from './config/fields.ts'
 export { type Cidr, canonicalAddress, parseCidr } from './model/address.ts'

@@ -1,4 +1,4 @@
-import { bad, type Field, field, type GlobalService } from '../../proxy/plugin.ts'
+import { bad, type Field, field, type GlobalService, shown } from '../../proxy/plugin.ts'
 
 /** Says of a service whether it is meant. */
 export type Pattern = (service: GlobalService) => boolean
@@ -8,7 +8,7 @@ export function pattern(help: string): Field<Pattern> {
   return field('NAMESPACE/NAME', help, undefined, value => {
     const [, namespace, name] = (typeof value === 'string' && /^([a-z0-9.*-]+)\/([a-z0-9.*-]+)$/.exec(value)) || []
     if (namespace === undefined || name === undefined) {
-      return bad(`${JSON.stringify(value)} names no services; write namespace/name, with * for any`)
+      return bad(`${shown(value)} names no services; write namespace/name, with * for any`)
     }
     const inNamespace = matcher(namespace)
     const inName = matcher(name)

@@ -51,7 +51,7 @@ export interface Chain extends Chooser {
   explain(flow: Flow): Trace
   /** The same for all frontends of a service. */
   explainService(client: Client, service: GlobalService): Explanation
-  /** Keys of the backends where a flow of a client without traits may go now. */
+  /** Keys of the backends where a client without traits may go now; of a headless service those it is told of. */
   selected(service: GlobalService): ReadonlySet<string>
   resolved(): readonly ResolvedPlugin[]
   /** What each plugin remembers, by its name; those that tell nothing are absent. */
@@ -135,6 +135,7 @@ class PluginChain implements Chain {
   selected(service: GlobalService): ReadonlySet<string> {
     const chain = this.#chains.of(service)
     if (this.admit(nobody, service)) return new Set()
+    if (service.local?.headless) return new Set(visibleTo(nobody, service, chain).map(({ key }) => key))
     return new Set(service.frontends.flatMap(f => narrowed(chain, neutralFlow(service, f)).map(({ key }) => key)))
   }
 

@@ -1,6 +1,7 @@
 import type { Clock } from '../model/clock.ts'
 import { messageOf, type Problem } from '../model/error.ts'
 import type { Log } from '../model/log.ts'
+import { tame } from '../model/spelling.ts'
 
 /** How long after its last fault a hook still counts as faulty. */
 const standsMs = 300_000
@@ -55,7 +56,7 @@ export class Faults {
       loggedAt: Number.NEGATIVE_INFINITY,
     }
     if (!known) this.#entries.set(key, entry)
-    entry.what = thrown instanceof LawBroken ? thrown.message : `threw "${messageOf(thrown)}"`
+    entry.what = thrown instanceof LawBroken ? thrown.message : `threw "${tame(messageOf(thrown))}"`
     entry.count++
     entry.lastAt = now
     if (now - entry.loggedAt < logEveryMs) return

@@ -22,7 +22,7 @@ export interface LoadedPlugin {
 }
 
 /** The hooks in the order in which a flow meets them. */
-export const hookNames = [
+const hookNames = [
   'admit',
   'candidates',
   'pick',

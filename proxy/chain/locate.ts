@@ -3,7 +3,7 @@ import { existsSync, readdirSync, readFileSync } from 'node:fs'
 import { createRequire } from 'node:module'
 import { join, resolve } from 'node:path'
 import { fileURLToPath, pathToFileURL } from 'node:url'
-import { didYouMean } from '../config/fields.ts'
+import { didYouMean, shown } from '../config/fields.ts'
 import { messageOf } from '../model/error.ts'
 import { isName } from './names.ts'
 import { Unloadable } from './unloadable.ts'
@@ -21,9 +21,7 @@ export function locate(use: string, folder: string): Located {
   if (use.startsWith('npm:')) return located(entryOfPackage(use.slice(4), folder), use)
   if (/^(\.{0,2}\/)/.test(use)) return located(fileAt(resolve(folder, use)), use)
   if (isName(use)) return located(builtIn(use), 'built-in')
-  throw new Unloadable(
-    `"${use}" is no plugin; write a name (affinity), a path (./${use.replace(/^\W+/, '')}) or npm:NAME`,
-  )
+  throw new Unloadable(`${shown(use)} is no plugin; write a name (affinity), a path (./my-plugin.js) or npm:NAME`)
 }
 
 function located(file: string, from: string): Located {
@@ -60,7 +58,7 @@ function builtInNames(): string[] {
  */
 function entryOfPackage(name: string, folder: string): string {
   if (!/^(@[a-z0-9~-][a-z0-9._~-]*\/)?[a-z0-9~-][a-z0-9._~-]*$/.test(name)) {
-    throw new Unloadable(`"npm:${name}" names no package; write npm:NAME or npm:@SCOPE/NAME`)
+    throw new Unloadable(`${shown(`npm:${name}`)} names no package; write npm:NAME or npm:@SCOPE/NAME`)
   }
   const places = createRequire(join(folder, 'from-here.js')).resolve.paths(name) ?? []
   const home = places.map(place => join(place, name)).find(place => existsSync(join(place, 'package.json')))

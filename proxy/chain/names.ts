@@ -1,3 +1,5 @@
+import { shown } from '../config/fields.ts'
+
 /** Codes of refusals that are Starlane's own; a plugin of such a name would be blamed for what is not its doing. */
 const taken = ['no-backend', 'limit', 'draining', 'starlane']
 
@@ -9,6 +11,6 @@ export function isName(text: string): boolean {
 /** What is wrong with a name for a plugin, and what would do. */
 export function faultOfName(name: unknown): string | undefined {
   if (typeof name !== 'string' || !isName(name))
-    return `"${String(name).slice(0, 60)}" is no name; write a-z, 0-9 and -, a letter first`
-  return taken.includes(name) ? `"${name}" is a name that Starlane keeps for itself; take another` : undefined
+    return `${shown(name)} is no name; write a-z, 0-9 and -, a letter first`
+  return taken.includes(name) ? `${shown(name)} is a name that Starlane keeps for itself; take another` : undefined
 }

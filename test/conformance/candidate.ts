@@ -42,7 +42,7 @@ export class Breaches {
   }
 }
 
-const maxStateLength = 1_000_000
+const maxStateLength = 500_000
 
 /** One instance under exam. Its answers are checked as they come; what is unlawful is noted, and goes on as if never said. */
 export class Candidate {

@@ -120,7 +120,7 @@ async function liveThrough(subject: Candidate, concerned: readonly GlobalService
   await settled()
 }
 
-const crowdSize = 20_000
+const crowdSize = 10_000
 
 /** So many clients that whatever is remembered without a bound shows. */
 async function crowd(subject: Candidate, concerned: readonly GlobalService[]): Promise<void> {

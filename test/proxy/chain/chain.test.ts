@@ -358,6 +358,8 @@ t.test('what is selected for nobody in particular', async t => {
   const chain = startChain(t, { plugins: [hooks('wish', localFirst)] })
   t.same([...chain.selected(service)], [local.key])
   t.same([...chain.selected(globalService())], [])
+  const headless = globalService({ local: clusterService({ headless: true }), backends: [local, down, remote] })
+  t.same([...chain.selected(headless)], [local.key, remote.key], 'of a headless service what is told')
   t.same([...startChain(t, { plugins: [hooks('gate', gate)] }).selected(service)], [])
 })
 

@@ -103,7 +103,7 @@ t.test('what cannot be found', async t => {
       'quota',
       /^no built-in plugin is named "quota"; for a file of your own write \.\/quota\.js, for a package npm:quota/,
     ],
-    ['mine.js', /^"mine\.js" is no plugin; write a name \(affinity\), a path \(\.\/mine\.js\) or npm:NAME$/],
+    ['mine.js', /^"mine\.js" is no plugin; write a name \(affinity\), a path \(\.\/my-plugin\.js\) or npm:NAME$/],
     ['Affinity', /^"Affinity" is no plugin/],
     ['', /^"" is no plugin/],
     ['./gone.js', /^there is no file .*\/gone\.js; paths are relative to the configuration file$/],
