@@ -140,6 +140,7 @@ class Starlane implements Runtime {
       dns: () => this.#names.responder.stats(),
       health: () => this.#health.stats(),
       plugins: () => this.#chain.counters(),
+      pluginFaults: () => this.#chain.faultCounts(),
     })
     this.#chain = createChain({
       plugins: [],
@@ -236,11 +237,10 @@ class Starlane implements Runtime {
       )
     }
     const clusters = clustersOf(config)
-    const sameClusters = isDeepStrictEqual(clusters, this.#clusters)
     const oldClusters = this.#clusters
     this.#clusters = clusters
     try {
-      await this.load(loaded, sameClusters ? this.#plugins : [])
+      await this.load(loaded, this.#plugins)
     } catch (error) {
       this.#clusters = oldClusters
       throw error

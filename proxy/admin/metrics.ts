@@ -5,12 +5,13 @@ import { addDnsMetrics, type DnsNumbers } from './dns-metrics.ts'
 import { FlowMetrics } from './flow-metrics.ts'
 import { addGauges, type GaugeParts } from './gauges.ts'
 import { addHealthMetrics, type HealthNumbers } from './health-metrics.ts'
-import { followPluginCounters, type PluginCounter } from './plugin-counters.ts'
+import { addPluginFaults, followPluginCounters, type PluginCounter, type PluginFaults } from './plugin-counters.ts'
 
 export interface MetricsParts extends GaugeParts {
   dns(): DnsNumbers
   health(): HealthNumbers
   plugins(): readonly PluginCounter[]
+  pluginFaults(): readonly PluginFaults[]
 }
 
 export interface Metrics {
@@ -28,6 +29,7 @@ export function createMetrics(parts: MetricsParts): Metrics {
   const flows = new FlowMetrics(registry, parts.directory)
   addDnsMetrics(registry, () => parts.dns())
   addHealthMetrics(registry, () => parts.health())
+  addPluginFaults(registry, () => parts.pluginFaults())
   return {
     flows,
     text: () => {

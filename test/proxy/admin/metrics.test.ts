@@ -22,6 +22,7 @@ function setup(directory = new FakeDirectory(service)) {
     dns: () => dns,
     health: () => health,
     plugins: () => counters,
+    pluginFaults: () => [{ plugin: 'quota', hook: 'admit', count: 3 }],
   })
   return {
     dns,
@@ -212,6 +213,7 @@ t.test('what DNS, health and plugins have counted is read when somebody asks', a
   t.equal(seen['starlane_dns_upstream_responses_total{rcode="NOERROR",to="10.0.0.2:53"}'], 2)
   t.equal(seen['starlane_health_checks_total{outcome="failed"}'], 1)
   t.equal(seen.starlane_health_check_late_seconds, 0.25)
+  t.equal(seen['starlane_plugin_hook_faults_total{hook="admit",plugin="quota"}'], 3)
 
   counters.push({ metric: 'starlane_plugin_quota_spent_total', help: 'Spent.', value: 7 })
   t.equal((await read(metrics)).starlane_plugin_quota_spent_total, 7, 'a counter may come later')
