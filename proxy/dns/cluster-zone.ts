@@ -12,7 +12,7 @@
 import { canonicalAddress } from '../model/address.ts'
 import type { GlobalService } from '../model/service.ts'
 import { type Ask, addresses, type Finding, nodata, nxdomain, records } from './finding.ts'
-import { addressRecord } from './record.ts'
+import { addressRecord, isHostName } from './record.ts'
 import { endpointLabel } from './reverse.ts'
 import { headlessRecords, virtualRecords } from './service-records.ts'
 import type { View } from './view.ts'
@@ -90,10 +90,6 @@ function external(target: string | undefined, below: readonly string[]): Finding
   // What looks like an address is no name, and an alias to it would never resolve (CoreDNS gives none either).
   if (below.length > 0 || !isHostName(name) || canonicalAddress(name) !== undefined) return nxdomain
   return { kind: 'alias', target: name }
-}
-
-function isHostName(name: string): boolean {
-  return name.length <= 253 && name.split('.').every(label => /^[a-z0-9_]([a-z0-9_-]{0,61}[a-z0-9_])?$/.test(label))
 }
 
 function headless(ask: Ask, view: View, service: GlobalService, origin: string, below: readonly string[]): Finding {

@@ -50,7 +50,7 @@ export interface ForwardOptions {
   readonly totalMs: number
   /** Questions on their way at one time; beyond it SERVFAIL. Default 1000. */
   readonly concurrent: number
-  /** Of them those of one client. Default 250. */
+  /** Of them those of one client. Default 500. */
   readonly perClient: number
   /** Failures in a row after which an upstream is passed over until a probe is answered; 0 means never. Default 2. */
   readonly maxFails: number
@@ -126,7 +126,7 @@ export function settle(options: DnsOptions): Settled {
       tryMs: 1500,
       totalMs: 4500,
       concurrent: 1000,
-      perClient: 250,
+      perClient: 500,
       maxFails: 2,
       ...options.forward,
     },

@@ -56,6 +56,11 @@ export function addressType(address: string): typeof types.A | typeof types.AAAA
   return familyOf(address) === 4 ? types.A : types.AAAA
 }
 
+/** Lower case letters, digits, hyphens and underscores, in lengths that the wire can hold. */
+export function isHostName(name: string): boolean {
+  return name.length <= 253 && name.split('.').every(label => /^[a-z0-9_]([a-z0-9_-]{0,61}[a-z0-9_])?$/.test(label))
+}
+
 /** All that ANY ever gets: small, so that nobody multiplies traffic with it (RFC 8482 4.2). */
 export function minimalAny(name: string, ttl: number): OpaqueRecord {
   return { name, ttl, type: types.HINFO, data: Buffer.from('\x07RFC8482\x00', 'latin1') }

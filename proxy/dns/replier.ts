@@ -28,7 +28,7 @@ import { type Asking, Counters, type ZoneCounters } from './stats.ts'
 import type { Transport } from './udp.ts'
 import { type Eyes, View } from './view.ts'
 import { QueryLog } from './watch.ts'
-import { type ExtendedError, extendedErrors, headerBytes, rcodes, tcpBytes, types } from './wire.ts'
+import { type ExtendedError, extendedErrors, headerBytes, rcodes, tcpBytes, typeName, types } from './wire.ts'
 
 export interface ReplierParts {
   readonly directory: Directory
@@ -40,6 +40,8 @@ export interface ReplierParts {
 
 /** Encoded answers kept: a few per service of a large mesh, and what attackers make up for the rest. */
 const keptReplies = { entries: 20_000, bytes: 32 << 20 }
+
+const quietMs = 60_000
 
 export class Replier {
   readonly counters = new Counters()
@@ -56,6 +58,7 @@ export class Replier {
   readonly #dropped: ZoneCounters
   readonly #world: ZoneCounters
   #turn: number
+  #quietUntil = 0
 
   constructor(parts: ReplierParts, options: Settled, zones: Zones, resolver: Resolver) {
     const { directory, chooser, clock, random, log } = parts
@@ -179,8 +182,16 @@ export class Replier {
   }
 
   #failed(asking: Asking, error: unknown): Buffer {
-    this.#parts.log.error('dns answer failed', { type: asking.query.type, error: messageOf(error) })
+    this.#complain(asking, error)
     return this.#send(asking, bare(asking.query, rcodes.SERVFAIL), this.#dropped)
+  }
+
+  /** At most once a minute: whatever a client can bring about, it can bring about often. */
+  #complain({ query }: Asking, error: unknown): void {
+    const now = this.#parts.clock.now()
+    if (now < this.#quietUntil) return
+    this.#quietUntil = now + quietMs
+    this.#parts.log.error('dns answer failed', { type: typeName(query.type), error: messageOf(error) })
   }
 
   #send(asking: Asking, reply: Reply, zone: ZoneCounters, ageSeconds = 0): Buffer {

@@ -5,7 +5,7 @@
 import { type Cidr, canonicalAddress, familyOf, parseCidr } from '../model/address.ts'
 import { sharedBy } from './clusterset-zone.ts'
 import { type Ask, type Finding, nodata, nxdomain, records } from './finding.ts'
-import type { NameRecord } from './record.ts'
+import { isHostName, type NameRecord } from './record.ts'
 import type { Reference } from './reverse.ts'
 import type { View } from './view.ts'
 import { types } from './wire.ts'
@@ -60,7 +60,8 @@ function targetsOf(references: readonly Reference[], zone: ReverseZone, view: Vi
     const shared = found && sharedBy(found).some(member => member.cluster === endpoint.cluster)
     return shared && zone.clusterset ? [`${endpoint.label}.${endpoint.cluster}.${service}.${zone.clusterset}`] : []
   })
-  return [...new Set(targets)]
+  // Names that no query could carry would spoil the whole reply.
+  return [...new Set(targets)].filter(isHostName)
 }
 
 /** `4.3.2.1.in-addr.arpa`, or nibbles under `ip6.arpa`, whole or only the first of them, as the range they stand for. */

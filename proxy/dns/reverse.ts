@@ -1,6 +1,7 @@
 /** From addresses back to names: kept beside the directory, change by change, so that a PTR question costs one lookup. */
 import type { Change, Directory } from '../model/directory.ts'
 import type { GlobalService, ServiceKey } from '../model/service.ts'
+import { isHostName } from './record.ts'
 
 /** A service that an address belongs to: as its own address, or as that of one of its endpoints. */
 export interface Reference {
@@ -91,9 +92,10 @@ export function addressesOf(service: GlobalService): readonly string[] {
   return ips.length > 0 ? ips : (service.local?.clusterIPs ?? [])
 }
 
-/** `hostname`, else the address with dashes; never one that ends in a dash (CoreDNS: `fd00-1--0`). */
+/** `hostname` if it is one, else the address with dashes; never one that ends in a dash (CoreDNS: `fd00-1--0`). */
 export function endpointLabel(endpoint: { readonly hostname?: string; readonly address: string }): string {
-  if (endpoint.hostname) return endpoint.hostname.toLowerCase()
+  const hostname = endpoint.hostname?.toLowerCase()
+  if (hostname !== undefined && !hostname.includes('.') && isHostName(hostname)) return hostname
   const dashed = endpoint.address.replace(/[.:]/g, '-')
   return dashed.endsWith('-') ? `${dashed}0` : dashed
 }

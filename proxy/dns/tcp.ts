@@ -3,11 +3,10 @@
  * Every way a client can waste a connection has a bound: silence, a drip of bytes, questions without end, not reading.
  */
 import { createServer, type Server, type Socket } from 'node:net'
-import { unmapped } from '../model/address.ts'
 import type { Clock } from '../model/clock.ts'
 import type { Client } from '../model/flow.ts'
 import type { TcpOptions } from './options.ts'
-import type { Endpoint, Respond } from './udp.ts'
+import { clientOf, type Endpoint, type Respond } from './udp.ts'
 import { headerBytes } from './wire.ts'
 
 /** No query is larger: a name, a question and a few options. Whoever announces more speaks something else. */
@@ -65,7 +64,7 @@ export class TcpListener {
   }
 
   #accept(socket: Socket): void {
-    const client: Client = { address: unmapped(socket.remoteAddress ?? ''), port: socket.remotePort ?? 0 }
+    const client = clientOf(socket.remoteAddress ?? '', socket.remotePort ?? 0)
     const held = this.#perClient.get(client.address) ?? 0
     if (held >= this.#options.perClient || !this.#makeRoom()) {
       this.#refused++

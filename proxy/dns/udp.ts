@@ -17,6 +17,12 @@ export interface Endpoint {
   readonly port: number
 }
 
+/** A peer under the one spelling of its address: no `::ffff:`, no `%eth0`. */
+export function clientOf(address: string, port: number): Client {
+  const zone = address.indexOf('%')
+  return { address: unmapped(zone < 0 ? address : address.slice(0, zone)), port }
+}
+
 const receiveBytes = 4 << 20
 
 export class UdpListener {
@@ -68,7 +74,7 @@ export class UdpListener {
   #receive(message: Buffer, address: string, port: number): void {
     // Nobody listens on port 0, and what claims to come from ourselves would go round for ever.
     if (port === 0 || (port === this.#bound.port && address === this.#bound.address)) return
-    const reply = this.#respond(message, { address: unmapped(address), port }, 'udp')
+    const reply = this.#respond(message, clientOf(address, port), 'udp')
     if (!reply) return
     if (reply instanceof Promise) this.#later(reply, address, port)
     else this.#socket.send(reply, port, address)

@@ -206,6 +206,16 @@ t.test('a headless service without ports has addresses and no SRV', async t => {
   t.equal(told(await ask(dns, 'bare.default.svc.cluster.local', 'SRV')), 'NODATA')
 })
 
+t.test('a host name that is none, as manifests may have, spoils nothing', async t => {
+  const local = clusterService({ name: 'odd', headless: true })
+  const backends = ['x'.repeat(64), 'two.labels', 'spa ce', '-dash'].map((hostname, i) =>
+    backend({ address: `10.1.4.${i}`, hostname }),
+  )
+  const dns = responder(new FakeDirectory(globalService({ name: 'odd', local, backends, frontends: [] })))
+  const name = 'odd.default.svc.cluster.local'
+  t.equal(told(await ask(dns, name, 'SRV')), [0, 1, 2, 3].map(i => `SRV 8080 10-1-4-${i}.${name}`).join(', '))
+})
+
 t.test('ExternalName', async t => {
   const dns = responder(galaxy())
   const cases: [name: string, type: string, answer: string][] = [

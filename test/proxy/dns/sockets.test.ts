@@ -376,6 +376,7 @@ t.test('close answers no more and frees the address', async t => {
   await second.start()
   await second.close()
   t.equal(second.address, undefined)
+  t.equal(first.clock.waiting, 0, 'no timer is left')
 })
 
 t.test('a listen that cannot be says what would do', async t => {
