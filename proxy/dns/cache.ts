@@ -69,16 +69,12 @@ export class Cache {
       upstream,
       hits: 0,
     }
-    if (ttlSeconds === 0) return cached
     const variant = variantOf(query)
-    if (reply.rcode === rcodes.NXDOMAIN) {
-      this.#shelf.delete(slotOf(query, variant))
-      this.#shelf.set(nameSlotOf(query, variant), cached)
-    } else {
-      // The name exists after all: what was said of all its types is over.
-      this.#shelf.delete(nameSlotOf(query, variant))
-      this.#shelf.set(slotOf(query, variant), cached)
-    }
+    const slots = { name: nameSlotOf(query, variant), type: slotOf(query, variant) }
+    // Whatever was believed before is over: of this type, and of all types when the name was said to be missing.
+    this.#shelf.delete(slots.name)
+    this.#shelf.delete(slots.type)
+    if (ttlSeconds > 0) this.#shelf.set(reply.rcode === rcodes.NXDOMAIN ? slots.name : slots.type, cached)
     return cached
   }
 }

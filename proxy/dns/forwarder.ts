@@ -59,7 +59,7 @@ export class Forwarder {
   async ask(asked: Question, route: Route): Promise<Outcome> {
     const deadline = this.#clock.now() + this.#options.totalMs
     const order = this.#order(route)
-    let why = 'no upstream is configured'
+    let why = route.upstreams.length > 0 ? 'every upstream sends our questions back to us' : 'the route has no upstream'
     let last: Outcome | undefined
     const troubled = new Set<Upstream>()
     for (const upstream of order) {

@@ -95,12 +95,12 @@ export class Replier {
     }
     if ('rcode' in query) return this.#fault(message, query)
     const asking: Asking = { query, client, transport, at: this.#parts.clock.now() }
-    const known = this.replies.find(query, client)
-    if (known?.reply) {
-      this.counters.hits++
-      return this.#send(asking, known.reply, known.zone)
-    }
     try {
+      const known = this.replies.find(query, client)
+      if (known?.reply) {
+        this.counters.hits++
+        return this.#send(asking, known.reply, known.zone)
+      }
       return known ? this.#forward(asking) : this.#work(asking)
     } catch (error) {
       return this.#failed(asking, error)
@@ -120,10 +120,12 @@ export class Replier {
       return this.#forward(asking)
     }
     const zone = this.counters.zone(found.zone)
-    if (found.elsewhere !== undefined && query.recursion)
-      return this.#chase(owned(asking), found, found.elsewhere, undefined)
-    const further =
-      this.#options.autopath && query.recursion ? autopath(labels, query.type, found, view, this.zones) : undefined
+    // Only who wants recursion gets what lies outside, so that such an answer is not kept for the others.
+    if (!query.recursion && (found.elsewhere !== undefined || this.#options.autopath)) {
+      return this.#send(asking, encoded(query, found), zone)
+    }
+    if (found.elsewhere !== undefined) return this.#chase(owned(asking), found, found.elsewhere, undefined)
+    const further = this.#options.autopath ? autopath(labels, query.type, found, view, this.zones) : undefined
     if (further?.elsewhere !== undefined) return this.#chase(owned(asking), further, further.elsewhere, found)
     const reply = encoded(query, further ?? found)
     this.replies.keep(query, reply, zone, view.seen)

@@ -4,6 +4,7 @@
  */
 import { LRUCache } from 'lru-cache'
 import type { Clock } from '../model/clock.ts'
+import { messageOf } from '../model/error.ts'
 import type { Client } from '../model/flow.ts'
 import { Cache, type Cached } from './cache.ts'
 import { digest } from './digest.ts'
@@ -137,7 +138,9 @@ export class Resolver {
       const why = `${this.#pending.size} questions are on their way already`
       return Promise.resolve({ until: 0, pauseMs: 0, why })
     }
-    const refreshed = this.#fetch(query, asked, route).finally(() => this.#pending.delete(asked.key))
+    const refreshed = this.#fetch(query, asked, route)
+      .catch(error => this.#noteFailure(asked, messageOf(error)))
+      .finally(() => this.#pending.delete(asked.key))
     this.#pending.set(asked.key, refreshed)
     return refreshed
   }
@@ -149,8 +152,12 @@ export class Resolver {
       this.#failures.delete(asked.key)
       return this.#cache.put(query, found, outcome.upstream)
     }
-    this.counts.failures++
     const why = outcome.kind === 'failure' ? outcome.why : `${outcome.upstream} answered with an error`
+    return this.#noteFailure(asked, why)
+  }
+
+  #noteFailure(asked: Question, why: string): Failure {
+    this.counts.failures++
     const before = this.#failures.get(asked.key)?.pauseMs
     const pauseMs = before === undefined ? firstPauseMs : Math.min(before * 2, lastPauseMs)
     const failure = { until: this.#clock.now() + pauseMs, pauseMs, why }

@@ -71,9 +71,10 @@ class Responder implements DnsResponder {
   }
 
   async start(): Promise<void> {
+    await this.#upstreams.prepare()
     const respond = this.answer.bind(this)
     this.#listening = await listen(this.#options.listen, this.#options.tcp, respond, this.#parts.clock)
-    await this.#upstreams.start(this.#listening.address)
+    this.#upstreams.start(this.#listening.address)
   }
 
   answer(message: Buffer, client: Client, transport: Transport): Buffer | undefined | Promise<Buffer | undefined> {

@@ -214,7 +214,7 @@ class Connection {
   #continue(): void {
     if (this.#socket.destroyed) return
     this.#takeMessages()
-    if (!this.#overloaded) this.#socket.resume()
+    if (!this.#overloaded && !this.#ended) this.#socket.resume()
     this.#wait()
     if (this.#ended && this.#inFlight === 0 && !this.#overloaded) this.#socket.end(() => this.#socket.destroySoon())
   }

@@ -17,13 +17,20 @@ const rereadMs = 5000
 /** More in one list are never reached before the client gives up. */
 const mostPerRoute = 15
 
+interface Listed {
+  readonly domain: string
+  readonly endpoints: readonly Endpoint[]
+}
+
 export class Upstreams {
   readonly #options: Settled
   readonly #forwarder: Forwarder
   readonly #parts: Omit<UpstreamParts, 'maxFails'>
   readonly #known = new Map<string, Upstream>()
   #own: Endpoint | undefined
-  #problems: Problem[] = []
+  #read: readonly Listed[] = []
+  #unreadable: readonly Problem[] = []
+  #selves: readonly Problem[] = []
   #signature = ''
   #stop: (() => void) | undefined
 
@@ -33,38 +40,60 @@ export class Upstreams {
     this.#parts = parts
   }
 
-  async start(own: Endpoint): Promise<void> {
+  /** Reads the files. Apart from `start`, so that nobody asks between the bind and the first reading. */
+  async prepare(): Promise<void> {
+    this.#signature = await this.#stamp()
+    const lists: [string, readonly string[]][] = [['', this.#options.upstream], ...Object.entries(this.#options.routes)]
+    const problems: Problem[] = []
+    this.#read = await Promise.all(
+      lists.map(async ([domain, entries]): Promise<Listed> => {
+        const endpoints = await Promise.all(entries.map(entry => endpointsOf(entry, problems)))
+        return { domain: normal(domain), endpoints: endpoints.flat() }
+      }),
+    )
+    this.#unreadable = problems
+  }
+
+  /** Begins to forward, to all but `own`. */
+  start(own: Endpoint): void {
     this.#own = own
-    await this.#load()
+    this.#apply()
     if (this.#files().length === 0) return
     this.#stop = this.#parts.clock.every(rereadMs, () => void this.#reload())
   }
 
   problems(): readonly Problem[] {
-    return this.#problems
+    return [...this.#unreadable, ...this.#selves]
   }
 
   close(): void {
     this.#stop?.()
+    this.#stop = undefined
     for (const upstream of this.#known.values()) upstream.close()
   }
 
   async #reload(): Promise<void> {
-    if ((await this.#stamp()) !== this.#signature) await this.#load()
+    if ((await this.#stamp()) === this.#signature) return
+    await this.prepare()
+    if (this.#stop) this.#apply()
   }
 
-  async #load(): Promise<void> {
-    this.#signature = await this.#stamp()
-    const problems: Problem[] = []
-    const lists: [string, readonly string[]][] = [['', this.#options.upstream], ...Object.entries(this.#options.routes)]
-    const routes: Route[] = []
-    for (const [domain, entries] of lists) {
-      const endpoints = (await Promise.all(entries.map(entry => this.#read(entry, problems)))).flat()
-      const upstreams = [...new Set(endpoints.filter(e => !this.#isOwn(e, problems)).map(e => this.#upstream(e)))]
-      if (upstreams.length > 0) routes.push({ domain: normal(domain), upstreams: upstreams.slice(0, mostPerRoute) })
-    }
-    this.#problems = problems
-    this.#forwarder.routes = routes
+  #apply(): void {
+    const selves = new Set<string>()
+    const routes = this.#read.map(({ domain, endpoints }): Route => {
+      const others = endpoints.filter(endpoint => {
+        if (!this.#isOwn(endpoint)) return true
+        selves.add(endpoint.address)
+        return false
+      })
+      const upstreams = new Set(others.slice(0, mostPerRoute).map(endpoint => this.#upstream(endpoint)))
+      return { domain, upstreams: [...upstreams] }
+    })
+    this.#selves = [...selves].map(address =>
+      problem(address, 'is where Starlane itself answers; give the resolvers behind it in dns.upstream'),
+    )
+    // A domain with resolvers of its own is never asked of others, not even while it has none.
+    this.#forwarder.routes = routes.filter(({ domain, upstreams }) => domain !== '' || upstreams.length > 0)
     this.#retire()
   }
 
@@ -88,33 +117,11 @@ export class Upstreams {
     }
   }
 
-  async #read(entry: string, problems: Problem[]): Promise<Endpoint[]> {
-    const address = canonicalAddress(entry)
-    if (address !== undefined) return [{ address, port: dnsPort }]
-    const endpoint = parseEndpoint(entry)
-    if (endpoint) return [endpoint]
-    try {
-      const { nameservers } = parseResolvConf(await readFile(entry, 'utf8'))
-      if (nameservers.length === 0)
-        problems.push(problem(entry, 'names no nameserver; add one, or give addresses in dns.upstream'))
-      return nameservers.map(nameserver => ({ address: nameserver, port: dnsPort }))
-    } catch (error) {
-      problems.push(
-        problem(entry, `cannot be read (${messageOf(error)}); give an address, or the path of a resolv.conf`),
-      )
-      return []
-    }
-  }
-
-  #isOwn(endpoint: Endpoint, problems: Problem[]): boolean {
+  #isOwn(endpoint: Endpoint): boolean {
     const own = this.#own
     if (!own || endpoint.port !== own.port) return false
     const isAny = own.address === '0.0.0.0' || own.address === '::'
-    if (endpoint.address !== own.address && !(isAny && ownAddresses().has(endpoint.address))) return false
-    problems.push(
-      problem(endpoint.address, 'is where Starlane itself answers; give the resolvers behind it in dns.upstream'),
-    )
-    return true
+    return endpoint.address === own.address || (isAny && ownAddresses().has(endpoint.address))
   }
 
   #files(): string[] {
@@ -128,6 +135,23 @@ export class Upstreams {
       return `${file} ${state?.mtimeMs} ${state?.size} ${state?.ino}`
     })
     return (await Promise.all(states)).join('\n')
+  }
+}
+
+/** An address as it is, or what a file names; what cannot be read is reported. */
+async function endpointsOf(entry: string, problems: Problem[]): Promise<Endpoint[]> {
+  const address = canonicalAddress(entry)
+  if (address !== undefined) return [{ address, port: dnsPort }]
+  const endpoint = parseEndpoint(entry)
+  if (endpoint) return [endpoint]
+  try {
+    const { nameservers } = parseResolvConf(await readFile(entry, 'utf8'))
+    if (nameservers.length === 0)
+      problems.push(problem(entry, 'names no nameserver; add one, or give addresses in dns.upstream'))
+    return nameservers.map(nameserver => ({ address: nameserver, port: dnsPort }))
+  } catch (error) {
+    problems.push(problem(entry, `cannot be read (${messageOf(error)}); give an address, or the path of a resolv.conf`))
+    return []
   }
 }
 

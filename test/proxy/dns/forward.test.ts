@@ -306,7 +306,7 @@ t.test('domains with resolvers of their own', async t => {
   const corp = await fakeUpstream(t, always('192.0.2.2'))
   const lab = await fakeUpstream(t, always('192.0.2.3'))
   const { dns } = await started(t, [world.text], {
-    routes: { 'corp.example': [corp.text], 'lab.corp.example.': [lab.text] },
+    routes: { 'corp.example': [corp.text], 'lab.corp.example.': [lab.text], 'lost.example': ['/nowhere'] },
   })
   const cases = [
     ['example', '192.0.2.1'],
@@ -316,6 +316,7 @@ t.test('domains with resolvers of their own', async t => {
     ['a.lab.corp.example', '192.0.2.3'],
   ] as const
   for (const [name, address] of cases) t.equal(told(await ask(dns, name, 'A')), `A ${address}`, name)
+  t.equal(told(await ask(dns, 'secret.lost.example', 'A')), 'SERVFAIL', 'and never of others')
 })
 
 t.test('what is not forwarded', async t => {
@@ -338,6 +339,9 @@ t.test('an alias that leads outside', async t => {
   )
   const { dns, clock } = await started(t, [upstream.text])
   const name = 'outside.default.svc.cluster.local'
+  const plain = 'CNAME www.example.org, NODATA'
+  t.equal(told(await ask(dns, name, 'A', { flags: 0 })), plain, 'no further without recursion')
+  t.equal(upstream.heard.length, 0)
   const expected = 'CNAME www.example.org, CNAME cdn.example.net, A 192.0.2.7'
   const packet = await ask(dns, name, 'A')
   t.equal(told(packet), expected)
