@@ -34,8 +34,6 @@ export interface Carried {
 export interface CarriedConnection extends Carried {
   /** The listener it came by. */
   readonly current: Current
-  /** Set once it has a date to end at, so that it gets no second one. */
-  draining: boolean
   /** Whether new flows of its frontend may go to its backend as well. */
   readonly wanted: boolean
 }

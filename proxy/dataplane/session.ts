@@ -35,7 +35,6 @@ export class Session implements Flow, Carried {
   service: GlobalService
   tried = none
   backend: Backend | undefined = undefined
-  draining = false
   readonly #carrier: Carrier
   #upstream: Upstream | undefined
   #moved = true
@@ -86,7 +85,6 @@ export class Session implements Flow, Carried {
   /** Leaves its backend; the next datagram goes to another. */
   move(): void {
     this.#settle('drained', { outcome: 'cancelled' })
-    this.tried = none
   }
 
   #attempt(): void {

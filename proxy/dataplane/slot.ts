@@ -75,7 +75,6 @@ export class Slot {
   #opened(): void {
     if (this.problem) this.#parts.log.info('listener.open', { frontend: this.key, service: this.service.key })
     this.problem = undefined
-    this.#retryMs = firstRetryMs
   }
 
   #failed(error: unknown): void {

@@ -66,10 +66,7 @@ class Streams implements Engine, Carrier {
     const keys = new Set(backends)
     const leaves = ({ backend }: Carried) => backend !== undefined && keys.has(backend.key)
     for (const session of this.sessions) if (leaves(session)) session.move()
-    const leaving = [...this.connections].filter(connection => leaves(connection) && !connection.draining)
-    for (const connection of leaving) connection.draining = true
-    this.#drain(leaving, connection => {
-      connection.draining = false
+    this.#drain([...this.connections].filter(leaves), connection => {
       if (leaves(connection) && !connection.wanted) connection.cut('drained')
     })
   }

@@ -22,7 +22,6 @@ export class Connection implements Flow, Carried {
   service: GlobalService
   tried = none
   backend: Backend | undefined = undefined
-  draining = false
   /** The listener it came by. */
   readonly current: Current
   readonly #carrier: Carrier
@@ -111,7 +110,6 @@ export class Connection implements Flow, Carried {
     const { backend, refusal } = chooser.choose(this)
     if (refusal) return this.#refuse(refusal)
     this.backend = backend
-    this.draining = false
     chooser.connecting(this, backend)
     const timeoutMs = Math.min(options.dial.timeoutMs, this.#deadline - clock.now())
     this.#hangUp = dial({ backend, timeoutMs, onread: this.#inlet, clock }, (result, socket) => {

@@ -147,6 +147,36 @@ export function streamSuite(t: Test, create: CreateEngine): void {
     t.same(await rig.settled(), { served: 12, refused: 0, failed: 0 })
   })
 
+  t.test('small reads behind a reader that has stopped are kept apart, and outlive both FINs', async t => {
+    const data = pattern(24 * mebibyte)
+    let sent = 0
+    const { backend } = await tcpBackend(t, async socket => {
+      socket.resume()
+      const written = () => socket.writableLength === 0
+      for (let turns = 0; turns < 20 && sent < data.length; turns = written() ? 0 : turns + 1) {
+        if (written()) {
+          socket.write(data.subarray(sent, sent + 10_007))
+          sent = Math.min(sent + 10_007, data.length)
+        }
+        await settled()
+      }
+      socket.end()
+    })
+    const rig = await Rig.start(t, create, { backends: [backend] })
+    const socket = rig.knock()
+    socket.end()
+    await eventually(() => {
+      if (rig.chooser.totals.length > 0) throw new Error('it ended early')
+      if (!socket.readableLength) throw new Error('nothing has come')
+    })
+    const stopped = await stall(() => sent)
+    t.ok(stopped < data.length, `${stopped} bytes were taken`)
+    const { end, hash, length } = await ending(socket)
+    t.same({ end, length }, { end: 'fin', length: sent })
+    t.equal(hash, hashOf(data.subarray(0, sent)))
+    t.same(await rig.settled(), { served: 1, refused: 0, failed: 0 })
+  })
+
   t.test('T7: readers that stop cost bounded memory, and lose nothing', async t => {
     const data = pattern(14 * mebibyte)
     const { backend } = await tcpBackend(t, socket => socket.end(data))
@@ -243,6 +273,15 @@ export function streamSuite(t: Test, create: CreateEngine): void {
     t.equal(await rig.ask(), 'six')
     t.equal(rig.chooser.stories[0]?.flow.client.address, '::1')
   })
+}
+
+/** The value once it stands still. */
+async function stall(value: () => number): Promise<number> {
+  for (let still = 0, last = value(); still < 100; still = value() === last ? still + 1 : 0) {
+    last = value()
+    await settled()
+  }
+  return value()
 }
 
 function pieces(size: number, total: number): number[] {

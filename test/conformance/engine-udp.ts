@@ -95,6 +95,17 @@ export function udpSuite(t: Test, create: CreateEngine): void {
     t.equal(rig.engine.stats().udpSessions, 1, 'it is the same session')
   })
 
+  t.test('a refusal is heard even when the next datagram is on its heels', async t => {
+    const dead = await refusing({ protocol: 'UDP' })
+    const rig = await start(t, { backends: [dead] })
+    const { socket } = await udpClient(t)
+    socket.send('one', rig.port, rig.ip)
+    socket.send('two', rig.port, rig.ip)
+    await eventually(() => {
+      if (rig.chooser.outcomes[0] !== 'refused') throw new Error('not told')
+    })
+  })
+
   t.test('a backend that cannot be reached at all is left for the next', async t => {
     const { backend } = await udpBackend(t, says('here'))
     const absurd = backendOf({ address: '127.0.0.1', port: 0, protocol: 'UDP' })
@@ -120,6 +131,24 @@ export function udpSuite(t: Test, create: CreateEngine): void {
     })
     t.match(rig.chooser.totals, [{ reason: 'backend-reset', sent: Number, received: 5 }])
     t.same(rig.chooser.outcomes, ['connected', 'connected'])
+  })
+
+  t.test('a backend that once failed gets another chance when the next one fails', async t => {
+    const dead = await refusing({ protocol: 'UDP' })
+    const second = await udpBackend(t, says('second'))
+    const rig = await start(t, { backends: [dead, second.backend] })
+    const { socket, got } = await udpClient(t)
+    const until = (answer: string) =>
+      eventually(() => {
+        socket.send('?', rig.port, rig.ip)
+        if (String(got.at(-1)) !== answer) throw new Error(`no answer of the ${answer}`)
+      })
+    await until('second')
+    await udpBackend(t, says('first'), '127.0.0.1', dead.port)
+    await second.close()
+    await until('first')
+    t.same(rig.chooser.refusals, [])
+    t.same(rig.chooser.broken, [])
   })
 
   t.test('when all refuse, the session ends with the chooser’s word and the next datagram begins anew', async t => {
@@ -155,12 +184,18 @@ export function udpSuite(t: Test, create: CreateEngine): void {
     const bad = { ...one.backend, health: 'down' as const }
     rig.listener.update(...rig.service([bad]))
     t.equal(await talk(rig, client, '2'), 'one')
+    t.same(rig.chooser.totals, [], 'it has not moved')
     rig.listener.update(...rig.service([{ ...one.backend, state: 'terminating' }, two.backend]))
     t.equal(await talk(rig, client, '3'), 'one', 'whoever still serves keeps its sessions')
     rig.listener.update(...rig.service([bad, two.backend]))
     t.equal(await talk(rig, client, '4'), 'two')
     rig.listener.update(...rig.service([one.backend], 'another-service'))
     t.equal(await talk(rig, client, '5'), 'one', 'the address belongs to another service now')
+    rig.listener.update(...rig.service([], 'a-third-service'))
+    client.socket.send('6', rig.port, rig.ip)
+    await eventually(() => {
+      if (rig.chooser.refusals[0]?.code !== 'no-backend') throw new Error('not refused')
+    })
   })
 
   t.test('at the limit whoever was never answered makes room, and whoever was answered never does', async t => {

@@ -65,9 +65,10 @@ export async function udpBackend(
   t: Test,
   answer: (message: Buffer, reply: (message: Buffer | string) => void) => void,
   host = '127.0.0.1',
+  at = 0,
 ): Promise<UdpBackend> {
   const heard: UdpBackend['heard'] = []
-  const socket = await udpSocket(t, host)
+  const socket = await udpSocket(t, host, at)
   socket.on('message', (message, from) => {
     heard.push({ message, from })
     answer(message, reply => socket.send(reply, from.port, from.address))
@@ -171,9 +172,9 @@ function portOf(server: Server): number {
   return typeof address === 'object' && address ? address.port : 0
 }
 
-async function udpSocket(t: Test, host: string): Promise<UdpSocket> {
+async function udpSocket(t: Test, host: string, port = 0): Promise<UdpSocket> {
   const socket = createSocket(familyOf(host) === 4 ? 'udp4' : 'udp6')
-  socket.bind(0, host)
+  socket.bind(port, host)
   await once(socket, 'listening')
   t.teardown(() => closed(socket))
   return socket

@@ -21,8 +21,8 @@ class FakeEngine implements Engine {
   readonly open = new Map<string, GlobalService>()
 
   async listen(frontend: Frontend, service: GlobalService): Promise<Listener> {
-    await settled()
     this.told.push(`listen ${frontend.key}`)
+    await settled()
     if (this.taken.has(frontend.ip)) throw new MeshError('LISTEN', `${frontend.key} is taken`)
     if (this.open.has(frontend.key)) throw new Error(`${frontend.key} is bound twice`)
     this.open.set(frontend.key, service)
@@ -34,6 +34,7 @@ class FakeEngine implements Engine {
       },
       close: async () => {
         this.told.push(`close ${frontend.key}`)
+        await settled()
         await settled()
         this.open.delete(frontend.key)
       },
@@ -160,7 +161,7 @@ t.test('an address that goes and comes back at once is bound again when it is fr
   await listeners.start()
   directory.remove('default/one')
   directory.set(service('one', '127.96.0.1', [tcp(80)]))
-  for (let i = 0; i < 4; i++) await settled()
+  for (let i = 0; i < 6; i++) await settled()
   t.same([...engine.open.keys()], ['127.96.0.1:80/TCP'])
   t.same(listeners.failures(), [])
 })
@@ -171,10 +172,11 @@ t.test('what changes or goes while its socket is being bound is not missed', asy
     service('two', '127.96.0.2', [tcp(80)]),
   ])
   const starting = listeners.start()
+  while (engine.told.length < 2) await Promise.resolve()
   directory.set(service('one', '127.96.0.1', [tcp(80)], [a]))
   directory.remove('default/two')
   await starting
-  for (let i = 0; i < 3; i++) await settled()
+  for (let i = 0; i < 6; i++) await settled()
   t.same([...engine.open.keys()], ['127.96.0.1:80/TCP'])
   t.equal(engine.open.get('127.96.0.1:80/TCP')?.backends[0], a)
 })

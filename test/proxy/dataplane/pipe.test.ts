@@ -1,0 +1,158 @@
+/** What only shows from inside: the memory that reads use, and ends that come while bytes still wait to be written. */
+import { once } from 'node:events'
+import { createServer, type Socket } from 'node:net'
+import t, { type Test } from 'tap'
+import { Buffers, Inlet } from '../../../proxy/dataplane/buffers.ts'
+import { dial } from '../../../proxy/dataplane/dial.ts'
+import { Pipe } from '../../../proxy/dataplane/pipe.ts'
+import type { CloseReason, Result } from '../../../proxy/model/flow.ts'
+import { client, ending, hashOf, pattern, silent, tcpBackend } from '../../support/backend.ts'
+import { FakeClock, settled } from '../../support/clock.ts'
+import { eventually } from '../../support/eventually.ts'
+import { refusing } from '../../support/faults.ts'
+
+const small = 8 * 1024
+const large = 64 * 1024
+
+t.test('an inlet reads into the same memory until a read fills it, and gives it back when reads are small', async t => {
+  const inlet = new Inlet(new Buffers())
+  const delivered: Buffer[] = []
+  inlet.deliver = chunk => delivered.push(chunk) > 0
+  const first = inlet.buffer()
+  t.equal(first.length, small)
+  t.equal(inlet.callback(100), true)
+  t.same(delivered[0]?.length, 100)
+  t.equal(inlet.buffer(), first)
+  inlet.callback(small)
+  const second = inlet.buffer()
+  t.equal(second.length, large)
+  inlet.callback(large)
+  t.equal(inlet.buffer(), second)
+  inlet.callback(10)
+  t.equal(inlet.buffer(), first, 'the small one was kept for this')
+})
+
+t.test('memory that was lent is not read into again, and what is released serves the next', async t => {
+  const buffers = new Buffers()
+  const inlet = new Inlet(buffers)
+  const lent = inlet.buffer()
+  inlet.deliver = () => {
+    inlet.lend()
+    return false
+  }
+  t.equal(inlet.callback(10), false)
+  const next = inlet.buffer()
+  t.not(next, lent)
+  inlet.release()
+  t.equal(new Inlet(buffers).buffer(), next)
+})
+
+t.test('buffers keep a bounded number of what they are given', async t => {
+  const buffers = new Buffers()
+  const taken = Array.from({ length: 200 }, () => buffers.take(large))
+  for (const buffer of taken) buffers.give(buffer)
+  const again = Array.from({ length: 200 }, () => buffers.take(large))
+  t.equal(again.filter(buffer => taken.includes(buffer)).length, 64)
+})
+
+t.test('FINs of both sides wait for what is still to be written', async t => {
+  const { peer, origin, waiting, reasons, sent } = await blocked(t)
+  peer.end()
+  origin.end()
+  for (let i = 0; i < 20; i++) await settled()
+  t.same(reasons, [], 'bytes wait')
+  t.ok(waiting())
+  const { end, hash } = await ending(peer)
+  t.same({ end, hash }, { end: 'fin', hash: hashOf(sent()) })
+  await eventually(() => {
+    if (reasons.length === 0) throw new Error('not closed')
+  })
+  await settled()
+  t.same(reasons, ['done'])
+})
+
+t.test('a connection with bytes that wait is not half-closed, and is cut with a reset', async t => {
+  const { peer, pipe, reasons } = await blocked(t)
+  peer.end()
+  for (let i = 0; i < 20; i++) await settled()
+  t.equal(pipe.halfClosed, false)
+  pipe.cut('idle', false)
+  pipe.cut('drained', true)
+  t.match(await ending(peer), { end: 'reset' })
+  t.same(reasons, ['idle'])
+})
+
+t.test('a dial tells its end once, whatever comes later', async t => {
+  const clock = new FakeClock()
+  const { backend } = await tcpBackend(t, silent)
+  for (const [to, outcome] of [
+    [backend, 'connected'],
+    [await refusing(), 'refused'],
+  ] as const) {
+    const results: Result[] = []
+    let socket: Socket | undefined
+    const cancel = dial(
+      { backend: to, timeoutMs: 1000, onread: new Inlet(new Buffers()), clock },
+      (result, connected) => {
+        results.push(result)
+        socket = connected
+      },
+    )
+    t.same(results, [], 'never before it returns')
+    await eventually(() => {
+      if (results.length === 0) throw new Error('no result')
+    })
+    cancel()
+    await clock.advance(5000)
+    t.same(
+      results.map(result => result.outcome),
+      [outcome],
+    )
+    t.equal(socket?.destroyed ?? false, false, 'a connection made is not called off')
+    t.equal(clock.waiting, 0)
+    socket?.destroy()
+  }
+})
+
+interface Blocked {
+  /** The client's end of the pipe, which does not read. */
+  readonly peer: Socket
+  /** The backend's end, which has written as much as it takes. */
+  readonly origin: Socket
+  readonly pipe: Pipe
+  readonly reasons: CloseReason[]
+  waiting(): boolean
+  sent(): Buffer
+}
+
+/** A pipe that has bytes for a client which does not read: more than the kernel takes, less than makes it stop reading. */
+async function blocked(t: Test): Promise<Blocked> {
+  const { backend, sockets } = await tcpBackend(t, silent)
+  const server = createServer({ allowHalfOpen: true }).listen(0, '127.0.0.1')
+  t.teardown(() => server.close())
+  await once(server, 'listening')
+  const accepted = once(server, 'connection')
+  const address = server.address()
+  const peer = await client(t, { ip: '127.0.0.1', port: typeof address === 'object' && address ? address.port : 0 })
+  const [near] = (await accepted) as [Socket]
+  near.on('error', () => {})
+  const inlet = new Inlet(new Buffers())
+  const far = await new Promise<Socket>(resolve => {
+    dial({ backend, timeoutMs: 1000, onread: inlet, clock: new FakeClock() }, (_, socket) => socket && resolve(socket))
+  })
+  const reasons: CloseReason[] = []
+  const pipe = new Pipe(near, far, inlet, reason => reasons.push(reason))
+  const data = pattern(32 * 1024 * 1024)
+  const origin = await eventually(() => {
+    if (!sockets[0]) throw new Error('not accepted')
+    return sockets[0]
+  })
+  origin.resume()
+  let length = 0
+  while (near.writableLength === 0 && length < data.length) {
+    origin.write(data.subarray(length, length + 10_000))
+    length += 10_000
+    await settled()
+  }
+  return { peer, origin, pipe, reasons, waiting: () => near.writableLength > 0, sent: () => data.subarray(0, length) }
+}
