@@ -60,6 +60,11 @@ export class KubernetesClient {
     this.#reader = new LoginReader({ env: options.env, clock: options.clock, signal: this.#closing.signal })
   }
 
+  /** Whom the last request went to; another one when the kubeconfig has come to name another. */
+  get server(): string {
+    return this.#session?.login.access.server ?? 'the API server'
+  }
+
   /** Whether nobody looks at the server's certificate; undefined before the first request. */
   get insecure(): boolean | undefined {
     return this.#session?.login.access.insecure
@@ -69,7 +74,7 @@ export class KubernetesClient {
   async json(request: ApiRequest, signal: AbortSignal): Promise<unknown> {
     const body = await this.#open(request, signal, this.#timeoutMs)
     const text = await readText(body, maxBodyBytes, request).catch(error => {
-      throw error instanceof MeshError || signal.aborted ? error : unreachable(this.#server, error)
+      throw error instanceof MeshError || signal.aborted ? error : unreachable(this.server, error)
     })
     return parseJson(text, request)
   }
@@ -85,10 +90,6 @@ export class KubernetesClient {
     await this.#renewing?.catch(() => {})
     await Promise.all([...this.#dispatchers].map(dispatcher => dispatcher.destroy()))
     this.#dispatchers.clear()
-  }
-
-  get #server(): string {
-    return this.#session?.login.access.server ?? 'the API server'
   }
 
   get #timeoutMs(): number {

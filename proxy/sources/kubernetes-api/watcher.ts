@@ -10,7 +10,7 @@ import { MeshError, messageOf } from '../../model/error.ts'
 import type { Log } from '../../model/log.ts'
 import { ApiError, apiErrorOf } from './api-error.ts'
 import { Backoff, backoffMs } from './backoff.ts'
-import type { KubernetesClient } from './client.ts'
+import type { Body, KubernetesClient } from './client.ts'
 import { IdleDeadline } from './idle-deadline.ts'
 import { LineSplitter } from './lines.ts'
 import { type Resource, ruleText } from './resources.ts'
@@ -33,7 +33,7 @@ export type WatchState =
   | { readonly state: 'failing'; readonly error: MeshError; readonly misses: number }
 
 export interface WatcherOptions {
-  readonly client: Pick<KubernetesClient, 'json' | 'stream'>
+  readonly client: Pick<KubernetesClient, 'json' | 'stream' | 'server'>
   readonly clock: Clock
   readonly random: Random
   readonly log: Log
@@ -60,6 +60,8 @@ export class Watcher {
   #known = new Map<string, string>()
   /** Undefined: the next step is a list. */
   #version: string | undefined
+  /** Who gave that version, which means nothing to anybody else. */
+  #server = ''
   #path: string
   #misses = 0
 
@@ -108,6 +110,7 @@ export class Watcher {
       throw error
     })
     this.#version = version
+    this.#server = this.#options.client.server
     this.#listener.listed()
   }
 
@@ -165,6 +168,7 @@ export class Watcher {
         { path: this.#path, query, accept },
         AbortSignal.any([signal, idle.signal]),
       )
+      if (this.#options.client.server !== this.#server) return this.#moveOn(body)
       this.#recovered()
       const lines = new LineSplitter()
       for await (const chunk of body as AsyncIterable<Buffer>) {
@@ -182,6 +186,13 @@ export class Watcher {
       idle.stop()
     }
     return this.#pause(clock.now() - began)
+  }
+
+  /** Another server: what the first one had and this one has not is gone. */
+  #moveOn(body: Body): number {
+    body.on('error', () => {}).destroy()
+    this.#version = undefined
+    return 0
   }
 
   /** After a watch that ended as watches do. */

@@ -400,6 +400,19 @@ t.test('credentials', async t => {
     rmSync(file)
   })
 
+  t.test('a kubeconfig that comes to name another server is followed, and nothing of the first one stays', async t => {
+    const [first, second] = [await startApi(t), await startApi(t)]
+    put(first, web)
+    put(second, late)
+    const folder = t.testdir({})
+    const { sink } = await follow(t, first, {}, folder)
+    await watching(first)
+    writeKubeconfig(join(folder, 'config'), [{ name: 'east', server: second.url }])
+    await first.stop()
+    await eventually(() => assert.deepEqual(sink.seen(), [late]), 15_000)
+    t.same(sink.violations, [])
+  })
+
   t.test('through a proxy', async t => {
     const api = await startApi(t, { tls: server })
     put(api, web)
