@@ -9,11 +9,13 @@ import type { Clock } from '../../../proxy/model/clock.ts'
 import { silentLog } from '../../../proxy/model/log.ts'
 import { createKubernetesSource, type KubernetesLogin } from '../../../proxy/sources/kubernetes.ts'
 import type { Source } from '../../../proxy/sources/source.ts'
-import { type Declared, examineSource, RecordingSink, type SourceDriver } from '../../conformance/source.ts'
+import { type Declared, examineSource, RecordingSink } from '../../conformance/source.ts'
 import { FakeClock } from '../../support/clock.ts'
 import { eventually } from '../../support/eventually.ts'
 import { Authority } from '../../support/kube-api/certificates.ts'
 import { hasty } from '../../support/kube-api/clock.ts'
+import { namespaceOf, serviceOf, sliceOf } from '../../support/kube-api/declared.ts'
+import { openDriver } from '../../support/kube-api/driver.ts'
 import { type Entry, writeKubeconfig } from '../../support/kube-api/kubeconfig.ts'
 import { type KubeApi, type KubeApiOptions, startKubeApi } from '../../support/kube-api/server.ts'
 import { type KubeObject, multicluster } from '../../support/kube-api/types.ts'
@@ -23,21 +25,7 @@ const quickClock = hasty(40)
 t.test('the contract of sources', t => {
   examineSource(t, async t => {
     const api = await startApi(t)
-    const declared = new Map<string, Declared>()
-    const driver: SourceDriver = {
-      source: newSource(t, api, quickClock),
-      apply: async (...services) => {
-        for (const service of services) put(api, service)
-        for (const service of services) declared.set(service.name, service)
-      },
-      remove: async service => remove(api, service),
-      spoil: async service => {
-        api.put({ ...serviceOf(service), spec: { clusterIP: 'nonsense', ports: [{ port: 80 }] } })
-      },
-      break: () => api.stop(),
-      heal: () => api.start(),
-    }
-    return driver
+    return openDriver(t, { name: 'east', server: api.url }, quickClock)
   })
   t.end()
 })
@@ -482,26 +470,6 @@ async function watching(api: KubeApi, plural?: string): Promise<void> {
     const plurals = plural === undefined ? ['services', 'endpointslices', 'namespaces', 'nodes'] : [plural]
     if (!plurals.every(each => api.watches.count(each) > 0)) throw new Error('not every watch is open')
   }, 15_000)
-}
-
-function serviceOf({ namespace, name, clusterIP }: Declared): KubeObject {
-  const ports = [{ name: 'http', port: 80, targetPort: 8080 }]
-  return { apiVersion: 'v1', kind: 'Service', metadata: { namespace, name }, spec: { clusterIP, ports } }
-}
-
-function sliceOf({ namespace, name, addresses }: Declared): KubeObject {
-  return {
-    apiVersion: 'discovery.k8s.io/v1',
-    kind: 'EndpointSlice',
-    metadata: { namespace, name: `${name}-x7k2p`, labels: { 'kubernetes.io/service-name': name } },
-    addressType: 'IPv4',
-    endpoints: addresses.map(address => ({ addresses: [address], conditions: { ready: true }, nodeName: 'n1' })),
-    ports: [{ name: 'http', port: 8080 }],
-  }
-}
-
-function namespaceOf(name: string): KubeObject {
-  return { apiVersion: 'v1', kind: 'Namespace', metadata: { name } }
 }
 
 function exportOf(name: string): KubeObject {
