@@ -28,7 +28,7 @@ import type { ServiceView, Status } from './model/views.ts'
 import { Feeds } from './runtime/feeds.ts'
 import { flowLog } from './runtime/flow-log.ts'
 import { NameService } from './runtime/name-service.ts'
-import { clustersOf, dnsOptions, engineOptions, healthOptions } from './runtime/options.ts'
+import { clustersOf, dnsOptions, engineOptions, healthOptions, queryFilter } from './runtime/options.ts'
 import { Traffic } from './runtime/traffic.ts'
 import { createViews, type Parts } from './runtime/views.ts'
 import { WriteBack } from './runtime/write-back.ts'
@@ -250,7 +250,8 @@ class Starlane implements Runtime {
     await this.#feeds.follow(config.clusters)
     if (!isDeepStrictEqual(healthOptions(before), healthOptions(config))) await this.#replaceHealth()
     if (!isDeepStrictEqual(engineOptions(before), engineOptions(config))) await this.#replaceTraffic()
-    if (!isDeepStrictEqual(dnsOptions(before), dnsOptions(config))) await this.#replaceNames()
+    if (namesText(before) !== namesText(config)) await this.#replaceNames()
+    else this.#names.responder.logQueries(queryFilter(config))
   }
 
   async close(): Promise<void> {
@@ -360,6 +361,12 @@ function needRestart(before: Config, after: Config): string[] {
     ['writeBack', before.writeBack, after.writeBack],
   ]
   return pairs.filter(([, was, is]) => !isDeepStrictEqual(was, is)).map(([name]) => name)
+}
+
+/** What the responder is built upon: all but the query log, which it takes over as it runs. */
+function namesText(config: Config): string {
+  const { queryLog, ...rest } = dnsOptions(config)
+  return JSON.stringify(rest)
 }
 
 function vipsText({ proxy: { vips } }: Config): string {

@@ -20,6 +20,7 @@ export interface Finding {
 export function* findings(draft: Partial<Config>, root: Json, given: (path: Path) => boolean): Iterable<Finding> {
   yield* clusterNames(root)
   if (draft.dns) yield* zones(draft.dns)
+  if (draft.dns) yield* idleOptions(draft.dns, given)
   if (draft.dns && draft.admin) yield* listeners(draft.dns, draft.admin)
   const used = [draft.dns, draft.admin].flatMap(section => section?.listen.address ?? [])
   if (draft.proxy) yield* virtualAddresses(draft.proxy, used)
@@ -56,15 +57,36 @@ function* duplicates(clusters: readonly Json[], key: 'name' | 'id'): Iterable<Fi
   }
 }
 
-function* zones({ domain, clusterset, listen, upstream }: Config['dns']): Iterable<Finding> {
+function* zones({ domain, clusterset, listen, upstream, routes }: Config['dns']): Iterable<Finding> {
   if (domain === clusterset) {
     yield fault('CONF_FIELD', ['dns', 'clusterset'], `${domain} is the cluster's own domain; the mesh needs another`)
   }
-  for (const [i, written] of upstream.entries()) {
+  yield* circles(upstream, listen, ['dns', 'upstream'])
+  for (const [name, servers] of Object.entries(routes)) {
+    yield* circles(servers, listen, ['dns', 'routes', name])
+    const zone = [domain, clusterset].find(zone => `.${name}`.endsWith(`.${zone}`))
+    const message = `is answered from the mesh as part of ${zone}; these resolvers are never asked`
+    if (zone !== undefined) yield warning(['dns', 'routes', name], message)
+  }
+}
+
+function* circles(servers: readonly string[], listen: Config['dns']['listen'], path: Path): Iterable<Finding> {
+  for (const [i, written] of servers.entries()) {
     const server = parseEndpoint(written)
     if (!server || server.port !== listen.port || !reaches(server.address, listen.address)) continue
-    const message = 'is where Starlane itself listens; questions would go in a circle'
-    yield fault('CONF_FIELD', ['dns', 'upstream', i], message)
+    yield fault('CONF_FIELD', [...path, i], 'is where Starlane itself listens; questions would go in a circle')
+  }
+}
+
+function* idleOptions(
+  { autopath, upstream, routes, rate }: Config['dns'],
+  given: (path: Path) => boolean,
+): Iterable<Finding> {
+  const nobody = upstream.length === 0 && Object.keys(routes).length === 0
+  if (autopath && nobody) yield warning(['dns', 'autopath'], 'counts for nothing without a resolver in `upstream`')
+  for (const key of rate.perSecond === 0 ? ['burst', 'slip'] : []) {
+    const path = ['dns', 'rate', key]
+    if (given(path)) yield warning(path, 'counts for nothing without a limit; set `perSecond`')
   }
 }
 

@@ -1,8 +1,9 @@
 /** Fields that only the configuration needs. Paths come out absolute: the caller says what they are relative to. */
 import { canonicalAddress, endpointText, parseEndpoint } from '../model/address.ts'
 import { isClusterName } from '../model/cluster.ts'
+import { durationText } from '../model/duration.ts'
 import type { Json } from '../model/json.ts'
-import { bad, checked, type Field, field, optional, scalar, shown, text } from './fields.ts'
+import { bad, checked, type Field, field, list, optional, record, scalar, shown, text } from './fields.ts'
 
 /** Makes a path absolute: `~/` is the home directory, the rest is relative to the configuration file. */
 export type Resolve = (path: string) => string
@@ -51,6 +52,62 @@ export function upstream(help: string, resolve: Resolve): Field<string> {
       ? endpointText(server.address, server.port)
       : bad(`${shown(value)} is no resolver; write 10.0.0.10, 10.0.0.10:53, [fd00::10]:53 or /etc/resolv.conf`)
   })
+}
+
+/** Upstreams by domain. Domains come out in lower case, without the dot at their ends. */
+export function routes(help: string, resolve: Resolve): Field<Readonly<Record<string, readonly string[]>>> {
+  const servers = checked(list('Its resolvers.', upstream('A resolver.', resolve)), given =>
+    given.length > 0 ? undefined : 'is empty; name a resolver, or leave the domain out',
+  )
+  const mapping = record(help, servers, {})
+  const key = domain('The domain.')
+  return {
+    ...mapping,
+    parse: (value, path, report) => {
+      const parsed = mapping.parse(value, path, report)
+      if (!parsed) return undefined
+      const named = new Map<string, readonly string[]>()
+      for (const [written, given] of Object.entries(parsed)) {
+        const name = key.parse(written, [...path, written], report)
+        if (name === undefined) return undefined
+        if (named.has(name)) {
+          report({ path: [...path, written], message: `${name} is given twice; keep one of the two` })
+          return undefined
+        }
+        named.set(name, given)
+      }
+      return Object.fromEntries(named)
+    },
+  }
+}
+
+const bytesPerUnit = { KiB: 2 ** 10, MiB: 2 ** 20, GiB: 2 ** 30 } as const
+
+/** `64KiB`, `16MiB`, `1GiB`: bytes in the program, as is the range. */
+export function size(help: string, fallback: string, range: { min: number; max: number }): Field<number> {
+  return field('size', help, fallback, value => {
+    const [, amount, unit] = /^(\d{1,9})([KMG]iB)$/.exec(scalar(value)) ?? []
+    if (unit === undefined) return bad(`${shown(value)} is not a size; write 64KiB, 16MiB or 1GiB`)
+    const bytes = Number(amount) * bytesPerUnit[unit as keyof typeof bytesPerUnit]
+    const fits = bytes >= range.min && bytes <= range.max
+    return fits ? bytes : bad(`${shown(value)} is not from ${sizeText(range.min)} to ${sizeText(range.max)}`)
+  })
+}
+
+function sizeText(bytes: number): string {
+  const [unit, size] = Object.entries(bytesPerUnit).findLast(([, size]) => bytes >= size) ?? ['KiB', 1024]
+  return `${bytes / size}${unit}`
+}
+
+/** Several tries, of which one alone must not take longer than all. */
+export function withinBudget<T extends { readonly timeout: number; readonly budget: number }>(
+  tries: Field<T>,
+): Field<T> {
+  return checked(tries, ({ timeout, budget }) =>
+    timeout > budget
+      ? `timeout (${durationText(timeout)}) is longer than budget (${durationText(budget)}), the time for all attempts together`
+      : undefined,
+  )
 }
 
 export interface StatusRange {

@@ -17,6 +17,7 @@ One file of YAML. \`conf/starlane.yaml\` shows every option with its default, \`
 
 - Only \`cluster\` and \`clusters\` must be given. Unknown keys, duplicate keys and values of the wrong kind are errors.
 - A *duration* carries its unit: \`500ms\`, \`5s\`, \`10m\`, \`1h30m\`. A *percent* carries its sign: \`50%\`.
+  A *size* is \`64KiB\`, \`16MiB\` or \`1GiB\`.
 - A *path* is relative to the file that names it; \`~/\` is the home directory.
 - A list of one may be written as the one alone.
 - An *alternative* takes the place of the others beside it.

@@ -3,6 +3,7 @@
  * (docs/configuration.md) and the test that conf/starlane.yaml leaves nothing out.
  */
 import { durationText } from '../model/duration.ts'
+import { dnsFields } from './dns-fields.ts'
 import {
   boolean,
   checked,
@@ -21,7 +22,6 @@ import {
 } from './fields.ts'
 import {
   clusterName,
-  domain,
   path,
   pluginName,
   pluginUse,
@@ -30,7 +30,7 @@ import {
   raw,
   serverUrl,
   statusRange,
-  upstream,
+  withinBudget,
 } from './kinds.ts'
 import { oneShape, wordOr } from './shapes.ts'
 
@@ -117,31 +117,6 @@ const staleFields = {
   ),
 } satisfies Fields
 
-function dnsFields(resolve: Resolve) {
-  const ttl = duration(
-    'How long clients may remember an answer, in whole seconds. Failover does not wait for it.',
-    '5s',
-    { max: 3_600_000 },
-  )
-  return {
-    listen: endpoint('Where the responder listens, UDP and TCP. Port 0 lets the kernel choose.', '127.0.0.1:5353'),
-    domain: domain("The cluster's domain: `NAME.NAMESPACE.svc.DOMAIN`.", 'cluster.local'),
-    clusterset: domain(
-      'The domain of the whole mesh (Multi-Cluster Services API): `NAME.NAMESPACE.svc.CLUSTERSET`.',
-      'clusterset.local',
-    ),
-    ttl: checked(ttl, ms =>
-      ms % 1000 === 0 ? undefined : `${durationText(ms)} is no whole number of seconds, which is all that DNS knows`,
-    ),
-    upstream: list(
-      'Who answers for all other names: addresses, or files like resolv.conf. With [] other names are refused.',
-      upstream('A resolver.', resolve),
-      ['/etc/resolv.conf'],
-    ),
-    search: boolean('Whether short names such as `rebel-base` or `rebel-base.default` are answered too.', true),
-  } satisfies Fields
-}
-
 const atLeast1ms = { min: 1 }
 
 const dialFields = {
@@ -172,11 +147,7 @@ const proxyFields = {
     ['round-robin', 'least-connections', 'maglev', 'random'],
     'round-robin',
   ),
-  dial: checked(table('How a connection to a backend is made.', dialFields), ({ timeout, budget }) =>
-    timeout > budget
-      ? `timeout (${durationText(timeout)}) is longer than budget (${durationText(budget)}), the time for all attempts together`
-      : undefined,
-  ),
+  dial: withinBudget(table('How a connection to a backend is made.', dialFields)),
   idle: table('When a silent flow is given up.', {
     tcp: duration('A TCP connection on which no byte moves.', '1h', atLeast1ms),
     halfClosed: duration('A TCP connection that one side has ended and the other has not.', '60s', atLeast1ms),

@@ -2,6 +2,7 @@
 import type { Config } from '../config/schema.ts'
 import type { EngineOptions } from '../dataplane/engine.ts'
 import type { DnsOptions } from '../dns/options.ts'
+import type { QueryFilter } from '../dns/watch.ts'
 import type { HealthOptions } from '../health/options.ts'
 import type { Cluster } from '../model/cluster.ts'
 
@@ -37,6 +38,46 @@ export function healthOptions({ health, proxy }: Config): HealthOptions {
 }
 
 export function dnsOptions({ dns }: Config): DnsOptions {
-  const { listen, domain, clusterset, ttl, upstream, search } = dns
-  return { listen, domain, clusterset, ttlMs: ttl, upstream, search }
+  const { listen, domain, clusterset, ttl, pods, networks, hideEmpty, search, autopath, upstream, routes } = dns
+  const { forward, cache, rate } = dns
+  const queryLog = queryFilter({ dns })
+  return {
+    listen,
+    domain,
+    clusterset,
+    ttlMs: ttl,
+    pods,
+    networks,
+    hideEmpty,
+    search,
+    autopath,
+    upstream,
+    routes,
+    forward: {
+      policy: forward.policy,
+      tryMs: forward.timeout,
+      totalMs: forward.budget,
+      concurrent: forward.concurrent,
+      perClient: forward.perClient,
+    },
+    cache: {
+      bytes: cache.size,
+      maxSeconds: cache.maxTtl / 1000,
+      maxNegativeSeconds: cache.maxNegativeTtl / 1000,
+      staleMs: cache.serveStale,
+      prefetch: cache.prefetch,
+    },
+    rate: {
+      perSecond: rate.perSecond,
+      slip: rate.slip,
+      ...(rate.burst === undefined ? {} : { burst: rate.burst }),
+    },
+    ...(queryLog ? { queryLog } : {}),
+  }
+}
+
+export function queryFilter({ dns: { queryLog } }: Pick<Config, 'dns'>): QueryFilter | undefined {
+  if (!queryLog) return undefined
+  const { clients, names } = queryLog
+  return { ...(clients ? { clients } : {}), ...(names ? { names } : {}) }
 }

@@ -4,7 +4,7 @@ import type { Chain } from '../chain/chain.ts'
 import type { Config } from '../config/schema.ts'
 import type { HealthMonitor } from '../health/monitor.ts'
 import type { Mesh } from '../mesh/mesh.ts'
-import { endpointText } from '../model/address.ts'
+import { type Cidr, endpointText } from '../model/address.ts'
 import type { Clock } from '../model/clock.ts'
 import type { Link } from '../model/cluster.ts'
 import type { Json } from '../model/json.ts'
@@ -212,11 +212,15 @@ function shownConfig(config: Config): Json {
   const text = JSON.stringify(config, (key, value) =>
     secret.test(key) && (typeof value === 'string' || typeof value === 'number')
       ? '(not shown)'
-      : key === 'cidr' && typeof value === 'object' && value !== null && 'text' in value
+      : isCidr(value)
         ? value.text
         : value,
   )
   return JSON.parse(text)
+}
+
+function isCidr(value: unknown): value is Cidr {
+  return typeof value === 'object' && value !== null && 'contains' in value && 'text' in value
 }
 
 function counted(count: number, one: string, many = `${one}s`): string {

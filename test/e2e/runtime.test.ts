@@ -4,8 +4,9 @@ import { createServer } from 'node:net'
 import { join } from 'node:path'
 import t from 'tap'
 import { loadConfig } from '../../proxy/config/load.ts'
-import { silentLog } from '../../proxy/model/log.ts'
+import { type Log, silentLog } from '../../proxy/model/log.ts'
 import { createRuntime, validate } from '../../proxy/runtime.ts'
+import { fakeUpstream } from '../proxy/dns/upstream.ts'
 import { eventually } from '../support/eventually.ts'
 import { ask, createWorld, startPod, tally } from '../support/world.ts'
 
@@ -100,6 +101,46 @@ t.test('a new configuration: what changed is replaced, flows in progress do not 
   await eventually(async () => assert.deepEqual(await tally(4, vip), { one: 4 }))
   t.equal(world.status().clusters.length, 1)
   t.same(await world.resolve(name), [vip], 'DNS is where it was')
+})
+
+t.test('DNS is configured as it runs: names of pods, other resolvers, a log of queries', async t => {
+  const logged: unknown[] = []
+  const log: Log = {
+    ...silentLog,
+    info: (event, fields) => event === 'dns query' && logged.push(fields),
+  }
+  const world = await createWorld(t, { log })
+  const corp = await fakeUpstream(t, ({ name }) => ({ answers: [{ type: 'A', name, ttl: 60, data: '192.0.2.7' }] }))
+  await world.declare('cluster-1', { clusterIP: world.ip(1), pods: [{ ip: world.ip(11) }] })
+  const runtime = await world.start()
+  const pod = `${world.ip(11).replaceAll('.', '-')}.default.pod.cluster.local`
+  const reload = async (dns: object) => {
+    await world.write({ dns: { listen: '127.0.0.1:0', upstream: [], ...dns } })
+    await runtime.reload(await world.load())
+  }
+
+  await t.rejects(world.resolve(pod), { code: 'ENOTFOUND' })
+  await t.rejects(world.resolve('git.corp.example'), { code: 'EREFUSED' })
+  await reload({ pods: 'verified', routes: { 'corp.example': corp.text } })
+  t.same(await world.resolve(pod), [world.ip(11)])
+  await t.rejects(world.resolve(pod.replace('-11.', '-12.')), { code: 'ENOTFOUND' }, 'no endpoint has that address')
+  t.same(await world.resolve('git.corp.example'), ['192.0.2.7'])
+  await t.rejects(world.resolve('corp.example.org'), { code: 'EREFUSED' }, 'the route is for its domain alone')
+
+  t.same(logged, [])
+  const { address } = world.status().dns
+  const routes = { pods: 'verified', routes: { 'corp.example': corp.text } }
+  await reload({ ...routes, queryLog: { names: 'corp.example' } })
+  t.equal(world.status().dns.address, address, 'the responder itself goes on')
+  await world.resolve('git.corp.example')
+  await world.resolve(name)
+  t.match(logged, [{ client: '127.0.0.1', name: 'git.corp.example', type: 'A', rcode: 'NOERROR' }])
+  t.equal(corp.heard.length, 1, 'and so does its cache')
+  await reload({ ...routes, queryLog: { clients: '127.0.0.1', names: 'corp.example' } })
+  await world.resolve('git.corp.example')
+  await reload(routes)
+  await world.resolve('git.corp.example')
+  t.equal(logged.length, 2)
 })
 
 t.test('a port in use is one problem, named with its remedy; the rest works, and it heals', async t => {

@@ -117,5 +117,5 @@ function isDescribed(line: number): boolean {
 }
 
 function known(key: string): boolean {
-  return key.startsWith('plugins[].options.') || fields.some(field => field.key === key)
+  return /^(plugins\[\]\.options|dns\.routes)\./.test(key) || fields.some(field => field.key === key)
 }

@@ -51,8 +51,17 @@ t.test('the defaults are those of the design', async t => {
       domain: 'cluster.local',
       clusterset: 'clusterset.local',
       ttl: 5000,
-      upstream: ['/etc/resolv.conf'],
+      pods: 'disabled',
+      networks: [],
+      hideEmpty: false,
       search: true,
+      autopath: false,
+      upstream: ['/etc/resolv.conf'],
+      routes: {},
+      forward: { policy: 'sequential', timeout: 1500, budget: 4500, concurrent: 1000, perClient: 250 },
+      cache: { size: 2 ** 24, maxTtl: 3_600_000, maxNegativeTtl: 300_000, serveStale: 3_600_000, prefetch: true },
+      rate: { perSecond: 0, burst: undefined, slip: 2 },
+      queryLog: undefined,
     },
     proxy: {
       engine: 'auto',
@@ -168,6 +177,44 @@ t.test('values that have more than one form', async t => {
   t.same(faultsOf('dns: { ttl: 1500ms }'), [
     'CONF_FIELD 9  dns.ttl: 1s500ms is no whole number of seconds, which is all that DNS knows',
   ])
+
+  t.same(config(`${clusters}dns: { routes: { Corp.Example.: 10.0.0.53, a.b: ["::1", ./r.conf] } }`).dns.routes, {
+    'corp.example': ['10.0.0.53:53'],
+    'a.b': ['[::1]:53', resolve('conf/r.conf')],
+  })
+  t.same(faultsOf('dns:\n  routes:\n    a.b: 1.1.1.1\n    A.B: 1.1.1.2\n    c: []\n    d: dns.google'), [
+    'CONF_FIELD 13  dns.routes.c: is empty; name a resolver, or leave the domain out',
+    'CONF_FIELD 14  dns.routes.d[0]: "dns.google" is no resolver; write 10.0.0.10, 10.0.0.10:53, [fd00::10]:53 or /etc/resolv.conf',
+  ])
+  t.same(faultsOf('dns:\n  routes:\n    a.b: 1.1.1.1\n    A.B: 1.1.1.2'), [
+    'CONF_FIELD 12  dns.routes["A.B"]: a.b is given twice; keep one of the two',
+  ])
+  t.match(faultsOf('dns: { routes: { "a b": 1.1.1.1 } }'), [
+    /^CONF_FIELD 9 {2}dns\.routes\["a b"\]: .* is not a domain/,
+  ])
+  t.match(faultsOf('dns: { routes: [1.1.1.1] }'), [/dns\.routes: .* is not a mapping/])
+
+  t.equal(config(`${clusters}dns: { cache: { size: 1GiB } }`).dns.cache.size, 2 ** 30)
+  for (const wrong of ['16', '16MB', '1.5GiB', '-1MiB', '']) {
+    t.match(
+      faultsOf(`dns: { cache: { size: "${wrong}" } }`),
+      [/cache\.size: .* is not a size; write 64KiB, 16MiB/],
+      wrong,
+    )
+  }
+  for (const wrong of ['63KiB', '5GiB', '999999999GiB']) {
+    t.match(faultsOf(`dns: { cache: { size: ${wrong} } }`), [/is not from 64KiB to 4GiB/])
+  }
+  t.match(faultsOf('dns: { cache: { maxTtl: 100ms } }'), [/cache\.maxTtl: 100ms is no whole number of seconds/])
+
+  const log = (text: string) => config(`${clusters}dns: { queryLog: ${text} }`).dns.queryLog
+  t.same(log('{}'), { clients: undefined, names: undefined }, 'all queries')
+  t.same(log(''), undefined)
+  t.match(log('{ clients: 10.0.0.7, names: Shop.Example. }'), {
+    clients: [{ text: '10.0.0.7/32' }],
+    names: ['shop.example'],
+  })
+  t.match(faultsOf('dns: { queryLog: { names: [] } }'), [/queryLog\.names: is empty and would log nothing/])
 
   t.same(config(`${clusters}health: { active: { type: http, status: 204 } }`).health.active.status, {
     min: 204,
@@ -300,6 +347,9 @@ t.test('sections must agree', async t => {
   t.same(faultsOf('dns: { clusterset: cluster.local }'), [
     "CONF_FIELD 9  dns.clusterset: cluster.local is the cluster's own domain; the mesh needs another",
   ])
+  t.same(faultsOf('dns: { forward: { timeout: 5s } }'), [
+    'CONF_FIELD 9  dns.forward: timeout (5s) is longer than budget (4s500ms), the time for all attempts together',
+  ])
   t.same(faultsOf('health: { passive: { eject: 10m } }'), [
     'CONF_FIELD 9  health.passive: eject (10m) is longer than maxEject (5m)',
   ])
@@ -316,6 +366,9 @@ t.test('sections must agree', async t => {
   t.match(faultsOf('dns: { listen: 127.0.0.1:53, upstream: [9.9.9.9, 127.0.0.1] }'), [circle])
   t.match(faultsOf('dns: { listen: 0.0.0.0:53, upstream: [9.9.9.9, 127.0.0.1] }'), [circle])
   t.same(faultsOf('dns: { listen: 0.0.0.0:53, upstream: [10.0.0.10] }'), [])
+  t.match(faultsOf('dns:\n  listen: 127.0.0.1:53\n  routes:\n    Corp.Example: 127.0.0.1'), [
+    /^CONF_FIELD \d+ {2}dns\.routes\["corp\.example"\]\[0\]: is where Starlane itself listens/,
+  ])
 })
 
 t.test('what works but is hardly meant is a warning', async t => {
@@ -342,6 +395,16 @@ t.test('what works but is hardly meant is a warning', async t => {
   t.match(warnings(`${clusters}proxy: { vips: { cidr: 127.0.0.0/16 } }`), [
     /holds 127\.0\.0\.1, where Starlane listens itself/,
   ])
+
+  t.match(warnings(`${clusters}dns: { routes: { a.cluster.local: 1.1.1.1, clusterset.local: 1.1.1.1 } }`), [
+    /dns\.routes\["a\.cluster\.local"\]: is answered from the mesh as part of cluster\.local; .* never asked/,
+    /dns\.routes\["clusterset\.local"\]: .* part of clusterset\.local/,
+  ])
+  t.same(warnings(`${clusters}dns: { routes: { local: 1.1.1.1, mycluster.local: 1.1.1.1 } }`), [])
+  t.match(warnings(`${clusters}dns: { autopath: true, upstream: [] }`), [/dns\.autopath: counts for nothing/])
+  t.same(warnings(`${clusters}dns: { autopath: true, upstream: [], routes: { example: 1.1.1.1 } }`), [])
+  t.match(warnings(`${clusters}dns: { rate: { burst: 5 } }`), [/dns\.rate\.burst: .* set `perSecond`/])
+  t.same(warnings(`${clusters}dns: { rate: { perSecond: 1, burst: 5 } }`), [])
 
   t.match(warnings(`${clusters}health: { active: { path: /healthz } }`), [
     /health\.active\.path: counts for nothing with type: tcp/,
