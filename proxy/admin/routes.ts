@@ -25,6 +25,7 @@ const routes: readonly Route[] = [
   { path: '/v1/services', answer: ({ views }) => json(200, views.services()) },
   { path: '/v1/services/{namespace}/{name}', answer: service },
   { path: '/v1/explain/{namespace}/{name}', answer: explanation },
+  { path: '/v1/dns', answer: nameExplanation },
   { path: '/v1/config', answer: ({ views }) => json(200, views.config()) },
 ]
 
@@ -62,12 +63,28 @@ function service({ views, part }: Question): Answer {
 }
 
 function explanation({ views, part, query }: Question): Answer {
-  const given = query.get('from')
-  const from = given === null ? undefined : canonicalAddress(given)
-  if (given !== null && from === undefined) {
-    return fault(400, 'BAD_REQUEST', `from=${given} is not an IP address; write from=10.0.0.7`)
-  }
+  const from = clientIn(query)
+  if (from === null) return noAddress(query)
   return found(views.explain(part('namespace'), part('name'), from), part)
+}
+
+async function nameExplanation({ views, query }: Question): Promise<Answer> {
+  const name = query.get('name')
+  if (!name) return fault(400, 'BAD_REQUEST', 'name is missing; write name=rebel-base.default.svc.cluster.local')
+  const from = clientIn(query)
+  if (from === null) return noAddress(query)
+  const told = await views.dns(name, query.get('type') ?? 'A', from)
+  return told.rcode === 'FORMERR' ? fault(400, 'BAD_REQUEST', told.way.join('; ')) : json(200, told)
+}
+
+/** In its one spelling; undefined where none is given, null where it is none. */
+function clientIn(query: URLSearchParams): string | undefined | null {
+  const given = query.get('from')
+  return given === null ? undefined : (canonicalAddress(given) ?? null)
+}
+
+function noAddress(query: URLSearchParams): Answer {
+  return fault(400, 'BAD_REQUEST', `from=${query.get('from')} is not an IP address; write from=10.0.0.7`)
 }
 
 function found(view: object | undefined, part: Question['part']): Answer {

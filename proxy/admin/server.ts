@@ -9,6 +9,7 @@
  *   /v1/status                              components, clusters, plugins, problems
  *   /v1/services[/{namespace}/{name}]       services with frontends and backends
  *   /v1/explain/{namespace}/{name}?from=IP  which backends a client would get, step by step
+ *   /v1/dns?name=NAME&type=TYPE&from=IP     what a client is told of a name, and how that comes about
  *   /v1/config                              the configuration in force
  */
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http'

@@ -1,13 +1,15 @@
 import type { Json } from '../model/json.ts'
-import type { Explanation, ServiceView, Status } from '../model/views.ts'
+import type { Explanation, NameExplanation, ServiceView, Status } from '../model/views.ts'
 
-/** What the admin surface asks of the rest. Each call looks anew; none may wait for the network. */
+/** What the admin surface asks of the rest. Each call looks anew; none but `dns` may wait for the network. */
 export interface Views {
   status(): Status
   services(): readonly ServiceView[]
   service(namespace: string, name: string): ServiceView | undefined
   /** `from` is a canonical address; without it the answer is for a client on this machine. */
   explain(namespace: string, name: string, from?: string): Explanation | undefined
+  /** An rcode of FORMERR says that name or type are none. Asks upstream resolvers where a client's question would. */
+  dns(name: string, type: string, from?: string): Promise<NameExplanation>
   /** The configuration in force with every default filled in and every secret taken out. */
   config(): Json
   /** Prometheus text, format 0.0.4. */

@@ -1,9 +1,9 @@
 import { get } from 'node:http'
 import { text } from 'node:stream/consumers'
 import type { Command } from 'commander'
-import { endpointText } from '../model/address.ts'
+import { canonicalAddress, endpointText } from '../model/address.ts'
 import { MeshError, messageOf } from '../model/error.ts'
-import type { Explanation, ServiceView, Status } from '../model/views.ts'
+import type { Explanation, NameExplanation, ServiceView, Status } from '../model/views.ts'
 import { type Io, printable } from './io.ts'
 
 const usual = '127.0.0.1:9911'
@@ -51,20 +51,26 @@ export class AdminClient {
     return this.#get(`/v1/explain/${encodeURIComponent(namespace)}/${encodeURIComponent(name)}${query}`)
   }
 
+  dns(name: string, type: string, from: string | undefined): Promise<NameExplanation> {
+    const query = new URLSearchParams({ name, type, ...(from === undefined ? {} : { from }) })
+    return this.#required(`/v1/dns?${query}`, ({ way }) => Array.isArray(way))
+  }
+
   /** Something else may listen there, and speak JSON too. */
   async #required<T extends object>(path: string, isOurs: (answer: T) => boolean): Promise<T> {
     const answer = await this.#get<T>(path)
     if (Object(answer) === answer && isOurs(answer as T)) return answer as T
-    throw this.#stranger(`knows no ${path}`)
+    throw this.#stranger(`knows no ${path.replace(/\?.*/, '')}`)
   }
 
-  /** Undefined when the answer is that there is no such thing. */
+  /** Undefined when the answer is that there is no such thing. What was asked wrongly is the fault of the command line. */
   async #get<T>(path: string): Promise<T | undefined> {
     const { status, text } = await this.#ask(path)
     const value = this.#parsed(text)
     if (status === 200) return value as T
-    const { error } = Object(value) as { error?: { message?: string } }
+    const { error } = Object(value) as { error?: { code?: string; message?: string } }
     if (status === 404 && error) return undefined
+    if (status === 400 && error?.code === 'BAD_REQUEST') throw new MeshError('USAGE', String(error.message))
     throw this.#stranger(`answers ${status}: ${error?.message ?? 'without a reason'}`)
   }
 
@@ -122,6 +128,13 @@ async function configured({ config }: AdminOptions, io: Io): Promise<string | un
   if (port === 0) throw new MeshError('USAGE', `${config} lets the kernel choose the admin port; give --admin ADDRESS`)
   // Listening everywhere is no address to ask, this machine is.
   return endpointText(address === '0.0.0.0' ? '127.0.0.1' : address === '::' ? '::1' : address, port)
+}
+
+/** The address of a client, for `--from`; undefined where none is given. */
+export function parseClient(from: string | undefined): string | undefined {
+  const address = from === undefined ? undefined : canonicalAddress(from)
+  if (from === undefined || address !== undefined) return address
+  throw new MeshError('USAGE', `--from ${from} is no IP address; write --from 10.0.0.7`)
 }
 
 /** `namespace/name`, or `name` in the namespace `default`. */

@@ -1,8 +1,6 @@
 import { Command } from 'commander'
-import { canonicalAddress } from '../model/address.ts'
-import { MeshError } from '../model/error.ts'
 import type { Explanation, Removal } from '../model/views.ts'
-import { type AdminOptions, addAdminOptions, connectAdmin, parseServiceName } from './admin-client.ts'
+import { type AdminOptions, addAdminOptions, connectAdmin, parseClient, parseServiceName } from './admin-client.ts'
 import { type Io, type Paint, paintFor } from './io.ts'
 import { addOutputOption, fail, type OutputOptions, printJson } from './output.ts'
 import { columns } from './table.ts'
@@ -32,10 +30,7 @@ Examples:
 
 async function explain(io: Io, asked: string, options: Options): Promise<number> {
   const { namespace, name } = parseServiceName(asked)
-  const from = options.from === undefined ? undefined : canonicalAddress(options.from)
-  if (options.from !== undefined && from === undefined) {
-    throw new MeshError('USAGE', `--from ${options.from} is no IP address; write --from 10.0.0.7`)
-  }
+  const from = parseClient(options.from)
   const explanation = await (await connectAdmin(options, io)).explain(namespace, name, from)
   if (!explanation) return fail(io, `there is no service ${namespace}/${name}; "starlane services" lists all`)
   if (options.output === 'json') printJson(io, explanation)

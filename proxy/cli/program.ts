@@ -2,6 +2,7 @@ import { Command, CommanderError } from 'commander'
 import { ConfigError } from '../config/error.ts'
 import { MeshError } from '../model/error.ts'
 import { demoCommand } from './demo.ts'
+import { dnsCommand } from './dns.ts'
 import { execCommand } from './exec.ts'
 import { explainCommand } from './explain.ts'
 import { installCommand } from './install.ts'
@@ -19,6 +20,7 @@ const commands = [
   statusCommand,
   servicesCommand,
   explainCommand,
+  dnsCommand,
   validateCommand,
   execCommand,
   installCommand,
@@ -33,6 +35,7 @@ Examples:
   starlane run -c conf/starlane.yaml         run it
   starlane status --wait                     is everything up?
   starlane explain rebel-base                who would serve me, and why?
+  starlane dns rebel-base                    what does the name resolve to, and why?
   starlane exec -- curl -s rebel-base        use a service of the mesh by its name
   starlane install node-agent -c FILE        put it into a cluster
 

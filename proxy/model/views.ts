@@ -115,6 +115,22 @@ export interface Explanation {
   }[]
 }
 
+/** What a client is told of a name, and how that comes about. Records stand as in a zone file. */
+export interface NameExplanation {
+  readonly name: string
+  readonly type: string
+  readonly client: string
+  /** `NOERROR`, `NXDOMAIN`, … */
+  readonly rcode: string
+  /** From our own zones. */
+  readonly authoritative: boolean
+  readonly answers: readonly string[]
+  readonly authority: readonly string[]
+  readonly additional: readonly string[]
+  /** What was looked at and decided, in order, in words: zone, services, who hides them, cache, resolvers. */
+  readonly way: readonly string[]
+}
+
 export interface Removal {
   readonly backend: string
   readonly why: string

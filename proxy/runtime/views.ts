@@ -49,6 +49,10 @@ export function createViews({ parts, version, startedAt, clock, metrics }: ViewP
       const service = directory().service(serviceKey(namespace, name))
       return service && parts().chain.explainService({ address: from, port: 0 }, service)
     },
+    dns: async (name, type, from = '127.0.0.1') => {
+      const told = await parts().names.responder.explain(name, type, { address: from, port: 0 })
+      return { ...told, client: from }
+    },
     config: () => shownConfig(parts().config),
     metrics,
     ready: () => ({ ready: parts().ready, waiting: waitingFor(parts()) }),

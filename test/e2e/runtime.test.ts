@@ -52,6 +52,12 @@ t.test('a tenant without any backend of its own is refused', async t => {
   await world.start()
   t.equal(await ask(world.ip(1)), 'blue')
   await t.rejects(ask(world.ip(1), 7000, '127.78.0.5'), { code: 'ECONNRESET' })
+  t.match(await world.look(`/v1/dns?name=${name}&from=127.77.0.5`), { rcode: 'NOERROR', client: '127.77.0.5' })
+  t.match(
+    await world.look(`/v1/dns?name=${name}&from=127.78.0.5`),
+    { rcode: 'NXDOMAIN', answers: [], way: [/^zone /, /rebel-base is hidden from this client by tenancy: /, /./] },
+    'to which the name does not even exist',
+  )
 })
 
 t.test('a client stays with its backend while the Service asks for it', async t => {
@@ -121,24 +127,31 @@ t.test('DNS is configured as it runs: names of pods, other resolvers, a log of q
 
   await t.rejects(world.resolve(pod), { code: 'ENOTFOUND' })
   await t.rejects(world.resolve('git.corp.example'), { code: 'EREFUSED' })
-  await reload({ pods: 'verified', routes: { 'corp.example': corp.text } })
+  const changes = { pods: 'verified', routes: { 'corp.example': corp.text }, networks: ['10.0.0.0/8'] }
+  await reload(changes)
   t.same(await world.resolve(pod), [world.ip(11)])
   await t.rejects(world.resolve(pod.replace('-11.', '-12.')), { code: 'ENOTFOUND' }, 'no endpoint has that address')
   t.same(await world.resolve('git.corp.example'), ['192.0.2.7'])
   await t.rejects(world.resolve('corp.example.org'), { code: 'EREFUSED' }, 'the route is for its domain alone')
 
+  t.match(await world.look('/v1/dns?name=git.corp.example'), {
+    answers: ['git.corp.example. 60 IN A 192.0.2.7'],
+    way: [/not in our zones/, /resolvers for corp\.example/, /from the cache/],
+  })
+  t.match(await world.look('/v1/dns?name=7.0.0.10.in-addr.arpa&type=PTR'), { rcode: 'NXDOMAIN', authoritative: true })
+  t.match(await world.look('/v1/config'), { dns: { networks: ['10.0.0.0/8'] } })
+
   t.same(logged, [])
   const { address } = world.status().dns
-  const routes = { pods: 'verified', routes: { 'corp.example': corp.text } }
-  await reload({ ...routes, queryLog: { names: 'corp.example' } })
+  await reload({ ...changes, queryLog: { names: 'corp.example' } })
   t.equal(world.status().dns.address, address, 'the responder itself goes on')
   await world.resolve('git.corp.example')
   await world.resolve(name)
   t.match(logged, [{ client: '127.0.0.1', name: 'git.corp.example', type: 'A', rcode: 'NOERROR' }])
   t.equal(corp.heard.length, 1, 'and so does its cache')
-  await reload({ ...routes, queryLog: { clients: '127.0.0.1', names: 'corp.example' } })
+  await reload({ ...changes, queryLog: { clients: '127.0.0.1', names: 'corp.example' } })
   await world.resolve('git.corp.example')
-  await reload(routes)
+  await reload(changes)
   await world.resolve('git.corp.example')
   t.equal(logged.length, 2)
 })

@@ -96,6 +96,11 @@ export async function createWorld(t: Test, options: { clusters?: readonly string
     load: () => loadConfig(file),
     status: () => (runtime as Runtime).status(),
     runtime: () => runtime as Runtime,
+    /** What the admin surface says, as JSON. */
+    look: async (path: string) => {
+      const { admin } = await (runtime as Runtime).ready
+      return (await fetch(`http://${admin}${path}`)).json()
+    },
     resolve: (name: string) => resolve((runtime as Runtime).status().dns.address, name),
   }
 }

@@ -1,6 +1,6 @@
 /** Views of a small mesh in which something of everything happens, at a fixed moment. */
 import type { Views } from '../../../proxy/admin/views.ts'
-import type { BackendView, Explanation, ServiceView, Status } from '../../../proxy/model/views.ts'
+import type { BackendView, Explanation, NameExplanation, ServiceView, Status } from '../../../proxy/model/views.ts'
 
 export const now = Date.UTC(2027, 0, 15, 8, 0, 0)
 const ago = (seconds: number) => now - seconds * 1000
@@ -221,6 +221,23 @@ export const explanation: Explanation = {
   ],
 }
 
+const baseName = 'rebel-base.default.svc.cluster.local.'
+
+export const nameExplanation: NameExplanation = {
+  name: 'rebel-base',
+  type: 'A',
+  client: '10.0.0.7',
+  rcode: 'NOERROR',
+  authoritative: true,
+  answers: [`rebel-base. 5 IN CNAME ${baseName}`, `${baseName} 5 IN A 127.96.0.10`],
+  authority: [],
+  additional: [],
+  way: [
+    'zone cluster.local',
+    'default/rebel-base has a virtual address and 1 ports; its endpoints are in cluster-1, cluster-2, cluster-3',
+  ],
+}
+
 /** Views of the mesh above; a test overrides the one it is about. */
 export function fixedViews(given: Partial<Views> = {}): Views {
   const find = (namespace: string, name: string) => services.find(s => s.namespace === namespace && s.name === name)
@@ -235,6 +252,7 @@ export function fixedViews(given: Partial<Views> = {}): Views {
         name,
         client: from ?? '127.0.0.1',
       },
+    dns: async (name, type, from) => ({ ...nameExplanation, name, type, client: from ?? '127.0.0.1' }),
     config: () => ({ cluster: 'cluster-1' }),
     metrics: () => Promise.resolve('# HELP starlane_up 1\n'),
     ready: () => ({ ready: status.ready, waiting: status.waiting }),

@@ -11,7 +11,7 @@ import { systemClock } from '../../../proxy/model/clock.ts'
 import { silentLog } from '../../../proxy/model/log.ts'
 import { FakeClock } from '../../support/clock.ts'
 import { eventually } from '../../support/eventually.ts'
-import { explanation, fixedViews, services, status } from './fixture.ts'
+import { explanation, fixedViews, nameExplanation, services, status } from './fixture.ts'
 
 async function start(t: Test, given: Partial<Views> = {}, address = '127.0.0.1'): Promise<Admin> {
   const admin = createAdmin({
@@ -75,6 +75,8 @@ t.test('each route answers what the view says', async t => {
   t.same(await json('/v1/services/empire/deathst%61r'), services[1], 'a path may be escaped')
   t.same(await json('/v1/explain/default/rebel-base?from=10.0.0.7'), explanation)
   t.equal((await json('/v1/explain/default/rebel-base?from=::ffff:10.0.0.7')).client, '10.0.0.7', 'in one spelling')
+  t.same(await json('/v1/dns?name=rebel-base&from=10.0.0.7'), nameExplanation, 'the type is A unless said otherwise')
+  t.match(await json('/v1/dns?name=a%2Bb.example&type=SRV'), { name: 'a+b.example', type: 'SRV', client: '127.0.0.1' })
   t.same(await json('/v1/config'), { cluster: 'cluster-1' })
 
   const health = await ask(admin, '/healthz')
@@ -114,11 +116,22 @@ t.test('a request that is not well asked is refused, and a view that throws does
     config: () => {
       throw new Error('broken')
     },
+    dns: async () => ({ ...nameExplanation, rcode: 'FORMERR', way: ['NOPE is no record type'] }),
   })
   t.match(errorOf(await ask(admin, '/v1/explain/default/rebel-base?from=here')), {
     code: 'BAD_REQUEST',
     message: /^from=here is not an IP address/,
   })
+  for (const [query, says] of [
+    ['', /^name is missing; write name=/],
+    ['?name=', /^name is missing/],
+    ['?name=x&from=10.0.0', /^from=10\.0\.0 is not an IP address/],
+    ['?name=x&type=NOPE', /^NOPE is no record type$/],
+  ] as const) {
+    const reply = await ask(admin, `/v1/dns${query}`)
+    t.equal(reply.status, 400, query)
+    t.match(errorOf(reply), { code: 'BAD_REQUEST', message: says })
+  }
   t.equal((await ask(admin, '/v1/services/%ff/%zz')).status, 400)
   const broken = await ask(admin, '/v1/config')
   t.equal(broken.status, 500)

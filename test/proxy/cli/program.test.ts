@@ -3,7 +3,7 @@ import { readFileSync } from 'node:fs'
 import t from 'tap'
 import { runLine } from './stage.ts'
 
-const commands = ['demo', 'run', 'status', 'services', 'explain', 'validate', 'exec', 'install']
+const commands = ['demo', 'run', 'status', 'services', 'explain', 'dns', 'validate', 'exec', 'install']
 
 t.test('help suffices: every command is listed, and each has a line of its own and examples', async t => {
   const all = await runLine(['--help'])
@@ -40,6 +40,7 @@ t.test('wrong use ends with 2, says what is wrong, and where the help is', async
     [['run'], /required option '-c, --config <file>'[\s\S]*See: starlane run --help/],
     [['explain'], /missing required argument 'service'/],
     [['services', 'a', 'b'], /too many arguments/],
+    [['dns'], /missing required argument 'name'/],
     [['exec'], /missing required argument 'command'/],
     [['demo', 'scale', 'rebel-base'], /required option '--replicas <count>'[\s\S]*See: starlane demo scale --help/],
     [['demo', 'scale', 'rebel-base', '--replicas=-1', '--context', 'cluster-2'], /a number from 0 to 9/],

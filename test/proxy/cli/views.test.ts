@@ -5,7 +5,7 @@ import { join } from 'node:path'
 import { stripVTControlCharacters } from 'node:util'
 import t from 'tap'
 import type { Status } from '../../../proxy/model/views.ts'
-import { explanation, services, status } from '../admin/fixture.ts'
+import { explanation, nameExplanation, services, status } from '../admin/fixture.ts'
 import { openStage, runLine } from './stage.ts'
 
 const fine: Status = {
@@ -182,6 +182,56 @@ t.test('explain says who refuses, and that nothing is there to choose', async t 
   t.match((await none.run('explain jedi/holocron')).out, 'nothing to choose')
 })
 
+t.test('dns shows the answer as dig does, and the way it was made', async t => {
+  const { run } = await openStage(t)
+  const { code, out } = await run('dns rebel-base --from 10.0.0.7')
+  t.equal(code, 0)
+  t.equal(
+    out,
+    `\
+rebel-base A for a client at 10.0.0.7: NOERROR, authoritative
+
+;; ANSWER
+rebel-base.                            5  IN  CNAME  rebel-base.default.svc.cluster.local.
+rebel-base.default.svc.cluster.local.  5  IN  A      127.96.0.10
+
+How it was made:
+  zone cluster.local
+  default/rebel-base has a virtual address and 1 ports; its endpoints are in cluster-1, cluster-2, cluster-3
+`,
+  )
+})
+
+t.test('dns tells a denial, which is an answer, from a failure, which is none', async t => {
+  const soa = 'cluster.local. 5 IN SOA ns.dns.cluster.local. hostmaster.cluster.local. 1 7200 1800 86400 5'
+  const hidden = 'default/rebel-base is hidden from this client by tenancy: 10.9.0.1 belongs to no tenant'
+  const denied = { ...nameExplanation, rcode: 'NXDOMAIN', answers: [], authority: [soa], way: [hidden] }
+  const stage = await openStage(t, { dns: async () => denied })
+  t.equal(
+    (await stage.run('dns rebel-base')).out,
+    `\
+rebel-base A for a client at 10.0.0.7: NXDOMAIN, authoritative
+
+;; AUTHORITY
+cluster.local.  5  IN  SOA  ns.dns.cluster.local. hostmaster.cluster.local. 1 7200 1800 86400 5
+
+How it was made:
+  default/rebel-base is hidden from this client by tenancy: 10.9.0.1 belongs to no tenant
+`,
+  )
+  t.equal((await stage.run('dns rebel-base')).code, 0)
+
+  const way = ['not in our zones', 'no answer: 10.0.0.53:53: timed out']
+  const failed = { ...nameExplanation, rcode: 'SERVFAIL', authoritative: false, answers: [], way }
+  const lost = await openStage(t, { dns: async () => failed })
+  t.match(await lost.run('dns example.org'), { code: 1, out: /: SERVFAIL\n\nHow it was made:\n {2}not in our zones\n/ })
+
+  const wrong = await openStage(t, {
+    dns: async () => ({ ...failed, rcode: 'FORMERR', way: ['NOPE is no record type'] }),
+  })
+  t.match(await wrong.run('dns rebel-base NOPE'), { code: 2, out: '', err: 'starlane: NOPE is no record type\n' })
+})
+
 t.test('-o json prints what the admin surface says', async t => {
   const { run } = await openStage(t)
   const json = async (line: string) => JSON.parse((await run(`${line} -o json`)).out)
@@ -189,6 +239,7 @@ t.test('-o json prints what the admin surface says', async t => {
   t.same(await json('services'), services)
   t.same(await json('services empire/deathstar'), services[1])
   t.same(await json('explain rebel-base --from 10.0.0.7'), explanation)
+  t.same(await json('dns rebel-base srv --from 10.0.0.7'), { ...nameExplanation, type: 'srv' })
   t.same((await json('status --context cluster-3')).uses, ['default/rebel-base', 'empire/deathstar'])
 })
 
@@ -199,6 +250,7 @@ t.test('colours are for terminals, and change no letter', async t => {
     'services',
     'services rebel-base',
     'explain rebel-base',
+    'dns rebel-base',
     'status --context cluster-3',
     '--help',
   ]) {
@@ -275,7 +327,13 @@ t.test('when nothing of ours answers, the error says so and what would do', asyn
 
 t.test('names that are none, and services that are none', async t => {
   const { run } = await openStage(t)
-  for (const line of ['services a/b/c', 'services /b', 'services a/', 'explain rebel-base --from here']) {
+  for (const line of [
+    'services a/b/c',
+    'services /b',
+    'services a/',
+    'explain rebel-base --from here',
+    'dns rebel-base --from here',
+  ]) {
     t.match(await run(line), { code: 2, out: '', err: /^starlane: .*write/ }, line)
   }
   for (const line of ['services nobody', 'explain shop/nobody']) {

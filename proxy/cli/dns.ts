@@ -1,0 +1,68 @@
+import { Command } from 'commander'
+import type { NameExplanation } from '../model/views.ts'
+import { type AdminOptions, addAdminOptions, connectAdmin, parseClient } from './admin-client.ts'
+import { type Io, type Paint, paintFor } from './io.ts'
+import { addOutputOption, type OutputOptions, printJson } from './output.ts'
+import { columns } from './table.ts'
+
+interface Options extends AdminOptions, OutputOptions {
+  readonly from?: string
+}
+
+export function dnsCommand(io: Io, end: (code: number) => void): Command {
+  const command = new Command('dns')
+    .summary('what a name resolves to, and where that comes from')
+    .description(
+      'Shows what the DNS responder tells a client of a name, and the way the answer was made: which zone and services were\n' +
+        'looked at, which plugin hides one, what the cache knew, which resolver was asked.',
+    )
+    .argument('<name>', 'a whole name, or a short one as clients write it')
+    .argument('[type]', 'A, AAAA, SRV, PTR, TXT, … or TYPE65', 'A')
+    .option('--from <ip>', 'the address of the client (default: this machine)')
+  return addAdminOptions(addOutputOption(command))
+    .addHelpText('after', examples)
+    .action(async (name: string, type: string, options: Options) => end(await dns(io, name, type, options)))
+}
+
+const examples = `
+Ends with 0 also when the answer is that there is no such name, and with 1 when nobody could answer.
+Names that are not of the mesh are asked of the upstream resolvers, as for any client.
+
+Examples:
+  starlane dns rebel-base
+  starlane dns _http._tcp.rebel-base.default.svc.cluster.local SRV
+  starlane dns rebel-base.default.svc.clusterset.local --from 10.0.0.7
+  starlane dns 10.0.96.127.in-addr.arpa PTR -o json`
+
+async function dns(io: Io, name: string, type: string, options: Options): Promise<number> {
+  const from = parseClient(options.from)
+  const told = await (await connectAdmin(options, io)).dns(name, type, from)
+  if (options.output === 'json') printJson(io, told)
+  else io.stdout.write(toldText(told, paintFor(io.stdout, io.env)))
+  return ['NOERROR', 'NXDOMAIN'].includes(told.rcode) ? 0 : 1
+}
+
+const rcodePaint: Readonly<Record<string, Parameters<Paint>[0]>> = { NOERROR: 'good', NXDOMAIN: 'warn' }
+
+function toldText(told: NameExplanation, paint: Paint): string {
+  const { name, type, client, rcode, authoritative, answers, authority, additional, way } = told
+  const outcome = paint(rcodePaint[rcode] ?? 'bad', rcode)
+  const title = `${paint('strong', `${name} ${type}`)} for a client at ${client}: ${outcome}`
+  return [
+    `${title}${authoritative ? ', authoritative' : ''}\n`,
+    ...section('ANSWER', answers, paint),
+    ...section('AUTHORITY', authority, paint),
+    ...section('ADDITIONAL', additional, paint),
+    `How it was made:\n${columns(way.map(step => ['', step]))}`,
+  ].join('\n')
+}
+
+/** Owner, TTL, class and type in columns; the data as it is, however many words it has. */
+function section(title: string, records: readonly string[], paint: Paint): string[] {
+  if (records.length === 0) return []
+  const rows = records.map(record => {
+    const [owner = '', ttl = '', of = '', type = '', ...data] = record.split(' ')
+    return [owner, ttl, of, type, data.join(' ')]
+  })
+  return [`${paint('soft', `;; ${title}`)}\n${columns(rows)}`]
+}
