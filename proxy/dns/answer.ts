@@ -5,7 +5,8 @@
 import type { Cidr } from '../model/address.ts'
 import { type ClusterZone, findInCluster } from './cluster-zone.ts'
 import { type ClustersetZone, findInClusterset } from './clusterset-zone.ts'
-import type { Ask, Finding } from './finding.ts'
+import { type Ask, type Finding, nxdomain } from './finding.ts'
+import { isPlain } from './query.ts'
 import { type AuthorityRecord, type DnsRecord, minimalAny } from './record.ts'
 import { findInReverse, reverseOrigin } from './reverse-zone.ts'
 import type { View } from './view.ts'
@@ -40,6 +41,8 @@ const mostAliases = 10
 export function answer(labels: readonly string[], type: number, view: View, zones: Zones): Answer | undefined {
   const place = placeOf(labels, view, zones) ?? shortPlace(labels, type, view, zones)
   if (!place) return undefined
+  // Octets that no name of ours has, such as a dot inside a label: text could not tell it from another name.
+  if (!isPlain(labels)) return conclude({ place, owner: '', aliases: [] }, nxdomain, type, view, zones)
   if (!view.synced) return failure(place.zone, extendedErrors.notReady, 'first sync is not done')
   return follow(place, labels, type, view, zones)
 }
@@ -60,25 +63,29 @@ function follow(start: Place, labels: readonly string[], type: number, view: Vie
   for (;;) {
     const owner = name.join('.')
     const finding = place.find({ name: owner, labels: before(name, place.origin), type, ttl })
-    if (finding.kind !== 'alias') return conclude(place, owner, type, finding, aliases, view, zones)
+    if (finding.kind !== 'alias') return conclude({ place, owner, aliases }, finding, type, view, zones)
     aliases.push({ name: owner, ttl, type: types.CNAME, target: finding.target })
-    if (type === types.CNAME || type === types.ANY)
-      return { zone: place.zone, rcode: rcodes.NOERROR, answers: aliases, ...nothing }
+    const soFar = { zone: place.zone, rcode: rcodes.NOERROR, answers: aliases, ...nothing }
+    if (type === types.CNAME || type === types.ANY) return soFar
     if (aliases.length > mostAliases) return failure(place.zone, 0, 'aliases lead in a circle')
     name = finding.target.split('.')
     const next = placeOf(name, view, zones)
-    if (!next)
-      return { zone: place.zone, rcode: rcodes.NOERROR, answers: aliases, ...nothing, elsewhere: finding.target }
+    if (!next) return { ...soFar, elsewhere: finding.target }
     place = next
   }
 }
 
+/** Where the aliases have led. */
+interface End {
+  readonly place: Place
+  readonly owner: string
+  readonly aliases: readonly DnsRecord[]
+}
+
 function conclude(
-  place: Place,
-  owner: string,
-  type: number,
+  { place, owner, aliases }: End,
   finding: Exclude<Finding, { kind: 'alias' }>,
-  aliases: readonly DnsRecord[],
+  type: number,
   view: View,
   zones: Zones,
 ): Answer {
@@ -148,7 +155,7 @@ function placeOf(labels: readonly string[], view: View, zones: Zones): Place | u
  */
 function shortPlace(labels: readonly string[], type: number, view: View, zones: Zones): Place | undefined {
   const { cluster, searchNamespace } = zones
-  if (searchNamespace === undefined || labels.length === 0 || labels.length > 4) return undefined
+  if (searchNamespace === undefined || labels.length === 0 || labels.length > 4 || !isPlain(labels)) return undefined
   // Until the first sync nobody knows whether a single word is a service; two are more likely a name of the world.
   if (!view.synced && labels.length > 1) return undefined
   for (const suffix of [[searchNamespace, 'svc'], ['svc'], []]) {

@@ -4,6 +4,7 @@
  * question alone. Unlike CoreDNS's plugin of this name it needs no pod, so that a pod's reused address misleads nobody.
  */
 import { type Answer, answer, isWithin, type Zones } from './answer.ts'
+import { isPlain } from './query.ts'
 import type { View } from './view.ts'
 import { rcodes, types } from './wire.ts'
 
@@ -21,7 +22,7 @@ export function autopath(
   const [svc, namespace, ...asked] = labels.slice(0, -origin.split('.').length).reverse()
   const name = asked.reverse()
   // A single word is no name of the world, and what ends in a service of the namespace meant that service.
-  if (svc !== 'svc' || namespace === undefined || name.length < 2) return undefined
+  if (svc !== 'svc' || namespace === undefined || name.length < 2 || !isPlain(name)) return undefined
   if (!view.hasNamespace(namespace) || view.service(namespace, name.at(-1) ?? '')) return undefined
   const alias = (target: readonly string[]) =>
     ({ name: labels.join('.'), ttl: zones.ttlSeconds, type: types.CNAME, target: target.join('.') }) as const

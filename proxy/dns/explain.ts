@@ -6,7 +6,7 @@ import { joined } from './chase.ts'
 import { encode } from './encode.ts'
 import type { Forwarder } from './forwarder.ts'
 import { type Printed, print } from './presentation.ts'
-import { type Query, readQuery } from './query.ts'
+import { isPlain, type Query, readQuery } from './query.ts'
 import { queryMessage, questionNamed } from './question.ts'
 import type { Replier } from './replier.ts'
 import { replyOf } from './reply.ts'
@@ -24,13 +24,17 @@ export interface Explanation extends Printed {
   readonly way: readonly string[]
 }
 
+export interface ExplainParts {
+  readonly replier: Replier
+  readonly resolver: Resolver
+  readonly forwarder: Forwarder
+}
+
 export async function explain(
   name: string,
   type: string,
   client: Client,
-  replier: Replier,
-  resolver: Resolver,
-  forwarder: Forwarder,
+  { replier, resolver, forwarder }: ExplainParts,
 ): Promise<Explanation> {
   const asked = queryFor(name, type)
   if (typeof asked === 'string') return { ...nothing, name, type, rcode: 'FORMERR', authoritative: false, way: [asked] }
@@ -65,7 +69,7 @@ function queryFor(name: string, type: string): Asked | string {
   if (code === undefined) return `${type} is no record type; A, AAAA, SRV, PTR, CNAME, TXT, … or TYPE65 are`
   const plain = name.toLowerCase().replace(/\.$/, '')
   const labels = plain === '' ? [] : plain.split('.')
-  const sound = labels.every(label => label.length > 0 && label.length <= 63 && /^[\x21-\x7e]+$/.test(label))
+  const sound = isPlain(labels) && labels.every(label => label.length <= 63)
   const query = sound ? readQuery(queryMessage(questionNamed(plain, code), 0, true)) : undefined
   return query && !('rcode' in query) ? { query, labels } : `${name} is no domain name`
 }
@@ -93,12 +97,9 @@ function described(service: GlobalService, view: View): string {
   if (local.type === 'ExternalName') return `${key} is an alias to ${local.externalName}`
   if (!local.headless)
     return `${key} has a virtual address and ${frontends.length} ports; its endpoints are in ${clusters}`
-  const shown = seenOf(service, view)
-  return `${key} is headless, of ${clusters}; this client may see ${shown.length} backends, ${shown.filter(b => b.state === 'active').length} of them ready`
-}
-
-function seenOf(service: GlobalService, view: View) {
-  return view.seen.shown.get(service) ?? []
+  const shown = view.seen.shown.get(service) ?? []
+  const ready = shown.filter(backend => backend.state === 'active')
+  return `${key} is headless, of ${clusters}; this client may see ${shown.length} backends, ${ready.length} of them ready`
 }
 
 function outcome(found: Answer): string[] {

@@ -12,7 +12,7 @@ export type Finding =
   | { readonly kind: 'nxdomain' }
 
 export const nodata: Finding = { kind: 'nodata' }
-export const nxdomain: Finding = { kind: 'nxdomain' }
+export const nxdomain = { kind: 'nxdomain' } as const satisfies Finding
 
 /** One question inside one zone. */
 export interface Ask {

@@ -142,6 +142,11 @@ export function labelsOf(query: Query): string[] {
   return labels
 }
 
+/** Whether labels can be text between dots and come back the same. */
+export function isPlain(labels: readonly string[]): boolean {
+  return labels.every(label => /^[\x21-\x2d\x2f-\x7e]+$/.test(label))
+}
+
 function lower(label: string): string {
   return label.replace(/[A-Z]+/g, letters => letters.toLowerCase())
 }

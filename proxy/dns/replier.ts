@@ -17,7 +17,7 @@ import { joined } from './chase.ts'
 import { encode, type Sections } from './encode.ts'
 import { RateLimit } from './limit.ts'
 import type { Settled } from './options.ts'
-import { type Fault, held, labelsOf, type Query, readQuery } from './query.ts'
+import { type Fault, held, isPlain, labelsOf, type Query, readQuery } from './query.ts'
 import { isUnchecked, queryMessage, question, questionNamed } from './question.ts'
 import { minimalAny } from './record.ts'
 import { Replies } from './replies.ts'
@@ -219,7 +219,9 @@ function isMeta(type: number): boolean {
 }
 
 function anyAnswer(query: Query): Answer {
-  return { zone: '.', rcode: rcodes.NOERROR, ...empty, answers: [minimalAny(labelsOf(query).join('.'), 3600)] }
+  const labels = labelsOf(query)
+  const answers = isPlain(labels) ? [minimalAny(labels.join('.'), 3600)] : []
+  return { zone: '.', rcode: rcodes.NOERROR, ...empty, answers }
 }
 
 function encoded(query: Query, found: Answer): Reply {

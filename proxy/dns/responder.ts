@@ -82,7 +82,11 @@ class Responder implements DnsResponder {
   }
 
   explain(name: string, type: string, client: Client): Promise<Explanation> {
-    return explain(name, type, client, this.#replier, this.#resolver, this.#forwarder)
+    return explain(name, type, client, {
+      replier: this.#replier,
+      resolver: this.#resolver,
+      forwarder: this.#forwarder,
+    })
   }
 
   logQueries(filter: QueryFilter | undefined): void {

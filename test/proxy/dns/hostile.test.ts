@@ -120,6 +120,11 @@ t.test('hostile packets', async t => {
       asking(Buffer.from('\x12rebel-base.default\x03svc\x07cluster\x05local\x00', 'latin1')),
       'NXDOMAIN',
     ],
+    [
+      'a short name with a dot inside its label',
+      asking(Buffer.from('\x12rebel-base.default\x00', 'latin1')),
+      'REFUSED',
+    ],
     ['a NUL inside a label', asking(Buffer.from('\x02a\x00\x03svc\x07cluster\x05local\x00', 'latin1')), 'NXDOMAIN'],
     [
       'octets beyond ASCII',
