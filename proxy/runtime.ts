@@ -43,7 +43,7 @@ export interface RuntimeParts {
   readonly clock?: Clock
   readonly random?: Random
   /** `KUBECONFIG`, the service account's address, and `NODE_NAME`: the node that Starlane runs on, where it matters. */
-  readonly env?: Readonly<Record<string, string | undefined>>
+  readonly env: Readonly<Record<string, string | undefined>>
 }
 
 /** What `ready` tells. */
@@ -103,7 +103,7 @@ class Starlane implements Runtime {
   #reloading: Promise<void> = Promise.resolve()
   #announce: (ready: Ready) => void
 
-  constructor({ loaded, log, version, clock = systemClock, random = Math.random, env = {} }: RuntimeParts) {
+  constructor({ loaded, log, version, clock = systemClock, random = Math.random, env }: RuntimeParts) {
     const { config } = loaded
     const announcement = Promise.withResolvers<Ready>()
     this.ready = announcement.promise

@@ -11,7 +11,7 @@ export async function serve(io: Io, file: string, create = createRuntime): Promi
   const loaded = await loadConfig(file, io.env)
   const log = createLog(loaded.config.log, io)
   warn(log, loaded)
-  const runtime = await create({ loaded, log, version })
+  const runtime = await create({ loaded, log, version, env: io.env })
   const ending = listen(io, runtime, log, file)
   try {
     const began = io.clock.now()

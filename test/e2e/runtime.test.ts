@@ -243,7 +243,12 @@ t.test('an admin address in use ends the start, since nobody could see anything'
   t.teardown(() => squatter.close())
   const { port } = squatter.address() as { port: number }
   await world.write({ admin: { listen: `127.0.0.1:${port}` } })
-  const runtime = await createRuntime({ loaded: await loadConfig(world.file), log: silentLog, version: 'test' })
+  const runtime = await createRuntime({
+    loaded: await loadConfig(world.file),
+    log: silentLog,
+    version: 'test',
+    env: {},
+  })
   t.teardown(() => runtime.close())
   await t.rejects(runtime.start(), { code: 'LISTEN', message: new RegExp(`127\\.0\\.0\\.1:${port}`) })
 })

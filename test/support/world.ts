@@ -73,7 +73,7 @@ export async function createWorld(t: Test, options: { clusters?: readonly string
   const start = async (): Promise<Runtime> => {
     await write()
     const loaded: Loaded = await loadConfig(file)
-    const started = await createRuntime({ loaded, log, version: 'test' })
+    const started = await createRuntime({ loaded, log, version: 'test', env: {} })
     runtime = started
     await started.start()
     await started.ready

@@ -74,6 +74,21 @@ t.test('one line says ready, with the addresses', async t => {
   t.equal(await ended, 0)
 })
 
+t.test('what runs knows the environment: a Pod its node and API server, a person KUBECONFIG', async t => {
+  const file = join(t.testdir({}), 'starlane.yaml')
+  writeFileSync(file, 'cluster: one\nclusters: [{ name: one, id: 1, source: { manifests: . } }]\n')
+  const env = { NODE_NAME: 'node-1', KUBERNETES_SERVICE_HOST: '10.96.0.1' }
+  const silent = { write: () => {} }
+  const io: Io = { stdout: silent, stderr: silent, env, clock: new FakeClock(), process: new EventEmitter() }
+  const told = await new Promise(resolve => {
+    void serve(io, file, async parts => {
+      resolve(parts.env)
+      throw new Error('that is enough')
+    }).catch(() => {})
+  })
+  t.same(told, env)
+})
+
 t.test('a first signal drains, and then it has ended well', async t => {
   for (const signal of ['SIGTERM', 'SIGINT']) {
     const { started, world, logged, asked, drain, ended } = start(t)
