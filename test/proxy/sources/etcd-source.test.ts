@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict'
-import { rename, rm, writeFile } from 'node:fs/promises'
+import { mkdir, rename, rm, symlink, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import t, { type Test } from 'tap'
 import type { Clock } from '../../../proxy/model/clock.ts'
@@ -8,6 +8,7 @@ import { clusterConfigKey } from '../../../proxy/model/clustermesh.ts'
 import { silentLog } from '../../../proxy/model/log.ts'
 import type { EtcdClient } from '../../../proxy/sources/etcd/client.ts'
 import { parseClientFile } from '../../../proxy/sources/etcd/client-file.ts'
+import { watchClusterFolder } from '../../../proxy/sources/etcd/cluster-folder.ts'
 import { createEtcdSource, type EtcdSourceOptions } from '../../../proxy/sources/etcd/etcd-source.ts'
 import { Mirror } from '../../../proxy/sources/etcd/mirror.ts'
 import type { WatchListener } from '../../../proxy/sources/etcd/watches.ts'
@@ -396,6 +397,46 @@ t.test('a mirror whose past is compacted away lists anew', async t => {
   t.same(told, ['p/1', 'p/2'])
   t.same(revisions, [11, 21])
   mirror.close()
+})
+
+t.test('a folder of client files', async t => {
+  const path = await folder(t)
+  const version = async (name: string, ...clusters: string[]) => {
+    await mkdir(join(path, name))
+    for (const cluster of clusters) await writeFile(join(path, name, cluster), 'endpoints: [https://x]')
+    await writeFile(join(path, name, 'ca.crt'), 'endpoints: none')
+    await writeFile(join(path, name, 'notes'), 'nothing')
+    await rm(join(path, '..data'), { force: true })
+    await symlink(name, join(path, '..data'))
+  }
+  // As Kubernetes mounts a Secret: names are links through a link that is swapped.
+  await version('..1', 'east', 'west', 'own', 'Not_A_Name')
+  for (const name of ['east', 'west', 'own', 'Not_A_Name', 'ca.crt', 'notes']) {
+    await symlink(join('..data', name), join(path, name))
+  }
+  const clock = new FakeClock()
+  const told: string[] = []
+  const listener = {
+    changed: (clusters: ReadonlyMap<string, string>) => told.push([...clusters.keys()].join()),
+    failed: (error: Error) => told.push(error.message),
+  }
+  const stop = watchClusterFolder(path, { own: 'own', clock, listener })
+  await until(() => told.length === 1, 'told at first')
+  await clock.advance(5000)
+  await version('..2', 'east', 'south')
+  await symlink(join('..data', 'south'), join(path, 'south'))
+  const looksUntil = async (count: number) => {
+    for (let i = 0; told.length < count && i < 100; i++) await clock.advance(5000)
+  }
+  await looksUntil(2)
+  await rename(path, `${path}-away`)
+  await looksUntil(3)
+  await rename(`${path}-away`, path)
+  await clock.advance(5000)
+  stop()
+  t.match(told, ['east,west', 'east,south', /cannot read the folder of clusters: ENOENT/])
+  t.equal(told.length, 3, 'what was configured stays while the folder is away')
+  t.equal(clock.waiting, 0)
 })
 
 t.test('client files', async t => {
