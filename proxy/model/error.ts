@@ -6,6 +6,7 @@ export const errorCodes = {
   SOURCE_READ: 'a source cannot be read: file, folder, API or server',
   SOURCE_OBJECT: 'one object of a source is not usable; the rest of the source is',
   SERVICE_ANNOTATION: 'an annotation of a service has a value that means nothing',
+  PUBLISH: 'the local cluster, or one of its services, cannot be written to the etcd of the mesh',
   MERGE_OVERLAP: 'two clusters claim the same backend address, or two services the same frontend',
   VIP_RANGE: 'the range for virtual addresses is too small or collides with another',
   LISTEN: 'a socket cannot be bound',

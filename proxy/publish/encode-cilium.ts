@@ -1,0 +1,163 @@
+/**
+ * A local service as Cilium's clusters read it (1.20): the record of `services/v1`, and slices of `endpointslices/v1`. The same
+ * service gives the same bytes, whoever writes it, so that a successor finds nothing to write.
+ */
+import { zstdCompressSync } from 'node:zlib'
+import { familyOf } from '../model/address.ts'
+import {
+  type ClusterConfigRecord,
+  type PortRecord,
+  type PortsByIp,
+  prefixOf,
+  type ServiceRecord,
+  sliceMessage,
+} from '../model/clustermesh.ts'
+import { hashOf } from '../model/hash.ts'
+import type { ClusterService, Endpoint, EndpointPort } from '../model/service.ts'
+
+/** Who publishes. */
+export interface Publishing {
+  readonly cluster: string
+  readonly clusterId: number
+  /** Whether slices are written besides the services. */
+  readonly slices: boolean
+}
+
+/** The keys of a service that is global and shared, with their values. A service that is an alias elsewhere has none. */
+export function recordsOf(service: ClusterService, publishing: Publishing): Map<string, Buffer> {
+  if (service.type === 'ExternalName') return new Map()
+  const { cluster, slices } = publishing
+  const { namespace, name } = service
+  const records = new Map([
+    [`${prefixOf('services', cluster)}${namespace}/${name}`, json(serviceRecord(service, publishing))],
+  ])
+  if (!slices) return records
+  for (const [slice, value] of slicesOf(service, publishing)) {
+    records.set(`${prefixOf('endpointslices', cluster)}${namespace}/${slice}`, value)
+  }
+  return records
+}
+
+export function clusterConfigValue({ clusterId, slices }: Publishing): Buffer {
+  const record: ClusterConfigRecord = {
+    id: clusterId,
+    capabilities: {
+      syncedCanaries: true,
+      maxConnectedClusters: 255,
+      ...(slices ? { endpointSlicesExportMode: 'services-and-endpointslices' } : {}),
+    },
+  }
+  return json(record)
+}
+
+function serviceRecord(service: ClusterService, { cluster, clusterId }: Publishing): ServiceRecord {
+  const { namespace, name, headless, clusterIPs, ports } = service
+  // Not a word of conditions: what neither is ready nor serves is left out, the rest counts as active (Cilium 1.5).
+  const endpoints = sorted(service.endpoints.filter(({ ready, serving }) => ready || serving))
+  const hostnames = endpoints.flatMap(({ address, hostname }) => (hostname === undefined ? [] : [[address, hostname]]))
+  const zones = endpoints.flatMap(({ address, zone, forZones = [] }) =>
+    zone === undefined && forZones.length === 0
+      ? []
+      : [
+          [
+            address,
+            {
+              ...(zone === undefined ? {} : { zone }),
+              ...(forZones.length === 0 ? {} : { forZones: named(forZones) }),
+            },
+          ],
+        ],
+  )
+  return {
+    cluster,
+    namespace,
+    name,
+    // A headless service has no frontend on the wire.
+    frontends: headless ? {} : Object.fromEntries(clusterIPs.toSorted().map(ip => [ip, portTable(ports)])),
+    backends: backendsOf(endpoints),
+    ...(hostnames.length === 0 ? {} : { hostnames: Object.fromEntries(hostnames) }),
+    ...(zones.length === 0 ? {} : { zones: Object.fromEntries(zones) }),
+    labels: sortedTable(service.labels),
+    selector: {},
+    includeExternal: true,
+    shared: true,
+    clusterID: clusterId,
+  }
+}
+
+function backendsOf(endpoints: readonly Endpoint[]): PortsByIp {
+  return Object.fromEntries(endpoints.map(({ address, ports }) => [address, portTable(ports)]))
+}
+
+function portTable(ports: readonly EndpointPort[]): Record<string, PortRecord> {
+  const table = ports.map(({ name, protocol, port }) => [name, { Protocol: protocol, Port: port }] as const)
+  return Object.fromEntries(table.sort(([a], [b]) => (a < b ? -1 : 1)))
+}
+
+/** As many as Kubernetes puts into one slice at most. */
+const maxEndpoints = 1000
+
+/**
+ * A slice has one list of ports and one weight for all its endpoints, so that endpoints are grouped by these and their family.
+ * The group gives the name: as long as it is the same, the same key is written.
+ */
+function slicesOf(service: ClusterService, { cluster, clusterId }: Publishing): Map<string, Buffer> {
+  const { namespace, name, headless } = service
+  const groups = Map.groupBy(sorted(service.endpoints), groupOf)
+  const labels = new Map([
+    ...(headless ? ([['service.kubernetes.io/headless', '']] as const) : []),
+    ...Object.entries(sortedTable(service.labels)),
+    ['kubernetes.io/service-name', name],
+  ])
+  const slices = new Map<string, Buffer>()
+  for (const [group, members] of groups) {
+    const [{ address, ports, weight = 100 } = members[0] as Endpoint] = members
+    for (let at = 0; at < members.length; at += maxEndpoints) {
+      const slice = `${name}-${hashOf(group).toString(36)}-${at / maxEndpoints}`
+      const content = sliceMessage.encode({
+        cluster,
+        clusterId,
+        namespace,
+        name: slice,
+        labels,
+        annotations: new Map(weight === 100 ? [] : [['service.cilium.io/weight', String(weight)]]),
+        addressType: familyOf(address) === 4 ? 'IPv4' : 'IPv6',
+        endpoints: members.slice(at, at + maxEndpoints).map(endpointRecord),
+        ports,
+      })
+      slices.set(slice, zstdCompressSync(content))
+    }
+  }
+  return slices
+}
+
+function groupOf({ address, ports, weight = 100 }: Endpoint): string {
+  const list = ports.map(({ name, protocol, port }) => `${name}:${port}/${protocol}`)
+  return [familyOf(address), weight, ...list.sort()].join(' ')
+}
+
+function endpointRecord({ address, ready, serving, terminating, node = '', zone = '', forZones = [] }: Endpoint) {
+  return {
+    addresses: [address],
+    conditions: { ready, serving, terminating },
+    nodeName: node,
+    zone,
+    hints: forZones.length === 0 ? undefined : { forZones: named(forZones) },
+  }
+}
+
+function named(names: readonly string[]): { name: string }[] {
+  return names.map(name => ({ name }))
+}
+
+function sorted(endpoints: readonly Endpoint[]): Endpoint[] {
+  return endpoints.toSorted((a, b) => (a.address < b.address ? -1 : 1))
+}
+
+function sortedTable(table: Readonly<Record<string, string>>): Record<string, string> {
+  return Object.fromEntries(Object.entries(table).sort(([a], [b]) => (a < b ? -1 : 1)))
+}
+
+function json(value: unknown): Buffer {
+  return Buffer.from(JSON.stringify(value))
+}

@@ -1,0 +1,468 @@
+import assert from 'node:assert/strict'
+import t, { type Test } from 'tap'
+import { parseFields } from '../../../proxy/config/fields.ts'
+import { path, serverUrl } from '../../../proxy/config/kinds.ts'
+import { type Clock, systemClock } from '../../../proxy/model/clock.ts'
+import { heartbeatKey } from '../../../proxy/model/clustermesh.ts'
+import { silentLog } from '../../../proxy/model/log.ts'
+import type { ClusterService } from '../../../proxy/model/service.ts'
+import { clusterConfigValue, recordsOf } from '../../../proxy/publish/encode-cilium.ts'
+import { publishFields } from '../../../proxy/publish/fields.ts'
+import { followDirectory } from '../../../proxy/publish/follow.ts'
+import { Ledger } from '../../../proxy/publish/ledger.ts'
+import { createPublisher, type Publisher, type PublisherOptions } from '../../../proxy/publish/publisher.ts'
+import type { Store, Stored, Write } from '../../../proxy/publish/store.ts'
+import { lockKey } from '../../../proxy/publish/tenure.ts'
+import { connectEtcd } from '../../../proxy/sources/etcd/connect.ts'
+import { decodeClusterConfig, decodeService } from '../../../proxy/sources/etcd/decode-cilium.ts'
+import { decodeSlice, serviceOfSlices } from '../../../proxy/sources/etcd/decode-slices.ts'
+import { createEtcdSource } from '../../../proxy/sources/etcd/etcd-source.ts'
+import { RecordingSink, until } from '../../conformance/source.ts'
+import { FakeClock } from '../../support/clock.ts'
+import { type Etcd, noEtcd, startEtcd } from '../../support/etcd/etcd.ts'
+import { clusterService, endpoint, FakeDirectory, globalService } from '../../support/model.ts'
+
+const hasty: Clock = {
+  ...systemClock,
+  after: (ms, run) => systemClock.after(ms / 10, run),
+  every: (ms, run) => systemClock.every(ms / 10, run),
+}
+const mine = { cluster: 'north', clusterId: 5, slices: false }
+const defaults: PublisherOptions = { ...mine, leaseMs: 900_000, writesPerSecond: 1000 }
+
+const cart = clusterService({
+  cluster: 'north',
+  namespace: 'shop',
+  name: 'cart',
+  clusterIPs: ['10.96.0.7', 'fd00::7'],
+  labels: { tier: 'front', app: 'cart' },
+  ports: [
+    { name: 'http', protocol: 'TCP', port: 80 },
+    { name: 'dns', protocol: 'UDP', port: 53 },
+  ],
+  endpoints: [
+    endpoint({
+      address: '10.0.0.2',
+      ports: [
+        { name: 'http', protocol: 'TCP', port: 8080 },
+        { name: 'dns', protocol: 'UDP', port: 5353 },
+      ],
+      hostname: 'cart-0',
+      node: 'n1',
+      zone: 'eu-1a',
+      forZones: ['eu-1a'],
+    }),
+    endpoint({ address: '10.0.0.1', ready: false, serving: true, terminating: true, weight: 50 }),
+    endpoint({ address: '10.0.0.3', ready: false, serving: false }),
+    endpoint({ address: 'fd00::1' }),
+  ],
+})
+const named = (name: string, changes: Partial<ClusterService> = {}): ClusterService => ({ ...cart, name, ...changes })
+
+t.test('a service as other clusters read it', async t => {
+  const records = recordsOf(cart, { ...mine, slices: true })
+  const [key, value] = [...records][0] ?? ['', Buffer.alloc(0)]
+  t.equal(key, 'cilium/state/services/v1/north/shop/cart')
+  t.same(JSON.parse(value.toString()), {
+    cluster: 'north',
+    namespace: 'shop',
+    name: 'cart',
+    frontends: {
+      '10.96.0.7': { dns: { Protocol: 'UDP', Port: 53 }, http: { Protocol: 'TCP', Port: 80 } },
+      'fd00::7': { dns: { Protocol: 'UDP', Port: 53 }, http: { Protocol: 'TCP', Port: 80 } },
+    },
+    backends: {
+      '10.0.0.1': { '': { Protocol: 'TCP', Port: 8080 } },
+      '10.0.0.2': { dns: { Protocol: 'UDP', Port: 5353 }, http: { Protocol: 'TCP', Port: 8080 } },
+      'fd00::1': { '': { Protocol: 'TCP', Port: 8080 } },
+    },
+    hostnames: { '10.0.0.2': 'cart-0' },
+    zones: { '10.0.0.2': { zone: 'eu-1a', forZones: [{ name: 'eu-1a' }] } },
+    labels: { app: 'cart', tier: 'front' },
+    selector: {},
+    includeExternal: true,
+    shared: true,
+    clusterID: 5,
+  })
+
+  t.test('comes out of a reader as it went in', async t => {
+    const owner = { cluster: 'north', clusterId: 5 }
+    t.match(decodeService('shop/cart', value, owner), {
+      clusterIPs: ['10.96.0.7', 'fd00::7'],
+      labels: cart.labels,
+      endpoints: [{ address: '10.0.0.1' }, { address: '10.0.0.2', hostname: 'cart-0' }, { address: 'fd00::1' }],
+    })
+    const slices = [...records].slice(1).map(([key, frame]) => {
+      const suffix = key.replace('cilium/state/endpointslices/v1/north/', '')
+      t.not(suffix, key)
+      return decodeSlice(suffix, frame, owner)
+    })
+    t.equal(slices.length, 4, 'by family, ports and weight')
+    const [first, ...more] = slices
+    assert(first)
+    const byAddress = (a: { address: string }, b: { address: string }) => (a.address < b.address ? -1 : 1)
+    const { hostname: _, ...withoutHostname } = cart.endpoints[0] ?? {}
+    t.same(
+      serviceOfSlices([first, ...more], owner).endpoints.toSorted(byAddress),
+      [withoutHostname, ...cart.endpoints.slice(1)].map(e => e as { address: string }).toSorted(byAddress),
+      'with all conditions; only hostnames have no place in a slice',
+    )
+  })
+
+  t.test('has the same bytes in whatever order its parts come', async t => {
+    const shuffled = {
+      ...cart,
+      clusterIPs: cart.clusterIPs.toReversed(),
+      ports: cart.ports.toReversed(),
+      labels: { app: 'cart', tier: 'front' },
+      endpoints: cart.endpoints.toReversed(),
+    }
+    t.same([...recordsOf(shuffled, { ...mine, slices: true })].sort(), [...records].sort())
+  })
+
+  t.test('headless, empty, large and elsewhere', async t => {
+    const record = (service: ClusterService) => {
+      const [value] = recordsOf(service, mine).values()
+      return value && JSON.parse(value.toString())
+    }
+    t.match(record(named('x', { headless: true })), { frontends: {} })
+    t.same(record(named('x', { endpoints: [] })).backends, {})
+    t.equal(record(named('x', { type: 'ExternalName' })), undefined)
+    const many = Array.from({ length: 2500 }, (_, i) => endpoint({ address: `10.1.${i >> 8}.${i & 255}` }))
+    t.equal(recordsOf(named('x', { endpoints: many }), { ...mine, slices: true }).size, 1 + 3)
+  })
+
+  t.same(decodeClusterConfig(clusterConfigValue({ ...mine, slices: true })), {
+    id: 5,
+    syncedCanaries: true,
+    cached: false,
+    maxConnectedClusters: 255,
+    serviceExports: undefined,
+    slicesMode: 'services-and-endpointslices',
+  })
+})
+
+t.test('the ledger', async t => {
+  const value = (text: string) => Buffer.from(text)
+  const keysOf = (writes: readonly Write[]) =>
+    writes.map(write => ('gone' in write ? `-${write.key}` : `+${write.key}`))
+  const stored = (key: string, text: string, lease = 1n) => ({ key, value: value(text), lease, createRevision: 1 })
+
+  const ledger = new Ledger()
+  ledger.found([stored('same', 'a'), stored('other', 'b'), stored('old', 'c'), stored('moved', 'd', 2n)], 1n)
+  for (const [key, text] of [
+    ['same', 'a'],
+    ['other', 'B'],
+    ['moved', 'd'],
+    ['new', 'e'],
+  ] as const) {
+    ledger.want(key, value(text))
+  }
+  t.same(keysOf(ledger.next()), ['+other', '+moved', '+new'], 'nothing goes before all has been told')
+  ledger.complete()
+  const writes = ledger.next()
+  t.same(keysOf(writes).sort(), ['+moved', '+new', '+other', '-old'])
+  ledger.want('new', value('newer'))
+  ledger.settle(writes)
+  t.same(keysOf(ledger.next()), ['+new'], 'what has changed while it was written')
+  ledger.settle(ledger.next())
+  t.equal(ledger.pending, 0)
+  ledger.unwant('same')
+  ledger.want('same', value('a'))
+  t.equal(ledger.pending, 0, 'there and back is nothing to write')
+  for (let i = 0; i < 250; i++) ledger.want(`k${i}`, value('x'))
+  t.equal(ledger.next().length, 100)
+  const large = new Ledger()
+  for (let i = 0; i < 4; i++) large.want(`k${i}`, Buffer.alloc(600_000))
+  t.equal(large.next().length, 1, 'one request takes about a mebibyte')
+})
+
+/** A publisher on a real etcd, closed with the test. */
+function publish(t: Test, etcd: Etcd, changes: Partial<PublisherOptions> = {}, clock: Clock = hasty): Publisher {
+  const parts = { clock: systemClock, random: () => 0.5, probe: heartbeatKey }
+  const publisher = createPublisher(
+    { ...defaults, ...changes },
+    { open: signal => connectEtcd(etcd.servers, { ...parts, signal }), clock, random: () => 0.5, log: silentLog },
+  )
+  publisher.start()
+  t.teardown(() => publisher.close())
+  return publisher
+}
+
+const settled = (publisher: Publisher, state = 'publishing') =>
+  until(
+    () => publisher.state().state === state && (state !== 'publishing' || publisher.state().pending === 0),
+    () => `${state}, not ${JSON.stringify(publisher.state())}`,
+  )
+
+function read(t: Test, etcd: Etcd): RecordingSink {
+  const sink = new RecordingSink()
+  const options = { cluster: 'north', id: 5, ...etcd.servers }
+  const source = createEtcdSource(options, { clock: systemClock, random: () => 0.5, log: silentLog })
+  source.start(sink)
+  t.teardown(() => source.close())
+  return sink
+}
+
+const sees = (sink: RecordingSink, ...names: string[]) =>
+  until(
+    () =>
+      sink.link === 'live' &&
+      [...sink.services.values()]
+        .map(({ name }) => name)
+        .sort()
+        .join() === names.sort().join(),
+    () => `sees ${names}, not ${[...sink.services.keys()]} (${sink.link}, ${sink.error?.message})`,
+  )
+
+t.test('what is put is there for other clusters, what is dropped is not', { skip: noEtcd }, async t => {
+  const etcd = await startEtcd(t)
+  const publisher = publish(t, etcd)
+  const sink = read(t, etcd)
+  const client = await etcd.client()
+  publisher.put(cart)
+  await settled(publisher)
+  await until(() => publisher.state().pending === 0, 'written')
+  t.equal(sink.link, 'syncing', 'no canary as long as not all has been told')
+  publisher.reset([cart, named('late')])
+  await sees(sink, 'cart', 'late')
+  for (const resource of ['nodes', 'identities', 'ip', 'services']) {
+    t.ok(await client.get(`cilium/synced/north/cilium/state/${resource}/v1`), `a peer waits for ${resource} too`)
+  }
+  publisher.put(named('late', { labels: { changed: 'yes' } }))
+  await until(() => sink.services.get('shop/late')?.labels.changed === 'yes', 'the change')
+  publisher.drop('shop', 'cart')
+  await sees(sink, 'late')
+  publisher.reset([])
+  await sees(sink)
+  t.equal(publisher.state().services, 0)
+  const heartbeat = await client.get(heartbeatKey)
+  const config = await client.get('cilium/cluster-config/north')
+  t.ok(config?.lease, 'everything is under a lease')
+  t.equal(heartbeat?.lease, config?.lease)
+  t.same(sink.violations, [])
+
+  t.test('a service that is too large is a problem, and the others are written', async t => {
+    const endpoints = Array.from({ length: 30_000 }, (_, i) => endpoint({ address: `10.1.${i >> 8}.${i & 255}` }))
+    publisher.reset([named('vast', { endpoints }), cart])
+    await sees(sink, 'cart')
+    t.match(publisher.problems(), [{ code: 'PUBLISH', where: /shop\/vast/, message: /bytes and etcd takes 1.5 MiB/ }])
+    publisher.put(named('vast', { endpoints: [] }))
+    await sees(sink, 'cart', 'vast')
+    t.same(publisher.problems(), [])
+  })
+})
+
+t.test('from one publisher to the next nothing is written that stands there already', { skip: noEtcd }, async t => {
+  const etcd = await startEtcd(t)
+  const client = await etcd.client()
+  const revision = async (name: string) =>
+    (await client.get(`cilium/state/services/v1/north/shop/${name}`))?.modRevision
+  const first = publish(t, etcd)
+  first.reset([cart, named('a')])
+  await settled(first)
+  const sink = read(t, etcd)
+  await sees(sink, 'cart', 'a')
+  const before = await revision('cart')
+  const second = publish(t, etcd)
+  second.reset([cart, named('b')])
+  await settled(second, 'standby')
+  t.equal(await revision('b'), undefined, 'one of them writes')
+  await first.close()
+  await settled(second)
+  await sees(sink, 'cart', 'b')
+  t.equal(await revision('cart'), before)
+  t.same(
+    sink.news().filter(call => call.endsWith('cart') || call === 'lost'),
+    [],
+    'a reader hears nothing of the change of hands',
+  )
+
+  t.test('who has lost the lock writes no more', async t => {
+    const third = publish(t, etcd)
+    third.reset([cart, named('c')])
+    await settled(third, 'standby')
+    await client.write([{ key: lockKey('north'), gone: true }], 0n)
+    await settled(third)
+    second.put(named('d'))
+    await until(() => second.state().state !== 'publishing', 'the second notices')
+    await settled(second, 'standby')
+    t.equal(await revision('d'), undefined)
+    await sees(sink, 'cart', 'c')
+  })
+})
+
+t.test('a restart and a silence', { skip: noEtcd }, async t => {
+  const etcd = await startEtcd(t)
+  const client = await etcd.client()
+  const keys = async () => {
+    const found: string[] = []
+    for await (const { entries } of client.pages('cilium/state/')) found.push(...entries.map(({ key }) => key))
+    return found
+  }
+
+  t.test('until all has been told, nothing of what was there is deleted', async t => {
+    const before = publish(t, etcd)
+    before.reset([cart, named('gone')])
+    await settled(before)
+    await before.close()
+    t.equal((await keys()).length, 2)
+    const after = publish(t, etcd)
+    after.put(cart)
+    await settled(after)
+    t.equal((await keys()).length, 2)
+    after.reset([cart])
+    await until(() => after.state().pending === 0, 'written')
+    await settled(after)
+    t.same(await keys(), ['cilium/state/services/v1/north/shop/cart'])
+    await after.close()
+    await client.clear('cilium/')
+  })
+
+  t.test('whoever falls silent is forgotten when the lease runs out, and comes back whole', async t => {
+    const clock = new FakeClock()
+    const silent = publish(t, etcd, { leaseMs: 1000, lockMs: 1000 }, clock)
+    silent.reset([cart])
+    await settled(silent)
+    t.same(await keys(), ['cilium/state/services/v1/north/shop/cart'])
+    await eventuallyEmpty(keys)
+    await clock.advance(1000)
+    await until(() => silent.state().state === 'lost', 'it notices')
+    t.match(silent.state(), { error: { code: 'PUBLISH', message: /north is not published: / } })
+    await clock.advance(1000)
+    await settled(silent)
+    t.same(await keys(), ['cilium/state/services/v1/north/shop/cart'])
+  })
+})
+
+async function eventuallyEmpty(keys: () => Promise<string[]>): Promise<void> {
+  for (const end = performance.now() + 15_000; performance.now() < end; ) {
+    if ((await keys()).length === 0) return
+    await new Promise(resolve => setTimeout(resolve, 50))
+  }
+  throw new Error('the lease does not run out')
+}
+
+t.test('a full disk, and a server that goes away', { skip: noEtcd }, async t => {
+  const etcd = await startEtcd(t, { flags: ['--quota-backend-bytes', '1000000'] })
+  const client = await etcd.client()
+  const publisher = publish(t, etcd)
+  publisher.reset([cart])
+  await settled(publisher)
+  const sink = read(t, etcd)
+  await sees(sink, 'cart')
+  const filler = Buffer.alloc(300_000)
+  await t.rejects(
+    async () => {
+      for (let i = 0; i < 20; i++) await client.write([{ key: `filler/${i}`, value: filler }], 0n)
+    },
+    { message: /database space exceeded/ },
+  )
+  publisher.put(named('late'))
+  await until(() => publisher.state().state === 'lost', 'it says so')
+  t.match(publisher.state(), { pending: 1, error: { message: /database space exceeded/ } })
+  t.equal(sink.link, 'live', 'reading goes on')
+  t.same([...sink.services.keys()], ['shop/cart'])
+
+  await etcd.signal('SIGKILL')
+  await until(() => sink.link === 'lost', 'gone')
+  await etcd.start({ empty: true })
+  await sees(sink, 'cart', 'late')
+  await settled(publisher)
+  t.same(sink.violations, [])
+})
+
+t.test('requests are paced and filled', async t => {
+  const clock = new FakeClock()
+  const requests: { at: number; writes: readonly Write[] }[] = []
+  let lock: Stored | undefined
+  const store: Store = {
+    get: async key => (key === lockKey('north') ? lock : undefined),
+    async *pages() {},
+    write: async writes => {
+      const [write] = writes
+      if (write && 'value' in write && write.key === lockKey('north')) lock = { ...write, createRevision: 1, lease: 1n }
+      else requests.push({ at: clock.now(), writes })
+      return true
+    },
+    grant: async () => 1n,
+    keepAlive: async () => true,
+    revoke: async () => {},
+    onEnd: () => {},
+    close: () => {},
+  }
+  const parts = { open: async () => store, clock, random: () => 0.5, log: silentLog }
+  const publisher = createPublisher({ ...defaults, writesPerSecond: 10 }, parts)
+  publisher.start()
+  publisher.reset(Array.from({ length: 250 }, (_, i) => named(`s${i}`)))
+  await clock.advance(500)
+  const data = requests.filter(({ writes }) => writes.some(({ key }) => key.includes('/services/v1/north/')))
+  t.same(
+    data.map(({ writes }) => writes.length),
+    [100, 100, 50],
+  )
+  t.same(
+    data.map(({ at }) => at),
+    [0, 100, 200],
+  )
+  t.match(requests.at(-1)?.writes[0]?.key, /^cilium\/synced\//, 'the canaries come last')
+  await clock.advance(60_000)
+  t.equal(requests.at(-1)?.writes[0]?.key, heartbeatKey)
+  await publisher.close()
+  t.equal(clock.waiting, 0, 'no timer is left')
+})
+
+t.test('a directory is followed once its source has spoken', async t => {
+  const told: string[] = []
+  const publisher = {
+    reset: (services: readonly ClusterService[]) => told.push(`reset ${services.map(({ name }) => name)}`),
+    put: ({ name }: ClusterService) => told.push(`put ${name}`),
+    drop: (namespace: string, name: string) => told.push(`drop ${namespace}/${name}`),
+  } as unknown as Publisher
+  const clock = new FakeClock()
+  const directory = new FakeDirectory()
+  directory.synced = false
+  const stop = followDirectory(directory, publisher, { isGlobalNamespace: name => name !== 'private', clock })
+  const service = (name: string, settings = {}, namespace = 'default') =>
+    globalService({
+      key: `${namespace}/${name}`,
+      namespace,
+      name,
+      local: clusterService({ namespace, name }),
+      settings,
+    })
+  directory.set(service('a'))
+  t.same(told, [])
+  directory.synced = true
+  await clock.advance(1000)
+  directory.set(service('b'), service('c', { shared: false }), service('d', {}, 'private'))
+  directory.set(service('b', { global: false }))
+  directory.remove('default/a')
+  t.same(told, ['reset a', 'put b', 'drop default/b', 'drop default/a'])
+  stop()
+  directory.set(service('e'))
+  t.equal(told.length, 4)
+  t.equal(clock.waiting, 0)
+})
+
+t.test('its configuration', async t => {
+  const fields = publishFields({ path: help => path(help, written => `/conf/${written}`), server: serverUrl })
+  const faults: string[] = []
+  const parsed = parseFields(fields, { endpoints: 'https://etcd:2379', ca: 'ca.crt' }, [], fault =>
+    faults.push(fault.message),
+  )
+  t.same(parsed, {
+    endpoints: ['https://etcd:2379'],
+    ca: '/conf/ca.crt',
+    cert: undefined,
+    key: undefined,
+    slices: false,
+    lease: 900_000,
+    rate: 20,
+  })
+  t.equal(
+    parseFields(fields, { lease: '1s' }, [], fault => faults.push(fault.message)),
+    undefined,
+  )
+  t.match(faults, [/missing/, /too short/])
+})
