@@ -81,6 +81,7 @@ export class KubernetesWriter {
   readonly #exported = new Set<ServiceKey>()
   readonly #stop = new AbortController()
   #told = new Map<string, Writing>()
+  #hasApi = true
   #ends: readonly (() => void)[] = []
   #running: Promise<unknown> = Promise.resolve()
 
@@ -128,10 +129,10 @@ export class KubernetesWriter {
       if (!event || told.size >= maxEvents) continue
       const { namespace, name } = event.metadata
       const said = problem.message
-      told.set(name, { resource: events, namespace, name, subresource: '', value: event, said })
+      told.set(`${namespace}/${name}`, { resource: events, namespace, name, subresource: '', value: event, said })
     }
-    for (const [name, { namespace }] of this.#told) {
-      if (!told.has(name)) this.#statuses.forget(events, namespace, name, '')
+    for (const [key, { namespace, name }] of this.#told) {
+      if (!told.has(key)) this.#statuses.forget(events, namespace, name, '')
     }
     this.#told = told
     for (const writing of told.values()) this.#statuses.write(writing)
@@ -174,7 +175,7 @@ export class KubernetesWriter {
   }
 
   #writeStatus(resource: Resource, namespace: string, name: string, status: MulticlusterStatus | undefined): void {
-    if (!status) return this.#statuses.forget(resource, namespace, name, '/status')
+    if (!status || !this.#hasApi) return this.#statuses.forget(resource, namespace, name, '/status')
     const { kind, apiVersion } = resource
     const value = { apiVersion, kind, metadata: { namespace, name }, status: timed(status, this.#world.clock.wall()) }
     this.#statuses.write({ resource, namespace, name, subresource: '/status', value, said: digestOf(status) })
@@ -209,9 +210,16 @@ export class KubernetesWriter {
   }
 
   #reconsider(): void {
+    if (this.#hasApi === this.#imports.isAbsent) this.#apiMoved()
     this.#slices.reconsider()
     this.#imports.reconsider()
     this.#statuses.resume()
+  }
+
+  /** The Multi-Cluster Services API has been installed or removed. */
+  #apiMoved(): void {
+    this.#hasApi = !this.#imports.isAbsent
+    for (const { key } of this.#mesh.directory.services()) this.#settleMulticluster(key)
   }
 
   #repeatEvents(): void {

@@ -80,6 +80,11 @@ export class OwnedObjects {
     this.#wake()
   }
 
+  /** The server knows no such resource: there is nothing to write to, and nothing wrong. */
+  get isAbsent(): boolean {
+    return this.#state.state === 'absent'
+  }
+
   problems(): Problem[] {
     const { cluster } = this.#options
     const errors = [this.#failure, this.#state.state === 'denied' ? this.#state.error : undefined]
@@ -103,6 +108,7 @@ export class OwnedObjects {
       },
       moved: (state: WatchState) => {
         this.#state = state
+        this.#wake()
       },
     }
   }
@@ -125,7 +131,7 @@ export class OwnedObjects {
   async #work(signal: AbortSignal): Promise<void> {
     const { clock, leads } = this.#options
     while (!signal.aborted) {
-      const key = this.#listed && leads() ? this.#dirty.values().next().value : undefined
+      const key = this.#listed && !this.isAbsent && leads() ? this.#dirty.values().next().value : undefined
       if (key === undefined) await this.#pause(signal)
       else await sleep(clock, await this.#settle(key, signal), signal)
     }

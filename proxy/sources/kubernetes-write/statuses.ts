@@ -38,6 +38,7 @@ const retryMissingMs = 5_000
 export class Statuses {
   readonly #options: StatusesOptions
   readonly #pending = new Map<string, Writing>()
+  readonly #missing = new Map<string, Writing>()
   readonly #written = new Map<string, string>()
   readonly #backoff: Backoff
   #failure: MeshError | undefined
@@ -62,7 +63,8 @@ export class Statuses {
       this.#pending.delete(key)
       return
     }
-    if (this.#pending.size >= maxPending && !this.#pending.has(key)) return
+    if (this.#pending.size + this.#missing.size >= maxPending && !this.#pending.has(key)) return
+    this.#missing.delete(key)
     this.#pending.set(key, writing)
     this.#wake()
   }
@@ -71,6 +73,7 @@ export class Statuses {
   forget(resource: Resource, namespace: string, name: string, subresource: string): void {
     const key = keyOf({ resource, namespace, name, subresource })
     this.#pending.delete(key)
+    this.#missing.delete(key)
     this.#written.delete(key)
   }
 
@@ -106,12 +109,27 @@ export class Statuses {
         this.#pending.delete(key)
         this.#pending.set(key, writing)
       }
-      if (error instanceof ApiError && error.status === 404) return retryMissingMs
+      if (error instanceof ApiError && error.status === 404) return this.#setAside(key, writing)
       const { log, cluster } = this.#options
       this.#failure = writeError(error, { ...resource, plural: `${resource.plural}${subresource}` }, '[create, patch]')
       if (!signal.aborted) log.warn('kubernetes.write-failed', { cluster, why: this.#failure.message })
       return this.#backoff.next(error instanceof ApiError ? error.retryAfterMs : undefined)
     }
+  }
+
+  /** Its object is not there yet, or not any more: the others need not wait for it. */
+  #setAside(key: string, writing: Writing): number {
+    if (this.#pending.get(key) !== writing) return 0
+    this.#pending.delete(key)
+    if (this.#missing.size === 0) this.#options.clock.after(retryMissingMs, () => this.#retryMissing())
+    this.#missing.set(key, writing)
+    return 0
+  }
+
+  #retryMissing(): void {
+    for (const [key, writing] of this.#missing) if (!this.#pending.has(key)) this.#pending.set(key, writing)
+    this.#missing.clear()
+    this.#wake()
   }
 
   #pause(signal: AbortSignal): Promise<void> {

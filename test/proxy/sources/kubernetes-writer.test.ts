@@ -217,6 +217,21 @@ t.test('exports of any cluster become imports here, with their status', async t 
   await eventually(() => assert.equal(api.get('ServiceImport', 'far'), undefined))
 })
 
+t.test('without the Multi-Cluster Services API nothing is missed, and with it all is written', async t => {
+  const { api, mesh, writer } = await open(t)
+  api.uninstall(multicluster)
+  const exported = { ...syncs, 'starlane.dev/exported': 'true' }
+  mesh.deliver('cluster-1', clusterService({ annotations: exported }))
+  mesh.deliver(
+    'cluster-2',
+    clusterService({ cluster: 'cluster-2', annotations: exported, endpoints: [podOf('10.2.0.1')] }),
+  )
+  await eventually(() => assert.equal(slicesIn(api).length, 1))
+  await eventually(() => assert.deepEqual(writer.problems(), []))
+  api.install(multicluster)
+  await eventually(() => assert.ok(api.get('ServiceImport', 'rebel-base')?.status), 15_000)
+})
+
 t.test('an annotation that means nothing becomes an Event of its Service', async t => {
   const { api, writer } = await open(t)
   const bad: Problem = {
