@@ -29,6 +29,7 @@ import { Feeds } from './runtime/feeds.ts'
 import { flowLog } from './runtime/flow-log.ts'
 import { NameService } from './runtime/name-service.ts'
 import { clustersOf, dnsOptions, engineOptions, healthOptions, queryFilter } from './runtime/options.ts'
+import { Publication } from './runtime/publication.ts'
 import { Traffic } from './runtime/traffic.ts'
 import { createViews, type Parts } from './runtime/views.ts'
 import { WriteBack } from './runtime/write-back.ts'
@@ -89,6 +90,7 @@ class Starlane implements Runtime {
   readonly #chain: Chain
   readonly #feeds: Feeds
   readonly #writeBack: WriteBack
+  readonly #publication: Publication
   readonly #admin: Admin
   readonly #metrics: Metrics
   readonly #startedAt: number
@@ -172,6 +174,7 @@ class Starlane implements Runtime {
     this.#names = this.#newNames()
     this.#feeds = new Feeds(this.#mesh, { clock, random, log, env })
     this.#writeBack = new WriteBack(config, this.#mesh, { clock, random, log, env })
+    this.#publication = new Publication(config, this.#mesh, { clock, random, log, env })
     this.#admin = new Admin({ listen: config.admin.listen, views: this.#views, log, clock })
   }
 
@@ -211,6 +214,7 @@ class Starlane implements Runtime {
     await Promise.race([this.#mesh.settled, Promise.all([this.#mesh.synced, patience])])
     await Promise.all([this.#traffic.start(), this.#names.start()])
     this.#writeBack.start()
+    this.#publication.start()
     this.#isReady = true
     this.#announce({
       dns: dnsAddress(this.#names),
@@ -256,7 +260,7 @@ class Starlane implements Runtime {
 
   async close(): Promise<void> {
     this.#isReady = false
-    await this.#writeBack.close()
+    await Promise.all([this.#writeBack.close(), this.#publication.close()])
     await this.#feeds.close()
     await this.#names.close()
     await this.#traffic.close()
@@ -341,6 +345,7 @@ class Starlane implements Runtime {
       traffic: this.#traffic,
       names: this.#names,
       writeBack: this.#writeBack,
+      publication: this.#publication,
     }
   }
 }
@@ -359,6 +364,7 @@ function needRestart(before: Config, after: Config): string[] {
     ['proxy.services', before.proxy.services, after.proxy.services],
     ['admin.listen', before.admin, after.admin],
     ['writeBack', before.writeBack, after.writeBack],
+    ['publish', before.publish, after.publish],
   ]
   return pairs.filter(([, was, is]) => !isDeepStrictEqual(was, is)).map(([name]) => name)
 }

@@ -57,6 +57,12 @@ export function schema(resolve: Resolve) {
       table('One plugin.', pluginFields(resolve)),
       ['tenancy', 'circuit-breaker', 'affinity', 'session-affinity'].map(use => ({ use })),
     ),
+    publish: optional(
+      checked(
+        table('Makes the local cluster one of a Cilium ClusterMesh that is kept in etcd.', publishFields(resolve)),
+        halfCertificate,
+      ),
+    ),
     writeBack: table("What is written to the local cluster's API; nothing unless asked for.", writeBackFields),
     admin: table('The admin surface: status, metrics and the web page.', adminFields),
     log: table('The log, on standard error.', logFields),
@@ -94,15 +100,19 @@ function kubernetesShapes(resolve: Resolve) {
 function etcdShapes(resolve: Resolve) {
   return [
     { config: path("Cilium's own client file, as in `/var/lib/cilium/clustermesh`.", resolve) },
-    {
-      endpoints: checked(list('The servers; takes the place of `config`.', serverUrl('A server.')), servers =>
-        servers.length > 0 ? undefined : 'is empty; name a server',
-      ),
-      ca: optional(path('The certificate authority of the servers (PEM); without it those of the system.', resolve)),
-      cert: optional(path('The client certificate (PEM), together with `key`.', resolve)),
-      key: optional(path('The key of the client certificate (PEM), together with `cert`.', resolve)),
-    },
+    etcdServers(resolve, 'The servers; takes the place of `config`.'),
   ] as const satisfies readonly Fields[]
+}
+
+function etcdServers(resolve: Resolve, help: string) {
+  return {
+    endpoints: checked(list(help, serverUrl('A server.')), servers =>
+      servers.length > 0 ? undefined : 'is empty; name a server',
+    ),
+    ca: optional(path('The certificate authority of the servers (PEM); without it those of the system.', resolve)),
+    cert: optional(path('The client certificate (PEM), together with `key`.', resolve)),
+    key: optional(path('The key of the client certificate (PEM), together with `cert`.', resolve)),
+  } satisfies Fields
 }
 
 function halfCertificate(etcd: Options<ReturnType<typeof etcdShapes>[number]>): string | undefined {
@@ -201,6 +211,18 @@ function pluginFields(resolve: Resolve) {
     use: pluginUse('A built-in plugin by name, a file (`./my-plugin.js`) or a package (`npm:NAME`).', resolve),
     as: optional(pluginName('Its name in status, metrics and refusals, where one plugin is used twice.')),
     options: raw("The plugin's own options; its README lists them."),
+  } satisfies Fields
+}
+
+function publishFields(resolve: Resolve) {
+  return {
+    ...etcdServers(resolve, 'The etcd servers that the other clusters read this one from; the user may write.'),
+    slices: boolean('Also writes endpoint slices, which Cilium reads from 1.20 on.', false),
+    lease: duration('How long everything stays there when no Starlane of this cluster is left.', '15m', {
+      min: 60_000,
+      max: 24 * 3_600_000,
+    }),
+    rate: integer('Requests to etcd in a second, each with up to 100 keys.', { min: 1, max: 1000 }, 20),
   } satisfies Fields
 }
 

@@ -131,6 +131,11 @@ export class Mesh {
     return this.#shelves.flatMap(shelf => shelf.get(key)?.service ?? [])
   }
 
+  /** The export gate of the local cluster's namespaces (C13). */
+  isGlobalNamespace(name: string): boolean {
+    return this.#local.isGlobalNamespace(name)
+  }
+
   /** The clusters that have never yet said all that they have. */
   silentClusters(): string[] {
     return this.#shelves.filter(shelf => !shelf.delivered).map(({ cluster: { name } }) => name)

@@ -12,6 +12,7 @@ import { serviceKey } from '../model/service.ts'
 import type { ClusterView, ComponentView, PluginView, Status } from '../model/views.ts'
 import { sourceText } from './feeds.ts'
 import type { NameService } from './name-service.ts'
+import type { Publication } from './publication.ts'
 import { serviceView } from './service-views.ts'
 import type { Traffic } from './traffic.ts'
 import type { WriteBack } from './write-back.ts'
@@ -26,6 +27,7 @@ export interface Parts {
   readonly traffic: Traffic
   readonly names: NameService
   readonly writeBack: WriteBack
+  readonly publication: Publication
 }
 
 export interface ViewParts {
@@ -60,13 +62,14 @@ export function createViews({ parts, version, startedAt, clock, metrics }: ViewP
 }
 
 function statusOf(parts: Parts, fixed: Pick<Status, 'version' | 'startedAt' | 'now'>): Status {
-  const { config, mesh, chain, names, traffic, writeBack } = parts
+  const { config, mesh, chain, names, traffic, writeBack, publication } = parts
   const problems = [
     ...mesh.problems(),
     ...names.problems(),
     ...traffic.failures(),
     ...chain.faults(),
     ...writeBack.problems(),
+    ...publication.problems(),
   ]
   return {
     ...fixed,

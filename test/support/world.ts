@@ -2,8 +2,9 @@
 
 import { createSocket } from 'node:dgram'
 import { Resolver } from 'node:dns/promises'
-import { mkdir, rename, rm, writeFile } from 'node:fs/promises'
+import { mkdir, mkdtemp, rename, rm, writeFile } from 'node:fs/promises'
 import { connect, createServer, type Server } from 'node:net'
+import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import type { Test } from 'tap'
 import { stringify } from 'yaml'
@@ -37,7 +38,7 @@ let worlds = 0
 export async function createWorld(t: Test, options: { clusters?: readonly string[]; config?: object; log?: Log } = {}) {
   const { clusters = ['cluster-1', 'cluster-2'], config = {}, log = silentLog } = options
   const network = `127.${100 + (process.pid % 100)}.${worlds++}`
-  const folder = t.testdir({})
+  const folder = await mkdtemp(join(tmpdir(), 'starlane-world-'))
   for (const cluster of clusters) await mkdir(join(folder, cluster), { recursive: true })
   const file = join(folder, 'starlane.yaml')
 
@@ -82,6 +83,7 @@ export async function createWorld(t: Test, options: { clusters?: readonly string
   t.teardown(async () => {
     runtime?.destroy()
     await runtime?.close()
+    await rm(folder, { recursive: true, force: true })
   })
 
   return {

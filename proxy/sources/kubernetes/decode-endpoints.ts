@@ -10,8 +10,10 @@ const serviceLabel = 'kubernetes.io/service-name'
 const managerLabel = 'endpointslice.kubernetes.io/managed-by'
 const weightAnnotation = 'service.cilium.io/weight'
 
-/** Cilium writes the endpoints of other clusters into these slices (1.8); reading them would count those twice. */
-const meshManager = 'endpointslice-mesh-controller.cilium.io'
+/** Cilium and Starlane write the endpoints of other clusters into these slices (1.8); reading them would count those twice. */
+const meshManagers = ['endpointslice-mesh-controller.cilium.io', 'endpointslice-mesh-controller.starlane.dev']
+/** The same by the word of the Multi-Cluster Services API. */
+const sourceClusterLabel = 'multicluster.kubernetes.io/source-cluster'
 
 type SliceEndpoint = InferOutput<typeof endpointSlice>['endpoints'][number]
 
@@ -20,7 +22,8 @@ export function decodeEndpointSlice(value: object, ref: ObjectRef, faults: Fault
   const slice = fit(endpointSlice, value, faults)
   if (!slice) return undefined
   const { labels, annotations } = slice.metadata
-  if (slice.addressType === 'FQDN' || labels[managerLabel] === meshManager) return undefined
+  if (slice.addressType === 'FQDN' || meshManagers.includes(labels[managerLabel] ?? '')) return undefined
+  if (labels[sourceClusterLabel] !== undefined) return undefined
   const service = labels[serviceLabel]
   if (!service) {
     // A controller may keep slices that are for no Service; by hand it can only be a slip.

@@ -91,6 +91,7 @@ t.test('the defaults are those of the design', async t => {
       as: undefined,
       options: undefined,
     })),
+    publish: undefined,
     writeBack: { endpointSlices: false, serviceImports: false, events: false, namespace: 'starlane' },
     admin: { listen: { address: '127.0.0.1', port: 9911 } },
     log: { level: 'info', format: 'auto' },
@@ -282,6 +283,21 @@ t.test('plugins are named, their options kept as they are', async t => {
   t.same(faultsOf('plugins:'), ['CONF_FIELD 9  plugins: is empty; write [] for an empty list'])
 })
 
+t.test('publishing into an etcd', async t => {
+  const publish = (text: string) => `${clusters}\npublish: ${text}`
+  t.same(config(publish('{ endpoints: https://etcd:2379, ca: ca.crt }')).publish, {
+    endpoints: ['https://etcd:2379'],
+    ca: resolve('conf/ca.crt'),
+    cert: undefined,
+    key: undefined,
+    slices: false,
+    lease: 900_000,
+    rate: 20,
+  })
+  t.match(faults(publish('{ lease: 1s }')), [/endpoints: is missing/, /too short/])
+  t.match(faults(publish('{ endpoints: [], cert: a.crt }')), [/publish\.endpoints: is empty; name a server/])
+})
+
 t.test('only an API can be written to', async t => {
   t.match(faults(`${clusters}\nwriteBack: { events: true }`), [
     /writeBack: cluster one is not read from a Kubernetes API/,
@@ -316,7 +332,7 @@ dns: { listen: "localhost:53" }
       'CONF_FIELD 7  clusters[1].id: 300 is not a whole number from 1 to 255',
       'CONF_CLUSTER 8  clusters[2].name: "two" is already the name of clusters[1]',
       'CONF_CLUSTER 9  clusters[2].id: 1 is already the id of clusters[0]',
-      'CONF_FIELD 11  prxy: is not a known key; did you mean "proxy"? (known here: cluster, clusters, stale, dns, proxy, health, plugins, writeBack, admin, log)',
+      'CONF_FIELD 11  prxy: is not a known key; did you mean "proxy"? (known here: cluster, clusters, stale, dns, proxy, health, plugins, publish, writeBack, admin, log)',
       'CONF_FIELD 13  proxy.drain: 30 has no unit; write 30s or 30ms',
       'CONF_FIELD 14  proxy.dial: timeout (10s) is longer than budget (5s), the time for all attempts together',
       'CONF_FIELD 16  proxy.limits.connections: "10k" is not a whole number from 1 to 1000000',

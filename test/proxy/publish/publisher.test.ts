@@ -1,13 +1,10 @@
 import assert from 'node:assert/strict'
 import t, { type Test } from 'tap'
-import { parseFields } from '../../../proxy/config/fields.ts'
-import { path, serverUrl } from '../../../proxy/config/kinds.ts'
 import { type Clock, systemClock } from '../../../proxy/model/clock.ts'
 import { heartbeatKey } from '../../../proxy/model/clustermesh.ts'
 import { silentLog } from '../../../proxy/model/log.ts'
 import type { ClusterService } from '../../../proxy/model/service.ts'
 import { clusterConfigValue, recordsOf } from '../../../proxy/publish/encode-cilium.ts'
-import { publishFields } from '../../../proxy/publish/fields.ts'
 import { followDirectory } from '../../../proxy/publish/follow.ts'
 import { Ledger } from '../../../proxy/publish/ledger.ts'
 import { createPublisher, type Publisher, type PublisherOptions } from '../../../proxy/publish/publisher.ts'
@@ -443,26 +440,4 @@ t.test('a directory is followed once its source has spoken', async t => {
   directory.set(service('e'))
   t.equal(told.length, 4)
   t.equal(clock.waiting, 0)
-})
-
-t.test('its configuration', async t => {
-  const fields = publishFields({ path: help => path(help, written => `/conf/${written}`), server: serverUrl })
-  const faults: string[] = []
-  const parsed = parseFields(fields, { endpoints: 'https://etcd:2379', ca: 'ca.crt' }, [], fault =>
-    faults.push(fault.message),
-  )
-  t.same(parsed, {
-    endpoints: ['https://etcd:2379'],
-    ca: '/conf/ca.crt',
-    cert: undefined,
-    key: undefined,
-    slices: false,
-    lease: 900_000,
-    rate: 20,
-  })
-  t.equal(
-    parseFields(fields, { lease: '1s' }, [], fault => faults.push(fault.message)),
-    undefined,
-  )
-  t.match(faults, [/missing/, /too short/])
 })
