@@ -50,10 +50,11 @@ t.test('the README, as a new user would follow it', async t => {
   })
   await eventually(() => assert.match(log, /"ready"/), 15_000)
 
-  const [status = '', services = '', explain = '', exec = ''] = commandsAfter('While it runs:')
+  const [status = '', services = '', explain = '', named = '', exec = ''] = commandsAfter('While it runs:')
   t.match(await starlane(status), { code: 0, out: /cluster-2/ })
   t.match(await starlane(services), { code: 0, out: /127\.2\.0\.21:8080/ })
   t.match(await starlane(explain), { code: 0, out: /127\.2\.0\.21:8080/ })
+  t.match(await starlane(named), { code: 0, out: / IN {2}A {6}127\.96\./ })
   const fetched = await starlane(exec)
   if (fetched.code === 0) t.match(fetched.out, /hello from cluster-2/)
   else t.match(fetched.err, /starlane|namespace|permission/i, 'where the kernel allows no exec, it says so')
