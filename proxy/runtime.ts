@@ -102,6 +102,7 @@ class Starlane implements Runtime {
   #traffic: Traffic
   #names: NameService
   #isReady = false
+  #isStopping = false
   #reloading: Promise<void> = Promise.resolve()
   #announce: (ready: Ready) => void
 
@@ -213,6 +214,7 @@ class Starlane implements Runtime {
     this.#clock.after(patienceMs, resolve)
     await Promise.race([this.#mesh.settled, Promise.all([this.#mesh.synced, patience])])
     await Promise.all([this.#traffic.start(), this.#names.start()])
+    if (this.#isStopping) return
     this.#writeBack.start()
     this.#publication.start()
     this.#isReady = true
@@ -260,6 +262,7 @@ class Starlane implements Runtime {
 
   async close(): Promise<void> {
     this.#isReady = false
+    this.#isStopping = true
     await Promise.all([this.#writeBack.close(), this.#publication.close()])
     await this.#feeds.close()
     await this.#names.close()
@@ -339,6 +342,7 @@ class Starlane implements Runtime {
     return {
       config: this.#config,
       ready: this.#isReady,
+      stopping: this.#isStopping,
       mesh: this.#mesh,
       chain: this.#chain,
       health: this.#health,
@@ -365,6 +369,7 @@ function needRestart(before: Config, after: Config): string[] {
     ['admin.listen', before.admin, after.admin],
     ['writeBack', before.writeBack, after.writeBack],
     ['publish', before.publish, after.publish],
+    ['log.format', before.log.format, after.log.format],
   ]
   return pairs.filter(([, was, is]) => !isDeepStrictEqual(was, is)).map(([name]) => name)
 }

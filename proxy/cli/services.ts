@@ -79,7 +79,8 @@ function serviceText(service: ServiceView, now: number, paint: Paint): string {
   return [`${paint('strong', `${namespace}/${name}`)}\n`, columns(facts), list].join('\n')
 }
 
-function frontendTexts({ frontends, headless }: ServiceView): string[] {
+function frontendTexts({ frontends, headless, externalName }: ServiceView): string[] {
+  if (externalName !== undefined) return [`ExternalName ${externalName}`]
   if (frontends.length === 0) return [headless ? 'headless' : 'not in this cluster']
   return frontends.map(
     ({ ip, port, protocol, name }) => `${endpointText(ip, port)}/${protocol}${name ? ` ${name}` : ''}`,

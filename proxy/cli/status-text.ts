@@ -33,8 +33,8 @@ export function clusterText(
   return [`${paint('strong', name)}, ${place}, id ${id}\n`, columns(facts), used].join('\n')
 }
 
-function headline({ version, cluster, ready, startedAt, now, waiting }: Status, paint: Paint): string {
-  const state = ready ? paint('good', 'ready') : paint('warn', 'starting')
+function headline({ version, cluster, ready, stopping, startedAt, now, waiting }: Status, paint: Paint): string {
+  const state = ready ? paint('good', 'ready') : paint('warn', stopping ? 'stopping' : 'starting')
   const rest = ready ? '' : `, waiting for ${waiting.join(', ') || 'its parts'}`
   return `${paint('strong', 'Starlane')} ${version} in ${cluster}: ${state}${rest}, up ${span(now - startedAt)}\n`
 }

@@ -42,6 +42,8 @@ export interface HealthStats {
   readonly inFlight: number
   /** How late the newest check began; when this nears the interval, `maxInFlight` is too low. */
   readonly lateMs: number
+  /** Backends that checks call down now. */
+  readonly down: number
   /** Backends ejected now. */
   readonly ejected: number
   /** Ejections so far. */
@@ -107,7 +109,8 @@ export class HealthMonitor implements Pick<FlowObserver, 'result'> {
 
   stats(): HealthStats {
     const idle = { targets: 0, checks: { passed: 0, failed: 0, local: 0 }, inFlight: 0, lateMs: 0 }
-    return { backends: this.#roster.size, ...(this.#checker?.stats() ?? idle), ...this.#outliers.stats() }
+    const { size: backends, down } = this.#roster
+    return { backends, down, ...(this.#checker?.stats() ?? idle), ...this.#outliers.stats() }
   }
 
   #makeChecker(): Checker | undefined {

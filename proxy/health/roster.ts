@@ -47,6 +47,12 @@ export class Roster {
     return this.#present.size
   }
 
+  get down(): number {
+    let down = 0
+    for (const { shown } of this.#present.values()) if (shown === 'down') down++
+    return down
+  }
+
   /** The service is new, was replaced, or is gone. */
   replace(key: ServiceKey, service: GlobalService | undefined): Turnover {
     const before = this.#pools.get(key) ?? []

@@ -13,7 +13,9 @@ export interface Status {
   readonly now: number
   /** Sources, DNS and listeners have come up once; then it stays true until the shutdown begins. */
   readonly ready: boolean
-  /** What must come up before `ready`, and has not. */
+  /** It was told to stop: new flows are turned away, those in progress may end. */
+  readonly stopping: boolean
+  /** What must come up before `ready`, and has not; once it is stopping, what must end. */
   readonly waiting: readonly string[]
   /** Where names are asked for, and which zones are answered from the mesh. */
   readonly dns: { readonly address: string; readonly domain: string; readonly clusterset: string }
@@ -73,6 +75,8 @@ export interface ServiceView {
     readonly sessionAffinityMs?: number
   }
   readonly headless: boolean
+  /** The name that DNS answers with in its place: `type: ExternalName`. */
+  readonly externalName?: string
   readonly frontends: readonly {
     readonly ip: string
     readonly port: number

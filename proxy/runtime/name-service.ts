@@ -1,4 +1,5 @@
 import { createDnsResponder, type DnsParts, type DnsResponder } from '../dns/responder.ts'
+import { endpointText } from '../model/address.ts'
 import { MeshError, messageOf, type Problem } from '../model/error.ts'
 
 const retryMs = 5000
@@ -30,7 +31,8 @@ export class NameService {
     const { clock, log } = this.#parts
     try {
       await this.#responder.start()
-      if (this.#failure) log.info('dns.listening', { address: this.#responder.address })
+      const { address } = this.#responder
+      if (this.#failure && address) log.info('dns.listening', { address: endpointText(address.address, address.port) })
       this.#failure = undefined
     } catch (error) {
       if (!this.#failure) log.error('dns.failed', { why: messageOf(error) })

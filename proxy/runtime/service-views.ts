@@ -12,6 +12,7 @@ export function serviceView(service: GlobalService, chain: Chain): ServiceView {
     name,
     settings: settingsView(settings),
     headless: local?.headless ?? false,
+    ...(local?.externalName === undefined ? {} : { externalName: local.externalName }),
     frontends: frontends.map(({ ip, port, protocol, name }) => ({ ip, port, protocol, name })),
     backends: [...backends, ...parked].map(backend => backendView(backend, selected.has(backend.key))),
     changedAt,

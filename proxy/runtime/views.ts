@@ -8,7 +8,7 @@ import { type Cidr, endpointText } from '../model/address.ts'
 import type { Clock } from '../model/clock.ts'
 import type { Link } from '../model/cluster.ts'
 import type { Json } from '../model/json.ts'
-import { serviceKey } from '../model/service.ts'
+import { type GlobalService, serviceKey } from '../model/service.ts'
 import type { ClusterView, ComponentView, PluginView, Status } from '../model/views.ts'
 import { sourceText } from './feeds.ts'
 import type { NameService } from './name-service.ts'
@@ -21,6 +21,8 @@ import type { WriteBack } from './write-back.ts'
 export interface Parts {
   readonly config: Config
   readonly ready: boolean
+  /** No new flows; those in progress may end. */
+  readonly stopping: boolean
   readonly mesh: Mesh
   readonly chain: Chain
   readonly health: HealthMonitor
@@ -42,7 +44,7 @@ export function createViews({ parts, version, startedAt, clock, metrics }: ViewP
   const directory = () => parts().mesh.directory
   return {
     status: () => statusOf(parts(), { version, startedAt, now: clock.wall() }),
-    services: () => [...directory().services()].map(service => serviceView(service, parts().chain)),
+    services: () => [...directory().services()].sort(byName).map(service => serviceView(service, parts().chain)),
     service: (namespace, name) => {
       const service = directory().service(serviceKey(namespace, name))
       return service && serviceView(service, parts().chain)
@@ -61,6 +63,10 @@ export function createViews({ parts, version, startedAt, clock, metrics }: ViewP
   }
 }
 
+function byName(a: GlobalService, b: GlobalService): number {
+  return a.key < b.key ? -1 : 1
+}
+
 function statusOf(parts: Parts, fixed: Pick<Status, 'version' | 'startedAt' | 'now'>): Status {
   const { config, mesh, chain, names, traffic, writeBack, publication } = parts
   const problems = [
@@ -75,6 +81,7 @@ function statusOf(parts: Parts, fixed: Pick<Status, 'version' | 'startedAt' | 'n
     ...fixed,
     cluster: config.cluster,
     ready: parts.ready,
+    stopping: parts.stopping,
     waiting: waitingFor(parts),
     dns: { address: dnsAddress(parts), domain: config.dns.domain, clusterset: config.dns.clusterset },
     components: componentsOf(parts),
@@ -84,9 +91,13 @@ function statusOf(parts: Parts, fixed: Pick<Status, 'version' | 'startedAt' | 'n
   }
 }
 
-/** What keeps Starlane from being ready; nothing once it is. */
-function waitingFor({ ready, config, mesh, names, traffic }: Parts): string[] {
+/** What keeps Starlane from being ready, or from having stopped; nothing once it is. */
+function waitingFor({ ready, stopping, config, mesh, names, traffic }: Parts): string[] {
   if (ready) return []
+  if (stopping) {
+    const { connections, udpSessions } = traffic.stats()
+    return [`the end of ${counted(connections, 'connection')} and ${counted(udpSessions, 'UDP session')}`]
+  }
   const sources = config.clusters.flatMap(({ name }) => {
     const link = mesh.link(name)
     if (link.state === 'syncing') return [`source of ${name}`]
@@ -149,7 +160,7 @@ function proxyView(traffic: Traffic): ComponentView {
 }
 
 function healthView(config: Config, health: HealthMonitor): ComponentView {
-  const { targets, ejected, backends } = health.stats()
+  const { targets, down, ejected, backends } = health.stats()
   const { type, interval } = config.health.active
   if (type === 'none') {
     return {
@@ -161,7 +172,7 @@ function healthView(config: Config, health: HealthMonitor): ComponentView {
   return {
     name: 'Health',
     state: 'ok',
-    detail: `${type} checks every ${interval / 1000} s of ${counted(targets, 'address', 'addresses')}; ${ejected} ejected`,
+    detail: `${type} checks every ${interval / 1000} s of ${counted(targets, 'address', 'addresses')}; ${counted(down, 'backend')} down, ${ejected} ejected`,
   }
 }
 
@@ -170,7 +181,7 @@ function pluginsView(chain: Chain): ComponentView {
   const names = chain.resolved().map(({ name }) => name)
   const detail = names.length > 0 ? names.join(', ') : 'none configured'
   return faults[0]
-    ? { name: 'Plugins', state: 'degraded', detail: `${detail}; ${faults[0].message}` }
+    ? { name: 'Plugins', state: 'degraded', detail: `${detail}; ${faults[0].where}: ${faults[0].message}` }
     : { name: 'Plugins', state: names.length > 0 ? 'ok' : 'disabled', detail }
 }
 

@@ -70,7 +70,7 @@ t.test('held, on another port when 80 is taken, it can be driven and looked at',
   demo.child.kill('SIGINT')
   t.equal(await demo.exited, 0)
   t.match(await run(['demo', 'scale', 'rebel-base', '--replicas=1', '--context', 'cluster-2']), {
-    code: 2,
+    code: 1,
     err: /no demo is running/,
   })
 })

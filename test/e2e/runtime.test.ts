@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict'
+import { once } from 'node:events'
 import { writeFile } from 'node:fs/promises'
-import { createServer } from 'node:net'
+import { connect, createServer } from 'node:net'
 import { join } from 'node:path'
 import t from 'tap'
 import { loadConfig } from '../../proxy/config/load.ts'
@@ -220,6 +221,55 @@ t.test('a plugin that throws or returns a promise is skipped, counted and named'
     { state: 'degraded', detail: /bad/ },
   )
   t.ok(world.status().problems.every(p => p.code === 'PLUGIN_FAULT'))
+})
+
+t.test('what is shown is in order and true: names elsewhere, backends that are down, the drain', async t => {
+  const world = await createWorld(t, { config: { proxy: { drain: '10s' } } })
+  const [vip, pod, dead] = [world.ip(1), world.ip(11), world.ip(12)]
+  await startPod(t, pod, 'one')
+  await world.declare('cluster-2', { name: 'zeta', clusterIP: world.ip(2), pods: [] })
+  await world.declare('cluster-1', { name: 'web', clusterIP: vip, pods: [{ ip: pod }, { ip: dead }] })
+  await world.declare('cluster-1', {
+    name: 'mail',
+    spec: { type: 'ExternalName', externalName: 'mx.example.com', ports: [] },
+    pods: [],
+  })
+  const runtime = await world.start()
+  await world.declare('cluster-1', { name: 'late-but-early', clusterIP: world.ip(3), pods: [] })
+  const { admin } = await runtime.ready
+  const shown = async () => (await (await fetch(`http://${admin}/v1/services`)).json()) as { name: string }[]
+  await eventually(async () => {
+    const names = (await shown()).map(({ name }) => name)
+    assert.deepEqual(names, ['late-but-early', 'mail', 'web', 'zeta'])
+  })
+  t.equal(runtime.service('default', 'mail')?.externalName, 'mx.example.com')
+  await eventually(() => assert.match(component('Health'), /; 1 backend down, 0 ejected$/))
+
+  const flow = connect({ host: vip, port: 7000 })
+  flow.on('error', () => {})
+  await once(flow, 'connect')
+  await eventually(() => assert.match(component('Proxy'), / 1 connection,/))
+  const closed = runtime.close()
+  await eventually(() => {
+    const { ready, stopping, waiting } = world.status()
+    assert.deepEqual(
+      { ready, stopping, waiting },
+      { ready: false, stopping: true, waiting: ['the end of 1 connection and 0 UDP sessions'] },
+    )
+  })
+  flow.destroy()
+  await closed
+
+  function component(wanted: string): string {
+    return world.status().components.find(({ name }) => name === wanted)?.detail ?? ''
+  }
+})
+
+t.test('how the log is written cannot change while it is', async t => {
+  const world = await createWorld(t)
+  const runtime = await world.start()
+  await world.write({ log: { format: 'json' } })
+  await t.rejects(runtime.reload(await world.load()), { code: 'CONF_FIELD', message: /log\.format cannot change/ })
 })
 
 t.test('virtual addresses in place of ClusterIPs', async t => {

@@ -46,12 +46,12 @@ function draw() {
 }
 
 function drawSummary() {
-  const { cluster, ready, waiting, version, startedAt, now, components } = status
+  const { cluster, ready, stopping, waiting, version, startedAt, now, components } = status
   const rest = ready ? `up ${span(now - startedAt)}` : `waiting for ${waiting.join(', ')}`
   fill(
     'summary',
     `${cluster} `,
-    ready ? pill('ready', 'good') : pill('starting', 'warn'),
+    ready ? pill('ready', 'good') : pill(stopping ? 'stopping' : 'starting', 'warn'),
     ` ${rest} · version ${version}`,
   )
   fill('fresh', `as of ${new Date(now).toLocaleTimeString()}`)

@@ -48,7 +48,7 @@ export async function scaleDemo(
   if (options.service !== 'rebel-base')
     throw new MeshError('USAGE', `no deployment "${options.service}" in the demo; it has rebel-base`)
   if (!existsSync(deploymentFile(cluster.folder)) || !existsSync(`${demoFolder()}/demo.json`)) {
-    throw new MeshError('USAGE', 'no demo is running; start one with "starlane demo --hold"')
+    throw new MeshError('ADMIN_UNREACHABLE', 'no demo is running; start one with "starlane demo --hold"')
   }
   await scaleDeployment(cluster.folder, options.replicas)
   out.write(`deployment.apps/rebel-base scaled in ${cluster.name}\n`)

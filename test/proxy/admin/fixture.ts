@@ -11,6 +11,7 @@ export const status: Status = {
   startedAt: ago(3 * 3600 + 720),
   now,
   ready: true,
+  stopping: false,
   waiting: [],
   dns: {
     address: '127.0.0.1:5353',

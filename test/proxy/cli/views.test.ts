@@ -4,7 +4,7 @@ import type { AddressInfo } from 'node:net'
 import { join } from 'node:path'
 import { stripVTControlCharacters } from 'node:util'
 import t from 'tap'
-import type { Status } from '../../../proxy/model/views.ts'
+import type { ServiceView, Status } from '../../../proxy/model/views.ts'
 import { explanation, nameExplanation, services, status } from '../admin/fixture.ts'
 import { openStage, runLine } from './stage.ts'
 
@@ -97,6 +97,19 @@ t.test('status --wait gives up in time, whether something answers or nothing doe
   const nobody = await runLine(['status', '--wait', '--timeout', '10ms', '--admin', '127.0.0.1:1'])
   t.match(nobody, { code: 1, out: '', err: /ADMIN_UNREACHABLE/ })
   t.match(await run('status --wait --context cluster-2'), { code: 0 }, 'one cluster is waited for alone')
+})
+
+t.test('a Starlane that drains says that it is stopping, not that it starts', async t => {
+  const seen = { ...status, ready: false, stopping: true, waiting: ['the end of 1 connection and 0 UDP sessions'] }
+  const { out } = await (await openStage(t, { status: () => seen })).run('status')
+  t.match(out, /cluster-1: stopping, waiting for the end of 1 connection and 0 UDP sessions, up/)
+})
+
+t.test('a service that is a name elsewhere shows that name', async t => {
+  const [service] = services
+  const external = { ...service, externalName: 'db.example.com', frontends: [], backends: [] } as ServiceView
+  const { out } = await (await openStage(t, { services: () => [external] })).run('services')
+  t.match(out, /ExternalName db\.example\.com +none/)
 })
 
 t.test('services stand beside their backends', async t => {
