@@ -68,6 +68,11 @@ export class Catalog<Part> {
     return this.#parts.size
   }
 
+  /** Part of a listing: decoded now, told with the rest. */
+  arrived(entries: readonly Entry[]): void {
+    for (const { key, value } of entries) this.#put(key, value)
+  }
+
   /** Mark and sweep: what is not in the list is gone. */
   listed(entries: readonly Entry[]): void {
     const gone = new Set(this.#kept.keys())

@@ -9,7 +9,7 @@ import { MeshError, messageOf } from '../../model/error.ts'
 import type { Shape, Values } from '../../model/protobuf.ts'
 import { tame } from '../../model/spelling.ts'
 import { type Entry, type Header, kv, lease, type Method, rangeEndOf, watch } from './rpc.ts'
-import { credentialsFor, type EtcdServers, nameToAskFor, type Server } from './server.ts'
+import { credentialsFor, type EtcdServers, nameToAskFor, type Server, targetOf } from './server.ts'
 import { Watches, type WatchListener, type WatchRange } from './watches.ts'
 
 /** `status` is gRPC's code. */
@@ -75,7 +75,7 @@ export class EtcdClient {
   ): Promise<EtcdClient> {
     const grpc = await loadGrpc()
     const credentials = await credentialsFor(server, files, grpc, clock.wall())
-    const channel = new grpc.Client(server.target, credentials, {
+    const channel = new grpc.Client(targetOf(server), credentials, {
       'grpc.keepalive_time_ms': 15_000,
       'grpc.keepalive_timeout_ms': 25_000,
       'grpc.keepalive_permit_without_calls': 1,
@@ -146,6 +146,12 @@ export class EtcdClient {
       if (!page.more || !last) return
       key = `${last.key}\0`
     }
+  }
+
+  /** How many keys there are under a prefix. */
+  async count(prefix: string): Promise<number> {
+    const { count } = await this.call(kv.range, { key: prefix, rangeEnd: rangeEndOf(prefix), keysOnly: true, limit: 1 })
+    return count
   }
 
   /** From `range.revision` on. The returned function ends it. */

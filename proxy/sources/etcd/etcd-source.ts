@@ -139,6 +139,7 @@ class EtcdSource implements Source {
   #telling(catalog: MirrorListener): MirrorListener {
     return {
       changed: events => catalog.changed(events),
+      arrived: entries => catalog.arrived?.(entries),
       listed: entries => {
         this.#failures = 0
         this.#loss = undefined

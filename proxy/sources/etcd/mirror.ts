@@ -5,6 +5,8 @@ import type { WatchEvent } from './watches.ts'
 
 /** What a mirror tells. Until the first `listed` an absent key means nothing. */
 export interface MirrorListener {
+  /** A page of a listing that goes on: work that need not wait for its end, so that no single moment has to do it all. */
+  arrived?(entries: readonly Entry[]): void
   /** Everything there is: what was known and is not in it is gone. Comes again when changes were missed. */
   listed(entries: readonly Entry[]): void
   changed(events: readonly WatchEvent[]): void
@@ -56,6 +58,7 @@ export class Mirror {
       for (const entry of page.entries) entries.push(entry)
       at = page.revision
       if (this.#isClosed) break
+      this.#listener.arrived?.(page.entries)
       if (entries.length > maxEntries) {
         throw new MeshError('SOURCE_READ', `there are more than ${maxEntries} keys under ${this.#prefix}`)
       }

@@ -21,8 +21,9 @@ export interface EtcdServers {
 export interface Server {
   /** As configured, for messages: `https://east.mesh.cilium.io:2379`. */
   readonly url: string
-  /** As gRPC names it. */
-  readonly target: string
+  /** A name or an address. */
+  readonly host: string
+  readonly port: number
   readonly tls: boolean
   /** The name that the certificate must carry. */
   readonly identity: string
@@ -39,11 +40,12 @@ export function serversOf({ endpoints, aliases }: EtcdServers): Server[] {
     const port = url.port === '' ? (tls ? 443 : 80) : Number(url.port)
     const identity = url.hostname.replace(/^\[|\]$/g, '')
     const hosts = aliases?.get(identity) ?? [identity]
-    return hosts.map(host => ({ url: endpoint, target: targetOf(host, port), tls, identity }))
+    return hosts.map(host => ({ url: endpoint, host, port, tls, identity }))
   })
 }
 
-function targetOf(host: string, port: number): string {
+/** As gRPC writes an address to dial. */
+export function targetOf({ host, port }: Server): string {
   const family = isIP(host)
   return family === 0 ? `dns:${host}:${port}` : `ipv${family}:${endpointText(host, port)}`
 }

@@ -138,6 +138,7 @@ export class Session {
       if (this.#isReading) return
       this.#isReading = true
       this.#follow(prefixOf(resource, cluster, config.cached), {
+        arrived: entries => listener.arrived?.(entries),
         listed: entries => {
           this.#isComplete = true
           this.#stopPatience()

@@ -8,7 +8,7 @@ import type { MeshError } from '../../../proxy/model/error.ts'
 import type { EtcdClient, Page, Write } from '../../../proxy/sources/etcd/client.ts'
 import { connectEtcd } from '../../../proxy/sources/etcd/connect.ts'
 import { kv } from '../../../proxy/sources/etcd/rpc.ts'
-import { type EtcdServers, serversOf } from '../../../proxy/sources/etcd/server.ts'
+import { type EtcdServers, serversOf, targetOf } from '../../../proxy/sources/etcd/server.ts'
 import type { WatchEvent, WatchRange } from '../../../proxy/sources/etcd/watches.ts'
 import { FakeClock } from '../../support/clock.ts'
 import { folder, makeCertificates, noEtcd, startEtcd, startMembers } from '../../support/etcd/etcd.ts'
@@ -268,10 +268,12 @@ t.test('what is no etcd', async t => {
 
 t.test('addresses', async t => {
   const aliases = new Map([['east.test', ['192.0.2.1', 'fd00::1']]])
-  t.same(serversOf({ endpoints: ['https://east.test:2379', 'http://[fd00::2]:1', 'https://x'], aliases }), [
-    { url: 'https://east.test:2379', target: 'ipv4:192.0.2.1:2379', tls: true, identity: 'east.test' },
-    { url: 'https://east.test:2379', target: 'ipv6:[fd00::1]:2379', tls: true, identity: 'east.test' },
-    { url: 'http://[fd00::2]:1', target: 'ipv6:[fd00::2]:1', tls: false, identity: 'fd00::2' },
-    { url: 'https://x', target: 'dns:x:443', tls: true, identity: 'x' },
+  const servers = serversOf({ endpoints: ['https://east.test:2379', 'http://[fd00::2]:1', 'https://x'], aliases })
+  t.same(servers, [
+    { url: 'https://east.test:2379', host: '192.0.2.1', port: 2379, tls: true, identity: 'east.test' },
+    { url: 'https://east.test:2379', host: 'fd00::1', port: 2379, tls: true, identity: 'east.test' },
+    { url: 'http://[fd00::2]:1', host: 'fd00::2', port: 1, tls: false, identity: 'fd00::2' },
+    { url: 'https://x', host: 'x', port: 443, tls: true, identity: 'x' },
   ])
+  t.same(servers.map(targetOf), ['ipv4:192.0.2.1:2379', 'ipv6:[fd00::1]:2379', 'ipv6:[fd00::2]:1', 'dns:x:443'])
 })

@@ -91,12 +91,15 @@ export async function makeCertificates(t: Test): Promise<Certificates> {
 }
 
 export interface EtcdSetup {
-  readonly certificates?: Certificates
+  /** The server's own are `server.crt` and `server.key` in their folder; the test's client is root. */
+  readonly certificates?: Pick<Certificates, 'folder' | 'ca' | 'client'>
+  /** Of the first member. */
+  readonly port?: number
   readonly flags?: readonly string[]
 }
 
-export async function startEtcd(t: Test, { certificates, flags = [] }: EtcdSetup = {}): Promise<Etcd> {
-  const [member] = await startMembers(t, 1, { ...(certificates ? { certificates } : {}), flags })
+export async function startEtcd(t: Test, setup: EtcdSetup = {}): Promise<Etcd> {
+  const [member] = await startMembers(t, 1, setup)
   if (!member) throw new Error('no member')
   return member
 }
@@ -105,13 +108,13 @@ export async function startEtcd(t: Test, { certificates, flags = [] }: EtcdSetup
 export async function startMembers(
   t: Test,
   count: number,
-  { certificates, flags = [] }: EtcdSetup = {},
+  { certificates, flags = [], port }: EtcdSetup = {},
 ): Promise<Etcd[]> {
   const scheme = certificates ? 'https' : 'http'
   const ports = await Promise.all(Array.from({ length: count * 2 }, freePort))
   const all = Array.from({ length: count }, (_, i) => ({
     name: `m${i}`,
-    url: `${scheme}://127.0.0.1:${ports[2 * i]}`,
+    url: `${scheme}://127.0.0.1:${(i === 0 && port) || ports[2 * i]}`,
     peer: `http://127.0.0.1:${ports[2 * i + 1]}`,
   }))
   const cluster = all.map(({ name, peer }) => `${name}=${peer}`).join(',')
@@ -238,7 +241,7 @@ async function dialled(port: number): Promise<void> {
 }
 
 /** Below the range that the kernel hands out by itself, so that nobody is given it between the look and the use. */
-async function freePort(): Promise<number> {
+export async function freePort(): Promise<number> {
   for (;;) {
     const port = 20_000 + Math.floor(Math.random() * 12_000)
     const server = createServer()

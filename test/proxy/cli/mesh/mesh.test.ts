@@ -1,0 +1,168 @@
+import { EventEmitter } from 'node:events'
+import { copyFile, readdir, stat, writeFile } from 'node:fs/promises'
+import { join } from 'node:path'
+import t from 'tap'
+import { meshCommand } from '../../../../proxy/cli/mesh/command.ts'
+import { decodeToken } from '../../../../proxy/cli/mesh/token.ts'
+import { systemClock } from '../../../../proxy/model/clock.ts'
+import { heartbeatKey } from '../../../../proxy/model/clustermesh.ts'
+import { silentLog } from '../../../../proxy/model/log.ts'
+import { createPublisher } from '../../../../proxy/publish/publisher.ts'
+import { connectEtcd } from '../../../../proxy/sources/etcd/connect.ts'
+import { createEtcdSource } from '../../../../proxy/sources/etcd/etcd-source.ts'
+import { RecordingSink, until } from '../../../conformance/source.ts'
+import { folder, freePort, noEtcd, startEtcd } from '../../../support/etcd/etcd.ts'
+import { clusterService } from '../../../support/model.ts'
+
+const parts = { clock: systemClock, random: Math.random, log: silentLog }
+
+/** Runs `starlane mesh …` in this process. */
+async function mesh(...argv: string[]): Promise<{ code: number; out: string; err: string }> {
+  const said = { out: '', err: '' }
+  let code = -1
+  const io = {
+    stdout: { write: (text: string) => (said.out += text) },
+    stderr: { write: (text: string) => (said.err += text) },
+    env: {},
+    clock: systemClock,
+    process: new EventEmitter(),
+  }
+  const command = meshCommand(io, ended => {
+    code = ended
+  })
+  for (const each of [command, ...command.commands]) each.exitOverride().configureOutput({ writeErr: () => {} })
+  await command.parseAsync(argv, { from: 'user' })
+  return { code, ...said }
+}
+
+t.test('from nothing to two clusters that read one another', { skip: noEtcd }, async t => {
+  const own = join(await folder(t), 'mesh')
+  const peers = await folder(t)
+  const port = await freePort()
+  const url = `https://127.0.0.1:${port}`
+  const init = () => mesh('init', '--cluster', 'north', '--id', '5', '--endpoint', url, '--peer', 'south', '--dir', own)
+
+  const before = await init()
+  t.equal(before.code, 1)
+  t.match(before.err, /etcd does not answer: .*ECONNREFUSED/)
+  t.match(before.out, /--client-cert-auth --trusted-ca-file=.*ca\.crt --cert-file=.*server\.crt/)
+  t.equal((await stat(join(own, 'ca.key'))).mode & 0o077, 0, 'keys are for their owner alone')
+
+  const certificates = { folder: own, ca: join(own, 'ca.crt') }
+  const admin = { ca: certificates.ca, cert: join(own, 'admin-north.crt'), key: join(own, 'admin-north.key') }
+  const etcd = await startEtcd(t, { certificates: { ...certificates, client: async () => admin }, port })
+  const after = await init()
+  t.equal(after.code, 0, after.err)
+  const [, token = ''] = /mesh join (\S+)/.exec(after.out) ?? []
+  t.match(decodeToken(token), { cluster: 'north', id: 5, endpoints: [url] })
+  t.equal((await init()).code, 0, 'it can be done again')
+
+  const joined = await mesh('join', token, '--dir', peers)
+  t.match(joined.out, /name: north\n {4}id: 5\n {4}source: \{ etcd: \{ config: .*north \} \}/)
+  const file = join(peers, 'north')
+  const early = await mesh('doctor', 'north', '--dir', peers)
+  t.equal(early.code, 1)
+  t.match(early.out, /✓ user: .*\n {2}✗ cluster: cilium\/cluster-config\/north is missing/)
+
+  const publisherFiles = {
+    ca: certificates.ca,
+    cert: join(own, 'publisher-north.crt'),
+    key: join(own, 'publisher-north.key'),
+  }
+  const asPublisher = { endpoints: [url], ...publisherFiles }
+  const publisher = createPublisher(
+    { cluster: 'north', clusterId: 5, slices: false, leaseMs: 60_000, writesPerSecond: 100 },
+    { ...parts, open: signal => connectEtcd(asPublisher, { ...parts, probe: heartbeatKey, signal }) },
+  )
+  t.teardown(() => publisher.close())
+  publisher.reset([clusterService({ cluster: 'north' })])
+  publisher.start()
+  const sink = new RecordingSink()
+  const source = createEtcdSource({ cluster: 'north', id: 5, config: file }, parts)
+  t.teardown(() => source.close())
+  await until(() => publisher.state().state === 'publishing' && publisher.state().pending === 0, 'published')
+  source.start(sink)
+  await until(
+    () => sink.services.has('default/rebel-base'),
+    () => `read (${sink.error?.message})`,
+  )
+
+  await t.test('nobody may do more than it must', async t => {
+    const reader = await connectEtcd(
+      {
+        endpoints: [url],
+        ca: join(peers, 'north.etcd-client-ca.crt'),
+        cert: join(peers, 'north.etcd-client.crt'),
+        key: join(peers, 'north.etcd-client.key'),
+      },
+      { ...parts, probe: heartbeatKey },
+    )
+    t.teardown(() => reader.close())
+    const writer = await connectEtcd(asPublisher, { ...parts, probe: heartbeatKey })
+    t.teardown(() => writer.close())
+    const denied = { message: /permission denied/ }
+    const key = (cluster: string) => `cilium/state/services/v1/${cluster}/default/x`
+    await t.resolves(reader.get(key('north')))
+    await t.rejects(reader.get(key('other')), denied, 'another tenant is not to be seen at all')
+    await t.rejects(reader.get(key('north1')), denied)
+    await t.rejects(reader.write([{ key: key('north'), gone: true }], 0n), denied)
+    await t.rejects(writer.get(key('other')), denied)
+    await t.rejects(writer.write([{ key: key('other'), value: Buffer.from('x') }], 0n), denied)
+  })
+
+  await t.test('status and doctor', async t => {
+    await until(() => publisher.state().pending === 0, 'published')
+    t.match(await mesh('status', '--dir', peers), { code: 0, out: /^north: OK: 1 services, 0 endpointslices, 0 nodes/ })
+    const { code, out } = await mesh('doctor', '--dir', peers)
+    t.equal(code, 0, out)
+    t.match(out, /✓ certificate: https:.* shows the certificate "CN=server", valid until/)
+    t.match(out, /✓ cluster: north has the id 5, writes services into its own store; last heartbeat 20/)
+
+    const broken = await folder(t)
+    for (const name of await readdir(peers)) await copyFile(join(peers, name), join(broken, name))
+    const write = (endpoint: string, ca: string) =>
+      writeFile(
+        join(broken, 'north'),
+        `endpoints: ["${endpoint}"]\ntrusted-ca-file: ${ca}\ncert-file: north.etcd-client.crt\nkey-file: north.etcd-client.key\n`,
+      )
+    const doctor = async () => (await mesh('doctor', 'north', '--dir', broken)).out
+    await write('https://127.0.0.1:1', 'north.etcd-client-ca.crt')
+    t.match(await doctor(), /✗ port: 127\.0\.0\.1:1: .*ECONNREFUSED/)
+    await write(`https://localhost.invalid:${port}`, 'north.etcd-client-ca.crt')
+    t.match(await doctor(), /✗ name: .*localhost\.invalid/)
+    await mesh(
+      'init',
+      '--cluster',
+      'x',
+      '--id',
+      '1',
+      '--endpoint',
+      'https://127.0.0.1:1',
+      '--dir',
+      join(broken, 'Other'),
+    ).catch(() => {})
+    await write(url, 'Other/ca.crt')
+    t.match(await doctor(), /✗ certificate: .*Other\/ca\.crt does not vouch for/)
+    await write(url, 'nowhere.crt')
+    t.match(await doctor(), /✗ files: .*nowhere\.crt/)
+    t.match(await mesh('status', '--dir', broken), { code: 1, out: /^north: cannot be read: .*nowhere/ })
+  })
+
+  t.equal((await mesh('leave', 'north', '--dir', peers)).code, 0)
+  t.same(await readdir(peers), [])
+  t.equal((await mesh('leave', 'north', '--dir', peers)).code, 1)
+  t.ok(etcd.url)
+})
+
+t.test('wrong use', async t => {
+  const wrong: [argv: string[], why: RegExp][] = [
+    [['join', 'starlane1.abc'], /no token, or only a part/],
+    [['join', 'other'], /no token/],
+    [['leave', '../x'], /no name of a cluster/],
+    [['init', '--cluster', 'A', '--id', '1', '--endpoint', 'https://x'], /"A" is no name/],
+    [['init', '--cluster', 'a', '--id', '0', '--endpoint', 'https://x'], /--id 0 is not a number from 1 to 255/],
+    [['init', '--cluster', 'a', '--id', '1', '--endpoint', 'http://x'], /"http:\/\/x" is no endpoint/],
+    [['doctor', 'x', '--dir', '/nowhere'], /no client file x in \/nowhere/],
+  ]
+  for (const [argv, message] of wrong) await t.rejects(mesh(...argv), { code: 'USAGE', message })
+})
