@@ -77,7 +77,8 @@ function services(ask: Ask, zone: ClusterZone, view: View, before: readonly stri
   if (namespace === undefined) return nodata
   if (name === undefined) return view.hasNamespace(namespace) ? nodata : nxdomain
   const service = view.service(namespace, name)
-  if (!service?.local) return nxdomain
+  // What is only imported has a name in the clusterset and none here (KEP-1645).
+  if (!service?.local || service.local.imported) return nxdomain
   if (service.local.type === 'ExternalName') return external(service.local.externalName, below)
   const origin = `${name}.${namespace}.svc.${zone.origin}`
   return service.local.headless

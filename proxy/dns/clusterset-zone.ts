@@ -5,7 +5,7 @@
  *     host.cluster.svc.ns.svc   one endpoint of a headless service, in the cluster of that name
  *     _port._proto.svc.ns.svc   SRV
  *
- * A service is in it when any cluster declares it global and shared. `cluster.svc.ns.svc` never gives records: the KEP
+ * A service is in it when any cluster declares it global and shared, as a ServiceExport does, or ours imports it. `cluster.svc.ns.svc` never gives records: the KEP
  * reserves it, so that nobody picks a cluster by a name.
  */
 import type { Backend } from '../model/backend.ts'
@@ -40,12 +40,12 @@ export function findInClusterset(ask: Ask, zone: ClustersetZone, view: View): Fi
     : virtual(ask, service, origin, below)
 }
 
-/** The declarations that are shared: remote ones take part only if they are, ours says so in its settings. */
+/** The declarations that are shared: remote ones take part only if they are, ours says so in its settings or imports. */
 export function sharedBy(service: GlobalService): readonly ClusterService[] {
   return service.members.filter(
     member =>
       member.type !== 'ExternalName' &&
-      (member !== service.local || (service.settings.global && service.settings.shared)),
+      (member !== service.local || member.imported || (service.settings.global && service.settings.shared)),
   )
 }
 

@@ -54,9 +54,10 @@ function targetsOf(references: readonly Reference[], zone: ReverseZone, view: Vi
   const targets = references.flatMap(({ service: key, endpoint }) => {
     const [namespace = '', name = ''] = key.split('/')
     const service = `${name}.${namespace}.svc`
-    if (!endpoint) return [`${service}.${zone.cluster}`]
-    if (endpoint.local) return [`${endpoint.label}.${service}.${zone.cluster}`]
     const found = view.service(namespace, name)
+    if (!endpoint && !found?.local?.imported) return [`${service}.${zone.cluster}`]
+    if (!endpoint) return zone.clusterset ? [`${service}.${zone.clusterset}`] : []
+    if (endpoint.local) return [`${endpoint.label}.${service}.${zone.cluster}`]
     const shared = found && sharedBy(found).some(member => member.cluster === endpoint.cluster)
     return shared && zone.clusterset ? [`${endpoint.label}.${endpoint.cluster}.${service}.${zone.clusterset}`] : []
   })

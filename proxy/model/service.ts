@@ -48,6 +48,8 @@ export interface ClusterService {
   readonly type: 'ClusterIP' | 'NodePort' | 'LoadBalancer' | 'ExternalName'
   readonly headless: boolean
   readonly externalName?: string
+  /** A ServiceImport in the place of a Service that this cluster does not have: a name of the clusterset alone. */
+  readonly imported?: true
   /** Canonical; empty for headless and ExternalName. */
   readonly clusterIPs: readonly string[]
   readonly ports: readonly ServicePort[]

@@ -1,8 +1,10 @@
 import { isDeepStrictEqual } from 'node:util'
 import { type ClusterService, type Endpoint, type Namespace, type ServiceKey, serviceKey } from '../model/service.ts'
 import { joinEndpoints, resolveEndpoint } from './join-endpoints.ts'
+import { withExport } from './kubernetes/multicluster.ts'
 import {
   type EndpointsObject,
+  type ImportObject,
   type KubernetesObject,
   type ObjectRef,
   refText,
@@ -10,10 +12,19 @@ import {
 } from './kubernetes/objects.ts'
 import type { Sink } from './source.ts'
 
-/** Everything known under one service's name. Endpoints may come before their Service, and stay when it goes. */
+/** Everything known under one service's name. Parts may come before their Service, and stay when it goes. */
 interface Parts {
-  declared: { readonly object: ServiceObject; readonly origin: string | undefined } | undefined
+  declared: Placed<ServiceObject> | undefined
+  /** Counts while nothing is declared. */
+  imported: Placed<ImportObject> | undefined
+  /** Whether a ServiceExport of that name is there. */
+  exported: boolean
   readonly portions: Map<string, Portion>
+}
+
+interface Placed<T> {
+  readonly object: T
+  readonly origin: string | undefined
 }
 
 /** The endpoints that one object contributes. */
@@ -53,7 +64,9 @@ export class Assembler {
 
   /** A new object, or the new state of a known one. `origin` is where it was read, for messages. */
   put(object: KubernetesObject, origin?: string): void {
-    if (object.kind === 'Service') this.#putService(object, origin)
+    if (object.kind === 'Service') this.#setParts(object, { declared: { object, origin } })
+    else if (object.kind === 'ServiceImport') this.#setParts(object, { imported: { object, origin } })
+    else if (object.kind === 'ServiceExport') this.#setParts(object, { exported: true })
     else if (object.kind === 'Namespace') this.#setNamespace(object.name, object)
     else if (object.kind === 'Node') this.#setZone(object.name, object.zone)
     else this.#putPortion(object)
@@ -61,7 +74,9 @@ export class Assembler {
 
   /** Nothing happens when the object is not known. */
   remove(ref: ObjectRef): void {
-    if (ref.kind === 'Service') this.#removeService(serviceKey(ref.namespace, ref.name))
+    if (ref.kind === 'Service') this.#setParts(ref, { declared: undefined })
+    else if (ref.kind === 'ServiceImport') this.#setParts(ref, { imported: undefined })
+    else if (ref.kind === 'ServiceExport') this.#setParts(ref, { exported: false })
     else if (ref.kind === 'Namespace') this.#setNamespace(ref.name, undefined)
     else if (ref.kind === 'Node') this.#setZone(ref.name, undefined)
     else this.#removePortion(refText(ref))
@@ -114,15 +129,18 @@ export class Assembler {
 
   #assemble(key: ServiceKey): ClusterService | undefined {
     const parts = this.#parts.get(key)
-    if (!parts?.declared) return undefined
-    const { object, origin } = parts.declared
+    const standing = parts?.declared ?? parts?.imported
+    if (!parts || !standing) return undefined
+    const { object, origin } = standing
     const { namespace, name, spec } = object
-    const slices = countingPortions(parts).map(portion => this.#resolve(portion, spec.publishNotReadyAddresses))
+    // What an import stands for has its endpoints elsewhere; slices of that name are left over from a Service.
+    const portions = parts.declared ? countingPortions(parts) : []
+    const slices = portions.map(portion => this.#resolve(portion, spec.publishNotReadyAddresses))
     return {
       cluster: this.#cluster,
       namespace,
       name,
-      ...spec,
+      ...(parts.declared ? withExport(spec, parts.exported) : spec),
       endpoints: joinEndpoints(slices),
       ...(origin !== undefined && { origin }),
     }
@@ -140,17 +158,11 @@ export class Assembler {
     return portion.resolved.endpoints
   }
 
-  #putService(object: ServiceObject, origin: string | undefined): void {
-    const key = serviceKey(object.namespace, object.name)
-    this.#partsOf(key).declared = { object, origin }
-    this.#touched.add(key)
-  }
-
-  #removeService(key: ServiceKey): void {
-    const parts = this.#parts.get(key)
-    if (!parts?.declared) return
-    parts.declared = undefined
-    this.#forget(key, parts)
+  #setParts({ namespace, name }: ObjectRef, change: Partial<Omit<Parts, 'portions'>>): void {
+    const key = serviceKey(namespace, name)
+    const parts = this.#partsOf(key)
+    Object.assign(parts, change)
+    this.#changed(key, parts)
   }
 
   #putPortion(object: EndpointsObject): void {
@@ -180,7 +192,7 @@ export class Assembler {
     }
     const parts = this.#partsOf(portion.object.service)
     parts.portions.delete(key)
-    this.#forget(portion.object.service, parts)
+    this.#changed(portion.object.service, parts)
   }
 
   #setNamespace(name: string, namespace: Namespace | undefined): void {
@@ -202,15 +214,16 @@ export class Assembler {
   #partsOf(key: ServiceKey): Parts {
     const known = this.#parts.get(key)
     if (known) return known
-    const parts: Parts = { declared: undefined, portions: new Map() }
+    const parts: Parts = { declared: undefined, imported: undefined, exported: false, portions: new Map() }
     this.#parts.set(key, parts)
     return parts
   }
 
-  /** After a part has gone: nothing is remembered of a name that nobody uses. */
-  #forget(key: ServiceKey, parts: Parts): void {
+  /** Nothing is remembered of a name that nobody uses any more. */
+  #changed(key: ServiceKey, parts: Parts): void {
     this.#touched.add(key)
-    if (!parts.declared && parts.portions.size === 0) this.#parts.delete(key)
+    const { declared, imported, exported, portions } = parts
+    if (!declared && !imported && !exported && portions.size === 0) this.#parts.delete(key)
   }
 }
 

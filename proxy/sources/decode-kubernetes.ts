@@ -6,6 +6,7 @@ import type { Path } from '../config/fields.ts'
 import { decodeEndpointSlice, decodeEndpoints } from './kubernetes/decode-endpoints.ts'
 import { decodeService } from './kubernetes/decode-service.ts'
 import { Faults, type ObjectFault, shown } from './kubernetes/faults.ts'
+import { decodeServiceExport, decodeServiceImport } from './kubernetes/multicluster.ts'
 import {
   type Kind,
   type KubernetesObject,
@@ -38,6 +39,10 @@ const decoders: Readonly<Record<string, Decoder>> = {
   'v1/Node': decodeNode,
   'discovery.k8s.io/v1/EndpointSlice': decodeEndpointSlice,
   'discovery.k8s.io/v1beta1/EndpointSlice': decodeEndpointSlice,
+  'multicluster.x-k8s.io/v1alpha1/ServiceExport': decodeServiceExport,
+  'multicluster.x-k8s.io/v1alpha1/ServiceImport': decodeServiceImport,
+  'multicluster.x-k8s.io/v1beta1/ServiceExport': decodeServiceExport,
+  'multicluster.x-k8s.io/v1beta1/ServiceImport': decodeServiceImport,
 }
 
 const homes: Readonly<Record<Kind, string>> = {
@@ -46,6 +51,8 @@ const homes: Readonly<Record<Kind, string>> = {
   Namespace: 'v1',
   Node: 'v1',
   EndpointSlice: 'discovery.k8s.io/v1',
+  ServiceExport: 'multicluster.x-k8s.io/v1alpha1',
+  ServiceImport: 'multicluster.x-k8s.io/v1alpha1',
 }
 
 export function decodeKubernetes(value: unknown): Decoded {

@@ -157,6 +157,25 @@ t.test('DNS is configured as it runs: names of pods, other resolvers, a log of q
   t.equal(logged.length, 2)
 })
 
+t.test('what one cluster exports another imports, by a name of the clusterset', async t => {
+  const world = await createWorld(t)
+  const vip = world.ip(9)
+  const apiVersion = 'multicluster.x-k8s.io/v1alpha1'
+  await startPod(t, world.ip(21), 'two')
+  await world.declare('cluster-2', { clusterIP: world.ip(2), annotations: {}, pods: [{ ip: world.ip(21) }] })
+  const exported = { apiVersion, kind: 'ServiceExport', metadata: { name: 'rebel-base' } }
+  const spec = { type: 'ClusterSetIP', ips: [vip], ports: [{ name: 'main', port: 7000 }] }
+  const imported = { apiVersion, kind: 'ServiceImport', metadata: { name: 'rebel-base' }, spec }
+  await writeFile(join(world.folder, 'cluster-1', 'import.json'), JSON.stringify(imported))
+  await world.start()
+  t.same(await world.resolve('rebel-base.default.svc.clusterset.local'), [vip])
+  await t.rejects(world.resolve(name), { code: 'ENOTFOUND' }, 'the cluster itself has no such Service')
+  await t.rejects(ask(vip), 'nobody exports it yet')
+  await writeFile(join(world.folder, 'cluster-2', 'export.json'), JSON.stringify(exported))
+  await eventually(async () => assert.equal(await ask(vip), 'two'))
+  t.same(world.status().problems, [])
+})
+
 t.test('a port in use is one problem, named with its remedy; the rest works, and it heals', async t => {
   const world = await createWorld(t)
   const [vip, other] = [world.ip(1), world.ip(2)]

@@ -3,7 +3,6 @@ import type { Problem } from '../../model/error.ts'
 import type { Assembler } from '../assemble.ts'
 import { decodeKubernetes } from '../decode-kubernetes.ts'
 import { type Kind, refText } from '../kubernetes/objects.ts'
-import { Exports } from './exports.ts'
 import type { Resource } from './resources.ts'
 import type { RawObject } from './wire.ts'
 
@@ -14,36 +13,28 @@ const maxFaults = 200
 export class Objects {
   readonly #cluster: string
   readonly #assembler: Assembler
-  readonly #exports: Exports
   readonly #faults = new Map<string, readonly Problem[]>()
   #revision = 0
 
   constructor(cluster: string, assembler: Assembler) {
     this.#cluster = cluster
     this.#assembler = assembler
-    this.#exports = new Exports(assembler)
   }
 
   put({ kind, apiVersion }: Resource, raw: RawObject): void {
-    if (kind === 'ServiceExport') return this.#exports.putExport(raw)
-    if (kind === 'ServiceImport') return this.#exports.putImport(raw)
     // Members of a list leave their kind out, and metadata alone comes as PartialObjectMetadata.
     const { object, faults, ref } = decodeKubernetes({ ...raw, kind, apiVersion })
     const { namespace = '', name } = raw.metadata
     this.#remember(refText({ kind: kind as Kind, namespace, name }), faults)
-    if (object?.kind === 'Service') this.#exports.putService(object)
-    else if (object) this.#assembler.put(object)
+    if (object) this.#assembler.put(object)
     // One that is not sound stays what it was; one that is no longer ours goes.
     else if (ref && faults.length === 0) this.drop(kind, namespace, name)
   }
 
   drop(kind: string, namespace: string, name: string): void {
-    if (kind === 'ServiceExport') return this.#exports.dropExport(namespace, name)
-    if (kind === 'ServiceImport') return this.#exports.dropImport(namespace, name)
     const ref = { kind: kind as Kind, namespace, name }
     if (this.#faults.delete(refText(ref))) this.#revision++
-    if (kind === 'Service') this.#exports.dropService(namespace, name)
-    else this.#assembler.remove(ref)
+    this.#assembler.remove(ref)
   }
 
   /** Another number whenever `problems` may say something else. */

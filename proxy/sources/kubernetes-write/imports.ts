@@ -1,7 +1,7 @@
 /** The Multi-Cluster Services API as an importing cluster writes it (KEP-1645; Cilium 4.3). */
 import type { Json } from '../../model/json.ts'
 import type { ClusterService, GlobalService, ServicePort } from '../../model/service.ts'
-import { isExported } from '../kubernetes-api/exports.ts'
+import { isExported } from '../kubernetes/multicluster.ts'
 import { type Manifest, owner, signed } from './manifest.ts'
 
 export const importManager = { key: 'app.kubernetes.io/managed-by', value: owner }

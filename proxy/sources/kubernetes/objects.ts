@@ -1,7 +1,15 @@
 /** Kubernetes objects as far as the mesh needs them: decoded, checked, and still one value per object. */
 import type { ClusterService, Endpoint, ServiceKey } from '../../model/service.ts'
 
-export const kinds = ['Service', 'EndpointSlice', 'Endpoints', 'Namespace', 'Node'] as const
+export const kinds = [
+  'Service',
+  'EndpointSlice',
+  'Endpoints',
+  'Namespace',
+  'Node',
+  'ServiceExport',
+  'ServiceImport',
+] as const
 export type Kind = (typeof kinds)[number]
 
 /** What names an object within one cluster. `namespace` is empty for Namespace and Node. */
@@ -11,7 +19,13 @@ export interface ObjectRef {
   readonly name: string
 }
 
-export type KubernetesObject = ServiceObject | EndpointsObject | NamespaceObject | NodeObject
+export type KubernetesObject =
+  | ServiceObject
+  | EndpointsObject
+  | NamespaceObject
+  | NodeObject
+  | ExportObject
+  | ImportObject
 
 export interface ServiceObject extends ObjectRef {
   readonly kind: 'Service'
@@ -42,6 +56,17 @@ export interface NamespaceObject extends ObjectRef {
 export interface NodeObject extends ObjectRef {
   readonly kind: 'Node'
   readonly zone: string | undefined
+}
+
+/** Says by its being there that the Service of its name is for all clusters. */
+export interface ExportObject extends ObjectRef {
+  readonly kind: 'ServiceExport'
+}
+
+export interface ImportObject extends ObjectRef {
+  readonly kind: 'ServiceImport'
+  /** Of the Service that it stands in for. */
+  readonly spec: ServiceObject['spec']
 }
 
 /** `EndpointSlice default/rebel-base-x7k2p`, `Node n1`: for people, and unique, so for keys as well. */

@@ -46,6 +46,23 @@ export const clusterWide = v.object({
   metadata: mapping({ name: objectName }),
 })
 
+const servicePorts = list(
+  mapping({
+    name: portName,
+    protocol,
+    port: portNumber,
+    appProtocol: v.nullish(text),
+  }),
+)
+const affinity = {
+  sessionAffinity: v.nullish(v.picklist(['None', 'ClientIP'], not('None or ClientIP')), 'None'),
+  sessionAffinityConfig: v.nullish(
+    mapping({
+      clientIP: v.nullish(mapping({ timeoutSeconds: v.nullish(wholeNumber(1, 86_400)) })),
+    }),
+  ),
+}
+
 export const service = v.object({
   metadata: mapping({ name: label, annotations: textMap, labels: textMap }),
   spec: v.nullish(
@@ -60,25 +77,23 @@ export const service = v.object({
       externalName: v.nullish(text),
       clusterIP: v.nullish(text, ''),
       clusterIPs: texts,
-      ports: list(
-        mapping({
-          name: portName,
-          protocol,
-          port: portNumber,
-          appProtocol: v.nullish(text),
-        }),
-      ),
+      ports: servicePorts,
       publishNotReadyAddresses: v.nullish(flag, false),
-      sessionAffinity: v.nullish(v.picklist(['None', 'ClientIP'], not('None or ClientIP')), 'None'),
-      sessionAffinityConfig: v.nullish(
-        mapping({
-          clientIP: v.nullish(mapping({ timeoutSeconds: v.nullish(wholeNumber(1, 86_400)) })),
-        }),
-      ),
+      ...affinity,
       internalTrafficPolicy: v.nullish(v.picklist(['Cluster', 'Local'], not('Cluster or Local')), 'Cluster'),
     }),
     {},
   ),
+})
+
+export const serviceImport = v.object({
+  metadata: mapping({ name: label, annotations: textMap, labels: textMap }),
+  spec: mapping({
+    type: v.nullish(v.picklist(['ClusterSetIP', 'Headless'], not('ClusterSetIP or Headless')), 'ClusterSetIP'),
+    ips: texts,
+    ports: servicePorts,
+    ...affinity,
+  }),
 })
 
 const podReference = v.nullish(mapping({ kind: v.nullish(text), name: v.nullish(text) }))

@@ -2,7 +2,7 @@ import t from 'tap'
 import { parseCidr } from '../../../proxy/model/address.ts'
 import type { Backend } from '../../../proxy/model/backend.ts'
 import { backend, clusterService, endpoint, FakeDirectory, globalService } from '../../support/model.ts'
-import { ask, openEyes, responder, told } from './dns.ts'
+import { ask, laptop, openEyes, responder, told } from './dns.ts'
 
 const http = { name: 'http', protocol: 'TCP', port: 80 } as const
 const dnsPort = { name: 'dns', protocol: 'UDP', port: 53 } as const
@@ -380,6 +380,40 @@ t.test('a service that no cluster shares is not in the clusterset', async t => {
   const dns = responder(new FakeDirectory(own))
   t.equal(told(await ask(dns, 'rebel-base.default.svc.clusterset.local', 'A')), 'NXDOMAIN')
   t.equal(told(await ask(dns, 'rebel-base.default.svc.cluster.local', 'A')), 'A 127.96.0.10')
+})
+
+t.test('an import has a name in the clusterset, and none in the cluster', async t => {
+  const imported = (name: string, given: object = {}) =>
+    clusterService({ name, imported: true, clusterIPs: ['10.96.0.99'], ports: [http], ...given })
+  const settings = { shared: false }
+  const far = clusterService({ cluster: 'cluster-2', name: 'far' })
+  const tail = clusterService({ cluster: 'cluster-2', name: 'tail', headless: true })
+  const own = { far: imported('far'), lone: imported('lone', { clusterIPs: ['10.96.0.98'] }) }
+  const headless = imported('tail', { headless: true, clusterIPs: [] })
+  const ready = backend({ address: '10.2.1.1', hostname: 'tail-0', cluster: 'cluster-2' })
+  const dns = responder(
+    new FakeDirectory(
+      globalService({ name: 'far', local: own.far, members: [own.far, far], settings }),
+      globalService({ name: 'lone', local: own.lone, members: [own.lone], settings }),
+      globalService({ name: 'tail', local: headless, members: [headless, tail], backends: [ready], settings }),
+    ),
+  )
+  for (const [asked, type, answer] of [
+    ['far.default.svc.clusterset.local', 'A', 'A 10.96.0.99'],
+    ['far.default.svc.clusterset.local', 'AAAA', 'NODATA'],
+    ['_http._tcp.far.default.svc.clusterset.local', 'SRV', 'SRV 80 far.default.svc.clusterset.local'],
+    ['lone.default.svc.clusterset.local', 'A', 'A 10.96.0.98'],
+    ['tail.default.svc.clusterset.local', 'A', 'A 10.2.1.1'],
+    ['tail-0.cluster-2.tail.default.svc.clusterset.local', 'A', 'A 10.2.1.1'],
+    ['far.default.svc.cluster.local', 'A', 'NXDOMAIN'],
+    ['tail.default.svc.cluster.local', 'A', 'NXDOMAIN'],
+    ['far.default', 'A', 'REFUSED'],
+    ['99.0.96.10.in-addr.arpa', 'PTR', 'PTR far.default.svc.clusterset.local'],
+  ] as const) {
+    t.equal(told(await ask(dns, asked, type)), answer, `${asked} ${type}`)
+  }
+  const { way } = await dns.explain('far.default.svc.cluster.local', 'A', laptop)
+  t.match(way, [/./, /^default\/far is imported, from cluster-1, cluster-2: it has a name in the clusterset/, /./])
 })
 
 t.test('a service that a plugin refuses to the client does not exist for it', async t => {

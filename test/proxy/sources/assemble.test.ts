@@ -5,6 +5,8 @@ import { Assembler } from '../../../proxy/sources/assemble.ts'
 import type {
   DeclaredEndpoint,
   EndpointsObject,
+  ExportObject,
+  ImportObject,
   KubernetesObject,
   NodeObject,
   ServiceObject,
@@ -36,6 +38,14 @@ function aSlice(
     service: `default/${service}`,
     endpoints: endpoints.map(declared),
   }
+}
+
+function anExport(name: string): ExportObject {
+  return { kind: 'ServiceExport', namespace: 'default', name }
+}
+
+function anImport(name: string): ImportObject {
+  return { ...aService(name, { imported: true }), kind: 'ServiceImport' }
 }
 
 function legacy(name: string, ...addresses: string[]): EndpointsObject {
@@ -214,6 +224,44 @@ t.test('a zone that the endpoint does not say is that of its node', async t => {
   t.same(put(aNode('n1', 'z1')), [], 'nobody is there any more')
 })
 
+t.test('a ServiceExport makes a Service global, unless the Service has its own word', async t => {
+  const plain = aService('web', { annotations: { team: 'x', 'starlane.dev/exported': 'true' } })
+  const { assembler, sink } = begin(plain)
+  const annotations = () => {
+    assembler.flush(sink)
+    return sink.services.get('default/web')?.annotations
+  }
+  t.same(annotations(), { team: 'x' }, 'nobody exports himself by an annotation')
+  assembler.put(anExport('web'))
+  t.same(annotations(), { team: 'x', 'service.cilium.io/global': 'true', 'starlane.dev/exported': 'true' })
+  for (const own of ['service.cilium.io/global', 'io.cilium/global-service']) {
+    assembler.put(aService('web', { annotations: { [own]: 'false' } }))
+    t.same(annotations(), { [own]: 'false', 'starlane.dev/exported': 'true' })
+  }
+  assembler.remove(anExport('web'))
+  t.same(annotations(), { 'io.cilium/global-service': 'false' })
+  assembler.put(anExport('later'))
+  assembler.put(aService('later', { annotations: {} }))
+  assembler.flush(sink)
+  t.match(sink.services.get('default/later')?.annotations, { 'service.cilium.io/global': 'true' }, 'in whatever order')
+})
+
+t.test('a ServiceImport stands in while there is no Service, without endpoints of its own', async t => {
+  const slice = aSlice('web-1', 'web', { address: '10.0.0.1' })
+  const { assembler, sink } = begin(anImport('web'), slice)
+  t.match(sink.services.get('default/web'), { imported: true, endpoints: [] })
+  const service = aService('web')
+  assembler.put(service)
+  assembler.flush(sink)
+  t.match(sink.services.get('default/web'), { imported: undefined, endpoints: [{ address: '10.0.0.1' }] })
+  assembler.remove(service)
+  assembler.flush(sink)
+  t.match(sink.services.get('default/web'), { imported: true, endpoints: [] })
+  assembler.remove(anImport('web'))
+  assembler.flush(sink)
+  t.notOk(sink.services.has('default/web'))
+})
+
 t.test('namespaces', async t => {
   const { put, remove, sink } = begin()
   const shop = (global: boolean): KubernetesObject => ({ kind: 'Namespace', namespace: '', name: 'shop', global })
@@ -259,6 +307,8 @@ t.test('whatever the order and the steps, the sink ends with what a reader of th
     fc
       .record({ name, addresses: fc.array(fc.constantFrom('10.0.0.7', '10.0.0.8')) })
       .map(({ name, addresses }) => legacy(name, ...addresses)),
+    name.map(anExport),
+    name.map(anImport),
     fc
       .record({ node: fc.constantFrom('n1', 'n2'), zone: fc.constantFrom(undefined, 'z1', 'z2') })
       .map(({ node, zone }) => aNode(node, zone)),

@@ -422,6 +422,59 @@ t.test('namespaces and nodes', async t => {
   t.same(node(), { kind: 'Node', namespace: '', name: 'n1.example.com', zone: undefined })
 })
 
+t.test('ServiceExports and ServiceImports', async t => {
+  const mcs = (kind: string, spec?: Fields, metadata: Fields = {}, version = 'v1alpha1') => ({
+    apiVersion: `multicluster.x-k8s.io/${version}`,
+    kind,
+    metadata: { name: 'web', namespace: 'shop', ...metadata },
+    spec,
+  })
+  for (const version of ['v1alpha1', 'v1beta1']) {
+    t.same(decodeKubernetes(mcs('ServiceExport', undefined, {}, version)).object, {
+      kind: 'ServiceExport',
+      namespace: 'shop',
+      name: 'web',
+    })
+  }
+  const spec = {
+    ips: ['10.96.0.99', 'FD00::63'],
+    ports: [{ name: 'http', port: 80, appProtocol: 'h2c' }],
+    sessionAffinity: 'ClientIP',
+  }
+  t.same(decodeKubernetes(mcs('ServiceImport', spec, {}, 'v1beta1')).object, {
+    kind: 'ServiceImport',
+    namespace: 'shop',
+    name: 'web',
+    spec: {
+      type: 'ClusterIP',
+      imported: true,
+      headless: false,
+      clusterIPs: ['10.96.0.99', 'fd00::63'],
+      ports: [{ name: 'http', protocol: 'TCP', port: 80, appProtocol: 'h2c' }],
+      annotations: { 'service.cilium.io/global': 'true', 'service.cilium.io/shared': 'false' },
+      labels: {},
+      publishNotReadyAddresses: false,
+      sessionAffinity: { timeoutMs: 10_800_000 },
+      internalTrafficPolicy: 'Cluster',
+    },
+  })
+  t.match(decodeKubernetes(mcs('ServiceImport', { type: 'Headless', ips: null })).object, {
+    spec: { headless: true, clusterIPs: [], ports: [] },
+  })
+  for (const metadata of [
+    { annotations: { 'multicluster.kubernetes.io/derived-service': 'derived-x' } },
+    { labels: { 'app.kubernetes.io/managed-by': 'starlane.dev' } },
+  ]) {
+    t.match(decodeKubernetes(mcs('ServiceImport', spec, metadata)), { object: undefined, faults: [] })
+  }
+  t.same(faults(mcs('ServiceImport')), ['spec: is missing'])
+  t.same(faults(mcs('ServiceImport', { type: 'ClusterIP', ips: ['10.0.0'], ports: [{ port: 0 }] })), [
+    'spec.type: "ClusterIP" is not ClusterSetIP or Headless',
+    'spec.ports[0].port: 0 is not a whole number from 1 to 65535',
+  ])
+  t.match(faults(mcs('ServiceImport', { ips: ['10.0.0'] })), [/^spec\.ips\[0\]: "10\.0\.0" is not an IP address/])
+})
+
 t.test('what is no business of ours is passed over in silence', async t => {
   for (const value of [
     { apiVersion: 'apps/v1', kind: 'Deployment', metadata: { name: 'web' } },
