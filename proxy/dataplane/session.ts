@@ -9,7 +9,7 @@ import type { Backend } from '../model/backend.ts'
 import type { Client, CloseReason, Flow, Refusal, Result } from '../model/flow.ts'
 import type { Frontend, GlobalService } from '../model/service.ts'
 import { udpSocket } from './bind.ts'
-import type { Carried, Carrier, Current } from './carrier.ts'
+import type { CarriedSession, Carrier, Current } from './carrier.ts'
 import { codeOf, isExhausted, outcomeOf } from './dial.ts'
 
 /** Datagrams kept while the socket towards the backend is made; what comes beyond is lost, as UDP may. */
@@ -27,7 +27,7 @@ export interface Door extends Current {
   left(session: Session): void
 }
 
-export class Session implements Flow, Carried {
+export class Session implements Flow, CarriedSession {
   readonly id: number
   readonly client: Client
   readonly current: Door
@@ -134,7 +134,7 @@ export class Session implements Flow, Carried {
     if (isExhausted(error)) {
       return this.#refuse({ code: 'limit', why: `this machine has run out of resources: ${error.message}` })
     }
-    for (const message of waiting) this.forward(message)
+    for (const message of waiting) if (this.#carrier.sessions.has(this)) this.forward(message)
   }
 
   #refuse(refusal: Refusal): void {

@@ -4,7 +4,7 @@ import type { Backend } from '../model/backend.ts'
 import type { Client, CloseReason, Flow, Refusal, Result } from '../model/flow.ts'
 import type { Frontend, GlobalService } from '../model/service.ts'
 import { Inlet } from './buffers.ts'
-import type { Carried, Carrier, Current } from './carrier.ts'
+import type { CarriedConnection, Carrier, Current } from './carrier.ts'
 import { dial, isExhausted } from './dial.ts'
 import { Pipe } from './pipe.ts'
 
@@ -15,7 +15,7 @@ const quietMs = 1000
 const none: readonly string[] = []
 
 /** Is its own {@link Flow}: nothing is copied on the way. */
-export class Connection implements Flow, Carried {
+export class Connection implements Flow, CarriedConnection {
   readonly id: number
   readonly client: Client
   frontend: Frontend
@@ -84,10 +84,6 @@ export class Connection implements Flow, Carried {
       this.#hangUp()
       this.#refuse({ code: 'draining', why: `ended while its backend was dialled: ${reason}` })
     }
-  }
-
-  #moving(pipe: Pipe): boolean {
-    return pipe.progress !== this.#progress || this.#carrier.clock.now() - this.#quietSince < quietMs
   }
 
   /** Whether new flows of its frontend may go to its backend as well: a backend that came back keeps its flows. */
@@ -164,6 +160,10 @@ export class Connection implements Flow, Carried {
     this.#inlet.release()
     this.#leave()
     this.#carrier.chooser.refused(this, refusal)
+  }
+
+  #moving(pipe: Pipe): boolean {
+    return pipe.progress !== this.#progress || this.#carrier.clock.now() - this.#quietSince < quietMs
   }
 
   #leave(): void {

@@ -1,12 +1,10 @@
 /** Bytes: whole, in order, both ways, with every kind of end. The numbers T… are the fault tests of the peers' survey. */
 import { once } from 'node:events'
-import { existsSync, readFileSync } from 'node:fs'
 import type { Socket } from 'node:net'
 import type { Test } from 'tap'
-import { echo, ending, hashOf, noIPv6, pattern, says, silent, tcpBackend } from '../support/backend.ts'
-import { settled } from '../support/clock.ts'
+import { echo, ending, hashOf, noIPv6, pattern, says, tcpBackend } from '../support/backend.ts'
 import { eventually } from '../support/eventually.ts'
-import { heldBytes, openSockets, trickle } from '../support/faults.ts'
+import { openSockets, trickle } from '../support/faults.ts'
 import { type CreateEngine, Rig } from './engine-rig.ts'
 
 const mebibyte = 1024 * 1024
@@ -125,148 +123,6 @@ export function streamSuite(t: Test, create: CreateEngine): void {
     t.match(await end, { end: 'fin', length: data.length, hash: hashOf(data) })
   })
 
-  t.test('many transfers at once, with readers that stall, do not mix their bytes', async t => {
-    const bodies = new Map(Array.from({ length: 12 }, (_, i) => [String(i), pattern(mebibyte + i * 77_777, i + 1)]))
-    const { backend } = await tcpBackend(t, socket =>
-      socket.once('data', name => socket.end(bodies.get(String(name)) ?? '')),
-    )
-    const rig = await Rig.start(t, create, { backends: [backend] })
-    const ends = [...bodies].map(async ([name, body]) => {
-      const socket = rig.knock()
-      const end = ending(socket)
-      socket.end(name)
-      for (let stall = 0; stall < 20; stall++) {
-        socket.pause()
-        await settled()
-        socket.resume()
-        await settled()
-      }
-      return (await end).hash === hashOf(body)
-    })
-    t.notOk((await Promise.all(ends)).includes(false))
-    t.same(await rig.settled(), { served: 12, refused: 0, failed: 0 })
-  })
-
-  t.test('small reads behind a reader that has stopped are kept apart, and outlive both FINs', async t => {
-    const data = pattern(24 * mebibyte)
-    let sent = 0
-    const { backend } = await tcpBackend(t, async socket => {
-      socket.resume()
-      const written = () => socket.writableLength === 0
-      for (let turns = 0; turns < 20 && sent < data.length; turns = written() ? 0 : turns + 1) {
-        if (written()) {
-          socket.write(data.subarray(sent, sent + 10_007))
-          sent = Math.min(sent + 10_007, data.length)
-        }
-        await settled()
-      }
-      socket.end()
-    })
-    const rig = await Rig.start(t, create, { backends: [backend] })
-    const socket = rig.knock()
-    socket.end()
-    await eventually(() => {
-      if (rig.chooser.totals.length > 0) throw new Error('it ended early')
-      if (!socket.readableLength) throw new Error('nothing has come')
-    })
-    const stopped = await stall(() => sent)
-    t.ok(stopped < data.length, `${stopped} bytes were taken`)
-    const { end, hash, length } = await ending(socket)
-    t.same({ end, length }, { end: 'fin', length: sent })
-    t.equal(hash, hashOf(data.subarray(0, sent)))
-    t.same(await rig.settled(), { served: 1, refused: 0, failed: 0 })
-  })
-
-  t.test('T7: readers that stop cost bounded memory, and lose nothing', async t => {
-    const data = pattern(14 * mebibyte)
-    const { backend } = await tcpBackend(t, socket => socket.end(data))
-    const rig = await Rig.start(t, create, { backends: [backend] })
-    const before = await heldBytes()
-    const sockets = await Promise.all(Array.from({ length: 3 }, () => rig.client()))
-    await eventually(() => {
-      if (rig.engine.stats().connections < 3) throw new Error('not all are through')
-    })
-    for (let i = 0; i < 200; i++) await settled()
-    const grown = (await heldBytes()) - before
-    t.ok(grown < 4 * mebibyte, `${Math.round(grown / 1024)} KiB for three readers that do not read`)
-    const ends = await Promise.all(sockets.map(socket => ending(socket.end())))
-    t.ok(ends.every(({ end, hash }) => end === 'fin' && hash === hashOf(data)))
-    t.same(await rig.settled(), { served: 3, refused: 0, failed: 0 })
-  })
-
-  t.test('T6: a backend that reads nothing stalls its client, costs little, and idles out', async t => {
-    const { backend } = await tcpBackend(t, silent)
-    const rig = await Rig.start(t, create, { backends: [backend] })
-    const socket = await rig.client()
-    const chunk = pattern(65_536)
-    const before = await heldBytes()
-    let written = 0
-    let stalled = 0
-    while (stalled < 50) {
-      if (socket.writableLength === 0) {
-        socket.write(chunk)
-        written += chunk.length
-        stalled = 0
-      } else stalled++
-      await settled()
-    }
-    const grown = (await heldBytes()) - before
-    t.ok(grown < mebibyte, `${Math.round(grown / 1024)} KiB after ${Math.round(written / 1024)} KiB`)
-    const end = ending(socket)
-    await rig.clock.advance(3_600_000 + 60_000)
-    t.match(await end, { end: 'reset' }, 'bytes are lost, so it is no FIN')
-    t.match(rig.chooser.totals, [{ reason: 'idle' }])
-  })
-
-  t.test('idleness is counted over both directions', async t => {
-    const { backend, sockets } = await tcpBackend(t, socket => socket.resume())
-    const rig = await Rig.start(t, create, { backends: [backend], options: { idle: { tcpMs: 10_000 } } })
-    const socket = await rig.client()
-    const end = ending(socket)
-    for (let i = 0; i < 5; i++) {
-      await rig.clock.advance(8000)
-      const to = i % 2 ? socket : (sockets[0] as Socket)
-      to.write('.')
-      const moved = i + 1
-      await eventually(() => {
-        const heard = (sockets[0]?.bytesRead ?? 0) + socket.bytesRead
-        if (heard < moved) throw new Error(`${heard} of ${moved} bytes`)
-      })
-    }
-    t.equal(rig.engine.stats().connections, 1)
-    await rig.clock.advance(12_000)
-    t.match(await end, { end: 'fin' }, 'nothing was under way')
-    t.match(await rig.settled(), { served: 1 })
-    t.match(rig.chooser.totals, [{ reason: 'idle', sent: 2, received: 3 }])
-  })
-
-  t.test('T11: half-closed and forgotten, it ends after its own time', async t => {
-    const { backend } = await tcpBackend(t, silent)
-    const rig = await Rig.start(t, create, { backends: [backend] })
-    const sockets = await Promise.all(Array.from({ length: 20 }, () => rig.client()))
-    for (const socket of sockets) socket.end()
-    await rig.clock.advance(55_000)
-    t.equal(rig.engine.stats().connections, 20)
-    const ends = Promise.all(sockets.map(ending))
-    await rig.clock.advance(10_000)
-    await ends
-    t.same(await rig.settled(), { served: 20, refused: 0, failed: 0 })
-    t.ok(rig.chooser.totals.every(({ reason }) => reason === 'half-closed'))
-  })
-
-  t.test(
-    'a silent connection is probed by the kernel, on both sides',
-    { skip: !existsSync('/proc/net/tcp') },
-    async t => {
-      const { backend } = await tcpBackend(t, silent)
-      const rig = await Rig.start(t, create, { backends: [backend] })
-      const socket = await rig.client()
-      await rig.clock.advance(5000)
-      t.ok(hasKeepAlive(rig.port, socket.localPort), 'towards the client')
-      t.ok(hasKeepAlive(undefined, backend.port), 'towards the backend')
-    },
-  )
-
   t.test('IPv6', { skip: noIPv6 }, async t => {
     const { backend } = await tcpBackend(t, says('six'), { host: '::1' })
     const rig = await Rig.start(t, create, { backends: [backend], ip: '::1' })
@@ -275,22 +131,6 @@ export function streamSuite(t: Test, create: CreateEngine): void {
   })
 }
 
-/** The value once it stands still. */
-async function stall(value: () => number): Promise<number> {
-  for (let still = 0, last = value(); still < 100; still = value() === last ? still + 1 : 0) {
-    last = value()
-    await settled()
-  }
-  return value()
-}
-
 function pieces(size: number, total: number): number[] {
   return Array(Math.ceil(total / size)).fill(size)
-}
-
-/** Whether the kernel has a keep-alive timer (`02:`) on the socket from one port to the other. */
-function hasKeepAlive(from: number | undefined, to: number | undefined): boolean {
-  const hex = (port: number | undefined) => (port ?? 0).toString(16).toUpperCase().padStart(4, '0')
-  const pattern = new RegExp(`:${from ? hex(from) : '\\w{4}'} \\w+:${hex(to)} 01 \\S+ 02:`)
-  return pattern.test(readFileSync('/proc/net/tcp', 'utf8'))
 }

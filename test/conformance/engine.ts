@@ -6,12 +6,14 @@
 import type { Test } from 'tap'
 import { drainSuite } from './engine-drain.ts'
 import { faultSuite } from './engine-faults.ts'
+import { pressureSuite } from './engine-pressure.ts'
 import type { EngineUnderTest } from './engine-rig.ts'
 import { streamSuite } from './engine-stream.ts'
 import { udpSuite } from './engine-udp.ts'
 
 export function engineConformance(t: Test, engine: EngineUnderTest): void {
   t.test('bytes', async t => streamSuite(t, engine.create))
+  t.test('pressure', async t => pressureSuite(t, engine.create))
   t.test('dials and faults', async t => faultSuite(t, engine))
   t.test('drain', async t => drainSuite(t, engine.create))
   t.test('udp', async t => udpSuite(t, engine.create))
