@@ -6,7 +6,7 @@ import type { Frontend } from '../model/service.ts'
 import { codeOf } from './dial.ts'
 
 /** Connections that wait to be accepted; the kernel caps it at net.core.somaxconn. */
-const backlog = 4096
+export const backlog = 4096
 /** Datagrams that wait to be read; the kernel caps it at net.core.rmem_max. */
 const receiveBuffer = 1024 * 1024
 
@@ -48,7 +48,8 @@ export function udpSocket(address: string): UdpSocket {
   })
 }
 
-function listenError(frontend: Frontend, error: Error): MeshError {
+/** What to tell of an error of bind(2) or listen(2). */
+export function listenError(frontend: Frontend, error: Error): MeshError {
   const where = `${endpointText(frontend.ip, frontend.port)}/${frontend.protocol} of service ${frontend.service}`
   const [what, remedy] = explain(frontend, codeOf(error)) ?? [error.message, 'see the cause']
   return new MeshError('LISTEN', `cannot listen on ${where}: ${what}; ${remedy}`, { cause: error })

@@ -2,7 +2,7 @@ import type { Backend } from '../model/backend.ts'
 import type { CloseReason } from '../model/flow.ts'
 import type { Frontend, GlobalService } from '../model/service.ts'
 import type { Buffers } from './buffers.ts'
-import type { EngineParts } from './engine.ts'
+import type { EngineParts, Listener } from './engine.ts'
 
 /** What all flows of one engine share. */
 export interface Carrier extends EngineParts {
@@ -21,12 +21,24 @@ export interface Carrier extends EngineParts {
   ended(): void
 }
 
+/** How an engine carries TCP. */
+export interface TcpSide {
+  /** `onClose` is told when the address is free and the listener's flows should drain. */
+  listen(frontend: Frontend, service: GlobalService, onClose: (listener: TcpListening) => void): Promise<TcpListening>
+  /** Looks for idle connections; called about every second with the clock's time. */
+  sweep(now: number): void
+  /** All connections are cut by now. When this returns, their ends have been told. */
+  destroy(): void
+}
+
+export interface TcpListening extends Listener, Current {
+  readonly frontend: Frontend
+}
+
 /** A flow in the engine's keeping. */
 export interface Carried {
   /** Of the current attempt. */
   readonly backend: Backend | undefined
-  /** Looks for idleness; called about every second with the clock's time. */
-  tick(now: number): void
   /** Ends the flow now. */
   cut(reason: CloseReason): void
 }
@@ -39,6 +51,8 @@ export interface CarriedConnection extends Carried {
 }
 
 export interface CarriedSession extends Carried {
+  /** Looks for idleness; called about every second with the clock's time. */
+  tick(now: number): void
   /** Leaves its backend; the next datagram goes to another. */
   move(): void
   /** Ends to make room for another session. */

@@ -1,164 +1,30 @@
 /** The engine on node:net and node:dgram: runs everywhere, needs no privileges, and defines how any engine behaves. */
-import { MeshError } from '../model/error.ts'
 import type { Frontend, GlobalService } from '../model/service.ts'
 import { TcpListener } from './accept.ts'
-import { Buffers } from './buffers.ts'
-import type { Carried, CarriedConnection, CarriedSession, Carrier } from './carrier.ts'
-import { codeOf } from './dial.ts'
-import { drain } from './drain.ts'
-import type { Engine, EngineOptions, EngineParts, EngineStats, Listener } from './engine.ts'
-import { UdpListener } from './udp.ts'
-
-/** Faults of this machine come in swarms: one line of log for each kind in this time. */
-const faultQuietMs = 10_000
+import type { Carrier, TcpListening, TcpSide } from './carrier.ts'
+import type { Engine, EngineParts } from './engine.ts'
+import { Keeper } from './keeper.ts'
+import { Connection } from './tcp.ts'
 
 export function createStreamsEngine(parts: EngineParts): Engine {
-  return new Streams(parts)
+  return new Keeper('streams', parts, carrier => new StreamsTcp(carrier))
 }
 
-class Streams implements Engine, Carrier {
-  readonly name = 'streams'
-  readonly chooser: EngineParts['chooser']
-  readonly options: EngineOptions
-  readonly clock: EngineParts['clock']
-  readonly log: EngineParts['log']
-  readonly buffers = new Buffers()
-  readonly connections = new Set<CarriedConnection>()
-  readonly sessions = new Set<CarriedSession>()
-  readonly unanswered = new Set<CarriedSession>()
-  draining = false
-  readonly #tcp = new Set<TcpListener>()
-  readonly #udp = new Set<UdpListener>()
-  readonly #timers = new Set<() => void>()
-  readonly #faults = new Map<string, { told: number; untold: number }>()
-  #lastId = 0
-  #closing: Promise<void> | undefined
-  #empty: (() => void) | undefined
+class StreamsTcp implements TcpSide {
+  readonly #carrier: Carrier
 
-  constructor({ chooser, options, clock, log }: EngineParts) {
-    this.chooser = chooser
-    this.options = options
-    this.clock = clock
-    this.log = log
-    this.#timers.add(clock.every(sweepMs(options.idle), () => this.#sweep()))
+  constructor(carrier: Carrier) {
+    this.#carrier = carrier
   }
 
-  listen(frontend: Frontend, service: GlobalService): Promise<Listener> {
-    switch (frontend.protocol) {
-      case 'TCP':
-        return this.#keep(
-          this.#tcp,
-          TcpListener.open(this, frontend, service, listener => this.#closedTcp(listener)),
-        )
-      case 'UDP':
-        return this.#keep(
-          this.#udp,
-          UdpListener.open(this, frontend, service, listener => this.#udp.delete(listener)),
-        )
-      case 'SCTP':
-        return Promise.reject(
-          new MeshError('LISTEN', `cannot listen on ${frontend.key}: Starlane carries TCP and UDP only`),
-        )
-    }
+  listen(frontend: Frontend, service: GlobalService, onClose: (listener: TcpListening) => void): Promise<TcpListening> {
+    return TcpListener.open(this.#carrier, frontend, service, onClose)
   }
 
-  retire(backends: readonly string[]): void {
-    const keys = new Set(backends)
-    const leaves = ({ backend }: Carried) => backend !== undefined && keys.has(backend.key)
-    for (const session of this.sessions) if (leaves(session)) session.move()
-    this.#drain([...this.connections].filter(leaves), connection => {
-      if (leaves(connection) && !connection.wanted) connection.cut('drained')
-    })
+  /** One look at every connection instead of a timer for each: nothing is paid when bytes pass. */
+  sweep(now: number): void {
+    for (const connection of this.#carrier.connections) if (connection instanceof Connection) connection.tick(now)
   }
 
-  stats(): EngineStats {
-    return { connections: this.connections.size, udpSessions: this.sessions.size }
-  }
-
-  close(): Promise<void> {
-    this.#closing ??= this.#close()
-    return this.#closing
-  }
-
-  destroy(): void {
-    this.draining = true
-    for (const flow of [...this.connections, ...this.sessions]) flow.cut('shutdown')
-    for (const listener of [...this.#tcp, ...this.#udp]) void listener.close()
-    for (const cancel of this.#timers) cancel()
-    this.#timers.clear()
-  }
-
-  nextId(): number {
-    return ++this.#lastId
-  }
-
-  localFault(error: Error): void {
-    const code = codeOf(error)
-    const fault = this.#faults.get(code) ?? { told: Number.NEGATIVE_INFINITY, untold: 0 }
-    this.#faults.set(code, fault)
-    fault.untold++
-    if (this.clock.now() - fault.told < faultQuietMs) return
-    this.log.warn('engine.fault', { code, message: error.message, times: fault.untold })
-    fault.told = this.clock.now()
-    fault.untold = 0
-  }
-
-  ended(): void {
-    if (this.connections.size === 0 && this.sessions.size === 0) this.#empty?.()
-  }
-
-  async #keep<L extends Listener>(listeners: Set<L>, opening: Promise<L>): Promise<L> {
-    const listener = await opening
-    listeners.add(listener)
-    if (!this.draining) return listener
-    await listener.close()
-    throw new MeshError('LISTEN', `cannot listen on ${listener.frontend.key}: the engine is closing`)
-  }
-
-  #closedTcp(listener: TcpListener): void {
-    this.#tcp.delete(listener)
-    if (this.draining) return
-    const left = [...this.connections].filter(connection => connection.current === listener)
-    this.#drain(left, connection => connection.cut('removed'))
-  }
-
-  /** The UDP sockets stay to the end: answers leave by them. */
-  async #close(): Promise<void> {
-    this.draining = true
-    await Promise.all([...this.#tcp].map(listener => listener.close()))
-    const empty = new Promise<void>(resolve => {
-      this.#empty = resolve
-    })
-    this.#drain([...this.connections, ...this.sessions], flow => flow.cut('shutdown'))
-    this.ended()
-    await empty
-    await Promise.all([...this.#udp].map(listener => listener.close()))
-    this.destroy()
-  }
-
-  #drain<F>(flows: readonly F[], cut: (flow: F) => void): void {
-    if (flows.length > 0) drain(flows, this.options.drainMs, (ms, run) => this.#after(ms, run), cut)
-  }
-
-  #after(ms: number, run: () => void): () => void {
-    const cancel = this.clock.after(ms, () => {
-      this.#timers.delete(cancel)
-      run()
-    })
-    this.#timers.add(cancel)
-    return cancel
-  }
-
-  /** One look at every flow instead of a timer for each: nothing is paid when bytes pass. */
-  #sweep(): void {
-    const now = this.clock.now()
-    for (const connection of this.connections) connection.tick(now)
-    for (const session of this.sessions) session.tick(now)
-  }
-}
-
-/** A tenth of the shortest idle time, so that none ends much too late; a second at most. */
-function sweepMs({ tcpMs, halfClosedMs, udpMs }: EngineOptions['idle']): number {
-  const shortest = Math.min(...[tcpMs, halfClosedMs, udpMs].filter(ms => ms > 0), 10_000)
-  return Math.max(shortest / 10, 10)
+  destroy(): void {}
 }

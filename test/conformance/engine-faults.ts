@@ -59,6 +59,7 @@ export function faultSuite(t: Test, { create, source, export: name }: EngineUnde
     t.same(rig.chooser.outcomes, [])
     await rig.clock.advance(1)
     t.equal(await answer, 'hello')
+    await rig.settled()
     t.match(rig.chooser.results, [{ outcome: 'timeout', ms: 1000 }, { outcome: 'connected' }])
     t.same(rig.chooser.stories[0]?.flow.tried, keysOf(hole))
     t.same(await rig.settled(), { served: 1, refused: 0, failed: 0 })
@@ -78,6 +79,7 @@ export function faultSuite(t: Test, { create, source, export: name }: EngineUnde
         await rig.clock.advance(ms)
       }
       t.match(await end, { end: 'reset', length: 0 })
+      await rig.settled()
       t.same(
         rig.chooser.results,
         waits.map(ms => ({ outcome: 'timeout', ms })),
@@ -115,6 +117,7 @@ export function faultSuite(t: Test, { create, source, export: name }: EngineUnde
     const rig = await Rig.start(t, create, { backends: [nowhere, absurd, backend] })
     rig.chooser.decide = ({ tried }) => ({ backend: [nowhere, absurd, backend][tried.length] ?? backend })
     t.equal(await rig.ask(), 'here')
+    await rig.settled()
     t.same(rig.chooser.outcomes, ['unreachable', 'unreachable', 'connected'])
   })
 

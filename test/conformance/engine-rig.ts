@@ -1,5 +1,4 @@
 /** An engine with one service in front of given backends, a clock to move by hand and a chooser that keeps the record. */
-import { once } from 'node:events'
 import type { Socket } from 'node:net'
 import type { Test } from 'tap'
 import type { Engine, EngineOptions, EngineParts, Listener } from '../../proxy/dataplane/engine.ts'
@@ -113,7 +112,8 @@ export class Rig {
       answer += chunk
     })
     socket.end(text)
-    await Promise.race([once(socket, 'end'), once(socket, 'close')])
+    // Not events.once(): a refusal is a reset, and it would throw.
+    await new Promise(resolve => socket.once('end', resolve).once('close', resolve))
     return answer
   }
 

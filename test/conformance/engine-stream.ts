@@ -56,6 +56,7 @@ export function streamSuite(t: Test, create: CreateEngine): void {
     await rig.clock.advance(10_000)
     answering.end(data)
     t.match(await end, { end: 'fin', hash: hashOf(data) })
+    await rig.settled()
     t.match(rig.chooser.totals, [{ sent: 7, received: data.length, reason: 'done' }])
   })
 
