@@ -1,0 +1,61 @@
+// Builds native/build/starlane.node: `npm run build:native`, or with `-- --sanitize=address|thread` for the tests of memory and
+// of threads. Needs a C++17 compiler and Linux; Node-API is stable across versions of Node, so the headers of any will do.
+// Where it cannot be built, one line says why, and Starlane runs as before.
+import { spawnSync } from 'node:child_process'
+import { existsSync, globSync, mkdirSync } from 'node:fs'
+import { dirname, join } from 'node:path'
+import { fileURLToPath } from 'node:url'
+import { parseArgs } from 'node:util'
+
+const { values } = parseArgs({ options: { sanitize: { type: 'string' } } })
+const here = dirname(fileURLToPath(import.meta.url))
+
+const why = build()
+if (why) {
+  console.error(`native: not built: ${why}. The engine streams needs none of it.`)
+  process.exit(1)
+}
+
+function build() {
+  if (process.platform !== 'linux') return `it needs Linux (epoll, splice), and this is ${process.platform}`
+  const compiler = [process.env.CXX, 'c++', 'g++', 'clang++'].find(name => name && runs(name))
+  if (!compiler) return 'there is no C++ compiler; install g++ or clang, or set CXX'
+  const headers = findHeaders()
+  if (!headers) return 'the headers of Node-API are missing; install the package node-api-headers'
+  const folder = join(here, values.sanitize ? `build-${values.sanitize}` : 'build')
+  mkdirSync(folder, { recursive: true })
+  const target = join(folder, 'starlane.node')
+  const { status, error } = spawnSync(compiler, [...flags(), `-I${headers}`, ...sources(), '-o', target], {
+    stdio: 'inherit',
+  })
+  if (status !== 0) return error ? error.message : `${compiler} ended with ${status}`
+  console.log(`native: built ${target}`)
+  return undefined
+}
+
+function flags() {
+  const always = ['-std=c++17', '-shared', '-fPIC', '-pthread', '-fno-rtti', '-fvisibility=hidden', '-Wall', '-Wextra']
+  const safe = ['-fstack-protector-strong', '-Wl,-z,relro,-z,now']
+  return values.sanitize
+    ? [...always, '-O1', '-g', '-fno-omit-frame-pointer', `-fsanitize=${values.sanitize}`]
+    : [...always, ...safe, '-O2', '-DNDEBUG', '-D_FORTIFY_SOURCE=2']
+}
+
+function sources() {
+  return globSync(join(here, 'src', '*.cc')).sort()
+}
+
+function runs(compiler) {
+  return spawnSync(compiler, ['--version'], { stdio: 'ignore' }).status === 0
+}
+
+function findHeaders() {
+  const modules = join(here, '..', 'node_modules')
+  return [
+    join(modules, 'node-api-headers', 'include'),
+    ...globSync(join(modules, 'node{,-linux-*}', '**', 'include', 'node')),
+    join(dirname(process.execPath), '..', 'include', 'node'),
+    '/usr/include/node',
+    '/usr/local/include/node',
+  ].find(folder => existsSync(join(folder, 'node_api.h')))
+}

@@ -1,0 +1,131 @@
+#include <sys/epoll.h>
+
+#include <cerrno>
+#include <cstring>
+
+#include "pump.h"
+
+namespace starlane {
+
+namespace {
+
+// Of one listener in one turn, so that accepting does not starve the bytes.
+constexpr int kBatch = 64;
+
+}  // namespace
+
+void Pump::accept(int32_t listener) {
+  const auto found = listeners_.find(listener);
+  if (found == listeners_.end()) return;
+  for (int i = 0; i < kBatch && accepting_; i++) {
+    // While JavaScript is busy, clients stay in the kernel's backlog, where they cost no memory of ours.
+    if (!outbox_.room()) return setAccepting(false);
+    if (!acceptOne(listener, found->second.get())) return;
+  }
+}
+
+// False when there is nobody to accept.
+bool Pump::acceptOne(int32_t listener, int listening) {
+  sockaddr_storage peer;
+  socklen_t length = sizeof peer;
+  Descriptor fd(accept4(listening, reinterpret_cast<sockaddr*>(&peer), &length, SOCK_NONBLOCK | SOCK_CLOEXEC));
+  if (!fd) {
+    switch (errno) {
+      case EAGAIN:
+        return false;
+      case EINTR:
+      case ECONNABORTED:
+        return true;
+      case EMFILE:
+      case ENFILE:
+        fault(errno);
+        refuseForWantOfDescriptors(listening);
+        return false;
+      default:
+        // The socket stays readable, so looking again at once would be a busy loop: the next sweep tries again.
+        fault(errno);
+        rest();
+        return false;
+    }
+  }
+  const uint32_t slot = newSlot();
+  Connection& connection = connections_[slot];
+  if (!watch(fd.get(), tagOf(slot, kClient, connection.stamp[kClient]), EPOLLIN | EPOLLOUT | EPOLLRDHUP | EPOLLET)) {
+    fault(errno);
+    freeSlots_.push_back(slot);
+    return true;
+  }
+  connection.fd[kClient] = std::move(fd);
+  connection.state = State::Waiting;
+
+  Record event{};
+  event.kind = static_cast<int32_t>(Event::Accepted);
+  event.slot = static_cast<int32_t>(slot);
+  event.generation = connection.generation;
+  event.number = listener;
+  read(peer, event.family, event.address, event.port);
+  outbox_.send(event);
+  return true;
+}
+
+// A client that stays in the backlog would wait until it gives up; this way it learns at once that it has to go elsewhere.
+void Pump::refuseForWantOfDescriptors(int listening) {
+  spare_.close();
+  {
+    const Descriptor client(accept4(listening, nullptr, nullptr, SOCK_NONBLOCK | SOCK_CLOEXEC));
+    if (client) resetOnClose(client.get());
+    else rest();
+  }
+  spare_ = Descriptor(open("/dev/null", O_RDONLY | O_CLOEXEC));
+}
+
+// One event for a whole turn: TypeScript counts and logs, and must not drown in them.
+void Pump::fault(int error) {
+  if (faulty_ || !outbox_.room()) return;
+  faulty_ = true;
+  Record event{};
+  event.kind = static_cast<int32_t>(Event::Fault);
+  event.number = error;
+  outbox_.send(event);
+}
+
+void Pump::unlisten(int32_t listener) {
+  takeListeners();
+  if (listeners_.erase(listener) == 0) return;
+  Record event{};
+  event.kind = static_cast<int32_t>(Event::Unlistened);
+  event.slot = listener;
+  outbox_.send(event);
+}
+
+void Pump::setAccepting(bool accepting) {
+  if (accepting == accepting_) return;
+  accepting_ = accepting;
+  for (const auto& [listener, fd] : listeners_) {
+    epoll_event event{};
+    event.events = accepting ? uint32_t{EPOLLIN} : 0;
+    event.data.u64 = kListener | static_cast<uint32_t>(listener);
+    epoll_ctl(epoll_.get(), EPOLL_CTL_MOD, fd.get(), &event);
+  }
+}
+
+void Pump::rest() {
+  resting_ = true;
+  setAccepting(false);
+}
+
+void Pump::acceptAgain() {
+  if (!accepting_ && !resting_ && outbox_.room()) setAccepting(true);
+}
+
+uint32_t Pump::newSlot() {
+  if (!freeSlots_.empty()) {
+    const uint32_t slot = freeSlots_.back();
+    freeSlots_.pop_back();
+    return slot;
+  }
+  connections_.emplace_back();
+  return static_cast<uint32_t>(connections_.size() - 1);
+}
+
+}  // namespace starlane

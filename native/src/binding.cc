@@ -1,0 +1,197 @@
+// What JavaScript sees: a class Pump { memory, listen, kick, hold, stop }. One thread for each; it ends with stop(), with the
+// object, or with the JavaScript environment, whichever comes first, and is always joined.
+#include <node_api.h>
+#include <pthread.h>
+#include <signal.h>
+
+#include <cerrno>
+#include <cstring>
+#include <new>
+#include <thread>
+
+#include "pump.h"
+
+namespace {
+
+using starlane::Address;
+using starlane::Pump;
+using starlane::PumpOptions;
+using starlane::Shared;
+
+#define CHECK(call) \
+  do { \
+    if ((call) != napi_ok) { \
+      napi_throw_error(env, nullptr, #call " failed"); \
+      return nullptr; \
+    } \
+  } while (0)
+
+class Handle {
+ public:
+  Handle(napi_env env, napi_ref memory, napi_threadsafe_function wake, Shared& shared, PumpOptions options)
+      : env_(env), memory_(memory), wake_(wake), pump_(shared, options, [this] {
+          napi_call_threadsafe_function(wake_, nullptr, napi_tsfn_nonblocking);
+        }) {}
+
+  int start() {
+    if (pump_.error() != 0) return pump_.error();
+    // Signals are for Node's own thread.
+    sigset_t all, before;
+    sigfillset(&all);
+    pthread_sigmask(SIG_SETMASK, &all, &before);
+    thread_ = std::thread([this] { pump_.run(); });
+    pthread_sigmask(SIG_SETMASK, &before, nullptr);
+    napi_add_env_cleanup_hook(env_, atExit, this);
+    return 0;
+  }
+
+  // After this, the shared memory is JavaScript's alone.
+  void stop() {
+    if (!thread_.joinable()) return;
+    pump_.stop();
+    thread_.join();
+    napi_remove_env_cleanup_hook(env_, atExit, this);
+    napi_release_threadsafe_function(wake_, napi_tsfn_abort);
+  }
+
+  ~Handle() {
+    stop();
+    napi_delete_reference(env_, memory_);
+  }
+
+  bool running() const { return thread_.joinable(); }
+  Pump& pump() { return pump_; }
+  napi_threadsafe_function wake() const { return wake_; }
+
+ private:
+  static void atExit(void* handle) { static_cast<Handle*>(handle)->stop(); }
+
+  napi_env env_;
+  napi_ref memory_;
+  napi_threadsafe_function wake_;
+  Pump pump_;
+  std::thread thread_;
+};
+
+void callBack(napi_env env, napi_value callback, void*, void*) {
+  if (env == nullptr) return;
+  napi_value undefined, result;
+  napi_get_undefined(env, &undefined);
+  napi_call_function(env, undefined, callback, 0, nullptr, &result);
+}
+
+Handle* handleOf(napi_env env, napi_callback_info info, size_t& count, napi_value* arguments) {
+  napi_value self;
+  void* handle = nullptr;
+  if (napi_get_cb_info(env, info, &count, arguments, &self, nullptr) == napi_ok) napi_unwrap(env, self, &handle);
+  if (handle == nullptr) napi_throw_type_error(env, nullptr, "not a Pump");
+  return static_cast<Handle*>(handle);
+}
+
+// new Pump(onEvents: () => void, idleMs: number, halfClosedMs: number)
+napi_value construct(napi_env env, napi_callback_info info) {
+  size_t count = 3;
+  napi_value arguments[3], self;
+  PumpOptions options{};
+  CHECK(napi_get_cb_info(env, info, &count, arguments, &self, nullptr));
+  CHECK(napi_get_value_double(env, arguments[1], &options.idleMs));
+  CHECK(napi_get_value_double(env, arguments[2], &options.halfClosedMs));
+
+  void* memory;
+  napi_value buffer, name;
+  napi_ref reference;
+  napi_threadsafe_function wake;
+  CHECK(napi_create_arraybuffer(env, sizeof(Shared), &memory, &buffer));
+  memset(memory, 0, sizeof(Shared));
+  CHECK(napi_set_named_property(env, self, "memory", buffer));
+  CHECK(napi_create_string_utf8(env, "starlane pump", NAPI_AUTO_LENGTH, &name));
+  CHECK(napi_create_threadsafe_function(env, arguments[0], nullptr, name, 0, 1, nullptr, nullptr, nullptr, callBack, &wake));
+  CHECK(napi_unref_threadsafe_function(env, wake));
+  CHECK(napi_create_reference(env, buffer, 1, &reference));
+
+  auto* handle = new Handle(env, reference, wake, *static_cast<Shared*>(memory), options);
+  const auto finalize = [](napi_env, void* handle, void*) { delete static_cast<Handle*>(handle); };
+  if (const int error = handle->start()) {
+    napi_release_threadsafe_function(wake, napi_tsfn_abort);
+    delete handle;
+    napi_throw_error(env, nullptr, strerror(error));
+    return nullptr;
+  }
+  CHECK(napi_wrap(env, self, handle, finalize, nullptr, nullptr));
+  return self;
+}
+
+// listen(listener: number, ip: string, port: number, backlog: number): 0 or an errno
+napi_value listen(napi_env env, napi_callback_info info) {
+  size_t count = 4;
+  napi_value arguments[4], result;
+  Handle* handle = handleOf(env, info, count, arguments);
+  if (handle == nullptr) return nullptr;
+  int32_t listener, port, backlog;
+  char ip[64];
+  size_t length;
+  CHECK(napi_get_value_int32(env, arguments[0], &listener));
+  CHECK(napi_get_value_string_utf8(env, arguments[1], ip, sizeof ip, &length));
+  CHECK(napi_get_value_int32(env, arguments[2], &port));
+  CHECK(napi_get_value_int32(env, arguments[3], &backlog));
+  Address address;
+  int error = EINVAL;
+  if (handle->running() && starlane::parse(ip, port, address)) error = -handle->pump().listen(listener, address, backlog);
+  CHECK(napi_create_int32(env, error, &result));
+  return result;
+}
+
+// kick(): commands wait and the pump is asleep
+napi_value kick(napi_env env, napi_callback_info info) {
+  size_t count = 0;
+  Handle* handle = handleOf(env, info, count, nullptr);
+  if (handle != nullptr && handle->running()) handle->pump().kick();
+  return nullptr;
+}
+
+// hold(whether: boolean): whether the pump keeps the process alive
+napi_value hold(napi_env env, napi_callback_info info) {
+  size_t count = 1;
+  napi_value arguments[1];
+  Handle* handle = handleOf(env, info, count, arguments);
+  if (handle == nullptr || !handle->running()) return nullptr;
+  bool whether;
+  CHECK(napi_get_value_bool(env, arguments[0], &whether));
+  if (whether) CHECK(napi_ref_threadsafe_function(env, handle->wake()));
+  else CHECK(napi_unref_threadsafe_function(env, handle->wake()));
+  return nullptr;
+}
+
+// stop(): ends the thread and everything it carries; what it reports is in the ring, and after each refill()
+napi_value stop(napi_env env, napi_callback_info info) {
+  size_t count = 0;
+  Handle* handle = handleOf(env, info, count, nullptr);
+  if (handle != nullptr) handle->stop();
+  return nullptr;
+}
+
+// refill(): after stop(), moves events into the ring that had no room in it
+napi_value refill(napi_env env, napi_callback_info info) {
+  size_t count = 0;
+  Handle* handle = handleOf(env, info, count, nullptr);
+  if (handle != nullptr && !handle->running()) handle->pump().refill();
+  return nullptr;
+}
+
+napi_property_descriptor method(const char* name, napi_callback callback) {
+  return {name, nullptr, callback, nullptr, nullptr, nullptr, napi_default_method, nullptr};
+}
+
+}  // namespace
+
+NAPI_MODULE_INIT() {
+  const napi_property_descriptor methods[] = {
+      method("listen", listen), method("kick", kick),     method("hold", hold),
+      method("stop", stop),     method("refill", refill),
+  };
+  napi_value pump;
+  CHECK(napi_define_class(env, "Pump", NAPI_AUTO_LENGTH, construct, nullptr, sizeof methods / sizeof *methods, methods,
+                          &pump));
+  CHECK(napi_set_named_property(env, exports, "Pump", pump));
+  return exports;
+}

@@ -1,0 +1,57 @@
+// What the pump remembers of one connection. A slot is used again by another connection under a new generation, so that a
+// late command cannot reach the wrong one.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+
+#include "descriptor.h"
+#include "pipes.h"
+
+namespace starlane {
+
+enum Side : int { kClient = 0, kBackend = 1 };
+inline Side other(Side side) { return side == kClient ? kBackend : kClient; }
+
+// The bytes that come from one side and go to the other.
+struct Way {
+  bool readable = false;  // an edge has said so, and no read has said otherwise
+  bool hungUp = false;    // the side's FIN has arrived; what came before it may still be unread
+  bool broken = false;    // the side's socket has failed
+  bool ended = false;     // the side's last byte is read
+  bool passed = false;    // and its FIN is passed on
+  bool blocked = false;   // the other side takes no more for now
+  uint8_t full = 0;       // reads in a row that filled the buffer
+  uint64_t bytes = 0;     // passed on
+  std::unique_ptr<uint8_t[]> kept;  // read, and not yet taken by the other side
+  uint32_t keptAt = 0;
+  uint32_t keptEnd = 0;
+  std::unique_ptr<Pipe> pipe;  // while splicing
+
+  bool queued() const { return kept != nullptr || (pipe && pipe->held > 0); }
+};
+
+enum class State : uint8_t {
+  Free,
+  Waiting,  // for a backend: TypeScript chooses
+  Dialling,
+  Open,
+  Dead,  // reported; its descriptors are closed at the end of the turn
+};
+
+struct Connection {
+  State state = State::Free;
+  bool keptAlive = false;
+  int32_t generation = 0;
+  uint32_t stamp[2] = {0, 0};  // tells the events of a side's socket from those of the one before it
+  Descriptor fd[2];
+  Way from[2];
+  uint32_t progress = 0;  // grows with every byte moved
+  uint32_t seen = 0;      // of the last sweep
+  double quietSince = 0;
+
+  bool queued() const { return from[kClient].queued() || from[kBackend].queued(); }
+  bool halfClosed() const { return (from[kClient].ended || from[kBackend].ended) && !queued(); }
+};
+
+}  // namespace starlane

@@ -1,0 +1,63 @@
+#include <sys/epoll.h>
+
+#include <cerrno>
+
+#include "pump.h"
+
+namespace starlane {
+
+void Pump::dial(uint32_t slot, Connection& connection, const Record& command) {
+  Descriptor fd(connectTo(addressOf(command.family, command.address, command.port)));
+  if (fd.get() < 0) {
+    const int error = -fd.release();
+    return dialFailed(slot, connection, error);
+  }
+  const uint32_t stamp = ++connection.stamp[kBackend];
+  if (!watch(fd.get(), tagOf(slot, kBackend, stamp), EPOLLIN | EPOLLOUT | EPOLLRDHUP | EPOLLET))
+    return dialFailed(slot, connection, errno);
+  connection.fd[kBackend] = std::move(fd);
+  connection.state = State::Dialling;
+}
+
+// Of the client's socket while it waits, nothing is read: its bytes stay in the kernel, which stops it in time.
+void Pump::waitingClientEvent(uint32_t slot, Connection& connection, uint32_t events) {
+  if (events & (EPOLLERR | EPOLLHUP)) return end(slot, connection, Reason::ClientReset, false);
+  Way& way = connection.from[kClient];
+  if (events & EPOLLRDHUP) way.hungUp = true;
+  if (events & (EPOLLIN | EPOLLRDHUP)) way.readable = true;
+}
+
+void Pump::dialEvent(uint32_t slot, Connection& connection, uint32_t events) {
+  if (events & (EPOLLERR | EPOLLHUP)) {
+    int error = 0;
+    socklen_t length = sizeof error;
+    getsockopt(connection.fd[kBackend].get(), SOL_SOCKET, SO_ERROR, &error, &length);
+    return dialFailed(slot, connection, error ? error : ECONNRESET);
+  }
+  if (!(events & EPOLLOUT)) return;
+
+  connection.state = State::Open;
+  connection.seen = connection.progress - 1;  // the next sweep begins to count its silence
+  Record event{};
+  event.kind = static_cast<int32_t>(Event::Connected);
+  event.slot = static_cast<int32_t>(slot);
+  event.generation = connection.generation;
+  outbox_.send(event);
+
+  if (connection.from[kClient].readable) move(slot, connection, kClient);
+  if (connection.state == State::Open) openEvent(slot, connection, kBackend, events);
+}
+
+void Pump::dialFailed(uint32_t slot, Connection& connection, int error) {
+  connection.fd[kBackend].close();
+  connection.stamp[kBackend]++;
+  connection.state = State::Waiting;
+  Record event{};
+  event.kind = static_cast<int32_t>(Event::Failed);
+  event.slot = static_cast<int32_t>(slot);
+  event.generation = connection.generation;
+  event.number = error;
+  outbox_.send(event);
+}
+
+}  // namespace starlane

@@ -1,0 +1,49 @@
+// Every connection ends here, exactly once: reported now, its descriptors closed when TypeScript has been woken.
+#include "pump.h"
+
+namespace starlane {
+
+namespace {
+
+// Without a byte for so long it is between two messages, as far as anyone can tell.
+constexpr double kQuietMs = 1000;
+
+}  // namespace
+
+void Pump::cut(uint32_t slot, Connection& connection, double now, Reason reason) {
+  if (connection.state != State::Open) return end(slot, connection, reason, true);
+  const bool moving = connection.progress != connection.seen || now - connection.quietSince < kQuietMs;
+  end(slot, connection, reason, moving || connection.queued());
+}
+
+// A reset keeps a peer from taking half for the whole.
+void Pump::end(uint32_t slot, Connection& connection, Reason reason, bool reset) {
+  if (reset) {
+    for (const Descriptor& fd : connection.fd) {
+      if (fd) resetOnClose(fd.get());
+    }
+  }
+  connection.state = State::Dead;
+  dead_.push_back(slot);
+
+  Record event{};
+  event.kind = static_cast<int32_t>(Event::Gone);
+  event.slot = static_cast<int32_t>(slot);
+  event.generation = connection.generation;
+  event.number = static_cast<int32_t>(reason);
+  event.totals.sent = static_cast<double>(connection.from[kClient].bytes);
+  event.totals.received = static_cast<double>(connection.from[kBackend].bytes);
+  outbox_.send(event);
+}
+
+void Pump::endAll() {
+  takeListeners();
+  listeners_.clear();
+  for (uint32_t slot = 0; slot < connections_.size(); slot++) {
+    Connection& connection = connections_[slot];
+    if (connection.state == State::Free || connection.state == State::Dead) continue;
+    cut(slot, connection, now_, Reason::Cut);
+  }
+}
+
+}  // namespace starlane

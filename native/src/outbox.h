@@ -1,0 +1,45 @@
+// Events on their way to TypeScript. The ring may be full while JavaScript is busy: what does not fit waits here, in order,
+// so that the pump's thread never waits for anyone. Bounded, since the pump stops accepting when nobody decides.
+#pragma once
+
+#include <deque>
+
+#include "ring.h"
+
+namespace starlane {
+
+class Outbox {
+ public:
+  explicit Outbox(Shared& shared) : shared_(shared) {}
+
+  void send(const Record& record) {
+    if (!waiting_.empty() || !put(record)) waiting_.push_back(record);
+  }
+
+  // Moves what waits into the ring as far as there is room.
+  void refill() {
+    while (!waiting_.empty() && put(waiting_.front())) waiting_.pop_front();
+  }
+
+  // Whether there is room for what nobody has to hear at once.
+  bool room() const {
+    return waiting_.empty() && used(shared_.eventHead.value, load(shared_.eventTail)) < kRecords / 2;
+  }
+
+  bool waiting() const { return !waiting_.empty(); }
+  bool unread() const { return shared_.eventHead.value != load(shared_.eventTail); }
+
+ private:
+  bool put(const Record& record) {
+    const int32_t head = shared_.eventHead.value;  // ours to write
+    if (used(head, load(shared_.eventTail)) >= kRecords) return false;
+    at(shared_.events, head) = record;
+    store(shared_.eventHead, next(head));
+    return true;
+  }
+
+  Shared& shared_;
+  std::deque<Record> waiting_;
+};
+
+}  // namespace starlane

@@ -1,0 +1,55 @@
+// Kernel pipes for splice(2), which moves bytes from socket to socket without a copy. Kept for the next transfer when empty.
+#pragma once
+
+#include <fcntl.h>
+
+#include <memory>
+#include <vector>
+
+#include "descriptor.h"
+
+namespace starlane {
+
+struct Pipe {
+  Descriptor out;
+  Descriptor in;
+  size_t held = 0;
+};
+
+class Pipes {
+ public:
+  // Null when there are enough, or no descriptor is left: bytes are copied then.
+  std::unique_ptr<Pipe> take() {
+    if (!spare_.empty()) {
+      auto pipe = std::move(spare_.back());
+      spare_.pop_back();
+      return pipe;
+    }
+    if (lent_ >= kMost) return nullptr;
+    int fds[2];
+    if (pipe2(fds, O_NONBLOCK | O_CLOEXEC) != 0) return nullptr;
+    fcntl(fds[1], F_SETPIPE_SZ, kSize);  // refused beyond the user's share: a smaller pipe works as well
+    lent_++;
+    auto pipe = std::make_unique<Pipe>();
+    pipe->out = Descriptor(fds[0]);
+    pipe->in = Descriptor(fds[1]);
+    return pipe;
+  }
+
+  // A pipe that still holds bytes of an ended connection is closed: nobody else may ever see them.
+  void give(std::unique_ptr<Pipe> pipe) {
+    if (!pipe) return;
+    if (pipe->held == 0 && spare_.size() < kSpare) spare_.push_back(std::move(pipe));
+    else lent_--;
+  }
+
+  static constexpr int kSize = 256 * 1024;
+
+ private:
+  static constexpr size_t kMost = 512;
+  static constexpr size_t kSpare = 32;
+  std::vector<std::unique_ptr<Pipe>> spare_;
+  size_t lent_ = 0;  // made and not closed, spare ones too
+};
+
+}  // namespace starlane

@@ -1,0 +1,132 @@
+// One thread that carries all TCP connections of an engine: epoll, accept, connect, bytes, and nothing that blocks. Whom to
+// connect to is asked of TypeScript, once for each attempt, over the rings.
+//
+//   turn:  epoll_wait -> commands -> socket events -> what was left for fairness -> wake TypeScript -> close what is dead
+//
+// Commands come before socket events, so that a sweep sees the bytes of its time and not later ones. TypeScript is woken
+// before the dead are closed: when a peer sees the end of its connection, the report of it is on its way.
+#pragma once
+
+#include <atomic>
+#include <deque>
+#include <functional>
+#include <mutex>
+#include <unordered_map>
+#include <vector>
+
+#include "connection.h"
+#include "outbox.h"
+#include "ring.h"
+#include "socket.h"
+
+namespace starlane {
+
+struct PumpOptions {
+  double idleMs;  // 0: never
+  double halfClosedMs;
+};
+
+class Pump {
+ public:
+  // `wake` is called on the pump's thread when there are events and JavaScript is asleep.
+  Pump(Shared& shared, PumpOptions options, std::function<void()> wake);
+
+  // 0, or an errno when the machine has no descriptor left for it.
+  int error() const { return error_; }
+  // The body of the thread; returns after stop(), with everything closed and reported.
+  void run();
+
+  // From any thread.
+  int listen(int32_t listener, const Address& address, int backlog);
+  void kick();
+  void stop();
+
+  // Only once the thread has ended.
+  void refill() { outbox_.refill(); }
+
+ private:
+  // turn.cc
+  void turn();
+  void takeListeners();
+  void takeCommands();
+  void obey(const Record& command);
+  void onSocket(uint64_t tag, uint32_t events);
+  void report();
+  void bury();
+  void sweep(double now);
+  bool watch(int fd, uint64_t tag, uint32_t events);
+
+  // accept.cc
+  void accept(int32_t listener);
+  bool acceptOne(int32_t listener, int fd);
+  void refuseForWantOfDescriptors(int listener);
+  void fault(int error);
+  void unlisten(int32_t listener);
+  void setAccepting(bool accepting);
+  void rest();
+  void acceptAgain();
+  uint32_t newSlot();
+
+  // dial.cc
+  void dial(uint32_t slot, Connection& connection, const Record& command);
+  void waitingClientEvent(uint32_t slot, Connection& connection, uint32_t events);
+  void dialEvent(uint32_t slot, Connection& connection, uint32_t events);
+  void dialFailed(uint32_t slot, Connection& connection, int error);
+
+  // bytes.cc
+  void openEvent(uint32_t slot, Connection& connection, Side side, uint32_t events);
+  void move(uint32_t slot, Connection& connection, Side from);
+  bool copy(uint32_t slot, Connection& connection, Side from, size_t& moved);
+  bool splice(uint32_t slot, Connection& connection, Side from, size_t& moved);
+  bool flush(uint32_t slot, Connection& connection, Side from);
+  bool flushKept(uint32_t slot, Connection& connection, Side from);
+  bool flushPipe(uint32_t slot, Connection& connection, Side from);
+  void sideEnded(uint32_t slot, Connection& connection, Side side);
+  void passEnd(uint32_t slot, Connection& connection, Side from);
+  void sideFailed(uint32_t slot, Connection& connection, Side side);
+
+  // end.cc
+  void cut(uint32_t slot, Connection& connection, double now, Reason reason);
+  void end(uint32_t slot, Connection& connection, Reason reason, bool reset);
+  void endAll();
+
+  Shared& shared_;
+  const PumpOptions options_;
+  const std::function<void()> wake_;
+  int error_ = 0;
+  Outbox outbox_;
+  Descriptor epoll_;
+  Descriptor bell_;
+  Descriptor spare_;  // given up for a moment to turn away a client when there are no descriptors
+  std::atomic<bool> stopping_{false};
+
+  std::mutex newListenersLock_;
+  std::vector<std::pair<int32_t, Descriptor>> newListeners_;
+  std::atomic<bool> haveNewListeners_{false};
+
+  std::unordered_map<int32_t, Descriptor> listeners_;
+  bool accepting_ = true;
+  bool resting_ = false;  // accept(2) failed: not again before the next sweep
+  bool faulty_ = false;   // TypeScript has been told so in this turn
+
+  std::deque<Connection> connections_;  // by slot; a deque, so that they stay where they are
+  std::vector<uint32_t> freeSlots_;
+  std::vector<uint32_t> dead_;
+  std::vector<std::pair<uint32_t, Side>> unfinished_;  // had more to move than a turn allows
+  std::vector<std::pair<uint32_t, Side>> unfinishedNow_;
+  Pipes pipes_;
+  std::unique_ptr<uint8_t[]> buffer_;
+  double now_ = 0;  // of TypeScript's clock, as of the last sweep
+};
+
+// Epoll's user data: a connection's slot, side and stamp, a listener, or the bell.
+inline uint64_t tagOf(uint32_t slot, Side side, uint32_t stamp) {
+  return static_cast<uint64_t>(slot) << 32 | static_cast<uint64_t>(stamp & 0x7fffffffu) << 1 | side;
+}
+constexpr uint64_t kBell = ~uint64_t{0};
+constexpr uint64_t kListener = uint64_t{1} << 63;
+constexpr uint32_t kMaxSlots = 0x7fffffffu;
+
+constexpr size_t kBuffer = 64 * 1024;
+
+}  // namespace starlane

@@ -1,0 +1,214 @@
+#include <sys/epoll.h>
+#include <sys/eventfd.h>
+
+#include <cerrno>
+
+#include "pump.h"
+
+namespace starlane {
+
+namespace {
+
+constexpr int kEvents = 256;
+constexpr int kKeepAliveSeconds = 180;
+// How soon to look again whether TypeScript has made room in the ring.
+constexpr int kPatienceMs = 2;
+
+}  // namespace
+
+Pump::Pump(Shared& shared, PumpOptions options, std::function<void()> wake)
+    : shared_(shared), options_(options), wake_(std::move(wake)), outbox_(shared), buffer_(new uint8_t[kBuffer]) {
+  epoll_ = Descriptor(epoll_create1(EPOLL_CLOEXEC));
+  bell_ = Descriptor(eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC));
+  spare_ = Descriptor(open("/dev/null", O_RDONLY | O_CLOEXEC));
+  if (!epoll_ || !bell_ || !watch(bell_.get(), kBell, EPOLLIN)) error_ = errno;
+}
+
+void Pump::run() {
+  while (!stopping_.load()) turn();
+  takeCommands();
+  endAll();
+  report();
+  bury();
+}
+
+int Pump::listen(int32_t listener, const Address& address, int backlog) {
+  const int fd = listenOn(address, backlog);
+  if (fd < 0) return fd;
+  {
+    const std::lock_guard<std::mutex> lock(newListenersLock_);
+    newListeners_.emplace_back(listener, Descriptor(fd));
+    haveNewListeners_.store(true);
+  }
+  kick();
+  return 0;
+}
+
+void Pump::kick() {
+  const uint64_t one = 1;
+  // It fails only when the counter is full, and then the bell rings already.
+  [[maybe_unused]] const ssize_t written = write(bell_.get(), &one, sizeof one);
+}
+
+void Pump::stop() {
+  stopping_.store(true);
+  kick();
+}
+
+void Pump::turn() {
+  epoll_event events[kEvents];
+  store(shared_.pumpAsleep, 1);
+  // Whoever writes a command looks at pumpAsleep afterwards, and we look for commands after having set it.
+  const bool busy = load(shared_.commandHead) != shared_.commandTail.value || !unfinished_.empty() || stopping_.load();
+  const int timeoutMs = busy ? 0 : outbox_.waiting() || !accepting_ ? kPatienceMs : -1;
+  const int count = epoll_wait(epoll_.get(), events, kEvents, timeoutMs);
+  store(shared_.pumpAsleep, 0);
+
+  faulty_ = false;
+  unfinishedNow_.swap(unfinished_);
+  takeListeners();
+  takeCommands();
+  for (int i = 0; i < count; i++) onSocket(events[i].data.u64, events[i].events);
+  for (const auto& [slot, side] : unfinishedNow_) {
+    if (connections_[slot].state == State::Open) move(slot, connections_[slot], side);
+  }
+  unfinishedNow_.clear();
+  report();
+  bury();
+}
+
+void Pump::takeListeners() {
+  if (!haveNewListeners_.load()) return;
+  std::vector<std::pair<int32_t, Descriptor>> taken;
+  {
+    const std::lock_guard<std::mutex> lock(newListenersLock_);
+    taken.swap(newListeners_);
+    haveNewListeners_.store(false);
+  }
+  for (auto& [listener, fd] : taken) {
+    watch(fd.get(), kListener | static_cast<uint32_t>(listener), accepting_ ? uint32_t{EPOLLIN} : 0);
+    listeners_[listener] = std::move(fd);
+  }
+}
+
+// Only what was there at the beginning: an answer to something that happens in this turn belongs to the next, when no event
+// of a socket that is gone can be waiting any more.
+void Pump::takeCommands() {
+  const int32_t head = load(shared_.commandHead);
+  int32_t tail = shared_.commandTail.value;
+  while (tail != head) {
+    obey(at(shared_.commands, tail));
+    tail = next(tail);
+    store(shared_.commandTail, tail);
+  }
+}
+
+void Pump::obey(const Record& command) {
+  const auto kind = static_cast<Command>(command.kind);
+  if (kind == Command::Sweep) return sweep(command.now);
+  if (kind == Command::Unlisten) return unlisten(command.slot);
+  const auto slot = static_cast<uint32_t>(command.slot);
+  if (slot >= connections_.size()) return;
+  Connection& connection = connections_[slot];
+  if (connection.generation != command.generation) return;
+  if (connection.state == State::Free || connection.state == State::Dead) return;
+  switch (kind) {
+    case Command::Connect:
+      if (connection.state == State::Waiting) dial(slot, connection, command);
+      break;
+    case Command::HangUp:
+      if (connection.state == State::Dialling) dialFailed(slot, connection, ECANCELED);
+      break;
+    case Command::Refuse:
+      end(slot, connection, Reason::Refused, true);
+      break;
+    case Command::Cut:
+      cut(slot, connection, command.now, Reason::Cut);
+      break;
+    default:
+      break;
+  }
+}
+
+void Pump::onSocket(uint64_t tag, uint32_t events) {
+  if (tag == kBell) {
+    uint64_t rings;
+    [[maybe_unused]] const ssize_t got = ::read(bell_.get(), &rings, sizeof rings);
+    return;
+  }
+  if (tag & kListener) return accept(static_cast<int32_t>(tag & 0x7fffffffu));
+  const auto slot = static_cast<uint32_t>(tag >> 32);
+  const auto side = static_cast<Side>(tag & 1);
+  Connection& connection = connections_[slot];
+  if ((connection.stamp[side] & 0x7fffffffu) != ((tag >> 1) & 0x7fffffffu)) return;
+  switch (connection.state) {
+    case State::Waiting:
+    case State::Dialling:
+      if (side == kClient) waitingClientEvent(slot, connection, events);
+      else if (connection.state == State::Dialling) dialEvent(slot, connection, events);
+      break;
+    case State::Open:
+      openEvent(slot, connection, side, events);
+      break;
+    case State::Free:
+    case State::Dead:
+      break;
+  }
+}
+
+// Wakes JavaScript unless it is awake, in which case it looks again before it sleeps.
+void Pump::report() {
+  outbox_.refill();
+  acceptAgain();
+  if (outbox_.unread() && exchange(shared_.listenerAsleep, 0) == 1) wake_();
+}
+
+void Pump::bury() {
+  for (const uint32_t slot : dead_) {
+    Connection& connection = connections_[slot];
+    const int32_t generation = connection.generation;
+    const uint32_t stamps[2] = {connection.stamp[kClient] + 1, connection.stamp[kBackend] + 1};
+    for (Way& way : connection.from) pipes_.give(std::move(way.pipe));
+    connection = Connection{};
+    connection.generation = generation + 1;
+    connection.stamp[kClient] = stamps[kClient];
+    connection.stamp[kBackend] = stamps[kBackend];
+    freeSlots_.push_back(slot);
+  }
+  dead_.clear();
+}
+
+// The times are TypeScript's, as all time is: this thread has no clock.
+void Pump::sweep(double now) {
+  now_ = now;
+  resting_ = false;
+  for (uint32_t slot = 0; slot < connections_.size(); slot++) {
+    Connection& connection = connections_[slot];
+    if (connection.state != State::Open) continue;
+    if (connection.progress != connection.seen) {
+      connection.seen = connection.progress;
+      connection.quietSince = now;
+      continue;
+    }
+    for (Way& way : connection.from) {
+      if (way.pipe && way.pipe->held == 0) pipes_.give(std::move(way.pipe));
+    }
+    if (!connection.keptAlive) {
+      connection.keptAlive = true;
+      for (const Descriptor& fd : connection.fd) keepAlive(fd.get(), kKeepAliveSeconds);
+    }
+    const bool half = connection.halfClosed();
+    const double limit = half ? options_.halfClosedMs : options_.idleMs;
+    if (limit > 0 && now - connection.quietSince >= limit)
+      cut(slot, connection, now, half ? Reason::HalfClosed : Reason::Idle);
+  }
+}
+
+bool Pump::watch(int fd, uint64_t tag, uint32_t events) {
+  epoll_event event{};
+  event.events = events;
+  event.data.u64 = tag;
+  return epoll_ctl(epoll_.get(), EPOLL_CTL_ADD, fd, &event) == 0;
+}
+
+}  // namespace starlane

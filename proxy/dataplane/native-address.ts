@@ -1,0 +1,21 @@
+/** Addresses between their canonical text and the bytes that the pump takes. */
+import ipaddr from 'ipaddr.js'
+import type { Backend } from '../model/backend.ts'
+
+/** Four bytes or sixteen. */
+export function addressText(bytes: Uint8Array): string {
+  if (bytes.length === 4) return `${bytes[0]}.${bytes[1]}.${bytes[2]}.${bytes[3]}`
+  const parsed = ipaddr.fromByteArray([...bytes])
+  return parsed instanceof ipaddr.IPv6 ? parsed.toRFC5952String() : parsed.toString()
+}
+
+/** Worked out once for each backend object; a change brings a new one. */
+const known = new WeakMap<Backend, Uint8Array>()
+
+export function addressBytes(backend: Backend): Uint8Array {
+  const found = known.get(backend)
+  if (found) return found
+  const bytes = Uint8Array.from(ipaddr.parse(backend.address).toByteArray())
+  known.set(backend, bytes)
+  return bytes
+}
