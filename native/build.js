@@ -1,14 +1,17 @@
-// Builds native/build/starlane.node: `npm run build:native`, or with `-- --sanitize=address|thread` for the tests of memory and
-// of threads. Needs a C++17 compiler and Linux; Node-API is stable across versions of Node, so the headers of any will do.
+// Builds native/build/starlane.node: `npm run build:native`. Needs a C++17 compiler and Linux; Node-API is
+// stable across versions of Node, so the headers of any will do.
 // Where it cannot be built, one line says why, and Starlane runs as before.
 import { spawnSync } from 'node:child_process'
 import { existsSync, globSync, mkdirSync } from 'node:fs'
 import { dirname, join } from 'node:path'
 import { fileURLToPath } from 'node:url'
-import { parseArgs } from 'node:util'
 
-const { values } = parseArgs({ options: { sanitize: { type: 'string' } } })
 const here = dirname(fileURLToPath(import.meta.url))
+
+const flags = [
+  ...['-std=c++17', '-shared', '-fPIC', '-pthread', '-fno-rtti', '-fvisibility=hidden', '-O2', '-DNDEBUG'],
+  ...['-Wall', '-Wextra', '-D_FORTIFY_SOURCE=2', '-fstack-protector-strong', '-Wl,-z,relro,-z,now'],
+]
 
 const why = build()
 if (why) {
@@ -22,23 +25,15 @@ function build() {
   if (!compiler) return 'there is no C++ compiler; install g++ or clang, or set CXX'
   const headers = findHeaders()
   if (!headers) return 'the headers of Node-API are missing; install the package node-api-headers'
-  const folder = join(here, values.sanitize ? `build-${values.sanitize}` : 'build')
+  const folder = join(here, 'build')
   mkdirSync(folder, { recursive: true })
   const target = join(folder, 'starlane.node')
-  const { status, error } = spawnSync(compiler, [...flags(), `-I${headers}`, ...sources(), '-o', target], {
+  const { status, error } = spawnSync(compiler, [...flags, `-I${headers}`, ...sources(), '-o', target], {
     stdio: 'inherit',
   })
   if (status !== 0) return error ? error.message : `${compiler} ended with ${status}`
   console.log(`native: built ${target}`)
   return undefined
-}
-
-function flags() {
-  const always = ['-std=c++17', '-shared', '-fPIC', '-pthread', '-fno-rtti', '-fvisibility=hidden', '-Wall', '-Wextra']
-  const safe = ['-fstack-protector-strong', '-Wl,-z,relro,-z,now']
-  return values.sanitize
-    ? [...always, '-O1', '-g', '-fno-omit-frame-pointer', `-fsanitize=${values.sanitize}`]
-    : [...always, ...safe, '-O2', '-DNDEBUG', '-D_FORTIFY_SOURCE=2']
 }
 
 function sources() {

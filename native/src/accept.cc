@@ -11,15 +11,25 @@ namespace {
 
 // Of one listener in one turn, so that accepting does not starve the bytes.
 constexpr int kBatch = 64;
+constexpr int kListeners = 64;
+// Clients that may wait for a decision. More of them stay in the kernel's backlog: there they cost no memory while JavaScript
+// is busy, and do not take the descriptors that the dials of those before them need.
+constexpr size_t kMostWaiting = 128;
+constexpr size_t kFewWaiting = 64;
 
 }  // namespace
 
-void Pump::accept(int32_t listener) {
+void Pump::acceptAll() {
+  epoll_event events[kListeners];
+  const int count = epoll_wait(doors_.get(), events, kListeners, 0);
+  for (int i = 0; i < count; i++) acceptOf(static_cast<int32_t>(events[i].data.u64));
+}
+
+void Pump::acceptOf(int32_t listener) {
   const auto found = listeners_.find(listener);
   if (found == listeners_.end()) return;
   for (int i = 0; i < kBatch && accepting_; i++) {
-    // While JavaScript is busy, clients stay in the kernel's backlog, where they cost no memory of ours.
-    if (!outbox_.room()) return setAccepting(false);
+    if (waiting_ >= kMostWaiting || !outbox_.room()) return setAccepting(false);
     if (!acceptOne(listener, found->second.get())) return;
   }
 }
@@ -50,13 +60,14 @@ bool Pump::acceptOne(int32_t listener, int listening) {
   }
   const uint32_t slot = newSlot();
   Connection& connection = connections_[slot];
-  if (!watch(fd.get(), tagOf(slot, kClient, connection.stamp[kClient]), EPOLLIN | EPOLLOUT | EPOLLRDHUP | EPOLLET)) {
+  if (!watch(epoll_, fd.get(), tagOf(slot, kClient, connection.stamp[kClient]), EPOLLIN | EPOLLOUT | EPOLLRDHUP | EPOLLET)) {
     fault(errno);
     freeSlots_.push_back(slot);
     return true;
   }
   connection.fd[kClient] = std::move(fd);
   connection.state = State::Waiting;
+  waiting_++;
 
   Record event{};
   event.kind = static_cast<int32_t>(Event::Accepted);
@@ -101,12 +112,10 @@ void Pump::unlisten(int32_t listener) {
 void Pump::setAccepting(bool accepting) {
   if (accepting == accepting_) return;
   accepting_ = accepting;
-  for (const auto& [listener, fd] : listeners_) {
-    epoll_event event{};
-    event.events = accepting ? uint32_t{EPOLLIN} : 0;
-    event.data.u64 = kListener | static_cast<uint32_t>(listener);
-    epoll_ctl(epoll_.get(), EPOLL_CTL_MOD, fd.get(), &event);
-  }
+  epoll_event event{};
+  event.events = accepting ? uint32_t{EPOLLIN} : 0;
+  event.data.u64 = kDoors;
+  epoll_ctl(epoll_.get(), EPOLL_CTL_MOD, doors_.get(), &event);
 }
 
 void Pump::rest() {
@@ -115,7 +124,7 @@ void Pump::rest() {
 }
 
 void Pump::acceptAgain() {
-  if (!accepting_ && !resting_ && outbox_.room()) setAccepting(true);
+  if (!accepting_ && !resting_ && waiting_ <= kFewWaiting && outbox_.room()) setAccepting(true);
 }
 
 uint32_t Pump::newSlot() {

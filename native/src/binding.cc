@@ -40,6 +40,7 @@ class Handle {
     sigfillset(&all);
     pthread_sigmask(SIG_SETMASK, &all, &before);
     thread_ = std::thread([this] { pump_.run(); });
+    pthread_setname_np(thread_.native_handle(), "starlane pump");
     pthread_sigmask(SIG_SETMASK, &before, nullptr);
     napi_add_env_cleanup_hook(env_, atExit, this);
     return 0;

@@ -13,10 +13,11 @@ void Pump::dial(uint32_t slot, Connection& connection, const Record& command) {
     return dialFailed(slot, connection, error);
   }
   const uint32_t stamp = ++connection.stamp[kBackend];
-  if (!watch(fd.get(), tagOf(slot, kBackend, stamp), EPOLLIN | EPOLLOUT | EPOLLRDHUP | EPOLLET))
+  if (!watch(epoll_, fd.get(), tagOf(slot, kBackend, stamp), EPOLLIN | EPOLLOUT | EPOLLRDHUP | EPOLLET))
     return dialFailed(slot, connection, errno);
   connection.fd[kBackend] = std::move(fd);
   connection.state = State::Dialling;
+  waiting_--;
 }
 
 // Of the client's socket while it waits, nothing is read: its bytes stay in the kernel, which stops it in time.
@@ -51,6 +52,7 @@ void Pump::dialEvent(uint32_t slot, Connection& connection, uint32_t events) {
 void Pump::dialFailed(uint32_t slot, Connection& connection, int error) {
   connection.fd[kBackend].close();
   connection.stamp[kBackend]++;
+  if (connection.state == State::Dialling) waiting_++;
   connection.state = State::Waiting;
   Record event{};
   event.kind = static_cast<int32_t>(Event::Failed);

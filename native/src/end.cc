@@ -23,6 +23,7 @@ void Pump::end(uint32_t slot, Connection& connection, Reason reason, bool reset)
       if (fd) resetOnClose(fd.get());
     }
   }
+  if (connection.state == State::Waiting) waiting_--;
   connection.state = State::Dead;
   dead_.push_back(slot);
 

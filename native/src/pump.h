@@ -54,10 +54,11 @@ class Pump {
   void report();
   void bury();
   void sweep(double now);
-  bool watch(int fd, uint64_t tag, uint32_t events);
+  static bool watch(const Descriptor& epoll, int fd, uint64_t tag, uint32_t events);
 
   // accept.cc
-  void accept(int32_t listener);
+  void acceptAll();
+  void acceptOf(int32_t listener);
   bool acceptOne(int32_t listener, int fd);
   void refuseForWantOfDescriptors(int listener);
   void fault(int error);
@@ -96,6 +97,7 @@ class Pump {
   int error_ = 0;
   Outbox outbox_;
   Descriptor epoll_;
+  Descriptor doors_;  // an epoll of the listeners within the other, to turn from all of them at once
   Descriptor bell_;
   Descriptor spare_;  // given up for a moment to turn away a client when there are no descriptors
   std::atomic<bool> stopping_{false};
@@ -105,6 +107,7 @@ class Pump {
   std::atomic<bool> haveNewListeners_{false};
 
   std::unordered_map<int32_t, Descriptor> listeners_;
+  size_t waiting_ = 0;  // connections in the state Waiting
   bool accepting_ = true;
   bool resting_ = false;  // accept(2) failed: not again before the next sweep
   bool faulty_ = false;   // TypeScript has been told so in this turn
@@ -119,13 +122,12 @@ class Pump {
   double now_ = 0;  // of TypeScript's clock, as of the last sweep
 };
 
-// Epoll's user data: a connection's slot, side and stamp, a listener, or the bell.
+// Epoll's user data: a connection's slot, side and stamp, the listeners, or the bell.
 inline uint64_t tagOf(uint32_t slot, Side side, uint32_t stamp) {
   return static_cast<uint64_t>(slot) << 32 | static_cast<uint64_t>(stamp & 0x7fffffffu) << 1 | side;
 }
 constexpr uint64_t kBell = ~uint64_t{0};
-constexpr uint64_t kListener = uint64_t{1} << 63;
-constexpr uint32_t kMaxSlots = 0x7fffffffu;
+constexpr uint64_t kDoors = kBell - 1;
 
 constexpr size_t kBuffer = 64 * 1024;
 

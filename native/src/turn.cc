@@ -11,7 +11,7 @@ namespace {
 
 constexpr int kEvents = 256;
 constexpr int kKeepAliveSeconds = 180;
-// How soon to look again whether TypeScript has made room in the ring.
+// How soon to look again whether JavaScript has read and made room in the ring: of that nobody tells.
 constexpr int kPatienceMs = 2;
 
 }  // namespace
@@ -21,7 +21,10 @@ Pump::Pump(Shared& shared, PumpOptions options, std::function<void()> wake)
   epoll_ = Descriptor(epoll_create1(EPOLL_CLOEXEC));
   bell_ = Descriptor(eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC));
   spare_ = Descriptor(open("/dev/null", O_RDONLY | O_CLOEXEC));
-  if (!epoll_ || !bell_ || !watch(bell_.get(), kBell, EPOLLIN)) error_ = errno;
+  doors_ = Descriptor(epoll_create1(EPOLL_CLOEXEC));
+  if (!epoll_ || !bell_ || !doors_ || !watch(epoll_, bell_.get(), kBell, EPOLLIN) ||
+      !watch(epoll_, doors_.get(), kDoors, EPOLLIN))
+    error_ = errno;
 }
 
 void Pump::run() {
@@ -86,7 +89,7 @@ void Pump::takeListeners() {
     haveNewListeners_.store(false);
   }
   for (auto& [listener, fd] : taken) {
-    watch(fd.get(), kListener | static_cast<uint32_t>(listener), accepting_ ? uint32_t{EPOLLIN} : 0);
+    watch(doors_, fd.get(), static_cast<uint32_t>(listener), EPOLLIN);
     listeners_[listener] = std::move(fd);
   }
 }
@@ -136,7 +139,7 @@ void Pump::onSocket(uint64_t tag, uint32_t events) {
     [[maybe_unused]] const ssize_t got = ::read(bell_.get(), &rings, sizeof rings);
     return;
   }
-  if (tag & kListener) return accept(static_cast<int32_t>(tag & 0x7fffffffu));
+  if (tag == kDoors) return acceptAll();
   const auto slot = static_cast<uint32_t>(tag >> 32);
   const auto side = static_cast<Side>(tag & 1);
   Connection& connection = connections_[slot];
@@ -204,11 +207,11 @@ void Pump::sweep(double now) {
   }
 }
 
-bool Pump::watch(int fd, uint64_t tag, uint32_t events) {
+bool Pump::watch(const Descriptor& epoll, int fd, uint64_t tag, uint32_t events) {
   epoll_event event{};
   event.events = events;
   event.data.u64 = tag;
-  return epoll_ctl(epoll_.get(), EPOLL_CTL_ADD, fd, &event) == 0;
+  return epoll_ctl(epoll.get(), EPOLL_CTL_ADD, fd, &event) == 0;
 }
 
 }  // namespace starlane

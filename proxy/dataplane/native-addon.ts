@@ -25,11 +25,14 @@ export interface NativeAddon {
 
 const remedy = 'run `npm run build:native`, which needs Linux and a C++17 compiler, or set proxy.engine to streams'
 
+/** The same file as seen from the sources and from dist/. */
+const usual = ['../../native/build/starlane.node', '../../../native/build/starlane.node'].map(place =>
+  fileURLToPath(new URL(place, import.meta.url)),
+)
+
 /** Throws a MeshError that says why it cannot be had, and what would do. */
-export function loadAddon(): NativeAddon {
-  // The same folder from the sources and from dist/.
-  const places = ['../../native/build/starlane.node', '../../../native/build/starlane.node']
-  const file = places.map(place => fileURLToPath(new URL(place, import.meta.url))).find(place => existsSync(place))
+export function loadAddon(places: readonly string[] = usual): NativeAddon {
+  const file = places.find(place => existsSync(place))
   if (file === undefined) throw new MeshError('CONF_FIELD', `proxy.engine: the engine native was not built; ${remedy}`)
   try {
     return createRequire(import.meta.url)(file) as NativeAddon

@@ -35,6 +35,7 @@ export class Rings implements Incoming {
   readonly #words: Int32Array
   readonly #doubles: Float64Array
   readonly #bytes: Uint8Array
+  #answering = false
   #reading = 0
   #writing = 0
 
@@ -45,8 +46,22 @@ export class Rings implements Incoming {
     this.#bytes = new Uint8Array(pump.memory)
   }
 
-  /** Hands over what has come, at most `most` records. True when there may be more. */
+  /** Hands over what has come, at most `most` records; the commands meanwhile ring once, at the end. True when there may be more. */
   read(most: number, take: (record: Incoming) => void): boolean {
+    this.#answering = true
+    try {
+      return this.#read(most, take)
+    } finally {
+      this.#answering = false
+      if (this.#unheard()) this.#wake()
+    }
+  }
+
+  #unheard(): boolean {
+    return Atomics.load(this.#words, at.commandTail) !== this.#words[at.commandHead]
+  }
+
+  #read(most: number, take: (record: Incoming) => void): boolean {
     const words = this.#words
     let tail = words[at.eventTail] as number
     for (let taken = 0; taken < most; taken++) {
@@ -99,7 +114,12 @@ export class Rings implements Incoming {
   send(): void {
     const words = this.#words
     Atomics.store(words, at.commandHead, ((words[at.commandHead] as number) + 1) | 0)
-    if (Atomics.load(words, at.pumpAsleep) === 1) this.#pump.kick()
+    if (!this.#answering) this.#wake()
+  }
+
+  /** Whoever takes the flag back rings, so that many commands cost one ring. */
+  #wake(): void {
+    if (Atomics.exchange(this.#words, at.pumpAsleep, 0) === 1) this.#pump.kick()
   }
 
   get kind(): number {

@@ -32,6 +32,8 @@ export interface Given {
   readonly backends: Backends
   readonly protocol?: Protocol
   readonly ip?: string
+  /** One that is free, unless a test has to know it before. */
+  readonly port?: number
   readonly options?: { readonly [K in keyof EngineOptions]?: Partial<EngineOptions[K]> | EngineOptions[K] }
 }
 
@@ -70,7 +72,7 @@ export class Rig {
   /** Also sees to it that the engine is gone at the end, and that it has kept the laws. */
   static async start(t: Test, create: CreateEngine, given: Given): Promise<Rig> {
     const ip = given.ip ?? '127.77.0.1'
-    const rig = new Rig(t, create, given, ip, await freePort(ip))
+    const rig = new Rig(t, create, given, ip, given.port ?? (await freePort(ip)))
     t.teardown(() => rig.engine.destroy())
     rig.listener = await rig.engine.listen(...rig.service(given.backends))
     return rig

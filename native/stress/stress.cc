@@ -1,0 +1,297 @@
+// The pump without Node, so that a sanitizer sees both ends of the rings: clients and backends that do everything wrong, and a
+// controller in TypeScript's place that answers, refuses, hangs up and cuts at random, too late on purpose. At the end every
+// connection has had its one last word, every echo was right, and every descriptor is closed.
+//
+//     npm run stress:native -- --sanitize=thread --connections=20000
+#include <arpa/inet.h>
+#include <dirent.h>
+#include <poll.h>
+#include <signal.h>
+
+#include <chrono>
+#include <condition_variable>
+#include <cstdio>
+#include <cstdlib>
+#include <cstring>
+#include <map>
+#include <random>
+#include <string>
+#include <thread>
+
+#include "../src/pump.h"
+
+using namespace starlane;
+
+namespace {
+
+constexpr int kClients = 6;
+constexpr int kBulk = 700 * 1024;
+const uint8_t kLoopback[4] = {127, 0, 0, 1};
+
+[[noreturn]] void fail(const std::string& what) {
+  fprintf(stderr, "stress: %s\n", what.c_str());
+  exit(1);
+}
+
+int openDescriptors() {
+  int count = 0;
+  DIR* folder = opendir("/proc/self/fd");
+  while (readdir(folder) != nullptr) count++;
+  closedir(folder);
+  return count;
+}
+
+int bound(int& port, bool listening) {
+  const int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+  sockaddr_in any{};
+  any.sin_family = AF_INET;
+  any.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+  socklen_t length = sizeof any;
+  if (bind(fd, reinterpret_cast<sockaddr*>(&any), length) != 0) fail("no port");
+  getsockname(fd, reinterpret_cast<sockaddr*>(&any), &length);
+  port = ntohs(any.sin_port);
+  if (listening && listen(fd, 1024) != 0) fail("cannot listen");
+  return fd;
+}
+
+bool sendAll(int fd, const char* bytes, size_t size) {
+  while (size > 0) {
+    const ssize_t put = send(fd, bytes, size, MSG_NOSIGNAL);
+    if (put <= 0) return false;
+    bytes += put;
+    size -= static_cast<size_t>(put);
+  }
+  return true;
+}
+
+// Echoes until the end; a connection whose first byte is R is reset in the middle.
+void serve(int fd) {
+  char buffer[16384];
+  bool rude = false, first = true;
+  for (ssize_t got; (got = recv(fd, buffer, sizeof buffer, 0)) > 0;) {
+    if (first) rude = buffer[0] == 'R';
+    first = false;
+    if (!sendAll(fd, buffer, static_cast<size_t>(got)) || rude) break;
+  }
+  if (rude) resetOnClose(fd);
+  close(fd);
+}
+
+struct Totals {
+  std::atomic<int> whole{0}, broken{0}, wrong{0};
+};
+
+// One client's visit: whatever comes back must be a prefix of what went out.
+void visit(int port, std::mt19937& random, Totals& totals) {
+  const int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+  const Address to = addressOf(4, kLoopback, port);
+  if (connect(fd, to.get(), to.length) != 0) {
+    close(fd);
+    return;
+  }
+  const timeval patience{5, 0};
+  setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &patience, sizeof patience);
+  setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &patience, sizeof patience);
+  const unsigned mood = random() % 12;
+  if (mood == 0) resetOnClose(fd);
+  if (mood <= 1) {
+    close(fd);
+    return;
+  }
+  std::string said(mood == 2 ? kBulk : 1 + random() % 2000, '\0');
+  for (size_t i = 0; i < said.size(); i++) said[i] = static_cast<char>('a' + (i * 7 + mood) % 25);
+  if (mood == 3) said[0] = 'R';
+  std::string heard;
+  std::thread speaker([&] {
+    if (sendAll(fd, said.data(), said.size())) shutdown(fd, SHUT_WR);
+  });
+  char buffer[65536];
+  for (ssize_t got; (got = recv(fd, buffer, sizeof buffer, 0)) > 0;) {
+    heard.append(buffer, static_cast<size_t>(got));
+    if (mood == 4) break;
+  }
+  if (mood == 4) resetOnClose(fd);
+  shutdown(fd, SHUT_RDWR);
+  speaker.join();
+  close(fd);
+  if (said.compare(0, heard.size(), heard) != 0) totals.wrong++;
+  else if (heard.size() == said.size()) totals.whole++;
+  else totals.broken++;
+}
+
+// TypeScript's place.
+class Controller {
+ public:
+  explicit Controller(int backend, int refusing)
+      : shared_(new Shared()), pump_(*shared_, {50, 20}, [this] { wake(); }), backend_(backend), refusing_(refusing) {
+    if (pump_.error() != 0) fail("no pump");
+    store(shared_->listenerAsleep, 1);
+  }
+
+  void run(std::atomic<bool>& done, int port) {
+    std::thread thread([this] { pump_.run(); });
+    if (pump_.listen(1, addressOf(4, kLoopback, port), 1024) != 0) fail("cannot listen for the pump");
+    for (double now = 0; !done.load(); now += 7) {
+      readAll();
+      Record& sweep = begin(Command::Sweep);
+      sweep.now = now;
+      end();
+      if (random_() % 50 == 0) std::this_thread::sleep_for(std::chrono::milliseconds(20));  // a busy JavaScript thread
+      sleep();
+    }
+    begin(Command::Unlisten).slot = 1;
+    end();
+    pump_.stop();
+    thread.join();
+    do {
+      readAll();
+      pump_.refill();
+    } while (load(shared_->eventHead) != shared_->eventTail.value);
+    for (const auto& [slot, generation] : alive_) fail("slot " + std::to_string(slot) + " has had no last word");
+  }
+
+  int accepted = 0, connected = 0, gone = 0;
+
+ private:
+  void wake() {
+    const std::lock_guard<std::mutex> lock(mutex_);
+    woken_ = true;
+    condition_.notify_one();
+  }
+
+  void sleep() {
+    store(shared_->listenerAsleep, 1);
+    if (load(shared_->eventHead) != shared_->eventTail.value && exchange(shared_->listenerAsleep, 0) == 1) return;
+    std::unique_lock<std::mutex> lock(mutex_);
+    condition_.wait_for(lock, std::chrono::milliseconds(2), [this] { return woken_; });
+    woken_ = false;
+  }
+
+  void readAll() {
+    while (load(shared_->eventHead) != shared_->eventTail.value) {
+      const Record event = at(shared_->events, shared_->eventTail.value);
+      store(shared_->eventTail, next(shared_->eventTail.value));
+      take(event);
+    }
+  }
+
+  void take(const Record& event) {
+    switch (static_cast<Event>(event.kind)) {
+      case Event::Accepted:
+        accepted++;
+        if (!alive_.emplace(event.slot, event.generation).second) fail("a slot was given twice");
+        return answer(event);
+      case Event::Failed:
+        return answer(event);
+      case Event::Connected:
+        connected++;
+        if (random_() % 20 == 0) command(Command::HangUp, event);
+        if (random_() % 20 == 0) command(Command::Cut, event);
+        return;
+      case Event::Gone:
+        gone++;
+        if (alive_.erase(event.slot) == 0) fail("a second last word");
+        if (random_() % 4 == 0) command(Command::Cut, event);  // too late
+        return;
+      default:
+        return;
+    }
+  }
+
+  void answer(const Record& event) {
+    if (random_() % 20 == 0) return command(Command::Refuse, event);
+    Record& connect = begin(Command::Connect);
+    connect.slot = event.slot;
+    connect.generation = event.generation;
+    connect.family = 4;
+    connect.port = random_() % 10 == 0 ? refusing_ : backend_;
+    memcpy(connect.address, kLoopback, 4);
+    end();
+    if (random_() % 10 == 0) command(Command::HangUp, event);
+  }
+
+  void command(Command kind, const Record& event) {
+    Record& record = begin(kind);
+    record.slot = event.slot;
+    record.generation = event.generation;
+    record.now = 0;
+    end();
+  }
+
+  Record& begin(Command kind) {
+    while (used(shared_->commandHead.value, load(shared_->commandTail)) >= kRecords) pump_.kick();
+    Record& record = at(shared_->commands, shared_->commandHead.value);
+    record = Record{};
+    record.kind = static_cast<int32_t>(kind);
+    return record;
+  }
+
+  void end() {
+    store(shared_->commandHead, next(shared_->commandHead.value));
+    if (exchange(shared_->pumpAsleep, 0) == 1) pump_.kick();
+  }
+
+  std::unique_ptr<Shared> shared_;
+  Pump pump_;
+  int backend_, refusing_;
+  std::mt19937 random_{7};
+  std::map<int32_t, int32_t> alive_;
+  std::mutex mutex_;
+  std::condition_variable condition_;
+  bool woken_ = false;
+};
+
+}  // namespace
+
+int main(int, char** arguments) {
+  const int connections = atoi(arguments[1]);
+  signal(SIGPIPE, SIG_IGN);
+  const int before = openDescriptors();
+  int backendPort, refusingPort, proxyPort;
+  const int listening = bound(backendPort, true);
+  const int refusing = bound(refusingPort, false);
+  close(bound(proxyPort, false));
+
+  std::atomic<bool> done{false}, over{false};
+  std::atomic<int> serving{0};
+  std::thread backend([&] {
+    while (!over.load()) {
+      pollfd waiting{listening, POLLIN, 0};
+      if (poll(&waiting, 1, 20) <= 0) continue;
+      const int fd = accept4(listening, nullptr, nullptr, SOCK_CLOEXEC);
+      if (fd < 0) continue;
+      serving++;
+      std::thread([fd, &serving] {
+        serve(fd);
+        serving--;
+      }).detach();
+    }
+  });
+
+  Totals totals;
+  {
+    Controller controller(backendPort, refusingPort);
+    std::thread control([&] { controller.run(done, proxyPort); });
+    std::this_thread::sleep_for(std::chrono::milliseconds(100));
+    std::vector<std::thread> clients;
+    for (int i = 0; i < kClients; i++) {
+      clients.emplace_back([&, i] {
+        std::mt19937 random(static_cast<unsigned>(i));
+        for (int visits = connections / kClients; visits > 0; visits--) visit(proxyPort, random, totals);
+      });
+    }
+    for (auto& client : clients) client.join();
+    done = true;
+    control.join();
+    printf("stress: %d accepted, %d connected, %d gone; %d echoes whole, %d broken off, %d wrong\n", controller.accepted,
+           controller.connected, controller.gone, totals.whole.load(), totals.broken.load(), totals.wrong.load());
+    if (controller.accepted == 0 || totals.whole == 0) fail("nothing was carried");
+  }
+  over = true;
+  backend.join();
+  while (serving.load() > 0) std::this_thread::sleep_for(std::chrono::milliseconds(1));
+  close(listening);
+  close(refusing);
+  if (totals.wrong > 0) fail("bytes were wrong");
+  if (const int left = openDescriptors() - before) fail(std::to_string(left) + " descriptors are left");
+}

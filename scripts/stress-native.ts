@@ -1,0 +1,35 @@
+/**
+ * The native pump under sanitizers, without Node and with clients that do everything wrong (`native/stress/stress.cc`):
+ *
+ *     npm run stress:native -- --connections=20000
+ *
+ * First with AddressSanitizer, LeakSanitizer and UndefinedBehaviorSanitizer, then with ThreadSanitizer. Ends with 1 at the
+ * first finding.
+ */
+import { spawnSync } from 'node:child_process'
+import { globSync, mkdirSync } from 'node:fs'
+import { parseArgs } from 'node:util'
+
+const { values } = parseArgs({ options: { connections: { type: 'string', default: '5000' } } })
+const folder = 'native/build'
+const sources = [
+  ...globSync('native/src/*.cc').filter(file => !file.endsWith('binding.cc')),
+  ...globSync('native/stress/*.cc'),
+]
+
+mkdirSync(folder, { recursive: true })
+for (const sanitizers of ['address,undefined', 'thread']) {
+  const program = `${folder}/stress-${sanitizers.replace(',', '-')}`
+  const flags = ['-std=c++17', '-O1', '-g', '-fno-omit-frame-pointer', '-pthread', `-fsanitize=${sanitizers}`]
+  run(process.env.CXX ?? 'c++', [...flags, '-fno-sanitize-recover=all', ...sources, '-o', program])
+  console.log(`stress: ${sanitizers}`)
+  // ThreadSanitizer's map of memory does not suit addresses that are made up at random.
+  run('setarch', ['-R', program, values.connections])
+}
+
+function run(command: string, args: readonly string[]): void {
+  const { status, error } = spawnSync(command, args, { stdio: 'inherit' })
+  if (status === 0) return
+  console.error(`stress: ${command} ${error?.message ?? `ended with ${status}`}`)
+  process.exit(1)
+}
