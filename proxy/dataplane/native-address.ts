@@ -12,10 +12,13 @@ export function addressText(bytes: Uint8Array): string {
 /** Worked out once for each backend object; a change brings a new one. */
 const known = new WeakMap<Backend, Uint8Array>()
 
-export function addressBytes(backend: Backend): Uint8Array {
+/** Undefined for an address or a port that cannot be. */
+export function addressBytes(backend: Backend): Uint8Array | undefined {
   const found = known.get(backend)
   if (found) return found
-  const bytes = Uint8Array.from(ipaddr.parse(backend.address).toByteArray())
+  const { address, port } = backend
+  if (!ipaddr.isValid(address) || !(port > 0 && port <= 65_535)) return undefined
+  const bytes = Uint8Array.from(ipaddr.parse(address).toByteArray())
   known.set(backend, bytes)
   return bytes
 }

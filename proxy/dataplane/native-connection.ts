@@ -28,7 +28,6 @@ export class NativeConnection implements Flow, CarriedConnection {
   service: GlobalService
   tried = none
   backend: Backend | undefined = undefined
-  draining = false
   /** The listener it came by. */
   readonly current: Current
   readonly #tcp: Pumping
@@ -123,7 +122,9 @@ export class NativeConnection implements Flow, CarriedConnection {
     this.#since = clock.now()
     this.#timedOut = false
     this.#stopTimer = clock.after(Math.min(options.dial.timeoutMs, this.#deadline - this.#since), () => this.#tooLong())
-    this.#command(Command.connect).to(backend.family, addressBytes(backend), backend.port).send()
+    const address = addressBytes(backend)
+    if (address) this.#command(Command.connect).to(backend.family, address, backend.port).send()
+    else this.failed(new Error(`${backend.key} has an address or a port that cannot be`))
   }
 
   /** The pump answers: either the dial has ended with this, or it has succeeded just before. */
