@@ -79,10 +79,19 @@ function objects(port: number, backends: readonly number[]): object[] {
 }
 
 /** The engine by itself, over a list of backends taken in turn: what the rest of the product costs is the difference. */
-export function startEngine(port: number, backends: readonly number[]): Promise<Contender> {
+export function startEngine(
+  engine: 'streams' | 'native',
+  port: number,
+  backends: readonly number[],
+): Promise<Contender> {
   const serve = fileURLToPath(new URL('serve.ts', import.meta.url))
-  const args = [serve, `--listen=127.0.0.1:${port}`, ...backends.map(b => `--backend=127.0.0.1:${b}`)]
-  return contender('streams alone', port, process.execPath, args)
+  const args = [
+    serve,
+    `--engine=${engine}`,
+    `--listen=127.0.0.1:${port}`,
+    ...backends.map(b => `--backend=127.0.0.1:${b}`),
+  ]
+  return contender(`${engine} alone`, port, process.execPath, args)
 }
 
 export function startHaproxy(folder: string, port: number, backends: readonly number[]): Promise<Contender> {

@@ -78,7 +78,8 @@ async function start(): Promise<(Contender | Row)[]> {
   return [
     direct(port),
     await startStarlane(folder, port + 4, backends),
-    await startEngine(port + 7, backends),
+    await startEngine('streams', port + 7, backends),
+    await orRow('native alone', startEngine('native', port + 8, backends)),
     await orRow('haproxy', startHaproxy(folder, port + 5, backends)),
     await orRow('nginx', startNginx(folder, port + 6, backends)),
   ]

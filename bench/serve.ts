@@ -1,5 +1,6 @@
-/** The engine in a process of its own, over a fixed list of backends taken in turn: `serve.ts --listen=A:P --backend=A:P…` */
+/** The engine in a process of its own, over a fixed list of backends taken in turn: `serve.ts --engine=native --listen=A:P --backend=A:P…` */
 import { parseArgs } from 'node:util'
+import { createNativeEngine } from '../proxy/dataplane/native.ts'
 import { createStreamsEngine } from '../proxy/dataplane/streams.ts'
 import { familyOf, parseEndpoint } from '../proxy/model/address.ts'
 import { type Backend, backendKey } from '../proxy/model/backend.ts'
@@ -9,7 +10,12 @@ import { silentLog } from '../proxy/model/log.ts'
 import { type Frontend, frontendKey, type GlobalService } from '../proxy/model/service.ts'
 
 const { values } = parseArgs({
-  options: { listen: { type: 'string' }, backend: { type: 'string', multiple: true }, udp: { type: 'boolean' } },
+  options: {
+    engine: { type: 'string' },
+    listen: { type: 'string' },
+    backend: { type: 'string', multiple: true },
+    udp: { type: 'boolean' },
+  },
 })
 const listen = endpoint(values.listen ?? '')
 const protocol = values.udp ? 'UDP' : 'TCP'
@@ -37,7 +43,8 @@ const service: GlobalService = {
   changedAt: 0,
 }
 
-const engine = createStreamsEngine({
+const createEngine = values.engine === 'native' ? createNativeEngine : createStreamsEngine
+const engine = createEngine({
   chooser: inTurn(),
   clock: systemClock,
   log: silentLog,
