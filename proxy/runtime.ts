@@ -314,10 +314,11 @@ class Starlane implements Runtime {
   }
 
   #newTraffic(): Traffic {
-    const { anyip, services } = this.#config.proxy
+    const { anyip, engine, services } = this.#config.proxy
     return new Traffic({
       directory: this.#mesh.directory,
       chooser: this.#chain,
+      engine,
       options: engineOptions(this.#config),
       services,
       anyip,
@@ -365,6 +366,7 @@ function needRestart(before: Config, after: Config): string[] {
     ['stale.after', before.stale, after.stale],
     ['proxy.vips', vipsText(before), vipsText(after)],
     ['proxy.anyip', before.proxy.anyip, after.proxy.anyip],
+    ['proxy.engine', before.proxy.engine, after.proxy.engine],
     ['proxy.services', before.proxy.services, after.proxy.services],
     ['admin.listen', before.admin, after.admin],
     ['writeBack', before.writeBack, after.writeBack],

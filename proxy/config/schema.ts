@@ -140,7 +140,11 @@ const dialFields = {
 } satisfies Fields
 
 const proxyFields = {
-  engine: oneOf('What carries the bytes; `auto` takes the fastest that works here.', ['auto', 'streams'], 'auto'),
+  engine: oneOf(
+    'What carries the bytes: `streams` works everywhere, `native` wants `npm run build:native` first. `auto` is `streams`.',
+    ['auto', 'streams', 'native'],
+    'auto',
+  ),
   vips: wordOr(
     'The addresses that clients dial: the ClusterIPs of the local Services, or addresses of a range of your own.',
     'clusterIP',

@@ -1,6 +1,7 @@
 import { LocalRoutes } from '../dataplane/anyip.ts'
 import type { Engine, EngineOptions, EngineStats } from '../dataplane/engine.ts'
 import { Listeners } from '../dataplane/listeners.ts'
+import { createNativeEngine } from '../dataplane/native.ts'
 import { createStreamsEngine } from '../dataplane/streams.ts'
 import type { Clock, Random } from '../model/clock.ts'
 import type { Change, Directory } from '../model/directory.ts'
@@ -11,6 +12,7 @@ import type { Log } from '../model/log.ts'
 export interface TrafficParts {
   readonly directory: Directory
   readonly chooser: Chooser
+  readonly engine: 'auto' | 'streams' | 'native'
   readonly options: EngineOptions
   readonly services: 'global' | 'all'
   readonly anyip: boolean
@@ -32,7 +34,7 @@ export class Traffic {
     const { directory, services, clock, log, anyip } = parts
     this.#directory = directory
     this.#log = log
-    this.#engine = createStreamsEngine(parts)
+    this.#engine = parts.engine === 'native' ? createNativeEngine(parts) : createStreamsEngine(parts)
     this.#routes = anyip ? new LocalRoutes({ log }) : undefined
     this.#unwatch = this.#routes ? directory.onChange(change => this.#dropRoutes(change)) : () => {}
     const prepare = this.#routes && { prepare: (ips: readonly string[]) => this.#routes?.add(ips) ?? Promise.resolve() }

@@ -1,5 +1,6 @@
 import assert from 'node:assert/strict'
 import { once } from 'node:events'
+import { existsSync } from 'node:fs'
 import { writeFile } from 'node:fs/promises'
 import { connect, createServer } from 'node:net'
 import { join } from 'node:path'
@@ -340,4 +341,21 @@ t.test('validate says everything without binding anything', async t => {
     report.problems.find(p => p.code === 'PLUGIN_OPTION'),
     { where: /starlane\.yaml:\d+/, message: /rest.*no unit; write 30s/ },
   )
+})
+
+const addon = new URL('../../native/build/starlane.node', import.meta.url)
+const unbuilt = existsSync(addon) ? false : 'the native engine was not built (npm run build:native)'
+
+t.test('the native engine, where it was built, serves and fails over like the other', { skip: unbuilt }, async t => {
+  const world = await createWorld(t, { config: { proxy: { engine: 'native', drain: '300ms' } } })
+  const [vip, a, b] = [world.ip(1), world.ip(11), world.ip(21)]
+  const one = await startPod(t, a, 'one')
+  await startPod(t, b, 'two')
+  await world.declare('cluster-1', { clusterIP: vip, pods: [{ ip: a }] })
+  await world.declare('cluster-2', { clusterIP: world.ip(2), pods: [{ ip: b }] })
+  await world.start()
+  t.match(world.status().components.find(c => c.name === 'Proxy')?.detail, /^native/)
+  t.same(Object.keys(await tally(10, vip)).sort(), ['one', 'two'])
+  await one.close()
+  t.same(await tally(20, vip), { two: 20 })
 })
