@@ -76,7 +76,7 @@ class Load {
     if (misnamed !== undefined) return this.#fault('PLUGIN_LOAD', [...path, 'as'], misnamed)
     try {
       const located = locate(use, this.#request.folder)
-      const module = await openModule(located)
+      const module = await openModule(located, this.#request.host.clock)
       return [{ path, name: as ?? module.name, located, module, given: options ?? {} }]
     } catch (error) {
       return this.#unloadable([...path, 'use'], error)

@@ -1,5 +1,5 @@
 /** Where the module of a plugin is: `use` of the configuration -> URL. A bare word, a path and `npm:` never get mixed up. */
-import { existsSync, readdirSync, readFileSync } from 'node:fs'
+import { existsSync, readdirSync, readFileSync, statSync } from 'node:fs'
 import { createRequire } from 'node:module'
 import { join, resolve } from 'node:path'
 import { fileURLToPath, pathToFileURL } from 'node:url'
@@ -30,6 +30,7 @@ function located(file: string, from: string): Located {
 
 function fileAt(file: string): string {
   if (!existsSync(file)) throw new Unloadable(`there is no file ${file}; paths are relative to the configuration file`)
+  if (statSync(file).isDirectory()) throw new Unloadable(`${file} is a folder; name the file in it`)
   return file
 }
 

@@ -1,5 +1,6 @@
 import { registerHooks } from 'node:module'
 import type { Field } from '../config/fields.ts'
+import type { Clock } from '../model/clock.ts'
 import { messageOf } from '../model/error.ts'
 import type { PluginModule } from '../plugin.ts'
 import type { Located } from './locate.ts'
@@ -7,12 +8,13 @@ import { faultOfName } from './names.ts'
 import { Unloadable } from './unloadable.ts'
 
 /** Imports the file and checks that its default export is a plugin. Code is read once: a changed file wants a restart. */
-export async function openModule(located: Located): Promise<PluginModule> {
+export async function openModule(located: Located, clock: Clock): Promise<PluginModule> {
   const { file } = located
   let imported: Readonly<Record<string, unknown>>
   try {
-    imported = await importPlugin(located.url)
+    imported = await importPlugin(located.url, clock)
   } catch (error) {
+    if (error instanceof Unloadable) throw new Unloadable(`${file} ${error.message}`)
     throw new Unloadable(`${file} cannot be imported: ${messageOf(error)}${remedy(error)}`, { cause: error })
   }
   const module = defaultOf(imported)
@@ -25,14 +27,24 @@ export async function openModule(located: Located): Promise<PluginModule> {
 /** The API that a plugin imports as `starlane`, wherever it lies and whatever is installed beside it: this program's own. */
 const api = new URL(import.meta.url.endsWith('.ts') ? '../plugin.ts' : '../plugin.js', import.meta.url).href
 
-async function importPlugin(url: string): Promise<Readonly<Record<string, unknown>>> {
+/** Long enough for a plugin that reads a file or asks a server first. */
+const importMs = 10_000
+
+async function importPlugin(url: string, clock: Clock): Promise<Readonly<Record<string, unknown>>> {
+  const late = Promise.withResolvers<never>()
+  const stop = clock.after(importMs, () =>
+    late.reject(
+      new Unloadable(`is not read after ${importMs / 1000} s; no \`await\` at its top level may wait for ever`),
+    ),
+  )
   const hooks = registerHooks({
     resolve: (specifier, context, next) =>
       specifier === 'starlane' ? { url: api, shortCircuit: true } : next(specifier, context),
   })
   try {
-    return (await import(url)) as Readonly<Record<string, unknown>>
+    return (await Promise.race([import(url), late.promise])) as Readonly<Record<string, unknown>>
   } finally {
+    stop()
     hooks.deregister()
   }
 }
@@ -65,6 +77,9 @@ function isTableOfFields(options: unknown): boolean {
 }
 
 function remedy(error: unknown): string {
+  // What `npm init` writes says "type": "commonjs", and then Node takes the plugin beside it for that.
+  if (error instanceof SyntaxError && /import statement outside a module|token 'export'/.test(error.message))
+    return '; end its name in .mjs or .mts, or write "type": "module" in the package.json beside it'
   const { code } = Object(error) as { code?: unknown }
   return (typeof code === 'string' && remedies[code]) || ''
 }

@@ -3,6 +3,7 @@ import { dirname, join } from 'node:path'
 import t, { type Test } from 'tap'
 import { type LoadRequest, loadPlugins, type PluginUse } from '../../../proxy/chain/load.ts'
 import { hostParts } from '../../support/chain.ts'
+import { FakeClock } from '../../support/clock.ts'
 
 /** A folder with these files in it; its name is the folder of the configuration. */
 function folderOf(t: Test, files: Record<string, string>): string {
@@ -178,6 +179,37 @@ t.test('what is no plugin', async t => {
     t.match(message, expected)
     t.same(more, [])
   }
+})
+
+t.test('a module that never ends its import is given up, and a folder is no module', async t => {
+  const folder = folderOf(t, {
+    'waits.js': 'await new Promise(() => {})\nexport default {}',
+    'folder/index.js': source('x'),
+  })
+  const clock = new FakeClock()
+  let told: string[] | undefined
+  void messages(folder, ['./waits.js', './folder'], { host: hostParts({ clock }) }).then(all => {
+    told = all
+  })
+  while (!told) await clock.advance(1000)
+  t.match(
+    told[0],
+    /^PLUGIN_LOAD starlane\.yaml:10 {2}plugins\[0\]\.use: .*waits\.js is not read after 10 s; no `await` /,
+  )
+  t.match(told[1], /^PLUGIN_LOAD starlane\.yaml:11 {2}plugins\[1\]\.use: .*folder is a folder; name the file in it$/)
+})
+
+t.test('an ES module in a folder of CommonJS is told what to do', async t => {
+  const folder = folderOf(t, {
+    'package.json': '{ "type": "commonjs" }',
+    'imports.js': "import 'node:fs'",
+    'exports.js': source('x'),
+    'right.mjs': source('right'),
+  })
+  const told = await messages(folder, ['./imports.js', './exports.js', './right.mjs'])
+  t.equal(told.length, 2)
+  for (const message of told)
+    t.match(message, /cannot be imported: .*; end its name in \.mjs or \.mts, or write "type"/)
 })
 
 t.test('names', async t => {
