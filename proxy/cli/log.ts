@@ -9,17 +9,22 @@ type Level = Config['log']['level']
 
 export interface ProcessLog extends Log {
   setLevel(level: Level): void
-  /** Writes what is still held; for the moment before the process ends. */
-  flush(): void
+  /** Writes what is still held, in order, as far as anybody takes it; for the moment before the process ends. */
+  close(): Promise<void>
 }
 
 /** How much is held while nobody reads; beyond it lines are dropped, since a full pipe must not stop flows. */
 const mostHeldBytes = 1024 * 1024
 
+/** A reader that takes nothing does not keep a process from ending. */
+const patienceMs = 1000
+
 /** Lines for people on a terminal, JSON for all else, on standard error. */
 export function createLog({ level, format }: Config['log'], io: Io): ProcessLog {
   const file =
     io.stderr === process.stderr ? pino.destination({ fd: 2, sync: false, maxLength: mostHeldBytes }) : undefined
+  // A full disk or a reader that left costs lines, never flows: each write is tried anew.
+  file?.on('error', () => {})
   const destination: DestinationStream = file ?? { write: text => void io.stderr.write(text) }
   const forPeople = format === 'pretty' || (format === 'auto' && Boolean(io.stderr.isTTY))
   const logger = pino(
@@ -41,8 +46,22 @@ export function createLog({ level, format }: Config['log'], io: Io): ProcessLog 
     setLevel: level => {
       logger.level = level
     },
-    flush: () => file?.flushSync(),
+    close: () => (file ? ended(file, io) : Promise.resolve()),
   }
+}
+
+function ended(file: ReturnType<typeof pino.destination>, { clock }: Io): Promise<void> {
+  return new Promise(resolve => {
+    const over = () => {
+      stop()
+      // Else pino would try once more as the process exits, and would try a full disk for ever.
+      file.destroy()
+      resolve()
+    }
+    const stop = clock.after(patienceMs, over)
+    file.once('finish', over).once('error', over)
+    file.end()
+  })
 }
 
 /** `15:04:05 INFO: ready dns=127.0.0.1:5353 listeners=4` */

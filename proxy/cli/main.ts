@@ -22,7 +22,10 @@ const started = process.argv[1] ?? ''
 if (existsSync(started) && basename(realpathSync(started)) === 'starlane.js') {
   // A reader that has seen enough, such as `head`, is no failure.
   process.stdout.on('error', () => process.exit())
+  // Clocks here hold up nobody's end; while a command waits for one alone, this does, lest it seem to have ended well.
+  const awake = setInterval(() => {}, 0x7fff_ffff)
   process.exitCode = await main(process.argv.slice(2))
+  clearInterval(awake)
   // Whatever a command left open has a second to end by itself.
   setTimeout(() => process.exit(), 1000).unref()
 }

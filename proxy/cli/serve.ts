@@ -15,7 +15,7 @@ export async function serve(io: Io, file: string, create = createRuntime): Promi
   const ending = listen(io, runtime, log, file)
   try {
     const began = io.clock.now()
-    await runtime.start()
+    await Promise.race([runtime.start(), ending.code])
     void runtime.ready.then(ready => log.info('ready', { ...ready, ms: Math.round(io.clock.now() - began) }))
     return await ending.code
   } catch (error) {
@@ -23,7 +23,7 @@ export async function serve(io: Io, file: string, create = createRuntime): Promi
     throw error
   } finally {
     ending.dispose()
-    log.flush()
+    await log.close()
   }
 }
 

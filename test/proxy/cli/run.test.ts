@@ -1,6 +1,6 @@
 import { spawn } from 'node:child_process'
 import { EventEmitter } from 'node:events'
-import { writeFileSync } from 'node:fs'
+import { closeSync, existsSync, openSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { stripVTControlCharacters } from 'node:util'
 import t, { type Test } from 'tap'
@@ -8,6 +8,7 @@ import type { Io } from '../../../proxy/cli/io.ts'
 import { serve } from '../../../proxy/cli/serve.ts'
 import type { Loaded } from '../../../proxy/config/load.ts'
 import type { Ready, Runtime } from '../../../proxy/runtime.ts'
+import { freePort } from '../../support/backend.ts'
 import { FakeClock } from '../../support/clock.ts'
 import { eventually } from '../../support/eventually.ts'
 import { runLine } from './stage.ts'
@@ -160,6 +161,17 @@ t.test('a rejection nobody caught is logged and survived, an exception is logged
   t.ok(asked.includes('destroy'))
 })
 
+t.test('an exception while it starts ends it too', async t => {
+  const { ended, world, asked, drain } = start(t, { start: () => new Promise(() => {}) })
+  await eventually(() => {
+    if (!world.eventNames().includes('uncaughtException')) throw new Error('it does not listen yet')
+  })
+  world.emit('uncaughtException', new Error('torn'))
+  drain.resolve()
+  t.equal(await ended, 1)
+  t.ok(asked.includes('destroy'))
+})
+
 t.test('a runtime that cannot start is closed, and its error is the end', async t => {
   const failure = new Error('the port is taken')
   const { ended, asked, drain, world } = start(t, { start: () => Promise.reject(failure) })
@@ -211,6 +223,27 @@ function starlane(t: Test, file: string) {
     }, 30_000)
   return { child, code, logged, text: () => text }
 }
+
+t.test(
+  'a disk that is full of logs stops nothing',
+  { skip: !existsSync('/dev/full') && 'no /dev/full here' },
+  async t => {
+    const admin = `127.0.0.1:${await freePort('127.0.0.1')}`
+    const file = join(t.testdir({ manifests: {} }), 'starlane.yaml')
+    writeFileSync(
+      file,
+      `cluster: one\nclusters: [{ name: one, id: 1, source: { manifests: ./manifests } }]\ndns: { listen: '127.0.0.1:0', upstream: [] }\nadmin: { listen: '${admin}' }\n`,
+    )
+    const full = openSync('/dev/full', 'w')
+    const child = spawn(process.execPath, ['bin/starlane.js', 'run', '-c', file], { stdio: ['ignore', 'ignore', full] })
+    t.teardown(() => child.kill('SIGKILL'))
+    closeSync(full)
+    const code = new Promise(resolve => child.once('close', resolve))
+    t.equal((await runLine(['status', '--wait', '--timeout', '30s', '--admin', admin])).code, 0)
+    child.kill('SIGTERM')
+    t.equal(await code, 0)
+  },
+)
 
 t.test('the program runs, is asked, reloads and ends', async t => {
   const file = join(t.testdir({ manifests: {} }), 'starlane.yaml')
