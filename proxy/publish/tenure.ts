@@ -148,6 +148,7 @@ export class Tenure {
       for await (const { entries } of this.#store.pages(prefixOf(resource, cluster))) found.push(...entries)
     }
     ledger.found(found, this.#lease)
+    this.#hasCanaries = false
     this.#wake()
   }
 
