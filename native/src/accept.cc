@@ -11,7 +11,7 @@ namespace {
 
 // Of one listener in one turn, so that accepting does not starve the bytes.
 constexpr int kBatch = 64;
-constexpr int kListeners = 64;
+constexpr int kMostListeners = 64;
 // Clients that may wait for a decision. More of them stay in the kernel's backlog: there they cost no memory while JavaScript
 // is busy, and do not take the descriptors that the dials of those before them need.
 constexpr size_t kMostWaiting = 128;
@@ -20,8 +20,8 @@ constexpr size_t kFewWaiting = 64;
 }  // namespace
 
 void Pump::acceptAll() {
-  epoll_event events[kListeners];
-  const int count = epoll_wait(doors_.get(), events, kListeners, 0);
+  epoll_event events[kMostListeners];
+  const int count = epoll_wait(listening_.get(), events, kMostListeners, 0);
   for (int i = 0; i < count; i++) acceptOf(static_cast<int32_t>(events[i].data.u64));
 }
 
@@ -114,8 +114,8 @@ void Pump::setAccepting(bool accepting) {
   accepting_ = accepting;
   epoll_event event{};
   event.events = accepting ? uint32_t{EPOLLIN} : 0;
-  event.data.u64 = kDoors;
-  epoll_ctl(epoll_.get(), EPOLL_CTL_MOD, doors_.get(), &event);
+  event.data.u64 = kListeners;
+  epoll_ctl(epoll_.get(), EPOLL_CTL_MOD, listening_.get(), &event);
 }
 
 void Pump::rest() {

@@ -1,4 +1,4 @@
-// What JavaScript sees: a class Pump { memory, listen, kick, hold, stop }. One thread for each; it ends with stop(), with the
+// What JavaScript sees: a class Pump { memory, listen, openDoor, kick, hold, stop, refill }. One thread for each; it ends with stop(), with the
 // object, or with the JavaScript environment, whichever comes first, and is always joined.
 #include <node_api.h>
 #include <pthread.h>
@@ -142,6 +142,25 @@ napi_value listen(napi_env env, napi_callback_info info) {
   return result;
 }
 
+// openDoor(door: number, ip: string, port: number): 0 or an errno
+napi_value openDoor(napi_env env, napi_callback_info info) {
+  size_t count = 3;
+  napi_value arguments[3], result;
+  Handle* handle = handleOf(env, info, count, arguments);
+  if (handle == nullptr) return nullptr;
+  int32_t door, port;
+  char ip[64];
+  size_t length;
+  CHECK(napi_get_value_int32(env, arguments[0], &door));
+  CHECK(napi_get_value_string_utf8(env, arguments[1], ip, sizeof ip, &length));
+  CHECK(napi_get_value_int32(env, arguments[2], &port));
+  Address address;
+  int error = EINVAL;
+  if (handle->running() && starlane::parse(ip, port, address)) error = -handle->pump().openDoor(door, address);
+  CHECK(napi_create_int32(env, error, &result));
+  return result;
+}
+
 // kick(): commands wait and the pump is asleep
 napi_value kick(napi_env env, napi_callback_info info) {
   size_t count = 0;
@@ -187,8 +206,8 @@ napi_property_descriptor method(const char* name, napi_callback callback) {
 
 NAPI_MODULE_INIT() {
   const napi_property_descriptor methods[] = {
-      method("listen", listen), method("kick", kick),     method("hold", hold),
-      method("stop", stop),     method("refill", refill),
+      method("listen", listen), method("openDoor", openDoor), method("kick", kick),
+      method("hold", hold),     method("stop", stop),         method("refill", refill),
   };
   napi_value pump;
   CHECK(napi_define_class(env, "Pump", NAPI_AUTO_LENGTH, construct, nullptr, sizeof methods / sizeof *methods, methods,

@@ -40,6 +40,7 @@ void Pump::end(uint32_t slot, Connection& connection, Reason reason, bool reset)
 void Pump::endAll() {
   takeListeners();
   listeners_.clear();
+  sessions_.closeAll();
   for (uint32_t slot = 0; slot < connections_.size(); slot++) {
     Connection& connection = connections_[slot];
     if (connection.state == State::Free || connection.state == State::Dead) continue;

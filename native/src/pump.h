@@ -1,4 +1,4 @@
-// One thread that carries all TCP connections of an engine: epoll, accept, connect, bytes, and nothing that blocks. Whom to
+// One thread that carries all flows of an engine: epoll, accept, connect, bytes, datagrams, and nothing that blocks. Whom to
 // connect to is asked of TypeScript, once for each attempt, over the rings.
 //
 //   turn:  epoll_wait -> commands -> socket events -> what was left for fairness -> wake TypeScript -> close what is dead
@@ -17,6 +17,7 @@
 #include "connection.h"
 #include "outbox.h"
 #include "ring.h"
+#include "sessions.h"
 #include "socket.h"
 
 namespace starlane {
@@ -38,6 +39,7 @@ class Pump {
 
   // From any thread.
   int listen(int32_t listener, const Address& address, int backlog);
+  int openDoor(int32_t door, const Address& address);
   void kick();
   void stop();
 
@@ -50,6 +52,7 @@ class Pump {
   void takeListeners();
   void takeCommands();
   void obey(const Record& command);
+  void obeyConnection(Command kind, const Record& command);
   void onSocket(uint64_t tag, uint32_t events);
   void report();
   void bury();
@@ -97,13 +100,14 @@ class Pump {
   int error_ = 0;
   Outbox outbox_;
   Descriptor epoll_;
-  Descriptor doors_;  // an epoll of the listeners within the other, to turn from all of them at once
+  Descriptor listening_;  // an epoll of the listeners within the other, to turn from all of them at once
   Descriptor bell_;
   Descriptor spare_;  // given up for a moment to turn away a client when there are no descriptors
   std::atomic<bool> stopping_{false};
 
   std::mutex newListenersLock_;
   std::vector<std::pair<int32_t, Descriptor>> newListeners_;
+  std::vector<std::pair<int32_t, Descriptor>> newDoors_;
   std::atomic<bool> haveNewListeners_{false};
 
   std::unordered_map<int32_t, Descriptor> listeners_;
@@ -119,6 +123,7 @@ class Pump {
   std::vector<std::pair<uint32_t, Side>> unfinishedNow_;
   Pipes pipes_;
   std::unique_ptr<uint8_t[]> buffer_;
+  Sessions sessions_;
   double now_ = 0;  // of TypeScript's clock, as of the last sweep
 };
 
@@ -127,7 +132,7 @@ inline uint64_t tagOf(uint32_t slot, Side side, uint32_t stamp) {
   return static_cast<uint64_t>(slot) << 32 | static_cast<uint64_t>(stamp & 0x7fffffffu) << 1 | side;
 }
 constexpr uint64_t kBell = ~uint64_t{0};
-constexpr uint64_t kDoors = kBell - 1;
+constexpr uint64_t kListeners = kBell - 1;
 
 constexpr size_t kBuffer = 64 * 1024;
 

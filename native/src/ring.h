@@ -15,6 +15,13 @@ enum class Event : int32_t {
   Gone = 4,       // slot, generation, number = Reason, sent, received: the last word on this connection
   Fault = 5,      // number = errno of accept(2)
   Unlistened = 6, // slot = listener: its address is free
+  // Of UDP sessions:
+  Asked = 7,      // slot, generation, number = door, port, family, address: datagrams wait for a backend
+  Answered = 8,   // slot, generation: the backend's first datagram
+  Unlinked = 9,   // slot, generation, number = errno or 0, sent, received: the link has ended
+  Quiet = 10,     // slot, generation: idle for too long
+  Dropped = 11,   // slot, generation, sent, received: the last word on this session
+  DoorClosed = 12,  // slot = door
 };
 
 enum class Command : int32_t {
@@ -22,8 +29,13 @@ enum class Command : int32_t {
   HangUp = 2,    // slot, generation: ends a dial; answered by Failed(ECANCELED) unless it has connected before
   Refuse = 3,    // slot, generation: resets the client
   Cut = 4,       // slot, generation, now: with a FIN when nothing is under way, with a reset otherwise
-  Sweep = 5,     // now: looks for connections that have been silent for too long
+  Sweep = 5,     // now, number = limit of UDP sessions in ms: looks for what has been silent for too long
   Unlisten = 6,  // slot = listener
+  // Of UDP sessions:
+  Link = 7,       // slot, generation, port, family, address: an answer to Asked
+  Unlink = 8,     // slot, generation: answered by Unlinked, unless the link has ended before
+  Forget = 9,     // slot, generation: answered by Dropped
+  CloseDoor = 10,  // slot = door
 };
 
 enum class Reason : int32_t { Done = 0, ClientReset = 1, BackendReset = 2, Idle = 3, HalfClosed = 4, Cut = 5, Refused = 6 };

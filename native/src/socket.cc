@@ -69,6 +69,15 @@ int listenOn(const Address& address, int backlog) {
   return fd.release();
 }
 
+int bindTo(const Address& address) {
+  Descriptor fd(socket(address.storage.ss_family, SOCK_DGRAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0));
+  if (!fd) return -errno;
+  if (address.storage.ss_family == AF_INET6) set(fd.get(), IPPROTO_IPV6, IPV6_V6ONLY, 1);
+  set(fd.get(), SOL_SOCKET, SO_RCVBUF, 1024 * 1024);  // the kernel caps it at net.core.rmem_max
+  if (bind(fd.get(), address.get(), address.length) != 0) return -errno;
+  return fd.release();
+}
+
 int connectTo(const Address& address) {
   Descriptor fd(socket(address.storage.ss_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0));
   if (!fd) return -errno;

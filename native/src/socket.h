@@ -22,6 +22,8 @@ void read(const sockaddr_storage& from, int32_t& family, uint8_t* bytes, int32_t
 // Of a text without brackets or zone; false when it is none.
 bool parse(const char* text, int port, Address& into);
 
+// A UDP socket for a frontend.
+int bindTo(const Address& address);
 int listenOn(const Address& address, int backlog);
 // A socket whose connect(2) has begun.
 int connectTo(const Address& address);

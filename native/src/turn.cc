@@ -17,13 +17,13 @@ constexpr int kPatienceMs = 2;
 }  // namespace
 
 Pump::Pump(Shared& shared, PumpOptions options, std::function<void()> wake)
-    : shared_(shared), options_(options), wake_(std::move(wake)), outbox_(shared), buffer_(new uint8_t[kBuffer]) {
+    : shared_(shared), options_(options), wake_(std::move(wake)), outbox_(shared), buffer_(new uint8_t[kBuffer]), sessions_(outbox_, epoll_) {
   epoll_ = Descriptor(epoll_create1(EPOLL_CLOEXEC));
   bell_ = Descriptor(eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC));
   spare_ = Descriptor(open("/dev/null", O_RDONLY | O_CLOEXEC));
-  doors_ = Descriptor(epoll_create1(EPOLL_CLOEXEC));
-  if (!epoll_ || !bell_ || !doors_ || !watch(epoll_, bell_.get(), kBell, EPOLLIN) ||
-      !watch(epoll_, doors_.get(), kDoors, EPOLLIN))
+  listening_ = Descriptor(epoll_create1(EPOLL_CLOEXEC));
+  if (!epoll_ || !bell_ || !listening_ || !watch(epoll_, bell_.get(), kBell, EPOLLIN) ||
+      !watch(epoll_, listening_.get(), kListeners, EPOLLIN))
     error_ = errno;
 }
 
@@ -41,6 +41,18 @@ int Pump::listen(int32_t listener, const Address& address, int backlog) {
   {
     const std::lock_guard<std::mutex> lock(newListenersLock_);
     newListeners_.emplace_back(listener, Descriptor(fd));
+    haveNewListeners_.store(true);
+  }
+  kick();
+  return 0;
+}
+
+int Pump::openDoor(int32_t door, const Address& address) {
+  const int fd = bindTo(address);
+  if (fd < 0) return fd;
+  {
+    const std::lock_guard<std::mutex> lock(newListenersLock_);
+    newDoors_.emplace_back(door, Descriptor(fd));
     haveNewListeners_.store(true);
   }
   kick();
@@ -82,16 +94,18 @@ void Pump::turn() {
 
 void Pump::takeListeners() {
   if (!haveNewListeners_.load()) return;
-  std::vector<std::pair<int32_t, Descriptor>> taken;
+  std::vector<std::pair<int32_t, Descriptor>> taken, doors;
   {
     const std::lock_guard<std::mutex> lock(newListenersLock_);
     taken.swap(newListeners_);
+    doors.swap(newDoors_);
     haveNewListeners_.store(false);
   }
   for (auto& [listener, fd] : taken) {
-    watch(doors_, fd.get(), static_cast<uint32_t>(listener), EPOLLIN);
+    watch(listening_, fd.get(), static_cast<uint32_t>(listener), EPOLLIN);
     listeners_[listener] = std::move(fd);
   }
+  for (auto& [door, fd] : doors) sessions_.open(door, std::move(fd));
 }
 
 // Only what was there at the beginning: an answer to something that happens in this turn belongs to the next, when no event
@@ -108,8 +122,27 @@ void Pump::takeCommands() {
 
 void Pump::obey(const Record& command) {
   const auto kind = static_cast<Command>(command.kind);
-  if (kind == Command::Sweep) return sweep(command.now);
-  if (kind == Command::Unlisten) return unlisten(command.slot);
+  switch (kind) {
+    case Command::Sweep:
+      sessions_.sweep(command.now, command.number);
+      return sweep(command.now);
+    case Command::Unlisten:
+      return unlisten(command.slot);
+    case Command::Link:
+      return sessions_.link(command);
+    case Command::Unlink:
+      return sessions_.unlink(command);
+    case Command::Forget:
+      return sessions_.forget(command);
+    case Command::CloseDoor:
+      takeListeners();
+      return sessions_.close(command.slot);
+    default:
+      return obeyConnection(kind, command);
+  }
+}
+
+void Pump::obeyConnection(Command kind, const Record& command) {
   const auto slot = static_cast<uint32_t>(command.slot);
   if (slot >= connections_.size()) return;
   Connection& connection = connections_[slot];
@@ -139,7 +172,8 @@ void Pump::onSocket(uint64_t tag, uint32_t events) {
     [[maybe_unused]] const ssize_t got = ::read(bell_.get(), &rings, sizeof rings);
     return;
   }
-  if (tag == kDoors) return acceptAll();
+  if (tag == kListeners) return acceptAll();
+  if (tag & Sessions::kOurs) return sessions_.onSocket(tag);
   const auto slot = static_cast<uint32_t>(tag >> 32);
   const auto side = static_cast<Side>(tag & 1);
   Connection& connection = connections_[slot];

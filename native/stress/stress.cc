@@ -41,8 +41,8 @@ int openDescriptors() {
   return count;
 }
 
-int bound(int& port, bool listening) {
-  const int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+int bound(int& port, bool listening, int type = SOCK_STREAM) {
+  const int fd = socket(AF_INET, type | SOCK_CLOEXEC, 0);
   sockaddr_in any{};
   any.sin_family = AF_INET;
   any.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
@@ -78,7 +78,7 @@ void serve(int fd) {
 }
 
 struct Totals {
-  std::atomic<int> whole{0}, broken{0}, wrong{0};
+  std::atomic<int> whole{0}, broken{0}, wrong{0}, chats{0};
 };
 
 // One client's visit: whatever comes back must be a prefix of what went out.
@@ -119,6 +119,27 @@ void visit(int port, std::mt19937& random, Totals& totals) {
   else totals.broken++;
 }
 
+// Sends bursts of datagrams, and checks that what comes back was said; UDP may lose some.
+void chat(int port, std::mt19937& random, Totals& totals) {
+  const int fd = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+  const Address to = addressOf(4, kLoopback, port);
+  const timeval patience{0, 20000};
+  setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &patience, sizeof patience);
+  if (connect(fd, to.get(), to.length) != 0) fail("no UDP");
+  const size_t size = random() % 4 == 0 ? random() % 60000 : random() % 1400;
+  const unsigned burst = 1 + random() % 40;
+  std::string said(size, static_cast<char>('a' + random() % 25));
+  for (unsigned i = 0; i < burst; i++) send(fd, said.data(), said.size(), 0);
+  static thread_local char buffer[65536];
+  bool any = false;
+  for (ssize_t got; (got = recv(fd, buffer, sizeof buffer, 0)) >= 0;) {
+    any = true;
+    if (std::string(buffer, static_cast<size_t>(got)) != said) totals.wrong++;
+  }
+  if (any) totals.chats++;
+  close(fd);
+}
+
 // TypeScript's place.
 class Controller {
  public:
@@ -128,18 +149,22 @@ class Controller {
     store(shared_->listenerAsleep, 1);
   }
 
-  void run(std::atomic<bool>& done, int port) {
+  void run(std::atomic<bool>& done, int port, int door) {
     std::thread thread([this] { pump_.run(); });
     if (pump_.listen(1, addressOf(4, kLoopback, port), 1024) != 0) fail("cannot listen for the pump");
+    if (pump_.openDoor(2, addressOf(4, kLoopback, door)) != 0) fail("no door");
     for (double now = 0; !done.load(); now += 7) {
       readAll();
       Record& sweep = begin(Command::Sweep);
       sweep.now = now;
+      sweep.number = 30;
       end();
       if (random_() % 50 == 0) std::this_thread::sleep_for(std::chrono::milliseconds(20));  // a busy JavaScript thread
       sleep();
     }
     begin(Command::Unlisten).slot = 1;
+    end();
+    begin(Command::CloseDoor).slot = 2;
     end();
     pump_.stop();
     thread.join();
@@ -147,10 +172,11 @@ class Controller {
       readAll();
       pump_.refill();
     } while (load(shared_->eventHead) != shared_->eventTail.value);
+    for (const auto& [slot, generation] : talking_) fail("session " + std::to_string(slot) + " has had no last word");
     for (const auto& [slot, generation] : alive_) fail("slot " + std::to_string(slot) + " has had no last word");
   }
 
-  int accepted = 0, connected = 0, gone = 0;
+  int accepted = 0, connected = 0, gone = 0, sessions = 0;
 
  private:
   void wake() {
@@ -193,6 +219,25 @@ class Controller {
         if (alive_.erase(event.slot) == 0) fail("a second last word");
         if (random_() % 4 == 0) command(Command::Cut, event);  // too late
         return;
+      case Event::Asked:
+        if (talking_.emplace(event.slot, event.generation).second) sessions++;
+        else if (talking_[event.slot] != event.generation) fail("a session's slot was given twice");
+        if (random_() % 20 == 0) return command(Command::Forget, event);
+        toBackend(Command::Link, event);
+        if (random_() % 10 == 0) command(Command::Unlink, event);
+        return;
+      case Event::Answered:
+        if (random_() % 10 == 0) command(Command::Unlink, event);
+        return;
+      case Event::Unlinked:
+        if (random_() % 10 == 0) command(Command::Unlink, event);  // too late
+        return;
+      case Event::Quiet:
+        return command(Command::Forget, event);
+      case Event::Dropped:
+        if (talking_.erase(event.slot) == 0) fail("a session's second last word");
+        if (random_() % 4 == 0) command(Command::Forget, event);  // too late
+        return;
       default:
         return;
     }
@@ -200,14 +245,18 @@ class Controller {
 
   void answer(const Record& event) {
     if (random_() % 20 == 0) return command(Command::Refuse, event);
-    Record& connect = begin(Command::Connect);
+    toBackend(Command::Connect, event);
+    if (random_() % 10 == 0) command(Command::HangUp, event);
+  }
+
+  void toBackend(Command kind, const Record& event) {
+    Record& connect = begin(kind);
     connect.slot = event.slot;
     connect.generation = event.generation;
     connect.family = 4;
     connect.port = random_() % 10 == 0 ? refusing_ : backend_;
     memcpy(connect.address, kLoopback, 4);
     end();
-    if (random_() % 10 == 0) command(Command::HangUp, event);
   }
 
   void command(Command kind, const Record& event) {
@@ -235,7 +284,7 @@ class Controller {
   Pump pump_;
   int backend_, refusing_;
   std::mt19937 random_{7};
-  std::map<int32_t, int32_t> alive_;
+  std::map<int32_t, int32_t> alive_, talking_;
   std::mutex mutex_;
   std::condition_variable condition_;
   bool woken_ = false;
@@ -247,10 +296,15 @@ int main(int, char** arguments) {
   const int connections = atoi(arguments[1]);
   signal(SIGPIPE, SIG_IGN);
   const int before = openDescriptors();
-  int backendPort, refusingPort, proxyPort;
+  int backendPort, refusingPort, proxyPort, doorPort;
   const int listening = bound(backendPort, true);
   const int refusing = bound(refusingPort, false);
   close(bound(proxyPort, false));
+  close(bound(doorPort, false, SOCK_DGRAM));
+  // UDP backends have the same two ports: one echoes, nobody has the other.
+  const int echoing = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+  const Address echoAt = addressOf(4, kLoopback, backendPort);
+  if (bind(echoing, echoAt.get(), echoAt.length) != 0) fail("no UDP backend");
 
   std::atomic<bool> done{false}, over{false};
   std::atomic<int> serving{0};
@@ -268,16 +322,31 @@ int main(int, char** arguments) {
     }
   });
 
+  std::thread echo([&] {
+    static char buffer[65536];
+    while (!over.load()) {
+      pollfd waiting{echoing, POLLIN, 0};
+      if (poll(&waiting, 1, 20) <= 0) continue;
+      sockaddr_storage from;
+      socklen_t length = sizeof from;
+      const ssize_t got = recvfrom(echoing, buffer, sizeof buffer, MSG_DONTWAIT, reinterpret_cast<sockaddr*>(&from), &length);
+      if (got >= 0) sendto(echoing, buffer, static_cast<size_t>(got), 0, reinterpret_cast<sockaddr*>(&from), length);
+    }
+  });
+
   Totals totals;
   {
     Controller controller(backendPort, refusingPort);
-    std::thread control([&] { controller.run(done, proxyPort); });
+    std::thread control([&] { controller.run(done, proxyPort, doorPort); });
     std::this_thread::sleep_for(std::chrono::milliseconds(100));
     std::vector<std::thread> clients;
     for (int i = 0; i < kClients; i++) {
       clients.emplace_back([&, i] {
         std::mt19937 random(static_cast<unsigned>(i));
-        for (int visits = connections / kClients; visits > 0; visits--) visit(proxyPort, random, totals);
+        for (int visits = connections / kClients; visits > 0; visits--) {
+          visit(proxyPort, random, totals);
+          if (visits % 8 == 0) chat(doorPort, random, totals);
+        }
       });
     }
     for (auto& client : clients) client.join();
@@ -285,13 +354,16 @@ int main(int, char** arguments) {
     control.join();
     printf("stress: %d accepted, %d connected, %d gone; %d echoes whole, %d broken off, %d wrong\n", controller.accepted,
            controller.connected, controller.gone, totals.whole.load(), totals.broken.load(), totals.wrong.load());
-    if (controller.accepted == 0 || totals.whole == 0) fail("nothing was carried");
+    printf("stress: %d sessions, %d chats answered\n", controller.sessions, totals.chats.load());
+    if (controller.accepted == 0 || totals.whole == 0 || totals.chats == 0) fail("nothing was carried");
   }
   over = true;
   backend.join();
+  echo.join();
   while (serving.load() > 0) std::this_thread::sleep_for(std::chrono::milliseconds(1));
   close(listening);
   close(refusing);
+  close(echoing);
   if (totals.wrong > 0) fail("bytes were wrong");
   if (const int left = openDescriptors() - before) fail(std::to_string(left) + " descriptors are left");
 }

@@ -21,13 +21,18 @@ export interface Carrier extends EngineParts {
   ended(): void
 }
 
-/** How an engine carries TCP. */
-export interface TcpSide {
+/** How an engine's bytes move. */
+export interface Transport {
   /** `onClose` is told when the address is free and the listener's flows should drain. */
-  listen(frontend: Frontend, service: GlobalService, onClose: (listener: TcpListening) => void): Promise<TcpListening>
-  /** Looks for idle connections; called about every second with the clock's time. */
+  listenTcp(
+    frontend: Frontend,
+    service: GlobalService,
+    onClose: (listener: TcpListening) => void,
+  ): Promise<TcpListening>
+  listenUdp(frontend: Frontend, service: GlobalService, onClose: (listener: Listener) => void): Promise<Listener>
+  /** Looks for idle flows; called about every second with the clock's time. */
   sweep(now: number): void
-  /** All connections are cut by now. When this returns, their ends have been told. */
+  /** All flows are cut by now. When this returns, their ends have been told. */
   destroy(): void
 }
 
@@ -51,8 +56,6 @@ export interface CarriedConnection extends Carried {
 }
 
 export interface CarriedSession extends Carried {
-  /** Looks for idleness; called about every second with the clock's time. */
-  tick(now: number): void
   /** Leaves its backend; the next datagram goes to another. */
   move(): void
   /** Ends to make room for another session. */

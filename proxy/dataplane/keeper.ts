@@ -1,15 +1,14 @@
 /**
  * What the engines have in common: which flows there are, their limits, their idleness, how they leave with a backend, a
- * frontend or the process. How TCP is carried is each engine's own, as a {@link TcpSide}.
+ * frontend or the process. How their bytes move is each engine's own, as a {@link Transport}.
  */
 import { MeshError } from '../model/error.ts'
 import type { Frontend, GlobalService } from '../model/service.ts'
 import { Buffers } from './buffers.ts'
-import type { Carried, CarriedConnection, CarriedSession, Carrier, TcpListening, TcpSide } from './carrier.ts'
+import type { Carried, CarriedConnection, CarriedSession, Carrier, TcpListening, Transport } from './carrier.ts'
 import { codeOf } from './dial.ts'
 import { drain } from './drain.ts'
 import type { Engine, EngineOptions, EngineParts, EngineStats, Listener } from './engine.ts'
-import { UdpListener } from './udp.ts'
 
 /** Faults of this machine come in swarms: one line of log for each kind in this time. */
 const faultQuietMs = 10_000
@@ -25,22 +24,26 @@ export class Keeper implements Engine, Carrier {
   readonly sessions = new Set<CarriedSession>()
   readonly unanswered = new Set<CarriedSession>()
   draining = false
-  readonly #side: TcpSide
+  readonly #transport: Transport
   readonly #tcp = new Set<TcpListening>()
-  readonly #udp = new Set<UdpListener>()
+  readonly #udp = new Set<Listener>()
   readonly #timers = new Set<() => void>()
   readonly #faults = new Map<string, { told: number; untold: number }>()
   #lastId = 0
   #closing: Promise<void> | undefined
   #empty: (() => void) | undefined
 
-  constructor(name: string, { chooser, options, clock, log }: EngineParts, sideOf: (carrier: Carrier) => TcpSide) {
+  constructor(
+    name: string,
+    { chooser, options, clock, log }: EngineParts,
+    transportOf: (carrier: Carrier) => Transport,
+  ) {
     this.name = name
     this.chooser = chooser
     this.options = options
     this.clock = clock
     this.log = log
-    this.#side = sideOf(this)
+    this.#transport = transportOf(this)
     this.#timers.add(clock.every(sweepMs(options.idle), () => this.#sweep()))
   }
 
@@ -50,12 +53,12 @@ export class Keeper implements Engine, Carrier {
       case 'TCP':
         return this.#keep(
           this.#tcp,
-          this.#side.listen(frontend, service, listener => this.#closedTcp(listener)),
+          this.#transport.listenTcp(frontend, service, listener => this.#closedTcp(listener)),
         )
       case 'UDP':
         return this.#keep(
           this.#udp,
-          UdpListener.open(this, frontend, service, listener => this.#udp.delete(listener)),
+          this.#transport.listenUdp(frontend, service, listener => this.#udp.delete(listener)),
         )
       case 'SCTP':
         return Promise.reject(
@@ -86,7 +89,7 @@ export class Keeper implements Engine, Carrier {
     this.draining = true
     for (const flow of [...this.connections, ...this.sessions]) flow.cut('shutdown')
     for (const listener of [...this.#tcp, ...this.#udp]) void listener.close()
-    this.#side.destroy()
+    this.#transport.destroy()
     for (const cancel of this.#timers) cancel()
     this.#timers.clear()
   }
@@ -155,8 +158,7 @@ export class Keeper implements Engine, Carrier {
   /** One look at every flow instead of a timer for each: nothing is paid when bytes pass. */
   #sweep(): void {
     const now = this.clock.now()
-    this.#side.sweep(now)
-    for (const session of this.sessions) session.tick(now)
+    this.#transport.sweep(now)
   }
 }
 

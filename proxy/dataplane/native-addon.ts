@@ -4,12 +4,14 @@ import { createRequire } from 'node:module'
 import { fileURLToPath } from 'node:url'
 import { MeshError, messageOf } from '../model/error.ts'
 
-/** One native thread that carries TCP connections; see `native/src/pump.h`. */
+/** One native thread that carries flows; see `native/src/pump.h`. */
 export interface NativePump {
   /** Shared with the thread; `native-rings.ts` knows what is in it. */
   readonly memory: ArrayBuffer
   /** 0, or an errno. `ip` is canonical. */
   listen(listener: number, ip: string, port: number, backlog: number): number
+  /** A UDP socket; 0, or an errno. */
+  openDoor(door: number, ip: string, port: number): number
   /** Wakes the thread, when it sleeps and commands wait. */
   kick(): void
   /** Whether it keeps the process alive; not at first. */

@@ -4,8 +4,32 @@
  */
 import type { NativePump } from './native-addon.ts'
 
-export const Event = { accepted: 1, connected: 2, failed: 3, gone: 4, fault: 5, unlistened: 6 } as const
-export const Command = { connect: 1, hangUp: 2, refuse: 3, cut: 4, sweep: 5, unlisten: 6 } as const
+export const Event = {
+  accepted: 1,
+  connected: 2,
+  failed: 3,
+  gone: 4,
+  fault: 5,
+  unlistened: 6,
+  asked: 7,
+  answered: 8,
+  unlinked: 9,
+  quiet: 10,
+  dropped: 11,
+  doorClosed: 12,
+} as const
+export const Command = {
+  connect: 1,
+  hangUp: 2,
+  refuse: 3,
+  cut: 4,
+  sweep: 5,
+  unlisten: 6,
+  link: 7,
+  unlink: 8,
+  forget: 9,
+  closeDoor: 10,
+} as const
 
 const records = 4096
 const wordsOfRecord = 16
@@ -36,6 +60,7 @@ export class Rings implements Incoming {
   readonly #doubles: Float64Array
   readonly #bytes: Uint8Array
   #answering = false
+  #closed = false
   #reading = 0
   #writing = 0
 
@@ -77,6 +102,11 @@ export class Rings implements Incoming {
     return true
   }
 
+  /** The pump has stopped: commands go nowhere, and wait for nobody. */
+  close(): void {
+    this.#closed = true
+  }
+
   /** From now on the pump calls when there is something. False when there is something already. */
   sleep(): boolean {
     Atomics.store(this.#words, at.asleep, 1)
@@ -90,7 +120,7 @@ export class Rings implements Incoming {
     const words = this.#words
     const head = words[at.commandHead] as number
     // The pump never waits for anything, so there is room again after one of its turns.
-    while (((head - Atomics.load(words, at.commandTail)) | 0) >= records) this.#pump.kick()
+    while (((head - Atomics.load(words, at.commandTail)) | 0) >= records && !this.#closed) this.#pump.kick()
     const record = commandsAt + (head & (records - 1)) * wordsOfRecord
     this.#writing = record
     words[record + field.kind] = kind
@@ -103,6 +133,11 @@ export class Rings implements Incoming {
     this.#words[this.#writing + field.family] = family
     this.#words[this.#writing + field.port] = port
     this.#bytes.set(address, (this.#writing + field.payload) * 4)
+    return this
+  }
+
+  about(value: number): this {
+    this.#words[this.#writing + field.number] = value
     return this
   }
 

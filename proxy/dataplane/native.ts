@@ -1,12 +1,12 @@
 /**
- * The engine whose TCP bytes are moved by a native thread: `native/` accepts, connects and carries; every decision is made
- * here, asked once for each attempt. UDP and everything that is not bytes is the same code as that of the engine streams.
+ * The engine whose bytes are moved by a native thread: `native/` accepts, connects and carries; every decision is made here,
+ * asked once for each attempt. Everything that is not bytes is the same code as that of the engine streams.
  * docs/engines.md has the picture.
  */
 import type { Engine, EngineParts } from './engine.ts'
 import { Keeper } from './keeper.ts'
 import { loadAddon, type NativeAddon } from './native-addon.ts'
-import { NativeTcp } from './native-tcp.ts'
+import { NativeTransport } from './native-transport.ts'
 
 /** Throws a `MeshError` with the remedy where the addon was not built or cannot be loaded. */
 export function createNativeEngine(parts: EngineParts): Engine {
@@ -15,5 +15,5 @@ export function createNativeEngine(parts: EngineParts): Engine {
 
 /** With an addon from elsewhere, such as one built with a sanitizer. */
 export function createNativeEngineWith(addon: NativeAddon, parts: EngineParts): Engine {
-  return new Keeper('native', parts, carrier => new NativeTcp(carrier, addon))
+  return new Keeper('native', parts, carrier => new NativeTransport(carrier, addon))
 }

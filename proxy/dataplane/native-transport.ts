@@ -2,23 +2,28 @@ import { getSystemErrorName } from 'node:util'
 import type { Client, CloseReason } from '../model/flow.ts'
 import type { Frontend, GlobalService } from '../model/service.ts'
 import { backlog, listenError } from './bind.ts'
-import type { Carrier, TcpListening, TcpSide } from './carrier.ts'
+import type { Carrier, TcpListening, Transport } from './carrier.ts'
+import type { Listener } from './engine.ts'
 import type { NativeAddon, NativePump } from './native-addon.ts'
 import { addressText } from './native-address.ts'
 import { NativeConnection, type Pumping } from './native-connection.ts'
+import { NativeDoorListener, NativeSessions } from './native-doors.ts'
 import { Command, Event, type Incoming, Rings } from './native-rings.ts'
 
 /** Events between two looks at everything else that Node has to do. */
 const batch = 2048
+/** While the engine drains, a session this long quiet has ended. */
+const drainingIdleMs = 1000
 /** `Reason` of native/src/ring.h; the others are TypeScript's own doing. */
 const reasons: readonly (CloseReason | undefined)[] = ['done', 'client-reset', 'backend-reset', 'idle', 'half-closed']
 
-/** The TCP side of an engine on a native pump: events in, commands out. */
-export class NativeTcp implements TcpSide, Pumping {
+/** How flows move by a native pump: events in, commands out. */
+export class NativeTransport implements Transport, Pumping {
   readonly carrier: Carrier
   readonly rings: Rings
   readonly #pump: NativePump
   readonly #listeners = new Map<number, NativeListener>()
+  readonly #sessions = new NativeSessions(this)
   /** By slot, until the pump has said its last word on it. */
   readonly #connections: (NativeConnection | undefined)[] = []
   #lastListener = 0
@@ -34,7 +39,7 @@ export class NativeTcp implements TcpSide, Pumping {
     this.rings.sleep()
   }
 
-  async listen(
+  async listenTcp(
     frontend: Frontend,
     service: GlobalService,
     onClose: (listener: TcpListening) => void,
@@ -51,20 +56,43 @@ export class NativeTcp implements TcpSide, Pumping {
     return listener
   }
 
+  async listenUdp(
+    frontend: Frontend,
+    service: GlobalService,
+    onClose: (listener: Listener) => void,
+  ): Promise<Listener> {
+    const id = ++this.#lastListener
+    const error = this.#pump.openDoor(id, frontend.ip, frontend.port)
+    if (error !== 0) throw listenError(frontend, systemError('bind', error))
+    const door = new NativeDoorListener(frontend, service, closing => {
+      if (!this.#stopped) this.rings.command(Command.closeDoor, id, 0).send()
+      onClose(closing)
+    })
+    this.#sessions.doors.set(id, door)
+    this.#hold()
+    return door
+  }
+
   sweep(now: number): void {
-    if (!this.#stopped) this.rings.command(Command.sweep, 0, 0).when(now).send()
+    if (this.#stopped) return
+    const { draining, options } = this.carrier
+    const { udpMs } = options.idle
+    const limit = draining ? Math.min(udpMs || drainingIdleMs, drainingIdleMs) : udpMs
+    this.rings.command(Command.sweep, 0, 0).about(limit).when(now).send()
   }
 
   destroy(): void {
     if (this.#stopped) return
     this.#stopped = true
     this.#pump.stop()
+    this.rings.close()
     do {
       while (this.rings.read(batch, event => this.#take(event)));
       this.#pump.refill()
     } while (this.rings.read(1, event => this.#take(event)))
-    for (const listener of this.#listeners.values()) listener.freed()
+    for (const listener of [...this.#listeners.values(), ...this.#sessions.doors.values()]) listener.freed()
     this.#listeners.clear()
+    this.#sessions.doors.clear()
   }
 
   /** Called when the pump has something to say and nobody was listening. */
@@ -95,7 +123,21 @@ export class NativeTcp implements TcpSide, Pumping {
       case Event.unlistened:
         this.#listeners.get(event.slot)?.freed()
         this.#listeners.delete(event.slot)
-        this.#hold()
+        return this.#hold()
+      case Event.asked:
+        return this.#stopped ? undefined : this.#sessions.asked(event)
+      case Event.answered:
+        return this.#sessions.of(event)?.answered()
+      case Event.unlinked:
+        return this.#sessions.of(event)?.unlinked(linkError(event.number), event.sent(), event.received())
+      case Event.quiet:
+        return this.#sessions.of(event)?.quiet()
+      case Event.dropped:
+        return this.#sessions.dropped(event)
+      case Event.doorClosed:
+        this.#sessions.doors.get(event.slot)?.freed()
+        this.#sessions.doors.delete(event.slot)
+        return this.#hold()
     }
   }
 
@@ -125,7 +167,7 @@ export class NativeTcp implements TcpSide, Pumping {
 
   /** Listeners and connections keep the process alive, as those of node:net do. */
   #hold(): void {
-    const held = this.#listeners.size > 0 || this.#carried > 0
+    const held = this.#listeners.size > 0 || this.#sessions.doors.size > 0 || this.#carried > 0
     if (held === this.#held || this.#stopped) return
     this.#held = held
     this.#pump.hold(held)
@@ -162,6 +204,10 @@ class NativeListener implements TcpListening {
     }
     return this.#free
   }
+}
+
+function linkError(errno: number): Error | undefined {
+  return errno === 0 ? undefined : systemError('send', errno)
 }
 
 /** Like those of node:net: the code is the errno's name. */

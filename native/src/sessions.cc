@@ -1,0 +1,392 @@
+#include "sessions.h"
+
+#include <netinet/udp.h>
+#include <sys/epoll.h>
+
+#include <cerrno>
+#include <random>
+
+namespace starlane {
+
+namespace {
+
+constexpr int kBatch = 32;
+constexpr size_t kDatagram = 65536;
+// Batches of one socket in one turn, so that a flood does not starve the others.
+constexpr int kRounds = 4;
+// The kernel takes so much in one call with UDP_SEGMENT.
+constexpr size_t kMostSegmented = 65000;
+// What may wait for a decision: of one session, and of all.
+constexpr size_t kMostWaiting = 256;
+constexpr size_t kMostWaitingBytes = 16 * 1024 * 1024;
+constexpr size_t kMostAsking = 1024;
+
+constexpr uint64_t kDoorTag = Sessions::kOurs | uint64_t{1} << 62;
+
+uint64_t tagOf(uint32_t slot, uint32_t stamp) {
+  return Sessions::kOurs | static_cast<uint64_t>(slot) << 32 | stamp;
+}
+
+// Of one datagram, too large or no room just now: it is lost, the session is not.
+bool passes(int error) {
+  return error == EMSGSIZE || error == ENOBUFS || error == ENOMEM || error == EAGAIN || error == EINTR;
+}
+
+uint64_t seed() {
+  static const uint64_t value = std::random_device{}() | static_cast<uint64_t>(std::random_device{}()) << 32;
+  return value;
+}
+
+}  // namespace
+
+struct Sessions::Batch {
+  std::unique_ptr<uint8_t[]> bytes{new uint8_t[kBatch * kDatagram]};
+  mmsghdr messages[kBatch];
+  iovec pieces[kBatch];
+  sockaddr_storage from[kBatch];
+
+  // How many have come; -1 with errno.
+  int receive(int fd) {
+    for (int i = 0; i < kBatch; i++) {
+      pieces[i] = {bytes.get() + static_cast<size_t>(i) * kDatagram, kDatagram};
+      messages[i].msg_hdr = {};
+      messages[i].msg_hdr.msg_name = &from[i];
+      messages[i].msg_hdr.msg_namelen = sizeof from[i];
+      messages[i].msg_hdr.msg_iov = &pieces[i];
+      messages[i].msg_hdr.msg_iovlen = 1;
+    }
+    const int count = recvmmsg(fd, messages, kBatch, MSG_DONTWAIT, nullptr);
+    for (int i = 0; i < count; i++) pieces[i].iov_len = messages[i].msg_len;
+    return count;
+  }
+};
+
+Sessions::Sessions(Outbox& outbox, const Descriptor& epoll) : outbox_(outbox), epoll_(epoll) {}
+Sessions::~Sessions() = default;
+
+// With a seed, so that nobody can choose addresses that all fall together.
+size_t Sessions::Hash::operator()(const Client& client) const {
+  uint64_t words[2];
+  memcpy(words, client.bytes, sizeof words);
+  uint64_t hash = seed() ^ client.port;
+  for (const uint64_t word : words) {
+    hash = (hash ^ word) * 0x9e3779b97f4a7c15u;
+    hash ^= hash >> 32;
+  }
+  return hash;
+}
+
+void Sessions::open(int32_t door, Descriptor fd) {
+  if (!batch_) batch_ = std::make_unique<Batch>();
+  epoll_event event{};
+  event.events = EPOLLIN;
+  event.data.u64 = kDoorTag | static_cast<uint32_t>(door);
+  epoll_ctl(epoll_.get(), EPOLL_CTL_ADD, fd.get(), &event);
+  doors_[door].fd = std::move(fd);
+}
+
+void Sessions::close(int32_t door) {
+  const auto found = doors_.find(door);
+  if (found == doors_.end()) return;
+  std::vector<uint32_t> slots;
+  for (const auto& [client, slot] : found->second.sessions) slots.push_back(slot);
+  for (const uint32_t slot : slots) drop(slot);
+  doors_.erase(found);
+  tell(Event::DoorClosed, static_cast<uint32_t>(door), 0);
+}
+
+void Sessions::closeAll() {
+  std::vector<int32_t> doors;
+  for (const auto& [door, rest] : doors_) doors.push_back(door);
+  for (const int32_t door : doors) close(door);
+}
+
+void Sessions::onSocket(uint64_t tag) {
+  if ((tag & kDoorTag) == kDoorTag) return onDoor(static_cast<int32_t>(tag & 0x7fffffffu));
+  const auto slot = static_cast<uint32_t>((tag & ~kOurs) >> 32);
+  const Session& session = sessions_[slot];
+  if (session.state == State::Linked && session.stamp == static_cast<uint32_t>(tag)) onLink(slot);
+}
+
+// Clients speak. Datagrams of one session that come together go on together.
+void Sessions::onDoor(int32_t id) {
+  const auto found = doors_.find(id);
+  if (found == doors_.end()) return;
+  Door& door = found->second;
+  for (int round = 0; round < kRounds; round++) {
+    const int count = batch_->receive(door.fd.get());
+    if (count <= 0) return;
+    constexpr uint32_t nobody = UINT32_MAX;
+    uint32_t slot = nobody;
+    int first = 0;
+    for (int i = 0; i <= count; i++) {
+      const uint32_t next =
+          i < count ? sessionOf(id, door, batch_->from[i], batch_->messages[i].msg_hdr.msg_namelen) : nobody;
+      if (i > 0 && next == slot && i < count) continue;
+      if (slot != nobody && i > first) sendToBackend(slot, first, i - first);
+      slot = next;
+      first = i;
+    }
+    if (count < kBatch) return;
+  }
+}
+
+// The backend speaks.
+void Sessions::onLink(uint32_t slot) {
+  Session& session = sessions_[slot];
+  const auto door = doors_.find(session.door);
+  for (int round = 0; round < kRounds; round++) {
+    const int count = batch_->receive(session.fd.get());
+    if (count < 0 && !passes(errno)) return linkFailed(slot, errno);
+    if (count <= 0) return;
+    if (!session.answered) {
+      session.answered = true;
+      tell(Event::Answered, slot, 0);
+    }
+    session.moved = true;
+    for (int i = 0; i < count; i++) session.received += batch_->pieces[i].iov_len;
+    int error, sent;
+    sendRun(door->second.fd.get(), &session.address, 0, count, error, sent);
+    if (count < kBatch) return;
+  }
+}
+
+// UINT32_MAX when the datagram is to be dropped.
+uint32_t Sessions::sessionOf(int32_t id, Door& door, const sockaddr_storage& from, socklen_t length) {
+  Client client{};
+  int32_t family, port;
+  read(from, family, client.bytes, port);
+  if (port == 0) return UINT32_MAX;  // RFC 768: from nowhere, and nobody can be answered there
+  client.port = static_cast<uint16_t>(port);
+  client.family = static_cast<uint8_t>(family);
+  const auto found = door.sessions.find(client);
+  if (found != door.sessions.end()) return found->second;
+  if (asking_ >= kMostAsking || !outbox_.room()) return UINT32_MAX;
+
+  uint32_t slot;
+  if (freeSlots_.empty()) {
+    slot = static_cast<uint32_t>(sessions_.size());
+    sessions_.emplace_back();
+  } else {
+    slot = freeSlots_.back();
+    freeSlots_.pop_back();
+  }
+  Session& session = sessions_[slot];
+  session.state = State::Idle;
+  session.door = id;
+  session.client = client;
+  memcpy(&session.address.storage, &from, length);
+  session.address.length = length;
+  session.moved = true;
+  door.sessions.emplace(client, slot);
+  return slot;
+}
+
+void Sessions::sendToBackend(uint32_t slot, int first, int count) {
+  Session& session = sessions_[slot];
+  session.moved = true;
+  int sent = 0;
+  if (session.state == State::Linked) {
+    int error;
+    const bool whole = sendRun(session.fd.get(), nullptr, first, count, error, sent);
+    for (int i = first; i < first + sent; i++) session.sent += batch_->pieces[i].iov_len;
+    if (whole) return;
+    cutLink(slot, error);
+  }
+  // What nobody has been sent is the next backend's.
+  for (int i = first + sent; i < first + count; i++) {
+    keep(session, static_cast<const uint8_t*>(batch_->pieces[i].iov_base), batch_->pieces[i].iov_len);
+  }
+  if (session.state == State::Idle) ask(slot);
+}
+
+void Sessions::ask(uint32_t slot) {
+  Session& session = sessions_[slot];
+  session.state = State::Asking;
+  asking_++;
+  Record event{};
+  event.kind = static_cast<int32_t>(Event::Asked);
+  event.slot = static_cast<int32_t>(slot);
+  event.generation = session.generation;
+  event.number = session.door;
+  event.port = session.client.port;
+  event.family = session.client.family;
+  memcpy(event.address, session.client.bytes, sizeof session.client.bytes);
+  outbox_.send(event);
+}
+
+void Sessions::keep(Session& session, const uint8_t* bytes, size_t size) {
+  if (session.waiting.size() >= kMostWaiting || waitingBytes_ + size > kMostWaitingBytes) return;
+  session.waiting.emplace_back(bytes, bytes + size);
+  waitingBytes_ += size;
+}
+
+void Sessions::dropWaiting(Session& session) {
+  for (const auto& datagram : session.waiting) waitingBytes_ -= datagram.size();
+  session.waiting.clear();
+}
+
+// One call for datagrams of one size (the last may be shorter): the kernel cuts them apart. Otherwise one for the batch.
+bool Sessions::sendRun(int fd, const Address* to, int first, int count, int& error, int& sent) {
+  sent = 0;
+  const size_t size = batch_->pieces[first].iov_len;
+  size_t total = 0;
+  bool equal = count > 1 && size > 0;
+  for (int i = first; i < first + count; i++) {
+    const size_t each = batch_->pieces[i].iov_len;
+    total += each;
+    if (each == 0 || each > size || (each < size && i < first + count - 1)) equal = false;
+  }
+  if (equal && total <= kMostSegmented && size <= 1472) {
+    msghdr message{};
+    alignas(cmsghdr) char control[CMSG_SPACE(sizeof(uint16_t))] = {};
+    if (to) message.msg_name = const_cast<sockaddr*>(to->get()), message.msg_namelen = to->length;
+    message.msg_iov = &batch_->pieces[first];
+    message.msg_iovlen = static_cast<size_t>(count);
+    message.msg_control = control;
+    message.msg_controllen = sizeof control;
+    cmsghdr* segment = CMSG_FIRSTHDR(&message);
+    segment->cmsg_level = SOL_UDP;
+    segment->cmsg_type = UDP_SEGMENT;
+    segment->cmsg_len = CMSG_LEN(sizeof(uint16_t));
+    const auto bytes = static_cast<uint16_t>(size);
+    memcpy(CMSG_DATA(segment), &bytes, sizeof bytes);
+    if (sendmsg(fd, &message, MSG_DONTWAIT | MSG_NOSIGNAL) >= 0) {
+      sent = count;
+      return true;
+    }
+    error = errno;
+    // The word of an earlier datagram's refusal, say; the kernel gives it once.
+    if (error != EINVAL && error != EIO && error != EOPNOTSUPP && !passes(error)) return false;
+    // A device or a route that cannot cut them apart: one by one.
+  }
+  for (int i = first; i < first + count; i++) {
+    msghdr& message = batch_->messages[i].msg_hdr;
+    message = {};
+    if (to) message.msg_name = const_cast<sockaddr*>(to->get()), message.msg_namelen = to->length;
+    message.msg_iov = &batch_->pieces[i];
+    message.msg_iovlen = 1;
+  }
+  while (sent < count) {
+    const int put = sendmmsg(fd, &batch_->messages[first + sent], static_cast<unsigned>(count - sent),
+                             MSG_DONTWAIT | MSG_NOSIGNAL);
+    if (put > 0) {
+      sent += put;
+    } else if (passes(errno)) {
+      sent++;
+    } else {
+      error = errno;
+      return false;
+    }
+  }
+  return true;
+}
+
+void Sessions::link(const Record& command) {
+  Session* session = find(command);
+  if (session == nullptr || session->state != State::Asking) return;
+  const auto slot = static_cast<uint32_t>(command.slot);
+  const Address address = addressOf(command.family, command.address, command.port);
+  asking_--;
+  session->state = State::Linked;
+  session->answered = false;
+  session->sent = session->received = 0;
+  session->stamp++;
+  session->fd = Descriptor(socket(address.storage.ss_family, SOCK_DGRAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0));
+  epoll_event event{};
+  event.events = EPOLLIN;
+  event.data.u64 = tagOf(slot, session->stamp);
+  if (!session->fd || connect(session->fd.get(), address.get(), address.length) != 0 ||
+      epoll_ctl(epoll_.get(), EPOLL_CTL_ADD, session->fd.get(), &event) != 0) {
+    return linkFailed(slot, errno);
+  }
+  flush(slot);
+}
+
+void Sessions::flush(uint32_t slot) {
+  Session& session = sessions_[slot];
+  int error = 0;
+  auto next = session.waiting.begin();
+  for (; next != session.waiting.end() && error == 0; ++next) {
+    if (send(session.fd.get(), next->data(), next->size(), MSG_DONTWAIT | MSG_NOSIGNAL) >= 0) session.sent += next->size();
+    else if (!passes(errno)) error = errno;
+    if (error != 0) break;
+    waitingBytes_ -= next->size();
+  }
+  session.waiting.erase(session.waiting.begin(), next);
+  if (error != 0) linkFailed(slot, error);
+}
+
+void Sessions::unlink(const Record& command) {
+  Session* session = find(command);
+  if (session != nullptr && session->state == State::Linked) cutLink(static_cast<uint32_t>(command.slot), 0);
+}
+
+void Sessions::forget(const Record& command) {
+  if (find(command) != nullptr) drop(static_cast<uint32_t>(command.slot));
+}
+
+void Sessions::linkFailed(uint32_t slot, int error) {
+  cutLink(slot, error);
+  if (!sessions_[slot].waiting.empty()) ask(slot);
+}
+
+void Sessions::cutLink(uint32_t slot, int error) {
+  Session& session = sessions_[slot];
+  session.fd.close();
+  session.stamp++;
+  session.state = State::Idle;
+  tell(Event::Unlinked, slot, error);
+}
+
+// The last word on a session.
+void Sessions::drop(uint32_t slot) {
+  Session& session = sessions_[slot];
+  if (session.state == State::Asking) asking_--;
+  tell(Event::Dropped, slot, 0);
+  dropWaiting(session);
+  const auto door = doors_.find(session.door);
+  if (door != doors_.end()) door->second.sessions.erase(session.client);
+  const int32_t generation = session.generation;
+  const uint32_t stamp = session.stamp;
+  session = Session{};
+  session.generation = generation + 1;
+  session.stamp = stamp + 1;
+  freeSlots_.push_back(slot);
+}
+
+void Sessions::sweep(double now, double limitMs) {
+  for (uint32_t slot = 0; slot < sessions_.size(); slot++) {
+    Session& session = sessions_[slot];
+    if (session.state == State::Free) continue;
+    if (session.moved) {
+      session.moved = false;
+      session.quietSince = now;
+    } else if (limitMs > 0 && now - session.quietSince >= limitMs && outbox_.room()) {
+      tell(Event::Quiet, slot, 0);
+    }
+  }
+}
+
+void Sessions::tell(Event kind, uint32_t slot, int32_t number) {
+  Record event{};
+  event.kind = static_cast<int32_t>(kind);
+  event.slot = static_cast<int32_t>(slot);
+  event.number = number;
+  if (kind != Event::DoorClosed) {
+    const Session& session = sessions_[slot];
+    event.generation = session.generation;
+    event.totals.sent = static_cast<double>(session.sent);
+    event.totals.received = static_cast<double>(session.received);
+  }
+  outbox_.send(event);
+}
+
+Sessions::Session* Sessions::find(const Record& command) {
+  const auto slot = static_cast<uint32_t>(command.slot);
+  if (slot >= sessions_.size()) return nullptr;
+  Session& session = sessions_[slot];
+  return session.state == State::Free || session.generation != command.generation ? nullptr : &session;
+}
+
+}  // namespace starlane

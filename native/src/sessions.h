@@ -1,0 +1,107 @@
+// UDP. A door is the bound socket of a frontend; a session is one client at one door, with a connected socket (its link)
+// towards the backend that TypeScript has chosen. Datagrams of a session that is linked never leave this thread; those of one
+// that is not wait here, a few, while TypeScript is asked.
+#pragma once
+
+#include <netinet/in.h>
+#include <sys/socket.h>
+
+#include <cstring>
+#include <deque>
+#include <memory>
+#include <unordered_map>
+#include <vector>
+
+#include "descriptor.h"
+#include "outbox.h"
+#include "ring.h"
+#include "socket.h"
+
+namespace starlane {
+
+class Sessions {
+ public:
+  Sessions(Outbox& outbox, const Descriptor& epoll);
+
+  void open(int32_t door, Descriptor fd);
+  void close(int32_t door);
+  void closeAll();
+
+  // Epoll's user data has bit 63 set for what is ours.
+  static constexpr uint64_t kOurs = uint64_t{1} << 63;
+  void onSocket(uint64_t tag);
+
+  // Commands. Those of a session that has ended, or is in another state by now, do nothing.
+  void link(const Record& command);
+  void unlink(const Record& command);
+  void forget(const Record& command);
+  // Tells of the sessions in which nothing has moved for so long; 0: of none.
+  void sweep(double now, double limitMs);
+
+ private:
+  struct Client {
+    uint8_t bytes[16];
+    uint16_t port;
+    uint8_t family;
+
+    bool operator==(const Client& other) const {
+      return port == other.port && family == other.family && memcmp(bytes, other.bytes, sizeof bytes) == 0;
+    }
+  };
+  struct Hash {
+    size_t operator()(const Client& client) const;
+  };
+  struct Door {
+    Descriptor fd;
+    std::unordered_map<Client, uint32_t, Hash> sessions;
+  };
+
+  enum class State : uint8_t { Free, Idle, Asking, Linked };
+  struct Session {
+    State state = State::Free;
+    bool answered = false;
+    bool moved = false;
+    int32_t generation = 0;
+    int32_t door = 0;
+    uint32_t stamp = 0;  // tells the events of a link from those of the one before it
+    Client client{};
+    Address address;
+    Descriptor fd;
+    uint64_t sent = 0;
+    uint64_t received = 0;
+    double quietSince = 0;
+    std::vector<std::vector<uint8_t>> waiting;
+  };
+  // What recvmmsg(2) fills and sendmmsg(2) takes.
+  struct Batch;
+
+  void onDoor(int32_t door);
+  void onLink(uint32_t slot);
+  uint32_t sessionOf(int32_t id, Door& door, const sockaddr_storage& from, socklen_t length);
+  void ask(uint32_t slot);
+  void keep(Session& session, const uint8_t* bytes, size_t size);
+  void dropWaiting(Session& session);
+  // False when the link has failed; `sent` says how many of them went out, or were lost as UDP may.
+  bool sendRun(int fd, const Address* to, int from, int count, int& error, int& sent);
+  void sendToBackend(uint32_t slot, int from, int count);
+  void flush(uint32_t slot);
+  void linkFailed(uint32_t slot, int error);
+  void cutLink(uint32_t slot, int error);
+  void drop(uint32_t slot);
+  void tell(Event event, uint32_t slot, int32_t number);
+  Session* find(const Record& command);
+
+  Outbox& outbox_;
+  const Descriptor& epoll_;
+  std::unordered_map<int32_t, Door> doors_;
+  std::deque<Session> sessions_;
+  std::vector<uint32_t> freeSlots_;
+  std::unique_ptr<Batch> batch_;
+  size_t waitingBytes_ = 0;
+  size_t asking_ = 0;
+
+ public:
+  ~Sessions();
+};
+
+}  // namespace starlane
