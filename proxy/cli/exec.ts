@@ -53,7 +53,7 @@ async function exec(io: Io, command: readonly string[], options: Options): Promi
   let names: Names | undefined
   try {
     const asked: Asked = { dns: (await admin.status()).dns, namespace: options.namespace, folder }
-    if (options.names !== 'hosts') names = await namesByDns(asked)
+    if (options.names !== 'hosts' && asked.dns.listening) names = await namesByDns(asked)
     if (!names && options.names === 'dns') throw noPort(asked)
     names ??= await namesByHosts(asked, admin, io)
     return await child(io, privateMounts(names.covers)(command))
@@ -64,6 +64,12 @@ async function exec(io: Io, command: readonly string[], options: Options): Promi
 }
 
 function noPort({ dns }: Asked): MeshError {
+  if (!dns.listening) {
+    return new MeshError(
+      'LISTEN',
+      `the responder does not listen at ${dns.address}; starlane status says why, or use --names hosts`,
+    )
+  }
   return new MeshError(
     'LISTEN',
     `the responder is at ${dns.address}, resolv.conf can name only port 53, and this user may not bind that: ` +

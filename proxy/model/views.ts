@@ -18,7 +18,13 @@ export interface Status {
   /** What must come up before `ready`, and has not; once it is stopping, what must end. */
   readonly waiting: readonly string[]
   /** Where names are asked for, and which zones are answered from the mesh. */
-  readonly dns: { readonly address: string; readonly domain: string; readonly clusterset: string }
+  readonly dns: {
+    readonly address: string
+    /** False while the address cannot be bound. */
+    readonly listening: boolean
+    readonly domain: string
+    readonly clusterset: string
+  }
   readonly components: readonly ComponentView[]
   readonly clusters: readonly ClusterView[]
   readonly plugins: readonly PluginView[]

@@ -83,7 +83,12 @@ function statusOf(parts: Parts, fixed: Pick<Status, 'version' | 'startedAt' | 'n
     ready: parts.ready,
     stopping: parts.stopping,
     waiting: waitingFor(parts),
-    dns: { address: dnsAddress(parts), domain: config.dns.domain, clusterset: config.dns.clusterset },
+    dns: {
+      address: dnsAddress(parts),
+      listening: names.responder.address !== undefined,
+      domain: config.dns.domain,
+      clusterset: config.dns.clusterset,
+    },
     components: componentsOf(parts),
     clusters: config.clusters.map(cluster => clusterView(cluster, parts)),
     plugins: pluginsOf(chain),

@@ -15,6 +15,7 @@ export const status: Status = {
   waiting: [],
   dns: {
     address: '127.0.0.1:5353',
+    listening: true,
     domain: 'cluster.local',
     clusterset: 'clusterset.local',
   },

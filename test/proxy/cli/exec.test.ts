@@ -162,6 +162,15 @@ t.test('by DNS: a C program, over a forwarder at port 53', { skip: noMounts || n
   else t.match(dug, { code: 0, out: '127.96.0.10\n127.96.0.10\n' }, 'over UDP and TCP')
 })
 
+t.test('a responder that could not be bound is not asked', { skip: noMounts || noRoot }, async t => {
+  const dns = { ...status.dns, address: '127.0.0.1:53', listening: false }
+  const { admin } = await openStage(t, { status: () => ({ ...status, dns }), services: () => services })
+  const found = await starlane(admin, ['--', 'getent', 'hosts', 'rebel-base']).done
+  t.match(found, { code: 0, out: /^127\.96\.0\.10 / }, 'the hosts file serves in its place')
+  const insisted = await starlane(admin, ['--names', 'dns', '--', 'true']).done
+  t.match(insisted, { code: 1, err: /does not listen at 127\.0\.0\.1:53; starlane status says why/ })
+})
+
 t.test('by hosts: a user without privileges stays who he is', { skip: noNobody }, async t => {
   let seen = services.slice(0, 1)
   const dns = { ...status.dns, address: '127.0.0.1:1' }
