@@ -22,6 +22,7 @@ namespace starlane {
 class Sessions {
  public:
   Sessions(Outbox& outbox, const Descriptor& epoll);
+  ~Sessions();
 
   void open(int32_t door, Descriptor fd);
   void close(int32_t door);
@@ -99,9 +100,6 @@ class Sessions {
   std::unique_ptr<Batch> batch_;
   size_t waitingBytes_ = 0;
   size_t asking_ = 0;
-
- public:
-  ~Sessions();
 };
 
 }  // namespace starlane
