@@ -7,7 +7,7 @@
  * and latency are those of a closed loop on this machine. Writes bench/results/proxy.md and proxy.json.
  */
 import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs'
-import { tmpdir } from 'node:os'
+import { loadavg, tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { parseArgs } from 'node:util'
 import {
@@ -47,6 +47,7 @@ const loads: readonly (Load & { title: string })[] = [
 ]
 
 const machine = thisMachine()
+const loadBefore = loadavg()[0] ?? 0
 const generators: Readonly<Record<string, Generator>> =
   machine.wrk === missing ? { cannon } : { wrk, autocannon: cannon }
 const folder = mkdtempSync(join(tmpdir(), 'starlane-bench-'))
@@ -104,7 +105,7 @@ async function measure(contenders: readonly (Contender | Row)[], load: Load, ask
 
 function save(): void {
   const results = new URL('results/', import.meta.url)
-  const run = { at: new Date().toISOString(), machine, rounds, seconds, connections, tables }
+  const run = { at: new Date().toISOString(), machine, loadBefore, rounds, seconds, connections, tables }
   mkdirSync(results, { recursive: true })
   writeFileSync(new URL('proxy.json', results), `${JSON.stringify(run, undefined, 2)}\n`)
   writeFileSync(new URL('proxy.md', results), page(run))

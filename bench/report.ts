@@ -24,6 +24,8 @@ export interface Table {
 export interface Run {
   readonly at: string
   readonly machine: Machine
+  /** The machine's load average before anything was started: what others did beside it. */
+  readonly loadBefore: number
   readonly rounds: number
   readonly seconds: number
   readonly connections: number
@@ -39,6 +41,7 @@ Load, proxy and backends share one machine over loopback; HAProxy runs one threa
 default buffers. Compare within a table only: between runs everything moves, most of all on a machine that others use.
 
 ${machineText(machine)}
+- Load average before the run: ${run.loadBefore.toFixed(1)}
 - HAProxy ${machine.haproxy}, nginx ${machine.nginx}, wrk ${machine.wrk}
 
 CPU is user and system time of the proxy's processes per request, from /proc; the spread is the lowest and highest round.
