@@ -7,6 +7,7 @@ import { execCommand } from './exec.ts'
 import { explainCommand } from './explain.ts'
 import { installCommand } from './install.ts'
 import { type Io, paintFor } from './io.ts'
+import { meshCommand } from './mesh/command.ts'
 import { fail } from './output.ts'
 import { runCommand } from './run.ts'
 import { servicesCommand } from './services.ts'
@@ -24,6 +25,7 @@ const commands = [
   validateCommand,
   execCommand,
   installCommand,
+  meshCommand,
 ]
 
 const examples = `

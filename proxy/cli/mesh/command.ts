@@ -33,6 +33,7 @@ export function meshCommand(io: Io, end: (code: number) => void): Command {
   const command = new Command('mesh')
     .summary('join a ClusterMesh through etcd, or make one')
     .description('Makes and takes the certificates and files by which clusters read one another through etcd.')
+    .addHelpText('after', examples)
   const folder = (each: Command, what: string, fallback = defaultFolder) =>
     each.option('--dir <folder>', what, fallback)
   folder(command.command('init'), 'where the certificates are kept', './mesh')
@@ -62,6 +63,12 @@ export function meshCommand(io: Io, end: (code: number) => void): Command {
     .action(async (cluster: string | undefined, { dir }: FolderOption) => end(await examine(io, dir, cluster, details)))
   return command
 }
+
+const examples = `
+Examples:
+  starlane mesh init --cluster east --id 1 --endpoint https://192.0.2.10:2379 --peer west   in east: prints a token
+  starlane mesh join TOKEN                                                                  in west
+  starlane mesh doctor east                                                                 in west: can it be read?`
 
 async function init(
   io: Io,

@@ -3,7 +3,7 @@ import { readFileSync } from 'node:fs'
 import t from 'tap'
 import { runLine } from './stage.ts'
 
-const commands = ['demo', 'run', 'status', 'services', 'explain', 'dns', 'validate', 'exec', 'install']
+const commands = ['demo', 'run', 'status', 'services', 'explain', 'dns', 'validate', 'exec', 'install', 'mesh']
 
 t.test('help suffices: every command is listed, and each has a line of its own and examples', async t => {
   const all = await runLine(['--help'])
