@@ -98,6 +98,16 @@ export class NativeTransport implements Transport, Pumping {
   /** Called when the pump has something to say and nobody was listening. */
   #drain(): void {
     if (this.#stopped) return
+    try {
+      this.#readAll()
+    } catch (error) {
+      // The pump believes us awake: whoever survives this must not be deaf from now on.
+      setImmediate(() => this.#drain())
+      throw error
+    }
+  }
+
+  #readAll(): void {
     do {
       if (this.rings.read(batch, this.#takeEvent)) {
         setImmediate(() => this.#drain())
