@@ -60,7 +60,10 @@ async function measure(): Promise<void> {
     const reader = fork(import.meta.filename, [...process.argv.slice(2), '--reader'])
     children.push(reader)
     const [synced] = (await once(reader, 'message')) as [Synced]
-    rows.push(['one reader in step with all', seconds(synced.ms)])
+    rows.push([
+      'one reader in step with all: time, and its CPU time',
+      `${seconds(synced.ms)}, ${seconds(synced.cpuMs)}`,
+    ])
     rows.push(['its memory (RSS), before and after', `${mebibytes(synced.before)}, ${mebibytes(synced.after)}`])
 
     const delays: number[] = []
@@ -86,6 +89,7 @@ async function measure(): Promise<void> {
 
 interface Synced {
   readonly ms: number
+  readonly cpuMs: number
   readonly before: number
   readonly after: number
 }
@@ -103,6 +107,7 @@ function read(): void {
   const stubs = Array.from({ length: services }, (_, i) => ({ ...service(0, i), cluster: 'local', endpoints: [] }))
   mesh.sink('local').reset({ services: stubs, namespaces: [] })
   const before = process.memoryUsage.rss()
+  const cpu = process.cpuUsage()
   const started = performance.now()
   let live = 0
   for (const { name, id } of remote) {
@@ -120,7 +125,10 @@ function read(): void {
   }
   function done(): void {
     mesh.flush()
-    process.send?.({ ms: performance.now() - started, before, after: process.memoryUsage.rss() } satisfies Synced)
+    const { user, system } = process.cpuUsage(cpu)
+    const ms = performance.now() - started
+    const after = process.memoryUsage.rss()
+    process.send?.({ ms, cpuMs: (user + system) / 1000, before, after } satisfies Synced)
     const seen = new Set<string>()
     mesh.directory.onChange(change => {
       for (const { after } of change) {

@@ -41,8 +41,9 @@ export interface Condition {
 
 type Grpc = typeof import('@grpc/grpc-js')
 
-/** etcd looks at the whole rest of a range for each page of it: Cilium's 256 made a long list slow. */
-const pageSize = 1000
+/** etcd looks at the whole rest of a range for each page of it, so that many pages of a long list are slow: they grow. */
+const firstPageSize = 1000
+const largestPageSize = 8000
 /** One value of at most 1.5 MiB always fits; a page that does not is asked for in smaller pieces. */
 const maxMessageBytes = 16 * 1024 * 1024
 const callTimeoutMs = 10_000
@@ -125,11 +126,12 @@ export class EtcdClient {
   async *pages(prefix: string, rangeEnd = rangeEndOf(prefix)): AsyncGenerator<Page> {
     let key = prefix
     let revision = 0
-    let limit = pageSize
+    let limit = firstPageSize
+    let largest = largestPageSize
     for (;;) {
       const page = await this.call(kv.range, { key, rangeEnd, revision, limit }).catch((error: unknown) => {
         if (!(error instanceof EtcdError && error.status === statusCode.tooMuch) || limit === 1) throw error
-        limit = Math.ceil(limit / 4)
+        limit = largest = Math.ceil(limit / 4)
         return undefined
       })
       if (!page) continue
@@ -138,6 +140,7 @@ export class EtcdClient {
       const last = page.kvs.at(-1)
       if (!page.more || !last) return
       key = `${last.key}\0`
+      limit = Math.min(2 * limit, largest)
     }
   }
 

@@ -24,6 +24,8 @@ export function watchClusterFolder(
   { own, clock, listener }: { readonly own: string; readonly clock: Clock; readonly listener: ClusterFolderListener },
 ): () => void {
   let known: string | undefined
+  let present: ReadonlyMap<string, string> = new Map()
+  let missed: ReadonlySet<string> = new Set()
   let failure: string | undefined
   let isLooking = false
   let isOver = false
@@ -31,7 +33,12 @@ export function watchClusterFolder(
     if (isLooking) return
     isLooking = true
     try {
-      const clusters = await clustersIn(path, own)
+      const found = await clustersIn(path, own)
+      // A folder that is being moved shows a part of what is in it: only what is missed twice is gone.
+      const kept = [...present].filter(([name]) => !found.has(name) && !missed.has(name))
+      const clusters = new Map([...found, ...kept].sort(([a], [b]) => (a < b ? -1 : 1)))
+      missed = new Set(kept.map(([name]) => name))
+      present = clusters
       const names = JSON.stringify([...clusters.keys()])
       failure = undefined
       if (!isOver && names !== known) listener.changed(clusters)
