@@ -3,7 +3,8 @@ import type { Backend } from '../model/backend.ts'
 import type { Client, CloseReason, Flow, Refusal, Result } from '../model/flow.ts'
 import type { Frontend, GlobalService } from '../model/service.ts'
 import type { CarriedConnection, Carrier, Current } from './carrier.ts'
-import { isExhausted, outcomeOf } from './dial.ts'
+import { outcomeOf } from './dial.ts'
+import { type Failure, noteFailure } from './failure.ts'
 import { addressBytes } from './native-address.ts'
 import { Command, type Rings } from './native-rings.ts'
 
@@ -133,17 +134,9 @@ export class NativeConnection implements Flow, CarriedConnection {
     this.#command(Command.hangUp).send()
   }
 
-  #again(backend: Backend, result: Exclude<Result, { outcome: 'connected' }>): void {
-    const { clock, options } = this.#tcp.carrier
-    if (result.outcome === 'local' && result.error) this.#tcp.carrier.localFault(result.error)
-    if (isExhausted(result.error)) {
-      return this.#refuse({ code: 'limit', why: `this machine has run out of resources: ${result.error?.message}` })
-    }
-    this.tried = [...this.tried, backend.key]
-    if (this.tried.length >= options.dial.attempts || clock.now() >= this.#deadline) {
-      const ways = this.tried.length === 1 ? '1 attempt' : `${this.tried.length} attempts`
-      return this.#refuse({ code: 'no-backend', why: `${ways} failed, the last one: ${backend.key} ${result.outcome}` })
-    }
+  #again(backend: Backend, result: Failure): void {
+    const refusal = noteFailure(this, backend, result, this.#deadline, this.#tcp.carrier)
+    if (refusal) return this.#refuse(refusal)
     // Services are replaced while we dial; the next attempt goes by what is true now.
     this.frontend = this.current.frontend
     this.service = this.current.service

@@ -1,11 +1,12 @@
 /** One TCP connection: choose, dial, again with another backend if that fails, carry, report. */
 import type { Socket } from 'node:net'
 import type { Backend } from '../model/backend.ts'
-import type { Client, CloseReason, Flow, Refusal, Result } from '../model/flow.ts'
+import type { Client, CloseReason, Flow, Refusal } from '../model/flow.ts'
 import type { Frontend, GlobalService } from '../model/service.ts'
 import { Inlet } from './buffers.ts'
 import type { CarriedConnection, Carrier, Current } from './carrier.ts'
-import { dial, isExhausted } from './dial.ts'
+import { dial } from './dial.ts'
+import { type Failure, noteFailure } from './failure.ts'
 import { Pipe } from './pipe.ts'
 
 /** Probes of a silent connection begin after this, so that a peer that is gone without a word is found out. */
@@ -116,17 +117,9 @@ export class Connection implements Flow, CarriedConnection {
     })
   }
 
-  #again(backend: Backend, result: Exclude<Result, { outcome: 'connected' }>): void {
-    const { clock, options } = this.#carrier
-    if (result.outcome === 'local' && result.error) this.#carrier.localFault(result.error)
-    if (isExhausted(result.error)) {
-      return this.#refuse({ code: 'limit', why: `this machine has run out of resources: ${result.error?.message}` })
-    }
-    this.tried = [...this.tried, backend.key]
-    if (this.tried.length >= options.dial.attempts || clock.now() >= this.#deadline) {
-      const ways = this.tried.length === 1 ? '1 attempt' : `${this.tried.length} attempts`
-      return this.#refuse({ code: 'no-backend', why: `${ways} failed, the last one: ${backend.key} ${result.outcome}` })
-    }
+  #again(backend: Backend, result: Failure): void {
+    const refusal = noteFailure(this, backend, result, this.#deadline, this.#carrier)
+    if (refusal) return this.#refuse(refusal)
     // Services are replaced while we dial; the next attempt goes by what is true now.
     this.frontend = this.current.frontend
     this.service = this.current.service
