@@ -68,5 +68,5 @@ export function sourceText(config: SourceConfig): string {
   const { kubernetes } = config
   return 'inCluster' in kubernetes
     ? 'kubernetes in-cluster'
-    : `kubernetes ${kubernetes.context ?? kubernetes.kubeconfig}`
+    : `kubernetes ${kubernetes.context ?? kubernetes.kubeconfig ?? 'current context'}`
 }
