@@ -35,7 +35,8 @@ export function askUdp(to: Endpoint, message: Buffer, patience: Patience): Promi
     socket.on('error', reject)
     // What is no reply to our question is not looked at: the real one may still come.
     socket.on('message', reply => isReplyTo(message, reply) && resolve(reply))
-    socket.connect(to.port, to.address, () => socket.send(message))
+    // Without a route there it is no event that says so, but the callback, whose type forgets it.
+    socket.connect(to.port, to.address, (error?: Error) => (error ? reject(error) : socket.send(message)))
     return () => socket.close()
   })
 }

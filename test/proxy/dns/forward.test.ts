@@ -234,6 +234,14 @@ t.test('a closed port is known at once', async t => {
   t.equal(gone.heard.length, 0)
 })
 
+t.test('an upstream that no route leads to is a failed one, and no exception', async t => {
+  const good = await fakeUpstream(t, always('192.0.2.1'))
+  // The kernel lets nobody connect to the broadcast address who has not asked for it: on every machine, with a network or not.
+  const { dns } = await started(t, ['255.255.255.255', good.text])
+  t.equal(told(await ask(dns, 'example.org', 'A')), 'A 192.0.2.1')
+  t.match(dns.stats().upstreams, [{ failures: 1 }, { failures: 0 }])
+})
+
 t.test('with all upstreams silent the client hears SERVFAIL before it gives up', async t => {
   const silent = await fakeUpstream(t, () => undefined)
   const { dns, clock } = await started(t, [silent.text])
