@@ -1,6 +1,6 @@
 /** The first command of the README, and what it invites to. One file, since two demos cannot share a machine. */
 import assert from 'node:assert/strict'
-import { type ChildProcess, execFile, spawn } from 'node:child_process'
+import { type ChildProcess, execFile, execFileSync, spawn } from 'node:child_process'
 import { createServer } from 'node:net'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
@@ -30,6 +30,14 @@ t.test('the x-wing story holds, start to end', { timeout: 90_000 }, async t => {
     figure('by cluster-1') + figure('by cluster-2'),
     'every request was answered by somebody',
   )
+})
+
+t.test('when Starlane dies on the stage, the demo says so at once', { timeout: 60_000 }, async t => {
+  const demo = startDemo(t, ['demo'])
+  await eventually(() => assert.match(demo.output(), /^1\. /m), 30_000)
+  execFileSync('pkill', ['-KILL', '-P', String(demo.child.pid), '-f', ' run -c '])
+  t.equal(await demo.exited, 1)
+  t.match(demo.output(), /Starlane ended by itself \(SIGKILL\); the end of .*starlane\.log:\n.*"event":"ready"/s)
 })
 
 t.test('held, on another port when 80 is taken, it can be driven and looked at', { timeout: 120_000 }, async t => {

@@ -20,21 +20,29 @@ export async function demo(out: Out, options: { hold: boolean; kubernetes: boole
   const interrupted = interruption()
   try {
     for (const remark of stage.remarks) out.write(`note: ${remark}\n`)
-    const caller = createCaller(stage)
-    const board = createBoard(out, caller, stage.clusters)
-    const ending = await Promise.race([tell({ caller, stage, board }), interrupted.promise])
-    board.close()
-    await caller.stop()
-    out.write(summary(caller, ending))
+    const ending = await play(out, stage, interrupted.promise)
     if (ending === true && options.hold) {
       out.write(invitation(stage, options.kubernetes))
-      await interrupted.promise
+      await Promise.race([interrupted.promise, stage.fallen])
     }
     return ending === true ? 0 : 1
   } finally {
     interrupted.dispose()
     await stage.close()
   }
+}
+
+type Ending = boolean | 'interrupted'
+
+async function play(out: Out, stage: Stage, interrupted: Promise<'interrupted'>): Promise<Ending> {
+  const caller = createCaller(stage)
+  const board = createBoard(out, caller, stage.clusters)
+  const ending = await Promise.race([tell({ caller, stage, board }), interrupted, stage.fallen]).finally(() => {
+    board.close()
+    return caller.stop()
+  })
+  out.write(summary(caller, ending))
+  return ending
 }
 
 /** `starlane demo scale rebel-base --replicas=N --context cluster-2`, on a demo that is running. */
@@ -55,7 +63,7 @@ export async function scaleDemo(
   return 0
 }
 
-function summary(caller: Caller, ending: boolean | 'interrupted'): string {
+function summary(caller: Caller, ending: Ending): string {
   const one = caller.answers.filter(answer => answer.cluster === 'Cluster-1').length
   const lines = [
     '',

@@ -23,6 +23,8 @@ export interface Stage {
   readonly dns: string
   readonly admin: string
   readonly port: number
+  /** Rejects when Starlane ends while it is needed. */
+  readonly fallen: Promise<never>
   /** What the audience should know before the story begins. */
   readonly remarks: readonly string[]
   close(): Promise<void>
@@ -63,12 +65,13 @@ export async function openStage({ kubernetes = false } = {}): Promise<Stage> {
     const served = clusters.map(({ cluster }) => cluster)
     if (kubernetes) api = await serveKubernetes(folder, served)
     starlane = startStarlane(folder, { STARLANE_DEMO_DNS: dns, STARLANE_DEMO_ADMIN: admin })
-    await ready(starlane, admin, join(folder, 'starlane.log'))
+    const fallen = fall(starlane, join(folder, 'starlane.log'))
+    await Promise.race([ready(admin, join(folder, 'starlane.log')), fallen])
+    return { folder, clusters, dns, admin, port, fallen, remarks, close }
   } catch (error) {
     await close()
     throw error
   }
-  return { folder, clusters, dns, admin, port, remarks, close }
 }
 
 async function takeFolder(folder: string): Promise<void> {
@@ -170,7 +173,7 @@ function startStarlane(folder: string, env: Record<string, string>): ChildProces
   return child
 }
 
-async function ready(child: ChildProcess, admin: string, log: string): Promise<void> {
+async function ready(admin: string, log: string): Promise<void> {
   const deadline = performance.now() + 30_000
   for (;;) {
     const answered = await fetch(`http://${admin}/readyz`).then(
@@ -178,12 +181,26 @@ async function ready(child: ChildProcess, admin: string, log: string): Promise<v
       () => false,
     )
     if (answered) return
-    if (child.exitCode !== null || performance.now() > deadline) {
-      const tail = (await readFile(log, 'utf8').catch(() => '')).trimEnd().split('\n').slice(-10).join('\n')
-      throw new MeshError('ADMIN_UNREACHABLE', `Starlane did not become ready; the end of ${log}:\n${tail}`)
+    if (performance.now() > deadline) {
+      throw new MeshError('ADMIN_UNREACHABLE', `Starlane did not become ready; ${await endOf(log)}`)
     }
     await sleep(50)
   }
+}
+
+/** A promise that nobody may be waiting for when Starlane is ended on purpose. */
+function fall(child: ChildProcess, log: string): Promise<never> {
+  const exit = new Promise<string>(resolve => child.once('exit', (code, signal) => resolve(signal ?? `code ${code}`)))
+  const fallen = exit.then(async how => {
+    throw new MeshError('ADMIN_UNREACHABLE', `Starlane ended by itself (${how}); ${await endOf(log)}`)
+  })
+  fallen.catch(() => {})
+  return fallen
+}
+
+async function endOf(log: string): Promise<string> {
+  const lines = (await readFile(log, 'utf8').catch(() => '')).trimEnd().split('\n')
+  return `the end of ${log}:\n${lines.slice(-10).join('\n')}`
 }
 
 async function ended(child: ChildProcess): Promise<void> {
