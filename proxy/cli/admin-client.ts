@@ -3,6 +3,7 @@ import { text } from 'node:stream/consumers'
 import type { Command } from 'commander'
 import { canonicalAddress, endpointText } from '../model/address.ts'
 import { MeshError, messageOf } from '../model/error.ts'
+import { didYouMean } from '../model/spelling.ts'
 import type { Explanation, NameExplanation, ServiceView, Status } from '../model/views.ts'
 import { type Io, printable } from './io.ts'
 
@@ -99,6 +100,21 @@ export class AdminClient {
     const message = `what listens at ${this.address} ${what}; name the address of Starlane with --admin ADDRESS`
     return new MeshError('ADMIN_UNREACHABLE', message)
   }
+}
+
+/** That a service is not there, and which one may be meant: its name in another namespace, or one spelled alike. */
+export async function noService(admin: AdminClient, namespace: string, name: string): Promise<string> {
+  const all = await admin.services()
+  const asked = `${namespace}/${name}`
+  const elsewhere = all.filter(service => service.name === name).map(service => `${service.namespace}/${name}`)
+  const hint =
+    elsewhere.length > 0
+      ? `; there is ${elsewhere.slice(0, 3).join(', ')}`
+      : didYouMean(
+          asked,
+          all.map(service => `${service.namespace}/${service.name}`),
+        )
+  return `there is no service ${asked}${hint}${hint.endsWith('?') ? '' : ';'} "starlane services" lists all`
 }
 
 /** A host with several addresses fails with an error for each, and without a message for all. */

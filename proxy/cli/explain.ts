@@ -1,6 +1,13 @@
 import { Command } from 'commander'
 import type { Explanation, Removal } from '../model/views.ts'
-import { type AdminOptions, addAdminOptions, connectAdmin, parseClient, parseServiceName } from './admin-client.ts'
+import {
+  type AdminOptions,
+  addAdminOptions,
+  connectAdmin,
+  noService,
+  parseClient,
+  parseServiceName,
+} from './admin-client.ts'
 import { type Io, type Paint, paintFor } from './io.ts'
 import { addOutputOption, fail, type OutputOptions, printJson } from './output.ts'
 import { columns } from './table.ts'
@@ -31,8 +38,9 @@ Examples:
 async function explain(io: Io, asked: string, options: Options): Promise<number> {
   const { namespace, name } = parseServiceName(asked)
   const from = parseClient(options.from)
-  const explanation = await (await connectAdmin(options, io)).explain(namespace, name, from)
-  if (!explanation) return fail(io, `there is no service ${namespace}/${name}; "starlane services" lists all`)
+  const admin = await connectAdmin(options, io)
+  const explanation = await admin.explain(namespace, name, from)
+  if (!explanation) return fail(io, await noService(admin, namespace, name))
   if (options.output === 'json') printJson(io, explanation)
   else io.stdout.write(explanationText(explanation, paintFor(io.stdout, io.env)))
   return 0

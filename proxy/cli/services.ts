@@ -1,7 +1,7 @@
 import { Command } from 'commander'
 import { endpointText } from '../model/address.ts'
 import type { BackendView, ServiceView } from '../model/views.ts'
-import { type AdminOptions, addAdminOptions, connectAdmin, parseServiceName } from './admin-client.ts'
+import { type AdminOptions, addAdminOptions, connectAdmin, noService, parseServiceName } from './admin-client.ts'
 import { type Io, type Paint, paintFor } from './io.ts'
 import { addOutputOption, fail, type OutputOptions, printJson } from './output.ts'
 import { columns, span, table } from './table.ts'
@@ -39,7 +39,7 @@ async function services(io: Io, asked: string | undefined, options: Options): Pr
   }
   const { namespace, name } = parseServiceName(asked)
   const service = await admin.service(namespace, name)
-  if (!service) return fail(io, `there is no service ${namespace}/${name}; "starlane services" lists all`)
+  if (!service) return fail(io, await noService(admin, namespace, name))
   if (options.output === 'json') printJson(io, service)
   else io.stdout.write(serviceText(service, io.clock.wall(), paint))
   return 0

@@ -352,4 +352,6 @@ t.test('names that are none, and services that are none', async t => {
   for (const line of ['services nobody', 'explain shop/nobody']) {
     t.match(await run(line), { code: 1, out: '', err: /^starlane: there is no service \w+\/nobody/ }, line)
   }
+  t.match((await run('services deathstar')).err, /no service default\/deathstar; there is empire\/deathstar;/)
+  t.match((await run('explain rebel-bace')).err, /no service default\/rebel-bace; did you mean "default\/rebel-base"\?/)
 })
