@@ -1,15 +1,18 @@
-# Starlane as an image: compiled JavaScript and its libraries on Alpine, as a user without rights, on a root file system
+# Starlane as an image: compiled JavaScript, the native engine and their libraries on Alpine, as a user without rights, on a root file system
 # that is never written to. `docker build -t starlane .`
 
 FROM node:24-alpine AS build
 WORKDIR /src
+# The compiler stays in this stage; what it makes needs the libstdc++ that Node has brought along.
+RUN apk add --no-cache g++
 # The package `node` puts Node 24 on the PATH of older machines; here it is there already.
 COPY package.json package-lock.json .npmrc ./
 RUN npm ci --ignore-scripts
 COPY tsconfig.json tsconfig.build.json ./
 COPY proxy proxy
 COPY plugins plugins
-RUN npm run build && npm prune --omit=dev --ignore-scripts
+COPY native native
+RUN npm run build && npm run build:native && npm prune --omit=dev --ignore-scripts
 
 FROM node:24-alpine
 # `ip` makes ClusterIPs local where `proxy.anyip` asks for it.
@@ -19,6 +22,7 @@ WORKDIR /starlane
 COPY --from=build /src/package.json package.json
 COPY --from=build /src/node_modules node_modules
 COPY --from=build /src/dist dist
+COPY --from=build /src/native/build native/build
 COPY bin bin
 COPY conf conf
 RUN ln -s /starlane/bin/starlane.js /usr/local/bin/starlane

@@ -1,56 +1,137 @@
-// Builds native/build/starlane.node: `npm run build:native`. Needs a C++17 compiler and Linux; Node-API is
-// stable across versions of Node, so the headers of any will do.
-// Where it cannot be built, one line says why, and Starlane runs as before.
-import { spawnSync } from 'node:child_process'
-import { existsSync, globSync, mkdirSync } from 'node:fs'
+// Builds native/build/starlane.node, the addon of the engine native. Needs Linux and a C++17 compiler; Node-API is stable across
+// versions of Node, so the headers of any will do.
+//
+//     npm run build:native              fails, and says why, where it cannot be built
+//     node native/build.js --optional   the package's install script: never fails, since the engine streams needs none of it
+//
+// STARLANE_NATIVE=0 skips it. Why it was not built is kept beside the addon, so that `starlane status` can tell.
+import { spawn, spawnSync } from 'node:child_process'
+import { createHash } from 'node:crypto'
+import { existsSync, mkdirSync, readdirSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs'
+import { availableParallelism } from 'node:os'
 import { dirname, join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 
 const here = dirname(fileURLToPath(import.meta.url))
+const optional = process.argv.includes('--optional')
+const folder =
+  process.argv.find(argument => argument.startsWith('--into='))?.slice('--into='.length) ?? join(here, 'build')
+const addon = join(folder, 'starlane.node')
 
-const flags = [
-  ...['-std=c++17', '-shared', '-fPIC', '-pthread', '-fno-rtti', '-fvisibility=hidden', '-O2', '-DNDEBUG'],
-  ...['-Wall', '-Wextra', '-D_FORTIFY_SOURCE=2', '-fstack-protector-strong', '-Wl,-z,relro,-z,now'],
+const compiling = [
+  ...['-std=c++17', '-fPIC', '-pthread', '-fno-rtti', '-fvisibility=hidden', '-O2', '-DNDEBUG'],
+  ...['-Wall', '-Wextra', '-D_FORTIFY_SOURCE=2', '-fstack-protector-strong'],
 ]
+const linking = ['-shared', '-pthread', '-Wl,-z,relro,-z,now']
 
-const why = build()
+const why = await build().catch(error => error.message)
 if (why) {
-  console.error(`native: not built: ${why}. The engine streams needs none of it.`)
-  process.exit(1)
+  keepReason(why)
+  console.log(`native: not built: ${why}. The engine streams carries on without it.`)
+  if (!optional) process.exitCode = 1
 }
 
-function build() {
+/** Resolves with what stands against it. */
+async function build() {
+  if (process.env.STARLANE_NATIVE === '0') return 'STARLANE_NATIVE=0 asks for none'
   if (process.platform !== 'linux') return `it needs Linux (epoll, splice), and this is ${process.platform}`
-  const compiler = [process.env.CXX, 'c++', 'g++', 'clang++'].find(name => name && runs(name))
-  if (!compiler) return 'there is no C++ compiler; install g++ or clang, or set CXX'
+  const compiler = [process.env.CXX, 'c++', 'g++', 'clang++'].find(name => name && versionOf(name) !== undefined)
+  if (!compiler) return 'there is no C++ compiler; install g++ or clang, or set CXX, and run `npm run build:native`'
   const headers = findHeaders()
   if (!headers) return 'the headers of Node-API are missing; install the package node-api-headers'
-  const folder = join(here, 'build')
-  mkdirSync(folder, { recursive: true })
-  const target = join(folder, 'starlane.node')
-  const { status, error } = spawnSync(compiler, [...flags, `-I${headers}`, ...sources(), '-o', target], {
-    stdio: 'inherit',
-  })
-  if (status !== 0) return error ? error.message : `${compiler} ended with ${status}`
-  console.log(`native: built ${target}`)
+
+  const key = keyOf(compiler)
+  if (existsSync(addon) && readIfThere(join(folder, 'key')) === key) {
+    console.log('native: up to date')
+    return undefined
+  }
+  const since = performance.now()
+  rmSync(join(folder, 'key'), { force: true })
+  const objects = join(folder, 'objects')
+  mkdirSync(objects, { recursive: true })
+  const parts = namesIn('src')
+    .filter(name => name.endsWith('.cc'))
+    .map(name => ({ source: join(here, 'src', name), object: join(objects, `${name}.o`) }))
+  const failed =
+    (await inParallel(
+      parts.map(({ source, object }) => () => {
+        return run(compiler, [...compiling, `-I${headers}`, '-c', source, '-o', object])
+      }),
+    )) ?? (await run(compiler, [...linking, ...parts.map(({ object }) => object), '-o', `${addon}.new`]))
+  rmSync(objects, { recursive: true })
+  if (failed) return failed
+  // Renamed into its place: a process that runs on the old one keeps it.
+  renameSync(`${addon}.new`, addon)
+  writeFileSync(join(folder, 'key'), key)
+  rmSync(join(folder, 'reason'), { force: true })
+  console.log(`native: built in ${((performance.now() - since) / 1000).toFixed(1)} s`)
   return undefined
 }
 
-function sources() {
-  return globSync(join(here, 'src', '*.cc')).sort()
+/** What the addon is made of: as long as none of it has changed, it is as good as new. */
+function keyOf(compiler) {
+  const hash = createHash('sha256')
+  hash.update([process.arch, compiler, versionOf(compiler), ...compiling, ...linking].join('\n'))
+  for (const name of namesIn('src')) hash.update(`\n${name}\n`).update(readFileSync(join(here, 'src', name)))
+  return hash.digest('hex')
 }
 
-function runs(compiler) {
-  return spawnSync(compiler, ['--version'], { stdio: 'ignore' }).status === 0
+function namesIn(part) {
+  return readdirSync(join(here, part)).sort()
+}
+
+/** The first failure, when all have ended. */
+async function inParallel(jobs) {
+  const failures = []
+  const queue = jobs.values()
+  const work = async () => {
+    for (const job of queue) failures.push(await job())
+  }
+  await Promise.all(Array.from({ length: availableParallelism() }, work))
+  return failures.find(failure => failure !== undefined)
+}
+
+/** Resolves with why it failed. All that it says is shown, unless one line is what was asked for. */
+function run(command, args) {
+  return new Promise(resolve => {
+    const child = spawn(command, args, { stdio: ['ignore', 'ignore', 'pipe'] })
+    let said = ''
+    child.stderr.on('data', text => {
+      said += text
+    })
+    child.on('error', error => resolve(error.message))
+    child.on('close', code => {
+      if (!optional) process.stderr.write(said)
+      const complaint = said.split('\n').find(line => line.includes('error'))
+      resolve(code === 0 ? undefined : `${command} ended with ${code}${complaint ? `: ${complaint.trim()}` : ''}`)
+    })
+  })
+}
+
+function versionOf(compiler) {
+  const { status, stdout } = spawnSync(compiler, ['--version'], { encoding: 'utf8' })
+  return status === 0 ? stdout : undefined
 }
 
 function findHeaders() {
-  const modules = join(here, '..', 'node_modules')
   return [
-    join(modules, 'node-api-headers', 'include'),
-    ...globSync(join(modules, 'node{,-linux-*}', '**', 'include', 'node')),
+    // Beside us as in a checkout, or where npm has put it for a package that depends on this one.
+    join(here, '..', 'node_modules', 'node-api-headers', 'include'),
+    join(here, '..', '..', 'node-api-headers', 'include'),
     join(dirname(process.execPath), '..', 'include', 'node'),
     '/usr/include/node',
     '/usr/local/include/node',
-  ].find(folder => existsSync(join(folder, 'node_api.h')))
+  ].find(place => existsSync(join(place, 'node_api.h')))
+}
+
+/** An addon that was built before stays: it may well be good. */
+function keepReason(text) {
+  try {
+    mkdirSync(folder, { recursive: true })
+    writeFileSync(join(folder, 'reason'), text)
+  } catch {} // a folder that cannot be written to: then nobody can be told why
+}
+
+function readIfThere(file) {
+  return existsSync(file) ? readFileSync(file, 'utf8') : undefined
 }

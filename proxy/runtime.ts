@@ -43,7 +43,10 @@ export interface RuntimeParts {
   readonly version: string
   readonly clock?: Clock
   readonly random?: Random
-  /** `KUBECONFIG`, the service account's address, and `NODE_NAME`: the node that Starlane runs on, where it matters. */
+  /**
+   * `KUBECONFIG`, the service account's address, `NODE_NAME`: the node that Starlane runs on, where it matters, and
+   * `STARLANE_NATIVE`: 0 keeps `proxy.engine: auto` from the native engine.
+   */
   readonly env: Readonly<Record<string, string | undefined>>
 }
 
@@ -52,6 +55,8 @@ export interface Ready {
   /** `127.0.0.1:5353`; undefined while it cannot be bound. */
   readonly dns: string | undefined
   readonly admin: string
+  /** Which engine carries flows; where `auto` could not have the native one, also why. */
+  readonly engine: string
   readonly listeners: number
   readonly services: number
 }
@@ -86,6 +91,7 @@ class Starlane implements Runtime {
   readonly #clock: Clock
   readonly #random: Random
   readonly #log: Log
+  readonly #env: RuntimeParts['env']
   readonly #mesh: Mesh
   readonly #chain: Chain
   readonly #feeds: Feeds
@@ -114,6 +120,7 @@ class Starlane implements Runtime {
     this.#clock = clock
     this.#random = random
     this.#log = log
+    this.#env = env
     this.#config = config
     this.#clusters = clustersOf(config)
     this.#startedAt = clock.wall()
@@ -221,6 +228,7 @@ class Starlane implements Runtime {
     this.#announce({
       dns: dnsAddress(this.#names),
       admin: this.#admin.address ?? '',
+      engine: this.#traffic.engine,
       listeners: this.#traffic.listening,
       services: this.#mesh.directory.size,
     })
@@ -325,6 +333,7 @@ class Starlane implements Runtime {
       clock: this.#clock,
       random: this.#random,
       log: this.#log,
+      env: this.#env,
     })
   }
 

@@ -1,4 +1,4 @@
-// What JavaScript sees: a class Pump { memory, listen, openDoor, kick, hold, stop, refill }. One thread for each; it ends with stop(), with the
+// What JavaScript sees: `protocol`, and a class Pump { memory, listen, openDoor, kick, hold, stop, refill }. One thread for each; it ends with stop(), with the
 // object, or with the JavaScript environment, whichever comes first, and is always joined.
 #include <node_api.h>
 #include <pthread.h>
@@ -209,7 +209,9 @@ NAPI_MODULE_INIT() {
       method("listen", listen), method("openDoor", openDoor), method("kick", kick),
       method("hold", hold),     method("stop", stop),         method("refill", refill),
   };
-  napi_value pump;
+  napi_value pump, protocol;
+  CHECK(napi_create_int32(env, starlane::kProtocol, &protocol));
+  CHECK(napi_set_named_property(env, exports, "protocol", protocol));
   CHECK(napi_define_class(env, "Pump", NAPI_AUTO_LENGTH, construct, nullptr, sizeof methods / sizeof *methods, methods,
                           &pump));
   CHECK(napi_set_named_property(env, exports, "Pump", pump));

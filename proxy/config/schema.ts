@@ -141,7 +141,7 @@ const dialFields = {
 
 const proxyFields = {
   engine: oneOf(
-    'What carries the bytes: `streams` works everywhere, `native` wants `npm run build:native` first. `auto` is `streams`.',
+    'What carries the bytes: `native`, on a thread of its own, wants Linux and a C++ compiler at installation; `streams` works everywhere. `auto` is `native` where it was built.',
     ['auto', 'streams', 'native'],
     'auto',
   ),

@@ -1,6 +1,7 @@
 /** The addon of `native/`, where it was built. */
-import { existsSync } from 'node:fs'
+import { existsSync, readFileSync } from 'node:fs'
 import { createRequire } from 'node:module'
+import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { MeshError, messageOf } from '../model/error.ts'
 
@@ -21,25 +22,43 @@ export interface NativePump {
   refill(): void
 }
 
+/** Of what the two ends say to each other: `kProtocol` of native/src/ring.h, and grows with it. */
+const protocol = 1
+
 export interface NativeAddon {
+  readonly protocol: number
   readonly Pump: new (onEvents: () => void, idleMs: number, halfClosedMs: number) => NativePump
 }
 
-const remedy = 'run `npm run build:native`, which needs Linux and a C++17 compiler, or set proxy.engine to streams'
-
-/** The same file as seen from the sources and from dist/. */
-const usual = ['../../native/build/starlane.node', '../../../native/build/starlane.node'].map(place =>
+/** Where `native/build.js` puts it, as seen from the sources and from dist/. */
+const usual = ['../../native/build', '../../../native/build'].map(place =>
   fileURLToPath(new URL(place, import.meta.url)),
 )
 
+const remedy = 'run `npm run build:native`, which needs Linux and a C++17 compiler, or set proxy.engine to streams'
+
 /** Throws a MeshError that says why it cannot be had, and what would do. */
-export function loadAddon(places: readonly string[] = usual): NativeAddon {
-  const file = places.find(place => existsSync(place))
-  if (file === undefined) throw new MeshError('CONF_FIELD', `proxy.engine: the engine native was not built; ${remedy}`)
+export function loadAddon(folders: readonly string[] = usual): NativeAddon {
+  const found = findAddon(folders)
+  if ('addon' in found) return found.addon
+  throw new MeshError('CONF_FIELD', `proxy.engine: native cannot be had: ${found.why}; ${remedy}`)
+}
+
+/** The addon, or what stands against it. */
+export function findAddon(folders: readonly string[] = usual): { addon: NativeAddon } | { why: string } {
+  const file = folders.map(folder => join(folder, 'starlane.node')).find(file => existsSync(file))
+  if (file === undefined) return { why: `it was not built${reasonIn(folders)}` }
   try {
-    return createRequire(import.meta.url)(file) as NativeAddon
+    const addon = createRequire(import.meta.url)(file) as NativeAddon
+    if (addon.protocol === protocol) return { addon }
+    return { why: `${file} was built from sources of another version` }
   } catch (error) {
-    const why = `${file} cannot be loaded: ${messageOf(error)}`
-    throw new MeshError('CONF_FIELD', `proxy.engine: ${why}; ${remedy}`, { cause: error })
+    return { why: `${file} cannot be loaded: ${messageOf(error)}` }
   }
+}
+
+/** What the build had to say, when there was one. */
+function reasonIn(folders: readonly string[]): string {
+  const file = folders.map(folder => join(folder, 'reason')).find(file => existsSync(file))
+  return file === undefined ? '' : `: ${readFileSync(file, 'utf8')}`
 }

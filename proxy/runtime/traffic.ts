@@ -1,8 +1,7 @@
 import { LocalRoutes } from '../dataplane/anyip.ts'
 import type { Engine, EngineOptions, EngineStats } from '../dataplane/engine.ts'
+import { createEngine } from '../dataplane/engines.ts'
 import { Listeners } from '../dataplane/listeners.ts'
-import { createNativeEngine } from '../dataplane/native.ts'
-import { createStreamsEngine } from '../dataplane/streams.ts'
 import type { Clock, Random } from '../model/clock.ts'
 import type { Change, Directory } from '../model/directory.ts'
 import { messageOf, type Problem } from '../model/error.ts'
@@ -19,11 +18,13 @@ export interface TrafficParts {
   readonly clock: Clock
   readonly random: Random
   readonly log: Log
+  readonly env: Readonly<Record<string, string | undefined>>
 }
 
 /** An engine and the listeners that feed it: what carries flows, and is replaced whole when it is configured otherwise. */
 export class Traffic {
   readonly #engine: Engine
+  readonly #whyNotNative: string | undefined
   readonly #listeners: Listeners
   readonly #directory: Directory
   readonly #log: Log
@@ -34,15 +35,20 @@ export class Traffic {
     const { directory, services, clock, log, anyip } = parts
     this.#directory = directory
     this.#log = log
-    this.#engine = parts.engine === 'native' ? createNativeEngine(parts) : createStreamsEngine(parts)
+    const { engine, whyNotNative } = createEngine(parts.engine, parts, parts.env)
+    this.#engine = engine
+    this.#whyNotNative = whyNotNative
     this.#routes = anyip ? new LocalRoutes({ log }) : undefined
     this.#unwatch = this.#routes ? directory.onChange(change => this.#dropRoutes(change)) : () => {}
     const prepare = this.#routes && { prepare: (ips: readonly string[]) => this.#routes?.add(ips) ?? Promise.resolve() }
     this.#listeners = new Listeners({ directory, engine: this.#engine, services, clock, log, ...prepare })
   }
 
+  /** Its name; where `auto` could not have the faster one, also why. */
   get engine(): string {
-    return this.#engine.name
+    return this.#whyNotNative === undefined
+      ? this.#engine.name
+      : `${this.#engine.name} (not native: ${this.#whyNotNative})`
   }
 
   get listening(): number {

@@ -346,16 +346,34 @@ t.test('validate says everything without binding anything', async t => {
 const addon = new URL('../../native/build/starlane.node', import.meta.url)
 const unbuilt = existsSync(addon) ? false : 'the native engine was not built (npm run build:native)'
 
-t.test('the native engine, where it was built, serves and fails over like the other', { skip: unbuilt }, async t => {
-  const world = await createWorld(t, { config: { proxy: { engine: 'native', drain: '300ms' } } })
-  const [vip, a, b] = [world.ip(1), world.ip(11), world.ip(21)]
-  const one = await startPod(t, a, 'one')
-  await startPod(t, b, 'two')
-  await world.declare('cluster-1', { clusterIP: vip, pods: [{ ip: a }] })
-  await world.declare('cluster-2', { clusterIP: world.ip(2), pods: [{ ip: b }] })
+for (const [engine, skip] of [
+  ['streams', false],
+  ['native', unbuilt],
+] as const) {
+  t.test(`the engine ${engine}, asked for by name, serves and fails over`, { skip }, async t => {
+    const world = await createWorld(t, { config: { proxy: { engine, drain: '300ms' } } })
+    const [vip, a, b] = [world.ip(1), world.ip(11), world.ip(21)]
+    const one = await startPod(t, a, 'one')
+    await startPod(t, b, 'two')
+    await world.declare('cluster-1', { clusterIP: vip, pods: [{ ip: a }] })
+    await world.declare('cluster-2', { clusterIP: world.ip(2), pods: [{ ip: b }] })
+    await world.start()
+    t.match(world.status().components.find(c => c.name === 'Proxy')?.detail, `${engine}, `)
+    t.same(Object.keys(await tally(10, vip)).sort(), ['one', 'two'])
+    await one.close()
+    t.same(await tally(20, vip), { two: 20 })
+  })
+}
+
+t.test('status says which engine `auto` has taken, and why it is not the native one', async t => {
+  const world = await createWorld(t)
   await world.start()
-  t.match(world.status().components.find(c => c.name === 'Proxy')?.detail, /^native/)
-  t.same(Object.keys(await tally(10, vip)).sort(), ['one', 'two'])
-  await one.close()
-  t.same(await tally(20, vip), { two: 20 })
+  const why =
+    process.env.STARLANE_NATIVE === '0'
+      ? /^streams \(not native: STARLANE_NATIVE=0 is set\), /
+      : /^streams \(not native: it was/
+  t.match(
+    world.status().components.find(c => c.name === 'Proxy')?.detail,
+    !unbuilt && process.env.STARLANE_NATIVE !== '0' ? /^native, / : why,
+  )
 })

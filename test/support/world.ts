@@ -74,7 +74,12 @@ export async function createWorld(t: Test, options: { clusters?: readonly string
   const start = async (): Promise<Runtime> => {
     await write()
     const loaded: Loaded = await loadConfig(file)
-    const started = await createRuntime({ loaded, log, version: 'test', env: {} })
+    const started = await createRuntime({
+      loaded,
+      log,
+      version: 'test',
+      env: { STARLANE_NATIVE: process.env.STARLANE_NATIVE },
+    })
     runtime = started
     await started.start()
     await started.ready

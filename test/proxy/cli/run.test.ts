@@ -64,7 +64,7 @@ function start(t: Test, given: Partial<Runtime> = {}, { isTTY = false } = {}) {
   return { ended, started, asked, loads, world, logged, lines, configure, ready, drain, text: () => text }
 }
 
-const addresses = { dns: '127.0.0.1:5353', admin: '127.0.0.1:9911', listeners: 4, services: 3 }
+const addresses = { dns: '127.0.0.1:5353', admin: '127.0.0.1:9911', engine: 'streams', listeners: 4, services: 3 }
 
 t.test('one line says ready, with the addresses', async t => {
   const { ready, logged, world, drain, ended } = start(t)
@@ -189,7 +189,7 @@ t.test('on a terminal the log is for people', async t => {
   })
   t.match(
     stripVTControlCharacters(text()),
-    /^\[[\d:]+\] INFO: ready dns=127\.0\.0\.1:5353 admin=127\.0\.0\.1:9911 listeners=4 services=3 ms=0\n$/,
+    /^\[[\d:]+\] INFO: ready dns=127\.0\.0\.1:5353 admin=127\.0\.0\.1:9911 engine=streams listeners=4 services=3 ms=0\n$/,
   )
   // biome-ignore lint/suspicious/noControlCharactersInRegex: colours
   t.match(text(), /\x1b\[\d+m/)

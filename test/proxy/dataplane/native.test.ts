@@ -1,6 +1,5 @@
 import { once } from 'node:events'
 import { readdirSync, readFileSync } from 'node:fs'
-import { fileURLToPath } from 'node:url'
 import { Worker } from 'node:worker_threads'
 import t, { type Test } from 'tap'
 import type { EngineParts } from '../../../proxy/dataplane/engine.ts'
@@ -17,11 +16,10 @@ import { backend as backendOf } from '../../support/model.ts'
 const mebibyte = 1024 * 1024
 
 t.test('where it was not built, the error says what would do', async t => {
-  t.throws(() => loadAddon([]), { code: 'CONF_FIELD', message: /was not built.*npm run build:native.*streams/ })
-  t.throws(() => loadAddon([fileURLToPath(import.meta.url)]), {
-    code: 'CONF_FIELD',
-    message: /cannot be loaded.*streams/,
-  })
+  t.throws(() => loadAddon([]), { code: 'CONF_FIELD', message: /was not built; .*npm run build:native.*streams/ })
+  const folder = t.testdir({ broken: { 'starlane.node': 'no library' }, unbuilt: { reason: 'no compiler' } })
+  t.throws(() => loadAddon([`${folder}/broken`]), { code: 'CONF_FIELD', message: /cannot be loaded.*streams/ })
+  t.throws(() => loadAddon([`${folder}/unbuilt`]), { message: /was not built: no compiler; / })
 })
 
 const addon = built()
@@ -171,9 +169,10 @@ function built(): NativeAddon | undefined {
 }
 
 /** A clock that is moved by hand runs away from a thread: each of its ticks waits here until the pump has heard of it. */
-function createPaced({ Pump }: NativeAddon, parts: EngineParts) {
+function createPaced({ Pump, protocol }: NativeAddon, parts: EngineParts) {
   let memory: ArrayBuffer | undefined
   const seen: NativeAddon = {
+    protocol,
     Pump: class extends Pump {
       constructor(...given: ConstructorParameters<NativeAddon['Pump']>) {
         super(...given)

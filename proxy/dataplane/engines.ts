@@ -1,0 +1,28 @@
+/** Which engine carries the flows of a configuration. */
+import type { Engine, EngineParts } from './engine.ts'
+import { createNativeEngine, createNativeEngineWith } from './native.ts'
+import { findAddon } from './native-addon.ts'
+import { createStreamsEngine } from './streams.ts'
+
+export interface Chosen {
+  readonly engine: Engine
+  /** Why `auto` has not taken the faster one; undefined when it has, or was not asked. */
+  readonly whyNotNative?: string
+}
+
+/**
+ * `auto` is native where it was built and loads, unless STARLANE_NATIVE=0 in `env` says otherwise; `find` is the place to look
+ * for it. Throws `MeshError` CONF_FIELD for a `native` that cannot be had.
+ */
+export function createEngine(
+  kind: 'auto' | 'streams' | 'native',
+  parts: EngineParts,
+  env: Readonly<Record<string, string | undefined>>,
+  find = findAddon,
+): Chosen {
+  if (kind === 'streams') return { engine: createStreamsEngine(parts) }
+  if (kind === 'native') return { engine: createNativeEngine(parts) }
+  const found = env.STARLANE_NATIVE === '0' ? { why: 'STARLANE_NATIVE=0 is set' } : find()
+  if ('addon' in found) return { engine: createNativeEngineWith(found.addon, parts) }
+  return { engine: createStreamsEngine(parts), whyNotNative: found.why }
+}
