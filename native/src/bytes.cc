@@ -19,6 +19,9 @@ constexpr size_t kTurn = 512 * 1024;
 constexpr int kFullReadsBeforeSplice = 2;
 // A spliced piece smaller than this says that the large transfer is over.
 constexpr ssize_t kSmallSplice = 4096;
+// The first message to a backend is sent as it is, if it fits into one packet; larger ones have an end that Nagle's rule would
+// hold back.
+constexpr ssize_t kHeldBack = 512;
 
 }  // namespace
 
@@ -64,11 +67,20 @@ bool Pump::copy(uint32_t slot, Connection& connection, Side from, size_t& moved)
   }
   connection.progress++;
   moved += static_cast<size_t>(got);
+  // A read that did not fill the buffer has emptied the socket: the next edge tells of more, and a FIN that has been
+  // announced is what comes next. Both spare a read that would say nothing new.
   const bool all = static_cast<size_t>(got) < kBuffer;
+  const bool last = all && way.hungUp && !way.broken;
   if (all) way.full = 0;
   else if (++way.full >= kFullReadsBeforeSplice) way.pipe = pipes_.take();
 
-  ssize_t put = send(connection.fd[other(from)].get(), buffer_.get(), static_cast<size_t>(got), MSG_NOSIGNAL);
+  if (from == kClient && !connection.prompt && (way.bytes > 0 || got > kHeldBack)) {
+    connection.prompt = true;
+    sendAtOnce(connection.fd[kBackend].get());
+  }
+  // The last bytes wait for the FIN, which is sent right after them, and both leave in one packet.
+  const int flags = MSG_NOSIGNAL | (last ? MSG_MORE : 0);
+  ssize_t put = send(connection.fd[other(from)].get(), buffer_.get(), static_cast<size_t>(got), flags);
   if (put < 0) {
     if (errno != EAGAIN && errno != EINTR) {
       sideFailed(slot, connection, other(from));
@@ -85,9 +97,7 @@ bool Pump::copy(uint32_t slot, Connection& connection, Side from, size_t& moved)
     way.keptEnd = static_cast<uint32_t>(left);
     way.blocked = true;
   }
-  // A read that did not fill the buffer has emptied the socket: the next edge tells of more, and a FIN that has been
-  // announced is what comes next. Both spare a read that would say nothing new.
-  if (all && way.hungUp && !way.broken) {
+  if (last) {
     sideEnded(slot, connection, from);
     return false;
   }

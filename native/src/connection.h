@@ -42,6 +42,7 @@ enum class State : uint8_t {
 struct Connection {
   State state = State::Free;
   bool keptAlive = false;
+  bool prompt = false;  // the backend's socket has been told not to hold back small messages
   int32_t generation = 0;
   uint32_t stamp[2] = {0, 0};  // tells the events of a side's socket from those of the one before it
   Descriptor fd[2];

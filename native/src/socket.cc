@@ -78,13 +78,16 @@ int bindTo(const Address& address) {
   return fd.release();
 }
 
-int connectTo(const Address& address) {
+int connectTo(const Address& address, bool bytesWait) {
   Descriptor fd(socket(address.storage.ss_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0));
   if (!fd) return -errno;
-  set(fd.get(), IPPROTO_TCP, TCP_NODELAY, 1);
+  // Only for the handshake: the kernel returns to quick acknowledgements when it is done.
+  if (bytesWait) set(fd.get(), IPPROTO_TCP, TCP_QUICKACK, 0);
   if (connect(fd.get(), address.get(), address.length) != 0 && errno != EINPROGRESS) return -errno;
   return fd.release();
 }
+
+void sendAtOnce(int fd) { set(fd, IPPROTO_TCP, TCP_NODELAY, 1); }
 
 void resetOnClose(int fd) {
   const linger none{1, 0};
