@@ -81,14 +81,15 @@ function asking<A, B, R>(
   }
 }
 
-function telling<A extends unknown[]>(
-  hook: ((...args: A) => unknown) | undefined,
+/** Of two arguments or three, named: a list of them would be made for every flow. */
+function telling<A, B, C>(
+  hook: ((a: A, b: B, c: C) => unknown) | undefined,
   failed: (thrown: unknown) => void,
-): ((...args: A) => void) | undefined {
+): ((a: A, b: B, c?: C) => void) | undefined {
   if (!hook) return undefined
-  return (...args) => {
+  return (a, b, c) => {
     try {
-      refusePromise(hook(...args))
+      refusePromise(hook(a, b, c as C))
     } catch (thrown) {
       failed(thrown)
     }

@@ -2,9 +2,8 @@
 import ipaddr from 'ipaddr.js'
 import type { Backend } from '../model/backend.ts'
 
-/** Four bytes or sixteen. */
+/** Of the sixteen bytes of an IPv6 address. */
 export function addressText(bytes: Uint8Array): string {
-  if (bytes.length === 4) return `${bytes[0]}.${bytes[1]}.${bytes[2]}.${bytes[3]}`
   const parsed = ipaddr.fromByteArray([...bytes])
   return parsed instanceof ipaddr.IPv6 ? parsed.toRFC5952String() : parsed.toString()
 }

@@ -3,6 +3,7 @@ import type { Backend } from '../model/backend.ts'
 import type { Client, CloseReason, Flow, Refusal, Result } from '../model/flow.ts'
 import type { Frontend, GlobalService } from '../model/service.ts'
 import type { CarriedConnection, Carrier, Current } from './carrier.ts'
+import type { Deadlines, Expiring } from './deadlines.ts'
 import { outcomeOf } from './dial.ts'
 import { type Failure, noteFailure } from './failure.ts'
 import { addressBytes } from './native-address.ts'
@@ -14,6 +15,8 @@ const none: readonly string[] = []
 export interface Pumping {
   readonly carrier: Carrier
   readonly rings: Rings
+  /** Of dials. */
+  readonly dials: Deadlines
 }
 
 /**
@@ -22,13 +25,14 @@ export interface Pumping {
 type State = 'choosing' | 'dialling' | 'open' | 'cut' | 'ended'
 
 /** Is its own {@link Flow}: nothing is copied on the way. */
-export class NativeConnection implements Flow, CarriedConnection {
+export class NativeConnection implements Flow, CarriedConnection, Expiring {
   readonly id: number
   readonly client: Client
   frontend: Frontend
   service: GlobalService
   tried = none
   backend: Backend | undefined = undefined
+  dueAt = 0
   /** The listener it came by. */
   readonly current: Current
   readonly #tcp: Pumping
@@ -38,6 +42,7 @@ export class NativeConnection implements Flow, CarriedConnection {
   #state: State = 'choosing'
   #since: number
   #timedOut = false
+  /** Of a dial that gets less time than usual. */
   #stopTimer: (() => void) | undefined
   #reason: CloseReason = 'done'
 
@@ -89,6 +94,12 @@ export class NativeConnection implements Flow, CarriedConnection {
     this.#since = this.#tcp.carrier.clock.now()
   }
 
+  /** The dial takes too long. The pump answers: either it has ended with this, or it has succeeded just before. */
+  expire(): void {
+    this.#timedOut = true
+    this.#command(Command.hangUp).send()
+  }
+
   failed(error: Error): void {
     if (this.#state !== 'dialling' || !this.backend) return
     const backend = this.backend
@@ -122,16 +133,12 @@ export class NativeConnection implements Flow, CarriedConnection {
     this.#state = 'dialling'
     this.#since = clock.now()
     this.#timedOut = false
-    this.#stopTimer = clock.after(Math.min(options.dial.timeoutMs, this.#deadline - this.#since), () => this.#tooLong())
+    const leftMs = this.#deadline - this.#since
+    if (leftMs < options.dial.timeoutMs) this.#stopTimer = clock.after(leftMs, () => this.expire())
+    else this.#tcp.dials.start(this, this.#since)
     const address = addressBytes(backend)
     if (address) this.#command(Command.connect).to(backend.family, address, backend.port).send()
     else this.failed(new Error(`${backend.key} has an address or a port that cannot be`))
-  }
-
-  /** The pump answers: either the dial has ended with this, or it has succeeded just before. */
-  #tooLong(): void {
-    this.#timedOut = true
-    this.#command(Command.hangUp).send()
   }
 
   #again(backend: Backend, result: Failure): void {
@@ -144,6 +151,7 @@ export class NativeConnection implements Flow, CarriedConnection {
   }
 
   #result(result: Result): void {
+    this.#tcp.dials.stop(this)
     this.#stopTimer?.()
     this.#stopTimer = undefined
     if (this.backend) this.#tcp.carrier.chooser.result(this, this.backend, result)

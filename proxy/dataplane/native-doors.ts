@@ -1,7 +1,6 @@
 import { isHealthy } from '../model/backend.ts'
 import type { Frontend, GlobalService } from '../model/service.ts'
 import type { Listener } from './engine.ts'
-import { addressText } from './native-address.ts'
 import type { Pumping } from './native-connection.ts'
 import { Command, type Incoming } from './native-rings.ts'
 import { NativeSession } from './native-session.ts'
@@ -92,13 +91,7 @@ export class NativeSessions {
     const door = this.doors.get(number)
     if (!door || door.closed) return undefined
     const { sessions, unanswered, options, chooser, draining } = this.#pumping.carrier
-    const session = new NativeSession(
-      this.#pumping,
-      door,
-      { address: addressText(event.address()), port },
-      slot,
-      generation,
-    )
+    const session = new NativeSession(this.#pumping, door, { address: event.address(), port }, slot, generation)
     const refuse = (code: string, why: string) => {
       this.#pumping.rings.command(Command.forget, slot, generation).send()
       chooser.refused(session, { code, why })

@@ -3,6 +3,7 @@
  * flags that tell who sleeps. `native/src/ring.h` is the other end and has the same numbers.
  */
 import type { NativePump } from './native-addon.ts'
+import { addressText } from './native-address.ts'
 
 export const Event = {
   accepted: 1,
@@ -48,8 +49,8 @@ export interface Incoming {
   readonly number: number
   readonly port: number
   readonly family: number
-  /** The address as bytes; valid until the next record. */
-  address(): Uint8Array
+  /** Canonical. */
+  address(): string
   sent(): number
   received(): number
 }
@@ -181,9 +182,11 @@ export class Rings implements Incoming {
     return this.#word(field.family)
   }
 
-  address(): Uint8Array {
-    const from = (this.#reading + field.payload) * 4
-    return this.#bytes.subarray(from, from + (this.family === 4 ? 4 : 16))
+  address(): string {
+    const bytes = this.#bytes
+    const at = (this.#reading + field.payload) * 4
+    if (this.family === 4) return `${bytes[at]}.${bytes[at + 1]}.${bytes[at + 2]}.${bytes[at + 3]}`
+    return addressText(bytes.subarray(at, at + 16))
   }
 
   sent(): number {

@@ -3,9 +3,9 @@ import type { Client, CloseReason } from '../model/flow.ts'
 import type { Frontend, GlobalService } from '../model/service.ts'
 import { backlog, listenError } from './bind.ts'
 import type { Carrier, TcpListening, Transport } from './carrier.ts'
+import { Deadlines } from './deadlines.ts'
 import type { Listener } from './engine.ts'
 import type { NativeAddon, NativePump } from './native-addon.ts'
-import { addressText } from './native-address.ts'
 import { NativeConnection, type Pumping } from './native-connection.ts'
 import { NativeDoorListener, NativeSessions } from './native-doors.ts'
 import { Command, Event, type Incoming, Rings } from './native-rings.ts'
@@ -21,6 +21,7 @@ const reasons: readonly (CloseReason | undefined)[] = ['done', 'client-reset', '
 export class NativeTransport implements Transport, Pumping {
   readonly carrier: Carrier
   readonly rings: Rings
+  readonly dials: Deadlines
   readonly #pump: NativePump
   readonly #listeners = new Map<number, NativeListener>()
   readonly #sessions = new NativeSessions(this)
@@ -32,9 +33,10 @@ export class NativeTransport implements Transport, Pumping {
   #stopped = false
 
   constructor(carrier: Carrier, { Pump }: NativeAddon) {
-    const { tcpMs, halfClosedMs } = carrier.options.idle
+    const { dial, idle } = carrier.options
     this.carrier = carrier
-    this.#pump = new Pump(() => this.#drain(), tcpMs, halfClosedMs)
+    this.dials = new Deadlines(carrier.clock, dial.timeoutMs)
+    this.#pump = new Pump(() => this.#drain(), idle.tcpMs, idle.halfClosedMs)
     this.rings = new Rings(this.#pump)
     this.rings.sleep()
   }
@@ -93,6 +95,7 @@ export class NativeTransport implements Transport, Pumping {
     for (const listener of [...this.#listeners.values(), ...this.#sessions.doors.values()]) listener.freed()
     this.#listeners.clear()
     this.#sessions.doors.clear()
+    this.dials.close()
   }
 
   /** Called when the pump has something to say and nobody was listening. */
@@ -159,7 +162,7 @@ export class NativeTransport implements Transport, Pumping {
       this.rings.command(Command.refuse, slot, generation).send()
       return
     }
-    const client: Client = { address: addressText(event.address()), port }
+    const client: Client = { address: event.address(), port }
     const connection = new NativeConnection(this, listener, client, slot, generation)
     this.#connections[slot] = connection
     this.#carried++

@@ -1,0 +1,62 @@
+import t from 'tap'
+import { Deadlines } from '../../../proxy/dataplane/deadlines.ts'
+import { FakeClock } from '../../support/clock.ts'
+
+/** Notes when its time is over. */
+function entry(clock: FakeClock, then: () => void = () => {}) {
+  const one = {
+    dueAt: 0,
+    expiredAt: undefined as number | undefined,
+    expire: () => {
+      one.expiredAt = clock.now()
+      then()
+    },
+  }
+  return one
+}
+
+t.test('each runs out after its own time, whatever became of the others', async t => {
+  const clock = new FakeClock()
+  const deadlines = new Deadlines(clock, 1000)
+  const start = clock.now()
+  const [a, b, c] = [entry(clock), entry(clock), entry(clock)]
+  deadlines.start(a, clock.now())
+  await clock.advance(300)
+  deadlines.start(b, clock.now())
+  await clock.advance(300)
+  deadlines.start(c, clock.now())
+  deadlines.stop(a)
+  await clock.advance(699)
+  t.same([a.expiredAt, b.expiredAt, c.expiredAt], [undefined, undefined, undefined])
+  await clock.advance(1)
+  t.equal(b.expiredAt, start + 1300)
+  await clock.advance(1000)
+  t.same([a.expiredAt, c.expiredAt], [undefined, start + 1600])
+})
+
+t.test('one that begins while another runs out has its whole time, and delays nobody', async t => {
+  const clock = new FakeClock()
+  const deadlines = new Deadlines(clock, 1000)
+  const start = clock.now()
+  const again = entry(clock)
+  const first = entry(clock, () => deadlines.start(again, clock.now()))
+  const second = entry(clock)
+  deadlines.start(first, clock.now())
+  await clock.advance(100)
+  deadlines.start(second, clock.now())
+  await clock.advance(3000)
+  t.same(
+    [first, second, again].map(({ expiredAt }) => expiredAt),
+    [start + 1000, start + 1100, start + 2000],
+  )
+})
+
+t.test('after close nothing runs out', async t => {
+  const clock = new FakeClock()
+  const deadlines = new Deadlines(clock, 1000)
+  const one = entry(clock)
+  deadlines.start(one, clock.now())
+  deadlines.close()
+  await clock.advance(5000)
+  t.equal(one.expiredAt, undefined)
+})
