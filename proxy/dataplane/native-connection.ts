@@ -66,7 +66,7 @@ export class NativeConnection implements Flow, CarriedConnection, Expiring {
       return this.#refuse({ code: 'limit', why: `${connections.size} connections are open, the limit` })
     }
     connections.add(this)
-    this.#attempt()
+    this.#attempt(this.#since)
   }
 
   /** Whether new flows of its frontend may go to its backend as well: a backend that came back keeps its flows. */
@@ -89,9 +89,11 @@ export class NativeConnection implements Flow, CarriedConnection, Expiring {
   /** The dial has succeeded; bytes are moving already. */
   connected(): void {
     if (this.#state !== 'dialling') return
+    const now = this.#tcp.carrier.clock.now()
+    const ms = now - this.#since
     this.#state = 'open'
-    this.#result({ outcome: 'connected', ms: this.#elapsed() })
-    this.#since = this.#tcp.carrier.clock.now()
+    this.#since = now
+    this.#result({ outcome: 'connected', ms })
   }
 
   /** The dial takes too long. The pump answers: either it has ended with this, or it has succeeded just before. */
@@ -124,18 +126,18 @@ export class NativeConnection implements Flow, CarriedConnection, Expiring {
     }
   }
 
-  #attempt(): void {
+  #attempt(now: number): void {
     const { chooser, clock, options } = this.#tcp.carrier
     const { backend, refusal } = chooser.choose(this)
     if (refusal) return this.#refuse(refusal)
     this.backend = backend
     chooser.connecting(this, backend)
     this.#state = 'dialling'
-    this.#since = clock.now()
+    this.#since = now
     this.#timedOut = false
-    const leftMs = this.#deadline - this.#since
+    const leftMs = this.#deadline - now
     if (leftMs < options.dial.timeoutMs) this.#stopTimer = clock.after(leftMs, () => this.expire())
-    else this.#tcp.dials.start(this, this.#since)
+    else this.#tcp.dials.start(this, now)
     const address = addressBytes(backend)
     if (address) this.#command(Command.connect).to(backend.family, address, backend.port).send()
     else this.failed(new Error(`${backend.key} has an address or a port that cannot be`))
@@ -147,7 +149,7 @@ export class NativeConnection implements Flow, CarriedConnection, Expiring {
     // Services are replaced while we dial; the next attempt goes by what is true now.
     this.frontend = this.current.frontend
     this.service = this.current.service
-    this.#attempt()
+    this.#attempt(this.#tcp.carrier.clock.now())
   }
 
   #result(result: Result): void {
