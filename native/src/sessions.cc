@@ -5,6 +5,7 @@
 
 #include <cerrno>
 #include <random>
+#include <utility>
 
 namespace starlane {
 
@@ -14,6 +15,8 @@ constexpr int kBatch = 32;
 constexpr size_t kDatagram = 65536;
 // Batches of one socket in one turn, so that a flood does not starve the others.
 constexpr int kRounds = 4;
+// Room that a link must find, or a burst of it would be cut into small calls.
+constexpr int kFewest = 16;
 // The kernel takes so much in one call with UDP_SEGMENT.
 constexpr size_t kMostSegmented = 65000;
 // What may wait for a decision: of one session, and of all.
@@ -39,24 +42,43 @@ uint64_t seed() {
 
 }  // namespace
 
+// Room for the datagrams of one call, and what the calls want to know of it, filled in once.
 struct Sessions::Batch {
   std::unique_ptr<uint8_t[]> bytes{new uint8_t[kBatch * kDatagram]};
-  mmsghdr messages[kBatch];
-  iovec pieces[kBatch];
+  mmsghdr in[kBatch];  // with the sender's address
+  mmsghdr inKnown[kBatch];  // without
+  iovec room[kBatch];
   sockaddr_storage from[kBatch];
+  mmsghdr out[kBatch];
+  iovec pieces[kBatch];  // what has come
+  // Replies that wait for more of their kind: the first pieces are theirs.
+  int replies = 0;
+  int32_t door[kBatch];
+  Address to[kBatch];
 
-  // How many have come; -1 with errno.
-  int receive(int fd) {
+  Batch() {
     for (int i = 0; i < kBatch; i++) {
-      pieces[i] = {bytes.get() + static_cast<size_t>(i) * kDatagram, kDatagram};
-      messages[i].msg_hdr = {};
-      messages[i].msg_hdr.msg_name = &from[i];
-      messages[i].msg_hdr.msg_namelen = sizeof from[i];
-      messages[i].msg_hdr.msg_iov = &pieces[i];
-      messages[i].msg_hdr.msg_iovlen = 1;
+      room[i] = {bytes.get() + static_cast<size_t>(i) * kDatagram, kDatagram};
+      in[i] = inKnown[i] = out[i] = {};
+      in[i].msg_hdr.msg_name = &from[i];
+      in[i].msg_hdr.msg_namelen = sizeof from[i];
+      in[i].msg_hdr.msg_iov = inKnown[i].msg_hdr.msg_iov = &room[i];
+      out[i].msg_hdr.msg_iov = &pieces[i];
+      in[i].msg_hdr.msg_iovlen = inKnown[i].msg_hdr.msg_iovlen = out[i].msg_hdr.msg_iovlen = 1;
     }
-    const int count = recvmmsg(fd, messages, kBatch, MSG_DONTWAIT, nullptr);
-    for (int i = 0; i < count; i++) pieces[i].iov_len = messages[i].msg_len;
+  }
+
+  // How many have come, from anybody; -1 with errno.
+  int receive(int fd) {
+    const int count = recvmmsg(fd, in, kBatch, MSG_DONTWAIT, nullptr);
+    for (int i = 0; i < count; i++) pieces[i] = {room[i].iov_base, in[i].msg_len};
+    return count;
+  }
+
+  // From the one that the socket is connected to, behind the replies that wait.
+  int receiveKnown(int fd) {
+    const int count = recvmmsg(fd, inKnown + replies, static_cast<unsigned>(kBatch - replies), MSG_DONTWAIT, nullptr);
+    for (int i = replies; i < replies + count; i++) pieces[i] = {room[i].iov_base, inKnown[i].msg_len};
     return count;
   }
 };
@@ -113,6 +135,7 @@ void Sessions::onDoor(int32_t id) {
   const auto found = doors_.find(id);
   if (found == doors_.end()) return;
   Door& door = found->second;
+  sendReplies();
   for (int round = 0; round < kRounds; round++) {
     const int count = batch_->receive(door.fd.get());
     if (count <= 0) return;
@@ -121,22 +144,26 @@ void Sessions::onDoor(int32_t id) {
     int first = 0;
     for (int i = 0; i <= count; i++) {
       const uint32_t next =
-          i < count ? sessionOf(id, door, batch_->from[i], batch_->messages[i].msg_hdr.msg_namelen) : nobody;
+          i < count ? sessionOf(id, door, batch_->from[i], batch_->in[i].msg_hdr.msg_namelen) : nobody;
       if (i > 0 && next == slot && i < count) continue;
       if (slot != nobody && i > first) sendToBackend(slot, first, i - first);
       slot = next;
       first = i;
     }
+    // The kernel has written there how long each address is.
+    for (int i = 0; i < count; i++) batch_->in[i].msg_hdr.msg_namelen = sizeof batch_->from[i];
     if (count < kBatch) return;
   }
 }
 
-// The backend speaks.
+// The backend speaks. A single datagram waits for those of other sessions in this turn, so that one call sends them all.
 void Sessions::onLink(uint32_t slot) {
   Session& session = sessions_[slot];
-  const auto door = doors_.find(session.door);
   for (int round = 0; round < kRounds; round++) {
-    const int count = batch_->receive(session.fd.get());
+    if (kBatch - batch_->replies < kFewest) sendReplies();
+    const int first = batch_->replies;
+    const int most = kBatch - first;
+    const int count = batch_->receiveKnown(session.fd.get());
     if (count < 0 && !passes(errno)) return linkFailed(slot, errno);
     if (count <= 0) return;
     if (!session.answered) {
@@ -144,10 +171,39 @@ void Sessions::onLink(uint32_t slot) {
       tell(Event::Answered, slot, 0);
     }
     session.moved = true;
-    for (int i = 0; i < count; i++) session.received += batch_->pieces[i].iov_len;
-    int error, sent;
-    sendRun(door->second.fd.get(), &session.address, 0, count, error, sent);
-    if (count < kBatch) return;
+    for (int i = first; i < first + count; i++) session.received += batch_->pieces[i].iov_len;
+    if (count == 1) {
+      batch_->door[first] = session.door;
+      batch_->to[first] = session.address;
+      batch_->replies++;
+    } else {
+      int error, sent;
+      sendRun(doors_.find(session.door)->second.fd.get(), &session.address, first, count, error, sent);
+    }
+    if (count < most) return;
+  }
+}
+
+void Sessions::endTurn() {
+  if (batch_ && batch_->replies > 0) sendReplies();
+}
+
+// Those of one door in a row by one call. What cannot be sent is lost, as UDP may.
+void Sessions::sendReplies() {
+  const int count = std::exchange(batch_->replies, 0);
+  for (int i = 0; i < count;) {
+    const auto door = doors_.find(batch_->door[i]);
+    int end = i;
+    for (; end < count && batch_->door[end] == batch_->door[i]; end++) {
+      batch_->out[end].msg_hdr.msg_name = const_cast<sockaddr*>(batch_->to[end].get());
+      batch_->out[end].msg_hdr.msg_namelen = batch_->to[end].length;
+    }
+    while (i < end && door != doors_.end()) {
+      const int put = sendmmsg(door->second.fd.get(), &batch_->out[i], static_cast<unsigned>(end - i),
+                               MSG_DONTWAIT | MSG_NOSIGNAL);
+      i += put > 0 ? put : 1;
+    }
+    i = end;
   }
 }
 
@@ -229,9 +285,10 @@ void Sessions::dropWaiting(Session& session) {
 // One call for datagrams of one size (the last may be shorter): the kernel cuts them apart. Otherwise one for the batch.
 bool Sessions::sendRun(int fd, const Address* to, int first, int count, int& error, int& sent) {
   sent = 0;
+  if (count == 1) return sendOne(fd, to, batch_->pieces[first], error, sent);
   const size_t size = batch_->pieces[first].iov_len;
   size_t total = 0;
-  bool equal = count > 1 && size > 0;
+  bool equal = size > 0;
   for (int i = first; i < first + count; i++) {
     const size_t each = batch_->pieces[i].iov_len;
     total += each;
@@ -261,14 +318,12 @@ bool Sessions::sendRun(int fd, const Address* to, int first, int count, int& err
     // A device or a route that cannot cut them apart: one by one.
   }
   for (int i = first; i < first + count; i++) {
-    msghdr& message = batch_->messages[i].msg_hdr;
-    message = {};
-    if (to) message.msg_name = const_cast<sockaddr*>(to->get()), message.msg_namelen = to->length;
-    message.msg_iov = &batch_->pieces[i];
-    message.msg_iovlen = 1;
+    msghdr& message = batch_->out[i].msg_hdr;
+    message.msg_name = to ? const_cast<sockaddr*>(to->get()) : nullptr;
+    message.msg_namelen = to ? to->length : 0;
   }
   while (sent < count) {
-    const int put = sendmmsg(fd, &batch_->messages[first + sent], static_cast<unsigned>(count - sent),
+    const int put = sendmmsg(fd, &batch_->out[first + sent], static_cast<unsigned>(count - sent),
                              MSG_DONTWAIT | MSG_NOSIGNAL);
     if (put > 0) {
       sent += put;
@@ -279,6 +334,17 @@ bool Sessions::sendRun(int fd, const Address* to, int first, int count, int& err
       return false;
     }
   }
+  return true;
+}
+
+bool Sessions::sendOne(int fd, const Address* to, const iovec& piece, int& error, int& sent) {
+  const ssize_t put = sendto(fd, piece.iov_base, piece.iov_len, MSG_DONTWAIT | MSG_NOSIGNAL, to ? to->get() : nullptr,
+                             to ? to->length : 0);
+  if (put < 0 && !passes(errno)) {
+    error = errno;
+    return false;
+  }
+  sent = 1;
   return true;
 }
 

@@ -31,6 +31,8 @@ class Sessions {
   // Epoll's user data has bit 63 set for what is ours.
   static constexpr uint64_t kOurs = uint64_t{1} << 63;
   void onSocket(uint64_t tag);
+  // What has been gathered goes out.
+  void endTurn();
 
   // Commands. Those of a session that has ended, or is in another state by now, do nothing.
   void link(const Record& command);
@@ -84,6 +86,8 @@ class Sessions {
   void dropWaiting(Session& session);
   // False when the link has failed; `sent` says how many of them went out, or were lost as UDP may.
   bool sendRun(int fd, const Address* to, int from, int count, int& error, int& sent);
+  bool sendOne(int fd, const Address* to, const iovec& piece, int& error, int& sent);
+  void sendReplies();
   void sendToBackend(uint32_t slot, int from, int count);
   void flush(uint32_t slot);
   void linkFailed(uint32_t slot, int error);

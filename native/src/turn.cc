@@ -88,6 +88,7 @@ void Pump::turn() {
     if (connections_[slot].state == State::Open) move(slot, connections_[slot], side);
   }
   unfinishedNow_.clear();
+  sessions_.endTurn();
   report();
   bury();
 }
