@@ -233,6 +233,42 @@ export function faultSuite(t: Test, { create, source, export: name }: EngineUnde
     }, 15_000)
   })
 
+  t.test('a process that exits with flows under way ends at once, and its clients hear of it', async t => {
+    const data = pattern(4 * mebibyte)
+    const { backend } = await tcpBackend(t, socket => socket.write(data))
+    const port = await freePort('127.77.0.5')
+    const script = fileURLToPath(new URL('engine-child.ts', import.meta.url))
+    const args = [source.href, name, `127.77.0.5:${port}`, `127.0.0.1:${backend.port}`]
+    const child = spawn(process.execPath, [script, ...args], { stdio: ['ignore', 'inherit', 'inherit', 'ipc'] })
+    t.teardown(() => child.kill('SIGKILL'))
+    await once(child, 'message')
+    const sockets = Array.from({ length: 10 }, () => clientOf(t, { ip: '127.77.0.5', port }))
+    const ends = sockets.map(socket => new Promise(resolve => socket.once('end', resolve).once('close', resolve)))
+    // Half of them read, so that some bytes move and others wait for their reader.
+    for (const [i, socket] of sockets.entries()) if (i % 2) socket.resume()
+    await eventually(() => {
+      if (sockets.some(({ bytesRead }, i) => i % 2 && bytesRead < mebibyte)) throw new Error('not all are under way')
+    }, 15_000)
+    child.disconnect()
+    t.same(await once(child, 'exit'), [0, null])
+    for (const socket of sockets) socket.resume()
+    await Promise.all(ends)
+  })
+
+  t.test('a program that this process starts inherits none of its sockets', async t => {
+    const { backend } = await tcpBackend(t, echo)
+    const rig = await Rig.start(t, create, { backends: [backend] })
+    await rig.client()
+    const child = spawn('ls', ['-l', '/proc/self/fd'], { stdio: ['ignore', 'pipe', 'inherit'] })
+    let list = ''
+    child.stdout.on('data', text => {
+      list += text
+    })
+    await once(child, 'close')
+    const inherited = list.split('\n').filter(line => / ([3-9]|\d\d+) -> (socket|anon_inode)/.test(line))
+    t.same(inherited, [])
+  })
+
   t.test('a port that is taken is a LISTEN error with the place, the cause and a remedy', async t => {
     const { backend } = await tcpBackend(t, silent, { host: '127.77.0.3' })
     const rig = await Rig.start(t, create, { backends: [] })
