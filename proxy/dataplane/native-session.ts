@@ -8,10 +8,11 @@ import type { Backend } from '../model/backend.ts'
 import type { Client, CloseReason, Flow, Refusal, Result } from '../model/flow.ts'
 import type { Frontend, GlobalService } from '../model/service.ts'
 import type { CarriedSession, Current } from './carrier.ts'
-import { isExhausted, outcomeOf } from './dial.ts'
+import { outcomeOf } from './dial.ts'
 import { addressBytes } from './native-address.ts'
 import type { Pumping } from './native-connection.ts'
 import { Command } from './native-rings.ts'
+import { endedUnanswered, madeRoom, nextChoice, noteUdpFailure } from './udp-attempt.ts'
 
 /** What a session needs of the listener it belongs to. */
 export interface NativeDoor extends Current {
@@ -102,15 +103,13 @@ export class NativeSession implements Flow, CarriedSession {
     if (this.#left) return
     const answered = this.backend ? (this.#link?.answered ?? true) : true
     this.#end(reason, 'cancelled')
-    if (!answered) {
-      this.#pumping.carrier.chooser.refused(this, { code: 'draining', why: `ended before any reply: ${reason}` })
-    }
+    if (!answered) this.#pumping.carrier.chooser.refused(this, endedUnanswered(reason))
   }
 
   /** Makes room for another session. */
   evict(): void {
     this.#settle('idle', 'cancelled')
-    this.#refuse({ code: 'limit', why: 'made room for a newer session before any reply' })
+    this.#refuse(madeRoom)
   }
 
   /** Leaves its backend; the next datagram goes to another. */
@@ -119,16 +118,8 @@ export class NativeSession implements Flow, CarriedSession {
   }
 
   #attempt(): void {
-    const { chooser, clock, options } = this.#pumping.carrier
-    this.frontend = this.current.frontend
-    this.service = this.current.service
-    if (this.tried.length >= options.dial.attempts) {
-      return this.#refuse({
-        code: 'no-backend',
-        why: `${this.tried.length} attempts failed, the last one: ${this.tried.at(-1)}`,
-      })
-    }
-    const { backend, refusal } = chooser.choose(this)
+    const { chooser, clock } = this.#pumping.carrier
+    const { backend, refusal } = nextChoice(this, this.#pumping.carrier)
     if (refusal) return this.#refuse(refusal)
     this.backend = backend
     chooser.connecting(this, backend)
@@ -141,14 +132,11 @@ export class NativeSession implements Flow, CarriedSession {
 
   #failed(link: Link, error: Error, sent: number, received: number): void {
     const { carrier } = this.#pumping
-    const outcome = outcomeOf(error)
+    const { chooser, clock } = carrier
     if (link.answered) this.#tellTotals(link, 'backend-reset', sent, received)
-    else carrier.chooser.result(this, link.backend, { outcome, error, ms: carrier.clock.now() - link.since })
-    this.tried = [...this.tried, link.backend.key]
-    if (outcome === 'local') carrier.localFault(error)
-    if (isExhausted(error)) {
-      this.#refuse({ code: 'limit', why: `this machine has run out of resources: ${error.message}` })
-    }
+    else chooser.result(this, link.backend, { outcome: outcomeOf(error), error, ms: clock.now() - link.since })
+    const refusal = noteUdpFailure(this, link.backend, error, carrier)
+    if (refusal) this.#refuse(refusal)
   }
 
   #refuse(refusal: Refusal): void {

@@ -9,11 +9,10 @@ import type { NativeAddon, NativePump } from './native-addon.ts'
 import { NativeConnection, type Pumping } from './native-connection.ts'
 import { NativeDoorListener, NativeSessions } from './native-doors.ts'
 import { Command, Event, type Incoming, Rings } from './native-rings.ts'
+import { quietLimitMs } from './udp-attempt.ts'
 
 /** Events between two looks at everything else that Node has to do. */
 const batch = 2048
-/** While the engine drains, a session this long quiet has ended. */
-const drainingIdleMs = 1000
 /** `Reason` of native/src/ring.h; the others are TypeScript's own doing. */
 const reasons: readonly (CloseReason | undefined)[] = ['done', 'client-reset', 'backend-reset', 'idle', 'half-closed']
 
@@ -77,10 +76,7 @@ export class NativeTransport implements Transport, Pumping {
 
   sweep(now: number): void {
     if (this.#stopped) return
-    const { draining, options } = this.carrier
-    const { udpMs } = options.idle
-    const limit = draining ? Math.min(udpMs || drainingIdleMs, drainingIdleMs) : udpMs
-    this.rings.command(Command.sweep, 0, 0).about(limit).when(now).send()
+    this.rings.command(Command.sweep, 0, 0).about(quietLimitMs(this.carrier)).when(now).send()
   }
 
   destroy(): void {

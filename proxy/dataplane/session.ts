@@ -10,14 +10,13 @@ import type { Client, CloseReason, Flow, Refusal, Result } from '../model/flow.t
 import type { Frontend, GlobalService } from '../model/service.ts'
 import { udpSocket } from './bind.ts'
 import type { CarriedSession, Carrier, Current } from './carrier.ts'
-import { codeOf, isExhausted, outcomeOf } from './dial.ts'
+import { codeOf, outcomeOf } from './dial.ts'
+import { endedUnanswered, madeRoom, nextChoice, noteUdpFailure, quietLimitMs } from './udp-attempt.ts'
 
 /** Datagrams kept while the socket towards the backend is made; what comes beyond is lost, as UDP may. */
 const maxWaiting = 8
 /** Bytes that may wait in user space for a socket that does not take them. */
 export const maxQueuedBytes = 1024 * 1024
-/** While the engine drains, a session this long quiet has ended. */
-const drainingIdleMs = 1000
 const none: readonly string[] = []
 
 /** What a session needs of the listener it belongs to. */
@@ -62,8 +61,7 @@ export class Session implements Flow, CarriedSession {
       this.#quietSince = now
       return
     }
-    const { udpMs } = this.#carrier.options.idle
-    const limit = this.#carrier.draining ? Math.min(udpMs || drainingIdleMs, drainingIdleMs) : udpMs
+    const limit = quietLimitMs(this.#carrier)
     if (limit === 0 || now - this.#quietSince < limit) return
     // Silence from a backend that has never answered is the only sign UDP gives of one that is not there.
     if (this.#carrier.draining) this.cut('shutdown')
@@ -73,13 +71,13 @@ export class Session implements Flow, CarriedSession {
   cut(reason: CloseReason): void {
     const answered = this.#upstream?.answered ?? true
     this.#end(reason, 'cancelled')
-    if (!answered) this.#carrier.chooser.refused(this, { code: 'draining', why: `ended before any reply: ${reason}` })
+    if (!answered) this.#carrier.chooser.refused(this, endedUnanswered(reason))
   }
 
   /** Makes room for another session. */
   evict(): void {
     this.#settle('idle', { outcome: 'cancelled' })
-    this.#refuse({ code: 'limit', why: 'made room for a newer session before any reply' })
+    this.#refuse(madeRoom)
   }
 
   /** Leaves its backend; the next datagram goes to another. */
@@ -88,16 +86,8 @@ export class Session implements Flow, CarriedSession {
   }
 
   #attempt(): void {
-    const { chooser, clock, options } = this.#carrier
-    this.frontend = this.current.frontend
-    this.service = this.current.service
-    if (this.tried.length >= options.dial.attempts) {
-      return this.#refuse({
-        code: 'no-backend',
-        why: `${this.tried.length} attempts failed, the last one: ${this.tried.at(-1)}`,
-      })
-    }
-    const { backend, refusal } = chooser.choose(this)
+    const { chooser, clock } = this.#carrier
+    const { backend, refusal } = nextChoice(this, this.#carrier)
     if (refusal) return this.#refuse(refusal)
     this.backend = backend
     chooser.connecting(this, backend)
@@ -127,13 +117,9 @@ export class Session implements Flow, CarriedSession {
   #failed(error: Error, waiting: readonly Buffer[]): void {
     const backend = this.#upstream?.backend
     if (!backend) return
-    const outcome = outcomeOf(error)
-    this.#settle('backend-reset', { outcome, error })
-    this.tried = [...this.tried, backend.key]
-    if (outcome === 'local') this.#carrier.localFault(error)
-    if (isExhausted(error)) {
-      return this.#refuse({ code: 'limit', why: `this machine has run out of resources: ${error.message}` })
-    }
+    this.#settle('backend-reset', { outcome: outcomeOf(error), error })
+    const refusal = noteUdpFailure(this, backend, error, this.#carrier)
+    if (refusal) return this.#refuse(refusal)
     for (const message of waiting) if (this.#carrier.sessions.has(this)) this.forward(message)
   }
 
