@@ -20,7 +20,7 @@ const addon = join(folder, 'starlane.node')
 
 const compiling = [
   ...['-std=c++17', '-fPIC', '-pthread', '-fno-rtti', '-fvisibility=hidden', '-O2', '-DNDEBUG'],
-  ...['-Wall', '-Wextra', '-D_FORTIFY_SOURCE=2', '-fstack-protector-strong'],
+  ...['-Wall', '-Wextra', '-U_FORTIFY_SOURCE', '-D_FORTIFY_SOURCE=2', '-fstack-protector-strong'],
 ]
 const linking = ['-shared', '-pthread', '-Wl,-z,relro,-z,now']
 
