@@ -7,7 +7,7 @@
 namespace starlane {
 
 void Pump::dial(uint32_t slot, Connection& connection, const Record& command) {
-  Descriptor fd(connectTo(addressOf(command.family, command.address, command.port), connection.from[kClient].readable));
+  Descriptor fd(connectTo(addressOf(command.family, command.address, command.port)));
   if (fd.get() < 0) {
     const int error = -fd.release();
     return dialFailed(slot, connection, error);

@@ -78,11 +78,9 @@ int bindTo(const Address& address) {
   return fd.release();
 }
 
-int connectTo(const Address& address, bool bytesWait) {
+int connectTo(const Address& address) {
   Descriptor fd(socket(address.storage.ss_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0));
   if (!fd) return -errno;
-  // Only for the handshake: the kernel returns to quick acknowledgements when it is done.
-  if (bytesWait) set(fd.get(), IPPROTO_TCP, TCP_QUICKACK, 0);
   if (connect(fd.get(), address.get(), address.length) != 0 && errno != EINPROGRESS) return -errno;
   return fd.release();
 }

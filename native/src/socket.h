@@ -25,9 +25,8 @@ bool parse(const char* text, int port, Address& into);
 // A UDP socket for a frontend.
 int bindTo(const Address& address);
 int listenOn(const Address& address, int backlog);
-// A socket whose connect(2) has begun. With `bytesWait` there is something to send at once: then the handshake's last packet is
-// left out, and goes with the first bytes.
-int connectTo(const Address& address, bool bytesWait);
+// A socket whose connect(2) has begun.
+int connectTo(const Address& address);
 // Nagle's rule holds back what is small while something else is under way; never again on this socket.
 void sendAtOnce(int fd);
 

@@ -124,6 +124,30 @@ export function streamSuite(t: Test, create: CreateEngine): void {
     t.match(await end, { end: 'fin', length: data.length, hash: hashOf(data) })
   })
 
+  t.test('an answer in two pieces comes without a pause between them', async t => {
+    // Nagle's rule holds back the second piece until the first is acknowledged: at once, or after 40 ms.
+    const { backend } = await tcpBackend(t, socket => {
+      socket.setNoDelay(false)
+      socket.once('data', () => {
+        socket.write('head')
+        socket.write('body')
+      })
+    })
+    const rig = await Rig.start(t, create, { backends: [backend] })
+    const took: number[] = []
+    for (let i = 0; i < 5; i++) {
+      const socket = rig.knock()
+      const since = performance.now()
+      socket.write('question')
+      let answer = ''
+      while (answer.length < 8) answer += (await once(socket, 'data'))[0]
+      took.push(performance.now() - since)
+      t.equal(answer, 'headbody')
+      socket.destroy()
+    }
+    t.ok(Math.min(...took) < 30, `${took.map(Math.round)} ms`)
+  })
+
   t.test('IPv6', { skip: noIPv6 }, async t => {
     const { backend } = await tcpBackend(t, says('six'), { host: '::1' })
     const rig = await Rig.start(t, create, { backends: [backend], ip: '::1' })
