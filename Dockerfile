@@ -1,5 +1,5 @@
-# Starlane as an image: compiled JavaScript, the native engine and their libraries on Alpine, as a user without rights, on a root file system
-# that is never written to. `docker build -t starlane .`
+# Starlane as an image: compiled JavaScript, the native engine and their libraries on Alpine, as a user without rights, on a
+# root file system that is never written to. `docker build -t starlane .`
 
 FROM node:24-alpine AS build
 WORKDIR /src
