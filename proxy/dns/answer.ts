@@ -90,7 +90,6 @@ function conclude(
   zones: Zones,
 ): Answer {
   const { zone } = place
-  const soa = startOfAuthority(place.origin, view, zones)
   if (finding.kind === 'records') {
     return {
       zone,
@@ -105,14 +104,15 @@ function conclude(
     return { zone, rcode, answers: [...aliases, minimalAny(owner, zones.ttlSeconds)], ...nothing }
   }
   if (rcode === rcodes.NOERROR && type === types.SOA && owner === place.origin) {
-    return { zone, rcode, answers: [...aliases, soa], ...nothing }
+    return { zone, rcode, answers: [...aliases, startOfAuthority(owner, view.newestSerial(), zones)], ...nothing }
   }
-  return { zone, rcode, answers: aliases, authority: [soa], additional: [] }
+  const authority = [startOfAuthority(place.origin, view.serial, zones)]
+  return { zone, rcode, answers: aliases, authority, additional: [] }
 }
 
 const nothing = { authority: [], additional: [] } as const
 
-function startOfAuthority(origin: string, view: View, zones: Zones): AuthorityRecord {
+function startOfAuthority(origin: string, serial: number, zones: Zones): AuthorityRecord {
   const home = origin.endsWith('.arpa') ? zones.cluster.origin : origin
   return {
     name: origin,
@@ -120,7 +120,7 @@ function startOfAuthority(origin: string, view: View, zones: Zones): AuthorityRe
     type: types.SOA,
     primary: `ns.dns.${home}`,
     admin: `hostmaster.${home}`,
-    serial: view.serial,
+    serial,
     minimum: zones.ttlSeconds,
   }
 }

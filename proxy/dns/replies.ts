@@ -1,6 +1,7 @@
 /**
  * The memory of the fast way: encoded replies of our own zones by question. An entry holds as long as what its answer was
- * made from, so it has no age: it goes when one of its subjects changes, for exactly the names concerned.
+ * made from, so it has no age: it goes when one of its subjects reads otherwise, for exactly the names concerned. When a
+ * service changes in what no name tells, its answers stay and rest on the new one from then on.
  */
 import type { Directory } from '../model/directory.ts'
 import type { Client } from '../model/flow.ts'
@@ -9,7 +10,7 @@ import type { Query } from './query.ts'
 import type { Reply } from './reply.ts'
 import { Shelf, type Shelved, slotOf } from './shelf.ts'
 import type { ZoneCounters } from './stats.ts'
-import { type Eyes, type Grounds, groundsOf, holds, type Seen } from './view.ts'
+import { type Eyes, type Grounds, groundsOf, holds, renewed, type Seen } from './view.ts'
 
 export interface Known extends Shelved {
   /** Undefined: the name was found to be for others to answer. */
@@ -17,9 +18,9 @@ export interface Known extends Shelved {
   readonly zone: ZoneCounters
   readonly subjects: readonly string[]
   /** The only service that the answer rests on; undefined when there is none or more. */
-  readonly service: GlobalService | undefined
+  service: GlobalService | undefined
   /** What else must be seen the same; undefined, as for most answers, when there is nothing. */
-  readonly grounds: Grounds | undefined
+  grounds: Grounds | undefined
 }
 
 /** What an entry costs besides its bytes, roughly: the objects around them, and each subject with its set of slots. */
@@ -73,6 +74,16 @@ export class Replies {
   /** A service key or an address reads otherwise from now on. */
   forget(subject: string): void {
     for (const slot of this.#bySubject.get(subject) ?? []) this.#shelf.delete(slot)
+  }
+
+  /** A service was replaced by one of which all names read the same. */
+  renew(before: GlobalService, after: GlobalService): void {
+    for (const slot of this.#bySubject.get(after.key) ?? []) {
+      const known = this.#shelf.peek(slot)
+      if (!known) continue
+      if (known.service === before) known.service = after
+      if (known.grounds) known.grounds = renewed(known.grounds, before, after)
+    }
   }
 
   #unlink(known: Known, slot: number): void {

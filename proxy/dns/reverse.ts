@@ -1,4 +1,5 @@
 /** From addresses back to names: kept beside the directory, change by change, so that a PTR question costs one lookup. */
+import { isDeepStrictEqual } from 'node:util'
 import type { Change, Directory } from '../model/directory.ts'
 import type { GlobalService, ServiceKey } from '../model/service.ts'
 import { isHostName } from './record.ts'
@@ -36,7 +37,7 @@ export class Reverse {
 
   #follow(change: Change, forget: (address: string) => void): void {
     for (const { before, after } of change) {
-      if (before && after && sameAddresses(before, after)) continue
+      if (before && after && sameReferences(before, after)) continue
       if (before) for (const address of this.#remove(before)) forget(address)
       if (after) for (const address of this.#add(after)) forget(address)
     }
@@ -107,12 +108,11 @@ function same(a: Reference, b: Reference): boolean {
 }
 
 /** Declarations are replaced when they change, so that one of health alone, the most frequent, is known at a glance. */
-function sameAddresses(before: GlobalService, after: GlobalService): boolean {
-  return (
-    before.local === after.local &&
-    equal(before.members, after.members) &&
-    equal(addressesOf(before), addressesOf(after))
-  )
+function sameReferences(before: GlobalService, after: GlobalService): boolean {
+  const sameDeclarations = before.local === after.local && equal(before.members, after.members)
+  return sameDeclarations
+    ? equal(addressesOf(before), addressesOf(after))
+    : isDeepStrictEqual(referencesOf(before), referencesOf(after))
 }
 
 function equal<T>(a: readonly T[], b: readonly T[]): boolean {

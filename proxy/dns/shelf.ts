@@ -64,6 +64,11 @@ export class Shelf<V extends Shelved> {
     return value && hasName(value.message, query) ? value : undefined
   }
 
+  /** Whatever stands there; a look that keeps nothing alive. */
+  peek(slot: number): V | undefined {
+    return this.#values.peek(slot)
+  }
+
   set(slot: number, value: V): void {
     this.#values.set(slot, value)
   }

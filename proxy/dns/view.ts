@@ -11,9 +11,12 @@ import type { Reference, Reverse } from './reverse.ts'
 
 export type Eyes = Pick<Chooser, 'admit' | 'visible'>
 
+/** The subject that every change of the directory concerns. */
+export const everything = ''
+
 /** What an answer rests on. */
 export interface Seen {
-  /** Keys of services, found or missed, and addresses: a change of one of them voids the answer. */
+  /** Keys of services, found or missed, addresses, and {@link everything}: a change of one of them voids the answer. */
   readonly subjects: Set<string>
   /** Services that the client was let in to; another client must be let in too. */
   readonly admitted: Set<GlobalService>
@@ -45,9 +48,15 @@ export class View {
     this.#eyes = eyes
   }
 
-  /** Seconds since 1970 of the newest change: the serial of our zones. */
+  /** Seconds since 1970 of the newest change: the serial of our zones. A denial that is kept goes on with an older one. */
   get serial(): number {
     return Math.floor(this.#directory.changedAt / 1000)
+  }
+
+  /** The same for an answer that tells it, and so holds no longer than it does. */
+  newestSerial(): number {
+    this.seen.subjects.add(everything)
+    return this.serial
   }
 
   /** Before this nothing may be denied (CoreDNS: SERVFAIL until the first list). */
@@ -104,6 +113,16 @@ export function groundsOf(seen: Seen): Grounds {
     admitted: [...seen.admitted],
     shown: [...seen.shown],
     namespaces: [...seen.namespaces],
+  }
+}
+
+/** The same grounds, with one service in the place of another. */
+export function renewed(grounds: Grounds, before: GlobalService, after: GlobalService): Grounds {
+  const now = (service: GlobalService) => (service === before ? after : service)
+  return {
+    ...grounds,
+    admitted: grounds.admitted.map(now),
+    shown: grounds.shown.map(([service, backends]) => [now(service), backends] as const),
   }
 }
 

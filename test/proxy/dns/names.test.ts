@@ -1,6 +1,8 @@
+import type dnsPacket from 'dns-packet'
 import t from 'tap'
 import { parseCidr } from '../../../proxy/model/address.ts'
 import type { Backend } from '../../../proxy/model/backend.ts'
+import type { GlobalService } from '../../../proxy/model/service.ts'
 import { backend, clusterService, endpoint, FakeDirectory, globalService } from '../../support/model.ts'
 import { ask, laptop, openEyes, responder, told } from './dns.ts'
 
@@ -464,6 +466,66 @@ t.test('answers follow the directory at once', async t => {
   t.equal(told(await ask(dns, 'new.svc.cluster.local', 'A')), 'NXDOMAIN')
   directory.namespaces.add('new')
   t.equal(told(await ask(dns, 'new.svc.cluster.local', 'A')), 'NODATA')
+})
+
+t.test('a change that no name tells of voids no answer', async t => {
+  const local = (given: object = {}) =>
+    clusterService({ name: 'base', clusterIPs: ['10.96.0.40'], ports: [http], ...given })
+  const make = (given: object = {}, backends: Backend[] = []) =>
+    globalService({ name: 'base', local: local(given), members: [local(given)], backends })
+  const ready = backend({ address: '10.1.0.1' })
+  const other = backend({ address: '10.2.0.1', cluster: 'cluster-2' })
+  const directory = new FakeDirectory(make({}, [ready]))
+  const admitted = new Set<unknown>()
+  const admit = (_client: unknown, service: unknown) => void admitted.add(service)
+  const dns = responder(directory, {}, { chooser: { ...openEyes, admit } })
+  const name = 'base.default.svc.cluster.local'
+  const names = [name, `_http._tcp.${name}`, `nobody.${name}`, 'base', 'base.default.svc.clusterset.local']
+  const askAll = async () => {
+    for (const asked of names) await ask(dns, asked, 'SRV')
+    await ask(dns, '40.0.96.10.in-addr.arpa', 'PTR')
+    return dns.stats().replies.misses
+  }
+  const misses = await askAll()
+  const pod = endpoint({ address: '10.1.0.1' })
+  const silent: [what: string, GlobalService][] = [
+    ['labels', make({ labels: { revision: '2' } }, [ready])],
+    ['an endpoint comes', make({}, [ready, other])],
+    ['one is found down', make({}, [{ ...ready, health: 'down' }, other])],
+  ]
+  for (const [what, service] of silent) {
+    directory.set(service)
+    admitted.clear()
+    t.equal(await askAll(), misses, what)
+    t.ok(admitted.has(service), 'plugins are asked about the service as it is')
+  }
+  const telling: [what: string, GlobalService][] = [
+    ['an endpoint of its own, which has a name', make({ endpoints: [pod] }, [ready])],
+    ['that is not ready any more', make({ endpoints: [{ ...pod, ready: false }] }, [ready])],
+    ['another port', make({ ports: [{ ...http, port: 81 }] })],
+    ['not shared any more', { ...make(), settings: { ...make().settings, shared: false } }],
+    ['what a later version may know of it', { ...make(), exports: ['cluster-1'] } as GlobalService],
+  ]
+  for (const [what, service] of telling) {
+    const before = await askAll()
+    directory.set(service)
+    t.ok((await askAll()) > before, what)
+  }
+})
+
+t.test('the serial of a zone is that of the newest change', async t => {
+  const directory = galaxy()
+  const dns = responder(directory)
+  const serials = async () => {
+    const zones = ['cluster.local', 'clusterset.local']
+    const packets = await Promise.all(zones.map(zone => ask(dns, zone, 'SOA')))
+    return packets.flatMap(({ answers }) => (answers as dnsPacket.SoaAnswer[]).map(({ data }) => data.serial))
+  }
+  directory.changedAt = 5_000_000
+  t.same(await serials(), [5000, 5000])
+  directory.changedAt = 6_000_000
+  directory.remove('default/web')
+  t.same(await serials(), [6000, 6000])
 })
 
 t.test('nothing is denied before the first sync', async t => {
