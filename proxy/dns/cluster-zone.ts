@@ -10,8 +10,9 @@
  * Pure: a view and a question to a finding. Names that exist only to carry others are NODATA, the rest is NXDOMAIN.
  */
 import { canonicalAddress } from '../model/address.ts'
+import type { Backend } from '../model/backend.ts'
 import type { GlobalService } from '../model/service.ts'
-import { type Ask, addresses, type Finding, nodata, nxdomain, records } from './finding.ts'
+import { type Ask, addresses, type Finding, nodata, nxdomain, type Offer, records, servers } from './finding.ts'
 import { addressRecord, isHostName } from './record.ts'
 import { endpointLabel } from './reverse.ts'
 import { headlessRecords, virtualRecords } from './service-records.ts'
@@ -83,7 +84,7 @@ function services(ask: Ask, zone: ClusterZone, view: View, before: readonly stri
   const origin = `${name}.${namespace}.svc.${zone.origin}`
   return service.local.headless
     ? headless(ask, view, service, origin, below)
-    : virtual(ask, zone, service, origin, below)
+    : virtual(ask, zone, view, service, origin, below)
 }
 
 function external(target: string | undefined, below: readonly string[]): Finding {
@@ -98,34 +99,49 @@ function headless(ask: Ask, view: View, service: GlobalService, origin: string, 
   // The specification wants a headless service without ready endpoints to be missing, not empty (2.4.1).
   if (ready.length === 0) return nxdomain
   const nameOf = (endpoint: { hostname?: string; address: string }) => `${endpointLabel(endpoint)}.${origin}`
-  return headlessRecords(ask, ready, nameOf, below) ?? host(ask, ready, below)
+  return headlessRecords(ask, ready, nameOf, below) ?? host(ask, ready, below, portsOf)
 }
 
 function virtual(
   ask: Ask,
   zone: ClusterZone,
+  view: View,
   service: GlobalService,
   origin: string,
   below: readonly string[],
 ): Finding {
   if (zone.hideEmpty && !service.backends.some(backend => backend.state === 'active')) return nxdomain
-  const ready = () => (service.local?.endpoints ?? []).filter(endpoint => endpoint.ready)
-  return virtualRecords(ask, service, origin, below) ?? host(ask, ready(), below)
+  const found = virtualRecords(ask, service, origin, below)
+  return found ?? host(ask, view.endpoints(service), below, ({ ports }) => ports.map(({ port }) => port))
 }
 
-/** The endpoints that share one host name; there may be several. */
-export function host(
+/** The endpoints that share one host name; there may be several. SRV tells their ports, as CoreDNS does. */
+export function host<E extends { readonly hostname?: string; readonly address: string }>(
   ask: Ask,
-  endpoints: readonly { readonly hostname?: string; readonly address: string }[],
+  endpoints: readonly E[],
   below: readonly string[],
+  portsOf: (endpoint: E) => readonly number[],
 ): Finding {
   const hosts = below.length === 1 ? endpoints.filter(endpoint => endpointLabel(endpoint) === below[0]) : []
-  return hosts.length > 0
-    ? addresses(
-        ask,
-        hosts.map(endpoint => endpoint.address),
-      )
-    : nxdomain
+  if (hosts.length === 0) return nxdomain
+  if (ask.type === types.SRV)
+    return servers(
+      ask,
+      hosts.flatMap(each => offersOf(ask.name, each.address, portsOf(each))),
+    )
+  return addresses(
+    ask,
+    hosts.map(({ address }) => address),
+  )
+}
+
+function offersOf(target: string, address: string, ports: readonly number[]): Offer[] {
+  return ports.map(port => ({ port, target, addresses: [address] }))
+}
+
+/** None of an endpoint without ports. */
+export function portsOf({ port }: Backend): readonly number[] {
+  return port > 0 ? [port] : []
 }
 
 /** `10-0-0-7.ns`: the address that the name spells, if the namespace exists or, `verified`, if a known pod of it has it. */

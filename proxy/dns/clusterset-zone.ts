@@ -10,7 +10,7 @@
  */
 import type { Backend } from '../model/backend.ts'
 import type { ClusterService, GlobalService } from '../model/service.ts'
-import { apex, host, nameServer, version } from './cluster-zone.ts'
+import { apex, host, nameServer, portsOf, version } from './cluster-zone.ts'
 import { type Ask, type Finding, nodata, nxdomain } from './finding.ts'
 import { addressesOf, endpointLabel } from './reverse.ts'
 import { headlessRecords, virtualRecords } from './service-records.ts'
@@ -72,5 +72,5 @@ function headless(
   const [cluster, ...hosts] = below
   const there = ready.filter(backend => backend.cluster === cluster)
   if (there.length === 0) return nxdomain
-  return hosts.length === 0 ? nodata : host(ask, there, hosts)
+  return hosts.length === 0 ? nodata : host(ask, there, hosts, portsOf)
 }

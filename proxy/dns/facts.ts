@@ -1,24 +1,30 @@
 /**
  * What names can tell of a service. Backends come and go, and are found well or ill, far more often than an address or a
  * port changes: an answer that cannot have changed with them is kept, for the service as it is now.
+ *
+ * What is not known to be without a say has one, so that a new property of a service voids answers until somebody says
+ * that it need not.
  */
 import { isDeepStrictEqual } from 'node:util'
 import type { ClusterService, Endpoint, Frontend, GlobalService } from '../model/service.ts'
 
-/**
- * Whether every name reads as before. What is not known to be without a say has one, so that a new property of a service
- * voids answers until somebody says that it need not.
- */
+/** Whether every name reads as before, but for those of single endpoints of a virtual service: {@link sameEndpoints}. */
 export function sameFacts(before: GlobalService, after: GlobalService): boolean {
   if (isHeadless(before) || isHeadless(after)) return false
   return (
     same(before, after, ['local', 'members', 'frontends', 'backends', 'parked', 'changedAt']) &&
+    sameLocal(before.local, after.local) &&
     alike(before.members, after.members, sameDeclaration) &&
-    (before.local === after.local ||
-      (before.local !== undefined && after.local !== undefined && sameDeclaration(before.local, after.local))) &&
     alike(before.frontends, after.frontends, sameFrontend) &&
     // For `hideEmpty`.
     before.backends.some(isActive) === after.backends.some(isActive)
+  )
+}
+
+/** Whether the names of its own endpoints read as before. */
+export function sameEndpoints(before: GlobalService, after: GlobalService): boolean {
+  return (
+    before.local === after.local || alike(before.local?.endpoints ?? [], after.local?.endpoints ?? [], sameEndpoint)
   )
 }
 
@@ -27,16 +33,16 @@ function isHeadless({ local, members }: GlobalService): boolean {
   return local?.headless === true || members.some(member => member.headless)
 }
 
-function sameDeclaration(before: ClusterService, after: ClusterService): boolean {
-  return (
-    before === after ||
-    (same(before, after, ['endpoints', 'labels', 'origin']) && alike(before.endpoints, after.endpoints, sameEndpoint))
-  )
+function sameLocal(before: ClusterService | undefined, after: ClusterService | undefined): boolean {
+  return before === after || (before !== undefined && after !== undefined && sameDeclaration(before, after))
 }
 
-/** An endpoint of a virtual service has a name, and an address under it while it is ready. */
+function sameDeclaration(before: ClusterService, after: ClusterService): boolean {
+  return before === after || same(before, after, ['endpoints', 'labels', 'origin'])
+}
+
 function sameEndpoint(before: Endpoint, after: Endpoint): boolean {
-  return before.address === after.address && before.hostname === after.hostname && before.ready === after.ready
+  return before === after || same(before, after, ['serving', 'terminating', 'node', 'zone', 'forZones', 'weight'])
 }
 
 function sameFrontend(before: Frontend, after: Frontend): boolean {

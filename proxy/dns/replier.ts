@@ -15,7 +15,7 @@ import { type Answer, answer, type Zones } from './answer.ts'
 import { autopath } from './autopath.ts'
 import { joined } from './chase.ts'
 import { encode, type Sections } from './encode.ts'
-import { sameFacts } from './facts.ts'
+import { sameEndpoints, sameFacts } from './facts.ts'
 import { RateLimit } from './limit.ts'
 import type { Settled } from './options.ts'
 import { type Fault, held, isPlain, labelsOf, type Query, readQuery } from './query.ts'
@@ -27,7 +27,7 @@ import type { Resolver } from './resolver.ts'
 import { Reverse } from './reverse.ts'
 import { type Asking, Counters, type ZoneCounters } from './stats.ts'
 import type { Transport } from './udp.ts'
-import { type Eyes, everything, View } from './view.ts'
+import { type Eyes, endpointsOf, everything, View } from './view.ts'
 import { QueryLog } from './watch.ts'
 import { type ExtendedError, extendedErrors, headerBytes, rcodes, tcpBytes, typeName, types } from './wire.ts'
 
@@ -212,6 +212,7 @@ export class Replier {
     for (const { key, before, after } of change) {
       if (before && after && sameFacts(before, after)) this.replies.renew(before, after)
       else this.replies.forget(key)
+      if (!before || !after || !sameEndpoints(before, after)) this.replies.forget(endpointsOf(key))
     }
   }
 }

@@ -23,7 +23,7 @@ export class Reverse {
 
   /** `forget` hears which addresses may read otherwise from now on. */
   constructor(directory: Directory, forget: (address: string) => void) {
-    for (const service of directory.services()) this.#add(service)
+    for (const service of directory.services()) this.#add(referencesOf(service))
     this.#stop = directory.onChange(change => this.#follow(change, forget))
   }
 
@@ -37,52 +37,58 @@ export class Reverse {
 
   #follow(change: Change, forget: (address: string) => void): void {
     for (const { before, after } of change) {
-      if (before && after && sameReferences(before, after)) continue
-      if (before) for (const address of this.#remove(before)) forget(address)
-      if (after) for (const address of this.#add(after)) forget(address)
+      if (before && after && sameAddresses(before, after)) continue
+      const old = before ? referencesOf(before) : []
+      const now = after ? referencesOf(after) : []
+      const known = new Map([...old, ...now].map(([address]) => [address, [...this.at(address)]]))
+      this.#remove(old)
+      this.#add(now)
+      for (const [address, references] of known) {
+        if (!isDeepStrictEqual(references, this.at(address))) forget(address)
+      }
     }
   }
 
-  #add(service: GlobalService): string[] {
-    const references = referencesOf(service)
+  #add(references: readonly Named[]): void {
     for (const [address, reference] of references) {
       const known = this.#references.get(address)
       if (!known) this.#references.set(address, [reference])
       else if (!known.some(other => same(other, reference))) known.push(reference)
     }
-    return references.map(([address]) => address)
   }
 
-  #remove(service: GlobalService): string[] {
-    const addresses = referencesOf(service).map(([address]) => address)
-    for (const address of addresses) {
-      const left = this.#references.get(address)?.filter(reference => reference.service !== service.key) ?? none
+  #remove(references: readonly Named[]): void {
+    for (const [address, { service }] of references) {
+      const left = this.#references.get(address)?.filter(reference => reference.service !== service) ?? none
       if (left.length > 0) this.#references.set(address, left)
       else this.#references.delete(address)
     }
-    return addresses
   }
 }
 
 const none: Reference[] = []
 
-function referencesOf(service: GlobalService): [string, Reference][] {
-  const own = addressesOf(service).map(address => [address, { service: service.key }] as [string, Reference])
+type Named = readonly [address: string, Reference]
+
+function referencesOf(service: GlobalService): Named[] {
+  const own = addressesOf(service).map((address): Named => [address, { service: service.key }])
   const endpoints = service.members.flatMap(member =>
     member.endpoints
       .filter(endpoint => endpoint.ready)
-      .map((endpoint): [string, Reference] => [
-        endpoint.address,
-        {
-          service: service.key,
-          endpoint: {
-            cluster: member.cluster,
-            label: endpointLabel(endpoint),
-            local: member === service.local,
-            headless: member.headless,
+      .map(
+        (endpoint): Named => [
+          endpoint.address,
+          {
+            service: service.key,
+            endpoint: {
+              cluster: member.cluster,
+              label: endpointLabel(endpoint),
+              local: member === service.local,
+              headless: member.headless,
+            },
           },
-        },
-      ]),
+        ],
+      ),
   )
   return [...own, ...endpoints]
 }
@@ -108,11 +114,12 @@ function same(a: Reference, b: Reference): boolean {
 }
 
 /** Declarations are replaced when they change, so that one of health alone, the most frequent, is known at a glance. */
-function sameReferences(before: GlobalService, after: GlobalService): boolean {
-  const sameDeclarations = before.local === after.local && equal(before.members, after.members)
-  return sameDeclarations
-    ? equal(addressesOf(before), addressesOf(after))
-    : isDeepStrictEqual(referencesOf(before), referencesOf(after))
+function sameAddresses(before: GlobalService, after: GlobalService): boolean {
+  return (
+    before.local === after.local &&
+    equal(before.members, after.members) &&
+    equal(addressesOf(before), addressesOf(after))
+  )
 }
 
 function equal<T>(a: readonly T[], b: readonly T[]): boolean {

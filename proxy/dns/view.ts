@@ -6,7 +6,7 @@
 import type { Backends } from '../model/backend.ts'
 import type { Directory } from '../model/directory.ts'
 import type { Chooser, Client, Refusal } from '../model/flow.ts'
-import { type GlobalService, type ServiceKey, serviceKey } from '../model/service.ts'
+import { type Endpoint, type GlobalService, type ServiceKey, serviceKey } from '../model/service.ts'
 import type { Reference, Reverse } from './reverse.ts'
 
 export type Eyes = Pick<Chooser, 'admit' | 'visible'>
@@ -14,9 +14,14 @@ export type Eyes = Pick<Chooser, 'admit' | 'visible'>
 /** The subject that every change of the directory concerns. */
 export const everything = ''
 
+/** The subject of an answer that tells of single endpoints of a virtual service. */
+export function endpointsOf(key: ServiceKey): string {
+  return `${key} endpoints`
+}
+
 /** What an answer rests on. */
 export interface Seen {
-  /** Keys of services, found or missed, addresses, and {@link everything}: a change of one of them voids the answer. */
+  /** Keys of services, found or missed, addresses, {@link endpointsOf} and {@link everything}: a change voids the answer. */
   readonly subjects: Set<string>
   /** Services that the client was let in to; another client must be let in too. */
   readonly admitted: Set<GlobalService>
@@ -79,6 +84,12 @@ export class View {
     const shown = this.#eyes.visible(this.#client, service)
     this.seen.shown.set(service, shown)
     return shown.filter(backend => backend.state === 'active')
+  }
+
+  /** The endpoints that have a name below a virtual service: those of its own cluster. */
+  endpoints({ key, local }: GlobalService): readonly Endpoint[] {
+    this.seen.subjects.add(endpointsOf(key))
+    return (local?.endpoints ?? []).filter(endpoint => endpoint.ready)
   }
 
   /** The services that an address belongs to. */
