@@ -13,8 +13,11 @@ export interface Span {
   readonly section: 'answer' | 'authority' | 'additional'
 }
 
-/** All records behind the question, or undefined when the message is cut or malformed. Linear in its length. */
-export function spans(bytes: Buffer, questionEnd: number): Span[] | undefined {
+/**
+ * All records behind the question, or undefined when the message is cut or malformed. Linear in its length, or in `mostBytes`:
+ * then the last is the first that does not fit in them.
+ */
+export function spans(bytes: Buffer, questionEnd: number, mostBytes = Number.POSITIVE_INFINITY): Span[] | undefined {
   const found: Span[] = []
   let at = questionEnd
   for (const [section, counter] of sections) {
@@ -26,6 +29,7 @@ export function spans(bytes: Buffer, questionEnd: number): Span[] | undefined {
       const end = data + bytes.readUInt16BE(fixed + 8)
       if (end > bytes.length) return undefined
       found.push({ start: at, fixed, data, end, type: bytes.readUInt16BE(fixed), section })
+      if (end > mostBytes) return found
       at = end
     }
   }

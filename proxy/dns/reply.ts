@@ -131,20 +131,24 @@ function turningOf(bytes: Buffer, records: readonly Span[]): Reply['turning'] {
 
 /**
  * As much as fits: additional records go first, and that needs no TC. Then records from the end, with TC; addresses one
- * by one, since clients without TCP make do with some (RFC 2181 9 allows it), other sets whole or not at all.
+ * by one, since clients without TCP make do with some (RFC 2181 9 allows it), other sets whole or not at all. Where TCP
+ * itself is too small there is no other way to come, and some of a set are better than none.
+ *
+ * Looks no further than what fits, so that many questions for a long answer cost no more than for a short one.
  */
 function cut(reply: Reply, mostBytes: number, turn: number): Buffer {
   const { questionEnd } = reply
   const bytes = Buffer.from(reply.bytes)
   if (reply.turning) turnAddresses(bytes, reply, turn)
-  const records = spans(bytes, questionEnd) ?? []
-  const needed = records.filter(r => r.section !== 'additional')
+  const needed = (spans(bytes, questionEnd, mostBytes) ?? []).filter(r => r.section !== 'additional')
+  const total = bytes.readUInt16BE(6) + bytes.readUInt16BE(8)
+  const whole = mostBytes <= ednsUdpBytes
   let kept = needed.length
   while (kept > 0 && (needed[kept - 1]?.end ?? 0) > mostBytes) kept--
-  while (kept > 0 && kept < needed.length && sameSet(bytes, needed[kept - 1], needed[kept])) kept--
+  while (whole && kept > 0 && kept < needed.length && sameSet(bytes, needed[kept - 1], needed[kept])) kept--
   const end = kept > 0 ? (needed[kept - 1]?.end ?? questionEnd) : questionEnd
   const out = bytes.subarray(0, end)
-  if (kept < needed.length) out[2] = (out[2] as number) | 0x02
+  if (kept < total) out[2] = (out[2] as number) | 0x02
   const answers = needed.slice(0, kept).filter(r => r.section === 'answer').length
   out.writeUInt16BE(answers, 6)
   out.writeUInt16BE(kept - answers, 8)

@@ -197,6 +197,24 @@ t.test('headless services', async t => {
   ])
 })
 
+t.test('thousands of endpoints: all that a message can hold', async t => {
+  const local = clusterService({ name: 'many', headless: true })
+  const backends = Array.from({ length: 2000 }, (_, i) => backend({ address: `10.3.${i >> 8}.${i & 255}` }))
+  const dns = responder(new FakeDirectory(globalService({ name: 'many', local, backends, frontends: [] })))
+  const name = 'many.default.svc.cluster.local'
+  const counts = async (type: string, asking: object) => {
+    const { answers, additionals, flag_tc } = await ask(dns, name, type, asking)
+    return [answers?.length, additionals?.filter(record => record.type !== 'OPT').length, flag_tc]
+  }
+  t.same(await counts('A', { transport: 'tcp' }), [2000, 0, false])
+  t.same(await counts('A', { edns: 4096 }), [73, 0, true], '1232 bytes, whatever the client says')
+  t.same(await counts('A', {}), [29, 0, true])
+  t.same(await counts('SRV', { edns: 4096 }), [0, 0, true], 'a set is whole where TCP has all of it')
+  const [records = 0, , cut] = (await counts('SRV', { transport: 'tcp' })) as [number, number, boolean]
+  t.ok(cut)
+  t.ok(records > 1000, `${records}: some of them, where there is no larger message`)
+})
+
 t.test('a headless service without ports has addresses and no SRV', async t => {
   const local = clusterService({ name: 'bare', headless: true, ports: [] })
   const bare = globalService({
