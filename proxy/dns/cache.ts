@@ -74,9 +74,14 @@ export class Cache {
     // Whatever was believed before is over: of this type, and of all types when the name was said to be missing.
     this.#shelf.delete(slots.name)
     this.#shelf.delete(slots.type)
-    if (ttlSeconds > 0) this.#shelf.set(reply.rcode === rcodes.NXDOMAIN ? slots.name : slots.type, cached)
+    if (ttlSeconds > 0) this.#shelf.set(isMissing(reply) ? slots.name : slots.type, cached)
     return cached
   }
+}
+
+/** With an alias in front it is the alias's target that is missing: the name itself exists, as its CNAME (RFC 2308 2.1). */
+function isMissing({ bytes, rcode }: Reply): boolean {
+  return rcode === rcodes.NXDOMAIN && bytes.readUInt16BE(6) === 0
 }
 
 function variantOf(query: Query): number {

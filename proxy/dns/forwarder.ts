@@ -30,6 +30,7 @@ export class Forwarder {
   readonly #random: Random
   #routes: readonly Route[] = []
   #turn = 0
+  #outlook = 0
 
   constructor(options: ForwardOptions, clock: Clock, random: Random) {
     this.#options = options
@@ -40,6 +41,17 @@ export class Forwarder {
   /** Longest domain first, so that the first match is the best. */
   set routes(routes: readonly Route[]) {
     this.#routes = [...routes].sort((a, b) => b.domain.length - a.domain.length)
+    this.improved()
+  }
+
+  /** Another number whenever what failed before may succeed now. */
+  get outlook(): number {
+    return this.#outlook
+  }
+
+  /** An upstream answers again, or there are others. */
+  improved(): void {
+    this.#outlook++
   }
 
   get upstreams(): readonly Upstream[] {

@@ -29,6 +29,8 @@ interface Failure {
   readonly until: number
   readonly pauseMs: number
   readonly why: string
+  /** Of the forwarder at the time: with another one it is no reason to wait any more. */
+  readonly outlook: number
 }
 
 /** RFC 9520: a failure is remembered, for longer each time. */
@@ -112,7 +114,7 @@ export class Resolver {
   async #resolve(query: Query, route: Route): Promise<Resolved> {
     const asked = questionOf(query)
     const stale = this.#cache.get(query)
-    const failure = this.#failures.get(asked.key)
+    const failure = this.#failure(asked)
     if (!failure || failure.until <= this.#clock.now()) return this.#ask(query, asked, route, stale)
     return stale ? this.#stale(stale, failure.why) : this.#failed(query, failure.why, true)
   }
@@ -136,7 +138,7 @@ export class Resolver {
     if (this.#pending.size >= this.#options.forward.concurrent) {
       this.counts.refused++
       const why = `${this.#pending.size} questions are on their way already`
-      return Promise.resolve({ until: 0, pauseMs: 0, why })
+      return Promise.resolve({ until: 0, pauseMs: 0, why, outlook: this.#forwarder.outlook })
     }
     const refreshed = this.#fetch(query, asked, route)
       .catch(error => this.#noteFailure(asked, messageOf(error)))
@@ -158,11 +160,17 @@ export class Resolver {
 
   #noteFailure(asked: Question, why: string): Failure {
     this.counts.failures++
-    const before = this.#failures.get(asked.key)?.pauseMs
+    const before = this.#failure(asked)?.pauseMs
     const pauseMs = before === undefined ? firstPauseMs : Math.min(before * 2, lastPauseMs)
-    const failure = { until: this.#clock.now() + pauseMs, pauseMs, why }
+    const failure = { until: this.#clock.now() + pauseMs, pauseMs, why, outlook: this.#forwarder.outlook }
     this.#failures.set(asked.key, failure)
     return failure
+  }
+
+  /** What failed while nobody answered is asked again as soon as somebody does: an outage is over for all names at once. */
+  #failure(asked: Question): Failure | undefined {
+    const failure = this.#failures.get(asked.key)
+    return failure?.outlook === this.#forwarder.outlook ? failure : undefined
   }
 
   #nearItsEnd(cached: Cached, now: number): boolean {
@@ -173,7 +181,7 @@ export class Resolver {
   #prefetch(query: Query): void {
     const asked = questionOf(query)
     const route = this.#forwarder.routeOf(labelsOf(query))
-    if (!route || this.#pending.has(asked.key) || this.#failures.has(asked.key)) return
+    if (!route || this.#pending.has(asked.key) || this.#failure(asked)) return
     this.counts.prefetches++
     // The client's buffer may be gone by the time the answer comes.
     void this.#refresh(held(query), asked, route)

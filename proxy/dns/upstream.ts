@@ -19,6 +19,8 @@ export interface UpstreamParts {
   readonly log: Log
   /** After so many failures in a row it counts as down; 0 means never. */
   readonly maxFails: number
+  /** It was down and answers again. */
+  onUp(): void
 }
 
 const firstProbeMs = 500
@@ -151,6 +153,7 @@ export class Upstream {
     this.#stopProbe()
     this.#stopProbe = undefined
     this.#parts.log.info('dns upstream is up', { upstream: this.name })
+    this.#parts.onUp()
   }
 
   #failed(why: string): void {

@@ -25,7 +25,7 @@ interface Listed {
 export class Upstreams {
   readonly #options: Settled
   readonly #forwarder: Forwarder
-  readonly #parts: Omit<UpstreamParts, 'maxFails'>
+  readonly #parts: Omit<UpstreamParts, 'maxFails' | 'onUp'>
   readonly #known = new Map<string, Upstream>()
   #own: Endpoint | undefined
   #read: readonly Listed[] = []
@@ -34,7 +34,7 @@ export class Upstreams {
   #signature = ''
   #stop: (() => void) | undefined
 
-  constructor(options: Settled, forwarder: Forwarder, parts: Omit<UpstreamParts, 'maxFails'>) {
+  constructor(options: Settled, forwarder: Forwarder, parts: Omit<UpstreamParts, 'maxFails' | 'onUp'>) {
     this.#options = options
     this.#forwarder = forwarder
     this.#parts = parts
@@ -102,7 +102,8 @@ export class Upstreams {
     const key = `${endpoint.address} ${endpoint.port}`
     const known = this.#known.get(key)
     if (known) return known
-    const upstream = new Upstream(endpoint, { ...this.#parts, maxFails: this.#options.forward.maxFails })
+    const { maxFails } = this.#options.forward
+    const upstream = new Upstream(endpoint, { ...this.#parts, maxFails, onUp: () => this.#forwarder.improved() })
     this.#known.set(key, upstream)
     void upstream.checkLoop()
     return upstream

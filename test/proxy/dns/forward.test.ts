@@ -226,6 +226,30 @@ t.test('a silent upstream is passed over, until it answers a probe', async t => 
   t.equal(told(await ask(dns, 'four.example.org', 'A')), 'A 192.0.2.2')
 })
 
+t.test('what failed while nobody answered is asked again as soon as somebody does', async t => {
+  const upstream = await fakeUpstream(t, () => undefined)
+  const { dns, clock } = await started(t, [upstream.text])
+  const fail = async (name: string) => {
+    const asked = ask(dns, name, 'A')
+    let done = false
+    void asked.then(() => (done = true))
+    await eventually(async () => {
+      await clock.advance(1600)
+      if (!done) throw new Error('wait')
+    })
+    t.equal(told(await asked), 'SERVFAIL')
+  }
+  await fail('one.example.org')
+  await fail('one.example.org')
+  await fail('one.example.org')
+  upstream.script = always('192.0.2.1')
+  await eventually(async () => {
+    await clock.advance(500)
+    if (dns.problems().length > 0) throw new Error('still down')
+  })
+  t.equal(told(await ask(dns, 'one.example.org', 'A')), 'A 192.0.2.1', 'not after a pause of its own')
+})
+
 t.test('a closed port is known at once', async t => {
   const gone = await fakeUpstream(t, () => undefined)
   const good = await fakeUpstream(t, always('192.0.2.1'))
@@ -285,6 +309,23 @@ t.test('stale answers, when nobody gives a fresh one', async t => {
   await clock.advance(3_700_000)
   upstream.script = () => ({ rcode: 2 })
   t.equal(told(await ask(dns, 'example.org', 'A')), 'SERVFAIL', 'nothing is kept for ever')
+})
+
+t.test('a missing name is so for every type, one whose alias leads nowhere is not', async t => {
+  const upstream = await fakeUpstream(t, ({ name, type }) => {
+    const alias: dnsPacket.Answer = { type: 'CNAME', name, data: 'gone.example.org', ttl: 60 }
+    if (name !== 'alias.example.org') return { rcode: 3, authorities: [soa('example.org', 60, 60)] }
+    return type === 'CNAME'
+      ? { answers: [alias] }
+      : { rcode: 3, answers: [alias], authorities: [soa('example.org', 60, 60)] }
+  })
+  const { dns } = await started(t, [upstream.text])
+  for (const type of ['A', 'TXT']) t.equal(told(await ask(dns, 'missing.example.org', type)), 'NXDOMAIN')
+  t.equal(upstream.heard.length, 1)
+  t.equal(told(await ask(dns, 'alias.example.org', 'A')), 'CNAME gone.example.org, NXDOMAIN')
+  t.equal(told(await ask(dns, 'alias.example.org', 'CNAME')), 'CNAME gone.example.org', 'RFC 2308 2.1')
+  t.equal(told(await ask(dns, 'alias.example.org', 'A')), 'CNAME gone.example.org, NXDOMAIN')
+  t.equal(upstream.heard.length, 3)
 })
 
 t.test('a fresh denial takes the place of a stale answer', async t => {
