@@ -273,8 +273,9 @@ class Starlane implements Runtime {
     this.#isStopping = true
     await Promise.all([this.#writeBack.close(), this.#publication.close()])
     await this.#feeds.close()
-    await this.#names.close()
     await this.#traffic.close()
+    // After the flows have drained: their clients may know no other resolver.
+    await this.#names.close()
     await this.#health.close()
     await this.#chain.close()
     this.#mesh.close()

@@ -277,6 +277,7 @@ t.test('what is shown is in order and true: names elsewhere, backends that are d
       { ready: false, stopping: true, waiting: ['the end of 1 connection and 0 UDP sessions'] },
     )
   })
+  t.same(await world.resolve('web.default.svc.cluster.local'), [vip], 'names are answered for as long as flows last')
   flow.destroy()
   await closed
 
