@@ -25,7 +25,7 @@ const { values } = parseArgs({
     services: { type: 'string', default: '5000' },
     /** Service changes per second in one of the rows. */
     changes: { type: 'string', default: '100' },
-    /** The first of six ports; below net.ipv4.ip_local_port_range, or a port may be in use when it is needed. */
+    /** The first of seven ports; below net.ipv4.ip_local_port_range, or a port may be in use when it is needed. */
     port: { type: 'string', default: '15300' },
   },
 })
@@ -40,7 +40,9 @@ interface Sample {
 }
 
 if (spawnSync('dnsperf', ['-h']).error) {
-  console.error('bench:dns needs dnsperf (Debian: apt-get install dnsperf unbound dnsmasq-base)')
+  console.error(
+    'bench:dns needs dnsperf (Debian: apt-get install dnsperf unbound dnsmasq-base; CoreDNS is compared at STARLANE_COREDNS)',
+  )
   process.exit(2)
 }
 for (const signal of ['SIGINT', 'SIGTERM'] as const) {
@@ -136,11 +138,16 @@ async function report(samples: ReadonlyMap<string, Sample[]>): Promise<void> {
         ratio(own, of('bare node:dgram')),
         ratio(own, of('unbound')),
         ratio(own, of('dnsmasq')),
+        ratio(own, of('coredns')),
         median(own.map(s => s.perSecond)).toFixed(0),
         String(own.reduce((sum, s) => sum + s.lost, 0)),
       ]
     })
-    return { title: load, head: ['', 'CPU us/query', 'x bare', 'x unbound', 'x dnsmasq', 'queries/s', 'lost'], rows }
+    return {
+      title: load,
+      head: ['', 'CPU us/query', 'x bare', 'x unbound', 'x dnsmasq', 'x coredns', 'queries/s', 'lost'],
+      rows,
+    }
   })
   const hostile = {
     title: "Hostile packets, in the responder's function alone",
@@ -155,8 +162,9 @@ questions on their way. Load and servers share one machine over loopback; compar
 
 - CPU: ${machine.cpu}, ${machine.cores} cores, ${machine.memoryGiB} GiB; kernel ${machine.kernel}; Node ${machine.node}
 
-CPU is user and system time of the server per query, from /proc; ratios are medians over rounds. "bare" is node:dgram
-sending packets encoded beforehand: what Node itself costs.
+CPU is user and system time of the server per query, from /proc; ratios are medians over rounds.
+
+${contenders.map(({ name, setup }) => `- ${name}: ${setup}`).join('\n')}
 
 ${[...tables, hostile].map(tableText).join('\n')}`
   console.log(text)

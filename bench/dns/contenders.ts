@@ -1,4 +1,4 @@
-/** The servers of the comparison, all with the same zone. */
+/** The servers of the comparison, all with the same zone and one thread that answers. */
 import { spawnSync } from 'node:child_process'
 import { Resolver } from 'node:dns/promises'
 import { writeFile } from 'node:fs/promises'
@@ -10,12 +10,15 @@ import { addressOf, serviceName } from './names.ts'
 
 export interface Contender {
   readonly name: string
+  readonly setup: string
   readonly port: number
   readonly child: Child
 }
 
 interface Kind {
   readonly name: string
+  /** How it is set up, for the reader of the results. */
+  readonly setup: string
   /** Writes what it needs into the folder; undefined when it is not installed. */
   command(folder: string, port: number): Promise<readonly string[] | undefined>
 }
@@ -23,8 +26,9 @@ interface Kind {
 const serve = fileURLToPath(new URL('serve.ts', import.meta.url))
 
 export function kinds(services: number, changesPerSecond: number): readonly Kind[] {
-  const node = (name: string, ...args: string[]): Kind => ({
+  const node = (name: string, setup: string, ...args: string[]): Kind => ({
     name,
+    setup,
     command: async (_folder, port) => [
       process.execPath,
       serve,
@@ -32,24 +36,54 @@ export function kinds(services: number, changesPerSecond: number): readonly Kind
       String(port),
       String(services),
       args[1] ?? '0',
+      args[2] ?? 'backends',
     ],
   })
+  const changes = String(changesPerSecond)
   return [
-    node('starlane', 'starlane'),
-    node(`starlane, ${changesPerSecond} changes/s`, 'starlane', String(changesPerSecond)),
-    node('bare node:dgram', 'bare'),
-    { name: 'unbound', command: (folder, port) => unbound(folder, port, services) },
-    { name: 'dnsmasq', command: (folder, port) => dnsmasq(folder, port, services) },
-    { name: 'coredns', command: (folder, port) => coredns(folder, port, services) },
+    node('starlane', 'the mesh and the chain of a real installation, without plugins', 'starlane'),
+    node(
+      `starlane, ${changes} backends/s`,
+      'as many services each second get another backend, which no name tells of',
+      'starlane',
+      changes,
+      'backends',
+    ),
+    node(
+      `starlane, ${changes} services/s`,
+      'as many services each second get another port, which voids all their answers',
+      'starlane',
+      changes,
+      'ports',
+    ),
+    node('bare node:dgram', 'a datagram in, a packet encoded beforehand out: what Node itself costs', 'bare'),
+    {
+      name: 'unbound',
+      setup: 'local-data in a static local-zone, num-threads: 1',
+      command: (folder, port) => unbound(folder, port, services),
+    },
+    {
+      name: 'dnsmasq',
+      setup: 'host-record, and local= for the zone',
+      command: (folder, port) => dnsmasq(folder, port, services),
+    },
+    {
+      name: 'coredns',
+      setup: 'a zone file (plugin file), GOMAXPROCS=1, neither log nor cache',
+      command: (folder, port) => coredns(folder, port, services),
+    },
   ]
 }
+
+/** On the PATH, or where STARLANE_COREDNS says. */
+const corednsCommand = process.env.STARLANE_COREDNS ?? 'coredns'
 
 /** Undefined when the program is not on this machine. */
 export async function start(kind: Kind, folder: string, port: number): Promise<Contender | undefined> {
   const [command, ...args] = (await kind.command(folder, port)) ?? []
   if (command === undefined) return undefined
   const child = await Child.start(command, args, [])
-  if (await answers(port)) return { name: kind.name, port, child }
+  if (await answers(port)) return { name: kind.name, setup: kind.setup, port, child }
   throw new Error(`${kind.name} does not answer on port ${port}`)
 }
 
@@ -99,7 +133,7 @@ async function dnsmasq(folder: string, port: number, services: number): Promise<
 }
 
 async function coredns(folder: string, port: number, services: number): Promise<readonly string[] | undefined> {
-  if (!installed('coredns', '-version')) return undefined
+  if (!installed(corednsCommand, '-version')) return undefined
   const records = all(services, (name, address) => `${name}. 5 IN A ${address}`)
   await writeFile(
     join(folder, 'zone'),
@@ -109,7 +143,7 @@ async function coredns(folder: string, port: number, services: number): Promise<
     join(folder, 'Corefile'),
     `cluster.local:${port} {\n  bind 127.0.0.1\n  file ${join(folder, 'zone')}\n}\n`,
   )
-  return ['coredns', '-conf', join(folder, 'Corefile')]
+  return ['env', 'GOMAXPROCS=1', corednsCommand, '-conf', join(folder, 'Corefile')]
 }
 
 function all(services: number, line: (name: string, address: string) => string): string {

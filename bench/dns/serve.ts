@@ -2,7 +2,7 @@
  * One server under load, in a process of its own: `starlane` with the mesh and the chain of a real installation, or `bare`,
  * a datagram in and an encoded packet out, which is what Node itself costs.
  *
- *   node bench/dns/serve.ts starlane|bare PORT SERVICES CHANGES_PER_SECOND
+ *   node bench/dns/serve.ts starlane|bare PORT SERVICES CHANGES_PER_SECOND backends|ports
  */
 import { createSocket } from 'node:dgram'
 import { createBalancer } from '../../proxy/balancer/balancers.ts'
@@ -14,7 +14,8 @@ import { silentLog } from '../../proxy/model/log.ts'
 import type { ClusterService } from '../../proxy/model/service.ts'
 import { addressOf, serviceName } from './names.ts'
 
-const [kind = 'starlane', portText = '5300', servicesText = '5000', changesText = '0'] = process.argv.slice(2)
+const [kind = 'starlane', portText = '5300', servicesText = '5000', changesText = '0', changing = 'backends'] =
+  process.argv.slice(2)
 const port = Number(portText)
 const services = Number(servicesText)
 
@@ -63,8 +64,9 @@ async function serveStarlane(changesPerSecond: number): Promise<void> {
   }, 1000 / changesPerSecond)
 }
 
-/** The revision changes what the merge sees, so that each change is one. */
+/** The revision changes what the merge sees, so that each change is one: of the backend, or of what names tell too. */
 function declaration(index: number, revision: number): ClusterService {
+  const endpointPort = 8080 + (revision % 2)
   return {
     cluster: 'cluster-1',
     namespace: 'default',
@@ -72,7 +74,7 @@ function declaration(index: number, revision: number): ClusterService {
     type: 'ClusterIP',
     headless: false,
     clusterIPs: [addressOf(index)],
-    ports: [{ name: 'http', protocol: 'TCP', port: 80 }],
+    ports: [{ name: 'http', protocol: 'TCP', port: changing === 'ports' ? endpointPort : 80 }],
     annotations: { 'service.cilium.io/global': 'true' },
     labels: { revision: String(revision) },
     publishNotReadyAddresses: false,
@@ -80,7 +82,7 @@ function declaration(index: number, revision: number): ClusterService {
     endpoints: [
       {
         address: `10.200.${index >> 8}.${index & 255}`,
-        ports: [{ name: 'http', protocol: 'TCP', port: 8080 + (revision % 2) }],
+        ports: [{ name: 'http', protocol: 'TCP', port: endpointPort }],
         ready: true,
         serving: true,
         terminating: false,
