@@ -1,5 +1,4 @@
 /** From addresses back to names: kept beside the directory, change by change, so that a PTR question costs one lookup. */
-import { isDeepStrictEqual } from 'node:util'
 import type { Change, Directory } from '../model/directory.ts'
 import type { GlobalService, ServiceKey } from '../model/service.ts'
 import { isHostName } from './record.ts'
@@ -40,11 +39,12 @@ export class Reverse {
       if (before && after && sameAddresses(before, after)) continue
       const old = before ? referencesOf(before) : []
       const now = after ? referencesOf(after) : []
+      if (old.length === now.length && old.every((named, i) => sameNamed(named, now[i] as Named))) continue
       const known = new Map([...old, ...now].map(([address]) => [address, [...this.at(address)]]))
       this.#remove(old)
       this.#add(now)
       for (const [address, references] of known) {
-        if (!isDeepStrictEqual(references, this.at(address))) forget(address)
+        if (!alike(references, this.at(address))) forget(address)
       }
     }
   }
@@ -69,6 +69,10 @@ export class Reverse {
 const none: Reference[] = []
 
 type Named = readonly [address: string, Reference]
+
+function sameNamed([address, reference]: Named, [other, another]: Named): boolean {
+  return address === other && identical(reference, another)
+}
 
 function referencesOf(service: GlobalService): Named[] {
   const own = addressesOf(service).map((address): Named => [address, { service: service.key }])
@@ -111,6 +115,14 @@ function same(a: Reference, b: Reference): boolean {
   return (
     a.service === b.service && a.endpoint?.cluster === b.endpoint?.cluster && a.endpoint?.label === b.endpoint?.label
   )
+}
+
+function alike(before: readonly Reference[], after: readonly Reference[]): boolean {
+  return before.length === after.length && before.every((one, i) => identical(one, after[i] as Reference))
+}
+
+function identical(a: Reference, b: Reference): boolean {
+  return same(a, b) && a.endpoint?.local === b.endpoint?.local && a.endpoint?.headless === b.endpoint?.headless
 }
 
 /** Declarations are replaced when they change, so that one of health alone, the most frequent, is known at a glance. */

@@ -527,6 +527,9 @@ t.test('a change that no name tells of voids no answer', async t => {
     ['another port', make({ ports: [{ ...http, port: 81 }] }), 6],
     ['not shared any more', { ...make(), settings: { ...make().settings, shared: false } }, 6],
     ['a property that nobody knows yet', spare, 6],
+    ['and another value of it', { ...spare, exports: ['cluster-2'] } as GlobalService, 6],
+    ['a value with insides', { ...spare, exports: new Map([[1, 2]]) } as unknown as GlobalService, 6],
+    ['other insides', { ...spare, exports: new Map([[1, 3]]) } as unknown as GlobalService, 6],
   ]
   for (const [what, service, answers] of telling) {
     const before = await askAll()
