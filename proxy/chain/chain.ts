@@ -128,14 +128,14 @@ class PluginChain implements Chain {
     return chain.settled ? narrowed(chain, neutralFlow(service, frontend)) : undefined
   }
 
-  visible(client: Client, service: GlobalService): Backends {
-    return this.admit(client, service) ? [] : visibleTo(client, service, this.#chains.of(service))
+  visible(client: Client, service: GlobalService, preferred = false): Backends {
+    return this.admit(client, service) ? [] : visibleTo(client, service, this.#chains.of(service), preferred)
   }
 
   selected(service: GlobalService): ReadonlySet<string> {
     const chain = this.#chains.of(service)
     if (this.admit(nobody, service)) return new Set()
-    if (service.local?.headless) return new Set(visibleTo(nobody, service, chain).map(({ key }) => key))
+    if (service.local?.headless) return new Set(visibleTo(nobody, service, chain, true).map(({ key }) => key))
     return new Set(service.frontends.flatMap(f => narrowed(chain, neutralFlow(service, f)).map(({ key }) => key)))
   }
 

@@ -101,7 +101,7 @@ export class Gate {
 export class Narrowing {
   readonly name: string
   readonly decides: 'change' | 'flow'
-  /** Whether it is a law, not a wish: what a client may be told of depends on laws alone. */
+  /** Whether it is a law, not a wish: which single backends a client may be told of depends on laws alone. */
   readonly law: boolean
   #plugin: Having<'candidates'>
   #emptied: Refusal

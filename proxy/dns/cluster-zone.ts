@@ -95,11 +95,11 @@ function external(target: string | undefined, below: readonly string[]): Finding
 }
 
 function headless(ask: Ask, view: View, service: GlobalService, origin: string, below: readonly string[]): Finding {
-  const ready = view.ready(service)
+  const preferred = view.preferred(service)
   // The specification wants a headless service without ready endpoints to be missing, not empty (2.4.1).
-  if (ready.length === 0) return nxdomain
+  if (preferred.length === 0) return nxdomain
   const nameOf = (endpoint: { hostname?: string; address: string }) => `${endpointLabel(endpoint)}.${origin}`
-  return headlessRecords(ask, ready, nameOf, below) ?? host(ask, ready, below, portsOf)
+  return headlessRecords(ask, preferred, nameOf, below) ?? host(ask, view.ready(service), below, portsOf)
 }
 
 function virtual(

@@ -99,9 +99,11 @@ function described(service: GlobalService, view: View): string {
   if (local.type === 'ExternalName') return `${key} is an alias to ${local.externalName}`
   if (!local.headless)
     return `${key} has a virtual address and ${frontends.length} ports; its endpoints are in ${clusters}`
+  const ready = view.ready(service)
+  const preferred = view.seen.preferred.has(service) ? view.preferred(service) : ready
   const shown = view.seen.shown.get(service) ?? []
-  const ready = shown.filter(backend => backend.state === 'active')
-  return `${key} is headless, of ${clusters}; this client may see ${shown.length} backends, ${ready.length} of them ready`
+  const told = preferred.length < ready.length ? ` and ${preferred.length} preferred` : ''
+  return `${key} is headless, of ${clusters}; this client may see ${shown.length} backends, ${ready.length} of them ready${told}`
 }
 
 function outcome(found: Answer): string[] {

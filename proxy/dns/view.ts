@@ -3,7 +3,7 @@
  * remembers all that was looked up through it: an answer made from a view holds as long as what it saw does.
  */
 
-import type { Backends } from '../model/backend.ts'
+import type { Backend, Backends } from '../model/backend.ts'
 import type { Directory } from '../model/directory.ts'
 import type { Chooser, Client, Refusal } from '../model/flow.ts'
 import { type Endpoint, type GlobalService, type ServiceKey, serviceKey } from '../model/service.ts'
@@ -29,6 +29,8 @@ export interface Seen {
   readonly hidden: Map<ServiceKey, Refusal>
   /** The backends that were shown, by service; another client must be shown the same. */
   readonly shown: Map<GlobalService, Backends>
+  /** Likewise those that were preferred, where only these were looked at. */
+  readonly preferred: Map<GlobalService, Backends>
   /** Namespaces come and go without notice, so that they are asked for again. */
   readonly namespaces: Map<string, boolean>
 }
@@ -39,6 +41,7 @@ export class View {
     admitted: new Set(),
     hidden: new Map(),
     shown: new Map(),
+    preferred: new Map(),
     namespaces: new Map(),
   }
   readonly #client: Client
@@ -83,7 +86,15 @@ export class View {
   ready(service: GlobalService): Backends {
     const shown = this.#eyes.visible(this.#client, service)
     this.seen.shown.set(service, shown)
-    return shown.filter(backend => backend.state === 'active')
+    return shown.filter(isReady)
+  }
+
+  /** Those of them that the service prefers; all where none is ready that it does. */
+  preferred(service: GlobalService): Backends {
+    const preferred = this.#eyes.visible(this.#client, service, true)
+    this.seen.preferred.set(service, preferred)
+    const ready = preferred.filter(isReady)
+    return ready.length > 0 ? ready : this.ready(service)
   }
 
   /** The endpoints that have a name below a virtual service: those of its own cluster. */
@@ -112,17 +123,26 @@ export class View {
   }
 }
 
+function isReady({ state }: Backend): boolean {
+  return state === 'active'
+}
+
 /** What was seen, in the form that is quick to check again for each client. */
 export interface Grounds {
   readonly admitted: readonly GlobalService[]
-  readonly shown: readonly (readonly [GlobalService, Backends])[]
+  readonly shown: readonly Shown[]
   readonly namespaces: readonly (readonly [string, boolean])[]
 }
+
+type Shown = readonly [service: GlobalService, backends: Backends, preferred: boolean]
 
 export function groundsOf(seen: Seen): Grounds {
   return {
     admitted: [...seen.admitted],
-    shown: [...seen.shown],
+    shown: [
+      ...[...seen.shown].map(([service, backends]): Shown => [service, backends, false]),
+      ...[...seen.preferred].map(([service, backends]): Shown => [service, backends, true]),
+    ],
     namespaces: [...seen.namespaces],
   }
 }
@@ -133,7 +153,7 @@ export function renewed(grounds: Grounds, before: GlobalService, after: GlobalSe
   return {
     ...grounds,
     admitted: grounds.admitted.map(now),
-    shown: grounds.shown.map(([service, backends]) => [now(service), backends] as const),
+    shown: grounds.shown.map(([service, ...rest]): Shown => [now(service), ...rest]),
   }
 }
 
@@ -141,7 +161,7 @@ export function renewed(grounds: Grounds, before: GlobalService, after: GlobalSe
 export function holds(grounds: Grounds, client: Client, directory: Directory, eyes: Eyes): boolean {
   return (
     grounds.admitted.every(service => !eyes.admit(client, service)) &&
-    grounds.shown.every(([service, backends]) => same(eyes.visible(client, service), backends)) &&
+    grounds.shown.every(([service, backends, preferred]) => same(eyes.visible(client, service, preferred), backends)) &&
     grounds.namespaces.every(([name, exists]) => directory.hasNamespace(name) === exists)
   )
 }

@@ -81,8 +81,11 @@ export interface FlowObserver {
 export interface Chooser extends FlowObserver {
   admit(client: Client, service: GlobalService): Refusal | undefined
   choose(flow: Flow): Choice
-  /** The backends of a headless service that this client may be told of, one per endpoint and port. */
-  visible(client: Client, service: GlobalService): Backends
+  /**
+   * The backends of a headless service that this client may be told of, one per endpoint and port. With `preferred` those
+   * that the service prefers among them, as far as it is settled before anybody asks; never none where there are some.
+   */
+  visible(client: Client, service: GlobalService, preferred?: boolean): Backends
   /**
    * The backends of a frontend when no plugin needs to see the flow: such a frontend can be handed to an engine that
    * chooses by itself until the next change. Undefined when something must be decided at flow time.

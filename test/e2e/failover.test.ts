@@ -145,6 +145,26 @@ t.test('a headless service answers with the endpoints of all clusters', async t 
   await t.rejects(world.resolve(`db-9.${name}`), { code: 'ENOTFOUND' })
 })
 
+t.test(
+  'a headless service with an affinity tells of the preferred ones, and each endpoint by its own name',
+  async t => {
+    const world = await createWorld(t)
+    const annotations = { 'service.cilium.io/global': 'true', 'service.cilium.io/affinity': 'local' }
+    const own = [{ ip: world.ip(11), hostname: 'db-0' }]
+    await world.declare('cluster-1', { annotations, pods: own })
+    await world.declare('cluster-2', { pods: [{ ip: world.ip(21), hostname: 'db-1' }] })
+    for (const ip of [world.ip(11), world.ip(21)]) await startPod(t, ip, 'db')
+    await world.start()
+    const all = name.replace('cluster.local', 'clusterset.local')
+    t.same(await world.resolve(name), [world.ip(11)], 'local ones while there are any')
+    t.same(await world.resolve(`db-1.${name}`), [world.ip(21)], 'a member is always to be found')
+    t.same((await world.resolve(all)).sort(), [world.ip(11), world.ip(21)], 'the clusterset has all (KEP-1645 2.4.1)')
+    t.same(await world.resolve(`db-1.cluster-2.${all}`), [world.ip(21)])
+    await world.declare('cluster-1', { annotations, pods: [] })
+    await eventually(async () => assert.deepEqual(await world.resolve(name), [world.ip(21)]))
+  },
+)
+
 t.test('UDP: a session stays with its backend, and moves when the backend goes', async t => {
   const world = await createWorld(t)
   const [vip, a, b] = [world.ip(1), world.ip(11), world.ip(21)]

@@ -344,10 +344,15 @@ t.test('what a client may be told of a headless service', async t => {
     { candidates: ({ client }, backends) => keep(backends, b => !b.remote || client.address === '10.9.0.2') },
     { onError: 'refuse' },
   )
-  const chain = startChain(t, { plugins: [law, hooks('wish', remoteFirst)] })
+  const wish = hooks('wish', remoteFirst, { decides: 'change' })
+  const chain = startChain(t, { plugins: [law, wish] })
   const told = (address: string) => chain.visible({ address, port: 0 }, all).map(({ key }) => key)
   t.same(told('10.9.0.1'), [local.key, grpc.key], 'usable of each port, by laws but not by wishes')
   t.same(told('10.9.0.2'), [local.key, grpc.key, remote.key])
+  const preferred = chain.visible({ address: '10.9.0.2', port: 0 }, all, true).map(({ key }) => key)
+  t.same(preferred, [remote.key], 'by both where the name of the service is asked for')
+  const [first] = chain.visible({ address: '10.9.0.1', port: 0 }, headless(local), true)
+  t.equal(first?.key, local.key, 'a wish that leaves nothing is none')
   t.same(chain.visible(client, headless()), [])
   const plain = startChain(t)
   t.equal(plain.visible(client, all), plain.visible(client, all), 'the very same list')
