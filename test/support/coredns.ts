@@ -1,0 +1,52 @@
+/** CoreDNS as a reference, where it is installed: on the PATH, or at STARLANE_COREDNS. */
+import { type ChildProcess, spawn, spawnSync } from 'node:child_process'
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import type { Test } from 'tap'
+import { freePort } from './backend.ts'
+import { eventually } from './eventually.ts'
+
+export const coredns = process.env.STARLANE_COREDNS ?? 'coredns'
+
+/** Why there is none to compare with; false when there is. */
+export function withoutCoredns(): string | false {
+  return spawnSync(coredns, ['-version']).status === 0
+    ? false
+    : 'coredns is neither on the PATH nor at STARLANE_COREDNS'
+}
+
+/** Runs it with a Corefile; `plugins` are those of its one server block. Resolves to its port once it is ready. */
+export async function startCoredns(t: Test, plugins: string): Promise<number> {
+  const folder = mkdtempSync(join(tmpdir(), 'starlane-coredns-'))
+  const [port, ready] = [await freePort('127.0.0.1'), await freePort('127.0.0.1')]
+  const file = join(folder, 'Corefile')
+  writeFileSync(file, `.:${port} {\n bind 127.0.0.1\n ready 127.0.0.1:${ready}\n${plugins}\n}\n`)
+  // Its client would wait for a list within a watch, which the API server of these tests does not have.
+  const env = { ...process.env, KUBE_FEATURE_WatchListClient: 'false' }
+  const child = spawn(coredns, ['-conf', file], { env, stdio: ['ignore', 'pipe', 'pipe'] })
+  const said = wordsOf(child)
+  t.teardown(async () => {
+    await ended(child)
+    rmSync(folder, { recursive: true })
+  })
+  await eventually(async () => {
+    const { status } = await fetch(`http://127.0.0.1:${ready}/ready`)
+    if (status !== 200 || child.exitCode !== null) throw new Error(`coredns is not ready: ${said()}`)
+  }, 20_000)
+  return port
+}
+
+function wordsOf(child: ChildProcess): () => string {
+  let text = ''
+  for (const stream of [child.stdout, child.stderr])
+    stream?.on('data', bytes => (text = `${text}${bytes}`.slice(-4000)))
+  return () => text
+}
+
+async function ended(child: ChildProcess): Promise<void> {
+  if (child.exitCode !== null || child.signalCode !== null) return
+  const exit = new Promise(resolve => child.once('exit', resolve))
+  child.kill('SIGKILL')
+  await exit
+}
