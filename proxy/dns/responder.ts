@@ -39,9 +39,12 @@ export interface DnsResponder {
   logQueries(filter: QueryFilter | undefined): void
   problems(): Problem[]
   stats(): DnsStats
-  /** Hears no more, answers what was asked, then frees the sockets. */
+  /** Hears no more, answers what was asked, then frees the sockets: at once, or when resolvers have had a second more. */
   close(): Promise<void>
 }
+
+/** Longer than a resolver that answers takes. After it the address is free for the next, whoever still keeps silent. */
+const patienceMs = 1000
 
 export function createDnsResponder(parts: DnsParts): DnsResponder {
   return new Responder(parts)
@@ -116,7 +119,9 @@ class Responder implements DnsResponder {
   }
 
   async close(): Promise<void> {
+    const stopWaiting = this.#parts.clock.after(patienceMs, () => this.#upstreams.close())
     await this.#listening?.close()
+    stopWaiting()
     this.#listening = undefined
     this.#upstreams.close()
     this.#replier.close()

@@ -1,3 +1,5 @@
+import { createSocket } from 'node:dgram'
+import { once } from 'node:events'
 import { mkdtemp, rm, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
@@ -9,7 +11,7 @@ import type { DnsResponder } from '../../../proxy/dns/responder.ts'
 import { FakeClock } from '../../support/clock.ts'
 import { eventually } from '../../support/eventually.ts'
 import { clusterService, FakeDirectory, globalService } from '../../support/model.ts'
-import { ask, type Decoded, responder, told } from './dns.ts'
+import { ask, type Decoded, queryBytes, responder, told } from './dns.ts'
 import { a, fakeUpstream, type Script, soa } from './upstream.ts'
 
 const outside = globalService({
@@ -281,6 +283,20 @@ t.test('with all upstreams silent the client hears SERVFAIL before it gives up',
   t.equal(told(await asked), 'SERVFAIL')
   t.ok(waited <= 4700, `${waited} ms`)
   t.match(dns.problems(), [{ message: /no other is left/ }])
+})
+
+t.test('close does not wait for resolvers that keep silent', async t => {
+  const silent = await fakeUpstream(t, () => undefined)
+  const { dns, clock } = await started(t, [silent.text])
+  const client = createSocket('udp4')
+  t.teardown(() => client.close())
+  client.send(queryBytes('www.example.org', 'A'), dns.address?.port, '127.0.0.1')
+  await eventually(() => silent.heard.length > 0 || Promise.reject(new Error('not asked')))
+  const reply = once(client, 'message')
+  const closed = dns.close()
+  await clock.advance(1100)
+  await closed
+  t.equal(told(dnsPacket.decode((await reply)[0])), 'SERVFAIL', 'and leaves nobody without an answer')
 })
 
 t.test('stale answers, when nobody gives a fresh one', async t => {
