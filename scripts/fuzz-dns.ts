@@ -22,8 +22,10 @@ import { stamp } from '../proxy/dns/reply.ts'
 import { createDnsResponder } from '../proxy/dns/responder.ts'
 import { typeName } from '../proxy/dns/wire.ts'
 import { Mesh } from '../proxy/mesh/mesh.ts'
+import { type Cidr, parseCidr } from '../proxy/model/address.ts'
 import { systemClock } from '../proxy/model/clock.ts'
 import { silentLog } from '../proxy/model/log.ts'
+import type { ClusterService } from '../proxy/model/service.ts'
 
 const { values } = parseArgs({
   options: {
@@ -102,21 +104,28 @@ function queryHandler(): Target['handle'] {
     clock: systemClock,
     log: silentLog,
   })
-  mesh.sink('cluster-1').reset({ services: [declaration()], namespaces: [{ name: 'default', global: true }] })
+  mesh.sink('cluster-1').reset({ services: declarations(), namespaces: [{ name: 'default', global: true }] })
   mesh.flush()
   const dns = createDnsResponder({
     directory: mesh.directory,
     chooser: { admit: () => undefined, visible: (_client, service) => service.backends },
-    options: { listen: { address: '127.0.0.1', port: 0 }, pods: 'insecure' },
+    options: {
+      listen: { address: '127.0.0.1', port: 0 },
+      pods: 'insecure',
+      networks: [parseCidr('10.0.0.0/8') as Cidr],
+    },
     clock: systemClock,
     random: Math.random,
     log: { ...silentLog, error: (event, fields) => fail(`${event}: ${JSON.stringify(fields)}`) },
   })
   return packet => {
     const reply = dns.answer(packet, { address: '127.0.0.1', port: 4000 }, 'udp')
-    if (reply === undefined) return 'silence'
-    if (!(reply instanceof Buffer)) return fail('is answered later, with no upstream to ask')
+    const other = dns.answer(packet, { address: '::1', port: 4000 }, 'tcp')
+    if (reply === undefined) return other === undefined ? 'silence' : fail('is answered over TCP alone')
+    if (!(reply instanceof Buffer) || !(other instanceof Buffer))
+      return fail('is answered later, with no upstream to ask')
     if (reply.length > 1232) fail(`gets ${reply.length} bytes over UDP`)
+    wellFormed(other)
     if (reply.readUInt16BE(0) !== packet.readUInt16BE(0)) fail('gets another id')
     if (((reply[2] ?? 0) & 0x80) === 0) fail('gets no reply but a query')
     const end = wellFormed(reply)
@@ -244,6 +253,19 @@ function mulberry(seed: number): () => number {
     mixed = (mixed + Math.imul(mixed ^ (mixed >>> 7), mixed | 61)) ^ mixed
     return ((mixed ^ (mixed >>> 14)) >>> 0) / 2 ** 32
   }
+}
+
+/** One of each kind: with an address, with too many endpoints for a datagram, and under another name. */
+function declarations(): ClusterService[] {
+  const base = declaration()
+  const [pod] = base.endpoints
+  const endpoints = Array.from({ length: 100 }, (_, i) => ({ ...pod, address: `10.1.1.${i}`, hostname: `web-${i}` }))
+  const alias = { name: 'alias', type: 'ExternalName', externalName: 'web.default.svc.cluster.local' } as const
+  return [
+    base,
+    { ...base, name: 'web', headless: true, clusterIPs: [], endpoints },
+    { ...base, ...alias, clusterIPs: [], ports: [], endpoints: [] },
+  ]
 }
 
 function declaration() {

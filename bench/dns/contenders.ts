@@ -69,7 +69,8 @@ export function kinds(services: number, changesPerSecond: number): readonly Kind
     },
     {
       name: 'coredns',
-      setup: 'a zone file (plugin file), GOMAXPROCS=1, neither log nor cache',
+      setup:
+        'plugin hosts, with an empty zone file for what is missing: a quarter of what a whole zone file takes; GOMAXPROCS=1, no log',
       command: (folder, port) => coredns(folder, port, services),
     },
   ]
@@ -134,14 +135,24 @@ async function dnsmasq(folder: string, port: number, services: number): Promise<
 
 async function coredns(folder: string, port: number, services: number): Promise<readonly string[] | undefined> {
   if (!installed(corednsCommand, '-version')) return undefined
-  const records = all(services, (name, address) => `${name}. 5 IN A ${address}`)
   await writeFile(
-    join(folder, 'zone'),
-    `cluster.local. 5 IN SOA ns.dns.cluster.local. h. 1 7200 1800 86400 5\n${records}\n`,
+    join(folder, 'hosts'),
+    all(services, (name, address) => `${address} ${name}`),
   )
+  const zone =
+    'cluster.local. 5 IN SOA ns.dns.cluster.local. h. 1 7200 1800 86400 5\ncluster.local. 5 IN NS ns.dns.cluster.local.\n'
+  await writeFile(join(folder, 'zone'), zone)
   await writeFile(
     join(folder, 'Corefile'),
-    `cluster.local:${port} {\n  bind 127.0.0.1\n  file ${join(folder, 'zone')}\n}\n`,
+    `cluster.local:${port} {
+  bind 127.0.0.1
+  hosts ${join(folder, 'hosts')} {
+    ttl 5
+    fallthrough
+  }
+  file ${join(folder, 'zone')}
+}
+`,
   )
   return ['env', 'GOMAXPROCS=1', corednsCommand, '-conf', join(folder, 'Corefile')]
 }
