@@ -471,6 +471,26 @@ t.test('a headless service shows each client what it may see', async t => {
   }
 })
 
+t.test('a headless service tells what it prefers by its own name alone', async t => {
+  let side = (backend: Backend) => !backend.remote
+  const eyes = {
+    ...openEyes,
+    visible: (_client: unknown, { backends }: typeof web, preferred = false) =>
+      preferred ? backends.filter(side) : backends,
+  }
+  const dns = responder(galaxy(), {}, { chooser: eyes })
+  const name = 'web.default.svc.cluster.local'
+  const far = 'web.default.svc.clusterset.local'
+  const told4 = async (asked: string) => told(await ask(dns, asked, 'A'))
+  t.equal(await told4(name), 'A 10.1.1.1')
+  t.equal(await told4(`web-0.${name}`), 'A 10.1.1.1, A 10.2.1.1')
+  t.equal(await told4(far), 'A 10.1.1.1, A 10.2.1.1')
+  side = ({ remote }) => remote
+  t.equal(await told4(name), 'A 10.2.1.1', 'and another as soon as it does')
+  side = ({ state }) => state === 'terminating'
+  t.equal(await told4(name), 'A 10.1.1.1, A 10.2.1.1', 'all when no preferred one is ready')
+})
+
 t.test('answers follow the directory at once', async t => {
   const directory = new FakeDirectory()
   const dns = responder(directory)
