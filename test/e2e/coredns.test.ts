@@ -390,17 +390,21 @@ function isRecord({ type }: dnsPacket.Answer): boolean {
   return type !== 'OPT'
 }
 
-/** Without the weights of SRV, which the specification leaves open, and the contacts of a reverse zone. */
+/**
+ * Without the weights of SRV, which the specification leaves open, the contacts of a reverse zone, and what is left of the
+ * time of foreign records, which we remember.
+ */
 function text(record: dnsPacket.Answer): string {
   const { name, type, ttl, data } = record as { name: string; type: string; ttl: number; data: unknown }
+  const life = name.endsWith('example.org') ? '-' : ttl
   switch (record.type) {
     case 'SOA': {
       const { mname, rname, minimum } = record.data
-      return [name, ttl, 'SOA', ...(name.endsWith('.arpa') ? [] : [mname, rname]), minimum].join(' ')
+      return [name, life, 'SOA', ...(name.endsWith('.arpa') ? [] : [mname, rname]), minimum].join(' ')
     }
     case 'SRV':
-      return [name, ttl, 'SRV', record.data.priority, record.data.port, record.data.target].join(' ')
+      return [name, life, 'SRV', record.data.priority, record.data.port, record.data.target].join(' ')
     default:
-      return [name, ttl, type, [data].flat().map(String).join(' ')].join(' ')
+      return [name, life, type, [data].flat().map(String).join(' ')].join(' ')
   }
 }
