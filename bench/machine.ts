@@ -13,6 +13,7 @@ export interface Machine {
   readonly haproxy: string
   readonly nginx: string
   readonly wrk: string
+  readonly iperf3: string
 }
 
 export function thisMachine(): Machine {
@@ -26,10 +27,20 @@ export function thisMachine(): Machine {
     haproxy: version('haproxy', '-v', /version (\S+)/),
     nginx: version('nginx', '-v', /nginx\/(\S+)/),
     wrk: version('wrk', '-v', /^wrk (\S+)/),
+    iperf3: version('iperf3', '--version', /^iperf (\S+)/),
   }
 }
 
 export const missing = 'not installed'
+
+export function installed(command: string): boolean {
+  return !spawnSync(command, ['-v']).error
+}
+
+/** A reason to leave something out; undefined where the command is there. */
+export function notInstalled(command: string): string | undefined {
+  return installed(command) ? undefined : `${command} is not installed`
+}
 
 function version(command: string, flag: string, pattern: RegExp): string {
   const { error, stdout, stderr } = spawnSync(command, [flag], { encoding: 'utf8' })
@@ -49,4 +60,10 @@ export function machineText({ cpu, cores, memoryGiB, kernel, congestionControl, 
   return `- CPU: ${cpu}, ${cores} cores, ${memoryGiB} GiB
 - Kernel ${kernel}, congestion control ${congestionControl}
 - Node ${node}`
+}
+
+/** All of it in one line, for what was measured at different times. */
+export function versionsText(machine: Machine): string {
+  const { cpu, cores, memoryGiB, kernel, congestionControl, node, haproxy, nginx, wrk, iperf3 } = machine
+  return `${cpu}, ${cores} cores, ${memoryGiB} GiB; kernel ${kernel}, congestion control ${congestionControl}; Node ${node}, HAProxy ${haproxy}, nginx ${nginx}, wrk ${wrk}, iperf3 ${iperf3}.`
 }

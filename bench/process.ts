@@ -8,6 +8,9 @@ import { setTimeout as wait } from 'node:timers/promises'
 /** Ticks of utime and stime in /proc; the kernel shows 100 a second to user space on every architecture Node runs on. */
 const ticksPerSecond = 100
 
+/** From a start to what is awaited of it. */
+const startMs = 60_000
+
 const running = new Set<Child>()
 
 /** Stops everything started here. */
@@ -22,8 +25,16 @@ export class Child {
     this.#process = process
   }
 
-  /** Starts a command and waits until all `ports` of 127.0.0.1 accept; rejects at once when one already does. */
-  static async start(command: string, args: readonly string[], ports: readonly number[]): Promise<Child> {
+  /**
+   * Starts a command and waits until all `ports` of 127.0.0.1 accept, and until it is `ready`; rejects at once when a port
+   * is taken already.
+   */
+  static async start(
+    command: string,
+    args: readonly string[],
+    ports: readonly number[],
+    ready: () => Promise<boolean> = async () => true,
+  ): Promise<Child> {
     for (const port of ports) if (await accepts(port)) throw new Error(`port ${port} is taken; give another --port`)
     const spawned = spawn(command, args, { stdio: ['ignore', 'ignore', 'pipe'] })
     let complaint = ''
@@ -35,15 +46,16 @@ export class Child {
     })
     const child = new Child(spawned)
     running.add(child)
-    for (const port of ports) {
-      const deadline = performance.now() + 10_000
-      while (!(await accepts(port))) {
-        if (spawned.pid === undefined || spawned.exitCode !== null || performance.now() > deadline) {
-          await child.stop()
-          throw new Error(`${command} does not listen on ${port}: ${complaint.trim() || 'it says nothing'}`)
-        }
-        await wait(50)
+    const deadline = performance.now() + startMs
+    const listens = async () => (await Promise.all(ports.map(accepts))).every(Boolean)
+    while (!((await listens()) && (await ready()))) {
+      if (spawned.pid === undefined || spawned.exitCode !== null || performance.now() > deadline) {
+        await child.stop()
+        throw new Error(
+          `${command} is not ready${ports.length > 0 ? ` on ${ports.join(', ')}` : ''}: ${complaint.trim() || 'it says nothing'}`,
+        )
       }
+      await wait(20)
     }
     return child
   }
@@ -51,6 +63,16 @@ export class Child {
   /** CPU seconds that the process and its descendants have used. */
   cpu(): number {
     return family(this.#process.pid).reduce((sum, pid) => sum + cpuOf(pid), 0)
+  }
+
+  /** CPU seconds of JavaScript's thread: the main one of a process of Node. To the nanosecond, from the scheduler. */
+  mainThreadCpu(): number {
+    return Number(readFileSync(`/proc/${this.#process.pid}/schedstat`, 'utf8').split(' ')[0]) / 1e9
+  }
+
+  /** KiB of user memory of the process and its descendants; a page that several share counts in parts. */
+  memory(): number {
+    return family(this.#process.pid).reduce((sum, pid) => sum + pssOf(pid), 0)
   }
 
   async stop(): Promise<void> {
@@ -90,6 +112,10 @@ function cpuOf(pid: number): number {
   } catch {
     return 0
   }
+}
+
+function pssOf(pid: number): number {
+  return Number(/^Pss:\s+(\d+)/m.exec(readFileSync(`/proc/${pid}/smaps_rollup`, 'utf8'))?.[1])
 }
 
 /** A worker whose master has gone; one that has ended by itself is what we want. */

@@ -1,119 +1,127 @@
 /**
  * Starlane beside a direct connection, HAProxy and nginx stream, in one run and in alternating rounds:
  *
- *     npm run bench -- --rounds=5 --seconds=3
+ *     npm run bench                                    all groups, about a quarter of an hour
+ *     npm run bench -- --only=udp,idle --rounds=3      some of them; the results of the others stay
+ *     npm run bench -- --report                        no measuring: writes the pages anew from what is there
  *
- * What counts is the CPU time per request of the proxy's processes; compare it within one table only. Requests per second
- * and latency are those of a closed loop on this machine. Writes bench/results/proxy.md and proxy.json.
+ * What counts is the CPU time of the proxy's processes for a piece of work; compare it within one table only. Writes
+ * bench/results/proxy.json, proxy.md and a plot for each group.
  */
-import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs'
-import { loadavg, tmpdir } from 'node:os'
-import { join } from 'node:path'
+import { existsSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs'
+import { loadavg } from 'node:os'
 import { parseArgs } from 'node:util'
-import {
-  type Contender,
-  direct,
-  startBackends,
-  startEngine,
-  startHaproxy,
-  startNginx,
-  startStarlane,
-} from './contenders.ts'
-import { cannon, type Generator, type Load, wrk } from './load.ts'
-import { missing, thisMachine } from './machine.ts'
+import { readDns } from './dns-results.ts'
+import { thisMachine } from './machine.ts'
+import { enterNamespace } from './namespace.ts'
+import { plot } from './plot.ts'
 import { stopAll } from './process.ts'
-import { type Measured, page, type Row, type Table, tableText } from './report.ts'
+import { bulk } from './proxy/bulk.ts'
+import { datagrams } from './proxy/datagrams.ts'
+import { decisions } from './proxy/decisions.ts'
+import { idle } from './proxy/idle.ts'
+import { latency } from './proxy/latency.ts'
+import { Place } from './proxy/place.ts'
+import type { Plan, Setting } from './proxy/plan.ts'
+import { requests } from './proxy/requests.ts'
+import { scale } from './proxy/scale.ts'
+import { page, tableText } from './report.ts'
+import type { Group } from './table.ts'
+import { judge } from './verdicts.ts'
+
+const plans: readonly Plan[] = [requests, bulk, latency, datagrams, idle, decisions, scale]
 
 const { values } = parseArgs({
   options: {
+    only: { type: 'string', default: plans.map(({ name }) => name).join() },
+    report: { type: 'boolean', default: false },
     /** How often each contender is measured; the tables show medians. */
     rounds: { type: 'string', default: '5' },
     /** Seconds of load per measurement. */
-    seconds: { type: 'string', default: '3' },
+    seconds: { type: 'string', default: '2' },
     connections: { type: 'string', default: '64' },
-    /** The first of ten ports; below net.ipv4.ip_local_port_range, or a port may be in use when it is needed. */
+    /** The first of some hundred ports; below net.ipv4.ip_local_port_range, or one may be in use when it is needed. */
     port: { type: 'string', default: '18080' },
+    /** Only these contenders, by their names in the tables, with semicolons between. */
+    among: { type: 'string' },
+    /** Where the results are written. */
+    results: { type: 'string', default: new URL('results/', import.meta.url).pathname },
   },
 })
 const rounds = positive('rounds')
 const seconds = positive('seconds')
 const connections = positive('connections')
 const port = positive('port')
+const among = values.among?.split(';').map(name => name.trim())
+const wanted = values.only.split(',').map(planOf)
 
-const loads: readonly (Load & { title: string })[] = [
-  { title: 'Keep-alive, 100 bytes', mode: 'keep-alive', body: '/small', connections, seconds },
-  { title: 'A connection per request, 100 bytes', mode: 'close', body: '/small', connections, seconds },
-  { title: 'Keep-alive, 1 MiB', mode: 'keep-alive', body: '/large', connections: 8, seconds },
-]
+if (!values.report) enterNamespace()
+const groups = readGroups()
+if (!values.report) await measureAll()
+else save()
 
-const machine = thisMachine()
-const loadBefore = loadavg()[0] ?? 0
-const generators: Readonly<Record<string, Generator>> =
-  machine.wrk === missing ? { cannon } : { wrk, autocannon: cannon }
-const folder = mkdtempSync(join(tmpdir(), 'starlane-bench-'))
-const tables: Table[] = []
-for (const signal of ['SIGINT', 'SIGTERM'] as const) {
-  process.once(signal, () => void stopAll().then(() => process.exit(1)))
-}
-try {
-  const contenders = await start()
-  for (const [generator, ask] of Object.entries(generators)) {
-    for (const load of loads) {
-      const table = { title: `${load.title} (${generator})`, rows: await measure(contenders, load, ask) }
-      tables.push(table)
-      console.log(`\n${tableText(table)}`)
-    }
+async function measureAll(): Promise<void> {
+  const place = new Place(port)
+  for (const signal of ['SIGINT', 'SIGTERM'] as const) {
+    process.once(signal, () => void stopAll().then(() => process.exit(1)))
   }
-} finally {
-  await stopAll()
-  rmSync(folder, { recursive: true })
-}
-save()
-
-/** The direct connection first; a peer that does not start is a row that says why. */
-async function start(): Promise<(Contender | Row)[]> {
-  const backends = [port, port + 1, port + 2]
-  await startBackends(folder, backends)
-  const orRow = (name: string, starting: Promise<Contender>) =>
-    starting.catch((error: Error): Row => ({ name, note: error.message, rounds: [] }))
-  return [
-    direct(port),
-    await startStarlane(folder, port + 4, backends),
-    await startEngine('streams', port + 7, backends),
-    await orRow('native alone', startEngine('native', port + 8, backends)),
-    await orRow('haproxy', startHaproxy(folder, port + 5, backends)),
-    await orRow('nginx', startNginx(folder, port + 6, backends)),
-  ]
-}
-
-/** Every other round goes backwards, so that whatever drifts does not always meet the same one. */
-async function measure(contenders: readonly (Contender | Row)[], load: Load, ask: Generator): Promise<Row[]> {
-  const running = contenders.filter(each => 'port' in each)
-  const results = new Map<string, Measured[]>(running.map(({ name }) => [name, []]))
-  for (const { port } of running) await ask(port, { ...load, seconds: 1 })
-  for (let round = 0; round < rounds; round++) {
-    for (const { name, port, child } of round % 2 ? running.toReversed() : running) {
-      const before = child?.cpu() ?? 0
-      const { requests, failed, seconds, p99Ms } = await ask(port, load)
-      const cpu = (child?.cpu() ?? 0) - before
-      const cpuUs = child && requests > 0 ? (cpu * 1e6) / requests : undefined
-      results.get(name)?.push({ cpuUs, perSecond: requests / seconds, p99Ms, failed })
-    }
+  try {
+    for (const plan of wanted) await measure(plan, { place, rounds, seconds, connections, among })
+  } finally {
+    place.remove()
   }
-  return contenders.map(each => ('port' in each ? { name: each.name, rounds: results.get(each.name) ?? [] } : each))
 }
 
-function save(): void {
-  const results = new URL('results/', import.meta.url)
-  const run = { at: new Date().toISOString(), machine, loadBefore, rounds, seconds, connections, tables }
-  mkdirSync(results, { recursive: true })
-  writeFileSync(new URL('proxy.json', results), `${JSON.stringify(run, undefined, 2)}\n`)
-  writeFileSync(new URL('proxy.md', results), page(run))
+/** A group that cannot run says so, and the others go on. */
+async function measure(plan: Plan, setting: Setting): Promise<void> {
+  const { name, title } = plan
+  const lack = plan.lacks()
+  if (lack) return console.log(`${title}: left out, ${lack}`)
+  console.log(`${title} …`)
+  const begun = performance.now()
+  const loadBefore = loadavg()[0] ?? 0
+  const about = { name, title, at: new Date().toISOString(), machine: thisMachine(), loadBefore, rounds, seconds }
+  try {
+    const tables = await plan.run(setting)
+    groups.set(name, { ...about, tables })
+    console.log(`\n${tables.map(tableText).join('\n')}\n${title}: ${((performance.now() - begun) / 1000).toFixed(0)} s`)
+    save()
+  } catch (error) {
+    console.log(`${title}: left out, ${error instanceof Error ? error.message : error}`)
+  } finally {
+    await stopAll()
+  }
 }
 
-function positive(name: keyof typeof values): number {
+function planOf(name: string): Plan {
+  const plan = plans.find(plan => plan.name === name)
+  if (plan) return plan
+  console.error(`--only=${name}: there is no such group; choose from ${plans.map(plan => plan.name).join(', ')}`)
+  process.exit(2)
+}
+
+function positive(name: 'rounds' | 'seconds' | 'connections' | 'port'): number {
   const number = Number(values[name])
   if (Number.isInteger(number) && number > 0) return number
   console.error(`--${name}=${values[name]} is not a positive whole number`)
   process.exit(2)
+}
+
+/** What former runs have measured, by the name of the group. */
+function readGroups(): Map<string, Group> {
+  const file = `${values.results}/proxy.json`
+  const known: { groups?: readonly Group[] } = existsSync(file) ? JSON.parse(readFileSync(file, 'utf8')) : {}
+  return new Map((known.groups ?? []).map(group => [group.name, group]))
+}
+
+/** After each group, so that a run that is stopped has written what it measured. */
+function save(): void {
+  const folder = values.results
+  const measured = plans.flatMap(({ name }) => groups.get(name) ?? [])
+  const dns = readDns(`${folder}/dns.json`)
+  const all = dns ? [...measured, dns] : measured
+  mkdirSync(folder, { recursive: true })
+  writeFileSync(`${folder}/proxy.json`, `${JSON.stringify({ groups: measured }, undefined, 1)}\n`)
+  writeFileSync(`${folder}/proxy.md`, page(measured, judge(all)))
+  for (const group of all) writeFileSync(`${folder}/proxy-${group.name}.svg`, plot(group))
 }

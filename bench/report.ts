@@ -1,86 +1,91 @@
 /** What was measured, as text for people. */
-import { type Machine, machineText } from './machine.ts'
+import { versionsText } from './machine.ts'
+import { median, type Spread, spread } from './stats.ts'
+import { type Column, type Group, type Row, ratio, type Table, valuesOf } from './table.ts'
+import { outcome, type Verdict } from './verdicts.ts'
 
-export interface Measured {
-  /** Undefined where there is no proxy. */
-  readonly cpuUs: number | undefined
-  readonly perSecond: number
-  readonly p99Ms: number
-  readonly failed: number
-}
-
-export interface Row {
-  readonly name: string
-  readonly rounds: readonly Measured[]
-  /** Why there are no rounds. */
-  readonly note?: string
-}
-
-export interface Table {
-  readonly title: string
-  readonly rows: readonly Row[]
-}
-
-export interface Run {
-  readonly at: string
-  readonly machine: Machine
-  /** The machine's load average before anything was started: what others did beside it. */
-  readonly loadBefore: number
-  readonly rounds: number
-  readonly seconds: number
-  readonly connections: number
-  readonly tables: readonly Table[]
-}
-
-export function page(run: Run): string {
-  const { machine } = run
+export function page(groups: readonly Group[], verdicts: readonly Verdict[]): string {
   return `# Proxy benchmark
 
-${run.at}, written by \`npm run bench\`. Medians of ${run.rounds} alternating rounds of ${run.seconds} s, ${run.connections} connections (8 for 1 MiB).
-Load, proxy and backends share one machine over loopback; HAProxy runs one thread, nginx one worker, both with their
-default buffers. Compare within a table only: between runs everything moves, most of all on a machine that others use.
+Written by \`npm run bench\`. Load, proxy and backends share one machine over loopback, and each figure is the median of
+rounds that alternate between the contenders, forwards and backwards. Ratios are medians of the quotients within a round.
+HAProxy runs one thread and nginx one worker, both with their default buffers. Compare within a table only: between runs
+everything moves, most of all on a machine that others use, and a difference of less than a tenth is none.
 
-${machineText(machine)}
-- Load average before the run: ${run.loadBefore.toFixed(1)}
-- HAProxy ${machine.haproxy}, nginx ${machine.nginx}, wrk ${machine.wrk}
+CPU is user and system time of the contender's own processes, from /proc. "alone" is an engine without the rest of the
+product; "starlane" is all of it: manifests, health checks, the default plugins, metrics.
 
-CPU is user and system time of the proxy's processes per request, from /proc; the spread is the lowest and highest round.
+## Goals
 
-${run.tables.map(tableText).join('\n')}`
+Ratios of what is named to the better of the peers, median and (lowest to highest round).
+
+${goalsText(verdicts)}
+${groups.map(groupText).join('\n')}`
 }
 
-export function tableText({ title, rows }: Table): string {
-  const peer = (name: string) => median(rows.find(row => row.name === name)?.rounds.map(r => r.cpuUs) ?? [])
-  const [haproxy, nginx] = [peer('haproxy'), peer('nginx')]
-  const lines = rows.map(({ name, rounds, note }) => {
-    if (note !== undefined) return [name, note.split('\n')[0] ?? '', '', '', '', '', '', '']
-    const cpu = median(rounds.map(r => r.cpuUs))
-    const spread = rounds.flatMap(r => r.cpuUs ?? [])
+function goalsText(verdicts: readonly Verdict[]): string {
+  const rows = verdicts.map(verdict => [
+    verdict.goal.what,
+    `${verdict.goal.limit}${verdict.goal.unit}`,
+    spreadText(verdict.engine, verdict.goal.digits ?? 2),
+    spreadText(verdict.product, verdict.goal.digits ?? 2),
+    outcome(verdict),
+    verdict.goal.bound,
+  ])
+  return markdown(['goal', 'at most', 'engine', 'whole product', '', 'what bounds it'], rows, 'lrrrll')
+}
+
+function groupText({ name, title, at, machine, loadBefore, rounds, seconds, tables }: Group): string {
+  return `## ${title}
+
+![${title}](proxy-${name}.svg)
+
+${at.slice(0, 16).replace('T', ' ')} UTC, ${rounds} rounds of ${seconds} s, load average before it ${loadBefore.toFixed(1)}. ${versionsText(machine)}
+
+${tables.map(tableText).join('\n')}`
+}
+
+export function tableText(table: Table): string {
+  const [main, ...others] = table.columns
+  const peers = table.peers.filter(peer => valuesOf(table, peer).length > 0)
+  const head = ['', main.title, 'spread', ...peers.map(peer => `x ${peer}`), ...others.map(({ title }) => title)]
+  const lines = table.rows.map(row => {
+    if (row.note !== undefined) return [row.name, oneLine(row.note)]
+    const rounds = spread(valuesOf(table, row.name))
     return [
-      name,
-      cpu?.toFixed(1) ?? '',
-      spread.length > 0 ? `${Math.min(...spread).toFixed(1)}-${Math.max(...spread).toFixed(1)}` : '',
-      ratio(cpu, haproxy),
-      ratio(cpu, nginx),
-      median(rounds.map(r => r.perSecond))?.toFixed(0) ?? '',
-      median(rounds.map(r => r.p99Ms))?.toFixed(1) ?? '',
-      String(rounds.reduce((sum, r) => sum + r.failed, 0)),
+      row.name,
+      cell(row, main),
+      rounds ? `${rounds.low.toFixed(main.digits)}-${rounds.high.toFixed(main.digits)}` : '',
+      ...peers.map(peer => ratio(table, row.name, peer)?.median.toFixed(2) ?? ''),
+      ...others.map(column => cell(row, column)),
     ]
   })
-  const head = ['', 'CPU us/request', 'spread', 'x HAProxy', 'x nginx', 'requests/s', 'p99 ms', 'failed']
-  return `## ${title}\n\n${[head, head.map((_, i) => (i === 0 ? '---' : '--:')), ...lines].map(row).join('\n')}\n`
+  return `### ${table.title}\n\n${table.how}\n\n${markdown(head, lines, `l${'r'.repeat(head.length - 1)}`)}`
 }
 
-function row(cells: readonly string[]): string {
-  return `| ${cells.join(' | ')} |`
+function oneLine(note: string): string {
+  return note
+    .trim()
+    .replaceAll(/\s*\n\s*/g, '; ')
+    .replaceAll('|', '/')
+    .slice(0, 300)
 }
 
-function ratio(value: number | undefined, base: number | undefined): string {
-  return value !== undefined && base ? (value / base).toFixed(2) : ''
+function cell({ samples }: Row, { key, digits, sum }: Column): string {
+  const values = samples.flatMap(sample => sample[key] ?? [])
+  if (values.length === 0) return ''
+  return (sum ? values.reduce((a, b) => a + b) : (median(values) ?? Number.NaN)).toFixed(digits)
 }
 
-function median(values: readonly (number | undefined)[]): number | undefined {
-  const sorted = values.filter(value => value !== undefined).sort((a, b) => a - b)
-  const [low, high] = [sorted[(sorted.length - 1) >> 1], sorted[sorted.length >> 1]]
-  return low === undefined || high === undefined ? undefined : (low + high) / 2
+function spreadText(measured: Spread | undefined, digits: number): string {
+  if (!measured) return ''
+  const [middle, low, high] = [measured.median, measured.low, measured.high].map(value => value.toFixed(digits))
+  return `${middle} (${low}-${high})`
+}
+
+/** `align` has a letter for each column: l or r. */
+function markdown(head: readonly string[], rows: readonly (readonly string[])[], align: string): string {
+  const rule = head.map((_, i) => (align[i] === 'r' ? '--:' : '---'))
+  const line = (cells: readonly string[]) => `| ${head.map((_, i) => cells[i] ?? '').join(' | ')} |`
+  return `${[head, rule, ...rows].map(line).join('\n')}\n`
 }

@@ -1,11 +1,9 @@
-/** The load of a benchmark: wrk where the machine has it, autocannon always. Closed loop: each connection waits for its answer. */
-import { execFile } from 'node:child_process'
-import { promisify } from 'node:util'
+/** HTTP load in a closed loop, where each connection waits for its answer: wrk where the machine has it, autocannon always. */
 import autocannon from 'autocannon'
-import type { Body } from './contenders.ts'
+import { say } from './say.ts'
 
 export interface Load {
-  readonly body: Body
+  readonly path: string
   /** `keep-alive`: requests share connections. `close`: each request has a connection of its own. */
   readonly mode: 'keep-alive' | 'close'
   readonly connections: number
@@ -19,19 +17,10 @@ export interface Answered {
   readonly p99Ms: number
 }
 
-export type Generator = (port: number, load: Load) => Promise<Answered>
-
-export async function wrk(port: number, load: Load): Promise<Answered> {
-  const close = load.mode === 'close' ? ['-H', 'Connection: close'] : []
-  const args = [
-    '-t1',
-    `-c${load.connections}`,
-    `-d${load.seconds}s`,
-    '--latency',
-    ...close,
-    `http://127.0.0.1:${port}${load.body}`,
-  ]
-  const { stdout } = await promisify(execFile)('wrk', args)
+export async function wrk(port: number, { path, mode, connections, seconds }: Load): Promise<Answered> {
+  const close = mode === 'close' ? ['-H', 'Connection: close'] : []
+  const args = ['-t1', `-c${connections}`, `-d${seconds}s`, '--latency', ...close, `http://127.0.0.1:${port}${path}`]
+  const stdout = await say('wrk', args)
   const total = /(\d+) requests in ([\d.]+)(s|m)/.exec(stdout)
   const p99 = /99%\s+([\d.]+)(us|ms|s)/.exec(stdout)
   const broken = /Socket errors: connect (\d+), read (\d+), write (\d+), timeout (\d+)/.exec(stdout)
@@ -44,13 +33,16 @@ export async function wrk(port: number, load: Load): Promise<Answered> {
   }
 }
 
-export async function cannon(port: number, load: Load): Promise<Answered> {
-  const result = await autocannon({
-    url: `http://127.0.0.1:${port}${load.body}`,
-    connections: load.connections,
-    duration: load.seconds,
-    ...(load.mode === 'close' ? { headers: { connection: 'close' } } : {}),
-  })
+/**
+ * Keep-alive only. Where a server closes after each answer, autocannon 9 has written the next request on the old connection
+ * before it sees the end, and writes it again on the new one: its queue of what is under way grows by one with each answer,
+ * so that latencies come out as half of the run whoever answers, and servers meet requests on connections that have ended.
+ */
+export async function cannon(
+  port: number,
+  { path, connections, seconds }: Load & { mode: 'keep-alive' },
+): Promise<Answered> {
+  const result = await autocannon({ url: `http://127.0.0.1:${port}${path}`, connections, duration: seconds })
   return {
     requests: result['2xx'],
     failed: result.errors + result.non2xx,

@@ -1,0 +1,144 @@
+/*
+ * Datagrams there and back:
+ *
+ *     datagrams echo PORT
+ *     datagrams ask PORT CLIENTS WINDOW SIZE SECONDS
+ *
+ * Each client keeps WINDOW datagrams of SIZE bytes under way from a socket of its own and sends one for each that comes
+ * back, as many to a system call as there are. A client that hears nothing for a tenth of a second begins anew. What it had
+ * under way then, and what has not come back a tenth of a second after the end, is lost. Prints one line of JSON.
+ */
+#define _GNU_SOURCE
+#include <arpa/inet.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/epoll.h>
+#include <sys/socket.h>
+#include <time.h>
+
+enum { batch = 64, room = 2048, most_clients = 1024 };
+
+static struct mmsghdr messages[batch];
+static struct iovec vectors[batch];
+static struct sockaddr_in senders[batch];
+static char memory[batch][room];
+
+static double now(void) {
+  struct timespec time;
+  clock_gettime(CLOCK_MONOTONIC, &time);
+  return time.tv_sec + time.tv_nsec / 1e9;
+}
+
+static void fail(const char *what) {
+  perror(what);
+  exit(1);
+}
+
+static struct sockaddr_in loopback(int port) {
+  return (struct sockaddr_in){.sin_family = AF_INET, .sin_port = htons(port), .sin_addr = {htonl(INADDR_LOOPBACK)}};
+}
+
+static int open_socket(void) {
+  const int wide = 8 << 20, opened = socket(AF_INET, SOCK_DGRAM, 0);
+  if (opened < 0) fail("socket");
+  /* FORCE is for root; where it is refused, the system's limit has to do. */
+  if (setsockopt(opened, SOL_SOCKET, SO_RCVBUFFORCE, &wide, sizeof wide))
+    setsockopt(opened, SOL_SOCKET, SO_RCVBUF, &wide, sizeof wide);
+  return opened;
+}
+
+static void prepare(size_t size, int with_senders) {
+  for (int i = 0; i < batch; i++) {
+    vectors[i] = (struct iovec){memory[i], size};
+    messages[i].msg_hdr = (struct msghdr){.msg_iov = &vectors[i], .msg_iovlen = 1};
+    if (with_senders) messages[i].msg_hdr.msg_name = &senders[i];
+    if (with_senders) messages[i].msg_hdr.msg_namelen = sizeof senders[i];
+  }
+}
+
+static void echo(int port) {
+  struct sockaddr_in address = loopback(port);
+  const int opened = open_socket();
+  if (bind(opened, (struct sockaddr *)&address, sizeof address)) fail("bind");
+  for (;;) {
+    prepare(room, 1);
+    const int got = recvmmsg(opened, messages, batch, MSG_WAITFORONE, NULL);
+    for (int i = 0; i < got; i++) vectors[i].iov_len = messages[i].msg_len;
+    if (got > 0) sendmmsg(opened, messages, got, 0);
+  }
+}
+
+struct client {
+  int socket;
+  int under_way;
+  long heard, heard_before;
+};
+
+static void send_some(struct client *client, int count) {
+  client->under_way += count;
+  while (count > 0) {
+    const int sent = sendmmsg(client->socket, messages, count < batch ? count : batch, 0);
+    if (sent <= 0) return; /* counted as lost by the next look */
+    count -= sent;
+  }
+}
+
+static int hear(struct client *client) {
+  const int got = recvmmsg(client->socket, messages, batch, MSG_DONTWAIT, NULL);
+  if (got <= 0) return 0;
+  client->heard += got;
+  client->under_way -= got < client->under_way ? got : client->under_way;
+  return got;
+}
+
+static int ask(int port, int client_count, int window, size_t size, double seconds) {
+  static struct client clients[most_clients];
+  struct sockaddr_in address = loopback(port);
+  const int events = epoll_create1(0);
+  prepare(size, 0);
+  for (int i = 0; i < client_count; i++) {
+    struct client *client = &clients[i];
+    struct epoll_event event = {.events = EPOLLIN, .data.ptr = client};
+    client->socket = open_socket();
+    if (connect(client->socket, (struct sockaddr *)&address, sizeof address)) fail("connect");
+    epoll_ctl(events, EPOLL_CTL_ADD, client->socket, &event);
+    send_some(client, window);
+  }
+  long lost = 0, heard = 0;
+  const double begun = now(), end = begun + seconds;
+  double look = begun + 0.1, at = begun;
+  for (; at < end; at = now()) {
+    struct epoll_event ready[64];
+    const int ready_count = epoll_wait(events, ready, 64, 10);
+    for (int i = 0; i < ready_count; i++) send_some(ready[i].data.ptr, hear(ready[i].data.ptr));
+    if (at < look) continue;
+    look = at + 0.1;
+    for (struct client *client = clients; client < clients + client_count; client++) {
+      if (client->heard == client->heard_before) {
+        lost += client->under_way;
+        client->under_way = 0;
+        send_some(client, window);
+      }
+      client->heard_before = client->heard;
+    }
+  }
+  for (int i = 0; i < client_count; i++) heard += clients[i].heard;
+  while (now() < at + 0.1) {
+    struct epoll_event ready[64];
+    const int ready_count = epoll_wait(events, ready, 64, 10);
+    for (int i = 0; i < ready_count; i++) hear(ready[i].data.ptr);
+  }
+  for (int i = 0; i < client_count; i++) lost += clients[i].under_way;
+  printf("{\"roundTrips\":%ld,\"lost\":%ld,\"seconds\":%.3f}\n", heard, lost, at - begun);
+  return 0;
+}
+
+int main(int count, char **given) {
+  if (count == 3 && !strcmp(given[1], "echo")) echo(atoi(given[2]));
+  if (count == 7 && !strcmp(given[1], "ask") && atoi(given[3]) <= most_clients && atoi(given[5]) <= room)
+    return ask(atoi(given[2]), atoi(given[3]), atoi(given[4]), atoi(given[5]), atof(given[6]));
+  fprintf(stderr, "datagrams echo PORT | datagrams ask PORT CLIENTS WINDOW SIZE SECONDS\n");
+  return 2;
+}

@@ -1,0 +1,106 @@
+/** What a connection costs that does nothing: the growth of user memory from the 1,000th to the 6,000th, each served once. */
+import { once } from 'node:events'
+import { readFileSync } from 'node:fs'
+import { connect, type Socket } from 'node:net'
+import { setTimeout as wait } from 'node:timers/promises'
+import { notInstalled } from '../machine.ts'
+import type { Row, Sample } from '../table.ts'
+import { startHttp } from './backends.ts'
+import { asked, type Contender, type Name, start } from './contenders.ts'
+import type { Plan, Setting } from './plan.ts'
+import { alternate } from './rounds.ts'
+
+const names: readonly Name[] = [
+  'starlane, streams',
+  'starlane, native',
+  'streams alone',
+  'native alone',
+  'haproxy',
+  'nginx',
+]
+const first = 1000
+const more = 5000
+/** Enough to see the slope; each of them starts every contender anew. */
+const mostRounds = 3
+
+export const idle: Plan = {
+  name: 'idle',
+  title: 'Idle connections',
+  lacks: () => notInstalled('nginx'),
+  async run(setting) {
+    const backends = await startHttp(setting.place)
+    const contenders = asked(names, setting.among).map((name): { name: Name } => ({ name }))
+    return [
+      {
+        key: 'idle',
+        title: `${more.toLocaleString('en')} idle connections`,
+        how: `User memory (PSS) of a fresh process per connection, each having served one request: the growth from connection ${first} to ${first + more}. Kernel slab counts all sockets of a connection, of client, proxy and backend, on the whole machine.`,
+        columns: [
+          { key: 'userKb', title: 'user memory, KiB/connection', digits: 2 },
+          { key: 'totalMb', title: `user memory with ${first + more}, MiB`, digits: 1 },
+          { key: 'slabKb', title: 'kernel slab, KiB/connection', digits: 1 },
+        ],
+        peers: ['haproxy', 'nginx'],
+        rows: await alternate<{ name: Name }>(contenders, Math.min(setting.rounds, mostRounds), ({ name }) =>
+          apart(name, backends, setting),
+        ),
+      },
+    ]
+  },
+}
+
+/** In a process of its own, or it would find the memory of the last round. */
+async function apart(name: Name, backends: readonly number[], setting: Setting): Promise<Sample> {
+  const [contender] = (await start([name], { protocol: 'TCP', backends }, setting)) as [Contender | Row]
+  if ('note' in contender) throw new Error(contender.note)
+  const { child, port } = contender as Contender
+  const open: Socket[] = []
+  try {
+    await openMany(open, port, first)
+    const before = await settled(child?.memory() ?? 0, () => child?.memory() ?? 0)
+    const slabBefore = slab()
+    await openMany(open, port, more)
+    const after = await settled(before, () => child?.memory() ?? 0)
+    return {
+      userKb: (after - before) / more,
+      totalMb: after / 1024,
+      slabKb: (slab() - slabBefore) / more,
+    }
+  } finally {
+    for (const socket of open) socket.destroy()
+    await child?.stop()
+  }
+}
+
+async function openMany(open: Socket[], port: number, count: number): Promise<void> {
+  const atOnce = 100
+  for (let i = 0; i < count; i += atOnce) {
+    open.push(...(await Promise.all(Array.from({ length: atOnce }, () => served(port)))))
+  }
+}
+
+async function served(port: number): Promise<Socket> {
+  const socket = connect(port, '127.0.0.1')
+  socket.write('GET /small HTTP/1.1\r\nHost: bench\r\n\r\n')
+  const signal = AbortSignal.timeout(10_000)
+  await once(socket, 'data', { signal })
+  socket.on('error', () => {})
+  return socket
+}
+
+/** Waits until a figure stands still, a few seconds at most. */
+async function settled(before: number, read: () => number): Promise<number> {
+  let last = before
+  for (let tries = 0; tries < 10; tries++) {
+    await wait(300)
+    const now = read()
+    if (Math.abs(now - last) < 64) return now
+    last = now
+  }
+  return last
+}
+
+/** KiB. */
+function slab(): number {
+  return Number(/^Slab:\s+(\d+)/m.exec(readFileSync('/proc/meminfo', 'utf8'))?.[1])
+}

@@ -1,0 +1,70 @@
+/**
+ * Latency at equal rates that everyone can carry, in an open loop: requests are due at fixed times and latencies count from
+ * then (load/open-loop.c), so that a stall is charged for all it delays.
+ */
+import { wrk } from '../load/http.ts'
+import { say } from '../load/say.ts'
+import { notInstalled } from '../machine.ts'
+import type { Sample, Table } from '../table.ts'
+import { startHttp } from './backends.ts'
+import { type Contender, start } from './contenders.ts'
+import type { Plan } from './plan.ts'
+import { program } from './program.ts'
+import { alternate } from './rounds.ts'
+
+const parts = [30, 60]
+
+export const latency: Plan = {
+  name: 'latency',
+  title: 'Latency at a fixed rate',
+  lacks: () => notInstalled('nginx') ?? notInstalled('wrk'),
+  async run(setting) {
+    const { place, rounds, seconds, connections } = setting
+    const generator = program('open-loop', place)
+    const contenders = await start(
+      ['direct', 'starlane, streams', 'starlane, native', 'streams alone', 'native alone', 'haproxy', 'nginx'],
+      { protocol: 'TCP', backends: await startHttp(place) },
+      setting,
+    )
+    const most = await slowest(
+      contenders.filter(each => 'port' in each),
+      connections,
+    )
+    const tables: Table[] = []
+    for (const part of parts) {
+      const rate = Math.round((most * part) / 100)
+      const args = ['/small', connections, rate, seconds].map(String)
+      tables.push({
+        key: `latency-${part}`,
+        title: `Keep-alive requests at ${rate} a second, ${part} % of the slowest one's maximum`,
+        how: `An open loop of our own: ${rate} requests a second over ${connections} connections; latency counts from when a request was due.`,
+        columns: [
+          { key: 'p99Us', title: 'p99 us', digits: 0 },
+          { key: 'p50Us', title: 'p50 us', digits: 0 },
+          { key: 'p999Us', title: 'p99.9 us', digits: 0, plotted: true },
+          { key: 'cpuUs', title: 'CPU us/request', digits: 1 },
+          { key: 'failed', title: 'failed', digits: 0, sum: true },
+        ],
+        peers: ['haproxy', 'nginx'],
+        rows: await alternate<Contender>(contenders, rounds, async ({ port, child }): Promise<Sample> => {
+          const before = child?.cpu() ?? 0
+          const answered = JSON.parse(await say(generator, [String(port), ...args])) as Record<string, number>
+          // The half second of warm-up is in the CPU as well.
+          const asked = rate * (seconds + 0.5)
+          return { ...answered, ...(child ? { cpuUs: ((child.cpu() - before) * 1e6) / asked } : {}) }
+        }),
+      })
+    }
+    return tables
+  },
+}
+
+/** Requests a second of the slowest of them, at its best. */
+async function slowest(contenders: readonly Contender[], connections: number): Promise<number> {
+  const rates: number[] = []
+  for (const { port } of contenders) {
+    const { requests, seconds } = await wrk(port, { path: '/small', mode: 'keep-alive', connections, seconds: 1 })
+    rates.push(requests / seconds)
+  }
+  return Math.min(...rates)
+}

@@ -1,0 +1,57 @@
+/** Small requests: over connections that stay, and each over one of its own. */
+import { type Answered, cannon, type Load, wrk } from '../load/http.ts'
+import { installed, notInstalled } from '../machine.ts'
+import type { Sample, Table } from '../table.ts'
+import { startHttp } from './backends.ts'
+import { type Contender, start } from './contenders.ts'
+import type { Plan } from './plan.ts'
+import { alternate } from './rounds.ts'
+
+const columns: Table['columns'] = [
+  { key: 'cpuUs', title: 'CPU us/request', digits: 1 },
+  { key: 'perSecond', title: 'requests/s', digits: 0 },
+  { key: 'p99Ms', title: 'p99 ms', digits: 1 },
+  { key: 'failed', title: 'failed', digits: 0, sum: true },
+]
+
+export const requests: Plan = {
+  name: 'requests',
+  title: 'Small requests',
+  lacks: () => notInstalled('nginx'),
+  async run(setting) {
+    const { place, rounds, seconds, connections } = setting
+    const backends = await startHttp(place)
+    const contenders = await start(
+      ['direct', 'starlane, streams', 'starlane, native', 'streams alone', 'native alone', 'haproxy', 'nginx'],
+      { protocol: 'TCP', backends },
+      setting,
+    )
+    const keepAlive = { path: '/small', mode: 'keep-alive', connections, seconds } as const
+    const close: Load = { ...keepAlive, mode: 'close' }
+    const measure = async (key: string, title: string, how: string, ask: (port: number) => Promise<Answered>) => ({
+      ...{ key, title, how: `${how}, ${connections} connections at a time.`, columns, peers: ['haproxy', 'nginx'] },
+      rows: await alternate<Contender>(contenders, rounds, contender => perRequest(contender, ask)),
+    })
+    const byCannon = ['autocannon, closed loop', (port: number) => cannon(port, keepAlive)] as const
+    const tables = [await measure('keep-alive-autocannon', 'Keep-alive requests, 100 bytes', ...byCannon)]
+    if (!installed('wrk')) return tables
+    const byWrk = 'wrk, closed loop'
+    return [
+      await measure('keep-alive', 'Keep-alive requests, 100 bytes', byWrk, port => wrk(port, keepAlive)),
+      await measure('close', 'A connection per request, 100 bytes', byWrk, port => wrk(port, close)),
+      ...tables.map(table => ({ ...table, title: `${table.title} (autocannon)` })),
+    ]
+  },
+}
+
+/** CPU of the contender for each request, and what the load generator says. */
+export async function perRequest(
+  { port, child }: Contender,
+  ask: (port: number) => Promise<Answered>,
+): Promise<Sample> {
+  const before = child?.cpu() ?? 0
+  const { requests, failed, seconds, p99Ms } = await ask(port)
+  if (requests === 0) throw new Error('no request was answered')
+  const cpuUs = child ? { cpuUs: ((child.cpu() - before) * 1e6) / requests } : undefined
+  return { ...cpuUs, perSecond: requests / seconds, p99Ms, failed }
+}

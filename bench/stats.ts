@@ -1,0 +1,26 @@
+/** Medians and quotients of rounds. */
+
+export interface Spread {
+  readonly median: number
+  readonly low: number
+  readonly high: number
+}
+
+/** Undefined of nothing. */
+export function median(values: readonly number[]): number | undefined {
+  const sorted = values.toSorted((a, b) => a - b)
+  const [low, high] = [sorted[(sorted.length - 1) >> 1], sorted[sorted.length >> 1]]
+  return low === undefined || high === undefined ? undefined : (low + high) / 2
+}
+
+export function spread(values: readonly number[]): Spread | undefined {
+  const middle = median(values)
+  return middle === undefined
+    ? undefined
+    : { median: middle, low: values.reduce((a, b) => Math.min(a, b)), high: values.reduce((a, b) => Math.max(a, b)) }
+}
+
+/** Of the quotients within each round, since what disturbs one contender disturbs its neighbours of the same round. */
+export function quotients(own: readonly number[], base: readonly number[]): Spread | undefined {
+  return spread(own.flatMap((value, round) => (base[round] ? [value / base[round]] : [])))
+}
