@@ -5,6 +5,7 @@
  */
 const small = 8 * 1024
 const large = 64 * 1024
+const worthFreeing = 16 * 1024
 /** Buffers kept for the next connection: 4 MiB of each size at most. */
 const keptBytes = 4 * 1024 * 1024
 
@@ -20,6 +21,18 @@ export class Buffers {
   give(buffer: Buffer): void {
     const kept = buffer.length === large ? this.#large : this.#small
     if (kept.length * buffer.length < keptBytes) kept.push(buffer)
+  }
+}
+
+/**
+ * Frees the memory of a chunk that Node has allocated for a read and that is written to the kernel. Left to the garbage
+ * collector, a bulk upload makes it mark the whole heap again and again, since it is told of 64 KiB for every read, and each
+ * read lands in cold memory. The small ones are not worth the call.
+ */
+export function free(chunk: Buffer): void {
+  const { buffer } = chunk
+  if (chunk.length >= worthFreeing && chunk.length === buffer.byteLength && buffer instanceof ArrayBuffer) {
+    buffer.transfer(0) // the memory goes with the moved buffer, which nobody holds; the chunk is empty from here on
   }
 }
 

@@ -6,7 +6,7 @@
  */
 import type { Socket } from 'node:net'
 import type { CloseReason } from '../model/flow.ts'
-import type { Inlet } from './buffers.ts'
+import { free, type Inlet } from './buffers.ts'
 
 export class Pipe {
   /** Bytes from the client. */
@@ -22,6 +22,8 @@ export class Pipe {
   #clientEnded = false
   #backendEnded = false
   #closed = false
+  /** The client's last chunk, while the kernel has not taken all of it. */
+  #writing: Buffer | undefined
 
   /** `done` is called exactly once, when both sockets are destroyed; never before the constructor returns. */
   constructor(client: Socket, backend: Socket, inlet: Inlet, done: (reason: CloseReason) => void) {
@@ -66,9 +68,13 @@ export class Pipe {
       this.sent += chunk.length
       this.progress++
       if (!backend.write(chunk)) client.pause()
+      if (backend.writableLength === 0) free(chunk)
+      else this.#writing = chunk
     })
     backend.on('drain', () => {
       this.progress++
+      if (this.#writing) free(this.#writing)
+      this.#writing = undefined
       client.resume()
     })
     client.on('end', () => this.#onClientEnd())

@@ -2,7 +2,7 @@
 import { once } from 'node:events'
 import { createServer, type Socket } from 'node:net'
 import t, { type Test } from 'tap'
-import { Buffers, Inlet } from '../../../proxy/dataplane/buffers.ts'
+import { Buffers, free, Inlet } from '../../../proxy/dataplane/buffers.ts'
 import { dial } from '../../../proxy/dataplane/dial.ts'
 import { Pipe } from '../../../proxy/dataplane/pipe.ts'
 import type { CloseReason, Result } from '../../../proxy/model/flow.ts'
@@ -53,6 +53,16 @@ t.test('buffers keep a bounded number of what they are given', async t => {
   for (const buffer of taken) buffers.give(buffer)
   const again = Array.from({ length: 200 }, () => buffers.take(large))
   t.equal(again.filter(buffer => taken.includes(buffer)).length, 64)
+})
+
+t.test('the memory of a large chunk is freed at once, what shares its memory with others is left alone', async t => {
+  const own = Buffer.from(new ArrayBuffer(large))
+  free(own)
+  t.equal(own.length, 0)
+  const shared = Buffer.from(new ArrayBuffer(large + 1), 0, large)
+  const little = Buffer.from(new ArrayBuffer(small))
+  for (const left of [shared, little]) free(left)
+  t.same([shared.length, little.length], [large, small])
 })
 
 t.test('FINs of both sides wait for what is still to be written', async t => {
