@@ -1,9 +1,10 @@
-import { Histogram, type Registry } from 'prom-client'
+import type { Registry } from 'prom-client'
 import type { Backend } from '../model/backend.ts'
 import type { Directory } from '../model/directory.ts'
 import type { CloseReason, Flow, FlowObserver, Refusal, Result, Totals } from '../model/flow.ts'
 import type { ServiceKey } from '../model/service.ts'
 import { counted, type Labels, type Sample, Tally } from './counted.ts'
+import { DurationHistogram, type Durations } from './durations.ts'
 
 /** What the flows of one service, over one protocol, did. */
 interface Sheet {
@@ -18,7 +19,8 @@ interface Row {
   readonly labels: Labels
   readonly outcomes: Record<Result['outcome'], number>
   readonly reasons: Record<CloseReason, number>
-  readonly dial: { observe(seconds: number): void }
+  /** Of all services together. */
+  readonly dial: Durations
   sent: number
   received: number
 }
@@ -33,7 +35,7 @@ const dialSeconds = [0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25,
 export class FlowMetrics implements FlowObserver {
   readonly #directory: Directory
   readonly #sheets = { TCP: new Map<ServiceKey, Sheet>(), UDP: new Map<ServiceKey, Sheet>() }
-  readonly #dials: Histogram<'cluster' | 'protocol'>
+  readonly #dials: DurationHistogram<'cluster' | 'protocol'>
 
   constructor(registry: Registry, directory: Directory) {
     this.#directory = directory
@@ -63,12 +65,11 @@ export class FlowMetrics implements FlowObserver {
     add('received_bytes', 'Bytes from backends to clients, counted when a flow ends.', way, () =>
       this.#rows(row => [[row.labels, row.received]]),
     )
-    this.#dials = new Histogram({
+    this.#dials = new DurationHistogram(registry, {
       name: 'starlane_dial_duration_seconds',
       help: 'Time until a backend was connected; for UDP until its first reply.',
       labelNames: ['cluster', 'protocol'],
-      buckets: dialSeconds,
-      registers: [registry],
+      bounds: dialSeconds,
     })
   }
 
@@ -98,7 +99,7 @@ export class FlowMetrics implements FlowObserver {
     const sheet = this.#sheet(flow)
     const known = sheet?.clusters.get(cluster)
     if (known || !sheet) return known
-    const row = emptyRow({ ...sheet.labels, cluster }, this.#dials.labels(cluster, flow.frontend.protocol))
+    const row = emptyRow({ ...sheet.labels, cluster }, this.#dials.row({ cluster, protocol: flow.frontend.protocol }))
     sheet.clusters.set(cluster, row)
     return row
   }

@@ -1,0 +1,77 @@
+import type { Metric, Registry } from 'prom-client'
+import type { Labels } from './counted.ts'
+
+/** The durations of one row of labels. Noting one takes some 10 ns, where a bound child of prom-client takes 700. */
+export class Durations {
+  readonly labels: Labels
+  /** How many ended within each bound, and last those beyond them all. */
+  readonly counts: number[]
+  readonly #bounds: readonly number[]
+  sum = 0
+
+  constructor(labels: Labels, bounds: readonly number[]) {
+    this.labels = labels
+    this.#bounds = bounds
+    this.counts = Array.from({ length: bounds.length + 1 }, () => 0)
+  }
+
+  observe(seconds: number): void {
+    this.sum += seconds
+    let at = 0
+    while (at < this.#bounds.length && seconds > (this.#bounds[at] as number)) at++
+    this.counts[at] = (this.counts[at] as number) + 1
+  }
+}
+
+export interface DurationsOptions<Name extends string> {
+  readonly name: string
+  readonly help: string
+  readonly labelNames: readonly Name[]
+  /** Seconds, ascending. */
+  readonly bounds: readonly number[]
+}
+
+/** A histogram whose rows are counted in {@link Durations} and written out when somebody asks; to a registry, one like any other. */
+export class DurationHistogram<Name extends string> {
+  readonly name: string
+  readonly #options: DurationsOptions<Name>
+  readonly #rows = new Map<string, Durations>()
+
+  constructor(registry: Registry, options: DurationsOptions<Name>) {
+    this.name = options.name
+    this.#options = options
+    // All that a registry asks of a metric is its name and get(); the type wants one of the library's own.
+    registry.registerMetric(this as unknown as Metric)
+  }
+
+  row(labels: Readonly<Record<Name, string>>): Durations {
+    const key = JSON.stringify(this.#options.labelNames.map(name => labels[name]))
+    const known = this.#rows.get(key)
+    if (known) return known
+    const row = new Durations(labels, this.#options.bounds)
+    this.#rows.set(key, row)
+    return row
+  }
+
+  /** What a registry writes as text. A row without a duration is left out. */
+  async get() {
+    const { name, help } = this.#options
+    const values = [...this.#rows.values()].flatMap(row => this.#values(row))
+    return { name, help, type: 'histogram', aggregator: 'sum', values }
+  }
+
+  #values({ labels, counts, sum }: Durations) {
+    const { name, bounds } = this.#options
+    let soFar = 0
+    const buckets = counts.map((count, i) => {
+      soFar += count
+      return { metricName: `${name}_bucket`, labels: { ...labels, le: bounds[i] ?? '+Inf' }, value: soFar }
+    })
+    if (soFar === 0) return []
+    return [
+      ...buckets,
+      { metricName: `${name}_sum`, labels, value: sum },
+      { metricName: `${name}_count`, labels, value: soFar },
+    ]
+  }
+}
