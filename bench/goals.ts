@@ -25,7 +25,7 @@ export const goals: readonly Goal[] = [
   {
     what: 'CPU of a keep-alive request, to the better of HAProxy and nginx',
     ...{ limit: 0.9, unit: 'x', table: 'keep-alive', against: peers, ...native },
-    bound: 'two recv and two send of the kernel each way, nine tenths of the cost of everyone',
+    bound: 'two reads, two writes and their wake-ups in the kernel: nine tenths of the cost, for everyone',
   },
   {
     what: 'CPU of a connection per request, to the better of HAProxy and nginx',
@@ -55,12 +55,34 @@ export const goals: readonly Goal[] = [
   {
     what: 'UDP, one datagram of 64 bytes under way for each of 64 clients, to nginx',
     ...{ limit: 0.7, unit: 'x', table: 'udp-single', against: ['nginx'], ...native },
-    bound: 'each session has a socket of its own towards the backend: one system call per datagram on that side',
+    bound: 'each session has a socket of its own towards the backend, and one datagram at a time to read from it',
   },
   {
     what: 'UDP, 32 datagrams of 1200 bytes under way for each of 8 clients, to nginx',
     ...{ limit: 0.4, unit: 'x', table: 'udp-burst', against: ['nginx'], ...native },
     bound: 'segmented sends; smaller bursts gain less',
+  },
+  {
+    what: 'a DNS answer, 100 names, to unbound',
+    ...{
+      limit: 0.85,
+      unit: 'x',
+      table: 'dns-100 names, 100 outstanding',
+      against: ['unbound'],
+      product: native.product,
+    },
+    bound: 'batches: with fewer questions under way, more system calls for each',
+  },
+  {
+    what: 'a DNS answer, 5,000 names, to unbound',
+    ...{
+      limit: 0.85,
+      unit: 'x',
+      table: 'dns-5000 names, 100 outstanding',
+      against: ['unbound'],
+      product: native.product,
+    },
+    bound: 'as for 100 names',
   },
   {
     what: 'p99 latency at 30 % of the slowest one’s maximum, to the better of HAProxy and nginx',
@@ -80,7 +102,8 @@ export const goals: readonly Goal[] = [
   {
     what: 'a decision in TypeScript, on JavaScript’s thread',
     ...{ limit: 4, unit: ' us', digits: 1, table: 'decision', ...native },
-    bound: 'three events and one command for each connection, plugins, counters and histograms included in the product',
+    bound:
+      'three events and one command for each connection, and the system calls that wake the threads; the fewer connections wait at a time, the more wake-ups each pays',
   },
   {
     what: 'a choice among 10,000 frontends and 100,000 endpoints, to one among 10 and 100',

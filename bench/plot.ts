@@ -6,8 +6,8 @@ import { median, type Spread, spread } from './stats.ts'
 import { betterPeer, type Column, type Group, ratio, type Table, valuesOf } from './table.ts'
 
 const width = 820
-const left = 190
-const barsWidth = 440
+const left = 240
+const barsWidth = 390
 const rowHeight = 26
 const barHeight = 15
 const panelHead = 46
@@ -25,7 +25,7 @@ export function plot({ title, at, machine, rounds, seconds, tables }: Group): st
     }
   }
   const foot = [
-    `${at.slice(0, 10)}, ${machine.cpu}, ${machine.cores} cores, kernel ${machine.kernel}, congestion control ${machine.congestionControl}`,
+    `${at ? `${at.slice(0, 10)}, ` : ''}${machine.cpu}, ${machine.cores} cores, kernel ${machine.kernel}, congestion control ${machine.congestionControl}`,
     `Node ${machine.node}, HAProxy ${machine.haproxy}, nginx ${machine.nginx}; medians of ${rounds} alternating rounds of ${seconds} s`,
   ]
   const height = y + 44

@@ -122,6 +122,6 @@ function save(): void {
   const all = dns ? [...measured, dns] : measured
   mkdirSync(folder, { recursive: true })
   writeFileSync(`${folder}/proxy.json`, `${JSON.stringify({ groups: measured }, undefined, 1)}\n`)
-  writeFileSync(`${folder}/proxy.md`, page(measured, judge(all)))
+  writeFileSync(`${folder}/proxy.md`, page(measured, judge(all), dns))
   for (const group of all) writeFileSync(`${folder}/proxy-${group.name}.svg`, plot(group))
 }

@@ -4,7 +4,7 @@ import { median, type Spread, spread } from './stats.ts'
 import { type Column, type Group, type Row, ratio, type Table, valuesOf } from './table.ts'
 import { outcome, type Verdict } from './verdicts.ts'
 
-export function page(groups: readonly Group[], verdicts: readonly Verdict[]): string {
+export function page(groups: readonly Group[], verdicts: readonly Verdict[], dns?: Group): string {
   return `# Proxy benchmark
 
 Written by \`npm run bench\`. Load, proxy and backends share one machine over loopback, and each figure is the median of
@@ -20,7 +20,15 @@ product; "starlane" is all of it: manifests, health checks, the default plugins,
 Ratios of what is named to the better of the peers, median and (lowest to highest round).
 
 ${goalsText(verdicts)}
-${groups.map(groupText).join('\n')}`
+
+What a second native thread gives and costs is told in [docs/engines.md](../../docs/engines.md).
+
+${groups.map(groupText).join('\n')}${dns ? dnsText(dns) : ''}`
+}
+
+/** Its tables have a page of their own. */
+function dnsText({ title, name }: Group): string {
+  return `\n## ${title}\n\n![${title}](proxy-${name}.svg)\n\nMeasured by \`npm run bench:dns\`; the tables are in [dns.md](dns.md).\n`
 }
 
 function goalsText(verdicts: readonly Verdict[]): string {

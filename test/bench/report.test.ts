@@ -1,4 +1,7 @@
+import { writeFileSync } from 'node:fs'
+import { join } from 'node:path'
 import t from 'tap'
+import { readDns } from '../../bench/dns-results.ts'
 import { plot } from '../../bench/plot.ts'
 import { page, tableText } from '../../bench/report.ts'
 import { median, quotients, spread } from '../../bench/stats.ts'
@@ -107,12 +110,15 @@ t.test('the page has the goals first, then each group with its plot, machine and
   t.match(text, '| CPU of a request | 0.9x | 0.90 (0.60-0.90) | 1.10 (0.65-1.50) |')
   t.match(text, '![Small requests](proxy-requests.svg)')
   t.match(text, '2026-11-27 04:05 UTC, 3 rounds of 2 s, load average before it 0.3. A <fast> CPU, 2 cores')
+  t.notMatch(text, 'proxy-dns.svg', 'nothing was measured of DNS')
+  const dns = { ...group, name: 'dns', title: 'DNS answers' }
+  t.match(page([group], [], dns), '![DNS answers](proxy-dns.svg)')
   t.ok(text.indexOf('## Goals') < text.indexOf('## Small requests'))
 })
 
 t.test('a plot has a bar for each row that was measured, the better peer and the ratio to it', async t => {
   const svg = plot(group)
-  const bars = [...svg.matchAll(/<rect class="(product|engine|peer|other)" x="190" y="[\d.]+" width="([\d.]+)"/g)]
+  const bars = [...svg.matchAll(/<rect class="(product|engine|peer|other)" x="\d+" y="[\d.]+" width="([\d.]+)"/g)]
   t.same(
     bars.map(([, kind]) => kind),
     ['engine', 'product', 'peer', 'peer', 'other'],
@@ -131,4 +137,19 @@ t.test('a plot of figures that are all nothing, or of no table, is still a pictu
   const zero = { ...table, rows: [{ name: 'nginx', samples: cpu(0) }] }
   t.notMatch(plot({ ...group, tables: [zero] }), /NaN|Infinity/)
   t.match(plot({ ...group, tables: [] }), /<svg[^>]*>/)
+})
+
+t.test('what the DNS benchmark left is a group like the others, and its absence is none', async t => {
+  const file = join(t.testdir(), 'dns.json')
+  t.equal(readDns(file), undefined)
+  const head = ['', 'CPU us/query', 'x unbound', 'lost']
+  const rows = [
+    ['starlane, native', '4.00', '0.80', '0'],
+    ['unbound', '5.00', '1.00', '0'],
+  ]
+  const tables = [{ title: '100 names', head, rows }]
+  writeFileSync(file, JSON.stringify({ machine, rounds: 6, seconds: 2, tables }))
+  const dns = readDns(file)
+  const limited = { ...goal, table: 'dns-100 names', against: ['unbound'], limit: 0.85 }
+  t.same(judge(dns ? [dns] : [], [limited]).map(outcome), ['met'])
 })
