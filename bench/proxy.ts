@@ -63,7 +63,11 @@ else save()
 async function measureAll(): Promise<void> {
   const place = new Place(port)
   for (const signal of ['SIGINT', 'SIGTERM'] as const) {
-    process.once(signal, () => void stopAll().then(() => process.exit(1)))
+    process.once(signal, async () => {
+      await stopAll()
+      place.remove()
+      process.exit(1)
+    })
   }
   try {
     for (const plan of wanted) await measure(plan, { place, rounds, seconds, connections, among })

@@ -7,6 +7,9 @@ import { type Contender, start } from './contenders.ts'
 import type { Plan } from './plan.ts'
 import { alternate } from './rounds.ts'
 
+/** A second opinion on what wrk has measured. */
+const mostRoundsOfAutocannon = 3
+
 const columns: Table['columns'] = [
   { key: 'cpuUs', title: 'CPU us/request', digits: 1 },
   { key: 'perSecond', title: 'requests/s', digits: 0 },
@@ -28,16 +31,24 @@ export const requests: Plan = {
     )
     const keepAlive = { path: '/small', mode: 'keep-alive', connections, seconds } as const
     const close: Load = { ...keepAlive, mode: 'close' }
-    const measure = async (key: string, title: string, how: string, ask: (port: number) => Promise<Answered>) => ({
+    const measure = async (
+      key: string,
+      title: string,
+      how: string,
+      ask: (port: number) => Promise<Answered>,
+      times = rounds,
+    ) => ({
       ...{ key, title, how: `${how}, ${connections} connections at a time.`, columns, peers: ['haproxy', 'nginx'] },
-      rows: await alternate<Contender>(contenders, rounds, contender => perRequest(contender, ask)),
+      rows: await alternate<Contender>(contenders, times, contender => perRequest(contender, ask)),
     })
-    const byCannon = ['autocannon, closed loop', (port: number) => cannon(port, keepAlive)] as const
-    const tables = [await measure('keep-alive-autocannon', 'Keep-alive requests, 100 bytes', ...byCannon)]
+    const title = 'Keep-alive requests, 100 bytes'
+    const times = Math.min(rounds, mostRoundsOfAutocannon)
+    const byCannon = `autocannon, closed loop, ${times} rounds`
+    const tables = [await measure('keep-alive-autocannon', title, byCannon, port => cannon(port, keepAlive), times)]
     if (!installed('wrk')) return tables
     const byWrk = 'wrk, closed loop'
     return [
-      await measure('keep-alive', 'Keep-alive requests, 100 bytes', byWrk, port => wrk(port, keepAlive)),
+      await measure('keep-alive', title, byWrk, port => wrk(port, keepAlive)),
       await measure('close', 'A connection per request, 100 bytes', byWrk, port => wrk(port, close)),
       ...tables.map(table => ({ ...table, title: `${table.title} (autocannon)` })),
     ]
