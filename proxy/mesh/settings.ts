@@ -13,14 +13,16 @@ const none: Settings = { global: false, shared: false, affinity: 'none', cluster
 
 /**
  * Reads the settings of a service (Cilium 1.2): the new key first, the old alias only where the new key is absent, even if
- * its value is empty. Everything but `global` counts only for a global service. `known` are the names of the mesh's clusters.
+ * its value is empty. A ServiceExport makes global what no annotation does. Everything but `global` counts only for a global
+ * service. `known` are the names of the mesh's clusters.
  */
 export function decodeSettings(service: ClusterService, known: readonly string[]): Decoded {
   const faults: string[] = []
   const read = (key: string, alias?: string): Annotation | undefined => find(service.annotations, key, alias)
   const session = service.sessionAffinity ? { sessionAffinity: service.sessionAffinity } : {}
 
-  const global = flag(read('service.cilium.io/global', 'io.cilium/global-service'), false, faults)
+  const exported = service.exported !== undefined
+  const global = flag(read('service.cilium.io/global', 'io.cilium/global-service'), exported, faults)
   if (!global) return { settings: { ...none, ...session }, faults }
 
   const minimum = minHealthy(read('starlane.dev/min-healthy-local'), faults)

@@ -40,6 +40,18 @@ export interface Endpoint {
   readonly weight?: number
 }
 
+/**
+ * A ServiceExport beside a service (KEP-1645): its cluster offers the service to all others. Whatever the exporting clusters
+ * do not agree on is decided by the oldest export.
+ */
+export interface ServiceExport {
+  /** Wall-clock milliseconds of its creation; undefined where the source does not say, which counts as the youngest. */
+  readonly createdAt?: number
+  /** `spec.exportedAnnotations` and `spec.exportedLabels`: meant for the service as all clusters see it. */
+  readonly annotations: Readonly<Record<string, string>>
+  readonly labels: Readonly<Record<string, string>>
+}
+
 /** A service as one cluster declares it. Sources make these; nothing here depends on another cluster. */
 export interface ClusterService {
   readonly cluster: string
@@ -50,6 +62,8 @@ export interface ClusterService {
   readonly externalName?: string
   /** A ServiceImport in the place of a Service that this cluster does not have: a name of the clusterset alone. */
   readonly imported?: true
+  /** The ServiceExport of its name, where there is one. It makes the service global, unless an annotation says otherwise. */
+  readonly exported?: ServiceExport
   /** Canonical; empty for headless and ExternalName. */
   readonly clusterIPs: readonly string[]
   readonly ports: readonly ServicePort[]

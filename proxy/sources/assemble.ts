@@ -1,7 +1,13 @@
 import { isDeepStrictEqual } from 'node:util'
-import { type ClusterService, type Endpoint, type Namespace, type ServiceKey, serviceKey } from '../model/service.ts'
+import {
+  type ClusterService,
+  type Endpoint,
+  type Namespace,
+  type ServiceExport,
+  type ServiceKey,
+  serviceKey,
+} from '../model/service.ts'
 import { joinEndpoints, resolveEndpoint } from './join-endpoints.ts'
-import { withExport } from './kubernetes/multicluster.ts'
 import {
   type EndpointsObject,
   type ImportObject,
@@ -17,8 +23,7 @@ interface Parts {
   declared: Placed<ServiceObject> | undefined
   /** Counts while nothing is declared. */
   imported: Placed<ImportObject> | undefined
-  /** Whether a ServiceExport of that name is there. */
-  exported: boolean
+  exported: ServiceExport | undefined
   readonly portions: Map<string, Portion>
 }
 
@@ -66,7 +71,7 @@ export class Assembler {
   put(object: KubernetesObject, origin?: string): void {
     if (object.kind === 'Service') this.#setParts(object, { declared: { object, origin } })
     else if (object.kind === 'ServiceImport') this.#setParts(object, { imported: { object, origin } })
-    else if (object.kind === 'ServiceExport') this.#setParts(object, { exported: true })
+    else if (object.kind === 'ServiceExport') this.#setParts(object, { exported: object.said })
     else if (object.kind === 'Namespace') this.#setNamespace(object.name, object)
     else if (object.kind === 'Node') this.#setZone(object.name, object.zone)
     else this.#putPortion(object)
@@ -76,7 +81,7 @@ export class Assembler {
   remove(ref: ObjectRef): void {
     if (ref.kind === 'Service') this.#setParts(ref, { declared: undefined })
     else if (ref.kind === 'ServiceImport') this.#setParts(ref, { imported: undefined })
-    else if (ref.kind === 'ServiceExport') this.#setParts(ref, { exported: false })
+    else if (ref.kind === 'ServiceExport') this.#setParts(ref, { exported: undefined })
     else if (ref.kind === 'Namespace') this.#setNamespace(ref.name, undefined)
     else if (ref.kind === 'Node') this.#setZone(ref.name, undefined)
     else this.#removePortion(refText(ref))
@@ -140,7 +145,8 @@ export class Assembler {
       cluster: this.#cluster,
       namespace,
       name,
-      ...(parts.declared ? withExport(spec, parts.exported) : spec),
+      ...spec,
+      ...(parts.declared && parts.exported && { exported: parts.exported }),
       endpoints: joinEndpoints(slices),
       ...(origin !== undefined && { origin }),
     }
@@ -214,7 +220,7 @@ export class Assembler {
   #partsOf(key: ServiceKey): Parts {
     const known = this.#parts.get(key)
     if (known) return known
-    const parts: Parts = { declared: undefined, imported: undefined, exported: false, portions: new Map() }
+    const parts: Parts = { declared: undefined, imported: undefined, exported: undefined, portions: new Map() }
     this.#parts.set(key, parts)
     return parts
   }

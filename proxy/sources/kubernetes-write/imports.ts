@@ -1,7 +1,6 @@
 /** The Multi-Cluster Services API as an importing cluster writes it (KEP-1645; Cilium 4.3). */
 import type { Json } from '../../model/json.ts'
 import type { ClusterService, GlobalService, ServicePort } from '../../model/service.ts'
-import { isExported } from '../kubernetes/multicluster.ts'
 import { type Manifest, owner, signed } from './manifest.ts'
 
 export const importManager = { key: 'app.kubernetes.io/managed-by', value: owner }
@@ -34,9 +33,7 @@ export interface ExportContext {
 }
 
 export function multiclusterOf(namespace: string, name: string, context: ExportContext): Multicluster {
-  const exporters = context.declared.filter(
-    ({ annotations, type }) => isExported(annotations) && type !== 'ExternalName',
-  )
+  const exporters = context.declared.filter(({ exported, type }) => exported !== undefined && type !== 'ExternalName')
   const { ports, conflicts } = unitePorts(exporters)
   const first = exporters[0]
   const manifest = first && context.hasNamespace ? importOf(namespace, name, first, ports, context.service) : undefined

@@ -1,5 +1,5 @@
 /** Kubernetes objects as far as the mesh needs them: decoded, checked, and still one value per object. */
-import type { ClusterService, Endpoint, ServiceKey } from '../../model/service.ts'
+import type { ClusterService, Endpoint, ServiceExport, ServiceKey } from '../../model/service.ts'
 
 export const kinds = [
   'Service',
@@ -30,7 +30,7 @@ export type KubernetesObject =
 export interface ServiceObject extends ObjectRef {
   readonly kind: 'Service'
   /** All but what only the cluster and its other objects can say. */
-  readonly spec: Omit<ClusterService, 'cluster' | 'namespace' | 'name' | 'endpoints' | 'origin'>
+  readonly spec: Omit<ClusterService, 'cluster' | 'namespace' | 'name' | 'exported' | 'endpoints' | 'origin'>
 }
 
 /** An EndpointSlice, or an Endpoints object in the same form: some of the endpoints of one service. */
@@ -61,6 +61,7 @@ export interface NodeObject extends ObjectRef {
 /** Says by its being there that the Service of its name is for all clusters. */
 export interface ExportObject extends ObjectRef {
   readonly kind: 'ServiceExport'
+  readonly said: ServiceExport
 }
 
 export interface ImportObject extends ObjectRef {

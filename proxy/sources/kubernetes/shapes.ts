@@ -86,6 +86,11 @@ export const service = v.object({
   ),
 })
 
+export const serviceExport = v.object({
+  metadata: mapping({ name: label, creationTimestamp: v.nullish(text) }),
+  spec: v.nullish(mapping({ exportedAnnotations: textMap, exportedLabels: textMap }), {}),
+})
+
 export const serviceImport = v.object({
   metadata: mapping({ name: label, annotations: textMap, labels: textMap }),
   spec: mapping({

@@ -113,6 +113,18 @@ t.test('annotations', async t => {
   t.match(decode({ 'service.cilium.io/global': 'yes' }).faults[0], /service\.cilium\.io\/global: "yes" is neither/)
 })
 
+t.test('a ServiceExport makes global what says nothing about it', async t => {
+  const exported = { annotations: {}, labels: {} }
+  for (const [annotations, global] of [
+    [{}, true],
+    [{ 'service.cilium.io/global': 'false' }, false],
+    [{ 'io.cilium/global-service': 'no' }, false],
+  ] as const) {
+    const { settings } = decodeSettings(clusterService({ annotations, exported }), clusters)
+    t.match(settings, { global, shared: global })
+  }
+})
+
 t.test('Cilium truth table: who uses whom (1.3)', async t => {
   for (const [g1, g2, s1, s2, c1, c2] of [
     ['n', 'y', 'y', 'y', 'local', 'local'],

@@ -40,8 +40,9 @@ function aSlice(
   }
 }
 
-function anExport(name: string): ExportObject {
-  return { kind: 'ServiceExport', namespace: 'default', name }
+function anExport(name: string, createdAt?: number): ExportObject {
+  const said = { ...(createdAt !== undefined && { createdAt }), annotations: {}, labels: {} }
+  return { kind: 'ServiceExport', namespace: 'default', name, said }
 }
 
 function anImport(name: string): ImportObject {
@@ -224,26 +225,21 @@ t.test('a zone that the endpoint does not say is that of its node', async t => {
   t.same(put(aNode('n1', 'z1')), [], 'nobody is there any more')
 })
 
-t.test('a ServiceExport makes a Service global, unless the Service has its own word', async t => {
-  const plain = aService('web', { annotations: { team: 'x', 'starlane.dev/exported': 'true' } })
-  const { assembler, sink } = begin(plain)
-  const annotations = () => {
+t.test('a ServiceExport is told with its Service, in whatever order they come', async t => {
+  const { assembler, sink } = begin(aService('web'), anExport('later'))
+  const exported = (name: string) => {
     assembler.flush(sink)
-    return sink.services.get('default/web')?.annotations
+    return sink.services.get(`default/${name}`)?.exported
   }
-  t.same(annotations(), { team: 'x' }, 'nobody exports himself by an annotation')
-  assembler.put(anExport('web'))
-  t.same(annotations(), { team: 'x', 'service.cilium.io/global': 'true', 'starlane.dev/exported': 'true' })
-  for (const own of ['service.cilium.io/global', 'io.cilium/global-service']) {
-    assembler.put(aService('web', { annotations: { [own]: 'false' } }))
-    t.same(annotations(), { [own]: 'false', 'starlane.dev/exported': 'true' })
-  }
+  t.equal(exported('web'), undefined)
+  assembler.put(anExport('web', 1000))
+  t.same(exported('web'), { createdAt: 1000, annotations: {}, labels: {} })
+  assembler.put(anExport('web', 2000))
+  t.equal(exported('web')?.createdAt, 2000, 'made anew, it is a younger one')
   assembler.remove(anExport('web'))
-  t.same(annotations(), { 'io.cilium/global-service': 'false' })
-  assembler.put(anExport('later'))
-  assembler.put(aService('later', { annotations: {} }))
-  assembler.flush(sink)
-  t.match(sink.services.get('default/later')?.annotations, { 'service.cilium.io/global': 'true' }, 'in whatever order')
+  t.equal(exported('web'), undefined)
+  assembler.put(aService('later'))
+  t.same(exported('later'), { annotations: {}, labels: {} })
 })
 
 t.test('a ServiceImport stands in while there is no Service, without endpoints of its own', async t => {
@@ -307,7 +303,7 @@ t.test('whatever the order and the steps, the sink ends with what a reader of th
     fc
       .record({ name, addresses: fc.array(fc.constantFrom('10.0.0.7', '10.0.0.8')) })
       .map(({ name, addresses }) => legacy(name, ...addresses)),
-    name.map(anExport),
+    fc.record({ name, at: fc.constantFrom(1, 2) }).map(({ name, at }) => anExport(name, at)),
     name.map(anImport),
     fc
       .record({ node: fc.constantFrom('n1', 'n2'), zone: fc.constantFrom(undefined, 'z1', 'z2') })

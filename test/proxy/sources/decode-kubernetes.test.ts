@@ -434,8 +434,21 @@ t.test('ServiceExports and ServiceImports', async t => {
       kind: 'ServiceExport',
       namespace: 'shop',
       name: 'web',
+      said: { annotations: {}, labels: {} },
     })
   }
+  const shared = { exportedAnnotations: { 'service.cilium.io/affinity': 'local' }, exportedLabels: { team: 'x' } }
+  const exported = mcs('ServiceExport', shared, { creationTimestamp: '2026-01-02T03:04:05Z' })
+  t.match(decodeKubernetes(exported).object, {
+    said: {
+      createdAt: Date.UTC(2026, 0, 2, 3, 4, 5),
+      annotations: shared.exportedAnnotations,
+      labels: shared.exportedLabels,
+    },
+  })
+  t.same(faults(mcs('ServiceExport', {}, { creationTimestamp: 'yesterday' })), [
+    'metadata.creationTimestamp: "yesterday" is no time; leave it to the API server to write it',
+  ])
   const spec = {
     ips: ['10.96.0.99', 'FD00::63'],
     ports: [{ name: 'http', port: 80, appProtocol: 'h2c' }],

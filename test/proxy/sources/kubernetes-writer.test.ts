@@ -22,6 +22,8 @@ import { clusterService, endpoint } from '../../support/model.ts'
 const clock = hasty(40)
 const syncs = { 'service.cilium.io/global': 'true', 'service.cilium.io/global-sync-endpoint-slices': 'True' }
 const port = { name: 'http', protocol: 'TCP', port: 8080 } as const
+/** A ServiceExport without a spec. */
+const noWords = { annotations: {}, labels: {} }
 
 t.test('remote endpoints of a service that asks for it become slices of this cluster', async t => {
   const { api, mesh } = await open(t)
@@ -155,7 +157,7 @@ t.test('what is written is not read back as this cluster’s own', async t => {
     metadata: { name: 'rebel-base' },
     spec: { clusterIP: '10.96.0.1', ports: [{ port: 80 }] },
   })
-  mesh.deliver('cluster-1', clusterService({ annotations: { ...syncs, 'starlane.dev/exported': 'true' } }))
+  mesh.deliver('cluster-1', clusterService({ annotations: syncs, exported: noWords }))
   mesh.deliver('cluster-2', clusterService({ cluster: 'cluster-2', endpoints: [podOf('10.2.0.1')] }))
   await eventually(() => assert.equal(slicesIn(api).length, 1))
   await eventually(() => assert.ok(api.get('ServiceImport', 'rebel-base')))
@@ -172,17 +174,17 @@ t.test('what is written is not read back as this cluster’s own', async t => {
 
 t.test('exports of any cluster become imports here, with their status', async t => {
   const { api, mesh } = await open(t)
-  const exported = { 'service.cilium.io/global': 'true', 'starlane.dev/exported': 'true' }
+  const exported = { annotations: {}, exported: noWords }
   const web = { name: 'http', protocol: 'TCP', port: 80 } as const
   api.put({ apiVersion: 'multicluster.x-k8s.io/v1alpha1', kind: 'ServiceExport', metadata: { name: 'rebel-base' } })
   api.put({ apiVersion: 'multicluster.x-k8s.io/v1alpha1', kind: 'ServiceExport', metadata: { name: 'nobody' } })
-  mesh.deliver('cluster-1', clusterService({ annotations: exported, ports: [web] }))
+  mesh.deliver('cluster-1', clusterService({ ...exported, ports: [web] }))
   const dns = { name: 'dns', protocol: 'UDP', port: 53 } as const
   mesh.deliver(
     'cluster-2',
-    clusterService({ cluster: 'cluster-2', annotations: exported, ports: [{ ...web, port: 81 }, dns] }),
-    clusterService({ cluster: 'cluster-2', name: 'far', annotations: exported, ports: [web] }),
-    clusterService({ cluster: 'cluster-2', namespace: 'elsewhere', name: 'other', annotations: exported }),
+    clusterService({ cluster: 'cluster-2', ...exported, ports: [{ ...web, port: 81 }, dns] }),
+    clusterService({ cluster: 'cluster-2', name: 'far', ...exported, ports: [web] }),
+    clusterService({ cluster: 'cluster-2', namespace: 'elsewhere', name: 'other', ...exported }),
     clusterService({ cluster: 'cluster-2', name: 'annotated-only' }),
   )
   await eventually(() => assert.ok(api.get('ServiceImport', 'rebel-base')?.status))
@@ -220,12 +222,9 @@ t.test('exports of any cluster become imports here, with their status', async t 
 t.test('without the Multi-Cluster Services API nothing is missed, and with it all is written', async t => {
   const { api, mesh, writer } = await open(t)
   api.uninstall(multicluster)
-  const exported = { ...syncs, 'starlane.dev/exported': 'true' }
-  mesh.deliver('cluster-1', clusterService({ annotations: exported }))
-  mesh.deliver(
-    'cluster-2',
-    clusterService({ cluster: 'cluster-2', annotations: exported, endpoints: [podOf('10.2.0.1')] }),
-  )
+  const exported = { annotations: syncs, exported: noWords }
+  mesh.deliver('cluster-1', clusterService({ ...exported }))
+  mesh.deliver('cluster-2', clusterService({ cluster: 'cluster-2', ...exported, endpoints: [podOf('10.2.0.1')] }))
   await eventually(() => assert.equal(slicesIn(api).length, 1))
   await eventually(() => assert.deepEqual(writer.problems(), []))
   api.install(multicluster)
@@ -262,17 +261,14 @@ t.test('an annotation that means nothing becomes an Event of its Service', async
 
 t.test('the writing role', async t => {
   const rules = ['deploy/base/read.yaml', 'deploy/components/write-back/write.yaml'].flatMap(rulesOf)
-  const exported = { ...syncs, 'starlane.dev/exported': 'true' }
+  const exported = { annotations: syncs, exported: noWords }
   /** A mesh in which everything there is to write is written. */
   const exercise = async (t: Test, rules: readonly Rule[]) => {
     const opened = await open(t, { rules })
     const { api, mesh, writer } = opened
     api.put({ apiVersion: 'multicluster.x-k8s.io/v1alpha1', kind: 'ServiceExport', metadata: { name: 'rebel-base' } })
-    mesh.deliver('cluster-1', clusterService({ annotations: exported }))
-    mesh.deliver(
-      'cluster-2',
-      clusterService({ cluster: 'cluster-2', annotations: exported, endpoints: [podOf('10.2.0.1')] }),
-    )
+    mesh.deliver('cluster-1', clusterService({ ...exported }))
+    mesh.deliver('cluster-2', clusterService({ cluster: 'cluster-2', ...exported, endpoints: [podOf('10.2.0.1')] }))
     writer.report([{ code: 'SERVICE_ANNOTATION', where: 'cluster-1 default/rebel-base', message: 'bad' }])
     return opened
   }

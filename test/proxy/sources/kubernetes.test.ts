@@ -5,6 +5,7 @@ import { type AddressInfo, connect } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import t, { type Test } from 'tap'
+import { decodeSettings } from '../../../proxy/mesh/settings.ts'
 import type { Clock } from '../../../proxy/model/clock.ts'
 import { silentLog } from '../../../proxy/model/log.ts'
 import { createKubernetesSource, type KubernetesLogin } from '../../../proxy/sources/kubernetes.ts'
@@ -489,7 +490,8 @@ function remove(api: KubeApi, { namespace, name }: Declared): void {
 }
 
 function isGlobal(sink: RecordingSink): boolean {
-  return sink.services.get('default/web')?.annotations['service.cilium.io/global'] === 'true'
+  const service = sink.services.get('default/web')
+  return service !== undefined && decodeSettings(service, []).settings.global
 }
 
 function required<T>(value: T | undefined | false | null): T {
