@@ -111,7 +111,7 @@ function virtual(
   below: readonly string[],
 ): Finding {
   if (zone.hideEmpty && !service.backends.some(backend => backend.state === 'active')) return nxdomain
-  const found = virtualRecords(ask, service, origin, below)
+  const found = virtualRecords(ask, service, service.local?.ports ?? [], origin, below)
   return found ?? host(ask, view.endpoints(service), below, ({ ports }) => ports.map(({ port }) => port))
 }
 

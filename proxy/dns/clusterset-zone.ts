@@ -5,11 +5,13 @@
  *     host.cluster.svc.ns.svc   one endpoint of a headless service, in the cluster of that name
  *     _port._proto.svc.ns.svc   SRV
  *
- * A service is in it when any cluster declares it global and shared, as a ServiceExport does, or ours imports it. `cluster.svc.ns.svc` never gives records: the KEP
- * reserves it, so that nobody picks a cluster by a name.
+ * A service is in it when any cluster declares it global and shared, as a ServiceExport does, or ours imports it. Where the
+ * exporting clusters do not agree, it is what the oldest export says, with the ports of all. An import that has a derived
+ * Service is answered with the address of that. `cluster.svc.ns.svc` never gives records: the KEP reserves it, so that nobody
+ * picks a cluster by a name.
  */
 import type { Backend } from '../model/backend.ts'
-import type { ClusterService, GlobalService } from '../model/service.ts'
+import type { ClusterService, GlobalService, ServicePort } from '../model/service.ts'
 import { apex, host, nameServer, portsOf, version } from './cluster-zone.ts'
 import { type Ask, type Finding, nodata, nxdomain } from './finding.ts'
 import { addressesOf, endpointLabel } from './reverse.ts'
@@ -31,13 +33,22 @@ export function findInClusterset(ask: Ask, zone: ClustersetZone, view: View): Fi
   if (namespace === undefined) return nodata
   if (name === undefined) return view.hasNamespace(namespace) ? nodata : nxdomain
 
-  const service = view.service(namespace, name)
+  const service = standing(view, namespace, name)
   const shared = service ? sharedBy(service) : []
   if (!service || shared.length === 0 || below.length > 2) return nxdomain
   const origin = `${name}.${namespace}.svc.${zone.origin}`
-  return (service.local ?? shared[0])?.headless
+  const form = service.clusterset ?? service.local ?? shared[0]
+  return form?.headless
     ? headless(ask, view, service, shared, origin, below)
-    : virtual(ask, service, origin, below)
+    : virtual(ask, service, form?.ports ?? [], origin, below)
+}
+
+/** The service that has the clusterset's address: the one derived for it, where there is one, or itself. */
+function standing(view: View, namespace: string, name: string): GlobalService | undefined {
+  const service = view.service(namespace, name)
+  const derived = service?.local?.derived
+  const stands = derived === undefined ? undefined : view.service(namespace, derived)
+  return stands?.local ? stands : service
 }
 
 /** The declarations that are shared: remote ones take part only if they are, ours says so in its settings or imports. */
@@ -49,10 +60,16 @@ export function sharedBy(service: GlobalService): readonly ClusterService[] {
   )
 }
 
-function virtual(ask: Ask, service: GlobalService, origin: string, below: readonly string[]): Finding {
+function virtual(
+  ask: Ask,
+  service: GlobalService,
+  ports: readonly ServicePort[],
+  origin: string,
+  below: readonly string[],
+): Finding {
   // Without a frontend of our own there is no address that would lead anywhere.
   if (addressesOf(service).length === 0) return nxdomain
-  return virtualRecords(ask, service, origin, below) ?? nxdomain
+  return virtualRecords(ask, service, ports, origin, below) ?? nxdomain
 }
 
 function headless(

@@ -94,6 +94,8 @@ function described(service: GlobalService, view: View): string {
   const { key, local, members, frontends } = service
   const clusters = members.map(member => member.cluster).join(', ') || 'no cluster'
   if (!local) return `${key} is known to ${clusters} only: without a local Service it has no name in this cluster`
+  if (local.derived !== undefined)
+    return `${key} of ${clusters}: in the clusterset it has the address of ${local.derived}, its derived Service`
   if (local.imported)
     return `${key} is imported, from ${clusters}: it has a name in the clusterset, none in the cluster`
   if (local.type === 'ExternalName') return `${key} is an alias to ${local.externalName}`

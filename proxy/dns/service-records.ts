@@ -1,7 +1,7 @@
 /** The names that a service has in whatever zone it stands: its own, and `_port._proto` below it. */
 import type { Protocol } from '../model/address.ts'
 import type { Backend, Backends } from '../model/backend.ts'
-import type { GlobalService } from '../model/service.ts'
+import type { GlobalService, ServicePort } from '../model/service.ts'
 import { type Ask, addresses, type Finding, nodata, nxdomain, type Offer, servers } from './finding.ts'
 import { addressesOf } from './reverse.ts'
 import { types } from './wire.ts'
@@ -16,11 +16,12 @@ interface NamedOffer extends Offer {
 export function virtualRecords(
   ask: Ask,
   service: GlobalService,
+  ports: readonly ServicePort[],
   origin: string,
   below: readonly string[],
 ): Finding | undefined {
   const own = addressesOf(service)
-  const offers = (service.local?.ports ?? []).map(
+  const offers = ports.map(
     ({ name, protocol, port }): NamedOffer => ({ name, protocol, port, target: origin, addresses: own }),
   )
   return serviceRecords(ask, own, offers, below)

@@ -6,12 +6,14 @@ import { type Family, familyOf, type Protocol } from '../model/address.ts'
 import { type Backend, type BackendState, type Backends, backendKey, type Health, isBad } from '../model/backend.ts'
 import {
   type ClusterService,
+  type Clusterset,
   type Endpoint,
   type Frontend,
   frontendKey,
   type GlobalService,
   portMatches,
   type ServiceKey,
+  type ServicePort,
   type Settings,
 } from '../model/service.ts'
 
@@ -25,6 +27,8 @@ export interface Member {
 
 export interface MergeContext {
   readonly health: (backendKey: string) => Health
+  /** What the exporting clusters agreed on; its ports are served beside those of the local Service. */
+  readonly clusterset?: Clusterset | undefined
   /** The addresses that clients dial for the local service: its ClusterIPs, or the virtual address given to it. */
   readonly frontendIps: readonly FrontendIp[]
   /** The node that Starlane runs on, where known: for `internalTrafficPolicy: Local`. */
@@ -62,7 +66,8 @@ export function merge(key: ServiceKey, members: readonly Member[], settings: Set
       local,
       members: taking.map(member => member.service),
       settings,
-      frontends: local ? frontendsOf(key, local, weighted, context) : [],
+      ...(context.clusterset && { clusterset: context.clusterset }),
+      frontends: local ? frontendsOf(key, local, weighted, settings.global, context) : [],
       backends: weighted,
       parked: waiting.flatMap(member => backendsOf(member, context)),
       changedAt: context.now,
@@ -164,11 +169,13 @@ function frontendsOf(
   key: ServiceKey,
   local: ClusterService,
   backends: Backends,
-  { frontendIps, node }: MergeContext,
+  global: boolean,
+  { frontendIps, node, clusterset }: MergeContext,
 ): Frontend[] {
   const candidates = nodeLocal(local, backends, node)
+  const ports = global && (local.exported || local.imported) ? portsWith(local, clusterset) : local.ports
   return frontendIps.flatMap(({ ip, family }) =>
-    local.ports.map(({ name, port, protocol }) =>
+    ports.map(({ name, port, protocol }) =>
       Object.freeze({
         key: frontendKey(ip, port, protocol),
         service: key,
@@ -180,6 +187,18 @@ function frontendsOf(
       }),
     ),
   )
+}
+
+/**
+ * The address of a service is that of the clusterset too, unless a derived Service has another: what any cluster exports is
+ * to be found there (KEP-1645). The local Service keeps its own word about its own ports.
+ */
+function portsWith(local: ClusterService, clusterset: Clusterset | undefined): readonly ServicePort[] {
+  if (!clusterset || local.derived !== undefined) return local.ports
+  if (local.headless) return clusterset.ports
+  const isKnown = (port: ServicePort) =>
+    local.ports.some(own => own.port === port.port && own.protocol === port.protocol)
+  return [...local.ports, ...clusterset.ports.filter(port => !isKnown(port))]
 }
 
 function nodeLocal(local: ClusterService, backends: Backends, node: string | undefined): Backends {
@@ -198,6 +217,7 @@ function matching(
 export function sameService(a: GlobalService, b: GlobalService): boolean {
   return (
     a.local === b.local &&
+    a.clusterset === b.clusterset &&
     a.members.length === b.members.length &&
     a.members.every((member, i) => member === b.members[i]) &&
     sameBackends(a.backends, b.backends) &&

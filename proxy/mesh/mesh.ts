@@ -8,6 +8,7 @@ import type { MeshError, Problem } from '../model/error.ts'
 import type { Log } from '../model/log.ts'
 import {
   type ClusterService,
+  type Clusterset,
   type GlobalService,
   type Namespace,
   type ServiceKey,
@@ -15,6 +16,7 @@ import {
   serviceKey,
 } from '../model/service.ts'
 import { Claims } from './claims.ts'
+import { Gatherer } from './clusterset.ts'
 import { type FrontendIp, type Member, type Merged, merge, sameService } from './merge.ts'
 import { Shelf } from './shelf.ts'
 import { Vips } from './vips.ts'
@@ -50,6 +52,7 @@ export class Mesh {
   #overlaps = new Map<ServiceKey, Merged['overlaps']>()
   #servicesOf = new Map<string, readonly ServiceKey[]>()
   #claims = new Claims()
+  #gatherer = new Gatherer()
   #vips: Vips | undefined
   #full = new Set<ServiceKey>()
   #dirty = new Set<ServiceKey>()
@@ -89,11 +92,14 @@ export class Mesh {
   sink(cluster: string): MeshSink {
     const shelf = this.#shelf(cluster)
     return {
-      reset: ({ services, namespaces }) => shelf.reset(services, namespaces),
-      put: service => shelf.put(service),
-      drop: (namespace, name) => shelf.drop(namespace, name),
-      putNamespace: namespace => shelf.putNamespace(namespace),
-      dropNamespace: name => shelf.dropNamespace(name),
+      reset: ({ services, namespaces }) => {
+        shelf.reset(services, namespaces)
+        if (shelf === this.#local) this.#markRemote(() => true)
+      },
+      put: service => this.#inNamespace(shelf, service.namespace, () => shelf.put(service)),
+      drop: (namespace, name) => this.#inNamespace(shelf, namespace, () => shelf.drop(namespace, name)),
+      putNamespace: namespace => this.#inNamespace(shelf, namespace.name, () => shelf.putNamespace(namespace)),
+      dropNamespace: name => this.#inNamespace(shelf, name, () => shelf.dropNamespace(name)),
       live: () => shelf.live(),
       lost: error => shelf.lost(error),
       problems: problems => shelf.setProblems(problems),
@@ -190,7 +196,11 @@ export class Mesh {
   }
 
   #mark(keys: Iterable<ServiceKey>): void {
-    for (const key of keys) this.#dirty.add(key)
+    for (const key of keys) {
+      this.#dirty.add(key)
+      const derived = this.#derivedKey(key)
+      if (derived !== undefined) this.#dirty.add(derived)
+    }
     if (this.#scheduled || this.#closed) return
     this.#scheduled = true
     const defer = this.#options.defer ?? setImmediate
@@ -202,12 +212,13 @@ export class Mesh {
     const members = this.#members(key)
     if (members.length === 0) return before && this.#remove(key, before)
 
-    const local = this.#local.get(key)
+    const { settings, clusterset, ...gathered } = this.#gather(key, members)
+    const local = gathered.members.find(member => member.local)?.service
     if (!local) this.#releaseVip(key)
-    const settings = local?.decoded.settings ?? remoteOnly
-    const { service, overlaps } = merge(key, members, settings, {
+    const { service, overlaps } = merge(key, gathered.members, settings, {
       health: this.#options.health,
-      frontendIps: local ? this.#frontendIps(key, local.service, settings) : [],
+      clusterset,
+      frontendIps: local ? this.#frontendIps(key, local, settings, clusterset) : [],
       node: this.#options.node,
       now: this.#options.clock.wall(),
     })
@@ -223,6 +234,7 @@ export class Mesh {
   #remove(key: ServiceKey, before: GlobalService): ServiceChange {
     this.#services.delete(key)
     this.#overlaps.delete(key)
+    this.#gatherer.forget(key)
     this.#releaseVip(key)
     this.#mark(this.#claims.release(key))
     this.#index(key, before, undefined)
@@ -241,9 +253,52 @@ export class Mesh {
     })
   }
 
-  #frontendIps(key: ServiceKey, local: ClusterService, settings: Settings): FrontendIp[] {
+  #gather(key: ServiceKey, members: readonly Member[]) {
+    const local = this.#local.get(key)
+    const [namespace = ''] = key.split('/')
+    const derivedFrom = local?.service.derivedFrom
+    return this.#gatherer.gather(key, {
+      members,
+      settings: local?.decoded.settings,
+      origin: derivedFrom === undefined ? [] : this.#members(serviceKey(namespace, derivedFrom)),
+      localCluster: this.#local.cluster.name,
+      hasNamespace: this.#local.hasNamespace(namespace),
+      clusterNames: this.#shelves.map(shelf => shelf.cluster.name),
+    })
+  }
+
+  /** Of a service whose local import has one. */
+  #derivedKey(key: ServiceKey): ServiceKey | undefined {
+    const service = this.#local.get(key)?.service
+    return service?.derived === undefined ? undefined : serviceKey(service.namespace, service.derived)
+  }
+
+  /** A namespace that comes or goes in the local cluster lets exports of other clusters in or out. */
+  #inNamespace(shelf: Shelf, namespace: string, act: () => void): void {
+    const before = shelf.hasNamespace(namespace)
+    act()
+    if (shelf === this.#local && shelf.hasNamespace(namespace) !== before) {
+      this.#markRemote(service => service.namespace === namespace)
+    }
+  }
+
+  #markRemote(which: (service: ClusterService) => boolean): void {
+    for (const shelf of this.#shelves) {
+      if (shelf === this.#local) continue
+      const services = [...shelf.entries()].map(({ service }) => service).filter(which)
+      this.#mark(services.map(({ namespace, name }) => serviceKey(namespace, name)))
+    }
+  }
+
+  #frontendIps(
+    key: ServiceKey,
+    local: ClusterService,
+    settings: Settings,
+    clusterset: Clusterset | undefined,
+  ): FrontendIp[] {
     const proxied = this.#options.services === 'all' || settings.global
-    if (!this.#vips || !proxied || local.clusterIPs.length === 0) {
+    const wanted = local.clusterIPs.length > 0 || (clusterset?.headless === false && local.derived === undefined)
+    if (!this.#vips || !proxied || !wanted) {
       this.#releaseVip(key)
       return local.clusterIPs.map(ip => ({ ip, family: familyOf(ip) }))
     }
@@ -351,9 +406,6 @@ export interface MeshSink {
   lost(error: MeshError): void
   problems(problems: readonly Problem[]): void
 }
-
-/** Without a local Service nothing takes part. */
-const remoteOnly: Settings = { global: false, shared: false, affinity: 'none', clusterOrder: [] }
 
 function overlapProblem(key: ServiceKey, { key: loser, winner }: Merged['overlaps'][number]): Problem {
   return {

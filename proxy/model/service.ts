@@ -64,6 +64,10 @@ export interface ClusterService {
   readonly imported?: true
   /** The ServiceExport of its name, where there is one. It makes the service global, unless an annotation says otherwise. */
   readonly exported?: ServiceExport
+  /** The Service of its cluster and namespace whose address stands for it in the clusterset, as its ServiceImport says. */
+  readonly derived?: string
+  /** The other way round: the service that this one was derived for. */
+  readonly derivedFrom?: string
   /** Canonical; empty for headless and ExternalName. */
   readonly clusterIPs: readonly string[]
   readonly ports: readonly ServicePort[]
@@ -73,6 +77,7 @@ export interface ClusterService {
   /** Present for `sessionAffinity: ClientIP`. */
   readonly sessionAffinity?: { readonly timeoutMs: number }
   readonly internalTrafficPolicy: 'Cluster' | 'Local'
+  readonly trafficDistribution?: string
   /** Over all EndpointSlices; an address may appear once. */
   readonly endpoints: readonly Endpoint[]
   /** Where it was read, for messages: `services.yaml:12`. */
@@ -116,16 +121,45 @@ export interface Frontend {
   readonly backends: Backends
 }
 
+/** What the clusters that export a service make of it together, whatever each of them declares. */
+export interface Clusterset {
+  /** Those that export it, in the order of the configuration. */
+  readonly clusters: readonly string[]
+  readonly headless: boolean
+  readonly ports: readonly ServicePort[]
+  /** What all clusters have in common, as far as they have anything; empty where no export has an address. */
+  readonly families: readonly Family[]
+  readonly sessionAffinity?: { readonly timeoutMs: number }
+  readonly internalTrafficPolicy: 'Cluster' | 'Local'
+  readonly trafficDistribution?: string
+  readonly annotations: Readonly<Record<string, string>>
+  readonly labels: Readonly<Record<string, string>>
+  readonly conflicts: readonly ExportConflict[]
+}
+
+/** Something that the exports do not agree on. */
+export interface ExportConflict {
+  /** A reason of the `Conflict` condition, as the API spells it. */
+  readonly reason: string
+  /** What is at issue, who wins and why, and who wants what instead. */
+  readonly message: string
+}
+
 /** A service as the data path sees it: merged from all clusters, frozen, replaced whole when anything about it changes. */
 export interface GlobalService {
   readonly key: ServiceKey
   readonly namespace: string
   readonly name: string
-  /** The local cluster's own declaration; undefined while only remote clusters know the service: no frontend, no name in DNS. */
+  /**
+   * The local cluster's own declaration, or what stands in for it: a ServiceImport, or what the exports of other clusters
+   * come to. Undefined while nothing of this cluster asks for the service: no frontend, no name in DNS.
+   */
   readonly local: ClusterService | undefined
   /** What each cluster that takes part declares, local first; headless DNS answers come from here. */
   readonly members: readonly ClusterService[]
   readonly settings: Settings
+  /** What the clusters that export it agreed on; undefined while none does. */
+  readonly clusterset?: Clusterset
   readonly frontends: readonly Frontend[]
   /** All backends that take part, those of maintenance too, local cluster first, then by address and port. */
   readonly backends: Backends

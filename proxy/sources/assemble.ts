@@ -24,6 +24,8 @@ interface Parts {
   /** Counts while nothing is declared. */
   imported: Placed<ImportObject> | undefined
   exported: ServiceExport | undefined
+  /** The names of the services whose imports call this one their derived Service, in order; one, if all is well. */
+  derivedFrom: readonly string[]
   readonly portions: Map<string, Portion>
 }
 
@@ -70,7 +72,7 @@ export class Assembler {
   /** A new object, or the new state of a known one. `origin` is where it was read, for messages. */
   put(object: KubernetesObject, origin?: string): void {
     if (object.kind === 'Service') this.#setParts(object, { declared: { object, origin } })
-    else if (object.kind === 'ServiceImport') this.#setParts(object, { imported: { object, origin } })
+    else if (object.kind === 'ServiceImport') this.#setImport(object, { object, origin })
     else if (object.kind === 'ServiceExport') this.#setParts(object, { exported: object.said })
     else if (object.kind === 'Namespace') this.#setNamespace(object.name, object)
     else if (object.kind === 'Node') this.#setZone(object.name, object.zone)
@@ -80,7 +82,7 @@ export class Assembler {
   /** Nothing happens when the object is not known. */
   remove(ref: ObjectRef): void {
     if (ref.kind === 'Service') this.#setParts(ref, { declared: undefined })
-    else if (ref.kind === 'ServiceImport') this.#setParts(ref, { imported: undefined })
+    else if (ref.kind === 'ServiceImport') this.#setImport(ref, undefined)
     else if (ref.kind === 'ServiceExport') this.#setParts(ref, { exported: undefined })
     else if (ref.kind === 'Namespace') this.#setNamespace(ref.name, undefined)
     else if (ref.kind === 'Node') this.#setZone(ref.name, undefined)
@@ -147,6 +149,8 @@ export class Assembler {
       name,
       ...spec,
       ...(parts.declared && parts.exported && { exported: parts.exported }),
+      ...(parts.imported?.object.derived !== undefined && { derived: parts.imported.object.derived }),
+      ...(parts.declared && parts.derivedFrom[0] !== undefined && { derivedFrom: parts.derivedFrom[0] }),
       endpoints: joinEndpoints(slices),
       ...(origin !== undefined && { origin }),
     }
@@ -169,6 +173,20 @@ export class Assembler {
     const parts = this.#partsOf(key)
     Object.assign(parts, change)
     this.#changed(key, parts)
+  }
+
+  /** Ties the import and its derived Service to each other, whichever of them comes first. */
+  #setImport(ref: ObjectRef, imported: Parts['imported']): void {
+    const before = this.#parts.get(serviceKey(ref.namespace, ref.name))?.imported?.object.derived
+    const after = imported?.object.derived
+    this.#setParts(ref, { imported })
+    if (before === after) return
+    for (const derived of [before, after]) {
+      if (derived === undefined) continue
+      const others = this.#partsOf(serviceKey(ref.namespace, derived)).derivedFrom.filter(name => name !== ref.name)
+      const derivedFrom = derived === after ? [...others, ref.name].sort() : others
+      this.#setParts({ ...ref, name: derived }, { derivedFrom })
+    }
   }
 
   #putPortion(object: EndpointsObject): void {
@@ -220,7 +238,13 @@ export class Assembler {
   #partsOf(key: ServiceKey): Parts {
     const known = this.#parts.get(key)
     if (known) return known
-    const parts: Parts = { declared: undefined, imported: undefined, exported: undefined, portions: new Map() }
+    const parts: Parts = {
+      declared: undefined,
+      imported: undefined,
+      exported: undefined,
+      derivedFrom: [],
+      portions: new Map(),
+    }
     this.#parts.set(key, parts)
     return parts
   }
@@ -228,8 +252,9 @@ export class Assembler {
   /** Nothing is remembered of a name that nobody uses any more. */
   #changed(key: ServiceKey, parts: Parts): void {
     this.#touched.add(key)
-    const { declared, imported, exported, portions } = parts
-    if (!declared && !imported && !exported && portions.size === 0) this.#parts.delete(key)
+    const { declared, imported, exported, derivedFrom, portions } = parts
+    if (declared || imported || exported || derivedFrom.length > 0 || portions.size > 0) return
+    this.#parts.delete(key)
   }
 }
 

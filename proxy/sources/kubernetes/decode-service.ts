@@ -42,6 +42,7 @@ export function decodeService(value: object, ref: ObjectRef, faults: Faults): Se
         },
       }),
       internalTrafficPolicy: spec.internalTrafficPolicy,
+      ...(spec.trafficDistribution && { trafficDistribution: spec.trafficDistribution }),
     },
   }
 }

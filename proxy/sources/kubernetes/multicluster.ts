@@ -36,23 +36,28 @@ function readTime(text: string | undefined, faults: Faults): number | undefined 
   return undefined
 }
 
-/** Undefined also for one that a derived Service stands for, and for one that Starlane itself has written. */
+/**
+ * One with a derived Service leaves its address to that. Undefined also for one that Starlane itself has written from what
+ * the clusters export, unless it gave it a derived Service.
+ */
 export function decodeServiceImport(value: object, ref: ObjectRef, faults: Faults): ImportObject | undefined {
   const fitted = fit(serviceImport, value, faults)
   if (!fitted) return undefined
   const { metadata, spec } = fitted
-  if (Object.hasOwn(metadata.annotations, derivedServiceAnnotation)) return undefined
-  if (metadata.labels['app.kubernetes.io/managed-by'] === 'starlane.dev') return undefined
+  const named = metadata.annotations[derivedServiceAnnotation]
+  const derived = named === '' || named === metadata.name ? undefined : named
+  if (!derived && metadata.labels['app.kubernetes.io/managed-by'] === 'starlane.dev') return undefined
   const headless = spec.type === 'Headless'
   const addresses = spec.ips.map((text, i) => readAddress(text, ['spec', 'ips', i], faults))
   return {
     ...ref,
     kind: 'ServiceImport',
+    derived,
     spec: {
       type: 'ClusterIP',
       imported: true,
       headless,
-      clusterIPs: headless ? [] : addresses.filter(address => address !== undefined),
+      clusterIPs: headless || derived ? [] : addresses.filter(address => address !== undefined),
       ports: spec.ports.map(({ appProtocol, ...port }) => (appProtocol ? { ...port, appProtocol } : port)),
       annotations: { 'service.cilium.io/global': 'true', 'service.cilium.io/shared': 'false' },
       labels: {},
@@ -62,7 +67,8 @@ export function decodeServiceImport(value: object, ref: ObjectRef, faults: Fault
           timeoutMs: 1000 * (spec.sessionAffinityConfig?.clientIP?.timeoutSeconds ?? defaultAffinitySeconds),
         },
       }),
-      internalTrafficPolicy: 'Cluster',
+      internalTrafficPolicy: spec.internalTrafficPolicy,
+      ...(spec.trafficDistribution && { trafficDistribution: spec.trafficDistribution }),
     },
   }
 }

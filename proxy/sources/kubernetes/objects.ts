@@ -30,7 +30,10 @@ export type KubernetesObject =
 export interface ServiceObject extends ObjectRef {
   readonly kind: 'Service'
   /** All but what only the cluster and its other objects can say. */
-  readonly spec: Omit<ClusterService, 'cluster' | 'namespace' | 'name' | 'exported' | 'endpoints' | 'origin'>
+  readonly spec: Omit<
+    ClusterService,
+    'cluster' | 'namespace' | 'name' | 'exported' | 'derived' | 'derivedFrom' | 'endpoints' | 'origin'
+  >
 }
 
 /** An EndpointSlice, or an Endpoints object in the same form: some of the endpoints of one service. */
@@ -68,6 +71,8 @@ export interface ImportObject extends ObjectRef {
   readonly kind: 'ServiceImport'
   /** Of the Service that it stands in for. */
   readonly spec: ServiceObject['spec']
+  /** The Service that has its address. */
+  readonly derived: string | undefined
 }
 
 /** `EndpointSlice default/rebel-base-x7k2p`, `Node n1`: for people, and unique, so for keys as well. */

@@ -63,6 +63,8 @@ const affinity = {
   ),
 }
 
+const trafficPolicy = v.nullish(v.picklist(['Cluster', 'Local'], not('Cluster or Local')), 'Cluster')
+
 export const service = v.object({
   metadata: mapping({ name: label, annotations: textMap, labels: textMap }),
   spec: v.nullish(
@@ -80,7 +82,8 @@ export const service = v.object({
       ports: servicePorts,
       publishNotReadyAddresses: v.nullish(flag, false),
       ...affinity,
-      internalTrafficPolicy: v.nullish(v.picklist(['Cluster', 'Local'], not('Cluster or Local')), 'Cluster'),
+      internalTrafficPolicy: trafficPolicy,
+      trafficDistribution: v.nullish(text),
     }),
     {},
   ),
@@ -98,6 +101,8 @@ export const serviceImport = v.object({
     ips: texts,
     ports: servicePorts,
     ...affinity,
+    internalTrafficPolicy: trafficPolicy,
+    trafficDistribution: v.nullish(text),
   }),
 })
 

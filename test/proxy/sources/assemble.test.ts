@@ -45,8 +45,8 @@ function anExport(name: string, createdAt?: number): ExportObject {
   return { kind: 'ServiceExport', namespace: 'default', name, said }
 }
 
-function anImport(name: string): ImportObject {
-  return { ...aService(name, { imported: true }), kind: 'ServiceImport' }
+function anImport(name: string, derived?: string): ImportObject {
+  return { ...aService(name, { imported: true }), kind: 'ServiceImport', derived }
 }
 
 function legacy(name: string, ...addresses: string[]): EndpointsObject {
@@ -284,6 +284,29 @@ t.test('a reset is the whole again, with what has changed', async t => {
   t.same(sink.news(), [])
 })
 
+t.test('an import and its derived Service know each other, whichever comes first', async t => {
+  const { assembler, sink } = begin(anImport('web', 'derived-x'), aService('derived-x'))
+  const seen = () => {
+    assembler.flush(sink)
+    return ['web', 'derived-x'].map(name => {
+      const service = sink.services.get(`default/${name}`)
+      return service?.derived ?? service?.derivedFrom
+    })
+  }
+  t.same(seen(), ['derived-x', 'web'])
+  assembler.put(aService('web'))
+  t.same(seen(), ['derived-x', 'web'], 'beside a Service of that name as well')
+  assembler.put(anImport('web', 'derived-y'))
+  t.same(seen(), ['derived-y', undefined])
+  assembler.put(anImport('web', 'derived-x'))
+  assembler.remove(aService('derived-x'))
+  t.same(seen(), ['derived-x', undefined])
+  assembler.put(aService('derived-x'))
+  t.same(seen(), ['derived-x', 'web'])
+  assembler.remove(anImport('web'))
+  t.same(seen(), [undefined, undefined])
+})
+
 t.test('whatever the order and the steps, the sink ends with what a reader of the last state would build', async t => {
   const name = fc.constantFrom('a', 'b')
   const anEndpoint = fc.record({
@@ -304,7 +327,9 @@ t.test('whatever the order and the steps, the sink ends with what a reader of th
       .record({ name, addresses: fc.array(fc.constantFrom('10.0.0.7', '10.0.0.8')) })
       .map(({ name, addresses }) => legacy(name, ...addresses)),
     fc.record({ name, at: fc.constantFrom(1, 2) }).map(({ name, at }) => anExport(name, at)),
-    name.map(anImport),
+    fc
+      .record({ name, derived: fc.constantFrom(undefined, 'b', 'c') })
+      .map(({ name, derived }) => anImport(name, derived)),
     fc
       .record({ node: fc.constantFrom('n1', 'n2'), zone: fc.constantFrom(undefined, 'z1', 'z2') })
       .map(({ node, zone }) => aNode(node, zone)),

@@ -458,6 +458,7 @@ t.test('ServiceExports and ServiceImports', async t => {
     kind: 'ServiceImport',
     namespace: 'shop',
     name: 'web',
+    derived: undefined,
     spec: {
       type: 'ClusterIP',
       imported: true,
@@ -474,11 +475,12 @@ t.test('ServiceExports and ServiceImports', async t => {
   t.match(decodeKubernetes(mcs('ServiceImport', { type: 'Headless', ips: null })).object, {
     spec: { headless: true, clusterIPs: [], ports: [] },
   })
-  for (const metadata of [
-    { annotations: { 'multicluster.kubernetes.io/derived-service': 'derived-x' } },
-    { labels: { 'app.kubernetes.io/managed-by': 'starlane.dev' } },
-  ]) {
-    t.match(decodeKubernetes(mcs('ServiceImport', spec, metadata)), { object: undefined, faults: [] })
+  const own = { labels: { 'app.kubernetes.io/managed-by': 'starlane.dev' } }
+  const derived = { annotations: { 'multicluster.kubernetes.io/derived-service': 'derived-x' } }
+  t.match(decodeKubernetes(mcs('ServiceImport', spec, own)), { object: undefined, faults: [] })
+  for (const metadata of [derived, { ...own, ...derived }]) {
+    const { object } = decodeKubernetes(mcs('ServiceImport', spec, metadata))
+    t.match(object, { derived: 'derived-x', spec: { clusterIPs: [] } }, 'the address is the derived Service’s')
   }
   t.same(faults(mcs('ServiceImport')), ['spec: is missing'])
   t.same(faults(mcs('ServiceImport', { type: 'ClusterIP', ips: ['10.0.0'], ports: [{ port: 0 }] })), [

@@ -303,7 +303,8 @@ t.test('the Multi-Cluster Services API', async t => {
     })
     const derived = { 'multicluster.kubernetes.io/derived-service': 'derived-x' }
     api.put({ ...imported, metadata: { name: 'far', annotations: derived } })
-    await eventually(() => assert.ok(!sink.services.has('default/far'), 'Cilium’s derived Service does'))
+    await eventually(() => assert.equal(sink.services.get('default/far')?.derived, 'derived-x'))
+    t.same(sink.services.get('default/far')?.clusterIPs, [], 'its address is that of the derived Service')
   })
 })
 

@@ -1,0 +1,171 @@
+/**
+ * What the clusters that export a service make of it together (KEP-1645, "Constraints and Conflict Resolution"; Cilium 4.3).
+ * Ports are the union of all, everything else is as in the oldest export.
+ */
+import { isDeepStrictEqual } from 'node:util'
+import { type Family, familyOf } from './address.ts'
+import type { ClusterService, Clusterset, ExportConflict, ServiceExport, ServicePort } from './service.ts'
+
+export interface Exporter extends ClusterService {
+  readonly exported: ServiceExport
+}
+
+/** An ExternalName Service has nothing to export. */
+export function isExporter(service: ClusterService): service is Exporter {
+  return service.exported !== undefined && service.type !== 'ExternalName'
+}
+
+/** Undefined while nobody exports. `exporters` come in the order of the configuration. */
+export function agree(exporters: readonly Exporter[]): Clusterset | undefined {
+  const byAge = exporters.toSorted(older)
+  const [oldest] = byAge
+  if (!oldest) return undefined
+  const ports = unitePorts(byAge)
+  const families = commonFamilies(byAge)
+  const { headless, sessionAffinity, internalTrafficPolicy, trafficDistribution, exported } = oldest
+  return Object.freeze({
+    clusters: exporters.map(({ cluster }) => cluster),
+    headless,
+    ports: ports.united,
+    families,
+    ...(sessionAffinity && { sessionAffinity }),
+    internalTrafficPolicy,
+    ...(trafficDistribution !== undefined && { trafficDistribution }),
+    annotations: exported.annotations,
+    labels: exported.labels,
+    conflicts: [
+      ...portConflict(ports.objections),
+      ...singular.flatMap(property => singularConflict(property, byAge)),
+      ...familyConflict(families, byAge),
+    ],
+  })
+}
+
+/** By creation; those that do not say come last, and among equals the name of the cluster decides. */
+function older(a: Exporter, b: Exporter): number {
+  const [created, other] = [a, b].map(({ exported }) => exported.createdAt ?? Number.POSITIVE_INFINITY)
+  if (created !== other) return Number(created) < Number(other) ? -1 : 1
+  return a.cluster < b.cluster ? -1 : 1
+}
+
+/** Names must be unique in a Service, and so must pairs of number and protocol: the older port keeps both. */
+function unitePorts(byAge: readonly Exporter[]): { united: ServicePort[]; objections: string[] } {
+  const united: (ServicePort & { readonly from: string })[] = []
+  const objections: string[] = []
+  for (const { cluster, ports } of byAge) {
+    for (const port of ports) {
+      const taken = united.find(known => known.name === port.name) ?? united.find(known => samePlace(known, port))
+      if (!taken) united.push({ ...port, from: cluster })
+      else if (taken.name !== port.name || !samePlace(taken, port)) {
+        objections.push(`${portText(taken)} is as in ${taken.from}, so ${portText(port)} of ${cluster} is left out`)
+      }
+    }
+  }
+  for (const port of united) {
+    const without = byAge.filter(({ ports }) => !ports.some(own => own.name === port.name || samePlace(own, port)))
+    if (without.length > 0) objections.push(`${clustersText(without)} without ${portText(port)}`)
+  }
+  return { united: united.map(({ from: _, ...port }) => port), objections }
+}
+
+function portConflict(objections: readonly string[]): ExportConflict[] {
+  return objections.length > 0 ? [{ reason: 'PortConflict', message: `ports: ${objections.join('; ')}` }] : []
+}
+
+function samePlace(a: ServicePort, b: ServicePort): boolean {
+  return a.port === b.port && a.protocol === b.protocol
+}
+
+/** What can only be one thing or the other. */
+interface Singular {
+  readonly reason: string
+  readonly name: string
+  /** Undefined where it is of no matter for this export. */
+  value(exporter: Exporter): unknown
+  text?(value: unknown): string
+}
+
+const singular: readonly Singular[] = [
+  { reason: 'TypeConflict', name: 'type', value: ({ headless }) => (headless ? 'Headless' : 'ClusterSetIP') },
+  {
+    reason: 'SessionAffinityConflict',
+    name: 'sessionAffinity',
+    value: ({ sessionAffinity }) => (sessionAffinity ? 'ClientIP' : 'None'),
+  },
+  {
+    reason: 'SessionAffinityConfigConflict',
+    name: 'sessionAffinityConfig',
+    value: ({ sessionAffinity }) => sessionAffinity && `${sessionAffinity.timeoutMs / 1000} s`,
+  },
+  { reason: 'AnnotationsConflict', name: 'exportedAnnotations', value: ({ exported }) => exported.annotations },
+  { reason: 'LabelsConflict', name: 'exportedLabels', value: ({ exported }) => exported.labels },
+  {
+    reason: 'InternalTrafficPolicyConflict',
+    name: 'internalTrafficPolicy',
+    value: service => service.internalTrafficPolicy,
+  },
+  {
+    reason: 'TrafficDistributionConflict',
+    name: 'trafficDistribution',
+    value: service => service.trafficDistribution ?? 'none',
+  },
+]
+
+function singularConflict({ reason, name, value }: Singular, byAge: readonly Exporter[]): ExportConflict[] {
+  const concerned = byAge.filter(exporter => value(exporter) !== undefined)
+  const [winner] = concerned
+  const losers = winner ? concerned.filter(other => !isDeepStrictEqual(value(other), value(winner))) : []
+  if (!winner || losers.length === 0) return []
+  const others = losers.map(loser => `${loser.cluster} has ${valueText(value(loser))}`).join(', ')
+  return [{ reason, message: `${name}: ${valueText(value(winner))} as in ${whyText(winner, byAge)}; ${others}` }]
+}
+
+function valueText(value: unknown): string {
+  return typeof value === 'string' ? value : JSON.stringify(value)
+}
+
+function whyText({ cluster, exported }: Exporter, byAge: readonly Exporter[]): string {
+  const isOldest = byAge.every(
+    other => other.cluster === cluster || (exported.createdAt ?? 0) < (other.exported.createdAt ?? 1),
+  )
+  return isOldest && exported.createdAt !== undefined
+    ? `${cluster}, whose export is the oldest`
+    : `${cluster}, the first by name of those whose exports are of one age`
+}
+
+/** The intersection, without those that would leave nothing. */
+function commonFamilies(byAge: readonly Exporter[]): Family[] {
+  let common: Family[] | undefined
+  for (const exporter of byAge) {
+    const own = familiesOf(exporter)
+    if (own.length === 0) continue
+    const both: Family[] | undefined = common?.filter(family => own.includes(family))
+    if (!both) common = own
+    else if (both.length > 0) common = both
+  }
+  return common ?? []
+}
+
+function familyConflict(common: readonly Family[], byAge: readonly Exporter[]): ExportConflict[] {
+  const others = byAge.filter(exporter => {
+    const own = familiesOf(exporter)
+    return own.length > 0 && (own.length !== common.length || own.some(family => !common.includes(family)))
+  })
+  if (others.length === 0) return []
+  const text = (families: readonly Family[]) => families.map(family => `IPv${family}`).join(' and ')
+  const wants = others.map(other => `${other.cluster} has ${text(familiesOf(other))}`).join(', ')
+  return [{ reason: 'IPFamilyConflict', message: `ipFamilies: ${text(common)} is what most have in common; ${wants}` }]
+}
+
+function familiesOf({ clusterIPs }: ClusterService): Family[] {
+  return [...new Set(clusterIPs.map(familyOf))]
+}
+
+function portText({ name, port, protocol }: ServicePort): string {
+  return name === '' ? `${port}/${protocol}` : `"${name}" ${port}/${protocol}`
+}
+
+function clustersText(exporters: readonly Exporter[]): string {
+  const names = exporters.map(({ cluster }) => cluster).join(', ')
+  return exporters.length === 1 ? `${names} is` : `${names} are`
+}
