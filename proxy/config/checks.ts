@@ -151,8 +151,12 @@ function* tenants(clusters: Config['clusters'], plugins: Config['plugins']): Ite
 function* writing(
   clusters: Config['clusters'],
   local: string | undefined,
-  { endpointSlices, serviceImports, events }: Config['writeBack'],
+  { endpointSlices, serviceImports, derivedServices, events }: Config['writeBack'],
 ): Iterable<Finding> {
+  if (derivedServices && !serviceImports) {
+    const needs = 'belong to ServiceImports, which nobody writes here; set serviceImports: true as well'
+    yield fault('CONF_FIELD', ['writeBack', 'derivedServices'], needs)
+  }
   const source = clusters.find(({ name }) => name === local)?.source
   if (!source || 'kubernetes' in source || !(endpointSlices || serviceImports || events)) return
   const message = `cluster ${local} is not read from a Kubernetes API, so nothing can be written to it; give it such a source`

@@ -236,6 +236,10 @@ const writeBackFields = {
     false,
   ),
   serviceImports: boolean('ServiceImports, and the status of ServiceExports (Multi-Cluster Services API).', false),
+  derivedServices: boolean(
+    'A Service for each ServiceImport, as Cilium makes one: its ClusterIP is the address in the clusterset. Needs `serviceImports`.',
+    false,
+  ),
   events: boolean('Events on local Services whose annotations mean nothing.', false),
   namespace: text('Where the lease is that lets one of several replicas write.', 'starlane'),
 } satisfies Fields

@@ -18,11 +18,11 @@ export class WriteBack {
   constructor(config: Config, mesh: Mesh, parts: FeedParts) {
     this.#mesh = mesh
     this.#clock = parts.clock
-    const { endpointSlices, serviceImports, events, namespace } = config.writeBack
+    const { endpointSlices, serviceImports, derivedServices, events, namespace } = config.writeBack
     const source = config.clusters.find(({ name }) => name === config.cluster)?.source
     if (!(endpointSlices || serviceImports || events) || !source || !('kubernetes' in source)) return
     const identity = parts.env.POD_NAME || `${hostname()}-${process.pid}`
-    const options = { endpointSlices, multicluster: serviceImports, events, namespace, identity }
+    const options = { endpointSlices, multicluster: serviceImports, derivedServices, events, namespace, identity }
     this.#writer = new KubernetesWriter({ cluster: config.cluster, login: source.kubernetes, ...options }, parts, mesh)
   }
 

@@ -5,7 +5,8 @@
  */
 import type { Directory } from '../model/directory.ts'
 import type { Problem } from '../model/error.ts'
-import { type ClusterService, type ServiceKey, serviceKey } from '../model/service.ts'
+import { derivedServiceName } from '../model/multicluster.ts'
+import { type GlobalService, type ServiceKey, serviceKey } from '../model/service.ts'
 import { createKubernetesClient, type KubernetesLogin, type KubernetesWorld } from './kubernetes.ts'
 import type { KubernetesClient } from './kubernetes-api/client.ts'
 import type { Resource } from './kubernetes-api/resources.ts'
@@ -13,10 +14,13 @@ import { Watcher, type WatchState } from './kubernetes-api/watcher.ts'
 import type { RawObject } from './kubernetes-api/wire.ts'
 import { eventOf, repeatMs } from './kubernetes-write/events.ts'
 import {
+  changesForm,
+  derivedLabel,
   importManager,
   type MulticlusterStatus,
   apiVersion as mcsVersion,
   multiclusterOf,
+  says,
   timed,
 } from './kubernetes-write/imports.ts'
 import { Lease } from './kubernetes-write/lease.ts'
@@ -33,6 +37,8 @@ export interface WriterOptions {
   readonly endpointSlices: boolean
   /** ServiceImports and the status of ServiceExports. */
   readonly multicluster: boolean
+  /** With `multicluster`, a Service for each import, whose ClusterIP is the import's address. */
+  readonly derivedServices: boolean
   readonly events: boolean
   /** Where the lease is: the namespace that Starlane runs in. */
   readonly namespace: string
@@ -43,8 +49,8 @@ export interface WriterOptions {
 /** What the writer asks of the mesh. */
 export interface MeshView {
   readonly directory: Directory
-  /** What every cluster declares under a name, the local one first, whether or not it takes part. */
-  declared(key: ServiceKey): readonly ClusterService[]
+  /** The export gate of the local cluster's namespaces. */
+  isGlobalNamespace(name: string): boolean
   /** Of the configured clusters, those that have never yet said all that they have. */
   silentClusters(): readonly string[]
 }
@@ -62,6 +68,15 @@ const imports: Resource = {
   ...multiclusterResource('ServiceImport', 'serviceimports'),
   labelSelector: `${importManager.key}=${importManager.value}`,
 }
+const derivedServices: Resource = {
+  kind: 'Service',
+  apiVersion: 'v1',
+  group: '',
+  plural: 'services',
+  paths: ['/api/v1/services'],
+  labelSelector: `${derivedLabel}=true`,
+  metadataOnly: true,
+}
 const exports: Resource = multiclusterResource('ServiceExport', 'serviceexports')
 const events: Resource = { kind: 'Event', apiVersion: 'v1', group: '', plural: 'events', paths: ['/api/v1/events'] }
 
@@ -77,8 +92,10 @@ export class KubernetesWriter {
   readonly #lease: Lease
   readonly #slices: OwnedObjects
   readonly #imports: OwnedObjects
+  readonly #derived: OwnedObjects
   readonly #statuses: Statuses
-  readonly #exported = new Set<ServiceKey>()
+  /** The exports of the local cluster, with the status that each has. */
+  readonly #exported = new Map<ServiceKey, unknown>()
   readonly #stop = new AbortController()
   #told = new Map<string, Writing>()
   #hasApi = true
@@ -96,7 +113,10 @@ export class KubernetesWriter {
     this.#lease = new Lease({ client: this.#client, clock, log, namespace, name: 'starlane-write', identity, changed })
     const common = { client: this.#client, clock, random, log, cluster, leads: () => this.#lease.held }
     this.#slices = new OwnedObjects({ ...common, resource: slices, mayDelete: slice => this.#mayDeleteSlice(slice) })
-    this.#imports = new OwnedObjects({ ...common, resource: imports, mayDelete: () => this.#knowsAll() })
+    const mayDelete = () => this.#knowsAll()
+    const moved = (key: ServiceKey) => this.#settleMulticluster(key)
+    this.#imports = new OwnedObjects({ ...common, resource: imports, mayDelete, moved })
+    this.#derived = new OwnedObjects({ ...common, resource: derivedServices, mayDelete, replaces: changesForm })
     this.#statuses = new Statuses(common)
   }
 
@@ -106,7 +126,7 @@ export class KubernetesWriter {
     for (const { key } of directory.services()) this.#settle(key)
     this.#ends = [
       directory.onChange(changes => {
-        for (const { key } of changes) this.#settle(key)
+        for (const { key, before, after } of changes) this.#settle(key, after ?? before)
       }),
       this.#world.clock.every(reconsiderMs, () => this.#reconsider()),
       this.#world.clock.every(repeatMs, () => this.#repeatEvents()),
@@ -116,7 +136,8 @@ export class KubernetesWriter {
       this.#lease.run(signal),
       this.#statuses.run(signal),
       ...(endpointSlices ? [this.#slices.run(signal)] : []),
-      ...(multicluster ? [this.#imports.run(signal), this.#watchExports(signal)] : []),
+      // Derived Services of a former configuration are taken back, so that these are watched in any case.
+      ...(multicluster ? [this.#imports.run(signal), this.#derived.run(signal), this.#watchExports(signal)] : []),
     ])
   }
 
@@ -142,7 +163,7 @@ export class KubernetesWriter {
   problems(): Problem[] {
     const failures = [this.#lease.failure, this.#statuses.failure].filter(failure => failure !== undefined)
     const own = failures.map(({ code, message }): Problem => ({ code, where: this.#options.cluster, message }))
-    return [...own, ...this.#slices.problems(), ...this.#imports.problems()]
+    return [...own, ...[this.#slices, this.#imports, this.#derived].flatMap(objects => objects.problems())]
   }
 
   /** What has been written stays: others may rely on it while Starlane is replaced. */
@@ -153,39 +174,53 @@ export class KubernetesWriter {
     await this.#running
   }
 
-  #settle(key: ServiceKey): void {
+  /** `known`: what the service is, or was. */
+  #settle(key: ServiceKey, known = this.#mesh.directory.service(key)): void {
     const service = this.#mesh.directory.service(key)
     if (this.#options.endpointSlices) this.#slices.want(key, service ? slicesOf(service) : [])
-    if (this.#options.multicluster) this.#settleMulticluster(key)
+    if (!this.#options.multicluster) return
+    this.#settleMulticluster(key)
+    // The import of what it was derived for has its address.
+    const origin = originOf(known)
+    if (origin !== undefined) this.#settleMulticluster(origin)
   }
 
   #settleMulticluster(key: ServiceKey): void {
     const { directory } = this.#mesh
     const [namespace = '', name = ''] = key.split('/')
-    const { manifest, importStatus, exportStatus } = multiclusterOf(namespace, name, {
-      declared: this.#mesh.declared(key),
+    const { imported, derived, importStatus, exportStatus } = multiclusterOf(namespace, name, {
       service: directory.service(key),
+      derived: directory.service(serviceKey(namespace, derivedServiceName(namespace, name))),
+      derives: this.#options.derivedServices,
       hasNamespace: directory.hasNamespace(namespace),
+      mayExport: this.#mesh.isGlobalNamespace(namespace),
       exportedHere: this.#exported.has(key),
       localCluster: this.#options.cluster,
+      importUid: this.#imports.existing(key)?.uid,
     })
-    this.#imports.want(key, manifest ? [manifest] : [])
-    this.#writeStatus(imports, namespace, name, importStatus)
-    this.#writeStatus(exports, namespace, name, exportStatus)
+    this.#imports.want(key, imported ? [imported] : [])
+    this.#derived.want(key, derived ? [derived] : [])
+    this.#writeStatus(imports, key, importStatus, this.#imports.existing(key)?.status)
+    this.#writeStatus(exports, key, exportStatus, this.#exported.get(key))
   }
 
-  #writeStatus(resource: Resource, namespace: string, name: string, status: MulticlusterStatus | undefined): void {
+  /** `known` is the status that the object has; undefined also while nobody has seen it. */
+  #writeStatus(resource: Resource, key: ServiceKey, status: MulticlusterStatus | undefined, known: unknown): void {
+    const [namespace = '', name = ''] = key.split('/')
     if (!status || !this.#hasApi) return this.#statuses.forget(resource, namespace, name, '/status')
     const { kind, apiVersion } = resource
-    const value = { apiVersion, kind, metadata: { namespace, name }, status: timed(status, this.#world.clock.wall()) }
-    this.#statuses.write({ resource, namespace, name, subresource: '/status', value, said: digestOf(status) })
+    const wallMs = this.#world.clock.wall()
+    const value = { apiVersion, kind, metadata: { namespace, name }, status: timed(status, known, wallMs) }
+    const writing = { resource, namespace, name, subresource: '/status', value, said: digestOf(status) }
+    if (says(known, status)) this.#statuses.stands(writing)
+    else this.#statuses.write(writing)
   }
 
   #watchExports(signal: AbortSignal): Promise<void> {
     const { clock, random, log } = this.#world
     const listener = {
-      put: ({ metadata: { namespace = '', name } }: RawObject) => {
-        this.#exported.add(serviceKey(namespace, name))
+      put: ({ metadata: { namespace = '', name }, status }: RawObject) => {
+        this.#exported.set(serviceKey(namespace, name), status)
         this.#settle(serviceKey(namespace, name))
       },
       drop: (namespace: string, name: string) => {
@@ -213,6 +248,7 @@ export class KubernetesWriter {
     if (this.#hasApi === this.#imports.isAbsent) this.#apiMoved()
     this.#slices.reconsider()
     this.#imports.reconsider()
+    this.#derived.reconsider()
     this.#statuses.resume()
   }
 
@@ -231,6 +267,12 @@ export class KubernetesWriter {
   }
 }
 
+/** The service that a derived one was made for. */
+function originOf(service: GlobalService | undefined): ServiceKey | undefined {
+  const local = service?.local
+  return local?.derivedFrom === undefined ? undefined : serviceKey(local.namespace, local.derivedFrom)
+}
+
 function multiclusterResource(kind: string, plural: string): Resource {
   const [group = ''] = mcsVersion.split('/')
   return {
@@ -240,6 +282,5 @@ function multiclusterResource(kind: string, plural: string): Resource {
     plural,
     paths: [`/apis/${mcsVersion}/${plural}`],
     optional: true,
-    metadataOnly: true,
   }
 }

@@ -10,6 +10,7 @@ export interface Manifest {
     readonly name: string
     readonly labels?: Readonly<Record<string, string>>
     readonly annotations?: Readonly<Record<string, string>>
+    readonly ownerReferences?: Json
   }
   readonly [field: string]: Json
 }

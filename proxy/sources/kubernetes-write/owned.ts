@@ -22,6 +22,10 @@ export interface OwnedOptions {
   readonly leads: () => boolean
   /** Whether enough is known to say that this object is not wanted any more. */
   readonly mayDelete: (object: Existing) => boolean
+  /** Whether the object has to go first, since the API does not change what is different. */
+  readonly replaces?: (existing: Existing, wanted: Manifest) => boolean
+  /** One of the objects is there, is gone, or has changed. */
+  readonly moved?: (key: string) => void
 }
 
 /** The longest sleep of a worker that has nothing to do. */
@@ -33,6 +37,9 @@ export interface Existing {
   readonly name: string
   readonly digest: string
   readonly labels: Readonly<Record<string, unknown>>
+  readonly uid: string
+  /** Of kinds that are read whole. */
+  readonly status: unknown
 }
 
 /**
@@ -113,19 +120,29 @@ export class OwnedObjects {
     }
   }
 
-  #meet({ metadata }: RawObject): void {
-    const { namespace = '', name, annotations, labels } = metadata
+  /** What is known to be there, by `namespace/name`. */
+  existing(key: string): Existing | undefined {
+    return this.#existing.get(key)
+  }
+
+  #meet({ metadata, status }: RawObject): void {
+    const { namespace = '', name, annotations, labels, uid } = metadata
     const digest = isRecord(annotations) ? String(annotations[digestKey] ?? '') : ''
     const key = `${namespace}/${name}`
-    this.#existing.set(key, { namespace, name, digest, labels: isRecord(labels) ? labels : {} })
-    this.#dirty.add(key)
-    this.#wake()
+    const known = { namespace, name, digest, labels: isRecord(labels) ? labels : {}, uid: String(uid ?? ''), status }
+    this.#existing.set(key, known)
+    this.#moved(key)
   }
 
   #miss(key: string): void {
     this.#existing.delete(key)
+    this.#moved(key)
+  }
+
+  #moved(key: string): void {
     this.#dirty.add(key)
     this.#wake()
+    this.#options.moved?.(key)
   }
 
   async #work(signal: AbortSignal): Promise<void> {
@@ -142,7 +159,9 @@ export class OwnedObjects {
     const [wanted, existing] = [this.#wanted.get(key), this.#existing.get(key)]
     this.#dirty.delete(key)
     try {
-      if (wanted && wanted.metadata.annotations?.[digestKey] !== existing?.digest) await this.#apply(wanted, signal)
+      if (wanted && existing && this.#options.replaces?.(existing, wanted)) await this.#delete(existing, signal)
+      else if (wanted && wanted.metadata.annotations?.[digestKey] !== existing?.digest)
+        await this.#apply(wanted, signal)
       else if (!wanted && existing && this.#options.mayDelete(existing)) await this.#delete(existing, signal)
       this.#failure = undefined
       this.#backoff.succeeded()

@@ -6,9 +6,12 @@
 import { type Family, familyOf } from '../../model/address.ts'
 import type { Json } from '../../model/json.ts'
 import type { ClusterService, Endpoint, GlobalService } from '../../model/service.ts'
+import { derivedLabel } from './imports.ts'
 import { digestOf, type Manifest, owner, signed } from './manifest.ts'
 
 export const sourceClusterLabel = 'multicluster.kubernetes.io/source-cluster'
+/** Names the ServiceImport that a slice belongs to (KEP-1645). */
+const importLabel = 'multicluster.kubernetes.io/service-name'
 export const managedByLabel = 'endpointslice.kubernetes.io/managed-by'
 export const sliceManager = `endpointslice-mesh-controller.${owner}`
 
@@ -20,17 +23,24 @@ const maxEndpoints = 100
 export function slicesOf(service: GlobalService): Manifest[] {
   const { local, members } = service
   if (!local || !wantsSlices(service)) return []
+  // A derived Service has no selector, so that nobody else writes the endpoints of its own cluster either.
   return members
-    .filter(({ cluster }) => cluster !== local.cluster)
+    .filter(({ cluster }) => cluster !== local.cluster || isOwnDerived(local))
     .flatMap(member => groups(member).flatMap(group => bucketsOf(group).map(bucket => slice(service, member, bucket))))
     .sort((a, b) => (a.metadata.name < b.metadata.name ? -1 : 1))
 }
 
 /** Asked for by annotation; a headless Service asks by being one, since its clients have nothing else. */
 function wantsSlices({ local, settings }: GlobalService): boolean {
-  if (!local || !settings.global) return false
+  if (!local || !settings.global || local.imported) return false
+  // Another's derived Service is that other's to fill.
+  if (local.derivedFrom !== undefined && !isOwnDerived(local)) return false
   const asked = local.annotations[syncAnnotation]
   return asked === undefined ? local.headless : asked.toLowerCase() === 'true'
+}
+
+function isOwnDerived({ derivedFrom, labels }: ClusterService): boolean {
+  return derivedFrom !== undefined && labels[derivedLabel] === 'true'
 }
 
 /** What one slice has in common. */
@@ -69,7 +79,7 @@ function bucketsOf(group: Group): Group[] {
   }
 }
 
-function slice({ namespace, name }: GlobalService, { cluster }: ClusterService, group: Group): Manifest {
+function slice({ namespace, name, local }: GlobalService, { cluster }: ClusterService, group: Group): Manifest {
   const { family, ports, endpoints, id } = group
   return signed({
     apiVersion: 'discovery.k8s.io/v1',
@@ -77,7 +87,12 @@ function slice({ namespace, name }: GlobalService, { cluster }: ClusterService, 
     metadata: {
       namespace,
       name: `${name}-${cluster}-${digestOf(id).slice(0, 10)}`,
-      labels: { 'kubernetes.io/service-name': name, [sourceClusterLabel]: cluster, [managedByLabel]: sliceManager },
+      labels: {
+        'kubernetes.io/service-name': name,
+        [sourceClusterLabel]: cluster,
+        [managedByLabel]: sliceManager,
+        ...(local?.derivedFrom !== undefined && { [importLabel]: local.derivedFrom }),
+      },
     },
     addressType: `IPv${family}`,
     ports: ports.map(({ name, protocol, port }) => ({ name, protocol, port })),

@@ -69,6 +69,14 @@ export class Statuses {
     this.#wake()
   }
 
+  /** It is there already, whoever wrote it. */
+  stands({ said, ...place }: Writing): void {
+    const key = keyOf(place)
+    this.#pending.delete(key)
+    this.#missing.delete(key)
+    this.#written.set(key, digestOf(said))
+  }
+
   /** Its object is gone, or says nothing any more. */
   forget(resource: Resource, namespace: string, name: string, subresource: string): void {
     const key = keyOf({ resource, namespace, name, subresource })

@@ -92,7 +92,13 @@ t.test('the defaults are those of the design', async t => {
       options: undefined,
     })),
     publish: undefined,
-    writeBack: { endpointSlices: false, serviceImports: false, events: false, namespace: 'starlane' },
+    writeBack: {
+      endpointSlices: false,
+      serviceImports: false,
+      derivedServices: false,
+      events: false,
+      namespace: 'starlane',
+    },
     admin: { listen: { address: '127.0.0.1', port: 9911 } },
     log: { level: 'info', format: 'auto' },
   })
@@ -302,7 +308,12 @@ t.test('only an API can be written to', async t => {
   t.match(faults(`${clusters}\nwriteBack: { events: true }`), [
     /writeBack: cluster one is not read from a Kubernetes API/,
   ])
-  t.ok(config(`${clusters.replace('{ manifests: ./one }', '{ kubernetes: }')}\nwriteBack: { events: true }`))
+  const kubernetes = clusters.replace('{ manifests: ./one }', '{ kubernetes: }')
+  t.ok(config(`${kubernetes}\nwriteBack: { events: true }`))
+  t.match(faults(`${kubernetes}\nwriteBack: { derivedServices: true }`), [
+    /writeBack.derivedServices: belong to ServiceImports, .* set serviceImports: true/,
+  ])
+  t.ok(config(`${kubernetes}\nwriteBack: { derivedServices: true, serviceImports: true }`))
 })
 
 t.test('every problem is listed, in the order of the file', async t => {

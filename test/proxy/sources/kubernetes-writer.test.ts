@@ -206,17 +206,129 @@ t.test('exports of any cluster become imports here, with their status', async t 
   await eventually(() => assert.ok(conditions('rebel-base') && conditions('nobody')))
   t.match(conditions('rebel-base'), [
     { type: 'Valid', status: 'True', lastTransitionTime: /Z$/ },
+    { type: 'Ready', status: 'True', reason: 'Exported' },
     {
       type: 'Conflict',
       status: 'True',
       reason: 'PortConflict',
-      message: /"http" is 81\/TCP in cluster-2 and 80\/TCP elsewhere/,
+      message: /"http" 80\/TCP is as in cluster-1, so "http" 81\/TCP of cluster-2 is left out/,
     },
   ])
-  t.match(conditions('nobody'), [{ type: 'Valid', status: 'False', reason: 'NoService' }])
+  t.match(conditions('nobody'), [
+    { type: 'Valid', status: 'False', reason: 'NoService' },
+    { type: 'Ready', status: 'False', reason: 'Pending' },
+    { type: 'Conflict', status: 'False', reason: 'NoConflicts' },
+  ])
 
   mesh.drop('cluster-2', 'default', 'far')
   await eventually(() => assert.equal(api.get('ServiceImport', 'far'), undefined))
+})
+
+t.test('a condition keeps the time since which it holds, and a new writer leaves alone what stands', async t => {
+  const first = await open(t)
+  const { api, mesh } = first
+  api.put({ apiVersion: 'multicluster.x-k8s.io/v1alpha1', kind: 'ServiceExport', metadata: { name: 'rebel-base' } })
+  const conditions = () => api.get('ServiceExport', 'rebel-base')?.status?.conditions ?? []
+  mesh.deliver('cluster-2')
+  mesh.deliver('cluster-1', clusterService({ type: 'ExternalName', exported: noWords }))
+  await eventually(() => assert.equal(conditions()[0]?.reason, 'InvalidServiceType'))
+  const long = '2020-01-01T00:00:00Z'
+  const aged = conditions().map((each: object) => ({ ...each, lastTransitionTime: long }))
+  api.put({ ...(api.get('ServiceExport', 'rebel-base') as KubeObject), status: { conditions: aged } })
+  await first.writer.close()
+
+  const second = await open(t, { api })
+  second.mesh.deliver('cluster-2')
+  second.mesh.deliver('cluster-1', clusterService({ type: 'ExternalName', exported: noWords }))
+  await leads(api, second)
+  second.mesh.put('cluster-1', clusterService({ annotations: { 'service.cilium.io/global': 'no' }, exported: noWords }))
+  await eventually(() => assert.equal(conditions()[1]?.reason, 'Failed', 'its own annotation says no'))
+  const [valid, ready, conflict] = conditions()
+  t.match(valid, { status: 'True' })
+  t.not(valid.lastTransitionTime, long)
+  t.match([ready, conflict], [{ lastTransitionTime: long }, { lastTransitionTime: long }])
+})
+
+t.test('an import gets a derived Service, and its address from that', async t => {
+  const { api, mesh } = await open(t, { derivedServices: true })
+  const name = 'derived-q358ba8kk0'
+  const exported = { createdAt: 1, annotations: { 'service.cilium.io/affinity': 'local' }, labels: { team: 'x' } }
+  const web = { name: 'http', protocol: 'TCP', port: 80 } as const
+  const given = { cluster: 'cluster-2', exported, ports: [web], sessionAffinity: { timeoutMs: 7000 } }
+  const own = clusterService({ annotations: {} })
+  mesh.deliver('cluster-1', own)
+  mesh.deliver('cluster-2', clusterService({ ...given, endpoints: [podOf('10.2.0.1')] }))
+  const derived = await eventually(() => {
+    const found = api.get('Service', name)
+    assert.ok(found)
+    return found
+  })
+  const imported = api.get('ServiceImport', 'rebel-base')
+  t.match(imported, {
+    metadata: { annotations: { 'multicluster.kubernetes.io/derived-service': name, ...exported.annotations } },
+    spec: { type: 'ClusterSetIP', ips: [], sessionAffinity: 'ClientIP' },
+  })
+  t.match(derived, {
+    metadata: {
+      labels: { 'app.kubernetes.io/managed-by': 'starlane.dev', team: 'x' },
+      annotations: { 'service.cilium.io/global': 'true', ...exported.annotations },
+      ownerReferences: [{ kind: 'ServiceImport', name: 'rebel-base', uid: imported?.metadata.uid }],
+    },
+    spec: {
+      type: 'ClusterIP',
+      ports: [web],
+      ipFamilies: ['IPv4'],
+      ipFamilyPolicy: 'SingleStack',
+      sessionAffinity: 'ClientIP',
+      sessionAffinityConfig: { clientIP: { timeoutSeconds: 7 } },
+    },
+  })
+  t.notOk(derived.spec.selector)
+  const condition = () => api.get('ServiceImport', 'rebel-base')?.status?.conditions[0]
+  await eventually(() => assert.match(condition()?.message ?? '', /derived Service has no address yet/))
+
+  const { labels = {}, annotations = {} } = derived.metadata
+  const read = { name, derivedFrom: 'rebel-base', labels, annotations, ports: [web] }
+  mesh.put('cluster-1', clusterService({ ...read, clusterIPs: ['10.96.0.77'] }))
+  mesh.put('cluster-1', { ...own, derived: name })
+  await eventually(() => assert.deepEqual(api.get('ServiceImport', 'rebel-base')?.spec.ips, ['10.96.0.77']))
+  await eventually(() => assert.equal(condition()?.status, 'True'))
+  t.equal(slicesIn(api).length, 0, 'nobody asks for slices')
+
+  const headless = { ...given, headless: true, clusterIPs: [], endpoints: [podOf('10.2.0.1')] }
+  mesh.put('cluster-2', clusterService(headless))
+  await eventually(() => assert.equal(api.get('Service', name)?.spec.clusterIP, 'None'))
+  t.not(api.get('Service', name)?.metadata.uid, derived.metadata.uid, 'the API does not change one into the other')
+  mesh.put('cluster-1', clusterService({ ...read, headless: true, clusterIPs: [] }))
+  await eventually(() => assert.equal(slicesIn(api).length, 1, 'its clients have nothing else'))
+  t.match(slicesIn(api)[0]?.metadata.labels, {
+    'kubernetes.io/service-name': name,
+    'multicluster.kubernetes.io/service-name': 'rebel-base',
+    'multicluster.kubernetes.io/source-cluster': 'cluster-2',
+  })
+
+  mesh.drop('cluster-2', 'default', 'rebel-base')
+  await eventually(() => assert.equal(api.list('ServiceImport').length + api.list('Service').length, 0))
+})
+
+t.test('derived Services of a former configuration are taken back, those of others are not', async t => {
+  const labels = { 'app.kubernetes.io/managed-by': 'starlane.dev' }
+  const services = ['derived-old', 'starlane'].map((name, i) => ({
+    apiVersion: 'v1',
+    kind: 'Service',
+    metadata: { name, labels: { ...labels, ...(i === 0 && { 'starlane.dev/derived': 'true' }) } },
+    spec: { ports: [{ port: 80 }] },
+  }))
+  const { api, mesh } = await open(t)
+  for (const service of services) api.put(service)
+  mesh.deliver('cluster-1')
+  mesh.deliver('cluster-2')
+  await eventually(() =>
+    assert.deepEqual(
+      api.list('Service').map(({ metadata }) => metadata.name),
+      ['starlane'],
+    ),
+  )
 })
 
 t.test('without the Multi-Cluster Services API nothing is missed, and with it all is written', async t => {
@@ -264,7 +376,7 @@ t.test('the writing role', async t => {
   const exported = { annotations: syncs, exported: noWords }
   /** A mesh in which everything there is to write is written. */
   const exercise = async (t: Test, rules: readonly Rule[]) => {
-    const opened = await open(t, { rules })
+    const opened = await open(t, { rules, derivedServices: true })
     const { api, mesh, writer } = opened
     api.put({ apiVersion: 'multicluster.x-k8s.io/v1alpha1', kind: 'ServiceExport', metadata: { name: 'rebel-base' } })
     mesh.deliver('cluster-1', clusterService({ ...exported }))
@@ -275,6 +387,7 @@ t.test('the writing role', async t => {
   const complete = (api: KubeApi) =>
     slicesIn(api).length === 1 &&
     api.list('Event').length === 1 &&
+    api.list('Service').length === 1 &&
     api.get('ServiceImport', 'rebel-base')?.status !== undefined &&
     api.get('ServiceExport', 'rebel-base')?.status !== undefined
 
@@ -284,12 +397,14 @@ t.test('the writing role', async t => {
     t.same(writer.problems(), [])
     mesh.drop('cluster-1', 'default', 'rebel-base')
     mesh.drop('cluster-2', 'default', 'rebel-base')
-    await eventually(() => assert.equal(slicesIn(api).length + api.list('ServiceImport').length, 0))
+    const left = () => [slicesIn(api), api.list('ServiceImport'), api.list('Service')].flat()
+    await eventually(() => assert.deepEqual(left(), []))
     t.same(writer.problems(), [])
   })
 
   for (const resource of [
     'endpointslices',
+    'services',
     'events',
     'serviceimports',
     'serviceimports/status',
@@ -317,7 +432,7 @@ t.test('the writing role', async t => {
 
 let replicas = 0
 
-async function open(t: Test, given: { api?: KubeApi; rules?: readonly Rule[] } = {}) {
+async function open(t: Test, given: { api?: KubeApi; rules?: readonly Rule[]; derivedServices?: boolean } = {}) {
   const api = given.api ?? (await startApi(t, given.rules))
   const folder = mkdtempSync(join(tmpdir(), 'starlane-'))
   t.teardown(() => rmSync(folder, { recursive: true }))
@@ -332,6 +447,7 @@ async function open(t: Test, given: { api?: KubeApi; rules?: readonly Rule[] } =
     login,
     endpointSlices: true,
     multicluster: true,
+    derivedServices: given.derivedServices ?? false,
     events: true,
     namespace: 'starlane',
     identity,
@@ -363,30 +479,23 @@ class TestMesh {
     log: silentLog,
   })
   readonly #silent = new Set(['cluster-1', 'cluster-2'])
-  readonly #declared = new Map<string, Map<string, ClusterService>>([
-    ['cluster-1', new Map()],
-    ['cluster-2', new Map()],
-  ])
   readonly directory = this.#mesh.directory
 
   deliver(cluster: string, ...services: ClusterService[]): void {
     this.#silent.delete(cluster)
-    this.#declared.set(cluster, new Map(services.map(service => [`${service.namespace}/${service.name}`, service])))
     this.#mesh.sink(cluster).reset({ services, namespaces: [] })
   }
 
   put(cluster: string, service: ClusterService): void {
-    this.#declared.get(cluster)?.set(`${service.namespace}/${service.name}`, service)
     this.#mesh.sink(cluster).put(service)
   }
 
   drop(cluster: string, namespace: string, name: string): void {
-    this.#declared.get(cluster)?.delete(`${namespace}/${name}`)
     this.#mesh.sink(cluster).drop(namespace, name)
   }
 
-  declared(key: string): ClusterService[] {
-    return [...this.#declared.values()].flatMap(services => services.get(key) ?? [])
+  isGlobalNamespace(name: string): boolean {
+    return this.#mesh.isGlobalNamespace(name)
   }
 
   silentClusters(): string[] {
