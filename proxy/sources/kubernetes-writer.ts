@@ -212,8 +212,10 @@ export class KubernetesWriter {
     const wallMs = this.#world.clock.wall()
     const value = { apiVersion, kind, metadata: { namespace, name }, status: timed(status, known, wallMs) }
     const writing = { resource, namespace, name, subresource: '/status', value, said: digestOf(status) }
-    if (says(known, status)) this.#statuses.stands(writing)
-    else this.#statuses.write(writing)
+    if (says(known, status)) return this.#statuses.stands(writing)
+    // Made anew, or somebody has emptied it. What another has written into it instead is not fought over.
+    if (known === undefined) this.#statuses.forget(resource, namespace, name, '/status')
+    this.#statuses.write(writing)
   }
 
   #watchExports(signal: AbortSignal): Promise<void> {

@@ -186,7 +186,12 @@ export function examineSource(t: Test, open: (t: Test) => Promise<SourceDriver>)
 
   t.test('many changes at once end in what is true', async t => {
     const { driver, sink } = await start(t, web)
-    const many = Array.from({ length: 40 }, (_, i) => ({ ...late, name: `late-${i}`, addresses: [`10.0.3.${i + 1}`] }))
+    const many = Array.from({ length: 40 }, (_, i) => ({
+      ...late,
+      name: `late-${i}`,
+      clusterIP: `10.96.1.${i + 1}`,
+      addresses: [`10.0.3.${i + 1}`],
+    }))
     await driver.apply(...many)
     await Promise.all([...many.slice(0, 20).map(service => driver.remove(service)), driver.apply(grown)])
     await sees(sink, grown, ...many.slice(20))

@@ -1,102 +1,148 @@
-/**
- * The contract of sources on a real API server, where there is one: STARLANE_KUBE_APISERVER is the path of kube-apiserver;
- * etcd is looked for in PATH, or at STARLANE_ETCD.
- */
-import { type ChildProcess, spawn, spawnSync } from 'node:child_process'
-import { mkdtempSync, rmSync, writeFileSync } from 'node:fs'
-import { type AddressInfo, createServer } from 'node:net'
-import { tmpdir } from 'node:os'
-import { join } from 'node:path'
+/** The source on a real API server; without one all of it is skipped. See test/support/kube-apiserver.ts. */
+import assert from 'node:assert/strict'
 import t, { type Test } from 'tap'
 import { systemClock } from '../../proxy/model/clock.ts'
+import { silentLog } from '../../proxy/model/log.ts'
+import { createKubernetesClient } from '../../proxy/sources/kubernetes.ts'
+import type { ApiRequest, KubernetesClient } from '../../proxy/sources/kubernetes-api/client.ts'
+import { resources } from '../../proxy/sources/kubernetes-api/resources.ts'
+import { Watcher, type WatchState } from '../../proxy/sources/kubernetes-api/watcher.ts'
 import { examineSource } from '../conformance/source.ts'
 import { eventually } from '../support/eventually.ts'
-import { Authority } from '../support/kube-api/certificates.ts'
 import { openDriver } from '../support/kube-api/driver.ts'
-import type { Entry } from '../support/kube-api/kubeconfig.ts'
+import type { KubeObject } from '../support/kube-api/types.ts'
+import { type RealApi, skipped, startKubeApiserver, webObjects } from '../support/kube-apiserver.ts'
 
-const binary = process.env.STARLANE_KUBE_APISERVER
-const etcd = process.env.STARLANE_ETCD ?? 'etcd'
-const skip =
-  binary === undefined
-    ? { skip: 'STARLANE_KUBE_APISERVER does not name a kube-apiserver' }
-    : spawnSync(etcd, ['--version']).status === 0
-      ? {}
-      : { skip: 'etcd is not installed' }
+const options = { ...skipped, timeout: 110_000 }
+const world = { clock: systemClock, random: Math.random, log: silentLog, env: {} }
 
-t.test('the contract of sources, on a real API server', { ...skip, timeout: 180_000 }, async t => {
-  const entry = await startServer(t, binary ?? '')
+t.test('the contract of sources, on a real API server', options, async t => {
+  const { entry } = await startKubeApiserver(t)
   examineSource(t, t => openDriver(t, entry, systemClock))
 })
 
-async function startServer(t: Test, binary: string): Promise<Entry> {
-  const folder = mkdtempSync(join(tmpdir(), 'starlane-'))
-  t.teardown(() => rmSync(folder, { recursive: true, force: true }))
-  const authority = new Authority()
-  t.teardown(() => authority.close())
-  const { cert, key } = authority.issue('kube-apiserver', ['IP:127.0.0.1'])
-  const file = (name: string, text: string) => {
-    writeFileSync(join(folder, name), text, { mode: 0o600 })
-    return join(folder, name)
-  }
-  const certFile = file('server.crt', cert)
-  const keyFile = file('server.key', key)
-  const [client, peer, port] = [await freePort(), await freePort(), await freePort()]
+t.test('watching', options, async t => {
+  const api = await startKubeApiserver(t, ['--watch-cache-sizes=endpointslices.discovery.k8s.io#0'])
+  const [services, slices] = ['Service', 'EndpointSlice'].map(kind =>
+    resources.find(resource => resource.kind === kind),
+  )
+  assert.ok(services && slices)
 
-  run(t, etcd, [
-    `--data-dir=${join(folder, 'etcd')}`,
-    `--listen-client-urls=http://127.0.0.1:${client}`,
-    `--advertise-client-urls=http://127.0.0.1:${client}`,
-    `--listen-peer-urls=http://127.0.0.1:${peer}`,
-    `--initial-advertise-peer-urls=http://127.0.0.1:${peer}`,
-    `--initial-cluster=default=http://127.0.0.1:${peer}`,
-  ])
-  const server = run(t, binary, [
-    `--etcd-servers=http://127.0.0.1:${client}`,
-    '--bind-address=127.0.0.1',
-    '--advertise-address=127.0.0.1',
-    `--secure-port=${port}`,
-    `--tls-cert-file=${certFile}`,
-    `--tls-private-key-file=${keyFile}`,
-    `--token-auth-file=${file('tokens.csv', 'secret,admin,1,system:masters\n')}`,
-    '--authorization-mode=RBAC',
-    '--service-account-issuer=https://localhost',
-    `--service-account-key-file=${keyFile}`,
-    `--service-account-signing-key-file=${keyFile}`,
-    '--service-cluster-ip-range=10.96.0.0/16',
-    '--disable-admission-plugins=ServiceAccount',
-    '--endpoint-reconciler-type=none',
-  ])
-  const entry = { name: 'real', server: `https://127.0.0.1:${port}`, ca: authority.cert, user: { token: 'secret' } }
-  await eventually(() => isReady(t, server, entry), 60_000)
-  return entry
-}
-
-/** Once the driver can read and write. */
-async function isReady(t: Test, server: ChildProcess, entry: Entry): Promise<void> {
-  if (server.exitCode !== null) throw new Error(`kube-apiserver ended with ${server.exitCode}`)
-  const { apply, remove, source } = await openDriver(t, entry, systemClock)
-  const probe = { namespace: 'default', name: 'probe', clusterIP: '10.96.200.1', addresses: ['10.0.0.1'] }
-  await apply(probe)
-  await remove(probe)
-  await source.close()
-}
-
-function run(t: Test, command: string, args: readonly string[]): ChildProcess {
-  const child = spawn(command, args, { stdio: 'ignore' })
-  t.teardown(async () => {
-    if (child.exitCode !== null || child.signalCode !== null) return
-    const gone = new Promise(resolve => child.once('exit', resolve))
-    child.kill('SIGKILL')
-    await gone
+  t.test('bookmarks move the version on while nothing happens to what is selected', async t => {
+    const own = { ...services, labelSelector: 'starlane.dev/derived=true' }
+    const follow = await followed(t, api, own, request => shortWatch(request, 4))
+    await eventually(() => assert.ok(follow.watches.length > 0), 10_000)
+    for (let i = 0; i < 3; i++)
+      await api.apply(...webObjects({}, { name: `other-${i}` }).filter(({ kind }) => kind !== 'Service'))
+    await eventually(() => {
+      const [first, ...more] = follow.watches.map(({ query }) => Number(query?.resourceVersion))
+      assert.ok(more.some(version => version > Number(first)))
+    }, 30_000)
+    t.same(follow.put, [])
+    t.equal(follow.lists(), 1)
   })
-  return child
+
+  t.test('after a compaction it lists again, and tells what vanished', async t => {
+    await api.apply(...webObjects({}, { name: 'gone' }), ...webObjects({}, { name: 'stays' }))
+    let open = true
+    const follow = await followed(t, api, slices, async request => {
+      if (request.query?.watch && !open) throw new Error('cut')
+      return shortWatch(request, 2)
+    })
+    await eventually(() => assert.ok(follow.put.includes('gone-1')), 10_000)
+    open = false
+    await eventually(() => assert.ok(follow.failing()), 20_000)
+    await api.kubectl(['delete', 'endpointslice', 'gone-1'])
+    await api.apply(...webObjects({}, { name: 'new' }))
+    await api.compact()
+    const lists = follow.lists()
+    open = true
+    await eventually(() => assert.ok(follow.put.includes('new-1') && follow.dropped.includes('gone-1')), 30_000)
+    t.ok(follow.lists() > lists, 'by a list')
+    t.equal(follow.put.filter(name => name === 'stays-1').length, 1, 'what stood is not told again')
+  })
+
+  t.test('a list of many pages is whole, also when its pages grow too old', async t => {
+    const names = Array.from({ length: 1100 }, (_, i) => `many-${i}`)
+    const sliceOf = (name: string) =>
+      webObjects({}, { name }).find(({ kind }) => kind === 'EndpointSlice') as KubeObject
+    await api.kubectl(
+      ['create', '-f', '-'],
+      JSON.stringify({ apiVersion: 'v1', kind: 'List', items: names.map(sliceOf) }),
+    )
+    let compacted = false
+    const follow = await followed(t, api, slices, async request => {
+      if (request.query?.continue && !compacted) {
+        compacted = true
+        await api.apply(...webObjects({}, { name: 'meanwhile' }))
+        await api.compact()
+      }
+      return request
+    })
+    await eventually(() => assert.ok(follow.listed() && follow.put.includes('meanwhile-1')), 30_000)
+    t.ok(names.every(name => follow.put.includes(`${name}-1`)))
+    t.equal(new Set(follow.put).size, follow.put.length, 'each is told once')
+    t.match(
+      follow.requests.filter(({ query }) => !query?.watch).map(({ query }) => query?.limit),
+      ['500', '500', undefined],
+    )
+  })
+})
+
+function shortWatch(request: ApiRequest, seconds: number): ApiRequest {
+  return request.query?.watch ? { ...request, query: { ...request.query, timeoutSeconds: String(seconds) } } : request
 }
 
-async function freePort(): Promise<number> {
-  const server = createServer()
-  await new Promise<void>(resolve => server.listen(0, '127.0.0.1', resolve))
-  const { port } = server.address() as AddressInfo
-  await new Promise(resolve => server.close(resolve))
-  return port
+/** A watcher whose requests a test sees, and may change or refuse. */
+async function followed(
+  t: Test,
+  api: RealApi,
+  resource: (typeof resources)[number],
+  edit: (request: ApiRequest) => ApiRequest | Promise<ApiRequest>,
+) {
+  const client = createKubernetesClient({ kubeconfig: api.kubeconfig }, world)
+  const requests: ApiRequest[] = []
+  const put: string[] = []
+  const dropped: string[] = []
+  const states: WatchState[] = []
+  let listed = false
+  const seen: Pick<KubernetesClient, 'json' | 'stream' | 'server'> = {
+    json: async (request, signal) => {
+      requests.push(request)
+      return client.json(await edit(request), signal)
+    },
+    stream: async (request, signal) => {
+      requests.push(request)
+      return client.stream(await edit(request), signal)
+    },
+    get server() {
+      return client.server
+    },
+  }
+  const listener = {
+    put: ({ metadata }: { metadata: { name: string } }) => void put.push(metadata.name),
+    drop: (_: string, name: string) => void dropped.push(name),
+    listed: () => {
+      listed = true
+    },
+    moved: (state: WatchState) => void states.push(state),
+  }
+  const stop = new AbortController()
+  const running = new Watcher(resource, listener, { ...world, client: seen, cluster: 'one' }).run(stop.signal)
+  t.teardown(async () => {
+    stop.abort()
+    await client.close()
+    await running
+  })
+  return {
+    requests,
+    put,
+    dropped,
+    listed: () => listed,
+    failing: () => states.some(({ state }) => state === 'failing'),
+    lists: () => requests.filter(({ query }) => !query?.watch).length,
+    get watches() {
+      return requests.filter(({ query }) => query?.watch)
+    },
+  }
 }

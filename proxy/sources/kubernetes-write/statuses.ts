@@ -49,8 +49,9 @@ export class Statuses {
     this.#backoff = new Backoff(options.random)
   }
 
+  /** Undefined also once nothing is left to write, whatever became of the last attempt. */
   get failure(): MeshError | undefined {
-    return this.#failure
+    return this.#pending.size > 0 ? this.#failure : undefined
   }
 
   write(writing: Writing): void {

@@ -249,6 +249,17 @@ t.test('a condition keeps the time since which it holds, and a new writer leaves
   t.match([ready, conflict], [{ lastTransitionTime: long }, { lastTransitionTime: long }])
 })
 
+t.test('an import that somebody deletes comes back with its status', async t => {
+  const { api, mesh } = await open(t)
+  mesh.deliver('cluster-1', clusterService({ exported: noWords }))
+  mesh.deliver('cluster-2')
+  const found = () => api.get('ServiceImport', 'rebel-base')
+  await eventually(() => assert.ok(found()?.status))
+  const uid = found()?.metadata.uid
+  api.remove('ServiceImport', 'rebel-base')
+  await eventually(() => assert.ok(found()?.status && found()?.metadata.uid !== uid))
+})
+
 t.test('an import gets a derived Service, and its address from that', async t => {
   const { api, mesh } = await open(t, { derivedServices: true })
   const name = 'derived-q358ba8kk0'
