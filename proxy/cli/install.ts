@@ -33,7 +33,7 @@ export function installCommand(io: Io, end: (code: number) => void): Command {
 }
 
 const examples = `
-Needs kubectl. The configuration is checked first, and read by Starlane inside the cluster: paths in it are paths there.
+Needs kubectl, 1.21 or newer. The configuration is checked first, and read by Starlane inside the cluster: paths in it are paths there.
 
 Examples:
   starlane install node-agent -c starlane.yaml --image registry.example/starlane:1.0 --print
@@ -57,10 +57,21 @@ async function render(way: string, config: string, image: string): Promise<strin
   try {
     await writeFile(join(folder, 'starlane.yaml'), config)
     await writeFile(join(folder, 'kustomization.yaml'), stringify(kustomization(relative(folder, overlay(way)), image)))
-    return await kubectl(['kustomize', folder])
+    return await kubectl(['kustomize', folder]).catch(async error => {
+      await refuseOld()
+      throw error
+    })
   } finally {
     await rm(folder, { recursive: true })
   }
+}
+
+/** Before 1.21 kubectl brought a Kustomize of 2019, which does not read the overlays and cannot say why. */
+async function refuseOld(): Promise<void> {
+  const { clientVersion } = JSON.parse(await kubectl(['version', '--client', '-o', 'json']))
+  if (clientVersion.major !== '1' || Number.parseInt(clientVersion.minor, 10) >= 21) return
+  const why = `kubectl ${clientVersion.gitVersion} is too old for the overlays of deploy/; install needs 1.21 or newer`
+  throw new MeshError('USAGE', why)
 }
 
 function kustomization(overlay: string, image: string): object {

@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict'
-import { execFile, spawnSync } from 'node:child_process'
+import { execFile } from 'node:child_process'
 import { globSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
@@ -16,11 +16,9 @@ import type { Rule } from '../../support/kube-api/authorize.ts'
 import { writeKubeconfig } from '../../support/kube-api/kubeconfig.ts'
 import { type KubeApi, startKubeApi } from '../../support/kube-api/server.ts'
 import { builtIn, type KubeObject, multicluster } from '../../support/kube-api/types.ts'
+import { isOldKubectl, needsKubectl, needsKustomize } from '../../support/kubectl.ts'
 
-const kubectl = spawnSync('kubectl', ['version', '--client'], { encoding: 'utf8' }).status === 0
-const skip = kubectl ? {} : { skip: 'kubectl is not installed' }
-
-t.test('kubectl takes the test server for a cluster', skip, async t => {
+t.test('kubectl takes the test server for a cluster', needsKubectl, async t => {
   const { api, run } = await openCluster(t)
   const manifest = join(t.testdir({}), 'web.yaml')
   const write = (replicas: number, port: number) => writeFileSync(manifest, webManifest(replicas, port))
@@ -68,7 +66,7 @@ t.test('the deployment files', async t => {
   )
 
   for (const path of overlays) {
-    t.test(path, skip, async t => {
+    t.test(path, needsKustomize, async t => {
       const { api, run } = await openCluster(t)
       const text = await run('kustomize', path)
       const objects = parseAllDocuments(text).map(document => document.toJS() as KubeObject)
@@ -102,14 +100,18 @@ t.test('the deployment files', async t => {
     })
   }
 
-  t.test('for a cluster that is read from elsewhere: an identity that may read, and its token', skip, async t => {
-    const { run } = await openCluster(t)
-    const objects = parseAllDocuments(await run('kustomize', 'deploy/remote-access')).map(
-      each => each.toJS() as KubeObject,
-    )
-    const kinds = objects.map(({ kind }) => kind).sort()
-    t.same(kinds, ['ClusterRole', 'ClusterRoleBinding', 'Namespace', 'Secret', 'ServiceAccount'])
-  })
+  t.test(
+    'for a cluster that is read from elsewhere: an identity that may read, and its token',
+    needsKustomize,
+    async t => {
+      const { run } = await openCluster(t)
+      const objects = parseAllDocuments(await run('kustomize', 'deploy/remote-access')).map(
+        each => each.toJS() as KubeObject,
+      )
+      const kinds = objects.map(({ kind }) => kind).sort()
+      t.same(kinds, ['ClusterRole', 'ClusterRoleBinding', 'Namespace', 'Secret', 'ServiceAccount'])
+    },
+  )
 
   t.test('the image has only what it needs, and does not run as root', async t => {
     const dockerfile = readFileSync('Dockerfile', 'utf8')
@@ -120,7 +122,7 @@ t.test('the deployment files', async t => {
   })
 })
 
-t.test('starlane install fills in an overlay', skip, async t => {
+t.test('starlane install fills in an overlay', needsKustomize, async t => {
   const { api, config } = await openCluster(t)
   const file = join(temporary(t), 'starlane.yaml')
   writeFileSync(file, 'cluster: one\nclusters: [{ name: one, id: 1, source: { kubernetes: { inCluster: true } } }]\n')
@@ -146,6 +148,14 @@ t.test('starlane install fills in an overlay', skip, async t => {
   t.ok(mounted.includes(configMap?.metadata.name), 'the Pods mount what was generated')
   writeFileSync(file, 'cluster: one\n')
   await t.rejects(starlane('sidecar', '-c', file, '--print'), /clusters/, 'a bad configuration goes nowhere')
+})
+
+const notOld = isOldKubectl ? {} : { skip: 'kubectl is new enough' }
+t.test('starlane install with a kubectl that is too old says which one it needs', notOld, async t => {
+  const file = join(temporary(t), 'starlane.yaml')
+  writeFileSync(file, 'cluster: one\nclusters: [{ name: one, id: 1, source: { kubernetes: { inCluster: true } } }]\n')
+  const argv = ['bin/starlane.js', 'install', 'sidecar', '-c', file, '--print']
+  await t.rejects(promisify(execFile)(process.execPath, argv), /kubectl v1\.\d+\.\d+ is too old.*1\.21 or newer/)
 })
 
 t.test('the reading role', async t => {

@@ -18,6 +18,8 @@ export function discover(path: string, types: readonly ResourceType[]): unknown 
   if (path === '/api') return { kind: 'APIVersions', versions: ['v1'], serverAddressByClientCIDRs: [] }
   if (path === '/apis') return { kind: 'APIGroupList', apiVersion: 'v1', groups: groups(types) }
   if (path === '/openapi/v3') return { paths: Object.fromEntries(prefixes(types).map(openApiPath)) }
+  // kubectl up to 1.26 wants this one before it applies; empty, it tells no kind's fields, and nothing is checked by kubectl.
+  if (path === '/openapi/v2') return ''
   const [, openApi] = /^\/openapi\/v3\/(.+)$/.exec(path) ?? []
   if (openApi !== undefined) return openApiOf(openApi, types)
   const [, group] = /^\/apis\/([^/]+)$/.exec(path) ?? []
