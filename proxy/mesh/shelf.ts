@@ -36,6 +36,8 @@ export class Shelf {
   #changedAt: number | undefined
   #problems: readonly Problem[] = []
   #stopAging: () => void = () => {}
+  /** When it goes stale, by the clock that only grows. */
+  #staleAt = 0
 
   constructor(cluster: Cluster, options: ShelfOptions) {
     this.cluster = cluster
@@ -47,8 +49,11 @@ export class Shelf {
     return this.#link.state === 'stale' ? undefined : this.#entries.get(key)
   }
 
+  /** The date of its end is worked out when asked for: the wall clock may have jumped since. */
   get link(): Link {
-    return this.#link
+    const { clock } = this.#options
+    if (this.#link.state !== 'lost' || this.#link.staleAt === undefined) return this.#link
+    return { ...this.#link, staleAt: clock.wall() + this.#staleAt - clock.now() }
   }
 
   /** Whether a full picture has ever come. */
@@ -142,6 +147,7 @@ export class Shelf {
     const since = clock.wall()
     const ages = staleAfterMs > 0 && !this.cluster.local && this.#delivered
     this.#relink({ state: 'lost', since, error, ...(ages ? { staleAt: since + staleAfterMs } : {}) })
+    this.#staleAt = clock.now() + staleAfterMs
     if (ages) this.#stopAging = clock.after(staleAfterMs, () => this.#giveUp(error))
   }
 

@@ -3,6 +3,7 @@ import type { Clock } from '../../proxy/model/clock.ts'
 /** A clock that stands still until told. `advance` runs what falls due, in order, letting promises settle in between. */
 export class FakeClock implements Clock {
   #now = 0
+  #offset = 1_800_000_000_000
   #sequence = 0
   #timers = new Map<number, { at: number; every: number | undefined; run: () => void }>()
 
@@ -11,7 +12,12 @@ export class FakeClock implements Clock {
   }
 
   wall(): number {
-    return 1_800_000_000_000 + this.#now
+    return this.#offset + this.#now
+  }
+
+  /** Sets the wall clock forward, or back, as somebody or NTP might. */
+  jump(ms: number): void {
+    this.#offset += ms
   }
 
   after(ms: number, run: () => void): () => void {

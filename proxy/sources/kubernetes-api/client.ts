@@ -135,7 +135,9 @@ export class KubernetesClient {
 
   async #body(request: ApiRequest, { statusCode, headers, body }: Dispatcher.ResponseData): Promise<Body> {
     if (statusCode >= 200 && statusCode < 300) return body
-    const wait = retryAfterMs(headers['retry-after'], this.#options.clock.wall())
+    // A date is meant by the server's own clock, which its answer tells.
+    const sentAt = Date.parse(String(headers.date))
+    const wait = retryAfterMs(headers['retry-after'], Number.isNaN(sentAt) ? this.#options.clock.wall() : sentAt)
     const text = await readText(body, maxErrorBytes, request).catch(() => '')
     throw apiErrorOf(`${request.method ?? 'GET'} ${request.path}`, parseLoosely(text), statusCode, wait)
   }
@@ -144,8 +146,8 @@ export class KubernetesClient {
   async #current(): Promise<Session> {
     const session = this.#session
     if (!session) return this.#renew(undefined, false)
-    const { now, wall } = { now: this.#options.clock.now(), wall: this.#options.clock.wall() }
-    const expired = session.login.expiresAt !== undefined && session.login.expiresAt <= wall
+    const now = this.#options.clock.now()
+    const expired = session.login.goodUntil !== undefined && session.login.goodUntil <= now
     if (session.readAgainAt > now && !expired) return session
     return this.#renew(session, false).catch(error => {
       if (expired) throw error

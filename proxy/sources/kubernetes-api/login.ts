@@ -17,8 +17,8 @@ export interface Login {
     readonly rejectUnauthorized: boolean
   }
   readonly headers: Readonly<Record<string, string | string[]>>
-  /** Wall-clock milliseconds; undefined while nothing says so. */
-  readonly expiresAt: number | undefined
+  /** Milliseconds of the clock that only grows; undefined while nothing says that it ends. */
+  readonly goodUntil: number | undefined
 }
 
 export interface LoginOptions {
@@ -29,6 +29,17 @@ export interface LoginOptions {
 
 /** A credential is renewed this long before it expires, since requests take their time. */
 const marginMs = 10_000
+/**
+ * What a plugin has just given is used this long at least, or until it is refused: that it has expired already is the word of
+ * a clock that is wrong, and asking again would bring the same.
+ */
+const leastMs = 30_000
+
+interface Remembered {
+  readonly plugin: string
+  readonly credential: ExecCredential
+  readonly goodUntil: number | undefined
+}
 
 /**
  * Reads certificates and tokens, and asks the credential plugin. Files are read each time; a plugin is asked again only
@@ -36,7 +47,7 @@ const marginMs = 10_000
  */
 export class LoginReader {
   readonly #options: LoginOptions
-  #remembered: { readonly plugin: string; readonly credential: ExecCredential } | undefined
+  #remembered: Remembered | undefined
 
   constructor(options: LoginOptions) {
     this.#options = options
@@ -45,7 +56,10 @@ export class LoginReader {
   /** `refused`: the server did not take the last one. */
   async read(access: Access, refused: boolean): Promise<Login> {
     const ca = await readPem(access.ca)
-    const exec = access.credential.by === 'exec' ? await this.#exec(access.credential.plugin, access, ca, refused) : {}
+    const plugin = access.credential.by === 'exec' ? access.credential.plugin : undefined
+    const { credential: exec = {} as ExecCredential, goodUntil } = plugin
+      ? await this.#exec(plugin, access, ca, refused)
+      : {}
     const [cert, key] = exec.certificate
       ? [exec.certificate.cert, exec.certificate.key]
       : await Promise.all([readPem(access.certificate?.cert), readPem(access.certificate?.key)])
@@ -60,19 +74,26 @@ export class LoginReader {
         rejectUnauthorized: !access.insecure,
       },
       headers: { ...(authorization !== undefined && { authorization }), ...access.impersonate },
-      expiresAt: exec.expiresAt === undefined ? undefined : exec.expiresAt - marginMs,
+      goodUntil,
     }
   }
 
-  async #exec(plugin: ExecPlugin, access: Access, ca: string | undefined, refused: boolean): Promise<ExecCredential> {
+  async #exec(plugin: ExecPlugin, access: Access, ca: string | undefined, refused: boolean): Promise<Remembered> {
     const key = JSON.stringify(plugin)
     const known = this.#remembered
-    const expired = (known?.credential.expiresAt ?? Number.POSITIVE_INFINITY) - marginMs <= this.#options.clock.wall()
-    if (known?.plugin === key && !expired && !refused) return known.credential
-    const { env, signal } = this.#options
+    const { env, clock, signal } = this.#options
+    const isGood = (known?.goodUntil ?? Number.POSITIVE_INFINITY) > clock.now()
+    if (known?.plugin === key && isGood && !refused) return known
     const credential = await runExecPlugin(plugin, { access, ca }, env, signal)
-    this.#remembered = { plugin: key, credential }
-    return credential
+    const goodUntil = credential.expiresAt === undefined ? undefined : this.#ending(credential.expiresAt)
+    this.#remembered = { plugin: key, credential, goodUntil }
+    return this.#remembered
+  }
+
+  /** Measured once, so that a wall clock that jumps afterwards changes nothing. */
+  #ending(expiresAt: number): number {
+    const { clock } = this.#options
+    return clock.now() + Math.max(expiresAt - clock.wall() - marginMs, leastMs)
   }
 }
 

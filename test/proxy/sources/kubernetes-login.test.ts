@@ -227,7 +227,7 @@ t.test('credential plugins', async t => {
     t.equal(runs().length, 1)
     await clock.advance(50_001)
     answer({ token: 'second' })
-    t.match(await reader.read(access, false), { headers: { authorization: 'Bearer second' }, expiresAt: undefined })
+    t.match(await reader.read(access, false), { headers: { authorization: 'Bearer second' }, goodUntil: undefined })
     answer({ clientCertificateData: pem, clientKeyData: 'key' })
     t.match(await reader.read(access, true), { tls: { cert: pem, key: 'key' }, headers: { authorization: undefined } })
     t.equal(runs().length, 3)

@@ -1,5 +1,17 @@
 import type { Clock } from '../../../proxy/model/clock.ts'
 
+/** The same, with a wall clock that can be set forward and back. */
+export function jumpy(factor: number): Clock & { jump(ms: number): void } {
+  let offset = 0
+  return {
+    ...hasty(factor),
+    wall: () => Date.now() + offset,
+    jump: ms => {
+      offset += ms
+    },
+  }
+}
+
 /** Real time that passes faster, so that back-offs are short and still in proportion. */
 export function hasty(factor: number): Clock {
   return {

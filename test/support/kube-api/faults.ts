@@ -10,7 +10,12 @@ export interface Trouble {
 }
 
 export type Answer =
-  | { readonly status: number; readonly reason?: string; readonly message?: string; readonly retryAfter?: number }
+  | {
+      readonly status: number
+      readonly reason?: string
+      readonly message?: string
+      readonly retryAfter?: number | string
+    }
   /** Sent as the body of an answer of 200. */
   | { readonly text: string }
   /** Goes on as usual once it is resolved. */
