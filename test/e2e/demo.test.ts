@@ -4,8 +4,10 @@ import { type ChildProcess, execFile, execFileSync, spawn } from 'node:child_pro
 import { createServer } from 'node:net'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
+import { promisify } from 'node:util'
 import t, { type Test } from 'tap'
 import { eventually } from '../support/eventually.ts'
+import { needsKubectl } from '../support/kubectl.ts'
 
 const bin = fileURLToPath(new URL('../../bin/starlane.js', import.meta.url))
 
@@ -40,48 +42,84 @@ t.test('when Starlane dies on the stage, the demo says so at once', { timeout: 6
   t.match(demo.output(), /Starlane ended by itself \(SIGKILL\); the end of .*starlane\.log:\n.*"event":"ready"/s)
 })
 
-t.test('held, on another port when 80 is taken, it can be driven and looked at', { timeout: 120_000 }, async t => {
-  const squatter = createServer()
-  const taken = await new Promise<boolean>(resolve => {
-    squatter.once('error', () => resolve(false))
-    squatter.listen(80, '127.96.0.10', () => resolve(true))
-  })
-  t.teardown(() => squatter.close())
-  const demo = startDemo(t, ['demo', '--hold'])
-  await eventually(() => {
-    assert.equal(demo.code(), undefined, demo.output())
-    assert.match(demo.output(), /until Ctrl-C/)
-  }, 80_000)
-  t.match(demo.output(), /rebel-base is on port 8080 instead/, taken ? 'taken' : 'not for this user')
-  const admin = /http:\/\/([\d.:]+)\//.exec(demo.output())?.[1] ?? ''
+t.test(
+  'held, on API servers and on another port when 80 is taken, it can be driven and looked at',
+  { timeout: 120_000 },
+  async t => {
+    const squatter = createServer()
+    const taken = await new Promise<boolean>(resolve => {
+      squatter.once('error', () => resolve(false))
+      squatter.listen(80, '127.96.0.10', () => resolve(true))
+    })
+    t.teardown(() => squatter.close())
+    const demo = startDemo(t, ['demo', '--kubernetes', '--hold'])
+    await eventually(() => {
+      assert.equal(demo.code(), undefined, demo.output())
+      assert.match(demo.output(), /until Ctrl-C/)
+    }, 80_000)
+    t.match(demo.output(), /rebel-base is on port 8080 instead/, taken ? 'taken' : 'not for this user')
+    const admin = /http:\/\/([\d.:]+)\//.exec(demo.output())?.[1] ?? ''
 
-  const second = await run(['demo'])
-  t.equal(second.code, 2)
-  t.match(second.err, /a demo is already running \(process \d+\)/)
+    const second = await run(['demo'])
+    t.equal(second.code, 2)
+    t.match(second.err, /a demo is already running \(process \d+\)/)
 
-  t.match(await run(['status', '--admin', admin]), { code: 0, out: /cluster-2/ })
-  t.match(await run(['demo', 'scale', 'rebel-base', '--replicas=0', '--context', 'cluster-2']), {
-    code: 0,
-    out: /scaled/,
-  })
-  await eventually(async () => {
-    const { out } = await run(['services', 'default/rebel-base', '--admin', admin, '-o', 'json'])
-    const service = JSON.parse(out)
-    const { backends } = Array.isArray(service) ? service[0] : service
-    assert.deepEqual([...new Set(backends.map((b: { cluster: string }) => b.cluster))], ['cluster-1'])
-  }, 15_000)
-  t.match(await run(['demo', 'scale', 'rebel-base', '--replicas=1', '--context', 'cluster-9']), {
-    code: 2,
-    err: /cluster-9/,
-  })
+    t.match(await run(['status', '--admin', admin]), { code: 0, out: /cluster-2/ })
+    t.match(await run(['demo', 'scale', 'rebel-base', '--replicas=0', '--context', 'cluster-2']), {
+      code: 0,
+      out: /scaled/,
+    })
+    const served = (...clusters: string[]) =>
+      eventually(async () => {
+        const { out } = await run(['services', 'default/rebel-base', '--admin', admin, '-o', 'json'])
+        const service = JSON.parse(out)
+        const { backends } = Array.isArray(service) ? service[0] : service
+        assert.deepEqual([...new Set(backends.map((b: { cluster: string }) => b.cluster))], clusters)
+      }, 15_000)
+    await served('cluster-1')
+    t.match(await run(['demo', 'scale', 'rebel-base', '--replicas=1', '--context', 'cluster-9']), {
+      code: 2,
+      err: /cluster-9/,
+    })
 
-  demo.child.kill('SIGINT')
-  t.equal(await demo.exited, 0)
-  t.match(await run(['demo', 'scale', 'rebel-base', '--replicas=1', '--context', 'cluster-2']), {
-    code: 1,
-    err: /no demo is running/,
-  })
-})
+    if (needsKubectl.skip === undefined) {
+      const [, command = ''] = /^ *(kubectl --kubeconfig .*) --replicas=0$/m.exec(demo.output()) ?? []
+      const [kubectl = '', ...args] = command.split(' ')
+      const scale = (replicas: number) => promisify(execFile)(kubectl, [...args, `--replicas=${replicas}`])
+      t.match((await scale(2)).stdout, /rebel-base scaled/, 'the command that it prints is one that kubectl takes')
+      await served('cluster-1', 'cluster-2')
+      let asking = true
+      const asked = askUntil('127.96.0.10', 8080, () => !asking)
+      await scale(0)
+      await served('cluster-1')
+      asking = false
+      const { answered, failed } = await asked
+      t.equal(failed, 0, 'no request fails while kubectl scales a cluster to nothing')
+      t.ok(answered > 20)
+    }
+
+    demo.child.kill('SIGINT')
+    t.equal(await demo.exited, 0)
+    t.match(await run(['demo', 'scale', 'rebel-base', '--replicas=1', '--context', 'cluster-2']), {
+      code: 1,
+      err: /no demo is running/,
+    })
+  },
+)
+
+/** One request after the other, as curl in a loop would. */
+async function askUntil(host: string, port: number, ends: () => boolean) {
+  const tally = { answered: 0, failed: 0 }
+  while (!ends()) {
+    const answer = await fetch(`http://${host}:${port}/`).then(
+      response => response.text(),
+      () => undefined,
+    )
+    if (answer?.includes('Cluster-')) tally.answered++
+    else tally.failed++
+  }
+  return tally
+}
 
 function startDemo(t: Test, args: string[]) {
   const child: ChildProcess = spawn(process.execPath, [bin, ...args], {
