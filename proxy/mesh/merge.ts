@@ -76,7 +76,21 @@ export function merge(key: ServiceKey, members: readonly Member[], settings: Set
   }
 }
 
-function backendsOf({ service, local }: Member, { health }: MergeContext): Backend[] {
+/** Of declarations that others of their name have outlived: a change in one cluster does not make those of nine others anew. */
+const made = new WeakMap<ClusterService, { readonly local: boolean; readonly backends: Backends }>()
+
+function backendsOf(member: Member, context: MergeContext): Backends {
+  const { service, local } = member
+  const known = made.get(service)
+  if (known?.local === local && known.backends.every(({ key, health }) => health === context.health(key))) {
+    return known.backends
+  }
+  const backends = makeBackends(member, context)
+  made.set(service, { local, backends })
+  return backends
+}
+
+function makeBackends({ service, local }: Member, { health }: MergeContext): Backends {
   const byKey = new Map<string, Backend>()
   for (const endpoint of service.endpoints) {
     for (const { name, protocol, port } of portsOf(endpoint)) {
