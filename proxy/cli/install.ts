@@ -33,7 +33,8 @@ export function installCommand(io: Io, end: (code: number) => void): Command {
 }
 
 const examples = `
-Needs kubectl, 1.21 or newer. The configuration is checked first, and read by Starlane inside the cluster: paths in it are paths there.
+Needs kubectl 1.21 or newer. The configuration is checked first, and read by Starlane inside the cluster:
+paths in it are paths there.
 
 Examples:
   starlane install node-agent -c starlane.yaml --image registry.example/starlane:1.0 --print
