@@ -18,7 +18,6 @@ import {
   derivedLabel,
   importManager,
   type MulticlusterStatus,
-  apiVersion as mcsVersion,
   multiclusterOf,
   says,
   timed,
@@ -188,6 +187,7 @@ export class KubernetesWriter {
   #settleMulticluster(key: ServiceKey): void {
     const { directory } = this.#mesh
     const [namespace = '', name = ''] = key.split('/')
+    const existing = this.#imports.existing(key)
     const { imported, derived, importStatus, exportStatus } = multiclusterOf(namespace, name, {
       service: directory.service(key),
       derived: directory.service(serviceKey(namespace, derivedServiceName(namespace, name))),
@@ -196,11 +196,11 @@ export class KubernetesWriter {
       mayExport: this.#mesh.isGlobalNamespace(namespace),
       exportedHere: this.#exported.has(key),
       localCluster: this.#options.cluster,
-      importUid: this.#imports.existing(key)?.uid,
+      parent: existing && { apiVersion: this.#imports.apiVersion, uid: existing.uid },
     })
     this.#imports.want(key, imported ? [imported] : [])
     this.#derived.want(key, derived ? [derived] : [])
-    this.#writeStatus(imports, key, importStatus, this.#imports.existing(key)?.status)
+    this.#writeStatus(imports, key, importStatus, existing?.status)
     this.#writeStatus(exports, key, exportStatus, this.#exported.get(key))
   }
 
@@ -208,10 +208,12 @@ export class KubernetesWriter {
   #writeStatus(resource: Resource, key: ServiceKey, status: MulticlusterStatus | undefined, known: unknown): void {
     const [namespace = '', name = ''] = key.split('/')
     if (!status || !this.#hasApi) return this.#statuses.forget(resource, namespace, name, '/status')
-    const { kind, apiVersion } = resource
+    const { kind, plural } = resource
+    const { apiVersion } = this.#imports
+    const served = { ...resource, apiVersion, paths: [`/apis/${apiVersion}/${plural}`] }
     const wallMs = this.#world.clock.wall()
     const value = { apiVersion, kind, metadata: { namespace, name }, status: timed(status, known, wallMs) }
-    const writing = { resource, namespace, name, subresource: '/status', value, said: digestOf(status) }
+    const writing = { resource: served, namespace, name, subresource: '/status', value, said: digestOf(status) }
     if (says(known, status)) return this.#statuses.stands(writing)
     // Made anew, or somebody has emptied it. What another has written into it instead is not fought over.
     if (known === undefined) this.#statuses.forget(resource, namespace, name, '/status')
@@ -276,13 +278,13 @@ function originOf(service: GlobalService | undefined): ServiceKey | undefined {
 }
 
 function multiclusterResource(kind: string, plural: string): Resource {
-  const [group = ''] = mcsVersion.split('/')
+  const group = 'multicluster.x-k8s.io'
   return {
     kind,
-    apiVersion: mcsVersion,
+    apiVersion: `${group}/v1beta1`,
     group,
     plural,
-    paths: [`/apis/${mcsVersion}/${plural}`],
+    paths: ['v1beta1', 'v1alpha1'].map(version => `/apis/${group}/${version}/${plural}`),
     optional: true,
   }
 }

@@ -73,6 +73,11 @@ export class Watcher {
     this.#path = resource.paths[0] ?? ''
   }
 
+  /** Of those of the resource, the one that the server knows, once it has been listed. */
+  get path(): string {
+    return this.#path
+  }
+
   /** Returns when the signal says so, and never throws. */
   async run(signal: AbortSignal): Promise<void> {
     while (!signal.aborted) {

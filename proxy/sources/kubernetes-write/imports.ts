@@ -10,7 +10,8 @@ export const derivedLabel = `${owner}/derived`
 /** Kubernetes' own mark of a headless Service, and so a way to tell what a derived one was made as. */
 const headlessLabel = 'service.kubernetes.io/headless'
 
-export const apiVersion = 'multicluster.x-k8s.io/v1alpha1'
+/** What the manifests here are written in; they are the same in v1beta1. */
+const apiVersion = 'multicluster.x-k8s.io/v1alpha1'
 
 /** What comes of one name: an import, its derived Service, and the status of both the import and this cluster's export. */
 export interface Multicluster {
@@ -44,16 +45,16 @@ export interface MulticlusterContext {
   /** Whether a ServiceExport of that name is in the local cluster, with or without its Service. */
   readonly exportedHere: boolean
   readonly localCluster: string
-  /** Of the ServiceImport in the local cluster, which its derived Service belongs to. */
-  readonly importUid: string | undefined
+  /** Of the ServiceImport in the local cluster, which its derived Service belongs to; undefined while there is none. */
+  readonly parent: { readonly apiVersion: string; readonly uid: string } | undefined
 }
 
 export function multiclusterOf(namespace: string, name: string, context: MulticlusterContext): Multicluster {
-  const { service, exportedHere, hasNamespace, derives, importUid } = context
+  const { service, exportedHere, hasNamespace, derives, parent } = context
   const clusterset = hasNamespace ? service?.clusterset : undefined
   return {
     imported: clusterset && importOf(namespace, name, clusterset, context),
-    derived: clusterset && derives && importUid ? derivedOf(namespace, name, clusterset, importUid) : undefined,
+    derived: clusterset && derives && parent ? derivedOf(namespace, name, clusterset, parent) : undefined,
     importStatus: clusterset && importStatus(clusterset, context),
     exportStatus: exportedHere ? exportStatus(context) : undefined,
   }
@@ -83,7 +84,12 @@ function importOf(namespace: string, name: string, clusterset: Clusterset, conte
 }
 
 /** A Service without a selector: Starlane, or whoever reads the slices that it writes, leads it to the clusters. */
-function derivedOf(namespace: string, name: string, clusterset: Clusterset, importUid: string): Manifest {
+function derivedOf(
+  namespace: string,
+  name: string,
+  clusterset: Clusterset,
+  { apiVersion, uid }: NonNullable<MulticlusterContext['parent']>,
+): Manifest {
   const { headless, families, internalTrafficPolicy, trafficDistribution } = clusterset
   return signed({
     apiVersion: 'v1',
@@ -98,9 +104,7 @@ function derivedOf(namespace: string, name: string, clusterset: Clusterset, impo
         ...(headless && { [headlessLabel]: '' }),
       },
       annotations: { ...clusterset.annotations, 'service.cilium.io/global': 'true' },
-      ownerReferences: [
-        { apiVersion, kind: 'ServiceImport', name, uid: importUid, controller: true, blockOwnerDeletion: false },
-      ],
+      ownerReferences: [{ apiVersion, kind: 'ServiceImport', name, uid, controller: true, blockOwnerDeletion: false }],
     },
     spec: {
       type: 'ClusterIP',

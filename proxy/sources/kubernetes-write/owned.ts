@@ -55,11 +55,13 @@ export class OwnedObjects {
   readonly #backoff: Backoff
   #listed = false
   #state: WatchState = { state: 'starting' }
+  #path: string
   #failure: MeshError | undefined
   #wake: () => void = () => {}
 
   constructor(options: OwnedOptions) {
     this.#options = options
+    this.#path = options.resource.paths[0] ?? ''
     this.#backoff = new Backoff(options.random)
   }
 
@@ -92,6 +94,11 @@ export class OwnedObjects {
     return this.#state.state === 'absent'
   }
 
+  /** `v1`, `discovery.k8s.io/v1`: of the versions that the resource has, the one that the server knows. */
+  get apiVersion(): string {
+    return this.#path.split('/').slice(2, -1).join('/')
+  }
+
   problems(): Problem[] {
     const { cluster } = this.#options
     const errors = [this.#failure, this.#state.state === 'denied' ? this.#state.error : undefined]
@@ -101,7 +108,13 @@ export class OwnedObjects {
   /** Returns when the signal says so. */
   async run(signal: AbortSignal): Promise<void> {
     const { resource, client, clock, random, log, cluster } = this.#options
-    const watcher = new Watcher(resource, this.#listener(), { client, clock, random, log, cluster })
+    const listed = () => {
+      this.#path = watcher.path
+      this.#listed = true
+      this.reconsider()
+    }
+    const options = { client, clock, random, log, cluster }
+    const watcher = new Watcher(resource, { ...this.#listener(), listed }, options)
     await Promise.all([watcher.run(signal), this.#work(signal)])
   }
 
@@ -109,10 +122,6 @@ export class OwnedObjects {
     return {
       put: (object: RawObject) => this.#meet(object),
       drop: (namespace: string, name: string) => this.#miss(`${namespace}/${name}`),
-      listed: () => {
-        this.#listed = true
-        this.reconsider()
-      },
       moved: (state: WatchState) => {
         this.#state = state
         this.#wake()
@@ -175,7 +184,8 @@ export class OwnedObjects {
   }
 
   async #apply(manifest: Manifest, signal: AbortSignal): Promise<void> {
-    await applyObject(this.#options.client, this.#pathOf(manifest.metadata), manifest, signal)
+    const { apiVersion } = this
+    await applyObject(this.#options.client, this.#pathOf(manifest.metadata), { ...manifest, apiVersion }, signal)
   }
 
   async #delete(existing: Existing, signal: AbortSignal): Promise<void> {
@@ -185,7 +195,7 @@ export class OwnedObjects {
   }
 
   #pathOf({ namespace, name }: { readonly namespace: string; readonly name: string }): string {
-    return pathOf(this.#options.resource, namespace, name)
+    return pathOf({ paths: [this.#path] }, namespace, name)
   }
 
   #fail(thrown: unknown): void {
@@ -213,7 +223,7 @@ export async function applyObject(
   await client.json({ method: 'PATCH', path, query, body: { type: 'application/apply-patch+yaml', value } }, signal)
 }
 
-export function pathOf({ paths }: Resource, namespace: string, name: string): string {
+export function pathOf({ paths }: Pick<Resource, 'paths'>, namespace: string, name: string): string {
   const [path = ''] = paths
   const at = path.lastIndexOf('/')
   return `${path.slice(0, at)}/namespaces/${namespace}${path.slice(at)}/${name}`

@@ -354,6 +354,20 @@ t.test('without the Multi-Cluster Services API nothing is missed, and with it al
   await eventually(() => assert.ok(api.get('ServiceImport', 'rebel-base')?.status), 15_000)
 })
 
+t.test('where the Multi-Cluster Services API is v1beta1 alone, that is what is written', async t => {
+  const { api, mesh } = await open(t, { derivedServices: true })
+  api.uninstall(multicluster)
+  api.install(multicluster.map(type => ({ ...type, version: 'v1beta1' })))
+  const apiVersion = 'multicluster.x-k8s.io/v1beta1'
+  api.put({ apiVersion, kind: 'ServiceExport', metadata: { name: 'rebel-base' } })
+  mesh.deliver('cluster-2')
+  mesh.deliver('cluster-1', clusterService({ exported: noWords }))
+  await eventually(() => assert.ok(api.get('ServiceImport', 'rebel-base')?.status), 15_000)
+  t.equal(api.get('ServiceImport', 'rebel-base')?.apiVersion, apiVersion)
+  await eventually(() => assert.ok(api.get('ServiceExport', 'rebel-base')?.status), 15_000)
+  await eventually(() => assert.equal(api.list('Service')[0]?.metadata.ownerReferences[0].apiVersion, apiVersion))
+})
+
 t.test('an annotation that means nothing becomes an Event of its Service', async t => {
   const { api, writer } = await open(t)
   const bad: Problem = {
