@@ -5,7 +5,8 @@
 import { dictionary, int, many, maybe, message, nested, text, texts } from './protobuf.ts'
 
 /** The state of one cluster that a reader may ask for. Endpoint slices exist from Cilium 1.20 on. */
-export type Resource = 'nodes' | 'identities' | 'ip' | 'services' | 'endpointslices' | 'serviceexports'
+export const resources = ['nodes', 'identities', 'ip', 'services', 'endpointslices', 'serviceexports'] as const
+export type Resource = (typeof resources)[number]
 
 /** Written once a minute by whoever is responsible for the store; its arrival is the signal, the value is not read. */
 export const heartbeatKey = 'cilium/.heartbeat'
@@ -15,8 +16,13 @@ export function clusterConfigKey(cluster: string): string {
   return `cilium/cluster-config/${cluster}`
 }
 
-/** Ends in a slash, so that cluster `c1` never sees the keys of `c11`. `cached` is where KVStoreMesh mirrors to. */
+/**
+ * Ends in a slash, so that cluster `c1` never sees the keys of `c11`. `cached` is where KVStoreMesh mirrors to. Identities and
+ * addresses of pods stand under no name of a cluster before that (Cilium 2.2).
+ */
 export function prefixOf(resource: Resource, cluster: string, cached = false): string {
+  if (resource === 'identities') return `${base(resource, cached)}/${cached ? `${cluster}/` : ''}id/`
+  if (resource === 'ip' && !cached) return `${base(resource, cached)}/default/`
   return `${base(resource, cached)}/${cluster}/`
 }
 
@@ -70,6 +76,35 @@ export interface ServiceRecord {
   readonly includeExternal: boolean
   readonly shared: boolean
   readonly clusterID: number
+}
+
+/** A Go struct without tags, so that its names are capitalised. */
+export interface NodeRecord {
+  readonly Name: string
+  readonly Cluster: string
+  readonly ClusterID: number
+  readonly IPAddresses: readonly { readonly Type: string; readonly IP: string }[] | null
+  readonly Labels: Readonly<Record<string, string>>
+}
+
+export const zoneLabel = 'topology.kubernetes.io/zone'
+
+/** A ServiceExport of the Multi-Cluster Services API. Its backends are those of the derived Service beside it. */
+export interface ServiceExportRecord {
+  readonly cluster: string
+  readonly namespace: string
+  readonly name: string
+  /** RFC 3339; the oldest export wins conflicts. */
+  readonly exportCreationTimestamp: string
+  readonly type: 'ClusterSetIP' | 'Headless'
+  readonly ports: readonly {
+    readonly name: string
+    readonly protocol: string
+    readonly port: number
+    readonly appProtocol?: string
+  }[]
+  readonly sessionAffinity: 'None' | 'ClientIP'
+  readonly sessionAffinityConfig?: { readonly clientIP: { readonly timeoutSeconds: number } }
 }
 
 const conditions = message({ ready: maybe(1), serving: maybe(2), terminating: maybe(3) })

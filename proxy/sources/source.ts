@@ -24,10 +24,20 @@ export interface Sink {
   problems(problems: readonly Problem[]): void
 }
 
+/** What else a source knows of its cluster, for people; what it has no word for is left out. */
+export interface Facts {
+  /** The number that the cluster says of itself. */
+  readonly id?: number
+  readonly nodes?: number
+  readonly serviceExports?: number
+}
+
 /** Turns an outside world into calls of a sink. */
 export interface Source {
   /** Begins; returns at once. The first delivery may come before or after it returns. */
   start(sink: Sink): void
+  /** As it stands now; cheap to ask. */
+  facts?(): Facts
   /** Ends all watching; no call of the sink comes after it resolves. */
   close(): Promise<void>
 }

@@ -1,76 +1,71 @@
 import { hash } from 'node:crypto'
 import { messageOf, type Problem } from '../../model/error.ts'
-import { type ClusterService, type ServiceKey, serviceKey } from '../../model/service.ts'
 import { tame } from '../../model/spelling.ts'
-import type { Sink } from '../source.ts'
-import { decodeService } from './decode-cilium.ts'
-import { decodeSlice, type Slice, serviceOfSlices } from './decode-slices.ts'
-import type { Owner } from './records.ts'
+import type { MirrorListener } from './mirror.ts'
 import type { Entry } from './rpc.ts'
 import type { WatchEvent } from './watches.ts'
 
-/** How one kind of record becomes services: one record is a part of one service, and a service is made of its parts. */
-export interface Reading<Part> {
+/** What becomes of the records of one prefix. */
+export interface CatalogListener<Said> {
+  /** What a key says, and no longer says. Undefined for what is as good as absent. */
+  said(key: string, before: Said | undefined, after: Said | undefined): void
+  /** A complete list has been taken in. */
+  listed(): void
+  /** Some changes have been taken in. */
+  changed(): void
+}
+
+export interface CatalogOptions<Said> {
+  readonly prefix: string
   /** `suffix` is the key behind the prefix. Throws for what is not sound; undefined for what is as good as absent. */
-  decode(suffix: string, value: Uint8Array): { readonly service: ServiceKey; readonly part: Part } | undefined
-  assemble(parts: readonly [Part, ...Part[]]): ClusterService
+  readonly decode: (suffix: string, value: Uint8Array) => Said | undefined
+  readonly listener: CatalogListener<Said>
 }
 
-export function readServices(owner: Owner): Reading<ClusterService> {
-  return {
-    decode: (suffix, value) => {
-      const part = decodeService(suffix, value, owner)
-      return part && { service: serviceKey(part.namespace, part.name), part }
-    },
-    assemble: ([service]) => service,
-  }
-}
-
-export function readSlices(owner: Owner): Reading<Slice> {
-  return {
-    decode: (suffix, value) => {
-      const part = decodeSlice(suffix, value, owner)
-      return { service: serviceKey(part.namespace, part.service), part }
-    },
-    assemble: slices => serviceOfSlices(slices, owner),
-  }
-}
-
-interface Kept<Part> {
+interface Kept<Said> {
   /** Of the value, so that what is written again as it was is no news. */
   readonly digest: string
   /** What it said when it last was sound; undefined if it never was, or if it says nothing. */
-  readonly said: { readonly service: ServiceKey; readonly part: Part } | undefined
+  readonly said: Said | undefined
 }
 
-/** Problems that are told one by one; the rest is a number. */
-const maxProblems = 1000
-
 /** What one cluster last said, key by key. It outlives connections: a key whose value is spoiled keeps its last sound meaning. */
-export class Catalog<Part> {
-  #prefix: string
-  #reading: Reading<Part>
-  #sink: Sink
-  #kept = new Map<string, Kept<Part>>()
-  #parts = new Map<ServiceKey, Map<string, Part>>()
-  #touched = new Set<ServiceKey>()
-  #delivered = new Set<ServiceKey>()
+export class Catalog<Said> implements MirrorListener {
+  #options: CatalogOptions<Said>
+  #kept = new Map<string, Kept<Said>>()
   #faults = new Map<string, string>()
-  #faultsChanged = false
+  #faultChanges = 0
+  /** Of the list that is being read. */
+  #arrived = new Set<string>()
 
-  constructor(prefix: string, reading: Reading<Part>, sink: Sink) {
-    this.#prefix = prefix
-    this.#reading = reading
-    this.#sink = sink
+  constructor(options: CatalogOptions<Said>) {
+    this.#options = options
   }
 
   get size(): number {
-    return this.#parts.size
+    return this.#kept.size
+  }
+
+  get prefix(): string {
+    return this.#options.prefix
+  }
+
+  /** Keys that are not sound, with the reason. */
+  get faults(): ReadonlyMap<string, string> {
+    return this.#faults
+  }
+
+  /** Grows whenever {@link faults} is another than before. */
+  get faultChanges(): number {
+    return this.#faultChanges
   }
 
   /** Part of a listing: decoded now, told with the rest. */
   arrived(entries: readonly Entry[]): void {
-    for (const { key, value } of entries) this.#put(key, value)
+    for (const { key, value } of entries) {
+      this.#arrived.add(key)
+      this.#put(key, value)
+    }
   }
 
   /** Mark and sweep: what is not in the list is gone. */
@@ -78,14 +73,11 @@ export class Catalog<Part> {
     const gone = new Set(this.#kept.keys())
     for (const { key, value } of entries) {
       gone.delete(key)
-      this.#put(key, value)
+      if (!this.#arrived.has(key)) this.#put(key, value)
     }
+    this.#arrived.clear()
     for (const key of gone) this.#drop(key)
-    this.#touched.clear()
-    this.#delivered = new Set(this.#parts.keys())
-    const services = [...this.#delivered].flatMap(service => this.#assembled(service) ?? [])
-    this.#sink.reset({ services, namespaces: [] })
-    this.#tellProblems()
+    this.#options.listener.listed()
   }
 
   changed(events: readonly WatchEvent[]): void {
@@ -93,73 +85,47 @@ export class Catalog<Part> {
       if (kept) this.#put(entry.key, entry.value)
       else this.#drop(entry.key)
     }
-    for (const service of this.#touched) this.#deliver(service)
-    this.#touched.clear()
-    this.#tellProblems()
+    this.#options.listener.changed()
   }
 
   #put(key: string, value: Uint8Array): void {
     const before = this.#kept.get(key)
     const digest = hash('sha256', value, 'base64')
     if (before?.digest === digest) return
+    const { prefix, decode, listener } = this.#options
     try {
-      const said = this.#reading.decode(key.slice(this.#prefix.length), value)
-      this.#forget(key, before)
+      const said = decode(key.slice(prefix.length), value)
       this.#kept.set(key, { digest, said })
-      if (said) this.#remember(key, said.service, said.part)
-      this.#faultsChanged = this.#faults.delete(key) || this.#faultsChanged
+      this.#mend(key)
+      listener.said(key, before?.said, said)
     } catch (error) {
       this.#kept.set(key, { digest, said: before?.said })
       this.#faults.set(key, messageOf(error))
-      this.#faultsChanged = true
+      this.#faultChanges++
     }
+  }
+
+  #mend(key: string): void {
+    if (this.#faults.delete(key)) this.#faultChanges++
   }
 
   #drop(key: string): void {
-    this.#forget(key, this.#kept.get(key))
+    const said = this.#kept.get(key)?.said
     this.#kept.delete(key)
-    this.#faultsChanged = this.#faults.delete(key) || this.#faultsChanged
+    this.#mend(key)
+    if (said !== undefined) this.#options.listener.said(key, said, undefined)
   }
+}
 
-  #remember(key: string, service: ServiceKey, part: Part): void {
-    const siblings = this.#parts.get(service)
-    if (siblings) siblings.set(key, part)
-    else this.#parts.set(service, new Map([[key, part]]))
-    this.#touched.add(service)
-  }
+/** Problems that are told one by one; the rest is a number. */
+const maxProblems = 1000
 
-  #forget(key: string, kept: Kept<Part> | undefined): void {
-    if (!kept?.said) return
-    const { service } = kept.said
-    const siblings = this.#parts.get(service)
-    siblings?.delete(key)
-    if (siblings?.size === 0) this.#parts.delete(service)
-    this.#touched.add(service)
-  }
-
-  #deliver(key: ServiceKey): void {
-    const service = this.#assembled(key)
-    if (service) {
-      this.#delivered.add(key)
-      this.#sink.put(service)
-    } else if (this.#delivered.delete(key)) {
-      const [namespace = '', name = ''] = key.split('/')
-      this.#sink.drop(namespace, name)
-    }
-  }
-
-  #assembled(key: ServiceKey): ClusterService | undefined {
-    const [first, ...more] = this.#parts.get(key)?.values() ?? []
-    return first === undefined ? undefined : this.#reading.assemble([first, ...more])
-  }
-
-  #tellProblems(): void {
-    if (!this.#faultsChanged) return
-    this.#faultsChanged = false
-    const told = [...this.#faults].slice(0, maxProblems).map(([key, why]) => problem(key, why))
-    const untold = this.#faults.size - told.length
-    this.#sink.problems(untold > 0 ? [...told, problem(this.#prefix, `${untold} more keys are not sound`)] : told)
-  }
+export function problemsOf(catalogs: readonly Pick<Catalog<unknown>, 'faults' | 'prefix'>[]): Problem[] {
+  return catalogs.flatMap(({ faults, prefix }) => {
+    const told = [...faults].slice(0, maxProblems).map(([key, why]) => problem(key, why))
+    const untold = faults.size - told.length
+    return untold > 0 ? [...told, problem(prefix, `${untold} more keys are not sound`)] : told
+  })
 }
 
 function problem(key: string, why: string): Problem {

@@ -3,8 +3,8 @@
  * record that is not sound throws a text for people; whoever reads keeps what was known before.
  */
 import * as v from 'valibot'
-import type { SlicesMode } from '../../model/clustermesh.ts'
-import type { ClusterService, EndpointPort, ServicePort } from '../../model/service.ts'
+import { type SlicesMode, zoneLabel } from '../../model/clustermesh.ts'
+import type { ClusterService, EndpointPort, ServiceExport, ServicePort } from '../../model/service.ts'
 import {
   checkedAddress,
   checkOwner,
@@ -145,7 +145,7 @@ export function decodeNode(suffix: string, value: Uint8Array, owner: Owner): Rem
   checkSame('cluster', Cluster, owner.cluster)
   checkSame('ClusterID', ClusterID, owner.clusterId)
   checkSame('name', Name, suffix)
-  const zone = Labels['topology.kubernetes.io/zone']
+  const zone = Labels[zoneLabel]
   return {
     name: Name,
     addresses: IPAddresses.map(({ Type, IP }) => ({ type: Type, address: checkedAddress(IP) })),
@@ -153,14 +153,14 @@ export function decodeNode(suffix: string, value: Uint8Array, owner: Owner): Rem
   }
 }
 
-/** A ServiceExport of the Multi-Cluster Services API; its backends travel with the derived global service. */
-export interface ServiceExport {
+/** A ServiceExport of the Multi-Cluster Services API: what a service is to all clusters. Its backends are told elsewhere. */
+export interface ExportSaid {
   readonly namespace: string
   readonly name: string
   readonly headless: boolean
   readonly ports: readonly ServicePort[]
-  /** RFC 3339; the oldest export wins conflicts. */
-  readonly createdAt: string
+  readonly sessionAffinity?: { readonly timeoutMs: number }
+  readonly exported: ServiceExport
 }
 
 const exportRecord = v.object({
@@ -169,27 +169,43 @@ const exportRecord = v.object({
   name: label,
   type: v.optional(v.string(), 'ClusterSetIP'),
   exportCreationTimestamp: v.optional(v.string(), ''),
+  annotations: mapOf(v.string()),
+  labels: mapOf(v.string()),
+  sessionAffinity: v.optional(v.string(), 'None'),
+  sessionAffinityConfig: v.nullish(
+    v.object({ clientIP: v.nullish(v.object({ timeoutSeconds: v.nullish(v.number()) })) }),
+  ),
   ports: v.nullish(
     v.array(
       v.object({
         name: v.optional(v.string(), ''),
         protocol: v.optional(v.string(), 'TCP'),
         port: portNumber,
+        appProtocol: v.nullish(v.string()),
       }),
     ),
     [],
   ),
 })
 
-export function decodeServiceExport(suffix: string, value: Uint8Array, owner: Owner): ServiceExport {
-  const { cluster, namespace, name, type, exportCreationTimestamp, ports } = parseJson(exportRecord, value)
+/** Kubernetes' own, where a ClientIP affinity names none. */
+const defaultAffinitySeconds = 10_800
+
+export function decodeServiceExport(suffix: string, value: Uint8Array, owner: Owner): ExportSaid {
+  const record = parseJson(exportRecord, value)
+  const { cluster, namespace, name, type, exportCreationTimestamp, annotations, labels } = record
   checkSame('cluster', cluster, owner.cluster)
   checkSame('name', `${namespace}/${name}`, suffix)
+  const createdAt = Date.parse(exportCreationTimestamp)
+  const seconds = record.sessionAffinityConfig?.clientIP?.timeoutSeconds ?? defaultAffinitySeconds
   return {
     namespace,
     name,
     headless: type === 'Headless',
-    ports: portsFrom(ports.map(port => [port.name, port.protocol, port.port])),
-    createdAt: exportCreationTimestamp,
+    ports: record.ports.flatMap(({ name, protocol, port, appProtocol }) =>
+      portsFrom([[name, protocol, port]]).map(sound => ({ ...sound, ...(appProtocol ? { appProtocol } : {}) })),
+    ),
+    ...(record.sessionAffinity === 'ClientIP' ? { sessionAffinity: { timeoutMs: 1000 * seconds } } : {}),
+    exported: { ...(Number.isNaN(createdAt) ? {} : { createdAt }), annotations, labels },
   }
 }

@@ -26,10 +26,26 @@ export interface Beat {
   readonly revision: number
 }
 
+/** One resource and who takes its keys. */
+export interface Reading {
+  readonly resource: Resource
+  readonly listener: MirrorListener
+}
+
+/** How a cluster describes itself, as it stands in the store, and which store that is. */
+export interface Described {
+  readonly config: ClusterConfig
+  readonly value: Uint8Array
+  readonly store: string
+}
+
 export interface SessionParts {
   readonly cluster: string
-  /** Throws when the cluster must not be read; else says which resource tells its services, and takes its keys. */
-  readonly open: (config: ClusterConfig) => { readonly resource: Resource; readonly listener: MirrorListener }
+  /**
+   * Throws when the cluster must not be read; else says what of it is. The first is what it is read for, the others come as
+   * they come.
+   */
+  readonly open: (described: Described) => readonly [Reading, ...Reading[]]
   /** A beat that is known, and has not been followed by another in time. */
   readonly stale: Beat | undefined
   /** Not over, but something that must be there is missing. */
@@ -49,7 +65,7 @@ export class Session {
   #parts: SessionParts
   #mirrors: Mirror[] = []
   #beat: Beat
-  #config: { readonly text: string; readonly decoded: ClusterConfig } | undefined
+  #text: string | undefined
   #isAsking = false
   #isReading = false
   #isComplete = false
@@ -119,41 +135,63 @@ export class Session {
 
   #readConfig(value: Uint8Array): void {
     const text = Buffer.from(value).toString('latin1')
-    if (this.#config?.text === text) return
-    if (this.#config) return this.#end(this.#error('the cluster describes itself anew; everything is read again'))
+    if (this.#text === text) return
+    if (this.#text !== undefined)
+      return this.#end(this.#error('the cluster describes itself anew; everything is read again'))
     try {
-      const decoded = decodeClusterConfig(value)
-      this.#config = { text, decoded }
-      this.#awaitCanary(decoded)
+      const config = decodeClusterConfig(value)
+      this.#text = text
+      this.#awaitCanaries({ config, value, store: this.#client.clusterId })
       this.#sayWhatIsMissing()
     } catch (error) {
       this.#end(this.#error(`${clusterConfigKey(this.#parts.cluster)}: ${messageOf(error)}`))
     }
   }
 
-  #awaitCanary(config: ClusterConfig): void {
+  #awaitCanaries(described: Described): void {
     const { cluster } = this.#parts
-    const { resource, listener } = this.#parts.open(config)
-    const start = (): void => {
-      if (this.#isReading) return
-      this.#isReading = true
-      this.#follow(prefixOf(resource, cluster, config.cached), {
-        arrived: entries => listener.arrived?.(entries),
-        listed: entries => {
-          this.#isComplete = true
-          this.#stopPatience()
-          listener.listed(entries)
-        },
-        changed: events => listener.changed(events),
-      })
+    const { syncedCanaries, cached } = described.config
+    const [main, ...others] = this.#parts.open(described)
+    const canaries = new Map<string, () => void>()
+    const expect = (resource: Resource, start: () => void): void => {
+      canaries.set(canaryKey(resource, cluster, cached), start)
     }
-    if (!config.syncedCanaries) return start()
-    const canary = canaryKey(resource, cluster, config.cached)
+    expect(main.resource, () => {
+      this.#isReading = true
+      this.#follow(prefixOf(main.resource, cluster, cached), this.#noting(main.listener))
+    })
+    for (const { resource, listener } of others) {
+      expect(resource, () => this.#follow(prefixOf(resource, cluster, cached), listener))
+    }
+    const seen = (key: string): void => {
+      const start = canaries.get(key)
+      if (canaries.delete(key)) start?.()
+    }
+    if (!syncedCanaries) {
+      for (const key of canaries.keys()) seen(key)
+      return
+    }
     // The whole prefix, since that is what a reader's rights are given for.
     this.#follow(canaryPrefix(cluster), {
-      listed: entries => entries.some(({ key }) => key === canary) && start(),
-      changed: events => events.some(({ kept, entry }) => kept && entry.key === canary) && start(),
+      listed: entries => {
+        for (const { key } of entries) seen(key)
+      },
+      changed: events => {
+        for (const { kept, entry } of events) if (kept) seen(entry.key)
+      },
     })
+  }
+
+  #noting(listener: MirrorListener): MirrorListener {
+    return {
+      arrived: entries => listener.arrived?.(entries),
+      listed: entries => {
+        this.#isComplete = true
+        this.#stopPatience()
+        listener.listed(entries)
+      },
+      changed: events => listener.changed(events),
+    }
   }
 
   /** Where the reading stands, for whoever has waited too long. */
@@ -162,7 +200,7 @@ export class Session {
     const { cluster } = this.#parts
     const key = clusterConfigKey(cluster)
     if (this.#isReading) this.#parts.waits(this.#error('the first listing is not complete yet'))
-    else if (this.#config)
+    else if (this.#text !== undefined)
       this.#parts.waits(this.#error(`${canaryPrefix(cluster)} does not say yet that all is written`))
     else if (this.#isAsking) {
       this.#parts.waits(this.#error(`${key} is missing: the cluster has another name, or nobody publishes it`))

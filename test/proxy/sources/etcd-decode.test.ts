@@ -328,9 +328,17 @@ t.test('a service export', async t => {
     namespace: 'shop',
     name: 'cart',
     headless: true,
-    ports: [{ name: 'http', protocol: 'TCP', port: 80 }],
-    createdAt: '2026-01-02T03:04:05Z',
+    ports: [{ name: 'http', protocol: 'TCP', port: 80, appProtocol: 'h2c' }],
+    exported: { createdAt: Date.UTC(2026, 0, 2, 3, 4, 5), annotations: {}, labels: {} },
   })
+  const sticky = { ...record, sessionAffinity: 'ClientIP', sessionAffinityConfig: { clientIP: { timeoutSeconds: 60 } } }
+  t.match(decodeServiceExport('shop/cart', json(sticky), east), { sessionAffinity: { timeoutMs: 60_000 } })
+  const bare = { cluster: 'east', namespace: 'shop', name: 'cart', annotations: null, ports: null }
+  t.same(
+    decodeServiceExport('shop/cart', json(bare), east),
+    { namespace: 'shop', name: 'cart', headless: false, ports: [], exported: { annotations: {}, labels: {} } },
+    'without a time it counts as the youngest',
+  )
   t.throws(() => decodeServiceExport('shop/x', json(record), east), { message: /its key says "shop\/x"/ })
 })
 

@@ -6,6 +6,7 @@ import type { Clock } from '../../../proxy/model/clock.ts'
 import { systemClock } from '../../../proxy/model/clock.ts'
 import { clusterConfigKey } from '../../../proxy/model/clustermesh.ts'
 import { silentLog } from '../../../proxy/model/log.ts'
+import { derivedServiceName } from '../../../proxy/model/multicluster.ts'
 import type { EtcdClient } from '../../../proxy/sources/etcd/client.ts'
 import { parseClientFile } from '../../../proxy/sources/etcd/client-file.ts'
 import { watchClusterFolder } from '../../../proxy/sources/etcd/cluster-folder.ts'
@@ -188,6 +189,63 @@ t.test('what must be there before anything counts', { skip: noEtcd }, async t =>
     await peer.configure({ endpointSlicesExportMode: 'endpointslices-only' })
     await until(() => asCilium.services.get('shop/cart')?.clusterIPs.length === 0, 'the other mode is followed')
     t.match(asCilium.error?.message, /describes itself anew/)
+  })
+
+  t.test('an export is a service of its name, with the backends of its derived Service', async t => {
+    const peer = newPeer()
+    await peer.put(peer.service('shop/cart'), peer.serviceExport('shop/cart'))
+    await peer.announce({ serviceExportsEnabled: true })
+    const sink = observe(t, { cluster: peer.name, id: peer.id, ...servers })
+    await live(sink)
+    t.notOk(sink.services.get('shop/cart')?.exported, 'not before the exports are complete')
+    await peer.complete('serviceexports', 'nodes')
+    await until(() => sink.services.get('shop/cart')?.exported !== undefined, 'the export stands beside the service')
+    const derived = `shop/${derivedServiceName('shop', 'basket')}`
+    await peer.put(
+      peer.serviceExport('shop/basket', { type: 'Headless', exportCreationTimestamp: '2026-01-02T03:04:05Z' }),
+    )
+    await sees(sink, 'shop/cart', 'shop/basket')
+    t.match(sink.services.get('shop/basket'), {
+      headless: true,
+      ports: [{ name: 'http', port: 80 }],
+      endpoints: [],
+      exported: { createdAt: Date.UTC(2026, 0, 2, 3, 4, 5) },
+    })
+    await peer.put(peer.service(derived))
+    await until(() => sink.services.get('shop/basket')?.endpoints.length === 2, 'the backends of the derived Service')
+    await peer.drop(peer.key('services', derived))
+    await until(() => sink.services.get('shop/basket')?.endpoints.length === 0, 'and without them')
+    await peer.drop(peer.key('serviceexports', 'shop/basket'), peer.key('serviceexports', 'shop/cart'))
+    await sees(sink, 'shop/cart')
+    await until(() => sink.services.get('shop/cart')?.exported === undefined, 'a service as before')
+  })
+
+  t.test('nodes lend their zone to endpoints that name none', async t => {
+    const peer = newPeer()
+    await peer.put(
+      peer.slice('shop/cart-a', { endpoints: [sliceEndpoint('10.0.0.1', { nodeName: 'n1' })] }),
+      peer.node('n1', 'eu-1a'),
+    )
+    await peer.announce({ endpointSlicesExportMode: 'endpointslices-only' })
+    await peer.complete('nodes')
+    const sink = new RecordingSink()
+    const source = createEtcdSource(
+      { cluster: peer.name, ...servers },
+      { clock: hasty, random: () => 0.5, log: silentLog },
+    )
+    source.start(sink)
+    t.teardown(() => source.close())
+    const zone = () => sink.services.get('shop/cart')?.endpoints[0]?.zone
+    await until(() => zone() === 'eu-1a', 'the zone of the node')
+    t.same(source.facts?.(), { id: peer.id, nodes: 1, serviceExports: 0 })
+    await peer.put(peer.node('n1', 'eu-1b'))
+    await until(() => zone() === 'eu-1b', 'another zone')
+    await peer.put({ [peer.key('nodes', 'n1')]: Buffer.from('{}') })
+    await until(() => sink.problemList.length === 1, 'a node that is not sound')
+    t.equal(zone(), 'eu-1b')
+    await peer.drop(peer.key('nodes', 'n1'))
+    await until(() => zone() === undefined, 'no node, no zone')
+    t.same(sink.problemList, [])
   })
 
   t.test('a value that is spoiled leaves what was known', async t => {

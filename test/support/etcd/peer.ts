@@ -53,6 +53,23 @@ export class Peer {
     return { [this.key('endpointslices', suffix)]: value }
   }
 
+  serviceExport(suffix: string, changes: Readonly<Record<string, unknown>> = {}): Record<string, Buffer> {
+    const [namespace = '', name = ''] = suffix.split('/')
+    const ports = [{ name: 'http', protocol: 'TCP', port: 80 }]
+    const record = { cluster: this.name, namespace, name, type: 'ClusterSetIP', ports, ...changes }
+    return { [this.key('serviceexports', suffix)]: Buffer.from(JSON.stringify(record)) }
+  }
+
+  node(name: string, zone: string): Record<string, Buffer> {
+    const record = {
+      Name: name,
+      Cluster: this.name,
+      ClusterID: this.id,
+      Labels: { 'topology.kubernetes.io/zone': zone },
+    }
+    return { [this.key('nodes', name)]: Buffer.from(JSON.stringify(record)) }
+  }
+
   async put(...records: Readonly<Record<string, Buffer>>[]): Promise<void> {
     const writes = records.flatMap(record => Object.entries(record).map(([key, value]): Write => ({ key, value })))
     for (let at = 0; at < writes.length; at += 100) await this.#client.write(writes.slice(at, at + 100), 0n)
