@@ -38,6 +38,7 @@ export { hashOf } from './model/hash.ts'
 export type { Json } from './model/json.ts'
 export type { Log } from './model/log.ts'
 export { type Frontend, type GlobalService, portMatches, type Settings } from './model/service.ts'
+export { parseServicePattern, type ServicePattern } from './model/service-pattern.ts'
 
 /**
  * All hooks are optional, synchronous and called in the order of the configuration. The deciding ones may be asked at any

@@ -28,8 +28,9 @@ import type { ServiceView, Status } from './model/views.ts'
 import { Feeds } from './runtime/feeds.ts'
 import { flowLog } from './runtime/flow-log.ts'
 import { NameService } from './runtime/name-service.ts'
-import { clustersOf, dnsOptions, engineOptions, healthOptions, queryFilter } from './runtime/options.ts'
+import { clustersOf, dnsOptions, engineOptions, etcdsOf, healthOptions, queryFilter } from './runtime/options.ts'
 import { Publication } from './runtime/publication.ts'
+import { Roster } from './runtime/roster.ts'
 import { Traffic } from './runtime/traffic.ts'
 import { createViews, type Parts } from './runtime/views.ts'
 import { WriteBack } from './runtime/write-back.ts'
@@ -94,6 +95,7 @@ class Starlane implements Runtime {
   readonly #env: RuntimeParts['env']
   readonly #mesh: Mesh
   readonly #chain: Chain
+  readonly #roster: Roster
   readonly #feeds: Feeds
   readonly #writeBack: WriteBack
   readonly #publication: Publication
@@ -110,6 +112,7 @@ class Starlane implements Runtime {
   #isReady = false
   #isStopping = false
   #reloading: Promise<void> = Promise.resolve()
+  #regrouping: Promise<void> = Promise.resolve()
   #announce: (ready: Ready) => void
 
   constructor({ loaded, log, version, clock = systemClock, random = Math.random, env }: RuntimeParts) {
@@ -122,7 +125,7 @@ class Starlane implements Runtime {
     this.#log = log
     this.#env = env
     this.#config = config
-    this.#clusters = clustersOf(config)
+    this.#clusters = clustersOf(config.cluster, config.clusters)
     this.#startedAt = clock.wall()
 
     const { vips, services } = config.proxy
@@ -180,6 +183,7 @@ class Starlane implements Runtime {
     this.#health = this.#newHealth()
     this.#traffic = this.#newTraffic()
     this.#names = this.#newNames()
+    this.#roster = new Roster(config, clock, () => void this.#regroup())
     this.#feeds = new Feeds(this.#mesh, { clock, random, log, env })
     this.#writeBack = new WriteBack(config, this.#mesh, { clock, random, log, env })
     this.#publication = new Publication(config, this.#mesh, { clock, random, log, env })
@@ -212,8 +216,23 @@ class Starlane implements Runtime {
   async start(): Promise<void> {
     await this.#admin.start()
     this.#health.start()
-    await this.#feeds.follow(this.#config.clusters)
+    await this.#roster.follow(this.#config)
+    await this.#regroup()
     void this.#comeUp()
+  }
+
+  /** The clusters of the mesh are others than before. */
+  #regroup(): Promise<void> {
+    const regroup = async (): Promise<void> => {
+      if (this.#isStopping) return
+      const { clusters } = this.#roster
+      this.#clusters = clustersOf(this.#config.cluster, clusters)
+      this.#mesh.setClusters(this.#clusters)
+      await this.#feeds.follow(clusters)
+      await this.#publication.copy(etcdsOf(clusters))
+    }
+    this.#regrouping = this.#regrouping.then(regroup)
+    return this.#regrouping
   }
 
   async #comeUp(): Promise<void> {
@@ -250,7 +269,7 @@ class Starlane implements Runtime {
         `${loaded.file}: ${fixed.join(', ')} cannot change while Starlane runs; restart it`,
       )
     }
-    const clusters = clustersOf(config)
+    const clusters = clustersOf(config.cluster, config.clusters)
     const oldClusters = this.#clusters
     this.#clusters = clusters
     try {
@@ -260,8 +279,8 @@ class Starlane implements Runtime {
       throw error
     }
     this.#config = config
-    this.#mesh.setClusters(clusters)
-    await this.#feeds.follow(config.clusters)
+    await this.#roster.follow(config)
+    await this.#regroup()
     if (!isDeepStrictEqual(healthOptions(before), healthOptions(config))) await this.#replaceHealth()
     if (!isDeepStrictEqual(engineOptions(before), engineOptions(config))) await this.#replaceTraffic()
     if (namesText(before) !== namesText(config)) await this.#replaceNames()
@@ -271,6 +290,8 @@ class Starlane implements Runtime {
   async close(): Promise<void> {
     this.#isReady = false
     this.#isStopping = true
+    this.#roster.close()
+    await this.#regrouping
     await Promise.all([this.#writeBack.close(), this.#publication.close()])
     await this.#feeds.close()
     await this.#traffic.close()
@@ -352,6 +373,8 @@ class Starlane implements Runtime {
   #parts(): Parts {
     return {
       config: this.#config,
+      roster: this.#roster,
+      feeds: this.#feeds,
       ready: this.#isReady,
       stopping: this.#isStopping,
       mesh: this.#mesh,

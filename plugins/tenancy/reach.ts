@@ -1,6 +1,5 @@
-import { type Backends, type Cluster, type GlobalService, keep } from '../../proxy/plugin.ts'
+import { type Backends, type Cluster, type GlobalService, keep, type ServicePattern } from '../../proxy/plugin.ts'
 import type { Tenant } from './clients.ts'
-import type { Pattern } from './pattern.ts'
 
 /** How far one tenant reaches into one service. Worked out once, when the service has changed. */
 export class Reach {
@@ -9,7 +8,7 @@ export class Reach {
   #clusters: ReadonlySet<string>
   #left = new WeakMap<Backends, Backends>()
 
-  constructor(tenant: Tenant, service: GlobalService, clusters: readonly Cluster[], shared: readonly Pattern[]) {
+  constructor(tenant: Tenant, service: GlobalService, clusters: readonly Cluster[], shared: readonly ServicePattern[]) {
     this.#clusters = new Set(
       clusters.filter(cluster => isOpen(tenant, service, cluster, shared)).map(({ name }) => name),
     )
@@ -31,7 +30,7 @@ export class Reach {
  * A tenant reaches its own clusters, and of the hub what the hub shares. The hub itself reaches all that got here: of a remote
  * cluster only what that cluster shares does. Another tenant's cluster is never open, shared or not.
  */
-function isOpen(tenant: Tenant, service: GlobalService, cluster: Cluster, shared: readonly Pattern[]): boolean {
+function isOpen(tenant: Tenant, service: GlobalService, cluster: Cluster, shared: readonly ServicePattern[]): boolean {
   if (tenant === undefined || cluster.tenant === tenant) return true
   if (cluster.tenant !== undefined) return false
   const exported = !cluster.local || (service.settings.global && service.settings.shared)

@@ -4,6 +4,7 @@
  */
 import { endpointText, familyOf, parseEndpoint } from '../model/address.ts'
 import { isClusterName } from '../model/cluster.ts'
+import { viewName } from '../model/clustermesh.ts'
 import type { ErrorCode } from '../model/error.ts'
 import type { Json } from '../model/json.ts'
 import { didYouMean, type Path, shown } from './fields.ts'
@@ -27,6 +28,7 @@ export function* findings(draft: Partial<Config>, root: Json, given: (path: Path
   if (draft.health) yield* probes(draft.health, given)
   if (draft.plugins) yield* pluginNames(draft.plugins)
   if (draft.clusters && draft.plugins) yield* tenants(draft.clusters, draft.plugins)
+  if (draft.publish) yield* views(draft.publish, draft.cluster, draft.clusters ?? [])
   if (draft.clusters && draft.writeBack) yield* writing(draft.clusters, draft.cluster, draft.writeBack)
 }
 
@@ -145,6 +147,25 @@ function* tenants(clusters: Config['clusters'], plugins: Config['plugins']): Ite
   for (const [i, { tenant }] of clusters.entries()) {
     if (tenant === undefined) continue
     yield warning(['clusters', i, 'tenant'], 'keeps nobody apart without `use: tenancy` in the list of plugins')
+  }
+}
+
+/** A view is a cluster to whoever reads it, and so has the name of one. */
+function* views(
+  { tenants }: NonNullable<Config['publish']>,
+  local: string | undefined,
+  clusters: Config['clusters'],
+): Iterable<Finding> {
+  if (local === undefined) return
+  for (const tenant of Object.keys(tenants)) {
+    const name = viewName(local, tenant)
+    const path = ['publish', 'tenants', tenant]
+    if (!isClusterName(name)) {
+      const message = `the tenant's readers see ${shown(name)}, which is no name for a cluster; use a-z, 0-9 and -, 32 in all`
+      yield fault('CONF_FIELD', path, message)
+    } else if (clusters.some(cluster => cluster.name === name)) {
+      yield fault('CONF_CLUSTER', path, `the tenant's readers see ${name}, which is another cluster's name`)
+    }
   }
 }
 

@@ -3,6 +3,7 @@ import { canonicalAddress, endpointText, parseEndpoint } from '../model/address.
 import { isClusterName } from '../model/cluster.ts'
 import { durationText } from '../model/duration.ts'
 import type { Json } from '../model/json.ts'
+import { parseServicePattern } from '../model/service-pattern.ts'
 import { bad, checked, type Field, field, list, optional, record, scalar, shown, text } from './fields.ts'
 
 /** Makes a path absolute: `~/` is the home directory, the rest is relative to the configuration file. */
@@ -131,6 +132,16 @@ export function serverUrl(help: string): Field<string> {
     const url = URL.parse(scalar(value))
     const sound = url && /^https?:$/.test(url.protocol) && url.href === `${url.origin}/`
     return sound ? url.origin : bad(`${shown(value)} is no server; write https://HOST:2379`)
+  })
+}
+
+/** Which services, as the tenancy plugin has it; it stays as it was written. */
+export function servicePattern(help: string): Field<string> {
+  return field('NAMESPACE/NAME', help, undefined, value => {
+    const written = scalar(value)
+    return parseServicePattern(written)
+      ? written
+      : bad(`${shown(value)} names no services; write namespace/name, with * for any`)
   })
 }
 

@@ -16,6 +16,7 @@ import {
   type Options,
   oneOf,
   optional,
+  record,
   shown,
   table,
   text,
@@ -29,6 +30,7 @@ import {
   type Resolve,
   raw,
   serverUrl,
+  servicePattern,
   statusRange,
   withinBudget,
 } from './kinds.ts'
@@ -39,6 +41,7 @@ export type Config = Options<ReturnType<typeof schema>>
 export type ClusterConfig = Config['clusters'][number]
 /** Told apart by `'manifests' in source` and the like. */
 export type SourceConfig = ClusterConfig['source']
+export type EtcdConfig = Extract<SourceConfig, { readonly etcd: unknown }>['etcd']
 export type PluginUse = Config['plugins'][number]
 
 /** `resolve` makes the paths absolute; for the reference page, which has no file, any function does. */
@@ -48,6 +51,9 @@ export function schema(resolve: Resolve) {
       'The local cluster, by its name in `clusters`. Its Services are the frontends that clients reach.',
     ),
     clusters: list('The clusters of the mesh, in any order.', table('One cluster.', clusterFields(resolve))),
+    clustermesh: optional(
+      table('Clusters that come and go without a change of this file.', clustermeshFields(resolve)),
+    ),
     stale: table('What becomes of a cluster that no longer answers.', staleFields),
     dns: table('The DNS responder.', dnsFields(resolve)),
     proxy: table('The TCP and UDP proxy.', proxyFields),
@@ -82,6 +88,15 @@ function clusterFields(resolve: Resolve) {
       },
     ),
     tenant: optional(text('Whom the cluster belongs to; the tenancy plugin keeps tenants apart.')),
+  } satisfies Fields
+}
+
+function clustermeshFields(resolve: Resolve) {
+  return {
+    folder: path(
+      "A folder of Cilium's client files, watched: each is a remote cluster of the file's name. Those in `clusters` come first.",
+      resolve,
+    ),
   } satisfies Fields
 }
 
@@ -227,6 +242,15 @@ function publishFields(resolve: Resolve) {
       max: 24 * 3_600_000,
     }),
     rate: integer('Requests to etcd in a second, each with up to 100 keys.', { min: 1, max: 1000 }, 20),
+    tenants: record(
+      'What each tenant may read: services of the local cluster, as a cluster of their own named CLUSTER--TENANT.',
+      list('The services.', servicePattern('Services.')),
+      {},
+    ),
+    cache: boolean(
+      'Also copies the clusters that are read from an etcd to this one, for many readers here (KVStoreMesh).',
+      false,
+    ),
   } satisfies Fields
 }
 

@@ -4,7 +4,7 @@ import type { MeshError } from './error.ts'
 export interface Cluster {
   /** 1..32 characters of [a-z0-9-], alphanumeric at both ends (Cilium's rule). */
   readonly name: string
-  /** 1..255, unique in the mesh. */
+  /** 1..255, unique in the mesh; 0 for one whose number only it can say. */
   readonly id: number
   readonly local: boolean
   readonly tenant?: string

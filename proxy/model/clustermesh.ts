@@ -32,11 +32,28 @@ export function canaryKey(resource: Resource, cluster: string, cached = false): 
 }
 
 export function canaryPrefix(cluster: string): string {
-  return `cilium/synced/${cluster}/`
+  return `${canariesPrefix}${cluster}/`
+}
+
+export const canariesPrefix = 'cilium/synced/'
+
+/** The clusters that keys under {@link canariesPrefix} are of. */
+export function clustersIn(canaries: readonly string[]): string[] {
+  return [...new Set(canaries.map(key => key.slice(canariesPrefix.length).split('/')[0] ?? ''))]
 }
 
 function base(resource: Resource, cached: boolean): string {
   return `cilium/${cached ? 'cache' : 'state'}/${resource}/v1`
+}
+
+/** The cluster that one tenant's readers see in the place of `cluster`. Two hyphens, so that it is hardly another's name. */
+export function viewName(cluster: string, tenant: string): string {
+  return `${viewsOf(cluster)}${tenant}`
+}
+
+/** What the names of all views of a cluster begin with. */
+export function viewsOf(cluster: string): string {
+  return `${cluster}--`
 }
 
 export type SlicesMode = '' | 'services-and-endpointslices' | 'endpointslices-only'
@@ -94,15 +111,17 @@ export interface ServiceExportRecord {
   readonly cluster: string
   readonly namespace: string
   readonly name: string
+  readonly annotations: Readonly<Record<string, string>>
+  readonly labels: Readonly<Record<string, string>>
   /** RFC 3339; the oldest export wins conflicts. */
-  readonly exportCreationTimestamp: string
-  readonly type: 'ClusterSetIP' | 'Headless'
+  readonly exportCreationTimestamp?: string
   readonly ports: readonly {
     readonly name: string
     readonly protocol: string
     readonly port: number
     readonly appProtocol?: string
   }[]
+  readonly type: 'ClusterSetIP' | 'Headless'
   readonly sessionAffinity: 'None' | 'ClientIP'
   readonly sessionAffinityConfig?: { readonly clientIP: { readonly timeoutSeconds: number } }
 }

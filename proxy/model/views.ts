@@ -26,6 +26,8 @@ export interface Status {
     readonly clusterset: string
   }
   readonly components: readonly ComponentView[]
+  /** Undefined where nothing is published. */
+  readonly publisher?: PublisherView
   readonly clusters: readonly ClusterView[]
   readonly plugins: readonly PluginView[]
   readonly problems: readonly Problem[]
@@ -33,13 +35,14 @@ export interface Status {
 
 /** One line of `starlane status`. `degraded`: part of it does not work, and `detail` says which. */
 export interface ComponentView {
-  readonly name: 'Sources' | 'DNS' | 'Proxy' | 'Health' | 'Plugins'
+  readonly name: 'Sources' | 'DNS' | 'Proxy' | 'Health' | 'Plugins' | 'Publisher'
   readonly state: 'ok' | 'degraded' | 'error' | 'disabled'
   readonly detail: string
 }
 
 export interface ClusterView {
   readonly name: string
+  /** 0 while a cluster found in a folder has not said it yet. */
   readonly id: number
   readonly local: boolean
   readonly tenant?: string
@@ -54,8 +57,32 @@ export interface ClusterView {
   readonly services: number
   readonly globalServices: number
   readonly backends: number
+  /** What else the source knows of it, where it knows. */
+  readonly nodes?: number
+  readonly serviceExports?: number
   /** When the source last said something new; undefined before its first word. */
   readonly changedAt?: number
+}
+
+/** What becomes of the local cluster, and of copies of others, in the etcd of the mesh. */
+export interface PublisherView {
+  /** The servers. */
+  readonly where: string
+  /** `standby`: another process of this cluster writes. */
+  readonly state: 'connecting' | 'standby' | 'publishing' | 'lost'
+  readonly since: number
+  readonly error?: string
+  readonly services: number
+  /** Keys still to be written. */
+  readonly pending: number
+  readonly copies: readonly {
+    readonly cluster: string
+    /** `drained`: its services were given up, since it was silent for too long. `leaving`: it is not configured any more. */
+    readonly state: 'syncing' | 'live' | 'lost' | 'drained' | 'leaving'
+    readonly records: number
+    readonly pending: number
+    readonly error?: string
+  }[]
 }
 
 /** One row of the resolved chain. */

@@ -6,14 +6,18 @@ import { zstdCompressSync } from 'node:zlib'
 import { familyOf } from '../model/address.ts'
 import {
   type ClusterConfigRecord,
+  type NodeRecord,
   type PortRecord,
   type PortsByIp,
   prefixOf,
+  type ServiceExportRecord,
   type ServiceRecord,
   sliceMessage,
+  zoneLabel,
 } from '../model/clustermesh.ts'
 import { hashOf } from '../model/hash.ts'
-import type { ClusterService, Endpoint, EndpointPort } from '../model/service.ts'
+import { derivedServiceName } from '../model/multicluster.ts'
+import type { ClusterService, Endpoint, EndpointPort, ServiceExport } from '../model/service.ts'
 
 /** Who publishes. */
 export interface Publishing {
@@ -21,33 +25,84 @@ export interface Publishing {
   readonly clusterId: number
   /** Whether slices are written besides the services. */
   readonly slices: boolean
+  /** Whether it is written where a KVStoreMesh cache would stand. */
+  readonly cached?: boolean
 }
 
-/** The keys of a service that is global and shared, with their values. A service that is an alias elsewhere has none. */
+/**
+ * The keys of a service that is global and shared, with their values. A service that is an alias elsewhere has none. One that is
+ * exported is there under the name of its derived Service too, since that is where Cilium's clusters look for its backends.
+ */
 export function recordsOf(service: ClusterService, publishing: Publishing): Map<string, Buffer> {
-  if (service.type === 'ExternalName') return new Map()
-  const { cluster, slices } = publishing
-  const { namespace, name } = service
-  const records = new Map([
-    [`${prefixOf('services', cluster)}${namespace}/${name}`, json(serviceRecord(service, publishing))],
-  ])
-  if (!slices) return records
-  for (const [slice, value] of slicesOf(service, publishing)) {
-    records.set(`${prefixOf('endpointslices', cluster)}${namespace}/${slice}`, value)
-  }
-  return records
+  const records = new Map<string, Buffer>()
+  if (service.type === 'ExternalName') return records
+  const { cluster, cached } = publishing
+  const { namespace, name, exported } = service
+  addBackends(records, service, publishing)
+  if (!exported) return records
+  addBackends(records, { ...service, name: derivedServiceName(namespace, name) }, publishing)
+  const key = `${prefixOf('serviceexports', cluster, cached)}${namespace}/${name}`
+  return records.set(key, json(exportRecord(service, exported, cluster)))
 }
 
-export function clusterConfigValue({ clusterId, slices }: Publishing): Buffer {
+function addBackends(records: Map<string, Buffer>, service: ClusterService, publishing: Publishing): void {
+  const { cluster, cached, slices } = publishing
+  const { namespace, name } = service
+  records.set(`${prefixOf('services', cluster, cached)}${namespace}/${name}`, json(serviceRecord(service, publishing)))
+  if (!slices) return
+  for (const [slice, value] of slicesOf(service, publishing)) {
+    records.set(`${prefixOf('endpointslices', cluster, cached)}${namespace}/${slice}`, value)
+  }
+}
+
+/**
+ * A node that runs a shared endpoint, by its name and zone. Its addresses are left out on purpose: Cilium's agents would build
+ * tunnels to them, and at their end there would be no Cilium.
+ */
+export function nodeRecord(name: string, zone: string | undefined, { cluster, clusterId }: Publishing): Buffer {
+  const record: NodeRecord = {
+    Name: name,
+    Cluster: cluster,
+    IPAddresses: null,
+    ClusterID: clusterId,
+    Labels: zone === undefined ? {} : { [zoneLabel]: zone },
+  }
+  return json(record)
+}
+
+export function clusterConfigValue({ clusterId, slices, cached }: Publishing): Buffer {
   const record: ClusterConfigRecord = {
     id: clusterId,
     capabilities: {
       syncedCanaries: true,
+      ...(cached ? { cached } : {}),
       maxConnectedClusters: 255,
+      serviceExportsEnabled: true,
       ...(slices ? { endpointSlicesExportMode: 'services-and-endpointslices' } : {}),
     },
   }
   return json(record)
+}
+
+function exportRecord(
+  { namespace, name, headless, ports, sessionAffinity }: ClusterService,
+  { createdAt, annotations, labels }: ServiceExport,
+  cluster: string,
+): ServiceExportRecord {
+  return {
+    cluster,
+    namespace,
+    name,
+    annotations: sortedTable(annotations),
+    labels: sortedTable(labels),
+    ...(createdAt === undefined ? {} : { exportCreationTimestamp: new Date(createdAt).toISOString() }),
+    ports,
+    type: headless ? 'Headless' : 'ClusterSetIP',
+    sessionAffinity: sessionAffinity ? 'ClientIP' : 'None',
+    ...(sessionAffinity
+      ? { sessionAffinityConfig: { clientIP: { timeoutSeconds: Math.ceil(sessionAffinity.timeoutMs / 1000) } } }
+      : {}),
+  }
 }
 
 function serviceRecord(service: ClusterService, { cluster, clusterId }: Publishing): ServiceRecord {

@@ -1,21 +1,19 @@
 import { hash } from 'node:crypto'
+import type { Batch } from './batch.ts'
 import type { Stored, Write } from './store.ts'
 
 interface Wanted {
-  readonly value: Buffer
+  readonly value: Uint8Array
   readonly digest: string
 }
 
-/** etcd takes 128 operations and 1.5 MiB in one request, unless told otherwise. */
-const maxWrites = 100
-const maxBytes = 1024 * 1024
-
-/** What should stand in the store, what does, and so what is to be written next. */
+/** What should stand in the store under one prefix, what does, and so what is to be written next. */
 export class Ledger {
   #wanted = new Map<string, Wanted>()
   #written = new Map<string, string>()
   #differs = new Set<string>()
   #isComplete = false
+  #isDrained = false
 
   get size(): number {
     return this.#wanted.size
@@ -24,6 +22,10 @@ export class Ledger {
   /** Keys that are still to be written. */
   get pending(): number {
     return this.#differs.size
+  }
+
+  keys(): Iterable<string> {
+    return this.#wanted.keys()
   }
 
   /** From now on, what is not wanted is to go; before, it may only not have been told yet. */
@@ -36,7 +38,21 @@ export class Ledger {
     for (const key of this.#written.keys()) this.#compare(key)
   }
 
-  want(key: string, value: Buffer): void {
+  /** Everything is to go, whether or not all of it has been told. */
+  drain(): void {
+    this.#isDrained = true
+    this.#wanted.clear()
+    for (const key of [...this.#written.keys(), ...this.#differs]) this.#compare(key)
+  }
+
+  /** Everything is to go, and whatever comes then is a new beginning. */
+  forget(): void {
+    this.#isComplete = false
+    this.drain()
+  }
+
+  want(key: string, value: Uint8Array): void {
+    this.#isDrained = false
     this.#wanted.set(key, { value, digest: digestOf(value) })
     this.#compare(key)
   }
@@ -55,32 +71,26 @@ export class Ledger {
     for (const key of [...this.#written.keys(), ...this.#wanted.keys()]) this.#compare(key)
   }
 
-  /** As much as fits into one request; empty when all is as it should be. */
-  next(): Write[] {
-    const writes: Write[] = []
-    let size = 0
+  /** Adds what is to be written, as much as fits. */
+  fill(batch: Batch): void {
     for (const key of this.#differs) {
       const wanted = this.#wanted.get(key)
-      size += key.length + (wanted?.value.length ?? 0)
-      if (writes.length === maxWrites || (writes.length > 0 && size > maxBytes)) break
-      writes.push(wanted ? { key, value: wanted.value } : { key, gone: true })
+      if (!batch.add(wanted ? { key, value: wanted.value } : { key, gone: true })) return
     }
-    return writes
   }
 
-  /** These have been written; a key that has become another meanwhile is written again. */
-  settle(writes: readonly Write[]): void {
-    for (const write of writes) {
-      if ('gone' in write) this.#written.delete(write.key)
-      else this.#written.set(write.key, digestOf(write.value))
-      this.#compare(write.key)
-    }
+  /** This has been written; a key that has become another meanwhile is written again. */
+  settle(write: Write): void {
+    if ('gone' in write) this.#written.delete(write.key)
+    else this.#written.set(write.key, digestOf(write.value))
+    this.#compare(write.key)
   }
 
   #compare(key: string): void {
     const wanted = this.#wanted.get(key)
     const written = this.#written.get(key)
-    const isRight = wanted ? written === wanted.digest : written === undefined || !this.#isComplete
+    const mayStay = !this.#isComplete && !this.#isDrained
+    const isRight = wanted ? written === wanted.digest : written === undefined || mayStay
     if (isRight) this.#differs.delete(key)
     else this.#differs.add(key)
   }

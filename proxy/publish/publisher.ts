@@ -1,12 +1,14 @@
 import { randomUUID } from 'node:crypto'
 import type { Clock, Random } from '../model/clock.ts'
+import { canariesPrefix, viewName, viewsOf } from '../model/clustermesh.ts'
 import { MeshError, messageOf, type Problem } from '../model/error.ts'
 import type { Log } from '../model/log.ts'
-import { type ClusterService, type ServiceKey, serviceKey } from '../model/service.ts'
-import { recordsOf } from './encode-cilium.ts'
-import { Ledger } from './ledger.ts'
+import { type ClusterService, serviceKey } from '../model/service.ts'
+import { Copies } from './copies.ts'
+import { Edition } from './edition.ts'
 import type { Store } from './store.ts'
 import { Tenure } from './tenure.ts'
+import type { Volume } from './volume.ts'
 
 export interface PublisherOptions {
   /** The local cluster, as the mesh knows it. */
@@ -20,6 +22,10 @@ export interface PublisherOptions {
   readonly writesPerSecond: number
   /** How long a publisher that has fallen silent keeps the others waiting; 25 s. */
   readonly lockMs?: number
+  /** Tenants, each with what it may have: they read a cluster of its own in which there is nothing else. */
+  readonly tenants?: ReadonlyMap<string, (service: ClusterService) => boolean>
+  /** Whether other clusters are copied too, and how long the services of a silent one stay; 0 is for ever. */
+  readonly cache?: { readonly ttlMs: number } | undefined
 }
 
 export interface PublisherParts {
@@ -31,7 +37,14 @@ export interface PublisherParts {
 }
 
 /** `standby`: another publisher of the same cluster is at work. Times are wall-clock milliseconds. */
-export type PublisherState = Standing & { readonly since: number; readonly services: number; readonly pending: number }
+export type PublisherState = Standing & {
+  readonly since: number
+  readonly services: number
+  /** Keys that are still to be written, of all that is published or copied. */
+  readonly pending: number
+  /** The etcd that it is connected to. */
+  readonly store: string | undefined
+}
 
 type Standing =
   | { readonly state: 'connecting' | 'standby' | 'publishing' }
@@ -48,28 +61,28 @@ export interface Publisher {
   drop(namespace: string, name: string): void
   state(): PublisherState
   problems(): readonly Problem[]
+  /** The other clusters that are copied; only those that stand in the store for nobody, when that is not asked for. */
+  readonly copies: Copies
   /** Makes room for another publisher. What is written stays for it, until the lease runs out. */
   close(): Promise<void>
 }
 
 const firstRetryMs = 1000
 const longestRetryMs = 30_000
-/** etcd refuses requests of 1.5 MiB (`--max-request-bytes`). */
-const maxValueBytes = 1.4 * 1024 * 1024
-
 export function createPublisher(options: PublisherOptions, parts: PublisherParts): Publisher {
   return new EtcdPublisher(options, parts)
 }
 
 class EtcdPublisher implements Publisher {
+  readonly copies: Copies
   #options: PublisherOptions
   #parts: PublisherParts
-  #ledger = new Ledger()
-  #keys = new Map<ServiceKey, readonly string[]>()
-  #tooLarge = new Map<ServiceKey, Problem>()
+  #whole: Edition
+  #editions: readonly Edition[]
   #holder = randomUUID()
   #closing = new AbortController()
   #tenure: Tenure | undefined
+  #store: string | undefined
   #running: Promise<void> = Promise.resolve()
   #failures = 0
   #standing: Standing = { state: 'connecting' }
@@ -80,6 +93,13 @@ class EtcdPublisher implements Publisher {
     this.#options = options
     this.#parts = parts
     this.#since = parts.clock.wall()
+    const { cluster, clusterId, slices, tenants = new Map(), cache } = options
+    this.#whole = new Edition({ cluster, clusterId, slices })
+    const views = [...tenants].map(([tenant, admits]) => {
+      return new Edition({ cluster: viewName(cluster, tenant), clusterId, slices, cached: true }, admits)
+    })
+    this.#editions = [this.#whole, ...views]
+    this.copies = new Copies({ ttlMs: cache?.ttlMs ?? 0, clock: parts.clock, changed: () => this.#tenure?.wake() })
   }
 
   start(): void {
@@ -87,60 +107,46 @@ class EtcdPublisher implements Publisher {
   }
 
   reset(services: readonly ClusterService[]): void {
-    const gone = new Set(this.#keys.keys())
-    for (const service of services) {
-      gone.delete(serviceKey(service.namespace, service.name))
-      this.#want(service)
-    }
-    for (const key of gone) this.#unwant(key)
-    this.#ledger.complete()
+    for (const edition of this.#editions) edition.reset(services)
     this.#tenure?.wake()
   }
 
   put(service: ClusterService): void {
-    this.#want(service)
+    for (const edition of this.#editions) edition.want(service)
     this.#tenure?.wake()
   }
 
   drop(namespace: string, name: string): void {
-    this.#unwant(serviceKey(namespace, name))
+    for (const edition of this.#editions) edition.unwant(serviceKey(namespace, name))
     this.#tenure?.wake()
   }
 
   state(): PublisherState {
-    return { ...this.#standing, since: this.#since, services: this.#keys.size, pending: this.#ledger.pending }
+    const pending = this.#volumes().reduce((sum, volume) => sum + volume.pending, 0)
+    return { ...this.#standing, since: this.#since, services: this.#whole.services, pending, store: this.#store }
   }
 
   problems(): readonly Problem[] {
-    return [...this.#tooLarge.values()]
+    return [...this.#whole.problems, ...this.copies.problems]
   }
 
   async close(): Promise<void> {
     this.#closing.abort()
     this.#stopRetry()
+    this.copies.close()
     await this.#tenure?.resign()
     await this.#running
   }
 
-  #want(service: ClusterService): void {
-    const key = serviceKey(service.namespace, service.name)
-    const records = recordsOf(service, this.#options)
-    this.#tooLarge.delete(key)
-    for (const [record, { length }] of records) {
-      if (length <= maxValueBytes) continue
-      records.delete(record)
-      const message = `makes a record of ${length} bytes and etcd takes 1.5 MiB; split the service`
-      this.#tooLarge.set(key, { code: 'PUBLISH', where: record, message })
-    }
-    for (const old of this.#keys.get(key) ?? []) if (!records.has(old)) this.#ledger.unwant(old)
-    for (const [record, value] of records) this.#ledger.want(record, value)
-    this.#keys.set(key, [...records.keys()])
+  #volumes(): Volume[] {
+    this.copies.sweep()
+    return [...this.#editions.map(({ volume }) => volume), ...this.copies.volumes]
   }
 
-  #unwant(key: ServiceKey): void {
-    for (const record of this.#keys.get(key) ?? []) this.#ledger.unwant(record)
-    this.#keys.delete(key)
-    this.#tooLarge.delete(key)
+  /** Clusters in the store that are neither this one, nor a view of it, nor copied: left behind by another configuration. */
+  #discovered(clusters: readonly string[]): void {
+    const own = new Set(this.#editions.map(({ volume }) => volume.cluster))
+    this.copies.discovered(clusters.filter(cluster => !own.has(cluster)))
   }
 
   async #publish(): Promise<void> {
@@ -149,9 +155,15 @@ class EtcdPublisher implements Publisher {
     try {
       const store = await open(signal)
       if (signal.aborted) return store.close()
+      this.#store = store.clusterId
       this.#tenure = new Tenure(store, {
-        ...this.#options,
-        ledger: this.#ledger,
+        cluster: this.#options.cluster,
+        leaseMs: this.#options.leaseMs,
+        volumes: () => this.#volumes(),
+        discovery: {
+          prefix: `${canariesPrefix}${this.#options.cache ? '' : viewsOf(this.#options.cluster)}`,
+          found: clusters => this.#discovered(clusters),
+        },
         holder: this.#holder,
         lockMs: this.#options.lockMs ?? 25_000,
         paceMs: 1000 / this.#options.writesPerSecond,
@@ -161,6 +173,7 @@ class EtcdPublisher implements Publisher {
       await this.#tenure.run()
     } catch (error) {
       this.#tenure = undefined
+      this.#store = undefined
       if (signal.aborted) return
       const why = new MeshError('PUBLISH', `${this.#options.cluster} is not published: ${messageOf(error)}`, {
         cause: error,

@@ -11,6 +11,8 @@ export interface Stored {
 export type Write = { readonly key: string; readonly value: Uint8Array } | { readonly key: string; readonly gone: true }
 
 export interface Store {
+  /** Tells this etcd from any other. */
+  readonly clusterId: string
   get(key: string): Promise<Stored | undefined>
   pages(prefix: string): AsyncIterable<{ readonly entries: readonly Stored[] }>
   /** All or nothing. False when the key of the condition has another create revision; 0 is that of an absent key. */

@@ -6,20 +6,19 @@
  * the lease over with everything under it, and writes only what is different: readers notice nothing.
  */
 import type { Clock } from '../model/clock.ts'
-import {
-  canaryKey,
-  clusterConfigKey,
-  heartbeatEveryMs,
-  heartbeatKey,
-  prefixOf,
-  type Resource,
-} from '../model/clustermesh.ts'
-import { clusterConfigValue, type Publishing } from './encode-cilium.ts'
-import type { Ledger } from './ledger.ts'
+import { clusterConfigKey, clustersIn, heartbeatEveryMs, heartbeatKey, resources } from '../model/clustermesh.ts'
+import { messageOf } from '../model/error.ts'
+import { Batch } from './batch.ts'
 import type { Store, Stored, Write } from './store.ts'
+import type { Volume } from './volume.ts'
 
-export interface TenureParts extends Publishing {
-  readonly ledger: Ledger
+export interface TenureParts {
+  /** Whose publisher this is. */
+  readonly cluster: string
+  /** What is to stand in the store: its own cluster first, which nothing else is to hold up. */
+  readonly volumes: () => readonly Volume[]
+  /** Told once of the clusters with a canary under `prefix`. */
+  readonly discovery: { readonly prefix: string; readonly found: (clusters: readonly string[]) => void }
   /** Tells this publisher from the others; kept over connections, so that it knows its own lock again. */
   readonly holder: string
   readonly leaseMs: number
@@ -44,7 +43,6 @@ export class Tenure {
   #parts: TenureParts
   #lock: { readonly createRevision: number; readonly lease: bigint } = { createRevision: 0, lease: 0n }
   #lease = 0n
-  #hasCanaries = false
   #stops: (() => void)[] = []
   #wake: () => void = () => {}
   #error: Error | undefined
@@ -60,8 +58,9 @@ export class Tenure {
     try {
       await this.#takeLock()
       this.#lease = await this.#findLease()
-      await this.#write(this.#signsOfLife())
-      await this.#compare()
+      for (const volume of this.#parts.volumes()) volume.forgetStore()
+      await this.#write([this.#heartbeat()])
+      await this.#discover()
       this.#keepUp()
       this.#parts.became('publishing')
       for (;;) await this.#step()
@@ -124,62 +123,74 @@ export class Tenure {
     }
     every(lockMs / 3, () => this.#keep(this.#lock.lease, 'the lock'))
     every(leaseMs / 3, () => this.#keep(this.#lease, 'the lease of the data'))
-    every(heartbeatEveryMs, () => this.#write(this.#signsOfLife()))
-    every(compareEveryMs, () => this.#compare())
+    every(heartbeatEveryMs, () => this.#writeAll(this.#signsOfLife()))
+    // Copies are many and large; what is wrong with one is found when the connection or the writer changes.
+    every(compareEveryMs, async () => {
+      for (const volume of this.#parts.volumes()) if (volume.kind !== 'copy') volume.isCompared = false
+      this.#wake()
+    })
   }
 
   async #keep(lease: bigint, what: string): Promise<void> {
     if (!(await this.#store.keepAlive(lease))) throw new Error(`${what} has run out`)
   }
 
-  /** The config is written each time, since a reader is lost without it. */
+  /** How clusters describe themselves is written each time, since a reader is lost without it. */
   #signsOfLife(): Write[] {
-    const now = Buffer.from(new Date(this.#parts.clock.wall()).toISOString())
-    return [
-      { key: heartbeatKey, value: now },
-      { key: clusterConfigKey(this.#parts.cluster), value: clusterConfigValue(this.#parts) },
-    ]
+    return [this.#heartbeat(), ...this.#parts.volumes().flatMap(each => each.description())]
   }
 
-  async #compare(): Promise<void> {
-    const { cluster, ledger } = this.#parts
-    const found: Stored[] = []
-    for (const resource of ['services', 'endpointslices'] as const) {
-      for await (const { entries } of this.#store.pages(prefixOf(resource, cluster))) found.push(...entries)
+  #heartbeat(): Write {
+    return { key: heartbeatKey, value: this.#now() }
+  }
+
+  async #discover(): Promise<void> {
+    const { prefix, found } = this.#parts.discovery
+    const canaries: string[] = []
+    try {
+      for await (const { entries } of this.#store.pages(prefix)) canaries.push(...entries.map(({ key }) => key))
+    } catch (error) {
+      // Who may not look there has never written there.
+      if (!messageOf(error).includes('permission denied')) throw error
     }
-    ledger.found(found, this.#lease)
-    this.#hasCanaries = false
-    this.#wake()
+    found(clustersIn(canaries))
+  }
+
+  async #compare(volume: Volume): Promise<void> {
+    for (const resource of resources) {
+      const found: Stored[] = []
+      for await (const { entries } of this.#store.pages(volume.prefix(resource))) found.push(...entries)
+      volume.found(resource, found, this.#lease)
+    }
+    volume.isCompared = true
   }
 
   async #step(): Promise<void> {
     this.#check()
-    const { ledger, paceMs } = this.#parts
-    const writes = ledger.next()
-    if (writes.length > 0) {
-      await this.#write(writes)
-      ledger.settle(writes)
-      return this.#rest(paceMs)
-    }
-    if (ledger.isComplete && !this.#hasCanaries) {
-      this.#hasCanaries = true
-      return this.#write(this.#canaries())
-    }
-    await this.#pause()
+    const { volumes, paceMs } = this.#parts
+    const unknown = volumes().find(({ isCompared }) => !isCompared)
+    if (unknown) return this.#compare(unknown)
+    const batch = new Batch()
+    const touched = volumes().filter(volume => {
+      const before = batch.writes.length
+      volume.fill(batch, this.#now())
+      return batch.writes.length > before
+    })
+    if (touched.length === 0) return this.#pause()
+    await this.#write(batch.writes)
+    for (const volume of touched) volume.settle(batch.writes)
+    await this.#rest(paceMs)
   }
 
-  /** A peer is not ready before it has seen all of them, so that those of empty prefixes are written too (Cilium 2.9). */
-  #canaries(): Write[] {
-    const { cluster, clock, slices } = this.#parts
-    const resources: Resource[] = [
-      'nodes',
-      'identities',
-      'ip',
-      'services',
-      ...(slices ? ['endpointslices' as const] : []),
-    ]
-    const value = Buffer.from(new Date(clock.wall()).toISOString())
-    return resources.map(resource => ({ key: canaryKey(resource, cluster), value }))
+  #now(): Buffer {
+    return Buffer.from(new Date(this.#parts.clock.wall()).toISOString())
+  }
+
+  async #writeAll(writes: readonly Write[]): Promise<void> {
+    const batch = new Batch()
+    const rest = writes.filter(write => !batch.add(write))
+    await this.#write(batch.writes)
+    if (rest.length > 0) await this.#writeAll(rest)
   }
 
   async #write(writes: readonly Write[]): Promise<void> {

@@ -3,11 +3,12 @@ import { isDeepStrictEqual } from 'node:util'
 import type { ClusterConfig, SourceConfig } from '../config/schema.ts'
 import type { Mesh } from '../mesh/mesh.ts'
 import type { Clock, Random } from '../model/clock.ts'
+import { MeshError } from '../model/error.ts'
 import type { Log } from '../model/log.ts'
 import { createEtcdSource } from '../sources/etcd/etcd-source.ts'
 import { createKubernetesSource } from '../sources/kubernetes.ts'
 import { createManifestsSource } from '../sources/manifests.ts'
-import type { Source } from '../sources/source.ts'
+import type { Facts, Source } from '../sources/source.ts'
 
 export interface FeedParts {
   readonly clock: Clock
@@ -17,6 +18,8 @@ export interface FeedParts {
 }
 
 interface Feed {
+  /** 0 when only the cluster itself can say it. */
+  readonly id: number
   readonly config: SourceConfig
   readonly source: Source
 }
@@ -42,8 +45,8 @@ export class Feeds {
     for (const cluster of clusters) {
       const { name } = cluster
       if (this.#feeds.has(name)) continue
-      const source = createSource(cluster, this.#parts)
-      this.#feeds.set(name, { config: cluster.source, source })
+      const source = createSource(cluster, { ...this.#parts, admit: id => this.#admit(name, id) })
+      this.#feeds.set(name, { id: cluster.id, config: cluster.source, source })
       source.start(this.#mesh.sink(name))
     }
   }
@@ -51,14 +54,32 @@ export class Feeds {
   async close(): Promise<void> {
     await this.follow([])
   }
+
+  /** What else the source of a cluster knows. */
+  facts(cluster: string): Facts {
+    return this.#feeds.get(cluster)?.source.facts?.() ?? {}
+  }
+
+  /** A number that another cluster has is refused, and the one who had it first goes on (Cilium 2.1). */
+  #admit(cluster: string, id: number): void {
+    const other = [...this.#feeds].find(([name, { id: given, source }]) => {
+      return name !== cluster && (given === id || source.facts?.().id === id)
+    })
+    if (!other) return
+    const message = `${cluster} says its id is ${id}, which is that of ${other[0]}; give one of them another`
+    throw new MeshError('SOURCE_READ', message)
+  }
 }
 
-function createSource({ name: cluster, id, source }: ClusterConfig, { clock, random, log, env }: FeedParts): Source {
+function createSource(
+  { name: cluster, id, source }: ClusterConfig,
+  { clock, random, log, env, admit }: FeedParts & { readonly admit: (id: number) => void },
+): Source {
   if ('manifests' in source) return createManifestsSource(source.manifests, { cluster, clock, log })
   if ('kubernetes' in source) {
     return createKubernetesSource({ cluster, ...source.kubernetes }, { clock, random, log, env })
   }
-  return createEtcdSource({ cluster, id, ...source.etcd }, { clock, random, log })
+  return createEtcdSource({ cluster, id: id === 0 ? undefined : id, admit, ...source.etcd }, { clock, random, log })
 }
 
 /** `manifests conf/demo/cluster-1`, as status shows it. */

@@ -1,18 +1,23 @@
 /** The configuration, in the words of each part. */
-import type { Config } from '../config/schema.ts'
+import type { ClusterConfig, Config, EtcdConfig } from '../config/schema.ts'
 import type { EngineOptions } from '../dataplane/engine.ts'
 import type { DnsOptions } from '../dns/options.ts'
 import type { QueryFilter } from '../dns/watch.ts'
 import type { HealthOptions } from '../health/options.ts'
 import type { Cluster } from '../model/cluster.ts'
 
-export function clustersOf(config: Config): Cluster[] {
-  return config.clusters.map(({ name, id, tenant }) => ({
+export function clustersOf(local: string, clusters: readonly ClusterConfig[]): Cluster[] {
+  return clusters.map(({ name, id, tenant }) => ({
     name,
     id,
-    local: name === config.cluster,
+    local: name === local,
     ...(tenant === undefined ? {} : { tenant }),
   }))
+}
+
+/** Clusters that are read from an etcd, with where it is. */
+export function etcdsOf(clusters: readonly ClusterConfig[]): Map<string, EtcdConfig> {
+  return new Map(clusters.flatMap(({ name, source }) => ('etcd' in source ? [[name, source.etcd]] : [])))
 }
 
 export function engineOptions({ proxy }: Config): EngineOptions {

@@ -1,10 +1,14 @@
-import type { Config } from '../config/schema.ts'
+import type { Config, EtcdConfig } from '../config/schema.ts'
 import type { Mesh } from '../mesh/mesh.ts'
 import { heartbeatKey } from '../model/clustermesh.ts'
-import type { Problem } from '../model/error.ts'
+import { MeshError, type Problem } from '../model/error.ts'
+import { parseServicePattern, type ServicePattern } from '../model/service-pattern.ts'
+import type { PublisherView } from '../model/views.ts'
+import type { Copies } from '../publish/copies.ts'
 import { followDirectory } from '../publish/follow.ts'
-import { createPublisher, type Publisher } from '../publish/publisher.ts'
+import { createPublisher, type Publisher, type PublisherState } from '../publish/publisher.ts'
 import { connectEtcd } from '../sources/etcd/connect.ts'
+import { type CopyTarget, createEtcdCopy, type EtcdCopy } from '../sources/etcd/etcd-copy.ts'
 import type { FeedParts } from './feeds.ts'
 
 /** Publishes what the local cluster shares, where the configuration says so; without that it does nothing. */
@@ -12,18 +16,27 @@ export class Publication {
   readonly #mesh: Mesh
   readonly #parts: FeedParts
   readonly #publisher: Publisher | undefined
+  readonly #isCaching: boolean
+  readonly #where: string
+  #copying = new Map<string, { readonly place: string; readonly copy: EtcdCopy }>()
   #unfollow: () => void = () => {}
 
-  constructor({ publish, cluster, clusters }: Config, mesh: Mesh, parts: FeedParts) {
+  constructor({ publish, cluster, clusters, stale }: Config, mesh: Mesh, parts: FeedParts) {
     this.#mesh = mesh
     this.#parts = parts
+    this.#isCaching = publish?.cache ?? false
+    this.#where = publish?.endpoints.join(', ') ?? ''
     if (!publish) return
-    const { slices, lease, rate, ...servers } = publish
+    const { slices, lease, rate, cache, tenants, ...servers } = publish
     const { clock, random, log } = parts
     const clusterId = clusters.find(({ name }) => name === cluster)?.id ?? 0
     const open = (signal: AbortSignal) => connectEtcd(servers, { probe: heartbeatKey, clock, random, signal })
     this.#publisher = createPublisher(
-      { cluster, clusterId, slices, leaseMs: lease, writesPerSecond: rate },
+      {
+        ...{ cluster, clusterId, slices, leaseMs: lease, writesPerSecond: rate },
+        tenants: new Map(Object.entries(tenants).map(([tenant, patterns]) => [tenant, anyOf(patterns)])),
+        cache: cache ? { ttlMs: stale.after } : undefined,
+      },
       { open, clock, random, log },
     )
   }
@@ -37,13 +50,73 @@ export class Publication {
     })
   }
 
-  /** What cannot be published, and why. */
+  /** The clusters that are read from an etcd: they are copied, where that is asked for. */
+  async copy(clusters: ReadonlyMap<string, EtcdConfig>): Promise<void> {
+    if (!this.#publisher || !this.#isCaching) return
+    const { copies } = this.#publisher
+    const left = [...this.#copying].filter(([name, { place }]) => place !== JSON.stringify(clusters.get(name)))
+    for (const [name] of left) this.#copying.delete(name)
+    await Promise.all(left.map(([, { copy }]) => copy.close()))
+    for (const [name] of left) if (!clusters.has(name)) copies.leave(name)
+    for (const [name, etcd] of clusters) {
+      if (this.#copying.has(name)) continue
+      copies.copy(name)
+      const copy = createEtcdCopy({ cluster: name, ...etcd }, this.#target(name, copies), this.#parts)
+      this.#copying.set(name, { place: JSON.stringify(etcd), copy })
+      copy.start()
+    }
+  }
+
+  /** What cannot be published or copied, and why. */
   problems(): readonly Problem[] {
     return this.#publisher?.problems() ?? []
   }
 
+  /** Undefined where nothing is to be published. */
+  view(): PublisherView | undefined {
+    if (!this.#publisher) return undefined
+    const { state, since, services, pending, ...rest } = this.#publisher.state()
+    const copies = [...this.#publisher.copies.entries()].map(([cluster, copy]) => ({
+      cluster,
+      state: copy.state,
+      records: copy.volume.size,
+      pending: copy.volume.pending,
+      ...(copy.error ? { error: copy.error.message } : {}),
+    }))
+    return { where: this.#where, state, since, services, pending, ...errorOf(rest), copies }
+  }
+
   async close(): Promise<void> {
     this.#unfollow()
+    await Promise.all([...this.#copying.values()].map(({ copy }) => copy.close()))
     await this.#publisher?.close()
   }
+
+  #target(cluster: string, copies: Copies): CopyTarget {
+    const copy = copies.copy(cluster)
+    return {
+      described: (id, config, store) => {
+        const own = this.#publisher?.state().store
+        if (own === undefined)
+          throw new MeshError('PUBLISH', `the etcd that ${cluster} is copied to does not answer yet`)
+        if (own === store) {
+          throw new MeshError('PUBLISH', `${cluster} is in the etcd that it would be copied to; read it there`)
+        }
+        copy.described(id, config)
+      },
+      listed: (resource, records) => copy.listed(resource, records),
+      changed: (resource, suffix, value) => copy.changed(resource, suffix, value),
+      live: () => copies.live(cluster),
+      lost: error => copies.lost(cluster, error),
+    }
+  }
+}
+
+function errorOf(rest: Partial<Extract<PublisherState, { error: unknown }>>): { readonly error?: string } {
+  return rest.error ? { error: rest.error.message } : {}
+}
+
+function anyOf(texts: readonly string[]): ServicePattern {
+  const patterns = texts.flatMap(text => parseServicePattern(text) ?? [])
+  return service => patterns.some(matches => matches(service))
 }

@@ -30,7 +30,7 @@ export interface Report {
 }
 
 export async function validate({ config, file, placeOf }: Loaded): Promise<Report> {
-  const clusters = clustersOf(config)
+  const clusters = clustersOf(config.cluster, config.clusters)
   const { vips, services } = config.proxy
   const mesh = new Mesh({
     clusters,

@@ -9,10 +9,11 @@ import type { Clock } from '../model/clock.ts'
 import type { Link } from '../model/cluster.ts'
 import type { Json } from '../model/json.ts'
 import { type GlobalService, serviceKey } from '../model/service.ts'
-import type { ClusterView, ComponentView, PluginView, Status } from '../model/views.ts'
-import { sourceText } from './feeds.ts'
+import type { ClusterView, ComponentView, PluginView, PublisherView, Status } from '../model/views.ts'
+import { type Feeds, sourceText } from './feeds.ts'
 import type { NameService } from './name-service.ts'
 import type { Publication } from './publication.ts'
+import type { Roster } from './roster.ts'
 import { serviceView } from './service-views.ts'
 import type { Traffic } from './traffic.ts'
 import type { WriteBack } from './write-back.ts'
@@ -20,6 +21,8 @@ import type { WriteBack } from './write-back.ts'
 /** What is in place now; a reload replaces some of it. */
 export interface Parts {
   readonly config: Config
+  readonly roster: Roster
+  readonly feeds: Feeds
   readonly ready: boolean
   /** No new flows; those in progress may end. */
   readonly stopping: boolean
@@ -68,8 +71,10 @@ function byName(a: GlobalService, b: GlobalService): number {
 }
 
 function statusOf(parts: Parts, fixed: Pick<Status, 'version' | 'startedAt' | 'now'>): Status {
-  const { config, mesh, chain, names, traffic, writeBack, publication } = parts
+  const { config, roster, mesh, chain, names, traffic, writeBack, publication } = parts
+  const publisher = publication.view()
   const problems = [
+    ...roster.problems(),
     ...mesh.problems(),
     ...names.problems(),
     ...traffic.failures(),
@@ -90,20 +95,21 @@ function statusOf(parts: Parts, fixed: Pick<Status, 'version' | 'startedAt' | 'n
       clusterset: config.dns.clusterset,
     },
     components: componentsOf(parts),
-    clusters: config.clusters.map(cluster => clusterView(cluster, parts)),
+    ...(publisher ? { publisher } : {}),
+    clusters: roster.clusters.map(cluster => clusterView(cluster, parts)),
     plugins: pluginsOf(chain),
     problems,
   }
 }
 
 /** What keeps Starlane from being ready, or from having stopped; nothing once it is. */
-function waitingFor({ ready, stopping, config, mesh, names, traffic }: Parts): string[] {
+function waitingFor({ ready, stopping, config, roster, mesh, names, traffic }: Parts): string[] {
   if (ready) return []
   if (stopping) {
     const { connections, udpSessions } = traffic.stats()
     return [`the end of ${counted(connections, 'connection')} and ${counted(udpSessions, 'UDP session')}`]
   }
-  const sources = config.clusters.flatMap(({ name }) => {
+  const sources = roster.clusters.flatMap(({ name }) => {
     const link = mesh.link(name)
     if (link.state === 'syncing') return [`source of ${name}`]
     return link.state === 'lost' && name === config.cluster && !mesh.directory.synced
@@ -117,26 +123,28 @@ function waitingFor({ ready, stopping, config, mesh, names, traffic }: Parts): s
   ].flat()
 }
 
-function componentsOf({ config, mesh, chain, names, traffic, health }: Parts): ComponentView[] {
+function componentsOf({ config, roster, mesh, chain, names, traffic, health, publication }: Parts): ComponentView[] {
+  const publisher = publication.view()
   return [
-    sourcesView(config, mesh),
+    sourcesView(roster, mesh),
     dnsView(config, names),
     proxyView(traffic),
     healthView(config, health),
     pluginsView(chain),
+    ...(publisher ? [publisherView(publisher)] : []),
   ]
 }
 
-function sourcesView(config: Config, mesh: Mesh): ComponentView {
-  const away = config.clusters.filter(({ name }) => mesh.link(name).state !== 'live').map(({ name }) => name)
+function sourcesView({ clusters }: Roster, mesh: Mesh): ComponentView {
+  const away = clusters.filter(({ name }) => mesh.link(name).state !== 'live').map(({ name }) => name)
   const problems = mesh.problems().length
-  const count = `${config.clusters.length - away.length}/${config.clusters.length} clusters live`
+  const count = `${clusters.length - away.length}/${clusters.length} clusters live`
   const detail = [
     count,
     away.length > 0 ? `not live: ${away.join(', ')}` : [],
     problems > 0 ? `${problems} problem${problems === 1 ? '' : 's'} in what they say` : [],
   ].flat()
-  const state = away.length === config.clusters.length ? 'error' : away.length + problems > 0 ? 'degraded' : 'ok'
+  const state = away.length === clusters.length ? 'error' : away.length + problems > 0 ? 'degraded' : 'ok'
   return { name: 'Sources', state, detail: detail.join('; ') }
 }
 
@@ -190,11 +198,30 @@ function pluginsView(chain: Chain): ComponentView {
     : { name: 'Plugins', state: names.length > 0 ? 'ok' : 'disabled', detail }
 }
 
-function clusterView(cluster: Config['clusters'][number], { config, mesh }: Parts): ClusterView {
+/** What another process does for this one is as good as done. */
+function publisherView({ where, state, error, services, pending, copies }: PublisherView): ComponentView {
+  const away = copies.filter(({ state }) => state === 'lost' || state === 'drained').map(({ cluster }) => cluster)
+  const detail = [
+    state === 'standby' ? 'another process of this cluster writes' : counted(services, 'service'),
+    pending > 0 ? `${counted(pending, 'key')} still to write` : [],
+    copies.length > 0 ? `${counted(copies.length, 'cluster')} copied` : [],
+    away.length > 0 ? `not heard of: ${away.join(', ')}` : [],
+    error ?? `to ${where}`,
+  ].flat()
+  const isWell = state === 'publishing' || state === 'standby'
+  return {
+    name: 'Publisher',
+    state: isWell ? (away.length > 0 ? 'degraded' : 'ok') : state === 'lost' ? 'error' : 'degraded',
+    detail: detail.join('; '),
+  }
+}
+
+function clusterView(cluster: Config['clusters'][number], { config, mesh, feeds }: Parts): ClusterView {
+  const { id = cluster.id, ...facts } = feeds.facts(cluster.name)
   const { services, globalServices, backends, changedAt } = mesh.summary(cluster.name)
   return {
     name: cluster.name,
-    id: cluster.id,
+    id,
     local: cluster.name === config.cluster,
     ...(cluster.tenant === undefined ? {} : { tenant: cluster.tenant }),
     source: sourceText(cluster.source),
@@ -202,6 +229,7 @@ function clusterView(cluster: Config['clusters'][number], { config, mesh }: Part
     services,
     globalServices,
     backends,
+    ...facts,
     ...(changedAt === undefined ? {} : { changedAt }),
   }
 }

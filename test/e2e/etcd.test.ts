@@ -1,5 +1,7 @@
 /** Two Starlanes that know of each other through one etcd alone, as clusters of a Cilium ClusterMesh would. */
 import assert from 'node:assert/strict'
+import { mkdir, rename, rm, writeFile } from 'node:fs/promises'
+import { join } from 'node:path'
 import t from 'tap'
 import { noEtcd, startEtcd } from '../support/etcd/etcd.ts'
 import { eventually } from '../support/eventually.ts'
@@ -38,4 +40,60 @@ t.test('what one cluster publishes, another serves from; unsharing takes it back
   await eventually(() => assert.deepEqual(west.runtime().service('default', 'rebel-base')?.backends, []), 20_000)
   t.pass('what is shared no more is gone from the others')
   t.same(east.status().problems, [])
+})
+
+t.test('a folder of client files, a cache of what they name, and who reads that', { skip: noEtcd }, async t => {
+  const [far, near] = [await startEtcd(t), await startEtcd(t)]
+  const local = (name: string, id: number) => ({ name, id, source: { manifests: `./${name}` } })
+  const east = await createWorld(t, {
+    clusters: ['east'],
+    config: { clusters: [local('east', 7)], publish: { endpoints: [far.url] } },
+  })
+  const home = await createWorld(t, {
+    clusters: ['home'],
+    config: {
+      clusters: [local('home', 1)],
+      clustermesh: { folder: './peers' },
+      publish: { endpoints: [near.url], cache: true },
+    },
+  })
+  // Another process of the same cluster, which reaches its own etcd alone.
+  const agent = await createWorld(t, {
+    clusters: ['home'],
+    config: { clusters: [local('home', 1)], clustermesh: { folder: './peers' } },
+  })
+  const clientFile = async (world: typeof home, url: string) => {
+    await mkdir(join(world.folder, 'peers'), { recursive: true })
+    const file = join(world.folder, 'peers', 'east')
+    await writeFile(`${file}.new`, `endpoints: ["${url}"]\n`)
+    await rename(`${file}.new`, file)
+  }
+  await startPod(t, east.ip(11), 'east')
+  await east.declare('east', { clusterIP: east.ip(1), pods: [{ ip: east.ip(11) }] })
+  for (const world of [home, agent]) await world.declare('home', { clusterIP: world.ip(1), pods: [] })
+  await clientFile(home, far.url)
+  await clientFile(agent, near.url)
+  await east.start()
+  await home.start()
+  await agent.start()
+
+  await eventually(async () => assert.deepEqual(await tally(2, home.ip(1)), { east: 2 }), 25_000)
+  await eventually(async () => assert.deepEqual(await tally(2, agent.ip(1)), { east: 2 }), 25_000)
+  t.match(agent.status().clusters[1], { name: 'east', id: 7, link: { state: 'live' }, nodes: 0, serviceExports: 0 })
+  await eventually(() => {
+    assert.equal(home.status().publisher?.copies[0]?.state, 'live')
+    assert.equal(home.status().publisher?.pending, 0)
+  })
+  t.match(
+    home.status().components.find(({ name }) => name === 'Publisher'),
+    {
+      state: 'ok',
+      detail: /^1 service; 1 cluster copied; to http/,
+    },
+  )
+  t.same(home.status().problems, [])
+
+  await rm(join(agent.folder, 'peers', 'east'))
+  await eventually(() => assert.equal(agent.status().clusters.length, 1), 25_000)
+  t.same(agent.runtime().service('default', 'rebel-base')?.backends, [], 'a file that is gone takes its cluster along')
 })

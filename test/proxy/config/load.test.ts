@@ -299,7 +299,16 @@ t.test('publishing into an etcd', async t => {
     slices: false,
     lease: 900_000,
     rate: 20,
+    tenants: {},
+    cache: false,
   })
+  t.match(
+    faults(publish('{ endpoints: https://e:1, tenants: { Blue: x, two: x/y, much-too-long-a-name-for-it-all: [] } }')),
+    [/tenants\.Blue.*"x" names no services; write namespace\/name/],
+  )
+  t.match(faults(publish('{ endpoints: https://e:1, tenants: { much-too-long-a-name-for-it-all: [] } }')), [
+    /readers see "one--much-too-long-a-name-for-it-all", which is no name for a cluster/,
+  ])
   t.match(faults(publish('{ lease: 1s }')), [/endpoints: is missing/, /too short/])
   t.match(faults(publish('{ endpoints: [], cert: a.crt }')), [/publish\.endpoints: is empty; name a server/])
 })
@@ -343,7 +352,7 @@ dns: { listen: "localhost:53" }
       'CONF_FIELD 7  clusters[1].id: 300 is not a whole number from 1 to 255',
       'CONF_CLUSTER 8  clusters[2].name: "two" is already the name of clusters[1]',
       'CONF_CLUSTER 9  clusters[2].id: 1 is already the id of clusters[0]',
-      'CONF_FIELD 11  prxy: is not a known key; did you mean "proxy"? (known here: cluster, clusters, stale, dns, proxy, health, plugins, publish, writeBack, admin, log)',
+      'CONF_FIELD 11  prxy: is not a known key; did you mean "proxy"? (known here: cluster, clusters, clustermesh, stale, dns, proxy, health, plugins, publish, writeBack, admin, log)',
       'CONF_FIELD 13  proxy.drain: 30 has no unit; write 30s or 30ms',
       'CONF_FIELD 14  proxy.dial: timeout (10s) is longer than budget (5s), the time for all attempts together',
       'CONF_FIELD 16  proxy.limits.connections: "10k" is not a whole number from 1 to 1000000',

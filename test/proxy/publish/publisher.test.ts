@@ -3,7 +3,9 @@ import t, { type Test } from 'tap'
 import { type Clock, systemClock } from '../../../proxy/model/clock.ts'
 import { heartbeatKey } from '../../../proxy/model/clustermesh.ts'
 import { silentLog } from '../../../proxy/model/log.ts'
+import { derivedServiceName } from '../../../proxy/model/multicluster.ts'
 import type { ClusterService } from '../../../proxy/model/service.ts'
+import { Batch } from '../../../proxy/publish/batch.ts'
 import { clusterConfigValue, recordsOf } from '../../../proxy/publish/encode-cilium.ts'
 import { followDirectory } from '../../../proxy/publish/follow.ts'
 import { Ledger } from '../../../proxy/publish/ledger.ts'
@@ -134,9 +136,46 @@ t.test('a service as other clusters read it', async t => {
     syncedCanaries: true,
     cached: false,
     maxConnectedClusters: 255,
-    serviceExports: undefined,
+    serviceExports: true,
     slicesMode: 'services-and-endpointslices',
   })
+})
+
+t.test('an export and nodes go with what they are of, and are read as they were', { skip: noEtcd }, async t => {
+  const etcd = await startEtcd(t)
+  const client = await etcd.client()
+  const publisher = publish(t, etcd, { slices: true })
+  const exported = { createdAt: Date.UTC(2026, 0, 2), annotations: { a: 'b' }, labels: { c: 'd' } }
+  const asExport = named('cart', { exported, sessionAffinity: { timeoutMs: 60_000 } })
+  publisher.reset([asExport, named('plain', { endpoints: [endpoint({ address: '10.0.0.9', node: 'n2' })] })])
+  await settled(publisher)
+  const derived = `cilium/state/services/v1/north/shop/${derivedServiceName('shop', 'cart')}`
+  const text = async (key: string) => JSON.parse(Buffer.from((await client.get(key))?.value ?? 'null').toString())
+  t.match(await text('cilium/state/serviceexports/v1/north/shop/cart'), {
+    exportCreationTimestamp: '2026-01-02T00:00:00.000Z',
+    type: 'ClusterSetIP',
+    ports: [{ name: 'http', port: 80 }, { name: 'dns' }],
+    sessionAffinity: 'ClientIP',
+    sessionAffinityConfig: { clientIP: { timeoutSeconds: 60 } },
+  })
+  t.match(await text(derived), { backends: { '10.0.0.1': {}, '10.0.0.2': {} } }, 'where Cilium looks for its backends')
+  t.match(await text('cilium/state/nodes/v1/north/n1'), {
+    ...{ Name: 'n1', Cluster: 'north', ClusterID: 5, IPAddresses: null },
+    Labels: { 'topology.kubernetes.io/zone': 'eu-1a' },
+  })
+  t.match(await text('cilium/state/nodes/v1/north/n2'), { Labels: {} })
+  t.equal(await client.count('cilium/synced/north/'), 6, 'a canary for each resource')
+  const sink = read(t, etcd)
+  await until(() => sink.services.get('shop/cart')?.exported !== undefined, 'read')
+  t.same(sink.services.get('shop/cart')?.exported, exported)
+
+  publisher.put(cart)
+  publisher.drop('shop', 'plain')
+  await settled(publisher)
+  t.equal(await text(derived), null)
+  t.equal(await text('cilium/state/serviceexports/v1/north/shop/cart'), null)
+  t.equal(await text('cilium/state/nodes/v1/north/n2'), null, 'nobody runs there any more')
+  t.ok(await text('cilium/state/nodes/v1/north/n1'))
 })
 
 t.test('the ledger', async t => {
@@ -145,6 +184,11 @@ t.test('the ledger', async t => {
     writes.map(write => ('gone' in write ? `-${write.key}` : `+${write.key}`))
   const stored = (key: string, text: string, lease = 1n) => ({ key, value: value(text), lease, createRevision: 1 })
 
+  const next = (from: Ledger) => {
+    const batch = new Batch()
+    from.fill(batch)
+    return batch.writes
+  }
   const ledger = new Ledger()
   ledger.found([stored('same', 'a'), stored('other', 'b'), stored('old', 'c'), stored('moved', 'd', 2n)], 1n)
   for (const [key, text] of [
@@ -155,23 +199,23 @@ t.test('the ledger', async t => {
   ] as const) {
     ledger.want(key, value(text))
   }
-  t.same(keysOf(ledger.next()), ['+other', '+moved', '+new'], 'nothing goes before all has been told')
+  t.same(keysOf(next(ledger)), ['+other', '+moved', '+new'], 'nothing goes before all has been told')
   ledger.complete()
-  const writes = ledger.next()
+  const writes = next(ledger)
   t.same(keysOf(writes).sort(), ['+moved', '+new', '+other', '-old'])
   ledger.want('new', value('newer'))
-  ledger.settle(writes)
-  t.same(keysOf(ledger.next()), ['+new'], 'what has changed while it was written')
-  ledger.settle(ledger.next())
+  for (const write of writes) ledger.settle(write)
+  t.same(keysOf(next(ledger)), ['+new'], 'what has changed while it was written')
+  for (const write of next(ledger)) ledger.settle(write)
   t.equal(ledger.pending, 0)
   ledger.unwant('same')
   ledger.want('same', value('a'))
   t.equal(ledger.pending, 0, 'there and back is nothing to write')
   for (let i = 0; i < 250; i++) ledger.want(`k${i}`, value('x'))
-  t.equal(ledger.next().length, 100)
+  t.equal(next(ledger).length, 100)
   const large = new Ledger()
   for (let i = 0; i < 4; i++) large.want(`k${i}`, Buffer.alloc(600_000))
-  t.equal(large.next().length, 1, 'one request takes about a mebibyte')
+  t.equal(next(large).length, 1, 'one request takes about a mebibyte')
 })
 
 /** A publisher on a real etcd, closed with the test. */
@@ -294,7 +338,7 @@ t.test('a restart and a silence', { skip: noEtcd }, async t => {
   const client = await etcd.client()
   const keys = async () => {
     const found: string[] = []
-    for await (const { entries } of client.pages('cilium/state/')) found.push(...entries.map(({ key }) => key))
+    for await (const { entries } of client.pages('cilium/state/services/')) found.push(...entries.map(({ key }) => key))
     return found
   }
 
@@ -374,6 +418,7 @@ t.test('requests are paced and filled', async t => {
   const requests: { at: number; writes: readonly Write[] }[] = []
   let lock: Stored | undefined
   const store: Store = {
+    clusterId: 'e1',
     get: async key => (key === lockKey('north') ? lock : undefined),
     async *pages() {},
     write: async writes => {
@@ -396,7 +441,8 @@ t.test('requests are paced and filled', async t => {
   const data = requests.filter(({ writes }) => writes.some(({ key }) => key.includes('/services/v1/north/')))
   t.same(
     data.map(({ writes }) => writes.length),
-    [100, 100, 50],
+    [100, 100, 57],
+    'the description and the node before them, and canaries of what else is complete',
   )
   t.same(
     data.map(({ at }) => at),

@@ -1,0 +1,99 @@
+import type { Clock } from '../model/clock.ts'
+import type { MeshError, Problem } from '../model/error.ts'
+import { Copy } from './copy.ts'
+import type { Volume } from './volume.ts'
+
+/** How long whoever reads a cluster that has left may go on with what is there (Cilium 2.6). */
+export const graceMs = 3 * 60_000
+
+export interface CopiesOptions {
+  /** How long a silent cluster's services stay; 0 is for ever. */
+  readonly ttlMs: number
+  readonly clock: Clock
+  /** There may be something to write. */
+  readonly changed: () => void
+}
+
+/** All clusters that are copied into the store, and those that are on their way out of it. */
+export class Copies {
+  #options: CopiesOptions
+  #copies = new Map<string, Copy>()
+  #stops = new Map<string, () => void>()
+
+  constructor(options: CopiesOptions) {
+    this.#options = options
+  }
+
+  get volumes(): Volume[] {
+    return [...this.#copies.values()].map(({ volume }) => volume)
+  }
+
+  get problems(): Problem[] {
+    return [...this.#copies.values()].flatMap(({ problems }) => problems)
+  }
+
+  /** Each with its state, by name. */
+  entries(): Iterable<[string, Copy]> {
+    return this.#copies.entries()
+  }
+
+  /** One that was to leave stays, with what is left of it. */
+  copy(cluster: string): Copy {
+    this.#stop(cluster)
+    const known = this.#copies.get(cluster)
+    if (known) known.join()
+    const copy = known ?? new Copy(cluster, this.#options.changed)
+    this.#copies.set(cluster, copy)
+    return copy
+  }
+
+  live(cluster: string): void {
+    this.#stop(cluster)
+    this.#copies.get(cluster)?.live()
+  }
+
+  lost(cluster: string, error: MeshError): void {
+    const copy = this.#copies.get(cluster)
+    const { ttlMs } = this.#options
+    copy?.lost(error)
+    if (!copy || ttlMs === 0 || this.#stops.has(cluster) || copy.state === 'drained') return
+    this.#after(cluster, ttlMs, () => copy.drain(ttlMs))
+  }
+
+  leave(cluster: string): void {
+    const copy = this.#copies.get(cluster)
+    if (!copy || copy.state === 'leaving') return
+    this.#stop(cluster)
+    copy.leave()
+    this.#after(cluster, graceMs, () => copy.clear())
+  }
+
+  /** What the store holds of clusters that nobody has configured was left behind by another process. */
+  discovered(clusters: readonly string[]): void {
+    for (const cluster of clusters) {
+      if (this.#copies.has(cluster)) continue
+      this.copy(cluster)
+      this.leave(cluster)
+    }
+  }
+
+  /** Those of which nothing is left need not be remembered. */
+  sweep(): void {
+    for (const [cluster, { state, volume }] of this.#copies) {
+      if (state === 'leaving' && volume.isGone) this.#copies.delete(cluster)
+    }
+  }
+
+  close(): void {
+    for (const cluster of [...this.#stops.keys()]) this.#stop(cluster)
+  }
+
+  #after(cluster: string, ms: number, run: () => void): void {
+    this.#stops.set(cluster, this.#options.clock.after(ms, run))
+  }
+
+  #stop(cluster: string): void {
+    this.#stops.get(cluster)?.()
+    this.#stops.delete(cluster)
+  }
+}
