@@ -12,6 +12,11 @@ export type Resource = (typeof resources)[number]
 export const heartbeatKey = 'cilium/.heartbeat'
 export const heartbeatEveryMs = 60_000
 
+/** Held by the one process that publishes a cluster; Starlane's own. */
+export function lockKey(cluster: string): string {
+  return `cilium/.publisher/${cluster}`
+}
+
 export function clusterConfigKey(cluster: string): string {
   return `cilium/cluster-config/${cluster}`
 }

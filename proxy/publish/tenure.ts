@@ -6,7 +6,14 @@
  * the lease over with everything under it, and writes only what is different: readers notice nothing.
  */
 import type { Clock } from '../model/clock.ts'
-import { clusterConfigKey, clustersIn, heartbeatEveryMs, heartbeatKey, resources } from '../model/clustermesh.ts'
+import {
+  clusterConfigKey,
+  clustersIn,
+  heartbeatEveryMs,
+  heartbeatKey,
+  lockKey,
+  resources,
+} from '../model/clustermesh.ts'
 import { messageOf } from '../model/error.ts'
 import { Batch } from './batch.ts'
 import type { Store, Stored, Write } from './store.ts'
@@ -33,10 +40,6 @@ export interface TenureParts {
 const lookEveryMs = 5000
 /** How often all that stands in the store is held against what should (Cilium 2.3). */
 const compareEveryMs = 5 * 60_000
-
-export function lockKey(cluster: string): string {
-  return `cilium/.publisher/${cluster}`
-}
 
 export class Tenure {
   #store: Store

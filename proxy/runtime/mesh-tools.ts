@@ -3,7 +3,7 @@ import { type Clock, type Random, systemClock } from '../model/clock.ts'
 import { heartbeatKey } from '../model/clustermesh.ts'
 import type { EtcdClient } from '../sources/etcd/client.ts'
 import { connectEtcd } from '../sources/etcd/connect.ts'
-import { admitPublisher, admitReader, enableRights } from '../sources/etcd/rights.ts'
+import { admitLocalReader, admitPublisher, admitReader, dismiss, enableRights } from '../sources/etcd/rights.ts'
 import type { EtcdServers } from '../sources/etcd/server.ts'
 
 export { diagnose, type Finding } from '../sources/etcd/diagnose.ts'
@@ -14,19 +14,36 @@ export interface MeshRights {
   readonly admin: string
   readonly cluster: string
   readonly publisher: string
-  /** Users that may read the cluster. */
-  readonly readers: readonly string[]
+  /** Users that may read the cluster, or what one tenant may have of it. */
+  readonly readers: readonly { readonly user: string; readonly tenant?: string | undefined }[]
+  /** The user that may read the cache; where there is one, the publisher may write it. */
+  readonly local: string | undefined
 }
 
 const parts: { readonly clock: Clock; readonly random: Random } = { clock: systemClock, random: Math.random }
 
-/** Users, roles and rights of one cluster's etcd; may be done again at any time. */
-export async function grantRights(servers: EtcdServers, rights: MeshRights): Promise<void> {
-  const client: EtcdClient = await connectEtcd(servers, { ...parts, probe: heartbeatKey })
+/** Users, roles and rights of one cluster's etcd; may be done again at any time, and cuts off nobody. */
+export function grantRights(
+  servers: EtcdServers,
+  { admin, cluster, publisher, readers, local }: MeshRights,
+): Promise<void> {
+  return connected(servers, async client => {
+    await admitPublisher(client, publisher, cluster, local !== undefined)
+    for (const { user, tenant } of readers) await admitReader(client, user, cluster, tenant)
+    if (local !== undefined) await admitLocalReader(client, local)
+    await enableRights(client, admin)
+  })
+}
+
+/** A user that may nothing any more. */
+export function withdrawRights(servers: EtcdServers, user: string): Promise<void> {
+  return connected(servers, client => dismiss(client, user))
+}
+
+async function connected(servers: EtcdServers, work: (client: EtcdClient) => Promise<void>): Promise<void> {
+  const client = await connectEtcd(servers, { ...parts, probe: heartbeatKey })
   try {
-    await admitPublisher(client, rights.publisher, rights.cluster)
-    for (const reader of rights.readers) await admitReader(client, reader, [rights.cluster])
-    await enableRights(client, rights.admin)
+    await work(client)
   } finally {
     client.close()
   }

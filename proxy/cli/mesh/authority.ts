@@ -1,7 +1,7 @@
-/** A certificate authority of one's own and what it signs, by the program openssl (3.0 or newer). */
-import { execFile } from 'node:child_process'
+/** A certificate authority of one's own and what it signs. The library is optional and loaded when a certificate is made. */
+import { webcrypto as crypto, randomBytes, X509Certificate } from 'node:crypto'
+import { readFile, rename, writeFile } from 'node:fs/promises'
 import { isIP } from 'node:net'
-import { promisify } from 'node:util'
 import { MeshError, messageOf } from '../../model/error.ts'
 
 /** Files without their ending: `ca` stands for `ca.crt` and `ca.key`. */
@@ -19,46 +19,105 @@ export interface Wanted {
   readonly hosts?: readonly string[]
 }
 
+const algorithm = { name: 'ECDSA', namedCurve: 'P-256', hash: 'SHA-256' }
+const dayMs = 24 * 3_600_000
+/** For clocks that are not quite together. */
+const earlyMs = 5 * 60_000
+
 export async function createAuthority({ file, name, days }: Omit<Wanted, 'hosts'>): Promise<Authority> {
-  await request(file, name, days, ['basicConstraints=critical,CA:TRUE', 'keyUsage=critical,keyCertSign,cRLSign'])
+  await making(file, async x509 => {
+    const keys = await newKeys()
+    const certificate = await x509.X509CertificateGenerator.createSelfSigned({
+      ...terms(name, days),
+      keys,
+      extensions: [
+        new x509.BasicConstraintsExtension(true, undefined, true),
+        new x509.KeyUsagesExtension(x509.KeyUsageFlags.keyCertSign | x509.KeyUsageFlags.cRLSign, true),
+        await x509.SubjectKeyIdentifierExtension.create(keys.publicKey),
+      ],
+    })
+    await write(file, certificate.toString('pem'), keys.privateKey)
+  })
   return { file }
 }
 
 /** A certificate for a server when it has hosts, which then also may be a client: members of etcd are both. */
 export async function issue(authority: Authority, { file, name, days, hosts = [] }: Wanted): Promise<void> {
-  const names = hosts.map(host => `${isIP(host) === 0 ? 'DNS' : 'IP'}:${host}`)
-  await request(
-    file,
-    name,
-    days,
-    [
-      'basicConstraints=critical,CA:FALSE',
-      'keyUsage=critical,digitalSignature',
-      `extendedKeyUsage=clientAuth${names.length > 0 ? ',serverAuth' : ''}`,
-      ...(names.length > 0 ? [`subjectAltName=${names.join(',')}`] : []),
-    ],
-    ['-CA', `${authority.file}.crt`, '-CAkey', `${authority.file}.key`],
-  )
+  await making(file, async x509 => {
+    const issuer = new x509.X509Certificate(await readFile(`${authority.file}.crt`, 'utf8'))
+    const signer = x509.PemConverter.decodeFirst(await readFile(`${authority.file}.key`, 'utf8'))
+    const signingKey = await crypto.subtle.importKey('pkcs8', signer, algorithm, false, ['sign'])
+    const keys = await newKeys()
+    const { clientAuth, serverAuth } = x509.ExtendedKeyUsage
+    const names = hosts.map(host => ({ type: isIP(host) === 0 ? ('dns' as const) : ('ip' as const), value: host }))
+    const certificate = await x509.X509CertificateGenerator.create({
+      ...terms(name, days),
+      subject: [{ CN: [name] }],
+      issuer: issuer.subject,
+      publicKey: keys.publicKey,
+      signingKey,
+      extensions: [
+        new x509.BasicConstraintsExtension(false, undefined, true),
+        new x509.KeyUsagesExtension(x509.KeyUsageFlags.digitalSignature, true),
+        new x509.ExtendedKeyUsageExtension(names.length > 0 ? [clientAuth, serverAuth] : [clientAuth]),
+        ...(names.length > 0 ? [new x509.SubjectAlternativeNameExtension(names)] : []),
+        await x509.SubjectKeyIdentifierExtension.create(keys.publicKey),
+        await x509.AuthorityKeyIdentifierExtension.create(issuer),
+      ],
+    })
+    await write(file, certificate.toString('pem'), keys.privateKey)
+  })
 }
 
-const run = promisify(execFile)
+/** Whether a certificate has to be made anew: it is not there, is for other hosts, or has less than a third of its time left. */
+export async function isDue(file: string, hosts: readonly string[], now: number): Promise<boolean> {
+  const text = await readFile(`${file}.crt`).catch(() => undefined)
+  if (!text) return true
+  const certificate = new X509Certificate(text)
+  const [from, to] = [certificate.validFromDate.getTime(), certificate.validToDate.getTime()]
+  const covers = (host: string) => (isIP(host) === 0 ? certificate.checkHost(host) : certificate.checkIP(host))
+  return to - now < (to - from) / 3 || !hosts.every(covers)
+}
 
-/** openssl writes keys so that only their owner reads them. */
-async function request(
-  file: string,
-  name: string,
-  days: number,
-  extensions: readonly string[],
-  signer: readonly string[] = [],
-): Promise<void> {
-  const key = ['-newkey', 'ec', '-pkeyopt', 'ec_paramgen_curve:P-256', '-nodes', '-keyout', `${file}.key`]
-  const subject = ['-subj', `/CN=${name}`, '-days', String(days), '-out', `${file}.crt`]
-  const added = extensions.flatMap(extension => ['-addext', extension])
+type X509 = typeof import('@peculiar/x509')
+
+function terms(name: string, days: number) {
+  const now = Date.now()
+  return {
+    // Positive, as RFC 5280 4.1.2.2 wants it.
+    serialNumber: `4${randomBytes(16).toString('hex').slice(1)}`,
+    name: [{ CN: [name] }],
+    notBefore: new Date(now - earlyMs),
+    notAfter: new Date(now + days * dayMs),
+    signingAlgorithm: algorithm,
+  }
+}
+
+function newKeys() {
+  return crypto.subtle.generateKey(algorithm, true, ['sign', 'verify'])
+}
+
+/** The key first, and each whole: whoever reads them in between sees a pair that does not go together, never half a file. */
+async function write(file: string, certificate: string, key: Awaited<ReturnType<typeof newKeys>>['privateKey']) {
+  const exported = Buffer.from(await crypto.subtle.exportKey('pkcs8', key)).toString('base64')
+  const pem = `-----BEGIN PRIVATE KEY-----\n${exported.replace(/.{64}(?=.)/g, '$&\n')}\n-----END PRIVATE KEY-----\n`
+  await replace(`${file}.key`, pem, 0o600)
+  await replace(`${file}.crt`, `${certificate}\n`, 0o644)
+}
+
+async function replace(file: string, text: string, mode: number): Promise<void> {
+  await writeFile(`${file}.new`, text, { mode })
+  await rename(`${file}.new`, file)
+}
+
+async function making(file: string, make: (x509: X509) => Promise<void>): Promise<void> {
   try {
-    await run('openssl', ['req', '-x509', ...key, ...subject, ...added, ...signer])
+    // The library's own dependency wants it, and it must come first.
+    await import('reflect-metadata')
+    await make(await import('@peculiar/x509'))
   } catch (error) {
-    const missing = (error as NodeJS.ErrnoException).code === 'ENOENT'
-    const why = missing ? 'the program openssl is not installed' : messageOf(error)
+    const missing = (error as NodeJS.ErrnoException).code === 'ERR_MODULE_NOT_FOUND'
+    const why = missing ? 'run npm install @peculiar/x509 reflect-metadata' : messageOf(error)
     throw new MeshError('USAGE', `cannot make the certificate ${file}.crt: ${why}`, { cause: error })
   }
 }

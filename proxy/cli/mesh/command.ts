@@ -1,28 +1,35 @@
+import { dirname, join } from 'node:path'
 import { Command } from 'commander'
 import { isClusterName } from '../../model/cluster.ts'
+import { viewName } from '../../model/clustermesh.ts'
 import { MeshError, messageOf } from '../../model/error.ts'
-import { diagnose, type Finding, grantRights } from '../../runtime/mesh-tools.ts'
+import { diagnose, type Finding, grantRights, withdrawRights } from '../../runtime/mesh-tools.ts'
 import { type Io, type Paint, paintFor } from '../io.ts'
 import {
   adminOf,
+  forgetPeer,
   joinCluster,
   joinedClusters,
   leaveCluster,
+  localOf,
   type MadeCluster,
   makeCluster,
   publisherOf,
   readerOf,
 } from './membership.ts'
+import { type Membership, readMembership, writeMembership } from './membership-file.ts'
 
 interface FolderOption {
   readonly dir: string
 }
 
 interface InitOptions extends FolderOption {
-  readonly cluster: string
-  readonly id: string
+  readonly cluster?: string
+  readonly id?: string
   readonly endpoint: readonly string[]
   readonly peer: readonly string[]
+  readonly tenant?: string
+  readonly cache?: boolean
   readonly days: string
 }
 
@@ -38,18 +45,25 @@ export function meshCommand(io: Io, end: (code: number) => void): Command {
     each.option('--dir <folder>', what, fallback)
   folder(command.command('init'), 'where the certificates are kept', './mesh')
     .description(
-      'Makes the authority and the certificates of a cluster, sets the rights in its etcd, and prints a token per peer.',
+      'Makes the authority and the certificates of a cluster, sets the rights in its etcd, and prints a token per peer. ' +
+        'It remembers what it was told: say it again with one more --peer, or alone to renew what is about to expire.',
     )
-    .requiredOption('--cluster <name>', 'the name of this cluster')
-    .requiredOption('--id <number>', 'its number in the mesh, 1 to 255')
-    .requiredOption('--endpoint <url...>', 'where the others reach its etcd: https://HOST:2379')
+    .option('--cluster <name>', 'the name of this cluster')
+    .option('--id <number>', 'its number in the mesh, 1 to 255')
+    .option('--endpoint <url...>', 'where the others reach its etcd: https://HOST:2379', [])
     .option('--peer <name...>', 'a cluster that is to read this one', [])
+    .option('--tenant <name>', 'these peers are of this tenant, and see what `publish.tenants` gives it')
+    .option('--cache', 'other clusters are copied into this etcd (`publish.cache`)')
     .option('--days <number>', 'how long the certificates are valid', '1095')
     .action(async (options: InitOptions) => end(await init(io, options)))
+  folder(command.command('dismiss'), 'where the certificates are kept', './mesh')
+    .description('Takes the rights to read this cluster away from a peer.')
+    .argument('<peer>')
+    .action(async (peer: string, { dir }: FolderOption) => end(await dismiss(io, dir, peer)))
   folder(command.command('join'), 'the folder of client files')
     .description('Takes a token and writes the files by which its cluster is read.')
     .argument('<token>', 'what "starlane mesh init" printed in the other cluster')
-    .action(async (token: string, { dir }: FolderOption) => end(await join(io, dir, token)))
+    .action(async (token: string, { dir }: FolderOption) => end(await joined(io, dir, token)))
   folder(command.command('leave'), 'the folder of client files')
     .description('Removes the files of a cluster: it is read no more.')
     .argument('<cluster>')
@@ -70,46 +84,120 @@ Examples:
   starlane mesh join TOKEN                                                                  in west
   starlane mesh doctor east                                                                 in west: can it be read?`
 
-async function init(
-  io: Io,
-  { dir, cluster, id, endpoint: endpoints, peer: peers, days }: InitOptions,
-): Promise<number> {
-  for (const name of [cluster, ...peers]) if (!isClusterName(name)) throw usage(`"${name}" is no name of a cluster`)
-  const numbers = [whole('--id', id, 255), whole('--days', days, 36_500)] as const
-  for (const url of endpoints) {
-    if (URL.parse(url)?.protocol !== 'https:') throw usage(`"${url}" is no endpoint; write https://HOST:2379`)
-  }
-  const made = await makeCluster({ folder: dir, cluster, id: numbers[0], endpoints, peers, days: numbers[1] })
-  io.stdout.write(`The certificates are in ${dir}. Start etcd with\n\n${etcdFlags(made)}\n\n`)
-  const rights = { admin: adminOf(cluster), cluster, publisher: publisherOf(cluster), readers: peers.map(readerOf) }
+async function init(io: Io, options: InitOptions): Promise<number> {
+  const { dir, peer: named, tenant, days } = options
+  const membership = membershipOf(options, await readMembership(dir))
+  const invited = named.length > 0 ? named : Object.keys(membership.peers)
+  const made = await makeCluster(dir, membership, { invited, days: whole('--days', days, 36_500), clock: io.clock })
+  await writeMembership(dir, membership)
+  const { cluster, endpoints, peers } = membership
+  io.stdout.write(`The certificates of ${cluster} are in ${dir}.\n`)
   try {
-    await grantRights({ endpoints, ...made.admin }, rights)
-    io.stdout.write('etcd knows the users now; each may do what it must and no more.\n')
+    await grantRights(
+      { endpoints, ...made.admin },
+      {
+        ...{ admin: adminOf(cluster), cluster, publisher: publisherOf(cluster) },
+        readers: invited.map(peer => ({ user: readerOf(peer), tenant: peers[peer]?.tenant })),
+        local: made.local && localOf(cluster),
+      },
+    )
   } catch (error) {
+    io.stdout.write(`\nStart its etcd like this, with what else you give it:\n\n${etcdCommand(made, endpoints)}\n`)
     io.stderr.write(
-      `The rights are not set, since etcd does not answer: ${messageOf(error)}\nDo this again when it runs.\n`,
+      `\nThe rights in it are not set yet: ${messageOf(error)}\n` +
+        `When it runs, say "starlane mesh init --dir ${dir}" again: that sets them, and prints the tokens.\n`,
     )
     return 1
   }
+  io.stdout.write(`etcd knows the users now; each may do what it must and no more.\n`)
+  io.stdout.write(`\nThe configuration of Starlane in ${cluster}:\n\n${publishSection(made, endpoints, tenant)}\n`)
   for (const [peer, token] of made.tokens) {
+    const part = peers[peer]?.tenant === undefined ? '' : `, which sees the part of tenant ${peers[peer].tenant}`
     io.stdout.write(
-      `\nIn ${peer}, once; it holds a private key, so keep it to yourselves:\n\n  starlane mesh join ${token}\n`,
+      `\nIn ${peer}${part}, once; it holds a private key, so keep it to yourselves:\n\n  starlane mesh join ${token}\n`,
     )
   }
   return 0
 }
 
-function etcdFlags({ server }: MadeCluster): string {
-  return `  --client-cert-auth --trusted-ca-file=${server.ca} --cert-file=${server.cert} --key-file=${server.key}`
+/** What is said now, and what was said before. */
+function membershipOf(
+  { cluster: saidName, id: saidId, endpoint, peer, tenant, cache, dir }: InitOptions,
+  before: Membership | undefined,
+): Membership {
+  const cluster = saidName ?? before?.cluster
+  const id = saidId ?? before?.id
+  const endpoints = endpoint.length > 0 ? [...endpoint] : (before?.endpoints ?? [])
+  if (cluster === undefined || id === undefined || endpoints.length === 0) {
+    throw usage('the first time, say --cluster NAME, --id NUMBER and --endpoint https://HOST:2379')
+  }
+  if (before && cluster !== before.cluster)
+    throw usage(`${dir} is of ${before.cluster}; give ${cluster} a --dir of its own`)
+  for (const name of [cluster, ...peer]) if (!isClusterName(name)) throw usage(`"${name}" is no name of a cluster`)
+  if (peer.includes(cluster)) throw usage(`${cluster} is this cluster itself; name the others`)
+  if (tenant !== undefined && !isClusterName(viewName(cluster, tenant))) {
+    throw usage(`"${tenant}" is no name of a tenant; use a-z, 0-9 and -, with ${cluster}-- before it at most 32`)
+  }
+  if (tenant !== undefined && peer.length === 0)
+    throw usage('--tenant says whose peers they are; name them with --peer')
+  for (const url of endpoints) {
+    if (URL.parse(url)?.protocol !== 'https:') throw usage(`"${url}" is no endpoint; write https://HOST:2379`)
+  }
+  const peers = { ...before?.peers }
+  for (const name of peer) peers[name] = tenant === undefined ? (peers[name] ?? {}) : { tenant }
+  return { cluster, id: whole('--id', String(id), 255), endpoints, cache: cache ?? before?.cache ?? false, peers }
 }
 
-async function join(io: Io, folder: string, text: string): Promise<number> {
+function etcdCommand({ server }: MadeCluster, endpoints: readonly string[]): string {
+  const { port } = new URL(endpoints[0] ?? '')
+  return [
+    `  etcd --listen-client-urls=https://0.0.0.0:${port || 443} --advertise-client-urls=${endpoints[0]}`,
+    `    --client-cert-auth --trusted-ca-file=${server.ca}`,
+    `    --cert-file=${server.cert} --key-file=${server.key}`,
+  ].join(' \\\n')
+}
+
+function publishSection({ publisher, local }: MadeCluster, endpoints: readonly string[], tenant?: string): string {
+  const { ca, cert, key } = publisher
+  return [
+    'publish:',
+    `  endpoints: [${endpoints.join(', ')}]`,
+    ...[`ca: ${ca}`, `cert: ${cert}`, `key: ${key}`].map(line => `  ${line}`),
+    ...(tenant === undefined ? [] : [`  tenants: { ${tenant}: ["NAMESPACE/*"] }    # the services that it may read`]),
+    ...(local ? [`  cache: true    # its readers here use ${local.cert} and .key`] : []),
+  ].join('\n')
+}
+
+async function dismiss(io: Io, dir: string, peer: string): Promise<number> {
+  if (!isClusterName(peer)) throw usage(`"${peer}" is no name of a cluster`)
+  const membership = await readMembership(dir)
+  if (!membership) throw usage(`${dir} has no mesh.yaml; give the --dir of "starlane mesh init"`)
+  const { [peer]: known, ...peers } = membership.peers
+  const file = (ending: string) => join(dir, `${adminOf(membership.cluster)}.${ending}`)
+  const admin = { ca: join(dir, 'ca.crt'), cert: file('crt'), key: file('key') }
+  await withdrawRights({ endpoints: membership.endpoints, ...admin }, readerOf(peer))
+  await writeMembership(dir, { ...membership, peers })
+  await forgetPeer(dir, peer)
+  const gone = `${peer} may not begin to read ${membership.cluster} any more.
+What it watches already it watches until its connection ends: restart etcd, member by member, to end it now.\n`
+  io.stdout.write(known ? gone : `${peer} was no peer.\n`)
+  return known ? 0 : 1
+}
+
+async function joined(io: Io, folder: string, text: string): Promise<number> {
   const { cluster, id, file } = await joinCluster(folder, text)
-  io.stdout.write(`Add it to the configuration:\n
+  io.stdout.write(`${cluster} can be read now. A configuration with
+
+clustermesh: { folder: ${dirname(file)} }
+
+takes it up by itself; or name it there, which also lets you say whose it is:
+
 clusters:
   - name: ${cluster}
     id: ${id}
-    source: { etcd: { config: ${file} } }\n`)
+    source: { etcd: { config: ${file} } }
+
+Whether that works: starlane mesh doctor ${cluster}${folder === defaultFolder ? '' : ` --dir ${folder}`}\n`)
   return 0
 }
 

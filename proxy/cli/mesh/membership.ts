@@ -2,20 +2,13 @@
 import { mkdir, readdir, readFile, rename, rm, stat, writeFile } from 'node:fs/promises'
 import { join, resolve } from 'node:path'
 import { stringify } from 'yaml'
+import type { Clock } from '../../model/clock.ts'
 import { isClusterName } from '../../model/cluster.ts'
+import { viewName } from '../../model/clustermesh.ts'
 import { MeshError } from '../../model/error.ts'
-import { createAuthority, issue } from './authority.ts'
+import { createAuthority, isDue, issue } from './authority.ts'
+import type { Membership } from './membership-file.ts'
 import { decodeToken, encodeToken, type Token } from './token.ts'
-
-export interface NewCluster {
-  readonly folder: string
-  readonly cluster: string
-  readonly id: number
-  readonly endpoints: readonly string[]
-  /** Clusters that are to read this one. */
-  readonly peers: readonly string[]
-  readonly days: number
-}
 
 /** Files of a client, by absolute path. */
 export interface ClientFiles {
@@ -25,9 +18,11 @@ export interface ClientFiles {
 }
 
 export interface MadeCluster {
-  readonly server: { readonly cert: string; readonly key: string; readonly ca: string }
+  readonly server: ClientFiles
   readonly admin: ClientFiles
   readonly publisher: ClientFiles
+  /** Of the readers of the cache, where there is one. */
+  readonly local: ClientFiles | undefined
   readonly tokens: ReadonlyMap<string, string>
 }
 
@@ -44,29 +39,51 @@ export function readerOf(peer: string): string {
   return `remote-${peer}`
 }
 
-/** Makes what is not there yet, so that it can be done again for one more peer. */
-export async function makeCluster({ folder, cluster, id, endpoints, peers, days }: NewCluster): Promise<MadeCluster> {
+/** The user of this cluster's own readers of the cache, as Cilium names it. */
+export function localOf(cluster: string): string {
+  return `local-${cluster}`
+}
+
+/**
+ * Makes the certificates that are not there yet, are about to expire or are for other hosts, so that it can be done again at any
+ * time. Tokens are made for `invited`.
+ */
+export async function makeCluster(
+  folder: string,
+  { cluster, id, endpoints, cache, peers }: Membership,
+  { invited, days, clock }: { readonly invited: readonly string[]; readonly days: number; readonly clock: Clock },
+): Promise<MadeCluster> {
   const path = resolve(folder)
   await mkdir(path, { recursive: true, mode: 0o700 })
   const at = (name: string) => join(path, name)
   const authority = { file: at('ca') }
   if (!(await exists(at('ca.crt')))) await createAuthority({ file: at('ca'), name: `starlane ${cluster}`, days: 3650 })
   const make = async (name: string, hosts: readonly string[] = []): Promise<ClientFiles> => {
-    if (!(await exists(at(`${name}.crt`)))) await issue(authority, { file: at(name), name, days, hosts })
+    if (await isDue(at(name), hosts, clock.wall())) await issue(authority, { file: at(name), name, days, hosts })
     return { ca: at('ca.crt'), cert: at(`${name}.crt`), key: at(`${name}.key`) }
   }
   const hosts = endpoints.map(endpoint => new URL(endpoint).hostname.replace(/^\[|\]$/g, ''))
   const server = await make('server', [...new Set([...hosts, 'localhost', '127.0.0.1'])])
   const admin = await make(adminOf(cluster))
   const publisher = await make(publisherOf(cluster))
+  const local = cache ? await make(localOf(cluster)) : undefined
   const tokens = new Map<string, string>()
-  for (const peer of peers) {
+  for (const peer of invited) {
     const { ca, cert, key } = await make(readerOf(peer))
-    const [caText, certText, keyText] = await Promise.all([ca, cert, key].map(file => readFile(file, 'utf8')))
-    const texts = { ca: caText ?? '', cert: certText ?? '', key: keyText ?? '' }
-    tokens.set(peer, encodeToken({ version: 1, cluster, id, endpoints: [...endpoints], ...texts }))
+    const [caText = '', certText = '', keyText = ''] = await Promise.all(
+      [ca, cert, key].map(file => readFile(file, 'utf8')),
+    )
+    const tenant = peers[peer]?.tenant
+    const seen = tenant === undefined ? cluster : viewName(cluster, tenant)
+    const texts = { ca: caText, cert: certText, key: keyText }
+    tokens.set(peer, encodeToken({ version: 1, cluster: seen, id, endpoints: [...endpoints], ...texts }))
   }
-  return { server, admin, publisher, tokens }
+  return { server, admin, publisher, local, tokens }
+}
+
+/** The certificate of a peer that has lost its rights. */
+export async function forgetPeer(folder: string, peer: string): Promise<void> {
+  for (const ending of ['crt', 'key']) await rm(join(resolve(folder), `${readerOf(peer)}.${ending}`), { force: true })
 }
 
 /** Writes the client file of a cluster, and what it names, into a folder that Cilium's agents could read too. */

@@ -51,7 +51,7 @@ export async function diagnose(cluster: string, file: string, parts: DiagnosePar
   if (!content) return findings
   const server = content
   const client = await step('user', async () => {
-    const client = await EtcdClient.connect(server, servers.value, { ...parts, probe: heartbeatKey })
+    const client = await EtcdClient.connect(server, servers.value, { ...parts, probe: heartbeatKey }).catch(unknownUser)
     return [`etcd cluster ${client.clusterId} takes us`, client]
   })
   if (!client) return findings
@@ -78,7 +78,8 @@ async function files(file: string, clock: Clock): Promise<[string, EtcdServers]>
 /** The address to dial: of an alias, the one in the URL, or what DNS says. */
 async function named(server: Server): Promise<[string, string]> {
   const { host } = server
-  if (isIP(host) !== 0) return [`${server.identity} is ${host}`, host]
+  if (isIP(host) !== 0)
+    return [host === server.identity ? `${host} is an address` : `${server.identity} is at ${host}`, host]
   const { address } = await lookup(host)
   return [`${host} resolves to ${address}`, address]
 }
@@ -135,6 +136,15 @@ async function described(client: EtcdClient, cluster: string): Promise<[string, 
   const beat = heartbeat ? `last heartbeat ${tame(heartbeat.value.toString())}` : 'there is no heartbeat'
   const from = cached ? 'a KVStoreMesh cache' : 'its own store'
   return [`${cluster} has the id ${id}, writes ${slicesMode || 'services'} into ${from}; ${beat}`, true]
+}
+
+/** A name in a certificate is all that etcd goes by. */
+function unknownUser(error: unknown): never {
+  const why = messageOf(error)
+  if (!why.includes('permission denied')) throw error
+  throw new Error(
+    `${why}: etcd does not know the user of our certificate; there, say "starlane mesh init --peer" with our name`,
+  )
 }
 
 const counts: readonly Resource[] = ['services', 'endpointslices', 'nodes', 'serviceexports']

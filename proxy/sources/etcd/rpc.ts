@@ -106,6 +106,16 @@ export const auth = {
   grantRole: method('Auth/UserGrantRole', message({ user: text(1), role: text(2) }), headed),
   roleAdd: method('Auth/RoleAdd', named, headed),
   roleDelete: method('Auth/RoleDelete', message({ role: text(1) }), headed),
+  roleGet: method(
+    'Auth/RoleGet',
+    message({ role: text(1) }),
+    message({ header: nested(1, header), permissions: many(2, permission) }),
+  ),
+  revokePermission: method(
+    'Auth/RoleRevokePermission',
+    message({ role: text(1), key: binary(2), rangeEnd: binary(3) }),
+    headed,
+  ),
   grantPermission: method(
     'Auth/RoleGrantPermission',
     message({ name: text(1), permission: nested(2, permission) }),

@@ -12,7 +12,7 @@ import { connectEtcd } from '../../../../proxy/sources/etcd/connect.ts'
 import { createEtcdSource } from '../../../../proxy/sources/etcd/etcd-source.ts'
 import { RecordingSink, until } from '../../../conformance/source.ts'
 import { folder, freePort, noEtcd, startEtcd } from '../../../support/etcd/etcd.ts'
-import { clusterService } from '../../../support/model.ts'
+import { clusterService, endpoint } from '../../../support/model.ts'
 
 const parts = { clock: systemClock, random: Math.random, log: silentLog }
 
@@ -44,8 +44,8 @@ t.test('from nothing to two clusters that read one another', { skip: noEtcd }, a
 
   const before = await init()
   t.equal(before.code, 1)
-  t.match(before.err, /etcd does not answer: .*ECONNREFUSED/)
-  t.match(before.out, /--client-cert-auth --trusted-ca-file=.*ca\.crt --cert-file=.*server\.crt/)
+  t.match(before.err, /rights in it are not set yet: .*ECONNREFUSED.*\nWhen it runs, say "starlane mesh init --dir /)
+  t.match(before.out, /--client-cert-auth --trusted-ca-file=.*ca\.crt \\\n.*--cert-file=.*server\.crt/)
   t.equal((await stat(join(own, 'ca.key'))).mode & 0o077, 0, 'keys are for their owner alone')
 
   const certificates = { folder: own, ca: join(own, 'ca.crt') }
@@ -55,7 +55,10 @@ t.test('from nothing to two clusters that read one another', { skip: noEtcd }, a
   t.equal(after.code, 0, after.err)
   const [, token = ''] = /mesh join (\S+)/.exec(after.out) ?? []
   t.match(decodeToken(token), { cluster: 'north', id: 5, endpoints: [url] })
-  t.equal((await init()).code, 0, 'it can be done again')
+  t.match(after.out, /publish:\n {2}endpoints: \[https:.*\n {2}ca: .*\n {2}cert: .*publisher-north.crt/)
+  const again = await mesh('init', '--dir', own)
+  t.equal(again.code, 0, 'it can be done again, and need not be told again')
+  t.equal(/mesh join (\S+)/.exec(again.out)?.[1], token)
 
   const joined = await mesh('join', token, '--dir', peers)
   t.match(joined.out, /name: north\n {4}id: 5\n {4}source: \{ etcd: \{ config: .*north \} \}/)
@@ -71,11 +74,20 @@ t.test('from nothing to two clusters that read one another', { skip: noEtcd }, a
   }
   const asPublisher = { endpoints: [url], ...publisherFiles }
   const publisher = createPublisher(
-    { cluster: 'north', clusterId: 5, slices: false, leaseMs: 60_000, writesPerSecond: 100 },
+    {
+      ...{ cluster: 'north', clusterId: 5, slices: false, leaseMs: 60_000, writesPerSecond: 100 },
+      tenants: new Map([['blue', ({ namespace }: { namespace: string }) => namespace === 'blue']]),
+    },
     { ...parts, open: signal => connectEtcd(asPublisher, { ...parts, probe: heartbeatKey, signal }) },
   )
   t.teardown(() => publisher.close())
-  publisher.reset([clusterService({ cluster: 'north' })])
+  const blue = clusterService({
+    cluster: 'north',
+    namespace: 'blue',
+    name: 'till',
+    endpoints: [endpoint({ address: '10.0.0.1', node: 'n1' })],
+  })
+  publisher.reset([clusterService({ cluster: 'north' }), blue])
   publisher.start()
   const sink = new RecordingSink()
   const source = createEtcdSource({ cluster: 'north', id: 5, config: file }, parts)
@@ -110,9 +122,67 @@ t.test('from nothing to two clusters that read one another', { skip: noEtcd }, a
     await t.rejects(writer.write([{ key: key('other'), value: Buffer.from('x') }], 0n), denied)
   })
 
+  await t.test('a tenant sees its own services through a normal reader, and nothing else of the store', async t => {
+    const folderOfBlue = await folder(t)
+    const made = await mesh('init', '--dir', own, '--peer', 'till', '--tenant', 'blue')
+    t.equal(made.code, 0, made.err)
+    t.match(made.out, /In till, which sees the part of tenant blue, once/)
+    const [, forBlue = ''] = /mesh join (\S+)/.exec(made.out) ?? []
+    t.match((await mesh('join', forBlue, '--dir', folderOfBlue)).out, /name: north--blue\n {4}id: 5\n/)
+    const config = join(folderOfBlue, 'north--blue')
+    const seen = new RecordingSink()
+    const view = createEtcdSource({ cluster: 'north--blue', id: 5, config }, parts)
+    t.teardown(() => view.close())
+    view.start(seen)
+    await until(
+      () => seen.link === 'live',
+      () => `live (${seen.error?.message})`,
+    )
+    t.match([...seen.services.values()], [{ cluster: 'north--blue', namespace: 'blue', name: 'till' }])
+    await until(() => view.facts?.().nodes === 1, 'and the node that it runs on')
+    t.equal((await mesh('doctor', '--dir', folderOfBlue)).code, 0)
+
+    const pem = (ending: string) => join(folderOfBlue, `north--blue.etcd-client${ending}`)
+    const files = { ca: pem('-ca.crt'), cert: pem('.crt'), key: pem('.key') }
+    const reader = await connectEtcd({ endpoints: [url], ...files }, { ...parts, probe: heartbeatKey })
+    t.teardown(() => reader.close())
+    const denied = { message: /permission denied/ }
+    for (const prefix of [
+      ...['nodes', 'services', 'endpointslices', 'serviceexports'].map(each => `cilium/state/${each}/v1/north/`),
+      ...['cilium/state/identities/v1/id/', 'cilium/state/ip/v1/default/', 'cilium/synced/north/'],
+      ...['cilium/cache/services/v1/', 'cilium/cache/services/v1/north--red/', 'cilium/cluster-config/', 'cilium/'],
+    ]) {
+      await t.rejects(reader.count(prefix), denied, prefix)
+    }
+    await t.resolves(reader.count('cilium/cache/services/v1/north--blue/'))
+    await t.rejects(reader.get('cilium/cluster-config/north'), denied)
+    const mine = 'cilium/cache/services/v1/north--blue/blue/till'
+    await t.rejects(reader.write([{ key: mine, gone: true }], 0n), denied)
+    const watching = await connectEtcd({ endpoints: [url], ...files }, { ...parts, probe: heartbeatKey })
+    t.teardown(() => watching.close())
+    const refusal = new Promise<Error>(resolve => watching.onEnd(resolve))
+    watching.watch(
+      { key: 'cilium/state/', rangeEnd: 'cilium/state0', revision: 1 },
+      { changed: () => t.fail('it sees something'), compacted: () => {} },
+    )
+    t.match((await refusal).message, /a watch was refused: .*permission denied|permission denied/)
+
+    publisher.put({ ...blue, endpoints: [] })
+    publisher.put(clusterService({ cluster: 'north', namespace: 'red', name: 'secret' }))
+    await until(() => seen.services.get('blue/till')?.endpoints.length === 0, 'changes come')
+    t.same([...seen.services.keys()], ['blue/till'])
+    publisher.drop('red', 'secret')
+    t.match((await mesh('init', '--dir', own, '--peer', 'till')).out, /part of tenant blue/, 'it stays a tenant')
+
+    const dismissed = await mesh('dismiss', 'till', '--dir', own)
+    t.match(dismissed, { code: 0, out: /till may not begin to read north any more.*until its connection ends/s })
+    t.match((await mesh('doctor', '--dir', folderOfBlue)).out, /✗ user: .*permission denied.*mesh init --peer/)
+    t.equal((await mesh('dismiss', 'till', '--dir', own)).code, 1)
+  })
+
   await t.test('status and doctor', async t => {
     await until(() => publisher.state().pending === 0, 'published')
-    t.match(await mesh('status', '--dir', peers), { code: 0, out: /^north: OK: 1 services, 0 endpointslices, 0 nodes/ })
+    t.match(await mesh('status', '--dir', peers), { code: 0, out: /^north: OK: 2 services, 0 endpointslices, 0 nodes/ })
     const { code, out } = await mesh('doctor', '--dir', peers)
     t.equal(code, 0, out)
     t.match(out, /✓ certificate: https:.* shows the certificate "CN=server", valid until/)
@@ -159,6 +229,9 @@ t.test('wrong use', async t => {
     [['join', 'starlane1.abc'], /no token, or only a part/],
     [['join', 'other'], /no token/],
     [['leave', '../x'], /no name of a cluster/],
+    [['init', '--dir', '/nowhere'], /the first time, say --cluster NAME, --id NUMBER and --endpoint/],
+    [['init', '--cluster', 'a', '--id', '1', '--endpoint', 'https://x', '--tenant', 'b'], /name them with --peer/],
+    [['dismiss', 'a', '--dir', '/nowhere'], /\/nowhere has no mesh.yaml/],
     [['init', '--cluster', 'A', '--id', '1', '--endpoint', 'https://x'], /"A" is no name/],
     [['init', '--cluster', 'a', '--id', '0', '--endpoint', 'https://x'], /--id 0 is not a number from 1 to 255/],
     [['init', '--cluster', 'a', '--id', '1', '--endpoint', 'http://x'], /"http:\/\/x" is no endpoint/],
