@@ -12,6 +12,7 @@ import { parseClientFile } from '../../../proxy/sources/etcd/client-file.ts'
 import { watchClusterFolder } from '../../../proxy/sources/etcd/cluster-folder.ts'
 import { createEtcdSource, type EtcdSourceOptions } from '../../../proxy/sources/etcd/etcd-source.ts'
 import { Mirror } from '../../../proxy/sources/etcd/mirror.ts'
+import { kv } from '../../../proxy/sources/etcd/rpc.ts'
 import type { WatchListener } from '../../../proxy/sources/etcd/watches.ts'
 import { type Declared, examineSource, RecordingSink, until } from '../../conformance/source.ts'
 import { FakeClock } from '../../support/clock.ts'
@@ -426,6 +427,97 @@ t.test('what becomes of a server', { skip: noEtcd }, async t => {
     await again.put(again.service('shop/late'))
     await sees(sink, 'shop/cart', 'shop/late')
   })
+})
+
+t.test('a way that is cut without a word, and a slow one', { skip: noEtcd }, async t => {
+  const etcd = await startEtcd(t)
+  const relay = await Relay.open(t, etcd.url)
+  const peer = new Peer(await etcd.client())
+  await peer.put(...Array.from({ length: 300 }, (_, i) => peer.service(`shop/s${i}`)))
+  await peer.announce()
+  const clock = new FakeClock()
+  relay.delayMs = 20
+  const sink = observe(t, { cluster: 'east', endpoints: [`http://127.0.0.1:${relay.port}`] }, clock)
+  await live(sink)
+  t.equal(sink.services.size, 300, 'a slow way is a way')
+
+  relay.stall()
+  await peer.put(peer.service('shop/late'))
+  await clock.advance(119_000)
+  t.equal(sink.link, 'live')
+  await clock.advance(1000)
+  await lost(sink, /nobody has taken care of the store for 2m/)
+  await clock.advance(1000)
+  await until(() => clock.waiting === 1, 'it connects anew')
+  await eventually(async () => {
+    await clock.advance(1000)
+    assert.match(sink.error?.message ?? '', /did not answer within 5s/)
+  })
+  t.equal(sink.services.size, 300)
+  relay.delayMs = 0
+  relay.resume()
+  await peer.beat()
+  await eventually(async () => {
+    await clock.advance(200)
+    assert.equal(sink.link, 'live')
+  })
+  await sees(sink, ...Array.from({ length: 300 }, (_, i) => `shop/s${i}`), 'shop/late')
+})
+
+t.test('garbage in every value leaves all that was known', { skip: noEtcd }, async t => {
+  const etcd = await startEtcd(t)
+  const peer = new Peer(await etcd.client())
+  const names = Array.from({ length: 1100 }, (_, i) => `shop/s${i}`)
+  await peer.put(...names.map(name => peer.service(name)))
+  await peer.announce()
+  const sink = observe(t, { cluster: 'east', ...etcd.servers })
+  await live(sink)
+  sink.news()
+  await peer.put(...names.map((name, i) => ({ [peer.key('services', name)]: Buffer.alloc(1 + (i % 64), i % 256) })))
+  await peer.put({
+    [peer.key('services', '../../etc/passwd')]: Buffer.from('{}'),
+    [peer.key('services', '')]: Buffer.from('[]'),
+  })
+  await until(
+    () => /102 more keys are not sound/.test(sink.problemList.at(-1)?.message ?? ''),
+    'all problems are counted',
+  )
+  t.equal(sink.problemList.length, 1001, 'and a thousand told')
+  t.equal(sink.services.size, 1100)
+  t.same([...new Set(sink.news())], ['problems'], 'nobody hears of anything else')
+  await peer.put(...names.map(name => peer.service(name)))
+  await peer.drop(peer.key('services', '../../etc/passwd'), peer.key('services', ''))
+  await until(() => sink.problemList.length === 0, 'and all is well again')
+})
+
+t.test('what is compacted away between a list and its watch is listed again', { skip: noEtcd }, async t => {
+  const etcd = await startEtcd(t)
+  const client = await etcd.client()
+  const put = (key: string) => client.write([{ key, value: Buffer.from('x') }], 0n)
+  await put('p/1')
+  let isFirst = true
+  const late = {
+    async *pages(prefix: string, rangeEnd: string) {
+      yield* client.pages(prefix, rangeEnd)
+      if (!isFirst) return
+      isFirst = false
+      for (const key of ['p/2', 'p/3']) await put(key)
+      const { header } = await client.call(kv.range, { key: 'p/3' })
+      await etcd.ctl('compaction', String(header?.revision))
+    },
+    watch: client.watch.bind(client),
+  } as unknown as EtcdClient
+  const lists: string[] = []
+  const listener = {
+    listed: (entries: readonly { key: string }[]) => lists.push(entries.map(({ key }) => key).join()),
+    changed: (events: readonly { entry: { key: string } }[]) => lists.push(`+${events[0]?.entry.key}`),
+  }
+  const mirror = new Mirror(late, 'p/', listener, error => t.fail(error))
+  t.teardown(() => mirror.close())
+  await until(() => lists.length === 2, 'two lists')
+  await put('p/4')
+  await until(() => lists.length === 3, 'and a change')
+  t.same(lists, ['p/1', 'p/1,p/2,p/3', '+p/4'])
 })
 
 t.test('a mirror whose past is compacted away lists anew', async t => {

@@ -1,11 +1,16 @@
 import { connect, createServer, type Server, type Socket } from 'node:net'
+import { Transform } from 'node:stream'
 import type { Test } from 'tap'
 
 /** A way to a server that can be cut while the server goes on: on loopback, at a port of its own. */
 export class Relay {
   readonly port: number
+  /** How long it takes with each piece. */
+  delayMs = 0
   #server: Server
   #sockets = new Set<Socket>()
+  #isStalled = false
+  #held: (() => void)[] = []
 
   static async open(t: Test, url: string): Promise<Relay> {
     const server = createServer()
@@ -20,7 +25,7 @@ export class Relay {
     this.port = (server.address() as { port: number }).port
     server.on('connection', socket => {
       const onward = connect(target, '127.0.0.1')
-      socket.pipe(onward).pipe(socket)
+      socket.pipe(this.#slowly()).pipe(onward).pipe(this.#slowly()).pipe(socket)
       for (const each of [socket, onward]) {
         this.#sockets.add(each)
         each
@@ -39,6 +44,27 @@ export class Relay {
     const closed = new Promise<void>(resolve => this.#server.close(() => resolve()))
     for (const socket of this.#sockets) socket.resetAndDestroy()
     await closed
+  }
+
+  /** Nothing gets through any more, and nobody is told, as when a cable is out. */
+  stall(): void {
+    this.#isStalled = true
+  }
+
+  resume(): void {
+    this.#isStalled = false
+    for (const resume of this.#held.splice(0)) resume()
+  }
+
+  #slowly(): Transform {
+    return new Transform({
+      transform: (chunk, _encoding, done) => {
+        const pass = (): void => done(null, chunk)
+        if (this.#isStalled) this.#held.push(pass)
+        else if (this.delayMs > 0) setTimeout(pass, this.delayMs)
+        else pass()
+      },
+    })
   }
 
   async mend(): Promise<void> {
