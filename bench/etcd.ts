@@ -2,9 +2,10 @@
  * A mesh through one etcd, without flows: how long a reader takes until it is in step, how long a change of one cluster takes
  * to the directory that another's data path reads, and what it costs in memory.
  *
- *     node bench/etcd.ts --clusters=50 --services=200 --endpoints=20
+ *     node bench/etcd.ts --clusters=50 --services=200 --endpoints=20 --cache
  *
- * The publishers are in this process, the reader is in one of its own. Needs the program etcd. Prints one table.
+ * The publishers are in this process, the reader is in one of its own. With --cache a third copies all clusters into a second
+ * etcd (KVStoreMesh), and a reader of that is measured too. Needs the program etcd. Prints one table.
  */
 import { type ChildProcess, fork, spawn } from 'node:child_process'
 import { once } from 'node:events'
@@ -20,6 +21,7 @@ import { silentLog } from '../proxy/model/log.ts'
 import type { ClusterService } from '../proxy/model/service.ts'
 import { createPublisher, type Publisher } from '../proxy/publish/publisher.ts'
 import { connectEtcd } from '../proxy/sources/etcd/connect.ts'
+import { createEtcdCopy } from '../proxy/sources/etcd/etcd-copy.ts'
 import { createEtcdSource } from '../proxy/sources/etcd/etcd-source.ts'
 
 const { values } = parseArgs({
@@ -30,53 +32,49 @@ const { values } = parseArgs({
     endpoints: { type: 'string', default: '20' },
     changes: { type: 'string', default: '400' },
     port: { type: 'string', default: '18379' },
-    reader: { type: 'boolean', default: false },
+    cache: { type: 'boolean', default: false },
+    /** What a process of this program is: it starts the others by it. */
+    role: { type: 'string', default: 'all' },
   },
 })
 const [clusters, services, endpoints, changes, port] = (
   ['clusters', 'services', 'endpoints', 'changes', 'port'] as const
 ).map(name => Number(values[name])) as [number, number, number, number, number]
 const url = `http://127.0.0.1:${port}`
+const homeUrl = `http://127.0.0.1:${port + 2}`
 const parts = { clock: systemClock, random: Math.random, log: silentLog }
 
-if (values.reader) read()
+if (values.role === 'reader') read(url)
+else if (values.role === 'home-reader') read(homeUrl)
+else if (values.role === 'cache') copy()
 else await measure()
 
 async function measure(): Promise<void> {
   const data = mkdtempSync(join(tmpdir(), 'starlane-bench-'))
-  const etcd = spawn('etcd', ['--data-dir', data, '--listen-client-urls', url, '--advertise-client-urls', url], {
-    stdio: 'ignore',
-  })
+  const etcd = startEtcd(join(data, 'far'), port)
   const children: ChildProcess[] = [etcd]
   const publishers: Publisher[] = []
   try {
-    await listening()
+    await listening(url)
     const rows: [what: string, value: string][] = []
     const started = performance.now()
     for (let i = 0; i < clusters; i++) publishers.push(publisher(i))
     await until(() => publishers.every(p => p.state().state === 'publishing' && p.state().pending === 0))
     rows.push(['all clusters published', seconds(performance.now() - started)])
 
-    const reader = fork(import.meta.filename, [...process.argv.slice(2), '--reader'])
-    children.push(reader)
-    const [synced] = (await once(reader, 'message')) as [Synced]
-    rows.push([
-      'one reader in step with all: time, and its CPU time',
-      `${seconds(synced.ms)}, ${seconds(synced.cpuMs)}`,
-    ])
-    rows.push(['its memory (RSS), before and after', `${mebibytes(synced.before)}, ${mebibytes(synced.after)}`])
-
-    const delays: number[] = []
-    reader.on('message', (delay: number) => delays.push(delay))
-    for (let i = 0; i < changes; i++) {
-      const cluster = i % clusters
-      publishers[cluster]?.put(service(cluster, i % services, { at: String(Date.now()) }))
-      await sleep(20)
+    rows.push(...(await measureReader('reader', publishers, children)))
+    if (values.cache) {
+      children.push(startEtcd(join(data, 'home'), port + 2))
+      await listening(homeUrl)
+      const cache = startRole('cache', children)
+      const [copied] = (await once(cache, 'message')) as [Synced]
+      rows.push([
+        'all copied into a second etcd: time, and CPU time',
+        `${seconds(copied.ms)}, ${seconds(copied.cpuMs)}`,
+      ])
+      rows.push(['memory of the copying process (RSS)', mebibytes(copied.after)])
+      rows.push(...(await measureReader('home-reader', publishers, children)))
     }
-    await until(() => delays.length >= changes)
-    delays.sort((a, b) => a - b)
-    const at = (share: number) => `${delays[Math.floor((delays.length - 1) * share)]} ms`
-    rows.push(['change of one to the directory of another, p50', at(0.5)], ['p99', at(0.99)], ['worst', at(1)])
     rows.push(["etcd's memory (RSS)", mebibytes(rssOf(etcd.pid ?? 0))])
     rows.push(['memory of all publishers together (RSS)', mebibytes(process.memoryUsage.rss())])
     print(rows)
@@ -87,6 +85,84 @@ async function measure(): Promise<void> {
   }
 }
 
+function startEtcd(data: string, port: number): ChildProcess {
+  const [client, peer] = [`http://127.0.0.1:${port}`, `http://127.0.0.1:${port + 1}`]
+  const urls = ['--listen-client-urls', client, '--advertise-client-urls', client, '--listen-peer-urls', peer]
+  const own = ['--initial-advertise-peer-urls', peer, '--initial-cluster', `default=${peer}`]
+  return spawn('etcd', ['--data-dir', data, ...urls, ...own], { stdio: 'ignore' })
+}
+
+function startRole(role: string, children: ChildProcess[]): ChildProcess {
+  const child = fork(import.meta.filename, [...process.argv.slice(2), `--role=${role}`])
+  children.push(child)
+  return child
+}
+
+/** How long one takes to be in step, and then how long changes take to it. */
+async function measureReader(
+  role: 'reader' | 'home-reader',
+  publishers: readonly Publisher[],
+  children: ChildProcess[],
+): Promise<[what: string, value: string][]> {
+  const who = role === 'reader' ? 'one reader' : 'one reader of the copy'
+  const reader = startRole(role, children)
+  const [synced] = (await once(reader, 'message')) as [Synced]
+  const delays: number[] = []
+  reader.on('message', (delay: number) => delays.push(delay))
+  for (let i = 0; i < changes; i++) {
+    const cluster = i % clusters
+    publishers[cluster]?.put(service(cluster, i % services, { at: String(Date.now()) }))
+    await sleep(20)
+  }
+  await until(() => delays.length >= changes)
+  delays.sort((a, b) => a - b)
+  const at = (share: number) => `${delays[Math.floor((delays.length - 1) * share)]} ms`
+  return [
+    [`${who} in step with all: time, and its CPU time`, `${seconds(synced.ms)}, ${seconds(synced.cpuMs)}`],
+    ['its memory (RSS), before and after', `${mebibytes(synced.before)}, ${mebibytes(synced.after)}`],
+    ['change of one cluster to its directory, p50', at(0.5)],
+    ['p99', at(0.99)],
+    ['worst', at(1)],
+  ]
+}
+
+/** KVStoreMesh's part. */
+function copy(): void {
+  const open = (signal: AbortSignal) => connectEtcd({ endpoints: [homeUrl] }, { ...parts, probe: heartbeatKey, signal })
+  const home = createPublisher(
+    {
+      ...{ cluster: 'home', clusterId: 255, slices: false, leaseMs: 900_000, writesPerSecond: 20 },
+      cache: { ttlMs: 0 },
+    },
+    { ...parts, open },
+  )
+  const before = process.memoryUsage.rss()
+  const cpu = process.cpuUsage()
+  const started = performance.now()
+  home.reset([])
+  home.start()
+  for (let i = 0; i < clusters; i++) {
+    const [cluster, copied] = [nameOf(i), home.copies.copy(nameOf(i))]
+    const target = {
+      described: (id: number, config: Uint8Array) => copied.described(id, config),
+      listed: copied.listed.bind(copied),
+      changed: copied.changed.bind(copied),
+      live: () => copied.live(),
+      lost: (error: Parameters<typeof copied.lost>[0]) => copied.lost(error),
+    }
+    createEtcdCopy({ cluster, endpoints: [url] }, target, parts).start()
+  }
+  const all = clusters * services
+  void until(() => {
+    const records = [...home.copies.entries()].reduce((sum, [, { volume }]) => sum + volume.size, 0)
+    return records >= all && home.state().pending === 0
+  }).then(() => {
+    const { user, system } = process.cpuUsage(cpu)
+    const ms = performance.now() - started
+    process.send?.({ ms, cpuMs: (user + system) / 1000, before, after: process.memoryUsage.rss() } satisfies Synced)
+  })
+}
+
 interface Synced {
   readonly ms: number
   readonly cpuMs: number
@@ -95,7 +171,7 @@ interface Synced {
 }
 
 /** The other side: a mesh of all the clusters behind a local one that has every service too, as a stub. */
-function read(): void {
+function read(url: string): void {
   const remote = Array.from({ length: clusters }, (_, i) => ({ name: nameOf(i), id: i + 1, local: false }))
   const mesh = new Mesh({
     clusters: [{ name: 'local', id: 255, local: true }, ...remote],
@@ -184,7 +260,7 @@ function service(cluster: number, index: number, labels: Readonly<Record<string,
   }
 }
 
-async function listening(): Promise<void> {
+async function listening(url: string): Promise<void> {
   for (let tries = 0; ; tries++) {
     try {
       const client = await connectEtcd({ endpoints: [url] }, { ...parts, probe: heartbeatKey })
