@@ -16,7 +16,7 @@ export function clusterText(
   status: Status,
   paint: Paint,
 ): string {
-  const { name, id, local, tenant, source, globalServices, backends } = cluster
+  const { name, local, tenant, source, globalServices, backends } = cluster
   const facts = [
     ['Link', linkText(cluster, status, paint)],
     ...(cluster.link.error === undefined ? [] : [['Error', cluster.link.error]]),
@@ -24,13 +24,15 @@ export function clusterText(
     ['Changed', changedText(cluster, status)],
     ['Services', `${cluster.services}, ${globalServices} global`],
     ['Backends', String(backends)],
+    ...(cluster.nodes === undefined ? [] : [['Nodes', String(cluster.nodes)]]),
+    ...(cluster.serviceExports === undefined ? [] : [['Exports', String(cluster.serviceExports)]]),
     ...(tenant === undefined ? [] : [['Tenant', tenant]]),
   ]
   const rows = services.map(service => usage(service, name))
   const heads = ['SERVICE', 'BACKENDS ', 'HEALTHY ', 'TAKING FLOWS ']
   const used = rows.length > 0 ? table(heads, rows, head => paint('soft', head)) : 'The mesh has no backends of it.\n'
   const place = local ? 'the local cluster' : 'a remote cluster'
-  return [`${paint('strong', name)}, ${place}, id ${id}\n`, columns(facts), used].join('\n')
+  return [`${paint('strong', name)}, ${place}, id ${idText(cluster)}\n`, columns(facts), used].join('\n')
 }
 
 function headline({ version, cluster, ready, stopping, startedAt, now, waiting }: Status, paint: Paint): string {
@@ -50,7 +52,7 @@ function clusters(status: Status, paint: Paint): string {
   const heads = ['CLUSTER', 'ID ', 'LINK', 'SERVICES ', 'GLOBAL ', 'BACKENDS ', 'CHANGED', 'SOURCE']
   const rows = status.clusters.map(cluster => [
     cluster.local ? `${cluster.name} (local)` : cluster.name,
-    String(cluster.id),
+    idText(cluster),
     linkText(cluster, status, paint),
     String(cluster.services),
     String(cluster.globalServices),
@@ -62,6 +64,11 @@ function clusters(status: Status, paint: Paint): string {
     link.error === undefined ? [] : [`${name}: ${link.error}\n`],
   )
   return [table(heads, rows, head => paint('soft', head)), ...errors].join(errors.length > 0 ? '\n' : '')
+}
+
+/** Some clusters say it themselves, and have not yet. */
+function idText({ id }: ClusterView): string {
+  return id === 0 ? '?' : String(id)
 }
 
 const linkPaint = { live: 'good', syncing: 'warn', lost: 'warn', stale: 'bad' } as const

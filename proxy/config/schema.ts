@@ -97,6 +97,7 @@ function clustermeshFields(resolve: Resolve) {
       "A folder of Cilium's client files, watched: each is a remote cluster of the file's name. Those in `clusters` come first.",
       resolve,
     ),
+    prefer: preferred,
   } satisfies Fields
 }
 
@@ -112,10 +113,16 @@ function kubernetesShapes(resolve: Resolve) {
   ] as const satisfies readonly Fields[]
 }
 
+const preferred = oneOf(
+  'What is read where a cluster writes both: `services` as Cilium 1.20 does, or `slices`, which tell of endpoints that end.',
+  ['services', 'slices'],
+  'services',
+)
+
 function etcdShapes(resolve: Resolve) {
   return [
-    { config: path("Cilium's own client file, as in `/var/lib/cilium/clustermesh`.", resolve) },
-    etcdServers(resolve, 'The servers; takes the place of `config`.'),
+    { config: path("Cilium's own client file, as in `/var/lib/cilium/clustermesh`.", resolve), prefer: preferred },
+    { ...etcdServers(resolve, 'The servers; takes the place of `config`.'), prefer: preferred },
   ] as const satisfies readonly Fields[]
 }
 
@@ -130,8 +137,9 @@ function etcdServers(resolve: Resolve, help: string) {
   } satisfies Fields
 }
 
-function halfCertificate(etcd: Options<ReturnType<typeof etcdShapes>[number]>): string | undefined {
-  const half = 'endpoints' in etcd && (etcd.cert === undefined) !== (etcd.key === undefined)
+function halfCertificate<T extends object>(etcd: T): string | undefined {
+  const { cert, key }: { readonly cert?: unknown; readonly key?: unknown } = etcd
+  const half = (cert === undefined) !== (key === undefined)
   return half ? 'gives one of `cert` and `key` alone; each needs the other' : undefined
 }
 

@@ -46,7 +46,9 @@ export function oneShape<const S extends readonly Fields[]>(help: string, ...sha
         if (given.length === 0) report({ path, message: `is empty; give one of ${marks}` })
         return undefined
       }
-      const mark = given.find(([key]) => Object.hasOwn(shape, key))?.[0]
+      const others = shapes.filter(each => each !== shape)
+      const isOwn = (key: string) => Object.hasOwn(shape, key) && !others.some(each => Object.hasOwn(each, key))
+      const mark = given.find(([key]) => isOwn(key))?.[0] ?? Object.keys(shape)[0]
       const strays = given.map(([key]) => key).filter(key => !Object.hasOwn(shape, key) && known.includes(key))
       for (const key of strays)
         report({ path: [...path, key], message: `does not go with "${mark}"; keep one of the two` })
@@ -58,8 +60,10 @@ export function oneShape<const S extends readonly Fields[]>(help: string, ...sha
 }
 
 function shapeOf(shapes: readonly Fields[], given: readonly [string, unknown][]): Fields | undefined {
+  const fits = shapes.map(shape => given.filter(([key]) => Object.hasOwn(shape, key)).length)
+  const best = Math.max(...fits)
   return (
-    shapes.find(shape => given.some(([key]) => Object.hasOwn(shape, key))) ??
+    (best > 0 ? shapes[fits.indexOf(best)] : undefined) ??
     shapes.find(shape => Object.values(shape).every(({ fallback }) => fallback !== undefined))
   )
 }

@@ -20,13 +20,13 @@ export class Roster {
   }
 
   get clusters(): readonly ClusterConfig[] {
-    const { clusters } = this.#config
+    const { clusters, clustermesh: { prefer } = { prefer: 'services' as const } } = this.#config
     const named = new Set(clusters.map(({ name }) => name))
     const found = [...this.#found].filter(([name]) => !named.has(name))
     // Its number is what it says itself, once it is read.
     return [
       ...clusters,
-      ...found.map(([name, config]) => ({ name, id: 0, source: { etcd: { config } }, tenant: undefined })),
+      ...found.map(([name, config]) => ({ name, id: 0, source: { etcd: { config, prefer } }, tenant: undefined })),
     ]
   }
 

@@ -4,6 +4,7 @@ import { mkdir, rename, rm, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import t from 'tap'
 import { noEtcd, startEtcd } from '../support/etcd/etcd.ts'
+import { Peer } from '../support/etcd/peer.ts'
 import { eventually } from '../support/eventually.ts'
 import { createWorld, startPod, tally } from '../support/world.ts'
 
@@ -96,4 +97,44 @@ t.test('a folder of client files, a cache of what they name, and who reads that'
   await rm(join(agent.folder, 'peers', 'east'))
   await eventually(() => assert.equal(agent.status().clusters.length, 1), 25_000)
   t.same(agent.runtime().service('default', 'rebel-base')?.backends, [], 'a file that is gone takes its cluster along')
+})
+
+t.test('two clusters of one number: the first goes on, the other is refused', { skip: noEtcd }, async t => {
+  const etcd = await startEtcd(t)
+  const client = await etcd.client()
+  const world = await createWorld(t, {
+    clusters: ['west'],
+    config: {
+      clusters: [
+        { name: 'west', id: 2, source: { manifests: './west' } },
+        { name: 'east', id: 7, source: { etcd: { endpoints: [etcd.url] } } },
+      ],
+      clustermesh: { folder: './peers' },
+    },
+  })
+  for (const [name, id] of [
+    ['east', 7],
+    ['twin', 7],
+    ['double', 2],
+    ['other', 9],
+  ] as const) {
+    const peer = new Peer(client, name, id)
+    await peer.put(peer.service('default/rebel-base'))
+    await peer.announce()
+    await mkdir(join(world.folder, 'peers'), { recursive: true })
+    await writeFile(join(world.folder, 'peers', name), `endpoints: ["${etcd.url}"]\n`)
+  }
+  await writeFile(join(world.folder, 'peers', 'west'), `endpoints: ["${etcd.url}"]\n`)
+  await world.declare('west', { clusterIP: world.ip(1), pods: [] })
+  await world.start()
+  const links = () =>
+    world.status().clusters.map(({ name, id, link }) => [name, id, link.state, link.error ?? ''] as const)
+  await eventually(() => {
+    const [, east, double, other, twin] = links()
+    assert.deepEqual(east, ['east', 7, 'live', ''])
+    assert.deepEqual(other, ['other', 9, 'live', ''])
+    assert.match(double?.[3] ?? '', /double says its id is 2, which is that of west; give one of them another/)
+    assert.match(twin?.[3] ?? '', /twin says its id is 7, which is that of east/)
+  }, 15_000)
+  t.equal(links().length, 5, "the own cluster's file, and a second one of a cluster of the list, are passed over")
 })

@@ -119,19 +119,23 @@ t.test('every kind of source, and nothing between them', async t => {
     kubernetes: { kubeconfig: '/home/luke/.kube/other' },
   })
   t.same(source('{ kubernetes: { inCluster: true } }'), { kubernetes: { inCluster: true } })
-  t.same(source('{ etcd: { config: /var/lib/x } }'), { etcd: { config: '/var/lib/x' } })
+  t.same(source('{ etcd: { config: /var/lib/x } }'), { etcd: { config: '/var/lib/x', prefer: 'services' } })
   t.same(source('{ etcd: { endpoints: "https://two.mesh:2379", ca: ca.pem, cert: ./c.pem, key: ~/k.pem } }'), {
     etcd: {
       endpoints: ['https://two.mesh:2379'],
       ca: resolve('conf/ca.pem'),
       cert: resolve('conf/c.pem'),
       key: '/home/luke/k.pem',
+      prefer: 'services',
     },
   })
+  t.match(source('{ etcd: { prefer: slices, endpoints: https://two:2379 } }'), { etcd: { prefer: 'slices' } })
+  t.match(source('{ etcd: { prefer: slices, config: /x } }'), { etcd: { prefer: 'slices', config: '/x' } })
 
   const wrong = (text: string) => faults(clusters.replace('{ manifests: ./two }', text))
   const at = 'CONF_FIELD 8  clusters[1].source'
   t.same(wrong(''), [`${at}: is empty; give one of manifests, kubernetes, etcd`])
+  t.same(wrong('{ etcd: { prefer: slices } }'), [`${at}.etcd.config: is missing; give a path`])
   t.same(wrong('./two'), [`${at}: "./two" is not a table; give one of manifests, kubernetes, etcd`])
   t.same(wrong('{ manifest: ./two }'), [
     `${at}.manifest: is not a known key; did you mean "manifests"? (known here: manifests, kubernetes, etcd)`,

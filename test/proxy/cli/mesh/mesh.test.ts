@@ -180,6 +180,25 @@ t.test('from nothing to two clusters that read one another', { skip: noEtcd }, a
     t.equal((await mesh('dismiss', 'till', '--dir', own)).code, 1)
   })
 
+  await t.test('a cache: its publisher may write it, its readers read it, and nothing else', async t => {
+    const made = await mesh('init', '--dir', own, '--cache')
+    t.match(made, { code: 0, out: / {2}cache: true +# its readers here use .*local-north\.crt and \.key/ })
+    t.match((await mesh('init', '--dir', own)).out, /cache: true/, 'it is remembered')
+    const local = { ca: certificates.ca, cert: join(own, 'local-north.crt'), key: join(own, 'local-north.key') }
+    const reader = await connectEtcd({ endpoints: [url], ...local }, { ...parts, probe: heartbeatKey })
+    t.teardown(() => reader.close())
+    const writer = await connectEtcd(asPublisher, { ...parts, probe: heartbeatKey })
+    t.teardown(() => writer.close())
+    const key = 'cilium/cache/services/v1/east/shop/cart'
+    await t.resolves(writer.write([{ key, value: Buffer.from('x') }], 0n))
+    t.equal(await reader.count('cilium/cache/services/v1/east/'), 1)
+    await t.resolves(reader.count('cilium/synced/east/'))
+    const denied = { message: /permission denied/ }
+    await t.rejects(reader.count('cilium/state/services/v1/north/'), denied)
+    await t.rejects(reader.write([{ key, gone: true }], 0n), denied)
+    await writer.write([{ key, gone: true }], 0n)
+  })
+
   await t.test('status and doctor', async t => {
     await until(() => publisher.state().pending === 0, 'published')
     t.match(await mesh('status', '--dir', peers), { code: 0, out: /^north: OK: 2 services, 0 endpointslices, 0 nodes/ })
