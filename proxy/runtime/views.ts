@@ -203,7 +203,7 @@ function publisherView({ where, state, error, services, pending, copies }: Publi
   const away = copies.filter(({ state }) => state === 'lost' || state === 'drained').map(({ cluster }) => cluster)
   const detail = [
     state === 'standby' ? 'another process of this cluster writes' : counted(services, 'service'),
-    pending > 0 ? `${counted(pending, 'key')} still to write` : [],
+    pending > 0 && state === 'publishing' ? `${counted(pending, 'key')} still to write` : [],
     copies.length > 0 ? `${counted(copies.length, 'cluster')} copied` : [],
     away.length > 0 ? `not heard of: ${away.join(', ')}` : [],
     error ?? `to ${where}`,

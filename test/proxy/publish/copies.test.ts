@@ -220,6 +220,25 @@ t.test('what becomes of a copy', { skip: noEtcd }, async t => {
       return (await client.count('cilium/cache/')) + (await client.count('cilium/synced/old/')) === 0
     }, 'gone')
     t.ok(await client.get(clusterConfigKey('home')), 'but its own')
+    await next.close()
+  })
+
+  t.test("and a tenant's part, when there is no such tenant any more", async t => {
+    const client = await home.client()
+    const passing = (what: string, check: () => boolean | Promise<boolean>) =>
+      until(async () => {
+        await clock.advance(1)
+        return check()
+      }, what)
+    const before = cache(t, home, clock, { cache: undefined, tenants: new Map([['blue', () => true]]) })
+    await passing('written', async () => (await client.count('cilium/synced/home--blue/')) === 6)
+    await before.close()
+    const after = cache(t, home, clock, { cache: undefined })
+    await passing('taken over', () => after.state().state === 'publishing' && after.state().pending === 0)
+    t.equal(await client.get(clusterConfigKey('home--blue')), undefined)
+    await clock.advance(3 * minute)
+    await passing('gone', async () => (await client.count('cilium/synced/home--blue/')) === 0)
+    t.equal(await client.count('cilium/synced/home/'), 6)
   })
 })
 
