@@ -229,7 +229,7 @@ class Starlane implements Runtime {
       this.#clusters = clustersOf(this.#config.cluster, clusters)
       this.#mesh.setClusters(this.#clusters)
       await this.#feeds.follow(clusters)
-      await this.#publication.copy(etcdsOf(clusters))
+      await this.#publication.copy(etcdsOf(this.#config.cluster, clusters))
     }
     this.#regrouping = this.#regrouping.then(regroup)
     return this.#regrouping

@@ -42,7 +42,7 @@ export type PublisherState = Standing & {
   readonly services: number
   /** Keys that are still to be written, of all that is published or copied. */
   readonly pending: number
-  /** The etcd that it is connected to. */
+  /** The etcd that it is, or was last, connected to. */
   readonly store: string | undefined
 }
 
@@ -173,7 +173,6 @@ class EtcdPublisher implements Publisher {
       await this.#tenure.run()
     } catch (error) {
       this.#tenure = undefined
-      this.#store = undefined
       if (signal.aborted) return
       const why = new MeshError('PUBLISH', `${this.#options.cluster} is not published: ${messageOf(error)}`, {
         cause: error,

@@ -5,6 +5,7 @@ import type { DnsOptions } from '../dns/options.ts'
 import type { QueryFilter } from '../dns/watch.ts'
 import type { HealthOptions } from '../health/options.ts'
 import type { Cluster } from '../model/cluster.ts'
+import { viewsOf } from '../model/clustermesh.ts'
 
 export function clustersOf(local: string, clusters: readonly ClusterConfig[]): Cluster[] {
   return clusters.map(({ name, id, tenant }) => ({
@@ -15,9 +16,12 @@ export function clustersOf(local: string, clusters: readonly ClusterConfig[]): C
   }))
 }
 
-/** Clusters that are read from an etcd, with where it is. */
-export function etcdsOf(clusters: readonly ClusterConfig[]): Map<string, EtcdConfig> {
-  return new Map(clusters.flatMap(({ name, source }) => ('etcd' in source ? [[name, source.etcd]] : [])))
+/** Other clusters that are read from an etcd, with where it is. A view of the local one is not another. */
+export function etcdsOf(local: string, clusters: readonly ClusterConfig[]): Map<string, EtcdConfig> {
+  const isOther = (name: string) => name !== local && !name.startsWith(viewsOf(local))
+  return new Map(
+    clusters.flatMap(({ name, source }) => (isOther(name) && 'etcd' in source ? [[name, source.etcd]] : [])),
+  )
 }
 
 export function engineOptions({ proxy }: Config): EngineOptions {

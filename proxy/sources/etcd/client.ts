@@ -22,7 +22,7 @@ export class EtcdError extends MeshError {
   }
 }
 
-export const statusCode = { cancelled: 1, unknown: 2, tooMuch: 8, compacted: 11 } as const
+export const statusCode = { cancelled: 1, unknown: 2, denied: 7, tooMuch: 8, compacted: 11 } as const
 
 export interface Page {
   readonly entries: readonly Entry[]

@@ -76,8 +76,10 @@ export class Composition {
     this.#catalogs = [services, exports, nodes]
     this.readings = [
       { resource: main, listener: services },
-      { resource: 'nodes', listener: nodes },
-      ...(serviceExports === undefined ? [] : [{ resource: 'serviceexports', listener: exports } as const]),
+      { resource: 'nodes', listener: nodes, optional: true },
+      ...(serviceExports === undefined
+        ? []
+        : [{ resource: 'serviceexports', listener: exports, optional: true } as const]),
     ]
   }
 

@@ -14,7 +14,7 @@ import {
 } from '../../model/clustermesh.ts'
 import { durationText } from '../../model/duration.ts'
 import { MeshError, messageOf } from '../../model/error.ts'
-import type { EtcdClient } from './client.ts'
+import { type EtcdClient, EtcdError, statusCode } from './client.ts'
 import { type ClusterConfig, decodeClusterConfig } from './decode-cilium.ts'
 import { Mirror, type MirrorListener } from './mirror.ts'
 import type { Entry } from './rpc.ts'
@@ -30,6 +30,8 @@ export interface Beat {
 export interface Reading {
   readonly resource: Resource
   readonly listener: MirrorListener
+  /** Done without where the user has no right to it. */
+  readonly optional?: boolean
 }
 
 /** How a cluster describes itself, as it stands in the store, and which store that is. */
@@ -160,8 +162,8 @@ export class Session {
       this.#isReading = true
       this.#follow(prefixOf(main.resource, cluster, cached), this.#noting(main.listener))
     })
-    for (const { resource, listener } of others) {
-      expect(resource, () => this.#follow(prefixOf(resource, cluster, cached), listener))
+    for (const { resource, listener, optional } of others) {
+      expect(resource, () => this.#follow(prefixOf(resource, cluster, cached), listener, optional))
     }
     const seen = (key: string): void => {
       const start = canaries.get(key)
@@ -207,8 +209,11 @@ export class Session {
     }
   }
 
-  #follow(range: string, listener: MirrorListener): void {
-    this.#mirrors.push(new Mirror(this.#client, range, listener, error => this.#end(error)))
+  #follow(range: string, listener: MirrorListener, optional = false): void {
+    const fail = (error: MeshError): void => {
+      if (!(optional && error instanceof EtcdError && error.status === statusCode.denied)) this.#end(error)
+    }
+    this.#mirrors.push(new Mirror(this.#client, range, listener, fail))
   }
 
   #error(why: string): MeshError {

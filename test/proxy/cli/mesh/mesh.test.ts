@@ -2,6 +2,7 @@ import { EventEmitter } from 'node:events'
 import { copyFile, readdir, stat, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import t from 'tap'
+import { issue } from '../../../../proxy/cli/mesh/authority.ts'
 import { meshCommand } from '../../../../proxy/cli/mesh/command.ts'
 import { decodeToken } from '../../../../proxy/cli/mesh/token.ts'
 import { systemClock } from '../../../../proxy/model/clock.ts'
@@ -178,6 +179,34 @@ t.test('from nothing to two clusters that read one another', { skip: noEtcd }, a
     t.match(dismissed, { code: 0, out: /till may not begin to read north any more.*until its connection ends/s })
     t.match((await mesh('doctor', '--dir', folderOfBlue)).out, /✗ user: .*permission denied.*mesh init --peer/)
     t.equal((await mesh('dismiss', 'till', '--dir', own)).code, 1)
+  })
+
+  await t.test('a reader with a right to services alone reads these', async t => {
+    const user = 'narrow'
+    await issue({ file: join(own, 'ca') }, { file: join(own, user), name: user, days: 1 })
+    await etcd.ctl('role', 'add', user)
+    for (const key of ['cilium/.heartbeat', 'cilium/cluster-config/north']) {
+      await etcd.ctl('role', 'grant-permission', user, 'read', key)
+    }
+    for (const prefix of ['cilium/synced/north/', 'cilium/state/services/v1/north/']) {
+      await etcd.ctl('role', 'grant-permission', user, 'read', prefix, '--prefix')
+    }
+    await etcd.ctl('user', 'add', user, '--no-password')
+    await etcd.ctl('user', 'grant-role', user, user)
+    const files = { ca: certificates.ca, cert: join(own, `${user}.crt`), key: join(own, `${user}.key`) }
+    const narrow = new RecordingSink()
+    const reading = createEtcdSource({ cluster: 'north', endpoints: [url], ...files }, parts)
+    t.teardown(() => reading.close())
+    reading.start(narrow)
+    await until(
+      () => narrow.services.size === 2,
+      () => `reads (${narrow.error?.message})`,
+    )
+    publisher.put(clusterService({ cluster: 'north', name: 'later' }))
+    await until(() => narrow.services.size === 3, 'and goes on')
+    publisher.drop('default', 'later')
+    t.notOk(narrow.calls.includes('lost'))
+    t.equal(reading.facts?.().nodes, 0)
   })
 
   await t.test('a cache: its publisher may write it, its readers read it, and nothing else', async t => {
