@@ -218,6 +218,8 @@ class Starlane implements Runtime {
     this.#health.start()
     await this.#roster.follow(this.#config)
     await this.#regroup()
+    // At once, since two clusters that read one another would else wait for each other.
+    this.#publication.start()
     void this.#comeUp()
   }
 
@@ -242,7 +244,6 @@ class Starlane implements Runtime {
     await Promise.all([this.#traffic.start(), this.#names.start()])
     if (this.#isStopping) return
     this.#writeBack.start()
-    this.#publication.start()
     this.#isReady = true
     this.#announce({
       dns: dnsAddress(this.#names),

@@ -138,3 +138,27 @@ t.test('two clusters of one number: the first goes on, the other is refused', { 
   }, 15_000)
   t.equal(links().length, 5, "the own cluster's file, and a second one of a cluster of the list, are passed over")
 })
+
+t.test('two clusters that read one another do not wait for each other to begin', { skip: noEtcd }, async t => {
+  const etcd = await startEtcd(t)
+  const servers = { endpoints: [etcd.url] }
+  const worlds = await Promise.all(
+    ['north', 'south'].map((own, i) => {
+      const other = i === 0 ? 'south' : 'north'
+      return createWorld(t, {
+        clusters: [own],
+        config: {
+          clusters: [
+            { name: own, id: i + 1, source: { manifests: `./${own}` } },
+            { name: other, id: 2 - i, source: { etcd: servers } },
+          ],
+          publish: servers,
+        },
+      })
+    }),
+  )
+  const started = performance.now()
+  await Promise.all(worlds.map(world => world.start()))
+  t.ok(performance.now() - started < 20_000, 'nor for the 30 s after which a silent cluster is given up')
+  for (const world of worlds) t.equal(world.status().clusters[1]?.link.state, 'live')
+})

@@ -85,7 +85,7 @@ Examples:
   starlane mesh doctor east                                                                 in west: can it be read?`
 
 async function init(io: Io, options: InitOptions): Promise<number> {
-  const { dir, peer: named, tenant, days } = options
+  const { dir, peer: named, days } = options
   const membership = membershipOf(options, await readMembership(dir))
   const invited = named.length > 0 ? named : Object.keys(membership.peers)
   const made = await makeCluster(dir, membership, { invited, days: whole('--days', days, 36_500), clock: io.clock })
@@ -110,7 +110,7 @@ async function init(io: Io, options: InitOptions): Promise<number> {
     return 1
   }
   io.stdout.write(`etcd knows the users now; each may do what it must and no more.\n`)
-  io.stdout.write(`\nThe configuration of Starlane in ${cluster}:\n\n${publishSection(made, endpoints, tenant)}\n`)
+  io.stdout.write(`\nThe configuration of Starlane in ${cluster}:\n\n${publishSection(made, membership)}\n`)
   for (const [peer, token] of made.tokens) {
     const part = peers[peer]?.tenant === undefined ? '' : `, which sees the part of tenant ${peers[peer].tenant}`
     io.stdout.write(
@@ -157,13 +157,15 @@ function etcdCommand({ server }: MadeCluster, endpoints: readonly string[]): str
   ].join(' \\\n')
 }
 
-function publishSection({ publisher, local }: MadeCluster, endpoints: readonly string[], tenant?: string): string {
+function publishSection({ publisher, local }: MadeCluster, { endpoints, peers }: Membership): string {
   const { ca, cert, key } = publisher
+  const tenants = [...new Set(Object.values(peers).flatMap(({ tenant }) => tenant ?? []))]
+  const parts = tenants.map(tenant => `${tenant}: ["NAMESPACE/*"]`)
   return [
     'publish:',
     `  endpoints: [${endpoints.join(', ')}]`,
     ...[`ca: ${ca}`, `cert: ${cert}`, `key: ${key}`].map(line => `  ${line}`),
-    ...(tenant === undefined ? [] : [`  tenants: { ${tenant}: ["NAMESPACE/*"] }    # the services that it may read`]),
+    ...(parts.length === 0 ? [] : [`  tenants: { ${parts.join(', ')} }    # the services that each may read`]),
     ...(local ? [`  cache: true    # its readers here use ${local.cert} and .key`] : []),
   ].join('\n')
 }

@@ -128,6 +128,7 @@ t.test('from nothing to two clusters that read one another', { skip: noEtcd }, a
     const made = await mesh('init', '--dir', own, '--peer', 'till', '--tenant', 'blue')
     t.equal(made.code, 0, made.err)
     t.match(made.out, /In till, which sees the part of tenant blue, once/)
+    t.match(made.out, / {2}tenants: \{ blue: \["NAMESPACE\/\*"\] \}/)
     const [, forBlue = ''] = /mesh join (\S+)/.exec(made.out) ?? []
     t.match((await mesh('join', forBlue, '--dir', folderOfBlue)).out, /name: north--blue\n {4}id: 5\n/)
     const config = join(folderOfBlue, 'north--blue')
