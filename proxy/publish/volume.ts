@@ -68,7 +68,10 @@ export class Volume {
     if (this.#config instanceof Buffer && this.#config.equals(config)) return
     this.#config = config
     this.#isConfigWritten = false
+    if (!this.#isCleared) return
     this.#isCleared = false
+    // What is written from now on is complete anew.
+    for (const shelf of this.#all) shelf.hasCanary = false
   }
 
   /** Nobody is to begin to read it; what it holds stays. */

@@ -3,7 +3,8 @@ import t, { type Test } from 'tap'
 import { type Clock, systemClock } from '../../../proxy/model/clock.ts'
 import { canaryKey, clusterConfigKey, heartbeatKey, prefixOf, resources } from '../../../proxy/model/clustermesh.ts'
 import { silentLog } from '../../../proxy/model/log.ts'
-import { cachedConfig } from '../../../proxy/publish/copy.ts'
+import { Batch } from '../../../proxy/publish/batch.ts'
+import { Copy, cachedConfig } from '../../../proxy/publish/copy.ts'
 import { createPublisher, type Publisher, type PublisherOptions } from '../../../proxy/publish/publisher.ts'
 import { connectEtcd } from '../../../proxy/sources/etcd/connect.ts'
 import { createEtcdCopy } from '../../../proxy/sources/etcd/etcd-copy.ts'
@@ -266,4 +267,30 @@ t.test('a value that is too large for etcd is told, and the rest is copied', asy
     id: 3,
     capabilities: { syncedCanaries: true, cached: true },
   })
+})
+
+t.test('a cluster that takes another number begins anew', async t => {
+  const copy = new Copy('east', () => {})
+  const { volume } = copy
+  volume.isCompared = true
+  const config = (id: number) => Buffer.from(JSON.stringify({ id }))
+  const round = () => {
+    const batch = new Batch()
+    volume.fill(batch, Buffer.from('now'))
+    volume.settle(batch.writes)
+    return batch.writes.map(write => `${'gone' in write ? '-' : '+'}${write.key.replace(/^cilium\//, '')}`)
+  }
+  copy.described(7, config(7))
+  copy.listed('services', [['shop/cart', Buffer.from('of 7')]])
+  t.same(round(), ['+cluster-config/east', '+cache/services/v1/east/shop/cart'])
+  t.same(round(), ['+synced/east/cilium/cache/services/v1'], 'a canary once all of it is written')
+  t.same(round(), [])
+  copy.described(7, config(7))
+  t.same(round(), [], 'the same again is nothing to write')
+  copy.described(8, config(8))
+  t.same(round(), ['+cluster-config/east', '-cache/services/v1/east/shop/cart'])
+  copy.listed('services', [['shop/cart', Buffer.from('of 8')]])
+  copy.listed('nodes', [])
+  t.same(round(), ['+cache/services/v1/east/shop/cart', '+synced/east/cilium/cache/nodes/v1'])
+  t.same(round(), ['+synced/east/cilium/cache/services/v1'])
 })
