@@ -233,7 +233,7 @@ class Starlane implements Runtime {
       await this.#feeds.follow(clusters)
       await this.#publication.copy(etcdsOf(this.#config.cluster, clusters))
     }
-    this.#regrouping = this.#regrouping.then(regroup)
+    this.#regrouping = this.#regrouping.catch(() => {}).then(regroup)
     return this.#regrouping
   }
 
