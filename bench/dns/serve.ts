@@ -1,12 +1,13 @@
 /**
- * One server under load, in a process of its own: `starlane` with the mesh and the chain of a real installation, or `bare`,
- * a datagram in and an encoded packet out, which is what Node itself costs.
+ * One server under load, in a process of its own: `starlane` with the mesh and the chain of a real installation, `native` the
+ * same with the addon's sockets, or `bare`, a datagram in and an encoded packet out, which is what Node itself costs.
  *
- *   node bench/dns/serve.ts starlane|bare PORT SERVICES CHANGES_PER_SECOND backends|ports
+ *   node bench/dns/serve.ts starlane|native|bare PORT SERVICES CHANGES_PER_SECOND backends|ports
  */
 import { createSocket } from 'node:dgram'
 import { createBalancer } from '../../proxy/balancer/balancers.ts'
 import { createChain } from '../../proxy/chain/chain.ts'
+import { loadAddon } from '../../proxy/dataplane/native-addon.ts'
 import { createDnsResponder } from '../../proxy/dns/responder.ts'
 import { Mesh } from '../../proxy/mesh/mesh.ts'
 import { systemClock } from '../../proxy/model/clock.ts'
@@ -54,6 +55,7 @@ async function serveStarlane(changesPerSecond: number): Promise<void> {
     clock: systemClock,
     random: Math.random,
     log: silentLog,
+    ...(kind === 'native' && { sockets: loadAddon().BatchSocket }),
   })
   await dns.start()
   if (changesPerSecond === 0) return

@@ -9,6 +9,7 @@
 #include <new>
 #include <thread>
 
+#include "batch-binding.h"
 #include "pump.h"
 
 namespace {
@@ -215,5 +216,5 @@ NAPI_MODULE_INIT() {
   CHECK(napi_define_class(env, "Pump", NAPI_AUTO_LENGTH, construct, nullptr, sizeof methods / sizeof *methods, methods,
                           &pump));
   CHECK(napi_set_named_property(env, exports, "Pump", pump));
-  return exports;
+  return starlane::defineBatchSocket(env, exports);
 }

@@ -3,6 +3,7 @@ import { existsSync, readFileSync } from 'node:fs'
 import { createRequire } from 'node:module'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
+import type { BatchSockets } from '../model/batch-socket.ts'
 import { MeshError, messageOf } from '../model/error.ts'
 
 /** One native thread that carries flows; see `native/src/pump.h`. */
@@ -28,6 +29,7 @@ const protocol = 1
 export interface NativeAddon {
   readonly protocol: number
   readonly Pump: new (onEvents: () => void, idleMs: number, halfClosedMs: number) => NativePump
+  readonly BatchSocket: BatchSockets
 }
 
 /** Where `native/build.js` puts it, as seen from the sources and from dist/. */

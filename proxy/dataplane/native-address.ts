@@ -1,12 +1,6 @@
-/** Addresses between their canonical text and the bytes that the pump takes. */
+/** The addresses of backends as bytes, as the pump takes them. */
 import ipaddr from 'ipaddr.js'
 import type { Backend } from '../model/backend.ts'
-
-/** Of the sixteen bytes of an IPv6 address. */
-export function addressText(bytes: Uint8Array): string {
-  const parsed = ipaddr.fromByteArray([...bytes])
-  return parsed instanceof ipaddr.IPv6 ? parsed.toRFC5952String() : parsed.toString()
-}
 
 /** Worked out once for each backend object; a change brings a new one. */
 const known = new WeakMap<Backend, Uint8Array>()

@@ -2,8 +2,8 @@
  * TypeScript's end of the memory shared with the pump's thread: a ring of events to read, a ring of commands to write, and
  * flags that tell who sleeps. `native/src/ring.h` is the other end and has the same numbers.
  */
+import { addressText } from '../model/address.ts'
 import type { NativePump } from './native-addon.ts'
-import { addressText } from './native-address.ts'
 
 export const Event = {
   accepted: 1,

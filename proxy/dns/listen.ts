@@ -1,14 +1,16 @@
 /** Both sockets at one address and port, or a message that says why not and what would do. */
 import { endpointText } from '../model/address.ts'
+import type { BatchSockets } from '../model/batch-socket.ts'
 import type { Clock } from '../model/clock.ts'
 import { MeshError, messageOf } from '../model/error.ts'
+import { BatchListener, type RespondInto } from './batches.ts'
 import type { TcpOptions } from './options.ts'
 import { TcpListener } from './tcp.ts'
-import { type Endpoint, type Respond, UdpListener } from './udp.ts'
+import { type DatagramListener, type Endpoint, type Respond, UdpListener } from './udp.ts'
 
 export interface Listening {
   readonly address: Endpoint
-  readonly udp: UdpListener
+  readonly udp: DatagramListener
   readonly tcp: TcpListener
   close(): Promise<void>
 }
@@ -16,14 +18,18 @@ export interface Listening {
 /** With port 0 the port that UDP gets may be taken for TCP: then both are tried again with another. */
 const mostTries = 10
 
-export async function listen(
-  endpoint: Endpoint,
-  options: TcpOptions,
-  respond: Respond,
-  clock: Clock,
-): Promise<Listening> {
+export interface ListenParts {
+  readonly respond: Respond
+  readonly respondInto: RespondInto
+  /** Take the place of node:dgram. */
+  readonly sockets: BatchSockets | undefined
+  readonly clock: Clock
+}
+
+export async function listen(endpoint: Endpoint, options: TcpOptions, parts: ListenParts): Promise<Listening> {
+  const { respond, respondInto, sockets, clock } = parts
   for (let tries = 1; ; tries++) {
-    const udp = new UdpListener(endpoint.address, respond)
+    const udp = sockets ? new BatchListener(sockets, respondInto) : new UdpListener(endpoint.address, respond)
     const tcp = new TcpListener(respond, options, clock)
     try {
       const address = await udp.bind(endpoint)

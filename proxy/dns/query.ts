@@ -8,8 +8,10 @@
 import { classes, ednsUdpBytes, headerBytes, plainUdpBytes, rcodes, types } from './wire.ts'
 
 export interface Query {
-  /** The whole message as it came. */
+  /** The message as it came, and perhaps more behind it: what a socket's memory held before. */
   readonly bytes: Buffer
+  /** Of the message. */
+  readonly length: number
   readonly type: number
   /** Offset behind the name, where the type stands. */
   readonly nameEnd: number
@@ -36,8 +38,8 @@ export interface Fault {
 const mostAdditional = 2
 
 /** Undefined: not to be answered at all (too short to have a sender's id, or itself a reply: RFC 1035 7.3). */
-export function readQuery(bytes: Buffer): Query | Fault | undefined {
-  if (bytes.length < headerBytes) return undefined
+export function readQuery(bytes: Buffer, length = bytes.length): Query | Fault | undefined {
+  if (length < headerBytes) return undefined
   const flags = bytes[2] as number
   if (flags & 0x80) return undefined
   if (flags & 0x78) return fault(rcodes.NOTIMP, headerBytes)
@@ -49,7 +51,7 @@ export function readQuery(bytes: Buffer): Query | Fault | undefined {
   // FNV-1a. Length octets are below 64 and so are never taken for letters.
   let hash = 0x811c9dc5
   let at = headerBytes
-  const limit = Math.min(bytes.length, headerBytes + 255)
+  const limit = Math.min(length, headerBytes + 255)
   for (;;) {
     const label = at < limit ? (bytes[at] as number) : 64
     // The only question has nothing before it to point to, and 0x40 and 0x80 mean nothing: plain labels or FORMERR.
@@ -58,17 +60,18 @@ export function readQuery(bytes: Buffer): Query | Fault | undefined {
     for (; at < next; at++) hash = Math.imul(hash ^ folded(bytes[at] as number), 0x01000193)
     if (label === 0) break
   }
-  if (at + 4 > bytes.length) return fault(rcodes.FORMERR, headerBytes)
+  if (at + 4 > length) return fault(rcodes.FORMERR, headerBytes)
   const type = counts(bytes, at)
   const end = at + 4
-  const opt = additional > 0 ? readAdditional(bytes, end, additional) : undefined
+  const opt = additional > 0 ? readAdditional(bytes, length, end, additional) : undefined
   if (opt === 'broken') return fault(rcodes.FORMERR, end)
   if (opt && opt.version !== 0) return fault(rcodes.BADVERS, end, true)
   const edns = opt !== undefined
   if (counts(bytes, at + 2) !== classes.IN) return fault(rcodes.REFUSED, end, edns)
   const udpBytes = opt ? Math.max(plainUdpBytes, Math.min(opt.size, ednsUdpBytes)) : plainUdpBytes
   const recursion = (flags & 0x01) !== 0
-  return { bytes, type, nameEnd: at, end, nameHash: hash, edns, udpBytes, recursion, dnssec: opt?.dnssec ?? false }
+  const dnssec = opt?.dnssec ?? false
+  return { bytes, length, type, nameEnd: at, end, nameHash: hash, edns, udpBytes, recursion, dnssec }
 }
 
 interface Opt {
@@ -78,15 +81,15 @@ interface Opt {
 }
 
 /** The OPT record among the additional ones, if any; others (TSIG, SIG(0)) are stepped over, since we keep no keys. */
-function readAdditional(bytes: Buffer, start: number, count: number): Opt | 'broken' | undefined {
+function readAdditional(bytes: Buffer, length: number, start: number, count: number): Opt | 'broken' | undefined {
   let opt: Opt | undefined
   let at = start
   for (let i = 0; i < count; i++) {
     const owner = at
-    const fixed = skipName(bytes, at)
-    if (fixed === undefined || fixed + 10 > bytes.length) return 'broken'
+    const fixed = skipName(bytes, at, length)
+    if (fixed === undefined || fixed + 10 > length) return 'broken'
     at = fixed + 10 + counts(bytes, fixed + 8)
-    if (at > bytes.length) return 'broken'
+    if (at > length) return 'broken'
     if (counts(bytes, fixed) !== types.OPT) continue
     if (opt || bytes[owner] !== 0 || !soundOptions(bytes, fixed + 10, at)) return 'broken'
     opt = {
@@ -109,12 +112,12 @@ function soundOptions(bytes: Buffer, start: number, end: number): boolean {
 }
 
 /** Offset behind a name that may end in a pointer; undefined when it is cut or not a name. */
-export function skipName(bytes: Buffer, start: number): number | undefined {
+export function skipName(bytes: Buffer, start: number, length = bytes.length): number | undefined {
   let at = start
-  while (at < bytes.length && at - start < 255) {
+  while (at < length && at - start < 255) {
     const label = bytes[at] as number
     if (label === 0) return at + 1
-    if (label >= 0xc0) return at + 2 <= bytes.length ? at + 2 : undefined
+    if (label >= 0xc0) return at + 2 <= length ? at + 2 : undefined
     if (label > 63) return undefined
     at += 1 + label
   }
@@ -123,7 +126,7 @@ export function skipName(bytes: Buffer, start: number): number | undefined {
 
 /** The same query in memory of its own, for answers that take their time: sockets may use theirs again. */
 export function held(query: Query): Query {
-  return { ...query, bytes: Buffer.from(query.bytes) }
+  return { ...query, bytes: Buffer.from(query.bytes.subarray(0, query.length)) }
 }
 
 /** A-Z to a-z and nothing else: DNS folds ASCII only (RFC 4343). */

@@ -22,7 +22,7 @@ import { type Fault, held, isPlain, labelsOf, type Query, readQuery } from './qu
 import { isUnchecked, queryMessage, question, questionNamed } from './question.ts'
 import { minimalAny } from './record.ts'
 import { Replies } from './replies.ts'
-import { faultReply, type Reply, replyOf, stamp, truncatedReply } from './reply.ts'
+import { faultReply, type Reply, replyOf, stamp, stampInto, truncatedReply } from './reply.ts'
 import type { Resolver } from './resolver.ts'
 import { Reverse } from './reverse.ts'
 import { type Asking, Counters, type ZoneCounters } from './stats.ts'
@@ -43,6 +43,9 @@ export interface ReplierParts {
 const keptReplies = { entries: 20_000, bytes: 32 << 20 }
 
 const quietMs = 60_000
+
+/** A reply, or its length when it was written into the room of the socket. */
+type Sent = Buffer | number
 
 export class Replier {
   readonly counters = new Counters()
@@ -88,14 +91,33 @@ export class Replier {
 
   /** At once, or later when others must be asked; undefined is silence. Never throws and never rejects. */
   answer(message: Buffer, client: Client, transport: Transport): Buffer | undefined | Promise<Buffer | undefined> {
-    const query = readQuery(message)
+    // Without room there are no lengths.
+    return this.#answer(message, message.length, client, transport, undefined) as Buffer | undefined
+  }
+
+  /** The same over UDP for the first `length` bytes of memory: a reply known at once is written into `room`; 0 is silence. */
+  answerInto(room: Buffer, message: Buffer, length: number, client: Client): number | Promise<Buffer | undefined> {
+    const reply = this.#answer(message, length, client, 'udp', room)
+    if (typeof reply === 'number') return reply
+    if (reply instanceof Promise) return reply as Promise<Buffer>
+    return reply?.copy(room) ?? 0
+  }
+
+  #answer(
+    message: Buffer,
+    length: number,
+    client: Client,
+    transport: Transport,
+    room: Buffer | undefined,
+  ): Sent | undefined | Promise<Sent> {
+    const query = readQuery(message, length)
     if (!query) return this.#silent()
     if (this.#limit.enabled && transport === 'udp') {
       const verdict = this.#limit.judge(client.address)
       if (verdict !== 'answer') return this.#limited(verdict === 'truncate', query)
     }
     if ('rcode' in query) return this.#fault(message, query)
-    const asking: Asking = { query, client, transport, at: this.#parts.clock.now() }
+    const asking: Asking = { query, client, transport, at: this.#parts.clock.now(), room }
     try {
       const known = this.replies.find(query, client)
       if (known?.reply) {
@@ -109,7 +131,7 @@ export class Replier {
   }
 
   /** The slow way: nobody has asked this before, or not since it changed. */
-  #work(asking: Asking): Buffer | Promise<Buffer> {
+  #work(asking: Asking): Sent | Promise<Sent> {
     const { query, client } = asking
     this.counters.misses++
     if (isMeta(query.type)) return this.#refuse(asking, 'no such records are kept here')
@@ -133,7 +155,7 @@ export class Replier {
     return this.#send(asking, reply, zone)
   }
 
-  #forward(asking: Asking): Buffer | Promise<Buffer> {
+  #forward(asking: Asking): Sent | Promise<Sent> {
     const { query } = asking
     const known = this.#resolver.known(query)
     if (known) return this.#send(asking, known.reply, this.#world, known.ageSeconds)
@@ -151,7 +173,7 @@ export class Replier {
   }
 
   /** Follows an alias out of our zones. With `instead` the alias is only tried: what is not found there is answered so. */
-  async #chase(asking: Asking, found: Answer, target: string, instead: Answer | undefined): Promise<Buffer> {
+  async #chase(asking: Asking, found: Answer, target: string, instead: Answer | undefined): Promise<Sent> {
     const zone = this.counters.zone(found.zone)
     try {
       const asked = foreignQuery(target, asking.query)
@@ -179,12 +201,12 @@ export class Replier {
     return truncate && 'bytes' in query ? truncatedReply(query) : this.#silent()
   }
 
-  #refuse(asking: Asking, text: string): Buffer {
+  #refuse(asking: Asking, text: string): Sent {
     const extended = { code: extendedErrors.prohibited, text }
     return this.#send(asking, bare(asking.query, rcodes.REFUSED, extended), this.#world)
   }
 
-  #failed(asking: Asking, error: unknown): Buffer {
+  #failed(asking: Asking, error: unknown): Sent {
     this.#complain(asking, error)
     return this.#send(asking, bare(asking.query, rcodes.SERVFAIL), this.#dropped)
   }
@@ -197,14 +219,18 @@ export class Replier {
     this.#parts.log.error('dns answer failed', { type: typeName(query.type), error: messageOf(error) })
   }
 
-  #send(asking: Asking, reply: Reply, zone: ZoneCounters, ageSeconds = 0): Buffer {
-    const { query, transport } = asking
+  #send(asking: Asking, reply: Reply, zone: ZoneCounters, ageSeconds = 0): Sent {
+    const { query, transport, room } = asking
     this.#turn = (this.#turn + 1) & 0xffff
-    const bytes = stamp(reply, query, transport === 'udp' ? query.udpBytes : tcpBytes, this.#turn, ageSeconds)
+    const mostBytes = transport === 'udp' ? query.udpBytes : tcpBytes
+    const sent = room
+      ? stampInto(room, reply, query, mostBytes, this.#turn, ageSeconds)
+      : stamp(reply, query, mostBytes, this.#turn, ageSeconds)
+    const length = typeof sent === 'number' ? sent : sent.length
     const now = this.#parts.clock.now()
-    this.counters.count(zone, asking, bytes, now)
-    if (this.queryLog.filter) this.queryLog.saw(asking, bytes, zone.zone, now)
-    return bytes
+    this.counters.count(zone, asking, reply.rcode, length, now)
+    if (this.queryLog.filter) this.queryLog.saw(asking, zone.zone, reply.rcode, length, now)
+    return sent
   }
 
   #forget(change: Change): void {
@@ -242,7 +268,7 @@ function bare(query: Query, rcode: number, extended?: ExtendedError): Reply {
 
 /** For answers that take their time: sockets may use their memory again. */
 function owned(asking: Asking): Asking {
-  return { ...asking, query: held(asking.query) }
+  return { ...asking, query: held(asking.query), room: undefined }
 }
 
 /** The question for another name on behalf of a query, as if the client had sent it. */

@@ -38,14 +38,30 @@ function aged(reply: Reply, seconds: number): Reply {
   return { ...reply, bytes }
 }
 
-/** The message for one client. `turn` chooses which address comes first; `ageSeconds` counts down the TTLs. */
-export function stamp(fresh: Reply, query: Query, mostBytes: number, turn: number, ageSeconds = 0): Buffer {
+/** The message for one client, in memory of its own. */
+export function stamp(reply: Reply, query: Query, mostBytes: number, turn: number, ageSeconds = 0): Buffer {
+  const out = Buffer.allocUnsafe(Math.min(mostBytes, reply.bytes.length + optBytes(reply, query)))
+  const length = stampInto(out, reply, query, mostBytes, turn, ageSeconds)
+  return length === out.length ? out : out.subarray(0, length)
+}
+
+/**
+ * Writes the message for one client, and returns its length, which is at most `mostBytes`. `turn` chooses which address
+ * comes first; `ageSeconds` counts down the TTLs.
+ */
+export function stampInto(
+  out: Buffer,
+  fresh: Reply,
+  query: Query,
+  mostBytes: number,
+  turn: number,
+  ageSeconds: number,
+): number {
   const reply = ageSeconds > 0 && fresh.ttlAt.length > 0 ? aged(fresh, ageSeconds) : fresh
-  const opt = query.edns ? 11 + (reply.extended ? 6 + reply.extended.text.length : 0) : 0
+  const opt = optBytes(reply, query)
   const fits = reply.bytes.length + opt <= mostBytes
   const whole = fits ? reply.bytes : cut(reply, mostBytes - opt, turn)
   const length = whole.length
-  const out = Buffer.allocUnsafe(length + opt)
   out.set(whole)
   out[0] = query.bytes[0] as number
   out[1] = query.bytes[1] as number
@@ -58,7 +74,11 @@ export function stamp(fresh: Reply, query: Query, mostBytes: number, turn: numbe
   for (let at = headerBytes; at < query.end; at++) out[at] = query.bytes[at] as number
   if (reply.turning && fits) turnAddresses(out, reply, turn)
   if (opt > 0) writeOpt(out, length, reply.rcode, query.dnssec, reply.extended)
-  return out
+  return length + opt
+}
+
+function optBytes({ extended }: Reply, { edns }: Query): number {
+  return edns ? 11 + (extended ? 6 + extended.text.length : 0) : 0
 }
 
 /** The reply to what is no proper query: header, the question if it could be read, OPT if there was one. */

@@ -1,4 +1,5 @@
 /** The DNS server of Starlane: our own zones from the directory, all other names from upstream resolvers. */
+import type { BatchSockets } from '../model/batch-socket.ts'
 import type { Clock, Random } from '../model/clock.ts'
 import type { Directory } from '../model/directory.ts'
 import type { Problem } from '../model/error.ts'
@@ -24,6 +25,8 @@ export interface DnsParts {
   readonly clock: Clock
   readonly random: Random
   readonly log: Log
+  /** UDP in batches, where the addon was built; default node:dgram. */
+  readonly sockets?: BatchSockets
 }
 
 export interface DnsResponder {
@@ -75,8 +78,14 @@ class Responder implements DnsResponder {
 
   async start(): Promise<void> {
     await this.#upstreams.prepare()
-    const respond = this.answer.bind(this)
-    this.#listening = await listen(this.#options.listen, this.#options.tcp, respond, this.#parts.clock)
+    const { sockets, clock } = this.#parts
+    const replier = this.#replier
+    this.#listening = await listen(this.#options.listen, this.#options.tcp, {
+      respond: (message, client, transport) => replier.answer(message, client, transport),
+      respondInto: (room, message, length, client) => replier.answerInto(room, message, length, client),
+      sockets,
+      clock,
+    })
     this.#upstreams.start(this.#listening.address)
   }
 

@@ -142,6 +142,8 @@ export interface Asking {
   readonly transport: Transport
   /** Milliseconds of the clock when it came. */
   readonly at: number
+  /** Memory of the socket for a UDP reply that is known at once; without it a reply gets memory of its own. */
+  readonly room: Buffer | undefined
 }
 
 export class Counters {
@@ -163,14 +165,14 @@ export class Counters {
     return counters
   }
 
-  count(zone: ZoneCounters, { query, client, transport, at }: Asking, reply: Buffer, now: number): void {
+  count(zone: ZoneCounters, asking: Asking, rcode: number, replyBytes: number, now: number): void {
+    const { query, client, transport, at } = asking
     const row = (transport === 'udp' ? 0 : 2) + (familyOf(client.address) === 4 ? 0 : 1)
     const cell = row * rowLength + (query.type < typeIndex.length ? (typeIndex[query.type] as number) : otherType)
     zone.requests[cell] = (zone.requests[cell] as number) + 1
-    const rcode = (reply[3] as number) & 0x0f
     zone.rcodes[rcode] = (zone.rcodes[rcode] as number) + 1
-    zone.requestBytes.add(query.bytes.length)
-    zone.responseBytes.add(reply.length)
+    zone.requestBytes.add(query.length)
+    zone.responseBytes.add(replyBytes)
     zone.duration.add((now - at) / 1000)
     if (query.dnssec) this.dnssecRequests++
   }

@@ -12,6 +12,16 @@ export type Respond = (
   transport: Transport,
 ) => Buffer | undefined | Promise<Buffer | undefined>
 
+/** The UDP side of the responder, whatever its socket is. */
+export interface DatagramListener {
+  /** Rejects with the error of the system. */
+  bind(endpoint: Endpoint): Promise<Endpoint>
+  /** Replies that could not be sent. */
+  readonly sendErrors: number
+  /** Hears nothing more, sends what is still being answered, then closes. */
+  close(): Promise<void>
+}
+
 export interface Endpoint {
   readonly address: string
   readonly port: number
@@ -23,9 +33,10 @@ export function clientOf(address: string, port: number): Client {
   return { address: unmapped(zone < 0 ? address : address.slice(0, zone)), port }
 }
 
-const receiveBytes = 4 << 20
+/** What the kernel may keep for us; it may allow less (`net.core.rmem_max`). */
+export const receiveBytes = 4 << 20
 
-export class UdpListener {
+export class UdpListener implements DatagramListener {
   readonly #socket: Socket
   readonly #respond: Respond
   #inFlight = 0
@@ -45,7 +56,6 @@ export class UdpListener {
     this.#socket.on('error', () => this.#sendErrors++)
   }
 
-  /** Rejects with the error of the system. */
   async bind(endpoint: Endpoint): Promise<Endpoint> {
     await new Promise<void>((resolve, reject) => {
       this.#socket.once('error', reject)
@@ -64,7 +74,6 @@ export class UdpListener {
     return this.#sendErrors
   }
 
-  /** Hears nothing more, sends what is still being answered, then closes. */
   async close(): Promise<void> {
     this.#socket.removeAllListeners('message')
     if (this.#inFlight > 0) await new Promise<void>(resolve => (this.#drained = resolve))

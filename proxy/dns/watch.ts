@@ -21,7 +21,8 @@ export class QueryLog {
     this.filter = filter
   }
 
-  saw({ query, client, transport, at }: Asking, reply: Buffer, zone: string, now: number): void {
+  saw(asking: Asking, zone: string, rcode: number, replyBytes: number, now: number): void {
+    const { query, client, transport, at } = asking
     const { clients, names } = this.filter ?? {}
     if (clients && !clients.some(cidr => cidr.contains(client.address))) return
     const name = labelsOf(query).join('.')
@@ -32,8 +33,8 @@ export class QueryLog {
       type: typeName(query.type),
       transport,
       zone,
-      rcode: rcodeName((reply[3] as number) & 0x0f),
-      bytes: reply.length,
+      rcode: rcodeName(rcode),
+      bytes: replyBytes,
       ms: Math.round((now - at) * 1000) / 1000,
     })
   }

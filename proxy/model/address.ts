@@ -15,6 +15,13 @@ export function canonicalAddress(text: string): string | undefined {
   return v6.isIPv4MappedAddress() ? v6.toIPv4Address().toString() : v6.toRFC5952String()
 }
 
+/** The canonical text of four bytes or of sixteen. */
+export function addressText(bytes: Uint8Array): string {
+  if (bytes.length === 4) return `${bytes[0]}.${bytes[1]}.${bytes[2]}.${bytes[3]}`
+  const v6 = new ipaddr.IPv6([...bytes])
+  return v6.isIPv4MappedAddress() ? v6.toIPv4Address().toString() : v6.toRFC5952String()
+}
+
 /** Of a canonical address. */
 export function familyOf(address: string): Family {
   return address.includes(':') ? 6 : 4

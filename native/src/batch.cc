@@ -1,0 +1,182 @@
+#include "batch.h"
+
+#include <netinet/udp.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <cstddef>
+#include <cstring>
+
+namespace starlane {
+
+namespace {
+
+// Answers that came late and found no room; what comes on top of them is lost, as datagrams may be.
+constexpr size_t kMostLate = 1024;
+
+bool samePeer(const sockaddr_storage& a, const sockaddr_storage& b) {
+  return memcmp(&a, &b, a.ss_family == AF_INET ? offsetof(sockaddr_in, sin_zero) : sizeof(sockaddr_in6)) == 0;
+}
+
+socklen_t lengthOf(const sockaddr_storage& address) {
+  return address.ss_family == AF_INET ? sizeof(sockaddr_in) : sizeof(sockaddr_in6);
+}
+
+// Brings datagrams of one client together; of two clients with one number neither is worse off than unsorted.
+uint32_t numberOf(const sockaddr_storage& peer) {
+  uint32_t words[sizeof(sockaddr_in6) / 4];
+  memcpy(words, &peer, sizeof words);
+  uint32_t number = words[0];
+  if (peer.ss_family == AF_INET) number ^= words[1] * 0x9e3779b1u;
+  else for (int i = 2; i < 6; i++) number = (number ^ words[i]) * 0x9e3779b1u;
+  return number * 0x85ebca6bu;
+}
+
+}  // namespace
+
+BatchSocket::BatchSocket(Batch& shared) : shared_(shared) {
+  for (int i = 0; i < kBatch; i++) {
+    into_[i] = {shared_.questions[i], kQuestion};
+    msghdr& message = received_[i].msg_hdr;
+    message = {};
+    message.msg_name = &from_[i];
+    message.msg_iov = &into_[i];
+    message.msg_iovlen = 1;
+  }
+}
+
+int BatchSocket::bind(const Address& address, int receiveBytes) {
+  Descriptor fd(socket(address.storage.ss_family, SOCK_DGRAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0));
+  if (!fd) return errno;
+  setsockopt(fd.get(), SOL_SOCKET, SO_RCVBUF, &receiveBytes, sizeof receiveBytes);  // capped at net.core.rmem_max
+  if (::bind(fd.get(), address.get(), address.length) != 0) return errno;
+  self_.length = sizeof self_.storage;
+  getsockname(fd.get(), reinterpret_cast<sockaddr*>(&self_.storage), &self_.length);
+  fd_ = std::move(fd);
+  return 0;
+}
+
+int BatchSocket::port() const {
+  int32_t family, port;
+  uint8_t bytes[16];
+  read(self_.storage, family, bytes, port);
+  return port;
+}
+
+// Nobody listens on port 0, and what claims to come from ourselves would go round for ever.
+bool BatchSocket::unanswerable(const sockaddr_storage& from) const {
+  return reinterpret_cast<const sockaddr_in&>(from).sin_port == 0 || samePeer(from, self_.storage);
+}
+
+int BatchSocket::receive() {
+  for (mmsghdr& message : received_) message.msg_hdr.msg_namelen = sizeof from_[0];
+  // An error is the word of an earlier answer's refusal, say: the kernel gives it once, and what has come is still there.
+  const int count = recvmmsg(fd_.get(), received_, kBatch, MSG_DONTWAIT, nullptr);
+  for (int i = 0; i < count; i++) {
+    Batch::Peer& peer = shared_.peers[i];
+    read(from_[i], peer.family, peer.address, peer.port);
+    if (peer.family == 6) peer.scope = static_cast<int32_t>(reinterpret_cast<const sockaddr_in6&>(from_[i]).sin6_scope_id);
+    shared_.asked[i] = unanswerable(from_[i]) ? -1 : static_cast<int32_t>(received_[i].msg_len);
+    shared_.answered[i] = 0;
+  }
+  return count < 0 ? 0 : count;
+}
+
+bool BatchSocket::reply(int count) {
+  // By client, and of one client the longest first: equal ones stand together, and a shorter one may be a segmented send's last.
+  uint64_t keys[kBatch];
+  answers_ = 0;
+  for (int i = 0; i < count; i++) {
+    const int32_t size = shared_.answered[i];
+    if (size <= 0 || size > static_cast<int32_t>(kAnswer)) continue;
+    keys[answers_++] = static_cast<uint64_t>(numberOf(from_[i])) << 32 | static_cast<uint64_t>(0xffff - size) << 8 | static_cast<uint64_t>(i);
+  }
+  std::sort(keys, keys + answers_);
+  for (int i = 0; i < answers_; i++) order_[i] = static_cast<uint8_t>(keys[i]);
+  arrange(0, true);
+  return flush();
+}
+
+// Makes messages of the answers from `first` on.
+void BatchSocket::arrange(int first, bool segmented) {
+  messages_ = next_ = 0;
+  for (int i = first; i < answers_; i++) {
+    const uint8_t slot = order_[i];
+    pieces_[i] = {shared_.answers[slot], static_cast<size_t>(shared_.answered[slot])};
+  }
+  for (int i = first; i < answers_;) {
+    const sockaddr_storage& to = from_[order_[i]];
+    const size_t size = pieces_[i].iov_len;
+    int end = i + 1;
+    while (segmented && end < answers_ && pieces_[end - 1].iov_len == size && pieces_[end].iov_len <= size &&
+           samePeer(from_[order_[end]], to)) {
+      end++;
+    }
+    msghdr& message = outgoing_[messages_].msg_hdr;
+    message = {};
+    message.msg_name = const_cast<sockaddr_storage*>(&to);
+    message.msg_namelen = lengthOf(to);
+    message.msg_iov = &pieces_[i];
+    message.msg_iovlen = static_cast<size_t>(end - i);
+    if (end - i > 1) {
+      message.msg_control = segment_[messages_];
+      message.msg_controllen = sizeof segment_[messages_];
+      cmsghdr* segment = CMSG_FIRSTHDR(&message);
+      segment->cmsg_level = SOL_UDP;
+      segment->cmsg_type = UDP_SEGMENT;
+      segment->cmsg_len = CMSG_LEN(sizeof(uint16_t));
+      const auto bytes = static_cast<uint16_t>(size);
+      memcpy(CMSG_DATA(segment), &bytes, sizeof bytes);
+    }
+    messages_++;
+    i = end;
+  }
+}
+
+bool BatchSocket::flush() { return sendBatch() && sendLate(); }
+
+bool BatchSocket::sendBatch() {
+  while (next_ < messages_) {
+    const int put = sendmmsg(fd_.get(), &outgoing_[next_], static_cast<unsigned>(messages_ - next_), MSG_DONTWAIT | MSG_NOSIGNAL);
+    if (put > 0) {
+      next_ += put;
+      continue;
+    }
+    if (errno == EINTR) continue;
+    if (errno == EAGAIN) return false;
+    const msghdr& failed = outgoing_[next_].msg_hdr;
+    if (failed.msg_iovlen > 1) {
+      // A device or a route that cannot cut them apart, or one of the errors below: one by one.
+      arrange(static_cast<int>(failed.msg_iov - pieces_), false);
+    } else {
+      lost_++;
+      next_++;
+    }
+  }
+  return true;
+}
+
+void BatchSocket::send(const Batch::Peer& to, const uint8_t* bytes, size_t size) {
+  if (late_.size() >= kMostLate) {
+    lost_++;
+    return;
+  }
+  Late late{addressOf(to.family, to.address, to.port), {bytes, bytes + size}};
+  if (to.family == 6) reinterpret_cast<sockaddr_in6&>(late.to.storage).sin6_scope_id = static_cast<uint32_t>(to.scope);
+  late_.push_back(std::move(late));
+  sendLate();
+}
+
+bool BatchSocket::sendLate() {
+  while (!late_.empty()) {
+    const Late& late = late_.front();
+    const ssize_t put = sendto(fd_.get(), late.bytes.data(), late.bytes.size(), MSG_DONTWAIT | MSG_NOSIGNAL, late.to.get(), late.to.length);
+    if (put < 0 && errno == EINTR) continue;
+    if (put < 0 && errno == EAGAIN) return false;
+    if (put < 0) lost_++;
+    late_.pop_front();
+  }
+  return true;
+}
+
+}  // namespace starlane

@@ -1,0 +1,26 @@
+// The few functions of libuv that watch a descriptor on Node's own event loop. Declared here, since the headers of Node-API do
+// not come with libuv's: all of libuv 1 has them, and the size of a handle is asked for, so that nothing depends on its layout.
+#pragma once
+
+#include <cstddef>
+
+extern "C" {
+struct uv_loop_s;
+struct uv_handle_s;
+struct uv_poll_s;
+size_t uv_handle_size(int type);
+void uv_handle_set_data(uv_handle_s* handle, void* data);
+void* uv_handle_get_data(const uv_handle_s* handle);
+int uv_poll_init(uv_loop_s* loop, uv_poll_s* handle, int fd);
+int uv_poll_start(uv_poll_s* handle, int events, void (*callback)(uv_poll_s* handle, int status, int events));
+int uv_poll_stop(uv_poll_s* handle);
+void uv_close(uv_handle_s* handle, void (*callback)(uv_handle_s* handle));
+}
+
+namespace starlane {
+
+constexpr int kPollHandle = 8;  // UV_POLL
+constexpr int kReadable = 1;    // UV_READABLE
+constexpr int kWritable = 2;    // UV_WRITABLE
+
+}  // namespace starlane
