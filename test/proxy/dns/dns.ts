@@ -1,7 +1,9 @@
 /** What the DNS tests share: a responder over a directory written by hand, and dns-packet as the independent codec. */
 import dnsPacket from 'dns-packet'
+import { loadAddon } from '../../../proxy/dataplane/native-addon.ts'
 import type { DnsOptions } from '../../../proxy/dns/options.ts'
 import { createDnsResponder, type DnsParts, type DnsResponder } from '../../../proxy/dns/responder.ts'
+import type { BatchSockets } from '../../../proxy/model/batch-socket.ts'
 import type { Client } from '../../../proxy/model/flow.ts'
 import { silentLog } from '../../../proxy/model/log.ts'
 import { FakeClock } from '../../support/clock.ts'
@@ -31,6 +33,21 @@ export function responder(
     log: silentLog,
     ...parts,
   })
+}
+
+/** The sockets of UDP: what holds of one holds of the other, so that tests run over both where the addon was built. */
+export function ways(): { name: string; parts: Partial<DnsParts> }[] {
+  const native = batchSockets()
+  const dgram = { name: 'node:dgram', parts: {} }
+  return native ? [dgram, { name: 'native sockets', parts: { sockets: native } }] : [dgram]
+}
+
+export function batchSockets(): BatchSockets | undefined {
+  try {
+    return loadAddon().BatchSocket
+  } catch {
+    return undefined
+  }
 }
 
 export interface Asking {

@@ -9,12 +9,12 @@ import { promisify } from 'node:util'
 import dnsPacket from 'dns-packet'
 import t, { type Test } from 'tap'
 import type { DnsOptions } from '../../../proxy/dns/options.ts'
-import type { DnsResponder } from '../../../proxy/dns/responder.ts'
+import type { DnsParts, DnsResponder } from '../../../proxy/dns/responder.ts'
 import { MeshError } from '../../../proxy/model/error.ts'
 import { FakeClock } from '../../support/clock.ts'
 import { eventually } from '../../support/eventually.ts'
 import { backend, clusterService, endpoint, FakeDirectory, globalService } from '../../support/model.ts'
-import { queryBytes, responder } from './dns.ts'
+import { queryBytes, responder, ways } from './dns.ts'
 
 const run = promisify(execFile)
 const service = 'rebel-base.default.svc.cluster.local'
@@ -35,8 +35,9 @@ const many = globalService({
   backends: Array.from({ length: 200 }, (_, i) => backend({ address: `10.3.0.${i}`, ports: ['http'] })),
 })
 
-async function started(t: Test, options: Partial<DnsOptions> = {}, clock = new FakeClock()) {
-  const dns = responder(new FakeDirectory(base, many), options, { clock })
+async function started(t: Test, options: Partial<DnsOptions> = {}, parts: Partial<DnsParts> = {}) {
+  const clock = new FakeClock()
+  const dns = responder(new FakeDirectory(base, many), options, { clock, ...parts })
   await dns.start()
   t.teardown(() => dns.close())
   const { address, port } = dns.address ?? { address: '', port: 0 }
@@ -87,61 +88,15 @@ const query = (name: string, type = 'A', id = 0) => {
   return bytes
 }
 
-t.test('dig', { skip: await missing('dig', '-v') }, async t => {
-  const { port } = await started(t)
-  const dig = async (...args: string[]) => {
-    const { stdout } = await run('dig', ['@127.0.0.1', '-p', String(port), '+time=5', '+tries=2', ...args])
-    return stdout
-  }
-  t.equal((await dig('+short', service)).trim(), '127.96.0.10')
-  t.equal((await dig('+short', service, 'AAAA')).trim(), 'fd00:96::a')
-  t.equal((await dig('+short', '+tcp', service)).trim(), '127.96.0.10')
-  t.equal((await dig('+short', `_http._tcp.${service}`, 'SRV')).trim(), `0 100 80 ${service}.`)
-  t.equal((await dig('+short', '-x', '10.1.0.1')).trim(), `luke.${service}.`)
-  t.match(
-    await dig(`nobody.default.svc.cluster.local`),
-    /status: NXDOMAIN[\s\S]*flags: qr aa rd ra[\s\S]*SOA\tns\.dns\.cluster\.local/,
-  )
-  t.match(await dig(service, 'MX'), /status: NOERROR[\s\S]*ANSWER: 0, AUTHORITY: 1/)
-  t.match(await dig('+edns=1', '+noednsnegotiation', service), /status: BADVERS/)
-  t.match(await dig('+opcode=UPDATE', service), /status: NOTIMP/)
-  t.notMatch(await dig(service), /malformed|extra bytes|Warning: /)
-  t.equal(
-    (await dig('+short', 'many.default.svc.cluster.local')).trim().split('\n').length,
-    200,
-    'TC, then all over TCP',
-  )
-  t.match(await dig('+ignore', 'many.default.svc.cluster.local'), /flags: qr aa tc/)
-})
-
-t.test('kdig', { skip: await missing('kdig', '-V') }, async t => {
-  const { port } = await started(t)
-  const kdig = async (...args: string[]) =>
-    (await run('kdig', ['@127.0.0.1', '-p', String(port), '+short', ...args])).stdout.trim()
-  t.equal(await kdig(service), '127.96.0.10')
-  t.equal(await kdig('+tcp', service, 'AAAA'), 'fd00:96::a')
-  t.equal(await kdig('+keepopen', '+tcp', service, service), '127.96.0.10\n127.96.0.10')
-})
-
-t.test("Node's own resolver (c-ares)", async t => {
-  const { port } = await started(t)
-  const resolver = new nodeDns.Resolver({ timeout: 5000 })
-  resolver.setServers([`127.0.0.1:${port}`])
-  t.same(await resolver.resolve4(service, { ttl: true }), [{ address: '127.96.0.10', ttl: 5 }])
-  t.same(await resolver.resolve6(service), ['fd00:96::a'])
-  t.match(await resolver.resolveSrv(`_http._tcp.${service}`), [{ name: service, port: 80, priority: 0, weight: 100 }])
-  t.same(await resolver.reverse('10.1.0.1'), [`luke.${service}`])
-  t.equal((await resolver.resolve4('many.default.svc.cluster.local')).length, 200)
-  await t.rejects(resolver.resolve4('nobody.default.svc.cluster.local'), { code: 'ENOTFOUND' })
-  await t.rejects(resolver.resolveMx(service), { code: 'ENODATA' })
-})
-
 const isRoot = process.getuid?.() === 0
 const noNamespace = isRoot ? await missing('unshare', '-m', 'true') : 'needs root'
 
 /** Runs a command in a mount namespace of its own, whose resolv.conf is a pod's and leads to the responder on port 53. */
-async function inPod(t: Test): Promise<((...command: string[]) => Promise<string>) | undefined> {
-  const dns = responder(new FakeDirectory(base, many), { listen: { address: '127.0.53.96', port: 53 } })
+async function inPod(
+  t: Test,
+  parts: Partial<DnsParts>,
+): Promise<((...command: string[]) => Promise<string>) | undefined> {
+  const dns = responder(new FakeDirectory(base, many), { listen: { address: '127.0.53.96', port: 53 } }, parts)
   try {
     await dns.start()
   } catch (error) {
@@ -158,19 +113,6 @@ async function inPod(t: Test): Promise<((...command: string[]) => Promise<string
   return async (...command) =>
     (await run('unshare', ['-m', 'sh', '-c', `${mounts} && exec "$@"`, folder, ...command])).stdout
 }
-
-t.test('glibc, as in a pod', { skip: noNamespace }, async t => {
-  const pod = await inPod(t)
-  if (!pod) return
-  for (const name of ['rebel-base', 'rebel-base.default', service]) {
-    t.match(await pod('getent', 'ahostsv4', name), /127\.96\.0\.10/, name)
-  }
-  const both = await pod('getent', 'ahosts', 'rebel-base')
-  t.match(both, /127\.96\.0\.10/)
-  t.match(both, /fd00:96::a/)
-  t.match(await pod('getent', 'hosts', '10.1.0.1'), new RegExp(`luke\\.${service}`))
-  await t.rejects(pod('getent', 'hosts', 'nobody'), { code: 2 })
-})
 
 /** Asks the C library, and prints what a program would connect to. */
 const lookupProgram = `
@@ -190,72 +132,167 @@ int main(int argc, char **argv) {
 }
 `
 
-t.test('musl, as in an Alpine pod', { skip: noNamespace || (await missing('musl-gcc', '--version')) }, async t => {
-  const pod = await inPod(t)
-  if (!pod) return
-  const folder = await mkdtemp(join(tmpdir(), 'starlane-musl-'))
-  t.teardown(() => rm(folder, { recursive: true }))
-  await writeFile(join(folder, 'lookup.c'), lookupProgram)
-  const lookup = join(folder, 'lookup')
-  await run('musl-gcc', ['-static', '-o', lookup, join(folder, 'lookup.c')])
-  for (const name of ['rebel-base', 'rebel-base.default', service]) {
-    t.same((await pod(lookup, name)).trim().split('\n').sort(), ['127.96.0.10', 'fd00:96::a'], name)
-  }
-  t.ok((await pod(lookup, 'many')).trim().split('\n').length >= 20, 'what fits, or all over TCP, by its age')
-  await t.rejects(pod(lookup, 'nobody'), { code: 2 })
-})
+for (const { name, parts } of ways()) t.test(name, t => overUdp(t, parts))
 
-t.test('dnsperf, a moment of load', { skip: await missing('dnsperf', '-h') }, async t => {
-  const { dns, port } = await started(t)
-  const folder = await mkdtemp(join(tmpdir(), 'starlane-dns-'))
-  t.teardown(() => rm(folder, { recursive: true }))
-  const questions = [
-    `${service} A`,
-    `${service} AAAA`,
-    `_http._tcp.${service} SRV`,
-    'nobody.default.svc.cluster.local A',
-  ]
-  await writeFile(join(folder, 'load'), `${questions.join('\n')}\n`)
-  for (const mode of ['udp', 'tcp']) {
-    const args = [
-      '-m',
-      mode,
-      '-s',
-      '127.0.0.1',
-      '-p',
-      String(port),
-      '-d',
-      join(folder, 'load'),
-      '-n',
-      '500',
-      '-c',
-      '4',
-      '-q',
-      '50',
-      '-e',
-    ]
-    const { stdout } = await run('dnsperf', args)
-    t.match(stdout, /Queries completed: +2000 \(100\.00%\)/, mode)
-    t.match(stdout, /NOERROR 1500 \(75\.00%\), NXDOMAIN 500 \(25\.00%\)/, mode)
-  }
-  t.equal(dns.stats().replies.hits, 3996)
-})
-
-t.test('UDP: nothing is said to replies, and the socket lives on', async t => {
-  const { port } = await started(t)
-  const socket = createSocket('udp4')
-  t.teardown(() => socket.close())
-  const heard: Buffer[] = []
-  socket.on('message', message => heard.push(message))
-  const reply = Buffer.from(query(service))
-  reply[2] = 0x81
-  for (const message of [reply, Buffer.alloc(3), Buffer.alloc(1400, 0xff), query(service, 'A', 7)])
-    socket.send(message, port, '127.0.0.1')
-  await eventually(() => {
-    if (heard.at(-1)?.readUInt16BE(0) !== 7) throw new Error('not yet')
+async function overUdp(t: Test, parts: Partial<DnsParts>): Promise<void> {
+  t.test('dig', { skip: await missing('dig', '-v') }, async t => {
+    const { port } = await started(t, {}, parts)
+    const dig = async (...args: string[]) => {
+      const { stdout } = await run('dig', ['@127.0.0.1', '-p', String(port), '+time=5', '+tries=2', ...args])
+      return stdout
+    }
+    t.equal((await dig('+short', service)).trim(), '127.96.0.10')
+    t.equal((await dig('+short', service, 'AAAA')).trim(), 'fd00:96::a')
+    t.equal((await dig('+short', '+tcp', service)).trim(), '127.96.0.10')
+    t.equal((await dig('+short', `_http._tcp.${service}`, 'SRV')).trim(), `0 100 80 ${service}.`)
+    t.equal((await dig('+short', '-x', '10.1.0.1')).trim(), `luke.${service}.`)
+    t.match(
+      await dig(`nobody.default.svc.cluster.local`),
+      /status: NXDOMAIN[\s\S]*flags: qr aa rd ra[\s\S]*SOA\tns\.dns\.cluster\.local/,
+    )
+    t.match(await dig(service, 'MX'), /status: NOERROR[\s\S]*ANSWER: 0, AUTHORITY: 1/)
+    t.match(await dig('+edns=1', '+noednsnegotiation', service), /status: BADVERS/)
+    t.match(await dig('+opcode=UPDATE', service), /status: NOTIMP/)
+    t.notMatch(await dig(service), /malformed|extra bytes|Warning: /)
+    t.equal(
+      (await dig('+short', 'many.default.svc.cluster.local')).trim().split('\n').length,
+      200,
+      'TC, then all over TCP',
+    )
+    t.match(await dig('+ignore', 'many.default.svc.cluster.local'), /flags: qr aa tc/)
   })
-  t.equal(heard.length, 1)
-})
+
+  t.test('kdig', { skip: await missing('kdig', '-V') }, async t => {
+    const { port } = await started(t, {}, parts)
+    const kdig = async (...args: string[]) =>
+      (await run('kdig', ['@127.0.0.1', '-p', String(port), '+short', ...args])).stdout.trim()
+    t.equal(await kdig(service), '127.96.0.10')
+    t.equal(await kdig('+tcp', service, 'AAAA'), 'fd00:96::a')
+    t.equal(await kdig('+keepopen', '+tcp', service, service), '127.96.0.10\n127.96.0.10')
+  })
+
+  t.test("Node's own resolver (c-ares)", async t => {
+    const { port } = await started(t, {}, parts)
+    const resolver = new nodeDns.Resolver({ timeout: 5000 })
+    resolver.setServers([`127.0.0.1:${port}`])
+    t.same(await resolver.resolve4(service, { ttl: true }), [{ address: '127.96.0.10', ttl: 5 }])
+    t.same(await resolver.resolve6(service), ['fd00:96::a'])
+    t.match(await resolver.resolveSrv(`_http._tcp.${service}`), [{ name: service, port: 80, priority: 0, weight: 100 }])
+    t.same(await resolver.reverse('10.1.0.1'), [`luke.${service}`])
+    t.equal((await resolver.resolve4('many.default.svc.cluster.local')).length, 200)
+    await t.rejects(resolver.resolve4('nobody.default.svc.cluster.local'), { code: 'ENOTFOUND' })
+    await t.rejects(resolver.resolveMx(service), { code: 'ENODATA' })
+  })
+
+  t.test('glibc, as in a pod', { skip: noNamespace }, async t => {
+    const pod = await inPod(t, parts)
+    if (!pod) return
+    for (const name of ['rebel-base', 'rebel-base.default', service]) {
+      t.match(await pod('getent', 'ahostsv4', name), /127\.96\.0\.10/, name)
+    }
+    const both = await pod('getent', 'ahosts', 'rebel-base')
+    t.match(both, /127\.96\.0\.10/)
+    t.match(both, /fd00:96::a/)
+    t.match(await pod('getent', 'hosts', '10.1.0.1'), new RegExp(`luke\\.${service}`))
+    await t.rejects(pod('getent', 'hosts', 'nobody'), { code: 2 })
+  })
+
+  t.test('musl, as in an Alpine pod', { skip: noNamespace || (await missing('musl-gcc', '--version')) }, async t => {
+    const pod = await inPod(t, parts)
+    if (!pod) return
+    const folder = await mkdtemp(join(tmpdir(), 'starlane-musl-'))
+    t.teardown(() => rm(folder, { recursive: true }))
+    await writeFile(join(folder, 'lookup.c'), lookupProgram)
+    const lookup = join(folder, 'lookup')
+    await run('musl-gcc', ['-static', '-o', lookup, join(folder, 'lookup.c')])
+    for (const name of ['rebel-base', 'rebel-base.default', service]) {
+      t.same((await pod(lookup, name)).trim().split('\n').sort(), ['127.96.0.10', 'fd00:96::a'], name)
+    }
+    t.ok((await pod(lookup, 'many')).trim().split('\n').length >= 20, 'what fits, or all over TCP, by its age')
+    await t.rejects(pod(lookup, 'nobody'), { code: 2 })
+  })
+
+  t.test('dnsperf, a moment of load', { skip: await missing('dnsperf', '-h') }, async t => {
+    const { dns, port } = await started(t, {}, parts)
+    const folder = await mkdtemp(join(tmpdir(), 'starlane-dns-'))
+    t.teardown(() => rm(folder, { recursive: true }))
+    const questions = [
+      `${service} A`,
+      `${service} AAAA`,
+      `_http._tcp.${service} SRV`,
+      'nobody.default.svc.cluster.local A',
+    ]
+    await writeFile(join(folder, 'load'), `${questions.join('\n')}\n`)
+    for (const mode of ['udp', 'tcp']) {
+      const args = [
+        '-m',
+        mode,
+        '-s',
+        '127.0.0.1',
+        '-p',
+        String(port),
+        '-d',
+        join(folder, 'load'),
+        '-n',
+        '500',
+        '-c',
+        '4',
+        '-q',
+        '50',
+        '-e',
+      ]
+      const { stdout } = await run('dnsperf', args)
+      t.match(stdout, /Queries completed: +2000 \(100\.00%\)/, mode)
+      t.match(stdout, /NOERROR 1500 \(75\.00%\), NXDOMAIN 500 \(25\.00%\)/, mode)
+    }
+    t.equal(dns.stats().replies.hits, 3996)
+  })
+
+  t.test('UDP: nothing is said to replies, and the socket lives on', async t => {
+    const { port } = await started(t, {}, parts)
+    const socket = createSocket('udp4')
+    t.teardown(() => socket.close())
+    const heard: Buffer[] = []
+    socket.on('message', message => heard.push(message))
+    const reply = Buffer.from(query(service))
+    reply[2] = 0x81
+    for (const message of [reply, Buffer.alloc(3), Buffer.alloc(1400, 0xff), query(service, 'A', 7)])
+      socket.send(message, port, '127.0.0.1')
+    await eventually(() => {
+      if (heard.at(-1)?.readUInt16BE(0) !== 7) throw new Error('not yet')
+    })
+    t.equal(heard.length, 1)
+  })
+
+  t.test('close answers no more and frees the address', async t => {
+    const first = await started(t, {}, parts)
+    const { socket, closed } = await openTcp(t, first.port)
+    socket.write(framed(query(service)))
+    await first.dns.close()
+    await eventually(() => closed() || Promise.reject(new Error('open')))
+    const second: DnsResponder = responder(
+      new FakeDirectory(base),
+      {
+        listen: { address: '127.0.0.1', port: first.port },
+      },
+      parts,
+    )
+    await second.start()
+    await second.close()
+    t.equal(second.address, undefined)
+    t.equal(first.clock.waiting, 0, 'no timer is left')
+  })
+
+  t.test('a listen that cannot be says what would do', async t => {
+    const { port } = await started(t, {}, parts)
+    const taken = responder(new FakeDirectory(), { listen: { address: '127.0.0.1', port } }, parts)
+    const error = await taken.start().catch((e: unknown) => e)
+    t.ok(error instanceof MeshError)
+    t.match(error, { code: 'LISTEN', message: new RegExp(`127\\.0\\.0\\.1:${port}.*EADDRINUSE.*choose another port`) })
+    const nowhere = responder(new FakeDirectory(), { listen: { address: '192.0.2.1', port: 0 } }, parts)
+    await t.rejects(nowhere.start(), { code: 'LISTEN', message: /EADDRNOTAVAIL.*no interface/ })
+  })
+}
 
 t.test('TCP: a hundred questions in one write, each answered once', async t => {
   const { port } = await started(t)
@@ -362,29 +399,4 @@ t.test('TCP: who asks without reading is cut off', async t => {
   socket.resume()
   await eventually(() => closed() || Promise.reject(new Error('open')))
   t.pass()
-})
-
-t.test('close answers no more and frees the address', async t => {
-  const first = await started(t)
-  const { socket, closed } = await openTcp(t, first.port)
-  socket.write(framed(query(service)))
-  await first.dns.close()
-  await eventually(() => closed() || Promise.reject(new Error('open')))
-  const second: DnsResponder = responder(new FakeDirectory(base), {
-    listen: { address: '127.0.0.1', port: first.port },
-  })
-  await second.start()
-  await second.close()
-  t.equal(second.address, undefined)
-  t.equal(first.clock.waiting, 0, 'no timer is left')
-})
-
-t.test('a listen that cannot be says what would do', async t => {
-  const { port } = await started(t)
-  const taken = responder(new FakeDirectory(), { listen: { address: '127.0.0.1', port } })
-  const error = await taken.start().catch((e: unknown) => e)
-  t.ok(error instanceof MeshError)
-  t.match(error, { code: 'LISTEN', message: new RegExp(`127\\.0\\.0\\.1:${port}.*EADDRINUSE.*choose another port`) })
-  const nowhere = responder(new FakeDirectory(), { listen: { address: '192.0.2.1', port: 0 } })
-  await t.rejects(nowhere.start(), { code: 'LISTEN', message: /EADDRNOTAVAIL.*no interface/ })
 })
