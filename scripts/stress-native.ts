@@ -1,5 +1,6 @@
 /**
- * The native pump under sanitizers, without Node and with clients that do everything wrong (`native/stress/stress.cc`):
+ * The native pump and the batch sockets under sanitizers, without Node and with clients that do everything wrong
+ * (`native/stress/`):
  *
  *     npm run stress:native -- --connections=20000
  *

@@ -94,8 +94,16 @@ class Handle {
     else uv_poll_start(poll_, events, onReady);
   }
 
-  static void onReady(uv_poll_s* poll, int, int) {
-    static_cast<Handle*>(uv_handle_get_data(reinterpret_cast<uv_handle_s*>(poll)))->ready();
+  static void onReady(uv_poll_s* poll, int status, int) {
+    auto* self = static_cast<Handle*>(uv_handle_get_data(reinterpret_cast<uv_handle_s*>(poll)));
+    if (status < 0) self->forgive();
+    self->ready();
+  }
+
+  // A socket that has an error to tell is watched no longer; ours has none that concerns more than one datagram.
+  void forgive() {
+    socket_.clearError();
+    watched_ = 0;
   }
 
   void ready() {

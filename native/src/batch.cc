@@ -161,10 +161,11 @@ void BatchSocket::send(const Batch::Peer& to, const uint8_t* bytes, size_t size)
     lost_++;
     return;
   }
+  const bool first = !waiting();
   Late late{addressOf(to.family, to.address, to.port), {bytes, bytes + size}};
   if (to.family == 6) reinterpret_cast<sockaddr_in6&>(late.to.storage).sin6_scope_id = static_cast<uint32_t>(to.scope);
   late_.push_back(std::move(late));
-  sendLate();
+  if (first) sendLate();
 }
 
 bool BatchSocket::sendLate() {
@@ -177,6 +178,12 @@ bool BatchSocket::sendLate() {
     late_.pop_front();
   }
   return true;
+}
+
+void BatchSocket::clearError() {
+  int error;
+  socklen_t length = sizeof error;
+  getsockopt(fd_.get(), SOL_SOCKET, SO_ERROR, &error, &length);
 }
 
 }  // namespace starlane

@@ -60,6 +60,7 @@ class BatchSocket {
   bool waiting() const { return next_ < messages_ || !late_.empty(); }
   // Answers that could not be sent: no route to the client, or it was too slow.
   uint32_t lost() const { return lost_; }
+  void clearError();
   void close() { fd_.close(); }
 
  private:

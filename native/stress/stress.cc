@@ -19,6 +19,7 @@
 #include <thread>
 
 #include "../src/pump.h"
+#include "batches.h"
 
 using namespace starlane;
 
@@ -295,6 +296,7 @@ class Controller {
 int main(int, char** arguments) {
   const int connections = atoi(arguments[1]);
   signal(SIGPIPE, SIG_IGN);
+  stressBatches(connections * 20);
   const int before = openDescriptors();
   int backendPort, refusingPort, proxyPort, doorPort;
   const int listening = bound(backendPort, true);

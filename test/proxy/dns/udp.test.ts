@@ -1,6 +1,9 @@
 /** What holds of the UDP side whatever its socket is, and what only the native one must be told apart by. */
+import { execFile } from 'node:child_process'
 import { createSocket, type Socket } from 'node:dgram'
 import { readFileSync } from 'node:fs'
+import { fileURLToPath } from 'node:url'
+import { promisify } from 'node:util'
 import { Worker } from 'node:worker_threads'
 import dnsPacket from 'dns-packet'
 import t, { type Test } from 'tap'
@@ -12,6 +15,7 @@ import { backend, clusterService, FakeDirectory, globalService } from '../../sup
 import { batchSockets, queryBytes, responder, told, ways } from './dns.ts'
 import { a, fakeUpstream } from './upstream.ts'
 
+const run = promisify(execFile)
 const service = 'rebel-base.default.svc.cluster.local'
 const numbered = Array.from({ length: 40 }, (_, i) =>
   globalService({
@@ -225,10 +229,22 @@ function everyWay(t: Test, parts: Partial<DnsParts>): void {
 }
 
 const native = batchSockets()
-if (native) nativeOnly(t, native)
+if (native) await nativeOnly(t, native)
 else t.comment('the addon was not built here: npm run build:native')
 
-function nativeOnly(t: Test, sockets: NonNullable<typeof native>): void {
+/** Runs a command in a network of its own. */
+function inNamespace(prepare: string, ...command: string[]): Promise<{ stdout: string }> {
+  return run('unshare', ['-n', 'sh', '-c', `ip link set lo up && ${prepare} && exec "$@"`, 'sh', ...command])
+}
+
+async function cannot(prepare: string): Promise<string | false> {
+  return inNamespace(prepare, 'true').then(
+    () => false,
+    () => 'needs root, iproute2 and a kernel with tbf',
+  )
+}
+
+async function nativeOnly(t: Test, sockets: NonNullable<typeof native>): Promise<void> {
   t.test('a flood leaves the loop its turns', async t => {
     const seen: (number | 'turn')[] = []
     const socket = new sockets(count => seen.push(count))
@@ -251,6 +267,20 @@ function nativeOnly(t: Test, sockets: NonNullable<typeof native>): void {
     flood.close()
     await new Promise<void>(resolve => socket.close(resolve))
   })
+
+  for (const [what, narrow] of [
+    ['a device that cannot cut answers apart: they go one by one', 'ip link set lo mtu 1000'],
+    [
+      'a full send buffer: answers wait, and none is lost',
+      'tc qdisc add dev lo root tbf rate 40mbit burst 4kb limit 20mb',
+    ],
+  ] as const) {
+    t.test(what, { skip: await cannot(narrow) }, async t => {
+      const child = fileURLToPath(new URL('narrow-child.ts', import.meta.url))
+      const { stdout } = await inNamespace(narrow, process.execPath, child)
+      t.same(JSON.parse(stdout), { answers: 300, lengths: [1232], lost: 0 })
+    })
+  }
 
   t.test('a datagram of more than 4 KiB is cut', async t => {
     const { port } = await started(t, { sockets })

@@ -1,0 +1,42 @@
+/**
+ * Answers of 1232 octets to one client, every third of them late, over a loopback that udp.test.ts has made narrow. Prints
+ * what was heard.
+ */
+import { createSocket } from 'node:dgram'
+import { eventually } from '../../support/eventually.ts'
+import { batchSockets } from './dns.ts'
+
+const questions = 300
+const answerBytes = 1232
+/** As `native/src/batch.h` has it. */
+const peersAt = 512
+const answeredAt = 64
+
+const sockets = batchSockets()
+if (!sockets) throw new Error('the addon was not built')
+const heard = new Set<number>()
+const late: Buffer[] = []
+let asked = 0
+const server = new sockets(count => {
+  const words = new Int32Array(server.memory)
+  for (let i = 0; i < count; i++) {
+    if (asked++ % 3 === 0) late.push(Buffer.from(new Uint8Array(server.memory, peersAt + 32 * i, 32)))
+    else words[answeredAt + i] = answerBytes
+  }
+})
+server.bind('127.0.0.1', 0, 4 << 20)
+const client = createSocket({ type: 'udp4', recvBufferSize: 4 << 20 })
+let answers = 0
+client.on('message', message => {
+  answers++
+  heard.add(message.length)
+})
+await new Promise<void>(resolve => client.connect(server.port(), '127.0.0.1', resolve))
+for (let i = 0; i < questions; i++) client.send('what?')
+await eventually(() => asked === questions || Promise.reject(new Error(`${asked} asked`)))
+for (const peer of late) server.send(Buffer.alloc(answerBytes), peer)
+// What still waits for room is sent before the address is free.
+await new Promise<void>(resolve => server.close(resolve))
+await eventually(() => answers === questions || Promise.reject(new Error(`${answers} of ${questions} answers`)))
+console.log(JSON.stringify({ answers, lengths: [...heard], lost: server.lost() }))
+client.close()
