@@ -122,7 +122,8 @@ export class Replier {
       const known = this.replies.find(query, client)
       if (known?.reply) {
         this.counters.hits++
-        return this.#send(asking, known.reply, known.zone)
+        // It takes no time that would be worth another look at the clock.
+        return this.#send(asking, known.reply, known.zone, 0, asking.at)
       }
       return known ? this.#forward(asking) : this.#work(asking)
     } catch (error) {
@@ -219,7 +220,7 @@ export class Replier {
     this.#parts.log.error('dns answer failed', { type: typeName(query.type), error: messageOf(error) })
   }
 
-  #send(asking: Asking, reply: Reply, zone: ZoneCounters, ageSeconds = 0): Sent {
+  #send(asking: Asking, reply: Reply, zone: ZoneCounters, ageSeconds = 0, now = this.#parts.clock.now()): Sent {
     const { query, transport, room } = asking
     this.#turn = (this.#turn + 1) & 0xffff
     const mostBytes = transport === 'udp' ? query.udpBytes : tcpBytes
@@ -227,7 +228,6 @@ export class Replier {
       ? stampInto(room, reply, query, mostBytes, this.#turn, ageSeconds)
       : stamp(reply, query, mostBytes, this.#turn, ageSeconds)
     const length = typeof sent === 'number' ? sent : sent.length
-    const now = this.#parts.clock.now()
     this.counters.count(zone, asking, reply.rcode, length, now)
     if (this.queryLog.filter) this.queryLog.saw(asking, zone.zone, reply.rcode, length, now)
     return sent
