@@ -1,10 +1,11 @@
 /**
  * Queries per second and CPU per query, side by side with the servers that people use, under one load generator.
  *
- *   npm run bench:dns [-- --rounds 6 --seconds 2 --services 5000]
+ *   npm run bench:dns [-- --rounds 6 --seconds 2 --services 5000 --outstanding 100,20]
  *
  * Rounds alternate, forward and backward, and only figures of one run compare: the machine is never quite the same twice.
- * CPU per query is the robust figure; queries per second at this depth are partly dnsperf's own limit.
+ * CPU per query is the robust figure; queries per second with 100 outstanding are partly dnsperf's own limit. Rows of native
+ * sockets want `npm run build:native` first.
  */
 import { spawnSync } from 'node:child_process'
 import { mkdir, mkdtemp, rm, writeFile } from 'node:fs/promises'
@@ -14,6 +15,7 @@ import { parseArgs } from 'node:util'
 import { type Contender, kinds, start } from './dns/contenders.ts'
 import { hostileCosts } from './dns/hostile.ts'
 import { serviceName } from './dns/names.ts'
+import { nativeKinds } from './dns/native.ts'
 import { thisMachine } from './machine.ts'
 import { stopAll } from './process.ts'
 
@@ -22,6 +24,8 @@ const { values } = parseArgs({
     /** How often each server is measured under each load; the tables show medians. */
     rounds: { type: 'string', default: '6' },
     seconds: { type: 'string', default: '2' },
+    /** Questions on their way at one time; a table for each. */
+    outstanding: { type: 'string', default: '100,20' },
     services: { type: 'string', default: '5000' },
     /** Service changes per second in one of the rows. */
     changes: { type: 'string', default: '100' },
@@ -51,7 +55,8 @@ for (const signal of ['SIGINT', 'SIGTERM'] as const) {
 const folder = await mkdtemp(join(tmpdir(), 'starlane-bench-dns-'))
 const contenders: Contender[] = []
 try {
-  for (const [i, kind] of kinds(services, Number(values.changes)).entries()) {
+  const changes = Number(values.changes)
+  for (const [i, kind] of [...nativeKinds(services, changes), ...kinds(services, changes)].entries()) {
     const contender = await start(kind, folder, Number(values.port) + i)
     if (contender) contenders.push(contender)
     else console.log(`${kind.name} is not installed`)
@@ -62,7 +67,11 @@ try {
   await rm(folder, { recursive: true })
 }
 
-type Load = readonly [name: string, file: string]
+interface Load {
+  readonly name: string
+  readonly file: string
+  readonly outstanding: number
+}
 
 async function writeLoads(): Promise<Load[]> {
   const names = (count: number, name: (i: number) => string) => Array.from({ length: count }, (_, i) => `${name(i)} A`)
@@ -71,31 +80,35 @@ async function writeLoads(): Promise<Load[]> {
     [`${services} names`, names(services, serviceName)],
     [`${services} missing names`, names(services, i => `missing-${i}.default.svc.cluster.local`)],
   ]
-  return Promise.all(
-    loads.map(async ([name, lines], i): Promise<Load> => {
+  const written = await Promise.all(
+    loads.map(async ([name, lines], i) => {
       const file = join(folder, `load-${i}`)
       await writeFile(file, `${lines.join('\n')}\n`)
-      return [name, file]
+      return { name, file }
     }),
+  )
+  const depths = values.outstanding.split(',').map(Number)
+  return depths.flatMap(outstanding =>
+    written.map(({ name, file }) => ({ name: `${name}, ${outstanding} outstanding`, file, outstanding })),
   )
 }
 
 async function measure(loads: readonly Load[]): Promise<Map<string, Sample[]>> {
   const samples = new Map<string, Sample[]>()
-  for (const contender of contenders) for (const [, file] of loads) perform(contender, file, 0.5)
+  for (const contender of contenders) for (const load of loads) perform(contender, load, 0.5)
   for (let round = 0; round < rounds; round++) {
     const order = round % 2 === 0 ? contenders : contenders.toReversed()
-    for (const [load, file] of loads) {
+    for (const load of loads) {
       for (const contender of order) {
-        const key = `${contender.name}|${load}`
-        samples.set(key, [...(samples.get(key) ?? []), perform(contender, file, seconds)])
+        const key = `${contender.name}|${load.name}`
+        samples.set(key, [...(samples.get(key) ?? []), perform(contender, load, seconds)])
       }
     }
   }
   return samples
 }
 
-function perform(contender: Contender, file: string, limit: number): Sample {
+function perform(contender: Contender, { file, outstanding }: Load, limit: number): Sample {
   const before = contender.child.cpu()
   const { stdout } = spawnSync(
     'dnsperf',
@@ -113,7 +126,7 @@ function perform(contender: Contender, file: string, limit: number): Sample {
       '-T',
       '1',
       '-q',
-      '100',
+      String(outstanding),
     ],
     { encoding: 'utf8' },
   )
@@ -157,8 +170,8 @@ async function report(samples: ReadonlyMap<string, Sample[]>): Promise<void> {
   const machine = thisMachine()
   const text = `# DNS benchmark
 
-${new Date().toISOString()}, written by \`npm run bench:dns\`. Medians of ${rounds} alternating rounds of ${seconds} s; dnsperf with 8 sockets and 100
-questions on their way. Load and servers share one machine over loopback; compare within a table only.
+${new Date().toISOString()}, written by \`npm run bench:dns\`. Medians of ${rounds} alternating rounds of ${seconds} s; dnsperf with 8 sockets,
+"outstanding" is how many questions are on their way at one time. Load and servers share one machine over loopback; compare within a table only.
 
 - CPU: ${machine.cpu}, ${machine.cores} cores, ${machine.memoryGiB} GiB; kernel ${machine.kernel}; Node ${machine.node}
 
