@@ -98,10 +98,9 @@ function everyWay(t: Test, parts: Partial<DnsParts>): void {
       // A longer message before each: of what it leaves behind in the memory nothing may be read.
       say(query(`x${'a'.repeat(60)}.${service}`, 10_000 + i, { edns: 1232 }))
       say(asked)
-      await hears(10_000 + i)
+      // As many as any socket has room for.
+      if (i % 20 === 19 || i === packets.length - 1) await hears(10_000 + i)
     }
-    say(query(service, 20_000))
-    await hears(20_000)
     await eventually(() => {
       const replies = heard.filter(message => message.readUInt16BE(0) < 10_000)
       if (replies.length < expected.size) throw new Error(`${replies.length} of ${expected.size}`)
