@@ -5,6 +5,7 @@
 #include <cerrno>
 #include <cstdlib>
 #include <cstring>
+#include <utility>
 
 #include "batch.h"
 #include "loop.h"
@@ -107,11 +108,12 @@ class Handle {
   }
 
   void ready() {
-    if (socket_.waiting() && !socket_.flush()) return;
+    if (socket_.waiting() && !socket_.flush()) return watch();
     for (int round = 0; round < kRounds && hearing_; round++) {
       const int count = socket_.receive();
       if (count == 0) break;
       call(onBatch_, count);
+      if (poll_ == nullptr) return;
       if (!socket_.reply(count) || count < kBatch) break;
     }
     if (closing_ && !socket_.waiting()) finish();
@@ -133,12 +135,12 @@ class Handle {
   }
 
   void finish() {
+    const napi_ref self = std::exchange(self_, nullptr);
     release();
-    if (onClosed_ == nullptr) return;
-    const napi_ref onClosed = onClosed_;
-    onClosed_ = nullptr;
-    call(onClosed, 0);
-    napi_delete_reference(env_, onClosed);
+    call(onClosed_, 0);
+    napi_delete_reference(env_, std::exchange(onClosed_, nullptr));
+    // From here on nothing may hold this object any more.
+    if (self != nullptr) napi_delete_reference(env_, self);
   }
 
   // libuv takes its own time with the handle, and the environment waits for that; this object does not.
@@ -151,7 +153,6 @@ class Handle {
     });
     poll_ = nullptr;
     socket_.close();
-    napi_delete_reference(env_, self_);
   }
 
   static void atExit(napi_async_cleanup_hook_handle, void* handle) {

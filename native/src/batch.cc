@@ -1,7 +1,5 @@
 #include "batch.h"
 
-#include <netinet/udp.h>
-
 #include <algorithm>
 #include <cerrno>
 #include <cstddef>
@@ -118,16 +116,7 @@ void BatchSocket::arrange(int first, bool segmented) {
     message.msg_namelen = lengthOf(to);
     message.msg_iov = &pieces_[i];
     message.msg_iovlen = static_cast<size_t>(end - i);
-    if (end - i > 1) {
-      message.msg_control = segment_[messages_];
-      message.msg_controllen = sizeof segment_[messages_];
-      cmsghdr* segment = CMSG_FIRSTHDR(&message);
-      segment->cmsg_level = SOL_UDP;
-      segment->cmsg_type = UDP_SEGMENT;
-      segment->cmsg_len = CMSG_LEN(sizeof(uint16_t));
-      const auto bytes = static_cast<uint16_t>(size);
-      memcpy(CMSG_DATA(segment), &bytes, sizeof bytes);
-    }
+    if (end - i > 1) segment(message, segment_[messages_], size);
     messages_++;
     i = end;
   }

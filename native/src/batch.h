@@ -87,7 +87,7 @@ class BatchSocket {
   uint8_t order_[kBatch];
   iovec pieces_[kBatch];
   mmsghdr outgoing_[kBatch];
-  alignas(cmsghdr) char segment_[kBatch][CMSG_SPACE(sizeof(uint16_t))];
+  alignas(cmsghdr) char segment_[kBatch][kSegmentControl];
 
   std::deque<Late> late_;
 };

@@ -1,6 +1,5 @@
 #include "sessions.h"
 
-#include <netinet/udp.h>
 #include <sys/epoll.h>
 
 #include <cerrno>
@@ -296,18 +295,11 @@ bool Sessions::sendRun(int fd, const Address* to, int first, int count, int& err
   }
   if (equal && total <= kMostSegmented && size <= 1472) {
     msghdr message{};
-    alignas(cmsghdr) char control[CMSG_SPACE(sizeof(uint16_t))] = {};
+    alignas(cmsghdr) char control[kSegmentControl] = {};
     if (to) message.msg_name = const_cast<sockaddr*>(to->get()), message.msg_namelen = to->length;
     message.msg_iov = &batch_->pieces[first];
     message.msg_iovlen = static_cast<size_t>(count);
-    message.msg_control = control;
-    message.msg_controllen = sizeof control;
-    cmsghdr* segment = CMSG_FIRSTHDR(&message);
-    segment->cmsg_level = SOL_UDP;
-    segment->cmsg_type = UDP_SEGMENT;
-    segment->cmsg_len = CMSG_LEN(sizeof(uint16_t));
-    const auto bytes = static_cast<uint16_t>(size);
-    memcpy(CMSG_DATA(segment), &bytes, sizeof bytes);
+    segment(message, control, size);
     if (sendmsg(fd, &message, MSG_DONTWAIT | MSG_NOSIGNAL) >= 0) {
       sent = count;
       return true;

@@ -2,6 +2,7 @@
 
 #include <arpa/inet.h>
 #include <netinet/tcp.h>
+#include <netinet/udp.h>
 
 #include <cerrno>
 #include <cstring>
@@ -86,6 +87,17 @@ int connectTo(const Address& address) {
 }
 
 void sendAtOnce(int fd) { set(fd, IPPROTO_TCP, TCP_NODELAY, 1); }
+
+void segment(msghdr& message, char* control, size_t bytes) {
+  message.msg_control = control;
+  message.msg_controllen = kSegmentControl;
+  cmsghdr* header = CMSG_FIRSTHDR(&message);
+  header->cmsg_level = SOL_UDP;
+  header->cmsg_type = UDP_SEGMENT;
+  header->cmsg_len = CMSG_LEN(sizeof(uint16_t));
+  const auto each = static_cast<uint16_t>(bytes);
+  memcpy(CMSG_DATA(header), &each, sizeof each);
+}
 
 void resetOnClose(int fd) {
   const linger none{1, 0};

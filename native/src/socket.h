@@ -4,6 +4,7 @@
 #include <netinet/in.h>
 #include <sys/socket.h>
 
+#include <cstddef>
 #include <cstdint>
 
 namespace starlane {
@@ -29,6 +30,10 @@ int listenOn(const Address& address, int backlog);
 int connectTo(const Address& address);
 // Nagle's rule holds back what is small while something else is under way; never again on this socket.
 void sendAtOnce(int fd);
+
+// Lets the kernel cut a UDP message into datagrams of so many bytes. `control` is kept until it has been sent.
+constexpr size_t kSegmentControl = CMSG_SPACE(sizeof(uint16_t));
+void segment(msghdr& message, char* control, size_t bytes);
 
 // Makes close(2) send a RST.
 void resetOnClose(int fd);
