@@ -91,7 +91,7 @@ class Script implements NativePump {
   stop(): void {}
   refill(): void {}
 }
-const addon: NativeAddon = { protocol: 1, Pump: Script }
+const addon: Pick<NativeAddon, 'Pump'> = { Pump: Script }
 
 function tell(kind: number, slot: number, generation: number, number = 0): void {
   const head = words[at.eventHead] as number

@@ -9,7 +9,7 @@
 namespace starlane {
 
 // Grows with every change of what the two ends say to each other, so that an addon from before it is not mistaken for one.
-constexpr int32_t kProtocol = 1;
+constexpr int32_t kProtocol = 2;
 
 enum class Event : int32_t {
   Accepted = 1,   // slot, generation, number = listener, port, family, address

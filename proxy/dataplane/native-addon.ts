@@ -24,7 +24,7 @@ export interface NativePump {
 }
 
 /** Of what the two ends say to each other: `kProtocol` of native/src/ring.h, and grows with it. */
-const protocol = 1
+const protocol = 2
 
 export interface NativeAddon {
   readonly protocol: number

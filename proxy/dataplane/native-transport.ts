@@ -31,7 +31,7 @@ export class NativeTransport implements Transport, Pumping {
   #held = false
   #stopped = false
 
-  constructor(carrier: Carrier, { Pump }: NativeAddon) {
+  constructor(carrier: Carrier, { Pump }: Pick<NativeAddon, 'Pump'>) {
     const { dial, idle } = carrier.options
     this.carrier = carrier
     this.dials = new Deadlines(carrier.clock, dial.timeoutMs)

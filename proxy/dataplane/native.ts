@@ -14,6 +14,6 @@ export function createNativeEngine(parts: EngineParts): Engine {
 }
 
 /** With an addon from elsewhere, such as one built with a sanitizer. */
-export function createNativeEngineWith(addon: NativeAddon, parts: EngineParts): Engine {
+export function createNativeEngineWith(addon: Pick<NativeAddon, 'Pump'>, parts: EngineParts): Engine {
   return new Keeper('native', parts, carrier => new NativeTransport(carrier, addon))
 }

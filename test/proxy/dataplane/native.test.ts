@@ -169,10 +169,9 @@ function built(): NativeAddon | undefined {
 }
 
 /** A clock that is moved by hand runs away from a thread: each of its ticks waits here until the pump has heard of it. */
-function createPaced({ Pump, ...rest }: NativeAddon, parts: EngineParts) {
+function createPaced({ Pump }: NativeAddon, parts: EngineParts) {
   let memory: ArrayBuffer | undefined
-  const seen: NativeAddon = {
-    ...rest,
+  const seen: Pick<NativeAddon, 'Pump'> = {
     Pump: class extends Pump {
       constructor(...given: ConstructorParameters<NativeAddon['Pump']>) {
         super(...given)
