@@ -105,7 +105,7 @@ interface As {
 }
 
 function starlane(admin: string, argv: readonly string[], { user, env = {} }: As = {}) {
-  const drop = user ? ['setpriv', '--reuid=65534', '--regid=65534', '--clear-groups'] : []
+  const drop = user ? asNobody : []
   const [file = '', ...args] = [...drop, process.execPath, 'bin/starlane.js', 'exec', ...argv]
   const child = spawn(file, args, { env: { ...process.env, STARLANE_ADMIN: admin, ...env } })
   const said = { out: '', err: '' }
@@ -131,10 +131,11 @@ const noMounts = works('unshare', '--user', '--map-root-user', '--mount', 'true'
   ? false
   : 'this kernel gives no namespaces to this user'
 const noRoot = isRoot ? false : 'only root may bind port 53'
+const asNobody: [string, ...string[]] = ['setpriv', '--reuid=65534', '--regid=65534', '--clear-groups']
 const noNobody =
-  isRoot && works('setpriv', '--reuid=65534', '--regid=65534', '--clear-groups', process.execPath, '-v')
+  isRoot && works(...asNobody, process.execPath, 'bin/starlane.js', '--version')
     ? noMounts
-    : 'needs root and setpriv'
+    : 'needs root, setpriv, and a checkout that everybody may read'
 
 t.test('by DNS: a C program, over a forwarder at port 53', { skip: noMounts || noRoot }, async t => {
   const dns = await responder(t)

@@ -51,6 +51,7 @@ t.test('kubectl takes the test server for a cluster', needsKubectl, async t => {
   t.match(await run('patch', 'svc', 'web', '-p', '{"spec":{"ports":[{"port":90,"name":"b"}]}}'), /patched/, 'patch')
   t.equal(api.get('Service', 'web')?.spec.ports.length, 2, 'ports are merged by number')
   const gone = run('wait', 'svc/web', '--for=delete', '--timeout=20s')
+  await eventually(() => assert.ok(api.watches.count('services') > 0))
   t.match(await run('delete', 'svc', 'web'), /service "web" deleted/, 'delete')
   await gone
   t.equal(api.get('Service', 'web'), undefined)
