@@ -9,6 +9,7 @@
 
 #include "batch.h"
 #include "loop.h"
+#include "napi.h"
 
 namespace {
 
@@ -18,17 +19,10 @@ using starlane::BatchSocket;
 using starlane::kBatch;
 using starlane::kReadable;
 using starlane::kWritable;
+using starlane::method;
 
 // Batches in one turn of the loop, so that a flood of questions does not starve what else Node has to do.
 constexpr int kRounds = 4;
-
-#define CHECK(call) \
-  do { \
-    if ((call) != napi_ok) { \
-      napi_throw_error(env, nullptr, #call " failed"); \
-      return nullptr; \
-    } \
-  } while (0)
 
 class Handle {
  public:
@@ -280,10 +274,6 @@ napi_value close(napi_env env, napi_callback_info info) {
   CHECK(napi_create_reference(env, callback, 1, &onClosed));
   handle->close(onClosed);
   return nullptr;
-}
-
-napi_property_descriptor method(const char* name, napi_callback callback) {
-  return {name, nullptr, callback, nullptr, nullptr, nullptr, napi_default_method, nullptr};
 }
 
 }  // namespace

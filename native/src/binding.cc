@@ -1,6 +1,5 @@
-// What JavaScript sees: `protocol`, and a class Pump { memory, listen, openDoor, kick, hold, stop, refill }. One thread for each; it ends with stop(), with the
-// object, or with the JavaScript environment, whichever comes first, and is always joined.
-#include <node_api.h>
+// What JavaScript sees: `protocol`, and a class Pump { memory, listen, openDoor, kick, hold, stop, refill }. One thread for each;
+// it ends with stop(), with the object, or with the JavaScript environment, whichever comes first, and is always joined.
 #include <pthread.h>
 #include <signal.h>
 
@@ -10,22 +9,16 @@
 #include <thread>
 
 #include "batch-binding.h"
+#include "napi.h"
 #include "pump.h"
 
 namespace {
 
 using starlane::Address;
+using starlane::method;
 using starlane::Pump;
 using starlane::PumpOptions;
 using starlane::Shared;
-
-#define CHECK(call) \
-  do { \
-    if ((call) != napi_ok) { \
-      napi_throw_error(env, nullptr, #call " failed"); \
-      return nullptr; \
-    } \
-  } while (0)
 
 class Handle {
  public:
@@ -197,10 +190,6 @@ napi_value refill(napi_env env, napi_callback_info info) {
   Handle* handle = handleOf(env, info, count, nullptr);
   if (handle != nullptr && !handle->running()) handle->pump().refill();
   return nullptr;
-}
-
-napi_property_descriptor method(const char* name, napi_callback callback) {
-  return {name, nullptr, callback, nullptr, nullptr, nullptr, napi_default_method, nullptr};
 }
 
 }  // namespace
