@@ -63,6 +63,7 @@ function directoryOf(services: readonly GlobalService[]): Directory {
     services: () => services.values(),
     size: services.length,
     hasNamespace: () => true,
+    hasPod: () => false,
     synced: true,
     changedAt: 0,
     onChange: () => () => {},

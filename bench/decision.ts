@@ -45,6 +45,7 @@ const directory: Directory = {
   services: () => [service].values(),
   size: 1,
   hasNamespace: () => true,
+  hasPod: () => false,
   synced: true,
   changedAt: 0,
   onChange: () => () => {},

@@ -231,7 +231,8 @@ class Starlane implements Runtime {
       const { clusters } = this.#roster
       this.#clusters = clustersOf(this.#config.cluster, clusters)
       this.#mesh.setClusters(this.#clusters)
-      await this.#feeds.follow(clusters)
+      const { cluster, dns } = this.#config
+      await this.#feeds.follow(clusters, dns.pods === 'verified' ? cluster : undefined)
       await this.#publication.copy(etcdsOf(this.#config.cluster, clusters))
     }
     this.#regrouping = this.#regrouping.catch(() => {}).then(regroup)

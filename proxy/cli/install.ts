@@ -41,8 +41,9 @@ Examples:
   starlane install node-agent -c starlane.yaml --image registry.example/starlane:1.0 --context kind-1`
 
 async function install(io: Io, way: string, { config, context, image, print }: Options): Promise<number> {
-  await loadConfig(config, io.env)
-  const manifests = await render(way, await readFile(config, 'utf8'), image)
+  const { dns } = (await loadConfig(config, io.env)).config
+  const components = dns.pods === 'verified' ? ['components/verified-pods'] : []
+  const manifests = await render(way, await readFile(config, 'utf8'), image, components)
   if (print) {
     io.stdout.write(manifests)
     return 0
@@ -53,11 +54,13 @@ async function install(io: Io, way: string, { config, context, image, print }: O
 }
 
 /** The overlay with another configuration and image. Kustomize does it, so that a change of the file is a new rollout. */
-async function render(way: string, config: string, image: string): Promise<string> {
+async function render(way: string, config: string, image: string, components: readonly string[]): Promise<string> {
   const folder = await mkdtemp(join(tmpdir(), 'starlane-install-'))
   try {
     await writeFile(join(folder, 'starlane.yaml'), config)
-    await writeFile(join(folder, 'kustomization.yaml'), stringify(kustomization(relative(folder, overlay(way)), image)))
+    const deployed = (path: string) => relative(folder, deploy(path))
+    const all = kustomization(deployed(`overlays/${way}`), image, components.map(deployed))
+    await writeFile(join(folder, 'kustomization.yaml'), stringify(all))
     return await kubectl(['kustomize', folder]).catch(async error => {
       await refuseOld()
       throw error
@@ -75,22 +78,23 @@ async function refuseOld(): Promise<void> {
   throw new MeshError('USAGE', why)
 }
 
-function kustomization(overlay: string, image: string): object {
+function kustomization(overlay: string, image: string, components: readonly string[]): object {
   const [, name = image, tag = 'latest'] = /^(.+?)(?::([\w.-]+))?$/.exec(image) ?? []
   return {
     apiVersion: 'kustomize.config.k8s.io/v1beta1',
     kind: 'Kustomization',
     namespace: 'starlane',
     resources: [overlay],
+    components,
     configMapGenerator: [{ name: 'starlane', behavior: 'replace', files: ['starlane.yaml'] }],
     images: [{ name: 'starlane', newName: name, newTag: tag }],
   }
 }
 
 /** The compiled file lies one folder deeper than its source. */
-function overlay(way: string): string {
+function deploy(path: string): string {
   const root = import.meta.url.endsWith('.ts') ? '../../' : '../../../'
-  return fileURLToPath(new URL(`${root}deploy/overlays/${way}`, import.meta.url))
+  return fileURLToPath(new URL(`${root}deploy/${path}`, import.meta.url))
 }
 
 function kubectl(args: readonly string[], input = ''): Promise<string> {

@@ -30,7 +30,7 @@ export function dnsFields(resolve: Resolve) {
     ),
     ttl: seconds('How long clients may remember an answer, in whole seconds. Failover does not wait for it.', '5s'),
     pods: oneOf(
-      'Names of pods by address, `1-2-3-4.NAMESPACE.pod`: none, any address spelled so, or those of known endpoints.',
+      'Names of pods by address, `1-2-3-4.NAMESPACE.pod`: none, any address spelled so, or those of Pods and endpoints.',
       ['disabled', 'insecure', 'verified'],
       'disabled',
     ),

@@ -144,7 +144,7 @@ export function portsOf({ port }: Backend): readonly number[] {
   return port > 0 ? [port] : []
 }
 
-/** `10-0-0-7.ns`: the address that the name spells, if the namespace exists or, `verified`, if a known pod of it has it. */
+/** `10-0-0-7.ns`: the address that the name spells, if the namespace exists or, `verified`, if a Pod or endpoint of it has it. */
 function pods(ask: Ask, zone: ClusterZone, view: View, before: readonly string[]): Finding {
   const [namespace, dashed, ...rest] = before
   if (namespace === undefined) return nodata
@@ -152,10 +152,7 @@ function pods(ask: Ask, zone: ClusterZone, view: View, before: readonly string[]
   if (dashed === undefined) return nodata
   const address = rest.length === 0 ? spelled(dashed) : undefined
   if (address === undefined) return nxdomain
-  const verified =
-    zone.pods === 'insecure' ||
-    view.named(address).some(r => r.endpoint?.local && r.service.startsWith(`${namespace}/`))
-  return verified ? addresses(ask, [address]) : nxdomain
+  return zone.pods === 'insecure' || view.hasPod(namespace, address) ? addresses(ask, [address]) : nxdomain
 }
 
 function spelled(dashed: string): string | undefined {

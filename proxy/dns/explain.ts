@@ -85,6 +85,9 @@ function lookedAt(view: View): string[] {
   return [
     ...(view.synced ? [] : ['the first sync is not done: nothing may be denied yet']),
     ...[...seen.namespaces].map(([name, exists]) => `namespace ${name} ${exists ? 'exists' : 'does not exist'}`),
+    ...[...seen.pods.values()].map(({ namespace, address, exists }) => {
+      return `${exists ? 'a' : 'no'} pod of namespace ${namespace} has ${address}`
+    }),
     ...[...seen.hidden].map(([key, refusal]) => `${key} is hidden from this client by ${refusal.code}: ${refusal.why}`),
     ...[...seen.admitted].map(service => described(service, view)),
   ]

@@ -60,7 +60,8 @@ export class Replies {
     if (seen.hidden.size > 0 || !this.#directory.synced) return
     const slot = slotOf(query)
     const message = reply?.bytes ?? Buffer.from(query.bytes.subarray(0, query.end))
-    const isSimple = seen.admitted.size <= 1 && seen.shown.size + seen.preferred.size + seen.namespaces.size === 0
+    const { shown, preferred, namespaces, pods } = seen
+    const isSimple = seen.admitted.size <= 1 && shown.size + preferred.size + namespaces.size + pods.size === 0
     const [service] = isSimple ? seen.admitted : []
     const subjects = [...seen.subjects]
     this.#shelf.set(slot, { message, reply, zone, subjects, service, grounds: isSimple ? undefined : groundsOf(seen) })

@@ -33,6 +33,14 @@ export interface Seen {
   readonly preferred: Map<GlobalService, Backends>
   /** Namespaces come and go without notice, so that they are asked for again. */
   readonly namespaces: Map<string, boolean>
+  /** As do pods; by `NAMESPACE/ADDRESS`. */
+  readonly pods: Map<string, PodSeen>
+}
+
+export interface PodSeen {
+  readonly namespace: string
+  readonly address: string
+  readonly exists: boolean
 }
 
 export class View {
@@ -43,6 +51,7 @@ export class View {
     shown: new Map(),
     preferred: new Map(),
     namespaces: new Map(),
+    pods: new Map(),
   }
   readonly #client: Client
   readonly #directory: Directory
@@ -79,6 +88,16 @@ export class View {
   hasNamespace(name: string): boolean {
     const exists = this.#directory.hasNamespace(name)
     this.seen.namespaces.set(name, exists)
+    return exists
+  }
+
+  /** Whether a Pod of the namespace has the address; one that only services hidden from the client tell of is hidden too. */
+  hasPod(namespace: string, address: string): boolean {
+    const inNamespace = (key: ServiceKey) => key.startsWith(`${namespace}/`)
+    if (this.named(address).some(({ endpoint, service }) => endpoint?.local && inNamespace(service))) return true
+    if ([...this.seen.hidden.keys()].some(inNamespace)) return false
+    const exists = this.#directory.hasPod(namespace, address)
+    this.seen.pods.set(`${namespace}/${address}`, { namespace, address, exists })
     return exists
   }
 
@@ -132,6 +151,7 @@ export interface Grounds {
   readonly admitted: readonly GlobalService[]
   readonly shown: readonly Shown[]
   readonly namespaces: readonly (readonly [string, boolean])[]
+  readonly pods: readonly PodSeen[]
 }
 
 type Shown = readonly [service: GlobalService, backends: Backends, preferred: boolean]
@@ -144,6 +164,7 @@ export function groundsOf(seen: Seen): Grounds {
       ...[...seen.preferred].map(([service, backends]): Shown => [service, backends, true]),
     ],
     namespaces: [...seen.namespaces],
+    pods: [...seen.pods.values()],
   }
 }
 
@@ -162,7 +183,8 @@ export function holds(grounds: Grounds, client: Client, directory: Directory, ey
   return (
     grounds.admitted.every(service => !eyes.admit(client, service)) &&
     grounds.shown.every(([service, backends, preferred]) => same(eyes.visible(client, service, preferred), backends)) &&
-    grounds.namespaces.every(([name, exists]) => directory.hasNamespace(name) === exists)
+    grounds.namespaces.every(([name, exists]) => directory.hasNamespace(name) === exists) &&
+    grounds.pods.every(({ namespace, address, exists }) => directory.hasPod(namespace, address) === exists)
   )
 }
 

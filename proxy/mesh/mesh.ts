@@ -11,6 +11,7 @@ import {
   type Clusterset,
   type GlobalService,
   type Namespace,
+  type Pod,
   type ServiceKey,
   type Settings,
   serviceKey,
@@ -18,6 +19,7 @@ import {
 import { Claims } from './claims.ts'
 import { Gatherer } from './clusterset.ts'
 import { type FrontendIp, type Member, type Merged, merge, sameService } from './merge.ts'
+import { Pods } from './pods.ts'
 import { Shelf } from './shelf.ts'
 import { Vips } from './vips.ts'
 
@@ -52,6 +54,7 @@ export class Mesh {
   #overlaps = new Map<ServiceKey, Merged['overlaps']>()
   #servicesOf = new Map<string, readonly ServiceKey[]>()
   #claims = new Claims()
+  #pods = new Pods()
   #gatherer = new Gatherer()
   #vips: Vips | undefined
   #full = new Set<ServiceKey>()
@@ -92,14 +95,19 @@ export class Mesh {
   sink(cluster: string): MeshSink {
     const shelf = this.#shelf(cluster)
     return {
-      reset: ({ services, namespaces }) => {
+      reset: ({ services, namespaces, pods = [] }) => {
         shelf.reset(services, namespaces)
-        if (shelf === this.#local) this.#markRemote(() => true)
+        if (shelf !== this.#local) return
+        this.#pods.reset(pods)
+        this.#markRemote(() => true)
       },
       put: service => this.#inNamespace(shelf, service.namespace, () => shelf.put(service)),
       drop: (namespace, name) => this.#inNamespace(shelf, namespace, () => shelf.drop(namespace, name)),
       putNamespace: namespace => this.#inNamespace(shelf, namespace.name, () => shelf.putNamespace(namespace)),
       dropNamespace: name => this.#inNamespace(shelf, name, () => shelf.dropNamespace(name)),
+      // Other clusters' Pods have no name here.
+      putPod: pod => shelf === this.#local && this.#pods.put(pod),
+      dropPod: (namespace, name) => shelf === this.#local && this.#pods.drop(namespace, name),
       live: () => shelf.live(),
       lost: error => shelf.lost(error),
       problems: problems => shelf.setProblems(problems),
@@ -381,6 +389,7 @@ export class Mesh {
         return mesh.#services.size
       },
       hasNamespace: name => mesh.#local.hasNamespace(name),
+      hasPod: (namespace, address) => mesh.#pods.has(namespace, address),
       get synced() {
         return mesh.#synced
       },
@@ -397,11 +406,17 @@ export class Mesh {
 
 /** The same shape as the sources' Sink; written out since siblings do not import each other. */
 export interface MeshSink {
-  reset(snapshot: { readonly services: readonly ClusterService[]; readonly namespaces: readonly Namespace[] }): void
+  reset(snapshot: {
+    readonly services: readonly ClusterService[]
+    readonly namespaces: readonly Namespace[]
+    readonly pods?: readonly Pod[]
+  }): void
   put(service: ClusterService): void
   drop(namespace: string, name: string): void
   putNamespace(namespace: Namespace): void
   dropNamespace(name: string): void
+  putPod(pod: Pod): void
+  dropPod(namespace: string, name: string): void
   live(): void
   lost(error: MeshError): void
   problems(problems: readonly Problem[]): void

@@ -20,6 +20,8 @@ export interface Directory {
   readonly size: number
   /** Local namespaces: DNS must tell an empty one from a missing one. */
   hasNamespace(name: string): boolean
+  /** Whether a local Pod of the namespace has this canonical address. Its coming and going is no change that is told. */
+  hasPod(namespace: string, address: string): boolean
   /** True once the local cluster's source has delivered everything at least once; before, DNS must not deny a name. */
   readonly synced: boolean
   /** Wall-clock milliseconds of the newest change. */

@@ -90,6 +90,14 @@ export interface Namespace {
   readonly global: boolean
 }
 
+/** A Pod that runs or may come to, as far as DNS names it: `pods: verified`. */
+export interface Pod {
+  readonly namespace: string
+  readonly name: string
+  /** Canonical; one for each family. */
+  readonly addresses: readonly string[]
+}
+
 /** What the local cluster's Service asks of the mesh: annotations and spec, decoded once per change. */
 export interface Settings {
   readonly global: boolean

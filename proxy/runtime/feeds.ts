@@ -17,10 +17,17 @@ export interface FeedParts {
   readonly env: Readonly<Record<string, string | undefined>>
 }
 
+interface SourceParts extends FeedParts {
+  readonly pods: boolean
+  readonly admit: (id: number) => void
+}
+
 interface Feed {
   /** 0 when only the cluster itself can say it. */
   readonly id: number
   readonly config: SourceConfig
+  /** Whether the cluster's Pods are asked for. */
+  readonly pods: boolean
   readonly source: Source
 }
 
@@ -34,19 +41,25 @@ export class Feeds {
     this.#parts = parts
   }
 
-  /** Sources whose configuration is the same go on; a changed one is replaced, and its first picture replaces the old one's. */
-  async follow(clusters: readonly ClusterConfig[]): Promise<void> {
+  /**
+   * Sources whose configuration is the same go on; a changed one is replaced, and its first picture replaces the old one's.
+   * `podsOf` names the cluster whose Pods count, if any do.
+   */
+  async follow(clusters: readonly ClusterConfig[], podsOf?: string): Promise<void> {
+    const wantsPods = ({ name, source }: ClusterConfig) => name === podsOf && 'kubernetes' in source
+    const isSame = (cluster: ClusterConfig, feed: Feed) =>
+      isDeepStrictEqual(cluster.source, feed.config) && wantsPods(cluster) === feed.pods
     const leaving = [...this.#feeds].filter(
-      ([name, feed]) =>
-        !clusters.some(cluster => cluster.name === name && isDeepStrictEqual(cluster.source, feed.config)),
+      ([name, feed]) => !clusters.some(cluster => cluster.name === name && isSame(cluster, feed)),
     )
     for (const [name] of leaving) this.#feeds.delete(name)
     await Promise.all(leaving.map(([, feed]) => feed.source.close()))
     for (const cluster of clusters) {
       const { name } = cluster
       if (this.#feeds.has(name)) continue
-      const source = createSource(cluster, { ...this.#parts, admit: id => this.#admit(name, id) })
-      this.#feeds.set(name, { id: cluster.id, config: cluster.source, source })
+      const pods = wantsPods(cluster)
+      const source = createSource(cluster, { ...this.#parts, pods, admit: id => this.#admit(name, id) })
+      this.#feeds.set(name, { id: cluster.id, config: cluster.source, pods, source })
       source.start(this.#mesh.sink(name))
     }
   }
@@ -73,11 +86,11 @@ export class Feeds {
 
 function createSource(
   { name: cluster, id, source }: ClusterConfig,
-  { clock, random, log, env, admit }: FeedParts & { readonly admit: (id: number) => void },
+  { clock, random, log, env, pods, admit }: SourceParts,
 ): Source {
   if ('manifests' in source) return createManifestsSource(source.manifests, { cluster, clock, log })
   if ('kubernetes' in source) {
-    return createKubernetesSource({ cluster, ...source.kubernetes }, { clock, random, log, env })
+    return createKubernetesSource({ cluster, pods, ...source.kubernetes }, { clock, random, log, env })
   }
   return createEtcdSource({ cluster, id: id === 0 ? undefined : id, admit, ...source.etcd }, { clock, random, log })
 }

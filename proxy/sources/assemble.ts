@@ -3,6 +3,7 @@ import {
   type ClusterService,
   type Endpoint,
   type Namespace,
+  type Pod,
   type ServiceExport,
   type ServiceKey,
   serviceKey,
@@ -43,7 +44,7 @@ interface Portion {
   resolved: { readonly unready: boolean; readonly endpoints: readonly Endpoint[] } | undefined
 }
 
-type Changes = Pick<Sink, 'put' | 'drop' | 'putNamespace' | 'dropNamespace'>
+type Changes = Pick<Sink, 'put' | 'drop' | 'putNamespace' | 'dropNamespace' | 'putPod' | 'dropPod'>
 
 /**
  * Puts one cluster's services together out of single objects, in whatever order these come. A change costs as much as the
@@ -57,9 +58,12 @@ export class Assembler {
   readonly #zones = new Map<string, string>()
   readonly #portionsOnNode = new Map<string, Set<Portion>>()
   readonly #namespaces = new Map<string, Namespace>()
+  readonly #pods = new Map<string, Pod>()
   /** Changed since the last flush. */
   readonly #touched = new Set<ServiceKey>()
   readonly #touchedNamespaces = new Set<string>()
+  /** With what the sink has of them: there are too many to keep that of all. */
+  readonly #touchedPods = new Map<string, Pod | undefined>()
   /** As the sink has them. */
   readonly #delivered = new Map<ServiceKey, ClusterService>()
   readonly #deliveredNamespaces = new Map<string, Namespace>()
@@ -76,6 +80,7 @@ export class Assembler {
     else if (object.kind === 'ServiceExport') this.#setParts(object, { exported: object.said })
     else if (object.kind === 'Namespace') this.#setNamespace(object.name, object)
     else if (object.kind === 'Node') this.#setZone(object.name, object.zone)
+    else if (object.kind === 'Pod') this.#setPod(object, object.pod)
     else this.#putPortion(object)
   }
 
@@ -86,6 +91,7 @@ export class Assembler {
     else if (ref.kind === 'ServiceExport') this.#setParts(ref, { exported: undefined })
     else if (ref.kind === 'Namespace') this.#setNamespace(ref.name, undefined)
     else if (ref.kind === 'Node') this.#setZone(ref.name, undefined)
+    else if (ref.kind === 'Pod') this.#setPod(ref, undefined)
     else this.#removePortion(refText(ref))
   }
 
@@ -102,13 +108,16 @@ export class Assembler {
     sink.reset({
       services: [...this.#delivered.values()],
       namespaces: [...this.#deliveredNamespaces.values()],
+      pods: [...this.#pods.values()],
     })
   }
 
   #settle(sink: Changes): void {
     for (const name of this.#touchedNamespaces) this.#settleNamespace(name, sink)
     for (const key of this.#touched) this.#settleService(key, sink)
+    for (const [key, before] of this.#touchedPods) settlePod(before, this.#pods.get(key), sink)
     this.#touchedNamespaces.clear()
+    this.#touchedPods.clear()
     this.#touched.clear()
   }
 
@@ -225,6 +234,14 @@ export class Assembler {
     this.#touchedNamespaces.add(name)
   }
 
+  #setPod(ref: ObjectRef, pod: Pod | undefined): void {
+    const key = refText(ref)
+    const before = this.#pods.get(key)
+    if (!this.#touchedPods.has(key)) this.#touchedPods.set(key, before)
+    if (pod) this.#pods.set(key, pod)
+    else this.#pods.delete(key)
+  }
+
   #setZone(node: string, zone: string | undefined): void {
     if (this.#zones.get(node) === zone) return
     if (zone === undefined) this.#zones.delete(node)
@@ -263,6 +280,13 @@ const nobody: Changes = {
   drop() {},
   putNamespace() {},
   dropNamespace() {},
+  putPod() {},
+  dropPod() {},
+}
+
+function settlePod(before: Pod | undefined, after: Pod | undefined, sink: Changes): void {
+  if (after && !isDeepStrictEqual(before, after)) sink.putPod(after)
+  else if (before && !after) sink.dropPod(before.namespace, before.name)
 }
 
 /** In an order of their own, not that of arrival. Kubernetes mirrors Endpoints into slices: they count only without any. */

@@ -4,6 +4,7 @@
  */
 import type { Path } from '../config/fields.ts'
 import { decodeEndpointSlice, decodeEndpoints } from './kubernetes/decode-endpoints.ts'
+import { decodePod } from './kubernetes/decode-pod.ts'
 import { decodeService } from './kubernetes/decode-service.ts'
 import { Faults, type ObjectFault, shown } from './kubernetes/faults.ts'
 import { decodeServiceExport, decodeServiceImport } from './kubernetes/multicluster.ts'
@@ -37,6 +38,7 @@ const decoders: Readonly<Record<string, Decoder>> = {
   'v1/Endpoints': decodeEndpoints,
   'v1/Namespace': decodeNamespace,
   'v1/Node': decodeNode,
+  'v1/Pod': decodePod,
   'discovery.k8s.io/v1/EndpointSlice': decodeEndpointSlice,
   'discovery.k8s.io/v1beta1/EndpointSlice': decodeEndpointSlice,
   'multicluster.x-k8s.io/v1alpha1/ServiceExport': decodeServiceExport,
@@ -50,6 +52,7 @@ const homes: Readonly<Record<Kind, string>> = {
   Endpoints: 'v1',
   Namespace: 'v1',
   Node: 'v1',
+  Pod: 'v1',
   EndpointSlice: 'discovery.k8s.io/v1',
   ServiceExport: 'multicluster.x-k8s.io/v1alpha1',
   ServiceImport: 'multicluster.x-k8s.io/v1alpha1',

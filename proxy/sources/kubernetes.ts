@@ -12,13 +12,15 @@ import { ApiError } from './kubernetes-api/api-error.ts'
 import { KubernetesClient } from './kubernetes-api/client.ts'
 import { inClusterAccess, serviceAccountFolder } from './kubernetes-api/in-cluster.ts'
 import { Objects } from './kubernetes-api/objects.ts'
-import { type Resource, resources } from './kubernetes-api/resources.ts'
+import { pods, type Resource, resources } from './kubernetes-api/resources.ts'
 import { Watcher, type WatchState } from './kubernetes-api/watcher.ts'
 import type { Sink, Source } from './source.ts'
 
 export type KubernetesOptions = {
   /** The name of the cluster in the mesh. */
   readonly cluster: string
+  /** Whether Pods are read too, which only names of pods in DNS need. */
+  readonly pods?: boolean
 } & KubernetesLogin
 
 /** `kubeconfig` and `context` as for kubectl: without them `KUBECONFIG`, `~/.kube/config` and the current context. */
@@ -62,6 +64,7 @@ class KubernetesSource implements Source {
   readonly #world: KubernetesWorld
   readonly #assembler: Assembler
   readonly #objects: Objects
+  readonly #resources: readonly Resource[]
   readonly #progress = new Map<Resource, Progress>()
   readonly #stop = new AbortController()
   #sink: Sink | undefined
@@ -74,6 +77,7 @@ class KubernetesSource implements Source {
 
   constructor(options: KubernetesOptions, world: KubernetesWorld) {
     this.#cluster = options.cluster
+    this.#resources = options.pods ? [...resources, pods] : resources
     this.#world = world
     this.#client = createKubernetesClient(options, world)
     this.#assembler = new Assembler(options.cluster)
@@ -82,7 +86,7 @@ class KubernetesSource implements Source {
 
   start(sink: Sink): void {
     this.#sink = sink
-    this.#watching = Promise.all(resources.map(resource => this.#watch(resource)))
+    this.#watching = Promise.all(this.#resources.map(resource => this.#watch(resource)))
   }
 
   async close(): Promise<void> {

@@ -1,10 +1,12 @@
 import type { MeshError, Problem } from '../model/error.ts'
-import type { ClusterService, Namespace } from '../model/service.ts'
+import type { ClusterService, Namespace, Pod } from '../model/service.ts'
 
 /** Everything one cluster says at one moment. */
 export interface Snapshot {
   readonly services: readonly ClusterService[]
   readonly namespaces: readonly Namespace[]
+  /** Left out by a source that reads none. */
+  readonly pods?: readonly Pod[]
 }
 
 /** Where a source delivers one cluster. Each call is a whole truth about its subject; none may throw. */
@@ -16,6 +18,8 @@ export interface Sink {
   drop(namespace: string, name: string): void
   putNamespace(namespace: Namespace): void
   dropNamespace(name: string): void
+  putPod(pod: Pod): void
+  dropPod(namespace: string, name: string): void
   /** The source answers again without anything having changed. */
   live(): void
   /** The source does not answer. What it last delivered stays until the configured age. */

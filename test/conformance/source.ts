@@ -2,7 +2,13 @@
 import { isDeepStrictEqual } from 'node:util'
 import type { Test } from 'tap'
 import { MeshError, type Problem } from '../../proxy/model/error.ts'
-import { type ClusterService, type Namespace, type ServiceKey, serviceKey } from '../../proxy/model/service.ts'
+import {
+  type ClusterService,
+  type Namespace,
+  type Pod,
+  type ServiceKey,
+  serviceKey,
+} from '../../proxy/model/service.ts'
 import type { Sink, Snapshot, Source } from '../../proxy/sources/source.ts'
 import { eventually } from '../support/eventually.ts'
 
@@ -34,15 +40,18 @@ export class RecordingSink implements Sink {
   readonly violations: string[] = []
   services = new Map<ServiceKey, ClusterService>()
   namespaces = new Map<string, Namespace>()
+  /** Addresses by `NAMESPACE/NAME`. */
+  pods = new Map<string, readonly string[]>()
   problemList: readonly Problem[] = []
   link: 'syncing' | 'live' | 'lost' = 'syncing'
   error: MeshError | undefined
   isClosed = false
 
-  reset({ services, namespaces }: Snapshot): void {
+  reset({ services, namespaces, pods = [] }: Snapshot): void {
     this.#note('reset')
     this.services = new Map(services.map(service => [keyOf(service), service]))
     this.namespaces = new Map(namespaces.map(namespace => [namespace.name, namespace]))
+    this.pods = new Map(pods.map(pod => [serviceKey(pod.namespace, pod.name), pod.addresses]))
     if (this.services.size !== services.length) this.violations.push('a reset names a service twice')
     this.link = 'live'
   }
@@ -66,6 +75,18 @@ export class RecordingSink implements Sink {
   dropNamespace(name: string): void {
     this.#note(`drop namespace ${name}`, true)
     if (!this.namespaces.delete(name)) this.violations.push(`drops namespace ${name}, which it never delivered`)
+  }
+
+  putPod({ namespace, name, addresses }: Pod): void {
+    const key = serviceKey(namespace, name)
+    this.#note(`put pod ${key}`, true)
+    this.pods.set(key, addresses)
+  }
+
+  dropPod(namespace: string, name: string): void {
+    const key = serviceKey(namespace, name)
+    this.#note(`drop pod ${key}`, true)
+    if (!this.pods.delete(key)) this.violations.push(`drops pod ${key}, which it never delivered`)
   }
 
   live(): void {

@@ -41,6 +41,29 @@ t.test('kubectl drives a failover, and an API server that goes away takes nothin
   await eventually(() => assert.equal(link()?.state, 'live'), 30_000)
 })
 
+t.test('names of pods follow the Pods of the local cluster from when they are asked for', async t => {
+  const { world, apis, config } = await openMesh(t)
+  const [local, remote] = apis as [KubeApi, KubeApi]
+  const put = (api: KubeApi, ip: string) =>
+    api.put({ apiVersion: 'v1', kind: 'Pod', metadata: { name: 'bare', namespace: 'default' }, status: { podIP: ip } })
+  put(local, '10.1.0.7')
+  put(remote, '10.2.0.7')
+  const answer = (ip: string) => world.resolve(`${ip.replaceAll('.', '-')}.default.pod.cluster.local`)
+  const reload = async (pods: string) => {
+    await world.write({ ...config, dns: { listen: '127.0.0.1:0', upstream: [], pods } })
+    await world.runtime().reload(await world.load())
+  }
+  await reload('verified')
+  await eventually(async () => assert.deepEqual(await answer('10.1.0.7'), ['10.1.0.7']), 15_000)
+  await t.rejects(answer('10.2.0.7'), { code: 'ENOTFOUND' }, 'of another cluster')
+  t.equal(remote.count('list', 'pods'), 0, 'whose Pods nobody asks for')
+  await eventually(() => assert.ok(local.watches.count('pods') > 0))
+  local.remove('Pod', 'bare')
+  await eventually(() => assert.rejects(answer('10.1.0.7'), { code: 'ENOTFOUND' }))
+  await reload('disabled')
+  await eventually(() => assert.equal(local.watches.count('pods'), 0))
+})
+
 t.test('a folder behind an API server follows kubectl, and kubectl follows the folder', needsKubectl, async t => {
   const deployment = (replicas: number) =>
     `apiVersion: apps/v1\nkind: Deployment\nmetadata: { name: rebel-base }\nspec: { replicas: ${replicas} }\n`
@@ -70,7 +93,8 @@ async function openMesh(t: Test) {
     id: i + 1,
     source: { kubernetes: { kubeconfig: './kubeconfig', context: `cluster-${i + 1}` } },
   }))
-  const world = await createWorld(t, { config: { clusters } })
+  const config = { clusters }
+  const world = await createWorld(t, { config })
   const named = apis.map((api, i) => [`cluster-${i + 1}`, api] as const)
   writeKubeconfig(
     join(world.folder, 'kubeconfig'),
@@ -101,7 +125,7 @@ async function openMesh(t: Test) {
     })
   }
   await world.start()
-  return { world, apis, vip, run: kubectl(t, named) }
+  return { world, apis, vip, config, run: kubectl(t, named) }
 }
 
 function kubectl(t: Test, clusters: readonly (readonly [string, KubeApi])[]) {

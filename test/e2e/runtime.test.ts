@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict'
 import { once } from 'node:events'
 import { existsSync } from 'node:fs'
-import { writeFile } from 'node:fs/promises'
+import { rm, writeFile } from 'node:fs/promises'
 import { connect, createServer } from 'node:net'
 import { join } from 'node:path'
 import t from 'tap'
@@ -133,6 +133,12 @@ t.test('DNS is configured as it runs: names of pods, other resolvers, a log of q
   await reload(changes)
   t.same(await world.resolve(pod), [world.ip(11)])
   await t.rejects(world.resolve(pod.replace('-11.', '-12.')), { code: 'ENOTFOUND' }, 'no endpoint has that address')
+  const bare = { apiVersion: 'v1', kind: 'Pod', metadata: { name: 'bare' }, status: { podIP: world.ip(12) } }
+  const file = join(world.folder, 'cluster-1', 'bare.json')
+  await writeFile(file, JSON.stringify(bare))
+  await eventually(async () => assert.deepEqual(await world.resolve(pod.replace('-11.', '-12.')), [world.ip(12)]))
+  await rm(file)
+  await eventually(() => assert.rejects(world.resolve(pod.replace('-11.', '-12.')), { code: 'ENOTFOUND' }))
   t.same(await world.resolve('git.corp.example'), ['192.0.2.7'])
   await t.rejects(world.resolve('corp.example.org'), { code: 'EREFUSED' }, 'the route is for its domain alone')
 

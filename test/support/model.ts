@@ -122,6 +122,8 @@ export class FakeDirectory implements Directory {
   synced = true
   changedAt = 0
   namespaces = new Set(['default'])
+  /** `NAMESPACE/ADDRESS` */
+  pods = new Set<string>()
   #services = new Map<string, GlobalService>()
   #listeners = new Set<(change: Change) => void>()
 
@@ -171,6 +173,10 @@ export class FakeDirectory implements Directory {
 
   hasNamespace(name: string): boolean {
     return this.namespaces.has(name) || [...this.#services.values()].some(s => s.namespace === name)
+  }
+
+  hasPod(namespace: string, address: string): boolean {
+    return this.pods.has(`${namespace}/${address}`)
   }
 
   onChange(listener: (change: Change) => void): () => void {

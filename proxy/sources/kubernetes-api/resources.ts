@@ -35,6 +35,9 @@ export const resources: readonly Resource[] = [
   { ...mcs, kind: 'ServiceImport', plural: 'serviceimports', paths: mcsPaths('serviceimports') },
 ]
 
+/** Only for who asks for it: of all lists the largest. */
+export const pods: Resource = { ...core('Pod', 'pods'), optional: true }
+
 /** The rule that a role must have, as it is written in one. */
 export function ruleText({ group, plural }: Resource): string {
   return `{apiGroups: ["${group}"], resources: [${plural}], verbs: [list, watch]}`

@@ -1,5 +1,5 @@
 /** Kubernetes objects as far as the mesh needs them: decoded, checked, and still one value per object. */
-import type { ClusterService, Endpoint, ServiceExport, ServiceKey } from '../../model/service.ts'
+import type { ClusterService, Endpoint, Pod, ServiceExport, ServiceKey } from '../../model/service.ts'
 
 export const kinds = [
   'Service',
@@ -7,6 +7,7 @@ export const kinds = [
   'Endpoints',
   'Namespace',
   'Node',
+  'Pod',
   'ServiceExport',
   'ServiceImport',
 ] as const
@@ -24,6 +25,7 @@ export type KubernetesObject =
   | EndpointsObject
   | NamespaceObject
   | NodeObject
+  | PodObject
   | ExportObject
   | ImportObject
 
@@ -59,6 +61,11 @@ export interface NamespaceObject extends ObjectRef {
 export interface NodeObject extends ObjectRef {
   readonly kind: 'Node'
   readonly zone: string | undefined
+}
+
+export interface PodObject extends ObjectRef {
+  readonly kind: 'Pod'
+  readonly pod: Pod
 }
 
 /** Says by its being there that the Service of its name is for all clusters. */

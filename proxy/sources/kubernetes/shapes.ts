@@ -160,6 +160,13 @@ export const namespace = v.object({
 
 export const node = v.object({ metadata: mapping({ labels: textMap }) })
 
+/** `podIPs` has one for each family (API reference, PodStatus); older objects have `podIP` alone. */
+const podIps = v.nullish(v.pipe(v.array(mapping({ ip: text }), not('a list')), v.maxLength(2, not('one or two'))), [])
+
+export const pod = v.object({
+  status: v.nullish(mapping({ phase: v.nullish(text, ''), podIP: v.nullish(text, ''), podIPs: podIps }), {}),
+})
+
 export type Shape = v.GenericSchema
 
 /** The value in the given shape; undefined, and the object refused for every reason, when it does not fit. */

@@ -362,6 +362,32 @@ t.test('pod records', async t => {
   }
 })
 
+t.test('verified, a Pod of no Service has a name as long as it is there', async t => {
+  const directory = galaxy()
+  const dns = responder(directory, { pods: 'verified' })
+  const answer = async (name: string, type = 'A') => told(await ask(dns, `${name}.pod.cluster.local`, type))
+  t.equal(await answer('10-9-0-1.quiet'), 'NXDOMAIN')
+  t.equal(await answer('10-9-0-1.quiet'), 'NXDOMAIN', 'from what was kept')
+  directory.pods.add('quiet/10.9.0.1').add('quiet/fd00:9::1')
+  t.equal(await answer('10-9-0-1.quiet'), 'A 10.9.0.1', 'a kept denial falls when it comes')
+  t.equal(await answer('10-9-0-1.quiet'), 'A 10.9.0.1')
+  t.equal(await answer('10-9-0-1.quiet', 'AAAA'), 'NODATA')
+  t.equal(await answer('fd00-9--1.quiet', 'AAAA'), 'AAAA fd00:9::1')
+  t.equal(await answer('10-9-0-1.default'), 'NXDOMAIN', 'it is a Pod of another namespace')
+  directory.pods.clear()
+  t.equal(await answer('10-9-0-1.quiet'), 'NXDOMAIN', 'and a kept answer when it goes')
+  t.equal(await answer('10-1-0-1.default'), 'A 10.1.0.1', 'endpoints count too')
+})
+
+t.test('a Pod that only a hidden service tells of is hidden with it', async t => {
+  const directory = galaxy()
+  directory.pods.add('default/10.1.0.1').add('default/10.9.0.1')
+  const admit = () => ({ code: 'tenancy', why: 'not yours' })
+  const dns = responder(directory, { pods: 'verified' }, { chooser: { ...openEyes, admit } })
+  t.equal(told(await ask(dns, '10-1-0-1.default.pod.cluster.local', 'A')), 'NXDOMAIN')
+  t.equal(told(await ask(dns, '10-9-0-1.default.pod.cluster.local', 'A')), 'A 10.9.0.1')
+})
+
 t.test('names of the clusterset zone', async t => {
   const dns = responder(galaxy())
   const Z = 'clusterset.local'

@@ -103,6 +103,35 @@ t.test('the first flush is a reset, the later ones are differences', async t => 
   })
 })
 
+t.test('a Pod is delivered once for all that happens to it between two deliveries', async t => {
+  const sink = new RecordingSink()
+  const assembler = new Assembler('cluster-1')
+  const ref = { kind: 'Pod', namespace: 'default', name: 'luke' } as const
+  const at = (...addresses: string[]) => ({ ...ref, pod: { namespace: 'default', name: 'luke', addresses } })
+  const news = () => {
+    assembler.flush(sink)
+    return sink.news()
+  }
+  assembler.put(at('10.0.0.1'))
+  t.same(news(), ['reset'])
+  t.same(sink.pods.get('default/luke'), ['10.0.0.1'])
+  assembler.put(at('10.0.0.1'))
+  t.same(news(), [], 'nothing new')
+  assembler.remove(ref)
+  assembler.put(at('10.0.0.1'))
+  t.same(news(), [], 'gone and come back')
+  assembler.put(at('10.0.0.3'))
+  assembler.put(at('10.0.0.2'))
+  t.same(news(), ['put pod default/luke'])
+  assembler.remove(ref)
+  assembler.remove(ref)
+  t.same(news(), ['drop pod default/luke'])
+  assembler.put(at('10.0.0.1'))
+  assembler.remove(ref)
+  t.same(news(), [], 'come and gone')
+  t.same(sink.violations, [])
+})
+
 t.test('a change touches the service it belongs to, and no other', async t => {
   const { put, remove, addresses } = begin(aService('a'), aService('b'), aSlice('a-1', 'a', { address: '10.0.0.1' }))
   t.same(put(aSlice('a-2', 'a', { address: '10.0.0.2' })), ['put default/a'])

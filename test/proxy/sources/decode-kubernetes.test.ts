@@ -422,6 +422,46 @@ t.test('namespaces and nodes', async t => {
   t.same(node(), { kind: 'Node', namespace: '', name: 'n1.example.com', zone: undefined })
 })
 
+t.test('Pods', async t => {
+  const decode = (status?: Fields | null) =>
+    decodeKubernetes({ apiVersion: 'v1', kind: 'Pod', metadata: { name: 'luke-1.a', namespace: 'rebels' }, status })
+  const cases: [status: Fields | null | undefined, addresses: string[] | undefined][] = [
+    [{ phase: 'Running', podIP: '10.1.0.7' }, ['10.1.0.7']],
+    [
+      { phase: 'Running', podIP: '10.1.0.7', podIPs: [{ ip: '10.1.0.7' }, { ip: 'FD00:0::7' }] },
+      ['10.1.0.7', 'fd00::7'],
+    ],
+    [{ phase: 'Pending', podIPs: [{ ip: '10.1.0.7' }] }, ['10.1.0.7']],
+    [{ phase: 'Unknown', podIP: '10.1.0.7' }, ['10.1.0.7']],
+    [{ phase: 'Succeeded', podIP: '10.1.0.7' }, undefined],
+    [{ phase: 'Failed', podIPs: [{ ip: '10.1.0.7' }] }, undefined],
+    [{ phase: 'Pending', podIP: '', podIPs: [] }, undefined],
+    [{ phase: 'Pending', podIP: null, podIPs: null }, undefined],
+    [{}, undefined],
+    [null, undefined],
+    [undefined, undefined],
+  ]
+  for (const [status, addresses] of cases) {
+    const { object, faults, ref } = decode(status)
+    t.same(faults, [], JSON.stringify(status))
+    t.same(ref, { kind: 'Pod', namespace: 'rebels', name: 'luke-1.a' })
+    t.same(object, addresses && { ...ref, pod: { namespace: 'rebels', name: 'luke-1.a', addresses } })
+  }
+  const unsound: [status: unknown, path: (string | number)[], message: RegExp][] = [
+    ['up', ['status'], /"up" is not a mapping/],
+    [{ phase: 1 }, ['status', 'phase'], /not a text/],
+    [{ podIP: '10.1.0.300' }, ['status', 'podIP'], /is not an IP address/],
+    [{ podIPs: [{ ip: 'luke' }] }, ['status', 'podIPs', 0, 'ip'], /is not an IP address/],
+    [{ podIPs: [{}] }, ['status', 'podIPs', 0, 'ip'], /is missing/],
+    [{ podIPs: ['1', '2', '3'].map(ip => ({ ip: `10.1.0.${ip}` })) }, ['status', 'podIPs'], /one or two/],
+  ]
+  for (const [status, path, message] of unsound) {
+    const { object, faults } = decode(status as Fields)
+    t.equal(object, undefined)
+    t.match(faults, [{ code: 'SOURCE_OBJECT', path, message }], JSON.stringify(status))
+  }
+})
+
 t.test('ServiceExports and ServiceImports', async t => {
   const mcs = (kind: string, spec?: Fields, metadata: Fields = {}, version = 'v1alpha1') => ({
     apiVersion: `multicluster.x-k8s.io/${version}`,

@@ -139,7 +139,16 @@ t.test('starlane install fills in an overlay', needsKustomize, async t => {
     t.match(printed, /cluster: one/, way)
     t.notMatch(printed, /cluster: cluster-1/)
     t.match(printed, `image: ${image}`)
+    t.notMatch(printed, /starlane-pods/)
   }
+  const plain = readFileSync(file, 'utf8')
+  writeFileSync(file, `${plain}dns: { pods: verified }\n`)
+  const roles = parseAllDocuments(await starlane('sidecar', '-c', file, '--print')).map(
+    each => each.toJS() as KubeObject,
+  )
+  const binding = roles.find(({ kind, metadata }) => kind === 'ClusterRoleBinding' && metadata.name === 'starlane-pods')
+  t.same(binding?.subjects, [{ kind: 'ServiceAccount', name: 'starlane', namespace: 'starlane' }], 'who verifies pods')
+  writeFileSync(file, plain)
   t.notOk(api.get('ServiceAccount', 'starlane', 'starlane'), 'printing changes nothing')
   t.match(await starlane('node-agent', '-c', file, '--context', 'cluster-2'), /daemonset.apps\/starlane created/)
   const daemonSet = api.get('DaemonSet', 'starlane', 'starlane')
@@ -157,6 +166,20 @@ t.test('starlane install with a kubectl that is too old says which one it needs'
   writeFileSync(file, 'cluster: one\nclusters: [{ name: one, id: 1, source: { kubernetes: { inCluster: true } } }]\n')
   const argv = ['bin/starlane.js', 'install', 'sidecar', '-c', file, '--print']
   await t.rejects(promisify(execFile)(process.execPath, argv), /kubectl v1\.\d+\.\d+ is too old.*1\.21 or newer/)
+})
+
+t.test('the role for names of pods', async t => {
+  const rules = rulesOf('deploy/base/read.yaml', 'ClusterRole')
+  const more = rulesOf('deploy/components/verified-pods/pods.yaml', 'ClusterRole')
+  t.same(more, [{ apiGroups: [''], resources: ['pods'], verbs: ['list', 'watch'] }])
+  const enough = await readWith(t, [...rules, ...more], { pods: true })
+  await eventually(() => assert.ok(enough.api.watches.count('pods') > 0))
+  t.same(enough.sink.problemList, [])
+
+  const { sink } = await readWith(t, rules, { pods: true })
+  const message = /may not read pods; its role needs {apiGroups: \[""\], resources: \[pods\], verbs: \[list, watch\]}/
+  await eventually(() => assert.match(sink.problemList[0]?.message ?? '', message))
+  await eventually(() => assert.equal(sink.link, 'live', 'the rest is read'))
 })
 
 t.test('the reading role', async t => {
@@ -193,7 +216,7 @@ t.test('the reading role', async t => {
 })
 
 /** A user with these rules reads a cluster that has everything. */
-async function readWith(t: Test, rules: readonly Rule[]) {
+async function readWith(t: Test, rules: readonly Rule[], options: { pods?: boolean } = {}) {
   const api = await startKubeApi({
     users: { secret: { name: 'starlane', rules } },
     types: [...builtIn, ...multicluster],
@@ -202,7 +225,7 @@ async function readWith(t: Test, rules: readonly Rule[]) {
   const file = join(temporary(t), 'config')
   writeKubeconfig(file, [{ name: 'east', server: api.url, user: { token: 'secret' } }])
   const world = { clock: systemClock, random: Math.random, log: silentLog, env: {} }
-  const source = createKubernetesSource({ cluster: 'cluster-1', kubeconfig: file }, world)
+  const source = createKubernetesSource({ cluster: 'cluster-1', kubeconfig: file, ...options }, world)
   t.teardown(() => source.close())
   const sink = new RecordingSink()
   source.start(sink)

@@ -59,6 +59,33 @@ t.test('what is asked of the server', async t => {
   )
 })
 
+t.test('Pods are read where they are asked for, as long as they run', async t => {
+  const api = await startApi(t)
+  const pod = (name: string, status: object) =>
+    api.put({ apiVersion: 'v1', kind: 'Pod', metadata: { name, namespace: 'default' }, spec: { big: 'x' }, status })
+  for (let i = 0; i < 600; i++) pod(`crew-${i}`, { phase: 'Running', podIP: `10.1.${i >> 8}.${i & 255}` })
+  pod('done', { phase: 'Succeeded', podIP: '10.1.9.1' })
+  const sink = new RecordingSink()
+  newSource(t, api, quickClock, {}, temporary(t), { pods: true }).start(sink)
+  await eventually(() => required(sink.calls.includes('reset')), 15_000)
+  t.equal(sink.pods.size, 600)
+  t.same(sink.pods.get('default/crew-599'), ['10.1.2.87'])
+  t.equal(api.count('list', 'pods'), 2, 'pages')
+  await watching(api, 'pods')
+  sink.news()
+
+  pod('luke', { phase: 'Pending' })
+  pod('luke', { phase: 'Running', podIP: '10.1.8.1', podIPs: [{ ip: '10.1.8.1' }, { ip: 'fd00::1' }] })
+  await eventually(() => assert.deepEqual(sink.pods.get('default/luke'), ['10.1.8.1', 'fd00::1']))
+  pod('luke', { phase: 'Running', podIP: '10.1.8.1', podIPs: [{ ip: '10.1.8.1' }, { ip: 'fd00::1' }], reason: 'news' })
+  pod('luke', { phase: 'Failed', podIP: '10.1.8.1' })
+  await eventually(() => assert.equal(sink.pods.has('default/luke'), false, 'it has ended'))
+  api.remove('Pod', 'crew-0')
+  await eventually(() => assert.equal(sink.pods.size, 599, 'it is gone'))
+  t.same(sink.violations, [])
+  t.same(sink.problemList, [])
+})
+
 t.test('copies of other clusters’ endpoints are not counted twice', async t => {
   const api = await startApi(t)
   put(api, web)
@@ -442,10 +469,17 @@ function world(clock: Clock, env: Record<string, string | undefined> = {}) {
   return { clock, random: Math.random, log: silentLog, env: { PATH: process.env.PATH, ...env } }
 }
 
-function newSource(t: Test, api: KubeApi, clock: Clock, entry: Partial<Entry> = {}, folder = temporary(t)): Source {
+function newSource(
+  t: Test,
+  api: KubeApi,
+  clock: Clock,
+  entry: Partial<Entry> = {},
+  folder = temporary(t),
+  options: { pods?: boolean } = {},
+): Source {
   const file = join(folder, 'config')
   writeKubeconfig(file, [{ name: 'east', server: api.url, ...entry }])
-  const source = createKubernetesSource({ cluster: 'cluster-1', kubeconfig: file }, world(clock))
+  const source = createKubernetesSource({ cluster: 'cluster-1', kubeconfig: file, ...options }, world(clock))
   t.teardown(() => source.close())
   return source
 }

@@ -64,12 +64,13 @@ function withoutOwn(source: Source): Source {
   return {
     start: (sink: Sink) =>
       source.start({
-        reset: ({ services, namespaces }) =>
-          sink.reset({ services: services.filter(each => !isOwn(each)), namespaces }),
+        reset: ({ services, ...rest }) => sink.reset({ services: services.filter(each => !isOwn(each)), ...rest }),
         put: service => isOwn(service) || sink.put(service),
         drop: (namespace, name) => isOwn({ namespace, name }) || sink.drop(namespace, name),
         putNamespace: namespace => sink.putNamespace(namespace),
         dropNamespace: name => sink.dropNamespace(name),
+        putPod: pod => sink.putPod(pod),
+        dropPod: (namespace, name) => sink.dropPod(namespace, name),
         live: () => sink.live(),
         lost: error => sink.lost(error),
         problems: problems => sink.problems(problems),
