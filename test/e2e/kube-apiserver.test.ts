@@ -37,7 +37,7 @@ t.test('watching', options, async t => {
     await eventually(() => {
       const [first, ...more] = follow.watches.map(({ query }) => Number(query?.resourceVersion))
       assert.ok(more.some(version => version > Number(first)))
-    }, 30_000)
+    }, 60_000)
     t.same(follow.put, [])
     t.equal(follow.lists(), 1)
   })
