@@ -17,7 +17,6 @@ import type { LoadedPlugin } from './chain/instance.ts'
 import { loadPlugins } from './chain/load.ts'
 import type { Loaded } from './config/load.ts'
 import type { Config } from './config/schema.ts'
-import { loadAddon } from './dataplane/native-addon.ts'
 import { HealthMonitor } from './health/monitor.ts'
 import { Mesh } from './mesh/mesh.ts'
 import { endpointText } from './model/address.ts'
@@ -370,7 +369,7 @@ class Starlane implements Runtime {
       clock: this.#clock,
       random: this.#random,
       log: this.#log,
-      ...(this.#traffic.engine === 'native' && { sockets: loadAddon().BatchSocket }),
+      ...(this.#traffic.sockets && { sockets: this.#traffic.sockets }),
     })
   }
 

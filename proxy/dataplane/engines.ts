@@ -1,13 +1,16 @@
 /** Which engine carries the flows of a configuration. */
+import type { BatchSockets } from '../model/batch-socket.ts'
 import type { Engine, EngineParts } from './engine.ts'
-import { createNativeEngine, createNativeEngineWith } from './native.ts'
-import { findAddon } from './native-addon.ts'
+import { createNativeEngineWith } from './native.ts'
+import { findAddon, loadAddon, type NativeAddon } from './native-addon.ts'
 import { createStreamsEngine } from './streams.ts'
 
 export interface Chosen {
   readonly engine: Engine
   /** Why `auto` has not taken the faster one; undefined when it has, or was not asked. */
   readonly whyNotNative?: string
+  /** UDP sockets of the addon, where the engine is native. */
+  readonly sockets?: BatchSockets
 }
 
 /**
@@ -21,8 +24,12 @@ export function createEngine(
   find = findAddon,
 ): Chosen {
   if (kind === 'streams') return { engine: createStreamsEngine(parts) }
-  if (kind === 'native') return { engine: createNativeEngine(parts) }
+  if (kind === 'native') return native(loadAddon(), parts)
   const found = env.STARLANE_NATIVE === '0' ? { why: 'STARLANE_NATIVE=0 is set' } : find()
-  if ('addon' in found) return { engine: createNativeEngineWith(found.addon, parts) }
+  if ('addon' in found) return native(found.addon, parts)
   return { engine: createStreamsEngine(parts), whyNotNative: found.why }
+}
+
+function native(addon: NativeAddon, parts: EngineParts): Chosen {
+  return { engine: createNativeEngineWith(addon, parts), sockets: addon.BatchSocket }
 }

@@ -2,6 +2,7 @@ import { LocalRoutes } from '../dataplane/anyip.ts'
 import type { Engine, EngineOptions, EngineStats } from '../dataplane/engine.ts'
 import { createEngine } from '../dataplane/engines.ts'
 import { Listeners } from '../dataplane/listeners.ts'
+import type { BatchSockets } from '../model/batch-socket.ts'
 import type { Clock, Random } from '../model/clock.ts'
 import type { Change, Directory } from '../model/directory.ts'
 import { messageOf, type Problem } from '../model/error.ts'
@@ -23,6 +24,8 @@ export interface TrafficParts {
 
 /** An engine and the listeners that feed it: what carries flows, and is replaced whole when it is configured otherwise. */
 export class Traffic {
+  /** What the engine's addon has for DNS; undefined with `streams`. */
+  readonly sockets: BatchSockets | undefined
   readonly #engine: Engine
   readonly #whyNotNative: string | undefined
   readonly #listeners: Listeners
@@ -35,9 +38,10 @@ export class Traffic {
     const { directory, services, clock, log, anyip } = parts
     this.#directory = directory
     this.#log = log
-    const { engine, whyNotNative } = createEngine(parts.engine, parts, parts.env)
+    const { engine, whyNotNative, sockets } = createEngine(parts.engine, parts, parts.env)
     this.#engine = engine
     this.#whyNotNative = whyNotNative
+    this.sockets = sockets
     this.#routes = anyip ? new LocalRoutes({ log }) : undefined
     this.#unwatch = this.#routes ? directory.onChange(change => this.#dropRoutes(change)) : () => {}
     const prepare = this.#routes && { prepare: (ips: readonly string[]) => this.#routes?.add(ips) ?? Promise.resolve() }
