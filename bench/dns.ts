@@ -16,8 +16,8 @@ import { type Contender, kinds, start } from './dns/contenders.ts'
 import { hostileCosts } from './dns/hostile.ts'
 import { serviceName } from './dns/names.ts'
 import { nativeKinds } from './dns/native.ts'
-import { thisMachine } from './machine.ts'
 import { stopAll } from './process.ts'
+import { thisMachine } from './report/machine.ts'
 
 const { values } = parseArgs({
   options: {

@@ -14,10 +14,10 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { parseArgs } from 'node:util'
 import { Mesh } from '../proxy/mesh/mesh.ts'
-import { systemClock } from '../proxy/model/clock.ts'
 import { silentLog } from '../proxy/model/log.ts'
-import { createKubernetesSource } from '../proxy/sources/kubernetes.ts'
-import { thisMachine } from './machine.ts'
+import { systemClock } from '../proxy/model/time/clock.ts'
+import { createKubernetesSource } from '../proxy/sources/kubernetes/kubernetes-source.ts'
+import { thisMachine } from './report/machine.ts'
 
 const { values } = parseArgs({
   options: {

@@ -15,12 +15,12 @@ import { parseArgs } from 'node:util'
 import { stringify } from 'yaml'
 import { createBalancer } from '../proxy/balancer/balancers.ts'
 import { createChain } from '../proxy/chain/chain.ts'
-import { loadPlugins } from '../proxy/chain/load.ts'
+import { loadPlugins } from '../proxy/chain/loading/load.ts'
 import { Mesh } from '../proxy/mesh/mesh.ts'
-import { systemClock } from '../proxy/model/clock.ts'
 import { silentLog } from '../proxy/model/log.ts'
-import { createManifestsSource } from '../proxy/sources/manifests.ts'
-import { machineText, thisMachine } from './machine.ts'
+import { systemClock } from '../proxy/model/time/clock.ts'
+import { createManifestsSource } from '../proxy/sources/manifests/manifests-source.ts'
+import { machineText, thisMachine } from './report/machine.ts'
 
 const { values } = parseArgs({
   options: {

@@ -1,13 +1,13 @@
 /** The engine in a process of its own, over a fixed list of backends taken in turn: `serve.ts --engine=native --listen=A:P --backend=A:P…` */
 import { parseArgs } from 'node:util'
-import { createNativeEngine } from '../proxy/dataplane/native.ts'
-import { createStreamsEngine } from '../proxy/dataplane/streams.ts'
+import { createNativeEngine } from '../proxy/dataplane/native/engine.ts'
+import { createStreamsEngine } from '../proxy/dataplane/streams/engine.ts'
 import { familyOf, parseEndpoint } from '../proxy/model/address.ts'
 import { type Backend, backendKey } from '../proxy/model/backend.ts'
-import { systemClock } from '../proxy/model/clock.ts'
 import type { Chooser } from '../proxy/model/flow.ts'
 import { silentLog } from '../proxy/model/log.ts'
 import { type Frontend, frontendKey, type GlobalService } from '../proxy/model/service.ts'
+import { systemClock } from '../proxy/model/time/clock.ts'
 
 const { values } = parseArgs({
   options: {

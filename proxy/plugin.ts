@@ -4,12 +4,12 @@
  */
 import type { Fields, Options } from './config/fields.ts'
 import type { Backend, Backends } from './model/backend.ts'
-import type { Clock, Random } from './model/clock.ts'
 import type { Cluster } from './model/cluster.ts'
 import type { Client, Flow, Refusal, Result, Totals } from './model/flow.ts'
-import type { Json } from './model/json.ts'
 import type { Log } from './model/log.ts'
 import type { GlobalService } from './model/service.ts'
+import type { Json } from './model/text/json.ts'
+import type { Clock, Random } from './model/time/clock.ts'
 
 export {
   bad,
@@ -31,14 +31,14 @@ export {
 } from './config/fields.ts'
 export { type Cidr, canonicalAddress, parseCidr } from './model/address.ts'
 export { type Backend, type Backends, isBad, isHealthy } from './model/backend.ts'
-export type { Clock, Random } from './model/clock.ts'
 export type { Cluster } from './model/cluster.ts'
 export { blames, type Client, type Flow, type Refusal, type Result, type Totals } from './model/flow.ts'
-export { hashOf } from './model/hash.ts'
-export type { Json } from './model/json.ts'
 export type { Log } from './model/log.ts'
 export { type Frontend, type GlobalService, portMatches, type Settings } from './model/service.ts'
-export { parseServicePattern, type ServicePattern } from './model/service-pattern.ts'
+export { hashOf } from './model/text/hash.ts'
+export type { Json } from './model/text/json.ts'
+export { parseServicePattern, type ServicePattern } from './model/text/service-pattern.ts'
+export type { Clock, Random } from './model/time/clock.ts'
 
 /**
  * All hooks are optional, synchronous and called in the order of the configuration. The deciding ones may be asked at any

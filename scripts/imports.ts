@@ -67,6 +67,16 @@ function ruleFor(file: string): Rule {
         'plugin',
         'chain',
       )
+    case 'sources':
+    case 'publish':
+    case 'writeback':
+      return only(
+        `${zone}/ sees only model/, config/fields.ts, clients/ and itself`,
+        'model',
+        'fields',
+        'clients',
+        zone,
+      )
     case 'cli':
       return only('cli/ sees only runtime, config/, model/ and itself', 'runtime', 'config', 'fields', 'model', 'cli')
     case 'runtime':

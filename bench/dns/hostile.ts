@@ -1,10 +1,10 @@
 /** What a packet costs that nobody honest sends: microseconds of one core in the responder's function, no socket between. */
 
-import { queryMessage, questionNamed } from '../../proxy/dns/question.ts'
+import { queryMessage, questionNamed } from '../../proxy/dns/message/question.ts'
 import { createDnsResponder } from '../../proxy/dns/responder.ts'
 import { Mesh } from '../../proxy/mesh/mesh.ts'
-import { systemClock } from '../../proxy/model/clock.ts'
 import { silentLog } from '../../proxy/model/log.ts'
+import { systemClock } from '../../proxy/model/time/clock.ts'
 import { serviceName } from './names.ts'
 
 const client = { address: '127.0.0.1', port: 4000 }

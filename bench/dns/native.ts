@@ -1,6 +1,6 @@
 /** The rows of native sockets, where the addon was built. */
 import { fileURLToPath } from 'node:url'
-import { loadAddon } from '../../proxy/dataplane/native-addon.ts'
+import { loadAddon } from '../../proxy/dataplane/native/addon.ts'
 
 const serve = fileURLToPath(new URL('serve.ts', import.meta.url))
 

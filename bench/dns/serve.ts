@@ -7,12 +7,12 @@
 import { createSocket } from 'node:dgram'
 import { createBalancer } from '../../proxy/balancer/balancers.ts'
 import { createChain } from '../../proxy/chain/chain.ts'
-import { loadAddon } from '../../proxy/dataplane/native-addon.ts'
+import { loadAddon } from '../../proxy/dataplane/native/addon.ts'
 import { createDnsResponder } from '../../proxy/dns/responder.ts'
 import { Mesh } from '../../proxy/mesh/mesh.ts'
-import { systemClock } from '../../proxy/model/clock.ts'
 import { silentLog } from '../../proxy/model/log.ts'
 import type { ClusterService } from '../../proxy/model/service.ts'
+import { systemClock } from '../../proxy/model/time/clock.ts'
 import { addressOf, serviceName } from './names.ts'
 
 const [kind = 'starlane', portText = '5300', servicesText = '5000', changesText = '0', changing = 'backends'] =

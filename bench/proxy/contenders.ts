@@ -4,7 +4,7 @@ import { mkdirSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { Child } from '../process.ts'
-import type { Row } from '../table.ts'
+import type { Row } from '../report/table.ts'
 import type { Place } from './place.ts'
 import type { Setting } from './plan.ts'
 

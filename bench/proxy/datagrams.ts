@@ -2,7 +2,7 @@
 import { createSocket } from 'node:dgram'
 import { setTimeout as wait } from 'node:timers/promises'
 import { say } from '../load/say.ts'
-import type { Sample, Table } from '../table.ts'
+import type { Sample, Table } from '../report/table.ts'
 import { startEcho } from './backends.ts'
 import { type Contender, start } from './contenders.ts'
 import type { Plan } from './plan.ts'

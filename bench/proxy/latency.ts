@@ -4,8 +4,8 @@
  */
 import { wrk } from '../load/http.ts'
 import { say } from '../load/say.ts'
-import { notInstalled } from '../machine.ts'
-import type { Sample, Table } from '../table.ts'
+import { notInstalled } from '../report/machine.ts'
+import type { Sample, Table } from '../report/table.ts'
 import { startHttp } from './backends.ts'
 import { type Contender, start } from './contenders.ts'
 import type { Plan } from './plan.ts'

@@ -1,4 +1,4 @@
-import type { Table } from '../table.ts'
+import type { Table } from '../report/table.ts'
 import type { Place } from './place.ts'
 
 /** A group of the benchmark: what it starts is stopped when it is over. */

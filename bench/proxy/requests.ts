@@ -1,7 +1,7 @@
 /** Small requests: over connections that stay, and each over one of its own. */
 import { type Answered, cannon, type Load, wrk } from '../load/http.ts'
-import { installed, notInstalled } from '../machine.ts'
-import type { Sample, Table } from '../table.ts'
+import { installed, notInstalled } from '../report/machine.ts'
+import type { Sample, Table } from '../report/table.ts'
 import { startHttp } from './backends.ts'
 import { type Contender, start } from './contenders.ts'
 import type { Plan } from './plan.ts'

@@ -1,5 +1,5 @@
 /** Alternating rounds over all contenders. */
-import type { Row, Sample } from '../table.ts'
+import type { Row, Sample } from '../report/table.ts'
 
 /**
  * Every other round goes backwards, so that whatever drifts does not always meet the same one. A contender that fails in

@@ -1,11 +1,11 @@
 /** 10,000 frontends and 100,000 endpoints against 10 and 100: a choice, a connection, memory, the time to listen. */
 import { fileURLToPath } from 'node:url'
 import { say } from '../load/say.ts'
-import { installed } from '../machine.ts'
-import type { Sample, Table } from '../table.ts'
+import { installed } from '../report/machine.ts'
+import type { Sample, Table } from '../report/table.ts'
 import { startHttp } from './backends.ts'
 import { objects, startProduct } from './contenders.ts'
-import { perConnection } from './decisions.ts'
+import { perConnection } from './native-decision-load.ts'
 import type { Plan, Setting } from './plan.ts'
 import { alternate } from './rounds.ts'
 

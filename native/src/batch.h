@@ -22,7 +22,7 @@ constexpr int kBatch = 64;
 constexpr size_t kQuestion = 4096;  // what is longer is cut
 constexpr size_t kAnswer = 1232;
 
-// What JavaScript sees; `proxy/dns/batches.ts` is the other end and has the same numbers.
+// What JavaScript sees; `proxy/dns/server/udp-batch.ts` is the other end and has the same numbers.
 struct Batch {
   struct Peer {
     int32_t family;  // 4 or 6

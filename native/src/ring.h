@@ -1,6 +1,6 @@
 // The memory that the pump's thread and TypeScript share: two rings of 64-byte records, one for events towards TypeScript,
 // one for commands from it. Each ring has one writer and one reader, so it needs no lock, only an order of its two counters.
-// `proxy/dataplane/native-rings.ts` is the other end and has the same numbers.
+// `proxy/dataplane/native/rings.ts` is the other end and has the same numbers.
 #pragma once
 
 #include <cstddef>

@@ -1,4 +1,4 @@
-import type { Json } from '../model/json.ts'
+import type { Json } from '../model/text/json.ts'
 import type { Explanation, NameExplanation, ServiceView, Status } from '../model/views.ts'
 
 /** What the admin surface asks of the rest. Each call looks anew; none but `dns` may wait for the network. */

@@ -1,5 +1,5 @@
-import type { Random } from '../model/clock.ts'
 import type { Balancer, OpenFlows } from '../model/flow.ts'
+import type { Random } from '../model/time/clock.ts'
 import { leastConnections } from './least-connections.ts'
 import { maglev } from './maglev.ts'
 import { randomly } from './random.ts'

@@ -1,8 +1,8 @@
 import type { Backend } from '../model/backend.ts'
-import type { Random } from '../model/clock.ts'
 import type { Balancer, OpenFlows } from '../model/flow.ts'
+import type { Random } from '../model/time/clock.ts'
 import { Plans } from './plans.ts'
-import { Urn } from './urn.ts'
+import { Urn } from './weighted-draw.ts'
 
 /** Draws for a second backend. Where one outweighs all others it may come every time, and is then taken. */
 const draws = 8

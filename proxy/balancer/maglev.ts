@@ -9,7 +9,7 @@
 import { LRUCache } from 'lru-cache'
 import type { Backend, Backends } from '../model/backend.ts'
 import type { Balancer } from '../model/flow.ts'
-import { hashOf } from '../model/hash.ts'
+import { hashOf } from '../model/text/hash.ts'
 import { at, eligible, Plans } from './plans.ts'
 
 /**

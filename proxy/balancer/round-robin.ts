@@ -1,6 +1,6 @@
 import type { Backend, Backends } from '../model/backend.ts'
-import type { Random } from '../model/clock.ts'
 import type { Balancer } from '../model/flow.ts'
+import type { Random } from '../model/time/clock.ts'
 import { at, eligible, even, Plans } from './plans.ts'
 
 /**

@@ -5,7 +5,6 @@
  * same walk again, with the failed backend in `flow.tried`.
  */
 import type { Backend, Backends } from '../model/backend.ts'
-import type { Clock } from '../model/clock.ts'
 import type { Change, Directory, ServiceChange } from '../model/directory.ts'
 import type { Problem } from '../model/error.ts'
 import type {
@@ -20,15 +19,16 @@ import type {
   Result,
   Totals,
 } from '../model/flow.ts'
-import type { Json } from '../model/json.ts'
 import type { Log } from '../model/log.ts'
 import type { Frontend, GlobalService } from '../model/service.ts'
+import type { Json } from '../model/text/json.ts'
+import type { Clock } from '../model/time/clock.ts'
 import type { Explanation } from '../model/views.ts'
 import { Chains, type ServiceChain } from './compile.ts'
 import { Faults } from './faults.ts'
 import { type Guarded, guard } from './guard.ts'
 import type { CounterReading } from './host.ts'
-import { closeInstances, type LoadedPlugin, type ResolvedPlugin, resolved, stateOf } from './instance.ts'
+import { closeInstances, type LoadedPlugin, type ResolvedPlugin, resolved, stateOf } from './loading/instance.ts'
 import { neutralFlow, nobody } from './neutral.ts'
 import { noBackend } from './no-backend.ts'
 import { OpenFlowCounts } from './open-flows.ts'

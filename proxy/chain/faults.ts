@@ -1,7 +1,7 @@
-import type { Clock } from '../model/clock.ts'
 import { messageOf, type Problem } from '../model/error.ts'
 import type { Log } from '../model/log.ts'
-import { tame } from '../model/spelling.ts'
+import { tame } from '../model/text/spelling.ts'
+import type { Clock } from '../model/time/clock.ts'
 
 /** How long after its last fault a hook still counts as faulty. */
 const standsMs = 300_000

@@ -7,7 +7,7 @@ import type { Backend, Backends } from '../model/backend.ts'
 import type { Client, Flow, Refusal, Result, Totals } from '../model/flow.ts'
 import type { GlobalService } from '../model/service.ts'
 import { type Faults, LawBroken, refusePromise } from './faults.ts'
-import type { LoadedPlugin } from './instance.ts'
+import type { LoadedPlugin } from './loading/instance.ts'
 
 /** In the place of an answer: the hook threw, returned a promise, or answered against the laws. */
 export const broken: unique symbol = Symbol('broken')

@@ -1,7 +1,7 @@
 import { LRUCache } from 'lru-cache'
-import type { Clock, Random } from '../model/clock.ts'
 import type { Cluster } from '../model/cluster.ts'
 import type { Log } from '../model/log.ts'
+import type { Clock, Random } from '../model/time/clock.ts'
 import type { Counter, Host, Table } from '../plugin.ts'
 
 /** What all plugins of one Starlane share. */

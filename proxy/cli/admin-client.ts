@@ -3,9 +3,9 @@ import { text } from 'node:stream/consumers'
 import type { Command } from 'commander'
 import { canonicalAddress, endpointText } from '../model/address.ts'
 import { MeshError, messageOf } from '../model/error.ts'
-import { didYouMean } from '../model/spelling.ts'
+import { didYouMean } from '../model/text/spelling.ts'
 import type { Explanation, NameExplanation, ServiceView, Status } from '../model/views.ts'
-import { type Io, printable } from './io.ts'
+import { type Io, printable } from './terminal/io.ts'
 
 const usual = '127.0.0.1:9911'
 

@@ -1,5 +1,5 @@
 import { Command, InvalidArgumentError } from 'commander'
-import type { Io } from './io.ts'
+import type { Io } from './terminal/io.ts'
 
 export function demoCommand(io: Io, end: (code: number) => void): Command {
   return new Command('demo')

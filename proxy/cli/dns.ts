@@ -1,9 +1,9 @@
 import { Command } from 'commander'
 import type { NameExplanation } from '../model/views.ts'
 import { type AdminOptions, addAdminOptions, connectAdmin, parseClient } from './admin-client.ts'
-import { type Io, type Paint, paintFor } from './io.ts'
-import { addOutputOption, type OutputOptions, printJson } from './output.ts'
-import { columns } from './table.ts'
+import { type Io, type Paint, paintFor } from './terminal/io.ts'
+import { addOutputOption, type OutputOptions, printJson } from './terminal/output.ts'
+import { columns } from './terminal/table.ts'
 
 interface Options extends AdminOptions, OutputOptions {
   readonly from?: string

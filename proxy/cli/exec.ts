@@ -7,7 +7,7 @@ import { MeshError } from '../model/error.ts'
 import { type AdminOptions, addAdminOptions, connectAdmin } from './admin-client.ts'
 import { privateMounts } from './exec/mounts.ts'
 import { type Asked, type Names, namesByDns, namesByHosts } from './exec/names.ts'
-import type { Io } from './io.ts'
+import type { Io } from './terminal/io.ts'
 
 interface Options extends AdminOptions {
   readonly namespace: string

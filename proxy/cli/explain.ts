@@ -8,9 +8,9 @@ import {
   parseClient,
   parseServiceName,
 } from './admin-client.ts'
-import { type Io, type Paint, paintFor } from './io.ts'
-import { addOutputOption, fail, type OutputOptions, printJson } from './output.ts'
-import { columns } from './table.ts'
+import { type Io, type Paint, paintFor } from './terminal/io.ts'
+import { addOutputOption, fail, type OutputOptions, printJson } from './terminal/output.ts'
+import { columns } from './terminal/table.ts'
 
 interface Options extends AdminOptions, OutputOptions {
   readonly from?: string

@@ -7,7 +7,7 @@ import { Argument, Command } from 'commander'
 import { stringify } from 'yaml'
 import { loadConfig } from '../config/load.ts'
 import { MeshError } from '../model/error.ts'
-import type { Io } from './io.ts'
+import type { Io } from './terminal/io.ts'
 
 interface Options {
   readonly context?: string

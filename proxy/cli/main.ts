@@ -4,8 +4,8 @@
 import { existsSync, realpathSync } from 'node:fs'
 import { basename } from 'node:path'
 import { messageOf } from '../model/error.ts'
-import { type Io, processIo } from './io.ts'
 import { runProgram } from './program.ts'
+import { type Io, processIo } from './terminal/io.ts'
 
 /** `argv` without the program's name. Resolves with the exit code: 0 good, 1 failed, 2 wrong use. */
 export async function main(argv: readonly string[], io: Io = processIo): Promise<number> {

@@ -2,8 +2,8 @@ import { faultText } from '../config/error.ts'
 import { type Loaded, loadConfig } from '../config/load.ts'
 import { messageOf } from '../model/error.ts'
 import { createRuntime, type Runtime } from '../runtime.ts'
-import type { Io } from './io.ts'
-import { createLog, type ProcessLog } from './log.ts'
+import type { Io } from './terminal/io.ts'
+import { createLog, type ProcessLog } from './terminal/log.ts'
 import { version } from './version.ts'
 
 /** Runs Starlane until the world says that it is to end, and resolves with the exit code. */

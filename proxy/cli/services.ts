@@ -2,9 +2,9 @@ import { Command } from 'commander'
 import { endpointText } from '../model/address.ts'
 import type { BackendView, ServiceView } from '../model/views.ts'
 import { type AdminOptions, addAdminOptions, connectAdmin, noService, parseServiceName } from './admin-client.ts'
-import { type Io, type Paint, paintFor } from './io.ts'
-import { addOutputOption, fail, type OutputOptions, printJson } from './output.ts'
-import { columns, span, table } from './table.ts'
+import { type Io, type Paint, paintFor } from './terminal/io.ts'
+import { addOutputOption, fail, type OutputOptions, printJson } from './terminal/output.ts'
+import { columns, span, table } from './terminal/table.ts'
 
 interface Options extends AdminOptions, OutputOptions {}
 

@@ -4,10 +4,10 @@ import { duration } from '../config/fields.ts'
 import { MeshError } from '../model/error.ts'
 import type { ServiceView, Status } from '../model/views.ts'
 import { type AdminClient, type AdminOptions, addAdminOptions, connectAdmin } from './admin-client.ts'
-import { type Io, paintFor } from './io.ts'
-import { addOutputOption, fail, type OutputOptions, printJson } from './output.ts'
-import { clusterText, statusText } from './status-text.ts'
-import { span } from './table.ts'
+import { type Io, paintFor } from './terminal/io.ts'
+import { addOutputOption, fail, type OutputOptions, printJson } from './terminal/output.ts'
+import { clusterText, statusText } from './terminal/status-text.ts'
+import { span } from './terminal/table.ts'
 
 interface Options extends AdminOptions, OutputOptions {
   readonly context?: string

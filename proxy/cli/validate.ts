@@ -4,9 +4,9 @@ import type { Loaded } from '../config/load.ts'
 import type { Problem } from '../model/error.ts'
 import type { PluginView } from '../model/views.ts'
 import type { Report } from '../runtime.ts'
-import { type Io, type Paint, paintFor, printable } from './io.ts'
-import { addOutputOption, type OutputOptions, printJson } from './output.ts'
-import { count, table } from './table.ts'
+import { type Io, type Paint, paintFor, printable } from './terminal/io.ts'
+import { addOutputOption, type OutputOptions, printJson } from './terminal/output.ts'
+import { count, table } from './terminal/table.ts'
 
 interface Options extends OutputOptions {
   readonly config: string

@@ -2,11 +2,11 @@
  * What no field can know alone. `draft` holds the sections that are sound by themselves, so that one mistake does not hide
  * another. A fault stops the start; a warning is for what works but is hardly meant.
  */
+
 import { endpointText, familyOf, parseEndpoint } from '../model/address.ts'
-import { isClusterName } from '../model/cluster.ts'
-import { viewName } from '../model/clustermesh.ts'
+import { isClusterName, viewName } from '../model/cluster.ts'
 import type { ErrorCode } from '../model/error.ts'
-import type { Json } from '../model/json.ts'
+import type { Json } from '../model/text/json.ts'
 import { didYouMean, type Path, shown } from './fields.ts'
 import type { Config } from './schema.ts'
 

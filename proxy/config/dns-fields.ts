@@ -1,5 +1,5 @@
 /** The fields of `dns`: what the responder answers itself, whom it asks for the rest, and what it remembers of that. */
-import { durationText } from '../model/duration.ts'
+import { durationText } from '../model/text/duration.ts'
 import {
   boolean,
   checked,

@@ -1,5 +1,5 @@
 /** Environment variables in scalars: `${NAME}`, `${NAME:-default}` for one that is unset or empty, `$${` for a plain `${`. */
-import { shown } from '../model/spelling.ts'
+import { shown } from '../model/text/spelling.ts'
 
 export type Env = Readonly<Record<string, string | undefined>>
 

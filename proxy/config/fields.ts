@@ -3,10 +3,10 @@
  * Values come as YAML gave them (`unknown`); a default is written the way a user would write it and parsed like input.
  */
 import { type Cidr, parseCidr, parseEndpoint } from '../model/address.ts'
-import { durationText, parseDuration } from '../model/duration.ts'
-import { didYouMean, shown, unknownKey } from '../model/spelling.ts'
+import { durationText, parseDuration } from '../model/text/duration.ts'
+import { didYouMean, shown, unknownKey } from '../model/text/spelling.ts'
 
-export { didYouMean, shown, unknownKey } from '../model/spelling.ts'
+export { didYouMean, shown, unknownKey } from '../model/text/spelling.ts'
 
 export interface Field<T> {
   /** For the reference page: `duration`, `integer 1..255`, `local | remote | none`. */

@@ -1,9 +1,9 @@
 /** Fields that only the configuration needs. Paths come out absolute: the caller says what they are relative to. */
 import { canonicalAddress, endpointText, parseEndpoint } from '../model/address.ts'
 import { isClusterName } from '../model/cluster.ts'
-import { durationText } from '../model/duration.ts'
-import type { Json } from '../model/json.ts'
-import { parseServicePattern } from '../model/service-pattern.ts'
+import { durationText } from '../model/text/duration.ts'
+import type { Json } from '../model/text/json.ts'
+import { parseServicePattern } from '../model/text/service-pattern.ts'
 import { bad, checked, type Field, field, list, optional, record, scalar, shown, text } from './fields.ts'
 
 /** Makes a path absolute: `~/` is the home directory, the rest is relative to the configuration file. */

@@ -2,7 +2,7 @@
  * The whole configuration as one table of fields: from it come the type, the defaults, the checks, the reference page
  * (docs/configuration.md) and the test that conf/starlane.yaml leaves nothing out.
  */
-import { durationText } from '../model/duration.ts'
+import { durationText } from '../model/text/duration.ts'
 import { dnsFields } from './dns-fields.ts'
 import {
   boolean,

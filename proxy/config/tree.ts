@@ -15,8 +15,8 @@ import {
   type Scalar,
 } from 'yaml'
 import type { ErrorCode } from '../model/error.ts'
-import type { Json } from '../model/json.ts'
-import { shown, tame } from '../model/spelling.ts'
+import type { Json } from '../model/text/json.ts'
+import { shown, tame } from '../model/text/spelling.ts'
 import { type Env, expand } from './expand.ts'
 import type { Path } from './fields.ts'
 

@@ -1,9 +1,9 @@
 /** What every engine offers, and all that the rest of Starlane knows of one. `streams` is the first; a native one can follow. */
 
-import type { Clock } from '../model/clock.ts'
 import type { Chooser } from '../model/flow.ts'
 import type { Log } from '../model/log.ts'
 import type { Frontend, GlobalService } from '../model/service.ts'
+import type { Clock } from '../model/time/clock.ts'
 
 export interface Engine {
   readonly name: string

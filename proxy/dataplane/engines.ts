@@ -1,9 +1,9 @@
 /** Which engine carries the flows of a configuration. */
 import type { BatchSockets } from '../model/batch-socket.ts'
 import type { Engine, EngineParts } from './engine.ts'
-import { createNativeEngineWith } from './native.ts'
-import { findAddon, loadAddon, type NativeAddon } from './native-addon.ts'
-import { createStreamsEngine } from './streams.ts'
+import { findAddon, loadAddon, type NativeAddon } from './native/addon.ts'
+import { createNativeEngineWith } from './native/engine.ts'
+import { createStreamsEngine } from './streams/engine.ts'
 
 export interface Chosen {
   readonly engine: Engine

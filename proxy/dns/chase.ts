@@ -1,8 +1,9 @@
 /** The far end of an alias out of our zones: another resolver's records, taken into a reply of ours. */
-import type { Answer } from './answer.ts'
-import type { DnsRecord, OpaqueRecord } from './record.ts'
-import { expanded, nameAt, type Span, spans } from './records.ts'
-import type { Resolved } from './resolver.ts'
+
+import type { Resolved } from './forward/resolver.ts'
+import type { DnsRecord, OpaqueRecord } from './message/record.ts'
+import { expanded, nameAt, type Span, spans } from './message/scan.ts'
+import type { Answer } from './zones/answer.ts'
 
 /** The answer with what was found under its `elsewhere`; the alias stays in it whatever became of the target. */
 export function joined(answer: Answer, target: Resolved): Answer {

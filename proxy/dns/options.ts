@@ -1,7 +1,7 @@
 /** What can be set about DNS, with the values it has when it is not. Durations in milliseconds. */
 import type { Cidr } from '../model/address.ts'
-import type { PodsMode } from './cluster-zone.ts'
-import type { QueryFilter } from './watch.ts'
+import type { QueryFilter } from './query-log.ts'
+import type { PodsMode } from './zones/cluster.ts'
 
 export interface DnsOptions {
   /** UDP and TCP. Port 0 lets the kernel choose one for both. */

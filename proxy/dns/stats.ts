@@ -4,9 +4,9 @@
  */
 import { familyOf } from '../model/address.ts'
 import type { Client } from '../model/flow.ts'
-import type { Query } from './query.ts'
-import type { Transport } from './udp.ts'
-import { rcodeName, typeName, types } from './wire.ts'
+import type { Query } from './message/query.ts'
+import { rcodeName, typeName, types } from './message/wire.ts'
+import type { Transport } from './server/udp.ts'
 
 /** Counts per bucket, of values up to `bounds[i]`; the last count is of what lies beyond all bounds. */
 export interface Distribution {

@@ -1,11 +1,11 @@
 /** Active health: one check per distinct address and port, however many backends and services stand behind it. */
 import { endpointText } from '../model/address.ts'
-import type { Clock, Random } from '../model/clock.ts'
 import type { Log } from '../model/log.ts'
+import type { Clock, Random } from '../model/time/clock.ts'
+import { Rounds } from './check-scheduler.ts'
 import type { Thresholds } from './options.ts'
 import type { Finding, Probe } from './probe.ts'
 import { judge, unchecked } from './rise-fall.ts'
-import { Rounds } from './rounds.ts'
 import type { Target, Watched } from './watched.ts'
 
 export interface CheckerParts {

@@ -1,6 +1,6 @@
 /** The connections of checks: each lives for one check and never longer than its timeout. */
 import { connect, type Socket } from 'node:net'
-import type { Clock } from '../model/clock.ts'
+import type { Clock } from '../model/time/clock.ts'
 import type { CheckedEndpoint } from './probe.ts'
 
 export class Connections {

@@ -3,18 +3,18 @@
  * are kept by backend key, so that they outlive every rebuild of a pool; only a verdict that changes is told and logged.
  */
 import type { Backend, Health } from '../model/backend.ts'
-import type { Clock, Random } from '../model/clock.ts'
 import type { Change, Directory } from '../model/directory.ts'
 import { blames, type Flow, type FlowObserver, type Result } from '../model/flow.ts'
 import type { Log } from '../model/log.ts'
+import type { Clock, Random } from '../model/time/clock.ts'
 import { Checker } from './checker.ts'
 import type { HealthOptions, HttpCheck, TcpCheck } from './options.ts'
 import { Outliers } from './outlier.ts'
 import type { Finding, Probe } from './probe.ts'
 import { httpProbe } from './probe-http.ts'
 import { tcpProbe } from './probe-tcp.ts'
-import { Roster } from './roster.ts'
 import type { Target, Watched } from './watched.ts'
+import { Roster } from './watched-backends.ts'
 
 export interface HealthParts {
   readonly directory: Directory

@@ -2,7 +2,7 @@
  * Passive health: failures in a row of live traffic eject a backend for a while (Envoy's outlier detection). It comes
  * back when its time is over, or earlier by the checks (`successful_active_health_check_uneject_host`).
  */
-import type { Clock, Random } from '../model/clock.ts'
+import type { Clock, Random } from '../model/time/clock.ts'
 import type { PassiveOptions } from './options.ts'
 import type { Pool, Watched } from './watched.ts'
 

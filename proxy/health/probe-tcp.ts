@@ -1,6 +1,6 @@
 /** A TCP check: the handshake is the answer. */
 import type { Socket } from 'node:net'
-import type { Clock } from '../model/clock.ts'
+import type { Clock } from '../model/time/clock.ts'
 import { Connections } from './connections.ts'
 import { findingOf, type Probe, passed } from './probe.ts'
 

@@ -2,7 +2,7 @@
 import type { Protocol } from '../model/address.ts'
 import type { Health } from '../model/backend.ts'
 import type { ServiceKey } from '../model/service.ts'
-import type { Due } from './agenda.ts'
+import type { Due } from './due-queue.ts'
 import type { Checks } from './rise-fall.ts'
 
 /** A backend under watch. It outlives the frozen `Backend` values of its key, and for a while its absence. */

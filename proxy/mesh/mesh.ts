@@ -1,7 +1,6 @@
 import type { Cidr } from '../model/address.ts'
 import { familyOf } from '../model/address.ts'
 import type { Health } from '../model/backend.ts'
-import type { Clock } from '../model/clock.ts'
 import type { Cluster, Link } from '../model/cluster.ts'
 import type { Change, Directory, ServiceChange } from '../model/directory.ts'
 import type { MeshError, Problem } from '../model/error.ts'
@@ -16,6 +15,7 @@ import {
   type Settings,
   serviceKey,
 } from '../model/service.ts'
+import type { Clock } from '../model/time/clock.ts'
 import { Claims } from './claims.ts'
 import { Gatherer } from './clusterset.ts'
 import { type FrontendIp, type Member, type Merged, merge, sameService } from './merge.ts'

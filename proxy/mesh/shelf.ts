@@ -1,7 +1,7 @@
-import type { Clock } from '../model/clock.ts'
 import type { Cluster, Link } from '../model/cluster.ts'
 import type { MeshError, Problem } from '../model/error.ts'
 import { type ClusterService, type Namespace, type ServiceKey, serviceKey } from '../model/service.ts'
+import type { Clock } from '../model/time/clock.ts'
 import { type Decoded, decodeSettings } from './settings.ts'
 
 /** One service on a shelf with what its annotations mean, decoded when it is put there. */

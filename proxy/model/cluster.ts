@@ -25,3 +25,13 @@ const namePattern = /^([a-z0-9][-a-z0-9]*)?[a-z0-9]$/
 export function isClusterName(text: string): boolean {
   return text.length <= 32 && namePattern.test(text)
 }
+
+/** The name of the cluster that one tenant's readers see in place of `cluster`. Two hyphens make a clash with a real name unlikely. */
+export function viewName(cluster: string, tenant: string): string {
+  return `${viewsOf(cluster)}${tenant}`
+}
+
+/** The prefix of the names of all views of a cluster. */
+export function viewsOf(cluster: string): string {
+  return `${cluster}--`
+}

@@ -3,7 +3,7 @@ import type { Protocol } from './address.ts'
 import type { BackendState, Health } from './backend.ts'
 import type { Link } from './cluster.ts'
 import type { Problem } from './error.ts'
-import type { Json } from './json.ts'
+import type { Json } from './text/json.ts'
 
 export interface Status {
   readonly version: string

@@ -1,7 +1,7 @@
-import type { Clock } from '../model/clock.ts'
 import type { MeshError, Problem } from '../model/error.ts'
+import type { Clock } from '../model/time/clock.ts'
+import type { Volume } from './cluster-keys.ts'
 import { Copy } from './copy.ts'
-import type { Volume } from './volume.ts'
 
 /** How long whoever reads a cluster that has left may go on with what is there (Cilium 2.6). */
 export const graceMs = 3 * 60_000

@@ -1,9 +1,9 @@
-import type { Resource } from '../model/clustermesh.ts'
-import { durationText } from '../model/duration.ts'
+import type { Resource } from '../clients/clustermesh.ts'
 import { MeshError, type Problem } from '../model/error.ts'
-import { tame } from '../model/spelling.ts'
-import { maxValueBytes } from './edition.ts'
-import { Volume } from './volume.ts'
+import { durationText } from '../model/text/duration.ts'
+import { tame } from '../model/text/spelling.ts'
+import { Volume } from './cluster-keys.ts'
+import { maxValueBytes } from './export.ts'
 
 /** A record by its key behind the prefix of its resource. */
 export type Copied = readonly [suffix: string, value: Uint8Array]

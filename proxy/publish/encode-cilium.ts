@@ -3,7 +3,6 @@
  * service gives the same bytes, whoever writes it, so that a successor finds nothing to write.
  */
 import { zstdCompressSync } from 'node:zlib'
-import { familyOf } from '../model/address.ts'
 import {
   type ClusterConfigRecord,
   type NodeRecord,
@@ -14,10 +13,11 @@ import {
   type ServiceRecord,
   sliceMessage,
   zoneLabel,
-} from '../model/clustermesh.ts'
-import { hashOf } from '../model/hash.ts'
+} from '../clients/clustermesh.ts'
+import { familyOf } from '../model/address.ts'
 import { derivedServiceName } from '../model/multicluster.ts'
 import type { ClusterService, Endpoint, EndpointPort, ServiceExport } from '../model/service.ts'
+import { hashOf } from '../model/text/hash.ts'
 
 /** Who publishes. */
 export interface Publishing {

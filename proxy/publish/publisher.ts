@@ -1,14 +1,15 @@
 import { randomUUID } from 'node:crypto'
-import type { Clock, Random } from '../model/clock.ts'
-import { canariesPrefix, viewName, viewsOf } from '../model/clustermesh.ts'
+import { canariesPrefix } from '../clients/clustermesh.ts'
+import { viewName, viewsOf } from '../model/cluster.ts'
 import { MeshError, messageOf, type Problem } from '../model/error.ts'
 import type { Log } from '../model/log.ts'
 import { type ClusterService, serviceKey } from '../model/service.ts'
+import type { Clock, Random } from '../model/time/clock.ts'
+import type { Volume } from './cluster-keys.ts'
 import { Copies } from './copies.ts'
-import { Edition } from './edition.ts'
+import { Edition } from './export.ts'
+import { Tenure } from './leadership.ts'
 import type { Store } from './store.ts'
-import { Tenure } from './tenure.ts'
-import type { Volume } from './volume.ts'
 
 export interface PublisherOptions {
   /** The local cluster, as the mesh knows it. */

@@ -2,12 +2,12 @@
 import { isDeepStrictEqual } from 'node:util'
 import type { ClusterConfig, SourceConfig } from '../config/schema.ts'
 import type { Mesh } from '../mesh/mesh.ts'
-import type { Clock, Random } from '../model/clock.ts'
 import { MeshError } from '../model/error.ts'
 import type { Log } from '../model/log.ts'
+import type { Clock, Random } from '../model/time/clock.ts'
 import { createEtcdSource } from '../sources/etcd/etcd-source.ts'
-import { createKubernetesSource } from '../sources/kubernetes.ts'
-import { createManifestsSource } from '../sources/manifests.ts'
+import { createKubernetesSource } from '../sources/kubernetes/kubernetes-source.ts'
+import { createManifestsSource } from '../sources/manifests/manifests-source.ts'
 import type { Facts, Source } from '../sources/source.ts'
 
 export interface FeedParts {

@@ -1,7 +1,7 @@
 import type { Backend } from '../model/backend.ts'
-import type { Clock } from '../model/clock.ts'
 import type { Flow, FlowObserver, Refusal, Result } from '../model/flow.ts'
 import type { Log } from '../model/log.ts'
+import type { Clock } from '../model/time/clock.ts'
 
 /**
  * Says why a flow was refused, and which attempts failed. A refusal of one kind for one service is a line a second at most,

@@ -1,11 +1,11 @@
 /** The configuration, in the words of each part. */
+
 import type { ClusterConfig, Config, EtcdConfig } from '../config/schema.ts'
 import type { EngineOptions } from '../dataplane/engine.ts'
 import type { DnsOptions } from '../dns/options.ts'
-import type { QueryFilter } from '../dns/watch.ts'
+import type { QueryFilter } from '../dns/query-log.ts'
 import type { HealthOptions } from '../health/options.ts'
-import type { Cluster } from '../model/cluster.ts'
-import { viewsOf } from '../model/clustermesh.ts'
+import { type Cluster, viewsOf } from '../model/cluster.ts'
 
 export function clustersOf(local: string, clusters: readonly ClusterConfig[]): Cluster[] {
   return clusters.map(({ name, id, tenant }) => ({

@@ -2,7 +2,7 @@ import { hostname } from 'node:os'
 import type { Config } from '../config/schema.ts'
 import type { Mesh } from '../mesh/mesh.ts'
 import type { Problem } from '../model/error.ts'
-import { KubernetesWriter } from '../sources/kubernetes-writer.ts'
+import { KubernetesWriter } from '../writeback/writer.ts'
 import type { FeedParts } from './feeds.ts'
 
 /** How long a bad annotation may stand before an Event says so. */

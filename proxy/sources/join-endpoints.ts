@@ -1,5 +1,5 @@
 import type { Endpoint, EndpointPort } from '../model/service.ts'
-import type { DeclaredEndpoint } from './kubernetes/objects.ts'
+import type { DeclaredEndpoint } from './decode/objects.ts'
 
 /** What an endpoint takes from elsewhere. */
 export interface Surroundings {

@@ -7,7 +7,7 @@ import { Child, stopAll } from '../../bench/process.ts'
 import { Place } from '../../bench/proxy/place.ts'
 import { program } from '../../bench/proxy/program.ts'
 import { alternate } from '../../bench/proxy/rounds.ts'
-import type { Group } from '../../bench/table.ts'
+import type { Group } from '../../bench/report/table.ts'
 
 const run = promisify(execFile)
 const bench = new URL('../../bench/proxy.ts', import.meta.url).pathname

@@ -1,12 +1,12 @@
 import { writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import t from 'tap'
-import { readDns } from '../../bench/dns-results.ts'
-import { plot } from '../../bench/plot.ts'
-import { page, tableText } from '../../bench/report.ts'
-import { median, quotients, spread } from '../../bench/stats.ts'
-import { betterPeer, type Group, ratio, type Sample, type Table } from '../../bench/table.ts'
-import { judge, outcome } from '../../bench/verdicts.ts'
+import { readDns } from '../../bench/report/dns-results.ts'
+import { plot } from '../../bench/report/plot.ts'
+import { page, tableText } from '../../bench/report/report.ts'
+import { median, quotients, spread } from '../../bench/report/stats.ts'
+import { betterPeer, type Group, ratio, type Sample, type Table } from '../../bench/report/table.ts'
+import { judge, outcome } from '../../bench/report/verdicts.ts'
 
 const machine = {
   cpu: 'A <fast> CPU',

@@ -1,5 +1,5 @@
 import { isDeepStrictEqual } from 'node:util'
-import { instantiate } from '../../proxy/chain/instance.ts'
+import { instantiate } from '../../proxy/chain/loading/instance.ts'
 import { parseFields, pathText } from '../../proxy/config/fields.ts'
 import type { Backend, Backends } from '../../proxy/model/backend.ts'
 import type { Cluster } from '../../proxy/model/cluster.ts'

@@ -3,7 +3,7 @@
  * so that a user's plugin can sit it wherever its tests run: no breach means passed.
  */
 import { isDeepStrictEqual } from 'node:util'
-import { faultOf } from '../../proxy/chain/open.ts'
+import { faultOf } from '../../proxy/chain/loading/open.ts'
 import type { Cluster } from '../../proxy/model/cluster.ts'
 import type { Flow } from '../../proxy/model/flow.ts'
 import type { GlobalService } from '../../proxy/model/service.ts'

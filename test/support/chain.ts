@@ -2,7 +2,7 @@
 import type { Test } from 'tap'
 import { type Chain, type ChainParts, createChain } from '../../proxy/chain/chain.ts'
 import type { HostParts } from '../../proxy/chain/host.ts'
-import { instantiate, type LoadedPlugin } from '../../proxy/chain/instance.ts'
+import { instantiate, type LoadedPlugin } from '../../proxy/chain/loading/instance.ts'
 import { parseFields, pathText } from '../../proxy/config/fields.ts'
 import type { Cluster } from '../../proxy/model/cluster.ts'
 import type { Choice } from '../../proxy/model/flow.ts'

@@ -1,4 +1,4 @@
-import type { Clock } from '../../proxy/model/clock.ts'
+import type { Clock } from '../../proxy/model/time/clock.ts'
 
 /** A clock that stands still until told. `advance` runs what falls due, in order, letting promises settle in between. */
 export class FakeClock implements Clock {

@@ -1,4 +1,4 @@
-import type { Random } from '../../proxy/model/clock.ts'
+import type { Random } from '../../proxy/model/time/clock.ts'
 
 /** Chance that comes out the same in every run (mulberry32). */
 export function seeded(seed: number): Random {

@@ -1,10 +1,9 @@
 import { dirname, join } from 'node:path'
 import { Command } from 'commander'
-import { isClusterName } from '../../model/cluster.ts'
-import { viewName } from '../../model/clustermesh.ts'
+import { isClusterName, viewName } from '../../model/cluster.ts'
 import { MeshError, messageOf } from '../../model/error.ts'
-import { diagnose, type Finding, grantRights, withdrawRights } from '../../runtime/mesh-tools.ts'
-import { type Io, type Paint, paintFor } from '../io.ts'
+import { diagnose, type Finding, grantRights, withdrawRights } from '../../runtime/etcd-admin.ts'
+import { type Io, type Paint, paintFor } from '../terminal/io.ts'
 import {
   adminOf,
   forgetPeer,

@@ -1,9 +1,9 @@
 import { hash } from 'node:crypto'
+import type { MirrorListener } from '../../clients/etcd/mirror.ts'
+import type { Entry } from '../../clients/etcd/rpc.ts'
+import type { WatchEvent } from '../../clients/etcd/watches.ts'
 import { messageOf, type Problem } from '../../model/error.ts'
-import { tame } from '../../model/spelling.ts'
-import type { MirrorListener } from './mirror.ts'
-import type { Entry } from './rpc.ts'
-import type { WatchEvent } from './watches.ts'
+import { tame } from '../../model/text/spelling.ts'
 
 /** What becomes of the records of one prefix. */
 export interface CatalogListener<Said> {

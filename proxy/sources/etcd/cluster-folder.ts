@@ -1,9 +1,9 @@
 import { readdir, readFile, stat } from 'node:fs/promises'
 import { join } from 'node:path'
-import type { Clock } from '../../model/clock.ts'
+import { lookEveryMs } from '../../clients/file-watch.ts'
 import { isClusterName } from '../../model/cluster.ts'
 import { MeshError, messageOf } from '../../model/error.ts'
-import { lookEveryMs } from './file-watch.ts'
+import type { Clock } from '../../model/time/clock.ts'
 
 export interface ClusterFolderListener {
   /** All clusters that are configured now: name to client file. Told at first, and when the set changes. */

@@ -2,22 +2,16 @@
  * Services of one cluster, made of what its records say: service records or slices, exports beside them, and nodes for zones. The
  * backends of a ServiceExport travel under the name of its derived Service (Cilium 4.3), and come back here to the exported one.
  */
-import { prefixOf } from '../../model/clustermesh.ts'
+import { prefixOf } from '../../clients/clustermesh.ts'
+import type { ClusterConfig } from '../../clients/etcd/cluster-config.ts'
+import type { Reading } from '../../clients/etcd/session.ts'
 import { derivedServiceName } from '../../model/multicluster.ts'
 import { type ClusterService, type Endpoint, type ServiceKey, serviceKey } from '../../model/service.ts'
 import type { Sink } from '../source.ts'
 import { Catalog, type CatalogListener, problemsOf } from './catalog.ts'
-import {
-  type ClusterConfig,
-  decodeNode,
-  decodeService,
-  decodeServiceExport,
-  type ExportSaid,
-  type RemoteNode,
-} from './decode-cilium.ts'
+import { decodeNode, decodeService, decodeServiceExport, type ExportSaid, type RemoteNode } from './decode-cilium.ts'
 import { decodeSlice, type Slice, serviceOfSlices } from './decode-slices.ts'
 import { exported, type Owner } from './records.ts'
-import type { Reading } from './session.ts'
 
 /** How much of the other side is known, for people. */
 export interface Extent {

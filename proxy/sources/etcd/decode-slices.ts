@@ -1,20 +1,19 @@
 /** EndpointSlices as Cilium 1.20 exports them (`endpointslices/v1`): a zstd frame over a message of Protocol Buffers. */
 import { constants, zstdDecompressSync } from 'node:zlib'
 import * as v from 'valibot'
-import { sliceMessage } from '../../model/clustermesh.ts'
-import type { MessageOf } from '../../model/protobuf.ts'
+import { sliceMessage } from '../../clients/clustermesh.ts'
+import type { MessageOf } from '../../clients/etcd/protobuf.ts'
+import { fault, parse } from '../../clients/etcd/record.ts'
 import type { ClusterService, Endpoint, EndpointPort } from '../../model/service.ts'
-import { shown } from '../../model/spelling.ts'
+import { shown } from '../../model/text/spelling.ts'
 import {
   checkedAddress,
   checkOwner,
   distinctPorts,
   exported,
-  fault,
   label,
   type Owner,
   owned,
-  parse,
   portsFrom,
   zoneOf,
 } from './records.ts'

@@ -1,10 +1,10 @@
 /** One cluster as a cache reads it: all that it has in etcd, as bytes (Cilium 2.6). What the bytes mean is for the cache's readers. */
-import { prefixOf, type Resource } from '../../model/clustermesh.ts'
+import { prefixOf, type Resource } from '../../clients/clustermesh.ts'
+import type { ClusterConfig } from '../../clients/etcd/cluster-config.ts'
+import { type EtcdPlace, Follower, type FollowerParts } from '../../clients/etcd/follower.ts'
+import type { MirrorListener } from '../../clients/etcd/mirror.ts'
+import type { Described, Reading } from '../../clients/etcd/session.ts'
 import type { MeshError } from '../../model/error.ts'
-import type { ClusterConfig } from './decode-cilium.ts'
-import { type EtcdPlace, Follower, type FollowerParts } from './follower.ts'
-import type { MirrorListener } from './mirror.ts'
-import type { Described, Reading } from './session.ts'
 
 /** Where a copy goes. Records are named by what stands behind the prefix of their resource. */
 export interface CopyTarget {

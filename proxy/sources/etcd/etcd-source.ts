@@ -1,9 +1,9 @@
-import { prefixOf } from '../../model/clustermesh.ts'
+import { prefixOf } from '../../clients/clustermesh.ts'
+import { type EtcdPlace, Follower, type FollowerParts } from '../../clients/etcd/follower.ts'
+import type { Described, Reading } from '../../clients/etcd/session.ts'
 import { MeshError } from '../../model/error.ts'
 import type { Facts, Sink, Source } from '../source.ts'
 import { Composition } from './composition.ts'
-import { type EtcdPlace, Follower, type FollowerParts } from './follower.ts'
-import type { Described, Reading } from './session.ts'
 
 export type EtcdSourceOptions = EtcdPlace & {
   /** The name of the cluster to read, as it calls itself. */

@@ -1,9 +1,9 @@
 /** What the decoders of Cilium's records have in common: where a record must say it is from, and how its parts are spelled. */
 import * as v from 'valibot'
+import { clusterId, fault } from '../../clients/etcd/record.ts'
 import { canonicalAddress, type Protocol } from '../../model/address.ts'
-import { MeshError, messageOf } from '../../model/error.ts'
 import type { ClusterService, Endpoint, EndpointPort } from '../../model/service.ts'
-import { shown } from '../../model/spelling.ts'
+import { shown } from '../../model/text/spelling.ts'
 
 /** Whom a record must be of. */
 export interface Owner {
@@ -16,7 +16,6 @@ export function mapOf<T>(value: v.GenericSchema<unknown, T>) {
   return v.nullish(v.record(v.string(), value), {})
 }
 
-export const clusterId = v.pipe(v.number(), v.integer(), v.minValue(1), v.maxValue(511))
 export const portNumber = v.pipe(v.number(), v.integer(), v.minValue(0), v.maxValue(65535))
 /** Of namespaces and services. */
 export const label = named(/^[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?$/)
@@ -106,25 +105,4 @@ export function checkedAddress(text: string): string {
   const address = canonicalAddress(text)
   if (address === undefined) throw fault(`${shown(text)} is no address`)
   return address
-}
-
-export function parseJson<T>(schema: v.GenericSchema<unknown, T>, value: Uint8Array): T {
-  let json: unknown
-  try {
-    json = JSON.parse(Buffer.from(value.buffer, value.byteOffset, value.byteLength).toString('utf8'))
-  } catch (error) {
-    throw fault(`is no JSON: ${messageOf(error)}`)
-  }
-  return parse(schema, json)
-}
-
-export function parse<T>(schema: v.GenericSchema<unknown, T>, value: unknown): T {
-  const result = v.safeParse(schema, value, { abortEarly: true })
-  if (result.success) return result.output
-  const [issue] = result.issues
-  throw fault(`${v.getDotPath(issue) ?? 'the record'}: ${issue.message}`)
-}
-
-export function fault(message: string): MeshError {
-  return new MeshError('SOURCE_OBJECT', message)
 }

@@ -1,4 +1,4 @@
-import { membersOf } from '../decode-kubernetes.ts'
+import { membersOf } from '../decode/decode.ts'
 import { countLines, type RawObject } from './raw-object.ts'
 
 /** The objects of a JSON text, one or the members of a list; undefined when it is not JSON. */

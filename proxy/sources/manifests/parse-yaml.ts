@@ -1,6 +1,6 @@
 import { YAMLException } from 'js-yaml'
 import { messageOf } from '../../model/error.ts'
-import { membersOf } from '../decode-kubernetes.ts'
+import { membersOf } from '../decode/decode.ts'
 import { countLines, type RawObject, SyntaxFault } from './raw-object.ts'
 import { loadYaml, type YamlDocument } from './yaml.ts'
 

@@ -1,7 +1,7 @@
 import t from 'tap'
 import { type BalancerName, balancers, createBalancer } from '../../../proxy/balancer/balancers.ts'
 import type { Backend, Backends } from '../../../proxy/model/backend.ts'
-import { hashOf } from '../../../proxy/model/hash.ts'
+import { hashOf } from '../../../proxy/model/text/hash.ts'
 import { examineBalancer, pickMany } from '../../conformance/balancer.ts'
 import { backend } from '../../support/model.ts'
 import { seeded } from '../../support/random.ts'

@@ -1,7 +1,7 @@
 import { mkdirSync, writeFileSync } from 'node:fs'
 import { dirname, join } from 'node:path'
 import t, { type Test } from 'tap'
-import { type LoadRequest, loadPlugins, type PluginUse } from '../../../proxy/chain/load.ts'
+import { type LoadRequest, loadPlugins, type PluginUse } from '../../../proxy/chain/loading/load.ts'
 import { hostParts } from '../../support/chain.ts'
 import { FakeClock } from '../../support/clock.ts'
 

@@ -3,10 +3,10 @@ import { EventEmitter } from 'node:events'
 import type { Test } from 'tap'
 import { type Admin, createAdmin } from '../../../proxy/admin/server.ts'
 import type { Views } from '../../../proxy/admin/views.ts'
-import type { Io } from '../../../proxy/cli/io.ts'
 import { main } from '../../../proxy/cli/main.ts'
-import { systemClock } from '../../../proxy/model/clock.ts'
+import type { Io } from '../../../proxy/cli/terminal/io.ts'
 import { silentLog } from '../../../proxy/model/log.ts'
+import { systemClock } from '../../../proxy/model/time/clock.ts'
 import { fixedViews, now } from '../admin/fixture.ts'
 
 export interface Said {

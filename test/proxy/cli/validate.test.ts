@@ -3,7 +3,7 @@ import { writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import t, { type Test } from 'tap'
 import { validate } from '../../../proxy/cli/validate.ts'
-import { systemClock } from '../../../proxy/model/clock.ts'
+import { systemClock } from '../../../proxy/model/time/clock.ts'
 import type { Report } from '../../../proxy/runtime.ts'
 
 const report: Report = {

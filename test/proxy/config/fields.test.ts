@@ -24,7 +24,7 @@ import {
   table,
   text,
 } from '../../../proxy/config/fields.ts'
-import { durationText, parseDuration } from '../../../proxy/model/duration.ts'
+import { durationText, parseDuration } from '../../../proxy/model/text/duration.ts'
 
 /** The value, or the faults as `path: message`. */
 function parse(field: Field<unknown>, value: unknown, path: Path = ['x']): unknown {

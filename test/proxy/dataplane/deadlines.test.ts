@@ -1,5 +1,5 @@
 import t from 'tap'
-import { Deadlines } from '../../../proxy/dataplane/deadlines.ts'
+import { Deadlines } from '../../../proxy/dataplane/flow/deadlines.ts'
 import { FakeClock } from '../../support/clock.ts'
 
 /** Notes when its time is over. */

@@ -1,8 +1,8 @@
 /** Which sockets are open, while services come, change, move and go. */
 import t, { type Test } from 'tap'
 import type { Engine, Listener } from '../../../proxy/dataplane/engine.ts'
-import { Listeners, type ListenersParts } from '../../../proxy/dataplane/listeners.ts'
-import { createStreamsEngine } from '../../../proxy/dataplane/streams.ts'
+import { Listeners, type ListenersParts } from '../../../proxy/dataplane/frontends/listeners.ts'
+import { createStreamsEngine } from '../../../proxy/dataplane/streams/engine.ts'
 import type { Backend } from '../../../proxy/model/backend.ts'
 import { MeshError } from '../../../proxy/model/error.ts'
 import type { LogFields } from '../../../proxy/model/log.ts'

@@ -3,9 +3,9 @@ import { readdirSync, readFileSync } from 'node:fs'
 import { Worker } from 'node:worker_threads'
 import t, { type Test } from 'tap'
 import type { EngineParts } from '../../../proxy/dataplane/engine.ts'
-import { createNativeEngineWith } from '../../../proxy/dataplane/native.ts'
-import { loadAddon, type NativeAddon } from '../../../proxy/dataplane/native-addon.ts'
-import { pending } from '../../../proxy/dataplane/native-rings.ts'
+import { loadAddon, type NativeAddon } from '../../../proxy/dataplane/native/addon.ts'
+import { createNativeEngineWith } from '../../../proxy/dataplane/native/engine.ts'
+import { pending } from '../../../proxy/dataplane/native/rings.ts'
 import { engineConformance } from '../../conformance/engine.ts'
 import { Rig } from '../../conformance/engine-rig.ts'
 import { clientOf, echo, ending, freePort, hashOf, pattern, tcpBackend } from '../../support/backend.ts'
@@ -27,7 +27,7 @@ if (addon) {
   ownSuite(t, addon)
   engineConformance(t, {
     create: parts => createPaced(addon, parts),
-    source: new URL('../../../proxy/dataplane/native.ts', import.meta.url),
+    source: new URL('../../../proxy/dataplane/native/engine.ts', import.meta.url),
     export: 'createNativeEngine',
   })
 } else t.pass('the addon was not built here: npm run build:native')
@@ -101,7 +101,7 @@ function ownSuite(t: Test, addon: NativeAddon): void {
     const before = own()
     const port = await freePort('127.77.0.4')
     const child = new URL('../../conformance/engine-child.ts', import.meta.url)
-    const module = new URL('../../../proxy/dataplane/native.ts', import.meta.url).href
+    const module = new URL('../../../proxy/dataplane/native/engine.ts', import.meta.url).href
     const argv = [module, 'createNativeEngine', `127.77.0.4:${port}`, `127.0.0.1:${backend.port}`]
     const worker = new Worker(child, { argv })
     const socket = await eventually(async () => {

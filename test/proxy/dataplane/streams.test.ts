@@ -1,9 +1,9 @@
 import t from 'tap'
-import { createStreamsEngine } from '../../../proxy/dataplane/streams.ts'
+import { createStreamsEngine } from '../../../proxy/dataplane/streams/engine.ts'
 import { engineConformance } from '../../conformance/engine.ts'
 
 engineConformance(t, {
   create: createStreamsEngine,
-  source: new URL('../../../proxy/dataplane/streams.ts', import.meta.url),
+  source: new URL('../../../proxy/dataplane/streams/engine.ts', import.meta.url),
   export: 'createStreamsEngine',
 })

@@ -1,6 +1,6 @@
 /** What the DNS tests share: a responder over a directory written by hand, and dns-packet as the independent codec. */
 import dnsPacket from 'dns-packet'
-import { loadAddon } from '../../../proxy/dataplane/native-addon.ts'
+import { loadAddon } from '../../../proxy/dataplane/native/addon.ts'
 import type { DnsOptions } from '../../../proxy/dns/options.ts'
 import { createDnsResponder, type DnsParts, type DnsResponder } from '../../../proxy/dns/responder.ts'
 import type { BatchSockets } from '../../../proxy/model/batch-socket.ts'

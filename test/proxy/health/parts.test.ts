@@ -1,7 +1,7 @@
 /** The pieces that are pure or nearly so: rise and fall, the agenda. */
 import fc from 'fast-check'
 import t from 'tap'
-import { Agenda } from '../../../proxy/health/agenda.ts'
+import { Agenda } from '../../../proxy/health/due-queue.ts'
 import { type Checks, judge, unchecked } from '../../../proxy/health/rise-fall.ts'
 
 t.test(

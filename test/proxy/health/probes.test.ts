@@ -8,7 +8,7 @@ import t, { type Test } from 'tap'
 import type { Finding, Probe } from '../../../proxy/health/probe.ts'
 import { httpProbe } from '../../../proxy/health/probe-http.ts'
 import { tcpProbe } from '../../../proxy/health/probe-tcp.ts'
-import { systemClock } from '../../../proxy/model/clock.ts'
+import { systemClock } from '../../../proxy/model/time/clock.ts'
 import { FakeClock } from '../../support/clock.ts'
 import { eventually } from '../../support/eventually.ts'
 import { http } from './support.ts'
@@ -271,7 +271,7 @@ async function inShell(command: string[], script: string): Promise<{ outcome: st
   const whole = `
     import { openSync } from 'node:fs'
     import { tcpProbe } from ${from('health/probe-tcp.ts')}
-    import { systemClock } from ${from('model/clock.ts')}
+    import { systemClock } from ${from('model/time/clock.ts')}
     const probe = tcpProbe({ timeoutMs: ${patient} }, systemClock)
     const report = findings => process.stdout.write(JSON.stringify(findings))
     ${script}`

@@ -1,7 +1,8 @@
 import { zstdCompressSync } from 'node:zlib'
 import fc from 'fast-check'
 import t from 'tap'
-import { sliceMessage } from '../../../proxy/model/clustermesh.ts'
+import { sliceMessage } from '../../../proxy/clients/clustermesh.ts'
+import { decodeClusterConfig } from '../../../proxy/clients/etcd/cluster-config.ts'
 import {
   binary,
   bytes,
@@ -15,13 +16,8 @@ import {
   nested,
   text,
   texts,
-} from '../../../proxy/model/protobuf.ts'
-import {
-  decodeClusterConfig,
-  decodeNode,
-  decodeService,
-  decodeServiceExport,
-} from '../../../proxy/sources/etcd/decode-cilium.ts'
+} from '../../../proxy/clients/etcd/protobuf.ts'
+import { decodeNode, decodeService, decodeServiceExport } from '../../../proxy/sources/etcd/decode-cilium.ts'
 import { decodeSlice, serviceOfSlices } from '../../../proxy/sources/etcd/decode-slices.ts'
 import { configValue, serviceValue, sliceEndpoint, sliceValue } from '../../support/etcd/cilium.ts'
 

@@ -4,7 +4,7 @@ import vm from 'node:vm'
 import fc from 'fast-check'
 import t from 'tap'
 import { parse as parseSlowly, stringify } from 'yaml'
-import { membersOf } from '../../../proxy/sources/decode-kubernetes.ts'
+import { membersOf } from '../../../proxy/sources/decode/decode.ts'
 import { parseManifest } from '../../../proxy/sources/manifests/parse.ts'
 import { linesOf, type RawObject, SyntaxFault } from '../../../proxy/sources/manifests/raw-object.ts'
 

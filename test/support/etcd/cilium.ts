@@ -1,6 +1,6 @@
 /** Records as Cilium 1.20 writes them, for tests: what `reference` clusters would have put into their etcd. */
 import { zstdCompressSync } from 'node:zlib'
-import { type ServiceRecord, sliceMessage } from '../../../proxy/model/clustermesh.ts'
+import { type ServiceRecord, sliceMessage } from '../../../proxy/clients/clustermesh.ts'
 
 const text = (value: unknown): Buffer => Buffer.from(JSON.stringify(value))
 

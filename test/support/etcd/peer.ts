@@ -1,5 +1,11 @@
-import { canaryKey, clusterConfigKey, heartbeatKey, prefixOf, type Resource } from '../../../proxy/model/clustermesh.ts'
-import type { EtcdClient, Write } from '../../../proxy/sources/etcd/client.ts'
+import {
+  canaryKey,
+  clusterConfigKey,
+  heartbeatKey,
+  prefixOf,
+  type Resource,
+} from '../../../proxy/clients/clustermesh.ts'
+import type { EtcdClient, Write } from '../../../proxy/clients/etcd/client.ts'
 import { configValue, serviceValue, sliceValue } from './cilium.ts'
 
 /** What a cluster's clustermesh-apiserver would write, written by a test. */

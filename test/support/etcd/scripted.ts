@@ -1,8 +1,8 @@
 /** A server that speaks etcd's protocol and says what the test wants: for what no real server can be made to do. */
 import { Server, ServerCredentials } from '@grpc/grpc-js'
 import type { Test } from 'tap'
-import type { Shape, Values } from '../../../proxy/model/protobuf.ts'
-import { kv, type Method } from '../../../proxy/sources/etcd/rpc.ts'
+import type { Shape, Values } from '../../../proxy/clients/etcd/protobuf.ts'
+import { kv, type Method } from '../../../proxy/clients/etcd/rpc.ts'
 
 type Range = typeof kv.range extends Method<infer Q, infer A> ? [Q, A] : never
 export type RangeReply = (asked: Values<Range[0]>) => Partial<Values<Range[1]>>

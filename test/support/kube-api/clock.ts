@@ -1,4 +1,4 @@
-import type { Clock } from '../../../proxy/model/clock.ts'
+import type { Clock } from '../../../proxy/model/time/clock.ts'
 
 /** The same, with a wall clock that can be set forward and back. */
 export function jumpy(factor: number): Clock & { jump(ms: number): void } {

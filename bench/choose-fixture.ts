@@ -1,0 +1,119 @@
+/** Services, a chain and flows as a running Starlane has them, for measuring what a choice costs. */
+import { type BalancerName, createBalancer } from '../proxy/balancer/balancers.ts'
+import { type Chain, createChain } from '../proxy/chain/chain.ts'
+import { loadPlugins } from '../proxy/chain/loading/load.ts'
+import { type Backend, type Backends, backendKey } from '../proxy/model/backend.ts'
+import type { Directory } from '../proxy/model/directory.ts'
+import type { Flow } from '../proxy/model/flow.ts'
+import { silentLog } from '../proxy/model/log.ts'
+import { frontendKey, type GlobalService, type Settings } from '../proxy/model/service.ts'
+import { systemClock } from '../proxy/model/time/clock.ts'
+
+const clusters = [
+  { name: 'cluster-1', id: 1, local: true },
+  { name: 'cluster-2', id: 2, local: false },
+]
+const settings: Settings = { global: true, shared: true, affinity: 'none', clusterOrder: [] }
+
+export function backendsOf(count: number, base: number): Backends {
+  return Object.freeze(
+    Array.from({ length: count }, (_, i): Backend => {
+      const n = base + i
+      const cluster = i % 2 === 0 ? 'cluster-1' : 'cluster-2'
+      const address = `10.${(n >> 16) & 255}.${(n >> 8) & 255}.${n & 255}`
+      return Object.freeze({
+        key: backendKey(cluster, address, 8080, 'TCP'),
+        cluster,
+        remote: cluster !== 'cluster-1',
+        address,
+        family: 4,
+        port: 8080,
+        protocol: 'TCP',
+        ports: [],
+        state: 'active',
+        serving: true,
+        health: 'up',
+        weight: 100,
+      })
+    }),
+  )
+}
+
+export function serviceOf(n: number, backends: Backends, given: Partial<Settings> = {}): GlobalService {
+  const ip = `10.96.${(n >> 8) & 255}.${n & 255}`
+  const key = `default/service-${n}`
+  const frontend = {
+    key: frontendKey(ip, 80, 'TCP'),
+    service: key,
+    ip,
+    port: 80,
+    protocol: 'TCP',
+    name: '',
+    backends,
+  } as const
+  return Object.freeze({
+    ...{ key, namespace: 'default', name: `service-${n}`, local: undefined, members: [], parked: [], changedAt: 0 },
+    ...{ settings: { ...settings, ...given }, frontends: [Object.freeze(frontend)], backends },
+  })
+}
+
+function directoryOf(services: readonly GlobalService[]): Directory {
+  return {
+    service: key => services.find(service => service.key === key),
+    services: () => services.values(),
+    size: services.length,
+    hasNamespace: () => true,
+    hasPod: () => false,
+    synced: true,
+    changedAt: 0,
+    onChange: () => () => {},
+  }
+}
+
+export async function chainOf(
+  services: readonly GlobalService[],
+  balancer: BalancerName,
+  uses: readonly string[],
+): Promise<Chain> {
+  const host = { clusters: () => clusters, clock: systemClock, random: Math.random, log: silentLog }
+  const request = { uses: uses.map(use => ({ use })), folder: process.cwd(), placeOf: () => 'bench', host }
+  const { plugins, errors } = await loadPlugins(request)
+  if (errors[0]) throw errors[0]
+  return createChain({
+    plugins,
+    balancer: openFlows => createBalancer(balancer, { random: Math.random, openFlows }),
+    directory: directoryOf(services),
+    clock: systemClock,
+    log: silentLog,
+  })
+}
+
+let flows = 0
+export function flowTo(service: GlobalService | undefined, client: number): Flow {
+  const [frontend] = service?.frontends ?? []
+  if (!service || !frontend) throw new Error('no frontend')
+  return { id: ++flows, client: { address: `10.200.0.${client & 255}`, port: 1 }, service, frontend, tried: [] }
+}
+
+const sampleMs = 100
+const samples = 7
+
+/** Nanoseconds per choice and the bytes it allocates: the best of some samples, since the machine has other work. */
+export function measure(chain: Chain, asked: readonly Flow[]): { ns: number; bytes: number } {
+  const sample = () => {
+    globalThis.gc?.()
+    const before = process.memoryUsage().heapUsed
+    const start = performance.now()
+    let choices = 0
+    let ms = 0
+    for (; ms < sampleMs; ms = performance.now() - start) {
+      for (const one of asked) chain.choose(one)
+      choices += asked.length
+    }
+    return { ns: (ms * 1e6) / choices, bytes: (process.memoryUsage().heapUsed - before) / choices }
+  }
+  sample()
+  return Array.from({ length: samples }, sample).reduce((best, one) => (one.ns < best.ns ? one : best))
+}
+
+export const builtIns = ['tenancy', 'circuit-breaker', 'affinity', 'session-affinity']

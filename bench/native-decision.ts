@@ -1,0 +1,140 @@
+/**
+ * What a connection of the native engine costs on JavaScript's thread, with the four built-in plugins, passive health and
+ * metrics: this script writes the events into the rings instead of a pump, so that system calls and wake-ups are not in it.
+ * Run: node bench/native-decision.ts
+ */
+import { Registry } from 'prom-client'
+import { FlowMetrics } from '../proxy/admin/flow-metrics.ts'
+import { createBalancer } from '../proxy/balancer/balancers.ts'
+import { createChain } from '../proxy/chain/chain.ts'
+import { loadPlugins } from '../proxy/chain/loading/load.ts'
+import type { NativeAddon, NativePump } from '../proxy/dataplane/native/addon.ts'
+import { createNativeEngineWith } from '../proxy/dataplane/native/engine.ts'
+import { Event } from '../proxy/dataplane/native/rings.ts'
+import { HealthMonitor } from '../proxy/health/monitor.ts'
+import { type Backend, backendKey } from '../proxy/model/backend.ts'
+import type { Directory } from '../proxy/model/directory.ts'
+import { silentLog } from '../proxy/model/log.ts'
+import type { Frontend, GlobalService } from '../proxy/model/service.ts'
+import { systemClock } from '../proxy/model/time/clock.ts'
+import { flowLog } from '../proxy/runtime/flow-log.ts'
+
+/** Connections between two wake-ups, as under load. */
+const batch = 16
+const rounds = 9
+const connectionsPerRound = 100_000
+
+const backends = Array.from({ length: 10 }, (_, i): Backend => {
+  const cluster = `cluster-${1 + (i % 2)}`
+  const [address, port, protocol] = [`10.0.0.${i + 1}`, 8080, 'TCP'] as const
+  const key = backendKey(cluster, address, port, protocol)
+  const state = { state: 'active', serving: true, health: 'up', weight: 100 } as const
+  return Object.freeze({ key, cluster, remote: i % 2 === 1, address, family: 4, port, protocol, ports: [], ...state })
+})
+const frontend: Frontend = Object.freeze({
+  ...{ key: '10.96.0.1:80/TCP', service: 'default/bench', ip: '10.96.0.1', port: 80, protocol: 'TCP', name: '' },
+  backends: Object.freeze(backends),
+} as const)
+const service: GlobalService = Object.freeze({
+  ...{ key: 'default/bench', namespace: 'default', name: 'bench', local: undefined, members: [], parked: [] },
+  ...{ settings: { global: true, shared: true, affinity: 'none' as const, clusterOrder: [] }, changedAt: 0 },
+  ...{ frontends: [frontend], backends },
+} as const)
+const directory: Directory = {
+  service: () => service,
+  services: () => [service].values(),
+  size: 1,
+  hasNamespace: () => true,
+  hasPod: () => false,
+  synced: true,
+  changedAt: 0,
+  onChange: () => () => {},
+}
+
+const common = { clock: systemClock, log: silentLog, random: Math.random }
+const clusters = ['cluster-1', 'cluster-2'].map((name, i) => ({ name, id: i + 1, local: i === 0 }))
+const uses = ['tenancy', 'circuit-breaker', 'affinity', 'session-affinity'].map(use => ({ use }))
+const host = { clusters: () => clusters, ...common }
+const { plugins } = await loadPlugins({ uses, folder: process.cwd(), placeOf: () => 'bench', host })
+const health = new HealthMonitor({
+  ...{ directory, onVerdict: () => {}, ...common },
+  options: {
+    active: { type: 'none' },
+    passive: { consecutive: 5, ejectMs: 30_000, maxEjectMs: 300_000, maxPercent: 50 },
+    services: 'global',
+  },
+})
+health.start()
+const chain = createChain({
+  ...{ plugins, directory, ...common },
+  balancer: openFlows => createBalancer('round-robin', { random: Math.random, openFlows }),
+  observers: [
+    { result: (flow, backend, result) => health.result(flow, backend, result) },
+    new FlowMetrics(new Registry(), directory),
+    flowLog(silentLog, systemClock),
+  ],
+})
+
+/** As in native/src/ring.h, in words. */
+const at = { eventHead: 0, asleep: 32, commandHead: 48, commandTail: 64, events: 96 }
+let words = new Int32Array()
+let wake = () => {}
+class Script implements NativePump {
+  readonly memory = new ArrayBuffer(4 * (at.events + 2 * 4096 * 16))
+  constructor(onEvents: () => void) {
+    words = new Int32Array(this.memory)
+    wake = onEvents
+  }
+  listen = () => 0
+  openDoor = () => 0
+  kick(): void {}
+  hold(): void {}
+  stop(): void {}
+  refill(): void {}
+}
+const addon: Pick<NativeAddon, 'Pump'> = { Pump: Script }
+
+function tell(kind: number, slot: number, generation: number, number = 0): void {
+  const head = words[at.eventHead] as number
+  const record = at.events + (head & 4095) * 16
+  words.set([kind, slot, generation, number, 40_000 + slot, 4, 0, 0, 0x0a_00_00_0a, 0, 0, 0], record)
+  words[at.eventHead] = head + 1
+}
+
+function hear(): void {
+  words[at.asleep] = 0
+  wake()
+  words[at.commandTail] = words[at.commandHead] as number
+}
+
+const engine = createNativeEngineWith(addon, {
+  ...{ chooser: chain, ...common },
+  options: {
+    dial: { timeoutMs: 1000, attempts: 3, budgetMs: 5000 },
+    idle: { tcpMs: 3_600_000, halfClosedMs: 60_000, udpMs: 60_000 },
+    ...{ drainMs: 30_000, limits: { connections: 10_000, udpSessions: 10_000 } },
+  },
+})
+await engine.listen(frontend, service)
+
+const costs: number[] = []
+for (let round = 0, generation = 0; round < rounds; round++) {
+  const before = process.cpuUsage()
+  for (let done = 0; done < connectionsPerRound; done += batch, generation++) {
+    for (let slot = 0; slot < batch; slot++) tell(Event.accepted, slot, generation, 1)
+    hear()
+    for (let slot = 0; slot < batch; slot++) tell(Event.connected, slot, generation)
+    hear()
+    for (let slot = 0; slot < batch; slot++) tell(Event.gone, slot, generation)
+    hear()
+    // As the event loop does between two wake-ups.
+    await Promise.resolve()
+  }
+  const { user, system } = process.cpuUsage(before)
+  costs.push((user + system) / connectionsPerRound)
+}
+const [best = 0] = costs.toSorted((a, b) => a - b)
+const median = costs.toSorted((a, b) => a - b)[rounds >> 1] ?? 0
+console.log(`a connection costs ${median.toFixed(2)} us of JavaScript (the best round ${best.toFixed(2)})`)
+engine.destroy()
+await chain.close()

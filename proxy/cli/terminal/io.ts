@@ -1,0 +1,46 @@
+import type { EventEmitter } from 'node:events'
+import { stripVTControlCharacters, styleText } from 'node:util'
+import { type Clock, systemClock } from '../../model/time/clock.ts'
+
+/** What a command may reach of the process around it; a test passes its own. */
+export interface Io {
+  readonly stdout: Output
+  readonly stderr: Output
+  readonly env: Readonly<Record<string, string | undefined>>
+  readonly clock: Clock
+  /** Emits signals by name, `uncaughtException` and `unhandledRejection`. */
+  readonly process: Pick<EventEmitter, 'on' | 'off'>
+}
+
+export interface Output {
+  readonly isTTY?: boolean
+  write(text: string): unknown
+}
+
+export const processIo: Io = {
+  stdout: process.stdout,
+  stderr: process.stderr,
+  env: process.env,
+  clock: systemClock,
+  process,
+}
+
+export type Paint = (style: 'good' | 'warn' | 'bad' | 'soft' | 'strong', text: string) => string
+
+const styles = { good: 'green', warn: 'yellow', bad: 'red', soft: 'dim', strong: 'bold' } as const
+
+/** For a terminal yes, for all else no, and not for who says NO_COLOR (https://no-color.org). */
+export function hasColours(output: Output, env: Io['env']): boolean {
+  return Boolean(output.isTTY) && !env.NO_COLOR && env.TERM !== 'dumb'
+}
+
+export function paintFor(output: Output, env: Io['env']): Paint {
+  const coloured = hasColours(output, env)
+  return (style, text) => (coloured ? styleText(styles[style], text, { validateStream: false }) : text)
+}
+
+/** Text from elsewhere without what would move a terminal's cursor or change its title. */
+export function printable(text: string): string {
+  // biome-ignore lint/suspicious/noControlCharactersInRegex: these are what is taken out
+  return stripVTControlCharacters(text).replace(/[\x00-\x09\x0b-\x1f\x7f-\x9f]/g, ' ')
+}

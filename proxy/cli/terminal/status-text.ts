@@ -1,0 +1,96 @@
+import type { BackendView, ClusterView, ComponentView, ServiceView, Status } from '../../model/views.ts'
+import type { Paint } from './io.ts'
+import { columns, count, span, table } from './table.ts'
+
+/** The whole of `starlane status`. */
+export function statusText(status: Status, paint: Paint): string {
+  return [headline(status, paint), components(status, paint), clusters(status, paint), problems(status, paint)]
+    .filter(part => part !== '')
+    .join('\n')
+}
+
+/** One cluster in detail, with what the mesh uses of it. */
+export function clusterText(
+  cluster: ClusterView,
+  services: readonly ServiceView[],
+  status: Status,
+  paint: Paint,
+): string {
+  const { name, local, tenant, source, globalServices, backends } = cluster
+  const facts = [
+    ['Link', linkText(cluster, status, paint)],
+    ...(cluster.link.error === undefined ? [] : [['Error', cluster.link.error]]),
+    ['Source', source],
+    ['Changed', changedText(cluster, status)],
+    ['Services', `${cluster.services}, ${globalServices} global`],
+    ['Backends', String(backends)],
+    ...(cluster.nodes === undefined ? [] : [['Nodes', String(cluster.nodes)]]),
+    ...(cluster.serviceExports === undefined ? [] : [['Exports', String(cluster.serviceExports)]]),
+    ...(tenant === undefined ? [] : [['Tenant', tenant]]),
+  ]
+  const rows = services.map(service => usage(service, name))
+  const heads = ['SERVICE', 'BACKENDS ', 'HEALTHY ', 'TAKING FLOWS ']
+  const used = rows.length > 0 ? table(heads, rows, head => paint('soft', head)) : 'The mesh has no backends of it.\n'
+  const place = local ? 'the local cluster' : 'a remote cluster'
+  return [`${paint('strong', name)}, ${place}, id ${idText(cluster)}\n`, columns(facts), used].join('\n')
+}
+
+function headline({ version, cluster, ready, stopping, startedAt, now, waiting }: Status, paint: Paint): string {
+  const state = ready ? paint('good', 'ready') : paint('warn', stopping ? 'stopping' : 'starting')
+  const rest = ready ? '' : `, waiting for ${waiting.join(', ') || 'its parts'}`
+  return `${paint('strong', 'Starlane')} ${version} in ${cluster}: ${state}${rest}, up ${span(now - startedAt)}\n`
+}
+
+const componentPaint = { ok: 'good', degraded: 'warn', error: 'bad', disabled: 'soft' } as const
+
+function components({ components }: Status, paint: Paint): string {
+  const mark = ({ state }: ComponentView) => paint(componentPaint[state], state === 'ok' ? 'OK' : state)
+  return columns(components.map(component => [component.name, mark(component), component.detail]))
+}
+
+function clusters(status: Status, paint: Paint): string {
+  const heads = ['CLUSTER', 'ID ', 'LINK', 'SERVICES ', 'GLOBAL ', 'BACKENDS ', 'CHANGED', 'SOURCE']
+  const rows = status.clusters.map(cluster => [
+    cluster.local ? `${cluster.name} (local)` : cluster.name,
+    idText(cluster),
+    linkText(cluster, status, paint),
+    String(cluster.services),
+    String(cluster.globalServices),
+    String(cluster.backends),
+    changedText(cluster, status),
+    cluster.source,
+  ])
+  const errors = status.clusters.flatMap(({ name, link }) =>
+    link.error === undefined ? [] : [`${name}: ${link.error}\n`],
+  )
+  return [table(heads, rows, head => paint('soft', head)), ...errors].join(errors.length > 0 ? '\n' : '')
+}
+
+/** Some clusters say it themselves, and have not yet. */
+function idText({ id }: ClusterView): string {
+  return id === 0 ? '?' : String(id)
+}
+
+const linkPaint = { live: 'good', syncing: 'warn', lost: 'warn', stale: 'bad' } as const
+
+function linkText({ link }: ClusterView, { now }: Status, paint: Paint): string {
+  const end = link.staleAt === undefined ? '' : `, given up in ${span(link.staleAt - now)}`
+  return `${paint(linkPaint[link.state], link.state)} for ${span(now - link.since)}${end}`
+}
+
+function changedText({ changedAt }: ClusterView, { now }: Status): string {
+  return changedAt === undefined ? 'never' : `${span(now - changedAt)} ago`
+}
+
+function problems({ problems }: Status, paint: Paint): string {
+  if (problems.length === 0) return ''
+  const list = problems.map(({ code, where, message }) => `  ${paint('warn', code)}  ${where}\n    ${message}\n`)
+  return `${count(problems.length, 'problem')}:\n${list.join('')}`
+}
+
+function usage({ namespace, name, backends }: ServiceView, cluster: string): string[] {
+  const here = backends.filter(b => b.cluster === cluster)
+  const healthy = (b: BackendView) => b.state === 'active' && (b.health === 'up' || b.health === 'unknown')
+  const counts = [here, here.filter(healthy), here.filter(b => b.selected)].map(list => String(list.length))
+  return [`${namespace}/${name}`, ...counts]
+}

@@ -1,0 +1,315 @@
+/**
+ * One connection to one etcd server. It never reconnects: whatever ends it ends the client, and whoever needs another opens
+ * one, so that certificates are read anew and nothing is taken over from a server that may have been another.
+ */
+import type { Client, ServiceError } from '@grpc/grpc-js'
+import { MeshError, messageOf } from '../../model/error.ts'
+import { durationText } from '../../model/text/duration.ts'
+import { tame } from '../../model/text/spelling.ts'
+import type { Clock } from '../../model/time/clock.ts'
+import type { Shape, Values } from './protobuf.ts'
+import { type Entry, type Header, kv, lease, type Method, rangeEndOf, watch } from './rpc.ts'
+import { credentialsFor, type EtcdServers, nameToAskFor, type Server, targetOf } from './server.ts'
+import { Watches, type WatchListener, type WatchRange } from './watches.ts'
+
+/** `status` is gRPC's code. */
+export class EtcdError extends MeshError {
+  readonly status: number
+
+  constructor(message: string, status: number, options?: { cause?: unknown }) {
+    super('SOURCE_READ', message, options)
+    this.status = status
+  }
+}
+
+export const statusCode = { cancelled: 1, unknown: 2, denied: 7, tooMuch: 8, compacted: 11 } as const
+
+export interface Page {
+  readonly entries: readonly Entry[]
+  /** The store as it was at this revision: the same for all pages of a listing. */
+  readonly revision: number
+}
+
+/** Writes one key, or deletes it. */
+export type Write = { readonly key: string; readonly value: Uint8Array } | { readonly key: string; readonly gone: true }
+
+/** The writes happen only as long as the key has the create revision; 0 means that it does not exist. */
+export interface Condition {
+  readonly key: string
+  readonly createRevision: number
+}
+
+type Grpc = typeof import('@grpc/grpc-js')
+
+/** etcd looks at the whole rest of a range for each page of it, so that many pages of a long list are slow: they grow. */
+const firstPageSize = 1000
+const largestPageSize = 8000
+/** One value of at most 1.5 MiB always fits; a page that does not is asked for in smaller pieces. */
+const maxMessageBytes = 16 * 1024 * 1024
+const callTimeoutMs = 10_000
+const connectTimeoutMs = 5000
+
+export class EtcdClient {
+  readonly server: Server
+  /** Of the etcd cluster, in hex: any answer of another one ends the client (a failover to another replica). */
+  readonly clusterId: string
+  #grpc: Grpc
+  #channel: Client
+  #clock: Clock
+  #watches: Watches
+  #ended: MeshError | undefined
+  #listeners = new Set<(error: MeshError) => void>()
+
+  /** Connects and asks for `probe`, a key that this user may read. Rejects with the reason in words. */
+  static async connect(
+    server: Server,
+    files: EtcdServers,
+    { probe, clock, signal }: { readonly probe: string; readonly clock: Clock; readonly signal?: AbortSignal },
+  ): Promise<EtcdClient> {
+    const grpc = await loadGrpc()
+    const credentials = await credentialsFor(server, files, grpc, clock.wall())
+    const channel = new grpc.Client(targetOf(server), credentials, {
+      'grpc.keepalive_time_ms': 15_000,
+      'grpc.keepalive_timeout_ms': 25_000,
+      'grpc.keepalive_permit_without_calls': 1,
+      'grpc.max_receive_message_length': maxMessageBytes,
+      // A page is larger than HTTP/2's 64 KiB, and to wait for the next window took 40 ms of each.
+      'grpc-node.flow_control_window': 1024 * 1024,
+      'grpc.enable_http_proxy': 0,
+      'grpc.service_config_disable_resolution': 1,
+      // Else a connection made with yesterday's certificate would be shared.
+      'grpc.use_local_subchannel_pool': 1,
+      ...(server.tls ? { 'grpc.ssl_target_name_override': nameToAskFor(server) } : {}),
+    })
+    const giveUp = (): void => channel.close()
+    signal?.addEventListener('abort', giveUp)
+    try {
+      signal?.throwIfAborted()
+      const asked = { key: probe, keysOnly: true }
+      const { header } = await call(channel, clock, server, kv.range, asked, connectTimeoutMs)
+      if (!header) throw new EtcdError(`${server.url} answers, but not as etcd does`, statusCode.unknown)
+      return new EtcdClient(grpc, channel, server, header, clock)
+    } catch (error) {
+      channel.close()
+      throw error
+    } finally {
+      signal?.removeEventListener('abort', giveUp)
+    }
+  }
+
+  private constructor(grpc: Grpc, channel: Client, server: Server, first: Header, clock: Clock) {
+    this.#grpc = grpc
+    this.#channel = channel
+    this.#clock = clock
+    this.server = server
+    this.clusterId = first.clusterId.toString(16)
+    this.#watches = new Watches(() => this.#stream(watch), {
+      check: header => this.#check(header),
+      fail: error => this.#end(error),
+      where: server.url,
+    })
+    this.#followConnection()
+  }
+
+  /** Told once, at once if it has ended already. */
+  onEnd(listener: (error: MeshError) => void): void {
+    if (this.#ended) listener(this.#ended)
+    else this.#listeners.add(listener)
+  }
+
+  async get(key: string): Promise<Entry | undefined> {
+    const { kvs } = await this.call(kv.range, { key })
+    return kvs[0]
+  }
+
+  /** Everything under a prefix, in order, page by page, all of them as of one revision. Without `rangeEnd` one key. */
+  async *pages(prefix: string, rangeEnd = rangeEndOf(prefix)): AsyncGenerator<Page> {
+    let key = prefix
+    let revision = 0
+    let limit = firstPageSize
+    let largest = largestPageSize
+    for (;;) {
+      const page = await this.call(kv.range, { key, rangeEnd, revision, limit }).catch((error: unknown) => {
+        if (!(error instanceof EtcdError && error.status === statusCode.tooMuch) || limit === 1) throw error
+        limit = largest = Math.ceil(limit / 4)
+        return undefined
+      })
+      if (!page) continue
+      revision ||= page.header?.revision ?? 0
+      yield { entries: page.kvs, revision }
+      const last = page.kvs.at(-1)
+      if (!page.more || !last) return
+      key = `${last.key}\0`
+      limit = Math.min(2 * limit, largest)
+    }
+  }
+
+  /** How many keys there are under a prefix. */
+  async count(prefix: string): Promise<number> {
+    const { count } = await this.call(kv.range, { key: prefix, rangeEnd: rangeEndOf(prefix), keysOnly: true, limit: 1 })
+    return count
+  }
+
+  /** Tells what changes from `range.revision` on. The returned function ends it. */
+  watch(range: WatchRange, listener: WatchListener): () => void {
+    // Whoever watches hears of the end by `onEnd`.
+    return this.#ended ? () => {} : this.#watches.add(range, listener)
+  }
+
+  /** All or nothing, at most 128 (etcd's limit), under one lease. False when the condition no longer holds. */
+  async write(writes: readonly Write[], holder: bigint, condition?: Condition): Promise<boolean> {
+    const { succeeded } = await this.call(kv.txn, {
+      compare: condition ? [{ ...condition, result: 0, target: 1 }] : [],
+      success: writes.map(write =>
+        'gone' in write
+          ? { put: undefined, delete: { key: write.key, rangeEnd: '' } }
+          : { put: { ...write, lease: holder }, delete: undefined },
+      ),
+    })
+    return succeeded
+  }
+
+  /** Deletes everything under a prefix. */
+  async clear(prefix: string): Promise<void> {
+    const range = { key: prefix, rangeEnd: rangeEndOf(prefix) }
+    await this.call(kv.txn, { compare: [], success: [{ put: undefined, delete: range }] })
+  }
+
+  async grant(ttlMs: number): Promise<bigint> {
+    const granted = await this.call(lease.grant, { ttl: Math.ceil(ttlMs / 1000) })
+    return granted.id
+  }
+
+  /** Whether the lease still lives, and now does so for another of its times to live. */
+  keepAlive(id: bigint): Promise<boolean> {
+    const { keepAlive } = lease
+    return new Promise((resolve, reject) => {
+      const stream = this.#stream(keepAlive)
+      const stop = this.#clock.after(callTimeoutMs, () => stream.cancel())
+      stream.on('data', answer => {
+        stop()
+        this.#check(answer.header)
+        resolve(answer.ttl > 0)
+        stream.end()
+      })
+      stream.on('error', (error: ServiceError) => {
+        stop()
+        reject(failure(this.server, keepAlive.path, error, callTimeoutMs))
+      })
+      stream.write({ id })
+    })
+  }
+
+  /** Deletes the lease with all its keys. */
+  async revoke(id: bigint): Promise<void> {
+    await this.call(lease.revoke, { id })
+  }
+
+  async call<Q extends Shape, A extends Shape>(
+    method: Method<Q, A>,
+    request: Partial<Values<Q>>,
+  ): Promise<Readonly<Values<A>>> {
+    if (this.#ended) throw this.#ended
+    const answer = await call(this.#channel, this.#clock, this.server, method, request, callTimeoutMs)
+    this.#check((answer as { header?: Header }).header)
+    if (this.#ended) throw this.#ended
+    return answer
+  }
+
+  close(): void {
+    this.#end(new MeshError('SOURCE_READ', `the connection to ${this.server.url} was closed`))
+  }
+
+  #check(header: Header | undefined): void {
+    const found = header?.clusterId.toString(16)
+    if (found === undefined || found === this.clusterId) return
+    this.#end(
+      new MeshError(
+        'SOURCE_READ',
+        `${this.server.url} now answers as etcd cluster ${found}, before it was ${this.clusterId}: everything is read anew`,
+      ),
+    )
+  }
+
+  #end(error: MeshError): void {
+    if (this.#ended) return
+    this.#ended = error
+    this.#watches.close()
+    this.#channel.close()
+    for (const listener of this.#listeners) listener(error)
+    this.#listeners.clear()
+  }
+
+  /** gRPC would quietly connect again; here the end of the connection is the end. */
+  #followConnection(): void {
+    const { READY } = this.#grpc.connectivityState
+    const channel = this.#channel.getChannel()
+    if (channel.getConnectivityState(false) === READY) {
+      channel.watchConnectivityState(READY, Number.POSITIVE_INFINITY, () => this.#ended ?? this.#followConnection())
+    } else {
+      this.#end(new MeshError('SOURCE_READ', `the connection to ${this.server.url} is lost`))
+    }
+  }
+
+  #stream<Q extends Shape, A extends Shape>({ path, request, answer }: Method<Q, A>) {
+    const metadata = new this.#grpc.Metadata()
+    // A member that is cut off from the others would else keep the stream and stay silent.
+    metadata.set('hasleader', 'true')
+    return this.#channel.makeBidiStreamRequest(
+      path,
+      (values: Partial<Values<Q>>) => request.encode(values),
+      (bytes: Buffer) => answer.decode(bytes),
+      metadata,
+    )
+  }
+}
+
+/** One question, one answer, in time. */
+function call<Q extends Shape, A extends Shape>(
+  channel: Client,
+  clock: Clock,
+  server: Server,
+  { path, request, answer }: Method<Q, A>,
+  values: Partial<Values<Q>>,
+  timeoutMs: number,
+): Promise<Readonly<Values<A>>> {
+  return new Promise((resolve, reject) => {
+    const done = (error: ServiceError | null, given?: Readonly<Values<A>>): void => {
+      stop()
+      if (given) resolve(given)
+      else reject(failure(server, path, error, timeoutMs))
+    }
+    const stop = clock.after(timeoutMs, () => asked.cancel())
+    const asked = channel.makeUnaryRequest(
+      path,
+      (question: Partial<Values<Q>>) => request.encode(question),
+      (bytes: Buffer) => answer.decode(bytes),
+      values,
+      done,
+    )
+  })
+}
+
+function failure(server: Server, path: string, error: ServiceError | null, timeoutMs: number): EtcdError {
+  const status = error?.code ?? statusCode.unknown
+  const what = path.slice(path.lastIndexOf('/') + 1)
+  const why =
+    status === statusCode.cancelled
+      ? `did not answer within ${durationText(timeoutMs)}`
+      : `${what} failed: ${tame(causeOf(error?.details ?? 'no answer'))}`
+  return new EtcdError(`${server.url} ${why}`, status, { cause: error })
+}
+
+/** What gRPC wraps around the error of the socket helps nobody. */
+function causeOf(details: string): string {
+  return /Last error: (?:Error: )?(.+?)\.? Resolution note:/.exec(details)?.[1] ?? details
+}
+
+async function loadGrpc(): Promise<Grpc> {
+  try {
+    return await import('@grpc/grpc-js')
+  } catch (error) {
+    const message = `etcd needs the package @grpc/grpc-js; run npm install @grpc/grpc-js (${messageOf(error)})`
+    throw new MeshError('SOURCE_READ', message, { cause: error })
+  }
+}

@@ -1,0 +1,27 @@
+/** Reading one JSON record of a mesh: checked against a schema, or a MeshError that says where it is wrong. */
+import * as v from 'valibot'
+import { MeshError, messageOf } from '../../model/error.ts'
+
+/** Of a cluster: 1 to 511, the widest range of Cilium (`max-connected-clusters`). */
+export const clusterId = v.pipe(v.number(), v.integer(), v.minValue(1), v.maxValue(511))
+
+export function parseJson<T>(schema: v.GenericSchema<unknown, T>, value: Uint8Array): T {
+  let json: unknown
+  try {
+    json = JSON.parse(Buffer.from(value.buffer, value.byteOffset, value.byteLength).toString('utf8'))
+  } catch (error) {
+    throw fault(`is no JSON: ${messageOf(error)}`)
+  }
+  return parse(schema, json)
+}
+
+export function parse<T>(schema: v.GenericSchema<unknown, T>, value: unknown): T {
+  const result = v.safeParse(schema, value, { abortEarly: true })
+  if (result.success) return result.output
+  const [issue] = result.issues
+  throw fault(`${v.getDotPath(issue) ?? 'the record'}: ${issue.message}`)
+}
+
+export function fault(message: string): MeshError {
+  return new MeshError('SOURCE_OBJECT', message)
+}

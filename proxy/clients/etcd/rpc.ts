@@ -1,0 +1,130 @@
+/** The messages and methods of etcd's gRPC API (v3) that Starlane calls; field numbers as in etcd's `rpc.proto` and `kv.proto`. */
+import {
+  binary,
+  bytes,
+  flag,
+  id,
+  int,
+  type Message,
+  type MessageOf,
+  many,
+  message,
+  nested,
+  type Shape,
+  text,
+} from './protobuf.ts'
+
+/** One kind of call: a request of one shape, an answer of another. */
+export interface Method<Q extends Shape, A extends Shape> {
+  readonly path: string
+  readonly request: Message<Q>
+  readonly answer: Message<A>
+}
+
+function method<Q extends Shape, A extends Shape>(path: string, request: Message<Q>, answer: Message<A>): Method<Q, A> {
+  return { path: `/etcdserverpb.${path}`, request, answer }
+}
+
+/** Every answer says which cluster gave it, and how far that cluster had come. */
+const header = message({ clusterId: id(1), memberId: id(2), revision: int(3) })
+export type Header = MessageOf<typeof header>
+
+const keyValue = message({
+  key: binary(1),
+  createRevision: int(2),
+  modRevision: int(3),
+  value: bytes(5),
+  lease: id(6),
+})
+
+/** One key with its value, as of one revision. */
+export type Entry = MessageOf<typeof keyValue>
+
+const rangeRequest = message({
+  key: binary(1),
+  rangeEnd: binary(2),
+  limit: int(3),
+  revision: int(4),
+  keysOnly: flag(8),
+})
+const rangeAnswer = message({ header: nested(1, header), kvs: many(2, keyValue), more: flag(3), count: int(4) })
+const putRequest = message({ key: binary(1), value: bytes(2), lease: id(3) })
+const deleteRequest = message({ key: binary(1), rangeEnd: binary(2) })
+const headed = message({ header: nested(1, header) })
+
+/** `result` 0 is equal, `target` 1 is the create revision. */
+const compare = message({ result: int(1), target: int(2), key: binary(3), createRevision: int(5) })
+const operation = message({ put: nested(2, putRequest), delete: nested(3, deleteRequest) })
+const txnRequest = message({ compare: many(1, compare), success: many(2, operation) })
+const txnAnswer = message({ header: nested(1, header), succeeded: flag(2) })
+
+export const kv = {
+  range: method('KV/Range', rangeRequest, rangeAnswer),
+  txn: method('KV/Txn', txnRequest, txnAnswer),
+}
+
+const watchCreate = message({
+  key: binary(1),
+  rangeEnd: binary(2),
+  startRevision: int(3),
+  watchId: int(7),
+  fragment: flag(8),
+})
+const watchCancel = message({ watchId: int(1) })
+const watchRequest = message({ create: nested(1, watchCreate), cancel: nested(2, watchCancel) })
+/** `type` 1 is a deletion. */
+const watchEvent = message({ type: int(1), kv: nested(2, keyValue) })
+const watchAnswer = message({
+  header: nested(1, header),
+  watchId: int(2),
+  created: flag(3),
+  canceled: flag(4),
+  compactRevision: int(5),
+  cancelReason: text(6),
+  events: many(11, watchEvent),
+})
+export const watch = method('Watch/Watch', watchRequest, watchAnswer)
+
+const leaseRequest = message({ id: id(1) })
+/** A time to live of 0 says that the lease is gone. */
+const leaseAnswer = message({ header: nested(1, header), id: id(2), ttl: int(3) })
+
+export const lease = {
+  grant: method('Lease/LeaseGrant', message({ ttl: int(1), id: id(2) }), leaseAnswer),
+  revoke: method('Lease/LeaseRevoke', leaseRequest, headed),
+  keepAlive: method('Lease/LeaseKeepAlive', leaseRequest, leaseAnswer),
+}
+
+const permission = message({ type: int(1), key: binary(2), rangeEnd: binary(3) })
+const named = message({ name: text(1) })
+const userOptions = message({ noPassword: flag(1) })
+
+export const auth = {
+  enable: method('Auth/AuthEnable', message({}), headed),
+  userAdd: method('Auth/UserAdd', message({ name: text(1), options: nested(3, userOptions) }), headed),
+  userDelete: method('Auth/UserDelete', named, headed),
+  grantRole: method('Auth/UserGrantRole', message({ user: text(1), role: text(2) }), headed),
+  roleAdd: method('Auth/RoleAdd', named, headed),
+  roleDelete: method('Auth/RoleDelete', message({ role: text(1) }), headed),
+  roleGet: method(
+    'Auth/RoleGet',
+    message({ role: text(1) }),
+    message({ header: nested(1, header), permissions: many(2, permission) }),
+  ),
+  revokePermission: method(
+    'Auth/RoleRevokePermission',
+    message({ role: text(1), key: binary(2), rangeEnd: binary(3) }),
+    headed,
+  ),
+  grantPermission: method(
+    'Auth/RoleGrantPermission',
+    message({ name: text(1), permission: nested(2, permission) }),
+    headed,
+  ),
+}
+
+/** Where a range that begins with `prefix` ends: the next text of the same length (etcd's rule). */
+export function rangeEndOf(prefix: string): string {
+  const last = prefix.charCodeAt(prefix.length - 1)
+  return prefix.slice(0, -1) + String.fromCharCode(last + 1)
+}

@@ -1,0 +1,252 @@
+import { Agent, type Dispatcher, ProxyAgent } from 'undici'
+import { MeshError, messageOf } from '../../model/error.ts'
+import type { Log } from '../../model/log.ts'
+import type { Clock } from '../../model/time/clock.ts'
+import type { Access } from './access.ts'
+import { apiErrorOf, retryAfterMs } from './api-error.ts'
+import { type Login, LoginReader } from './login.ts'
+
+export interface ClientOptions {
+  /** Asked again now and then, since a kubeconfig may change. */
+  readonly access: () => Promise<Access>
+  readonly env: Readonly<Record<string, string | undefined>>
+  readonly clock: Clock
+  readonly log: Log
+  /** How long the server may take to begin an answer, and to go on with one that is no watch. */
+  readonly timeoutMs?: number
+}
+
+export interface ApiRequest {
+  readonly method?: 'GET' | 'POST' | 'PUT' | 'PATCH' | 'DELETE'
+  /** `/api/v1/services` */
+  readonly path: string
+  readonly query?: Readonly<Record<string, string>>
+  readonly accept?: string
+  readonly body?: { readonly type: string; readonly value: unknown }
+}
+
+export type Body = Dispatcher.ResponseData['body']
+
+/** One way to the server with one set of credentials for TLS; tokens may change under it. */
+interface Session {
+  readonly login: Login
+  readonly connection: string
+  readonly dispatcher: Dispatcher
+  /** When the credentials are to be read again. */
+  readAgainAt: number
+}
+
+const readAgainMs = 60_000
+const connectMs = 10_000
+/** Notices a peer that has vanished without a word within half a minute: the kernel asks ten times, a second apart. */
+const keepAliveMs = 15_000
+/** Each watch holds a connection; lists and writes need some besides. */
+const maxConnections = 32
+/** A page of 500 objects of the largest size the API takes would be more; none in use comes near. */
+const maxBodyBytes = 256 << 20
+const maxErrorBytes = 64 << 10
+
+/** Speaks to one API server: who asks is read anew from time to time and at once when the server says 401. */
+export class KubernetesClient {
+  readonly #options: ClientOptions
+  readonly #reader: LoginReader
+  readonly #dispatchers = new Set<Dispatcher>()
+  readonly #closing = new AbortController()
+  #session: Session | undefined
+  #renewing: Promise<Session> | undefined
+
+  constructor(options: ClientOptions) {
+    this.#options = options
+    this.#reader = new LoginReader({ env: options.env, clock: options.clock, signal: this.#closing.signal })
+  }
+
+  /** Whom the last request went to; another one when the kubeconfig has come to name another. */
+  get server(): string {
+    return this.#session?.login.access.server ?? 'the API server'
+  }
+
+  /** Whether nobody looks at the server's certificate; undefined before the first request. */
+  get insecure(): boolean | undefined {
+    return this.#session?.login.access.insecure
+  }
+
+  /** The whole answer, parsed. */
+  async json(request: ApiRequest, signal: AbortSignal): Promise<unknown> {
+    const body = await this.#open(request, signal, this.#timeoutMs)
+    const text = await readText(body, maxBodyBytes, request).catch(error => {
+      throw error instanceof MeshError || signal.aborted ? error : unreachable(this.server, error)
+    })
+    return parseJson(text, request)
+  }
+
+  /** The answer as it comes: nothing but the signal ends the waiting for more of it. */
+  async stream(request: ApiRequest, signal: AbortSignal): Promise<Body> {
+    return this.#open(request, signal, 0)
+  }
+
+  /** Cuts whatever still runs. */
+  async close(): Promise<void> {
+    this.#closing.abort()
+    await this.#renewing?.catch(() => {})
+    await Promise.all([...this.#dispatchers].map(dispatcher => dispatcher.destroy()))
+    this.#dispatchers.clear()
+  }
+
+  get #timeoutMs(): number {
+    return this.#options.timeoutMs ?? 60_000
+  }
+
+  async #open(request: ApiRequest, signal: AbortSignal, bodyTimeout: number): Promise<Body> {
+    const session = await this.#current()
+    const response = await this.#send(session, request, signal, bodyTimeout)
+    if (response.statusCode !== 401) return this.#body(request, response)
+    await response.body.dump()
+    const renewed = await this.#renew(session, true)
+    return this.#body(request, await this.#send(renewed, request, signal, bodyTimeout))
+  }
+
+  async #send(session: Session, request: ApiRequest, signal: AbortSignal, bodyTimeout: number) {
+    const { method = 'GET', path, query, accept = 'application/json', body } = request
+    const { server } = session.login.access
+    const url = new URL(server)
+    try {
+      return await session.dispatcher.request({
+        origin: url.origin,
+        path: `${url.pathname.replace(/\/$/, '')}${path}${query ? `?${new URLSearchParams(query)}` : ''}`,
+        method,
+        headers: {
+          accept,
+          'user-agent': 'starlane',
+          ...session.login.headers,
+          ...(body && { 'content-type': body.type }),
+        },
+        ...(body && { body: JSON.stringify(body.value) }),
+        signal: AbortSignal.any([signal, this.#closing.signal]),
+        headersTimeout: this.#timeoutMs,
+        bodyTimeout,
+      })
+    } catch (error) {
+      if (signal.aborted || this.#closing.signal.aborted) throw error
+      // Whatever was wrong may have been put right in the kubeconfig or in a file by now.
+      session.readAgainAt = 0
+      throw unreachable(server, error)
+    }
+  }
+
+  async #body(request: ApiRequest, { statusCode, headers, body }: Dispatcher.ResponseData): Promise<Body> {
+    if (statusCode >= 200 && statusCode < 300) return body
+    // A date is meant by the server's own clock, which its answer tells.
+    const sentAt = Date.parse(String(headers.date))
+    const wait = retryAfterMs(headers['retry-after'], Number.isNaN(sentAt) ? this.#options.clock.wall() : sentAt)
+    const text = await readText(body, maxErrorBytes, request).catch(() => '')
+    throw apiErrorOf(`${request.method ?? 'GET'} ${request.path}`, parseLoosely(text), statusCode, wait)
+  }
+
+  /** What cannot be read again just now goes on as it was, until the server itself refuses it. */
+  async #current(): Promise<Session> {
+    const session = this.#session
+    if (!session) return this.#renew(undefined, false)
+    const now = this.#options.clock.now()
+    const expired = session.login.goodUntil !== undefined && session.login.goodUntil <= now
+    if (session.readAgainAt > now && !expired) return session
+    return this.#renew(session, false).catch(error => {
+      if (expired) throw error
+      this.#options.log.warn('kubernetes.credentials', { server: session.login.access.server, why: messageOf(error) })
+      session.readAgainAt = now + readAgainMs
+      return session
+    })
+  }
+
+  /** Requests that fail together renew together. */
+  #renew(old: Session | undefined, refused: boolean): Promise<Session> {
+    if (this.#session && this.#session !== old) return Promise.resolve(this.#session)
+    this.#renewing ??= this.#login(refused).finally(() => {
+      this.#renewing = undefined
+    })
+    return this.#renewing
+  }
+
+  async #login(refused: boolean): Promise<Session> {
+    const access = await this.#options.access()
+    const login = await this.#reader.read(access, refused)
+    this.#closing.signal.throwIfAborted()
+    const connection = JSON.stringify([access.server, login.proxy, login.tls])
+    const same = this.#session?.connection === connection
+    if (!same && access.insecure)
+      this.#options.log.warn('kubernetes.insecure', { server: access.server, why: access.name })
+    const dispatcher = same && this.#session ? this.#session.dispatcher : this.#connect(login)
+    if (!same && this.#session) this.#retire(this.#session.dispatcher)
+    const readAgainAt = this.#options.clock.now() + readAgainMs
+    this.#session = { login, connection, dispatcher, readAgainAt }
+    return this.#session
+  }
+
+  #connect({ proxy, tls, access }: Login): Dispatcher {
+    const keepAlive = { keepAlive: true, keepAliveInitialDelay: keepAliveMs }
+    const connect = { ...tls, ...keepAlive, timeout: connectMs }
+    const limits = { connections: maxConnections, connectTimeout: connectMs }
+    const dispatcher =
+      proxy === undefined
+        ? new Agent({ ...limits, connect })
+        : new ProxyAgent({ ...limits, uri: proxy, requestTls: connect, ...proxyCredentials(proxy) })
+    this.#options.log.debug('kubernetes.connect', { server: access.server, proxy: proxy !== undefined })
+    this.#dispatchers.add(dispatcher)
+    return dispatcher
+  }
+
+  /** Watches that run on it may end in their own time. */
+  #retire(dispatcher: Dispatcher): void {
+    const forget = () => this.#dispatchers.delete(dispatcher)
+    dispatcher.close().then(forget, forget)
+  }
+}
+
+function proxyCredentials(proxy: string): { token?: string } {
+  const { username, password, protocol } = new URL(proxy)
+  if (username === '' || protocol === 'socks5:') return {}
+  const pair = `${decodeURIComponent(username)}:${decodeURIComponent(password)}`
+  return { token: `Basic ${Buffer.from(pair).toString('base64')}` }
+}
+
+async function readText(body: Body, maxBytes: number, { path }: ApiRequest): Promise<string> {
+  const chunks: Buffer[] = []
+  let size = 0
+  for await (const chunk of body as AsyncIterable<Buffer>) {
+    size += chunk.length
+    if (size > maxBytes) throw new MeshError('SOURCE_READ', `GET ${path}: the answer is longer than ${maxBytes} bytes`)
+    chunks.push(chunk)
+  }
+  return Buffer.concat(chunks, size).toString('utf8')
+}
+
+function parseJson(text: string, { path }: ApiRequest): unknown {
+  try {
+    return JSON.parse(text)
+  } catch (error) {
+    throw new MeshError('SOURCE_READ', `GET ${path}: the answer is not JSON; is this an API server?`, { cause: error })
+  }
+}
+
+function parseLoosely(text: string): unknown {
+  try {
+    return JSON.parse(text)
+  } catch {
+    return text
+  }
+}
+
+const remedies: Readonly<Record<string, string>> = {
+  ERR_TLS_CERT_ALTNAME_INVALID: '; tls-server-name says which name its certificate has',
+  SELF_SIGNED_CERT_IN_CHAIN: '; certificate-authority names who signed it',
+  DEPTH_ZERO_SELF_SIGNED_CERT: '; certificate-authority names who signed it',
+  UNABLE_TO_VERIFY_LEAF_SIGNATURE: '; certificate-authority names who signed it',
+  UNABLE_TO_GET_ISSUER_CERT_LOCALLY: '; certificate-authority names who signed it',
+  CERT_HAS_EXPIRED: '; renew it, or set the clock right',
+}
+
+function unreachable(server: string, error: unknown): MeshError {
+  const { code = '' } = error as { code?: string }
+  return new MeshError('SOURCE_READ', `${server} does not answer: ${messageOf(error) || code}${remedies[code] ?? ''}`, {
+    cause: error,
+  })
+}

@@ -1,0 +1,33 @@
+/** From a login in the configuration to a client of that cluster's API server. */
+
+import type { Log } from '../../model/log.ts'
+import type { Clock, Random } from '../../model/time/clock.ts'
+import type { Access } from './access.ts'
+import { KubernetesClient } from './client.ts'
+import { inClusterAccess, serviceAccountFolder } from './in-cluster.ts'
+import { loadAccess } from './kubeconfig-files.ts'
+
+/** `kubeconfig` and `context` as for kubectl: without them `KUBECONFIG`, `~/.kube/config` and the current context. */
+export type KubernetesLogin =
+  | { readonly kubeconfig?: string | undefined; readonly context?: string | undefined; readonly inCluster?: never }
+  | { readonly inCluster: true; readonly serviceAccountFolder?: string }
+
+export interface KubernetesWorld {
+  readonly clock: Clock
+  readonly random: Random
+  readonly log: Log
+  readonly env: Readonly<Record<string, string | undefined>>
+}
+
+/** Reads where the cluster is and who asks; nothing is sent. Throws a MeshError that says what is wrong with it. */
+export async function kubernetesAccess(login: KubernetesLogin, env: KubernetesWorld['env']): Promise<Access> {
+  if (login.inCluster) return inClusterAccess(env, login.serviceAccountFolder ?? serviceAccountFolder)
+  return loadAccess(login, env)
+}
+
+export function createKubernetesClient(
+  options: KubernetesLogin,
+  { clock, log, env }: KubernetesWorld,
+): KubernetesClient {
+  return new KubernetesClient({ access: () => kubernetesAccess(options, env), clock, log, env })
+}

@@ -1,0 +1,173 @@
+/**
+ * What the engines have in common: which flows there are, their limits, their idleness, how they leave with a backend, a
+ * frontend or the process. How their bytes move is each engine's own, as a {@link Transport}.
+ */
+import { MeshError } from '../../model/error.ts'
+import type { Frontend, GlobalService } from '../../model/service.ts'
+import type { Engine, EngineOptions, EngineParts, EngineStats, Listener } from '../engine.ts'
+import { Buffers } from '../streams/buffers.ts'
+import { codeOf } from '../streams/dial.ts'
+import { drain } from './drain.ts'
+import type { Carried, CarriedConnection, CarriedSession, Carrier, TcpListening, Transport } from './flow-context.ts'
+
+/** Faults of this machine come in swarms: one line of log for each kind in this time. */
+const faultQuietMs = 10_000
+
+export class Keeper implements Engine, Carrier {
+  readonly name: string
+  readonly chooser: EngineParts['chooser']
+  readonly options: EngineOptions
+  readonly clock: EngineParts['clock']
+  readonly log: EngineParts['log']
+  readonly buffers = new Buffers()
+  readonly connections = new Set<CarriedConnection>()
+  readonly sessions = new Set<CarriedSession>()
+  readonly unanswered = new Set<CarriedSession>()
+  draining = false
+  readonly #transport: Transport
+  readonly #tcp = new Set<TcpListening>()
+  readonly #udp = new Set<Listener>()
+  readonly #timers = new Set<() => void>()
+  readonly #faults = new Map<string, { told: number; untold: number }>()
+  #lastId = 0
+  #closing: Promise<void> | undefined
+  #empty: (() => void) | undefined
+
+  constructor(
+    name: string,
+    { chooser, options, clock, log }: EngineParts,
+    transportOf: (carrier: Carrier) => Transport,
+  ) {
+    this.name = name
+    this.chooser = chooser
+    this.options = options
+    this.clock = clock
+    this.log = log
+    this.#transport = transportOf(this)
+    this.#timers.add(clock.every(sweepMs(options.idle), () => this.#sweep()))
+  }
+
+  listen(frontend: Frontend, service: GlobalService): Promise<Listener> {
+    if (this.draining) return Promise.reject(closingError(frontend))
+    switch (frontend.protocol) {
+      case 'TCP':
+        return this.#keep(
+          this.#tcp,
+          this.#transport.listenTcp(frontend, service, listener => this.#closedTcp(listener)),
+        )
+      case 'UDP':
+        return this.#keep(
+          this.#udp,
+          this.#transport.listenUdp(frontend, service, listener => this.#udp.delete(listener)),
+        )
+      case 'SCTP':
+        return Promise.reject(
+          new MeshError('LISTEN', `cannot listen on ${frontend.key}: Starlane carries TCP and UDP only`),
+        )
+    }
+  }
+
+  retire(backends: readonly string[]): void {
+    const keys = new Set(backends)
+    const leaves = ({ backend }: Carried) => backend !== undefined && keys.has(backend.key)
+    for (const session of this.sessions) if (leaves(session)) session.move()
+    this.#drain([...this.connections].filter(leaves), connection => {
+      if (leaves(connection) && !connection.wanted) connection.cut('drained')
+    })
+  }
+
+  stats(): EngineStats {
+    return { connections: this.connections.size, udpSessions: this.sessions.size }
+  }
+
+  close(): Promise<void> {
+    this.#closing ??= this.#close()
+    return this.#closing
+  }
+
+  destroy(): void {
+    this.draining = true
+    for (const flow of [...this.connections, ...this.sessions]) flow.cut('shutdown')
+    for (const listener of [...this.#tcp, ...this.#udp]) void listener.close()
+    this.#transport.destroy()
+    for (const cancel of this.#timers) cancel()
+    this.#timers.clear()
+  }
+
+  nextId(): number {
+    return ++this.#lastId
+  }
+
+  localFault(error: Error): void {
+    const code = codeOf(error)
+    const fault = this.#faults.get(code) ?? { told: Number.NEGATIVE_INFINITY, untold: 0 }
+    this.#faults.set(code, fault)
+    fault.untold++
+    if (this.clock.now() - fault.told < faultQuietMs) return
+    this.log.warn('engine.fault', { code, message: error.message, times: fault.untold })
+    fault.told = this.clock.now()
+    fault.untold = 0
+  }
+
+  ended(): void {
+    if (this.connections.size === 0 && this.sessions.size === 0) this.#empty?.()
+  }
+
+  async #keep<L extends Listener>(listeners: Set<L>, opening: Promise<L>): Promise<L> {
+    const listener = await opening
+    listeners.add(listener)
+    if (!this.draining) return listener
+    await listener.close()
+    throw closingError(listener.frontend)
+  }
+
+  #closedTcp(listener: TcpListening): void {
+    this.#tcp.delete(listener)
+    if (this.draining) return
+    const left = [...this.connections].filter(connection => connection.current === listener)
+    this.#drain(left, connection => connection.cut('removed'))
+  }
+
+  /** The UDP sockets stay to the end: answers leave by them. */
+  async #close(): Promise<void> {
+    this.draining = true
+    await Promise.all([...this.#tcp].map(listener => listener.close()))
+    const empty = new Promise<void>(resolve => {
+      this.#empty = resolve
+    })
+    this.#drain([...this.connections, ...this.sessions], flow => flow.cut('shutdown'))
+    this.ended()
+    await empty
+    await Promise.all([...this.#udp].map(listener => listener.close()))
+    this.destroy()
+  }
+
+  #drain<F>(flows: readonly F[], cut: (flow: F) => void): void {
+    if (flows.length > 0) drain(flows, this.options.drainMs, (ms, run) => this.#after(ms, run), cut)
+  }
+
+  #after(ms: number, run: () => void): () => void {
+    const cancel = this.clock.after(ms, () => {
+      this.#timers.delete(cancel)
+      run()
+    })
+    this.#timers.add(cancel)
+    return cancel
+  }
+
+  /** One look at every flow instead of a timer for each: nothing is paid when bytes pass. */
+  #sweep(): void {
+    const now = this.clock.now()
+    this.#transport.sweep(now)
+  }
+}
+
+function closingError({ key }: Frontend): MeshError {
+  return new MeshError('LISTEN', `cannot listen on ${key}: the engine is closing`)
+}
+
+/** A tenth of the shortest idle time, so that none ends much too late; a second at most. */
+function sweepMs({ tcpMs, halfClosedMs, udpMs }: EngineOptions['idle']): number {
+  const shortest = Math.min(...[tcpMs, halfClosedMs, udpMs].filter(ms => ms > 0), 10_000)
+  return Math.max(shortest / 10, 10)
+}

@@ -1,0 +1,28 @@
+import type { Backend } from '../../model/backend.ts'
+import type { Refusal, Result } from '../../model/flow.ts'
+import { isExhausted } from '../streams/dial.ts'
+import type { Carrier } from './flow-context.ts'
+
+export type Failure = Exclude<Result, { outcome: 'connected' }>
+
+/**
+ * An attempt of a TCP flow has failed, whichever engine made it: notes the backend as tried, and says why the flow is over;
+ * undefined when it may try the next one. `deadline` is by the carrier's clock.
+ */
+export function noteFailure(
+  flow: { tried: readonly string[] },
+  backend: Backend,
+  result: Failure,
+  deadline: number,
+  carrier: Carrier,
+): Refusal | undefined {
+  const { clock, options } = carrier
+  if (result.outcome === 'local' && result.error) carrier.localFault(result.error)
+  if (isExhausted(result.error)) {
+    return { code: 'limit', why: `this machine has run out of resources: ${result.error?.message}` }
+  }
+  flow.tried = [...flow.tried, backend.key]
+  if (flow.tried.length < options.dial.attempts && clock.now() < deadline) return undefined
+  const ways = flow.tried.length === 1 ? '1 attempt' : `${flow.tried.length} attempts`
+  return { code: 'no-backend', why: `${ways} failed, the last one: ${backend.key} ${result.outcome}` }
+}

@@ -1,0 +1,46 @@
+/** What a UDP session decides in the same way whichever engine moves its datagrams. */
+import type { Backend } from '../../model/backend.ts'
+import type { Choice, CloseReason, Flow, Refusal } from '../../model/flow.ts'
+import type { Frontend, GlobalService } from '../../model/service.ts'
+import { isExhausted, outcomeOf } from '../streams/dial.ts'
+import type { Carrier, Current } from './flow-context.ts'
+
+/** While the engine drains, a session this long quiet has ended. */
+const drainingIdleMs = 1000
+
+/** How long a session may be quiet now; 0 for ever. */
+export function quietLimitMs({ draining, options: { idle } }: Carrier): number {
+  return draining ? Math.min(idle.udpMs || drainingIdleMs, drainingIdleMs) : idle.udpMs
+}
+
+interface Trying extends Flow {
+  readonly current: Current
+  frontend: Frontend
+  service: GlobalService
+  tried: readonly string[]
+}
+
+/** Where the session goes next, by what its frontend is now; a refusal when as many have failed as may be tried. */
+export function nextChoice(session: Trying, { chooser, options }: Carrier): Choice {
+  session.frontend = session.current.frontend
+  session.service = session.current.service
+  const { tried } = session
+  if (tried.length < options.dial.attempts) return chooser.choose(session)
+  return {
+    refusal: { code: 'no-backend', why: `${tried.length} attempts failed, the last one: ${tried.at(-1)}` },
+  }
+}
+
+/** Notes the backend as tried, and says why the session is over; undefined when it may try the next one. */
+export function noteUdpFailure(session: Trying, backend: Backend, error: Error, carrier: Carrier): Refusal | undefined {
+  session.tried = [...session.tried, backend.key]
+  if (outcomeOf(error) === 'local') carrier.localFault(error)
+  if (!isExhausted(error)) return undefined
+  return { code: 'limit', why: `this machine has run out of resources: ${error.message}` }
+}
+
+export const madeRoom: Refusal = { code: 'limit', why: 'made room for a newer session before any reply' }
+
+export function endedUnanswered(reason: CloseReason): Refusal {
+  return { code: 'draining', why: `ended before any reply: ${reason}` }
+}

@@ -1,0 +1,91 @@
+import { MeshError, messageOf, type Problem } from '../../model/error.ts'
+import type { Log } from '../../model/log.ts'
+import type { Frontend, GlobalService } from '../../model/service.ts'
+import type { Clock } from '../../model/time/clock.ts'
+import type { Engine, Listener } from '../engine.ts'
+
+const firstRetryMs = 1000
+const lastRetryMs = 30_000
+
+export interface SlotParts {
+  readonly engine: Engine
+  readonly clock: Clock
+  readonly log: Log
+}
+
+/** A frontend's place: open, or trying to be. */
+export class Slot {
+  readonly key: string
+  readonly ip: string
+  service: GlobalService
+  /** Why it is not open, while it is not. */
+  problem: Problem | undefined
+  readonly #parts: SlotParts
+  #frontend: Frontend
+  #listener: Listener | undefined
+  #attempt: Promise<void> | undefined
+  #retryMs = firstRetryMs
+  #cancelRetry: (() => void) | undefined
+  #closed = false
+
+  constructor(parts: SlotParts, frontend: Frontend, service: GlobalService) {
+    this.key = frontend.key
+    this.ip = frontend.ip
+    this.service = service
+    this.#parts = parts
+    this.#frontend = frontend
+  }
+
+  get listening(): boolean {
+    return this.#listener !== undefined
+  }
+
+  /** Tries once, and later again by itself if that fails. Never rejects. */
+  open(): Promise<void> {
+    if (this.#closed) return Promise.resolve()
+    this.#attempt = this.#listen()
+    return this.#attempt
+  }
+
+  update(frontend: Frontend, service: GlobalService): void {
+    this.#frontend = frontend
+    this.service = service
+    this.#listener?.update(frontend, service)
+  }
+
+  async close(): Promise<void> {
+    this.#closed = true
+    this.#cancelRetry?.()
+    if (!this.#listener) await this.#attempt
+    await this.#listener?.close()
+    this.#listener = undefined
+  }
+
+  async #listen(): Promise<void> {
+    try {
+      const listener = await this.#parts.engine.listen(this.#frontend, this.service)
+      listener.update(this.#frontend, this.service) // what changed while the socket was bound
+      this.#listener = listener
+      this.#opened()
+    } catch (error) {
+      this.#failed(error)
+    }
+  }
+
+  #opened(): void {
+    if (this.problem) this.#parts.log.info('listener.open', { frontend: this.key, service: this.service.key })
+    this.problem = undefined
+  }
+
+  #failed(error: unknown): void {
+    if (this.#closed) return
+    const code = error instanceof MeshError ? error.code : 'LISTEN'
+    const message = messageOf(error)
+    if (message !== this.problem?.message) {
+      this.#parts.log.error('listener.failed', { frontend: this.key, service: this.service.key, why: message })
+    }
+    this.problem = { code, where: this.key, message }
+    this.#cancelRetry = this.#parts.clock.after(this.#retryMs, () => void this.open())
+    this.#retryMs = Math.min(this.#retryMs * 2, lastRetryMs)
+  }
+}

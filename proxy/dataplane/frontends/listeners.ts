@@ -1,0 +1,131 @@
+/**
+ * Keeps one listener open for every TCP and UDP frontend of the services that are proxied, and tells the engine which
+ * backends have left. Follows the directory change by change: a change costs what its services have, not what all have.
+ */
+
+import type { Change, Directory } from '../../model/directory.ts'
+import { messageOf, type Problem } from '../../model/error.ts'
+import type { Log } from '../../model/log.ts'
+import type { Frontend, GlobalService, ServiceKey } from '../../model/service.ts'
+import type { Clock } from '../../model/time/clock.ts'
+import type { Engine } from '../engine.ts'
+import { Departures } from './departures.ts'
+import { Slot } from './frontend-listener.ts'
+
+export interface ListenersParts {
+  readonly directory: Directory
+  readonly engine: Engine
+  /** `global`: only services that ask for the mesh. `all`: every service that has frontends. */
+  readonly services: 'global' | 'all'
+  readonly clock: Clock
+  readonly log: Log
+  /** Makes addresses bindable; told of those of new frontends before they are opened. A failure shows in the binds. */
+  readonly prepare?: (ips: readonly string[]) => Promise<void>
+}
+
+export class Listeners {
+  readonly #parts: ListenersParts
+  readonly #slots = new Map<string, Slot>()
+  readonly #closing = new Map<string, Promise<void>>()
+  readonly #departures = new Departures()
+  #unsubscribe: (() => void) | undefined
+
+  constructor(parts: ListenersParts) {
+    this.#parts = parts
+  }
+
+  /** Opens what the directory has and follows it from now on. Resolves when each frontend has been tried once. */
+  async start(): Promise<void> {
+    const { directory } = this.#parts
+    this.#unsubscribe = directory.onChange(change => void this.#follow(change))
+    await this.#follow([...directory.services()].map(after => ({ key: after.key, before: undefined, after })))
+  }
+
+  /** Frontends that cannot be bound now; each is tried again, first after 1 s and at last every 30 s. */
+  failures(): Problem[] {
+    return [...this.#slots.values()].flatMap(slot => slot.problem ?? [])
+  }
+
+  listening(): { key: string; service: ServiceKey }[] {
+    return [...this.#slots.values()]
+      .filter(slot => slot.listening)
+      .map(slot => ({ key: slot.key, service: slot.service.key }))
+  }
+
+  /** Stops following and frees all addresses; the flows are the engine's to end. */
+  async close(): Promise<void> {
+    this.#unsubscribe?.()
+    for (const key of [...this.#slots.keys()]) this.#shut(key)
+    await Promise.all(this.#closing.values())
+  }
+
+  /** A frontend that went from one service to another in the same batch keeps its socket. */
+  async #follow(change: Change): Promise<void> {
+    const before = change.map(({ before }) => this.#proxied(before))
+    const after = change.map(({ after }) => this.#proxied(after))
+    const wanted = new Set(after.flatMap(service => service?.frontends.map(frontend => frontend.key) ?? []))
+    for (const service of before) {
+      for (const { key } of service?.frontends ?? []) if (!wanted.has(key)) this.#shut(key)
+    }
+    const opened = after.flatMap((service, i) => (service ? this.#place(service, before[i]) : []))
+    const gone = this.#departures.follow(before, after)
+    if (gone.length > 0) this.#parts.engine.retire(gone)
+    await this.#open(opened)
+  }
+
+  #proxied(service: GlobalService | undefined): GlobalService | undefined {
+    return service && (this.#parts.services === 'all' || service.settings.global) ? service : undefined
+  }
+
+  /** Hands the service to its listeners, and returns the slots that are new. */
+  #place(service: GlobalService, before: GlobalService | undefined): Slot[] {
+    return service.frontends.flatMap(frontend => {
+      if (frontend.protocol === 'SCTP') {
+        this.#notCarried(frontend, before)
+        return []
+      }
+      const held = this.#slots.get(frontend.key)
+      if (held) {
+        held.update(frontend, service)
+        return []
+      }
+      const slot = new Slot(this.#parts, frontend, service)
+      this.#slots.set(frontend.key, slot)
+      return [slot]
+    })
+  }
+
+  async #open(slots: readonly Slot[]): Promise<void> {
+    if (slots.length === 0) return
+    try {
+      await this.#parts.prepare?.([...new Set(slots.map(slot => slot.ip))])
+    } catch (error) {
+      this.#parts.log.warn('listener.unprepared', { why: messageOf(error) })
+    }
+    await Promise.all(
+      slots.map(async slot => {
+        await this.#closing.get(slot.key)
+        await slot.open()
+      }),
+    )
+  }
+
+  #shut(key: string): void {
+    const slot = this.#slots.get(key)
+    if (!slot) return
+    this.#slots.delete(key)
+    const closing = slot.close().finally(() => {
+      if (this.#closing.get(key) === closing) this.#closing.delete(key)
+    })
+    this.#closing.set(key, closing)
+  }
+
+  #notCarried(frontend: Frontend, before: GlobalService | undefined): void {
+    if (before?.frontends.some(known => known.key === frontend.key)) return
+    this.#parts.log.warn('listener.skipped', {
+      frontend: frontend.key,
+      service: frontend.service,
+      why: 'SCTP is not carried, only TCP and UDP',
+    })
+  }
+}

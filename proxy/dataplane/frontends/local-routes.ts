@@ -1,0 +1,220 @@
+/**
+ * Makes ClusterIPs addresses of this machine, so that listeners can bind them and clients' packets come here: a `local`
+ * route on lo for each (Linux AnyIP). Needs iproute2 and NET_ADMIN. Routes carry a protocol number of our own, and only
+ * those that this process added, or that a crashed one left for the very same addresses, are ever removed.
+ */
+import { execFile } from 'node:child_process'
+import { readFile, writeFile } from 'node:fs/promises'
+import { createServer, type Server } from 'node:net'
+import { canonicalAddress, familyOf } from '../../model/address.ts'
+import { MeshError, messageOf } from '../../model/error.ts'
+import type { Log } from '../../model/log.ts'
+
+/** Says "Starlane" in `ip route show table local proto 196`. No routing daemon in iproute2's rt_protos uses it. */
+const tag = 196
+// Held while routes may be ours, one per network namespace: whoever has it knows that tagged routes are leftovers of a
+// process that is gone, and not in use by one that lives.
+const lockName = '\0starlane-anyip'
+// A `local` route is enough to bind an IPv4 address; for IPv6 the kernel looks at interfaces alone unless this is 1.
+const nonlocalBind = '/proc/sys/net/ipv6/ip_nonlocal_bind'
+const commandTimeoutMs = 30_000
+const maxOutputBytes = 64 * 1024 * 1024
+
+export interface LocalRoutesParts {
+  readonly log: Log
+  /** iproute2's program; `ip` unless a test says otherwise. */
+  readonly command?: string
+}
+
+/** Calls take effect one after the other, in the order in which they were made. */
+export class LocalRoutes {
+  readonly #log: Log
+  readonly #command: string
+  /** Canonical addresses whose routes we remove in the end. */
+  readonly #held = new Set<string>()
+  #last: Promise<void> = Promise.resolve()
+  #lock: Server | undefined
+  #leftovers: Set<string> | undefined
+  #openedIpv6 = false
+  #closed = false
+
+  constructor({ log, command = 'ip' }: LocalRoutesParts) {
+    this.#log = log
+    this.#command = command
+  }
+
+  /**
+   * Resolves when all can be bound. Rejects with `MeshError` LISTEN that names the cause and the remedy; the routes that
+   * could be added stay. Addresses that are held or of loopback are passed over, and a route of someone else is left alone.
+   */
+  add(addresses: readonly string[]): Promise<void> {
+    return this.#inTurn(() => this.#add(addresses))
+  }
+
+  /** Passes over what we do not hold. */
+  remove(addresses: readonly string[]): Promise<void> {
+    return this.#inTurn(() => this.#remove(addresses))
+  }
+
+  /** Removes all that is held; adds nothing any more. */
+  close(): Promise<void> {
+    this.#closed = true
+    return this.#inTurn(async () => {
+      await this.#remove([...this.#held])
+      if (this.#openedIpv6) await writeFile(nonlocalBind, '0').catch(error => this.#sayLeft(nonlocalBind, error))
+      this.#openedIpv6 = false
+      this.#lock?.close()
+      this.#lock = undefined
+    })
+  }
+
+  async #add(addresses: readonly string[]): Promise<void> {
+    const fresh = [...new Set(addresses)].filter(address => !this.#held.has(address) && !isLoopback(address))
+    if (fresh.length === 0 || this.#closed) return
+    for (const address of fresh) assertCanonical(address)
+
+    this.#leftovers ??= await this.#findLeftovers()
+    const missing = fresh.filter(address => !this.#adopt(address))
+    const faults = await this.#batch(missing.map(address => `route add local ${address} dev lo proto ${tag}`))
+    const failed: [address: string, fault: string][] = []
+    for (const [i, address] of missing.entries()) {
+      const fault = faults.get(i)
+      if (fault === undefined) this.#held.add(address)
+      else if (fault.includes('File exists')) this.#log.debug('anyip.present', { address })
+      else failed.push([address, fault])
+    }
+    if (fresh.some(address => familyOf(address) === 6)) await this.#openIpv6()
+    if (failed.length > 0) throw cannotAdd(failed)
+  }
+
+  async #remove(addresses: readonly string[]): Promise<void> {
+    const held = addresses.filter(address => this.#held.delete(address))
+    const faults = await this.#batch(held.map(address => `route del local ${address} dev lo proto ${tag}`))
+    for (const [i, fault] of faults) {
+      // Someone else removed it.
+      if (!fault.includes('No such process')) this.#sayLeft(`${held[i]}`, fault)
+    }
+  }
+
+  #adopt(address: string): boolean {
+    if (!this.#leftovers?.delete(address)) return false
+    this.#held.add(address)
+    return true
+  }
+
+  /** Tagged routes of a process that is gone; none when another Starlane lives in this network namespace. */
+  async #findLeftovers(): Promise<Set<string>> {
+    this.#lock ??= await takeLock()
+    if (!this.#lock) return new Set()
+    const found: string[] = []
+    for (const family of ['-4', '-6']) {
+      const show = `${family} -json route show table local type local proto ${tag}`
+      const { stdout } = await this.#run(show.split(' '))
+      const routes: readonly { readonly dst: string }[] = stdout.trim() === '' ? [] : JSON.parse(stdout)
+      found.push(...routes.map(({ dst }) => canonicalAddress(dst) ?? dst))
+    }
+    return new Set(found)
+  }
+
+  async #openIpv6(): Promise<void> {
+    try {
+      if ((await readFile(nonlocalBind, 'utf8')).trim() === '1') return
+      await writeFile(nonlocalBind, '1')
+      this.#openedIpv6 = true
+    } catch (error) {
+      const found = `IPv6 ClusterIPs cannot be bound while ${nonlocalBind} is not 1, and it cannot be set: ${messageOf(error)}`
+      const remedy = 'run "sysctl -w net.ipv6.ip_nonlocal_bind=1" on this node, or set it for the pod'
+      throw new MeshError('LISTEN', `proxy.anyip: ${found}; ${remedy}`, { cause: error })
+    }
+  }
+
+  /** One process for thousands of lines. Returns the faults by line. */
+  async #batch(lines: readonly string[]): Promise<Map<number, string>> {
+    if (lines.length === 0) return new Map()
+    const { stderr, failed } = await this.#run(['-force', '-batch', '-'], `${lines.join('\n')}\n`)
+    const faults = faultsByLine(stderr)
+    if (failed && faults.size === 0) throw cannotRun(this.#command, stderr.trim())
+    return faults
+  }
+
+  #run(args: readonly string[], input = ''): Promise<{ stdout: string; stderr: string; failed: boolean }> {
+    return new Promise((resolve, reject) => {
+      // The messages of the C locale are what faults are told apart by; Debian keeps `ip` out of users' PATH.
+      const path = [process.env.PATH, '/usr/sbin', '/sbin'].filter(Boolean).join(':')
+      const env = { ...process.env, LC_ALL: 'C', PATH: path }
+      const options = { env, timeout: commandTimeoutMs, maxBuffer: maxOutputBytes }
+      const child = execFile(this.#command, args, options, (error, stdout, stderr) => {
+        if (error && typeof error.code !== 'number') reject(cannotRun(this.#command, messageOf(error), error))
+        else resolve({ stdout, stderr, failed: error !== null })
+      })
+      // When it is gone before it has read all, its exit says why.
+      child.stdin?.on('error', () => {}).end(input)
+    })
+  }
+
+  #sayLeft(what: string, why: unknown): void {
+    this.#log.warn('anyip.left', { what, why: messageOf(why) })
+  }
+
+  #inTurn(work: () => Promise<void>): Promise<void> {
+    const turn = this.#last.then(work)
+    this.#last = turn.catch(() => {})
+    return turn
+  }
+}
+
+/** Undefined when another process has it. */
+async function takeLock(): Promise<Server | undefined> {
+  const server = createServer().unref()
+  return new Promise(resolve => {
+    server.once('error', () => resolve(undefined))
+    server.listen(lockName, () => resolve(server))
+  })
+}
+
+/** `ip -force -batch` prints what went wrong, then `Command failed -:LINE`. */
+function faultsByLine(stderr: string): Map<number, string> {
+  const faults = new Map<number, string>()
+  let words: string[] = []
+  for (const line of stderr.split('\n')) {
+    const number = /^Command failed -:(\d+)/.exec(line)?.[1]
+    if (number === undefined) {
+      words.push(line.replace('RTNETLINK answers: ', '').trim())
+      continue
+    }
+    faults.set(Number(number) - 1, words.join(' ').trim() || 'no reason given')
+    words = []
+  }
+  return faults
+}
+
+/** Bindable as they are. */
+function isLoopback(address: string): boolean {
+  return address.startsWith('127.') || address === '::1'
+}
+
+/** Batch lines are made of addresses: nothing else may get into them. */
+function assertCanonical(address: string): void {
+  if (canonicalAddress(address) === address) return
+  throw new MeshError('LISTEN', `proxy.anyip: ${JSON.stringify(address)} is not an address`)
+}
+
+const insteadOfRoutes =
+  'or set proxy.anyip to false and proxy.vips to a range like { cidr: 127.96.0.0/16 }, which needs no routes'
+
+function cannotAdd(failed: readonly [address: string, fault: string][]): MeshError {
+  const [[address, fault]] = failed as [[string, string]]
+  const others = failed.length > 1 ? ` and ${failed.length - 1} more` : ''
+  const remedy = fault.includes('not permitted')
+    ? 'run as root with the capability NET_ADMIN (in a pod: capabilities.add) or with AmbientCapabilities=CAP_NET_ADMIN'
+    : 'free the address'
+  return new MeshError(
+    'LISTEN',
+    `proxy.anyip: no route to lo for ${address}${others}: ${fault}; ${remedy}, ${insteadOfRoutes}`,
+  )
+}
+
+function cannotRun(command: string, why: string, cause?: unknown): MeshError {
+  const remedy = `install iproute2 (the ip of busybox will not do), ${insteadOfRoutes}`
+  return new MeshError('LISTEN', `proxy.anyip: "${command}" failed: ${why}; ${remedy}`, { cause })
+}

@@ -1,0 +1,17 @@
+/** The addresses of backends as bytes, as the pump takes them. */
+import ipaddr from 'ipaddr.js'
+import type { Backend } from '../../model/backend.ts'
+
+/** Worked out once for each backend object; a change brings a new one. */
+const known = new WeakMap<Backend, Uint8Array>()
+
+/** Undefined for an address or a port that cannot be. */
+export function addressBytes(backend: Backend): Uint8Array | undefined {
+  const found = known.get(backend)
+  if (found) return found
+  const { address, port } = backend
+  if (!ipaddr.isValid(address) || !(port > 0 && port <= 65_535)) return undefined
+  const bytes = Uint8Array.from(ipaddr.parse(address).toByteArray())
+  known.set(backend, bytes)
+  return bytes
+}

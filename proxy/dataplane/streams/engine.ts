@@ -1,0 +1,41 @@
+/** The engine on node:net and node:dgram: runs everywhere, needs no privileges, and defines how any engine behaves. */
+import type { Frontend, GlobalService } from '../../model/service.ts'
+import type { Engine, EngineParts, Listener } from '../engine.ts'
+import { Keeper } from '../flow/engine-core.ts'
+import type { Carrier, TcpListening, Transport } from '../flow/flow-context.ts'
+import { Connection } from './tcp-connection.ts'
+import { TcpListener } from './tcp-listener.ts'
+import { UdpListener } from './udp-listener.ts'
+import { Session } from './udp-session.ts'
+
+export function createStreamsEngine(parts: EngineParts): Engine {
+  return new Keeper('streams', parts, carrier => new Streams(carrier))
+}
+
+class Streams implements Transport {
+  readonly #carrier: Carrier
+
+  constructor(carrier: Carrier) {
+    this.#carrier = carrier
+  }
+
+  listenTcp(
+    frontend: Frontend,
+    service: GlobalService,
+    onClose: (listener: TcpListening) => void,
+  ): Promise<TcpListening> {
+    return TcpListener.open(this.#carrier, frontend, service, onClose)
+  }
+
+  listenUdp(frontend: Frontend, service: GlobalService, onClose: (listener: Listener) => void): Promise<Listener> {
+    return UdpListener.open(this.#carrier, frontend, service, onClose)
+  }
+
+  /** One look at every flow instead of a timer for each: nothing is paid when bytes pass. */
+  sweep(now: number): void {
+    for (const connection of this.#carrier.connections) if (connection instanceof Connection) connection.tick(now)
+    for (const session of this.#carrier.sessions) if (session instanceof Session) session.tick(now)
+  }
+
+  destroy(): void {}
+}

@@ -1,0 +1,25 @@
+/** `resolv.conf` (resolv.conf(5)) as far as it concerns a forwarder. */
+import { canonicalAddress } from '../../model/address.ts'
+
+export interface ResolvConf {
+  /** Canonical addresses, in order. A zone (`fe80::1%eth0`) cannot be kept and drops the line. */
+  readonly nameservers: readonly string[]
+  /** Lower case, without the dot at the end. */
+  readonly search: readonly string[]
+}
+
+export function parseResolvConf(text: string): ResolvConf {
+  const nameservers: string[] = []
+  let search: string[] = []
+  for (const line of text.split('\n')) {
+    const [keyword, ...values] = line
+      .replace(/[#;].*$/, '')
+      .trim()
+      .split(/\s+/)
+    const address = keyword === 'nameserver' ? canonicalAddress(values[0] ?? '') : undefined
+    if (address !== undefined && !nameservers.includes(address)) nameservers.push(address)
+    // The last `search` or `domain` line wins.
+    if (keyword === 'search' || keyword === 'domain') search = values.map(name => name.toLowerCase().replace(/\.$/, ''))
+  }
+  return { nameservers, search }
+}

@@ -1,0 +1,194 @@
+/**
+ * One resolver outside: how it is asked, and whether it is worth asking. Health is learnt from the questions themselves;
+ * only after failures in a row is the server probed, with growing pauses, until it says anything at all.
+ */
+import { randomBytes, randomInt } from 'node:crypto'
+import { endpointText } from '../../model/address.ts'
+import { messageOf } from '../../model/error.ts'
+import type { Log } from '../../model/log.ts'
+import type { Clock, Random } from '../../model/time/clock.ts'
+import { type Question, queryMessage, questionNamed } from '../message/question.ts'
+import { rcodeName, rcodes, types } from '../message/wire.ts'
+import type { Endpoint } from '../server/udp.ts'
+import { Histogram, type UpstreamStats } from '../stats.ts'
+import { askTcp, askUdp } from './exchange.ts'
+
+export interface UpstreamParts {
+  readonly clock: Clock
+  readonly random: Random
+  readonly log: Log
+  /** After so many failures in a row it counts as down; 0 means never. */
+  readonly maxFails: number
+  /** It was down and answers again. */
+  onUp(): void
+}
+
+const firstProbeMs = 500
+const lastProbeMs = 10_000
+const probeTimeoutMs = 1000
+/** A server that does not know EDNS is not asked with it again for so long (RFC 6891 6.2.2). */
+const plainMs = 600_000
+/** A server that sent our question back to us is left alone for so long. */
+const loopMs = 60_000
+
+export class Upstream {
+  readonly endpoint: Endpoint
+  readonly name: string
+  readonly #parts: UpstreamParts
+  readonly #closing = new AbortController()
+  /** A name that nobody else asks for, while we look whether it comes back to us. */
+  #probeName: string | undefined
+  #fails = 0
+  #lastError = ''
+  #stopProbe: (() => void) | undefined
+  #plainUntil = 0
+  #loopUntil = 0
+  #stopRecheck: () => void = () => {}
+  #requests = 0
+  #failures = 0
+  #probeFailures = 0
+  readonly #duration = Histogram.ofSeconds()
+  readonly #rcodes: Record<string, number> = {}
+
+  constructor(endpoint: Endpoint, parts: UpstreamParts) {
+    this.endpoint = endpoint
+    this.name = endpointText(endpoint.address, endpoint.port)
+    this.#parts = parts
+  }
+
+  get state(): 'up' | 'down' | 'loop' {
+    if (this.#loopUntil > this.#parts.clock.now()) return 'loop'
+    return this.#stopProbe ? 'down' : 'up'
+  }
+
+  get lastError(): string {
+    return this.#lastError
+  }
+
+  stats(): UpstreamStats {
+    return {
+      name: this.name,
+      state: this.state,
+      requests: this.#requests,
+      failures: this.#failures,
+      probeFailures: this.#probeFailures,
+      duration: this.#duration.taken(),
+      rcodes: { ...this.#rcodes },
+    }
+  }
+
+  /** The reply, whatever its rcode; over TCP when it did not fit. Rejects when there is none in time. */
+  async ask(asked: Question, ms: number): Promise<Buffer> {
+    const { clock } = this.#parts
+    this.#requests++
+    const start = clock.now()
+    try {
+      const reply = await this.#exchange(asked, ms)
+      this.#count((reply[3] as number) & 0x0f, (clock.now() - start) / 1000)
+      this.#succeeded()
+      return reply
+    } catch (error) {
+      if (!this.#closing.signal.aborted && !isLocal(error)) this.#failed(messageOf(error))
+      throw error
+    }
+  }
+
+  /**
+   * Asks for a name made up on the spot. If it arrives here as a question the upstream forwards to us, directly or by way
+   * of others, and every name of the world would go round until it times out (CoreDNS's `loop` looks the same way).
+   */
+  async checkLoop(): Promise<void> {
+    const name = `${randomBytes(8).toString('hex')}.${randomBytes(8).toString('hex')}`
+    this.#probeName = name
+    await this.#exchange(questionNamed(name, types.HINFO), probeTimeoutMs).catch(() => {})
+    if (this.#probeName === name) this.#probeName = undefined
+  }
+
+  /** Whether the name is the one we made up; then this upstream is left alone for a while, and tried again. */
+  sawProbe(name: string): boolean {
+    if (name !== this.#probeName) return false
+    const { clock, log } = this.#parts
+    if (this.state !== 'loop') log.warn('dns upstream loops', { upstream: this.name })
+    this.#probeName = undefined
+    this.#lastError = 'sends our questions back to us'
+    this.#loopUntil = clock.now() + loopMs
+    this.#stopRecheck()
+    this.#stopRecheck = clock.after(loopMs - probeTimeoutMs, () => void this.checkLoop())
+    return true
+  }
+
+  close(): void {
+    this.#closing.abort()
+    this.#stopProbe?.()
+    this.#stopRecheck()
+  }
+
+  async #exchange(asked: Question, ms: number): Promise<Buffer> {
+    const { clock } = this.#parts
+    const deadline = clock.now() + ms
+    const patience = () => ({ clock, ms: Math.max(1, deadline - clock.now()), signal: this.#closing.signal })
+    let edns = this.#plainUntil <= clock.now()
+    for (;;) {
+      const message = queryMessage(asked, randomInt(0x10000), edns)
+      const reply = await askUdp(this.endpoint, message, patience())
+      if (edns && knowsNoEdns(reply)) {
+        edns = false
+        this.#plainUntil = clock.now() + plainMs
+        continue
+      }
+      const isCut = ((reply[2] as number) & 0x02) !== 0
+      return isCut ? askTcp(this.endpoint, message, patience()) : reply
+    }
+  }
+
+  #count(rcode: number, seconds: number): void {
+    this.#duration.add(seconds)
+    const name = rcodeName(rcode)
+    this.#rcodes[name] = (this.#rcodes[name] ?? 0) + 1
+  }
+
+  #succeeded(): void {
+    this.#fails = 0
+    if (!this.#stopProbe) return
+    this.#stopProbe()
+    this.#stopProbe = undefined
+    this.#parts.log.info('dns upstream is up', { upstream: this.name })
+    this.#parts.onUp()
+  }
+
+  #failed(why: string): void {
+    this.#failures++
+    this.#fails++
+    this.#lastError = why
+    const { maxFails } = this.#parts
+    if (maxFails === 0 || this.#fails < maxFails || this.#stopProbe) return
+    this.#parts.log.warn('dns upstream is down', { upstream: this.name, why })
+    void this.checkLoop()
+    this.#probeAfter(firstProbeMs)
+  }
+
+  #probeAfter(ms: number): void {
+    const { clock, random } = this.#parts
+    const jitter = 0.75 + random() / 2
+    this.#stopProbe = clock.after(ms * jitter, async () => {
+      try {
+        await this.#exchange(questionNamed('', types.NS), probeTimeoutMs)
+        this.#succeeded()
+      } catch {
+        this.#probeFailures++
+        if (!this.#closing.signal.aborted && this.#stopProbe) this.#probeAfter(Math.min(ms * 2, lastProbeMs))
+      }
+    })
+  }
+}
+
+/** This machine's own want of sockets or memory says nothing about the upstream. */
+function isLocal(error: unknown): boolean {
+  const { code } = error as NodeJS.ErrnoException
+  return code !== undefined && ['EMFILE', 'ENFILE', 'ENOBUFS', 'ENOMEM', 'EADDRNOTAVAIL'].includes(code)
+}
+
+function knowsNoEdns(reply: Buffer): boolean {
+  const rcode = (reply[3] as number) & 0x0f
+  return (rcode === rcodes.FORMERR || rcode === rcodes.NOTIMP) && reply.readUInt16BE(10) === 0
+}

@@ -1,0 +1,103 @@
+/**
+ * The UDP side over a native socket: up to 64 questions in one call, answered where they lie, and the answers taken away when
+ * the call returns. Nothing is allocated for a question that is known but the objects that describe it.
+ */
+import { getSystemErrorName } from 'node:util'
+import type { BatchSocket, BatchSockets } from '../../model/batch-socket.ts'
+import type { Client } from '../../model/flow.ts'
+import { AddressTexts } from './client-address.ts'
+import { type DatagramListener, type Endpoint, receiveBytes } from './udp.ts'
+
+/**
+ * The first `length` bytes of a message to the length of the reply in `room`: 0 for none, or to a reply that comes later.
+ * Never throws and never rejects.
+ */
+export type RespondInto = (
+  room: Buffer,
+  message: Buffer,
+  length: number,
+  client: Client,
+) => number | Promise<Buffer | undefined>
+
+/** The layout of the memory, in bytes; `native/src/batch.h` has the same numbers. */
+const batch = 64
+const wordBytes = 4
+const peerBytes = 32
+const question = { bytes: 4096, stride: 4096 + 64 }
+const answer = { bytes: 1232, stride: 1232 + 48 }
+const at = { asked: 0, answered: 256, peers: 512, questions: 2560, answers: 2560 + batch * question.stride }
+/** Of a peer, in words; the address follows as bytes. */
+const peer = { family: 0, port: 1, address: 2 }
+
+export class BatchListener implements DatagramListener {
+  readonly #socket: BatchSocket
+  readonly #respond: RespondInto
+  readonly #words: Int32Array
+  readonly #questions: readonly Buffer[]
+  readonly #answers: readonly Buffer[]
+  readonly #addresses: AddressTexts
+  #bound = false
+  #inFlight = 0
+  #drained: (() => void) | undefined
+
+  constructor(sockets: BatchSockets, respond: RespondInto) {
+    this.#socket = new sockets(count => this.#take(count))
+    this.#respond = respond
+    const { memory } = this.#socket
+    this.#words = new Int32Array(memory, 0, at.questions / wordBytes)
+    this.#addresses = new AddressTexts(this.#words)
+    const rooms = (start: number, { bytes, stride }: { bytes: number; stride: number }) =>
+      Array.from({ length: batch }, (_, i) => Buffer.from(memory, start + i * stride, bytes))
+    this.#questions = rooms(at.questions, question)
+    this.#answers = rooms(at.answers, answer)
+  }
+
+  async bind({ address, port }: Endpoint): Promise<Endpoint> {
+    const error = this.#socket.bind(address, port, receiveBytes)
+    if (error !== 0) {
+      const code = getSystemErrorName(-error)
+      throw Object.assign(new Error(`bind ${code} ${address}:${port}`), { code })
+    }
+    this.#bound = true
+    return { address, port: this.#socket.port() }
+  }
+
+  get sendErrors(): number {
+    return this.#socket.lost()
+  }
+
+  async close(): Promise<void> {
+    if (!this.#bound) return
+    this.#bound = false
+    this.#socket.deafen()
+    if (this.#inFlight > 0) await new Promise<void>(resolve => (this.#drained = resolve))
+    await new Promise<void>(resolve => this.#socket.close(resolve))
+  }
+
+  #take(count: number): void {
+    const words = this.#words
+    for (let i = 0; i < count; i++) {
+      const length = words[at.asked / wordBytes + i] as number
+      // Below 0: nobody could be answered there.
+      if (length < 0) continue
+      const room = this.#answers[i] as Buffer
+      const message = this.#questions[i] as Buffer
+      const reply = this.#respond(room, message, length, this.#clientAt((at.peers + i * peerBytes) / wordBytes))
+      if (typeof reply === 'number') words[at.answered / wordBytes + i] = reply
+      else void this.#later(reply, Buffer.from(new Uint8Array(words.buffer, at.peers + i * peerBytes, peerBytes)))
+    }
+  }
+
+  #clientAt(word: number): Client {
+    const words = this.#words
+    const address = this.#addresses.at(word + peer.address, words[word + peer.family] === 6)
+    return { address, port: words[word + peer.port] as number }
+  }
+
+  async #later(reply: Promise<Buffer | undefined>, to: Buffer): Promise<void> {
+    this.#inFlight++
+    const bytes = await reply
+    if (bytes) this.#socket.send(bytes, to)
+    if (--this.#inFlight === 0) this.#drained?.()
+  }
+}

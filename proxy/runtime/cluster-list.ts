@@ -1,0 +1,77 @@
+import type { ClusterConfig, Config } from '../config/schema.ts'
+import type { MeshError, Problem } from '../model/error.ts'
+import type { Clock } from '../model/time/clock.ts'
+import { watchClusterFolder } from '../sources/etcd/cluster-folder.ts'
+
+/** The clusters of the mesh as they are now: those of the configuration, and those whose client files lie in its folder. */
+export class Roster {
+  #config: Config
+  #clock: Clock
+  #changed: () => void
+  #found: ReadonlyMap<string, string> = new Map()
+  #failure: MeshError | undefined
+  #stop: () => void = nothing
+
+  /** `changed` is told when the folder has others than before. */
+  constructor(config: Config, clock: Clock, changed: () => void) {
+    this.#config = config
+    this.#clock = clock
+    this.#changed = changed
+  }
+
+  get clusters(): readonly ClusterConfig[] {
+    const { clusters, clustermesh: { prefer } = { prefer: 'services' as const } } = this.#config
+    const named = new Set(clusters.map(({ name }) => name))
+    const found = [...this.#found].filter(([name]) => !named.has(name))
+    // Its number is what it says itself, once it is read.
+    return [
+      ...clusters,
+      ...found.map(([name, config]) => ({ name, id: 0, source: { etcd: { config, prefer } }, tenant: undefined })),
+    ]
+  }
+
+  problems(): Problem[] {
+    const where = this.#config.clustermesh?.folder ?? ''
+    return this.#failure ? [{ code: 'SOURCE_READ', where, message: this.#failure.message }] : []
+  }
+
+  /** Resolves once the folder has been looked into, where there is one. */
+  async follow(config: Config): Promise<void> {
+    const before = this.#config.clustermesh?.folder
+    const folder = config.clustermesh?.folder
+    this.#config = config
+    if (folder === undefined || (folder !== before && before !== undefined)) this.#forget()
+    if (folder === undefined || this.#stop !== nothing) return
+    const { promise: looked, resolve } = Promise.withResolvers<void>()
+    this.#stop = watchClusterFolder(folder, {
+      own: config.cluster,
+      clock: this.#clock,
+      listener: {
+        changed: clusters => {
+          this.#found = clusters
+          this.#failure = undefined
+          resolve()
+          this.#changed()
+        },
+        failed: error => {
+          this.#failure = error
+          resolve()
+        },
+      },
+    })
+    await looked
+  }
+
+  close(): void {
+    this.#stop()
+  }
+
+  #forget(): void {
+    this.#stop()
+    this.#stop = nothing
+    this.#found = new Map()
+    this.#failure = undefined
+  }
+}
+
+const nothing = (): void => {}

@@ -1,0 +1,162 @@
+/**
+ * Kubernetes objects as JSON or YAML have them -> what the mesh needs of them. Pure, and one object at a time, so that
+ * files and the Kubernetes API are read by the same rules.
+ */
+import type { Path } from '../../config/fields.ts'
+import { decodeEndpointSlice, decodeEndpoints } from './endpoints.ts'
+import { Faults, type ObjectFault, shown } from './faults.ts'
+import { decodeServiceExport, decodeServiceImport } from './multicluster.ts'
+import {
+  type Kind,
+  type KubernetesObject,
+  kinds,
+  type NamespaceObject,
+  type NodeObject,
+  type ObjectRef,
+  refText,
+} from './objects.ts'
+import { decodePod } from './pod.ts'
+import { decodeService } from './service.ts'
+import { clusterWide, fit, namespace, namespaced, node } from './shapes.ts'
+
+export interface Decoded {
+  /** For messages: `Service default/web`, or what little can be told. */
+  readonly subject: string
+  /** What the object says it is; undefined for kinds that are not ours and where its name cannot be read. */
+  readonly ref?: ObjectRef | undefined
+  /** Undefined where there is nothing to use: another kind, a copy of something else, or not sound. */
+  readonly object?: KubernetesObject | undefined
+  readonly faults: readonly ObjectFault[]
+}
+
+type Decoder = (value: object, ref: ObjectRef, faults: Faults) => KubernetesObject | undefined
+
+const gateAnnotation = 'clustermesh.cilium.io/global'
+
+const decoders: Readonly<Record<string, Decoder>> = {
+  'v1/Service': decodeService,
+  'v1/Endpoints': decodeEndpoints,
+  'v1/Namespace': decodeNamespace,
+  'v1/Node': decodeNode,
+  'v1/Pod': decodePod,
+  'discovery.k8s.io/v1/EndpointSlice': decodeEndpointSlice,
+  'discovery.k8s.io/v1beta1/EndpointSlice': decodeEndpointSlice,
+  'multicluster.x-k8s.io/v1alpha1/ServiceExport': decodeServiceExport,
+  'multicluster.x-k8s.io/v1alpha1/ServiceImport': decodeServiceImport,
+  'multicluster.x-k8s.io/v1beta1/ServiceExport': decodeServiceExport,
+  'multicluster.x-k8s.io/v1beta1/ServiceImport': decodeServiceImport,
+}
+
+const homes: Readonly<Record<Kind, string>> = {
+  Service: 'v1',
+  Endpoints: 'v1',
+  Namespace: 'v1',
+  Node: 'v1',
+  Pod: 'v1',
+  EndpointSlice: 'discovery.k8s.io/v1',
+  ServiceExport: 'multicluster.x-k8s.io/v1alpha1',
+  ServiceImport: 'multicluster.x-k8s.io/v1alpha1',
+}
+
+export function decodeKubernetes(value: unknown): Decoded {
+  if (!isMapping(value)) return refused('object', [], `${shown(value)} is not a Kubernetes object; ${whatAnObjectHas}`)
+  const { apiVersion, kind } = value
+  if (typeof kind !== 'string')
+    return refused(
+      'object',
+      ['kind'],
+      `${kind === undefined ? 'is missing' : `${shown(kind)} is no kind`}; ${whatAnObjectHas}`,
+    )
+  if (!isOurs(kind)) return ignored(kind)
+  const decode = decoders[`${apiVersion}/${kind}`]
+  if (!decode && isForeign(apiVersion)) return ignored(kind)
+  if (!decode) {
+    const found = apiVersion === undefined ? 'is missing' : `${shown(apiVersion)} has no ${kind}`
+    return refused(kind, ['apiVersion'], `${found}; write ${homes[kind]}`)
+  }
+  const faults = new Faults()
+  const ref = identify(kind, value, faults)
+  const object = ref && decode(value, ref, faults)
+  return { subject: ref ? refText(ref) : kind, ref, object: faults.sound ? object : undefined, faults: faults.list }
+}
+
+/**
+ * The members of a `List` or `ServiceList`; undefined for anything else. The API leaves the kind of a typed list's members
+ * out, here it is filled in.
+ */
+export function membersOf(value: unknown): unknown[] | undefined {
+  if (!isMapping(value) || typeof value.kind !== 'string' || !value.kind.endsWith('List')) return undefined
+  const items = value.items ?? []
+  if (!Array.isArray(items)) return undefined
+  const kind = value.kind.slice(0, -'List'.length)
+  if (kind === '') return items
+  return items.map(item =>
+    isMapping(item) && item.kind === undefined ? { apiVersion: value.apiVersion, kind, ...item } : item,
+  )
+}
+
+const whatAnObjectHas = 'give it apiVersion, kind and metadata'
+
+function ignored(kind: string): Decoded {
+  return { subject: kind, faults: [] }
+}
+
+function refused(subject: string, path: Path, message: string): Decoded {
+  return { subject, faults: [{ code: 'SOURCE_OBJECT', path, message }] }
+}
+
+function isOurs(kind: string): kind is Kind {
+  return (kinds as readonly string[]).includes(kind)
+}
+
+/** Other groups have kinds of the same names: `serving.knative.dev/v1` has a Service. */
+function isForeign(apiVersion: unknown): boolean {
+  return typeof apiVersion === 'string' && apiVersion.includes('/') && !apiVersion.startsWith('discovery.k8s.io/')
+}
+
+function identify(kind: Kind, value: object, faults: Faults): ObjectRef | undefined {
+  if (kind === 'Namespace' || kind === 'Node') {
+    const fitted = fit(clusterWide, value, faults)
+    return fitted && { kind, namespace: '', name: fitted.metadata.name }
+  }
+  const fitted = fit(namespaced, value, faults)
+  return (
+    fitted && {
+      kind,
+      namespace: fitted.metadata.namespace,
+      name: fitted.metadata.name,
+    }
+  )
+}
+
+/**
+ * Any value but `true` closes the gate, as for all of Cilium's boolean annotations (1.2); one that means nothing is
+ * reported besides.
+ */
+function decodeNamespace(value: object, ref: ObjectRef, faults: Faults): NamespaceObject | undefined {
+  const fitted = fit(namespace, value, faults)
+  if (!fitted) return undefined
+  const gate = fitted.metadata.annotations[gateAnnotation]?.toLowerCase() ?? 'true'
+  if (gate !== 'true' && gate !== 'false') {
+    faults.ignoreAnnotation(
+      gateAnnotation,
+      `${shown(gate)} is neither "true" nor "false"; taken as "false": nothing of this namespace is global`,
+    )
+  }
+  return { ...ref, kind: 'Namespace', global: gate === 'true' }
+}
+
+function decodeNode(value: object, ref: ObjectRef, faults: Faults): NodeObject | undefined {
+  const fitted = fit(node, value, faults)
+  if (!fitted) return undefined
+  const { labels } = fitted.metadata
+  return {
+    ...ref,
+    kind: 'Node',
+    zone: labels['topology.kubernetes.io/zone'] ?? labels['failure-domain.beta.kubernetes.io/zone'],
+  }
+}
+
+function isMapping(value: unknown): value is Record<string, unknown> {
+  return typeof value === 'object' && value !== null && !Array.isArray(value)
+}

@@ -1,0 +1,130 @@
+import type { InferOutput } from 'valibot'
+import { familyOf } from '../../model/address.ts'
+import { type EndpointPort, serviceKey } from '../../model/service.ts'
+import { readAddress } from './address.ts'
+import { type Faults, shown } from './faults.ts'
+import type { DeclaredEndpoint, EndpointsObject, ObjectRef } from './objects.ts'
+import { endpointSlice, endpoints as endpointsShape, fit } from './shapes.ts'
+
+const serviceLabel = 'kubernetes.io/service-name'
+const managerLabel = 'endpointslice.kubernetes.io/managed-by'
+const weightAnnotation = 'service.cilium.io/weight'
+
+/** Cilium and Starlane write the endpoints of other clusters into these slices (1.8); reading them would count those twice. */
+const meshManagers = ['endpointslice-mesh-controller.cilium.io', 'endpointslice-mesh-controller.starlane.dev']
+/** The same by the word of the Multi-Cluster Services API. */
+const sourceClusterLabel = 'multicluster.kubernetes.io/source-cluster'
+
+type SliceEndpoint = InferOutput<typeof endpointSlice>['endpoints'][number]
+
+/** An EndpointSlice of discovery.k8s.io v1, or v1beta1 with its zone and node in `topology`. */
+export function decodeEndpointSlice(value: object, ref: ObjectRef, faults: Faults): EndpointsObject | undefined {
+  const slice = fit(endpointSlice, value, faults)
+  if (!slice) return undefined
+  const { labels, annotations } = slice.metadata
+  if (slice.addressType === 'FQDN' || meshManagers.includes(labels[managerLabel] ?? '')) return undefined
+  if (labels[sourceClusterLabel] !== undefined) return undefined
+  const service = labels[serviceLabel]
+  if (!service) {
+    // A controller may keep slices that are for no Service; by hand it can only be a slip.
+    if (!labels[managerLabel])
+      faults.refuse(['metadata', 'labels', serviceLabel], 'is missing; give the name of the Service')
+    return undefined
+  }
+  const ports = slice.ports.flatMap(({ port, ...rest }): EndpointPort[] => (port ? [{ ...rest, port }] : []))
+  const weight = readWeight(annotations[weightAnnotation], faults)
+  const endpoints = slice.endpoints.flatMap((endpoint, i) =>
+    endpoint.addresses.flatMap((text, j): DeclaredEndpoint[] => {
+      const path = ['endpoints', i, 'addresses', j]
+      const address = readAddress(text, path, faults)
+      if (address === undefined) return []
+      if (slice.addressType !== `IPv${familyOf(address)}`)
+        faults.refuse(path, `${shown(text)} does not fit addressType ${slice.addressType}`)
+      return [
+        {
+          address,
+          ports,
+          ...stateOf(endpoint),
+          ...placeOf(endpoint),
+          ...(weight !== undefined && { weight }),
+        },
+      ]
+    }),
+  )
+  return {
+    ...ref,
+    kind: 'EndpointSlice',
+    service: serviceKey(ref.namespace, service),
+    endpoints: sorted(endpoints),
+  }
+}
+
+/** Endpoints of v1, from before there were slices: what it lists as not ready is neither ready nor serving. */
+export function decodeEndpoints(value: object, ref: ObjectRef, faults: Faults): EndpointsObject | undefined {
+  const fitted = fit(endpointsShape, value, faults)
+  if (!fitted) return undefined
+  const endpoints = fitted.subsets.flatMap(({ ports, ...lists }, i) =>
+    (['addresses', 'notReadyAddresses'] as const).flatMap(list =>
+      lists[list].flatMap((endpoint, j): DeclaredEndpoint[] => {
+        const address = readAddress(endpoint.ip, ['subsets', i, list, j, 'ip'], faults)
+        if (address === undefined) return []
+        return [
+          {
+            address,
+            ports,
+            ready: list === 'addresses',
+            serving: undefined,
+            terminating: false,
+            ...placeOf(endpoint),
+          },
+        ]
+      }),
+    ),
+  )
+  return {
+    ...ref,
+    kind: 'Endpoints',
+    service: serviceKey(ref.namespace, ref.name),
+    endpoints: sorted(endpoints),
+  }
+}
+
+/** The nil rules (Cilium 1.5): ready unless it says no; serving, when left out, as ready; terminating if it says so. */
+function stateOf({ conditions }: SliceEndpoint): Pick<DeclaredEndpoint, 'ready' | 'serving' | 'terminating'> {
+  return {
+    ready: conditions.ready ?? true,
+    serving: conditions.serving ?? undefined,
+    terminating: conditions.terminating ?? false,
+  }
+}
+
+/** Endpoints objects have the first three alone; `topology` is what v1beta1 has, and `deprecatedTopology` what v1 keeps of it. */
+type Placed = Pick<SliceEndpoint, 'hostname' | 'nodeName' | 'targetRef'> & Partial<SliceEndpoint>
+
+function placeOf(endpoint: Placed): Pick<DeclaredEndpoint, 'hostname' | 'pod' | 'node' | 'zone' | 'forZones'> {
+  const { hostname, targetRef, topology, deprecatedTopology, hints } = endpoint
+  const node = endpoint.nodeName ?? topology?.['kubernetes.io/hostname']
+  const zone = endpoint.zone ?? (topology ?? deprecatedTopology)?.['topology.kubernetes.io/zone']
+  const forZones = hints?.forZones.map(({ name }) => name) ?? []
+  return {
+    ...(hostname && { hostname }),
+    ...(targetRef?.kind === 'Pod' && targetRef.name && { pod: targetRef.name }),
+    ...(node && { node }),
+    ...(zone && { zone }),
+    ...(forZones.length > 0 && { forZones }),
+  }
+}
+
+function readWeight(text: string | undefined, faults: Faults): number | undefined {
+  if (text === undefined) return undefined
+  if (/^\d{1,5}$/.test(text)) return Number(text)
+  faults.ignoreAnnotation(
+    weightAnnotation,
+    `${shown(text)} is not a whole number from 0 to 99999; the endpoints weigh 100 as usual`,
+  )
+  return undefined
+}
+
+function sorted(endpoints: DeclaredEndpoint[]): DeclaredEndpoint[] {
+  return endpoints.sort((a, b) => (a.address < b.address ? -1 : a.address > b.address ? 1 : 0))
+}

@@ -1,0 +1,74 @@
+/**
+ * The Multi-Cluster Services API (KEP-1645) in the mesh's own terms. A ServiceExport makes the Service of its name global,
+ * unless the Service's own annotation says otherwise. A ServiceImport stands in for a Service that the cluster does not
+ * have: it brings the addresses that clients dial, and the backends come from the clusters that export it.
+ */
+import { derivedServiceAnnotation } from '../../model/multicluster.ts'
+import { readAddress } from './address.ts'
+import { type Faults, shown } from './faults.ts'
+import type { ExportObject, ImportObject, ObjectRef } from './objects.ts'
+import { fit, serviceExport, serviceImport } from './shapes.ts'
+
+const defaultAffinitySeconds = 10_800
+
+export function decodeServiceExport(value: object, ref: ObjectRef, faults: Faults): ExportObject | undefined {
+  const fitted = fit(serviceExport, value, faults)
+  if (!fitted) return undefined
+  const { metadata, spec } = fitted
+  const createdAt = readTime(metadata.creationTimestamp ?? undefined, faults)
+  return {
+    ...ref,
+    kind: 'ServiceExport',
+    said: {
+      ...(createdAt !== undefined && { createdAt }),
+      annotations: spec.exportedAnnotations,
+      labels: spec.exportedLabels,
+    },
+  }
+}
+
+/** RFC 3339, as the API writes it. */
+function readTime(text: string | undefined, faults: Faults): number | undefined {
+  if (text === undefined) return undefined
+  const time = Date.parse(text)
+  if (!Number.isNaN(time)) return time
+  faults.refuse(['metadata', 'creationTimestamp'], `${shown(text)} is no time; leave it to the API server to write it`)
+  return undefined
+}
+
+/**
+ * One with a derived Service leaves its address to that. Undefined also for one that Starlane itself has written from what
+ * the clusters export, unless it gave it a derived Service.
+ */
+export function decodeServiceImport(value: object, ref: ObjectRef, faults: Faults): ImportObject | undefined {
+  const fitted = fit(serviceImport, value, faults)
+  if (!fitted) return undefined
+  const { metadata, spec } = fitted
+  const named = metadata.annotations[derivedServiceAnnotation]
+  const derived = named === '' || named === metadata.name ? undefined : named
+  if (!derived && metadata.labels['app.kubernetes.io/managed-by'] === 'starlane.dev') return undefined
+  const headless = spec.type === 'Headless'
+  const addresses = spec.ips.map((text, i) => readAddress(text, ['spec', 'ips', i], faults))
+  return {
+    ...ref,
+    kind: 'ServiceImport',
+    derived,
+    spec: {
+      type: 'ClusterIP',
+      imported: true,
+      headless,
+      clusterIPs: headless || derived ? [] : addresses.filter(address => address !== undefined),
+      ports: spec.ports.map(({ appProtocol, ...port }) => (appProtocol ? { ...port, appProtocol } : port)),
+      annotations: { 'service.cilium.io/global': 'true', 'service.cilium.io/shared': 'false' },
+      labels: {},
+      publishNotReadyAddresses: false,
+      ...(spec.sessionAffinity === 'ClientIP' && {
+        sessionAffinity: {
+          timeoutMs: 1000 * (spec.sessionAffinityConfig?.clientIP?.timeoutSeconds ?? defaultAffinitySeconds),
+        },
+      }),
+      internalTrafficPolicy: spec.internalTrafficPolicy,
+      ...(spec.trafficDistribution && { trafficDistribution: spec.trafficDistribution }),
+    },
+  }
+}

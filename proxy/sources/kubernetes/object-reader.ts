@@ -1,0 +1,67 @@
+import type { Resource } from '../../clients/kubernetes/resources.ts'
+import type { RawObject } from '../../clients/kubernetes/wire.ts'
+import { pathText } from '../../config/fields.ts'
+import type { Problem } from '../../model/error.ts'
+import { decodeKubernetes } from '../decode/decode.ts'
+import { type Kind, refText } from '../decode/objects.ts'
+import type { Assembler } from '../service-assembler.ts'
+
+/** So many are told one by one; a cluster can have any number of bad objects. */
+const maxFaults = 200
+
+/** Hands what the watchers bring to the assembler, decoded, and remembers what is wrong with single objects. */
+export class Objects {
+  readonly #cluster: string
+  readonly #assembler: Assembler
+  readonly #faults = new Map<string, readonly Problem[]>()
+  #revision = 0
+
+  constructor(cluster: string, assembler: Assembler) {
+    this.#cluster = cluster
+    this.#assembler = assembler
+  }
+
+  put({ kind, apiVersion }: Resource, raw: RawObject): void {
+    // Members of a list leave their kind out, and metadata alone comes as PartialObjectMetadata.
+    const { object, faults, ref } = decodeKubernetes({ ...raw, kind, apiVersion })
+    const { namespace = '', name } = raw.metadata
+    this.#remember(refText({ kind: kind as Kind, namespace, name }), faults)
+    if (object) this.#assembler.put(object)
+    // One that is not sound stays what it was; one that is no longer ours goes.
+    else if (ref && faults.length === 0) this.drop(kind, namespace, name)
+  }
+
+  drop(kind: string, namespace: string, name: string): void {
+    const ref = { kind: kind as Kind, namespace, name }
+    if (this.#faults.delete(refText(ref))) this.#revision++
+    this.#assembler.remove(ref)
+  }
+
+  /** Another number whenever `problems` may say something else. */
+  get revision(): number {
+    return this.#revision
+  }
+
+  problems(): Problem[] {
+    const all = [...this.#faults.values()].flat()
+    if (all.length <= maxFaults) return all
+    const more: Problem = {
+      code: 'SOURCE_OBJECT',
+      where: this.#cluster,
+      message: `${all.length - maxFaults} more objects are not usable; mend the first ones to see these`,
+    }
+    return [...all.slice(0, maxFaults), more]
+  }
+
+  #remember(ref: string, faults: ReturnType<typeof decodeKubernetes>['faults']): void {
+    const problems = faults.map(
+      ({ code, path, message }): Problem => ({
+        code,
+        where: this.#cluster,
+        message: `${ref}: ${pathText(path)}: ${message}`,
+      }),
+    )
+    if (problems.length > 0) this.#faults.set(ref, problems)
+    if (problems.length > 0 || this.#faults.delete(ref)) this.#revision++
+  }
+}

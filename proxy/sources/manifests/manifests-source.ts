@@ -1,0 +1,208 @@
+import { stat } from 'node:fs/promises'
+import { basename, dirname, normalize, resolve, sep } from 'node:path'
+import { setImmediate } from 'node:timers/promises'
+import { isDeepStrictEqual } from 'node:util'
+import { MeshError, messageOf, type Problem } from '../../model/error.ts'
+import type { Log } from '../../model/log.ts'
+import type { Clock } from '../../model/time/clock.ts'
+import { Assembler } from '../service-assembler.ts'
+import type { Sink, Source } from '../source.ts'
+import { Rounds } from './debounced-job.ts'
+import { ManifestFile } from './manifest-file.ts'
+import { Claims } from './object-origins.ts'
+import { ProblemList } from './problem-list.ts'
+import { maxEntries, type Tree, walk } from './walk.ts'
+import { Watches } from './watches.ts'
+
+export interface ManifestsOptions {
+  /** The name of the cluster that the manifests describe. */
+  readonly cluster: string
+  readonly clock: Clock
+  readonly log: Log
+  /**
+   * Milliseconds without an event before the files are read; 100. Longer where files are written slowly, since half a file
+   * that happens to parse is taken as it is.
+   */
+  readonly debounceMs?: number
+  /** Milliseconds between looks that no event asks for, since some file systems tell of nothing; 30 000. */
+  readonly rescanMs?: number
+}
+
+/** How long reading may keep everything else waiting. */
+const breathMs = 10
+const maxProblems = 1000
+const maxLogged = 20
+
+/** Kubernetes objects of one cluster from a file, or from all .yaml, .yml and .json files below a folder; watched. */
+export function createManifestsSource(path: string, options: ManifestsOptions): Source {
+  return new ManifestsSource(path, options)
+}
+
+class ManifestsSource implements Source {
+  readonly #path: string
+  readonly #cluster: string
+  readonly #clock: Clock
+  readonly #log: Log
+  readonly #watches: Watches
+  readonly #rounds: Rounds
+  readonly #assembler: Assembler
+  readonly #claims: Claims
+  readonly #files = new Map<string, ManifestFile>()
+  #sink: Sink | undefined
+  #isClosed = false
+  /** Why it is lost, if it is and has been said. */
+  #loss: string | undefined
+  #problems: readonly Problem[] = []
+  /** Whether the path was a folder when last seen. */
+  #isFolder = false
+  #breathAt = 0
+
+  constructor(path: string, options: ManifestsOptions) {
+    const { cluster, clock, log, debounceMs = 100, rescanMs = 30_000 } = options
+    this.#path = normalize(path)
+    this.#cluster = cluster
+    this.#clock = clock
+    this.#log = log
+    this.#assembler = new Assembler(cluster)
+    this.#claims = new Claims(this.#assembler)
+    const look = () => this.#look().catch(error => log.error('source.fault', { cluster, path, why: messageOf(error) }))
+    this.#rounds = new Rounds(look, { clock, debounceMs, everyMs: rescanMs })
+    this.#watches = new Watches(() => this.#rounds.ask(), log)
+  }
+
+  start(sink: Sink): void {
+    this.#sink = sink
+    this.#rounds.start()
+  }
+
+  async close(): Promise<void> {
+    this.#isClosed = true
+    this.#watches.close()
+    await this.#rounds.close()
+  }
+
+  /** Nothing is delivered before its end, so the sink sees what many files say together as one change. */
+  async #look(): Promise<void> {
+    const tree = await this.#walk()
+    if (!tree || this.#isClosed) return
+    this.#breathAt = this.#clock.now()
+    const present = new Set<string>()
+    for (const [path, stamp] of tree.files) {
+      if (await this.#refresh(path, stamp)) present.add(path)
+      if (this.#isClosed) return
+    }
+    for (const path of this.#files.keys()) if (!present.has(path) && !isBelow(path, tree.unreadable)) this.#forget(path)
+    this.#report(this.#allProblems(tree))
+    this.#deliver()
+  }
+
+  async #walk(): Promise<Tree | undefined> {
+    const watched = new Set<string>()
+    const enter = (folder: string, only?: string) => {
+      watched.add(resolve(folder))
+      this.#watches.add(folder, only)
+    }
+    // What becomes of the path itself is told by the folder above. Of that only the path's name is of interest, unless it
+    // is a file: behind a mounted ConfigMap it changes with the folder's `..data`, not under its own name.
+    const above = await nearestFolder(this.#path)
+    const name = basename(resolve(this.#path))
+    enter(above, this.#isFolder ? name : undefined)
+    try {
+      const tree = await walk(this.#path, enter)
+      this.#isFolder = tree.isFolder
+      return tree
+    } catch (error) {
+      this.#isFolder = false
+      if (!this.#isClosed) this.#lose(error)
+      return undefined
+    } finally {
+      enter(above, this.#isFolder ? name : undefined)
+      this.#watches.keep(watched)
+    }
+  }
+
+  /** False when the file is gone after all. */
+  async #refresh(path: string, stamp: string): Promise<boolean> {
+    const file = this.#files.get(path) ?? new ManifestFile(path)
+    const before = file.objects
+    const outcome = await file.refresh(stamp, () => this.#breathe())
+    if (outcome === 'gone') return false
+    this.#files.set(path, file)
+    if (outcome === 'changed') this.#claims.replace(path, before, file.objects)
+    return true
+  }
+
+  #forget(path: string): void {
+    this.#claims.replace(path, this.#files.get(path)?.objects ?? new Map(), new Map())
+    this.#files.delete(path)
+  }
+
+  /** A large file takes seconds to parse; DNS and flows have their turn in between. */
+  #breathe(): Promise<void> | undefined {
+    if (this.#clock.now() - this.#breathAt < breathMs) return undefined
+    return setImmediate().then(() => {
+      this.#breathAt = this.#clock.now()
+    })
+  }
+
+  #allProblems(tree: Tree): readonly Problem[] {
+    const all = new ProblemList(this.#path, maxProblems)
+    if (tree.cut)
+      all.add(() => unread(this.#path, `it has more than ${maxEntries} files and folders; the rest is left out`))
+    for (const [path, why] of tree.unreadable)
+      all.add(() => unread(path, `${why}; what was read from it before stays in use`))
+    for (const path of [...this.#files.keys()].sort())
+      for (const problem of this.#files.get(path)?.problems ?? []) all.add(() => problem)
+    for (const problem of this.#claims.problems()) all.add(() => problem)
+    return all.list()
+  }
+
+  #report(problems: readonly Problem[]): void {
+    if (isDeepStrictEqual(problems, this.#problems)) return
+    const known = new Set(this.#problems.map(textOf))
+    const fresh = problems.filter(problem => !known.has(textOf(problem)))
+    for (const { code, where, message } of fresh.slice(0, maxLogged))
+      this.#log.warn('source.problem', { cluster: this.#cluster, code, where, message })
+    this.#problems = problems
+    this.#sink?.problems(problems)
+  }
+
+  /** After a loss the whole again, since the sink may have given up what it had. */
+  #deliver(): void {
+    if (!this.#sink) return
+    if (this.#loss === undefined) this.#assembler.flush(this.#sink)
+    else this.#assembler.reset(this.#sink)
+    this.#loss = undefined
+  }
+
+  #lose(error: unknown): void {
+    const why = messageOf(error)
+    if (why === this.#loss) return
+    this.#loss = why
+    const message = `${this.#path}: no manifests can be read: ${why}; put a file or folder there, or correct the path`
+    this.#sink?.lost(new MeshError('SOURCE_READ', message, { cause: error }))
+  }
+}
+
+async function nearestFolder(path: string): Promise<string> {
+  for (let folder = dirname(resolve(path)); ; folder = dirname(folder)) {
+    const isFolder = await stat(folder).then(
+      stats => stats.isDirectory(),
+      () => false,
+    )
+    if (isFolder || folder === dirname(folder)) return folder
+  }
+}
+
+function isBelow(path: string, tops: ReadonlyMap<string, unknown>): boolean {
+  for (const top of tops.keys()) if (path === top || path.startsWith(`${top}${sep}`)) return true
+  return false
+}
+
+function unread(where: string, why: string): Problem {
+  return { code: 'SOURCE_READ', where, message: `cannot be read: ${why}` }
+}
+
+function textOf({ where, message }: Problem): string {
+  return `${where}: ${message}`
+}

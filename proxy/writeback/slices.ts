@@ -1,0 +1,111 @@
+/**
+ * The endpoints of other clusters as EndpointSlices of this one, for whoever reads these: ingress controllers, kube-proxy,
+ * headless clients. The semantics are Cilium's `global-sync-endpoint-slices` (Cilium 1.8): the local Service asks for it;
+ * ports are those of the remote endpoints, not of the local Service; names of hosts are copied as they are.
+ */
+import { type Family, familyOf } from '../model/address.ts'
+import type { ClusterService, Endpoint, GlobalService } from '../model/service.ts'
+import type { Json } from '../model/text/json.ts'
+import { derivedLabel } from './imports.ts'
+import { digestOf, type Manifest, owner, signed } from './manifest.ts'
+
+export const sourceClusterLabel = 'multicluster.kubernetes.io/source-cluster'
+/** Names the ServiceImport that a slice belongs to (KEP-1645). */
+const importLabel = 'multicluster.kubernetes.io/service-name'
+export const managedByLabel = 'endpointslice.kubernetes.io/managed-by'
+export const sliceManager = `endpointslice-mesh-controller.${owner}`
+
+const syncAnnotation = 'service.cilium.io/global-sync-endpoint-slices'
+/** The API takes 1000; like Kubernetes' own controller a slice holds 100, so that a change sends little. */
+const maxEndpoints = 100
+
+/** In the order of their names. */
+export function slicesOf(service: GlobalService): Manifest[] {
+  const { local, members } = service
+  if (!local || !wantsSlices(service)) return []
+  // A derived Service has no selector, so that nobody else writes the endpoints of its own cluster either.
+  return members
+    .filter(({ cluster }) => cluster !== local.cluster || isOwnDerived(local))
+    .flatMap(member => groups(member).flatMap(group => bucketsOf(group).map(bucket => slice(service, member, bucket))))
+    .sort((a, b) => (a.metadata.name < b.metadata.name ? -1 : 1))
+}
+
+/** Asked for by annotation; a headless Service asks by being one, since its clients have nothing else. */
+function wantsSlices({ local, settings }: GlobalService): boolean {
+  if (!local || !settings.global || local.imported) return false
+  // Another's derived Service is that other's to fill.
+  if (local.derivedFrom !== undefined && !isOwnDerived(local)) return false
+  const asked = local.annotations[syncAnnotation]
+  return asked === undefined ? local.headless : asked.toLowerCase() === 'true'
+}
+
+function isOwnDerived({ derivedFrom, labels }: ClusterService): boolean {
+  return derivedFrom !== undefined && labels[derivedLabel] === 'true'
+}
+
+/** What one slice has in common. */
+interface Group {
+  readonly family: Family
+  readonly ports: Endpoint['ports']
+  readonly endpoints: readonly Endpoint[]
+  readonly id: string
+}
+
+function groups({ endpoints }: ClusterService): Group[] {
+  const byId = Map.groupBy(endpoints, ({ address, ports }) => JSON.stringify([familyOf(address), ports]))
+  return [...byId].flatMap(([id, endpoints]): Group[] => {
+    const [first] = endpoints
+    return first ? [{ id, family: familyOf(first.address), ports: first.ports, endpoints }] : []
+  })
+}
+
+/**
+ * Splits by a hash of the address, so that one endpoint more or less changes one slice. The number of buckets is a power
+ * of two that leaves each of them room.
+ */
+function bucketsOf(group: Group): Group[] {
+  for (
+    let count = 2 ** Math.ceil(Math.log2(Math.max(1, (group.endpoints.length / maxEndpoints) * 1.5)));
+    ;
+    count *= 2
+  ) {
+    const buckets = Map.groupBy(
+      group.endpoints,
+      ({ address }) => Number.parseInt(digestOf(address).slice(0, 8), 16) % count,
+    )
+    if (count > group.endpoints.length || [...buckets.values()].every(({ length }) => length <= maxEndpoints)) {
+      return [...buckets].map(([i, endpoints]) => ({ ...group, endpoints, id: `${group.id} ${i}/${count}` }))
+    }
+  }
+}
+
+function slice({ namespace, name, local }: GlobalService, { cluster }: ClusterService, group: Group): Manifest {
+  const { family, ports, endpoints, id } = group
+  return signed({
+    apiVersion: 'discovery.k8s.io/v1',
+    kind: 'EndpointSlice',
+    metadata: {
+      namespace,
+      name: `${name}-${cluster}-${digestOf(id).slice(0, 10)}`,
+      labels: {
+        'kubernetes.io/service-name': name,
+        [sourceClusterLabel]: cluster,
+        [managedByLabel]: sliceManager,
+        ...(local?.derivedFrom !== undefined && { [importLabel]: local.derivedFrom }),
+      },
+    },
+    addressType: `IPv${family}`,
+    ports: ports.map(({ name, protocol, port }) => ({ name, protocol, port })),
+    endpoints: endpoints.toSorted((a, b) => (a.address < b.address ? -1 : 1)).map(endpointJson),
+  })
+}
+
+/** Without its node, which is none of this cluster. */
+function endpointJson({ address, ready, serving, terminating, hostname, zone }: Endpoint): Json {
+  return {
+    addresses: [address],
+    conditions: { ready, serving, terminating },
+    ...(hostname !== undefined && { hostname }),
+    ...(zone !== undefined && { zone }),
+  }
+}

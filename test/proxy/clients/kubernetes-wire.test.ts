@@ -1,0 +1,141 @@
+import { createServer } from 'node:net'
+import fc from 'fast-check'
+import t, { type Test } from 'tap'
+import type { Access } from '../../../proxy/clients/kubernetes/access.ts'
+import { apiErrorOf, retryAfterMs } from '../../../proxy/clients/kubernetes/api-error.ts'
+import { KubernetesClient } from '../../../proxy/clients/kubernetes/client.ts'
+import { LineSplitter } from '../../../proxy/clients/kubernetes/lines.ts'
+import { readEvent, readPage } from '../../../proxy/clients/kubernetes/wire.ts'
+import { MeshError } from '../../../proxy/model/error.ts'
+import { silentLog } from '../../../proxy/model/log.ts'
+import { Backoff } from '../../../proxy/model/time/backoff.ts'
+import { FakeClock } from '../../support/clock.ts'
+
+t.test('lines are the same in whatever pieces they come', async t => {
+  const line = fc.string({ unit: 'grapheme' }).map(text => `x${text.replaceAll('\n', '')}`)
+  const cuts = fc.array(fc.nat(), { maxLength: 10 })
+  fc.assert(
+    fc.property(fc.array(line), cuts, (lines, cuts) => {
+      const bytes = Buffer.from(lines.map(each => `${each}\n`).join(''))
+      const splitter = new LineSplitter()
+      const edges = [0, ...cuts.map(cut => cut % (bytes.length + 1)).sort((a, b) => a - b), bytes.length]
+      const found = edges.flatMap((edge, i) => splitter.push(bytes.subarray(edge, edges[i + 1])))
+      return JSON.stringify(found) === JSON.stringify(lines)
+    }),
+  )
+  t.same(new LineSplitter().push(Buffer.from('\n \nlast is open')), [], 'blank lines are none')
+})
+
+t.test('a line without an end is given up', async t => {
+  const splitter = new LineSplitter()
+  const piece = Buffer.alloc(1 << 20, 'x')
+  t.throws(
+    () => {
+      for (let i = 0; i < 100; i++) splitter.push(piece)
+    },
+    { code: 'SOURCE_READ', message: /longer than 16777216 bytes/ },
+  )
+})
+
+t.test('back-off', async t => {
+  fc.assert(
+    fc.property(fc.double({ min: 0, max: 0.999, noNaN: true }), fc.nat(40), (chance, failures) => {
+      const backoff = new Backoff(() => chance)
+      const waits = Array.from({ length: failures + 1 }, () => backoff.next())
+      return waits.every(ms => ms >= 800 && ms <= 30_000)
+    }),
+  )
+  const backoff = new Backoff(() => 1)
+  t.same([backoff.next(), backoff.next(), backoff.next()], [800, 1600, 3200])
+  backoff.lasted(59_999)
+  t.equal(backoff.next(), 6400, 'a short success forgives nothing')
+  backoff.lasted(60_000)
+  t.equal(backoff.next(), 800)
+  t.equal(backoff.next(20_000), 20_800, 'what the server asks for is kept')
+  t.ok(backoff.next(0) >= 1600, 'and never shortens the wait')
+})
+
+t.test('Retry-After', async t => {
+  const now = Date.parse('2026-01-01T00:00:00Z')
+  t.equal(retryAfterMs('7', now), 7000)
+  t.equal(retryAfterMs('Thu, 01 Jan 2026 00:00:10 GMT', now), 10_000)
+  t.equal(retryAfterMs('Thu, 01 Jan 2015 00:00:00 GMT', now), 0)
+  t.equal(retryAfterMs('99999999', now), 300_000, 'no longer than five minutes')
+  t.equal(retryAfterMs('soon', now), undefined)
+  t.equal(retryAfterMs(undefined, now), undefined)
+})
+
+t.test('what servers say of errors', async t => {
+  t.ok(apiErrorOf('watch', { code: 410, reason: 'Expired' }).isGone)
+  t.ok(apiErrorOf('watch', { reason: 'Expired' }, 200).isGone)
+  t.ok(apiErrorOf('watch', { message: 'Timeout: Too large resource version: 7, current: 5' }, 504).isGone)
+  t.notOk(apiErrorOf('watch', 'Gateway Timeout', 504).isGone)
+  t.equal(apiErrorOf('list', { details: { retryAfterSeconds: 3 } }, 429).retryAfterMs, 3000)
+  const html = apiErrorOf('list', `<html>${'x'.repeat(10_000)}`, 502)
+  t.match(html.message, /^list: 502 <html>x+$/)
+  t.ok(html.message.length < 400, 'pages of proxies are cut short')
+  for (const body of [null, 7, [], { code: 'x' }, { details: 7 }]) t.equal(apiErrorOf('list', body, 500).status, 500)
+})
+
+t.test('whatever a server sends is read or refused', async t => {
+  fc.assert(
+    fc.property(fc.json(), text => {
+      for (const read of [() => readEvent(text, '/x'), () => readPage(JSON.parse(text), '/x')]) {
+        try {
+          read()
+        } catch (error) {
+          if (!(error instanceof MeshError)) return false
+        }
+      }
+      return true
+    }),
+  )
+  const item = { metadata: { name: 'a', resourceVersion: '1' } }
+  t.same(readPage({ items: [item], metadata: { resourceVersion: '2' } }, '/x'), {
+    items: [item],
+    continue: '',
+    version: '2',
+  })
+  t.throws(() => readPage({ items: [{ metadata: { name: '' } }], metadata: { resourceVersion: '2' } }, '/x'))
+})
+
+t.test('a server that accepts and says no more is given up', async t => {
+  const server = createServer(socket => {
+    socket.on('error', () => {})
+    socket.on('data', () => socket.write('HTTP/1.1 200 OK\r\ncontent-length: 100\r\n\r\n{'))
+  })
+  const { client } = await clientOf(t, server)
+  const signal = new AbortController().signal
+  await t.rejects(client.json({ path: '/api' }, signal), {
+    code: 'SOURCE_READ',
+    message: /does not answer: Body Timeout/,
+  })
+})
+
+t.test('a client that is closed or called off stops at once', async t => {
+  const { client } = await clientOf(t, createServer())
+  const abort = new AbortController()
+  const called = client.json({ path: '/api' }, abort.signal)
+  abort.abort()
+  await t.rejects(called)
+  const open = client.json({ path: '/api' }, new AbortController().signal)
+  await Promise.all([t.rejects(open), client.close()])
+  await t.rejects(client.json({ path: '/api' }, new AbortController().signal), 'and begins nothing new')
+})
+
+async function clientOf(t: Test, server: ReturnType<typeof createServer>) {
+  await new Promise<void>(resolve => server.listen(0, '127.0.0.1', resolve))
+  t.teardown(() => server.close())
+  const { port } = server.address() as { port: number }
+  const access: Access = {
+    name: 'test',
+    server: `http://127.0.0.1:${port}`,
+    insecure: false,
+    credential: { by: 'nothing' },
+    impersonate: {},
+  }
+  const options = { access: async () => access, env: {}, clock: new FakeClock(), log: silentLog, timeoutMs: 50 }
+  const client = new KubernetesClient(options)
+  t.teardown(() => client.close())
+  return { client }
+}
