@@ -1,19 +1,20 @@
-/** Child processes of a benchmark: started here, measured by /proc, stopped by their id. Linux only. */
+/** Child processes of a benchmark: started here, measured through /proc, stopped by pid. Linux only. */
 import { type ChildProcess, spawn } from 'node:child_process'
+import { createSocket } from 'node:dgram'
 import { once } from 'node:events'
 import { readFileSync } from 'node:fs'
 import { connect } from 'node:net'
 import { setTimeout as wait } from 'node:timers/promises'
 
-/** Ticks of utime and stime in /proc; the kernel shows 100 a second to user space on every architecture Node runs on. */
+/** Unit of utime and stime in /proc: USER_HZ is 100 on every architecture that Node runs on. */
 const ticksPerSecond = 100
 
-/** From a start to what is awaited of it. */
+/** How long a child may take to become ready. */
 const startMs = 60_000
 
 const running = new Set<Child>()
 
-/** Stops everything started here. */
+/** Stops every child that is still running. */
 export async function stopAll(): Promise<void> {
   await Promise.all([...running].map(child => child.stop()))
 }
@@ -26,8 +27,8 @@ export class Child {
   }
 
   /**
-   * Starts a command and waits until all `ports` of 127.0.0.1 accept, and until it is `ready`; rejects at once when a port
-   * is taken already.
+   * Starts a command and waits until all TCP `ports` of 127.0.0.1 accept and `ready` returns true. Rejects at once when a
+   * port is in use, and with the end of its stderr when the command exits first or is not ready within a minute.
    */
   static async start(
     command: string,
@@ -35,14 +36,14 @@ export class Child {
     ports: readonly number[],
     ready: () => Promise<boolean> = async () => true,
   ): Promise<Child> {
-    for (const port of ports) if (await accepts(port)) throw new Error(`port ${port} is taken; give another --port`)
+    for (const port of ports) if (await accepts(port)) throw new Error(`port ${port} is in use; choose another --port`)
     const spawned = spawn(command, args, { stdio: ['ignore', 'ignore', 'pipe'] })
-    let complaint = ''
+    let stderr = ''
     spawned.stderr?.on('data', chunk => {
-      complaint = (complaint + chunk).slice(-2000)
+      stderr = (stderr + chunk).slice(-2000)
     })
     spawned.on('error', error => {
-      complaint = error.message
+      stderr = error.message
     })
     const child = new Child(spawned)
     running.add(child)
@@ -52,7 +53,7 @@ export class Child {
       if (spawned.pid === undefined || spawned.exitCode !== null || performance.now() > deadline) {
         await child.stop()
         throw new Error(
-          `${command} is not ready${ports.length > 0 ? ` on ${ports.join(', ')}` : ''}: ${complaint.trim() || 'it says nothing'}`,
+          `${command} is not ready${ports.length > 0 ? ` on ${ports.join(', ')}` : ''}: ${stderr.trim() || 'nothing on stderr'}`,
         )
       }
       await wait(20)
@@ -65,12 +66,12 @@ export class Child {
     return family(this.#process.pid).reduce((sum, pid) => sum + cpuOf(pid), 0)
   }
 
-  /** CPU seconds of JavaScript's thread: the main one of a process of Node. To the nanosecond, from the scheduler. */
+  /** CPU seconds of the main thread, which is the one that runs JavaScript in Node; in nanoseconds, from schedstat. */
   mainThreadCpu(): number {
     return Number(readFileSync(`/proc/${this.#process.pid}/schedstat`, 'utf8').split(' ')[0]) / 1e9
   }
 
-  /** KiB of user memory of the process and its descendants; a page that several share counts in parts. */
+  /** User memory of the process and its descendants in KiB (PSS: a shared page counts in proportion). */
   memory(): number {
     return family(this.#process.pid).reduce((sum, pid) => sum + pssOf(pid), 0)
   }
@@ -78,13 +79,13 @@ export class Child {
   async stop(): Promise<void> {
     running.delete(this)
     if (this.#process.pid === undefined || this.#process.exitCode !== null || this.#process.signalCode !== null) return
-    const gone = once(this.#process, 'exit')
+    const exited = once(this.#process, 'exit')
     const descendants = family(this.#process.pid).slice(1)
     this.#process.kill('SIGTERM')
     const timer = setTimeout(() => this.#process.kill('SIGKILL'), 5000)
-    await gone
+    await exited
     clearTimeout(timer)
-    for (const pid of descendants) endOrphan(pid)
+    for (const pid of descendants) stopOrphan(pid)
   }
 }
 
@@ -118,8 +119,8 @@ function pssOf(pid: number): number {
   return Number(/^Pss:\s+(\d+)/m.exec(readFileSync(`/proc/${pid}/smaps_rollup`, 'utf8'))?.[1])
 }
 
-/** A worker whose master has gone; one that has ended by itself is what we want. */
-function endOrphan(pid: number): void {
+/** Stops a worker whose master has exited; does nothing when it has exited too. */
+function stopOrphan(pid: number): void {
   try {
     process.kill(pid, 'SIGTERM')
   } catch {}
@@ -134,4 +135,18 @@ function accepts(port: number): Promise<boolean> {
     })
     socket.on('error', () => resolve(false))
   })
+}
+
+/** Whether a datagram to a UDP port of 127.0.0.1 is answered within a tenth of a second: UDP has no accept to wait for. */
+export async function answersDatagrams(port: number): Promise<boolean> {
+  const socket = createSocket('udp4')
+  try {
+    socket.send('ready?', port, '127.0.0.1')
+    await once(socket, 'message', { signal: AbortSignal.timeout(100) })
+    return true
+  } catch {
+    return false
+  } finally {
+    socket.close()
+  }
 }

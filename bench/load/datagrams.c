@@ -4,9 +4,9 @@
  *     datagrams echo PORT
  *     datagrams ask PORT CLIENTS WINDOW SIZE SECONDS
  *
- * Each client keeps WINDOW datagrams of SIZE bytes under way from a socket of its own and sends one for each that comes
+ * Each client keeps WINDOW datagrams of SIZE bytes in flight from a socket of its own and sends one for each that comes
  * back, as many to a system call as there are. A client that hears nothing for a tenth of a second begins anew. What it had
- * under way then, and what has not come back a tenth of a second after the end, is lost. Prints one line of JSON.
+ * in flight then, and what has not come back a tenth of a second after the end, is lost. Prints one line of JSON.
  */
 #define _GNU_SOURCE
 #include <arpa/inet.h>
@@ -72,12 +72,12 @@ static void echo(int port) {
 
 struct client {
   int socket;
-  int under_way;
+  int in_flight;
   long heard, heard_before;
 };
 
 static void send_some(struct client *client, int count) {
-  client->under_way += count;
+  client->in_flight += count;
   while (count > 0) {
     const int sent = sendmmsg(client->socket, messages, count < batch ? count : batch, 0);
     if (sent <= 0) return; /* counted as lost by the next look */
@@ -89,7 +89,7 @@ static int hear(struct client *client) {
   const int got = recvmmsg(client->socket, messages, batch, MSG_DONTWAIT, NULL);
   if (got <= 0) return 0;
   client->heard += got;
-  client->under_way -= got < client->under_way ? got : client->under_way;
+  client->in_flight -= got < client->in_flight ? got : client->in_flight;
   return got;
 }
 
@@ -117,8 +117,8 @@ static int ask(int port, int client_count, int window, size_t size, double secon
     look = at + 0.1;
     for (struct client *client = clients; client < clients + client_count; client++) {
       if (client->heard == client->heard_before) {
-        lost += client->under_way;
-        client->under_way = 0;
+        lost += client->in_flight;
+        client->in_flight = 0;
         send_some(client, window);
       }
       client->heard_before = client->heard;
@@ -130,7 +130,7 @@ static int ask(int port, int client_count, int window, size_t size, double secon
     const int ready_count = epoll_wait(events, ready, 64, 10);
     for (int i = 0; i < ready_count; i++) hear(ready[i].data.ptr);
   }
-  for (int i = 0; i < client_count; i++) lost += clients[i].under_way;
+  for (int i = 0; i < client_count; i++) lost += clients[i].in_flight;
   printf("{\"roundTrips\":%ld,\"lost\":%ld,\"seconds\":%.3f}\n", heard, lost, at - begun);
   return 0;
 }

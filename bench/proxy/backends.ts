@@ -1,15 +1,15 @@
-/** What stands behind the proxies: cheap, and the same for everyone. */
+/** The backends behind the proxies: cheap, and the same for every contender. */
 import { writeFileSync } from 'node:fs'
 import { join } from 'node:path'
-import { Child } from '../process.ts'
+import { answersDatagrams, Child } from '../process.ts'
 import type { Place } from './place.ts'
 import { program } from './program.ts'
 
-/** What the HTTP backends serve, by path. */
+/** Length of each body that the HTTP backends serve, by path. */
 export const bodies = { '/small': 100, '/large': 1024 * 1024 } as const
 export type Body = keyof typeof bodies
 
-/** Three servers of one nginx, which answers from memory or the page cache. */
+/** One nginx on three ports, which answers from memory or the page cache. */
 export async function startHttp(place: Place): Promise<readonly number[]> {
   const ports = [place.port(), place.port(), place.port()]
   const folder = place.folder('backends')
@@ -31,7 +31,7 @@ http {
   return ports
 }
 
-/** One only: iperf3 wants its control and its data connection at the same server. */
+/** A single server, since the control and the data connection of iperf3 must reach the same one. */
 export async function startIperf(place: Place): Promise<readonly number[]> {
   const port = place.port()
   await Child.start('iperf3', ['--server', '--bind', '127.0.0.1', '--port', String(port)], [port])
@@ -40,6 +40,6 @@ export async function startIperf(place: Place): Promise<readonly number[]> {
 
 export async function startEcho(place: Place): Promise<readonly number[]> {
   const port = place.port()
-  await Child.start(program('datagrams', place), ['echo', String(port)], [])
+  await Child.start(program('datagrams', place), ['echo', String(port)], [], () => answersDatagrams(port))
   return [port]
 }

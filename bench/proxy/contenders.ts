@@ -1,22 +1,23 @@
-/** Whom the benchmark compares: a direct connection, Starlane, HAProxy in TCP mode and nginx stream, over the same backends. */
+/** The contenders: a direct connection, Starlane, HAProxy in TCP mode and nginx stream, all over the same backends. */
 import { spawnSync } from 'node:child_process'
-import { mkdirSync, writeFileSync } from 'node:fs'
+import { existsSync, mkdirSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
-import { Child } from '../process.ts'
+import { answersDatagrams, Child } from '../process.ts'
+import { notInstalled } from '../report/machine.ts'
 import type { Row } from '../report/table.ts'
 import type { Place } from './place.ts'
 import type { Setting } from './plan.ts'
 
 export interface Contender {
   readonly name: string
-  /** Where the load goes. */
+  /** Where the load is sent. */
   readonly port: number
   /** Undefined for the direct connection, which has no process of its own. */
   readonly child: Child | undefined
 }
 
-/** What all of them forward to, in turn. */
+/** The backends that all of them forward to, in turn. */
 export interface Target {
   readonly protocol: 'TCP' | 'UDP'
   readonly backends: readonly number[]
@@ -38,7 +39,7 @@ export const contenders = {
 
 export type Name = keyof typeof contenders
 
-/** Those of them that are asked for; one that does not start is a row that says why. */
+/** Starts the contenders asked for; one that does not start becomes a row with the reason. */
 export async function start(
   names: readonly Name[],
   target: Target,
@@ -66,13 +67,19 @@ function product({ engine, plugins }: { engine: string; plugins?: readonly strin
       manifests,
       `proxy: { engine: ${engine}, limits: { connections: 20000 } }
 ${plugins ? `plugins: ${JSON.stringify(plugins)}\n` : ''}`,
+      target.protocol === 'UDP' ? () => answersDatagrams(port) : undefined,
     )
     return { name, port, child }
   }
 }
 
-/** Comes back when all that is configured listens. */
-export function startProduct(place: Place, manifests: readonly object[], config: string): Promise<Child> {
+/** Resolves when every configured frontend listens, and `answers` returns true. */
+export function startProduct(
+  place: Place,
+  manifests: readonly object[],
+  config: string,
+  answers = async () => true,
+): Promise<Child> {
   const folder = place.folder('starlane')
   const admin = place.port()
   mkdirSync(join(folder, 'manifests'))
@@ -92,7 +99,7 @@ ${config}`,
   const bin = fileURLToPath(new URL('../../bin/starlane.js', import.meta.url))
   return Child.start(process.execPath, [bin, 'run', '-c', file], [], async () => {
     const answer = await fetch(`http://127.0.0.1:${admin}/readyz`).catch(() => undefined)
-    return answer?.ok ?? false
+    return answer?.ok ? answers() : false
   })
 }
 
@@ -102,7 +109,7 @@ interface ServiceAt {
   readonly port: number
 }
 
-/** A service and its endpoints as Kubernetes has them. */
+/** A Service and its EndpointSlices. */
 export function objects({ name, address, port }: ServiceAt, { protocol, backends }: Target): object[] {
   const metadata = { name, namespace: 'default', annotations: { 'service.cilium.io/global': 'true' } }
   return [
@@ -123,7 +130,7 @@ export function objects({ name, address, port }: ServiceAt, { protocol, backends
   ]
 }
 
-/** The engine by itself, over a list of backends taken in turn: what the rest of the product costs is the difference. */
+/** The engine by itself, over backends taken in turn; the difference to the product is what the rest of it costs. */
 function engine(kind: 'streams' | 'native'): Start {
   return async (name, { protocol, backends }, place) => {
     const port = place.port()
@@ -136,7 +143,7 @@ function engine(kind: 'streams' | 'native'): Start {
         ...backends.map(backend => `--backend=127.0.0.1:${backend}`),
         ...(protocol === 'UDP' ? ['--udp'] : []),
       ],
-      protocol === 'UDP' ? [] : [port],
+      ...readyOn(protocol, port),
     )
     return { name, port, child }
   }
@@ -182,17 +189,28 @@ stream {
 }
 `,
   )
-  const child = await Child.start(
-    'nginx',
-    ['-p', folder, '-e', join(folder, 'log'), '-c', config],
-    protocol === 'UDP' ? [] : [port],
-  )
-  return { name, port, child }
+  const args = ['-p', folder, '-e', join(folder, 'log'), '-c', config]
+  return { name, port, child: await Child.start('nginx', args, ...readyOn(protocol, port)) }
 }
 
-/** Some builds have the stream module inside, Debian's loads it from a folder that only the binary knows. */
+/** How to wait for a proxy: for TCP until its port accepts, for UDP until a datagram comes back. */
+function readyOn(protocol: Target['protocol'], port: number): [ports: number[], ready?: () => Promise<boolean>] {
+  return protocol === 'UDP' ? [[], () => answersDatagrams(port)] : [[port]]
+}
+
+/**
+ * The line that loads the stream module where it is a shared object, as in Debian's package. Throws where this nginx has no
+ * stream module.
+ */
 function streamModule(): string {
-  const built = spawnSync('nginx', ['-V'], { encoding: 'utf8' }).stderr ?? ''
-  const folder = /--modules-path=(\S+)/.exec(built)?.[1]
-  return built.includes('--with-stream=dynamic') && folder ? `load_module ${folder}/ngx_stream_module.so;\n` : ''
+  const reason = notInstalled('nginx')
+  if (reason) throw new Error(reason)
+  const { stderr } = spawnSync('nginx', ['-V'], { encoding: 'utf8' })
+  const stream = /--with-stream(=dynamic)?(?:\s|$)/.exec(stderr)
+  if (!stream) throw new Error('nginx was built without its stream module (--with-stream)')
+  const folder = /--modules-path=(\S+)/.exec(stderr)?.[1]
+  if (stream[1] === undefined || folder === undefined) return ''
+  const file = `${folder}/ngx_stream_module.so`
+  if (existsSync(file)) return `load_module ${file};\n`
+  throw new Error(`nginx lacks its stream module ${file} (Debian: apt-get install libnginx-mod-stream)`)
 }

@@ -1,6 +1,4 @@
 /** UDP round trips, against nginx. */
-import { createSocket } from 'node:dgram'
-import { setTimeout as wait } from 'node:timers/promises'
 import { say } from '../load/say.ts'
 import type { Sample, Table } from '../report/table.ts'
 import { startEcho } from './backends.ts'
@@ -15,14 +13,14 @@ const loads = [
     clients: 64,
     window: 1,
     size: 64,
-    title: 'UDP, 64 clients with one datagram of 64 bytes under way',
+    title: 'UDP, 64 clients with one datagram of 64 bytes in flight',
   },
   {
     key: 'udp-burst',
     clients: 8,
     window: 32,
     size: 1200,
-    title: 'UDP, 8 clients with 32 datagrams of 1200 bytes under way',
+    title: 'UDP, 8 clients with 32 datagrams of 1200 bytes in flight',
   },
 ]
 
@@ -38,7 +36,6 @@ export const datagrams: Plan = {
       { protocol: 'UDP', backends: await startEcho(place) },
       setting,
     )
-    for (const each of contenders) if ('port' in each) await answers(each)
     const tables: Table[] = []
     for (const { key, title, clients, window, size } of loads) {
       const args = [clients, window, size, seconds].map(String)
@@ -67,20 +64,4 @@ interface Heard {
   readonly roundTrips: number
   readonly lost: number
   readonly seconds: number
-}
-
-/** UDP has no accept to wait for: asks until something comes back. */
-async function answers({ name, port }: Contender): Promise<void> {
-  const socket = createSocket('udp4')
-  socket.on('error', () => {}) // nobody listens yet
-  let heard = false
-  socket.on('message', () => {
-    heard = true
-  })
-  for (let tries = 0; tries < 200 && !heard; tries++) {
-    socket.send('are you there', port, '127.0.0.1')
-    await wait(50)
-  }
-  socket.close()
-  if (!heard) throw new Error(`${name} does not answer on UDP port ${port}`)
 }

@@ -1,6 +1,6 @@
 /**
- * Latency at equal rates that everyone can carry, in an open loop: requests are due at fixed times and latencies count from
- * then (load/open-loop.c), so that a stall is charged for all it delays.
+ * Latency at a rate that every contender can carry, in an open loop (load/open-loop.c): each request is due at a fixed time
+ * and its latency counts from then, so that a stall counts against every request it delays.
  */
 import { wrk } from '../load/http.ts'
 import { say } from '../load/say.ts'
@@ -37,7 +37,7 @@ export const latency: Plan = {
       tables.push({
         key: `latency-${part}`,
         title: `Keep-alive requests at ${rate} a second, ${part} % of the slowest one's maximum`,
-        how: `An open loop of our own: ${rate} requests a second over ${connections} connections; latency counts from when a request was due.`,
+        how: `load/open-loop.c: ${rate} requests per second over ${connections} connections; latency counts from when a request was due.`,
         columns: [
           { key: 'p99Us', title: 'p99 us', digits: 0 },
           { key: 'p50Us', title: 'p50 us', digits: 0 },
@@ -49,7 +49,7 @@ export const latency: Plan = {
         rows: await alternate<Contender>(contenders, rounds, async ({ port, child }): Promise<Sample> => {
           const before = child?.cpu() ?? 0
           const answered = JSON.parse(await say(generator, [String(port), ...args])) as Record<string, number>
-          // The half second of warm-up is in the CPU as well.
+          // CPU time includes the half second of warm-up.
           const asked = rate * (seconds + 0.5)
           return { ...answered, ...(child ? { cpuUs: ((child.cpu() - before) * 1e6) / asked } : {}) }
         }),
@@ -59,12 +59,15 @@ export const latency: Plan = {
   },
 }
 
-/** Requests a second of the slowest of them, at its best. */
+/** Requests per second of the slowest contender in a closed loop; one that answers nothing does not count. */
 async function slowest(contenders: readonly Contender[], connections: number): Promise<number> {
   const rates: number[] = []
   for (const { port } of contenders) {
-    const { requests, seconds } = await wrk(port, { path: '/small', mode: 'keep-alive', connections, seconds: 1 })
-    rates.push(requests / seconds)
+    const answered = await wrk(port, { path: '/small', mode: 'keep-alive', connections, seconds: 1 }).catch(
+      () => undefined,
+    )
+    if (answered && answered.requests > 0) rates.push(answered.requests / answered.seconds)
   }
+  if (rates.length === 0) throw new Error('no contender answers')
   return Math.min(...rates)
 }
