@@ -1,4 +1,4 @@
-/** Services, a chain and flows as a running Starlane has them, for measuring what a choice costs. */
+/** Services, a chain and flows as in a running Starlane, for measuring the cost of `choose`. */
 import { type BalancerName, createBalancer } from '../proxy/balancer/balancers.ts'
 import { type Chain, createChain } from '../proxy/chain/chain.ts'
 import { loadPlugins } from '../proxy/chain/loading/load.ts'
@@ -88,29 +88,29 @@ export async function chainOf(
   })
 }
 
-let flows = 0
+let lastFlowId = 0
 export function flowTo(service: GlobalService | undefined, client: number): Flow {
   const [frontend] = service?.frontends ?? []
   if (!service || !frontend) throw new Error('no frontend')
-  return { id: ++flows, client: { address: `10.200.0.${client & 255}`, port: 1 }, service, frontend, tried: [] }
+  return { id: ++lastFlowId, client: { address: `10.200.0.${client & 255}`, port: 1 }, service, frontend, tried: [] }
 }
 
 const sampleMs = 100
 const samples = 7
 
-/** Nanoseconds per choice and the bytes it allocates: the best of some samples, since the machine has other work. */
-export function measure(chain: Chain, asked: readonly Flow[]): { ns: number; bytes: number } {
+/** Nanoseconds and allocated bytes per call of `choose`: the best of several samples, since the machine has other work. */
+export function measure(chain: Chain, flows: readonly Flow[]): { ns: number; bytes: number } {
   const sample = () => {
     globalThis.gc?.()
     const before = process.memoryUsage().heapUsed
     const start = performance.now()
-    let choices = 0
+    let calls = 0
     let ms = 0
     for (; ms < sampleMs; ms = performance.now() - start) {
-      for (const one of asked) chain.choose(one)
-      choices += asked.length
+      for (const flow of flows) chain.choose(flow)
+      calls += flows.length
     }
-    return { ns: (ms * 1e6) / choices, bytes: (process.memoryUsage().heapUsed - before) / choices }
+    return { ns: (ms * 1e6) / calls, bytes: (process.memoryUsage().heapUsed - before) / calls }
   }
   sample()
   return Array.from({ length: samples }, sample).reduce((best, one) => (one.ns < best.ns ? one : best))

@@ -1,11 +1,11 @@
 /**
- * A mesh through one etcd, without flows: how long a reader takes until it is in step, how long a change of one cluster takes
- * to the directory that another's data path reads, and what it costs in memory.
+ * Benchmark of a mesh through one etcd, without flows: time until a reader is in sync, time from a change in one cluster to the
+ * directory of another, and memory.
  *
  *     node bench/etcd.ts --clusters=50 --services=200 --endpoints=20 --cache
  *
- * The publishers are in this process, the reader is in one of its own. With --cache a third copies all clusters into a second
- * etcd (KVStoreMesh), and a reader of that is measured too. Needs the program etcd. Prints one table.
+ * The publishers run in this process, the reader in its own. With --cache, a third process copies all clusters into a second
+ * etcd (KVStoreMesh), and a reader of that is measured too. Needs etcd on the PATH. Prints one table.
  */
 import { type ChildProcess, fork, spawn } from 'node:child_process'
 import { once } from 'node:events'
@@ -33,7 +33,7 @@ const { values } = parseArgs({
     changes: { type: 'string', default: '400' },
     port: { type: 'string', default: '18379' },
     cache: { type: 'boolean', default: false },
-    /** What a process of this program is: it starts the others by it. */
+    /** Set for the child processes only. */
     role: { type: 'string', default: 'all' },
   },
 })
@@ -69,7 +69,7 @@ async function measure(): Promise<void> {
       const cache = startRole('cache', children)
       const [copied] = (await once(cache, 'message')) as [Synced]
       rows.push([
-        'all copied into a second etcd: time, and CPU time',
+        'all clusters copied into a second etcd: time, CPU time',
         `${seconds(copied.ms)}, ${seconds(copied.cpuMs)}`,
       ])
       rows.push(['memory of the copying process (RSS)', mebibytes(copied.after)])
@@ -98,7 +98,7 @@ function startRole(role: string, children: ChildProcess[]): ChildProcess {
   return child
 }
 
-/** How long one takes to be in step, and then how long changes take to it. */
+/** Time until the reader is in sync, then the time of each change to its directory. */
 async function measureReader(
   role: 'reader' | 'home-reader',
   publishers: readonly Publisher[],
@@ -118,15 +118,15 @@ async function measureReader(
   delays.sort((a, b) => a - b)
   const at = (share: number) => `${delays[Math.floor((delays.length - 1) * share)]} ms`
   return [
-    [`${who} in step with all: time, and its CPU time`, `${seconds(synced.ms)}, ${seconds(synced.cpuMs)}`],
-    ['its memory (RSS), before and after', `${mebibytes(synced.before)}, ${mebibytes(synced.after)}`],
-    ['change of one cluster to its directory, p50', at(0.5)],
+    [`${who} in sync with all: time, CPU time`, `${seconds(synced.ms)}, ${seconds(synced.cpuMs)}`],
+    ['its memory (RSS) before, after', `${mebibytes(synced.before)}, ${mebibytes(synced.after)}`],
+    ['change in one cluster to its directory, p50', at(0.5)],
     ['p99', at(0.99)],
-    ['worst', at(1)],
+    ['maximum', at(1)],
   ]
 }
 
-/** KVStoreMesh's part. */
+/** The part of KVStoreMesh: copies every cluster into the second etcd. */
 function copy(): void {
   const open = (signal: AbortSignal) => connectEtcd({ endpoints: [homeUrl] }, { ...parts, probe: heartbeatKey, signal })
   const home = createPublisher(
@@ -170,7 +170,7 @@ interface Synced {
   readonly after: number
 }
 
-/** The other side: a mesh of all the clusters behind a local one that has every service too, as a stub. */
+/** The reader: a mesh of all clusters, and a local one that declares every service without endpoints. */
 function read(url: string): void {
   const remote = Array.from({ length: clusters }, (_, i) => ({ name: nameOf(i), id: i + 1, local: false }))
   const mesh = new Mesh({
@@ -274,7 +274,7 @@ async function listening(url: string): Promise<void> {
 
 async function until(check: () => boolean): Promise<void> {
   for (let waited = 0; !check(); waited += 10) {
-    if (waited > 300_000) throw new Error('five minutes were not enough')
+    if (waited > 300_000) throw new Error('not done after five minutes')
     await sleep(10)
   }
 }

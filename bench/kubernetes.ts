@@ -1,11 +1,11 @@
 /**
- * How large a mesh of API servers may be: reads many clusters at once, then follows a steady stream of changes.
+ * Benchmark of the Kubernetes source: reads many clusters at once, then follows a steady stream of changes.
  *
  *   node bench/kubernetes.ts [--clusters 10 --services 5000 --endpoints 100000 --churn 500 --seconds 20]
  *
- * Every cluster has every service. Figures: time until all is in the directory; resident memory and CPU; and the time from
- * the write in an API server to the directory that has it (p50, p99). The API servers are our own and run in a process of
- * their own, so that the CPU is Starlane's alone.
+ * Every cluster has every service. Figures: time until all services are in the directory, resident memory and CPU, and time
+ * from a write in an API server to its change in the directory (p50, p99). The API servers are the small ones of the tests, in
+ * a process of their own, so that the CPU time is Starlane's alone.
  */
 import { fork } from 'node:child_process'
 import { once } from 'node:events'
@@ -67,7 +67,7 @@ async function measure(urls: readonly string[]): Promise<Figures> {
   const cpuBefore = process.cpuUsage()
   const begun = performance.now()
   const { mesh, close } = joinAll(urls)
-  await whole(mesh)
+  await synced(mesh)
   const syncedMs = performance.now() - begun
   const syncCpuMs = cpuMs(cpuBefore)
   const rssMiB = rss()
@@ -131,8 +131,8 @@ function joinAll(urls: readonly string[]) {
   return { mesh, close }
 }
 
-/** Until every service has the backends of every cluster. */
-async function whole(mesh: Mesh): Promise<void> {
+/** Waits until every service has the backends of every cluster. */
+async function synced(mesh: Mesh): Promise<void> {
   const wanted = Math.round(endpoints / services / clusterCount) * clusterCount
   for (;;) {
     await new Promise(resolve => setTimeout(resolve, 5))
@@ -153,22 +153,22 @@ function report(figures: Figures): void {
   const page = `# Kubernetes benchmark
 
 ${new Date().toISOString()}, written by \`node bench/kubernetes.ts\`: ${clusterCount} clusters that all have ${services} services, with
-${endpoints} endpoints in all; then ${perSecond} changes of endpoints a second for ${seconds} s. The API servers are small ones of our own on the
-same machine, in one process that shares its cores.
+${endpoints} endpoints in all; then ${perSecond} endpoint changes per second for ${seconds} s. The API servers are the small ones of the tests, in one
+process on the same cores.
 
 ${cpu}, ${cores} cores, ${memoryGiB} GiB; kernel ${kernel}; Node ${node}.
 
 | | |
 | --- | --: |
-| everything in the directory after | ${(syncedMs / 1000).toFixed(2)} s |
-| CPU for it | ${(syncCpuMs / 1000).toFixed(2)} s |
-| memory after it | ${Math.round(rssMiB)} MiB, ${Math.round(grownMiB)} MiB more than before |
-| changes made, and seen | ${changes}, ${delays.length} |
+| time until all is in the directory | ${(syncedMs / 1000).toFixed(2)} s |
+| CPU time until then | ${(syncCpuMs / 1000).toFixed(2)} s |
+| memory then | ${Math.round(rssMiB)} MiB, ${Math.round(grownMiB)} MiB of growth |
+| changes made, changes seen | ${changes}, ${delays.length} |
 | write to directory, p50 | ${at(delays, 0.5).toFixed(1)} ms |
 | p99 | ${at(delays, 0.99).toFixed(1)} ms |
-| longest | ${at(delays, 1).toFixed(1)} ms |
+| maximum | ${at(delays, 1).toFixed(1)} ms |
 | CPU while following | ${churnCpuPercent.toFixed(0)} % of a core |
-| memory after that | ${Math.round(rssAfterMiB)} MiB |
+| memory at the end | ${Math.round(rssAfterMiB)} MiB |
 `
   const results = new URL('results/', import.meta.url)
   mkdirSync(results, { recursive: true })

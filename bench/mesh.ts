@@ -1,10 +1,10 @@
 /**
- * How large a mesh may be: loads many services from manifests, then changes one at a time.
+ * Benchmark of the mesh: loads many services from manifests, then changes one at a time.
  *
  *   npm run bench:mesh [-- --services 5000 --endpoints 50000 --changes 2000]
  *
- * Figures: time from start to the whole in the directory, resident memory, and the time from a source's word to the first
- * choice that follows it (p50, p99). The aim: under 5 s, 500 MiB and 10 ms.
+ * Figures: time until all services are in the directory, growth of resident memory, and time from a source's change to the
+ * first `choose` that uses it (p50, p99). Goals: under 5 s, 500 MiB and 10 ms.
  */
 import { execFileSync } from 'node:child_process'
 import { mkdirSync, writeFileSync } from 'node:fs'
@@ -27,7 +27,7 @@ const { values } = parseArgs({
     services: { type: 'string', default: '5000' },
     endpoints: { type: 'string', default: '50000' },
     changes: { type: 'string', default: '2000' },
-    /** Only this one, as a line of JSON. */
+    /** Measures this format only and prints one line of JSON. */
     format: { type: 'string' },
   },
 })
@@ -39,7 +39,7 @@ const clusters = [
   { name: 'cluster-2', id: 2, local: false },
 ]
 
-/** Each format in a process of its own, or the second would find the memory of the first. */
+/** Each format in a process of its own, so that memory of the first does not count for the second. */
 if (values.format === undefined) report(['yaml', 'json'].map(measureApart))
 else console.log(JSON.stringify(await measure(values.format)))
 
@@ -93,12 +93,12 @@ ${new Date().toISOString()}, written by \`npm run bench:mesh\`: ${services} serv
 
 ${machineText(thisMachine())}
 
-| manifests | loaded in | memory | change to choice p50 | p99 |
+| manifests | loaded in | memory | change to choose, p50 | p99 |
 | --- | --: | --: | --: | --: |
 ${rows.map(row => `| ${row.join(' | ')} |`).join('\n')}
 
-Memory is what the process grew by while loading. A change gives one service one more endpoint; it is over when the chain
-chooses from a list that has it.
+Memory is the growth of resident memory while loading. A change adds one endpoint to one service; its time ends when the
+chain chooses from a list that contains it.
 `
   const results = new URL('results/', import.meta.url)
   mkdirSync(results, { recursive: true })
@@ -159,7 +159,7 @@ async function startChain(mesh: Mesh) {
   })
 }
 
-/** Gives one service a single new endpoint, and asks the chain until it chooses that one. */
+/** Adds an endpoint to one service at a time, and takes the time until the chain chooses from a list that contains it. */
 async function measureChanges(mesh: Mesh, chain: Awaited<ReturnType<typeof startChain>>): Promise<number[]> {
   const sink = mesh.sink('cluster-1')
   const all = [...mesh.directory.services()]

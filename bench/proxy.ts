@@ -1,11 +1,11 @@
 /**
- * Starlane beside a direct connection, HAProxy and nginx stream, in one run and in alternating rounds:
+ * Benchmark of the proxy: Starlane, a direct connection, HAProxy and nginx stream in one run, in alternating rounds.
  *
  *     npm run bench                                    all groups, about a quarter of an hour
- *     npm run bench -- --only=udp,idle --rounds=3      some of them; the results of the others stay
- *     npm run bench -- --report                        no measuring: writes the pages anew from what is there
+ *     npm run bench -- --only=udp,idle --rounds=3      some groups; keeps the stored results of the others
+ *     npm run bench -- --report                        measures nothing, writes the pages from the stored results
  *
- * What counts is the CPU time of the proxy's processes for a piece of work; compare it within one table only. Writes
+ * The main figure is CPU time of the proxy's processes per unit of work; compare it within one table only. Writes
  * bench/results/proxy.json, proxy.md and a plot for each group.
  */
 import { existsSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs'
@@ -17,7 +17,7 @@ import { bulk } from './proxy/bulk.ts'
 import { datagrams } from './proxy/datagrams.ts'
 import { idle } from './proxy/idle.ts'
 import { latency } from './proxy/latency.ts'
-import { decisions } from './proxy/native-decision-load.ts'
+import { nativeDecision } from './proxy/native-decision-load.ts'
 import { Place } from './proxy/place.ts'
 import type { Plan, Setting } from './proxy/plan.ts'
 import { requests } from './proxy/requests.ts'
@@ -29,7 +29,7 @@ import { page, tableText } from './report/report.ts'
 import type { Group } from './report/table.ts'
 import { judge } from './report/verdicts.ts'
 
-const plans: readonly Plan[] = [requests, bulk, latency, datagrams, idle, decisions, scale]
+const plans: readonly Plan[] = [requests, bulk, latency, datagrams, idle, nativeDecision, scale]
 
 const { values } = parseArgs({
   options: {
@@ -40,11 +40,11 @@ const { values } = parseArgs({
     /** Seconds of load per measurement. */
     seconds: { type: 'string', default: '2' },
     connections: { type: 'string', default: '64' },
-    /** The first of some hundred ports; below net.ipv4.ip_local_port_range, or one may be in use when it is needed. */
+    /** First of about a hundred ports; choose one below net.ipv4.ip_local_port_range. */
     port: { type: 'string', default: '18080' },
-    /** Only these contenders, by their names in the tables, with semicolons between. */
+    /** Only these contenders: names as in the tables, separated by semicolons. */
     among: { type: 'string' },
-    /** Where the results are written. */
+    /** Folder of the results. */
     results: { type: 'string', default: new URL('results/', import.meta.url).pathname },
   },
 })
@@ -76,7 +76,7 @@ async function measureAll(): Promise<void> {
   }
 }
 
-/** A group that cannot run says so, and the others go on. */
+/** Prints why a group cannot run, and does not throw. */
 async function measure(plan: Plan, setting: Setting): Promise<void> {
   const { name, title } = plan
   const lack = plan.lacks()
@@ -100,7 +100,7 @@ async function measure(plan: Plan, setting: Setting): Promise<void> {
 function planOf(name: string): Plan {
   const plan = plans.find(plan => plan.name === name)
   if (plan) return plan
-  console.error(`--only=${name}: there is no such group; choose from ${plans.map(plan => plan.name).join(', ')}`)
+  console.error(`--only=${name}: no such group; use one of ${plans.map(plan => plan.name).join(', ')}`)
   process.exit(2)
 }
 
@@ -111,14 +111,14 @@ function positive(name: 'rounds' | 'seconds' | 'connections' | 'port'): number {
   process.exit(2)
 }
 
-/** What former runs have measured, by the name of the group. */
+/** Stored results of earlier runs by group name. */
 function readGroups(): Map<string, Group> {
   const file = `${values.results}/proxy.json`
   const known: { groups?: readonly Group[] } = existsSync(file) ? JSON.parse(readFileSync(file, 'utf8')) : {}
   return new Map((known.groups ?? []).map(group => [group.name, group]))
 }
 
-/** After each group, so that a run that is stopped has written what it measured. */
+/** Called after each group, so that an interrupted run keeps what it has measured. */
 function save(): void {
   const folder = values.results
   const measured = plans.flatMap(({ name }) => groups.get(name) ?? [])

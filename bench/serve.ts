@@ -1,4 +1,4 @@
-/** The engine in a process of its own, over a fixed list of backends taken in turn: `serve.ts --engine=native --listen=A:P --backend=A:P…` */
+/** Runs an engine alone over a fixed list of backends taken in turn: `serve.ts --engine=native --listen=A:P --backend=A:P…` */
 import { parseArgs } from 'node:util'
 import { createNativeEngine } from '../proxy/dataplane/native/engine.ts'
 import { createStreamsEngine } from '../proxy/dataplane/streams/engine.ts'

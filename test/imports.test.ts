@@ -1,3 +1,5 @@
+// The import rule holds for the sources, and is itself tested with made-up ones.
+import { existsSync } from 'node:fs'
 import t from 'tap'
 import { readSources, violations } from '../scripts/imports.ts'
 
@@ -111,4 +113,15 @@ t.test('a cycle is told once, with all its files', async t => {
 t.test('two ways to the same file are no cycle', async t => {
   const sources = { 'proxy/dns/a.ts': `import './b.ts'\nimport './c.ts'`, 'proxy/dns/b.ts': `import './c.ts'` }
   t.same(check({ ...sources, 'proxy/dns/c.ts': '' }), [])
+})
+
+t.test('every program that is started by its path exists', async t => {
+  let found = 0
+  for (const [file, text] of readSources()) {
+    for (const [, path = ''] of text.matchAll(/new URL\(\s*'([^'`$]+\.(?:ts|js|c))',\s*import\.meta\.url\s*\)/g)) {
+      t.ok(existsSync(new URL(path, new URL(`../${file}`, import.meta.url))), `${file}: ${path}`)
+      found++
+    }
+  }
+  t.ok(found > 10, 'the pattern still matches')
 })

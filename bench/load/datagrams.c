@@ -1,12 +1,12 @@
 /*
- * Datagrams there and back:
+ * Load generator and echo server for UDP round trips:
  *
  *     datagrams echo PORT
  *     datagrams ask PORT CLIENTS WINDOW SIZE SECONDS
  *
  * Each client keeps WINDOW datagrams of SIZE bytes in flight from a socket of its own and sends one for each that comes
- * back, as many to a system call as there are. A client that hears nothing for a tenth of a second begins anew. What it had
- * in flight then, and what has not come back a tenth of a second after the end, is lost. Prints one line of JSON.
+ * back, in as few system calls as possible. A client that receives nothing for 100 ms fills its window again; datagrams that
+ * were in flight then, and those not back 100 ms after the end, count as lost. Prints one line of JSON.
  */
 #define _GNU_SOURCE
 #include <arpa/inet.h>
@@ -43,7 +43,7 @@ static struct sockaddr_in loopback(int port) {
 static int open_socket(void) {
   const int wide = 8 << 20, opened = socket(AF_INET, SOCK_DGRAM, 0);
   if (opened < 0) fail("socket");
-  /* FORCE is for root; where it is refused, the system's limit has to do. */
+  /* SO_RCVBUFFORCE needs root; otherwise net.core.rmem_max limits the buffer. */
   if (setsockopt(opened, SOL_SOCKET, SO_RCVBUFFORCE, &wide, sizeof wide))
     setsockopt(opened, SOL_SOCKET, SO_RCVBUF, &wide, sizeof wide);
   return opened;
@@ -80,7 +80,7 @@ static void send_some(struct client *client, int count) {
   client->in_flight += count;
   while (count > 0) {
     const int sent = sendmmsg(client->socket, messages, count < batch ? count : batch, 0);
-    if (sent <= 0) return; /* counted as lost by the next look */
+    if (sent <= 0) return; /* counted as lost by the next check */
     count -= sent;
   }
 }

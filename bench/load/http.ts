@@ -1,6 +1,6 @@
-/** HTTP load in a closed loop, where each connection waits for its answer: wrk where the machine has it, autocannon always. */
+/** HTTP load in a closed loop (each connection waits for its answer): wrk, and autocannon as a second opinion. */
 import autocannon from 'autocannon'
-import { say } from './say.ts'
+import { stdoutOf } from './stdout.ts'
 
 export interface Load {
   readonly path: string
@@ -20,7 +20,7 @@ export interface Answered {
 export async function wrk(port: number, { path, mode, connections, seconds }: Load): Promise<Answered> {
   const close = mode === 'close' ? ['-H', 'Connection: close'] : []
   const args = ['-t1', `-c${connections}`, `-d${seconds}s`, '--latency', ...close, `http://127.0.0.1:${port}${path}`]
-  const stdout = await say('wrk', args)
+  const stdout = await stdoutOf('wrk', args)
   const total = /(\d+) requests in ([\d.]+)(s|m)/.exec(stdout)
   const p99 = /99%\s+([\d.]+)(us|ms|s)/.exec(stdout)
   const broken = /Socket errors: connect (\d+), read (\d+), write (\d+), timeout (\d+)/.exec(stdout)
@@ -34,9 +34,9 @@ export async function wrk(port: number, { path, mode, connections, seconds }: Lo
 }
 
 /**
- * Keep-alive only. Where a server closes after each answer, autocannon 9 has written the next request on the old connection
- * before it sees the end, and writes it again on the new one: its queue of what is under way grows by one with each answer,
- * so that latencies come out as half of the run whoever answers, and servers meet requests on connections that have ended.
+ * Keep-alive only. Where the server closes after each answer, autocannon 9 writes the next request on the old connection before
+ * it sees the close, and again on the new one. Its queue of requests in flight then grows with each answer, so that every
+ * latency comes out as half the length of the run, and servers get requests on closed connections.
  */
 export async function cannon(
   port: number,

@@ -1,11 +1,11 @@
 /*
- * HTTP requests at a fixed rate, whatever the answers do:
+ * Load generator for HTTP requests at a fixed rate, independent of the answers:
  *
  *     open-loop PORT PATH CONNECTIONS RATE SECONDS
  *
  * Request number i is due at start + i / RATE. It goes out on any connection that is free; while none is, it waits, and its
- * latency counts from when it was due and not from when it could be sent. So a server that stalls is charged for every
- * request that it kept from being sent, which a closed loop forgets ("coordinated omission"). The first half second is not
+ * latency counts from when it was due and not from when it could be sent. A stall of the server therefore counts
+ * against every request it delays, which a closed loop misses ("coordinated omission"). The first half second is not
  * counted. Prints one line of JSON; latencies are in microseconds.
  */
 #define _GNU_SOURCE
@@ -92,7 +92,7 @@ static void read_answer(struct connection *connection) {
   connection->filled += got;
   connection->answer[connection->filled] = 0;
   const size_t length = answer_length(connection);
-  if (length >= answer_room) return drop(connection); /* larger than this program is meant for */
+  if (length >= answer_room) return drop(connection); /* larger than the buffer */
   if (length == 0 || connection->filled < length) return;
   if (connection->due >= start + warm_up) {
     if (memcmp(connection->answer, "HTTP/1.1 200", 12)) failed++;

@@ -1,7 +1,7 @@
-/** Large bodies, both ways: iperf3 through the proxy, and bodies of 1 MiB by HTTP. */
+/** Bulk transfer: iperf3 through the proxy in both directions, and HTTP bodies of 1 MiB. */
 import { setTimeout as wait } from 'node:timers/promises'
 import { wrk } from '../load/http.ts'
-import { say } from '../load/say.ts'
+import { stdoutOf } from '../load/stdout.ts'
 import { installed, notInstalled } from '../report/machine.ts'
 import type { Sample, Table } from '../report/table.ts'
 import { startHttp, startIperf } from './backends.ts'
@@ -66,20 +66,22 @@ interface Report {
   readonly end: { readonly sum_received?: { readonly bytes: number; readonly seconds: number } }
 }
 
-/** The server takes one test at a time and may still be busy with the end of the last. */
-const mostTries = 10
+/** The iperf3 server runs one test at a time and may still be finishing the last one. */
+const maxTries = 10
 
 async function perGiB({ port, child }: Contender, way: 'download' | 'upload', seconds: number): Promise<Sample> {
   const args = ['--client', '127.0.0.1', '--port', String(port), '--time', String(seconds), '--json']
   for (let tries = 1; ; tries++) {
     const before = child?.cpu() ?? 0
-    const { error, end } = JSON.parse(await say('iperf3', way === 'download' ? [...args, '--reverse'] : args)) as Report
+    const { error, end } = JSON.parse(
+      await stdoutOf('iperf3', way === 'download' ? [...args, '--reverse'] : args),
+    ) as Report
     const { bytes, seconds: took } = end.sum_received ?? { bytes: 0, seconds: 0 }
     if (bytes > 0) {
       const cpu = child ? { cpuMs: ((child.cpu() - before) * 1e3) / (bytes / 2 ** 30) } : undefined
       return { ...cpu, gbits: (bytes * 8) / took / 1e9 }
     }
-    if (tries === mostTries) throw new Error(`iperf3: ${error ?? 'no byte arrived'}`)
+    if (tries === maxTries) throw new Error(`iperf3: ${error ?? 'no byte arrived'}`)
     await wait(200)
   }
 }

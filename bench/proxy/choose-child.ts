@@ -1,9 +1,9 @@
 /**
- * A choice in a directory of a given size, in a process of its own, as a line of JSON:
+ * Cost of `choose` in a directory of a given size, measured in a process of its own and printed as one line of JSON:
  *
  *     node --expose-gc bench/proxy/choose-child.ts FRONTENDS ASKED
  *
- * ASKED of the frontends are chosen for in turn, with the default plugins and ten endpoints behind each.
+ * Chooses for ASKED of the frontends in turn, with the default plugins and ten endpoints behind each frontend.
  */
 import { backendsOf, builtIns, chainOf, flowTo, measure, serviceOf } from '../choose-fixture.ts'
 

@@ -1,5 +1,5 @@
-/** UDP round trips, against nginx. */
-import { say } from '../load/say.ts'
+/** UDP round trips through the proxy, compared with nginx. */
+import { stdoutOf } from '../load/stdout.ts'
 import type { Sample, Table } from '../report/table.ts'
 import { startEcho } from './backends.ts'
 import { type Contender, start } from './contenders.ts'
@@ -49,10 +49,10 @@ export const datagrams: Plan = {
         peers: ['nginx'],
         rows: await alternate<Contender>(contenders, rounds, async ({ port, child }): Promise<Sample> => {
           const before = child?.cpu() ?? 0
-          const heard = JSON.parse(await say(generator, ['ask', String(port), ...args])) as Heard
-          if (heard.roundTrips === 0) throw new Error('no datagram came back')
-          const cpu = child ? { cpuUs: ((child.cpu() - before) * 1e6) / heard.roundTrips } : undefined
-          return { ...cpu, perSecond: heard.roundTrips / heard.seconds, lost: heard.lost }
+          const result = JSON.parse(await stdoutOf(generator, ['ask', String(port), ...args])) as RoundTrips
+          if (result.roundTrips === 0) throw new Error('no datagram came back')
+          const cpu = child ? { cpuUs: ((child.cpu() - before) * 1e6) / result.roundTrips } : undefined
+          return { ...cpu, perSecond: result.roundTrips / result.seconds, lost: result.lost }
         }),
       })
     }
@@ -60,7 +60,7 @@ export const datagrams: Plan = {
   },
 }
 
-interface Heard {
+interface RoundTrips {
   readonly roundTrips: number
   readonly lost: number
   readonly seconds: number

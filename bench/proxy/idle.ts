@@ -1,4 +1,4 @@
-/** What a connection costs that does nothing: the growth of user memory from the 1,000th to the 6,000th, each served once. */
+/** Memory of an idle connection: growth of user memory from 1,000 to 6,000 connections, each of which served one request. */
 import { once } from 'node:events'
 import { readFileSync } from 'node:fs'
 import { connect, type Socket } from 'node:net'
@@ -20,8 +20,8 @@ const names: readonly Name[] = [
 ]
 const first = 1000
 const more = 5000
-/** Enough to see the slope; each of them starts every contender anew. */
-const mostRounds = 3
+/** Enough for the slope; each round starts every contender again. */
+const maxRounds = 3
 
 export const idle: Plan = {
   name: 'idle',
@@ -34,14 +34,14 @@ export const idle: Plan = {
       {
         key: 'idle',
         title: `${more.toLocaleString('en')} idle connections`,
-        how: `User memory (PSS) of a fresh process per connection, each having served one request: the growth from connection ${first} to ${first + more}. Kernel slab counts all sockets of a connection, of client, proxy and backend, on the whole machine.`,
+        how: `User memory (PSS) per connection: the growth of a new process from ${first} to ${first + more} connections, each of which served one request. Kernel slab is that of the whole machine, so it counts the sockets of client, proxy and backend.`,
         columns: [
           { key: 'userKb', title: 'user memory, KiB/connection', digits: 2 },
           { key: 'totalMb', title: `user memory with ${first + more}, MiB`, digits: 1 },
           { key: 'slabKb', title: 'kernel slab, KiB/connection', digits: 1 },
         ],
         peers: ['haproxy', 'nginx'],
-        rows: await alternate<{ name: Name }>(contenders, Math.min(setting.rounds, mostRounds), ({ name }) =>
+        rows: await alternate<{ name: Name }>(contenders, Math.min(setting.rounds, maxRounds), ({ name }) =>
           apart(name, backends, setting),
         ),
       },
@@ -49,7 +49,7 @@ export const idle: Plan = {
   },
 }
 
-/** In a process of its own, or it would find the memory of the last round. */
+/** In a new process each round, so that memory of an earlier round does not count. */
 async function apart(name: Name, backends: readonly number[], setting: Setting): Promise<Sample> {
   const [contender] = (await start([name], { protocol: 'TCP', backends }, setting)) as [Contender | Row]
   if ('note' in contender) throw new Error(contender.note)
@@ -88,7 +88,7 @@ async function served(port: number): Promise<Socket> {
   return socket
 }
 
-/** Waits until a figure stands still, a few seconds at most. */
+/** Waits until the figure stops changing, three seconds at most. */
 async function settled(before: number, read: () => number): Promise<number> {
   let last = before
   for (let tries = 0; tries < 10; tries++) {
@@ -100,7 +100,7 @@ async function settled(before: number, read: () => number): Promise<number> {
   return last
 }
 
-/** KiB. */
+/** Kernel slab memory of the whole machine in KiB. */
 function slab(): number {
   return Number(/^Slab:\s+(\d+)/m.exec(readFileSync('/proc/meminfo', 'utf8'))?.[1])
 }

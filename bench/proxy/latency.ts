@@ -3,7 +3,7 @@
  * and its latency counts from then, so that a stall counts against every request it delays.
  */
 import { wrk } from '../load/http.ts'
-import { say } from '../load/say.ts'
+import { stdoutOf } from '../load/stdout.ts'
 import { notInstalled } from '../report/machine.ts'
 import type { Sample, Table } from '../report/table.ts'
 import { startHttp } from './backends.ts'
@@ -36,7 +36,7 @@ export const latency: Plan = {
       const args = ['/small', connections, rate, seconds].map(String)
       tables.push({
         key: `latency-${part}`,
-        title: `Keep-alive requests at ${rate} a second, ${part} % of the slowest one's maximum`,
+        title: `Keep-alive requests at ${rate} per second, ${part} % of the slowest contender's maximum`,
         how: `load/open-loop.c: ${rate} requests per second over ${connections} connections; latency counts from when a request was due.`,
         columns: [
           { key: 'p99Us', title: 'p99 us', digits: 0 },
@@ -48,7 +48,7 @@ export const latency: Plan = {
         peers: ['haproxy', 'nginx'],
         rows: await alternate<Contender>(contenders, rounds, async ({ port, child }): Promise<Sample> => {
           const before = child?.cpu() ?? 0
-          const answered = JSON.parse(await say(generator, [String(port), ...args])) as Record<string, number>
+          const answered = JSON.parse(await stdoutOf(generator, [String(port), ...args])) as Record<string, number>
           // CPU time includes the half second of warm-up.
           const asked = rate * (seconds + 0.5)
           return { ...answered, ...(child ? { cpuUs: ((child.cpu() - before) * 1e6) / asked } : {}) }

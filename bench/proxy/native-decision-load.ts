@@ -1,4 +1,4 @@
-/** What a decision in TypeScript costs: time on JavaScript's thread for each connection, while a native thread moves the bytes. */
+/** Cost of the native engine's decisions under load: time on the JavaScript thread per connection while a native thread moves the bytes. */
 import { wrk } from '../load/http.ts'
 import { notInstalled } from '../report/machine.ts'
 import type { Sample } from '../report/table.ts'
@@ -7,9 +7,9 @@ import { type Contender, start } from './contenders.ts'
 import type { Plan } from './plan.ts'
 import { alternate } from './rounds.ts'
 
-export const decisions: Plan = {
-  name: 'decision',
-  title: 'Decisions in TypeScript',
+export const nativeDecision: Plan = {
+  name: 'native-decision',
+  title: 'Decisions of the native engine',
   lacks: () => notInstalled('nginx') ?? notInstalled('wrk'),
   async run(setting) {
     const { place, rounds, seconds, connections } = setting
@@ -20,11 +20,11 @@ export const decisions: Plan = {
     )
     return [
       {
-        key: 'decision',
-        title: "JavaScript's thread, per connection",
-        how: `A connection per request by wrk, ${connections} at a time. The scheduler's own account of the thread on which all TypeScript runs: choosing, counting, health checks and garbage collection included. "native alone" takes its backends in turn; "starlane" runs the default plugins.`,
+        key: 'native-decision',
+        title: 'JavaScript thread, per connection',
+        how: `wrk, a connection per request, ${connections} at a time. Run time from schedstat of the thread that runs all TypeScript, with health checks, metrics and garbage collection. "native alone" takes its backends in turn; "starlane" runs the default plugins.`,
         columns: [
-          { key: 'decisionUs', title: "us/connection on JavaScript's thread", digits: 2 },
+          { key: 'mainThreadUs', title: 'JavaScript thread us/connection', digits: 2 },
           { key: 'cpuUs', title: 'CPU us/connection, all threads', digits: 1 },
           { key: 'perSecond', title: 'connections/s', digits: 0 },
         ],
@@ -36,12 +36,12 @@ export const decisions: Plan = {
 }
 
 export async function perConnection({ port, child }: Contender, connections: number, seconds: number): Promise<Sample> {
-  if (!child) throw new Error('it has no process of its own')
-  const before = { decision: child.mainThreadCpu(), all: child.cpu() }
+  if (!child) throw new Error('a direct connection has no process to measure')
+  const before = { mainThread: child.mainThreadCpu(), all: child.cpu() }
   const answered = await wrk(port, { path: '/small', mode: 'close', connections, seconds })
   const perRequest = (cpu: number) => (cpu * 1e6) / answered.requests
   return {
-    decisionUs: perRequest(child.mainThreadCpu() - before.decision),
+    mainThreadUs: perRequest(child.mainThreadCpu() - before.mainThread),
     cpuUs: perRequest(child.cpu() - before.all),
     perSecond: answered.requests / answered.seconds,
   }

@@ -1,4 +1,4 @@
-/** Where a run lives: a folder that goes with it, and ports of which none is used twice. */
+/** Temporary folder and port numbers of one run; no port is given out twice. */
 import { chmodSync, mkdirSync, mkdtempSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
@@ -8,13 +8,13 @@ export class Place {
   #port: number
   #folders = 0
 
-  /** `firstPort` and some hundred above it should be below net.ipv4.ip_local_port_range, or one may be in use when it is needed. */
+  /** `firstPort` and the hundred above it should lie below net.ipv4.ip_local_port_range, or one may already be in use. */
   constructor(firstPort: number) {
     this.#port = firstPort
-    chmodSync(this.#root, 0o755) // started by root, nginx reads its files as another user
+    chmodSync(this.#root, 0o755) // nginx started by root reads its files as another user
   }
 
-  /** Connections of a former contender that still wait to be forgotten belong to another port. */
+  /** A new port each time, so that connections in TIME-WAIT belong to an earlier contender. */
   port(): number {
     return this.#port++
   }

@@ -1,12 +1,13 @@
+/** What a group of the proxy benchmark is, and what it is run with. */
 import type { Table } from '../report/table.ts'
 import type { Place } from './place.ts'
 
-/** A group of the benchmark: what it starts is stopped when it is over. */
+/** One group of the benchmark. The caller stops every child that it started. */
 export interface Plan {
-  /** For `--only`, and in the name of its plot. */
+  /** As given to `--only`; also in the file name of its plot. */
   readonly name: string
   readonly title: string
-  /** Why it cannot run here; undefined when it can. */
+  /** Why the group cannot run on this machine; undefined when it can. */
   lacks(): string | undefined
   run(setting: Setting): Promise<readonly Table[]>
 }
@@ -15,9 +16,9 @@ export interface Setting {
   readonly place: Place
   /** How often each contender is measured. */
   readonly rounds: number
-  /** Of load per measurement. */
+  /** Length of each measurement. */
   readonly seconds: number
   readonly connections: number
-  /** Only these contenders; undefined: all. */
+  /** Names of the contenders to run; undefined means all. */
   readonly among: readonly string[] | undefined
 }

@@ -1,4 +1,4 @@
-/** Small requests: over connections that stay, and each over one of its own. */
+/** Small HTTP requests: keep-alive, and one connection per request. */
 import { type Answered, cannon, type Load, wrk } from '../load/http.ts'
 import { installed, notInstalled } from '../report/machine.ts'
 import type { Sample, Table } from '../report/table.ts'
@@ -7,8 +7,8 @@ import { type Contender, start } from './contenders.ts'
 import type { Plan } from './plan.ts'
 import { alternate } from './rounds.ts'
 
-/** A second opinion on what wrk has measured. */
-const mostRoundsOfAutocannon = 3
+/** autocannon only checks the figures of wrk. */
+const maxAutocannonRounds = 3
 
 const columns: Table['columns'] = [
   { key: 'cpuUs', title: 'CPU us/request', digits: 1 },
@@ -42,7 +42,7 @@ export const requests: Plan = {
       rows: await alternate<Contender>(contenders, times, contender => perRequest(contender, ask)),
     })
     const title = 'Keep-alive requests, 100 bytes'
-    const times = Math.min(rounds, mostRoundsOfAutocannon)
+    const times = Math.min(rounds, maxAutocannonRounds)
     const byCannon = `autocannon, closed loop, ${times} rounds`
     const tables = [await measure('keep-alive-autocannon', title, byCannon, port => cannon(port, keepAlive), times)]
     if (!installed('wrk')) return tables
@@ -55,7 +55,7 @@ export const requests: Plan = {
   },
 }
 
-/** CPU of the contender for each request, and what the load generator says. */
+/** CPU time of the contender per request, with the figures of the load generator. */
 export async function perRequest(
   { port, child }: Contender,
   ask: (port: number) => Promise<Answered>,

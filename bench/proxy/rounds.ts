@@ -1,9 +1,9 @@
-/** Alternating rounds over all contenders. */
+/** Measures all contenders in alternating rounds. */
 import type { Row, Sample } from '../report/table.ts'
 
 /**
- * Every other round goes backwards, so that whatever drifts does not always meet the same one. A contender that fails in
- * the middle becomes a row that says why.
+ * Every other round runs in reverse order, so that drift of the machine does not always fall on the same contender. One that
+ * fails gets a note with the error, is left out of later rounds, and keeps the samples it has.
  */
 export async function alternate<Contender extends { readonly name: string }>(
   contenders: readonly (Contender | Row)[],

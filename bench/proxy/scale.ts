@@ -1,6 +1,6 @@
-/** 10,000 frontends and 100,000 endpoints against 10 and 100: a choice, a connection, memory, the time to listen. */
+/** 10,000 frontends with 100,000 endpoints beside 10 with 100: cost of `choose` and of a connection, memory, time to listen. */
 import { fileURLToPath } from 'node:url'
-import { say } from '../load/say.ts'
+import { stdoutOf } from '../load/stdout.ts'
 import { installed } from '../report/machine.ts'
 import type { Sample, Table } from '../report/table.ts'
 import { startHttp } from './backends.ts'
@@ -11,38 +11,38 @@ import { alternate } from './rounds.ts'
 
 const perFrontend = 10
 const few = '10 frontends'
-/** Each round starts the product anew, with all its frontends. */
-const mostRounds = 3
+/** Each round starts the product again with all its frontends. */
+const maxRounds = 3
 
 export const scale: Plan = {
   name: 'scale',
   title: '10,000 frontends and 100,000 endpoints',
   lacks: () => undefined,
   async run(setting) {
-    const tables = [await choices(setting)]
+    const tables = [await chooseCost(setting)]
     return installed('nginx') && installed('wrk') ? [...tables, await connections(setting)] : tables
   },
 }
 
-async function choices({ rounds }: Setting): Promise<Table> {
-  const script = fileURLToPath(new URL('choice.ts', import.meta.url))
+async function chooseCost({ rounds }: Setting): Promise<Table> {
+  const script = fileURLToPath(new URL('choose-child.ts', import.meta.url))
   const sizes = [
     { name: few, args: ['10', '10'] },
     { name: '10,000 frontends', args: ['10000', '10'] },
     { name: '10,000, all in turn', args: ['10000', '10000'] },
   ]
   return {
-    ...{ key: 'choice', title: 'A choice', peers: [few] },
-    how: 'The chain with the default plugins, ten endpoints behind each frontend, no socket. Ten of the frontends are chosen for in turn, then all of them, which is as much as the caches of the processor can be missed.',
+    ...{ key: 'choose', title: 'Cost of choose', peers: [few] },
+    how: 'The chain with the default plugins and ten endpoints behind each frontend, without sockets. Chooses for ten of the frontends in turn, then for all of them, which is the worst case for the CPU caches.',
     columns: [
-      { key: 'ns', title: 'ns/choice', digits: 0 },
+      { key: 'ns', title: 'ns/choose', digits: 0 },
       { key: 'heapMb', title: 'heap, MiB', digits: 1 },
-      { key: 'firstMs', title: 'first choice in each, ms in all', digits: 1 },
+      { key: 'firstMs', title: 'first choose of every frontend, total ms', digits: 1 },
     ],
     rows: await alternate<(typeof sizes)[number]>(
       sizes,
       rounds,
-      async ({ args }) => JSON.parse(await say(process.execPath, ['--expose-gc', script, ...args])) as Sample,
+      async ({ args }) => JSON.parse(await stdoutOf(process.execPath, ['--expose-gc', script, ...args])) as Sample,
     ),
   }
 }
@@ -55,23 +55,24 @@ async function connections(setting: Setting): Promise<Table> {
   ]
   return {
     ...{ key: 'scale', title: 'A connection', peers: [few] },
-    how: `The whole product with the engine native, listening on all of them; a connection per request by wrk to one, ${setting.connections} at a time. Health checks are off, since nobody stands behind the others.`,
+    how: `The whole product with the native engine, listening on all frontends; wrk, a connection per request to one of them, ${setting.connections} at a time. Health checks are off, since the other endpoints do not exist.`,
     columns: [
-      { key: 'decisionUs', title: "us/connection on JavaScript's thread", digits: 2 },
+      { key: 'mainThreadUs', title: 'JavaScript thread us/connection', digits: 2 },
       { key: 'cpuUs', title: 'CPU us/connection, all threads', digits: 1 },
-      { key: 'readyS', title: 's until all listen', digits: 2 },
+      { key: 'readyS', title: 'time until all listen, s', digits: 2 },
       { key: 'memoryMb', title: 'memory, MiB', digits: 0 },
     ],
-    rows: await alternate<(typeof sizes)[number]>(sizes, Math.min(setting.rounds, mostRounds), ({ count }) =>
-      among(count, backends, setting),
+    rows: await alternate<(typeof sizes)[number]>(sizes, Math.min(setting.rounds, maxRounds), ({ count }) =>
+      connectionAmong(count, backends, setting),
     ),
   }
 }
 
-async function among(count: number, backends: readonly number[], setting: Setting): Promise<Sample> {
+/** Cost of a connection to one of `count` frontends. */
+async function connectionAmong(count: number, backends: readonly number[], setting: Setting): Promise<Sample> {
   const { place, connections, seconds } = setting
   const port = place.port()
-  const others = Array.from({ length: count - 1 }, (_, n) => unreached(n, port))
+  const others = Array.from({ length: count - 1 }, (_, n) => idleService(n, port))
   const manifests = [
     ...objects({ name: 'bench', address: '127.0.0.1', port }, { protocol: 'TCP', backends }),
     ...others.flat(),
@@ -92,8 +93,8 @@ async function among(count: number, backends: readonly number[], setting: Settin
   }
 }
 
-/** A service that listens and that nobody calls. */
-function unreached(n: number, port: number): object[] {
+/** A service that listens and gets no traffic. */
+function idleService(n: number, port: number): object[] {
   const name = `service-${n}`
   const at = { name, address: `127.1.${n >> 8}.${n & 255}`, port }
   const [service, slice] = objects(at, { protocol: 'TCP', backends: [8080] }) as [object, object]

@@ -1,4 +1,4 @@
-/** What `npm run bench:dns` left in its results, as a group for plots and goals. */
+/** Reads the stored results of `npm run bench:dns` as a group for plots and goals. */
 import { existsSync, readFileSync } from 'node:fs'
 import type { Machine } from './machine.ts'
 import type { Group, Row, Table } from './table.ts'
@@ -15,7 +15,7 @@ interface DnsResults {
   }[]
 }
 
-/** Undefined where it has not run. Its tables have medians only, so a row has one sample. */
+/** Undefined where there are none. They hold medians only, so a row has one sample. */
 export function readDns(file: string): Group | undefined {
   if (!existsSync(file)) return undefined
   const { machine, at = '', rounds, seconds, tables } = JSON.parse(readFileSync(file, 'utf8')) as DnsResults

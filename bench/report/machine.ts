@@ -1,4 +1,4 @@
-/** What a result must name, or nobody can compare it with another. */
+/** The machine and the versions of what was measured: part of every result. */
 import { spawnSync } from 'node:child_process'
 import { readFileSync } from 'node:fs'
 import { cpus, release, totalmem } from 'node:os'
@@ -37,7 +37,7 @@ export function installed(command: string): boolean {
   return !spawnSync(command, ['-v']).error
 }
 
-/** A reason to leave something out; undefined where the command is there. */
+/** The reason to leave something out; undefined where the command exists. */
 export function notInstalled(command: string): string | undefined {
   return installed(command) ? undefined : `${command} is not installed`
 }
@@ -55,14 +55,14 @@ function file(path: string): string {
   }
 }
 
-/** The machine as the head of a page of results. */
+/** The machine as a list in Markdown. */
 export function machineText({ cpu, cores, memoryGiB, kernel, congestionControl, node }: Machine): string {
   return `- CPU: ${cpu}, ${cores} cores, ${memoryGiB} GiB
 - Kernel ${kernel}, congestion control ${congestionControl}
 - Node ${node}`
 }
 
-/** All of it in one line, for what was measured at different times. */
+/** Machine and versions in one line, for groups that were measured at different times. */
 export function versionsText(machine: Machine): string {
   const { cpu, cores, memoryGiB, kernel, congestionControl, node, haproxy, nginx, wrk, iperf3 } = machine
   return `${cpu}, ${cores} cores, ${memoryGiB} GiB; kernel ${kernel}, congestion control ${congestionControl}; Node ${node}, HAProxy ${haproxy}, nginx ${nginx}, wrk ${wrk}, iperf3 ${iperf3}.`

@@ -1,6 +1,6 @@
 /**
- * A group of tables as one SVG: a panel of horizontal bars for each, medians with a line from the lowest to the highest
- * round, a dashed line at the better peer and the ratio to it behind each bar. Drawn for light and dark pages alike.
+ * Draws a group of tables as one SVG, a panel of horizontal bars per table: medians, a line from the lowest to the highest
+ * round, a dashed line at the better peer, and the ratio to it after each bar. Suits light and dark pages.
  */
 import { median, type Spread, spread } from './stats.ts'
 import { betterPeer, type Column, type Group, ratio, type Table, valuesOf } from './table.ts'
@@ -33,7 +33,7 @@ export function plot({ title, at, machine, rounds, seconds, tables }: Group): st
 <style>${style}</style>
 <rect class="page" width="${width}" height="${height}" rx="10"/>
 <text class="title" x="28" y="42">${escaped(title)}</text>
-<text class="small" x="28" y="63">Less is better. The thin line spans the lowest to the highest round, the dashed one marks the better peer.</text>
+<text class="small" x="28" y="63">Less is better. The thin line spans the lowest to the highest round, the dashed line marks the better peer.</text>
 ${panels.join('\n')}
 ${foot.map((text, i) => `<text class="small" x="28" y="${y + 12 + i * 16}">${escaped(text)}</text>`).join('\n')}
 </svg>
@@ -55,7 +55,7 @@ function linesOf(table: Table, column: Column): Line[] {
   })
 }
 
-/** Of this column: the peer that is better by CPU may be the worse one by latency. */
+/** The better peer in this column: the one with less CPU may have more latency. */
 function betterOf(table: Table, column: Column): string | undefined {
   return betterPeer({ ...table, columns: [column] })
 }
@@ -86,7 +86,7 @@ ${dashed}
 ${bars.join('\n')}`
 }
 
-/** A single bad round must not press all bars together. */
+/** Limits the scale, so that a single bad round does not shrink all bars. */
 function capped({ median, high }: Spread): number {
   return Math.min(high, median * 1.6)
 }
@@ -102,7 +102,7 @@ function bar({ name, value, ratio, kind }: Line, { digits }: Column, y: number, 
 ${ratio === undefined ? '' : `<text class="${ratioClass(kind, ratio)}" x="${width - 28}" y="${px(middle + 4.5)}" text-anchor="end">${ratio.toFixed(2)}</text>`}`
 }
 
-/** Ahead of the better peer, behind it, or not ours. */
+/** By whether the row is ahead of the better peer; plain for rows that are not Starlane's. */
 function ratioClass(kind: Line['kind'], ratio: number): string {
   if (kind === 'peer' || kind === 'other') return 'value'
   return ratio <= 1 ? 'ratio ahead' : 'ratio'

@@ -1,4 +1,4 @@
-/** What was measured, as text for people. */
+/** Renders results as a page in Markdown. */
 import { versionsText } from './machine.ts'
 import { median, type Spread, spread } from './stats.ts'
 import { type Column, type Group, type Row, ratio, type Table, valuesOf } from './table.ts'
@@ -7,26 +7,26 @@ import { outcome, type Verdict } from './verdicts.ts'
 export function page(groups: readonly Group[], verdicts: readonly Verdict[], dns?: Group): string {
   return `# Proxy benchmark
 
-Written by \`npm run bench\`. Load, proxy and backends share one machine over loopback, and each figure is the median of
-rounds that alternate between the contenders, forwards and backwards. Ratios are medians of the quotients within a round.
-HAProxy runs one thread and nginx one worker, both with their default buffers. Compare within a table only: between runs
-everything moves, most of all on a machine that others use, and a difference of less than a tenth is none.
+Written by \`npm run bench\`. Load generator, proxy and backends run on one machine over loopback. Each figure is the median
+over rounds, which alternate between the contenders in forward and reverse order; ratios are medians of the quotients within
+a round. HAProxy runs one thread and nginx one worker, both with default buffers. Compare figures within one table only: they
+vary between runs, most of all on a shared machine, and a difference of less than 10 % is noise.
 
 CPU is user and system time of the contender's own processes, from /proc. "alone" is an engine without the rest of the
-product; "starlane" is all of it: manifests, health checks, the default plugins, metrics.
+product; "starlane" is the whole product with manifests, health checks, the default plugins and metrics.
 
 ## Goals
 
-Ratios of what is named to the better of the peers, median and (lowest to highest round).
+Each value is a ratio to the better of the named peers, or a figure with its unit: median (lowest to highest round).
 
 ${goalsText(verdicts)}
 
-What a second native thread gives and costs is told in [docs/engines.md](../../docs/engines.md).
+[docs/engines.md](../../docs/engines.md) has the figures for a second native thread.
 
 ${groups.map(groupText).join('\n')}${dns ? dnsText(dns) : ''}`
 }
 
-/** Its tables have a page of their own. */
+/** The plot only: the tables have a page of their own. */
 function dnsText({ title, name }: Group): string {
   return `\n## ${title}\n\n![${title}](proxy-${name}.svg)\n\nMeasured by \`npm run bench:dns\`; the tables are in [dns.md](dns.md).\n`
 }
@@ -40,7 +40,7 @@ function goalsText(verdicts: readonly Verdict[]): string {
     outcome(verdict),
     verdict.goal.bound,
   ])
-  return markdown(['goal', 'at most', 'engine', 'whole product', '', 'what bounds it'], rows, 'lrrrll')
+  return markdown(['goal', 'at most', 'engine', 'whole product', 'result', 'what limits it'], rows, 'lrrrll')
 }
 
 function groupText({ name, title, at, machine, loadBefore, rounds, seconds, tables }: Group): string {
@@ -91,7 +91,7 @@ function spreadText(measured: Spread | undefined, digits: number): string {
   return `${middle} (${low}-${high})`
 }
 
-/** `align` has a letter for each column: l or r. */
+/** `align` has a letter per column: l or r. */
 function markdown(head: readonly string[], rows: readonly (readonly string[])[], align: string): string {
   const rule = head.map((_, i) => (align[i] === 'r' ? '--:' : '---'))
   const line = (cells: readonly string[]) => `| ${head.map((_, i) => cells[i] ?? '').join(' | ')} |`

@@ -1,4 +1,4 @@
-/** Medians and quotients of rounds. */
+/** Medians, spreads and quotients over rounds. */
 
 export interface Spread {
   readonly median: number
@@ -6,7 +6,7 @@ export interface Spread {
   readonly high: number
 }
 
-/** Undefined of nothing. */
+/** Undefined for an empty list. */
 export function median(values: readonly number[]): number | undefined {
   const sorted = values.toSorted((a, b) => a - b)
   const [low, high] = [sorted[(sorted.length - 1) >> 1], sorted[sorted.length >> 1]]
@@ -20,7 +20,7 @@ export function spread(values: readonly number[]): Spread | undefined {
     : { median: middle, low: values.reduce((a, b) => Math.min(a, b)), high: values.reduce((a, b) => Math.max(a, b)) }
 }
 
-/** Of the quotients within each round, since what disturbs one contender disturbs its neighbours of the same round. */
+/** Spread of the quotients within each round, since a disturbance affects all contenders of the same round. */
 export function quotients(own: readonly number[], base: readonly number[]): Spread | undefined {
   return spread(own.flatMap((value, round) => (base[round] ? [value / base[round]] : [])))
 }

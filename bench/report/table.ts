@@ -1,4 +1,4 @@
-/** What a benchmark measured, as data: kept in bench/results, written as tables and plots from there. */
+/** Results of a benchmark as data: stored in bench/results, and rendered from there as tables and plots. */
 import type { Machine } from './machine.ts'
 import { median, quotients, type Spread } from './stats.ts'
 
@@ -9,18 +9,18 @@ export interface Column {
   readonly key: string
   /** With its unit. */
   readonly title: string
-  /** Behind the decimal point. */
+  /** Decimal places. */
   readonly digits: number
-  /** A panel of its own in the plot, beside that of the first column. */
+  /** Whether it gets a panel of its own in the plot, as the first column always does. */
   readonly plotted?: boolean
-  /** Added up over rounds instead of the median: failures. */
+  /** Shows the sum over rounds in place of the median, for failures. */
   readonly sum?: boolean
 }
 
 export interface Row {
   readonly name: string
   readonly samples: readonly Sample[]
-  /** Why there are no samples. */
+  /** Why samples are missing. */
   readonly note?: string
 }
 
@@ -29,20 +29,20 @@ export interface Table {
   readonly title: string
   /** How it was measured: a sentence or two. */
   readonly how: string
-  /** The first is what the table is about and what ratios are made of: less is better. */
+  /** The first is the main figure, from which ratios are made; less is better. */
   readonly columns: readonly [Column, ...Column[]]
   /** The rows that others are compared with. */
   readonly peers: readonly string[]
   readonly rows: readonly Row[]
 }
 
-/** Tables measured together: rounds alternate within, so that ratios hold within. */
+/** Tables measured together in alternating rounds: ratios are valid within a group. */
 export interface Group {
   readonly name: string
   readonly title: string
   readonly at: string
   readonly machine: Machine
-  /** The machine's load average before anything was started: what others did beside it. */
+  /** Load average of the machine before the start: other work on it. */
   readonly loadBefore: number
   readonly rounds: number
   readonly seconds: number

@@ -1,4 +1,4 @@
-/** What the goals came to. */
+/** Compares the results with the goals. */
 import { goals as allGoals, type Goal } from './goals.ts'
 import { type Spread, spread } from './stats.ts'
 import { betterPeer, type Group, ratio, type Table, valuesOf } from './table.ts'
@@ -24,7 +24,7 @@ function measured({ column: key, against }: Goal, name?: string, table?: Table):
   return ratio(table, name, betterPeer({ ...table, columns: [column] }, against), column)
 }
 
-/** In words: met, by whom, or by how much not. */
+/** The verdict in words: met, met by the engine alone, or missed by a percentage. */
 export function outcome({ goal, engine, product }: Verdict): string {
   const [ofEngine, ofProduct] = [engine, product].map(value => value && value.median / goal.limit)
   const told = [ofEngine, ofProduct].filter(value => value !== undefined)

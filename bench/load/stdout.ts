@@ -1,10 +1,11 @@
+/** Runs a command to its end. */
 import { execFile } from 'node:child_process'
 import { promisify } from 'node:util'
 
 const run = promisify(execFile)
 
-/** What a command says on its standard output; rejects with what it complains of. */
-export async function say(command: string, args: readonly string[]): Promise<string> {
+/** Resolves with what a command writes to stdout; rejects with what it writes to stderr. */
+export async function stdoutOf(command: string, args: readonly string[]): Promise<string> {
   try {
     return (await run(command, args, { timeout: 120_000 })).stdout
   } catch (error) {
