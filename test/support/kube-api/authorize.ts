@@ -1,6 +1,7 @@
-import { ApiFault } from './fault.ts'
+/** RBAC rules of test users, and the answer to what they forbid. */
+import { StatusError } from './http/status-error.ts'
 
-/** A rule of a role, as RBAC has it. */
+/** A rule of an RBAC role. */
 export interface Rule {
   readonly apiGroups: readonly string[]
   readonly resources: readonly string[]
@@ -9,7 +10,7 @@ export interface Rule {
 
 export interface User {
   readonly name: string
-  /** Whoever has none may do everything. */
+  /** Without rules everything is allowed. */
   readonly rules?: readonly Rule[]
 }
 
@@ -27,9 +28,9 @@ export function allows({ rules }: User, { verb, group, resource }: Attempt): boo
   return rules.some(rule => has(rule.apiGroups, group) && has(rule.resources, resource) && has(rule.verbs, verb))
 }
 
-/** In the words of kube-apiserver. */
-export function forbidden({ name }: User, { verb, group, resource, namespace }: Attempt): ApiFault {
+/** The error with the message of kube-apiserver. */
+export function forbidden({ name }: User, { verb, group, resource, namespace }: Attempt): StatusError {
   const where = namespace === undefined ? 'at the cluster scope' : `in the namespace "${namespace}"`
   const what = `cannot ${verb} resource "${resource}" in API group "${group}" ${where}`
-  return new ApiFault(403, 'Forbidden', `${resource} is forbidden: User "${name}" ${what}`)
+  return new StatusError(403, 'Forbidden', `${resource} is forbidden: User "${name}" ${what}`)
 }

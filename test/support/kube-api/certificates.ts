@@ -1,3 +1,4 @@
+/** Certificates for tests, issued with openssl. */
 import { execFileSync } from 'node:child_process'
 import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'

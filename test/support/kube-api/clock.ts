@@ -1,6 +1,7 @@
+/** Clocks on real time that run faster, or whose wall clock can jump. */
 import type { Clock } from '../../../proxy/model/time/clock.ts'
 
-/** The same, with a wall clock that can be set forward and back. */
+/** Like {@link hasty}, with a wall clock that can be set forward and back. */
 export function jumpy(factor: number): Clock & { jump(ms: number): void } {
   let offset = 0
   return {
@@ -12,7 +13,7 @@ export function jumpy(factor: number): Clock & { jump(ms: number): void } {
   }
 }
 
-/** Real time that passes faster, so that back-offs are short and still in proportion. */
+/** Real time, sped up by a factor, so that back-offs are short and keep their proportions. */
 export function hasty(factor: number): Clock {
   return {
     now: () => performance.now() * factor,

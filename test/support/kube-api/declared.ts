@@ -1,3 +1,4 @@
+/** Kubernetes objects of the services that the source conformance suite declares. */
 import type { Declared } from '../../conformance/source.ts'
 import type { KubeObject } from './types.ts'
 

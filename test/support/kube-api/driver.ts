@@ -1,4 +1,4 @@
-/** Drives an API server, ours or a real one, for the contract of sources: through its API alone, as kubectl would. */
+/** Driver of the source conformance suite for an API server, the test one or a real one; uses nothing but its API. */
 import { mkdtempSync, rmSync } from 'node:fs'
 import { type AddressInfo, connect, createServer, type Server, type Socket } from 'node:net'
 import { tmpdir } from 'node:os'
@@ -17,7 +17,7 @@ import type { KubeObject } from './types.ts'
 
 const signal = new AbortController().signal
 
-/** The source reaches the server through a relay, so that the way to it can be cut without a word to the server. */
+/** The source connects through a relay, so that its connection can be cut without the server taking part. */
 export async function openDriver(t: Test, entry: Entry, clock: Clock): Promise<SourceDriver> {
   const folder = mkdtempSync(join(tmpdir(), 'starlane-'))
   t.teardown(() => rmSync(folder, { recursive: true }))
@@ -40,7 +40,7 @@ export async function openDriver(t: Test, entry: Entry, clock: Clock): Promise<S
         await apply(client, namespaceOf(service.namespace))
         await apply(client, sliceOf(service))
       }
-      // Each resource has a watch of its own, and no server says in which order they tell. The suite wants one change.
+      // Each resource has a watch of its own and their order is undefined; the suite expects a single change.
       await new Promise(resolve => setTimeout(resolve, 50))
       for (const service of services) await apply(client, serviceOf(service))
     },
@@ -48,7 +48,7 @@ export async function openDriver(t: Test, entry: Entry, clock: Clock): Promise<S
       for (const object of [serviceOf(service), sliceOf(service)])
         await client.json({ method: 'DELETE', path: pathOf(object) }, signal)
     },
-    // A server takes endpoints for no service at all; for the mesh they are of no use.
+    // A server accepts an EndpointSlice of no service; the mesh ignores it.
     spoil: async service => {
       const slice = sliceOf(service)
       await apply(client, { ...slice, metadata: { ...slice.metadata, labels: {} } })
@@ -58,7 +58,7 @@ export async function openDriver(t: Test, entry: Entry, clock: Clock): Promise<S
   }
 }
 
-/** A real server keeps a Service for itself, and puts it back. */
+/** Hides default/kubernetes, the Service that a real server always restores. */
 function withoutOwn(source: Source): Source {
   const isOwn = ({ namespace, name }: Pick<Declared, 'namespace' | 'name'>) =>
     namespace === 'default' && name === 'kubernetes'

@@ -1,3 +1,4 @@
+/** Serves a folder of manifests through the API server, and writes back what kubectl scales. */
 import { existsSync, readdirSync, readFileSync, watch } from 'node:fs'
 import { join } from 'node:path'
 import { parseAllDocuments } from 'yaml'
@@ -6,11 +7,11 @@ import type { KubeApi } from './server.ts'
 import type { KubeObject } from './types.ts'
 
 /**
- * Joins a folder of manifests to an API server: what is written there is served, and `kubectl scale` of a Deployment is
- * written back. The demo's pods, which know nothing but the folder, thus follow kubectl. Returns how to end it.
+ * Serves every object of the folder and follows its changes. `kubectl scale` of a Deployment is written back, so that the
+ * demo's pods, which read the folder alone, follow kubectl. Returns a function that stops it.
  */
 export function serveFolder(api: KubeApi, folder: string): () => Promise<void> {
-  /** As the files said it last: what they say again is no news, whatever kubectl has made of it since. */
+  /** Objects as last read: an unchanged file does not undo what kubectl has changed since. */
   const said = new Map<string, string>()
   const read = () => {
     for (const object of objectsIn(folder)) {
@@ -25,7 +26,7 @@ export function serveFolder(api: KubeApi, folder: string): () => Promise<void> {
   let writing = Promise.resolve()
   const stop = api.store.onEvent(({ type, object }) => {
     if (type !== 'MODIFIED' || object.kind !== 'Deployment') return
-    // One after the other: a change of the status follows each change of the rest.
+    // In sequence, since each change of the spec is followed by one of the status.
     writing = writing.then(() => writeReplicas(api, folder, object.metadata.name))
   })
   const watcher = watch(folder, read)
@@ -43,7 +44,7 @@ async function writeReplicas(api: KubeApi, folder: string, name: string): Promis
   await scaleDeployment(folder, wanted)
 }
 
-/** Labels and annotations that kubectl has set stay. */
+/** Keeps labels and annotations set by kubectl. */
 function put(api: KubeApi, object: KubeObject): void {
   const { metadata } = object
   const known = api.get(object.kind, metadata.name, metadata.namespace)?.metadata
@@ -52,7 +53,7 @@ function put(api: KubeApi, object: KubeObject): void {
   api.put({ ...object, metadata: { ...metadata, labels, annotations } })
 }
 
-/** Ready pods are those of the EndpointSlices, so that `kubectl get` and `kubectl wait` tell the truth. */
+/** Derives ready pods from the EndpointSlices, for `kubectl get` and `kubectl wait`. */
 function tellStatus(api: KubeApi): void {
   for (const deployment of api.list('Deployment')) {
     const slices = api
@@ -73,7 +74,7 @@ function tellStatus(api: KubeApi): void {
   }
 }
 
-/** A file that is being written is read again when it is complete. */
+/** Skips a file that is still being written; its next change event reads it. */
 function objectsIn(folder: string): KubeObject[] {
   const files = existsSync(folder) ? readdirSync(folder).filter(file => file.endsWith('.yaml')) : []
   return files.flatMap(file => {

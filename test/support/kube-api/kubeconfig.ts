@@ -1,3 +1,4 @@
+/** Writes kubeconfig files for tests. */
 import { writeFileSync } from 'node:fs'
 
 export interface Entry {

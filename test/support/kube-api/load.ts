@@ -1,6 +1,6 @@
 /**
- * Many API servers with many services, for bench/kubernetes.ts: a process of its own, told what to do by messages of its
- * parent. `{fill}` starts the servers and answers with their addresses; `{churn}` changes endpoints at a steady rate.
+ * Many API servers with many services for bench/kubernetes.ts, in a child process that takes orders by IPC message. `{fill}`
+ * starts the servers and answers with their URLs; `{churn}` changes endpoints at a steady rate.
  */
 import { type KubeApi, startKubeApi } from './server.ts'
 import type { KubeObject } from './types.ts'
@@ -23,7 +23,7 @@ process.on('message', async (order: Order) => {
     process.send?.({ changes: await churn(order.churn.perSecond, order.churn.seconds) })
   }
 })
-// Whoever started it is gone.
+// The parent has exited.
 process.on('disconnect', () => process.exit())
 
 function fill(api: KubeApi, cluster: number): void {
@@ -42,7 +42,7 @@ function fill(api: KubeApi, cluster: number): void {
   }
 }
 
-/** What a real object carries besides, and a client should forget at once. */
+/** The managedFields of a real object, which a client should drop at once. */
 const bulk = [
   {
     manager: 'kubectl-client-side-apply',
@@ -55,7 +55,7 @@ const bulk = [
   },
 ]
 
-/** `mark` becomes the hostname of the first endpoint, for the reader to see when the change was made. */
+/** `mark` becomes the hostname of the first endpoint and carries the time of the change to the reader. */
 function sliceOf(cluster: number, service: number, mark: string): KubeObject {
   return {
     apiVersion: 'discovery.k8s.io/v1',
@@ -80,7 +80,7 @@ function sliceOf(cluster: number, service: number, mark: string): KubeObject {
   }
 }
 
-/** Spread over each second rather than in one burst; returns how many were made. */
+/** Makes changes evenly over time; resolves with their number. */
 function churn(perSecond: number, seconds: number): Promise<number> {
   const begun = performance.now()
   let made = 0

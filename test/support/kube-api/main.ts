@@ -1,9 +1,9 @@
 /**
- * API servers for the demo, one for each folder of manifests, in a process of their own:
+ * API servers for the demo, one per folder of manifests, in one process:
  *
  *   node test/support/kube-api/main.ts --kubeconfig FILE --cluster cluster-1=FOLDER --cluster cluster-2=FOLDER
  *
- * Writes a kubeconfig with a context for each, says `ready` to its parent, and runs until it is told to stop.
+ * Writes a kubeconfig with a context for each, sends `ready` to its parent, and runs until it is signalled to stop.
  */
 import { renameSync } from 'node:fs'
 import { parseArgs } from 'node:util'

@@ -1,27 +1,27 @@
 /**
- * A small Kubernetes API server for tests: everything in memory, enough of the protocol for kubectl and for watchers, and
- * faults to order. It shows how a client bears trouble, not that a real server would say the same.
+ * A small Kubernetes API server for tests: in memory, with enough of the protocol for kubectl and watches, and with faults to
+ * inject. It shows how a client handles faults, not what a real server would answer.
  */
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http'
 import { createServer as createTlsServer } from 'node:https'
 import type { AddressInfo, Socket } from 'node:net'
 import type { TLSSocket } from 'node:tls'
 import { type Attempt, allows, forbidden, type User } from './authorize.ts'
-import { discover } from './discovery.ts'
-import { ApiFault } from './fault.ts'
-import { Faults } from './faults.ts'
-import { createsByApply, getObject, listObjects, writeObject } from './objects.ts'
-import { contentTypeOf, readBody, type Target, targetOf } from './request.ts'
-import { selectorOf } from './selectors.ts'
-import { formOf } from './shape.ts'
-import { Store } from './store.ts'
+import { discover } from './http/discovery.ts'
+import { Faults } from './http/faults.ts'
+import { contentTypeOf, readBody, type Target, targetOf } from './http/request.ts'
+import { StatusError } from './http/status-error.ts'
+import { createsByApply, getObject, listObjects, writeObject } from './store/objects.ts'
+import { selectorOf } from './store/selectors.ts'
+import { formOf } from './store/shape.ts'
+import { Store } from './store/store.ts'
+import { Watches } from './store/watches.ts'
 import { builtIn, groupVersion, type KubeObject, type ResourceType } from './types.ts'
-import { Watches } from './watches.ts'
 
 export interface KubeApiOptions {
-  /** PEM; without them it speaks plain HTTP. With `ca`, client certificates are asked for and their CN is the user. */
+  /** PEM; plain HTTP without. With `ca`, client certificates are requested and their CN is the user. */
   readonly tls?: { readonly cert: string; readonly key: string; readonly ca?: string }
-  /** By bearer token. Without it everybody may do everything. */
+  /** By bearer token. Without users every request is allowed. */
   readonly users?: Record<string, User>
   /** By the CN of the client certificate. */
   readonly certificateUsers?: Record<string, User>
@@ -32,7 +32,7 @@ export interface KubeApiOptions {
 
 export interface SeenRequest {
   readonly verb: string
-  /** The plural name; the path of anything that is no resource. */
+  /** Plural name of the resource, or the path of any other request. */
   readonly resource: string
   readonly query: URLSearchParams
   readonly user: string
@@ -40,7 +40,7 @@ export interface SeenRequest {
 }
 
 const maxSeen = 10_000
-const everybody: User = { name: 'system:anonymous' }
+const anonymous: User = { name: 'system:anonymous' }
 
 export class KubeApi {
   readonly store: Store
@@ -67,7 +67,7 @@ export class KubeApi {
     return `${this.#options.tls ? 'https' : 'http'}://127.0.0.1:${this.#port}`
   }
 
-  /** Listens, after `stop` at the same port again. */
+  /** Listens; after `stop`, on the same port again. */
   async start(): Promise<void> {
     const handle = (request: IncomingMessage, response: ServerResponse) => this.#handle(request, response)
     const { tls } = this.#options
@@ -80,7 +80,7 @@ export class KubeApi {
     this.#server = server
   }
 
-  /** As when the machine goes away: every connection is reset, new ones are refused. Objects stay. */
+  /** As when the machine fails: closes every connection and refuses new ones. Objects stay. */
   async stop(): Promise<void> {
     const server = this.#server
     this.#server = undefined
@@ -88,7 +88,7 @@ export class KubeApi {
     if (server) await new Promise(resolve => server.close(resolve))
   }
 
-  /** Makes the object be so, whatever it was. */
+  /** Creates or replaces the object. */
   put(object: KubeObject): KubeObject {
     const type = this.typeOf(object)
     const placed = type.namespaced
@@ -146,8 +146,8 @@ export class KubeApi {
     try {
       await this.#answer(request, response)
     } catch (error) {
-      const fault = error instanceof ApiFault ? error : new ApiFault(500, 'InternalError', String(error))
-      if (!response.headersSent) reply(response, fault.code, fault, fault.headers)
+      const answer = error instanceof StatusError ? error : new StatusError(500, 'InternalError', String(error))
+      if (!response.headersSent) reply(response, answer.code, answer, answer.headers)
     }
   }
 
@@ -170,10 +170,10 @@ export class KubeApi {
       const user = certificateUsers[String(socket.getPeerCertificate().subject?.CN)]
       if (user) return user
     }
-    if (!users && !certificateUsers) return everybody
+    if (!users && !certificateUsers) return anonymous
     const [, token = ''] = /^Bearer (.+)$/.exec(request.headers.authorization ?? '') ?? []
     const user = users?.[token]
-    if (!user) throw new ApiFault(401, 'Unauthorized', 'Unauthorized')
+    if (!user) throw new StatusError(401, 'Unauthorized', 'Unauthorized')
     return user
   }
 
@@ -196,7 +196,7 @@ export class KubeApi {
 
   #discover(request: IncomingMessage, response: ServerResponse, url: URL): void {
     const found = request.method === 'GET' ? discover(url.pathname, this.#types) : undefined
-    if (found === undefined) throw new ApiFault(404, 'NotFound', 'the server could not find the requested resource')
+    if (found === undefined) throw new StatusError(404, 'NotFound', 'the server could not find the requested resource')
     reply(response, 200, found)
   }
 
@@ -211,8 +211,9 @@ export class KubeApi {
 
   #watch({ type, namespace, query }: Target, accept: string, response: ServerResponse): void {
     const since = Number(query.get('resourceVersion') ?? 0)
-    if (since > 0 && since < this.store.oldest) throw new ApiFault(410, 'Expired', `too old resource version: ${since}`)
-    if (since > this.store.revision) throw new ApiFault(504, 'Timeout', `Too large resource version: ${since}`)
+    if (since > 0 && since < this.store.oldest)
+      throw new StatusError(410, 'Expired', `too old resource version: ${since}`)
+    if (since > this.store.revision) throw new StatusError(504, 'Timeout', `Too large resource version: ${since}`)
     const bookmarks = query.get('allowWatchBookmarks') === 'true'
     this.watches.open({
       type,

@@ -1,4 +1,4 @@
-/** The kinds that the API server in this folder knows, and what it tells kubectl about them. */
+/** The kinds that this API server serves, and their discovery data for kubectl. */
 
 export interface ResourceType {
   readonly group: string
@@ -17,7 +17,7 @@ export interface KubeObject {
   apiVersion: string
   kind: string
   metadata: Metadata
-  // biome-ignore lint/suspicious/noExplicitAny: tests write and read whatever a kind has
+  // biome-ignore lint/suspicious/noExplicitAny: tests read and write the fields of any kind
   [key: string]: any
 }
 

@@ -1,11 +1,12 @@
-/** Reading and writing single objects and lists. */
-import { ApiFault } from './fault.ts'
+/** Reads and writes objects and lists for requests. */
+
+import type { Target } from '../http/request.ts'
+import { StatusError } from '../http/status-error.ts'
+import type { KubeObject } from '../types.ts'
 import { patched } from './patch.ts'
-import type { Target } from './request.ts'
 import { selectorOf } from './selectors.ts'
 import { formOf, shapeList, shapeObject } from './shape.ts'
 import type { Store } from './store.ts'
-import type { KubeObject } from './types.ts'
 
 export interface Written {
   readonly status: number
@@ -48,17 +49,17 @@ export function writeObject(store: Store, target: Target, contentType: string, b
     case 'delete':
       return { status: 200, body: removeObject(store, target, body, dryRun) }
     default:
-      throw new ApiFault(405, 'MethodNotAllowed', `the server does not allow ${target.verb} here`)
+      throw new StatusError(405, 'MethodNotAllowed', `the server does not allow ${target.verb} here`)
   }
 }
 
-/** Server-side apply makes what is not there, and then needs the right to create as well. */
+/** Whether a server-side apply creates the object, which takes the right to create as well. */
 export function createsByApply(store: Store, target: Target, contentType: string): boolean {
   const isApply = target.verb === 'patch' && contentType === 'application/apply-patch+yaml'
   return isApply && target.subresource === undefined && !store.get(target.type, wanted(target))
 }
 
-/** The status is only changed through its subresource, and nothing else is changed through it, where a kind has one. */
+/** Where a kind has a status subresource, only that changes the status, and it changes nothing else. */
 function change(store: Store, target: Target, edit: (before: unknown) => unknown, dryRun: boolean): Written {
   const before = existing(store, target)
   const after =
@@ -80,7 +81,7 @@ function removeObject(store: Store, target: Target, options: unknown, dryRun: bo
   const object = existing(store, target)
   const uid = (options as { preconditions?: { uid?: string } } | undefined)?.preconditions?.uid
   if (uid !== undefined && uid !== object.metadata.uid)
-    throw new ApiFault(409, 'Conflict', 'the UID in the precondition differs')
+    throw new StatusError(409, 'Conflict', 'the UID in the precondition differs')
   if (!dryRun) store.delete(target.type, wanted(target))
   const details = { name: object.metadata.name, kind: target.type.plural, uid: object.metadata.uid }
   return { kind: 'Status', apiVersion: 'v1', metadata: {}, status: 'Success', details }
@@ -110,7 +111,7 @@ function named(object: KubeObject, { namespace, type }: Target): KubeObject {
 function existing(store: Store, target: Target): KubeObject {
   const object = store.get(target.type, wanted(target))
   if (object) return object
-  throw new ApiFault(404, 'NotFound', `${target.type.plural} "${target.name}" not found`)
+  throw new StatusError(404, 'NotFound', `${target.type.plural} "${target.name}" not found`)
 }
 
 function wanted({ namespace, name = '' }: Target) {
@@ -129,5 +130,9 @@ function readContinue(store: Store, token: string | null): { revision: number; a
   if (token === null) return { revision: store.revision, after: undefined }
   const from = JSON.parse(Buffer.from(token, 'base64url').toString()) as { revision: number; after: string }
   if (from.revision >= store.oldest) return from
-  throw new ApiFault(410, 'Expired', 'the provided continue parameter is too old to display a consistent list result')
+  throw new StatusError(
+    410,
+    'Expired',
+    'the provided continue parameter is too old to display a consistent list result',
+  )
 }

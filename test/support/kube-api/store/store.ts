@@ -1,12 +1,13 @@
+/** The objects of the API server, in memory, with a history of changes for watches. */
 import { randomUUID } from 'node:crypto'
-import { ApiFault } from './fault.ts'
-import { groupVersion, type KubeObject, type ResourceType } from './types.ts'
+import { StatusError } from '../http/status-error.ts'
+import { groupVersion, type KubeObject, type ResourceType } from '../types.ts'
 
 export interface StoreEvent {
   readonly type: 'ADDED' | 'MODIFIED' | 'DELETED'
   readonly resource: ResourceType
   readonly object: KubeObject
-  /** As it was, to tell whether a selector has just stopped matching. */
+  /** The object before the change, to tell whether a selector has stopped matching. */
   readonly before: KubeObject | undefined
   readonly revision: number
 }
@@ -16,7 +17,7 @@ export interface Wanted {
   readonly name: string
 }
 
-/** Everything stored, in one order of revisions, with as much of the past as watches may ask for. */
+/** All objects, with one sequence of revisions and a bounded history of events for watches. */
 export class Store {
   readonly #objects = new Map<ResourceType, Map<string, KubeObject>>()
   readonly #listeners = new Set<(event: StoreEvent) => void>()
@@ -33,12 +34,12 @@ export class Store {
     return this.#revision
   }
 
-  /** Versions below this one are no longer known. */
+  /** The oldest revision of the history. */
   get oldest(): number {
     return this.#oldest
   }
 
-  /** In the order of their keys, as etcd has them. */
+  /** Sorted by key, as in etcd. */
   list(resource: ResourceType, namespace?: string): KubeObject[] {
     const all = [...this.#of(resource)].sort(([a], [b]) => (a < b ? -1 : 1)).map(([, object]) => object)
     return namespace === undefined ? all : all.filter(({ metadata }) => metadata.namespace === namespace)
@@ -52,7 +53,7 @@ export class Store {
     const { metadata } = object
     const name = metadata.name ?? `${metadata.generateName}${randomUUID().slice(0, 5)}`
     if (this.get(resource, { ...metadata, name })) {
-      throw new ApiFault(409, 'AlreadyExists', `${resource.plural} "${name}" already exists`)
+      throw new StatusError(409, 'AlreadyExists', `${resource.plural} "${name}" already exists`)
     }
     const born = {
       ...metadata,
@@ -64,13 +65,13 @@ export class Store {
     return this.#write('ADDED', resource, { ...object, metadata: born }, undefined)
   }
 
-  /** A change that changes nothing makes no new version. */
+  /** An update without a change makes no new revision. */
   update(resource: ResourceType, object: KubeObject): KubeObject {
     const before = this.get(resource, object.metadata)
-    if (!before) throw new ApiFault(404, 'NotFound', `${resource.plural} "${object.metadata.name}" not found`)
+    if (!before) throw new StatusError(404, 'NotFound', `${resource.plural} "${object.metadata.name}" not found`)
     const { resourceVersion } = object.metadata
     if (resourceVersion && resourceVersion !== before.metadata.resourceVersion) {
-      throw new ApiFault(409, 'Conflict', `the object has been modified; apply your changes to the latest version`)
+      throw new StatusError(409, 'Conflict', `the object has been modified; apply your changes to the latest version`)
     }
     const { uid, creationTimestamp, generation } = before.metadata
     const kept = { ...object.metadata, uid, creationTimestamp, resourceVersion: before.metadata.resourceVersion }
@@ -82,16 +83,16 @@ export class Store {
 
   delete(resource: ResourceType, wanted: Wanted): KubeObject {
     const before = this.get(resource, wanted)
-    if (!before) throw new ApiFault(404, 'NotFound', `${resource.plural} "${wanted.name}" not found`)
+    if (!before) throw new StatusError(404, 'NotFound', `${resource.plural} "${wanted.name}" not found`)
     return this.#write('DELETED', resource, before, before)
   }
 
-  /** Events after a version, oldest first. */
+  /** Events after a revision, oldest first. */
   since(revision: number): StoreEvent[] {
     return this.#history.filter(event => event.revision > revision)
   }
 
-  /** Forgets the past: watches from before are Gone. */
+  /** Drops the history: a watch from an earlier revision gets 410 Gone. */
   compact(): void {
     this.#history = []
     this.#oldest = ++this.#revision

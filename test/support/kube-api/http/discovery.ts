@@ -1,5 +1,5 @@
-/** What kubectl asks before it does anything: versions, groups, resources, and that the server checks fields itself. */
-import { groupVersion, type ResourceType } from './types.ts'
+/** Discovery for kubectl: versions, groups, resources, and an OpenAPI that says the server validates fields. */
+import { groupVersion, type ResourceType } from '../types.ts'
 
 const verbs = ['create', 'delete', 'deletecollection', 'get', 'list', 'patch', 'update', 'watch']
 

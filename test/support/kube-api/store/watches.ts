@@ -1,8 +1,9 @@
+/** Open watch requests and the events sent to them. */
 import type { ServerResponse } from 'node:http'
+import { groupVersion, type ResourceType } from '../types.ts'
 import type { Selector } from './selectors.ts'
 import { type Form, shapeObject } from './shape.ts'
 import type { Store, StoreEvent } from './store.ts'
-import { groupVersion, type ResourceType } from './types.ts'
 
 export interface WatchRequest {
   readonly type: ResourceType
@@ -10,16 +11,16 @@ export interface WatchRequest {
   readonly selector: Selector
   readonly form: Form
   readonly bookmarks: boolean
-  /** 0: everything that is there now first, as a real server does. */
+  /** 0 sends all existing objects first, as a real server does. */
   readonly since: number
   readonly response: ServerResponse
 }
 
-/** The open watches, and what can go wrong with them. */
+/** The open watches, and ways to make them fail. */
 export class Watches {
   readonly #store: Store
   readonly #open = new Set<WatchRequest>()
-  /** While true nothing reaches any watch, and no connection ends: a network that swallows packets. */
+  /** While true no watch receives anything and no connection ends, as in a network that drops packets. */
   muted = false
 
   constructor(store: Store) {
@@ -37,22 +38,22 @@ export class Watches {
     else for (const event of this.#store.since(since)) send(request, event)
   }
 
-  /** How many watch a resource, or all of them. */
+  /** Number of watches of a resource, or of all. */
   count(plural?: string): number {
     return this.#of(plural).length
   }
 
-  /** As when a server is killed: the connections are reset. */
+  /** Resets the connections, as when a server is killed. */
   cut(plural?: string): void {
     for (const { response } of this.#of(plural)) response.socket?.resetAndDestroy()
   }
 
-  /** As when the time of a watch is over. */
+  /** Ends the watches, as a server does after their timeout. */
   end(plural?: string): void {
     for (const request of this.#of(plural)) this.#finish(request)
   }
 
-  /** Bytes that no API server would send. */
+  /** Sends bytes that are not valid in a watch. */
   garble(text: string, plural?: string): void {
     for (const { response } of this.#of(plural)) response.write(text)
   }
@@ -62,7 +63,7 @@ export class Watches {
       if (request.bookmarks && !this.muted) sendBookmark(request, this.#store.revision)
   }
 
-  /** The version asked for is gone, said within the watch as a real server does. */
+  /** Sends 410 Gone as an event of the watch, as a real server does. */
   expire(plural?: string): void {
     const status = { kind: 'Status', apiVersion: 'v1', status: 'Failure', reason: 'Expired', code: 410 }
     const object = { ...status, message: 'too old resource version' }
@@ -96,7 +97,7 @@ export class Watches {
   }
 }
 
-/** An object that stops matching is gone for this watch; one that begins to match is new. */
+/** For a watch with a selector, an object that stops matching is DELETED and one that begins to match is ADDED. */
 function send(request: WatchRequest, { type, resource, object, before }: StoreEvent): void {
   if (resource !== request.type) return
   if (request.namespace !== undefined && object.metadata.namespace !== request.namespace) return

@@ -1,5 +1,5 @@
-/** What the server answers instead of an object: a Status of the API. */
-export class ApiFault extends Error {
+/** An error answer of the API: becomes an object of kind Status. */
+export class StatusError extends Error {
   readonly code: number
   readonly reason: string
   readonly headers: Readonly<Record<string, string>>

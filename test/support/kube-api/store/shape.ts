@@ -1,5 +1,5 @@
-/** The forms in which a client may ask for objects: whole, metadata alone, or the rows of a table. */
-import { at, groupVersion, type KubeObject, type ResourceType } from './types.ts'
+/** Forms in which a client may request objects: whole, metadata only, or as a table. */
+import { at, groupVersion, type KubeObject, type ResourceType } from '../types.ts'
 
 export type Form = 'whole' | 'metadata' | 'table'
 

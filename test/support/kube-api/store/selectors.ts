@@ -1,5 +1,6 @@
-import { ApiFault } from './fault.ts'
-import { at, type KubeObject } from './types.ts'
+/** Label and field selectors of list and watch requests. */
+import { StatusError } from '../http/status-error.ts'
+import { at, type KubeObject } from '../types.ts'
 
 export type Selector = (object: KubeObject) => boolean
 
@@ -30,13 +31,13 @@ function labelTest(requirement: string): Selector {
     return ({ metadata: { labels = {} } }) => (labels[key] === value) === (operator !== '!=')
   }
   const [, not, key = ''] = /^\s*(!?)\s*([\w./-]+)\s*$/.exec(requirement) ?? []
-  if (key === '') throw new ApiFault(400, 'BadRequest', `unable to parse requirement: ${requirement}`)
+  if (key === '') throw new StatusError(400, 'BadRequest', `unable to parse requirement: ${requirement}`)
   return ({ metadata: { labels = {} } }) => Object.hasOwn(labels, key) === (not === '')
 }
 
 function fieldTest(requirement: string): Selector {
   const [, path = '', operator, value] = /^([^=!]+)(==|=|!=)(.*)$/.exec(requirement) ?? []
-  if (path === '') throw new ApiFault(400, 'BadRequest', `invalid field selector: ${requirement}`)
+  if (path === '') throw new StatusError(400, 'BadRequest', `invalid field selector: ${requirement}`)
   return object => (String(at(object, path) ?? '') === value) === (operator !== '!=')
 }
 

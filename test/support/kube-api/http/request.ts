@@ -1,10 +1,11 @@
+/** Parses the path, method and body of an API request. */
 import type { IncomingMessage } from 'node:http'
 import { parse } from 'yaml'
+import type { ResourceType } from '../types.ts'
 import { prefixOf } from './discovery.ts'
-import { ApiFault } from './fault.ts'
-import type { ResourceType } from './types.ts'
+import { StatusError } from './status-error.ts'
 
-/** A request for objects, as its path and method say it. */
+/** The objects that a request is for. */
 export interface Target {
   readonly type: ResourceType
   readonly namespace: string | undefined
@@ -52,11 +53,12 @@ export async function readBody(request: IncomingMessage): Promise<unknown> {
   const text = Buffer.concat(chunks).toString('utf8')
   if (text === '') return undefined
   const type = contentTypeOf(request)
-  if (type.includes('protobuf')) throw new ApiFault(415, 'UnsupportedMediaType', 'this server does not read protobuf')
+  if (type.includes('protobuf'))
+    throw new StatusError(415, 'UnsupportedMediaType', 'this server does not read protobuf')
   try {
     return type.includes('yaml') ? parse(text) : JSON.parse(text)
   } catch {
-    throw new ApiFault(400, 'BadRequest', 'the body of the request cannot be parsed')
+    throw new StatusError(400, 'BadRequest', 'the body of the request cannot be parsed')
   }
 }
 

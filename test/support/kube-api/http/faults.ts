@@ -1,10 +1,11 @@
+/** Faults that a test injects into the answers of the API server. */
 import type { ServerResponse } from 'node:http'
 
-export interface Trouble {
-  /** `get`, `list`, `watch`, `create`, `update`, `patch`, `delete`; any where it is left out. */
+export interface Fault {
+  /** `get`, `list`, `watch`, `create`, `update`, `patch` or `delete`; any by default. */
   readonly verb?: string
   readonly resource?: string
-  /** How often; 1 where it is left out. */
+  /** Number of requests it applies to; 1 by default. */
   readonly times?: number
   readonly answer: Answer
 }
@@ -16,34 +17,34 @@ export type Answer =
       readonly message?: string
       readonly retryAfter?: number | string
     }
-  /** Sent as the body of an answer of 200. */
+  /** Body of an answer with status 200. */
   | { readonly text: string }
-  /** Goes on as usual once it is resolved. */
+  /** Delays the normal answer until the promise resolves. */
   | { readonly after: Promise<unknown> }
-  /** The connection is cut. */
+  /** Resets the connection. */
   | { readonly reset: true }
 
-/** What is to go wrong next. */
+/** The faults still to be applied, in order. */
 export class Faults {
-  #queue: { trouble: Trouble; left: number }[] = []
+  #queue: { fault: Fault; left: number }[] = []
 
-  add(trouble: Trouble): void {
-    this.#queue.push({ trouble, left: trouble.times ?? 1 })
+  add(fault: Fault): void {
+    this.#queue.push({ fault, left: fault.times ?? 1 })
   }
 
   clear(): void {
     this.#queue = []
   }
 
-  /** Whether the request has been answered by it. */
+  /** Applies the first matching fault; resolves with whether it answered the request. */
   async strike(verb: string, resource: string, response: ServerResponse): Promise<boolean> {
     const entry = this.#queue.find(
-      ({ trouble }) => (trouble.verb ?? verb) === verb && (trouble.resource ?? resource) === resource,
+      ({ fault }) => (fault.verb ?? verb) === verb && (fault.resource ?? resource) === resource,
     )
     if (!entry) return false
     entry.left--
     if (entry.left <= 0) this.#queue.splice(this.#queue.indexOf(entry), 1)
-    return answer(entry.trouble.answer, response)
+    return answer(entry.fault.answer, response)
   }
 }
 

@@ -1,6 +1,6 @@
-/** The ways of changing an object by PATCH. */
+/** PATCH in its variants: merge, strategic merge, apply and JSON Patch. */
 import { isDeepStrictEqual } from 'node:util'
-import { ApiFault } from './fault.ts'
+import { StatusError } from '../http/status-error.ts'
 
 type Json = null | boolean | number | string | Json[] | { [key: string]: Json }
 type Mapping = { [key: string]: Json }
@@ -17,7 +17,7 @@ export function patched(contentType: string, object: unknown, patch: unknown): u
     case 'application/json-patch+json':
       return (change as Mapping[]).reduce(jsonPatch, structuredClone(target))
     default:
-      throw new ApiFault(
+      throw new StatusError(
         415,
         'UnsupportedMediaType',
         `the body of the request was in an unknown format: ${contentType}`,
@@ -93,9 +93,9 @@ function jsonPatch(target: Json, { op, path, value }: Mapping): Json {
   const last = steps.pop() ?? ''
   // biome-ignore lint/suspicious/noExplicitAny: walks whatever is there
   const parent = steps.reduce<any>((inner, step) => inner?.[step], target)
-  if (parent === undefined) throw new ApiFault(422, 'Invalid', `the path ${path} does not exist`)
+  if (parent === undefined) throw new StatusError(422, 'Invalid', `the path ${path} does not exist`)
   if (op === 'test' && !isDeepStrictEqual(parent[last], value))
-    throw new ApiFault(422, 'Invalid', `test of ${path} failed`)
+    throw new StatusError(422, 'Invalid', `test of ${path} failed`)
   if (op === 'remove') {
     if (Array.isArray(parent)) parent.splice(Number(last), 1)
     else delete parent[last]
