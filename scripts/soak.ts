@@ -1,11 +1,11 @@
 /**
- * Whether an engine keeps anything of what has passed: many short connections through many frontends, of clients that leave
- * politely, reset, or never say a word.
+ * Soak test for leaks in an engine: many short connections through many frontends, from clients that close, reset, or never
+ * send anything.
  *
  *     npm run soak -- --engine=native --connections=1000000 --frontends=10000
  *
- * Prints memory and descriptors after each tenth, and ends with 1 when memory has grown after the first three tenths by more
- * than `--mebibytes`, or when a descriptor or a flow is left.
+ * Prints memory and descriptors after each tenth of the connections. Exits with 1 when memory grows by more than `--mebibytes`
+ * after the third tenth, or when descriptors are left open.
  */
 import { fork } from 'node:child_process'
 import { once } from 'node:events'
@@ -25,9 +25,9 @@ const { values } = parseArgs({
     engine: { type: 'string', default: 'native' },
     connections: { type: 'string', default: '1000000' },
     frontends: { type: 'string', default: '1000' },
-    /** What memory may grow by between the third tenth and the last. */
+    /** Allowed growth of memory between the third tenth and the last. */
     mebibytes: { type: 'string', default: '16' },
-    /** The first port of the frontends' one; below net.ipv4.ip_local_port_range. */
+    /** Port of every frontend; choose one below net.ipv4.ip_local_port_range. */
     port: { type: 'string', default: '18300' },
   },
 })
@@ -49,7 +49,7 @@ const parts = {
 if (process.send) await load()
 else await soak()
 
-/** The clients and the backend, in a process of their own: their memory is not what is looked at. */
+/** The clients and the backend, in a process of their own so that their memory does not count. */
 async function load(): Promise<void> {
   const server = createServer(socket => {
     socket.on('data', () => socket.end('answer'))
@@ -61,10 +61,10 @@ async function load(): Promise<void> {
   process.send?.(typeof address === 'object' ? address?.port : 0)
   process.on('message', async (count: number) => {
     let left = count
-    const knock = async () => {
+    const visitAll = async () => {
       while (left-- > 0) await visit(left)
     }
-    await Promise.all(Array.from({ length: 64 }, knock))
+    await Promise.all(Array.from({ length: 64 }, visitAll))
     process.send?.('done')
   })
   process.on('disconnect', () => process.exit())
@@ -86,7 +86,7 @@ async function soak(): Promise<void> {
   const { engine } = createEngine(kind, { chooser: always(backendAt(backendPort)), ...parts }, {})
   const before = performance.now()
   await Promise.all(Array.from({ length: frontends }, (_, i) => engine.listen(...serviceAt(frontendIp(i)))))
-  console.log(`${engine.name}: ${frontends} frontends are open after ${Math.round(performance.now() - before)} ms`)
+  console.log(`${engine.name}: ${frontends} frontends listen after ${Math.round(performance.now() - before)} ms`)
 
   const descriptors = openDescriptors()
   const memory: number[] = []
@@ -97,17 +97,17 @@ async function soak(): Promise<void> {
     await once(child, 'message')
     while (engine.stats().connections > 0) await new Promise(resolve => setTimeout(resolve, 10))
     const { user, system } = process.cpuUsage(cpu)
-    globalThis.gc?.() // what is not needed any more is not what is looked for
+    globalThis.gc?.() // garbage is not a leak
     memory.push(process.memoryUsage().rss / 2 ** 20)
     const perSecond = connections / 10 / ((performance.now() - since) / 1000)
     console.log(
-      `${((connections / 10) * tenth).toFixed(0).padStart(9)} connections  ${memory.at(-1)?.toFixed(1).padStart(6)} MiB (${(process.memoryUsage().heapUsed / 2 ** 20).toFixed(1)} of them JavaScript's)  ` +
+      `${((connections / 10) * tenth).toFixed(0).padStart(9)} connections  ${memory.at(-1)?.toFixed(1).padStart(6)} MiB (${(process.memoryUsage().heapUsed / 2 ** 20).toFixed(1)} heap)  ` +
         `${openDescriptors()} descriptors  ${((user + system) / (connections / 10)).toFixed(0)} us each  ${perSecond.toFixed(0)}/s`,
     )
   }
   const grown = (memory.at(-1) ?? 0) - Math.max(...memory.slice(0, 3))
   const left = openDescriptors() - descriptors
-  console.log(`memory has grown by ${grown.toFixed(1)} MiB since the third tenth, ${left} descriptors are left`)
+  console.log(`memory grew by ${grown.toFixed(1)} MiB after the third tenth; ${left} descriptors are left open`)
   engine.destroy()
   child.disconnect()
   if (grown > Number(values.mebibytes) || left > 0) process.exitCode = 1

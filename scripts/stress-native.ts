@@ -1,10 +1,10 @@
 /**
- * The native pump and the batch sockets under sanitizers, without Node and with clients that do everything wrong
+ * Stress test of the native pump and the batch sockets under sanitizers, without Node and with misbehaving clients
  * (`native/stress/`):
  *
  *     npm run stress:native -- --connections=20000
  *
- * First with AddressSanitizer, LeakSanitizer and UndefinedBehaviorSanitizer, then with ThreadSanitizer. Ends with 1 at the
+ * Runs with AddressSanitizer, LeakSanitizer and UndefinedBehaviorSanitizer, then with ThreadSanitizer. Exits with 1 at the
  * first finding.
  */
 import { spawnSync } from 'node:child_process'
@@ -24,13 +24,13 @@ for (const sanitizers of ['address,undefined', 'thread']) {
   const flags = ['-std=c++17', '-O1', '-g', '-fno-omit-frame-pointer', '-pthread', `-fsanitize=${sanitizers}`]
   run(process.env.CXX ?? 'c++', [...flags, '-fno-sanitize-recover=all', ...sources, '-o', program])
   console.log(`stress: ${sanitizers}`)
-  // ThreadSanitizer's map of memory does not suit addresses that are made up at random.
+  // ThreadSanitizer's shadow memory needs address space randomization off.
   run('setarch', ['-R', program, values.connections])
 }
 
 function run(command: string, args: readonly string[]): void {
   const { status, error } = spawnSync(command, args, { stdio: 'inherit' })
   if (status === 0) return
-  console.error(`stress: ${command} ${error?.message ?? `ended with ${status}`}`)
+  console.error(`stress: ${command} ${error?.message ?? `exited with ${status}`}`)
   process.exit(1)
 }

@@ -1,7 +1,8 @@
+// The test runner counts, reports and ends files as it should.
 import { execFile } from 'node:child_process'
 import t, { type Test } from 'tap'
 
-// Fixtures are written below the checkout's .tap folder, where `import 'tap'` still finds the package.
+// Fixtures are written to .tap in the checkout, where `import 'tap'` finds the package.
 async function run(
   t: Test,
   files: Record<string, string>,
@@ -18,7 +19,7 @@ async function run(
 
 const tap = (body: string) => `import t from 'tap'\n${body}\n`
 
-t.test('passing assertions are counted at the leaves', async t => {
+t.test('only leaf assertions are counted', async t => {
   const { code, lines } = await run(t, {
     one: tap(`t.ok(true); t.test('a', async t => { t.ok(true); t.test('b', async t => { t.ok(true) }) })`),
     two: tap(`const n: number = 1\nt.equal(n, 1)`),
@@ -40,7 +41,7 @@ t.test('an assertion failing in nested subtests is one failure, shown in full', 
   t.match(lines.at(-2), /^FAIL .*one\.test\.ts {2}a > b > sides$/)
 })
 
-t.test('subtests that run side by side are counted alike', async t => {
+t.test('subtests that run in parallel are counted the same way', async t => {
   const body = `t.jobs = 2
     t.test('a', { buffered: true }, async t => { t.ok(1); t.test('in', async t => { t.ok(0, 'bad'); t.ok(1) }) })
     t.test('b', { buffered: true }, async t => { t.ok(1) })`
@@ -56,12 +57,12 @@ t.test('a test without assertions counts once, and fails when it throws', async 
   t.match(lines.join('\n'), /not ok {2}b > boo/)
 })
 
-t.test('a plan that is not kept is a failure', async t => {
+t.test('an unmet plan is a failure', async t => {
   const { code, lines } = await run(t, {
     few: tap(`t.test('a', async t => { t.plan(2); t.ok(1) })`),
     many: tap(`t.test('a', async t => { t.plan(1); t.ok(1); t.ok(1) })`),
   })
-  t.equal(lines.at(-1), '2 passed, 3 failed', 'tap tells of the one too many, and of its test')
+  t.equal(lines.at(-1), '2 passed, 3 failed', 'tap reports the extra assertion and its test')
   t.equal(code, 1)
 })
 
@@ -70,7 +71,7 @@ t.test('a promise that never settles is a failure', async t => {
   t.match(lines.at(-1), /^1 passed, 1 failed$/)
 })
 
-t.test('skips and todos are told with their reason, before the last line', async t => {
+t.test('skips and todos are reported with their reason, before the last line', async t => {
   const { code, lines } = await run(t, {
     part: tap(`t.test('digs', { skip: 'no dig here' }, async () => {}); t.ok(1); t.todo('later')`),
     whole: tap(`t.plan(0, 'needs root')`),
@@ -81,7 +82,7 @@ t.test('skips and todos are told with their reason, before the last line', async
   t.match(lines.join('\n'), /skip {2}the whole file: needs root/)
 })
 
-t.test('a file that cannot start, crashes, exits badly or tests nothing is a failure each', async t => {
+t.test('a file that cannot start, crashes, exits with an error or has no tests is one failure', async t => {
   const { code, lines } = await run(t, {
     crash: tap(`t.ok(1); process.kill(process.pid, 'SIGKILL')`),
     exit: `process.exit(3)`,
@@ -94,18 +95,18 @@ t.test('a file that cannot start, crashes, exits badly or tests nothing is a fai
   const all = lines.join('\n')
   t.equal(lines.at(-1), '1 passed, 7 failed')
   t.equal(code, 1)
-  t.match(all, /crash\.test\.ts {2}ended by SIGKILL/)
-  t.match(all, /empty\.test\.ts {2}the file tests nothing/)
-  t.match(all, /nothing\.test\.ts {2}the file tests nothing/)
-  t.match(all, /SyntaxError/, 'what went to stderr is shown')
+  t.match(all, /crash\.test\.ts {2}killed by SIGKILL/)
+  t.match(all, /empty\.test\.ts {2}the file has no tests/)
+  t.match(all, /nothing\.test\.ts {2}the file has no tests/)
+  t.match(all, /SyntaxError/, 'stderr is shown')
 })
 
-t.test('a crash after a failed assertion hides neither', async t => {
+t.test('a failed assertion and a crash after it both count', async t => {
   const { lines } = await run(t, { one: tap(`t.ok(0, 'bad'); process.kill(process.pid, 'SIGKILL')`) })
   t.equal(lines.at(-1), '0 passed, 2 failed')
 })
 
-t.test('a file that takes too long is ended and is one failure', async t => {
+t.test('a file that times out is killed and is one failure', async t => {
   const { code, lines } = await run(
     t,
     {
@@ -120,14 +121,14 @@ t.test('a file that takes too long is ended and is one failure', async t => {
   t.match(lines.join('\n'), /not ok {2}slow > timeout!/)
 })
 
-t.test('a subtest that takes too long is one failure', async t => {
+t.test('a subtest that times out is one failure', async t => {
   const { lines } = await run(t, {
     one: tap(`t.test('slow', { timeout: 50 }, async () => { await new Promise(r => setTimeout(r, 400)) })`),
   })
   t.equal(lines.at(-1), '0 passed, 1 failed')
 })
 
-t.test('a process left behind is ended and is a failure', async t => {
+t.test('a process left behind is killed and is a failure', async t => {
   const { lines } = await run(t, {
     one: tap(`import { spawn } from 'node:child_process'
       t.ok(1)
@@ -137,13 +138,13 @@ t.test('a process left behind is ended and is a failure', async t => {
   t.match(lines.join('\n'), /left a process behind/)
 })
 
-t.test('an option that is no number is a wrong use, not a run of nothing', async t => {
+t.test('an option that is not a number is a usage error', async t => {
   const { code, lines } = await run(t, { one: tap('t.ok(1)') }, '--jobs=many')
   t.equal(code, 2)
   t.equal(lines.at(-1), '--jobs=many is not a positive number')
 })
 
-t.test('a pattern without a match is a wrong use', async t => {
+t.test('a pattern without a match is a usage error', async t => {
   const { code, lines } = await run(t, {})
   t.equal(code, 2)
   t.match(lines.at(-1), /no test file matches/)

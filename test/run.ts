@@ -1,5 +1,5 @@
-// The test runner: `npm test`, or `npm test -- test/dns --jobs=1` for a part. tap is the library the tests are written
-// with; its own command takes three to five times as long for a small file, and does not end with a plain count.
+// The test runner: `npm test`, or `npm test -- test/proxy/dns --jobs=1` for a part of the suite. Tests are written with the tap
+// library, but its own command takes three to five times as long for a small file and prints no plain count at the end.
 import { globSync, statSync } from 'node:fs'
 import { relative, resolve } from 'node:path'
 import { parseArgs } from 'node:util'
@@ -10,7 +10,7 @@ const { values, positionals } = parseArgs({
   allowPositionals: true,
   options: {
     jobs: { type: 'string', default: '2' },
-    /** Seconds that one file may take. */
+    /** Time limit of one file in seconds. */
     timeout: { type: 'string', default: '120' },
   },
 })
@@ -18,7 +18,7 @@ const { values, positionals } = parseArgs({
 const jobs = Math.ceil(positive('jobs', values.jobs))
 const timeoutMs = positive('timeout', values.timeout) * 1000
 const files = select(positionals)
-if (files.length === 0) wrongUse('there is no test file below test/')
+if (files.length === 0) usageError('no test file below test/')
 
 const interrupt = new AbortController()
 for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) {
@@ -34,7 +34,7 @@ await Promise.all(Array.from({ length: jobs }, work))
 console.log(`\n${summary(outcomes)}`)
 process.exitCode = outcomes.some(({ tally }) => tally.failures.length > 0) ? 1 : 0
 
-// Workers share the iterator, so each file is taken once.
+// Workers share the iterator, so that each file runs once.
 async function work(): Promise<void> {
   for (const file of queue) {
     const outcome = await runFile(file, { timeoutMs, signal: interrupt.signal })
@@ -43,7 +43,7 @@ async function work(): Promise<void> {
   }
 }
 
-/** A file is taken as it is, a folder for the tests below it, anything else as a part of a path. None means all. */
+/** Each pattern is a file, a folder (all tests below it), or part of a path. No pattern selects all tests. */
 function select(patterns: readonly string[]): string[] {
   const suite = globSync('test/**/*.test.ts').sort()
   if (patterns.length === 0) return suite
@@ -56,15 +56,15 @@ function matching(pattern: string, suite: readonly string[]): string[] {
   const files = found?.isDirectory()
     ? globSync(`${pattern}/**/*.test.ts`).sort()
     : suite.filter(file => file.includes(pattern))
-  return files.length > 0 ? files : wrongUse(`no test file matches ${pattern}`)
+  return files.length > 0 ? files : usageError(`no test file matches ${pattern}`)
 }
 
 function positive(name: string, value: string): number {
   const number = Number(value)
-  return number > 0 ? number : wrongUse(`--${name}=${value} is not a positive number`)
+  return number > 0 ? number : usageError(`--${name}=${value} is not a positive number`)
 }
 
-function wrongUse(message: string): never {
+function usageError(message: string): never {
   console.error(message)
   process.exit(2)
 }

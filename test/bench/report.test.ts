@@ -1,3 +1,4 @@
+// Statistics, tables, goals, pages and plots of the benchmark report.
 import { writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import t from 'tap'
@@ -50,7 +51,7 @@ const group: Group = {
   ...{ rounds: 3, seconds: 2, tables: [table] },
 }
 
-t.test('a median is the middle value, or the mean of the two in the middle', async t => {
+t.test('a median is the middle value, or the mean of the middle two', async t => {
   t.equal(median([30, 1, 2]), 2)
   t.equal(median([4, 1, 3, 2]), 2.5)
   t.equal(median([]), undefined)
@@ -58,12 +59,12 @@ t.test('a median is the middle value, or the mean of the two in the middle', asy
 })
 
 t.test(
-  'a ratio is the median of the quotients within a round, so that a round disturbed for all changes nothing',
+  'a ratio is the median of the quotients within a round, so that a disturbance of a whole round has no effect',
   async t => {
     t.same(quotients([9, 18, 9], [10, 20, 10]), { median: 0.9, low: 0.9, high: 0.9 })
     t.equal(quotients([1, 2], []), undefined)
     t.same(ratio(table, 'native alone', 'haproxy'), { median: 0.9, low: 0.6, high: 0.9 })
-    t.equal(ratio(table, 'native alone', 'envoy'), undefined, 'nothing was measured of it')
+    t.equal(ratio(table, 'native alone', 'envoy'), undefined, 'it has no samples')
   },
 )
 
@@ -73,7 +74,7 @@ t.test('the better peer is the one with the lower median', async t => {
   t.equal(betterPeer(table, ['envoy']), undefined)
 })
 
-t.test('a table has medians, spreads, ratios to each peer, and says why a row is empty', async t => {
+t.test('a table has medians, spreads, ratios to each peer, and the reason for an empty row', async t => {
   const lines = tableText(table).split('\n')
   const line = (name: string) => lines.find(line => line.startsWith(`| ${name} |`))
   t.match(lines, ['### Requests & more', '', 'By hand.'])
@@ -88,7 +89,7 @@ const goal = {
   ...{ engine: 'native alone', product: 'starlane, native' },
 }
 
-t.test('a goal is met, met by the engine alone, missed by so much, or not measured', async t => {
+t.test('a goal is met, met by the engine alone, missed by a percentage, or not measured', async t => {
   const told = (limit: number, rest = {}) => judge([group], [{ ...goal, limit, ...rest }]).map(outcome)
   t.same(told(1.1), ['met'])
   t.same(told(0.9), ['met by the engine; the product misses by 23 %'])
@@ -97,7 +98,7 @@ t.test('a goal is met, met by the engine alone, missed by so much, or not measur
   t.same(told(1, { against: ['envoy'] }), ['not measured'])
 })
 
-t.test('a goal without a peer is about the figure itself, of the column it names', async t => {
+t.test('a goal without peers judges the figure itself, in the column it names', async t => {
   const { against: _, ...absolute } = goal
   const [verdict] = judge([group], [{ ...absolute, limit: 10 }])
   t.equal(verdict?.engine?.median, 9)
@@ -105,18 +106,18 @@ t.test('a goal without a peer is about the figure itself, of the column it names
   t.equal(latency?.engine?.median, 70)
 })
 
-t.test('the page has the goals first, then each group with its plot, machine and tables', async t => {
+t.test('the page shows the goals, then each group with its plot, machine and tables', async t => {
   const text = page([group], judge([group], [{ ...goal, limit: 0.9 }]))
   t.match(text, '| CPU of a request | 0.9x | 0.90 (0.60-0.90) | 1.10 (0.65-1.50) |')
   t.match(text, '![Small requests](proxy-requests.svg)')
   t.match(text, '2026-11-27 04:05 UTC, 3 rounds of 2 s, load average before it 0.3. A <fast> CPU, 2 cores')
-  t.notMatch(text, 'proxy-dns.svg', 'nothing was measured of DNS')
+  t.notMatch(text, 'proxy-dns.svg', 'DNS has no results')
   const dns = { ...group, name: 'dns', title: 'DNS answers' }
   t.match(page([group], [], dns), '![DNS answers](proxy-dns.svg)')
   t.ok(text.indexOf('## Goals') < text.indexOf('## Small requests'))
 })
 
-t.test('a plot has a bar for each row that was measured, the better peer and the ratio to it', async t => {
+t.test('a plot has a bar for each measured row, the better peer and the ratio to it', async t => {
   const svg = plot(group)
   const bars = [...svg.matchAll(/<rect class="(product|engine|peer|other)" x="\d+" y="[\d.]+" width="([\d.]+)"/g)]
   t.same(
@@ -124,7 +125,7 @@ t.test('a plot has a bar for each row that was measured, the better peer and the
     ['engine', 'product', 'peer', 'peer', 'other'],
   )
   const [native, , haproxy] = bars.map(([, , width]) => Number(width))
-  t.equal(native, Math.round((haproxy ?? 0) * 9) / 10, 'as long as its value says')
+  t.equal(native, Math.round((haproxy ?? 0) * 9) / 10, 'length in proportion to the value')
   t.match(svg, /class="ratio ahead"[^>]*>0\.90</)
   t.match(svg, /class="ratio"[^>]*>1\.10</)
   t.match(svg, 'x haproxy')
@@ -133,13 +134,13 @@ t.test('a plot has a bar for each row that was measured, the better peer and the
   t.notMatch(svg, /NaN|undefined|Infinity/)
 })
 
-t.test('a plot of figures that are all nothing, or of no table, is still a picture', async t => {
+t.test('a plot of zeros, or without tables, is valid', async t => {
   const zero = { ...table, rows: [{ name: 'nginx', samples: cpu(0) }] }
   t.notMatch(plot({ ...group, tables: [zero] }), /NaN|Infinity/)
   t.match(plot({ ...group, tables: [] }), /<svg[^>]*>/)
 })
 
-t.test('what the DNS benchmark left is a group like the others, and its absence is none', async t => {
+t.test('stored results of the DNS benchmark become a group; without them there is none', async t => {
   const file = join(t.testdir(), 'dns.json')
   t.equal(readDns(file), undefined)
   const head = ['', 'CPU us/query', 'x unbound', 'lost']

@@ -1,4 +1,4 @@
-// Runs one test file in a process of its own and tells how it went.
+// Runs one test file in a process of its own and returns its outcome.
 import { type ChildProcess, spawn } from 'node:child_process'
 import { once } from 'node:events'
 import { Tally } from './tally.ts'
@@ -10,9 +10,9 @@ export interface Outcome {
   readonly seconds: number
 }
 
-// tap ends a file that ran out of time by itself and names the test it hung in; a blocked event loop needs the kill.
+// tap itself ends a file that times out and names the test that hung; the kill is for a blocked event loop.
 const graceMs = 2000
-// How long an exited file's output may stay open: a process it left behind holds it.
+// How long the output may stay open after exit, which happens when a process is left behind.
 const leftoverMs = 1000
 
 export async function runFile(file: string, options: { timeoutMs: number; signal: AbortSignal }): Promise<Outcome> {
@@ -23,7 +23,7 @@ export async function runFile(file: string, options: { timeoutMs: number; signal
   let timedOut = false
   let leftover = false
 
-  // A process group of its own, so that what the test started and forgot ends with it.
+  // In a process group of its own, so that processes left behind are killed with it.
   const child = spawn(process.execPath, [file], {
     detached: true,
     stdio: ['ignore', 'pipe', 'pipe'],
@@ -59,20 +59,20 @@ export async function runFile(file: string, options: { timeoutMs: number; signal
   return { file, tally, stderr, seconds: (performance.now() - started) / 1000 }
 
   function died(): string | undefined {
-    if (timedOut) return saidSo(tally) ? undefined : `timed out after ${timeoutMs / 1000} s`
-    if (killedBy !== null) return `ended by ${killedBy}`
+    if (timedOut) return reportedTimeout(tally) ? undefined : `timed out after ${timeoutMs / 1000} s`
+    if (killedBy !== null) return `killed by ${killedBy}`
     // tap itself exits with 1 when a test failed.
     return code === 0 || tally.failures.length > 0 ? undefined : `exited with ${code}`
   }
 }
 
-const saidSo = (tally: Tally): boolean => tally.failures.some(({ name }) => name.endsWith('timeout!'))
+const reportedTimeout = (tally: Tally): boolean => tally.failures.some(({ name }) => name.endsWith('timeout!'))
 
 function killGroup(child: ChildProcess): void {
   if (child.pid === undefined) return
   try {
     process.kill(-child.pid, 'SIGKILL')
   } catch {
-    // The group is gone, which is what was wanted.
+    // The group has exited already.
   }
 }

@@ -1,7 +1,8 @@
+// Renders the outcomes of a test run as text.
 import { stringify } from 'tap-yaml'
 import type { Outcome } from './file.ts'
 
-/** One line for a file, and below it all that went wrong. */
+/** One line per file, followed by its failures, skips and output. */
 export function describe({ file, tally, stderr, seconds }: Outcome): string {
   const good = tally.failures.length === 0
   const counts = [
@@ -22,7 +23,7 @@ export function describe({ file, tally, stderr, seconds }: Outcome): string {
   return lines.join('\n')
 }
 
-/** What a whole run comes to. Its last line is always `N passed, N failed`. */
+/** Summary of the run; its last line is always `N passed, N failed`. */
 export function summary(outcomes: readonly Outcome[]): string {
   const lines: string[] = []
   let passed = 0

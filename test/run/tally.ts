@@ -1,9 +1,9 @@
-// Counts what one test file said in TAP. What counts is a leaf: a point with no points below it, so that a failing
-// assertion is one failure however many subtests it sits in.
+// Counts the results of one test file from its TAP output. Only leaves count: a failing assertion is one failure, however
+// deeply it is nested in subtests.
 import { type FinalResults, Parser, type Result } from 'tap-parser'
 
 export interface Failure {
-  /** The subtests it sits in, outermost first, and its own name. */
+  /** Names of the enclosing subtests, outermost first, and its own. */
   readonly name: string
   readonly diagnostics: unknown
 }
@@ -17,7 +17,7 @@ export class Tally {
   passed = 0
   readonly failures: Failure[] = []
   readonly skips: Skip[] = []
-  /** What the file wrote to its output besides TAP. */
+  /** Output of the file that is not TAP. */
   extra = ''
   readonly #root = new Parser()
 
@@ -36,12 +36,12 @@ export class Tally {
     this.#root.write(text)
   }
 
-  /** `died` says how the process ended, when that is a failure by itself. */
+  /** `died` says how the process ended when that is a failure in itself. */
   end(died?: string): void {
     this.#root.end()
     const { results } = this.#root
     if (died !== undefined) this.fail(died)
-    else if (results === null) this.fail('the output ended in the middle')
+    else if (results === null) this.fail('the TAP output is truncated')
     else this.#judge(results)
   }
 
@@ -79,16 +79,16 @@ export class Tally {
     if (results.bailout !== false) this.fail(`bail out: ${reason(results.bailout, 'no reason given')}`)
     else if (results.plan.skipAll && isReason(results.plan.comment))
       this.skips.push({ name: 'the whole file', reason: results.plan.comment })
-    else if (this.points === 0) this.fail('the file tests nothing')
-    else if (!results.ok && this.failures.length === 0) this.fail('the TAP is not whole', results.failures)
+    else if (this.points === 0) this.fail('the file has no tests')
+    else if (!results.ok && this.failures.length === 0) this.fail('the TAP output is invalid', results.failures)
   }
 }
 
 const reason = (given: string | true, otherwise: string): string => (given === true || given === '' ? otherwise : given)
 
-// tap says this of a file that forgot to test, which is no reason.
+// tap's comment on a file without tests is not a reason to skip it.
 const isReason = (comment: string): boolean => comment !== '' && comment !== 'no tests found'
 
-// tap reports a subtest that ran out of time twice: once as its closing point, and once more without its children.
+// tap reports a subtest that times out twice: as its closing point, and again without its children.
 const repeats = (result: Result, closed: Result): boolean =>
   !result.ok && !closed.ok && result.time !== null && result.time === closed.time && result.name === closed.name

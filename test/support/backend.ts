@@ -1,4 +1,4 @@
-/** Scriptable backends on loopback, and the clients to go with them. All are gone with the test that made them. */
+/** Scriptable TCP and UDP backends on loopback, and clients for them. All are closed with the test that made them. */
 import { createHash } from 'node:crypto'
 import { createSocket, type RemoteInfo, type Socket as UdpSocket } from 'node:dgram'
 import { once } from 'node:events'
@@ -11,12 +11,12 @@ import { backend } from './model.ts'
 
 export interface TcpBackend {
   readonly backend: Backend
-  /** Every connection it ever had, oldest first. */
+  /** Every connection so far, oldest first. */
   readonly sockets: Socket[]
   close(): Promise<void>
 }
 
-/** `serve` gets each connection; both its sides end only when told to. */
+/** `serve` gets each connection; neither direction ends by itself. */
 export async function tcpBackend(
   t: Test,
   serve: (socket: Socket) => void,
@@ -38,12 +38,12 @@ export async function tcpBackend(
   return { backend: backend({ address: host, port: portOf(server), ...at.given }), sockets, close }
 }
 
-/** Sends everything back, and its FIN after the client's. */
+/** Sends everything back, and a FIN after the client's. */
 export function echo(socket: Socket): void {
   socket.pipe(socket)
 }
 
-/** Says its name and ends. */
+/** Sends a text and ends. */
 export function says(text: string): (socket: Socket) => void {
   return socket => {
     socket.resume()
@@ -51,12 +51,12 @@ export function says(text: string): (socket: Socket) => void {
   }
 }
 
-/** Accepts and does nothing more, not even read. */
+/** Accepts and does nothing, not even read. */
 export function silent(): void {}
 
 export interface UdpBackend {
   readonly backend: Backend
-  /** Whom it heard from, message by message. */
+  /** Every message received, with its sender. */
   readonly heard: { readonly message: Buffer; readonly from: RemoteInfo }[]
   close(): Promise<void>
 }
@@ -81,7 +81,7 @@ export async function udpBackend(
   }
 }
 
-/** A bound UDP socket that collects what it gets. */
+/** A bound UDP socket that collects the messages it receives. */
 export async function udpClient(t: Test, host = '127.0.0.1'): Promise<{ socket: UdpSocket; got: Buffer[] }> {
   const socket = await udpSocket(t, host)
   const got: Buffer[] = []
@@ -96,7 +96,7 @@ export async function client(t: Test, to: { ip: string; port: number }): Promise
   return socket
 }
 
-/** A client that may be refused: watch it with {@link ending}. */
+/** A client that may be refused; observe it with {@link ending}. */
 export function clientOf(t: Test, to: { ip: string; port: number }): Socket {
   const socket = connect({ host: to.ip, port: to.port, allowHalfOpen: true, noDelay: true })
   socket.on('error', () => {})
@@ -111,7 +111,7 @@ export interface Ending {
   readonly text: string
 }
 
-/** Reads to the end: how it ended and what came. */
+/** Reads to the end; resolves with the kind of end and the content. */
 export function ending(socket: Socket): Promise<Ending> {
   const chunks: Buffer[] = []
   socket.on('data', chunk => chunks.push(chunk))
@@ -129,7 +129,7 @@ export function hashOf(data: Buffer): string {
   return createHash('sha256').update(data).digest('hex')
 }
 
-/** Bytes in which every position can be told from its neighbours, so that nothing lost, doubled or swapped goes unseen. */
+/** Pseudorandom bytes, so that lost, repeated or swapped bytes change the hash. */
 export function pattern(length: number, seed = 1): Buffer {
   const bytes = Buffer.allocUnsafe(length)
   let state = seed
@@ -140,14 +140,14 @@ export function pattern(length: number, seed = 1): Buffer {
   return bytes
 }
 
-/** What to give as the `skip` of a test that needs ::1. */
+/** Value for the `skip` option of a test that needs ::1. */
 export const noIPv6 = Object.values(networkInterfaces())
   .flat()
   .some(found => found?.address === '::1')
   ? false
-  : 'no IPv6 here'
+  : 'no IPv6 on loopback'
 
-/** A port nobody has at this moment, outside the range from which the kernel takes those of outgoing connections. */
+/** A port free at this moment, below the kernel's range of ephemeral ports. */
 export async function freePort(host: string): Promise<number> {
   const server = createServer()
   for (;;) {
@@ -184,5 +184,5 @@ async function closed(socket: UdpSocket): Promise<void> {
   try {
     socket.close()
     await once(socket, 'close')
-  } catch {} // it is closed already
+  } catch {} // already closed
 }

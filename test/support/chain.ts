@@ -1,4 +1,4 @@
-/** Chains and hosts for tests: a fake clock, seeded chance, the first backend unless a plugin picks. */
+/** Chains and plugin hosts for tests: a fake clock, seeded random numbers, and the first backend unless a plugin picks. */
 import type { Test } from 'tap'
 import { type Chain, type ChainParts, createChain } from '../../proxy/chain/chain.ts'
 import type { HostParts } from '../../proxy/chain/host.ts'
@@ -25,7 +25,7 @@ export function hostParts(
   return { clock: new FakeClock(), random: seeded(1), log: silentLog, ...rest, clusters: () => clusters }
 }
 
-/** A plugin with options as a user would write them. */
+/** A plugin with options as written in a configuration. */
 export function plugin(
   module: PluginModule,
   { options, parts = hostParts(), name }: { options?: unknown; parts?: HostParts; name?: string } = {},
@@ -36,7 +36,7 @@ export function plugin(
   return instantiate(module, parsed ?? {}, parts, name === undefined ? {} : { name })
 }
 
-/** A plugin of hooks alone. */
+/** A plugin that consists of hooks only. */
 export function hooks(name: string, made: Plugin, given: Partial<PluginModule> = {}): LoadedPlugin {
   return plugin({ name, options: {}, onError: 'skip', ...given, create: () => made })
 }

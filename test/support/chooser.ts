@@ -1,7 +1,8 @@
+/** A chooser for tests of engines: scripted choices, a record of every flow, and a check of the FlowObserver contract. */
 import { type Backend, type Backends, select } from '../../proxy/model/backend.ts'
 import type { Choice, Chooser, Flow, Refusal, Result, Totals } from '../../proxy/model/flow.ts'
 
-/** What becomes of one flow, as the engine told it. */
+/** Everything an engine reported of one flow. */
 export interface Story {
   readonly flow: Flow
   readonly attempts: { readonly backend: Backend; result?: Result; totals?: Totals }[]
@@ -9,13 +10,13 @@ export interface Story {
 }
 
 /**
- * A chooser by hand: the untried backends of the frontend in turn, unless told otherwise. It keeps every flow's story and
- * every break of the laws of `FlowObserver`.
+ * Chooses the untried backends of the frontend in turn, unless `decide` is set. Records every flow in `stories`, and every
+ * violation of the `FlowObserver` contract in `broken`.
  */
 export class FakeChooser implements Chooser {
   readonly stories: Story[] = []
   readonly broken: string[] = []
-  /** Replaces the choice. */
+  /** Overrides the choice. */
   decide: ((flow: Flow) => Choice) | undefined
   readonly #byFlow = new Map<Flow, Story>()
   readonly #ids = new Set<number>()
@@ -28,7 +29,7 @@ export class FakeChooser implements Chooser {
     if (this.decide) return this.decide(flow)
     const left = select(flow.frontend.backends.filter(backend => !flow.tried.includes(backend.key)))
     const backend = left[this.#turn++ % left.length]
-    return backend ? { backend } : { refusal: { code: 'no-backend', why: 'none is left' } }
+    return backend ? { backend } : { refusal: { code: 'no-backend', why: 'no backend is left' } }
   }
 
   visible(): Backends {
@@ -85,12 +86,12 @@ export class FakeChooser implements Chooser {
     return this.stories.flatMap(story => story.refusal ?? [])
   }
 
-  /** Backends in the order in which they were tried. */
+  /** Keys of backends in the order they were tried. */
   get tried(): string[] {
     return this.stories.flatMap(story => story.attempts.map(attempt => attempt.backend.key))
   }
 
-  /** Flows by their end: every one is in exactly one place. */
+  /** Number of flows by how they ended; each flow counts once. */
   tally(): { served: number; refused: number; failed: number; open: number } {
     const tally = { served: 0, refused: 0, failed: 0, open: 0 }
     for (const { attempts, refusal } of this.stories) {

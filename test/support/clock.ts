@@ -1,6 +1,7 @@
+/** A clock that tests advance by hand. */
 import type { Clock } from '../../proxy/model/time/clock.ts'
 
-/** A clock that stands still until told. `advance` runs what falls due, in order, letting promises settle in between. */
+/** Stands still until `advance`, which runs due timers in order and lets promises settle in between. */
 export class FakeClock implements Clock {
   #now = 0
   #offset = 1_800_000_000_000
@@ -15,7 +16,7 @@ export class FakeClock implements Clock {
     return this.#offset + this.#now
   }
 
-  /** Sets the wall clock forward, or back, as somebody or NTP might. */
+  /** Steps the wall clock forward or back, as NTP might. */
   jump(ms: number): void {
     this.#offset += ms
   }
@@ -44,7 +45,7 @@ export class FakeClock implements Clock {
     await settled()
   }
 
-  /** How many timers wait: a test of leaks. */
+  /** Number of pending timers, for tests of leaks. */
   get waiting(): number {
     return this.#timers.size
   }
@@ -56,7 +57,7 @@ export class FakeClock implements Clock {
   }
 }
 
-/** Lets promise chains and immediates run. */
+/** Lets pending promises and immediates run. */
 export async function settled(): Promise<void> {
   for (let i = 0; i < 3; i++) await new Promise(resolve => setImmediate(resolve))
 }

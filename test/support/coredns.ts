@@ -1,4 +1,4 @@
-/** CoreDNS as a reference, where it is installed: on the PATH, or at STARLANE_COREDNS. */
+/** Runs CoreDNS as a reference, from the PATH or STARLANE_COREDNS. */
 import { type ChildProcess, spawn, spawnSync } from 'node:child_process'
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
@@ -9,35 +9,35 @@ import { eventually } from './eventually.ts'
 
 export const coredns = process.env.STARLANE_COREDNS ?? 'coredns'
 
-/** Why there is none to compare with; false when there is. */
+/** Why there is no CoreDNS to compare with; false when there is one. */
 export function withoutCoredns(): string | false {
   return spawnSync(coredns, ['-version']).status === 0
     ? false
     : 'coredns is neither on the PATH nor at STARLANE_COREDNS'
 }
 
-/** Runs it with a Corefile; `plugins` are those of its one server block. Resolves to its port once it is ready. */
+/** Starts it with one server block of these `plugins`. Resolves with its port once it is ready. */
 export async function startCoredns(t: Test, plugins: string): Promise<number> {
   const folder = mkdtempSync(join(tmpdir(), 'starlane-coredns-'))
   const [port, ready] = [await freePort('127.0.0.1'), await freePort('127.0.0.1')]
   const file = join(folder, 'Corefile')
   writeFileSync(file, `.:${port} {\n bind 127.0.0.1\n ready 127.0.0.1:${ready}\n${plugins}\n}\n`)
-  // Its client would wait for a list within a watch, which the API server of these tests does not have.
+  // The API server of the tests does not support streaming lists (WatchList).
   const env = { ...process.env, KUBE_FEATURE_WatchListClient: 'false' }
   const child = spawn(coredns, ['-conf', file], { env, stdio: ['ignore', 'pipe', 'pipe'] })
-  const said = wordsOf(child)
+  const output = outputOf(child)
   t.teardown(async () => {
     await ended(child)
     rmSync(folder, { recursive: true })
   })
   await eventually(async () => {
     const { status } = await fetch(`http://127.0.0.1:${ready}/ready`)
-    if (status !== 200 || child.exitCode !== null) throw new Error(`coredns is not ready: ${said()}`)
+    if (status !== 200 || child.exitCode !== null) throw new Error(`coredns is not ready: ${output()}`)
   }, 20_000)
   return port
 }
 
-function wordsOf(child: ChildProcess): () => string {
+function outputOf(child: ChildProcess): () => string {
   let text = ''
   for (const stream of [child.stdout, child.stderr])
     stream?.on('data', bytes => (text = `${text}${bytes}`.slice(-4000)))

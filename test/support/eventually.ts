@@ -1,6 +1,6 @@
 /**
- * Waits until `check` returns without throwing, or throws its last error after `ms`. In place of sleeps. Checks with
- * node:assert: an assertion of tap counts as failed at the first look.
+ * Polls until `check` returns without throwing; throws its last error after `ms`. Use it in place of fixed sleeps. Check with
+ * node:assert inside, since a failed tap assertion counts at the first attempt.
  */
 export async function eventually<T>(check: () => T | Promise<T>, ms = 5000): Promise<T> {
   const deadline = performance.now() + ms

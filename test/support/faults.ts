@@ -1,4 +1,4 @@
-/** What can go wrong with a backend, on purpose. */
+/** Faulty backends and slow writers for tests, and the count of sockets and bytes that are held. */
 import { once } from 'node:events'
 import { connect, type Socket } from 'node:net'
 import { setFlagsFromString } from 'node:v8'
@@ -11,8 +11,8 @@ import { settled } from './clock.ts'
 import { backend } from './model.ts'
 
 /**
- * A backend whose SYNs are answered by nobody: a thread listens with the shortest backlog, never accepts, and its backlog
- * is full, so that the kernel drops what comes.
+ * A backend whose SYNs get no answer: a thread listens with the shortest backlog and never accepts, and its backlog is full,
+ * so that the kernel drops further SYNs.
  */
 export async function blackhole(t: Test, given: Partial<Backend> = {}): Promise<Backend> {
   const gate = new Int32Array(new SharedArrayBuffer(4))
@@ -41,12 +41,12 @@ server.listen({ host: '127.0.0.1', port: 0, backlog: 1 }, () => {
   Atomics.wait(workerData, 0, 0)
 })`
 
-/** A backend nobody listens for: refused at once. */
+/** A backend without a listener: connections are refused at once. */
 export async function refusing(given: Partial<Backend> = {}): Promise<Backend> {
   return backend({ address: '127.0.0.1', port: await freePort('127.0.0.1'), ...given })
 }
 
-/** Writes piece by piece, each when the one before is written. */
+/** Writes in pieces, each after the one before is flushed. */
 export async function trickle(socket: Socket, data: Buffer, pieces: Iterable<number>): Promise<void> {
   let at = 0
   for (const length of pieces) {
@@ -57,17 +57,17 @@ export async function trickle(socket: Socket, data: Buffer, pieces: Iterable<num
   }
 }
 
-/** How many sockets and listeners of net and dgram this process holds. */
+/** Number of net and dgram sockets and listeners that this process holds. */
 export function openSockets(): number {
   return process.getActiveResourcesInfo().filter(name => /TCP|UDP/.test(name)).length
 }
 
-/** Bytes of buffers that something still holds on to; what is only not collected yet does not count. */
+/** Bytes in reachable buffers, counted after garbage collection. */
 export async function heldBytes(): Promise<number> {
   setFlagsFromString('--expose-gc')
   const collect = runInNewContext('gc')
   collect()
-  await settled() // buffers are given back by a thread of their own
+  await settled() // buffers are freed on another thread
   collect()
   return process.memoryUsage().arrayBuffers
 }

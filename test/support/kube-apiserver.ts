@@ -1,6 +1,6 @@
 /**
- * A real API server for tests: STARLANE_KUBE_APISERVER is the path of a kube-apiserver binary; etcd is looked for in PATH, or at
- * STARLANE_ETCD. No other part of Kubernetes runs: nothing schedules, makes endpoints or collects garbage.
+ * Runs a real kube-apiserver for tests: its binary is at STARLANE_KUBE_APISERVER, etcd on the PATH or at STARLANE_ETCD. No other
+ * part of Kubernetes runs, so that nothing schedules, creates endpoints or collects garbage.
  */
 import { type ChildProcess, execFile, spawn, spawnSync } from 'node:child_process'
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs'
@@ -21,7 +21,7 @@ import type { KubeObject } from './kube-api/types.ts'
 const binary = process.env.STARLANE_KUBE_APISERVER
 const etcd = process.env.STARLANE_ETCD ?? 'etcd'
 
-/** For the options of a test. */
+/** Options of a test that needs it. */
 export const skipped: { readonly skip?: string } =
   binary === undefined
     ? { skip: 'STARLANE_KUBE_APISERVER does not name a kube-apiserver' }
@@ -44,11 +44,11 @@ export interface RealApi {
   /** Undefined where there is no such object. */
   get(path: string): Promise<KubeObject | undefined>
   list(path: string): Promise<KubeObject[]>
-  /** A token of a ServiceAccount, from the server itself. */
+  /** A token of a ServiceAccount, issued by the server. */
   token(namespace: string, serviceAccount: string): Promise<string>
-  /** A kubeconfig for whoever has the token. */
+  /** A kubeconfig with the token. */
   login(token: string): string
-  /** Makes etcd forget all versions before the newest one, as the server itself does every five minutes. */
+  /** Compacts etcd to the newest revision, as the server does every five minutes. */
   compact(): Promise<void>
 }
 
@@ -140,7 +140,7 @@ async function startServer(t: Test, folder: string, store: string, flags: readon
   writeKubeconfig(probe, [entry])
   const client = clientOf(probe)
   await eventually(async () => {
-    if (server.exitCode !== null) throw new Error(`kube-apiserver ended: ${server.said()}`)
+    if (server.exitCode !== null) throw new Error(`kube-apiserver exited: ${server.said()}`)
     await client.json({ path: '/readyz' }, AbortSignal.timeout(1000)).catch(isNoJson)
     await client.json({ path: '/api/v1/namespaces/default' }, AbortSignal.timeout(1000))
   }, 60_000)
@@ -148,7 +148,7 @@ async function startServer(t: Test, folder: string, store: string, flags: readon
   return entry
 }
 
-/** `ok` is all that it says. */
+/** /readyz answers `ok`, which is not JSON. */
 function isNoJson(error: unknown): void {
   if (!(error instanceof Error) || !/JSON/.test(error.message)) throw error
 }

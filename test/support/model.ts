@@ -1,4 +1,4 @@
-/** Builders of model values: every field has a plain default, a test names only what it is about. */
+/** Builders of model values: every field has a default, so that a test names only the fields it is about. */
 import { familyOf } from '../../proxy/model/address.ts'
 import { type Backend, backendKey } from '../../proxy/model/backend.ts'
 import type { Change, Directory } from '../../proxy/model/directory.ts'
@@ -117,7 +117,7 @@ export function flow(service: GlobalService, given: Partial<Flow> = {}): Flow {
   }
 }
 
-/** A directory to write by hand. `set` and `remove` tell the listeners at once. */
+/** A directory that tests write. `set` and `remove` notify the listeners at once. */
 export class FakeDirectory implements Directory {
   synced = true
   changedAt = 0
@@ -132,7 +132,7 @@ export class FakeDirectory implements Directory {
   }
 
   set(...services: GlobalService[]): void {
-    this.#tell(
+    this.#notify(
       services.map(after => {
         const before = this.#services.get(after.key)
         this.#services.set(after.key, after)
@@ -141,9 +141,9 @@ export class FakeDirectory implements Directory {
     )
   }
 
-  /** Several at once: what has no `after` goes. */
+  /** Changes several services at once; one without `after` is removed. */
   replace(batch: readonly { key: string; after?: GlobalService }[]): void {
-    this.#tell(
+    this.#notify(
       batch.map(({ key, after }) => {
         const before = this.#services.get(key)
         if (after) this.#services.set(key, after)
@@ -156,7 +156,7 @@ export class FakeDirectory implements Directory {
   remove(key: string): void {
     const before = this.#services.get(key)
     this.#services.delete(key)
-    if (before) this.#tell([{ key, before, after: undefined }])
+    if (before) this.#notify([{ key, before, after: undefined }])
   }
 
   service(key: string): GlobalService | undefined {
@@ -184,7 +184,7 @@ export class FakeDirectory implements Directory {
     return () => this.#listeners.delete(listener)
   }
 
-  #tell(change: Change): void {
+  #notify(change: Change): void {
     for (const listener of this.#listeners) listener(change)
   }
 }

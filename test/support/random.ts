@@ -1,6 +1,7 @@
+/** Seeded random numbers for tests. */
 import type { Random } from '../../proxy/model/time/clock.ts'
 
-/** Chance that comes out the same in every run (mulberry32). */
+/** The same sequence in every run (mulberry32). */
 export function seeded(seed: number): Random {
   let state = seed | 0
   return () => {

@@ -1,5 +1,4 @@
-/** A whole Starlane in this process, on real manifests in a temporary folder and real backends on loopback. */
-
+/** A whole Starlane in this process, with real manifests in a temporary folder and real backends on loopback. */
 import { createSocket } from 'node:dgram'
 import { Resolver } from 'node:dns/promises'
 import { mkdir, mkdtemp, rename, rm, writeFile } from 'node:fs/promises'
@@ -34,7 +33,7 @@ export interface WorldService {
 const global = { 'service.cilium.io/global': 'true' }
 let worlds = 0
 
-/** Each world has its own loopback addresses, so that test files can run side by side. */
+/** Each world has loopback addresses of its own, so that test files can run in parallel. */
 export async function createWorld(t: Test, options: { clusters?: readonly string[]; config?: object; log?: Log } = {}) {
   const { clusters = ['cluster-1', 'cluster-2'], config = {}, log = silentLog } = options
   const network = `127.${100 + (process.pid % 100)}.${worlds++}`
@@ -56,7 +55,7 @@ export async function createWorld(t: Test, options: { clusters?: readonly string
     await writeFile(file, stringify(whole))
   }
 
-  /** Writes a Service and its EndpointSlice; the running Starlane sees the change by itself. */
+  /** Writes a Service and its EndpointSlice, which the running Starlane picks up. */
   const declare = async (cluster: string, service: WorldService) => {
     const name = service.name ?? 'rebel-base'
     const path = join(folder, cluster, `${name}.yaml`)
@@ -98,12 +97,12 @@ export async function createWorld(t: Test, options: { clusters?: readonly string
     write,
     declare,
     undeclare,
-    /** `ip(11)`: an address of this world alone. */
+    /** `ip(11)`: an address of this world only. */
     ip: (last: number) => `${network}.${last}`,
     load: () => loadConfig(file),
     status: () => (runtime as Runtime).status(),
     runtime: () => runtime as Runtime,
-    /** What the admin surface says, as JSON. */
+    /** An answer of the admin API as JSON. */
     look: async (path: string) => {
       const { admin } = await (runtime as Runtime).ready
       return (await fetch(`http://${admin}${path}`)).json()
@@ -147,7 +146,7 @@ export function manifests(service: WorldService, name: string) {
   ]
 }
 
-/** A TCP server that says who it is, then echoes. */
+/** A TCP server that sends its name, then echoes. */
 export async function startPod(t: Test, ip: string, name: string, port = 8000): Promise<{ close(): Promise<void> }> {
   const sockets = new Set<import('node:net').Socket>()
   const server: Server = createServer({ allowHalfOpen: true }, socket => {
@@ -166,7 +165,7 @@ export async function startPod(t: Test, ip: string, name: string, port = 8000): 
   return { close }
 }
 
-/** Connects and resolves with the name that the backend says; rejects as curl would fail. */
+/** Connects and resolves with the name that the backend sends; rejects when the connection fails or closes first. */
 export function ask(host: string, port = 7000, localAddress?: string): Promise<string> {
   return new Promise((resolve, reject) => {
     const socket = connect({ host, port, ...(localAddress === undefined ? {} : { localAddress }) })
@@ -183,7 +182,7 @@ export function ask(host: string, port = 7000, localAddress?: string): Promise<s
   })
 }
 
-/** Asks so many times, one after the other, and counts who answered. */
+/** Asks a number of times in sequence and counts the answers by name. */
 export async function tally(
   times: number,
   host: string,
@@ -198,7 +197,7 @@ export async function tally(
   return counts
 }
 
-/** A UDP server that answers each datagram with its own name. */
+/** A UDP server that answers each datagram with its name and the datagram. */
 export async function startUdpPod(t: Test, ip: string, name: string, port = 8000): Promise<{ close(): Promise<void> }> {
   const socket = createSocket('udp4')
   socket.on('message', (message, peer) => socket.send(`${name}:${message}`, peer.port, peer.address))
