@@ -12,6 +12,7 @@ import { once } from 'node:events'
 import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
+import { setTimeout as wait } from 'node:timers/promises'
 import { parseArgs } from 'node:util'
 import { Mesh } from '../proxy/mesh/mesh.ts'
 import { silentLog } from '../proxy/model/log.ts'
@@ -87,7 +88,7 @@ async function measure(urls: readonly string[]): Promise<Figures> {
   const cpuChurn = process.cpuUsage()
   const churnBegun = performance.now()
   const { changes } = await order<{ changes: number }>({ churn: { perSecond, seconds } })
-  await new Promise(resolve => setTimeout(resolve, 500))
+  await arrived(delays, changes)
   const churnCpuPercent = (100 * cpuMs(cpuChurn)) / (performance.now() - churnBegun)
   const figures = {
     syncedMs,
@@ -131,11 +132,17 @@ function joinAll(urls: readonly string[]) {
   return { mesh, close }
 }
 
+/** Waits until every change is in the directory, two seconds at most: changes of one slice may arrive as one. */
+async function arrived(delays: readonly number[], changes: number): Promise<void> {
+  const deadline = performance.now() + 2000
+  while (delays.length < changes && performance.now() < deadline) await wait(5)
+}
+
 /** Waits until every service has the backends of every cluster. */
 async function synced(mesh: Mesh): Promise<void> {
   const wanted = Math.round(endpoints / services / clusterCount) * clusterCount
   for (;;) {
-    await new Promise(resolve => setTimeout(resolve, 5))
+    await wait(5)
     if (mesh.directory.size < services) continue
     if ([...mesh.directory.services()].every(({ backends }) => backends.length === wanted)) return
   }

@@ -1,5 +1,5 @@
 // Statistics, tables, goals, pages and plots of the benchmark report.
-import { writeFileSync } from 'node:fs'
+import { readFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import t from 'tap'
 import { readDns } from '../../bench/report/dns-results.ts'
@@ -153,4 +153,15 @@ t.test('stored results of the DNS benchmark become a group; without them there i
   const dns = readDns(file)
   const limited = { ...goal, table: 'dns-100 names', against: ['unbound'], limit: 0.85 }
   t.same(judge(dns ? [dns] : [], [limited]).map(outcome), ['met'])
+})
+
+t.test('the stored pages are those that the stored results render to', async t => {
+  const stored = (name: string) => readFileSync(new URL(`../../bench/results/${name}`, import.meta.url), 'utf8')
+  const { groups } = JSON.parse(stored('proxy.json')) as { groups: Group[] }
+  const dns = readDns(new URL('../../bench/results/dns.json', import.meta.url).pathname)
+  const all = dns ? [...groups, dns] : groups
+  const verdicts = judge(all)
+  t.equal(stored('proxy.md'), page(groups, verdicts, dns), 'npm run bench -- --report writes them again')
+  for (const group of all) t.equal(stored(`proxy-${group.name}.svg`), plot(group), group.name)
+  for (const verdict of verdicts) t.not(outcome(verdict), 'not measured', verdict.goal.what)
 })
