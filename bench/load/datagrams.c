@@ -73,7 +73,7 @@ static void echo(int port) {
 struct client {
   int socket;
   int in_flight;
-  long heard, heard_before;
+  long received, received_before;
 };
 
 static void send_some(struct client *client, int count) {
@@ -85,10 +85,10 @@ static void send_some(struct client *client, int count) {
   }
 }
 
-static int hear(struct client *client) {
+static int receive(struct client *client) {
   const int got = recvmmsg(client->socket, messages, batch, MSG_DONTWAIT, NULL);
   if (got <= 0) return 0;
-  client->heard += got;
+  client->received += got;
   client->in_flight -= got < client->in_flight ? got : client->in_flight;
   return got;
 }
@@ -106,32 +106,32 @@ static int ask(int port, int client_count, int window, size_t size, double secon
     epoll_ctl(events, EPOLL_CTL_ADD, client->socket, &event);
     send_some(client, window);
   }
-  long lost = 0, heard = 0;
+  long lost = 0, received = 0;
   const double begun = now(), end = begun + seconds;
   double look = begun + 0.1, at = begun;
   for (; at < end; at = now()) {
     struct epoll_event ready[64];
     const int ready_count = epoll_wait(events, ready, 64, 10);
-    for (int i = 0; i < ready_count; i++) send_some(ready[i].data.ptr, hear(ready[i].data.ptr));
+    for (int i = 0; i < ready_count; i++) send_some(ready[i].data.ptr, receive(ready[i].data.ptr));
     if (at < look) continue;
     look = at + 0.1;
     for (struct client *client = clients; client < clients + client_count; client++) {
-      if (client->heard == client->heard_before) {
+      if (client->received == client->received_before) {
         lost += client->in_flight;
         client->in_flight = 0;
         send_some(client, window);
       }
-      client->heard_before = client->heard;
+      client->received_before = client->received;
     }
   }
-  for (int i = 0; i < client_count; i++) heard += clients[i].heard;
+  for (int i = 0; i < client_count; i++) received += clients[i].received;
   while (now() < at + 0.1) {
     struct epoll_event ready[64];
     const int ready_count = epoll_wait(events, ready, 64, 10);
-    for (int i = 0; i < ready_count; i++) hear(ready[i].data.ptr);
+    for (int i = 0; i < ready_count; i++) receive(ready[i].data.ptr);
   }
   for (int i = 0; i < client_count; i++) lost += clients[i].in_flight;
-  printf("{\"roundTrips\":%ld,\"lost\":%ld,\"seconds\":%.3f}\n", heard, lost, at - begun);
+  printf("{\"roundTrips\":%ld,\"lost\":%ld,\"seconds\":%.3f}\n", received, lost, at - begun);
   return 0;
 }
 

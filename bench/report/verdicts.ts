@@ -27,9 +27,9 @@ function measured({ column: key, against }: Goal, name?: string, table?: Table):
 /** The verdict in words: met, met by the engine alone, or missed by a percentage. */
 export function outcome({ goal, engine, product }: Verdict): string {
   const [ofEngine, ofProduct] = [engine, product].map(value => value && value.median / goal.limit)
-  const told = [ofEngine, ofProduct].filter(value => value !== undefined)
-  if (told.length === 0) return 'not measured'
-  if (told.every(value => value <= 1)) return 'met'
+  const shares = [ofEngine, ofProduct].filter(value => value !== undefined)
+  if (shares.length === 0) return 'not measured'
+  if (shares.every(value => value <= 1)) return 'met'
   if (ofEngine !== undefined && ofEngine <= 1) return `met by the engine; the product misses by ${percent(ofProduct)}`
   return `missed by ${percent(ofEngine ?? ofProduct)}`
 }

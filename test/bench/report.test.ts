@@ -90,12 +90,12 @@ const goal = {
 }
 
 t.test('a goal is met, met by the engine alone, missed by a percentage, or not measured', async t => {
-  const told = (limit: number, rest = {}) => judge([group], [{ ...goal, limit, ...rest }]).map(outcome)
-  t.same(told(1.1), ['met'])
-  t.same(told(0.9), ['met by the engine; the product misses by 23 %'])
-  t.same(told(0.6), ['missed by 50 %'])
-  t.same(told(1, { table: 'udp' }), ['not measured'])
-  t.same(told(1, { against: ['envoy'] }), ['not measured'])
+  const outcomes = (limit: number, rest = {}) => judge([group], [{ ...goal, limit, ...rest }]).map(outcome)
+  t.same(outcomes(1.1), ['met'])
+  t.same(outcomes(0.9), ['met by the engine; the product misses by 23 %'])
+  t.same(outcomes(0.6), ['missed by 50 %'])
+  t.same(outcomes(1, { table: 'udp' }), ['not measured'])
+  t.same(outcomes(1, { against: ['envoy'] }), ['not measured'])
 })
 
 t.test('a goal without peers judges the figure itself, in the column it names', async t => {

@@ -140,7 +140,7 @@ async function startServer(t: Test, folder: string, store: string, flags: readon
   writeKubeconfig(probe, [entry])
   const client = clientOf(probe)
   await eventually(async () => {
-    if (server.exitCode !== null) throw new Error(`kube-apiserver exited: ${server.said()}`)
+    if (server.exitCode !== null) throw new Error(`kube-apiserver exited: ${server.stderrText()}`)
     await client.json({ path: '/readyz' }, AbortSignal.timeout(1000)).catch(isNoJson)
     await client.json({ path: '/api/v1/namespaces/default' }, AbortSignal.timeout(1000))
   }, 60_000)
@@ -166,13 +166,13 @@ async function kubectl(kubeconfig: string, cache: string, args: readonly string[
   return (await child).stdout
 }
 
-type Running = ChildProcess & { said(): string }
+type Running = ChildProcess & { stderrText(): string }
 
 function run(t: Test, command: string, args: readonly string[]): Running {
   const child = spawn(command, args, { stdio: ['ignore', 'ignore', 'pipe'] })
-  let said = ''
-  child.stderr?.on('data', text => {
-    said = `${said}${text}`.slice(-2000)
+  let text = ''
+  child.stderr?.on('data', chunk => {
+    text = `${text}${chunk}`.slice(-2000)
   })
   t.teardown(async () => {
     if (child.exitCode !== null || child.signalCode !== null) return
@@ -180,7 +180,7 @@ function run(t: Test, command: string, args: readonly string[]): Running {
     child.kill('SIGKILL')
     await gone
   })
-  return Object.assign(child, { said: () => said })
+  return Object.assign(child, { stderrText: () => text })
 }
 
 function reaches(port: number): Promise<void> {

@@ -12,13 +12,13 @@ import type { KubeObject } from './types.ts'
  */
 export function serveFolder(api: KubeApi, folder: string): () => Promise<void> {
   /** Objects as last read: an unchanged file does not undo what kubectl has changed since. */
-  const said = new Map<string, string>()
+  const lastRead = new Map<string, string>()
   const read = () => {
     for (const object of objectsIn(folder)) {
       const key = `${object.kind} ${object.metadata.name}`
       const text = JSON.stringify(object)
-      if (said.get(key) !== text) put(api, object)
-      said.set(key, text)
+      if (lastRead.get(key) !== text) put(api, object)
+      lastRead.set(key, text)
     }
     tellStatus(api)
   }

@@ -26,7 +26,7 @@ const entries = await Promise.all(
     return { name, server: api.url }
   }),
 )
-// Whole or not at all, for whoever waits for the file.
+// Renamed into place, so that a reader never sees part of the file.
 writeKubeconfig(`${kubeconfig}.tmp`, entries)
 renameSync(`${kubeconfig}.tmp`, kubeconfig)
 process.send?.('ready')

@@ -91,7 +91,7 @@ function jsonPatch(target: Json, { op, path, value }: Mapping): Json {
     .slice(1)
     .map(step => step.replaceAll('~1', '/').replaceAll('~0', '~'))
   const last = steps.pop() ?? ''
-  // biome-ignore lint/suspicious/noExplicitAny: walks whatever is there
+  // biome-ignore lint/suspicious/noExplicitAny: walks values of any type
   const parent = steps.reduce<any>((inner, step) => inner?.[step], target)
   if (parent === undefined) throw new StatusError(422, 'Invalid', `the path ${path} does not exist`)
   if (op === 'test' && !isDeepStrictEqual(parent[last], value))

@@ -104,8 +104,8 @@ function send(request: WatchRequest, { type, resource, object, before }: StoreEv
   const matched = before !== undefined && request.selector(before)
   const matches = type !== 'DELETED' && request.selector(object)
   if (!matched && !matches) return
-  const told = matches ? (matched ? 'MODIFIED' : 'ADDED') : 'DELETED'
-  request.response.write(`${JSON.stringify({ type: told, object: shapeObject(request.form, resource, object) })}\n`)
+  const change = matches ? (matched ? 'MODIFIED' : 'ADDED') : 'DELETED'
+  request.response.write(`${JSON.stringify({ type: change, object: shapeObject(request.form, resource, object) })}\n`)
 }
 
 function sendBookmark({ type, response }: WatchRequest, revision: number): void {
