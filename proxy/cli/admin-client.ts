@@ -1,3 +1,4 @@
+/** Finds the admin address of a running Starlane and asks it over HTTP. */
 import { get } from 'node:http'
 import { text } from 'node:stream/consumers'
 import type { Command } from 'commander'
@@ -7,9 +8,9 @@ import { didYouMean } from '../model/text/spelling.ts'
 import type { Explanation, NameExplanation, ServiceView, Status } from '../model/views.ts'
 import { type Io, printable } from './terminal/io.ts'
 
-const usual = '127.0.0.1:9911'
+const defaultAddress = '127.0.0.1:9911'
 
-/** How a command finds the Starlane that runs. */
+/** The options by which a command finds the running Starlane. */
 export interface AdminOptions {
   readonly admin?: string
   readonly config?: string
@@ -17,11 +18,14 @@ export interface AdminOptions {
 
 export function addAdminOptions(command: Command): Command {
   return command
-    .option('--admin <address>', `admin address of the running Starlane (default: ${usual}, or $STARLANE_ADMIN)`)
-    .option('-c, --config <file>', 'take the admin address from this configuration')
+    .option(
+      '--admin <address>',
+      `admin address of the running Starlane (default: ${defaultAddress}, or $STARLANE_ADMIN)`,
+    )
+    .option('-c, --config <file>', 'read the admin address from this configuration file')
 }
 
-/** Asks a running Starlane over HTTP. Each answer is made fit for a terminal. */
+/** A client of the admin server. Control characters are removed from every string in its answers. */
 export class AdminClient {
   readonly address: string
   readonly #base: URL
@@ -29,7 +33,7 @@ export class AdminClient {
   constructor(address: string) {
     const base = URL.parse(address.includes('://') ? address : `http://${address}`)
     if (!base?.hostname || base.protocol !== 'http:') {
-      throw new MeshError('USAGE', `--admin ${address} is no address; write --admin ${usual}`)
+      throw new MeshError('USAGE', `--admin ${address} is not an http address; write --admin ${defaultAddress}`)
     }
     this.address = base.host
     this.#base = base
@@ -57,14 +61,14 @@ export class AdminClient {
     return this.#required(`/v1/dns?${query}`, ({ way }) => Array.isArray(way))
   }
 
-  /** Something else may listen there, and speak JSON too. */
+  /** Checks the shape too: another program that answers with JSON may listen there. */
   async #required<T extends object>(path: string, isOurs: (answer: T) => boolean): Promise<T> {
     const answer = await this.#get<T>(path)
     if (Object(answer) === answer && isOurs(answer as T)) return answer as T
-    throw this.#stranger(`knows no ${path.replace(/\?.*/, '')}`)
+    throw this.#notStarlane(`has no ${path.replace(/\?.*/, '')}`)
   }
 
-  /** Undefined when the answer is that there is no such thing. What was asked wrongly is the fault of the command line. */
+  /** Undefined when the server answers that the object does not exist. A bad request is an error of the command line. */
   async #get<T>(path: string): Promise<T | undefined> {
     const { status, text } = await this.#ask(path)
     const value = this.#parsed(text)
@@ -72,7 +76,7 @@ export class AdminClient {
     const { error } = Object(value) as { error?: { code?: string; message?: string } }
     if (status === 404 && error) return undefined
     if (status === 400 && error?.code === 'BAD_REQUEST') throw new MeshError('USAGE', String(error.message))
-    throw this.#stranger(`answers ${status}: ${error?.message ?? 'without a reason'}`)
+    throw this.#notStarlane(`answered with status ${status}: ${error?.message ?? 'no reason given'}`)
   }
 
   async #ask(path: string): Promise<{ status: number; text: string }> {
@@ -82,7 +86,7 @@ export class AdminClient {
       throw new MeshError(
         'ADMIN_UNREACHABLE',
         `no Starlane answers at ${this.address} (${reasonOf(error)}): start one with "starlane run -c FILE", ` +
-          'or name its address with --admin ADDRESS or -c FILE',
+          'or give its address with --admin ADDRESS or -c FILE',
         { cause: error },
       )
     }
@@ -92,17 +96,17 @@ export class AdminClient {
     try {
       return JSON.parse(text, (_, value) => (typeof value === 'string' ? printable(value) : value))
     } catch {
-      throw this.#stranger('does not speak JSON')
+      throw this.#notStarlane('did not answer with JSON')
     }
   }
 
-  #stranger(what: string): MeshError {
-    const message = `what listens at ${this.address} ${what}; name the address of Starlane with --admin ADDRESS`
+  #notStarlane(what: string): MeshError {
+    const message = `the server at ${this.address} ${what}; give the admin address of Starlane with --admin ADDRESS`
     return new MeshError('ADMIN_UNREACHABLE', message)
   }
 }
 
-/** That a service is not there, and which one may be meant: its name in another namespace, or one spelled alike. */
+/** The error for an unknown service, with a suggestion: the same name in another namespace, or a similar name. */
 export async function noService(admin: AdminClient, namespace: string, name: string): Promise<string> {
   const all = await admin.services()
   const asked = `${namespace}/${name}`
@@ -114,35 +118,35 @@ export async function noService(admin: AdminClient, namespace: string, name: str
           asked,
           all.map(service => `${service.namespace}/${service.name}`),
         )
-  return `there is no service ${asked}${hint}${hint.endsWith('?') ? '' : ';'} "starlane services" lists all`
+  return `there is no service ${asked}${hint}${hint.endsWith('?') ? '' : ';'} "starlane services" lists all services`
 }
 
-/** A host with several addresses fails with an error for each, and without a message for all. */
+/** For a host with several addresses Node gives an AggregateError with a code and an empty message. */
 function reasonOf(error: unknown): string {
   return messageOf(error) || (error as NodeJS.ErrnoException).code || 'no reason given'
 }
 
-/** Not `fetch`, which refuses a list of ports that it deems bad, such as 6000. */
+/** Not `fetch`, which blocks some ports, such as 6000. */
 function fetchText(url: URL): Promise<{ status: number; text: string }> {
   return new Promise((resolve, reject) => {
-    const asked = get(url, { agent: false, signal: AbortSignal.timeout(10_000) }, response => {
+    const request = get(url, { agent: false, signal: AbortSignal.timeout(10_000) }, response => {
       text(response).then(text => resolve({ status: response.statusCode ?? 0, text }), reject)
     })
-    asked.once('error', reject)
+    request.once('error', reject)
   })
 }
 
-/** The client for what the command line says, else the environment, else the usual address. */
+/** Uses --admin, else the address in --config, else $STARLANE_ADMIN, else the default address. */
 export async function connectAdmin(options: AdminOptions, io: Io): Promise<AdminClient> {
-  return new AdminClient(options.admin ?? (await configured(options, io)) ?? io.env.STARLANE_ADMIN ?? usual)
+  return new AdminClient(options.admin ?? (await configured(options, io)) ?? io.env.STARLANE_ADMIN ?? defaultAddress)
 }
 
 async function configured({ config }: AdminOptions, io: Io): Promise<string | undefined> {
   if (config === undefined) return undefined
   const { loadConfig } = await import('../config/load.ts')
   const { address, port } = (await loadConfig(config, io.env)).config.admin.listen
-  if (port === 0) throw new MeshError('USAGE', `${config} lets the kernel choose the admin port; give --admin ADDRESS`)
-  // Listening everywhere is no address to ask, this machine is.
+  if (port === 0) throw new MeshError('USAGE', `${config} has admin port 0, chosen by the kernel; give --admin ADDRESS`)
+  // A wildcard address cannot be connected to portably; loopback can.
   return endpointText(address === '0.0.0.0' ? '127.0.0.1' : address === '::' ? '::1' : address, port)
 }
 
@@ -150,14 +154,14 @@ async function configured({ config }: AdminOptions, io: Io): Promise<string | un
 export function parseClient(from: string | undefined): string | undefined {
   const address = from === undefined ? undefined : canonicalAddress(from)
   if (from === undefined || address !== undefined) return address
-  throw new MeshError('USAGE', `--from ${from} is no IP address; write --from 10.0.0.7`)
+  throw new MeshError('USAGE', `--from ${from} is not an IP address; write for example --from 10.0.0.7`)
 }
 
 /** `namespace/name`, or `name` in the namespace `default`. */
 export function parseServiceName(text: string): { namespace: string; name: string } {
   const [first = '', second, ...rest] = text.split('/')
   if (first === '' || second === '' || rest.length > 0) {
-    throw new MeshError('USAGE', `"${text}" is no service; write NAMESPACE/NAME, or NAME for default/NAME`)
+    throw new MeshError('USAGE', `"${text}" is not a service name; write NAMESPACE/NAME, or NAME for default/NAME`)
   }
   return second === undefined ? { namespace: 'default', name: first } : { namespace: first, name: second }
 }

@@ -1,3 +1,4 @@
+/** `starlane dns`: what the responder answers for a name, and how it found the answer. */
 import { Command } from 'commander'
 import type { NameExplanation } from '../model/views.ts'
 import { type AdminOptions, addAdminOptions, connectAdmin, parseClient } from './admin-client.ts'
@@ -11,12 +12,12 @@ interface Options extends AdminOptions, OutputOptions {
 
 export function dnsCommand(io: Io, end: (code: number) => void): Command {
   const command = new Command('dns')
-    .summary('what a name resolves to, and where that comes from')
+    .summary('show how a name resolves, and why')
     .description(
-      'Shows what the DNS responder tells a client of a name, and the way the answer was made: which zone and services were\n' +
-        'looked at, which plugin hides one, what the cache knew, which resolver was asked.',
+      'Shows the answer of the DNS responder to a client, and how it was found: the zone, the services looked up, the plugin ' +
+        'that hides one, the cache, the upstream resolvers asked.',
     )
-    .argument('<name>', 'a whole name, or a short one as clients write it')
+    .argument('<name>', 'a full name, or a short one that the search list completes')
     .argument('[type]', 'A, AAAA, SRV, PTR, TXT, … or TYPE65', 'A')
     .option('--from <ip>', 'the address of the client (default: this machine)')
   return addAdminOptions(addOutputOption(command))
@@ -25,8 +26,8 @@ export function dnsCommand(io: Io, end: (code: number) => void): Command {
 }
 
 const examples = `
-Ends with 0 also when the answer is that there is no such name, and with 1 when nobody could answer.
-Names that are not of the mesh are asked of the upstream resolvers, as for any client.
+Exits with 0 also for NXDOMAIN, which is an answer, and with 1 when there was no answer.
+Names outside the zones of Starlane are resolved by the upstream resolvers, as for any client.
 
 Examples:
   starlane dns rebel-base
@@ -36,16 +37,16 @@ Examples:
 
 async function dns(io: Io, name: string, type: string, options: Options): Promise<number> {
   const from = parseClient(options.from)
-  const told = await (await connectAdmin(options, io)).dns(name, type, from)
-  if (options.output === 'json') printJson(io, told)
-  else io.stdout.write(toldText(told, paintFor(io.stdout, io.env)))
-  return ['NOERROR', 'NXDOMAIN'].includes(told.rcode) ? 0 : 1
+  const answer = await (await connectAdmin(options, io)).dns(name, type, from)
+  if (options.output === 'json') printJson(io, answer)
+  else io.stdout.write(answerText(answer, paintFor(io.stdout, io.env)))
+  return ['NOERROR', 'NXDOMAIN'].includes(answer.rcode) ? 0 : 1
 }
 
 const rcodePaint: Readonly<Record<string, Parameters<Paint>[0]>> = { NOERROR: 'good', NXDOMAIN: 'warn' }
 
-function toldText(told: NameExplanation, paint: Paint): string {
-  const { name, type, client, rcode, authoritative, answers, authority, additional, way } = told
+function answerText(explanation: NameExplanation, paint: Paint): string {
+  const { name, type, client, rcode, authoritative, answers, authority, additional, way } = explanation
   const outcome = paint(rcodePaint[rcode] ?? 'bad', rcode)
   const title = `${paint('strong', `${name} ${type}`)} for a client at ${client}: ${outcome}`
   return [
@@ -53,11 +54,11 @@ function toldText(told: NameExplanation, paint: Paint): string {
     ...section('ANSWER', answers, paint),
     ...section('AUTHORITY', authority, paint),
     ...section('ADDITIONAL', additional, paint),
-    `How it was made:\n${columns(way.map(step => ['', step]))}`,
+    `How it was found:\n${columns(way.map(step => ['', step]))}`,
   ].join('\n')
 }
 
-/** Owner, TTL, class and type in columns; the data as it is, however many words it has. */
+/** Owner, TTL, class and type in columns, then the record data unchanged. */
 function section(title: string, records: readonly string[], paint: Paint): string[] {
   if (records.length === 0) return []
   const rows = records.map(record => {

@@ -1,3 +1,4 @@
+/** `starlane exec`: runs a command whose name lookups go to the running Starlane. */
 import { spawn } from 'node:child_process'
 import { mkdtempSync, rmSync } from 'node:fs'
 import { constants, tmpdir } from 'node:os'
@@ -16,12 +17,14 @@ interface Options extends AdminOptions {
 
 export function execCommand(io: Io, end: (code: number) => void): Command {
   const command = new Command('exec')
-    .summary('run a command that knows the names of the mesh')
-    .description('Runs a command, and only that command finds the services of the running Starlane by name.')
+    .summary('run a command that resolves the services of the mesh')
+    .description(
+      'Runs a command that resolves the services of the running Starlane by name. Other programs are not affected.',
+    )
     .argument('<command...>', 'the command and its arguments')
-    .option('-n, --namespace <namespace>', 'where bare names are looked up', 'default')
+    .option('-n, --namespace <namespace>', 'the namespace of bare names', 'default')
     .addOption(
-      new Option('--names <way>', 'how names are found (default: dns where it can, else hosts)').choices([
+      new Option('--names <way>', 'how names are resolved (default: dns where possible, else hosts)').choices([
         'dns',
         'hosts',
       ]),
@@ -33,19 +36,19 @@ export function execCommand(io: Io, end: (code: number) => void): Command {
 }
 
 const explanation = `
-The command gets a mount namespace of its own, in which some files of /etc are others:
-  dns    resolv.conf asks the responder, with the search list of a Pod. It can name no port, so unless the
-         responder is at port 53 a forwarder listens there on loopback: as root, or where
-         net.ipv4.ip_unprivileged_port_start allows it.
-  hosts  hosts lists every service, and is kept up to date. It needs no privileges, but programs that speak
-         DNS themselves (dig, host) do not read it; they can ask the responder directly.
-Nothing changes for other programs. Exit code and signals are the command's. Linux only.
+The command runs in its own mount namespace, with other files in /etc:
+  dns    resolv.conf names the responder, with the search list of a Pod. resolv.conf cannot name a port, so
+         unless the responder uses port 53, a forwarder listens on port 53 of a loopback address. That needs
+         root, or a net.ipv4.ip_unprivileged_port_start of 53 or less.
+  hosts  hosts lists every service and is kept up to date. It needs no privileges. Programs that send DNS
+         queries themselves (dig, host) do not read it; point them at the responder.
+The exit code is that of the command, and signals are passed on to it. Linux only.
 
 Examples:
   starlane exec -- curl -s rebel-base
   starlane exec --namespace shop -- psql -h database
   starlane exec -- sh -c 'for i in 1 2 3; do curl -s rebel-base; done'
-  starlane exec -- bash                    a shell that stays inside`
+  starlane exec -- bash                    a shell in which names resolve`
 
 async function exec(io: Io, command: readonly string[], options: Options): Promise<number> {
   const admin = await connectAdmin(options, io)
@@ -67,30 +70,30 @@ function noPort({ dns }: Asked): MeshError {
   if (!dns.listening) {
     return new MeshError(
       'LISTEN',
-      `the responder does not listen at ${dns.address}; starlane status says why, or use --names hosts`,
+      `the DNS responder does not listen at ${dns.address}; see "starlane status", or use --names hosts`,
     )
   }
   return new MeshError(
     'LISTEN',
-    `the responder is at ${dns.address}, resolv.conf can name only port 53, and this user may not bind that: ` +
+    `the DNS responder is at ${dns.address}, but resolv.conf can name only port 53, which this user may not bind: ` +
       'run it as root, set dns.listen to port 53, or use --names hosts',
   )
 }
 
-const passed = ['SIGTERM', 'SIGHUP', 'SIGINT', 'SIGQUIT', 'SIGUSR1', 'SIGUSR2', 'SIGWINCH'] as const
+const forwardedSignals = ['SIGTERM', 'SIGHUP', 'SIGINT', 'SIGQUIT', 'SIGUSR1', 'SIGUSR2', 'SIGWINCH'] as const
 
 function child(io: Io, [file, ...args]: [string, ...string[]]): Promise<number> {
   const running = spawn(file, args, { stdio: 'inherit' })
-  // Ctrl-C reaches the command without us: a terminal signals all that runs in front of it.
+  // The terminal sends Ctrl-C to the whole foreground process group, the command included; do not send it twice.
   const fromTerminal = (signal: string) => Boolean(io.stderr.isTTY) && signal !== 'SIGTERM' && signal !== 'SIGHUP'
   const pass = (signal: NodeJS.Signals) => {
     if (!fromTerminal(signal)) running.kill(signal)
   }
-  for (const signal of passed) io.process.on(signal, pass)
+  for (const signal of forwardedSignals) io.process.on(signal, pass)
   return new Promise<number>((resolve, reject) => {
     running.once('error', reject)
     running.once('exit', (code, signal) => resolve(code ?? 128 + constants.signals[signal ?? 'SIGKILL']))
   }).finally(() => {
-    for (const signal of passed) io.process.off(signal, pass)
+    for (const signal of forwardedSignals) io.process.off(signal, pass)
   })
 }

@@ -1,3 +1,4 @@
+/** `starlane explain`: which backends a client would get, and which step removed the others. */
 import { Command } from 'commander'
 import type { Explanation, Removal } from '../model/views.ts'
 import {
@@ -18,8 +19,8 @@ interface Options extends AdminOptions, OutputOptions {
 
 export function explainCommand(io: Io, end: (code: number) => void): Command {
   const command = new Command('explain')
-    .summary('who would serve a client, and why')
-    .description('Shows which backends a client would get, and which step of the chain took the others away.')
+    .summary('show which backends a client would get, and why')
+    .description('Shows which backends a client would get, and which step of the plugin chain removed the others.')
     .argument('<service>', 'NAMESPACE/NAME, or NAME for default/NAME')
     .option('--from <ip>', 'the address of the client (default: this machine)')
   return addAdminOptions(addOutputOption(command))
@@ -28,7 +29,7 @@ export function explainCommand(io: Io, end: (code: number) => void): Command {
 }
 
 const examples = `
-Nothing is dialled and no state changes: breakers and sticky clients stay as they are.
+Nothing is dialled and no state changes: circuit breakers and sticky sessions stay as they are.
 
 Examples:
   starlane explain rebel-base
@@ -49,14 +50,14 @@ async function explain(io: Io, asked: string, options: Options): Promise<number>
 function explanationText({ namespace, name, client, before, frontends }: Explanation, paint: Paint): string {
   const title = `${paint('strong', `${namespace}/${name}`)} for a client at ${client}\n`
   const parts = frontends.map(frontend => frontendText(frontend, paint))
-  if (frontends.length === 0) parts.push('It has no frontend here, so there is nothing to choose.\n')
+  if (frontends.length === 0) parts.push('It has no frontend in this cluster, so there is nothing to choose.\n')
   return [title, ...leftOut(before, paint), ...parts].join('\n')
 }
 
 function leftOut(before: readonly Removal[], paint: Paint): string[] {
   return before.length === 0
     ? []
-    : [`Left out beforehand:\n${columns(before.map(removal => removalCells(removal, paint)))}`]
+    : [`Left out before the chain runs:\n${columns(before.map(removal => removalCells(removal, paint)))}`]
 }
 
 function frontendText(frontend: Explanation['frontends'][number], paint: Paint): string {
@@ -68,7 +69,7 @@ function frontendText(frontend: Explanation['frontends'][number], paint: Paint):
   const end = refusal
     ? [['', paint('bad', 'refused'), `by ${refusal.code}: ${refusal.why}`]]
     : [
-        ['', paint('good', 'chosen'), `by ${decidedBy} among`],
+        ['', paint('good', 'chosen'), `by ${decidedBy}, from`],
         ...candidates.map(backend => ['', '', paint('good', backend)]),
       ]
   return `${frontend.frontend}\n${columns([...lines, ...end])}`

@@ -1,3 +1,4 @@
+/** `starlane install`: fills in an overlay of deploy/ and applies it with kubectl. */
 import { execFile } from 'node:child_process'
 import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
@@ -16,25 +17,25 @@ interface Options {
   readonly print: boolean
 }
 
-/** Where Starlane runs: the overlays of deploy/. */
+/** The overlays of deploy/: where Starlane runs. */
 const ways = ['sidecar', 'node-agent', 'gateway'] as const
 
 export function installCommand(io: Io, end: (code: number) => void): Command {
   return new Command('install')
-    .summary('put Starlane into a Kubernetes cluster')
-    .description('Fills in the manifests of deploy/ with a configuration and an image, and hands them to kubectl.')
-    .addArgument(new Argument('<way>', 'beside an application, on every node, or once for a cluster').choices(ways))
-    .requiredOption('-c, --config <file>', 'the configuration that it will run with')
-    .option('--context <name>', 'the cluster, by its context in the kubeconfig; the current one if left out')
-    .option('--image <image>', 'the image, with its tag', 'starlane:latest')
+    .summary('install Starlane in a Kubernetes cluster')
+    .description('Puts a configuration and an image into the manifests of deploy/, and applies them with kubectl.')
+    .addArgument(new Argument('<way>', 'beside an application, on every node, or once per cluster').choices(ways))
+    .requiredOption('-c, --config <file>', 'the configuration to run with')
+    .option('--context <name>', 'the kubeconfig context of the cluster (default: the current context)')
+    .option('--image <image>', 'the image with its tag', 'starlane:latest')
     .option('--print', 'print the manifests and change nothing', false)
     .addHelpText('after', examples)
     .action(async (way: string, options: Options) => end(await install(io, way, options)))
 }
 
 const examples = `
-Needs kubectl 1.21 or newer. The configuration is checked first, and read by Starlane inside the cluster:
-paths in it are paths there.
+Needs kubectl 1.21 or newer. The configuration is checked first. Starlane reads it inside the cluster, so
+paths in it are paths in the container.
 
 Examples:
   starlane install node-agent -c starlane.yaml --image registry.example/starlane:1.0 --print
@@ -53,7 +54,7 @@ async function install(io: Io, way: string, { config, context, image, print }: O
   return 0
 }
 
-/** The overlay with another configuration and image. Kustomize does it, so that a change of the file is a new rollout. */
+/** The overlay with this configuration and image. Kustomize hashes the ConfigMap's name, so a changed file causes a rollout. */
 async function render(way: string, config: string, image: string, components: readonly string[]): Promise<string> {
   const folder = await mkdtemp(join(tmpdir(), 'starlane-install-'))
   try {
@@ -70,7 +71,7 @@ async function render(way: string, config: string, image: string, components: re
   }
 }
 
-/** Before 1.21 kubectl brought a Kustomize of 2019, which does not read the overlays and cannot say why. */
+/** kubectl before 1.21 contains a Kustomize of 2019, which fails on the overlays with a message that does not help. */
 async function refuseOld(): Promise<void> {
   const { clientVersion } = JSON.parse(await kubectl(['version', '--client', '-o', 'json']))
   if (clientVersion.major !== '1' || Number.parseInt(clientVersion.minor, 10) >= 21) return
@@ -91,7 +92,7 @@ function kustomization(overlay: string, image: string, components: readonly stri
   }
 }
 
-/** The compiled file lies one folder deeper than its source. */
+/** The compiled file is one folder deeper than its source. */
 function deploy(path: string): string {
   const root = import.meta.url.endsWith('.ts') ? '../../' : '../../../'
   return fileURLToPath(new URL(`${root}deploy/${path}`, import.meta.url))

@@ -1,6 +1,4 @@
-/**
- * The command line. The bin only imports this file, which then runs; whoever else imports it gets `main` and no more.
- */
+/** Entry point of the command line. It runs when bin/starlane.js imports it; other importers only get `main`. */
 import { existsSync, realpathSync } from 'node:fs'
 import { basename } from 'node:path'
 import { messageOf } from '../model/error.ts'
@@ -12,20 +10,20 @@ export async function main(argv: readonly string[], io: Io = processIo): Promise
   try {
     return await runProgram(argv, io)
   } catch (error) {
-    // No error of ours, so whoever mends it needs to know where it was.
-    io.stderr.write(`starlane: unexpected: ${error instanceof Error ? error.stack : messageOf(error)}\n`)
+    // A bug: print the stack.
+    io.stderr.write(`starlane: unexpected error: ${error instanceof Error ? error.stack : messageOf(error)}\n`)
     return 1
   }
 }
 
 const started = process.argv[1] ?? ''
 if (existsSync(started) && basename(realpathSync(started)) === 'starlane.js') {
-  // A reader that has seen enough, such as `head`, is no failure.
+  // A reader that closes the pipe early, such as `head`, is not a failure.
   process.stdout.on('error', () => process.exit())
-  // Clocks here hold up nobody's end; while a command waits for one alone, this does, lest it seem to have ended well.
-  const awake = setInterval(() => {}, 0x7fff_ffff)
+  // Timers are unref'd; keep the process alive while a command runs.
+  const keepAlive = setInterval(() => {}, 0x7fff_ffff)
   process.exitCode = await main(process.argv.slice(2))
-  clearInterval(awake)
-  // Whatever a command left open has a second to end by itself.
+  clearInterval(keepAlive)
+  // Give what a command left open one second to close.
   setTimeout(() => process.exit(), 1000).unref()
 }

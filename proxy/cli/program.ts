@@ -1,3 +1,4 @@
+/** The command-line program: its commands, help and exit codes. */
 import { Command, CommanderError } from 'commander'
 import { ConfigError } from '../config/error.ts'
 import { MeshError } from '../model/error.ts'
@@ -29,19 +30,19 @@ const commands = [
 ]
 
 const examples = `
-Ends with 0 when all went well, 1 when something failed, 2 when the command line was wrong.
+Exit codes: 0 success, 1 failure, 2 wrong usage.
 
 Examples:
-  starlane demo                              see it work, on this machine alone
-  starlane validate -c conf/starlane.yaml    is the configuration good?
-  starlane run -c conf/starlane.yaml         run it
-  starlane status --wait                     is everything up?
-  starlane explain rebel-base                who would serve me, and why?
-  starlane dns rebel-base                    what does the name resolve to, and why?
-  starlane exec -- curl -s rebel-base        use a service of the mesh by its name
-  starlane install node-agent -c FILE        put it into a cluster
+  starlane demo                              see it work on this machine
+  starlane validate -c conf/starlane.yaml    check the configuration
+  starlane run -c conf/starlane.yaml         run Starlane
+  starlane status --wait                     wait until everything works
+  starlane explain rebel-base                which backends would a client get, and why?
+  starlane dns rebel-base                    how does the name resolve, and why?
+  starlane exec -- curl -s rebel-base        call a service of the mesh by its name
+  starlane install node-agent -c FILE        install it in a cluster
 
-What runs can be looked at in a browser too: http://127.0.0.1:9911/`
+A running Starlane shows the same in a browser: http://127.0.0.1:9911/`
 
 /** Runs one command line, without the program's name, and resolves with its exit code. */
 export async function runProgram(argv: readonly string[], io: Io): Promise<number> {
@@ -55,7 +56,7 @@ export async function runProgram(argv: readonly string[], io: Io): Promise<numbe
   } catch (error) {
     if (error instanceof CommanderError) return error.exitCode === 0 ? 0 : 2
     if (!(error instanceof MeshError)) throw error
-    // The lines of a ConfigError bear their codes already.
+    // The lines of a ConfigError already begin with their codes.
     const coded = error.code === 'USAGE' || error instanceof ConfigError
     fail(io, coded ? error.message : `${error.code}  ${error.message}`)
     return error.code === 'USAGE' ? 2 : 1
@@ -64,11 +65,9 @@ export async function runProgram(argv: readonly string[], io: Io): Promise<numbe
 
 function createProgram(io: Io, end: (code: number) => void): Command {
   const program = new Command('starlane')
-    .description(
-      'Global services for a set of Kubernetes clusters: a DNS responder and a TCP/UDP proxy in one process.',
-    )
+    .description('Global services across Kubernetes clusters: a DNS responder and a TCP/UDP proxy in one process.')
     .version(version, '-V, --version', 'print the version')
-    .helpCommand('help [command]', 'print this, or what a command does')
+    .helpCommand('help [command]', 'print this help, or the help of a command')
     .addHelpText('after', examples)
     .enablePositionalOptions()
   for (const create of commands) program.addCommand(create(io, end))
@@ -76,19 +75,19 @@ function createProgram(io: Io, end: (code: number) => void): Command {
   return program
 }
 
-/** What all commands have in common; commander hands it down only to those it makes itself. */
+/** Settings that all commands share. Commander passes them on only to subcommands that it creates itself. */
 function settle(command: Command, io: Io, before = ''): void {
   const paint = paintFor(io.stdout, io.env)
   const path = `${before}${command.name()}`
   command
-    .helpOption('-h, --help', 'print this')
+    .helpOption('-h, --help', 'print this help')
     .exitOverride()
     .showHelpAfterError(`See: ${path} --help`)
     .configureOutput({
       writeOut: text => io.stdout.write(text),
       writeErr: text => io.stderr.write(text),
       outputError: (text, write) => write(text.replace(/^error: /, 'starlane: ')),
-      // The paint knows; without a word commander would take the colours out.
+      // `paint` decides about colours; commander would strip them.
       getOutHasColors: () => true,
       getOutHelpWidth: () => 100,
       getErrHelpWidth: () => 100,

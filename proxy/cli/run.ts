@@ -1,3 +1,4 @@
+/** `starlane run`: options and help. serve.ts does the work. */
 import { Command } from 'commander'
 import type { Io } from './terminal/io.ts'
 
@@ -8,11 +9,11 @@ interface Options {
 export function runCommand(io: Io, end: (code: number) => void): Command {
   return new Command('run')
     .summary('run Starlane')
-    .description('Runs in the foreground until it is told to stop. The log goes to standard error.')
-    .requiredOption('-c, --config <file>', 'the configuration; conf/starlane.yaml has every option')
+    .description('Runs in the foreground until a signal stops it. Logs to standard error.')
+    .requiredOption('-c, --config <file>', 'the configuration; conf/starlane.yaml lists every option')
     .addHelpText('after', signals)
     .action(async ({ config }: Options) => {
-      // Most of the program, which other commands need not read.
+      // Imported here, because it is most of the program and other commands do not need it.
       const { serve } = await import('./serve.ts')
       end(await serve(io, config))
     })
@@ -20,9 +21,9 @@ export function runCommand(io: Io, end: (code: number) => void): Command {
 
 const signals = `
 Signals:
-  SIGHUP           reads the configuration again; one with a fault changes nothing
-  SIGTERM, SIGINT  stops: no new flows, those in progress may go on for proxy.drain
-  either again     stops at once, and ends with 1
+  SIGHUP           reload the configuration; if it has errors, nothing changes
+  SIGTERM, SIGINT  stop: accept no new flows, let open ones continue for proxy.drain
+  a second one     stop at once, with exit code 1
 
 Examples:
   starlane validate -c starlane.yaml && starlane run -c starlane.yaml

@@ -1,3 +1,4 @@
+/** The process behind `starlane run`: start, signals, reload, stop. */
 import { faultText } from '../config/error.ts'
 import { type Loaded, loadConfig } from '../config/load.ts'
 import { messageOf } from '../model/error.ts'
@@ -6,13 +7,13 @@ import type { Io } from './terminal/io.ts'
 import { createLog, type ProcessLog } from './terminal/log.ts'
 import { version } from './version.ts'
 
-/** Runs Starlane until the world says that it is to end, and resolves with the exit code. */
+/** Runs Starlane until a signal or a fatal error stops it. Resolves with the exit code. */
 export async function serve(io: Io, file: string, create = createRuntime): Promise<number> {
   const loaded = await loadConfig(file, io.env)
   const log = createLog(loaded.config.log, io)
   warn(log, loaded)
   const runtime = await create({ loaded, log, version, env: io.env })
-  const ending = listen(io, runtime, log, file)
+  const ending = handleSignals(io, runtime, log, file)
   try {
     const began = io.clock.now()
     await Promise.race([runtime.start(), ending.code])
@@ -28,13 +29,13 @@ export async function serve(io: Io, file: string, create = createRuntime): Promi
 }
 
 interface Ending {
-  /** Resolves when it is over. */
+  /** Resolves with the exit code when Starlane has stopped. */
   readonly code: Promise<number>
   dispose(): void
 }
 
-/** What the world says to a process that runs. */
-function listen(io: Io, runtime: Runtime, log: ProcessLog, file: string): Ending {
+/** Signals and errors that stop or reload a running process. */
+function handleSignals(io: Io, runtime: Runtime, log: ProcessLog, file: string): Ending {
   const { promise: code, resolve, reject } = Promise.withResolvers<number>()
   let stopping = false
   const stop = (signal: unknown) => {
@@ -52,9 +53,9 @@ function listen(io: Io, runtime: Runtime, log: ProcessLog, file: string): Ending
     ['SIGTERM', stop],
     ['SIGINT', stop],
     ['SIGHUP', () => void reload(io, runtime, log, file)],
-    // Somebody did not wait for a promise; what it was about is as its maker left it. Flows go on.
+    // A rejected promise that nobody awaited. Flows are not affected.
     ['unhandledRejection', error => log.error('promise.rejected', { error })],
-    // A call ended in its middle, and nobody knows what holds now. Whoever watches this process starts it anew.
+    // The state is unknown after an uncaught exception: stop, and let the supervisor restart the process.
     [
       'uncaughtException',
       error => {
@@ -85,7 +86,7 @@ async function reload(io: Io, runtime: Runtime, log: ProcessLog, file: string): 
     warn(log, loaded)
     log.info('reloaded', { file })
   } catch (error) {
-    log.error('reload.refused', { file, why: messageOf(error), remedy: 'the old configuration stays in force' })
+    log.error('reload.refused', { file, why: messageOf(error), remedy: 'the previous configuration stays in use' })
   }
 }
 

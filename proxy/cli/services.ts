@@ -1,3 +1,4 @@
+/** `starlane services`: frontends and backends, of all services or of one. */
 import { Command } from 'commander'
 import { endpointText } from '../model/address.ts'
 import type { BackendView, ServiceView } from '../model/views.ts'
@@ -10,18 +11,16 @@ interface Options extends AdminOptions, OutputOptions {}
 
 export function servicesCommand(io: Io, end: (code: number) => void): Command {
   const command = new Command('services')
-    .summary('services with their frontends and backends')
-    .description(
-      'Shows the services of the mesh: where clients reach them, and which backends of which clusters serve them.',
-    )
-    .argument('[service]', 'NAMESPACE/NAME, or NAME for default/NAME; without it all')
+    .summary('show services with their frontends and backends')
+    .description('Shows the services of the mesh: their frontends, and their backends in all clusters.')
+    .argument('[service]', 'NAMESPACE/NAME, or NAME for default/NAME (default: all services)')
   return addAdminOptions(addOutputOption(command))
     .addHelpText('after', examples)
     .action(async (service: string | undefined, options: Options) => end(await services(io, service, options)))
 }
 
 const examples = `
-A backend marked ● gets new flows now, one marked · does not.
+A backend marked ● gets new flows now; one marked · does not.
 
 Examples:
   starlane services
@@ -34,7 +33,7 @@ async function services(io: Io, asked: string | undefined, options: Options): Pr
   if (asked === undefined) {
     const all = await admin.services()
     if (options.output === 'json') printJson(io, all)
-    else io.stdout.write(all.length > 0 ? overview(all, paint) : 'There is no service.\n')
+    else io.stdout.write(all.length > 0 ? overview(all, paint) : 'There are no services.\n')
     return 0
   }
   const { namespace, name } = parseServiceName(asked)
@@ -45,7 +44,7 @@ async function services(io: Io, asked: string | undefined, options: Options): Pr
   return 0
 }
 
-/** Frontends and backends of a service stand side by side, as many lines as the longer list has. */
+/** Frontends and backends of a service side by side; each service has as many lines as its longer list. */
 function overview(services: readonly ServiceView[], paint: Paint): string {
   const rows = services.flatMap(service => {
     const left = frontendTexts(service)
@@ -62,7 +61,7 @@ function overview(services: readonly ServiceView[], paint: Paint): string {
 
 function serviceText(service: ServiceView, now: number, paint: Paint): string {
   const { namespace, name, backends, changedAt } = service
-  const facts = [
+  const properties = [
     ...frontendTexts(service).map((text, i) => [i === 0 ? 'Frontends' : '', text]),
     ['Settings', settingsText(service)],
     ['Changed', `${span(now - changedAt)} ago`],
@@ -75,8 +74,9 @@ function serviceText(service: ServiceView, now: number, paint: Paint): string {
     b.node ?? '',
     b.zone ?? '',
   ])
-  const list = rows.length > 0 ? table(heads, rows, head => paint('soft', head)) : 'No cluster has a backend for it.\n'
-  return [`${paint('strong', `${namespace}/${name}`)}\n`, columns(facts), list].join('\n')
+  const list =
+    rows.length > 0 ? table(heads, rows, head => paint('soft', head)) : 'It has no backends in any cluster.\n'
+  return [`${paint('strong', `${namespace}/${name}`)}\n`, columns(properties), list].join('\n')
 }
 
 function frontendTexts({ frontends, headless, externalName }: ServiceView): string[] {
@@ -109,7 +109,7 @@ function settingsText({ settings, headless }: ServiceView): string {
     shared ? 'shared' : 'not shared',
     `affinity ${clusterOrder ? clusterOrder.join(', then ') : affinity}`,
     headless && 'headless',
-    minHealthyLocal !== undefined && `at least ${leastText(minHealthyLocal)} healthy local backends`,
+    minHealthyLocal !== undefined && `at least ${minimumText(minHealthyLocal)} healthy local backends`,
     clusterWeights &&
       `weights ${Object.entries(clusterWeights)
         .map(pair => pair.join('='))
@@ -119,7 +119,7 @@ function settingsText({ settings, headless }: ServiceView): string {
   return all.filter(Boolean).join('; ')
 }
 
-function leastText(least: unknown): string {
-  const { count, percent } = least as { count?: number; percent?: number }
+function minimumText(minimum: unknown): string {
+  const { count, percent } = minimum as { count?: number; percent?: number }
   return percent === undefined ? String(count) : `${percent}%`
 }

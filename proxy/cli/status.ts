@@ -1,3 +1,4 @@
+/** `starlane status`: components, clusters and problems; waits with --wait until all is OK. */
 import { setTimeout as sleep } from 'node:timers/promises'
 import { Command, InvalidArgumentError, Option } from 'commander'
 import { duration } from '../config/fields.ts'
@@ -17,18 +18,20 @@ interface Options extends AdminOptions, OutputOptions {
 
 export function statusCommand(io: Io, end: (code: number) => void): Command {
   const command = new Command('status')
-    .summary('what works and what does not')
-    .description('Shows whether each part of the running Starlane works, and how it stands to each cluster.')
-    .option('--context <cluster>', 'one cluster in detail')
-    .option('--wait', 'ask again until all is OK')
-    .addOption(new Option('--timeout <duration>', 'how long').default(60_000, '60s').argParser(milliseconds))
+    .summary('show what works and what does not')
+    .description('Shows the state of each component and of the link to each cluster, and lists problems.')
+    .option('--context <cluster>', 'show one cluster in detail')
+    .option('--wait', 'wait until all is OK')
+    .addOption(
+      new Option('--timeout <duration>', 'how long --wait waits').default(60_000, '60s').argParser(milliseconds),
+    )
   return addAdminOptions(addOutputOption(command))
     .addHelpText('after', examples)
     .action(async (options: Options) => end(await status(io, options)))
 }
 
 const examples = `
-Ends with 0 when all is OK and with 1 when something is not; problems that stop nothing are listed only.
+Exits with 0 when all components and links are OK, else with 1. Listed problems do not change the exit code.
 
 Examples:
   starlane status
@@ -38,11 +41,11 @@ Examples:
 
 async function status(io: Io, options: Options): Promise<number> {
   const admin = await connectAdmin(options, io)
-  const seen = options.wait ? await patiently(io, admin, options) : await admin.status()
+  const seen = options.wait ? await waitUntilOk(io, admin, options) : await admin.status()
   if (options.context !== undefined) return showCluster(io, admin, seen, options.context, options)
   if (options.output === 'json') printJson(io, seen)
   else io.stdout.write(statusText(seen, paintFor(io.stdout, io.env)))
-  return whatIsWrong(seen).length === 0 ? 0 : 1
+  return notOk(seen).length === 0 ? 0 : 1
 }
 
 async function showCluster(io: Io, admin: AdminClient, seen: Status, name: string, options: Options): Promise<number> {
@@ -59,12 +62,12 @@ async function showCluster(io: Io, admin: AdminClient, seen: Status, name: strin
 
 const pauseMs = 500
 
-/** The first status in which all is OK, else the last one before the time is up. Says what is waited for when that changes. */
-async function patiently(io: Io, admin: AdminClient, options: Options): Promise<Status> {
+/** Polls until all is OK or the timeout ends, and returns the last status. Prints what it waits for when that changes. */
+async function waitUntilOk(io: Io, admin: AdminClient, options: Options): Promise<Status> {
   const deadline = io.clock.now() + options.timeout
   for (let said = ''; ; await sleep(pauseMs)) {
     const seen = await admin.status().catch(unreachable)
-    const wrong = seen instanceof MeshError ? [`an answer from ${admin.address}`] : whatIsWrong(seen, options.context)
+    const wrong = seen instanceof MeshError ? [`an answer from ${admin.address}`] : notOk(seen, options.context)
     if (!(seen instanceof MeshError) && wrong.length === 0) return seen
     if (io.clock.now() + pauseMs > deadline) {
       if (seen instanceof MeshError) throw seen
@@ -76,19 +79,19 @@ async function patiently(io: Io, admin: AdminClient, options: Options): Promise<
   }
 }
 
-/** It may not have begun to listen yet. */
+/** An unreachable Starlane may still be starting: return the error and ask again. */
 function unreachable(error: unknown): MeshError {
   if (error instanceof MeshError && error.code === 'ADMIN_UNREACHABLE') return error
   throw error
 }
 
-/** Of one cluster only its link counts. */
-function whatIsWrong(seen: Status, context?: string): string[] {
+/** Names of what is not OK. With `context` only the link of that cluster counts. */
+function notOk(seen: Status, context?: string): string[] {
   const clusters = seen.clusters.filter(({ name }) => context === undefined || name === context)
   const links = clusters.filter(({ link }) => link.state !== 'live').map(({ name }) => name)
   if (context !== undefined) return links
   const parts = seen.components.filter(({ state }) => state === 'degraded' || state === 'error').map(({ name }) => name)
-  const start = seen.ready ? [] : seen.waiting.length > 0 ? seen.waiting : ['the start']
+  const start = seen.ready ? [] : seen.waiting.length > 0 ? seen.waiting : ['startup']
   return [...new Set([...start, ...parts, ...links])]
 }
 

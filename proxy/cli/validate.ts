@@ -1,3 +1,4 @@
+/** `starlane validate`: checks a configuration with its manifests and plugins, and shows the result. */
 import { Command } from 'commander'
 import { ConfigError, type ConfigFault, faultText } from '../config/error.ts'
 import type { Loaded } from '../config/load.ts'
@@ -12,7 +13,7 @@ interface Options extends OutputOptions {
   readonly config: string
 }
 
-/** All that is known of a file: its faults, or else what it leads to. */
+/** The faults of a file, or the clusters, plugins and problems that it leads to. */
 interface Findings extends Partial<Report> {
   readonly faults: readonly ConfigFault[]
   readonly warnings: readonly ConfigFault[]
@@ -22,8 +23,8 @@ export function validateCommand(io: Io, end: (code: number) => void): Command {
   const command = new Command('validate')
     .summary('check a configuration, its manifests and its plugins')
     .description(
-      'Reads a configuration and every manifest and plugin it names, and lists all problems. Binds no address and ' +
-        'contacts nobody: clusters across the network are not read.',
+      'Reads a configuration and every manifest and plugin it names, and lists all problems. It binds no address and ' +
+        'opens no connection: API servers and etcd are not read.',
     )
     .requiredOption('-c, --config <file>', 'the configuration')
   return addOutputOption(command)
@@ -32,7 +33,7 @@ export function validateCommand(io: Io, end: (code: number) => void): Command {
 }
 
 const examples = `
-Ends with 0 when there is no problem; warnings are none.
+Exits with 0 when there is no problem. Warnings are not problems.
 
 Examples:
   starlane validate -c conf/starlane.yaml
@@ -49,7 +50,7 @@ export async function validate(io: Io, { config: file, output }: Options, check:
 
 type Check = (loaded: Loaded) => Promise<Report>
 
-/** The runtime is most of the program, and a file with faults does not need it. */
+/** Imports the runtime only for a file without faults, because it is most of the program. */
 const checkLazily: Check = async loaded => (await import('../runtime.ts')).validate(loaded)
 
 async function examine(io: Io, file: string, check: Check): Promise<Findings> {

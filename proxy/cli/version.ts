@@ -1,4 +1,5 @@
+/** The version of this package. */
 import manifest from 'starlane/package.json' with { type: 'json' }
 
-/** Of this package, found by its own name: sources and build lie at different depths. */
+/** Read through the package's own name, because sources and build are at different depths. */
 export const version: string = manifest.version

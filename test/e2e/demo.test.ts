@@ -15,33 +15,33 @@ const bin = fileURLToPath(new URL('../../bin/starlane.js', import.meta.url))
 
 const environment = { ...process.env, STARLANE_DEMO_DIR: join(t.testdir({}), 'demo'), NO_COLOR: '1' }
 
-t.test('the x-wing story holds, start to end', { timeout: 90_000 }, async t => {
+t.test('the demo holds from the first step to the last', { timeout: 90_000 }, async t => {
   const demo = startDemo(t, ['demo'])
   t.equal(await demo.exited, 0, demo.output())
   const told = demo.output()
   t.match(told, /^1\. .*both clusters answer\n {3}ok/m)
-  t.match(told, /^2\. .*scaled to 0.*\n {3}ok .*afterwards 60 answers: 60 by cluster-1, 0 by cluster-2; 0 failed/m)
+  t.match(told, /^2\. .*scaled to 0.*\n {3}ok .*afterwards 60 answers: 60 from cluster-1, 0 from cluster-2; 0 failed/m)
   t.match(told, /^3\. .*scaled back.*\n {3}ok/m)
   t.match(
     told,
-    /^4\. .*killed.*\n.*still says ready\n {3}ok .*Starlane calls rebel-base-cluster-1-\d (down|ejected); 0 failed/m,
+    /^4\. .*killed.*\n.*still says ready\n {3}ok .*Starlane reports rebel-base-cluster-1-\d (down|ejected); 0 failed/m,
   )
   const figure = (name: string) => Number(new RegExp(`${name} +(\\d+)`).exec(told)?.[1])
   t.equal(figure('failed'), 0)
   t.ok(figure('requests sent') > 200)
   t.equal(
     figure('requests sent'),
-    figure('by cluster-1') + figure('by cluster-2'),
+    figure('from cluster-1') + figure('from cluster-2'),
     'every request was answered by somebody',
   )
 })
 
-t.test('when Starlane dies on the stage, the demo says so at once', { timeout: 60_000 }, async t => {
+t.test('when Starlane dies during the demo, the demo says so at once', { timeout: 60_000 }, async t => {
   const demo = startDemo(t, ['demo'])
   await eventually(() => assert.match(demo.output(), /^1\. /m), 30_000)
   execFileSync('pkill', ['-KILL', '-P', String(demo.child.pid), '-f', ' run -c '])
   t.equal(await demo.exited, 1)
-  t.match(demo.output(), /Starlane ended by itself \(SIGKILL\); the end of .*starlane\.log:\n.*"event":"ready"/s)
+  t.match(demo.output(), /Starlane exited unexpectedly \(SIGKILL\); the end of .*starlane\.log:\n.*"event":"ready"/s)
 })
 
 t.test(

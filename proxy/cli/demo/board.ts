@@ -1,11 +1,11 @@
-/** What the audience sees: a table that redraws itself on a terminal, plain lines elsewhere. */
+/** The output of the demo: a table redrawn in place on a terminal, plain lines elsewhere. */
 import type { Answer, Caller } from './caller.ts'
 import type { Pods } from './pods.ts'
 
 export interface Board {
-  /** A step begins: `title` says what is done and what should follow. */
+  /** Prints that a step begins: what is done and what should follow. */
   step(number: number, title: string): void
-  /** The step showed what it should, or not; `detail` has the figures. */
+  /** Prints whether the step held; `detail` has the numbers. */
   outcome(good: boolean, detail: string): void
   line(text: string): void
   close(): void
@@ -32,7 +32,7 @@ function plainBoard(out: Out): Board {
   }
 }
 
-/** Finished lines scroll up above a table that is redrawn in place. */
+/** Finished lines scroll up; the table below them is redrawn. */
 function liveBoard(out: Out, caller: Caller, clusters: readonly Pods[]): Board {
   const colour = process.env.NO_COLOR === undefined || process.env.NO_COLOR === ''
   const paint = (code: number, text: string): string => (colour ? `\u001b[${code}m${text}\u001b[0m` : text)

@@ -1,10 +1,10 @@
-/** The x-wing: asks rebel-base in a loop, each time by a new DNS query and a new connection, as `curl rebel-base` would. */
+/** The x-wing, the client of the demo: requests rebel-base in a loop, each time with a new DNS query and a new connection. */
 import { Resolver } from 'node:dns/promises'
 import { get } from 'node:http'
 import { setTimeout as sleep } from 'node:timers/promises'
 
 export interface Answer {
-  /** `Cluster-1`, as the pod says of itself. */
+  /** `Cluster-1`, from the pod's answer. */
   readonly cluster: string
   readonly pod: string
 }
@@ -14,9 +14,9 @@ export interface CallerOptions {
   readonly port: number
   /** `127.0.0.1:5353` */
   readonly dns: string
-  /** Requests under way at once. */
+  /** Concurrent requests. */
   readonly workers: number
-  /** Between two requests of one worker. */
+  /** Pause between two requests of one worker. */
   readonly pauseMs: number
 }
 
@@ -28,7 +28,7 @@ export class Caller {
   #resolver = new Resolver({ timeout: 2000, tries: 2 })
   #stopped = false
   #inFlight = 0
-  #gate: Promise<void> | undefined
+  #pause: Promise<void> | undefined
   #workers: Promise<void>[] = []
 
   constructor(options: CallerOptions) {
@@ -49,23 +49,23 @@ export class Caller {
     await Promise.all(this.#workers)
   }
 
-  /** Runs something between two requests: nothing is under way while it lasts. */
+  /** Calls `run` while no request is in progress. */
   async between<T>(run: () => Promise<T>): Promise<T> {
     const { promise, resolve } = Promise.withResolvers<void>()
-    this.#gate = promise
+    this.#pause = promise
     try {
       while (this.#inFlight > 0) await sleep(1)
       return await run()
     } finally {
-      this.#gate = undefined
+      this.#pause = undefined
       resolve()
     }
   }
 
   async #work(): Promise<void> {
     while (!this.#stopped) {
-      await this.#gate
-      if (this.#gate) continue
+      await this.#pause
+      if (this.#pause) continue
       this.#inFlight++
       await this.#ask()
       this.#inFlight--

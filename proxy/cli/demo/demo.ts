@@ -1,4 +1,4 @@
-/** `starlane demo`: the x-wing story on this machine alone, start to end. */
+/** `starlane demo`: starts two clusters and Starlane on this machine, runs the steps and prints the summary. */
 import { existsSync } from 'node:fs'
 import { MeshError } from '../../model/error.ts'
 import { createBoard } from './board.ts'
@@ -6,24 +6,24 @@ import type { Caller } from './caller.ts'
 import { kubeconfigFile } from './kubernetes.ts'
 import { deploymentFile, scaleDeployment } from './pods.ts'
 import { demoClusters, demoFolder, openStage, type Stage } from './stage.ts'
-import { createCaller, tell } from './story.ts'
+import { createCaller, runSteps } from './story.ts'
 
 interface Out {
   readonly isTTY?: boolean
   write(text: string): unknown
 }
 
-/** Returns the exit code: 0 only if every step showed what it should and no request failed. */
+/** Returns the exit code: 0 only if every step held and no request failed. */
 export async function demo(out: Out, options: { hold: boolean; kubernetes: boolean }): Promise<number> {
-  out.write('Two clusters on this machine, one service: rebel-base. Starting pods and Starlane…\n')
+  out.write('Two clusters on this machine with one global service, rebel-base. Starting pods and Starlane…\n')
   const stage = await openStage(options)
   const interrupted = interruption()
   try {
     for (const remark of stage.remarks) out.write(`note: ${remark}\n`)
     const ending = await play(out, stage, interrupted.promise)
     if (ending === true && options.hold) {
-      out.write(invitation(stage, options.kubernetes))
-      await Promise.race([interrupted.promise, stage.fallen])
+      out.write(suggestions(stage, options.kubernetes))
+      await Promise.race([interrupted.promise, stage.crashed])
     }
     return ending === true ? 0 : 1
   } finally {
@@ -37,7 +37,7 @@ type Ending = boolean | 'interrupted'
 async function play(out: Out, stage: Stage, interrupted: Promise<'interrupted'>): Promise<Ending> {
   const caller = createCaller(stage)
   const board = createBoard(out, caller, stage.clusters)
-  const ending = await Promise.race([tell({ caller, stage, board }), interrupted, stage.fallen]).finally(() => {
+  const ending = await Promise.race([runSteps({ caller, stage, board }), interrupted, stage.crashed]).finally(() => {
     board.close()
     return caller.stop()
   })
@@ -45,16 +45,16 @@ async function play(out: Out, stage: Stage, interrupted: Promise<'interrupted'>)
   return ending
 }
 
-/** `starlane demo scale rebel-base --replicas=N --context cluster-2`, on a demo that is running. */
+/** `starlane demo scale rebel-base --replicas=N --context cluster-2`, for a running demo. */
 export async function scaleDemo(
   out: Out,
   options: { service: string; replicas: number; context: string },
 ): Promise<number> {
   const cluster = demoClusters(demoFolder()).find(({ name }) => name === options.context)
   if (!cluster)
-    throw new MeshError('USAGE', `no cluster "${options.context}" in the demo; it has cluster-1 and cluster-2`)
+    throw new MeshError('USAGE', `the demo has no cluster "${options.context}"; it has cluster-1 and cluster-2`)
   if (options.service !== 'rebel-base')
-    throw new MeshError('USAGE', `no deployment "${options.service}" in the demo; it has rebel-base`)
+    throw new MeshError('USAGE', `the demo has no deployment "${options.service}"; it has rebel-base`)
   if (!existsSync(deploymentFile(cluster.folder)) || !existsSync(`${demoFolder()}/demo.json`)) {
     throw new MeshError('ADMIN_UNREACHABLE', 'no demo is running; start one with "starlane demo --hold"')
   }
@@ -70,25 +70,25 @@ function summary(caller: Caller, ending: Ending): string {
     ending === 'interrupted'
       ? 'Interrupted.'
       : ending && caller.failures.length === 0
-        ? 'The story held.'
-        : 'The story did not hold.',
+        ? 'All steps passed.'
+        : 'Not all steps passed.',
     `  requests sent  ${caller.sent}`,
     `  failed         ${caller.failures.length}`,
-    `  by cluster-1   ${one}`,
-    `  by cluster-2   ${caller.answers.length - one}`,
+    `  from cluster-1 ${one}`,
+    `  from cluster-2 ${caller.answers.length - one}`,
     ...[...new Set(caller.failures)].slice(0, 5).map(failure => `  failure: ${failure}`),
   ]
   return `${lines.join('\n')}\n`
 }
 
-function invitation({ folder, dns, admin, port }: Stage, kubernetes: boolean): string {
+function suggestions({ folder, dns, admin, port }: Stage, kubernetes: boolean): string {
   const [dnsHost, dnsPort] = dns.split(':')
   const flag = admin === '127.0.0.1:9911' ? '' : ` --admin ${admin}`
   const scale = kubernetes
     ? `kubectl --kubeconfig ${kubeconfigFile(folder)} --context cluster-2 scale deployment rebel-base --replicas=0`
     : 'npx starlane demo scale rebel-base --replicas=0 --context cluster-2'
   return `
-It goes on running until Ctrl-C. In another terminal, try:
+It keeps running until Ctrl-C. Try in another terminal:
 
   npx starlane exec${flag} -- curl -s rebel-base${port === 80 ? '' : `:${port}`}
   npx starlane status${flag}
@@ -100,7 +100,7 @@ It goes on running until Ctrl-C. In another terminal, try:
 `
 }
 
-/** Ctrl-C, or a polite kill, as a promise. */
+/** Resolves at SIGINT or SIGTERM. */
 function interruption(): { promise: Promise<'interrupted'>; dispose(): void } {
   const { promise, resolve } = Promise.withResolvers<'interrupted'>()
   const stop = (): void => resolve('interrupted')

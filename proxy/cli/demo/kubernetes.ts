@@ -1,4 +1,4 @@
-/** `starlane demo --kubernetes`: the same story, told through API servers that kubectl takes for clusters. */
+/** `starlane demo --kubernetes`: the same demo, with an API server for each cluster that kubectl can use. */
 import { type ChildProcess, fork } from 'node:child_process'
 import { existsSync } from 'node:fs'
 import { readFile, writeFile } from 'node:fs/promises'
@@ -7,18 +7,18 @@ import { fileURLToPath } from 'node:url'
 import { MeshError } from '../../model/error.ts'
 import type { DemoCluster } from './pods.ts'
 
-/** Written by the API servers: a context for each cluster. */
+/** The kubeconfig that the API servers write, with a context for each cluster. */
 export function kubeconfigFile(folder: string): string {
   return join(folder, 'kubeconfig')
 }
 
-/** Starts an API server for each cluster's folder, and makes the configuration read those instead of the folders. */
+/** Starts an API server for each cluster's folder, and changes the configuration to read them instead of the folders. */
 export async function serveKubernetes(folder: string, clusters: readonly DemoCluster[]): Promise<ChildProcess> {
   const program = fileURLToPath(new URL('../../../test/support/kube-api/main.ts', import.meta.url))
   if (!existsSync(program)) {
     throw new MeshError(
       'USAGE',
-      '--kubernetes needs the API servers of the tests, which are in a checkout alone: npm run demo -- --kubernetes',
+      '--kubernetes needs the API servers of the tests, which only a source checkout has: npm run demo -- --kubernetes',
     )
   }
   await readFromKubernetes(join(folder, 'starlane.yaml'), clusters)
@@ -29,7 +29,7 @@ export async function serveKubernetes(folder: string, clusters: readonly DemoClu
   await new Promise<void>((resolve, reject) => {
     child.once('message', () => resolve())
     child.once('exit', code =>
-      reject(new MeshError('LISTEN', `the API servers ended with ${code} before they listened`)),
+      reject(new MeshError('LISTEN', `the API servers exited with ${code} before they listened`)),
     )
   })
   return child

@@ -1,4 +1,4 @@
-/** The program in a pod of the demo: answers every request with its message. A process of its own, so that it can be killed. */
+/** The program of a demo pod: answers every request with its message. A separate process, so that the demo can kill it. */
 import { createServer } from 'node:http'
 
 const {
@@ -17,5 +17,5 @@ server.listen(Number(port), host, () => process.send?.('ready'))
 server.on('error', error => process.send?.(error.message, () => process.exit(1)))
 
 process.on('SIGTERM', () => server.close(() => process.exit(0)))
-// A pod does not outlive the demo, however the demo ends.
+// End with the demo, even if it crashes.
 process.on('disconnect', () => process.exit(0))

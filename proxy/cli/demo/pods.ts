@@ -1,6 +1,6 @@
 /**
- * Kubelet and the EndpointSlice controller in miniature: a Deployment of the demo's manifests becomes processes on loopback
- * addresses, and an EndpointSlice says which of them are ready. Starlane sees nothing but the manifests.
+ * The pods of a demo cluster: a small kubelet and EndpointSlice controller. A Deployment in the demo's manifests becomes
+ * processes on loopback addresses, and an EndpointSlice lists them. Starlane reads only the manifests.
  */
 import { type ChildProcess, fork } from 'node:child_process'
 import { readFile, rename, writeFile } from 'node:fs/promises'
@@ -13,7 +13,7 @@ export interface DemoCluster {
   readonly name: string
   /** The folder of its manifests. */
   readonly folder: string
-  /** Pods get addresses from here: `127.2.0.` */
+  /** The prefix of the pods' addresses: `127.2.0.` */
   readonly network: string
 }
 
@@ -25,7 +25,7 @@ interface Pod {
 }
 
 export const podPort = 8080
-/** Between leaving the EndpointSlice's ready set and SIGTERM: what a preStop sleep is for in a real cluster. */
+/** Between not ready in the EndpointSlice and SIGTERM, as with a preStop sleep in a real cluster. */
 const graceMs = 1000
 
 /** The pods of one cluster's rebel-base. */
@@ -55,7 +55,7 @@ export class Pods {
     this.#working = this.#follow()
   }
 
-  /** Kills one ready pod outright. The EndpointSlice goes on calling it ready; resolves when it is dead. */
+  /** Kills one ready pod with SIGKILL, and leaves it ready in the EndpointSlice. Resolves when the process has exited. */
   async kill(): Promise<{ readonly name: string; readonly ip: string }> {
     const entry = [...this.#pods].find(([, pod]) => pod.state === 'ready')
     if (!entry) throw new Error(`${this.cluster.name} has no ready pod to kill`)
@@ -68,7 +68,7 @@ export class Pods {
     return pod
   }
 
-  /** Lets the crash be noticed: the next look starts the container anew, as kubelet does. */
+  /** After `kill`: lets the next reconciliation restart the pod, as kubelet does. */
   restart(): void {
     this.#killed = false
   }
@@ -173,7 +173,7 @@ function listening(child: ChildProcess, name: string): Promise<void> {
       if (said === 'ready') resolve()
       else reject(new MeshError('LISTEN', `${name} cannot listen: ${said}`))
     })
-    child.once('exit', code => reject(new MeshError('LISTEN', `${name} ended with ${code} before it listened`)))
+    child.once('exit', code => reject(new MeshError('LISTEN', `${name} exited with ${code} before it listened`)))
   })
 }
 

@@ -1,4 +1,4 @@
-/** Where the demo plays: a working copy of conf/demo, a running Starlane on it, and the pods of both clusters. */
+/** Sets up and tears down what the demo runs on: a copy of conf/demo, the pods of both clusters and a Starlane. */
 import { type ChildProcess, spawn } from 'node:child_process'
 import { createSocket } from 'node:dgram'
 import { createWriteStream } from 'node:fs'
@@ -13,7 +13,7 @@ import { serveKubernetes } from './kubernetes.ts'
 import { type DemoCluster, Pods, podPort } from './pods.ts'
 
 const servicePort = 80
-/** Tried in turn when the port of the manifests or of the configuration cannot be had. */
+/** Tried in turn when port 80 cannot be bound. */
 const fallbackServicePorts = [8080, 8888, 18_080]
 
 export interface Stage {
@@ -23,9 +23,9 @@ export interface Stage {
   readonly dns: string
   readonly admin: string
   readonly port: number
-  /** Rejects when Starlane ends while it is needed. */
-  readonly fallen: Promise<never>
-  /** What the audience should know before the story begins. */
+  /** Rejects when Starlane exits during the demo. */
+  readonly crashed: Promise<never>
+  /** Notes to print before the first step. */
   readonly remarks: readonly string[]
   close(): Promise<void>
 }
@@ -34,7 +34,7 @@ export function demoFolder(): string {
   return process.env.STARLANE_DEMO_DIR ?? join(tmpdir(), `starlane-demo-${userInfo().uid}`)
 }
 
-/** `subnet` tells the pods of one demo from those of another on the same machine. */
+/** `subnet` separates the pods of two demos on the same machine. */
 export function demoClusters(folder: string, subnet = 0): DemoCluster[] {
   return [
     { name: 'cluster-1', folder: join(folder, 'cluster-1'), network: `127.1.${subnet}.` },
@@ -42,7 +42,7 @@ export function demoClusters(folder: string, subnet = 0): DemoCluster[] {
   ]
 }
 
-/** Fails when another demo holds the stage; whatever was begun is ended again then. */
+/** Fails when another demo is running. On failure everything started is stopped again. */
 export async function openStage({ kubernetes = false } = {}): Promise<Stage> {
   const folder = demoFolder()
   await takeFolder(folder)
@@ -65,9 +65,9 @@ export async function openStage({ kubernetes = false } = {}): Promise<Stage> {
     const served = clusters.map(({ cluster }) => cluster)
     if (kubernetes) api = await serveKubernetes(folder, served)
     starlane = startStarlane(folder, { STARLANE_DEMO_DNS: dns, STARLANE_DEMO_ADMIN: admin })
-    const fallen = fall(starlane, join(folder, 'starlane.log'))
-    await Promise.race([ready(admin, join(folder, 'starlane.log')), fallen])
-    return { folder, clusters, dns, admin, port, fallen, remarks, close }
+    const crashed = crash(starlane, join(folder, 'starlane.log'))
+    await Promise.race([ready(admin, join(folder, 'starlane.log')), crashed])
+    return { folder, clusters, dns, admin, port, crashed, remarks, close }
   } catch (error) {
     await close()
     throw error
@@ -79,7 +79,7 @@ async function takeFolder(folder: string): Promise<void> {
   if (typeof holder?.pid === 'number' && alive(holder.pid)) {
     throw new MeshError(
       'USAGE',
-      `a demo is already running (process ${holder.pid}); end it with Ctrl-C, or drive it with "starlane demo scale"`,
+      `a demo is already running (process ${holder.pid}); stop it with Ctrl-C, or scale it with "starlane demo scale"`,
     )
   }
   await rm(folder, { recursive: true, force: true })
@@ -88,7 +88,7 @@ async function takeFolder(folder: string): Promise<void> {
   await writeFile(join(folder, 'demo.json'), JSON.stringify({ pid: process.pid }))
 }
 
-/** The compiled file lies one folder deeper than its source. */
+/** The compiled file is one folder deeper than its source. */
 function packageRelative(): string {
   return import.meta.url.endsWith('.ts') ? import.meta.url : new URL('../', import.meta.url).href
 }
@@ -102,7 +102,7 @@ function alive(pid: number): boolean {
   }
 }
 
-/** The Service's own port if this user may bind it, else one that can be had, written into the working copy. */
+/** The Service's port if this user may bind it, else a free one, which is written into the copied manifests. */
 async function choosePort(folder: string, remarks: string[]): Promise<number> {
   const problem = await tcpProblem('127.96.0.10', servicePort)
   if (problem === undefined) return servicePort
@@ -114,8 +114,8 @@ async function choosePort(folder: string, remarks: string[]): Promise<number> {
     }
     const remedy =
       problem === 'EACCES'
-        ? 'to have port 80: sudo sysctl net.ipv4.ip_unprivileged_port_start=80, or run as root'
-        : 'something else uses it'
+        ? 'to use port 80: sudo sysctl net.ipv4.ip_unprivileged_port_start=80, or run as root'
+        : 'another program uses it'
     remarks.push(`port ${servicePort} cannot be bound (${problem}): rebel-base is on port ${port} instead; ${remedy}`)
     return port
   }
@@ -125,7 +125,7 @@ async function choosePort(folder: string, remarks: string[]): Promise<number> {
   )
 }
 
-/** Where the first pod of each cluster can listen. */
+/** The first subnet in which the first pod of each cluster can listen. */
 async function freeSubnet(): Promise<number> {
   for (let subnet = 0; subnet < 256; subnet++) {
     const problems = [1, 2].map(cluster => tcpProblem(`127.${cluster}.${subnet}.11`, podPort))
@@ -139,7 +139,7 @@ async function freeAddress(port: number, remarks: string[], what: string): Promi
   if (problem === undefined) return `127.0.0.1:${port}`
   for (let other = port + 1; other < port + 100; other++) {
     if ((await tcpProblem('127.0.0.1', other)) ?? (await udpProblem('127.0.0.1', other))) continue
-    remarks.push(`${what} port ${port} is taken (${problem}): using ${other}`)
+    remarks.push(`${what} port ${port} cannot be bound (${problem}): using ${other}`)
     return `127.0.0.1:${other}`
   }
   throw new MeshError('LISTEN', `no ${what} port from ${port} to ${port + 99} is free on 127.0.0.1`)
@@ -182,20 +182,20 @@ async function ready(admin: string, log: string): Promise<void> {
     )
     if (answered) return
     if (performance.now() > deadline) {
-      throw new MeshError('ADMIN_UNREACHABLE', `Starlane did not become ready; ${await endOf(log)}`)
+      throw new MeshError('ADMIN_UNREACHABLE', `Starlane did not become ready in 30s; ${await endOf(log)}`)
     }
     await sleep(50)
   }
 }
 
-/** A promise that nobody may be waiting for when Starlane is ended on purpose. */
-function fall(child: ChildProcess, log: string): Promise<never> {
+/** Rejects when the process exits. The empty catch is for when nothing awaits it, as after the demo stops Starlane. */
+function crash(child: ChildProcess, log: string): Promise<never> {
   const exit = new Promise<string>(resolve => child.once('exit', (code, signal) => resolve(signal ?? `code ${code}`)))
-  const fallen = exit.then(async how => {
-    throw new MeshError('ADMIN_UNREACHABLE', `Starlane ended by itself (${how}); ${await endOf(log)}`)
+  const crashed = exit.then(async how => {
+    throw new MeshError('ADMIN_UNREACHABLE', `Starlane exited unexpectedly (${how}); ${await endOf(log)}`)
   })
-  fallen.catch(() => {})
-  return fallen
+  crashed.catch(() => {})
+  return crashed
 }
 
 async function endOf(log: string): Promise<string> {

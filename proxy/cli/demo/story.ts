@@ -1,13 +1,13 @@
-/** The x-wing story: what is done, what must be seen then, and how it is told. */
+/** The steps of the demo: what each does and what must be observed. */
 import { setTimeout as sleep } from 'node:timers/promises'
 import type { Board } from './board.ts'
 import { type Answer, Caller } from './caller.ts'
 import { scaleDeployment } from './pods.ts'
 import type { Stage } from './stage.ts'
 
-/** How many answers in a row make a step's point. */
+/** How many answers are enough to judge a step. */
 const enough = 60
-const patienceMs = 20_000
+const timeoutMs = 20_000
 
 interface Scene {
   readonly caller: Caller
@@ -25,8 +25,8 @@ export function createCaller(stage: Stage): Caller {
   })
 }
 
-/** Plays all steps; true only if each showed what it should and no request failed. */
-export async function tell(scene: Scene): Promise<boolean> {
+/** Runs all steps. True only if each held and no request failed. */
+export async function runSteps(scene: Scene): Promise<boolean> {
   const steps = [bothAnswer, scaledToZero, scaledBack, killed]
   scene.caller.start()
   let good = true
@@ -34,7 +34,7 @@ export async function tell(scene: Scene): Promise<boolean> {
     if (scene.caller.stopped) return false
     const before = scene.caller.failures.length
     scene.board.step(i + 1, step.title)
-    const shown = await step.play(scene)
+    const shown = await step.run(scene)
     const failed = scene.caller.failures.length - before
     scene.board.outcome(shown.good && failed === 0, `${shown.detail}; ${failed} failed`)
     good &&= shown.good && failed === 0
@@ -45,47 +45,47 @@ export async function tell(scene: Scene): Promise<boolean> {
 
 interface Step {
   readonly title: string
-  play(scene: Scene): Promise<{ good: boolean; detail: string }>
+  run(scene: Scene): Promise<{ good: boolean; detail: string }>
 }
 
 const bothAnswer: Step = {
-  title: 'The x-wing asks rebel-base in a loop: both clusters answer',
-  play: async ({ caller }) => {
+  title: 'The x-wing requests rebel-base in a loop: both clusters answer',
+  run: async ({ caller }) => {
     const seen = await answersUntil(caller, answers => answers.length >= enough && shares(answers).every(n => n > 0))
-    return { good: seen !== undefined, detail: told(seen ?? caller.answers) }
+    return { good: seen !== undefined, detail: summaryOf(seen ?? caller.answers) }
   },
 }
 
 const scaledToZero: Step = {
   title: 'cluster-2 is scaled to 0 while requests run: only cluster-1 answers',
-  play: async ({ caller, stage }) => {
+  run: async ({ caller, stage }) => {
     await scaleDeployment(clusterTwo(stage).cluster.folder, 0)
     const seen = await answersUntil(
       caller,
       answers => answers.slice(-enough).length === enough && shares(answers.slice(-enough))[1] === 0,
     )
-    return { good: seen !== undefined, detail: `afterwards ${told((seen ?? caller.answers).slice(-enough))}` }
+    return { good: seen !== undefined, detail: `afterwards ${summaryOf((seen ?? caller.answers).slice(-enough))}` }
   },
 }
 
 const scaledBack: Step = {
   title: 'cluster-2 is scaled back to 2: both answer again',
-  play: async ({ caller, stage }) => {
+  run: async ({ caller, stage }) => {
     await gone(stage)
     await scaleDeployment(clusterTwo(stage).cluster.folder, 2)
     const seen = await answersUntil(caller, answers => shares(answers.slice(-enough)).every(n => n >= enough / 4))
-    return { good: seen !== undefined, detail: `afterwards ${told((seen ?? caller.answers).slice(-enough))}` }
+    return { good: seen !== undefined, detail: `afterwards ${summaryOf((seen ?? caller.answers).slice(-enough))}` }
   },
 }
 
 const killed: Step = {
-  title: 'a pod of cluster-1 is killed, and Kubernetes does not notice: nobody else does either',
-  play: async ({ caller, stage, board }) => {
+  title: 'a pod of cluster-1 is killed while its EndpointSlice says ready: no request fails',
+  run: async ({ caller, stage, board }) => {
     const [one] = stage.clusters
-    if (!one) return { good: false, detail: 'there is no cluster-1' }
-    // Between two requests, since no proxy can save a request that has already reached a process that dies.
+    if (!one) return { good: false, detail: 'the demo has no cluster-1' }
+    // Between two requests: no proxy can save a request that has already reached the killed process.
     const pod = await caller.between(() => one.kill())
-    board.line(`   ${pod.name} is dead, its EndpointSlice still says ready`)
+    board.line(`   ${pod.name} is killed, its EndpointSlice still says ready`)
     const seen = await answersUntil(
       caller,
       answers => answers.length >= 3 * enough && shares(answers).every(n => n > 0),
@@ -96,14 +96,14 @@ const killed: Step = {
       seen !== undefined &&
       !seen.some(answer => answer.pod === pod.name) &&
       (verdict === 'down' || verdict === 'ejected')
-    return { good, detail: `${told(seen ?? caller.answers)}; Starlane calls ${pod.name} ${verdict}` }
+    return { good, detail: `${summaryOf(seen ?? caller.answers)}; Starlane reports ${pod.name} ${verdict}` }
   },
 }
 
-/** The answers from now on, once `enoughOf` is content with them; undefined when patience ends. */
+/** The answers from now on, as soon as `enoughOf` accepts them; undefined after the timeout. */
 async function answersUntil(caller: Caller, enoughOf: (answers: Answer[]) => boolean): Promise<Answer[] | undefined> {
   const from = caller.answers.length
-  const deadline = performance.now() + patienceMs
+  const deadline = performance.now() + timeoutMs
   while (performance.now() < deadline && !caller.stopped) {
     const answers = caller.answers.slice(from)
     if (enoughOf(answers)) return answers
@@ -113,13 +113,13 @@ async function answersUntil(caller: Caller, enoughOf: (answers: Answer[]) => boo
 }
 
 async function gone(stage: Stage): Promise<void> {
-  const deadline = performance.now() + patienceMs
+  const deadline = performance.now() + timeoutMs
   while (clusterTwo(stage).ready > 0 && performance.now() < deadline) await sleep(20)
 }
 
-/** What Starlane itself says of a pod's backend. */
+/** The health of a pod's backend as Starlane reports it; waits until it is down or ejected, or the timeout ends. */
 async function healthOf(stage: Stage, pod: { readonly ip: string }): Promise<string> {
-  const deadline = performance.now() + patienceMs
+  const deadline = performance.now() + timeoutMs
   for (;;) {
     const service = (await fetch(`http://${stage.admin}/v1/services/default/rebel-base`).then(r => r.json())) as {
       backends: { address: string; health: string }[]
@@ -141,7 +141,7 @@ function shares(answers: readonly Answer[]): [number, number] {
   return [one, answers.length - one]
 }
 
-function told(answers: readonly Answer[]): string {
+function summaryOf(answers: readonly Answer[]): string {
   const [one, two] = shares(answers)
-  return `${answers.length} answers: ${one} by cluster-1, ${two} by cluster-2`
+  return `${answers.length} answers: ${one} from cluster-1, ${two} from cluster-2`
 }

@@ -1,3 +1,4 @@
+/** A DNS forwarder on port 53 of a loopback address, for a responder at another port. */
 import { createSocket, type Socket as UdpSocket } from 'node:dgram'
 import { once } from 'node:events'
 import { connect, createServer, type Server, type Socket } from 'node:net'
@@ -10,13 +11,13 @@ export interface Endpoint {
 }
 
 const dnsPort = 53
-const tries = 5
+const attempts = 5
 const idleMs = 30_000
-const mostConnections = 100
+const maxConnections = 100
 
 /**
- * Carries DNS from an address at port 53 to a responder at any port, since resolv.conf can name no port. It listens on
- * some address of 127.53.0.0/16, so that it is in nobody's way and several can run side by side.
+ * Forwards DNS over UDP and TCP to the responder, because resolv.conf cannot name a port. It listens on a random address of
+ * 127.53.0.0/16, so that several can run at once.
  */
 export class Forwarder {
   readonly address: string
@@ -25,7 +26,7 @@ export class Forwarder {
   readonly #back: UdpSocket
   readonly #tcp: Server
   readonly #connections = new Set<Socket>()
-  /** Who asked, by the id that the question carries to the responder: a ring, in which old questions are overwritten. */
+  /** The client and its query id, by the id sent to the responder: a ring in which new queries overwrite old ones. */
   readonly #asked: { id: number; port: number; address: string }[] = []
   #next = 0
 
@@ -33,17 +34,17 @@ export class Forwarder {
     this.address = address
     this.#target = target
     this.#front = createSocket('udp4').on('error', () => {})
-    // The responder may be away for a moment; the client asks again.
+    // The responder may be restarting; the client retries.
     this.#back = createSocket(familyOf(target.address) === 6 ? 'udp6' : 'udp4').on('error', () => {})
-    this.#tcp = createServer({ allowHalfOpen: true }, client => this.#carry(client))
-    this.#tcp.maxConnections = mostConnections
+    this.#tcp = createServer({ allowHalfOpen: true }, client => this.#pipe(client))
+    this.#tcp.maxConnections = maxConnections
     this.#front.on('message', (question, { address, port }) => this.#ask(question, address, port))
     this.#back.on('message', answer => this.#answer(answer))
   }
 
-  /** Undefined when port 53 may not be bound by this user, or is taken on every address. */
+  /** Undefined when this user may not bind port 53, or when it is taken on every address tried. */
   static async open(target: Endpoint, random = Math.random): Promise<Forwarder | undefined> {
-    for (let i = 0; i < tries; i++) {
+    for (let i = 0; i < attempts; i++) {
       const byte = () => 1 + Math.floor(random() * 254)
       const forwarder = new Forwarder(`127.53.${byte()}.${byte()}`, target)
       try {
@@ -74,10 +75,10 @@ export class Forwarder {
 
   #ask(question: Buffer, address: string, port: number): void {
     if (question.length < 12) return
-    const ticket = this.#next
-    this.#next = (ticket + 1) & 0xffff
-    this.#asked[ticket] = { id: question.readUInt16BE(0), address, port }
-    question.writeUInt16BE(ticket, 0)
+    const id = this.#next
+    this.#next = (id + 1) & 0xffff
+    this.#asked[id] = { id: question.readUInt16BE(0), address, port }
+    question.writeUInt16BE(id, 0)
     this.#back.send(question)
   }
 
@@ -89,7 +90,7 @@ export class Forwarder {
     this.#front.send(answer, asked.port, asked.address)
   }
 
-  #carry(client: Socket): void {
+  #pipe(client: Socket): void {
     const responder = connect({ host: this.#target.address, port: this.#target.port, allowHalfOpen: true })
     for (const socket of [client, responder]) {
       this.#connections.add(socket)

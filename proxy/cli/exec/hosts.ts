@@ -1,10 +1,11 @@
+/** The services of the mesh as lines of /etc/hosts. */
 import type { ServiceView, Status } from '../../model/views.ts'
 
 const hostName = /^[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*$/
 
 /**
- * The names of the mesh as lines for /etc/hosts, below what the file says already. What stands in it wins, as it does
- * against DNS: a service called `localhost` changes nothing.
+ * The text of /etc/hosts with the services of the mesh added at its end. Names that the file already has are left out, since
+ * the hosts file also wins against DNS: a service called `localhost` changes nothing.
  */
 export function hostsText(
   before: string,
@@ -21,7 +22,7 @@ export function hostsText(
   return `${before}${gap}# written by starlane exec\n${lines.join('')}`
 }
 
-/** What a resolver with the search list of a Pod in that namespace would find it by. */
+/** The names by which a Pod in namespace `from` finds the service through its search list. */
 function namesOf(
   { namespace, name }: ServiceView,
   zones: Pick<Status['dns'], 'domain' | 'clusterset'>,

@@ -1,22 +1,22 @@
-/** A mount namespace of one command's own, in which single files stand for others. */
+/** A mount namespace for one command, in which some files are replaced by others. */
 import { spawnSync } from 'node:child_process'
 import { MeshError } from '../../model/error.ts'
 
-/** `source` is seen in the place of `target`, by the command alone. */
+/** The command sees the file `source` at the path `target`. */
 export interface Cover {
   readonly source: string
   readonly target: string
 }
 
-/** What to run in place of a command, so that it sees the covers. */
+/** Turns a command into one that runs it with the covers mounted. */
 export type Wrap = (command: readonly string[]) => [file: string, ...args: string[]]
 
-// The loop ends at the first `--`; what follows takes the shell's place, with its process id, exit code and signals.
+// The loop ends at the first `--`. `exec` replaces the shell, so that the command has its process id, exit code and signals.
 const script = 'set -e; while [ "$1" != -- ]; do mount --bind "$1" "$2"; shift 2; done; shift; exec "$@"'
 
 /**
- * Tries which way the kernel allows, with the covers it is for. As root the namespace alone is enough; any other user
- * becomes root of a user namespace for the mounts, and itself again, without any capability, for the command.
+ * Finds a way that the kernel allows, by trying each with the covers. Root needs only a mount namespace. Another user also
+ * needs a user namespace, in which it is root for the mounts and itself again, without capabilities, for the command.
  */
 export function privateMounts(covers: readonly Cover[]): Wrap {
   const mounts = covers.flatMap(({ source, target }) => [source, target])
@@ -43,7 +43,7 @@ export function privateMounts(covers: readonly Cover[]): Wrap {
   }
   throw new MeshError(
     'EXEC_NAMESPACE',
-    `the kernel gives this user no mount namespace (${refusals.at(-1)}): run it as root, or allow user namespaces ` +
+    `this user cannot create a mount namespace (${refusals.at(-1)}): run it as root, or allow user namespaces ` +
       '(sysctl user.max_user_namespaces and, on Ubuntu, kernel.apparmor_restrict_unprivileged_userns=0)',
   )
 }
@@ -53,7 +53,7 @@ function refusalOf(way: Wrap): string | undefined {
   const { error, status, stderr } = spawnSync(file, args, { encoding: 'utf8', timeout: 10_000 })
   if (error)
     return (error as NodeJS.ErrnoException).code === 'ENOENT'
-      ? 'there is no unshare here; it is a tool of Linux'
+      ? 'unshare is not installed; exec works on Linux only'
       : error.message
-  return status === 0 ? undefined : stderr.trim().replaceAll('\n', '; ') || `unshare ended with ${status}`
+  return status === 0 ? undefined : stderr.trim().replaceAll('\n', '; ') || `unshare exited with ${status}`
 }

@@ -1,4 +1,4 @@
-/** Files that stand for those in which a program reads how names are found: with the answers of the mesh in them. */
+/** Replacements for resolv.conf, hosts and nsswitch.conf, by which a command resolves the services of the mesh. */
 import { closeSync, existsSync, ftruncateSync, openSync, readFileSync, writeFileSync, writeSync } from 'node:fs'
 import { join } from 'node:path'
 import { parseEndpoint } from '../../model/address.ts'
@@ -17,13 +17,13 @@ export interface Names {
 
 export interface Asked {
   readonly dns: Status['dns']
-  /** Where bare names are looked up. */
+  /** The namespace of bare names. */
   readonly namespace: string
-  /** A folder for the files, of the caller's. */
+  /** Where the files are written; the caller removes it. */
   readonly folder: string
 }
 
-/** By asking the responder. Undefined when it is at a port that resolv.conf cannot name, and port 53 cannot be bound. */
+/** Names through the DNS responder. Undefined when it does not use port 53 and a forwarder on port 53 cannot be started. */
 export async function namesByDns({ dns, namespace, folder }: Asked): Promise<Names | undefined> {
   const target = reachable(dns.address)
   const forwarder = target.port === 53 ? undefined : await Forwarder.open(target)
@@ -32,14 +32,14 @@ export async function namesByDns({ dns, namespace, folder }: Asked): Promise<Nam
     '# written by starlane exec',
     `nameserver ${forwarder?.address ?? target.address}`,
     `search ${namespace}.svc.${dns.domain} svc.${dns.domain} ${dns.domain}`,
-    // As in a Pod: a name with fewer dots is tried with the search list first.
+    // As in a Pod: names with fewer than five dots are tried with the search list first.
     'options ndots:5',
   ]
   const covers = [cover(folder, '/etc/resolv.conf', `${lines.join('\n')}\n`), ...lookupCovers(folder)]
   return { covers, close: () => forwarder?.close() }
 }
 
-/** By a list that is kept up to date: for a user without port 53. Programs that speak DNS themselves do not read it. */
+/** Names through a hosts file that is kept up to date. Programs that send DNS queries themselves do not read it. */
 export async function namesByHosts({ dns, namespace, folder }: Asked, admin: AdminClient, io: Io): Promise<Names> {
   const before = readOr('/etc/hosts', '')
   const text = async () => hostsText(before, await admin.services(), dns, namespace)
@@ -54,7 +54,7 @@ export async function namesByHosts({ dns, namespace, folder }: Asked, admin: Adm
       written = now
       failed = false
     } catch (error) {
-      if (!failed && !closed) io.stderr.write(`starlane: names are no longer kept up to date: ${messageOf(error)}\n`)
+      if (!failed && !closed) io.stderr.write(`starlane: cannot update the names: ${messageOf(error)}\n`)
       failed = true
     }
   }
@@ -68,13 +68,12 @@ export async function namesByHosts({ dns, namespace, folder }: Asked, admin: Adm
 
 function reachable(dns: string): Endpoint {
   const endpoint = parseEndpoint(dns)
-  if (!endpoint)
-    throw new MeshError('LISTEN', `the DNS responder of this Starlane does not listen; see "starlane status"`)
+  if (!endpoint) throw new MeshError('LISTEN', 'the DNS responder is not listening; see "starlane status"')
   const { address, port } = endpoint
   return { address: address === '0.0.0.0' ? '127.0.0.1' : address === '::' ? '::1' : address, port }
 }
 
-/** What would answer before the files do: other name services of the C library, and a cache outside of our mounts. */
+/** Disables what would answer before these files: other NSS services, and the nscd cache, which runs outside the namespace. */
 function lookupCovers(folder: string): Cover[] {
   const switched = readOr('/etc/nsswitch.conf', '')
   const ours = switched.replace(/^hosts:.*$/m, 'hosts: files dns')
@@ -91,7 +90,7 @@ function cover(folder: string, target: string, text: string): Cover {
   return { source, target }
 }
 
-/** In place, since a mount holds on to the file and not to its name; and never empty in between. */
+/** Writes in place, because the mount is bound to the inode; truncates afterwards, so that the file is never empty. */
 function overwrite(path: string, text: string): void {
   const file = openSync(path, 'r+')
   try {

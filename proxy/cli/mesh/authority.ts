@@ -1,28 +1,28 @@
-/** A certificate authority of one's own and what it signs. The library is optional and loaded when a certificate is made. */
+/** A certificate authority and the certificates it issues. The X.509 library is optional and loaded when it is needed. */
 import { webcrypto as crypto, randomBytes, X509Certificate } from 'node:crypto'
 import { readFile, rename, writeFile } from 'node:fs/promises'
 import { isIP } from 'node:net'
 import { MeshError, messageOf } from '../../model/error.ts'
 
-/** Files without their ending: `ca` stands for `ca.crt` and `ca.key`. */
+/** A path without extension: `ca` stands for `ca.crt` and `ca.key`. */
 export interface Authority {
   readonly file: string
 }
 
 export interface Wanted {
-  /** Where `.crt` and `.key` are written; what is there is replaced. */
+  /** Path without extension; existing `.crt` and `.key` files are replaced. */
   readonly file: string
-  /** The common name, which for etcd is the user. */
+  /** The common name; etcd takes it as the user name. */
   readonly name: string
   readonly days: number
-  /** DNS names and addresses of a server; a client has none. */
+  /** DNS names and addresses of a server; none for a client. */
   readonly hosts?: readonly string[]
 }
 
 const algorithm = { name: 'ECDSA', namedCurve: 'P-256', hash: 'SHA-256' }
 const dayMs = 24 * 3_600_000
-/** For clocks that are not quite together. */
-const earlyMs = 5 * 60_000
+/** Certificates are valid from this long ago, to allow for clock skew. */
+const clockSkewMs = 5 * 60_000
 
 export async function createAuthority({ file, name, days }: Omit<Wanted, 'hosts'>): Promise<Authority> {
   await making(file, async x509 => {
@@ -41,7 +41,7 @@ export async function createAuthority({ file, name, days }: Omit<Wanted, 'hosts'
   return { file }
 }
 
-/** A certificate for a server when it has hosts, which then also may be a client: members of etcd are both. */
+/** Issues a client certificate, or with `hosts` one for a server. That also allows client use, since etcd members are both. */
 export async function issue(authority: Authority, { file, name, days, hosts = [] }: Wanted): Promise<void> {
   await making(file, async x509 => {
     const issuer = new x509.X509Certificate(await readFile(`${authority.file}.crt`, 'utf8'))
@@ -69,7 +69,7 @@ export async function issue(authority: Authority, { file, name, days, hosts = []
   })
 }
 
-/** Whether a certificate has to be made anew: it is not there, is for other hosts, or has less than a third of its time left. */
+/** Whether a certificate must be issued: missing, for other hosts, or with less than a third of its lifetime left. */
 export async function isDue(file: string, hosts: readonly string[], now: number): Promise<boolean> {
   const text = await readFile(`${file}.crt`).catch(() => undefined)
   if (!text) return true
@@ -84,10 +84,10 @@ type X509 = typeof import('@peculiar/x509')
 function terms(name: string, days: number) {
   const now = Date.now()
   return {
-    // Positive, as RFC 5280 4.1.2.2 wants it.
+    // Positive: RFC 5280 4.1.2.2.
     serialNumber: `4${randomBytes(16).toString('hex').slice(1)}`,
     name: [{ CN: [name] }],
-    notBefore: new Date(now - earlyMs),
+    notBefore: new Date(now - clockSkewMs),
     notAfter: new Date(now + days * dayMs),
     signingAlgorithm: algorithm,
   }
@@ -97,7 +97,7 @@ function newKeys() {
   return crypto.subtle.generateKey(algorithm, true, ['sign', 'verify'])
 }
 
-/** The key first, and each whole: whoever reads them in between sees a pair that does not go together, never half a file. */
+/** Writes the key, then the certificate, each atomically. A reader in between may see an old certificate with the new key. */
 async function write(file: string, certificate: string, key: Awaited<ReturnType<typeof newKeys>>['privateKey']) {
   const exported = Buffer.from(await crypto.subtle.exportKey('pkcs8', key)).toString('base64')
   const pem = `-----BEGIN PRIVATE KEY-----\n${exported.replace(/.{64}(?=.)/g, '$&\n')}\n-----END PRIVATE KEY-----\n`
@@ -112,12 +112,12 @@ async function replace(file: string, text: string, mode: number): Promise<void> 
 
 async function making(file: string, make: (x509: X509) => Promise<void>): Promise<void> {
   try {
-    // The library's own dependency wants it, and it must come first.
+    // A dependency of the library needs it to be loaded first.
     await import('reflect-metadata')
     await make(await import('@peculiar/x509'))
   } catch (error) {
     const missing = (error as NodeJS.ErrnoException).code === 'ERR_MODULE_NOT_FOUND'
     const why = missing ? 'run npm install @peculiar/x509 reflect-metadata' : messageOf(error)
-    throw new MeshError('USAGE', `cannot make the certificate ${file}.crt: ${why}`, { cause: error })
+    throw new MeshError('USAGE', `cannot create the certificate ${file}.crt: ${why}`, { cause: error })
   }
 }

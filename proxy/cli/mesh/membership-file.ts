@@ -1,4 +1,4 @@
-/** What `starlane mesh init` has been told of a cluster, kept beside its certificates so that it need not be told again. */
+/** mesh.yaml: the options of `starlane mesh init`, kept beside the certificates for the next run. */
 import { mkdir, readFile, rename, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import * as v from 'valibot'
@@ -6,15 +6,15 @@ import { parse, stringify } from 'yaml'
 import { isClusterName } from '../../model/cluster.ts'
 import { MeshError, messageOf } from '../../model/error.ts'
 
-const name = v.pipe(v.string(), v.check(isClusterName, 'is no name for a cluster'))
+const name = v.pipe(v.string(), v.check(isClusterName, 'is not a valid cluster name'))
 
 const content = v.object({
   cluster: name,
   id: v.pipe(v.number(), v.integer(), v.minValue(1), v.maxValue(255)),
   endpoints: v.pipe(v.array(v.string()), v.minLength(1)),
-  /** Whether other clusters are copied into its etcd. */
+  /** Whether its etcd holds copies of other clusters. */
   cache: v.optional(v.boolean(), false),
-  /** Who may read it: all of it, or what one tenant may have. */
+  /** The clusters that may read it: everything, or the services of one tenant. */
   peers: v.optional(v.record(name, v.object({ tenant: v.optional(v.string()) })), {}),
 })
 
@@ -22,7 +22,7 @@ export type Membership = v.InferOutput<typeof content>
 
 const fileName = 'mesh.yaml'
 
-/** Undefined before the first time. */
+/** Undefined before the first `mesh init`. */
 export async function readMembership(folder: string): Promise<Membership | undefined> {
   const file = join(folder, fileName)
   const text = await readFile(file, 'utf8').catch((error: NodeJS.ErrnoException) => {
@@ -32,7 +32,7 @@ export async function readMembership(folder: string): Promise<Membership | undef
   try {
     return v.parse(content, parse(text, { maxAliasCount: 0 }))
   } catch (error) {
-    throw new MeshError('USAGE', `${file} is not as "starlane mesh init" wrote it: ${messageOf(error)}`, {
+    throw new MeshError('USAGE', `${file} is not a file of "starlane mesh init": ${messageOf(error)}`, {
       cause: error,
     })
   }

@@ -1,4 +1,4 @@
-/** The two sides of joining: making a cluster that can be read, and the folder of those that are read. */
+/** Both sides of joining: the certificates of a cluster that others read, and the client files of clusters that it reads. */
 import { mkdir, readdir, readFile, rename, rm, stat, writeFile } from 'node:fs/promises'
 import { join, resolve } from 'node:path'
 import { stringify } from 'yaml'
@@ -9,7 +9,7 @@ import { createAuthority, isDue, issue } from './authority.ts'
 import type { Membership } from './membership-file.ts'
 import { decodeToken, encodeToken, type Token } from './token.ts'
 
-/** Files of a client, by absolute path. */
+/** The files of an etcd client, by absolute path. */
 export interface ClientFiles {
   readonly ca: string
   readonly cert: string
@@ -20,7 +20,7 @@ export interface MadeCluster {
   readonly server: ClientFiles
   readonly admin: ClientFiles
   readonly publisher: ClientFiles
-  /** Of the readers of the cache, where there is one. */
+  /** For local readers of the cache, if there is one. */
   readonly local: ClientFiles | undefined
   readonly tokens: ReadonlyMap<string, string>
 }
@@ -33,19 +33,19 @@ export function publisherOf(cluster: string): string {
   return `publisher-${cluster}`
 }
 
-/** The user of a peer, as Cilium names it. */
+/** The etcd user of a peer, as Cilium names it. */
 export function readerOf(peer: string): string {
   return `remote-${peer}`
 }
 
-/** The user of this cluster's own readers of the cache, as Cilium names it. */
+/** The etcd user of local readers of the cache, as Cilium names it. */
 export function localOf(cluster: string): string {
   return `local-${cluster}`
 }
 
 /**
- * Makes the certificates that are not there yet, are about to expire or are for other hosts, so that it can be done again at any
- * time. Tokens are made for `invited`.
+ * Issues the certificates that are missing, expire soon or are for other hosts, so that it can be repeated at any time. Makes
+ * tokens for the peers in `invited`.
  */
 export async function makeCluster(
   folder: string,
@@ -80,12 +80,12 @@ export async function makeCluster(
   return { server, admin, publisher, local, tokens }
 }
 
-/** The certificate of a peer that has lost its rights. */
+/** Removes the certificate of a dismissed peer. */
 export async function forgetPeer(folder: string, peer: string): Promise<void> {
   for (const ending of ['crt', 'key']) await rm(join(resolve(folder), `${readerOf(peer)}.${ending}`), { force: true })
 }
 
-/** Writes the client file of a cluster, and what it names, into a folder that Cilium's agents could read too. */
+/** Writes the client file of a cluster and the files it names, in the layout that Cilium's agents read. */
 export async function joinCluster(folder: string, text: string): Promise<Token & { readonly file: string }> {
   const token = decodeToken(text)
   const path = resolve(folder)
@@ -96,28 +96,28 @@ export async function joinCluster(folder: string, text: string): Promise<Token &
   await replace(files.cert, token.cert, 0o644)
   await replace(files.key, token.key, 0o600)
   const content = { endpoints, 'trusted-ca-file': files.ca, 'cert-file': files.cert, 'key-file': files.key }
-  // Last, since from then on the cluster is read.
+  // Last: readers of the folder start when this file appears.
   await replace(files.file, stringify(content), 0o644)
   return { ...token, file: files.file }
 }
 
-/** The cluster is read no more. False when it was not. */
+/** Removes the client files of a cluster. False when it was not joined. */
 export async function leaveCluster(folder: string, cluster: string): Promise<boolean> {
-  if (!isClusterName(cluster)) throw new MeshError('USAGE', `"${cluster}" is no name of a cluster`)
+  if (!isClusterName(cluster)) throw new MeshError('USAGE', `"${cluster}" is not a valid cluster name`)
   const { file, ca, cert, key } = filesOf(resolve(folder), cluster)
   const wasThere = await exists(file)
   for (const each of [file, ca, cert, key]) await rm(each, { force: true })
   return wasThere
 }
 
-/** Names of the clusters in a folder with their client files. */
+/** The client files in a folder, by cluster name. */
 export async function joinedClusters(folder: string): Promise<Map<string, string>> {
   const path = resolve(folder)
   const names = (await readdir(path).catch(() => [])).filter(isClusterName).sort()
   return new Map(names.map(name => [name, join(path, name)]))
 }
 
-/** As Cilium names them. */
+/** File names as Cilium uses them. */
 function filesOf(path: string, cluster: string) {
   const client = join(path, `${cluster}.etcd-client`)
   return { file: join(path, cluster), ca: `${client}-ca.crt`, cert: `${client}.crt`, key: `${client}.key` }

@@ -1,3 +1,4 @@
+/** The token that `starlane mesh init` prints and `starlane mesh join` reads. */
 import * as v from 'valibot'
 import { isClusterName } from '../../model/cluster.ts'
 import { MeshError } from '../../model/error.ts'
@@ -12,7 +13,7 @@ const tokenContent = v.object({
   key: v.string(),
 })
 
-/** All that a peer needs to read a cluster: where it is, whom to trust, and who the peer is there. A secret. */
+/** All that a peer needs to read a cluster: endpoints, CA, and the client certificate and key. A secret. */
 export type Token = v.InferOutput<typeof tokenContent>
 
 const prefix = 'starlane1.'
@@ -26,7 +27,7 @@ export function decodeToken(text: string): Token {
     if (!text.startsWith(prefix)) throw new Error('prefix')
     return v.parse(tokenContent, JSON.parse(Buffer.from(text.slice(prefix.length), 'base64url').toString('utf8')))
   } catch (error) {
-    const message = 'this is no token, or only a part of one; copy it whole from what "starlane mesh init" printed'
+    const message = 'not a token, or only a part of one; copy it whole from the output of "starlane mesh init"'
     throw new MeshError('USAGE', message, { cause: error })
   }
 }

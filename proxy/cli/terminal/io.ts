@@ -1,8 +1,9 @@
+/** The streams, environment and signals that a command uses, and colours for terminals. */
 import type { EventEmitter } from 'node:events'
 import { stripVTControlCharacters, styleText } from 'node:util'
 import { type Clock, systemClock } from '../../model/time/clock.ts'
 
-/** What a command may reach of the process around it; a test passes its own. */
+/** The parts of the process that a command uses; tests pass their own. */
 export interface Io {
   readonly stdout: Output
   readonly stderr: Output
@@ -29,7 +30,7 @@ export type Paint = (style: 'good' | 'warn' | 'bad' | 'soft' | 'strong', text: s
 
 const styles = { good: 'green', warn: 'yellow', bad: 'red', soft: 'dim', strong: 'bold' } as const
 
-/** For a terminal yes, for all else no, and not for who says NO_COLOR (https://no-color.org). */
+/** Colours are for terminals only, and not with NO_COLOR (https://no-color.org). */
 export function hasColours(output: Output, env: Io['env']): boolean {
   return Boolean(output.isTTY) && !env.NO_COLOR && env.TERM !== 'dumb'
 }
@@ -39,8 +40,8 @@ export function paintFor(output: Output, env: Io['env']): Paint {
   return (style, text) => (coloured ? styleText(styles[style], text, { validateStream: false }) : text)
 }
 
-/** Text from elsewhere without what would move a terminal's cursor or change its title. */
+/** Removes control characters, which could move the cursor of a terminal or change its title. */
 export function printable(text: string): string {
-  // biome-ignore lint/suspicious/noControlCharactersInRegex: these are what is taken out
+  // biome-ignore lint/suspicious/noControlCharactersInRegex: these are what is removed
   return stripVTControlCharacters(text).replace(/[\x00-\x09\x0b-\x1f\x7f-\x9f]/g, ' ')
 }

@@ -1,3 +1,4 @@
+/** The log of `starlane run`: readable lines on a terminal, JSON otherwise, on standard error. */
 import { type DestinationStream, pino } from 'pino'
 import { prettyFactory } from 'pino-pretty'
 import type { Config } from '../../config/schema.ts'
@@ -9,24 +10,23 @@ type Level = Config['log']['level']
 
 export interface ProcessLog extends Log {
   setLevel(level: Level): void
-  /** Writes what is still held, in order, as far as anybody takes it; for the moment before the process ends. */
+  /** Flushes buffered lines, for at most a second; call it before the process ends. */
   close(): Promise<void>
 }
 
-/** How much is held while nobody reads; beyond it lines are dropped, since a full pipe must not stop flows. */
-const mostHeldBytes = 1024 * 1024
+/** Buffer for a slow reader. Lines beyond it are dropped, since a full pipe must not stop flows. */
+const maxBufferBytes = 1024 * 1024
 
-/** A reader that takes nothing does not keep a process from ending. */
-const patienceMs = 1000
+/** How long `close` waits for a reader. */
+const flushTimeoutMs = 1000
 
-/** Lines for people on a terminal, JSON for all else, on standard error. */
 export function createLog({ level, format }: Config['log'], io: Io): ProcessLog {
   const file =
-    io.stderr === process.stderr ? pino.destination({ fd: 2, sync: false, maxLength: mostHeldBytes }) : undefined
-  // A full disk or a reader that left costs lines, never flows: each write is tried anew.
+    io.stderr === process.stderr ? pino.destination({ fd: 2, sync: false, maxLength: maxBufferBytes }) : undefined
+  // A full disk or a closed reader loses lines but stops no flows; later writes are tried again.
   file?.on('error', () => {})
   const destination: DestinationStream = file ?? { write: text => void io.stderr.write(text) }
-  const forPeople = format === 'pretty' || (format === 'auto' && Boolean(io.stderr.isTTY))
+  const isPretty = format === 'pretty' || (format === 'auto' && Boolean(io.stderr.isTTY))
   const logger = pino(
     {
       level,
@@ -35,7 +35,7 @@ export function createLog({ level, format }: Config['log'], io: Io): ProcessLog 
       timestamp: () => `,"time":"${new Date(io.clock.wall()).toISOString()}"`,
       formatters: { level: label => ({ level: label }), log: withErrors },
     },
-    forPeople ? prettily(destination, io) : destination,
+    isPretty ? pretty(destination, io) : destination,
   )
   const at = (name: Level) => (event: string, fields?: LogFields) => logger[name](fields ?? {}, event)
   return {
@@ -54,18 +54,18 @@ function ended(file: ReturnType<typeof pino.destination>, { clock }: Io): Promis
   return new Promise(resolve => {
     const over = () => {
       stop()
-      // Else pino would try once more as the process exits, and would try a full disk for ever.
+      // Otherwise pino writes again at process exit, forever if the disk is full.
       file.destroy()
       resolve()
     }
-    const stop = clock.after(patienceMs, over)
+    const stop = clock.after(flushTimeoutMs, over)
     file.once('finish', over).once('error', over)
     file.end()
   })
 }
 
 /** `15:04:05 INFO: ready dns=127.0.0.1:5353 listeners=4` */
-function prettily(destination: DestinationStream, io: Io): DestinationStream {
+function pretty(destination: DestinationStream, io: Io): DestinationStream {
   const paint = paintFor(io.stderr, io.env)
   const format = prettyFactory({
     colorize: hasColours(io.stderr, io.env),
@@ -81,7 +81,7 @@ function prettily(destination: DestinationStream, io: Io): DestinationStream {
 
 function valueText(value: unknown): string {
   if (typeof value !== 'string') return JSON.stringify(value) ?? ''
-  // A stack stays as it is; of all else it must be plain where it ends.
+  // A stack trace is printed as it is; other text with spaces is quoted, so that its end is visible.
   return value.includes('\n')
     ? printable(value)
     : /^[^\s"=]+$/.test(value)
@@ -89,7 +89,7 @@ function valueText(value: unknown): string {
       : JSON.stringify(printable(value))
 }
 
-/** JSON shows nothing of an error. One of ours explains itself; of another the stack is what helps. */
+/** JSON.stringify prints errors as {}: write code and message of a MeshError, and the stack of any other. */
 function withErrors(fields: object): Record<string, unknown> {
   return Object.fromEntries(Object.entries(fields).map(([key, value]) => [key, errorText(value)]))
 }

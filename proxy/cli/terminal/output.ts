@@ -1,3 +1,4 @@
+/** The -o json option, and how a command reports failure. */
 import { type Command, Option } from 'commander'
 import { type Io, printable } from './io.ts'
 
@@ -6,14 +7,14 @@ export interface OutputOptions {
 }
 
 export function addOutputOption(command: Command): Command {
-  return command.addOption(new Option('-o, --output <format>', 'for programs').choices(['json']))
+  return command.addOption(new Option('-o, --output <format>', 'print JSON').choices(['json']))
 }
 
 export function printJson(io: Io, value: unknown): void {
   io.stdout.write(`${JSON.stringify(value, null, 2)}\n`)
 }
 
-/** Says what failed, and is the exit code for it. */
+/** Prints what failed, and returns the exit code. */
 export function fail(io: Io, message: string): number {
   io.stderr.write(`starlane: ${printable(message)}\n`)
   return 1

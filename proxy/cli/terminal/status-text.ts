@@ -1,15 +1,16 @@
+/** The text of `starlane status`, for all clusters or for one. */
 import type { BackendView, ClusterView, ComponentView, ServiceView, Status } from '../../model/views.ts'
 import type { Paint } from './io.ts'
 import { columns, count, span, table } from './table.ts'
 
-/** The whole of `starlane status`. */
+/** All components, clusters and problems. */
 export function statusText(status: Status, paint: Paint): string {
   return [headline(status, paint), components(status, paint), clusters(status, paint), problems(status, paint)]
     .filter(part => part !== '')
     .join('\n')
 }
 
-/** One cluster in detail, with what the mesh uses of it. */
+/** One cluster in detail, with the services that use its backends. */
 export function clusterText(
   cluster: ClusterView,
   services: readonly ServiceView[],
@@ -17,7 +18,7 @@ export function clusterText(
   paint: Paint,
 ): string {
   const { name, local, tenant, source, globalServices, backends } = cluster
-  const facts = [
+  const properties = [
     ['Link', linkText(cluster, status, paint)],
     ...(cluster.link.error === undefined ? [] : [['Error', cluster.link.error]]),
     ['Source', source],
@@ -30,14 +31,14 @@ export function clusterText(
   ]
   const rows = services.map(service => usage(service, name))
   const heads = ['SERVICE', 'BACKENDS ', 'HEALTHY ', 'TAKING FLOWS ']
-  const used = rows.length > 0 ? table(heads, rows, head => paint('soft', head)) : 'The mesh has no backends of it.\n'
+  const used = rows.length > 0 ? table(heads, rows, head => paint('soft', head)) : 'No service uses its backends.\n'
   const place = local ? 'the local cluster' : 'a remote cluster'
-  return [`${paint('strong', name)}, ${place}, id ${idText(cluster)}\n`, columns(facts), used].join('\n')
+  return [`${paint('strong', name)}, ${place}, id ${idText(cluster)}\n`, columns(properties), used].join('\n')
 }
 
 function headline({ version, cluster, ready, stopping, startedAt, now, waiting }: Status, paint: Paint): string {
   const state = ready ? paint('good', 'ready') : paint('warn', stopping ? 'stopping' : 'starting')
-  const rest = ready ? '' : `, waiting for ${waiting.join(', ') || 'its parts'}`
+  const rest = ready ? '' : `, waiting for ${waiting.join(', ') || 'its components'}`
   return `${paint('strong', 'Starlane')} ${version} in ${cluster}: ${state}${rest}, up ${span(now - startedAt)}\n`
 }
 
@@ -66,7 +67,7 @@ function clusters(status: Status, paint: Paint): string {
   return [table(heads, rows, head => paint('soft', head)), ...errors].join(errors.length > 0 ? '\n' : '')
 }
 
-/** Some clusters say it themselves, and have not yet. */
+/** Id 0: the cluster announces its id itself and has not done so yet. */
 function idText({ id }: ClusterView): string {
   return id === 0 ? '?' : String(id)
 }
@@ -74,7 +75,7 @@ function idText({ id }: ClusterView): string {
 const linkPaint = { live: 'good', syncing: 'warn', lost: 'warn', stale: 'bad' } as const
 
 function linkText({ link }: ClusterView, { now }: Status, paint: Paint): string {
-  const end = link.staleAt === undefined ? '' : `, given up in ${span(link.staleAt - now)}`
+  const end = link.staleAt === undefined ? '' : `, stale in ${span(link.staleAt - now)}`
   return `${paint(linkPaint[link.state], link.state)} for ${span(now - link.since)}${end}`
 }
 

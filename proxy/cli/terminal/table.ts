@@ -1,9 +1,10 @@
+/** Tables, columns, counts and durations as text. */
 import { stripVTControlCharacters } from 'node:util'
 
-/** A head in capitals; one that ends in a space is a column of numbers and stands to the right. */
+/** A column title in capitals. One that ends in a space is a column of numbers, aligned right. */
 export type Head = string
 
-/** Columns as wide as they must be, two spaces between them, nothing behind the last. */
+/** Columns of minimal width with two spaces between them and no trailing spaces. */
 export function table(
   heads: readonly Head[],
   rows: readonly (readonly string[])[],
@@ -18,7 +19,7 @@ export function table(
   return [paintHead(line(heads.map(head => head.trim()))), ...rows.map(line)].map(text => `${text}\n`).join('')
 }
 
-/** Rows without heads: names and what is said of them. */
+/** Rows without titles. */
 export function columns(rows: readonly (readonly string[])[]): string {
   const widths = (rows[0] ?? []).map((_, i) => Math.max(...rows.map(row => widthOf(row[i] ?? ''))))
   return rows
@@ -37,7 +38,7 @@ export function count(n: number, noun: string): string {
   return `${n} ${noun}${n === 1 ? '' : 's'}`
 }
 
-/** `12s`, `3m20s`, `2h5m`, `4d1h`: two units at most, as people say it. */
+/** `12s`, `3m20s`, `2h5m`, `4d1h`: at most two units. */
 export function span(ms: number): string {
   const s = Math.max(0, Math.round(ms / 1000))
   if (s < 60) return `${s}s`

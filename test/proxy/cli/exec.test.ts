@@ -169,7 +169,7 @@ t.test('a responder that could not be bound is not asked', { skip: noMounts || n
   const found = await starlane(admin, ['--', 'getent', 'hosts', 'rebel-base']).done
   t.match(found, { code: 0, out: /^127\.96\.0\.10 / }, 'the hosts file serves in its place')
   const insisted = await starlane(admin, ['--names', 'dns', '--', 'true']).done
-  t.match(insisted, { code: 1, err: /does not listen at 127\.0\.0\.1:53; starlane status says why/ })
+  t.match(insisted, { code: 1, err: /does not listen at 127\.0\.0\.1:53; see "starlane status"/ })
 })
 
 t.test('by hosts: a user without privileges stays who he is', { skip: noNobody }, async t => {
@@ -228,7 +228,7 @@ t.test('when the kernel gives no namespace, one line says so', async t => {
   const { admin } = await openStage(t)
   // A PATH in which there is no unshare, as on a machine that is no Linux.
   const none = await starlane(admin, ['--', 'true'], { env: { PATH: t.testdir() } }).done
-  t.match(none, { code: 1, out: '', err: /^starlane: EXEC_NAMESPACE {2}.*there is no unshare here.*\n$/ })
+  t.match(none, { code: 1, out: '', err: /^starlane: EXEC_NAMESPACE {2}.*unshare is not installed.*\n$/ })
 
   const bin = t.testdir({ unshare: '#!/bin/sh\necho "unshare: unshare failed: Operation not permitted" >&2\nexit 1\n' })
   chmodSync(`${bin}/unshare`, 0o755)

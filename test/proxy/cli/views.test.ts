@@ -30,10 +30,10 @@ Proxy    OK        4 listeners, 17 connections, 2 UDP sessions
 Health   OK        7 backends checked, 1 down, 1 ejected
 Plugins  OK        tenancy, affinity
 
-CLUSTER            ID  LINK                             SERVICES  GLOBAL  BACKENDS  CHANGED    SOURCE
-cluster-1 (local)   1  live for 3h                             5       3         4  12s ago    manifests conf/demo/cluster-1
-cluster-2           2  live for 3m20s                          9       2         3  1m35s ago  kubernetes kind-2
-cluster-3           3  lost for 42s, given up in 9m18s         2       1         2  2h ago     etcd /var/lib/cilium/clustermesh/cluster-3
+CLUSTER            ID  LINK                          SERVICES  GLOBAL  BACKENDS  CHANGED    SOURCE
+cluster-1 (local)   1  live for 3h                          5       3         4  12s ago    manifests conf/demo/cluster-1
+cluster-2           2  live for 3m20s                       9       2         3  1m35s ago  kubernetes kind-2
+cluster-3           3  lost for 42s, stale in 9m18s         2       1         2  2h ago     etcd /var/lib/cilium/clustermesh/cluster-3
 
 cluster-3: connect ECONNREFUSED 127.0.0.1:2379
 
@@ -53,7 +53,7 @@ t.test('status of one cluster shows what the mesh uses of it, and ends by its li
     `\
 cluster-3, a remote cluster, id 3
 
-Link      lost for 42s, given up in 9m18s
+Link      lost for 42s, stale in 9m18s
 Error     connect ECONNREFUSED 127.0.0.1:2379
 Source    etcd /var/lib/cilium/clustermesh/cluster-3
 Changed   2h ago
@@ -133,7 +133,7 @@ jedi/holocron       headless                    none
 `,
   )
   const none = await openStage(t, { services: () => [] })
-  t.equal((await none.run('services')).out, 'There is no service.\n')
+  t.equal((await none.run('services')).out, 'There are no services.\n')
 })
 
 t.test('one service has its settings and all of each backend', async t => {
@@ -155,7 +155,7 @@ BACKEND              CLUSTER    STATE   HEALTH   FLOWS  WEIGHT  PORTS  NODE  ZON
 `,
   )
   t.match((await run('services rebel-base')).out, /^default\/rebel-base\n/, 'a bare name is of the namespace default')
-  t.match((await run('services jedi/holocron')).out, /headless[\s\S]*No cluster has a backend for it/)
+  t.match((await run('services jedi/holocron')).out, /headless[\s\S]*It has no backends in any cluster/)
 })
 
 t.test('explain tells each step and what it took away', async t => {
@@ -167,7 +167,7 @@ t.test('explain tells each step and what it took away', async t => {
     `\
 default/rebel-base for a client at 10.0.0.7
 
-Left out beforehand:
+Left out before the chain runs:
   cluster-3/127.3.0.12:8080/TCP  maintenance
 
 127.96.0.10:80/TCP
@@ -178,7 +178,7 @@ Left out beforehand:
             without cluster-1/127.1.0.12:8080/TCP: ejected
             without cluster-1/127.1.0.13:8080/TCP: terminating
             without cluster-2/127.2.0.12:8080/TCP: down
-  chosen    by round-robin among
+  chosen    by round-robin, from
             cluster-1/127.1.0.11:8080/TCP
             cluster-2/127.2.0.11:8080/TCP
 `,
@@ -208,7 +208,7 @@ rebel-base A for a client at 10.0.0.7: NOERROR, authoritative
 rebel-base.                            5  IN  CNAME  rebel-base.default.svc.cluster.local.
 rebel-base.default.svc.cluster.local.  5  IN  A      127.96.0.10
 
-How it was made:
+How it was found:
   zone cluster.local
   default/rebel-base has a virtual address and 1 ports; its endpoints are in cluster-1, cluster-2, cluster-3
 `,
@@ -228,7 +228,7 @@ rebel-base A for a client at 10.0.0.7: NXDOMAIN, authoritative
 ;; AUTHORITY
 cluster.local.  5  IN  SOA  ns.dns.cluster.local. hostmaster.cluster.local. 1 7200 1800 86400 5
 
-How it was made:
+How it was found:
   default/rebel-base is hidden from this client by tenancy: 10.9.0.1 belongs to no tenant
 `,
   )
@@ -237,7 +237,10 @@ How it was made:
   const way = ['not in our zones', 'no answer: 10.0.0.53:53: timed out']
   const failed = { ...nameExplanation, rcode: 'SERVFAIL', authoritative: false, answers: [], way }
   const lost = await openStage(t, { dns: async () => failed })
-  t.match(await lost.run('dns example.org'), { code: 1, out: /: SERVFAIL\n\nHow it was made:\n {2}not in our zones\n/ })
+  t.match(await lost.run('dns example.org'), {
+    code: 1,
+    out: /: SERVFAIL\n\nHow it was found:\n {2}not in our zones\n/,
+  })
 
   const wrong = await openStage(t, {
     dns: async () => ({ ...failed, rcode: 'FORMERR', way: ['NOPE is no record type'] }),
@@ -334,7 +337,7 @@ t.test('when nothing of ours answers, the error says so and what would do', asyn
     const { port } = other.address() as AddressInfo
     const { code, err } = await runLine(['status', '--admin', `127.0.0.1:${port}`])
     t.equal(code, 1)
-    t.match(err, `what listens at 127.0.0.1:${port}`)
+    t.match(err, `the server at 127.0.0.1:${port}`)
   }
 })
 

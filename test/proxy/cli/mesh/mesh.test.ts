@@ -45,7 +45,10 @@ t.test('from nothing to two clusters that read one another', { skip: noEtcd }, a
 
   const before = await init()
   t.equal(before.code, 1)
-  t.match(before.err, /rights in it are not set yet: .*ECONNREFUSED.*\nWhen it runs, say "starlane mesh init --dir /)
+  t.match(
+    before.err,
+    /rights in etcd are not set yet: .*ECONNREFUSED.*\nWhen etcd runs, run "starlane mesh init --dir /,
+  )
   t.match(before.out, /--client-cert-auth --trusted-ca-file=.*ca\.crt \\\n.*--cert-file=.*server\.crt/)
   t.equal((await stat(join(own, 'ca.key'))).mode & 0o077, 0, 'keys are for their owner alone')
 
@@ -127,7 +130,7 @@ t.test('from nothing to two clusters that read one another', { skip: noEtcd }, a
     const folderOfBlue = await folder(t)
     const made = await mesh('init', '--dir', own, '--peer', 'till', '--tenant', 'blue')
     t.equal(made.code, 0, made.err)
-    t.match(made.out, /In till, which sees the part of tenant blue, once/)
+    t.match(made.out, /once in till \(reads the services of tenant blue\)/)
     t.match(made.out, / {2}tenants: \{ blue: \["NAMESPACE\/\*"\] \}/)
     const [, forBlue = ''] = /mesh join (\S+)/.exec(made.out) ?? []
     t.match((await mesh('join', forBlue, '--dir', folderOfBlue)).out, /name: north--blue\n {4}id: 5\n/)
@@ -174,10 +177,14 @@ t.test('from nothing to two clusters that read one another', { skip: noEtcd }, a
     await until(() => seen.services.get('blue/till')?.endpoints.length === 0, 'changes come')
     t.same([...seen.services.keys()], ['blue/till'])
     publisher.drop('red', 'secret')
-    t.match((await mesh('init', '--dir', own, '--peer', 'till')).out, /part of tenant blue/, 'it stays a tenant')
+    t.match(
+      (await mesh('init', '--dir', own, '--peer', 'till')).out,
+      /reads the services of tenant blue/,
+      'it stays a tenant',
+    )
 
     const dismissed = await mesh('dismiss', 'till', '--dir', own)
-    t.match(dismissed, { code: 0, out: /till may not begin to read north any more.*until its connection ends/s })
+    t.match(dismissed, { code: 0, out: /till may no longer read north\..*until its connection ends/s })
     t.match((await mesh('doctor', '--dir', folderOfBlue)).out, /✗ user: .*permission denied.*mesh init --peer/)
     t.equal((await mesh('dismiss', 'till', '--dir', own)).code, 1)
   })
@@ -212,7 +219,7 @@ t.test('from nothing to two clusters that read one another', { skip: noEtcd }, a
 
   await t.test('a cache: its publisher may write it, its readers read it, and nothing else', async t => {
     const made = await mesh('init', '--dir', own, '--cache')
-    t.match(made, { code: 0, out: / {2}cache: true +# its readers here use .*local-north\.crt and \.key/ })
+    t.match(made, { code: 0, out: / {2}cache: true +# local readers use .*local-north\.crt and \.key/ })
     t.match((await mesh('init', '--dir', own)).out, /cache: true/, 'it is remembered')
     const local = { ca: certificates.ca, cert: join(own, 'local-north.crt'), key: join(own, 'local-north.key') }
     const reader = await connectEtcd({ endpoints: [url], ...local }, { ...parts, probe: heartbeatKey })
@@ -275,15 +282,15 @@ t.test('from nothing to two clusters that read one another', { skip: noEtcd }, a
 
 t.test('wrong use', async t => {
   const wrong: [argv: string[], why: RegExp][] = [
-    [['join', 'starlane1.abc'], /no token, or only a part/],
-    [['join', 'other'], /no token/],
-    [['leave', '../x'], /no name of a cluster/],
-    [['init', '--dir', '/nowhere'], /the first time, say --cluster NAME, --id NUMBER and --endpoint/],
+    [['join', 'starlane1.abc'], /not a token, or only a part/],
+    [['join', 'other'], /not a token/],
+    [['leave', '../x'], /not a valid cluster name/],
+    [['init', '--dir', '/nowhere'], /the first time, give --cluster NAME, --id NUMBER and --endpoint/],
     [['init', '--cluster', 'a', '--id', '1', '--endpoint', 'https://x', '--tenant', 'b'], /name them with --peer/],
     [['dismiss', 'a', '--dir', '/nowhere'], /\/nowhere has no mesh.yaml/],
-    [['init', '--cluster', 'A', '--id', '1', '--endpoint', 'https://x'], /"A" is no name/],
+    [['init', '--cluster', 'A', '--id', '1', '--endpoint', 'https://x'], /"A" is not a valid cluster name/],
     [['init', '--cluster', 'a', '--id', '0', '--endpoint', 'https://x'], /--id 0 is not a number from 1 to 255/],
-    [['init', '--cluster', 'a', '--id', '1', '--endpoint', 'http://x'], /"http:\/\/x" is no endpoint/],
+    [['init', '--cluster', 'a', '--id', '1', '--endpoint', 'http://x'], /"http:\/\/x" is not an https endpoint/],
     [['doctor', 'x', '--dir', '/nowhere'], /no client file x in \/nowhere/],
   ]
   for (const [argv, message] of wrong) await t.rejects(mesh(...argv), { code: 'USAGE', message })
