@@ -1,11 +1,11 @@
 /** What the README and the other pages show is executed here, so that no reader is the first to try it. */
 import assert from 'node:assert/strict'
 import { type ChildProcess, execFile, spawn } from 'node:child_process'
-import { mkdir, readdir, readFile, writeFile } from 'node:fs/promises'
-import { createServer } from 'node:http'
+import { globSync } from 'node:fs'
+import { mkdir, readdir, readFile, symlink, writeFile } from 'node:fs/promises'
 import { dirname, join } from 'node:path'
 import { fileURLToPath } from 'node:url'
-import t, { type Test } from 'tap'
+import t from 'tap'
 import { errorCodes } from '../proxy/model/error.ts'
 import { eventually } from './support/eventually.ts'
 
@@ -20,21 +20,25 @@ t.test('the README, as a new user would follow it', async t => {
   const [dns, admin] = ['127.0.0.1:25353', '127.0.0.1:29911']
   const file = join(folder, 'starlane.yaml')
   await writeFile(file, `${await readFile(file, 'utf8')}\ndns: { listen: "${dns}" }\nadmin: { listen: "${admin}" }\n`)
+  // npx looks for the program of a command here first.
+  await mkdir(join(folder, 'node_modules/.bin'), { recursive: true })
+  await symlink(bin, join(folder, 'node_modules/.bin/starlane'))
   const env = { ...process.env, STARLANE_ADMIN: admin, NO_COLOR: '1' }
-  const starlane = (line: string) =>
-    run(
-      line
-        .replace(/ +#.*$/, '')
-        .split(' ')
-        .slice(2),
-      folder,
-      env,
-    )
+  const shell = (command: string) => run('sh', ['-c', command], folder, env)
+
+  const [startBackend = ''] = commandsAfter('<!-- backend -->')
+  const backend = spawn('sh', ['-c', `exec ${startBackend}`], {
+    cwd: folder,
+    env,
+    stdio: ['ignore', 'ignore', 'inherit'],
+  })
+  t.teardown(() => ended(backend))
+  await eventually(() => fetch('http://127.2.0.21:8080/').then(response => assert.ok(response.ok)))
 
   const [validate = '', start = ''] = commandsAfter('<!-- run -->')
-  t.match(await starlane(validate), { code: 0 }, 'the files are valid')
+  t.match(await shell(validate), { code: 0 }, 'the files are valid')
 
-  await backend(t, '127.2.0.21')
+  // Not through npx, so that the signal below reaches Starlane itself.
   const child = spawn(process.execPath, [bin, ...start.split(' ').slice(2)], {
     cwd: folder,
     env,
@@ -50,14 +54,14 @@ t.test('the README, as a new user would follow it', async t => {
   })
   await eventually(() => assert.match(log, /"ready"/), 15_000)
 
-  const [status = '', services = '', explain = '', named = '', exec = ''] = commandsAfter('While it runs:')
-  t.match(await starlane(status), { code: 0, out: /cluster-2/ })
-  t.match(await starlane(services), { code: 0, out: /127\.2\.0\.21:8080/ })
-  t.match(await starlane(explain), { code: 0, out: /127\.2\.0\.21:8080/ })
-  t.match(await starlane(named), { code: 0, out: / IN {2}A {6}127\.96\./ })
-  const fetched = await starlane(exec)
-  if (fetched.code === 0) t.match(fetched.out, /hello from cluster-2/)
-  else t.match(fetched.err, /starlane|namespace|permission/i, 'where the kernel allows no exec, it says so')
+  const [status = '', services = '', explain = '', named = '', exec = ''] = commandsAfter('<!-- while it runs -->')
+  t.match(await shell(status), { code: 0, out: /cluster-2/ })
+  t.match(await shell(services), { code: 0, out: /127\.2\.0\.21:8080/ })
+  t.match(await shell(explain), { code: 0, out: /127\.2\.0\.21:8080/ })
+  t.match(await shell(named), { code: 0, out: / IN {2}A {6}127\.96\./ })
+  const fetched = await shell(exec)
+  if (fetched.err.includes('EXEC_NAMESPACE')) t.pass('the kernel of this machine allows no exec, and exec says so')
+  else t.match(fetched, { code: 0, out: 'hello from cluster-2\n' })
 
   const page = await fetch(`http://${admin}/`)
   t.equal(page.status, 200)
@@ -72,7 +76,7 @@ t.test('the plugin of the README loads', async t => {
   await writeFiles(folder)
   const file = join(folder, 'starlane.yaml')
   await writeFile(file, `${await readFile(file, 'utf8')}\nplugins: [{ use: ./no-fridays.ts }]\n`)
-  const { code, out, err } = await run(['validate', '-c', 'starlane.yaml'], folder, process.env)
+  const { code, out, err } = await run(process.execPath, [bin, 'validate', '-c', 'starlane.yaml'], folder, process.env)
   t.equal(code, 0, err)
   t.match(out, /no-fridays/)
 })
@@ -100,7 +104,8 @@ t.test('every dependency has its line', async t => {
 })
 
 t.test('links between pages lead somewhere', async t => {
-  const pages = ['README.md', ...(await markdown('docs')), ...(await markdown('plugins')), ...(await markdown('bench'))]
+  const pages = ['README.md', 'CONTRIBUTING.md']
+  for (const folder of ['docs', 'deploy', 'plugins', 'bench']) pages.push(...(await markdown(folder)))
   for (const page of pages) {
     const text = (await readFile(join(root, page), 'utf8')).replace(/```[\s\S]*?```/g, '')
     for (const [, target = ''] of text.matchAll(/\]\(([^)#\s]+)[^)]*\)/g)) {
@@ -109,6 +114,34 @@ t.test('links between pages lead somewhere', async t => {
     }
   }
 })
+
+t.test('files and folders that the pages name exist', async t => {
+  const rooms = await folders('proxy')
+  const roots = [...(await folders('.')), '.ci']
+  for (const page of ['CONTRIBUTING.md', ...(await markdown('docs'))]) {
+    const text = await readFile(join(root, page), 'utf8')
+    const named = new Set(pathsIn(text, roots))
+    // A page may name a file of proxy/ from there, as `dns/responder.ts`.
+    for (const path of pathsIn(text.replace(/```[\s\S]*?```/g, ''), rooms)) named.add(`proxy/${path}`)
+    // Or by its name alone, such as `ring.h`.
+    for (const [, name] of text.matchAll(/`([\w-]+\.(?:ts|cc|h))`/g))
+      named.add(`{proxy,plugins,native,test}/**/${name}`)
+    for (const path of named) t.ok(globSync([path, `${path}.ts`], { cwd: root }).length > 0, `${page}: ${path}`)
+  }
+})
+
+/** Paths in code spans and code blocks that begin with one of the folders; a `*` in them is a pattern. */
+function pathsIn(text: string, folders: readonly string[]): string[] {
+  const code = text.match(/```[\s\S]*?```|`[^`\n]+`/g)?.join('\n') ?? ''
+  return [...code.matchAll(/(?<=^|[`\s(])([\w.-]+)\/[\w./*-]*/gm)]
+    .filter(([, folder = '']) => folders.includes(folder))
+    .map(([path]) => path.replace(/[/.]+$/, ''))
+}
+
+async function folders(path: string): Promise<string[]> {
+  const entries = await readdir(join(root, path), { withFileTypes: true })
+  return entries.filter(entry => entry.isDirectory() && entry.name !== 'node_modules').map(entry => entry.name)
+}
 
 async function writeFiles(folder: string): Promise<void> {
   for (const [, name = '', content = ''] of readme.matchAll(/<!-- file: (\S+) -->\n```\w+\n([\s\S]*?)```/g)) {
@@ -123,18 +156,17 @@ function commandsAfter(mark: string): string[] {
   return block.split('\n').filter(line => line !== '')
 }
 
-function run(args: string[], cwd: string, env: NodeJS.ProcessEnv): Promise<{ code: number; out: string; err: string }> {
+function run(
+  program: string,
+  args: string[],
+  cwd: string,
+  env: NodeJS.ProcessEnv,
+): Promise<{ code: number; out: string; err: string }> {
   return new Promise(resolve => {
-    execFile(process.execPath, [bin, ...args], { cwd, env, timeout: 30_000 }, (error, out, err) => {
+    execFile(program, args, { cwd, env, timeout: 30_000 }, (error, out, err) => {
       resolve({ code: error ? Number(error.code ?? 1) : 0, out, err })
     })
   })
-}
-
-async function backend(t: Test, ip: string): Promise<void> {
-  const server = createServer((_request, response) => response.end('hello from cluster-2\n'))
-  await new Promise<void>((resolve, reject) => server.once('error', reject).listen(8080, ip, resolve))
-  t.teardown(() => server.close())
 }
 
 function ended(child: ChildProcess): Promise<unknown> | undefined {
