@@ -1,3 +1,4 @@
+/** `starlane exec`: the hosts file, the forwarder, mount namespaces, exit codes and signals. */
 import { spawn, spawnSync } from 'node:child_process'
 import { createSocket } from 'node:dgram'
 import { once } from 'node:events'
@@ -137,7 +138,7 @@ const noNobody =
     ? noMounts
     : 'needs root, setpriv, and a checkout that everybody may read'
 
-t.test('by DNS: a C program, over a forwarder at port 53', { skip: noMounts || noRoot }, async t => {
+t.test('by DNS: a C program, through a forwarder on port 53', { skip: noMounts || noRoot }, async t => {
   const dns = await responder(t)
   const { admin } = await openStage(t, { status: () => ({ ...status, dns: { ...status.dns, address: dns } }) })
   const before = readFileSync('/etc/resolv.conf', 'utf8')
@@ -163,7 +164,7 @@ t.test('by DNS: a C program, over a forwarder at port 53', { skip: noMounts || n
   else t.match(dug, { code: 0, out: '127.96.0.10\n127.96.0.10\n' }, 'over UDP and TCP')
 })
 
-t.test('a responder that could not be bound is not asked', { skip: noMounts || noRoot }, async t => {
+t.test('a responder that could not bind its address is not used', { skip: noMounts || noRoot }, async t => {
   const dns = { ...status.dns, address: '127.0.0.1:53', listening: false }
   const { admin } = await openStage(t, { status: () => ({ ...status, dns }), services: () => services })
   const found = await starlane(admin, ['--', 'getent', 'hosts', 'rebel-base']).done
@@ -172,7 +173,7 @@ t.test('a responder that could not be bound is not asked', { skip: noMounts || n
   t.match(insisted, { code: 1, err: /does not listen at 127\.0\.0\.1:53; see "starlane status"/ })
 })
 
-t.test('by hosts: a user without privileges stays who he is', { skip: noNobody }, async t => {
+t.test('by hosts: the command of an unprivileged user keeps its user id', { skip: noNobody }, async t => {
   let seen = services.slice(0, 1)
   const dns = { ...status.dns, address: '127.0.0.1:1' }
   const { admin } = await openStage(t, { status: () => ({ ...status, dns }), services: () => seen })
@@ -224,7 +225,7 @@ t.test('exit codes and signals are those of the command', { skip: noMounts }, as
   t.same(readdirSync(TMPDIR), [], 'nothing is left behind')
 })
 
-t.test('when the kernel gives no namespace, one line says so', async t => {
+t.test('when the kernel refuses a namespace, one line says so', async t => {
   const { admin } = await openStage(t)
   // A PATH in which there is no unshare, as on a machine that is no Linux.
   const none = await starlane(admin, ['--', 'true'], { env: { PATH: t.testdir() } }).done
@@ -236,30 +237,34 @@ t.test('when the kernel gives no namespace, one line says so', async t => {
   t.match(refused, { code: 1, err: /^starlane: EXEC_NAMESPACE {2}.*Operation not permitted.*run it as root.*\n$/ })
 })
 
-t.test('the forwarder gives each client its own answer, and outlives nonsense', { skip: noRoot }, async t => {
-  const dns = await responder(t)
-  const [address = '', port] = dns.split(':')
-  const forwarder = await Forwarder.open({ address, port: Number(port) })
-  t.teardown(() => forwarder?.close())
-  const nonsense = createSocket('udp4')
-  nonsense.send(Buffer.from('short'), 53, forwarder?.address)
-  nonsense.send(Buffer.alloc(500, 255), 53, forwarder?.address, () => nonsense.close())
+t.test(
+  'the forwarder returns each answer to its client, and survives malformed messages',
+  { skip: noRoot },
+  async t => {
+    const dns = await responder(t)
+    const [address = '', port] = dns.split(':')
+    const forwarder = await Forwarder.open({ address, port: Number(port) })
+    t.teardown(() => forwarder?.close())
+    const nonsense = createSocket('udp4')
+    nonsense.send(Buffer.from('short'), 53, forwarder?.address)
+    nonsense.send(Buffer.alloc(500, 255), 53, forwarder?.address, () => nonsense.close())
 
-  const ask = async (name: string) => {
-    const client = createSocket('udp4')
-    client.send(packet.encode({ type: 'query', id: 7, questions: [{ type: 'A', name }] }), 53, forwarder?.address)
-    const [message] = await once(client, 'message')
-    client.close()
-    return packet.decode(message)
-  }
-  const answers = await Promise.all(Array.from({ length: 50 }, (_, i) => ask(`name-${i}.example`)))
-  t.same(
-    answers.map(answer => answer.id),
-    Array(50).fill(7),
-    'with the id it asked under',
-  )
-  t.same(
-    answers.map(answer => answer.questions?.[0]?.name),
-    Array.from({ length: 50 }, (_, i) => `name-${i}.example`),
-  )
-})
+    const ask = async (name: string) => {
+      const client = createSocket('udp4')
+      client.send(packet.encode({ type: 'query', id: 7, questions: [{ type: 'A', name }] }), 53, forwarder?.address)
+      const [message] = await once(client, 'message')
+      client.close()
+      return packet.decode(message)
+    }
+    const answers = await Promise.all(Array.from({ length: 50 }, (_, i) => ask(`name-${i}.example`)))
+    t.same(
+      answers.map(answer => answer.id),
+      Array(50).fill(7),
+      'with the id it asked under',
+    )
+    t.same(
+      answers.map(answer => answer.questions?.[0]?.name),
+      Array.from({ length: 50 }, (_, i) => `name-${i}.example`),
+    )
+  },
+)

@@ -1,3 +1,4 @@
+/** The program as a whole: help, wrong usage, the bin, a reader that closes early. */
 import { type ChildProcess, spawn, spawnSync } from 'node:child_process'
 import { readFileSync } from 'node:fs'
 import t from 'tap'
@@ -5,7 +6,7 @@ import { runLine } from './stage.ts'
 
 const commands = ['demo', 'run', 'status', 'services', 'explain', 'dns', 'validate', 'exec', 'install', 'mesh']
 
-t.test('help suffices: every command is listed, and each has a line of its own and examples', async t => {
+t.test('every command is listed in the help, and has help of its own with examples', async t => {
   const all = await runLine(['--help'])
   t.equal(all.code, 0)
   t.equal(all.err, '')
@@ -27,7 +28,7 @@ t.test('help suffices: every command is listed, and each has a line of its own a
   }
 })
 
-t.test('wrong use ends with 2, says what is wrong, and where the help is', async t => {
+t.test('wrong usage exits with 2, and prints what is wrong and where the help is', async t => {
   const wrong: [argv: string[], says: RegExp][] = [
     [[], /^Usage: starlane/],
     [['stauts'], /unknown command 'stauts'[\s\S]*Did you mean status\?/],
@@ -54,7 +55,7 @@ t.test('wrong use ends with 2, says what is wrong, and where the help is', async
   }
 })
 
-t.test('the bin prints, and passes the exit code on', async t => {
+t.test('the bin prints, and returns the exit code', async t => {
   const bin = (...argv: string[]) => spawnSync(process.execPath, ['bin/starlane.js', ...argv], { encoding: 'utf8' })
   const { version } = JSON.parse(readFileSync('package.json', 'utf8'))
   t.match(bin('--version'), { status: 0, stdout: `${version}\n`, stderr: '' })
@@ -62,7 +63,7 @@ t.test('the bin prints, and passes the exit code on', async t => {
   t.match(bin('services', '--admin', '127.0.0.1:1'), { status: 1, stdout: '', stderr: /ADMIN_UNREACHABLE/ })
 })
 
-t.test('a reader that goes away early is no failure', async t => {
+t.test('a reader that closes the pipe early is not a failure', async t => {
   const child: ChildProcess = spawn(process.execPath, ['bin/starlane.js', '--help'], {
     stdio: ['ignore', 'pipe', 'pipe'],
   })

@@ -1,3 +1,4 @@
+/** `starlane run`: signals, reload, log lines, and the whole program once. */
 import { spawn } from 'node:child_process'
 import { EventEmitter } from 'node:events'
 import { closeSync, existsSync, openSync, writeFileSync } from 'node:fs'
@@ -13,7 +14,7 @@ import { FakeClock } from '../../support/clock.ts'
 import { eventually } from '../../support/eventually.ts'
 import { runLine } from './stage.ts'
 
-/** `starlane run` around a runtime that only writes down what is asked of it. */
+/** `starlane run` with a runtime that only records its calls. */
 function start(t: Test, given: Partial<Runtime> = {}, { isTTY = false } = {}) {
   const file = join(t.testdir({}), 'starlane.yaml')
   const configure = (more = '') =>
@@ -66,7 +67,7 @@ function start(t: Test, given: Partial<Runtime> = {}, { isTTY = false } = {}) {
 
 const addresses = { dns: '127.0.0.1:5353', admin: '127.0.0.1:9911', engine: 'streams', listeners: 4, services: 3 }
 
-t.test('one line says ready, with the addresses', async t => {
+t.test('the log line ready has the addresses', async t => {
   const { ready, logged, world, drain, ended } = start(t)
   ready.resolve(addresses)
   t.match(await logged('ready'), { level: 'info', time: '2027-01-15T08:00:00.000Z', ...addresses, ms: 0 })
@@ -75,7 +76,7 @@ t.test('one line says ready, with the addresses', async t => {
   t.equal(await ended, 0)
 })
 
-t.test('what runs knows the environment: a Pod its node and API server, a person KUBECONFIG', async t => {
+t.test('the runtime gets the environment: node and API server of a Pod, KUBECONFIG of a user', async t => {
   const file = join(t.testdir({}), 'starlane.yaml')
   writeFileSync(file, 'cluster: one\nclusters: [{ name: one, id: 1, source: { manifests: . } }]\n')
   const env = { NODE_NAME: 'node-1', KUBERNETES_SERVICE_HOST: '10.96.0.1' }
@@ -90,7 +91,7 @@ t.test('what runs knows the environment: a Pod its node and API server, a person
   t.same(told, env)
 })
 
-t.test('a first signal drains, and then it has ended well', async t => {
+t.test('a first signal drains, and the exit code is 0', async t => {
   for (const signal of ['SIGTERM', 'SIGINT']) {
     const { started, world, logged, asked, drain, ended } = start(t)
     await started()
@@ -104,7 +105,7 @@ t.test('a first signal drains, and then it has ended well', async t => {
   }
 })
 
-t.test('a second signal cuts', async t => {
+t.test('a second signal stops at once', async t => {
   const { started, world, logged, asked, ended } = start(t)
   await started()
   world.emit('SIGTERM', 'SIGTERM')
@@ -114,7 +115,7 @@ t.test('a second signal cuts', async t => {
   t.ok(asked.includes('destroy'))
 })
 
-t.test('SIGHUP hands over a good file, and a bad one changes nothing', async t => {
+t.test('SIGHUP reloads a good file; a bad one changes nothing', async t => {
   const { started, world, logged, loads, configure, lines } = start(t)
   await started()
   configure('log: { level: debug }')
@@ -137,7 +138,7 @@ t.test('SIGHUP hands over a good file, and a bad one changes nothing', async t =
   t.notMatch(lines().at(-1), 'draining', 'the new level holds')
 })
 
-t.test('a reload that the runtime refuses is logged, and it runs on', async t => {
+t.test('a reload that the runtime refuses is logged, and it keeps running', async t => {
   const { started, world, logged, drain, ended } = start(t, {
     reload: () => Promise.reject(new Error('plugin is broken')),
   })
@@ -149,7 +150,7 @@ t.test('a reload that the runtime refuses is logged, and it runs on', async t =>
   t.equal(await ended, 0)
 })
 
-t.test('a rejection nobody caught is logged and survived, an exception is logged and ends it', async t => {
+t.test('an unhandled rejection is logged; an uncaught exception is logged and stops the process', async t => {
   const { started, world, logged, asked, ended } = start(t)
   await started()
   world.emit('unhandledRejection', new Error('forgotten'))
@@ -161,7 +162,7 @@ t.test('a rejection nobody caught is logged and survived, an exception is logged
   t.ok(asked.includes('destroy'))
 })
 
-t.test('an exception while it starts ends it too', async t => {
+t.test('an uncaught exception during startup stops the process too', async t => {
   const { ended, world, asked, drain } = start(t, { start: () => new Promise(() => {}) })
   await eventually(() => {
     if (!world.eventNames().includes('uncaughtException')) throw new Error('it does not listen yet')
@@ -172,7 +173,7 @@ t.test('an exception while it starts ends it too', async t => {
   t.ok(asked.includes('destroy'))
 })
 
-t.test('a runtime that cannot start is closed, and its error is the end', async t => {
+t.test('a runtime that cannot start is closed, and its error is thrown', async t => {
   const failure = new Error('the port is taken')
   const { ended, asked, drain, world } = start(t, { start: () => Promise.reject(failure) })
   drain.resolve()
@@ -181,7 +182,7 @@ t.test('a runtime that cannot start is closed, and its error is the end', async 
   t.same(world.eventNames(), [])
 })
 
-t.test('on a terminal the log is for people', async t => {
+t.test('on a terminal the log is readable text', async t => {
   const { ready, text, world, drain, ended } = start(t, {}, { isTTY: true })
   ready.resolve(addresses)
   await eventually(() => {
@@ -198,7 +199,7 @@ t.test('on a terminal the log is for people', async t => {
   await ended
 })
 
-t.test('what works but is hardly meant is said', async t => {
+t.test('warnings of the configuration are logged', async t => {
   const { started, configure, world, logged } = start(t)
   await started()
   configure('admin: { listen: 0.0.0.0:9911 }')
@@ -245,7 +246,7 @@ t.test(
   },
 )
 
-t.test('the program runs, is asked, reloads and ends', async t => {
+t.test('the program runs, answers, reloads and stops', async t => {
   const file = join(t.testdir({ manifests: {} }), 'starlane.yaml')
   const configure = (admin: string) =>
     writeFileSync(

@@ -1,4 +1,4 @@
-/** A command line run in this process, and what it said. */
+/** Runs command lines in this process, and returns exit code and output. */
 import { EventEmitter } from 'node:events'
 import type { Test } from 'tap'
 import { type Admin, createAdmin } from '../../../proxy/admin/server.ts'
@@ -17,11 +17,11 @@ export interface Said {
 
 export interface Stage {
   readonly admin: string
-  /** Splits at spaces. */
+  /** Splits the line at spaces. */
   run(line: string, given?: { env?: Record<string, string>; isTTY?: boolean }): Promise<Said>
 }
 
-/** An admin server with fixed views, and commands that find it by the environment. */
+/** An admin server with fixed views, and commands that find it through STARLANE_ADMIN. */
 export async function openStage(t: Test, given: Partial<Views> = {}): Promise<Stage> {
   const admin: Admin = createAdmin({
     listen: { address: '127.0.0.1', port: 0 },

@@ -1,3 +1,4 @@
+/** `starlane validate`: its text, JSON and exit codes. */
 import { EventEmitter } from 'node:events'
 import { writeFileSync } from 'node:fs'
 import { join } from 'node:path'
@@ -45,7 +46,7 @@ function check(t: Test, given: { conf?: string; report?: Report; output?: 'json'
   }))
 }
 
-t.test('a good configuration shows what it leads to: clusters and the chain in its order', async t => {
+t.test('a good configuration shows its clusters and its plugins in order', async t => {
   const { code, out } = await check(t)
   t.equal(code, 0)
   t.equal(
@@ -66,7 +67,7 @@ cluster-2         -       -         -  kubernetes kind-2 (not contacted)
   )
 })
 
-t.test('every fault of the file has its line, and nothing else is looked at', async t => {
+t.test('every fault of the file is listed with its line, and nothing else is checked', async t => {
   const conf = 'cluster: one\nclusters:\n  - name: one\n    id: 999\nproxy:\n  drain: 30\n  engin: auto\n'
   const { code, out } = await check(t, { conf })
   t.equal(code, 1)
@@ -77,7 +78,7 @@ t.test('every fault of the file has its line, and nothing else is looked at', as
   t.notMatch(out, 'PLUGIN')
 })
 
-t.test('problems of manifests and plugins end it with 1, warnings do not', async t => {
+t.test('problems of manifests and plugins give exit code 1, warnings do not', async t => {
   const problems: Report['problems'] = [
     { code: 'SOURCE_OBJECT', where: 'cluster-1/a.yaml:12', message: 'spec.ports[0].port: "http" is no \x1b[31mport' },
   ]

@@ -1,3 +1,4 @@
+/** The commands that show a running Starlane: their text, JSON, colours, exit codes and errors. */
 import { writeFileSync } from 'node:fs'
 import { createServer } from 'node:http'
 import type { AddressInfo } from 'node:net'
@@ -14,7 +15,7 @@ const fine: Status = {
   clusters: status.clusters.map(cluster => ({ ...cluster, link: { state: 'live', since: status.startedAt } })),
 }
 
-t.test('status says what works, how each cluster stands, and what is wrong', async t => {
+t.test('status shows components, clusters and problems', async t => {
   const { run } = await openStage(t)
   const { code, out, err } = await run('status')
   t.equal(code, 1, 'a lost cluster is not OK')
@@ -44,7 +45,7 @@ cluster-3: connect ECONNREFUSED 127.0.0.1:2379
   )
 })
 
-t.test('status of one cluster shows what the mesh uses of it, and ends by its link alone', async t => {
+t.test('status of one cluster shows which services use it, and exits by its link alone', async t => {
   const { run } = await openStage(t)
   const lost = await run('status --context cluster-3')
   t.equal(lost.code, 1)
@@ -72,7 +73,7 @@ empire/deathstar           1        1             1
   })
 })
 
-t.test('status ends with 0 only when all is OK', async t => {
+t.test('status exits with 0 only when all is OK', async t => {
   const shows = async (seen: Status) => (await (await openStage(t, { status: () => seen })).run('status')).code
   t.equal(await shows(fine), 0)
   t.equal(await shows({ ...fine, components: fine.components.map(c => ({ ...c, state: 'disabled' })) }), 0)
@@ -81,7 +82,7 @@ t.test('status ends with 0 only when all is OK', async t => {
   t.equal(await shows({ ...fine, clusters: status.clusters }), 1)
 })
 
-t.test('status --wait asks until all is OK, and says what it waits for', async t => {
+t.test('status --wait polls until all is OK, and prints what it waits for', async t => {
   let asked = 0
   const states = [{ ...fine, ready: false, waiting: ['source cluster-2'] }, status, fine]
   const { run } = await openStage(t, { status: () => states[Math.min(asked++, 2)] ?? fine })
@@ -91,7 +92,7 @@ t.test('status --wait asks until all is OK, and says what it waits for', async t
   t.equal(err, 'waiting for source cluster-2\nwaiting for Sources, cluster-3\n')
 })
 
-t.test('status --wait gives up in time, whether something answers or nothing does', async t => {
+t.test('status --wait stops at its timeout, with or without an answer', async t => {
   const { run } = await openStage(t)
   t.match(await run('status --wait --timeout 10ms'), { code: 1, out: /degraded/, err: /not OK within/ })
   const nobody = await runLine(['status', '--wait', '--timeout', '10ms', '--admin', '127.0.0.1:1'])
@@ -99,20 +100,20 @@ t.test('status --wait gives up in time, whether something answers or nothing doe
   t.match(await run('status --wait --context cluster-2'), { code: 0 }, 'one cluster is waited for alone')
 })
 
-t.test('a Starlane that drains says that it is stopping, not that it starts', async t => {
+t.test('a Starlane that drains is shown as stopping, not as starting', async t => {
   const seen = { ...status, ready: false, stopping: true, waiting: ['the end of 1 connection and 0 UDP sessions'] }
   const { out } = await (await openStage(t, { status: () => seen })).run('status')
   t.match(out, /cluster-1: stopping, waiting for the end of 1 connection and 0 UDP sessions, up/)
 })
 
-t.test('a service that is a name elsewhere shows that name', async t => {
+t.test('an ExternalName service shows the name', async t => {
   const [service] = services
   const external = { ...service, externalName: 'db.example.com', frontends: [], backends: [] } as ServiceView
   const { out } = await (await openStage(t, { services: () => [external] })).run('services')
   t.match(out, /ExternalName db\.example\.com +none/)
 })
 
-t.test('services stand beside their backends', async t => {
+t.test('services are listed beside their backends', async t => {
   const { run } = await openStage(t)
   const { code, out } = await run('services')
   t.equal(code, 0)
@@ -136,7 +137,7 @@ jedi/holocron       headless                    none
   t.equal((await none.run('services')).out, 'There are no services.\n')
 })
 
-t.test('one service has its settings and all of each backend', async t => {
+t.test('one service is shown with its settings and all columns of its backends', async t => {
   const { run } = await openStage(t)
   t.equal(
     (await run('services empire/deathstar')).out,
@@ -158,7 +159,7 @@ BACKEND              CLUSTER    STATE   HEALTH   FLOWS  WEIGHT  PORTS  NODE  ZON
   t.match((await run('services jedi/holocron')).out, /headless[\s\S]*It has no backends in any cluster/)
 })
 
-t.test('explain tells each step and what it took away', async t => {
+t.test('explain shows each step and what it removed', async t => {
   const { run } = await openStage(t)
   const { code, out } = await run('explain rebel-base --from 10.0.0.7')
   t.equal(code, 0)
@@ -185,7 +186,7 @@ Left out before the chain runs:
   )
 })
 
-t.test('explain says who refuses, and that nothing is there to choose', async t => {
+t.test('explain shows a refusal, and a service without frontends', async t => {
   const [frontend] = explanation.frontends
   const refusal = { code: 'tenancy', why: '10.0.0.7 belongs to no tenant' }
   const refused = { ...explanation, before: [], frontends: [{ ...frontend, steps: [], candidates: [], refusal }] }
@@ -195,7 +196,7 @@ t.test('explain says who refuses, and that nothing is there to choose', async t 
   t.match((await none.run('explain jedi/holocron')).out, 'nothing to choose')
 })
 
-t.test('dns shows the answer as dig does, and the way it was made', async t => {
+t.test('dns shows the answer as dig does, and how it was found', async t => {
   const { run } = await openStage(t)
   const { code, out } = await run('dns rebel-base --from 10.0.0.7')
   t.equal(code, 0)
@@ -215,7 +216,7 @@ How it was found:
   )
 })
 
-t.test('dns tells a denial, which is an answer, from a failure, which is none', async t => {
+t.test('dns exits with 0 for NXDOMAIN and with 1 for a failure', async t => {
   const soa = 'cluster.local. 5 IN SOA ns.dns.cluster.local. hostmaster.cluster.local. 1 7200 1800 86400 5'
   const hidden = 'default/rebel-base is hidden from this client by tenancy: 10.9.0.1 belongs to no tenant'
   const denied = { ...nameExplanation, rcode: 'NXDOMAIN', answers: [], authority: [soa], way: [hidden] }
@@ -248,7 +249,7 @@ How it was found:
   t.match(await wrong.run('dns rebel-base NOPE'), { code: 2, out: '', err: 'starlane: NOPE is no record type\n' })
 })
 
-t.test('-o json prints what the admin surface says', async t => {
+t.test('-o json prints the answer of the admin server', async t => {
   const { run } = await openStage(t)
   const json = async (line: string) => JSON.parse((await run(`${line} -o json`)).out)
   t.same(await json('status'), status)
@@ -259,7 +260,7 @@ t.test('-o json prints what the admin surface says', async t => {
   t.same((await json('status --context cluster-3')).uses, ['default/rebel-base', 'empire/deathstar'])
 })
 
-t.test('colours are for terminals, and change no letter', async t => {
+t.test('terminals get colours and the same text', async t => {
   const { run } = await openStage(t)
   for (const line of [
     'status',
@@ -280,7 +281,7 @@ t.test('colours are for terminals, and change no letter', async t => {
   }
 })
 
-t.test('what a source wrote cannot move the cursor of a terminal', async t => {
+t.test('control characters in data from a source do not reach the terminal', async t => {
   const message = 'red \x1b[31m, title \x1b]0;owned\x07, back \r\b, csi \x9b2J'
   const { run } = await openStage(t, {
     status: () => ({ ...status, problems: [{ code: 'SOURCE_OBJECT', where: 'x', message }] }),
@@ -291,7 +292,7 @@ t.test('what a source wrote cannot move the cursor of a terminal', async t => {
   t.match(out, 'red')
 })
 
-t.test('the admin address: as said, else from the file, else from the environment', async t => {
+t.test('the admin address: from --admin, else the file, else the environment', async t => {
   const { admin } = await openStage(t)
   const nobody = { STARLANE_ADMIN: '127.0.0.1:1' }
   const file = join(t.testdir(), 'starlane.yaml')
@@ -313,7 +314,7 @@ t.test('the admin address: as said, else from the file, else from the environmen
   t.equal(await code(['services', '--admin', 'ftp://x']), 2)
 })
 
-t.test('when nothing of ours answers, the error says so and what would do', async t => {
+t.test('when no Starlane answers, the error says so and what to do', async t => {
   const closed = await runLine(['status', '--admin', '127.0.0.1:1'])
   t.equal(closed.code, 1)
   t.match(
@@ -341,7 +342,7 @@ t.test('when nothing of ours answers, the error says so and what would do', asyn
   }
 })
 
-t.test('names that are none, and services that are none', async t => {
+t.test('invalid names, and unknown services', async t => {
   const { run } = await openStage(t)
   for (const line of [
     'services a/b/c',

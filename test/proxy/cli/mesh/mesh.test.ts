@@ -1,3 +1,4 @@
+/** `starlane mesh` with a real etcd: init, join, rights of each user, tenants, cache, doctor. */
 import { EventEmitter } from 'node:events'
 import { copyFile, readdir, stat, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
@@ -36,7 +37,7 @@ async function mesh(...argv: string[]): Promise<{ code: number; out: string; err
   return { code, ...said }
 }
 
-t.test('from nothing to two clusters that read one another', { skip: noEtcd }, async t => {
+t.test('from nothing to a cluster that another one reads', { skip: noEtcd }, async t => {
   const own = join(await folder(t), 'mesh')
   const peers = await folder(t)
   const port = await freePort()
@@ -103,7 +104,7 @@ t.test('from nothing to two clusters that read one another', { skip: noEtcd }, a
     () => `read (${sink.error?.message})`,
   )
 
-  await t.test('nobody may do more than it must', async t => {
+  await t.test('reader and publisher have only the rights they need', async t => {
     const reader = await connectEtcd(
       {
         endpoints: [url],
@@ -189,7 +190,7 @@ t.test('from nothing to two clusters that read one another', { skip: noEtcd }, a
     t.equal((await mesh('dismiss', 'till', '--dir', own)).code, 1)
   })
 
-  await t.test('a reader with a right to services alone reads these', async t => {
+  await t.test('a reader with rights for services only reads services', async t => {
     const user = 'narrow'
     await issue({ file: join(own, 'ca') }, { file: join(own, user), name: user, days: 1 })
     await etcd.ctl('role', 'add', user)
@@ -280,7 +281,7 @@ t.test('from nothing to two clusters that read one another', { skip: noEtcd }, a
   t.ok(etcd.url)
 })
 
-t.test('wrong use', async t => {
+t.test('wrong usage', async t => {
   const wrong: [argv: string[], why: RegExp][] = [
     [['join', 'starlane1.abc'], /not a token, or only a part/],
     [['join', 'other'], /not a token/],
