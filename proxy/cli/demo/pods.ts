@@ -34,6 +34,8 @@ export class Pods {
   #pods = new Map<number, Pod>()
   #wanted = 0
   #working: Promise<void> = Promise.resolve()
+  /** The reconciliation in progress, or the last one. */
+  #reconciling: Promise<void> = Promise.resolve()
   #closed = false
   #killed = false
 
@@ -57,10 +59,11 @@ export class Pods {
 
   /** Kills one ready pod with SIGKILL, and leaves it ready in the EndpointSlice. Resolves when the process has exited. */
   async kill(): Promise<{ readonly name: string; readonly ip: string }> {
-    const entry = [...this.#pods].find(([, pod]) => pod.state === 'ready')
-    if (!entry) throw new Error(`${this.cluster.name} has no ready pod to kill`)
-    const [, pod] = entry
     this.#killed = true
+    // One in progress would notice the exit, and restart the pod.
+    await this.#reconciling
+    const pod = [...this.#pods.values()].find(pod => pod.state === 'ready')
+    if (!pod) throw new Error(`${this.cluster.name} has no ready pod to kill`)
     await new Promise<void>(resolve => {
       pod.process.once('exit', () => resolve())
       pod.process.kill('SIGKILL')
@@ -82,7 +85,9 @@ export class Pods {
   async #follow(): Promise<void> {
     while (!this.#closed) {
       await sleep(100)
-      if (!this.#killed && !this.#closed) await this.#reconcile()
+      if (this.#killed || this.#closed) continue
+      this.#reconciling = this.#reconcile()
+      await this.#reconciling
     }
   }
 
