@@ -7,6 +7,7 @@ import { dirname, join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import t from 'tap'
 import { errorCodes } from '../proxy/model/error.ts'
+import { refusalCodes } from '../proxy/model/refusal.ts'
 import { eventually } from './support/eventually.ts'
 
 const root = fileURLToPath(new URL('..', import.meta.url))
@@ -81,12 +82,14 @@ t.test('the plugin of the README loads', async t => {
   t.match(out, /no-fridays/)
 })
 
-t.test('every error code is in the table of docs/architecture.md, and no other', async t => {
+t.test('docs/architecture.md lists every error code and every refusal code, and no other', async t => {
   const page = await readFile(join(root, 'docs/architecture.md'), 'utf8')
-  const table = Object.fromEntries(
-    [...page.matchAll(/^\| `([A-Z_]+)` \| (.+) \|$/gm)].map(([, code, text]) => [code, text]),
-  )
-  t.same(table, errorCodes)
+  const table = (heading: string) => {
+    const section = page.split(`\n## ${heading}\n`)[1]?.split('\n## ')[0] ?? ''
+    return Object.fromEntries([...section.matchAll(/^\| `(\S+)` \| (.+) \|$/gm)].map(([, code, text]) => [code, text]))
+  }
+  t.same(table('Error codes'), errorCodes)
+  t.same(table('Refusal codes'), refusalCodes)
 })
 
 t.test('every dependency has its line', async t => {

@@ -10,7 +10,7 @@ import { DurationHistogram, type Durations } from './durations.ts'
 interface Sheet {
   readonly labels: Labels
   readonly clusters: Map<string, Row>
-  /** Codes are names of plugins and a few of our own. */
+  /** By code: names of plugins, and `refusalCodes`. */
   readonly refusals: Tally<string>
 }
 

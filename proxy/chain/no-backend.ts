@@ -1,9 +1,10 @@
 import type { Backends } from '../model/backend.ts'
 import type { Flow, Refusal } from '../model/flow.ts'
+import { refusal } from '../model/refusal.ts'
 
 /** Why nothing is left though no plugin took it away. */
 export function noBackend(flow: Flow, left: Backends): Refusal {
-  return { code: 'no-backend', why: reason(flow, left) }
+  return refusal('no-backend', reason(flow, left))
 }
 
 function reason({ frontend, service }: Flow, left: Backends): string {

@@ -1,6 +1,7 @@
 /** Fields that only the configuration needs. Paths come out absolute: the caller says what they are relative to. */
 import { canonicalAddress, endpointText, parseEndpoint } from '../model/address.ts'
 import { isClusterName } from '../model/cluster.ts'
+import { isPluginName } from '../model/plugin-name.ts'
 import { durationText } from '../model/text/duration.ts'
 import type { Json } from '../model/text/json.ts'
 import { parseServicePattern } from '../model/text/service-pattern.ts'
@@ -145,8 +146,6 @@ export function servicePattern(help: string): Field<string> {
   })
 }
 
-const pluginWord = /^[a-z][a-z0-9-]{0,62}$/
-
 /**
  * Which plugin: a bare word is a built-in one, `./my.js` a file, `npm:NAME` a package, never guessed from one another. It
  * stays as it was written, for status to show; whoever loads it starts from the configuration's folder.
@@ -155,7 +154,7 @@ export function pluginUse(help: string, resolve: Resolve): Field<string> {
   return field('name, path or npm:NAME', help, undefined, value => {
     const written = scalar(value)
     if (isPath(written)) return written.startsWith('~') ? resolve(written) : written
-    return /^npm:\S+$/.test(written) || pluginWord.test(written)
+    return /^npm:\S+$/.test(written) || isPluginName(written)
       ? written
       : bad(`${shown(value)} is no plugin; write the name of a built-in one, ./my-plugin.js for a file or npm:NAME`)
   })
@@ -164,7 +163,7 @@ export function pluginUse(help: string, resolve: Resolve): Field<string> {
 /** What stands for a plugin in status, metrics and refusals. */
 export function pluginName(help: string): Field<string> {
   return checked({ ...text(help), type: 'name' }, name =>
-    pluginWord.test(name) ? undefined : `${shown(name)} is no name; write a-z, 0-9 and -, a letter first`,
+    isPluginName(name) ? undefined : `${shown(name)} is not a valid name; use a-z, 0-9 and -, starting with a letter`,
   )
 }
 

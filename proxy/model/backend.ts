@@ -1,4 +1,5 @@
-import type { Family, Protocol } from './address.ts'
+/** One endpoint that flows can go to, and which of a list new flows may use. */
+import { endpointText, type Family, type Protocol } from './address.ts'
 
 export type BackendState = 'active' | 'terminating' | 'maintenance'
 /** What the checks and the traffic say. `ejected` is the passive verdict, `down` the active one. */
@@ -34,9 +35,7 @@ export interface Backend {
 export type Backends = readonly Backend[]
 
 export function backendKey(cluster: string, address: string, port: number, protocol: Protocol): string {
-  return address.includes(':')
-    ? `${cluster}/[${address}]:${port}/${protocol}`
-    : `${cluster}/${address}:${port}/${protocol}`
+  return `${cluster}/${endpointText(address, port)}/${protocol}`
 }
 
 /** Healthy in Cilium's sense (1.4): active or terminating-and-serving, and no check says otherwise. */

@@ -18,8 +18,9 @@ export interface Flow {
   readonly tried: readonly string[]
 }
 
-/** Why a flow may not be: `code` is the plugin's name or one of Starlane's own (`no-backend`, `limit`, `draining`). */
+/** Why a flow is refused. */
 export interface Refusal {
+  /** The name of the plugin that refuses, or one of Starlane's own codes: `refusalCodes` in refusal.ts. */
   readonly code: string
   readonly why: string
 }

@@ -1,4 +1,5 @@
-import type { Family, Protocol } from './address.ts'
+/** Services: as one cluster declares them, and merged from all clusters. */
+import { endpointText, type Family, type Protocol } from './address.ts'
 import type { Backend, Backends } from './backend.ts'
 
 /** `namespace/name`: the join key of the mesh, and nothing else is (Cilium 1.3: labels, ports and types need not match). */
@@ -178,7 +179,7 @@ export interface GlobalService {
 }
 
 export function frontendKey(ip: string, port: number, protocol: Protocol): string {
-  return ip.includes(':') ? `[${ip}]:${port}/${protocol}` : `${ip}:${port}/${protocol}`
+  return `${endpointText(ip, port)}/${protocol}`
 }
 
 /** Whether a backend may serve a frontend's port: by name, never by number (Cilium 1.3 `matchesFrontend`). */

@@ -5,7 +5,7 @@ import { join, resolve } from 'node:path'
 import { fileURLToPath, pathToFileURL } from 'node:url'
 import { didYouMean, shown } from '../../config/fields.ts'
 import { messageOf } from '../../model/error.ts'
-import { isName } from './names.ts'
+import { isPluginName } from '../../model/plugin-name.ts'
 import { Unloadable } from './unloadable.ts'
 
 export interface Located {
@@ -20,7 +20,7 @@ export interface Located {
 export function locate(use: string, folder: string): Located {
   if (use.startsWith('npm:')) return located(entryOfPackage(use.slice(4), folder), use)
   if (/^(\.{0,2}\/)/.test(use)) return located(fileAt(resolve(folder, use)), use)
-  if (isName(use)) return located(builtIn(use), 'built-in')
+  if (isPluginName(use)) return located(builtIn(use), 'built-in')
   throw new Unloadable(`${shown(use)} is no plugin; write a name (affinity), a path (./my-plugin.js) or npm:NAME`)
 }
 

@@ -1,16 +1,14 @@
+/** Which names a plugin may have. */
 import { shown } from '../../config/fields.ts'
+import { isPluginName } from '../../model/plugin-name.ts'
+import { refusalCodes } from '../../model/refusal.ts'
 
-/** Codes of refusals that are Starlane's own; a plugin of such a name would be blamed for what is not its doing. */
-const taken = ['no-backend', 'limit', 'draining', 'starlane']
+/** A plugin refuses under its name, so it may not have the name of a code of Starlane's own. */
+const reserved = [...Object.keys(refusalCodes), 'starlane']
 
-/** Names of plugins are parts of refusals, metrics and file names. */
-export function isName(text: string): boolean {
-  return /^[a-z][a-z0-9-]{0,62}$/.test(text)
-}
-
-/** What is wrong with a name for a plugin, and what would do. */
+/** What is wrong with the name of a plugin, and how to mend it; undefined when nothing is. */
 export function faultOfName(name: unknown): string | undefined {
-  if (typeof name !== 'string' || !isName(name))
-    return `${shown(name)} is no name; write a-z, 0-9 and -, a letter first`
-  return taken.includes(name) ? `${shown(name)} is a name that Starlane keeps for itself; take another` : undefined
+  if (typeof name !== 'string' || !isPluginName(name))
+    return `${shown(name)} is not a valid name; use a-z, 0-9 and -, starting with a letter`
+  return reserved.includes(name) ? `${shown(name)} is reserved by Starlane; use another name` : undefined
 }

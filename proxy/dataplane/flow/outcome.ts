@@ -1,5 +1,6 @@
 import type { Backend } from '../../model/backend.ts'
 import type { Refusal, Result } from '../../model/flow.ts'
+import { refusal } from '../../model/refusal.ts'
 import { isExhausted } from '../streams/dial.ts'
 import type { Carrier } from './flow-context.ts'
 
@@ -19,10 +20,10 @@ export function noteFailure(
   const { clock, options } = carrier
   if (result.outcome === 'local' && result.error) carrier.localFault(result.error)
   if (isExhausted(result.error)) {
-    return { code: 'limit', why: `this machine has run out of resources: ${result.error?.message}` }
+    return refusal('limit', `this machine has run out of resources: ${result.error?.message}`)
   }
   flow.tried = [...flow.tried, backend.key]
   if (flow.tried.length < options.dial.attempts && clock.now() < deadline) return undefined
   const ways = flow.tried.length === 1 ? '1 attempt' : `${flow.tried.length} attempts`
-  return { code: 'no-backend', why: `${ways} failed, the last one: ${backend.key} ${result.outcome}` }
+  return refusal('no-backend', `${ways} failed, the last one: ${backend.key} ${result.outcome}`)
 }

@@ -1,6 +1,7 @@
 /** What a UDP session decides in the same way whichever engine moves its datagrams. */
 import type { Backend } from '../../model/backend.ts'
 import type { Choice, CloseReason, Flow, Refusal } from '../../model/flow.ts'
+import { refusal } from '../../model/refusal.ts'
 import type { Frontend, GlobalService } from '../../model/service.ts'
 import { isExhausted, outcomeOf } from '../streams/dial.ts'
 import type { Carrier, Current } from './flow-context.ts'
@@ -26,9 +27,7 @@ export function nextChoice(session: Trying, { chooser, options }: Carrier): Choi
   session.service = session.current.service
   const { tried } = session
   if (tried.length < options.dial.attempts) return chooser.choose(session)
-  return {
-    refusal: { code: 'no-backend', why: `${tried.length} attempts failed, the last one: ${tried.at(-1)}` },
-  }
+  return { refusal: refusal('no-backend', `${tried.length} attempts failed, the last one: ${tried.at(-1)}`) }
 }
 
 /** Notes the backend as tried, and says why the session is over; undefined when it may try the next one. */
@@ -36,11 +35,11 @@ export function noteUdpFailure(session: Trying, backend: Backend, error: Error, 
   session.tried = [...session.tried, backend.key]
   if (outcomeOf(error) === 'local') carrier.localFault(error)
   if (!isExhausted(error)) return undefined
-  return { code: 'limit', why: `this machine has run out of resources: ${error.message}` }
+  return refusal('limit', `this machine has run out of resources: ${error.message}`)
 }
 
-export const madeRoom: Refusal = { code: 'limit', why: 'made room for a newer session before any reply' }
+export const madeRoom: Refusal = refusal('limit', 'made room for a newer session before any reply')
 
 export function endedUnanswered(reason: CloseReason): Refusal {
-  return { code: 'draining', why: `ended before any reply: ${reason}` }
+  return refusal('draining', `ended before any reply: ${reason}`)
 }

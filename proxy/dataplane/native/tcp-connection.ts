@@ -1,6 +1,7 @@
 /** One TCP connection of the native engine: choose, have it dialled, again with another backend if that fails, report. */
 import type { Backend } from '../../model/backend.ts'
 import type { Client, CloseReason, Flow, Refusal, Result } from '../../model/flow.ts'
+import { refusal } from '../../model/refusal.ts'
 import type { Frontend, GlobalService } from '../../model/service.ts'
 import type { Deadlines, Expiring } from '../flow/deadlines.ts'
 import type { CarriedConnection, Carrier, Current } from '../flow/flow-context.ts'
@@ -63,7 +64,7 @@ export class NativeConnection implements Flow, CarriedConnection, Expiring {
   begin(): void {
     const { connections, options } = this.#tcp.carrier
     if (connections.size >= options.limits.connections) {
-      return this.#refuse({ code: 'limit', why: `${connections.size} connections are open, the limit` })
+      return this.#refuse(refusal('limit', `${connections.size} connections are open, the limit`))
     }
     connections.add(this)
     this.#attempt(this.#since)
@@ -82,7 +83,7 @@ export class NativeConnection implements Flow, CarriedConnection, Expiring {
       this.#leave()
     } else if (this.#state === 'dialling') {
       this.#result({ outcome: 'cancelled', ms: this.#elapsed() })
-      this.#refuse({ code: 'draining', why: `ended while its backend was dialled: ${reason}` })
+      this.#refuse(refusal('draining', `ended while its backend was dialled: ${reason}`))
     }
   }
 

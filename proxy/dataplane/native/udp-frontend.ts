@@ -1,4 +1,5 @@
 import { isHealthy } from '../../model/backend.ts'
+import { type RefusalCode, refusal } from '../../model/refusal.ts'
 import type { Frontend, GlobalService } from '../../model/service.ts'
 import type { Listener } from '../engine.ts'
 import { Command, type Incoming } from './rings.ts'
@@ -92,9 +93,9 @@ export class NativeSessions {
     if (!door || door.closed) return undefined
     const { sessions, unanswered, options, chooser, draining } = this.#pumping.carrier
     const session = new NativeSession(this.#pumping, door, { address: event.address(), port }, slot, generation)
-    const refuse = (code: string, why: string) => {
+    const refuse = (code: RefusalCode, why: string) => {
       this.#pumping.rings.command(Command.forget, slot, generation).send()
-      chooser.refused(session, { code, why })
+      chooser.refused(session, refusal(code, why))
       return undefined
     }
     if (draining) return refuse('draining', 'the proxy is shutting down')

@@ -2,6 +2,7 @@
 import type { Socket } from 'node:net'
 import type { Backend } from '../../model/backend.ts'
 import type { Client, CloseReason, Flow, Refusal } from '../../model/flow.ts'
+import { refusal } from '../../model/refusal.ts'
 import type { Frontend, GlobalService } from '../../model/service.ts'
 import type { CarriedConnection, Carrier, Current } from '../flow/flow-context.ts'
 import { type Failure, noteFailure } from '../flow/outcome.ts'
@@ -83,7 +84,7 @@ export class Connection implements Flow, CarriedConnection {
     if (this.#pipe) this.#pipe.cut(reason, this.#moving(this.#pipe))
     else if (this.#hangUp) {
       this.#hangUp()
-      this.#refuse({ code: 'draining', why: `ended while its backend was dialled: ${reason}` })
+      this.#refuse(refusal('draining', `ended while its backend was dialled: ${reason}`))
     }
   }
 
@@ -96,7 +97,7 @@ export class Connection implements Flow, CarriedConnection {
     const { connections, options } = this.#carrier
     this.#socket.on('error', () => this.#clientFailed())
     if (connections.size >= options.limits.connections) {
-      return this.#refuse({ code: 'limit', why: `${connections.size} connections are open, the limit` })
+      return this.#refuse(refusal('limit', `${connections.size} connections are open, the limit`))
     }
     connections.add(this)
     this.#attempt()

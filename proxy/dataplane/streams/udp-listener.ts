@@ -2,6 +2,7 @@ import type { RemoteInfo, Socket } from 'node:dgram'
 import { once } from 'node:events'
 import { isHealthy } from '../../model/backend.ts'
 import type { Client } from '../../model/flow.ts'
+import { refusal } from '../../model/refusal.ts'
 import type { Frontend, GlobalService } from '../../model/service.ts'
 import type { Listener } from '../engine.ts'
 import type { Carrier } from '../flow/flow-context.ts'
@@ -88,13 +89,13 @@ export class UdpListener implements Listener, Door {
     const { sessions, unanswered, options, chooser, draining } = this.#carrier
     const session = new Session(this.#carrier, this, { address, port })
     if (draining) {
-      chooser.refused(session, { code: 'draining', why: 'the proxy is shutting down' })
+      chooser.refused(session, refusal('draining', 'the proxy is shutting down'))
       return undefined
     }
     if (sessions.size >= options.limits.udpSessions) {
       const [oldest] = unanswered
       if (!oldest) {
-        chooser.refused(session, { code: 'limit', why: `${sessions.size} UDP sessions are open, the limit` })
+        chooser.refused(session, refusal('limit', `${sessions.size} UDP sessions are open, the limit`))
         return undefined
       }
       oldest.evict()

@@ -128,8 +128,8 @@ t.test('what is no plugin', async t => {
     'empty.js': ['', /empty\.js has no default export; export default definePlugin\(/],
     'named.js': ["export const name = 'x'", /has no default export/],
     'function.js': ['export default () => {}', /does not export a plugin/],
-    'nameless.js': [source('Bad Name'), /has a bad name: "Bad Name" is no name; write a-z, 0-9 and -/],
-    'taken.js': [source('no-backend'), /has a bad name: "no-backend" is a name that Starlane keeps for itself/],
+    'nameless.js': [source('Bad Name'), /has a bad name: "Bad Name" is not a valid name; use a-z, 0-9 and -/],
+    'taken.js': [source('no-backend'), /has a bad name: "no-backend" is reserved by Starlane/],
     'options.js': [source('x', undefined, '{ a: 1 }'), /has no table of options; write options: \{\} if it takes none/],
     'on-error.js': [
       source('x').replace("'skip'", "'ignore'"),
@@ -227,8 +227,8 @@ t.test('names', async t => {
       { use: './one.js', as: 'limit' },
     ]),
     [
-      'PLUGIN_LOAD starlane.yaml:10  plugins[0].as: "Two!" is no name; write a-z, 0-9 and -, a letter first',
-      'PLUGIN_LOAD starlane.yaml:11  plugins[1].as: "limit" is a name that Starlane keeps for itself; take another',
+      'PLUGIN_LOAD starlane.yaml:10  plugins[0].as: "Two!" is not a valid name; use a-z, 0-9 and -, starting with a letter',
+      'PLUGIN_LOAD starlane.yaml:11  plugins[1].as: "limit" is reserved by Starlane; use another name',
     ],
   )
 })

@@ -285,7 +285,7 @@ t.test('plugins are named, their options kept as they are', async t => {
       /plugins\[0\]\.use: .* is no plugin; write the name of a built-in one/,
     ])
   }
-  t.match(faultsOf('plugins: [{ use: affinity, as: a b }]'), [/plugins\[0\]\.as: "a b" is no name/])
+  t.match(faultsOf('plugins: [{ use: affinity, as: a b }]'), [/plugins\[0\]\.as: "a b" is not a valid name/])
   t.same(faultsOf('plugins:\n  - use: affinity\n  - use: affinity'), [
     'CONF_FIELD 11  plugins[1].use: "affinity" is already the name of plugins[0]; give this one its own with `as`',
   ])
