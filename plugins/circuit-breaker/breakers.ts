@@ -37,7 +37,7 @@ export class Breakers {
     if (known) return known
     const { clock, random, log } = this.#host
     const breaker = new Breaker(this.#options, clock, random, (now, before) => {
-      if (now !== before) log.info(`breaker-${now}`, { backend: key })
+      if (now !== before) log.info(`breaker.${now}`, { backend: key })
       if (now === 'open') this.#opened.add()
       if (now === 'closed') this.#closed.add()
       this.#sort(key, breaker)

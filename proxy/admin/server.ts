@@ -68,7 +68,7 @@ export class Admin {
       this.#server.once('error', error => reject(listenError(endpointText(address, port), error)))
       this.#server.listen(port, address, () => {
         this.#server.removeAllListeners('error')
-        this.#server.on('error', error => this.#parts.log.error('admin socket', { error: messageOf(error) }))
+        this.#server.on('error', error => this.#parts.log.error('admin.socket-failed', { error: messageOf(error) }))
         resolve()
       })
     })
@@ -92,7 +92,7 @@ export class Admin {
     try {
       write(response, this.#objection(request) ?? (await answer(this.#parts.views, this.#page, request.url ?? '/')))
     } catch (error) {
-      this.#parts.log.error('admin request failed', {
+      this.#parts.log.error('admin.request-failed', {
         path: request.url,
         error: messageOf(error),
       })

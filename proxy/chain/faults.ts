@@ -61,7 +61,7 @@ export class Faults {
     entry.lastAt = now
     if (now - entry.loggedAt < logEveryMs) return
     entry.loggedAt = now
-    this.#log.error('plugin-fault', { plugin, hook, what: entry.what, count: entry.count, error: thrown })
+    this.#log.error('plugin.fault', { plugin, hook, what: entry.what, count: entry.count, error: thrown })
   }
 
   /** Faults of each hook since the start, for metrics. */

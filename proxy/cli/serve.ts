@@ -59,7 +59,7 @@ function handleSignals(io: Io, runtime: Runtime, log: ProcessLog, file: string):
     [
       'uncaughtException',
       error => {
-        log.error('exception', { error })
+        log.error('process.exception', { error })
         runtime.destroy()
         resolve(1)
       },
@@ -74,7 +74,7 @@ function handleSignals(io: Io, runtime: Runtime, log: ProcessLog, file: string):
 
 async function drained(runtime: Runtime, log: ProcessLog): Promise<number> {
   await runtime.close()
-  log.info('stopped')
+  log.info('stop.done')
   return 0
 }
 
@@ -84,7 +84,7 @@ async function reload(io: Io, runtime: Runtime, log: ProcessLog, file: string): 
     await runtime.reload(loaded)
     log.setLevel(loaded.config.log.level)
     warn(log, loaded)
-    log.info('reloaded', { file })
+    log.info('reload.done', { file })
   } catch (error) {
     log.error('reload.refused', { file, why: messageOf(error), remedy: 'the previous configuration stays in use' })
   }
