@@ -1,7 +1,8 @@
 import ipaddr from 'ipaddr.js'
 import type { Path } from '../../config/fields.ts'
 import { canonicalAddress } from '../../model/address.ts'
-import { type Faults, shown } from './faults.ts'
+import { shown } from '../../model/text/spelling.ts'
+import type { Faults } from './faults.ts'
 
 /**
  * Ranges that Kubernetes refuses for endpoints, since dialling them reaches something else than a pod: this machine,

@@ -3,8 +3,9 @@
  * files and the Kubernetes API are read by the same rules.
  */
 import type { Path } from '../../config/fields.ts'
+import { shown } from '../../model/text/spelling.ts'
 import { decodeEndpointSlice, decodeEndpoints } from './endpoints.ts'
-import { Faults, type ObjectFault, shown } from './faults.ts'
+import { Faults, type ObjectFault } from './faults.ts'
 import { decodeServiceExport, decodeServiceImport } from './multicluster.ts'
 import {
   type Kind,

@@ -1,8 +1,9 @@
 import type { InferOutput } from 'valibot'
 import { familyOf } from '../../model/address.ts'
 import { type EndpointPort, serviceKey } from '../../model/service.ts'
+import { shown } from '../../model/text/spelling.ts'
 import { readAddress } from './address.ts'
-import { type Faults, shown } from './faults.ts'
+import type { Faults } from './faults.ts'
 import type { DeclaredEndpoint, EndpointsObject, ObjectRef } from './objects.ts'
 import { endpointSlice, endpoints as endpointsShape, fit } from './shapes.ts'
 

@@ -1,3 +1,4 @@
+/** What is wrong with an object, collected while it is decoded. */
 import type { Fault, Path } from '../../config/fields.ts'
 import type { ErrorCode } from '../../model/error.ts'
 
@@ -25,11 +26,4 @@ export class Faults {
       message,
     })
   }
-}
-
-/** For messages: scalars as written, shortened; collections by their kind, since they may be of any size. */
-export function shown(value: unknown): string {
-  if (typeof value === 'string') return JSON.stringify(value.length > 60 ? `${value.slice(0, 60)}…` : value)
-  if (Array.isArray(value)) return 'a list'
-  return typeof value === 'object' && value !== null ? 'a mapping' : String(value ?? 'nothing')
 }

@@ -4,8 +4,9 @@
  * have: it brings the addresses that clients dial, and the backends come from the clusters that export it.
  */
 import { derivedServiceAnnotation } from '../../model/multicluster.ts'
+import { shown } from '../../model/text/spelling.ts'
 import { readAddress } from './address.ts'
-import { type Faults, shown } from './faults.ts'
+import type { Faults } from './faults.ts'
 import type { ExportObject, ImportObject, ObjectRef } from './objects.ts'
 import { fit, serviceExport, serviceImport } from './shapes.ts'
 

@@ -3,7 +3,8 @@
  * over unread. Null stands for "not given" wherever a field may be left out, as it does for the Kubernetes API.
  */
 import * as v from 'valibot'
-import { type Faults, shown } from './faults.ts'
+import { shown } from '../../model/text/spelling.ts'
+import type { Faults } from './faults.ts'
 
 const text = v.string(not('a text; put it in quotes'))
 const flag = v.boolean(not('true or false'))
