@@ -1,3 +1,4 @@
+/** The error that reports every fault of a configuration at once. */
 import { type ErrorCode, MeshError } from '../model/error.ts'
 
 /** One thing wrong with a configuration. */
@@ -10,7 +11,7 @@ export interface ConfigFault {
   readonly message: string
 }
 
-/** Everything that is wrong with a configuration at once, a line each. Its code is the first one's. */
+/** All faults of a configuration, one per line of the message. Its code is that of the first fault. */
 export class ConfigError extends MeshError {
   readonly faults: readonly ConfigFault[]
 

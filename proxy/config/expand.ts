@@ -1,15 +1,15 @@
-/** Environment variables in scalars: `${NAME}`, `${NAME:-default}` for one that is unset or empty, `$${` for a plain `${`. */
+/** Environment variables in scalars: `${NAME}`; `${NAME:-default}` if unset or empty; `$${` for a literal `${`. */
 import { shown } from '../model/text/spelling.ts'
 
 export type Env = Readonly<Record<string, string | undefined>>
 
-/** Puts in what the environment says; complains of each variable that cannot be put in, by name. */
+/** Replaces variables by their values, and calls `complain` for each one that is malformed or not set. */
 export function expand(written: string, env: Env, complain: (message: string) => void): string {
   return written.replace(/\$\$\{|\$\{([^}]*)(\}?)/g, (found, inside: string | undefined, end: string | undefined) => {
     if (inside === undefined) return '${'
     const match = /^([A-Za-z_]\w{0,99})(?::-([^${]*))?$/.exec(inside)
     if (!match || end === '') {
-      complain(`${shown(found)} is no variable; write \${NAME} or \${NAME:-default}, and $\${ for a plain \${`)
+      complain(`${shown(found)} is not a variable; write \${NAME} or \${NAME:-default}, and $\${ for a literal \${`)
       return ''
     }
     const [, name = '', fallback] = match

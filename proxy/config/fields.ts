@@ -1,6 +1,6 @@
 /**
- * Fields of the configuration and of plugin options: one field is a parser, a default and a line for the reference page.
- * Values come as YAML gave them (`unknown`); a default is written the way a user would write it and parsed like input.
+ * Fields of the configuration and of plugin options. One field is a parser, a default and a line of the reference page.
+ * Input is `unknown`, as the YAML parser returns it; a default is written as a user would write it, and parsed like input.
  */
 import { type Cidr, parseCidr, parseEndpoint } from '../model/address.ts'
 import { durationText, parseDuration } from '../model/text/duration.ts'
@@ -12,19 +12,19 @@ export interface Field<T> {
   /** For the reference page: `duration`, `integer 1..255`, `local | remote | none`. */
   readonly type: string
   readonly help: string
-  /** As a user would write it; undefined means that the field must be given. */
+  /** The default, as a user would write it; undefined for a required field. */
   readonly fallback: unknown
-  /** For the reference page: the tables that a value may be, and the step from the field to them (`[]` for a list). */
+  /** For the reference page: the tables of nested fields, and the path step from the field to them (`[]` for a list). */
   readonly tables?: readonly Fields[] | undefined
   readonly step?: string
-  /** Reports every fault and returns undefined, or returns the value. `value` is never undefined. */
+  /** Returns the value, or reports every fault and returns undefined. `value` is never undefined. */
   parse(value: unknown, path: Path, report: Report): T | undefined
 }
 
 export type Path = readonly (string | number)[]
 export type Report = (fault: Fault) => void
 
-/** One thing wrong with one value. `message` says what was found and what would do. */
+/** One thing wrong with one value. `message` says what was found and how to fix it. */
 export interface Fault {
   readonly path: Path
   readonly message: string
@@ -34,7 +34,7 @@ export type Fields = Readonly<Record<string, Field<unknown>>>
 
 export type Options<F extends Fields> = { readonly [K in keyof F]: F[K] extends Field<infer T> ? T : never }
 
-/** `plugins[2].options.rest`; a step that is no plain word is quoted, so that the text stays on one line. */
+/** `plugins[2].options.rest`; a step that is not a plain word is quoted, so that the text stays on one line. */
 export function pathText(path: Path): string {
   return path.reduce<string>((text, step) => {
     if (typeof step === 'number') return `${text}[${step}]`
@@ -43,7 +43,7 @@ export function pathText(path: Path): string {
   }, '')
 }
 
-/** Parses a table of fields. Unknown keys are faults that name the nearest known key. */
+/** Parses a mapping by a table of fields. An unknown key is a fault, whose message names the nearest known key. */
 export function parseFields<F extends Fields>(
   fields: F,
   value: unknown,
@@ -58,7 +58,7 @@ export function parseFields<F extends Fields>(
   return sound ? (parsed as Options<F>) : undefined
 }
 
-/** Like {@link parseFields}, but returns whatever is sound, so that more can be said about the rest of a faulty table. */
+/** Like {@link parseFields}, but returns the valid fields of a faulty mapping too, so that further checks can run on them. */
 export function parseSound<F extends Fields>(
   fields: F,
   value: unknown,
@@ -68,7 +68,7 @@ export function parseSound<F extends Fields>(
   if (value === null || value === undefined) return parseSound(fields, {}, path, report)
   if (typeof value !== 'object' || Array.isArray(value)) {
     const known = Object.keys(fields).join(', ') || 'it has none'
-    report({ path, message: `${shown(value)} is not a table of options (${known})` })
+    report({ path, message: `${shown(value)} is not a mapping of options (${known})` })
     return {}
   }
   const given = value as Record<string, unknown>
@@ -85,10 +85,10 @@ export function parseSound<F extends Fields>(
   return parsed as Partial<Options<F>>
 }
 
-/** Fields as the reference page prints them, by keys like `clusters[].name`. Optional ones have an empty `fallback`. */
+/** A field as the reference page prints it; its key is like `clusters[].name`. Optional fields have an empty `fallback`. */
 export type Described = Readonly<Record<'key' | 'type' | 'fallback' | 'help', string>>
 
-/** Each field of a table, followed by the fields of the tables in it. What must be given says `must` for its default. */
+/** Each field of a table, followed by its nested fields. `must` stands as the default of a required field. */
 export function describe(fields: Fields, under = '', must = 'required'): readonly Described[] {
   return Object.entries(fields).flatMap(([name, { type, fallback, help, tables = [], step = '' }]) => {
     const key = under + name
@@ -101,12 +101,12 @@ export function describe(fields: Fields, under = '', must = 'required'): readonl
 /** The default of an {@link optional} field: no value at all. */
 const absent = Symbol('absent')
 
-/** May be left out or left empty; then the value is undefined. */
+/** A field that may be missing or empty; its value is undefined then. */
 export function optional<T>(field: Field<T>): Field<T | undefined> {
   return { ...field, fallback: absent }
 }
 
-/** Adds a rule: `complaint` says what is wrong with a value of the right type, and what would do. */
+/** Adds a rule: `complaint` returns what is wrong with a parsed value and how to fix it, or undefined. */
 export function checked<T>(given: Field<T>, complaint: (value: T) => string | undefined): Field<T> {
   return {
     ...given,
@@ -122,7 +122,7 @@ export function checked<T>(given: Field<T>, complaint: (value: T) => string | un
 
 const maxTimerMs = 2 ** 31 - 1
 
-/** `500ms`, `5s`, `10m`, `1h30m`; milliseconds in the program, as is the range. A bare 0 needs no unit. */
+/** `500ms`, `5s`, `10m`, `1h30m`; the value and the range are in milliseconds. A bare 0 needs no unit. */
 export function duration(help: string, fallback?: string, range: { min?: number; max?: number } = {}): Field<number> {
   const { min = 0, max = maxTimerMs } = range
   return field('duration', help, fallback, value => {
@@ -132,15 +132,15 @@ export function duration(help: string, fallback?: string, range: { min?: number;
       return bad(`${shown(value)} has no unit; write ${written}s or ${written}ms`)
     }
     if (ms === undefined) return bad(`${shown(value)} is not a duration; write 500ms, 5s, 10m or 1h`)
-    if (ms > 0 && ms < 1) return bad(`${shown(value)} is less than 1ms, the shortest a timer can wait`)
-    if (ms > maxTimerMs) return bad(`${shown(value)} is longer than 24 days, the longest a timer can wait`)
-    if (ms < min) return bad(`${shown(value)} is too short; ${durationText(min)} is the least`)
-    if (ms > max) return bad(`${shown(value)} is too long; ${durationText(max)} is the most`)
+    if (ms > 0 && ms < 1) return bad(`${shown(value)} is less than 1ms, the resolution of timers`)
+    if (ms > maxTimerMs) return bad(`${shown(value)} is longer than 24 days, the maximum of timers`)
+    if (ms < min) return bad(`${shown(value)} is too short; the minimum is ${durationText(min)}`)
+    if (ms > max) return bad(`${shown(value)} is too long; the maximum is ${durationText(max)}`)
     return Math.round(ms)
   })
 }
 
-/** Digits in quotes count too, so that `"${REPLICAS}"` does. */
+/** Accepts quoted digits too, so that `"${REPLICAS}"` works. */
 export function integer(help: string, range: { min: number; max: number }, fallback?: number): Field<number> {
   return field(`integer ${range.min}..${range.max}`, help, fallback, value => {
     const number = typeof value === 'string' && /^-?\d{1,16}$/.test(value) ? Number(value) : value
@@ -149,7 +149,7 @@ export function integer(help: string, range: { min: number; max: number }, fallb
   })
 }
 
-/** `"true"` and `"false"` in quotes count too, so that `"${DEBUG}"` does. */
+/** Accepts `"true"` and `"false"` in quotes too, so that `"${DEBUG}"` works. */
 export function boolean(help: string, fallback?: boolean): Field<boolean> {
   return field('true | false', help, fallback, value => {
     if (value === true || value === 'true') return true
@@ -157,7 +157,7 @@ export function boolean(help: string, fallback?: boolean): Field<boolean> {
   })
 }
 
-/** `50%`: a fraction from 0 to 1 in the program. */
+/** `50%`; the value is a fraction from 0 to 1. */
 export function percent(help: string, fallback?: string): Field<number> {
   return field('percent', help, fallback, value => {
     const match = /^(\d+(?:\.\d+)?)%$/.exec(scalar(value))
@@ -169,14 +169,14 @@ export function percent(help: string, fallback?: string): Field<number> {
 export function text(help: string, fallback?: string): Field<string> {
   return field('text', help, fallback, value => {
     if (typeof value === 'string' && value !== '') return value
-    return bad(`${shown(value)} is not a text${typeof value === 'number' ? `; write "${value}"` : ''}`)
+    return bad(`${shown(value)} is not a string${typeof value === 'number' ? `; write "${value}"` : ''}`)
   })
 }
 
 export function oneOf<const T extends string>(help: string, values: readonly T[], fallback?: T): Field<T> {
   return field(values.join(' | '), help, fallback, value => {
     const found = values.find(v => v === value)
-    return found ?? bad(`${shown(value)} is none of ${values.join(', ')}${didYouMean(scalar(value), values)}`)
+    return found ?? bad(`${shown(value)} is not one of ${values.join(', ')}${didYouMean(scalar(value), values)}`)
   })
 }
 
@@ -184,7 +184,7 @@ export function oneOf<const T extends string>(help: string, values: readonly T[]
 export function cidr(help: string, fallback?: string): Field<Cidr> {
   return field('CIDR', help, fallback, value => {
     const parsed = parseCidr(scalar(value))
-    return parsed ?? bad(`${shown(value)} is not a CIDR; write 10.0.0.0/8, with no bits set behind the prefix`)
+    return parsed ?? bad(`${shown(value)} is not a CIDR; write 10.0.0.0/8, with no bits set beyond the prefix`)
   })
 }
 
@@ -196,10 +196,10 @@ export function endpoint(help: string, fallback?: string): Field<{ readonly addr
   })
 }
 
-/** A sequence; a single value stands for a list of one. */
+/** A list. A single value is taken as a list of one. */
 export function list<T>(help: string, item: Field<T>, fallback?: readonly unknown[]): Field<readonly T[]> {
   return {
-    type: `list of ${item.type}${item.type === 'table' ? 's' : ''}`,
+    type: `list of ${item.type}${item.type === 'mapping' ? 's' : ''}`,
     help,
     fallback,
     tables: item.tables,
@@ -219,7 +219,7 @@ export function list<T>(help: string, item: Field<T>, fallback?: readonly unknow
   }
 }
 
-/** A mapping with names of the user's choosing. */
+/** A mapping with keys chosen by the user. */
 export function record<T>(
   help: string,
   item: Field<T>,
@@ -246,10 +246,10 @@ export function record<T>(
   }
 }
 
-/** A nested table of fields. With `fallback` omitted its own fields' defaults make it up. */
+/** A nested table of fields. Without `fallback` its default is made of the defaults of its fields. */
 export function table<F extends Fields>(help: string, fields: F, fallback: unknown = {}): Field<Options<F>> {
   return {
-    type: 'table',
+    type: 'mapping',
     help,
     fallback,
     tables: [fields],
@@ -283,7 +283,7 @@ export function bad(message: string): Bad {
   return new Bad(message)
 }
 
-/** What a user wrote, for fields that read text; empty for lists and tables. */
+/** The text of a scalar, for fields that parse text; empty for lists and mappings. */
 export function scalar(value: unknown): string {
   return typeof value === 'string' || typeof value === 'number' ? String(value) : ''
 }

@@ -1,4 +1,4 @@
-/** Fields that only the configuration needs. Paths come out absolute: the caller says what they are relative to. */
+/** Fields that only the configuration uses, not plugins: paths, cluster names, domains, resolvers, sizes. */
 import { canonicalAddress, endpointText, parseEndpoint } from '../model/address.ts'
 import { isClusterName } from '../model/cluster.ts'
 import { isPluginName } from '../model/plugin-name.ts'
@@ -17,7 +17,7 @@ export function path(help: string, resolve: Resolve, fallback?: string): Field<s
   })
 }
 
-/** Paths that could be taken for a name must begin so. */
+/** A path must start like this where a name is accepted too. */
 export function isPath(written: string): boolean {
   return /^(~|\.\.?)?\//.test(written)
 }
@@ -25,16 +25,16 @@ export function isPath(written: string): boolean {
 export function clusterName(help: string): Field<string> {
   return checked({ ...text(help), type: 'cluster name' }, name => {
     if (!isClusterName(name))
-      return `${shown(name)} is no name for a cluster; write 1 to 32 of a-z, 0-9 and -, no - at the ends`
+      return `${shown(name)} is not a valid cluster name; use 1 to 32 of a-z, 0-9 and -, without - at either end`
     return name === 'default'
-      ? '"default" is what Cilium calls a cluster outside any mesh; give it a name of its own'
+      ? '"default" is what Cilium calls a cluster outside of any mesh; use another name'
       : undefined
   })
 }
 
 const label = /^[a-z0-9_]([a-z0-9_-]{0,61}[a-z0-9_])?$/
 
-/** A domain in lower case, without the dot at its end. */
+/** A domain. The value is in lower case, without the trailing dot. */
 export function domain(help: string, fallback?: string): Field<string> {
   return field('domain', help, fallback, value => {
     const name = scalar(value).toLowerCase().replace(/\.$/, '')
@@ -43,7 +43,7 @@ export function domain(help: string, fallback?: string): Field<string> {
   })
 }
 
-/** Where questions for other zones go: a server as `10.0.0.10:53`, or the path of a file like resolv.conf. */
+/** An upstream resolver: an address as `10.0.0.10:53`, or the path of a file like resolv.conf. */
 export function upstream(help: string, resolve: Resolve): Field<string> {
   return field('address, address:port or path', help, undefined, value => {
     const written = scalar(value)
@@ -52,14 +52,14 @@ export function upstream(help: string, resolve: Resolve): Field<string> {
     const server = address === undefined ? parseEndpoint(written) : { address, port: 53 }
     return server && server.port > 0
       ? endpointText(server.address, server.port)
-      : bad(`${shown(value)} is no resolver; write 10.0.0.10, 10.0.0.10:53, [fd00::10]:53 or /etc/resolv.conf`)
+      : bad(`${shown(value)} is not a resolver; write 10.0.0.10, 10.0.0.10:53, [fd00::10]:53 or /etc/resolv.conf`)
   })
 }
 
-/** Upstreams by domain. Domains come out in lower case, without the dot at their ends. */
+/** Upstream resolvers by domain. The domains of the value are in lower case, without the trailing dot. */
 export function routes(help: string, resolve: Resolve): Field<Readonly<Record<string, readonly string[]>>> {
   const servers = checked(list('Its resolvers.', upstream('A resolver.', resolve)), given =>
-    given.length > 0 ? undefined : 'is empty; name a resolver, or leave the domain out',
+    given.length > 0 ? undefined : 'is empty; give a resolver, or leave the domain out',
   )
   const mapping = record(help, servers, {})
   const key = domain('The domain.')
@@ -73,7 +73,7 @@ export function routes(help: string, resolve: Resolve): Field<Readonly<Record<st
         const name = key.parse(written, [...path, written], report)
         if (name === undefined) return undefined
         if (named.has(name)) {
-          report({ path: [...path, written], message: `${name} is given twice; keep one of the two` })
+          report({ path: [...path, written], message: `${name} is given twice; remove one of them` })
           return undefined
         }
         named.set(name, given)
@@ -85,14 +85,14 @@ export function routes(help: string, resolve: Resolve): Field<Readonly<Record<st
 
 const bytesPerUnit = { KiB: 2 ** 10, MiB: 2 ** 20, GiB: 2 ** 30 } as const
 
-/** `64KiB`, `16MiB`, `1GiB`: bytes in the program, as is the range. */
+/** `64KiB`, `16MiB`, `1GiB`; the value and the range are in bytes. */
 export function size(help: string, fallback: string, range: { min: number; max: number }): Field<number> {
   return field('size', help, fallback, value => {
     const [, amount, unit] = /^(\d{1,9})([KMG]iB)$/.exec(scalar(value)) ?? []
     if (unit === undefined) return bad(`${shown(value)} is not a size; write 64KiB, 16MiB or 1GiB`)
     const bytes = Number(amount) * bytesPerUnit[unit as keyof typeof bytesPerUnit]
     const fits = bytes >= range.min && bytes <= range.max
-    return fits ? bytes : bad(`${shown(value)} is not from ${sizeText(range.min)} to ${sizeText(range.max)}`)
+    return fits ? bytes : bad(`${shown(value)} is out of range; use ${sizeText(range.min)} to ${sizeText(range.max)}`)
   })
 }
 
@@ -101,11 +101,11 @@ function sizeText(bytes: number): string {
   return `${bytes / size}${unit}`
 }
 
-/** Several tries, of which one alone must not take longer than all. */
+/** Adds the rule that the timeout of one attempt is not longer than the budget of all. */
 export function withinBudget<T extends { readonly timeout: number; readonly budget: number }>(
-  tries: Field<T>,
+  attempts: Field<T>,
 ): Field<T> {
-  return checked(tries, ({ timeout, budget }) =>
+  return checked(attempts, ({ timeout, budget }) =>
     timeout > budget
       ? `timeout (${durationText(timeout)}) is longer than budget (${durationText(budget)}), the time for all attempts together`
       : undefined,
@@ -117,38 +117,38 @@ export interface StatusRange {
   readonly max: number
 }
 
-/** HTTP statuses: `200-299`, or one alone. */
+/** HTTP status codes: `200-299`, or a single one. */
 export function statusRange(help: string, fallback: string): Field<StatusRange> {
   return field('status range', help, fallback, value => {
     const [, min, max = min] = /^([1-5]\d\d)(?:-([1-5]\d\d))?$/.exec(scalar(value)) ?? []
     return min !== undefined && Number(min) <= Number(max)
       ? { min: Number(min), max: Number(max) }
-      : bad(`${shown(value)} is not a range of HTTP statuses; write 200-299 or 204`)
+      : bad(`${shown(value)} is not a range of HTTP status codes; write 200-299 or 204`)
   })
 }
 
-/** An etcd server as etcd's own client files name it. */
+/** The URL of an etcd server, as etcd's own client configuration has it. */
 export function serverUrl(help: string): Field<string> {
   return field('URL', help, undefined, value => {
     const url = URL.parse(scalar(value))
     const sound = url && /^https?:$/.test(url.protocol) && url.href === `${url.origin}/`
-    return sound ? url.origin : bad(`${shown(value)} is no server; write https://HOST:2379`)
+    return sound ? url.origin : bad(`${shown(value)} is not a server URL; write https://HOST:2379`)
   })
 }
 
-/** Which services, as the tenancy plugin has it; it stays as it was written. */
+/** A pattern of services, in the syntax of the tenancy plugin. The value is the text as written. */
 export function servicePattern(help: string): Field<string> {
   return field('NAMESPACE/NAME', help, undefined, value => {
     const written = scalar(value)
     return parseServicePattern(written)
       ? written
-      : bad(`${shown(value)} names no services; write namespace/name, with * for any`)
+      : bad(`${shown(value)} is not a service pattern; write NAMESPACE/NAME, with * as a wildcard`)
   })
 }
 
 /**
- * Which plugin: a bare word is a built-in one, `./my.js` a file, `npm:NAME` a package, never guessed from one another. It
- * stays as it was written, for status to show; whoever loads it starts from the configuration's folder.
+ * Which plugin: a bare word is a built-in one, `./my.js` a file, `npm:NAME` a package. The value is the text as written,
+ * which status shows; the plugin loader resolves it relative to the folder of the configuration.
  */
 export function pluginUse(help: string, resolve: Resolve): Field<string> {
   return field('name, path or npm:NAME', help, undefined, value => {
@@ -156,27 +156,29 @@ export function pluginUse(help: string, resolve: Resolve): Field<string> {
     if (isPath(written)) return written.startsWith('~') ? resolve(written) : written
     return /^npm:\S+$/.test(written) || isPluginName(written)
       ? written
-      : bad(`${shown(value)} is no plugin; write the name of a built-in one, ./my-plugin.js for a file or npm:NAME`)
+      : bad(
+          `${shown(value)} is not a plugin; write the name of a built-in one, ./my-plugin.js for a file, or npm:NAME for a package`,
+        )
   })
 }
 
-/** What stands for a plugin in status, metrics and refusals. */
+/** The name of a plugin in status, metrics and refusals. */
 export function pluginName(help: string): Field<string> {
   return checked({ ...text(help), type: 'name' }, name =>
     isPluginName(name) ? undefined : `${shown(name)} is not a valid name; use a-z, 0-9 and -, starting with a letter`,
   )
 }
 
-/** Whatever is written there, for somebody else to check. */
+/** Any value; checked later by the code that uses it. */
 export function raw(help: string): Field<Json | undefined> {
-  return optional(field<Json>('table', help, undefined, value => value as Json))
+  return optional(field<Json>('mapping', help, undefined, value => value as Json))
 }
 
-/** Nothing but `true`: the key says it all. */
+/** Only `true` is accepted: the presence of the key is the setting. */
 export function present(help: string): Field<true> {
   return field('true', help, undefined, value =>
     value === true || value === 'true'
       ? true
-      : bad(`${shown(value)} means nothing here; write true or leave the key out`),
+      : bad(`${shown(value)} is not valid here; write true, or leave the key out`),
   )
 }

@@ -1,11 +1,11 @@
-/** A file of YAML becomes a configuration, or a list of everything that is wrong with it. */
+/** Reads the configuration file, and reports everything that is wrong with it at once. */
 import { isUtf8 } from 'node:buffer'
 import { createReadStream } from 'node:fs'
 import { homedir } from 'node:os'
 import { dirname, join, resolve } from 'node:path'
 import { buffer } from 'node:stream/consumers'
 import { messageOf } from '../model/error.ts'
-import { findings } from './checks.ts'
+import { check } from './checks.ts'
 import { ConfigError, type ConfigFault } from './error.ts'
 import type { Env } from './expand.ts'
 import { type Path, parseSound, pathText } from './fields.ts'
@@ -17,9 +17,9 @@ export interface Loaded {
   readonly config: Config
   /** Absolute. */
   readonly file: string
-  /** What works but is hardly meant; to be shown at the start. */
+  /** What works but is probably a mistake; logged at start. */
   readonly warnings: readonly ConfigFault[]
-  /** `conf/starlane.yaml:14`: where the file says it, or else the nearest thing around it. */
+  /** `conf/starlane.yaml:14`: the line of a path, or of the nearest enclosing value that is in the file. */
   placeOf(path: Path): string
 }
 
@@ -28,19 +28,19 @@ export async function loadConfig(file: string, env: Env = process.env): Promise<
   return parseConfig(await read(file), file, env)
 }
 
-/** Throws {@link ConfigError}. `file` is for messages, and its folder is what relative paths are relative to. */
+/** Throws {@link ConfigError}. `file` appears in messages; relative paths are resolved against its folder. */
 export function parseConfig(text: string, file: string, env: Env = process.env): Loaded {
   const tree = readTree(text, env)
   const faults: TreeFault[] = [...tree.faults]
   const warnings: TreeFault[] = []
   if (tree.root === undefined) throw failure(file, faults)
 
-  // A value that could not be read is one fault, not also a missing field.
+  // A value that could not be read is already reported; do not also report its field as missing.
   const unread = new Set(faults.map(fault => pathText(fault.path)))
   const draft = parseSound(schema(resolver(file, env)), tree.root, [], ({ path, message }) => {
     if (!unread.has(pathText(path))) faults.push({ code: 'CONF_FIELD', line: tree.lineOf(path), path, message })
   })
-  for (const { level, ...found } of findings(draft, tree.root, tree.has)) {
+  for (const { level, ...found } of check(draft, tree.root, tree.has)) {
     const list = level === 'fault' ? faults : warnings
     list.push({ ...found, line: tree.lineOf(found.path) })
   }
@@ -53,12 +53,12 @@ export function parseConfig(text: string, file: string, env: Env = process.env):
   }
 }
 
-/** As much as a ConfigMap may hold; also where reading ends of what is no file, like /dev/zero. */
+/** The size limit of a ConfigMap. It also ends the reading of endless files such as /dev/zero. */
 const maxBytes = 1024 * 1024
 
 async function read(file: string): Promise<string> {
   const bytes = await readBytes(file)
-  if (bytes.length > maxBytes) throw unusable(file, 'is larger than 1 MiB; is it a configuration?')
+  if (bytes.length > maxBytes) throw unusable(file, 'is larger than 1 MiB, too large for a configuration')
   if (isUtf8(bytes)) return new TextDecoder().decode(bytes)
   throw unusable(`${file}:${lineOfBadByte(bytes)}`, 'is not UTF-8; save the file as UTF-8')
 }
@@ -75,11 +75,11 @@ async function readBytes(file: string): Promise<Buffer> {
 const reasons: Readonly<Record<string, string>> = {
   ENOENT: 'does not exist',
   ENOTDIR: 'does not exist',
-  EISDIR: 'is a folder; name the file in it',
-  EACCES: 'may not be read by this user',
+  EISDIR: 'is a folder; give a file in it',
+  EACCES: 'cannot be read: permission denied',
 }
 
-/** No character of more than one byte has a newline in it, so each line can be looked at by itself. */
+/** No multi-byte character contains a newline byte, so each line can be checked by itself. */
 function lineOfBadByte(bytes: Buffer): number {
   let line = 1
   for (let start = 0; ; line++) {
@@ -98,7 +98,7 @@ function home(env: Env): string {
   try {
     return resolve(env.HOME || homedir())
   } catch {
-    // A user without an entry in /etc/passwd, as some containers have it.
+    // The user has no entry in /etc/passwd, as in some containers.
     return '/'
   }
 }
@@ -107,15 +107,15 @@ function unusable(place: string, message: string, cause?: unknown): ConfigError 
   return new ConfigError([{ code: 'CONF_FILE', place, path: '', message }], { cause })
 }
 
-/** Nobody reads more; and a file that is no configuration at all could give thousands. */
+/** A file that is not a configuration at all could give thousands. */
 const maxFaults = 100
 
 function failure(file: string, faults: readonly TreeFault[]): ConfigError {
   const [first, ...others] = placed(file, faults)
-  if (!first) throw new Error('there is no failure without a fault')
+  if (!first) throw new Error('failure() needs at least one fault')
   const left = faults.length - maxFaults
   if (left > 0)
-    others.splice(maxFaults - 1, left, { code: first.code, place: file, path: '', message: `has ${left} faults more` })
+    others.splice(maxFaults - 1, left, { code: first.code, place: file, path: '', message: `has ${left} more faults` })
   return new ConfigError([first, ...others])
 }
 

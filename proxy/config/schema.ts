@@ -1,6 +1,6 @@
 /**
- * The whole configuration as one table of fields: from it come the type, the defaults, the checks, the reference page
- * (docs/configuration.md) and the test that conf/starlane.yaml leaves nothing out.
+ * The whole configuration as one table of fields. The type, the defaults, the checks and the reference page
+ * (docs/configuration.md) are derived from it; a test compares it with conf/starlane.yaml.
  */
 import { durationText } from '../model/text/duration.ts'
 import { dnsFields } from './dns-fields.ts'
@@ -36,65 +36,67 @@ import {
 } from './kinds.ts'
 import { oneShape, wordOr } from './shapes.ts'
 
-/** Durations are milliseconds, CIDRs are parsed, paths are absolute. What may be left out is undefined then. */
+/** Durations are in milliseconds, CIDRs are parsed, paths are absolute, and optional fields may be undefined. */
 export type Config = Options<ReturnType<typeof schema>>
 export type ClusterConfig = Config['clusters'][number]
-/** Told apart by `'manifests' in source` and the like. */
+/** Distinguished by `'manifests' in source` and so on. */
 export type SourceConfig = ClusterConfig['source']
 export type EtcdConfig = Extract<SourceConfig, { readonly etcd: unknown }>['etcd']
-export type PluginUse = Config['plugins'][number]
 
-/** `resolve` makes the paths absolute; for the reference page, which has no file, any function does. */
+/** `resolve` makes paths absolute. */
 export function schema(resolve: Resolve) {
   return {
     cluster: clusterName(
-      'The local cluster, by its name in `clusters`. Its Services are the frontends that clients reach.',
+      'The name of the local cluster, one of `clusters`. Clients connect to the addresses of its Services.',
     ),
     clusters: list('The clusters of the mesh, in any order.', table('One cluster.', clusterFields(resolve))),
     clustermesh: optional(
-      table('Clusters that come and go without a change of this file.', clustermeshFields(resolve)),
+      table(
+        'Clusters that are discovered from a folder, so that they can change without a change of this file.',
+        clustermeshFields(resolve),
+      ),
     ),
-    stale: table('What becomes of a cluster that no longer answers.', staleFields),
+    stale: table('How long a cluster that cannot be reached keeps its backends.', staleFields),
     dns: table('The DNS responder.', dnsFields(resolve)),
     proxy: table('The TCP and UDP proxy.', proxyFields),
-    health: table('How backends are found to be unfit.', healthFields),
+    health: table('How unhealthy backends are detected.', healthFields),
     plugins: list(
-      'The plugins. The order of the list is the order of every hook.',
+      'The plugins. All their hooks run in the order of this list.',
       table('One plugin.', pluginFields(resolve)),
       ['tenancy', 'circuit-breaker', 'affinity', 'session-affinity'].map(use => ({ use })),
     ),
     publish: optional(
       checked(
-        table('Makes the local cluster one of a Cilium ClusterMesh that is kept in etcd.', publishFields(resolve)),
+        table('Publishes the local cluster to etcd, as a cluster of a Cilium ClusterMesh.', publishFields(resolve)),
         halfCertificate,
       ),
     ),
-    writeBack: table("What is written to the local cluster's API; nothing unless asked for.", writeBackFields),
-    admin: table('The admin surface: status, metrics and the web page.', adminFields),
-    log: table('The log, on standard error.', logFields),
+    writeBack: table("What is written to the local cluster's Kubernetes API. By default nothing.", writeBackFields),
+    admin: table('The admin API over HTTP: status, metrics and the web page.', adminFields),
+    log: table('The log, written to standard error.', logFields),
   } satisfies Fields
 }
 
 function clusterFields(resolve: Resolve) {
   return {
-    name: clusterName('Its name: 1 to 32 of a-z, 0-9 and -, the same that the cluster has for Cilium.'),
-    id: integer('Its number, unique in the mesh.', { min: 1, max: 255 }),
+    name: clusterName('The name of the cluster, the same as in Cilium: 1 to 32 of a-z, 0-9 and -.'),
+    id: integer('The ID of the cluster, unique in the mesh.', { min: 1, max: 255 }),
     source: oneShape(
-      'Where its services come from: exactly one of `manifests`, `kubernetes` and `etcd`.',
+      'Where its services are read from: exactly one of `manifests`, `kubernetes` and `etcd`.',
       { manifests: path('A file or folder of Kubernetes YAML or JSON, watched for changes.', resolve) },
       { kubernetes: oneShape('A Kubernetes API server, watched.', ...kubernetesShapes(resolve)) },
       {
         etcd: checked(oneShape('The etcd of a Cilium ClusterMesh, watched.', ...etcdShapes(resolve)), halfCertificate),
       },
     ),
-    tenant: optional(text('Whom the cluster belongs to; the tenancy plugin keeps tenants apart.')),
+    tenant: optional(text('The tenant that owns the cluster; used by the tenancy plugin.')),
   } satisfies Fields
 }
 
 function clustermeshFields(resolve: Resolve) {
   return {
     folder: path(
-      "A folder of Cilium's client files, watched: each is a remote cluster of the file's name. Those in `clusters` come first.",
+      "A folder with Cilium's etcd client files, watched. Each file is a remote cluster with the name of the file; one that is also in `clusters` is taken from there.",
       resolve,
     ),
     prefer: preferred,
@@ -105,47 +107,53 @@ function kubernetesShapes(resolve: Resolve) {
   return [
     {
       kubeconfig: optional(
-        path('The kubeconfig file; without it those of `KUBECONFIG`, or `~/.kube/config`, as for kubectl.', resolve),
+        path(
+          'The kubeconfig file. By default the files in `KUBECONFIG`, or `~/.kube/config`, as with kubectl.',
+          resolve,
+        ),
       ),
-      context: optional(text('A context of that file; without it the current one.')),
+      context: optional(text('A context of that file. By default its current context.')),
     },
-    { inCluster: present("Uses the service account of the Pod that Starlane runs in; takes the kubeconfig's place.") },
+    { inCluster: present('Uses the service account of the Pod that Starlane runs in, instead of a kubeconfig.') },
   ] as const satisfies readonly Fields[]
 }
 
 const preferred = oneOf(
-  'What is read where a cluster writes both: `services` as Cilium 1.20 does, or `slices`, which tell of endpoints that end.',
+  'What to read from a cluster that writes both: `services`, as Cilium 1.20 does, or `slices`, which also have terminating endpoints.',
   ['services', 'slices'],
   'services',
 )
 
 function etcdShapes(resolve: Resolve) {
   return [
-    { config: path("Cilium's own client file, as in `/var/lib/cilium/clustermesh`.", resolve), prefer: preferred },
-    { ...etcdServers(resolve, 'The servers; takes the place of `config`.'), prefer: preferred },
+    {
+      config: path("Cilium's etcd client file, such as those in `/var/lib/cilium/clustermesh`.", resolve),
+      prefer: preferred,
+    },
+    { ...etcdServers(resolve, 'The etcd servers, instead of `config`.'), prefer: preferred },
   ] as const satisfies readonly Fields[]
 }
 
 function etcdServers(resolve: Resolve, help: string) {
   return {
     endpoints: checked(list(help, serverUrl('A server.')), servers =>
-      servers.length > 0 ? undefined : 'is empty; name a server',
+      servers.length > 0 ? undefined : 'is empty; give a server',
     ),
-    ca: optional(path('The certificate authority of the servers (PEM); without it those of the system.', resolve)),
-    cert: optional(path('The client certificate (PEM), together with `key`.', resolve)),
-    key: optional(path('The key of the client certificate (PEM), together with `cert`.', resolve)),
+    ca: optional(path('The CA certificate of the servers (PEM). By default those of the system.', resolve)),
+    cert: optional(path('The client certificate (PEM); needs `key`.', resolve)),
+    key: optional(path('The key of the client certificate (PEM); needs `cert`.', resolve)),
   } satisfies Fields
 }
 
 function halfCertificate<T extends object>(etcd: T): string | undefined {
   const { cert, key }: { readonly cert?: unknown; readonly key?: unknown } = etcd
   const half = (cert === undefined) !== (key === undefined)
-  return half ? 'gives one of `cert` and `key` alone; each needs the other' : undefined
+  return half ? 'has only one of `cert` and `key`; give both' : undefined
 }
 
 const staleFields = {
   after: duration(
-    'How long its last known backends stay. 0 keeps them for ever, as Cilium does unless told otherwise.',
+    'How long its last known backends are kept. 0 keeps them forever, which is the default of Cilium.',
     '10m',
   ),
 } satisfies Fields
@@ -153,25 +161,21 @@ const staleFields = {
 const atLeast1ms = { min: 1 }
 
 const dialFields = {
-  timeout: duration('How long one backend may take to accept.', '1s', atLeast1ms),
-  attempts: integer(
-    'How many backends are tried, each another one, before the client is turned away.',
-    { min: 1, max: 10 },
-    3,
-  ),
-  budget: duration('How long all attempts together may take.', '5s', atLeast1ms),
+  timeout: duration('The timeout of one attempt to connect.', '1s', atLeast1ms),
+  attempts: integer('How many different backends are tried before the flow is refused.', { min: 1, max: 10 }, 3),
+  budget: duration('The timeout of all attempts together.', '5s', atLeast1ms),
 } satisfies Fields
 
 const proxyFields = {
   engine: oneOf(
-    'What carries the bytes: `native`, on a thread of its own, wants Linux and a C++ compiler at installation; `streams` works everywhere. `auto` is `native` where it was built.',
+    'What moves the bytes: `native` uses a thread of its own and needs Linux and a C++ compiler at installation; `streams` works everywhere. `auto` takes `native` if it was built.',
     ['auto', 'streams', 'native'],
     'auto',
   ),
   vips: wordOr(
-    'The addresses that clients dial: the ClusterIPs of the local Services, or addresses of a range of your own.',
+    'The addresses that clients connect to: the ClusterIPs of the local Services, or addresses from a range of your own.',
     'clusterIP',
-    { cidr: cidr('A range to take them from, such as 127.96.0.0/16, which needs no privileges on Linux.') },
+    { cidr: cidr('The range, such as 127.96.0.0/16, which needs no privileges on Linux.') },
   ),
   anyip: boolean('Makes these addresses local to this machine for as long as Starlane runs; needs NET_ADMIN.', false),
   services: oneOf(
@@ -185,50 +189,53 @@ const proxyFields = {
     'round-robin',
   ),
   dial: withinBudget(table('How a connection to a backend is made.', dialFields)),
-  idle: table('When a silent flow is given up.', {
-    tcp: duration('A TCP connection on which no byte moves.', '1h', atLeast1ms),
-    halfClosed: duration('A TCP connection that one side has ended and the other has not.', '60s', atLeast1ms),
-    udp: duration('A UDP session on which no datagram moves.', '60s', atLeast1ms),
+  idle: table('How long a flow without traffic is kept.', {
+    tcp: duration('A TCP connection.', '1h', atLeast1ms),
+    halfClosed: duration('A TCP connection that only one side has closed.', '60s', atLeast1ms),
+    udp: duration('A UDP session.', '60s', atLeast1ms),
   }),
-  drain: duration('How long flows may go on when their backend leaves or Starlane stops. 0 cuts them at once.', '30s'),
-  limits: table('How much is carried at a time; beyond it new flows are refused.', {
-    connections: integer('TCP connections.', { min: 1, max: 1_000_000 }, 10_000),
-    udpSessions: integer('UDP sessions.', { min: 1, max: 1_000_000 }, 10_000),
+  drain: duration(
+    'How long flows may continue after their backend is removed or Starlane is told to stop. 0 closes them at once.',
+    '30s',
+  ),
+  limits: table('The maximum number of flows at a time; further flows are refused.', {
+    connections: integer('The maximum number of TCP connections.', { min: 1, max: 1_000_000 }, 10_000),
+    udpSessions: integer('The maximum number of UDP sessions.', { min: 1, max: 1_000_000 }, 10_000),
   }),
 } satisfies Fields
 
 const passiveFields = {
   consecutive: integer(
-    'So many failed connections in a row and it is ejected. 0 ejects nobody.',
+    'A backend is ejected after this many failed connections in a row. 0 disables ejection.',
     { min: 0, max: 1000 },
     5,
   ),
   eject: duration(
-    'How long the first time; twice as long the second time, three times the third, and so on.',
+    'How long the first ejection lasts. The second in a row lasts twice as long, the third three times, and so on.',
     '30s',
     atLeast1ms,
   ),
-  maxEject: duration('How long at most.', '300s', atLeast1ms),
+  maxEject: duration('The maximum duration of an ejection.', '300s', atLeast1ms),
   maxPercent: integer(
-    "How much of a frontend's backends may be ejected at a time, in percent; one always may.",
+    "The maximum share of a frontend's backends that may be ejected at a time, in percent. One may always be.",
     { min: 0, max: 100 },
     50,
   ),
 } satisfies Fields
 
 const healthFields = {
-  active: table('Checks that Starlane makes by itself, of every backend.', {
-    interval: duration('From one check of a backend to the next.', '2s', { min: 100 }),
-    timeout: duration('A check that takes longer has failed.', '1s', atLeast1ms),
-    rise: integer('So many good checks in a row and a backend is up.', { min: 1, max: 100 }, 2),
-    fall: integer('So many bad checks in a row and a backend is down.', { min: 1, max: 100 }, 3),
-    type: oneOf('A connection, a GET request, or no checks at all.', ['tcp', 'http', 'none'], 'tcp'),
-    path: checked(text('What an http check asks for.', '/'), asked =>
-      /^\/[!-~]*$/.test(asked) ? undefined : `${shown(asked)} is no path of a URL; write /healthz`,
+  active: table('Health checks that Starlane sends to every backend.', {
+    interval: duration('The time between two checks of a backend.', '2s', { min: 100 }),
+    timeout: duration('The timeout of a check.', '1s', atLeast1ms),
+    rise: integer('A backend is up after this many successful checks in a row.', { min: 1, max: 100 }, 2),
+    fall: integer('A backend is down after this many failed checks in a row.', { min: 1, max: 100 }, 3),
+    type: oneOf('`tcp` connects, `http` sends a GET request, `none` disables checks.', ['tcp', 'http', 'none'], 'tcp'),
+    path: checked(text('The path of an HTTP check.', '/'), asked =>
+      /^\/[!-~]*$/.test(asked) ? undefined : `${shown(asked)} is not a URL path; write /healthz`,
     ),
-    status: statusRange('What an http check takes for a good answer.', '200-299'),
+    status: statusRange('The status codes that pass an HTTP check.', '200-299'),
   }),
-  passive: checked(table('What the traffic itself says of a backend.', passiveFields), ({ eject, maxEject }) =>
+  passive: checked(table('Ejection of backends that fail for live traffic.', passiveFields), ({ eject, maxEject }) =>
     eject > maxEject ? `eject (${durationText(eject)}) is longer than maxEject (${durationText(maxEject)})` : undefined,
   ),
 } satisfies Fields
@@ -236,27 +243,33 @@ const healthFields = {
 function pluginFields(resolve: Resolve) {
   return {
     use: pluginUse('A built-in plugin by name, a file (`./my-plugin.js`) or a package (`npm:NAME`).', resolve),
-    as: optional(pluginName('Its name in status, metrics and refusals, where one plugin is used twice.')),
-    options: raw("The plugin's own options; its README lists them."),
+    as: optional(
+      pluginName('The name of this instance in status, metrics and refusals. Needed if a plugin is used twice.'),
+    ),
+    options: raw('The options of the plugin; its README lists them.'),
   } satisfies Fields
 }
 
 function publishFields(resolve: Resolve) {
   return {
-    ...etcdServers(resolve, 'The etcd servers that the other clusters read this one from; the user may write.'),
-    slices: boolean('Also writes endpoint slices, which Cilium reads from 1.20 on.', false),
-    lease: duration('How long everything stays there when no Starlane of this cluster is left.', '15m', {
+    ...etcdServers(resolve, 'The etcd servers to write to. The other clusters read this cluster from there.'),
+    slices: boolean('Whether to write endpoint slices too, which Cilium reads since 1.20.', false),
+    lease: duration('How long the data stays in etcd after the last Starlane of this cluster has stopped.', '15m', {
       min: 60_000,
       max: 24 * 3_600_000,
     }),
-    rate: integer('Requests to etcd in a second, each with up to 100 keys.', { min: 1, max: 1000 }, 20),
+    rate: integer(
+      'The maximum number of requests to etcd per second, each with up to 100 keys.',
+      { min: 1, max: 1000 },
+      20,
+    ),
     tenants: record(
-      'What each tenant may read: services of the local cluster, as a cluster of their own named CLUSTER--TENANT.',
-      list('The services.', servicePattern('Services.')),
+      'What each tenant may read: a list of services of the local cluster, published as a cluster named CLUSTER--TENANT.',
+      list('The services.', servicePattern('A pattern of services.')),
       {},
     ),
     cache: boolean(
-      'Also copies the clusters that are read from an etcd to this one, for many readers here (KVStoreMesh).',
+      'Whether to copy the clusters that are read from another etcd into this one, for many local readers (KVStoreMesh).',
       false,
     ),
   } satisfies Fields
@@ -264,27 +277,23 @@ function publishFields(resolve: Resolve) {
 
 const writeBackFields = {
   endpointSlices: boolean(
-    'EndpointSlices of remote endpoints, for controllers that read nothing else, of Services that ask for it (`service.cilium.io/global-sync-endpoint-slices`).',
+    'Write EndpointSlices with the remote endpoints of Services annotated with `service.cilium.io/global-sync-endpoint-slices`, for controllers that read EndpointSlices.',
     false,
   ),
-  serviceImports: boolean('ServiceImports, and the status of ServiceExports (Multi-Cluster Services API).', false),
+  serviceImports: boolean('Write ServiceImports and the status of ServiceExports (Multi-Cluster Services API).', false),
   derivedServices: boolean(
-    'A Service for each ServiceImport, as Cilium makes one: its ClusterIP is the address in the clusterset. Needs `serviceImports`.',
+    'Write a derived Service for each ServiceImport, as Cilium does; its ClusterIP is the address in the clusterset. Needs `serviceImports`.',
     false,
   ),
-  events: boolean('Events on local Services whose annotations mean nothing.', false),
-  namespace: text('Where the lease is that lets one of several replicas write.', 'starlane'),
+  events: boolean('Write Events on local Services with invalid annotations.', false),
+  namespace: text('The namespace of the Lease that elects the replica that writes.', 'starlane'),
 } satisfies Fields
 
 const adminFields = {
-  listen: endpoint('Where it listens. It asks for no password: keep it on this machine.', '127.0.0.1:9911'),
+  listen: endpoint('The address to listen on. There is no authentication: use a loopback address.', '127.0.0.1:9911'),
 } satisfies Fields
 
 const logFields = {
-  level: oneOf('The least important lines that are written.', ['debug', 'info', 'warn', 'error'], 'info'),
-  format: oneOf(
-    'For people, for machines, or `auto`: pretty on a terminal and JSON otherwise.',
-    ['auto', 'pretty', 'json'],
-    'auto',
-  ),
+  level: oneOf('The minimum level of log lines.', ['debug', 'info', 'warn', 'error'], 'info'),
+  format: oneOf('`auto` is pretty on a terminal and JSON otherwise.', ['auto', 'pretty', 'json'], 'auto'),
 } satisfies Fields

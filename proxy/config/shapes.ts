@@ -1,7 +1,7 @@
-/** Fields whose value may be one of several things. */
+/** Fields whose value has one of several shapes. */
 import { type Field, type Fields, type Options, parseFields, shown, unknownKey } from './fields.ts'
 
-/** One word, or a table in its place. */
+/** Either one word or a mapping. */
 export function wordOr<const W extends string, F extends Fields>(
   help: string,
   word: W,
@@ -9,34 +9,34 @@ export function wordOr<const W extends string, F extends Fields>(
 ): Field<W | Options<F>> {
   const keys = Object.keys(fields).join(', ')
   return {
-    type: `${word} | table`,
+    type: `${word} | mapping`,
     help,
     fallback: word,
     tables: [fields],
     parse: (value, path, report) => {
       if (value === word) return word
       if (typeof value === 'object' && value !== null) return parseFields(fields, value, path, report)
-      report({ path, message: `${shown(value)} is neither ${word} nor a table with ${keys}` })
+      report({ path, message: `${shown(value)} is neither ${word} nor a mapping with ${keys}` })
       return undefined
     },
   }
 }
 
 /**
- * A table of one of several shapes, told apart by their keys, which do not mix. Nothing given means the shape that asks
- * for nothing, if there is one.
+ * A mapping of one of several shapes, told apart by their keys, which cannot be combined. An empty value takes the first
+ * shape without required fields, if there is one.
  */
 export function oneShape<const S extends readonly Fields[]>(help: string, ...shapes: S): Field<Options<S[number]>> {
   const known = shapes.flatMap(shape => Object.keys(shape))
   const marks = shapes.map(shape => Object.keys(shape)[0]).join(', ')
   return {
-    type: 'table',
+    type: 'mapping',
     help,
     fallback: undefined,
     tables: shapes,
     parse: (value, path, report) => {
       if (typeof value !== 'object' || Array.isArray(value)) {
-        report({ path, message: `${shown(value)} is not a table; give one of ${marks}` })
+        report({ path, message: `${shown(value)} is not a mapping; give one of ${marks}` })
         return undefined
       }
       const given: [string, unknown][] = Object.entries(value ?? {})
@@ -51,7 +51,7 @@ export function oneShape<const S extends readonly Fields[]>(help: string, ...sha
       const mark = given.find(([key]) => isOwn(key))?.[0] ?? Object.keys(shape)[0]
       const strays = given.map(([key]) => key).filter(key => !Object.hasOwn(shape, key) && known.includes(key))
       for (const key of strays)
-        report({ path: [...path, key], message: `does not go with "${mark}"; keep one of the two` })
+        report({ path: [...path, key], message: `cannot be combined with "${mark}"; remove one of them` })
       const own = Object.fromEntries(given.filter(([key]) => !strays.includes(key)))
       const parsed = parseFields(shape, own, path, report)
       return strays.length === 0 ? (parsed as Options<S[number]> | undefined) : undefined

@@ -1,6 +1,6 @@
 /**
- * YAML text as a plain tree: aliases followed, environment variables put in, and the line of everything remembered. The
- * document is read by hand and not by the library's `toJS`, which would lose the lines and follow aliases without limit.
+ * Parses YAML into a plain tree, resolves aliases and environment variables, and records the line of every value. The
+ * library's own `toJS` is not used: it loses the lines and follows aliases without limit.
  */
 import {
   type Document,
@@ -21,12 +21,12 @@ import { type Env, expand } from './expand.ts'
 import type { Path } from './fields.ts'
 
 export interface Tree {
-  /** Undefined when the text is no YAML, or holds something else than settings. */
+  /** Undefined when the text is not YAML, or not a mapping. */
   readonly root: Json | undefined
   readonly faults: readonly TreeFault[]
-  /** The line of the key, counted from 1; of the nearest thing around it for what is not in the file. */
+  /** The line of the key, counted from 1; for a key that is not in the file that of the nearest enclosing value. */
   lineOf(path: Path): number
-  /** Whether the file itself says it. */
+  /** Whether the path is in the file. */
   has(path: Path): boolean
 }
 
@@ -37,7 +37,7 @@ export interface TreeFault {
   readonly message: string
 }
 
-/** Aliases can make a small file mean a huge one, and a reader recurses: both have an end. */
+/** Limits: nested aliases can expand a small file to a huge one, and the reader is recursive. */
 const maxValues = 50_000
 const maxDepth = 32
 
@@ -47,7 +47,7 @@ export function readTree(text: string, env: Env): Tree {
     lineCounter: lines,
     prettyErrors: false,
     stringKeys: true,
-    // Told apart by the reader below, whose cost does not grow with the square of their number.
+    // Checked by the reader below in linear time; the library's own check is quadratic.
     uniqueKeys: false,
     schema: 'core',
     merge: false,
@@ -58,7 +58,7 @@ export function readTree(text: string, env: Env): Tree {
   return new Reader(lines, env).read(document.contents)
 }
 
-/** One per line: what follows the first on a line is mostly its echo. */
+/** One per line: further errors on the same line are usually caused by the first. */
 function syntaxFaults(document: Document, text: string, lines: LineCounter): TreeFault[] {
   const byLine = new Map<number, TreeFault>()
   for (const { code, message, pos } of [...document.errors, ...document.warnings]) {
@@ -71,16 +71,16 @@ function syntaxFaults(document: Document, text: string, lines: LineCounter): Tre
 }
 
 const wordsFor: Readonly<Record<string, string>> = {
-  MULTIPLE_DOCS: 'holds a second document; keep one, without ---',
-  RESOURCE_EXHAUSTION: 'is nested too deep',
-  BLOCK_AS_IMPLICIT_KEY: 'has a table where a value is already; align the key, or quote a value that holds ": "',
-  NON_STRING_KEY: 'has a key that is no plain word',
+  MULTIPLE_DOCS: 'contains a second document; keep one, without ---',
+  RESOURCE_EXHAUSTION: 'is nested too deeply',
+  BLOCK_AS_IMPLICIT_KEY: 'has a mapping after a value; align the key, or quote a value that contains ": "',
+  NON_STRING_KEY: 'has a key that is not a plain word',
 }
 
-/** In `{ }` and `[ ]` the braces of a variable are YAML's own. */
+/** Inside `{ }` and `[ ]` YAML takes the braces of a variable as its own syntax. */
 function unquotedVariable(text: string, at: number): string {
   const start = text.lastIndexOf('\n', at - 1) + 1
-  return text.slice(start, at + 1).includes('${') ? `; inside { } and [ ] put "\${...}" in quotes` : ''
+  return text.slice(start, at + 1).includes('${') ? `; quote "\${...}" inside { } and [ ]` : ''
 }
 
 class Reader {
@@ -99,8 +99,9 @@ class Reader {
 
   read(contents: ParsedNode | null): Tree {
     const root = contents === null ? null : this.#value(contents, [], this.#lineAt(contents))
-    if (root === null) this.#fault('CONF_FILE', 1, [], 'says nothing; give at least `cluster` and `clusters`')
-    else if (!isMap(contents)) this.#fault('CONF_FILE', 1, [], 'holds no table of settings; begin with `cluster: NAME`')
+    if (root === null) this.#fault('CONF_FILE', 1, [], 'is empty; give at least `cluster` and `clusters`')
+    else if (!isMap(contents))
+      this.#fault('CONF_FILE', 1, [], 'is not a mapping of settings; begin with `cluster: NAME`')
     return {
       root: isMap(contents) && !this.#gaveUp ? root : undefined,
       faults: this.#faults,
@@ -112,8 +113,8 @@ class Reader {
   #value(node: ParsedNode | null, path: Path, line: number): Json | undefined {
     if (this.#gaveUp) return undefined
     if (++this.#values > maxValues)
-      return this.#giveUp(line, `means more than ${maxValues} values; are aliases nested?`)
-    if (path.length > maxDepth) return this.#giveUp(line, 'is nested too deep; does an alias hold itself?')
+      return this.#giveUp(line, `expands to more than ${maxValues} values; are aliases nested?`)
+    if (path.length > maxDepth) return this.#giveUp(line, 'is nested too deeply; does an alias contain itself?')
     this.#places.set(placeKey(path), line)
     if (isAlias(node)) return this.#alias(node.source, path, line)
     if (node?.anchor !== undefined) this.#anchors.set(node.anchor, node)
@@ -125,12 +126,7 @@ class Reader {
   #alias(name: string, path: Path, line: number): Json | undefined {
     const target = this.#anchors.get(name)
     if (target) return this.#value(target, path, line)
-    return this.#fault(
-      'CONF_FIELD',
-      line,
-      path,
-      `${shown(`*${name}`)} stands for nothing; mark an earlier value with &`,
-    )
+    return this.#fault('CONF_FIELD', line, path, `${shown(`*${name}`)} is not defined; mark an earlier value with &`)
   }
 
   #table(pairs: readonly Pair<ParsedNode, ParsedNode | null>[], path: Path): Json {
@@ -141,7 +137,7 @@ class Reader {
       const line = this.#lineAt(key)
       const first = lines.get(name)
       if (first !== undefined) {
-        this.#fault('CONF_FIELD', line, [...path, name], `is given twice; the first is in line ${first}`)
+        this.#fault('CONF_FIELD', line, [...path, name], `is given twice; the first is on line ${first}`)
         continue
       }
       lines.set(name, line)
@@ -164,7 +160,7 @@ class Reader {
       this.#fault('CONF_FIELD', line, path, message)
     })
     if (!sound) return undefined
-    // An empty variable without quotes is as good as nothing written there.
+    // An unquoted variable that expands to nothing counts as an empty value.
     return expanded === '' && value !== '' && scalar.type === 'PLAIN' ? null : expanded
   }
 

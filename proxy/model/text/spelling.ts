@@ -7,7 +7,7 @@ export function shown(value: unknown): string {
   if (value === null || value === undefined) return 'nothing'
   if (typeof value === 'string') return tame(JSON.stringify(cut(value, maxShown)))
   if (typeof value !== 'object') return String(value)
-  return Array.isArray(value) ? 'a list' : 'a table'
+  return Array.isArray(value) ? 'a list' : 'a mapping'
 }
 
 /** A text of somebody else's making, with nothing in it that a terminal would obey. */

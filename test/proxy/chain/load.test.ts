@@ -217,8 +217,8 @@ t.test('names', async t => {
   t.same(
     await messages(folder, ['./one.js', { use: './other.js', as: 'two' }, './one.js', { use: './one.js', as: 'two' }]),
     [
-      'PLUGIN_LOAD starlane.yaml:12  plugins[2]: "one" is already the name of plugins[0]; give this one its own with `as`',
-      'PLUGIN_LOAD starlane.yaml:13  plugins[3]: "two" is already the name of plugins[1]; give this one its own with `as`',
+      'PLUGIN_LOAD starlane.yaml:12  plugins[2]: "one" is already the name of plugins[0]; give this one another name with `as`',
+      'PLUGIN_LOAD starlane.yaml:13  plugins[3]: "two" is already the name of plugins[1]; give this one another name with `as`',
     ],
   )
   t.same(
@@ -255,7 +255,7 @@ t.test('options', async t => {
     [
       'PLUGIN_OPTION starlane.yaml:10  plugins[0].options.sizes: is not a known key; did you mean "size"? (known here: size)',
       'PLUGIN_OPTION starlane.yaml:10  plugins[0].options.size: is no number',
-      'PLUGIN_OPTION starlane.yaml:11  plugins[1].options: 7 is not a table of options (it has none)',
+      'PLUGIN_OPTION starlane.yaml:11  plugins[1].options: 7 is not a mapping of options (it has none)',
     ],
   )
 })

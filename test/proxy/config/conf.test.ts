@@ -64,7 +64,7 @@ t.test('options that are switched off in conf/starlane.yaml would work', async t
     t.fail('alternatives exclude each other')
   } catch (error) {
     if (!(error instanceof ConfigError)) throw error
-    const exclusive = /^(is given twice|does not go with)/
+    const exclusive = /^(is given twice|cannot be combined with)/
     t.same(
       error.faults.filter(({ message }) => !exclusive.test(message)),
       [],

@@ -51,8 +51,8 @@ t.test('durations', async t => {
 
   t.same(parse(field, 30), ['x: 30 has no unit; write 30s or 30ms'])
   t.same(parse(field, '30'), ['x: "30" has no unit; write 30s or 30ms'])
-  t.same(parse(field, '0.4ms'), ['x: "0.4ms" is less than 1ms, the shortest a timer can wait'])
-  t.same(parse(field, '25d'), ['x: "25d" is longer than 24 days, the longest a timer can wait'])
+  t.same(parse(field, '0.4ms'), ['x: "0.4ms" is less than 1ms, the resolution of timers'])
+  t.same(parse(field, '25d'), ['x: "25d" is longer than 24 days, the maximum of timers'])
   for (const wrong of [
     '',
     's',
@@ -75,8 +75,8 @@ t.test('durations', async t => {
   const ranged = duration('', '5s', { min: 100, max: 60_000 })
   t.equal(parse(ranged, '100ms'), 100)
   t.equal(parse(ranged, '1m'), 60_000)
-  t.same(parse(ranged, '99ms'), ['x: "99ms" is too short; 100ms is the least'])
-  t.same(parse(ranged, '61s'), ['x: "61s" is too long; 1m is the most'])
+  t.same(parse(ranged, '99ms'), ['x: "99ms" is too short; the minimum is 100ms'])
+  t.same(parse(ranged, '61s'), ['x: "61s" is too long; the maximum is 1m'])
 })
 
 t.test('a duration survives being written and read', async t => {
@@ -104,13 +104,13 @@ t.test('scalars', async t => {
     t.match(parse(percent(''), wrong), [/is not a percentage; write 0% to 100%/])
 
   t.equal(parse(text(''), 'blue'), 'blue')
-  t.same(parse(text(''), ''), ['x: "" is not a text'])
-  t.same(parse(text(''), 7), ['x: 7 is not a text; write "7"'])
+  t.same(parse(text(''), ''), ['x: "" is not a string'])
+  t.same(parse(text(''), 7), ['x: 7 is not a string; write "7"'])
 
   const mode = oneOf('', ['local', 'remote', 'none'])
   t.equal(parse(mode, 'remote'), 'remote')
-  t.same(parse(mode, 'remot'), ['x: "remot" is none of local, remote, none; did you mean "remote"?'])
-  t.same(parse(mode, { toString: 1 }), ['x: a table is none of local, remote, none'])
+  t.same(parse(mode, 'remot'), ['x: "remot" is not one of local, remote, none; did you mean "remote"?'])
+  t.same(parse(mode, { toString: 1 }), ['x: a mapping is not one of local, remote, none'])
 
   t.match(parse(cidr(''), '10.0.0.0/8'), { text: '10.0.0.0/8', family: 4, bits: 8 })
   t.match(parse(cidr(''), '10.0.0.1/8'), [/"10.0.0.1\/8" is not a CIDR; write 10.0.0.0\/8/])
@@ -173,7 +173,7 @@ t.test('what is sound in a faulty table is still known', async t => {
   })
   t.match(faults, [/^constructor: is not a known key/, /^share: /, /^inner\.must: is missing/])
   t.same(parseSound(fields, 'text', ['x'], report), {})
-  t.equal(faults.at(-1), 'x: "text" is not a table of options (rest, share, inner)')
+  t.equal(faults.at(-1), 'x: "text" is not a mapping of options (rest, share, inner)')
 })
 
 t.test('a rule of its own', async t => {
@@ -188,13 +188,13 @@ t.test('the reference shows every field by its key', async t => {
   t.same(
     describe(all).map(({ key, type, fallback }) => [key, type, fallback]),
     [
-      ['outer', 'list of tables', 'required'],
+      ['outer', 'list of mappings', 'required'],
       ['outer[].rest', 'duration', '30s'],
       ['outer[].share', 'percent', ''],
-      ['outer[].inner', 'table', ''],
+      ['outer[].inner', 'mapping', ''],
       ['outer[].inner.must', 'text', 'required'],
       ['outer[].inner.list', 'list of text', '["a"]'],
-      ['names', 'mapping to table', 'required'],
+      ['names', 'mapping to mapping', 'required'],
       ['names.*.a', 'true | false', 'false'],
     ],
   )
