@@ -1,8 +1,8 @@
 /**
- * The decisions: who may use a service, where a flow goes, and who gets to hear of it. Nothing here waits. A flow meets the
- * gates, then each plugin that narrows, in the order of the configuration; `select` leaves what is usable (plugins see the
- * unusable too, since affinity counts it); a plugin that picks, or else the balancer, has the last word. Failover is the
- * same walk again, with the failed backend in `flow.tried`.
+ * Decides who may use a service and where a flow goes, and tells plugins and observers about it. Nothing here waits. A flow
+ * passes the gates, then each plugin that narrows, in the order of the configuration; `select` keeps the usable backends
+ * (plugins see unusable ones too, since affinity counts them); a plugin that picks, or else the balancer, chooses one.
+ * Failover runs the chain again, with the failed backend in `flow.tried`.
  */
 import type { Backend, Backends } from '../model/backend.ts'
 import type { Change, Directory, ServiceChange } from '../model/directory.ts'
@@ -42,31 +42,31 @@ export interface ChainParts {
   readonly directory: Directory
   readonly clock: Clock
   readonly log: Log
-  /** Told after the plugins, in this order. */
+  /** Called after the plugins, in this order. */
   readonly observers?: readonly Partial<FlowObserver>[]
 }
 
 export interface Chain extends Chooser {
-  /** What the chain would do with this flow, step by step. Changes nothing. */
+  /** What the chain would do with this flow, step by step, without side effects. */
   explain(flow: Flow): Trace
   /** The same for all frontends of a service. */
   explainService(client: Client, service: GlobalService): Explanation
-  /** Keys of the backends where a client without traits may go now; of a headless service those it is told of. */
+  /** Keys of the backends that any client may be sent to now; for a headless service, those that DNS would answer with. */
   selected(service: GlobalService): ReadonlySet<string>
   resolved(): readonly ResolvedPlugin[]
-  /** What each plugin remembers, by its name; those that tell nothing are absent. */
+  /** The `state()` of each plugin that has one, by the name of the plugin. */
   state(): Readonly<Record<string, Json>>
   counters(): readonly CounterReading[]
-  /** The hooks that broke a law and have not behaved since for a while. */
+  /** The hooks that failed in the last minutes. */
   faults(): readonly Problem[]
-  /** Faults of each hook since the start. */
+  /** The number of faults of each hook since the start. */
   faultCounts(): ReturnType<Faults['counts']>
   /**
-   * Another list of plugins, for flows from now on. Instances that are in both lists live on; the others are closed. A new
-   * instance may hear the end of a flow whose beginning it missed.
+   * Replaces the plugins, for all flows from now on. Instances in both lists are kept; the others are closed. A new instance
+   * may be told the end of a flow whose start it was not told.
    */
   replace(plugins: readonly LoadedPlugin[]): Promise<void>
-  /** Closes the plugins; the directory is no longer watched. */
+  /** Closes the plugins, and stops watching the directory. */
   close(): Promise<void>
 }
 
@@ -99,7 +99,7 @@ class PluginChain implements Chain {
     return refusalOf(this.#chains.of(service), client, service)
   }
 
-  /** Allocates nothing but the answer, as long as nothing is dropped or what is dropped was dropped before. */
+  /** Allocates only the answer, unless a step drops backends that it has not dropped from this list before. */
   choose(flow: Flow): Choice {
     const chain = this.#chains.of(flow.service)
     const refusal = refusalOf(chain, flow.client, flow.service)
@@ -205,7 +205,7 @@ class PluginChain implements Chain {
     await this.replace([])
   }
 
-  /** Plugins that were here before know the services already. */
+  /** Tells new plugins all services that concern them; the others know them already. */
   #install(plugins: readonly LoadedPlugin[]): void {
     const before = new Map(this.#plugins.map((loaded, i) => [loaded, this.#guarded[i]]))
     this.#plugins = plugins
@@ -223,7 +223,7 @@ class PluginChain implements Chain {
     for (const replaced of change) this.#tell(replaced)
   }
 
-  /** A plugin that is no longer concerned forgets all; one that is concerned still, what is gone. */
+  /** For a plugin that the service no longer concerns, all its backends are gone; for the others, those that were removed. */
   #tell({ before, after }: ServiceChange): void {
     const was = before && this.#chains.of(before).concerned
     const is = after && this.#chains.of(after).concerned
@@ -246,7 +246,7 @@ function refusalOf({ gates }: ServiceChain, client: Client, service: GlobalServi
   return undefined
 }
 
-/** What a flow may choose from once all narrowing is done. */
+/** The backends that are left for a flow after all narrowing. */
 function narrowed(chain: ServiceChain, flow: Flow): Backends {
   let left = flow.frontend.backends
   for (const step of chain.narrowing) {
@@ -256,7 +256,7 @@ function narrowed(chain: ServiceChain, flow: Flow): Backends {
   return chain.usable(flow, left)
 }
 
-/** A service that is gone, as plugins are told of it. */
+/** A removed service, as `onService` gets it: without members, endpoints or backends. */
 function emptied(service: GlobalService): GlobalService {
   const frontends = service.frontends.map(frontend => Object.freeze({ ...frontend, backends: [] }))
   return Object.freeze({ ...service, local: undefined, members: [], frontends, backends: [], parked: [] })

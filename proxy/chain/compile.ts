@@ -1,6 +1,6 @@
 /**
- * The chain of one service: only the plugins that concern it, only the hooks they have, and what could be worked out before
- * the first flow comes. Made once per service and change; a decision walks plain arrays.
+ * Compiles the chain of one service: only the plugins that apply to it, only the hooks they have, and everything that can
+ * be computed before the first flow. Done once per change of a service, so that a decision only walks arrays.
  */
 import { type Backend, type Backends, select } from '../model/backend.ts'
 import type { Choice, Flow, Refusal } from '../model/flow.ts'
@@ -8,7 +8,7 @@ import type { GlobalService } from '../model/service.ts'
 import { broken, type Guarded } from './guard.ts'
 import { Memo } from './memo.ts'
 
-/** A guarded plugin that surely has this hook. */
+/** A guarded plugin that has this hook. */
 type Having<H extends keyof Guarded> = Guarded & { readonly [K in H]-?: NonNullable<Guarded[K]> }
 
 export interface ServiceChain {
@@ -18,17 +18,17 @@ export interface ServiceChain {
   readonly connecting: readonly Having<'onConnect'>[]
   readonly resulting: readonly Having<'onResult'>[]
   readonly closing: readonly Having<'onClose'>[]
-  /** All plugins that concern the service, for changes. */
+  /** All plugins that apply to the service; they are told its changes. */
   readonly concerned: ReadonlySet<Guarded>
-  /** No plugin has to see a flow: what a frontend's flows get is settled until the next change. */
+  /** True if no plugin needs to see a flow: the backends of a frontend's flows are fixed until the next change. */
   readonly settled: boolean
-  /** What may be told of a narrowed list. */
-  readonly told: Memo
-  /** {@link select}, remembered for flows that have tried nothing yet. */
+  /** The usable backends of each port, by narrowed list; see `visibleTo`. */
+  readonly visible: Memo
+  /** {@link select}, memoized for flows that have tried nothing yet. */
   usable(flow: Flow, left: Backends): Backends
 }
 
-/** The chains by the identity of the service, for as long as anything holds the service. */
+/** Compiled chains by the identity of the service object; collected together with it. */
 export class Chains {
   #plugins: readonly Guarded[]
   #chains = new WeakMap<GlobalService, ServiceChain>()
@@ -47,7 +47,7 @@ export class Chains {
 }
 
 function compile(plugins: readonly Guarded[], service: GlobalService): ServiceChain {
-  // A plugin that sorted or cut a frontend's own list in place would do so for everybody.
+  // A plugin that changed the list of a frontend in place would change it for everyone.
   for (const { backends } of service.frontends) Object.freeze(backends)
 
   const concerned = plugins.filter(plugin => plugin.applies(service))
@@ -66,7 +66,7 @@ function compile(plugins: readonly Guarded[], service: GlobalService): ServiceCh
     resulting,
     closing,
     concerned: new Set(concerned),
-    told: new Memo(),
+    visible: new Memo(),
     settled:
       gates.length + choosing.length + connecting.length + resulting.length + closing.length === 0 &&
       narrowing.every(step => step.decides === 'change'),
@@ -79,7 +79,7 @@ function having<H extends keyof Guarded>(plugins: readonly Guarded[], hook: H): 
   return plugins.filter((plugin): plugin is Having<H> => plugin[hook] !== undefined)
 }
 
-/** Asks one plugin whether a client may use a service at all. */
+/** Asks one plugin whether a client may use a service. */
 export class Gate {
   readonly name: string
   #plugin: Having<'admit'>
@@ -88,7 +88,7 @@ export class Gate {
   constructor(plugin: Having<'admit'>) {
     this.name = plugin.name
     this.#plugin = plugin
-    this.#onFault = plugin.refuses ? outOfOrder(plugin) : undefined
+    this.#onFault = plugin.refuses ? faultRefusal(plugin) : undefined
   }
 
   admit(client: Flow['client'], service: GlobalService): Refusal | undefined {
@@ -101,7 +101,7 @@ export class Gate {
 export class Narrowing {
   readonly name: string
   readonly decides: 'change' | 'flow'
-  /** Whether it is a law, not a wish: which single backends a client may be told of depends on laws alone. */
+  /** Whether it is a law rather than a wish. Only laws decide which endpoints of a headless service a client may see. */
   readonly law: boolean
   #plugin: Having<'candidates'>
   #emptied: Refusal
@@ -115,31 +115,31 @@ export class Narrowing {
     this.#plugin = plugin
     this.#memo = plugin.decides === 'change' ? new Memo() : undefined
     this.#emptied = { code: plugin.name, why: 'leaves no backend for this flow' }
-    this.#failed = outOfOrder(plugin)
+    this.#failed = faultRefusal(plugin)
   }
 
   narrow(flow: Flow, backends: Backends): Backends {
-    // What was tried differs from flow to flow, so only first attempts are remembered.
+    // `tried` differs from flow to flow, so only first attempts are memoized.
     const memo = flow.tried.length === 0 ? this.#memo : undefined
     const known = memo?.get(backends)
     if (known !== undefined) return known
     const answer = this.#plugin.candidates(flow, backends)
-    if (answer === broken) return this.law ? withheld : backends
+    if (answer === broken) return this.law ? failedLaw : backends
     return memo ? memo.set(backends, answer) : answer
   }
 
-  /** What an empty list from {@link narrow} means for the flow. */
+  /** The refusal for an empty list from {@link narrow}. */
   refusal(left: Backends): Refusal {
-    return left === withheld ? this.#failed : this.#emptied
+    return left === failedLaw ? this.#failed : this.#emptied
   }
 
   why(flow: Flow, backend: Backend): string {
-    return this.#plugin.why(flow, backend) ?? `${this.name} leaves it out`
+    return this.#plugin.why(flow, backend) ?? `excluded by ${this.name}`
   }
 }
 
-/** The empty list of a law that failed. */
-const withheld: Backends = Object.freeze([])
+/** The empty list that stands for a law whose hook failed. */
+const failedLaw: Backends = Object.freeze([])
 
 /** Lets one plugin choose. */
 export class Choosing {
@@ -150,7 +150,7 @@ export class Choosing {
   constructor(plugin: Having<'pick'>) {
     this.name = plugin.name
     this.#plugin = plugin
-    this.#onFault = plugin.refuses ? { refusal: outOfOrder(plugin) } : undefined
+    this.#onFault = plugin.refuses ? { refusal: faultRefusal(plugin) } : undefined
   }
 
   choose(flow: Flow, backends: Backends): Choice | undefined {
@@ -160,6 +160,6 @@ export class Choosing {
   }
 }
 
-function outOfOrder({ name }: Guarded): Refusal {
-  return { code: name, why: 'does not work now, and no flow may pass it by' }
+function faultRefusal({ name }: Guarded): Refusal {
+  return { code: name, why: 'its hook failed, and flows may not bypass it' }
 }

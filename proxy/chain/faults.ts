@@ -1,25 +1,26 @@
+/** Faults of plugin hooks: counted, logged, and shown as problems. */
 import { messageOf, type Problem } from '../model/error.ts'
 import type { Log } from '../model/log.ts'
 import { tame } from '../model/text/spelling.ts'
 import type { Clock } from '../model/time/clock.ts'
 
-/** How long after its last fault a hook still counts as faulty. */
-const standsMs = 300_000
+/** How long a hook is reported as a problem after its last fault. */
+const reportMs = 300_000
 const logEveryMs = 60_000
 
-/** A hook returned, but not what the plugin API allows; the message says what it did. */
+/** A hook returned something that the plugin API does not allow; the message says what. */
 export class LawBroken extends Error {}
 
-/** A promise in the place of an answer is a fault; whatever becomes of it must not end the process. */
+/** Throws if a hook returned a promise. Its rejection is caught, so that it cannot end the process. */
 export function refusePromise(answer: unknown): void {
   if (typeof answer !== 'object' || answer === null || typeof (answer as PromiseLike<unknown>).then !== 'function')
     return
   Promise.resolve(answer).catch(() => {})
-  throw new LawBroken('returned a promise; hooks answer at once')
+  throw new LawBroken('returned a promise; hooks are synchronous')
 }
 
-/** What is known of one hook of one plugin that failed. */
-interface Entry {
+/** The faults of one hook of one plugin. */
+interface HookFaults {
   readonly plugin: string
   readonly hook: string
   readonly meaning: string
@@ -29,19 +30,19 @@ interface Entry {
   loggedAt: number
 }
 
-/** The ledger of hooks that broke a law: counted always, logged once a minute, a problem until they behave for a while. */
+/** Every fault is counted; each hook is logged at most once a minute, and is a problem until it has not failed for 5 minutes. */
 export class Faults {
   #clock: Clock
   #log: Log
-  /** As many as there are plugins times hooks. */
-  #entries = new Map<string, Entry>()
+  /** Bounded by the number of plugins times hooks. */
+  #entries = new Map<string, HookFaults>()
 
   constructor(clock: Clock, log: Log) {
     this.#clock = clock
     this.#log = log
   }
 
-  /** `meaning` says what the fault means for flows. */
+  /** `meaning` says what the fault means for flows, for the message of the problem. */
   report(plugin: string, hook: string, thrown: unknown, meaning: string): void {
     const now = this.#clock.now()
     const key = `${plugin} ${hook}`
@@ -64,7 +65,7 @@ export class Faults {
     this.#log.error('plugin.fault', { plugin, hook, what: entry.what, count: entry.count, error: thrown })
   }
 
-  /** Faults of each hook since the start, for metrics. */
+  /** The number of faults of each hook since the start, for metrics. */
   counts(): readonly { readonly plugin: string; readonly hook: string; readonly count: number }[] {
     return [...this.#entries.values()].map(({ plugin, hook, count }) => ({ plugin, hook, count }))
   }
@@ -72,7 +73,7 @@ export class Faults {
   standing(): Problem[] {
     const now = this.#clock.now()
     return [...this.#entries.values()]
-      .filter(({ lastAt }) => now - lastAt < standsMs)
+      .filter(({ lastAt }) => now - lastAt < reportMs)
       .map(({ plugin, hook, what, count, meaning }) => ({
         code: 'PLUGIN_FAULT',
         where: `plugin ${plugin}, ${hook}`,

@@ -1,7 +1,7 @@
 /**
- * Plugins are strangers: whatever a hook does, the flow gets an answer. Each hook is wrapped once, when its plugin is
- * loaded, so that a decision pays for a `try` and nothing else. A hook that fails answers {@link broken}; what that means
- * is the business of the step that asked.
+ * Wraps the hooks of plugins, whose code is not trusted: a flow gets an answer whatever a hook does. Each hook is wrapped
+ * once, when its plugin is loaded, so that a call costs one `try`. A hook that fails returns {@link broken}; the caller
+ * decides what that means.
  */
 import type { Backend, Backends } from '../model/backend.ts'
 import type { Client, Flow, Refusal, Result, Totals } from '../model/flow.ts'
@@ -9,14 +9,14 @@ import type { GlobalService } from '../model/service.ts'
 import { type Faults, LawBroken, refusePromise } from './faults.ts'
 import type { LoadedPlugin } from './loading/instance.ts'
 
-/** In the place of an answer: the hook threw, returned a promise, or answered against the laws. */
+/** The result of a hook that threw, returned a promise, or broke a law of the plugin API. */
 export const broken: unique symbol = Symbol('broken')
 export type Broken = typeof broken
 
 /** A plugin whose hooks never throw. Those it does not have are undefined. */
 export interface Guarded {
   readonly name: string
-  /** Its hooks are laws: when one fails, the flow is refused. Otherwise the flow goes on as if the hook were absent. */
+  /** True if flows are refused when a deciding hook fails. Otherwise they continue as if it had no such hook. */
   readonly refuses: boolean
   readonly decides: 'change' | 'flow'
   applies(service: GlobalService): boolean
@@ -32,8 +32,8 @@ export interface Guarded {
 
 export function guard({ name, module, options, plugin }: LoadedPlugin, faults: Faults): Guarded {
   const refuses = module.onError === 'refuse'
-  const decision = refuses ? 'flows are refused until it is mended' : 'flows go on as if it had no such hook'
-  const watch = 'no flow was touched, but the plugin may have missed something'
+  const decision = refuses ? 'flows are refused until it is fixed' : 'flows continue without this hook'
+  const watch = 'no flow was affected, but the plugin may have missed an event'
   const failed = (hook: string) => (thrown: unknown) => faults.report(name, hook, thrown, decision)
   const missed = (hook: string) => (thrown: unknown) => faults.report(name, hook, thrown, watch)
 
@@ -81,7 +81,7 @@ function asking<A, B, R>(
   }
 }
 
-/** Of two arguments or three, named: a list of them would be made for every flow. */
+/** Takes named arguments, not `...args`, which would allocate an array per call. */
 function telling<A, B, C>(
   hook: ((a: A, b: B, c: C) => unknown) | undefined,
   failed: (thrown: unknown) => void,
@@ -108,16 +108,16 @@ function asText(answer: unknown): string | undefined {
   return typeof answer === 'string' ? answer : undefined
 }
 
-/** Whatever code a plugin writes, it refuses in its own name. */
+/** A plugin always refuses under its own name, whatever code it returns. */
 function asRefusal(answer: unknown, name: string): Refusal | undefined {
   if (answer === undefined) return undefined
   refusePromise(answer)
   const { code, why } = Object(answer) as Partial<Refusal>
-  if (typeof why !== 'string') throw new LawBroken(`returned ${kindOf(answer)}, not a refusal with a why`)
+  if (typeof why !== 'string') throw new LawBroken(`returned ${kindOf(answer)}, not a refusal with a string "why"`)
   return code === name ? (answer as Refusal) : { code: name, why }
 }
 
-/** What is not in the list is no fault: a plugin may remember a backend that others have taken out since. */
+/** A backend outside the list is not a fault: a plugin may remember one that other plugins have removed since. */
 function asMember(answer: unknown, _flow: Flow, backends: Backends): Backend | undefined {
   if (answer === undefined) return undefined
   refusePromise(answer)
@@ -125,9 +125,9 @@ function asMember(answer: unknown, _flow: Flow, backends: Backends): Backend | u
 }
 
 /**
- * Checks that each answer is a part of the question. An answer seen before for the same question costs one look: a plugin
- * that remembers its lists is checked once for each. Such answers are frozen, since later steps remember by their identity.
- * The lists of flows that have tried something are their own; nobody remembers them.
+ * Checks that each answer is a subset of the given list. An answer that was checked before for the same list costs one
+ * lookup, so that a plugin that memoizes its lists is checked once for each. Checked answers are frozen, since later steps
+ * memoize by their identity. Answers for flows with `tried` backends are not memoized.
  */
 function subsets(): (answer: unknown, flow: Flow, backends: Backends) => Backends {
   const seen = new WeakMap<Backends, Backends>()
@@ -136,9 +136,9 @@ function subsets(): (answer: unknown, flow: Flow, backends: Backends) => Backend
     if (seen.get(answer as Backends) === backends) return answer as Backends
     refusePromise(answer)
     if (!Array.isArray(answer)) throw new LawBroken(`returned ${kindOf(answer)}, not a list of backends`)
-    const stranger = strangerIn(answer, backends)
-    if (stranger !== -1)
-      throw new LawBroken(`returned ${kindOf(answer[stranger])}, which it was not given or gave twice`)
+    const foreign = foreignIndex(answer, backends)
+    if (foreign !== -1)
+      throw new LawBroken(`returned ${kindOf(answer[foreign])}, which it was not given, or returned twice`)
     if (answer.length === backends.length) return backends
     if (tried.length === 0) seen.set(Object.freeze(answer), backends)
     return answer
@@ -146,20 +146,20 @@ function subsets(): (answer: unknown, flow: Flow, backends: Backends) => Backend
 }
 
 /**
- * Where `part` has something that is not in `whole`, or has it twice; -1 if nowhere. The usual case, a filtered list that
- * kept its order, costs one walk.
+ * The index of the first entry of `part` that is not in `whole`, or is in `part` twice; -1 if there is none. A list that
+ * was filtered without changing its order, the usual case, takes one pass.
  */
-function strangerIn(part: readonly unknown[], whole: Backends): number {
+function foreignIndex(part: readonly unknown[], whole: Backends): number {
   let at = 0
   for (const entry of part) {
     while (at < whole.length && whole[at] !== entry) at++
-    if (at === whole.length) return strangerInAnyOrder(part, whole)
+    if (at === whole.length) return foreignIndexInAnyOrder(part, whole)
     at++
   }
   return -1
 }
 
-function strangerInAnyOrder(part: readonly unknown[], whole: Backends): number {
+function foreignIndexInAnyOrder(part: readonly unknown[], whole: Backends): number {
   const left = new Set<unknown>(whole)
   return part.findIndex(entry => !left.delete(entry))
 }

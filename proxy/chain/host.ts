@@ -1,12 +1,13 @@
+/** The `Host` of one plugin: clusters, clock, log, bounded tables and counters. */
 import { LRUCache } from 'lru-cache'
 import type { Cluster } from '../model/cluster.ts'
 import type { Log } from '../model/log.ts'
 import type { Clock, Random } from '../model/time/clock.ts'
 import type { Counter, Host, Table } from '../plugin.ts'
 
-/** What all plugins of one Starlane share. */
+/** What the hosts of all plugins share. */
 export interface HostParts {
-  /** All of the mesh as the configuration has it now; the same array until it changes. */
+  /** All clusters of the mesh; the same array until the configuration changes. */
   readonly clusters: () => readonly Cluster[]
   readonly clock: Clock
   readonly random: Random
@@ -21,32 +22,33 @@ export interface CounterReading {
   readonly value: number
 }
 
-/** What one plugin may reach, and the other side of it: the counters it has made. */
+/** Returns the host, and a function that reads the counters which the plugin has created. */
 export function createHost(
   plugin: string,
   parts: HostParts,
 ): { host: Host; counters: () => readonly CounterReading[] } {
   const tables = new Set<string>()
   const counters = new Map<string, { help: string; counter: Counter }>()
-  let home = homeAmong(parts.clusters())
+  let local = localCluster(parts.clusters())
   const host: Host = Object.freeze({
     get cluster() {
-      if (home.among !== parts.clusters()) home = homeAmong(parts.clusters())
-      return home.cluster
+      if (local.among !== parts.clusters()) local = localCluster(parts.clusters())
+      return local.cluster
     },
     get clusters() {
       return parts.clusters()
     },
     clock: parts.clock,
     random: parts.random,
-    log: named(plugin, parts.log),
+    log: withPlugin(plugin, parts.log),
     table: <V extends {}>(name: string, limit: { readonly max: number; readonly idleMs?: number }): Table<V> => {
-      if (tables.has(name)) throw new TypeError(`table "${name}" was made before; keep the first`)
+      if (tables.has(name)) throw new TypeError(`table "${name}" exists already; keep a reference to it`)
       tables.add(name)
       return new BoundedTable<V>(limit, parts.clock)
     },
     counter: (name: string, help: string): Counter => {
-      if (!/^[a-z][a-z0-9_]*$/.test(name)) throw new TypeError(`counter "${name}": write a name of [a-z0-9_]`)
+      if (!/^[a-z][a-z0-9_]*$/.test(name))
+        throw new TypeError(`counter "${name}": use a name of [a-z0-9_], starting with a letter`)
       const known = counters.get(name)
       if (known) return known.counter
       const counter = new PlainCounter()
@@ -65,13 +67,13 @@ export function createHost(
   }
 }
 
-function homeAmong(clusters: readonly Cluster[]): { among: readonly Cluster[]; cluster: Cluster } {
+function localCluster(clusters: readonly Cluster[]): { among: readonly Cluster[]; cluster: Cluster } {
   const cluster = clusters.find(({ local }) => local)
   if (!cluster) throw new TypeError('one of the clusters must be the local one')
   return { among: clusters, cluster }
 }
 
-function named(plugin: string, log: Log): Log {
+function withPlugin(plugin: string, log: Log): Log {
   return {
     debug: (event, fields) => log.debug(event, { ...fields, plugin }),
     info: (event, fields) => log.info(event, { ...fields, plugin }),
@@ -92,7 +94,8 @@ class BoundedTable<V extends {}> implements Table<V> {
   #cache: LRUCache<string, V>
 
   constructor({ max, idleMs }: { readonly max: number; readonly idleMs?: number }, clock: Clock) {
-    if (!Number.isInteger(max) || max < 1) throw new TypeError(`a table needs a max of 1 or more entries, not ${max}`)
+    if (!Number.isInteger(max) || max < 1)
+      throw new TypeError(`the max of a table must be an integer from 1, not ${max}`)
     this.#cache = new LRUCache<string, V>({
       max,
       ...(idleMs === undefined
@@ -100,7 +103,7 @@ class BoundedTable<V extends {}> implements Table<V> {
         : {
             ttl: idleMs,
             updateAgeOnGet: true,
-            // Asks the clock each time, and never sees a 0, which the cache takes for "no time known".
+            // Reads the clock on each access. The cache takes the time 0 for "not set", so it never gets one.
             ttlResolution: 0,
             perf: { now: () => clock.now() + 1 },
           }),

@@ -1,8 +1,9 @@
+/** Results of narrowing, by the list that was narrowed. */
 import type { Backends } from '../model/backend.ts'
 
 /**
- * What became of a list of backends, remembered by the identity of the list: lists are never changed in place, so the
- * answer stays true as long as the list lives, and is forgotten with it. The last answer is at hand without a lookup.
+ * Memoizes by the identity of the input list. Lists are never changed in place, so a result stays valid as long as its input
+ * exists, and is collected with it. The last input and output are kept at hand, without a lookup.
  */
 export class Memo {
   #input: Backends | undefined

@@ -1,15 +1,16 @@
+/** Flows that are never dialled, for asking the chain what it would do. */
 import type { Client, Flow } from '../model/flow.ts'
 import type { Frontend, GlobalService } from '../model/service.ts'
 
-/** A client without traits: what such a one gets is what a service offers by itself. */
+/** A client that no plugin knows, for questions that do not depend on the client. */
 export const nobody: Client = Object.freeze({ address: '0.0.0.0', port: 0 })
 
-/** A flow for asking the chain a question; nobody dials it. */
+/** A flow for asking the chain a question; it is never dialled. */
 export function neutralFlow(service: GlobalService, frontend: Frontend, client: Client = nobody): Flow {
   return { id: 0, client, service, frontend, tried: [] }
 }
 
-/** The frontend that a headless service would have: all its backends behind it. */
+/** A headless service has no frontend; this one stands for all its backends. */
 export function headlessFrontend(service: GlobalService): Frontend {
   return { key: '', service: service.key, ip: '', port: 0, protocol: 'TCP', name: '', backends: service.backends }
 }

@@ -1,6 +1,7 @@
+/** Counts the open flows of each backend, for balancers. */
 import type { Backend } from '../model/backend.ts'
 
-/** How many flows each backend carries or is being dialled for. Bounded by the flows there are: a count of 0 is forgotten. */
+/** Flows that are connected or being dialled. Bounded by the number of flows: a count of 0 is removed. */
 export class OpenFlowCounts {
   #counts = new Map<string, number>()
 

@@ -1,6 +1,6 @@
 /**
- * Why a flow goes where it goes: the walk of `choose` once more, with a note of each step. Only made when somebody asks,
- * so that decisions pay nothing for it.
+ * Explains a decision: runs the steps of `choose` again and records each one. Done only on request, so that decisions pay
+ * nothing for it.
  */
 import { type Backend, type Backends, isBad, select } from '../model/backend.ts'
 import type { Client, Flow, Refusal } from '../model/flow.ts'
@@ -53,7 +53,7 @@ export function explain(flow: Flow, chain: ServiceChain): Trace {
     note(
       'tried',
       left.filter(({ key }) => !flow.tried.includes(key)),
-      () => 'this flow has tried it',
+      () => 'this flow has already tried it',
     )
   }
   if (left.length === 0) return refuse(noBackend(flow, left))
@@ -77,7 +77,7 @@ export function explain(flow: Flow, chain: ServiceChain): Trace {
   return end('balancer')
 }
 
-/** What no chain ever gets to see, and why. */
+/** Backends that the chain never sees, and why. */
 function leftOut({ backends, frontends, parked, local }: GlobalService): Removal[] {
   const offered = new Set(frontends.flatMap(frontend => frontend.backends))
   const absent = local ? 'the service is not global in this cluster' : 'this cluster has no such service'
@@ -85,19 +85,19 @@ function leftOut({ backends, frontends, parked, local }: GlobalService): Removal
     ...parked.map(({ key }) => ({ backend: key, why: absent })),
     ...backends
       .filter(backend => !offered.has(backend))
-      .map(backend => ({ backend: backend.key, why: unoffered(backend) })),
+      .map(backend => ({ backend: backend.key, why: whyNotOffered(backend) })),
   ]
 }
 
-function unoffered({ state, port, protocol, ports, weight }: Backend): string {
+function whyNotOffered({ state, port, protocol, ports, weight }: Backend): string {
   if (weight === 0) return 'its weight is 0'
   if (state === 'maintenance') return 'it is not ready'
-  return `no frontend leads to its port ${ports.join(' ') || port}/${protocol}`
+  return `no frontend matches its port ${ports.join(' ') || port}/${protocol}`
 }
 
-/** Why {@link select} passed a backend by: there were better ones. */
+/** Why {@link select} left a backend out: others are in a better state. */
 function unusable(backend: Backend): string {
-  if (!backend.serving) return 'it is terminating and no longer serves'
+  if (!backend.serving) return 'it is terminating and not serving'
   if (isBad(backend)) return `it is ${backend.health}`
   return backend.state === 'terminating' ? 'it is terminating' : 'its weight is 0'
 }

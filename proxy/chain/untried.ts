@@ -1,7 +1,8 @@
+/** Removes the backends that a flow has already tried. */
 import type { Backend, Backends } from '../model/backend.ts'
 import type { Flow } from '../model/flow.ts'
 
-/** Takes out what a flow has tried. Finds it by an index of the list, made when a flow of that list first fails. */
+/** Uses an index of the frontend's list, which is built when a flow of that list first fails. */
 export class Untried {
   #indexes = new WeakMap<Backends, Index>()
 
@@ -21,6 +22,6 @@ export class Untried {
 
 interface Index {
   readonly byKey: ReadonlyMap<string, Backend>
-  /** A copy, since a frozen array is filtered several times slower. */
+  /** An unfrozen copy: filtering a frozen array is several times slower. */
   readonly all: Backends
 }

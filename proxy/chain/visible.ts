@@ -1,3 +1,4 @@
+/** Which endpoints of a headless service DNS may answer a client with. */
 import { type Backend, type Backends, select } from '../model/backend.ts'
 import type { Client } from '../model/flow.ts'
 import type { GlobalService } from '../model/service.ts'
@@ -5,10 +6,9 @@ import type { ServiceChain } from './compile.ts'
 import { headlessFrontend, neutralFlow } from './neutral.ts'
 
 /**
- * What a client may be told of a service without an address of its own. Laws narrow (a tenant hears of no other tenant);
- * wishes do not, since the name of a single endpoint is that of a member whom nobody may replace. Where the name of the
- * service itself is asked for, wishes that are settled with the service (affinity) narrow too. Of each port the usable ones
- * are told, in the same array as long as nothing changes: DNS asks often.
+ * Laws narrow the list: a tenant does not see the endpoints of another one. Wishes do not, since the name of a single endpoint
+ * must resolve to that endpoint. With `preferred`, for the name of the service itself, wishes that decide at change time
+ * (affinity) narrow too. Returns the usable backends of each port, in the same array until something changes: DNS asks often.
  */
 export function visibleTo(client: Client, service: GlobalService, chain: ServiceChain, preferred: boolean): Backends {
   const flow = neutralFlow(service, headlessFrontend(service), client)
@@ -18,11 +18,11 @@ export function visibleTo(client: Client, service: GlobalService, chain: Service
     if (step.law) left = step.narrow(flow, left)
     else if (preferred && step.decides === 'change') left = orAll(step.narrow(flow, left), left)
   }
-  const known = chain.told.get(left)
-  return known ?? chain.told.set(left, usableOfEachPort(left))
+  const known = chain.visible.get(left)
+  return known ?? chain.visible.set(left, usableOfEachPort(left))
 }
 
-/** A wish that leaves nothing is none. */
+/** A wish that leaves nothing is ignored. */
 function orAll(narrowed: Backends, all: Backends): Backends {
   return narrowed.length > 0 ? narrowed : all
 }

@@ -167,7 +167,7 @@ export function percent(help: string, fallback?: string): Field<number> {
 }
 
 export function text(help: string, fallback?: string): Field<string> {
-  return field('text', help, fallback, value => {
+  return field('string', help, fallback, value => {
     if (typeof value === 'string' && value !== '') return value
     return bad(`${shown(value)} is not a string${typeof value === 'number' ? `; write "${value}"` : ''}`)
   })

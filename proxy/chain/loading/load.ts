@@ -1,36 +1,36 @@
-/** The `plugins` of the configuration -> living instances. Everything wrong with any of them is told at once. */
+/** Loads the `plugins` of the configuration. All errors of all plugins are reported at once. */
 import { isDeepStrictEqual } from 'node:util'
 import { type Fields, type Options, type Path, parseFields, pathText } from '../../config/fields.ts'
 import { type ErrorCode, MeshError } from '../../model/error.ts'
 import type { PluginModule } from '../../plugin.ts'
 import type { HostParts } from '../host.ts'
+import { PluginLoadError } from './error.ts'
 import { instantiate, type LoadedPlugin } from './instance.ts'
 import { type Located, locate } from './locate.ts'
 import { faultOfName } from './names.ts'
 import { openModule } from './open.ts'
-import { Unloadable } from './unloadable.ts'
 
 /** One entry of `plugins`. */
 export interface PluginUse {
   /** `affinity`, `./my-plugin.js` or `npm:NAME`. */
   readonly use: string
-  /** The name of this instance; the module's own unless given. */
+  /** The name of this instance; by default the name of the module. */
   readonly as?: string | undefined
   readonly options?: unknown
 }
 
 export interface LoadRequest {
   readonly uses: readonly PluginUse[]
-  /** Of the configuration file: paths and packages are found from here. */
+  /** The folder of the configuration file; paths and packages are resolved from here. */
   readonly folder: string
-  /** Where the configuration says it: `starlane.yaml:14`. */
+  /** The place of a path in the configuration: `starlane.yaml:14`. */
   readonly placeOf: (path: Path) => string
   readonly host: HostParts
-  /** The instances of the configuration before. Those whose entry is still the same live on, with all they remember. */
+  /** The instances of the previous configuration. Those whose entry is unchanged are kept, with their state. */
   readonly living?: readonly LoadedPlugin[]
 }
 
-/** With any error there are no plugins, and whatever was created on the way is closed again. */
+/** If there is an error there are no plugins, and instances that were created are closed again. */
 export interface LoadResult {
   readonly plugins: readonly LoadedPlugin[]
   readonly errors: readonly MeshError[]
@@ -62,7 +62,7 @@ interface Plan extends Found {
   readonly options: Options<Fields>
 }
 
-/** Each step gives a list of one, or notes an error and gives none. */
+/** Each step returns a list of one, or records an error and returns an empty list. */
 class Load {
   readonly errors: MeshError[] = []
   #request: LoadRequest
@@ -72,14 +72,14 @@ class Load {
   }
 
   async find({ use, as, options }: PluginUse, path: Path): Promise<Found[]> {
-    const misnamed = as === undefined ? undefined : faultOfName(as)
-    if (misnamed !== undefined) return this.#fault('PLUGIN_LOAD', [...path, 'as'], misnamed)
+    const badName = as === undefined ? undefined : faultOfName(as)
+    if (badName !== undefined) return this.#fault('PLUGIN_LOAD', [...path, 'as'], badName)
     try {
       const located = locate(use, this.#request.folder)
       const module = await openModule(located, this.#request.host.clock)
       return [{ path, name: as ?? module.name, located, module, given: options ?? {} }]
     } catch (error) {
-      return this.#unloadable([...path, 'use'], error)
+      return this.#loadError([...path, 'use'], error)
     }
   }
 
@@ -87,7 +87,7 @@ class Load {
     return found.flatMap((entry, i) => {
       const other = found.slice(0, i).find(({ name }) => name === entry.name)
       if (!other) return [entry]
-      const message = `"${entry.name}" is already the name of ${pathText(other.path)}; give this one its own with \`as\``
+      const message = `"${entry.name}" is already the name of ${pathText(other.path)}; give this one another name with \`as\``
       return this.#fault('PLUGIN_LOAD', entry.path, message)
     })
   }
@@ -106,12 +106,12 @@ class Load {
     try {
       return [instantiate(module, options, host, { name, from: located.from, given })]
     } catch (error) {
-      return this.#unloadable(path, error)
+      return this.#loadError(path, error)
     }
   }
 
-  #unloadable(path: Path, error: unknown): [] {
-    if (!(error instanceof Unloadable)) throw error
+  #loadError(path: Path, error: unknown): [] {
+    if (!(error instanceof PluginLoadError)) throw error
     return this.#fault('PLUGIN_LOAD', path, error.message, error.cause)
   }
 

@@ -1,4 +1,4 @@
-/** Where the module of a plugin is: `use` of the configuration -> URL. A bare word, a path and `npm:` never get mixed up. */
+/** Finds the module of a plugin: `use` of the configuration is a built-in name, a path or `npm:NAME`. */
 import { existsSync, readdirSync, readFileSync, statSync } from 'node:fs'
 import { createRequire } from 'node:module'
 import { join, resolve } from 'node:path'
@@ -6,22 +6,24 @@ import { fileURLToPath, pathToFileURL } from 'node:url'
 import { didYouMean, shown } from '../../config/fields.ts'
 import { messageOf } from '../../model/error.ts'
 import { isPluginName } from '../../model/plugin-name.ts'
-import { Unloadable } from './unloadable.ts'
+import { PluginLoadError } from './error.ts'
 
 export interface Located {
   readonly url: string
-  /** `built-in`, or what the configuration says. */
+  /** `built-in`, or `use` of the configuration. */
   readonly from: string
-  /** The file, for messages. */
+  /** For messages. */
   readonly file: string
 }
 
-/** `folder` is the configuration file's: paths and packages are found from there. */
+/** `folder` is that of the configuration file; paths and packages are resolved from there. Throws {@link PluginLoadError}. */
 export function locate(use: string, folder: string): Located {
   if (use.startsWith('npm:')) return located(entryOfPackage(use.slice(4), folder), use)
   if (/^(\.{0,2}\/)/.test(use)) return located(fileAt(resolve(folder, use)), use)
   if (isPluginName(use)) return located(builtIn(use), 'built-in')
-  throw new Unloadable(`${shown(use)} is no plugin; write a name (affinity), a path (./my-plugin.js) or npm:NAME`)
+  throw new PluginLoadError(
+    `${shown(use)} is not a plugin; write a name (affinity), a path (./my-plugin.js) or npm:NAME`,
+  )
 }
 
 function located(file: string, from: string): Located {
@@ -29,12 +31,13 @@ function located(file: string, from: string): Located {
 }
 
 function fileAt(file: string): string {
-  if (!existsSync(file)) throw new Unloadable(`there is no file ${file}; paths are relative to the configuration file`)
-  if (statSync(file).isDirectory()) throw new Unloadable(`${file} is a folder; name the file in it`)
+  if (!existsSync(file))
+    throw new PluginLoadError(`there is no file ${file}; paths are relative to the configuration file`)
+  if (statSync(file).isDirectory()) throw new PluginLoadError(`${file} is a folder; give a file in it`)
   return file
 }
 
-// Built-in plugins stand beside proxy/, as source here and compiled in the package.
+// Built-in plugins are in plugins/ beside proxy/: TypeScript in the repository, JavaScript in the package.
 const pluginsFolder = fileURLToPath(new URL('../../../plugins/', import.meta.url))
 const indexFile = import.meta.url.endsWith('.ts') ? 'index.ts' : 'index.js'
 
@@ -42,8 +45,8 @@ function builtIn(name: string): string {
   const file = join(pluginsFolder, name, indexFile)
   if (existsSync(file)) return file
   const known = builtInNames()
-  const hint = didYouMean(name, known) || `; for a file of your own write ./${name}.js, for a package npm:${name}`
-  throw new Unloadable(`no built-in plugin is named "${name}"${hint} (built in: ${known.join(', ')})`)
+  const hint = didYouMean(name, known) || `; for a file write ./${name}.js, for a package npm:${name}`
+  throw new PluginLoadError(`no built-in plugin is named "${name}"${hint} (built-in plugins: ${known.join(', ')})`)
 }
 
 function builtInNames(): string[] {
@@ -54,51 +57,52 @@ function builtInNames(): string[] {
 }
 
 /**
- * The file that `import NAME` from the folder would take. Node can be asked for what `require` would take only, which is
- * another file or none at all for a package of ES modules, so `exports` is read here.
+ * The file that `import NAME` would load from the folder. Node can only resolve what `require` would load, which may be
+ * another file, or none for an ES module package; so `exports` of the package is read here.
  */
 function entryOfPackage(name: string, folder: string): string {
   if (!/^(@[a-z0-9~-][a-z0-9._~-]*\/)?[a-z0-9~-][a-z0-9._~-]*$/.test(name)) {
-    throw new Unloadable(`${shown(`npm:${name}`)} names no package; write npm:NAME or npm:@SCOPE/NAME`)
+    throw new PluginLoadError(`${shown(`npm:${name}`)} is not a package name; write npm:NAME or npm:@SCOPE/NAME`)
   }
   const places = createRequire(join(folder, 'from-here.js')).resolve.paths(name) ?? []
   const home = places.map(place => join(place, name)).find(place => existsSync(join(place, 'package.json')))
-  if (home === undefined) throw new Unloadable(`package ${name} is not installed; run npm install ${name} in ${folder}`)
-  const entry = entryOf(manifestIn(home))
-  if (entry === undefined) throw new Unloadable(`package ${name} in ${home} exports nothing that can be imported`)
+  if (home === undefined)
+    throw new PluginLoadError(`package ${name} is not installed; run npm install ${name} in ${folder}`)
+  const entry = entryOf(packageJsonIn(home))
+  if (entry === undefined) throw new PluginLoadError(`package ${name} in ${home} has no export that can be imported`)
   return fileAt(join(home, entry))
 }
 
-interface Manifest {
+interface PackageJson {
   readonly exports?: unknown
   readonly main?: unknown
 }
 
-function manifestIn(home: string): Manifest {
+function packageJsonIn(home: string): PackageJson {
   const file = join(home, 'package.json')
   try {
-    return Object(JSON.parse(readFileSync(file, 'utf8'))) as Manifest
+    return Object(JSON.parse(readFileSync(file, 'utf8'))) as PackageJson
   } catch (error) {
-    throw new Unloadable(`${file} cannot be read: ${messageOf(error)}; install the package again`)
+    throw new PluginLoadError(`${file} cannot be read: ${messageOf(error)}; install the package again`)
   }
 }
 
-function entryOf({ exports, main }: Manifest): string | undefined {
+function entryOf({ exports, main }: PackageJson): string | undefined {
   if (exports === undefined || exports === null) return typeof main === 'string' ? main : 'index.js'
   const target = Object.hasOwn(Object(exports), '.') ? (exports as { '.': unknown })['.'] : exports
   return conditional(target)
 }
 
-/** The first target whose conditions hold for an `import` in Node, as the package orders them. */
+/** The first target, in the order of the package, whose conditions match an `import` in Node. */
 function conditional(target: unknown): string | undefined {
   if (typeof target === 'string') return target.startsWith('./') ? target : undefined
   if (typeof target !== 'object' || target === null) return undefined
-  const held = Array.isArray(target)
+  const matching = Array.isArray(target)
     ? target
     : Object.entries(target)
         .filter(([condition]) => ['import', 'node', 'module-sync', 'default'].includes(condition))
         .map(([, nested]) => nested as unknown)
-  for (const nested of held) {
+  for (const nested of matching) {
     const found = conditional(nested)
     if (found !== undefined) return found
   }

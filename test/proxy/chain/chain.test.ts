@@ -93,15 +93,15 @@ t.test('refusals say who and why', async t => {
   const cases: [code: string, why: string, asked: Flow, given?: { plugins: ReturnType<typeof hooks>[] }][] = [
     ['strict', 'leaves no backend for this flow', flow(service), strict],
     ['picky', 'no seven', flow(service, { client: { ...client, port: 7 } }), { plugins: [picky, ...strict.plugins] }],
-    ['no-backend', 'there are no endpoints in any cluster', flow(globalService())],
+    ['no-backend', 'no cluster has endpoints', flow(globalService())],
     [
       'no-backend',
-      'there are backends in other clusters (1), but the service is not global here',
+      'other clusters have backends (1), but the service is not global here',
       flow(globalService({ parked: [remote] })),
     ],
     ['no-backend', 'no backend is ready for port 80/TCP (of 1)', flow(globalService({ backends: [asleep] }))],
     ['no-backend', 'every backend was tried (1)', flow(globalService({ backends: [local] }), { tried: [local.key] })],
-    ['no-backend', 'no backend serves: all are terminating (1)', flow(globalService({ backends: [mute] }))],
+    ['no-backend', 'no backend is serving: all are terminating (1)', flow(globalService({ backends: [mute] }))],
   ]
   for (const [code, why, asked, given] of cases) {
     const chain = startChain(t, given)
@@ -380,7 +380,7 @@ t.test('explanations', async t => {
     frontend: '127.96.0.10:80/TCP',
     steps: [
       { step: 'wish', left: 3, removed: [{ backend: remote.key, why: 'cluster-2 is far' }] },
-      { step: 'mute', left: 2, removed: [{ backend: down.key, why: 'mute leaves it out' }] },
+      { step: 'mute', left: 2, removed: [{ backend: down.key, why: 'excluded by mute' }] },
       { step: 'usable', left: 1, removed: [{ backend: leaving.key, why: 'it is terminating' }] },
     ],
     candidates: [local.key],
@@ -391,7 +391,11 @@ t.test('explanations', async t => {
   t.match(picked, { candidates: [local.key], decidedBy: 'sticky' })
   t.same(picked.steps.at(-1)?.removed, [{ backend: other.key, why: `this flow goes to ${local.key}` }])
   const retried = chain.explain(flow(service, { tried: [local.key] }))
-  t.same(retried.steps[0], { step: 'tried', left: 3, removed: [{ backend: local.key, why: 'this flow has tried it' }] })
+  t.same(retried.steps[0], {
+    step: 'tried',
+    left: 3,
+    removed: [{ backend: local.key, why: 'this flow has already tried it' }],
+  })
 })
 
 t.test('an explanation of a service says what never came before the chain', async t => {
@@ -414,7 +418,7 @@ t.test('an explanation of a service says what never came before the chain', asyn
       'the service is not global in this cluster',
       'it is not ready',
       'its weight is 0',
-      'no frontend leads to its port dns/UDP',
+      'no frontend matches its port dns/UDP',
     ],
   )
   t.same(
@@ -423,7 +427,7 @@ t.test('an explanation of a service says what never came before the chain', asyn
   )
   t.same(
     explained.frontends[0]?.steps.at(-1)?.removed.map(({ why }) => why),
-    ['its weight is 0', 'it is ejected', 'it is terminating and no longer serves'],
+    ['its weight is 0', 'it is ejected', 'it is terminating and not serving'],
   )
   const unknown = startChain(t).explainService(client, globalService({ local: undefined, parked: [remote] }))
   t.same(unknown.before, [{ backend: remote.key, why: 'this cluster has no such service' }])

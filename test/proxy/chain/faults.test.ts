@@ -17,8 +17,8 @@ const fails = (thrown: unknown) => () => {
 /** A hook of JavaScript, whose types nobody has checked. */
 const untyped = (hook: (...args: never[]) => unknown) => hook as never
 
-const unknownBackend = (key: string) => `returned the backend ${key}, which it was not given or gave twice`
-const promised = 'returned a promise; hooks answer at once'
+const unknownBackend = (key: string) => `returned the backend ${key}, which it was not given, or returned twice`
+const promised = 'returned a promise; hooks are synchronous'
 
 const lawless: readonly [what: string, made: Plugin][] = [
   ['threw "oh"', { candidates: fails(new Error('oh')) }],
@@ -30,15 +30,15 @@ const lawless: readonly [what: string, made: Plugin][] = [
   [unknownBackend(stranger.key), { candidates: (_flow, backends) => [...backends, stranger] }],
   [unknownBackend(local.key), { candidates: () => [local, local] }],
   [unknownBackend(local.key), { candidates: () => [{ ...local }] }],
-  ['returned undefined, which it was not given or gave twice', { candidates: untyped(() => [undefined]) }],
+  ['returned undefined, which it was not given, or returned twice', { candidates: untyped(() => [undefined]) }],
   [
     `threw "Cannot assign to read only property '0' of object '[object Array]'"`,
     { candidates: (_flow, backends) => (backends as Backend[]).reverse() },
   ],
   ['threw "no admission"', { admit: fails(new Error('no admission')) }],
   [promised, { admit: untyped(async () => fails('later')()) }],
-  ['returned true, not a refusal with a why', { admit: untyped(() => true) }],
-  ['returned null, not a refusal with a why', { admit: untyped(() => null) }],
+  ['returned true, not a refusal with a string "why"', { admit: untyped(() => true) }],
+  ['returned null, not a refusal with a string "why"', { admit: untyped(() => null) }],
   ['threw "no pick"', { pick: fails(new Error('no pick')) }],
   [promised, { pick: untyped(async () => fails('later')()) }],
 ]
@@ -100,7 +100,7 @@ t.test('a watching hook that fails touches no flow, and keeps nobody else from h
   chain.result(asked, local, { outcome: 'connected', ms: 1 })
   chain.closed(asked, local, { sent: 0, received: 0, ms: 1, reason: 'done' })
   t.same(heard, ['connect', 'result', 'close'])
-  t.same(chain.explain(asked).steps[0]?.removed, [{ backend: remote.key, why: 'bad leaves it out' }])
+  t.same(chain.explain(asked).steps[0]?.removed, [{ backend: remote.key, why: 'excluded by bad' }])
   t.same(
     chain.faultCounts().map(({ hook }) => hook),
     ['onConnect', 'onResult', 'onClose', 'why'],

@@ -98,19 +98,16 @@ t.test('what cannot be found', async t => {
   const cases: [use: string, message: RegExp][] = [
     [
       'afinity',
-      /^no built-in plugin is named "afinity"; did you mean "affinity"\? \(built in: affinity, circuit-breaker, session-affinity, tenancy\)$/,
+      /^no built-in plugin is named "afinity"; did you mean "affinity"\? \(built-in plugins: affinity, circuit-breaker, session-affinity, tenancy\)$/,
     ],
-    [
-      'quota',
-      /^no built-in plugin is named "quota"; for a file of your own write \.\/quota\.js, for a package npm:quota/,
-    ],
-    ['mine.js', /^"mine\.js" is no plugin; write a name \(affinity\), a path \(\.\/my-plugin\.js\) or npm:NAME$/],
-    ['Affinity', /^"Affinity" is no plugin/],
-    ['', /^"" is no plugin/],
+    ['quota', /^no built-in plugin is named "quota"; for a file write \.\/quota\.js, for a package npm:quota/],
+    ['mine.js', /^"mine\.js" is not a plugin; write a name \(affinity\), a path \(\.\/my-plugin\.js\) or npm:NAME$/],
+    ['Affinity', /^"Affinity" is not a plugin/],
+    ['', /^"" is not a plugin/],
     ['./gone.js', /^there is no file .*\/gone\.js; paths are relative to the configuration file$/],
     ['npm:gone', /^package gone is not installed; run npm install gone in /],
-    ['npm:../gone', /^"npm:\.\.\/gone" names no package; write npm:NAME or npm:@SCOPE\/NAME$/],
-    ['npm:types-only', /^package types-only in .* exports nothing that can be imported$/],
+    ['npm:../gone', /^"npm:\.\.\/gone" is not a package name; write npm:NAME or npm:@SCOPE\/NAME$/],
+    ['npm:types-only', /^package types-only in .* has no export that can be imported$/],
     ['npm:broken', /package\.json cannot be read: .*; install the package again$/],
     ['npm:empty', /^there is no file .*node_modules\/empty\/index\.js/],
   ]
@@ -130,46 +127,46 @@ t.test('what is no plugin', async t => {
     'function.js': ['export default () => {}', /does not export a plugin/],
     'nameless.js': [source('Bad Name'), /has a bad name: "Bad Name" is not a valid name; use a-z, 0-9 and -/],
     'taken.js': [source('no-backend'), /has a bad name: "no-backend" is reserved by Starlane/],
-    'options.js': [source('x', undefined, '{ a: 1 }'), /has no table of options; write options: \{\} if it takes none/],
+    'options.js': [source('x', undefined, '{ a: 1 }'), /has no options; write options: \{\} if it takes none/],
     'on-error.js': [
       source('x').replace("'skip'", "'ignore'"),
-      /does not say onError: "refuse" \(a guard\) or "skip" \(a wish\)/,
+      /has no onError; write "refuse" for a law or "skip" for a wish/,
     ],
-    'decides.js': [source('x', "decides: 'never', create: () => ({})"), /says neither decides: "change" nor "flow"/],
-    'applies.js': [source('x', 'appliesTo: true, create: () => ({})'), /has an appliesTo that is no function/],
+    'decides.js': [source('x', "decides: 'never', create: () => ({})"), /has a bad decides; write "change" or "flow"/],
+    'applies.js': [source('x', 'appliesTo: true, create: () => ({})'), /has an appliesTo that is not a function/],
     'create.js': [source('x', 'make: () => ({})'), /has no create\(options, host\)/],
     'syntax.js': ['export default {', /syntax\.js cannot be imported: Unexpected end of input/],
     'throws.js': ["throw new Error('at import')", /cannot be imported: at import/],
     'imports.js': [
       "import 'not-there'",
-      /cannot be imported: Cannot find package 'not-there'.*; install what it imports beside it/,
+      /cannot be imported: Cannot find package 'not-there'.*; install the packages that it imports/,
     ],
     'enum.ts': [
       'enum A { B }\nexport default A',
-      /cannot be imported: .*; only types that can be erased are understood/s,
+      /cannot be imported: .*; only erasable TypeScript syntax is supported/s,
     ],
-    'text.txt': ['hello', /cannot be imported: .*; write \.js or \.mjs/],
+    'text.txt': ['hello', /cannot be imported: .*; use \.js or \.mjs/],
     'create-throws.js': [
       source('x', "create: () => { throw new Error('no disk') }"),
-      /create\(\) of \.\/create-throws\.js threw "no disk"; mend the plugin/,
+      /create\(\) of \.\/create-throws\.js threw "no disk"; fix the plugin/,
     ],
     'create-later.js': [
       source('x', "create: async () => { throw new Error('x') }"),
       /create\(\) of .* returned a promise; return the plugin at once/,
     ],
-    'create-none.js': [source('x', 'create: () => undefined'), /returned undefined; let it return an object of hooks/],
-    'hook.js': [source('x', 'create: () => ({ pick: 7 })'), /returned a "pick" that is no function/],
+    'create-none.js': [source('x', 'create: () => undefined'), /returned undefined; return an object of hooks/],
+    'hook.js': [source('x', 'create: () => ({ pick: 7 })'), /returned a "pick" that is not a function/],
     'table.js': [
       source('x', "create: (_, host) => { host.table('t', {}); return {} }"),
-      /threw "a table needs a max of 1 or more entries, not undefined"/,
+      /threw "the max of a table must be an integer from 1, not undefined"/,
     ],
     'tables.js': [
       source('x', "create: (_, host) => { host.table('t', { max: 1 }); host.table('t', { max: 1 }); return {} }"),
-      /threw "table "t" was made before; keep the first"/,
+      /threw "table "t" exists already; keep a reference to it"/,
     ],
     'counter.js': [
       source('x', "create: (_, host) => { host.counter('a b', 'x'); return {} }"),
-      /threw "counter "a b": write a name of \[a-z0-9_\]"/,
+      /threw "counter "a b": use a name of \[a-z0-9_\], starting with a letter"/,
     ],
   }
   const folder = folderOf(t, Object.fromEntries(Object.entries(files).map(([name, [text]]) => [name, text])))
@@ -194,9 +191,9 @@ t.test('a module that never ends its import is given up, and a folder is no modu
   while (!told) await clock.advance(1000)
   t.match(
     told[0],
-    /^PLUGIN_LOAD starlane\.yaml:10 {2}plugins\[0\]\.use: .*waits\.js is not read after 10 s; no `await` /,
+    /^PLUGIN_LOAD starlane\.yaml:10 {2}plugins\[0\]\.use: .*waits\.js was not imported within 10 s; a top-level `await` /,
   )
-  t.match(told[1], /^PLUGIN_LOAD starlane\.yaml:11 {2}plugins\[1\]\.use: .*folder is a folder; name the file in it$/)
+  t.match(told[1], /^PLUGIN_LOAD starlane\.yaml:11 {2}plugins\[1\]\.use: .*folder is a folder; give a file in it$/)
 })
 
 t.test('an ES module in a folder of CommonJS is told what to do', async t => {
@@ -208,8 +205,7 @@ t.test('an ES module in a folder of CommonJS is told what to do', async t => {
   })
   const told = await messages(folder, ['./imports.js', './exports.js', './right.mjs'])
   t.equal(told.length, 2)
-  for (const message of told)
-    t.match(message, /cannot be imported: .*; end its name in \.mjs or \.mts, or write "type"/)
+  for (const message of told) t.match(message, /cannot be imported: .*; name it \.mjs or \.mts, or set "type"/)
 })
 
 t.test('names', async t => {

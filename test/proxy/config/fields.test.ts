@@ -160,7 +160,7 @@ t.test('a table', async t => {
   t.same(faults, [
     'plugins[2].options.shere: is not a known key; did you mean "share"? (known here: rest, share, inner)',
     'plugins[2].options.rest: 30 has no unit; write 30s or 30ms',
-    'plugins[2].options.inner.must: is missing; give a text',
+    'plugins[2].options.inner.must: is missing; give a string',
   ])
 })
 
@@ -192,8 +192,8 @@ t.test('the reference shows every field by its key', async t => {
       ['outer[].rest', 'duration', '30s'],
       ['outer[].share', 'percent', ''],
       ['outer[].inner', 'mapping', ''],
-      ['outer[].inner.must', 'text', 'required'],
-      ['outer[].inner.list', 'list of text', '["a"]'],
+      ['outer[].inner.must', 'string', 'required'],
+      ['outer[].inner.list', 'list of string', '["a"]'],
       ['names', 'mapping to mapping', 'required'],
       ['names.*.a', 'true | false', 'false'],
     ],
