@@ -1,6 +1,6 @@
 /**
- * The public plugin API. A plugin narrows or picks backends, admits clients, and watches flows; it never touches bytes.
- * The laws are in plugins/README.md, and `test/conformance/plugin.ts` examines any plugin by them.
+ * The public plugin API. A plugin admits clients, narrows or picks backends, and watches flows; it never touches bytes.
+ * The laws are in plugins/README.md, and `test/conformance/plugin.ts` checks them for any plugin.
  */
 import type { Fields, Options } from './config/fields.ts'
 import type { Backend, Backends } from './model/backend.ts'
@@ -41,61 +41,61 @@ export { parseServicePattern, type ServicePattern } from './model/text/service-p
 export type { Clock, Random } from './model/time/clock.ts'
 
 /**
- * All hooks are optional, synchronous and called in the order of the configuration. The deciding ones may be asked at any
- * time and any number of times, so an answer changes nothing; what a plugin remembers, it learns by watching.
+ * All hooks are optional, synchronous and called in the order of the configuration. The deciding hooks (`admit`, `candidates`,
+ * `pick`) may be called at any time and any number of times, so they must have no side effects; a plugin learns by watching.
  */
 export interface Plugin {
-  /** Gate: may this client use this service at all? DNS asks it too. The first refusal wins. */
+  /** Gate: may this client use this service at all? DNS asks too. The first refusal wins. */
   admit?(client: Client, service: GlobalService): Refusal | undefined
-  /** Narrow: gets what the plugin before left, returns a subset. Leaving nothing refuses the flow in the plugin's name. */
+  /** Narrow: gets the list that the previous plugin left and returns a subset. An empty list refuses the flow under the plugin's name. */
   candidates?(flow: Flow, backends: Backends): Backends
-  /** Choose: the first plugin to name one of `backends` wins; when none does, the balancer picks. */
+  /** Choose: the first plugin that returns one of `backends` wins; if none does, the balancer picks. */
   pick?(flow: Flow, backends: Backends): Backend | undefined
 
   /** Watch: an attempt begins. */
   onConnect?(flow: Flow, backend: Backend): void
-  /** Watch: the attempt ended, in whatever way; exactly once per `onConnect`. */
+  /** Watch: the attempt ended, with any outcome; exactly once per `onConnect`. */
   onResult?(flow: Flow, backend: Backend, result: Result): void
   /** Watch: the flow ended; once per attempt that connected. */
   onClose?(flow: Flow, backend: Backend, totals: Totals): void
-  /** Change time: the service is new or was replaced; `gone` are the backends to forget. A removed service comes with none left. */
+  /** Change time: the service is new or was replaced. `gone` are its removed backends; a removed service has no backends left. */
   onService?(service: GlobalService, gone: Backends): void
 
-  /** Why `candidates` leaves this backend out now, for `starlane explain`; nothing else asks. */
+  /** Why `candidates` excludes this backend now; only for `starlane explain`. */
   why?(flow: Flow, backend: Backend): string | undefined
-  /** What the plugin remembers, for status. */
+  /** The state of the plugin, for `starlane status`. */
   state?(): Json
   close?(): void | Promise<void>
 }
 
 export interface PluginModule<F extends Fields = Fields> {
   readonly name: string
-  /** One table gives defaults, checks, types and the reference page. */
+  /** The options: their types, defaults, checks and documentation. */
   readonly options: F
-  /** When a deciding hook throws: a guard says `refuse` and the flow ends, a wish says `skip` and it goes on without. */
+  /** What happens when a deciding hook fails: `refuse` (for a law) refuses the flow, `skip` (for a wish) continues without the hook. */
   readonly onError: 'refuse' | 'skip'
   /**
-   * When `candidates` decides. `change`: by service, backends and `flow.tried` alone, so that the answer is worked out once
-   * per change and remembered. `flow` (the default): also by the client or the moment.
+   * When `candidates` decides. `change`: the answer depends only on the service, the backends and `flow.tried`, so it is
+   * computed once per change and memoized. `flow` (the default): it also depends on the client or on time.
    */
   readonly decides?: 'change' | 'flow'
-  /** Asked once per service change, so that a flow pays only for the plugins that concern it. Absent: all services. */
+  /** Called once per change of a service, so that a flow pays only for the plugins that apply to it. By default all services. */
   appliesTo?(service: GlobalService, options: Options<F>): boolean
   create(options: Options<F>, host: Host): Plugin
 }
 
-/** All that a plugin may reach outside itself. */
+/** Everything that a plugin may use from outside. */
 export interface Host {
   /** The local cluster. */
   readonly cluster: Cluster
-  /** All of the mesh as they are now: a reload of the configuration gives another list, and plugins live on. */
+  /** All clusters of the mesh. A reload of the configuration replaces the list, while instances are kept. */
   readonly clusters: readonly Cluster[]
   readonly clock: Clock
   readonly random: Random
   readonly log: Log
-  /** A bounded memory. The oldest unused entry makes room; `idleMs` forgets an entry not touched for so long. */
+  /** A bounded table: the least recently used entry is evicted; with `idleMs`, also an entry not used for that long. */
   table<V extends {}>(name: string, limit: { readonly max: number; readonly idleMs?: number }): Table<V>
-  /** A counter of the metrics page: `starlane_plugin_<plugin>_<name>_total`. */
+  /** A Prometheus counter: `starlane_plugin_<plugin>_<name>_total`. */
   counter(name: string, help: string): Counter
 }
 
@@ -112,17 +112,17 @@ export interface Counter {
   readonly value: number
 }
 
-/** Gives the module its types. A plugin file's default export is the result. */
+/** Gives the module its types. The default export of a plugin file is the result. */
 export function definePlugin<F extends Fields>(module: PluginModule<F>): PluginModule<F> {
   return module
 }
 
-/** A law: what fails the test is out, even to the last one. Nothing dropped means the same array. */
+/** A law: drops every backend that fails the test, even the last one. Returns the same array if nothing is dropped. */
 export function keep(backends: Backends, test: (backend: Backend) => boolean): Backends {
   return backends.every(test) ? backends : backends.filter(test)
 }
 
-/** A wish: like {@link keep}, but gives all back when nothing passes. */
+/** A wish: like {@link keep}, but returns all backends if none passes. */
 export function prefer(backends: Backends, test: (backend: Backend) => boolean): Backends {
   const left = keep(backends, test)
   return left.length > 0 ? left : backends

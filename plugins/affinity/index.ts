@@ -1,8 +1,8 @@
+/** Service affinity: prefers local or remote backends, or clusters in an order. */
 import { definePlugin } from '../../proxy/plugin.ts'
 import { inOrder, isReadyLocal, ofSide, sideOf } from './sides.ts'
 import { missingLocals, spill } from './spill.ts'
 
-/** Which clusters a service prefers: local or remote as Cilium has it, a least number of local backends, an order of clusters. */
 export default definePlugin({
   name: 'affinity',
   options: {},
@@ -17,14 +17,14 @@ export default definePlugin({
         missing > 0
           ? spill(backends, missing, host.cluster.name, settings.clusterOrder)
           : inOrder(settings.clusterOrder, ofSide(sideOf(settings), backends))
-      // Where Cilium's rule leaves nothing at all, the rest is tried: the checks are the likelier liars when all is bad.
+      // If Cilium's rule leaves nothing, use all: assume the checks are wrong rather than every backend.
       return left.length > 0 ? left : backends
     },
     why: ({ service: { settings }, frontend }, { remote }) => {
       const side = sideOf(settings)
-      if (side === 'remote' && !remote) return 'remote backends are preferred, and there are healthy ones'
+      if (side === 'remote' && !remote) return 'remote backends are preferred, and some are healthy'
       if (side === 'local' && remote && (settings.clusterOrder.length === 0 || frontend.backends.some(isReadyLocal))) {
-        return 'local backends are preferred, and there are enough healthy ones'
+        return 'local backends are preferred, and enough are healthy'
       }
       return `its cluster comes later in starlane.dev/affinity (${settings.clusterOrder.join(', ')})`
     },

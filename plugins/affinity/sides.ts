@@ -1,15 +1,16 @@
+/** The two sides of a service, local and remote, and the order of clusters. */
 import { type Backend, type Backends, isHealthy, keep, prefer, type Settings } from '../../proxy/plugin.ts'
 
-/** The side that a service prefers. A least number of local backends is a wish for local ones. */
+/** The side that a service prefers. `starlane.dev/min-healthy-local` alone implies `local`. */
 export function sideOf({ affinity, minHealthyLocal }: Settings): Settings['affinity'] {
   return affinity === 'none' && minHealthyLocal !== undefined ? 'local' : affinity
 }
 
 /**
- * Cilium's rule (pkg/loadbalancer, selectbackends.go). The preferred side is used always, even unhealthy. `local` adds the
- * remote backends when no active local one is healthy and some remote one is; `remote` adds the local ones when no remote one
- * is healthy and some local one is. Terminating backends that still serve are healthy, but local ones of them do not hold
- * the remote ones back.
+ * Cilium's rule (pkg/loadbalancer, selectbackends.go). Backends of the preferred side are always used, even unhealthy ones.
+ * `local` adds the remote backends if no active local one is healthy and some remote one is; `remote` adds the local ones if no
+ * remote one is healthy and some local one is. Terminating backends that still serve count as healthy, but local ones do not
+ * keep the remote ones out.
  */
 export function ofSide(side: Settings['affinity'], backends: Backends): Backends {
   if (side === 'none') return backends
@@ -19,7 +20,7 @@ export function ofSide(side: Settings['affinity'], backends: Backends): Backends
   return healthyLocal && !healthyRemote ? backends : keep(backends, b => b.remote)
 }
 
-/** Those of the first cluster that has a healthy active backend. Clusters that the order does not name come last, together. */
+/** The backends of the first cluster in the order that has a healthy active one. Clusters not in the order come last, together. */
 export function inOrder(order: readonly string[], backends: Backends): Backends {
   if (order.length === 0) return backends
   const ranks = backends.filter(isReady).map(({ cluster }) => rank(cluster, order))
@@ -32,7 +33,7 @@ export function rank(cluster: string, order: readonly string[]): number {
   return place === -1 ? order.length : place
 }
 
-/** Fit for new flows without reserve. */
+/** Active and healthy. */
 export function isReady(backend: Backend): boolean {
   return backend.state === 'active' && isHealthy(backend)
 }

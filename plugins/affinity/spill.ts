@@ -1,9 +1,10 @@
+/** `starlane.dev/min-healthy-local`: adds remote backends one by one when local ones are missing. */
 import { type Backends, type Flow, hashOf, keep, portMatches } from '../../proxy/plugin.ts'
 import { isReady, isReadyLocal, rank, sideOf } from './sides.ts'
 
 /**
- * How many healthy active local backends are wanting for the service's minimum. None are while there is none at all: then it
- * is Cilium's rule that brings the remote ones in, all of them.
+ * How many healthy active local backends are missing to the minimum of the service. 0 if there is none at all: then Cilium's
+ * rule adds all remote ones.
  */
 export function missingLocals(flow: Flow, backends: Backends): number {
   const { settings } = flow.service
@@ -12,20 +13,20 @@ export function missingLocals(flow: Flow, backends: Backends): number {
   return ready === 0 ? 0 : Math.max(0, minimum(flow) - ready)
 }
 
-/** A percentage is of all local endpoints that are known for the port, whatever their state. */
+/** A percentage refers to all known local endpoints of the port, in any state. */
 function minimum({ service, frontend }: Flow): number {
-  const wish = service.settings.minHealthyLocal
-  if (wish === undefined) return 0
-  if ('count' in wish) return wish.count
+  const { minHealthyLocal } = service.settings
+  if (minHealthyLocal === undefined) return 0
+  if ('count' in minHealthyLocal) return minHealthyLocal.count
   const { name, protocol } = frontend
   const known = service.backends.filter(b => !b.remote && portMatches({ name, protocol, family: undefined }, b))
-  return Math.ceil((known.length * wish.percent) / 100)
+  return Math.ceil((known.length * minHealthyLocal.percent) / 100)
 }
 
 /**
- * All local backends, and as many remote ones as are missing: gradual, where all or nothing would let a herd loose. Clusters
- * take their turn by the order; within, a hash of our cluster's name and the backend's key ranks them (rendezvous hashing),
- * so that clusters that spill at the same time do not all choose the same backends, and each keeps its own.
+ * All local backends, and as many remote ones as are missing, so that the load moves gradually. Clusters come in the given
+ * order; within that, backends are ranked by a hash of the local cluster's name and their key (rendezvous hashing), so that
+ * clusters that spill at the same time do not all choose the same backends, and each keeps its choice.
  */
 export function spill(backends: Backends, missing: number, cluster: string, order: readonly string[]): Backends {
   const ranked = backends

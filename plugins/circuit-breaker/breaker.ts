@@ -1,32 +1,33 @@
+/** The state machine of the breaker of one backend. */
 import type { Clock, Random } from '../../proxy/plugin.ts'
 import { Window, type WindowOptions } from './window.ts'
 
 export interface BreakerOptions extends WindowOptions {
   readonly restMs: number
-  /** So many early closes in a row open it; 0 for never. */
+  /** This many early closes in a row open it; 0 for never. */
   readonly earlyClose: number
 }
 
-/** How a dial ended, as far as the backend is to blame. */
-export type Verdict = 'good' | 'bad' | 'neutral'
+/** How the result of a dial counts for the backend; `neutral` does not count. */
+export type DialScore = 'good' | 'bad' | 'neutral'
 
 type State =
   | { readonly name: 'closed'; readonly window: Window }
-  | { readonly name: 'open'; readonly until: number; readonly callOff: () => void }
+  | { readonly name: 'open'; readonly until: number; readonly cancel: () => void }
   | { readonly name: 'half-open'; readonly window: Window; readonly trial: Trial | undefined }
 
 interface Trial {
   readonly flow: number
-  readonly callOff: () => void
+  readonly cancel: () => void
 }
 
 /**
  * closed ─ too many bad ─▶ open ─ rest ─▶ half-open ─ trial good ─▶ closed
  *                           ▲────────────────┘ trial bad
  *
- * In half-open one flow passes, the trial; others do not until it has settled. A trial that blames nobody leaves the place
- * to the next, and so does one that has not settled after another rest. Only the trial is heard: what was dialled before the
- * breaker opened may end whenever it likes.
+ * In half-open one flow may pass, the trial, and no other until it has settled. After a neutral trial, or one that has not
+ * settled after another rest, the next flow becomes the trial. In half-open only the result of the trial counts, not those of
+ * dials that began before the breaker opened.
  */
 export class Breaker {
   #options: BreakerOptions
@@ -62,20 +63,20 @@ export class Breaker {
   begin(flow: number): void {
     const state = this.#state
     if (state.name !== 'half-open' || state.trial !== undefined) return
-    const callOff = this.#clock.after(this.#options.restMs, () => this.#freePlace(flow))
-    this.#become({ ...state, trial: { flow, callOff } })
+    const cancel = this.#clock.after(this.#options.restMs, () => this.#endTrial(flow))
+    this.#become({ ...state, trial: { flow, cancel } })
   }
 
   /** A dial is over. */
-  settle(flow: number, verdict: Verdict): void {
+  settle(flow: number, score: DialScore): void {
     const state = this.#state
     if (state.name === 'open') return
     if (state.name === 'half-open' && state.trial?.flow !== flow) return
-    if (verdict === 'neutral') this.#freePlace(flow)
-    else state.window.tell(verdict === 'good')
+    if (score === 'neutral') this.#endTrial(flow)
+    else state.window.record(score === 'good')
   }
 
-  /** A flow that connected is over; `early` if the backend cut it before it said a word. */
+  /** A connected flow ended; `early` if the backend reset it before it sent a byte. */
   ended(early: boolean): void {
     this.#early = early ? this.#early + 1 : 0
     if (this.#options.earlyClose === 0 || this.#early < this.#options.earlyClose) return
@@ -84,11 +85,11 @@ export class Breaker {
   }
 
   /** For status and explanations. */
-  get words(): string {
+  get description(): string {
     const state = this.#state
     if (state.name === 'closed') return 'closed'
     if (state.name === 'half-open')
-      return state.trial ? 'half-open, its trial is under way' : 'half-open, waiting for a trial'
+      return state.trial ? 'half-open, trial in progress' : 'half-open, waiting for a trial'
     return `open for ${Math.ceil(Math.max(0, state.until - this.#clock.now()) / 1000)} s more`
   }
 
@@ -104,35 +105,35 @@ export class Breaker {
     })
   }
 
-  /** Up to a tenth longer than asked for, so that the breakers of a cluster that went down do not all try at once. */
+  /** Rests up to a tenth longer than configured, so that the breakers of a failed cluster do not all try at once. */
   #open(): void {
     this.#leave()
     const restMs = this.#options.restMs * (1 + this.#random() / 10)
-    const callOff = this.#clock.after(restMs, () =>
+    const cancel = this.#clock.after(restMs, () =>
       this.#become({ name: 'half-open', window: this.#window(true), trial: undefined }),
     )
-    this.#become({ name: 'open', until: this.#clock.now() + restMs, callOff })
+    this.#become({ name: 'open', until: this.#clock.now() + restMs, cancel })
   }
 
   #close(): void {
     if (this.#state.name !== 'half-open') return
-    this.#state.trial?.callOff()
+    this.#state.trial?.cancel()
     this.#become({ name: 'closed', window: this.#state.window })
   }
 
-  #freePlace(flow: number): void {
+  #endTrial(flow: number): void {
     const state = this.#state
     if (state.name !== 'half-open' || state.trial?.flow !== flow) return
-    state.trial.callOff()
+    state.trial.cancel()
     this.#become({ ...state, trial: undefined })
   }
 
-  /** Ends what only this state needs. */
+  /** Releases the timers and the window of the current state. */
   #leave(): void {
     const state = this.#state
-    if (state.name === 'open') state.callOff()
+    if (state.name === 'open') state.cancel()
     else state.window.close()
-    if (state.name === 'half-open') state.trial?.callOff()
+    if (state.name === 'half-open') state.trial?.cancel()
   }
 
   #become(state: State): void {

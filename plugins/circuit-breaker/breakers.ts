@@ -1,10 +1,11 @@
+/** The breakers of all backends. */
 import type { Counter, Host, Table } from '../../proxy/plugin.ts'
 import { Breaker, type BreakerOptions } from './breaker.ts'
 
-/** How many backends are watched at a time; the one longest unused makes room. */
+/** How many breakers are kept; the least recently used is evicted. */
 const maxBackends = 10_000
 
-/** A breaker for each backend that was dialled, whichever service it was dialled for: that it cannot be reached is its own fact. */
+/** One breaker per backend that was dialled, shared by all services that lead to it. */
 export class Breakers {
   #host: Host
   #options: BreakerOptions
@@ -12,7 +13,7 @@ export class Breakers {
   #opened: Counter
   #closed: Counter
   #changed: () => void
-  /** Those that let nothing pass now. Usually empty; one that was forgotten leaves when its rest is over. */
+  /** The breakers that let no flow pass now. Usually empty; an evicted breaker leaves it after its rest. */
   #blocking = new Map<string, Breaker>()
 
   constructor(options: BreakerOptions, host: Host, changed: () => void) {
@@ -40,7 +41,7 @@ export class Breakers {
       if (now !== before) log.info(`breaker.${now}`, { backend: key })
       if (now === 'open') this.#opened.add()
       if (now === 'closed') this.#closed.add()
-      this.#sort(key, breaker)
+      this.#update(key, breaker)
     })
     this.#table.set(key, breaker)
     return breaker
@@ -52,11 +53,11 @@ export class Breakers {
     if (this.#blocking.delete(key)) this.#changed()
   }
 
-  /** Those that are not closed, as status shows them. */
-  told(): { backend: string; state: string }[] {
+  /** The breakers that are not closed, for status. */
+  notClosed(): { backend: string; state: string }[] {
     return [...this.#table.entries()]
       .filter(([, breaker]) => breaker.state !== 'closed')
-      .map(([backend, breaker]) => ({ backend, state: breaker.words }))
+      .map(([backend, breaker]) => ({ backend, state: breaker.description }))
   }
 
   close(): void {
@@ -64,7 +65,7 @@ export class Breakers {
     for (const breaker of this.#blocking.values()) breaker.close()
   }
 
-  #sort(key: string, breaker: Breaker): void {
+  #update(key: string, breaker: Breaker): void {
     if (!breaker.passes) this.#blocking.set(key, breaker)
     else if (this.#blocking.get(key) === breaker) this.#blocking.delete(key)
     this.#changed()

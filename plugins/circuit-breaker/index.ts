@@ -1,3 +1,4 @@
+/** The circuit breaker: avoids backends whose dials fail, and limits the connections of each backend. */
 import {
   type Backend,
   type Backends,
@@ -11,41 +12,40 @@ import {
   type Result,
   type Totals,
 } from '../../proxy/plugin.ts'
-import type { Verdict } from './breaker.ts'
+import type { DialScore } from './breaker.ts'
 import { Breakers } from './breakers.ts'
 import { Connections } from './connections.ts'
 
 const windowRange = { min: 1000, max: 3_600_000 }
 const restRange = { min: 100, max: 86_400_000 }
 
-/** Keeps flows away from backends whose dials fail, and from those that have as many connections as they may. */
 export default definePlugin({
   name: 'circuit-breaker',
   options: {
     errorRate: percent('The share of failed dials that opens a breaker.', '50%'),
     minimum: integer(
-      'So many dials must have ended within the window before the share counts.',
+      'The minimum number of dials within the window before the share counts.',
       { min: 1, max: 10_000 },
       5,
     ),
-    window: duration('How far back dials count.', '9s', windowRange),
+    window: duration('The time over which dials are counted.', '9s', windowRange),
     rest: duration(
-      'How long an open breaker rests before it lets one flow try; up to a tenth is added.',
+      'How long an open breaker waits before it lets one flow try; up to a tenth is added.',
       '30s',
       restRange,
     ),
     earlyClose: integer(
-      'So many connections in a row that the backend resets within a second, before its first byte, open it too; 0 for never.',
+      'A breaker also opens after this many connections in a row that the backend resets within a second, before its first byte. 0 disables it.',
       { min: 0, max: 1000 },
       5,
     ),
     maxConnections: integer(
-      'How many connections a backend may have at a time; 0 for any number.',
+      'The maximum number of connections of a backend; 0 sets no limit.',
       { min: 0, max: 1_000_000 },
       0,
     ),
     whenAllOpen: oneOf(
-      'What becomes of a flow when the breakers of all its backends are open.',
+      'What to do with a flow if the breakers of all its backends are open.',
       ['refuse', 'try'],
       'refuse',
     ),
@@ -53,10 +53,10 @@ export default definePlugin({
   onError: 'skip',
   create: (options, host) => {
     const { errorRate, minimum, window: windowMs, rest: restMs, earlyClose, maxConnections, whenAllOpen } = options
-    // What is left of a list holds until a breaker or a limit changes, so that later steps can go by its identity.
-    let left = new WeakMap<Backends, Backends>()
+    // Narrowed lists are memoized until a breaker or a limit changes, so that later steps can memoize by their identity.
+    let memo = new WeakMap<Backends, Backends>()
     const forget = () => {
-      left = new WeakMap()
+      memo = new WeakMap()
     }
     const breakers = new Breakers({ errorRate, minimum, windowMs, restMs, earlyClose }, host, forget)
     const connections = new Connections(maxConnections, host, forget)
@@ -70,10 +70,10 @@ export default definePlugin({
       candidates: ({ tried }, backends) => {
         if (breakers.blocking.size === 0 && connections.full.size === 0) return backends
         if (tried.length > 0) return narrowed(backends)
-        const known = left.get(backends)
+        const known = memo.get(backends)
         if (known !== undefined) return known
         const passing = narrowed(backends)
-        left.set(backends, passing)
+        memo.set(backends, passing)
         return passing
       },
       onConnect: ({ id }, { key }) => {
@@ -82,7 +82,7 @@ export default definePlugin({
       },
       onResult: ({ id }, backend, result) => {
         if (result.outcome !== 'connected') connections.remove(backend.key)
-        breakers.find(backend.key)?.settle(id, verdictOf(backend, result))
+        breakers.find(backend.key)?.settle(id, scoreOf(backend, result))
       },
       onClose: (_flow, { key }, totals) => {
         connections.remove(key)
@@ -94,21 +94,21 @@ export default definePlugin({
       why: (_flow, { key }) =>
         connections.full.has(key)
           ? `it has ${maxConnections} connections`
-          : `its breaker is ${breakers.blocking.get(key)?.words}`,
-      state: () => ({ notClosed: breakers.told(), full: [...connections.full] }),
+          : `its breaker is ${breakers.blocking.get(key)?.description}`,
+      state: () => ({ notClosed: breakers.notClosed(), full: [...connections.full] }),
       close: () => breakers.close(),
     }
   },
 })
 
-/** A datagram without an answer may be all that its protocol wants. */
-function verdictOf({ protocol }: Backend, result: Result): Verdict {
+/** A UDP timeout is neutral: not every protocol answers. */
+function scoreOf({ protocol }: Backend, result: Result): DialScore {
   if (result.outcome === 'connected') return 'good'
   const silent = protocol === 'UDP' && result.outcome === 'timeout'
   return blames(result) && !silent ? 'bad' : 'neutral'
 }
 
-/** It accepted, was asked, and reset without a word: a listener whose process is broken. */
+/** The backend accepted, got a request, and reset without an answer: its process is probably broken. */
 function isEarlyClose({ reason, sent, received, ms }: Totals): boolean {
   return reason === 'backend-reset' && sent > 0 && received === 0 && ms < 1000
 }

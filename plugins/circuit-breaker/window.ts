@@ -1,3 +1,4 @@
+/** The error rate of one backend over a sliding window, counted by opossum. */
 import { EventEmitter } from 'node:events'
 import CircuitBreaker from 'opossum'
 import type { Clock } from '../../proxy/plugin.ts'
@@ -9,21 +10,22 @@ export interface WindowOptions {
   readonly windowMs: number
 }
 
-/** As opossum's own recommendation for few, coarse slices: the window moves on in thirds. */
+/** The window moves in thirds: few, coarse slices, as opossum recommends. */
 const slices = 3
 
 /**
- * opossum counts the dials of one backend and says when it is enough. It is told of dials that are over, and of nothing else:
+ * opossum counts the dials of one backend and opens when the error rate is reached. Only results of finished dials are
+ * recorded in it:
  *
- * - It knows success and failure only; what blames nobody (a client that left, descriptors that ran out) is never told to it.
- * - `fire` with a promise of ours would leave that promise without a `catch` once it is open, and a promise that never settles
- *   would keep it half-open for ever. So a dial is told when it is over, by an action that settles at once.
- * - It has no timer: percentiles and snapshots are off, the slices move when something is told, by our clock.
- * - Its own rest runs on the wall's time and is the same for all. The breaker rests instead, and begins again with a fresh
- *   window: one for the trial, which starts half-open, so that what was under way before cannot close it.
- * - A good dial counts in the rate by its 'fire' alone, as long as there is nothing to close. To fire it in earnest takes three
- *   promises, 2 us for each connection, and leaves its latency in a list that nobody reads.
- * - `capacity` would count our own limit as the backend's failure, and its error filter would close it in half-open. Unused.
+ * - It knows only success and failure. Neutral results (the client left, this machine ran out of descriptors) are not recorded.
+ * - `fire` with the promise of a dial would leave that promise without a `catch` when it is open, and a promise that never
+ *   settles would keep it half-open forever. So a dial is recorded when it has ended, by an action that settles at once.
+ * - It runs no timer: percentiles and snapshots are off, and the slices move when a result is recorded, by our clock.
+ * - Its own reset timeout uses wall-clock time and is the same for all. The breaker waits instead, and starts a fresh window:
+ *   one that is half-open for the trial, so that dials from before cannot close it.
+ * - A good dial is counted by emitting 'fire', unless there is something to close. A real `fire` takes three promises, 2 us per
+ *   connection, and keeps the latency in a list that is never read.
+ * - `capacity` would count our own limit as a failure of the backend, and the error filter would close it in half-open. Unused.
  */
 export class Window {
   #circuit: CircuitBreaker<[good: boolean], void>
@@ -43,7 +45,7 @@ export class Window {
     this.#circuit = new CircuitBreaker(settle, {
       name: 'dial',
       timeout: false,
-      // It opens above its threshold; a rate that is reached counts here, or 100% would never open.
+      // opossum opens above its threshold. Here reaching the rate is enough, or 100% would never open.
       errorThresholdPercentage: options.errorRate * 100 - 1e-6,
       volumeThreshold: options.minimum,
       resetTimeout: 2 ** 31 - 1,
@@ -58,8 +60,8 @@ export class Window {
     this.#circuit.on('close', closed)
   }
 
-  /** The verdict comes a microtask later, through `opened` or `closed`. */
-  tell(good: boolean): void {
+  /** `opened` or `closed` is called a microtask later. */
+  record(good: boolean): void {
     const passed = Math.floor((this.#clock.now() - this.#turnedAt) / this.#sliceMs)
     this.#turnedAt += passed * this.#sliceMs
     for (let i = 0; i < Math.min(passed, slices); i++) this.#turn.emit('rotate')
@@ -67,12 +69,12 @@ export class Window {
     else this.#circuit.fire(good).catch(() => {})
   }
 
-  /** Opens it whatever the counts say. */
+  /** Opens it regardless of the counts. */
   trip(): void {
     this.#circuit.open()
   }
 
-  /** Its listeners and its timer end with it; what is told later changes nothing. */
+  /** Removes its listeners and its timer. Results that are recorded later have no effect. */
   close(): void {
     this.#circuit.shutdown()
   }

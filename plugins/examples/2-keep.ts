@@ -1,6 +1,6 @@
 import { definePlugin, keep } from '../../proxy/plugin.ts'
 
-/** No flow leaves the local cluster. */
+/** Flows stay in the local cluster. */
 export default definePlugin({
   name: 'home',
   options: {},

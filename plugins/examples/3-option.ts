@@ -1,16 +1,16 @@
 import { definePlugin, keep, list, text } from '../../proxy/plugin.ts'
 
-/** No flow to a service of these namespaces leaves the local cluster. */
+/** Flows to services of these namespaces stay in the local cluster. */
 export default definePlugin({
   name: 'home',
   options: {
-    namespaces: list('The namespaces whose services stay at home.', text('namespace')),
+    namespaces: list('The namespaces whose flows stay in the local cluster.', text('namespace')),
   },
   onError: 'refuse',
   decides: 'change',
   appliesTo: (service, { namespaces }) => namespaces.includes(service.namespace),
   create: () => ({
     candidates: (_flow, backends) => keep(backends, backend => !backend.remote),
-    why: (_flow, { cluster }) => `${cluster} is not at home`,
+    why: (_flow, { cluster }) => `${cluster} is not the local cluster`,
   }),
 })

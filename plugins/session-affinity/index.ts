@@ -1,26 +1,27 @@
+/** `sessionAffinity: ClientIP`: new connections of a client go to the backend of its last one. */
 import { type Backend, type Backends, blames, definePlugin, type Flow, integer, type Json } from '../../proxy/plugin.ts'
 
-/** Where a client's last connection to a frontend went, and until when (monotonic) the next one goes there too. */
+/** The backend of a client's last connection to a frontend, and until when (monotonic) the next one goes there too. */
 interface Binding {
   readonly backend: string
   readonly until: number
 }
 
-/** Bindings that status lists. */
-const shown = 100
+/** How many bindings status lists. */
+const maxListed = 100
 
 const clientRange = { min: 1, max: 1_000_000 }
 
 /**
- * `sessionAffinity: ClientIP` of the local Service. A binding begins with the attempt, so that connections made at the same
- * moment stay together, and a failed attempt takes it back. Every new connection begins the window anew; one that lasts does
- * not prolong it. While the backend of a binding is not offered, the binding says nothing, and the next connection replaces it.
+ * A binding starts with the attempt, so that simultaneous connections of a client stay together; a failed attempt removes it.
+ * Every new connection restarts the timeout; a long connection does not extend it. A binding whose backend is not among the
+ * candidates has no effect, and the next connection replaces it.
  */
 export default definePlugin({
   name: 'session-affinity',
   options: {
     clients: integer(
-      'How many clients are remembered, per frontend; whoever was away longest makes room.',
+      'The maximum number of bindings, one per client and frontend; the least recently used is evicted.',
       clientRange,
       65_536,
     ),
@@ -29,8 +30,8 @@ export default definePlugin({
   appliesTo: ({ settings }) => settings.sessionAffinity !== undefined,
   create: ({ clients }, host) => {
     const bindings = host.table<Binding>('bindings', { max: clients })
-    const kept = host.counter('kept', 'Connections that went where the one before went')
-    const moved = host.counter('moved', 'Connections that could not go where the one before went')
+    const kept = host.counter('kept', 'Connections that went to the same backend as the previous one')
+    const moved = host.counter('moved', 'Connections that could not go to the backend of the previous one')
     const byKey = index()
     const live = (flow: Flow): Binding | undefined => {
       const known = bindings.get(keyOf(flow))
@@ -54,7 +55,7 @@ export default definePlugin({
         const now = host.clock.now()
         const newest: Json[] = []
         for (const [client, { backend, until }] of bindings.entries()) {
-          if (newest.length === shown) break
+          if (newest.length === maxListed) break
           if (until > now) newest.push({ client, backend, seconds: Math.ceil((until - now) / 1000) })
         }
         return { remembered: bindings.size, newest }
@@ -63,7 +64,7 @@ export default definePlugin({
   },
 })
 
-/** Backends by key, for each list once: walking a long list for every connection would cost more than all the rest. */
+/** Backends by key, indexed once per list: a linear search for every connection would cost more than everything else. */
 function index(): (backends: Backends) => ReadonlyMap<string, Backend> {
   const known = new WeakMap<Backends, ReadonlyMap<string, Backend>>()
   return backends => {
@@ -75,7 +76,7 @@ function index(): (backends: Backends) => ReadonlyMap<string, Backend> {
   }
 }
 
-/** Kubernetes keeps a client to a service IP and port; an address has no spaces. */
+/** As in Kubernetes, a client is bound per service IP and port. An address has no spaces. */
 function keyOf({ client, frontend }: Flow): string {
   return `${client.address} ${frontend.key}`
 }

@@ -1,12 +1,13 @@
+/** Which tenant a client belongs to, by its address. */
 import type { Cidr, Host, Table } from '../../proxy/plugin.ts'
 
-/** The name of a tenant; undefined is the hub, which belongs to none and shares with all. */
+/** The name of a tenant; undefined for the hub, which belongs to no tenant. */
 export type Tenant = string | undefined
 
-/** How many client addresses are remembered with their tenant. */
+/** How many client addresses are cached with their tenant. */
 const maxClients = 16_384
 
-/** Who a client is by its address: the narrowest range that contains it; whoever is in none belongs to the local cluster's tenant. */
+/** The narrowest range that contains an address decides; a client in none belongs to the tenant of the local cluster. */
 export class Clients {
   #host: Host
   /** Narrowest first. */
@@ -22,7 +23,9 @@ export class Clients {
     for (const { range, tenant } of this.#ranges) {
       const other = this.#ranges.find(one => one.range.text === range.text && one.tenant !== tenant)
       if (other)
-        throw new RangeError(`tenants: ${range.text} is given to ${tenant} and to ${other.tenant}; give it to one`)
+        throw new RangeError(
+          `tenants: ${range.text} is given to both ${tenant} and ${other.tenant}; give it to one of them`,
+        )
     }
   }
 

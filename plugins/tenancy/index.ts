@@ -1,19 +1,19 @@
+/** Keeps tenants apart: each reaches its own clusters and the shared services of the hub, in DNS and in the proxy. */
 import { type Cluster, cidr, definePlugin, type GlobalService, list, optional, record } from '../../proxy/plugin.ts'
 import { Clients, type Tenant } from './clients.ts'
 import { pattern } from './pattern.ts'
 import { Reach } from './reach.ts'
 
-/** Keeps tenants apart: each reaches its own clusters and what the shared ones offer, by DNS and by proxy alike. */
 export default definePlugin({
   name: 'tenancy',
   options: {
     tenants: optional(
       record(
-        "Client addresses by tenant, as CIDRs; the narrowest wins. All other clients are of the local cluster's tenant.",
+        "The CIDRs of each tenant's clients; the narrowest match wins. Other clients belong to the tenant of the local cluster.",
         list('ranges', cidr('range')),
       ),
     ),
-    shared: list('Which services of clusters without a tenant the tenants may use.', pattern('services'), ['*/*']),
+    shared: list('The services of clusters without a tenant that tenants may use.', pattern('services'), ['*/*']),
   },
   onError: 'refuse',
   create: ({ tenants, shared }, host) => {
@@ -51,7 +51,7 @@ export default definePlugin({
       why: ({ client }, { cluster }) => {
         const owner = host.clusters.find(({ name }) => name === cluster)?.tenant
         const whose = owner === undefined ? 'does not share the service' : `belongs to tenant ${owner}`
-        return `${cluster} ${whose}, and the client is of tenant ${clients.tenantOf(client.address)}`
+        return `${cluster} ${whose}, and the client belongs to tenant ${clients.tenantOf(client.address)}`
       },
       state: () => ({
         local: host.cluster.tenant ?? null,

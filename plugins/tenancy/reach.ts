@@ -1,9 +1,10 @@
+/** Which clusters a tenant reaches for one service. */
 import { type Backends, type Cluster, type GlobalService, keep, type ServicePattern } from '../../proxy/plugin.ts'
 import type { Tenant } from './clients.ts'
 
-/** How far one tenant reaches into one service. Worked out once, when the service has changed. */
+/** Computed once per tenant and change of the service. */
 export class Reach {
-  /** Whether any cluster that has the service is open to the tenant. */
+  /** Whether the tenant may reach any cluster that has the service. */
   readonly admitted: boolean
   #clusters: ReadonlySet<string>
   #left = new WeakMap<Backends, Backends>()
@@ -16,7 +17,7 @@ export class Reach {
     this.admitted = owners.length === 0 || owners.some(owner => this.#clusters.has(owner))
   }
 
-  /** The same list for the same list, so that later steps can go by its identity. */
+  /** Memoized, so that later steps can memoize by the identity of the result. */
   within(backends: Backends): Backends {
     const known = this.#left.get(backends)
     if (known !== undefined) return known
@@ -27,8 +28,8 @@ export class Reach {
 }
 
 /**
- * A tenant reaches its own clusters, and of the hub what the hub shares. The hub itself reaches all that got here: of a remote
- * cluster only what that cluster shares does. Another tenant's cluster is never open, shared or not.
+ * A tenant reaches its own clusters, and the services that the hub shares. The hub reaches everything: remote clusters only
+ * send what they share. A cluster of another tenant is never open, shared or not.
  */
 function isOpen(tenant: Tenant, service: GlobalService, cluster: Cluster, shared: readonly ServicePattern[]): boolean {
   if (tenant === undefined || cluster.tenant === tenant) return true

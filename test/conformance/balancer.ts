@@ -1,4 +1,4 @@
-/** The contract of every balancer, examined with seeded chance. */
+/** Conformance suite of balancers, with seeded random numbers. */
 import type { Test } from 'tap'
 import type { Backends } from '../../proxy/model/backend.ts'
 import type { Balancer, Flow, OpenFlows } from '../../proxy/model/flow.ts'
@@ -12,7 +12,7 @@ export function examineBalancer(t: Test, make: MakeBalancer): void {
   const list = (...weights: number[]): Backends =>
     Object.freeze(weights.map((weight, i) => backend({ address: `10.0.${i >> 8}.${i & 255}`, weight })))
 
-  t.test('picks one of the list, whatever the list', async t => {
+  t.test('picks a member of the list, for any list', async t => {
     const balancer = idle()
     for (const weights of [
       [1, 1],
@@ -30,7 +30,7 @@ export function examineBalancer(t: Test, make: MakeBalancer): void {
     }
   })
 
-  t.test('gives each its share', async t => {
+  t.test('gives each backend its share', async t => {
     const balancer = idle()
     for (const weights of [Array(10).fill(100), [80, 20], [5, 1, 1, 3], [26.6, 26.6, 26.6, 20]]) {
       const sum = weights.reduce((a, b) => a + b, 0)
@@ -43,7 +43,7 @@ export function examineBalancer(t: Test, make: MakeBalancer): void {
     }
   })
 
-  t.test('weight 0 gets nothing, unless all have it', async t => {
+  t.test('weight 0 gets nothing, unless all weights are 0', async t => {
     const balancer = idle()
     const [never, ...others] = list(0, 100, 100)
     t.notOk(pickMany(balancer, Object.freeze([never, ...others] as Backends), 2000).includes(never as Backends[number]))
@@ -51,7 +51,7 @@ export function examineBalancer(t: Test, make: MakeBalancer): void {
     t.equal(new Set(pickMany(balancer, all, 2000)).size, 3)
   })
 
-  t.test('follows the list it is given, not one it has seen', async t => {
+  t.test('uses the given list, not an earlier one', async t => {
     const balancer = idle()
     const before = list(100, 100, 100, 100)
     pickMany(balancer, before, 100)
@@ -71,7 +71,7 @@ export function examineBalancer(t: Test, make: MakeBalancer): void {
   })
 }
 
-/** A pick each for `count` clients, one after the other. */
+/** One pick for each of `count` clients. */
 export function pickMany(balancer: Balancer, backends: Backends, count: number, given: Partial<Flow> = {}): Backends {
   const service = globalService({ backends })
   return Array.from({ length: count }, (_, i) =>

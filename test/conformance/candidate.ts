@@ -1,3 +1,4 @@
+/** One plugin instance under test, and the laws of the plugin API that it may break. */
 import { isDeepStrictEqual } from 'node:util'
 import { instantiate } from '../../proxy/chain/loading/instance.ts'
 import { parseFields, pathText } from '../../proxy/config/fields.ts'
@@ -11,18 +12,19 @@ import type { Plugin, PluginModule } from '../../proxy/plugin.ts'
 import { FakeClock } from '../support/clock.ts'
 import { seeded } from '../support/random.ts'
 
-/** The laws as plugins/README.md prints them. */
+/** The laws, as plugins/README.md prints them. */
 export const laws = {
-  module: 'A module says what it is: a name, a table of options, `onError`, and a `create()` that returns hooks.',
-  atOnce: 'Hooks answer at once. A promise is no answer.',
-  noThrow: 'Hooks do not throw, whatever service, client or outcome they meet.',
-  part: '`candidates` returns a part of the list it got, and that very list when it drops nothing. Lists are never changed.',
-  member: '`pick` names one of the list, or nobody.',
-  refusal: '`admit` says nothing, or why not.',
-  asking: 'Asking changes nothing: the same question at the same moment has the same answer, and leaves no trace.',
-  change: 'What decides at change time goes by the service and what was tried; not by client, time or past flows.',
-  own: 'Instances share nothing: what one lives through, another does not know.',
-  state: '`state()` is plain JSON, and stays small however many clients come.',
+  module: 'A module declares a name, a table of options, `onError`, and a `create()` that returns hooks.',
+  atOnce: 'Hooks are synchronous: they never return a promise.',
+  noThrow: 'Hooks do not throw, for any service, client or outcome.',
+  part: '`candidates` returns a subset of its list, and the same array if it drops nothing. Lists are never changed in place.',
+  member: '`pick` returns a member of its list, or undefined.',
+  refusal: '`admit` returns undefined, or a refusal with a reason.',
+  asking: 'Deciding hooks have no side effects: the same question at the same time has the same answer.',
+  change:
+    "With `decides: 'change'` the answer depends on the service and on `tried` alone; not on client, time or past flows.",
+  own: 'Instances share nothing: what one instance sees does not change another.',
+  state: '`state()` is plain JSON, and stays small with any number of clients.',
   close: 'After `close()` no timer is left, and closing twice does no harm.',
 } as const
 
@@ -33,7 +35,7 @@ export interface Breach {
   readonly what: string
 }
 
-/** Each breach once, however often it is met. */
+/** Records each breach once. */
 export class Breaches {
   readonly list: Breach[] = []
 
@@ -44,7 +46,7 @@ export class Breaches {
 
 const maxStateLength = 500_000
 
-/** One instance under exam. Its answers are checked as they come; what is unlawful is noted, and goes on as if never said. */
+/** Checks each answer of one instance. An answer that breaks a law is recorded and then ignored. */
 export class Candidate {
   readonly clock: FakeClock
   #module: PluginModule
@@ -84,7 +86,7 @@ export class Candidate {
   appliesTo(service: GlobalService): boolean {
     try {
       const answer: unknown = this.#module.appliesTo?.(service, this.#options) ?? true
-      if (typeof answer !== 'boolean') this.#breaches.note('module', 'appliesTo says neither true nor false')
+      if (typeof answer !== 'boolean') this.#breaches.note('module', 'appliesTo returns neither true nor false')
       return answer === true
     } catch (error) {
       this.#breaches.note('noThrow', `appliesTo threw "${messageOf(error)}"`)
@@ -97,7 +99,7 @@ export class Candidate {
     if (answer === undefined) return 'admitted'
     const { why } = Object(answer) as { why?: unknown }
     if (typeof why === 'string' && why !== '') return why
-    this.#breaches.note('refusal', 'admit refuses without saying why')
+    this.#breaches.note('refusal', 'admit refuses without a reason')
     return 'admitted'
   }
 
@@ -105,22 +107,22 @@ export class Candidate {
     if (!this.#plugin.candidates) return backends
     const answer = this.#call('candidates', flow, backends)
     if (!Array.isArray(answer)) {
-      this.#breaches.note('part', 'candidates returns no list')
+      this.#breaches.note('part', 'candidates does not return a list')
       return backends
     }
-    const strangers =
+    const foreign =
       new Set<unknown>(answer).size < answer.length || answer.some(one => !backends.includes(one as Backend))
-    if (strangers) this.#breaches.note('part', 'candidates returns what it was not given, or something twice')
+    if (foreign) this.#breaches.note('part', 'candidates returns a backend that it was not given, or one twice')
     else if (answer.length === backends.length && answer !== backends) {
-      this.#breaches.note('part', 'candidates drops nothing and returns another list')
+      this.#breaches.note('part', 'candidates drops nothing but returns another array')
     }
-    return strangers ? backends : (Object.freeze(answer) as Backends)
+    return foreign ? backends : (Object.freeze(answer) as Backends)
   }
 
   pick(flow: Flow, backends: Backends): Backend | undefined {
     const answer = this.#call('pick', flow, backends)
     if (answer === undefined || backends.includes(answer as Backend)) return answer as Backend | undefined
-    this.#breaches.note('member', 'pick names somebody who is not in the list')
+    this.#breaches.note('member', 'pick returns a backend that is not in the list')
     return undefined
   }
 
@@ -128,14 +130,14 @@ export class Candidate {
     this.#call(hook, ...what)
   }
 
-  /** As text, for comparing. */
+  /** As text, for comparison. */
   state(): string {
     const state = this.#call('state')
     if (state === undefined) return ''
     try {
       const text = JSON.stringify(state) ?? ''
       if (!isDeepStrictEqual(JSON.parse(text), state))
-        this.#breaches.note('state', 'state() has more in it than JSON can say')
+        this.#breaches.note('state', 'state() contains values that are not JSON')
       return text
     } catch {
       this.#breaches.note('state', 'state() is not JSON')

@@ -1,6 +1,6 @@
 /**
- * The exam of plugins: the laws of plugins/README.md, put to the test with services of all kinds. It needs no test framework,
- * so that a user's plugin can sit it wherever its tests run: no breach means passed.
+ * Conformance suite of plugins: checks the laws of plugins/README.md with services of all kinds. It needs no test framework,
+ * so that the tests of a user's plugin can call it. It passes if it returns no breach.
  */
 import { isDeepStrictEqual } from 'node:util'
 import { faultOf } from '../../proxy/chain/loading/open.ts'
@@ -17,9 +17,9 @@ export type { Breach, Law } from './candidate.ts'
 export { laws } from './candidate.ts'
 
 export interface Exam {
-  /** As a user would write them; the defaults unless given. */
+  /** As a user would write them; by default the defaults. */
   readonly options?: unknown
-  /** Services that matter to the plugin, besides those of all kinds. */
+  /** Additional services that matter to the plugin. */
   readonly services?: readonly GlobalService[]
   readonly clusters?: readonly Cluster[]
 }
@@ -44,13 +44,13 @@ async function sit(module: PluginModule, exam: Exam, breaches: Breaches): Promis
   await liveThrough(first, concerned)
   askAll(first, concerned)
   if (!isDeepStrictEqual(askAll(second, concerned), fresh)) {
-    breaches.note('own', 'an instance answers otherwise once another has seen flows')
+    breaches.note('own', 'an instance changes its answers after another has seen flows')
   }
   await crowd(first, concerned)
   for (const subject of [first, second, third]) await subject.leave()
 }
 
-/** Every question about every service, and what status says, as plain text. */
+/** The answers to every question about every service, and the state, as text. */
 function askAll(subject: Candidate, concerned: readonly GlobalService[]): string[] {
   const answers = concerned.flatMap(service =>
     clients.flatMap(client => [
@@ -76,7 +76,7 @@ function repeatQuestions(subject: Candidate, concerned: readonly GlobalService[]
   if (!steady || !isDeepStrictEqual(askAll(subject, concerned), once)) {
     breaches.note('asking', 'the same question has another answer the second time')
   }
-  if (subject.state() !== before) breaches.note('asking', 'state() tells of what was only asked')
+  if (subject.state() !== before) breaches.note('asking', 'state() changes when a deciding hook is called')
 }
 
 async function varyMoment(subject: Candidate, concerned: readonly GlobalService[], breaches: Breaches): Promise<void> {
@@ -87,12 +87,12 @@ async function varyMoment(subject: Candidate, concerned: readonly GlobalService[
   const [some, ...others] = answers()
   if (others.some(other => !isDeepStrictEqual(other, some))) breaches.note('change', 'clients get different lists')
   await subject.clock.advance(3_600_000)
-  if (!isDeepStrictEqual(answers()[0], some)) breaches.note('change', 'an hour later the list is another')
+  if (!isDeepStrictEqual(answers()[0], some)) breaches.note('change', 'the list changes after an hour')
   await liveThrough(subject, concerned)
-  if (!isDeepStrictEqual(answers()[0], some)) breaches.note('change', 'after some flows the list is another')
+  if (!isDeepStrictEqual(answers()[0], some)) breaches.note('change', 'the list changes after some flows')
 }
 
-/** Services come and go, and flows do all that flows can do, in an order that nobody planned. */
+/** Adds and removes services, and lets flows take every possible course. */
 async function liveThrough(subject: Candidate, concerned: readonly GlobalService[]): Promise<void> {
   for (const service of concerned) {
     subject.tell('onService', service, [])
@@ -103,7 +103,7 @@ async function liveThrough(subject: Candidate, concerned: readonly GlobalService
           subject.tell('onResult', asked, backend, result)
           if (result.outcome === 'connected') subject.tell('onClose', asked, backend, endings[i % endings.length])
         }
-        // An instance that came with a reload hears ends whose beginnings it missed.
+        // After a reload an instance may be told the end of a flow whose start it was not told.
         subject.tell('onResult', flow(service, { frontend: asked.frontend }), backend, results[i % results.length])
         subject.tell('onClose', flow(service, { frontend: asked.frontend }), backend, endings[i % endings.length])
       }
@@ -122,7 +122,7 @@ async function liveThrough(subject: Candidate, concerned: readonly GlobalService
 
 const crowdSize = 10_000
 
-/** So many clients that whatever is remembered without a bound shows. */
+/** Enough clients to reveal state without a bound. */
 async function crowd(subject: Candidate, concerned: readonly GlobalService[]): Promise<void> {
   const service = concerned.find(({ frontends }) => (frontends[0]?.backends.length ?? 0) > 1)
   const backend = service?.frontends[0]?.backends[0]

@@ -1,4 +1,4 @@
-/** What a plugin may meet: services of all kinds, clients of both families, flows in every stage, ends of every sort. */
+/** Test data for plugins: services of all kinds, clients of both families, flows in every stage, all outcomes and closes. */
 import type { Backend, Backends } from '../../proxy/model/backend.ts'
 import type { Cluster } from '../../proxy/model/cluster.ts'
 import type { Client, Flow, Result, Totals } from '../../proxy/model/flow.ts'
@@ -30,7 +30,7 @@ const backends: Backends = [
   backend({ address: '10.3.0.2', cluster: 'cluster-3', protocol: 'UDP' }),
 ]
 
-const wishes: readonly Partial<Settings>[] = [
+const settingsOfServices: readonly Partial<Settings>[] = [
   {},
   { global: false, shared: false },
   { shared: false, affinity: 'local' },
@@ -39,8 +39,8 @@ const wishes: readonly Partial<Settings>[] = [
   { affinity: 'local', minHealthyLocal: { percent: 60 }, sessionAffinity: { timeoutMs: 10_800_000 } },
 ]
 
-/** Of each wish one with all backends, without any, with one alone, and one that is headless. */
-export const services: readonly GlobalService[] = wishes.flatMap((settings, i) => {
+/** For each of these settings: a service with all backends, one with none, one with a single backend, and a headless one. */
+export const services: readonly GlobalService[] = settingsOfServices.flatMap((settings, i) => {
   const ports = [
     { name: '', protocol: 'TCP' as const, port: 80 },
     { name: 'dns', protocol: 'UDP' as const, port: 53 },
@@ -63,7 +63,7 @@ export const services: readonly GlobalService[] = wishes.flatMap((settings, i) =
   ]
 })
 
-/** A first attempt, a second one, one that has tried all, and one that has tried what is gone. */
+/** Flows on their first attempt, on their second, after trying all backends, and after trying one that was removed. */
 export function flowsOf(service: GlobalService, client: Client): Flow[] {
   return service.frontends.flatMap(frontend => {
     const keys = frontend.backends.map(({ key }) => key)
@@ -72,12 +72,12 @@ export function flowsOf(service: GlobalService, client: Client): Flow[] {
   })
 }
 
-/** The list that the chain would begin with, in an array of its own. */
+/** The list that the chain would start with, in an array of its own. */
 export function offered({ frontend, tried }: Flow): Backends {
   return Object.freeze(frontend.backends.filter(({ key }) => !tried.includes(key)))
 }
 
-/** A backend that was never offered, as a flow of an older service may still have it. */
+/** A backend that is not in any list, as a flow of an older service may still have it. */
 export const stranger: Backend = backend({ address: '10.7.0.1', cluster: 'cluster-7' })
 
 export const results: readonly Result[] = [

@@ -218,11 +218,9 @@ t.test('explanations', async t => {
     chain.explain(flow(globalService({ backends, settings }))).steps[0]?.removed.map(removed => removed.why)
   const order = ['cluster-3', 'cluster-2']
   const later = 'its cluster comes later in starlane.dev/affinity (cluster-3, cluster-2)'
-  const enough = 'local backends are preferred, and there are enough healthy ones'
+  const enough = 'local backends are preferred, and enough are healthy'
   t.same(why({ affinity: 'local' }, local(1), remote(1)), [enough])
-  t.same(why({ affinity: 'remote' }, local(1), remote(1)), [
-    'remote backends are preferred, and there are healthy ones',
-  ])
+  t.same(why({ affinity: 'remote' }, local(1), remote(1)), ['remote backends are preferred, and some are healthy'])
   t.same(why({ clusterOrder: order }, local(1), remote(1), remote(1, 'cluster-3')), [later, later])
   t.same(why({ affinity: 'local', clusterOrder: order }, local(1), remote(1)), [enough])
   t.same(why({ affinity: 'local', clusterOrder: order }, remote(1), remote(1, 'cluster-3')), [later])

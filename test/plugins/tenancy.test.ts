@@ -213,8 +213,8 @@ t.test('explanations', async t => {
   t.same(
     trace.steps[0]?.removed.map(({ why }) => why),
     [
-      'hub-1 does not share the service, and the client is of tenant blue',
-      'red-2 belongs to tenant red, and the client is of tenant blue',
+      'hub-1 does not share the service, and the client belongs to tenant blue',
+      'red-2 belongs to tenant red, and the client belongs to tenant blue',
     ],
   )
   const refusal = chain.admit({ address: addresses.red, port: 1 }, declared(mesh('blue')))
@@ -225,12 +225,12 @@ t.test('options that contradict themselves or name nothing', async t => {
   const wrong = (options: unknown) => () => plugin(tenancy, { options })
   t.throws(
     wrong({ tenants: { blue: '10.0.0.0/8', red: ['10.0.0.0/8'] } }),
-    /10\.0\.0\.0\/8 is given to (blue and to red|red and to blue); give it to one/,
+    /10\.0\.0\.0\/8 is given to both (blue and red|red and blue); give it to one of them/,
   )
   t.throws(wrong({ tenants: { blue: '10.0.0.1/8' } }), /options\.tenants\.blue\[0\]: .*is not a CIDR/)
   t.throws(
     wrong({ shared: ['vault'] }),
-    /options\.shared\[0\]: "vault" names no services; write namespace\/name, with \* for any/,
+    /options\.shared\[0\]: "vault" is not a service pattern; write NAMESPACE\/NAME, with \* as a wildcard/,
   )
-  t.throws(wrong({ shared: [7] }), /options\.shared\[0\]: 7 names no services/)
+  t.throws(wrong({ shared: [7] }), /options\.shared\[0\]: 7 is not a service pattern/)
 })
