@@ -1,4 +1,4 @@
-/** What a route says, before it is written to a socket. */
+/** The response of a route. */
 export interface Answer {
   readonly status: number
   readonly type: string

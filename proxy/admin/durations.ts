@@ -1,10 +1,11 @@
+/** A duration histogram for prom-client that is kept in plain arrays, for the hot path. */
 import type { Metric, Registry } from 'prom-client'
 import type { Labels } from './counted.ts'
 
-/** The durations of one row of labels. Noting one takes some 10 ns, where a bound child of prom-client takes 700. */
+/** The durations of one set of labels. `observe` takes about 10 ns, a bound child of prom-client 700. */
 export class Durations {
   readonly labels: Labels
-  /** How many ended within each bound, and last those beyond them all. */
+  /** The count per bucket; the last one is for durations above all bounds. */
   readonly counts: number[]
   readonly #bounds: readonly number[]
   sum = 0
@@ -31,7 +32,7 @@ export interface DurationsOptions<Name extends string> {
   readonly bounds: readonly number[]
 }
 
-/** A histogram whose rows are counted in {@link Durations} and written out when somebody asks; to a registry, one like any other. */
+/** A histogram that keeps its values in {@link Durations}. A registry treats it like its own metrics. */
 export class DurationHistogram<Name extends string> {
   readonly name: string
   readonly #options: DurationsOptions<Name>
@@ -40,7 +41,7 @@ export class DurationHistogram<Name extends string> {
   constructor(registry: Registry, options: DurationsOptions<Name>) {
     this.name = options.name
     this.#options = options
-    // All that a registry asks of a metric is its name and get(); the type wants one of the library's own.
+    // A registry uses only `name` and `get()` of a metric; its type asks for the library's own class.
     registry.registerMetric(this as unknown as Metric)
   }
 
@@ -53,7 +54,7 @@ export class DurationHistogram<Name extends string> {
     return row
   }
 
-  /** What a registry writes as text. A row without a duration is left out. */
+  /** The values for the registry. Rows without durations are left out. */
   async get() {
     const { name, help } = this.#options
     const values = [...this.#rows.values()].flatMap(row => this.#values(row))

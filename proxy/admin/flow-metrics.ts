@@ -1,3 +1,4 @@
+/** Metrics of flows, by service and cluster. */
 import type { Registry } from 'prom-client'
 import type { Backend } from '../model/backend.ts'
 import type { Directory } from '../model/directory.ts'
@@ -6,35 +7,35 @@ import type { ServiceKey } from '../model/service.ts'
 import { counted, type Labels, type Sample, Tally } from './counted.ts'
 import { DurationHistogram, type Durations } from './durations.ts'
 
-/** What the flows of one service, over one protocol, did. */
-interface Sheet {
+/** The counts of one service and protocol. */
+interface ServiceCounts {
   readonly labels: Labels
-  readonly clusters: Map<string, Row>
+  readonly clusters: Map<string, ClusterCounts>
   /** By code: names of plugins, and `refusalCodes`. */
   readonly refusals: Tally<string>
 }
 
-/** The part of it that went to one cluster. */
-interface Row {
+/** The counts of one service, protocol and cluster. */
+interface ClusterCounts {
   readonly labels: Labels
   readonly outcomes: Record<Result['outcome'], number>
   readonly reasons: Record<CloseReason, number>
-  /** Of all services together. */
+  /** Shared by all services: the labels are cluster and protocol. */
   readonly dial: Durations
   sent: number
   received: number
 }
 
-const mostCodes = 32
+const maxCodes = 32
 const dialSeconds = [0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5]
 
 /**
- * Counts flows by service, cluster and protocol: names from the configuration and the sources only, never from
- * clients. A service that leaves the directory takes its numbers along, so the directory bounds them.
+ * Counts flows by service, cluster and protocol. All labels come from the configuration and the sources, never from clients.
+ * The counts of a service are removed with the service, so the directory bounds them.
  */
 export class FlowMetrics implements FlowObserver {
   readonly #directory: Directory
-  readonly #sheets = { TCP: new Map<ServiceKey, Sheet>(), UDP: new Map<ServiceKey, Sheet>() }
+  readonly #services = { TCP: new Map<ServiceKey, ServiceCounts>(), UDP: new Map<ServiceKey, ServiceCounts>() }
   readonly #dials: DurationHistogram<'cluster' | 'protocol'>
 
   constructor(registry: Registry, directory: Directory) {
@@ -47,27 +48,27 @@ export class FlowMetrics implements FlowObserver {
     const add = (name: string, help: string, labelNames: string[], samples: () => Iterable<Sample>) =>
       counted(registry, { name: `starlane_${name}_total`, help, labelNames }, samples)
 
-    add(
-      'attempts',
-      'Attempts to reach a backend, by how they ended; a flow makes one or more.',
-      [...way, 'outcome'],
-      () => this.#rows(row => spread(row.labels, 'outcome', Object.entries(row.outcomes))),
+    add('attempts', 'Attempts to reach a backend, by outcome. A flow makes one or more.', [...way, 'outcome'], () =>
+      this.#rows(row => spread(row.labels, 'outcome', Object.entries(row.outcomes))),
     )
-    add('closes', 'Ends of flows that were connected, by why.', [...way, 'reason'], () =>
+    add('closes', 'Closed flows that were connected, by reason.', [...way, 'reason'], () =>
       this.#rows(row => spread(row.labels, 'reason', Object.entries(row.reasons))),
     )
-    add('refusals', 'Flows without a backend, by the plugin or rule that refused them.', [...service, 'code'], () =>
-      this.#refusals(),
+    add(
+      'refusals',
+      'Refused flows, by refusal code: the name of a plugin or a code of Starlane.',
+      [...service, 'code'],
+      () => this.#refusals(),
     )
-    add('sent_bytes', 'Bytes from clients to backends, counted when a flow ends.', way, () =>
+    add('sent_bytes', 'Bytes from clients to backends, counted when a flow closes.', way, () =>
       this.#rows(row => [[row.labels, row.sent]]),
     )
-    add('received_bytes', 'Bytes from backends to clients, counted when a flow ends.', way, () =>
+    add('received_bytes', 'Bytes from backends to clients, counted when a flow closes.', way, () =>
       this.#rows(row => [[row.labels, row.received]]),
     )
     this.#dials = new DurationHistogram(registry, {
       name: 'starlane_dial_duration_seconds',
-      help: 'Time until a backend was connected; for UDP until its first reply.',
+      help: 'Time until a backend was connected; for UDP, until its first reply.',
       labelNames: ['cluster', 'protocol'],
       bounds: dialSeconds,
     })
@@ -77,14 +78,14 @@ export class FlowMetrics implements FlowObserver {
   connecting(): void {}
 
   result(flow: Flow, backend: Backend, result: Result): void {
-    const row = this.#row(flow, backend)
+    const row = this.#clusterCounts(flow, backend)
     if (!row) return
     row.outcomes[result.outcome]++
     if (result.outcome === 'connected') row.dial.observe(result.ms / 1000)
   }
 
   closed(flow: Flow, backend: Backend, totals: Totals): void {
-    const row = this.#row(flow, backend)
+    const row = this.#clusterCounts(flow, backend)
     if (!row) return
     row.reasons[totals.reason]++
     row.sent += totals.sent
@@ -92,43 +93,43 @@ export class FlowMetrics implements FlowObserver {
   }
 
   refused(flow: Flow, refusal: Refusal): void {
-    this.#sheet(flow)?.refusals.add(refusal.code)
+    this.#serviceCounts(flow)?.refusals.add(refusal.code)
   }
 
-  #row(flow: Flow, { cluster }: Backend): Row | undefined {
-    const sheet = this.#sheet(flow)
-    const known = sheet?.clusters.get(cluster)
-    if (known || !sheet) return known
-    const row = emptyRow({ ...sheet.labels, cluster }, this.#dials.row({ cluster, protocol: flow.frontend.protocol }))
-    sheet.clusters.set(cluster, row)
+  #clusterCounts(flow: Flow, { cluster }: Backend): ClusterCounts | undefined {
+    const counts = this.#serviceCounts(flow)
+    const known = counts?.clusters.get(cluster)
+    if (known || !counts) return known
+    const row = noCounts({ ...counts.labels, cluster }, this.#dials.row({ cluster, protocol: flow.frontend.protocol }))
+    counts.clusters.set(cluster, row)
     return row
   }
 
-  /** Undefined for the last flows of a service that is gone: nothing would ever take their numbers away. */
-  #sheet({ service: { key, namespace, name }, frontend: { protocol } }: Flow): Sheet | undefined {
-    const sheets = protocol === 'UDP' ? this.#sheets.UDP : this.#sheets.TCP
-    const known = sheets.get(key)
+  /** Undefined for the last flows of a removed service, whose counts would never be removed. */
+  #serviceCounts({ service: { key, namespace, name }, frontend: { protocol } }: Flow): ServiceCounts | undefined {
+    const services = protocol === 'UDP' ? this.#services.UDP : this.#services.TCP
+    const known = services.get(key)
     if (known || !this.#directory.service(key)) return known
-    const sheet = {
+    const counts = {
       labels: { namespace, service: name, protocol },
       clusters: new Map(),
-      refusals: new Tally<string>(mostCodes, 'other'),
+      refusals: new Tally<string>(maxCodes, 'other'),
     }
-    sheets.set(key, sheet)
-    return sheet
+    services.set(key, counts)
+    return counts
   }
 
   #forget(key: ServiceKey): void {
-    this.#sheets.TCP.delete(key)
-    this.#sheets.UDP.delete(key)
+    this.#services.TCP.delete(key)
+    this.#services.UDP.delete(key)
   }
 
-  *#all(): Iterable<Sheet> {
-    yield* this.#sheets.TCP.values()
-    yield* this.#sheets.UDP.values()
+  *#all(): Iterable<ServiceCounts> {
+    yield* this.#services.TCP.values()
+    yield* this.#services.UDP.values()
   }
 
-  *#rows(samples: (row: Row) => Iterable<Sample>): Iterable<Sample> {
+  *#rows(samples: (row: ClusterCounts) => Iterable<Sample>): Iterable<Sample> {
     for (const { clusters } of this.#all()) for (const row of clusters.values()) yield* samples(row)
   }
 
@@ -137,14 +138,14 @@ export class FlowMetrics implements FlowObserver {
   }
 }
 
-function emptyRow(labels: Labels, dial: Row['dial']): Row {
+function noCounts(labels: Labels, dial: Durations): ClusterCounts {
   const outcomes = { connected: 0, refused: 0, timeout: 0, unreachable: 0, local: 0, cancelled: 0 }
   const resets = { 'client-reset': 0, 'backend-reset': 0 }
   const reasons = { done: 0, ...resets, idle: 0, 'half-closed': 0, drained: 0, removed: 0, shutdown: 0 }
   return { labels, outcomes, reasons, dial, sent: 0, received: 0 }
 }
 
-/** Only what has happened: series for all that never did would be most of the page. */
+/** Leaves out counts of 0, which would be most of the page. */
 function* spread(labels: Labels, name: string, counts: Iterable<readonly [string, number]>): Iterable<Sample> {
   for (const [value, count] of counts) if (count > 0) yield [{ ...labels, [name]: value }, count]
 }

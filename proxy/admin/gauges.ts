@@ -1,18 +1,19 @@
+/** Gauges of the current state: links, services, backends, open flows, problems. */
 import { Gauge, type Registry } from 'prom-client'
 import type { Backend } from '../model/backend.ts'
 import type { Directory } from '../model/directory.ts'
+import type { EngineStats } from '../model/engine-stats.ts'
 import type { Status } from '../model/views.ts'
 import type { Labels, Sample } from './counted.ts'
 
-/** Where the numbers come from that are true of a moment; each is asked once per scrape. */
+/** Where the values come from; each is called once per scrape. */
 export interface GaugeParts {
   readonly directory: Directory
   status(): Status
-  /** What the engine holds open now. */
-  open(): { readonly connections: number; readonly udpSessions: number; readonly listeners: number }
+  open(): EngineStats & { readonly listeners: number }
 }
 
-/** The states of a link, all of them always present, so that an alert has a 0 to rise from. */
+/** All states of a link are always exported, so that alerts see a change from 0 to 1. */
 const linkStates = ['syncing', 'live', 'lost', 'stale'] as const
 
 export function addGauges(registry: Registry, { directory, status, open }: GaugeParts): void {
@@ -28,33 +29,33 @@ export function addGauges(registry: Registry, { directory, status, open }: Gauge
       },
     })
 
-  add('info', 'Always 1; the version runs.', ['version', 'cluster'], () => {
+  add('info', 'Always 1, with the version and the local cluster as labels.', ['version', 'cluster'], () => {
     const { version, cluster } = status()
     return [[{ version, cluster }, 1]]
   })
-  add('ready', '1 once sources, DNS and listeners have come up.', [], () => [[{}, Number(status().ready)]])
-  add('connections', 'TCP connections open now.', [], () => [[{}, open().connections]])
-  add('udp_sessions', 'UDP sessions open now.', [], () => [[{}, open().udpSessions]])
-  add('listeners', 'Addresses that clients can dial now.', [], () => [[{}, open().listeners]])
+  add('ready', '1 once sources, DNS and listeners are up.', [], () => [[{}, Number(status().ready)]])
+  add('connections', 'Open TCP connections.', [], () => [[{}, open().connections]])
+  add('udp_sessions', 'Open UDP sessions.', [], () => [[{}, open().udpSessions]])
+  add('listeners', 'Addresses on which clients can connect.', [], () => [[{}, open().listeners]])
   add('services', 'Services in the directory.', [], () => [[{}, directory.size]])
-  add('backends', 'Backends that take part, by what is known of them.', ['cluster', 'state', 'health'], () =>
+  add('backends', 'Backends that take part, by cluster, state and health.', ['cluster', 'state', 'health'], () =>
     backends(directory),
   )
-  add('cluster_link', '1 for the state that the link to a cluster is in.', ['cluster', 'state'], () =>
+  add('cluster_link', '1 for the current state of the link to a cluster, 0 for the others.', ['cluster', 'state'], () =>
     status().clusters.flatMap(({ name, link }) =>
       linkStates.map((state): Sample => [{ cluster: name, state }, Number(link.state === state)]),
     ),
   )
-  add('cluster_services', 'Services that a cluster declares.', ['cluster'], () =>
+  add('cluster_services', 'Services declared by a cluster.', ['cluster'], () =>
     status().clusters.map(({ name, services }): Sample => [{ cluster: name }, services]),
   )
-  add('cluster_changed_age_seconds', 'Time since a source last said something new.', ['cluster'], () => {
+  add('cluster_changed_age_seconds', 'Time since the source of a cluster last reported a change.', ['cluster'], () => {
     const { clusters, now } = status()
     return clusters.flatMap(({ name, changedAt }): Sample[] =>
       changedAt === undefined ? [] : [[{ cluster: name }, Math.max(0, now - changedAt) / 1000]],
     )
   })
-  add('problems', 'What is wrong and does not stop the rest, by error code.', ['code'], () =>
+  add('problems', 'Current problems, by error code.', ['code'], () =>
     tally(status().problems, ({ code }) => ({ code })),
   )
 }

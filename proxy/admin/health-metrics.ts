@@ -1,31 +1,22 @@
+/** Metrics of the health monitor. */
 import { Gauge, type Registry } from 'prom-client'
+import type { HealthStats } from '../model/health-stats.ts'
 import { counted, type Sample } from './counted.ts'
 
-/** What the health monitor counts, in the shape that it has there. */
-export interface HealthNumbers {
-  readonly targets: number
-  readonly checks: Readonly<Record<string, number>>
-  readonly inFlight: number
-  readonly lateMs: number
-  readonly ejected: number
-  readonly ejections: number
-  readonly heldBack: number
-}
-
-export function addHealthMetrics(registry: Registry, numbers: () => HealthNumbers): void {
-  const gauge = (name: string, help: string, value: (n: HealthNumbers) => number) =>
+export function addHealthMetrics(registry: Registry, stats: () => HealthStats): void {
+  const gauge = (name: string, help: string, value: (stats: HealthStats) => number) =>
     new Gauge({
       name: `starlane_health_${name}`,
       help,
       registers: [registry],
       collect() {
-        this.set(value(numbers()))
+        this.set(value(stats()))
       },
     })
-  gauge('targets', 'Addresses that are checked.', n => n.targets)
-  gauge('checks_in_flight', 'Checks under way now.', n => n.inFlight)
-  gauge('check_late_seconds', 'How late the newest check began.', n => n.lateMs / 1000)
-  gauge('ejected', 'Backends that live traffic has ejected.', n => n.ejected)
+  gauge('targets', 'Addresses under active checks.', stats => stats.targets)
+  gauge('checks_in_flight', 'Checks in flight.', stats => stats.inFlight)
+  gauge('check_late_seconds', 'How late the latest check started.', stats => stats.lateMs / 1000)
+  gauge('ejected', 'Backends ejected by live traffic.', stats => stats.ejected)
   counted(
     registry,
     {
@@ -33,14 +24,14 @@ export function addHealthMetrics(registry: Registry, numbers: () => HealthNumber
       help: 'Checks by outcome; local is a fault of this machine.',
       labelNames: ['outcome'],
     },
-    () => Object.entries(numbers().checks).map(([outcome, count]): Sample => [{ outcome }, count]),
+    () => Object.entries(stats().checks).map(([outcome, count]): Sample => [{ outcome }, count]),
   )
   counted(registry, { name: 'starlane_health_ejections_total', help: 'Ejections by live traffic.' }, () => [
-    [{}, numbers().ejections],
+    [{}, stats().ejections],
   ])
   counted(
     registry,
-    { name: 'starlane_health_ejections_held_back_total', help: 'Ejections that the ceiling of a pool prevented.' },
-    () => [[{}, numbers().heldBack]],
+    { name: 'starlane_health_ejections_held_back_total', help: 'Ejections prevented by health.passive.maxPercent.' },
+    () => [[{}, stats().heldBack]],
   )
 }

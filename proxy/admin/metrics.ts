@@ -1,17 +1,20 @@
-import { setImmediate as breath } from 'node:timers/promises'
+/** The registry of all metrics of one runtime. */
+import { setImmediate as nextTurn } from 'node:timers/promises'
 import { collectDefaultMetrics, Registry } from 'prom-client'
 import type { FlowObserver } from '../model/flow.ts'
+import type { HealthStats } from '../model/health-stats.ts'
+import type { HookFaultCount, PluginCounter } from '../model/plugin-stats.ts'
 import { addDnsMetrics, type DnsNumbers } from './dns-metrics.ts'
 import { FlowMetrics } from './flow-metrics.ts'
 import { addGauges, type GaugeParts } from './gauges.ts'
-import { addHealthMetrics, type HealthNumbers } from './health-metrics.ts'
-import { addPluginFaults, followPluginCounters, type PluginCounter, type PluginFaults } from './plugin-counters.ts'
+import { addHealthMetrics } from './health-metrics.ts'
+import { addPluginFaults, followPluginCounters } from './plugin-counters.ts'
 
 export interface MetricsParts extends GaugeParts {
   dns(): DnsNumbers
-  health(): HealthNumbers
+  health(): HealthStats
   plugins(): readonly PluginCounter[]
-  pluginFaults(): readonly PluginFaults[]
+  pluginFaults(): readonly HookFaultCount[]
 }
 
 export interface Metrics {
@@ -20,7 +23,7 @@ export interface Metrics {
   text(): Promise<string>
 }
 
-/** All numbers of one runtime, in a registry of its own: two runtimes in one process do not mix. */
+/** Uses a registry of its own, so that two runtimes in one process do not mix. */
 export function createMetrics(parts: MetricsParts): Metrics {
   const registry = new Registry()
   collectDefaultMetrics({ register: registry })
@@ -41,12 +44,12 @@ export function createMetrics(parts: MetricsParts): Metrics {
   }
 }
 
-/** One metric at a time: with thousands of services the whole page at once would hold up flows for a tenth of a second. */
+/** One metric at a time: with thousands of services the whole page at once would block the event loop for 100 ms. */
 async function textOf(registry: Registry): Promise<string> {
   const texts: string[] = []
   for (const { name } of registry.getMetricsAsArray()) {
     texts.push(await registry.getSingleMetricAsString(name))
-    await breath()
+    await nextTurn()
   }
   return `${texts.join('\n\n')}\n`
 }

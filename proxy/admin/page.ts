@@ -1,10 +1,11 @@
+/** The web page, from the files in page/. */
 import { createHash } from 'node:crypto'
 import { readFileSync } from 'node:fs'
 import type { Answer } from './answer.ts'
 
 /**
- * The page in one piece: markup, style and script are three files for those who read them and one for the browser,
- * which then needs nothing from anywhere else. The policy names both by their hash, so nothing else can run.
+ * Inlines the style and the script into the page, so that it needs no other request. The content security policy allows only
+ * these two, by their hash.
  */
 export function loadPage(): Answer {
   const style = read('style.css')

@@ -1,18 +1,19 @@
+/** The routes of the admin API. */
 import { canonicalAddress } from '../model/address.ts'
 import { type Answer, fault, json, text } from './answer.ts'
 import type { Views } from './views.ts'
 
 interface Route {
-  /** `{name}` stands for one segment. */
+  /** `{name}` matches one segment. */
   readonly path: string
-  answer(question: Question): Answer | Promise<Answer>
+  answer(request: ApiRequest): Answer | Promise<Answer>
 }
 
-interface Question {
+interface ApiRequest {
   readonly views: Views
   readonly page: Answer
   readonly query: URLSearchParams
-  /** What stands in the place of `{name}`. */
+  /** The segment that `{name}` matched. */
   part(name: string): string
 }
 
@@ -29,9 +30,9 @@ const routes: readonly Route[] = [
   { path: '/v1/config', answer: ({ views }) => json(200, views.config()) },
 ]
 
-/** The answer to a request target, whatever it is. Rejects only with what a view threw. */
+/** Answers any request target. Rejects only if a view throws. */
 export async function answer(views: Views, page: Answer, target: string): Promise<Answer> {
-  // A target that begins with two slashes is a path too, not a host.
+  // A target that starts with two slashes is a path, not a host.
   const url = URL.parse(target.startsWith('/') ? `http://admin${target}` : target)
   const segments = url && decoded(url.pathname)
   if (!url || !segments) return fault(400, 'BAD_REQUEST', 'the request target is not a URL path')
@@ -46,50 +47,52 @@ export async function answer(views: Views, page: Answer, target: string): Promis
       })
   }
   const known = routes.map(route => route.path).join(', ')
-  return fault(404, 'NOT_FOUND', `nothing is at ${url.pathname}; there are ${known}`)
+  return fault(404, 'NOT_FOUND', `${url.pathname} does not exist; the paths are ${known}`)
 }
 
-function readiness({ views }: Question): Answer {
+function readiness({ views }: ApiRequest): Answer {
   const { ready, waiting } = views.ready()
   return ready ? text(200, 'ready\n') : text(503, `waiting for ${waiting.join(', ') || 'the start'}\n`)
 }
 
-async function metrics({ views }: Question): Promise<Answer> {
+async function metrics({ views }: ApiRequest): Promise<Answer> {
   return text(200, await views.metrics(), 'text/plain; version=0.0.4; charset=utf-8')
 }
 
-function service({ views, part }: Question): Answer {
+function service({ views, part }: ApiRequest): Answer {
   return found(views.service(part('namespace'), part('name')), part)
 }
 
-function explanation({ views, part, query }: Question): Answer {
+function explanation({ views, part, query }: ApiRequest): Answer {
   const from = clientIn(query)
-  if (from === null) return noAddress(query)
+  if (from === null) return badAddress(query)
   return found(views.explain(part('namespace'), part('name'), from), part)
 }
 
-async function nameExplanation({ views, query }: Question): Promise<Answer> {
+async function nameExplanation({ views, query }: ApiRequest): Promise<Answer> {
   const name = query.get('name')
   if (!name) return fault(400, 'BAD_REQUEST', 'name is missing; write name=rebel-base.default.svc.cluster.local')
   const from = clientIn(query)
-  if (from === null) return noAddress(query)
-  const told = await views.dns(name, query.get('type') ?? 'A', from)
-  return told.rcode === 'FORMERR' ? fault(400, 'BAD_REQUEST', told.way.join('; ')) : json(200, told)
+  if (from === null) return badAddress(query)
+  const explanation = await views.dns(name, query.get('type') ?? 'A', from)
+  return explanation.rcode === 'FORMERR'
+    ? fault(400, 'BAD_REQUEST', explanation.way.join('; '))
+    : json(200, explanation)
 }
 
-/** In its one spelling; undefined where none is given, null where it is none. */
+/** The canonical address in `from`; undefined if there is none, null if it is not an address. */
 function clientIn(query: URLSearchParams): string | undefined | null {
   const given = query.get('from')
   return given === null ? undefined : (canonicalAddress(given) ?? null)
 }
 
-function noAddress(query: URLSearchParams): Answer {
+function badAddress(query: URLSearchParams): Answer {
   return fault(400, 'BAD_REQUEST', `from=${query.get('from')} is not an IP address; write from=10.0.0.7`)
 }
 
-function found(view: object | undefined, part: Question['part']): Answer {
+function found(view: object | undefined, part: ApiRequest['part']): Answer {
   if (view !== undefined) return json(200, view)
-  return fault(404, 'NOT_FOUND', `there is no service ${part('namespace')}/${part('name')}; /v1/services lists all`)
+  return fault(404, 'NOT_FOUND', `there is no service ${part('namespace')}/${part('name')}; see /v1/services`)
 }
 
 function decoded(path: string): string[] | undefined {

@@ -1,16 +1,16 @@
 /**
- * The admin surface over HTTP, for people, probes and Prometheus. It shows and never changes anything, asks for no
- * credentials and therefore listens on loopback unless told otherwise.
+ * The admin API over HTTP, for people, probes and Prometheus. It is read-only and has no authentication, so it listens on
+ * loopback by default.
  *
- *   /                                       the page
+ *   /                                       the web page
  *   /healthz                                200 as long as the process answers
- *   /readyz                                 200 once all is up, else 503 and what is waited for
- *   /metrics                                for Prometheus
+ *   /readyz                                 200 once everything is up, else 503 and what is missing
+ *   /metrics                                Prometheus metrics
  *   /v1/status                              components, clusters, plugins, problems
  *   /v1/services[/{namespace}/{name}]       services with frontends and backends
  *   /v1/explain/{namespace}/{name}?from=IP  which backends a client would get, step by step
- *   /v1/dns?name=NAME&type=TYPE&from=IP     what a client is told of a name, and how that comes about
- *   /v1/config                              the configuration in force
+ *   /v1/dns?name=NAME&type=TYPE&from=IP     the DNS answer for a client, step by step
+ *   /v1/config                              the current configuration
  */
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http'
 import type { AddressInfo } from 'node:net'
@@ -24,14 +24,14 @@ import { answer } from './routes.ts'
 import type { Views } from './views.ts'
 
 export interface AdminParts {
-  /** Port 0 lets the kernel choose. */
+  /** With port 0 the kernel chooses a port. */
   readonly listen: { readonly address: string; readonly port: number }
   readonly views: Views
   readonly log: Log
   readonly clock: Clock
 }
 
-/** Any browser or scraper is content with this; whoever holds more, or holds them longer, is not one of those. */
+/** Enough for browsers and scrapers, and too little to exhaust the process. */
 const limits = {
   connections: 64,
   headerBytes: 8192,
@@ -61,7 +61,7 @@ export class Admin {
     this.#server.setTimeout(limits.idleMs)
   }
 
-  /** Binds. Rejects with `MeshError` LISTEN that names the address, the cause and the remedy. */
+  /** Binds. Rejects with a `MeshError` LISTEN that has the address, the cause and the remedy. */
   start(): Promise<void> {
     const { address, port } = this.#parts.listen
     return new Promise((resolve, reject) => {
@@ -74,13 +74,13 @@ export class Admin {
     })
   }
 
-  /** `127.0.0.1:9911`, with the port that was really bound; undefined before the start and after the end. */
+  /** `127.0.0.1:9911`, with the port that was bound; undefined before `start` and after `close`. */
   get address(): string | undefined {
     const bound = this.#server.address() as AddressInfo | null
     return bound ? endpointText(bound.address, bound.port) : undefined
   }
 
-  /** Answers what was asked already, for a second at most. */
+  /** Finishes requests in progress, for at most one second. */
   async close(): Promise<void> {
     if (!this.#server.listening) return
     const cut = this.#parts.clock.after(limits.closeMs, () => this.#server.closeAllConnections())
@@ -96,26 +96,26 @@ export class Admin {
         path: request.url,
         error: messageOf(error),
       })
-      write(response, fault(500, 'INTERNAL', 'this view failed; the log of the process says why'))
+      write(response, fault(500, 'INTERNAL', 'the request failed; see the log'))
     }
   }
 
-  /** Why a request is not even looked at. */
+  /** Why a request is rejected before routing; undefined if it is not. */
   #objection(request: IncomingMessage): Answer | undefined {
     const { method, headers } = request
     const connection = 'close'
     if (method !== 'GET' && method !== 'HEAD') {
-      return fault(405, 'METHOD', `${method} changes nothing here; use GET`, {
+      return fault(405, 'METHOD', `${method} is not supported; use GET`, {
         allow: 'GET, HEAD',
         connection,
       })
     }
-    if (!isOurName(headers.host)) {
-      const message = `the Host header "${headers.host}" is no address; ask http://${this.address}/`
+    if (!isAllowedHost(headers.host)) {
+      const message = `the Host header "${headers.host}" is not an address; use http://${this.address}/`
       return fault(403, 'HOST', message, { connection })
     }
     if (headers['transfer-encoding'] !== undefined || Number(headers['content-length'] ?? 0) > 0) {
-      return fault(413, 'BODY', 'a request has no body here', { connection })
+      return fault(413, 'BODY', 'requests must have no body', { connection })
     }
     return undefined
   }
@@ -126,11 +126,11 @@ export function createAdmin(parts: AdminParts): Admin {
 }
 
 /**
- * A page from elsewhere can make its own name resolve to this address (DNS rebinding) and would then share our origin,
- * but it cannot make its name an address. So addresses, `localhost` and nothing else. No header at all is an HTTP/1.0
- * probe, never a browser.
+ * Protects against DNS rebinding: a malicious page can make its own name resolve to this address and would then have our
+ * origin, but its name is not an address. So only addresses and `localhost` are allowed. A request without the header is an
+ * HTTP/1.0 probe, never a browser.
  */
-function isOurName(host: string | undefined): boolean {
+function isAllowedHost(host: string | undefined): boolean {
   if (host === undefined) return true
   const name = host
     .replace(/:\d*$/, '')
@@ -150,15 +150,15 @@ function write(response: ServerResponse, answer: Answer): void {
     'x-content-type-options': 'nosniff',
     ...answer.headers,
   })
-  // Node leaves the body of an answer to HEAD out by itself.
+  // Node omits the body of a response to HEAD by itself.
   response.end(answer.body)
 }
 
 function listenError(where: string, error: NodeJS.ErrnoException): MeshError {
   const cause: Record<string, string> = {
-    EADDRINUSE: 'is in use, perhaps by another Starlane: stop that one or set admin.listen to another port',
+    EADDRINUSE: 'is in use, perhaps by another Starlane: stop it, or set admin.listen to another port',
     EACCES: 'needs privileges: set admin.listen to a port from 1024 up',
-    EADDRNOTAVAIL: 'is no address of this machine: set admin.listen to one, such as 127.0.0.1:9911',
+    EADDRNOTAVAIL: 'is not an address of this machine: set admin.listen to one, such as 127.0.0.1:9911',
   }
   const why = cause[error.code ?? ''] ?? `cannot be bound (${error.message})`
   return new MeshError('LISTEN', `admin address ${where} ${why}`, {

@@ -1,16 +1,17 @@
+/** What the admin API needs from the runtime. */
 import type { Json } from '../model/text/json.ts'
 import type { Explanation, NameExplanation, ServiceView, Status } from '../model/views.ts'
 
-/** What the admin surface asks of the rest. Each call looks anew; none but `dns` may wait for the network. */
+/** Each call returns the current state. Only `dns` may wait for the network. */
 export interface Views {
   status(): Status
   services(): readonly ServiceView[]
   service(namespace: string, name: string): ServiceView | undefined
-  /** `from` is a canonical address; without it the answer is for a client on this machine. */
+  /** `from` is a canonical address; by default the client is this machine. */
   explain(namespace: string, name: string, from?: string): Explanation | undefined
-  /** An rcode of FORMERR says that name or type are none. Asks upstream resolvers where a client's question would. */
+  /** The rcode is FORMERR if the name or type is malformed. Asks upstream resolvers as a client's query would. */
   dns(name: string, type: string, from?: string): Promise<NameExplanation>
-  /** The configuration in force with every default filled in and every secret taken out. */
+  /** The current configuration with all defaults, without secrets. */
   config(): Json
   /** Prometheus text, format 0.0.4. */
   metrics(): Promise<string>
@@ -19,6 +20,6 @@ export interface Views {
 
 export interface Readiness {
   readonly ready: boolean
-  /** What must come up first, in words: `source cluster-2`, `DNS`. */
+  /** What is not up yet: `source cluster-2`, `DNS`. */
   readonly waiting: readonly string[]
 }

@@ -20,6 +20,7 @@ import type {
   Totals,
 } from '../model/flow.ts'
 import type { Log } from '../model/log.ts'
+import type { HookFaultCount, PluginCounter } from '../model/plugin-stats.ts'
 import type { Frontend, GlobalService } from '../model/service.ts'
 import type { Json } from '../model/text/json.ts'
 import type { Clock } from '../model/time/clock.ts'
@@ -27,7 +28,6 @@ import type { Explanation } from '../model/views.ts'
 import { Chains, type ServiceChain } from './compile.ts'
 import { Faults } from './faults.ts'
 import { type Guarded, guard } from './guard.ts'
-import type { CounterReading } from './host.ts'
 import { closeInstances, type LoadedPlugin, type ResolvedPlugin, resolved, stateOf } from './loading/instance.ts'
 import { neutralFlow, nobody } from './neutral.ts'
 import { noBackend } from './no-backend.ts'
@@ -56,11 +56,11 @@ export interface Chain extends Chooser {
   resolved(): readonly ResolvedPlugin[]
   /** The `state()` of each plugin that has one, by the name of the plugin. */
   state(): Readonly<Record<string, Json>>
-  counters(): readonly CounterReading[]
+  counters(): readonly PluginCounter[]
   /** The hooks that failed in the last minutes. */
   faults(): readonly Problem[]
   /** The number of faults of each hook since the start. */
-  faultCounts(): ReturnType<Faults['counts']>
+  faultCounts(): readonly HookFaultCount[]
   /**
    * Replaces the plugins, for all flows from now on. Instances in both lists are kept; the others are closed. A new instance
    * may be told the end of a flow whose start it was not told.
@@ -182,7 +182,7 @@ class PluginChain implements Chain {
     return state
   }
 
-  counters(): readonly CounterReading[] {
+  counters(): readonly PluginCounter[] {
     return this.#plugins.flatMap(({ counters }) => counters())
   }
 
@@ -190,7 +190,7 @@ class PluginChain implements Chain {
     return this.#faults.standing()
   }
 
-  faultCounts(): ReturnType<Faults['counts']> {
+  faultCounts(): readonly HookFaultCount[] {
     return this.#faults.counts()
   }
 

@@ -1,6 +1,7 @@
 /** Faults of plugin hooks: counted, logged, and shown as problems. */
 import { messageOf, type Problem } from '../model/error.ts'
 import type { Log } from '../model/log.ts'
+import type { HookFaultCount } from '../model/plugin-stats.ts'
 import { tame } from '../model/text/spelling.ts'
 import type { Clock } from '../model/time/clock.ts'
 
@@ -66,7 +67,7 @@ export class Faults {
   }
 
   /** The number of faults of each hook since the start, for metrics. */
-  counts(): readonly { readonly plugin: string; readonly hook: string; readonly count: number }[] {
+  counts(): HookFaultCount[] {
     return [...this.#entries.values()].map(({ plugin, hook, count }) => ({ plugin, hook, count }))
   }
 

@@ -2,6 +2,7 @@
 import { LRUCache } from 'lru-cache'
 import type { Cluster } from '../model/cluster.ts'
 import type { Log } from '../model/log.ts'
+import type { PluginCounter } from '../model/plugin-stats.ts'
 import type { Clock, Random } from '../model/time/clock.ts'
 import type { Counter, Host, Table } from '../plugin.ts'
 
@@ -14,19 +15,8 @@ export interface HostParts {
   readonly log: Log
 }
 
-/** One counter of one plugin as the metrics page prints it. */
-export interface CounterReading {
-  /** `starlane_plugin_circuit_breaker_opened_total` */
-  readonly metric: string
-  readonly help: string
-  readonly value: number
-}
-
 /** Returns the host, and a function that reads the counters which the plugin has created. */
-export function createHost(
-  plugin: string,
-  parts: HostParts,
-): { host: Host; counters: () => readonly CounterReading[] } {
+export function createHost(plugin: string, parts: HostParts): { host: Host; counters: () => readonly PluginCounter[] } {
   const tables = new Set<string>()
   const counters = new Map<string, { help: string; counter: Counter }>()
   let local = localCluster(parts.clusters())

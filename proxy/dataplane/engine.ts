@@ -1,5 +1,6 @@
 /** What every engine offers, and all that the rest of Starlane knows of one. `streams` is the first; a native one can follow. */
 
+import type { EngineStats } from '../model/engine-stats.ts'
 import type { Chooser } from '../model/flow.ts'
 import type { Log } from '../model/log.ts'
 import type { Frontend, GlobalService } from '../model/service.ts'
@@ -28,13 +29,6 @@ export interface Listener {
   update(frontend: Frontend, service: GlobalService): void
   /** Stops accepting and frees the address; flows in progress drain. */
   close(): Promise<void>
-}
-
-export interface EngineStats {
-  /** TCP connections open now. */
-  readonly connections: number
-  /** UDP sessions open now. */
-  readonly udpSessions: number
 }
 
 /** Durations in milliseconds. */

@@ -5,6 +5,7 @@
 import type { Backend, Health } from '../model/backend.ts'
 import type { Change, Directory } from '../model/directory.ts'
 import { blames, type Flow, type FlowObserver, type Result } from '../model/flow.ts'
+import type { HealthStats } from '../model/health-stats.ts'
 import type { Log } from '../model/log.ts'
 import type { Clock, Random } from '../model/time/clock.ts'
 import { Checker } from './checker.ts'
@@ -30,26 +31,6 @@ export interface HealthParts {
 export interface Probes {
   tcp(options: TcpCheck, clock: Clock): Probe
   http(options: HttpCheck, clock: Clock): Probe
-}
-
-export interface HealthStats {
-  /** Backends that are watched. */
-  readonly backends: number
-  /** Distinct addresses that are checked. */
-  readonly targets: number
-  /** Checks done so far by outcome; `local` is a fault of this machine. */
-  readonly checks: Readonly<Record<Finding['outcome'], number>>
-  readonly inFlight: number
-  /** How late the newest check began; when this nears the interval, `maxInFlight` is too low. */
-  readonly lateMs: number
-  /** Backends that checks call down now. */
-  readonly down: number
-  /** Backends ejected now. */
-  readonly ejected: number
-  /** Ejections so far. */
-  readonly ejections: number
-  /** Ejections so far that the ceiling of some pool held back. */
-  readonly heldBack: number
 }
 
 const defaultMaxInFlight = 100

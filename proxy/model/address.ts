@@ -1,12 +1,13 @@
+/** IP addresses, endpoints and CIDRs: their canonical text, parsing and comparison. */
 import ipaddr from 'ipaddr.js'
 
-/** Layer 4 protocols of Kubernetes ports. Starlane carries TCP and UDP; SCTP ports are read and shown, never proxied. */
+/** Protocols of Kubernetes ports. Starlane proxies TCP and UDP; SCTP ports are only shown. */
 export type Protocol = 'TCP' | 'UDP' | 'SCTP'
 export type Family = 4 | 6
 
 /**
- * The one spelling of an address used as a key everywhere: dotted IPv4, RFC 5952 IPv6, IPv4-mapped IPv6 as IPv4.
- * Names, zones (`%eth0`) and short IPv4 forms (`127.1`) are not addresses: undefined.
+ * The canonical text of an address, used as a key everywhere: dotted IPv4, RFC 5952 IPv6, IPv4-mapped IPv6 as IPv4.
+ * Undefined for anything else, including names, zones (`%eth0`) and short IPv4 forms (`127.1`).
  */
 export function canonicalAddress(text: string): string | undefined {
   if (ipaddr.IPv4.isValidFourPartDecimal(text)) return ipaddr.IPv4.parse(text).toString()
@@ -15,19 +16,19 @@ export function canonicalAddress(text: string): string | undefined {
   return v6.isIPv4MappedAddress() ? v6.toIPv4Address().toString() : v6.toRFC5952String()
 }
 
-/** The canonical text of four bytes or of sixteen. */
+/** The canonical text of 4 or 16 bytes. */
 export function addressText(bytes: Uint8Array): string {
   if (bytes.length === 4) return `${bytes[0]}.${bytes[1]}.${bytes[2]}.${bytes[3]}`
   const v6 = new ipaddr.IPv6([...bytes])
   return v6.isIPv4MappedAddress() ? v6.toIPv4Address().toString() : v6.toRFC5952String()
 }
 
-/** Of a canonical address. */
+/** The family of a canonical address. */
 export function familyOf(address: string): Family {
   return address.includes(':') ? 6 : 4
 }
 
-/** A socket's peer address: `::ffff:` is taken off, so that one client has one spelling. Cheap, for the hot path. */
+/** The peer address of a socket without `::ffff:`, so that a client has one spelling. Cheap, for the hot path. */
 export function unmapped(address: string): string {
   return address.startsWith('::ffff:') && address.includes('.') ? address.slice(7) : address
 }
@@ -49,16 +50,16 @@ export function parseEndpoint(text: string): { address: string; port: number } |
 export interface Cidr {
   readonly text: string
   readonly family: Family
-  /** The length of the prefix in bits. */
+  /** The prefix length in bits. */
   readonly bits: number
-  /** How many addresses the range has; Infinity beyond 2^53. */
+  /** The number of addresses; Infinity beyond 2^53. */
   readonly size: number
   contains(address: string): boolean
-  /** The n-th address of the range, counted from 0. */
+  /** The address with this index, counted from 0. */
   at(index: number): string
 }
 
-/** `10.0.0.0/8`, `fd00::/64`, or one address alone. Undefined when it is none, or when bits beyond the prefix are set. */
+/** `10.0.0.0/8`, `fd00::/64`, or a single address. Undefined if it is not one, or if bits beyond the prefix are set. */
 export function parseCidr(text: string): Cidr | undefined {
   const [base = '', bitsText, ...rest] = text.split('/')
   const address = canonicalAddress(base)

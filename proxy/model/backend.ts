@@ -2,28 +2,28 @@
 import { endpointText, type Family, type Protocol } from './address.ts'
 
 export type BackendState = 'active' | 'terminating' | 'maintenance'
-/** What the checks and the traffic say. `ejected` is the passive verdict, `down` the active one. */
+/** The verdict of health: `down` by active checks, `ejected` by live traffic. */
 export type Health = 'unknown' | 'up' | 'down' | 'ejected'
 
-/** Address and port of one endpoint in one cluster. Frozen; replaced when its state, health or weight changes. */
+/** The address and port of one endpoint in one cluster. Frozen; replaced when its state, health or weight changes. */
 export interface Backend {
-  /** `cluster-2/10.0.0.7:8080/TCP`: stable over changes, and what plugins, verdicts and `flow.tried` remember. */
+  /** `cluster-2/10.0.0.7:8080/TCP`. Stable over changes; plugins, verdicts and `flow.tried` refer to it. */
   readonly key: string
   readonly cluster: string
-  /** Whether it belongs to another cluster than ours. */
+  /** True unless it is in the local cluster. */
   readonly remote: boolean
   readonly address: string
   readonly family: Family
   readonly port: number
   readonly protocol: Protocol
-  /** Names of the ports that lead here; empty when none has a name (matches every frontend of the protocol). */
+  /** The names of the service ports that lead here; empty if they have no name, which matches every frontend of the protocol. */
   readonly ports: readonly string[]
-  /** From the EndpointSlice conditions (Cilium 1.5). */
+  /** From the conditions of the EndpointSlice, as in Cilium. */
   readonly state: BackendState
-  /** False only for `terminating` backends that no longer serve: no new flow, whatever else is gone. */
+  /** False only for `terminating` backends that no longer serve: they never get new flows. */
   readonly serving: boolean
   readonly health: Health
-  /** Share of new flows relative to the others of its list; 100 where nothing says otherwise, never negative. */
+  /** The share of new flows relative to the others of its list; by default 100, never negative. */
   readonly weight: number
   readonly hostname?: string
   readonly pod?: string
@@ -38,19 +38,19 @@ export function backendKey(cluster: string, address: string, port: number, proto
   return `${cluster}/${endpointText(address, port)}/${protocol}`
 }
 
-/** Healthy in Cilium's sense (1.4): active or terminating-and-serving, and no check says otherwise. */
+/** Healthy in Cilium's sense: active, or terminating but serving, and not known to be bad. */
 export function isHealthy(backend: Backend): boolean {
   return backend.serving && backend.state !== 'maintenance' && !isBad(backend)
 }
 
-/** A check or the traffic itself says no; `unknown` is not bad. */
+/** Known to be bad by checks or by live traffic; `unknown` is not bad. */
 export function isBad(backend: Backend): boolean {
   return backend.health === 'down' || backend.health === 'ejected'
 }
 
 /**
- * The backends that new flows may go to, out of those that are left (Cilium 1.5, final order): active and healthy; else
- * terminating but serving and healthy; else, since the checks are the likelier liars when all is bad, whatever serves.
+ * The usable backends of a list, in Cilium's order: active and healthy; else terminating but serving and healthy; else whatever
+ * serves, assuming that the checks are wrong rather than every backend.
  */
 export function select(backends: Backends): Backends {
   return (

@@ -1,18 +1,19 @@
+/** A cluster of the mesh, and the state of the link to its source. */
 import type { MeshError } from './error.ts'
 
 /** One cluster of the mesh as the configuration names it. */
 export interface Cluster {
   /** 1..32 characters of [a-z0-9-], alphanumeric at both ends (Cilium's rule). */
   readonly name: string
-  /** 1..255, unique in the mesh; 0 for one whose number only it can say. */
+  /** 1..255, unique in the mesh; 0 until the source has reported it. */
   readonly id: number
   readonly local: boolean
   readonly tenant?: string
 }
 
 /**
- * How Starlane stands to a cluster's source. `lost` keeps the last known services until `staleAt`; `stale` has given
- * them up. Times are wall-clock milliseconds; `staleAt` is undefined when the configuration keeps them for ever.
+ * The state of the link to a cluster's source. `lost` keeps the last known services until `staleAt`; `stale` has dropped them.
+ * Times are wall-clock milliseconds; `staleAt` is undefined if the configuration keeps services forever.
  */
 export type Link =
   | { readonly state: 'syncing'; readonly since: number }
@@ -26,7 +27,7 @@ export function isClusterName(text: string): boolean {
   return text.length <= 32 && namePattern.test(text)
 }
 
-/** The name of the cluster that one tenant's readers see in place of `cluster`. Two hyphens make a clash with a real name unlikely. */
+/** The name of the cluster that readers of a tenant see instead of `cluster`. The two hyphens make a clash with a real name unlikely. */
 export function viewName(cluster: string, tenant: string): string {
   return `${viewsOf(cluster)}${tenant}`
 }

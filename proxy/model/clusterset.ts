@@ -1,6 +1,6 @@
 /**
- * What the clusters that export a service make of it together (KEP-1645, "Constraints and Conflict Resolution"; Cilium 4.3).
- * Ports are the union of all, everything else is as in the oldest export.
+ * Merges the exports of a service by several clusters (KEP-1645, "Constraints and Conflict Resolution"). The ports are the
+ * union of all; everything else is taken from the oldest export. Differences are reported as conflicts.
  */
 import { isDeepStrictEqual } from 'node:util'
 import { type Family, familyOf } from './address.ts'
@@ -10,12 +10,12 @@ export interface Exporter extends ClusterService {
   readonly exported: ServiceExport
 }
 
-/** An ExternalName Service has nothing to export. */
+/** An ExternalName Service cannot be exported. */
 export function isExporter(service: ClusterService): service is Exporter {
   return service.exported !== undefined && service.type !== 'ExternalName'
 }
 
-/** Undefined while nobody exports. `exporters` come in the order of the configuration. */
+/** Undefined without exporters. `exporters` are in the order of the configuration. */
 export function agree(exporters: readonly Exporter[]): Clusterset | undefined {
   const byAge = exporters.toSorted(older)
   const [oldest] = byAge
@@ -34,53 +34,53 @@ export function agree(exporters: readonly Exporter[]): Clusterset | undefined {
     annotations: exported.annotations,
     labels: exported.labels,
     conflicts: [
-      ...portConflict(ports.objections),
+      ...portConflict(ports.conflicts),
       ...singular.flatMap(property => singularConflict(property, byAge)),
       ...familyConflict(families, byAge),
     ],
   })
 }
 
-/** By creation; those that do not say come last, and among equals the name of the cluster decides. */
+/** Compares by creation time; unknown times come last, and the name of the cluster breaks ties. */
 function older(a: Exporter, b: Exporter): number {
   const [created, other] = [a, b].map(({ exported }) => exported.createdAt ?? Number.POSITIVE_INFINITY)
   if (created !== other) return Number(created) < Number(other) ? -1 : 1
   return a.cluster < b.cluster ? -1 : 1
 }
 
-/** Names must be unique in a Service, and so must pairs of number and protocol: the older port keeps both. */
-function unitePorts(byAge: readonly Exporter[]): { united: ServicePort[]; objections: string[] } {
+/** In a Service the names of ports are unique, and so are pairs of number and protocol: the older port keeps them. */
+function unitePorts(byAge: readonly Exporter[]): { united: ServicePort[]; conflicts: string[] } {
   const united: (ServicePort & { readonly from: string })[] = []
-  const objections: string[] = []
+  const conflicts: string[] = []
   for (const { cluster, ports } of byAge) {
     for (const port of ports) {
-      const taken = united.find(known => known.name === port.name) ?? united.find(known => samePlace(known, port))
+      const taken = united.find(known => known.name === port.name) ?? united.find(known => sameNumber(known, port))
       if (!taken) united.push({ ...port, from: cluster })
-      else if (taken.name !== port.name || !samePlace(taken, port)) {
-        objections.push(`${portText(taken)} is as in ${taken.from}, so ${portText(port)} of ${cluster} is left out`)
+      else if (taken.name !== port.name || !sameNumber(taken, port)) {
+        conflicts.push(`${portText(taken)} is as in ${taken.from}, so ${portText(port)} of ${cluster} is left out`)
       }
     }
   }
   for (const port of united) {
-    const without = byAge.filter(({ ports }) => !ports.some(own => own.name === port.name || samePlace(own, port)))
-    if (without.length > 0) objections.push(`${clustersText(without)} without ${portText(port)}`)
+    const without = byAge.filter(({ ports }) => !ports.some(own => own.name === port.name || sameNumber(own, port)))
+    if (without.length > 0) conflicts.push(`${clustersText(without)} without ${portText(port)}`)
   }
-  return { united: united.map(({ from: _, ...port }) => port), objections }
+  return { united: united.map(({ from: _, ...port }) => port), conflicts }
 }
 
-function portConflict(objections: readonly string[]): ExportConflict[] {
-  return objections.length > 0 ? [{ reason: 'PortConflict', message: `ports: ${objections.join('; ')}` }] : []
+function portConflict(conflicts: readonly string[]): ExportConflict[] {
+  return conflicts.length > 0 ? [{ reason: 'PortConflict', message: `ports: ${conflicts.join('; ')}` }] : []
 }
 
-function samePlace(a: ServicePort, b: ServicePort): boolean {
+function sameNumber(a: ServicePort, b: ServicePort): boolean {
   return a.port === b.port && a.protocol === b.protocol
 }
 
-/** What can only be one thing or the other. */
+/** A property that has one value for the whole clusterset. */
 interface Singular {
   readonly reason: string
   readonly name: string
-  /** Undefined where it is of no matter for this export. */
+  /** Undefined if the property does not apply to this export. */
   value(exporter: Exporter): unknown
   text?(value: unknown): string
 }
@@ -133,7 +133,7 @@ function whyText({ cluster, exported }: Exporter, byAge: readonly Exporter[]): s
     : `${cluster}, the first by name of those whose exports are of one age`
 }
 
-/** The intersection, without those that would leave nothing. */
+/** The intersection of the families, skipping exports that would make it empty. */
 function commonFamilies(byAge: readonly Exporter[]): Family[] {
   let common: Family[] | undefined
   for (const exporter of byAge) {

@@ -1,6 +1,7 @@
+/** The directory: the read side that the data path and DNS share. */
 import type { GlobalService, ServiceKey } from './service.ts'
 
-/** What one change replaced. `before` is undefined for a new service, `after` for one that is gone; never both. */
+/** The change of one service. `before` is undefined for a new service, `after` for a removed one; never both. */
 export interface ServiceChange {
   readonly key: ServiceKey
   readonly before: GlobalService | undefined
@@ -11,21 +12,21 @@ export interface ServiceChange {
 export type Change = readonly ServiceChange[]
 
 /**
- * The read side: all services as the data path sees them. Live index of frozen values: a reader that holds a service
- * sees it whole as it was; a reader that asks again sees the newest.
+ * All services as the data path sees them: a live index of frozen values. A service object never changes; a reader that asks
+ * again gets the newest one.
  */
 export interface Directory {
   service(key: ServiceKey): GlobalService | undefined
   services(): IterableIterator<GlobalService>
   readonly size: number
-  /** Local namespaces: DNS must tell an empty one from a missing one. */
+  /** Whether the local cluster has the namespace: DNS distinguishes an empty namespace from a missing one. */
   hasNamespace(name: string): boolean
-  /** Whether a local Pod of the namespace has this canonical address. Its coming and going is no change that is told. */
+  /** Whether a local Pod of the namespace has this canonical address. Changes of Pods are not reported to listeners. */
   hasPod(namespace: string, address: string): boolean
-  /** True once the local cluster's source has delivered everything at least once; before, DNS must not deny a name. */
+  /** True once the source of the local cluster has delivered everything; before that, DNS must not answer NXDOMAIN. */
   readonly synced: boolean
-  /** Wall-clock milliseconds of the newest change. */
+  /** Wall-clock milliseconds of the latest change. */
   readonly changedAt: number
-  /** Told after each batch, in the order of subscription. The returned function ends it. */
+  /** Calls the listener after each batch. Returns a function that unsubscribes. */
   onChange(listener: (change: Change) => void): () => void
 }

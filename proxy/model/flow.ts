@@ -1,20 +1,21 @@
+/** Flows, and the contracts between the data path and those who decide or watch. */
 import type { Backend, Backends } from './backend.ts'
 import type { Frontend, GlobalService } from './service.ts'
 
-/** Who asks. For a flow the peer of the socket, for DNS the address the question came from. */
+/** A client: the peer of a connection or session, or the source of a DNS query. */
 export interface Client {
   /** Canonical. */
   readonly address: string
   readonly port: number
 }
 
-/** One client asking for one service: a TCP connection or a UDP session. */
+/** One client that uses one service: a TCP connection or a UDP session. */
 export interface Flow {
   readonly id: number
   readonly client: Client
   readonly service: GlobalService
   readonly frontend: Frontend
-  /** Keys of the backends this flow has already failed on; the chain never offers them again. */
+  /** Keys of the backends that failed for this flow; the chain does not offer them again. */
   readonly tried: readonly string[]
 }
 
@@ -26,8 +27,8 @@ export interface Refusal {
 }
 
 /**
- * How one attempt to reach a backend ended. `local` is a fault of this machine (descriptors, ports, memory): it blames
- * no backend. `cancelled` is the client leaving first. For UDP the first reply is `connected`, an ICMP refusal `refused`.
+ * How one attempt to reach a backend ended. `local` is a fault of this machine (descriptors, ports, memory), not of the
+ * backend. `cancelled`: the client left first. For UDP the first reply is `connected`, an ICMP error `refused`.
  */
 export type Result =
   | { readonly outcome: 'connected'; readonly ms: number }
@@ -37,12 +38,12 @@ export type Result =
       readonly error?: Error
     }
 
-/** Whether a result speaks against the backend. */
+/** Whether the result is a failure of the backend. */
 export function blames(result: Result): boolean {
   return result.outcome === 'refused' || result.outcome === 'timeout' || result.outcome === 'unreachable'
 }
 
-/** Why a flow that was connected ended; every close has exactly one. */
+/** Why a connected flow ended. */
 export type CloseReason =
   | 'done'
   | 'client-reset'
@@ -66,38 +67,38 @@ export type Choice =
   | { readonly backend: Backend; readonly refusal?: never }
   | { readonly refusal: Refusal; readonly backend?: never }
 
-/** Hears what becomes of flows: plugins, passive health, metrics. May not throw and may not wait. */
+/** Is told about flows: plugins, passive health, metrics. Must not throw and must not wait. */
 export interface FlowObserver {
-  /** An attempt begins, before the dial. */
+  /** An attempt starts, before the dial. */
   connecting(flow: Flow, backend: Backend): void
   /** The attempt ended; exactly once per `connecting`. */
   result(flow: Flow, backend: Backend, result: Result): void
   /** The flow ended; once per attempt that connected. */
   closed(flow: Flow, backend: Backend, totals: Totals): void
-  /** The flow got no backend, or no further one; the last word on a flow that never connected, unless its client left. */
+  /** The flow got no backend, or no further one. The last call for a flow that never connected, unless its client left. */
   refused(flow: Flow, refusal: Refusal): void
 }
 
-/** The decisions, as data path and DNS see them. Nothing here waits for anything. */
+/** The decisions of the chain, as the data path and DNS use them. All are synchronous. */
 export interface Chooser extends FlowObserver {
   admit(client: Client, service: GlobalService): Refusal | undefined
   choose(flow: Flow): Choice
   /**
-   * The backends of a headless service that this client may be told of, one per endpoint and port. With `preferred` those
-   * that the service prefers among them, as far as it is settled before anybody asks; never none where there are some.
+   * The backends of a headless service that this client may see, one per endpoint and port. With `preferred`, only those that
+   * plugins which decide at change time prefer; not empty unless there are none.
    */
   visible(client: Client, service: GlobalService, preferred?: boolean): Backends
   /**
-   * The backends of a frontend when no plugin needs to see the flow: such a frontend can be handed to an engine that
-   * chooses by itself until the next change. Undefined when something must be decided at flow time.
+   * The backends of a frontend if no plugin needs to see its flows: an engine can then choose by itself until the next change.
+   * Undefined if something must be decided per flow.
    */
   settled(frontend: Frontend, service: GlobalService): Backends | undefined
 }
 
-/** The last word when no plugin picks. Gets only lists of two and more, and remembers nothing that a change can void. */
+/** Chooses if no plugin picks. Gets only lists of at least two, and keeps no state that a change could invalidate. */
 export interface Balancer {
   pick(flow: Flow, backends: Backends): Backend
 }
 
-/** How many flows a backend carries now, for balancers that ask. */
+/** The number of open flows of a backend. */
 export type OpenFlows = (backend: Backend) => number

@@ -1,4 +1,4 @@
-/** A log line is an event name and fields, not a sentence with holes. pino satisfies this with `bind` for `child`. */
+/** The log. A line is an event, such as `cluster.lost`, with fields; not a formatted sentence. */
 export interface Log {
   debug(event: string, fields?: LogFields): void
   info(event: string, fields?: LogFields): void
@@ -8,5 +8,5 @@ export interface Log {
 
 export type LogFields = Readonly<Record<string, unknown>>
 
-/** For tests and for parts that nobody listens to. */
+/** Discards everything; for tests and probes. */
 export const silentLog: Log = { debug() {}, info() {}, warn() {}, error() {} }

@@ -1,14 +1,14 @@
-/** Names of the Multi-Cluster Services API (KEP-1645), and of the Services that implementations derive for it. */
+/** Names of the Multi-Cluster Services API (KEP-1645), and of its derived Services. */
 import { createHash } from 'node:crypto'
 
-/** On a ServiceImport: the Service of its cluster and namespace whose address is the clusterset's. */
+/** On a ServiceImport: the name of the derived Service, whose address is the clusterset IP. */
 export const derivedServiceAnnotation = 'multicluster.kubernetes.io/derived-service'
 
 const digits = '0123456789abcdefghijklmnopqrstuv'
 const hashLength = 10
 
 /**
- * The Service that Cilium's operator derives for an import (Cilium 4.3): `derived-` and the first ten characters of SHA-256
+ * The name of the Service that Cilium's operator derives for an import: `derived-` and the first ten characters of SHA-256
  * over `namespace/name` in base 32 (RFC 4648 section 7, lower case), so that it has the same name in all clusters.
  */
 export function derivedServiceName(namespace: string, name: string): string {

@@ -2,7 +2,7 @@
 import { endpointText, type Family, type Protocol } from './address.ts'
 import type { Backend, Backends } from './backend.ts'
 
-/** `namespace/name`: the join key of the mesh, and nothing else is (Cilium 1.3: labels, ports and types need not match). */
+/** `namespace/name`: the only join key of the mesh. As in Cilium, labels, ports and types need not match. */
 export type ServiceKey = string
 
 export function serviceKey(namespace: string, name: string): ServiceKey {
@@ -23,7 +23,7 @@ export interface EndpointPort {
   readonly port: number
 }
 
-/** One endpoint of one cluster, with the nil rules of Kubernetes already applied (ready nil = true, serving nil = ready). */
+/** One endpoint of one cluster, with the defaults of Kubernetes applied (ready nil = true, serving nil = ready). */
 export interface Endpoint {
   /** Canonical. */
   readonly address: string
@@ -37,23 +37,23 @@ export interface Endpoint {
   readonly zone?: string
   /** Zones that the EndpointSlice hints name. */
   readonly forZones?: readonly string[]
-  /** `service.cilium.io/weight` of the EndpointSlice; 100 unless given, 0 takes the endpoint out for new flows. */
+  /** `service.cilium.io/weight` of the EndpointSlice; by default 100; 0 excludes the endpoint from new flows. */
   readonly weight?: number
 }
 
 /**
- * A ServiceExport beside a service (KEP-1645): its cluster offers the service to all others. Whatever the exporting clusters
- * do not agree on is decided by the oldest export.
+ * The ServiceExport of a service (KEP-1645): its cluster offers the service to all others. If exports differ, the oldest
+ * decides.
  */
 export interface ServiceExport {
-  /** Wall-clock milliseconds of its creation; undefined where the source does not say, which counts as the youngest. */
+  /** Wall-clock milliseconds of its creation; undefined if the source does not have it, which counts as the youngest. */
   readonly createdAt?: number
-  /** `spec.exportedAnnotations` and `spec.exportedLabels`: meant for the service as all clusters see it. */
+  /** `spec.exportedAnnotations` and `spec.exportedLabels`, for the service in the clusterset. */
   readonly annotations: Readonly<Record<string, string>>
   readonly labels: Readonly<Record<string, string>>
 }
 
-/** A service as one cluster declares it. Sources make these; nothing here depends on another cluster. */
+/** A service as one cluster declares it, made by its source. Nothing in it depends on another cluster. */
 export interface ClusterService {
   readonly cluster: string
   readonly namespace: string
@@ -61,13 +61,13 @@ export interface ClusterService {
   readonly type: 'ClusterIP' | 'NodePort' | 'LoadBalancer' | 'ExternalName'
   readonly headless: boolean
   readonly externalName?: string
-  /** A ServiceImport in the place of a Service that this cluster does not have: a name of the clusterset alone. */
+  /** True for a ServiceImport without a Service in this cluster: it has a name only in the clusterset. */
   readonly imported?: true
-  /** The ServiceExport of its name, where there is one. It makes the service global, unless an annotation says otherwise. */
+  /** Its ServiceExport, if there is one. It makes the service global, unless an annotation says otherwise. */
   readonly exported?: ServiceExport
-  /** The Service of its cluster and namespace whose address stands for it in the clusterset, as its ServiceImport says. */
+  /** The name of its derived Service, whose address is the clusterset IP, as its ServiceImport says. */
   readonly derived?: string
-  /** The other way round: the service that this one was derived for. */
+  /** For a derived Service, the name of the service that it was derived for. */
   readonly derivedFrom?: string
   /** Canonical; empty for headless and ExternalName. */
   readonly clusterIPs: readonly string[]
@@ -79,19 +79,19 @@ export interface ClusterService {
   readonly sessionAffinity?: { readonly timeoutMs: number }
   readonly internalTrafficPolicy: 'Cluster' | 'Local'
   readonly trafficDistribution?: string
-  /** Over all EndpointSlices; an address may appear once. */
+  /** From all EndpointSlices; each address appears once. */
   readonly endpoints: readonly Endpoint[]
-  /** Where it was read, for messages: `services.yaml:12`. */
+  /** Where it was read from, for messages: `services.yaml:12`. */
   readonly origin?: string
 }
 
-/** A namespace of one cluster. `global` is false only where `clustermesh.cilium.io/global` says so (export gate, C13). */
+/** A namespace of one cluster. `global` is false only if its annotation `clustermesh.cilium.io/global` says so. */
 export interface Namespace {
   readonly name: string
   readonly global: boolean
 }
 
-/** A Pod that runs or may come to, as far as DNS names it: `pods: verified`. */
+/** A Pod that has an address, for `dns.pods: verified`. */
 export interface Pod {
   readonly namespace: string
   readonly name: string
@@ -99,21 +99,21 @@ export interface Pod {
   readonly addresses: readonly string[]
 }
 
-/** What the local cluster's Service asks of the mesh: annotations and spec, decoded once per change. */
+/** The settings of a service, decoded from the annotations and spec of the local Service once per change. */
 export interface Settings {
   readonly global: boolean
   readonly shared: boolean
   readonly affinity: 'local' | 'remote' | 'none'
   /** `starlane.dev/affinity`: clusters in order of preference; those not named come last. Empty when absent. */
   readonly clusterOrder: readonly string[]
-  /** `starlane.dev/min-healthy-local`: below it remote backends join in. */
+  /** `starlane.dev/min-healthy-local`: below it remote backends are added. */
   readonly minHealthyLocal?: { readonly count: number } | { readonly percent: number }
-  /** `starlane.dev/cluster-weights`: shares by cluster, whatever the number of their backends. */
+  /** `starlane.dev/cluster-weights`: shares by cluster, independent of the number of their backends. */
   readonly clusterWeights?: Readonly<Record<string, number>>
   readonly sessionAffinity?: { readonly timeoutMs: number }
 }
 
-/** One address and port that clients dial, always of the local cluster. */
+/** One address and port that clients connect to, always of the local cluster. */
 export interface Frontend {
   /** `127.96.0.10:80/TCP`, unique in the directory. */
   readonly key: string
@@ -123,20 +123,20 @@ export interface Frontend {
   readonly protocol: Protocol
   readonly name: string
   /**
-   * Every backend whose protocol, family and port name match this frontend and that is not in maintenance: where the
-   * chain starts. Down and terminating ones are in it, since affinity counts them; `select` leaves them out at the end.
-   * The same array as long as the service is not replaced, so that decisions can be remembered by its identity.
+   * The backends that the chain starts from: all whose protocol, family and port name match, except those in maintenance.
+   * It includes down and terminating ones, since affinity counts them; `select` removes them at the end. The array is the same
+   * until the service is replaced, so that decisions can be memoized by its identity.
    */
   readonly backends: Backends
 }
 
-/** What the clusters that export a service make of it together, whatever each of them declares. */
+/** The service in the clusterset: the merged exports of all clusters. */
 export interface Clusterset {
-  /** Those that export it, in the order of the configuration. */
+  /** The exporting clusters, in the order of the configuration. */
   readonly clusters: readonly string[]
   readonly headless: boolean
   readonly ports: readonly ServicePort[]
-  /** What all clusters have in common, as far as they have anything; empty where no export has an address. */
+  /** The families that the exports have in common; empty if no export has an address. */
   readonly families: readonly Family[]
   readonly sessionAffinity?: { readonly timeoutMs: number }
   readonly internalTrafficPolicy: 'Cluster' | 'Local'
@@ -146,33 +146,33 @@ export interface Clusterset {
   readonly conflicts: readonly ExportConflict[]
 }
 
-/** Something that the exports do not agree on. */
+/** A difference between the exports. */
 export interface ExportConflict {
-  /** A reason of the `Conflict` condition, as the API spells it. */
+  /** The reason of the `Conflict` condition, as defined by the API. */
   readonly reason: string
-  /** What is at issue, who wins and why, and who wants what instead. */
+  /** What differs, which cluster decides, and what the others have. */
   readonly message: string
 }
 
-/** A service as the data path sees it: merged from all clusters, frozen, replaced whole when anything about it changes. */
+/** A service as the data path sees it: merged from all clusters, frozen, and replaced as a whole when anything changes. */
 export interface GlobalService {
   readonly key: ServiceKey
   readonly namespace: string
   readonly name: string
   /**
-   * The local cluster's own declaration, or what stands in for it: a ServiceImport, or what the exports of other clusters
-   * come to. Undefined while nothing of this cluster asks for the service: no frontend, no name in DNS.
+   * The declaration of the local cluster, or a substitute for it: a ServiceImport, or the merged exports of other clusters.
+   * Undefined if the local cluster has none: then the service has no frontend, and no name in DNS.
    */
   readonly local: ClusterService | undefined
-  /** What each cluster that takes part declares, local first; headless DNS answers come from here. */
+  /** The declarations of all clusters that take part, local first; DNS answers for headless services from them. */
   readonly members: readonly ClusterService[]
   readonly settings: Settings
-  /** What the clusters that export it agreed on; undefined while none does. */
+  /** The merged exports; undefined if no cluster exports it. */
   readonly clusterset?: Clusterset
   readonly frontends: readonly Frontend[]
-  /** All backends that take part, those of maintenance too, local cluster first, then by address and port. */
+  /** All backends that take part, including those in maintenance; local cluster first, then by address and port. */
   readonly backends: Backends
-  /** Remote backends that are known but take no part, since the local Service is missing or not global. */
+  /** Known remote backends that do not take part, because the local Service is missing or not global. */
   readonly parked: Backends
   /** Wall-clock milliseconds of the last change. */
   readonly changedAt: number
@@ -182,7 +182,7 @@ export function frontendKey(ip: string, port: number, protocol: Protocol): strin
   return `${endpointText(ip, port)}/${protocol}`
 }
 
-/** Whether a backend may serve a frontend's port: by name, never by number (Cilium 1.3 `matchesFrontend`). */
+/** Whether a backend serves the port of a frontend: matched by name, never by number (Cilium's `matchesFrontend`). */
 export function portMatches(
   frontend: { readonly name: string; readonly protocol: Protocol; readonly family: Family | undefined },
   backend: Backend,

@@ -1,4 +1,4 @@
-/** What the admin surface shows: the JSON of `/v1/...`, which the commands print. Times are wall-clock milliseconds. */
+/** The JSON of the admin API (`/v1/...`), which the commands print. Times are wall-clock milliseconds. */
 import type { Protocol } from './address.ts'
 import type { BackendState, Health } from './backend.ts'
 import type { Link } from './cluster.ts'
@@ -11,29 +11,29 @@ export interface Status {
   readonly cluster: string
   readonly startedAt: number
   readonly now: number
-  /** Sources, DNS and listeners have come up once; then it stays true until the shutdown begins. */
+  /** True once sources, DNS and listeners are up, until the shutdown begins. */
   readonly ready: boolean
-  /** It was told to stop: new flows are turned away, those in progress may end. */
+  /** True after a stop was requested: new flows are refused, those in progress may end. */
   readonly stopping: boolean
-  /** What must come up before `ready`, and has not; once it is stopping, what must end. */
+  /** What is not up yet, before `ready`; while stopping, what has not ended yet. */
   readonly waiting: readonly string[]
-  /** Where names are asked for, and which zones are answered from the mesh. */
+  /** The address of the responder, and the zones that it answers itself. */
   readonly dns: {
     readonly address: string
-    /** False while the address cannot be bound. */
+    /** False if the address cannot be bound. */
     readonly listening: boolean
     readonly domain: string
     readonly clusterset: string
   }
   readonly components: readonly ComponentView[]
-  /** Undefined where nothing is published. */
+  /** Undefined if nothing is published. */
   readonly publisher?: PublisherView
   readonly clusters: readonly ClusterView[]
   readonly plugins: readonly PluginView[]
   readonly problems: readonly Problem[]
 }
 
-/** One line of `starlane status`. `degraded`: part of it does not work, and `detail` says which. */
+/** One line of `starlane status`. `degraded`: a part does not work, and `detail` says which. */
 export interface ComponentView {
   readonly name: 'Sources' | 'DNS' | 'Proxy' | 'Health' | 'Plugins' | 'Publisher'
   readonly state: 'ok' | 'degraded' | 'error' | 'disabled'
@@ -42,7 +42,7 @@ export interface ComponentView {
 
 export interface ClusterView {
   readonly name: string
-  /** 0 while a cluster found in a folder has not said it yet. */
+  /** 0 for a cluster found in a folder until its ID is known. */
   readonly id: number
   readonly local: boolean
   readonly tenant?: string
@@ -57,16 +57,16 @@ export interface ClusterView {
   readonly services: number
   readonly globalServices: number
   readonly backends: number
-  /** What else the source knows of it, where it knows. */
+  /** Known only to some sources. */
   readonly nodes?: number
   readonly serviceExports?: number
-  /** When the source last said something new; undefined before its first word. */
+  /** When the source last reported a change; undefined before the first one. */
   readonly changedAt?: number
 }
 
-/** What becomes of the local cluster, and of copies of others, in the etcd of the mesh. */
+/** The state of publishing the local cluster, and copies of others, to etcd. */
 export interface PublisherView {
-  /** The servers. */
+  /** The etcd servers. */
   readonly where: string
   /** `standby`: another process of this cluster writes. */
   readonly state: 'connecting' | 'standby' | 'publishing' | 'lost'
@@ -77,7 +77,7 @@ export interface PublisherView {
   readonly pending: number
   readonly copies: readonly {
     readonly cluster: string
-    /** `drained`: its services were given up, since it was silent for too long. `leaving`: it is not configured any more. */
+    /** `drained`: its services were dropped, because it was lost for too long. `leaving`: it is no longer configured. */
     readonly state: 'syncing' | 'live' | 'lost' | 'drained' | 'leaving'
     readonly records: number
     readonly pending: number
@@ -108,7 +108,7 @@ export interface ServiceView {
     readonly sessionAffinityMs?: number
   }
   readonly headless: boolean
-  /** The name that DNS answers with in its place: `type: ExternalName`. */
+  /** The target of a Service of `type: ExternalName`. */
   readonly externalName?: string
   readonly frontends: readonly {
     readonly ip: string
@@ -135,18 +135,18 @@ export interface BackendView {
   readonly zone?: string
 }
 
-/** How a choice for one client comes about, frontend by frontend. */
+/** How a backend is chosen for one client, for each frontend. */
 export interface Explanation {
   readonly namespace: string
   readonly name: string
   readonly client: string
-  /** What was left out before the chain began: not global, not shared, other port, maintenance. */
+  /** Backends that the chain never sees: not global, not shared, other port, maintenance. */
   readonly before: readonly Removal[]
   readonly frontends: readonly {
     readonly frontend: string
     readonly steps: readonly { readonly step: string; readonly left: number; readonly removed: readonly Removal[] }[]
     readonly candidates: readonly string[]
-    /** Who has the last word: a plugin that picks, or the balancer. */
+    /** The plugin that picks, or `balancer`; the code of the refusal if there is one. */
     readonly decidedBy: string
     readonly refusal?: { readonly code: string; readonly why: string }
   }[]

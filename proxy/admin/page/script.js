@@ -23,7 +23,7 @@ async function refresh() {
   } catch (error) {
     document.body.classList.add('away')
     $('lost').hidden = false
-    fill('lost', `No answer (${error.message}). Is Starlane running? What stands below is the last that was heard.`)
+    fill('lost', `No answer (${error.message}). Is Starlane running? The data below is from the last answer.`)
   }
   asking = false
   clearTimeout(timer)
@@ -78,8 +78,8 @@ function drawClusters() {
 const linkKinds = { live: 'good', syncing: 'unsure', lost: 'warn', stale: 'bad' }
 
 function clusterCard(tag, { name, id, tenant, link, source, services, globalServices, backends, changedAt }) {
-  const changed = changedAt === undefined ? 'nothing heard yet' : `changed ${span(status.now - changedAt)} ago`
-  const end = link.staleAt === undefined ? '' : `, given up in ${span(link.staleAt - status.now)}`
+  const changed = changedAt === undefined ? 'no change yet' : `changed ${span(status.now - changedAt)} ago`
+  const end = link.staleAt === undefined ? '' : `, dropped in ${span(link.staleAt - status.now)}`
   const kind = linkKinds[link.state]
   return make(
     `${tag}.card.cluster`,
@@ -145,7 +145,10 @@ function drawServices() {
   fill('columns', make('tr', ...['Service', ...names].map(name => give(make('th.head', name), { scope: 'col' }))))
   placeRows(fitting.slice(0, most.rows), names)
   const rest = fitting.length - most.rows
-  fill('more', rest > 0 ? `and ${rest} more; find narrows them down` : fitting.length === 0 ? 'No service fits.' : '')
+  fill(
+    'more',
+    rest > 0 ? `and ${rest} more; use Find to narrow the list` : fitting.length === 0 ? 'No service matches.' : '',
+  )
 }
 
 function words({ namespace, name, backends }) {
@@ -263,7 +266,7 @@ async function explain({ namespace, name }, into) {
     const path = `v1/explain/${encodeURIComponent(namespace)}/${encodeURIComponent(name)}`
     const { client, before, frontends } = await ask(path)
     const parts = frontends.flatMap(each => [make('h3', `${client} to ${each.frontend}`), steps(each)])
-    const beforehand = before.length > 0 ? [make('p.soft', `Left out beforehand: ${removals(before)}`)] : []
+    const beforehand = before.length > 0 ? [make('p.soft', `Excluded before the chain: ${removals(before)}`)] : []
     into.replaceChildren(...parts, ...beforehand)
   } catch (error) {
     into.replaceChildren(`no explanation (${error.message})`)
@@ -331,7 +334,7 @@ function paused() {
 
 $('pause').addEventListener('click', () => {
   $('pause').ariaPressed = `${!paused()}`
-  fill('pause', paused() ? 'Go on' : 'Pause')
+  fill('pause', paused() ? 'Resume' : 'Pause')
   refresh()
 })
 $('find').addEventListener('input', () => status && drawServices())

@@ -1,12 +1,13 @@
 /** One instance of a plugin: created from its module and options, shown in status, closed. */
 import type { Fields, Options } from '../../config/fields.ts'
 import { messageOf } from '../../model/error.ts'
+import type { PluginCounter } from '../../model/plugin-stats.ts'
 import type { Json } from '../../model/text/json.ts'
 import type { Clock } from '../../model/time/clock.ts'
 import type { PluginView } from '../../model/views.ts'
 import type { Plugin, PluginModule } from '../../plugin.ts'
 import { type Faults, LawBroken, refusePromise } from '../faults.ts'
-import { type CounterReading, createHost, type HostParts } from '../host.ts'
+import { createHost, type HostParts } from '../host.ts'
 import { PluginLoadError } from './error.ts'
 
 /** An instance of a plugin: one module, one set of options, one state. */
@@ -20,7 +21,7 @@ export interface LoadedPlugin {
   readonly module: PluginModule
   readonly options: Options<Fields>
   readonly plugin: Plugin
-  readonly counters: () => readonly CounterReading[]
+  readonly counters: () => readonly PluginCounter[]
 }
 
 /** The hooks, in the order in which a flow passes them. */

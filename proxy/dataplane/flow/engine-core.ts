@@ -2,9 +2,11 @@
  * What the engines have in common: which flows there are, their limits, their idleness, how they leave with a backend, a
  * frontend or the process. How their bytes move is each engine's own, as a {@link Transport}.
  */
+
+import type { EngineStats } from '../../model/engine-stats.ts'
 import { MeshError } from '../../model/error.ts'
 import type { Frontend, GlobalService } from '../../model/service.ts'
-import type { Engine, EngineOptions, EngineParts, EngineStats, Listener } from '../engine.ts'
+import type { Engine, EngineOptions, EngineParts, Listener } from '../engine.ts'
 import { Buffers } from '../streams/buffers.ts'
 import { codeOf } from '../streams/dial.ts'
 import { drain } from './drain.ts'

@@ -1,6 +1,7 @@
+/** Durations as text. */
 const msPerUnit: Readonly<Record<string, number>> = { d: 86_400_000, h: 3_600_000, m: 60_000, s: 1000, ms: 1 }
 
-/** `500ms`, `5s`, `1h30m`, `0` as milliseconds, perhaps with a fraction. Undefined when it is none, or has no unit. */
+/** `500ms`, `5s`, `1h30m`, `0` as milliseconds, possibly with a fraction. Undefined if it is not a duration or has no unit. */
 export function parseDuration(text: string): number | undefined {
   if (text === '0') return 0
   if (text.length > 40 || !/^(\d+(\.\d+)?(ms|s|m|h|d))+$/.test(text)) return undefined

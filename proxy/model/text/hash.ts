@@ -1,7 +1,8 @@
+/** The hash behind consistent choices, such as rendezvous hashing. */
 /**
- * A number from 0 to 2^32 - 1 for a text, evenly spread and the same in every process: FNV-1a (draft-eastlake-fnv) over
- * the UTF-16 units, then the finalizer of MurmurHash3, so that texts with a common start do not end up side by side.
- * Not for secrets. Different seeds give independent numbers.
+ * A uniform hash from 0 to 2^32 - 1, the same in every process: FNV-1a (draft-eastlake-fnv) over the UTF-16 units, then the
+ * finalizer of MurmurHash3, so that texts with a common prefix do not get close values. Not for secrets. Different seeds
+ * give independent hashes.
  */
 export function hashOf(text: string, seed = 0): number {
   let hash = (0x811c9dc5 ^ seed) | 0
@@ -9,7 +10,7 @@ export function hashOf(text: string, seed = 0): number {
   return mixed(hash ^ Math.imul(seed, 0x9e3779b1))
 }
 
-/** Spreads the bits of a 32-bit number over all of it. */
+/** The finalizer of MurmurHash3. */
 function mixed(value: number): number {
   let hash = value
   hash = Math.imul(hash ^ (hash >>> 16), 0x85ebca6b)

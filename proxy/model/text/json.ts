@@ -1,2 +1,2 @@
-/** Plain JSON, as status and plugins' `state()` speak it. */
+/** Plain JSON, for status and the `state()` of plugins. */
 export type Json = null | boolean | number | string | readonly Json[] | { readonly [key: string]: Json }

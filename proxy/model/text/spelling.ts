@@ -1,8 +1,8 @@
-/** How messages show what others wrote, and guess what they meant. */
+/** Values and words in messages: shortened, made safe for a terminal, with a suggestion for a misspelt word. */
 
 const maxShown = 60
 
-/** A value as a message may show it: on one line and not too long. */
+/** A value for a message: on one line, shortened; collections by their kind. */
 export function shown(value: unknown): string {
   if (value === null || value === undefined) return 'nothing'
   if (typeof value === 'string') return tame(JSON.stringify(cut(value, maxShown)))
@@ -10,7 +10,7 @@ export function shown(value: unknown): string {
   return Array.isArray(value) ? 'a list' : 'a mapping'
 }
 
-/** A text of somebody else's making, with nothing in it that a terminal would obey. */
+/** A shortened text, with control characters escaped, which a terminal would interpret. */
 export function tame(text: string): string {
   return cut(text, 300).replace(/[\p{Cc}\p{Cf}\u2028\u2029]/gu, found => `\\u{${found.codePointAt(0)?.toString(16)}}`)
 }
@@ -20,11 +20,11 @@ function cut(text: string, length: number): string {
 }
 
 export function unknownKey(key: string, known: readonly string[]): string {
-  const which = known.length > 0 ? `known here: ${known.join(', ')}` : 'none is known here'
+  const which = known.length > 0 ? `known keys: ${known.join(', ')}` : 'no keys are known here'
   return `is not a known key${didYouMean(key, known)} (${which})`
 }
 
-/** `; did you mean "remote"?` when one of the known words is near. */
+/** `; did you mean "remote"?` if a known word is similar, else empty. */
 export function didYouMean(word: string, known: readonly string[]): string {
   if (word.length > maxShown) return ''
   const near = known

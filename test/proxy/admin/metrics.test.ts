@@ -2,8 +2,8 @@ import { spawnSync } from 'node:child_process'
 import t from 'tap'
 import type { DnsNumbers } from '../../../proxy/admin/dns-metrics.ts'
 import { createMetrics, type Metrics } from '../../../proxy/admin/metrics.ts'
-import type { PluginCounter } from '../../../proxy/admin/plugin-counters.ts'
 import type { CloseReason, Result } from '../../../proxy/model/flow.ts'
+import type { PluginCounter } from '../../../proxy/model/plugin-stats.ts'
 import { backend, FakeDirectory, flow, globalService } from '../../support/model.ts'
 import { status } from './fixture.ts'
 
@@ -36,6 +36,8 @@ function setup(directory = new FakeDirectory(service)) {
 }
 
 const health = {
+  backends: 5,
+  down: 0,
   targets: 2,
   checks: { passed: 5, failed: 1, local: 0 },
   inFlight: 1,

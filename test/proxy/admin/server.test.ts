@@ -247,7 +247,7 @@ t.test('a port in use, a foreign address: the error says which and what would do
     }).start(),
     {
       code: 'LISTEN',
-      message: /192\.0\.2\.1:0 is no address of this machine/,
+      message: /192\.0\.2\.1:0 is not an address of this machine/,
     },
   )
 })

@@ -158,7 +158,7 @@ t.test('a table', async t => {
 
   t.equal(parseFields(fields, { rest: 30, shere: '5%', inner: null }, ['plugins', 2, 'options'], report), undefined)
   t.same(faults, [
-    'plugins[2].options.shere: is not a known key; did you mean "share"? (known here: rest, share, inner)',
+    'plugins[2].options.shere: is not a known key; did you mean "share"? (known keys: rest, share, inner)',
     'plugins[2].options.rest: 30 has no unit; write 30s or 30ms',
     'plugins[2].options.inner.must: is missing; give a string',
   ])

@@ -138,7 +138,7 @@ t.test('every kind of source, and nothing between them', async t => {
   t.same(wrong('{ etcd: { prefer: slices } }'), [`${at}.etcd.config: is missing; give a path`])
   t.same(wrong('./two'), [`${at}: "./two" is not a mapping; give one of manifests, kubernetes, etcd`])
   t.same(wrong('{ manifest: ./two }'), [
-    `${at}.manifest: is not a known key; did you mean "manifests"? (known here: manifests, kubernetes, etcd)`,
+    `${at}.manifest: is not a known key; did you mean "manifests"? (known keys: manifests, kubernetes, etcd)`,
   ])
   t.same(wrong('{ manifests: ./two, etcd: { config: x } }'), [
     `${at}.etcd: cannot be combined with "manifests"; remove one of them`,
@@ -163,7 +163,7 @@ t.test('every kind of source, and nothing between them', async t => {
 t.test('values that have more than one form', async t => {
   t.match(config(`${clusters}proxy: { vips: { cidr: 127.96.0.0/16 } }`).proxy.vips, { cidr: { text: '127.96.0.0/16' } })
   t.same(faultsOf('proxy: { vips: { cdr: 127.96.0.0/16 } }'), [
-    'CONF_FIELD 9  proxy.vips.cdr: is not a known key; did you mean "cidr"? (known here: cidr)',
+    'CONF_FIELD 9  proxy.vips.cdr: is not a known key; did you mean "cidr"? (known keys: cidr)',
     'CONF_FIELD 9  proxy.vips.cidr: is missing; give a CIDR',
   ])
   t.same(faultsOf('proxy: { vips: podIP }'), [
@@ -356,7 +356,7 @@ dns: { listen: "localhost:53" }
       'CONF_FIELD 7  clusters[1].id: 300 is not a whole number from 1 to 255',
       'CONF_CLUSTER 8  clusters[2].name: "two" is already the name of clusters[1]',
       'CONF_CLUSTER 9  clusters[2].id: 1 is already the id of clusters[0]',
-      'CONF_FIELD 11  prxy: is not a known key; did you mean "proxy"? (known here: cluster, clusters, clustermesh, stale, dns, proxy, health, plugins, publish, writeBack, admin, log)',
+      'CONF_FIELD 11  prxy: is not a known key; did you mean "proxy"? (known keys: cluster, clusters, clustermesh, stale, dns, proxy, health, plugins, publish, writeBack, admin, log)',
       'CONF_FIELD 13  proxy.drain: 30 has no unit; write 30s or 30ms',
       'CONF_FIELD 14  proxy.dial: timeout (10s) is longer than budget (5s), the time for all attempts together',
       'CONF_FIELD 16  proxy.limits.connections: "10k" is not a whole number from 1 to 1000000',
