@@ -1,3 +1,4 @@
+/** The affinity plugin, with Cilium's rule state by state. */
 import t from 'tap'
 import affinity from '../../plugins/affinity/index.ts'
 import type { Backend, Backends, Health } from '../../proxy/model/backend.ts'

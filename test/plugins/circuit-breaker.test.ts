@@ -1,3 +1,4 @@
+/** The circuit breaker, and each line of its table on opossum. */
 import CircuitBreaker from 'opossum'
 import t from 'tap'
 import circuitBreaker from '../../plugins/circuit-breaker/index.ts'

@@ -1,3 +1,4 @@
+/** The built-in plugins pass the conformance suite, and the suite finds each broken law. */
 import t from 'tap'
 import affinity from '../../plugins/affinity/index.ts'
 import circuitBreaker from '../../plugins/circuit-breaker/index.ts'

@@ -1,3 +1,4 @@
+/** The READMEs of the plugins: options, metrics, examples and laws are those of the code. */
 import { mkdirSync, readdirSync, readFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import t from 'tap'

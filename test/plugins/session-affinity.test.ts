@@ -1,3 +1,4 @@
+/** The session affinity plugin. */
 import t from 'tap'
 import sessionAffinity from '../../plugins/session-affinity/index.ts'
 import type { Chain } from '../../proxy/chain/chain.ts'

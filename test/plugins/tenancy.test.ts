@@ -1,3 +1,4 @@
+/** The tenancy plugin. */
 import t from 'tap'
 import tenancy from '../../plugins/tenancy/index.ts'
 import type { Chain } from '../../proxy/chain/chain.ts'

@@ -1,4 +1,4 @@
-// Shows /v1/status and /v1/services and asks again and again. All text enters as text, never as markup.
+// Polls /v1/status and /v1/services and shows them. All text is inserted as text, never as markup.
 
 const $ = id => document.getElementById(id)
 const most = { rows: 200, dots: 24, names: 5 }
@@ -27,7 +27,7 @@ async function refresh() {
   }
   asking = false
   clearTimeout(timer)
-  // A mesh that takes long to describe is asked less often, so that watching it stays cheap.
+  // Polls less often if a poll takes long, so that watching a large mesh stays cheap.
   timer = setTimeout(refresh, 2000 + 20 * (performance.now() - began))
 }
 
@@ -79,7 +79,7 @@ const linkKinds = { live: 'good', syncing: 'unsure', lost: 'warn', stale: 'bad' 
 
 function clusterCard(tag, { name, id, tenant, link, source, services, globalServices, backends, changedAt }) {
   const changed = changedAt === undefined ? 'no change yet' : `changed ${span(status.now - changedAt)} ago`
-  const end = link.staleAt === undefined ? '' : `, dropped in ${span(link.staleAt - status.now)}`
+  const end = link.staleAt === undefined ? '' : `, stale in ${span(link.staleAt - status.now)}`
   const kind = linkKinds[link.state]
   return make(
     `${tag}.card.cluster`,
@@ -109,7 +109,7 @@ function users(cluster) {
   return services.filter(service => service.backends.some(b => b.cluster === cluster && b.selected))
 }
 
-/** A curve from our cluster to each other one, the wider the more services send flows there now. */
+/** Draws a curve from the local cluster to each other one; its width grows with the number of services that send flows there. */
 function drawLanes() {
   const frame = $('map').getBoundingClientRect()
   const from = $('here').firstElementChild?.getBoundingClientRect()
@@ -155,7 +155,7 @@ function words({ namespace, name, backends }) {
   return [`${namespace}/${name}`, ...backends.flatMap(b => [b.cluster, b.address])].join(' ').toLowerCase()
 }
 
-/** Rows that say nothing new stay as they are, so that neither focus nor selection is lost. */
+/** Keeps unchanged rows, so that focus and selection are not lost. */
 function placeRows(shown, names) {
   const focused = document.activeElement?.dataset.key
   const rows = shown.flatMap(service => {
@@ -260,13 +260,13 @@ function settingsOf({ settings, headless }) {
   return all.filter(Boolean)
 }
 
-/** How a choice for a client on this machine comes about. */
+/** How a backend is chosen for a client on this machine. */
 async function explain({ namespace, name }, into) {
   try {
     const path = `v1/explain/${encodeURIComponent(namespace)}/${encodeURIComponent(name)}`
     const { client, before, frontends } = await ask(path)
     const parts = frontends.flatMap(each => [make('h3', `${client} to ${each.frontend}`), steps(each)])
-    const beforehand = before.length > 0 ? [make('p.soft', `Excluded before the chain: ${removals(before)}`)] : []
+    const beforehand = before.length > 0 ? [make('p.soft', `Left out before the chain runs: ${removals(before)}`)] : []
     into.replaceChildren(...parts, ...beforehand)
   } catch (error) {
     into.replaceChildren(`no explanation (${error.message})`)
@@ -312,7 +312,7 @@ function span(ms) {
   return `${Math.floor(s / 86_400)}d ${Math.floor((s % 86_400) / 3600)}h`
 }
 
-/** `make('li.card.small', …)`: an element with its classes and what is in it. */
+/** `make('li.card.small', …)`: an element with its classes and children. */
 function make(what, ...children) {
   const [tag, ...classes] = what.split('.')
   const element = give(document.createElement(tag), { className: classes.join(' ') })

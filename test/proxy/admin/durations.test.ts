@@ -1,3 +1,4 @@
+/** The duration histogram in the text format of Prometheus. */
 import { Registry } from 'prom-client'
 import t from 'tap'
 import { DurationHistogram } from '../../../proxy/admin/durations.ts'

@@ -1,3 +1,4 @@
+/** The metrics page. */
 import { spawnSync } from 'node:child_process'
 import t from 'tap'
 import type { DnsNumbers } from '../../../proxy/admin/dns-metrics.ts'

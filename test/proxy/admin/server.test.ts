@@ -1,3 +1,4 @@
+/** The admin API over HTTP, and the web page in a browser. */
 import { spawn } from 'node:child_process'
 import { existsSync, mkdtempSync, rmSync } from 'node:fs'
 import { request } from 'node:http'
@@ -352,7 +353,7 @@ t.test(
     t.match(dom, /<title>⚠ Starlane · cluster-1<\/title>/)
     t.match(dom, /Sources<span class="pill warn">degraded/)
     t.match(dom, /cluster-3<span class="soft small">id 3<\/span>.*?lost/)
-    t.match(dom, 'given up in 9m 18s')
+    t.match(dom, 'stale in 9m 18s')
     t.match(dom, /<path d="M[^"]+" stroke-width="[^"]+" class="live good">/, 'flows travel to the live cluster')
     t.match(dom, 'aria-label="127.1.0.12:8080/TCP ejected, no new flows"')
     t.match(dom, 'aria-label="127.2.0.11:8080/TCP up, gets new flows"')

@@ -1,3 +1,4 @@
+/** Decisions of the chain, explanations, and reload. */
 import fc from 'fast-check'
 import t from 'tap'
 import type { Backend, Backends } from '../../../proxy/model/backend.ts'

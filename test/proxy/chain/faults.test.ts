@@ -1,3 +1,4 @@
+/** Plugins whose hooks throw or break a law. */
 import t from 'tap'
 import type { Backend } from '../../../proxy/model/backend.ts'
 import { type LogFields, silentLog } from '../../../proxy/model/log.ts'

@@ -1,3 +1,4 @@
+/** The host of a plugin: tables, counters, clusters. */
 import t from 'tap'
 import { createHost } from '../../../proxy/chain/host.ts'
 import type { LogFields } from '../../../proxy/model/log.ts'

@@ -1,3 +1,4 @@
+/** Loading plugins: names, paths, packages, and every error. */
 import { mkdirSync, writeFileSync } from 'node:fs'
 import { dirname, join } from 'node:path'
 import t, { type Test } from 'tap'

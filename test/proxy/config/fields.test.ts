@@ -1,3 +1,4 @@
+/** The fields of the configuration, one by one. */
 import fc from 'fast-check'
 import t from 'tap'
 import {

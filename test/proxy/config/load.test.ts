@@ -1,3 +1,4 @@
+/** Loading a configuration file: values, errors, warnings, YAML. */
 import { chmodSync } from 'node:fs'
 import { join, resolve } from 'node:path'
 import fc from 'fast-check'
