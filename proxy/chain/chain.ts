@@ -29,7 +29,7 @@ import { Chains, type ServiceChain } from './compile.ts'
 import { Faults } from './faults.ts'
 import { type Guarded, guard } from './guard.ts'
 import { closeInstances, type LoadedPlugin, type ResolvedPlugin, resolved, stateOf } from './loading/instance.ts'
-import { neutralFlow, nobody } from './neutral.ts'
+import { anyClient, neutralFlow } from './neutral.ts'
 import { noBackend } from './no-backend.ts'
 import { OpenFlowCounts } from './open-flows.ts'
 import { explain, explainService, type Trace } from './trace.ts'
@@ -134,8 +134,8 @@ class PluginChain implements Chain {
 
   selected(service: GlobalService): ReadonlySet<string> {
     const chain = this.#chains.of(service)
-    if (this.admit(nobody, service)) return new Set()
-    if (service.local?.headless) return new Set(visibleTo(nobody, service, chain, true).map(({ key }) => key))
+    if (this.admit(anyClient, service)) return new Set()
+    if (service.local?.headless) return new Set(visibleTo(anyClient, service, chain, true).map(({ key }) => key))
     return new Set(service.frontends.flatMap(f => narrowed(chain, neutralFlow(service, f)).map(({ key }) => key)))
   }
 
