@@ -93,7 +93,7 @@ t.test("Cilium's table holds in every combination of states, sides and tried bac
   t.equal(checked, 3 * 11 ** 4, 'each of four places: absent, or one of five states, tried or not')
 })
 
-t.test('through the chain, the same goes to the balancer', async t => {
+t.test('the same backends reach the balancer through the chain', async t => {
   const chain = startChain(t, { plugins: [plugin(affinity)] })
   for (const backends of allServices()) {
     for (const side of ['none', 'local', 'remote'] as const) {
@@ -113,7 +113,7 @@ const remote = (n: number, cluster = 'cluster-2', given: Partial<Backend> = {}) 
 const many = <T>(count: number, make: (n: number) => T): T[] => Array.from({ length: count }, (_, n) => make(n))
 const isRemote = (address: string) => !address.startsWith('10.1.')
 
-t.test('services that ask for nothing are not concerned', async t => {
+t.test('does not apply to services without a preference', async t => {
   const concerned = (settings: Partial<Settings>) => affinity.appliesTo?.(globalService({ settings }), {})
   t.equal(concerned({}), false)
   t.equal(concerned({ affinity: 'local' }), true)
@@ -146,24 +146,24 @@ t.test('clusters in order', async t => {
   t.same(left(all, { clusterOrder: ['cluster-1'] }), ['10.1.0.1'])
 })
 
-t.test('a least number of healthy local backends', async t => {
+t.test('a minimum of healthy local backends', async t => {
   const settings = { affinity: 'local', minHealthyLocal: { count: 3 } } as const
   const remotes = many(5, n => remote(n))
   const pool = (healthy: number, given: Partial<Settings> = settings) =>
     left([...many(5, n => local(n, n < healthy ? {} : { health: 'down' })), ...remotes], given)
 
-  t.test('remote backends join one by one, and all when no local one is left', async t => {
+  t.test('remote backends are added one by one, and all if no local one is left', async t => {
     const joined = [5, 4, 3, 2, 1, 0].map(healthy => pool(healthy).filter(isRemote).length)
     t.same(joined, [0, 0, 0, 1, 2, 5])
     t.equal(pool(2).filter(address => !isRemote(address)).length, 5, 'all local ones stay, as they always do')
   })
 
-  t.test('who joins is settled, and who joined stays', async t => {
+  t.test('the same remote backends are added every time, and stay', async t => {
     const [two = [], one = []] = [pool(1), pool(2)].map(addresses => addresses.filter(isRemote))
     t.ok(one.every(address => two.includes(address)))
   })
 
-  t.test('clusters that import choose differently', async t => {
+  t.test('different importing clusters choose different remote backends', async t => {
     const asked = flow(
       globalService({ backends: [local(1), ...remotes], settings: { ...settings, minHealthyLocal: { count: 2 } } }),
     )
@@ -175,7 +175,7 @@ t.test('a least number of healthy local backends', async t => {
     t.equal(new Set(choices).size, 5)
   })
 
-  t.test('a percentage is of all local endpoints of the port, in whatever state', async t => {
+  t.test('a percentage refers to all local endpoints of the port, in any state', async t => {
     const backends = [
       ...many(3, n => local(n)),
       ...many(3, n => local(10 + n, { health: 'down' })),
@@ -187,7 +187,7 @@ t.test('a least number of healthy local backends', async t => {
     t.same([0, 30, 31, 40, 50, 80, 100].map(joined), [0, 0, 1, 1, 2, 5, 5])
   })
 
-  t.test('it is a wish for local ones by itself, but says nothing where remote ones are preferred', async t => {
+  t.test('a minimum alone implies local, and has no effect with remote', async t => {
     t.same(pool(4, { minHealthyLocal: { count: 3 } }).filter(isRemote), [])
     t.same(
       pool(1, { affinity: 'remote', minHealthyLocal: { count: 3 } }).filter(address => !isRemote(address)),
@@ -196,7 +196,7 @@ t.test('a least number of healthy local backends', async t => {
     t.same(pool(1, { affinity: 'local', minHealthyLocal: { count: 0 } }).filter(isRemote), [])
   })
 
-  t.test('who joins comes from the first clusters of the order, and only healthy ones do', async t => {
+  t.test('remote backends are added in the order of the clusters, and only healthy ones', async t => {
     const backends = [
       local(1),
       remote(1),

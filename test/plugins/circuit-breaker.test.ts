@@ -61,7 +61,7 @@ class Mesh {
   }
 }
 
-t.test('failed dials open a breaker, and flows keep away', async t => {
+t.test('failed dials open a breaker, and flows avoid the backend', async t => {
   const mesh = new Mesh(t)
   await mesh.dial('refused', 4)
   t.equal(mesh.offered, 'ab', 'too few to say')
@@ -74,7 +74,7 @@ t.test('failed dials open a breaker, and flows keep away', async t => {
   t.same(step?.removed, [{ backend: a.key, why: 'its breaker is open for 30 s more' }])
 })
 
-t.test('the share counts, and reaching it is enough', async t => {
+t.test('the breaker opens when the error rate is reached', async t => {
   const share = async (options: unknown, good: number, bad: number) => {
     const mesh = new Mesh(t, options)
     await mesh.dial('connected', good)
@@ -90,7 +90,7 @@ t.test('the share counts, and reaching it is enough', async t => {
   t.equal(await share({ minimum: 1 }, 0, 1), 'b')
 })
 
-t.test('dials count for the length of the window', async t => {
+t.test('dials count within the window', async t => {
   const mesh = new Mesh(t)
   await mesh.dial('refused', 4)
   await mesh.clock.advance(9001)
@@ -101,7 +101,7 @@ t.test('dials count for the length of the window', async t => {
   t.equal(mesh.offered, 'b')
 })
 
-t.test('after its rest one flow tries, and a good one closes it', async t => {
+t.test('after the rest one flow is a trial, and closes the breaker if it connects', async t => {
   const mesh = new Mesh(t)
   await mesh.dial('refused', 5)
   await mesh.clock.advance(29_999)
@@ -135,7 +135,7 @@ t.test('a bad trial opens it for another rest', async t => {
   t.same(mesh.counts, [4, 0])
 })
 
-t.test('what blames nobody neither opens nor closes, nor does it count', async t => {
+t.test('neutral results neither open nor close a breaker, and do not count', async t => {
   for (const how of ['cancelled', 'local'] as const) {
     const mesh = new Mesh(t)
     await mesh.dial(how, 50)
@@ -150,7 +150,7 @@ t.test('what blames nobody neither opens nor closes, nor does it count', async t
   }
 })
 
-t.test('a UDP session without an answer blames nobody, a refused one does', async t => {
+t.test('a UDP session without an answer is neutral, a refused one is bad', async t => {
   const mesh = new Mesh(t)
   const dns = backend({ address: '10.1.0.3', protocol: 'UDP' })
   await mesh.dial('timeout', 20, dns)
@@ -159,7 +159,7 @@ t.test('a UDP session without an answer blames nobody, a refused one does', asyn
   t.match(mesh.state, /open/)
 })
 
-t.test('half-open hears the trial alone', async t => {
+t.test('in half-open only the trial counts', async t => {
   t.test('a stale success does not close it', async t => {
     const mesh = new Mesh(t)
     const stale = mesh.begin()
@@ -169,7 +169,7 @@ t.test('half-open hears the trial alone', async t => {
     t.equal(mesh.state, 'a half-open, waiting for a trial')
   })
 
-  t.test('nor does one that ends while the trial is under way; nor does a stale failure open it', async t => {
+  t.test('nor does one that ends during the trial, and a stale failure does not open it', async t => {
     const mesh = new Mesh(t)
     const [good, bad] = [mesh.begin(), mesh.begin()]
     await mesh.dial('refused', 5)
@@ -182,7 +182,7 @@ t.test('half-open hears the trial alone', async t => {
     t.equal(mesh.state, '')
   })
 
-  t.test('what ends while it is open changes nothing', async t => {
+  t.test('results while it is open have no effect', async t => {
     const mesh = new Mesh(t)
     const stale = mesh.begin()
     await mesh.dial('refused', 5)
@@ -194,7 +194,7 @@ t.test('half-open hears the trial alone', async t => {
   })
 })
 
-t.test('a trial that never settles gives its place away', async t => {
+t.test('a trial that never settles is replaced by the next flow', async t => {
   const mesh = new Mesh(t)
   await mesh.dial('refused', 5)
   await mesh.clock.advance(30_000)
@@ -219,7 +219,7 @@ t.test('rests differ by up to a tenth, so that not all try at once', async t => 
   t.equal(mesh.offered, 'ab')
 })
 
-t.test('when all are open', async t => {
+t.test('when the breakers of all backends are open', async t => {
   const refusing = new Mesh(t)
   const trying = new Mesh(t, { whenAllOpen: 'try' })
   for (const mesh of [refusing, trying]) {
@@ -286,7 +286,7 @@ t.test('connections that a backend resets before its first byte', async t => {
   t.equal(never.offered, 'ab')
 })
 
-t.test('a backend that is gone is forgotten, timers and all', async t => {
+t.test('a removed backend is forgotten, with its timers', async t => {
   const mesh = new Mesh(t)
   await mesh.dial('refused', 5)
   t.equal(mesh.clock.waiting, 1)
@@ -301,7 +301,7 @@ t.test('a backend that is gone is forgotten, timers and all', async t => {
   t.equal(mesh.state, '')
 })
 
-t.test('closing leaves no timer, in whatever state the breakers are', async t => {
+t.test('closing leaves no timer, in any state of the breakers', async t => {
   const mesh = new Mesh(t)
   await mesh.dial('connected', 1, b)
   await mesh.dial('refused', 5)
@@ -315,7 +315,7 @@ t.test('closing leaves no timer, in whatever state the breakers are', async t =>
   t.same(mesh.chain.faults(), [])
 })
 
-t.test('the same list comes from the same list as long as nothing changes', async t => {
+t.test('the same list gives the same result until something changes', async t => {
   const clock = new FakeClock()
   const { plugin: hooks } = plugin(circuitBreaker, { parts: hostParts({ clock, random: () => 0 }) })
   t.teardown(() => hooks.close?.())
@@ -334,7 +334,7 @@ t.test('the same list comes from the same list as long as nothing changes', asyn
   t.equal(left(), asked.frontend.backends)
 })
 
-t.test('breakers cost no timer of the process, however many there are', async t => {
+t.test('breakers use no timer of the process, for any number of them', async t => {
   const mesh = new Mesh(t)
   const timeouts = t.capture(globalThis, 'setTimeout', globalThis.setTimeout)
   const intervals = t.capture(globalThis, 'setInterval', globalThis.setInterval)
@@ -342,7 +342,7 @@ t.test('breakers cost no timer of the process, however many there are', async t 
   t.same([timeouts().length, intervals().length], [0, 0])
 })
 
-t.test('options that cannot work', async t => {
+t.test('invalid options', async t => {
   const wrong = (options: unknown) => () => plugin(circuitBreaker, { options })
   t.throws(wrong({ window: '500ms' }), /options\.window: "500ms" is too short/)
   t.throws(wrong({ rest: '24d' }), /options\.rest: "24d" is too long/, 'with a tenth more it would be no time at all')
@@ -358,7 +358,7 @@ t.test('opossum', async t => {
   const fire = (circuit: CircuitBreaker<[boolean], void>, good: boolean) =>
     circuit.fire(good).catch((error: Error) => error.message)
 
-  t.test('begins half-open when it is told to, and lets one through', async t => {
+  t.test('can start half-open, and lets one through', async t => {
     const circuit = new CircuitBreaker(action, { ...lean, ...{ state } })
     t.teardown(() => circuit.shutdown())
     t.ok(circuit.halfOpen)
@@ -375,7 +375,7 @@ t.test('opossum', async t => {
     t.ok(at.closed)
   })
 
-  t.test('says nothing more after its shutdown', async t => {
+  t.test('emits nothing after its shutdown', async t => {
     const circuit = new CircuitBreaker(action, { ...lean, volumeThreshold: 1 })
     let opened = 0
     circuit.on('open', () => opened++)

@@ -30,7 +30,7 @@ const made = (hooks: (state: Map<string, number>) => Plugin, given: Partial<Plug
   ...given,
   create: () => hooks(new Map()),
 })
-/** A hook of JavaScript, whose types nobody has checked. */
+/** A hook as untyped JavaScript would return it. */
 const untyped = (hook: (...args: never[]) => unknown) => hook as never
 function fails(): never {
   throw new Error('x')
@@ -188,7 +188,7 @@ const bad: [law: Law, what: string, module: PluginModule][] = [
   ],
 ]
 
-t.test('every law is kept by an exam that can be failed', async t => {
+t.test('the suite detects a breach of every law', async t => {
   for (const [law, what, module] of bad) {
     const breaches = await examinePlugin(module)
     t.ok(

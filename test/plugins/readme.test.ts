@@ -63,7 +63,7 @@ for (const name of builtIns) {
   })
 }
 
-t.test('every built-in plugin is in the list, and nothing else is', async t => {
+t.test('the list has every built-in plugin, and nothing else', async t => {
   const folders = readdirSync(folder, { withFileTypes: true }).filter(entry => entry.isDirectory())
   t.same(
     folders
@@ -85,7 +85,7 @@ t.test('the guide prints the laws', async t => {
   )
 })
 
-t.test('the four steps of the guide are files that load and pass the exam', async t => {
+t.test('the four steps of the guide load and pass the conformance suite', async t => {
   const steps = readdirSync(join(folder, 'examples')).sort()
   const code = steps.map(file => read('examples', file).replace("'../../proxy/plugin.ts'", "'starlane'"))
   t.same(fences(read('README.md'), 'ts'), code)
@@ -97,7 +97,7 @@ t.test('the four steps of the guide are files that load and pass the exam', asyn
   }
 })
 
-t.test('the configurations of the guide load, the package too', async t => {
+t.test('the configurations of the guide load, including the package', async t => {
   const guide = read('README.md')
   const home = t.testdir()
   const [manifest = ''] = fences(guide, 'json')

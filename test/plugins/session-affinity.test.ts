@@ -44,7 +44,7 @@ function connect(chain: Chain, asked: Flow, outcome: Result['outcome'] = 'connec
   return chosen.address
 }
 
-t.test('a client stays with its backend, and others go elsewhere', async t => {
+t.test('a client keeps its backend, and other clients get others', async t => {
   const { chain } = start(t)
   const first = connect(chain, from('10.9.0.1'))
   const other = connect(chain, from('10.9.0.2'))
@@ -59,7 +59,7 @@ t.test('a client stays with its backend, and others go elsewhere', async t => {
   })
 })
 
-t.test('connections made at the same moment stay together', async t => {
+t.test('simultaneous connections of a client stay together', async t => {
   const { chain } = start(t)
   const flows = Array.from({ length: 4 }, () => from('10.9.0.1'))
   const went = flows.map(asked => {
@@ -70,7 +70,7 @@ t.test('connections made at the same moment stay together', async t => {
   t.equal(new Set(went).size, 1, 'though none of them has connected yet')
 })
 
-t.test('the window counts from the last new connection', async t => {
+t.test('the timeout starts with the last new connection', async t => {
   const { chain, clock } = start(t)
   const first = connect(chain, from('10.9.0.1'))
   await clock.advance(10_000_000)
@@ -81,7 +81,7 @@ t.test('the window counts from the last new connection', async t => {
   t.not(connect(chain, from('10.9.0.1')), first, 'over')
 })
 
-t.test('asking and explaining prolong nothing', async t => {
+t.test('deciding and explaining do not extend a binding', async t => {
   const { chain, clock } = start(t)
   const first = connect(chain, from('10.9.0.1'))
   await clock.advance(10_799_999)
@@ -91,7 +91,7 @@ t.test('asking and explaining prolong nothing', async t => {
   t.equal(chain.explain(from('10.9.0.1')).decidedBy, 'balancer')
 })
 
-t.test('a binding is of one frontend, and of its own timeout', async t => {
+t.test('a binding belongs to one frontend, with its own timeout', async t => {
   const { chain, clock } = start(t)
   const ports = [80, 443].map(port => ({ name: '', protocol: 'TCP' as const, port }))
   const two = globalService({
@@ -107,7 +107,7 @@ t.test('a binding is of one frontend, and of its own timeout', async t => {
   t.not(http?.(), went[0])
 })
 
-t.test('a binding says nothing while its backend is not offered, and the next connection replaces it', async t => {
+t.test('a binding has no effect while its backend is not a candidate, and the next connection replaces it', async t => {
   for (const gone of [sticky([b, c]), sticky([Object.freeze({ ...a, health: 'down' }), b, c])]) {
     const { chain } = start(t)
     t.equal(connect(chain, from('10.9.0.1')), a.address)
@@ -125,7 +125,7 @@ t.test('a binding says nothing while its backend is not offered, and the next co
   }
 })
 
-t.test('a failed attempt takes its binding back, whatever blames nobody does not', async t => {
+t.test('a failed attempt removes its binding, a neutral one does not', async t => {
   const { chain } = start(t)
   for (const outcome of ['refused', 'timeout', 'unreachable'] as const) {
     const failed = connect(chain, from('10.9.0.1'), outcome)
@@ -138,7 +138,7 @@ t.test('a failed attempt takes its binding back, whatever blames nobody does not
   }
 })
 
-t.test('the failure of another connection does not take a binding back', async t => {
+t.test('the failure of another connection does not remove a binding', async t => {
   const { chain } = start(t)
   const early = from('10.9.0.1')
   chain.connecting(early, a)
@@ -147,14 +147,14 @@ t.test('the failure of another connection does not take a binding back', async t
   t.equal(chain.choose(from('10.9.0.1')).backend, b)
 })
 
-t.test('no more clients are remembered than asked for; the one longest away goes', async t => {
+t.test('the number of bindings is bounded; the least recently used is evicted', async t => {
   const { chain } = start(t, { clients: 2 })
   for (const n of [1, 2, 1, 3]) connect(chain, from(`10.9.0.${n}`))
   const decided = [1, 2, 3].map(n => chain.explain(from(`10.9.0.${n}`)).decidedBy)
   t.same(decided, ['session-affinity', 'balancer', 'session-affinity'])
 })
 
-t.test('a service without session affinity is not concerned', async t => {
+t.test('does not apply to a service without session affinity', async t => {
   const { chain } = start(t)
   const plain = globalService({ backends: [a, b, c] })
   const went = [1, 2, 3].map(() => connect(chain, from('10.9.0.1', plain)))

@@ -54,7 +54,7 @@ function reached(chain: Chain, service: GlobalService, address: string): string 
   return trace.refusal ? `refused by ${trace.refusal.code}` : trace.candidates.map(clusterOf).join(' ')
 }
 
-t.test('who reaches what', async t => {
+t.test('what each tenant reaches', async t => {
   const refused = 'refused by tenancy'
   const cases: [
     what: string,
@@ -113,7 +113,7 @@ t.test('who reaches what', async t => {
   }
 })
 
-t.test('a service without endpoints is admitted to those who could reach them', async t => {
+t.test('a service without endpoints is open to the tenants that could reach them', async t => {
   const clusters = mesh('blue', 'red')
   const chain = start(t, clusters)
   const stub = declared(clusters.slice(0, 1), {}, { backends: [] })
@@ -121,13 +121,13 @@ t.test('a service without endpoints is admitted to those who could reach them', 
   t.equal(reached(chain, stub, addresses.red), 'refused by tenancy')
 })
 
-t.test('a cluster that nobody knows belongs to nobody', async t => {
+t.test('an unknown cluster belongs to no tenant', async t => {
   const [blue] = mesh('blue') as [Cluster]
   const service = declared([blue, { name: 'gone-7', id: 7, local: false }])
   t.equal(reached(start(t, [blue]), service, addresses.blue), 'blue-0')
 })
 
-t.test('a hub opens what it is told to open', async t => {
+t.test('a hub opens the services that `shared` matches', async t => {
   const clusters = mesh('blue', 'hub')
   const named = (namespace: string, name: string) => {
     const members = [clusterService({ cluster: 'hub-1', namespace, name })]
@@ -146,7 +146,7 @@ t.test('a hub opens what it is told to open', async t => {
   t.same(opened(['secrets/vaul.'], ...all), [], 'a dot is a dot')
 })
 
-t.test('a client is known by the narrowest range', async t => {
+t.test('the narrowest range decides the tenant of a client', async t => {
   const clusters = mesh('hub', 'blue', 'red')
   const ranges = { blue: ['10.0.0.0/8', '10.2.3.4'], red: ['10.2.0.0/16', 'fd00::/16'] }
   const chain = start(t, clusters, { tenants: ranges })
@@ -159,7 +159,7 @@ t.test('a client is known by the narrowest range', async t => {
   t.equal(whose('10.2.0.1'), 'hub-0 red-2', 'and again, from memory')
 })
 
-t.test('headless services tell no tenant of another', async t => {
+t.test('a tenant does not see the endpoints of another in headless services', async t => {
   const clusters = mesh('hub', 'blue', 'red')
   const headless = declared(clusters, {}, { local: clusterService({ headless: true }) })
   const told = (address: string) =>
@@ -171,7 +171,7 @@ t.test('headless services tell no tenant of another', async t => {
   t.same(start(t, mesh('blue')).visible({ address: addresses.red, port: 0 }, declared(mesh('blue'))), [])
 })
 
-t.test('failover stays within what is open', async t => {
+t.test('failover stays within the open clusters', async t => {
   const clusters = mesh('hub', 'blue', 'red')
   const service = declared(clusters)
   const chain = start(t, clusters)
@@ -180,7 +180,7 @@ t.test('failover stays within what is open', async t => {
   t.equal(chain.choose(flow(service, { client, tried })).refusal?.code, 'tenancy')
 })
 
-t.test('the same list comes from the same list, so that others can remember by it', async t => {
+t.test('the same list gives the same result, so that later steps can memoize', async t => {
   const clusters = mesh('hub', 'blue', 'red')
   const { plugin: hooks } = plugin(tenancy, { options: { tenants }, parts: hostParts({ clusters }) })
   const asked = flow(declared(clusters), { client: { address: addresses.blue, port: 1 } })
@@ -196,7 +196,7 @@ t.test('without tenants all is open', async t => {
   t.equal(reached(start(t, clusters, {}), declared(clusters), addresses.red), 'hub-0 hub-1')
 })
 
-t.test('clusters that come with a reload count at once', async t => {
+t.test('clusters that are added by a reload count at once', async t => {
   let clusters = mesh('blue', 'red')
   const loaded = plugin(tenancy, { options: { tenants }, parts: { ...hostParts(), clusters: () => clusters } })
   const chain = startChain(t, { plugins: [loaded] })
@@ -222,7 +222,7 @@ t.test('explanations', async t => {
   t.same(refusal, { code: 'tenancy', why: 'tenant red may not use default/rebel-base' })
 })
 
-t.test('options that contradict themselves or name nothing', async t => {
+t.test('contradictory and malformed options', async t => {
   const wrong = (options: unknown) => () => plugin(tenancy, { options })
   t.throws(
     wrong({ tenants: { blue: '10.0.0.0/8', red: ['10.0.0.0/8'] } }),

@@ -3,7 +3,7 @@ import { Registry } from 'prom-client'
 import t from 'tap'
 import { DurationHistogram } from '../../../proxy/admin/durations.ts'
 
-t.test('durations are written as a histogram of Prometheus, a row for each set of labels that has any', async t => {
+t.test('durations are a Prometheus histogram, with a row for each set of labels that has values', async t => {
   const registry = new Registry()
   const labelNames = ['cluster'] as const
   const histogram = new DurationHistogram(registry, { name: 'dials', help: 'Dials.', labelNames, bounds: [0.1, 1] })

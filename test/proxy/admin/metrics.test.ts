@@ -77,7 +77,7 @@ async function read(metrics: Metrics): Promise<Record<string, number>> {
 const connected: Result = { outcome: 'connected', ms: 3 }
 const totals = (reason: CloseReason) => ({ sent: 100, received: 2000, ms: 50, reason })
 
-t.test('flows are counted by service, protocol, cluster and how they went', async t => {
+t.test('flows are counted by service, protocol, cluster and outcome', async t => {
   const { metrics } = setup()
   const one = flow(service)
   metrics.flows.connecting(one, there)
@@ -116,7 +116,7 @@ t.test('flows are counted by service, protocol, cluster and how they went', asyn
   )
 })
 
-t.test('a second scrape shows the same numbers, and more where more came', async t => {
+t.test('a second scrape shows the same numbers, plus new events', async t => {
   const { metrics, holdOpen } = setup()
   metrics.flows.result(flow(service), here, connected)
   const series =
@@ -131,7 +131,7 @@ t.test('a second scrape shows the same numbers, and more where more came', async
   t.equal((await read(metrics))[series], 2)
 })
 
-t.test('a service that is gone takes its numbers along, also when its last flows end later', async t => {
+t.test('the counts of a removed service are removed, even if its last flows end later', async t => {
   const { metrics, directory } = setup()
   const last = flow(service)
   metrics.flows.result(last, here, connected)
@@ -145,7 +145,7 @@ t.test('a service that is gone takes its numbers along, also when its last flows
   t.not(mentioned(await read(metrics)).length, 0)
 })
 
-t.test('codes that somebody makes up do not make series without end', async t => {
+t.test('refusal codes do not create an unbounded number of series', async t => {
   const { metrics } = setup()
   for (let i = 0; i < 100; i++) metrics.flows.refused(flow(service), { code: `made-up-${i}`, why: '' })
   const seen = Object.entries(await read(metrics)).filter(([series]) => series.startsWith('starlane_refusals_total'))
@@ -156,7 +156,7 @@ t.test('codes that somebody makes up do not make series without end', async t =>
   )
 })
 
-t.test('UDP is told from TCP', async t => {
+t.test('UDP and TCP are counted separately', async t => {
   const udp = globalService({ ports: [{ name: 'comms', protocol: 'UDP', port: 5000 }], backends: [here] })
   const { metrics } = setup(new FakeDirectory(udp))
   metrics.flows.result(flow(udp), here, connected)
@@ -169,7 +169,7 @@ t.test('UDP is told from TCP', async t => {
   )
 })
 
-t.test('gauges show the moment', async t => {
+t.test('gauges show the current state', async t => {
   const seen = await read(setup().metrics)
   t.equal(seen['starlane_info{cluster="cluster-1",version="0.1.0"}'], 1)
   t.equal(seen.starlane_ready, 1)
@@ -187,7 +187,7 @@ t.test('gauges show the moment', async t => {
   t.ok((seen.process_resident_memory_bytes ?? 0) > 0, 'and of the process')
 })
 
-t.test('what DNS, health and plugins have counted is read when somebody asks', async t => {
+t.test('the counters of DNS, health and plugins are read at each scrape', async t => {
   const { metrics, dns, counters } = setup()
   const spread = { bounds: [0.001, 0.01], counts: [3, 1, 1], sum: 0.5 }
   Object.assign(dns, {
@@ -224,7 +224,7 @@ t.test('what DNS, health and plugins have counted is read when somebody asks', a
   t.equal((await read(metrics)).starlane_plugin_quota_spent_total, undefined, 'and go with its plugin')
 })
 
-t.test('each metric keeps the rules of its type, its unit and its help', async t => {
+t.test('each metric follows the naming rules', async t => {
   const { metrics } = setup()
   metrics.flows.result(flow(service), here, connected)
   const text = await metrics.text()
@@ -241,7 +241,7 @@ t.test('each metric keeps the rules of its type, its unit and its help', async t
 
 const promtool = spawnSync('promtool', ['--version']).error ? 'promtool is not installed' : false
 
-t.test('promtool finds nothing to say', { skip: promtool }, async t => {
+t.test('promtool has no complaints', { skip: promtool }, async t => {
   const { metrics } = setup()
   metrics.flows.result(flow(service), here, connected)
   metrics.flows.refused(flow(service), { code: 'tenancy', why: '' })

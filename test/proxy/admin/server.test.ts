@@ -62,7 +62,7 @@ function ask(
 
 const errorOf = (reply: Reply): { code: string; message: string } => JSON.parse(reply.body).error
 
-t.test('each route answers what the view says', async t => {
+t.test('each route returns its view', async t => {
   const admin = await start(t)
   const json = async (path: string) => {
     const reply = await ask(admin, path)
@@ -87,7 +87,7 @@ t.test('each route answers what the view says', async t => {
   t.equal(metrics.headers['content-type'], 'text/plain; version=0.0.4; charset=utf-8')
 })
 
-t.test('readiness says what is waited for', async t => {
+t.test('readiness says what is missing', async t => {
   let ready = { ready: false, waiting: ['source cluster-2', 'DNS'] }
   const admin = await start(t, { ready: () => ready })
   t.match(await ask(admin, '/readyz'), {
@@ -98,7 +98,7 @@ t.test('readiness says what is waited for', async t => {
   t.match(await ask(admin, '/readyz'), { status: 200, body: 'ready\n' })
 })
 
-t.test('what is not there is said in JSON, with what is', async t => {
+t.test('an unknown path gives an error in JSON, with the known paths', async t => {
   const admin = await start(t)
   for (const path of ['/nope', '/v1', '/v1/services/default', '/v1/status/', '//evil.example/v1/status']) {
     const reply = await ask(admin, path)
@@ -112,7 +112,7 @@ t.test('what is not there is said in JSON, with what is', async t => {
   t.equal((await ask(admin, '/v1/explain/default/nobody')).status, 404)
 })
 
-t.test('a request that is not well asked is refused, and a view that throws does not end anything', async t => {
+t.test('a malformed request is rejected, and a view that throws ends nothing', async t => {
   const admin = await start(t, {
     config: () => {
       throw new Error('broken')
@@ -140,7 +140,7 @@ t.test('a request that is not well asked is refused, and a view that throws does
   t.equal((await ask(admin, '/healthz')).status, 200)
 })
 
-t.test('nothing can be changed, and nothing sent', async t => {
+t.test('the API is read-only and accepts no body', async t => {
   const admin = await start(t)
   for (const method of ['POST', 'PUT', 'DELETE', 'OPTIONS', 'PATCH', 'TRACE']) {
     const reply = await ask(admin, '/v1/status', { method })
@@ -161,7 +161,7 @@ t.test('nothing can be changed, and nothing sent', async t => {
   t.equal(head.headers['content-length'], String((await ask(admin, '/v1/status')).body.length))
 })
 
-t.test('a foreign name in the Host header is refused, since it may be rebound to us', async t => {
+t.test('a foreign name in the Host header is rejected (DNS rebinding)', async t => {
   const admin = await start(t)
   const by = async (host: string) => (await ask(admin, '/v1/status', { headers: { host } })).status
   for (const host of [
@@ -220,7 +220,7 @@ t.test('bytes that are not HTTP end only their own connection', async t => {
   t.equal((await ask(admin, '/healthz')).status, 200)
 })
 
-t.test('more connections than anybody needs are not taken', async t => {
+t.test('the number of connections is limited', async t => {
   const admin = await start(t)
   const port = Number(admin.address?.split(':').at(-1))
   const sockets = Array.from({ length: 80 }, () => connect(port, '127.0.0.1').on('error', () => {}))
@@ -233,7 +233,7 @@ t.test('more connections than anybody needs are not taken', async t => {
   t.equal(sockets.filter(socket => socket.destroyed).length, 16)
 })
 
-t.test('a port in use, a foreign address: the error says which and what would do', async t => {
+t.test('a port in use, a foreign address: the error has the cause and the remedy', async t => {
   const first = await start(t)
   const port = Number(first.address?.split(':').at(-1))
   const parts = { views: fixedViews(), log: silentLog, clock: systemClock }
@@ -259,7 +259,7 @@ t.test('IPv6 loopback works as well', async t => {
   t.equal((await ask(admin, '/healthz')).status, 200)
 })
 
-t.test('closing waits for an answer that is under way, but not for ever', async t => {
+t.test('closing waits for an answer in progress, but not forever', async t => {
   const clock = new FakeClock()
   let release = (_: string) => {}
   const views = fixedViews({

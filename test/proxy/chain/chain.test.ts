@@ -21,7 +21,7 @@ const remoteFirst: Plugin = { candidates: (_flow, backends) => prefer(backends, 
 const localFirst: Plugin = { candidates: (_flow, backends) => prefer(backends, b => !b.remote) }
 const gate: Plugin = { admit: () => ({ code: 'gate', why: 'no' }) }
 
-t.test('without plugins the balancer chooses of what is usable', async t => {
+t.test('without plugins the balancer chooses among the usable backends', async t => {
   const seen: Backends[] = []
   const chain = startChain(t, {
     balancer: () => ({
@@ -38,7 +38,7 @@ t.test('without plugins the balancer chooses of what is usable', async t => {
   t.equal(outcome(chain.choose(flow(globalService({ backends: [remote] })))), '10.2.0.1', 'one alone needs no balancer')
 })
 
-t.test('plugins narrow in order and see what is down; picking sees what is usable', async t => {
+t.test('plugins narrow in order and see unusable backends; pick sees usable ones only', async t => {
   const notes: string[] = []
   const noting = (name: string, made: Plugin) =>
     hooks(name, {
@@ -86,7 +86,7 @@ t.test('a pick counts only if it is in the list', async t => {
   t.same(chain.faults(), [])
 })
 
-t.test('refusals say who and why', async t => {
+t.test('a refusal has a code and a reason', async t => {
   const strict = { plugins: [hooks('strict', { candidates: () => [] })] }
   const picky = hooks('picky', { admit: ({ port }) => (port === 7 ? { code: 'x', why: 'no seven' } : undefined) })
   const asleep = backend({ address: '10.1.0.9', state: 'maintenance' })
@@ -111,7 +111,7 @@ t.test('refusals say who and why', async t => {
   }
 })
 
-t.test('a plugin takes part only in services that concern it, and is asked once per change', async t => {
+t.test('a plugin takes part only in services it applies to, and is asked once per change', async t => {
   let asked = 0
   const notes: string[] = []
   const mine = hooks(
@@ -147,7 +147,7 @@ t.test('a plugin takes part only in services that concern it, and is asked once 
   t.same(notes, ['service', 'admit', 'candidates', 'pick', 'connect'])
 })
 
-t.test('what is decided at change time', async t => {
+t.test('decisions at change time', async t => {
   let asked = 0
   const start = (answer: (backends: Backends) => Backends) => {
     asked = 0
@@ -158,7 +158,7 @@ t.test('what is decided at change time', async t => {
     return startChain(t, { plugins: [hooks('wish', { candidates }, { decides: 'change' })] })
   }
 
-  t.test('is asked once per list', async t => {
+  t.test('are made once per list', async t => {
     const chain = start(backends => prefer(backends, b => b.remote))
     for (let i = 0; i < 5; i++) t.equal(outcome(chain.choose(flow(service))), '10.2.0.1')
     t.equal(asked, 1)
@@ -168,14 +168,14 @@ t.test('what is decided at change time', async t => {
     t.equal(asked, 2)
   })
 
-  t.test('is asked anew for a flow that has tried', async t => {
+  t.test('are made again for a flow that has tried a backend', async t => {
     const chain = start(backends => prefer(backends, b => b.remote))
     chain.choose(flow(service))
     for (let i = 0; i < 2; i++) t.equal(outcome(chain.choose(flow(service, { tried: [remote.key] }))), '10.1.0.1')
     t.equal(asked, 3)
   })
 
-  t.test('is not remembered when it failed', async t => {
+  t.test('are not memoized if the hook failed', async t => {
     const chain = start(backends => {
       if (asked < 3) throw new Error('not yet')
       return prefer(backends, b => b.remote)
@@ -186,7 +186,7 @@ t.test('what is decided at change time', async t => {
   })
 })
 
-t.test('a frontend is settled when no plugin has to see its flows', async t => {
+t.test('a frontend is settled if no plugin needs to see its flows', async t => {
   const frontend = service.frontends[0] as Flow['frontend']
   const settledBy = (...plugins: ReturnType<typeof hooks>[]) => startChain(t, { plugins }).settled(frontend, service)
   const wish = hooks('wish', remoteFirst, { decides: 'change' })
@@ -206,7 +206,7 @@ t.test('a frontend is settled when no plugin has to see its flows', async t => {
   t.same(settledBy(wish, hooks('change', { onService: () => {} })), [remote])
 })
 
-t.test('what becomes of flows is told to plugins, then to observers', async t => {
+t.test('events of flows go to plugins first, then to observers', async t => {
   const told: string[] = []
   const watcher = (name: string): Plugin => ({
     onConnect: (_flow, { address }) => void told.push(`${name} connect ${address}`),
@@ -264,7 +264,7 @@ t.test('open flows are counted from the dial to the end', async t => {
   t.equal(openFlows(remote), 0)
 })
 
-t.test('plugins hear of services', async t => {
+t.test('plugins are told about services', async t => {
   const told: string[] = []
   const listener = (name: string, given: Partial<PluginModule> = {}) => {
     const onService: Plugin['onService'] = ({ key, backends }, gone) => {
@@ -290,7 +290,7 @@ t.test('plugins hear of services', async t => {
   t.same(heard(), [])
 })
 
-t.test('another list of plugins', async t => {
+t.test('replacing the list of plugins', async t => {
   const told: string[] = []
   const named = (name: string, candidates: Plugin['candidates'] = (_flow, backends) => backends) =>
     hooks(name, {
@@ -334,7 +334,7 @@ t.test('state, counters and the resolved chain', async t => {
   ])
 })
 
-t.test('what a client may be told of a headless service', async t => {
+t.test('the endpoints of a headless service that a client may see', async t => {
   const headless = (...backends: Backend[]): GlobalService =>
     globalService({ local: clusterService({ headless: true }), backends })
   const grpc = backend({ address: '10.1.0.2', port: 9000, ports: ['grpc'], health: 'down' })
@@ -360,7 +360,7 @@ t.test('what a client may be told of a headless service', async t => {
   t.same(startChain(t, { plugins: [hooks('gate', gate)] }).visible(client, all), [])
 })
 
-t.test('what is selected for nobody in particular', async t => {
+t.test('the backends that are selected for any client', async t => {
   const chain = startChain(t, { plugins: [hooks('wish', localFirst)] })
   t.same([...chain.selected(service)], [local.key])
   t.same([...chain.selected(globalService())], [])
@@ -399,7 +399,7 @@ t.test('explanations', async t => {
   })
 })
 
-t.test('an explanation of a service says what never came before the chain', async t => {
+t.test('an explanation of a service lists the backends that the chain never sees', async t => {
   const unusable = [
     backend({ address: '10.1.0.4', weight: 0 }),
     backend({ address: '10.1.0.5', health: 'ejected' }),
@@ -434,7 +434,7 @@ t.test('an explanation of a service says what never came before the chain', asyn
   t.same(unknown.before, [{ backend: remote.key, why: 'this cluster has no such service' }])
 })
 
-t.test('an explanation never says other than the choice', async t => {
+t.test('an explanation always agrees with the choice', async t => {
   const someBackend = fc.record({
     remote: fc.boolean(),
     state: fc.constantFrom('active' as const, 'terminating' as const),
@@ -473,7 +473,7 @@ t.test('an explanation never says other than the choice', async t => {
   t.pass('500 services')
 })
 
-t.test('closing waits for plugins, but not for ever', async t => {
+t.test('closing waits for plugins, but not forever', async t => {
   const clock = new FakeClock()
   const never = new Promise<void>(() => {})
   const chain = startChain(t, {

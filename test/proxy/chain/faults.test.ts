@@ -15,7 +15,7 @@ const service = globalService({ backends: [local, remote] })
 const fails = (thrown: unknown) => () => {
   throw thrown
 }
-/** A hook of JavaScript, whose types nobody has checked. */
+/** A hook as untyped JavaScript would return it. */
 const untyped = (hook: (...args: never[]) => unknown) => hook as never
 
 const unknownBackend = (key: string) => `returned the backend ${key}, which it was not given, or returned twice`
@@ -44,7 +44,7 @@ const lawless: readonly [what: string, made: Plugin][] = [
   [promised, { pick: untyped(async () => fails('later')()) }],
 ]
 
-t.test('a deciding hook that breaks a law: a guard refuses, a wish is skipped', async t => {
+t.test('a deciding hook that fails: a law refuses, a wish is skipped', async t => {
   const unhandled: unknown[] = []
   const note = (reason: unknown) => void unhandled.push(reason)
   process.on('unhandledRejection', note)
@@ -66,21 +66,21 @@ t.test('a deciding hook that breaks a law: a guard refuses, a wish is skipped', 
   t.same(unhandled, [])
 })
 
-t.test('a list in another order is a part of it too', async t => {
+t.test('a list in another order is still a subset', async t => {
   const turned = hooks('turned', { candidates: (_flow, backends) => backends.filter(b => b !== local).toReversed() })
   const chain = startChain(t, { plugins: [turned] })
   t.equal(outcome(chain.choose(flow(service))), '10.2.0.1')
   t.same(chain.faults(), [])
 })
 
-t.test('a list that a plugin gave away cannot be changed any more', async t => {
+t.test('a plugin cannot change a list after it has returned it', async t => {
   const own = [local]
   const chain = startChain(t, { plugins: [hooks('owner', { candidates: () => own })] })
   t.equal(outcome(chain.choose(flow(service))), '10.1.0.1')
   t.throws(() => own.push(remote))
 })
 
-t.test('a watching hook that fails touches no flow, and keeps nobody else from hearing', async t => {
+t.test('a watching hook that fails affects no flow and no other plugin', async t => {
   const heard: string[] = []
   const bad: Plugin = {
     onConnect: fails(new Error('x')),
@@ -108,7 +108,7 @@ t.test('a watching hook that fails touches no flow, and keeps nobody else from h
   )
 })
 
-t.test('a state that is no JSON is left out', async t => {
+t.test('a state that is not JSON is left out', async t => {
   const cyclic: Record<string, unknown> = {}
   cyclic.self = cyclic
   const chain = startChain(t, {
@@ -141,7 +141,7 @@ t.test('when appliesTo fails, a law applies and a wish does not', async t => {
   }
 })
 
-t.test('a fault is logged once a minute, stands for a while, and is counted', async t => {
+t.test('a fault is logged once a minute, is a problem for a while, and is counted', async t => {
   const clock = new FakeClock()
   const lines: LogFields[] = []
   const log = { ...silentLog, error: (_event: string, fields: LogFields = {}) => void lines.push(fields) }

@@ -5,7 +5,7 @@ import type { LogFields } from '../../../proxy/model/log.ts'
 import { hostParts, threeClusters } from '../../support/chain.ts'
 import { FakeClock } from '../../support/clock.ts'
 
-t.test('a table is bounded: the oldest unused entry makes room', async t => {
+t.test('a table is bounded: the least recently used entry is evicted', async t => {
   const { host } = createHost('p', hostParts())
   const table = host.table<number>('t', { max: 3 })
   for (const [i, key] of ['a', 'b', 'c'].entries()) table.set(key, i)
@@ -21,7 +21,7 @@ t.test('a table is bounded: the oldest unused entry makes room', async t => {
   t.equal(table.size, 2)
 })
 
-t.test('a table forgets what was not touched for its time, by the clock of the host', async t => {
+t.test('a table drops entries that were not used for idleMs, by the clock of the host', async t => {
   const clock = new FakeClock()
   const { host } = createHost('p', hostParts({ clock }))
   const table = host.table<string>('t', { max: 10, idleMs: 1000 })
@@ -37,7 +37,7 @@ t.test('a table forgets what was not touched for its time, by the clock of the h
   t.same([...table.entries()], [])
 })
 
-t.test('the log says whose line it is', async t => {
+t.test('log lines carry the name of the plugin', async t => {
   const lines: [string, LogFields?][] = []
   const write = (event: string, fields?: LogFields) => void lines.push(fields ? [event, fields] : [event])
   const { host } = createHost('p', hostParts({ log: { debug: write, info: write, warn: write, error: write } }))
@@ -53,7 +53,7 @@ t.test('the log says whose line it is', async t => {
   ])
 })
 
-t.test('clusters are those of now', async t => {
+t.test('clusters are the current ones', async t => {
   let clusters = threeClusters
   const { host } = createHost('p', { ...hostParts(), clusters: () => clusters })
   t.equal(host.cluster, clusters[0])

@@ -90,7 +90,7 @@ t.test('a package is found from the folder of the configuration upwards', async 
   )
 })
 
-t.test('what cannot be found', async t => {
+t.test('plugins that cannot be found', async t => {
   const folder = folderOf(t, {
     'node_modules/types-only/package.json': '{"exports":{"types":"./x.d.ts"}}',
     'node_modules/broken/package.json': '{',
@@ -121,7 +121,7 @@ t.test('what cannot be found', async t => {
   }
 })
 
-t.test('what is no plugin', async t => {
+t.test('modules that are not plugins', async t => {
   const files: Record<string, [text: string, message: RegExp]> = {
     'empty.js': ['', /empty\.js has no default export; export default definePlugin\(/],
     'named.js': ["export const name = 'x'", /has no default export/],
@@ -179,7 +179,7 @@ t.test('what is no plugin', async t => {
   }
 })
 
-t.test('a module that never ends its import is given up, and a folder is no module', async t => {
+t.test('an import that never ends times out, and a folder is not a module', async t => {
   const folder = folderOf(t, {
     'waits.js': 'await new Promise(() => {})\nexport default {}',
     'folder/index.js': source('x'),
@@ -197,7 +197,7 @@ t.test('a module that never ends its import is given up, and a folder is no modu
   t.match(told[1], /^PLUGIN_LOAD starlane\.yaml:11 {2}plugins\[1\]\.use: .*folder is a folder; give a file in it$/)
 })
 
-t.test('an ES module in a folder of CommonJS is told what to do', async t => {
+t.test('an ES module in a CommonJS folder: the error says what to do', async t => {
   const folder = folderOf(t, {
     'package.json': '{ "type": "commonjs" }',
     'imports.js': "import 'node:fs'",
@@ -257,7 +257,7 @@ t.test('options', async t => {
   )
 })
 
-t.test('nothing is created as long as anything is wrong, and what was created is closed', async t => {
+t.test('nothing is created if anything is wrong, and instances that were created are closed', async t => {
   const key = `created-${process.pid}`
   const note = (text: string) => `(globalThis['${key}'] ??= []).push('${text}')`
   const folder = folderOf(t, {
@@ -273,7 +273,7 @@ t.test('nothing is created as long as anything is wrong, and what was created is
   t.same(notes(), ['a made', 'c made', 'a closed'])
 })
 
-t.test('after a reload, instances whose entry is the same live on', async t => {
+t.test('after a reload, instances whose entry is unchanged are kept', async t => {
   const folder = folderOf(t, {
     'one.js': source('one', 'create: () => ({ state: () => 1 })', '{}'),
     'two.js': source('two'),

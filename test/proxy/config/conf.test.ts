@@ -15,7 +15,7 @@ const text = readFileSync(file, 'utf8')
 const all = text.replace(/^( *)#(?=\S)/gm, '$1')
 const fields = describe(schema(path => path))
 
-t.test('conf/starlane.yaml says nothing but defaults', async t => {
+t.test('conf/starlane.yaml has only defaults', async t => {
   const clusters = ['cluster-1', 'cluster-2'].map(
     (name, i) => `  - { name: ${name}, id: ${i + 1}, source: { manifests: ./demo/${name} } }`,
   )
@@ -58,7 +58,7 @@ t.test('conf/starlane.yaml has every field, with its default and a comment', asy
   }
 })
 
-t.test('options that are switched off in conf/starlane.yaml would work', async t => {
+t.test('options that are switched off in conf/starlane.yaml are valid', async t => {
   try {
     parseConfig(all, file, {})
     t.fail('alternatives exclude each other')
@@ -72,7 +72,7 @@ t.test('options that are switched off in conf/starlane.yaml would work', async t
   }
 })
 
-t.test('the examples load without a warning, and what they point to is there', async t => {
+t.test('the examples load without a warning, and the files they refer to exist', async t => {
   const examples = globSync('conf/examples/*.yaml')
   t.same(examples.map(example => basename(example, '.yaml')).sort(), [
     'etcd',
@@ -106,7 +106,7 @@ t.test('the manifests of the examples are Kubernetes objects', async t => {
   }
 })
 
-t.test('docs/configuration.md is what the fields say', async t => {
+t.test('docs/configuration.md is generated from the fields', async t => {
   t.equal(readFileSync('docs/configuration.md', 'utf8'), renderReference(), 'node scripts/reference.ts writes it')
   for (const { key, help } of fields) t.ok(help.length > 4, `${key} has a help line`)
 })

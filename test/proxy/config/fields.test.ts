@@ -80,7 +80,7 @@ t.test('durations', async t => {
   t.same(parse(ranged, '61s'), ['x: "61s" is too long; the maximum is 1m'])
 })
 
-t.test('a duration survives being written and read', async t => {
+t.test('a duration can be written and read back', async t => {
   const survives = fc.property(fc.integer({ min: 0, max: 2 ** 31 - 1 }), ms => parseDuration(durationText(ms)) === ms)
   t.doesNotThrow(() => fc.assert(survives))
 })
@@ -165,7 +165,7 @@ t.test('a table', async t => {
   ])
 })
 
-t.test('what is sound in a faulty table is still known', async t => {
+t.test('the valid fields of a faulty table are returned', async t => {
   const { faults, report } = collect()
   t.same(parseSound(fields, { rest: '1s', share: 5, constructor: 1 }, [], report), {
     rest: 1000,
@@ -177,7 +177,7 @@ t.test('what is sound in a faulty table is still known', async t => {
   t.equal(faults.at(-1), 'x: "text" is not a mapping of options (rest, share, inner)')
 })
 
-t.test('a rule of its own', async t => {
+t.test('an added rule', async t => {
   const even = checked(integer('', { min: 0, max: 9 }), n => (n % 2 === 0 ? undefined : `${n} is odd`))
   t.equal(parse(even, 4), 4)
   t.same(parse(even, 3), ['x: 3 is odd'])

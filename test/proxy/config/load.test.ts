@@ -110,7 +110,7 @@ t.test('the defaults are those of the design', async t => {
   )
 })
 
-t.test('every kind of source, and nothing between them', async t => {
+t.test('every kind of source, and no mixture of them', async t => {
   const source = (text: string) => config(clusters.replace('{ manifests: ./two }', text)).clusters[1]?.source
   t.same(source('{ kubernetes: }'), { kubernetes: { kubeconfig: undefined, context: undefined } })
   t.same(source('{ kubernetes: { context: kind-2 } }'), {
@@ -246,7 +246,7 @@ t.test('values that have more than one form', async t => {
   ])
 })
 
-t.test('plugins are named, their options kept as they are', async t => {
+t.test('names of plugins, and options as written', async t => {
   const { config, placeOf } = parseConfig(
     `${clusters}plugins:
   - use: affinity
@@ -294,7 +294,7 @@ t.test('plugins are named, their options kept as they are', async t => {
   t.same(faultsOf('plugins:'), ['CONF_FIELD 9  plugins: is empty; write [] for an empty list'])
 })
 
-t.test('publishing into an etcd', async t => {
+t.test('publishing to etcd', async t => {
   const publish = (text: string) => `${clusters}\npublish: ${text}`
   t.same(config(publish('{ endpoints: https://etcd:2379, ca: ca.crt }')).publish, {
     endpoints: ['https://etcd:2379'],
@@ -318,7 +318,7 @@ t.test('publishing into an etcd', async t => {
   t.match(faults(publish('{ endpoints: [], cert: a.crt }')), [/publish\.endpoints: is empty; give a server/])
 })
 
-t.test('only an API can be written to', async t => {
+t.test('write-back needs an API server as the source', async t => {
   t.match(faults(`${clusters}\nwriteBack: { events: true }`), [
     /writeBack: cluster one is not read from a Kubernetes API/,
   ])
@@ -373,7 +373,7 @@ dns: { listen: "localhost:53" }
   t.match(many.at(-1), /has 200 more faults$/)
 })
 
-t.test('sections must agree', async t => {
+t.test('checks across sections', async t => {
   t.same(faults(clusters.replace('cluster: one', 'cluster: three')), [
     'CONF_CLUSTER 1  cluster: "three" is not in the list of clusters (one, two)',
   ])
@@ -412,7 +412,7 @@ t.test('sections must agree', async t => {
   ])
 })
 
-t.test('what works but is hardly meant is a warning', async t => {
+t.test('a probable mistake is a warning', async t => {
   t.same(warnings(clusters), [])
   t.match(warnings(`${clusters}admin: { listen: 0.0.0.0:9911 }`), [
     /^conf\/x\.yaml:9 admin\.listen: 0\.0\.0\.0 can be reached from other machines, and the admin API has no authentication/,
@@ -508,7 +508,7 @@ t.test('paths', async t => {
   t.match(faults(clusters.replace('./two', '7')), [/clusters\[1\]\.source\.manifests: 7 is not a path/])
 })
 
-t.test('YAML that means nothing good', async t => {
+t.test('invalid YAML', async t => {
   t.same(faults(''), ['CONF_FILE 1  is empty; give at least `cluster` and `clusters`'])
   t.same(faults('# nothing\n---\n'), ['CONF_FILE 1  is empty; give at least `cluster` and `clusters`'])
   t.same(faults('- one'), ['CONF_FILE 1  is not a mapping of settings; begin with `cluster: NAME`'])
@@ -537,7 +537,7 @@ t.test('YAML that means nothing good', async t => {
   )
 })
 
-t.test('aliases are followed, but not for ever', async t => {
+t.test('aliases are resolved within limits', async t => {
   const twice = config(`${clusters}health: { active: { interval: &slow 1m }, passive: { eject: *slow } }`)
   t.equal(twice.health.passive.eject, 60_000)
   t.same(faultsOf('dns: { ttl: *slow }'), [
@@ -595,7 +595,7 @@ t.test('files', async t => {
   }
 })
 
-t.test('whatever the text, the loader answers with a configuration or a ConfigError of one line per fault', async t => {
+t.test('any text gives a configuration, or a ConfigError with one line per fault', async t => {
   const answers = (text: string) => {
     try {
       parseConfig(text, 'x.yaml', { A: text.slice(0, 5) })
