@@ -2,7 +2,7 @@
 import { Gauge, type Registry } from 'prom-client'
 import type { Backend } from '../model/backend.ts'
 import type { Directory } from '../model/directory.ts'
-import type { EngineStats } from '../model/engine-stats.ts'
+import type { EngineStats } from '../model/stats/engine.ts'
 import type { Status } from '../model/views.ts'
 import type { Labels, Sample } from './counted.ts'
 

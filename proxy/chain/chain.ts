@@ -20,8 +20,8 @@ import type {
   Totals,
 } from '../model/flow.ts'
 import type { Log } from '../model/log.ts'
-import type { HookFaultCount, PluginCounter } from '../model/plugin-stats.ts'
 import type { Frontend, GlobalService } from '../model/service.ts'
+import type { HookFaultCount, PluginCounter } from '../model/stats/plugin.ts'
 import type { Json } from '../model/text/json.ts'
 import type { Clock } from '../model/time/clock.ts'
 import type { Explanation } from '../model/views.ts'

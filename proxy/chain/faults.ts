@@ -1,7 +1,7 @@
 /** Faults of plugin hooks: counted, logged, and shown as problems. */
 import { messageOf, type Problem } from '../model/error.ts'
 import type { Log } from '../model/log.ts'
-import type { HookFaultCount } from '../model/plugin-stats.ts'
+import type { HookFaultCount } from '../model/stats/plugin.ts'
 import { tame } from '../model/text/spelling.ts'
 import type { Clock } from '../model/time/clock.ts'
 

@@ -2,7 +2,7 @@
 import { LRUCache } from 'lru-cache'
 import type { Cluster } from '../model/cluster.ts'
 import type { Log } from '../model/log.ts'
-import type { PluginCounter } from '../model/plugin-stats.ts'
+import type { PluginCounter } from '../model/stats/plugin.ts'
 import type { Clock, Random } from '../model/time/clock.ts'
 import type { Counter, Host, Table } from '../plugin.ts'
 

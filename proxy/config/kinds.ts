@@ -1,9 +1,9 @@
 /** Fields that only the configuration uses, not plugins: paths, cluster names, domains, resolvers, sizes. */
 import { canonicalAddress, endpointText, parseEndpoint } from '../model/address.ts'
 import { isClusterName } from '../model/cluster.ts'
-import { isPluginName } from '../model/plugin-name.ts'
 import { durationText } from '../model/text/duration.ts'
 import type { Json } from '../model/text/json.ts'
+import { isPluginName } from '../model/text/plugin-name.ts'
 import { parseServicePattern } from '../model/text/service-pattern.ts'
 import { bad, checked, type Field, field, list, optional, record, scalar, shown, text } from './fields.ts'
 

@@ -1,9 +1,9 @@
 /** What every engine offers, and all that the rest of Starlane knows of one. `streams` is the first; a native one can follow. */
 
-import type { EngineStats } from '../model/engine-stats.ts'
 import type { Chooser } from '../model/flow.ts'
 import type { Log } from '../model/log.ts'
 import type { Frontend, GlobalService } from '../model/service.ts'
+import type { EngineStats } from '../model/stats/engine.ts'
 import type { Clock } from '../model/time/clock.ts'
 
 export interface Engine {

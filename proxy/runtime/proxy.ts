@@ -4,10 +4,10 @@ import { Listeners } from '../dataplane/frontends/listeners.ts'
 import { LocalRoutes } from '../dataplane/frontends/local-routes.ts'
 import type { BatchSockets } from '../model/batch-socket.ts'
 import type { Change, Directory } from '../model/directory.ts'
-import type { EngineStats } from '../model/engine-stats.ts'
 import { messageOf, type Problem } from '../model/error.ts'
 import type { Chooser } from '../model/flow.ts'
 import type { Log } from '../model/log.ts'
+import type { EngineStats } from '../model/stats/engine.ts'
 import type { Clock, Random } from '../model/time/clock.ts'
 
 export interface TrafficParts {

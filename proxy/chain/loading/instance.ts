@@ -1,7 +1,7 @@
 /** One instance of a plugin: created from its module and options, shown in status, closed. */
 import type { Fields, Options } from '../../config/fields.ts'
 import { messageOf } from '../../model/error.ts'
-import type { PluginCounter } from '../../model/plugin-stats.ts'
+import type { PluginCounter } from '../../model/stats/plugin.ts'
 import type { Json } from '../../model/text/json.ts'
 import type { Clock } from '../../model/time/clock.ts'
 import type { PluginView } from '../../model/views.ts'

@@ -5,7 +5,7 @@ import { join, resolve } from 'node:path'
 import { fileURLToPath, pathToFileURL } from 'node:url'
 import { didYouMean, shown } from '../../config/fields.ts'
 import { messageOf } from '../../model/error.ts'
-import { isPluginName } from '../../model/plugin-name.ts'
+import { isPluginName } from '../../model/text/plugin-name.ts'
 import { PluginLoadError } from './error.ts'
 
 export interface Located {

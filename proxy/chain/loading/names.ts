@@ -1,7 +1,7 @@
 /** Which names a plugin may have. */
 import { shown } from '../../config/fields.ts'
-import { isPluginName } from '../../model/plugin-name.ts'
 import { refusalCodes } from '../../model/refusal.ts'
+import { isPluginName } from '../../model/text/plugin-name.ts'
 
 /** A plugin refuses under its name, so it may not have the name of a code of Starlane's own. */
 const reserved = [...Object.keys(refusalCodes), 'starlane']

@@ -3,9 +3,9 @@
  * frontend or the process. How their bytes move is each engine's own, as a {@link Transport}.
  */
 
-import type { EngineStats } from '../../model/engine-stats.ts'
 import { MeshError } from '../../model/error.ts'
 import type { Frontend, GlobalService } from '../../model/service.ts'
+import type { EngineStats } from '../../model/stats/engine.ts'
 import type { Engine, EngineOptions, EngineParts, Listener } from '../engine.ts'
 import { Buffers } from '../streams/buffers.ts'
 import { codeOf } from '../streams/dial.ts'

@@ -4,7 +4,7 @@ import t from 'tap'
 import type { DnsNumbers } from '../../../proxy/admin/dns-metrics.ts'
 import { createMetrics, type Metrics } from '../../../proxy/admin/metrics.ts'
 import type { CloseReason, Result } from '../../../proxy/model/flow.ts'
-import type { PluginCounter } from '../../../proxy/model/plugin-stats.ts'
+import type { PluginCounter } from '../../../proxy/model/stats/plugin.ts'
 import { backend, FakeDirectory, flow, globalService } from '../../support/model.ts'
 import { status } from './fixture.ts'
 
