@@ -1,45 +1,45 @@
 /**
- * When each target is checked: soon after it joined, then every interval, with jitter so that targets which came
- * together drift apart. A ceiling on checks in flight, and a pace, so that checking leaves room for traffic.
+ * Schedules health checks: the first soon after a target is added, then one per interval, with jitter so that targets
+ * added together spread out. Limits the checks in flight and the rate of new ones, so that traffic has the CPU it needs.
  */
 import type { Clock, Random } from '../model/time/clock.ts'
-import { Agenda } from './due-queue.ts'
-import type { Target } from './watched.ts'
+import { DueQueue } from './due-queue.ts'
+import type { Target } from './watched-backend.ts'
 
-/** Between two bursts of checks: with a ceiling of 100 at most 6,600 a second, about two thirds of a core. */
+/** Shortest time between two bursts. With 100 checks in flight that is at most 6,600 a second, about two thirds of a core. */
 const paceMs = 15
-/** Within this share of the interval, and at most this long, a new target gets its first check. */
+/** A new target gets its first check within this share of the interval, and within `ms`. */
 const firstWithin = { share: 0.1, ms: 1000 }
 
-export interface RoundsParts {
+export interface CheckSchedulerParts {
   readonly intervalMs: number
   readonly maxInFlight: number
   readonly clock: Clock
   readonly random: Random
-  /** Never rejects. Resolves to whether the target may be dead, so that its next check may take the whole timeout. */
+  /** Never rejects. True when the check failed: the next one is likely to take the whole timeout. */
   readonly check: (target: Target) => Promise<boolean>
-  /** Once, when the ceiling has held checks back for a whole interval. */
+  /** Called once, when `maxInFlight` has delayed checks by more than an interval. */
   readonly onBehind: () => void
 }
 
-export class Rounds {
-  readonly #parts: RoundsParts
+export class CheckScheduler {
+  readonly #parts: CheckSchedulerParts
   readonly #targets = new Set<Target>()
-  // Two queues. A dead cluster's checks last until they time out; the half of the ceiling that they may not have keeps
-  // the checks of the living on time.
-  readonly #steady = new Agenda<Target>()
-  readonly #failing = new Agenda<Target>()
+  // Failing targets have a queue of their own and at most half of the checks in flight: those of a dead cluster each run
+  // into the timeout and must not delay the checks of live targets.
+  readonly #steady = new DueQueue<Target>()
+  readonly #failing = new DueQueue<Target>()
   readonly #inFlight = new Set<Promise<void>>()
   #failingInFlight = 0
   #wakeAt = Number.POSITIVE_INFINITY
   #wokeAt = Number.NEGATIVE_INFINITY
-  #callOff: () => void = () => {}
-  #heldSince: number | undefined
-  #saidBehind = false
+  #cancel: () => void = () => {}
+  #behindSince: number | undefined
+  #loggedBehind = false
   #lateMs = 0
   #closed = false
 
-  constructor(parts: RoundsParts) {
+  constructor(parts: CheckSchedulerParts) {
     this.#parts = parts
   }
 
@@ -55,7 +55,7 @@ export class Rounds {
     this.#arm()
   }
 
-  /** A check of it that is in flight goes on, and is its last. */
+  /** A check in flight is not cancelled. */
   remove(target: Target): void {
     this.#targets.delete(target)
     this.#steady.remove(target)
@@ -65,7 +65,7 @@ export class Rounds {
   /** Starts no more checks; resolves when none is in flight. */
   async close(): Promise<void> {
     this.#closed = true
-    this.#callOff()
+    this.#cancel()
     await Promise.all(this.#inFlight)
   }
 
@@ -82,8 +82,8 @@ export class Rounds {
     this.#arm()
   }
 
-  /** The target with a free slot that has waited longest, or will be due first. */
-  #next(): { target: Target; queue: Agenda<Target> } | undefined {
+  /** The target due first among those that may start now; undefined when too many checks are in flight. */
+  #next(): { target: Target; queue: DueQueue<Target> } | undefined {
     const { maxInFlight } = this.#parts
     if (this.#inFlight.size >= maxInFlight) return undefined
     const steady = this.#steady.first
@@ -111,9 +111,9 @@ export class Rounds {
 
   #watchBacklog(now: number): void {
     const earliest = Math.min(this.#steady.first?.due ?? now + 1, this.#failing.first?.due ?? now + 1)
-    this.#heldSince = earliest <= now ? (this.#heldSince ?? now) : undefined
-    if (this.#saidBehind || now - (this.#heldSince ?? now) <= this.#parts.intervalMs) return
-    this.#saidBehind = true
+    this.#behindSince = earliest <= now ? (this.#behindSince ?? now) : undefined
+    if (this.#loggedBehind || now - (this.#behindSince ?? now) <= this.#parts.intervalMs) return
+    this.#loggedBehind = true
     this.#parts.onBehind()
   }
 
@@ -122,8 +122,8 @@ export class Rounds {
     if (!next) return
     const at = Math.max(next.target.due, this.#wokeAt + paceMs)
     if (at >= this.#wakeAt) return
-    this.#callOff()
+    this.#cancel()
     this.#wakeAt = at
-    this.#callOff = this.#parts.clock.after(Math.max(0, at - this.#parts.clock.now()), () => this.#wake())
+    this.#cancel = this.#parts.clock.after(Math.max(0, at - this.#parts.clock.now()), () => this.#wake())
   }
 }

@@ -1,12 +1,12 @@
-/** Active health: one check per distinct address and port, however many backends and services stand behind it. */
+/** Active health checks: one per distinct address and port, however many backends and services share it. */
 import { endpointText } from '../model/address.ts'
 import type { Log } from '../model/log.ts'
 import type { Clock, Random } from '../model/time/clock.ts'
-import { Rounds } from './check-scheduler.ts'
+import { CheckScheduler } from './check-scheduler.ts'
 import type { Thresholds } from './options.ts'
-import type { Finding, Probe } from './probe.ts'
-import { judge, unchecked } from './rise-fall.ts'
-import type { Target, Watched } from './watched.ts'
+import type { CheckResult, Probe } from './probe.ts'
+import { applyCheck, unchecked } from './rise-fall.ts'
+import type { Target, WatchedBackend } from './watched-backend.ts'
 
 export interface CheckerParts {
   readonly options: Thresholds
@@ -15,26 +15,26 @@ export interface CheckerParts {
   readonly clock: Clock
   readonly random: Random
   readonly log: Log
-  /** `target.checks` has just heard it. */
-  readonly onChecked: (target: Target, finding: Finding) => void
+  /** Called after `target.checks` was updated. */
+  readonly onChecked: (target: Target, result: CheckResult) => void
 }
 
-// Faults of this machine come in swarms; a line a minute is enough to be called.
+// Local faults (EMFILE and the like) hit many checks at once: log one line a minute.
 const localFaultLogMs = 60_000
 
 export class Checker {
   readonly #parts: CheckerParts
-  readonly #rounds: Rounds
+  readonly #scheduler: CheckScheduler
   readonly #targets = new Map<string, Target>()
-  readonly #done = { passed: 0, failed: 0, local: 0 }
-  #localFaultSaidAt = Number.NEGATIVE_INFINITY
+  readonly #counts = { passed: 0, failed: 0, local: 0 }
+  #localFaultLoggedAt = Number.NEGATIVE_INFINITY
   #closed = false
 
   constructor(parts: CheckerParts) {
     const { options, maxInFlight, clock, random, log } = parts
     const { intervalMs } = options
     this.#parts = parts
-    this.#rounds = new Rounds({
+    this.#scheduler = new CheckScheduler({
       intervalMs,
       maxInFlight,
       clock,
@@ -44,55 +44,60 @@ export class Checker {
     })
   }
 
-  stats(): { checks: Readonly<Record<Finding['outcome'], number>>; targets: number; inFlight: number; lateMs: number } {
-    return { checks: { ...this.#done }, ...this.#rounds.stats() }
+  stats(): {
+    checks: Readonly<Record<CheckResult['outcome'], number>>
+    targets: number
+    inFlight: number
+    lateMs: number
+  } {
+    return { checks: { ...this.#counts }, ...this.#scheduler.stats() }
   }
 
-  /** What earlier checks said of it holds until new ones say otherwise. */
-  joined(watched: Watched): void {
+  /** A backend that returns keeps the state of its earlier checks until new ones change it. */
+  joined(watched: WatchedBackend): void {
     if (watched.protocol !== 'TCP') return
     const { address, port } = watched
     const key = endpointText(address, port)
     let target = this.#targets.get(key)
     if (!target) {
-      target = { address, port, watched: new Set(), checks: watched.target?.checks ?? unchecked, due: 0, slot: 0 }
+      target = { address, port, watched: new Set(), checks: watched.target?.checks ?? unchecked, due: 0, heapIndex: 0 }
       this.#targets.set(key, target)
-      this.#rounds.add(target)
+      this.#scheduler.add(target)
     }
     target.watched.add(watched)
     watched.target = target
   }
 
-  left(watched: Watched): void {
+  left(watched: WatchedBackend): void {
     const { target } = watched
     if (!target?.watched.delete(watched) || target.watched.size > 0) return
     this.#targets.delete(endpointText(target.address, target.port))
-    this.#rounds.remove(target)
+    this.#scheduler.remove(target)
   }
 
   async close(): Promise<void> {
     this.#closed = true
     this.#parts.probe.destroy()
-    await this.#rounds.close()
+    await this.#scheduler.close()
   }
 
   async #check(target: Target): Promise<boolean> {
-    const finding = await this.#parts.probe.check(target)
+    const result = await this.#parts.probe.check(target)
     if (this.#closed) return false
-    this.#done[finding.outcome]++
-    if (finding.outcome === 'local') {
-      this.#sayLocalFault(finding.why)
+    this.#counts[result.outcome]++
+    if (result.outcome === 'local') {
+      this.#logLocalFault(result.why)
       return false
     }
-    target.checks = judge(target.checks, finding.outcome === 'passed', this.#parts.options)
-    this.#parts.onChecked(target, finding)
-    return finding.outcome === 'failed'
+    target.checks = applyCheck(target.checks, result.outcome === 'passed', this.#parts.options)
+    this.#parts.onChecked(target, result)
+    return result.outcome === 'failed'
   }
 
-  #sayLocalFault(why: string): void {
+  #logLocalFault(why: string): void {
     const now = this.#parts.clock.now()
-    if (now - this.#localFaultSaidAt < localFaultLogMs) return
-    this.#localFaultSaidAt = now
+    if (now - this.#localFaultLoggedAt < localFaultLogMs) return
+    this.#localFaultLoggedAt = now
     this.#parts.log.warn('health.local-fault', { why })
   }
 }

@@ -1,4 +1,4 @@
-/** The connections of checks: each lives for one check and never longer than its timeout. */
+/** TCP connections for health checks: each serves one check and lives no longer than the timeout. */
 import { connect, type Socket } from 'node:net'
 import type { Clock } from '../model/time/clock.ts'
 import type { CheckedEndpoint } from './probe.ts'
@@ -13,22 +13,22 @@ export class Connections {
     this.#clock = clock
   }
 
-  /** Resolves when connected. The socket is destroyed with an error when the timeout is over, whatever it does then. */
+  /** Resolves when connected. The timeout covers the whole check: when it expires, the socket is destroyed with an error. */
   open({ address, port }: CheckedEndpoint): Promise<Socket> {
     return new Promise((resolve, reject) => {
       const socket = connect({ host: address, port })
       this.#open.add(socket)
       const tooLate = () => socket.destroy(new Error(`no answer within ${this.#timeoutMs} ms`))
-      const callOff = this.#clock.after(this.#timeoutMs, tooLate)
+      const cancel = this.#clock.after(this.#timeoutMs, tooLate)
       socket.on('error', reject)
       socket.once('connect', () => {
-        if (isOwnEnd(socket)) socket.destroy(new Error('nobody listens: the connection met its own end'))
+        if (isSelfConnect(socket)) socket.destroy(new Error('nothing listens there: the socket connected to itself'))
         else resolve(socket)
       })
       socket.once('close', () => {
-        callOff()
+        cancel()
         this.#open.delete(socket)
-        reject(new Error('the check was cut off'))
+        reject(new Error('the check was cancelled'))
       })
     })
   }
@@ -38,7 +38,7 @@ export class Connections {
   }
 }
 
-/** On loopback the kernel may choose the dialled port as the source port too, and TCP then connects to itself. */
-function isOwnEnd(socket: Socket): boolean {
+/** On loopback the kernel may pick the dialled port as the source port; TCP then connects the socket to itself. */
+function isSelfConnect(socket: Socket): boolean {
   return socket.localPort === socket.remotePort && socket.localAddress === socket.remoteAddress
 }

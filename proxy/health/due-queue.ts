@@ -1,12 +1,13 @@
-/** Something that waits for its time. Both fields are the agenda's while the item is in it. */
+/** A priority queue ordered by due time: a binary heap, since one timer per target does not scale to 50,000 targets. */
+
+/** A queued item. The queue owns both fields while the item is in it. */
 export interface Due {
   due: number
-  /** Where in the heap it is. */
-  slot: number
+  /** Position in the heap. */
+  heapIndex: number
 }
 
-/** Who is next: a binary heap, since a timer for each of fifty thousand targets costs more than this one array. */
-export class Agenda<T extends Due> {
+export class DueQueue<T extends Due> {
   readonly #heap: T[] = []
 
   get first(): T | undefined {
@@ -17,53 +18,53 @@ export class Agenda<T extends Due> {
     return this.#heap.length
   }
 
-  /** `item.due` may not change while it is in. */
+  /** `item.due` must not change while the item is queued. */
   add(item: T): void {
     this.#rise(this.#heap.length, item)
   }
 
-  /** Does nothing when it is not in. */
+  /** Does nothing when the item is not queued. */
   remove(item: T): void {
-    const { slot } = item
-    if (this.#heap[slot] !== item) return
+    const { heapIndex: index } = item
+    if (this.#heap[index] !== item) return
     const last = this.#heap.pop()
     if (last === undefined || last === item) return
-    this.#sink(slot, last)
-    this.#rise(last.slot, last)
+    this.#sink(index, last)
+    this.#rise(last.heapIndex, last)
   }
 
   #rise(from: number, item: T): void {
-    let slot = from
-    while (slot > 0) {
-      const above = (slot - 1) >> 1
+    let index = from
+    while (index > 0) {
+      const above = (index - 1) >> 1
       const parent = this.#heap[above]
       if (parent === undefined || parent.due <= item.due) break
-      this.#put(slot, parent)
-      slot = above
+      this.#put(index, parent)
+      index = above
     }
-    this.#put(slot, item)
+    this.#put(index, item)
   }
 
   #sink(from: number, item: T): void {
-    let slot = from
+    let index = from
     for (;;) {
-      const below = this.#earlierChild(slot)
+      const below = this.#earlierChild(index)
       const child = this.#heap[below]
       if (child === undefined || child.due >= item.due) break
-      this.#put(slot, child)
-      slot = below
+      this.#put(index, child)
+      index = below
     }
-    this.#put(slot, item)
+    this.#put(index, item)
   }
 
-  #earlierChild(slot: number): number {
-    const left = this.#heap[2 * slot + 1]
-    const right = this.#heap[2 * slot + 2]
-    return left !== undefined && right !== undefined && right.due < left.due ? 2 * slot + 2 : 2 * slot + 1
+  #earlierChild(index: number): number {
+    const left = this.#heap[2 * index + 1]
+    const right = this.#heap[2 * index + 2]
+    return left !== undefined && right !== undefined && right.due < left.due ? 2 * index + 2 : 2 * index + 1
   }
 
-  #put(slot: number, item: T): void {
-    this.#heap[slot] = item
-    item.slot = slot
+  #put(index: number, item: T): void {
+    this.#heap[index] = item
+    item.heapIndex = index
   }
 }

@@ -1,6 +1,6 @@
 /**
- * What is known of the backends' health, from two witnesses: checks of our own and the fate of live traffic. Verdicts
- * are kept by backend key, so that they outlive every rebuild of a pool; only a verdict that changes is told and logged.
+ * The health of backends, from active checks and from the results of live traffic. Verdicts are kept by backend key, so
+ * they survive rebuilds of a pool; only changes of a verdict are reported and logged.
  */
 import type { Backend, Health } from '../model/backend.ts'
 import type { Change, Directory } from '../model/directory.ts'
@@ -10,12 +10,12 @@ import type { HealthStats } from '../model/stats/health.ts'
 import type { Clock, Random } from '../model/time/clock.ts'
 import { Checker } from './checker.ts'
 import type { HealthOptions, HttpCheck, TcpCheck } from './options.ts'
-import { Outliers } from './outlier.ts'
-import type { Finding, Probe } from './probe.ts'
+import { OutlierDetector } from './outlier-detector.ts'
+import type { CheckResult, Probe } from './probe.ts'
 import { httpProbe } from './probe-http.ts'
 import { tcpProbe } from './probe-tcp.ts'
-import type { Target, Watched } from './watched.ts'
-import { Roster } from './watched-backends.ts'
+import type { Target, WatchedBackend } from './watched-backend.ts'
+import { WatchedBackends } from './watched-backends.ts'
 
 export interface HealthParts {
   readonly directory: Directory
@@ -24,7 +24,7 @@ export interface HealthParts {
   readonly clock: Clock
   readonly random: Random
   readonly log: Log
-  /** The verdict on a backend became another one. It may change the directory before it returns. */
+  /** A backend's verdict changed. The callback may change the directory before it returns. */
   readonly onVerdict: (backendKey: string, health: Health) => void
 }
 
@@ -37,9 +37,9 @@ const defaultMaxInFlight = 100
 
 export class HealthMonitor implements Pick<FlowObserver, 'result'> {
   readonly #parts: HealthParts
-  readonly #roster: Roster
-  readonly #outliers: Outliers
-  /** Undefined when the configuration asks for no checks. */
+  readonly #backends: WatchedBackends
+  readonly #outliers: OutlierDetector
+  /** Undefined when active checks are off. */
   readonly #checker: Checker | undefined
   #unsubscribe: () => void = () => {}
 
@@ -47,42 +47,42 @@ export class HealthMonitor implements Pick<FlowObserver, 'result'> {
     const { options, clock, random } = parts
     const { active, passive } = options
     this.#parts = parts
-    this.#roster = new Roster(clock, service => options.services === 'all' || service.settings.global)
+    this.#backends = new WatchedBackends(clock, service => options.services === 'all' || service.settings.global)
     this.#checker = this.#makeChecker()
-    this.#outliers = new Outliers({
+    this.#outliers = new OutlierDetector({
       options: passive,
       rise: active.type === 'none' ? Number.POSITIVE_INFINITY : active.rise,
       clock,
       random,
-      onReturn: watched => this.#reassess(watched, () => 'its ejection is over'),
+      onUneject: watched => this.#reassess(watched, () => 'the ejection is over'),
     })
   }
 
   start(): void {
     const { directory } = this.#parts
-    this.#unsubscribe = directory.onChange(change => this.#follow(change))
-    this.#follow([...directory.services()].map(after => ({ key: after.key, before: undefined, after })))
+    this.#unsubscribe = directory.onChange(change => this.#applyChange(change))
+    this.#applyChange([...directory.services()].map(after => ({ key: after.key, before: undefined, after })))
   }
 
-  /** Cuts the checks in flight; resolves when none is left. */
+  /** Cancels the checks in flight; resolves when none is left. */
   async close(): Promise<void> {
     this.#unsubscribe()
     this.#outliers.close()
     await this.#checker?.close()
   }
 
-  /** Also of a backend that left a short while ago, so that it comes back as what it was. */
+  /** Also for a backend that left recently, so that it returns with the verdict it had. */
   verdict(backendKey: string): Health {
-    const watched = this.#roster.recall(backendKey)
+    const watched = this.#backends.recall(backendKey)
     return watched ? this.#healthOf(watched) : 'unknown'
   }
 
-  /** One attempt of live traffic ended. */
+  /** One dial of live traffic ended. */
   result(_flow: Flow, backend: Backend, result: Result): void {
-    const watched = this.#roster.get(backend.key)
+    const watched = this.#backends.get(backend.key)
     if (!watched) return
     if (result.outcome === 'connected') this.#outliers.reached(watched)
-    else if (speaksAgainst(result, backend) && this.#outliers.failed(watched)) {
+    else if (countsAsFailure(result, backend) && this.#outliers.failed(watched)) {
       const { consecutive } = this.#parts.options.passive
       this.#reassess(watched, () => `${consecutive} attempts in a row failed, the last one: ${result.outcome}`)
     }
@@ -90,7 +90,7 @@ export class HealthMonitor implements Pick<FlowObserver, 'result'> {
 
   stats(): HealthStats {
     const idle = { targets: 0, checks: { passed: 0, failed: 0, local: 0 }, inFlight: 0, lateMs: 0 }
-    const { size: backends, down } = this.#roster
+    const { size: backends, down } = this.#backends
     return { backends, down, ...(this.#checker?.stats() ?? idle), ...this.#outliers.stats() }
   }
 
@@ -99,14 +99,14 @@ export class HealthMonitor implements Pick<FlowObserver, 'result'> {
     const { active, maxInFlight = defaultMaxInFlight } = options
     if (active.type === 'none') return undefined
     const probe = active.type === 'tcp' ? probes.tcp(active, clock) : probes.http(active, clock)
-    const onChecked = (target: Target, finding: Finding) => this.#hear(target, finding)
+    const onChecked = (target: Target, result: CheckResult) => this.#checked(target, result)
     return new Checker({ options: active, maxInFlight, probe, clock, random, log, onChecked })
   }
 
-  #follow(change: Change): void {
-    const arrived: Watched[] = []
+  #applyChange(change: Change): void {
+    const arrived: WatchedBackend[] = []
     for (const { key, after } of change) {
-      const { joined, left } = this.#roster.replace(key, after)
+      const { joined, left } = this.#backends.replace(key, after)
       for (const watched of left) {
         this.#checker?.left(watched)
         this.#outliers.left(watched)
@@ -117,33 +117,33 @@ export class HealthMonitor implements Pick<FlowObserver, 'result'> {
         arrived.push(watched)
       }
     }
-    // Told last, since the answer to a verdict is a change of the directory, and that leads here again.
-    for (const watched of arrived) this.#reassess(watched, () => 'remembered from before it left')
+    // Reported last: onVerdict changes the directory, which calls this method again.
+    for (const watched of arrived) this.#reassess(watched, () => 'kept from before it left')
   }
 
-  #hear(target: Target, finding: Finding): void {
-    const passed = finding.outcome === 'passed'
+  #checked(target: Target, result: CheckResult): void {
+    const passed = result.outcome === 'passed'
     for (const watched of target.watched) {
       this.#outliers.checked(watched, passed)
-      this.#reassess(watched, () => (finding.outcome === 'passed' ? 'checks pass' : `checks fail: ${finding.why}`))
+      this.#reassess(watched, () => (result.outcome === 'passed' ? 'checks pass' : `checks fail: ${result.why}`))
     }
   }
 
-  #reassess(watched: Watched, why: () => string): void {
+  #reassess(watched: WatchedBackend, why: () => string): void {
     const from = watched.shown
     const to = this.#healthOf(watched)
     if (from === to || watched.pools.size === 0) return
     watched.shown = to
-    this.#logFlip(watched, from, to, why())
+    this.#logChange(watched, from, to, why())
     this.#parts.onVerdict(watched.key, to)
   }
 
-  /** Ejected over down over up and unknown. */
-  #healthOf(watched: Watched): Health {
+  /** Ejected takes precedence over the state of the checks. */
+  #healthOf(watched: WatchedBackend): Health {
     return this.#outliers.isEjected(watched) ? 'ejected' : (watched.target?.checks.health ?? 'unknown')
   }
 
-  #logFlip({ key, pools }: Watched, from: Health, to: Health, why: string): void {
+  #logChange({ key, pools }: WatchedBackend, from: Health, to: Health, why: string): void {
     const { log } = this.#parts
     const services = new Set([...pools].map(pool => pool.service)).size
     const fields = { backend: key, services, from, to, why }
@@ -153,7 +153,7 @@ export class HealthMonitor implements Pick<FlowObserver, 'result'> {
   }
 }
 
-/** Silence is no fault over UDP: syslog and its like never answer. An ICMP refusal is one. */
-function speaksAgainst(result: Result, backend: Backend): boolean {
+/** A UDP timeout does not count: some services, like syslog, never answer. An ICMP refusal does. */
+function countsAsFailure(result: Result, backend: Backend): boolean {
   return blames(result) && !(backend.protocol === 'UDP' && result.outcome === 'timeout')
 }

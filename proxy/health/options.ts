@@ -1,11 +1,11 @@
-/** What an operator decides about health. Times in milliseconds; the defaults stand in conf/starlane.yaml. */
+/** Health options. Times in milliseconds; the defaults are in conf/starlane.yaml. */
 
 export interface HealthOptions {
   readonly active: ActiveOptions
   readonly passive: PassiveOptions
-  /** Checks in flight at most, all services together; 100 when absent. Raise it when `health.behind` is logged. */
+  /** Most checks in flight, over all services; 100 by default. Raise it when `health.behind` is logged. */
   readonly maxInFlight?: number
-  /** Whose backends are watched: those of global services, or of every service that is proxied. */
+  /** Watch the backends of global services only, or of every proxied service. */
   readonly services: 'global' | 'all'
 }
 
@@ -19,30 +19,30 @@ export interface HttpCheck extends Thresholds {
   readonly type: 'http'
   /** Begins with a slash; `/healthz`. */
   readonly path: string
-  /** Statuses that pass, both ends included; 200 to 299. */
+  /** Range of passing statuses, inclusive; 200 to 299. */
   readonly status: { readonly min: number; readonly max: number }
 }
 
 /** HAProxy's `inter`, `rise` and `fall`. */
 export interface Thresholds {
-  /** From one check of an address to its next; 2000. Each wait is drawn 10 % longer or shorter. */
+  /** Time between two checks of an address; 2000, with a jitter of 10 %. */
   readonly intervalMs: number
-  /** For a whole check, from the dial to the last byte that is read; 1000. */
+  /** Limit for a whole check, from the dial to the last byte read; 1000. */
   readonly timeoutMs: number
-  /** Checks passed in a row that bring a backend back; 2. The very first check that passes counts at once. */
+  /** Consecutive passes that bring a backend up; 2. An unchecked backend needs one. */
   readonly rise: number
-  /** Checks failed in a row that take a backend out; 3. */
+  /** Consecutive failures that take a backend down; 3. */
   readonly fall: number
 }
 
 /** Envoy's outlier detection by consecutive failures. */
 export interface PassiveOptions {
-  /** Attempts of live traffic failed in a row that eject a backend; 5. 0 switches ejection off. */
+  /** Consecutive failed dials of live traffic that eject a backend; 5. 0 turns ejection off. */
   readonly consecutive: number
-  /** The first ejection; the n-th in a row lasts n times as long, give or take 10 %; 30000. */
+  /** Duration of the first ejection; the n-th in a row lasts n times as long, with a jitter of 10 %; 30000. */
   readonly ejectMs: number
-  /** Where that growth ends; 300000. Not below `ejectMs`. */
+  /** Longest ejection; 300000. Not below `ejectMs`. */
   readonly maxEjectMs: number
-  /** Of a frontend's backends, how many may be ejected at a time, 0 to 100; one always may; 50. */
+  /** Largest share of a frontend's backends that may be ejected at a time, 0 to 100; one always may; 50. */
   readonly maxPercent: number
 }

@@ -1,4 +1,4 @@
-/** An HTTP check: GET, and the status decides once the answer is whole or longer than anyone needs to see. */
+/** HTTP check: GET a path; the status decides, once the response is complete or longer than 64 KiB. */
 import type { Socket } from 'node:net'
 import { Client } from 'undici'
 import { endpointText } from '../model/address.ts'
@@ -6,7 +6,7 @@ import { MeshError } from '../model/error.ts'
 import type { Clock } from '../model/time/clock.ts'
 import { Connections } from './connections.ts'
 import type { HttpCheck } from './options.ts'
-import { failed, findingOf, type Probe, passed } from './probe.ts'
+import { failed, type Probe, passed, resultOfError } from './probe.ts'
 
 const maxBodyBytes = 64 * 1024
 
@@ -24,7 +24,7 @@ export function httpProbe(options: HttpCheck, clock: Clock): Probe {
         const fits = answered >= status.min && answered <= status.max
         return fits ? passed : failed(`status ${answered} is not in ${status.min}-${status.max}`)
       } catch (error) {
-        return findingOf(error)
+        return resultOfError(error)
       }
     },
     destroy: () => connections.destroy(),
@@ -32,12 +32,12 @@ export function httpProbe(options: HttpCheck, clock: Clock): Probe {
 }
 
 /**
- * A client for one request over a connection that is already there: undici would go on dialling after the check has
- * given up, and would keep idle connections. Its own timeouts are off, since the socket has one for the whole check.
+ * A client for one request over an open connection: undici by itself would keep dialling after the check timed out, and
+ * would keep idle connections. Its timeouts are off, since the socket has one for the whole check.
  */
 async function get(origin: string, path: string, socket: Socket): Promise<number> {
   const client = new Client(origin, {
-    // Not at once: a connector that answers while it is being called stalls undici's client.
+    // Deferred: undici's client stalls when the connector calls back synchronously.
     connect: (_options, done) => queueMicrotask(() => done(null, socket)),
     headersTimeout: 0,
     bodyTimeout: 0,
@@ -46,8 +46,8 @@ async function get(origin: string, path: string, socket: Socket): Promise<number
     return await new Promise((resolve, reject) => {
       let status = 0
       let bytes = 0
-      // The last word if nobody else has one: undici hears of the close after us, and knows better why.
-      const cutShort = () => reject(new Error('the connection closed before the answer was whole'))
+      // Deferred, since undici sees the close after us and may have a better reason.
+      const cutShort = () => reject(new Error('the connection closed before the response was complete'))
       socket.once('close', () => queueMicrotask(cutShort))
       client.dispatch(
         { method: 'GET', path, headers: { 'user-agent': 'starlane-health', accept: '*/*' }, reset: true },

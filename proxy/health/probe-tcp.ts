@@ -1,11 +1,11 @@
-/** A TCP check: the handshake is the answer. */
+/** TCP check: a completed handshake passes. */
 import type { Socket } from 'node:net'
 import type { Clock } from '../model/time/clock.ts'
 import { Connections } from './connections.ts'
-import { findingOf, type Probe, passed } from './probe.ts'
+import { type Probe, passed, resultOfError } from './probe.ts'
 
-/** How long a backend may take to close its side before we cut. */
-const farewellMs = 100
+/** How long the backend may take to close its side before the socket is destroyed. */
+const closeWaitMs = 100
 
 export function tcpProbe({ timeoutMs }: { readonly timeoutMs: number }, clock: Clock): Probe {
   const connections = new Connections(timeoutMs, clock)
@@ -15,19 +15,18 @@ export function tcpProbe({ timeoutMs }: { readonly timeoutMs: number }, clock: C
         await leave(await connections.open(endpoint), clock)
         return passed
       } catch (error) {
-        return findingOf(error)
+        return resultOfError(error)
       }
     },
     destroy: () => connections.destroy(),
   }
 }
 
-// FIN, then read away what the backend may have said first: closing with unread data would send it a reset, and many
-// servers log those.
+// FIN, then discard what the backend may have sent: closing with unread data sends a reset, and many servers log those.
 async function leave(socket: Socket, clock: Clock): Promise<void> {
-  const callOff = clock.after(farewellMs, () => socket.destroy())
+  const cancel = clock.after(closeWaitMs, () => socket.destroy())
   const closed = new Promise(resolve => socket.once('close', resolve))
   socket.resume().end()
   await closed
-  callOff()
+  cancel()
 }

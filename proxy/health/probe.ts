@@ -1,10 +1,10 @@
-/** What a check of one address can find. */
+/** The interface of a health check, and its result. */
 import { messageOf } from '../model/error.ts'
 
 export interface Probe {
-  /** Settles within the check's timeout, whatever the other side does. */
-  check(endpoint: CheckedEndpoint): Promise<Finding>
-  /** Cuts all checks in flight; they settle at once. */
+  /** Never rejects. Settles within the timeout, whatever the other side does. */
+  check(endpoint: CheckedEndpoint): Promise<CheckResult>
+  /** Cancels all checks in flight; they settle at once. */
   destroy(): void
 }
 
@@ -13,18 +13,20 @@ export interface CheckedEndpoint {
   readonly port: number
 }
 
-/** `local`: a fault of this machine, which says nothing about the other one. */
-export type Finding = { readonly outcome: 'passed' } | { readonly outcome: 'failed' | 'local'; readonly why: string }
+/** `local`: a fault of this machine, such as EMFILE, which says nothing about the backend. */
+export type CheckResult =
+  | { readonly outcome: 'passed' }
+  | { readonly outcome: 'failed' | 'local'; readonly why: string }
 
-export const passed: Finding = { outcome: 'passed' }
+export const passed: CheckResult = { outcome: 'passed' }
 
-export function failed(why: string): Finding {
+export function failed(why: string): CheckResult {
   return { outcome: 'failed', why }
 }
 
 const localFaults = new Set(['EMFILE', 'ENFILE', 'EADDRNOTAVAIL', 'ENOBUFS', 'ENOMEM'])
 
-export function findingOf(thrown: unknown): Finding {
+export function resultOfError(thrown: unknown): CheckResult {
   const code = thrown instanceof Error && 'code' in thrown ? String(thrown.code) : ''
   return { outcome: localFaults.has(code) ? 'local' : 'failed', why: messageOf(thrown) }
 }

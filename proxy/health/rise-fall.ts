@@ -1,20 +1,20 @@
-/** The verdict of the checks on one address: HAProxy's rise and fall, except that the first check passed decides at once. */
-export interface Checks {
+/** The health of one address by its checks: HAProxy's rise and fall, except that one pass is enough for an unchecked one. */
+export interface CheckState {
   readonly health: 'unknown' | 'up' | 'down'
-  /** Checks in a row that speak against `health`. */
+  /** Consecutive checks that contradict `health`. */
   readonly against: number
 }
 
-export const unchecked: Checks = { health: 'unknown', against: 0 }
+export const unchecked: CheckState = { health: 'unknown', against: 0 }
 
-const up: Checks = { health: 'up', against: 0 }
-const down: Checks = { health: 'down', against: 0 }
+const up: CheckState = { health: 'up', against: 0 }
+const down: CheckState = { health: 'down', against: 0 }
 
-export function judge(
-  checks: Checks,
+export function applyCheck(
+  checks: CheckState,
   passed: boolean,
   limits: { readonly rise: number; readonly fall: number },
-): Checks {
+): CheckState {
   const agrees = passed === (checks.health !== 'down')
   if (agrees) return passed ? up : down
   const against = checks.against + 1

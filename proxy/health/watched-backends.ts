@@ -1,125 +1,125 @@
 /**
- * Which backends health watches: all that new flows can reach through a frontend of a proxied service. Follows the
- * directory change by change, and remembers for some minutes those that left.
+ * The backends that health watches: all that new flows can reach through a frontend of a proxied service. Follows the
+ * directory change by change, and keeps backends that left for five minutes.
  */
 import { LRUCache } from 'lru-cache'
 import type { Backend } from '../model/backend.ts'
 import type { Frontend, GlobalService, ServiceKey } from '../model/service.ts'
 import type { Clock } from '../model/time/clock.ts'
-import type { Pool, Watched } from './watched.ts'
+import type { Pool, WatchedBackend } from './watched-backend.ts'
 
-// Long enough for a pod to restart at its address, or for a source to come back; short enough that an address which
-// Kubernetes hands to another pod is seldom judged by its former owner.
+// Long enough for a pod to restart at its address, or for a source to reconnect; short enough that an address reused for
+// another pod seldom inherits a verdict.
 const rememberMs = 5 * 60_000
 const rememberAtMost = 10_000
 
-export interface Turnover {
-  readonly joined: readonly Watched[]
-  readonly left: readonly Watched[]
+export interface WatchedChange {
+  readonly joined: readonly WatchedBackend[]
+  readonly left: readonly WatchedBackend[]
 }
 
-const noTurnover: Turnover = { joined: [], left: [] }
+const unchanged: WatchedChange = { joined: [], left: [] }
 
-export class Roster {
+export class WatchedBackends {
   readonly #watches: (service: GlobalService) => boolean
-  readonly #present = new Map<string, Watched>()
-  readonly #away: LRUCache<string, Watched>
+  readonly #current = new Map<string, WatchedBackend>()
+  readonly #recent: LRUCache<string, WatchedBackend>
   readonly #pools = new Map<ServiceKey, readonly Pool[]>()
 
   constructor(clock: Clock, watches: (service: GlobalService) => boolean) {
     this.#watches = watches
-    // The cache takes a start at 0 for "no age", hence one more than the clock says.
+    // lru-cache treats a start time of 0 as "no age", hence the 1.
     const perf = { now: () => clock.now() + 1 }
-    this.#away = new LRUCache({ max: rememberAtMost, ttl: rememberMs, ttlResolution: 0, perf })
+    this.#recent = new LRUCache({ max: rememberAtMost, ttl: rememberMs, ttlResolution: 0, perf })
   }
 
   /** A backend that is in a pool now. */
-  get(key: string): Watched | undefined {
-    return this.#present.get(key)
+  get(key: string): WatchedBackend | undefined {
+    return this.#current.get(key)
   }
 
-  /** Also one that left a short while ago. */
-  recall(key: string): Watched | undefined {
-    return this.#present.get(key) ?? this.#away.get(key)
+  /** Also finds backends that left recently. */
+  recall(key: string): WatchedBackend | undefined {
+    return this.#current.get(key) ?? this.#recent.get(key)
   }
 
   get size(): number {
-    return this.#present.size
+    return this.#current.size
   }
 
   get down(): number {
     let down = 0
-    for (const { shown } of this.#present.values()) if (shown === 'down') down++
+    for (const { shown } of this.#current.values()) if (shown === 'down') down++
     return down
   }
 
-  /** The service is new, was replaced, or is gone. */
-  replace(key: ServiceKey, service: GlobalService | undefined): Turnover {
+  /** The service was added, replaced or removed. */
+  replace(key: ServiceKey, service: GlobalService | undefined): WatchedChange {
     const before = this.#pools.get(key) ?? []
     const lists = service && this.#watches(service) ? service.frontends.map(reachable) : []
-    if (samePools(before, lists)) return noTurnover
+    if (samePools(before, lists)) return unchanged
 
-    // Those that stay are in their new pool before they leave the old one, and so are never away in between.
-    const joined: Watched[] = []
+    // Backends that stay are added to the new pool before they leave the old one, so they never count as gone.
+    const joined: WatchedBackend[] = []
     const after = lists.map(backends => this.#pool(key, backends, joined))
-    const left = before.flatMap(pool => this.#dissolve(pool))
+    const left = before.flatMap(pool => this.#removePool(pool))
     if (after.length > 0) this.#pools.set(key, after)
     else this.#pools.delete(key)
     return { joined, left }
   }
 
-  #pool(service: ServiceKey, backends: readonly Backend[], joined: Watched[]): Pool {
+  #pool(service: ServiceKey, backends: readonly Backend[], joined: WatchedBackend[]): Pool {
     const watched = backends.map(backend => {
-      const known = this.#present.get(backend.key)
+      const known = this.#current.get(backend.key)
       if (known) return known
-      const newcomer = this.#welcome(backend)
-      joined.push(newcomer)
-      return newcomer
+      const added = this.#watch(backend)
+      joined.push(added)
+      return added
     })
     const pool = { service, watched }
     for (const member of watched) member.pools.add(pool)
     return pool
   }
 
-  #welcome({ key, address, port, protocol, health }: Backend): Watched {
-    const watched: Watched = this.#away.get(key) ?? {
+  #watch({ key, address, port, protocol, health }: Backend): WatchedBackend {
+    const watched: WatchedBackend = this.#recent.get(key) ?? {
       key,
       address,
       port,
       protocol,
       pools: new Set(),
       target: undefined,
-      standing: undefined,
+      outlier: undefined,
       shown: health,
     }
     watched.shown = health
-    this.#away.delete(key)
-    this.#present.set(key, watched)
+    this.#recent.delete(key)
+    this.#current.set(key, watched)
     return watched
   }
 
-  #dissolve(pool: Pool): Watched[] {
-    const left: Watched[] = []
+  #removePool(pool: Pool): WatchedBackend[] {
+    const left: WatchedBackend[] = []
     for (const watched of pool.watched) {
       watched.pools.delete(pool)
-      if (watched.pools.size > 0 || !this.#present.delete(watched.key)) continue
-      this.#away.set(watched.key, watched)
+      if (watched.pools.size > 0 || !this.#current.delete(watched.key)) continue
+      this.#recent.set(watched.key, watched)
       left.push(watched)
     }
     return left
   }
 }
 
-/** Those of a frontend's backends that may get a new flow; maintenance is not among a frontend's to begin with. */
+/** The backends of a frontend that may get new flows. */
 function reachable(frontend: Frontend): readonly Backend[] {
   return frontend.backends.filter(backend => backend.serving && backend.state !== 'maintenance')
 }
 
-/** Most changes of a service are flips of health, which concern nobody here. */
+/** Most changes of a service are changes of health, which do not change its pools. */
 function samePools(pools: readonly Pool[], lists: readonly (readonly Backend[])[]): boolean {
   return pools.length === lists.length && pools.every((pool, i) => sameKeys(pool.watched, lists[i] ?? []))
 }
 
-function sameKeys(watched: readonly Watched[], backends: readonly Backend[]): boolean {
+function sameKeys(watched: readonly WatchedBackend[], backends: readonly Backend[]): boolean {
   return watched.length === backends.length && watched.every((one, i) => one.key === backends[i]?.key)
 }

@@ -1,4 +1,4 @@
-/** Whom health watches, what the checks decide, and when they run. */
+/** Which backends health watches, what the checks decide, and when they run. */
 import t from 'tap'
 import { HealthMonitor } from '../../../proxy/health/monitor.ts'
 import { Mesh } from '../../../proxy/mesh/mesh.ts'
@@ -13,7 +13,7 @@ const a = backend({ address: '127.1.0.1' })
 const b = backend({ address: '127.2.0.1', cluster: 'cluster-2' })
 const c = backend({ address: '127.2.0.2', cluster: 'cluster-2' })
 
-t.test('a backend that answers is up with its first check, soon after it joined', async t => {
+t.test('a backend that answers is up after its first check, soon after it was added', async t => {
   const { monitor, clock, probe, verdicts, log } = watch(t, new FakeDirectory(globalService({ backends: [a] })))
   t.equal(monitor.verdict(a.key), 'unknown')
   await clock.advance(200)
@@ -25,7 +25,7 @@ t.test('a backend that answers is up with its first check, soon after it joined'
   t.equal(log.lines.length, 1)
 })
 
-t.test('fall checks take it out, rise checks bring it back, and only the flips are logged', async t => {
+t.test('`fall` failures take a backend down, `rise` passes bring it up, and only changes are logged', async t => {
   const { clock, probe, verdicts, log } = watch(t, new FakeDirectory(globalService({ backends: [a, b] })))
   await clock.advance(1000)
   probe.down('127.2.0.1:8080')
@@ -58,7 +58,7 @@ t.test('fall checks take it out, rise checks bring it back, and only the flips a
   )
 })
 
-t.test('the wait between two checks varies by ten percent around the interval', async t => {
+t.test('the interval between two checks has a jitter of 10 %', async t => {
   let draw = 0
   const random = () => [0.999, 0, 0.25, 0.5, 0.75][draw++ % 5] ?? 0
   const { clock, probe } = watch(t, new FakeDirectory(globalService({ backends: [a] })), { random })
@@ -72,7 +72,7 @@ t.test('the wait between two checks varies by ten percent around the interval', 
   t.ok(Math.max(...waits) - Math.min(...waits) > 300, 'they do vary')
 })
 
-t.test('a fault of this machine blames no backend, and is said once a minute', async t => {
+t.test('a fault of this machine counts against no backend, and is logged once a minute', async t => {
   const { clock, probe, verdicts, log, monitor } = watch(t, new FakeDirectory(globalService({ backends: [a, b] })))
   await clock.advance(1000)
   for (const endpoint of ['127.1.0.1:8080', '127.2.0.1:8080']) {
@@ -91,7 +91,7 @@ t.test('a fault of this machine blames no backend, and is said once a minute', a
   t.ok(monitor.stats().checks.local > 100)
 })
 
-t.test('whom it checks', async t => {
+t.test('which backends are checked', async t => {
   const local = { settings: { global: false } }
   const cases: { what: string; service: GlobalService; services?: 'global' | 'all'; checked: string[] }[] = [
     { what: 'all backends of a global service', service: globalService({ backends: [a, b] }), checked: [a.key, b.key] },
@@ -199,14 +199,14 @@ t.test('an address is checked once, however many services and clusters share it'
   t.equal(probe.checks.length, before)
 })
 
-t.test('it follows the directory, and a change that only concerns health disturbs nothing', async t => {
+t.test('it follows the directory, and a change of health alone disturbs nothing', async t => {
   const directory = new FakeDirectory(globalService({ backends: [a] }))
   const { clock, probe } = watch(t, directory)
   await clock.advance(1000)
   directory.set(globalService({ backends: [a, b] }))
   await clock.advance(500)
   t.same(probe.times('127.1.0.1:8080'), [100])
-  t.same(probe.times('127.2.0.1:8080'), [1100], 'a newcomer is checked soon')
+  t.same(probe.times('127.2.0.1:8080'), [1100], 'a new target is checked soon')
   for (let i = 0; i < 30; i++) {
     directory.set(globalService({ backends: [a, backend({ ...b, health: i % 2 ? 'up' : 'down', weight: i })] }))
     await clock.advance(100)
@@ -217,7 +217,7 @@ t.test('it follows the directory, and a change that only concerns health disturb
   t.equal(probe.times('127.1.0.1:8080').length, 3)
 })
 
-t.test('a backend that moves to another service in one batch takes its verdict along', async t => {
+t.test('a backend that moves to another service in one batch keeps its verdict', async t => {
   const other = (backends: GlobalService['backends']) =>
     globalService({ name: 'x-wing', local: clusterService({ name: 'x-wing', clusterIPs: ['127.96.0.11'] }), backends })
   for (const order of ['leaves first', 'joins first']) {
@@ -259,7 +259,7 @@ t.test('a verdict survives a short absence and is forgotten after a long one', a
   )
 })
 
-t.test('a directory that shows something else than the verdict is told on return', async t => {
+t.test('a backend that returns with another health than its verdict is corrected', async t => {
   const directory = new FakeDirectory(globalService({ backends: [a] }))
   const { clock, probe, verdicts } = watch(t, directory)
   probe.down('127.1.0.1:8080')
@@ -280,7 +280,7 @@ t.test('a directory that shows something else than the verdict is told on return
   t.same(verdicts.at(-1), [a.key, 'unknown'], 'it showed a verdict that is forgotten here')
 })
 
-t.test('of two that come back, the second may leave again at the news of the first', async t => {
+t.test('of two backends that return, the second may leave again while the first is reported', async t => {
   const directory = new FakeDirectory(globalService({ backends: [a, b] }))
   let arrived = false
   const { clock, probe, verdicts } = watch(t, directory, {
@@ -297,7 +297,7 @@ t.test('of two that come back, the second may leave again at the news of the fir
   t.same(verdicts, [[a.key, 'down']])
 })
 
-t.test('what is remembered of those that left is bounded', async t => {
+t.test('the memory of backends that left is bounded', async t => {
   const directory = new FakeDirectory()
   const { monitor, clock, probe } = watch(t, directory, { active: { ...tcp, fall: 1 } })
   const wave = (n: number) =>
@@ -313,7 +313,7 @@ t.test('what is remembered of those that left is bounded', async t => {
   t.equal(monitor.stats().backends, 0)
 })
 
-t.test('60 % go down at once: exactly they are out, each logged once, and the rest carries on', async t => {
+t.test('60 % go down at once: exactly those are down, each logged once, and the others stay up', async t => {
   const backends = Array.from({ length: 100 }, (_, i) => backend({ address: `127.2.0.${i + 1}` }))
   const directory = new FakeDirectory(globalService({ backends }))
   const health = new Map<string, Health>()
@@ -343,13 +343,13 @@ t.test('a backend that flaps every second changes its verdict at most once in ri
   t.ok(Math.min(...gaps) >= 2 * 1800, `${gaps}`)
 })
 
-t.test('a verdict may change the directory before it has been told to all', async t => {
+t.test('a verdict may change the directory while other verdicts are still to be reported', async t => {
   const twins = ['cluster-1', 'cluster-2', 'cluster-3'].map(cluster => backend({ address: '127.1.0.1', cluster }))
   const directory = new FakeDirectory(globalService({ backends: twins }))
   const { monitor, clock, verdicts } = watch(t, directory, {
     onVerdict: (key, health) => {
       const left = [...(directory.service('default/rebel-base')?.backends ?? [])]
-      // The second hears of the first, and loses the third.
+      // While the second change is reported, the third backend is removed.
       const next = left
         .filter(one => one.cluster !== 'cluster-3')
         .map(one => (one.key === key ? { ...one, health } : one))
@@ -365,7 +365,7 @@ t.test('a verdict may change the directory before it has been told to all', asyn
   t.equal(monitor.stats().targets, 1)
 })
 
-t.test('ten thousand targets: all are checked in each interval, a hundred at a time, from one timer', async t => {
+t.test('ten thousand targets: all are checked in each interval, a hundred at a time, with one timer', async t => {
   const backends = Array.from({ length: 10_000 }, (_, i) => backend({ address: `127.2.${i >> 8}.${i & 255}` }))
   const { monitor, clock, probe, log } = watch(t, new FakeDirectory(globalService({ backends })), {
     random: seeded(1),
@@ -383,7 +383,7 @@ t.test('ten thousand targets: all are checked in each interval, a hundred at a t
   t.equal(monitor.stats().targets, 10_000)
 })
 
-t.test('a ceiling too low for the interval is kept, and said once', async t => {
+t.test('a limit too low for the interval is kept, and logged once', async t => {
   const backends = Array.from({ length: 60 }, (_, i) => backend({ address: `127.2.0.${i + 1}` }))
   const { monitor, clock, probe, log } = watch(t, new FakeDirectory(globalService({ backends })), { maxInFlight: 10 })
   for (const { address } of backends) probe.slow.set(`${address}:8080`, 900)
@@ -396,7 +396,7 @@ t.test('a ceiling too low for the interval is kept, and said once', async t => {
   t.ok(Math.max(...counts) - Math.min(...counts) <= 1, 'all get their turn')
 })
 
-t.test('checks that are answered at once are still paced', async t => {
+t.test('checks that finish at once are still paced', async t => {
   const backends = Array.from({ length: 1000 }, (_, i) => backend({ address: `127.2.${i >> 8}.${i & 255}` }))
   const { clock, probe } = watch(t, new FakeDirectory(globalService({ backends })), {
     maxInFlight: 10,
@@ -406,7 +406,7 @@ t.test('checks that are answered at once are still paced', async t => {
   t.ok(probe.checks.length > 500 && probe.checks.length <= 1010, `${probe.checks.length} checks in 1.5 s`)
 })
 
-t.test('a dead cluster does not delay the checks of the living', async t => {
+t.test('a dead cluster does not delay the checks of live backends', async t => {
   const dead = Array.from({ length: 400 }, (_, i) =>
     backend({ address: `127.2.${i >> 8}.${i & 255}`, cluster: 'cluster-2' }),
   )
@@ -424,7 +424,7 @@ t.test('a dead cluster does not delay the checks of the living', async t => {
   t.equal(probe.checks.length - living.length, 600, 'the dead have half of the ceiling')
 })
 
-t.test('a target that leaves while its check runs is not judged by it', async t => {
+t.test('the result of a check is ignored when its target has left', async t => {
   const directory = new FakeDirectory(globalService({ backends: [a] }))
   const { monitor, clock, probe, verdicts } = watch(t, directory)
   probe.slow.set('127.1.0.1:8080', 500)
@@ -446,7 +446,7 @@ t.test('without checks nothing is dialled and verdicts are unknown', async t => 
   t.match(monitor.stats(), { backends: 1, targets: 0, inFlight: 0, checks: { passed: 0, failed: 0, local: 0 } })
 })
 
-t.test('close cuts the checks in flight, leaves no timer, and is deaf afterwards', async t => {
+t.test('close cancels the checks in flight and leaves no timer; later results are ignored', async t => {
   const directory = new FakeDirectory(globalService({ backends: [a, b, c] }))
   const { monitor, clock, probe, verdicts, traffic } = watch(t, directory)
   probe.slow.set('127.1.0.1:8080', 900)
@@ -465,7 +465,7 @@ t.test('close cuts the checks in flight, leaves no timer, and is deaf afterwards
   t.equal(monitor.stats().backends, 3)
 })
 
-t.test('the kind of check follows the options, and a path that cannot be asked for is refused at once', async t => {
+t.test('the kind of check follows the options, and a bad path is refused at once', async t => {
   const clock = new FakeClock()
   const parts = {
     directory: new FakeDirectory(globalService({ backends: [a] })),

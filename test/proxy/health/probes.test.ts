@@ -1,11 +1,11 @@
-/** The checks themselves, over real sockets: what a backend may do to them, and what they do to a backend. */
+/** The probes over real sockets: how they handle every kind of peer, and what the peer sees. */
 import { execFile } from 'node:child_process'
 import { createServer as createHttpServer, type IncomingMessage, type RequestListener } from 'node:http'
 import { type AddressInfo, connect, createServer, type Socket } from 'node:net'
 import { promisify } from 'node:util'
 import { Worker } from 'node:worker_threads'
 import t, { type Test } from 'tap'
-import type { Finding, Probe } from '../../../proxy/health/probe.ts'
+import type { CheckResult, Probe } from '../../../proxy/health/probe.ts'
 import { httpProbe } from '../../../proxy/health/probe-http.ts'
 import { tcpProbe } from '../../../proxy/health/probe-tcp.ts'
 import { systemClock } from '../../../proxy/model/time/clock.ts'
@@ -13,7 +13,7 @@ import { FakeClock } from '../../support/clock.ts'
 import { eventually } from '../../support/eventually.ts'
 import { http } from './support.ts'
 
-/** Long enough never to matter, for checks that must settle on their own. */
+/** A timeout that is never reached, for checks that must settle by themselves. */
 const patient = 20_000
 const short = 200
 
@@ -27,7 +27,7 @@ t.test('tcp: a listener passes, a closed port fails, over both families', async 
   }
 })
 
-t.test('tcp: the backend sees a connection that ends in order, even when it speaks first', async t => {
+t.test('tcp: the backend sees an orderly close, even when it sends first', async t => {
   const ends: string[] = []
   const port = await serve(t, socket => {
     socket.write('220 mail.example ESMTP\r\n')
@@ -69,14 +69,14 @@ t.test('a check leaves no timer behind, however it ends', async t => {
   }
 })
 
-t.test('a backlog that is full looks like a blackhole, and ends with the timeout', async t => {
+t.test('a full backlog drops the SYN, and the check times out', async t => {
   const port = await fullBacklog(t)
   for (const probe of [tcp(t, short), web(t, { timeoutMs: short })]) {
     t.same(await probe.check({ address: '127.0.0.1', port }), { outcome: 'failed', why: 'no answer within 200 ms' })
   }
 })
 
-t.test('destroy settles what is in flight', async t => {
+t.test('destroy settles the checks in flight', async t => {
   const mute = await serve(t, () => {})
   const blackhole = await fullBacklog(t)
   const probes = [
@@ -84,30 +84,30 @@ t.test('destroy settles what is in flight', async t => {
     { probe: web(t), port: blackhole },
     { probe: web(t), port: mute },
   ]
-  const findings = probes.map(({ probe, port }) => probe.check({ address: '127.0.0.1', port }))
+  const results = probes.map(({ probe, port }) => probe.check({ address: '127.0.0.1', port }))
   await new Promise(resolve => setImmediate(resolve))
   for (const { probe } of probes) probe.destroy()
-  t.match(await Promise.all(findings), Array(3).fill({ outcome: 'failed' }))
+  t.match(await Promise.all(results), Array(3).fill({ outcome: 'failed' }))
 })
 
-t.test('a connection that meets its own end found no listener', async t => {
-  // On loopback this happens by chance, once in some ten thousand dials. In a network with two source ports: soon.
+t.test('a socket that connects to itself fails the check', async t => {
+  // On loopback this happens about once in ten thousand dials; with only two source ports, within a few.
   const ports = 'ip link set lo up && echo 40000 40001 > /proc/sys/net/ipv4/ip_local_port_range'
   const found = await inShell(
     ['unshare', '-rn', '/bin/sh', '-c', `${ports} && exec "$@"`, 'sh'],
-    `const findings = []
-     for (let i = 0; i < 40; i++) findings.push(await probe.check({ address: '127.0.0.1', port: 40000 + (i % 2) }))
-     report(findings)`,
+    `const results = []
+     for (let i = 0; i < 40; i++) results.push(await probe.check({ address: '127.0.0.1', port: 40000 + (i % 2) }))
+     report(results)`,
   )
   if (!found) {
     t.pass('not tried', { skip: 'needs unshare and iproute2, and the right to use them' })
     return
   }
-  t.match(found, Array(40).fill({ outcome: 'failed', why: /ECONNREFUSED|its own end/ }))
-  t.match(found.map(({ why }) => why).join(), /its own end/)
+  t.match(found, Array(40).fill({ outcome: 'failed', why: /ECONNREFUSED|connected to itself/ }))
+  t.match(found.map(({ why }) => why).join(), /connected to itself/)
 })
 
-t.test('out of descriptors: a fault of this machine', async t => {
+t.test('out of file descriptors is a fault of this machine', async t => {
   const found = await inShell(
     ['/bin/sh', '-c', 'ulimit -n 64; exec "$@"', 'sh'],
     `try { for (;;) openSync('/dev/null') } catch {}
@@ -117,21 +117,21 @@ t.test('out of descriptors: a fault of this machine', async t => {
 })
 
 t.test('http: the status decides', async t => {
-  const cases: { status: number; range?: { min: number; max: number }; finding: Finding }[] = [
-    { status: 200, finding: { outcome: 'passed' } },
-    { status: 299, finding: { outcome: 'passed' } },
-    { status: 204, finding: { outcome: 'passed' } },
-    { status: 300, finding: { outcome: 'failed', why: 'status 300 is not in 200-299' } },
-    { status: 503, finding: { outcome: 'failed', why: 'status 503 is not in 200-299' } },
-    { status: 401, range: { min: 200, max: 499 }, finding: { outcome: 'passed' } },
+  const cases: { status: number; range?: { min: number; max: number }; result: CheckResult }[] = [
+    { status: 200, result: { outcome: 'passed' } },
+    { status: 299, result: { outcome: 'passed' } },
+    { status: 204, result: { outcome: 'passed' } },
+    { status: 300, result: { outcome: 'failed', why: 'status 300 is not in 200-299' } },
+    { status: 503, result: { outcome: 'failed', why: 'status 503 is not in 200-299' } },
+    { status: 401, range: { min: 200, max: 499 }, result: { outcome: 'passed' } },
   ]
-  for (const { status, range = http.status, finding } of cases) {
+  for (const { status, range = http.status, result } of cases) {
     const port = await serveHttp(t, (_request, response) => response.writeHead(status).end('so'))
-    t.same(await web(t, { status: range }).check({ address: '127.0.0.1', port }), finding, `${status}`)
+    t.same(await web(t, { status: range }).check({ address: '127.0.0.1', port }), result, `${status}`)
   }
 })
 
-t.test('http: asks for the path at the address, and follows no redirect', async t => {
+t.test('http: requests the path at the address, and follows no redirect', async t => {
   for (const address of ['127.0.0.1', '::1']) {
     const requests: IncomingMessage[] = []
     const port = await serveHttp(
@@ -170,46 +170,46 @@ t.test('http: no connection outlives its check', async t => {
   })
   const port = await listen(t, server)
   const probe = web(t)
-  const findings = await Promise.all(Array.from({ length: 20 }, () => probe.check({ address: '127.0.0.1', port })))
-  t.same(findings, Array(20).fill({ outcome: 'passed' }))
+  const results = await Promise.all(Array.from({ length: 20 }, () => probe.check({ address: '127.0.0.1', port })))
+  t.same(results, Array(20).fill({ outcome: 'passed' }))
   await until(() => open === 0)
   t.equal(seen, 20)
 })
 
-t.test('http: whatever else answers is a failure, in time and with a reason', async t => {
+t.test('http: any other peer fails the check in time, with a reason', async t => {
   const cases: {
     what: string
     talk: (socket: Socket) => void
     timeoutMs?: number
-    finding: Finding | { why: RegExp }
+    result: CheckResult | { why: RegExp }
   }[] = [
     {
       what: 'accepts and is silent',
       talk: () => {},
       timeoutMs: short,
-      finding: { outcome: 'failed', why: 'no answer within 200 ms' },
+      result: { outcome: 'failed', why: 'no answer within 200 ms' },
     },
-    { what: 'closes at once', talk: socket => socket.end(), finding: { why: /closed/ } },
-    { what: 'resets at once', talk: socket => socket.resetAndDestroy(), finding: { why: /ECONNRESET|closed/ } },
-    { what: 'speaks something else', talk: socket => socket.end('SSH-2.0-OpenSSH_9.2\r\n'), finding: { why: /HTTP/ } },
-    { what: 'a TLS alert', talk: socket => socket.end(Buffer.from('15030100020246', 'hex')), finding: { why: /HTTP/ } },
-    { what: 'random bytes', talk: socket => socket.end(Buffer.alloc(100_000, 0xfe)), finding: { why: /HTTP/ } },
-    { what: 'half a head', talk: socket => socket.end('HTTP/1.1 200 OK\r\nServer: x'), finding: { why: /./ } },
+    { what: 'closes at once', talk: socket => socket.end(), result: { why: /closed/ } },
+    { what: 'resets at once', talk: socket => socket.resetAndDestroy(), result: { why: /ECONNRESET|closed/ } },
+    { what: 'speaks something else', talk: socket => socket.end('SSH-2.0-OpenSSH_9.2\r\n'), result: { why: /HTTP/ } },
+    { what: 'a TLS alert', talk: socket => socket.end(Buffer.from('15030100020246', 'hex')), result: { why: /HTTP/ } },
+    { what: 'random bytes', talk: socket => socket.end(Buffer.alloc(100_000, 0xfe)), result: { why: /HTTP/ } },
+    { what: 'half a head', talk: socket => socket.end('HTTP/1.1 200 OK\r\nServer: x'), result: { why: /./ } },
     {
       what: 'endless head',
       talk: endless('HTTP/1.1 200 OK\r\n', 'x-filler: 0123456789\r\n'),
-      finding: { why: /[Hh]eader/ },
+      result: { why: /[Hh]eader/ },
     },
     {
       what: 'endless hints',
       talk: endless('', 'HTTP/1.1 103 Early Hints\r\nlink: </a>\r\n\r\n'),
       timeoutMs: short,
-      finding: { outcome: 'failed', why: 'no answer within 200 ms' },
+      result: { outcome: 'failed', why: 'no answer within 200 ms' },
     },
     {
       what: 'switches protocols',
       talk: socket => socket.write('HTTP/1.1 101 Switching Protocols\r\nconnection: upgrade\r\nupgrade: x\r\n\r\n'),
-      finding: { why: /upgrade/ },
+      result: { why: /upgrade/ },
     },
     {
       what: 'a body that drips',
@@ -219,21 +219,21 @@ t.test('http: whatever else answers is a failure, in time and with a reason', as
         socket.on('close', () => clearInterval(drip))
       },
       timeoutMs: short,
-      finding: { outcome: 'failed', why: 'no answer within 200 ms' },
+      result: { outcome: 'failed', why: 'no answer within 200 ms' },
     },
     {
       what: 'a body cut short',
       talk: socket => socket.end('HTTP/1.1 200 OK\r\ncontent-length: 1000\r\n\r\nhalf'),
-      finding: { why: /closed|mismatch/ },
+      result: { why: /closed|mismatch/ },
     },
   ]
-  for (const { what, talk, timeoutMs = patient, finding } of cases) {
+  for (const { what, talk, timeoutMs = patient, result } of cases) {
     const port = await serve(t, socket => {
       socket.on('error', () => {})
       socket.once('data', () => talk(socket))
     })
     const found = await web(t, { timeoutMs }).check({ address: '127.0.0.1', port })
-    t.match(found, { outcome: 'failed', ...finding }, `${what}: ${JSON.stringify(found)}`)
+    t.match(found, { outcome: 'failed', ...result }, `${what}: ${JSON.stringify(found)}`)
   }
   t.match(await web(t).check({ address: '127.0.0.1', port: await freePort() }), {
     outcome: 'failed',
@@ -265,7 +265,7 @@ t.test('http: a huge body is not read to its end', async t => {
   t.same(await web(t).check({ address: '127.0.0.1', port: announced }), { outcome: 'passed' })
 })
 
-/** Runs a script around a TCP probe under the given command; undefined when that command is not to be had. */
+/** Runs a script around a TCP probe under the given command; undefined when that command is missing. */
 async function inShell(command: string[], script: string): Promise<{ outcome: string; why?: string }[] | undefined> {
   const from = (path: string) => JSON.stringify(new URL(`../../../proxy/${path}`, import.meta.url).href)
   const whole = `
@@ -273,10 +273,10 @@ async function inShell(command: string[], script: string): Promise<{ outcome: st
     import { tcpProbe } from ${from('health/probe-tcp.ts')}
     import { systemClock } from ${from('model/time/clock.ts')}
     const probe = tcpProbe({ timeoutMs: ${patient} }, systemClock)
-    const report = findings => process.stdout.write(JSON.stringify(findings))
+    const report = results => process.stdout.write(JSON.stringify(results))
     ${script}`
   const [file = '', ...args] = [...command, process.execPath, '--input-type=module', '-e', whole]
-  // Without NODE_OPTIONS: the coverage and loaders of the test runner open files of their own.
+  // Without NODE_OPTIONS, since the coverage and loaders of the test runner open files.
   const { stdout } = await promisify(execFile)(file, args, { env: { PATH: process.env.PATH } }).catch(() => ({
     stdout: '',
   }))
@@ -317,7 +317,7 @@ async function listen(t: Test, server: ReturnType<typeof createServer>, address 
   return (server.address() as AddressInfo).port
 }
 
-/** A port where nobody listens; a test that dials it may only hope that this stays so. */
+/** A port that was free a moment ago, so that nothing should listen there. */
 async function freePort(address = '127.0.0.1'): Promise<number> {
   const server = createServer()
   await new Promise<void>(resolve => server.listen(0, address, resolve))
@@ -326,7 +326,7 @@ async function freePort(address = '127.0.0.1'): Promise<number> {
   return port
 }
 
-/** Sends `start`, then `more` for as long as it is read. */
+/** Sends `start`, then `more` as long as the peer reads. */
 function endless(start: string, more: string): (socket: Socket) => void {
   return socket => {
     const chunk = more.repeat(1000)
@@ -339,7 +339,7 @@ function endless(start: string, more: string): (socket: Socket) => void {
   }
 }
 
-/** A port whose accept queue is full for good: its thread sleeps, so nobody accepts, and the kernel drops every SYN. */
+/** A port whose accept queue stays full: its thread is blocked, nothing is accepted, and the kernel drops every SYN. */
 async function fullBacklog(t: Test): Promise<number> {
   const asleep = new Int32Array(new SharedArrayBuffer(4))
   const worker = new Worker(

@@ -1,8 +1,8 @@
-/** What the tests of health share: a probe that is told what to find, and a monitor around it. */
+/** Shared by the health tests: a probe with scripted results, and a monitor that uses it. */
 
 import { HealthMonitor } from '../../../proxy/health/monitor.ts'
 import type { HealthOptions, HttpCheck, PassiveOptions, TcpCheck } from '../../../proxy/health/options.ts'
-import { type CheckedEndpoint, type Finding, failed, type Probe, passed } from '../../../proxy/health/probe.ts'
+import { type CheckedEndpoint, type CheckResult, failed, type Probe, passed } from '../../../proxy/health/probe.ts'
 import { endpointText } from '../../../proxy/model/address.ts'
 import type { Backend, Health } from '../../../proxy/model/backend.ts'
 import type { Result } from '../../../proxy/model/flow.ts'
@@ -15,7 +15,7 @@ export class FakeProbe implements Probe {
   inFlight = 0
   mostInFlight = 0
   /** What an address answers; passes unless set. */
-  readonly answers = new Map<string, Finding>()
+  readonly answers = new Map<string, CheckResult>()
   /** How long that takes; nothing unless set. */
   readonly slow = new Map<string, number>()
   readonly #clock: FakeClock
@@ -25,11 +25,11 @@ export class FakeProbe implements Probe {
     this.#clock = clock
   }
 
-  async check({ address, port }: CheckedEndpoint): Promise<Finding> {
+  async check({ address, port }: CheckedEndpoint): Promise<CheckResult> {
     const endpoint = endpointText(address, port)
     this.checks.push({ at: this.#clock.now(), endpoint })
     this.mostInFlight = Math.max(this.mostInFlight, ++this.inFlight)
-    await this.#wait(this.slow.get(endpoint) ?? 0)
+    await this.#scheduleReturn(this.slow.get(endpoint) ?? 0)
     this.inFlight--
     return this.answers.get(endpoint) ?? passed
   }
@@ -50,15 +50,15 @@ export class FakeProbe implements Probe {
     return this.checks.filter(check => check.endpoint === endpoint).map(check => check.at)
   }
 
-  #wait(ms: number): Promise<void> | undefined {
+  #scheduleReturn(ms: number): Promise<void> | undefined {
     if (ms === 0) return undefined
     return new Promise(resolve => {
       const end = () => {
-        callOff()
+        cancel()
         this.#cut.delete(end)
         resolve()
       }
-      const callOff = this.#clock.after(ms, end)
+      const cancel = this.#clock.after(ms, end)
       this.#cut.add(end)
     })
   }
@@ -92,7 +92,7 @@ export const tcp: TcpCheck = { type: 'tcp', intervalMs: 2000, timeoutMs: 1000, r
 export const http: HttpCheck = { ...tcp, type: 'http', path: '/healthz', status: { min: 200, max: 299 } }
 export const passive: PassiveOptions = { consecutive: 5, ejectMs: 30_000, maxEjectMs: 300_000, maxPercent: 50 }
 
-/** A monitor that is watched from all sides. `random` is 0.5 unless given: no jitter, and first checks after 100 ms. */
+/** A monitor with a fake clock and recorded output. `random` is 0.5 by default: no jitter, and first checks after 100 ms. */
 export function watch(
   t: { teardown(run: () => unknown): void },
   directory: FakeDirectory,
@@ -118,7 +118,7 @@ export function watch(
   monitor.start()
   t.teardown(() => monitor.close())
 
-  /** Live traffic of the first service with this backend. */
+  /** Reports results of live traffic of the first service with this backend. */
   const traffic = (backend: Backend, outcome: Result['outcome'], times = 1) => {
     const service = [...directory.services()].find(s => s.backends.some(b => b.key === backend.key))
     for (let i = 0; i < times && service; i++) monitor.result(flow(service), backend, { outcome, ms: 1 })
@@ -126,7 +126,7 @@ export function watch(
   return { monitor, clock, log, probe, verdicts, traffic }
 }
 
-/** Chance that is the same in every run. */
+/** Seeded random numbers: the same in every run. */
 export function seeded(seed: number): () => number {
   let state = seed
   return () => {

@@ -1,4 +1,4 @@
-/** What live traffic decides: ejections, their ceiling, and the ways back. */
+/** Outlier detection: when backends are ejected, how many at most, and when they return. */
 import t from 'tap'
 import { type Backend, type Health, select } from '../../../proxy/model/backend.ts'
 import type { Result } from '../../../proxy/model/flow.ts'
@@ -15,7 +15,7 @@ function many(count: number, given: Partial<Backend> = {}): Backend[] {
 
 const [a, b, c] = many(3) as [Backend, Backend, Backend]
 
-t.test('five failures in a row eject, for thirty seconds', async t => {
+t.test('five consecutive failures eject for thirty seconds', async t => {
   const { monitor, clock, traffic, verdicts, log } = watch(
     t,
     new FakeDirectory(globalService({ backends: [a, b] })),
@@ -47,12 +47,12 @@ t.test('five failures in a row eject, for thirty seconds', async t => {
     {
       level: 'info',
       event: 'health.flip',
-      fields: { backend: a.key, services: 1, from: 'ejected', to: 'unknown', why: 'its ejection is over' },
+      fields: { backend: a.key, services: 1, from: 'ejected', to: 'unknown', why: 'the ejection is over' },
     },
   ])
 })
 
-t.test('what counts against a backend', async t => {
+t.test('which results count against a backend', async t => {
   const udp = backend({ address: '127.2.0.1', protocol: 'UDP' })
   const ports = [
     { name: '', protocol: 'TCP', port: 53 },
@@ -76,7 +76,7 @@ t.test('what counts against a backend', async t => {
   }
 })
 
-t.test('a success starts the count anew; what is neutral does not', async t => {
+t.test('a success resets the count; a neutral result does not', async t => {
   const { traffic, verdicts } = watch(t, new FakeDirectory(globalService({ backends: [a, b] })), noChecks)
   for (let i = 0; i < 20; i++) {
     traffic(a, 'refused', 4)
@@ -90,7 +90,7 @@ t.test('a success starts the count anew; what is neutral does not', async t => {
   t.same(verdicts, [[a.key, 'ejected']])
 })
 
-t.test('each ejection in a row is longer by one step, up to the maximum', async t => {
+t.test('each consecutive ejection is longer by one step, up to the maximum', async t => {
   const { monitor, clock, traffic } = watch(t, new FakeDirectory(globalService({ backends: [a, b] })), {
     ...noChecks,
     passive: { ...passive, maxEjectMs: 100_000 },
@@ -107,7 +107,7 @@ t.test('each ejection in a row is longer by one step, up to the maximum', async 
   await ejectedFor(90)
 })
 
-t.test('the step shrinks by one for each ejection time without trouble', async t => {
+t.test('the multiplier falls by one for each ejection time without an ejection', async t => {
   const { monitor, clock, traffic } = watch(t, new FakeDirectory(globalService({ backends: [a, b] })), noChecks)
   const ejectedFor = async () => {
     traffic(a, 'refused', 5)
@@ -125,7 +125,7 @@ t.test('the step shrinks by one for each ejection time without trouble', async t
   t.equal(await ejectedFor(), 30)
 })
 
-t.test('the length varies by ten percent, so that those ejected together do not return together', async t => {
+t.test('the duration has a jitter of 10 %, so that backends ejected together do not return together', async t => {
   for (const [random, ms] of [
     [0, 27_000],
     [0.75, 31_500],
@@ -151,7 +151,7 @@ t.test('failures during an ejection do not prolong it', async t => {
   t.match(monitor.stats(), { ejections: 1, heldBack: 0 })
 })
 
-t.test('at most the given share of a service is ejected, but one always may be', async t => {
+t.test('at most maxPercent of a service is ejected, but one backend always may be', async t => {
   for (const [backends, maxPercent, most] of [
     [10, 50, 5],
     [10, 10, 1],
@@ -172,7 +172,7 @@ t.test('at most the given share of a service is ejected, but one always may be',
   }
 })
 
-t.test('room that frees itself goes to whoever fails on', async t => {
+t.test('when an ejection ends, another failing backend may be ejected', async t => {
   const { monitor, clock, traffic, verdicts } = watch(
     t,
     new FakeDirectory(globalService({ backends: [a, b] })),
@@ -191,7 +191,7 @@ t.test('room that frees itself goes to whoever fails on', async t => {
   ])
 })
 
-t.test('the ceiling holds for every frontend that leads to the backend', async t => {
+t.test('maxPercent holds for every frontend of the backend', async t => {
   const named = (name: string, port: number) => many(4, { ports: [name], port })
   const two = globalService({
     ports: [
@@ -217,7 +217,7 @@ t.test('the ceiling holds for every frontend that leads to the backend', async t
   )
 })
 
-t.test('backends that get no flows do not raise the ceiling', async t => {
+t.test('backends that get no flows do not count for maxPercent', async t => {
   const leaving = backend({ address: '127.2.1.1', state: 'terminating', serving: false })
   const { traffic, verdicts } = watch(
     t,
@@ -231,7 +231,7 @@ t.test('backends that get no flows do not raise the ceiling', async t => {
   t.equal(verdicts.length, 1)
 })
 
-t.test('checks passed in a row end an ejection early; the next one is longer all the same', async t => {
+t.test('consecutive passed checks end an ejection early; the next one is longer all the same', async t => {
   const { clock, probe, traffic, verdicts } = watch(t, new FakeDirectory(globalService({ backends: [a, b] })))
   await clock.advance(1000)
   verdicts.length = 0
@@ -259,7 +259,7 @@ t.test('checks passed in a row end an ejection early; the next one is longer all
   )
 })
 
-t.test('an ejection runs on while its backend is away, without a timer', async t => {
+t.test('an ejection continues while its backend is gone, without a timer', async t => {
   const directory = new FakeDirectory(globalService({ backends: [a, b] }))
   const { monitor, clock, traffic, verdicts } = watch(t, directory, noChecks)
   traffic(a, 'refused', 5)
@@ -286,7 +286,7 @@ t.test('an ejection runs on while its backend is away, without a timer', async t
   t.equal(verdicts.at(-1)?.[1], 'ejected', 'and it can be ejected again')
 })
 
-t.test('flapping under traffic: ejections grow, and the two good peers are always there (T23)', async t => {
+t.test('flapping under traffic: ejections grow, and the two good peers stay in (T23)', async t => {
   const directory = new FakeDirectory(globalService({ backends: [a, b, c] }))
   const lengths: number[] = []
   let since = 0
@@ -312,7 +312,7 @@ t.test('flapping under traffic: ejections grow, and the two good peers are alway
   t.equal(fewest, 2)
 })
 
-t.test('flows of backends that nobody watches, and a count of zero, change nothing', async t => {
+t.test('results of unwatched backends, and `consecutive: 0`, change nothing', async t => {
   const directory = new FakeDirectory(globalService({ backends: [a, b] }))
   const on = watch(t, directory, noChecks)
   const stranger = backend({ address: '127.9.9.9' })

@@ -1,0 +1,42 @@
+/** What health keeps for a backend, and the pools and check targets it belongs to. */
+import type { Protocol } from '../model/address.ts'
+import type { Health } from '../model/backend.ts'
+import type { ServiceKey } from '../model/service.ts'
+import type { Due } from './due-queue.ts'
+import type { CheckState } from './rise-fall.ts'
+
+/** A backend under watch. It outlives the frozen `Backend` values of its key, and is kept for a while after it left. */
+export interface WatchedBackend {
+  /** The backend's key. */
+  readonly key: string
+  readonly address: string
+  readonly port: number
+  readonly protocol: Protocol
+  /** The pools it is in; empty after it left. */
+  readonly pools: Set<Pool>
+  /** The check target; undefined when it is not checked. */
+  target: Target | undefined
+  /** State of outlier detection; undefined until the first failure. */
+  outlier: OutlierState | undefined
+  /** The health shown in the directory. */
+  shown: Health
+}
+
+/** The backends of one frontend that can get new flows; `maxPercent` is a share of these. */
+export interface Pool {
+  readonly service: ServiceKey
+  readonly watched: readonly WatchedBackend[]
+}
+
+/** One address and port to check, shared by all services and clusters that have it. */
+export interface Target extends Due {
+  readonly address: string
+  readonly port: number
+  readonly watched: Set<WatchedBackend>
+  checks: CheckState
+}
+
+/** `ejections`: the multiplier of the last ejection, before decay. */
+export type OutlierState =
+  | { readonly state: 'in'; failures: number; readonly ejections: number; readonly since: number }
+  | { readonly state: 'ejected'; passes: number; readonly ejections: number; readonly until: number }
