@@ -1,43 +1,44 @@
+/** What balancers share: a cache of what they compute per list of backends, and which of a list may be picked. */
 import type { Backend, Backends } from '../model/backend.ts'
 
 /**
- * What a balancer works out for a list of backends, remembered by the identity of the list and forgotten with it. Lists are
- * never changed in place, so a plan is made at most once per list and change.
+ * Caches what a balancer computes for a list of backends, by the identity of the list. Lists are never changed in place, so
+ * a value is computed at most once per list. The cache does not keep a list alive, except the last one used.
  */
-export class Plans<P extends object> {
-  #make: (backends: Backends) => P
-  #plans = new WeakMap<Backends, P>()
-  #last: Backends | undefined
-  #lastPlan: P | undefined
+export class PerListCache<V extends object> {
+  #make: (backends: Backends) => V
+  #values = new WeakMap<Backends, V>()
+  #lastList: Backends | undefined
+  #lastValue: V | undefined
 
-  constructor(make: (backends: Backends) => P) {
+  constructor(make: (backends: Backends) => V) {
     this.#make = make
   }
 
-  of(backends: Backends): P {
-    if (backends === this.#last && this.#lastPlan) return this.#lastPlan
-    const known = this.#plans.get(backends)
-    const plan = known ?? this.#make(backends)
-    if (!known) this.#plans.set(backends, plan)
-    this.#last = backends
-    this.#lastPlan = plan
-    return plan
+  of(backends: Backends): V {
+    if (backends === this.#lastList && this.#lastValue) return this.#lastValue
+    const cached = this.#values.get(backends)
+    const value = cached ?? this.#make(backends)
+    if (!cached) this.#values.set(backends, value)
+    this.#lastList = backends
+    this.#lastValue = value
+    return value
   }
 }
 
-/** Those that may be picked: weight 0 takes a backend out, unless that would leave none. */
+/** The backends that may be picked: those with a weight above 0, or all when there are none. */
 export function eligible(backends: Backends): Backends {
   if (backends.every(({ weight }) => weight > 0)) return backends
   const weighted = backends.filter(({ weight }) => weight > 0)
   return weighted.length > 0 ? weighted : backends
 }
 
-/** Whether all weigh the same, so that weights need not be looked at. */
+/** Whether all weights are equal. */
 export function even(backends: Backends): boolean {
   return backends.every(({ weight }) => weight === backends[0]?.weight)
 }
 
-/** The backend at an index that is known to be in the list. */
+/** The backend at an index known to be in range. */
 export function at(backends: Backends, index: number): Backend {
   return backends[index] as Backend
 }

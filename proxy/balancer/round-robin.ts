@@ -1,26 +1,27 @@
+/** Round-robin, smooth with weights. */
 import type { Backend, Backends } from '../model/backend.ts'
 import type { Balancer } from '../model/flow.ts'
 import type { Random } from '../model/time/clock.ts'
-import { at, eligible, even, Plans } from './plans.ts'
+import { at, eligible, even, PerListCache } from './backend-list.ts'
 
 /**
- * Each in turn. With equal weights a counter; otherwise smooth as nginx does it: every backend gains its weight each turn, the
- * richest is picked and pays the sum, so that heavy ones are spread over the round instead of coming in a row.
+ * Equal weights need only a counter. Otherwise nginx's smooth weighted round-robin: each turn every backend gains its weight
+ * as credit, the one with the most is picked and pays the sum, so that heavy ones are spread over the round.
  */
 export function roundRobin({ random }: { readonly random: Random }): Balancer {
-  // A new list starts anywhere: one that changes often must not favour its first backends.
-  const plans = new Plans<Turns>(backends => {
+  // A new list starts at a random place, so that a list that changes often does not favour its first backends.
+  const rotations = new PerListCache<Rotation>(backends => {
     const turns = eligible(backends)
-    return even(turns) ? new EqualTurns(turns, random) : new WeightedTurns(turns, random)
+    return even(turns) ? new EqualRotation(turns, random) : new SmoothWeightedRotation(turns, random)
   })
-  return { pick: (_flow, backends) => plans.of(backends).next() }
+  return { pick: (_flow, backends) => rotations.of(backends).next() }
 }
 
-interface Turns {
+interface Rotation {
   next(): Backend
 }
 
-class EqualTurns implements Turns {
+class EqualRotation implements Rotation {
   #backends: Backends
   #next: number
 
@@ -36,7 +37,7 @@ class EqualTurns implements Turns {
   }
 }
 
-class WeightedTurns implements Turns {
+class SmoothWeightedRotation implements Rotation {
   #backends: Backends
   #weights: Float64Array
   #credits: Float64Array
@@ -52,17 +53,17 @@ class WeightedTurns implements Turns {
   next(): Backend {
     const weights = this.#weights
     const credits = this.#credits
-    let richest = 0
+    let picked = 0
     let most = Number.NEGATIVE_INFINITY
     for (let i = 0; i < credits.length; i++) {
       const credit = (credits[i] as number) + (weights[i] as number)
       credits[i] = credit
       if (credit > most) {
         most = credit
-        richest = i
+        picked = i
       }
     }
-    credits[richest] = most - this.#sum
-    return at(this.#backends, richest)
+    credits[picked] = most - this.#sum
+    return at(this.#backends, picked)
   }
 }

@@ -1,14 +1,15 @@
+/** A weighted random draw in constant time. */
 import type { Backend, Backends } from '../model/backend.ts'
 import type { Random } from '../model/time/clock.ts'
-import { at, eligible, even } from './plans.ts'
+import { at, eligible, even } from './backend-list.ts'
 
 /**
- * Draws a backend as often as its weight says, at the same cost however many there are: Walker's alias method, with as many
- * slots as backends, each shared by at most two of them.
+ * Walker's alias method: draws a backend with a probability in proportion to its weight, in constant time. There are as many
+ * slots as backends; each slot belongs to at most two of them.
  */
-export class Urn {
+export class WeightedDraw {
   #backends: Backends
-  /** How much of a slot belongs to the backend of its number; the rest belongs to its alias. Absent when all of it does. */
+  /** The share of slot i that belongs to backend i; the rest belongs to its alias. Undefined when weights are equal. */
   #own: Float64Array | undefined
   #alias: Uint32Array
 
@@ -27,7 +28,7 @@ export class Urn {
   }
 }
 
-/** Fills the room that light backends leave in their slots with what is too much of the heavy ones. */
+/** Fills the rest of each light backend's slot with the excess of a heavy one. */
 function share(backends: Backends, alias: Uint32Array): Float64Array {
   const sum = backends.reduce((total, { weight }) => total + weight, 0)
   const parts = Float64Array.from(backends, ({ weight }) => (weight * backends.length) / sum)

@@ -18,7 +18,7 @@ const list = (count: number, weight: (i: number) => number = () => 100): Backend
 const make = (name: BalancerName, openFlows: (b: Backend) => number = () => 0, random = seeded(1)) =>
   createBalancer(name, { random, openFlows })
 
-t.test('round-robin takes each in turn, from anywhere', async t => {
+t.test('round-robin picks each in turn, from a random start', async t => {
   const backends = list(3)
   const from = (spot: number) =>
     pickMany(
@@ -40,7 +40,7 @@ t.test('round-robin with weights is exact over a round, and smooth within', asyn
   t.same(picks, [0, 0, 1, 0, 2, 0, 0, 0, 0, 1, 0, 2, 0, 0])
 })
 
-t.test('round-robin keeps its place per list', async t => {
+t.test('round-robin keeps a position per list', async t => {
   const balancer = make('round-robin', undefined, () => 0)
   const one = list(2)
   const two = list(3)
@@ -48,7 +48,7 @@ t.test('round-robin keeps its place per list', async t => {
   t.same(order, ['10.0.0.0', '10.0.0.0', '10.0.0.1', '10.0.0.1', '10.0.0.0', '10.0.0.2'])
 })
 
-t.test('least-connections evens out what is open', async t => {
+t.test('least-connections evens out open flows', async t => {
   const backends = list(20)
   const open = new Map<Backend, number>([[backends[0] as Backend, 500]])
   const balancer = make('least-connections', b => open.get(b) ?? 0)
@@ -57,11 +57,11 @@ t.test('least-connections evens out what is open', async t => {
     open.set(picked as Backend, (open.get(picked as Backend) ?? 0) + 1)
   }
   const others = backends.slice(1).map(b => open.get(b) ?? 0)
-  t.equal(open.get(backends[0] as Backend), 500, 'the busy one got none: it lost each comparison')
+  t.equal(open.get(backends[0] as Backend), 500, 'the busy one was never picked: it lost each comparison')
   t.ok(Math.max(...others) - Math.min(...others) < 15, `${others}`)
 })
 
-t.test('least-connections measures by weight', async t => {
+t.test('least-connections compares open flows per weight', async t => {
   const backends = list(2, i => [300, 100][i] as number)
   const open = new Map<Backend, number>()
   const balancer = make('least-connections', b => open.get(b) ?? 0)
@@ -75,7 +75,7 @@ t.test('least-connections measures by weight', async t => {
 t.test('maglev', async t => {
   const clients = 20_000
 
-  t.test('a client stays, whatever the order of the list, in every process', async t => {
+  t.test('a client keeps its backend, whatever the order of the list, in every process', async t => {
     const backends = list(7)
     const picks = pickMany(make('maglev'), backends, 200)
     t.same(pickMany(make('maglev'), Object.freeze(backends.toReversed()), 200), picks)
@@ -101,7 +101,7 @@ t.test('maglev', async t => {
     t.ok(Math.min(...counts) > 800 && Math.max(...counts) < 1200, `${Math.min(...counts)}..${Math.max(...counts)}`)
   })
 
-  t.test('a change of health alone moves nobody and shows in what is picked', async t => {
+  t.test('a change of health moves no client, and the new backend value is picked', async t => {
     const balancer = make('maglev')
     const backends = list(5)
     const before = pickMany(balancer, backends, 500)
@@ -114,7 +114,7 @@ t.test('maglev', async t => {
     t.ok(after.every(b => changed.includes(b)))
   })
 
-  t.test('second attempts of the clients of one backend spread over the others', async t => {
+  t.test('retries of the clients of one backend spread over the others', async t => {
     const backends = list(5)
     const left = Object.freeze(backends.slice(1))
     const picks = pickMany(make('maglev'), left, 1000, { tried: [backends[0]?.key ?? ''] })
@@ -122,7 +122,7 @@ t.test('maglev', async t => {
   })
 })
 
-t.test('the hash', async t => {
+t.test('the hash is stable and even', async t => {
   const numbers = [hashOf(''), hashOf('10.0.0.1'), hashOf('10.0.0.1', 1), hashOf('fd00::1')]
   t.same(numbers, [2_872_998_923, 2_931_590_574, 680_956_060, 3_932_836_459], 'the same in every process and version')
   const buckets = new Array(16).fill(0)
