@@ -7,7 +7,7 @@
  *              └────── health ◀──────────┘
  */
 import { dirname } from 'node:path'
-import { isDeepStrictEqual } from 'node:util'
+
 import { createMetrics, type Metrics } from './admin/metrics.ts'
 import { Admin } from './admin/server.ts'
 import type { Views } from './admin/views.ts'
@@ -22,6 +22,7 @@ import { Mesh } from './mesh/mesh.ts'
 import { endpointText } from './model/address.ts'
 import type { Cluster } from './model/cluster.ts'
 import { MeshError, messageOf } from './model/error.ts'
+import type { Balancer, OpenFlows } from './model/flow.ts'
 import type { Log } from './model/log.ts'
 import { type Clock, type Random, systemClock } from './model/time/clock.ts'
 import type { ServiceView, Status } from './model/views.ts'
@@ -32,6 +33,7 @@ import { NameService } from './runtime/name-service.ts'
 import { clustersOf, dnsOptions, engineOptions, etcdsOf, healthOptions, queryFilter } from './runtime/options.ts'
 import { Traffic } from './runtime/proxy.ts'
 import { Publication } from './runtime/publication.ts'
+import { replacedBy, restartFields } from './runtime/reload.ts'
 import { createViews, type Parts } from './runtime/views.ts'
 import { WriteBack } from './runtime/write-back.ts'
 
@@ -157,20 +159,7 @@ class Starlane implements Runtime {
     })
     this.#chain = createChain({
       plugins: [],
-      balancer: openFlows => {
-        const parts = { random, openFlows }
-        let name = config.proxy.balancer
-        let balancer = createBalancer(name, parts)
-        return {
-          pick: (flow, backends) => {
-            if (name !== this.#config.proxy.balancer) {
-              name = this.#config.proxy.balancer
-              balancer = createBalancer(name, parts)
-            }
-            return balancer.pick(flow, backends)
-          },
-        }
-      },
+      balancer: openFlows => this.#newBalancer(openFlows),
       directory: this.#mesh.directory,
       clock,
       log,
@@ -264,7 +253,7 @@ class Starlane implements Runtime {
   async #reload(loaded: Loaded): Promise<void> {
     const before = this.#config
     const { config } = loaded
-    const fixed = needRestart(before, config)
+    const fixed = restartFields(before, config)
     if (fixed.length > 0) {
       throw new MeshError(
         'CONF_FIELD',
@@ -283,9 +272,11 @@ class Starlane implements Runtime {
     this.#config = config
     await this.#roster.follow(config)
     await this.#regroup()
-    if (!isDeepStrictEqual(healthOptions(before), healthOptions(config))) await this.#replaceHealth()
-    if (!isDeepStrictEqual(engineOptions(before), engineOptions(config))) await this.#replaceTraffic()
-    if (namesText(before) !== namesText(config)) await this.#replaceNames()
+    const replaced = replacedBy(before, config)
+    if (replaced.balancer) this.#chain.setBalancer(openFlows => this.#newBalancer(openFlows))
+    if (replaced.health) await this.#replaceHealth()
+    if (replaced.proxy) await this.#replaceTraffic()
+    if (replaced.dns) await this.#replaceNames()
     else this.#names.responder.logQueries(queryFilter(config))
   }
 
@@ -332,6 +323,10 @@ class Starlane implements Runtime {
     await this.#names.close()
     this.#names = this.#newNames()
     await this.#names.start()
+  }
+
+  #newBalancer(openFlows: OpenFlows): Balancer {
+    return createBalancer(this.#config.proxy.balancer, { random: this.#random, openFlows })
   }
 
   #newHealth(): HealthMonitor {
@@ -393,31 +388,4 @@ class Starlane implements Runtime {
 
 function dnsAddress({ responder: { address } }: NameService): string | undefined {
   return address && endpointText(address.address, address.port)
-}
-
-/** What other parts have built upon since the start. */
-function needRestart(before: Config, after: Config): string[] {
-  const pairs: [string, unknown, unknown][] = [
-    ['cluster', before.cluster, after.cluster],
-    ['stale.after', before.stale, after.stale],
-    ['proxy.vips', vipsText(before), vipsText(after)],
-    ['proxy.anyip', before.proxy.anyip, after.proxy.anyip],
-    ['proxy.engine', before.proxy.engine, after.proxy.engine],
-    ['proxy.services', before.proxy.services, after.proxy.services],
-    ['admin.listen', before.admin, after.admin],
-    ['writeBack', before.writeBack, after.writeBack],
-    ['publish', before.publish, after.publish],
-    ['log.format', before.log.format, after.log.format],
-  ]
-  return pairs.filter(([, was, is]) => !isDeepStrictEqual(was, is)).map(([name]) => name)
-}
-
-/** What the responder is built upon: all but the query log, which it takes over as it runs. */
-function namesText(config: Config): string {
-  const { queryLog, ...rest } = dnsOptions(config)
-  return JSON.stringify(rest)
-}
-
-function vipsText({ proxy: { vips } }: Config): string {
-  return vips === 'clusterIP' ? vips : vips.cidr.text
 }

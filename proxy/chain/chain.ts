@@ -66,6 +66,8 @@ export interface Chain extends Chooser {
    * may be told the end of a flow whose start it was not told.
    */
   replace(plugins: readonly LoadedPlugin[]): Promise<void>
+  /** Replaces the balancer, for all flows from now on. The counts of open flows are kept. */
+  setBalancer(create: ChainParts['balancer']): void
   /** Closes the plugins, and stops watching the directory. */
   close(): Promise<void>
 }
@@ -198,6 +200,10 @@ class PluginChain implements Chain {
     const leaving = this.#plugins.filter(loaded => !plugins.includes(loaded))
     this.#install(plugins)
     await closeInstances(leaving, this.#faults, this.#parts.clock)
+  }
+
+  setBalancer(create: ChainParts['balancer']): void {
+    this.#balancer = create(backend => this.#open.of(backend))
   }
 
   async close(): Promise<void> {

@@ -104,6 +104,10 @@ t.test('a new configuration: what changed is replaced, flows in progress do not 
   )
   t.same(Object.keys(await tally(6, vip)).sort(), ['one', 'two'])
 
+  await world.write({ proxy: { balancer: 'maglev' } })
+  await runtime.reload(await world.load())
+  t.equal(Object.keys(await tally(6, vip)).length, 1, 'maglev keeps a client at one backend')
+
   await world.write({ clusters: [{ name: 'cluster-1', id: 1, source: { manifests: './cluster-1' } }] })
   await runtime.reload(await world.load())
   await eventually(async () => assert.deepEqual(await tally(4, vip), { one: 4 }))

@@ -38,6 +38,17 @@ t.test('without plugins the balancer chooses among the usable backends', async t
   t.equal(outcome(chain.choose(flow(globalService({ backends: [remote] })))), '10.2.0.1', 'one alone needs no balancer')
 })
 
+t.test('another balancer takes over at once, and sees the open flows', async t => {
+  const chain = startChain(t)
+  const asked = flow(service)
+  chain.connecting(asked, local)
+  t.equal(outcome(chain.choose(asked)), '10.1.0.1')
+  chain.setBalancer(openFlows => ({
+    pick: (_flow, backends) => backends.find(backend => openFlows(backend) === 0) as Backend,
+  }))
+  t.equal(outcome(chain.choose(asked)), '10.2.0.1', 'the first has an open flow')
+})
+
 t.test('plugins narrow in order and see unusable backends; pick sees usable ones only', async t => {
   const notes: string[] = []
   const noting = (name: string, made: Plugin) =>

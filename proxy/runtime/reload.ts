@@ -1,0 +1,48 @@
+/** What a reload has to do: which options changed, and which of those cannot change while Starlane runs. */
+import { isDeepStrictEqual } from 'node:util'
+import type { Config } from '../config/schema.ts'
+import { dnsOptions, engineOptions, healthOptions } from './options.ts'
+
+/** The parts that a new configuration replaces; the others keep running untouched. */
+export interface Replaced {
+  readonly balancer: boolean
+  readonly health: boolean
+  readonly proxy: boolean
+  readonly dns: boolean
+}
+
+export function replacedBy(before: Config, after: Config): Replaced {
+  return {
+    balancer: before.proxy.balancer !== after.proxy.balancer,
+    health: !isDeepStrictEqual(healthOptions(before), healthOptions(after)),
+    proxy: !isDeepStrictEqual(engineOptions(before), engineOptions(after)),
+    dns: dnsText(before) !== dnsText(after),
+  }
+}
+
+/** The changed fields that need a restart, as paths in the configuration. */
+export function restartFields(before: Config, after: Config): string[] {
+  const pairs: [string, unknown, unknown][] = [
+    ['cluster', before.cluster, after.cluster],
+    ['stale.after', before.stale, after.stale],
+    ['proxy.vips', vipsText(before), vipsText(after)],
+    ['proxy.anyip', before.proxy.anyip, after.proxy.anyip],
+    ['proxy.engine', before.proxy.engine, after.proxy.engine],
+    ['proxy.services', before.proxy.services, after.proxy.services],
+    ['admin.listen', before.admin, after.admin],
+    ['writeBack', before.writeBack, after.writeBack],
+    ['publish', before.publish, after.publish],
+    ['log.format', before.log.format, after.log.format],
+  ]
+  return pairs.filter(([, was, is]) => !isDeepStrictEqual(was, is)).map(([name]) => name)
+}
+
+/** All DNS options but the query log, which can change while the responder runs. Ranges are compared as text. */
+function dnsText(config: Config): string {
+  const { queryLog, ...rest } = dnsOptions(config)
+  return JSON.stringify(rest)
+}
+
+function vipsText({ proxy: { vips } }: Config): string {
+  return vips === 'clusterIP' ? vips : vips.cidr.text
+}
