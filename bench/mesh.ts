@@ -69,7 +69,7 @@ async function measure(format: string): Promise<string[]> {
     source.start(mesh.sink(name))
     return source
   })
-  await mesh.settled
+  await mesh.initialized
   const loadedMs = performance.now() - begun
   const rss = process.memoryUsage().rss
   const delays = await measureChanges(mesh, chain)

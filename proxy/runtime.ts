@@ -230,7 +230,7 @@ class Starlane implements Runtime {
   async #comeUp(): Promise<void> {
     const { promise: patience, resolve } = Promise.withResolvers<void>()
     this.#clock.after(patienceMs, resolve)
-    await Promise.race([this.#mesh.settled, Promise.all([this.#mesh.synced, patience])])
+    await Promise.race([this.#mesh.initialized, Promise.all([this.#mesh.synced, patience])])
     await Promise.all([this.#traffic.start(), this.#names.start()])
     if (this.#isStopping) return
     this.#writeBack.start()

@@ -50,7 +50,7 @@ t.test('what each place may not see', async t => {
     ['proxy/model/flow.ts', '../config/fields.ts', 'model/ sees only itself'],
     ['proxy/config/fields.ts', './schema.ts', 'config/fields.ts sees only model/'],
     ['proxy/plugin.ts', './chain/choose.ts', 'plugin.ts sees only'],
-    ['proxy/dns/answer.ts', '../mesh/shelf.ts', 'a folder of proxy/ sees only'],
+    ['proxy/dns/answer.ts', '../mesh/cluster-state.ts', 'a folder of proxy/ sees only'],
     ['proxy/dns/answer.ts', '../config/load.ts', 'a folder of proxy/ sees only'],
     ['proxy/dns/answer.ts', '../plugin.ts', 'a folder of proxy/ sees only'],
     ['proxy/dns/answer.ts', '../runtime.ts', 'a folder of proxy/ sees only'],
@@ -84,18 +84,23 @@ t.test('what each place may not see', async t => {
 
 t.test('every way to import is seen', async t => {
   const ways = [
-    `import '../mesh/shelf.ts'`,
-    `import type { Shelf } from '../mesh/shelf.ts'`,
-    `import { type Shelf } from '../mesh/shelf.ts'`,
-    `export { Shelf } from '../mesh/shelf.ts'`,
-    `export type * from '../mesh/shelf.ts'`,
-    `const load = () => import('../mesh/shelf.ts')`,
-    'const load = () => import(`../mesh/shelf.ts`)',
-    `type Shelf = import('../mesh/shelf.ts').Shelf`,
-    `let shelf: typeof import('../mesh/shelf.ts')`,
+    `import '../mesh/cluster-state.ts'`,
+    `import type { ClusterState } from '../mesh/cluster-state.ts'`,
+    `import { type ClusterState } from '../mesh/cluster-state.ts'`,
+    `export { ClusterState } from '../mesh/cluster-state.ts'`,
+    `export type * from '../mesh/cluster-state.ts'`,
+    `const load = () => import('../mesh/cluster-state.ts')`,
+    'const load = () => import(`../mesh/cluster-state.ts`)',
+    `type ClusterState = import('../mesh/cluster-state.ts').ClusterState`,
+    `let shelf: typeof import('../mesh/cluster-state.ts')`,
   ]
   for (const way of ways) t.match(check({ 'proxy/dns/answer.ts': way }), [/^proxy\/dns\/answer\.ts:1 imports /], way)
-  t.same(check({ 'proxy/dns/answer.ts': `// import '../mesh/shelf.ts'\nconst text = "import '../mesh/shelf.ts'"` }), [])
+  t.same(
+    check({
+      'proxy/dns/answer.ts': `// import '../mesh/cluster-state.ts'\nconst text = "import '../mesh/cluster-state.ts'"`,
+    }),
+    [],
+  )
   t.same(check({ 'proxy/chain/load.ts': 'const load = (path: string) => import(path)' }), [], 'plugins are loaded so')
 })
 

@@ -1,64 +1,61 @@
 /**
- * The Multi-Cluster Services API in the merge: what takes part in a service that clusters export or import, and what stands
- * in for a Service that the local cluster does not have.
+ * The Multi-Cluster Services API (KEP-1645) in the merge: which services take part in one that clusters export or import, and
+ * the imported service that replaces a missing local Service.
  */
 import { isDeepStrictEqual } from 'node:util'
 import { agree, isExporter } from '../model/clusterset.ts'
 import type { ClusterService, Clusterset, ServiceKey, Settings } from '../model/service.ts'
-import type { Member } from './merge.ts'
+import type { MemberService } from './merge.ts'
 import { decodeSettings } from './settings.ts'
 
-/** A service with those who take part in it, ready to be merged. */
-export interface Gathered {
-  readonly members: readonly Member[]
+/** What `merge` needs for one service name. */
+export interface MergeInput {
+  readonly members: readonly MemberService[]
   readonly settings: Settings
   readonly clusterset: Clusterset | undefined
 }
 
-export interface Declared {
-  /** What every cluster declares under the name and may be counted, the local one first. */
-  readonly members: readonly Member[]
-  /** Of the local declaration; undefined without one. */
+export interface Declarations {
+  /** The local service of the name, then the exported ones of other clusters. */
+  readonly members: readonly MemberService[]
+  /** Of the local service; undefined without one. */
   readonly settings: Settings | undefined
-  /** What the clusters declare under the name that a derived Service was made for; empty for all others. */
-  readonly origin: readonly Member[]
+  /** For a derived Service, the members of the service it was derived from; empty for all others. */
+  readonly origin: readonly MemberService[]
   readonly localCluster: string
-  /** Whether the local cluster has the namespace: an export reaches only clusters that do (KEP-1645). */
+  /** Whether the local cluster has the namespace: exports reach only clusters that do (KEP-1645). */
   readonly hasNamespace: boolean
   readonly clusterNames: readonly string[]
 }
 
-/** Without a local Service nothing takes part. */
+/** The settings when there is no local Service: no cluster takes part. */
 const remoteOnly: Settings = { global: false, shared: false, affinity: 'none', clusterOrder: [] }
 
-interface Made {
+interface CachedService {
   readonly from: readonly unknown[]
   readonly service: ClusterService
 }
 
-/**
- * Gathers, and remembers what it has made itself: a service that nothing has happened to stays the same value, so that
- * nobody needs to hear of it.
- */
-export class Gatherer {
-  #made = new Map<ServiceKey, Made>()
-  #agreed = new Map<ServiceKey, Clusterset>()
+/** Keeps the services it makes by identity: as long as their inputs are the same, `resolve` returns the same value. */
+export class ClustersetResolver {
+  #cache = new Map<ServiceKey, CachedService>()
+  #clustersets = new Map<ServiceKey, Clusterset>()
 
-  gather(key: ServiceKey, declared: Declared): Gathered {
+  resolve(key: ServiceKey, declared: Declarations): MergeInput {
     const { members } = declared
-    const clusterset = this.#agree(key, members)
+    const clusterset = this.#agreed(key, members)
     const local = members.find(member => member.local)
     if (local?.service.derivedFrom !== undefined) return this.#derived(key, local, declared)
     if (local && !(local.service.imported && clusterset)) {
-      this.#made.delete(key)
+      this.#cache.delete(key)
       return { members, settings: declared.settings ?? remoteOnly, clusterset }
     }
     if (!clusterset || !declared.hasNamespace) {
-      this.#made.delete(key)
+      this.#cache.delete(key)
       return { members, settings: remoteOnly, clusterset }
     }
-    const service = this.#remember(key, [local?.service, clusterset], () =>
-      standIn(key, declared.localCluster, local?.service, clusterset),
+    const service = this.#cached(key, [local?.service, clusterset], () =>
+      importedService(key, declared.localCluster, local?.service, clusterset),
     )
     const others = members.filter(member => !member.local)
     const { settings } = decodeSettings(service, declared.clusterNames)
@@ -66,32 +63,32 @@ export class Gatherer {
   }
 
   forget(key: ServiceKey): void {
-    this.#made.delete(key)
-    this.#agreed.delete(key)
+    this.#cache.delete(key)
+    this.#clustersets.delete(key)
   }
 
-  #agree(key: ServiceKey, members: readonly Member[]): Clusterset | undefined {
+  #agreed(key: ServiceKey, members: readonly MemberService[]): Clusterset | undefined {
     const exporters = members.filter(({ exported }) => exported).map(({ service }) => service)
     const after = agree(exporters.filter(isExporter))
-    const before = this.#agreed.get(key)
+    const before = this.#clustersets.get(key)
     if (before && isDeepStrictEqual(before, after)) return before
-    if (after) this.#agreed.set(key, after)
-    else this.#agreed.delete(key)
+    if (after) this.#clustersets.set(key, after)
+    else this.#clustersets.delete(key)
     return after
   }
 
   /**
-   * A derived Service leads to the clusters that export its origin. Where a cluster only has a derived Service of that name,
-   * as those of Cilium do for each other, it takes part with that.
+   * A derived Service leads to the clusters that export its origin. A cluster that does not, but has a derived Service of the
+   * same name (as Cilium clusters do for each other), takes part with that one.
    */
-  #derived(key: ServiceKey, local: Member, { members, origin, settings }: Declared): Gathered {
+  #derived(key: ServiceKey, local: MemberService, { members, origin, settings }: Declarations): MergeInput {
     const exporting = origin.filter(({ exported, service }) => exported && isExporter(service))
     const own = exporting.find(member => member.local)?.service
     const lent = own && local.service.endpoints.length === 0 ? own : undefined
     const service = lent
-      ? this.#remember(key, [local.service, lent], () => ({ ...local.service, endpoints: lent.endpoints }))
+      ? this.#cached(key, [local.service, lent], () => ({ ...local.service, endpoints: lent.endpoints }))
       : local.service
-    if (!lent) this.#made.delete(key)
+    if (!lent) this.#cache.delete(key)
     const others = members.filter(
       member => !member.local && !exporting.some(({ service: { cluster } }) => cluster === member.service.cluster),
     )
@@ -99,17 +96,17 @@ export class Gatherer {
     return { members: [{ ...local, service }, ...remote], settings: settings ?? remoteOnly, clusterset: undefined }
   }
 
-  #remember(key: ServiceKey, from: readonly unknown[], make: () => ClusterService): ClusterService {
-    const known = this.#made.get(key)
+  #cached(key: ServiceKey, from: readonly unknown[], make: () => ClusterService): ClusterService {
+    const known = this.#cache.get(key)
     if (known?.from.every((part, i) => part === from[i])) return known.service
     const service = make()
-    this.#made.set(key, { from, service })
+    this.#cache.set(key, { from, service })
     return service
   }
 }
 
-/** With the address of the import, where there is one, and all else as the exporting clusters agreed. */
-function standIn(
+/** A service with the address of the local ServiceImport, if there is one, and the spec that the exporting clusters agreed on. */
+function importedService(
   key: ServiceKey,
   cluster: string,
   imported: ClusterService | undefined,

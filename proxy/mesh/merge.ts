@@ -1,6 +1,6 @@
 /**
- * The same namespace and name in several clusters -> one service. Pure. The rules are Cilium's (1.3, 1.5, 1.7), with two
- * of our own: cluster weights, and `internalTrafficPolicy: Local` meaning this node of this cluster and nothing else.
+ * Merges the services of one namespace and name in several clusters into a global service. Pure. The rules are Cilium's (1.3,
+ * 1.5, 1.7), with two additions: cluster weights, and `internalTrafficPolicy: Local` restricted to this node.
  */
 import { type Family, familyOf, type Protocol } from '../model/address.ts'
 import { type Backend, type BackendState, type Backends, backendKey, type Health, isBad } from '../model/backend.ts'
@@ -17,21 +17,21 @@ import {
   type Settings,
 } from '../model/service.ts'
 
-/** One cluster's say in a merge. */
-export interface Member {
+/** One cluster's service in a merge. */
+export interface MemberService {
   readonly service: ClusterService
   readonly local: boolean
-  /** Global, shared and in a global namespace, by its own cluster's word. Of no matter for the local one. */
+  /** Global, shared and in a global namespace, according to its own cluster. Not used for the local one. */
   readonly exported: boolean
 }
 
 export interface MergeContext {
   readonly health: (backendKey: string) => Health
-  /** What the exporting clusters agreed on; its ports are served beside those of the local Service. */
+  /** The spec that the exporting clusters agreed on; its ports are added to those of the local Service. */
   readonly clusterset?: Clusterset | undefined
-  /** The addresses that clients dial for the local service: its ClusterIPs, or the virtual address given to it. */
+  /** The addresses that clients dial: the ClusterIPs of the local service, or its virtual address. */
   readonly frontendIps: readonly FrontendIp[]
-  /** The node that Starlane runs on, where known: for `internalTrafficPolicy: Local`. */
+  /** The node that Starlane runs on, if known: for `internalTrafficPolicy: Local`. */
   readonly node: string | undefined
   /** Wall-clock milliseconds. */
   readonly now: number
@@ -39,18 +39,23 @@ export interface MergeContext {
 
 export interface FrontendIp {
   readonly ip: string
-  /** Undefined for a virtual address, behind which backends of any family may stand. */
+  /** Undefined for a virtual address, which takes backends of both families. */
   readonly family: Family | undefined
 }
 
-export interface Merged {
+export interface MergeResult {
   readonly service: GlobalService
-  /** Backends left out because another cluster holds the same address and port: overlapping pod networks. */
+  /** Backends left out because another cluster has the same address and port: overlapping pod networks. */
   readonly overlaps: readonly { readonly key: string; readonly winner: string }[]
 }
 
-/** `members` come in the order of the configured clusters, the local one first. */
-export function merge(key: ServiceKey, members: readonly Member[], settings: Settings, context: MergeContext): Merged {
+/** `members`: in the order of the configured clusters, the local one first. */
+export function merge(
+  key: ServiceKey,
+  members: readonly MemberService[],
+  settings: Settings,
+  context: MergeContext,
+): MergeResult {
   const local = members.find(member => member.local)?.service
   const taking = members.filter(member => member.local || (settings.global && member.exported))
   const waiting = members.filter(member => !member.local && member.exported && !taking.includes(member))
@@ -76,10 +81,10 @@ export function merge(key: ServiceKey, members: readonly Member[], settings: Set
   }
 }
 
-/** Of declarations that others of their name have outlived: a change in one cluster does not make those of nine others anew. */
+/** Backends by the service they were made from: a change in one cluster does not rebuild those of the others. */
 const made = new WeakMap<ClusterService, { readonly local: boolean; readonly backends: Backends }>()
 
-function backendsOf(member: Member, context: MergeContext): Backends {
+function backendsOf(member: MemberService, context: MergeContext): Backends {
   const { service, local } = member
   const known = made.get(service)
   if (known?.local === local && known.backends.every(({ key, health }) => health === context.health(key))) {
@@ -90,7 +95,7 @@ function backendsOf(member: Member, context: MergeContext): Backends {
   return backends
 }
 
-function makeBackends({ service, local }: Member, { health }: MergeContext): Backends {
+function makeBackends({ service, local }: MemberService, { health }: MergeContext): Backends {
   const byKey = new Map<string, Backend>()
   for (const endpoint of service.endpoints) {
     for (const { name, protocol, port } of portsOf(endpoint)) {
@@ -123,14 +128,14 @@ function makeBackends({ service, local }: Member, { health }: MergeContext): Bac
   return [...byKey.values()].sort(byAddress)
 }
 
-/** A headless service may have endpoints without ports: port 0 keeps them visible to DNS; no frontend ever matches them. */
+/** Endpoints of a headless service may have no ports: port 0 keeps them visible to DNS, and no frontend matches it. */
 function portsOf(endpoint: Endpoint): Endpoint['ports'] {
   return endpoint.ports.length > 0 ? endpoint.ports : portless
 }
 
 const portless: Endpoint['ports'] = [{ name: '', protocol: 'TCP', port: 0 }]
 
-/** Several names on one target port are one backend with all names; an unnamed one among them matches everything. */
+/** Several named ports on one target port make one backend with all names. No names at all match every frontend. */
 function joined(names: readonly string[], name: string): readonly string[] {
   if (names.length === 0 || name === '') return []
   return names.includes(name) ? names : [...names, name]
@@ -148,7 +153,7 @@ function byAddress(a: Backend, b: Backend): number {
   return a.family - b.family || (a.address < b.address ? -1 : a.address > b.address ? 1 : a.port - b.port)
 }
 
-/** Directly routed, an address can lead to one place only: the local cluster wins, then the order of the configuration. */
+/** With direct routing an address leads to one place only: the local cluster wins, then the order of the configuration. */
 function withoutOverlaps(all: readonly Backend[]): { backends: Backends; overlaps: { key: string; winner: string }[] } {
   const winners = new Map<string, Backend>()
   const overlaps: { key: string; winner: string }[] = []
@@ -162,9 +167,9 @@ function withoutOverlaps(all: readonly Backend[]): { backends: Backends; overlap
 }
 
 /**
- * Turns shares of clusters into weights of backends: a cluster keeps its share whatever the number of its usable backends.
- * Ports are split apart, since each frontend balances over its own. A cluster without a share gets flows only when all
- * others are gone.
+ * Turns cluster weights into backend weights, so that a cluster's share does not depend on how many usable backends it has.
+ * Each port is computed separately, since each frontend balances over its own backends. A cluster without a weight gets
+ * flows only when no other backend is left.
  */
 function shareOut(backends: Backends, shares: Readonly<Record<string, number>>): Backends {
   const groupOf = (b: Backend): string => `${b.cluster} ${b.protocol} ${b.family} ${b.ports.join()}`
@@ -204,8 +209,8 @@ function frontendsOf(
 }
 
 /**
- * The address of a service is that of the clusterset too, unless a derived Service has another: what any cluster exports is
- * to be found there (KEP-1645). The local Service keeps its own word about its own ports.
+ * The address of a service also serves the clusterset, unless a derived Service has another address: all exported ports are
+ * reachable there (KEP-1645). On a conflict the port of the local Service wins.
  */
 function portsWith(local: ClusterService, clusterset: Clusterset | undefined): readonly ServicePort[] {
   if (!clusterset || local.derived !== undefined) return local.ports
@@ -227,7 +232,7 @@ function matching(
   return backends.filter(b => b.state !== 'maintenance' && b.port !== 0 && portMatches(frontend, b))
 }
 
-/** Whether two merges of one name came out alike, so that nobody needs to hear of it. */
+/** Whether two merges of one name gave the same result, so that no change has to be reported. */
 export function sameService(a: GlobalService, b: GlobalService): boolean {
   return (
     a.local === b.local &&

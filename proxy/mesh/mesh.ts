@@ -1,3 +1,4 @@
+/** The only writer of the directory: one state per cluster in, merged services out. */
 import type { Cidr } from '../model/address.ts'
 import { familyOf } from '../model/address.ts'
 import type { Health } from '../model/backend.ts'
@@ -16,12 +17,13 @@ import {
   serviceKey,
 } from '../model/service.ts'
 import type { Clock } from '../model/time/clock.ts'
-import { Claims } from './claims.ts'
-import { Gatherer } from './clusterset.ts'
-import { type FrontendIp, type Member, type Merged, merge, sameService } from './merge.ts'
-import { Pods } from './pods.ts'
-import { Shelf } from './shelf.ts'
-import { Vips } from './vips.ts'
+import { BackendIndex } from './backend-index.ts'
+import { ClusterState } from './cluster-state.ts'
+import { ClustersetResolver } from './clusterset.ts'
+import { FrontendOwners } from './frontend-owners.ts'
+import { type FrontendIp, type MemberService, type MergeResult, merge, sameService } from './merge.ts'
+import { PodAddresses } from './pod-addresses.ts'
+import { VipAllocator } from './vip-allocator.ts'
 
 export interface MeshOptions {
   /** In the order of the configuration; exactly one is local. */
@@ -29,35 +31,35 @@ export interface MeshOptions {
   readonly staleAfterMs: number
   /** Frontends get addresses from this range instead of their ClusterIPs. */
   readonly vips?: Cidr
-  /** Which services are proxied, and so which get a virtual address. */
+  /** Which services are proxied, and so get a virtual address. */
   readonly services: 'global' | 'all'
   readonly node?: string
-  /** The verdict that stands about a backend. */
+  /** The current verdict on a backend. */
   readonly health: (backendKey: string) => Health
   readonly clock: Clock
   readonly log: Log
-  /** Runs the batch of changes that has gathered; `setImmediate` unless a test decides. */
+  /** Schedules the merge of the changes collected so far; `setImmediate` by default. */
   readonly defer?: (run: () => void) => void
 }
 
 /**
- * The only writer of the directory. Sources write to a shelf per cluster; a change marks the names it touches, and one
- * batch later exactly those are merged anew: the cost of a change is the size of its services, not of the mesh.
+ * Each source writes to its cluster's state. A change marks the service names it touches; the next batch merges exactly
+ * those, so the cost of a change is the size of its services, not of the mesh.
  */
 export class Mesh {
   readonly directory: Directory
   #options: MeshOptions
   /** The local one first, so that it wins overlaps. */
-  #shelves: readonly Shelf[] = []
-  #local: Shelf
+  #states: readonly ClusterState[] = []
+  #local: ClusterState
   #services = new Map<ServiceKey, GlobalService>()
-  #overlaps = new Map<ServiceKey, Merged['overlaps']>()
-  #servicesOf = new Map<string, readonly ServiceKey[]>()
-  #claims = new Claims()
-  #pods = new Pods()
-  #gatherer = new Gatherer()
-  #vips: Vips | undefined
-  #full = new Set<ServiceKey>()
+  #overlaps = new Map<ServiceKey, MergeResult['overlaps']>()
+  #backends = new BackendIndex()
+  #owners = new FrontendOwners()
+  #pods = new PodAddresses()
+  #clusterset = new ClustersetResolver()
+  #vips: VipAllocator | undefined
+
   #dirty = new Set<ServiceKey>()
   #scheduled = false
   #synced = false
@@ -65,125 +67,121 @@ export class Mesh {
   #changedAt: number
   #listeners = new Set<(change: Change) => void>()
   #syncing = Promise.withResolvers<void>()
-  #settling = Promise.withResolvers<void>()
+  #initializing = Promise.withResolvers<void>()
 
   constructor(options: MeshOptions) {
     const local = options.clusters.find(cluster => cluster.local)
     if (!local) throw new TypeError('one of the clusters must be the local one')
     this.#options = options
     this.#changedAt = options.clock.wall()
-    this.#vips = options.vips ? new Vips(options.vips) : undefined
-    this.#local = this.#newShelf(local)
-    this.#shelves = [this.#local, ...options.clusters.filter(cluster => !cluster.local).map(c => this.#newShelf(c))]
-    this.directory = this.#readSide()
+    this.#vips = options.vips ? new VipAllocator(options.vips) : undefined
+    this.#local = this.#newState(local)
+    this.#states = [this.#local, ...options.clusters.filter(cluster => !cluster.local).map(c => this.#newState(c))]
+    this.directory = this.#newDirectory()
   }
 
-  /** Takes over a new list of remote clusters: those gone lose their services, new ones begin empty, the others stay as they are. */
+  /** Sets the remote clusters: removed ones lose their services, new ones start empty, the others are not touched. */
   setClusters(clusters: readonly Cluster[]): void {
-    const before = this.#shelves.filter(shelf => shelf !== this.#local)
+    const before = this.#states.filter(state => state !== this.#local)
     const after = clusters
       .filter(cluster => !cluster.local)
-      .map(cluster => before.find(shelf => shelf.cluster.name === cluster.name) ?? this.#newShelf(cluster))
-    this.#shelves = [this.#local, ...after]
-    for (const shelf of before.filter(known => !after.includes(known))) {
-      shelf.close()
-      this.#mark([...shelf.entries()].map(({ service }) => serviceKey(service.namespace, service.name)))
+      .map(cluster => before.find(state => state.cluster.name === cluster.name) ?? this.#newState(cluster))
+    this.#states = [this.#local, ...after]
+    for (const state of before.filter(known => !after.includes(known))) {
+      state.close()
+      this.#mark([...state.entries()].map(({ service }) => serviceKey(service.namespace, service.name)))
     }
   }
 
-  /** Where the source of one cluster writes. */
+  /** Where the source of a cluster writes. */
   sink(cluster: string): MeshSink {
-    const shelf = this.#shelf(cluster)
+    const state = this.#state(cluster)
     return {
       reset: ({ services, namespaces, pods = [] }) => {
-        shelf.reset(services, namespaces)
-        if (shelf !== this.#local) return
+        state.reset(services, namespaces)
+        if (state !== this.#local) return
         this.#pods.reset(pods)
         this.#markRemote(() => true)
       },
-      put: service => this.#inNamespace(shelf, service.namespace, () => shelf.put(service)),
-      drop: (namespace, name) => this.#inNamespace(shelf, namespace, () => shelf.drop(namespace, name)),
-      putNamespace: namespace => this.#inNamespace(shelf, namespace.name, () => shelf.putNamespace(namespace)),
-      dropNamespace: name => this.#inNamespace(shelf, name, () => shelf.dropNamespace(name)),
-      // Other clusters' Pods have no name here.
-      putPod: pod => shelf === this.#local && this.#pods.put(pod),
-      dropPod: (namespace, name) => shelf === this.#local && this.#pods.drop(namespace, name),
-      live: () => shelf.live(),
-      lost: error => shelf.lost(error),
-      problems: problems => shelf.setProblems(problems),
+      put: service => this.#withNamespace(state, service.namespace, () => state.put(service)),
+      drop: (namespace, name) => this.#withNamespace(state, namespace, () => state.drop(namespace, name)),
+      putNamespace: namespace => this.#withNamespace(state, namespace.name, () => state.putNamespace(namespace)),
+      dropNamespace: name => this.#withNamespace(state, name, () => state.dropNamespace(name)),
+      // Only Pods of the local cluster have DNS names here.
+      putPod: pod => state === this.#local && this.#pods.put(pod),
+      dropPod: (namespace, name) => state === this.#local && this.#pods.drop(namespace, name),
+      live: () => state.live(),
+      lost: error => state.lost(error),
+      problems: problems => state.setProblems(problems),
     }
   }
 
-  /** The verdict about one backend flipped: the services that hold it are rebuilt. */
+  /** The verdict on a backend changed: the services that hold it are rebuilt. */
   healthChanged(backendKey: string): void {
-    this.#mark(this.#servicesOf.get(backendKey) ?? [])
+    this.#mark(this.#backends.servicesOf(backendKey))
   }
 
   link(cluster: string): Link {
-    return this.#shelf(cluster).link
+    return this.#state(cluster).link
   }
 
-  /** What a cluster declares now, and when its source last said something new (wall-clock milliseconds). */
+  /** Counts of what a cluster declares now, and when its source last reported a change (wall-clock milliseconds). */
   summary(cluster: string): {
     services: number
     globalServices: number
     backends: number
     changedAt: number | undefined
   } {
-    const shelf = this.#shelf(cluster)
+    const state = this.#state(cluster)
     let globalServices = 0
     let backends = 0
-    for (const { service, decoded } of shelf.entries()) {
+    for (const { service, decoded } of state.entries()) {
       backends += service.endpoints.length
       if (decoded.settings.global) globalServices++
     }
-    return { services: shelf.size, globalServices, backends, changedAt: shelf.changedAt }
+    return { services: state.size, globalServices, backends, changedAt: state.changedAt }
   }
 
-  /** What every cluster declares under a name, the local one first, whether or not it takes part. */
+  /** The service of that name in each cluster, the local one first, whether or not it takes part in the merge. */
   declared(key: ServiceKey): ClusterService[] {
-    return this.#shelves.flatMap(shelf => shelf.get(key)?.service ?? [])
+    return this.#states.flatMap(state => state.get(key)?.service ?? [])
   }
 
-  /** The export gate of the local cluster's namespaces (C13). */
+  /** Whether services of a local namespace may be exported (Cilium C13). */
   isGlobalNamespace(name: string): boolean {
     return this.#local.isGlobalNamespace(name)
   }
 
-  /** The clusters that have never yet said all that they have. */
-  silentClusters(): string[] {
-    return this.#shelves.filter(shelf => !shelf.delivered).map(({ cluster: { name } }) => name)
+  /** The clusters whose first full list has not arrived yet. */
+  unsyncedClusters(): string[] {
+    return this.#states.filter(state => !state.hasSynced).map(({ cluster: { name } }) => name)
   }
 
-  /** Everything wrong with what the sources say, now. */
+  /** All current problems with what the sources report. */
   problems(): Problem[] {
     return [
-      ...this.#shelves.flatMap(shelf => shelf.problems()),
+      ...this.#states.flatMap(state => state.problems()),
       ...[...this.#overlaps].flatMap(([key, overlaps]) => overlaps.map(overlap => overlapProblem(key, overlap))),
-      ...this.#claims.conflicts().map(({ frontend, owner, other }) => ({
+      ...this.#owners.conflicts().map(({ frontend, owner, other }) => ({
         code: 'MERGE_OVERLAP' as const,
         where: frontend,
-        message: `${other} asks for the address of ${owner} and does not get it; give one of them another ClusterIP or port`,
+        message: `${other} has the same address as ${owner}, which keeps it; give one of them another ClusterIP or port`,
       })),
-      ...[...this.#full].map(key => ({
-        code: 'VIP_RANGE' as const,
-        where: key,
-        message: `no virtual address is left in ${this.#vips?.range.text}; configure a larger proxy.vips.cidr`,
-      })),
+      ...(this.#vips?.problems() ?? []),
     ]
   }
 
-  /** Resolves once all of the local cluster is in the directory. */
+  /** Resolves once the local cluster is in the directory. */
   get synced(): Promise<void> {
     return this.#syncing.promise
   }
 
-  /** Resolves once it is synced, and every other cluster has spoken or is known not to answer. */
-  get settled(): Promise<void> {
-    return this.#settling.promise
+  /** Resolves once the local cluster has synced, and every other one has synced or is known to be lost. */
+  get initialized(): Promise<void> {
+    return this.#initializing.promise
   }
 
-  /** Merges what is marked now instead of with the next batch. */
+  /** Merges what is marked now, without waiting for the next batch. */
   flush(): void {
     this.#scheduled = false
     if (this.#closed) return
@@ -194,13 +192,13 @@ export class Mesh {
       const replaced = this.#rebuild(key)
       if (replaced) change.push(replaced)
     }
-    if (change.length > 0) this.#tell(change)
-    this.#checkSettled()
+    if (change.length > 0) this.#notify(change)
+    this.#checkInitialized()
   }
 
   close(): void {
     this.#closed = true
-    for (const shelf of this.#shelves) shelf.close()
+    for (const state of this.#states) state.close()
   }
 
   #mark(keys: Iterable<ServiceKey>): void {
@@ -217,13 +215,13 @@ export class Mesh {
 
   #rebuild(key: ServiceKey): ServiceChange | undefined {
     const before = this.#services.get(key)
-    const members = this.#members(key)
-    if (members.length === 0) return before && this.#remove(key, before)
+    const declared = this.#members(key)
+    if (declared.length === 0) return before && this.#remove(key, before)
 
-    const { settings, clusterset, ...gathered } = this.#gather(key, members)
-    const local = gathered.members.find(member => member.local)?.service
-    if (!local) this.#releaseVip(key)
-    const { service, overlaps } = merge(key, gathered.members, settings, {
+    const { members, settings, clusterset } = this.#resolve(key, declared)
+    const local = members.find(member => member.local)?.service
+    if (!local) this.#vips?.release(key)
+    const { service, overlaps } = merge(key, members, settings, {
       health: this.#options.health,
       clusterset,
       frontendIps: local ? this.#frontendIps(key, local, settings, clusterset) : [],
@@ -235,65 +233,65 @@ export class Mesh {
     else this.#overlaps.delete(key)
     if (before && sameService(before, after)) return undefined
     this.#services.set(key, after)
-    this.#index(key, before, after)
+    this.#backends.replace(key, before, after)
     return { key, before, after }
   }
 
   #remove(key: ServiceKey, before: GlobalService): ServiceChange {
     this.#services.delete(key)
     this.#overlaps.delete(key)
-    this.#gatherer.forget(key)
-    this.#releaseVip(key)
-    this.#mark(this.#claims.release(key))
-    this.#index(key, before, undefined)
+    this.#clusterset.forget(key)
+    this.#vips?.release(key)
+    this.#mark(this.#owners.release(key))
+    this.#backends.replace(key, before, undefined)
     return { key, before, after: undefined }
   }
 
-  #members(key: ServiceKey): Member[] {
-    return this.#shelves.flatMap(shelf => {
-      const entry = shelf.get(key)
+  #members(key: ServiceKey): MemberService[] {
+    return this.#states.flatMap(state => {
+      const entry = state.get(key)
       if (!entry) return []
       const { global, shared } = entry.decoded.settings
-      const exported = global && shared && shelf.isGlobalNamespace(entry.service.namespace)
-      return shelf === this.#local || exported
-        ? [{ service: entry.service, local: shelf === this.#local, exported }]
+      const exported = global && shared && state.isGlobalNamespace(entry.service.namespace)
+      return state === this.#local || exported
+        ? [{ service: entry.service, local: state === this.#local, exported }]
         : []
     })
   }
 
-  #gather(key: ServiceKey, members: readonly Member[]) {
+  #resolve(key: ServiceKey, members: readonly MemberService[]) {
     const local = this.#local.get(key)
     const [namespace = ''] = key.split('/')
     const derivedFrom = local?.service.derivedFrom
-    return this.#gatherer.gather(key, {
+    return this.#clusterset.resolve(key, {
       members,
       settings: local?.decoded.settings,
       origin: derivedFrom === undefined ? [] : this.#members(serviceKey(namespace, derivedFrom)),
       localCluster: this.#local.cluster.name,
       hasNamespace: this.#local.hasNamespace(namespace),
-      clusterNames: this.#shelves.map(shelf => shelf.cluster.name),
+      clusterNames: this.#states.map(state => state.cluster.name),
     })
   }
 
-  /** Of a service whose local import has one. */
+  /** The derived Service of a local import, if it has one. */
   #derivedKey(key: ServiceKey): ServiceKey | undefined {
     const service = this.#local.get(key)?.service
     return service?.derived === undefined ? undefined : serviceKey(service.namespace, service.derived)
   }
 
-  /** A namespace that comes or goes in the local cluster lets exports of other clusters in or out. */
-  #inNamespace(shelf: Shelf, namespace: string, act: () => void): void {
-    const before = shelf.hasNamespace(namespace)
+  /** Runs a change. Exports reach only namespaces that the local cluster has: if one appears or goes, those are merged anew. */
+  #withNamespace(state: ClusterState, namespace: string, act: () => void): void {
+    const before = state.hasNamespace(namespace)
     act()
-    if (shelf === this.#local && shelf.hasNamespace(namespace) !== before) {
+    if (state === this.#local && state.hasNamespace(namespace) !== before) {
       this.#markRemote(service => service.namespace === namespace)
     }
   }
 
   #markRemote(which: (service: ClusterService) => boolean): void {
-    for (const shelf of this.#shelves) {
-      if (shelf === this.#local) continue
-      const services = [...shelf.entries()].map(({ service }) => service).filter(which)
+    for (const state of this.#states) {
+      if (state === this.#local) continue
+      const services = [...state.entries()].map(({ service }) => service).filter(which)
       this.#mark(services.map(({ namespace, name }) => serviceKey(namespace, name)))
     }
   }
@@ -307,23 +305,16 @@ export class Mesh {
     const proxied = this.#options.services === 'all' || settings.global
     const wanted = local.clusterIPs.length > 0 || (clusterset?.headless === false && local.derived === undefined)
     if (!this.#vips || !proxied || !wanted) {
-      this.#releaseVip(key)
+      this.#vips?.release(key)
       return local.clusterIPs.map(ip => ({ ip, family: familyOf(ip) }))
     }
-    const ip = this.#vips.take(key)
-    if (ip === undefined) this.#full.add(key)
-    else this.#full.delete(key)
+    const ip = this.#vips.allocate(key)
     return ip === undefined ? [] : [{ ip, family: undefined }]
   }
 
-  #releaseVip(key: ServiceKey): void {
-    this.#vips?.release(key)
-    this.#full.delete(key)
-  }
-
-  /** Two services may ask for one frontend; the first keeps it, and the other gets it when it is free. */
+  /** When two services have the same frontend, the first keeps it, and the other gets it when it is released. */
   #claimFrontends(service: GlobalService): GlobalService {
-    const { granted, freed } = this.#claims.claim(
+    const { granted, freed } = this.#owners.claim(
       service.key,
       service.frontends.map(({ key }) => key),
     )
@@ -332,55 +323,40 @@ export class Mesh {
     return Object.freeze({ ...service, frontends: service.frontends.filter(({ key }) => granted.has(key)) })
   }
 
-  /** Keeps the way from a backend to its services, for verdicts. */
-  #index(key: ServiceKey, before: GlobalService | undefined, after: GlobalService | undefined): void {
-    const kept = new Set(after?.backends.map(backend => backend.key))
-    for (const backend of before?.backends ?? []) {
-      if (kept.has(backend.key)) continue
-      const left = (this.#servicesOf.get(backend.key) ?? []).filter(other => other !== key)
-      if (left.length > 0) this.#servicesOf.set(backend.key, left)
-      else this.#servicesOf.delete(backend.key)
-    }
-    for (const backendKey of kept) {
-      const known = this.#servicesOf.get(backendKey) ?? []
-      if (!known.includes(key)) this.#servicesOf.set(backendKey, [...known, key])
-    }
-  }
-
-  #newShelf(cluster: Cluster): Shelf {
+  #newState(cluster: Cluster): ClusterState {
     const { clock, log, staleAfterMs } = this.#options
-    return new Shelf(cluster, {
+    return new ClusterState(cluster, {
       clock,
       staleAfterMs,
-      clusterNames: () => this.#shelves.map(shelf => shelf.cluster.name),
+      clusterNames: () => this.#states.map(state => state.cluster.name),
       changed: keys => this.#mark(keys),
-      relinked: link => {
+      linkChanged: link => {
         logLink(log, cluster.name, link)
         this.#mark([])
       },
     })
   }
 
-  #tell(change: Change): void {
+  #notify(change: Change): void {
     this.#changedAt = this.#options.clock.wall()
     for (const listener of this.#listeners) listener(change)
   }
 
-  /** Asked after a batch, so that what a cluster said is in the directory before anybody counts on it. */
-  #checkSettled(): void {
-    this.#synced = this.#local.delivered
+  /** Runs after a batch, so that `synced` resolves only when the services are in the directory. */
+  #checkInitialized(): void {
+    this.#synced = this.#local.hasSynced
     if (!this.#synced) return
     this.#syncing.resolve()
-    if (this.#shelves.every(shelf => shelf.link.state !== 'syncing')) this.#settling.resolve()
+    if (this.#states.every(state => state.link.state !== 'syncing')) this.#initializing.resolve()
   }
 
-  #shelf(cluster: string): Shelf {
-    const shelf = this.#shelves.find(({ cluster: { name } }) => name === cluster)
-    if (!shelf) throw new TypeError(`no cluster "${cluster}"`)
-    return shelf
+  #state(cluster: string): ClusterState {
+    const state = this.#states.find(({ cluster: { name } }) => name === cluster)
+    if (!state) throw new TypeError(`no cluster "${cluster}"`)
+    return state
   }
 
-  #readSide(): Directory {
+  #newDirectory(): Directory {
     const mesh = this
     return {
       service: key => mesh.#services.get(key),
@@ -422,11 +398,11 @@ export interface MeshSink {
   problems(problems: readonly Problem[]): void
 }
 
-function overlapProblem(key: ServiceKey, { key: loser, winner }: Merged['overlaps'][number]): Problem {
+function overlapProblem(key: ServiceKey, { key: loser, winner }: MergeResult['overlaps'][number]): Problem {
   return {
     code: 'MERGE_OVERLAP',
     where: `${key} ${loser}`,
-    message: `is the address of ${winner} too, and is left out; give the clusters pod networks that do not overlap`,
+    message: `has the same address as ${winner} and is left out; give the clusters pod networks that do not overlap`,
   }
 }
 

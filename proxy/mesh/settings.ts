@@ -1,22 +1,23 @@
+/** The settings of a service, from its annotations and spec. */
 import { isClusterName } from '../model/cluster.ts'
 import type { ClusterService, Settings } from '../model/service.ts'
 
-/** Annotations and spec of one Service, decoded. A bad value is reported and then means what it means to Cilium. */
-export interface Decoded {
+/** A bad value is reported, and then has the meaning it has for Cilium. */
+export interface DecodedSettings {
   readonly settings: Settings
-  /** What is wrong, each with the annotation, the value and the remedy. */
+  /** Faults, each with the annotation, the value and the remedy. */
   readonly faults: readonly string[]
 }
 
-/** Where the annotations of a service differ from these, they say so. */
+/** The settings of a service without annotations. */
 const none: Settings = { global: false, shared: false, affinity: 'none', clusterOrder: [] }
 
 /**
- * Reads the settings of a service (Cilium 1.2): the new key first, the old alias only where the new key is absent, even if
- * its value is empty. A ServiceExport makes global what no annotation does. Everything but `global` counts only for a global
- * service. `known` are the names of the mesh's clusters.
+ * Reads the settings of a service (Cilium 1.2). The old alias of an annotation is read only when the new key is absent, not
+ * when its value is empty. A ServiceExport makes a service global unless an annotation says otherwise. All settings but
+ * `global` and session affinity apply only to a global service. `known`: the names of the mesh's clusters.
  */
-export function decodeSettings(service: ClusterService, known: readonly string[]): Decoded {
+export function decodeSettings(service: ClusterService, known: readonly string[]): DecodedSettings {
   const faults: string[] = []
   const read = (key: string, alias?: string): Annotation | undefined => find(service.annotations, key, alias)
   const session = service.sessionAffinity ? { sessionAffinity: service.sessionAffinity } : {}
@@ -53,7 +54,7 @@ function find(annotations: ClusterService['annotations'], key: string, alias?: s
     : undefined
 }
 
-/** Only `true` in any case is true. Everything else is false, and what is not even `false` is a fault. */
+/** `true`, in upper or lower case, is true. Everything else is false; other than `false`, it is a fault. */
 function flag(annotation: Annotation | undefined, absent: boolean, faults: string[]): boolean {
   if (!annotation) return absent
   const value = annotation.value.toLowerCase()
@@ -70,7 +71,7 @@ function affinity(annotation: Annotation | undefined, faults: string[]): Setting
   return 'none'
 }
 
-/** What is sound of the list is used: an order that names a cluster still to come must not fall silent. */
+/** Bad names are dropped and the rest is used. Unknown clusters stay in the list, since they may be configured later. */
 function clusterOrder(
   annotation: Annotation | undefined,
   known: readonly string[],
@@ -101,7 +102,7 @@ function minHealthy(annotation: Annotation | undefined, faults: string[]): Setti
   return undefined
 }
 
-/** All or nothing: half a split would send the shares elsewhere than anybody wrote. */
+/** All or nothing: part of a split would not give the shares that were asked for. */
 function clusterWeights(
   annotation: Annotation | undefined,
   known: readonly string[],

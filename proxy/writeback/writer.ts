@@ -52,7 +52,7 @@ export interface MeshView {
   /** The export gate of the local cluster's namespaces. */
   isGlobalNamespace(name: string): boolean
   /** Of the configured clusters, those that have never yet said all that they have. */
-  silentClusters(): readonly string[]
+  unsyncedClusters(): readonly string[]
 }
 
 const slices: Resource = {
@@ -240,13 +240,13 @@ export class KubernetesWriter {
   }
 
   #mayDeleteSlice({ labels }: Existing): boolean {
-    const silent = this.#mesh.silentClusters()
+    const silent = this.#mesh.unsyncedClusters()
     return this.#mesh.directory.synced && !silent.includes(String(labels[sourceClusterLabel]))
   }
 
   /** An import may come from any of the clusters. */
   #knowsAll(): boolean {
-    return this.#mesh.directory.synced && this.#mesh.silentClusters().length === 0
+    return this.#mesh.directory.synced && this.#mesh.unsyncedClusters().length === 0
   }
 
   #reconsider(): void {

@@ -19,7 +19,7 @@ function exporter(cluster: string, createdAt?: number, given: Partial<ClusterSer
   return { ...clusterService({ cluster, annotations: {}, ports: [http], ...given }), exported }
 }
 
-t.test('what exports do not agree on is as the oldest has it (KEP-1645)', async t => {
+t.test('where exports disagree, the oldest wins (KEP-1645)', async t => {
   const cases: [reason: string, young: Partial<Exporter>, message: string][] = [
     ['TypeConflict', { headless: true, clusterIPs: [] }, 'type: ClusterSetIP as in b, {oldest}; a has Headless'],
     [
@@ -69,12 +69,12 @@ t.test('what exports do not agree on is as the oldest has it (KEP-1645)', async 
   t.equal(agree([]), undefined)
 })
 
-t.test('ports are the union; a name or a number that is taken is the older one’s', async t => {
+t.test('ports are the union; on a conflict of name or number the older export wins', async t => {
   const conflicts = (...ports: ClusterService['ports'][]) => {
     const agreed = agree(ports.map((own, i) => exporter(`c${i + 1}`, i, { ports: own })))
     return { ports: agreed?.ports, conflicts: agreed?.conflicts.map(({ message }) => message) }
   }
-  t.same(conflicts([http, dns], [dns, http]), { ports: [http, dns], conflicts: [] }, 'whatever their order')
+  t.same(conflicts([http, dns], [dns, http]), { ports: [http, dns], conflicts: [] }, 'in any order')
   t.same(conflicts([http], [http, dns]), {
     ports: [http, dns],
     conflicts: ['ports: c1 is without "dns" 53/UDP'],
@@ -94,49 +94,43 @@ t.test('ports are the union; a name or a number that is taken is the older one�
   )
 })
 
-t.test(
-  'exports that do not say when they were made are the youngest; equals go by the name of their cluster',
-  async t => {
-    const headless = { headless: true, clusterIPs: [] }
-    t.equal(agree([exporter('a', undefined, headless), exporter('b', 5)])?.headless, false)
-    t.equal(agree([exporter('b', 5), exporter('a', 5, headless)])?.headless, true)
-    t.match(agree([exporter('b'), exporter('a', undefined, headless)])?.conflicts, [
-      { message: /as in a, the first by name of those whose exports are of one age; b has ClusterSetIP/ },
-    ])
-  },
-)
+t.test('exports without a creation time count as the youngest; equal ones are ordered by cluster name', async t => {
+  const headless = { headless: true, clusterIPs: [] }
+  t.equal(agree([exporter('a', undefined, headless), exporter('b', 5)])?.headless, false)
+  t.equal(agree([exporter('b', 5), exporter('a', 5, headless)])?.headless, true)
+  t.match(agree([exporter('b'), exporter('a', undefined, headless)])?.conflicts, [
+    { message: /as in a, the first by name of those whose exports are of one age; b has ClusterSetIP/ },
+  ])
+})
 
-t.test(
-  'whatever the exports, the ports are those of a Service, and the order in which they are given is of no matter',
-  async () => {
-    const port = fc.record({
-      name: fc.constantFrom('a', 'b', 'c'),
-      protocol: fc.constantFrom('TCP' as const, 'UDP' as const),
-      port: fc.constantFrom(1, 2, 3),
-    })
-    const exporters = fc.uniqueArray(
-      fc.record({
-        cluster: fc.constantFrom('a', 'b', 'c'),
-        at: fc.constantFrom(undefined, 1, 2),
-        ports: fc.array(port),
-      }),
-      { selector: ({ cluster }) => cluster, minLength: 1 },
-    )
-    fc.assert(
-      fc.property(exporters, all => {
-        const made = all.map(({ cluster, at, ports }) => exporter(cluster, at, { ports }))
-        const { ports = [] } = agree(made) ?? {}
-        const reversed = agree(made.toReversed())
-        const places = ports.map(({ port, protocol }) => `${port}/${protocol}`)
-        return (
-          new Set(ports.map(({ name }) => name)).size === ports.length &&
-          new Set(places).size === ports.length &&
-          JSON.stringify(reversed?.ports) === JSON.stringify(ports)
-        )
-      }),
-    )
-  },
-)
+t.test('for any exports, the ports are valid for a Service and do not depend on the order', async () => {
+  const port = fc.record({
+    name: fc.constantFrom('a', 'b', 'c'),
+    protocol: fc.constantFrom('TCP' as const, 'UDP' as const),
+    port: fc.constantFrom(1, 2, 3),
+  })
+  const exporters = fc.uniqueArray(
+    fc.record({
+      cluster: fc.constantFrom('a', 'b', 'c'),
+      at: fc.constantFrom(undefined, 1, 2),
+      ports: fc.array(port),
+    }),
+    { selector: ({ cluster }) => cluster, minLength: 1 },
+  )
+  fc.assert(
+    fc.property(exporters, all => {
+      const made = all.map(({ cluster, at, ports }) => exporter(cluster, at, { ports }))
+      const { ports = [] } = agree(made) ?? {}
+      const reversed = agree(made.toReversed())
+      const places = ports.map(({ port, protocol }) => `${port}/${protocol}`)
+      return (
+        new Set(ports.map(({ name }) => name)).size === ports.length &&
+        new Set(places).size === ports.length &&
+        JSON.stringify(reversed?.ports) === JSON.stringify(ports)
+      )
+    }),
+  )
+})
 
 function start(t: Test, given: Partial<MeshOptions> = {}) {
   const mesh = new Mesh({
@@ -167,13 +161,13 @@ function start(t: Test, given: Partial<MeshOptions> = {}) {
 const vips = { vips: parseCidr('127.99.0.0/24') } as MeshOptions
 const pod = (address: string) => endpoint({ address, ports: [{ ...http, port: 8080 }] })
 
-t.test('what only other clusters export has a virtual address here, where its namespace is', async t => {
+t.test('a service that only other clusters export has a virtual address, if its namespace exists here', async t => {
   const { mesh, deliver, answer, service, frontends, backends } = start(t, vips)
   const given = { endpoints: [pod('10.2.0.1')], sessionAffinity: { timeoutMs: 7000 } }
   const two = exporter('cluster-2', 1, given)
   deliver('cluster-1')
   deliver('cluster-2', two)
-  t.same(frontends(), [], 'nobody here knows the namespace')
+  t.same(frontends(), [], 'the namespace does not exist here')
   t.equal(await answer('rebel-base'), 'NXDOMAIN')
   mesh.sink('cluster-1').putNamespace({ name: 'default', global: true })
   mesh.flush()
@@ -205,19 +199,22 @@ t.test('exportedAnnotations are those of the import', async t => {
   t.match(service()?.settings, { affinity: 'remote', shared: false, global: true }, 'but an import exports nothing')
 })
 
-t.test('without virtual addresses what only others export has none, and a headless one needs none', async t => {
-  const { deliver, answer, frontends } = start(t)
-  deliver('cluster-1', clusterService({ name: 'other' }))
-  const headless = { name: 'tail', headless: true, clusterIPs: [] }
-  const endpoints = [{ ...pod('10.2.0.1'), hostname: 'tail-0' }]
-  deliver('cluster-2', exporter('cluster-2', 1), exporter('cluster-2', 1, { ...headless, endpoints }))
-  t.same(frontends(), [])
-  t.equal(await answer('rebel-base'), 'NXDOMAIN')
-  t.equal(await answer('tail'), 'A 10.2.0.1')
-  t.equal(await answer('tail-0.cluster-2.tail'), 'A 10.2.0.1')
-})
+t.test(
+  'without virtual addresses a service that only others export has none, and a headless one needs none',
+  async t => {
+    const { deliver, answer, frontends } = start(t)
+    deliver('cluster-1', clusterService({ name: 'other' }))
+    const headless = { name: 'tail', headless: true, clusterIPs: [] }
+    const endpoints = [{ ...pod('10.2.0.1'), hostname: 'tail-0' }]
+    deliver('cluster-2', exporter('cluster-2', 1), exporter('cluster-2', 1, { ...headless, endpoints }))
+    t.same(frontends(), [])
+    t.equal(await answer('rebel-base'), 'NXDOMAIN')
+    t.equal(await answer('tail'), 'A 10.2.0.1')
+    t.equal(await answer('tail-0.cluster-2.tail'), 'A 10.2.0.1')
+  },
+)
 
-t.test('an exported Service keeps its own ports, and has those that others export beside them', async t => {
+t.test('an exported Service keeps its own ports and adds those that others export', async t => {
   const { deliver, answer, frontends } = start(t)
   deliver('cluster-1', exporter('cluster-1', 2, { endpoints: [pod('10.1.0.1')] }))
   const other = { ports: [{ ...http, port: 8080 }, dns], endpoints: [pod('10.2.0.1')] }
@@ -239,7 +236,7 @@ t.test('the oldest export decides whether there is an address', async t => {
   }
 })
 
-t.test('a Service that says it is not global is no export, and no port comes to it', async t => {
+t.test('a Service annotated as not global is not exported, and gets no ports of others', async t => {
   const { deliver, service, frontends } = start(t)
   deliver('cluster-1', exporter('cluster-1', 1, { annotations: { 'service.cilium.io/global': 'false' } }))
   deliver('cluster-2', exporter('cluster-2', 2, { ports: [http, dns] }))
@@ -247,7 +244,7 @@ t.test('a Service that says it is not global is no export, and no port comes to 
   t.same(frontends(), ['127.96.0.10:80/TCP'])
 })
 
-t.test('a derived Service leads to the clusters that export what it was derived for', async t => {
+t.test('a derived Service leads to the clusters that export its origin', async t => {
   const { mesh, deliver, answer, service, frontends, backends } = start(t)
   const name = derivedServiceName('default', 'rebel-base')
   t.equal(name, 'derived-q358ba8kk0', 'as Cilium’s operator names it')
@@ -259,7 +256,7 @@ t.test('a derived Service leads to the clusters that export what it was derived 
   deliver('cluster-3', clusterService({ cluster: 'cluster-3', name, endpoints: [pod('10.3.0.1')] }))
   t.same(frontends(name), ['10.96.7.7:80/TCP'])
   t.same(backends(name), ['cluster-2/10.2.0.1:8080/TCP', 'cluster-3/10.3.0.1:8080/TCP'])
-  t.same(backends(), ['cluster-1/10.1.0.1:8080/TCP'], 'the Service of the cluster is what it was')
+  t.same(backends(), ['cluster-1/10.1.0.1:8080/TCP'], 'the local Service is unchanged')
   t.equal(await answer('rebel-base'), 'A 10.96.7.7')
   t.equal(await answer('_http._tcp.rebel-base', 'SRV'), 'SRV 80 rebel-base.default.svc.clusterset.local')
 
@@ -272,14 +269,14 @@ t.test('a derived Service leads to the clusters that export what it was derived 
   mesh.healthChanged('cluster-3/10.9.9.9:1/TCP')
   mesh.sink('cluster-2').put(exporter('cluster-2', 1, { name: 'else' }))
   mesh.flush()
-  t.equal(service(name), settled, 'what happens elsewhere is no news to it')
+  t.equal(service(name), settled, 'a change elsewhere does not touch it')
 
   mesh.sink('cluster-1').drop('default', name)
   mesh.flush()
   t.match(await answer('rebel-base'), 'A 127.96.0.10', 'without the derived Service its own address is left')
 })
 
-t.test('a derived headless Service gives the endpoints of all clusters', async t => {
+t.test('a derived headless Service has the endpoints of all clusters', async t => {
   const { deliver, answer } = start(t)
   const name = derivedServiceName('default', 'rebel-base')
   const headless = { headless: true, clusterIPs: [] }

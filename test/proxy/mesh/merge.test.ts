@@ -1,5 +1,5 @@
 import t from 'tap'
-import { type Member, type MergeContext, merge } from '../../../proxy/mesh/merge.ts'
+import { type MemberService, type MergeContext, merge } from '../../../proxy/mesh/merge.ts'
 import { decodeSettings } from '../../../proxy/mesh/settings.ts'
 import { familyOf } from '../../../proxy/model/address.ts'
 import type { Backends, Health } from '../../../proxy/model/backend.ts'
@@ -113,7 +113,7 @@ t.test('annotations', async t => {
   t.match(decode({ 'service.cilium.io/global': 'yes' }).faults[0], /service\.cilium\.io\/global: "yes" is neither/)
 })
 
-t.test('a ServiceExport makes global what says nothing about it', async t => {
+t.test('a ServiceExport makes a service global unless an annotation says otherwise', async t => {
   const exported = { annotations: {}, labels: {} }
   for (const [annotations, global] of [
     [{}, true],
@@ -125,7 +125,7 @@ t.test('a ServiceExport makes global what says nothing about it', async t => {
   }
 })
 
-t.test('Cilium truth table: who uses whom (1.3)', async t => {
+t.test('Cilium truth table: which backends a cluster uses (1.3)', async t => {
   for (const [g1, g2, s1, s2, c1, c2] of [
     ['n', 'y', 'y', 'y', 'local', 'local'],
     ['y', 'n', 'y', 'y', 'local', 'local'],
@@ -152,7 +152,7 @@ t.test('Cilium truth table: who uses whom (1.3)', async t => {
   }
 })
 
-t.test('what is known but takes no part is parked', async t => {
+t.test('backends that are known but not used are parked', async t => {
   const remote = clusterService({ cluster: 'cluster-2', endpoints: [endpoint({ address: '10.2.0.1' })] })
   const withLocal = merged(clusterService({ annotations: {} }), remote)
   t.equal(withLocal.backends.length, 0)
@@ -165,7 +165,7 @@ t.test('what is known but takes no part is parked', async t => {
     context(),
   )
   t.equal(alone.service.local, undefined)
-  t.same(alone.service.frontends, [], 'a service that only others know has no frontend')
+  t.same(alone.service.frontends, [], 'a service that only other clusters have has no frontend')
 })
 
 t.test('readiness (1.5)', async t => {
@@ -230,7 +230,7 @@ t.test('ports match by name, never by number', async t => {
   )
 })
 
-t.test('dual stack: each family for itself, unless the frontend is a virtual address', async t => {
+t.test('dual stack: a frontend has backends of its family; a virtual address has both', async t => {
   const local = clusterService({
     clusterIPs: ['10.96.0.1', 'fd00::1'],
     endpoints: [endpoint({ address: '10.1.0.1' }), endpoint({ address: 'fd01::1' })],
@@ -246,7 +246,7 @@ t.test('dual stack: each family for itself, unless the frontend is a virtual add
   t.same(addresses(virtual.frontends[0]?.backends), ['10.1.0.1', 'fd01::1', '10.2.0.1'])
 })
 
-t.test('one address in two clusters is one backend: the local one, then the order of clusters', async t => {
+t.test('one address in two clusters is one backend: of the local cluster, then by the order of clusters', async t => {
   const at = (cluster: string, address: string) => clusterService({ cluster, endpoints: [endpoint({ address })] })
   const result = merge(
     'default/rebel-base',
@@ -264,7 +264,7 @@ t.test('one address in two clusters is one backend: the local one, then the orde
   )
 })
 
-t.test('shares of clusters hold whatever the number of their backends', async t => {
+t.test('cluster weights hold whatever the number of backends', async t => {
   const annotations = {
     'service.cilium.io/global': 'true',
     'starlane.dev/cluster-weights': 'cluster-1=80,cluster-2=20',
@@ -281,7 +281,7 @@ t.test('shares of clusters hold whatever the number of their backends', async t 
   const all = merged(many('cluster-1', 2, 1), many('cluster-2', 5, 2), many('cluster-3', 3, 3))
   t.equal(share(all, 'cluster-1'), 80)
   t.equal(Math.round(share(all, 'cluster-2')), 20)
-  t.equal(share(all, 'cluster-3'), 0, 'who has no share is the last resort')
+  t.equal(share(all, 'cluster-3'), 0, 'a cluster without a weight is the last resort')
 
   const down = merged(many('cluster-1', 2, 1), many('cluster-2', 5, 2), undefined, key =>
     key.includes('10.1.0.1:') ? 'down' : 'up',
@@ -307,10 +307,10 @@ t.test('internalTrafficPolicy Local stays on this node', async t => {
     merge('default/rebel-base', members(local, remote), settingsOf(local), { ...context(), node }).service.frontends[0]
       ?.backends
   t.same(addresses(on('n1')), ['10.1.0.1', '10.1.0.3'])
-  t.equal(on(undefined)?.length, 4, 'not knowing the node, nothing can be left out')
+  t.equal(on(undefined)?.length, 4, 'without a known node all backends are used')
 })
 
-t.test('an endpoint without ports is known to DNS and to no frontend', async t => {
+t.test('an endpoint without ports is visible to DNS and has no frontend', async t => {
   const service = merged(clusterService({ endpoints: [endpoint({ address: '10.1.0.1', ports: [] })] }))
   t.equal(service.backends[0]?.port, 0)
   t.equal(service.frontends[0]?.backends.length, 0)
@@ -326,7 +326,7 @@ function merged(
   return merge('default/rebel-base', members(local, ...remotes), settingsOf(local), context(health, local)).service
 }
 
-function members(local: ClusterService, ...remotes: ClusterService[]): Member[] {
+function members(local: ClusterService, ...remotes: ClusterService[]): MemberService[] {
   return [
     { service: local, local: true, exported: true },
     ...remotes

@@ -1,6 +1,6 @@
 import t, { type Test } from 'tap'
 import { Mesh, type MeshOptions } from '../../../proxy/mesh/mesh.ts'
-import { Vips } from '../../../proxy/mesh/vips.ts'
+import { VipAllocator } from '../../../proxy/mesh/vip-allocator.ts'
 import { type Cidr, parseCidr } from '../../../proxy/model/address.ts'
 import type { Health } from '../../../proxy/model/backend.ts'
 import type { Change } from '../../../proxy/model/directory.ts'
@@ -15,7 +15,7 @@ const clusters = [
 ]
 const unreachable = new MeshError('SOURCE_READ', 'nobody answers')
 
-/** A mesh whose batches run when the test says so, and whose changes are recorded. */
+/** A mesh whose batches run on `flush`, with its changes recorded. */
 function startMesh(t: Test, given: Partial<MeshOptions> = {}) {
   const clock = new FakeClock()
   const changes: Change[] = []
@@ -49,7 +49,7 @@ t.test('two clusters become one service, changed in one batch', async t => {
   const { mesh, changes, one, two, backends } = startMesh(t)
   one.reset({ services: [here], namespaces: [] })
   two.reset({ services: [there], namespaces: [] })
-  t.equal(mesh.directory.synced, false, 'nothing may be denied before the first merge')
+  t.equal(mesh.directory.synced, false, 'not synced before the first merge')
   mesh.flush()
   t.equal(mesh.directory.synced, true)
   t.same(backends(), ['10.1.0.1', '10.2.0.1'])
@@ -61,7 +61,7 @@ t.test('two clusters become one service, changed in one batch', async t => {
   t.equal(changes.length, 1)
   t.equal(changes[0]?.length, 1)
   mesh.flush()
-  t.equal(changes.length, 1, 'a batch without a change is silent')
+  t.equal(changes.length, 1, 'a batch without a change reports nothing')
 })
 
 t.test('a change rebuilds its own service only', async t => {
@@ -81,31 +81,31 @@ t.test('a change rebuilds its own service only', async t => {
   t.equal(mesh.directory.service('default/s8'), untouched)
 })
 
-t.test('settled: when all have spoken, and what they said can be found', async t => {
+t.test('initialized: when all clusters have synced and their services are in the directory', async t => {
   const { mesh, one, two } = startMesh(t)
-  let settled = false
-  const settling = mesh.settled.then(() => {
-    settled = true
+  let initialized = false
+  const initializing = mesh.initialized.then(() => {
+    initialized = true
   })
   one.reset({ services: [here], namespaces: [] })
   mesh.flush()
   await mesh.synced
   two.reset({ services: [there], namespaces: [] })
   await new Promise(resolve => setImmediate(resolve))
-  t.equal(settled, false, 'not before the batch')
+  t.equal(initialized, false, 'not before the batch')
   mesh.flush()
-  await settling
-  t.pass('but then')
+  await initializing
+  t.pass('resolved after the batch')
 
   const alone = startMesh(t)
   alone.two.lost(unreachable)
   alone.one.reset({ services: [], namespaces: [] })
   alone.mesh.flush()
-  await alone.mesh.settled
-  t.pass('who is known not to answer is not waited for')
+  await alone.mesh.initialized
+  t.pass('a lost cluster is not waited for')
 })
 
-t.test('an empty mesh is in sync too', async t => {
+t.test('an empty mesh is synced too', async t => {
   const { mesh, one } = startMesh(t)
   one.reset({ services: [], namespaces: [{ name: 'shop', global: true }] })
   mesh.flush()
@@ -120,7 +120,7 @@ t.test('an empty mesh is in sync too', async t => {
   t.equal(mesh.directory.hasNamespace('default'), false)
 })
 
-t.test('the gate of namespaces, and global itself, work without the source saying anything twice', async t => {
+t.test('a change of a namespace, or of the global annotation, needs no repetition by the source', async t => {
   const { mesh, one, two, backends } = startMesh(t)
   one.reset({ services: [here], namespaces: [] })
   two.reset({ services: [there], namespaces: [] })
@@ -146,7 +146,7 @@ t.test('the gate of namespaces, and global itself, work without the source sayin
   t.same(backends(), ['10.1.0.1', '10.2.0.1'])
 })
 
-t.test('a lost cluster keeps its backends until it is stale, and comes back with its next word', async t => {
+t.test('a lost cluster keeps its backends until it is stale, and returns with its next report', async t => {
   const { mesh, clock, one, two, backends } = startMesh(t)
   one.reset({ services: [here], namespaces: [] })
   two.reset({ services: [there], namespaces: [] })
@@ -160,20 +160,20 @@ t.test('a lost cluster keeps its backends until it is stale, and comes back with
   two.lost(unreachable)
   await clock.advance(1)
   mesh.flush()
-  t.equal(mesh.link('cluster-2').state, 'stale', 'losing it again does not start the time anew')
+  t.equal(mesh.link('cluster-2').state, 'stale', 'losing it again does not restart the time')
   t.same(backends(), ['10.1.0.1'])
   two.live()
   mesh.flush()
   t.equal(mesh.link('cluster-2').state, 'live')
-  t.same(backends(), ['10.1.0.1', '10.2.0.1'], 'a source that followed all the while need not say it again')
+  t.same(backends(), ['10.1.0.1', '10.2.0.1'], 'a source that kept following need not report it again')
   two.lost(unreachable)
   await clock.advance(600_000)
   two.reset({ services: [], namespaces: [] })
   mesh.flush()
-  t.same(backends(), ['10.1.0.1'], 'and one that has news says them')
+  t.same(backends(), ['10.1.0.1'], 'and one with a change reports it')
 })
 
-t.test('a link that recovers in time does not age', async t => {
+t.test('a link that recovers in time does not go stale', async t => {
   const { mesh, clock, two } = startMesh(t)
   two.reset({ services: [there], namespaces: [] })
   two.lost(unreachable)
@@ -183,7 +183,7 @@ t.test('a link that recovers in time does not age', async t => {
   t.equal(clock.waiting, 0)
 })
 
-t.test('what never delivered cannot be live, and empties nothing', async t => {
+t.test('a cluster that has never synced is not live, and removes nothing', async t => {
   const { mesh, one, two, backends } = startMesh(t)
   one.reset({ services: [here], namespaces: [] })
   two.live()
@@ -194,7 +194,7 @@ t.test('what never delivered cannot be live, and empties nothing', async t => {
   t.same(backends(), ['10.1.0.1'])
 })
 
-t.test('the local cluster and stale: 0 never age', async t => {
+t.test('the local cluster never goes stale, nor does any with stale: 0', async t => {
   const { clock, one, mesh } = startMesh(t)
   one.reset({ services: [here], namespaces: [] })
   one.lost(unreachable)
@@ -208,7 +208,7 @@ t.test('the local cluster and stale: 0 never age', async t => {
   t.equal(eternal.mesh.link('cluster-2').state, 'lost')
 })
 
-t.test('clusters join and leave a running mesh; the others are not touched', async t => {
+t.test('clusters are added to and removed from a running mesh; the others are not touched', async t => {
   const { mesh, one, two, backends } = startMesh(t)
   one.reset({ services: [here], namespaces: [] })
   two.reset({ services: [there], namespaces: [] })
@@ -241,10 +241,10 @@ t.test('a verdict rebuilds the services that hold the backend', async t => {
   t.equal(mesh.directory.service('default/rebel-base')?.frontends[0]?.backends[0]?.health, 'down')
   mesh.healthChanged('cluster-1/10.9.9.9:1/TCP')
   mesh.flush()
-  t.equal(changes.length, 2, 'a verdict on a stranger changes nothing')
+  t.equal(changes.length, 2, 'a verdict on an unknown backend changes nothing')
 })
 
-t.test('two services asking for one address: the first has it, the second gets it when it is free', async t => {
+t.test('two services with one address: the first has it, the second gets it when it is released', async t => {
   const { mesh, one } = startMesh(t)
   const rival = clusterService({ name: 'rival' })
   one.reset({ services: [here, rival], namespaces: [] })
@@ -254,7 +254,7 @@ t.test('two services asking for one address: the first has it, the second gets i
     {
       code: 'MERGE_OVERLAP',
       where: '127.96.0.10:80/TCP',
-      message: /default\/rival asks for the address of default\/rebel-base/,
+      message: /default\/rival has the same address as default\/rebel-base/,
     },
   ])
   one.drop('default', 'rebel-base')
@@ -264,7 +264,7 @@ t.test('two services asking for one address: the first has it, the second gets i
   t.same(mesh.problems(), [])
 })
 
-t.test('problems name cluster, service and place, and go when they are mended', async t => {
+t.test('problems name cluster, service and place, and go when they are fixed', async t => {
   const { mesh, one, two } = startMesh(t)
   one.reset({
     services: [{ ...here, origin: 'base.yaml:3', annotations: { 'service.cilium.io/global': 'yes' } }],
@@ -302,12 +302,12 @@ t.test('virtual addresses: stable by name, given to proxied services, freed with
 })
 
 t.test('virtual addresses are spread over the range and leave out its ends', async t => {
-  const all = new Vips(parseCidr('127.96.0.0/28') as Cidr)
-  const taken = Array.from({ length: 14 }, (_, i) => all.take(`default/s${i}`))
+  const all = new VipAllocator(parseCidr('127.96.0.0/28') as Cidr)
+  const taken = Array.from({ length: 14 }, (_, i) => all.allocate(`default/s${i}`))
   t.equal(new Set(taken).size, 14)
   t.notOk(taken.includes('127.96.0.0') || taken.includes('127.96.0.15'))
-  t.equal(all.take('default/one-more'), undefined)
+  t.equal(all.allocate('default/one-more'), undefined)
   all.release('default/s3')
-  t.equal(all.take('default/one-more'), taken[3])
-  t.match(new Vips(parseCidr('fd00::/64') as Cidr).take('default/a'), /^fd00::/)
+  t.equal(all.allocate('default/one-more'), taken[3])
+  t.match(new VipAllocator(parseCidr('fd00::/64') as Cidr).allocate('default/a'), /^fd00::/)
 })

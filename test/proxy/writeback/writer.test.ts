@@ -523,7 +523,7 @@ class TestMesh {
     return this.#mesh.isGlobalNamespace(name)
   }
 
-  silentClusters(): string[] {
+  unsyncedClusters(): string[] {
     return [...this.#silent]
   }
 

@@ -1,3 +1,4 @@
+/** Which service owns a frontend, when several have the same ClusterIP and port: the first one, the others wait. */
 import type { ServiceKey } from '../model/service.ts'
 
 export interface Conflict {
@@ -6,20 +7,19 @@ export interface Conflict {
   readonly other: ServiceKey
 }
 
-/** Who owns which frontend. First come, first served; whoever waits is named when the owner lets go. */
-export class Claims {
-  /** Per frontend the owner, then those who wait. */
+export class FrontendOwners {
+  /** For each frontend its owner, then the services that wait for it. */
   #queues = new Map<string, ServiceKey[]>()
   #byService = new Map<ServiceKey, ReadonlySet<string>>()
   #contested = new Set<string>()
 
-  /** Replaces all claims of a service. `freed` are other services that should claim again, since something fell to them. */
+  /** Replaces all claims of a service. `freed`: other services that now own a frontend and have to be rebuilt. */
   claim(
     service: ServiceKey,
     frontends: readonly string[],
   ): { granted: ReadonlySet<string>; freed: readonly ServiceKey[] } {
     const wanted = new Set(frontends)
-    const freed = this.#letGo(service, frontend => !wanted.has(frontend))
+    const freed = this.#releaseWhere(service, frontend => !wanted.has(frontend))
     const granted = new Set<string>()
     for (const frontend of wanted) {
       const queue = this.#queues.get(frontend) ?? []
@@ -34,7 +34,7 @@ export class Claims {
   }
 
   release(service: ServiceKey): readonly ServiceKey[] {
-    const freed = this.#letGo(service, () => true)
+    const freed = this.#releaseWhere(service, () => true)
     this.#byService.delete(service)
     return freed
   }
@@ -46,7 +46,7 @@ export class Claims {
     })
   }
 
-  #letGo(service: ServiceKey, which: (frontend: string) => boolean): ServiceKey[] {
+  #releaseWhere(service: ServiceKey, which: (frontend: string) => boolean): ServiceKey[] {
     const freed: ServiceKey[] = []
     for (const frontend of this.#byService.get(service) ?? []) {
       if (!which(frontend)) continue

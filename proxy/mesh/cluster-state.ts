@@ -1,80 +1,78 @@
+/** What one cluster's source last reported, and the state of its link. */
 import type { Cluster, Link } from '../model/cluster.ts'
 import type { MeshError, Problem } from '../model/error.ts'
 import { type ClusterService, type Namespace, type ServiceKey, serviceKey } from '../model/service.ts'
 import type { Clock } from '../model/time/clock.ts'
-import { type Decoded, decodeSettings } from './settings.ts'
+import { type DecodedSettings, decodeSettings } from './settings.ts'
 
-/** One service on a shelf with what its annotations mean, decoded when it is put there. */
-export interface Entry {
+/** A service with its annotations decoded. */
+export interface DecodedService {
   readonly service: ClusterService
-  readonly decoded: Decoded
+  readonly decoded: DecodedSettings
 }
 
-export interface ShelfOptions {
+export interface ClusterStateOptions {
   readonly clock: Clock
-  /** How long a lost cluster's services stay; 0 keeps them for ever. The local cluster's always stay. */
+  /** How long the services of a lost cluster are kept; 0 is for ever. Those of the local cluster are always kept. */
   readonly staleAfterMs: number
-  /** For messages about annotations that name a cluster nobody knows. */
+  /** The configured clusters, to report annotations that name another one. */
   readonly clusterNames: () => readonly string[]
-  /** Called with the services that may look different now; `relinked` when the link itself changed. */
+  /** Called with the services that may have changed; `linkChanged` when the state of the link changed. */
   readonly changed: (keys: Iterable<ServiceKey>) => void
-  readonly relinked: (link: Link) => void
+  readonly linkChanged: (link: Link) => void
 }
 
-/**
- * What one cluster last said: a source writes it, merge reads it. Nothing is given up before a first full picture has
- * come, and a lost source keeps its services until they are stale.
- */
-export class Shelf {
+/** A source writes it, the merge reads it. A lost cluster keeps its services until it is stale. */
+export class ClusterState {
   readonly cluster: Cluster
-  #options: ShelfOptions
-  #entries = new Map<ServiceKey, Entry>()
+  #options: ClusterStateOptions
+  #entries = new Map<ServiceKey, DecodedService>()
   #keysByNamespace = new Map<string, Set<ServiceKey>>()
   #namespaces = new Map<string, Namespace>()
   #link: Link
-  #delivered = false
+  #hasSynced = false
   #changedAt: number | undefined
   #problems: readonly Problem[] = []
-  #stopAging: () => void = () => {}
-  /** When it goes stale, by the clock that only grows. */
+  #cancelStale: () => void = () => {}
+  /** When it goes stale, by the monotonic clock. */
   #staleAt = 0
 
-  constructor(cluster: Cluster, options: ShelfOptions) {
+  constructor(cluster: Cluster, options: ClusterStateOptions) {
     this.cluster = cluster
     this.#options = options
     this.#link = { state: 'syncing', since: options.clock.wall() }
   }
 
-  get(key: ServiceKey): Entry | undefined {
+  get(key: ServiceKey): DecodedService | undefined {
     return this.#link.state === 'stale' ? undefined : this.#entries.get(key)
   }
 
-  /** The date of its end is worked out when asked for: the wall clock may have jumped since. */
+  /** `staleAt` is computed on each call, since the wall clock may have jumped. */
   get link(): Link {
     const { clock } = this.#options
     if (this.#link.state !== 'lost' || this.#link.staleAt === undefined) return this.#link
     return { ...this.#link, staleAt: clock.wall() + this.#staleAt - clock.now() }
   }
 
-  /** Whether a full picture has ever come. */
-  get delivered(): boolean {
-    return this.#delivered
+  /** Whether a full list has ever arrived. */
+  get hasSynced(): boolean {
+    return this.#hasSynced
   }
 
   get size(): number {
     return this.#link.state === 'stale' ? 0 : this.#entries.size
   }
 
-  /** Wall-clock milliseconds of the source's last news. */
+  /** When the source last reported a change, in wall-clock milliseconds. */
   get changedAt(): number | undefined {
     return this.#changedAt
   }
 
-  entries(): Iterable<Entry> {
+  entries(): Iterable<DecodedService> {
     return this.#link.state === 'stale' ? [] : this.#entries.values()
   }
 
-  /** The source's own, and those of the annotations. */
+  /** Problems reported by the source, and those of annotations. */
   problems(): Problem[] {
     const annotations = [...this.#entries.values()].flatMap(({ service, decoded }) =>
       decoded.faults.map((message): Problem => ({ code: 'SERVICE_ANNOTATION', where: placeOf(service), message })),
@@ -82,12 +80,12 @@ export class Shelf {
     return [...this.#problems, ...annotations]
   }
 
-  /** Declared, or implied by a service in it: manifests often leave the Namespace objects out. */
+  /** True also when only a service is in it: manifests often omit Namespace objects. */
   hasNamespace(name: string): boolean {
     return this.#namespaces.has(name) || this.#keysByNamespace.has(name)
   }
 
-  /** The export gate: a namespace nobody has spoken of is global (Cilium's default). */
+  /** Whether services of the namespace may be exported. An unknown namespace is global (Cilium's default). */
   isGlobalNamespace(name: string): boolean {
     return this.#namespaces.get(name)?.global ?? true
   }
@@ -97,13 +95,13 @@ export class Shelf {
     this.#clear()
     for (const service of services) this.#set(service)
     this.#namespaces = new Map(namespaces.map(namespace => [namespace.name, namespace]))
-    this.#delivered = true
+    this.#hasSynced = true
     this.live()
-    this.#tell(new Set([...before, ...this.#entries.keys()]))
+    this.#notify(new Set([...before, ...this.#entries.keys()]))
   }
 
   put(service: ClusterService): void {
-    this.#tell([this.#set(service)])
+    this.#notify([this.#set(service)])
   }
 
   drop(namespace: string, name: string): void {
@@ -112,64 +110,64 @@ export class Shelf {
     const siblings = this.#keysByNamespace.get(namespace)
     siblings?.delete(key)
     if (siblings?.size === 0) this.#keysByNamespace.delete(namespace)
-    this.#tell([key])
+    this.#notify([key])
   }
 
   putNamespace(namespace: Namespace): void {
     const before = this.isGlobalNamespace(namespace.name)
     this.#namespaces.set(namespace.name, namespace)
-    if (before !== namespace.global) this.#tell(this.#keysOf(namespace.name))
+    if (before !== namespace.global) this.#notify(this.#keysOf(namespace.name))
   }
 
   dropNamespace(name: string): void {
     const before = this.isGlobalNamespace(name)
     this.#namespaces.delete(name)
-    if (!before) this.#tell(this.#keysOf(name))
+    if (!before) this.#notify(this.#keysOf(name))
   }
 
   setProblems(problems: readonly Problem[]): void {
     this.#problems = problems
   }
 
-  /** What was given up as stale counts again: the source has followed it all the while, or would reset. */
+  /** Stale services count again: the source has kept following them, else it would reset. */
   live(): void {
     const before = this.#link.state
-    if (!this.#delivered || before === 'live') return
-    this.#stopAging()
-    this.#relink({ state: 'live', since: this.#options.clock.wall() })
+    if (!this.#hasSynced || before === 'live') return
+    this.#cancelStale()
+    this.#setLink({ state: 'live', since: this.#options.clock.wall() })
     if (before === 'stale') this.#options.changed(this.#entries.keys())
   }
 
   lost(error: MeshError): void {
     const { clock, staleAfterMs } = this.#options
     if (this.#link.state === 'stale') return
-    if (this.#link.state === 'lost') return this.#relink({ ...this.#link, error })
+    if (this.#link.state === 'lost') return this.#setLink({ ...this.#link, error })
     const since = clock.wall()
-    const ages = staleAfterMs > 0 && !this.cluster.local && this.#delivered
-    this.#relink({ state: 'lost', since, error, ...(ages ? { staleAt: since + staleAfterMs } : {}) })
+    const canGoStale = staleAfterMs > 0 && !this.cluster.local && this.#hasSynced
+    this.#setLink({ state: 'lost', since, error, ...(canGoStale ? { staleAt: since + staleAfterMs } : {}) })
     this.#staleAt = clock.now() + staleAfterMs
-    if (ages) this.#stopAging = clock.after(staleAfterMs, () => this.#giveUp(error))
+    if (canGoStale) this.#cancelStale = clock.after(staleAfterMs, () => this.#goStale(error))
   }
 
   close(): void {
-    this.#stopAging()
+    this.#cancelStale()
   }
 
-  /** The entries stay on the shelf, out of sight. */
-  #giveUp(error: MeshError): void {
-    this.#relink({ state: 'stale', since: this.#options.clock.wall(), error })
+  /** The entries are kept, but hidden. */
+  #goStale(error: MeshError): void {
+    this.#setLink({ state: 'stale', since: this.#options.clock.wall(), error })
     this.#options.changed(this.#entries.keys())
   }
 
-  #tell(keys: Iterable<ServiceKey>): void {
+  #notify(keys: Iterable<ServiceKey>): void {
     this.#changedAt = this.#options.clock.wall()
     this.#options.changed(keys)
   }
 
-  #relink(link: Link): void {
-    const flipped = link.state !== this.#link.state
+  #setLink(link: Link): void {
+    const changed = link.state !== this.#link.state
     this.#link = link
-    if (flipped) this.#options.relinked(link)
+    if (changed) this.#options.linkChanged(link)
   }
 
   #set(service: ClusterService): ServiceKey {

@@ -1,8 +1,8 @@
 import t from 'tap'
-import { Pods } from '../../../proxy/mesh/pods.ts'
+import { PodAddresses } from '../../../proxy/mesh/pod-addresses.ts'
 
 t.test('an address is known while any Pod of the namespace has it', async t => {
-  const pods = new Pods()
+  const pods = new PodAddresses()
   const at = (name: string, ...addresses: string[]) => ({ namespace: 'default', name, addresses })
   pods.reset([at('a', '10.0.0.1'), at('b', '10.0.0.1', 'fd00::1')])
   t.ok(pods.has('default', '10.0.0.1'))

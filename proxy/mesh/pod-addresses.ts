@@ -1,9 +1,9 @@
+/** The addresses of the local cluster's Pods, by namespace. Pods on the host network share one. */
 import type { Pod } from '../model/service.ts'
 
-/** The local cluster's Pods by address. Several may have one: those on the host's network do. */
-export class Pods {
+export class PodAddresses {
   readonly #addresses = new Map<string, readonly string[]>()
-  /** How many Pods of a namespace have an address. */
+  /** How many Pods of the namespace have the address, by `namespace/address`. */
   readonly #counts = new Map<string, number>()
 
   reset(pods: readonly Pod[]): void {
