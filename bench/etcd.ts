@@ -154,7 +154,7 @@ function copy(): void {
   }
   const all = clusters * services
   void until(() => {
-    const records = [...home.copies.entries()].reduce((sum, [, { volume }]) => sum + volume.size, 0)
+    const records = [...home.copies.entries()].reduce((sum, [, { keys }]) => sum + keys.size, 0)
     return records >= all && home.state().pending === 0
   }).then(() => {
     const { user, system } = process.cpuUsage(cpu)

@@ -1,152 +1,155 @@
+/** The etcd keys of one cluster: its cluster-config, its records by resource, and their sync canaries. */
 import { canaryKey, clusterConfigKey, prefixOf, type Resource, resources } from '../clients/clustermesh.ts'
 import type { Batch } from './batch.ts'
-import { Ledger } from './desired-keys.ts'
+import { DesiredKeys } from './desired-keys.ts'
 import type { Stored, Write } from './store.ts'
 
 /**
- * The store's own cluster, what one tenant sees of it, or a copy of another cluster. The latter two stand where KVStoreMesh keeps
- * what is not the store's own, since there every resource has a range for each cluster.
+ * `own`: the cluster that the etcd belongs to. `view`: what one tenant sees of it. `copy`: another cluster. Views and copies use
+ * the key layout of a KVStoreMesh cache, where every resource has a range per cluster.
  */
-export type VolumeKind = 'own' | 'view' | 'copy'
+export type ClusterKeysKind = 'own' | 'view' | 'copy'
 
-interface Shelf {
+interface ResourceKeys {
   readonly prefix: string
   readonly canary: string
-  readonly ledger: Ledger
+  readonly desired: DesiredKeys
   hasCanary: boolean
 }
 
 /**
- * One cluster as it is to stand in the store: its description first, then its records, and the canary of each resource once all
- * of that is written (Cilium 2.6). It goes the same way: the description at once, the rest when it is cleared.
+ * The cluster-config is written first, then the records, then the canary of each resource once all its records are written
+ * (Cilium 2.6). Removal works the same way: first the cluster-config, later the rest, by `clear`.
  */
-export class Volume {
+export class ClusterKeys {
   readonly cluster: string
-  readonly kind: VolumeKind
-  #shelves: ReadonlyMap<Resource, Shelf>
+  readonly kind: ClusterKeysKind
+  #byResource: ReadonlyMap<Resource, ResourceKeys>
   #config: Buffer | 'gone' | undefined
   #isConfigWritten = false
   #isCleared = false
-  /** Whether it is known what of it stands in the store. */
+  /** Whether the keys in the store have been read. */
   isCompared = false
 
-  constructor(cluster: string, kind: VolumeKind) {
+  constructor(cluster: string, kind: ClusterKeysKind) {
     this.cluster = cluster
     this.kind = kind
     const cached = kind !== 'own'
-    this.#shelves = new Map(
+    this.#byResource = new Map(
       resources.map(resource => {
         const [prefix, canary] = [prefixOf(resource, cluster, cached), canaryKey(resource, cluster, cached)]
-        return [resource, { prefix, canary, ledger: new Ledger(), hasCanary: false }]
+        return [resource, { prefix, canary, desired: new DesiredKeys(), hasCanary: false }]
       }),
     )
   }
 
-  /** Records of it, as they should be. */
+  /** Number of desired records. */
   get size(): number {
-    return sum(this.#ledgers, ledger => ledger.size)
+    return sum(this.#desired, desired => desired.size)
   }
 
   get pending(): number {
-    return sum(this.#ledgers, ledger => ledger.pending) + (this.#config !== undefined && !this.#isConfigWritten ? 1 : 0)
+    return (
+      sum(this.#desired, desired => desired.pending) + (this.#config !== undefined && !this.#isConfigWritten ? 1 : 0)
+    )
   }
 
-  /** Nothing of it is left in the store, nor will be. */
+  /** Nothing is left in the store, and nothing is to be written. */
   get isGone(): boolean {
     return this.#isCleared && this.isCompared && this.pending === 0 && this.#all.every(({ hasCanary }) => !hasCanary)
   }
 
   prefix(resource: Resource): string {
-    return this.#shelf(resource).prefix
+    return this.#of(resource).prefix
   }
 
-  ledger(resource: Resource): Ledger {
-    return this.#shelf(resource).ledger
+  desired(resource: Resource): DesiredKeys {
+    return this.#of(resource).desired
   }
 
-  describe(config: Buffer): void {
+  setConfig(config: Buffer): void {
     if (this.#config instanceof Buffer && this.#config.equals(config)) return
     this.#config = config
     this.#isConfigWritten = false
     if (!this.#isCleared) return
     this.#isCleared = false
-    // What is written from now on is complete anew.
-    for (const shelf of this.#all) shelf.hasCanary = false
+    // A cleared cluster returns: its canaries have to be written again.
+    for (const keys of this.#all) keys.hasCanary = false
   }
 
-  /** Nobody is to begin to read it; what it holds stays. */
-  conceal(): void {
+  /** Deletes the cluster-config, so that no new reader starts. The records stay. */
+  withdrawConfig(): void {
     this.#config = 'gone'
     this.#isConfigWritten = false
   }
 
-  /** All of it is to go. */
+  /** Deletes all records and canaries. */
   clear(): void {
     this.#isCleared = true
-    for (const shelf of this.#all) {
-      shelf.ledger.forget()
-      shelf.hasCanary = true
+    for (const keys of this.#all) {
+      keys.desired.forget()
+      keys.hasCanary = true
     }
   }
 
-  /** Written again and again, since a reader is lost without it. */
-  description(): Write[] {
+  /** The cluster-config, which is rewritten periodically, since readers need it. */
+  configWrites(): Write[] {
     return this.#config instanceof Buffer ? [{ key: clusterConfigKey(this.cluster), value: this.#config }] : []
   }
 
-  /** Another connection, perhaps to another store: what stands there has to be looked up. */
-  forgetStore(): void {
+  /** A new connection, perhaps to another store: the stored keys have to be read again. */
+  invalidate(): void {
     this.isCompared = false
     this.#isConfigWritten = false
-    for (const shelf of this.#all) shelf.hasCanary = false
+    for (const keys of this.#all) keys.hasCanary = false
   }
 
-  found(resource: Resource, entries: readonly Stored[], lease: bigint): void {
-    const shelf = this.#shelf(resource)
-    shelf.ledger.found(entries, lease)
-    // It is written again in any case; what is to be cleared may have one that nobody knows of.
-    shelf.hasCanary = this.#isCleared
+  setStored(resource: Resource, entries: readonly Stored[], lease: bigint): void {
+    const keys = this.#of(resource)
+    keys.desired.setStored(entries, lease)
+    // A canary is always written again. When clearing, assume there is one to delete.
+    keys.hasCanary = this.#isCleared
   }
 
-  /** `now` is what a canary says. */
+  /** Adds pending writes, as many as fit. `now`: the value of canaries. */
   fill(batch: Batch, now: Buffer): void {
     if (!this.isCompared) return
     if (this.#config !== undefined && !this.#isConfigWritten) {
       const key = clusterConfigKey(this.cluster)
       batch.add(this.#config === 'gone' ? { key, gone: true } : { key, value: this.#config })
     }
-    for (const { ledger } of this.#all) ledger.fill(batch)
-    for (const { ledger, canary, hasCanary } of this.#all) {
-      if (ledger.pending > 0) continue
+    for (const { desired } of this.#all) desired.fill(batch)
+    for (const { desired, canary, hasCanary } of this.#all) {
+      if (desired.pending > 0) continue
       if (this.#isCleared && hasCanary) batch.add({ key: canary, gone: true })
-      if (!this.#isCleared && ledger.isComplete && !hasCanary) batch.add({ key: canary, value: now })
+      if (!this.#isCleared && desired.isComplete && !hasCanary) batch.add({ key: canary, value: now })
     }
   }
 
-  settle(writes: readonly Write[]): void {
+  written(writes: readonly Write[]): void {
     for (const write of writes) {
-      const shelf = this.#all.find(({ prefix, canary }) => write.key === canary || write.key.startsWith(prefix))
-      if (shelf?.canary === write.key) shelf.hasCanary = 'value' in write
-      else if (shelf) shelf.ledger.settle(write)
-      else if (write.key === clusterConfigKey(this.cluster)) this.#settleConfig(write)
+      const keys = this.#all.find(({ prefix, canary }) => write.key === canary || write.key.startsWith(prefix))
+      if (keys?.canary === write.key) keys.hasCanary = 'value' in write
+      else if (keys) keys.desired.written(write)
+      else if (write.key === clusterConfigKey(this.cluster)) this.#configWritten(write)
     }
   }
 
-  /** It may have become another one while it was written. */
-  #settleConfig(write: Write): void {
+  /** The config may have changed while it was written. */
+  #configWritten(write: Write): void {
     this.#isConfigWritten = 'gone' in write ? this.#config === 'gone' : write.value === this.#config
   }
 
-  get #all(): Shelf[] {
-    return [...this.#shelves.values()]
+  get #all(): ResourceKeys[] {
+    return [...this.#byResource.values()]
   }
 
-  get #ledgers(): Ledger[] {
-    return this.#all.map(({ ledger }) => ledger)
+  get #desired(): DesiredKeys[] {
+    return this.#all.map(({ desired }) => desired)
   }
 
-  #shelf(resource: Resource): Shelf {
-    return this.#shelves.get(resource) as Shelf
+  #of(resource: Resource): ResourceKeys {
+    return this.#byResource.get(resource) as ResourceKeys
   }
 }
 

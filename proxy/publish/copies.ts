@@ -1,20 +1,20 @@
+/** All clusters that are copied into the store, and those that are being removed from it. */
 import type { MeshError, Problem } from '../model/error.ts'
 import type { Clock } from '../model/time/clock.ts'
-import type { Volume } from './cluster-keys.ts'
+import type { ClusterKeys } from './cluster-keys.ts'
 import { Copy } from './copy.ts'
 
-/** How long whoever reads a cluster that has left may go on with what is there (Cilium 2.6). */
+/** How long the records of a removed cluster stay for its readers (Cilium 2.6). */
 export const graceMs = 3 * 60_000
 
 export interface CopiesOptions {
-  /** How long a silent cluster's services stay; 0 is for ever. */
+  /** How long the services of a lost cluster are kept; 0 is for ever. */
   readonly ttlMs: number
   readonly clock: Clock
   /** There may be something to write. */
   readonly changed: () => void
 }
 
-/** All clusters that are copied into the store, and those that are on their way out of it. */
 export class Copies {
   #options: CopiesOptions
   #copies = new Map<string, Copy>()
@@ -24,20 +24,20 @@ export class Copies {
     this.#options = options
   }
 
-  get volumes(): Volume[] {
-    return [...this.#copies.values()].map(({ volume }) => volume)
+  get clusters(): ClusterKeys[] {
+    return [...this.#copies.values()].map(({ keys }) => keys)
   }
 
   get problems(): Problem[] {
     return [...this.#copies.values()].flatMap(({ problems }) => problems)
   }
 
-  /** Each with its state, by name. */
+  /** By cluster name. */
   entries(): Iterable<[string, Copy]> {
     return this.#copies.entries()
   }
 
-  /** One that was to leave stays, with what is left of it. */
+  /** Starts a copy. A cluster that was leaving stays, with what is left of it. */
   copy(cluster: string): Copy {
     this.#stop(cluster)
     const known = this.#copies.get(cluster)
@@ -68,7 +68,7 @@ export class Copies {
     this.#after(cluster, graceMs, () => copy.clear())
   }
 
-  /** What the store holds of clusters that nobody has configured was left behind by another process. */
+  /** Removes clusters that the store holds but nothing has configured: another process left them behind. */
   discovered(clusters: readonly string[]): void {
     for (const cluster of clusters) {
       if (this.#copies.has(cluster)) continue
@@ -77,10 +77,10 @@ export class Copies {
     }
   }
 
-  /** Those of which nothing is left need not be remembered. */
+  /** Forgets the clusters whose removal is complete. */
   sweep(): void {
-    for (const [cluster, { state, volume }] of this.#copies) {
-      if (state === 'leaving' && volume.isGone) this.#copies.delete(cluster)
+    for (const [cluster, { state, keys }] of this.#copies) {
+      if (state === 'leaving' && keys.isGone) this.#copies.delete(cluster)
     }
   }
 

@@ -1,33 +1,33 @@
+/** A copy of another cluster, byte for byte, for the readers of this cluster's store: what KVStoreMesh does (Cilium 2.6). */
 import type { Resource } from '../clients/clustermesh.ts'
 import { MeshError, type Problem } from '../model/error.ts'
 import { durationText } from '../model/text/duration.ts'
 import { tame } from '../model/text/spelling.ts'
-import { Volume } from './cluster-keys.ts'
+import { ClusterKeys } from './cluster-keys.ts'
 import { maxValueBytes } from './export.ts'
 
-/** A record by its key behind the prefix of its resource. */
-export type Copied = readonly [suffix: string, value: Uint8Array]
+/** A record; the suffix is its key after the prefix of its resource. */
+export type CopiedRecord = readonly [suffix: string, value: Uint8Array]
 
-/** What a cluster goes through while it is copied. */
+/** `drained`: lost for too long, its services are removed. `leaving`: not configured any more. */
 export type CopyState = 'syncing' | 'live' | 'lost' | 'drained' | 'leaving'
 
-/** What is given up when a cluster stays away; nodes, identities and addresses stay (Cilium 2.6). */
+/** The resources removed when a cluster stays lost; nodes, identities and addresses stay (Cilium 2.6). */
 const perishable: readonly Resource[] = ['services', 'endpointslices', 'serviceexports']
 
 const maxProblems = 20
 
-/** Another cluster, byte for byte, for the readers of this cluster's store: what KVStoreMesh does (Cilium 2.6). */
 export class Copy {
-  readonly volume: Volume
+  readonly keys: ClusterKeys
   #changed: () => void
   #id: number | undefined
   #state: CopyState = 'syncing'
   #error: MeshError | undefined
   #tooLarge = new Map<string, number>()
 
-  /** `changed` is told when there may be something to write. */
+  /** `changed` is called when there may be something to write. */
   constructor(cluster: string, changed: () => void) {
-    this.volume = new Volume(cluster, 'copy')
+    this.keys = new ClusterKeys(cluster, 'copy')
     this.#changed = changed
   }
 
@@ -47,31 +47,31 @@ export class Copy {
     }))
   }
 
-  /** How the cluster describes itself, before anything else of it. Another id makes it another cluster. */
+  /** The cluster-config, which comes before all records. Another id makes it another cluster. */
   described(id: number, config: Uint8Array): void {
-    if (this.#id !== undefined && this.#id !== id) this.volume.clear()
+    if (this.#id !== undefined && this.#id !== id) this.keys.clear()
     this.#id = id
-    this.volume.describe(cachedConfig(config))
+    this.keys.setConfig(cachedConfig(config))
     this.#changed()
   }
 
-  /** All there is of a resource. */
-  listed(resource: Resource, records: readonly Copied[]): void {
-    const ledger = this.volume.ledger(resource)
-    const prefix = this.volume.prefix(resource)
-    const gone = new Set(ledger.keys())
+  /** The full list of a resource. */
+  listed(resource: Resource, records: readonly CopiedRecord[]): void {
+    const desired = this.keys.desired(resource)
+    const prefix = this.keys.prefix(resource)
+    const gone = new Set(desired.keys())
     for (const [suffix, value] of records) {
       gone.delete(prefix + suffix)
-      this.#want(resource, suffix, value)
+      this.#set(resource, suffix, value)
     }
-    for (const key of gone) this.#unwant(resource, key)
-    ledger.complete()
+    for (const key of gone) this.#delete(resource, key)
+    desired.complete()
     this.#changed()
   }
 
   changed(resource: Resource, suffix: string, value: Uint8Array | undefined): void {
-    if (value) this.#want(resource, suffix, value)
-    else this.#unwant(resource, this.volume.prefix(resource) + suffix)
+    if (value) this.#set(resource, suffix, value)
+    else this.#delete(resource, this.keys.prefix(resource) + suffix)
     this.#changed()
   }
 
@@ -85,52 +85,52 @@ export class Copy {
     this.#error = error
   }
 
-  /** Nobody has heard of it for too long. */
+  /** It has been lost for too long. */
   drain(afterMs: number): void {
     this.#state = 'drained'
-    this.#error = new MeshError('PUBLISH', `silent for ${durationText(afterMs)}: its services are given up`, {
+    this.#error = new MeshError('PUBLISH', `lost for ${durationText(afterMs)}: its services are removed`, {
       cause: this.#error,
     })
-    for (const resource of perishable) this.volume.ledger(resource).drain()
+    for (const resource of perishable) this.keys.desired(resource).drain()
     this.#changed()
   }
 
-  /** It is configured again, before or after all of it has gone. */
+  /** It is configured again, while or after it was removed. */
   join(): void {
     if (this.#state === 'leaving') this.#state = 'syncing'
   }
 
-  /** It is not configured any more: whoever reads it may go on for a while, nobody new begins. */
+  /** It is not configured any more: its readers may continue for a while, new ones do not start. */
   leave(): void {
     this.#state = 'leaving'
-    this.volume.conceal()
+    this.keys.withdrawConfig()
     this.#changed()
   }
 
   clear(): void {
-    this.volume.clear()
+    this.keys.clear()
     this.#changed()
   }
 
-  #want(resource: Resource, suffix: string, value: Uint8Array): void {
-    const key = this.volume.prefix(resource) + suffix
+  #set(resource: Resource, suffix: string, value: Uint8Array): void {
+    const key = this.keys.prefix(resource) + suffix
     this.#tooLarge.delete(key)
     if (value.length > maxValueBytes) {
-      this.#unwant(resource, key)
+      this.#delete(resource, key)
       this.#tooLarge.set(key, value.length)
     } else {
-      // A value is a piece of a whole page, which would stay for the sake of it.
-      this.volume.ledger(resource).want(key, Uint8Array.from(value))
+      // Copied, since the value is a slice of a whole page that would be kept in memory.
+      this.keys.desired(resource).set(key, Uint8Array.from(value))
     }
   }
 
-  #unwant(resource: Resource, key: string): void {
+  #delete(resource: Resource, key: string): void {
     this.#tooLarge.delete(key)
-    this.volume.ledger(resource).unwant(key)
+    this.keys.desired(resource).delete(key)
   }
 }
 
-/** The description of a cluster, but for where its records stand and that they have canaries; what else it says is kept. */
+/** The cluster-config for a copy: the records are in the cache layout and have canaries; everything else is kept. */
 export function cachedConfig(value: Uint8Array): Buffer {
   const config = JSON.parse(Buffer.from(value).toString('utf8'))
   const capabilities = { ...config.capabilities, syncedCanaries: true, cached: true }

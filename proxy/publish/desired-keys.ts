@@ -1,3 +1,4 @@
+/** The desired keys under one prefix, compared with the stored ones: what still has to be written or deleted. */
 import { hash } from 'node:crypto'
 import type { Batch } from './batch.ts'
 import type { Stored, Write } from './store.ts'
@@ -7,8 +8,7 @@ interface Wanted {
   readonly digest: string
 }
 
-/** What should stand in the store under one prefix, what does, and so what is to be written next. */
-export class Ledger {
+export class DesiredKeys {
   #wanted = new Map<string, Wanted>()
   #written = new Map<string, string>()
   #differs = new Set<string>()
@@ -19,7 +19,7 @@ export class Ledger {
     return this.#wanted.size
   }
 
-  /** Keys that are still to be written. */
+  /** Number of keys still to be written or deleted. */
   get pending(): number {
     return this.#differs.size
   }
@@ -28,7 +28,7 @@ export class Ledger {
     return this.#wanted.keys()
   }
 
-  /** From now on, what is not wanted is to go; before, it may only not have been told yet. */
+  /** Whether the desired keys are the full list. Until then, stored keys that are not desired are kept. */
   get isComplete(): boolean {
     return this.#isComplete
   }
@@ -38,32 +38,32 @@ export class Ledger {
     for (const key of this.#written.keys()) this.#compare(key)
   }
 
-  /** Everything is to go, whether or not all of it has been told. */
+  /** Deletes everything, also when the list is not complete. */
   drain(): void {
     this.#isDrained = true
     this.#wanted.clear()
     for (const key of [...this.#written.keys(), ...this.#differs]) this.#compare(key)
   }
 
-  /** Everything is to go, and whatever comes then is a new beginning. */
+  /** Deletes everything, and waits for a new full list. */
   forget(): void {
     this.#isComplete = false
     this.drain()
   }
 
-  want(key: string, value: Uint8Array): void {
+  set(key: string, value: Uint8Array): void {
     this.#isDrained = false
     this.#wanted.set(key, { value, digest: digestOf(value) })
     this.#compare(key)
   }
 
-  unwant(key: string): void {
+  delete(key: string): void {
     this.#wanted.delete(key)
     this.#compare(key)
   }
 
-  /** Takes over what the store holds. A key of another lease would go with that lease, so it counts as not written. */
-  found(entries: readonly Stored[], lease: bigint): void {
+  /** Sets what the store holds. A key under another lease counts as not written, since it would expire with that lease. */
+  setStored(entries: readonly Stored[], lease: bigint): void {
     this.#written = new Map(
       entries.map(({ key, value, lease: holder }) => [key, holder === lease ? digestOf(value) : 'of another lease']),
     )
@@ -71,7 +71,7 @@ export class Ledger {
     for (const key of [...this.#written.keys(), ...this.#wanted.keys()]) this.#compare(key)
   }
 
-  /** Adds what is to be written, as much as fits. */
+  /** Adds pending writes, as many as fit. */
   fill(batch: Batch): void {
     for (const key of this.#differs) {
       const wanted = this.#wanted.get(key)
@@ -79,8 +79,8 @@ export class Ledger {
     }
   }
 
-  /** This has been written; a key that has become another meanwhile is written again. */
-  settle(write: Write): void {
+  /** The write succeeded; a key that has changed meanwhile stays pending. */
+  written(write: Write): void {
     if ('gone' in write) this.#written.delete(write.key)
     else this.#written.set(write.key, digestOf(write.value))
     this.#compare(write.key)

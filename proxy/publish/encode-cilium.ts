@@ -1,6 +1,6 @@
 /**
- * A local service as Cilium's clusters read it (1.20): the record of `services/v1`, and slices of `endpointslices/v1`. The same
- * service gives the same bytes, whoever writes it, so that a successor finds nothing to write.
+ * Encodes a local service as Cilium clusters read it (1.20): the record of `services/v1`, and slices of `endpointslices/v1`.
+ * Deterministic: the same service gives the same bytes, so that a new leader has nothing to rewrite.
  */
 import { zstdCompressSync } from 'node:zlib'
 import {
@@ -19,47 +19,46 @@ import { derivedServiceName } from '../model/multicluster.ts'
 import type { ClusterService, Endpoint, EndpointPort, ServiceExport } from '../model/service.ts'
 import { hashOf } from '../model/text/hash.ts'
 
-/** Who publishes. */
-export interface Publishing {
+export interface ExportOptions {
   readonly cluster: string
   readonly clusterId: number
-  /** Whether slices are written besides the services. */
+  /** Whether slices are written in addition to services. */
   readonly slices: boolean
-  /** Whether it is written where a KVStoreMesh cache would stand. */
+  /** Whether keys have the layout of a KVStoreMesh cache. */
   readonly cached?: boolean
 }
 
 /**
- * The keys of a service that is global and shared, with their values. A service that is an alias elsewhere has none. One that is
- * exported is there under the name of its derived Service too, since that is where Cilium's clusters look for its backends.
+ * The keys and values of a global and shared service. An ExternalName service has none. An exported one is also written under
+ * the name of its derived Service, since Cilium clusters look there for its backends.
  */
-export function recordsOf(service: ClusterService, publishing: Publishing): Map<string, Buffer> {
+export function recordsOf(service: ClusterService, options: ExportOptions): Map<string, Buffer> {
   const records = new Map<string, Buffer>()
   if (service.type === 'ExternalName') return records
-  const { cluster, cached } = publishing
+  const { cluster, cached } = options
   const { namespace, name, exported } = service
-  addBackends(records, service, publishing)
+  addBackends(records, service, options)
   if (!exported) return records
-  addBackends(records, { ...service, name: derivedServiceName(namespace, name) }, publishing)
+  addBackends(records, { ...service, name: derivedServiceName(namespace, name) }, options)
   const key = `${prefixOf('serviceexports', cluster, cached)}${namespace}/${name}`
   return records.set(key, json(exportRecord(service, exported, cluster)))
 }
 
-function addBackends(records: Map<string, Buffer>, service: ClusterService, publishing: Publishing): void {
-  const { cluster, cached, slices } = publishing
+function addBackends(records: Map<string, Buffer>, service: ClusterService, options: ExportOptions): void {
+  const { cluster, cached, slices } = options
   const { namespace, name } = service
-  records.set(`${prefixOf('services', cluster, cached)}${namespace}/${name}`, json(serviceRecord(service, publishing)))
+  records.set(`${prefixOf('services', cluster, cached)}${namespace}/${name}`, json(serviceRecord(service, options)))
   if (!slices) return
-  for (const [slice, value] of slicesOf(service, publishing)) {
+  for (const [slice, value] of slicesOf(service, options)) {
     records.set(`${prefixOf('endpointslices', cluster, cached)}${namespace}/${slice}`, value)
   }
 }
 
 /**
- * A node that runs a shared endpoint, by its name and zone. Its addresses are left out on purpose: Cilium's agents would build
- * tunnels to them, and at their end there would be no Cilium.
+ * A node that runs a shared endpoint, with its name and zone. Its addresses are omitted on purpose: Cilium agents would build
+ * tunnels to them, and there is no Cilium at the other end.
  */
-export function nodeRecord(name: string, zone: string | undefined, { cluster, clusterId }: Publishing): Buffer {
+export function nodeRecord(name: string, zone: string | undefined, { cluster, clusterId }: ExportOptions): Buffer {
   const record: NodeRecord = {
     Name: name,
     Cluster: cluster,
@@ -70,7 +69,7 @@ export function nodeRecord(name: string, zone: string | undefined, { cluster, cl
   return json(record)
 }
 
-export function clusterConfigValue({ clusterId, slices, cached }: Publishing): Buffer {
+export function clusterConfigValue({ clusterId, slices, cached }: ExportOptions): Buffer {
   const record: ClusterConfigRecord = {
     id: clusterId,
     capabilities: {
@@ -105,9 +104,9 @@ function exportRecord(
   }
 }
 
-function serviceRecord(service: ClusterService, { cluster, clusterId }: Publishing): ServiceRecord {
+function serviceRecord(service: ClusterService, { cluster, clusterId }: ExportOptions): ServiceRecord {
   const { namespace, name, headless, clusterIPs, ports } = service
-  // Not a word of conditions: what neither is ready nor serves is left out, the rest counts as active (Cilium 1.5).
+  // This format has no conditions: endpoints neither ready nor serving are omitted, the rest count as active (Cilium 1.5).
   const endpoints = sorted(service.endpoints.filter(({ ready, serving }) => ready || serving))
   const hostnames = endpoints.flatMap(({ address, hostname }) => (hostname === undefined ? [] : [[address, hostname]]))
   const zones = endpoints.flatMap(({ address, zone, forZones = [] }) =>
@@ -127,7 +126,7 @@ function serviceRecord(service: ClusterService, { cluster, clusterId }: Publishi
     cluster,
     namespace,
     name,
-    // A headless service has no frontend on the wire.
+    // A headless service has no frontends in this format.
     frontends: headless ? {} : Object.fromEntries(clusterIPs.toSorted().map(ip => [ip, portTable(ports)])),
     backends: backendsOf(endpoints),
     ...(hostnames.length === 0 ? {} : { hostnames: Object.fromEntries(hostnames) }),
@@ -149,14 +148,14 @@ function portTable(ports: readonly EndpointPort[]): Record<string, PortRecord> {
   return Object.fromEntries(table.sort(([a], [b]) => (a < b ? -1 : 1)))
 }
 
-/** As many as Kubernetes puts into one slice at most. */
+/** Kubernetes' limit for one slice. */
 const maxEndpoints = 1000
 
 /**
- * A slice has one list of ports and one weight for all its endpoints, so that endpoints are grouped by these and their family.
- * The group gives the name: as long as it is the same, the same key is written.
+ * All endpoints of a slice share ports, weight and family, so endpoints are grouped by these. The name is a hash of the group:
+ * the same group always writes the same key.
  */
-function slicesOf(service: ClusterService, { cluster, clusterId }: Publishing): Map<string, Buffer> {
+function slicesOf(service: ClusterService, { cluster, clusterId }: ExportOptions): Map<string, Buffer> {
   const { namespace, name, headless } = service
   const groups = Map.groupBy(sorted(service.endpoints), groupOf)
   const labels = new Map([

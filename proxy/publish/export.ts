@@ -1,34 +1,34 @@
+/** The local cluster as one set of readers sees it: all shared services, or those that one tenant may read. */
 import { prefixOf } from '../clients/clustermesh.ts'
 import type { Problem } from '../model/error.ts'
 import { type ClusterService, type ServiceKey, serviceKey } from '../model/service.ts'
-import { Volume } from './cluster-keys.ts'
-import { clusterConfigValue, nodeRecord, type Publishing, recordsOf } from './encode-cilium.ts'
+import { ClusterKeys } from './cluster-keys.ts'
+import { clusterConfigValue, type ExportOptions, nodeRecord, recordsOf } from './encode-cilium.ts'
 
 /** etcd refuses requests of 1.5 MiB (`--max-request-bytes`). */
 export const maxValueBytes = 1.4 * 1024 * 1024
 
-/** The local cluster as one circle of readers gets to see it: all of it, or what one tenant may have. */
-export class Edition {
-  readonly volume: Volume
-  #publishing: Publishing
+export class Export {
+  readonly keys: ClusterKeys
+  #options: ExportOptions
   #admits: (service: ClusterService) => boolean
-  #keys = new Map<ServiceKey, readonly string[]>()
-  /** Nodes that run an endpoint of a service, with their zone, by service. */
+  #recordKeys = new Map<ServiceKey, readonly string[]>()
+  /** By service, the nodes that run an endpoint of it, with their zone. */
   #nodes = new Map<ServiceKey, ReadonlyMap<string, string | undefined>>()
   #usage = new Map<string, { readonly users: number; readonly zone: string | undefined }>()
   #tooLarge = new Map<ServiceKey, Problem>()
 
-  constructor(publishing: Publishing, admits: (service: ClusterService) => boolean = () => true) {
-    this.#publishing = publishing
+  constructor(options: ExportOptions, admits: (service: ClusterService) => boolean = () => true) {
+    this.#options = options
     this.#admits = admits
-    this.volume = new Volume(publishing.cluster, publishing.cached ? 'view' : 'own')
-    this.volume.describe(clusterConfigValue(publishing))
-    // Only agents of Cilium have these: there are none, and that is the whole truth.
-    for (const resource of ['identities', 'ip'] as const) this.volume.ledger(resource).complete()
+    this.keys = new ClusterKeys(options.cluster, options.cached ? 'view' : 'own')
+    this.keys.setConfig(clusterConfigValue(options))
+    // Only Cilium agents write these: their list is complete, and empty.
+    for (const resource of ['identities', 'ip'] as const) this.keys.desired(resource).complete()
   }
 
   get services(): number {
-    return this.#keys.size
+    return this.#recordKeys.size
   }
 
   get problems(): Iterable<Problem> {
@@ -36,21 +36,21 @@ export class Edition {
   }
 
   reset(services: readonly ClusterService[]): void {
-    const gone = new Set(this.#keys.keys())
+    const gone = new Set(this.#recordKeys.keys())
     for (const service of services) {
       gone.delete(serviceKey(service.namespace, service.name))
-      this.want(service)
+      this.set(service)
     }
-    for (const key of gone) this.unwant(key)
+    for (const key of gone) this.delete(key)
     for (const resource of ['services', 'endpointslices', 'serviceexports', 'nodes'] as const) {
-      this.volume.ledger(resource).complete()
+      this.keys.desired(resource).complete()
     }
   }
 
-  want(service: ClusterService): void {
+  set(service: ClusterService): void {
     const key = serviceKey(service.namespace, service.name)
-    if (!this.#admits(service)) return this.unwant(key)
-    const records = recordsOf(service, this.#publishing)
+    if (!this.#admits(service)) return this.delete(key)
+    const records = recordsOf(service, this.#options)
     this.#tooLarge.delete(key)
     for (const [record, { length }] of records) {
       if (length <= maxValueBytes) continue
@@ -58,15 +58,15 @@ export class Edition {
       const message = `makes a record of ${length} bytes and etcd takes 1.5 MiB; split the service`
       this.#tooLarge.set(key, { code: 'PUBLISH', where: record, message })
     }
-    for (const old of this.#keys.get(key) ?? []) if (!records.has(old)) this.#ledgerOf(old).unwant(old)
-    for (const [record, value] of records) this.#ledgerOf(record).want(record, value)
-    this.#keys.set(key, [...records.keys()])
+    for (const old of this.#recordKeys.get(key) ?? []) if (!records.has(old)) this.#desiredOf(old).delete(old)
+    for (const [record, value] of records) this.#desiredOf(record).set(record, value)
+    this.#recordKeys.set(key, [...records.keys()])
     this.#setNodes(key, new Map(service.endpoints.flatMap(({ node, zone }) => (node ? [[node, zone]] : []))))
   }
 
-  unwant(key: ServiceKey): void {
-    for (const record of this.#keys.get(key) ?? []) this.#ledgerOf(record).unwant(record)
-    this.#keys.delete(key)
+  delete(key: ServiceKey): void {
+    for (const record of this.#recordKeys.get(key) ?? []) this.#desiredOf(record).delete(record)
+    this.#recordKeys.delete(key)
     this.#tooLarge.delete(key)
     this.#setNodes(key, new Map())
   }
@@ -79,25 +79,25 @@ export class Edition {
     for (const node of before.keys()) if (!nodes.has(node)) this.#use(node, -1, undefined)
   }
 
-  /** The zone that was last heard of counts: services agree on it, unless it is just changing. */
+  /** The last reported zone counts: services agree on it, unless it is just changing. */
   #use(node: string, more: number, zone: string | undefined): void {
     const before = this.#usage.get(node)
     const after = { users: (before?.users ?? 0) + more, zone: zone ?? before?.zone }
-    const { cluster, cached } = this.#publishing
+    const { cluster, cached } = this.#options
     const key = `${prefixOf('nodes', cluster, cached)}${node}`
     if (after.users === 0) {
       this.#usage.delete(node)
-      return this.volume.ledger('nodes').unwant(key)
+      return this.keys.desired('nodes').delete(key)
     }
     this.#usage.set(node, after)
     if (before && before.zone === after.zone) return
-    this.volume.ledger('nodes').want(key, nodeRecord(node, after.zone, this.#publishing))
+    this.keys.desired('nodes').set(key, nodeRecord(node, after.zone, this.#options))
   }
 
-  #ledgerOf(record: string) {
+  #desiredOf(record: string) {
     const resource = (['services', 'endpointslices', 'serviceexports'] as const).find(each =>
-      record.startsWith(this.volume.prefix(each)),
+      record.startsWith(this.keys.prefix(each)),
     )
-    return this.volume.ledger(resource ?? 'services')
+    return this.keys.desired(resource ?? 'services')
   }
 }

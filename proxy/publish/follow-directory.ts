@@ -1,12 +1,13 @@
+/** Feeds a publisher with the shared services of the directory. */
 import type { Change, Directory } from '../model/directory.ts'
 import type { GlobalService } from '../model/service.ts'
 import type { Clock } from '../model/time/clock.ts'
 import type { Publisher } from './publisher.ts'
 
 /**
- * Keeps a publisher told of what the local cluster shares, from the directory. `isGlobalNamespace` is the export gate (Cilium
- * C13). Nothing is told before the local source has delivered once, since a gap would be published as one. The returned
- * function ends it.
+ * Reports the local cluster's shared services to the publisher. `isGlobalNamespace`: whether a namespace may be exported (Cilium
+ * C13). Nothing is reported before the local cluster has synced, since missing services would be deleted. The returned function
+ * stops it.
  */
 export function followDirectory(
   directory: Directory,
@@ -17,10 +18,10 @@ export function followDirectory(
     service?.local && service.settings.global && service.settings.shared && isGlobalNamespace(service.namespace)
       ? service.local
       : undefined
-  let isTold = false
-  const hear = (change: Change): void => {
+  let isReset = false
+  const follow = (change: Change): void => {
     if (!directory.synced) return
-    if (isTold) {
+    if (isReset) {
       for (const { before, after } of change) {
         const now = exported(after)
         if (now) publisher.put(now)
@@ -28,15 +29,15 @@ export function followDirectory(
       }
       return
     }
-    isTold = true
+    isReset = true
     publisher.reset([...directory.services()].flatMap(service => exported(service) ?? []))
   }
-  const stopListening = directory.onChange(hear)
-  // An empty cluster becomes synced without any change.
-  const stopLooking = clock.every(1000, () => (isTold ? stopLooking() : hear([])))
-  hear([])
+  const stopListening = directory.onChange(follow)
+  // An empty cluster syncs without a change.
+  const stopPolling = clock.every(1000, () => (isReset ? stopPolling() : follow([])))
+  follow([])
   return () => {
     stopListening()
-    stopLooking()
+    stopPolling()
   }
 }

@@ -1,9 +1,9 @@
 /**
- * One connection's time as the publisher of a cluster. Several publishers may run: one holds the lock, the others wait for it,
- * and every write is bound to the lock, so that one who has lost it without noticing changes nothing any more.
+ * Leader election over one etcd connection, and the work of the leader. Several publishers of a cluster may run: one holds the
+ * lock, the others wait. Every write is conditional on the lock, so a leader that lost it without noticing writes nothing.
  *
- * The lease of the data outlives the publisher by far. Whoever comes next, the same one after a restart or another one, takes
- * the lease over with everything under it, and writes only what is different: readers notice nothing.
+ * The lease of the data is much longer than that of the lock. The next leader, which may be the same process after a restart,
+ * takes over the lease with all keys under it and writes only what differs: readers notice nothing.
  */
 
 import {
@@ -17,41 +17,41 @@ import {
 import { messageOf } from '../model/error.ts'
 import type { Clock } from '../model/time/clock.ts'
 import { Batch } from './batch.ts'
-import type { Volume } from './cluster-keys.ts'
+import type { ClusterKeys } from './cluster-keys.ts'
 import type { Store, Stored, Write } from './store.ts'
 
-export interface TenureParts {
-  /** Whose publisher this is. */
+export interface LeadershipParts {
+  /** The cluster that is published. */
   readonly cluster: string
-  /** What is to stand in the store: its own cluster first, which nothing else is to hold up. */
-  readonly volumes: () => readonly Volume[]
-  /** Told once of the clusters with a canary under `prefix`. */
+  /** All clusters to write, in the order of priority: the store's own cluster first. */
+  readonly clusters: () => readonly ClusterKeys[]
+  /** `found` is called once with the clusters that have a canary under `prefix`. */
   readonly discovery: { readonly prefix: string; readonly found: (clusters: readonly string[]) => void }
-  /** Tells this publisher from the others; kept over connections, so that it knows its own lock again. */
+  /** Identifies this publisher; the same on every connection, so that it recognizes its own lock. */
   readonly holder: string
   readonly leaseMs: number
   readonly lockMs: number
-  /** The shortest time from one write to the next. */
+  /** Shortest time between two writes. */
   readonly paceMs: number
   readonly clock: Clock
   readonly became: (state: 'standby' | 'publishing') => void
 }
 
-/** How often those who wait look whether the lock is free. */
-const lookEveryMs = 5000
-/** How often all that stands in the store is held against what should (Cilium 2.3). */
-const compareEveryMs = 5 * 60_000
+/** How often a standby checks the lock. */
+const lockPollMs = 5000
+/** How often the stored keys are compared with the desired ones (Cilium 2.3). */
+const compareMs = 5 * 60_000
 
-export class Tenure {
+export class Leadership {
   #store: Store
-  #parts: TenureParts
+  #parts: LeadershipParts
   #lock: { readonly createRevision: number; readonly lease: bigint } = { createRevision: 0, lease: 0n }
   #lease = 0n
   #stops: (() => void)[] = []
   #wake: () => void = () => {}
   #error: Error | undefined
 
-  constructor(store: Store, parts: TenureParts) {
+  constructor(store: Store, parts: LeadershipParts) {
     this.#store = store
     this.#parts = parts
     store.onEnd(error => this.#fail(error))
@@ -62,10 +62,10 @@ export class Tenure {
     try {
       await this.#takeLock()
       this.#lease = await this.#findLease()
-      for (const volume of this.#parts.volumes()) volume.forgetStore()
+      for (const keys of this.#parts.clusters()) keys.invalidate()
       await this.#write([this.#heartbeat()])
       await this.#discover()
-      this.#keepUp()
+      this.#startTimers()
       this.#parts.became('publishing')
       for (;;) await this.#step()
     } finally {
@@ -74,17 +74,17 @@ export class Tenure {
     }
   }
 
-  /** There is something to write. */
+  /** Call when there is something to write. */
   wake(): void {
     this.#wake()
   }
 
-  /** Lets the next publisher in at once. The data stays, for it to take over, until its lease runs out. */
+  /** Releases the lock, so that a standby takes over at once. The data stays until its lease expires. */
   async resign(): Promise<void> {
     try {
       if (this.#lock.lease !== 0n) await this.#store.revoke(this.#lock.lease)
     } catch {
-      // The lock then runs out by itself.
+      // The lock expires by itself then.
     }
     this.#fail(new Error('closed'))
     this.#store.close()
@@ -103,7 +103,7 @@ export class Tenure {
       }
       if (held) {
         this.#parts.became('standby')
-        await this.#pause(lookEveryMs)
+        await this.#pause(lockPollMs)
         continue
       }
       const lease = await this.#store.grant(this.#parts.lockMs)
@@ -112,14 +112,14 @@ export class Tenure {
     }
   }
 
-  /** The one that the cluster-config is under, if it still lives: everything else is under it too. */
+  /** The lease of the stored cluster-config, if it is still alive: all other keys are under it too. Else a new one. */
   async #findLease(): Promise<bigint> {
     const config = await this.#store.get(clusterConfigKey(this.#parts.cluster))
     if (config && config.lease !== 0n && (await this.#store.keepAlive(config.lease))) return config.lease
     return this.#store.grant(this.#parts.leaseMs)
   }
 
-  #keepUp(): void {
+  #startTimers(): void {
     const { clock, leaseMs, lockMs } = this.#parts
     const every = (ms: number, task: () => Promise<void>): void => {
       const run = (): void => void task().catch((error: unknown) => this.#fail(error as Error))
@@ -127,21 +127,21 @@ export class Tenure {
     }
     every(lockMs / 3, () => this.#keep(this.#lock.lease, 'the lock'))
     every(leaseMs / 3, () => this.#keep(this.#lease, 'the lease of the data'))
-    every(heartbeatEveryMs, () => this.#writeAll(this.#signsOfLife()))
-    // Copies are many and large; what is wrong with one is found when the connection or the writer changes.
-    every(compareEveryMs, async () => {
-      for (const volume of this.#parts.volumes()) if (volume.kind !== 'copy') volume.isCompared = false
+    every(heartbeatEveryMs, () => this.#writeAll(this.#periodicWrites()))
+    // Copies are large and are compared only when the connection or the leader changes.
+    every(compareMs, async () => {
+      for (const keys of this.#parts.clusters()) if (keys.kind !== 'copy') keys.isCompared = false
       this.#wake()
     })
   }
 
   async #keep(lease: bigint, what: string): Promise<void> {
-    if (!(await this.#store.keepAlive(lease))) throw new Error(`${what} has run out`)
+    if (!(await this.#store.keepAlive(lease))) throw new Error(`${what} has expired`)
   }
 
-  /** How clusters describe themselves is written each time, since a reader is lost without it. */
-  #signsOfLife(): Write[] {
-    return [this.#heartbeat(), ...this.#parts.volumes().flatMap(each => each.description())]
+  /** The heartbeat and all cluster-configs, since readers need those. */
+  #periodicWrites(): Write[] {
+    return [this.#heartbeat(), ...this.#parts.clusters().flatMap(each => each.configWrites())]
   }
 
   #heartbeat(): Write {
@@ -154,35 +154,35 @@ export class Tenure {
     try {
       for await (const { entries } of this.#store.pages(prefix)) canaries.push(...entries.map(({ key }) => key))
     } catch (error) {
-      // Who may not look there has never written there.
+      // Without the right to read there, this user has never written there either.
       if (!messageOf(error).includes('permission denied')) throw error
     }
     found(clustersIn(canaries))
   }
 
-  async #compare(volume: Volume): Promise<void> {
+  async #compare(keys: ClusterKeys): Promise<void> {
     for (const resource of resources) {
       const found: Stored[] = []
-      for await (const { entries } of this.#store.pages(volume.prefix(resource))) found.push(...entries)
-      volume.found(resource, found, this.#lease)
+      for await (const { entries } of this.#store.pages(keys.prefix(resource))) found.push(...entries)
+      keys.setStored(resource, found, this.#lease)
     }
-    volume.isCompared = true
+    keys.isCompared = true
   }
 
   async #step(): Promise<void> {
     this.#check()
-    const { volumes, paceMs } = this.#parts
-    const unknown = volumes().find(({ isCompared }) => !isCompared)
+    const { clusters, paceMs } = this.#parts
+    const unknown = clusters().find(({ isCompared }) => !isCompared)
     if (unknown) return this.#compare(unknown)
     const batch = new Batch()
-    const touched = volumes().filter(volume => {
+    const touched = clusters().filter(keys => {
       const before = batch.writes.length
-      volume.fill(batch, this.#now())
+      keys.fill(batch, this.#now())
       return batch.writes.length > before
     })
     if (touched.length === 0) return this.#pause()
     await this.#write(batch.writes)
-    for (const volume of touched) volume.settle(batch.writes)
+    for (const keys of touched) keys.written(batch.writes)
     await this.#rest(paceMs)
   }
 
@@ -203,13 +203,13 @@ export class Tenure {
     if (!isMine) throw new Error('another publisher has taken over')
   }
 
-  /** Nothing shortens it but the end. */
+  /** Waits the whole time; only an error ends it early. */
   async #rest(ms: number): Promise<void> {
     const end = this.#parts.clock.now() + ms
     for (let left = ms; left > 0 && !this.#error; left = end - this.#parts.clock.now()) await this.#pause(left)
   }
 
-  /** Until it is woken, or for a time. */
+  /** Waits until `wake`, or at most `ms`. */
   async #pause(ms?: number): Promise<void> {
     const woken = new Promise<void>(resolve => {
       this.#wake = resolve

@@ -1,3 +1,4 @@
+/** Publishes the local cluster into the etcd of a mesh, as clustermesh-apiserver does; connects, and reconnects. */
 import { randomUUID } from 'node:crypto'
 import { canariesPrefix } from '../clients/clustermesh.ts'
 import { viewName, viewsOf } from '../model/cluster.ts'
@@ -5,66 +6,65 @@ import { MeshError, messageOf, type Problem } from '../model/error.ts'
 import type { Log } from '../model/log.ts'
 import { type ClusterService, serviceKey } from '../model/service.ts'
 import type { Clock, Random } from '../model/time/clock.ts'
-import type { Volume } from './cluster-keys.ts'
+import type { ClusterKeys } from './cluster-keys.ts'
 import { Copies } from './copies.ts'
-import { Edition } from './export.ts'
-import { Tenure } from './leadership.ts'
+import { Export } from './export.ts'
+import { Leadership } from './leadership.ts'
 import type { Store } from './store.ts'
 
 export interface PublisherOptions {
-  /** The local cluster, as the mesh knows it. */
+  /** The local cluster's name in the mesh. */
   readonly cluster: string
   readonly clusterId: number
-  /** Also as endpoint slices (Cilium 1.20), which carry conditions, nodes and weights. */
+  /** Also write endpoint slices (Cilium 1.20), which have conditions, nodes and weights. */
   readonly slices: boolean
-  /** How long everything stays when no publisher is left; Cilium's is 15 minutes. */
+  /** How long the data stays when no publisher is left; 15 minutes in Cilium. */
   readonly leaseMs: number
-  /** Requests to etcd in a second at most, each with up to 100 keys. */
+  /** Most write requests to etcd per second, each with up to 100 keys. */
   readonly writesPerSecond: number
-  /** How long a publisher that has fallen silent keeps the others waiting; 25 s. */
+  /** How long the lock of a publisher that stopped is held; 25 s. */
   readonly lockMs?: number
-  /** Tenants, each with what it may have: they read a cluster of its own in which there is nothing else. */
+  /** For each tenant, which services it may read: it has a view of its own with nothing else in it. */
   readonly tenants?: ReadonlyMap<string, (service: ClusterService) => boolean>
-  /** Whether other clusters are copied too, and how long the services of a silent one stay; 0 is for ever. */
+  /** Copy other clusters too; `ttlMs`: how long the services of a lost one are kept, 0 is for ever. */
   readonly cache?: { readonly ttlMs: number } | undefined
 }
 
 export interface PublisherParts {
-  /** A connection to the etcd of the mesh. Rejects with the reason in words. */
+  /** Connects to the etcd of the mesh. */
   readonly open: (signal: AbortSignal) => Promise<Store>
   readonly clock: Clock
   readonly random: Random
   readonly log: Log
 }
 
-/** `standby`: another publisher of the same cluster is at work. Times are wall-clock milliseconds. */
-export type PublisherState = Standing & {
+/** `standby`: another publisher of the same cluster holds the lock. Times are wall-clock milliseconds. */
+export type PublisherState = PublisherPhase & {
   readonly since: number
   readonly services: number
-  /** Keys that are still to be written, of all that is published or copied. */
+  /** Keys still to be written, published and copied ones. */
   readonly pending: number
-  /** The etcd that it is, or was last, connected to. */
+  /** The id of the etcd it is, or was last, connected to. */
   readonly store: string | undefined
 }
 
-type Standing =
+type PublisherPhase =
   | { readonly state: 'connecting' | 'standby' | 'publishing' }
   | { readonly state: 'lost'; readonly error: MeshError }
 
-/** Writes the local cluster's shared global services into the etcd of a ClusterMesh: the part of clustermesh-apiserver. */
 export interface Publisher {
   start(): void
-  /** All services that the other clusters may have; whatever else stands there of this cluster is deleted. */
+  /** Sets all shared services; other stored services of this cluster are deleted. */
   reset(services: readonly ClusterService[]): void
   /** A service that is global, shared and in a global namespace. */
   put(service: ClusterService): void
-  /** It is no longer all of that: its keys are deleted. */
+  /** The service is not shared any more: its keys are deleted. */
   drop(namespace: string, name: string): void
   state(): PublisherState
   problems(): readonly Problem[]
-  /** The other clusters that are copied; only those that stand in the store for nobody, when that is not asked for. */
+  /** The copied clusters. Without `cache`, only leftovers in the store that are being removed. */
   readonly copies: Copies
-  /** Makes room for another publisher. What is written stays for it, until the lease runs out. */
+  /** Releases the lock for another publisher. The data stays until its lease expires. */
   close(): Promise<void>
 }
 
@@ -78,15 +78,15 @@ class EtcdPublisher implements Publisher {
   readonly copies: Copies
   #options: PublisherOptions
   #parts: PublisherParts
-  #whole: Edition
-  #editions: readonly Edition[]
+  #full: Export
+  #exports: readonly Export[]
   #holder = randomUUID()
   #closing = new AbortController()
-  #tenure: Tenure | undefined
+  #leadership: Leadership | undefined
   #store: string | undefined
   #running: Promise<void> = Promise.resolve()
   #failures = 0
-  #standing: Standing = { state: 'connecting' }
+  #phase: PublisherPhase = { state: 'connecting' }
   #since: number
   #stopRetry: () => void = () => {}
 
@@ -95,12 +95,12 @@ class EtcdPublisher implements Publisher {
     this.#parts = parts
     this.#since = parts.clock.wall()
     const { cluster, clusterId, slices, tenants = new Map(), cache } = options
-    this.#whole = new Edition({ cluster, clusterId, slices })
+    this.#full = new Export({ cluster, clusterId, slices })
     const views = [...tenants].map(([tenant, admits]) => {
-      return new Edition({ cluster: viewName(cluster, tenant), clusterId, slices, cached: true }, admits)
+      return new Export({ cluster: viewName(cluster, tenant), clusterId, slices, cached: true }, admits)
     })
-    this.#editions = [this.#whole, ...views]
-    this.copies = new Copies({ ttlMs: cache?.ttlMs ?? 0, clock: parts.clock, changed: () => this.#tenure?.wake() })
+    this.#exports = [this.#full, ...views]
+    this.copies = new Copies({ ttlMs: cache?.ttlMs ?? 0, clock: parts.clock, changed: () => this.#leadership?.wake() })
   }
 
   start(): void {
@@ -108,45 +108,45 @@ class EtcdPublisher implements Publisher {
   }
 
   reset(services: readonly ClusterService[]): void {
-    for (const edition of this.#editions) edition.reset(services)
-    this.#tenure?.wake()
+    for (const each of this.#exports) each.reset(services)
+    this.#leadership?.wake()
   }
 
   put(service: ClusterService): void {
-    for (const edition of this.#editions) edition.want(service)
-    this.#tenure?.wake()
+    for (const each of this.#exports) each.set(service)
+    this.#leadership?.wake()
   }
 
   drop(namespace: string, name: string): void {
-    for (const edition of this.#editions) edition.unwant(serviceKey(namespace, name))
-    this.#tenure?.wake()
+    for (const each of this.#exports) each.delete(serviceKey(namespace, name))
+    this.#leadership?.wake()
   }
 
   state(): PublisherState {
-    const pending = this.#volumes().reduce((sum, volume) => sum + volume.pending, 0)
-    return { ...this.#standing, since: this.#since, services: this.#whole.services, pending, store: this.#store }
+    const pending = this.#clusters().reduce((sum, keys) => sum + keys.pending, 0)
+    return { ...this.#phase, since: this.#since, services: this.#full.services, pending, store: this.#store }
   }
 
   problems(): readonly Problem[] {
-    return [...this.#whole.problems, ...this.copies.problems]
+    return [...this.#full.problems, ...this.copies.problems]
   }
 
   async close(): Promise<void> {
     this.#closing.abort()
     this.#stopRetry()
     this.copies.close()
-    await this.#tenure?.resign()
+    await this.#leadership?.resign()
     await this.#running
   }
 
-  #volumes(): Volume[] {
+  #clusters(): ClusterKeys[] {
     this.copies.sweep()
-    return [...this.#editions.map(({ volume }) => volume), ...this.copies.volumes]
+    return [...this.#exports.map(({ keys }) => keys), ...this.copies.clusters]
   }
 
-  /** Clusters in the store that are neither this one, nor a view of it, nor copied: left behind by another configuration. */
+  /** Clusters in the store other than this one and its views: those not copied are left over from another configuration. */
   #discovered(clusters: readonly string[]): void {
-    const own = new Set(this.#editions.map(({ volume }) => volume.cluster))
+    const own = new Set(this.#exports.map(({ keys }) => keys.cluster))
     this.copies.discovered(clusters.filter(cluster => !own.has(cluster)))
   }
 
@@ -157,10 +157,10 @@ class EtcdPublisher implements Publisher {
       const store = await open(signal)
       if (signal.aborted) return store.close()
       this.#store = store.clusterId
-      this.#tenure = new Tenure(store, {
+      this.#leadership = new Leadership(store, {
         cluster: this.#options.cluster,
         leaseMs: this.#options.leaseMs,
-        volumes: () => this.#volumes(),
+        clusters: () => this.#clusters(),
         discovery: {
           prefix: `${canariesPrefix}${this.#options.cache ? '' : viewsOf(this.#options.cluster)}`,
           found: clusters => this.#discovered(clusters),
@@ -171,14 +171,14 @@ class EtcdPublisher implements Publisher {
         clock,
         became: state => this.#became(state),
       })
-      await this.#tenure.run()
+      await this.#leadership.run()
     } catch (error) {
-      this.#tenure = undefined
+      this.#leadership = undefined
       if (signal.aborted) return
       const why = new MeshError('PUBLISH', `${this.#options.cluster} is not published: ${messageOf(error)}`, {
         cause: error,
       })
-      if (this.#standing.state !== 'lost') log.warn('publish.lost', { why: why.message })
+      if (this.#phase.state !== 'lost') log.warn('publish.lost', { why: why.message })
       this.#set({ state: 'lost', error: why })
       this.#retry()
     }
@@ -192,13 +192,13 @@ class EtcdPublisher implements Publisher {
 
   #became(state: 'standby' | 'publishing'): void {
     this.#failures = 0
-    if (this.#standing.state === state) return
+    if (this.#phase.state === state) return
     this.#parts.log.info(`publish.${state}`, { cluster: this.#options.cluster })
     this.#set({ state })
   }
 
-  #set(standing: Standing): void {
-    if (standing.state !== this.#standing.state) this.#since = this.#parts.clock.wall()
-    this.#standing = standing
+  #set(phase: PublisherPhase): void {
+    if (phase.state !== this.#phase.state) this.#since = this.#parts.clock.wall()
+    this.#phase = phase
   }
 }

@@ -79,8 +79,8 @@ export class Publication {
     const copies = [...this.#publisher.copies.entries()].map(([cluster, copy]) => ({
       cluster,
       state: copy.state,
-      records: copy.volume.size,
-      pending: copy.volume.pending,
+      records: copy.keys.size,
+      pending: copy.keys.pending,
       ...(copy.error ? { error: copy.error.message } : {}),
     }))
     return { where: this.#where, state, since, services, pending, ...errorOf(rest), copies }

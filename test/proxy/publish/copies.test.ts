@@ -23,7 +23,7 @@ const hasty: Clock = {
 const parts = { clock: hasty, random: () => 0.5, log: silentLog }
 const minute = 60_000
 
-/** A publisher of `home` whose deadlines are kept by a clock of the test's. */
+/** A publisher of `home` with a clock that the test moves. */
 function cache(t: Test, home: Etcd, clock: Clock, changes: Partial<PublisherOptions> = {}): Publisher {
   const open = (signal: AbortSignal) => connectEtcd(home.servers, { ...parts, probe: heartbeatKey, signal })
   const publisher = createPublisher(
@@ -57,7 +57,7 @@ function follow(t: Test, publisher: Publisher, far: Etcd) {
   return { copy, reading }
 }
 
-/** Waits, with the reason in words for when it is in vain. */
+/** Waits until `check` holds; fails with `what` after a time. */
 const until = (check: () => boolean | Promise<boolean>, what: string | (() => string)) =>
   eventually(async () => assert.ok(await check(), `not yet: ${typeof what === 'string' ? what : what()}`), 15_000)
 
@@ -119,7 +119,7 @@ t.test('a cluster is copied byte for byte, and read from the copy', { skip: noEt
   await peer.drop(peer.key('services', 'shop/cart'), peer.key('serviceexports', 'shop/cart'))
   await until(() => [...agent.services.keys()].join() === 'shop/late', 'what changes, and what goes')
 
-  t.test('a second process takes over without a gap', async t => {
+  t.test('a second process takes over without a gap in the data', async t => {
     const second = cache(t, home, systemClock)
     follow(t, second, far)
     await until(() => second.state().state === 'standby', 'it waits')
@@ -134,7 +134,7 @@ t.test('a cluster is copied byte for byte, and read from the copy', { skip: noEt
   })
 })
 
-t.test('what becomes of a copy', { skip: noEtcd }, async t => {
+t.test('the life of a copy', { skip: noEtcd }, async t => {
   const [far, home] = [await startEtcd(t), await startEtcd(t)]
   const peer = new Peer(await far.client())
   await peer.put(peer.service('shop/cart'), peer.node('n1', 'a'))
@@ -156,12 +156,12 @@ t.test('what becomes of a copy', { skip: noEtcd }, async t => {
   const service = 'cilium/cache/services/v1/east/shop/cart'
   const node = 'cilium/cache/nodes/v1/east/n1'
   await until(async () => {
-    // What is settled may be followed by a canary, which has to wait its turn.
+    // A canary may still be written after the records.
     await clock.advance(1)
     return (await kept()).length === 7
   }, 'all of it')
 
-  t.test('a silent cluster keeps its services for a time, and its nodes for good', async t => {
+  t.test('a lost cluster keeps its services for a time, and its nodes for good', async t => {
     await far.signal('SIGKILL')
     await until(() => copy.state === 'lost', 'lost')
     await clock.advance(9 * minute)
@@ -169,9 +169,9 @@ t.test('what becomes of a copy', { skip: noEtcd }, async t => {
     t.ok((await kept()).includes(service))
     await clock.advance(minute)
     t.equal(copy.state, 'drained')
-    t.match(copy.error?.message, /silent for 10m/)
+    t.match(copy.error?.message, /lost for 10m/)
     await written()
-    await until(async () => !(await kept()).includes(service), 'given up')
+    await until(async () => !(await kept()).includes(service), 'removed')
     t.ok((await kept()).includes(node))
     t.ok((await kept()).includes(clusterConfigKey('east')), 'who reads it hears of it')
     await far.start()
@@ -184,7 +184,7 @@ t.test('what becomes of a copy', { skip: noEtcd }, async t => {
     }, 'with its services')
   })
 
-  t.test('one that leaves goes in steps, and may come back in between', async t => {
+  t.test('a cluster that is removed goes in steps, and may return in between', async t => {
     copies.leave('east')
     await written()
     await until(async () => !(await kept()).includes(clusterConfigKey('east')), 'nobody new begins to read it')
@@ -208,7 +208,7 @@ t.test('what becomes of a copy', { skip: noEtcd }, async t => {
     await until(() => publisher.state().pending === 0 && [...copies.entries()].length === 0, 'and forgotten')
   })
 
-  t.test('what another configuration has left behind goes too', async t => {
+  t.test('a cluster left over from another configuration is removed', async t => {
     const client = await home.client()
     await new Peer(client, 'old', 9, true).announce()
     await client.write([{ key: 'cilium/cache/nodes/v1/old/n1', value: Buffer.from('x') }], 0n)
@@ -228,7 +228,7 @@ t.test('what becomes of a copy', { skip: noEtcd }, async t => {
     await next.close()
   })
 
-  t.test("and a tenant's part, when there is no such tenant any more", async t => {
+  t.test("a tenant's view is removed when the tenant is", async t => {
     const client = await home.client()
     const passing = (what: string, check: () => boolean | Promise<boolean>) =>
       until(async () => {
@@ -247,7 +247,7 @@ t.test('what becomes of a copy', { skip: noEtcd }, async t => {
   })
 })
 
-t.test('a value that is too large for etcd is told, and the rest is copied', async t => {
+t.test('a value too large for etcd is reported, and the rest is copied', async t => {
   const publisher = createPublisher(
     {
       ...{ cluster: 'home', clusterId: 1, slices: false, leaseMs: 900_000, writesPerSecond: 1000 },
@@ -263,25 +263,25 @@ t.test('a value that is too large for etcd is told, and the rest is copied', asy
   t.match(publisher.problems(), [
     { code: 'PUBLISH', where: 'cilium/cache/services/v1/east/shop/large', message: /1500000 bytes .* not copied/ },
   ])
-  t.equal(copy.volume.size, 1)
+  t.equal(copy.keys.size, 1)
   copy.changed('services', 'shop/large', Buffer.from('small again'))
   t.same(publisher.problems(), [])
-  t.equal(copy.volume.size, 2)
+  t.equal(copy.keys.size, 2)
   assert.deepEqual(JSON.parse(cachedConfig(Buffer.from('{"id":3}')).toString()), {
     id: 3,
     capabilities: { syncedCanaries: true, cached: true },
   })
 })
 
-t.test('a cluster that takes another number begins anew', async t => {
+t.test('a cluster with a new id is copied from the start', async t => {
   const copy = new Copy('east', () => {})
-  const { volume } = copy
-  volume.isCompared = true
+  const { keys } = copy
+  keys.isCompared = true
   const config = (id: number) => Buffer.from(JSON.stringify({ id }))
   const round = () => {
     const batch = new Batch()
-    volume.fill(batch, Buffer.from('now'))
-    volume.settle(batch.writes)
+    keys.fill(batch, Buffer.from('now'))
+    keys.written(batch.writes)
     return batch.writes.map(write => `${'gone' in write ? '-' : '+'}${write.key.replace(/^cilium\//, '')}`)
   }
   copy.described(7, config(7))

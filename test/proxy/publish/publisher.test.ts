@@ -8,7 +8,7 @@ import { derivedServiceName } from '../../../proxy/model/multicluster.ts'
 import type { ClusterService } from '../../../proxy/model/service.ts'
 import { type Clock, systemClock } from '../../../proxy/model/time/clock.ts'
 import { Batch } from '../../../proxy/publish/batch.ts'
-import { Ledger } from '../../../proxy/publish/desired-keys.ts'
+import { DesiredKeys } from '../../../proxy/publish/desired-keys.ts'
 import { clusterConfigValue, recordsOf } from '../../../proxy/publish/encode-cilium.ts'
 import { followDirectory } from '../../../proxy/publish/follow-directory.ts'
 import { createPublisher, type Publisher, type PublisherOptions } from '../../../proxy/publish/publisher.ts'
@@ -19,6 +19,7 @@ import { createEtcdSource } from '../../../proxy/sources/etcd/etcd-source.ts'
 import { RecordingSink, until } from '../../conformance/source.ts'
 import { FakeClock } from '../../support/clock.ts'
 import { type Etcd, noEtcd, startEtcd } from '../../support/etcd/etcd.ts'
+import { eventually } from '../../support/eventually.ts'
 import { clusterService, endpoint, FakeDirectory, globalService } from '../../support/model.ts'
 
 const hasty: Clock = {
@@ -58,7 +59,7 @@ const cart = clusterService({
 })
 const named = (name: string, changes: Partial<ClusterService> = {}): ClusterService => ({ ...cart, name, ...changes })
 
-t.test('a service as other clusters read it', async t => {
+t.test('the encoding of a service', async t => {
   const records = recordsOf(cart, { ...mine, slices: true })
   const [key, value] = [...records][0] ?? ['', Buffer.alloc(0)]
   t.equal(key, 'cilium/state/services/v1/north/shop/cart')
@@ -84,7 +85,7 @@ t.test('a service as other clusters read it', async t => {
     clusterID: 5,
   })
 
-  t.test('comes out of a reader as it went in', async t => {
+  t.test('is decoded to the same service', async t => {
     const owner = { cluster: 'north', clusterId: 5 }
     t.match(decodeService('shop/cart', value, owner), {
       clusterIPs: ['10.96.0.7', 'fd00::7'],
@@ -108,7 +109,7 @@ t.test('a service as other clusters read it', async t => {
     )
   })
 
-  t.test('has the same bytes in whatever order its parts come', async t => {
+  t.test('has the same bytes in any order of its parts', async t => {
     const shuffled = {
       ...cart,
       clusterIPs: cart.clusterIPs.toReversed(),
@@ -119,7 +120,7 @@ t.test('a service as other clusters read it', async t => {
     t.same([...recordsOf(shuffled, { ...mine, slices: true })].sort(), [...records].sort())
   })
 
-  t.test('headless, empty, large and elsewhere', async t => {
+  t.test('headless, empty, large and ExternalName services', async t => {
     const record = (service: ClusterService) => {
       const [value] = recordsOf(service, mine).values()
       return value && JSON.parse(value.toString())
@@ -141,7 +142,7 @@ t.test('a service as other clusters read it', async t => {
   })
 })
 
-t.test('an export and nodes go with what they are of, and are read as they were', { skip: noEtcd }, async t => {
+t.test('exports and nodes are read as they were written, and deleted with their service', { skip: noEtcd }, async t => {
   const etcd = await startEtcd(t)
   const client = await etcd.client()
   const publisher = publish(t, etcd, { slices: true })
@@ -178,43 +179,43 @@ t.test('an export and nodes go with what they are of, and are read as they were'
   t.ok(await text('cilium/state/nodes/v1/north/n1'))
 })
 
-t.test('the ledger', async t => {
+t.test('desired keys against stored ones', async t => {
   const value = (text: string) => Buffer.from(text)
   const keysOf = (writes: readonly Write[]) =>
     writes.map(write => ('gone' in write ? `-${write.key}` : `+${write.key}`))
   const stored = (key: string, text: string, lease = 1n) => ({ key, value: value(text), lease, createRevision: 1 })
 
-  const next = (from: Ledger) => {
+  const next = (from: DesiredKeys) => {
     const batch = new Batch()
     from.fill(batch)
     return batch.writes
   }
-  const ledger = new Ledger()
-  ledger.found([stored('same', 'a'), stored('other', 'b'), stored('old', 'c'), stored('moved', 'd', 2n)], 1n)
+  const desired = new DesiredKeys()
+  desired.setStored([stored('same', 'a'), stored('other', 'b'), stored('old', 'c'), stored('moved', 'd', 2n)], 1n)
   for (const [key, text] of [
     ['same', 'a'],
     ['other', 'B'],
     ['moved', 'd'],
     ['new', 'e'],
   ] as const) {
-    ledger.want(key, value(text))
+    desired.set(key, value(text))
   }
-  t.same(keysOf(next(ledger)), ['+other', '+moved', '+new'], 'nothing goes before all has been told')
-  ledger.complete()
-  const writes = next(ledger)
+  t.same(keysOf(next(desired)), ['+other', '+moved', '+new'], 'nothing is deleted before the list is complete')
+  desired.complete()
+  const writes = next(desired)
   t.same(keysOf(writes).sort(), ['+moved', '+new', '+other', '-old'])
-  ledger.want('new', value('newer'))
-  for (const write of writes) ledger.settle(write)
-  t.same(keysOf(next(ledger)), ['+new'], 'what has changed while it was written')
-  for (const write of next(ledger)) ledger.settle(write)
-  t.equal(ledger.pending, 0)
-  ledger.unwant('same')
-  ledger.want('same', value('a'))
-  t.equal(ledger.pending, 0, 'there and back is nothing to write')
-  for (let i = 0; i < 250; i++) ledger.want(`k${i}`, value('x'))
-  t.equal(next(ledger).length, 100)
-  const large = new Ledger()
-  for (let i = 0; i < 4; i++) large.want(`k${i}`, Buffer.alloc(600_000))
+  desired.set('new', value('newer'))
+  for (const write of writes) desired.written(write)
+  t.same(keysOf(next(desired)), ['+new'], 'a key that changed while it was written')
+  for (const write of next(desired)) desired.written(write)
+  t.equal(desired.pending, 0)
+  desired.delete('same')
+  desired.set('same', value('a'))
+  t.equal(desired.pending, 0, 'a key changed back needs no write')
+  for (let i = 0; i < 250; i++) desired.set(`k${i}`, value('x'))
+  t.equal(next(desired).length, 100)
+  const large = new DesiredKeys()
+  for (let i = 0; i < 4; i++) large.set(`k${i}`, Buffer.alloc(600_000))
   t.equal(next(large).length, 1, 'one request takes about a mebibyte')
 })
 
@@ -256,45 +257,49 @@ const sees = (sink: RecordingSink, ...names: string[]) =>
     () => `sees ${names}, not ${[...sink.services.keys()]} (${sink.link}, ${sink.error?.message})`,
   )
 
-t.test('what is put is there for other clusters, what is dropped is not', { skip: noEtcd }, async t => {
-  const etcd = await startEtcd(t)
-  const publisher = publish(t, etcd)
-  const sink = read(t, etcd)
-  const client = await etcd.client()
-  publisher.put(cart)
-  await settled(publisher)
-  await until(() => publisher.state().pending === 0, 'written')
-  t.equal(sink.link, 'syncing', 'no canary as long as not all has been told')
-  publisher.reset([cart, named('late')])
-  await sees(sink, 'cart', 'late')
-  for (const resource of ['nodes', 'identities', 'ip', 'services']) {
-    t.ok(await client.get(`cilium/synced/north/cilium/state/${resource}/v1`), `a peer waits for ${resource} too`)
-  }
-  publisher.put(named('late', { labels: { changed: 'yes' } }))
-  await until(() => sink.services.get('shop/late')?.labels.changed === 'yes', 'the change')
-  publisher.drop('shop', 'cart')
-  await sees(sink, 'late')
-  publisher.reset([])
-  await sees(sink)
-  t.equal(publisher.state().services, 0)
-  const heartbeat = await client.get(heartbeatKey)
-  const config = await client.get('cilium/cluster-config/north')
-  t.ok(config?.lease, 'everything is under a lease')
-  t.equal(heartbeat?.lease, config?.lease)
-  t.same(sink.violations, [])
+t.test(
+  'a service that is put can be read by other clusters, and is deleted when dropped',
+  { skip: noEtcd },
+  async t => {
+    const etcd = await startEtcd(t)
+    const publisher = publish(t, etcd)
+    const sink = read(t, etcd)
+    const client = await etcd.client()
+    publisher.put(cart)
+    await settled(publisher)
+    await until(() => publisher.state().pending === 0, 'written')
+    t.equal(sink.link, 'syncing', 'no canary as long as not all has been told')
+    publisher.reset([cart, named('late')])
+    await sees(sink, 'cart', 'late')
+    for (const resource of ['nodes', 'identities', 'ip', 'services']) {
+      t.ok(await client.get(`cilium/synced/north/cilium/state/${resource}/v1`), `a peer waits for ${resource} too`)
+    }
+    publisher.put(named('late', { labels: { changed: 'yes' } }))
+    await until(() => sink.services.get('shop/late')?.labels.changed === 'yes', 'the change')
+    publisher.drop('shop', 'cart')
+    await sees(sink, 'late')
+    publisher.reset([])
+    await sees(sink)
+    t.equal(publisher.state().services, 0)
+    const heartbeat = await client.get(heartbeatKey)
+    const config = await client.get('cilium/cluster-config/north')
+    t.ok(config?.lease, 'everything is under a lease')
+    t.equal(heartbeat?.lease, config?.lease)
+    t.same(sink.violations, [])
 
-  t.test('a service that is too large is a problem, and the others are written', async t => {
-    const endpoints = Array.from({ length: 30_000 }, (_, i) => endpoint({ address: `10.1.${i >> 8}.${i & 255}` }))
-    publisher.reset([named('vast', { endpoints }), cart])
-    await sees(sink, 'cart')
-    t.match(publisher.problems(), [{ code: 'PUBLISH', where: /shop\/vast/, message: /bytes and etcd takes 1.5 MiB/ }])
-    publisher.put(named('vast', { endpoints: [] }))
-    await sees(sink, 'cart', 'vast')
-    t.same(publisher.problems(), [])
-  })
-})
+    t.test('a service too large for etcd is a problem, and the others are written', async t => {
+      const endpoints = Array.from({ length: 30_000 }, (_, i) => endpoint({ address: `10.1.${i >> 8}.${i & 255}` }))
+      publisher.reset([named('vast', { endpoints }), cart])
+      await sees(sink, 'cart')
+      t.match(publisher.problems(), [{ code: 'PUBLISH', where: /shop\/vast/, message: /bytes and etcd takes 1.5 MiB/ }])
+      publisher.put(named('vast', { endpoints: [] }))
+      await sees(sink, 'cart', 'vast')
+      t.same(publisher.problems(), [])
+    })
+  },
+)
 
-t.test('from one publisher to the next nothing is written that stands there already', { skip: noEtcd }, async t => {
+t.test('the next publisher does not rewrite what is stored already', { skip: noEtcd }, async t => {
   const etcd = await startEtcd(t)
   const client = await etcd.client()
   const revision = async (name: string) =>
@@ -319,7 +324,7 @@ t.test('from one publisher to the next nothing is written that stands there alre
     'a reader hears nothing of the change of hands',
   )
 
-  t.test('who has lost the lock writes no more', async t => {
+  t.test('a publisher that lost the lock writes nothing', async t => {
     const third = publish(t, etcd)
     third.reset([cart, named('c')])
     await settled(third, 'standby')
@@ -333,7 +338,7 @@ t.test('from one publisher to the next nothing is written that stands there alre
   })
 })
 
-t.test('a restart and a silence', { skip: noEtcd }, async t => {
+t.test('a restart, and a publisher that stops', { skip: noEtcd }, async t => {
   const etcd = await startEtcd(t)
   const client = await etcd.client()
   const keys = async () => {
@@ -342,7 +347,7 @@ t.test('a restart and a silence', { skip: noEtcd }, async t => {
     return found
   }
 
-  t.test('until all has been told, nothing of what was there is deleted', async t => {
+  t.test('nothing stored is deleted before the full list is known', async t => {
     const before = publish(t, etcd)
     before.reset([cart, named('gone')])
     await settled(before)
@@ -360,31 +365,26 @@ t.test('a restart and a silence', { skip: noEtcd }, async t => {
     await client.clear('cilium/')
   })
 
-  t.test('whoever falls silent is forgotten when the lease runs out, and comes back whole', async t => {
-    const clock = new FakeClock()
-    const silent = publish(t, etcd, { leaseMs: 1000, lockMs: 1000 }, clock)
-    silent.reset([cart])
-    await settled(silent)
-    t.same(await keys(), ['cilium/state/services/v1/north/shop/cart'])
-    await eventuallyEmpty(keys)
-    await clock.advance(1000)
-    await until(() => silent.state().state === 'lost', 'it notices')
-    t.match(silent.state(), { error: { code: 'PUBLISH', message: /north is not published: / } })
-    await clock.advance(1000)
-    await settled(silent)
-    t.same(await keys(), ['cilium/state/services/v1/north/shop/cart'])
-  })
+  t.test(
+    'the data of a publisher that stops expires with the lease, and is complete again when it returns',
+    async t => {
+      const clock = new FakeClock()
+      const silent = publish(t, etcd, { leaseMs: 1000, lockMs: 1000 }, clock)
+      silent.reset([cart])
+      await settled(silent)
+      t.same(await keys(), ['cilium/state/services/v1/north/shop/cart'])
+      await eventually(async () => assert.deepEqual(await keys(), [], 'the lease expires'), 15_000)
+      await clock.advance(1000)
+      await until(() => silent.state().state === 'lost', 'the loss is noticed')
+      t.match(silent.state(), { error: { code: 'PUBLISH', message: /north is not published: / } })
+      await clock.advance(1000)
+      await settled(silent)
+      t.same(await keys(), ['cilium/state/services/v1/north/shop/cart'])
+    },
+  )
 })
 
-async function eventuallyEmpty(keys: () => Promise<string[]>): Promise<void> {
-  for (const end = performance.now() + 15_000; performance.now() < end; ) {
-    if ((await keys()).length === 0) return
-    await new Promise(resolve => setTimeout(resolve, 50))
-  }
-  throw new Error('the lease does not run out')
-}
-
-t.test('a full disk, and a server that goes away', { skip: noEtcd }, async t => {
+t.test('etcd with a full disk, and etcd stopped', { skip: noEtcd }, async t => {
   const etcd = await startEtcd(t, { flags: ['--quota-backend-bytes', '1000000'] })
   const client = await etcd.client()
   const publisher = publish(t, etcd)
@@ -395,13 +395,13 @@ t.test('a full disk, and a server that goes away', { skip: noEtcd }, async t => 
   const filler = Buffer.alloc(300_000)
   await t.rejects(
     async () => {
-      // Etcd measures itself every 100 ms: a fast disk takes many until then.
+      // etcd checks its size every 100 ms: a fast disk accepts many writes until then.
       for (let i = 0; i < 1000; i++) await client.write([{ key: `filler/${i}`, value: filler }], 0n)
     },
     { message: /database space exceeded/ },
   )
   publisher.put(named('late'))
-  await until(() => publisher.state().state === 'lost', 'it says so')
+  await until(() => publisher.state().state === 'lost', 'the loss is reported')
   t.match(publisher.state(), { pending: 1, error: { message: /database space exceeded/ } })
   t.equal(sink.link, 'live', 'reading goes on')
   t.same([...sink.services.keys()], ['shop/cart'])
@@ -414,7 +414,7 @@ t.test('a full disk, and a server that goes away', { skip: noEtcd }, async t => 
   t.same(sink.violations, [])
 })
 
-t.test('requests are paced and filled', async t => {
+t.test('requests are paced and full', async t => {
   const clock = new FakeClock()
   const requests: { at: number; writes: readonly Write[] }[] = []
   let lock: Stored | undefined
@@ -443,7 +443,7 @@ t.test('requests are paced and filled', async t => {
   t.same(
     data.map(({ writes }) => writes.length),
     [100, 100, 57],
-    'the description and the node before them, and canaries of what else is complete',
+    'with the cluster-config, the node, and the canaries of resources that are complete',
   )
   t.same(
     data.map(({ at }) => at),
@@ -456,7 +456,7 @@ t.test('requests are paced and filled', async t => {
   t.equal(clock.waiting, 0, 'no timer is left')
 })
 
-t.test('a directory is followed once its source has spoken', async t => {
+t.test('a directory is followed once it has synced', async t => {
   const told: string[] = []
   const publisher = {
     reset: (services: readonly ClusterService[]) => told.push(`reset ${services.map(({ name }) => name)}`),
