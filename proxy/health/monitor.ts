@@ -147,9 +147,9 @@ export class HealthMonitor implements Pick<FlowObserver, 'result'> {
     const { log } = this.#parts
     const services = new Set([...pools].map(pool => pool.service)).size
     const fields = { backend: key, services, from, to, why }
-    if (to === 'down' || to === 'ejected') log.warn('health.flip', fields)
-    else if (from === 'unknown') log.debug('health.flip', fields)
-    else log.info('health.flip', fields)
+    if (to === 'down' || to === 'ejected') log.warn('health.verdict', fields)
+    else if (from === 'unknown') log.debug('health.verdict', fields)
+    else log.info('health.verdict', fields)
   }
 }
 

@@ -193,7 +193,9 @@ class EtcdPublisher implements Publisher {
   #became(state: 'standby' | 'publishing'): void {
     this.#failures = 0
     if (this.#phase.state === state) return
-    this.#parts.log.info(`publish.${state}`, { cluster: this.#options.cluster })
+    this.#parts.log.info(state === 'publishing' ? 'publish.leading' : 'publish.standby', {
+      cluster: this.#options.cluster,
+    })
     this.#set({ state })
   }
 

@@ -1,10 +1,11 @@
+/** Kubernetes Events for problems of the local cluster's own Services. */
 import type { Problem } from '../model/error.ts'
-import { digestOf, type Manifest, owner } from './manifest.ts'
+import { digestOf, type Manifest, managedBy } from './manifest.ts'
 
-/** Said again as long as it holds, well before the API server forgets it after an hour. */
+/** How often a standing problem is reported again: the API server deletes Events after an hour. */
 export const repeatMs = 30 * 60_000
 
-/** A problem of one of the cluster's own Services as a Kubernetes Event; undefined for all others. */
+/** The Event for a problem of one of the cluster's own Services; undefined for all other problems. */
 export function eventOf({ code, where, message }: Problem, cluster: string, wallMs: number): Manifest | undefined {
   if (code !== 'SERVICE_ANNOTATION') return undefined
   const [, of, namespace, name] = /^(\S+) ([a-z0-9-]+)\/([a-z0-9-]+)(?: \(.*\))?$/.exec(where) ?? []
@@ -13,13 +14,13 @@ export function eventOf({ code, where, message }: Problem, cluster: string, wall
   return {
     apiVersion: 'v1',
     kind: 'Event',
-    // The same problem is the same Event, however often it is told and by whom.
+    // The name is a hash of the message, so that the same problem is always the same Event.
     metadata: { namespace, name: `${name}.${digestOf(message)}` },
     involvedObject: { apiVersion: 'v1', kind: 'Service', namespace, name },
     type: 'Warning',
     reason: 'BadAnnotation',
     message: message.slice(0, 1024),
-    source: { component: owner },
+    source: { component: managedBy },
     firstTimestamp: time,
     lastTimestamp: time,
     count: 1,

@@ -1,21 +1,21 @@
-/** The Multi-Cluster Services API as an importing cluster writes it (KEP-1645; Cilium 4.3). */
+/** ServiceImports, derived Services and statuses of the Multi-Cluster Services API (KEP-1645; Cilium 4.3). */
 
 import { derivedServiceAnnotation, derivedServiceName } from '../model/multicluster.ts'
 import type { ClusterService, Clusterset, GlobalService } from '../model/service.ts'
 import type { Json } from '../model/text/json.ts'
-import { type Manifest, owner, signed } from './manifest.ts'
+import { type Manifest, managedBy, withDigest } from './manifest.ts'
 
-export const importManager = { key: 'app.kubernetes.io/managed-by', value: owner }
-/** On the Services that Starlane derives: what has it was written by Starlane, and may be removed. */
-export const derivedLabel = `${owner}/derived`
-/** Kubernetes' own mark of a headless Service, and so a way to tell what a derived one was made as. */
+export const importManager = { key: 'app.kubernetes.io/managed-by', value: managedBy }
+/** Marks derived Services written by Starlane, which may delete them. */
+export const derivedLabel = `${managedBy}/derived`
+/** Kubernetes' label of headless Services: tells how a derived one was created. */
 const headlessLabel = 'service.kubernetes.io/headless'
 
-/** What the manifests here are written in; they are the same in v1beta1. */
+/** The version of the manifests here; they are the same in v1beta1. */
 const apiVersion = 'multicluster.x-k8s.io/v1alpha1'
 
-/** What comes of one name: an import, its derived Service, and the status of both the import and this cluster's export. */
-export interface Multicluster {
+/** The objects and statuses to write for one service name. */
+export interface MulticlusterObjects {
   readonly imported: Manifest | undefined
   readonly derived: Manifest | undefined
   readonly importStatus: MulticlusterStatus | undefined
@@ -35,22 +35,22 @@ export type Condition = {
 }
 
 export interface MulticlusterContext {
-  /** What clients dial, where there is such a thing. */
+  /** The service of that name in the directory, if there is one. */
   readonly service: GlobalService | undefined
-  /** The same of its derived Service. */
+  /** Its derived Service in the directory. */
   readonly derived: GlobalService | undefined
   readonly derives: boolean
   readonly hasNamespace: boolean
   /** Whether the namespace may export (`clustermesh.cilium.io/global`). */
   readonly mayExport: boolean
-  /** Whether a ServiceExport of that name is in the local cluster, with or without its Service. */
+  /** Whether the local cluster has a ServiceExport of that name, with or without a Service. */
   readonly exportedHere: boolean
   readonly localCluster: string
-  /** Of the ServiceImport in the local cluster, which its derived Service belongs to; undefined while there is none. */
+  /** The ServiceImport in the local cluster that owns the derived Service; undefined while there is none. */
   readonly parent: { readonly apiVersion: string; readonly uid: string } | undefined
 }
 
-export function multiclusterOf(namespace: string, name: string, context: MulticlusterContext): Multicluster {
+export function multiclusterOf(namespace: string, name: string, context: MulticlusterContext): MulticlusterObjects {
   const { service, exportedHere, hasNamespace, derives, parent } = context
   const clusterset = hasNamespace ? service?.clusterset : undefined
   return {
@@ -63,7 +63,7 @@ export function multiclusterOf(namespace: string, name: string, context: Multicl
 
 function importOf(namespace: string, name: string, clusterset: Clusterset, context: MulticlusterContext): Manifest {
   const { headless } = clusterset
-  return signed({
+  return withDigest({
     apiVersion,
     kind: 'ServiceImport',
     metadata: {
@@ -84,7 +84,7 @@ function importOf(namespace: string, name: string, clusterset: Clusterset, conte
   })
 }
 
-/** A Service without a selector: Starlane, or whoever reads the slices that it writes, leads it to the clusters. */
+/** A Service without a selector: its endpoints are the EndpointSlices that Starlane writes. */
 function derivedOf(
   namespace: string,
   name: string,
@@ -92,7 +92,7 @@ function derivedOf(
   { apiVersion, uid }: NonNullable<MulticlusterContext['parent']>,
 ): Manifest {
   const { headless, families, internalTrafficPolicy, trafficDistribution } = clusterset
-  return signed({
+  return withDigest({
     apiVersion: 'v1',
     kind: 'Service',
     metadata: {
@@ -122,8 +122,8 @@ function derivedOf(
   })
 }
 
-/** Whether a Service with an address has to become one without, or the other way round: the API changes neither. */
-export function changesForm(
+/** Whether a Service has to become headless, or stop being so: the API cannot update that, so it has to be replaced. */
+export function changesHeadless(
   existing: { readonly labels: Readonly<Record<string, unknown>> },
   { metadata }: Manifest,
 ): boolean {
@@ -154,7 +154,7 @@ function importStatus({ clusters, headless }: Clusterset, context: MulticlusterC
   return {
     clusters: clusters.map(cluster => ({ cluster })),
     conditions: [
-      ready ? condition('Ready', true, 'Ready', 'clients reach it') : condition('Ready', false, 'Pending', missing),
+      ready ? condition('Ready', true, 'Ready', 'clients can reach it') : condition('Ready', false, 'Pending', missing),
     ],
   }
 }
@@ -186,25 +186,25 @@ function validity(own: ClusterService | undefined, { mayExport }: MulticlusterCo
   if (own.type === 'ExternalName')
     return condition('Valid', false, 'InvalidServiceType', 'an ExternalName Service has nothing to export')
   if (!mayExport)
-    return condition('Valid', false, 'NamespaceNotGlobal', 'clustermesh.cilium.io/global keeps the namespace to itself')
+    return condition('Valid', false, 'NamespaceNotGlobal', 'clustermesh.cilium.io/global excludes the namespace')
   return condition('Valid', true, 'Valid', 'the Service can be exported')
 }
 
 function readiness(takesPart: boolean): Condition {
   return takesPart
     ? condition('Ready', true, 'Exported', 'the other clusters may read it')
-    : condition('Ready', false, 'Failed', 'an annotation of the Service says that it is not global, or not shared')
+    : condition('Ready', false, 'Failed', 'an annotation of the Service makes it not global or not shared')
 }
 
-/** What the API takes for a condition's message. */
+/** The API's limit for the message of a condition. */
 const maxMessage = 32_768
 
 function condition(type: string, holds: boolean, reason: string, message: string): Condition {
   return { type, status: holds ? 'True' : 'False', reason, message: message.slice(0, maxMessage) }
 }
 
-/** The conditions with the time since which each has the status it has, as the API wants it. */
-export function timed(status: MulticlusterStatus, known: unknown, wallMs: number): Json {
+/** Adds `lastTransitionTime` to each condition: kept while its status is the same, else now. */
+export function withTransitionTimes(status: MulticlusterStatus, known: unknown, wallMs: number): Json {
   const now = new Date(wallMs).toISOString().replace(/\.\d+Z$/, 'Z')
   const before = conditionsOf(known)
   const conditions = status.conditions.map(condition => {
@@ -215,8 +215,8 @@ export function timed(status: MulticlusterStatus, known: unknown, wallMs: number
   return { ...status, conditions }
 }
 
-/** Whether a status that is there already says the same. */
-export function says(known: unknown, { clusters, conditions }: MulticlusterStatus): boolean {
+/** Whether the existing status is the same, apart from times. */
+export function sameStatus(known: unknown, { clusters, conditions }: MulticlusterStatus): boolean {
   const text = (list: readonly Record<string, unknown>[]) =>
     JSON.stringify(list.map(({ type, status, reason, message }) => [type, status, reason, message]).sort())
   const named = listOf(known, 'clusters').map(({ cluster }) => cluster)

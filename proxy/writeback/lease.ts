@@ -1,3 +1,4 @@
+/** Leader election by a Kubernetes Lease: of several replicas one writes. */
 import { dirname } from 'node:path/posix'
 import * as v from 'valibot'
 import { ApiError } from '../clients/kubernetes/api-error.ts'
@@ -15,7 +16,7 @@ export interface LeaseOptions {
   readonly log: Log
   readonly namespace: string
   readonly name: string
-  /** Of this process, among all that may ask for the lease. */
+  /** Unique to this process among all candidates. */
   readonly identity: string
   readonly changed: (held: boolean) => void
 }
@@ -30,7 +31,7 @@ const leases: Resource = {
 
 const renewMs = 5_000
 const durationMs = 15_000
-/** Given up before others may take it, whatever the network does. */
+/** The holder stops writing this long after the last renewal: before others may take the lease. */
 const graceMs = 10_000
 
 const leaseShape = v.object({
@@ -45,12 +46,12 @@ const leaseShape = v.object({
 })
 
 /**
- * Of several replicas one holds the lease (coordination.k8s.io/v1, as client-go's leader election uses it). A lease is
- * stale when it has not changed for its duration by our own clock: those of other machines are not compared with ours.
+ * A coordination.k8s.io/v1 Lease, used as client-go's leader election does. It has expired when it has not changed for its
+ * duration by our own clock: clocks of different machines are not compared.
  */
 export class Lease {
   readonly #options: LeaseOptions
-  #told = false
+  #lastHeld = false
   #failure: MeshError | undefined
   #renewedAt = Number.NEGATIVE_INFINITY
   #seen: { readonly version: string; readonly at: number } | undefined
@@ -59,17 +60,17 @@ export class Lease {
     this.#options = options
   }
 
-  /** Why nobody can hold it; undefined while somebody does. */
+  /** Why the lease could not be read or written; undefined when the last attempt succeeded. */
   get failure(): MeshError | undefined {
     return this.#failure
   }
 
-  /** Looks at the clock itself, since an attempt to renew may hang. */
+  /** Computed from the clock, since an attempt to renew may hang. */
   get held(): boolean {
     return this.#options.clock.now() - this.#renewedAt < graceMs
   }
 
-  /** Returns when the signal says so; the lease then runs out by itself. */
+  /** Returns when the signal aborts; the lease then expires by itself. */
   async run(signal: AbortSignal): Promise<void> {
     const { clock } = this.#options
     while (!signal.aborted) {
@@ -77,11 +78,11 @@ export class Lease {
         () => undefined,
         error => (isConflict(error) ? undefined : writeError(error, leases, '[get, create, update]')),
       )
-      this.#tell(this.held && !signal.aborted)
+      this.#setHeld(this.held && !signal.aborted)
       await sleep(clock, renewMs, signal)
     }
     this.#renewedAt = Number.NEGATIVE_INFINITY
-    this.#tell(false)
+    this.#setHeld(false)
   }
 
   async #step(signal: AbortSignal): Promise<void> {
@@ -93,7 +94,7 @@ export class Lease {
       this.#renewedAt = Number.NEGATIVE_INFINITY
       return
     }
-    // Whoever writes second is told of a conflict, so that two never both succeed.
+    // With the resourceVersion, the second of two concurrent writers gets a conflict.
     await client.json(
       {
         method: lease ? 'PUT' : 'POST',
@@ -133,15 +134,15 @@ export class Lease {
     return pathOf(leases, this.#options.namespace, this.#options.name)
   }
 
-  #tell(held: boolean): void {
-    if (held === this.#told) return
-    this.#told = held
-    this.#options.log.info(held ? 'kubernetes.leads' : 'kubernetes.follows', { lease: this.#options.name })
+  #setHeld(held: boolean): void {
+    if (held === this.#lastHeld) return
+    this.#lastHeld = held
+    this.#options.log.info(held ? 'writeback.leading' : 'writeback.standby', { lease: this.#options.name })
     this.#options.changed(held)
   }
 }
 
-/** Another was quicker, which is no fault. */
+/** Another candidate was faster, which is not an error. */
 function isConflict(error: unknown): boolean {
   return error instanceof ApiError && error.status === 409
 }

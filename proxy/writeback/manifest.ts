@@ -1,7 +1,8 @@
+/** The Kubernetes objects that Starlane writes, with the digest that tells whether they have changed. */
 import { createHash } from 'node:crypto'
 import type { Json } from '../model/text/json.ts'
 
-/** An object to be written, whole as far as Starlane owns it. */
+/** An object to write: all fields that Starlane owns. */
 export interface Manifest {
   readonly apiVersion: string
   readonly kind: string
@@ -15,16 +16,16 @@ export interface Manifest {
   readonly [field: string]: Json
 }
 
-/** Whose objects these are: what Starlane finds with this value it wrote itself, and may remove. */
-export const owner = 'starlane.dev'
+/** Marks objects as written by Starlane, which may delete them. */
+export const managedBy = 'starlane.dev'
 
 /**
- * What an object was written from. The API server fills in defaults, so that comparing objects would find differences
- * for ever; comparing these finds exactly what has to be written again.
+ * Annotation with a hash of the manifest. The API server adds defaults, so written and stored objects always differ; comparing
+ * the hashes shows what has to be written again.
  */
 export const digestKey = 'starlane.dev/digest'
 
-export function signed(manifest: Manifest): Manifest {
+export function withDigest(manifest: Manifest): Manifest {
   const { metadata } = manifest
   return {
     ...manifest,

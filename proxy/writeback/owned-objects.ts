@@ -1,3 +1,4 @@
+/** Keeps all objects of one resource that Starlane owns in the desired state. */
 import { ApiError } from '../clients/kubernetes/api-error.ts'
 import type { KubernetesClient } from '../clients/kubernetes/client.ts'
 import type { Resource } from '../clients/kubernetes/resources.ts'
@@ -10,44 +11,44 @@ import type { Clock, Random } from '../model/time/clock.ts'
 import { sleep } from '../model/time/sleep.ts'
 import { digestKey, type Manifest } from './manifest.ts'
 
-export interface OwnedOptions {
+export interface OwnedObjectsOptions {
   readonly client: KubernetesClient
   readonly clock: Clock
   readonly random: Random
   readonly log: Log
   readonly cluster: string
-  /** Selects exactly what Starlane has written. */
+  /** Selects exactly the objects written by Starlane. */
   readonly resource: Resource
-  /** Whether this process is the one that writes. */
+  /** Whether this process is the leader. */
   readonly leads: () => boolean
-  /** Whether enough is known to say that this object is not wanted any more. */
+  /** Whether enough clusters have synced to delete an object that is not wanted. */
   readonly mayDelete: (object: Existing) => boolean
-  /** Whether the object has to go first, since the API does not change what is different. */
+  /** Whether the object has to be deleted first, since the API cannot update the difference. */
   readonly replaces?: (existing: Existing, wanted: Manifest) => boolean
-  /** One of the objects is there, is gone, or has changed. */
+  /** An object was created, changed or deleted. */
   readonly moved?: (key: string) => void
 }
 
-/** The longest sleep of a worker that has nothing to do. */
+/** Longest sleep of an idle worker. */
 export const idleMs = 60_000
 
-/** What is kept of an object in the cluster. */
+/** What is kept in memory of an object in the cluster. */
 export interface Existing {
   readonly namespace: string
   readonly name: string
   readonly digest: string
   readonly labels: Readonly<Record<string, unknown>>
   readonly uid: string
-  /** Of kinds that are read whole. */
+  /** Only of resources that are not watched as metadata only. */
   readonly status: unknown
 }
 
 /**
- * Makes the objects of one resource that Starlane owns be what they should be: written by server-side apply when they
- * differ, deleted when nobody wants them, whoever changed them. What is there is known from a watch.
+ * A controller for one resource: a watch shows the existing objects; those that differ are written by server-side apply, those
+ * not wanted are deleted, no matter who changed them.
  */
 export class OwnedObjects {
-  readonly #options: OwnedOptions
+  readonly #options: OwnedObjectsOptions
   readonly #existing = new Map<string, Existing>()
   readonly #wanted = new Map<string, Manifest>()
   readonly #groups = new Map<string, readonly string[]>()
@@ -59,13 +60,13 @@ export class OwnedObjects {
   #failure: MeshError | undefined
   #wake: () => void = () => {}
 
-  constructor(options: OwnedOptions) {
+  constructor(options: OwnedObjectsOptions) {
     this.#options = options
     this.#path = options.resource.paths[0] ?? ''
     this.#backoff = new Backoff(options.random)
   }
 
-  /** All objects that a group (a service) wants from now on; none takes its former ones back. */
+  /** Sets all objects that a group (a service) wants. An empty list deletes them. */
   want(group: string, manifests: readonly Manifest[]): void {
     const keys = manifests.map(keyOf)
     for (const key of this.#groups.get(group) ?? []) {
@@ -82,19 +83,19 @@ export class OwnedObjects {
     this.#wake()
   }
 
-  /** Looks at everything again: leadership or what is known of the clusters has changed. */
-  reconsider(): void {
+  /** Compares all objects again: leadership, or what is known of the clusters, has changed. */
+  requeueAll(): void {
     for (const key of this.#wanted.keys()) this.#dirty.add(key)
     for (const key of this.#existing.keys()) this.#dirty.add(key)
     this.#wake()
   }
 
-  /** The server knows no such resource: there is nothing to write to, and nothing wrong. */
+  /** The API server does not have the resource, which is not an error. */
   get isAbsent(): boolean {
     return this.#state.state === 'absent'
   }
 
-  /** `v1`, `discovery.k8s.io/v1`: of the versions that the resource has, the one that the server knows. */
+  /** The version that the API server has, like `v1` or `discovery.k8s.io/v1`. */
   get apiVersion(): string {
     return this.#path.split('/').slice(2, -1).join('/')
   }
@@ -105,13 +106,13 @@ export class OwnedObjects {
     return errors.flatMap(error => (error ? [{ code: error.code, where: cluster, message: error.message }] : []))
   }
 
-  /** Returns when the signal says so. */
+  /** Returns when the signal aborts. */
   async run(signal: AbortSignal): Promise<void> {
     const { resource, client, clock, random, log, cluster } = this.#options
     const listed = () => {
       this.#path = watcher.path
       this.#listed = true
-      this.reconsider()
+      this.requeueAll()
     }
     const options = { client, clock, random, log, cluster }
     const watcher = new Watcher(resource, { ...this.#listener(), listed }, options)
@@ -120,8 +121,8 @@ export class OwnedObjects {
 
   #listener() {
     return {
-      put: (object: RawObject) => this.#meet(object),
-      drop: (namespace: string, name: string) => this.#miss(`${namespace}/${name}`),
+      put: (object: RawObject) => this.#put(object),
+      drop: (namespace: string, name: string) => this.#drop(`${namespace}/${name}`),
       moved: (state: WatchState) => {
         this.#state = state
         this.#wake()
@@ -129,12 +130,12 @@ export class OwnedObjects {
     }
   }
 
-  /** What is known to be there, by `namespace/name`. */
+  /** The existing object, by `namespace/name`. */
   existing(key: string): Existing | undefined {
     return this.#existing.get(key)
   }
 
-  #meet({ metadata, status }: RawObject): void {
+  #put({ metadata, status }: RawObject): void {
     const { namespace = '', name, annotations, labels, uid } = metadata
     const digest = isRecord(annotations) ? String(annotations[digestKey] ?? '') : ''
     const key = `${namespace}/${name}`
@@ -143,7 +144,7 @@ export class OwnedObjects {
     this.#moved(key)
   }
 
-  #miss(key: string): void {
+  #drop(key: string): void {
     this.#existing.delete(key)
     this.#moved(key)
   }
@@ -159,12 +160,12 @@ export class OwnedObjects {
     while (!signal.aborted) {
       const key = this.#listed && !this.isAbsent && leads() ? this.#dirty.values().next().value : undefined
       if (key === undefined) await this.#pause(signal)
-      else await sleep(clock, await this.#settle(key, signal), signal)
+      else await sleep(clock, await this.#reconcile(key, signal), signal)
     }
   }
 
   /** Returns how long to wait before the next. */
-  async #settle(key: string, signal: AbortSignal): Promise<number> {
+  async #reconcile(key: string, signal: AbortSignal): Promise<number> {
     const [wanted, existing] = [this.#wanted.get(key), this.#existing.get(key)]
     this.#dirty.delete(key)
     try {
@@ -201,10 +202,10 @@ export class OwnedObjects {
   #fail(thrown: unknown): void {
     const { resource, log, cluster } = this.#options
     this.#failure = writeError(thrown, resource)
-    log.warn('kubernetes.write-failed', { cluster, resource: resource.plural, why: this.#failure.message })
+    log.warn('writeback.failed', { cluster, resource: resource.plural, why: this.#failure.message })
   }
 
-  /** Until something is dirty. */
+  /** Waits until something is dirty. */
   #pause(signal: AbortSignal): Promise<void> {
     const woken = new AbortController()
     this.#wake = () => woken.abort()
@@ -212,7 +213,7 @@ export class OwnedObjects {
   }
 }
 
-/** Server-side apply: creates or changes, and takes over no field that is not in the manifest. */
+/** Server-side apply: creates or updates, and owns only the fields of the manifest. */
 export async function applyObject(
   client: KubernetesClient,
   path: string,

@@ -1,39 +1,39 @@
 /**
- * The endpoints of other clusters as EndpointSlices of this one, for whoever reads these: ingress controllers, kube-proxy,
- * headless clients. The semantics are Cilium's `global-sync-endpoint-slices` (Cilium 1.8): the local Service asks for it;
- * ports are those of the remote endpoints, not of the local Service; names of hosts are copied as they are.
+ * EndpointSlices with the endpoints of other clusters, for ingress controllers, kube-proxy and headless clients. The semantics
+ * are Cilium's `global-sync-endpoint-slices` (Cilium 1.8): an annotation of the local Service asks for them; ports are those
+ * of the remote endpoints, not of the local Service; hostnames are copied unchanged.
  */
 import { type Family, familyOf } from '../model/address.ts'
 import type { ClusterService, Endpoint, GlobalService } from '../model/service.ts'
 import type { Json } from '../model/text/json.ts'
 import { derivedLabel } from './imports.ts'
-import { digestOf, type Manifest, owner, signed } from './manifest.ts'
+import { digestOf, type Manifest, managedBy, withDigest } from './manifest.ts'
 
 export const sourceClusterLabel = 'multicluster.kubernetes.io/source-cluster'
-/** Names the ServiceImport that a slice belongs to (KEP-1645). */
+/** The ServiceImport that a slice belongs to (KEP-1645). */
 const importLabel = 'multicluster.kubernetes.io/service-name'
 export const managedByLabel = 'endpointslice.kubernetes.io/managed-by'
-export const sliceManager = `endpointslice-mesh-controller.${owner}`
+export const sliceManager = `endpointslice-mesh-controller.${managedBy}`
 
 const syncAnnotation = 'service.cilium.io/global-sync-endpoint-slices'
-/** The API takes 1000; like Kubernetes' own controller a slice holds 100, so that a change sends little. */
+/** The API allows 1000; like Kubernetes' own controller we use 100, so that a change sends little. */
 const maxEndpoints = 100
 
-/** In the order of their names. */
+/** Sorted by name. */
 export function slicesOf(service: GlobalService): Manifest[] {
   const { local, members } = service
   if (!local || !wantsSlices(service)) return []
-  // A derived Service has no selector, so that nobody else writes the endpoints of its own cluster either.
+  // A derived Service has no selector, so its local endpoints have to be written too.
   return members
     .filter(({ cluster }) => cluster !== local.cluster || isOwnDerived(local))
     .flatMap(member => groups(member).flatMap(group => bucketsOf(group).map(bucket => slice(service, member, bucket))))
     .sort((a, b) => (a.metadata.name < b.metadata.name ? -1 : 1))
 }
 
-/** Asked for by annotation; a headless Service asks by being one, since its clients have nothing else. */
+/** By annotation, or by being headless, since clients of a headless Service have no other way. */
 function wantsSlices({ local, settings }: GlobalService): boolean {
   if (!local || !settings.global || local.imported) return false
-  // Another's derived Service is that other's to fill.
+  // A derived Service made by another controller gets its endpoints from that one.
   if (local.derivedFrom !== undefined && !isOwnDerived(local)) return false
   const asked = local.annotations[syncAnnotation]
   return asked === undefined ? local.headless : asked.toLowerCase() === 'true'
@@ -43,7 +43,7 @@ function isOwnDerived({ derivedFrom, labels }: ClusterService): boolean {
   return derivedFrom !== undefined && labels[derivedLabel] === 'true'
 }
 
-/** What one slice has in common. */
+/** Endpoints that can share a slice. */
 interface Group {
   readonly family: Family
   readonly ports: Endpoint['ports']
@@ -60,8 +60,8 @@ function groups({ endpoints }: ClusterService): Group[] {
 }
 
 /**
- * Splits by a hash of the address, so that one endpoint more or less changes one slice. The number of buckets is a power
- * of two that leaves each of them room.
+ * Splits by a hash of the address, so that adding or removing an endpoint changes one slice. The number of buckets is a power
+ * of two, large enough that none exceeds the limit.
  */
 function bucketsOf(group: Group): Group[] {
   for (
@@ -81,7 +81,7 @@ function bucketsOf(group: Group): Group[] {
 
 function slice({ namespace, name, local }: GlobalService, { cluster }: ClusterService, group: Group): Manifest {
   const { family, ports, endpoints, id } = group
-  return signed({
+  return withDigest({
     apiVersion: 'discovery.k8s.io/v1',
     kind: 'EndpointSlice',
     metadata: {
@@ -100,7 +100,7 @@ function slice({ namespace, name, local }: GlobalService, { cluster }: ClusterSe
   })
 }
 
-/** Without its node, which is none of this cluster. */
+/** The node is omitted, since it is not in this cluster. */
 function endpointJson({ address, ready, serving, terminating, hostname, zone }: Endpoint): Json {
   return {
     addresses: [address],

@@ -1,3 +1,4 @@
+/** Writes statuses and Events, which belong to objects of others. */
 import { ApiError } from '../clients/kubernetes/api-error.ts'
 import type { KubernetesClient } from '../clients/kubernetes/client.ts'
 import type { Resource } from '../clients/kubernetes/resources.ts'
@@ -10,7 +11,7 @@ import { sleep } from '../model/time/sleep.ts'
 import { digestOf } from './manifest.ts'
 import { applyObject, idleMs, pathOf, writeError } from './owned-objects.ts'
 
-export interface StatusesOptions {
+export interface StatusWriterOptions {
   readonly client: KubernetesClient
   readonly clock: Clock
   readonly random: Random
@@ -19,66 +20,66 @@ export interface StatusesOptions {
   readonly leads: () => boolean
 }
 
-/** Something to be written at a path, once, whatever is there. */
-export interface Writing {
+/** A value to write once at a path, whatever is there. */
+export interface PendingWrite {
   readonly resource: Resource
   readonly namespace: string
   readonly name: string
-  /** `/status`, or nothing. */
+  /** `/status`, or empty. */
   readonly subresource: string
   readonly value: Json
-  /** What the value says, without the times in it: the same is not written again. */
-  readonly said: Json
+  /** The value without times: if this has not changed, it is not written again. */
+  readonly content: Json
 }
 
 const maxPending = 10_000
 const retryMissingMs = 5_000
 
-/** Writes what belongs to objects of others: statuses and events. What was written last is remembered, not read. */
-export class Statuses {
-  readonly #options: StatusesOptions
-  readonly #pending = new Map<string, Writing>()
-  readonly #missing = new Map<string, Writing>()
+/** Keeps a hash of what was written last, and does not read it back. */
+export class StatusWriter {
+  readonly #options: StatusWriterOptions
+  readonly #pending = new Map<string, PendingWrite>()
+  readonly #missing = new Map<string, PendingWrite>()
   readonly #written = new Map<string, string>()
   readonly #backoff: Backoff
   #failure: MeshError | undefined
   #wake: () => void = () => {}
 
-  constructor(options: StatusesOptions) {
+  constructor(options: StatusWriterOptions) {
     this.#options = options
     this.#backoff = new Backoff(options.random)
   }
 
-  /** Undefined also once nothing is left to write, whatever became of the last attempt. */
+  /** Undefined also when nothing is pending, even if the last attempt failed. */
   get failure(): MeshError | undefined {
     return this.#pending.size > 0 ? this.#failure : undefined
   }
 
-  write(writing: Writing): void {
-    const key = keyOf(writing)
-    const digest = digestOf(writing.said)
+  write(write: PendingWrite): void {
+    const key = keyOf(write)
+    const digest = digestOf(write.content)
     const pending = this.#pending.get(key)
-    // It may be on its way already.
-    if (pending && digestOf(pending.said) === digest) return
+    // Pending already, perhaps in flight.
+    if (pending && digestOf(pending.content) === digest) return
     if (this.#written.get(key) === digest) {
       this.#pending.delete(key)
       return
     }
     if (this.#pending.size + this.#missing.size >= maxPending && !this.#pending.has(key)) return
     this.#missing.delete(key)
-    this.#pending.set(key, writing)
+    this.#pending.set(key, write)
     this.#wake()
   }
 
-  /** It is there already, whoever wrote it. */
-  stands({ said, ...place }: Writing): void {
+  /** The object has this content already. */
+  markWritten({ content, ...place }: PendingWrite): void {
     const key = keyOf(place)
     this.#pending.delete(key)
     this.#missing.delete(key)
-    this.#written.set(key, digestOf(said))
+    this.#written.set(key, digestOf(content))
   }
 
-  /** Its object is gone, or says nothing any more. */
+  /** The object is gone, or needs no status any more. */
   forget(resource: Resource, namespace: string, name: string, subresource: string): void {
     const key = keyOf({ resource, namespace, name, subresource })
     this.#pending.delete(key)
@@ -102,41 +103,41 @@ export class Statuses {
   }
 
   /** Returns how long to wait before the next. */
-  async #send(writing: Writing, signal: AbortSignal): Promise<number> {
-    const key = keyOf(writing)
-    const { resource, namespace, name, subresource, value, said } = writing
+  async #send(write: PendingWrite, signal: AbortSignal): Promise<number> {
+    const key = keyOf(write)
+    const { resource, namespace, name, subresource, value, content } = write
     try {
       await applyObject(this.#options.client, `${pathOf(resource, namespace, name)}${subresource}`, value, signal)
-      this.#written.set(key, digestOf(said))
+      this.#written.set(key, digestOf(content))
       this.#failure = undefined
       this.#backoff.succeeded()
-      if (this.#pending.get(key) === writing) this.#pending.delete(key)
+      if (this.#pending.get(key) === write) this.#pending.delete(key)
       return 0
     } catch (error) {
-      // To the end of the queue, so that one that cannot be written does not keep the others waiting for ever.
-      if (this.#pending.get(key) === writing) {
+      // To the end of the queue, so that one failing write does not block the others.
+      if (this.#pending.get(key) === write) {
         this.#pending.delete(key)
-        this.#pending.set(key, writing)
+        this.#pending.set(key, write)
       }
-      if (error instanceof ApiError && error.status === 404) return this.#setAside(key, writing)
+      if (error instanceof ApiError && error.status === 404) return this.#setAside(key, write)
       const { log, cluster } = this.#options
       this.#failure = writeError(error, { ...resource, plural: `${resource.plural}${subresource}` }, '[create, patch]')
-      if (!signal.aborted) log.warn('kubernetes.write-failed', { cluster, why: this.#failure.message })
+      if (!signal.aborted) log.warn('writeback.failed', { cluster, why: this.#failure.message })
       return this.#backoff.next(error instanceof ApiError ? error.retryAfterMs : undefined)
     }
   }
 
-  /** Its object is not there yet, or not any more: the others need not wait for it. */
-  #setAside(key: string, writing: Writing): number {
-    if (this.#pending.get(key) !== writing) return 0
+  /** The object does not exist (yet): retried later, so that the others need not wait. */
+  #setAside(key: string, write: PendingWrite): number {
+    if (this.#pending.get(key) !== write) return 0
     this.#pending.delete(key)
     if (this.#missing.size === 0) this.#options.clock.after(retryMissingMs, () => this.#retryMissing())
-    this.#missing.set(key, writing)
+    this.#missing.set(key, write)
     return 0
   }
 
   #retryMissing(): void {
-    for (const [key, writing] of this.#missing) if (!this.#pending.has(key)) this.#pending.set(key, writing)
+    for (const [key, write] of this.#missing) if (!this.#pending.has(key)) this.#pending.set(key, write)
     this.#missing.clear()
     this.#wake()
   }
@@ -148,6 +149,6 @@ export class Statuses {
   }
 }
 
-function keyOf({ resource, namespace, name, subresource }: Omit<Writing, 'value' | 'said'>): string {
+function keyOf({ resource, namespace, name, subresource }: Omit<PendingWrite, 'value' | 'content'>): string {
   return `${resource.plural}/${namespace}/${name}${subresource}`
 }

@@ -1,7 +1,7 @@
 /**
- * Writes to the local cluster what Starlane knows of the others, where that is asked for: EndpointSlices of remote endpoints,
- * ServiceImports and the status of exports (MCS API), and Events about annotations that mean nothing. Of several replicas
- * one writes. Nothing is taken back on the word of a cluster that has not spoken yet.
+ * Writes to the local cluster, as configured: EndpointSlices of remote endpoints, ServiceImports and statuses of exports (MCS
+ * API), and Events about bad annotations. Of several replicas the leader writes. Nothing of a cluster is deleted before that
+ * cluster has synced.
  */
 
 import type { KubernetesClient } from '../clients/kubernetes/client.ts'
@@ -15,43 +15,44 @@ import { derivedServiceName } from '../model/multicluster.ts'
 import { type GlobalService, type ServiceKey, serviceKey } from '../model/service.ts'
 import { eventOf, repeatMs } from './events.ts'
 import {
-  changesForm,
+  changesHeadless,
   derivedLabel,
   importManager,
   type MulticlusterStatus,
   multiclusterOf,
-  says,
-  timed,
+  sameStatus,
+  withTransitionTimes,
 } from './imports.ts'
 import { Lease } from './lease.ts'
 import { digestOf } from './manifest.ts'
 import { type Existing, OwnedObjects } from './owned-objects.ts'
 import { managedByLabel, sliceManager, slicesOf, sourceClusterLabel } from './slices.ts'
-import { Statuses, type Writing } from './statuses.ts'
+import { type PendingWrite, StatusWriter } from './statuses.ts'
 
 export interface WriterOptions {
-  /** The local cluster's name in the mesh, and the way to its API server. */
+  /** The local cluster's name in the mesh. */
   readonly cluster: string
+  /** How to reach its API server. */
   readonly login: KubernetesLogin
-  /** Remote endpoints of Services that ask for it (`service.cilium.io/global-sync-endpoint-slices`). */
+  /** Write remote endpoints of Services that ask for it (`service.cilium.io/global-sync-endpoint-slices`). */
   readonly endpointSlices: boolean
-  /** ServiceImports and the status of ServiceExports. */
+  /** Write ServiceImports and the status of ServiceExports. */
   readonly multicluster: boolean
-  /** With `multicluster`, a Service for each import, whose ClusterIP is the import's address. */
+  /** With `multicluster`: a Service for each import, whose ClusterIP is the address of the import. */
   readonly derivedServices: boolean
   readonly events: boolean
-  /** Where the lease is: the namespace that Starlane runs in. */
+  /** The namespace of the lease: the one that Starlane runs in. */
   readonly namespace: string
-  /** Of this process, unlike that of every other: the name of the Pod. */
+  /** Unique to this process: the name of the Pod. */
   readonly identity: string
 }
 
-/** What the writer asks of the mesh. */
+/** What the writer needs from the mesh. */
 export interface MeshView {
   readonly directory: Directory
-  /** The export gate of the local cluster's namespaces. */
+  /** Whether services of a local namespace may be exported. */
   isGlobalNamespace(name: string): boolean
-  /** Of the configured clusters, those that have never yet said all that they have. */
+  /** Of the configured clusters, those whose first full list has not arrived yet. */
   unsyncedClusters(): readonly string[]
 }
 
@@ -80,8 +81,8 @@ const derivedServices: Resource = {
 const exports: Resource = multiclusterResource('ServiceExport', 'serviceexports')
 const events: Resource = { kind: 'Event', apiVersion: 'v1', group: '', plural: 'events', paths: ['/api/v1/events'] }
 
-/** What can only be told by looking again: a cluster that has spoken for the first time, with nothing to say. */
-const reconsiderMs = 30_000
+/** A cluster without services syncs without a change of the directory, so deletions are checked again periodically. */
+const requeueMs = 30_000
 const maxEvents = 1000
 
 export class KubernetesWriter {
@@ -93,11 +94,11 @@ export class KubernetesWriter {
   readonly #slices: OwnedObjects
   readonly #imports: OwnedObjects
   readonly #derived: OwnedObjects
-  readonly #statuses: Statuses
-  /** The exports of the local cluster, with the status that each has. */
+  readonly #statuses: StatusWriter
+  /** The ServiceExports of the local cluster, with their current status. */
   readonly #exported = new Map<ServiceKey, unknown>()
   readonly #stop = new AbortController()
-  #told = new Map<string, Writing>()
+  #reportedEvents = new Map<string, PendingWrite>()
   #hasApi = true
   #ends: readonly (() => void)[] = []
   #running: Promise<unknown> = Promise.resolve()
@@ -109,26 +110,26 @@ export class KubernetesWriter {
     this.#client = createKubernetesClient(options.login, world)
     const { cluster, namespace, identity } = options
     const { clock, random, log } = world
-    const changed = () => this.#reconsider()
+    const changed = () => this.#requeueAll()
     this.#lease = new Lease({ client: this.#client, clock, log, namespace, name: 'starlane-write', identity, changed })
     const common = { client: this.#client, clock, random, log, cluster, leads: () => this.#lease.held }
     this.#slices = new OwnedObjects({ ...common, resource: slices, mayDelete: slice => this.#mayDeleteSlice(slice) })
-    const mayDelete = () => this.#knowsAll()
-    const moved = (key: ServiceKey) => this.#settleMulticluster(key)
+    const mayDelete = () => this.#allSynced()
+    const moved = (key: ServiceKey) => this.#updateMulticluster(key)
     this.#imports = new OwnedObjects({ ...common, resource: imports, mayDelete, moved })
-    this.#derived = new OwnedObjects({ ...common, resource: derivedServices, mayDelete, replaces: changesForm })
-    this.#statuses = new Statuses(common)
+    this.#derived = new OwnedObjects({ ...common, resource: derivedServices, mayDelete, replaces: changesHeadless })
+    this.#statuses = new StatusWriter(common)
   }
 
   start(): void {
     const { directory } = this.#mesh
     const { signal } = this.#stop
-    for (const { key } of directory.services()) this.#settle(key)
+    for (const { key } of directory.services()) this.#update(key)
     this.#ends = [
       directory.onChange(changes => {
-        for (const { key, before, after } of changes) this.#settle(key, after ?? before)
+        for (const { key, before, after } of changes) this.#update(key, after ?? before)
       }),
-      this.#world.clock.every(reconsiderMs, () => this.#reconsider()),
+      this.#world.clock.every(requeueMs, () => this.#requeueAll()),
       this.#world.clock.every(repeatMs, () => this.#repeatEvents()),
     ]
     const { endpointSlices, multicluster } = this.#options
@@ -136,37 +137,44 @@ export class KubernetesWriter {
       this.#lease.run(signal),
       this.#statuses.run(signal),
       ...(endpointSlices ? [this.#slices.run(signal)] : []),
-      // Derived Services of a former configuration are taken back, so that these are watched in any case.
+      // Watched even when derivedServices is off, so that those of an earlier configuration are deleted.
       ...(multicluster ? [this.#imports.run(signal), this.#derived.run(signal), this.#watchExports(signal)] : []),
     ])
   }
 
-  /** All that is wrong with what clusters say, now: what concerns this cluster's own Services becomes Events there. */
+  /** Takes all current problems; those of this cluster's own Services become Events. */
   report(problems: readonly Problem[]): void {
     if (!this.#options.events) return
-    const told = new Map<string, Writing>()
+    const reported = new Map<string, PendingWrite>()
     for (const problem of problems) {
       const event = eventOf(problem, this.#options.cluster, this.#world.clock.wall())
-      if (!event || told.size >= maxEvents) continue
+      if (!event || reported.size >= maxEvents) continue
       const { namespace, name } = event.metadata
-      const said = problem.message
-      told.set(`${namespace}/${name}`, { resource: events, namespace, name, subresource: '', value: event, said })
+      const content = problem.message
+      reported.set(`${namespace}/${name}`, {
+        resource: events,
+        namespace,
+        name,
+        subresource: '',
+        value: event,
+        content,
+      })
     }
-    for (const [key, { namespace, name }] of this.#told) {
-      if (!told.has(key)) this.#statuses.forget(events, namespace, name, '')
+    for (const [key, { namespace, name }] of this.#reportedEvents) {
+      if (!reported.has(key)) this.#statuses.forget(events, namespace, name, '')
     }
-    this.#told = told
-    for (const writing of told.values()) this.#statuses.write(writing)
+    this.#reportedEvents = reported
+    for (const write of reported.values()) this.#statuses.write(write)
   }
 
-  /** Why something cannot be written; empty while all goes well. */
+  /** Why something cannot be written; empty if everything can. */
   problems(): Problem[] {
     const failures = [this.#lease.failure, this.#statuses.failure].filter(failure => failure !== undefined)
     const own = failures.map(({ code, message }): Problem => ({ code, where: this.#options.cluster, message }))
     return [...own, ...[this.#slices, this.#imports, this.#derived].flatMap(objects => objects.problems())]
   }
 
-  /** What has been written stays: others may rely on it while Starlane is replaced. */
+  /** Written objects stay, since others may rely on them while Starlane restarts. */
   async close(): Promise<void> {
     for (const end of this.#ends) end()
     this.#stop.abort()
@@ -174,18 +182,18 @@ export class KubernetesWriter {
     await this.#running
   }
 
-  /** `known`: what the service is, or was. */
-  #settle(key: ServiceKey, known = this.#mesh.directory.service(key)): void {
+  /** `known`: the service, or what it was before it was removed. */
+  #update(key: ServiceKey, known = this.#mesh.directory.service(key)): void {
     const service = this.#mesh.directory.service(key)
     if (this.#options.endpointSlices) this.#slices.want(key, service ? slicesOf(service) : [])
     if (!this.#options.multicluster) return
-    this.#settleMulticluster(key)
-    // The import of what it was derived for has its address.
+    this.#updateMulticluster(key)
+    // The address of a derived Service is in the import of its origin.
     const origin = originOf(known)
-    if (origin !== undefined) this.#settleMulticluster(origin)
+    if (origin !== undefined) this.#updateMulticluster(origin)
   }
 
-  #settleMulticluster(key: ServiceKey): void {
+  #updateMulticluster(key: ServiceKey): void {
     const { directory } = this.#mesh
     const [namespace = '', name = ''] = key.split('/')
     const existing = this.#imports.existing(key)
@@ -205,7 +213,7 @@ export class KubernetesWriter {
     this.#writeStatus(exports, key, exportStatus, this.#exported.get(key))
   }
 
-  /** `known` is the status that the object has; undefined also while nobody has seen it. */
+  /** `known`: the current status of the object; undefined also when the object was not seen yet. */
   #writeStatus(resource: Resource, key: ServiceKey, status: MulticlusterStatus | undefined, known: unknown): void {
     const [namespace = '', name = ''] = key.split('/')
     if (!status || !this.#hasApi) return this.#statuses.forget(resource, namespace, name, '/status')
@@ -213,12 +221,17 @@ export class KubernetesWriter {
     const { apiVersion } = this.#imports
     const served = { ...resource, apiVersion, paths: [`/apis/${apiVersion}/${plural}`] }
     const wallMs = this.#world.clock.wall()
-    const value = { apiVersion, kind, metadata: { namespace, name }, status: timed(status, known, wallMs) }
-    const writing = { resource: served, namespace, name, subresource: '/status', value, said: digestOf(status) }
-    if (says(known, status)) return this.#statuses.stands(writing)
-    // Made anew, or somebody has emptied it. What another has written into it instead is not fought over.
+    const value = {
+      apiVersion,
+      kind,
+      metadata: { namespace, name },
+      status: withTransitionTimes(status, known, wallMs),
+    }
+    const write = { resource: served, namespace, name, subresource: '/status', value, content: digestOf(status) }
+    if (sameStatus(known, status)) return this.#statuses.markWritten(write)
+    // The object is new, or its status was cleared: write it again. A status that another controller changed is left alone.
     if (known === undefined) this.#statuses.forget(resource, namespace, name, '/status')
-    this.#statuses.write(writing)
+    this.#statuses.write(write)
   }
 
   #watchExports(signal: AbortSignal): Promise<void> {
@@ -226,11 +239,11 @@ export class KubernetesWriter {
     const listener = {
       put: ({ metadata: { namespace = '', name }, status }: RawObject) => {
         this.#exported.set(serviceKey(namespace, name), status)
-        this.#settle(serviceKey(namespace, name))
+        this.#update(serviceKey(namespace, name))
       },
       drop: (namespace: string, name: string) => {
         this.#exported.delete(serviceKey(namespace, name))
-        this.#settle(serviceKey(namespace, name))
+        this.#update(serviceKey(namespace, name))
       },
       listed: () => {},
       moved: (_: WatchState) => {},
@@ -244,27 +257,27 @@ export class KubernetesWriter {
     return this.#mesh.directory.synced && !silent.includes(String(labels[sourceClusterLabel]))
   }
 
-  /** An import may come from any of the clusters. */
-  #knowsAll(): boolean {
+  /** An import may depend on any cluster. */
+  #allSynced(): boolean {
     return this.#mesh.directory.synced && this.#mesh.unsyncedClusters().length === 0
   }
 
-  #reconsider(): void {
-    if (this.#hasApi === this.#imports.isAbsent) this.#apiMoved()
-    this.#slices.reconsider()
-    this.#imports.reconsider()
-    this.#derived.reconsider()
+  #requeueAll(): void {
+    if (this.#hasApi === this.#imports.isAbsent) this.#apiChanged()
+    this.#slices.requeueAll()
+    this.#imports.requeueAll()
+    this.#derived.requeueAll()
     this.#statuses.resume()
   }
 
-  /** The Multi-Cluster Services API has been installed or removed. */
-  #apiMoved(): void {
+  /** The Multi-Cluster Services API was installed or removed. */
+  #apiChanged(): void {
     this.#hasApi = !this.#imports.isAbsent
-    for (const { key } of this.#mesh.directory.services()) this.#settleMulticluster(key)
+    for (const { key } of this.#mesh.directory.services()) this.#updateMulticluster(key)
   }
 
   #repeatEvents(): void {
-    for (const { namespace, name, value, ...rest } of this.#told.values()) {
+    for (const { namespace, name, value, ...rest } of this.#reportedEvents.values()) {
       this.#statuses.forget(events, namespace, name, '')
       const lastTimestamp = new Date(this.#world.clock.wall()).toISOString().replace(/\.\d+Z$/, 'Z')
       this.#statuses.write({ ...rest, namespace, name, value: { ...(value as object), lastTimestamp } })
@@ -272,7 +285,7 @@ export class KubernetesWriter {
   }
 }
 
-/** The service that a derived one was made for. */
+/** The service that a derived one was derived from. */
 function originOf(service: GlobalService | undefined): ServiceKey | undefined {
   const local = service?.local
   return local?.derivedFrom === undefined ? undefined : serviceKey(local.namespace, local.derivedFrom)

@@ -41,17 +41,17 @@ t.test('`fall` failures take a backend down, `rise` passes bring it up, and only
     [
       {
         level: 'debug',
-        event: 'health.flip',
+        event: 'health.verdict',
         fields: { backend: b.key, services: 1, from: 'unknown', to: 'up', why: 'checks pass' },
       },
       {
         level: 'warn',
-        event: 'health.flip',
+        event: 'health.verdict',
         fields: { backend: b.key, services: 1, from: 'up', to: 'down', why: 'checks fail: refused' },
       },
       {
         level: 'info',
-        event: 'health.flip',
+        event: 'health.verdict',
         fields: { backend: b.key, services: 1, from: 'down', to: 'up', why: 'checks pass' },
       },
     ],
@@ -182,7 +182,7 @@ t.test('an address is checked once, however many services and clusters share it'
     [twin.key, 'up'],
   ])
   t.same(
-    log.of('health.flip').map(({ backend, services }) => [backend, services]),
+    log.of('health.verdict').map(({ backend, services }) => [backend, services]),
     [
       [a.key, 2],
       [twin.key, 1],
@@ -324,7 +324,7 @@ t.test('60 % go down at once: exactly those are down, each logged once, and the 
   const now = backends.map(one => backend({ ...one, health: health.get(one.key) ?? 'unknown' }))
   t.same(now.map(isHealthy), [...Array(60).fill(false), ...Array(40).fill(true)])
   t.equal(select(now).length, 40)
-  t.equal(log.of('health.flip').filter(({ to }) => to === 'down').length, 60)
+  t.equal(log.of('health.verdict').filter(({ to }) => to === 'down').length, 60)
 })
 
 t.test('a backend that flaps every second changes its verdict at most once in rise intervals (T23)', async t => {

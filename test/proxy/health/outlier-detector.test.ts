@@ -35,7 +35,7 @@ t.test('five consecutive failures eject for thirty seconds', async t => {
   t.same(log.lines, [
     {
       level: 'warn',
-      event: 'health.flip',
+      event: 'health.verdict',
       fields: {
         backend: a.key,
         services: 1,
@@ -46,7 +46,7 @@ t.test('five consecutive failures eject for thirty seconds', async t => {
     },
     {
       level: 'info',
-      event: 'health.flip',
+      event: 'health.verdict',
       fields: { backend: a.key, services: 1, from: 'ejected', to: 'unknown', why: 'the ejection is over' },
     },
   ])

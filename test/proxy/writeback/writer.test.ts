@@ -9,6 +9,7 @@ import type { Problem } from '../../../proxy/model/error.ts'
 import { silentLog } from '../../../proxy/model/log.ts'
 import type { ClusterService } from '../../../proxy/model/service.ts'
 import { createKubernetesSource } from '../../../proxy/sources/kubernetes/kubernetes-source.ts'
+import { managedByLabel, sliceManager, sourceClusterLabel } from '../../../proxy/writeback/slices.ts'
 import { KubernetesWriter } from '../../../proxy/writeback/writer.ts'
 import { RecordingSink } from '../../conformance/source.ts'
 import { eventually } from '../../support/eventually.ts'
@@ -23,9 +24,9 @@ const clock = hasty(40)
 const syncs = { 'service.cilium.io/global': 'true', 'service.cilium.io/global-sync-endpoint-slices': 'True' }
 const port = { name: 'http', protocol: 'TCP', port: 8080 } as const
 /** A ServiceExport without a spec. */
-const noWords = { annotations: {}, labels: {} }
+const noSpec = { annotations: {}, labels: {} }
 
-t.test('remote endpoints of a service that asks for it become slices of this cluster', async t => {
+t.test('remote endpoints of a service that asks for it become EndpointSlices here', async t => {
   const { api, mesh } = await open(t)
   const remote = {
     cluster: 'cluster-2',
@@ -56,7 +57,7 @@ t.test('remote endpoints of a service that asks for it become slices of this clu
       },
     ],
   })
-  t.notOk(v4?.endpoints[0].nodeName, 'its node is none of this cluster')
+  t.notOk(v4?.endpoints[0].nodeName, 'its node is not in this cluster')
   t.match(v6, { addressType: 'IPv6', endpoints: [{ addresses: ['fd00::1'] }] })
 
   mesh.put('cluster-2', clusterService({ ...remote, endpoints: [podOf('10.2.0.2', { ready: false, serving: false })] }))
@@ -76,7 +77,7 @@ t.test('remote endpoints of a service that asks for it become slices of this clu
   await eventually(() => assert.equal(slicesIn(api).length, 0, 'nobody asks for them any more'))
 })
 
-t.test('a headless service asks by being one; others do not', async t => {
+t.test('a headless service gets slices without asking; others do not', async t => {
   const { api, mesh } = await open(t)
   for (const cluster of ['cluster-1', 'cluster-2']) {
     const endpoints = [podOf(cluster === 'cluster-1' ? '10.1.0.1' : '10.2.0.1')]
@@ -93,7 +94,7 @@ t.test('a headless service asks by being one; others do not', async t => {
   t.match(slicesIn(api)[0]?.metadata.name, /^headless-cluster-2-/)
 })
 
-t.test('many endpoints are many slices, of which a change writes one', async t => {
+t.test('many endpoints make many slices, and a change writes one of them', async t => {
   const { api, mesh } = await open(t)
   const addresses = Array.from({ length: 250 }, (_, i) => `10.2.${i >> 7}.${i & 127}`)
   const remote = (list: readonly string[]) =>
@@ -109,23 +110,33 @@ t.test('many endpoints are many slices, of which a change writes one', async t =
   t.equal(api.count('patch', 'endpointslices'), before + 1)
 })
 
-t.test('nothing is taken back on the word of a cluster that has not spoken', async t => {
+t.test('nothing of a cluster is deleted before it has synced', async t => {
   const { api, mesh, writer } = await open(t)
   mesh.deliver('cluster-1', clusterService({ annotations: syncs }))
   mesh.deliver('cluster-2', clusterService({ cluster: 'cluster-2', endpoints: [podOf('10.2.0.1')] }))
   await eventually(() => assert.equal(slicesIn(api).length, 1))
   await writer.close()
+  const leftover = {
+    apiVersion: 'discovery.k8s.io/v1',
+    kind: 'EndpointSlice',
+    metadata: {
+      name: 'zz-leftover',
+      labels: { [managedByLabel]: sliceManager, [sourceClusterLabel]: 'cluster-removed' },
+    },
+  }
+  api.put(leftover)
 
   const restarted = await open(t, { api })
   restarted.mesh.deliver('cluster-1', clusterService({ annotations: syncs }))
   await leads(api, restarted)
-  await new Promise(resolve => setTimeout(resolve, 100))
-  t.equal(slicesIn(api).length, 1, 'as long as cluster-2 has said nothing')
+  // Objects are compared in the order of the list: when the last one is gone, the first was kept.
+  await eventually(() => assert.equal(api.get('EndpointSlice', leftover.metadata.name), undefined), 15_000)
+  t.equal(slicesIn(api).length, 1, 'kept until cluster-2 has synced')
   restarted.mesh.deliver('cluster-2')
-  await eventually(() => assert.equal(slicesIn(api).length, 0, 'it says that there is nothing'))
+  await eventually(() => assert.equal(slicesIn(api).length, 0, 'cluster-2 has no services'))
 })
 
-t.test('of several replicas one writes, and another when it is gone', async t => {
+t.test('one of several replicas writes; another takes over when it stops', async t => {
   const first = await open(t)
   const service = clusterService({ annotations: syncs })
   const remote = (address: string) => clusterService({ cluster: 'cluster-2', endpoints: [podOf(address)] })
@@ -134,7 +145,7 @@ t.test('of several replicas one writes, and another when it is gone', async t =>
   await eventually(() => assert.ok(api.get('Lease', 'starlane-write', 'starlane')))
   const holder = () => api.get('Lease', 'starlane-write', 'starlane')?.spec.holderIdentity
   const [leader, other] = holder() === first.identity ? [first, second] : [second, first]
-  // Each would write something else, so that it shows who did.
+  // Each replica would write another address, which shows who wrote.
   for (const [replica, address] of [
     [leader, '10.2.0.1'],
     [other, '10.2.0.2'],
@@ -149,7 +160,7 @@ t.test('of several replicas one writes, and another when it is gone', async t =>
   await eventually(() => assert.deepEqual(written(), ['10.2.0.2']), 15_000)
 })
 
-t.test('what is written is not read back as this cluster’s own', async t => {
+t.test('written objects are not read as declarations of this cluster', async t => {
   const { api, mesh, kubeconfig } = await open(t)
   api.put({
     apiVersion: 'v1',
@@ -157,7 +168,7 @@ t.test('what is written is not read back as this cluster’s own', async t => {
     metadata: { name: 'rebel-base' },
     spec: { clusterIP: '10.96.0.1', ports: [{ port: 80 }] },
   })
-  mesh.deliver('cluster-1', clusterService({ annotations: syncs, exported: noWords }))
+  mesh.deliver('cluster-1', clusterService({ annotations: syncs, exported: noSpec }))
   mesh.deliver('cluster-2', clusterService({ cluster: 'cluster-2', endpoints: [podOf('10.2.0.1')] }))
   await eventually(() => assert.equal(slicesIn(api).length, 1))
   await eventually(() => assert.ok(api.get('ServiceImport', 'rebel-base')))
@@ -172,9 +183,9 @@ t.test('what is written is not read back as this cluster’s own', async t => {
   t.same(sink.seen(), [{ namespace: 'default', name: 'rebel-base', clusterIP: '10.96.0.1', addresses: [] }])
 })
 
-t.test('exports of any cluster become imports here, with their status', async t => {
+t.test('exports of any cluster become ServiceImports here, with their status', async t => {
   const { api, mesh } = await open(t)
-  const exported = { annotations: {}, exported: noWords }
+  const exported = { annotations: {}, exported: noSpec }
   const web = { name: 'http', protocol: 'TCP', port: 80 } as const
   api.put({ apiVersion: 'multicluster.x-k8s.io/v1alpha1', kind: 'ServiceExport', metadata: { name: 'rebel-base' } })
   api.put({ apiVersion: 'multicluster.x-k8s.io/v1alpha1', kind: 'ServiceExport', metadata: { name: 'nobody' } })
@@ -200,7 +211,7 @@ t.test('exports of any cluster become imports here, with their status', async t 
   t.match(api.get('ServiceImport', 'far')?.status, {
     conditions: [{ type: 'Ready', status: 'False', reason: 'Pending' }],
   })
-  t.equal(api.list('ServiceImport').length, 2, 'none where the namespace is missing, none for an annotation alone')
+  t.equal(api.list('ServiceImport').length, 2, 'none without the namespace, none for an annotation alone')
 
   const conditions = (name: string) => api.get('ServiceExport', name)?.status?.conditions
   await eventually(() => assert.ok(conditions('rebel-base') && conditions('nobody')))
@@ -224,13 +235,13 @@ t.test('exports of any cluster become imports here, with their status', async t 
   await eventually(() => assert.equal(api.get('ServiceImport', 'far'), undefined))
 })
 
-t.test('a condition keeps the time since which it holds, and a new writer leaves alone what stands', async t => {
+t.test('a condition keeps its transition time, and a new writer does not rewrite statuses', async t => {
   const first = await open(t)
   const { api, mesh } = first
   api.put({ apiVersion: 'multicluster.x-k8s.io/v1alpha1', kind: 'ServiceExport', metadata: { name: 'rebel-base' } })
   const conditions = () => api.get('ServiceExport', 'rebel-base')?.status?.conditions ?? []
   mesh.deliver('cluster-2')
-  mesh.deliver('cluster-1', clusterService({ type: 'ExternalName', exported: noWords }))
+  mesh.deliver('cluster-1', clusterService({ type: 'ExternalName', exported: noSpec }))
   await eventually(() => assert.equal(conditions()[0]?.reason, 'InvalidServiceType'))
   const long = '2020-01-01T00:00:00Z'
   const aged = conditions().map((each: object) => ({ ...each, lastTransitionTime: long }))
@@ -239,9 +250,9 @@ t.test('a condition keeps the time since which it holds, and a new writer leaves
 
   const second = await open(t, { api })
   second.mesh.deliver('cluster-2')
-  second.mesh.deliver('cluster-1', clusterService({ type: 'ExternalName', exported: noWords }))
+  second.mesh.deliver('cluster-1', clusterService({ type: 'ExternalName', exported: noSpec }))
   await leads(api, second)
-  second.mesh.put('cluster-1', clusterService({ annotations: { 'service.cilium.io/global': 'no' }, exported: noWords }))
+  second.mesh.put('cluster-1', clusterService({ annotations: { 'service.cilium.io/global': 'no' }, exported: noSpec }))
   await eventually(() => assert.equal(conditions()[1]?.reason, 'Failed', 'its own annotation says no'))
   const [valid, ready, conflict] = conditions()
   t.match(valid, { status: 'True' })
@@ -249,9 +260,9 @@ t.test('a condition keeps the time since which it holds, and a new writer leaves
   t.match([ready, conflict], [{ lastTransitionTime: long }, { lastTransitionTime: long }])
 })
 
-t.test('an import that somebody deletes comes back with its status', async t => {
+t.test('a deleted import is written again, with its status', async t => {
   const { api, mesh } = await open(t)
-  mesh.deliver('cluster-1', clusterService({ exported: noWords }))
+  mesh.deliver('cluster-1', clusterService({ exported: noSpec }))
   mesh.deliver('cluster-2')
   const found = () => api.get('ServiceImport', 'rebel-base')
   await eventually(() => assert.ok(found()?.status))
@@ -260,7 +271,7 @@ t.test('an import that somebody deletes comes back with its status', async t => 
   await eventually(() => assert.ok(found()?.status && found()?.metadata.uid !== uid))
 })
 
-t.test('an import gets a derived Service, and its address from that', async t => {
+t.test('an import gets a derived Service and takes its address', async t => {
   const { api, mesh } = await open(t, { derivedServices: true })
   const name = 'derived-q358ba8kk0'
   const exported = { createdAt: 1, annotations: { 'service.cilium.io/affinity': 'local' }, labels: { team: 'x' } }
@@ -309,7 +320,7 @@ t.test('an import gets a derived Service, and its address from that', async t =>
   const headless = { ...given, headless: true, clusterIPs: [], endpoints: [podOf('10.2.0.1')] }
   mesh.put('cluster-2', clusterService(headless))
   await eventually(() => assert.equal(api.get('Service', name)?.spec.clusterIP, 'None'))
-  t.not(api.get('Service', name)?.metadata.uid, derived.metadata.uid, 'the API does not change one into the other')
+  t.not(api.get('Service', name)?.metadata.uid, derived.metadata.uid, 'the API cannot update one into the other')
   mesh.put('cluster-1', clusterService({ ...read, headless: true, clusterIPs: [] }))
   await eventually(() => assert.equal(slicesIn(api).length, 1, 'its clients have nothing else'))
   t.match(slicesIn(api)[0]?.metadata.labels, {
@@ -322,7 +333,7 @@ t.test('an import gets a derived Service, and its address from that', async t =>
   await eventually(() => assert.equal(api.list('ServiceImport').length + api.list('Service').length, 0))
 })
 
-t.test('derived Services of a former configuration are taken back, those of others are not', async t => {
+t.test('derived Services of an earlier configuration are deleted, those of others are not', async t => {
   const labels = { 'app.kubernetes.io/managed-by': 'starlane.dev' }
   const services = ['derived-old', 'starlane'].map((name, i) => ({
     apiVersion: 'v1',
@@ -342,10 +353,10 @@ t.test('derived Services of a former configuration are taken back, those of othe
   )
 })
 
-t.test('without the Multi-Cluster Services API nothing is missed, and with it all is written', async t => {
+t.test('without the Multi-Cluster Services API nothing fails; once it is installed, all is written', async t => {
   const { api, mesh, writer } = await open(t)
   api.uninstall(multicluster)
-  const exported = { annotations: syncs, exported: noWords }
+  const exported = { annotations: syncs, exported: noSpec }
   mesh.deliver('cluster-1', clusterService({ ...exported }))
   mesh.deliver('cluster-2', clusterService({ cluster: 'cluster-2', ...exported, endpoints: [podOf('10.2.0.1')] }))
   await eventually(() => assert.equal(slicesIn(api).length, 1))
@@ -354,21 +365,21 @@ t.test('without the Multi-Cluster Services API nothing is missed, and with it al
   await eventually(() => assert.ok(api.get('ServiceImport', 'rebel-base')?.status), 15_000)
 })
 
-t.test('where the Multi-Cluster Services API is v1beta1 alone, that is what is written', async t => {
+t.test('with the Multi-Cluster Services API at v1beta1 only, that version is written', async t => {
   const { api, mesh } = await open(t, { derivedServices: true })
   api.uninstall(multicluster)
   api.install(multicluster.map(type => ({ ...type, version: 'v1beta1' })))
   const apiVersion = 'multicluster.x-k8s.io/v1beta1'
   api.put({ apiVersion, kind: 'ServiceExport', metadata: { name: 'rebel-base' } })
   mesh.deliver('cluster-2')
-  mesh.deliver('cluster-1', clusterService({ exported: noWords }))
+  mesh.deliver('cluster-1', clusterService({ exported: noSpec }))
   await eventually(() => assert.ok(api.get('ServiceImport', 'rebel-base')?.status), 15_000)
   t.equal(api.get('ServiceImport', 'rebel-base')?.apiVersion, apiVersion)
   await eventually(() => assert.ok(api.get('ServiceExport', 'rebel-base')?.status), 15_000)
   await eventually(() => assert.equal(api.list('Service')[0]?.metadata.ownerReferences[0].apiVersion, apiVersion))
 })
 
-t.test('an annotation that means nothing becomes an Event of its Service', async t => {
+t.test('a bad annotation becomes an Event of its Service', async t => {
   const { api, writer } = await open(t)
   const bad: Problem = {
     code: 'SERVICE_ANNOTATION',
@@ -393,13 +404,13 @@ t.test('an annotation that means nothing becomes an Event of its Service', async
   writer.report([bad])
   writer.report([bad, { ...bad, where: 'cluster-1 default/other' }])
   await eventually(() => assert.equal(api.list('Event').length, 2))
-  t.equal(api.count('patch', 'events'), before + 1, 'what has been said is not said again')
+  t.equal(api.count('patch', 'events'), before + 1, 'an unchanged Event is not written again')
 })
 
 t.test('the writing role', async t => {
   const rules = ['deploy/base/read.yaml', 'deploy/components/write-back/write.yaml'].flatMap(rulesOf)
-  const exported = { annotations: syncs, exported: noWords }
-  /** A mesh in which everything there is to write is written. */
+  const exported = { annotations: syncs, exported: noSpec }
+  /** A mesh with one object of each kind to write. */
   const exercise = async (t: Test, rules: readonly Rule[]) => {
     const opened = await open(t, { rules, derivedServices: true })
     const { api, mesh, writer } = opened
@@ -490,7 +501,7 @@ async function startApi(t: Test, rules?: readonly Rule[]): Promise<KubeApi> {
   return api
 }
 
-/** Two clusters, `cluster-1` the local one, as their sources would fill them. */
+/** A mesh of two clusters, `cluster-1` the local one. */
 class TestMesh {
   readonly #mesh = new Mesh({
     clusters: [
@@ -503,11 +514,11 @@ class TestMesh {
     clock,
     log: silentLog,
   })
-  readonly #silent = new Set(['cluster-1', 'cluster-2'])
+  readonly #unsynced = new Set(['cluster-1', 'cluster-2'])
   readonly directory = this.#mesh.directory
 
   deliver(cluster: string, ...services: ClusterService[]): void {
-    this.#silent.delete(cluster)
+    this.#unsynced.delete(cluster)
     this.#mesh.sink(cluster).reset({ services, namespaces: [] })
   }
 
@@ -524,7 +535,7 @@ class TestMesh {
   }
 
   unsyncedClusters(): string[] {
-    return [...this.#silent]
+    return [...this.#unsynced]
   }
 
   close(): void {
