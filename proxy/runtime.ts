@@ -1,8 +1,8 @@
 /**
- * The composition root: builds the parts, wires them, starts and stops them in order. Control (sources, mesh, health) and
- * data (chain, dataplane, dns) meet in the directory alone; what joins them otherwise stands on this page.
+ * The composition root: builds the parts, wires them, and starts, reloads and stops them in order. Control (sources, mesh,
+ * health) and data (chain, dataplane, dns) meet only in the directory; all other connections between them are made here.
  *
- *   feeds ─▶ mesh ─▶ directory ─▶ chain, traffic (engine, listeners), dns, health
+ *   sources ─▶ mesh ─▶ directory ─▶ chain, proxy (engine, listeners), dns, health
  *              ▲                         │ results of dials
  *              └────── health ◀──────────┘
  */
@@ -26,15 +26,15 @@ import type { Balancer, OpenFlows } from './model/flow.ts'
 import type { Log } from './model/log.ts'
 import { type Clock, type Random, systemClock } from './model/time/clock.ts'
 import type { ServiceView, Status } from './model/views.ts'
-import { Roster } from './runtime/cluster-list.ts'
-import { Feeds } from './runtime/feeds.ts'
+import { ClusterList } from './runtime/cluster-list.ts'
+import { ClusterSources } from './runtime/cluster-sources.ts'
 import { flowLog } from './runtime/flow-log.ts'
 import { NameService } from './runtime/name-service.ts'
 import { clustersOf, dnsOptions, engineOptions, etcdsOf, healthOptions, queryFilter } from './runtime/options.ts'
-import { Traffic } from './runtime/proxy.ts'
+import { L4Proxy } from './runtime/proxy.ts'
 import { Publication } from './runtime/publication.ts'
 import { replacedBy, restartFields } from './runtime/reload.ts'
-import { createViews, type Parts } from './runtime/views.ts'
+import { createViews, type RunningParts } from './runtime/views.ts'
 import { WriteBack } from './runtime/write-back.ts'
 
 export { type Report, validate } from './runtime/validate.ts'
@@ -42,52 +42,52 @@ export { type Report, validate } from './runtime/validate.ts'
 export interface RuntimeParts {
   readonly loaded: Loaded
   readonly log: Log
-  /** `1.2.3`, for status. */
+  /** Shown in status, like `1.2.3`. */
   readonly version: string
   readonly clock?: Clock
   readonly random?: Random
   /**
-   * `KUBECONFIG`, the service account's address, `NODE_NAME`: the node that Starlane runs on, where it matters, and
-   * `STARLANE_NATIVE`: 0 keeps `proxy.engine: auto` from the native engine.
+   * Environment variables: `KUBECONFIG` and the API server's address for a service account, `NODE_NAME` (the node that Starlane
+   * runs on, for `internalTrafficPolicy: Local`), `STARLANE_NATIVE` (0: `proxy.engine: auto` does not use the native engine).
    */
   readonly env: Readonly<Record<string, string | undefined>>
 }
 
-/** What `ready` tells. */
+/** What is known once Starlane is ready. */
 export interface Ready {
-  /** `127.0.0.1:5353`; undefined while it cannot be bound. */
+  /** Like `127.0.0.1:5353`; undefined if it cannot be bound. */
   readonly dns: string | undefined
   readonly admin: string
-  /** Which engine carries flows; where `auto` could not have the native one, also why. */
+  /** The engine; if `auto` could not load the native one, also why. */
   readonly engine: string
   readonly listeners: number
   readonly services: number
 }
 
 export interface Runtime {
-  /** Rejects when Starlane cannot be of use at all: nobody could look at it, since the admin address is taken. */
+  /** Rejects when the admin address is in use. Other failures are problems in status. */
   start(): Promise<void>
-  /** Resolves when sources, DNS and listeners have come up once. */
+  /** Resolves when the sources have synced, and DNS and the listeners have started. */
   readonly ready: Promise<Ready>
   status(): Status
   service(namespace: string, name: string): ServiceView | undefined
-  /** Takes over another configuration. Rejects, and has changed nothing, when a plugin of it cannot be loaded. */
+  /** Applies another configuration. Rejects, without any change, when a plugin cannot be loaded or a restart is needed. */
   reload(loaded: Loaded): Promise<void>
   /** Drains: no new flows, those in progress may end within `proxy.drain`. */
   close(): Promise<void>
-  /** Cuts all flows now; `close` then has nothing to wait for. */
+  /** Ends all flows now, so that `close` need not wait for them. */
   destroy(): void
 }
 
-/** Rejects with `MeshError` that lists every fault of every plugin. */
+/** Rejects with a `MeshError` that lists all faults of all plugins. */
 export async function createRuntime(parts: RuntimeParts): Promise<Runtime> {
   const starlane = new Starlane(parts)
   await starlane.load(parts.loaded, [])
   return starlane
 }
 
-/** A remote cluster that says nothing at all for so long holds up `ready` no longer. */
-const patienceMs = 60_000
+/** How long to wait for remote clusters that neither sync nor fail, before Starlane is ready without them. */
+const remoteWaitMs = 60_000
 
 class Starlane implements Runtime {
   readonly ready: Promise<Ready>
@@ -97,8 +97,8 @@ class Starlane implements Runtime {
   readonly #env: RuntimeParts['env']
   readonly #mesh: Mesh
   readonly #chain: Chain
-  readonly #roster: Roster
-  readonly #feeds: Feeds
+  readonly #clusterList: ClusterList
+  readonly #sources: ClusterSources
   readonly #writeBack: WriteBack
   readonly #publication: Publication
   readonly #admin: Admin
@@ -109,19 +109,19 @@ class Starlane implements Runtime {
   #clusters: readonly Cluster[]
   #plugins: readonly LoadedPlugin[] = []
   #health: HealthMonitor
-  #traffic: Traffic
+  #proxy: L4Proxy
   #names: NameService
   #isReady = false
   #isStopping = false
   #reloading: Promise<void> = Promise.resolve()
-  #regrouping: Promise<void> = Promise.resolve()
-  #announce: (ready: Ready) => void
+  #updating: Promise<void> = Promise.resolve()
+  #resolveReady: (ready: Ready) => void
 
   constructor({ loaded, log, version, clock = systemClock, random = Math.random, env }: RuntimeParts) {
     const { config } = loaded
     const announcement = Promise.withResolvers<Ready>()
     this.ready = announcement.promise
-    this.#announce = announcement.resolve
+    this.#resolveReady = announcement.resolve
     this.#clock = clock
     this.#random = random
     this.#log = log
@@ -151,7 +151,7 @@ class Starlane implements Runtime {
     this.#metrics = createMetrics({
       directory: this.#mesh.directory,
       status: () => this.#views.status(),
-      open: () => this.#traffic.stats(),
+      open: () => this.#proxy.stats(),
       dns: () => this.#names.responder.stats(),
       health: () => this.#health.stats(),
       plugins: () => this.#chain.counters(),
@@ -170,10 +170,10 @@ class Starlane implements Runtime {
       ],
     })
     this.#health = this.#newHealth()
-    this.#traffic = this.#newTraffic()
+    this.#proxy = this.#newProxy()
     this.#names = this.#newNames()
-    this.#roster = new Roster(config, clock, () => void this.#regroup())
-    this.#feeds = new Feeds(this.#mesh, { clock, random, log, env })
+    this.#clusterList = new ClusterList(config, clock, () => void this.#updateClusters())
+    this.#sources = new ClusterSources(this.#mesh, { clock, random, log, env })
     this.#writeBack = new WriteBack(config, this.#mesh, { clock, random, log, env })
     this.#publication = new Publication(config, this.#mesh, { clock, random, log, env })
     this.#admin = new Admin({ listen: config.admin.listen, views: this.#views, log, clock })
@@ -187,7 +187,7 @@ class Starlane implements Runtime {
     return this.#views.service(namespace, name)
   }
 
-  /** Plugins that can all be created take over; otherwise nothing changes. */
+  /** Installs the plugins if all of them can be created; otherwise nothing changes. `living`: instances to keep if unchanged. */
   async load(loaded: Loaded, living: readonly LoadedPlugin[]): Promise<void> {
     const { plugins, errors } = await loadPlugins({
       uses: loaded.config.plugins,
@@ -205,41 +205,41 @@ class Starlane implements Runtime {
   async start(): Promise<void> {
     await this.#admin.start()
     this.#health.start()
-    await this.#roster.follow(this.#config)
-    await this.#regroup()
-    // At once, since two clusters that read one another would else wait for each other.
+    await this.#clusterList.follow(this.#config)
+    await this.#updateClusters()
+    // Before the sources have synced: two clusters that read each other would wait for each other forever.
     this.#publication.start()
-    void this.#comeUp()
+    void this.#finishStart()
   }
 
-  /** The clusters of the mesh are others than before. */
-  #regroup(): Promise<void> {
-    const regroup = async (): Promise<void> => {
+  /** Applies the current list of clusters. Calls run one after the other. */
+  #updateClusters(): Promise<void> {
+    const update = async (): Promise<void> => {
       if (this.#isStopping) return
-      const { clusters } = this.#roster
+      const { clusters } = this.#clusterList
       this.#clusters = clustersOf(this.#config.cluster, clusters)
       this.#mesh.setClusters(this.#clusters)
       const { cluster, dns } = this.#config
-      await this.#feeds.follow(clusters, dns.pods === 'verified' ? cluster : undefined)
+      await this.#sources.follow(clusters, dns.pods === 'verified' ? cluster : undefined)
       await this.#publication.copy(etcdsOf(this.#config.cluster, clusters))
     }
-    this.#regrouping = this.#regrouping.catch(() => {}).then(regroup)
-    return this.#regrouping
+    this.#updating = this.#updating.catch(() => {}).then(update)
+    return this.#updating
   }
 
-  async #comeUp(): Promise<void> {
-    const { promise: patience, resolve } = Promise.withResolvers<void>()
-    this.#clock.after(patienceMs, resolve)
-    await Promise.race([this.#mesh.initialized, Promise.all([this.#mesh.synced, patience])])
-    await Promise.all([this.#traffic.start(), this.#names.start()])
+  async #finishStart(): Promise<void> {
+    const { promise: timeout, resolve } = Promise.withResolvers<void>()
+    this.#clock.after(remoteWaitMs, resolve)
+    await Promise.race([this.#mesh.initialized, Promise.all([this.#mesh.synced, timeout])])
+    await Promise.all([this.#proxy.start(), this.#names.start()])
     if (this.#isStopping) return
     this.#writeBack.start()
     this.#isReady = true
-    this.#announce({
+    this.#resolveReady({
       dns: dnsAddress(this.#names),
       admin: this.#admin.address ?? '',
-      engine: this.#traffic.engine,
-      listeners: this.#traffic.listening,
+      engine: this.#proxy.engine,
+      listeners: this.#proxy.listening,
       services: this.#mesh.directory.size,
     })
   }
@@ -249,7 +249,7 @@ class Starlane implements Runtime {
     return this.#reloading
   }
 
-  /** Each part that is configured otherwise now is replaced; the others never notice. */
+  /** Replaces the parts whose options have changed; the others keep running. */
   async #reload(loaded: Loaded): Promise<void> {
     const before = this.#config
     const { config } = loaded
@@ -270,25 +270,25 @@ class Starlane implements Runtime {
       throw error
     }
     this.#config = config
-    await this.#roster.follow(config)
-    await this.#regroup()
+    await this.#clusterList.follow(config)
+    await this.#updateClusters()
     const replaced = replacedBy(before, config)
     if (replaced.balancer) this.#chain.setBalancer(openFlows => this.#newBalancer(openFlows))
     if (replaced.health) await this.#replaceHealth()
-    if (replaced.proxy) await this.#replaceTraffic()
-    if (replaced.dns) await this.#replaceNames()
+    if (replaced.proxy) await this.#replaceProxy()
+    if (replaced.dns) await this.#replaceDns()
     else this.#names.responder.logQueries(queryFilter(config))
   }
 
   async close(): Promise<void> {
     this.#isReady = false
     this.#isStopping = true
-    this.#roster.close()
-    await this.#regrouping
+    this.#clusterList.close()
+    await this.#updating
     await Promise.all([this.#writeBack.close(), this.#publication.close()])
-    await this.#feeds.close()
-    await this.#traffic.close()
-    // After the flows have drained: their clients may know no other resolver.
+    await this.#sources.close()
+    await this.#proxy.close()
+    // After the flows have drained, since their clients may have no other resolver.
     await this.#names.close()
     await this.#health.close()
     await this.#chain.close()
@@ -297,7 +297,7 @@ class Starlane implements Runtime {
   }
 
   destroy(): void {
-    this.#traffic.destroy()
+    this.#proxy.destroy()
   }
 
   async #replaceHealth(): Promise<void> {
@@ -310,16 +310,16 @@ class Starlane implements Runtime {
     }
   }
 
-  /** The new engine takes over the addresses as soon as the old one lets go; flows of the old one drain. */
-  async #replaceTraffic(): Promise<void> {
-    const old = this.#traffic
-    this.#traffic = this.#newTraffic()
+  /** The new engine binds the addresses as soon as the old one has released them; flows of the old one drain. */
+  async #replaceProxy(): Promise<void> {
+    const old = this.#proxy
+    this.#proxy = this.#newProxy()
     await old.release()
-    await this.#traffic.start()
+    await this.#proxy.start()
     void old.close()
   }
 
-  async #replaceNames(): Promise<void> {
+  async #replaceDns(): Promise<void> {
     await this.#names.close()
     this.#names = this.#newNames()
     await this.#names.start()
@@ -340,9 +340,9 @@ class Starlane implements Runtime {
     })
   }
 
-  #newTraffic(): Traffic {
+  #newProxy(): L4Proxy {
     const { anyip, engine, services } = this.#config.proxy
-    return new Traffic({
+    return new L4Proxy({
       directory: this.#mesh.directory,
       chooser: this.#chain,
       engine,
@@ -364,21 +364,21 @@ class Starlane implements Runtime {
       clock: this.#clock,
       random: this.#random,
       log: this.#log,
-      ...(this.#traffic.sockets && { sockets: this.#traffic.sockets }),
+      ...(this.#proxy.sockets && { sockets: this.#proxy.sockets }),
     })
   }
 
-  #parts(): Parts {
+  #parts(): RunningParts {
     return {
       config: this.#config,
-      roster: this.#roster,
-      feeds: this.#feeds,
+      clusterList: this.#clusterList,
+      sources: this.#sources,
       ready: this.#isReady,
       stopping: this.#isStopping,
       mesh: this.#mesh,
       chain: this.#chain,
       health: this.#health,
-      traffic: this.#traffic,
+      proxy: this.#proxy,
       names: this.#names,
       writeBack: this.#writeBack,
       publication: this.#publication,

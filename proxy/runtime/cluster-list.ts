@@ -1,10 +1,10 @@
+/** The current list of clusters: those of the configuration, and those with a client file in `clustermesh.folder`. */
 import type { ClusterConfig, Config } from '../config/schema.ts'
 import type { MeshError, Problem } from '../model/error.ts'
 import type { Clock } from '../model/time/clock.ts'
 import { watchClusterFolder } from '../sources/etcd/cluster-folder.ts'
 
-/** The clusters of the mesh as they are now: those of the configuration, and those whose client files lie in its folder. */
-export class Roster {
+export class ClusterList {
   #config: Config
   #clock: Clock
   #changed: () => void
@@ -12,7 +12,7 @@ export class Roster {
   #failure: MeshError | undefined
   #stop: () => void = nothing
 
-  /** `changed` is told when the folder has others than before. */
+  /** `changed` is called when the clusters in the folder have changed. */
   constructor(config: Config, clock: Clock, changed: () => void) {
     this.#config = config
     this.#clock = clock
@@ -23,7 +23,7 @@ export class Roster {
     const { clusters, clustermesh: { prefer } = { prefer: 'services' as const } } = this.#config
     const named = new Set(clusters.map(({ name }) => name))
     const found = [...this.#found].filter(([name]) => !named.has(name))
-    // Its number is what it says itself, once it is read.
+    // Id 0: the cluster-config in its etcd has the id.
     return [
       ...clusters,
       ...found.map(([name, config]) => ({ name, id: 0, source: { etcd: { config, prefer } }, tenant: undefined })),
@@ -35,14 +35,14 @@ export class Roster {
     return this.#failure ? [{ code: 'SOURCE_READ', where, message: this.#failure.message }] : []
   }
 
-  /** Resolves once the folder has been looked into, where there is one. */
+  /** Applies a new configuration. Resolves once the folder, if there is one, has been read. */
   async follow(config: Config): Promise<void> {
     const before = this.#config.clustermesh?.folder
     const folder = config.clustermesh?.folder
     this.#config = config
     if (folder === undefined || (folder !== before && before !== undefined)) this.#forget()
     if (folder === undefined || this.#stop !== nothing) return
-    const { promise: looked, resolve } = Promise.withResolvers<void>()
+    const { promise: read, resolve } = Promise.withResolvers<void>()
     this.#stop = watchClusterFolder(folder, {
       own: config.cluster,
       clock: this.#clock,
@@ -59,7 +59,7 @@ export class Roster {
         },
       },
     })
-    await looked
+    await read
   }
 
   close(): void {

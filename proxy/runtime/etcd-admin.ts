@@ -1,4 +1,4 @@
-/** What the commands of `starlane mesh` do with an etcd; each opens a connection of its own and ends it. */
+/** etcd administration for `starlane mesh`: each call opens a connection of its own and closes it. */
 
 import { heartbeatKey } from '../clients/clustermesh.ts'
 import type { EtcdClient } from '../clients/etcd/client.ts'
@@ -11,19 +11,19 @@ export { diagnose, type Finding } from '../clients/etcd/diagnose.ts'
 export type { EtcdServers } from '../clients/etcd/server.ts'
 
 export interface MeshRights {
-  /** The user of the connection, who may everything afterwards too. */
+  /** The user of the connection, who gets the root role. */
   readonly admin: string
   readonly cluster: string
   readonly publisher: string
-  /** Users that may read the cluster, or what one tenant may have of it. */
+  /** Users that may read the cluster, or the view of one tenant. */
   readonly readers: readonly { readonly user: string; readonly tenant?: string | undefined }[]
-  /** The user that may read the cache; where there is one, the publisher may write it. */
+  /** The user that may read the cache of other clusters, if there is one; the publisher may then write it. */
   readonly local: string | undefined
 }
 
 const parts: { readonly clock: Clock; readonly random: Random } = { clock: systemClock, random: Math.random }
 
-/** Users, roles and rights of one cluster's etcd; may be done again at any time, and cuts off nobody. */
+/** Creates the users, roles and rights of one cluster's etcd. Idempotent; existing connections keep working. */
 export function grantRights(
   servers: EtcdServers,
   { admin, cluster, publisher, readers, local }: MeshRights,
@@ -36,7 +36,7 @@ export function grantRights(
   })
 }
 
-/** A user that may nothing any more. */
+/** Revokes all rights of a user. */
 export function withdrawRights(servers: EtcdServers, user: string): Promise<void> {
   return connected(servers, client => dismiss(client, user))
 }

@@ -1,4 +1,4 @@
-/** The configuration, in the words of each part. */
+/** Translates the configuration into the options of each part. */
 
 import type { ClusterConfig, Config, EtcdConfig } from '../config/schema.ts'
 import type { EngineOptions } from '../dataplane/engine.ts'
@@ -16,7 +16,7 @@ export function clustersOf(local: string, clusters: readonly ClusterConfig[]): C
   }))
 }
 
-/** Other clusters that are read from an etcd, with where it is. A view of the local one is not another. */
+/** The other clusters that are read from an etcd, with its endpoints. Views of the local cluster do not count. */
 export function etcdsOf(local: string, clusters: readonly ClusterConfig[]): Map<string, EtcdConfig> {
   const isOther = (name: string) => name !== local && !name.startsWith(viewsOf(local))
   return new Map(

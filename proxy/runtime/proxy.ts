@@ -1,3 +1,4 @@
+/** The L4 proxy: an engine and the listeners that feed it. A reload with other engine options replaces it as a whole. */
 import type { Engine, EngineOptions } from '../dataplane/engine.ts'
 import { createEngine } from '../dataplane/engines.ts'
 import { Listeners } from '../dataplane/frontends/listeners.ts'
@@ -10,7 +11,7 @@ import type { Log } from '../model/log.ts'
 import type { EngineStats } from '../model/stats/engine.ts'
 import type { Clock, Random } from '../model/time/clock.ts'
 
-export interface TrafficParts {
+export interface L4ProxyParts {
   readonly directory: Directory
   readonly chooser: Chooser
   readonly engine: 'auto' | 'streams' | 'native'
@@ -23,9 +24,8 @@ export interface TrafficParts {
   readonly env: Readonly<Record<string, string | undefined>>
 }
 
-/** An engine and the listeners that feed it: what carries flows, and is replaced whole when it is configured otherwise. */
-export class Traffic {
-  /** What the engine's addon has for DNS; undefined with `streams`. */
+export class L4Proxy {
+  /** Batch sockets of the native addon, for DNS; undefined with `streams`. */
   readonly sockets: BatchSockets | undefined
   readonly #engine: Engine
   readonly #whyNotNative: string | undefined
@@ -35,7 +35,7 @@ export class Traffic {
   readonly #routes: LocalRoutes | undefined
   readonly #unwatch: () => void
 
-  constructor(parts: TrafficParts) {
+  constructor(parts: L4ProxyParts) {
     const { directory, services, clock, log, anyip } = parts
     this.#directory = directory
     this.#log = log
@@ -49,7 +49,7 @@ export class Traffic {
     this.#listeners = new Listeners({ directory, engine: this.#engine, services, clock, log, ...prepare })
   }
 
-  /** Its name; where `auto` could not have the faster one, also why. */
+  /** The engine's name; if `auto` could not load the native one, also why. */
   get engine(): string {
     return this.#whyNotNative === undefined
       ? this.#engine.name
@@ -64,7 +64,7 @@ export class Traffic {
     return { ...this.#engine.stats(), listeners: this.listening }
   }
 
-  /** Frontends that cannot be listened on. */
+  /** Frontends whose address cannot be bound. */
   failures(): Problem[] {
     return this.#listeners.failures()
   }
@@ -73,7 +73,7 @@ export class Traffic {
     return this.#listeners.start()
   }
 
-  /** Frees all addresses; flows in progress stay. */
+  /** Closes all listeners; flows in progress continue. */
   async release(): Promise<void> {
     await this.#listeners.close()
   }
@@ -89,13 +89,13 @@ export class Traffic {
     this.#engine.destroy()
   }
 
-  /** An address goes when the last frontend on it has gone. */
+  /** Removes the route of an address when its last frontend is gone. */
   #dropRoutes(change: Change): void {
     const gone = new Set(change.flatMap(({ before }) => before?.frontends.map(({ ip }) => ip) ?? []))
     for (const { after } of change) for (const { ip } of after?.frontends ?? []) gone.delete(ip)
     if (gone.size === 0) return
     for (const { frontends } of this.#directory.services()) for (const { ip } of frontends) gone.delete(ip)
     if (gone.size > 0)
-      this.#routes?.remove([...gone]).catch(error => this.#log.warn('routes.left', { why: messageOf(error) }))
+      this.#routes?.remove([...gone]).catch(error => this.#log.warn('routes.remove-failed', { why: messageOf(error) }))
   }
 }

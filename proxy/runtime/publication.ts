@@ -1,3 +1,4 @@
+/** Publishes the local cluster, and copies other clusters, as the configuration asks; without `publish` it does nothing. */
 import { heartbeatKey } from '../clients/clustermesh.ts'
 import { connectEtcd } from '../clients/etcd/connect.ts'
 import type { Config, EtcdConfig } from '../config/schema.ts'
@@ -9,19 +10,18 @@ import type { Copies } from '../publish/copies.ts'
 import { followDirectory } from '../publish/follow-directory.ts'
 import { createPublisher, type Publisher, type PublisherState } from '../publish/publisher.ts'
 import { type CopyTarget, createEtcdCopy, type EtcdCopy } from '../sources/etcd/etcd-copy.ts'
-import type { FeedParts } from './feeds.ts'
+import type { RuntimeContext } from './context.ts'
 
-/** Publishes what the local cluster shares, where the configuration says so; without that it does nothing. */
 export class Publication {
   readonly #mesh: Mesh
-  readonly #parts: FeedParts
+  readonly #parts: RuntimeContext
   readonly #publisher: Publisher | undefined
   readonly #isCaching: boolean
   readonly #where: string
   #copying = new Map<string, { readonly place: string; readonly copy: EtcdCopy }>()
-  #unfollow: () => void = () => {}
+  #stopFollowing: () => void = () => {}
 
-  constructor({ publish, cluster, clusters, stale }: Config, mesh: Mesh, parts: FeedParts) {
+  constructor({ publish, cluster, clusters, stale }: Config, mesh: Mesh, parts: RuntimeContext) {
     this.#mesh = mesh
     this.#parts = parts
     this.#isCaching = publish?.cache ?? false
@@ -44,13 +44,13 @@ export class Publication {
   start(): void {
     if (!this.#publisher) return
     this.#publisher.start()
-    this.#unfollow = followDirectory(this.#mesh.directory, this.#publisher, {
+    this.#stopFollowing = followDirectory(this.#mesh.directory, this.#publisher, {
       isGlobalNamespace: name => this.#mesh.isGlobalNamespace(name),
       clock: this.#parts.clock,
     })
   }
 
-  /** The clusters that are read from an etcd: they are copied, where that is asked for. */
+  /** With `publish.cache`, copies the clusters that are read from an etcd. */
   async copy(clusters: ReadonlyMap<string, EtcdConfig>): Promise<void> {
     if (!this.#publisher || !this.#isCaching) return
     const { copies } = this.#publisher
@@ -67,12 +67,12 @@ export class Publication {
     }
   }
 
-  /** What cannot be published or copied, and why. */
+  /** What cannot be published or copied. */
   problems(): readonly Problem[] {
     return this.#publisher?.problems() ?? []
   }
 
-  /** Undefined where nothing is to be published. */
+  /** Undefined without `publish`. */
   view(): PublisherView | undefined {
     if (!this.#publisher) return undefined
     const { state, since, services, pending, ...rest } = this.#publisher.state()
@@ -87,7 +87,7 @@ export class Publication {
   }
 
   async close(): Promise<void> {
-    this.#unfollow()
+    this.#stopFollowing()
     await Promise.all([...this.#copying.values()].map(({ copy }) => copy.close()))
     await this.#publisher?.close()
   }
@@ -100,7 +100,7 @@ export class Publication {
         if (own === undefined)
           throw new MeshError('PUBLISH', `the etcd that ${cluster} is copied to does not answer yet`)
         if (own === store) {
-          throw new MeshError('PUBLISH', `${cluster} is in the etcd that it would be copied to; read it there`)
+          throw new MeshError('PUBLISH', `${cluster} is already in the etcd that it would be copied to; read it there`)
         }
         copy.described(id, config)
       },

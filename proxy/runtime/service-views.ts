@@ -1,4 +1,4 @@
-/** Services as the admin surface shows them. */
+/** The JSON views of services. */
 import type { Chain } from '../chain/chain.ts'
 import type { Backend } from '../model/backend.ts'
 import type { GlobalService, Settings } from '../model/service.ts'

@@ -1,4 +1,4 @@
-/** Everything that can be said of a configuration without binding an address or sending a packet. */
+/** Checks a configuration as far as possible without binding an address or sending a packet. */
 import { dirname } from 'node:path'
 import { createBalancer } from '../balancer/balancers.ts'
 import { createChain } from '../chain/chain.ts'
@@ -10,7 +10,7 @@ import { silentLog } from '../model/log.ts'
 import { systemClock } from '../model/time/clock.ts'
 import type { PluginView } from '../model/views.ts'
 import { createManifestsSource } from '../sources/manifests/manifests-source.ts'
-import { sourceText } from './feeds.ts'
+import { sourceText } from './cluster-sources.ts'
 import { clustersOf } from './options.ts'
 import { pluginsOf } from './views.ts'
 
@@ -18,7 +18,7 @@ export interface Report {
   readonly clusters: readonly {
     readonly name: string
     readonly source: string
-    /** False for a source across the network, which is not contacted. */
+    /** False for a source on the network, which is not contacted. */
     readonly read: boolean
     readonly services: number
     readonly globalServices: number
@@ -66,7 +66,7 @@ export async function validate({ config, file, placeOf }: Loaded): Promise<Repor
   return report
 }
 
-/** Resolves with what could not be read at all, when every folder of manifests has been delivered once. */
+/** Resolves when every folder of manifests has been read once, with the problems of those that could not be. */
 async function readManifests(clusters: Loaded['config']['clusters'], mesh: Mesh): Promise<Problem[]> {
   const problems: Problem[] = []
   await Promise.all(
@@ -94,7 +94,7 @@ async function readManifests(clusters: Loaded['config']['clusters'], mesh: Mesh)
   return problems
 }
 
-/** The message of a plugin's error begins with its place. */
+/** The message of a plugin error begins with its place, followed by two spaces. */
 function problemOf({ code, message }: { readonly code: Problem['code']; readonly message: string }): Problem {
   const [where = '', ...rest] = message.split('  ')
   return { code, where, message: rest.join('  ') }

@@ -1,4 +1,4 @@
-/** The state of everything, as the admin surface shows it. Looks anew at each call, remembers nothing. */
+/** The JSON views of the admin server: status, services, explanations. Computed on each call. */
 import type { Views } from '../admin/views.ts'
 import type { Chain } from '../chain/chain.ts'
 import type { Config } from '../config/schema.ts'
@@ -10,33 +10,33 @@ import { type GlobalService, serviceKey } from '../model/service.ts'
 import type { Json } from '../model/text/json.ts'
 import type { Clock } from '../model/time/clock.ts'
 import type { ClusterView, ComponentView, PluginView, PublisherView, Status } from '../model/views.ts'
-import type { Roster } from './cluster-list.ts'
-import { type Feeds, sourceText } from './feeds.ts'
+import type { ClusterList } from './cluster-list.ts'
+import { type ClusterSources, sourceText } from './cluster-sources.ts'
 import type { NameService } from './name-service.ts'
-import type { Traffic } from './proxy.ts'
+import type { L4Proxy } from './proxy.ts'
 import type { Publication } from './publication.ts'
 import { serviceView } from './service-views.ts'
 import type { WriteBack } from './write-back.ts'
 
-/** What is in place now; a reload replaces some of it. */
-export interface Parts {
+/** The parts that run now; a reload replaces some of them. */
+export interface RunningParts {
   readonly config: Config
-  readonly roster: Roster
-  readonly feeds: Feeds
+  readonly clusterList: ClusterList
+  readonly sources: ClusterSources
   readonly ready: boolean
-  /** No new flows; those in progress may end. */
+  /** Draining: no new flows, those in progress may end. */
   readonly stopping: boolean
   readonly mesh: Mesh
   readonly chain: Chain
   readonly health: HealthMonitor
-  readonly traffic: Traffic
+  readonly proxy: L4Proxy
   readonly names: NameService
   readonly writeBack: WriteBack
   readonly publication: Publication
 }
 
 export interface ViewParts {
-  readonly parts: () => Parts
+  readonly parts: () => RunningParts
   readonly version: string
   readonly startedAt: number
   readonly clock: Clock
@@ -70,14 +70,14 @@ function byName(a: GlobalService, b: GlobalService): number {
   return a.key < b.key ? -1 : 1
 }
 
-function statusOf(parts: Parts, fixed: Pick<Status, 'version' | 'startedAt' | 'now'>): Status {
-  const { config, roster, mesh, chain, names, traffic, writeBack, publication } = parts
+function statusOf(parts: RunningParts, fixed: Pick<Status, 'version' | 'startedAt' | 'now'>): Status {
+  const { config, clusterList, mesh, chain, names, proxy, writeBack, publication } = parts
   const publisher = publication.view()
   const problems = [
-    ...roster.problems(),
+    ...clusterList.problems(),
     ...mesh.problems(),
     ...names.problems(),
-    ...traffic.failures(),
+    ...proxy.failures(),
     ...chain.faults(),
     ...writeBack.problems(),
     ...publication.problems(),
@@ -96,20 +96,20 @@ function statusOf(parts: Parts, fixed: Pick<Status, 'version' | 'startedAt' | 'n
     },
     components: componentsOf(parts),
     ...(publisher ? { publisher } : {}),
-    clusters: roster.clusters.map(cluster => clusterView(cluster, parts)),
+    clusters: clusterList.clusters.map(cluster => clusterView(cluster, parts)),
     plugins: pluginsOf(chain),
     problems,
   }
 }
 
-/** What keeps Starlane from being ready, or from having stopped; nothing once it is. */
-function waitingFor({ ready, stopping, config, roster, mesh, names, traffic }: Parts): string[] {
+/** What Starlane waits for before it is ready, or before it has stopped. */
+function waitingFor({ ready, stopping, config, clusterList, mesh, names, proxy }: RunningParts): string[] {
   if (ready) return []
   if (stopping) {
-    const { connections, udpSessions } = traffic.stats()
-    return [`the end of ${counted(connections, 'connection')} and ${counted(udpSessions, 'UDP session')}`]
+    const { connections, udpSessions } = proxy.stats()
+    return [`${counted(connections, 'connection')} and ${counted(udpSessions, 'UDP session')} to end`]
   }
-  const sources = roster.clusters.flatMap(({ name }) => {
+  const sources = clusterList.clusters.flatMap(({ name }) => {
     const link = mesh.link(name)
     if (link.state === 'syncing') return [`source of ${name}`]
     return link.state === 'lost' && name === config.cluster && !mesh.directory.synced
@@ -119,30 +119,39 @@ function waitingFor({ ready, stopping, config, roster, mesh, names, traffic }: P
   if (sources.length > 0) return sources
   return [
     names.responder.address === undefined && !names.failure ? 'DNS' : [],
-    traffic.listening === 0 ? 'listeners' : [],
+    proxy.listening === 0 ? 'listeners' : [],
   ].flat()
 }
 
-function componentsOf({ config, roster, mesh, chain, names, traffic, health, publication }: Parts): ComponentView[] {
+function componentsOf({
+  config,
+  clusterList,
+  mesh,
+  chain,
+  names,
+  proxy,
+  health,
+  publication,
+}: RunningParts): ComponentView[] {
   const publisher = publication.view()
   return [
-    sourcesView(roster, mesh),
+    sourcesView(clusterList, mesh),
     dnsView(config, names),
-    proxyView(traffic),
+    proxyView(proxy),
     healthView(config, health),
     pluginsView(chain),
     ...(publisher ? [publisherView(publisher)] : []),
   ]
 }
 
-function sourcesView({ clusters }: Roster, mesh: Mesh): ComponentView {
+function sourcesView({ clusters }: ClusterList, mesh: Mesh): ComponentView {
   const away = clusters.filter(({ name }) => mesh.link(name).state !== 'live').map(({ name }) => name)
   const problems = mesh.problems().length
   const count = `${clusters.length - away.length}/${clusters.length} clusters live`
   const detail = [
     count,
     away.length > 0 ? `not live: ${away.join(', ')}` : [],
-    problems > 0 ? `${problems} problem${problems === 1 ? '' : 's'} in what they say` : [],
+    problems > 0 ? `${problems} problem${problems === 1 ? '' : 's'} in their data` : [],
   ].flat()
   const state = away.length === clusters.length ? 'error' : away.length + problems > 0 ? 'degraded' : 'ok'
   return { name: 'Sources', state, detail: detail.join('; ') }
@@ -160,15 +169,15 @@ function dnsView(config: Config, names: NameService): ComponentView {
     : { name: 'DNS', state: 'ok', detail }
 }
 
-function proxyView(traffic: Traffic): ComponentView {
-  const { listeners, connections, udpSessions } = traffic.stats()
-  const failures = traffic.failures()
-  const detail = `${traffic.engine}, ${counted(listeners, 'listener')}, ${counted(connections, 'connection')}, ${counted(udpSessions, 'UDP session')}`
+function proxyView(proxy: L4Proxy): ComponentView {
+  const { listeners, connections, udpSessions } = proxy.stats()
+  const failures = proxy.failures()
+  const detail = `${proxy.engine}, ${counted(listeners, 'listener')}, ${counted(connections, 'connection')}, ${counted(udpSessions, 'UDP session')}`
   if (failures.length === 0) return { name: 'Proxy', state: 'ok', detail }
   return {
     name: 'Proxy',
     state: listeners === 0 ? 'error' : 'degraded',
-    detail: `${detail}; ${counted(failures.length, 'frontend')} cannot be listened on`,
+    detail: `${detail}; ${counted(failures.length, 'frontend')} cannot be bound`,
   }
 }
 
@@ -198,14 +207,14 @@ function pluginsView(chain: Chain): ComponentView {
     : { name: 'Plugins', state: names.length > 0 ? 'ok' : 'disabled', detail }
 }
 
-/** What another process does for this one is as good as done. */
+/** A standby is fine: another process of the cluster publishes. */
 function publisherView({ where, state, error, services, pending, copies }: PublisherView): ComponentView {
   const away = copies.filter(({ state }) => state === 'lost' || state === 'drained').map(({ cluster }) => cluster)
   const detail = [
-    state === 'standby' ? 'another process of this cluster writes' : counted(services, 'service'),
+    state === 'standby' ? 'standby; another process of this cluster publishes' : counted(services, 'service'),
     pending > 0 && state === 'publishing' ? `${counted(pending, 'key')} still to write` : [],
     copies.length > 0 ? `${counted(copies.length, 'cluster')} copied` : [],
-    away.length > 0 ? `not heard of: ${away.join(', ')}` : [],
+    away.length > 0 ? `lost: ${away.join(', ')}` : [],
     error ?? `to ${where}`,
   ].flat()
   const isWell = state === 'publishing' || state === 'standby'
@@ -216,8 +225,8 @@ function publisherView({ where, state, error, services, pending, copies }: Publi
   }
 }
 
-function clusterView(cluster: Config['clusters'][number], { config, mesh, feeds }: Parts): ClusterView {
-  const { id = cluster.id, ...facts } = feeds.facts(cluster.name)
+function clusterView(cluster: Config['clusters'][number], { config, mesh, sources }: RunningParts): ClusterView {
+  const { id = cluster.id, ...facts } = sources.facts(cluster.name)
   const { services, globalServices, backends, changedAt } = mesh.summary(cluster.name)
   return {
     name: cluster.name,
@@ -252,12 +261,12 @@ export function pluginsOf(chain: Chain): PluginView[] {
   })
 }
 
-function dnsAddress({ names, config }: Parts): string {
+function dnsAddress({ names, config }: RunningParts): string {
   const { address, port } = names.responder.address ?? config.dns.listen
   return endpointText(address, port)
 }
 
-/** Options of plugins may hold what others should not read; the rest of the configuration has no secrets. */
+/** Hides secrets: plugin options may contain some; the rest of the configuration has none. */
 function shownConfig(config: Config): Json {
   const secret = /(secret|token|password|passwd|credential|apikey|api_key|private)/i
   const text = JSON.stringify(config, (key, value) =>

@@ -1,21 +1,21 @@
+/** Write-back to the local cluster's API, as the configuration asks; with nothing asked, it does nothing. */
 import { hostname } from 'node:os'
 import type { Config } from '../config/schema.ts'
 import type { Mesh } from '../mesh/mesh.ts'
 import type { Problem } from '../model/error.ts'
 import { KubernetesWriter } from '../writeback/writer.ts'
-import type { FeedParts } from './feeds.ts'
+import type { RuntimeContext } from './context.ts'
 
-/** How long a bad annotation may stand before an Event says so. */
+/** How often problems are reported as Events. */
 const reportMs = 5000
 
-/** Writes to the local cluster's API what the configuration asks for; with nothing asked, it does nothing. */
 export class WriteBack {
   readonly #mesh: Mesh
-  readonly #clock: FeedParts['clock']
+  readonly #clock: RuntimeContext['clock']
   readonly #writer: KubernetesWriter | undefined
   #stopReports: () => void = () => {}
 
-  constructor(config: Config, mesh: Mesh, parts: FeedParts) {
+  constructor(config: Config, mesh: Mesh, parts: RuntimeContext) {
     this.#mesh = mesh
     this.#clock = parts.clock
     const { endpointSlices, serviceImports, derivedServices, events, namespace } = config.writeBack
@@ -32,7 +32,7 @@ export class WriteBack {
     this.#stopReports = this.#clock.every(reportMs, () => this.#writer?.report(this.#mesh.problems()))
   }
 
-  /** What cannot be written, and why. */
+  /** What cannot be written. */
   problems(): Problem[] {
     return this.#writer?.problems() ?? []
   }

@@ -284,7 +284,7 @@ t.test('what is shown is in order and true: names elsewhere, backends that are d
     const { ready, stopping, waiting } = world.status()
     assert.deepEqual(
       { ready, stopping, waiting },
-      { ready: false, stopping: true, waiting: ['the end of 1 connection and 0 UDP sessions'] },
+      { ready: false, stopping: true, waiting: ['1 connection and 0 UDP sessions to end'] },
     )
   })
   t.same(await world.resolve('web.default.svc.cluster.local'), [vip], 'names are answered for as long as flows last')

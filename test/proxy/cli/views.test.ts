@@ -101,9 +101,9 @@ t.test('status --wait stops at its timeout, with or without an answer', async t 
 })
 
 t.test('a Starlane that drains is shown as stopping, not as starting', async t => {
-  const seen = { ...status, ready: false, stopping: true, waiting: ['the end of 1 connection and 0 UDP sessions'] }
+  const seen = { ...status, ready: false, stopping: true, waiting: ['1 connection and 0 UDP sessions to end'] }
   const { out } = await (await openStage(t, { status: () => seen })).run('status')
-  t.match(out, /cluster-1: stopping, waiting for the end of 1 connection and 0 UDP sessions, up/)
+  t.match(out, /cluster-1: stopping, waiting for 1 connection and 0 UDP sessions to end, up/)
 })
 
 t.test('an ExternalName service shows the name', async t => {

@@ -1,65 +1,57 @@
-/** One source per cluster, started, replaced and ended as the configuration says. */
+/** One running source per cluster: started, replaced and closed as the list of clusters changes. */
 import { isDeepStrictEqual } from 'node:util'
 import type { ClusterConfig, SourceConfig } from '../config/schema.ts'
 import type { Mesh } from '../mesh/mesh.ts'
 import { MeshError } from '../model/error.ts'
-import type { Log } from '../model/log.ts'
-import type { Clock, Random } from '../model/time/clock.ts'
 import { createEtcdSource } from '../sources/etcd/etcd-source.ts'
 import { createKubernetesSource } from '../sources/kubernetes/kubernetes-source.ts'
 import { createManifestsSource } from '../sources/manifests/manifests-source.ts'
 import type { Facts, Source } from '../sources/source.ts'
+import type { RuntimeContext } from './context.ts'
 
-export interface FeedParts {
-  readonly clock: Clock
-  readonly random: Random
-  readonly log: Log
-  readonly env: Readonly<Record<string, string | undefined>>
-}
-
-interface SourceParts extends FeedParts {
+interface SourceParts extends RuntimeContext {
   readonly pods: boolean
   readonly admit: (id: number) => void
 }
 
-interface Feed {
-  /** 0 when only the cluster itself can say it. */
+interface RunningSource {
+  /** 0 when it is read from the cluster itself. */
   readonly id: number
   readonly config: SourceConfig
-  /** Whether the cluster's Pods are asked for. */
+  /** Whether the source watches Pods. */
   readonly pods: boolean
   readonly source: Source
 }
 
-export class Feeds {
+export class ClusterSources {
   #mesh: Mesh
-  #parts: FeedParts
-  #feeds = new Map<string, Feed>()
+  #parts: RuntimeContext
+  #sources = new Map<string, RunningSource>()
 
-  constructor(mesh: Mesh, parts: FeedParts) {
+  constructor(mesh: Mesh, parts: RuntimeContext) {
     this.#mesh = mesh
     this.#parts = parts
   }
 
   /**
-   * Sources whose configuration is the same go on; a changed one is replaced, and its first picture replaces the old one's.
-   * `podsOf` names the cluster whose Pods count, if any do.
+   * Sources with an unchanged configuration keep running. A changed one is replaced; the services of the old one stay until the
+   * first list of the new one. `podsOf`: the cluster whose Pods are watched, if any.
    */
   async follow(clusters: readonly ClusterConfig[], podsOf?: string): Promise<void> {
     const wantsPods = ({ name, source }: ClusterConfig) => name === podsOf && 'kubernetes' in source
-    const isSame = (cluster: ClusterConfig, feed: Feed) =>
-      isDeepStrictEqual(cluster.source, feed.config) && wantsPods(cluster) === feed.pods
-    const leaving = [...this.#feeds].filter(
-      ([name, feed]) => !clusters.some(cluster => cluster.name === name && isSame(cluster, feed)),
+    const isSame = (cluster: ClusterConfig, running: RunningSource) =>
+      isDeepStrictEqual(cluster.source, running.config) && wantsPods(cluster) === running.pods
+    const leaving = [...this.#sources].filter(
+      ([name, running]) => !clusters.some(cluster => cluster.name === name && isSame(cluster, running)),
     )
-    for (const [name] of leaving) this.#feeds.delete(name)
-    await Promise.all(leaving.map(([, feed]) => feed.source.close()))
+    for (const [name] of leaving) this.#sources.delete(name)
+    await Promise.all(leaving.map(([, running]) => running.source.close()))
     for (const cluster of clusters) {
       const { name } = cluster
-      if (this.#feeds.has(name)) continue
+      if (this.#sources.has(name)) continue
       const pods = wantsPods(cluster)
       const source = createSource(cluster, { ...this.#parts, pods, admit: id => this.#admit(name, id) })
-      this.#feeds.set(name, { id: cluster.id, config: cluster.source, pods, source })
+      this.#sources.set(name, { id: cluster.id, config: cluster.source, pods, source })
       source.start(this.#mesh.sink(name))
     }
   }
@@ -68,18 +60,18 @@ export class Feeds {
     await this.follow([])
   }
 
-  /** What else the source of a cluster knows. */
+  /** Further facts for status from the source of a cluster. */
   facts(cluster: string): Facts {
-    return this.#feeds.get(cluster)?.source.facts?.() ?? {}
+    return this.#sources.get(cluster)?.source.facts?.() ?? {}
   }
 
-  /** A number that another cluster has is refused, and the one who had it first goes on (Cilium 2.1). */
+  /** Throws when another cluster has this id; the first one keeps it (Cilium 2.1). */
   #admit(cluster: string, id: number): void {
-    const other = [...this.#feeds].find(([name, { id: given, source }]) => {
+    const other = [...this.#sources].find(([name, { id: given, source }]) => {
       return name !== cluster && (given === id || source.facts?.().id === id)
     })
     if (!other) return
-    const message = `${cluster} says its id is ${id}, which is that of ${other[0]}; give one of them another`
+    const message = `${cluster} has id ${id}, which is the id of ${other[0]} too; give one of them another id`
     throw new MeshError('SOURCE_READ', message)
   }
 }
@@ -95,7 +87,7 @@ function createSource(
   return createEtcdSource({ cluster, id: id === 0 ? undefined : id, admit, ...source.etcd }, { clock, random, log })
 }
 
-/** `manifests conf/demo/cluster-1`, as status shows it. */
+/** The source as status shows it, like `manifests conf/demo/cluster-1`. */
 export function sourceText(config: SourceConfig): string {
   if ('manifests' in config) return `manifests ${config.manifests}`
   if ('etcd' in config) return `etcd ${'config' in config.etcd ? config.etcd.config : config.etcd.endpoints.join(', ')}`
