@@ -1,6 +1,6 @@
 /**
- * Side by side with CoreDNS on one API server: what users of a cluster's DNS know is what they get, and where it is not,
- * `docs/dns.md` says so and this file knows why.
+ * Compares our answers with those of CoreDNS, on one API server. Every difference is listed below with its reason, and in
+ * `docs/dns.md`.
  */
 import { createSocket } from 'node:dgram'
 import { once } from 'node:events'
@@ -18,7 +18,7 @@ const Z = 'cluster.local'
 const C = 'clusterset.local'
 const types = ['A', 'AAAA', 'SRV', 'CNAME', 'TXT', 'PTR', 'MX', 'NS', 'SOA', 'UNKNOWN_65', 'CAA'] as const
 
-/** Who asks, and what both said. */
+/** A question, and both answers. */
 interface Pair {
   readonly name: string
   readonly type: string
@@ -26,7 +26,7 @@ interface Pair {
   readonly theirs: Told
 }
 
-/** Where we differ, and why. Each must still be the case for a name below, or it is to be taken out of here and the page. */
+/** The differences, with reasons. Each must occur for a name below; else remove it here and in docs/dns.md. */
 const differences: readonly [why: string, (pair: Pair) => boolean][] = [
   [
     'a name that only carries others exists (RFC 8020); so does one that has another type',
@@ -336,7 +336,7 @@ function fill(api: KubeApi): void {
 
 let ids = 0
 
-/** What a server says: records as text, sorted, since their order is free. */
+/** The answer of a server: records as text, sorted, since their order does not matter. */
 interface Told {
   readonly rcode: string
   readonly authoritative: boolean
@@ -391,8 +391,8 @@ function isRecord({ type }: dnsPacket.Answer): boolean {
 }
 
 /**
- * Without the weights of SRV, which the specification leaves open, the contacts of a reverse zone, and what is left of the
- * time of foreign records, which we remember.
+ * A record as text, without what may differ: the weights of SRV, which the specification leaves open, the contact of a reverse
+ * zone, and the remaining TTL of cached foreign records.
  */
 function text(record: dnsPacket.Answer): string {
   const { name, type, ttl, data } = record as { name: string; type: string; ttl: number; data: unknown }

@@ -1,4 +1,4 @@
-/** The first command of the README, and what it invites to. One file, since two demos cannot share a machine. */
+/** The demo, which is the first command of the README. One file, since two demos cannot run on one machine. */
 import assert from 'node:assert/strict'
 import { type ChildProcess, execFile, execFileSync, spawn } from 'node:child_process'
 import { get } from 'node:http'
@@ -45,7 +45,7 @@ t.test('when Starlane dies during the demo, the demo says so at once', { timeout
 })
 
 t.test(
-  'held, on API servers and on another port when 80 is taken, it can be driven and looked at',
+  'demo --hold: with API servers, and on another port when 80 is in use, it can be driven and observed',
   { timeout: 120_000 },
   async t => {
     const squatter = createServer()
@@ -88,7 +88,7 @@ t.test(
       const [, command = ''] = /^ *(kubectl --kubeconfig .*) --replicas=0$/m.exec(demo.output()) ?? []
       const [kubectl = '', ...args] = command.split(' ')
       const scale = (replicas: number) => promisify(execFile)(kubectl, [...args, `--replicas=${replicas}`])
-      t.match((await scale(2)).stdout, /rebel-base scaled/, 'the command that it prints is one that kubectl takes')
+      t.match((await scale(2)).stdout, /rebel-base scaled/, 'kubectl accepts the command that it prints')
       await served('cluster-1', 'cluster-2')
       let asking = true
       const asked = askUntil('127.96.0.10', 8080, () => !asking)
@@ -96,7 +96,7 @@ t.test(
       await served('cluster-1')
       asking = false
       const { answered, failed } = await asked
-      t.equal(failed, 0, 'no request fails while kubectl scales a cluster to nothing')
+      t.equal(failed, 0, 'no request fails while kubectl scales a cluster to zero')
       t.ok(answered > 20)
     }
 
@@ -110,8 +110,8 @@ t.test(
 )
 
 /**
- * One request after the other, each on a connection of its own, as curl in a loop would: on one that is kept, a request may
- * cross the FIN of a pod that ends, and no proxy can take it back.
+ * Sequential requests, each on a connection of its own, like curl in a loop: on a kept connection a request may cross the FIN
+ * of a pod that stops, and no proxy can repair that.
  */
 async function askUntil(host: string, port: number, ends: () => boolean) {
   const tally = { answered: 0, failed: 0 }

@@ -1,4 +1,4 @@
-/** What happens to the etcd of another cluster is no matter to flows that go on, nor to what is known, until it is stale. */
+/** Failures of another cluster's etcd affect neither flows in progress nor known services, until these are stale. */
 import assert from 'node:assert/strict'
 import { once } from 'node:events'
 import { connect } from 'node:net'
@@ -33,7 +33,7 @@ async function holdFlow(t: Test, host: string) {
   }
 }
 
-t.test('whatever becomes of an etcd', { skip: noEtcd }, async t => {
+t.test('failures of an etcd', { skip: noEtcd }, async t => {
   const etcd = await startEtcd(t)
   const relay = await Relay.open(t, etcd.url)
   const world = await createWorld(t, {
@@ -76,7 +76,7 @@ t.test('whatever becomes of an etcd', { skip: noEtcd }, async t => {
     t.ok(left > 3_500_000 && left <= 3_600_000, `${what}: status counts down from an hour`)
   }
 
-  await t.test('cut off, while its past is compacted away', async t => {
+  await t.test('disconnected, while its history is compacted', async t => {
     await relay.cut()
     await isLost(/is lost|ECONNREFUSED/)
     await goesOn(t, 'cut off')
@@ -89,7 +89,7 @@ t.test('whatever becomes of an etcd', { skip: noEtcd }, async t => {
     t.ok(await flows())
   })
 
-  await t.test('garbage in the place of the service', async t => {
+  await t.test('garbage in place of the service', async t => {
     await peer.put({ [peer.key('services', 'default/rebel-base')]: Buffer.from([0xff, 0x00]) })
     await eventually(() => assert.equal(world.status().problems.length, 1))
     t.ok(await flows())
@@ -98,7 +98,7 @@ t.test('whatever becomes of an etcd', { skip: noEtcd }, async t => {
     await eventually(() => assert.deepEqual(world.status().problems, []))
   })
 
-  await t.test('killed, and back with nothing', async t => {
+  await t.test('killed, and back without data', async t => {
     await etcd.signal('SIGKILL')
     await isLost(/./)
     await goesOn(t, 'killed')
@@ -110,10 +110,10 @@ t.test('whatever becomes of an etcd', { skip: noEtcd }, async t => {
     await anew.announce()
     await isLive()
     await eventually(async () => assert.equal(Object.keys(await tally(4, vip)).length, 2))
-    t.ok(await flows(), 'told anew: the flow goes on')
+    t.ok(await flows(), 'the flow continues after the service was read again')
   })
 
-  await t.test('restored from a snapshot of before', async t => {
+  await t.test('restored from an older snapshot', async t => {
     const snapshot = `${world.folder}/snapshot.db`
     const now = new Peer(await etcd.client())
     await now.put(service(now, pod))
@@ -124,12 +124,12 @@ t.test('whatever becomes of an etcd', { skip: noEtcd }, async t => {
     await etcd.signal('SIGKILL')
     await etcd.restore(snapshot)
     await eventually(() => assert.equal(world.runtime().service('default', 'rebel-base')?.backends.length, 1), 30_000)
-    t.ok(await flows(), 'what it says is what counts, and the flow goes on')
+    t.ok(await flows(), 'the restored state counts, and the flow continues')
     await isLive()
   })
 })
 
-t.test('what is last known is given up when it is stale, and not before', { skip: noEtcd }, async t => {
+t.test('the services of a lost cluster are removed when it is stale, and not before', { skip: noEtcd }, async t => {
   const etcd = await startEtcd(t)
   const world = await createWorld(t, {
     clusters: ['west'],
@@ -156,5 +156,5 @@ t.test('what is last known is given up when it is stale, and not before', { skip
   t.same(await tally(1, world.ip(1)), { east: 1 })
   await eventually(() => assert.equal(world.status().clusters[1]?.link.state, 'stale'))
   await eventually(() => assert.deepEqual(world.runtime().service('default', 'rebel-base')?.backends, []))
-  t.ok(await flows(), 'a flow in progress goes on, and drains')
+  t.ok(await flows(), 'a flow in progress continues, and drains')
 })

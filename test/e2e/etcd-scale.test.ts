@@ -1,4 +1,4 @@
-/** 100,000 keys of one cluster, read, copied and read from the copy. Takes a minute or two: `npm run test:scale`. */
+/** 100,000 keys of one cluster: read, copied, and read from the copy. Takes a minute or two: `npm run test:scale`. */
 import assert from 'node:assert/strict'
 import t from 'tap'
 import { heartbeatKey } from '../../proxy/clients/clustermesh.ts'
@@ -42,7 +42,7 @@ t.test('100,000 services of one cluster', { skip, timeout: 600_000 }, async t =>
   sink.news()
   await far.signal('SIGKILL')
   await eventually(() => assert.equal(sink.link, 'lost'))
-  t.equal(sink.services.size, keys, 'a loss takes nothing away')
+  t.equal(sink.services.size, keys, 'a lost connection removes nothing')
   await far.start()
   await timed('in step again after a kill', 90_000, () => assert.equal(sink.link, 'live'))
   t.same(

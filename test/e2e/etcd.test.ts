@@ -1,4 +1,4 @@
-/** Two Starlanes that know of each other through one etcd alone, as clusters of a Cilium ClusterMesh would. */
+/** Starlanes that know each other only through etcd, like clusters of a Cilium ClusterMesh. */
 import assert from 'node:assert/strict'
 import { mkdir, rename, rm, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
@@ -8,7 +8,7 @@ import { Peer } from '../support/etcd/peer.ts'
 import { eventually } from '../support/eventually.ts'
 import { createWorld, startPod, tally } from '../support/world.ts'
 
-t.test('what one cluster publishes, another serves from; unsharing takes it back', { skip: noEtcd }, async t => {
+t.test('a service published by one cluster is used by another, until it is unshared', { skip: noEtcd }, async t => {
   const etcd = await startEtcd(t)
   const publish = { endpoints: [etcd.url] }
   const east = await createWorld(t, {
@@ -43,7 +43,7 @@ t.test('what one cluster publishes, another serves from; unsharing takes it back
   t.same(east.status().problems, [])
 })
 
-t.test('a folder of client files, a cache of what they name, and who reads that', { skip: noEtcd }, async t => {
+t.test('a folder of client files, a cache of their clusters, and a reader of the cache', { skip: noEtcd }, async t => {
   const [far, near] = [await startEtcd(t), await startEtcd(t)]
   const local = (name: string, id: number) => ({ name, id, source: { manifests: `./${name}` } })
   const east = await createWorld(t, {
@@ -58,7 +58,7 @@ t.test('a folder of client files, a cache of what they name, and who reads that'
       publish: { endpoints: [near.url], cache: true },
     },
   })
-  // Another process of the same cluster, which reaches its own etcd alone.
+  // Another process of the same cluster, which reaches only its own etcd.
   const agent = await createWorld(t, {
     clusters: ['home'],
     config: { clusters: [local('home', 1)], clustermesh: { folder: './peers' } },
@@ -96,10 +96,10 @@ t.test('a folder of client files, a cache of what they name, and who reads that'
 
   await rm(join(agent.folder, 'peers', 'east'))
   await eventually(() => assert.equal(agent.status().clusters.length, 1), 25_000)
-  t.same(agent.runtime().service('default', 'rebel-base')?.backends, [], 'a file that is gone takes its cluster along')
+  t.same(agent.runtime().service('default', 'rebel-base')?.backends, [], 'a deleted file removes its cluster')
 })
 
-t.test('two clusters of one number: the first goes on, the other is refused', { skip: noEtcd }, async t => {
+t.test('two clusters with one id: the first keeps it, the other is refused', { skip: noEtcd }, async t => {
   const etcd = await startEtcd(t)
   const client = await etcd.client()
   const world = await createWorld(t, {
@@ -136,10 +136,10 @@ t.test('two clusters of one number: the first goes on, the other is refused', { 
     assert.match(double?.[3] ?? '', /double has id 2, which is the id of west too; give one of them another id/)
     assert.match(twin?.[3] ?? '', /twin has id 7, which is the id of east too/)
   }, 15_000)
-  t.equal(links().length, 5, "the own cluster's file, and a second one of a cluster of the list, are passed over")
+  t.equal(links().length, 5, 'the files of the local cluster, and of one in the configuration, are ignored')
 })
 
-t.test('two clusters that read one another do not wait for each other to begin', { skip: noEtcd }, async t => {
+t.test('two clusters that read each other do not wait for each other to start', { skip: noEtcd }, async t => {
   const etcd = await startEtcd(t)
   const servers = { endpoints: [etcd.url] }
   const worlds = await Promise.all(
@@ -159,6 +159,6 @@ t.test('two clusters that read one another do not wait for each other to begin',
   )
   const started = performance.now()
   await Promise.all(worlds.map(world => world.start()))
-  t.ok(performance.now() - started < 20_000, 'nor for the 30 s after which a silent cluster is given up')
+  t.ok(performance.now() - started < 20_000, 'the start runs into no timeout')
   for (const world of worlds) t.equal(world.status().clusters[1]?.link.state, 'live')
 })

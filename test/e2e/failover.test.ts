@@ -9,7 +9,7 @@ import { ask, createWorld, startPod, startUdpPod, tally, type World } from '../s
 
 const name = 'rebel-base.default.svc.cluster.local'
 
-t.test('both clusters answer; scaled to zero, killed and back again, no request fails', async t => {
+t.test('both clusters answer; when one is scaled to zero, killed and restarted, no request fails', async t => {
   const world = await createWorld(t)
   const [vip, a, b] = [world.ip(1), world.ip(11), world.ip(21)]
   const one = await startPod(t, a, 'one')
@@ -27,7 +27,7 @@ t.test('both clusters answer; scaled to zero, killed and back again, no request 
   const loop = (async () => {
     while (asking) heard.push(await ask(vip))
   })()
-  /** Twenty answers that came after now, from exactly these. */
+  /** Waits for twenty new answers, from exactly these backends. */
   const answeredBy = async (...names: string[]) => {
     const from = heard.length
     await eventually(() => {
@@ -44,15 +44,15 @@ t.test('both clusters answer; scaled to zero, killed and back again, no request 
   t.ok(heard.length > 40, `${heard.length} requests ran meanwhile, and each was answered`)
 
   await one.close()
-  t.same(await tally(20, vip), { two: 20 }, 'a dead pod is passed over, though nobody said that it is dead')
+  t.same(await tally(20, vip), { two: 20 }, 'a dead pod is skipped, though no source reported it')
   await eventually(() => assert.match(healthOf(world, a) ?? '', /down|ejected/))
   const again = await startPod(t, a, 'one')
   await eventually(async () => assert.ok((await tally(6, vip)).one))
-  t.equal(healthOf(world, a), 'up', 'and is back as soon as it answers again')
+  t.equal(healthOf(world, a), 'up', 'it is up as soon as it answers again')
   await again.close()
 })
 
-t.test('a flow in progress survives its backend leaving, and is cut when the drain is over', async t => {
+t.test('a flow in progress outlives the removal of its backend, and ends with the drain time', async t => {
   const world = await createWorld(t, { config: { proxy: { drain: '1s' } } })
   const [vip, a, b] = [world.ip(1), world.ip(11), world.ip(21)]
   await startPod(t, a, 'one')
@@ -78,9 +78,9 @@ t.test('a flow in progress survives its backend leaving, and is cut when the dra
     annotations: { 'service.cilium.io/global': 'true', 'service.cilium.io/affinity': 'local' },
     pods: [{ ip: a, ready: false, serving: true, terminating: true }],
   })
-  await eventually(async () => assert.equal(await ask(vip), 'two', 'new flows go elsewhere at once'))
+  await eventually(async () => assert.equal(await ask(vip), 'two', 'new flows go to another backend at once'))
   socket.write('still here\n')
-  await eventually(() => assert.equal(heard, 'one\nstill here\n', 'the old one goes on'))
+  await eventually(() => assert.equal(heard, 'one\nstill here\n', 'the old flow continues'))
   await closed
   t.pass('and ends with the drain')
 })
@@ -102,7 +102,7 @@ t.test('affinity: local until nothing local is left, then remote, then local aga
   t.pass('and back')
 })
 
-t.test('unshared: the others do not get them', async t => {
+t.test('backends of an unshared service are not used by other clusters', async t => {
   const world = await createWorld(t)
   const [vip, a, b] = [world.ip(1), world.ip(11), world.ip(21)]
   await startPod(t, a, 'one')
@@ -122,7 +122,7 @@ t.test('no backend anywhere: refused at once, and served as soon as there is one
   const vip = world.ip(1)
   await world.declare('cluster-1', { clusterIP: vip, pods: [] })
   await world.start()
-  t.same(await world.resolve(name), [vip], 'the name is there all the same')
+  t.same(await world.resolve(name), [vip], 'the name resolves all the same')
   await t.rejects(ask(vip), { code: 'ECONNRESET' })
   await startPod(t, world.ip(21), 'two')
   await world.declare('cluster-2', { clusterIP: world.ip(2), pods: [{ ip: world.ip(21) }] })
@@ -146,7 +146,7 @@ t.test('a headless service answers with the endpoints of all clusters', async t 
 })
 
 t.test(
-  'a headless service with an affinity tells of the preferred ones, and each endpoint by its own name',
+  'a headless service with an affinity answers with the preferred endpoints, and each endpoint has its own name',
   async t => {
     const world = await createWorld(t)
     const annotations = { 'service.cilium.io/global': 'true', 'service.cilium.io/affinity': 'local' }
@@ -156,8 +156,8 @@ t.test(
     for (const ip of [world.ip(11), world.ip(21)]) await startPod(t, ip, 'db')
     await world.start()
     const all = name.replace('cluster.local', 'clusterset.local')
-    t.same(await world.resolve(name), [world.ip(11)], 'local ones while there are any')
-    t.same(await world.resolve(`db-1.${name}`), [world.ip(21)], 'a member is always to be found')
+    t.same(await world.resolve(name), [world.ip(11)], 'local endpoints while there are any')
+    t.same(await world.resolve(`db-1.${name}`), [world.ip(21)], 'the name of a member always resolves')
     t.same((await world.resolve(all)).sort(), [world.ip(11), world.ip(21)], 'the clusterset has all (KEP-1645 2.4.1)')
     t.same(await world.resolve(`db-1.cluster-2.${all}`), [world.ip(21)])
     await world.declare('cluster-1', { annotations, pods: [] })
@@ -165,7 +165,7 @@ t.test(
   },
 )
 
-t.test('UDP: a session stays with its backend, and moves when the backend goes', async t => {
+t.test('UDP: a session stays with its backend, and moves when the backend is removed', async t => {
   const world = await createWorld(t)
   const [vip, a, b] = [world.ip(1), world.ip(11), world.ip(21)]
   await startUdpPod(t, a, 'one')
@@ -209,7 +209,7 @@ t.test('a cluster whose source is lost keeps its backends until it is stale', as
   await rename(folder, `${folder}-away`)
   await eventually(() => assert.equal(world.status().clusters[1]?.link.state, 'lost'))
   t.match(world.status().clusters[1]?.link, { error: String, staleAt: Number })
-  t.ok((await tally(6, vip)).two, 'what is last known goes on serving')
+  t.ok((await tally(6, vip)).two, 'the last known backends keep serving')
   await eventually(() => assert.equal(world.status().clusters[1]?.link.state, 'stale'))
   await eventually(async () => assert.deepEqual(await tally(4, vip), { one: 4 }))
   await rename(`${folder}-away`, folder)

@@ -1,8 +1,7 @@
 /**
- * The Dockerfile followed step by step without a container engine: what .dockerignore lets through is copied and compiled, the
- * last stage is put together in a folder, and the folder is run as the image would be: as its user, on a root file system that
- * is mounted read-only. Not tried are the base image, which a small root with Node and its libraries stands in for, and its
- * `apk`; of `npm ci` the checkout's own packages are taken.
+ * Follows the Dockerfile step by step, without a container engine: copies and compiles what .dockerignore allows, assembles the
+ * last stage in a folder, and runs it like the image: as its user, on a read-only root file system. The base image and its
+ * `apk` are not tested: a small root with Node and its libraries is used instead, and the checkout's packages for `npm ci`.
  */
 import assert from 'node:assert/strict'
 import { execFileSync, spawn } from 'node:child_process'
@@ -15,7 +14,7 @@ import { eventually } from '../support/eventually.ts'
 const able = process.getuid?.() === 0 && canMount()
 const options = able ? { timeout: 100_000 } : { skip: 'needs root: mounts, chroot and another user' }
 
-t.test('the image runs as a user without rights on a root that is never written to', options, async t => {
+t.test('the image runs as an unprivileged user on a read-only root', options, async t => {
   const folder = mkdtempSync(join(tmpdir(), 'starlane-image-'))
   t.teardown(() => rmSync(folder, { recursive: true, force: true }))
   const { build, image } = stages(readFileSync('Dockerfile', 'utf8'))
@@ -24,10 +23,10 @@ t.test('the image runs as a user without rights on a root that is never written 
 
   for (const [from, to] of copies(build)) cpSync(join(context, from), join(src, to), { recursive: true })
   symlinkSync(resolve('node_modules'), join(src, 'node_modules'))
-  // `npm run build`, without looking at the types once more.
+  // `npm run build` without the type check.
   execFileSync('tsc', ['-p', 'tsconfig.build.json', '--noCheck'], { cwd: src })
   cpSync(join(src, 'proxy/admin/page'), join(src, 'dist/proxy/admin/page'), { recursive: true })
-  // What the checkout has built of the engine is as good as new, and built anew where it is not.
+  // Uses the engine built in the checkout, and builds it if there is none.
   cpSync('native/build', join(src, 'native/build'), { recursive: true })
   execFileSync(process.execPath, ['native/build.js', '--optional'], { cwd: src })
   rmSync(join(src, 'node_modules'))
@@ -48,13 +47,13 @@ t.test('the image runs as a user without rights on a root that is never written 
   t.not(uid, '0')
   t.equal((await fetch(`http://${admin}/readyz`)).status, 200)
   const [service] = (await (await fetch(`http://${admin}/v1/services`)).json()) as { name: string }[]
-  t.equal(service?.name, 'rebel-base', 'it reads what is mounted')
-  t.equal(await stop(), 0, 'and ends when it is told to')
+  t.equal(service?.name, 'rebel-base', 'it reads the mounted files')
+  t.equal(await stop(), 0, 'it exits on SIGTERM')
 })
 
 type Instruction = readonly [word: string, rest: string]
 
-/** Both stages, with continued lines joined and comments left out. */
+/** The instructions of both stages, with continued lines joined and without comments. */
 function stages(dockerfile: string): { build: Instruction[]; image: Instruction[] } {
   const lines = dockerfile
     .replace(/^#.*\n/gm, '')
@@ -70,7 +69,7 @@ function wordsOf(stage: readonly Instruction[], word: string): string[][] {
   return stage.filter(([own]) => own === word).map(([, rest]) => rest.split(/\s+/))
 }
 
-/** From, to, and the stage it comes from. A path of the other stage loses its first slash. */
+/** Source, target, and the stage of the source. A path of another stage loses its first slash. */
 function copies(stage: readonly Instruction[]): (readonly [from: string, to: string, stage: string | undefined])[] {
   return wordsOf(stage, 'COPY').flatMap(words => {
     const other = words[0]?.startsWith('--from=') ? words.shift() : undefined
@@ -79,12 +78,12 @@ function copies(stage: readonly Instruction[]): (readonly [from: string, to: str
   })
 }
 
-/** What .dockerignore lets through. */
+/** The files that .dockerignore does not exclude. */
 function admitted(): string[] {
   return readFileSync('.dockerignore', 'utf8').match(/(?<=^!).+$/gm) ?? []
 }
 
-/** The packages that are left without those for development, relative to the checkout. */
+/** The packages without development dependencies, relative to the checkout. */
 function production(): string[] {
   const listed = execFileSync('npm', ['ls', '--omit=dev', '--all', '--parseable'], { encoding: 'utf8' })
   const here = `${process.cwd()}/`
@@ -92,7 +91,7 @@ function production(): string[] {
   return paths.map(path => path.slice(here.length)).filter(path => path !== 'node_modules/typescript')
 }
 
-/** Node, what its first line needs, and their libraries: nothing else of a system. */
+/** A root with Node, what its shebang needs, and their libraries. */
 function standInBase(root: string): void {
   const node = realNode()
   for (const [program, at] of [
@@ -115,7 +114,7 @@ function librariesOf(program: string): string[] {
   return execFileSync('ldd', [program], { encoding: 'utf8' }).match(/\/\S+(?= \()/g) ?? []
 }
 
-/** As the overlays mount it. */
+/** The configuration, as the overlays mount it. */
 function configure(root: string): void {
   const folder = join(root, 'etc/starlane')
   mkdirSync(join(folder, 'one'), { recursive: true })
@@ -136,7 +135,7 @@ function configure(root: string): void {
   writeFileSync(join(folder, 'starlane.yaml'), JSON.stringify(config))
 }
 
-/** The entry point with its command, until it is ready. */
+/** Runs the entry point with its command; resolves when it is ready. */
 async function run(t: Test, root: string, image: readonly Instruction[]) {
   const list = (word: string): string[] => JSON.parse(image.find(([own]) => own === word)?.[1] ?? '[]')
   const user = wordsOf(image, 'USER')[0]?.[0] ?? ''

@@ -1,4 +1,4 @@
-/** The deployment files and the rights in them, as a real API server takes them; without one all of it is skipped. */
+/** The deployment files and their roles, against a real API server; skipped without one. */
 import assert from 'node:assert/strict'
 import { execFile } from 'node:child_process'
 import { readFileSync, writeFileSync } from 'node:fs'
@@ -17,7 +17,7 @@ import { account, exportOf, skipped, startKubeApiserver, webObjects, without } f
 const options = { ...skipped, timeout: 110_000 }
 const world = { clock: systemClock, random: Math.random, log: silentLog, env: {} }
 
-t.test('what is installed, and what it may do', options, async t => {
+t.test('the deployment and its roles', options, async t => {
   const api = await startKubeApiserver(t)
   await api.kubectl(['apply', '-f', 'test/fixtures/crds/multicluster.yaml'])
   const config = join(t.testdir({}), 'starlane.yaml')
@@ -42,7 +42,7 @@ t.test('what is installed, and what it may do', options, async t => {
       t.notMatch(said, /Warning/)
     })
   }
-  t.test('and so is what a cluster needs that is read from elsewhere', async () => {
+  t.test('the manifests for a cluster that is read from another one are applied too', async () => {
     await api.kubectl(['apply', '-k', 'deploy/remote-access'])
   })
 
@@ -82,7 +82,7 @@ t.test('what is installed, and what it may do', options, async t => {
   })
 })
 
-/** The server learns of a changed role a moment later; a source that was quicker is started anew. */
+/** The server applies a changed role a moment later; a source that started before is restarted. */
 async function eventuallyDenied(t: Test, read: (t: Test) => Promise<RecordingSink>, resource: string): Promise<string> {
   const sink = await read(t)
   return eventually(async () => {

@@ -1,4 +1,4 @@
-/** What is written back to a real API server, with the rights of deploy/ and no more; without one all of it is skipped. */
+/** Write-back to a real API server, with exactly the roles of deploy/; skipped without one. */
 import assert from 'node:assert/strict'
 import { writeFileSync } from 'node:fs'
 import { join, relative } from 'node:path'
@@ -19,7 +19,7 @@ import { createWorld } from '../support/world.ts'
 
 const options = { ...skipped, timeout: 115_000 }
 
-t.test('what is written back', options, async t => {
+t.test('write-back', options, async t => {
   const api = await startKubeApiserver(t)
   await api.kubectl(['apply', '-f', 'test/fixtures/crds/multicluster.yaml'])
   const folder = t.testdir({})
@@ -65,7 +65,7 @@ t.test('what is written back', options, async t => {
       ({ metadata }) => metadata.labels?.['multicluster.kubernetes.io/source-cluster'],
     )
 
-  t.test('is what the API takes', async t => {
+  t.test('the API accepts all objects', async t => {
     await eventually(async () => assert.equal((await mirrored()).length, 1), 20_000)
     t.match((await mirrored())[0], { endpoints: [{ addresses: ['10.2.0.1'] }] })
     const events = () => api.list('/api/v1/namespaces/default/events')
@@ -102,7 +102,7 @@ t.test('what is written back', options, async t => {
     t.same(own.backends.map(({ address }) => address).sort(), ['10.1.0.1', '10.2.0.1'], 'it leads to both clusters')
   })
 
-  t.test('a type that changes makes the derived Service anew', async t => {
+  t.test('a changed type replaces the derived Service', async t => {
     const headless = webObjects({}, { port: 8080, address: '10.2.0.1', clusterIP: 'None' })
     const file = join(starlane.folder, 'cluster-2', 'web.yaml')
     writeFileSync(file, [...headless, far].map(each => stringify(each)).join('---\n'))
@@ -119,7 +119,7 @@ t.test('what is written back', options, async t => {
     t.pass('and back')
   })
 
-  t.test('without a rule it says which', async t => {
+  t.test('a missing rule is named', async t => {
     const roles = parseAllDocuments(rendered).map(document => document.toJS() as KubeObject)
     const role = roles.find(({ kind, metadata }) => kind === 'ClusterRole' && metadata.name === 'starlane-write')
     const touch: Record<string, () => Promise<unknown>> = {

@@ -1,4 +1,4 @@
-/** The source on a real API server; without one all of it is skipped. See test/support/kube-apiserver.ts. */
+/** The Kubernetes source against a real API server; skipped without one. See test/support/kube-apiserver.ts. */
 import assert from 'node:assert/strict'
 import t, { type Test } from 'tap'
 import type { ApiRequest, KubernetesClient } from '../../proxy/clients/kubernetes/client.ts'
@@ -28,7 +28,7 @@ t.test('watching', options, async t => {
   )
   assert.ok(services && slices)
 
-  t.test('bookmarks move the version on while nothing happens to what is selected', async t => {
+  t.test('bookmarks advance the version while the selected objects do not change', async t => {
     const own = { ...services, labelSelector: 'starlane.dev/derived=true' }
     const follow = await followed(t, api, own, request => shortWatch(request, 4))
     await eventually(() => assert.ok(follow.watches.length > 0), 10_000)
@@ -42,7 +42,7 @@ t.test('watching', options, async t => {
     t.equal(follow.lists(), 1)
   })
 
-  t.test('after a compaction it lists again, and tells what vanished', async t => {
+  t.test('after a compaction it lists again, and reports deleted objects', async t => {
     await api.apply(...webObjects({}, { name: 'gone' }), ...webObjects({}, { name: 'stays' }))
     let open = true
     const follow = await followed(t, api, slices, async request => {
@@ -59,10 +59,10 @@ t.test('watching', options, async t => {
     open = true
     await eventually(() => assert.ok(follow.put.includes('new-1') && follow.dropped.includes('gone-1')), 30_000)
     t.ok(follow.lists() > lists, 'by a list')
-    t.equal(follow.put.filter(name => name === 'stays-1').length, 1, 'what stood is not told again')
+    t.equal(follow.put.filter(name => name === 'stays-1').length, 1, 'an unchanged object is not reported again')
   })
 
-  t.test('a list of many pages is whole, also when its pages grow too old', async t => {
+  t.test('a list of many pages is complete, also when its pages expire', async t => {
     const names = Array.from({ length: 1100 }, (_, i) => `many-${i}`)
     const sliceOf = (name: string) =>
       webObjects({}, { name }).find(({ kind }) => kind === 'EndpointSlice') as KubeObject
@@ -81,7 +81,7 @@ t.test('watching', options, async t => {
     })
     await eventually(() => assert.ok(follow.listed() && follow.put.includes('meanwhile-1')), 30_000)
     t.ok(names.every(name => follow.put.includes(`${name}-1`)))
-    t.equal(new Set(follow.put).size, follow.put.length, 'each is told once')
+    t.equal(new Set(follow.put).size, follow.put.length, 'each object is reported once')
     t.match(
       follow.requests.filter(({ query }) => !query?.watch).map(({ query }) => query?.limit),
       ['500', '500', undefined],
@@ -93,7 +93,7 @@ function shortWatch(request: ApiRequest, seconds: number): ApiRequest {
   return request.query?.watch ? { ...request, query: { ...request.query, timeoutSeconds: String(seconds) } } : request
 }
 
-/** A watcher whose requests a test sees, and may change or refuse. */
+/** A watcher whose requests a test can see, change or refuse. */
 async function followed(
   t: Test,
   api: RealApi,

@@ -1,4 +1,4 @@
-/** A whole Starlane that reads its clusters from API servers, and what kubectl does to them. */
+/** A whole Starlane that reads its clusters from API servers, which kubectl changes. */
 import assert from 'node:assert/strict'
 import { execFile } from 'node:child_process'
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs'
@@ -13,7 +13,7 @@ import { type KubeApi, startKubeApi } from '../support/kube-api/server.ts'
 import { needsKubectl } from '../support/kubectl.ts'
 import { createWorld, startPod, tally } from '../support/world.ts'
 
-t.test('kubectl drives a failover, and an API server that goes away takes nothing with it', needsKubectl, async t => {
+t.test('kubectl triggers a failover, and an unreachable API server removes nothing', needsKubectl, async t => {
   const { world, apis, vip, run } = await openMesh(t)
   t.match(await tally(20, vip), { one: /\d/, two: /\d/ }, 'both answer')
 
@@ -41,7 +41,7 @@ t.test('kubectl drives a failover, and an API server that goes away takes nothin
   await eventually(() => assert.equal(link()?.state, 'live'), 30_000)
 })
 
-t.test('names of pods follow the Pods of the local cluster from when they are asked for', async t => {
+t.test('names of pods follow the Pods of the local cluster once dns.pods is verified', async t => {
   const { world, apis, config } = await openMesh(t)
   const [local, remote] = apis as [KubeApi, KubeApi]
   const put = (api: KubeApi, ip: string) =>
@@ -56,7 +56,7 @@ t.test('names of pods follow the Pods of the local cluster from when they are as
   await reload('verified')
   await eventually(async () => assert.deepEqual(await answer('10.1.0.7'), ['10.1.0.7']), 15_000)
   await t.rejects(answer('10.2.0.7'), { code: 'ENOTFOUND' }, 'of another cluster')
-  t.equal(remote.count('list', 'pods'), 0, 'whose Pods nobody asks for')
+  t.equal(remote.count('list', 'pods'), 0, 'its Pods are not watched')
   await eventually(() => assert.ok(local.watches.count('pods') > 0))
   local.remove('Pod', 'bare')
   await eventually(() => assert.rejects(answer('10.1.0.7'), { code: 'ENOTFOUND' }))
@@ -79,12 +79,12 @@ t.test('a folder behind an API server follows kubectl, and kubectl follows the f
     const ready = await run('cluster-1', 'get', 'deploy/rebel-base', '-o', 'jsonpath={.status.readyReplicas}')
     assert.equal(ready, '0')
   }, 20_000)
-  t.equal(api.get('Deployment', 'rebel-base')?.spec.replicas, 0, 'what the file says late is no news')
+  t.equal(api.get('Deployment', 'rebel-base')?.spec.replicas, 0, 'an older content of the file changes nothing')
   writeFileSync(join(folder, 'rebel-base.yaml'), deployment(3))
   await eventually(() => assert.equal(api.get('Deployment', 'rebel-base')?.spec.replicas, 3))
 })
 
-/** Two clusters by their API servers, each with one pod. */
+/** Two clusters with an API server and one pod each. */
 async function openMesh(t: Test) {
   const apis = await Promise.all([startKubeApi(), startKubeApi()])
   t.teardown(() => Promise.all(apis.map(api => api.stop())))
@@ -129,7 +129,7 @@ async function openMesh(t: Test) {
 }
 
 function kubectl(t: Test, clusters: readonly (readonly [string, KubeApi])[]) {
-  // Not a testdir, of which a test has one.
+  // Not a testdir, since a test has only one.
   const folder = mkdtempSync(join(tmpdir(), 'starlane-'))
   t.teardown(() => rmSync(folder, { recursive: true, force: true }))
   const config = join(folder, 'config')

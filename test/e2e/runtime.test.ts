@@ -62,7 +62,7 @@ t.test('a tenant without any backend of its own is refused', async t => {
   )
 })
 
-t.test('a client stays with its backend while the Service asks for it', async t => {
+t.test('a client stays with its backend while the Service has session affinity', async t => {
   const world = await createWorld(t)
   const vip = world.ip(1)
   for (const [i, pod] of ['a', 'b', 'c'].entries()) await startPod(t, world.ip(11 + i), pod)
@@ -75,7 +75,7 @@ t.test('a client stays with its backend while the Service asks for it', async t 
   t.pass('and no longer than that')
 })
 
-t.test('a new configuration: what changed is replaced, flows in progress do not notice', async t => {
+t.test('a reload replaces the parts that changed; flows in progress continue', async t => {
   const world = await createWorld(t)
   const [vip, a, b] = [world.ip(1), world.ip(11), world.ip(21)]
   await startPod(t, a, 'one')
@@ -112,10 +112,10 @@ t.test('a new configuration: what changed is replaced, flows in progress do not 
   await runtime.reload(await world.load())
   await eventually(async () => assert.deepEqual(await tally(4, vip), { one: 4 }))
   t.equal(world.status().clusters.length, 1)
-  t.same(await world.resolve(name), [vip], 'DNS is where it was')
+  t.same(await world.resolve(name), [vip], 'DNS still answers')
 })
 
-t.test('DNS is configured as it runs: names of pods, other resolvers, a log of queries', async t => {
+t.test('a reload of DNS: names of pods, other resolvers, the query log', async t => {
   const logged: unknown[] = []
   const log: Log = {
     ...silentLog,
@@ -144,7 +144,7 @@ t.test('DNS is configured as it runs: names of pods, other resolvers, a log of q
   await rm(file)
   await eventually(() => assert.rejects(world.resolve(pod.replace('-11.', '-12.')), { code: 'ENOTFOUND' }))
   t.same(await world.resolve('git.corp.example'), ['192.0.2.7'])
-  await t.rejects(world.resolve('corp.example.org'), { code: 'EREFUSED' }, 'the route is for its domain alone')
+  await t.rejects(world.resolve('corp.example.org'), { code: 'EREFUSED' }, 'the route is only for its domain')
 
   t.match(await world.look('/v1/dns?name=git.corp.example'), {
     answers: ['git.corp.example. 60 IN A 192.0.2.7'],
@@ -156,11 +156,11 @@ t.test('DNS is configured as it runs: names of pods, other resolvers, a log of q
   t.same(logged, [])
   const { address } = world.status().dns
   await reload({ ...changes, queryLog: { names: 'corp.example' } })
-  t.equal(world.status().dns.address, address, 'the responder itself goes on')
+  t.equal(world.status().dns.address, address, 'the responder keeps running')
   await world.resolve('git.corp.example')
   await world.resolve(name)
   t.match(logged, [{ client: '127.0.0.1', name: 'git.corp.example', type: 'A', rcode: 'NOERROR' }])
-  t.equal(corp.heard.length, 1, 'and so does its cache')
+  t.equal(corp.heard.length, 1, 'its cache is kept')
   await reload({ ...changes, queryLog: { clients: '127.0.0.1', names: 'corp.example' } })
   await world.resolve('git.corp.example')
   await reload(changes)
@@ -168,7 +168,7 @@ t.test('DNS is configured as it runs: names of pods, other resolvers, a log of q
   t.equal(logged.length, 2)
 })
 
-t.test('what one cluster exports another imports, by a name of the clusterset', async t => {
+t.test('a service exported by one cluster is imported by another, under its clusterset name', async t => {
   const world = await createWorld(t)
   const vip = world.ip(9)
   const apiVersion = 'multicluster.x-k8s.io/v1alpha1'
@@ -180,14 +180,14 @@ t.test('what one cluster exports another imports, by a name of the clusterset', 
   await writeFile(join(world.folder, 'cluster-1', 'import.json'), JSON.stringify(imported))
   await world.start()
   t.same(await world.resolve('rebel-base.default.svc.clusterset.local'), [vip])
-  await t.rejects(world.resolve(name), { code: 'ENOTFOUND' }, 'the cluster itself has no such Service')
-  await t.rejects(ask(vip), 'nobody exports it yet')
+  await t.rejects(world.resolve(name), { code: 'ENOTFOUND' }, 'the local cluster has no such Service')
+  await t.rejects(ask(vip), 'no cluster exports it yet')
   await writeFile(join(world.folder, 'cluster-2', 'export.json'), JSON.stringify(exported))
   await eventually(async () => assert.equal(await ask(vip), 'two'))
   t.same(world.status().problems, [])
 })
 
-t.test('a port in use is one problem, named with its remedy; the rest works, and it heals', async t => {
+t.test('a port in use is one problem, with its remedy; the rest works, and it recovers', async t => {
   const world = await createWorld(t)
   const [vip, other] = [world.ip(1), world.ip(2)]
   const squatter = createServer()
@@ -207,7 +207,7 @@ t.test('a port in use is one problem, named with its remedy; the rest works, and
   t.same(world.status().problems, [])
 })
 
-t.test('bad input is said with its place, and what is sound goes on', async t => {
+t.test('bad input is reported with its place, and the rest keeps working', async t => {
   const world = await createWorld(t)
   const vip = world.ip(1)
   await startPod(t, world.ip(11), 'one')
@@ -253,7 +253,7 @@ t.test('a plugin that throws or returns a promise is skipped, counted and named'
   t.ok(world.status().problems.every(p => p.code === 'PLUGIN_FAULT'))
 })
 
-t.test('what is shown is in order and true: names elsewhere, backends that are down, the drain', async t => {
+t.test('views are ordered and correct: ExternalName services, backends that are down, the drain', async t => {
   const world = await createWorld(t, { config: { proxy: { drain: '10s' } } })
   const [vip, pod, dead] = [world.ip(1), world.ip(11), world.ip(12)]
   await startPod(t, pod, 'one')
@@ -287,7 +287,7 @@ t.test('what is shown is in order and true: names elsewhere, backends that are d
       { ready: false, stopping: true, waiting: ['1 connection and 0 UDP sessions to end'] },
     )
   })
-  t.same(await world.resolve('web.default.svc.cluster.local'), [vip], 'names are answered for as long as flows last')
+  t.same(await world.resolve('web.default.svc.cluster.local'), [vip], 'DNS answers until the flows have ended')
   flow.destroy()
   await closed
 
@@ -296,7 +296,7 @@ t.test('what is shown is in order and true: names elsewhere, backends that are d
   }
 })
 
-t.test('how the log is written cannot change while it is', async t => {
+t.test('log.format cannot change while Starlane runs', async t => {
   const world = await createWorld(t)
   const runtime = await world.start()
   await world.write({ log: { format: 'json' } })
@@ -317,7 +317,7 @@ t.test('virtual addresses in place of ClusterIPs', async t => {
   t.equal(await ask(vip, 7100 + (process.pid % 100)), 'one')
 })
 
-t.test('an admin address in use ends the start, since nobody could see anything', async t => {
+t.test('an admin address in use makes the start fail', async t => {
   const world = await createWorld(t)
   const squatter = createServer()
   await new Promise<void>(resolve => squatter.listen(0, '127.0.0.1', resolve))
@@ -334,7 +334,7 @@ t.test('an admin address in use ends the start, since nobody could see anything'
   await t.rejects(runtime.start(), { code: 'LISTEN', message: new RegExp(`127\\.0\\.0\\.1:${port}`) })
 })
 
-t.test('validate says everything without binding anything', async t => {
+t.test('validate reports everything without binding anything', async t => {
   const world = await createWorld(t)
   await world.declare('cluster-1', {
     clusterIP: world.ip(1),
@@ -371,7 +371,7 @@ for (const [engine, skip] of [
     await world.start()
     t.match(world.status().components.find(c => c.name === 'Proxy')?.detail, `${engine}, `)
     const dgram = process.getActiveResourcesInfo().includes('UDPWrap')
-    t.equal(dgram, engine === 'streams', 'DNS has a socket of node:dgram where its engine has')
+    t.equal(dgram, engine === 'streams', 'DNS uses node:dgram exactly with the streams engine')
     t.same(await world.resolve('rebel-base.default.svc.cluster.local'), [vip])
     t.same(Object.keys(await tally(10, vip)).sort(), ['one', 'two'])
     await one.close()
@@ -379,7 +379,7 @@ for (const [engine, skip] of [
   })
 }
 
-t.test('status says which engine `auto` has taken, and why it is not the native one', async t => {
+t.test('status shows which engine `auto` chose, and why not the native one', async t => {
   const world = await createWorld(t)
   await world.start()
   const why =

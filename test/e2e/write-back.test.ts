@@ -1,4 +1,4 @@
-/** Two clusters known by their APIs alone, and what is written back to the local one. */
+/** Write-back to the local cluster, with two clusters known only by their APIs. */
 import assert from 'node:assert/strict'
 import { join } from 'node:path'
 import t, { type Test } from 'tap'
@@ -9,7 +9,7 @@ import { createWorld, manifests, startPod, tally, type WorldService } from '../s
 
 const global = { 'service.cilium.io/global': 'true' }
 
-t.test('failover between two APIs, and remote endpoints written back as slices', async t => {
+t.test('failover between two API servers, and remote endpoints written as EndpointSlices', async t => {
   const [one, two] = [await startApi(t), await startApi(t)]
   const world = await createWorld(t, {
     config: {
@@ -53,7 +53,7 @@ t.test('failover between two APIs, and remote endpoints written back as slices',
 
   await two.stop()
   await eventually(() => assert.equal(world.status().clusters[1]?.link.state, 'lost'), 15_000)
-  t.same(await tally(4, vip), { two: 4 }, 'an API that is away takes no backend along')
+  t.same(await tally(4, vip), { two: 4 }, 'an unreachable API server removes no backend')
 })
 
 async function startApi(t: Test): Promise<KubeApi> {
