@@ -3,8 +3,8 @@
  * health) and data (chain, dataplane, dns) meet only in the directory; all other connections between them are made here.
  *
  *   sources ─▶ mesh ─▶ directory ─▶ chain, proxy (engine, listeners), dns, health
- *              ▲                         │ results of dials
- *              └────── health ◀──────────┘
+ *                ▲                       │ results of dials
+ *                └────── health ◀────────┘
  */
 import { dirname } from 'node:path'
 

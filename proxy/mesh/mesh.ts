@@ -279,7 +279,7 @@ export class Mesh {
     return service?.derived === undefined ? undefined : serviceKey(service.namespace, service.derived)
   }
 
-  /** Runs a change. Exports reach only namespaces that the local cluster has: if one appears or goes, those are merged anew. */
+  /** Runs a change. Exports reach only namespaces that the local cluster has: if one is added or removed, those are merged again. */
   #withNamespace(state: ClusterState, namespace: string, act: () => void): void {
     const before = state.hasNamespace(namespace)
     act()

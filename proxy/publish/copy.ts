@@ -13,7 +13,7 @@ export type CopiedRecord = readonly [suffix: string, value: Uint8Array]
 export type CopyState = 'syncing' | 'live' | 'lost' | 'drained' | 'leaving'
 
 /** The resources removed when a cluster stays lost; nodes, identities and addresses stay (Cilium 2.6). */
-const perishable: readonly Resource[] = ['services', 'endpointslices', 'serviceexports']
+const removedWhenDrained: readonly Resource[] = ['services', 'endpointslices', 'serviceexports']
 
 const maxProblems = 20
 
@@ -91,7 +91,7 @@ export class Copy {
     this.#error = new MeshError('PUBLISH', `lost for ${durationText(afterMs)}: its services are removed`, {
       cause: this.#error,
     })
-    for (const resource of perishable) this.keys.desired(resource).drain()
+    for (const resource of removedWhenDrained) this.keys.desired(resource).drain()
     this.#changed()
   }
 

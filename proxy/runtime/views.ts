@@ -57,8 +57,8 @@ export function createViews({ parts, version, startedAt, clock, metrics }: ViewP
       return service && parts().chain.explainService({ address: from, port: 0 }, service)
     },
     dns: async (name, type, from = '127.0.0.1') => {
-      const told = await parts().names.responder.explain(name, type, { address: from, port: 0 })
-      return { ...told, client: from }
+      const explained = await parts().names.responder.explain(name, type, { address: from, port: 0 })
+      return { ...explained, client: from }
     },
     config: () => shownConfig(parts().config),
     metrics,
@@ -256,8 +256,8 @@ function linkView(link: Link): ClusterView['link'] {
 export function pluginsOf(chain: Chain): PluginView[] {
   const state = chain.state()
   return chain.resolved().map(plugin => {
-    const told = state[plugin.name]
-    return told === undefined ? plugin : { ...plugin, state: told }
+    const pluginState = state[plugin.name]
+    return pluginState === undefined ? plugin : { ...plugin, state: pluginState }
   })
 }
 

@@ -8,7 +8,7 @@ import { type Manifest, managedBy, withDigest } from './manifest.ts'
 export const importManager = { key: 'app.kubernetes.io/managed-by', value: managedBy }
 /** Marks derived Services written by Starlane, which may delete them. */
 export const derivedLabel = `${managedBy}/derived`
-/** Kubernetes' label of headless Services: tells how a derived one was created. */
+/** Kubernetes' label of headless Services: shows how a derived one was created. */
 const headlessLabel = 'service.kubernetes.io/headless'
 
 /** The version of the manifests here; they are the same in v1beta1. */

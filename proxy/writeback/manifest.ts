@@ -1,4 +1,4 @@
-/** The Kubernetes objects that Starlane writes, with the digest that tells whether they have changed. */
+/** The Kubernetes objects that Starlane writes, with a digest to detect changes. */
 import { createHash } from 'node:crypto'
 import type { Json } from '../model/text/json.ts'
 

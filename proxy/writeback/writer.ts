@@ -253,8 +253,8 @@ export class KubernetesWriter {
   }
 
   #mayDeleteSlice({ labels }: Existing): boolean {
-    const silent = this.#mesh.unsyncedClusters()
-    return this.#mesh.directory.synced && !silent.includes(String(labels[sourceClusterLabel]))
+    const unsynced = this.#mesh.unsyncedClusters()
+    return this.#mesh.directory.synced && !unsynced.includes(String(labels[sourceClusterLabel]))
   }
 
   /** An import may depend on any cluster. */

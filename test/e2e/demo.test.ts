@@ -45,7 +45,7 @@ t.test('when Starlane dies during the demo, the demo says so at once', { timeout
 })
 
 t.test(
-  'demo --hold: with API servers, and on another port when 80 is in use, it can be driven and observed',
+  'demo --kubernetes --hold: with API servers, and on another port when 80 is in use, it can be driven and observed',
   { timeout: 120_000 },
   async t => {
     const squatter = createServer()
