@@ -359,12 +359,12 @@ class Starlane implements Runtime {
   #newNames(): NameService {
     return new NameService({
       directory: this.#mesh.directory,
-      chooser: this.#chain,
+      visibility: this.#chain,
       options: dnsOptions(this.#config),
       clock: this.#clock,
       random: this.#random,
       log: this.#log,
-      ...(this.#proxy.sockets && { sockets: this.#proxy.sockets }),
+      ...(this.#proxy.BatchSocket && { BatchSocket: this.#proxy.BatchSocket }),
     })
   }
 

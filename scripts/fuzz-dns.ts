@@ -11,8 +11,8 @@ import { appendFileSync, readFileSync } from 'node:fs'
 import { fileURLToPath } from 'node:url'
 import { parseArgs } from 'node:util'
 import dnsPacket from 'dns-packet'
-import { joined } from '../proxy/dns/chase.ts'
-import { digest } from '../proxy/dns/forward/normalize.ts'
+import { joinTarget } from '../proxy/dns/chase.ts'
+import { normalize } from '../proxy/dns/forward/normalize.ts'
 import { encode } from '../proxy/dns/message/encode.ts'
 import { print } from '../proxy/dns/message/print.ts'
 import { type Query, readQuery } from '../proxy/dns/message/query.ts'
@@ -108,7 +108,7 @@ function queryHandler(): Target['handle'] {
   mesh.flush()
   const dns = createDnsResponder({
     directory: mesh.directory,
-    chooser: { admit: () => undefined, visible: (_client, service) => service.backends },
+    visibility: { admit: () => undefined, visible: (_client, service) => service.backends },
     options: {
       listen: { address: '127.0.0.1', port: 0 },
       pods: 'insecure',
@@ -119,8 +119,8 @@ function queryHandler(): Target['handle'] {
     log: { ...silentLog, error: (event, fields) => fail(`${event}: ${JSON.stringify(fields)}`) },
   })
   return packet => {
-    const reply = dns.answer(packet, { address: '127.0.0.1', port: 4000 }, 'udp')
-    const other = dns.answer(packet, { address: '::1', port: 4000 }, 'tcp')
+    const reply = dns.respond(packet, { address: '127.0.0.1', port: 4000 }, 'udp')
+    const other = dns.respond(packet, { address: '::1', port: 4000 }, 'tcp')
     if (reply === undefined) return other === undefined ? 'silence' : fail('is answered over TCP alone')
     if (!(reply instanceof Buffer) || !(other instanceof Buffer))
       return fail('is answered later, with no upstream to ask')
@@ -143,7 +143,7 @@ function typeBand(type: number): string {
 function handleReply(packet: Buffer): string {
   const query = askingFor(packet)
   isReplyTo(query?.bytes ?? packet, packet)
-  const found = digest(packet, { maxSeconds: 3600, maxNegativeSeconds: 300 })
+  const found = normalize(packet, { maxSeconds: 3600, maxNegativeSeconds: 300 })
   if (!found) return 'malformed'
   const { reply, ttlSeconds } = found
   if (ttlSeconds < 0 || ttlSeconds > 3600) fail(`is kept for ${ttlSeconds} s`)
@@ -157,10 +157,10 @@ function handleReply(packet: Buffer): string {
   }
   print(reply.bytes, reply.questionEnd)
   const alias = { zone: 'z', rcode: 0, answers: [], authority: [], additional: [] }
-  const chased = joined(alias, { reply, ageSeconds: 1, from: 'upstream', detail: '' })
+  const chased = joinTarget(alias, { reply, ageSeconds: 1, from: 'upstream', detail: '' })
   wellFormed(encode(query.bytes.subarray(12, query.end), { authoritative: true, rcode: 0 }, chased))
-  const turning = reply.turning ? 'turning' : 'fixed'
-  return `rcode ${reply.rcode}, ${ttlSeconds > 0 ? 'kept' : 'not kept'}, ${turning}, ${Math.min(9, reply.ttlAt.length)} records`
+  const rotatable = reply.rotatable ? 'rotatable' : 'fixed'
+  return `rcode ${reply.rcode}, ${ttlSeconds > 0 ? 'kept' : 'not kept'}, ${rotatable}, ${Math.min(9, reply.ttlAt.length)} records`
 }
 
 /** The query that a reply would be to. */

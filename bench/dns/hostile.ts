@@ -1,6 +1,6 @@
 /** What a packet costs that nobody honest sends: microseconds of one core in the responder's function, no socket between. */
 
-import { queryMessage, questionNamed } from '../../proxy/dns/message/question.ts'
+import { queryMessage, questionFor } from '../../proxy/dns/message/question.ts'
 import { createDnsResponder } from '../../proxy/dns/responder.ts'
 import { Mesh } from '../../proxy/mesh/mesh.ts'
 import { silentLog } from '../../proxy/model/log.ts'
@@ -24,7 +24,7 @@ export function hostileCosts(): [what: string, micros: number][] {
   mesh.flush()
   const dns = createDnsResponder({
     directory: mesh.directory,
-    chooser: { admit: () => undefined, visible: (_client, service) => service.backends },
+    visibility: { admit: () => undefined, visible: (_client, service) => service.backends },
     options: { listen: { address: '127.0.0.1', port: 0 } },
     clock: systemClock,
     random: Math.random,
@@ -33,7 +33,7 @@ export function hostileCosts(): [what: string, micros: number][] {
   return packets().map(([what, packet]) => {
     const measure = () => {
       const begun = performance.now()
-      for (let i = 0; i < runs; i++) dns.answer(packet(i), client, 'udp')
+      for (let i = 0; i < runs; i++) dns.respond(packet(i), client, 'udp')
       return ((performance.now() - begun) * 1000) / runs
     }
     measure()
@@ -42,7 +42,7 @@ export function hostileCosts(): [what: string, micros: number][] {
 }
 
 function packets(): [string, (turn: number) => Buffer][] {
-  const good = queryMessage(questionNamed(serviceName(1), 1), 1, true)
+  const good = queryMessage(questionFor(serviceName(1), 1), 1, true)
   const header = (...counts: number[]) =>
     Buffer.from([0, 1, 1, 0, ...counts.flatMap(count => [count >> 8, count & 255])])
   const always = (packet: Buffer) => () => packet
@@ -65,7 +65,7 @@ function packets(): [string, (turn: number) => Buffer][] {
     ['a reply sent as a query', always(reply)],
     [
       'a made-up name of our zone, never the same',
-      turn => queryMessage(questionNamed(`x${turn}-${made++}.default.svc.cluster.local`, 1), 1, true),
+      turn => queryMessage(questionFor(`x${turn}-${made++}.default.svc.cluster.local`, 1), 1, true),
     ],
   ]
 }

@@ -50,12 +50,12 @@ async function serveStarlane(changesPerSecond: number): Promise<void> {
   })
   const dns = createDnsResponder({
     directory: mesh.directory,
-    chooser: chain,
+    visibility: chain,
     options: { listen: { address: '127.0.0.1', port } },
     clock: systemClock,
     random: Math.random,
     log: silentLog,
-    ...(kind === 'native' && { sockets: loadAddon().BatchSocket }),
+    ...(kind === 'native' && { BatchSocket: loadAddon().BatchSocket }),
   })
   await dns.start()
   if (changesPerSecond === 0) return

@@ -2,16 +2,17 @@
 import { setImmediate as nextTurn } from 'node:timers/promises'
 import { collectDefaultMetrics, Registry } from 'prom-client'
 import type { FlowObserver } from '../model/flow.ts'
+import type { DnsStats } from '../model/stats/dns.ts'
 import type { HealthStats } from '../model/stats/health.ts'
 import type { HookFaultCount, PluginCounter } from '../model/stats/plugin.ts'
-import { addDnsMetrics, type DnsNumbers } from './dns-metrics.ts'
+import { addDnsMetrics } from './dns-metrics.ts'
 import { FlowMetrics } from './flow-metrics.ts'
 import { addGauges, type GaugeParts } from './gauges.ts'
 import { addHealthMetrics } from './health-metrics.ts'
 import { addPluginFaults, followPluginCounters } from './plugin-counters.ts'
 
 export interface MetricsParts extends GaugeParts {
-  dns(): DnsNumbers
+  dns(): DnsStats
   health(): HealthStats
   plugins(): readonly PluginCounter[]
   pluginFaults(): readonly HookFaultCount[]

@@ -1,5 +1,5 @@
 /** Which engine carries the flows of a configuration. */
-import type { BatchSockets } from '../model/batch-socket.ts'
+import type { BatchSocketClass } from '../model/batch-socket.ts'
 import type { Engine, EngineParts } from './engine.ts'
 import { findAddon, loadAddon, type NativeAddon } from './native/addon.ts'
 import { createNativeEngineWith } from './native/engine.ts'
@@ -9,8 +9,8 @@ export interface Chosen {
   readonly engine: Engine
   /** Why `auto` has not taken the faster one; undefined when it has, or was not asked. */
   readonly whyNotNative?: string
-  /** UDP sockets of the addon, where the engine is native. */
-  readonly sockets?: BatchSockets
+  /** The addon's class of UDP sockets, where the engine is native. */
+  readonly BatchSocket?: BatchSocketClass
 }
 
 /**
@@ -31,5 +31,5 @@ export function createEngine(
 }
 
 function native(addon: NativeAddon, parts: EngineParts): Chosen {
-  return { engine: createNativeEngineWith(addon, parts), sockets: addon.BatchSocket }
+  return { engine: createNativeEngineWith(addon, parts), BatchSocket: addon.BatchSocket }
 }

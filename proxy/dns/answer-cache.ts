@@ -1,97 +1,128 @@
 /**
- * The memory of the fast way: encoded replies of our own zones by question. An entry holds as long as what its answer was
- * made from, so it has no age: it goes when one of its subjects reads otherwise, for exactly the names concerned. When a
- * service changes in what no name tells, its answers stay and rest on the new one from then on.
+ * Encoded answers of our own zones, by question. An entry has no TTL: it is dropped when the directory announces a change of
+ * something the answer depends on. When a service changes in a way that affects none of its records, its answers are kept
+ * and depend on the new version of the service from then on.
  */
-import type { Directory } from '../model/directory.ts'
+import type { Change, Directory } from '../model/directory.ts'
 import type { Client } from '../model/flow.ts'
 import type { GlobalService } from '../model/service.ts'
+import type { ZoneCounters } from './counters.ts'
 import type { Query } from './message/query.ts'
-import { Shelf, type Shelved, slotOf } from './message/question-cache.ts'
+import { type CacheEntry, QuestionCache, questionHash } from './message/question-cache.ts'
 import type { Reply } from './message/reply.ts'
-import type { ZoneCounters } from './stats.ts'
-import { type Eyes, type Grounds, groundsOf, holds, renewed, type Seen } from './zones/view.ts'
+import { sameEndpointRecords, sameRecords } from './zones/affects-dns.ts'
+import {
+  type Dependencies,
+  endpointsOf,
+  everything,
+  type Recheck,
+  recheckOf,
+  replaceService,
+  stillHolds,
+  type Visibility,
+} from './zones/dependencies.ts'
 
-export interface Known extends Shelved {
-  /** Undefined: the name was found to be for others to answer. */
+export interface CachedAnswer extends CacheEntry {
+  /** Undefined: the name is in none of our zones. */
   readonly reply: Reply | undefined
   readonly zone: ZoneCounters
   readonly subjects: readonly string[]
-  /** The only service that the answer rests on; undefined when there is none or more. */
+  /** The one service to admit the client to; undefined for none, or when `recheck` has more. */
   service: GlobalService | undefined
-  /** What else must be seen the same; undefined, as for most answers, when there is nothing. */
-  grounds: Grounds | undefined
+  /** What else to compare for each client; undefined for most answers. */
+  recheck: Recheck | undefined
 }
 
-/** What an entry costs besides its bytes, roughly: the objects around them, and each subject with its set of slots. */
+/** A few answers per service of a large mesh, and room for names made up by attackers. */
+const maxEntries = 20_000
+const maxBytes = 32 << 20
+/** Memory of an entry besides its message, estimated: its objects, and each subject with its set of entries. */
 const overheadBytes = 500
 const subjectBytes = 150
 
-export class Replies {
-  readonly #shelf: Shelf<Known>
-  /** The slots of the entries that rest on a subject. */
+export class AnswerCache {
+  readonly #entries: QuestionCache<CachedAnswer>
+  /** The hashes of the entries that depend on a subject. */
   readonly #bySubject = new Map<string, Set<number>>()
   readonly #directory: Directory
-  readonly #eyes: Eyes
+  readonly #visibility: Visibility
+  readonly #stop: () => void
 
-  constructor(directory: Directory, eyes: Eyes, limit: { readonly entries: number; readonly bytes: number }) {
+  constructor(directory: Directory, visibility: Visibility) {
     this.#directory = directory
-    this.#eyes = eyes
-    this.#shelf = new Shelf({
-      ...limit,
+    this.#visibility = visibility
+    this.#entries = new QuestionCache({
+      entries: maxEntries,
+      bytes: maxBytes,
       sizeOf: ({ message, subjects }) => message.length + overheadBytes + subjects.length * subjectBytes,
-      gone: (known, slot) => this.#unlink(known, slot),
+      removed: (cached, hash) => this.#unlink(cached, hash),
     })
+    this.#stop = directory.onChange(change => this.#update(change))
   }
 
   get size(): number {
-    return this.#shelf.size
+    return this.#entries.size
   }
 
-  find(query: Query, client: Client): Known | undefined {
-    const known = this.#shelf.get(query, slotOf(query))
-    if (!known) return undefined
-    if (known.service && this.#eyes.admit(client, known.service)) return undefined
-    return !known.grounds || holds(known.grounds, client, this.#directory, this.#eyes) ? known : undefined
+  close(): void {
+    this.#stop()
   }
 
-  keep(query: Query, reply: Reply | undefined, zone: ZoneCounters, seen: Seen): void {
-    // What is hidden from one client, and what is not known yet, is no answer for the next.
-    if (seen.hidden.size > 0 || !this.#directory.synced) return
-    const slot = slotOf(query)
+  find(query: Query, client: Client): CachedAnswer | undefined {
+    const cached = this.#entries.get(query, questionHash(query))
+    if (!cached) return undefined
+    if (cached.service && this.#visibility.admit(client, cached.service)) return undefined
+    const holds = !cached.recheck || stillHolds(cached.recheck, client, this.#directory, this.#visibility)
+    return holds ? cached : undefined
+  }
+
+  /** Stores an answer, unless it is for one client alone or was made before the first sync. */
+  put(query: Query, reply: Reply | undefined, zone: ZoneCounters, dependencies: Dependencies): void {
+    if (dependencies.hidden.size > 0 || !this.#directory.synced) return
+    const hash = questionHash(query)
     const message = reply?.bytes ?? Buffer.from(query.bytes.subarray(0, query.end))
-    const { shown, preferred, namespaces, pods } = seen
-    const isSimple = seen.admitted.size <= 1 && shown.size + preferred.size + namespaces.size + pods.size === 0
-    const [service] = isSimple ? seen.admitted : []
-    const subjects = [...seen.subjects]
-    this.#shelf.set(slot, { message, reply, zone, subjects, service, grounds: isSimple ? undefined : groundsOf(seen) })
+    const { admitted, shown, preferred, namespaces, pods } = dependencies
+    const isSimple = admitted.size <= 1 && shown.size + preferred.size + namespaces.size + pods.size === 0
+    const [service] = isSimple ? admitted : []
+    const recheck = isSimple ? undefined : recheckOf(dependencies)
+    const subjects = [...dependencies.subjects]
+    this.#entries.set(hash, { message, reply, zone, subjects, service, recheck })
     for (const subject of subjects) {
-      const slots = this.#bySubject.get(subject)
-      if (slots) slots.add(slot)
-      else this.#bySubject.set(subject, new Set([slot]))
+      const hashes = this.#bySubject.get(subject)
+      if (hashes) hashes.add(hash)
+      else this.#bySubject.set(subject, new Set([hash]))
     }
   }
 
-  /** A service key or an address reads otherwise from now on. */
-  forget(subject: string): void {
-    for (const slot of this.#bySubject.get(subject) ?? []) this.#shelf.delete(slot)
+  /** Drops the answers that depend on a subject. */
+  drop(subject: string): void {
+    for (const hash of this.#bySubject.get(subject) ?? []) this.#entries.delete(hash)
   }
 
-  /** A service was replaced by one of which all names read the same. */
-  renew(before: GlobalService, after: GlobalService): void {
-    for (const slot of this.#bySubject.get(after.key) ?? []) {
-      const known = this.#shelf.peek(slot)
-      if (!known) continue
-      if (known.service === before) known.service = after
-      if (known.grounds) known.grounds = renewed(known.grounds, before, after)
+  #update(change: Change): void {
+    this.drop(everything)
+    for (const { key, before, after } of change) {
+      if (before && after && sameRecords(before, after)) this.#replace(before, after)
+      else this.drop(key)
+      if (!before || !after || !sameEndpointRecords(before, after)) this.drop(endpointsOf(key))
     }
   }
 
-  #unlink(known: Known, slot: number): void {
-    for (const subject of known.subjects) {
-      const slots = this.#bySubject.get(subject)
-      slots?.delete(slot)
-      if (slots?.size === 0) this.#bySubject.delete(subject)
+  /** Keeps the answers of a service whose records are the same after a change. */
+  #replace(before: GlobalService, after: GlobalService): void {
+    for (const hash of this.#bySubject.get(after.key) ?? []) {
+      const cached = this.#entries.peek(hash)
+      if (!cached) continue
+      if (cached.service === before) cached.service = after
+      if (cached.recheck) cached.recheck = replaceService(cached.recheck, before, after)
+    }
+  }
+
+  #unlink(cached: CachedAnswer, hash: number): void {
+    for (const subject of cached.subjects) {
+      const hashes = this.#bySubject.get(subject)
+      hashes?.delete(hash)
+      if (hashes?.size === 0) this.#bySubject.delete(subject)
     }
   }
 }

@@ -1,16 +1,9 @@
-/** The query log: off by default, and when on only for the clients and names that were asked for. */
-import type { Cidr } from '../model/address.ts'
+/** The query log: off by default; when on, only for the clients and names of the filter. */
 import type { Log } from '../model/log.ts'
 import { labelsOf } from './message/query.ts'
 import { rcodeName, typeName } from './message/wire.ts'
-import type { Asking } from './stats.ts'
-
-/** Which queries are logged; what is left out concerns all. */
-export interface QueryFilter {
-  readonly clients?: readonly Cidr[]
-  /** Names with all below them; lower case. */
-  readonly names?: readonly string[]
-}
+import type { QueryFilter } from './options.ts'
+import type { DnsRequest } from './request.ts'
 
 export class QueryLog {
   filter: QueryFilter | undefined
@@ -21,13 +14,13 @@ export class QueryLog {
     this.filter = filter
   }
 
-  saw(asking: Asking, zone: string, rcode: number, replyBytes: number, now: number): void {
-    const { query, client, transport, at } = asking
+  write(request: DnsRequest, zone: string, rcode: number, replyBytes: number, now: number): void {
+    const { query, client, transport, at } = request
     const { clients, names } = this.filter ?? {}
     if (clients && !clients.some(cidr => cidr.contains(client.address))) return
     const name = labelsOf(query).join('.')
     if (names && !names.some(domain => name === domain || name.endsWith(`.${domain}`))) return
-    this.#log.info('dns query', {
+    this.#log.info('dns.query', {
       client: client.address,
       name: name.replace(/[^\x21-\x7e]/g, '?'),
       type: typeName(query.type),

@@ -1,53 +1,55 @@
-/** The DNS server of Starlane: our own zones from the directory, all other names from upstream resolvers. */
-import type { BatchSockets } from '../model/batch-socket.ts'
+/** The DNS responder: wires zones, forwarding and sockets together, starts and stops them. */
+import type { SocketAddress } from '../model/address.ts'
+import type { BatchSocketClass } from '../model/batch-socket.ts'
 import type { Directory } from '../model/directory.ts'
 import type { Problem } from '../model/error.ts'
 import type { Client } from '../model/flow.ts'
 import type { Log } from '../model/log.ts'
+import type { DnsStats } from '../model/stats/dns.ts'
 import type { Clock, Random } from '../model/time/clock.ts'
-import { type Explanation, explain } from './explain.ts'
+import type { NameExplanation } from '../model/views.ts'
+import { explain } from './explain.ts'
 import { Forwarder } from './forward/forwarder.ts'
 import { Resolver } from './forward/resolver.ts'
 import { Upstreams } from './forward/upstreams.ts'
-import { type DnsOptions, type Settled, settle } from './options.ts'
-import type { QueryFilter } from './query-log.ts'
-import { Replier } from './respond.ts'
+import { type DnsOptions, type FullDnsOptions, type QueryFilter, withDefaults } from './options.ts'
+import { QueryHandler } from './respond.ts'
 import { type Listening, listen } from './server/listen.ts'
-import type { Endpoint, Transport } from './server/udp.ts'
-import type { DnsStats } from './stats.ts'
+import type { Transport } from './transport.ts'
 import type { Zones } from './zones/answer.ts'
-import type { Eyes } from './zones/view.ts'
+import type { Visibility } from './zones/dependencies.ts'
 
 export interface DnsParts {
   readonly directory: Directory
-  readonly chooser: Eyes
+  /** Which services and backends a client may see: the chain. */
+  readonly visibility: Visibility
   readonly options: DnsOptions
   readonly clock: Clock
   readonly random: Random
   readonly log: Log
-  /** UDP in batches, where the addon was built; default node:dgram. */
-  readonly sockets?: BatchSockets
+  /** The addon's UDP sockets. Default: node:dgram. */
+  readonly BatchSocket?: BatchSocketClass
 }
 
 export interface DnsResponder {
   /** Binds UDP and TCP. Rejects with `MeshError` LISTEN that names the address, the cause and the remedy. */
   start(): Promise<void>
-  /** Where it listens, with the bound port. Undefined before `start` and after `close`. */
-  readonly address: Endpoint | undefined
-  /** A message to its reply, for any socket: at once, or later when others must be asked. Never throws, never rejects. */
-  answer(message: Buffer, client: Client, transport: Transport): Buffer | undefined | Promise<Buffer | undefined>
-  /** What a client would be told of a name, and how that comes about. */
-  explain(name: string, type: string, client: Client): Promise<Explanation>
-  /** Writes queries to the log from now on: all, some, or with `undefined` none. */
+  /** The bound address. Undefined before `start` and after `close`. */
+  readonly address: SocketAddress | undefined
+  /** The reply to a message: at once, or later when an upstream must be asked. Never throws, never rejects. */
+  respond(message: Buffer, client: Client, transport: Transport): Buffer | undefined | Promise<Buffer | undefined>
+  /** The answer that a client would get for a name, and how it was made. */
+  explain(name: string, type: string, client: Client): Promise<NameExplanation>
+  /** Which queries to log from now on; undefined: none. */
   logQueries(filter: QueryFilter | undefined): void
   problems(): Problem[]
   stats(): DnsStats
-  /** Hears no more, answers what was asked, then frees the sockets: at once, or when resolvers have had a second more. */
+  /** Stops receiving, sends the replies that are pending, waiting at most a second for upstreams, and closes the sockets. */
   close(): Promise<void>
 }
 
-/** Longer than a resolver that answers takes. After it the address is free for the next, whoever still keeps silent. */
-const patienceMs = 1000
+/** How long `close` waits for upstreams; longer than one that answers takes. */
+const closeWaitMs = 1000
 
 export function createDnsResponder(parts: DnsParts): DnsResponder {
   return new Responder(parts)
@@ -55,54 +57,54 @@ export function createDnsResponder(parts: DnsParts): DnsResponder {
 
 class Responder implements DnsResponder {
   readonly #parts: DnsParts
-  readonly #options: Settled
+  readonly #options: FullDnsOptions
   readonly #forwarder: Forwarder
   readonly #upstreams: Upstreams
   readonly #resolver: Resolver
-  readonly #replier: Replier
+  readonly #handler: QueryHandler
   #listening: Listening | undefined
 
   constructor(parts: DnsParts) {
     const { clock, random } = parts
     this.#parts = parts
-    this.#options = settle(parts.options)
+    this.#options = withDefaults(parts.options)
     this.#forwarder = new Forwarder(this.#options.forward, clock, random)
     this.#upstreams = new Upstreams(this.#options, this.#forwarder, parts)
     this.#resolver = new Resolver(this.#forwarder, this.#options, clock)
-    this.#replier = new Replier(parts, this.#options, zonesOf(this.#options), this.#resolver)
+    this.#handler = new QueryHandler(parts, this.#options, zonesOf(this.#options), this.#resolver)
   }
 
-  get address(): Endpoint | undefined {
+  get address(): SocketAddress | undefined {
     return this.#listening?.address
   }
 
   async start(): Promise<void> {
     await this.#upstreams.prepare()
-    const { sockets, clock } = this.#parts
-    const replier = this.#replier
+    const { BatchSocket, clock } = this.#parts
+    const handler = this.#handler
     this.#listening = await listen(this.#options.listen, this.#options.tcp, {
-      respond: (message, client, transport) => replier.answer(message, client, transport),
-      respondInto: (room, message, length, client) => replier.answerInto(room, message, length, client),
-      sockets,
+      respond: (message, client, transport) => handler.respond(message, client, transport),
+      respondInto: (room, message, length, client) => handler.respondInto(room, message, length, client),
+      BatchSocket,
       clock,
     })
     this.#upstreams.start(this.#listening.address)
   }
 
-  answer(message: Buffer, client: Client, transport: Transport): Buffer | undefined | Promise<Buffer | undefined> {
-    return this.#replier.answer(message, client, transport)
+  respond(message: Buffer, client: Client, transport: Transport): Buffer | undefined | Promise<Buffer | undefined> {
+    return this.#handler.respond(message, client, transport)
   }
 
-  explain(name: string, type: string, client: Client): Promise<Explanation> {
+  explain(name: string, type: string, client: Client): Promise<NameExplanation> {
     return explain(name, type, client, {
-      replier: this.#replier,
+      handler: this.#handler,
       resolver: this.#resolver,
       forwarder: this.#forwarder,
     })
   }
 
   logQueries(filter: QueryFilter | undefined): void {
-    this.#replier.queryLog.filter = filter
+    this.#handler.queryLog.filter = filter
   }
 
   problems(): Problem[] {
@@ -110,7 +112,7 @@ class Responder implements DnsResponder {
   }
 
   stats(): DnsStats {
-    const { counters, replies } = this.#replier
+    const { counters, answers } = this.#handler
     const { refused, failures, ...cache } = this.#resolver.counts
     return {
       requests: counters.requests(),
@@ -119,8 +121,8 @@ class Responder implements DnsResponder {
       dnssecRequests: counters.dnssecRequests,
       dropped: counters.dropped,
       limited: counters.limited,
-      replies: { entries: replies.size, hits: counters.hits, misses: counters.misses },
-      cache: { ...this.#resolver.cached, ...cache },
+      answerCache: { entries: answers.size, hits: counters.hits, misses: counters.misses },
+      cache: { ...this.#resolver.cacheSize, ...cache },
       forward: { inFlight: this.#resolver.inFlight, refused, failures },
       upstreams: this.#forwarder.upstreams.map(upstream => upstream.stats()),
       tcp: { connections: this.#listening?.tcp.connections ?? 0, refused: this.#listening?.tcp.refused ?? 0 },
@@ -128,16 +130,16 @@ class Responder implements DnsResponder {
   }
 
   async close(): Promise<void> {
-    const stopWaiting = this.#parts.clock.after(patienceMs, () => this.#upstreams.close())
+    const stopWaiting = this.#parts.clock.after(closeWaitMs, () => this.#upstreams.close())
     await this.#listening?.close()
     stopWaiting()
     this.#listening = undefined
     this.#upstreams.close()
-    this.#replier.close()
+    this.#handler.close()
   }
 }
 
-function zonesOf(options: Settled): Zones {
+function zonesOf(options: FullDnsOptions): Zones {
   const { advertise: addresses, pods, hideEmpty, clusterset } = options
   return {
     cluster: { origin: origin(options.domain), pods, addresses, hideEmpty },

@@ -33,13 +33,27 @@ export function unmapped(address: string): string {
   return address.startsWith('::ffff:') && address.includes('.') ? address.slice(7) : address
 }
 
+/**
+ * What one subscriber is assumed to hold, as a key: an IPv4 address itself, the first 64 bits of an IPv6 address. Takes a
+ * canonical address.
+ */
+export function subscriberNetwork(address: string): string {
+  return familyOf(address) === 4 ? address : ipaddr.IPv6.parse(address).parts.slice(0, 4).join(':')
+}
+
+/** An address with a port, of either protocol. */
+export interface SocketAddress {
+  readonly address: string
+  readonly port: number
+}
+
 /** `127.0.0.1:80`, `[fd00::1]:80`. */
 export function endpointText(address: string, port: number): string {
   return address.includes(':') ? `[${address}]:${port}` : `${address}:${port}`
 }
 
 /** The inverse of {@link endpointText}; undefined unless it is an address and a port of 0..65535. */
-export function parseEndpoint(text: string): { address: string; port: number } | undefined {
+export function parseEndpoint(text: string): SocketAddress | undefined {
   const match = /^(?:\[([^\]]+)\]|([^:]+)):(\d{1,5})$/.exec(text)
   const address = match && canonicalAddress(match[1] ?? match[2] ?? '')
   const port = Number(match?.[3])

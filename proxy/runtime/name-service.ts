@@ -1,10 +1,11 @@
+/** The DNS responder of the runtime: binds its address and tries again while that fails. */
 import { createDnsResponder, type DnsParts, type DnsResponder } from '../dns/responder.ts'
 import { endpointText } from '../model/address.ts'
 import { MeshError, messageOf, type Problem } from '../model/error.ts'
 
 const retryMs = 5000
 
-/** The DNS responder, bound as soon as its address can be had: a port in use is a problem to show, not a reason to stop. */
+/** A failed bind, such as a port in use, is a problem to report and to retry, not a reason to stop. */
 export class NameService {
   #parts: DnsParts
   #responder: DnsResponder
@@ -21,12 +22,12 @@ export class NameService {
     return this.#responder
   }
 
-  /** Why it does not listen; undefined when it does, or has not tried yet. */
+  /** Why the last bind failed; undefined when it succeeded or was not tried yet. */
   get failure(): MeshError | undefined {
     return this.#failure
   }
 
-  /** Resolves when it listens or has failed to for the first time. */
+  /** Resolves after the first attempt, failed or not. */
   async start(): Promise<void> {
     const { clock, log } = this.#parts
     try {
@@ -35,7 +36,7 @@ export class NameService {
       if (this.#failure && address) log.info('dns.listening', { address: endpointText(address.address, address.port) })
       this.#failure = undefined
     } catch (error) {
-      if (!this.#failure) log.error('dns.failed', { why: messageOf(error) })
+      if (!this.#failure) log.error('dns.listen.failed', { why: messageOf(error) })
       this.#failure = error instanceof MeshError ? error : new MeshError('LISTEN', messageOf(error), { cause: error })
       if (!this.#closed) this.#stopRetry = clock.after(retryMs, () => void this.start())
     }

@@ -2,8 +2,7 @@
 
 import type { ClusterConfig, Config, EtcdConfig } from '../config/schema.ts'
 import type { EngineOptions } from '../dataplane/engine.ts'
-import type { DnsOptions } from '../dns/options.ts'
-import type { QueryFilter } from '../dns/query-log.ts'
+import type { DnsOptions, QueryFilter } from '../dns/options.ts'
 import type { HealthOptions } from '../health/options.ts'
 import { type Cluster, viewsOf } from '../model/cluster.ts'
 

@@ -3,7 +3,7 @@ import type { Engine, EngineOptions } from '../dataplane/engine.ts'
 import { createEngine } from '../dataplane/engines.ts'
 import { Listeners } from '../dataplane/frontends/listeners.ts'
 import { LocalRoutes } from '../dataplane/frontends/local-routes.ts'
-import type { BatchSockets } from '../model/batch-socket.ts'
+import type { BatchSocketClass } from '../model/batch-socket.ts'
 import type { Change, Directory } from '../model/directory.ts'
 import { messageOf, type Problem } from '../model/error.ts'
 import type { Chooser } from '../model/flow.ts'
@@ -25,8 +25,8 @@ export interface L4ProxyParts {
 }
 
 export class L4Proxy {
-  /** Batch sockets of the native addon, for DNS; undefined with `streams`. */
-  readonly sockets: BatchSockets | undefined
+  /** Class of the native addon's batch sockets, for DNS; undefined with `streams`. */
+  readonly BatchSocket: BatchSocketClass | undefined
   readonly #engine: Engine
   readonly #whyNotNative: string | undefined
   readonly #listeners: Listeners
@@ -39,10 +39,10 @@ export class L4Proxy {
     const { directory, services, clock, log, anyip } = parts
     this.#directory = directory
     this.#log = log
-    const { engine, whyNotNative, sockets } = createEngine(parts.engine, parts, parts.env)
+    const { engine, whyNotNative, BatchSocket } = createEngine(parts.engine, parts, parts.env)
     this.#engine = engine
     this.#whyNotNative = whyNotNative
-    this.sockets = sockets
+    this.BatchSocket = BatchSocket
     this.#routes = anyip ? new LocalRoutes({ log }) : undefined
     this.#unwatch = this.#routes ? directory.onChange(change => this.#dropRoutes(change)) : () => {}
     const prepare = this.#routes && { prepare: (ips: readonly string[]) => this.#routes?.add(ips) ?? Promise.resolve() }

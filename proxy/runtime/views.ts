@@ -56,10 +56,7 @@ export function createViews({ parts, version, startedAt, clock, metrics }: ViewP
       const service = directory().service(serviceKey(namespace, name))
       return service && parts().chain.explainService({ address: from, port: 0 }, service)
     },
-    dns: async (name, type, from = '127.0.0.1') => {
-      const explained = await parts().names.responder.explain(name, type, { address: from, port: 0 })
-      return { ...explained, client: from }
-    },
+    dns: (name, type, from = '127.0.0.1') => parts().names.responder.explain(name, type, { address: from, port: 0 }),
     config: () => shownConfig(parts().config),
     metrics,
     ready: () => ({ ready: parts().ready, waiting: waitingFor(parts()) }),

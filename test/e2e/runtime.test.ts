@@ -119,7 +119,7 @@ t.test('a reload of DNS: names of pods, other resolvers, the query log', async t
   const logged: unknown[] = []
   const log: Log = {
     ...silentLog,
-    info: (event, fields) => event === 'dns query' && logged.push(fields),
+    info: (event, fields) => event === 'dns.query' && logged.push(fields),
   }
   const world = await createWorld(t, { log })
   const corp = await fakeUpstream(t, ({ name }) => ({ answers: [{ type: 'A', name, ttl: 60, data: '192.0.2.7' }] }))

@@ -3,7 +3,7 @@ import { existsSync, readFileSync } from 'node:fs'
 import { createRequire } from 'node:module'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
-import type { BatchSockets } from '../../model/batch-socket.ts'
+import type { BatchSocketClass } from '../../model/batch-socket.ts'
 import { MeshError, messageOf } from '../../model/error.ts'
 
 /** One native thread that carries flows; see `native/src/pump.h`. */
@@ -29,7 +29,7 @@ const protocol = 2
 export interface NativeAddon {
   readonly protocol: number
   readonly Pump: new (onEvents: () => void, idleMs: number, halfClosedMs: number) => NativePump
-  readonly BatchSocket: BatchSockets
+  readonly BatchSocket: BatchSocketClass
 }
 
 /** Where `native/build.js` puts it, as seen from the sources and from dist/. */

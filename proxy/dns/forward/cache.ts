@@ -1,36 +1,38 @@
 /**
- * What other resolvers said, for as long as they allow (RFC 2181 8, 2308, 8767, 9520). An entry past its time stays for a
- * while as a stale answer, in case nobody answers any more; a failure never takes the place of an answer.
+ * The cache of upstream replies (RFC 2181 8, 2308, 8767, 9520). An expired entry stays for a while, to be served stale when
+ * no upstream answers; a failure never replaces an answer.
  */
 import type { Clock } from '../../model/time/clock.ts'
 import type { Query } from '../message/query.ts'
 import { isUnchecked } from '../message/question.ts'
-import { nameSlotOf, Shelf, type Shelved, slotOf } from '../message/question-cache.ts'
+import { type CacheEntry, missingNameHash, QuestionCache, questionHash } from '../message/question-cache.ts'
 import type { Reply } from '../message/reply.ts'
 import { rcodes } from '../message/wire.ts'
 import type { CacheOptions } from '../options.ts'
-import type { Digest } from './normalize.ts'
+import type { Normalized } from './normalize.ts'
 
-export interface Cached extends Shelved {
+export interface CachedReply extends CacheEntry {
   readonly reply: Reply
-  /** When it was learnt, and when it stops to be fresh; milliseconds of the clock. */
+  /** When it was received and when its TTL ends; milliseconds of the clock. */
   readonly since: number
   readonly until: number
   readonly upstream: string
+  /** Queries answered with it. */
   hits: number
 }
 
+/** Memory of an entry besides its message, estimated. */
 const overheadBytes = 400
 
-export class Cache {
-  readonly #shelf: Shelf<Cached>
+export class ReplyCache {
+  readonly #entries: QuestionCache<CachedReply>
   readonly #options: CacheOptions
   readonly #clock: Clock
 
   constructor(options: CacheOptions, clock: Clock) {
     this.#options = options
     this.#clock = clock
-    this.#shelf = new Shelf({
+    this.#entries = new QuestionCache({
       entries: Math.max(1, Math.floor(options.bytes / 512)),
       bytes: options.bytes,
       sizeOf: cached => cached.message.length + overheadBytes,
@@ -38,30 +40,31 @@ export class Cache {
   }
 
   get size(): number {
-    return this.#shelf.size
+    return this.#entries.size
   }
 
   get bytes(): number {
-    return this.#shelf.bytes
+    return this.#entries.bytes
   }
 
-  /** Answers that left for want of room. */
+  /** Entries removed to make room for others. */
   get evictions(): number {
-    return this.#shelf.evictions
+    return this.#entries.evictions
   }
 
-  /** Fresh or stale, but never too old to serve. NXDOMAIN of the name stands for every type (RFC 2308 5). */
-  get(query: Query): Cached | undefined {
+  /** The fresh or stale entry for a query; undefined when it is too old to serve. NXDOMAIN is for every type (RFC 2308 5). */
+  get(query: Query): CachedReply | undefined {
     const variant = variantOf(query)
     const cached =
-      this.#shelf.get(query, slotOf(query, variant)) ?? this.#shelf.getNamed(query, nameSlotOf(query, variant))
+      this.#entries.get(query, questionHash(query, variant)) ??
+      this.#entries.getByName(query, missingNameHash(query, variant))
     return cached && cached.until + this.#options.staleMs > this.#clock.now() ? cached : undefined
   }
 
-  /** Keeps a reply if it may be kept, and returns it in the form that is served either way. */
-  put(query: Query, { reply, ttlSeconds }: Digest, upstream: string): Cached {
+  /** Stores a reply if its TTL allows it; returns the entry either way. */
+  put(query: Query, { reply, ttlSeconds }: Normalized, upstream: string): CachedReply {
     const now = this.#clock.now()
-    const cached: Cached = {
+    const cached: CachedReply = {
       message: reply.bytes,
       reply,
       since: now,
@@ -70,16 +73,17 @@ export class Cache {
       hits: 0,
     }
     const variant = variantOf(query)
-    const slots = { name: nameSlotOf(query, variant), type: slotOf(query, variant) }
-    // Whatever was believed before is over: of this type, and of all types when the name was said to be missing.
-    this.#shelf.delete(slots.name)
-    this.#shelf.delete(slots.type)
-    if (ttlSeconds > 0) this.#shelf.set(isMissing(reply) ? slots.name : slots.type, cached)
+    const missingHash = missingNameHash(query, variant)
+    const hash = questionHash(query, variant)
+    // Replaces the answer of this type as well as an NXDOMAIN for all types.
+    this.#entries.delete(missingHash)
+    this.#entries.delete(hash)
+    if (ttlSeconds > 0) this.#entries.set(isMissing(reply) ? missingHash : hash, cached)
     return cached
   }
 }
 
-/** With an alias in front it is the alias's target that is missing: the name itself exists, as its CNAME (RFC 2308 2.1). */
+/** NXDOMAIN after a CNAME is about the target; the name itself exists (RFC 2308 2.1). */
 function isMissing({ bytes, rcode }: Reply): boolean {
   return rcode === rcodes.NXDOMAIN && bytes.readUInt16BE(6) === 0
 }

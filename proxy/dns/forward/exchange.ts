@@ -1,48 +1,47 @@
 /**
- * One question to one server and its reply. A new socket each time, so that the source port is as random as the id and
- * a forger has to guess both (RFC 5452 9.2); connected, so that the kernel drops what comes from elsewhere and tells us
- * at once when nobody listens there.
+ * Sends one question to one server and waits for its reply. Every question has a new socket, so that the source port is as
+ * random as the id and a forger has to guess both (RFC 5452 9.2). The socket is connected, so that the kernel drops
+ * datagrams of other senders and reports a closed port at once.
  */
 import { createSocket } from 'node:dgram'
 import { connect } from 'node:net'
-import { familyOf } from '../../model/address.ts'
+import { familyOf, type SocketAddress } from '../../model/address.ts'
 import type { Clock } from '../../model/time/clock.ts'
 import { isReplyTo } from '../message/question.ts'
 import { headerBytes } from '../message/wire.ts'
-import type { Endpoint } from '../server/udp.ts'
 
-/** Ends an exchange early, in time or by a call. */
-export interface Patience {
+/** When to give up waiting. */
+export interface ExchangeLimits {
   readonly clock: Clock
   readonly ms: number
   readonly signal: AbortSignal
 }
 
 export class TimeoutError extends Error {
-  constructor(to: Endpoint, ms: number) {
+  constructor(to: SocketAddress, ms: number) {
     super(`no reply from ${to.address} port ${to.port} within ${Math.round(ms)} ms`)
     this.name = 'TimeoutError'
   }
 }
 
-export function askUdp(to: Endpoint, message: Buffer, patience: Patience): Promise<Buffer> {
-  return limited(to, patience, (resolve, reject) => {
+export function askUdp(to: SocketAddress, message: Buffer, limits: ExchangeLimits): Promise<Buffer> {
+  return limited(to, limits, (resolve, reject) => {
     const family = familyOf(to.address)
     const socket = createSocket({
       type: family === 4 ? 'udp4' : 'udp6',
       lookup: (host, _options, done) => done(null, host, family),
     })
     socket.on('error', reject)
-    // What is no reply to our question is not looked at: the real one may still come.
+    // Messages that are not a reply to our question are ignored: the real one may still come.
     socket.on('message', reply => isReplyTo(message, reply) && resolve(reply))
-    // Without a route there it is no event that says so, but the callback, whose type forgets it.
+    // A missing route is reported to the callback and not as an event; its type does not have the parameter.
     socket.connect(to.port, to.address, (error?: Error) => (error ? reject(error) : socket.send(message)))
     return () => socket.close()
   })
 }
 
-export function askTcp(to: Endpoint, message: Buffer, patience: Patience): Promise<Buffer> {
-  return limited(to, patience, (resolve, reject) => {
+export function askTcp(to: SocketAddress, message: Buffer, limits: ExchangeLimits): Promise<Buffer> {
+  return limited(to, limits, (resolve, reject) => {
     const socket = connect({ host: to.address, port: to.port, noDelay: true })
     let pending: Buffer = Buffer.alloc(0)
     socket.on('error', reject)
@@ -52,7 +51,7 @@ export function askTcp(to: Endpoint, message: Buffer, patience: Patience): Promi
       if (pending.length < 2 || pending.length < 2 + pending.readUInt16BE(0)) return
       const reply = pending.subarray(2, 2 + pending.readUInt16BE(0))
       if (reply.length >= headerBytes && isReplyTo(message, reply)) resolve(Buffer.from(reply))
-      else reject(new Error(`${to.address} port ${to.port} replied to something else`))
+      else reject(new Error(`${to.address} port ${to.port} replied to another question`))
     })
     const length = Buffer.alloc(2)
     length.writeUInt16BE(message.length)
@@ -61,22 +60,22 @@ export function askTcp(to: Endpoint, message: Buffer, patience: Patience): Promi
   })
 }
 
-/** Whatever ends it first, the socket is closed and the timer called off. */
+/** Settles at the first reply, error, timeout or abort, then closes the socket and stops the timer. */
 function limited(
-  to: Endpoint,
-  { clock, ms, signal }: Patience,
+  to: SocketAddress,
+  { clock, ms, signal }: ExchangeLimits,
   begin: (resolve: (reply: Buffer) => void, reject: (error: Error) => void) => () => void,
 ): Promise<Buffer> {
-  if (signal.aborted) return Promise.reject(new Error('called off'))
+  if (signal.aborted) return Promise.reject(new Error('the exchange was cancelled'))
   let end = () => {}
   const ended = new Promise<Buffer>((resolve, reject) => {
     const close = begin(resolve, reject)
     const stopTimer = clock.after(ms, () => reject(new TimeoutError(to, ms)))
-    const callOff = () => reject(new Error('called off'))
-    signal.addEventListener('abort', callOff, { once: true })
+    const cancel = () => reject(new Error('the exchange was cancelled'))
+    signal.addEventListener('abort', cancel, { once: true })
     end = () => {
       stopTimer()
-      signal.removeEventListener('abort', callOff)
+      signal.removeEventListener('abort', cancel)
       close()
     }
   })

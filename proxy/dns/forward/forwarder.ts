@@ -1,10 +1,10 @@
 /**
- * Which upstream is asked, and which next. The longest matching route decides the resolvers; among them those that are
- * up, in the order of the policy; when none is up all are tried, since the checks may be the ones that err.
+ * Chooses the upstream for a question, and the next one after a failure. The longest matching route gives the resolvers;
+ * those that are up are asked in the order of the policy. When none is up all are tried: assume the checks are wrong rather
+ * than every resolver.
  *
- * An answer of SERVFAIL or REFUSED is a reason to ask another, as silence is: one resolver's trouble is not the name's.
+ * SERVFAIL and REFUSED lead to the next resolver, as silence does: the fault may be the resolver's and not the name's.
  */
-
 import type { Problem } from '../../model/error.ts'
 import type { Clock, Random } from '../../model/time/clock.ts'
 import type { Question } from '../message/question.ts'
@@ -12,17 +12,17 @@ import { rcodes } from '../message/wire.ts'
 import type { ForwardOptions } from '../options.ts'
 import type { Upstream } from './upstream.ts'
 
-/** Resolvers for the names of one domain; the empty one is for all that have no other. */
+/** Resolvers for the names of one domain; the empty domain is for all other names. */
 export interface Route {
   readonly domain: string
   readonly upstreams: readonly Upstream[]
 }
 
-export type Outcome =
+export type ForwardResult =
   | { readonly kind: 'reply'; readonly message: Buffer; readonly upstream: string }
   | { readonly kind: 'failure'; readonly why: string }
 
-/** RFC 9520 3.1: no server is asked more often for one question. */
+/** No server is asked more often for one question (RFC 9520 3.1). */
 const triesPerUpstream = 3
 
 export class Forwarder {
@@ -31,7 +31,7 @@ export class Forwarder {
   readonly #random: Random
   #routes: readonly Route[] = []
   #turn = 0
-  #outlook = 0
+  #generation = 0
 
   constructor(options: ForwardOptions, clock: Clock, random: Random) {
     this.#options = options
@@ -39,20 +39,20 @@ export class Forwarder {
     this.#random = random
   }
 
-  /** Longest domain first, so that the first match is the best. */
+  /** Kept with the longest domain first, so that the first match is the best. */
   set routes(routes: readonly Route[]) {
     this.#routes = [...routes].sort((a, b) => b.domain.length - a.domain.length)
-    this.improved()
+    this.bumpGeneration()
   }
 
-  /** Another number whenever what failed before may succeed now. */
-  get outlook(): number {
-    return this.#outlook
+  /** Changes whenever a question that failed before may succeed now. */
+  get generation(): number {
+    return this.#generation
   }
 
-  /** An upstream answers again, or there are others. */
-  improved(): void {
-    this.#outlook++
+  /** To call when an upstream answers again or the list of upstreams changes. */
+  bumpGeneration(): void {
+    this.#generation++
   }
 
   get upstreams(): readonly Upstream[] {
@@ -64,26 +64,27 @@ export class Forwarder {
     return this.#routes.find(({ domain }) => domain === '' || name.endsWith(`.${domain}`))
   }
 
-  sawProbe(name: string): boolean {
-    return this.upstreams.some(upstream => upstream.sawProbe(name))
+  /** Whether a question for the name is a loop probe of one of the upstreams, which is then marked as looping. */
+  detectLoop(name: string): boolean {
+    return this.upstreams.some(upstream => upstream.detectLoop(name))
   }
 
   /** Never rejects, and takes at most the total time. */
-  async ask(asked: Question, route: Route): Promise<Outcome> {
+  async ask(asked: Question, route: Route): Promise<ForwardResult> {
     const deadline = this.#clock.now() + this.#options.totalMs
     const order = this.#order(route)
-    let why = route.upstreams.length > 0 ? 'every upstream sends our questions back to us' : 'the route has no upstream'
-    let last: Outcome | undefined
-    const troubled = new Set<Upstream>()
+    let why = route.upstreams.length > 0 ? 'every upstream sends our queries back to us' : 'the route has no upstream'
+    let last: ForwardResult | undefined
+    const erring = new Set<Upstream>()
     for (const upstream of order) {
       const left = deadline - this.#clock.now()
       if (left <= 0) break
-      if (troubled.has(upstream)) continue
+      if (erring.has(upstream)) continue
       try {
         const message = await upstream.ask(asked, Math.min(this.#options.tryMs, left))
-        const reply: Outcome = { kind: 'reply', message, upstream: upstream.name }
-        if (!isTrouble(message)) return reply
-        troubled.add(upstream)
+        const reply: ForwardResult = { kind: 'reply', message, upstream: upstream.name }
+        if (!isErrorReply(message)) return reply
+        erring.add(upstream)
         last = reply
       } catch {
         why = `${upstream.name}: ${upstream.lastError}`
@@ -94,21 +95,21 @@ export class Forwarder {
 
   problems(): Problem[] {
     return this.#routes.flatMap(route => {
-      const ailing = route.upstreams.filter(upstream => upstream.state !== 'up')
-      return ailing.map(
+      const notUp = route.upstreams.filter(upstream => upstream.state !== 'up')
+      return notUp.map(
         (upstream): Problem => ({
           code: 'DNS_UPSTREAM',
           where: upstream.name,
           message:
             upstream.state === 'loop'
-              ? 'this resolver forwards our questions back to us; point dns.upstream at the one behind it'
-              : `no answer (${upstream.lastError}); ${ailing.length === route.upstreams.length ? 'no other is left' : 'others answer meanwhile'}; check the address and the network, or take it out of dns.upstream`,
+              ? 'this resolver forwards our queries back to us; set dns.upstream to the resolver behind it'
+              : `no answer (${upstream.lastError}); ${notUp.length === route.upstreams.length ? 'no other upstream is up' : 'other upstreams answer'}; check the address and the network, or remove it from dns.upstream`,
         }),
       )
     })
   }
 
-  /** Each upstream up to three times, in rounds; those that look bad come only when there is no other. */
+  /** Every upstream that is up, three times in rounds; those that are down only when none is up. */
   #order(route: Route): Upstream[] {
     const usable = route.upstreams.filter(upstream => upstream.state !== 'loop')
     const up = usable.filter(upstream => upstream.state === 'up')
@@ -132,7 +133,7 @@ export class Forwarder {
   }
 }
 
-function isTrouble(message: Buffer): boolean {
+function isErrorReply(message: Buffer): boolean {
   const rcode = (message[3] as number) & 0x0f
   return rcode !== rcodes.NOERROR && rcode !== rcodes.NXDOMAIN
 }

@@ -1,10 +1,10 @@
-/** `resolv.conf` (resolv.conf(5)) as far as it concerns a forwarder. */
+/** Parses the nameservers and the search path of a `resolv.conf` (resolv.conf(5)). */
 import { canonicalAddress } from '../../model/address.ts'
 
 export interface ResolvConf {
-  /** Canonical addresses, in order. A zone (`fe80::1%eth0`) cannot be kept and drops the line. */
+  /** Canonical addresses, in order. Lines with a zone (`fe80::1%eth0`) are skipped. */
   readonly nameservers: readonly string[]
-  /** Lower case, without the dot at the end. */
+  /** Lower case, without the final dot. */
   readonly search: readonly string[]
 }
 

@@ -1,27 +1,27 @@
 /**
- * Names that are not ours: from the cache, or from an upstream, asked once however many clients wait. What is past its
- * time is asked for again while the client waits a little, and served stale if that comes to nothing (RFC 8767).
+ * Resolves names outside our zones: from the cache or from an upstream, which is asked once for all clients that wait. An
+ * expired answer is refreshed while the client waits a little, and served stale when that fails (RFC 8767).
  */
 import { LRUCache } from 'lru-cache'
 import { messageOf } from '../../model/error.ts'
 import type { Client } from '../../model/flow.ts'
 import type { Clock } from '../../model/time/clock.ts'
-import { encode } from '../message/encode.ts'
-import { held, labelsOf, type Query } from '../message/query.ts'
+import { encodeReply, noRecords } from '../message/encode.ts'
+import { copyQuery, labelsOf, type Query } from '../message/query.ts'
 import { type Question, questionOf } from '../message/question.ts'
-import { type Reply, replyOf, staleReply } from '../message/reply.ts'
-import { extendedErrors, headerBytes, rcodes, types } from '../message/wire.ts'
-import type { Settled } from '../options.ts'
-import { Cache, type Cached } from './cache.ts'
+import { type Reply, staleReply } from '../message/reply.ts'
+import { extendedErrors, rcodes, types } from '../message/wire.ts'
+import type { FullDnsOptions } from '../options.ts'
+import { type CachedReply, ReplyCache } from './cache.ts'
 import type { Forwarder, Route } from './forwarder.ts'
-import { digest } from './normalize.ts'
+import { normalize } from './normalize.ts'
 
 export interface Resolved {
   readonly reply: Reply
-  /** How long ago it was learnt, in whole seconds, for the TTLs. */
+  /** How long ago it was received, in whole seconds; to subtract from the TTLs. */
   readonly ageSeconds: number
   readonly from: 'cache' | 'stale' | 'upstream' | 'failure'
-  /** Who said it, or why nobody did. */
+  /** The upstream it is from, or why there is none. */
   readonly detail: string
 }
 
@@ -29,25 +29,25 @@ interface Failure {
   readonly until: number
   readonly pauseMs: number
   readonly why: string
-  /** Of the forwarder at the time: with another one it is no reason to wait any more. */
-  readonly outlook: number
+  /** The forwarder's generation at the time; in another one the failure no longer counts. */
+  readonly generation: number
 }
 
-/** RFC 9520: a failure is remembered, for longer each time. */
+/** A failure is cached, for twice as long each time (RFC 9520). */
 const firstPauseMs = 1000
 const lastPauseMs = 30_000
 const mostFailures = 10_000
 const staleTtlSeconds = 30
-/** A name is in use when it was asked for this often since it was learnt. */
+/** A name is in use when it was asked this often since it was received. */
 const prefetchHits = 2
 
 export class Resolver {
   readonly #forwarder: Forwarder
-  readonly #cache: Cache
-  readonly #options: Pick<Settled, 'forward' | 'cache'>
+  readonly #cache: ReplyCache
+  readonly #options: Pick<FullDnsOptions, 'forward' | 'cache'>
   readonly #clock: Clock
-  readonly #pending = new Map<string, Promise<Cached | Failure>>()
-  /** Questions on their way, by client. */
+  readonly #pending = new Map<string, Promise<CachedReply | Failure>>()
+  /** Questions in flight, by client. */
   readonly #waiting = new Map<string, number>()
   readonly #failures = new LRUCache<string, Failure>({ max: mostFailures })
   readonly counts = {
@@ -61,39 +61,39 @@ export class Resolver {
     failures: 0,
   }
 
-  constructor(forwarder: Forwarder, options: Pick<Settled, 'forward' | 'cache'>, clock: Clock) {
+  constructor(forwarder: Forwarder, options: Pick<FullDnsOptions, 'forward' | 'cache'>, clock: Clock) {
     this.#forwarder = forwarder
     this.#options = options
     this.#clock = clock
-    this.#cache = new Cache(options.cache, clock)
+    this.#cache = new ReplyCache(options.cache, clock)
   }
 
   get inFlight(): number {
     return this.#pending.size
   }
 
-  get cached(): { readonly entries: number; readonly bytes: number; readonly evictions: number } {
+  get cacheSize(): { readonly entries: number; readonly bytes: number; readonly evictions: number } {
     return { entries: this.#cache.size, bytes: this.#cache.bytes, evictions: this.#cache.evictions }
   }
 
-  /** What the cache knows and may still say. */
-  known(query: Query): Resolved | undefined {
+  /** The fresh cached answer, if there is one. */
+  cachedAnswer(query: Query): Resolved | undefined {
     const now = this.#clock.now()
     const cached = this.#cache.get(query)
     if (!cached || cached.until <= now) return undefined
     if (cached.reply.rcode === rcodes.NXDOMAIN) this.counts.denialHits++
     else this.counts.hits++
     cached.hits++
-    if (this.#nearItsEnd(cached, now)) this.#prefetch(query)
+    if (this.#shouldPrefetch(cached, now)) this.#prefetch(query)
     return { reply: cached.reply, ageSeconds: age(cached, now), from: 'cache', detail: cached.upstream }
   }
 
-  /** Whether this is a question that we sent out ourselves, to see if it comes back. */
-  isProbe(query: Query): boolean {
-    return query.type === types.HINFO && this.#forwarder.sawProbe(labelsOf(query).join('.'))
+  /** Whether this is a loop probe of ours that an upstream has sent back. */
+  isLoopProbe(query: Query): boolean {
+    return query.type === types.HINFO && this.#forwarder.detectLoop(labelsOf(query).join('.'))
   }
 
-  /** Undefined when no route leads to an upstream. Never rejects. The query must stay as it is until then. */
+  /** Undefined when no route matches. Never rejects. The query's memory must not be reused until it settles. */
   resolve(query: Query, client: Client): Promise<Resolved> | undefined {
     const route = this.#forwarder.routeOf(labelsOf(query))
     if (!route) return undefined
@@ -101,7 +101,7 @@ export class Resolver {
     const waiting = this.#waiting.get(client.address) ?? 0
     if (waiting >= this.#options.forward.perClient) {
       this.counts.refused++
-      return Promise.resolve(this.#failed(query, `${waiting} questions of this client are on their way`, false))
+      return Promise.resolve(this.#failed(query, `${waiting} questions of this client are in flight`, false))
     }
     this.#waiting.set(client.address, waiting + 1)
     return this.#resolve(query, route).finally(() => {
@@ -119,7 +119,7 @@ export class Resolver {
     return stale ? this.#stale(stale, failure.why) : this.#failed(query, failure.why, true)
   }
 
-  async #ask(query: Query, asked: Question, route: Route, stale: Cached | undefined): Promise<Resolved> {
+  async #ask(query: Query, asked: Question, route: Route, stale: CachedReply | undefined): Promise<Resolved> {
     const refreshed = this.#refresh(query, asked, route)
     const outcome = stale ? await this.#within(this.#options.cache.staleWaitMs, refreshed) : await refreshed
     if (outcome && 'reply' in outcome)
@@ -128,8 +128,8 @@ export class Resolver {
     return this.#failed(query, outcome?.why ?? '', false)
   }
 
-  /** One question to the upstreams at a time for each name, whoever asks. */
-  #refresh(query: Query, asked: Question, route: Route): Promise<Cached | Failure> {
+  /** At most one question in flight per key, for all clients. */
+  #refresh(query: Query, asked: Question, route: Route): Promise<CachedReply | Failure> {
     const pending = this.#pending.get(asked.key)
     if (pending) {
       this.counts.coalesced++
@@ -137,8 +137,8 @@ export class Resolver {
     }
     if (this.#pending.size >= this.#options.forward.concurrent) {
       this.counts.refused++
-      const why = `${this.#pending.size} questions are on their way already`
-      return Promise.resolve({ until: 0, pauseMs: 0, why, outlook: this.#forwarder.outlook })
+      const why = `${this.#pending.size} questions are in flight`
+      return Promise.resolve({ until: 0, pauseMs: 0, why, generation: this.#forwarder.generation })
     }
     const refreshed = this.#fetch(query, asked, route)
       .catch(error => this.#noteFailure(asked, messageOf(error)))
@@ -147,12 +147,12 @@ export class Resolver {
     return refreshed
   }
 
-  async #fetch(query: Query, asked: Question, route: Route): Promise<Cached | Failure> {
+  async #fetch(query: Query, asked: Question, route: Route): Promise<CachedReply | Failure> {
     const outcome = await this.#forwarder.ask(asked, route)
-    const found = outcome.kind === 'reply' ? digest(outcome.message, this.#options.cache) : undefined
-    if (outcome.kind === 'reply' && found && isAnswer(found.reply)) {
+    const normalized = outcome.kind === 'reply' ? normalize(outcome.message, this.#options.cache) : undefined
+    if (outcome.kind === 'reply' && normalized && isAnswer(normalized.reply)) {
       this.#failures.delete(asked.key)
-      return this.#cache.put(query, found, outcome.upstream)
+      return this.#cache.put(query, normalized, outcome.upstream)
     }
     const why = outcome.kind === 'failure' ? outcome.why : `${outcome.upstream} answered with an error`
     return this.#noteFailure(asked, why)
@@ -162,18 +162,18 @@ export class Resolver {
     this.counts.failures++
     const before = this.#failure(asked)?.pauseMs
     const pauseMs = before === undefined ? firstPauseMs : Math.min(before * 2, lastPauseMs)
-    const failure = { until: this.#clock.now() + pauseMs, pauseMs, why, outlook: this.#forwarder.outlook }
+    const failure = { until: this.#clock.now() + pauseMs, pauseMs, why, generation: this.#forwarder.generation }
     this.#failures.set(asked.key, failure)
     return failure
   }
 
-  /** What failed while nobody answered is asked again as soon as somebody does: an outage is over for all names at once. */
+  /** The cached failure, if no upstream has recovered since: an outage ends for all names at once. */
   #failure(asked: Question): Failure | undefined {
     const failure = this.#failures.get(asked.key)
-    return failure?.outlook === this.#forwarder.outlook ? failure : undefined
+    return failure?.generation === this.#forwarder.generation ? failure : undefined
   }
 
-  #nearItsEnd(cached: Cached, now: number): boolean {
+  #shouldPrefetch(cached: CachedReply, now: number): boolean {
     if (!this.#options.cache.prefetch || cached.hits < prefetchHits) return false
     return cached.until - now <= (cached.until - cached.since) / 10
   }
@@ -183,11 +183,11 @@ export class Resolver {
     const route = this.#forwarder.routeOf(labelsOf(query))
     if (!route || this.#pending.has(asked.key) || this.#failure(asked)) return
     this.counts.prefetches++
-    // The client's buffer may be gone by the time the answer comes.
-    void this.#refresh(held(query), asked, route)
+    // The socket may reuse the client's buffer before the answer comes.
+    void this.#refresh(copyQuery(query), asked, route)
   }
 
-  #stale(cached: Cached, why: string): Resolved {
+  #stale(cached: CachedReply, why: string): Resolved {
     this.counts.stale++
     const denial = cached.reply.rcode === rcodes.NXDOMAIN
     const code = denial ? extendedErrors.staleNxdomain : extendedErrors.staleAnswer
@@ -196,14 +196,9 @@ export class Resolver {
   }
 
   #failed(query: Query, why: string, remembered: boolean): Resolved {
-    const question = query.bytes.subarray(headerBytes, query.end)
-    const bytes = encode(
-      question,
-      { authoritative: false, rcode: rcodes.SERVFAIL },
-      { answers: [], authority: [], additional: [] },
-    )
     const code = remembered ? extendedErrors.cachedError : extendedErrors.noReachableAuthority
-    const reply = replyOf(bytes, query.end, { code, text: 'no upstream resolver answers' })
+    const extended = { code, text: 'no upstream resolver answers' }
+    const reply = encodeReply(query, { authoritative: false, rcode: rcodes.SERVFAIL }, noRecords, extended)
     return { reply, ageSeconds: 0, from: 'failure', detail: why }
   }
 
@@ -222,6 +217,6 @@ function isAnswer(reply: Reply): boolean {
   return reply.rcode === rcodes.NOERROR || reply.rcode === rcodes.NXDOMAIN
 }
 
-function age(cached: Cached, now: number): number {
+function age(cached: CachedReply, now: number): number {
   return Math.floor((now - cached.since) / 1000)
 }

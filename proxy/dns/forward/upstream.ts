@@ -1,42 +1,42 @@
 /**
- * One resolver outside: how it is asked, and whether it is worth asking. Health is learnt from the questions themselves;
- * only after failures in a row is the server probed, with growing pauses, until it says anything at all.
+ * One upstream resolver: asks it and tracks its health. Health comes from the questions themselves; only after consecutive
+ * failures is the server probed, with growing pauses, until it sends any reply.
  */
 import { randomBytes, randomInt } from 'node:crypto'
-import { endpointText } from '../../model/address.ts'
+import { endpointText, type SocketAddress } from '../../model/address.ts'
 import { messageOf } from '../../model/error.ts'
 import type { Log } from '../../model/log.ts'
+import type { UpstreamStats } from '../../model/stats/dns.ts'
 import type { Clock, Random } from '../../model/time/clock.ts'
-import { type Question, queryMessage, questionNamed } from '../message/question.ts'
+import { Histogram } from '../histogram.ts'
+import { type Question, queryMessage, questionFor } from '../message/question.ts'
 import { rcodeName, rcodes, types } from '../message/wire.ts'
-import type { Endpoint } from '../server/udp.ts'
-import { Histogram, type UpstreamStats } from '../stats.ts'
 import { askTcp, askUdp } from './exchange.ts'
 
 export interface UpstreamParts {
   readonly clock: Clock
   readonly random: Random
   readonly log: Log
-  /** After so many failures in a row it counts as down; 0 means never. */
+  /** Consecutive failures after which it is down; 0 means never. */
   readonly maxFails: number
-  /** It was down and answers again. */
+  /** Called when it was down and answers again. */
   onUp(): void
 }
 
 const firstProbeMs = 500
 const lastProbeMs = 10_000
 const probeTimeoutMs = 1000
-/** A server that does not know EDNS is not asked with it again for so long (RFC 6891 6.2.2). */
+/** How long a server without EDNS is asked without it (RFC 6891 6.2.2). */
 const plainMs = 600_000
-/** A server that sent our question back to us is left alone for so long. */
+/** How long a server that sent our query back is not asked. */
 const loopMs = 60_000
 
 export class Upstream {
-  readonly endpoint: Endpoint
+  readonly endpoint: SocketAddress
   readonly name: string
   readonly #parts: UpstreamParts
   readonly #closing = new AbortController()
-  /** A name that nobody else asks for, while we look whether it comes back to us. */
+  /** The random name of the loop probe in flight. */
   #probeName: string | undefined
   #fails = 0
   #lastError = ''
@@ -50,7 +50,7 @@ export class Upstream {
   readonly #duration = Histogram.ofSeconds()
   readonly #rcodes: Record<string, number> = {}
 
-  constructor(endpoint: Endpoint, parts: UpstreamParts) {
+  constructor(endpoint: SocketAddress, parts: UpstreamParts) {
     this.endpoint = endpoint
     this.name = endpointText(endpoint.address, endpoint.port)
     this.#parts = parts
@@ -72,12 +72,12 @@ export class Upstream {
       requests: this.#requests,
       failures: this.#failures,
       probeFailures: this.#probeFailures,
-      duration: this.#duration.taken(),
+      duration: this.#duration.snapshot(),
       rcodes: { ...this.#rcodes },
     }
   }
 
-  /** The reply, whatever its rcode; over TCP when it did not fit. Rejects when there is none in time. */
+  /** The reply, whatever its rcode; asked again over TCP when it was truncated. Rejects when none comes in `ms`. */
   async ask(asked: Question, ms: number): Promise<Buffer> {
     const { clock } = this.#parts
     this.#requests++
@@ -94,23 +94,23 @@ export class Upstream {
   }
 
   /**
-   * Asks for a name made up on the spot. If it arrives here as a question the upstream forwards to us, directly or by way
-   * of others, and every name of the world would go round until it times out (CoreDNS's `loop` looks the same way).
+   * Asks for a random name. If a question for it arrives here, the upstream forwards to us, directly or through others, and
+   * every query would circulate until it times out. CoreDNS's plugin `loop` does the same.
    */
   async checkLoop(): Promise<void> {
     const name = `${randomBytes(8).toString('hex')}.${randomBytes(8).toString('hex')}`
     this.#probeName = name
-    await this.#exchange(questionNamed(name, types.HINFO), probeTimeoutMs).catch(() => {})
+    await this.#exchange(questionFor(name, types.HINFO), probeTimeoutMs).catch(() => {})
     if (this.#probeName === name) this.#probeName = undefined
   }
 
-  /** Whether the name is the one we made up; then this upstream is left alone for a while, and tried again. */
-  sawProbe(name: string): boolean {
+  /** Whether the name is that of our probe; then this upstream is not asked for a while, and probed again after it. */
+  detectLoop(name: string): boolean {
     if (name !== this.#probeName) return false
     const { clock, log } = this.#parts
-    if (this.state !== 'loop') log.warn('dns upstream loops', { upstream: this.name })
+    if (this.state !== 'loop') log.warn('dns.upstream.loop', { upstream: this.name })
     this.#probeName = undefined
-    this.#lastError = 'sends our questions back to us'
+    this.#lastError = 'sends our queries back to us'
     this.#loopUntil = clock.now() + loopMs
     this.#stopRecheck()
     this.#stopRecheck = clock.after(loopMs - probeTimeoutMs, () => void this.checkLoop())
@@ -126,18 +126,18 @@ export class Upstream {
   async #exchange(asked: Question, ms: number): Promise<Buffer> {
     const { clock } = this.#parts
     const deadline = clock.now() + ms
-    const patience = () => ({ clock, ms: Math.max(1, deadline - clock.now()), signal: this.#closing.signal })
+    const limits = () => ({ clock, ms: Math.max(1, deadline - clock.now()), signal: this.#closing.signal })
     let edns = this.#plainUntil <= clock.now()
     for (;;) {
       const message = queryMessage(asked, randomInt(0x10000), edns)
-      const reply = await askUdp(this.endpoint, message, patience())
-      if (edns && knowsNoEdns(reply)) {
+      const reply = await askUdp(this.endpoint, message, limits())
+      if (edns && rejectsEdns(reply)) {
         edns = false
         this.#plainUntil = clock.now() + plainMs
         continue
       }
-      const isCut = ((reply[2] as number) & 0x02) !== 0
-      return isCut ? askTcp(this.endpoint, message, patience()) : reply
+      const isTruncated = ((reply[2] as number) & 0x02) !== 0
+      return isTruncated ? askTcp(this.endpoint, message, limits()) : reply
     }
   }
 
@@ -152,7 +152,7 @@ export class Upstream {
     if (!this.#stopProbe) return
     this.#stopProbe()
     this.#stopProbe = undefined
-    this.#parts.log.info('dns upstream is up', { upstream: this.name })
+    this.#parts.log.info('dns.upstream.up', { upstream: this.name })
     this.#parts.onUp()
   }
 
@@ -162,7 +162,7 @@ export class Upstream {
     this.#lastError = why
     const { maxFails } = this.#parts
     if (maxFails === 0 || this.#fails < maxFails || this.#stopProbe) return
-    this.#parts.log.warn('dns upstream is down', { upstream: this.name, why })
+    this.#parts.log.warn('dns.upstream.down', { upstream: this.name, why })
     void this.checkLoop()
     this.#probeAfter(firstProbeMs)
   }
@@ -172,7 +172,7 @@ export class Upstream {
     const jitter = 0.75 + random() / 2
     this.#stopProbe = clock.after(ms * jitter, async () => {
       try {
-        await this.#exchange(questionNamed('', types.NS), probeTimeoutMs)
+        await this.#exchange(questionFor('', types.NS), probeTimeoutMs)
         this.#succeeded()
       } catch {
         this.#probeFailures++
@@ -182,13 +182,13 @@ export class Upstream {
   }
 }
 
-/** This machine's own want of sockets or memory says nothing about the upstream. */
+/** Errors of this machine, out of sockets or memory, do not count against the upstream. */
 function isLocal(error: unknown): boolean {
   const { code } = error as NodeJS.ErrnoException
   return code !== undefined && ['EMFILE', 'ENFILE', 'ENOBUFS', 'ENOMEM', 'EADDRNOTAVAIL'].includes(code)
 }
 
-function knowsNoEdns(reply: Buffer): boolean {
+function rejectsEdns(reply: Buffer): boolean {
   const rcode = (reply[3] as number) & 0x0f
   return (rcode === rcodes.FORMERR || rcode === rcodes.NOTIMP) && reply.readUInt16BE(10) === 0
 }

@@ -1,61 +1,60 @@
 /**
- * From the words of the configuration to upstreams: addresses as they are, `resolv.conf` files read and read again when
- * they change. An upstream that is this responder itself is left out, since it would only ask us.
+ * Creates the upstreams of the configuration: from addresses, and from `resolv.conf` files, which are read again when they
+ * change. Addresses where this responder itself listens are left out.
  */
 import { readFile, stat } from 'node:fs/promises'
 import { networkInterfaces } from 'node:os'
-import { canonicalAddress, parseEndpoint } from '../../model/address.ts'
+import { canonicalAddress, parseEndpoint, type SocketAddress } from '../../model/address.ts'
 import { messageOf, type Problem } from '../../model/error.ts'
-import type { Settled } from '../options.ts'
-import type { Endpoint } from '../server/udp.ts'
+import type { FullDnsOptions } from '../options.ts'
 import type { Forwarder, Route } from './forwarder.ts'
 import { parseResolvConf } from './resolv-conf.ts'
 import { Upstream, type UpstreamParts } from './upstream.ts'
 
 const dnsPort = 53
 const rereadMs = 5000
-/** More in one list are never reached before the client gives up. */
-const mostPerRoute = 15
+/** The client times out before more could be tried. */
+const maxPerRoute = 15
 
-interface Listed {
+interface ConfiguredRoute {
   readonly domain: string
-  readonly endpoints: readonly Endpoint[]
+  readonly endpoints: readonly SocketAddress[]
 }
 
 export class Upstreams {
-  readonly #options: Settled
+  readonly #options: FullDnsOptions
   readonly #forwarder: Forwarder
   readonly #parts: Omit<UpstreamParts, 'maxFails' | 'onUp'>
   readonly #known = new Map<string, Upstream>()
-  #own: Endpoint | undefined
-  #read: readonly Listed[] = []
+  #own: SocketAddress | undefined
+  #read: readonly ConfiguredRoute[] = []
   #unreadable: readonly Problem[] = []
-  #selves: readonly Problem[] = []
-  #signature = ''
+  #selfProblems: readonly Problem[] = []
+  #readStates = ''
   #stop: (() => void) | undefined
 
-  constructor(options: Settled, forwarder: Forwarder, parts: Omit<UpstreamParts, 'maxFails' | 'onUp'>) {
+  constructor(options: FullDnsOptions, forwarder: Forwarder, parts: Omit<UpstreamParts, 'maxFails' | 'onUp'>) {
     this.#options = options
     this.#forwarder = forwarder
     this.#parts = parts
   }
 
-  /** Reads the files. Apart from `start`, so that nobody asks between the bind and the first reading. */
+  /** Reads the files. Separate from `start`, so that no query arrives between the bind and the first read. */
   async prepare(): Promise<void> {
-    this.#signature = await this.#stamp()
+    this.#readStates = await this.#fileStates()
     const lists: [string, readonly string[]][] = [['', this.#options.upstream], ...Object.entries(this.#options.routes)]
     const problems: Problem[] = []
     this.#read = await Promise.all(
-      lists.map(async ([domain, entries]): Promise<Listed> => {
+      lists.map(async ([domain, entries]): Promise<ConfiguredRoute> => {
         const endpoints = await Promise.all(entries.map(entry => endpointsOf(entry, problems)))
-        return { domain: normal(domain), endpoints: endpoints.flat() }
+        return { domain: normalDomain(domain), endpoints: endpoints.flat() }
       }),
     )
     this.#unreadable = problems
   }
 
-  /** Begins to forward, to all but `own`. */
-  start(own: Endpoint): void {
+  /** Starts forwarding to all but `own`, the address of this responder. */
+  start(own: SocketAddress): void {
     this.#own = own
     this.#apply()
     if (this.#files().length === 0) return
@@ -63,7 +62,7 @@ export class Upstreams {
   }
 
   problems(): readonly Problem[] {
-    return [...this.#unreadable, ...this.#selves]
+    return [...this.#unreadable, ...this.#selfProblems]
   }
 
   close(): void {
@@ -73,7 +72,7 @@ export class Upstreams {
   }
 
   async #reload(): Promise<void> {
-    if ((await this.#stamp()) === this.#signature) return
+    if ((await this.#fileStates()) === this.#readStates) return
     await this.prepare()
     if (this.#stop) this.#apply()
   }
@@ -86,24 +85,24 @@ export class Upstreams {
         selves.add(endpoint.address)
         return false
       })
-      const upstreams = new Set(others.slice(0, mostPerRoute).map(endpoint => this.#upstream(endpoint)))
+      const upstreams = new Set(others.slice(0, maxPerRoute).map(endpoint => this.#upstream(endpoint)))
       return { domain, upstreams: [...upstreams] }
     })
-    this.#selves = [...selves].map(address =>
-      problem(address, 'is where Starlane itself answers; give the resolvers behind it in dns.upstream'),
+    this.#selfProblems = [...selves].map(address =>
+      problem(address, 'is the address of Starlane itself; set dns.upstream to the resolvers behind it'),
     )
-    // A domain with resolvers of its own is never asked of others, not even while it has none.
+    // Names of a domain with its own resolvers never go to others, even while it has none.
     this.#forwarder.routes = routes.filter(({ domain, upstreams }) => domain !== '' || upstreams.length > 0)
     this.#retire()
   }
 
-  /** The same upstream for the same address, so that what is known of its health outlives a change of the file. */
-  #upstream(endpoint: Endpoint): Upstream {
+  /** The same upstream for the same address, so that its health survives a change of the file. */
+  #upstream(endpoint: SocketAddress): Upstream {
     const key = `${endpoint.address} ${endpoint.port}`
     const known = this.#known.get(key)
     if (known) return known
     const { maxFails } = this.#options.forward
-    const upstream = new Upstream(endpoint, { ...this.#parts, maxFails, onUp: () => this.#forwarder.improved() })
+    const upstream = new Upstream(endpoint, { ...this.#parts, maxFails, onUp: () => this.#forwarder.bumpGeneration() })
     this.#known.set(key, upstream)
     void upstream.checkLoop()
     return upstream
@@ -118,7 +117,7 @@ export class Upstreams {
     }
   }
 
-  #isOwn(endpoint: Endpoint): boolean {
+  #isOwn(endpoint: SocketAddress): boolean {
     const own = this.#own
     if (!own || endpoint.port !== own.port) return false
     const isAny = own.address === '0.0.0.0' || own.address === '::'
@@ -130,7 +129,7 @@ export class Upstreams {
     return [...new Set(entries.filter(entry => canonicalAddress(entry) === undefined && !parseEndpoint(entry)))]
   }
 
-  async #stamp(): Promise<string> {
+  async #fileStates(): Promise<string> {
     const states = this.#files().map(async file => {
       const state = await stat(file).catch(() => undefined)
       return `${file} ${state?.mtimeMs} ${state?.size} ${state?.ino}`
@@ -139,8 +138,8 @@ export class Upstreams {
   }
 }
 
-/** An address as it is, or what a file names; what cannot be read is reported. */
-async function endpointsOf(entry: string, problems: Problem[]): Promise<Endpoint[]> {
+/** The addresses of an entry: itself, or the nameservers of the file; adds a problem when it cannot be read. */
+async function endpointsOf(entry: string, problems: Problem[]): Promise<SocketAddress[]> {
   const address = canonicalAddress(entry)
   if (address !== undefined) return [{ address, port: dnsPort }]
   const endpoint = parseEndpoint(entry)
@@ -148,7 +147,7 @@ async function endpointsOf(entry: string, problems: Problem[]): Promise<Endpoint
   try {
     const { nameservers } = parseResolvConf(await readFile(entry, 'utf8'))
     if (nameservers.length === 0)
-      problems.push(problem(entry, 'names no nameserver; add one, or give addresses in dns.upstream'))
+      problems.push(problem(entry, 'has no nameserver line; add one, or give addresses in dns.upstream'))
     return nameservers.map(nameserver => ({ address: nameserver, port: dnsPort }))
   } catch (error) {
     problems.push(problem(entry, `cannot be read (${messageOf(error)}); give an address, or the path of a resolv.conf`))
@@ -156,7 +155,7 @@ async function endpointsOf(entry: string, problems: Problem[]): Promise<Endpoint
   }
 }
 
-function normal(domain: string): string {
+function normalDomain(domain: string): string {
   return domain.toLowerCase().replace(/^\.|\.$/g, '')
 }
 

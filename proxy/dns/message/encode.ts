@@ -1,12 +1,13 @@
 /**
- * Records to wire by dns2's codec, with what must be ours around it: a writer of bytes (its own writes single bits), SRV
- * targets in full (RFC 2782 forbids to compress them, dns2 does), and the question echoed octet for octet.
+ * Encodes records with dns2's codec. Our own are a writer of whole bytes (dns2's writes single bits), SRV targets without
+ * compression (RFC 2782 forbids it, dns2 does it), and the question, echoed octet for octet.
  *
- * The question's own labels are the first that names are compressed against, so that owner names keep the case in which
- * the client asked (RFC 4343), and so that one encoded reply serves every spelling of a question.
+ * Names are compressed against the question first. Owner names therefore keep the case of the query (RFC 4343), and one
+ * encoded reply serves a question in any case.
  */
 import dns2 from 'dns2'
 import ipaddr from 'ipaddr.js'
+import type { Query } from './query.ts'
 import type {
   AddressRecord,
   AuthorityRecord,
@@ -16,7 +17,8 @@ import type {
   ServerRecord,
   TextRecord,
 } from './record.ts'
-import { classes, headerBytes, types } from './wire.ts'
+import { type Reply, replyOf } from './reply.ts'
+import { classes, type ExtendedError, headerBytes, types } from './wire.ts'
 
 const { Packet } = dns2
 type Resource = Parameters<typeof Packet.Resource.encode>[0]
@@ -27,23 +29,31 @@ export interface Sections {
   readonly additional: readonly DnsRecord[]
 }
 
-/** The two bytes of flags: `QR AA TC RD` of the first and `RA` of the second; id, RD and CD are put in per query. */
+/** What of the header is known before the query; id, RD and CD are written per query. */
 export interface Flags {
   readonly authoritative: boolean
   readonly rcode: number
 }
 
+/** A reply to one query from records, ready to be stamped for that query and for others with the same question. */
+export function encodeReply(query: Query, flags: Flags, sections: Sections, extended?: ExtendedError): Reply {
+  const question = query.bytes.subarray(headerBytes, query.end)
+  return replyOf(encode(question, flags, sections), query.end, extended)
+}
+
+export const noRecords: Sections = { answers: [], authority: [], additional: [] }
+
 /** `question` is the wire form of name, type and class. The result has id 0 and no OPT. */
 export function encode(question: Buffer, flags: Flags, sections: Sections): Buffer {
   const writer = new ByteWriter()
   writer.write(0, 16)
-  // RA: we do recurse for the client, and some resolvers skip a server that says it does not.
+  // RA is always set: we do recurse, and some resolvers skip a server that says it does not.
   writer.write(0x8000 | (flags.authoritative ? 0x0400 : 0) | 0x0080 | (flags.rcode & 0x0f), 16)
   for (const count of [1, sections.answers.length, sections.authority.length, sections.additional.length]) {
     writer.write(count, 16)
   }
   writer.append(question)
-  writer.learn(question)
+  writer.addSuffixes(question)
   for (const record of [...sections.answers, ...sections.authority, ...sections.additional]) writeRecord(writer, record)
   return writer.toBuffer()
 }
@@ -60,7 +70,7 @@ function resource(record: AddressRecord | NameRecord | TextRecord | AuthorityRec
     case types.A:
       return { name, type, ttl, address: record.address }
     case types.AAAA:
-      // Written out, since dns2 misreads the dotted tail of an IPv4-mapped address.
+      // In full, since dns2 misreads the dotted end of an IPv4-mapped address.
       return { name, type, ttl, address: ipaddr.IPv6.parse(record.address).toNormalizedString() }
     case types.NS:
       return { name, type, ttl, ns: record.target }
@@ -81,7 +91,7 @@ function writeServer(writer: ByteWriter, record: ServerRecord): void {
   writer.write(record.priority, 16)
   writer.write(record.weight, 16)
   writer.write(record.port, 16)
-  writer.literally(() => Packet.Name.encode(record.target, writer))
+  writer.uncompressed(() => Packet.Name.encode(record.target, writer))
   writer.patch(length, writer.byteLength() - length / 8 - 2, 16)
 }
 
@@ -91,7 +101,7 @@ function writeOpaque(writer: ByteWriter, record: OpaqueRecord): void {
   writer.patch(length, record.data.length, 16)
 }
 
-/** Owner, type, class, TTL and room for the length, whose position in bits it returns. */
+/** Writes owner, type, class, TTL and a length of 0; returns the position of the length in bits. */
 function writeHead(writer: ByteWriter, record: DnsRecord): number {
   Packet.Name.encode(record.name, writer)
   writer.write(record.type, 16)
@@ -102,10 +112,10 @@ function writeHead(writer: ByteWriter, record: DnsRecord): number {
   return length
 }
 
-/** What dns2 asks of a writer (positions in bits), kept in bytes. `names` is its table for compression. */
+/** The writer that dns2 expects (positions in bits) over a byte buffer. `names` is the compression table. */
 class ByteWriter {
   names = new Map<string, number>()
-  /** Never read: part of dns2's type for a writer. */
+  /** Part of dns2's type for a writer; never read. */
   readonly buffer: number[] = []
   #bytes = Buffer.allocUnsafe(512)
   #length = 0
@@ -141,8 +151,8 @@ class ByteWriter {
     return this.#bytes.subarray(0, this.#length)
   }
 
-  /** Offers the suffixes of the question for compression, up to the first label that text cannot hold safely. */
-  learn(question: Buffer): void {
+  /** Adds the suffixes of the question to the compression table, up to the first label with a dot or unprintable octet. */
+  addSuffixes(question: Buffer): void {
     const starts: number[] = []
     for (let at = 0; question[at] !== 0; at += 1 + (question[at] as number)) starts.push(at)
     let suffix = ''
@@ -154,8 +164,8 @@ class ByteWriter {
     }
   }
 
-  /** Names written inside are written in full; others may still point to them. */
-  literally(write: () => void): void {
+  /** Names written by `write` are not compressed; later names may point to them. */
+  uncompressed(write: () => void): void {
     const known = this.names
     this.names = new Map()
     write()

@@ -1,4 +1,4 @@
-/** Messages as text, the way zone files and `dig` write them (RFC 1035 5.1; RFC 3597 5 for what has no form of its own). */
+/** Prints messages as zone files and `dig` do (RFC 1035 5.1; RFC 3597 5 for types without a text form). */
 import ipaddr from 'ipaddr.js'
 import { skipName } from './query.ts'
 import { nameAt, type Span, spans } from './scan.ts'
@@ -10,7 +10,7 @@ export interface Printed {
   readonly additional: readonly string[]
 }
 
-/** OPT is no record of anything and left out. */
+/** Leaves out OPT, which is not a record. */
 export function print(bytes: Buffer, questionEnd: number): Printed {
   const records = (spans(bytes, questionEnd) ?? []).filter(span => span.type !== types.OPT)
   const of = (section: Span['section']) =>
@@ -71,7 +71,7 @@ function strings(octets: Buffer): string | undefined {
   return texts.join(' ')
 }
 
-/** Two names, then five numbers in the last 20 octets. */
+/** SOA: two names, then five numbers in the last 20 octets. */
 function authority(bytes: Buffer, span: Span): string | undefined {
   const numbers = span.end - 20
   if (numbers < span.data + 2) return undefined

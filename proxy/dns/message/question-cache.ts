@@ -1,38 +1,38 @@
 /**
- * Values by question, bounded in number and bytes; the longest unused goes first. Found by a hash that ignores case, with
- * the question in the value's own message compared on every hit, so that no string is made on the way and little memory
- * is touched. Of two questions with one hash the later stays: the earlier one is only worked out again.
+ * An LRU cache by question, bounded in entries and bytes. The key is a hash that ignores case; every hit compares the
+ * question with the one in the entry's message, so that a lookup builds no string. Of two questions with the same hash the
+ * later one stays; the other is computed again when it is asked.
  */
 import { LRUCache } from 'lru-cache'
 import { folded, type Query } from './query.ts'
 import { headerBytes } from './wire.ts'
 
-/** Has a DNS message with the question it is for, behind the header as always. */
-export interface Shelved {
+/** A value with the DNS message whose question it answers. */
+export interface CacheEntry {
   readonly message: Buffer
 }
 
-export interface ShelfOptions<V> {
+export interface QuestionCacheOptions<V> {
   readonly entries: number
   readonly bytes: number
-  /** What a value takes. */
+  /** Bytes to account for a value. */
   sizeOf(value: V): number
-  /** A value has gone: for want of room, by `delete`, or for a newer one. */
-  gone?(value: V, slot: number): void
+  /** A value was removed: evicted, deleted or replaced. */
+  removed?(value: V, hash: number): void
 }
 
-export class Shelf<V extends Shelved> {
+export class QuestionCache<V extends CacheEntry> {
   readonly #values: LRUCache<number, V>
   #evictions = 0
 
-  constructor({ entries, bytes, sizeOf, gone }: ShelfOptions<V>) {
+  constructor({ entries, bytes, sizeOf, removed }: QuestionCacheOptions<V>) {
     this.#values = new LRUCache({
       max: entries,
       maxSize: bytes,
       sizeCalculation: sizeOf,
-      dispose: (value, slot, reason) => {
+      dispose: (value, hash, reason) => {
         if (reason === 'evict') this.#evictions++
-        gone?.(value, slot)
+        removed?.(value, hash)
       },
     })
   }
@@ -49,46 +49,46 @@ export class Shelf<V extends Shelved> {
     return this.#evictions
   }
 
-  /** By name and type. */
-  get(query: Query, slot: number): V | undefined {
-    const value = this.getNamed(query, slot)
+  /** The entry for name and type. */
+  get(query: Query, hash: number): V | undefined {
+    const value = this.getByName(query, hash)
     if (!value) return undefined
     const { bytes, nameEnd } = query
     const { message } = value
     return message[nameEnd] === bytes[nameEnd] && message[nameEnd + 1] === bytes[nameEnd + 1] ? value : undefined
   }
 
-  /** By name, whatever the type. */
-  getNamed(query: Query, slot: number): V | undefined {
-    const value = this.#values.get(slot)
+  /** The entry for the name, whatever its type. */
+  getByName(query: Query, hash: number): V | undefined {
+    const value = this.#values.get(hash)
     return value && hasName(value.message, query) ? value : undefined
   }
 
-  /** Whatever stands there; a look that keeps nothing alive. */
-  peek(slot: number): V | undefined {
-    return this.#values.peek(slot)
+  /** The entry under a hash; does not count as a use. */
+  peek(hash: number): V | undefined {
+    return this.#values.peek(hash)
   }
 
-  set(slot: number, value: V): void {
-    this.#values.set(slot, value)
+  set(hash: number, value: V): void {
+    this.#values.set(hash, value)
   }
 
-  delete(slot: number): void {
-    this.#values.delete(slot)
+  delete(hash: number): void {
+    this.#values.delete(hash)
   }
 }
 
-/** The place of a question; `variant` tells apart what differs beyond name and type. */
-export function slotOf(query: Query, variant = 0): number {
+/** The key of a question; `variant` separates queries that differ beyond name and type. */
+export function questionHash(query: Query, variant = 0): number {
   return Math.imul(query.nameHash ^ query.type ^ (variant << 16), 0x01000193) | 0
 }
 
-/** The place of a name, whatever the type. */
-export function nameSlotOf(query: Query, variant = 0): number {
+/** The key under which a name is kept as missing, for every type. */
+export function missingNameHash(query: Query, variant = 0): number {
   return Math.imul(query.nameHash ^ (variant << 16) ^ 0x5bd1e995, 0x01000193) | 0
 }
 
-/** The root label ends a name, so that of two names none is the beginning of the other. */
+/** Comparing up to the root label is enough: no name is a prefix of another. */
 function hasName(message: Buffer, { bytes, nameEnd }: Query): boolean {
   for (let at = headerBytes; at < nameEnd; at++) {
     const mine = message[at] as number

@@ -1,4 +1,4 @@
-/** A question as we put it to an upstream, and the check that a message is the reply to it (RFC 5452 9.1). */
+/** A question that we send to an upstream, and the check that a message is its reply (RFC 5452 9.1). */
 import { folded, type Query } from './query.ts'
 import { questionEnd } from './scan.ts'
 import { ednsUdpBytes, headerBytes, types } from './wire.ts'
@@ -9,9 +9,9 @@ export interface Question {
   readonly type: number
   /** DO: wants DNSSEC records. */
   readonly dnssec: boolean
-  /** CD: wants records that did not validate, too. */
+  /** CD: also wants records that failed validation. */
   readonly unchecked: boolean
-  /** Equal for questions that have the same answer. */
+  /** Equal for questions with the same answer. */
   readonly key: string
 }
 
@@ -29,8 +29,8 @@ export function isUnchecked(query: Query): boolean {
   return ((query.bytes[3] as number) & 0x10) !== 0
 }
 
-/** Of a name in text form: labels of printable characters between dots. */
-export function questionNamed(name: string, type: number): Question {
+/** The question for a name in text form: labels of printable characters between dots. */
+export function questionFor(name: string, type: number): Question {
   const labels = name === '' ? [] : name.split('.')
   const wire = Buffer.concat([
     ...labels.map(label => Buffer.concat([Buffer.from([label.length]), Buffer.from(label, 'latin1')])),
@@ -39,7 +39,7 @@ export function questionNamed(name: string, type: number): Question {
   return question(wire, type)
 }
 
-/** The message for an upstream: recursion wanted, and EDNS of our own, since OPT speaks of one hop only (RFC 6891 6.2.6). */
+/** The message to an upstream: RD set, and our own EDNS, since OPT is hop by hop (RFC 6891 6.2.6). */
 export function queryMessage(asked: Question, id: number, edns: boolean): Buffer {
   const { wire } = asked
   const message = Buffer.alloc(headerBytes + wire.length + (edns ? 11 : 0))
@@ -57,7 +57,7 @@ export function queryMessage(asked: Question, id: number, edns: boolean): Buffer
   return message
 }
 
-/** Same id, a reply, the same question in whatever case. A bare error header without question passes as well. */
+/** Same id, QR set, same question ignoring case. An error header without a question passes as well. */
 export function isReplyTo(message: Buffer, reply: Buffer): boolean {
   if (reply.length < headerBytes || reply.readUInt16BE(0) !== message.readUInt16BE(0)) return false
   if (((reply[2] as number) & 0xf8) !== 0x80) return false

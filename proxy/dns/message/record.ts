@@ -1,4 +1,4 @@
-/** Resource records as values. Names are lower case, without the dot at the end; the root is the empty name. */
+/** Resource records as values. Names are lower case, without the final dot; the root is the empty name. */
 import { familyOf } from '../../model/address.ts'
 import { types } from './wire.ts'
 
@@ -36,11 +36,11 @@ export interface AuthorityRecord extends Owned {
   readonly primary: string
   readonly admin: string
   readonly serial: number
-  /** Seconds a resolver may remember that something is missing (RFC 2308). */
+  /** How long a resolver may cache a denial, in seconds (RFC 2308). */
   readonly minimum: number
 }
 
-/** Of a type that we pass on without reading it (RFC 3597). */
+/** A record whose data we pass on unread (RFC 3597). */
 export interface OpaqueRecord extends Owned {
   readonly type: number
   readonly data: Buffer
@@ -56,12 +56,12 @@ export function addressType(address: string): typeof types.A | typeof types.AAAA
   return familyOf(address) === 4 ? types.A : types.AAAA
 }
 
-/** Lower case letters, digits, hyphens and underscores, in lengths that the wire can hold. */
+/** Lower-case letters, digits, hyphens and underscores, in lengths that fit the wire format. */
 export function isHostName(name: string): boolean {
   return name.length <= 253 && name.split('.').every(label => /^[a-z0-9_]([a-z0-9_-]{0,61}[a-z0-9_])?$/.test(label))
 }
 
-/** All that ANY ever gets: small, so that nobody multiplies traffic with it (RFC 8482 4.2). */
+/** The answer to ANY: small, so that it is of no use for amplification (RFC 8482 4.2). */
 export function minimalAny(name: string, ttl: number): OpaqueRecord {
   return { name, ttl, type: types.HINFO, data: Buffer.from('\x07RFC8482\x00', 'latin1') }
 }

@@ -1,7 +1,7 @@
 /**
- * An encoded reply that serves many queries, and the stamp that makes one client's message of it: the id, RD and CD of
- * the query, its spelling of the question, another order of the addresses, OPT, and the size that the client can take.
- * Bytes are copied, nothing is encoded: this is the fast way of an answer, and `bench/dns.ts` holds what it costs.
+ * An encoded reply that serves many queries, and the stamp that makes it the message for one client: id, RD and CD of the
+ * query, its case of the question, another order of the addresses, OPT, and the size that the client accepts. Bytes are
+ * copied, nothing is encoded; `bench/dns.ts` measures the cost.
  */
 import type { Fault, Query } from './query.ts'
 import { type Span, spans } from './scan.ts'
@@ -12,67 +12,67 @@ export interface Reply {
   readonly bytes: Buffer
   readonly questionEnd: number
   readonly rcode: number
-  /** Address records of one size that stand together, whose order may change. */
-  readonly turning: { readonly start: number; readonly size: number; readonly count: number } | undefined
+  /** Adjacent address records of one size, whose order may be rotated. */
+  readonly rotatable: { readonly start: number; readonly size: number; readonly count: number } | undefined
   readonly extended: ExtendedError | undefined
-  /** Where TTLs stand that count down; none in our own replies, which have no age. */
+  /** Offsets of TTLs that count down; none in replies of our own zones, which have no age. */
   readonly ttlAt: readonly number[]
 }
 
 export function replyOf(bytes: Buffer, questionEnd: number, extended?: ExtendedError): Reply {
-  const turning = turningOf(bytes, spans(bytes, questionEnd) ?? [])
-  return { bytes, questionEnd, rcode: (bytes[3] as number) & 0x0f, turning, extended, ttlAt: [] }
+  const rotatable = rotatableOf(bytes, spans(bytes, questionEnd) ?? [])
+  return { bytes, questionEnd, rcode: (bytes[3] as number) & 0x0f, rotatable, extended, ttlAt: [] }
 }
 
-/** A reply past its time, still better than none (RFC 8767): with a short life, and saying what it is. */
+/** An expired reply that is served all the same (RFC 8767): with a short TTL and an extended error that says so. */
 export function staleReply(reply: Reply, ttlSeconds: number, extended: ExtendedError): Reply {
   const bytes = Buffer.from(reply.bytes)
   for (const at of reply.ttlAt) bytes.writeUInt32BE(ttlSeconds, at)
   return { ...reply, bytes, extended, ttlAt: [] }
 }
 
-/** Takes the age off the TTLs in a message made of a reply; before it is cut or stamped. */
+/** The reply with its age subtracted from the TTLs. */
 function aged(reply: Reply, seconds: number): Reply {
   const bytes = Buffer.from(reply.bytes)
   for (const at of reply.ttlAt) bytes.writeUInt32BE(Math.max(0, bytes.readUInt32BE(at) - seconds), at)
   return { ...reply, bytes }
 }
 
-/** The message for one client, in memory of its own. */
-export function stamp(reply: Reply, query: Query, mostBytes: number, turn: number, ageSeconds = 0): Buffer {
+/** The message for one client in a buffer of its own. Parameters as for {@link stampInto}. */
+export function stamp(reply: Reply, query: Query, mostBytes: number, rotation: number, ageSeconds = 0): Buffer {
   const out = Buffer.allocUnsafe(Math.min(mostBytes, reply.bytes.length + optBytes(reply, query)))
-  const length = stampInto(out, reply, query, mostBytes, turn, ageSeconds)
+  const length = stampInto(out, reply, query, mostBytes, rotation, ageSeconds)
   return length === out.length ? out : out.subarray(0, length)
 }
 
 /**
- * Writes the message for one client, and returns its length, which is at most `mostBytes`. `turn` chooses which address
- * comes first; `ageSeconds` counts down the TTLs.
+ * Writes the message for one client into `out` and returns its length, at most `mostBytes`. `rotation` chooses which
+ * address comes first; `ageSeconds` is subtracted from the TTLs.
  */
 export function stampInto(
   out: Buffer,
   fresh: Reply,
   query: Query,
   mostBytes: number,
-  turn: number,
+  rotation: number,
   ageSeconds: number,
 ): number {
   const reply = ageSeconds > 0 && fresh.ttlAt.length > 0 ? aged(fresh, ageSeconds) : fresh
   const opt = optBytes(reply, query)
   const fits = reply.bytes.length + opt <= mostBytes
-  const whole = fits ? reply.bytes : cut(reply, mostBytes - opt, turn)
+  const whole = fits ? reply.bytes : truncated(reply, mostBytes - opt, rotation)
   const length = whole.length
   out.set(whole)
   out[0] = query.bytes[0] as number
   out[1] = query.bytes[1] as number
   out[2] = (out[2] as number) | ((query.bytes[2] as number) & 0x01)
   const asked = query.bytes[3] as number
-  // AD only for who understands it: DO or AD in the query (RFC 6840 5.7).
-  const known = query.dnssec || (asked & 0x20) !== 0 ? 0xff : 0xdf
-  out[3] = ((out[3] as number) & known) | (asked & 0x10)
-  // The client's own spelling, and type: a missing name is missing for all. A loop, since a copy of a part makes an object for the part first.
+  // AD is sent only to clients that set DO or AD themselves (RFC 6840 5.7).
+  const allowed = query.dnssec || (asked & 0x20) !== 0 ? 0xff : 0xdf
+  out[3] = ((out[3] as number) & allowed) | (asked & 0x10)
+  // Case and type as the client sent them (NXDOMAIN is cached for all types). A loop, since copying a part allocates an object for it.
   for (let at = headerBytes; at < query.end; at++) out[at] = query.bytes[at] as number
-  if (reply.turning && fits) turnAddresses(out, reply, turn)
+  if (reply.rotatable && fits) rotateAddresses(out, reply, rotation)
   if (opt > 0) writeOpt(out, length, reply.rcode, query.dnssec, reply.extended)
   return length + opt
 }
@@ -81,7 +81,7 @@ function optBytes({ extended }: Reply, { edns }: Query): number {
   return edns ? 11 + (extended ? 6 + extended.text.length : 0) : 0
 }
 
-/** The reply to what is no proper query: header, the question if it could be read, OPT if there was one. */
+/** The reply to an invalid query: header, the question if it was readable, OPT if there was one. */
 export function faultReply(bytes: Buffer, fault: Fault): Buffer {
   const out = Buffer.alloc(fault.end + (fault.edns ? 11 : 0))
   bytes.copy(out, 0, 0, 4)
@@ -96,14 +96,14 @@ export function faultReply(bytes: Buffer, fault: Fault): Buffer {
   return out
 }
 
-/** An empty reply with TC: come again over TCP. For clients over their rate. */
+/** An empty reply with TC, which makes the client retry over TCP. For clients over their rate. */
 export function truncatedReply(query: Query): Buffer {
   const out = faultReply(query.bytes, { rcode: 0, end: query.end, edns: query.edns })
   out[2] = (out[2] as number) | 0x02
   return out
 }
 
-/** Extended rcode bits and DO go where a record has its TTL (RFC 6891 6.1.3). */
+/** The upper bits of the rcode and DO take the place of a record's TTL (RFC 6891 6.1.3). */
 function writeOpt(out: Buffer, at: number, rcode: number, dnssec: boolean, extended: ExtendedError | undefined): void {
   out[11] = (out[11] as number) + 1
   out[at] = 0
@@ -121,9 +121,9 @@ function writeOpt(out: Buffer, at: number, rcode: number, dnssec: boolean, exten
   out.write(extended.text, at + 17, 'latin1')
 }
 
-function turnAddresses(out: Buffer, reply: Reply, turn: number): void {
-  const { start, size, count } = reply.turning as NonNullable<Reply['turning']>
-  const first = (turn % count) * size
+function rotateAddresses(out: Buffer, reply: Reply, rotation: number): void {
+  const { start, size, count } = reply.rotatable as NonNullable<Reply['rotatable']>
+  const first = (rotation % count) * size
   if (first === 0) return
   const end = start + size * count
   reply.bytes.copy(out, start, start + first, end)
@@ -131,10 +131,10 @@ function turnAddresses(out: Buffer, reply: Reply, turn: number): void {
 }
 
 /**
- * The run of at least two address records with one owner, given as the same pointer to before the run: they can change
- * places, and nothing that points here would notice.
+ * A run of at least two address records with the same owner, written as the same pointer to before the run: nothing else
+ * in the message points into them, so they can change places.
  */
-function turningOf(bytes: Buffer, records: readonly Span[]): Reply['turning'] {
+function rotatableOf(bytes: Buffer, records: readonly Span[]): Reply['rotatable'] {
   const first = records.find(r => r.section === 'answer' && (r.type === types.A || r.type === types.AAAA))
   if (!first || first.fixed - first.start !== 2) return undefined
   const owner = bytes.readUInt16BE(first.start)
@@ -150,16 +150,16 @@ function turningOf(bytes: Buffer, records: readonly Span[]): Reply['turning'] {
 }
 
 /**
- * As much as fits: additional records go first, and that needs no TC. Then records from the end, with TC; addresses one
- * by one, since clients without TCP make do with some (RFC 2181 9 allows it), other sets whole or not at all. Where TCP
- * itself is too small there is no other way to come, and some of a set are better than none.
+ * As many records as fit. Additional records are left out first, without TC; then records from the end, with TC:
+ * addresses one by one, since clients without TCP can use some of them (RFC 2181 9 allows it), other record sets whole or
+ * not at all. Over TCP sets are split, since there is no larger transport to retry on.
  *
- * Looks no further than what fits, so that many questions for a long answer cost no more than for a short one.
+ * Scans no further than what fits, so that a long answer costs no more than a short one.
  */
-function cut(reply: Reply, mostBytes: number, turn: number): Buffer {
+function truncated(reply: Reply, mostBytes: number, rotation: number): Buffer {
   const { questionEnd } = reply
   const bytes = Buffer.from(reply.bytes)
-  if (reply.turning) turnAddresses(bytes, reply, turn)
+  if (reply.rotatable) rotateAddresses(bytes, reply, rotation)
   const needed = (spans(bytes, questionEnd, mostBytes) ?? []).filter(r => r.section !== 'additional')
   const total = bytes.readUInt16BE(6) + bytes.readUInt16BE(8)
   const whole = mostBytes <= ednsUdpBytes

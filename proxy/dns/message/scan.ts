@@ -1,11 +1,11 @@
-/** Walks the records of a message by their bytes: where each begins and ends, without making values of them. */
+/** Scans the records of a message: finds where each begins and ends without decoding it. */
 import { skipName } from './query.ts'
 import { headerBytes, types } from './wire.ts'
 
 export interface Span {
   /** Offset of the owner's name. */
   readonly start: number
-  /** Offset behind the owner's name, where the type stands; class, TTL and length follow. */
+  /** Offset after the owner's name, where the type is; class, TTL and length follow. */
   readonly fixed: number
   readonly data: number
   readonly end: number
@@ -14,14 +14,14 @@ export interface Span {
 }
 
 /**
- * All records behind the question, or undefined when the message is cut or malformed. Linear in its length, or in `mostBytes`:
- * then the last is the first that does not fit in them.
+ * All records after the question, or undefined when the message is truncated or malformed. With `mostBytes` the scan ends
+ * with the first record that extends beyond them. Linear in the length scanned.
  */
 export function spans(bytes: Buffer, questionEnd: number, mostBytes = Number.POSITIVE_INFINITY): Span[] | undefined {
   const found: Span[] = []
   let at = questionEnd
   for (const [section, counter] of sections) {
-    // The counts are the sender's claim; each turn consumes at least 11 bytes or ends the walk.
+    // The counts come from the sender and may be wrong; each turn consumes at least 11 bytes or ends the scan.
     for (let left = bytes.readUInt16BE(counter); left > 0; left--) {
       const fixed = skipName(bytes, at)
       if (fixed === undefined || fixed + 10 > bytes.length) return undefined
@@ -36,7 +36,7 @@ export function spans(bytes: Buffer, questionEnd: number, mostBytes = Number.POS
   return found
 }
 
-/** The end of the message's only question; undefined when it has not exactly one, or that is cut. */
+/** Offset after the message's only question; undefined when it does not have exactly one, or that is truncated. */
 export function questionEnd(bytes: Buffer): number | undefined {
   if (bytes.length < headerBytes || bytes.readUInt16BE(4) !== 1) return undefined
   const nameEnd = skipName(bytes, headerBytes)
@@ -45,16 +45,16 @@ export function questionEnd(bytes: Buffer): number | undefined {
 
 const mostPointers = 126
 
-/** The name at an offset, lower case, with octets that text cannot hold safely escaped as `\\DDD`. */
+/** The name at an offset, lower case, with dots inside labels and unprintable octets escaped as `\\DDD`. */
 export function nameAt(bytes: Buffer, start: number): string | undefined {
   return labelsAt(bytes, start)
     ?.map(label => printable(label.toString('latin1')))
     .join('.')
 }
 
-/** The data of a record with its names written out, so that nothing points elsewhere; undefined when it is malformed. */
-export function expanded(bytes: Buffer, span: Span): Buffer | undefined {
-  const layout = named.get(span.type)
+/** The data of a record with its names decompressed; undefined when it is malformed. */
+export function decompressedData(bytes: Buffer, span: Span): Buffer | undefined {
+  const layout = namesInData.get(span.type)
   if (!layout) return Buffer.from(bytes.subarray(span.data, span.end))
   const parts = [bytes.subarray(span.data, span.data + layout.before)]
   let at = span.data + layout.before
@@ -68,8 +68,8 @@ export function expanded(bytes: Buffer, span: Span): Buffer | undefined {
   return Buffer.concat([...parts, bytes.subarray(at, span.end)])
 }
 
-/** How many bytes stand before the names in the data of types whose names may be compressed (RFC 3597 4). */
-const named: ReadonlyMap<number, { readonly before: number; readonly names: number }> = new Map([
+/** Where the names are in the data of types whose names may be compressed (RFC 3597 4). */
+const namesInData: ReadonlyMap<number, { readonly before: number; readonly names: number }> = new Map([
   [types.NS, { before: 0, names: 1 }],
   [types.CNAME, { before: 0, names: 1 }],
   [types.SOA, { before: 0, names: 2 }],
@@ -78,15 +78,15 @@ const named: ReadonlyMap<number, { readonly before: number; readonly names: numb
   [types.SRV, { before: 6, names: 1 }],
 ])
 
-/** A name in wire form, without pointers. */
+/** The name at an offset in wire form, without pointers. */
 function wireNameAt(bytes: Buffer, start: number): Buffer | undefined {
   const labels = labelsAt(bytes, start)
   return labels && Buffer.concat([...labels.flatMap(label => [Buffer.from([label.length]), label]), Buffer.from([0])])
 }
 
 /**
- * Pointers must lead backward, so that no loop is possible, and not into the header, which is rewritten for each client.
- * Undefined when the name is cut, too long or points astray.
+ * Pointers must point backward, so that no loop is possible, and not into the header, which differs per client.
+ * Undefined when the name is truncated, too long or has such a pointer.
  */
 function labelsAt(bytes: Buffer, start: number): Buffer[] | undefined {
   const labels: Buffer[] = []

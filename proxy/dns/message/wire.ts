@@ -1,11 +1,11 @@
-/** The numbers of the DNS wire format (RFC 1035 and the IANA registry) that Starlane speaks about by name. */
+/** Constants of the DNS wire format (RFC 1035 and the IANA registry) and their names. */
 
 export const headerBytes = 12
-/** The most a UDP reply may be without EDNS (RFC 1035 4.2.1). */
+/** The largest UDP message without EDNS (RFC 1035 4.2.1). */
 export const plainUdpBytes = 512
-/** Fits one unfragmented IPv6 packet on every path (DNS flag day 2020): our limit with EDNS, and what we tell upstreams. */
+/** Fits one unfragmented IPv6 packet on every path (DNS flag day 2020): our limit with EDNS, and what we announce to upstreams. */
 export const ednsUdpBytes = 1232
-/** The length prefix of a message over TCP has 16 bits. */
+/** The largest message over TCP: its length prefix has 16 bits. */
 export const tcpBytes = 65_535
 
 export const types = {
@@ -46,7 +46,7 @@ export const rcodes = {
   BADVERS: 16,
 } as const
 
-/** Extended errors (RFC 8914): why, in a number and a few words, for whoever sent EDNS. */
+/** An extended error (RFC 8914): the reason of an error, sent to clients that use EDNS. */
 export interface ExtendedError {
   readonly code: number
   readonly text: string
@@ -65,12 +65,12 @@ export const extendedErrors = {
 const typeNames = new Map<number, string>(Object.entries(types).map(([name, code]) => [code, name]))
 const rcodeNames = new Map<number, string>(Object.entries(rcodes).map(([name, code]) => [code, name]))
 
-/** `A`, or `TYPE1234` for what has no name here (RFC 3597 5). */
+/** `A`, or `TYPE1234` for a type without a name here (RFC 3597 5). */
 export function typeName(code: number): string {
   return typeNames.get(code) ?? `TYPE${code}`
 }
 
-/** The inverse of {@link typeName}, whatever the case; undefined for a word that is no type. */
+/** The inverse of {@link typeName}, ignoring case; undefined for an unknown type. */
 export function typeCode(name: string): number | undefined {
   const upper = name.toUpperCase()
   const code = Object.hasOwn(types, upper)
@@ -81,4 +81,9 @@ export function typeCode(name: string): number | undefined {
 
 export function rcodeName(code: number): string {
   return rcodeNames.get(code) ?? `RCODE${code}`
+}
+
+/** Types of queries and of other sections that are no records, such as transfers (RFC 6895 3.1). ANY is not one: it has an answer. */
+export function isMetaType(type: number): boolean {
+  return type === 0 || type === types.OPT || (type >= 128 && type < types.ANY)
 }

@@ -1,30 +1,31 @@
 /**
- * The canonical text of addresses that are bytes in a socket's memory. Most questions of a moment come from few clients, so the
- * last texts are kept, each address in the one place that its bits give it: so many and no more, and no string on the way.
+ * The canonical text of client addresses that are bytes in a socket's memory. Most queries come from few clients, so recent
+ * texts are kept in a direct-mapped cache: a hash gives each address its one place, and a hit builds no string.
  */
-import { addressText } from '../../model/address.ts'
+import { addressText, unmapped } from '../../model/address.ts'
+import type { Client } from '../../model/flow.ts'
 
 const places = 1024
 const wordsOfAddress = 4
-/** The third word of an IPv4 address within IPv6, `::ffff:10.0.0.1`, as this machine reads it. */
+/** The third word of an IPv4-mapped IPv6 address, `::ffff:10.0.0.1`, in this machine's byte order. */
 const mapped = new Int32Array(Uint8Array.of(0, 0, 0xff, 0xff).buffer)[0] as number
 
-export class AddressTexts {
+export class ClientAddresses {
   readonly #words: Int32Array
   readonly #bytes: Uint8Array
   readonly #kept = new Int32Array(places * wordsOfAddress)
   readonly #texts: (string | undefined)[] = Array.from({ length: places }, () => undefined)
 
-  /** `words` is the memory that the addresses stand in. */
+  /** `words` is the memory that holds the addresses. */
   constructor(words: Int32Array) {
     this.#words = words
     this.#bytes = new Uint8Array(words.buffer, words.byteOffset, words.byteLength)
   }
 
-  /** Of the address that begins with a word: of four bytes, or of sixteen. */
-  at(word: number, isIpv6: boolean): string {
+  /** The address at a word offset: of sixteen bytes with `isIpv6`, else of four. */
+  textAt(word: number, isIpv6: boolean): string {
     const words = this.#words
-    // An IPv4 client is the same one in a socket that knows it as IPv6.
+    // An IPv4 client has the same text on an IPv6 socket, where its address is IPv4-mapped.
     const a = isIpv6 ? (words[word] as number) : 0
     const b = isIpv6 ? (words[word + 1] as number) : 0
     const c = isIpv6 ? (words[word + 2] as number) : mapped
@@ -43,4 +44,10 @@ export class AddressTexts {
     this.#texts[place] = text
     return text
   }
+}
+
+/** A peer of a node socket with its address in canonical spelling: no `::ffff:`, no zone (`%eth0`). */
+export function clientOf(address: string, port: number): Client {
+  const zone = address.indexOf('%')
+  return { address: unmapped(zone < 0 ? address : address.slice(0, zone)), port }
 }

@@ -1,35 +1,38 @@
-/** Both sockets at one address and port, or a message that says why not and what would do. */
-import { endpointText } from '../../model/address.ts'
-import type { BatchSockets } from '../../model/batch-socket.ts'
+/** Binds UDP and TCP at one address and port; a failure says why, and the remedy. */
+import { endpointText, type SocketAddress } from '../../model/address.ts'
+import type { BatchSocketClass } from '../../model/batch-socket.ts'
 import { MeshError, messageOf } from '../../model/error.ts'
 import type { Clock } from '../../model/time/clock.ts'
 import type { TcpOptions } from '../options.ts'
+import type { Respond, RespondInto } from '../transport.ts'
 import { TcpListener } from './tcp.ts'
-import { type DatagramListener, type Endpoint, type Respond, UdpListener } from './udp.ts'
-import { BatchListener, type RespondInto } from './udp-batch.ts'
+import { type DatagramListener, UdpListener } from './udp.ts'
+import { UdpBatchListener } from './udp-batch.ts'
 
 export interface Listening {
-  readonly address: Endpoint
+  readonly address: SocketAddress
   readonly udp: DatagramListener
   readonly tcp: TcpListener
   close(): Promise<void>
 }
 
-/** With port 0 the port that UDP gets may be taken for TCP: then both are tried again with another. */
-const mostTries = 10
+/** With port 0, the port given to UDP may be in use for TCP; then both are bound again. */
+const maxTries = 10
 
 export interface ListenParts {
   readonly respond: Respond
   readonly respondInto: RespondInto
-  /** Take the place of node:dgram. */
-  readonly sockets: BatchSockets | undefined
+  /** Used for UDP instead of node:dgram. */
+  readonly BatchSocket: BatchSocketClass | undefined
   readonly clock: Clock
 }
 
-export async function listen(endpoint: Endpoint, options: TcpOptions, parts: ListenParts): Promise<Listening> {
-  const { respond, respondInto, sockets, clock } = parts
+export async function listen(endpoint: SocketAddress, options: TcpOptions, parts: ListenParts): Promise<Listening> {
+  const { respond, respondInto, BatchSocket, clock } = parts
   for (let tries = 1; ; tries++) {
-    const udp = sockets ? new BatchListener(sockets, respondInto) : new UdpListener(endpoint.address, respond)
+    const udp = BatchSocket
+      ? new UdpBatchListener(BatchSocket, respondInto)
+      : new UdpListener(endpoint.address, respond)
     const tcp = new TcpListener(respond, options, clock)
     try {
       const address = await udp.bind(endpoint)
@@ -39,19 +42,19 @@ export async function listen(endpoint: Endpoint, options: TcpOptions, parts: Lis
     } catch (error) {
       await udp.close()
       const taken = (error as NodeJS.ErrnoException).code === 'EADDRINUSE'
-      if (!taken || endpoint.port !== 0 || tries === mostTries) throw listenError(endpoint, error)
+      if (!taken || endpoint.port !== 0 || tries === maxTries) throw listenError(endpoint, error)
     }
   }
 }
 
 const remedies: Readonly<Record<string, string>> = {
   EADDRINUSE:
-    'another program answers DNS there (systemd-resolved, dnsmasq, another Starlane): stop it or choose another port',
+    'another program listens there (systemd-resolved, dnsmasq, another Starlane): stop it or choose another port',
   EACCES: 'ports below 1024 need CAP_NET_BIND_SERVICE: grant it or choose a port above 1023',
-  EADDRNOTAVAIL: 'no interface of this machine has that address: add it or choose one that exists',
+  EADDRNOTAVAIL: 'no interface of this machine has that address: add it or choose another one',
 }
 
-function listenError({ address, port }: Endpoint, cause: unknown): MeshError {
+function listenError({ address, port }: SocketAddress, cause: unknown): MeshError {
   const remedy = remedies[(cause as NodeJS.ErrnoException).code ?? ''] ?? 'choose another dns.listen'
   return new MeshError(
     'LISTEN',

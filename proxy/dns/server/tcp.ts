@@ -1,18 +1,20 @@
 /**
- * The TCP side (RFC 7766): messages behind two bytes of length, many on one connection, answered as they are ready.
- * Every way a client can waste a connection has a bound: silence, a drip of bytes, questions without end, not reading.
+ * DNS over TCP (RFC 7766): messages with a length prefix, many per connection, answered as they are ready. Bounded are
+ * idle time, the time for one message, unanswered questions, and replies that the client does not read.
  */
 import { createServer, type Server, type Socket } from 'node:net'
+import type { SocketAddress } from '../../model/address.ts'
 import type { Client } from '../../model/flow.ts'
 import type { Clock } from '../../model/time/clock.ts'
 import { headerBytes } from '../message/wire.ts'
 import type { TcpOptions } from '../options.ts'
-import { clientOf, type Endpoint, type Respond } from './udp.ts'
+import type { Respond } from '../transport.ts'
+import { clientOf } from './client-address.ts'
 
-/** No query is larger: a name, a question and a few options. Whoever announces more speaks something else. */
-const mostQueryBytes = 4096
-/** Replies that wait for the client to read; two of the largest. */
-const mostUnreadBytes = 131_072
+/** No query is larger: a question and a few options. A longer length prefix means another protocol. */
+const maxQueryBytes = 4096
+/** AnswerCache that wait for the client to read; two of the largest. */
+const maxUnreadBytes = 131_072
 const sweepMs = 500
 
 export class TcpListener {
@@ -20,7 +22,7 @@ export class TcpListener {
   readonly #respond: Respond
   readonly #options: TcpOptions
   readonly #clock: Clock
-  /** In the order of their last use, the longest idle first. */
+  /** In the order of last use, the longest idle first. */
   readonly #connections = new Set<Connection>()
   readonly #perClient = new Map<string, number>()
   #stopSweep: (() => void) | undefined
@@ -34,7 +36,7 @@ export class TcpListener {
   }
 
   /** Rejects with the error of the system. */
-  async bind(endpoint: Endpoint): Promise<void> {
+  async bind(endpoint: SocketAddress): Promise<void> {
     await new Promise<void>((resolve, reject) => {
       this.#server.once('error', reject)
       this.#server.listen({ host: endpoint.address, port: endpoint.port, backlog: 1024, exclusive: true }, () => {
@@ -42,7 +44,7 @@ export class TcpListener {
         resolve()
       })
     })
-    // Running out of descriptors must not end the process; accepting goes on when some are free.
+    // Out of descriptors: must not end the process; accepting resumes when some are free.
     this.#server.on('error', () => this.#refused++)
     this.#stopSweep = this.#clock.every(sweepMs, () => this.#sweep())
   }
@@ -55,7 +57,7 @@ export class TcpListener {
     return this.#refused
   }
 
-  /** Takes no more, answers what was asked, then closes. */
+  /** Accepts no more connections, sends pending replies, then closes. */
   async close(): Promise<void> {
     const closed = new Promise<void>(resolve => this.#server.close(() => resolve()))
     for (const connection of this.#connections) connection.finish()
@@ -113,7 +115,7 @@ class Connection {
   #pending: Buffer = none
   #inFlight = 0
   #ended = false
-  /** When the present state has lasted too long: an idle wait, half a message, an unread reply. */
+  /** When the present state (idle, part of a message received, a reply unread) has lasted too long. */
   #deadline: number
 
   constructor(socket: Socket, client: Client, respond: Respond, options: TcpOptions, clock: Clock) {
@@ -129,7 +131,7 @@ class Connection {
     socket.on('error', () => socket.destroy())
   }
 
-  /** Nothing is being asked or answered. */
+  /** No question is partly received or unanswered. */
   get idle(): boolean {
     return this.#inFlight === 0 && this.#pending.length === 0
   }
@@ -142,14 +144,14 @@ class Connection {
     this.#socket.destroy()
   }
 
-  /** No more is read: what is being answered is, then the connection ends. */
+  /** Reads no more, sends pending replies, then ends the connection. */
   finish(): void {
     this.#pending = none
     this.#socket.pause()
     this.#end()
   }
 
-  /** No more bytes come; whole messages that wait for their turn are still answered. */
+  /** The client has sent FIN; whole messages received before it are still answered. */
   #end(): void {
     this.#ended = true
     this.#continue()
@@ -159,16 +161,16 @@ class Connection {
     const begun = this.#pending.length > 0
     this.#pending = begun ? Buffer.concat([this.#pending, bytes]) : bytes
     const answered = this.#takeMessages()
-    // A drip of bytes does not move the deadline of a message once begun.
+    // More bytes of an incomplete message do not extend its deadline.
     if (answered || !begun) this.#wait()
   }
 
-  /** Answers every whole message at hand, as far as the bounds let; whether there was one. */
+  /** Answers all whole messages received, within the bounds. Returns whether there was one. */
   #takeMessages(): boolean {
     let taken = false
     while (this.#pending.length >= 2 && !this.#socket.destroyed) {
       const length = this.#pending.readUInt16BE(0)
-      if (length < headerBytes || length > mostQueryBytes) {
+      if (length < headerBytes || length > maxQueryBytes) {
         this.destroy()
         return taken
       }
@@ -186,7 +188,7 @@ class Connection {
   }
 
   get #overloaded(): boolean {
-    return this.#inFlight >= this.#options.inFlight || this.#socket.writableLength > mostUnreadBytes
+    return this.#inFlight >= this.#options.inFlight || this.#socket.writableLength > maxUnreadBytes
   }
 
   #answer(message: Buffer): void {
@@ -202,7 +204,7 @@ class Connection {
 
   #write(reply: Buffer | undefined): void {
     if (!reply || this.#socket.destroyed) return
-    // One write per message, length and all (RFC 7766 8).
+    // Length and message in one write (RFC 7766 8).
     const framed = Buffer.allocUnsafe(2 + reply.length)
     framed.writeUInt16BE(reply.length, 0)
     reply.copy(framed, 2)
@@ -210,7 +212,7 @@ class Connection {
     this.onUse()
   }
 
-  /** After an answer or when the client has read: takes up what had to wait. */
+  /** After a reply was sent or read: continues with messages that had to wait. */
   #continue(): void {
     if (this.#socket.destroyed) return
     this.#takeMessages()

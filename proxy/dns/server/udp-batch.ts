@@ -1,58 +1,49 @@
 /**
- * The UDP side over a native socket: up to 64 questions in one call, answered where they lie, and the answers taken away when
- * the call returns. Nothing is allocated for a question that is known but the objects that describe it.
+ * DNS over UDP on the addon's batch socket: up to 64 questions per call, answered in shared memory, and sent when the call
+ * returns. A cached answer allocates only the objects that describe the query.
  */
 import { getSystemErrorName } from 'node:util'
-import type { BatchSocket, BatchSockets } from '../../model/batch-socket.ts'
+import type { SocketAddress } from '../../model/address.ts'
+import type { BatchSocket, BatchSocketClass } from '../../model/batch-socket.ts'
 import type { Client } from '../../model/flow.ts'
-import { AddressTexts } from './client-address.ts'
-import { type DatagramListener, type Endpoint, receiveBytes } from './udp.ts'
+import type { RespondInto } from '../transport.ts'
+import { ClientAddresses } from './client-address.ts'
+import { type DatagramListener, receiveBytes } from './udp.ts'
 
-/**
- * The first `length` bytes of a message to the length of the reply in `room`: 0 for none, or to a reply that comes later.
- * Never throws and never rejects.
- */
-export type RespondInto = (
-  room: Buffer,
-  message: Buffer,
-  length: number,
-  client: Client,
-) => number | Promise<Buffer | undefined>
-
-/** The layout of the memory, in bytes; `native/src/batch.h` has the same numbers. */
+/** The layout of the shared memory in bytes, the same as in `native/src/batch.h`. */
 const batch = 64
 const wordBytes = 4
 const peerBytes = 32
 const question = { bytes: 4096, stride: 4096 + 64 }
 const answer = { bytes: 1232, stride: 1232 + 48 }
 const at = { asked: 0, answered: 256, peers: 512, questions: 2560, answers: 2560 + batch * question.stride }
-/** Of a peer, in words; the address follows as bytes. */
+/** The layout of a peer in words; the address is bytes. */
 const peer = { family: 0, port: 1, address: 2 }
 
-export class BatchListener implements DatagramListener {
+export class UdpBatchListener implements DatagramListener {
   readonly #socket: BatchSocket
   readonly #respond: RespondInto
   readonly #words: Int32Array
   readonly #questions: readonly Buffer[]
   readonly #answers: readonly Buffer[]
-  readonly #addresses: AddressTexts
+  readonly #addresses: ClientAddresses
   #bound = false
   #inFlight = 0
   #drained: (() => void) | undefined
 
-  constructor(sockets: BatchSockets, respond: RespondInto) {
-    this.#socket = new sockets(count => this.#take(count))
+  constructor(BatchSocket: BatchSocketClass, respond: RespondInto) {
+    this.#socket = new BatchSocket(count => this.#take(count))
     this.#respond = respond
     const { memory } = this.#socket
     this.#words = new Int32Array(memory, 0, at.questions / wordBytes)
-    this.#addresses = new AddressTexts(this.#words)
+    this.#addresses = new ClientAddresses(this.#words)
     const rooms = (start: number, { bytes, stride }: { bytes: number; stride: number }) =>
       Array.from({ length: batch }, (_, i) => Buffer.from(memory, start + i * stride, bytes))
     this.#questions = rooms(at.questions, question)
     this.#answers = rooms(at.answers, answer)
   }
 
-  async bind({ address, port }: Endpoint): Promise<Endpoint> {
+  async bind({ address, port }: SocketAddress): Promise<SocketAddress> {
     const error = this.#socket.bind(address, port, receiveBytes)
     if (error !== 0) {
       const code = getSystemErrorName(-error)
@@ -78,7 +69,7 @@ export class BatchListener implements DatagramListener {
     const words = this.#words
     for (let i = 0; i < count; i++) {
       const length = words[at.asked / wordBytes + i] as number
-      // Below 0: nobody could be answered there.
+      // Below 0: the peer's port or address cannot be answered.
       if (length < 0) continue
       const room = this.#answers[i] as Buffer
       const message = this.#questions[i] as Buffer
@@ -90,7 +81,7 @@ export class BatchListener implements DatagramListener {
 
   #clientAt(word: number): Client {
     const words = this.#words
-    const address = this.#addresses.at(word + peer.address, words[word + peer.family] === 6)
+    const address = this.#addresses.textAt(word + peer.address, words[word + peer.family] === 6)
     return { address, port: words[word + peer.port] as number }
   }
 

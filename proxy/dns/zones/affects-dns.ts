@@ -1,33 +1,33 @@
 /**
- * What names can tell of a service. Backends come and go, and are found well or ill, far more often than an address or a
- * port changes: an answer that cannot have changed with them is kept, for the service as it is now.
+ * Whether a change of a service affects its DNS records. Backends come, go and change health far more often than addresses
+ * and ports do; cached answers that do not depend on them are kept.
  *
- * What is not known to be without a say has one, so that a new property of a service voids answers until somebody says
- * that it need not.
+ * Compares all properties except those listed as irrelevant, so that a property added to the model drops answers until it
+ * is listed here.
  */
 import type { ClusterService, Endpoint, Frontend, GlobalService } from '../../model/service.ts'
 
-/** Whether every name reads as before, but for those of single endpoints of a virtual service: {@link sameEndpoints}. */
-export function sameFacts(before: GlobalService, after: GlobalService): boolean {
+/** Whether all records are the same, except those of single endpoints of a virtual-IP service: {@link sameEndpointRecords}. */
+export function sameRecords(before: GlobalService, after: GlobalService): boolean {
   if (isHeadless(before) || isHeadless(after)) return false
   return (
     same(before, after, ['local', 'members', 'frontends', 'backends', 'parked', 'changedAt']) &&
     sameLocal(before.local, after.local) &&
-    alike(before.members, after.members, sameDeclaration) &&
-    alike(before.frontends, after.frontends, sameFrontend) &&
+    sameLists(before.members, after.members, sameDeclaration) &&
+    sameLists(before.frontends, after.frontends, sameFrontend) &&
     // For `hideEmpty`.
     before.backends.some(isActive) === after.backends.some(isActive)
   )
 }
 
-/** Whether the names of its own endpoints read as before. */
-export function sameEndpoints(before: GlobalService, after: GlobalService): boolean {
+/** Whether the records of the local cluster's endpoints are the same. */
+export function sameEndpointRecords(before: GlobalService, after: GlobalService): boolean {
   return (
-    before.local === after.local || alike(before.local?.endpoints ?? [], after.local?.endpoints ?? [], sameEndpoint)
+    before.local === after.local || sameLists(before.local?.endpoints ?? [], after.local?.endpoints ?? [], sameEndpoint)
   )
 }
 
-/** Then its backends are what its names tell. */
+/** The records of a headless service are its backends. */
 function isHeadless({ local, members }: GlobalService): boolean {
   return local?.headless === true || members.some(member => member.headless)
 }
@@ -52,27 +52,27 @@ function isActive({ state }: { readonly state: string }): boolean {
   return state === 'active'
 }
 
-/** Equal, but for the properties named. */
-function same<T extends object>(before: T, after: T, silent: readonly (keyof T)[]): boolean {
-  for (const key in before) if (!silent.includes(key) && !equal(before[key], after[key])) return false
-  for (const key in after) if (!(key in before) && !silent.includes(key)) return false
+/** Equal in all properties except the irrelevant ones. */
+function same<T extends object>(before: T, after: T, irrelevant: readonly (keyof T)[]): boolean {
+  for (const key in before) if (!irrelevant.includes(key) && !equal(before[key], after[key])) return false
+  for (const key in after) if (!(key in before) && !irrelevant.includes(key)) return false
   return true
 }
 
-/** Of values as the model has them, plain and without circles; Node's own comparison takes several times as long. */
+/** Deep equality of plain values without cycles; several times as fast as `util.isDeepStrictEqual`. */
 function equal(one: unknown, other: unknown): boolean {
   if (one === other) return true
   if (typeof one !== 'object' || typeof other !== 'object' || one === null || other === null) return false
-  if (Array.isArray(one)) return Array.isArray(other) && alike(one, other, equal)
+  if (Array.isArray(one)) return Array.isArray(other) && sameLists(one, other, equal)
   return isPlain(one) && isPlain(other) && same<object>(one, other, [])
 }
 
-/** Whoever has insides that no loop over properties shows, such as a Map, is equal to itself alone. */
+/** Objects whose contents are not enumerable (Map, Set) compare by identity. */
 function isPlain(value: object): boolean {
   const prototype = Object.getPrototypeOf(value)
   return prototype === Object.prototype || prototype === null
 }
 
-function alike<T>(before: readonly T[], after: readonly T[], equal: (a: T, b: T) => boolean): boolean {
+function sameLists<T>(before: readonly T[], after: readonly T[], equal: (a: T, b: T) => boolean): boolean {
   return before === after || (before.length === after.length && before.every((one, i) => equal(one, after[i] as T)))
 }

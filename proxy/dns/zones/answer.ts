@@ -1,6 +1,6 @@
 /**
- * A question to an answer, as far as our own zones know it: pure, and the place where findings get what the protocol
- * adds to them: SOA for denials (RFC 2308), aliases followed (RFC 1034 3.6.2), short names completed.
+ * Answers a question from our own zones: finds the zone, looks the name up, follows aliases (RFC 1034 3.6.2), completes short
+ * names, and adds the SOA to denials (RFC 2308). A pure function of question and view.
  */
 import type { Cidr } from '../../model/address.ts'
 import { isPlain } from '../message/query.ts'
@@ -8,109 +8,109 @@ import { type AuthorityRecord, type DnsRecord, minimalAny } from '../message/rec
 import { type ExtendedError, extendedErrors, rcodes, types } from '../message/wire.ts'
 import { type ClusterZone, findInCluster } from './cluster.ts'
 import { type ClustersetZone, findInClusterset } from './clusterset.ts'
-import { type Ask, type Finding, nxdomain } from './lookup.ts'
+import { type Lookup, nxdomain, type ZoneQuestion } from './lookup.ts'
 import { findInReverse, reverseOrigin } from './reverse.ts'
 import type { View } from './view.ts'
 
-/** What we answer for. */
+/** The zones that this responder is authoritative for. */
 export interface Zones {
   readonly cluster: ClusterZone
   readonly clusterset: ClustersetZone | undefined
-  /** The networks whose reverse names are ours to deny. */
+  /** Networks whose missing reverse names get NXDOMAIN. */
   readonly networks: readonly Cidr[]
   readonly ttlSeconds: number
-  /** The namespace of names that give none; undefined when short names are not completed. */
+  /** The namespace of single-label names; undefined when short names are not completed. */
   readonly searchNamespace: string | undefined
 }
 
 export interface Answer {
-  /** Whose answer it is, for metrics and people: `cluster.local`, `in-addr.arpa`. */
+  /** For metrics and explanations: `cluster.local`, `in-addr.arpa`. */
   readonly zone: string
   readonly rcode: number
   readonly answers: readonly DnsRecord[]
   readonly authority: readonly DnsRecord[]
   readonly additional: readonly DnsRecord[]
   readonly extended?: ExtendedError
-  /** The aliases in `answers` lead to this name, which is not ours. */
-  readonly elsewhere?: string
+  /** The aliases in `answers` lead to this name, which is in none of our zones. */
+  readonly externalTarget?: string
 }
 
-const mostAliases = 10
+const maxAliases = 10
 
-/** Undefined: the name is not ours to answer. `labels` are lower case. */
+/** Undefined: the name is in none of our zones. `labels` are lower case. */
 export function answer(labels: readonly string[], type: number, view: View, zones: Zones): Answer | undefined {
-  const place = placeOf(labels, view, zones) ?? shortPlace(labels, type, view, zones)
-  if (!place) return undefined
-  // Octets that no name of ours has, such as a dot inside a label: text could not tell it from another name.
-  if (!isPlain(labels)) return conclude({ place, owner: '', aliases: [] }, nxdomain, type, view, zones)
-  if (!view.synced) return failure(place.zone, extendedErrors.notReady, 'first sync is not done')
-  return follow(place, labels, type, view, zones)
+  const matched = matchZone(labels, view, zones) ?? matchShortName(labels, type, view, zones)
+  if (!matched) return undefined
+  // No name of ours has such octets, and as text a dot inside a label would read as another name.
+  if (!isPlain(labels)) return conclude({ matched, owner: '', aliases: [] }, nxdomain, type, view, zones)
+  if (!view.synced) return failure(matched.zone, extendedErrors.notReady, 'first sync is not done')
+  return follow(matched, labels, type, view, zones)
 }
 
-/** A zone, and the way to look a name up in it. */
-interface Place {
+/** A zone of ours that contains the name, with its lookup function. */
+interface MatchedZone {
   readonly zone: string
   /** The owner of the SOA. */
   readonly origin: string
-  find(ask: Ask): Finding
+  find(asked: ZoneQuestion): Lookup
 }
 
-function follow(start: Place, labels: readonly string[], type: number, view: View, zones: Zones): Answer {
+function follow(start: MatchedZone, labels: readonly string[], type: number, view: View, zones: Zones): Answer {
   const aliases: DnsRecord[] = []
   const ttl = zones.ttlSeconds
-  let place = start
+  let matched = start
   let name = labels
   for (;;) {
     const owner = name.join('.')
-    const finding = place.find({ name: owner, labels: before(name, place.origin), type, ttl })
-    if (finding.kind !== 'alias') return conclude({ place, owner, aliases }, finding, type, view, zones)
-    aliases.push({ name: owner, ttl, type: types.CNAME, target: finding.target })
-    const soFar = { zone: place.zone, rcode: rcodes.NOERROR, answers: aliases, ...nothing }
+    const lookup = matched.find({ name: owner, labels: below(name, matched.origin), type, ttl })
+    if (lookup.kind !== 'alias') return conclude({ matched, owner, aliases }, lookup, type, view, zones)
+    aliases.push({ name: owner, ttl, type: types.CNAME, target: lookup.target })
+    const soFar = { zone: matched.zone, rcode: rcodes.NOERROR, answers: aliases, ...noOthers }
     if (type === types.CNAME || type === types.ANY) return soFar
-    if (aliases.length > mostAliases) return failure(place.zone, 0, 'aliases lead in a circle')
-    name = finding.target.split('.')
-    const next = placeOf(name, view, zones)
-    if (!next) return { ...soFar, elsewhere: finding.target }
-    place = next
+    if (aliases.length > maxAliases) return failure(matched.zone, 0, 'too many aliases, or a loop of them')
+    name = lookup.target.split('.')
+    const next = matchZone(name, view, zones)
+    if (!next) return { ...soFar, externalTarget: lookup.target }
+    matched = next
   }
 }
 
-/** Where the aliases have led. */
-interface End {
-  readonly place: Place
+/** The last name of a chain of aliases, and the aliases that led to it. */
+interface AliasEnd {
+  readonly matched: MatchedZone
   readonly owner: string
   readonly aliases: readonly DnsRecord[]
 }
 
 function conclude(
-  { place, owner, aliases }: End,
-  finding: Exclude<Finding, { kind: 'alias' }>,
+  { matched, owner, aliases }: AliasEnd,
+  lookup: Exclude<Lookup, { kind: 'alias' }>,
   type: number,
   view: View,
   zones: Zones,
 ): Answer {
-  const { zone } = place
-  if (finding.kind === 'records') {
+  const { zone } = matched
+  if (lookup.kind === 'records') {
     return {
       zone,
       rcode: rcodes.NOERROR,
-      answers: [...aliases, ...finding.answers],
+      answers: [...aliases, ...lookup.answers],
       authority: [],
-      additional: finding.additional,
+      additional: lookup.additional,
     }
   }
-  const rcode = finding.kind === 'nxdomain' ? rcodes.NXDOMAIN : rcodes.NOERROR
+  const rcode = lookup.kind === 'nxdomain' ? rcodes.NXDOMAIN : rcodes.NOERROR
   if (rcode === rcodes.NOERROR && type === types.ANY) {
-    return { zone, rcode, answers: [...aliases, minimalAny(owner, zones.ttlSeconds)], ...nothing }
+    return { zone, rcode, answers: [...aliases, minimalAny(owner, zones.ttlSeconds)], ...noOthers }
   }
-  if (rcode === rcodes.NOERROR && type === types.SOA && owner === place.origin) {
-    return { zone, rcode, answers: [...aliases, startOfAuthority(owner, view.newestSerial(), zones)], ...nothing }
+  if (rcode === rcodes.NOERROR && type === types.SOA && owner === matched.origin) {
+    return { zone, rcode, answers: [...aliases, startOfAuthority(owner, view.newestSerial(), zones)], ...noOthers }
   }
-  const authority = [startOfAuthority(place.origin, view.serial, zones)]
+  const authority = [startOfAuthority(matched.origin, view.serial, zones)]
   return { zone, rcode, answers: aliases, authority, additional: [] }
 }
 
-const nothing = { authority: [], additional: [] } as const
+const noOthers = { authority: [], additional: [] } as const
 
 function startOfAuthority(origin: string, serial: number, zones: Zones): AuthorityRecord {
   const home = origin.endsWith('.arpa') ? zones.cluster.origin : origin
@@ -126,16 +126,20 @@ function startOfAuthority(origin: string, serial: number, zones: Zones): Authori
 }
 
 function failure(zone: string, code: number, text: string): Answer {
-  return { zone, rcode: rcodes.SERVFAIL, answers: [], ...nothing, extended: { code, text } }
+  return { zone, rcode: rcodes.SERVFAIL, answers: [], ...noOthers, extended: { code, text } }
 }
 
-function placeOf(labels: readonly string[], view: View, zones: Zones): Place | undefined {
+function matchZone(labels: readonly string[], view: View, zones: Zones): MatchedZone | undefined {
   const { cluster, clusterset } = zones
   if (clusterset && isWithin(labels, clusterset.origin)) {
-    return { zone: clusterset.origin, origin: clusterset.origin, find: ask => findInClusterset(ask, clusterset, view) }
+    return {
+      zone: clusterset.origin,
+      origin: clusterset.origin,
+      find: asked => findInClusterset(asked, clusterset, view),
+    }
   }
   if (isWithin(labels, cluster.origin)) {
-    return { zone: cluster.origin, origin: cluster.origin, find: ask => findInCluster(ask, cluster, view) }
+    return { zone: cluster.origin, origin: cluster.origin, find: asked => findInCluster(asked, cluster, view) }
   }
   if (labels.at(-1) !== 'arpa') return undefined
   const reverse = reverseOrigin(labels, zones.networks, view)
@@ -144,19 +148,19 @@ function placeOf(labels: readonly string[], view: View, zones: Zones): Place | u
     reverse && {
       zone: labels.slice(-2).join('.'),
       origin: reverse.origin,
-      find: ask => findInReverse(ask, reverse.address, zone, view),
+      find: asked => findInReverse(asked, reverse.address, zone, view),
     }
   )
 }
 
 /**
- * A name that a client sent without its search path, completed as a pod's `resolv.conf` would, if that makes it the name
- * of something: an alias to the full name.
+ * For a short name from a client without a search path: completes it as a pod's `resolv.conf` would. If the full name
+ * exists, the zone has one alias, to that name.
  */
-function shortPlace(labels: readonly string[], type: number, view: View, zones: Zones): Place | undefined {
+function matchShortName(labels: readonly string[], type: number, view: View, zones: Zones): MatchedZone | undefined {
   const { cluster, searchNamespace } = zones
   if (searchNamespace === undefined || labels.length === 0 || labels.length > 4 || !isPlain(labels)) return undefined
-  // Until the first sync nobody knows whether a single word is a service; two are more likely a name of the world.
+  // Until the first sync any single label may be a service; two labels are more likely a public name.
   if (!view.synced && labels.length > 1) return undefined
   for (const suffix of [[searchNamespace, 'svc'], ['svc'], []]) {
     const full = [...labels, ...suffix]
@@ -176,7 +180,7 @@ export function isWithin(labels: readonly string[], origin: string): boolean {
   return parts.length <= labels.length && parts.every((part, i) => labels[labels.length - parts.length + i] === part)
 }
 
-/** The labels in front of a zone's own. */
-function before(labels: readonly string[], origin: string): readonly string[] {
+/** The labels below a zone's origin. */
+function below(labels: readonly string[], origin: string): readonly string[] {
   return origin === '' ? labels : labels.slice(0, labels.length - origin.split('.').length)
 }

@@ -1,15 +1,15 @@
 /**
- * The search path, walked for the client. A pod with `ndots:5` asks for `www.example.org.ns.svc.cluster.local` first and
- * would come back with the next suffix after each denial; this looks where that would end, from the shape of the first
- * question alone. Unlike CoreDNS's plugin of this name it needs no pod, so that a pod's reused address misleads nobody.
+ * Completes a search path for the client. A pod with `ndots:5` asks for `www.example.org.ns.svc.cluster.local` first and for
+ * the next suffix after each NXDOMAIN. This finds the name where the search would end, from the first question alone.
+ * CoreDNS's plugin of this name takes the namespace from the client's pod; this takes it from the question, so that a reused
+ * pod address does no harm.
  */
-
 import { isPlain } from '../message/query.ts'
 import { rcodes, types } from '../message/wire.ts'
 import { type Answer, answer, isWithin, type Zones } from './answer.ts'
 import type { View } from './view.ts'
 
-/** The denied answer's better: an alias to the name where the search path ends. Undefined when it is no search step. */
+/** Instead of a denial, an alias to the name where the search path ends. Undefined when it is not a search step. */
 export function autopath(
   labels: readonly string[],
   type: number,
@@ -22,7 +22,7 @@ export function autopath(
   if (type !== types.A && type !== types.AAAA) return undefined
   const [svc, namespace, ...asked] = labels.slice(0, -origin.split('.').length).reverse()
   const name = asked.reverse()
-  // A single word is no name of the world, and what ends in a service of the namespace meant that service.
+  // A single label is no public name, and a name that ends in a service of the namespace was meant for that service.
   if (svc !== 'svc' || namespace === undefined || name.length < 2 || !isPlain(name)) return undefined
   if (!view.hasNamespace(namespace) || view.service(namespace, name.at(-1) ?? '')) return undefined
   const alias = (target: readonly string[]) =>
@@ -30,9 +30,9 @@ export function autopath(
   for (const suffix of [['svc'], []]) {
     const full = [...name, ...suffix, ...origin.split('.')]
     const found = answer(full, type, view, zones)
-    if (found?.rcode === rcodes.NOERROR && found.elsewhere === undefined) {
+    if (found?.rcode === rcodes.NOERROR && found.externalTarget === undefined) {
       return { ...found, answers: [alias(full), ...found.answers] }
     }
   }
-  return { ...denied, rcode: rcodes.NOERROR, answers: [alias(name)], authority: [], elsewhere: name.join('.') }
+  return { ...denied, rcode: rcodes.NOERROR, answers: [alias(name)], authority: [], externalTarget: name.join('.') }
 }

@@ -1,5 +1,5 @@
 /**
- * `cluster.local`: the Kubernetes DNS specification 1.1.0, in CoreDNS's reading where the specification is silent.
+ * `cluster.local`: the Kubernetes DNS specification 1.1.0, and CoreDNS's behaviour where the specification is silent.
  *
  *     svc.ns.svc                virtual address, or every ready endpoint of a headless service
  *     host.svc.ns.svc           one endpoint, by its hostname or its address with dashes
@@ -7,24 +7,31 @@
  *     a-b-c-d.ns.pod            pods
  *     ns.dns, dns-version       about the zone itself
  *
- * Pure: a view and a question to a finding. Names that exist only to carry others are NODATA, the rest is NXDOMAIN.
+ * A pure function of view and question. Names that only have other names below them get NODATA, the rest NXDOMAIN.
  */
 import { canonicalAddress } from '../../model/address.ts'
 import type { Backend } from '../../model/backend.ts'
 import type { GlobalService } from '../../model/service.ts'
 import { addressRecord, isHostName } from '../message/record.ts'
 import { types } from '../message/wire.ts'
-import { endpointLabel } from './address-index.ts'
-import { type Ask, addresses, type Finding, nodata, nxdomain, type Offer, records, servers } from './lookup.ts'
-import { headlessRecords, virtualRecords } from './service-records.ts'
+import type { PodsMode } from '../options.ts'
+import {
+  addressRecords,
+  type Lookup,
+  nodata,
+  nxdomain,
+  records,
+  type SrvTarget,
+  srvRecords,
+  type ZoneQuestion,
+} from './lookup.ts'
+import { endpointLabel, headlessRecords, virtualRecords } from './service-records.ts'
 import type { View } from './view.ts'
-
-export type PodsMode = 'disabled' | 'insecure' | 'verified'
 
 export interface ClusterZone {
   readonly origin: string
   readonly pods: PodsMode
-  /** Where this responder answers, for `ns.dns`. */
+  /** Addresses of this responder, for `ns.dns`. */
   readonly addresses: readonly string[]
   /** Hide virtual-IP services that have no ready backend in any cluster. */
   readonly hideEmpty: boolean
@@ -32,129 +39,138 @@ export interface ClusterZone {
 
 const versionTtl = 28_800
 
-export function findInCluster(ask: Ask, zone: ClusterZone, view: View): Finding {
-  const [last, ...before] = ask.labels.toReversed()
+export function findInCluster(asked: ZoneQuestion, zone: ClusterZone, view: View): Lookup {
+  const [last, ...before] = asked.labels.toReversed()
   switch (last) {
     case undefined:
-      return apex(ask, zone)
+      return apex(asked, zone)
     case 'svc':
-      return services(ask, zone, view, before)
+      return services(asked, zone, view, before)
     case 'pod':
-      return zone.pods === 'disabled' ? nxdomain : pods(ask, zone, view, before)
+      return zone.pods === 'disabled' ? nxdomain : pods(asked, zone, view, before)
     case 'dns':
-      return nameServer(ask, zone, before)
+      return nameServer(asked, zone, before)
     case 'dns-version':
-      return before.length > 0 ? nxdomain : version(ask, '1.1.0')
+      return before.length > 0 ? nxdomain : version(asked, '1.1.0')
     default:
       return nxdomain
   }
 }
 
-/** NS at the apex; the SOA is the caller's, since every denial needs it too. */
-export function apex(ask: Ask, zone: { readonly origin: string; readonly addresses: readonly string[] }): Finding {
-  if (ask.type !== types.NS) return nodata
+/** NS at the apex. The caller adds the SOA, as for every denial. */
+export function apex(
+  asked: ZoneQuestion,
+  zone: { readonly origin: string; readonly addresses: readonly string[] },
+): Lookup {
+  if (asked.type !== types.NS) return nodata
   const target = `ns.dns.${zone.origin}`
-  const glue = zone.addresses.map(address => addressRecord(target, ask.ttl, address))
-  return records([{ name: ask.name, ttl: ask.ttl, type: types.NS, target }], glue)
+  const glue = zone.addresses.map(address => addressRecord(target, asked.ttl, address))
+  return records([{ name: asked.name, ttl: asked.ttl, type: types.NS, target }], glue)
 }
 
 export function nameServer(
-  ask: Ask,
+  asked: ZoneQuestion,
   zone: { readonly addresses: readonly string[] },
   before: readonly string[],
-): Finding {
+): Lookup {
   if (before.length === 0) return nodata
-  return before.length === 1 && before[0] === 'ns' ? addresses(ask, zone.addresses) : nxdomain
+  return before.length === 1 && before[0] === 'ns' ? addressRecords(asked, zone.addresses) : nxdomain
 }
 
-export function version(ask: Ask, text: string): Finding {
-  return ask.type === types.TXT
-    ? records([{ name: ask.name, ttl: versionTtl, type: types.TXT, texts: [text] }])
+export function version(asked: ZoneQuestion, text: string): Lookup {
+  return asked.type === types.TXT
+    ? records([{ name: asked.name, ttl: versionTtl, type: types.TXT, texts: [text] }])
     : nodata
 }
 
-function services(ask: Ask, zone: ClusterZone, view: View, before: readonly string[]): Finding {
+function services(asked: ZoneQuestion, zone: ClusterZone, view: View, before: readonly string[]): Lookup {
   const [namespace, name, ...below] = before
   if (namespace === undefined) return nodata
   if (name === undefined) return view.hasNamespace(namespace) ? nodata : nxdomain
   const service = view.service(namespace, name)
-  // What is only imported has a name in the clusterset and none here (KEP-1645).
+  // A service that is only imported has a name in the clusterset zone and none here (KEP-1645).
   if (!service?.local || service.local.imported) return nxdomain
-  if (service.local.type === 'ExternalName') return external(service.local.externalName, below)
+  if (service.local.type === 'ExternalName') return externalName(service.local.externalName, below)
   const origin = `${name}.${namespace}.svc.${zone.origin}`
   return service.local.headless
-    ? headless(ask, view, service, origin, below)
-    : virtual(ask, zone, view, service, origin, below)
+    ? headless(asked, view, service, origin, below)
+    : virtual(asked, zone, view, service, origin, below)
 }
 
-function external(target: string | undefined, below: readonly string[]): Finding {
+function externalName(target: string | undefined, below: readonly string[]): Lookup {
   const name = target?.replace(/\.$/, '').toLowerCase() ?? ''
-  // What looks like an address is no name, and an alias to it would never resolve (CoreDNS gives none either).
+  // An alias to an IP address would never resolve; CoreDNS gives no record either.
   if (below.length > 0 || !isHostName(name) || canonicalAddress(name) !== undefined) return nxdomain
   return { kind: 'alias', target: name }
 }
 
-function headless(ask: Ask, view: View, service: GlobalService, origin: string, below: readonly string[]): Finding {
+function headless(
+  asked: ZoneQuestion,
+  view: View,
+  service: GlobalService,
+  origin: string,
+  below: readonly string[],
+): Lookup {
   const preferred = view.preferred(service)
-  // The specification wants a headless service without ready endpoints to be missing, not empty (2.4.1).
+  // A headless service without ready endpoints does not exist (2.4.1 of the specification).
   if (preferred.length === 0) return nxdomain
   const nameOf = (endpoint: { hostname?: string; address: string }) => `${endpointLabel(endpoint)}.${origin}`
-  return headlessRecords(ask, preferred, nameOf, below) ?? host(ask, view.ready(service), below, portsOf)
+  return headlessRecords(asked, preferred, nameOf, below) ?? hostRecords(asked, view.ready(service), below, portsOf)
 }
 
 function virtual(
-  ask: Ask,
+  asked: ZoneQuestion,
   zone: ClusterZone,
   view: View,
   service: GlobalService,
   origin: string,
   below: readonly string[],
-): Finding {
+): Lookup {
   if (zone.hideEmpty && !service.backends.some(backend => backend.state === 'active')) return nxdomain
-  const found = virtualRecords(ask, service, service.local?.ports ?? [], origin, below)
-  return found ?? host(ask, view.endpoints(service), below, ({ ports }) => ports.map(({ port }) => port))
+  const found = virtualRecords(asked, service, service.local?.ports ?? [], origin, below)
+  return found ?? hostRecords(asked, view.endpoints(service), below, ({ ports }) => ports.map(({ port }) => port))
 }
 
-/** The endpoints that share one host name; there may be several. SRV tells their ports, as CoreDNS does. */
-export function host<E extends { readonly hostname?: string; readonly address: string }>(
-  ask: Ask,
+/** The records of the endpoints with one host name; there may be several. SRV gives their ports, as in CoreDNS. */
+export function hostRecords<E extends { readonly hostname?: string; readonly address: string }>(
+  asked: ZoneQuestion,
   endpoints: readonly E[],
   below: readonly string[],
   portsOf: (endpoint: E) => readonly number[],
-): Finding {
+): Lookup {
   const hosts = below.length === 1 ? endpoints.filter(endpoint => endpointLabel(endpoint) === below[0]) : []
   if (hosts.length === 0) return nxdomain
-  if (ask.type === types.SRV)
-    return servers(
-      ask,
-      hosts.flatMap(each => offersOf(ask.name, each.address, portsOf(each))),
+  if (asked.type === types.SRV)
+    return srvRecords(
+      asked,
+      hosts.flatMap(each => srvTargets(asked.name, each.address, portsOf(each))),
     )
-  return addresses(
-    ask,
+  return addressRecords(
+    asked,
     hosts.map(({ address }) => address),
   )
 }
 
-function offersOf(target: string, address: string, ports: readonly number[]): Offer[] {
-  return ports.map(port => ({ port, target, addresses: [address] }))
+function srvTargets(host: string, address: string, ports: readonly number[]): SrvTarget[] {
+  return ports.map(port => ({ port, host, addresses: [address] }))
 }
 
-/** None of an endpoint without ports. */
+/** The port of a backend; port 0 stands for an endpoint without ports. */
 export function portsOf({ port }: Backend): readonly number[] {
   return port > 0 ? [port] : []
 }
 
-/** `10-0-0-7.ns`: the address that the name spells, if the namespace exists or, `verified`, if a Pod or endpoint of it has it. */
-function pods(ask: Ask, zone: ClusterZone, view: View, before: readonly string[]): Finding {
+/** `10-0-0-7.ns`: the address in the name, if the namespace exists or, with `verified`, if a Pod or endpoint of it has it. */
+function pods(asked: ZoneQuestion, zone: ClusterZone, view: View, before: readonly string[]): Lookup {
   const [namespace, dashed, ...rest] = before
   if (namespace === undefined) return nodata
   if (!view.hasNamespace(namespace)) return nxdomain
   if (dashed === undefined) return nodata
-  const address = rest.length === 0 ? spelled(dashed) : undefined
+  const address = rest.length === 0 ? addressIn(dashed) : undefined
   if (address === undefined) return nxdomain
-  return zone.pods === 'insecure' || view.hasPod(namespace, address) ? addresses(ask, [address]) : nxdomain
+  return zone.pods === 'insecure' || view.hasPod(namespace, address) ? addressRecords(asked, [address]) : nxdomain
 }
 
-function spelled(dashed: string): string | undefined {
+function addressIn(dashed: string): string | undefined {
   return canonicalAddress(dashed.replaceAll('-', '.')) ?? canonicalAddress(dashed.replaceAll('-', ':'))
 }

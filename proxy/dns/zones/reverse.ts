@@ -1,13 +1,13 @@
 /**
- * `in-addr.arpa` and `ip6.arpa`: the names of services and of their ready endpoints, for the addresses that have one.
- * Only inside the configured networks is a missing name ours to deny; all else belongs to the resolvers outside.
+ * `in-addr.arpa` and `ip6.arpa`: the names of services and of their ready endpoints by address. Missing names get NXDOMAIN
+ * only within the configured networks; all others are forwarded.
  */
 import { type Cidr, canonicalAddress, familyOf, parseCidr } from '../../model/address.ts'
 import { isHostName, type NameRecord } from '../message/record.ts'
 import { types } from '../message/wire.ts'
-import type { Reference } from './address-index.ts'
+import type { AddressOwner } from './address-index.ts'
 import { sharedBy } from './clusterset.ts'
-import { type Ask, type Finding, nodata, nxdomain, records } from './lookup.ts'
+import { type Lookup, nodata, nxdomain, records, type ZoneQuestion } from './lookup.ts'
 import type { View } from './view.ts'
 
 export interface ReverseZone {
@@ -16,7 +16,7 @@ export interface ReverseZone {
   readonly networks: readonly Cidr[]
 }
 
-/** The zone that a reverse name lies in, if it is ours to answer: its origin, and the address if the name is a whole one. */
+/** The origin of the zone of a reverse name, and its address if the name is complete. Undefined: the name is not ours. */
 export function reverseOrigin(
   labels: readonly string[],
   networks: readonly Cidr[],
@@ -25,33 +25,33 @@ export function reverseOrigin(
   const range = reverseRange(labels)
   if (!range) return undefined
   const network = networks.find(cidr => cidr.bits <= range.bits && cidr.contains(range.at(0)))
-  const whole = range.size === 1 ? range.at(0) : undefined
-  if (!network && (whole === undefined || namesOf(view.named(whole)).length === 0)) return undefined
+  const address = range.size === 1 ? range.at(0) : undefined
+  if (!network && (address === undefined || namedOwners(view.ownersOf(address)).length === 0)) return undefined
   const step = range.family === 4 ? 8 : 4
   const bits = network?.bits ?? (range.family === 4 ? 24 : 64)
   const kept = 2 + Math.min(labels.length - 2, Math.ceil(bits / step))
-  return { origin: labels.slice(-kept).join('.'), address: whole }
+  return { origin: labels.slice(-kept).join('.'), address }
 }
 
-export function findInReverse(ask: Ask, address: string | undefined, zone: ReverseZone, view: View): Finding {
-  // A part of a reverse name carries the names below it.
+export function findInReverse(asked: ZoneQuestion, address: string | undefined, zone: ReverseZone, view: View): Lookup {
+  // An incomplete reverse name has other names below it.
   if (address === undefined) return nodata
-  const targets = targetsOf(namesOf(view.named(address)), zone, view)
+  const targets = targetsOf(namedOwners(view.ownersOf(address)), zone, view)
   if (targets.length === 0) return nxdomain
-  if (ask.type !== types.PTR) return nodata
-  return records(targets.map((target): NameRecord => ({ name: ask.name, ttl: ask.ttl, type: types.PTR, target })))
+  if (asked.type !== types.PTR) return nodata
+  return records(targets.map((target): NameRecord => ({ name: asked.name, ttl: asked.ttl, type: types.PTR, target })))
 }
 
-/** Services win over endpoints, our own cluster over the others (KEP-1645 2.4.3). */
-function namesOf(references: readonly Reference[]): readonly Reference[] {
-  const own = references.filter(reference => !reference.endpoint)
+/** Services before endpoints, the local cluster before the others (KEP-1645 2.4.3). */
+function namedOwners(owners: readonly AddressOwner[]): readonly AddressOwner[] {
+  const own = owners.filter(owner => !owner.endpoint)
   if (own.length > 0) return own
-  const local = references.filter(reference => reference.endpoint?.local)
-  return local.length > 0 ? local : references.filter(reference => reference.endpoint?.headless)
+  const local = owners.filter(owner => owner.endpoint?.local)
+  return local.length > 0 ? local : owners.filter(owner => owner.endpoint?.headless)
 }
 
-function targetsOf(references: readonly Reference[], zone: ReverseZone, view: View): string[] {
-  const targets = references.flatMap(({ service: key, endpoint }) => {
+function targetsOf(owners: readonly AddressOwner[], zone: ReverseZone, view: View): string[] {
+  const targets = owners.flatMap(({ service: key, endpoint }) => {
     const [namespace = '', name = ''] = key.split('/')
     const service = `${name}.${namespace}.svc`
     const found = view.service(namespace, name)
@@ -61,11 +61,11 @@ function targetsOf(references: readonly Reference[], zone: ReverseZone, view: Vi
     const shared = found && sharedBy(found).some(member => member.cluster === endpoint.cluster)
     return shared && zone.clusterset ? [`${endpoint.label}.${endpoint.cluster}.${service}.${zone.clusterset}`] : []
   })
-  // Names that no query could carry would spoil the whole reply.
+  // A name that the wire format cannot carry would make the whole reply invalid.
   return [...new Set(targets)].filter(isHostName)
 }
 
-/** `4.3.2.1.in-addr.arpa`, or nibbles under `ip6.arpa`, whole or only the first of them, as the range they stand for. */
+/** The range of addresses of a complete or incomplete reverse name: `4.3.2.1.in-addr.arpa`, or nibbles under `ip6.arpa`. */
 function reverseRange(labels: readonly string[]): Cidr | undefined {
   const digits = labels.slice(0, -2).reverse()
   const root = labels.slice(-2).join('.')
@@ -78,7 +78,7 @@ function reverseRange(labels: readonly string[]): Cidr | undefined {
       .padEnd(32, '0')
       .replace(/(.{4})(?=.)/g, '$1:')
     const address = canonicalAddress(text)
-    // An IPv4-mapped address would become IPv4 here, and is no name under ip6.arpa that anybody has.
+    // IPv4-mapped addresses become IPv4 here and have no name under ip6.arpa.
     return address !== undefined && familyOf(address) === 6 ? parseCidr(`${address}/${digits.length * 4}`) : undefined
   }
   return undefined

@@ -1,74 +1,76 @@
-/** The names that a service has in whatever zone it stands: its own, and `_port._proto` below it. */
+/** The records of a service in any zone: those of its own name, and of `_port._proto` below it. */
 import type { Protocol } from '../../model/address.ts'
 import type { Backend, Backends } from '../../model/backend.ts'
 import type { GlobalService, ServicePort } from '../../model/service.ts'
+import { isHostName } from '../message/record.ts'
 import { types } from '../message/wire.ts'
-import { addressesOf } from './address-index.ts'
-import { type Ask, addresses, type Finding, nodata, nxdomain, type Offer, servers } from './lookup.ts'
+import {
+  addressRecords,
+  type Lookup,
+  nodata,
+  nxdomain,
+  type SrvTarget,
+  srvRecords,
+  type ZoneQuestion,
+} from './lookup.ts'
 
-/** A port with the name it is asked for by; empty for one that has none. */
-interface NamedOffer extends Offer {
+/** A target with the name of its port; empty for a port without one. */
+interface NamedSrvTarget extends SrvTarget {
   readonly name: string
   readonly protocol: Protocol
 }
 
-/** `below` are the labels under the service, outermost first. Undefined: they are no port's, but may be an endpoint's. */
+/** Of a virtual-IP service. `below` are the labels below the service, nearest first. Undefined when they name no port. */
 export function virtualRecords(
-  ask: Ask,
+  asked: ZoneQuestion,
   service: GlobalService,
   ports: readonly ServicePort[],
   origin: string,
   below: readonly string[],
-): Finding | undefined {
-  const own = addressesOf(service)
-  const offers = ports.map(
-    ({ name, protocol, port }): NamedOffer => ({ name, protocol, port, target: origin, addresses: own }),
+): Lookup | undefined {
+  const addresses = addressesOf(service)
+  const targets = ports.map(
+    ({ name, protocol, port }): NamedSrvTarget => ({ name, protocol, port, host: origin, addresses }),
   )
-  return serviceRecords(ask, own, offers, below)
+  return serviceRecords(asked, addresses, targets, below)
 }
 
-/** The same for a headless service: every endpoint offers its own ports, under its own name. */
+/** Of a headless service: every endpoint has its own ports under its own name. */
 export function headlessRecords(
-  ask: Ask,
+  asked: ZoneQuestion,
   ready: Backends,
   nameOf: (backend: Backend) => string,
   below: readonly string[],
-): Finding | undefined {
-  const offers = ready
+): Lookup | undefined {
+  const targets = ready
     .filter(backend => backend.port > 0)
     .flatMap(backend => {
-      const offer = {
-        protocol: backend.protocol,
-        port: backend.port,
-        target: nameOf(backend),
-        addresses: [backend.address],
-      }
-      return (backend.ports.length > 0 ? backend.ports : ['']).map((name): NamedOffer => ({ ...offer, name }))
+      const { protocol, port, address, ports } = backend
+      const target = { protocol, port, host: nameOf(backend), addresses: [address] }
+      return (ports.length > 0 ? ports : ['']).map((name): NamedSrvTarget => ({ ...target, name }))
     })
-  return serviceRecords(
-    ask,
-    ready.map(backend => backend.address),
-    offers,
-    below,
-  )
+  const addresses = ready.map(backend => backend.address)
+  return serviceRecords(asked, addresses, targets, below)
 }
 
 function serviceRecords(
-  ask: Ask,
-  own: readonly string[],
-  offers: readonly NamedOffer[],
+  asked: ZoneQuestion,
+  addresses: readonly string[],
+  targets: readonly NamedSrvTarget[],
   below: readonly string[],
-): Finding | undefined {
+): Lookup | undefined {
   const [first, second, ...rest] = below
-  if (first === undefined) return ask.type === types.SRV ? servers(ask, offers) : addresses(ask, own)
+  if (first === undefined) {
+    return asked.type === types.SRV ? srvRecords(asked, targets) : addressRecords(asked, addresses)
+  }
   const protocol = protocols.get(first)
   if (!protocol) return undefined
-  const named = offers.filter(offer => offer.protocol === protocol && offer.name !== '')
+  const named = targets.filter(target => target.protocol === protocol && target.name !== '')
   // `_tcp` exists where a port below it does (RFC 8020).
   if (second === undefined) return named.length > 0 ? nodata : nxdomain
-  const wanted = named.filter(offer => `_${offer.name.toLowerCase()}` === second)
+  const wanted = named.filter(target => `_${target.name.toLowerCase()}` === second)
   if (wanted.length === 0 || rest.length > 0) return nxdomain
-  return ask.type === types.SRV ? servers(ask, wanted) : nodata
+  return asked.type === types.SRV ? srvRecords(asked, wanted) : nodata
 }
 
 const protocols: ReadonlyMap<string, Protocol> = new Map([
@@ -76,3 +78,17 @@ const protocols: ReadonlyMap<string, Protocol> = new Map([
   ['_udp', 'UDP'],
   ['_sctp', 'SCTP'],
 ])
+
+/** The addresses of a virtual-IP service: those of its frontends, or its cluster IPs where it has no port. */
+export function addressesOf(service: GlobalService): readonly string[] {
+  const ips = [...new Set(service.frontends.map(frontend => frontend.ip))]
+  return ips.length > 0 ? ips : (service.local?.clusterIPs ?? [])
+}
+
+/** `hostname` if it is a valid label, else the address with dashes; never ending in a dash (`fd00-1--0`, as in CoreDNS). */
+export function endpointLabel(endpoint: { readonly hostname?: string; readonly address: string }): string {
+  const hostname = endpoint.hostname?.toLowerCase()
+  if (hostname !== undefined && !hostname.includes('.') && isHostName(hostname)) return hostname
+  const dashed = endpoint.address.replace(/[.:]/g, '-')
+  return dashed.endsWith('-') ? `${dashed}0` : dashed
+}

@@ -1,9 +1,9 @@
 /** The metrics page. */
 import { spawnSync } from 'node:child_process'
 import t from 'tap'
-import type { DnsNumbers } from '../../../proxy/admin/dns-metrics.ts'
 import { createMetrics, type Metrics } from '../../../proxy/admin/metrics.ts'
 import type { CloseReason, Result } from '../../../proxy/model/flow.ts'
+import type { DnsStats } from '../../../proxy/model/stats/dns.ts'
 import type { PluginCounter } from '../../../proxy/model/stats/plugin.ts'
 import { backend, FakeDirectory, flow, globalService } from '../../support/model.ts'
 import { status } from './fixture.ts'
@@ -48,15 +48,25 @@ const health = {
   heldBack: 1,
 }
 
-const noDns: DnsNumbers = {
+const noDns: DnsStats = {
   requests: [],
   responses: [],
   zones: [],
   dnssecRequests: 0,
   dropped: 0,
   limited: 0,
-  replies: { entries: 0, hits: 0, misses: 0 },
-  cache: { entries: 0, bytes: 0, hits: 0, denialHits: 0, misses: 0, stale: 0, prefetches: 0, evictions: 0 },
+  answerCache: { entries: 0, hits: 0, misses: 0 },
+  cache: {
+    entries: 0,
+    bytes: 0,
+    hits: 0,
+    denialHits: 0,
+    misses: 0,
+    stale: 0,
+    prefetches: 0,
+    coalesced: 0,
+    evictions: 0,
+  },
   forward: { inFlight: 0, refused: 0, failures: 0 },
   upstreams: [],
   tcp: { connections: 0, refused: 0 },

@@ -3,7 +3,7 @@ import dnsPacket from 'dns-packet'
 import { loadAddon } from '../../../proxy/dataplane/native/addon.ts'
 import type { DnsOptions } from '../../../proxy/dns/options.ts'
 import { createDnsResponder, type DnsParts, type DnsResponder } from '../../../proxy/dns/responder.ts'
-import type { BatchSockets } from '../../../proxy/model/batch-socket.ts'
+import type { BatchSocketClass } from '../../../proxy/model/batch-socket.ts'
 import type { Client } from '../../../proxy/model/flow.ts'
 import { silentLog } from '../../../proxy/model/log.ts'
 import { FakeClock } from '../../support/clock.ts'
@@ -13,8 +13,8 @@ export const laptop: Client = { address: '127.0.0.1', port: 40_000 }
 
 export type Decoded = dnsPacket.DecodedPacket
 
-/** Lets all clients in and shows every backend, with the same list as long as the service is the same. */
-export const openEyes: DnsParts['chooser'] = {
+/** Admits all clients and shows every backend; the same array while the service is the same. */
+export const allVisible: DnsParts['visibility'] = {
   admit: () => undefined,
   visible: (_client, service) => service.backends,
 }
@@ -26,7 +26,7 @@ export function responder(
 ): DnsResponder {
   return createDnsResponder({
     directory,
-    chooser: openEyes,
+    visibility: allVisible,
     options: { listen: { address: '127.0.0.1', port: 0 }, ...options },
     clock: new FakeClock(),
     random: () => 0,
@@ -39,10 +39,10 @@ export function responder(
 export function ways(): { name: string; parts: Partial<DnsParts> }[] {
   const native = batchSockets()
   const dgram = { name: 'node:dgram', parts: {} }
-  return native ? [dgram, { name: 'native sockets', parts: { sockets: native } }] : [dgram]
+  return native ? [dgram, { name: 'native sockets', parts: { BatchSocket: native } }] : [dgram]
 }
 
-export function batchSockets(): BatchSockets | undefined {
+export function batchSockets(): BatchSocketClass | undefined {
   try {
     return loadAddon().BatchSocket
   } catch {
@@ -83,7 +83,7 @@ export function queryBytes(name: string, type: string, asking: Asking = {}): Buf
 
 /** One question to the responder's function, with no socket between. */
 export async function ask(dns: DnsResponder, name: string, type: string, asking: Asking = {}): Promise<Decoded> {
-  const reply = await dns.answer(queryBytes(name, type, asking), asking.client ?? laptop, asking.transport ?? 'udp')
+  const reply = await dns.respond(queryBytes(name, type, asking), asking.client ?? laptop, asking.transport ?? 'udp')
   if (!reply) throw new Error(`no reply to ${name} ${type}`)
   return dnsPacket.decode(reply)
 }

@@ -49,7 +49,7 @@ function opt(
 
 /** `drop`, or the rcode of the reply. */
 function verdict(message: Buffer): string {
-  const reply = dns.answer(message, laptop, 'udp')
+  const reply = dns.respond(message, laptop, 'udp')
   if (!reply) return 'drop'
   if (!(reply instanceof Buffer)) return 'later'
   const low = (reply[3] ?? 0) & 15
@@ -68,7 +68,7 @@ t.test('hostile packets', async t => {
     ['counts of 65535 without data', header(65535, 65535, 65535, 65535), 'FORMERR'],
     ['one question claimed, none there', header(1, 0, 0, 0), 'FORMERR'],
     ['a reply sent as a query', patched(good, 2, 0x81), 'drop'],
-    ['a reply with records', dns.answer(good, laptop, 'udp') as Buffer, 'drop'],
+    ['a reply with records', dns.respond(good, laptop, 'udp') as Buffer, 'drop'],
     ['two questions', patched(Buffer.concat([good, good.subarray(12)]), 4, 0, 2), 'FORMERR'],
     ['an answer in a query', patched(good, 6, 0, 1), 'FORMERR'],
     ['an authority record in a query', patched(good, 8, 0, 1), 'FORMERR'],
@@ -143,7 +143,7 @@ t.test('hostile packets', async t => {
 })
 
 t.test('an error says whose it is', async t => {
-  const reply = dns.answer(patched(good, 2, 0x29, 0x70), laptop, 'udp') as Buffer
+  const reply = dns.respond(patched(good, 2, 0x29, 0x70), laptop, 'udp') as Buffer
   t.equal(reply.readUInt16BE(0), 4711)
   t.equal(reply[2], 0xa9, 'QR, the opcode and RD')
   t.equal(reply[3], 4, 'no Z, AD or CD')
@@ -157,12 +157,12 @@ t.test('EDNS in the reply only when it was in the query, and never with options 
     [goodEdns, 1],
     [options, 1],
   ] as const) {
-    const packet = dnsPacket.decode(dns.answer(message, laptop, 'udp') as Buffer)
+    const packet = dnsPacket.decode(dns.respond(message, laptop, 'udp') as Buffer)
     t.equal(packet.additionals?.length, additionals)
     for (const record of packet.additionals ?? []) t.match(record, { type: 'OPT', udpPayloadSize: 1232, options: [] })
   }
   const dnssec = patched(goodEdns, goodEdns.length - 4, 0x80)
-  t.match(dnsPacket.decode(dns.answer(dnssec, laptop, 'udp') as Buffer).additionals, [{ flag_do: true }])
+  t.match(dnsPacket.decode(dns.respond(dnssec, laptop, 'udp') as Buffer).additionals, [{ flag_do: true }])
 })
 
 t.test('whatever the bytes, a reply is none or well formed, and no larger than it may be', async t => {
@@ -180,7 +180,7 @@ t.test('whatever the bytes, a reply is none or well formed, and no larger than i
   )
   fc.assert(
     fc.property(anything, message => {
-      const reply = dns.answer(message, laptop, 'udp')
+      const reply = dns.respond(message, laptop, 'udp')
       if (reply === undefined) return true
       if (!(reply instanceof Buffer) || reply.length > 1232) return false
       const packet = dnsPacket.decode(reply)

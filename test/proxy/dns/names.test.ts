@@ -4,7 +4,7 @@ import { parseCidr } from '../../../proxy/model/address.ts'
 import type { Backend } from '../../../proxy/model/backend.ts'
 import type { GlobalService } from '../../../proxy/model/service.ts'
 import { backend, clusterService, endpoint, FakeDirectory, globalService } from '../../support/model.ts'
-import { ask, laptop, openEyes, responder, told } from './dns.ts'
+import { allVisible, ask, laptop, responder, told } from './dns.ts'
 
 const http = { name: 'http', protocol: 'TCP', port: 80 } as const
 const dnsPort = { name: 'dns', protocol: 'UDP', port: 53 } as const
@@ -383,7 +383,7 @@ t.test('a Pod that only a hidden service tells of is hidden with it', async t =>
   const directory = galaxy()
   directory.pods.add('default/10.1.0.1').add('default/10.9.0.1')
   const admit = () => ({ code: 'tenancy', why: 'not yours' })
-  const dns = responder(directory, { pods: 'verified' }, { chooser: { ...openEyes, admit } })
+  const dns = responder(directory, { pods: 'verified' }, { visibility: { ...allVisible, admit } })
   t.equal(told(await ask(dns, '10-1-0-1.default.pod.cluster.local', 'A')), 'NXDOMAIN')
   t.equal(told(await ask(dns, '10-9-0-1.default.pod.cluster.local', 'A')), 'A 10.9.0.1')
 })
@@ -466,12 +466,12 @@ t.test('an import has a name in the clusterset, and none in the cluster', async 
 })
 
 t.test('a service that a plugin refuses to the client does not exist for it', async t => {
-  const eyes = {
-    ...openEyes,
+  const visibility = {
+    ...allVisible,
     admit: (client: { address: string }) =>
       client.address === '10.9.9.9' ? { code: 'tenancy', why: 'not yours' } : undefined,
   }
-  const dns = responder(galaxy(), {}, { chooser: eyes })
+  const dns = responder(galaxy(), {}, { visibility: visibility })
   const stranger = { address: '10.9.9.9', port: 1 }
   for (const name of [service, `luke.${service}`, 'alias.default.svc.cluster.local']) {
     for (let again = 0; again < 2; again++) {
@@ -484,12 +484,12 @@ t.test('a service that a plugin refuses to the client does not exist for it', as
 })
 
 t.test('a headless service shows each client what it may see', async t => {
-  const eyes = {
-    ...openEyes,
+  const visibility = {
+    ...allVisible,
     visible: (client: { address: string }, { backends }: typeof web) =>
       client.address === '10.9.9.9' ? backends.filter(b => !b.remote) : backends,
   }
-  const dns = responder(galaxy(), {}, { chooser: eyes })
+  const dns = responder(galaxy(), {}, { visibility: visibility })
   const name = 'web.default.svc.cluster.local'
   for (let again = 0; again < 2; again++) {
     t.equal(told(await ask(dns, name, 'A')), 'A 10.1.1.1, A 10.2.1.1')
@@ -499,12 +499,12 @@ t.test('a headless service shows each client what it may see', async t => {
 
 t.test('a headless service tells what it prefers by its own name alone', async t => {
   let side = (backend: Backend) => !backend.remote
-  const eyes = {
-    ...openEyes,
+  const visibility = {
+    ...allVisible,
     visible: (_client: unknown, { backends }: typeof web, preferred = false) =>
       preferred ? backends.filter(side) : backends,
   }
-  const dns = responder(galaxy(), {}, { chooser: eyes })
+  const dns = responder(galaxy(), {}, { visibility: visibility })
   const name = 'web.default.svc.cluster.local'
   const far = 'web.default.svc.clusterset.local'
   const told4 = async (asked: string) => told(await ask(dns, asked, 'A'))
@@ -545,13 +545,13 @@ t.test('a change that no name tells of voids no answer', async t => {
   const directory = new FakeDirectory(make({}, [ready]))
   const admitted = new Set<unknown>()
   const admit = (_client: unknown, service: unknown) => void admitted.add(service)
-  const dns = responder(directory, {}, { chooser: { ...openEyes, admit } })
+  const dns = responder(directory, {}, { visibility: { ...allVisible, admit } })
   const name = 'base.default.svc.cluster.local'
   const names = [name, `_http._tcp.${name}`, `nobody.${name}`, 'base', 'base.default.svc.clusterset.local']
   const askAll = async () => {
     for (const asked of names) await ask(dns, asked, 'SRV')
     await ask(dns, '40.0.96.10.in-addr.arpa', 'PTR')
-    return dns.stats().replies.misses
+    return dns.stats().answerCache.misses
   }
   const misses = await askAll()
   const pod = endpoint({ address: '10.1.0.1' })

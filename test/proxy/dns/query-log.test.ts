@@ -5,7 +5,7 @@ import { parseCidr } from '../../../proxy/model/address.ts'
 import { silentLog } from '../../../proxy/model/log.ts'
 import { FakeClock } from '../../support/clock.ts'
 import { backend, clusterService, FakeDirectory, globalService } from '../../support/model.ts'
-import { ask, laptop, openEyes, queryBytes, responder, told } from './dns.ts'
+import { allVisible, ask, laptop, queryBytes, responder, told } from './dns.ts'
 import { a, fakeUpstream } from './upstream.ts'
 
 const service = 'rebel-base.default.svc.cluster.local'
@@ -26,8 +26,8 @@ t.test('counters', async t => {
   await ask(dns, service, 'UNKNOWN_4711', { client: { address: 'fd00::1', port: 1 } })
   await ask(dns, 'nobody.default.svc.cluster.local', 'A', { edns: 1232 })
   for (let i = 0; i < 3; i++) await ask(dns, 'example.org', 'A')
-  dns.answer(Buffer.alloc(5), laptop, 'udp')
-  dns.answer(Buffer.alloc(12), laptop, 'udp')
+  dns.respond(Buffer.alloc(5), laptop, 'udp')
+  dns.respond(Buffer.alloc(12), laptop, 'udp')
   const stats = dns.stats()
   t.same(stats.requests.map(r => `${r.zone} ${r.transport}${r.family} ${r.type} ${r.count}`).sort(), [
     '. udp4 A 3',
@@ -41,7 +41,7 @@ t.test('counters', async t => {
     'cluster.local NXDOMAIN 1',
     'dropped FORMERR 1',
   ])
-  t.match(stats, { dropped: 1, replies: { hits: 1, entries: 4 }, cache: { hits: 2, misses: 1, entries: 1 } })
+  t.match(stats, { dropped: 1, answerCache: { hits: 1, entries: 4 }, cache: { hits: 2, misses: 1, entries: 1 } })
   t.match(stats.upstreams, [{ name: upstream.text, state: 'up', requests: 1, failures: 0, rcodes: { NOERROR: 1 } }])
   const zone = stats.zones.find(z => z.zone === 'cluster.local')
   for (const distribution of [zone?.duration, zone?.requestBytes, zone?.responseBytes]) {
@@ -68,7 +68,7 @@ t.test('the query log tells of the clients and names that were asked for', async
   await ask(dns, service, 'AAAA', { client: friend, transport: 'tcp' })
   t.match(lines, [
     {
-      event: 'dns query',
+      event: 'dns.query',
       client: '10.0.0.7',
       name: service,
       type: 'AAAA',
@@ -88,8 +88,8 @@ t.test('the query log tells of the clients and names that were asked for', async
 t.test('an explanation shows the answer and the way to it', async t => {
   const upstream = await fakeUpstream(t, ({ name }) => ({ answers: [a(name, '192.0.2.1')] }))
   const hidden = globalService({ name: 'secret', local: clusterService({ name: 'secret' }) })
-  const eyes = {
-    ...openEyes,
+  const visibility = {
+    ...allVisible,
     admit: (_client: unknown, { name }: { name: string }) =>
       name === 'secret' ? { code: 'tenancy', why: 'not of your tenant' } : undefined,
   }
@@ -102,7 +102,7 @@ t.test('an explanation shows the answer and the way to it', async t => {
   const dns = responder(
     new FakeDirectory(globalService(), web, hidden, far, alias),
     { upstream: [upstream.text], routes: { 'corp.example': [upstream.text] } },
-    { chooser: eyes },
+    { visibility: visibility },
   )
   await dns.start()
   t.teardown(() => dns.close())
@@ -127,7 +127,7 @@ t.test('an explanation shows the answer and the way to it', async t => {
     way: ['zone cluster.local', /hidden from this client by tenancy: not of your tenant/, 'the name does not exist'],
   })
   t.match(await explain('far.default.svc.cluster.local'), {
-    way: [/./, /known to cluster-2 only: without a local Service/, /./],
+    way: [/./, /in cluster-2 only: without a local Service/, /./],
   })
   t.match(await explain('default.svc.cluster.local'), {
     way: [/./, 'namespace default exists', /without records of this type/],
@@ -137,7 +137,7 @@ t.test('an explanation shows the answer and the way to it', async t => {
     answers: ['example.org. 60 IN A 192.0.2.1'],
     way: ['not in our zones', /resolvers for all other names: .*\(up\)/, `asked ${upstream.text}`],
   })
-  t.match((await explain('example.org')).way.at(-1), /from the cache, learnt 0 s ago/)
+  t.match((await explain('example.org')).way.at(-1), /from the cache, received 0 s ago/)
   t.match(await explain('a.corp.example'), { way: [/./, /resolvers for corp\.example/, /./] })
   t.match(await explain('alias.default.svc.cluster.local'), {
     answers: ['alias.default.svc.cluster.local. 5 IN CNAME example.org.', 'example.org. 60 IN A 192.0.2.1'],
@@ -149,7 +149,7 @@ t.test('an explanation shows the answer and the way to it', async t => {
     way: [/./, /./, /no answer: .* answered with an error/],
   })
   t.match(await explain('x', 'NOPE'), { rcode: 'FORMERR', way: [/NOPE is no record type/] })
-  t.match(await explain('a..b'), { way: [/no domain name/] })
+  t.match(await explain('a..b'), { way: [/no valid domain name/] })
 })
 
 t.test('every type is printed as dig prints it, and what is broken does no harm', async t => {
@@ -178,7 +178,7 @@ t.test('a client over its rate hears little, and is pointed to TCP', async t => 
   const dns = responder(new FakeDirectory(globalService()), { rate: { perSecond: 10, burst: 5, slip: 2 } }, { clock })
   const verdicts = (address: string, n: number) =>
     Array.from({ length: n }, () => {
-      const reply = dns.answer(queryBytes(service, 'A', { edns: 1232 }), { address, port: 1 }, 'udp')
+      const reply = dns.respond(queryBytes(service, 'A', { edns: 1232 }), { address, port: 1 }, 'udp')
       if (!(reply instanceof Buffer)) return '-'
       const packet = dnsPacket.decode(reply)
       return packet.flag_tc ? `TC${packet.answers?.length}` : told(packet)

@@ -245,7 +245,7 @@ async function overUdp(t: Test, parts: Partial<DnsParts>): Promise<void> {
       t.match(stdout, /Queries completed: +2000 \(100\.00%\)/, mode)
       t.match(stdout, /NOERROR 1500 \(75\.00%\), NXDOMAIN 500 \(25\.00%\)/, mode)
     }
-    t.equal(dns.stats().replies.hits, 3996)
+    t.equal(dns.stats().answerCache.hits, 3996)
   })
 
   t.test('UDP: nothing is said to replies, and the socket lives on', async t => {

@@ -93,7 +93,7 @@ function everyWay(t: Test, parts: Partial<DnsParts>): void {
     const { say, hears, heard } = await client(t, port)
     for (const [i, packet] of packets.entries()) {
       const asked = numberedAs(packet, i)
-      const reply = await function_.answer(asked, { address: '127.0.0.1', port: 1 }, 'udp')
+      const reply = await function_.respond(asked, { address: '127.0.0.1', port: 1 }, 'udp')
       if (reply) expected.set(i, reply.toString('hex'))
       // A longer message before each: of what it leaves behind in the memory nothing may be read.
       say(query(`x${'a'.repeat(60)}.${service}`, 10_000 + i, { edns: 1232 }))
@@ -282,7 +282,7 @@ async function nativeOnly(t: Test, sockets: NonNullable<typeof native>): Promise
   }
 
   t.test('a datagram of more than 4 KiB is cut', async t => {
-    const { port } = await started(t, { sockets })
+    const { port } = await started(t, { BatchSocket: sockets })
     const { say, hears } = await client(t, port)
     const padded = Buffer.concat([query(service, 1, { edns: 1232 }), Buffer.alloc(9000)])
     padded.writeUInt16BE(9000, padded.length - 9002)
