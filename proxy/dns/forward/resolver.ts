@@ -36,7 +36,7 @@ interface Failure {
 /** A failure is cached, for twice as long each time (RFC 9520). */
 const firstPauseMs = 1000
 const lastPauseMs = 30_000
-const mostFailures = 10_000
+const maxFailures = 10_000
 const staleTtlSeconds = 30
 /** A name is in use when it was asked this often since it was received. */
 const prefetchHits = 2
@@ -49,7 +49,7 @@ export class Resolver {
   readonly #pending = new Map<string, Promise<CachedReply | Failure>>()
   /** Questions in flight, by client. */
   readonly #waiting = new Map<string, number>()
-  readonly #failures = new LRUCache<string, Failure>({ max: mostFailures })
+  readonly #failures = new LRUCache<string, Failure>({ max: maxFailures })
   readonly counts = {
     hits: 0,
     denialHits: 0,

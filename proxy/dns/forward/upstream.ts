@@ -43,7 +43,7 @@ export class Upstream {
   #stopProbe: (() => void) | undefined
   #plainUntil = 0
   #loopUntil = 0
-  #stopRecheck: () => void = () => {}
+  #stopLoopCheck: () => void = () => {}
   #requests = 0
   #failures = 0
   #probeFailures = 0
@@ -112,15 +112,15 @@ export class Upstream {
     this.#probeName = undefined
     this.#lastError = 'sends our queries back to us'
     this.#loopUntil = clock.now() + loopMs
-    this.#stopRecheck()
-    this.#stopRecheck = clock.after(loopMs - probeTimeoutMs, () => void this.checkLoop())
+    this.#stopLoopCheck()
+    this.#stopLoopCheck = clock.after(loopMs - probeTimeoutMs, () => void this.checkLoop())
     return true
   }
 
   close(): void {
     this.#closing.abort()
     this.#stopProbe?.()
-    this.#stopRecheck()
+    this.#stopLoopCheck()
   }
 
   async #exchange(asked: Question, ms: number): Promise<Buffer> {

@@ -35,7 +35,7 @@ export interface Fault {
   readonly edns: boolean
 }
 
-const mostAdditional = 2
+const maxAdditional = 2
 
 /** Undefined: the message gets no reply. It is too short to carry an id, or is a reply itself (RFC 1035 7.3). */
 export function readQuery(bytes: Buffer, length = bytes.length): Query | Fault | undefined {
@@ -46,7 +46,7 @@ export function readQuery(bytes: Buffer, length = bytes.length): Query | Fault |
   if (uint16(bytes, 4) !== 1 || uint16(bytes, 6) !== 0 || uint16(bytes, 8) !== 0)
     return fault(rcodes.FORMERR, headerBytes)
   const additional = uint16(bytes, 10)
-  if (additional > mostAdditional) return fault(rcodes.FORMERR, headerBytes)
+  if (additional > maxAdditional) return fault(rcodes.FORMERR, headerBytes)
 
   // FNV-1a. Length octets are below 64, so folding them as if they were letters changes nothing.
   let hash = 0x811c9dc5

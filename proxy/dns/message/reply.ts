@@ -39,28 +39,28 @@ function aged(reply: Reply, seconds: number): Reply {
 }
 
 /** The message for one client in a buffer of its own. Parameters as for {@link stampInto}. */
-export function stamp(reply: Reply, query: Query, mostBytes: number, rotation: number, ageSeconds = 0): Buffer {
-  const out = Buffer.allocUnsafe(Math.min(mostBytes, reply.bytes.length + optBytes(reply, query)))
-  const length = stampInto(out, reply, query, mostBytes, rotation, ageSeconds)
+export function stamp(reply: Reply, query: Query, maxBytes: number, rotation: number, ageSeconds = 0): Buffer {
+  const out = Buffer.allocUnsafe(Math.min(maxBytes, reply.bytes.length + optBytes(reply, query)))
+  const length = stampInto(out, reply, query, maxBytes, rotation, ageSeconds)
   return length === out.length ? out : out.subarray(0, length)
 }
 
 /**
- * Writes the message for one client into `out` and returns its length, at most `mostBytes`. `rotation` chooses which
+ * Writes the message for one client into `out` and returns its length, at most `maxBytes`. `rotation` chooses which
  * address comes first; `ageSeconds` is subtracted from the TTLs.
  */
 export function stampInto(
   out: Buffer,
   fresh: Reply,
   query: Query,
-  mostBytes: number,
+  maxBytes: number,
   rotation: number,
   ageSeconds: number,
 ): number {
   const reply = ageSeconds > 0 && fresh.ttlAt.length > 0 ? aged(fresh, ageSeconds) : fresh
   const opt = optBytes(reply, query)
-  const fits = reply.bytes.length + opt <= mostBytes
-  const whole = fits ? reply.bytes : truncated(reply, mostBytes - opt, rotation)
+  const fits = reply.bytes.length + opt <= maxBytes
+  const whole = fits ? reply.bytes : truncated(reply, maxBytes - opt, rotation)
   const length = whole.length
   out.set(whole)
   out[0] = query.bytes[0] as number
@@ -156,15 +156,15 @@ function rotatableOf(bytes: Buffer, records: readonly Span[]): Reply['rotatable'
  *
  * Scans no further than what fits, so that a long answer costs no more than a short one.
  */
-function truncated(reply: Reply, mostBytes: number, rotation: number): Buffer {
+function truncated(reply: Reply, maxBytes: number, rotation: number): Buffer {
   const { questionEnd } = reply
   const bytes = Buffer.from(reply.bytes)
   if (reply.rotatable) rotateAddresses(bytes, reply, rotation)
-  const needed = (spans(bytes, questionEnd, mostBytes) ?? []).filter(r => r.section !== 'additional')
+  const needed = (spans(bytes, questionEnd, maxBytes) ?? []).filter(r => r.section !== 'additional')
   const total = bytes.readUInt16BE(6) + bytes.readUInt16BE(8)
-  const whole = mostBytes <= ednsUdpBytes
+  const whole = maxBytes <= ednsUdpBytes
   let kept = needed.length
-  while (kept > 0 && (needed[kept - 1]?.end ?? 0) > mostBytes) kept--
+  while (kept > 0 && (needed[kept - 1]?.end ?? 0) > maxBytes) kept--
   while (whole && kept > 0 && kept < needed.length && sameSet(bytes, needed[kept - 1], needed[kept])) kept--
   const end = kept > 0 ? (needed[kept - 1]?.end ?? questionEnd) : questionEnd
   const out = bytes.subarray(0, end)

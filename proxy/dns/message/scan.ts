@@ -14,10 +14,10 @@ export interface Span {
 }
 
 /**
- * All records after the question, or undefined when the message is truncated or malformed. With `mostBytes` the scan ends
+ * All records after the question, or undefined when the message is truncated or malformed. With `maxBytes` the scan ends
  * with the first record that extends beyond them. Linear in the length scanned.
  */
-export function spans(bytes: Buffer, questionEnd: number, mostBytes = Number.POSITIVE_INFINITY): Span[] | undefined {
+export function spans(bytes: Buffer, questionEnd: number, maxBytes = Number.POSITIVE_INFINITY): Span[] | undefined {
   const found: Span[] = []
   let at = questionEnd
   for (const [section, counter] of sections) {
@@ -29,7 +29,7 @@ export function spans(bytes: Buffer, questionEnd: number, mostBytes = Number.POS
       const end = data + bytes.readUInt16BE(fixed + 8)
       if (end > bytes.length) return undefined
       found.push({ start: at, fixed, data, end, type: bytes.readUInt16BE(fixed), section })
-      if (end > mostBytes) return found
+      if (end > maxBytes) return found
       at = end
     }
   }
@@ -43,7 +43,7 @@ export function questionEnd(bytes: Buffer): number | undefined {
   return nameEnd !== undefined && nameEnd + 4 <= bytes.length ? nameEnd + 4 : undefined
 }
 
-const mostPointers = 126
+const maxPointers = 126
 
 /** The name at an offset, lower case, with dots inside labels and unprintable octets escaped as `\\DDD`. */
 export function nameAt(bytes: Buffer, start: number): string | undefined {
@@ -100,7 +100,7 @@ function labelsAt(bytes: Buffer, start: number): Buffer[] | undefined {
     if (label === 0) return labels
     if (label >= 0xc0) {
       const low = bytes[at + 1]
-      if (low === undefined || ++pointers > mostPointers) return undefined
+      if (low === undefined || ++pointers > maxPointers) return undefined
       at = ((label & 0x3f) << 8) | low
       if (at >= lowest || at < headerBytes) return undefined
       lowest = at

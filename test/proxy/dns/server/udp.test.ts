@@ -7,13 +7,13 @@ import { promisify } from 'node:util'
 import { Worker } from 'node:worker_threads'
 import dnsPacket from 'dns-packet'
 import t, { type Test } from 'tap'
-import type { DnsOptions } from '../../../proxy/dns/options.ts'
-import type { DnsParts } from '../../../proxy/dns/responder.ts'
-import { silentLog } from '../../../proxy/model/log.ts'
-import { eventually } from '../../support/eventually.ts'
-import { backend, clusterService, FakeDirectory, globalService } from '../../support/model.ts'
-import { batchSockets, queryBytes, responder, told, ways } from './dns.ts'
-import { a, fakeUpstream } from './upstream.ts'
+import type { DnsOptions } from '../../../../proxy/dns/options.ts'
+import type { DnsParts } from '../../../../proxy/dns/responder.ts'
+import { silentLog } from '../../../../proxy/model/log.ts'
+import { eventually } from '../../../support/eventually.ts'
+import { backend, clusterService, FakeDirectory, globalService } from '../../../support/model.ts'
+import { batchSockets, queryBytes, responder, told, ways } from '../dns.ts'
+import { a, fakeUpstream } from '../upstream.ts'
 
 const run = promisify(execFile)
 const service = 'rebel-base.default.svc.cluster.local'
@@ -85,7 +85,7 @@ function everyWay(t: Test, parts: Partial<DnsParts>): void {
   t.test('whatever the bytes, the socket says what the function says', async t => {
     const { port } = await started(t, parts)
     const function_ = responder(directory())
-    const corpus = readFileSync(new URL('corpus/queries.hex', import.meta.url), 'utf8')
+    const corpus = readFileSync(new URL('../corpus/queries.hex', import.meta.url), 'utf8')
     const packets = corpus.split('\n').map(line => Buffer.from(line.split(' ')[0] ?? '', 'hex'))
     const long = (bytes: number) => Buffer.concat([queryBytes(service, 'A'), Buffer.alloc(bytes)])
     packets.push(Buffer.alloc(0), Buffer.alloc(11), Buffer.alloc(4096, 0xff), long(1400), long(30_000), long(3))
@@ -306,7 +306,7 @@ async function nativeOnly(t: Test, sockets: NonNullable<typeof native>): Promise
     socket.send(Buffer.from('too late'), Buffer.alloc(32))
     await new Promise<void>(resolve => other.close(resolve))
 
-    const module = new URL('dns.ts', import.meta.url).href
+    const module = new URL('../dns.ts', import.meta.url).href
     const worker = new Worker(
       `import(${JSON.stringify(module)}).then(({ batchSockets }) => {
         const socket = new (batchSockets())(() => {})

@@ -5,8 +5,8 @@ import { promisify } from 'node:util'
 import dnsPacket from 'dns-packet'
 import fc from 'fast-check'
 import t from 'tap'
-import { FakeDirectory, globalService } from '../../support/model.ts'
-import { ask, laptop, queryBytes, responder, told } from './dns.ts'
+import { FakeDirectory, globalService } from '../../../support/model.ts'
+import { ask, laptop, queryBytes, responder, told } from '../dns.ts'
 
 const service = 'rebel-base.default.svc.cluster.local'
 const dns = responder(new FakeDirectory(globalService()))
@@ -194,7 +194,7 @@ t.test('whatever the bytes, a reply is none or well formed, and no larger than i
 })
 
 t.test('the fuzzer finds nothing in its corpus, nor in a moment of trying', async t => {
-  const script = fileURLToPath(new URL('../../../scripts/fuzz-dns.ts', import.meta.url))
+  const script = fileURLToPath(new URL('../../../../scripts/fuzz-dns.ts', import.meta.url))
   const { stdout } = await promisify(execFile)(process.execPath, [script, '--seconds=1', '--seed=1'])
   t.match(stdout, /nothing found/)
 })

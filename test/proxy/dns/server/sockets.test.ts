@@ -1,5 +1,8 @@
+/** Real clients over both kinds of UDP socket, DNS over TCP and its limits, binding and closing. */
+import assert from 'node:assert/strict'
 import { execFile } from 'node:child_process'
 import { createSocket } from 'node:dgram'
+import { subscribe, unsubscribe } from 'node:diagnostics_channel'
 import { promises as nodeDns } from 'node:dns'
 import { mkdtemp, rm, writeFile } from 'node:fs/promises'
 import { connect, type Socket } from 'node:net'
@@ -8,13 +11,13 @@ import { join } from 'node:path'
 import { promisify } from 'node:util'
 import dnsPacket from 'dns-packet'
 import t, { type Test } from 'tap'
-import type { DnsOptions } from '../../../proxy/dns/options.ts'
-import type { DnsParts, DnsResponder } from '../../../proxy/dns/responder.ts'
-import { MeshError } from '../../../proxy/model/error.ts'
-import { FakeClock } from '../../support/clock.ts'
-import { eventually } from '../../support/eventually.ts'
-import { backend, clusterService, endpoint, FakeDirectory, globalService } from '../../support/model.ts'
-import { queryBytes, responder, ways } from './dns.ts'
+import type { DnsOptions } from '../../../../proxy/dns/options.ts'
+import type { DnsParts, DnsResponder } from '../../../../proxy/dns/responder.ts'
+import { MeshError } from '../../../../proxy/model/error.ts'
+import { FakeClock } from '../../../support/clock.ts'
+import { eventually } from '../../../support/eventually.ts'
+import { backend, clusterService, endpoint, FakeDirectory, globalService } from '../../../support/model.ts'
+import { queryBytes, responder, ways } from '../dns.ts'
 
 const run = promisify(execFile)
 const service = 'rebel-base.default.svc.cluster.local'
@@ -54,10 +57,15 @@ async function missing(command: string, ...args: string[]): Promise<string | fal
   }
 }
 
+/** A connection to the responder; `peer` is its other end, to see what the responder has read and not yet written. */
 async function openTcp(
   t: Test,
   port: number,
-): Promise<{ socket: Socket; replies: dnsPacket.DecodedPacket[]; closed: () => boolean }> {
+): Promise<{ socket: Socket; peer: () => Socket; replies: dnsPacket.DecodedPacket[]; closed: () => boolean }> {
+  const accepted: Socket[] = []
+  const onAccept = (message: unknown) => accepted.push((message as { socket: Socket }).socket)
+  subscribe('net.server.socket', onAccept)
+  t.teardown(() => unsubscribe('net.server.socket', onAccept))
   const socket = connect({ host: '127.0.0.1', port, allowHalfOpen: true })
   t.teardown(() => socket.destroy())
   const replies: dnsPacket.DecodedPacket[] = []
@@ -75,7 +83,9 @@ async function openTcp(
   socket.on('end', () => (closed = true))
   socket.on('close', () => (closed = true))
   await new Promise<void>(resolve => socket.once('connect', () => resolve()))
-  return { socket, replies, closed: () => closed }
+  const { localPort } = socket
+  const peer = () => accepted.find(each => each.remotePort === localPort) ?? assert.fail('not accepted yet')
+  return { socket, peer, replies, closed: () => closed }
 }
 
 function framed(...messages: Buffer[]): Buffer {
@@ -354,13 +364,16 @@ t.test('TCP: silence and drips end by the clock', async t => {
   const silent = await openTcp(t, port)
   const drip = await openTcp(t, port)
   const half = framed(query(service))
+  const hasRead = (bytes: number) => eventually(() => assert.equal(drip.peer().bytesRead, bytes))
   drip.socket.write(half.subarray(0, 1))
-  await new Promise(resolve => setTimeout(resolve, 50))
-  for (let i = 1; i <= 6; i++) {
+  await hasRead(1)
+  for (let i = 1; i < 6; i++) {
     await clock.advance(900)
     drip.socket.write(half.subarray(i, i + 1))
-    await new Promise(resolve => setTimeout(resolve, 20))
+    await hasRead(i + 1)
   }
+  t.notOk(drip.closed(), '4.5 s after its first octet')
+  await clock.advance(900)
   await eventually(() => drip.closed() || Promise.reject(new Error('the drip goes on')))
   t.notOk(silent.closed())
   await clock.advance(6000)
@@ -390,11 +403,12 @@ t.test('TCP: limits per client, and the longest idle makes room', async t => {
 
 t.test('TCP: who asks without reading is cut off', async t => {
   const { port, clock } = await started(t)
-  const { socket, closed } = await openTcp(t, port)
+  const { socket, peer, closed } = await openTcp(t, port)
   socket.pause()
   const burst = framed(...Array.from({ length: 500 }, (_, id) => query('many.default.svc.cluster.local', 'A', id)))
   for (let i = 0; i < 20; i++) socket.write(burst)
-  await new Promise(resolve => setTimeout(resolve, 300))
+  // Two of the largest replies wait for the client: nothing more is read from it.
+  await eventually(() => assert.ok(peer().writableLength > 131_072, `${peer().writableLength} bytes wait`))
   await clock.advance(6000)
   socket.resume()
   await eventually(() => closed() || Promise.reject(new Error('open')))

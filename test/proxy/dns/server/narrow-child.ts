@@ -3,8 +3,8 @@
  * what was heard.
  */
 import { createSocket } from 'node:dgram'
-import { eventually } from '../../support/eventually.ts'
-import { batchSockets } from './dns.ts'
+import { eventually } from '../../../support/eventually.ts'
+import { batchSockets } from '../dns.ts'
 
 const questions = 300
 const answerBytes = 1232

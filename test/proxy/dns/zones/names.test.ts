@@ -1,10 +1,11 @@
+/** The names of our own zones and what each answers; answers kept and dropped when the directory changes. */
 import type dnsPacket from 'dns-packet'
 import t from 'tap'
-import { parseCidr } from '../../../proxy/model/address.ts'
-import type { Backend } from '../../../proxy/model/backend.ts'
-import type { GlobalService } from '../../../proxy/model/service.ts'
-import { backend, clusterService, endpoint, FakeDirectory, globalService } from '../../support/model.ts'
-import { allVisible, ask, laptop, responder, told } from './dns.ts'
+import { parseCidr } from '../../../../proxy/model/address.ts'
+import type { Backend } from '../../../../proxy/model/backend.ts'
+import type { GlobalService } from '../../../../proxy/model/service.ts'
+import { backend, clusterService, endpoint, FakeDirectory, globalService } from '../../../support/model.ts'
+import { allVisible, ask, laptop, responder, told } from '../dns.ts'
 
 const http = { name: 'http', protocol: 'TCP', port: 80 } as const
 const dnsPort = { name: 'dns', protocol: 'UDP', port: 53 } as const
