@@ -1,4 +1,4 @@
-/** The direction of imports within proxy/dns: message <- zones, forward <- respond <- server <- responder. */
+/** The rooms of proxy/dns: the direction of their imports, and what the docs say of their files and log events. */
 import { globSync, readFileSync } from 'node:fs'
 import { posix } from 'node:path'
 import t from 'tap'
@@ -19,9 +19,11 @@ function roomOf(file: string): string {
   return first
 }
 
-const imports = globSync('proxy/dns/**/*.ts').flatMap(path => {
-  const from = posix.relative('proxy/dns', path)
-  return [...readFileSync(path, 'utf8').matchAll(/from '(\.[^']+)'/g)].flatMap(([, specifier = '']) => {
+const texts = new Map(
+  globSync('proxy/dns/**/*.ts').map(path => [posix.relative('proxy/dns', path), readFileSync(path, 'utf8')]),
+)
+const imports = [...texts].flatMap(([from, text]) => {
+  return [...text.matchAll(/from '(\.[^']+)'/g)].flatMap(([, specifier = '']) => {
     const to = posix.join(posix.dirname(from), specifier)
     return to.startsWith('..') ? [] : [{ from, to }]
   })
@@ -47,4 +49,20 @@ t.test('what all share imports no room', async t => {
     imports.filter(({ from }) => shared.includes(from)),
     [],
   )
+})
+
+t.test('the life of a question names every file, and none that is gone', async t => {
+  const page = readFileSync('docs/life-of-a-question.md', 'utf8')
+  const named = [...page.matchAll(/\*\*`([^`]+\.ts)`\*\*/g)].map(([, file = '']) => file)
+  t.same([...new Set(named)].sort(), [...texts.keys()].sort())
+})
+
+t.test('log events are dotted, and listed in docs/dns.md', async t => {
+  const code = [...texts.values(), readFileSync('proxy/runtime/name-service.ts', 'utf8')].join('\n')
+  const logged = [...code.matchAll(/\blog\.(?:debug|info|warn|error)\('([^']+)'/g)].map(([, event = '']) => event)
+  const page = readFileSync('docs/dns.md', 'utf8')
+  const [, table = ''] = page.split('## Log events')
+  const listed = [...table.matchAll(/`(dns\.[a-z.]+)`(?=[^|]*\| (?:info|warn|error))/g)].map(([, event = '']) => event)
+  t.same([...new Set(logged)].sort(), listed.sort())
+  for (const event of logged) t.match(event, /^dns(\.[a-z]+)+$/)
 })
