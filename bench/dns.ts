@@ -1,11 +1,11 @@
 /**
- * Queries per second and CPU per query, side by side with the servers that people use, under one load generator.
+ * Queries per second and CPU per query of Starlane and of other DNS servers, under the same load generator.
  *
  *   npm run bench:dns [-- --rounds 6 --seconds 2 --services 5000 --outstanding 100,20]
  *
- * Rounds alternate, forward and backward, and only figures of one run compare: the machine is never quite the same twice.
- * CPU per query is the robust figure; queries per second with 100 outstanding are partly dnsperf's own limit. Rows of native
- * sockets want `npm run build:native` first.
+ * Rounds alternate, forward and backward. Compare figures of one run only, since the machine differs between runs. CPU per
+ * query is the robust figure; queries per second with 100 outstanding are partly limited by dnsperf. The rows with native
+ * sockets need `npm run build:native` first.
  */
 import { spawnSync } from 'node:child_process'
 import { mkdir, mkdtemp, rm, writeFile } from 'node:fs/promises'
@@ -21,15 +21,15 @@ import { thisMachine } from './report/machine.ts'
 
 const { values } = parseArgs({
   options: {
-    /** How often each server is measured under each load; the tables show medians. */
+    /** Measurements per server and load; the tables show medians. */
     rounds: { type: 'string', default: '6' },
     seconds: { type: 'string', default: '2' },
-    /** Questions on their way at one time; a table for each. */
+    /** Questions in flight; one table for each. */
     outstanding: { type: 'string', default: '100,20' },
     services: { type: 'string', default: '5000' },
     /** Service changes per second in one of the rows. */
     changes: { type: 'string', default: '100' },
-    /** The first of seven ports; below net.ipv4.ip_local_port_range, or a port may be in use when it is needed. */
+    /** The first of the ports; choose it below net.ipv4.ip_local_port_range, whose ports may be in use. */
     port: { type: 'string', default: '15300' },
   },
 })
@@ -171,7 +171,7 @@ async function report(samples: ReadonlyMap<string, Sample[]>): Promise<void> {
   const text = `# DNS benchmark
 
 ${new Date().toISOString()}, written by \`npm run bench:dns\`. Medians of ${rounds} alternating rounds of ${seconds} s; dnsperf with 8 sockets,
-"outstanding" is how many questions are on their way at one time. Load and servers share one machine over loopback; compare within a table only.
+"outstanding" is the number of questions in flight. Load and servers share one machine over loopback; compare within a table only.
 
 - CPU: ${machine.cpu}, ${machine.cores} cores, ${machine.memoryGiB} GiB; kernel ${machine.kernel}; Node ${machine.node}
 
@@ -195,7 +195,7 @@ function tableText({ title, head, rows }: { title: string; head: string[]; rows:
   return `## ${title}\n\n${lines.map(cells => `| ${cells.join(' | ')} |`).join('\n')}\n`
 }
 
-/** The median over rounds of the quotient within a round, since what disturbs one disturbs its neighbours. */
+/** The median over rounds of the ratio within a round, since load on the machine affects a whole round. */
 function ratio(own: readonly Sample[], other: readonly Sample[]): string {
   const quotients = own.flatMap((sample, i) => (other[i] ? [sample.micros / other[i].micros] : []))
   return quotients.length > 0 ? median(quotients).toFixed(2) : ''

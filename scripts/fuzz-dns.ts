@@ -1,11 +1,11 @@
 /**
- * Throws mutated packets at the DNS code, from both sides: queries at the responder, replies at what reads upstreams.
+ * Feeds mutated packets to the DNS code: queries to the responder, replies to the code that reads upstreams.
  *
  *   npm run fuzz:dns [-- --seconds 60 --seed 1 --keep]
  *
- * Starts from test/proxy/dns/corpus, one packet a line in hex. Ends after the time given: 0 when every packet was handled
- * within the rules below, 1 with the packet in hex when one was not. `--keep` adds packets to the corpus that were handled
- * in a way not seen before; what was found wrong belongs into it too, so that it is tried for ever after.
+ * Starts from test/proxy/dns/corpus, one packet per line in hex. Runs for the given time and exits with 0 when every packet
+ * was handled within the rules below, else with 1 and the packet in hex. `--keep` adds packets to the corpus that were handled
+ * in a way not seen before; add packets that caused a failure as well, so that they are tested from then on.
  */
 import { appendFileSync, readFileSync } from 'node:fs'
 import { fileURLToPath } from 'node:url'
@@ -35,7 +35,7 @@ const { values } = parseArgs({
   },
 })
 
-/** A packet that takes longer is a way to keep the process busy; twice, since the first time may be the collector's. */
+/** A packet that takes longer twice in a row is a failure; the first time may be due to garbage collection. */
 const slowMs = 50
 /** An upstream's message is as large as TCP allows. */
 const mostBytes = 65_535
@@ -43,7 +43,7 @@ const mostBytes = 65_535
 interface Target {
   readonly name: string
   readonly file: string
-  /** Throws for what is wrong; else says in a word how the packet was handled. */
+  /** Throws when a rule is broken, else returns a short description of how the packet was handled. */
   handle(packet: Buffer): string
 }
 
@@ -88,7 +88,7 @@ function attempt(target: Target, packet: Buffer): string {
   }
 }
 
-/** Of this process, so that a busy machine is not taken for a slow packet. */
+/** CPU time of this process, so that load on the machine does not count. */
 function cpuMs(since: NodeJS.CpuUsage): number {
   const { user, system } = process.cpuUsage(since)
   return (user + system) / 1000
@@ -121,7 +121,7 @@ function queryHandler(): Target['handle'] {
   return packet => {
     const reply = dns.respond(packet, { address: '127.0.0.1', port: 4000 }, 'udp')
     const other = dns.respond(packet, { address: '::1', port: 4000 }, 'tcp')
-    if (reply === undefined) return other === undefined ? 'silence' : fail('is answered over TCP alone')
+    if (reply === undefined) return other === undefined ? 'silence' : fail('is answered over TCP only')
     if (!(reply instanceof Buffer) || !(other instanceof Buffer))
       return fail('is answered later, with no upstream to ask')
     if (reply.length > 1232) fail(`gets ${reply.length} bytes over UDP`)
@@ -141,7 +141,7 @@ function typeBand(type: number): string {
 }
 
 function handleReply(packet: Buffer): string {
-  const query = askingFor(packet)
+  const query = queryFor(packet)
   isReplyTo(query?.bytes ?? packet, packet)
   const found = normalize(packet, { maxSeconds: 3600, maxNegativeSeconds: 300 })
   if (!found) return 'malformed'
@@ -152,7 +152,7 @@ function handleReply(packet: Buffer): string {
   for (const limit of [512, 1232, mostBytes]) {
     const stamped = stamp(reply, query, limit, 3, 7)
     if (stamped.length > limit) fail(`takes ${stamped.length} of ${limit} bytes`)
-    // Names that point into numbers read otherwise when those count down: an upstream's nonsense, kept within its record.
+    // Names that point into a TTL change as it counts down; only the structure is checked.
     complete(stamped)
   }
   print(reply.bytes, reply.questionEnd)
@@ -163,8 +163,8 @@ function handleReply(packet: Buffer): string {
   return `rcode ${reply.rcode}, ${ttlSeconds > 0 ? 'kept' : 'not kept'}, ${rotatable}, ${Math.min(9, reply.ttlAt.length)} records`
 }
 
-/** The query that a reply would be to. */
-function askingFor(packet: Buffer): Query | undefined {
+/** The query that a packet would be the reply to. */
+function queryFor(packet: Buffer): Query | undefined {
   const end = questionEnd(packet)
   if (end === undefined) return undefined
   const bytes = Buffer.from(packet.subarray(0, end))
@@ -173,7 +173,7 @@ function askingFor(packet: Buffer): Query | undefined {
   return query && !('rcode' in query) ? query : undefined
 }
 
-/** As {@link complete}, and every owner is readable. Returns the end of the question. */
+/** {@link complete}, with readable owners. Returns the end of the question. */
 function wellFormed(message: Buffer): number {
   const { end, records } = complete(message)
   for (const record of records) {
@@ -182,7 +182,7 @@ function wellFormed(message: Buffer): number {
   return end
 }
 
-/** Every count is true and nothing is left over. */
+/** Checks that the counts are right and no bytes are left over. */
 function complete(message: Buffer) {
   const end = message.readUInt16BE(4) === 0 ? 12 : (questionEnd(message) ?? fail('makes a reply with half a question'))
   const records = spans(message, end) ?? fail('makes a reply that cannot be read')
@@ -244,7 +244,7 @@ function below(limit: number): number {
   return Math.floor(random() * limit)
 }
 
-/** A small generator with a seed (mulberry32), so that what it found can be found again. */
+/** A random generator with a seed (mulberry32), so that a run can be repeated. */
 function mulberry(seed: number): () => number {
   let state = seed >>> 0
   return () => {
@@ -255,7 +255,7 @@ function mulberry(seed: number): () => number {
   }
 }
 
-/** One of each kind: with an address, with too many endpoints for a datagram, and under another name. */
+/** A virtual-IP service, a headless one with more endpoints than fit in a datagram, and an alias. */
 function declarations(): ClusterService[] {
   const base = declaration()
   const [pod] = base.endpoints

@@ -1,4 +1,4 @@
-/** The servers of the comparison, all with the same zone and one thread that answers. */
+/** The servers compared, all with the same zone and one thread. */
 import { spawnSync } from 'node:child_process'
 import { Resolver } from 'node:dns/promises'
 import { writeFile } from 'node:fs/promises'
@@ -17,9 +17,9 @@ export interface Contender {
 
 interface Kind {
   readonly name: string
-  /** How it is set up, for the reader of the results. */
+  /** How it is configured, for the results. */
   readonly setup: string
-  /** Writes what it needs into the folder; undefined when it is not installed. */
+  /** Writes its configuration into the folder; undefined when it is not installed. */
   command(folder: string, port: number): Promise<readonly string[] | undefined>
 }
 
@@ -44,19 +44,19 @@ export function kinds(services: number, changesPerSecond: number): readonly Kind
     node('starlane', 'the mesh and the chain of a real installation, without plugins', 'starlane'),
     node(
       `starlane, ${changes} backends/s`,
-      'as many services each second get another backend, which no name tells of',
+      'as many services per second get another backend, which affects no record',
       'starlane',
       changes,
       'backends',
     ),
     node(
       `starlane, ${changes} services/s`,
-      'as many services each second get another port, which voids all their answers',
+      'as many services per second get another port, which drops all their answers',
       'starlane',
       changes,
       'ports',
     ),
-    node('bare node:dgram', 'a datagram in, a packet encoded beforehand out: what Node itself costs', 'bare'),
+    node('bare node:dgram', 'replies encoded beforehand: the cost of Node itself', 'bare'),
     {
       name: 'unbound',
       setup: 'local-data in a static local-zone, num-threads: 1',
@@ -70,7 +70,7 @@ export function kinds(services: number, changesPerSecond: number): readonly Kind
     {
       name: 'coredns',
       setup:
-        'plugin hosts, with an empty zone file for what is missing: a quarter of what a whole zone file takes; GOMAXPROCS=1, no log',
+        'plugin hosts, with an empty zone file for missing names, at a quarter of the cost of a full zone file; GOMAXPROCS=1, no log',
       command: (folder, port) => coredns(folder, port, services),
     },
   ]
@@ -79,7 +79,7 @@ export function kinds(services: number, changesPerSecond: number): readonly Kind
 /** On the PATH, or where STARLANE_COREDNS says. */
 const corednsCommand = process.env.STARLANE_COREDNS ?? 'coredns'
 
-/** Undefined when the program is not on this machine. */
+/** Undefined when the program is not installed. */
 export async function start(kind: Kind, folder: string, port: number): Promise<Contender | undefined> {
   const [command, ...args] = (await kind.command(folder, port)) ?? []
   if (command === undefined) return undefined

@@ -1,5 +1,4 @@
-/** What a packet costs that nobody honest sends: microseconds of one core in the responder's function, no socket between. */
-
+/** The cost of hostile packets in microseconds of one core, in the responder's function without a socket. */
 import { queryMessage, questionFor } from '../../proxy/dns/message/question.ts'
 import { createDnsResponder } from '../../proxy/dns/responder.ts'
 import { Mesh } from '../../proxy/mesh/mesh.ts'
@@ -53,18 +52,18 @@ function packets(): [string, (turn: number) => Buffer][] {
   const reply = Buffer.from(good)
   reply[2] = 0x81
   return [
-    ['a known question, for comparison', always(good)],
+    ['a cached question, for comparison', always(good)],
     ['counts of 65535 and 12 octets', always(header(65535, 65535, 65535, 65535))],
     [
       'counts of 65535 and 4 KiB of zeros',
       always(Buffer.concat([header(65535, 65535, 65535, 65535), Buffer.alloc(4096)])),
     ],
     ['a chain of 2,000 pointers', always(Buffer.concat([header(1, 0, 0, 0), pointers]))],
-    ['a name of 255 octets without end', always(Buffer.concat([header(1, 0, 0, 0), Buffer.alloc(300, 1)]))],
+    ['a name of 255 octets without a root label', always(Buffer.concat([header(1, 0, 0, 0), Buffer.alloc(300, 1)]))],
     ['OPT with 1,000 options', always(manyOptions(good))],
     ['a reply sent as a query', always(reply)],
     [
-      'a made-up name of our zone, never the same',
+      'a random name of our zone, different each time',
       turn => queryMessage(questionFor(`x${turn}-${made++}.default.svc.cluster.local`, 1), 1, true),
     ],
   ]

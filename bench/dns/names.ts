@@ -1,4 +1,4 @@
-/** The zone that every server of the comparison serves. */
+/** The names and addresses of the zone that every server has. */
 export function serviceName(index: number): string {
   return `service-${index}.default.svc.cluster.local`
 }

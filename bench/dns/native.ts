@@ -1,4 +1,4 @@
-/** The rows of native sockets, where the addon was built. */
+/** The rows with native sockets, where the addon is built. */
 import { fileURLToPath } from 'node:url'
 import { loadAddon } from '../../proxy/dataplane/native/addon.ts'
 

@@ -1,6 +1,6 @@
 /**
- * One server under load, in a process of its own: `starlane` with the mesh and the chain of a real installation, `native` the
- * same with the addon's sockets, or `bare`, a datagram in and an encoded packet out, which is what Node itself costs.
+ * The server under load, as its own process: `starlane` with the mesh and the chain of a real installation, `native` the
+ * same with the addon's sockets, or `bare`, which only sends encoded replies and gives the cost of Node itself.
  *
  *   node bench/dns/serve.ts starlane|native|bare PORT SERVICES CHANGES_PER_SECOND backends|ports
  */
@@ -66,7 +66,7 @@ async function serveStarlane(changesPerSecond: number): Promise<void> {
   }, 1000 / changesPerSecond)
 }
 
-/** The revision changes what the merge sees, so that each change is one: of the backend, or of what names tell too. */
+/** Each revision is a change for the merge: of the backend alone, or of the records as well. */
 function declaration(index: number, revision: number): ClusterService {
   const endpointPort = 8080 + (revision % 2)
   return {
@@ -93,7 +93,7 @@ function declaration(index: number, revision: number): ClusterService {
   }
 }
 
-/** Keyed by the bytes behind the id; unknown names get an empty NXDOMAIN. */
+/** Replies by the bytes after the id; unknown names get an empty NXDOMAIN. */
 function serveBare(): void {
   const replies = new Map<string, Buffer>()
   for (let i = 0; i < services; i++) {

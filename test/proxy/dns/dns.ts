@@ -1,4 +1,4 @@
-/** What the DNS tests share: a responder over a directory written by hand, and dns-packet as the independent codec. */
+/** Shared by the DNS tests: a responder over a hand-written directory, and dns-packet as an independent codec. */
 import dnsPacket from 'dns-packet'
 import { loadAddon } from '../../../proxy/dataplane/native/addon.ts'
 import type { DnsOptions } from '../../../proxy/dns/options.ts'
@@ -35,8 +35,8 @@ export function responder(
   })
 }
 
-/** The sockets of UDP: what holds of one holds of the other, so that tests run over both where the addon was built. */
-export function ways(): { name: string; parts: Partial<DnsParts> }[] {
+/** Both kinds of UDP socket; the same tests run over each where the addon is built. */
+export function udpSockets(): { name: string; parts: Partial<DnsParts> }[] {
   const native = batchSockets()
   const dgram = { name: 'node:dgram', parts: {} }
   return native ? [dgram, { name: 'native sockets', parts: { BatchSocket: native } }] : [dgram]
@@ -57,7 +57,7 @@ export interface Asking {
   readonly flags?: number
 }
 
-/** The query as dns-packet writes it; case and everything else as given. */
+/** A query encoded by dns-packet, with the case of `name` kept. */
 export function queryBytes(name: string, type: string, asking: Asking = {}): Buffer {
   return dnsPacket.encode({
     type: 'query',
@@ -81,7 +81,7 @@ export function queryBytes(name: string, type: string, asking: Asking = {}): Buf
   })
 }
 
-/** One question to the responder's function, with no socket between. */
+/** Asks the responder's function directly, without a socket. */
 export async function ask(dns: DnsResponder, name: string, type: string, asking: Asking = {}): Promise<Decoded> {
   const reply = await dns.respond(queryBytes(name, type, asking), asking.client ?? laptop, asking.transport ?? 'udp')
   if (!reply) throw new Error(`no reply to ${name} ${type}`)
@@ -90,7 +90,7 @@ export async function ask(dns: DnsResponder, name: string, type: string, asking:
 
 /**
  * An answer in one line, for tables: the rcode when it is an error, `NODATA`, or the records sorted, as `A 10.0.0.1`,
- * `SRV 80 target`, `CNAME target`; aliases are kept in front in their order.
+ * `SRV 80 target`, `CNAME target`; aliases come first, in their order.
  */
 export function told(packet: Decoded): string {
   const { rcode } = packet as unknown as { rcode: string }

@@ -6,7 +6,7 @@ import { FakeDirectory, globalService } from '../../support/model.ts'
 import { ask, responder } from './dns.ts'
 
 const service = 'rebel-base.default.svc.cluster.local'
-t.test('the query log tells of the clients and names that were asked for', async t => {
+t.test('the query log has the queries that match its filter', async t => {
   const lines: unknown[] = []
   const log = { ...silentLog, info: (event: string, fields?: object) => lines.push({ event, ...fields }) }
   const dns = responder(new FakeDirectory(globalService()), {}, { log })

@@ -6,7 +6,7 @@ import { FakeDirectory, globalService } from '../../support/model.ts'
 import { ask, queryBytes, responder, told } from './dns.ts'
 
 const service = 'rebel-base.default.svc.cluster.local'
-t.test('a client over its rate hears little, and is pointed to TCP', async t => {
+t.test('a client over its rate gets few replies, with TC so that it retries over TCP', async t => {
   const clock = new FakeClock()
   const dns = responder(new FakeDirectory(globalService()), { rate: { perSecond: 10, burst: 5, slip: 2 } }, { clock })
   const verdicts = (address: string, n: number) =>

@@ -13,7 +13,7 @@ const allowed: Readonly<Record<string, readonly string[]>> = {
   server: ['server', 'message', ...shared],
 }
 
-/** `message/query.ts` is of the room `message`; a file beside the rooms stands for itself. */
+/** `message` for `message/query.ts`; a file beside the rooms is a room of its own. */
 function roomOf(file: string): string {
   const [first = ''] = file.split('/')
   return first
@@ -44,14 +44,14 @@ t.test('only the responder knows the sockets', async t => {
   t.same([...new Set(users.map(({ from }) => from))], ['responder.ts'])
 })
 
-t.test('what all share imports no room', async t => {
+t.test('the shared files import no room', async t => {
   t.same(
     imports.filter(({ from }) => shared.includes(from)),
     [],
   )
 })
 
-t.test('the life of a question names every file, and none that is gone', async t => {
+t.test('docs/life-of-a-question.md names every file, and no other', async t => {
   const page = readFileSync('docs/life-of-a-question.md', 'utf8')
   const named = [...page.matchAll(/\*\*`([^`]+\.ts)`\*\*/g)].map(([, file = '']) => file)
   t.same([...new Set(named)].sort(), [...texts.keys()].sort())

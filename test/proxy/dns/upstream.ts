@@ -1,4 +1,4 @@
-/** A resolver to forward to, on real sockets, that says what the test tells it to. */
+/** A resolver on real sockets whose replies a test scripts. */
 import { createSocket, type Socket } from 'node:dgram'
 import { type AddressInfo, createServer, type Server } from 'node:net'
 import dnsPacket from 'dns-packet'
@@ -18,17 +18,17 @@ export interface Said {
   readonly answers?: dnsPacket.Answer[]
   readonly authorities?: dnsPacket.Answer[]
   readonly flags?: number
-  /** The message itself, in place of all this. */
+  /** The whole message, instead of the fields above. */
   readonly raw?: Buffer
 }
 
-/** What to say to a question; undefined is silence, several are sent one after the other. */
+/** The reply to a question; undefined for none, several are sent one after the other. */
 export type Script = (heard: Heard) => Said | Said[] | undefined | Promise<Said | Said[] | undefined>
 
 export interface FakeUpstream {
   readonly address: string
   readonly port: number
-  /** `127.0.0.1:4711`, as the options take it. */
+  /** `127.0.0.1:4711`, for the options. */
   readonly text: string
   readonly heard: Heard[]
   script: Script
@@ -49,7 +49,7 @@ export async function fakeUpstream(t: Test, script: Script): Promise<FakeUpstrea
       edns: (query.additionals?.length ?? 0) > 0,
       port,
     }
-    // Starlane looks whether its questions come back to it; that is not what tests count.
+    // Starlane's loop probes are not counted.
     if (entry.type === 'HINFO' && !upstream.hearsProbes) return [encode(query, { rcode: 3 })]
     heard.push(entry)
     const said = await upstream.script(entry)
@@ -76,7 +76,7 @@ export async function fakeUpstream(t: Test, script: Script): Promise<FakeUpstrea
   return Object.assign(upstream, { port, text: `127.0.0.1:${port}` })
 }
 
-/** One port for both; the one that TCP is given may be taken for UDP, then it is tried again. */
+/** Binds both to one port; tries again when the port given to TCP is in use for UDP. */
 async function bindBoth(tcp: Server): Promise<Socket> {
   for (let tries = 0; ; tries++) {
     await new Promise<void>((resolve, reject) => tcp.once('error', reject).listen(0, '127.0.0.1', resolve))

@@ -39,7 +39,7 @@ function ttlOf(packet: Decoded): number | undefined {
   return answer && 'ttl' in answer ? answer.ttl : undefined
 }
 
-t.test('a foreign name is asked for outside, with an id and a port of its own', async t => {
+t.test('a name outside our zones is forwarded, each question with its own id and port', async t => {
   const upstream = await fakeUpstream(t, always('192.0.2.1'))
   const { dns } = await started(t, [upstream.text])
   const packet = await ask(dns, 'WWW.example.org', 'A', { edns: 4096 })
@@ -55,7 +55,7 @@ t.test('a foreign name is asked for outside, with an id and a port of its own', 
   t.ok(ids.size > 6, `${ids.size} ids for 9 questions`)
 })
 
-t.test('the cache counts down, and lets go in time', async t => {
+t.test('TTLs from the cache count down, and entries expire', async t => {
   const upstream = await fakeUpstream(t, always('192.0.2.1', 60))
   const { dns, clock } = await started(t, [upstream.text], { cache: { prefetch: false } })
   t.equal(ttlOf(await ask(dns, 'example.org', 'A')), 60)
@@ -67,7 +67,7 @@ t.test('the cache counts down, and lets go in time', async t => {
   t.equal(upstream.heard.length, 2)
 })
 
-t.test('denials are kept by their SOA, NXDOMAIN for every type, and none without one', async t => {
+t.test('denials are cached as their SOA allows, NXDOMAIN for every type, and not without a SOA', async t => {
   const upstream = await fakeUpstream(t, ({ name }) =>
     name.startsWith('no-soa')
       ? { rcode: 3 }
@@ -96,7 +96,7 @@ t.test('denials are kept by their SOA, NXDOMAIN for every type, and none without
   t.equal(upstream.heard.length, 6)
 })
 
-t.test('equal questions at one time are one question outside', async t => {
+t.test('equal questions in flight are one question to the upstream', async t => {
   let answerNow = () => {}
   const gate = new Promise<void>(resolve => (answerNow = resolve))
   const upstream = await fakeUpstream(t, async heard => {
@@ -111,7 +111,7 @@ t.test('equal questions at one time are one question outside', async t => {
   t.equal(upstream.heard.length, 1)
 })
 
-t.test('a reply that does not fit comes again over TCP, and is cut for clients that cannot take it', async t => {
+t.test('a truncated reply is asked again over TCP, and truncated for clients that need it', async t => {
   const answers = (name: string) => Array.from({ length: 100 }, (_, i) => a(name, `192.0.2.${i}`))
   const upstream = await fakeUpstream(t, ({ name, transport }) =>
     transport === 'udp' ? { flags: dnsPacket.TRUNCATED_RESPONSE } : { answers: answers(name) },
@@ -148,7 +148,7 @@ function formErr(id: number): Buffer {
   return Buffer.from([id >> 8, id & 255, 0x80, 1, 0, 0, 0, 0, 0, 0, 0, 0])
 }
 
-t.test('what is no reply to our question is not believed', async t => {
+t.test('messages that are not a reply to our question are ignored', async t => {
   const forged =
     (change: (packet: dnsPacket.Packet) => void): Script =>
     ({ name, type, id }) => {
@@ -176,7 +176,7 @@ t.test('what is no reply to our question is not believed', async t => {
   }
 })
 
-t.test('SERVFAIL and REFUSED are reasons to ask the next', async t => {
+t.test('after SERVFAIL and REFUSED the next upstream is asked', async t => {
   const broken = await fakeUpstream(t, ({ name }) => ({ rcode: name.startsWith('s') ? 2 : 5 }))
   const good = await fakeUpstream(t, always('192.0.2.1'))
   const { dns } = await started(t, [broken.text, good.text])
@@ -186,7 +186,7 @@ t.test('SERVFAIL and REFUSED are reasons to ask the next', async t => {
   t.same(dns.problems(), [])
 })
 
-t.test('when all fail: SERVFAIL that says why, remembered for a moment', async t => {
+t.test('when all fail: SERVFAIL with the reason, cached for a moment', async t => {
   const broken = await fakeUpstream(t, () => ({ rcode: 2 }))
   const { dns, clock } = await started(t, [broken.text])
   const first = await ask(dns, 'example.org', 'A', { edns: 1232 })
@@ -204,7 +204,7 @@ t.test('when all fail: SERVFAIL that says why, remembered for a moment', async t
   t.equal(broken.heard.length, 2, 'and less often each time')
 })
 
-t.test('a silent upstream is passed over, until it answers a probe', async t => {
+t.test('a silent upstream is down until it answers a probe', async t => {
   const silent = await fakeUpstream(t, () => undefined)
   const good = await fakeUpstream(t, always('192.0.2.1'))
   const { dns, clock } = await started(t, [silent.text, good.text])
@@ -229,7 +229,7 @@ t.test('a silent upstream is passed over, until it answers a probe', async t => 
   t.equal(told(await ask(dns, 'four.example.org', 'A')), 'A 192.0.2.2')
 })
 
-t.test('what failed while nobody answered is asked again as soon as somebody does', async t => {
+t.test('cached failures end as soon as an upstream recovers', async t => {
   const upstream = await fakeUpstream(t, () => undefined)
   const { dns, clock } = await started(t, [upstream.text])
   const fail = async (name: string) => {
@@ -250,10 +250,10 @@ t.test('what failed while nobody answered is asked again as soon as somebody doe
     await clock.advance(500)
     if (dns.problems().length > 0) throw new Error('still down')
   })
-  t.equal(told(await ask(dns, 'one.example.org', 'A')), 'A 192.0.2.1', 'not after a pause of its own')
+  t.equal(told(await ask(dns, 'one.example.org', 'A')), 'A 192.0.2.1', 'without waiting for its own pause to end')
 })
 
-t.test('a closed port is known at once', async t => {
+t.test('a closed port fails at once', async t => {
   const gone = await fakeUpstream(t, () => undefined)
   const good = await fakeUpstream(t, always('192.0.2.1'))
   const { dns } = await started(t, ['127.0.0.1:1', good.text])
@@ -261,15 +261,15 @@ t.test('a closed port is known at once', async t => {
   t.equal(gone.heard.length, 0)
 })
 
-t.test('an upstream that no route leads to is a failed one, and no exception', async t => {
+t.test('an upstream without a route to it is a failed one, and no exception', async t => {
   const good = await fakeUpstream(t, always('192.0.2.1'))
-  // The kernel lets nobody connect to the broadcast address who has not asked for it: on every machine, with a network or not.
+  // Connecting to the broadcast address fails without SO_BROADCAST, on every machine, with a network or not.
   const { dns } = await started(t, ['255.255.255.255', good.text])
   t.equal(told(await ask(dns, 'example.org', 'A')), 'A 192.0.2.1')
   t.match(dns.stats().upstreams, [{ failures: 1 }, { failures: 0 }])
 })
 
-t.test('with all upstreams silent the client hears SERVFAIL before it gives up', async t => {
+t.test('with all upstreams silent the client gets SERVFAIL before it gives up', async t => {
   const silent = await fakeUpstream(t, () => undefined)
   const { dns, clock } = await started(t, [silent.text])
   const asked = ask(dns, 'example.org', 'A')
@@ -282,7 +282,7 @@ t.test('with all upstreams silent the client hears SERVFAIL before it gives up',
   t.match(dns.problems(), [{ message: /no other upstream is up/ }])
 })
 
-t.test('close does not wait for resolvers that keep silent', async t => {
+t.test('close does not wait for silent upstreams', async t => {
   const silent = await fakeUpstream(t, () => undefined)
   const { dns, clock } = await started(t, [silent.text])
   const client = createSocket('udp4')
@@ -293,10 +293,10 @@ t.test('close does not wait for resolvers that keep silent', async t => {
   const closed = dns.close()
   await clock.advance(1100)
   await closed
-  t.equal(told(dnsPacket.decode((await reply)[0])), 'SERVFAIL', 'and leaves nobody without an answer')
+  t.equal(told(dnsPacket.decode((await reply)[0])), 'SERVFAIL', 'and every client gets an answer')
 })
 
-t.test('stale answers, when nobody gives a fresh one', async t => {
+t.test('stale answers, when no upstream gives a fresh one', async t => {
   const upstream = await fakeUpstream(t, always('192.0.2.1', 10))
   const { dns, clock } = await started(t, [upstream.text])
   await ask(dns, 'example.org', 'A')
@@ -321,10 +321,10 @@ t.test('stale answers, when nobody gives a fresh one', async t => {
   })
   await clock.advance(3_700_000)
   upstream.script = () => ({ rcode: 2 })
-  t.equal(told(await ask(dns, 'example.org', 'A')), 'SERVFAIL', 'nothing is kept for ever')
+  t.equal(told(await ask(dns, 'example.org', 'A')), 'SERVFAIL', 'stale answers end too')
 })
 
-t.test('a missing name is so for every type, one whose alias leads nowhere is not', async t => {
+t.test('NXDOMAIN is for every type, but not for an alias whose target is missing', async t => {
   const upstream = await fakeUpstream(t, ({ name, type }) => {
     const alias: dnsPacket.Answer = { type: 'CNAME', name, data: 'gone.example.org', ttl: 60 }
     if (name !== 'alias.example.org') return { rcode: 3, authorities: [soa('example.org', 60, 60)] }
@@ -341,7 +341,7 @@ t.test('a missing name is so for every type, one whose alias leads nowhere is no
   t.equal(upstream.heard.length, 3)
 })
 
-t.test('a fresh denial takes the place of a stale answer', async t => {
+t.test('a fresh denial replaces a stale answer', async t => {
   const upstream = await fakeUpstream(t, always('192.0.2.1', 10))
   const { dns, clock } = await started(t, [upstream.text])
   await ask(dns, 'example.org', 'A')
@@ -351,7 +351,7 @@ t.test('a fresh denial takes the place of a stale answer', async t => {
   t.equal(told(await ask(dns, 'example.org', 'A')), 'NXDOMAIN')
 })
 
-t.test('names in use are asked for again before they end', async t => {
+t.test('names in use are refreshed before their TTL ends', async t => {
   const upstream = await fakeUpstream(t, always('192.0.2.1', 100))
   const { dns, clock } = await started(t, [upstream.text])
   for (let i = 0; i < 3; i++) await ask(dns, 'example.org', 'A')
@@ -363,7 +363,7 @@ t.test('names in use are asked for again before they end', async t => {
   t.equal(upstream.heard.length, 2)
 })
 
-t.test('domains with resolvers of their own', async t => {
+t.test('domains with their own resolvers', async t => {
   const world = await fakeUpstream(t, always('192.0.2.1'))
   const corp = await fakeUpstream(t, always('192.0.2.2'))
   const lab = await fakeUpstream(t, always('192.0.2.3'))
@@ -378,13 +378,13 @@ t.test('domains with resolvers of their own', async t => {
     ['a.lab.corp.example', '192.0.2.3'],
   ] as const
   for (const [name, address] of cases) t.equal(told(await ask(dns, name, 'A')), `A ${address}`, name)
-  t.equal(told(await ask(dns, 'secret.lost.example', 'A')), 'SERVFAIL', 'and never of others')
+  t.equal(told(await ask(dns, 'secret.lost.example', 'A')), 'SERVFAIL', 'and never sent to others')
 })
 
 t.test('what is not forwarded', async t => {
   const upstream = await fakeUpstream(t, always('192.0.2.1'))
   const { dns } = await started(t, [upstream.text])
-  t.equal(told(await ask(dns, 'example.org', 'A', { flags: 0 })), 'REFUSED', 'no recursion wanted')
+  t.equal(told(await ask(dns, 'example.org', 'A', { flags: 0 })), 'REFUSED', 'recursion not requested')
   t.equal(told(await ask(dns, 'example.org', 'ANY')), 'HINFO RFC8482')
   t.equal(told(await ask(dns, 'example.org', 'AXFR')), 'REFUSED')
   t.equal(told(await ask(dns, 'nobody.default.svc.cluster.local', 'A')), 'NXDOMAIN')
@@ -393,7 +393,7 @@ t.test('what is not forwarded', async t => {
   t.equal(told(await ask(alone.dns, 'example.org', 'A')), 'REFUSED', 'with no upstream')
 })
 
-t.test('an alias that leads outside', async t => {
+t.test('an alias out of our zones', async t => {
   const upstream = await fakeUpstream(t, ({ name, type }) =>
     type === 'A'
       ? { answers: [{ type: 'CNAME', name, data: 'cdn.example.net', ttl: 50 }, a('cdn.example.net', '192.0.2.7', 40)] }
@@ -402,7 +402,7 @@ t.test('an alias that leads outside', async t => {
   const { dns, clock } = await started(t, [upstream.text])
   const name = 'outside.default.svc.cluster.local'
   const plain = 'CNAME www.example.org, NODATA'
-  t.equal(told(await ask(dns, name, 'A', { flags: 0 })), plain, 'no further without recursion')
+  t.equal(told(await ask(dns, name, 'A', { flags: 0 })), plain, 'not followed without recursion')
   t.equal(upstream.heard.length, 0)
   const expected = 'CNAME www.example.org, CNAME cdn.example.net, A 192.0.2.7'
   const packet = await ask(dns, name, 'A')
@@ -413,7 +413,7 @@ t.test('an alias that leads outside', async t => {
   t.same(
     later.answers?.map(answer => ('ttl' in answer ? answer.ttl : 0)),
     [5, 40, 30],
-    'the far records age, ours does not',
+    'the TTLs of the target count down, ours does not',
   )
   t.equal(upstream.heard.length, 1)
   t.equal(told(await ask(dns, name, 'AAAA')), 'CNAME www.example.org, NODATA')
@@ -421,11 +421,11 @@ t.test('an alias that leads outside', async t => {
   t.equal(
     told(await ask(dns, name, 'TXT', { flags: 0 })),
     'CNAME www.example.org, NODATA',
-    'no further without recursion',
+    'not followed without recursion',
   )
   t.equal(upstream.heard.length, 2)
   upstream.script = () => ({ rcode: 2 })
-  t.equal(told(await ask(dns, name, 'MX')), 'CNAME www.example.org, SERVFAIL', 'honest when nobody answers')
+  t.equal(told(await ask(dns, name, 'MX')), 'CNAME www.example.org, SERVFAIL', 'when no upstream answers')
 })
 
 t.test('resolv.conf is read, and read again when it changes', async t => {
@@ -473,7 +473,7 @@ t.test('an upstream that is Starlane itself is left out', async t => {
   t.equal(told(await ask(dns, 'example.org', 'A')), 'REFUSED')
 })
 
-t.test('an upstream that sends our questions back is found out, left alone, and tried again', async t => {
+t.test('an upstream that sends our queries back is detected, not asked, and probed again', async t => {
   let dns: DnsResponder | undefined
   const back: Script = async ({ name, type }) => ({
     rcode: dns && told(await ask(dns, name, type)) === 'REFUSED' ? 5 : 2,
@@ -483,7 +483,7 @@ t.test('an upstream that sends our questions back is found out, left alone, and 
   const good = await fakeUpstream(t, always('192.0.2.1'))
   const both = await started(t, [mirror.text, good.text])
   dns = both.dns
-  await eventually(() => both.dns.problems().length > 0 || Promise.reject(new Error('not found out')))
+  await eventually(() => both.dns.problems().length > 0 || Promise.reject(new Error('not detected')))
   t.match(both.dns.problems(), [{ code: 'DNS_UPSTREAM', where: mirror.text, message: /forwards our queries back/ }])
   t.match(mirror.heard, [{ type: 'HINFO' }])
   t.equal(told(await ask(both.dns, 'example.org', 'A')), 'A 192.0.2.1')
@@ -493,10 +493,10 @@ t.test('an upstream that sends our questions back is found out, left alone, and 
   await both.clock.advance(61_000)
   t.same(both.dns.problems(), [])
   t.equal(told(await ask(both.dns, 'example.net', 'A')), 'A 192.0.2.2')
-  t.equal(mirror.heard[1]?.type, 'HINFO', 'looked again before it was trusted')
+  t.equal(mirror.heard[1]?.type, 'HINFO', 'probed before it was asked')
 })
 
-t.test('one client cannot use up the questions of all', async t => {
+t.test('one client cannot use all questions in flight', async t => {
   const silent = await fakeUpstream(t, () => undefined)
   const { dns } = await started(t, [silent.text], { forward: { perClient: 3, concurrent: 5 } })
   const flood = (client: string, n: number) =>
@@ -506,11 +506,11 @@ t.test('one client cannot use up the questions of all', async t => {
   const first = flood('10.0.0.1', 10).slice(3)
   t.same((await Promise.all(first)).map(told), Array(7).fill('SERVFAIL'))
   const second = flood('10.0.0.2', 3).slice(2)
-  t.equal(told(await (second[0] as Promise<Decoded>)), 'SERVFAIL', 'and there is a bound on all of them')
+  t.equal(told(await (second[0] as Promise<Decoded>)), 'SERVFAIL', 'and their total is bounded')
   t.match(dns.stats().forward, { inFlight: 5, refused: 8 })
 })
 
-t.test('autopath: the first step of a search path is answered as the last would be', async t => {
+t.test('autopath: the first step of a search path gets the answer of the last', async t => {
   const upstream = await fakeUpstream(t, ({ name, type }) =>
     name !== 'www.example.org'
       ? { rcode: 3, authorities: [soa('org', 60, 60)] }
@@ -532,7 +532,7 @@ t.test('autopath: the first step of a search path is answered as the last would 
   ]) {
     t.equal(told(await ask(dns, name, 'A')), 'NXDOMAIN', name)
   }
-  t.equal(upstream.heard.length, asked, 'only what is a search step goes outside')
+  t.equal(upstream.heard.length, asked, 'only search steps are forwarded')
   const service = 'rebel-base.default.svc.cluster.local'
   t.equal(told(await ask(dns, `rebel-base.default.default.${Z}`, 'A')), `CNAME ${service}, A 127.96.0.10`)
 })

@@ -1,4 +1,4 @@
-/** What nobody honest sends: each is answered as the RFCs say or dropped, costs little, and breaks nothing for the next. */
+/** Hostile packets: answered as the RFCs say or dropped, at a low cost, without an effect on later queries. */
 import { execFile } from 'node:child_process'
 import { fileURLToPath } from 'node:url'
 import { promisify } from 'node:util'
@@ -142,7 +142,7 @@ t.test('hostile packets', async t => {
   t.equal(told(await ask(dns, service, 'A')), 'A 127.96.0.10', 'and the next client is served')
 })
 
-t.test('an error says whose it is', async t => {
+t.test('an error carries the id and the question', async t => {
   const reply = dns.respond(patched(good, 2, 0x29, 0x70), laptop, 'udp') as Buffer
   t.equal(reply.readUInt16BE(0), 4711)
   t.equal(reply[2], 0xa9, 'QR, the opcode and RD')
@@ -150,7 +150,7 @@ t.test('an error says whose it is', async t => {
   t.equal(reply.length, 12)
 })
 
-t.test('EDNS in the reply only when it was in the query, and never with options of the client', async t => {
+t.test('EDNS in the reply only when it was in the query, and never with the options of the client', async t => {
   const options = withAdditional(1, opt({ data: [0, 10, 0, 2, 1, 2] }))
   for (const [message, additionals] of [
     [good, 0],
@@ -165,7 +165,7 @@ t.test('EDNS in the reply only when it was in the query, and never with options 
   t.match(dnsPacket.decode(dns.respond(dnssec, laptop, 'udp') as Buffer).additionals, [{ flag_do: true }])
 })
 
-t.test('whatever the bytes, a reply is none or well formed, and no larger than it may be', async t => {
+t.test('for any bytes the reply is none, or well formed and within its size', async t => {
   const bases = [good, goodEdns, queryBytes('x.cluster.local', 'SRV', { edns: 4096 }), withAdditional(2, opt(), opt())]
   const mutated = fc
     .tuple(fc.constantFrom(...bases), fc.array(fc.tuple(fc.nat(120), fc.nat(255)), { maxLength: 8 }), fc.nat(140))
@@ -193,7 +193,7 @@ t.test('whatever the bytes, a reply is none or well formed, and no larger than i
   t.pass('3000 packets')
 })
 
-t.test('the fuzzer finds nothing in its corpus, nor in a moment of trying', async t => {
+t.test('the fuzzer finds nothing in its corpus, nor in a short run', async t => {
   const script = fileURLToPath(new URL('../../../../scripts/fuzz-dns.ts', import.meta.url))
   const { stdout } = await promisify(execFile)(process.execPath, [script, '--seconds=1', '--seed=1'])
   t.match(stdout, /nothing found/)

@@ -1,6 +1,6 @@
 /**
- * Answers of 1232 octets to one client, every third of them late, over a loopback that udp.test.ts has made narrow. Prints
- * what was heard.
+ * Sends answers of 1232 octets to one client, every third of them late, over a loopback that udp.test.ts has limited. Prints
+ * what the client received.
  */
 import { createSocket } from 'node:dgram'
 import { eventually } from '../../../support/eventually.ts'
@@ -8,7 +8,7 @@ import { batchSockets } from '../dns.ts'
 
 const questions = 300
 const answerBytes = 1232
-/** As `native/src/batch.h` has it. */
+/** Offsets of `native/src/batch.h`. */
 const peersAt = 512
 const answeredAt = 64
 
@@ -35,7 +35,7 @@ await new Promise<void>(resolve => client.connect(server.port(), '127.0.0.1', re
 for (let i = 0; i < questions; i++) client.send('what?')
 await eventually(() => asked === questions || Promise.reject(new Error(`${asked} asked`)))
 for (const peer of late) server.send(Buffer.alloc(answerBytes), peer)
-// What still waits for room is sent before the address is free.
+// Closing first sends what is still queued.
 await new Promise<void>(resolve => server.close(resolve))
 await eventually(() => answers === questions || Promise.reject(new Error(`${answers} of ${questions} answers`)))
 console.log(JSON.stringify({ answers, lengths: [...heard], lost: server.lost() }))

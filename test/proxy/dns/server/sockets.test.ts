@@ -17,7 +17,7 @@ import { MeshError } from '../../../../proxy/model/error.ts'
 import { FakeClock } from '../../../support/clock.ts'
 import { eventually } from '../../../support/eventually.ts'
 import { backend, clusterService, endpoint, FakeDirectory, globalService } from '../../../support/model.ts'
-import { queryBytes, responder, ways } from '../dns.ts'
+import { queryBytes, responder, udpSockets } from '../dns.ts'
 
 const run = promisify(execFile)
 const service = 'rebel-base.default.svc.cluster.local'
@@ -30,7 +30,7 @@ const base = globalService({
   }),
 })
 
-/** Too many addresses for any datagram. */
+/** More addresses than fit in a datagram. */
 const many = globalService({
   name: 'many',
   local: clusterService({ name: 'many', headless: true }),
@@ -47,7 +47,7 @@ async function started(t: Test, options: Partial<DnsOptions> = {}, parts: Partia
   return { dns, address, port, clock }
 }
 
-/** The installed client, or a reason to skip. */
+/** False when the command is installed, else the reason to skip. */
 async function missing(command: string, ...args: string[]): Promise<string | false> {
   try {
     await run(command, args)
@@ -101,7 +101,7 @@ const query = (name: string, type = 'A', id = 0) => {
 const isRoot = process.getuid?.() === 0
 const noNamespace = isRoot ? await missing('unshare', '-m', 'true') : 'needs root'
 
-/** Runs a command in a mount namespace of its own, whose resolv.conf is a pod's and leads to the responder on port 53. */
+/** Runs a command in its own mount namespace with a pod's resolv.conf that names the responder on port 53. */
 async function inPod(
   t: Test,
   parts: Partial<DnsParts>,
@@ -124,7 +124,7 @@ async function inPod(
     (await run('unshare', ['-m', 'sh', '-c', `${mounts} && exec "$@"`, folder, ...command])).stdout
 }
 
-/** Asks the C library, and prints what a program would connect to. */
+/** A program that prints the addresses of getaddrinfo. */
 const lookupProgram = `
 #include <arpa/inet.h>
 #include <netdb.h>
@@ -142,7 +142,7 @@ int main(int argc, char **argv) {
 }
 `
 
-for (const { name, parts } of ways()) t.test(name, t => overUdp(t, parts))
+for (const { name, parts } of udpSockets()) t.test(name, t => overUdp(t, parts))
 
 async function overUdp(t: Test, parts: Partial<DnsParts>): Promise<void> {
   t.test('dig', { skip: await missing('dig', '-v') }, async t => {
@@ -258,7 +258,7 @@ async function overUdp(t: Test, parts: Partial<DnsParts>): Promise<void> {
     t.equal(dns.stats().answerCache.hits, 3996)
   })
 
-  t.test('UDP: nothing is said to replies, and the socket lives on', async t => {
+  t.test('UDP: replies get no reply, and the socket stays open', async t => {
     const { port } = await started(t, {}, parts)
     const socket = createSocket('udp4')
     t.teardown(() => socket.close())
@@ -274,7 +274,7 @@ async function overUdp(t: Test, parts: Partial<DnsParts>): Promise<void> {
     t.equal(heard.length, 1)
   })
 
-  t.test('close answers no more and frees the address', async t => {
+  t.test('close stops answering and frees the address', async t => {
     const first = await started(t, {}, parts)
     const { socket, closed } = await openTcp(t, first.port)
     socket.write(framed(query(service)))
@@ -293,7 +293,7 @@ async function overUdp(t: Test, parts: Partial<DnsParts>): Promise<void> {
     t.equal(first.clock.waiting, 0, 'no timer is left')
   })
 
-  t.test('a listen that cannot be says what would do', async t => {
+  t.test('a failed bind names the remedy', async t => {
     const { port } = await started(t, {}, parts)
     const taken = responder(new FakeDirectory(), { listen: { address: '127.0.0.1', port } }, parts)
     const error = await taken.start().catch((e: unknown) => e)
@@ -315,10 +315,10 @@ t.test('TCP: a hundred questions in one write, each answered once', async t => {
   )
   socket.end(framed(query(service, 'A', 100)))
   await eventually(() => closed() || Promise.reject(new Error('open')))
-  t.equal(replies.at(-1)?.id, 100, 'what came before the half-close is answered')
+  t.equal(replies.at(-1)?.id, 100, 'messages before the half-close are answered')
 })
 
-t.test('TCP: octet by octet, and one and a half messages at a time', async t => {
+t.test('TCP: messages split at any octet', async t => {
   const { port } = await started(t)
   const { socket, replies } = await openTcp(t, port)
   for (const octet of framed(query(service, 'A', 1))) {
@@ -336,7 +336,7 @@ t.test('TCP: octet by octet, and one and a half messages at a time', async t => 
   )
 })
 
-t.test('TCP: a malformed question costs an error, bad framing the connection', async t => {
+t.test('TCP: a malformed question gets an error, bad framing ends the connection', async t => {
   const { port } = await started(t)
   const { socket, replies } = await openTcp(t, port)
   const bad = query(service, 'A', 9)
@@ -359,7 +359,7 @@ t.test('TCP: a malformed question costs an error, bad framing the connection', a
   }
 })
 
-t.test('TCP: silence and drips end by the clock', async t => {
+t.test('TCP: idle connections and slow messages end in time', async t => {
   const { port, clock } = await started(t)
   const silent = await openTcp(t, port)
   const drip = await openTcp(t, port)
@@ -374,14 +374,14 @@ t.test('TCP: silence and drips end by the clock', async t => {
   }
   t.notOk(drip.closed(), '4.5 s after its first octet')
   await clock.advance(900)
-  await eventually(() => drip.closed() || Promise.reject(new Error('the drip goes on')))
+  await eventually(() => drip.closed() || Promise.reject(new Error('still open')))
   t.notOk(silent.closed())
   await clock.advance(6000)
   await eventually(() => silent.closed() || Promise.reject(new Error('still open')))
   t.pass()
 })
 
-t.test('TCP: limits per client, and the longest idle makes room', async t => {
+t.test('TCP: limits per client, and the connection idle longest is closed first', async t => {
   const { port } = await started(t, { tcp: { connections: 3, perClient: 10 } })
   const first = await openTcp(t, port)
   const second = await openTcp(t, port)
@@ -401,7 +401,7 @@ t.test('TCP: limits per client, and the longest idle makes room', async t => {
   t.notOk(only.closed())
 })
 
-t.test('TCP: who asks without reading is cut off', async t => {
+t.test('TCP: a client that does not read its replies is cut off', async t => {
   const { port, clock } = await started(t)
   const { socket, peer, closed } = await openTcp(t, port)
   socket.pause()

@@ -1,4 +1,4 @@
-/** What holds of the UDP side whatever its socket is, and what only the native one must be told apart by. */
+/** DNS over UDP: the same behaviour over both kinds of socket, then what concerns the native one alone. */
 import { execFile } from 'node:child_process'
 import { createSocket, type Socket } from 'node:dgram'
 import { readFileSync } from 'node:fs'
@@ -12,7 +12,7 @@ import type { DnsParts } from '../../../../proxy/dns/responder.ts'
 import { silentLog } from '../../../../proxy/model/log.ts'
 import { eventually } from '../../../support/eventually.ts'
 import { backend, clusterService, FakeDirectory, globalService } from '../../../support/model.ts'
-import { batchSockets, queryBytes, responder, told, ways } from '../dns.ts'
+import { batchSockets, queryBytes, responder, told, udpSockets } from '../dns.ts'
 import { a, fakeUpstream } from '../upstream.ts'
 
 const run = promisify(execFile)
@@ -23,7 +23,7 @@ const numbered = Array.from({ length: 40 }, (_, i) =>
     local: clusterService({ name: `n${i}`, clusterIPs: [`10.96.0.${i}`] }),
   }),
 )
-/** Too many addresses for any datagram. */
+/** More addresses than fit in a datagram. */
 const many = globalService({
   name: 'many',
   local: clusterService({ name: 'many', headless: true }),
@@ -79,10 +79,10 @@ function numberedAs(message: Buffer, id: number): Buffer {
   return copy
 }
 
-for (const { name, parts } of ways()) t.test(name, async t => everyWay(t, parts))
+for (const { name, parts } of udpSockets()) t.test(name, async t => onEachSocket(t, parts))
 
-function everyWay(t: Test, parts: Partial<DnsParts>): void {
-  t.test('whatever the bytes, the socket says what the function says', async t => {
+function onEachSocket(t: Test, parts: Partial<DnsParts>): void {
+  t.test('for any bytes the socket gives the reply of the function', async t => {
     const { port } = await started(t, parts)
     const function_ = responder(directory())
     const corpus = readFileSync(new URL('../corpus/queries.hex', import.meta.url), 'utf8')
@@ -95,10 +95,10 @@ function everyWay(t: Test, parts: Partial<DnsParts>): void {
       const asked = numberedAs(packet, i)
       const reply = await function_.respond(asked, { address: '127.0.0.1', port: 1 }, 'udp')
       if (reply) expected.set(i, reply.toString('hex'))
-      // A longer message before each: of what it leaves behind in the memory nothing may be read.
+      // A longer message before each: what it leaves in the memory must not be read.
       say(query(`x${'a'.repeat(60)}.${service}`, 10_000 + i, { edns: 1232 }))
       say(asked)
-      // As many as any socket has room for.
+      // Waits before the receive buffer of any socket is full.
       if (i % 20 === 19 || i === packets.length - 1) await hears(10_000 + i)
     }
     await eventually(() => {
@@ -111,12 +111,12 @@ function everyWay(t: Test, parts: Partial<DnsParts>): void {
     t.equal(replies.length, expected.size, 'one each')
   })
 
-  t.test('many clients at once: each hears all its own answers, and no others', async t => {
+  t.test('many clients at once: each gets all its own answers, and no others', async t => {
     const { port } = await started(t, parts)
     const clients = await Promise.all(Array.from({ length: 20 }, () => client(t, port)))
     for (let i = 0; i < 40; i++) {
       for (const [c, { say }] of clients.entries()) {
-        // Of all lengths, with EDNS and without, some denied.
+        // Various lengths, with and without EDNS, some denied.
         const name = i % 7 === 0 ? `none-${i}-${c}.default.svc.cluster.local` : `n${i}.default.svc.cluster.local`
         say(query(name, c * 100 + i, i % 3 === 0 ? { edns: 1232 } : {}))
       }
@@ -133,7 +133,7 @@ function everyWay(t: Test, parts: Partial<DnsParts>): void {
     t.pass()
   })
 
-  t.test('a reply is no larger than its client can take', async t => {
+  t.test('a reply is no larger than its client accepts', async t => {
     const { port } = await started(t, parts)
     const { say, hears } = await client(t, port)
     for (const [id, asking, most] of [
@@ -165,7 +165,7 @@ function everyWay(t: Test, parts: Partial<DnsParts>): void {
     t.same(asked, ['::1', '::1', '127.0.0.1', '127.0.0.1'])
   })
 
-  t.test('what is asked elsewhere is answered when it comes, and what is known meanwhile', async t => {
+  t.test('forwarded questions are answered when their reply comes, cached ones meanwhile', async t => {
     const gates = new Map<string, () => void>()
     const upstream = await fakeUpstream(t, async ({ name }) => {
       await new Promise<void>(resolve => gates.set(name, resolve))
@@ -187,7 +187,7 @@ function everyWay(t: Test, parts: Partial<DnsParts>): void {
     t.equal(told(dnsPacket.decode(await one.hears(1))), 'A 192.0.2.1')
   })
 
-  t.test('close sends what is still being answered, and hears no more', async t => {
+  t.test('close sends pending replies, and receives no more', async t => {
     let open = () => {}
     const upstream = await fakeUpstream(t, async ({ name }) => {
       await new Promise<void>(resolve => (open = resolve))
@@ -199,7 +199,7 @@ function everyWay(t: Test, parts: Partial<DnsParts>): void {
     await eventually(() => upstream.heard.length === 1 || Promise.reject(new Error('not asked')))
     const closed = dns.close()
     say(query(service, 2))
-    // Another socket on the same loop: by its answer the one before it would have come too.
+    // Another socket on the same loop: an answer to the query before would have come before its answer.
     const other = await started(t, parts)
     const witness = await client(t, other.port)
     witness.say(query(service, 3))
@@ -214,7 +214,7 @@ function everyWay(t: Test, parts: Partial<DnsParts>): void {
     t.equal(heard.length, 1)
   })
 
-  t.test('a client that has gone, and one that cannot be reached, do no harm', async t => {
+  t.test('a client that is gone or unreachable does no harm', async t => {
     const { port } = await started(t, parts)
     const socket = createSocket('udp4')
     await new Promise<void>(resolve => socket.bind(0, '127.0.0.1', resolve))
@@ -231,7 +231,7 @@ const native = batchSockets()
 if (native) await nativeOnly(t, native)
 else t.comment('the addon was not built here: npm run build:native')
 
-/** Runs a command in a network of its own. */
+/** Runs a command in its own network namespace. */
 function inNamespace(prepare: string, ...command: string[]): Promise<{ stdout: string }> {
   return run('unshare', ['-n', 'sh', '-c', `ip link set lo up && ${prepare} && exec "$@"`, 'sh', ...command])
 }
@@ -244,7 +244,7 @@ async function cannot(prepare: string): Promise<string | false> {
 }
 
 async function nativeOnly(t: Test, sockets: NonNullable<typeof native>): Promise<void> {
-  t.test('a flood leaves the loop its turns', async t => {
+  t.test('a flood does not starve the event loop', async t => {
     const seen: (number | 'turn')[] = []
     const socket = new sockets(count => seen.push(count))
     t.equal(socket.bind('127.0.0.1', 0, 4 << 20), 0)
@@ -268,7 +268,7 @@ async function nativeOnly(t: Test, sockets: NonNullable<typeof native>): Promise
   })
 
   for (const [what, narrow] of [
-    ['a device that cannot cut answers apart: they go one by one', 'ip link set lo mtu 1000'],
+    ['a device without segmentation: answers are sent one by one', 'ip link set lo mtu 1000'],
     [
       'a full send buffer: answers wait, and none is lost',
       'tc qdisc add dev lo root tbf rate 40mbit burst 4kb limit 20mb',
@@ -281,7 +281,7 @@ async function nativeOnly(t: Test, sockets: NonNullable<typeof native>): Promise
     })
   }
 
-  t.test('a datagram of more than 4 KiB is cut', async t => {
+  t.test('a datagram of more than 4 KiB is truncated', async t => {
     const { port } = await started(t, { BatchSocket: sockets })
     const { say, hears } = await client(t, port)
     const padded = Buffer.concat([query(service, 1, { edns: 1232 }), Buffer.alloc(9000)])
@@ -290,7 +290,7 @@ async function nativeOnly(t: Test, sockets: NonNullable<typeof native>): Promise
     t.match(dnsPacket.decode(await hears(1)), { rcode: 'FORMERR' })
   })
 
-  t.test('a fault of the system has its name, a socket closes once, and a worker takes its own along', async t => {
+  t.test('errors have their errno, a socket closes once, and a worker closes its own', async t => {
     const socket = new sockets(() => {})
     t.equal(socket.bind('192.0.2.1', 0, 1), 99, 'EADDRNOTAVAIL')
     t.equal(socket.bind('nonsense', 0, 1), 22, 'EINVAL')
@@ -316,10 +316,10 @@ async function nativeOnly(t: Test, sockets: NonNullable<typeof native>): Promise
       { eval: true },
     )
     const port = await new Promise<number>((resolve, reject) => worker.once('message', resolve).once('error', reject))
-    t.equal(new sockets(() => {}).bind('127.0.0.1', port, 1), 98, 'it has the address')
+    t.equal(new sockets(() => {}).bind('127.0.0.1', port, 1), 98, 'the worker holds the address')
     await worker.terminate()
     const free = new sockets(() => {})
-    t.equal(free.bind('127.0.0.1', port, 1), 0, 'it has left it')
+    t.equal(free.bind('127.0.0.1', port, 1), 0, 'the address is free')
     await new Promise<void>(resolve => free.close(resolve))
   })
 }

@@ -198,7 +198,7 @@ t.test('headless services', async t => {
   ])
 })
 
-t.test('thousands of endpoints: all that a message can hold', async t => {
+t.test('thousands of endpoints: as many as fit in a message', async t => {
   const local = clusterService({ name: 'many', headless: true })
   const backends = Array.from({ length: 2000 }, (_, i) => backend({ address: `10.3.${i >> 8}.${i & 255}` }))
   const dns = responder(new FakeDirectory(globalService({ name: 'many', local, backends, frontends: [] })))
@@ -229,7 +229,7 @@ t.test('a headless service without ports has addresses and no SRV', async t => {
   t.equal(told(await ask(dns, 'bare.default.svc.cluster.local', 'SRV')), 'NODATA')
 })
 
-t.test('a host name that is none, as manifests may have, spoils nothing', async t => {
+t.test('an invalid host name, as manifests may have, does no harm', async t => {
   const local = clusterService({ name: 'odd', headless: true })
   const backends = ['x'.repeat(64), 'two.labels', 'spa ce', '-dash'].map((hostname, i) =>
     backend({ address: `10.1.4.${i}`, hostname }),
@@ -256,7 +256,7 @@ t.test('ExternalName', async t => {
   }
 })
 
-t.test('names back from addresses', async t => {
+t.test('reverse names', async t => {
   const networks = ['10.96.0.0/12', '10.1.0.0/16', 'fd00:96::/64'].flatMap(text => parseCidr(text) ?? [])
   const dns = responder(galaxy(), { networks })
   const reversed = (v6: string) => [...v6].reverse().join('.')
@@ -293,7 +293,7 @@ t.test('an address that several services select has all their names', async t =>
   t.equal(told(await ask(dns, name, 'PTR')), falcon)
 })
 
-t.test('denials carry the SOA, so that resolvers may remember them', async t => {
+t.test('denials carry the SOA, so that resolvers can cache them', async t => {
   const directory = galaxy()
   directory.changedAt = 1_800_000_000_000
   const dns = responder(directory, { ttlMs: 7000 })
@@ -311,7 +311,7 @@ t.test('denials carry the SOA, so that resolvers may remember them', async t => 
   }
 })
 
-t.test('what the header says', async t => {
+t.test('the flags of the header', async t => {
   const dns = responder(galaxy())
   const packet = await ask(dns, service, 'A')
   t.match(packet, { id: 4711, flag_qr: true, flag_aa: true, flag_ra: true, flag_rd: true, flag_tc: false })
@@ -319,7 +319,7 @@ t.test('what the header says', async t => {
   t.notOk((await ask(dns, service, 'A', { flags: 0 })).flag_rd)
 })
 
-t.test('the question and the owner come back in the case they were asked in', async t => {
+t.test('question and owner have the case of the query', async t => {
   const dns = responder(galaxy())
   for (const name of ['Rebel-BASE.default.SVC.cluster.local', 'rebel-base.DEFAULT.svc.cluster.LOCAL']) {
     const packet = await ask(dns, name, 'A')
@@ -328,7 +328,7 @@ t.test('the question and the owner come back in the case they were asked in', as
   }
 })
 
-t.test('addresses take turns in being first', async t => {
+t.test('the order of addresses rotates', async t => {
   const ips = ['10.1.3.1', '10.1.3.2', '10.1.3.3']
   const local = clusterService({ name: 'many', headless: true })
   const many = globalService({ name: 'many', local, frontends: [], backends: ips.map(address => backend({ address })) })
@@ -363,24 +363,24 @@ t.test('pod records', async t => {
   }
 })
 
-t.test('verified, a Pod of no Service has a name as long as it is there', async t => {
+t.test('verified: a Pod without a Service has a name while it exists', async t => {
   const directory = galaxy()
   const dns = responder(directory, { pods: 'verified' })
   const answer = async (name: string, type = 'A') => told(await ask(dns, `${name}.pod.cluster.local`, type))
   t.equal(await answer('10-9-0-1.quiet'), 'NXDOMAIN')
-  t.equal(await answer('10-9-0-1.quiet'), 'NXDOMAIN', 'from what was kept')
+  t.equal(await answer('10-9-0-1.quiet'), 'NXDOMAIN', 'from the cache')
   directory.pods.add('quiet/10.9.0.1').add('quiet/fd00:9::1')
-  t.equal(await answer('10-9-0-1.quiet'), 'A 10.9.0.1', 'a kept denial falls when it comes')
+  t.equal(await answer('10-9-0-1.quiet'), 'A 10.9.0.1', 'a cached denial ends when it is created')
   t.equal(await answer('10-9-0-1.quiet'), 'A 10.9.0.1')
   t.equal(await answer('10-9-0-1.quiet', 'AAAA'), 'NODATA')
   t.equal(await answer('fd00-9--1.quiet', 'AAAA'), 'AAAA fd00:9::1')
   t.equal(await answer('10-9-0-1.default'), 'NXDOMAIN', 'it is a Pod of another namespace')
   directory.pods.clear()
-  t.equal(await answer('10-9-0-1.quiet'), 'NXDOMAIN', 'and a kept answer when it goes')
+  t.equal(await answer('10-9-0-1.quiet'), 'NXDOMAIN', 'and a cached answer when it is deleted')
   t.equal(await answer('10-1-0-1.default'), 'A 10.1.0.1', 'endpoints count too')
 })
 
-t.test('a Pod that only a hidden service tells of is hidden with it', async t => {
+t.test('a Pod that is only in a hidden service is hidden with it', async t => {
   const directory = galaxy()
   directory.pods.add('default/10.1.0.1').add('default/10.9.0.1')
   const admit = () => ({ code: 'tenancy', why: 'not yours' })
@@ -484,7 +484,7 @@ t.test('a service that a plugin refuses to the client does not exist for it', as
   t.equal(told(await ask(dns, '10.0.96.10.in-addr.arpa', 'PTR')), `PTR ${service}`)
 })
 
-t.test('a headless service shows each client what it may see', async t => {
+t.test('a headless service shows each client the backends it may see', async t => {
   const visibility = {
     ...allVisible,
     visible: (client: { address: string }, { backends }: typeof web) =>
@@ -498,7 +498,7 @@ t.test('a headless service shows each client what it may see', async t => {
   }
 })
 
-t.test('a headless service tells what it prefers by its own name alone', async t => {
+t.test('affinity applies to the name of a headless service, not to those of its endpoints', async t => {
   let side = (backend: Backend) => !backend.remote
   const visibility = {
     ...allVisible,
@@ -513,7 +513,7 @@ t.test('a headless service tells what it prefers by its own name alone', async t
   t.equal(await told4(`web-0.${name}`), 'A 10.1.1.1, A 10.2.1.1')
   t.equal(await told4(far), 'A 10.1.1.1, A 10.2.1.1')
   side = ({ remote }) => remote
-  t.equal(await told4(name), 'A 10.2.1.1', 'and another as soon as it does')
+  t.equal(await told4(name), 'A 10.2.1.1', 'and the other one as soon as that changes')
   side = ({ state }) => state === 'terminating'
   t.equal(await told4(name), 'A 10.1.1.1, A 10.2.1.1', 'all when no preferred one is ready')
 })
@@ -536,7 +536,7 @@ t.test('answers follow the directory at once', async t => {
   t.equal(told(await ask(dns, 'new.svc.cluster.local', 'A')), 'NODATA')
 })
 
-t.test('a change that no name tells of voids no answer', async t => {
+t.test('a change that affects no record drops no answer', async t => {
   const local = (given: object = {}) =>
     clusterService({ name: 'base', clusterIPs: ['10.96.0.40'], ports: [http], ...given })
   const make = (given: object = {}, backends: Backend[] = []) =>
@@ -600,7 +600,7 @@ t.test('the serial of a zone is that of the newest change', async t => {
   t.same(await serials(), [6000, 6000])
 })
 
-t.test('nothing is denied before the first sync', async t => {
+t.test('no name is denied before the first sync', async t => {
   const directory = new FakeDirectory()
   directory.synced = false
   const dns = responder(directory)
@@ -612,7 +612,7 @@ t.test('nothing is denied before the first sync', async t => {
   t.equal(told(await ask(dns, service, 'A')), both)
 })
 
-t.test('short names, when the client does not complete them itself', async t => {
+t.test('short names, for clients without a search path', async t => {
   const directory = galaxy()
   const dns = responder(directory)
   const cases: [name: string, answer: string][] = [
@@ -633,7 +633,7 @@ t.test('short names, when the client does not complete them itself', async t => 
   t.equal(told(await ask(plain, 'rebel-base', 'A')), 'REFUSED', 'nor at all when switched off')
 })
 
-t.test('zones are named by the options', async t => {
+t.test('the options name the zones', async t => {
   const dns = responder(galaxy(), { domain: 'Galaxy.Far.', clusterset: null })
   t.equal(told(await ask(dns, 'rebel-base.default.svc.galaxy.far', 'A')), both)
   t.equal(told(await ask(dns, service, 'A')), 'REFUSED')
