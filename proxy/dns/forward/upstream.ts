@@ -32,7 +32,7 @@ const plainMs = 600_000
 const loopMs = 60_000
 
 export class Upstream {
-  readonly endpoint: SocketAddress
+  readonly server: SocketAddress
   readonly name: string
   readonly #parts: UpstreamParts
   readonly #closing = new AbortController()
@@ -50,9 +50,9 @@ export class Upstream {
   readonly #duration = Histogram.ofSeconds()
   readonly #rcodes: Record<string, number> = {}
 
-  constructor(endpoint: SocketAddress, parts: UpstreamParts) {
-    this.endpoint = endpoint
-    this.name = endpointText(endpoint.address, endpoint.port)
+  constructor(server: SocketAddress, parts: UpstreamParts) {
+    this.server = server
+    this.name = endpointText(server.address, server.port)
     this.#parts = parts
   }
 
@@ -130,14 +130,14 @@ export class Upstream {
     let edns = this.#plainUntil <= clock.now()
     for (;;) {
       const message = queryMessage(asked, randomInt(0x10000), edns)
-      const reply = await askUdp(this.endpoint, message, limits())
+      const reply = await askUdp(this.server, message, limits())
       if (edns && rejectsEdns(reply)) {
         edns = false
         this.#plainUntil = clock.now() + plainMs
         continue
       }
       const isTruncated = ((reply[2] as number) & 0x02) !== 0
-      return isTruncated ? askTcp(this.endpoint, message, limits()) : reply
+      return isTruncated ? askTcp(this.server, message, limits()) : reply
     }
   }
 

@@ -18,7 +18,7 @@ const maxPerRoute = 15
 
 interface ConfiguredRoute {
   readonly domain: string
-  readonly endpoints: readonly SocketAddress[]
+  readonly servers: readonly SocketAddress[]
 }
 
 export class Upstreams {
@@ -46,8 +46,8 @@ export class Upstreams {
     const problems: Problem[] = []
     this.#read = await Promise.all(
       lists.map(async ([domain, entries]): Promise<ConfiguredRoute> => {
-        const endpoints = await Promise.all(entries.map(entry => endpointsOf(entry, problems)))
-        return { domain: normalDomain(domain), endpoints: endpoints.flat() }
+        const servers = await Promise.all(entries.map(entry => serversOf(entry, problems)))
+        return { domain: normalDomain(domain), servers: servers.flat() }
       }),
     )
     this.#unreadable = problems
@@ -79,13 +79,13 @@ export class Upstreams {
 
   #apply(): void {
     const selves = new Set<string>()
-    const routes = this.#read.map(({ domain, endpoints }): Route => {
-      const others = endpoints.filter(endpoint => {
-        if (!this.#isOwn(endpoint)) return true
-        selves.add(endpoint.address)
+    const routes = this.#read.map(({ domain, servers }): Route => {
+      const others = servers.filter(server => {
+        if (!this.#isOwn(server)) return true
+        selves.add(server.address)
         return false
       })
-      const upstreams = new Set(others.slice(0, maxPerRoute).map(endpoint => this.#upstream(endpoint)))
+      const upstreams = new Set(others.slice(0, maxPerRoute).map(server => this.#upstream(server)))
       return { domain, upstreams: [...upstreams] }
     })
     this.#selfProblems = [...selves].map(address =>
@@ -97,12 +97,12 @@ export class Upstreams {
   }
 
   /** The same upstream for the same address, so that its health survives a change of the file. */
-  #upstream(endpoint: SocketAddress): Upstream {
-    const key = `${endpoint.address} ${endpoint.port}`
+  #upstream(server: SocketAddress): Upstream {
+    const key = `${server.address} ${server.port}`
     const known = this.#known.get(key)
     if (known) return known
     const { maxFails } = this.#options.forward
-    const upstream = new Upstream(endpoint, { ...this.#parts, maxFails, onUp: () => this.#forwarder.bumpGeneration() })
+    const upstream = new Upstream(server, { ...this.#parts, maxFails, onUp: () => this.#forwarder.bumpGeneration() })
     this.#known.set(key, upstream)
     void upstream.checkLoop()
     return upstream
@@ -117,11 +117,11 @@ export class Upstreams {
     }
   }
 
-  #isOwn(endpoint: SocketAddress): boolean {
+  #isOwn(server: SocketAddress): boolean {
     const own = this.#own
-    if (!own || endpoint.port !== own.port) return false
+    if (!own || server.port !== own.port) return false
     const isAny = own.address === '0.0.0.0' || own.address === '::'
-    return endpoint.address === own.address || (isAny && ownAddresses().has(endpoint.address))
+    return server.address === own.address || (isAny && ownAddresses().has(server.address))
   }
 
   #files(): string[] {
@@ -139,11 +139,11 @@ export class Upstreams {
 }
 
 /** The addresses of an entry: itself, or the nameservers of the file; adds a problem when it cannot be read. */
-async function endpointsOf(entry: string, problems: Problem[]): Promise<SocketAddress[]> {
+async function serversOf(entry: string, problems: Problem[]): Promise<SocketAddress[]> {
   const address = canonicalAddress(entry)
   if (address !== undefined) return [{ address, port: dnsPort }]
-  const endpoint = parseEndpoint(entry)
-  if (endpoint) return [endpoint]
+  const server = parseEndpoint(entry)
+  if (server) return [server]
   try {
     const { nameservers } = parseResolvConf(await readFile(entry, 'utf8'))
     if (nameservers.length === 0)

@@ -27,22 +27,20 @@ export interface ListenParts {
   readonly clock: Clock
 }
 
-export async function listen(endpoint: SocketAddress, options: TcpOptions, parts: ListenParts): Promise<Listening> {
+export async function listen(local: SocketAddress, options: TcpOptions, parts: ListenParts): Promise<Listening> {
   const { respond, respondInto, BatchSocket, clock } = parts
   for (let tries = 1; ; tries++) {
-    const udp = BatchSocket
-      ? new UdpBatchListener(BatchSocket, respondInto)
-      : new UdpListener(endpoint.address, respond)
+    const udp = BatchSocket ? new UdpBatchListener(BatchSocket, respondInto) : new UdpListener(local.address, respond)
     const tcp = new TcpListener(respond, options, clock)
     try {
-      const address = await udp.bind(endpoint)
+      const address = await udp.bind(local)
       await tcp.bind(address)
       const close = async () => void (await Promise.all([udp.close(), tcp.close()]))
       return { address, udp, tcp, close }
     } catch (error) {
       await udp.close()
       const taken = (error as NodeJS.ErrnoException).code === 'EADDRINUSE'
-      if (!taken || endpoint.port !== 0 || tries === maxTries) throw listenError(endpoint, error)
+      if (!taken || local.port !== 0 || tries === maxTries) throw listenError(local, error)
     }
   }
 }

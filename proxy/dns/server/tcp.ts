@@ -36,10 +36,10 @@ export class TcpListener {
   }
 
   /** Rejects with the error of the system. */
-  async bind(endpoint: SocketAddress): Promise<void> {
+  async bind(local: SocketAddress): Promise<void> {
     await new Promise<void>((resolve, reject) => {
       this.#server.once('error', reject)
-      this.#server.listen({ host: endpoint.address, port: endpoint.port, backlog: 1024, exclusive: true }, () => {
+      this.#server.listen({ host: local.address, port: local.port, backlog: 1024, exclusive: true }, () => {
         this.#server.off('error', reject)
         resolve()
       })

@@ -7,7 +7,7 @@ import { clientOf } from './client-address.ts'
 /** DNS over UDP, on either kind of socket. */
 export interface DatagramListener {
   /** Rejects with the error of the system. */
-  bind(endpoint: SocketAddress): Promise<SocketAddress>
+  bind(local: SocketAddress): Promise<SocketAddress>
   /** AnswerCache that could not be sent. */
   readonly sendErrors: number
   /** Stops receiving, sends pending replies, then closes. */
@@ -37,10 +37,10 @@ export class UdpListener implements DatagramListener {
     this.#socket.on('error', () => this.#sendErrors++)
   }
 
-  async bind(endpoint: SocketAddress): Promise<SocketAddress> {
+  async bind(local: SocketAddress): Promise<SocketAddress> {
     await new Promise<void>((resolve, reject) => {
       this.#socket.once('error', reject)
-      this.#socket.bind({ address: endpoint.address, port: endpoint.port, exclusive: true }, () => {
+      this.#socket.bind({ address: local.address, port: local.port, exclusive: true }, () => {
         this.#socket.off('error', reject)
         resolve()
       })
