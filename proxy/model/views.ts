@@ -152,7 +152,7 @@ export interface Explanation {
   }[]
 }
 
-/** What a client is told of a name, and how that comes about. Records stand as in a zone file. */
+/** The answer that a client gets for a name, and how it was made. Records are in zone file format. */
 export interface NameExplanation {
   readonly name: string
   readonly type: string
@@ -164,7 +164,7 @@ export interface NameExplanation {
   readonly answers: readonly string[]
   readonly authority: readonly string[]
   readonly additional: readonly string[]
-  /** What was looked at and decided, in order, in words: zone, services, who hides them, cache, resolvers. */
+  /** The steps, in order: zone, services, plugins that hide them, cache, resolvers. */
   readonly way: readonly string[]
 }
 
