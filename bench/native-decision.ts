@@ -10,7 +10,7 @@ import { createChain } from '../proxy/chain/chain.ts'
 import { loadPlugins } from '../proxy/chain/loading/load.ts'
 import type { NativeAddon, NativePump } from '../proxy/dataplane/native/addon.ts'
 import { createNativeEngineWith } from '../proxy/dataplane/native/engine.ts'
-import { Event } from '../proxy/dataplane/native/rings.ts'
+import { at, Event, field, records, wordsOfRecord } from '../proxy/dataplane/native/rings.ts'
 import { HealthMonitor } from '../proxy/health/monitor.ts'
 import { type Backend, backendKey } from '../proxy/model/backend.ts'
 import type { Directory } from '../proxy/model/directory.ts'
@@ -75,18 +75,16 @@ const chain = createChain({
   ],
 })
 
-/** As in native/src/ring.h, in words. */
-const at = { eventHead: 0, asleep: 32, commandHead: 48, commandTail: 64, events: 96 }
 let words = new Int32Array()
 let wake = () => {}
 class Script implements NativePump {
-  readonly memory = new ArrayBuffer(4 * (at.events + 2 * 4096 * 16))
+  readonly memory = new ArrayBuffer(4 * (at.commands + records * wordsOfRecord))
   constructor(onEvents: () => void) {
     words = new Int32Array(this.memory)
     wake = onEvents
   }
-  listen = () => 0
-  openDoor = () => 0
+  listenTcp = () => 0
+  listenUdp = () => 0
   kick(): void {}
   hold(): void {}
   stop(): void {}
@@ -94,15 +92,22 @@ class Script implements NativePump {
 }
 const addon: Pick<NativeAddon, 'Pump'> = { Pump: Script }
 
-function tell(kind: number, slot: number, generation: number, number = 0): void {
+function tell(kind: number, slot: number, generation: number, listener = 0): void {
   const head = words[at.eventHead] as number
-  const record = at.events + (head & 4095) * 16
-  words.set([kind, slot, generation, number, 40_000 + slot, 4, 0, 0, 0x0a_00_00_0a, 0, 0, 0], record)
+  const record = at.events + (head & (records - 1)) * wordsOfRecord
+  words.fill(0, record, record + wordsOfRecord)
+  words[record + field.kind] = kind
+  words[record + field.slot] = slot
+  words[record + field.generation] = generation
+  words[record + field.listener] = listener
+  words[record + field.port] = 40_000 + slot
+  words[record + field.family] = 4
+  words[record + field.address] = 0x0a_00_00_0a
   words[at.eventHead] = head + 1
 }
 
 function hear(): void {
-  words[at.asleep] = 0
+  words[at.scriptAsleep] = 0
   wake()
   words[at.commandTail] = words[at.commandHead] as number
 }

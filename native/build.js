@@ -13,6 +13,7 @@ import { dirname, join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 
 const here = dirname(fileURLToPath(import.meta.url))
+const sources = join(here, 'src')
 const optional = process.argv.includes('--optional')
 const folder =
   process.argv.find(argument => argument.startsWith('--into='))?.slice('--into='.length) ?? join(here, 'build')
@@ -49,15 +50,15 @@ async function build() {
   rmSync(join(folder, 'key'), { force: true })
   const objects = join(folder, 'objects')
   mkdirSync(objects, { recursive: true })
-  const parts = namesIn('src')
+  const units = sourceFiles()
     .filter(name => name.endsWith('.cc'))
-    .map(name => ({ source: join(here, 'src', name), object: join(objects, `${name}.o`) }))
+    .map(name => ({ source: join(sources, name), object: join(objects, `${name.replaceAll('/', '-')}.o`) }))
   const failed =
     (await inParallel(
-      parts.map(({ source, object }) => () => {
-        return run(compiler, [...compiling, `-I${headers}`, '-c', source, '-o', object])
+      units.map(({ source, object }) => () => {
+        return run(compiler, [...compiling, `-I${sources}`, `-I${headers}`, '-c', source, '-o', object])
       }),
-    )) ?? (await run(compiler, [...linking, ...parts.map(({ object }) => object), '-o', `${addon}.new`]))
+    )) ?? (await run(compiler, [...linking, ...units.map(({ object }) => object), '-o', `${addon}.new`]))
   rmSync(objects, { recursive: true })
   if (failed) return failed
   // Renamed into its place: a process that runs on the old one keeps it.
@@ -72,12 +73,15 @@ async function build() {
 function keyOf(compiler) {
   const hash = createHash('sha256')
   hash.update([process.arch, compiler, versionOf(compiler), ...compiling, ...linking].join('\n'))
-  for (const name of namesIn('src')) hash.update(`\n${name}\n`).update(readFileSync(join(here, 'src', name)))
+  for (const name of sourceFiles()) hash.update(`\n${name}\n`).update(readFileSync(join(sources, name)))
   return hash.digest('hex')
 }
 
-function namesIn(part) {
-  return readdirSync(join(here, part)).sort()
+/** Headers and translation units, relative to native/src, which is the include path. */
+function sourceFiles() {
+  return readdirSync(sources, { recursive: true })
+    .filter(name => /\.(cc|h)$/.test(name))
+    .sort()
 }
 
 /** The first failure, when all have ended. */

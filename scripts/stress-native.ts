@@ -14,7 +14,8 @@ import { parseArgs } from 'node:util'
 const { values } = parseArgs({ options: { connections: { type: 'string', default: '5000' } } })
 const folder = 'native/build'
 const sources = [
-  ...globSync('native/src/*.cc').filter(file => !file.endsWith('binding.cc')),
+  // Everything but node/, which needs Node-API.
+  ...globSync('native/src/{batch,pump,socket}/*.cc'),
   ...globSync('native/stress/*.cc'),
 ]
 
@@ -22,7 +23,7 @@ mkdirSync(folder, { recursive: true })
 for (const sanitizers of ['address,undefined', 'thread']) {
   const program = `${folder}/stress-${sanitizers.replace(',', '-')}`
   const flags = ['-std=c++17', '-O1', '-g', '-fno-omit-frame-pointer', '-pthread', `-fsanitize=${sanitizers}`]
-  run(process.env.CXX ?? 'c++', [...flags, '-fno-sanitize-recover=all', ...sources, '-o', program])
+  run(process.env.CXX ?? 'c++', [...flags, '-fno-sanitize-recover=all', '-Inative/src', ...sources, '-o', program])
   console.log(`stress: ${sanitizers}`)
   // ThreadSanitizer's shadow memory needs address space randomization off.
   run('setarch', ['-R', program, values.connections])

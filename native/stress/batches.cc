@@ -20,7 +20,7 @@
 #include <thread>
 #include <vector>
 
-#include "../src/batch.h"
+#include "batch/batch.h"
 
 using namespace starlane;
 

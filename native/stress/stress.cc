@@ -18,7 +18,7 @@
 #include <string>
 #include <thread>
 
-#include "../src/pump.h"
+#include "pump/pump.h"
 #include "batches.h"
 
 using namespace starlane;
@@ -147,25 +147,25 @@ class Controller {
   explicit Controller(int backend, int refusing)
       : shared_(new Shared()), pump_(*shared_, {50, 20}, [this] { wake(); }), backend_(backend), refusing_(refusing) {
     if (pump_.error() != 0) fail("no pump");
-    store(shared_->listenerAsleep, 1);
+    store(shared_->scriptAsleep, 1);
   }
 
-  void run(std::atomic<bool>& done, int port, int door) {
+  void run(std::atomic<bool>& done, int port, int frontend) {
     std::thread thread([this] { pump_.run(); });
-    if (pump_.listen(1, addressOf(4, kLoopback, port), 1024) != 0) fail("cannot listen for the pump");
-    if (pump_.openDoor(2, addressOf(4, kLoopback, door)) != 0) fail("no door");
+    if (pump_.listenTcp(1, addressOf(4, kLoopback, port), 1024) != 0) fail("cannot listen for the pump");
+    if (pump_.listenUdp(2, addressOf(4, kLoopback, frontend)) != 0) fail("no frontend");
     for (double now = 0; !done.load(); now += 7) {
       readAll();
       Record& sweep = begin(Command::Sweep);
       sweep.now = now;
-      sweep.number = 30;
+      sweep.limitMs = 30;
       end();
       if (random_() % 50 == 0) std::this_thread::sleep_for(std::chrono::milliseconds(20));  // a busy JavaScript thread
       sleep();
     }
-    begin(Command::Unlisten).slot = 1;
+    begin(Command::CloseListener).listener = 1;
     end();
-    begin(Command::CloseDoor).slot = 2;
+    begin(Command::CloseFrontend).frontend = 2;
     end();
     pump_.stop();
     thread.join();
@@ -187,8 +187,8 @@ class Controller {
   }
 
   void sleep() {
-    store(shared_->listenerAsleep, 1);
-    if (load(shared_->eventHead) != shared_->eventTail.value && exchange(shared_->listenerAsleep, 0) == 1) return;
+    store(shared_->scriptAsleep, 1);
+    if (load(shared_->eventHead) != shared_->eventTail.value && exchange(shared_->scriptAsleep, 0) == 1) return;
     std::unique_lock<std::mutex> lock(mutex_);
     condition_.wait_for(lock, std::chrono::milliseconds(2), [this] { return woken_; });
     woken_ = false;
@@ -298,11 +298,11 @@ int main(int, char** arguments) {
   signal(SIGPIPE, SIG_IGN);
   stressBatches(connections * 20);
   const int before = openDescriptors();
-  int backendPort, refusingPort, proxyPort, doorPort;
+  int backendPort, refusingPort, proxyPort, frontendPort;
   const int listening = bound(backendPort, true);
   const int refusing = bound(refusingPort, false);
   close(bound(proxyPort, false));
-  close(bound(doorPort, false, SOCK_DGRAM));
+  close(bound(frontendPort, false, SOCK_DGRAM));
   // UDP backends have the same two ports: one echoes, nobody has the other.
   const int echoing = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
   const Address echoAt = addressOf(4, kLoopback, backendPort);
@@ -339,7 +339,7 @@ int main(int, char** arguments) {
   Totals totals;
   {
     Controller controller(backendPort, refusingPort);
-    std::thread control([&] { controller.run(done, proxyPort, doorPort); });
+    std::thread control([&] { controller.run(done, proxyPort, frontendPort); });
     std::this_thread::sleep_for(std::chrono::milliseconds(100));
     std::vector<std::thread> clients;
     for (int i = 0; i < kClients; i++) {
@@ -347,7 +347,7 @@ int main(int, char** arguments) {
         std::mt19937 random(static_cast<unsigned>(i));
         for (int visits = connections / kClients; visits > 0; visits--) {
           visit(proxyPort, random, totals);
-          if (visits % 8 == 0) chat(doorPort, random, totals);
+          if (visits % 8 == 0) chat(frontendPort, random, totals);
         }
       });
     }

@@ -10,21 +10,21 @@ import type { Engine, EngineOptions, EngineParts, Listener } from '../engine.ts'
 import { Buffers } from '../streams/buffers.ts'
 import { codeOf } from '../streams/dial.ts'
 import { drain } from './drain.ts'
-import type { Carried, CarriedConnection, CarriedSession, Carrier, TcpListening, Transport } from './flow-context.ts'
+import type { FlowContext, OpenConnection, OpenFlow, OpenSession, TcpListening, Transport } from './flow-context.ts'
 
 /** Faults of this machine come in swarms: one line of log for each kind in this time. */
 const faultQuietMs = 10_000
 
-export class Keeper implements Engine, Carrier {
+export class EngineCore implements Engine, FlowContext {
   readonly name: string
   readonly chooser: EngineParts['chooser']
   readonly options: EngineOptions
   readonly clock: EngineParts['clock']
   readonly log: EngineParts['log']
   readonly buffers = new Buffers()
-  readonly connections = new Set<CarriedConnection>()
-  readonly sessions = new Set<CarriedSession>()
-  readonly unanswered = new Set<CarriedSession>()
+  readonly connections = new Set<OpenConnection>()
+  readonly sessions = new Set<OpenSession>()
+  readonly unanswered = new Set<OpenSession>()
   draining = false
   readonly #transport: Transport
   readonly #tcp = new Set<TcpListening>()
@@ -38,7 +38,7 @@ export class Keeper implements Engine, Carrier {
   constructor(
     name: string,
     { chooser, options, clock, log }: EngineParts,
-    transportOf: (carrier: Carrier) => Transport,
+    transportOf: (context: FlowContext) => Transport,
   ) {
     this.name = name
     this.chooser = chooser
@@ -71,7 +71,7 @@ export class Keeper implements Engine, Carrier {
 
   retire(backends: readonly string[]): void {
     const keys = new Set(backends)
-    const leaves = ({ backend }: Carried) => backend !== undefined && keys.has(backend.key)
+    const leaves = ({ backend }: OpenFlow) => backend !== undefined && keys.has(backend.key)
     for (const session of this.sessions) if (leaves(session)) session.move()
     this.#drain([...this.connections].filter(leaves), connection => {
       if (leaves(connection) && !connection.wanted) connection.cut('drained')
@@ -126,7 +126,7 @@ export class Keeper implements Engine, Carrier {
   #closedTcp(listener: TcpListening): void {
     this.#tcp.delete(listener)
     if (this.draining) return
-    const left = [...this.connections].filter(connection => connection.current === listener)
+    const left = [...this.connections].filter(connection => connection.listener === listener)
     this.#drain(left, connection => connection.cut('removed'))
   }
 

@@ -5,12 +5,12 @@ import type { EngineParts, Listener } from '../engine.ts'
 import type { Buffers } from '../streams/buffers.ts'
 
 /** What all flows of one engine share. */
-export interface Carrier extends EngineParts {
+export interface FlowContext extends EngineParts {
   readonly buffers: Buffers
-  readonly connections: Set<CarriedConnection>
-  readonly sessions: Set<CarriedSession>
+  readonly connections: Set<OpenConnection>
+  readonly sessions: Set<OpenSession>
   /** Sessions without a backend that has answered, oldest first: the first to go when room is needed. */
-  readonly unanswered: Set<CarriedSession>
+  readonly unanswered: Set<OpenSession>
   /** True from `close()` on: what is quiet may end early. */
   readonly draining: boolean
   /** Of the flow that begins now; unique in this engine. */
@@ -36,26 +36,26 @@ export interface Transport {
   destroy(): void
 }
 
-export interface TcpListening extends Listener, Current {
+export interface TcpListening extends Listener, ListenerState {
   readonly frontend: Frontend
 }
 
 /** A flow in the engine's keeping. */
-export interface Carried {
+export interface OpenFlow {
   /** Of the current attempt. */
   readonly backend: Backend | undefined
   /** Ends the flow now. */
   cut(reason: CloseReason): void
 }
 
-export interface CarriedConnection extends Carried {
+export interface OpenConnection extends OpenFlow {
   /** The listener it came by. */
-  readonly current: Current
+  readonly listener: ListenerState
   /** Whether new flows of its frontend may go to its backend as well. */
   readonly wanted: boolean
 }
 
-export interface CarriedSession extends Carried {
+export interface OpenSession extends OpenFlow {
   /** Leaves its backend; the next datagram goes to another. */
   move(): void
   /** Ends to make room for another session. */
@@ -63,7 +63,7 @@ export interface CarriedSession extends Carried {
 }
 
 /** A listener's frontend and service as they are now; new flows and new attempts go by it. */
-export interface Current {
+export interface ListenerState {
   readonly frontend: Frontend
   readonly service: GlobalService
 }

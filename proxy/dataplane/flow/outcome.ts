@@ -2,23 +2,23 @@ import type { Backend } from '../../model/backend.ts'
 import type { Refusal, Result } from '../../model/flow.ts'
 import { refusal } from '../../model/refusal.ts'
 import { isExhausted } from '../streams/dial.ts'
-import type { Carrier } from './flow-context.ts'
+import type { FlowContext } from './flow-context.ts'
 
 export type Failure = Exclude<Result, { outcome: 'connected' }>
 
 /**
  * An attempt of a TCP flow has failed, whichever engine made it: notes the backend as tried, and says why the flow is over;
- * undefined when it may try the next one. `deadline` is by the carrier's clock.
+ * undefined when it may try the next one. `deadline` is by the context's clock.
  */
 export function noteFailure(
   flow: { tried: readonly string[] },
   backend: Backend,
   result: Failure,
   deadline: number,
-  carrier: Carrier,
+  context: FlowContext,
 ): Refusal | undefined {
-  const { clock, options } = carrier
-  if (result.outcome === 'local' && result.error) carrier.localFault(result.error)
+  const { clock, options } = context
+  if (result.outcome === 'local' && result.error) context.localFault(result.error)
   if (isExhausted(result.error)) {
     return refusal('limit', `this machine has run out of resources: ${result.error?.message}`)
   }

@@ -7,20 +7,20 @@ import type { Engine, Listener } from '../engine.ts'
 const firstRetryMs = 1000
 const lastRetryMs = 30_000
 
-export interface SlotParts {
+export interface FrontendListenerParts {
   readonly engine: Engine
   readonly clock: Clock
   readonly log: Log
 }
 
 /** A frontend's place: open, or trying to be. */
-export class Slot {
+export class FrontendListener {
   readonly key: string
   readonly ip: string
   service: GlobalService
   /** Why it is not open, while it is not. */
   problem: Problem | undefined
-  readonly #parts: SlotParts
+  readonly #parts: FrontendListenerParts
   #frontend: Frontend
   #listener: Listener | undefined
   #attempt: Promise<void> | undefined
@@ -28,7 +28,7 @@ export class Slot {
   #cancelRetry: (() => void) | undefined
   #closed = false
 
-  constructor(parts: SlotParts, frontend: Frontend, service: GlobalService) {
+  constructor(parts: FrontendListenerParts, frontend: Frontend, service: GlobalService) {
     this.key = frontend.key
     this.ip = frontend.ip
     this.service = service

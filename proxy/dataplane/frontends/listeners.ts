@@ -10,7 +10,7 @@ import type { Frontend, GlobalService, ServiceKey } from '../../model/service.ts
 import type { Clock } from '../../model/time/clock.ts'
 import type { Engine } from '../engine.ts'
 import { Departures } from './departures.ts'
-import { Slot } from './frontend-listener.ts'
+import { FrontendListener } from './frontend-listener.ts'
 
 export interface ListenersParts {
   readonly directory: Directory
@@ -25,7 +25,7 @@ export interface ListenersParts {
 
 export class Listeners {
   readonly #parts: ListenersParts
-  readonly #slots = new Map<string, Slot>()
+  readonly #listeners = new Map<string, FrontendListener>()
   readonly #closing = new Map<string, Promise<void>>()
   readonly #departures = new Departures()
   #unsubscribe: (() => void) | undefined
@@ -43,19 +43,19 @@ export class Listeners {
 
   /** Frontends that cannot be bound now; each is tried again, first after 1 s and at last every 30 s. */
   failures(): Problem[] {
-    return [...this.#slots.values()].flatMap(slot => slot.problem ?? [])
+    return [...this.#listeners.values()].flatMap(listener => listener.problem ?? [])
   }
 
   listening(): { key: string; service: ServiceKey }[] {
-    return [...this.#slots.values()]
-      .filter(slot => slot.listening)
-      .map(slot => ({ key: slot.key, service: slot.service.key }))
+    return [...this.#listeners.values()]
+      .filter(listener => listener.listening)
+      .map(listener => ({ key: listener.key, service: listener.service.key }))
   }
 
   /** Stops following and frees all addresses; the flows are the engine's to end. */
   async close(): Promise<void> {
     this.#unsubscribe?.()
-    for (const key of [...this.#slots.keys()]) this.#shut(key)
+    for (const key of [...this.#listeners.keys()]) this.#shut(key)
     await Promise.all(this.#closing.values())
   }
 
@@ -77,44 +77,44 @@ export class Listeners {
     return service && (this.#parts.services === 'all' || service.settings.global) ? service : undefined
   }
 
-  /** Hands the service to its listeners, and returns the slots that are new. */
-  #place(service: GlobalService, before: GlobalService | undefined): Slot[] {
+  /** Hands the service to its listeners, and returns the listeners that are new. */
+  #place(service: GlobalService, before: GlobalService | undefined): FrontendListener[] {
     return service.frontends.flatMap(frontend => {
       if (frontend.protocol === 'SCTP') {
         this.#notCarried(frontend, before)
         return []
       }
-      const held = this.#slots.get(frontend.key)
+      const held = this.#listeners.get(frontend.key)
       if (held) {
         held.update(frontend, service)
         return []
       }
-      const slot = new Slot(this.#parts, frontend, service)
-      this.#slots.set(frontend.key, slot)
-      return [slot]
+      const listener = new FrontendListener(this.#parts, frontend, service)
+      this.#listeners.set(frontend.key, listener)
+      return [listener]
     })
   }
 
-  async #open(slots: readonly Slot[]): Promise<void> {
-    if (slots.length === 0) return
+  async #open(listeners: readonly FrontendListener[]): Promise<void> {
+    if (listeners.length === 0) return
     try {
-      await this.#parts.prepare?.([...new Set(slots.map(slot => slot.ip))])
+      await this.#parts.prepare?.([...new Set(listeners.map(listener => listener.ip))])
     } catch (error) {
       this.#parts.log.warn('listener.unprepared', { why: messageOf(error) })
     }
     await Promise.all(
-      slots.map(async slot => {
-        await this.#closing.get(slot.key)
-        await slot.open()
+      listeners.map(async listener => {
+        await this.#closing.get(listener.key)
+        await listener.open()
       }),
     )
   }
 
   #shut(key: string): void {
-    const slot = this.#slots.get(key)
-    if (!slot) return
-    this.#slots.delete(key)
-    const closing = slot.close().finally(() => {
+    const listener = this.#listeners.get(key)
+    if (!listener) return
+    this.#listeners.delete(key)
+    const closing = listener.close().finally(() => {
       if (this.#closing.get(key) === closing) this.#closing.delete(key)
     })
     this.#closing.set(key, closing)

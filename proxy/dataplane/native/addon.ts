@@ -11,9 +11,9 @@ export interface NativePump {
   /** Shared with the thread; `native-rings.ts` knows what is in it. */
   readonly memory: ArrayBuffer
   /** 0, or an errno. `ip` is canonical. */
-  listen(listener: number, ip: string, port: number, backlog: number): number
+  listenTcp(listener: number, ip: string, port: number, backlog: number): number
   /** A UDP socket; 0, or an errno. */
-  openDoor(door: number, ip: string, port: number): number
+  listenUdp(frontend: number, ip: string, port: number): number
   /** Wakes the thread, when it sleeps and commands wait. */
   kick(): void
   /** Whether it keeps the process alive; not at first. */
@@ -24,7 +24,7 @@ export interface NativePump {
 }
 
 /** Of what the two ends say to each other: `kProtocol` of native/src/ring.h, and grows with it. */
-const protocol = 2
+export const protocol = 3
 
 export interface NativeAddon {
   readonly protocol: number

@@ -4,7 +4,7 @@
  * docs/engines.md has the picture.
  */
 import type { Engine, EngineParts } from '../engine.ts'
-import { Keeper } from '../flow/engine-core.ts'
+import { EngineCore } from '../flow/engine-core.ts'
 import { loadAddon, type NativeAddon } from './addon.ts'
 import { NativeTransport } from './transport.ts'
 
@@ -15,5 +15,5 @@ export function createNativeEngine(parts: EngineParts): Engine {
 
 /** With an addon from elsewhere, such as one built with a sanitizer. */
 export function createNativeEngineWith(addon: Pick<NativeAddon, 'Pump'>, parts: EngineParts): Engine {
-  return new Keeper('native', parts, carrier => new NativeTransport(carrier, addon))
+  return new EngineCore('native', parts, context => new NativeTransport(context, addon))
 }

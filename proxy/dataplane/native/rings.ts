@@ -1,6 +1,6 @@
 /**
- * TypeScript's end of the memory shared with the pump's thread: a ring of events to read, a ring of commands to write, and
- * flags that tell who sleeps. `native/src/ring.h` is the other end and has the same numbers.
+ * TypeScript's side of the memory shared with the pump's thread: a ring of events to read, a ring of commands to write, and
+ * two flags that say who sleeps. `native/src/pump/ring.h` is the other side; a test compares the names and the numbers.
  */
 import { addressText } from '../../model/address.ts'
 import type { NativePump } from './addon.ts'
@@ -11,43 +11,87 @@ export const Event = {
   failed: 3,
   gone: 4,
   fault: 5,
-  unlistened: 6,
+  listenerClosed: 6,
   asked: 7,
   answered: 8,
   unlinked: 9,
   quiet: 10,
   dropped: 11,
-  doorClosed: 12,
+  frontendClosed: 12,
 } as const
+
 export const Command = {
   connect: 1,
   hangUp: 2,
   refuse: 3,
   cut: 4,
   sweep: 5,
-  unlisten: 6,
+  closeListener: 6,
   link: 7,
   unlink: 8,
   forget: 9,
-  closeDoor: 10,
+  closeFrontend: 10,
 } as const
 
-const records = 4096
-const wordsOfRecord = 16
-/** Words; each counter has a cache line of its own. */
-const at = { eventHead: 0, eventTail: 16, asleep: 32, commandHead: 48, commandTail: 64, pumpAsleep: 80, events: 96 }
-const commandsAt = at.events + records * wordsOfRecord
+/** Why a TCP connection ended, in the event `gone`. */
+export const Reason = {
+  done: 0,
+  clientReset: 1,
+  backendReset: 2,
+  idle: 3,
+  halfClosed: 4,
+  cut: 5,
+  refused: 6,
+} as const
 
-/** Offsets in a record, in words. The last four hold an address, or a time, or two totals, as doubles. */
-const field = { kind: 0, slot: 1, generation: 2, number: 3, port: 4, family: 5, payload: 8 }
+/** Records in each ring. */
+export const records = 4096
+export const wordsOfRecord = 16
+/** Offsets in the memory, in words of 4 bytes. Each counter has a cache line of its own. */
+export const at = {
+  eventHead: 0,
+  eventTail: 16,
+  scriptAsleep: 32,
+  commandHead: 48,
+  commandTail: 64,
+  pumpAsleep: 80,
+  events: 96,
+  commands: 96 + records * wordsOfRecord,
+} as const
 
-/** The record that is being read. */
-export interface Incoming {
+/** Offsets in a record, in words. Names that share one are fields of different kinds; `now`, `sent`, `received` are doubles. */
+export const field = {
+  kind: 0,
+  slot: 1,
+  generation: 2,
+  listener: 3,
+  frontend: 3,
+  error: 3,
+  reason: 3,
+  limitMs: 3,
+  port: 4,
+  family: 5,
+  address: 8,
+  now: 8,
+  sent: 8,
+  received: 10,
+} as const
+
+/** The event that is being read. Which fields it has depends on its kind; ring.h lists them. */
+export interface EventRecord {
   readonly kind: number
   readonly slot: number
   readonly generation: number
-  readonly number: number
+  /** Id of a TCP listener. */
+  readonly listener: number
+  /** Id of a UDP frontend. */
+  readonly frontend: number
+  /** An errno; 0 for none. */
+  readonly error: number
+  /** One of {@link Reason}. */
+  readonly reason: number
   readonly port: number
+  /** 4 or 6. */
   readonly family: number
   /** Canonical. */
   address(): string
@@ -55,12 +99,12 @@ export interface Incoming {
   received(): number
 }
 
-export class Rings implements Incoming {
+export class Rings implements EventRecord {
   readonly #pump: NativePump
   readonly #words: Int32Array
   readonly #doubles: Float64Array
   readonly #bytes: Uint8Array
-  #answering = false
+  #inRead = false
   #closed = false
   #reading = 0
   #writing = 0
@@ -72,22 +116,22 @@ export class Rings implements Incoming {
     this.#bytes = new Uint8Array(pump.memory)
   }
 
-  /** Hands over what has come, at most `most` records; the commands meanwhile ring once, at the end. True when there may be more. */
-  read(most: number, take: (record: Incoming) => void): boolean {
-    this.#answering = true
+  /** Passes on at most `most` events. The pump is woken once, at the end, for all commands sent meanwhile. True when there may be more. */
+  read(most: number, take: (event: EventRecord) => void): boolean {
+    this.#inRead = true
     try {
       return this.#read(most, take)
     } finally {
-      this.#answering = false
-      if (this.#unheard()) this.#wake()
+      this.#inRead = false
+      if (this.#commandsWait()) this.#wake()
     }
   }
 
-  #unheard(): boolean {
+  #commandsWait(): boolean {
     return Atomics.load(this.#words, at.commandTail) !== this.#words[at.commandHead]
   }
 
-  #read(most: number, take: (record: Incoming) => void): boolean {
+  #read(most: number, take: (event: EventRecord) => void): boolean {
     const words = this.#words
     let tail = words[at.eventTail] as number
     for (let taken = 0; taken < most; taken++) {
@@ -103,26 +147,26 @@ export class Rings implements Incoming {
     return true
   }
 
-  /** The pump has stopped: commands go nowhere, and wait for nobody. */
+  /** The pump has stopped: commands are discarded, and a full ring no longer waits for it. */
   close(): void {
     this.#closed = true
   }
 
-  /** From now on the pump calls when there is something. False when there is something already. */
+  /** From now on the pump calls when there are events. False when there are some already: read again. */
   sleep(): boolean {
-    Atomics.store(this.#words, at.asleep, 1)
+    Atomics.store(this.#words, at.scriptAsleep, 1)
     if (Atomics.load(this.#words, at.eventHead) === this.#words[at.eventTail]) return true
-    // Whoever takes the flag back acts on it: either we, now, or the pump, whose call is on its way.
-    return Atomics.exchange(this.#words, at.asleep, 0) === 0
+    // Only one side gets the flag: either we do, and read again now, or the pump did, and its call is on the way.
+    return Atomics.exchange(this.#words, at.scriptAsleep, 0) === 0
   }
 
   /** Begins a command; {@link send} ends it. */
-  command(kind: number, slot: number, generation: number): this {
+  command(kind: number, slot = 0, generation = 0): this {
     const words = this.#words
     const head = words[at.commandHead] as number
-    // The pump never waits for anything, so there is room again after one of its turns.
+    // The pump never blocks, so there is room again after one of its turns.
     while (((head - Atomics.load(words, at.commandTail)) | 0) >= records && !this.#closed) this.#pump.kick()
-    const record = commandsAt + (head & (records - 1)) * wordsOfRecord
+    const record = at.commands + (head & (records - 1)) * wordsOfRecord
     this.#writing = record
     words[record + field.kind] = kind
     words[record + field.slot] = slot
@@ -130,30 +174,40 @@ export class Rings implements Incoming {
     return this
   }
 
-  to(family: number, address: Uint8Array, port: number): this {
+  setAddress(family: number, address: Uint8Array, port: number): this {
     this.#words[this.#writing + field.family] = family
     this.#words[this.#writing + field.port] = port
-    this.#bytes.set(address, (this.#writing + field.payload) * 4)
+    this.#bytes.set(address, (this.#writing + field.address) * 4)
     return this
   }
 
-  about(value: number): this {
-    this.#words[this.#writing + field.number] = value
+  setListener(id: number): this {
+    this.#words[this.#writing + field.listener] = id
     return this
   }
 
-  when(now: number): this {
-    this.#doubles[(this.#writing + field.payload) / 2] = now
+  setFrontend(id: number): this {
+    this.#words[this.#writing + field.frontend] = id
+    return this
+  }
+
+  setLimit(ms: number): this {
+    this.#words[this.#writing + field.limitMs] = ms
+    return this
+  }
+
+  setNow(ms: number): this {
+    this.#doubles[(this.#writing + field.now) / 2] = ms
     return this
   }
 
   send(): void {
     const words = this.#words
     Atomics.store(words, at.commandHead, ((words[at.commandHead] as number) + 1) | 0)
-    if (!this.#answering) this.#wake()
+    if (!this.#inRead) this.#wake()
   }
 
-  /** Whoever takes the flag back rings, so that many commands cost one ring. */
+  /** Only the one that gets the flag wakes the pump, so that many commands cost one call. */
   #wake(): void {
     if (Atomics.exchange(this.#words, at.pumpAsleep, 0) === 1) this.#pump.kick()
   }
@@ -170,8 +224,20 @@ export class Rings implements Incoming {
     return this.#word(field.generation)
   }
 
-  get number(): number {
-    return this.#word(field.number)
+  get listener(): number {
+    return this.#word(field.listener)
+  }
+
+  get frontend(): number {
+    return this.#word(field.frontend)
+  }
+
+  get error(): number {
+    return this.#word(field.error)
+  }
+
+  get reason(): number {
+    return this.#word(field.reason)
   }
 
   get port(): number {
@@ -184,17 +250,17 @@ export class Rings implements Incoming {
 
   address(): string {
     const bytes = this.#bytes
-    const at = (this.#reading + field.payload) * 4
-    if (this.family === 4) return `${bytes[at]}.${bytes[at + 1]}.${bytes[at + 2]}.${bytes[at + 3]}`
-    return addressText(bytes.subarray(at, at + 16))
+    const start = (this.#reading + field.address) * 4
+    if (this.family === 4) return `${bytes[start]}.${bytes[start + 1]}.${bytes[start + 2]}.${bytes[start + 3]}`
+    return addressText(bytes.subarray(start, start + 16))
   }
 
   sent(): number {
-    return this.#doubles[(this.#reading + field.payload) / 2] as number
+    return this.#doubles[(this.#reading + field.sent) / 2] as number
   }
 
   received(): number {
-    return this.#doubles[(this.#reading + field.payload) / 2 + 1] as number
+    return this.#doubles[(this.#reading + field.received) / 2] as number
   }
 
   #word(offset: number): number {

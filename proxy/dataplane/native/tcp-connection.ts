@@ -4,7 +4,7 @@ import type { Client, CloseReason, Flow, Refusal, Result } from '../../model/flo
 import { refusal } from '../../model/refusal.ts'
 import type { Frontend, GlobalService } from '../../model/service.ts'
 import type { Deadlines, Expiring } from '../flow/deadlines.ts'
-import type { CarriedConnection, Carrier, Current } from '../flow/flow-context.ts'
+import type { FlowContext, ListenerState, OpenConnection } from '../flow/flow-context.ts'
 import { type Failure, noteFailure } from '../flow/outcome.ts'
 import { outcomeOf } from '../streams/dial.ts'
 import { addressBytes } from './address.ts'
@@ -13,8 +13,8 @@ import { Command, type Rings } from './rings.ts'
 const none: readonly string[] = []
 
 /** Where a connection's commands go. */
-export interface Pumping {
-  readonly carrier: Carrier
+export interface PumpContext {
+  readonly context: FlowContext
   readonly rings: Rings
   /** Of dials. */
   readonly dials: Deadlines
@@ -26,7 +26,7 @@ export interface Pumping {
 type State = 'choosing' | 'dialling' | 'open' | 'cut' | 'ended'
 
 /** Is its own {@link Flow}: nothing is copied on the way. */
-export class NativeConnection implements Flow, CarriedConnection, Expiring {
+export class NativeConnection implements Flow, OpenConnection, Expiring {
   readonly id: number
   readonly client: Client
   frontend: Frontend
@@ -35,8 +35,8 @@ export class NativeConnection implements Flow, CarriedConnection, Expiring {
   backend: Backend | undefined = undefined
   dueAt = 0
   /** The listener it came by. */
-  readonly current: Current
-  readonly #tcp: Pumping
+  readonly listener: ListenerState
+  readonly #tcp: PumpContext
   readonly #slot: number
   readonly #generation: number
   readonly #deadline: number
@@ -47,13 +47,13 @@ export class NativeConnection implements Flow, CarriedConnection, Expiring {
   #stopTimer: (() => void) | undefined
   #reason: CloseReason = 'done'
 
-  constructor(tcp: Pumping, current: Current, client: Client, slot: number, generation: number) {
-    const { clock, options } = tcp.carrier
-    this.id = tcp.carrier.nextId()
+  constructor(tcp: PumpContext, listener: ListenerState, client: Client, slot: number, generation: number) {
+    const { clock, options } = tcp.context
+    this.id = tcp.context.nextId()
     this.client = client
-    this.frontend = current.frontend
-    this.service = current.service
-    this.current = current
+    this.frontend = listener.frontend
+    this.service = listener.service
+    this.listener = listener
     this.#tcp = tcp
     this.#slot = slot
     this.#generation = generation
@@ -62,7 +62,7 @@ export class NativeConnection implements Flow, CarriedConnection, Expiring {
   }
 
   begin(): void {
-    const { connections, options } = this.#tcp.carrier
+    const { connections, options } = this.#tcp.context
     if (connections.size >= options.limits.connections) {
       return this.#refuse(refusal('limit', `${connections.size} connections are open, the limit`))
     }
@@ -72,14 +72,14 @@ export class NativeConnection implements Flow, CarriedConnection, Expiring {
 
   /** Whether new flows of its frontend may go to its backend as well: a backend that came back keeps its flows. */
   get wanted(): boolean {
-    return this.current.frontend.backends.some(b => b.key === this.backend?.key && b.state === 'active')
+    return this.listener.frontend.backends.some(b => b.key === this.backend?.key && b.state === 'active')
   }
 
   cut(reason: CloseReason): void {
     if (this.#state === 'open') {
       this.#state = 'cut'
       this.#reason = reason
-      this.#command(Command.cut).when(this.#tcp.carrier.clock.now()).send()
+      this.#command(Command.cut).setNow(this.#tcp.context.clock.now()).send()
       this.#leave()
     } else if (this.#state === 'dialling') {
       this.#result({ outcome: 'cancelled', ms: this.#elapsed() })
@@ -90,7 +90,7 @@ export class NativeConnection implements Flow, CarriedConnection, Expiring {
   /** The dial has succeeded; bytes are moving already. */
   connected(): void {
     if (this.#state !== 'dialling') return
-    const now = this.#tcp.carrier.clock.now()
+    const now = this.#tcp.context.clock.now()
     const ms = now - this.#since
     this.#state = 'open'
     this.#since = now
@@ -115,7 +115,7 @@ export class NativeConnection implements Flow, CarriedConnection, Expiring {
 
   /** The pump's last word; `reason` is undefined when it was told to end it. */
   gone(reason: CloseReason | undefined, sent: number, received: number): void {
-    const { chooser } = this.#tcp.carrier
+    const { chooser } = this.#tcp.context
     const state = this.#state
     this.#state = 'ended'
     if (state === 'ended') return
@@ -128,7 +128,7 @@ export class NativeConnection implements Flow, CarriedConnection, Expiring {
   }
 
   #attempt(now: number): void {
-    const { chooser, clock, options } = this.#tcp.carrier
+    const { chooser, clock, options } = this.#tcp.context
     const { backend, refusal } = chooser.choose(this)
     if (refusal) return this.#refuse(refusal)
     this.backend = backend
@@ -140,40 +140,40 @@ export class NativeConnection implements Flow, CarriedConnection, Expiring {
     if (leftMs < options.dial.timeoutMs) this.#stopTimer = clock.after(leftMs, () => this.expire())
     else this.#tcp.dials.start(this, now)
     const address = addressBytes(backend)
-    if (address) this.#command(Command.connect).to(backend.family, address, backend.port).send()
+    if (address) this.#command(Command.connect).setAddress(backend.family, address, backend.port).send()
     else this.failed(new Error(`${backend.key} has an address or a port that cannot be`))
   }
 
   #again(backend: Backend, result: Failure): void {
-    const refusal = noteFailure(this, backend, result, this.#deadline, this.#tcp.carrier)
+    const refusal = noteFailure(this, backend, result, this.#deadline, this.#tcp.context)
     if (refusal) return this.#refuse(refusal)
     // Services are replaced while we dial; the next attempt goes by what is true now.
-    this.frontend = this.current.frontend
-    this.service = this.current.service
-    this.#attempt(this.#tcp.carrier.clock.now())
+    this.frontend = this.listener.frontend
+    this.service = this.listener.service
+    this.#attempt(this.#tcp.context.clock.now())
   }
 
   #result(result: Result): void {
     this.#tcp.dials.stop(this)
     this.#stopTimer?.()
     this.#stopTimer = undefined
-    if (this.backend) this.#tcp.carrier.chooser.result(this, this.backend, result)
+    if (this.backend) this.#tcp.context.chooser.result(this, this.backend, result)
   }
 
   #refuse(refusal: Refusal): void {
     this.#state = 'ended'
     this.#command(Command.refuse).send()
     this.#leave()
-    this.#tcp.carrier.chooser.refused(this, refusal)
+    this.#tcp.context.chooser.refused(this, refusal)
   }
 
   #leave(): void {
-    this.#tcp.carrier.connections.delete(this)
-    this.#tcp.carrier.ended()
+    this.#tcp.context.connections.delete(this)
+    this.#tcp.context.ended()
   }
 
   #elapsed(): number {
-    return this.#tcp.carrier.clock.now() - this.#since
+    return this.#tcp.context.clock.now() - this.#since
   }
 
   #command(kind: number) {

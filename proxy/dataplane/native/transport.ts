@@ -3,13 +3,13 @@ import type { Client, CloseReason } from '../../model/flow.ts'
 import type { Frontend, GlobalService } from '../../model/service.ts'
 import type { Listener } from '../engine.ts'
 import { Deadlines } from '../flow/deadlines.ts'
-import type { Carrier, TcpListening, Transport } from '../flow/flow-context.ts'
+import type { FlowContext, TcpListening, Transport } from '../flow/flow-context.ts'
 import { quietLimitMs } from '../flow/udp-attempt.ts'
 import { backlog, listenError } from '../streams/bind.ts'
 import type { NativeAddon, NativePump } from './addon.ts'
-import { Command, Event, type Incoming, Rings } from './rings.ts'
-import { NativeConnection, type Pumping } from './tcp-connection.ts'
-import { NativeDoorListener, NativeSessions } from './udp-frontend.ts'
+import { Command, Event, type EventRecord, Rings } from './rings.ts'
+import { NativeConnection, type PumpContext } from './tcp-connection.ts'
+import { NativeSessions, NativeUdpFrontend } from './udp-frontend.ts'
 
 /** Events between two looks at everything else that Node has to do. */
 const batch = 2048
@@ -17,8 +17,8 @@ const batch = 2048
 const reasons: readonly (CloseReason | undefined)[] = ['done', 'client-reset', 'backend-reset', 'idle', 'half-closed']
 
 /** How flows move by a native pump: events in, commands out. */
-export class NativeTransport implements Transport, Pumping {
-  readonly carrier: Carrier
+export class NativeTransport implements Transport, PumpContext {
+  readonly context: FlowContext
   readonly rings: Rings
   readonly dials: Deadlines
   readonly #pump: NativePump
@@ -31,10 +31,10 @@ export class NativeTransport implements Transport, Pumping {
   #held = false
   #stopped = false
 
-  constructor(carrier: Carrier, { Pump }: Pick<NativeAddon, 'Pump'>) {
-    const { dial, idle } = carrier.options
-    this.carrier = carrier
-    this.dials = new Deadlines(carrier.clock, dial.timeoutMs)
+  constructor(context: FlowContext, { Pump }: Pick<NativeAddon, 'Pump'>) {
+    const { dial, idle } = context.options
+    this.context = context
+    this.dials = new Deadlines(context.clock, dial.timeoutMs)
     this.#pump = new Pump(() => this.#drain(), idle.tcpMs, idle.halfClosedMs)
     this.rings = new Rings(this.#pump)
     this.rings.sleep()
@@ -46,10 +46,10 @@ export class NativeTransport implements Transport, Pumping {
     onClose: (listener: TcpListening) => void,
   ): Promise<TcpListening> {
     const id = ++this.#lastListener
-    const error = this.#pump.listen(id, frontend.ip, frontend.port, backlog)
+    const error = this.#pump.listenTcp(id, frontend.ip, frontend.port, backlog)
     if (error !== 0) throw listenError(frontend, systemError('listen', error))
     const listener = new NativeListener(frontend, service, closing => {
-      if (!this.#stopped) this.rings.command(Command.unlisten, id, 0).send()
+      if (!this.#stopped) this.rings.command(Command.closeListener).setListener(id).send()
       onClose(closing)
     })
     this.#listeners.set(id, listener)
@@ -63,20 +63,20 @@ export class NativeTransport implements Transport, Pumping {
     onClose: (listener: Listener) => void,
   ): Promise<Listener> {
     const id = ++this.#lastListener
-    const error = this.#pump.openDoor(id, frontend.ip, frontend.port)
+    const error = this.#pump.listenUdp(id, frontend.ip, frontend.port)
     if (error !== 0) throw listenError(frontend, systemError('bind', error))
-    const door = new NativeDoorListener(frontend, service, closing => {
-      if (!this.#stopped) this.rings.command(Command.closeDoor, id, 0).send()
+    const listener = new NativeUdpFrontend(frontend, service, closing => {
+      if (!this.#stopped) this.rings.command(Command.closeFrontend).setFrontend(id).send()
       onClose(closing)
     })
-    this.#sessions.doors.set(id, door)
+    this.#sessions.frontends.set(id, listener)
     this.#hold()
-    return door
+    return listener
   }
 
   sweep(now: number): void {
     if (this.#stopped) return
-    this.rings.command(Command.sweep, 0, 0).about(quietLimitMs(this.carrier)).when(now).send()
+    this.rings.command(Command.sweep).setLimit(quietLimitMs(this.context)).setNow(now).send()
   }
 
   destroy(): void {
@@ -88,9 +88,9 @@ export class NativeTransport implements Transport, Pumping {
       while (this.rings.read(batch, event => this.#take(event)));
       this.#pump.refill()
     } while (this.rings.read(1, event => this.#take(event)))
-    for (const listener of [...this.#listeners.values(), ...this.#sessions.doors.values()]) listener.freed()
+    for (const listener of [...this.#listeners.values(), ...this.#sessions.frontends.values()]) listener.freed()
     this.#listeners.clear()
-    this.#sessions.doors.clear()
+    this.#sessions.frontends.clear()
     this.dials.close()
   }
 
@@ -115,45 +115,45 @@ export class NativeTransport implements Transport, Pumping {
     } while (!this.#stopped && !this.rings.sleep())
   }
 
-  readonly #takeEvent = (event: Incoming): void => this.#take(event)
+  readonly #takeEvent = (event: EventRecord): void => this.#take(event)
 
-  #take(event: Incoming): void {
+  #take(event: EventRecord): void {
     switch (event.kind) {
       case Event.accepted:
         return this.#accepted(event)
       case Event.connected:
         return this.#connections[event.slot]?.connected()
       case Event.failed:
-        return this.#connections[event.slot]?.failed(systemError('connect', event.number))
+        return this.#connections[event.slot]?.failed(systemError('connect', event.error))
       case Event.gone:
         return this.#gone(event)
       case Event.fault:
-        return this.carrier.localFault(systemError('accept', event.number))
-      case Event.unlistened:
-        this.#listeners.get(event.slot)?.freed()
-        this.#listeners.delete(event.slot)
+        return this.context.localFault(systemError('accept', event.error))
+      case Event.listenerClosed:
+        this.#listeners.get(event.listener)?.freed()
+        this.#listeners.delete(event.listener)
         return this.#hold()
       case Event.asked:
         return this.#stopped ? undefined : this.#sessions.asked(event)
       case Event.answered:
         return this.#sessions.of(event)?.answered()
       case Event.unlinked:
-        return this.#sessions.of(event)?.unlinked(linkError(event.number), event.sent(), event.received())
+        return this.#sessions.of(event)?.unlinked(linkError(event.error), event.sent(), event.received())
       case Event.quiet:
         return this.#sessions.of(event)?.quiet()
       case Event.dropped:
         return this.#sessions.dropped(event)
-      case Event.doorClosed:
-        this.#sessions.doors.get(event.slot)?.freed()
-        this.#sessions.doors.delete(event.slot)
+      case Event.frontendClosed:
+        this.#sessions.frontends.get(event.frontend)?.freed()
+        this.#sessions.frontends.delete(event.frontend)
         return this.#hold()
     }
   }
 
-  #accepted(event: Incoming): void {
+  #accepted(event: EventRecord): void {
     if (this.#stopped) return // the pump has reset it already
-    const { slot, generation, number, port } = event
-    const listener = this.#listeners.get(number)
+    const { slot, generation, port } = event
+    const listener = this.#listeners.get(event.listener)
     if (!listener || listener.closed) {
       this.rings.command(Command.refuse, slot, generation).send()
       return
@@ -165,18 +165,18 @@ export class NativeTransport implements Transport, Pumping {
     connection.begin()
   }
 
-  #gone(event: Incoming): void {
+  #gone(event: EventRecord): void {
     const connection = this.#connections[event.slot]
     if (!connection) return
     this.#connections[event.slot] = undefined
     this.#carried--
-    connection.gone(reasons[event.number], event.sent(), event.received())
+    connection.gone(reasons[event.reason], event.sent(), event.received())
     this.#hold()
   }
 
   /** Listeners and connections keep the process alive, as those of node:net do. */
   #hold(): void {
-    const held = this.#listeners.size > 0 || this.#sessions.doors.size > 0 || this.#carried > 0
+    const held = this.#listeners.size > 0 || this.#sessions.frontends.size > 0 || this.#carried > 0
     if (held === this.#held || this.#stopped) return
     this.#held = held
     this.#pump.hold(held)

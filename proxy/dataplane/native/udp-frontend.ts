@@ -2,12 +2,12 @@ import { isHealthy } from '../../model/backend.ts'
 import { type RefusalCode, refusal } from '../../model/refusal.ts'
 import type { Frontend, GlobalService } from '../../model/service.ts'
 import type { Listener } from '../engine.ts'
-import { Command, type Incoming } from './rings.ts'
-import type { Pumping } from './tcp-connection.ts'
+import { Command, type EventRecord } from './rings.ts'
+import type { PumpContext } from './tcp-connection.ts'
 import { NativeSession } from './udp-session.ts'
 
 /** The UDP side of {@link Listener}: one bound socket of the pump, and the sessions of its clients. */
-export class NativeDoorListener implements Listener {
+export class NativeUdpFrontend implements Listener {
   frontend: Frontend
   service: GlobalService
   readonly sessions = new Set<NativeSession>()
@@ -15,9 +15,9 @@ export class NativeDoorListener implements Listener {
   /** Called when the pump has closed the socket. */
   freed: () => void = () => {}
   readonly #free: Promise<void>
-  readonly #onClose: (listener: NativeDoorListener) => void
+  readonly #onClose: (listener: NativeUdpFrontend) => void
 
-  constructor(frontend: Frontend, service: GlobalService, onClose: (listener: NativeDoorListener) => void) {
+  constructor(frontend: Frontend, service: GlobalService, onClose: (listener: NativeUdpFrontend) => void) {
     this.frontend = frontend
     this.service = service
     this.#onClose = onClose
@@ -55,28 +55,28 @@ export class NativeDoorListener implements Listener {
 
 /** All UDP sessions of a pump, by slot. */
 export class NativeSessions {
-  readonly doors = new Map<number, NativeDoorListener>()
-  readonly #pumping: Pumping
+  readonly frontends = new Map<number, NativeUdpFrontend>()
+  readonly #pump: PumpContext
   /** Until the pump has said its last word on them. */
   readonly #sessions: (NativeSession | undefined)[] = []
 
-  constructor(pumping: Pumping) {
-    this.#pumping = pumping
+  constructor(pump: PumpContext) {
+    this.#pump = pump
   }
 
   /** The session that an event is about. */
-  of({ slot, generation }: Incoming): NativeSession | undefined {
+  of({ slot, generation }: EventRecord): NativeSession | undefined {
     const session = this.#sessions[slot]
     return session?.is(generation) ? session : undefined
   }
 
   /** Datagrams wait for a backend: of a session that has none, or of a client not seen before. */
-  asked(event: Incoming): void {
+  asked(event: EventRecord): void {
     const session = this.of(event) ?? this.#admit(event)
     session?.asked()
   }
 
-  dropped(event: Incoming): void {
+  dropped(event: EventRecord): void {
     const session = this.of(event)
     if (!session) return
     this.#sessions[event.slot] = undefined
@@ -87,14 +87,14 @@ export class NativeSessions {
    * At the limit the oldest session without any reply makes room, as in the kernel's conntrack: a flood of made-up
    * clients eats itself. When all are answered the new one is refused; a session in use is never put out.
    */
-  #admit(event: Incoming): NativeSession | undefined {
-    const { slot, generation, number, port } = event
-    const door = this.doors.get(number)
-    if (!door || door.closed) return undefined
-    const { sessions, unanswered, options, chooser, draining } = this.#pumping.carrier
-    const session = new NativeSession(this.#pumping, door, { address: event.address(), port }, slot, generation)
+  #admit(event: EventRecord): NativeSession | undefined {
+    const { slot, generation, port } = event
+    const frontend = this.frontends.get(event.frontend)
+    if (!frontend || frontend.closed) return undefined
+    const { sessions, unanswered, options, chooser, draining } = this.#pump.context
+    const session = new NativeSession(this.#pump, frontend, { address: event.address(), port }, slot, generation)
     const refuse = (code: RefusalCode, why: string) => {
-      this.#pumping.rings.command(Command.forget, slot, generation).send()
+      this.#pump.rings.command(Command.forget, slot, generation).send()
       chooser.refused(session, refusal(code, why))
       return undefined
     }
@@ -107,7 +107,7 @@ export class NativeSessions {
     this.#sessions[slot] = session
     sessions.add(session)
     unanswered.add(session)
-    door.sessions.add(session)
+    frontend.sessions.add(session)
     return session
   }
 }

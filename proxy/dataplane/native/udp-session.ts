@@ -7,15 +7,15 @@
 import type { Backend } from '../../model/backend.ts'
 import type { Client, CloseReason, Flow, Refusal, Result } from '../../model/flow.ts'
 import type { Frontend, GlobalService } from '../../model/service.ts'
-import type { CarriedSession, Current } from '../flow/flow-context.ts'
+import type { ListenerState, OpenSession } from '../flow/flow-context.ts'
 import { endedUnanswered, madeRoom, nextChoice, noteUdpFailure } from '../flow/udp-attempt.ts'
 import { outcomeOf } from '../streams/dial.ts'
 import { addressBytes } from './address.ts'
 import { Command } from './rings.ts'
-import type { Pumping } from './tcp-connection.ts'
+import type { PumpContext } from './tcp-connection.ts'
 
 /** What a session needs of the listener it belongs to. */
-export interface NativeDoor extends Current {
+export interface NativeUdpFrontend2 extends ListenerState {
   readonly sessions: Set<NativeSession>
 }
 
@@ -30,27 +30,27 @@ interface Link {
 
 const none: readonly string[] = []
 
-export class NativeSession implements Flow, CarriedSession {
+export class NativeSession implements Flow, OpenSession {
   readonly id: number
   readonly client: Client
-  readonly current: NativeDoor
+  readonly listener: NativeUdpFrontend2
   frontend: Frontend
   service: GlobalService
   tried = none
   backend: Backend | undefined = undefined
-  readonly #pumping: Pumping
+  readonly #pump: PumpContext
   readonly #slot: number
   readonly #generation: number
   #link: Link | undefined
   #left = false
 
-  constructor(pumping: Pumping, door: NativeDoor, client: Client, slot: number, generation: number) {
-    this.id = pumping.carrier.nextId()
+  constructor(pump: PumpContext, frontend: NativeUdpFrontend2, client: Client, slot: number, generation: number) {
+    this.id = pump.context.nextId()
     this.client = client
-    this.current = door
-    this.frontend = door.frontend
-    this.service = door.service
-    this.#pumping = pumping
+    this.listener = frontend
+    this.frontend = frontend.frontend
+    this.service = frontend.service
+    this.#pump = pump
     this.#slot = slot
     this.#generation = generation
   }
@@ -69,7 +69,7 @@ export class NativeSession implements Flow, CarriedSession {
   answered(): void {
     const link = this.#link
     if (!link || link.ended || link.answered || !this.backend) return
-    const { chooser, clock, unanswered } = this.#pumping.carrier
+    const { chooser, clock, unanswered } = this.#pump.context
     link.answered = true
     this.tried = none
     unanswered.delete(this)
@@ -83,7 +83,7 @@ export class NativeSession implements Flow, CarriedSession {
     this.#link = undefined
     if (link.ended) return this.#tellTotals(link, link.ended, sent, received)
     this.backend = undefined
-    this.#pumping.carrier.unanswered.add(this)
+    this.#pump.context.unanswered.add(this)
     if (error) this.#failed(link, error, sent, received)
   }
 
@@ -95,7 +95,7 @@ export class NativeSession implements Flow, CarriedSession {
   quiet(): void {
     if (this.#left) return
     // Silence from a backend that has never answered is the only sign UDP gives of one that is not there.
-    if (this.#pumping.carrier.draining) this.cut('shutdown')
+    if (this.#pump.context.draining) this.cut('shutdown')
     else this.#end('idle', 'timeout')
   }
 
@@ -103,7 +103,7 @@ export class NativeSession implements Flow, CarriedSession {
     if (this.#left) return
     const answered = this.backend ? (this.#link?.answered ?? true) : true
     this.#end(reason, 'cancelled')
-    if (!answered) this.#pumping.carrier.chooser.refused(this, endedUnanswered(reason))
+    if (!answered) this.#pump.context.chooser.refused(this, endedUnanswered(reason))
   }
 
   /** Makes room for another session. */
@@ -118,30 +118,30 @@ export class NativeSession implements Flow, CarriedSession {
   }
 
   #attempt(): void {
-    const { chooser, clock } = this.#pumping.carrier
-    const { backend, refusal } = nextChoice(this, this.#pumping.carrier)
+    const { chooser, clock } = this.#pump.context
+    const { backend, refusal } = nextChoice(this, this.#pump.context)
     if (refusal) return this.#refuse(refusal)
     this.backend = backend
     chooser.connecting(this, backend)
     this.#link = { backend, since: clock.now(), answered: false }
     const address = addressBytes(backend)
-    if (address) return this.#command(Command.link).to(backend.family, address, backend.port).send()
+    if (address) return this.#command(Command.link).setAddress(backend.family, address, backend.port).send()
     this.unlinked(new Error(`${backend.key} has an address or a port that cannot be`), 0, 0)
     this.asked()
   }
 
   #failed(link: Link, error: Error, sent: number, received: number): void {
-    const { carrier } = this.#pumping
-    const { chooser, clock } = carrier
+    const { context } = this.#pump
+    const { chooser, clock } = context
     if (link.answered) this.#tellTotals(link, 'backend-reset', sent, received)
     else chooser.result(this, link.backend, { outcome: outcomeOf(error), error, ms: clock.now() - link.since })
-    const refusal = noteUdpFailure(this, link.backend, error, carrier)
+    const refusal = noteUdpFailure(this, link.backend, error, context)
     if (refusal) this.#refuse(refusal)
   }
 
   #refuse(refusal: Refusal): void {
     this.#leave()
-    this.#pumping.carrier.chooser.refused(this, refusal)
+    this.#pump.context.chooser.refused(this, refusal)
   }
 
   #end(reason: CloseReason, outcome: 'timeout' | 'cancelled'): void {
@@ -153,7 +153,7 @@ export class NativeSession implements Flow, CarriedSession {
   #settle(reason: CloseReason, outcome: Exclude<Result['outcome'], 'connected'>): boolean {
     const link = this.#link
     if (!link || link.ended) return false
-    const { chooser, clock, unanswered } = this.#pumping.carrier
+    const { chooser, clock, unanswered } = this.#pump.context
     this.backend = undefined
     unanswered.add(this)
     link.ended = reason
@@ -162,21 +162,21 @@ export class NativeSession implements Flow, CarriedSession {
   }
 
   #tellTotals({ backend, answered, since }: Link, reason: CloseReason, sent: number, received: number): void {
-    const { chooser, clock } = this.#pumping.carrier
+    const { chooser, clock } = this.#pump.context
     if (answered) chooser.closed(this, backend, { sent, received, ms: clock.now() - since, reason })
   }
 
   #leave(): void {
-    const { carrier } = this.#pumping
+    const { context } = this.#pump
     this.#left = true
     this.#command(Command.forget).send()
-    carrier.sessions.delete(this)
-    carrier.unanswered.delete(this)
-    this.current.sessions.delete(this)
-    carrier.ended()
+    context.sessions.delete(this)
+    context.unanswered.delete(this)
+    this.listener.sessions.delete(this)
+    context.ended()
   }
 
   #command(kind: number) {
-    return this.#pumping.rings.command(kind, this.#slot, this.#generation)
+    return this.#pump.rings.command(kind, this.#slot, this.#generation)
   }
 }

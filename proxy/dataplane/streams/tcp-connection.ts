@@ -4,7 +4,7 @@ import type { Backend } from '../../model/backend.ts'
 import type { Client, CloseReason, Flow, Refusal } from '../../model/flow.ts'
 import { refusal } from '../../model/refusal.ts'
 import type { Frontend, GlobalService } from '../../model/service.ts'
-import type { CarriedConnection, Carrier, Current } from '../flow/flow-context.ts'
+import type { FlowContext, ListenerState, OpenConnection } from '../flow/flow-context.ts'
 import { type Failure, noteFailure } from '../flow/outcome.ts'
 import { Inlet } from './buffers.ts'
 import { dial } from './dial.ts'
@@ -17,7 +17,7 @@ const quietMs = 1000
 const none: readonly string[] = []
 
 /** Is its own {@link Flow}: nothing is copied on the way. */
-export class Connection implements Flow, CarriedConnection {
+export class Connection implements Flow, OpenConnection {
   readonly id: number
   readonly client: Client
   frontend: Frontend
@@ -25,8 +25,8 @@ export class Connection implements Flow, CarriedConnection {
   tried = none
   backend: Backend | undefined = undefined
   /** The listener it came by. */
-  readonly current: Current
-  readonly #carrier: Carrier
+  readonly listener: ListenerState
+  readonly #context: FlowContext
   readonly #socket: Socket
   readonly #inlet: Inlet
   readonly #deadline: number
@@ -37,29 +37,29 @@ export class Connection implements Flow, CarriedConnection {
   #quietSince = 0
   #keptAlive = false
 
-  constructor(carrier: Carrier, current: Current, socket: Socket, client: Client) {
-    this.id = carrier.nextId()
+  constructor(context: FlowContext, listener: ListenerState, socket: Socket, client: Client) {
+    this.id = context.nextId()
     this.client = client
-    this.frontend = current.frontend
-    this.service = current.service
-    this.#carrier = carrier
-    this.current = current
+    this.frontend = listener.frontend
+    this.service = listener.service
+    this.#context = context
+    this.listener = listener
     this.#socket = socket
-    this.#inlet = new Inlet(carrier.buffers)
-    this.#deadline = carrier.clock.now() + carrier.options.dial.budgetMs
+    this.#inlet = new Inlet(context.buffers)
+    this.#deadline = context.clock.now() + context.options.dial.budgetMs
   }
 
   /**
    * The client's socket has no `data` listener until a backend is connected: Node buffers up to its high-water mark and
    * then stops reading, so an impatient client costs 64 KiB, and a reset is noticed.
    */
-  static accept(carrier: Carrier, current: Current, socket: Socket): void {
+  static accept(context: FlowContext, listener: ListenerState, socket: Socket): void {
     const { remoteAddress, remotePort } = socket
     if (remoteAddress === undefined || remotePort === undefined) {
       socket.destroy() // reset by its client before we came to it
       return
     }
-    new Connection(carrier, current, socket, { address: remoteAddress, port: remotePort }).#begin()
+    new Connection(context, listener, socket, { address: remoteAddress, port: remotePort }).#begin()
   }
 
   tick(now: number): void {
@@ -75,7 +75,7 @@ export class Connection implements Flow, CarriedConnection {
       this.#keptAlive = true
       pipe.keepAlive(keepAliveMs)
     }
-    const { tcpMs, halfClosedMs } = this.#carrier.options.idle
+    const { tcpMs, halfClosedMs } = this.#context.options.idle
     const limit = pipe.halfClosed ? halfClosedMs : tcpMs
     if (limit > 0 && now - this.#quietSince >= limit) this.cut(pipe.halfClosed ? 'half-closed' : 'idle')
   }
@@ -90,11 +90,11 @@ export class Connection implements Flow, CarriedConnection {
 
   /** Whether new flows of its frontend may go to its backend as well: a backend that came back keeps its flows. */
   get wanted(): boolean {
-    return this.current.frontend.backends.some(b => b.key === this.backend?.key && b.state === 'active')
+    return this.listener.frontend.backends.some(b => b.key === this.backend?.key && b.state === 'active')
   }
 
   #begin(): void {
-    const { connections, options } = this.#carrier
+    const { connections, options } = this.#context
     this.#socket.on('error', () => this.#clientFailed())
     if (connections.size >= options.limits.connections) {
       return this.#refuse(refusal('limit', `${connections.size} connections are open, the limit`))
@@ -104,7 +104,7 @@ export class Connection implements Flow, CarriedConnection {
   }
 
   #attempt(): void {
-    const { chooser, clock, options } = this.#carrier
+    const { chooser, clock, options } = this.#context
     const { backend, refusal } = chooser.choose(this)
     if (refusal) return this.#refuse(refusal)
     this.backend = backend
@@ -119,16 +119,16 @@ export class Connection implements Flow, CarriedConnection {
   }
 
   #again(backend: Backend, result: Failure): void {
-    const refusal = noteFailure(this, backend, result, this.#deadline, this.#carrier)
+    const refusal = noteFailure(this, backend, result, this.#deadline, this.#context)
     if (refusal) return this.#refuse(refusal)
     // Services are replaced while we dial; the next attempt goes by what is true now.
-    this.frontend = this.current.frontend
-    this.service = this.current.service
+    this.frontend = this.listener.frontend
+    this.service = this.listener.service
     this.#attempt()
   }
 
   #carry(backend: Backend, socket: Socket): void {
-    const { chooser, clock } = this.#carrier
+    const { chooser, clock } = this.#context
     this.#connectedAt = this.#quietSince = clock.now()
     const pipe = new Pipe(this.#socket, socket, this.#inlet, reason => {
       this.#leave()
@@ -153,15 +153,15 @@ export class Connection implements Flow, CarriedConnection {
     this.#socket.resetAndDestroy()
     this.#inlet.release()
     this.#leave()
-    this.#carrier.chooser.refused(this, refusal)
+    this.#context.chooser.refused(this, refusal)
   }
 
   #moving(pipe: Pipe): boolean {
-    return pipe.progress !== this.#progress || this.#carrier.clock.now() - this.#quietSince < quietMs
+    return pipe.progress !== this.#progress || this.#context.clock.now() - this.#quietSince < quietMs
   }
 
   #leave(): void {
-    this.#carrier.connections.delete(this)
-    this.#carrier.ended()
+    this.#context.connections.delete(this)
+    this.#context.ended()
   }
 }

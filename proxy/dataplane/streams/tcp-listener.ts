@@ -1,7 +1,7 @@
 import type { Server, Socket } from 'node:net'
 import type { Frontend, GlobalService } from '../../model/service.ts'
 import type { Listener } from '../engine.ts'
-import type { Carrier } from '../flow/flow-context.ts'
+import type { FlowContext } from '../flow/flow-context.ts'
 import { bindTcp } from './bind.ts'
 import { Connection } from './tcp-connection.ts'
 
@@ -13,23 +13,23 @@ export class TcpListener implements Listener {
   readonly #onClose: OnClose
 
   /** `onClose` is told when the address is free and the listener's flows should drain. */
-  constructor(carrier: Carrier, server: Server, frontend: Frontend, service: GlobalService, onClose: OnClose) {
+  constructor(context: FlowContext, server: Server, frontend: Frontend, service: GlobalService, onClose: OnClose) {
     this.frontend = frontend
     this.service = service
     this.#server = server
     this.#onClose = onClose
-    server.on('connection', (socket: Socket) => Connection.accept(carrier, this, socket))
+    server.on('connection', (socket: Socket) => Connection.accept(context, this, socket))
     // accept(2) failed; the socket goes on listening.
-    server.on('error', error => carrier.localFault(error))
+    server.on('error', error => context.localFault(error))
   }
 
   static async open(
-    carrier: Carrier,
+    context: FlowContext,
     frontend: Frontend,
     service: GlobalService,
     onClose: OnClose,
   ): Promise<TcpListener> {
-    return new TcpListener(carrier, await bindTcp(frontend), frontend, service, onClose)
+    return new TcpListener(context, await bindTcp(frontend), frontend, service, onClose)
   }
 
   update(frontend: Frontend, service: GlobalService): void {

@@ -5,37 +5,37 @@ import type { Client } from '../../model/flow.ts'
 import { refusal } from '../../model/refusal.ts'
 import type { Frontend, GlobalService } from '../../model/service.ts'
 import type { Listener } from '../engine.ts'
-import type { Carrier } from '../flow/flow-context.ts'
+import type { FlowContext } from '../flow/flow-context.ts'
 import { bindUdp } from './bind.ts'
-import { type Door, maxQueuedBytes, Session } from './udp-session.ts'
+import { maxQueuedBytes, Session, type UdpFrontend } from './udp-session.ts'
 
 /** The UDP side of {@link Listener}: one bound socket and the sessions of its clients. */
-export class UdpListener implements Listener, Door {
+export class UdpListener implements Listener, UdpFrontend {
   frontend: Frontend
   service: GlobalService
-  readonly #carrier: Carrier
+  readonly #context: FlowContext
   readonly #socket: Socket
   readonly #sessions = new Map<string, Session>()
   readonly #onClose: OnClose
   #closed = false
 
-  constructor(carrier: Carrier, socket: Socket, frontend: Frontend, service: GlobalService, onClose: OnClose) {
+  constructor(context: FlowContext, socket: Socket, frontend: Frontend, service: GlobalService, onClose: OnClose) {
     this.frontend = frontend
     this.service = service
-    this.#carrier = carrier
+    this.#context = context
     this.#socket = socket
     this.#onClose = onClose
     socket.on('message', (message, from) => this.#received(message, from))
-    socket.on('error', error => carrier.localFault(error))
+    socket.on('error', error => context.localFault(error))
   }
 
   static async open(
-    carrier: Carrier,
+    context: FlowContext,
     frontend: Frontend,
     service: GlobalService,
     onClose: OnClose,
   ): Promise<UdpListener> {
-    return new UdpListener(carrier, await bindUdp(frontend), frontend, service, onClose)
+    return new UdpListener(context, await bindUdp(frontend), frontend, service, onClose)
   }
 
   /**
@@ -86,8 +86,8 @@ export class UdpListener implements Listener, Door {
    * clients eats itself. When all are answered the new one is refused; a session in use is never put out.
    */
   #admit(key: string, { address, port }: RemoteInfo): Session | undefined {
-    const { sessions, unanswered, options, chooser, draining } = this.#carrier
-    const session = new Session(this.#carrier, this, { address, port })
+    const { sessions, unanswered, options, chooser, draining } = this.#context
+    const session = new Session(this.#context, this, { address, port })
     if (draining) {
       chooser.refused(session, refusal('draining', 'the proxy is shutting down'))
       return undefined

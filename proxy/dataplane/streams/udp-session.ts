@@ -8,7 +8,7 @@ import type { Socket } from 'node:dgram'
 import type { Backend } from '../../model/backend.ts'
 import type { Client, CloseReason, Flow, Refusal, Result } from '../../model/flow.ts'
 import type { Frontend, GlobalService } from '../../model/service.ts'
-import type { CarriedSession, Carrier, Current } from '../flow/flow-context.ts'
+import type { FlowContext, ListenerState, OpenSession } from '../flow/flow-context.ts'
 import { endedUnanswered, madeRoom, nextChoice, noteUdpFailure, quietLimitMs } from '../flow/udp-attempt.ts'
 import { udpSocket } from './bind.ts'
 import { codeOf, outcomeOf } from './dial.ts'
@@ -20,32 +20,32 @@ export const maxQueuedBytes = 1024 * 1024
 const none: readonly string[] = []
 
 /** What a session needs of the listener it belongs to. */
-export interface Door extends Current {
+export interface UdpFrontend extends ListenerState {
   /** To the client, from the frontend's address. */
   reply(message: Buffer, client: Client): void
   left(session: Session): void
 }
 
-export class Session implements Flow, CarriedSession {
+export class Session implements Flow, OpenSession {
   readonly id: number
   readonly client: Client
-  readonly current: Door
+  readonly listener: UdpFrontend
   frontend: Frontend
   service: GlobalService
   tried = none
   backend: Backend | undefined = undefined
-  readonly #carrier: Carrier
-  #upstream: Upstream | undefined
+  readonly #context: FlowContext
+  #upstream: BackendSocket | undefined
   #moved = true
   #quietSince = 0
 
-  constructor(carrier: Carrier, door: Door, client: Client) {
-    this.id = carrier.nextId()
+  constructor(context: FlowContext, frontend: UdpFrontend, client: Client) {
+    this.id = context.nextId()
     this.client = client
-    this.current = door
-    this.frontend = door.frontend
-    this.service = door.service
-    this.#carrier = carrier
+    this.listener = frontend
+    this.frontend = frontend.frontend
+    this.service = frontend.service
+    this.#context = context
   }
 
   /** A datagram of the client. */
@@ -61,17 +61,17 @@ export class Session implements Flow, CarriedSession {
       this.#quietSince = now
       return
     }
-    const limit = quietLimitMs(this.#carrier)
+    const limit = quietLimitMs(this.#context)
     if (limit === 0 || now - this.#quietSince < limit) return
     // Silence from a backend that has never answered is the only sign UDP gives of one that is not there.
-    if (this.#carrier.draining) this.cut('shutdown')
+    if (this.#context.draining) this.cut('shutdown')
     else this.#end('idle', 'timeout')
   }
 
   cut(reason: CloseReason): void {
     const answered = this.#upstream?.answered ?? true
     this.#end(reason, 'cancelled')
-    if (!answered) this.#carrier.chooser.refused(this, endedUnanswered(reason))
+    if (!answered) this.#context.chooser.refused(this, endedUnanswered(reason))
   }
 
   /** Makes room for another session. */
@@ -86,12 +86,12 @@ export class Session implements Flow, CarriedSession {
   }
 
   #attempt(): void {
-    const { chooser, clock } = this.#carrier
-    const { backend, refusal } = nextChoice(this, this.#carrier)
+    const { chooser, clock } = this.#context
+    const { backend, refusal } = nextChoice(this, this.#context)
     if (refusal) return this.#refuse(refusal)
     this.backend = backend
     chooser.connecting(this, backend)
-    this.#upstream = new Upstream(backend, clock.now(), {
+    this.#upstream = new BackendSocket(backend, clock.now(), {
       replied: message => this.#replied(message),
       failed: (error, waiting) => this.#failed(error, waiting),
     })
@@ -102,11 +102,11 @@ export class Session implements Flow, CarriedSession {
     this.#moved = true
     const upstream = this.#upstream
     if (upstream && !upstream.answered) this.#answered(upstream)
-    this.current.reply(message, this.client)
+    this.listener.reply(message, this.client)
   }
 
-  #answered(upstream: Upstream): void {
-    const { chooser, clock, unanswered } = this.#carrier
+  #answered(upstream: BackendSocket): void {
+    const { chooser, clock, unanswered } = this.#context
     upstream.answered = true
     this.tried = none
     unanswered.delete(this)
@@ -118,14 +118,14 @@ export class Session implements Flow, CarriedSession {
     const backend = this.#upstream?.backend
     if (!backend) return
     this.#settle('backend-reset', { outcome: outcomeOf(error), error })
-    const refusal = noteUdpFailure(this, backend, error, this.#carrier)
+    const refusal = noteUdpFailure(this, backend, error, this.#context)
     if (refusal) return this.#refuse(refusal)
-    for (const message of waiting) if (this.#carrier.sessions.has(this)) this.forward(message)
+    for (const message of waiting) if (this.#context.sessions.has(this)) this.forward(message)
   }
 
   #refuse(refusal: Refusal): void {
     this.#leave()
-    this.#carrier.chooser.refused(this, refusal)
+    this.#context.chooser.refused(this, refusal)
   }
 
   #end(reason: CloseReason, outcome: 'timeout' | 'cancelled'): void {
@@ -137,7 +137,7 @@ export class Session implements Flow, CarriedSession {
   #settle(reason: CloseReason, result: { outcome: Exclude<Result['outcome'], 'connected'>; error?: Error }): void {
     const upstream = this.#upstream
     if (!upstream) return
-    const { chooser, clock, unanswered } = this.#carrier
+    const { chooser, clock, unanswered } = this.#context
     const { backend, answered, sent, received, since } = upstream
     const ms = clock.now() - since
     this.#upstream = undefined
@@ -149,10 +149,10 @@ export class Session implements Flow, CarriedSession {
   }
 
   #leave(): void {
-    this.#carrier.sessions.delete(this)
-    this.#carrier.unanswered.delete(this)
-    this.current.left(this)
-    this.#carrier.ended()
+    this.#context.sessions.delete(this)
+    this.#context.unanswered.delete(this)
+    this.listener.left(this)
+    this.#context.ended()
   }
 }
 
@@ -162,7 +162,7 @@ interface Heard {
 }
 
 /** The socket of one attempt. After `close()` nothing is heard of it any more. */
-class Upstream {
+class BackendSocket {
   readonly backend: Backend
   readonly since: number
   answered = false

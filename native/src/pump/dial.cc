@@ -2,7 +2,7 @@
 
 #include <cerrno>
 
-#include "pump.h"
+#include "pump/pump.h"
 
 namespace starlane {
 
@@ -58,7 +58,7 @@ void Pump::dialFailed(uint32_t slot, Connection& connection, int error) {
   event.kind = static_cast<int32_t>(Event::Failed);
   event.slot = static_cast<int32_t>(slot);
   event.generation = connection.generation;
-  event.number = error;
+  event.error = error;
   outbox_.send(event);
 }
 

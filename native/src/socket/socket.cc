@@ -1,4 +1,4 @@
-#include "socket.h"
+#include "socket/socket.h"
 
 #include <arpa/inet.h>
 #include <netinet/tcp.h>
@@ -7,7 +7,7 @@
 #include <cerrno>
 #include <cstring>
 
-#include "descriptor.h"
+#include "socket/descriptor.h"
 
 namespace starlane {
 

@@ -1,15 +1,15 @@
 // What JavaScript sees of a BatchSocket: a class { memory, bind, port, lost, send, deafen, close }. No thread: the socket is
 // watched by Node's own event loop. It ends with close(), or with the JavaScript environment.
-#include "batch-binding.h"
+#include "node/batch-binding.h"
 
 #include <cerrno>
 #include <cstdlib>
 #include <cstring>
 #include <utility>
 
-#include "batch.h"
-#include "loop.h"
-#include "napi.h"
+#include "batch/batch.h"
+#include "node/loop.h"
+#include "node/napi.h"
 
 namespace {
 

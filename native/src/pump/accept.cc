@@ -3,7 +3,7 @@
 #include <cerrno>
 #include <cstring>
 
-#include "pump.h"
+#include "pump/pump.h"
 
 namespace starlane {
 
@@ -73,7 +73,7 @@ bool Pump::acceptOne(int32_t listener, int listening) {
   event.kind = static_cast<int32_t>(Event::Accepted);
   event.slot = static_cast<int32_t>(slot);
   event.generation = connection.generation;
-  event.number = listener;
+  event.listener = listener;
   read(peer, event.family, event.address, event.port);
   outbox_.send(event);
   return true;
@@ -96,16 +96,16 @@ void Pump::fault(int error) {
   faulty_ = true;
   Record event{};
   event.kind = static_cast<int32_t>(Event::Fault);
-  event.number = error;
+  event.error = error;
   outbox_.send(event);
 }
 
-void Pump::unlisten(int32_t listener) {
+void Pump::closeListener(int32_t listener) {
   takeListeners();
   if (listeners_.erase(listener) == 0) return;
   Record event{};
-  event.kind = static_cast<int32_t>(Event::Unlistened);
-  event.slot = listener;
+  event.kind = static_cast<int32_t>(Event::ListenerClosed);
+  event.listener = listener;
   outbox_.send(event);
 }
 

@@ -1,4 +1,4 @@
-#include "sessions.h"
+#include "pump/udp-sessions.h"
 
 #include <sys/epoll.h>
 
@@ -23,10 +23,10 @@ constexpr size_t kMostWaiting = 256;
 constexpr size_t kMostWaitingBytes = 16 * 1024 * 1024;
 constexpr size_t kMostAsking = 1024;
 
-constexpr uint64_t kDoorTag = Sessions::kOurs | uint64_t{1} << 62;
+constexpr uint64_t kFrontendTag = UdpSessions::kOurs | uint64_t{1} << 62;
 
 uint64_t tagOf(uint32_t slot, uint32_t stamp) {
-  return Sessions::kOurs | static_cast<uint64_t>(slot) << 32 | stamp;
+  return UdpSessions::kOurs | static_cast<uint64_t>(slot) << 32 | stamp;
 }
 
 // Of one datagram, too large or no room just now: it is lost, the session is not.
@@ -42,7 +42,7 @@ uint64_t seed() {
 }  // namespace
 
 // Room for the datagrams of one call, and what the calls want to know of it, filled in once.
-struct Sessions::Batch {
+struct UdpSessions::Batch {
   std::unique_ptr<uint8_t[]> bytes{new uint8_t[kBatch * kDatagram]};
   mmsghdr in[kBatch];  // with the sender's address
   mmsghdr inKnown[kBatch];  // without
@@ -52,7 +52,7 @@ struct Sessions::Batch {
   iovec pieces[kBatch];  // what has come
   // Replies that wait for more of their kind: the first pieces are theirs.
   int replies = 0;
-  int32_t door[kBatch];
+  int32_t frontend[kBatch];
   Address to[kBatch];
 
   Batch() {
@@ -82,11 +82,11 @@ struct Sessions::Batch {
   }
 };
 
-Sessions::Sessions(Outbox& outbox, const Descriptor& epoll) : outbox_(outbox), epoll_(epoll) {}
-Sessions::~Sessions() = default;
+UdpSessions::UdpSessions(Outbox& outbox, const Descriptor& epoll) : outbox_(outbox), epoll_(epoll) {}
+UdpSessions::~UdpSessions() = default;
 
 // With a seed, so that nobody can choose addresses that all fall together.
-size_t Sessions::Hash::operator()(const Client& client) const {
+size_t UdpSessions::Hash::operator()(const Client& client) const {
   uint64_t words[2];
   memcpy(words, client.bytes, sizeof words);
   uint64_t hash = seed() ^ client.port;
@@ -97,53 +97,56 @@ size_t Sessions::Hash::operator()(const Client& client) const {
   return hash;
 }
 
-void Sessions::open(int32_t door, Descriptor fd) {
+void UdpSessions::open(int32_t frontend, Descriptor fd) {
   if (!batch_) batch_ = std::make_unique<Batch>();
   epoll_event event{};
   event.events = EPOLLIN;
-  event.data.u64 = kDoorTag | static_cast<uint32_t>(door);
+  event.data.u64 = kFrontendTag | static_cast<uint32_t>(frontend);
   epoll_ctl(epoll_.get(), EPOLL_CTL_ADD, fd.get(), &event);
-  doors_[door].fd = std::move(fd);
+  frontends_[frontend].fd = std::move(fd);
 }
 
-void Sessions::close(int32_t door) {
-  const auto found = doors_.find(door);
-  if (found == doors_.end()) return;
+void UdpSessions::close(int32_t frontend) {
+  const auto found = frontends_.find(frontend);
+  if (found == frontends_.end()) return;
   std::vector<uint32_t> slots;
   for (const auto& [client, slot] : found->second.sessions) slots.push_back(slot);
   for (const uint32_t slot : slots) drop(slot);
-  doors_.erase(found);
-  tell(Event::DoorClosed, static_cast<uint32_t>(door), 0);
+  frontends_.erase(found);
+  Record event{};
+  event.kind = static_cast<int32_t>(Event::FrontendClosed);
+  event.frontend = frontend;
+  outbox_.send(event);
 }
 
-void Sessions::closeAll() {
-  std::vector<int32_t> doors;
-  for (const auto& [door, rest] : doors_) doors.push_back(door);
-  for (const int32_t door : doors) close(door);
+void UdpSessions::closeAll() {
+  std::vector<int32_t> frontends;
+  for (const auto& [frontend, rest] : frontends_) frontends.push_back(frontend);
+  for (const int32_t frontend : frontends) close(frontend);
 }
 
-void Sessions::onSocket(uint64_t tag) {
-  if ((tag & kDoorTag) == kDoorTag) return onDoor(static_cast<int32_t>(tag & 0x7fffffffu));
+void UdpSessions::onSocket(uint64_t tag) {
+  if ((tag & kFrontendTag) == kFrontendTag) return onFrontend(static_cast<int32_t>(tag & 0x7fffffffu));
   const auto slot = static_cast<uint32_t>((tag & ~kOurs) >> 32);
   const Session& session = sessions_[slot];
   if (session.state == State::Linked && session.stamp == static_cast<uint32_t>(tag)) onLink(slot);
 }
 
 // Clients speak. Datagrams of one session that come together go on together.
-void Sessions::onDoor(int32_t id) {
-  const auto found = doors_.find(id);
-  if (found == doors_.end()) return;
-  Door& door = found->second;
+void UdpSessions::onFrontend(int32_t id) {
+  const auto found = frontends_.find(id);
+  if (found == frontends_.end()) return;
+  UdpFrontend& frontend = found->second;
   sendReplies();
   for (int round = 0; round < kRounds; round++) {
-    const int count = batch_->receive(door.fd.get());
+    const int count = batch_->receive(frontend.fd.get());
     if (count <= 0) return;
     constexpr uint32_t nobody = UINT32_MAX;
     uint32_t slot = nobody;
     int first = 0;
     for (int i = 0; i <= count; i++) {
       const uint32_t next =
-          i < count ? sessionOf(id, door, batch_->from[i], batch_->in[i].msg_hdr.msg_namelen) : nobody;
+          i < count ? sessionOf(id, frontend, batch_->from[i], batch_->in[i].msg_hdr.msg_namelen) : nobody;
       if (i > 0 && next == slot && i < count) continue;
       if (slot != nobody && i > first) sendToBackend(slot, first, i - first);
       slot = next;
@@ -156,7 +159,7 @@ void Sessions::onDoor(int32_t id) {
 }
 
 // The backend speaks. A single datagram waits for those of other sessions in this turn, so that one call sends them all.
-void Sessions::onLink(uint32_t slot) {
+void UdpSessions::onLink(uint32_t slot) {
   Session& session = sessions_[slot];
   for (int round = 0; round < kRounds; round++) {
     if (kBatch - batch_->replies < kFewest) sendReplies();
@@ -167,38 +170,38 @@ void Sessions::onLink(uint32_t slot) {
     if (count <= 0) return;
     if (!session.answered) {
       session.answered = true;
-      tell(Event::Answered, slot, 0);
+      tell(Event::Answered, slot);
     }
     session.moved = true;
     for (int i = first; i < first + count; i++) session.received += batch_->pieces[i].iov_len;
     if (count == 1) {
-      batch_->door[first] = session.door;
+      batch_->frontend[first] = session.frontend;
       batch_->to[first] = session.address;
       batch_->replies++;
     } else {
       int error, sent;
-      sendRun(doors_.find(session.door)->second.fd.get(), &session.address, first, count, error, sent);
+      sendRun(frontends_.find(session.frontend)->second.fd.get(), &session.address, first, count, error, sent);
     }
     if (count < most) return;
   }
 }
 
-void Sessions::endTurn() {
+void UdpSessions::endTurn() {
   if (batch_ && batch_->replies > 0) sendReplies();
 }
 
-// Those of one door in a row by one call. What cannot be sent is lost, as UDP may.
-void Sessions::sendReplies() {
+// Those of one frontend in a row by one call. What cannot be sent is lost, as UDP may.
+void UdpSessions::sendReplies() {
   const int count = std::exchange(batch_->replies, 0);
   for (int i = 0; i < count;) {
-    const auto door = doors_.find(batch_->door[i]);
+    const auto frontend = frontends_.find(batch_->frontend[i]);
     int end = i;
-    for (; end < count && batch_->door[end] == batch_->door[i]; end++) {
+    for (; end < count && batch_->frontend[end] == batch_->frontend[i]; end++) {
       batch_->out[end].msg_hdr.msg_name = const_cast<sockaddr*>(batch_->to[end].get());
       batch_->out[end].msg_hdr.msg_namelen = batch_->to[end].length;
     }
-    while (i < end && door != doors_.end()) {
-      const int put = sendmmsg(door->second.fd.get(), &batch_->out[i], static_cast<unsigned>(end - i),
+    while (i < end && frontend != frontends_.end()) {
+      const int put = sendmmsg(frontend->second.fd.get(), &batch_->out[i], static_cast<unsigned>(end - i),
                                MSG_DONTWAIT | MSG_NOSIGNAL);
       i += put > 0 ? put : 1;
     }
@@ -207,15 +210,15 @@ void Sessions::sendReplies() {
 }
 
 // UINT32_MAX when the datagram is to be dropped.
-uint32_t Sessions::sessionOf(int32_t id, Door& door, const sockaddr_storage& from, socklen_t length) {
+uint32_t UdpSessions::sessionOf(int32_t id, UdpFrontend& frontend, const sockaddr_storage& from, socklen_t length) {
   Client client{};
   int32_t family, port;
   read(from, family, client.bytes, port);
   if (port == 0) return UINT32_MAX;  // RFC 768: from nowhere, and nobody can be answered there
   client.port = static_cast<uint16_t>(port);
   client.family = static_cast<uint8_t>(family);
-  const auto found = door.sessions.find(client);
-  if (found != door.sessions.end()) return found->second;
+  const auto found = frontend.sessions.find(client);
+  if (found != frontend.sessions.end()) return found->second;
   if (asking_ >= kMostAsking || !outbox_.room()) return UINT32_MAX;
 
   uint32_t slot;
@@ -228,16 +231,16 @@ uint32_t Sessions::sessionOf(int32_t id, Door& door, const sockaddr_storage& fro
   }
   Session& session = sessions_[slot];
   session.state = State::Idle;
-  session.door = id;
+  session.frontend = id;
   session.client = client;
   memcpy(&session.address.storage, &from, length);
   session.address.length = length;
   session.moved = true;
-  door.sessions.emplace(client, slot);
+  frontend.sessions.emplace(client, slot);
   return slot;
 }
 
-void Sessions::sendToBackend(uint32_t slot, int first, int count) {
+void UdpSessions::sendToBackend(uint32_t slot, int first, int count) {
   Session& session = sessions_[slot];
   session.moved = true;
   int sent = 0;
@@ -255,7 +258,7 @@ void Sessions::sendToBackend(uint32_t slot, int first, int count) {
   if (session.state == State::Idle) ask(slot);
 }
 
-void Sessions::ask(uint32_t slot) {
+void UdpSessions::ask(uint32_t slot) {
   Session& session = sessions_[slot];
   session.state = State::Asking;
   asking_++;
@@ -263,26 +266,26 @@ void Sessions::ask(uint32_t slot) {
   event.kind = static_cast<int32_t>(Event::Asked);
   event.slot = static_cast<int32_t>(slot);
   event.generation = session.generation;
-  event.number = session.door;
+  event.frontend = session.frontend;
   event.port = session.client.port;
   event.family = session.client.family;
   memcpy(event.address, session.client.bytes, sizeof session.client.bytes);
   outbox_.send(event);
 }
 
-void Sessions::keep(Session& session, const uint8_t* bytes, size_t size) {
+void UdpSessions::keep(Session& session, const uint8_t* bytes, size_t size) {
   if (session.waiting.size() >= kMostWaiting || waitingBytes_ + size > kMostWaitingBytes) return;
   session.waiting.emplace_back(bytes, bytes + size);
   waitingBytes_ += size;
 }
 
-void Sessions::dropWaiting(Session& session) {
+void UdpSessions::dropWaiting(Session& session) {
   for (const auto& datagram : session.waiting) waitingBytes_ -= datagram.size();
   session.waiting.clear();
 }
 
 // One call for datagrams of one size (the last may be shorter): the kernel cuts them apart. Otherwise one for the batch.
-bool Sessions::sendRun(int fd, const Address* to, int first, int count, int& error, int& sent) {
+bool UdpSessions::sendRun(int fd, const Address* to, int first, int count, int& error, int& sent) {
   sent = 0;
   if (count == 1) return sendOne(fd, to, batch_->pieces[first], error, sent);
   const size_t size = batch_->pieces[first].iov_len;
@@ -329,7 +332,7 @@ bool Sessions::sendRun(int fd, const Address* to, int first, int count, int& err
   return true;
 }
 
-bool Sessions::sendOne(int fd, const Address* to, const iovec& piece, int& error, int& sent) {
+bool UdpSessions::sendOne(int fd, const Address* to, const iovec& piece, int& error, int& sent) {
   const ssize_t put = sendto(fd, piece.iov_base, piece.iov_len, MSG_DONTWAIT | MSG_NOSIGNAL, to ? to->get() : nullptr,
                              to ? to->length : 0);
   if (put < 0 && !passes(errno)) {
@@ -340,7 +343,7 @@ bool Sessions::sendOne(int fd, const Address* to, const iovec& piece, int& error
   return true;
 }
 
-void Sessions::link(const Record& command) {
+void UdpSessions::link(const Record& command) {
   Session* session = find(command);
   if (session == nullptr || session->state != State::Asking) return;
   const auto slot = static_cast<uint32_t>(command.slot);
@@ -361,7 +364,7 @@ void Sessions::link(const Record& command) {
   flush(slot);
 }
 
-void Sessions::flush(uint32_t slot) {
+void UdpSessions::flush(uint32_t slot) {
   Session& session = sessions_[slot];
   int error = 0;
   auto next = session.waiting.begin();
@@ -375,21 +378,21 @@ void Sessions::flush(uint32_t slot) {
   if (error != 0) linkFailed(slot, error);
 }
 
-void Sessions::unlink(const Record& command) {
+void UdpSessions::unlink(const Record& command) {
   Session* session = find(command);
   if (session != nullptr && session->state == State::Linked) cutLink(static_cast<uint32_t>(command.slot), 0);
 }
 
-void Sessions::forget(const Record& command) {
+void UdpSessions::forget(const Record& command) {
   if (find(command) != nullptr) drop(static_cast<uint32_t>(command.slot));
 }
 
-void Sessions::linkFailed(uint32_t slot, int error) {
+void UdpSessions::linkFailed(uint32_t slot, int error) {
   cutLink(slot, error);
   if (!sessions_[slot].waiting.empty()) ask(slot);
 }
 
-void Sessions::cutLink(uint32_t slot, int error) {
+void UdpSessions::cutLink(uint32_t slot, int error) {
   Session& session = sessions_[slot];
   session.fd.close();
   session.stamp++;
@@ -398,13 +401,13 @@ void Sessions::cutLink(uint32_t slot, int error) {
 }
 
 // The last word on a session.
-void Sessions::drop(uint32_t slot) {
+void UdpSessions::drop(uint32_t slot) {
   Session& session = sessions_[slot];
   if (session.state == State::Asking) asking_--;
-  tell(Event::Dropped, slot, 0);
+  tell(Event::Dropped, slot);
   dropWaiting(session);
-  const auto door = doors_.find(session.door);
-  if (door != doors_.end()) door->second.sessions.erase(session.client);
+  const auto frontend = frontends_.find(session.frontend);
+  if (frontend != frontends_.end()) frontend->second.sessions.erase(session.client);
   const int32_t generation = session.generation;
   const uint32_t stamp = session.stamp;
   session = Session{};
@@ -413,7 +416,7 @@ void Sessions::drop(uint32_t slot) {
   freeSlots_.push_back(slot);
 }
 
-void Sessions::sweep(double now, double limitMs) {
+void UdpSessions::sweep(double now, double limitMs) {
   for (uint32_t slot = 0; slot < sessions_.size(); slot++) {
     Session& session = sessions_[slot];
     if (session.state == State::Free) continue;
@@ -421,26 +424,24 @@ void Sessions::sweep(double now, double limitMs) {
       session.moved = false;
       session.quietSince = now;
     } else if (limitMs > 0 && now - session.quietSince >= limitMs && outbox_.room()) {
-      tell(Event::Quiet, slot, 0);
+      tell(Event::Quiet, slot);
     }
   }
 }
 
-void Sessions::tell(Event kind, uint32_t slot, int32_t number) {
+void UdpSessions::tell(Event kind, uint32_t slot, int32_t error) {
+  const Session& session = sessions_[slot];
   Record event{};
   event.kind = static_cast<int32_t>(kind);
   event.slot = static_cast<int32_t>(slot);
-  event.number = number;
-  if (kind != Event::DoorClosed) {
-    const Session& session = sessions_[slot];
-    event.generation = session.generation;
-    event.totals.sent = static_cast<double>(session.sent);
-    event.totals.received = static_cast<double>(session.received);
-  }
+  event.generation = session.generation;
+  event.error = error;
+  event.totals.sent = static_cast<double>(session.sent);
+  event.totals.received = static_cast<double>(session.received);
   outbox_.send(event);
 }
 
-Sessions::Session* Sessions::find(const Record& command) {
+UdpSessions::Session* UdpSessions::find(const Record& command) {
   const auto slot = static_cast<uint32_t>(command.slot);
   if (slot >= sessions_.size()) return nullptr;
   Session& session = sessions_[slot];

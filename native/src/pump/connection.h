@@ -5,8 +5,8 @@
 #include <cstdint>
 #include <memory>
 
-#include "descriptor.h"
-#include "pipes.h"
+#include "socket/descriptor.h"
+#include "pump/pipes.h"
 
 namespace starlane {
 

@@ -3,7 +3,7 @@
 
 #include <cerrno>
 
-#include "pump.h"
+#include "pump/pump.h"
 
 namespace starlane {
 
@@ -35,7 +35,7 @@ void Pump::run() {
   bury();
 }
 
-int Pump::listen(int32_t listener, const Address& address, int backlog) {
+int Pump::listenTcp(int32_t listener, const Address& address, int backlog) {
   const int fd = listenOn(address, backlog);
   if (fd < 0) return fd;
   {
@@ -47,12 +47,12 @@ int Pump::listen(int32_t listener, const Address& address, int backlog) {
   return 0;
 }
 
-int Pump::openDoor(int32_t door, const Address& address) {
+int Pump::listenUdp(int32_t frontend, const Address& address) {
   const int fd = bindTo(address);
   if (fd < 0) return fd;
   {
     const std::lock_guard<std::mutex> lock(newListenersLock_);
-    newDoors_.emplace_back(door, Descriptor(fd));
+    newFrontends_.emplace_back(frontend, Descriptor(fd));
     haveNewListeners_.store(true);
   }
   kick();
@@ -95,18 +95,18 @@ void Pump::turn() {
 
 void Pump::takeListeners() {
   if (!haveNewListeners_.load()) return;
-  std::vector<std::pair<int32_t, Descriptor>> taken, doors;
+  std::vector<std::pair<int32_t, Descriptor>> taken, frontends;
   {
     const std::lock_guard<std::mutex> lock(newListenersLock_);
     taken.swap(newListeners_);
-    doors.swap(newDoors_);
+    frontends.swap(newFrontends_);
     haveNewListeners_.store(false);
   }
   for (auto& [listener, fd] : taken) {
     watch(listening_, fd.get(), static_cast<uint32_t>(listener), EPOLLIN);
     listeners_[listener] = std::move(fd);
   }
-  for (auto& [door, fd] : doors) sessions_.open(door, std::move(fd));
+  for (auto& [frontend, fd] : frontends) sessions_.open(frontend, std::move(fd));
 }
 
 // Only what was there at the beginning: an answer to something that happens in this turn belongs to the next, when no event
@@ -125,19 +125,19 @@ void Pump::obey(const Record& command) {
   const auto kind = static_cast<Command>(command.kind);
   switch (kind) {
     case Command::Sweep:
-      sessions_.sweep(command.now, command.number);
+      sessions_.sweep(command.now, command.limitMs);
       return sweep(command.now);
-    case Command::Unlisten:
-      return unlisten(command.slot);
+    case Command::CloseListener:
+      return closeListener(command.listener);
     case Command::Link:
       return sessions_.link(command);
     case Command::Unlink:
       return sessions_.unlink(command);
     case Command::Forget:
       return sessions_.forget(command);
-    case Command::CloseDoor:
+    case Command::CloseFrontend:
       takeListeners();
-      return sessions_.close(command.slot);
+      return sessions_.close(command.frontend);
     default:
       return obeyConnection(kind, command);
   }
@@ -174,7 +174,7 @@ void Pump::onSocket(uint64_t tag, uint32_t events) {
     return;
   }
   if (tag == kListeners) return acceptAll();
-  if (tag & Sessions::kOurs) return sessions_.onSocket(tag);
+  if (tag & UdpSessions::kOurs) return sessions_.onSocket(tag);
   const auto slot = static_cast<uint32_t>(tag >> 32);
   const auto side = static_cast<Side>(tag & 1);
   Connection& connection = connections_[slot];
@@ -198,7 +198,7 @@ void Pump::onSocket(uint64_t tag, uint32_t events) {
 void Pump::report() {
   outbox_.refill();
   acceptAgain();
-  if (outbox_.unread() && exchange(shared_.listenerAsleep, 0) == 1) wake_();
+  if (outbox_.unread() && exchange(shared_.scriptAsleep, 0) == 1) wake_();
 }
 
 void Pump::bury() {

@@ -6,7 +6,7 @@
 #include <memory>
 #include <vector>
 
-#include "descriptor.h"
+#include "socket/descriptor.h"
 
 namespace starlane {
 

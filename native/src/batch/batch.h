@@ -13,8 +13,8 @@
 #include <deque>
 #include <vector>
 
-#include "descriptor.h"
-#include "socket.h"
+#include "socket/descriptor.h"
+#include "socket/socket.h"
 
 namespace starlane {
 

@@ -4,7 +4,7 @@
 
 #include <deque>
 
-#include "ring.h"
+#include "pump/ring.h"
 
 namespace starlane {
 

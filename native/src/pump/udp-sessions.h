@@ -1,4 +1,4 @@
-// UDP. A door is the bound socket of a frontend; a session is one client at one door, with a connected socket (its link)
+// UDP. A frontend is the bound socket of a frontend; a session is one client at one frontend, with a connected socket (its link)
 // towards the backend that TypeScript has chosen. Datagrams of a session that is linked never leave this thread; those of one
 // that is not wait here, a few, while TypeScript is asked.
 #pragma once
@@ -12,20 +12,20 @@
 #include <unordered_map>
 #include <vector>
 
-#include "descriptor.h"
-#include "outbox.h"
-#include "ring.h"
-#include "socket.h"
+#include "socket/descriptor.h"
+#include "pump/outbox.h"
+#include "pump/ring.h"
+#include "socket/socket.h"
 
 namespace starlane {
 
-class Sessions {
+class UdpSessions {
  public:
-  Sessions(Outbox& outbox, const Descriptor& epoll);
-  ~Sessions();
+  UdpSessions(Outbox& outbox, const Descriptor& epoll);
+  ~UdpSessions();
 
-  void open(int32_t door, Descriptor fd);
-  void close(int32_t door);
+  void open(int32_t frontend, Descriptor fd);
+  void close(int32_t frontend);
   void closeAll();
 
   // Epoll's user data has bit 63 set for what is ours.
@@ -54,7 +54,7 @@ class Sessions {
   struct Hash {
     size_t operator()(const Client& client) const;
   };
-  struct Door {
+  struct UdpFrontend {
     Descriptor fd;
     std::unordered_map<Client, uint32_t, Hash> sessions;
   };
@@ -65,7 +65,7 @@ class Sessions {
     bool answered = false;
     bool moved = false;
     int32_t generation = 0;
-    int32_t door = 0;
+    int32_t frontend = 0;
     uint32_t stamp = 0;  // tells the events of a link from those of the one before it
     Client client{};
     Address address;
@@ -78,9 +78,9 @@ class Sessions {
   // What recvmmsg(2) fills and sendmmsg(2) takes.
   struct Batch;
 
-  void onDoor(int32_t door);
+  void onFrontend(int32_t frontend);
   void onLink(uint32_t slot);
-  uint32_t sessionOf(int32_t id, Door& door, const sockaddr_storage& from, socklen_t length);
+  uint32_t sessionOf(int32_t id, UdpFrontend& frontend, const sockaddr_storage& from, socklen_t length);
   void ask(uint32_t slot);
   void keep(Session& session, const uint8_t* bytes, size_t size);
   void dropWaiting(Session& session);
@@ -93,12 +93,12 @@ class Sessions {
   void linkFailed(uint32_t slot, int error);
   void cutLink(uint32_t slot, int error);
   void drop(uint32_t slot);
-  void tell(Event event, uint32_t slot, int32_t number);
+  void tell(Event event, uint32_t slot, int32_t error = 0);
   Session* find(const Record& command);
 
   Outbox& outbox_;
   const Descriptor& epoll_;
-  std::unordered_map<int32_t, Door> doors_;
+  std::unordered_map<int32_t, UdpFrontend> frontends_;
   std::deque<Session> sessions_;
   std::vector<uint32_t> freeSlots_;
   std::unique_ptr<Batch> batch_;

@@ -14,11 +14,11 @@
 #include <unordered_map>
 #include <vector>
 
-#include "connection.h"
-#include "outbox.h"
-#include "ring.h"
-#include "sessions.h"
-#include "socket.h"
+#include "pump/connection.h"
+#include "pump/outbox.h"
+#include "pump/ring.h"
+#include "pump/udp-sessions.h"
+#include "socket/socket.h"
 
 namespace starlane {
 
@@ -38,8 +38,8 @@ class Pump {
   void run();
 
   // From any thread.
-  int listen(int32_t listener, const Address& address, int backlog);
-  int openDoor(int32_t door, const Address& address);
+  int listenTcp(int32_t listener, const Address& address, int backlog);
+  int listenUdp(int32_t frontend, const Address& address);
   void kick();
   void stop();
 
@@ -65,7 +65,7 @@ class Pump {
   bool acceptOne(int32_t listener, int fd);
   void refuseForWantOfDescriptors(int listener);
   void fault(int error);
-  void unlisten(int32_t listener);
+  void closeListener(int32_t listener);
   void setAccepting(bool accepting);
   void rest();
   void acceptAgain();
@@ -107,7 +107,7 @@ class Pump {
 
   std::mutex newListenersLock_;
   std::vector<std::pair<int32_t, Descriptor>> newListeners_;
-  std::vector<std::pair<int32_t, Descriptor>> newDoors_;
+  std::vector<std::pair<int32_t, Descriptor>> newFrontends_;
   std::atomic<bool> haveNewListeners_{false};
 
   std::unordered_map<int32_t, Descriptor> listeners_;
@@ -123,7 +123,7 @@ class Pump {
   std::vector<std::pair<uint32_t, Side>> unfinishedNow_;
   Pipes pipes_;
   std::unique_ptr<uint8_t[]> buffer_;
-  Sessions sessions_;
+  UdpSessions sessions_;
   double now_ = 0;  // of TypeScript's clock, as of the last sweep
 };
 

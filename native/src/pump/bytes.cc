@@ -8,7 +8,7 @@
 #include <cerrno>
 #include <cstring>
 
-#include "pump.h"
+#include "pump/pump.h"
 
 namespace starlane {
 

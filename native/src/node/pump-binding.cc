@@ -1,4 +1,4 @@
-// What JavaScript sees: `protocol`, and a class Pump { memory, listen, openDoor, kick, hold, stop, refill }. One thread for each;
+// What JavaScript sees: `protocol`, and a class Pump { memory, listenTcp, listenUdp, kick, hold, stop, refill }. One thread for each;
 // it ends with stop(), with the object, or with the JavaScript environment, whichever comes first, and is always joined.
 #include <pthread.h>
 #include <signal.h>
@@ -8,9 +8,9 @@
 #include <new>
 #include <thread>
 
-#include "batch-binding.h"
-#include "napi.h"
-#include "pump.h"
+#include "node/batch-binding.h"
+#include "node/napi.h"
+#include "pump/pump.h"
 
 namespace {
 
@@ -116,8 +116,8 @@ napi_value construct(napi_env env, napi_callback_info info) {
   return self;
 }
 
-// listen(listener: number, ip: string, port: number, backlog: number): 0 or an errno
-napi_value listen(napi_env env, napi_callback_info info) {
+// listenTcp(listener: number, ip: string, port: number, backlog: number): 0 or an errno
+napi_value listenTcp(napi_env env, napi_callback_info info) {
   size_t count = 4;
   napi_value arguments[4], result;
   Handle* handle = handleOf(env, info, count, arguments);
@@ -131,26 +131,26 @@ napi_value listen(napi_env env, napi_callback_info info) {
   CHECK(napi_get_value_int32(env, arguments[3], &backlog));
   Address address;
   int error = EINVAL;
-  if (handle->running() && starlane::parse(ip, port, address)) error = -handle->pump().listen(listener, address, backlog);
+  if (handle->running() && starlane::parse(ip, port, address)) error = -handle->pump().listenTcp(listener, address, backlog);
   CHECK(napi_create_int32(env, error, &result));
   return result;
 }
 
-// openDoor(door: number, ip: string, port: number): 0 or an errno
-napi_value openDoor(napi_env env, napi_callback_info info) {
+// listenUdp(frontend: number, ip: string, port: number): 0 or an errno
+napi_value listenUdp(napi_env env, napi_callback_info info) {
   size_t count = 3;
   napi_value arguments[3], result;
   Handle* handle = handleOf(env, info, count, arguments);
   if (handle == nullptr) return nullptr;
-  int32_t door, port;
+  int32_t frontend, port;
   char ip[64];
   size_t length;
-  CHECK(napi_get_value_int32(env, arguments[0], &door));
+  CHECK(napi_get_value_int32(env, arguments[0], &frontend));
   CHECK(napi_get_value_string_utf8(env, arguments[1], ip, sizeof ip, &length));
   CHECK(napi_get_value_int32(env, arguments[2], &port));
   Address address;
   int error = EINVAL;
-  if (handle->running() && starlane::parse(ip, port, address)) error = -handle->pump().openDoor(door, address);
+  if (handle->running() && starlane::parse(ip, port, address)) error = -handle->pump().listenUdp(frontend, address);
   CHECK(napi_create_int32(env, error, &result));
   return result;
 }
@@ -196,7 +196,7 @@ napi_value refill(napi_env env, napi_callback_info info) {
 
 NAPI_MODULE_INIT() {
   const napi_property_descriptor methods[] = {
-      method("listen", listen), method("openDoor", openDoor), method("kick", kick),
+      method("listenTcp", listenTcp), method("listenUdp", listenUdp), method("kick", kick),
       method("hold", hold),     method("stop", stop),         method("refill", refill),
   };
   napi_value pump, protocol;

@@ -1,5 +1,5 @@
 // Every connection ends here, exactly once: reported now, its descriptors closed when TypeScript has been woken.
-#include "pump.h"
+#include "pump/pump.h"
 
 namespace starlane {
 
@@ -31,7 +31,7 @@ void Pump::end(uint32_t slot, Connection& connection, Reason reason, bool reset)
   event.kind = static_cast<int32_t>(Event::Gone);
   event.slot = static_cast<int32_t>(slot);
   event.generation = connection.generation;
-  event.number = static_cast<int32_t>(reason);
+  event.reason = static_cast<int32_t>(reason);
   event.totals.sent = static_cast<double>(connection.from[kClient].bytes);
   event.totals.received = static_cast<double>(connection.from[kBackend].bytes);
   outbox_.send(event);

@@ -1,0 +1,107 @@
+// The memory shared by the pump's thread and TypeScript: two rings of 64-byte records, one for events towards TypeScript, one
+// for commands from it. Each ring has one writer and one reader, so it needs no lock, only ordered access to its two counters.
+//
+// `proxy/dataplane/native/rings.ts` is the other side. `test/proxy/dataplane/shared-memory.test.ts` reads this file and fails
+// where a name, a number or an offset differs.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+
+namespace starlane {
+
+// Raise it with every change of what the two sides send each other: an addon built from older sources is then refused.
+constexpr int32_t kProtocol = 3;
+
+enum class Event : int32_t {
+  Accepted = 1,          // slot, generation, listener, port, family, address
+  Connected = 2,         // slot, generation
+  Failed = 3,            // slot, generation, error: the dial failed, the client waits
+  Gone = 4,              // slot, generation, reason, sent, received: the last event of this connection
+  Fault = 5,             // error, of accept(2)
+  ListenerClosed = 6,    // listener: its address is free
+  // Of UDP sessions:
+  Asked = 7,             // slot, generation, frontend, port, family, address: datagrams wait for a backend
+  Answered = 8,          // slot, generation: the backend's first datagram
+  Unlinked = 9,          // slot, generation, error or 0, sent, received: the link ended
+  Quiet = 10,            // slot, generation: idle for too long
+  Dropped = 11,          // slot, generation, sent, received: the last event of this session
+  FrontendClosed = 12,   // frontend: its address is free
+};
+
+enum class Command : int32_t {
+  Connect = 1,        // slot, generation, port, family, address
+  HangUp = 2,         // slot, generation: ends a dial; answered by Failed(ECANCELED) unless it has connected before
+  Refuse = 3,         // slot, generation: resets the client
+  Cut = 4,            // slot, generation, now: with a FIN when nothing is in flight, else with a reset
+  Sweep = 5,          // now, limitMs of UDP sessions: ends or reports what has been idle for too long
+  CloseListener = 6,  // listener
+  // Of UDP sessions:
+  Link = 7,            // slot, generation, port, family, address: the answer to Asked
+  Unlink = 8,          // slot, generation: answered by Unlinked, unless the link has ended before
+  Forget = 9,          // slot, generation: answered by Dropped
+  CloseFrontend = 10,  // frontend
+};
+
+enum class Reason : int32_t { Done = 0, ClientReset = 1, BackendReset = 2, Idle = 3, HalfClosed = 4, Cut = 5, Refused = 6 };
+
+struct Record {
+  int32_t kind;
+  int32_t slot;
+  int32_t generation;
+  // What it holds depends on the kind, as noted above. `error` is an errno.
+  union {
+    int32_t listener;
+    int32_t frontend;
+    int32_t error;
+    int32_t reason;
+    int32_t limitMs;
+  };
+  int32_t port;
+  int32_t family;
+  int32_t unused[2];
+  union {
+    uint8_t address[16];
+    double now;
+    struct {
+      double sent;
+      double received;
+    } totals;
+  };
+  int32_t rest[4];
+};
+static_assert(sizeof(Record) == 64, "one cache line, and sixteen words of an Int32Array");
+
+constexpr int32_t kRecords = 4096;  // of each ring; a power of two
+
+// Each counter has a cache line of its own; otherwise the two threads would slow each other down.
+struct Shared {
+  struct Line {
+    int32_t value;
+    int32_t padding[15];
+  };
+  Line eventHead;
+  Line eventTail;
+  Line scriptAsleep;  // TypeScript sleeps and wants to be called when there are events
+  Line commandHead;
+  Line commandTail;
+  Line pumpAsleep;
+  Record events[kRecords];
+  Record commands[kRecords];
+};
+
+// Builtins rather than std::atomic: the memory belongs to an ArrayBuffer, and JavaScript uses Atomics on it.
+inline int32_t load(const Shared::Line& line) { return __atomic_load_n(&line.value, __ATOMIC_SEQ_CST); }
+inline void store(Shared::Line& line, int32_t value) { __atomic_store_n(&line.value, value, __ATOMIC_SEQ_CST); }
+inline int32_t exchange(Shared::Line& line, int32_t value) {
+  return __atomic_exchange_n(&line.value, value, __ATOMIC_SEQ_CST);
+}
+
+// Counters wrap around, so they are subtracted as unsigned numbers.
+inline int32_t next(int32_t counter) { return static_cast<int32_t>(static_cast<uint32_t>(counter) + 1); }
+inline int32_t used(int32_t head, int32_t tail) {
+  return static_cast<int32_t>(static_cast<uint32_t>(head) - static_cast<uint32_t>(tail));
+}
+inline Record& at(Record* ring, int32_t counter) { return ring[static_cast<uint32_t>(counter) & (kRecords - 1)]; }
+
+}  // namespace starlane
