@@ -1,18 +1,19 @@
 /**
- * What the engines have in common: which flows there are, their limits, their idleness, how they leave with a backend, a
- * frontend or the process. How their bytes move is each engine's own, as a {@link Transport}.
+ * What the engines have in common: their listeners and flows, the look for idle flows, and how flows end with a backend, a
+ * frontend or the process. How bytes move is each engine's own, as a {@link Transport}.
  */
-
 import { MeshError } from '../../model/error.ts'
 import type { Frontend, GlobalService } from '../../model/service.ts'
 import type { EngineStats } from '../../model/stats/engine.ts'
 import type { Engine, EngineOptions, EngineParts, Listener } from '../engine.ts'
-import { Buffers } from '../streams/buffers.ts'
-import { codeOf } from '../streams/dial.ts'
+import { Deadlines } from './deadlines.ts'
 import { drain } from './drain.ts'
-import type { FlowContext, OpenConnection, OpenFlow, OpenSession, TcpListening, Transport } from './flow-context.ts'
+import type { FlowContext, OpenConnection, OpenFlow, OpenSession } from './flow-context.ts'
+import type { ListenerState } from './listener-state.ts'
+import { codeOf } from './outcome.ts'
+import type { Transport } from './transport.ts'
 
-/** Faults of this machine come in swarms: one line of log for each kind in this time. */
+/** Faults of this machine come in great numbers: at most one log line of each kind in this time. */
 const faultQuietMs = 10_000
 
 export class EngineCore implements Engine, FlowContext {
@@ -21,16 +22,16 @@ export class EngineCore implements Engine, FlowContext {
   readonly options: EngineOptions
   readonly clock: EngineParts['clock']
   readonly log: EngineParts['log']
-  readonly buffers = new Buffers()
   readonly connections = new Set<OpenConnection>()
   readonly sessions = new Set<OpenSession>()
   readonly unanswered = new Set<OpenSession>()
+  readonly dials: Deadlines
   draining = false
   readonly #transport: Transport
-  readonly #tcp = new Set<TcpListening>()
-  readonly #udp = new Set<Listener>()
+  readonly #tcp = new Set<ListenerState>()
+  readonly #udp = new Set<ListenerState>()
   readonly #timers = new Set<() => void>()
-  readonly #faults = new Map<string, { told: number; untold: number }>()
+  readonly #faults = new Map<string, { loggedAt: number; times: number }>()
   #lastId = 0
   #closing: Promise<void> | undefined
   #empty: (() => void) | undefined
@@ -38,15 +39,16 @@ export class EngineCore implements Engine, FlowContext {
   constructor(
     name: string,
     { chooser, options, clock, log }: EngineParts,
-    transportOf: (context: FlowContext) => Transport,
+    createTransport: (context: FlowContext) => Transport,
   ) {
     this.name = name
     this.chooser = chooser
     this.options = options
     this.clock = clock
     this.log = log
-    this.#transport = transportOf(this)
-    this.#timers.add(clock.every(sweepMs(options.idle), () => this.#sweep()))
+    this.dials = new Deadlines(clock, options.dial.timeoutMs)
+    this.#transport = createTransport(this)
+    this.#timers.add(clock.every(sweepMs(options.idle), () => this.#transport.sweep(clock.now())))
   }
 
   listen(frontend: Frontend, service: GlobalService): Promise<Listener> {
@@ -74,7 +76,7 @@ export class EngineCore implements Engine, FlowContext {
     const leaves = ({ backend }: OpenFlow) => backend !== undefined && keys.has(backend.key)
     for (const session of this.sessions) if (leaves(session)) session.move()
     this.#drain([...this.connections].filter(leaves), connection => {
-      if (leaves(connection) && !connection.wanted) connection.cut('drained')
+      if (leaves(connection) && !connection.backendActive) connection.cut('drained')
     })
   }
 
@@ -92,6 +94,7 @@ export class EngineCore implements Engine, FlowContext {
     for (const flow of [...this.connections, ...this.sessions]) flow.cut('shutdown')
     for (const listener of [...this.#tcp, ...this.#udp]) void listener.close()
     this.#transport.destroy()
+    this.dials.close()
     for (const cancel of this.#timers) cancel()
     this.#timers.clear()
   }
@@ -102,20 +105,20 @@ export class EngineCore implements Engine, FlowContext {
 
   localFault(error: Error): void {
     const code = codeOf(error)
-    const fault = this.#faults.get(code) ?? { told: Number.NEGATIVE_INFINITY, untold: 0 }
+    const fault = this.#faults.get(code) ?? { loggedAt: Number.NEGATIVE_INFINITY, times: 0 }
     this.#faults.set(code, fault)
-    fault.untold++
-    if (this.clock.now() - fault.told < faultQuietMs) return
-    this.log.warn('engine.fault', { code, message: error.message, times: fault.untold })
-    fault.told = this.clock.now()
-    fault.untold = 0
+    fault.times++
+    if (this.clock.now() - fault.loggedAt < faultQuietMs) return
+    this.log.warn('engine.fault', { code, message: error.message, times: fault.times })
+    fault.loggedAt = this.clock.now()
+    fault.times = 0
   }
 
   ended(): void {
     if (this.connections.size === 0 && this.sessions.size === 0) this.#empty?.()
   }
 
-  async #keep<L extends Listener>(listeners: Set<L>, opening: Promise<L>): Promise<L> {
+  async #keep(listeners: Set<ListenerState>, opening: Promise<ListenerState>): Promise<Listener> {
     const listener = await opening
     listeners.add(listener)
     if (!this.draining) return listener
@@ -123,14 +126,14 @@ export class EngineCore implements Engine, FlowContext {
     throw closingError(listener.frontend)
   }
 
-  #closedTcp(listener: TcpListening): void {
+  #closedTcp(listener: ListenerState): void {
     this.#tcp.delete(listener)
     if (this.draining) return
     const left = [...this.connections].filter(connection => connection.listener === listener)
     this.#drain(left, connection => connection.cut('removed'))
   }
 
-  /** The UDP sockets stay to the end: answers leave by them. */
+  /** The UDP sockets stay open to the end: replies leave by them. */
   async #close(): Promise<void> {
     this.draining = true
     await Promise.all([...this.#tcp].map(listener => listener.close()))
@@ -168,7 +171,7 @@ function closingError({ key }: Frontend): MeshError {
   return new MeshError('LISTEN', `cannot listen on ${key}: the engine is closing`)
 }
 
-/** A tenth of the shortest idle time, so that none ends much too late; a second at most. */
+/** A tenth of the shortest idle time, so that no flow ends much too late; a second at most. */
 function sweepMs({ tcpMs, halfClosedMs, udpMs }: EngineOptions['idle']): number {
   const shortest = Math.min(...[tcpMs, halfClosedMs, udpMs].filter(ms => ms > 0), 10_000)
   return Math.max(shortest / 10, 10)

@@ -1,29 +1,41 @@
-import type { Backend } from '../../model/backend.ts'
+/** What an error of a socket call says of an attempt, for both engines and both protocols. */
 import type { Refusal, Result } from '../../model/flow.ts'
 import { refusal } from '../../model/refusal.ts'
-import { isExhausted } from '../streams/dial.ts'
-import type { FlowContext } from './flow-context.ts'
 
+/** The result of an attempt that failed. */
 export type Failure = Exclude<Result, { outcome: 'connected' }>
 
-/**
- * An attempt of a TCP flow has failed, whichever engine made it: notes the backend as tried, and says why the flow is over;
- * undefined when it may try the next one. `deadline` is by the context's clock.
- */
-export function noteFailure(
-  flow: { tried: readonly string[] },
-  backend: Backend,
-  result: Failure,
-  deadline: number,
-  context: FlowContext,
-): Refusal | undefined {
-  const { clock, options } = context
-  if (result.outcome === 'local' && result.error) context.localFault(result.error)
-  if (isExhausted(result.error)) {
-    return refusal('limit', `this machine has run out of resources: ${result.error?.message}`)
-  }
-  flow.tried = [...flow.tried, backend.key]
-  if (flow.tried.length < options.dial.attempts && clock.now() < deadline) return undefined
-  const ways = flow.tried.length === 1 ? '1 attempt' : `${flow.tried.length} attempts`
-  return refusal('no-backend', `${ways} failed, the last one: ${backend.key} ${result.outcome}`)
+/** What an error of connect(2) says of the backend. An unknown code counts as a fault of the path to it. */
+export function outcomeOf(error: Error): Failure['outcome'] {
+  return outcomes[codeOf(error)] ?? 'unreachable'
 }
+
+/** Whether this machine has run out of something that another backend would need as well. */
+export function isExhausted(error: Error | undefined): boolean {
+  return error !== undefined && exhausted.has(codeOf(error))
+}
+
+/** Refuses a flow when no further attempt could succeed; `error` is one of {@link isExhausted}. */
+export function outOfResources(error: Error): Refusal {
+  return refusal('limit', `this machine has run out of resources: ${error.message}`)
+}
+
+/** The name of the errno, such as `ECONNREFUSED`; empty when the error has none. */
+export function codeOf(error: Error): string {
+  return 'code' in error ? String(error.code) : ''
+}
+
+const outcomes: Readonly<Record<string, Failure['outcome']>> = {
+  ECONNREFUSED: 'refused',
+  ECONNRESET: 'refused',
+  ETIMEDOUT: 'timeout',
+  EADDRNOTAVAIL: 'local',
+  EADDRINUSE: 'local',
+  EMFILE: 'local',
+  ENFILE: 'local',
+  ENOBUFS: 'local',
+  ENOMEM: 'local',
+}
+
+/** Without EADDRNOTAVAIL: the ports towards one backend may be used up while those towards another are free. */
+const exhausted: ReadonlySet<string> = new Set(['EMFILE', 'ENFILE', 'ENOBUFS', 'ENOMEM'])

@@ -2,10 +2,10 @@
 import ipaddr from 'ipaddr.js'
 import type { Backend } from '../../model/backend.ts'
 
-/** Worked out once for each backend object; a change brings a new one. */
+/** Computed once for each backend object; a change brings a new object. */
 const known = new WeakMap<Backend, Uint8Array>()
 
-/** Undefined for an address or a port that cannot be. */
+/** Undefined for an impossible address or port. */
 export function addressBytes(backend: Backend): Uint8Array | undefined {
   const found = known.get(backend)
   if (found) return found
@@ -14,4 +14,8 @@ export function addressBytes(backend: Backend): Uint8Array | undefined {
   const bytes = Uint8Array.from(ipaddr.parse(address).toByteArray())
   known.set(backend, bytes)
   return bytes
+}
+
+export function impossibleAddress({ key }: Backend): Error {
+  return new Error(`${key} has an impossible address or port`)
 }

@@ -1,82 +1,75 @@
+/** Carries flows by a native pump: reads its events, passes each to its flow, and sends commands. */
 import { getSystemErrorName } from 'node:util'
 import type { Client, CloseReason } from '../../model/flow.ts'
 import type { Frontend, GlobalService } from '../../model/service.ts'
-import type { Listener } from '../engine.ts'
-import { Deadlines } from '../flow/deadlines.ts'
-import type { FlowContext, TcpListening, Transport } from '../flow/flow-context.ts'
-import { quietLimitMs } from '../flow/udp-attempt.ts'
-import { backlog, listenError } from '../streams/bind.ts'
+import type { FlowContext } from '../flow/flow-context.ts'
+import type { ListenerState } from '../flow/listener-state.ts'
+import { backlog, listenError } from '../flow/listening.ts'
+import type { OnClose, Transport } from '../flow/transport.ts'
+import { idleLimitMs } from '../flow/udp-session.ts'
 import type { NativeAddon, NativePump } from './addon.ts'
-import { Command, Event, type EventRecord, Rings } from './rings.ts'
-import { NativeConnection, type PumpContext } from './tcp-connection.ts'
-import { NativeSessions, NativeUdpFrontend } from './udp-frontend.ts'
+import type { PumpContext } from './pump-context.ts'
+import { Command, Event, type EventRecord, Reason, Rings } from './rings.ts'
+import { NativeConnection } from './tcp-connection.ts'
+import { NativeListener } from './tcp-listener.ts'
+import { NativeUdpFrontend } from './udp-frontend.ts'
+import { NativeSession } from './udp-session.ts'
 
-/** Events between two looks at everything else that Node has to do. */
+/** Events read in a row; then Node gets to do everything else. */
 const batch = 2048
-/** `Reason` of native/src/ring.h; the others are TypeScript's own doing. */
-const reasons: readonly (CloseReason | undefined)[] = ['done', 'client-reset', 'backend-reset', 'idle', 'half-closed']
 
-/** How flows move by a native pump: events in, commands out. */
 export class NativeTransport implements Transport, PumpContext {
-  readonly context: FlowContext
+  readonly flows: FlowContext
   readonly rings: Rings
-  readonly dials: Deadlines
   readonly #pump: NativePump
+  /** TCP listeners and UDP frontends by id, until the pump has closed their sockets. */
   readonly #listeners = new Map<number, NativeListener>()
-  readonly #sessions = new NativeSessions(this)
-  /** By slot, until the pump has said its last word on it. */
+  readonly #frontends = new Map<number, NativeUdpFrontend>()
+  /** By slot, until the pump's last event about them. The two kinds have slots of their own. */
   readonly #connections: (NativeConnection | undefined)[] = []
-  #lastListener = 0
-  #carried = 0
+  readonly #sessions: (NativeSession | undefined)[] = []
+  #lastId = 0
+  #openConnections = 0
   #held = false
   #stopped = false
 
-  constructor(context: FlowContext, { Pump }: Pick<NativeAddon, 'Pump'>) {
-    const { dial, idle } = context.options
-    this.context = context
-    this.dials = new Deadlines(context.clock, dial.timeoutMs)
-    this.#pump = new Pump(() => this.#drain(), idle.tcpMs, idle.halfClosedMs)
+  constructor(flows: FlowContext, { Pump }: Pick<NativeAddon, 'Pump'>) {
+    const { idle } = flows.options
+    this.flows = flows
+    this.#pump = new Pump(() => this.#wake(), idle.tcpMs, idle.halfClosedMs)
     this.rings = new Rings(this.#pump)
     this.rings.sleep()
   }
 
-  async listenTcp(
-    frontend: Frontend,
-    service: GlobalService,
-    onClose: (listener: TcpListening) => void,
-  ): Promise<TcpListening> {
-    const id = ++this.#lastListener
-    const error = this.#pump.listenTcp(id, frontend.ip, frontend.port, backlog)
-    if (error !== 0) throw listenError(frontend, systemError('listen', error))
-    const listener = new NativeListener(frontend, service, closing => {
+  async listenTcp(frontend: Frontend, service: GlobalService, onClose: OnClose): Promise<ListenerState> {
+    const id = ++this.#lastId
+    const errno = this.#pump.listenTcp(id, frontend.ip, frontend.port, backlog)
+    if (errno !== 0) throw listenError(frontend, systemError('listen', errno))
+    const closeSocket = () => {
       if (!this.#stopped) this.rings.command(Command.closeListener).setListener(id).send()
-      onClose(closing)
-    })
+    }
+    const listener = new NativeListener(frontend, service, closeSocket, onClose)
     this.#listeners.set(id, listener)
     this.#hold()
     return listener
   }
 
-  async listenUdp(
-    frontend: Frontend,
-    service: GlobalService,
-    onClose: (listener: Listener) => void,
-  ): Promise<Listener> {
-    const id = ++this.#lastListener
-    const error = this.#pump.listenUdp(id, frontend.ip, frontend.port)
-    if (error !== 0) throw listenError(frontend, systemError('bind', error))
-    const listener = new NativeUdpFrontend(frontend, service, closing => {
+  async listenUdp(frontend: Frontend, service: GlobalService, onClose: OnClose): Promise<ListenerState> {
+    const id = ++this.#lastId
+    const errno = this.#pump.listenUdp(id, frontend.ip, frontend.port)
+    if (errno !== 0) throw listenError(frontend, systemError('bind', errno))
+    const closeSocket = () => {
       if (!this.#stopped) this.rings.command(Command.closeFrontend).setFrontend(id).send()
-      onClose(closing)
-    })
-    this.#sessions.frontends.set(id, listener)
+    }
+    const listener = new NativeUdpFrontend(frontend, service, closeSocket, onClose)
+    this.#frontends.set(id, listener)
     this.#hold()
     return listener
   }
 
   sweep(now: number): void {
     if (this.#stopped) return
-    this.rings.command(Command.sweep).setLimit(quietLimitMs(this.context)).setNow(now).send()
+    this.rings.command(Command.sweep).setLimit(idleLimitMs(this.flows)).setNow(now).send()
   }
 
   destroy(): void {
@@ -85,23 +78,22 @@ export class NativeTransport implements Transport, PumpContext {
     this.#pump.stop()
     this.rings.close()
     do {
-      while (this.rings.read(batch, event => this.#take(event)));
+      while (this.rings.read(batch, this.#takeEvent));
       this.#pump.refill()
-    } while (this.rings.read(1, event => this.#take(event)))
-    for (const listener of [...this.#listeners.values(), ...this.#sessions.frontends.values()]) listener.freed()
+    } while (this.rings.read(1, this.#takeEvent))
+    for (const listener of [...this.#listeners.values(), ...this.#frontends.values()]) listener.freed()
     this.#listeners.clear()
-    this.#sessions.frontends.clear()
-    this.dials.close()
+    this.#frontends.clear()
   }
 
-  /** Called when the pump has something to say and nobody was listening. */
-  #drain(): void {
+  /** Called when there are events and we sleep. */
+  #wake(): void {
     if (this.#stopped) return
     try {
       this.#readAll()
     } catch (error) {
-      // The pump believes us awake: whoever survives this must not be deaf from now on.
-      setImmediate(() => this.#drain())
+      // The pump believes us awake and will not call again: read on later, whatever becomes of the error.
+      setImmediate(() => this.#wake())
       throw error
     }
   }
@@ -109,7 +101,7 @@ export class NativeTransport implements Transport, PumpContext {
   #readAll(): void {
     do {
       if (this.rings.read(batch, this.#takeEvent)) {
-        setImmediate(() => this.#drain())
+        setImmediate(() => this.#wake())
         return
       }
     } while (!this.#stopped && !this.rings.sleep())
@@ -128,24 +120,24 @@ export class NativeTransport implements Transport, PumpContext {
       case Event.gone:
         return this.#gone(event)
       case Event.fault:
-        return this.context.localFault(systemError('accept', event.error))
+        return this.flows.localFault(systemError('accept', event.error))
       case Event.listenerClosed:
         this.#listeners.get(event.listener)?.freed()
         this.#listeners.delete(event.listener)
         return this.#hold()
       case Event.asked:
-        return this.#stopped ? undefined : this.#sessions.asked(event)
+        return this.#stopped ? undefined : this.#asked(event)
       case Event.answered:
-        return this.#sessions.of(event)?.answered()
+        return this.#session(event)?.answered()
       case Event.unlinked:
-        return this.#sessions.of(event)?.unlinked(linkError(event.error), event.sent(), event.received())
+        return this.#session(event)?.linkEnded(linkError(event.error), event.sent(), event.received())
       case Event.quiet:
-        return this.#sessions.of(event)?.quiet()
+        return this.#session(event)?.quiet()
       case Event.dropped:
-        return this.#sessions.dropped(event)
+        return this.#dropped(event)
       case Event.frontendClosed:
-        this.#sessions.frontends.get(event.frontend)?.freed()
-        this.#sessions.frontends.delete(event.frontend)
+        this.#frontends.get(event.frontend)?.freed()
+        this.#frontends.delete(event.frontend)
         return this.#hold()
     }
   }
@@ -161,7 +153,7 @@ export class NativeTransport implements Transport, PumpContext {
     const client: Client = { address: event.address(), port }
     const connection = new NativeConnection(this, listener, client, slot, generation)
     this.#connections[slot] = connection
-    this.#carried++
+    this.#openConnections++
     connection.begin()
   }
 
@@ -169,51 +161,57 @@ export class NativeTransport implements Transport, PumpContext {
     const connection = this.#connections[event.slot]
     if (!connection) return
     this.#connections[event.slot] = undefined
-    this.#carried--
-    connection.gone(reasons[event.reason], event.sent(), event.received())
+    this.#openConnections--
+    connection.ended(reasons.get(event.reason), event.sent(), event.received())
     this.#hold()
+  }
+
+  /** Undefined for an event about an earlier session of the slot. */
+  #session({ slot, generation }: EventRecord): NativeSession | undefined {
+    const session = this.#sessions[slot]
+    return session?.is(generation) ? session : undefined
+  }
+
+  /** Datagrams wait in the pump: of a session without a backend, or of a new client. */
+  #asked(event: EventRecord): void {
+    const session = this.#session(event) ?? this.#admit(event)
+    session?.asked()
+  }
+
+  #admit(event: EventRecord): NativeSession | undefined {
+    const { slot, generation, port } = event
+    const frontend = this.#frontends.get(event.frontend)
+    if (!frontend || frontend.closed) return undefined
+    const session = new NativeSession(this, frontend, { address: event.address(), port }, slot, generation)
+    if (!session.begin()) return undefined
+    this.#sessions[slot] = session
+    return session
+  }
+
+  #dropped(event: EventRecord): void {
+    const session = this.#session(event)
+    if (!session) return
+    this.#sessions[event.slot] = undefined
+    session.linkEnded(undefined, event.sent(), event.received())
   }
 
   /** Listeners and connections keep the process alive, as those of node:net do. */
   #hold(): void {
-    const held = this.#listeners.size > 0 || this.#sessions.frontends.size > 0 || this.#carried > 0
+    const held = this.#listeners.size > 0 || this.#frontends.size > 0 || this.#openConnections > 0
     if (held === this.#held || this.#stopped) return
     this.#held = held
     this.#pump.hold(held)
   }
 }
 
-class NativeListener implements TcpListening {
-  frontend: Frontend
-  service: GlobalService
-  closed = false
-  /** Called when the pump has closed the socket. */
-  freed: () => void = () => {}
-  readonly #free: Promise<void>
-  readonly #onClose: (listener: NativeListener) => void
-
-  constructor(frontend: Frontend, service: GlobalService, onClose: (listener: NativeListener) => void) {
-    this.frontend = frontend
-    this.service = service
-    this.#onClose = onClose
-    this.#free = new Promise(resolve => {
-      this.freed = resolve
-    })
-  }
-
-  update(frontend: Frontend, service: GlobalService): void {
-    this.frontend = frontend
-    this.service = service
-  }
-
-  close(): Promise<void> {
-    if (!this.closed) {
-      this.closed = true
-      this.#onClose(this)
-    }
-    return this.#free
-  }
-}
+/** A connection that ends for another reason was ended by TypeScript, which knows why. */
+const reasons: ReadonlyMap<number, CloseReason> = new Map([
+  [Reason.done, 'done'],
+  [Reason.clientReset, 'client-reset'],
+  [Reason.backendReset, 'backend-reset'],
+  [Reason.idle, 'idle'],
+  [Reason.halfClosed, 'half-closed'],
+])
 
 function linkError(errno: number): Error | undefined {
   return errno === 0 ? undefined : systemError('send', errno)

@@ -1,16 +1,16 @@
+/** Sockets of node:net and node:dgram, bound to frontends. */
 import { createSocket, type Socket as UdpSocket } from 'node:dgram'
 import { createServer, type Server } from 'node:net'
-import { endpointText, familyOf } from '../../model/address.ts'
-import { MeshError } from '../../model/error.ts'
+import { familyOf } from '../../model/address.ts'
 import type { Frontend } from '../../model/service.ts'
-import { codeOf } from './dial.ts'
+import { backlog, listenError } from '../flow/listening.ts'
 
-/** Connections that wait to be accepted; the kernel caps it at net.core.somaxconn. */
-export const backlog = 4096
-/** Datagrams that wait to be read; the kernel caps it at net.core.rmem_max. */
+/** Bytes of datagrams that wait to be read; the kernel caps it at net.core.rmem_max. */
 const receiveBuffer = 1024 * 1024
+/** Bytes that may wait in user space for a UDP socket that does not take them; what comes beyond that is lost. */
+export const maxQueuedBytes = 1024 * 1024
 
-/** A listening server, and nothing attached to it. */
+/** A listening server without handlers. */
 export function bindTcp(frontend: Frontend): Promise<Server> {
   const server = createServer({ allowHalfOpen: true, noDelay: true })
   return new Promise((resolve, reject) => {
@@ -22,7 +22,7 @@ export function bindTcp(frontend: Frontend): Promise<Server> {
   })
 }
 
-/** A bound socket, and nothing attached to it. */
+/** A bound socket without handlers. */
 export function bindUdp(frontend: Frontend): Promise<UdpSocket> {
   const socket = udpSocket(frontend.ip)
   return new Promise((resolve, reject) => {
@@ -38,7 +38,7 @@ export function bindUdp(frontend: Frontend): Promise<UdpSocket> {
   })
 }
 
-/** Addresses are always literals: looking them up at once spares a turn of the event loop for every datagram sent. */
+/** Addresses are always literals; resolving them synchronously saves a turn of the event loop for every datagram sent. */
 export function udpSocket(address: string): UdpSocket {
   const family = familyOf(address)
   return createSocket({
@@ -46,39 +46,4 @@ export function udpSocket(address: string): UdpSocket {
     ipv6Only: family === 6,
     lookup: (literal, _options, found) => found(null, literal, family),
   })
-}
-
-/** What to tell of an error of bind(2) or listen(2). */
-export function listenError(frontend: Frontend, error: Error): MeshError {
-  const where = `${endpointText(frontend.ip, frontend.port)}/${frontend.protocol} of service ${frontend.service}`
-  const [what, remedy] = explain(frontend, codeOf(error)) ?? [error.message, 'see the cause']
-  return new MeshError('LISTEN', `cannot listen on ${where}: ${what}; ${remedy}`, { cause: error })
-}
-
-function explain({ port, protocol }: Frontend, code: string): readonly [what: string, remedy: string] | undefined {
-  switch (code) {
-    case 'EADDRINUSE': {
-      const list = protocol === 'UDP' ? 'ss -lunp' : 'ss -ltnp'
-      const others = 'another process has the port, on this address or on all addresses (0.0.0.0, ::)'
-      return [others, `find it with \`${list} sport = :${port}\` and stop it or give it another address`]
-    }
-    case 'EACCES':
-    case 'EPERM':
-      return [
-        `ports below net.ipv4.ip_unprivileged_port_start are reserved and ${port} is one of them`,
-        `give CAP_NET_BIND_SERVICE, or set \`sysctl net.ipv4.ip_unprivileged_port_start=${port}\`, or use a higher port`,
-      ]
-    case 'EADDRNOTAVAIL':
-      return [
-        'the ClusterIP is not an address of this machine',
-        'set proxy.anyip: true to make it one (needs CAP_NET_ADMIN), or proxy.vips.cidr for loopback addresses instead',
-      ]
-    case 'EMFILE':
-    case 'ENFILE':
-      return ['no file descriptor is left', 'raise the limit: `ulimit -n`, or LimitNOFILE of the systemd unit']
-    case 'EAFNOSUPPORT':
-      return ['this machine has no IPv6', 'enable it (net.ipv6.conf.all.disable_ipv6=0) or use IPv4 ClusterIPs']
-    default:
-      return undefined
-  }
 }

@@ -1,48 +1,43 @@
+/** One listening socket of node:net. */
 import type { Server, Socket } from 'node:net'
 import type { Frontend, GlobalService } from '../../model/service.ts'
-import type { Listener } from '../engine.ts'
 import type { FlowContext } from '../flow/flow-context.ts'
+import { ListenerState } from '../flow/listener-state.ts'
+import type { OnClose } from '../flow/transport.ts'
 import { bindTcp } from './bind.ts'
-import { Connection } from './tcp-connection.ts'
+import type { Buffers } from './buffers.ts'
+import { StreamsConnection } from './tcp-connection.ts'
 
-/** The TCP side of {@link Listener}: one listening socket. */
-export class TcpListener implements Listener {
-  frontend: Frontend
-  service: GlobalService
+export class TcpListener extends ListenerState {
   readonly #server: Server
-  readonly #onClose: OnClose
 
-  /** `onClose` is told when the address is free and the listener's flows should drain. */
-  constructor(context: FlowContext, server: Server, frontend: Frontend, service: GlobalService, onClose: OnClose) {
-    this.frontend = frontend
-    this.service = service
+  private constructor(
+    context: FlowContext,
+    buffers: Buffers,
+    server: Server,
+    frontend: Frontend,
+    service: GlobalService,
+    onClose: OnClose,
+  ) {
+    super(frontend, service, onClose)
     this.#server = server
-    this.#onClose = onClose
-    server.on('connection', (socket: Socket) => Connection.accept(context, this, socket))
+    server.on('connection', (socket: Socket) => StreamsConnection.accept(context, buffers, this, socket))
     // accept(2) failed; the socket goes on listening.
     server.on('error', error => context.localFault(error))
   }
 
   static async open(
     context: FlowContext,
+    buffers: Buffers,
     frontend: Frontend,
     service: GlobalService,
     onClose: OnClose,
   ): Promise<TcpListener> {
-    return new TcpListener(context, await bindTcp(frontend), frontend, service, onClose)
-  }
-
-  update(frontend: Frontend, service: GlobalService): void {
-    this.frontend = frontend
-    this.service = service
+    return new TcpListener(context, buffers, await bindTcp(frontend), frontend, service, onClose)
   }
 
   /** Node closes the listening socket at once; its own 'close' event would wait for the last connection. */
-  async close(): Promise<void> {
-    if (!this.#server.listening) return
+  protected async free(): Promise<void> {
     this.#server.close()
-    this.#onClose(this)
   }
 }
-
-type OnClose = (listener: TcpListener) => void

@@ -1,13 +1,13 @@
 /** What only shows from inside: the memory that reads use, and ends that come while bytes still wait to be written. */
 import { once } from 'node:events'
-import { createServer, type Socket } from 'node:net'
+import { createServer, Socket } from 'node:net'
 import t, { type Test } from 'tap'
 import { Buffers, free, Inlet } from '../../../proxy/dataplane/streams/buffers.ts'
 import { dial } from '../../../proxy/dataplane/streams/dial.ts'
 import { Pipe } from '../../../proxy/dataplane/streams/pipe.ts'
-import type { CloseReason, Result } from '../../../proxy/model/flow.ts'
+import type { CloseReason } from '../../../proxy/model/flow.ts'
 import { client, ending, hashOf, pattern, silent, tcpBackend } from '../../support/backend.ts'
-import { FakeClock, settled } from '../../support/clock.ts'
+import { settled } from '../../support/clock.ts'
 import { eventually } from '../../support/eventually.ts'
 import { refusing } from '../../support/faults.ts'
 
@@ -92,35 +92,29 @@ t.test('a connection with bytes that wait is not half-closed, and is cut with a 
   t.same(reasons, ['idle'])
 })
 
-t.test('a dial tells its end once, whatever comes later', async t => {
-  const clock = new FakeClock()
+t.test('a dial reports its end once, and nothing after it was given up', async t => {
   const { backend } = await tcpBackend(t, silent)
-  for (const [to, outcome] of [
-    [backend, 'connected'],
-    [await refusing(), 'refused'],
-  ] as const) {
-    const results: Result[] = []
-    let socket: Socket | undefined
-    const cancel = dial(
-      { backend: to, timeoutMs: 1000, onread: new Inlet(new Buffers()), clock },
-      (result, connected) => {
-        results.push(result)
-        socket = connected
-      },
-    )
-    t.same(results, [], 'never before it returns')
+  for (const to of [backend, await refusing()]) {
+    const ends: (Error | Socket | undefined)[] = []
+    const giveUp = dial(to, new Inlet(new Buffers()), (error, socket) => ends.push(error ?? socket))
+    t.same(ends, [], 'never before it returns')
     await eventually(() => {
-      if (results.length === 0) throw new Error('no result')
+      if (ends.length === 0) throw new Error('no end')
     })
-    cancel()
-    await clock.advance(5000)
-    t.same(
-      results.map(result => result.outcome),
-      [outcome],
-    )
-    t.equal(socket?.destroyed ?? false, false, 'a connection made is not called off')
-    t.equal(clock.waiting, 0)
-    socket?.destroy()
+    giveUp()
+    await settled()
+    t.equal(ends.length, 1)
+    const [end] = ends
+    if (to === backend) {
+      t.ok(end instanceof Socket && !end.destroyed, 'a connection that was made stays')
+      if (end instanceof Socket) end.destroy()
+    } else t.match(end, { code: 'ECONNREFUSED' })
+
+    const later: unknown[] = []
+    dial(to, new Inlet(new Buffers()), (...end) => later.push(end))()
+    const witness = await client(t, { ip: backend.address, port: backend.port })
+    witness.destroy()
+    t.same(later, [])
   }
 })
 
@@ -148,7 +142,7 @@ async function blocked(t: Test): Promise<Blocked> {
   near.on('error', () => {})
   const inlet = new Inlet(new Buffers())
   const far = await new Promise<Socket>(resolve => {
-    dial({ backend, timeoutMs: 1000, onread: inlet, clock: new FakeClock() }, (_, socket) => socket && resolve(socket))
+    dial(backend, inlet, (_, socket) => socket && resolve(socket))
   })
   const reasons: CloseReason[] = []
   const pipe = new Pipe(near, far, inlet, reason => reasons.push(reason))

@@ -1,6 +1,6 @@
-/** What a failed connect says, and of whom. */
+/** What the error of a failed connect says, and of whom. */
 import t from 'tap'
-import { isExhausted, outcomeOf } from '../../../proxy/dataplane/streams/dial.ts'
+import { isExhausted, outcomeOf } from '../../../proxy/dataplane/flow/outcome.ts'
 import { blames } from '../../../proxy/model/flow.ts'
 
 const failure = (code: string) => Object.assign(new Error(code), { code })

@@ -1,0 +1,38 @@
+/** A listener's frontend and service as they are now; new flows and new attempts go by them. */
+import type { Frontend, GlobalService } from '../../model/service.ts'
+import type { Listener } from '../engine.ts'
+
+export abstract class ListenerState implements Listener {
+  frontend: Frontend
+  service: GlobalService
+  readonly #onClose: (listener: ListenerState) => void
+  #freed: Promise<void> | undefined
+
+  /** `onClose` is called once, when the listener begins to close. */
+  constructor(frontend: Frontend, service: GlobalService, onClose: (listener: ListenerState) => void) {
+    this.frontend = frontend
+    this.service = service
+    this.#onClose = onClose
+  }
+
+  get closed(): boolean {
+    return this.#freed !== undefined
+  }
+
+  update(frontend: Frontend, service: GlobalService): void {
+    this.frontend = frontend
+    this.service = service
+  }
+
+  /** Resolves when the address is free. */
+  close(): Promise<void> {
+    if (!this.#freed) {
+      this.#freed = this.free()
+      this.#onClose(this)
+    }
+    return this.#freed
+  }
+
+  /** Closes the socket. Called once. */
+  protected abstract free(): Promise<void>
+}

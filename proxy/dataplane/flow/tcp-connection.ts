@@ -1,0 +1,186 @@
+/**
+ * One TCP connection, whichever engine carries its bytes: admit, choose, dial, again with another backend if that fails,
+ * carry, report.
+ *
+ *     choosing ─▶ dialling ─▶ open ─▶ cut ─▶ ended        a failed dial goes back to choosing
+ *
+ * An engine extends it by the calls that touch bytes and reports what happens: {@link TcpConnection.connected},
+ * {@link TcpConnection.failed}, {@link TcpConnection.ended}.
+ */
+import type { Backend } from '../../model/backend.ts'
+import type { Client, CloseReason, Flow, Refusal, Result } from '../../model/flow.ts'
+import { refusal } from '../../model/refusal.ts'
+import type { Frontend, GlobalService } from '../../model/service.ts'
+import type { Expiring } from './deadlines.ts'
+import type { FlowContext, OpenConnection } from './flow-context.ts'
+import type { ListenerState } from './listener-state.ts'
+import { type Failure, isExhausted, outcomeOf, outOfResources } from './outcome.ts'
+
+/** `cut`: we have ended it, and its totals are still to come. `ended`: nothing more is reported of it. */
+type State = 'choosing' | 'dialling' | 'open' | 'cut' | 'ended'
+
+const none: readonly string[] = []
+
+/** Is its own {@link Flow}: nothing is copied. */
+export abstract class TcpConnection implements Flow, OpenConnection, Expiring {
+  readonly id: number
+  readonly client: Client
+  readonly listener: ListenerState
+  frontend: Frontend
+  service: GlobalService
+  tried = none
+  backend: Backend | undefined = undefined
+  dueAt = 0
+  protected readonly context: FlowContext
+  readonly #deadline: number
+  #state: State = 'choosing'
+  /** When the attempt began, or the connection was made. */
+  #since: number
+  #timedOut = false
+  /** Stops the timer of a dial that has less than the usual time. */
+  #stopTimer: (() => void) | undefined
+  #reason: CloseReason = 'done'
+
+  constructor(context: FlowContext, listener: ListenerState, client: Client) {
+    this.id = context.nextId()
+    this.client = client
+    this.listener = listener
+    this.frontend = listener.frontend
+    this.service = listener.service
+    this.context = context
+    this.#since = context.clock.now()
+    this.#deadline = this.#since + context.options.dial.budgetMs
+  }
+
+  /** Begins to connect; ends in {@link connected} or {@link failed}. */
+  protected abstract dial(backend: Backend): void
+  /** Gives up the dial; answered by {@link failed}, unless it has connected before. */
+  protected abstract hangUp(): void
+  /** Resets the client, and gives up a dial without a report. */
+  protected abstract reset(): void
+  /** Ends an open connection; answered by {@link ended} with the totals. */
+  protected abstract end(reason: CloseReason): void
+
+  tick(_now: number): void {}
+
+  get backendActive(): boolean {
+    return this.listener.frontend.backends.some(b => b.key === this.backend?.key && b.state === 'active')
+  }
+
+  begin(): void {
+    const { connections, options } = this.context
+    if (connections.size >= options.limits.connections) {
+      return this.#refuse(refusal('limit', `${connections.size} connections are open, the limit`))
+    }
+    connections.add(this)
+    this.#attempt(this.#since)
+  }
+
+  cut(reason: CloseReason): void {
+    if (this.#state === 'open') {
+      this.#state = 'cut'
+      this.#reason = reason
+      this.#leave()
+      this.end(reason)
+    } else if (this.#state === 'dialling') {
+      this.#result({ outcome: 'cancelled', ms: this.#elapsed() })
+      this.#refuse(refusal('draining', `ended while its backend was dialled: ${reason}`))
+    }
+  }
+
+  /** The dial takes too long. It may still connect before the engine has given it up: then the connection stands. */
+  expire(): void {
+    this.#timedOut = true
+    this.hangUp()
+  }
+
+  /** The dial has succeeded. */
+  connected(): void {
+    if (this.#state !== 'dialling') return
+    const now = this.context.clock.now()
+    const ms = now - this.#since
+    this.#state = 'open'
+    this.#since = now
+    this.#result({ outcome: 'connected', ms })
+  }
+
+  /** The dial has failed; the client still waits. */
+  failed(error: Error): void {
+    const { backend } = this
+    if (this.#state !== 'dialling' || !backend) return
+    const ms = this.#elapsed()
+    const result: Failure = this.#timedOut ? { outcome: 'timeout', ms } : { outcome: outcomeOf(error), ms, error }
+    this.#state = 'choosing'
+    this.#result(result)
+    this.#again(backend, result)
+  }
+
+  /** Nothing is left of the connection. Without a reason, it ended because we said so. */
+  ended(reason: CloseReason | undefined, sent: number, received: number): void {
+    const state = this.#state
+    if (state === 'ended') return
+    this.#state = 'ended'
+    if (state === 'dialling') this.#result({ outcome: 'cancelled', ms: this.#elapsed() })
+    if (state !== 'cut') this.#leave()
+    if ((state === 'open' || state === 'cut') && this.backend) {
+      const why = state === 'cut' ? this.#reason : (reason ?? 'shutdown')
+      this.context.chooser.closed(this, this.backend, { sent, received, ms: this.#elapsed(), reason: why })
+    }
+  }
+
+  #attempt(now: number): void {
+    const { chooser, clock, dials, options } = this.context
+    const choice = chooser.choose(this)
+    if (choice.refusal) return this.#refuse(choice.refusal)
+    const { backend } = choice
+    this.backend = backend
+    chooser.connecting(this, backend)
+    this.#state = 'dialling'
+    this.#since = now
+    this.#timedOut = false
+    const leftMs = this.#deadline - now
+    if (leftMs < options.dial.timeoutMs) this.#stopTimer = clock.after(leftMs, () => this.expire())
+    else dials.start(this, now)
+    this.dial(backend)
+  }
+
+  /** Notes the backend as tried, and makes the next attempt while there may be one. */
+  #again(backend: Backend, { outcome, error }: Failure): void {
+    const { clock, options } = this.context
+    if (error && outcome === 'local') this.context.localFault(error)
+    if (error && isExhausted(error)) return this.#refuse(outOfResources(error))
+    const now = clock.now()
+    this.tried = [...this.tried, backend.key]
+    if (this.tried.length >= options.dial.attempts || now >= this.#deadline) {
+      const attempts = this.tried.length === 1 ? '1 attempt' : `${this.tried.length} attempts`
+      return this.#refuse(refusal('no-backend', `${attempts} failed, the last one: ${backend.key} ${outcome}`))
+    }
+    // Services are replaced while we dial; the next attempt goes by what is true now.
+    this.frontend = this.listener.frontend
+    this.service = this.listener.service
+    this.#attempt(now)
+  }
+
+  #result(result: Result): void {
+    this.context.dials.stop(this)
+    this.#stopTimer?.()
+    this.#stopTimer = undefined
+    if (this.backend) this.context.chooser.result(this, this.backend, result)
+  }
+
+  #refuse(refused: Refusal): void {
+    this.#state = 'ended'
+    this.reset()
+    this.#leave()
+    this.context.chooser.refused(this, refused)
+  }
+
+  #leave(): void {
+    this.context.connections.delete(this)
+    this.context.ended()
+  }
+
+  #elapsed(): number {
+    return this.context.clock.now() - this.#since
+  }
+}

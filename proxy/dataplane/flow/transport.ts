@@ -1,0 +1,15 @@
+/** What an engine supplies besides its flows: listeners, the look for idle flows, and the end of everything. */
+import type { Frontend, GlobalService } from '../../model/service.ts'
+import type { ListenerState } from './listener-state.ts'
+
+export interface Transport {
+  /** Rejects with `MeshError` LISTEN. `onClose` is called when the listener closes: its flows should drain. */
+  listenTcp(frontend: Frontend, service: GlobalService, onClose: OnClose): Promise<ListenerState>
+  listenUdp(frontend: Frontend, service: GlobalService, onClose: OnClose): Promise<ListenerState>
+  /** Ends idle flows; called about every second with the clock's time. */
+  sweep(now: number): void
+  /** All flows are cut by now. When this returns, their ends have been reported. */
+  destroy(): void
+}
+
+export type OnClose = (listener: ListenerState) => void

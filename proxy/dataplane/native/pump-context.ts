@@ -1,0 +1,8 @@
+/** What the flows of one pump share. */
+import type { FlowContext } from '../flow/flow-context.ts'
+import type { Rings } from './rings.ts'
+
+export interface PumpContext {
+  readonly flows: FlowContext
+  readonly rings: Rings
+}
