@@ -1,4 +1,4 @@
-/** A UDP socket that receives and sends in batches over shared memory; the layout is in `native/src/batch.h`. */
+/** A UDP socket that receives and sends in batches over shared memory; the layout is in `native/src/batch/batch.h`. */
 export interface BatchSocket {
   /** Peers, questions and answers of one batch. Valid only during the call of `onBatch`. */
   readonly memory: ArrayBuffer

@@ -10,15 +10,16 @@ import type { RespondInto } from '../transport.ts'
 import { ClientAddresses } from './client-address.ts'
 import { type DatagramListener, receiveBytes } from './udp.ts'
 
-/** The layout of the shared memory in bytes, the same as in `native/src/batch.h`. */
+/** The layout of the shared memory in bytes. `native/src/batch/batch.h` is the other side; a test compares the two. */
 const batch = 64
 const wordBytes = 4
 const peerBytes = 32
 const question = { bytes: 4096, stride: 4096 + 64 }
 const answer = { bytes: 1232, stride: 1232 + 48 }
 const at = { asked: 0, answered: 256, peers: 512, questions: 2560, answers: 2560 + batch * question.stride }
-/** The layout of a peer in words; the address is bytes. */
-const peer = { family: 0, port: 1, address: 2 }
+/** The layout of a peer in words; the address is bytes, the scope that of a link-local address. */
+const peer = { family: 0, port: 1, address: 2, scope: 6 }
+export const layout = { batch, wordBytes, peerBytes, question, answer, at, peer } as const
 
 export class UdpBatchListener implements DatagramListener {
   readonly #socket: BatchSocket

@@ -3,14 +3,13 @@
  * what the client received.
  */
 import { createSocket } from 'node:dgram'
+import { layout } from '../../../../proxy/dns/server/udp-batch.ts'
 import { eventually } from '../../../support/eventually.ts'
 import { batchSockets } from '../dns.ts'
 
 const questions = 300
 const answerBytes = 1232
-/** Offsets of `native/src/batch.h`. */
-const peersAt = 512
-const answeredAt = 64
+const { at, peerBytes, wordBytes } = layout
 
 const sockets = batchSockets()
 if (!sockets) throw new Error('the addon was not built')
@@ -20,8 +19,8 @@ let asked = 0
 const server = new sockets(count => {
   const words = new Int32Array(server.memory)
   for (let i = 0; i < count; i++) {
-    if (asked++ % 3 === 0) late.push(Buffer.from(new Uint8Array(server.memory, peersAt + 32 * i, 32)))
-    else words[answeredAt + i] = answerBytes
+    if (asked++ % 3 === 0) late.push(Buffer.from(new Uint8Array(server.memory, at.peers + peerBytes * i, peerBytes)))
+    else words[at.answered / wordBytes + i] = answerBytes
   }
 })
 server.bind('127.0.0.1', 0, 4 << 20)
