@@ -1,10 +1,10 @@
-// Builds native/build/starlane.node, the addon of the engine native. Needs Linux and a C++17 compiler; Node-API is stable across
-// versions of Node, so the headers of any will do.
+// Builds native/build/starlane.node, the addon of the engine native. Needs Linux and a C++17 compiler. Node-API is stable across
+// versions of Node, so the headers of any version will do.
 //
-//     npm run build:native              fails, and says why, where it cannot be built
-//     node native/build.js --optional   the package's install script: never fails, since the engine streams needs none of it
+//     npm run build:native              fails with the reason where it cannot be built
+//     node native/build.js --optional   the package's install script: never fails, since the engine streams works without it
 //
-// STARLANE_NATIVE=0 skips it. Why it was not built is kept beside the addon, so that `starlane status` can tell.
+// STARLANE_NATIVE=0 skips it. The reason for not building is kept beside the addon, for `starlane status`.
 import { spawn, spawnSync } from 'node:child_process'
 import { createHash } from 'node:crypto'
 import { existsSync, mkdirSync, readdirSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs'
@@ -32,9 +32,9 @@ if (why) {
   if (!optional) process.exitCode = 1
 }
 
-/** Resolves with what stands against it. */
+/** Resolves with the reason when it was not built. */
 async function build() {
-  if (process.env.STARLANE_NATIVE === '0') return 'STARLANE_NATIVE=0 asks for none'
+  if (process.env.STARLANE_NATIVE === '0') return 'STARLANE_NATIVE=0 is set'
   if (process.platform !== 'linux') return `it needs Linux (epoll, splice), and this is ${process.platform}`
   const compiler = [process.env.CXX, 'c++', 'g++', 'clang++'].find(name => name && versionOf(name) !== undefined)
   if (!compiler) return 'there is no C++ compiler; install g++ or clang, or set CXX, and run `npm run build:native`'
@@ -61,7 +61,7 @@ async function build() {
     )) ?? (await run(compiler, [...linking, ...units.map(({ object }) => object), '-o', `${addon}.new`]))
   rmSync(objects, { recursive: true })
   if (failed) return failed
-  // Renamed into its place: a process that runs on the old one keeps it.
+  // Renamed into place: a process that has loaded the old one keeps it.
   renameSync(`${addon}.new`, addon)
   writeFileSync(join(folder, 'key'), key)
   rmSync(join(folder, 'reason'), { force: true })
@@ -69,7 +69,7 @@ async function build() {
   return undefined
 }
 
-/** What the addon is made of: as long as none of it has changed, it is as good as new. */
+/** A hash of everything the addon is built from; while it is unchanged, the addon is up to date. */
 function keyOf(compiler) {
   const hash = createHash('sha256')
   hash.update([process.arch, compiler, versionOf(compiler), ...compiling, ...linking].join('\n'))
@@ -84,7 +84,7 @@ function sourceFiles() {
     .sort()
 }
 
-/** The first failure, when all have ended. */
+/** Resolves with the first failure, once all jobs have ended. */
 async function inParallel(jobs) {
   const failures = []
   const queue = jobs.values()
@@ -95,7 +95,7 @@ async function inParallel(jobs) {
   return failures.find(failure => failure !== undefined)
 }
 
-/** Resolves with why it failed. All that it says is shown, unless one line is what was asked for. */
+/** Resolves with the reason when it failed. Its output is shown, except with --optional, which prints one line only. */
 function run(command, args) {
   return new Promise(resolve => {
     const child = spawn(command, args, { stdio: ['ignore', 'ignore', 'pipe'] })
@@ -119,7 +119,7 @@ function versionOf(compiler) {
 
 function findHeaders() {
   return [
-    // Beside us as in a checkout, or where npm has put it for a package that depends on this one.
+    // In this package's own node_modules, or where npm hoists it for a package that depends on this one.
     join(here, '..', 'node_modules', 'node-api-headers', 'include'),
     join(here, '..', '..', 'node-api-headers', 'include'),
     join(dirname(process.execPath), '..', 'include', 'node'),
@@ -128,12 +128,12 @@ function findHeaders() {
   ].find(place => existsSync(join(place, 'node_api.h')))
 }
 
-/** An addon that was built before stays: it may well be good. */
+/** An addon that was built earlier stays in place. */
 function keepReason(text) {
   try {
     mkdirSync(folder, { recursive: true })
     writeFileSync(join(folder, 'reason'), text)
-  } catch {} // a folder that cannot be written to: then nobody can be told why
+  } catch {} // the folder is not writable; then the reason is only printed
 }
 
 function readIfThere(file) {

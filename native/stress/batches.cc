@@ -1,5 +1,5 @@
-// A BatchSocket without Node: clients of all kinds, and in TypeScript's place somebody who echoes at once, late, or not at all,
-// and who sometimes claims impossible lengths. Every answer that a client hears is its own and whole.
+// A BatchSocket without Node: clients of all kinds, and in TypeScript's place a server that echoes at once, late, or not at
+// all, and sometimes gives impossible lengths. Every answer that a client receives must be its own and whole.
 #include "batches.h"
 
 #include <netinet/ip.h>
@@ -27,7 +27,7 @@ using namespace starlane;
 namespace {
 
 constexpr int kClients = 4;
-// A client's port is used again only when nothing can still be on its way to the one before.
+// A client's port is used again only when no datagram to its earlier user can still be under way.
 constexpr int kFirstPort = 20000, kPortsEach = 2000;
 
 [[noreturn]] void fail(const std::string& what) {
@@ -57,7 +57,7 @@ class Server {
       pollfd ready{socket_.fd(), static_cast<short>(socket_.waiting() ? POLLOUT : POLLIN), 0};
       if (poll(&ready, 1, 5) > 0) turn();
       if (random_() % 64 == 0) sendLate();
-      if (random_() % 500 == 0) std::this_thread::sleep_for(std::chrono::milliseconds(3));  // busy elsewhere
+      if (random_() % 500 == 0) std::this_thread::sleep_for(std::chrono::milliseconds(3));  // JavaScript is busy
     }
     socket_.close();
   }
@@ -117,7 +117,7 @@ struct Totals {
   std::atomic<long> sent{0}, heard{0};
 };
 
-// Says and hears; whatever comes back is as long as it may be, and what this client has said.
+// Sends and receives; what comes back must have an allowed length and be this client's own bytes.
 void chat(int family, int port, int datagrams, int client, Totals& totals) {
   std::mt19937 random(static_cast<unsigned>(client));
   int from = 0;
@@ -126,11 +126,11 @@ void chat(int family, int port, int datagrams, int client, Totals& totals) {
     const int fd = socket(family == 4 ? AF_INET : AF_INET6, SOCK_DGRAM | SOCK_CLOEXEC, 0);
     const Address to = loopback(family, port), self = loopback(family, kFirstPort + client * kPortsEach + from++ % kPortsEach);
     if (bind(fd, self.get(), self.length) != 0) {
-      close(fd);  // somebody else has that port
+      close(fd);  // the port is taken
       continue;
     }
     if (connect(fd, to.get(), to.length) != 0) fail("no UDP");
-    // Of one size, or of any: some longer than the memory for them, some empty.
+    // Of one size, or of any size: some longer than the memory for them, some empty.
     const bool equal = random() % 2 == 0;
     const bool leaves = random() % 8 == 0;
     const auto mark = static_cast<uint8_t>(random());
@@ -140,7 +140,7 @@ void chat(int family, int port, int datagrams, int client, Totals& totals) {
       memset(said.data(), mark, size);
       if (send(fd, said.data(), size, 0) >= 0) totals.sent++;
     }
-    // Answers to who has left come back as ICMP.
+    // Answers to a client that has left come back as ICMP.
     pollfd ready{fd, POLLIN, 0};
     while (!leaves && poll(&ready, 1, 2) > 0) {
       const ssize_t got = recv(fd, heard.data(), heard.size(), MSG_DONTWAIT);
@@ -154,7 +154,7 @@ void chat(int family, int port, int datagrams, int client, Totals& totals) {
   }
 }
 
-// From port 0, and from the socket itself; only who may make such packets can try.
+// Datagrams from port 0 and from the socket itself; needs the right to open raw sockets.
 bool forge(int port) {
   const Descriptor raw(socket(AF_INET, SOCK_RAW | SOCK_CLOEXEC, IPPROTO_RAW));
   if (!raw) return false;

@@ -1,6 +1,6 @@
-// The pump without Node, so that a sanitizer sees both ends of the rings: clients and backends that do everything wrong, and a
-// controller in TypeScript's place that answers, refuses, hangs up and cuts at random, too late on purpose. At the end every
-// connection has had its one last word, every echo was right, and every descriptor is closed.
+// The pump without Node, so that a sanitizer sees both sides of the rings: clients and backends that misbehave in every way,
+// and a controller in TypeScript's place that answers, refuses, hangs up and cuts at random, often too late. At the end every
+// connection has had exactly one last event, every echo was right, and every descriptor is closed.
 //
 //     npm run stress:native -- --sanitize=thread --connections=20000
 #include <arpa/inet.h>
@@ -82,7 +82,7 @@ struct Totals {
   std::atomic<int> whole{0}, broken{0}, wrong{0}, chats{0};
 };
 
-// One client's visit: whatever comes back must be a prefix of what went out.
+// One connection of a client: what comes back must be a prefix of what was sent.
 void visit(int port, std::mt19937& random, Totals& totals) {
   const int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
   const Address to = addressOf(4, kLoopback, port);
@@ -120,7 +120,7 @@ void visit(int port, std::mt19937& random, Totals& totals) {
   else totals.broken++;
 }
 
-// Sends bursts of datagrams, and checks that what comes back was said; UDP may lose some.
+// Sends bursts of datagrams, and checks that what comes back was sent; UDP may lose some.
 void chat(int port, std::mt19937& random, Totals& totals) {
   const int fd = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
   const Address to = addressOf(4, kLoopback, port);
@@ -141,7 +141,7 @@ void chat(int port, std::mt19937& random, Totals& totals) {
   close(fd);
 }
 
-// TypeScript's place.
+// Takes TypeScript's place.
 class Controller {
  public:
   explicit Controller(int backend, int refusing)
@@ -173,8 +173,8 @@ class Controller {
       readAll();
       pump_.refill();
     } while (load(shared_->eventHead) != shared_->eventTail.value);
-    for (const auto& [slot, generation] : talking_) fail("session " + std::to_string(slot) + " has had no last word");
-    for (const auto& [slot, generation] : alive_) fail("slot " + std::to_string(slot) + " has had no last word");
+    for (const auto& [slot, generation] : talking_) fail("session " + std::to_string(slot) + " has had no last event");
+    for (const auto& [slot, generation] : alive_) fail("slot " + std::to_string(slot) + " has had no last event");
   }
 
   int accepted = 0, connected = 0, gone = 0, sessions = 0;
@@ -217,7 +217,7 @@ class Controller {
         return;
       case Event::Gone:
         gone++;
-        if (alive_.erase(event.slot) == 0) fail("a second last word");
+        if (alive_.erase(event.slot) == 0) fail("a second last event");
         if (random_() % 4 == 0) command(Command::Cut, event);  // too late
         return;
       case Event::Asked:
@@ -236,7 +236,7 @@ class Controller {
       case Event::Quiet:
         return command(Command::Forget, event);
       case Event::Dropped:
-        if (talking_.erase(event.slot) == 0) fail("a session's second last word");
+        if (talking_.erase(event.slot) == 0) fail("a session's second last event");
         if (random_() % 4 == 0) command(Command::Forget, event);  // too late
         return;
       default:
@@ -303,7 +303,7 @@ int main(int, char** arguments) {
   const int refusing = bound(refusingPort, false);
   close(bound(proxyPort, false));
   close(bound(frontendPort, false, SOCK_DGRAM));
-  // UDP backends have the same two ports: one echoes, nobody has the other.
+  // UDP backends have the same two ports: one echoes, the other is not bound.
   const int echoing = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
   const Address echoAt = addressOf(4, kLoopback, backendPort);
   if (bind(echoing, echoAt.get(), echoAt.length) != 0) fail("no UDP backend");

@@ -1,4 +1,4 @@
-/** What every engine offers, and all that the rest of Starlane knows of one. `streams` is the first; a native one can follow. */
+/** The interface of an engine, `streams` or `native`: all that the rest of Starlane knows of it. */
 
 import type { Chooser } from '../model/flow.ts'
 import type { Log } from '../model/log.ts'
@@ -11,13 +11,13 @@ export interface Engine {
   /** Binds and begins to carry flows. Rejects with `MeshError` LISTEN that names the address, the cause and the remedy. */
   listen(frontend: Frontend, service: GlobalService): Promise<Listener>
   /**
-   * These backends leave: TCP flows on them may go on for the drain time and are then closed, spread over its last part;
-   * UDP sessions move to another backend at once. A backend that is active again in a flow's frontend by then keeps the
-   * flow. Keys of {@link Backend}.
+   * These backends leave. Their TCP flows may go on for the drain time and are then closed, spread over its last part; UDP
+   * sessions move to another backend at once. A backend that is active again in a flow's frontend by then keeps the flow.
+   * Takes keys of {@link Backend}.
    */
   retire(backends: readonly string[]): void
   stats(): EngineStats
-  /** Stops accepting, lets flows end for at most the drain time, then cuts. Resolves when no socket is left. */
+  /** Stops accepting, gives flows at most the drain time to end, then cuts them. Resolves when no socket is left. */
   close(): Promise<void>
   /** Cuts everything now. */
   destroy(): void

@@ -1,4 +1,4 @@
-/** Which engine carries the flows of a configuration. */
+/** Creates the engine that a configuration asks for. */
 import type { BatchSocketClass } from '../model/batch-socket.ts'
 import type { Engine, EngineParts } from './engine.ts'
 import { findAddon, loadAddon, type NativeAddon } from './native/addon.ts'
@@ -7,15 +7,15 @@ import { createStreamsEngine } from './streams/engine.ts'
 
 export interface Chosen {
   readonly engine: Engine
-  /** Why `auto` has not taken the faster one; undefined when it has, or was not asked. */
+  /** Why `auto` has not taken `native`; undefined when it has, or when the engine was named. */
   readonly whyNotNative?: string
   /** The addon's class of UDP sockets, where the engine is native. */
   readonly BatchSocket?: BatchSocketClass
 }
 
 /**
- * `auto` is native where it was built and loads, unless STARLANE_NATIVE=0 in `env` says otherwise; `find` is the place to look
- * for it. Throws `MeshError` CONF_FIELD for a `native` that cannot be had.
+ * `auto` takes `native` where the addon was built and loads, unless `env` has STARLANE_NATIVE=0; `find` looks for the addon.
+ * Throws `MeshError` CONF_FIELD when `native` is named and not available.
  */
 export function createEngine(
   kind: 'auto' | 'streams' | 'native',

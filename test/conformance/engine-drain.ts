@@ -1,4 +1,4 @@
-/** Leaving: backends that retire, frontends that go, an engine that closes. */
+/** How flows end when a backend retires, a frontend is removed, or the engine closes. */
 import type { Test } from 'tap'
 import { MeshError } from '../../proxy/model/error.ts'
 import { echo, ending, says, tcpBackend } from '../support/backend.ts'
@@ -112,22 +112,25 @@ export function drainSuite(t: Test, create: CreateEngine): void {
     t.same(await rig.settled(), { served: 1, refused: 0, failed: 0 })
   })
 
-  t.test('bytes in motion end a drain with a reset, so that nobody takes half for the whole', async t => {
-    const { backend, sockets } = await tcpBackend(t, socket => socket.resume())
-    const rig = await Rig.start(t, create, { backends: [backend] })
-    const socket = await rig.client()
-    const end = ending(socket)
-    rig.listener.update(...rig.service([]))
-    rig.engine.retire(keysOf(backend))
-    await rig.clock.advance(23_900)
-    sockets[0]?.write('half')
-    await eventually(() => {
-      if (socket.bytesRead < 4) throw new Error('not there yet')
-    })
-    await rig.clock.advance(100)
-    await rig.clock.advance(500)
-    t.match(await end, { end: 'reset', text: 'half' })
-  })
+  t.test(
+    'bytes in motion end a drain with a reset, so that no client takes part of an answer for all of it',
+    async t => {
+      const { backend, sockets } = await tcpBackend(t, socket => socket.resume())
+      const rig = await Rig.start(t, create, { backends: [backend] })
+      const socket = await rig.client()
+      const end = ending(socket)
+      rig.listener.update(...rig.service([]))
+      rig.engine.retire(keysOf(backend))
+      await rig.clock.advance(23_900)
+      sockets[0]?.write('half')
+      await eventually(() => {
+        if (socket.bytesRead < 4) throw new Error('not there yet')
+      })
+      await rig.clock.advance(100)
+      await rig.clock.advance(500)
+      t.match(await end, { end: 'reset', text: 'half' })
+    },
+  )
 
   t.test('a frontend that goes frees its address at once, and its flows drain', async t => {
     const { backend } = await tcpBackend(t, echo)

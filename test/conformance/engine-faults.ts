@@ -1,4 +1,4 @@
-/** Dials that fail, peers that break off, limits. The numbers T… are the fault tests of the peers' survey. */
+/** Dials that fail, peers that reset, limits. The numbers T1, T2 … are those of the fault tests in engine-stream.ts too. */
 import { spawn } from 'node:child_process'
 import { once } from 'node:events'
 import type { Socket } from 'node:net'
@@ -102,7 +102,7 @@ export function faultSuite(t: Test, { create, source, export: name }: EngineUnde
     t.ok(rig.chooser.outcomes.includes('refused'))
   })
 
-  t.test('a refusal of the chooser is a reset, and its last word', async t => {
+  t.test('a refusal of the chooser is a reset, and the last event', async t => {
     const rig = await Rig.start(t, create, { backends: [] })
     rig.chooser.decide = () => ({ refusal: { code: 'tenancy', why: 'not yours' } })
     t.match(await ending(rig.knock()), { end: 'reset' })
@@ -233,7 +233,7 @@ export function faultSuite(t: Test, { create, source, export: name }: EngineUnde
     }, 15_000)
   })
 
-  t.test('a process that exits with flows under way ends at once, and its clients hear of it', async t => {
+  t.test('a process that exits with flows under way ends at once, and its clients see it', async t => {
     const data = pattern(4 * mebibyte)
     const { backend } = await tcpBackend(t, socket => socket.write(data))
     const port = await freePort('127.77.0.5')

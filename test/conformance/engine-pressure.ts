@@ -1,4 +1,4 @@
-/** Peers that are slow, silent, idle or wild: what they cost, and how they end. The numbers T… are as in engine-stream.ts. */
+/** Peers that are slow, silent, idle or random: what they cost, and how they end. */
 import { existsSync, readFileSync } from 'node:fs'
 import type { Socket } from 'node:net'
 import type { Test } from 'tap'
@@ -142,7 +142,7 @@ export function pressureSuite(t: Test, create: CreateEngine): void {
     t.ok(rig.chooser.totals.every(({ reason }) => reason === 'half-closed'))
   })
 
-  t.test('whatever two peers do to each other, every flow ends once and leaves nothing', async t => {
+  t.test('whatever two peers do, every flow ends once and leaves nothing open', async t => {
     const before = openSockets()
     const random = numbers(7)
     const { backend, close } = await tcpBackend(t, socket => void misbehave(socket, random))

@@ -1,4 +1,4 @@
-/** An engine with one service in front of given backends, a clock to move by hand and a chooser that keeps the record. */
+/** An engine with one service in front of given backends, a clock moved by hand and a chooser that records all calls. */
 import type { Socket } from 'node:net'
 import type { Test } from 'tap'
 import type { Engine, EngineOptions, EngineParts, Listener } from '../../proxy/dataplane/engine.ts'
@@ -69,7 +69,7 @@ export class Rig {
     })
   }
 
-  /** Also sees to it that the engine is gone at the end, and that it has kept the laws. */
+  /** The engine is destroyed at the end of the test. */
   static async start(t: Test, create: CreateEngine, given: Given): Promise<Rig> {
     const ip = given.ip ?? '127.77.0.1'
     const rig = new Rig(t, create, given, ip, given.port ?? (await freePort(ip)))
@@ -91,7 +91,7 @@ export class Rig {
     return [service.frontends[0] as Frontend, service]
   }
 
-  /** A client that is through to a backend. */
+  /** A client that is connected to a backend. */
   async client(): Promise<Socket> {
     const socket = await client(this.#t, this)
     const port = socket.localPort
@@ -126,7 +126,7 @@ export class Rig {
     })
   }
 
-  /** Every flow has ended in one place, nothing is left open, and no law was broken. */
+  /** Waits until every flow has ended, and checks that the calls kept the laws of `FlowObserver`. */
   async settled(): Promise<{ served: number; refused: number; failed: number }> {
     await eventually(() => {
       const { connections, udpSessions } = this.engine.stats()

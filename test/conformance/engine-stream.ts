@@ -1,4 +1,4 @@
-/** Bytes: whole, in order, both ways, with every kind of end. The numbers T… are the fault tests of the peers' survey. */
+/** Bytes: complete, in order, both ways, with every kind of end. T1, T2 … number the fault cases of all engine tests. */
 import { once } from 'node:events'
 import type { Socket } from 'node:net'
 import { Worker } from 'node:worker_threads'
@@ -24,7 +24,7 @@ export function streamSuite(t: Test, create: CreateEngine): void {
     t.match(rig.chooser.stories[0]?.flow.client, { address: '127.0.0.1', port: socket.localPort ?? Number })
   })
 
-  t.test('T21: a backend that speaks first is heard before the client says a word', async t => {
+  t.test('T21: a backend that speaks first is passed on before the client sends anything', async t => {
     const { backend } = await tcpBackend(t, socket => socket.write('220 ready\r\n'))
     const rig = await Rig.start(t, create, { backends: [backend] })
     const [banner] = await once(rig.knock(), 'data')
@@ -61,7 +61,7 @@ export function streamSuite(t: Test, create: CreateEngine): void {
     t.match(rig.chooser.totals, [{ sent: 7, received: data.length, reason: 'done' }])
   })
 
-  t.test('T10: after the backend’s FIN the client may go on to speak', async t => {
+  t.test('T10: after the backend’s FIN the client may go on sending', async t => {
     const heard: Buffer[] = []
     const { backend, sockets } = await tcpBackend(t, socket => {
       socket.on('data', chunk => heard.push(chunk))

@@ -1,4 +1,4 @@
-/** UDP sessions: whose datagrams go where, and when a session ends. */
+/** UDP sessions: which datagrams go where, and when a session ends. */
 import type { Socket } from 'node:dgram'
 import type { Test } from 'tap'
 import { hashOf, noIPv6, pattern, udpBackend, udpClient } from '../support/backend.ts'
@@ -31,7 +31,7 @@ export function udpSuite(t: Test, create: CreateEngine): void {
     t.match(rig.chooser.totals, [{ sent: 75_908, received: 75_908, reason: 'shutdown' }])
   })
 
-  t.test('each client has its own session and hears only its own answers', async t => {
+  t.test('each client has its own session and gets only its own answers', async t => {
     const { backend, heard } = await udpBackend(t, echo)
     const rig = await start(t, { backends: [backend] })
     const clients = await Promise.all(Array.from({ length: 10 }, () => udpClient(t)))
@@ -50,7 +50,7 @@ export function udpSuite(t: Test, create: CreateEngine): void {
     )
   })
 
-  t.test('a stranger cannot speak into a session', async t => {
+  t.test('a third party cannot send into a session', async t => {
     const { backend, heard } = await udpBackend(t, says('from the backend'))
     const rig = await start(t, { backends: [backend] })
     const { socket, got } = await udpClient(t)
@@ -95,7 +95,7 @@ export function udpSuite(t: Test, create: CreateEngine): void {
     t.equal(rig.engine.stats().udpSessions, 1, 'it is the same session')
   })
 
-  t.test('a refusal is heard even when the next datagram is on its heels', async t => {
+  t.test('a refusal is noticed even when the next datagram follows at once', async t => {
     const dead = await refusing({ protocol: 'UDP' })
     const rig = await start(t, { backends: [dead] })
     const { socket } = await udpClient(t)
@@ -151,17 +151,20 @@ export function udpSuite(t: Test, create: CreateEngine): void {
     t.same(rig.chooser.broken, [])
   })
 
-  t.test('when all refuse, the session ends with the chooser’s word and the next datagram begins anew', async t => {
-    const dead = await refusing({ protocol: 'UDP' })
-    const rig = await start(t, { backends: [dead] })
-    const { socket } = await udpClient(t)
-    await eventually(() => {
-      socket.send('?', rig.port, rig.ip)
-      if (rig.chooser.refusals.length < 2) throw new Error('not refused twice')
-    })
-    t.ok(rig.chooser.refusals.every(({ code }) => code === 'no-backend'))
-    t.same(rig.chooser.broken, [])
-  })
+  t.test(
+    'when all refuse, the session ends with the chooser’s refusal and the next datagram starts a new one',
+    async t => {
+      const dead = await refusing({ protocol: 'UDP' })
+      const rig = await start(t, { backends: [dead] })
+      const { socket } = await udpClient(t)
+      await eventually(() => {
+        socket.send('?', rig.port, rig.ip)
+        if (rig.chooser.refusals.length < 2) throw new Error('not refused twice')
+      })
+      t.ok(rig.chooser.refusals.every(({ code }) => code === 'no-backend'))
+      t.same(rig.chooser.broken, [])
+    },
+  )
 
   t.test('a retired backend loses its sessions at once', async t => {
     const [old, other] = [await udpBackend(t, says('old')), await udpBackend(t, says('other'))]
@@ -176,7 +179,7 @@ export function udpSuite(t: Test, create: CreateEngine): void {
     t.same(rig.chooser.broken, [])
   })
 
-  t.test('a session leaves a backend that has gone bad, but not if there is no better one', async t => {
+  t.test('a session leaves an unhealthy backend, but not if there is no healthy one', async t => {
     const [one, two] = [await udpBackend(t, says('one')), await udpBackend(t, says('two'))]
     const rig = await start(t, { backends: [one.backend] })
     const client = await udpClient(t)
@@ -198,7 +201,7 @@ export function udpSuite(t: Test, create: CreateEngine): void {
     })
   })
 
-  t.test('at the limit whoever was never answered makes room, and whoever was answered never does', async t => {
+  t.test('at the limit a session that was never answered makes room, and one that was answered never does', async t => {
     const before = openSockets()
     const [loud, mute] = [await udpBackend(t, says('yes')), await udpBackend(t, nothing)]
     const rig = await start(t, { backends: [loud.backend], options: { limits: { udpSessions: 3 } } })
@@ -240,7 +243,7 @@ export function udpSuite(t: Test, create: CreateEngine): void {
     t.equal(await talk(rig, a, 'again'), 'again')
   })
 
-  t.test('while the engine drains, sessions go on and strangers are refused', async t => {
+  t.test('while the engine drains, sessions go on and new clients are refused', async t => {
     const { backend } = await udpBackend(t, echo)
     const rig = await start(t, { backends: [backend] })
     const [a, b] = [await udpClient(t), await udpClient(t)]

@@ -1,3 +1,4 @@
+// See batch.h.
 #include "batch/batch.h"
 
 #include <algorithm>
@@ -9,7 +10,7 @@ namespace starlane {
 
 namespace {
 
-// Answers that came late and found no room; what comes on top of them is lost, as datagrams may be.
+// Late answers that may wait for room; further ones are lost, as datagrams may be.
 constexpr size_t kMostLate = 1024;
 
 bool samePeer(const sockaddr_storage& a, const sockaddr_storage& b) {
@@ -20,7 +21,7 @@ socklen_t lengthOf(const sockaddr_storage& address) {
   return address.ss_family == AF_INET ? sizeof(sockaddr_in) : sizeof(sockaddr_in6);
 }
 
-// Brings datagrams of one client together; of two clients with one number neither is worse off than unsorted.
+// Sorts datagrams of one client together. Two clients with the same number are harmless: theirs are only less well sorted.
 uint32_t numberOf(const sockaddr_storage& peer) {
   uint32_t words[sizeof(sockaddr_in6) / 4];
   memcpy(words, &peer, sizeof words);
@@ -61,14 +62,14 @@ int BatchSocket::port() const {
   return port;
 }
 
-// Nobody listens on port 0, and what claims to come from ourselves would go round for ever.
+// Nobody listens on port 0, and a datagram that seems to come from this socket would be answered in a loop.
 bool BatchSocket::unanswerable(const sockaddr_storage& from) const {
   return reinterpret_cast<const sockaddr_in&>(from).sin_port == 0 || samePeer(from, self_.storage);
 }
 
 int BatchSocket::receive() {
   for (mmsghdr& message : received_) message.msg_hdr.msg_namelen = sizeof from_[0];
-  // An error is the word of an earlier answer's refusal, say: the kernel gives it once, and what has come is still there.
+  // An error may be that of an earlier answer, such as an ICMP refusal: the kernel reports it once and keeps the datagrams.
   const int count = recvmmsg(fd_.get(), received_, kBatch, MSG_DONTWAIT, nullptr);
   for (int i = 0; i < count; i++) {
     Batch::Peer& peer = shared_.peers[i];
@@ -81,7 +82,7 @@ int BatchSocket::receive() {
 }
 
 bool BatchSocket::reply(int count) {
-  // By client, and of one client the longest first: equal ones stand together, and a shorter one may be a segmented send's last.
+  // Sorted by client, then the longest first: equal sizes are adjacent, and a shorter one may end a segmented send.
   uint64_t keys[kBatch];
   answers_ = 0;
   for (int i = 0; i < count; i++) {
@@ -95,7 +96,7 @@ bool BatchSocket::reply(int count) {
   return flush();
 }
 
-// Makes messages of the answers from `first` on.
+// Builds messages from the answers from `first` on.
 void BatchSocket::arrange(int first, bool segmented) {
   messages_ = next_ = 0;
   for (int i = first; i < answers_; i++) {
@@ -135,7 +136,7 @@ bool BatchSocket::sendBatch() {
     if (errno == EAGAIN) return false;
     const msghdr& failed = outgoing_[next_].msg_hdr;
     if (failed.msg_iovlen > 1) {
-      // A device or a route that cannot cut them apart, or one of the errors below: one by one.
+      // The device or the route cannot segment, or it is one of the errors below: send one by one.
       arrange(static_cast<int>(failed.msg_iov - pieces_), false);
     } else {
       lost_++;

@@ -1,10 +1,10 @@
-// A UDP socket whose datagrams JavaScript gets, and answers, a batch at a time: one recvmmsg(2) puts questions into memory that
-// both sides see, JavaScript writes answers beside them, one sendmmsg(2) takes those away. Nothing is allocated on the way.
+// A UDP socket whose datagrams JavaScript receives and answers in batches: one recvmmsg(2) puts questions into shared memory,
+// JavaScript writes answers beside them, one sendmmsg(2) sends those. Nothing is allocated per question.
 //
-//   receive() -> JavaScript looks at questions[i] and fills answers[i] -> reply()
+//   receive() -> JavaScript reads questions[i] and writes answers[i] -> reply()
 //
-// Answers of one size to one client go out as one segmented datagram. While the kernel has no room for an answer nothing more
-// is received, so what waits here is bounded: one batch, and some answers that came late.
+// Answers of equal size to one client are sent as one segmented datagram. While the kernel has no room for an answer nothing
+// more is received, so what waits here is bounded: one batch, and a number of late answers.
 #pragma once
 
 #include <sys/socket.h>
@@ -19,10 +19,10 @@
 namespace starlane {
 
 constexpr int kBatch = 64;
-constexpr size_t kQuestion = 4096;  // what is longer is cut
+constexpr size_t kQuestion = 4096;  // longer ones are cut
 constexpr size_t kAnswer = 1232;
 
-// What JavaScript sees; `proxy/dns/server/udp-batch.ts` is the other end and has the same numbers.
+// The shared memory. `proxy/dns/server/udp-batch.ts` is the other side; a test compares the names, numbers and offsets.
 struct Batch {
   struct Peer {
     int32_t family;  // 4 or 6
@@ -31,10 +31,10 @@ struct Batch {
     int32_t scope;  // of a link-local address
     int32_t unused;
   };
-  int32_t asked[kBatch];     // length of the question; -1: it is not to be answered
-  int32_t answered[kBatch];  // length of the answer; 0: there is none
+  int32_t asked[kBatch];     // length of the question; -1: do not answer
+  int32_t answered[kBatch];  // length of the answer; 0: none
   Peer peers[kBatch];
-  // An odd number of cache lines each, or all of them would fall into the same few sets of the cache.
+  // Each is an odd number of cache lines; otherwise all would fall into the same few sets of the cache.
   uint8_t questions[kBatch][kQuestion + 64];
   uint8_t answers[kBatch][kAnswer + 48];
 };
@@ -44,21 +44,21 @@ class BatchSocket {
  public:
   explicit BatchSocket(Batch& shared);
 
-  // 0, or an errno. At an IPv6 wildcard IPv4 clients are heard too, as node:dgram has it.
+  // 0, or an errno. An IPv6 wildcard serves IPv4 clients too, as with node:dgram.
   int bind(const Address& address, int receiveBytes);
   int fd() const { return fd_.get(); }
   int port() const;
 
-  // How many have come, at most kBatch.
+  // The number of questions received, at most kBatch.
   int receive();
-  // The answers to what came last. False when the kernel has no room for some: flush() when the socket is writable.
+  // Sends the answers to the last batch. False when the kernel has no room for some: flush() when the socket is writable.
   bool reply(int count);
-  // An answer that took its time.
+  // Sends an answer later than its batch.
   void send(const Batch::Peer& to, const uint8_t* bytes, size_t size);
   bool flush();
 
   bool waiting() const { return next_ < messages_ || !late_.empty(); }
-  // Answers that could not be sent: no route to the client, or it was too slow.
+  // Answers that could not be sent: no route to the client, or too many waited.
   uint32_t lost() const { return lost_; }
   void clearError();
   void close() { fd_.close(); }

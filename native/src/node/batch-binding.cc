@@ -1,5 +1,5 @@
-// What JavaScript sees of a BatchSocket: a class { memory, bind, port, lost, send, deafen, close }. No thread: the socket is
-// watched by Node's own event loop. It ends with close(), or with the JavaScript environment.
+// The class BatchSocket { memory, bind, port, lost, send, deafen, close } for JavaScript. It has no thread: Node's event loop
+// watches the socket. It ends with close(), or with the JavaScript environment.
 #include "node/batch-binding.h"
 
 #include <cerrno>
@@ -21,7 +21,7 @@ using starlane::kReadable;
 using starlane::kWritable;
 using starlane::method;
 
-// Batches in one turn of the loop, so that a flood of questions does not starve what else Node has to do.
+// Batches in one turn of the loop, so that a flood of questions does not starve the rest of the process.
 constexpr int kRounds = 4;
 
 class Handle {
@@ -35,7 +35,7 @@ class Handle {
     napi_async_destroy(env_, context_);
   }
 
-  // 0, or an errno. From here on the object lives until close().
+  // 0, or an errno. After it the object lives until close().
   int bind(napi_value self, const Address& address, int receiveBytes) {
     if (poll_ != nullptr) return EALREADY;
     if (const int error = socket_.bind(address, receiveBytes)) return error;
@@ -68,7 +68,7 @@ class Handle {
     if (poll_ != nullptr) watch();
   }
 
-  // `onClosed` is called once all that was answered has been sent and the address is free.
+  // Calls `onClosed` when all answers are sent and the address is free.
   void close(napi_ref onClosed) {
     onClosed_ = onClosed;
     closing_ = true;
@@ -91,12 +91,12 @@ class Handle {
 
   static void onReady(uv_poll_s* poll, int status, int) {
     auto* self = static_cast<Handle*>(uv_handle_get_data(reinterpret_cast<uv_handle_s*>(poll)));
-    if (status < 0) self->forgive();
+    if (status < 0) self->recover();
     self->ready();
   }
 
-  // A socket that has an error to tell is watched no longer; ours has none that concerns more than one datagram.
-  void forgive() {
+  // libuv stops watching a socket with an error. Errors here concern one datagram only, so it is watched again.
+  void recover() {
     socket_.clearError();
     watched_ = 0;
   }
@@ -133,11 +133,11 @@ class Handle {
     release();
     call(onClosed_, 0);
     napi_delete_reference(env_, std::exchange(onClosed_, nullptr));
-    // From here on nothing may hold this object any more.
+    // After this the object may be collected.
     if (self != nullptr) napi_delete_reference(env_, self);
   }
 
-  // libuv takes its own time with the handle, and the environment waits for that; this object does not.
+  // libuv closes the handle later. The environment waits for that; this object does not.
   void release() {
     if (poll_ == nullptr) return;
     uv_handle_set_data(reinterpret_cast<uv_handle_s*>(poll_), hook_);

@@ -1,3 +1,4 @@
+// The binding of BatchSocket.
 #pragma once
 
 #include <node_api.h>

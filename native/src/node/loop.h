@@ -1,5 +1,5 @@
-// The few functions of libuv that watch a descriptor on Node's own event loop. Declared here, since the headers of Node-API do
-// not come with libuv's: all of libuv 1 has them, and the size of a handle is asked for, so that nothing depends on its layout.
+// The functions of libuv that watch a descriptor on Node's event loop. Declared here because the headers of Node-API come
+// without libuv's. All of libuv 1 has them, and uv_handle_size() gives the size of a handle, so no layout is assumed.
 #pragma once
 
 #include <cstddef>

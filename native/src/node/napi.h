@@ -1,9 +1,9 @@
-// What both classes that JavaScript sees are made with.
+// Node-API helpers that both bindings use.
 #pragma once
 
 #include <node_api.h>
 
-// Of a call that returns napi_status, within a function that JavaScript has called: its failure is an exception there.
+// For calls that return napi_status, in a function called by JavaScript: a failure throws there.
 #define CHECK(call) \
   do { \
     if ((call) != napi_ok) { \

@@ -1,5 +1,5 @@
-// What JavaScript sees: `protocol`, and a class Pump { memory, listenTcp, listenUdp, kick, hold, stop, refill }. One thread for each;
-// it ends with stop(), with the object, or with the JavaScript environment, whichever comes first, and is always joined.
+// The addon for JavaScript: `protocol`, and the class Pump { memory, listenTcp, listenUdp, kick, hold, stop, refill }. Each Pump
+// has a thread, which ends with stop(), with the object, or with the JavaScript environment, and is always joined.
 #include <pthread.h>
 #include <signal.h>
 
@@ -29,7 +29,7 @@ class Handle {
 
   int start() {
     if (pump_.error() != 0) return pump_.error();
-    // Signals are for Node's own thread.
+    // Signals go to Node's main thread.
     sigset_t all, before;
     sigfillset(&all);
     pthread_sigmask(SIG_SETMASK, &all, &before);
@@ -40,7 +40,7 @@ class Handle {
     return 0;
   }
 
-  // After this, the shared memory is JavaScript's alone.
+  // After this only JavaScript uses the shared memory.
   void stop() {
     if (!thread_.joinable()) return;
     pump_.stop();
@@ -163,20 +163,20 @@ napi_value kick(napi_env env, napi_callback_info info) {
   return nullptr;
 }
 
-// hold(whether: boolean): whether the pump keeps the process alive
+// hold(alive: boolean): whether the pump keeps the process alive
 napi_value hold(napi_env env, napi_callback_info info) {
   size_t count = 1;
   napi_value arguments[1];
   Handle* handle = handleOf(env, info, count, arguments);
   if (handle == nullptr || !handle->running()) return nullptr;
-  bool whether;
-  CHECK(napi_get_value_bool(env, arguments[0], &whether));
-  if (whether) CHECK(napi_ref_threadsafe_function(env, handle->wake()));
+  bool alive;
+  CHECK(napi_get_value_bool(env, arguments[0], &alive));
+  if (alive) CHECK(napi_ref_threadsafe_function(env, handle->wake()));
   else CHECK(napi_unref_threadsafe_function(env, handle->wake()));
   return nullptr;
 }
 
-// stop(): ends the thread and everything it carries; what it reports is in the ring, and after each refill()
+// stop(): ends the thread and its flows; the reports are in the ring, and more of them after each refill()
 napi_value stop(napi_env env, napi_callback_info info) {
   size_t count = 0;
   Handle* handle = handleOf(env, info, count, nullptr);
@@ -184,7 +184,7 @@ napi_value stop(napi_env env, napi_callback_info info) {
   return nullptr;
 }
 
-// refill(): after stop(), moves events into the ring that had no room in it
+// refill(): after stop(), moves events into the ring that did not fit into it
 napi_value refill(napi_env env, napi_callback_info info) {
   size_t count = 0;
   Handle* handle = handleOf(env, info, count, nullptr);

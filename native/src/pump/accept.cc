@@ -1,3 +1,4 @@
+// Accepting clients, and when not to.
 #include <sys/epoll.h>
 
 #include <cerrno>
@@ -9,13 +10,13 @@ namespace starlane {
 
 namespace {
 
-// Of one listener in one turn, so that accepting does not starve the bytes.
+// Clients of one listener in one turn, so that accepting does not starve open connections.
 constexpr int kBatch = 64;
 constexpr int kMostListeners = 64;
-// Clients that may wait for a decision. More of them stay in the kernel's backlog: there they cost no memory while JavaScript
-// is busy, and do not take the descriptors that the dials of those before them need.
+// Clients that may wait for a decision. Further ones stay in the kernel's backlog: there they cost no memory while JavaScript
+// is busy, and do not take the descriptors that the dials of earlier clients need.
 constexpr size_t kMostWaiting = 128;
-constexpr size_t kFewWaiting = 64;
+constexpr size_t kResumeWaiting = 64;
 
 }  // namespace
 
@@ -34,7 +35,7 @@ void Pump::acceptOf(int32_t listener) {
   }
 }
 
-// False when there is nobody to accept.
+// False when there is no client to accept.
 bool Pump::acceptOne(int32_t listener, int listening) {
   sockaddr_storage peer;
   socklen_t length = sizeof peer;
@@ -49,12 +50,12 @@ bool Pump::acceptOne(int32_t listener, int listening) {
       case EMFILE:
       case ENFILE:
         fault(errno);
-        refuseForWantOfDescriptors(listening);
+        refuseWithoutDescriptor(listening);
         return false;
       default:
-        // The socket stays readable, so looking again at once would be a busy loop: the next sweep tries again.
+        // The socket stays readable, so trying again at once would be a busy loop; the next sweep tries again.
         fault(errno);
-        rest();
+        pauseAccepting();
         return false;
     }
   }
@@ -79,21 +80,21 @@ bool Pump::acceptOne(int32_t listener, int listening) {
   return true;
 }
 
-// A client that stays in the backlog would wait until it gives up; this way it learns at once that it has to go elsewhere.
-void Pump::refuseForWantOfDescriptors(int listening) {
+// A client left in the backlog would wait until it gives up; this way it learns at once that it has to go elsewhere.
+void Pump::refuseWithoutDescriptor(int listening) {
   spare_.close();
   {
     const Descriptor client(accept4(listening, nullptr, nullptr, SOCK_NONBLOCK | SOCK_CLOEXEC));
     if (client) resetOnClose(client.get());
-    else rest();
+    else pauseAccepting();
   }
   spare_ = Descriptor(open("/dev/null", O_RDONLY | O_CLOEXEC));
 }
 
-// One event for a whole turn: TypeScript counts and logs, and must not drown in them.
+// At most one event per turn, so that faults do not flood TypeScript, which counts and logs them.
 void Pump::fault(int error) {
-  if (faulty_ || !outbox_.room()) return;
-  faulty_ = true;
+  if (faultReported_ || !outbox_.room()) return;
+  faultReported_ = true;
   Record event{};
   event.kind = static_cast<int32_t>(Event::Fault);
   event.error = error;
@@ -118,13 +119,13 @@ void Pump::setAccepting(bool accepting) {
   epoll_ctl(epoll_.get(), EPOLL_CTL_MOD, listening_.get(), &event);
 }
 
-void Pump::rest() {
-  resting_ = true;
+void Pump::pauseAccepting() {
+  paused_ = true;
   setAccepting(false);
 }
 
-void Pump::acceptAgain() {
-  if (!accepting_ && !resting_ && waiting_ <= kFewWaiting && outbox_.room()) setAccepting(true);
+void Pump::resumeAccepting() {
+  if (!accepting_ && !paused_ && waiting_ <= kResumeWaiting && outbox_.room()) setAccepting(true);
 }
 
 uint32_t Pump::newSlot() {

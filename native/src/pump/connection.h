@@ -1,5 +1,5 @@
-// What the pump remembers of one connection. A slot is used again by another connection under a new generation, so that a
-// late command cannot reach the wrong one.
+// The state of one TCP connection. Its slot is used again by another connection under a new generation, so that a late
+// command cannot reach the wrong one.
 #pragma once
 
 #include <cstdint>
@@ -13,14 +13,14 @@ namespace starlane {
 enum Side : int { kClient = 0, kBackend = 1 };
 inline Side other(Side side) { return side == kClient ? kBackend : kClient; }
 
-// The bytes that come from one side and go to the other.
-struct Way {
-  bool readable = false;  // an edge has said so, and no read has said otherwise
+// The bytes from one side to the other.
+struct Direction {
+  bool readable = false;  // epoll has reported it, and no read has returned EAGAIN since
   bool hungUp = false;    // the side's FIN has arrived; what came before it may still be unread
   bool broken = false;    // the side's socket has failed
   bool ended = false;     // the side's last byte is read
-  bool passed = false;    // and its FIN is passed on
-  bool blocked = false;   // the other side takes no more for now
+  bool passed = false;    // its FIN is passed on
+  bool blocked = false;   // the other side takes no more now
   uint8_t full = 0;       // reads in a row that filled the buffer
   uint64_t bytes = 0;     // passed on
   std::unique_ptr<uint8_t[]> kept;  // read, and not yet taken by the other side
@@ -42,13 +42,13 @@ enum class State : uint8_t {
 struct Connection {
   State state = State::Free;
   bool keptAlive = false;
-  bool prompt = false;  // the backend's socket has been told not to hold back small messages
+  bool noDelay = false;  // the backend's socket has been told not to hold back small messages
   int32_t generation = 0;
-  uint32_t stamp[2] = {0, 0};  // tells the events of a side's socket from those of the one before it
+  uint32_t stamp[2] = {0, 0};  // distinguishes events of a side's socket from those of an earlier one
   Descriptor fd[2];
-  Way from[2];
+  Direction from[2];
   uint32_t progress = 0;  // grows with every byte moved
-  uint32_t seen = 0;      // of the last sweep
+  uint32_t seen = 0;      // progress at the last sweep
   double quietSince = 0;
 
   bool queued() const { return from[kClient].queued() || from[kBackend].queued(); }

@@ -1,3 +1,4 @@
+// Connecting to the backend that TypeScript has chosen.
 #include <sys/epoll.h>
 
 #include <cerrno>
@@ -20,12 +21,12 @@ void Pump::dial(uint32_t slot, Connection& connection, const Record& command) {
   waiting_--;
 }
 
-// Of the client's socket while it waits, nothing is read: its bytes stay in the kernel, which stops it in time.
+// Nothing is read from a client that waits for a backend: its bytes stay in the kernel, which limits them.
 void Pump::waitingClientEvent(uint32_t slot, Connection& connection, uint32_t events) {
   if (events & (EPOLLERR | EPOLLHUP)) return end(slot, connection, Reason::ClientReset, false);
-  Way& way = connection.from[kClient];
-  if (events & EPOLLRDHUP) way.hungUp = true;
-  if (events & (EPOLLIN | EPOLLRDHUP)) way.readable = true;
+  Direction& direction = connection.from[kClient];
+  if (events & EPOLLRDHUP) direction.hungUp = true;
+  if (events & (EPOLLIN | EPOLLRDHUP)) direction.readable = true;
 }
 
 void Pump::dialEvent(uint32_t slot, Connection& connection, uint32_t events) {
@@ -38,7 +39,7 @@ void Pump::dialEvent(uint32_t slot, Connection& connection, uint32_t events) {
   if (!(events & EPOLLOUT)) return;
 
   connection.state = State::Open;
-  connection.seen = connection.progress - 1;  // the next sweep begins to count its silence
+  connection.seen = connection.progress - 1;  // the next sweep sees progress
   Record event{};
   event.kind = static_cast<int32_t>(Event::Connected);
   event.slot = static_cast<int32_t>(slot);

@@ -1,11 +1,11 @@
-// Every connection ends here, exactly once: reported now, its descriptors closed when TypeScript has been woken.
+// The end of a connection, exactly once: reported at once, its descriptors closed after TypeScript has been woken.
 #include "pump/pump.h"
 
 namespace starlane {
 
 namespace {
 
-// Without a byte for so long it is between two messages, as far as anyone can tell.
+// A connection without a byte for so long counts as between two messages.
 constexpr double kQuietMs = 1000;
 
 }  // namespace
@@ -16,7 +16,7 @@ void Pump::cut(uint32_t slot, Connection& connection, double now, Reason reason)
   end(slot, connection, reason, moving || connection.queued());
 }
 
-// A reset keeps a peer from taking half for the whole.
+// A reset tells a peer that the stream is not complete.
 void Pump::end(uint32_t slot, Connection& connection, Reason reason, bool reset) {
   if (reset) {
     for (const Descriptor& fd : connection.fd) {

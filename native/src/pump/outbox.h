@@ -1,5 +1,5 @@
-// Events on their way to TypeScript. The ring may be full while JavaScript is busy: what does not fit waits here, in order,
-// so that the pump's thread never waits for anyone. Bounded, since the pump stops accepting when nobody decides.
+// Events for TypeScript. The ring may be full while JavaScript is busy; further events wait here, in order, so that the
+// pump's thread never blocks. Bounded, since the pump stops accepting while decisions are pending.
 #pragma once
 
 #include <deque>
@@ -16,12 +16,12 @@ class Outbox {
     if (!waiting_.empty() || !put(record)) waiting_.push_back(record);
   }
 
-  // Moves what waits into the ring as far as there is room.
+  // Moves waiting events into the ring as far as there is room.
   void refill() {
     while (!waiting_.empty() && put(waiting_.front())) waiting_.pop_front();
   }
 
-  // Whether there is room for what nobody has to hear at once.
+  // Whether there is room for events that can be delayed or dropped.
   bool room() const {
     return waiting_.empty() && used(shared_.eventHead.value, load(shared_.eventTail)) < kRecords / 2;
   }
@@ -31,7 +31,7 @@ class Outbox {
 
  private:
   bool put(const Record& record) {
-    const int32_t head = shared_.eventHead.value;  // ours to write
+    const int32_t head = shared_.eventHead.value;  // only this thread writes it
     if (used(head, load(shared_.eventTail)) >= kRecords) return false;
     at(shared_.events, head) = record;
     store(shared_.eventHead, next(head));

@@ -1,4 +1,4 @@
-// Kernel pipes for splice(2), which moves bytes from socket to socket without a copy. Kept for the next transfer when empty.
+// Kernel pipes for splice(2), which moves bytes between sockets without a copy. Empty ones are kept for the next transfer.
 #pragma once
 
 #include <fcntl.h>
@@ -18,7 +18,7 @@ struct Pipe {
 
 class Pipes {
  public:
-  // Null when there are enough, or no descriptor is left: bytes are copied then.
+  // Null when the limit is reached or no descriptor is left; bytes are then copied.
   std::unique_ptr<Pipe> take() {
     if (!spare_.empty()) {
       auto pipe = std::move(spare_.back());
@@ -28,7 +28,7 @@ class Pipes {
     if (lent_ >= kMost) return nullptr;
     int fds[2];
     if (pipe2(fds, O_NONBLOCK | O_CLOEXEC) != 0) return nullptr;
-    fcntl(fds[1], F_SETPIPE_SZ, kSize);  // refused beyond the user's share: a smaller pipe works as well
+    fcntl(fds[1], F_SETPIPE_SZ, kSize);  // refused beyond the user's limit; a smaller pipe works as well
     lent_++;
     auto pipe = std::make_unique<Pipe>();
     pipe->out = Descriptor(fds[0]);
@@ -36,7 +36,7 @@ class Pipes {
     return pipe;
   }
 
-  // A pipe that still holds bytes of an ended connection is closed: nobody else may ever see them.
+  // A pipe that still holds bytes of an ended connection is closed: no other connection may get them.
   void give(std::unique_ptr<Pipe> pipe) {
     if (!pipe) return;
     if (pipe->held == 0 && spare_.size() < kSpare) spare_.push_back(std::move(pipe));
@@ -49,7 +49,7 @@ class Pipes {
   static constexpr size_t kMost = 512;
   static constexpr size_t kSpare = 32;
   std::vector<std::unique_ptr<Pipe>> spare_;
-  size_t lent_ = 0;  // made and not closed, spare ones too
+  size_t lent_ = 0;  // open, spare ones included
 };
 
 }  // namespace starlane

@@ -1,10 +1,10 @@
-// One thread that carries all flows of an engine: epoll, accept, connect, bytes, datagrams, and nothing that blocks. Whom to
-// connect to is asked of TypeScript, once for each attempt, over the rings.
+// One thread that carries all flows of an engine: epoll, accept, connect, bytes, datagrams, and nothing that blocks.
+// TypeScript chooses the backend, once for each attempt, over the rings.
 //
-//   turn:  epoll_wait -> commands -> socket events -> what was left for fairness -> wake TypeScript -> close what is dead
+//   turn:  epoll_wait -> commands -> socket events -> transfers cut short for fairness -> wake TypeScript -> close the dead
 //
-// Commands come before socket events, so that a sweep sees the bytes of its time and not later ones. TypeScript is woken
-// before the dead are closed: when a peer sees the end of its connection, the report of it is on its way.
+// Commands come before socket events, so that a sweep does not see bytes that are newer than its time. TypeScript is woken
+// before dead connections are closed: when a peer sees the end of its connection, the report is already under way.
 #pragma once
 
 #include <atomic>
@@ -32,7 +32,7 @@ class Pump {
   // `wake` is called on the pump's thread when there are events and JavaScript is asleep.
   Pump(Shared& shared, PumpOptions options, std::function<void()> wake);
 
-  // 0, or an errno when the machine has no descriptor left for it.
+  // 0, or an errno when there was no descriptor left.
   int error() const { return error_; }
   // The body of the thread; returns after stop(), with everything closed and reported.
   void run();
@@ -43,7 +43,7 @@ class Pump {
   void kick();
   void stop();
 
-  // Only once the thread has ended.
+  // Only after the thread has ended.
   void refill() { outbox_.refill(); }
 
  private:
@@ -51,11 +51,11 @@ class Pump {
   void turn();
   void takeListeners();
   void takeCommands();
-  void obey(const Record& command);
-  void obeyConnection(Command kind, const Record& command);
+  void execute(const Record& command);
+  void executeOn(Command kind, const Record& command);
   void onSocket(uint64_t tag, uint32_t events);
   void report();
-  void bury();
+  void closeDead();
   void sweep(double now);
   static bool watch(const Descriptor& epoll, int fd, uint64_t tag, uint32_t events);
 
@@ -63,12 +63,12 @@ class Pump {
   void acceptAll();
   void acceptOf(int32_t listener);
   bool acceptOne(int32_t listener, int fd);
-  void refuseForWantOfDescriptors(int listener);
+  void refuseWithoutDescriptor(int listener);
   void fault(int error);
   void closeListener(int32_t listener);
   void setAccepting(bool accepting);
-  void rest();
-  void acceptAgain();
+  void pauseAccepting();
+  void resumeAccepting();
   uint32_t newSlot();
 
   // dial.cc
@@ -100,9 +100,9 @@ class Pump {
   int error_ = 0;
   Outbox outbox_;
   Descriptor epoll_;
-  Descriptor listening_;  // an epoll of the listeners within the other, to turn from all of them at once
-  Descriptor bell_;
-  Descriptor spare_;  // given up for a moment to turn away a client when there are no descriptors
+  Descriptor listening_;  // an epoll of the listeners inside the other, so that one call stops accepting from all
+  Descriptor wakeup_;
+  Descriptor spare_;  // closed for a moment to refuse a client when there are no descriptors
   std::atomic<bool> stopping_{false};
 
   std::mutex newListenersLock_;
@@ -113,10 +113,10 @@ class Pump {
   std::unordered_map<int32_t, Descriptor> listeners_;
   size_t waiting_ = 0;  // connections in the state Waiting
   bool accepting_ = true;
-  bool resting_ = false;  // accept(2) failed: not again before the next sweep
-  bool faulty_ = false;   // TypeScript has been told so in this turn
+  bool paused_ = false;  // accept(2) failed: no accepting before the next sweep
+  bool faultReported_ = false;  // in this turn
 
-  std::deque<Connection> connections_;  // by slot; a deque, so that they stay where they are
+  std::deque<Connection> connections_;  // by slot; a deque, so that references stay valid
   std::vector<uint32_t> freeSlots_;
   std::vector<uint32_t> dead_;
   std::vector<std::pair<uint32_t, Side>> unfinished_;  // had more to move than a turn allows
@@ -124,15 +124,15 @@ class Pump {
   Pipes pipes_;
   std::unique_ptr<uint8_t[]> buffer_;
   UdpSessions sessions_;
-  double now_ = 0;  // of TypeScript's clock, as of the last sweep
+  double now_ = 0;  // TypeScript's clock at the last sweep
 };
 
-// Epoll's user data: a connection's slot, side and stamp, the listeners, or the bell.
+// Epoll's user data: a connection's slot, side and stamp, the listeners, or the wakeup.
 inline uint64_t tagOf(uint32_t slot, Side side, uint32_t stamp) {
   return static_cast<uint64_t>(slot) << 32 | static_cast<uint64_t>(stamp & 0x7fffffffu) << 1 | side;
 }
-constexpr uint64_t kBell = ~uint64_t{0};
-constexpr uint64_t kListeners = kBell - 1;
+constexpr uint64_t kWakeup = ~uint64_t{0};
+constexpr uint64_t kListeners = kWakeup - 1;
 
 constexpr size_t kBuffer = 64 * 1024;
 

@@ -1,3 +1,4 @@
+// The pump's loop: waiting, commands, socket events, reports, sweeps.
 #include <sys/epoll.h>
 #include <sys/eventfd.h>
 
@@ -11,18 +12,18 @@ namespace {
 
 constexpr int kEvents = 256;
 constexpr int kKeepAliveSeconds = 180;
-// How soon to look again whether JavaScript has read and made room in the ring: of that nobody tells.
-constexpr int kPatienceMs = 2;
+// How soon to look again whether JavaScript has made room in the ring, which wakes nobody.
+constexpr int kRetryMs = 2;
 
 }  // namespace
 
 Pump::Pump(Shared& shared, PumpOptions options, std::function<void()> wake)
     : shared_(shared), options_(options), wake_(std::move(wake)), outbox_(shared), buffer_(new uint8_t[kBuffer]), sessions_(outbox_, epoll_) {
   epoll_ = Descriptor(epoll_create1(EPOLL_CLOEXEC));
-  bell_ = Descriptor(eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC));
+  wakeup_ = Descriptor(eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC));
   spare_ = Descriptor(open("/dev/null", O_RDONLY | O_CLOEXEC));
   listening_ = Descriptor(epoll_create1(EPOLL_CLOEXEC));
-  if (!epoll_ || !bell_ || !listening_ || !watch(epoll_, bell_.get(), kBell, EPOLLIN) ||
+  if (!epoll_ || !wakeup_ || !listening_ || !watch(epoll_, wakeup_.get(), kWakeup, EPOLLIN) ||
       !watch(epoll_, listening_.get(), kListeners, EPOLLIN))
     error_ = errno;
 }
@@ -32,7 +33,7 @@ void Pump::run() {
   takeCommands();
   endAll();
   report();
-  bury();
+  closeDead();
 }
 
 int Pump::listenTcp(int32_t listener, const Address& address, int backlog) {
@@ -61,8 +62,8 @@ int Pump::listenUdp(int32_t frontend, const Address& address) {
 
 void Pump::kick() {
   const uint64_t one = 1;
-  // It fails only when the counter is full, and then the bell rings already.
-  [[maybe_unused]] const ssize_t written = write(bell_.get(), &one, sizeof one);
+  // Fails only when the counter is full, and then the thread is woken already.
+  [[maybe_unused]] const ssize_t written = write(wakeup_.get(), &one, sizeof one);
 }
 
 void Pump::stop() {
@@ -73,13 +74,13 @@ void Pump::stop() {
 void Pump::turn() {
   epoll_event events[kEvents];
   store(shared_.pumpAsleep, 1);
-  // Whoever writes a command looks at pumpAsleep afterwards, and we look for commands after having set it.
+  // TypeScript writes a command and then reads pumpAsleep; we set pumpAsleep and then look for commands. One of us sees it.
   const bool busy = load(shared_.commandHead) != shared_.commandTail.value || !unfinished_.empty() || stopping_.load();
-  const int timeoutMs = busy ? 0 : outbox_.waiting() || !accepting_ ? kPatienceMs : -1;
+  const int timeoutMs = busy ? 0 : outbox_.waiting() || !accepting_ ? kRetryMs : -1;
   const int count = epoll_wait(epoll_.get(), events, kEvents, timeoutMs);
   store(shared_.pumpAsleep, 0);
 
-  faulty_ = false;
+  faultReported_ = false;
   unfinishedNow_.swap(unfinished_);
   takeListeners();
   takeCommands();
@@ -90,7 +91,7 @@ void Pump::turn() {
   unfinishedNow_.clear();
   sessions_.endTurn();
   report();
-  bury();
+  closeDead();
 }
 
 void Pump::takeListeners() {
@@ -109,19 +110,19 @@ void Pump::takeListeners() {
   for (auto& [frontend, fd] : frontends) sessions_.open(frontend, std::move(fd));
 }
 
-// Only what was there at the beginning: an answer to something that happens in this turn belongs to the next, when no event
-// of a socket that is gone can be waiting any more.
+// Only the commands that were there at the beginning. A command that answers an event of this turn is executed in the next,
+// when no event of a socket that is closed can be left.
 void Pump::takeCommands() {
   const int32_t head = load(shared_.commandHead);
   int32_t tail = shared_.commandTail.value;
   while (tail != head) {
-    obey(at(shared_.commands, tail));
+    execute(at(shared_.commands, tail));
     tail = next(tail);
     store(shared_.commandTail, tail);
   }
 }
 
-void Pump::obey(const Record& command) {
+void Pump::execute(const Record& command) {
   const auto kind = static_cast<Command>(command.kind);
   switch (kind) {
     case Command::Sweep:
@@ -139,11 +140,11 @@ void Pump::obey(const Record& command) {
       takeListeners();
       return sessions_.close(command.frontend);
     default:
-      return obeyConnection(kind, command);
+      return executeOn(kind, command);
   }
 }
 
-void Pump::obeyConnection(Command kind, const Record& command) {
+void Pump::executeOn(Command kind, const Record& command) {
   const auto slot = static_cast<uint32_t>(command.slot);
   if (slot >= connections_.size()) return;
   Connection& connection = connections_[slot];
@@ -168,13 +169,13 @@ void Pump::obeyConnection(Command kind, const Record& command) {
 }
 
 void Pump::onSocket(uint64_t tag, uint32_t events) {
-  if (tag == kBell) {
-    uint64_t rings;
-    [[maybe_unused]] const ssize_t got = ::read(bell_.get(), &rings, sizeof rings);
+  if (tag == kWakeup) {
+    uint64_t kicks;
+    [[maybe_unused]] const ssize_t got = ::read(wakeup_.get(), &kicks, sizeof kicks);
     return;
   }
   if (tag == kListeners) return acceptAll();
-  if (tag & UdpSessions::kOurs) return sessions_.onSocket(tag);
+  if (tag & UdpSessions::kUdpTag) return sessions_.onSocket(tag);
   const auto slot = static_cast<uint32_t>(tag >> 32);
   const auto side = static_cast<Side>(tag & 1);
   Connection& connection = connections_[slot];
@@ -194,19 +195,19 @@ void Pump::onSocket(uint64_t tag, uint32_t events) {
   }
 }
 
-// Wakes JavaScript unless it is awake, in which case it looks again before it sleeps.
+// Wakes JavaScript if it sleeps. If it is awake, it reads all events before it sleeps.
 void Pump::report() {
   outbox_.refill();
-  acceptAgain();
+  resumeAccepting();
   if (outbox_.unread() && exchange(shared_.scriptAsleep, 0) == 1) wake_();
 }
 
-void Pump::bury() {
+void Pump::closeDead() {
   for (const uint32_t slot : dead_) {
     Connection& connection = connections_[slot];
     const int32_t generation = connection.generation;
     const uint32_t stamps[2] = {connection.stamp[kClient] + 1, connection.stamp[kBackend] + 1};
-    for (Way& way : connection.from) pipes_.give(std::move(way.pipe));
+    for (Direction& direction : connection.from) pipes_.give(std::move(direction.pipe));
     connection = Connection{};
     connection.generation = generation + 1;
     connection.stamp[kClient] = stamps[kClient];
@@ -216,10 +217,10 @@ void Pump::bury() {
   dead_.clear();
 }
 
-// The times are TypeScript's, as all time is: this thread has no clock.
+// `now` is TypeScript's: this thread has no clock.
 void Pump::sweep(double now) {
   now_ = now;
-  resting_ = false;
+  paused_ = false;
   for (uint32_t slot = 0; slot < connections_.size(); slot++) {
     Connection& connection = connections_[slot];
     if (connection.state != State::Open) continue;
@@ -228,8 +229,8 @@ void Pump::sweep(double now) {
       connection.quietSince = now;
       continue;
     }
-    for (Way& way : connection.from) {
-      if (way.pipe && way.pipe->held == 0) pipes_.give(std::move(way.pipe));
+    for (Direction& direction : connection.from) {
+      if (direction.pipe && direction.pipe->held == 0) pipes_.give(std::move(direction.pipe));
     }
     if (!connection.keptAlive) {
       connection.keptAlive = true;

@@ -1,3 +1,4 @@
+// See udp-sessions.h.
 #include "pump/udp-sessions.h"
 
 #include <sys/epoll.h>
@@ -12,24 +13,24 @@ namespace {
 
 constexpr int kBatch = 32;
 constexpr size_t kDatagram = 65536;
-// Batches of one socket in one turn, so that a flood does not starve the others.
+// Batches of one socket in one turn, so that a flood does not starve other sockets.
 constexpr int kRounds = 4;
-// Room that a link must find, or a burst of it would be cut into small calls.
-constexpr int kFewest = 16;
-// The kernel takes so much in one call with UDP_SEGMENT.
+// Free room before a link is read; with less, a burst would be cut into small calls.
+constexpr int kMinRoom = 16;
+// The most that the kernel takes in one call with UDP_SEGMENT.
 constexpr size_t kMostSegmented = 65000;
-// What may wait for a decision: of one session, and of all.
+// What may wait for a decision: datagrams of one session, bytes of all, sessions.
 constexpr size_t kMostWaiting = 256;
 constexpr size_t kMostWaitingBytes = 16 * 1024 * 1024;
 constexpr size_t kMostAsking = 1024;
 
-constexpr uint64_t kFrontendTag = UdpSessions::kOurs | uint64_t{1} << 62;
+constexpr uint64_t kFrontendTag = UdpSessions::kUdpTag | uint64_t{1} << 62;
 
 uint64_t tagOf(uint32_t slot, uint32_t stamp) {
-  return UdpSessions::kOurs | static_cast<uint64_t>(slot) << 32 | stamp;
+  return UdpSessions::kUdpTag | static_cast<uint64_t>(slot) << 32 | stamp;
 }
 
-// Of one datagram, too large or no room just now: it is lost, the session is not.
+// Errors of one datagram, too large or no room just now: it is lost, the session goes on.
 bool passes(int error) {
   return error == EMSGSIZE || error == ENOBUFS || error == ENOMEM || error == EAGAIN || error == EINTR;
 }
@@ -41,7 +42,7 @@ uint64_t seed() {
 
 }  // namespace
 
-// Room for the datagrams of one call, and what the calls want to know of it, filled in once.
+// Room for the datagrams of one call, and the structures that the calls take, filled in once.
 struct UdpSessions::Batch {
   std::unique_ptr<uint8_t[]> bytes{new uint8_t[kBatch * kDatagram]};
   mmsghdr in[kBatch];  // with the sender's address
@@ -49,8 +50,8 @@ struct UdpSessions::Batch {
   iovec room[kBatch];
   sockaddr_storage from[kBatch];
   mmsghdr out[kBatch];
-  iovec pieces[kBatch];  // what has come
-  // Replies that wait for more of their kind: the first pieces are theirs.
+  iovec pieces[kBatch];  // the datagrams received
+  // The first pieces are replies that wait for the end of the turn.
   int replies = 0;
   int32_t frontend[kBatch];
   Address to[kBatch];
@@ -67,14 +68,14 @@ struct UdpSessions::Batch {
     }
   }
 
-  // How many have come, from anybody; -1 with errno.
+  // Receives from any sender. The number of datagrams, or -1 with errno.
   int receive(int fd) {
     const int count = recvmmsg(fd, in, kBatch, MSG_DONTWAIT, nullptr);
     for (int i = 0; i < count; i++) pieces[i] = {room[i].iov_base, in[i].msg_len};
     return count;
   }
 
-  // From the one that the socket is connected to, behind the replies that wait.
+  // Receives from the peer that the socket is connected to, behind the replies that wait.
   int receiveKnown(int fd) {
     const int count = recvmmsg(fd, inKnown + replies, static_cast<unsigned>(kBatch - replies), MSG_DONTWAIT, nullptr);
     for (int i = replies; i < replies + count; i++) pieces[i] = {room[i].iov_base, inKnown[i].msg_len};
@@ -85,7 +86,7 @@ struct UdpSessions::Batch {
 UdpSessions::UdpSessions(Outbox& outbox, const Descriptor& epoll) : outbox_(outbox), epoll_(epoll) {}
 UdpSessions::~UdpSessions() = default;
 
-// With a seed, so that nobody can choose addresses that all fall together.
+// With a seed, so that nobody can choose addresses that collide.
 size_t UdpSessions::Hash::operator()(const Client& client) const {
   uint64_t words[2];
   memcpy(words, client.bytes, sizeof words);
@@ -127,12 +128,12 @@ void UdpSessions::closeAll() {
 
 void UdpSessions::onSocket(uint64_t tag) {
   if ((tag & kFrontendTag) == kFrontendTag) return onFrontend(static_cast<int32_t>(tag & 0x7fffffffu));
-  const auto slot = static_cast<uint32_t>((tag & ~kOurs) >> 32);
+  const auto slot = static_cast<uint32_t>((tag & ~kUdpTag) >> 32);
   const Session& session = sessions_[slot];
   if (session.state == State::Linked && session.stamp == static_cast<uint32_t>(tag)) onLink(slot);
 }
 
-// Clients speak. Datagrams of one session that come together go on together.
+// Datagrams of clients. Consecutive ones of one session are sent on together.
 void UdpSessions::onFrontend(int32_t id) {
   const auto found = frontends_.find(id);
   if (found == frontends_.end()) return;
@@ -152,17 +153,17 @@ void UdpSessions::onFrontend(int32_t id) {
       slot = next;
       first = i;
     }
-    // The kernel has written there how long each address is.
+    // The kernel has overwritten them with the length of each address.
     for (int i = 0; i < count; i++) batch_->in[i].msg_hdr.msg_namelen = sizeof batch_->from[i];
     if (count < kBatch) return;
   }
 }
 
-// The backend speaks. A single datagram waits for those of other sessions in this turn, so that one call sends them all.
+// Datagrams of a backend. A single one waits for those of other sessions in this turn, so that one call sends them all.
 void UdpSessions::onLink(uint32_t slot) {
   Session& session = sessions_[slot];
   for (int round = 0; round < kRounds; round++) {
-    if (kBatch - batch_->replies < kFewest) sendReplies();
+    if (kBatch - batch_->replies < kMinRoom) sendReplies();
     const int first = batch_->replies;
     const int most = kBatch - first;
     const int count = batch_->receiveKnown(session.fd.get());
@@ -190,7 +191,7 @@ void UdpSessions::endTurn() {
   if (batch_ && batch_->replies > 0) sendReplies();
 }
 
-// Those of one frontend in a row by one call. What cannot be sent is lost, as UDP may.
+// Consecutive replies of one frontend go out by one call. What cannot be sent is lost, as UDP may.
 void UdpSessions::sendReplies() {
   const int count = std::exchange(batch_->replies, 0);
   for (int i = 0; i < count;) {
@@ -214,7 +215,7 @@ uint32_t UdpSessions::sessionOf(int32_t id, UdpFrontend& frontend, const sockadd
   Client client{};
   int32_t family, port;
   read(from, family, client.bytes, port);
-  if (port == 0) return UINT32_MAX;  // RFC 768: from nowhere, and nobody can be answered there
+  if (port == 0) return UINT32_MAX;  // RFC 768: no source port, so there is nobody to answer
   client.port = static_cast<uint16_t>(port);
   client.family = static_cast<uint8_t>(family);
   const auto found = frontend.sessions.find(client);
@@ -251,7 +252,7 @@ void UdpSessions::sendToBackend(uint32_t slot, int first, int count) {
     if (whole) return;
     cutLink(slot, error);
   }
-  // What nobody has been sent is the next backend's.
+  // What has not been sent goes to the next backend.
   for (int i = first + sent; i < first + count; i++) {
     keep(session, static_cast<const uint8_t*>(batch_->pieces[i].iov_base), batch_->pieces[i].iov_len);
   }
@@ -284,7 +285,7 @@ void UdpSessions::dropWaiting(Session& session) {
   session.waiting.clear();
 }
 
-// One call for datagrams of one size (the last may be shorter): the kernel cuts them apart. Otherwise one for the batch.
+// Datagrams of one size (the last may be shorter) go as one segmented message, others by one sendmmsg(2).
 bool UdpSessions::sendRun(int fd, const Address* to, int first, int count, int& error, int& sent) {
   sent = 0;
   if (count == 1) return sendOne(fd, to, batch_->pieces[first], error, sent);
@@ -308,9 +309,9 @@ bool UdpSessions::sendRun(int fd, const Address* to, int first, int count, int& 
       return true;
     }
     error = errno;
-    // The word of an earlier datagram's refusal, say; the kernel gives it once.
+    // Possibly the error of an earlier datagram, such as a refusal, which the kernel reports once.
     if (error != EINVAL && error != EIO && error != EOPNOTSUPP && !passes(error)) return false;
-    // A device or a route that cannot cut them apart: one by one.
+    // The device or the route cannot segment: send one by one.
   }
   for (int i = first; i < first + count; i++) {
     msghdr& message = batch_->out[i].msg_hdr;
@@ -400,7 +401,7 @@ void UdpSessions::cutLink(uint32_t slot, int error) {
   tell(Event::Unlinked, slot, error);
 }
 
-// The last word on a session.
+// Ends a session and reports it for the last time.
 void UdpSessions::drop(uint32_t slot) {
   Session& session = sessions_[slot];
   if (session.state == State::Asking) asking_--;

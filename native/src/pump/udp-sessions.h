@@ -1,6 +1,6 @@
-// UDP. A frontend is the bound socket of a frontend; a session is one client at one frontend, with a connected socket (its link)
-// towards the backend that TypeScript has chosen. Datagrams of a session that is linked never leave this thread; those of one
-// that is not wait here, a few, while TypeScript is asked.
+// UDP. A frontend has one bound socket. A session is one client at one frontend, with a connected socket (its link) towards
+// the backend that TypeScript has chosen. Datagrams of a linked session stay on this thread; of one without a link a limited
+// number waits while TypeScript chooses.
 #pragma once
 
 #include <netinet/in.h>
@@ -28,17 +28,17 @@ class UdpSessions {
   void close(int32_t frontend);
   void closeAll();
 
-  // Epoll's user data has bit 63 set for what is ours.
-  static constexpr uint64_t kOurs = uint64_t{1} << 63;
+  // Epoll's user data has this bit set for sockets of this class.
+  static constexpr uint64_t kUdpTag = uint64_t{1} << 63;
   void onSocket(uint64_t tag);
-  // What has been gathered goes out.
+  // Sends the replies gathered in this turn.
   void endTurn();
 
-  // Commands. Those of a session that has ended, or is in another state by now, do nothing.
+  // Commands. They have no effect on a session that has ended or changed its state meanwhile.
   void link(const Record& command);
   void unlink(const Record& command);
   void forget(const Record& command);
-  // Tells of the sessions in which nothing has moved for so long; 0: of none.
+  // Reports the sessions in which nothing has moved for `limitMs`; 0: none.
   void sweep(double now, double limitMs);
 
  private:
@@ -66,7 +66,7 @@ class UdpSessions {
     bool moved = false;
     int32_t generation = 0;
     int32_t frontend = 0;
-    uint32_t stamp = 0;  // tells the events of a link from those of the one before it
+    uint32_t stamp = 0;  // distinguishes events of a link from those of an earlier one
     Client client{};
     Address address;
     Descriptor fd;
@@ -75,7 +75,7 @@ class UdpSessions {
     double quietSince = 0;
     std::vector<std::vector<uint8_t>> waiting;
   };
-  // What recvmmsg(2) fills and sendmmsg(2) takes.
+  // Filled by recvmmsg(2), sent by sendmmsg(2).
   struct Batch;
 
   void onFrontend(int32_t frontend);
@@ -84,7 +84,7 @@ class UdpSessions {
   void ask(uint32_t slot);
   void keep(Session& session, const uint8_t* bytes, size_t size);
   void dropWaiting(Session& session);
-  // False when the link has failed; `sent` says how many of them went out, or were lost as UDP may.
+  // False when the link has failed; `sent` is how many were sent, or lost as UDP may.
   bool sendRun(int fd, const Address* to, int from, int count, int& error, int& sent);
   bool sendOne(int fd, const Address* to, const iovec& piece, int& error, int& sent);
   void sendReplies();

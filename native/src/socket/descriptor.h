@@ -1,4 +1,4 @@
-// A file descriptor and its owner: closed when the owner goes, never twice.
+// Owns a file descriptor and closes it exactly once.
 #pragma once
 
 #include <unistd.h>
@@ -29,7 +29,7 @@ class Descriptor {
   // The caller closes it from now on.
   int release() { return std::exchange(fd_, -1); }
 
-  // Not tried again after EINTR: Linux has freed the number by then, and another thread may have it.
+  // Not repeated after EINTR: Linux has freed the number by then, and another thread may have it.
   void close() {
     if (fd_ >= 0) ::close(std::exchange(fd_, -1));
   }

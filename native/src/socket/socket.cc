@@ -1,3 +1,4 @@
+// See socket.h.
 #include "socket/socket.h"
 
 #include <arpa/inet.h>
@@ -63,7 +64,7 @@ int listenOn(const Address& address, int backlog) {
   Descriptor fd(socket(address.storage.ss_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0));
   if (!fd) return -errno;
   set(fd.get(), SOL_SOCKET, SO_REUSEADDR, 1);
-  set(fd.get(), IPPROTO_TCP, TCP_NODELAY, 1);  // accepted sockets inherit it: a system call less for each
+  set(fd.get(), IPPROTO_TCP, TCP_NODELAY, 1);  // accepted sockets inherit it, which saves a system call for each
   if (address.storage.ss_family == AF_INET6) set(fd.get(), IPPROTO_IPV6, IPV6_V6ONLY, 1);
   if (bind(fd.get(), address.get(), address.length) != 0) return -errno;
   if (listen(fd.get(), backlog) != 0) return -errno;

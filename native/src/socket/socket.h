@@ -1,4 +1,5 @@
-// Addresses as bytes, and the few socket calls that want more than one line. What returns int: a descriptor, or -errno.
+// Addresses as bytes, and the socket calls that take more than one line. Functions that return a descriptor return -errno
+// when they fail.
 #pragma once
 
 #include <netinet/in.h>
@@ -18,20 +19,20 @@ struct Address {
 
 // `family` is 4 or 6; an IPv4 address is in the first four bytes.
 Address addressOf(int family, const uint8_t* bytes, int port);
-// The inverse.
+// The inverse of addressOf().
 void read(const sockaddr_storage& from, int32_t& family, uint8_t* bytes, int32_t& port);
-// Of a text without brackets or zone; false when it is none.
+// Parses an address without brackets or zone; false when it is not one.
 bool parse(const char* text, int port, Address& into);
 
-// A UDP socket for a frontend.
+// A UDP socket bound to a frontend.
 int bindTo(const Address& address);
 int listenOn(const Address& address, int backlog);
 // A socket whose connect(2) has begun.
 int connectTo(const Address& address);
-// Nagle's rule holds back what is small while something else is under way; never again on this socket.
+// Switches off Nagle's algorithm, which holds back small messages while others are unacknowledged.
 void sendAtOnce(int fd);
 
-// Lets the kernel cut a UDP message into datagrams of so many bytes. `control` is kept until it has been sent.
+// Has the kernel cut a UDP message into datagrams of `bytes` each. `control` must live until the message is sent.
 constexpr size_t kSegmentControl = CMSG_SPACE(sizeof(uint16_t));
 void segment(msghdr& message, char* control, size_t bytes);
 

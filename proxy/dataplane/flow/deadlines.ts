@@ -1,14 +1,15 @@
+/** Time limits of one length, for many at once. */
 import type { Clock } from '../../model/time/clock.ts'
 
 export interface Expiring {
-  /** By the clock; set by {@link Deadlines}. */
+  /** The clock's time; set by {@link Deadlines}. */
   dueAt: number
   expire(): void
 }
 
 /**
- * Time limits of one length, for many at a time and most of them never reached: they run out in the order in which they
- * began, so one timer of the clock serves all, and a limit costs an entry in a list.
+ * Limits of equal length expire in the order in which they began, so one timer serves all, and a limit costs an entry in a
+ * list. Most are stopped before they expire.
  */
 export class Deadlines {
   readonly #clock: Clock
@@ -27,7 +28,7 @@ export class Deadlines {
     if (!this.#callOff) this.#arm(this.#ms)
   }
 
-  /** Does nothing to one that is not waiting. */
+  /** Has no effect on one that has not begun or has expired. */
   stop(one: Expiring): void {
     this.#waiting.delete(one)
   }
@@ -41,7 +42,7 @@ export class Deadlines {
     this.#callOff = this.#clock.after(ms, () => this.#expire())
   }
 
-  /** Those that were stopped are gone already, so what is first is due first; what begins meanwhile comes last. */
+  /** In order of insertion, which is the order of expiry. One that begins during the loop comes last. */
   #expire(): void {
     const now = this.#clock.now()
     for (const one of this.#waiting) {

@@ -1,3 +1,4 @@
+/** Ends many flows over a span of time. */
 import type { Clock } from '../../model/time/clock.ts'
 
 /** The last part of the drain time, over which the closes are spread. */
@@ -5,8 +6,8 @@ const spreadPart = 0.2
 const steps = 60
 
 /**
- * Lets flows go on for `ms`, then cuts what is left, evenly over the last fifth of that time: clients that come back at
- * once must not all come back together.
+ * Lets flows go on for `ms` and cuts what is left evenly over the last fifth of that time, so that clients which reconnect
+ * at once do not all come at the same moment.
  */
 export function drain<F>(flows: readonly F[], ms: number, after: Clock['after'], cut: (flow: F) => void): void {
   let next = 0

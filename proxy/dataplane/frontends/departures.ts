@@ -1,20 +1,21 @@
+/** Tells when a backend has left the last service that uses it. */
 import type { GlobalService } from '../../model/service.ts'
 
 interface Uses {
   /** Services in which the backend is active. */
   active: number
-  /** Services that know it, in whatever state. */
+  /** Services that have it in any state. */
   known: number
 }
 
-/** Counts in how many services each backend is, to tell when it has left the last one. */
+/** Counts in how many services each backend is. */
 export class Departures {
   readonly #uses = new Map<string, Uses>()
 
   /**
-   * Takes over what the services of one batch were and are. Returns the keys of the backends that are no longer active in
-   * any service, and of those that are no longer known to any: a terminating one is retired twice, since it may have been
-   * given flows in between for want of a better one.
+   * Takes the services of one change as they were and as they are. Returns the keys of the backends that are no longer
+   * active in any service, and of those that are no longer known to any. A terminating backend is therefore returned twice:
+   * it may have got flows in between, where no active one was left.
    */
   follow(before: readonly (GlobalService | undefined)[], after: readonly (GlobalService | undefined)[]): string[] {
     for (const service of after) if (service) this.#count(service, 1)

@@ -1,3 +1,4 @@
+/** The listener of one frontend, opened again and again until that succeeds. */
 import { MeshError, messageOf, type Problem } from '../../model/error.ts'
 import type { Log } from '../../model/log.ts'
 import type { Frontend, GlobalService } from '../../model/service.ts'
@@ -13,12 +14,11 @@ export interface FrontendListenerParts {
   readonly log: Log
 }
 
-/** A frontend's place: open, or trying to be. */
 export class FrontendListener {
   readonly key: string
   readonly ip: string
   service: GlobalService
-  /** Why it is not open, while it is not. */
+  /** Why it is not open; undefined while it is. */
   problem: Problem | undefined
   readonly #parts: FrontendListenerParts
   #frontend: Frontend
@@ -40,7 +40,7 @@ export class FrontendListener {
     return this.#listener !== undefined
   }
 
-  /** Tries once, and later again by itself if that fails. Never rejects. */
+  /** Tries once, and later again by itself when that fails. Never rejects. */
   open(): Promise<void> {
     if (this.#closed) return Promise.resolve()
     this.#attempt = this.#listen()
@@ -64,7 +64,7 @@ export class FrontendListener {
   async #listen(): Promise<void> {
     try {
       const listener = await this.#parts.engine.listen(this.#frontend, this.service)
-      listener.update(this.#frontend, this.service) // what changed while the socket was bound
+      listener.update(this.#frontend, this.service) // it may have changed while the socket was bound
       this.#listener = listener
       this.#opened()
     } catch (error) {

@@ -1,6 +1,6 @@
 /**
- * Keeps one listener open for every TCP and UDP frontend of the services that are proxied, and tells the engine which
- * backends have left. Follows the directory change by change: a change costs what its services have, not what all have.
+ * Keeps one listener open for every TCP and UDP frontend of the proxied services, and tells the engine which backends have
+ * left. Follows the directory change by change: the cost of a change depends on its services, not on all.
  */
 
 import type { Change, Directory } from '../../model/directory.ts'
@@ -15,11 +15,11 @@ import { FrontendListener } from './frontend-listener.ts'
 export interface ListenersParts {
   readonly directory: Directory
   readonly engine: Engine
-  /** `global`: only services that ask for the mesh. `all`: every service that has frontends. */
+  /** `global`: only services with the annotation. `all`: every service that has frontends. */
   readonly services: 'global' | 'all'
   readonly clock: Clock
   readonly log: Log
-  /** Makes addresses bindable; told of those of new frontends before they are opened. A failure shows in the binds. */
+  /** Makes the addresses of new frontends bindable, before they are opened. A failure shows when they are bound. */
   readonly prepare?: (ips: readonly string[]) => Promise<void>
 }
 
@@ -34,14 +34,14 @@ export class Listeners {
     this.#parts = parts
   }
 
-  /** Opens what the directory has and follows it from now on. Resolves when each frontend has been tried once. */
+  /** Opens the frontends of the directory and follows it from now on. Resolves when each has been tried once. */
   async start(): Promise<void> {
     const { directory } = this.#parts
     this.#unsubscribe = directory.onChange(change => void this.#follow(change))
     await this.#follow([...directory.services()].map(after => ({ key: after.key, before: undefined, after })))
   }
 
-  /** Frontends that cannot be bound now; each is tried again, first after 1 s and at last every 30 s. */
+  /** Frontends that cannot be bound now; each is tried again, first after 1 s, in the end every 30 s. */
   failures(): Problem[] {
     return [...this.#listeners.values()].flatMap(listener => listener.problem ?? [])
   }
@@ -52,14 +52,14 @@ export class Listeners {
       .map(listener => ({ key: listener.key, service: listener.service.key }))
   }
 
-  /** Stops following and frees all addresses; the flows are the engine's to end. */
+  /** Stops following and frees all addresses; the engine ends the flows. */
   async close(): Promise<void> {
     this.#unsubscribe?.()
     for (const key of [...this.#listeners.keys()]) this.#shut(key)
     await Promise.all(this.#closing.values())
   }
 
-  /** A frontend that went from one service to another in the same batch keeps its socket. */
+  /** A frontend that goes from one service to another in the same change keeps its socket. */
   async #follow(change: Change): Promise<void> {
     const before = change.map(({ before }) => this.#proxied(before))
     const after = change.map(({ after }) => this.#proxied(after))
@@ -77,7 +77,7 @@ export class Listeners {
     return service && (this.#parts.services === 'all' || service.settings.global) ? service : undefined
   }
 
-  /** Hands the service to its listeners, and returns the listeners that are new. */
+  /** Passes the service to its listeners, and returns the listeners that are new. */
   #place(service: GlobalService, before: GlobalService | undefined): FrontendListener[] {
     return service.frontends.flatMap(frontend => {
       if (frontend.protocol === 'SCTP') {

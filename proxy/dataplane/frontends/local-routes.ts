@@ -1,7 +1,7 @@
 /**
- * Makes ClusterIPs addresses of this machine, so that listeners can bind them and clients' packets come here: a `local`
- * route on lo for each (Linux AnyIP). Needs iproute2 and NET_ADMIN. Routes carry a protocol number of our own, and only
- * those that this process added, or that a crashed one left for the very same addresses, are ever removed.
+ * Makes ClusterIPs addresses of this machine, so that listeners can bind them and clients' packets arrive here: a `local`
+ * route on lo for each (Linux AnyIP). Needs iproute2 and NET_ADMIN. Our routes carry a protocol number of their own. Only
+ * routes that this process added, or that a crashed one left for the same addresses, are ever removed.
  */
 import { execFile } from 'node:child_process'
 import { readFile, writeFile } from 'node:fs/promises'
@@ -10,12 +10,12 @@ import { canonicalAddress, familyOf } from '../../model/address.ts'
 import { MeshError, messageOf } from '../../model/error.ts'
 import type { Log } from '../../model/log.ts'
 
-/** Says "Starlane" in `ip route show table local proto 196`. No routing daemon in iproute2's rt_protos uses it. */
+/** Marks our routes: `ip route show table local proto 196`. No routing daemon in iproute2's rt_protos uses this number. */
 const tag = 196
-// Held while routes may be ours, one per network namespace: whoever has it knows that tagged routes are leftovers of a
-// process that is gone, and not in use by one that lives.
+// An abstract socket, one per network namespace, held while routes may be ours. The process that has it knows that tagged
+// routes are leftovers of one that has ended.
 const lockName = '\0starlane-anyip'
-// A `local` route is enough to bind an IPv4 address; for IPv6 the kernel looks at interfaces alone unless this is 1.
+// A `local` route is enough to bind an IPv4 address. For IPv6 the kernel accepts only addresses of interfaces, unless this is 1.
 const nonlocalBind = '/proc/sys/net/ipv6/ip_nonlocal_bind'
 const commandTimeoutMs = 30_000
 const maxOutputBytes = 64 * 1024 * 1024
@@ -26,11 +26,11 @@ export interface LocalRoutesParts {
   readonly command?: string
 }
 
-/** Calls take effect one after the other, in the order in which they were made. */
+/** Calls take effect one after the other, in the order of the calls. */
 export class LocalRoutes {
   readonly #log: Log
   readonly #command: string
-  /** Canonical addresses whose routes we remove in the end. */
+  /** Canonical addresses whose routes we remove on close. */
   readonly #held = new Set<string>()
   #last: Promise<void> = Promise.resolve()
   #lock: Server | undefined
@@ -45,18 +45,18 @@ export class LocalRoutes {
 
   /**
    * Resolves when all can be bound. Rejects with `MeshError` LISTEN that names the cause and the remedy; the routes that
-   * could be added stay. Addresses that are held or of loopback are passed over, and a route of someone else is left alone.
+   * could be added stay. Skips addresses that are held or of loopback, and leaves routes of other programs alone.
    */
   add(addresses: readonly string[]): Promise<void> {
     return this.#inTurn(() => this.#add(addresses))
   }
 
-  /** Passes over what we do not hold. */
+  /** Skips addresses that we do not hold. */
   remove(addresses: readonly string[]): Promise<void> {
     return this.#inTurn(() => this.#remove(addresses))
   }
 
-  /** Removes all that is held; adds nothing any more. */
+  /** Removes all routes that are held; later calls add nothing. */
   close(): Promise<void> {
     this.#closed = true
     return this.#inTurn(async () => {
@@ -91,7 +91,7 @@ export class LocalRoutes {
     const held = addresses.filter(address => this.#held.delete(address))
     const faults = await this.#batch(held.map(address => `route del local ${address} dev lo proto ${tag}`))
     for (const [i, fault] of faults) {
-      // Someone else removed it.
+      // Another program removed it.
       if (!fault.includes('No such process')) this.#sayLeft(`${held[i]}`, fault)
     }
   }
@@ -102,7 +102,7 @@ export class LocalRoutes {
     return true
   }
 
-  /** Tagged routes of a process that is gone; none when another Starlane lives in this network namespace. */
+  /** Tagged routes of a process that has ended; none when another Starlane runs in this network namespace. */
   async #findLeftovers(): Promise<Set<string>> {
     this.#lock ??= await takeLock()
     if (!this.#lock) return new Set()
@@ -128,7 +128,7 @@ export class LocalRoutes {
     }
   }
 
-  /** One process for thousands of lines. Returns the faults by line. */
+  /** One run of `ip` for thousands of lines. Returns the faults by line. */
   async #batch(lines: readonly string[]): Promise<Map<number, string>> {
     if (lines.length === 0) return new Map()
     const { stderr, failed } = await this.#run(['-force', '-batch', '-'], `${lines.join('\n')}\n`)
@@ -139,7 +139,7 @@ export class LocalRoutes {
 
   #run(args: readonly string[], input = ''): Promise<{ stdout: string; stderr: string; failed: boolean }> {
     return new Promise((resolve, reject) => {
-      // The messages of the C locale are what faults are told apart by; Debian keeps `ip` out of users' PATH.
+      // Faults are recognized by their messages in the C locale. Debian keeps `ip` out of users' PATH.
       const path = [process.env.PATH, '/usr/sbin', '/sbin'].filter(Boolean).join(':')
       const env = { ...process.env, LC_ALL: 'C', PATH: path }
       const options = { env, timeout: commandTimeoutMs, maxBuffer: maxOutputBytes }
@@ -147,7 +147,7 @@ export class LocalRoutes {
         if (error && typeof error.code !== 'number') reject(cannotRun(this.#command, messageOf(error), error))
         else resolve({ stdout, stderr, failed: error !== null })
       })
-      // When it is gone before it has read all, its exit says why.
+      // When it ends before it has read all, its exit code says why.
       child.stdin?.on('error', () => {}).end(input)
     })
   }
@@ -188,12 +188,12 @@ function faultsByLine(stderr: string): Map<number, string> {
   return faults
 }
 
-/** Bindable as they are. */
+/** Loopback addresses can be bound as they are. */
 function isLoopback(address: string): boolean {
   return address.startsWith('127.') || address === '::1'
 }
 
-/** Batch lines are made of addresses: nothing else may get into them. */
+/** The lines of a batch are built from addresses, so nothing else may get into them. */
 function assertCanonical(address: string): void {
   if (canonicalAddress(address) === address) return
   throw new MeshError('LISTEN', `proxy.anyip: ${JSON.stringify(address)} is not an address`)
@@ -215,6 +215,6 @@ function cannotAdd(failed: readonly [address: string, fault: string][]): MeshErr
 }
 
 function cannotRun(command: string, why: string, cause?: unknown): MeshError {
-  const remedy = `install iproute2 (the ip of busybox will not do), ${insteadOfRoutes}`
+  const remedy = `install iproute2 (the ip of busybox is not enough), ${insteadOfRoutes}`
   return new MeshError('LISTEN', `proxy.anyip: "${command}" failed: ${why}; ${remedy}`, { cause })
 }

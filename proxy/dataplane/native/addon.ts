@@ -1,4 +1,4 @@
-/** The addon of `native/`, where it was built. */
+/** Finds and loads the addon of `native/`. */
 import { existsSync, readFileSync } from 'node:fs'
 import { createRequire } from 'node:module'
 import { join } from 'node:path'
@@ -6,24 +6,24 @@ import { fileURLToPath } from 'node:url'
 import type { BatchSocketClass } from '../../model/batch-socket.ts'
 import { MeshError, messageOf } from '../../model/error.ts'
 
-/** One native thread that carries flows; see `native/src/pump.h`. */
+/** One native thread that carries flows; see `native/src/pump/pump.h`. */
 export interface NativePump {
-  /** Shared with the thread; `native-rings.ts` knows what is in it. */
+  /** Shared with the thread; `rings.ts` has the layout. */
   readonly memory: ArrayBuffer
   /** 0, or an errno. `ip` is canonical. */
   listenTcp(listener: number, ip: string, port: number, backlog: number): number
   /** A UDP socket; 0, or an errno. */
   listenUdp(frontend: number, ip: string, port: number): number
-  /** Wakes the thread, when it sleeps and commands wait. */
+  /** Wakes the thread: it sleeps, and commands wait. */
   kick(): void
-  /** Whether it keeps the process alive; not at first. */
-  hold(whether: boolean): void
-  /** Ends the thread and all it carries. What it reports is in the ring, and more after each `refill()`. */
+  /** Whether the thread keeps the process alive; at first it does not. */
+  hold(alive: boolean): void
+  /** Ends the thread and its flows. The reports are in the ring, and more of them after each `refill()`. */
   stop(): void
   refill(): void
 }
 
-/** Of what the two ends say to each other: `kProtocol` of native/src/ring.h, and grows with it. */
+/** The version of what the two sides send each other: `kProtocol` of native/src/pump/ring.h. */
 export const protocol = 3
 
 export interface NativeAddon {
@@ -32,22 +32,22 @@ export interface NativeAddon {
   readonly BatchSocket: BatchSocketClass
 }
 
-/** Where `native/build.js` puts it, as seen from the sources and from dist/. */
-const usual = ['../../../native/build', '../../../../native/build'].map(place =>
+/** Where `native/build.js` puts the addon, seen from the sources and from dist/. */
+const buildFolders = ['../../../native/build', '../../../../native/build'].map(place =>
   fileURLToPath(new URL(place, import.meta.url)),
 )
 
 const remedy = 'run `npm run build:native`, which needs Linux and a C++17 compiler, or set proxy.engine to streams'
 
-/** Throws a MeshError that says why it cannot be had, and what would do. */
-export function loadAddon(folders: readonly string[] = usual): NativeAddon {
+/** Throws `MeshError` CONF_FIELD with the reason and the remedy when there is none. */
+export function loadAddon(folders: readonly string[] = buildFolders): NativeAddon {
   const found = findAddon(folders)
   if ('addon' in found) return found.addon
-  throw new MeshError('CONF_FIELD', `proxy.engine: native cannot be had: ${found.why}; ${remedy}`)
+  throw new MeshError('CONF_FIELD', `proxy.engine: native is not available: ${found.why}; ${remedy}`)
 }
 
-/** The addon, or what stands against it. */
-export function findAddon(folders: readonly string[] = usual): { addon: NativeAddon } | { why: string } {
+/** The addon, or why there is none. */
+export function findAddon(folders: readonly string[] = buildFolders): { addon: NativeAddon } | { why: string } {
   const file = folders.map(folder => join(folder, 'starlane.node')).find(file => existsSync(file))
   if (file === undefined) return { why: `it was not built${reasonIn(folders)}` }
   try {
@@ -59,7 +59,7 @@ export function findAddon(folders: readonly string[] = usual): { addon: NativeAd
   }
 }
 
-/** What the build had to say, when there was one. */
+/** Why the build failed, if it was run. */
 function reasonIn(folders: readonly string[]): string {
   const file = folders.map(folder => join(folder, 'reason')).find(file => existsSync(file))
   return file === undefined ? '' : `: ${readFileSync(file, 'utf8')}`

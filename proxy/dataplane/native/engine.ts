@@ -1,14 +1,13 @@
 /**
- * The engine whose bytes are moved by a native thread: `native/` accepts, connects and carries; every decision is made here,
- * asked once for each attempt. Everything that is not bytes is the same code as that of the engine streams.
- * docs/engines.md has the picture.
+ * The engine whose bytes are moved by a native thread: `native/` accepts, connects and carries, and asks here once for each
+ * attempt. All decisions are the code that it shares with the engine streams. See docs/engines.md.
  */
 import type { Engine, EngineParts } from '../engine.ts'
 import { EngineCore } from '../flow/engine-core.ts'
 import { loadAddon, type NativeAddon } from './addon.ts'
 import { NativeTransport } from './transport.ts'
 
-/** Throws a `MeshError` with the remedy where the addon was not built or cannot be loaded. */
+/** Throws `MeshError` CONF_FIELD with the remedy where the addon was not built or cannot be loaded. */
 export function createNativeEngine(parts: EngineParts): Engine {
   return createNativeEngineWith(loadAddon(), parts)
 }

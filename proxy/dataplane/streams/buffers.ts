@@ -1,7 +1,6 @@
 /**
- * Memory to read into, kept and used again: `onread` of node:net takes it in place of a fresh 64 KiB for every read, which
- * makes bulk transfers a third cheaper. A connection that is idle or talks little holds a small buffer, one in the middle
- * of a bulk transfer a large one.
+ * Read buffers that are used again: `onread` of node:net takes them in place of a new 64 KiB for every read, which makes bulk
+ * transfers a third cheaper. An idle or slow connection holds a small buffer, one in a bulk transfer a large one.
  */
 const small = 8 * 1024
 const large = 64 * 1024
@@ -17,7 +16,7 @@ export class Buffers {
     return (size === large ? this.#large : this.#small).pop() ?? Buffer.allocUnsafeSlow(size)
   }
 
-  /** Only what no read and no write can touch any more. */
+  /** Takes back a buffer that no read and no write uses any more. */
   give(buffer: Buffer): void {
     const kept = buffer.length === large ? this.#large : this.#small
     if (kept.length * buffer.length < keptBytes) kept.push(buffer)
@@ -25,20 +24,20 @@ export class Buffers {
 }
 
 /**
- * Frees the memory of a chunk that Node has allocated for a read and that is written to the kernel. Left to the garbage
- * collector, a bulk upload makes it mark the whole heap again and again, since it is told of 64 KiB for every read, and each
- * read lands in cold memory. The small ones are not worth the call.
+ * Frees the memory of a chunk that Node has allocated for a read, once the kernel has it. Otherwise every read counts 64 KiB
+ * against the garbage collector, which then marks the whole heap again and again during a bulk upload, and each read goes to
+ * memory outside the cache. Small chunks are not worth the call.
  */
 export function free(chunk: Buffer): void {
   const { buffer } = chunk
   if (chunk.length >= worthFreeing && chunk.length === buffer.byteLength && buffer instanceof ArrayBuffer) {
-    buffer.transfer(0) // the memory goes with the moved buffer, which nobody holds; the chunk is empty from here on
+    buffer.transfer(0) // frees the memory; the chunk is empty from here on
   }
 }
 
-/** Where one socket's bytes arrive. */
+/** Receives one socket's bytes. */
 export class Inlet {
-  /** Takes a chunk and says whether more may come; the memory is its own for the time of the call. */
+  /** Takes a chunk and returns whether to read on. The memory may be used during the call only, unless it is lent. */
   deliver: (chunk: Buffer) => boolean = () => false
   readonly #buffers: Buffers
   #buffer: Buffer | undefined
@@ -55,7 +54,7 @@ export class Inlet {
     return this.#buffer !== undefined && this.deliver(this.#buffer.subarray(0, length))
   }
 
-  /** For `onread`: asked before the first read and after each. */
+  /** For `onread`: called before the first read and after each. */
   readonly buffer = (): Buffer => {
     const size = this.#fitting()
     if (this.#buffer?.length === size) return this.#buffer
@@ -65,7 +64,7 @@ export class Inlet {
     return this.#buffer
   }
 
-  /** The chunk just delivered is still being written: its memory belongs to that write from now on. */
+  /** The chunk just delivered is still being written: that write keeps its memory. */
   lend(): void {
     this.#buffer = undefined
   }
@@ -76,7 +75,7 @@ export class Inlet {
     this.#buffer = undefined
   }
 
-  /** A read that filled a small buffer asks for a large one, a read that a small one would have held gives it back. */
+  /** Large after a read that filled a small buffer, small after a read that would have fitted into one. */
   #fitting(): number {
     if (this.#filled === 0) return this.#size
     return this.#size === small ? (this.#filled === small ? large : small) : this.#filled < small ? small : large

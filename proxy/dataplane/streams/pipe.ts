@@ -1,8 +1,8 @@
 /**
- * Two connected sockets, and the bytes between them. A FIN of one side is passed on once what came before it is written;
- * a reset of one side becomes a reset of the other, so that nobody takes a broken stream for a finished one.
+ * Moves bytes between two connected sockets. A FIN of one side is passed on once what came before it is written; a reset of
+ * one side becomes a reset of the other, so that no peer takes a broken stream for a complete one.
  *
- * No `pipe()`: plain handlers cost less. Memory is bounded by the streams' high-water marks, 64 KiB and a read per direction.
+ * Plain handlers, since they cost less than `pipe()`. Memory is bounded by the streams' high-water marks, 64 KiB and a read per direction.
  */
 import type { Socket } from 'node:net'
 import type { CloseReason } from '../../model/flow.ts'
@@ -13,7 +13,7 @@ export class Pipe {
   sent = 0
   /** Bytes from the backend. */
   received = 0
-  /** Grows with every sign of life of either side: compare it with an older value to see whether anything moved. */
+  /** Grows whenever anything moves; equal to an older value when nothing has. */
   progress = 0
   readonly #client: Socket
   readonly #backend: Socket
@@ -35,7 +35,7 @@ export class Pipe {
     this.#toClient()
   }
 
-  /** One side has said its last word and everything said is passed on: only the other can still speak. */
+  /** One side has ended and all its bytes are passed on: only the other can still send. */
   get halfClosed(): boolean {
     return (this.#clientEnded || this.#backendEnded) && !this.#queued
   }
@@ -51,7 +51,7 @@ export class Pipe {
     this.#close('client-reset')
   }
 
-  /** Ends both sides now: with a FIN when nothing is under way, with a reset when something would be lost. */
+  /** Ends both sides now: with a FIN when nothing is in flight, with a reset when bytes would be lost. */
   cut(reason: CloseReason, moving: boolean): void {
     if (this.#closed) return
     if (moving || this.#queued) {
@@ -114,7 +114,7 @@ export class Pipe {
     else this.#client.end()
   }
 
-  /** Both have ended. What is written is the kernel's to deliver; what still waits here is written first. */
+  /** Both have ended. The kernel delivers what is written; what still waits here is written first. */
   #finish(): void {
     if (!this.#queued) return this.#close('done')
     for (const socket of [this.#client, this.#backend]) {
@@ -140,7 +140,7 @@ export class Pipe {
   }
 }
 
-/** Ends a socket with a RST. During shutdown(2) libuv refuses that and would leak the descriptor: then all is sent anyway. */
+/** Ends a socket with a RST. During shutdown(2) libuv refuses that and would leak the descriptor; all bytes are sent by then. */
 function reset(socket: Socket): void {
   if (socket.destroyed) return
   if (socket.writableEnded && !socket.writableFinished && socket.writableLength === 0) socket.destroy()

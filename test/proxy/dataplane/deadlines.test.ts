@@ -1,8 +1,9 @@
+/** Time limits of one length: when each expires, and when it does not. */
 import t from 'tap'
 import { Deadlines } from '../../../proxy/dataplane/flow/deadlines.ts'
 import { FakeClock } from '../../support/clock.ts'
 
-/** Notes when its time is over. */
+/** Records when it expires. */
 function entry(clock: FakeClock, then: () => void = () => {}) {
   const one = {
     dueAt: 0,
@@ -15,7 +16,7 @@ function entry(clock: FakeClock, then: () => void = () => {}) {
   return one
 }
 
-t.test('each runs out after its own time, whatever became of the others', async t => {
+t.test('each expires after its own time, whether or not others were stopped', async t => {
   const clock = new FakeClock()
   const deadlines = new Deadlines(clock, 1000)
   const start = clock.now()
@@ -34,7 +35,7 @@ t.test('each runs out after its own time, whatever became of the others', async 
   t.same([a.expiredAt, c.expiredAt], [undefined, start + 1600])
 })
 
-t.test('one that begins while another runs out has its whole time, and delays nobody', async t => {
+t.test('one that begins while another expires has its whole time, and delays no other', async t => {
   const clock = new FakeClock()
   const deadlines = new Deadlines(clock, 1000)
   const start = clock.now()
@@ -51,7 +52,7 @@ t.test('one that begins while another runs out has its whole time, and delays no
   )
 })
 
-t.test('after close nothing runs out', async t => {
+t.test('after close nothing expires', async t => {
   const clock = new FakeClock()
   const deadlines = new Deadlines(clock, 1000)
   const one = entry(clock)

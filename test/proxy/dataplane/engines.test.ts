@@ -1,3 +1,4 @@
+/** Which engine a configuration gets, and the build of the native one. */
 import { spawnSync } from 'node:child_process'
 import { chmodSync, existsSync, readFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'

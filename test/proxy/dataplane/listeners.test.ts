@@ -1,4 +1,4 @@
-/** Which sockets are open, while services come, change, move and go. */
+/** Which listeners are open while services appear, change, move and disappear. */
 import t, { type Test } from 'tap'
 import type { Engine, Listener } from '../../../proxy/dataplane/engine.ts'
 import { Listeners, type ListenersParts } from '../../../proxy/dataplane/frontends/listeners.ts'
@@ -13,7 +13,7 @@ import { FakeChooser } from '../../support/chooser.ts'
 import { FakeClock, settled } from '../../support/clock.ts'
 import { backend, clusterService, FakeDirectory, globalService } from '../../support/model.ts'
 
-/** Notes what it is told; binds nothing, and fails for addresses in `taken`. */
+/** Records its calls; binds nothing, and fails for addresses in `taken`. */
 class FakeEngine implements Engine {
   readonly name = 'fake'
   readonly told: string[] = []
@@ -51,7 +51,7 @@ class FakeEngine implements Engine {
 
   async close(): Promise<void> {}
   destroy(): void {}
-  /** What it was told since the last time, the updates after a bind left out. */
+  /** Calls since the last time, without the updates after a bind. */
   news(): string[] {
     return this.told.splice(0)
   }

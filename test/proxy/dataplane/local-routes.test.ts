@@ -33,7 +33,7 @@ t.test('addresses can be bound and reached while they are held, and no longer', 
   })
 })
 
-t.test('a route of someone else is used and never removed', options, async t => {
+t.test('a route of another program is used and never removed', options, async t => {
   const found = await inNamespace(
     `ip('route add local 10.96.0.10 dev lo')
      ip('addr add 10.96.0.11/32 dev lo')
@@ -63,7 +63,7 @@ t.test('what a crashed run left is taken over, for our addresses only', options,
   t.same(found, { during: ['10.96.0.10', '10.96.0.11', '10.96.0.99', 'fd00:96::10'], left: ['10.96.0.99'], end: [] })
 })
 
-t.test('the routes of another that lives are not leftovers', options, async t => {
+t.test('the routes of another running process are not leftovers', options, async t => {
   const found = await inNamespace(
     `await routes.add(['10.96.0.10'])
      const second = new LocalRoutes({ log })
@@ -94,9 +94,12 @@ t.test('five thousand at once, and calls that overlap, take effect in order', op
   t.same(found, { held: held.sort(), end: [] })
 })
 
-t.test('a route that vanished is no trouble, and one that cannot be had does not keep the others', options, async t => {
-  const found = await inNamespace(
-    `await routes.add(['10.96.0.10', '10.96.0.11'])
+t.test(
+  'a route that vanished is no trouble, and one that cannot be added does not stop the others',
+  options,
+  async t => {
+    const found = await inNamespace(
+      `await routes.add(['10.96.0.10', '10.96.0.11'])
      ip('route flush table local proto 196')
      await routes.remove(['10.96.0.10'])
      writeFileSync('/proc/sys/net/ipv6/conf/all/disable_ipv6', '1')
@@ -104,17 +107,18 @@ t.test('a route that vanished is no trouble, and one that cannot be had does not
      const held = tagged()
      await routes.close()
      report({ code, message, held, end: tagged(), logged })`,
-  )
-  t.match(found, {
-    code: 'LISTEN',
-    message: /no route to lo for fd00:96::10: \S+/,
-    held: ['10.96.0.12', '10.96.0.13'],
-    end: [],
-  })
-  t.same(found.logged, [])
-})
+    )
+    t.match(found, {
+      code: 'LISTEN',
+      message: /no route to lo for fd00:96::10: \S+/,
+      held: ['10.96.0.12', '10.96.0.13'],
+      end: [],
+    })
+    t.same(found.logged, [])
+  },
+)
 
-t.test('without the right to: an error that names the cause and the remedy', options, async t => {
+t.test('without privileges: an error that names the cause and the remedy', options, async t => {
   const found = await inNamespace(
     `const { code, message } = await routes.add(['10.96.0.10', '10.96.0.11']).catch(error => error)
      await routes.close()

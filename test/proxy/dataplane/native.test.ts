@@ -1,3 +1,4 @@
+/** The conformance tests with the native engine, and what it alone must do. */
 import { once } from 'node:events'
 import { readdirSync, readFileSync } from 'node:fs'
 import { Worker } from 'node:worker_threads'
@@ -15,7 +16,7 @@ import { backend as backendOf } from '../../support/model.ts'
 
 const mebibyte = 1024 * 1024
 
-t.test('where it was not built, the error says what would do', async t => {
+t.test('where it was not built, the error names the remedy', async t => {
   t.throws(() => loadAddon([]), { code: 'CONF_FIELD', message: /was not built; .*npm run build:native.*streams/ })
   const folder = t.testdir({ broken: { 'starlane.node': 'no library' }, unbuilt: { reason: 'no compiler' } })
   t.throws(() => loadAddon([`${folder}/broken`]), { code: 'CONF_FIELD', message: /cannot be loaded.*streams/ })
@@ -43,7 +44,7 @@ function ownSuite(t: Test, addon: NativeAddon): void {
       const rig = await Rig.start(t, create, { backends: [backend, hole] })
       const sockets = Array.from({ length: 40 }, () => rig.knock())
       await rig.attempts(40)
-      // Some read all they can, some nothing, some are half-closed, and the last have not been heard of yet.
+      // Some read all they can, some nothing, some are half-closed, and the last are not accepted yet.
       for (const [i, socket] of sockets.entries()) if (i % 3) socket.resume()
       for (const [i, socket] of sockets.entries()) if (i % 4 === 0) socket.end('x')
       await eventually(() => {
@@ -89,14 +90,14 @@ function ownSuite(t: Test, addon: NativeAddon): void {
     })
     worker.postMessage('talk')
     await once(worker, 'message')
-    // This thread stands still until another one has had its answers.
+    // This thread is blocked until another one has had its answers.
     t.not(Atomics.wait(gate, 0, 0, 20_000), 'timed-out')
     t.equal(rig.chooser.stories.length, 1, 'the second client has not been decided on')
     await once(worker, 'message')
     t.same(await rig.settled(), { served: 2, refused: 0, failed: 0 })
   })
 
-  t.test('a JavaScript environment that is torn down takes its pump along', async t => {
+  t.test('the pump ends with its JavaScript environment', async t => {
     const { backend } = await tcpBackend(t, echo)
     const before = own()
     const port = await freePort('127.77.0.4')
@@ -147,7 +148,7 @@ function descriptors(): number {
   return readdirSync('/proc/self/fd').length
 }
 
-/** Pumps that live in this process, by the name of their threads. */
+/** The number of pumps in this process, by the name of their threads. */
 function own(): number {
   return readdirSync('/proc/self/task').filter(task => nameOf(task) === 'starlane pump').length
 }
@@ -168,7 +169,7 @@ function built(): NativeAddon | undefined {
   }
 }
 
-/** A clock that is moved by hand runs away from a thread: each of its ticks waits here until the pump has heard of it. */
+/** A clock moved by hand can run ahead of the pump's thread, so each of its ticks waits until the pump has taken the commands. */
 function createPaced({ Pump }: NativeAddon, parts: EngineParts) {
   let memory: ArrayBuffer | undefined
   const seen: Pick<NativeAddon, 'Pump'> = {

@@ -5,7 +5,7 @@ import { blames } from '../../../proxy/model/flow.ts'
 
 const failure = (code: string) => Object.assign(new Error(code), { code })
 
-t.test('an error is put down to the backend, the way to it, or this machine', async t => {
+t.test('an error blames the backend, the path to it, or this machine', async t => {
   const cases = {
     ECONNREFUSED: 'refused',
     ECONNRESET: 'refused',

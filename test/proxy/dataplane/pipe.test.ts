@@ -1,4 +1,4 @@
-/** What only shows from inside: the memory that reads use, and ends that come while bytes still wait to be written. */
+/** Parts of the engine streams that only a test from inside can reach: read buffers, pipes with bytes that wait, dials. */
 import { once } from 'node:events'
 import { createServer, Socket } from 'node:net'
 import t, { type Test } from 'tap'

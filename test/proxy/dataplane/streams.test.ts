@@ -1,3 +1,4 @@
+/** The conformance tests with the engine streams. */
 import t from 'tap'
 import { createStreamsEngine } from '../../../proxy/dataplane/streams/engine.ts'
 import { engineConformance } from '../../conformance/engine.ts'
