@@ -10,8 +10,8 @@ export interface BatchSocket {
   send(answer: Buffer, peer: Buffer): void
   /** Answers that could not be sent. */
   lost(): number
-  /** Stops receiving: `onBatch` is not called again. */
-  deafen(): void
+  /** `onBatch` is not called again. */
+  stopReceiving(): void
   /** Sends what is still queued, closes the socket, then calls `onClosed`. */
   close(onClosed: () => void): void
 }

@@ -155,7 +155,7 @@ export function drainSuite(t: Test, create: CreateEngine): void {
     const closing = rig.engine.close().then(() => {
       closed = true
     })
-    t.match(await ending(rig.knock()), { end: 'reset', length: 0 }, 'nobody listens any more')
+    t.match(await ending(rig.knock()), { end: 'reset', length: 0 }, 'the listener is closed')
     quick.end('still served')
     t.match(await ends[0], { end: 'fin', text: 'still served' })
     await rig.clock.advance(20_000)

@@ -49,7 +49,7 @@ export function faultSuite(t: Test, { create, source, export: name }: EngineUnde
     t.same(rig.chooser.outcomes, ['connected'])
   })
 
-  t.test('T3: SYNs that nobody answers cost one dial timeout, then another backend has the client', async t => {
+  t.test('T3: unanswered SYNs cost one dial timeout, then another backend has the client', async t => {
     const hole = await blackhole(t)
     const { backend } = await tcpBackend(t, says('hello'))
     const rig = await Rig.start(t, create, { backends: [hole, backend] })
@@ -154,7 +154,7 @@ export function faultSuite(t: Test, { create, source, export: name }: EngineUnde
     t.same(await rig.settled(), { served: 11, refused: 5, failed: 0 })
   })
 
-  t.test('T20: clients that leave during the dial cancel it and blame nobody', async t => {
+  t.test('T20: clients that leave during the dial cancel it and blame no backend', async t => {
     const hole = await blackhole(t)
     const rig = await Rig.start(t, create, { backends: [hole] })
     const sockets = Array.from({ length: 100 }, () => rig.knock())
@@ -222,18 +222,18 @@ export function faultSuite(t: Test, { create, source, export: name }: EngineUnde
     await eventually(async () => {
       const socket = clientOf(t, to)
       await once(socket, 'connect')
-      const told = once(child, 'message')
+      const reported = once(child, 'message')
       child.send('report')
-      const [report] = (await told) as [{ open: number; outcomes: string[]; refusals: string[]; faults: number }]
+      const [report] = (await reported) as [{ open: number; outcomes: string[]; refusals: string[]; faults: number }]
       socket.destroy()
       if (report.open > 3) throw new Error(`${report.open} still open`)
       t.match(new Set(report.outcomes), new Set(['connected', 'local']))
       t.same(new Set(report.refusals), new Set(['limit']))
-      t.ok(report.faults > 0 && report.faults < 5, 'told, and not for each client')
+      t.ok(report.faults > 0 && report.faults < 5, 'reported, but not once per client')
     }, 15_000)
   })
 
-  t.test('a process that exits with flows under way ends at once, and its clients see it', async t => {
+  t.test('a process that exits with open flows ends at once, and its clients see it', async t => {
     const data = pattern(4 * mebibyte)
     const { backend } = await tcpBackend(t, socket => socket.write(data))
     const port = await freePort('127.77.0.5')
@@ -247,7 +247,8 @@ export function faultSuite(t: Test, { create, source, export: name }: EngineUnde
     // Half of them read, so that some bytes move and others wait for their reader.
     for (const [i, socket] of sockets.entries()) if (i % 2) socket.resume()
     await eventually(() => {
-      if (sockets.some(({ bytesRead }, i) => i % 2 && bytesRead < mebibyte)) throw new Error('not all are under way')
+      if (sockets.some(({ bytesRead }, i) => i % 2 && bytesRead < mebibyte))
+        throw new Error('not all transfers have begun')
     }, 15_000)
     child.disconnect()
     t.same(await once(child, 'exit'), [0, null])

@@ -123,7 +123,7 @@ export function pressureSuite(t: Test, create: CreateEngine): void {
     }
     t.equal(rig.engine.stats().connections, 1)
     await rig.clock.advance(12_000)
-    t.match(await end, { end: 'fin' }, 'nothing was under way')
+    t.match(await end, { end: 'fin' }, 'nothing was in flight')
     t.match(await rig.settled(), { served: 1 })
     t.match(rig.chooser.totals, [{ reason: 'idle', sent: 2, received: 3 }])
   })

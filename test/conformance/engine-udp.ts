@@ -38,7 +38,7 @@ export function udpSuite(t: Test, create: CreateEngine): void {
     for (let round = 0; round < 5; round++) {
       for (const [i, { socket }] of clients.entries()) socket.send(`${i}`, rig.port, rig.ip)
       await eventually(() => {
-        if (clients.some(({ got }) => got.length <= round)) throw new Error('not all have heard')
+        if (clients.some(({ got }) => got.length <= round)) throw new Error('not all have got it')
       })
     }
     for (const [i, { got }] of clients.entries()) t.same(got.map(String), Array(5).fill(`${i}`))
@@ -63,13 +63,13 @@ export function udpSuite(t: Test, create: CreateEngine): void {
     t.same(got.map(String), ['from the backend', 'from the backend'])
   })
 
-  t.test('a session that is quiet ends; one nobody ever answered counts as a timeout', async t => {
+  t.test('a session that is quiet ends; one without any answer counts as a timeout', async t => {
     const [loud, mute] = [await udpBackend(t, echo), await udpBackend(t, nothing)]
     const rig = await start(t, { backends: [loud.backend, mute.backend] })
     const [a, b] = [await udpClient(t), await udpClient(t)]
     await talk(rig, a, 'a')
     b.socket.send('b', rig.port, rig.ip)
-    await eventually(() => mute.heard[0] ?? Promise.reject(new Error('not heard')))
+    await eventually(() => mute.heard[0] ?? Promise.reject(new Error('not received')))
     await rig.clock.advance(50_000)
     await talk(rig, a, 'still here')
     await rig.clock.advance(20_000)
@@ -80,14 +80,14 @@ export function udpSuite(t: Test, create: CreateEngine): void {
     t.match(rig.chooser.totals, [{ reason: 'idle' }])
   })
 
-  t.test('a port nobody has is a refusal, and the next datagram goes elsewhere', async t => {
+  t.test('an unbound port is a refusal, and the next datagram goes elsewhere', async t => {
     const dead = await refusing({ protocol: 'UDP' })
     const { backend } = await udpBackend(t, says('alive'))
     const rig = await start(t, { backends: [dead, backend] })
     const { socket, got } = await udpClient(t)
     socket.send('one', rig.port, rig.ip)
     await eventually(() => {
-      if (rig.chooser.outcomes[0] !== 'refused') throw new Error('not told yet')
+      if (rig.chooser.outcomes[0] !== 'refused') throw new Error('no result yet')
     })
     socket.send('two', rig.port, rig.ip)
     await eventually(() => got[0] ?? Promise.reject(new Error('no answer')))
@@ -102,7 +102,7 @@ export function udpSuite(t: Test, create: CreateEngine): void {
     socket.send('one', rig.port, rig.ip)
     socket.send('two', rig.port, rig.ip)
     await eventually(() => {
-      if (rig.chooser.outcomes[0] !== 'refused') throw new Error('not told')
+      if (rig.chooser.outcomes[0] !== 'refused') throw new Error('no result')
     })
   })
 
@@ -189,7 +189,7 @@ export function udpSuite(t: Test, create: CreateEngine): void {
     t.equal(await talk(rig, client, '2'), 'one')
     t.same(rig.chooser.totals, [], 'it has not moved')
     rig.listener.update(...rig.service([{ ...one.backend, state: 'terminating' }, two.backend]))
-    t.equal(await talk(rig, client, '3'), 'one', 'whoever still serves keeps its sessions')
+    t.equal(await talk(rig, client, '3'), 'one', 'a backend that still serves keeps its sessions')
     rig.listener.update(...rig.service([bad, two.backend]))
     t.equal(await talk(rig, client, '4'), 'two')
     rig.listener.update(...rig.service([one.backend], 'another-service'))
@@ -210,7 +210,7 @@ export function udpSuite(t: Test, create: CreateEngine): void {
     await talk(rig, b, 'b')
     rig.chooser.decide = () => ({ backend: mute.backend })
     c.socket.send('c', rig.port, rig.ip)
-    await eventually(() => mute.heard[0] ?? Promise.reject(new Error('not heard')))
+    await eventually(() => mute.heard[0] ?? Promise.reject(new Error('not received')))
     rig.chooser.decide = undefined
     const d = await udpClient(t)
     await talk(rig, d, 'd')
@@ -235,7 +235,7 @@ export function udpSuite(t: Test, create: CreateEngine): void {
     const [a, b] = [await udpClient(t), await udpClient(t)]
     await talk(rig, a, 'a')
     b.socket.send('b', rig.port, rig.ip)
-    await eventually(() => mute.heard[0] ?? Promise.reject(new Error('not heard')))
+    await eventually(() => mute.heard[0] ?? Promise.reject(new Error('not received')))
     await rig.listener.close()
     t.same(await rig.settled(), { served: 1, refused: 1, failed: 0 })
     t.match(rig.chooser.totals, [{ reason: 'removed' }])

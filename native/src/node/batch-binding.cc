@@ -1,4 +1,4 @@
-// The class BatchSocket { memory, bind, port, lost, send, deafen, close } for JavaScript. It has no thread: Node's event loop
+// The class BatchSocket { memory, bind, port, lost, send, stopReceiving, close } for JavaScript. It has no thread: Node's event loop
 // watches the socket. It ends with close(), or with the JavaScript environment.
 #include "node/batch-binding.h"
 
@@ -52,7 +52,7 @@ class Handle {
     uv_handle_set_data(reinterpret_cast<uv_handle_s*>(poll), this);
     napi_create_reference(env_, self, 1, &self_);
     napi_add_async_cleanup_hook(env_, atExit, this, &hook_);
-    hearing_ = true;
+    receiving_ = true;
     watch();
     return 0;
   }
@@ -63,8 +63,8 @@ class Handle {
     watch();
   }
 
-  void deafen() {
-    hearing_ = false;
+  void stopReceiving() {
+    receiving_ = false;
     if (poll_ != nullptr) watch();
   }
 
@@ -72,7 +72,7 @@ class Handle {
   void close(napi_ref onClosed) {
     onClosed_ = onClosed;
     closing_ = true;
-    hearing_ = false;
+    receiving_ = false;
     if (poll_ != nullptr && socket_.waiting()) watch();
     else finish();
   }
@@ -82,7 +82,7 @@ class Handle {
 
  private:
   void watch() {
-    const int events = socket_.waiting() ? kWritable : hearing_ ? kReadable : 0;
+    const int events = socket_.waiting() ? kWritable : receiving_ ? kReadable : 0;
     if (events == watched_) return;
     watched_ = events;
     if (events == 0) uv_poll_stop(poll_);
@@ -103,7 +103,7 @@ class Handle {
 
   void ready() {
     if (socket_.waiting() && !socket_.flush()) return watch();
-    for (int round = 0; round < kRounds && hearing_; round++) {
+    for (int round = 0; round < kRounds && receiving_; round++) {
       const int count = socket_.receive();
       if (count == 0) break;
       call(onBatch_, count);
@@ -151,7 +151,7 @@ class Handle {
 
   static void atExit(napi_async_cleanup_hook_handle, void* handle) {
     auto* self = static_cast<Handle*>(handle);
-    self->hearing_ = false;
+    self->receiving_ = false;
     self->release();
   }
 
@@ -162,7 +162,7 @@ class Handle {
   napi_async_cleanup_hook_handle hook_ = nullptr;
   uv_poll_s* poll_ = nullptr;
   int watched_ = 0;
-  bool hearing_ = false, closing_ = false;
+  bool receiving_ = false, closing_ = false;
   BatchSocket socket_;
 };
 
@@ -252,11 +252,11 @@ napi_value send(napi_env env, napi_callback_info info) {
   return nullptr;
 }
 
-// deafen(): no more batches come
-napi_value deafen(napi_env env, napi_callback_info info) {
+// stopReceiving(): no more batches come
+napi_value stopReceiving(napi_env env, napi_callback_info info) {
   size_t count = 0;
   Handle* handle = handleOf(env, info, count, nullptr);
-  if (handle != nullptr) handle->deafen();
+  if (handle != nullptr) handle->stopReceiving();
   return nullptr;
 }
 
@@ -283,7 +283,7 @@ namespace starlane {
 napi_value defineBatchSocket(napi_env env, napi_value exports) {
   const napi_property_descriptor methods[] = {
       method("bind", bind), method("port", port),     method("lost", lost),
-      method("send", send), method("deafen", deafen), method("close", close),
+      method("send", send), method("stopReceiving", stopReceiving), method("close", close),
   };
   napi_value batchSocket;
   CHECK(napi_define_class(env, "BatchSocket", NAPI_AUTO_LENGTH, construct, nullptr, sizeof methods / sizeof *methods,

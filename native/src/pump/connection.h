@@ -42,7 +42,7 @@ enum class State : uint8_t {
 struct Connection {
   State state = State::Free;
   bool keptAlive = false;
-  bool noDelay = false;  // the backend's socket has been told not to hold back small messages
+  bool noDelay = false;  // TCP_NODELAY is set on the backend's socket
   int32_t generation = 0;
   uint32_t stamp[2] = {0, 0};  // distinguishes events of a side's socket from those of an earlier one
   Descriptor fd[2];

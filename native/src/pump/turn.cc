@@ -12,7 +12,7 @@ namespace {
 
 constexpr int kEvents = 256;
 constexpr int kKeepAliveSeconds = 180;
-// How soon to look again whether JavaScript has made room in the ring, which wakes nobody.
+// How soon to look again whether JavaScript has made room in the ring, of which there is no signal.
 constexpr int kRetryMs = 2;
 
 }  // namespace

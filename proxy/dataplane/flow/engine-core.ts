@@ -159,12 +159,6 @@ export class EngineCore implements Engine, FlowContext {
     this.#timers.add(cancel)
     return cancel
   }
-
-  /** One look at every flow instead of a timer for each: nothing is paid when bytes pass. */
-  #sweep(): void {
-    const now = this.clock.now()
-    this.#transport.sweep(now)
-  }
 }
 
 function closingError({ key }: Frontend): MeshError {

@@ -21,7 +21,7 @@ import type { UdpFrontend } from './udp-frontend.ts'
 const drainingIdleMs = 1000
 const none: readonly string[] = []
 
-/** How long a session may be idle now; 0 for ever. */
+/** How long a session may be idle now; 0: no limit. */
 export function idleLimitMs({ draining, options: { idle } }: FlowContext): number {
   return draining ? Math.min(idle.udpMs || drainingIdleMs, drainingIdleMs) : idle.udpMs
 }

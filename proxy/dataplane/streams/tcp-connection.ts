@@ -13,7 +13,7 @@ import { Pipe } from './pipe.ts'
 const keepAliveMs = 180_000
 /** A connection without a byte for so long counts as between two messages. */
 const quietMs = 1000
-/** Of a dial that was given up when its time was over; the reported outcome is a timeout. */
+/** The dial was given up because its time was over; the outcome reported is a timeout. */
 const gaveUp = new Error('the dial took too long')
 
 export class StreamsConnection extends TcpConnection {
@@ -94,6 +94,7 @@ export class StreamsConnection extends TcpConnection {
   }
 
   #carry(socket: Socket): void {
+    this.#giveUp = undefined
     this.connected()
     this.#quietSince = this.context.clock.now()
     const pipe = new Pipe(this.#socket, socket, this.#inlet, reason => this.ended(reason, pipe.sent, pipe.received))

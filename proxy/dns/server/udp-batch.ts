@@ -61,7 +61,7 @@ export class UdpBatchListener implements DatagramListener {
   async close(): Promise<void> {
     if (!this.#bound) return
     this.#bound = false
-    this.#socket.deafen()
+    this.#socket.stopReceiving()
     if (this.#inFlight > 0) await new Promise<void>(resolve => (this.#drained = resolve))
     await new Promise<void>(resolve => this.#socket.close(resolve))
   }
