@@ -69,12 +69,12 @@ async function exec(io: Io, command: readonly string[], options: Options): Promi
 function noPort({ dns }: Asked): MeshError {
   if (!dns.listening) {
     return new MeshError(
-      'LISTEN',
+      'EXEC_DNS',
       `the DNS responder does not listen at ${dns.address}; see "starlane status", or use --names hosts`,
     )
   }
   return new MeshError(
-    'LISTEN',
+    'EXEC_DNS',
     `the DNS responder is at ${dns.address}, but resolv.conf can name only port 53, which this user may not bind: ` +
       'run it as root, set dns.listen to port 53, or use --names hosts',
   )

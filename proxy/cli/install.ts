@@ -104,7 +104,7 @@ function kubectl(args: readonly string[], input = ''): Promise<string> {
       if (!error) return resolve(stdout)
       const missing = (error as NodeJS.ErrnoException).code === 'ENOENT'
       const why = missing ? 'kubectl is not installed; install needs it' : `kubectl: ${stderr.trim() || error.message}`
-      reject(new MeshError(missing ? 'USAGE' : 'SOURCE_READ', why, { cause: error }))
+      reject(new MeshError(missing ? 'USAGE' : 'SOURCE_WRITE', why, { cause: error }))
     })
     child.stdin?.on('error', () => {})
     child.stdin?.end(input)

@@ -4,18 +4,17 @@ import { familyOf } from '../model/address.ts'
 import type { Health } from '../model/backend.ts'
 import type { Cluster, Link } from '../model/cluster.ts'
 import type { Change, Directory, ServiceChange } from '../model/directory.ts'
-import type { MeshError, Problem } from '../model/error.ts'
+import type { Problem } from '../model/error.ts'
 import type { Log } from '../model/log.ts'
 import {
   type ClusterService,
   type Clusterset,
   type GlobalService,
-  type Namespace,
-  type Pod,
   type ServiceKey,
   type Settings,
   serviceKey,
 } from '../model/service.ts'
+import type { Sink } from '../model/sink.ts'
 import type { Clock } from '../model/time/clock.ts'
 import { BackendIndex } from './backend-index.ts'
 import { ClusterState } from './cluster-state.ts'
@@ -94,7 +93,7 @@ export class Mesh {
   }
 
   /** Where the source of a cluster writes. */
-  sink(cluster: string): MeshSink {
+  sink(cluster: string): Sink {
     const state = this.#state(cluster)
     return {
       reset: ({ services, namespaces, pods = [] }) => {
@@ -378,24 +377,6 @@ export class Mesh {
       },
     }
   }
-}
-
-/** The same shape as the sources' Sink; written out since siblings do not import each other. */
-export interface MeshSink {
-  reset(snapshot: {
-    readonly services: readonly ClusterService[]
-    readonly namespaces: readonly Namespace[]
-    readonly pods?: readonly Pod[]
-  }): void
-  put(service: ClusterService): void
-  drop(namespace: string, name: string): void
-  putNamespace(namespace: Namespace): void
-  dropNamespace(name: string): void
-  putPod(pod: Pod): void
-  dropPod(namespace: string, name: string): void
-  live(): void
-  lost(error: MeshError): void
-  problems(problems: readonly Problem[]): void
 }
 
 function overlapProblem(key: ServiceKey, { key: loser, winner }: MergeResult['overlaps'][number]): Problem {

@@ -1,9 +1,10 @@
-/** Every code an operator may meet, with what it means. `docs/architecture.md` prints this table; a test keeps both equal. */
+/** Error codes and their meanings. `docs/architecture.md` prints this table; a test compares the two. */
 export const errorCodes = {
   CONF_FILE: 'the configuration file cannot be read or is not YAML',
   CONF_FIELD: 'a field of the configuration is unknown, missing or has a bad value',
   CONF_CLUSTER: 'the list of clusters contradicts itself: duplicate name or id, or the local one is missing',
   SOURCE_READ: 'a source cannot be read: file, folder, API or server',
+  SOURCE_WRITE: 'an object or key cannot be written to the Kubernetes API or to etcd',
   SOURCE_OBJECT: 'one object of a source is not usable; the rest of the source is',
   SERVICE_ANNOTATION: 'an annotation of a service has a value that means nothing',
   PUBLISH: 'the local cluster, or one of its services, cannot be written to the etcd of the mesh',
@@ -16,12 +17,13 @@ export const errorCodes = {
   DNS_UPSTREAM: 'no upstream resolver answers',
   ADMIN_UNREACHABLE: 'the admin address of a running Starlane does not answer',
   EXEC_NAMESPACE: 'the kernel gives `starlane exec` no mount namespace of its own',
+  EXEC_DNS: '`starlane exec` cannot point a command at the DNS responder',
   USAGE: 'the command line cannot be understood',
 } as const
 
 export type ErrorCode = keyof typeof errorCodes
 
-/** An error for people: the message says what was found, where, and what would do. */
+/** An error shown to people: the message says what was found, where, and how to fix it. */
 export class MeshError extends Error {
   readonly code: ErrorCode
 
@@ -32,19 +34,16 @@ export class MeshError extends Error {
   }
 }
 
-/**
- * Something wrong that does not stop the rest. Reported by sources, merge and listeners, shown by `status`
- * until whoever reported it takes it back.
- */
+/** A fault that does not stop the rest. Reported by sources, merge and listeners; `status` shows it until it is withdrawn. */
 export interface Problem {
   readonly code: ErrorCode
   /** The place: `file:line`, `cluster namespace/name`, `127.0.0.1:80/TCP`. */
   readonly where: string
-  /** What was found and what would do, in one sentence. */
+  /** What was found and how to fix it, in one sentence. */
   readonly message: string
 }
 
-/** The text of whatever was thrown, without its stack. */
+/** The message of any thrown value, without its stack. */
 export function messageOf(thrown: unknown): string {
   return thrown instanceof Error ? thrown.message : String(thrown)
 }

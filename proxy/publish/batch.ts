@@ -1,5 +1,5 @@
 /** Collects writes until one etcd request is full. */
-import type { Write } from './store.ts'
+import type { Write } from '../clients/etcd/client.ts'
 
 /** By default etcd accepts 128 operations and 1.5 MiB in one request. */
 const maxWrites = 100

@@ -1,8 +1,9 @@
 /** The etcd keys of one cluster: its cluster-config, its records by resource, and their sync canaries. */
 import { canaryKey, clusterConfigKey, prefixOf, type Resource, resources } from '../clients/clustermesh.ts'
+import type { Write } from '../clients/etcd/client.ts'
+import type { Entry } from '../clients/etcd/rpc.ts'
 import type { Batch } from './batch.ts'
 import { DesiredKeys } from './desired-keys.ts'
-import type { Stored, Write } from './store.ts'
 
 /**
  * `own`: the cluster that the etcd belongs to. `view`: what one tenant sees of it. `copy`: another cluster. Views and copies use
@@ -104,7 +105,7 @@ export class ClusterKeys {
     for (const keys of this.#all) keys.hasCanary = false
   }
 
-  setStored(resource: Resource, entries: readonly Stored[], lease: bigint): void {
+  setStored(resource: Resource, entries: readonly Entry[], lease: bigint): void {
     const keys = this.#of(resource)
     keys.desired.setStored(entries, lease)
     // A canary is always written again. When clearing, assume there is one to delete.

@@ -1,7 +1,8 @@
 /** The desired keys under one prefix, compared with the stored ones: what still has to be written or deleted. */
 import { hash } from 'node:crypto'
+import type { Write } from '../clients/etcd/client.ts'
+import type { Entry } from '../clients/etcd/rpc.ts'
 import type { Batch } from './batch.ts'
-import type { Stored, Write } from './store.ts'
 
 interface Wanted {
   readonly value: Uint8Array
@@ -63,7 +64,7 @@ export class DesiredKeys {
   }
 
   /** Sets what the store holds. A key under another lease counts as not written, since it would expire with that lease. */
-  setStored(entries: readonly Stored[], lease: bigint): void {
+  setStored(entries: readonly Entry[], lease: bigint): void {
     this.#written = new Map(
       entries.map(({ key, value, lease: holder }) => [key, holder === lease ? digestOf(value) : 'of another lease']),
     )

@@ -14,11 +14,12 @@ import {
   lockKey,
   resources,
 } from '../clients/clustermesh.ts'
+import type { EtcdStore, Write } from '../clients/etcd/client.ts'
+import type { Entry } from '../clients/etcd/rpc.ts'
 import { messageOf } from '../model/error.ts'
 import type { Clock } from '../model/time/clock.ts'
 import { Batch } from './batch.ts'
 import type { ClusterKeys } from './cluster-keys.ts'
-import type { Store, Stored, Write } from './store.ts'
 
 export interface LeadershipParts {
   /** The cluster that is published. */
@@ -43,7 +44,7 @@ const lockPollMs = 5000
 const compareMs = 5 * 60_000
 
 export class Leadership {
-  #store: Store
+  #store: EtcdStore
   #parts: LeadershipParts
   #lock: { readonly createRevision: number; readonly lease: bigint } = { createRevision: 0, lease: 0n }
   #lease = 0n
@@ -51,7 +52,7 @@ export class Leadership {
   #wake: () => void = () => {}
   #error: Error | undefined
 
-  constructor(store: Store, parts: LeadershipParts) {
+  constructor(store: EtcdStore, parts: LeadershipParts) {
     this.#store = store
     this.#parts = parts
     store.onEnd(error => this.#fail(error))
@@ -162,7 +163,7 @@ export class Leadership {
 
   async #compare(keys: ClusterKeys): Promise<void> {
     for (const resource of resources) {
-      const found: Stored[] = []
+      const found: Entry[] = []
       for await (const { entries } of this.#store.pages(keys.prefix(resource))) found.push(...entries)
       keys.setStored(resource, found, this.#lease)
     }

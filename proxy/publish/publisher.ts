@@ -1,16 +1,17 @@
 /** Publishes the local cluster into the etcd of a mesh, as clustermesh-apiserver does; connects, and reconnects. */
 import { randomUUID } from 'node:crypto'
 import { canariesPrefix } from '../clients/clustermesh.ts'
+import type { EtcdStore } from '../clients/etcd/client.ts'
 import { viewName, viewsOf } from '../model/cluster.ts'
 import { MeshError, messageOf, type Problem } from '../model/error.ts'
 import type { Log } from '../model/log.ts'
 import { type ClusterService, serviceKey } from '../model/service.ts'
+import { Backoff } from '../model/time/backoff.ts'
 import type { Clock, Random } from '../model/time/clock.ts'
 import type { ClusterKeys } from './cluster-keys.ts'
 import { Copies } from './copies.ts'
 import { Export } from './export.ts'
 import { Leadership } from './leadership.ts'
-import type { Store } from './store.ts'
 
 export interface PublisherOptions {
   /** The local cluster's name in the mesh. */
@@ -32,7 +33,7 @@ export interface PublisherOptions {
 
 export interface PublisherParts {
   /** Connects to the etcd of the mesh. */
-  readonly open: (signal: AbortSignal) => Promise<Store>
+  readonly open: (signal: AbortSignal) => Promise<EtcdStore>
   readonly clock: Clock
   readonly random: Random
   readonly log: Log
@@ -68,8 +69,6 @@ export interface Publisher {
   close(): Promise<void>
 }
 
-const firstRetryMs = 1000
-const longestRetryMs = 30_000
 export function createPublisher(options: PublisherOptions, parts: PublisherParts): Publisher {
   return new EtcdPublisher(options, parts)
 }
@@ -85,7 +84,7 @@ class EtcdPublisher implements Publisher {
   #leadership: Leadership | undefined
   #store: string | undefined
   #running: Promise<void> = Promise.resolve()
-  #failures = 0
+  #backoff: Backoff
   #phase: PublisherPhase = { state: 'connecting' }
   #since: number
   #stopRetry: () => void = () => {}
@@ -94,6 +93,7 @@ class EtcdPublisher implements Publisher {
     this.#options = options
     this.#parts = parts
     this.#since = parts.clock.wall()
+    this.#backoff = new Backoff(parts.random)
     const { cluster, clusterId, slices, tenants = new Map(), cache } = options
     this.#full = new Export({ cluster, clusterId, slices })
     const views = [...tenants].map(([tenant, admits]) => {
@@ -185,13 +185,11 @@ class EtcdPublisher implements Publisher {
   }
 
   #retry(): void {
-    const { clock, random } = this.#parts
-    const longest = Math.min(longestRetryMs, firstRetryMs * 2 ** this.#failures++)
-    this.#stopRetry = clock.after(longest * (0.5 + random() / 2), () => this.start())
+    this.#stopRetry = this.#parts.clock.after(this.#backoff.next(), () => this.start())
   }
 
   #became(state: 'standby' | 'publishing'): void {
-    this.#failures = 0
+    this.#backoff.succeeded()
     if (this.#phase.state === state) return
     this.#parts.log.info(state === 'publishing' ? 'publish.leading' : 'publish.standby', {
       cluster: this.#options.cluster,

@@ -1,27 +1,25 @@
+/** The endpoints of one service, from all of its slices. */
 import type { Endpoint, EndpointPort } from '../model/service.ts'
-import type { DeclaredEndpoint } from './decode/objects.ts'
+import type { DeclaredEndpoint } from './objects.ts'
 
-/** What an endpoint takes from elsewhere. */
-export interface Surroundings {
-  /** `publishNotReadyAddresses`: Kubernetes then writes ready = true itself, but who writes slices by hand relies on the field. */
+/** What an endpoint takes from its Service and its Node. */
+export interface EndpointContext {
+  /** `publishNotReadyAddresses`. Kubernetes then writes ready = true itself; slices written by hand rely on the field. */
   readonly unready: boolean
   readonly zoneOf: (node: string) => string | undefined
 }
 
-export function resolveEndpoint(declared: DeclaredEndpoint, { unready, zoneOf }: Surroundings): Endpoint {
+export function resolveEndpoint(declared: DeclaredEndpoint, { unready, zoneOf }: EndpointContext): Endpoint {
   const ready = declared.ready || unready
+  const serving = declared.serving ?? ready
   const zone = declared.zone ?? (declared.node === undefined ? undefined : zoneOf(declared.node))
-  return {
-    ...declared,
-    ready,
-    serving: declared.serving ?? ready,
-    ...(zone !== undefined && { zone }),
-  }
+  if (ready === declared.ready && serving === declared.serving && zone === declared.zone) return declared as Endpoint
+  return { ...declared, ready, serving, ...(zone !== undefined && { zone }) }
 }
 
 /**
- * One endpoint per address over all slices of a service, in the order given. A service has as many slices as it has sets
- * of ports, and while a controller moves an endpoint it is in two of them.
+ * One endpoint per address over all slices of a service, in the order given. A service has a slice for each set of ports, and
+ * while a controller moves an endpoint it is in two slices.
  */
 export function joinEndpoints(slices: readonly (readonly Endpoint[])[]): readonly Endpoint[] {
   const byAddress = new Map<string, Endpoint>()
@@ -40,22 +38,23 @@ export function joinEndpoints(slices: readonly (readonly Endpoint[])[]): readonl
   return [...byAddress.values()]
 }
 
-/** What they disagree on goes the way that keeps the endpoint in use: some of them are out of date, and checks will tell. */
+/** Where they disagree, the endpoint stays in use: some slices are out of date, and health checks decide. */
 function joined(endpoints: readonly Endpoint[]): Endpoint {
   const described: Partial<Endpoint> = {}
   for (const endpoint of endpoints.toReversed()) Object.assign(described, endpoint)
   return {
     ...(described as Endpoint),
-    ports: joinPorts(endpoints),
+    ports: joinPorts(endpoints.map(({ ports }) => ports)),
     ready: endpoints.some(({ ready }) => ready),
     serving: endpoints.some(({ serving }) => serving),
     terminating: endpoints.every(({ terminating }) => terminating),
   }
 }
 
-function joinPorts(endpoints: readonly Endpoint[]): readonly EndpointPort[] {
+/** Each port once, in the order given. */
+export function joinPorts(lists: readonly (readonly EndpointPort[])[]): readonly EndpointPort[] {
   const byText = new Map<string, EndpointPort>()
-  for (const ports of new Set(endpoints.map(({ ports }) => ports))) {
+  for (const ports of new Set(lists)) {
     for (const port of ports) byText.set(`${port.name} ${port.port}/${port.protocol}`, port)
   }
   return [...byText.values()]

@@ -1,60 +1,74 @@
+/**
+ * Assembles the services of one cluster from single objects: Kubernetes objects and the etcd records of a Cilium mesh alike.
+ * Two decoders feed it (`decode/` and `etcd/`), and it calls the sink.
+ */
 import { isDeepStrictEqual } from 'node:util'
 import {
   type ClusterService,
   type Endpoint,
   type Namespace,
   type Pod,
-  type ServiceExport,
   type ServiceKey,
   serviceKey,
 } from '../model/service.ts'
+import type { Sink } from '../model/sink.ts'
+import { joinEndpoints, joinPorts, resolveEndpoint } from './join-endpoints.ts'
 import {
+  type ClusterObject,
   type EndpointsObject,
+  type ExportObject,
   type ImportObject,
-  type KubernetesObject,
   type ObjectRef,
   refText,
   type ServiceObject,
-} from './decode/objects.ts'
-import { joinEndpoints, resolveEndpoint } from './join-endpoints.ts'
-import type { Sink } from './source.ts'
+  type ServiceSpec,
+} from './objects.ts'
 
-/** Everything known under one service's name. Parts may come before their Service, and stay when it goes. */
+/** Everything known under one service's name. Parts may arrive before their Service and remain when it is deleted. */
 interface Parts {
   declared: Placed<ServiceObject> | undefined
-  /** Counts while nothing is declared. */
+  /** Used only while there is no Service. */
   imported: Placed<ImportObject> | undefined
-  exported: ServiceExport | undefined
-  /** The names of the services whose imports call this one their derived Service, in order; one, if all is well. */
+  exported: Placed<ExportObject> | undefined
+  /** Names of the services whose imports give this one as their derived Service, sorted; normally one. */
   derivedFrom: readonly string[]
   readonly portions: Map<string, Portion>
 }
 
 interface Placed<T> {
   readonly object: T
+  /** Where it was read: `services.yaml:12`. */
   readonly origin: string | undefined
 }
 
-/** The endpoints that one object contributes. */
-interface Portion {
-  readonly object: EndpointsObject
-  /** Nodes that must be asked for zones. */
+/** The endpoints from one object. */
+interface Portion extends Placed<EndpointsObject> {
+  /** Nodes whose zone an endpoint takes. */
   readonly nodes: ReadonlySet<string>
-  /** What Service and nodes make of the endpoints, kept as long as they stay the same. */
+  /** The endpoints with readiness and zone applied, cached until either changes. */
   resolved: { readonly unready: boolean; readonly endpoints: readonly Endpoint[] } | undefined
+}
+
+/** The description of a service, and the endpoints that go with it. */
+interface Declaration {
+  readonly spec: ServiceSpec
+  readonly origin: string | undefined
+  readonly portions: readonly Portion[]
 }
 
 type Changes = Pick<Sink, 'put' | 'drop' | 'putNamespace' | 'dropNamespace' | 'putPod' | 'dropPod'>
 
 /**
- * Puts one cluster's services together out of single objects, in whatever order these come. A change costs as much as the
- * service it belongs to, and a burst of changes costs each service once, since nothing is worked out before `flush`.
+ * Objects may come in any order. A change costs as much as the service it belongs to, and many changes between two flushes
+ * cost each service once, since nothing is assembled before `flush`.
  */
-export class Assembler {
+export class ServiceAssembler {
   readonly #cluster: string
   readonly #parts = new Map<ServiceKey, Parts>()
-  /** By the name of the object, since a slice is removed by its own name and may pass from one service to another. */
+  /** By object, since a slice is deleted by its own name and may move from one service to another. */
   readonly #portions = new Map<string, Portion>()
+  /** From a derived Service to the exported one that uses its backends. */
+  readonly #exportOf = new Map<ServiceKey, ServiceKey>()
   readonly #zones = new Map<string, string>()
   readonly #portionsOnNode = new Map<string, Set<Portion>>()
   readonly #namespaces = new Map<string, Namespace>()
@@ -62,7 +76,7 @@ export class Assembler {
   /** Changed since the last flush. */
   readonly #touched = new Set<ServiceKey>()
   readonly #touchedNamespaces = new Set<string>()
-  /** With what the sink has of them: there are too many to keep that of all. */
+  /** With the Pod as delivered: there may be too many Pods to keep a copy of each. */
   readonly #touchedPods = new Map<string, Pod | undefined>()
   /** As the sink has them. */
   readonly #delivered = new Map<ServiceKey, ClusterService>()
@@ -74,34 +88,34 @@ export class Assembler {
   }
 
   /** A new object, or the new state of a known one. `origin` is where it was read, for messages. */
-  put(object: KubernetesObject, origin?: string): void {
+  put(object: ClusterObject, origin?: string): void {
     if (object.kind === 'Service') this.#setParts(object, { declared: { object, origin } })
     else if (object.kind === 'ServiceImport') this.#setImport(object, { object, origin })
-    else if (object.kind === 'ServiceExport') this.#setParts(object, { exported: object.said })
+    else if (object.kind === 'ServiceExport') this.#setExport(object, { object, origin })
     else if (object.kind === 'Namespace') this.#setNamespace(object.name, object)
     else if (object.kind === 'Node') this.#setZone(object.name, object.zone)
     else if (object.kind === 'Pod') this.#setPod(object, object.pod)
-    else this.#putPortion(object)
+    else this.#putPortion(object, origin)
   }
 
-  /** Nothing happens when the object is not known. */
+  /** Has no effect when the object is not known. */
   remove(ref: ObjectRef): void {
     if (ref.kind === 'Service') this.#setParts(ref, { declared: undefined })
     else if (ref.kind === 'ServiceImport') this.#setImport(ref, undefined)
-    else if (ref.kind === 'ServiceExport') this.#setParts(ref, { exported: undefined })
+    else if (ref.kind === 'ServiceExport') this.#setExport(ref, undefined)
     else if (ref.kind === 'Namespace') this.#setNamespace(ref.name, undefined)
     else if (ref.kind === 'Node') this.#setZone(ref.name, undefined)
     else if (ref.kind === 'Pod') this.#setPod(ref, undefined)
     else this.#removePortion(refText(ref))
   }
 
-  /** Delivers exactly what is different from what the sink has; the first time the whole, as a reset. */
+  /** Delivers what differs from what the sink has; the first time everything, as a reset. */
   flush(sink: Sink): void {
     if (this.#begun) this.#settle(sink)
     else this.reset(sink)
   }
 
-  /** Delivers the whole: also after a loss, which may have made the sink give up what it had. */
+  /** Delivers everything: also after a loss, during which the sink may have dropped what it had. */
   reset(sink: Sink): void {
     this.#begun = true
     this.#settle(nobody)
@@ -145,33 +159,48 @@ export class Assembler {
 
   #assemble(key: ServiceKey): ClusterService | undefined {
     const parts = this.#parts.get(key)
-    const standing = parts?.declared ?? parts?.imported
-    if (!parts || !standing) return undefined
-    const { object, origin } = standing
-    const { namespace, name, spec } = object
-    // What an import stands for has its endpoints elsewhere; slices of that name are left over from a Service.
-    const portions = parts.declared ? countingPortions(parts) : []
-    const slices = portions.map(portion => this.#resolve(portion, spec.publishNotReadyAddresses))
+    const declaration = parts && this.#declarationOf(parts)
+    if (!parts || !declaration) return undefined
+    const { declared, imported, derivedFrom } = parts
+    const { spec, origin, portions } = declaration
+    const [namespace = '', name = ''] = key.split('/')
+    // An import is a service of other clusters: this one exports nothing under its name.
+    const exported = spec.imported ? undefined : parts.exported?.object
+    const endpoints = portions.map(portion => this.#resolve(portion, spec.publishNotReadyAddresses))
     return {
       cluster: this.#cluster,
       namespace,
       name,
       ...spec,
-      ...(parts.declared && parts.exported && { exported: parts.exported }),
-      ...(parts.imported?.object.derived !== undefined && { derived: parts.imported.object.derived }),
-      ...(parts.declared && parts.derivedFrom[0] !== undefined && { derivedFrom: parts.derivedFrom[0] }),
-      endpoints: joinEndpoints(slices),
+      ...(spec.ports.length === 0 && exported?.standIn && { ports: exported.standIn.spec.ports }),
+      ...(exported && { exported: exported.exported }),
+      ...(imported?.object.derived !== undefined && { derived: imported.object.derived }),
+      ...(declared && derivedFrom[0] !== undefined && { derivedFrom: derivedFrom[0] }),
+      endpoints: joinEndpoints(endpoints),
       ...(origin !== undefined && { origin }),
     }
   }
 
+  /** In this order: its Service, a ServiceImport, what its slices imply, what its export says. */
+  #declarationOf({ declared, imported, exported, portions }: Parts): Declaration | undefined {
+    if (declared) return { spec: declared.object.spec, origin: declared.origin, portions: effectivePortions(portions) }
+    // The endpoints of an import are in other clusters; local slices of that name are left over from a Service.
+    if (imported) return { spec: imported.object.spec, origin: imported.origin, portions: [] }
+    const standIn = exported?.object.standIn
+    return (
+      impliedDeclaration(effectivePortions(portions)) ??
+      (standIn && {
+        spec: standIn.spec,
+        origin: exported?.origin,
+        portions: effectivePortions(this.#parts.get(standIn.backendsOf)?.portions ?? new Map()),
+      })
+    )
+  }
+
   #resolve(portion: Portion, unready: boolean): readonly Endpoint[] {
     if (portion.resolved?.unready !== unready) {
-      const surroundings = {
-        unready,
-        zoneOf: (node: string) => this.#zones.get(node),
-      }
-      const endpoints = portion.object.endpoints.map(endpoint => resolveEndpoint(endpoint, surroundings))
+      const context = { unready, zoneOf: (node: string) => this.#zones.get(node) }
+      const endpoints = portion.object.endpoints.map(endpoint => resolveEndpoint(endpoint, context))
       portion.resolved = { unready, endpoints }
     }
     return portion.resolved.endpoints
@@ -184,7 +213,7 @@ export class Assembler {
     this.#changed(key, parts)
   }
 
-  /** Ties the import and its derived Service to each other, whichever of them comes first. */
+  /** Links the import and its derived Service, whichever of them comes first. */
   #setImport(ref: ObjectRef, imported: Parts['imported']): void {
     const before = this.#parts.get(serviceKey(ref.namespace, ref.name))?.imported?.object.derived
     const after = imported?.object.derived
@@ -198,12 +227,20 @@ export class Assembler {
     }
   }
 
-  #putPortion(object: EndpointsObject): void {
+  #setExport(ref: ObjectRef, exported: Parts['exported']): void {
+    const key = serviceKey(ref.namespace, ref.name)
+    const before = this.#parts.get(key)?.exported?.object.standIn
+    if (before) this.#exportOf.delete(before.backendsOf)
+    if (exported?.object.standIn) this.#exportOf.set(exported.object.standIn.backendsOf, key)
+    this.#setParts(ref, { exported })
+  }
+
+  #putPortion(object: EndpointsObject, origin: string | undefined): void {
     const key = refText(object)
     this.#removePortion(key)
     const nodes = new Set<string>()
     for (const { node, zone } of object.endpoints) if (node !== undefined && zone === undefined) nodes.add(node)
-    const portion: Portion = { object, nodes, resolved: undefined }
+    const portion: Portion = { object, origin, nodes, resolved: undefined }
     this.#portions.set(key, portion)
     this.#partsOf(object.service).portions.set(key, portion)
     for (const node of nodes) {
@@ -211,7 +248,7 @@ export class Assembler {
       if (portions) portions.add(portion)
       else this.#portionsOnNode.set(node, new Set([portion]))
     }
-    this.#touched.add(object.service)
+    this.#touch(object.service)
   }
 
   #removePortion(key: string): void {
@@ -248,8 +285,15 @@ export class Assembler {
     else this.#zones.set(node, zone)
     for (const portion of this.#portionsOnNode.get(node) ?? []) {
       portion.resolved = undefined
-      this.#touched.add(portion.object.service)
+      this.#touch(portion.object.service)
     }
+  }
+
+  /** Marks a service to be assembled again, and the exported one that uses its backends. */
+  #touch(key: ServiceKey): void {
+    this.#touched.add(key)
+    const exported = this.#exportOf.get(key)
+    if (exported !== undefined) this.#touched.add(exported)
   }
 
   #partsOf(key: ServiceKey): Parts {
@@ -266,9 +310,9 @@ export class Assembler {
     return parts
   }
 
-  /** Nothing is remembered of a name that nobody uses any more. */
+  /** Forgets a name that has no parts left. */
   #changed(key: ServiceKey, parts: Parts): void {
-    this.#touched.add(key)
+    this.#touch(key)
     const { declared, imported, exported, derivedFrom, portions } = parts
     if (declared || imported || exported || derivedFrom.length > 0 || portions.size > 0) return
     this.#parts.delete(key)
@@ -289,14 +333,24 @@ function settlePod(before: Pod | undefined, after: Pod | undefined, sink: Change
   else if (before && !after) sink.dropPod(before.namespace, before.name)
 }
 
-/** In an order of their own, not that of arrival. Kubernetes mirrors Endpoints into slices: they count only without any. */
-function countingPortions({ portions }: Parts): Portion[] {
+/** Sorted by name, not by arrival. Endpoints are mirrored into slices, so they are used only where there is no slice. */
+function effectivePortions(portions: ReadonlyMap<string, Portion>): Portion[] {
   const all = [...portions].sort(([a], [b]) => (a < b ? -1 : 1)).map(([, portion]) => portion)
   const slices = all.filter(({ object }) => object.kind === 'EndpointSlice')
   return slices.length > 0 ? slices : all
 }
 
-/** Where it was read is left out: a line added above it in the file is no change of a service. */
+/** The service that slices describe where there is no other record of it: headless if one of them says so. */
+function impliedDeclaration(portions: readonly Portion[]): Declaration | undefined {
+  const implied = portions.flatMap(({ object }) => object.implied ?? [])
+  const [first] = implied
+  if (!first) return undefined
+  const headless = implied.some(({ spec }) => spec.headless)
+  const ports = joinPorts(implied.map(({ ports }) => ports))
+  return { spec: { ...first.spec, headless, ports }, origin: portions[0]?.origin, portions }
+}
+
+/** Ignores where it was read: a line added above it in the file does not change a service. */
 function isSame(a: ClusterService, b: ClusterService): boolean {
   return isDeepStrictEqual({ ...a, origin: undefined }, { ...b, origin: undefined })
 }

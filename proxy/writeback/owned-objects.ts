@@ -3,7 +3,7 @@ import { ApiError } from '../clients/kubernetes/api-error.ts'
 import type { KubernetesClient } from '../clients/kubernetes/client.ts'
 import type { Resource } from '../clients/kubernetes/resources.ts'
 import { Watcher, type WatchState } from '../clients/kubernetes/watcher.ts'
-import { isRecord, type RawObject } from '../clients/kubernetes/wire.ts'
+import { type ApiObject, isRecord } from '../clients/kubernetes/wire.ts'
 import { MeshError, messageOf, type Problem } from '../model/error.ts'
 import type { Log } from '../model/log.ts'
 import { Backoff } from '../model/time/backoff.ts'
@@ -121,7 +121,7 @@ export class OwnedObjects {
 
   #listener() {
     return {
-      put: (object: RawObject) => this.#put(object),
+      put: (object: ApiObject) => this.#put(object),
       drop: (namespace: string, name: string) => this.#drop(`${namespace}/${name}`),
       moved: (state: WatchState) => {
         this.#state = state
@@ -135,7 +135,7 @@ export class OwnedObjects {
     return this.#existing.get(key)
   }
 
-  #put({ metadata, status }: RawObject): void {
+  #put({ metadata, status }: ApiObject): void {
     const { namespace = '', name, annotations, labels, uid } = metadata
     const digest = isRecord(annotations) ? String(annotations[digestKey] ?? '') : ''
     const key = `${namespace}/${name}`
@@ -236,7 +236,7 @@ export function writeError(thrown: unknown, { group, plural }: Resource, verbs =
     thrown instanceof ApiError && thrown.status === 403
       ? `may not write ${plural}; its role needs ${rule} (${thrown.message})`
       : `cannot write ${plural}: ${messageOf(thrown)}`
-  return new MeshError('SOURCE_READ', message, { cause: thrown })
+  return new MeshError('SOURCE_WRITE', message, { cause: thrown })
 }
 
 function keyOf({ metadata: { namespace, name } }: Manifest): string {

@@ -8,7 +8,7 @@ import type { KubernetesClient } from '../clients/kubernetes/client.ts'
 import { createKubernetesClient, type KubernetesLogin, type KubernetesWorld } from '../clients/kubernetes/connect.ts'
 import type { Resource } from '../clients/kubernetes/resources.ts'
 import { Watcher, type WatchState } from '../clients/kubernetes/watcher.ts'
-import type { RawObject } from '../clients/kubernetes/wire.ts'
+import type { ApiObject } from '../clients/kubernetes/wire.ts'
 import type { Directory } from '../model/directory.ts'
 import type { Problem } from '../model/error.ts'
 import { derivedServiceName } from '../model/multicluster.ts'
@@ -237,7 +237,7 @@ export class KubernetesWriter {
   #watchExports(signal: AbortSignal): Promise<void> {
     const { clock, random, log } = this.#world
     const listener = {
-      put: ({ metadata: { namespace = '', name }, status }: RawObject) => {
+      put: ({ metadata: { namespace = '', name }, status }: ApiObject) => {
         this.#exported.set(serviceKey(namespace, name), status)
         this.#update(serviceKey(namespace, name))
       },

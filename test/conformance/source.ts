@@ -9,7 +9,8 @@ import {
   type ServiceKey,
   serviceKey,
 } from '../../proxy/model/service.ts'
-import type { Sink, Snapshot, Source } from '../../proxy/sources/source.ts'
+import type { Sink, Snapshot } from '../../proxy/model/sink.ts'
+import type { Source } from '../../proxy/sources/source.ts'
 import { eventually } from '../support/eventually.ts'
 
 /** A service as far as the suite goes; the driver writes it in the language of its world. One port named http, 80 to 8080. */

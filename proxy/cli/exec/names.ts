@@ -68,7 +68,7 @@ export async function namesByHosts({ dns, namespace, folder }: Asked, admin: Adm
 
 function reachable(dns: string): Endpoint {
   const endpoint = parseEndpoint(dns)
-  if (!endpoint) throw new MeshError('LISTEN', 'the DNS responder is not listening; see "starlane status"')
+  if (!endpoint) throw new MeshError('EXEC_DNS', 'the DNS responder is not listening; see "starlane status"')
   const { address, port } = endpoint
   return { address: address === '0.0.0.0' ? '127.0.0.1' : address === '::' ? '::1' : address, port }
 }

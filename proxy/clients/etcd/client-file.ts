@@ -76,6 +76,6 @@ function yamlOf(text: string, path: string): unknown {
   try {
     return parseYaml(text, { maxAliasCount: 0 })
   } catch (error) {
-    throw new MeshError('SOURCE_READ', `${path} is no YAML: ${messageOf(error)}`, { cause: error })
+    throw new MeshError('SOURCE_READ', `${path} is not YAML: ${messageOf(error)}`, { cause: error })
   }
 }

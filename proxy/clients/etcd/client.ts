@@ -3,7 +3,7 @@
  * one, so that certificates are read anew and nothing is taken over from a server that may have been another.
  */
 import type { Client, ServiceError } from '@grpc/grpc-js'
-import { MeshError, messageOf } from '../../model/error.ts'
+import { type ErrorCode, MeshError, messageOf } from '../../model/error.ts'
 import { durationText } from '../../model/text/duration.ts'
 import { tame } from '../../model/text/spelling.ts'
 import type { Clock } from '../../model/time/clock.ts'
@@ -16,8 +16,8 @@ import { Watches, type WatchListener, type WatchRange } from './watches.ts'
 export class EtcdError extends MeshError {
   readonly status: number
 
-  constructor(message: string, status: number, options?: { cause?: unknown }) {
-    super('SOURCE_READ', message, options)
+  constructor(code: ErrorCode, message: string, status: number, options?: { cause?: unknown }) {
+    super(code, message, options)
     this.status = status
   }
 }
@@ -48,6 +48,12 @@ const largestPageSize = 8000
 const maxMessageBytes = 16 * 1024 * 1024
 const callTimeoutMs = 10_000
 const connectTimeoutMs = 5000
+
+/** What reading and writing keys takes; tests put another implementation in its place. */
+export type EtcdStore = Pick<
+  EtcdClient,
+  'clusterId' | 'get' | 'pages' | 'write' | 'grant' | 'keepAlive' | 'revoke' | 'onEnd' | 'close'
+>
 
 export class EtcdClient {
   readonly server: Server
@@ -87,7 +93,7 @@ export class EtcdClient {
       signal?.throwIfAborted()
       const asked = { key: probe, keysOnly: true }
       const { header } = await call(channel, clock, server, kv.range, asked, connectTimeoutMs)
-      if (!header) throw new EtcdError(`${server.url} answers, but not as etcd does`, statusCode.unknown)
+      if (!header) throw new EtcdError('SOURCE_READ', `${server.url} answers, but it is not etcd`, statusCode.unknown)
       return new EtcdClient(grpc, channel, server, header, clock)
     } catch (error) {
       channel.close()
@@ -194,7 +200,7 @@ export class EtcdClient {
       })
       stream.on('error', (error: ServiceError) => {
         stop()
-        reject(failure(this.server, keepAlive.path, error, callTimeoutMs))
+        reject(failure(this.server, keepAlive, error, callTimeoutMs))
       })
       stream.write({ id })
     })
@@ -269,15 +275,16 @@ function call<Q extends Shape, A extends Shape>(
   channel: Client,
   clock: Clock,
   server: Server,
-  { path, request, answer }: Method<Q, A>,
+  method: Method<Q, A>,
   values: Partial<Values<Q>>,
   timeoutMs: number,
 ): Promise<Readonly<Values<A>>> {
+  const { path, request, answer } = method
   return new Promise((resolve, reject) => {
     const done = (error: ServiceError | null, given?: Readonly<Values<A>>): void => {
       stop()
       if (given) resolve(given)
-      else reject(failure(server, path, error, timeoutMs))
+      else reject(failure(server, method, error, timeoutMs))
     }
     const stop = clock.after(timeoutMs, () => asked.cancel())
     const asked = channel.makeUnaryRequest(
@@ -290,14 +297,19 @@ function call<Q extends Shape, A extends Shape>(
   })
 }
 
-function failure(server: Server, path: string, error: ServiceError | null, timeoutMs: number): EtcdError {
+function failure(
+  server: Server,
+  { path, isWrite }: { readonly path: string; readonly isWrite: boolean },
+  error: ServiceError | null,
+  timeoutMs: number,
+): EtcdError {
   const status = error?.code ?? statusCode.unknown
   const what = path.slice(path.lastIndexOf('/') + 1)
   const why =
     status === statusCode.cancelled
       ? `did not answer within ${durationText(timeoutMs)}`
       : `${what} failed: ${tame(causeOf(error?.details ?? 'no answer'))}`
-  return new EtcdError(`${server.url} ${why}`, status, { cause: error })
+  return new EtcdError(isWrite ? 'SOURCE_WRITE' : 'SOURCE_READ', `${server.url} ${why}`, status, { cause: error })
 }
 
 /** What gRPC wraps around the error of the socket helps nobody. */

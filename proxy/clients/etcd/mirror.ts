@@ -1,35 +1,41 @@
+/** Follows one etcd prefix, or one key: lists it, watches from that revision, and lists again after compaction. */
 import { MeshError, messageOf } from '../../model/error.ts'
 import { type EtcdClient, EtcdError, statusCode } from './client.ts'
 import { type Entry, rangeEndOf } from './rpc.ts'
 import type { WatchEvent } from './watches.ts'
 
-/** What a mirror tells. Until the first `listed` an absent key means nothing. */
+/** Receives the entries. Before the first `listed`, an absent key means nothing. */
 export interface MirrorListener {
-  /** A page of a listing that goes on: work that need not wait for its end, so that no single moment has to do it all. */
+  /** A page of a list that is not complete yet, so that the work is spread over the pages. */
   arrived?(entries: readonly Entry[]): void
-  /** Everything there is: what was known and is not in it is gone. Comes again when changes were missed. */
+  /** The complete list: known keys that are not in it are gone. Called again when changes were missed. */
   listed(entries: readonly Entry[]): void
   changed(events: readonly WatchEvent[]): void
 }
 
-/** More keys than this under one prefix are no cluster's services; the memory of the reader is worth more. */
+export interface MirrorEvents {
+  /** The mirror cannot continue. Not called when the connection itself ends. */
+  readonly failed: (error: MeshError) => void
+  /** Called before each `listed` of the listener. */
+  readonly synced?: (keys: number) => void
+}
+
+/** An upper bound on the keys under one prefix, to protect the memory of the reader. */
 const maxEntries = 500_000
 
-/** Keeps up with everything under a prefix, or with one key: lists, then watches from there, and lists again when it must. */
 export class Mirror {
   #client: EtcdClient
   #prefix: string
   #listener: MirrorListener
-  #fail: (error: MeshError) => void
+  #events: MirrorEvents
   #stopWatch: () => void = () => {}
   #isClosed = false
 
-  /** `fail` is told when it cannot go on; the connection's own end is not told here. */
-  constructor(client: EtcdClient, prefix: string, listener: MirrorListener, fail: (error: MeshError) => void) {
+  constructor(client: EtcdClient, prefix: string, listener: MirrorListener, events: MirrorEvents) {
     this.#client = client
     this.#prefix = prefix
     this.#listener = listener
-    this.#fail = fail
+    this.#events = events
     void this.#list()
   }
 
@@ -42,12 +48,14 @@ export class Mirror {
     try {
       const { entries, revision } = await this.#everything()
       if (this.#isClosed) return
+      this.#events.synced?.(entries.length)
       this.#listener.listed(entries)
       if (!this.#isClosed) this.#watch(revision + 1)
     } catch (error) {
       if (this.#isClosed) return
       if (error instanceof EtcdError && error.status === statusCode.compacted) return this.#list()
-      this.#fail(error instanceof MeshError ? error : new MeshError('SOURCE_READ', messageOf(error), { cause: error }))
+      const failure = error instanceof MeshError ? error : undefined
+      this.#events.failed(failure ?? new MeshError('SOURCE_READ', messageOf(error), { cause: error }))
     }
   }
 

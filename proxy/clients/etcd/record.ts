@@ -10,7 +10,7 @@ export function parseJson<T>(schema: v.GenericSchema<unknown, T>, value: Uint8Ar
   try {
     json = JSON.parse(Buffer.from(value.buffer, value.byteOffset, value.byteLength).toString('utf8'))
   } catch (error) {
-    throw fault(`is no JSON: ${messageOf(error)}`)
+    throw fault(`is not JSON: ${messageOf(error)}`)
   }
   return parse(schema, json)
 }

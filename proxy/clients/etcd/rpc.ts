@@ -17,12 +17,18 @@ import {
 /** One kind of call: a request of one shape, an answer of another. */
 export interface Method<Q extends Shape, A extends Shape> {
   readonly path: string
+  /** Whether it changes something, which decides the code of its errors. */
+  readonly isWrite: boolean
   readonly request: Message<Q>
   readonly answer: Message<A>
 }
 
-function method<Q extends Shape, A extends Shape>(path: string, request: Message<Q>, answer: Message<A>): Method<Q, A> {
-  return { path: `/etcdserverpb.${path}`, request, answer }
+function read<Q extends Shape, A extends Shape>(path: string, request: Message<Q>, answer: Message<A>): Method<Q, A> {
+  return { path: `/etcdserverpb.${path}`, isWrite: false, request, answer }
+}
+
+function write<Q extends Shape, A extends Shape>(path: string, request: Message<Q>, answer: Message<A>): Method<Q, A> {
+  return { path: `/etcdserverpb.${path}`, isWrite: true, request, answer }
 }
 
 /** Every answer says which cluster gave it, and how far that cluster had come. */
@@ -59,8 +65,8 @@ const txnRequest = message({ compare: many(1, compare), success: many(2, operati
 const txnAnswer = message({ header: nested(1, header), succeeded: flag(2) })
 
 export const kv = {
-  range: method('KV/Range', rangeRequest, rangeAnswer),
-  txn: method('KV/Txn', txnRequest, txnAnswer),
+  range: read('KV/Range', rangeRequest, rangeAnswer),
+  txn: write('KV/Txn', txnRequest, txnAnswer),
 }
 
 const watchCreate = message({
@@ -83,16 +89,16 @@ const watchAnswer = message({
   cancelReason: text(6),
   events: many(11, watchEvent),
 })
-export const watch = method('Watch/Watch', watchRequest, watchAnswer)
+export const watch = read('Watch/Watch', watchRequest, watchAnswer)
 
 const leaseRequest = message({ id: id(1) })
 /** A time to live of 0 says that the lease is gone. */
 const leaseAnswer = message({ header: nested(1, header), id: id(2), ttl: int(3) })
 
 export const lease = {
-  grant: method('Lease/LeaseGrant', message({ ttl: int(1), id: id(2) }), leaseAnswer),
-  revoke: method('Lease/LeaseRevoke', leaseRequest, headed),
-  keepAlive: method('Lease/LeaseKeepAlive', leaseRequest, leaseAnswer),
+  grant: write('Lease/LeaseGrant', message({ ttl: int(1), id: id(2) }), leaseAnswer),
+  revoke: write('Lease/LeaseRevoke', leaseRequest, headed),
+  keepAlive: write('Lease/LeaseKeepAlive', leaseRequest, leaseAnswer),
 }
 
 const permission = message({ type: int(1), key: binary(2), rangeEnd: binary(3) })
@@ -100,23 +106,23 @@ const named = message({ name: text(1) })
 const userOptions = message({ noPassword: flag(1) })
 
 export const auth = {
-  enable: method('Auth/AuthEnable', message({}), headed),
-  userAdd: method('Auth/UserAdd', message({ name: text(1), options: nested(3, userOptions) }), headed),
-  userDelete: method('Auth/UserDelete', named, headed),
-  grantRole: method('Auth/UserGrantRole', message({ user: text(1), role: text(2) }), headed),
-  roleAdd: method('Auth/RoleAdd', named, headed),
-  roleDelete: method('Auth/RoleDelete', message({ role: text(1) }), headed),
-  roleGet: method(
+  enable: write('Auth/AuthEnable', message({}), headed),
+  userAdd: write('Auth/UserAdd', message({ name: text(1), options: nested(3, userOptions) }), headed),
+  userDelete: write('Auth/UserDelete', named, headed),
+  grantRole: write('Auth/UserGrantRole', message({ user: text(1), role: text(2) }), headed),
+  roleAdd: write('Auth/RoleAdd', named, headed),
+  roleDelete: write('Auth/RoleDelete', message({ role: text(1) }), headed),
+  roleGet: read(
     'Auth/RoleGet',
     message({ role: text(1) }),
     message({ header: nested(1, header), permissions: many(2, permission) }),
   ),
-  revokePermission: method(
+  revokePermission: write(
     'Auth/RoleRevokePermission',
     message({ role: text(1), key: binary(2), rangeEnd: binary(3) }),
     headed,
   ),
-  grantPermission: method(
+  grantPermission: write(
     'Auth/RoleGrantPermission',
     message({ name: text(1), permission: nested(2, permission) }),
     headed,

@@ -1,8 +1,7 @@
 /**
- * One connection's reading of one cluster, in Cilium's order: the heartbeat shows that somebody takes care of the store, the
- * cluster-config says how it is written, the canary that it is complete, and only then absence counts.
+ * Reads one cluster over one connection, in Cilium's order: the heartbeat shows that the store is maintained, the
+ * cluster-config says how it is written, and the canary says that it is complete. Only then does an absent key count.
  */
-
 import { MeshError, messageOf } from '../../model/error.ts'
 import { durationText } from '../../model/text/duration.ts'
 import type { Clock } from '../../model/time/clock.ts'
@@ -17,61 +16,61 @@ import {
 } from '../clustermesh.ts'
 import { type EtcdClient, EtcdError, statusCode } from './client.ts'
 import { type ClusterConfig, decodeClusterConfig } from './cluster-config.ts'
-import { Mirror, type MirrorListener } from './mirror.ts'
+import { Mirror, type MirrorEvents, type MirrorListener } from './mirror.ts'
 import type { Entry } from './rpc.ts'
 import type { WatchEvent } from './watches.ts'
 
-/** Which beat of which store was the last one: a store whose heart stood still must beat anew before it is believed. */
-export interface Beat {
+/** The last heartbeat of a store. A store whose heartbeat stopped is read again only after a new one. */
+export interface Heartbeat {
   readonly clusterId: string
   readonly revision: number
 }
 
-/** One resource and who takes its keys. */
-export interface Reading {
+/** One resource, and the listener for its keys. */
+export interface Subscription {
   readonly resource: Resource
   readonly listener: MirrorListener
-  /** Done without where the user has no right to it. */
+  /** Skipped where the user has no permission to read it. */
   readonly optional?: boolean
 }
 
-/** How a cluster describes itself, as it stands in the store, and which store that is. */
-export interface Described {
+/** How a cluster describes itself in the store, and the store's id. */
+export interface ClusterDescription {
   readonly config: ClusterConfig
+  /** The raw value of the cluster-config. */
   readonly value: Uint8Array
   readonly store: string
 }
 
 export interface SessionParts {
   readonly cluster: string
-  /**
-   * Throws when the cluster must not be read; else says what of it is. The first is what it is read for, the others come as
-   * they come.
-   */
-  readonly open: (described: Described) => readonly [Reading, ...Reading[]]
-  /** A beat that is known, and has not been followed by another in time. */
-  readonly stale: Beat | undefined
-  /** Not over, but something that must be there is missing. */
-  readonly waits: (error: MeshError) => void
-  /** The session is over; told once, after which nothing is. */
-  readonly ended: (error: MeshError, stale: Beat | undefined) => void
+  /** Says what to read; throws when the cluster must not be read. The first subscription is the one that makes it synced. */
+  readonly open: (description: ClusterDescription) => readonly [Subscription, ...Subscription[]]
+  /** The last heartbeat of a session that ended because no other followed. */
+  readonly stale: Heartbeat | undefined
+  /** Called before each complete list of the first subscription is delivered. */
+  readonly synced: (keys: number) => void
+  /** The session continues, but something that it needs is missing. */
+  readonly waiting: (error: MeshError) => void
+  /** The session has ended. Called once, and nothing is called after it. */
+  readonly ended: (error: MeshError, stale: Heartbeat | undefined) => void
   readonly clock: Clock
 }
 
-/** Two beats may be missed (Cilium 2.7). */
+/** Two heartbeats may be missed (Cilium 2.7). */
 export const heartbeatTimeoutMs = 2 * heartbeatEveryMs
-/** How long the first steps may take before it is said what they wait for. */
+/** How long to wait for the first list before reporting what is missing. */
 const patienceMs = 30_000
 
 export class Session {
   #client: EtcdClient
   #parts: SessionParts
   #mirrors: Mirror[] = []
-  #beat: Beat
-  #text: string | undefined
-  #isAsking = false
-  #isReading = false
-  #isComplete = false
+  #heartbeat: Heartbeat
+  #configText: string | undefined
+  #isConfigWatched = false
+  #isListing = false
+  #isSynced = false
   #isOverdue = false
   #isOver = false
   #stopHeartbeat: () => void
@@ -80,20 +79,20 @@ export class Session {
   constructor(client: EtcdClient, parts: SessionParts) {
     this.#client = client
     this.#parts = parts
-    this.#beat = { clusterId: client.clusterId, revision: 0 }
-    this.#stopHeartbeat = this.#expectBeat()
+    this.#heartbeat = { clusterId: client.clusterId, revision: 0 }
+    this.#stopHeartbeat = this.#expectHeartbeat()
     this.#stopPatience = parts.clock.after(patienceMs, () => {
       this.#isOverdue = true
-      this.#sayWhatIsMissing()
+      this.#reportMissing()
     })
     client.onEnd(error => this.#end(error))
-    this.#follow(heartbeatKey, {
-      listed: ([entry]) => this.#findBeat(entry),
-      changed: events => this.#hearBeat(events),
+    this.#mirror(heartbeatKey, {
+      listed: ([entry]) => this.#firstHeartbeat(entry),
+      changed: events => this.#nextHeartbeat(events),
     })
   }
 
-  /** Tells nobody. */
+  /** Ends the session without calling `ended`. */
   close(): void {
     this.#isOver = true
     this.#stopHeartbeat()
@@ -102,69 +101,71 @@ export class Session {
     this.#client.close()
   }
 
-  #findBeat(entry: Entry | undefined): void {
+  #firstHeartbeat(entry: Entry | undefined): void {
     const { stale } = this.#parts
-    this.#beat = { ...this.#beat, revision: entry?.modRevision ?? 0 }
-    const isStale = stale?.clusterId === this.#beat.clusterId && stale.revision === this.#beat.revision
-    if (!isStale) this.#askConfig()
+    this.#heartbeat = { ...this.#heartbeat, revision: entry?.modRevision ?? 0 }
+    const isStale = stale?.clusterId === this.#heartbeat.clusterId && stale.revision === this.#heartbeat.revision
+    if (!isStale) this.#watchConfig()
   }
 
-  #hearBeat(events: readonly WatchEvent[]): void {
+  #nextHeartbeat(events: readonly WatchEvent[]): void {
     const beat = events.findLast(({ kept }) => kept)
     if (!beat) return
-    this.#beat = { ...this.#beat, revision: beat.entry.modRevision }
+    this.#heartbeat = { ...this.#heartbeat, revision: beat.entry.modRevision }
     this.#stopHeartbeat()
-    this.#stopHeartbeat = this.#expectBeat()
-    this.#askConfig()
+    this.#stopHeartbeat = this.#expectHeartbeat()
+    this.#watchConfig()
   }
 
-  #expectBeat(): () => void {
+  #expectHeartbeat(): () => void {
     return this.#parts.clock.after(heartbeatTimeoutMs, () => {
-      const why = `nobody has taken care of the store for ${durationText(heartbeatTimeoutMs)}: ${heartbeatKey} is not renewed`
-      this.#end(this.#error(why), this.#beat)
+      const why = `${heartbeatKey} has not been renewed for ${durationText(heartbeatTimeoutMs)}: nobody maintains the store`
+      this.#end(this.#error(why), this.#heartbeat)
     })
   }
 
-  #askConfig(): void {
-    if (this.#isAsking) return
-    this.#isAsking = true
+  #watchConfig(): void {
+    if (this.#isConfigWatched) return
+    this.#isConfigWatched = true
     const read = (entry: Entry | undefined): void => entry && this.#readConfig(entry.value)
-    this.#follow(clusterConfigKey(this.#parts.cluster), {
+    this.#mirror(clusterConfigKey(this.#parts.cluster), {
       listed: ([entry]) => read(entry),
-      // A deletion says nothing: its owner writes it again.
+      // A deletion is ignored: the owner writes the key again.
       changed: events => read(events.findLast(({ kept }) => kept)?.entry),
     })
   }
 
   #readConfig(value: Uint8Array): void {
     const text = Buffer.from(value).toString('latin1')
-    if (this.#text === text) return
-    if (this.#text !== undefined)
-      return this.#end(this.#error('the cluster describes itself anew; everything is read again'))
+    if (this.#configText === text) return
+    if (this.#configText !== undefined)
+      return this.#end(this.#error('the cluster-config has changed; everything is read again'))
     try {
       const config = decodeClusterConfig(value)
-      this.#text = text
+      this.#configText = text
       this.#awaitCanaries({ config, value, store: this.#client.clusterId })
-      this.#sayWhatIsMissing()
+      this.#reportMissing()
     } catch (error) {
       this.#end(this.#error(`${clusterConfigKey(this.#parts.cluster)}: ${messageOf(error)}`))
     }
   }
 
-  #awaitCanaries(described: Described): void {
+  /** Starts to read each resource once its canary is there. */
+  #awaitCanaries(description: ClusterDescription): void {
     const { cluster } = this.#parts
-    const { syncedCanaries, cached } = described.config
-    const [main, ...others] = this.#parts.open(described)
+    const { syncedCanaries, cached } = description.config
+    const [main, ...others] = this.#parts.open(description)
     const canaries = new Map<string, () => void>()
     const expect = (resource: Resource, start: () => void): void => {
       canaries.set(canaryKey(resource, cluster, cached), start)
     }
     expect(main.resource, () => {
-      this.#isReading = true
-      this.#follow(prefixOf(main.resource, cluster, cached), this.#noting(main.listener))
+      this.#isListing = true
+      this.#mirror(prefixOf(main.resource, cluster, cached), main.listener, { synced: keys => this.#synced(keys) })
     })
     for (const { resource, listener, optional } of others) {
-      expect(resource, () => this.#follow(prefixOf(resource, cluster, cached), listener, optional))
+      const failed = optional ? (error: MeshError) => this.#endUnlessDenied(error) : undefined
+      expect(resource, () => this.#mirror(prefixOf(resource, cluster, cached), listener, failed && { failed }))
     }
     const seen = (key: string): void => {
       const start = canaries.get(key)
@@ -174,8 +175,8 @@ export class Session {
       for (const key of canaries.keys()) seen(key)
       return
     }
-    // The whole prefix, since that is what a reader's rights are given for.
-    this.#follow(canaryPrefix(cluster), {
+    // The whole prefix, since a reader's permissions are for the prefix.
+    this.#mirror(canaryPrefix(cluster), {
       listed: entries => {
         for (const { key } of entries) seen(key)
       },
@@ -185,43 +186,40 @@ export class Session {
     })
   }
 
-  #noting(listener: MirrorListener): MirrorListener {
-    return {
-      arrived: entries => listener.arrived?.(entries),
-      listed: entries => {
-        this.#isComplete = true
-        this.#stopPatience()
-        listener.listed(entries)
-      },
-      changed: events => listener.changed(events),
-    }
+  #synced(keys: number): void {
+    this.#isSynced = true
+    this.#stopPatience()
+    this.#parts.synced(keys)
   }
 
-  /** Where the reading stands, for whoever has waited too long. */
-  #sayWhatIsMissing(): void {
-    if (!this.#isOverdue || this.#isComplete) return
-    const { cluster } = this.#parts
+  /** Says which step the session waits for, once it has waited too long. */
+  #reportMissing(): void {
+    if (!this.#isOverdue || this.#isSynced) return
+    const { cluster, waiting } = this.#parts
     const key = clusterConfigKey(cluster)
-    if (this.#isReading) this.#parts.waits(this.#error('the first listing is not complete yet'))
-    else if (this.#text !== undefined)
-      this.#parts.waits(this.#error(`${canaryPrefix(cluster)} does not say yet that all is written`))
-    else if (this.#isAsking) {
-      this.#parts.waits(this.#error(`${key} is missing: the cluster has another name, or nobody publishes it`))
+    if (this.#isListing) waiting(this.#error('the first list is not complete yet'))
+    else if (this.#configText !== undefined) {
+      waiting(
+        this.#error(`the canary under ${canaryPrefix(cluster)} is missing: the cluster has not written everything yet`),
+      )
+    } else if (this.#isConfigWatched) {
+      waiting(this.#error(`${key} is missing: the cluster has another name, or nobody publishes it`))
     }
   }
 
-  #follow(range: string, listener: MirrorListener, optional = false): void {
-    const fail = (error: MeshError): void => {
-      if (!(optional && error instanceof EtcdError && error.status === statusCode.denied)) this.#end(error)
-    }
-    this.#mirrors.push(new Mirror(this.#client, range, listener, fail))
+  #mirror(range: string, listener: MirrorListener, events: Partial<MirrorEvents> = {}): void {
+    this.#mirrors.push(new Mirror(this.#client, range, listener, { failed: error => this.#end(error), ...events }))
+  }
+
+  #endUnlessDenied(error: MeshError): void {
+    if (!(error instanceof EtcdError && error.status === statusCode.denied)) this.#end(error)
   }
 
   #error(why: string): MeshError {
     return new MeshError('SOURCE_READ', `${this.#client.server.url}: ${why}`)
   }
 
-  #end(error: MeshError, stale?: Beat): void {
+  #end(error: MeshError, stale?: Heartbeat): void {
     if (this.#isOver) return
     this.close()
     this.#parts.ended(error, stale)

@@ -1,5 +1,5 @@
 import * as v from 'valibot'
-import { MeshError } from '../../model/error.ts'
+import { type ErrorCode, MeshError } from '../../model/error.ts'
 
 /** The API server answered, and what it said is not what was asked for. */
 export class ApiError extends MeshError {
@@ -10,8 +10,8 @@ export class ApiError extends MeshError {
   /** How long the server asks to be left alone. */
   readonly retryAfterMs: number | undefined
 
-  constructor(status: number, reason: string, message: string, retryAfterMs?: number) {
-    super('SOURCE_READ', message)
+  constructor(code: ErrorCode, status: number, reason: string, message: string, retryAfterMs?: number) {
+    super(code, message)
     this.name = 'ApiError'
     this.status = status
     this.reason = reason
@@ -35,13 +35,20 @@ const statusObject = v.object({
 })
 
 /** Out of a Status object of the API, as a response has it or an ERROR event. Anything else is shown as it is. */
-export function apiErrorOf(subject: string, body: unknown, httpStatus?: number, retryAfterMs?: number): ApiError {
+export function apiErrorOf(
+  code: ErrorCode,
+  subject: string,
+  body: unknown,
+  httpStatus?: number,
+  retryAfterMs?: number,
+): ApiError {
   const parsed = v.safeParse(statusObject, body)
-  const { message, reason, code, details } = parsed.success ? parsed.output : { message: '', reason: '' }
-  const status = httpStatus ?? code ?? 500
+  const { message, reason, code: statusCode, details } = parsed.success ? parsed.output : { message: '', reason: '' }
+  const status = httpStatus ?? statusCode ?? 500
   const said = (message || (typeof body === 'string' ? body : '')).trim().slice(0, 300)
   const seconds = details?.retryAfterSeconds
   return new ApiError(
+    code,
     status,
     reason,
     `${subject}: ${status}${said ? ` ${said}` : ''}`,

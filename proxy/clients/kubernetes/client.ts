@@ -1,5 +1,5 @@
 import { Agent, type Dispatcher, ProxyAgent } from 'undici'
-import { MeshError, messageOf } from '../../model/error.ts'
+import { type ErrorCode, MeshError, messageOf } from '../../model/error.ts'
 import type { Log } from '../../model/log.ts'
 import type { Clock } from '../../model/time/clock.ts'
 import type { Access } from './access.ts'
@@ -74,7 +74,7 @@ export class KubernetesClient {
   async json(request: ApiRequest, signal: AbortSignal): Promise<unknown> {
     const body = await this.#open(request, signal, this.#timeoutMs)
     const text = await readText(body, maxBodyBytes, request).catch(error => {
-      throw error instanceof MeshError || signal.aborted ? error : unreachable(this.server, error)
+      throw error instanceof MeshError || signal.aborted ? error : unreachable(this.server, error, codeOf(request))
     })
     return parseJson(text, request)
   }
@@ -129,7 +129,7 @@ export class KubernetesClient {
       if (signal.aborted || this.#closing.signal.aborted) throw error
       // Whatever was wrong may have been put right in the kubeconfig or in a file by now.
       session.readAgainAt = 0
-      throw unreachable(server, error)
+      throw unreachable(server, error, codeOf(request))
     }
   }
 
@@ -139,7 +139,7 @@ export class KubernetesClient {
     const sentAt = Date.parse(String(headers.date))
     const wait = retryAfterMs(headers['retry-after'], Number.isNaN(sentAt) ? this.#options.clock.wall() : sentAt)
     const text = await readText(body, maxErrorBytes, request).catch(() => '')
-    throw apiErrorOf(`${request.method ?? 'GET'} ${request.path}`, parseLoosely(text), statusCode, wait)
+    throw apiErrorOf(codeOf(request), subjectOf(request), parseLoosely(text), statusCode, wait)
   }
 
   /** What cannot be read again just now goes on as it was, until the server itself refuses it. */
@@ -208,22 +208,25 @@ function proxyCredentials(proxy: string): { token?: string } {
   return { token: `Basic ${Buffer.from(pair).toString('base64')}` }
 }
 
-async function readText(body: Body, maxBytes: number, { path }: ApiRequest): Promise<string> {
+async function readText(body: Body, maxBytes: number, request: ApiRequest): Promise<string> {
   const chunks: Buffer[] = []
   let size = 0
   for await (const chunk of body as AsyncIterable<Buffer>) {
     size += chunk.length
-    if (size > maxBytes) throw new MeshError('SOURCE_READ', `GET ${path}: the answer is longer than ${maxBytes} bytes`)
+    if (size > maxBytes)
+      throw new MeshError(codeOf(request), `${subjectOf(request)}: the answer is longer than ${maxBytes} bytes`)
     chunks.push(chunk)
   }
   return Buffer.concat(chunks, size).toString('utf8')
 }
 
-function parseJson(text: string, { path }: ApiRequest): unknown {
+function parseJson(text: string, request: ApiRequest): unknown {
   try {
     return JSON.parse(text)
   } catch (error) {
-    throw new MeshError('SOURCE_READ', `GET ${path}: the answer is not JSON; is this an API server?`, { cause: error })
+    throw new MeshError(codeOf(request), `${subjectOf(request)}: the answer is not JSON; is this an API server?`, {
+      cause: error,
+    })
   }
 }
 
@@ -244,9 +247,22 @@ const remedies: Readonly<Record<string, string>> = {
   CERT_HAS_EXPIRED: '; renew it, or set the clock right',
 }
 
-function unreachable(server: string, error: unknown): MeshError {
+function methodOf({ method = 'GET' }: ApiRequest): string {
+  return method
+}
+
+/** `GET /api/v1/services`, for messages. */
+function subjectOf(request: ApiRequest): string {
+  return `${methodOf(request)} ${request.path}`
+}
+
+function codeOf(request: ApiRequest): ErrorCode {
+  return methodOf(request) === 'GET' ? 'SOURCE_READ' : 'SOURCE_WRITE'
+}
+
+function unreachable(server: string, error: unknown, errorCode: ErrorCode): MeshError {
   const { code = '' } = error as { code?: string }
-  return new MeshError('SOURCE_READ', `${server} does not answer: ${messageOf(error) || code}${remedies[code] ?? ''}`, {
+  return new MeshError(errorCode, `${server} does not answer: ${messageOf(error) || code}${remedies[code] ?? ''}`, {
     cause: error,
   })
 }

@@ -16,11 +16,11 @@ import type { Body, KubernetesClient } from './client.ts'
 import { IdleDeadline } from './idle-deadline.ts'
 import { LineSplitter } from './lines.ts'
 import { type Resource, ruleText } from './resources.ts'
-import { asObject, keyOf, type Page, type RawObject, readEvent, readPage, versionOf } from './wire.ts'
+import { type ApiObject, asObject, keyOf, type Page, readEvent, readPage, versionOf } from './wire.ts'
 
 /** Hears of every object, in order. */
 export interface WatchListener {
-  put(object: RawObject): void
+  put(object: ApiObject): void
   drop(namespace: string, name: string): void
   /** All that the cluster has was told. */
   listed(): void
@@ -147,7 +147,7 @@ export class Watcher {
   }
 
   /** What stands unchanged since the last list is not told again. */
-  #meet(object: RawObject, seen: Map<string, string>): void {
+  #meet(object: ApiObject, seen: Map<string, string>): void {
     const key = keyOf(object)
     const { resourceVersion } = object.metadata
     if (this.#known.get(key) !== resourceVersion) this.#listener.put(object)
@@ -209,7 +209,7 @@ export class Watcher {
 
   #event(line: string): void {
     const { type, object } = readEvent(line, this.#path)
-    if (type === 'ERROR') throw apiErrorOf(`watch ${this.#path}`, object)
+    if (type === 'ERROR') throw apiErrorOf('SOURCE_READ', `watch ${this.#path}`, object)
     const raw = asObject(object)
     if (!raw) {
       if (type !== 'BOOKMARK') throw new MeshError('SOURCE_READ', `watch ${this.#path}: ${type} without a named object`)

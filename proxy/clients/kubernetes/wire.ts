@@ -2,7 +2,7 @@
 import { MeshError } from '../../model/error.ts'
 
 /** An object as the API has it, of which no more is certain than that it has a name. */
-export interface RawObject {
+export interface ApiObject {
   readonly metadata: {
     readonly name: string
     readonly namespace?: string
@@ -13,7 +13,7 @@ export interface RawObject {
 }
 
 export interface Page {
-  readonly items: readonly RawObject[]
+  readonly items: readonly ApiObject[]
   readonly continue: string
   readonly version: string
 }
@@ -49,11 +49,11 @@ export function readEvent(line: string, path: string): { type: string; object: u
   throw new MeshError('SOURCE_READ', `watch ${path}: a line is no event`)
 }
 
-export function asObject(value: unknown): RawObject | undefined {
+export function asObject(value: unknown): ApiObject | undefined {
   if (!isRecord(value) || !isRecord(value.metadata)) return undefined
   const { name, namespace, resourceVersion } = value.metadata
   const named = typeof name === 'string' && name !== '' && (namespace === undefined || typeof namespace === 'string')
-  return named && typeof resourceVersion === 'string' ? (value as RawObject) : undefined
+  return named && typeof resourceVersion === 'string' ? (value as ApiObject) : undefined
 }
 
 export function versionOf(value: unknown): string | undefined {
@@ -62,7 +62,7 @@ export function versionOf(value: unknown): string | undefined {
 }
 
 /** `default/rebel-base`, `/n1`: unique within a resource. */
-export function keyOf({ metadata }: RawObject): string {
+export function keyOf({ metadata }: ApiObject): string {
   return `${metadata.namespace ?? ''}/${metadata.name}`
 }
 

@@ -1,12 +1,13 @@
-/** Time is passed in, so that tests move it by hand. */
+/** The clock is passed in, so that tests can move it by hand. */
+
 export interface Clock {
-  /** Milliseconds that only grow: for durations and deadlines. */
+  /** Monotonic milliseconds: for durations and deadlines. */
   now(): number
-  /** Milliseconds since 1970: for people and for protocols that print dates. */
+  /** Milliseconds since 1970: for people, and for protocols that contain dates. */
   wall(): number
-  /** Runs once after `ms`; the returned function calls it off. Does not keep the process alive. */
+  /** Runs once after `ms`; the returned function cancels it. Does not keep the process alive. */
   after(ms: number, run: () => void): () => void
-  /** Runs every `ms` until called off. Does not keep the process alive. */
+  /** Runs every `ms` until cancelled. Does not keep the process alive. */
   every(ms: number, run: () => void): () => void
 }
 
@@ -23,5 +24,5 @@ export const systemClock: Clock = {
   },
 }
 
-/** A number in [0, 1), passed in like the clock. */
+/** A number in [0, 1). Passed in like the clock. */
 export type Random = () => number

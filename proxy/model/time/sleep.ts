@@ -1,6 +1,7 @@
+/** A wait that an abort signal ends early. */
 import type { Clock } from './clock.ts'
 
-/** Ends early, without an error, when the signal says so. */
+/** Resolves after `ms`, or without an error as soon as the signal is aborted. */
 export function sleep(clock: Clock, ms: number, signal: AbortSignal): Promise<void> {
   if (signal.aborted || ms <= 0) return Promise.resolve()
   return new Promise(resolve => {

@@ -4,18 +4,18 @@
  */
 import type { Path } from '../../config/fields.ts'
 import { shown } from '../../model/text/spelling.ts'
-import { decodeEndpointSlice, decodeEndpoints } from './endpoints.ts'
-import { Faults, type ObjectFault } from './faults.ts'
-import { decodeServiceExport, decodeServiceImport } from './multicluster.ts'
 import {
+  type ClusterObject,
   type Kind,
-  type KubernetesObject,
   kinds,
   type NamespaceObject,
   type NodeObject,
   type ObjectRef,
   refText,
-} from './objects.ts'
+} from '../objects.ts'
+import { decodeEndpointSlice, decodeEndpoints } from './endpoints.ts'
+import { Faults, type ObjectFault } from './faults.ts'
+import { decodeServiceExport, decodeServiceImport } from './multicluster.ts'
 import { decodePod } from './pod.ts'
 import { decodeService } from './service.ts'
 import { clusterWide, fit, namespace, namespaced, node } from './shapes.ts'
@@ -26,11 +26,11 @@ export interface Decoded {
   /** What the object says it is; undefined for kinds that are not ours and where its name cannot be read. */
   readonly ref?: ObjectRef | undefined
   /** Undefined where there is nothing to use: another kind, a copy of something else, or not sound. */
-  readonly object?: KubernetesObject | undefined
+  readonly object?: ClusterObject | undefined
   readonly faults: readonly ObjectFault[]
 }
 
-type Decoder = (value: object, ref: ObjectRef, faults: Faults) => KubernetesObject | undefined
+type Decoder = (value: object, ref: ObjectRef, faults: Faults) => ClusterObject | undefined
 
 const gateAnnotation = 'clustermesh.cilium.io/global'
 

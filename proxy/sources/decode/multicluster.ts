@@ -5,9 +5,9 @@
  */
 import { derivedServiceAnnotation } from '../../model/multicluster.ts'
 import { shown } from '../../model/text/spelling.ts'
+import type { ExportObject, ImportObject, ObjectRef } from '../objects.ts'
 import { readAddress } from './address.ts'
 import type { Faults } from './faults.ts'
-import type { ExportObject, ImportObject, ObjectRef } from './objects.ts'
 import { fit, serviceExport, serviceImport } from './shapes.ts'
 
 const defaultAffinitySeconds = 10_800
@@ -20,7 +20,7 @@ export function decodeServiceExport(value: object, ref: ObjectRef, faults: Fault
   return {
     ...ref,
     kind: 'ServiceExport',
-    said: {
+    exported: {
       ...(createdAt !== undefined && { createdAt }),
       annotations: spec.exportedAnnotations,
       labels: spec.exportedLabels,

@@ -1,6 +1,6 @@
+import type { ObjectRef, PodObject } from '../objects.ts'
 import { readAddress } from './address.ts'
 import type { Faults } from './faults.ts'
-import type { ObjectRef, PodObject } from './objects.ts'
 import { fit, pod } from './shapes.ts'
 
 /** Nothing of a Pod that has ended or has no address yet: it has no name in DNS. */

@@ -1,9 +1,9 @@
 import { familyOf } from '../../model/address.ts'
 import type { ServicePort } from '../../model/service.ts'
 import { shown } from '../../model/text/spelling.ts'
+import type { ObjectRef, ServiceObject } from '../objects.ts'
 import { readAddress } from './address.ts'
 import type { Faults } from './faults.ts'
-import type { ObjectRef, ServiceObject } from './objects.ts'
 import { fit, isDnsName, service } from './shapes.ts'
 
 /** The default of the Kubernetes API for `sessionAffinity: ClientIP`: three hours. */

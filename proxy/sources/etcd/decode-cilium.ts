@@ -1,23 +1,25 @@
 /**
- * What the clusters of a Cilium ClusterMesh write into etcd, decoded and held to what the key says of it (Cilium 1.20). A
- * record that is not sound throws a text for people; whoever reads keeps what was known before.
+ * Service, node and export records that the clusters of a Cilium ClusterMesh write into etcd (Cilium 1.20), decoded into
+ * objects and checked against their keys. A bad record throws a MeshError; the reader then keeps the last good value.
  */
 import * as v from 'valibot'
 import { zoneLabel } from '../../clients/clustermesh.ts'
 import { clusterId, parseJson } from '../../clients/etcd/record.ts'
-import type { ClusterService, EndpointPort, ServiceExport, ServicePort } from '../../model/service.ts'
+import { derivedServiceName } from '../../model/multicluster.ts'
+import { type EndpointPort, serviceKey } from '../../model/service.ts'
+import type { ClusterObject, EndpointsObject, ExportObject, NodeObject, ServiceObject } from '../objects.ts'
 import {
   checkedAddress,
   checkOwner,
   checkSame,
   distinctPorts,
-  exported,
   label,
   mapOf,
   type Owner,
   owned,
   portNumber,
   portsFrom,
+  sharedSpec,
   zoneOf,
 } from './records.ts'
 
@@ -37,36 +39,52 @@ const serviceRecord = v.object({
   shared: v.optional(v.boolean(), false),
 })
 
-/** `suffix` is the key behind the prefix. Undefined for a record that says it is not shared, which is as good as none. */
-export function decodeService(suffix: string, value: Uint8Array, owner: Owner): ClusterService | undefined {
+/**
+ * The Service and its backends. `suffix` is the key after its prefix. Nothing for a record that is not shared, which means
+ * the same as no record.
+ */
+export function decodeService(suffix: string, value: Uint8Array, owner: Owner): readonly ClusterObject[] {
   const record = parseJson(serviceRecord, value)
   checkOwner(suffix, record, owner)
-  if (!record.shared) return undefined
+  if (!record.shared) return []
+  const { namespace, name, labels } = record
   const frontends = portsOf(record.frontends)
+  const service: ServiceObject = {
+    kind: 'Service',
+    namespace,
+    name,
+    spec: {
+      ...sharedSpec,
+      headless: frontends.size === 0,
+      clusterIPs: [...frontends.keys()],
+      ports: distinctPorts([...frontends.values()].flat()),
+      labels,
+    },
+  }
   const hostnames = byAddress(record.hostnames)
   const hints = byAddress(record.zones)
-  return {
-    ...exported(record, owner),
-    headless: frontends.size === 0,
-    clusterIPs: [...frontends.keys()],
-    ports: distinctPorts([...frontends.values()].flat()),
-    labels: record.labels,
+  const endpoints: EndpointsObject = {
+    kind: 'Endpoints',
+    namespace,
+    name,
+    service: serviceKey(namespace, name),
     endpoints: [...portsOf(record.backends)].map(([address, ports]) => ({
       address,
       ports,
-      // A legacy record tells no conditions: whatever it names is used (Cilium 1.5).
+      // A service record has no conditions: every backend in it is usable (Cilium 1.5).
       ...usable,
       ...(hostnames.has(address) ? { hostname: hostnames.get(address) ?? '' } : {}),
       ...zoneOf(hints.get(address)?.zone ?? '', hints.get(address)?.forZones ?? []),
     })),
   }
+  return [service, endpoints]
 }
 
 const usable = { ready: true, serving: true, terminating: false }
 
 type PortsByIp = v.InferOutput<typeof portsByIp>
 
-/** One address may be written in two ways; then both count. */
+/** An address may be written in two ways; their ports are joined. */
 function portsOf(ports: PortsByIp): Map<string, readonly EndpointPort[]> {
   const found = new Map<string, readonly EndpointPort[]>()
   for (const [ip, named] of Object.entries(ports)) {
@@ -81,43 +99,20 @@ function byAddress<T>(values: Readonly<Record<string, T>>): Map<string, T> {
   return new Map(Object.entries(values).map(([ip, value]) => [checkedAddress(ip), value]))
 }
 
-/** A node of a remote cluster, as far as a proxy has use for it. */
-export interface RemoteNode {
-  readonly name: string
-  readonly addresses: readonly { readonly type: string; readonly address: string }[]
-  readonly zone?: string
-}
-
-/** A Go struct without tags: its names are capitalised. The pod networks, a table today and a text tomorrow, are left alone. */
+/** A Go struct without tags, so its names are capitalised. The pod networks are not read: their format differs by version. */
 const nodeRecord = v.object({
   Name: v.pipe(v.string(), v.nonEmpty()),
   Cluster: v.string(),
   ClusterID: clusterId,
-  IPAddresses: v.nullish(v.array(v.object({ Type: v.string(), IP: v.string() })), []),
   Labels: mapOf(v.string()),
 })
 
-export function decodeNode(suffix: string, value: Uint8Array, owner: Owner): RemoteNode {
-  const { Name, Cluster, ClusterID, IPAddresses, Labels } = parseJson(nodeRecord, value)
+export function decodeNode(suffix: string, value: Uint8Array, owner: Owner): NodeObject {
+  const { Name, Cluster, ClusterID, Labels } = parseJson(nodeRecord, value)
   checkSame('cluster', Cluster, owner.cluster)
   checkSame('ClusterID', ClusterID, owner.clusterId)
   checkSame('name', Name, suffix)
-  const zone = Labels[zoneLabel]
-  return {
-    name: Name,
-    addresses: IPAddresses.map(({ Type, IP }) => ({ type: Type, address: checkedAddress(IP) })),
-    ...(zone === undefined ? {} : { zone }),
-  }
-}
-
-/** A ServiceExport of the Multi-Cluster Services API: what a service is to all clusters. Its backends are told elsewhere. */
-export interface ExportSaid {
-  readonly namespace: string
-  readonly name: string
-  readonly headless: boolean
-  readonly ports: readonly ServicePort[]
-  readonly sessionAffinity?: { readonly timeoutMs: number }
-  readonly exported: ServiceExport
+  return { kind: 'Node', namespace: '', name: Name, zone: Labels[zoneLabel] }
 }
 
 const exportRecord = v.object({
@@ -145,10 +140,11 @@ const exportRecord = v.object({
   ),
 })
 
-/** Kubernetes' own, where a ClientIP affinity names none. */
+/** The default of the Kubernetes API for `sessionAffinity: ClientIP`: three hours. */
 const defaultAffinitySeconds = 10_800
 
-export function decodeServiceExport(suffix: string, value: Uint8Array, owner: Owner): ExportSaid {
+/** A ServiceExport of the Multi-Cluster Services API. Its backends are under the name of its derived Service (Cilium 4.3). */
+export function decodeServiceExport(suffix: string, value: Uint8Array, owner: Owner): ExportObject {
   const record = parseJson(exportRecord, value)
   const { cluster, namespace, name, type, exportCreationTimestamp, annotations, labels } = record
   checkSame('cluster', cluster, owner.cluster)
@@ -156,13 +152,23 @@ export function decodeServiceExport(suffix: string, value: Uint8Array, owner: Ow
   const createdAt = Date.parse(exportCreationTimestamp)
   const seconds = record.sessionAffinityConfig?.clientIP?.timeoutSeconds ?? defaultAffinitySeconds
   return {
+    kind: 'ServiceExport',
     namespace,
     name,
-    headless: type === 'Headless',
-    ports: record.ports.flatMap(({ name, protocol, port, appProtocol }) =>
-      portsFrom([[name, protocol, port]]).map(sound => ({ ...sound, ...(appProtocol ? { appProtocol } : {}) })),
-    ),
-    ...(record.sessionAffinity === 'ClientIP' ? { sessionAffinity: { timeoutMs: 1000 * seconds } } : {}),
     exported: { ...(Number.isNaN(createdAt) ? {} : { createdAt }), annotations, labels },
+    standIn: {
+      spec: {
+        ...sharedSpec,
+        headless: type === 'Headless',
+        // The address of a derived Service is reachable only inside its cluster.
+        clusterIPs: [],
+        ports: record.ports.flatMap(({ name, protocol, port, appProtocol }) =>
+          portsFrom([[name, protocol, port]]).map(valid => ({ ...valid, ...(appProtocol ? { appProtocol } : {}) })),
+        ),
+        labels: {},
+        ...(record.sessionAffinity === 'ClientIP' ? { sessionAffinity: { timeoutMs: 1000 * seconds } } : {}),
+      },
+      backendsOf: serviceKey(namespace, derivedServiceName(namespace, name)),
+    },
   }
 }

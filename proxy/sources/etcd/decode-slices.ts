@@ -1,37 +1,19 @@
-/** EndpointSlices as Cilium 1.20 exports them (`endpointslices/v1`): a zstd frame over a message of Protocol Buffers. */
+/** EndpointSlices as Cilium 1.20 exports them (`endpointslices/v1`): a zstd frame that contains a protobuf message. */
 import { constants, zstdDecompressSync } from 'node:zlib'
 import * as v from 'valibot'
 import { sliceMessage } from '../../clients/clustermesh.ts'
 import type { MessageOf } from '../../clients/etcd/protobuf.ts'
 import { fault, parse } from '../../clients/etcd/record.ts'
-import type { ClusterService, Endpoint, EndpointPort } from '../../model/service.ts'
+import { type EndpointPort, serviceKey } from '../../model/service.ts'
 import { shown } from '../../model/text/spelling.ts'
-import {
-  checkedAddress,
-  checkOwner,
-  distinctPorts,
-  exported,
-  label,
-  type Owner,
-  owned,
-  portsFrom,
-  zoneOf,
-} from './records.ts'
+import type { DeclaredEndpoint, EndpointsObject } from '../objects.ts'
+import { checkedAddress, checkOwner, label, type Owner, owned, portsFrom, sharedSpec, zoneOf } from './records.ts'
 
-/** One EndpointSlice of an exported service. */
-export interface Slice {
-  readonly namespace: string
-  readonly service: string
-  readonly labels: Readonly<Record<string, string>>
-  readonly ports: readonly EndpointPort[]
-  readonly endpoints: readonly Endpoint[]
-}
-
-/** A frame that unpacks to more is refused before it does; Cilium has the same bound. */
+/** A larger frame is refused before it is unpacked; Cilium has the same limit. */
 const maxSliceBytes = 16 * 1024 * 1024
 const maxWindowLog = 24
 
-export function decodeSlice(suffix: string, value: Uint8Array, owner: Owner): Slice {
+export function decodeSlice(suffix: string, value: Uint8Array, owner: Owner): EndpointsObject {
   const packed = { maxOutputLength: maxSliceBytes, params: { [constants.ZSTD_d_windowLogMax]: maxWindowLog } }
   const record = sliceMessage.decode(zstdDecompressSync(value, packed))
   const { clusterId: clusterID, cluster, namespace, name, addressType } = record
@@ -41,14 +23,19 @@ export function decodeSlice(suffix: string, value: Uint8Array, owner: Owner): Sl
   const service = parse(label, labels['kubernetes.io/service-name'] ?? '')
   const ports = portsFrom(record.ports.map(({ name, protocol, port }) => [name, protocol, port]))
   const weight = weightOf(record.annotations.get('service.cilium.io/weight'))
+  const headless = Object.hasOwn(labels, headlessLabel)
   return {
+    kind: 'EndpointSlice',
     namespace,
-    service,
-    labels,
-    ports,
+    name,
+    service: serviceKey(namespace, service),
     endpoints: record.endpoints.flatMap(endpoint => endpointsOf(endpoint, ports, weight)),
+    // The ClusterIP of the Service is not in its slices: it is reachable only inside its cluster.
+    implied: { spec: { ...sharedSpec, headless, clusterIPs: [], ports: [], labels }, ports },
   }
 }
+
+const headlessLabel = 'service.kubernetes.io/headless'
 
 type EndpointRecord = MessageOf<typeof sliceMessage>['endpoints'][number]
 
@@ -57,7 +44,7 @@ function endpointsOf(
   { addresses, conditions, nodeName, zone, hints }: EndpointRecord,
   ports: readonly EndpointPort[],
   weight: number | undefined,
-): Endpoint[] {
+): DeclaredEndpoint[] {
   const ready = conditions?.ready ?? true
   return addresses.map(address => ({
     address: checkedAddress(address),
@@ -73,37 +60,4 @@ function endpointsOf(
 
 function weightOf(text: string | undefined): number | undefined {
   return text !== undefined && /^\d{1,6}$/.test(text) ? Number(text) : undefined
-}
-
-const headlessLabel = 'service.kubernetes.io/headless'
-
-/** A service as its slices tell it, where there is no other record: its own ClusterIP stays at home. */
-export function serviceOfSlices(slices: readonly [Slice, ...Slice[]], owner: Owner): ClusterService {
-  const [{ namespace, service, labels }] = slices
-  return {
-    ...exported({ namespace, name: service }, owner),
-    headless: slices.some(slice => Object.hasOwn(slice.labels, headlessLabel)),
-    clusterIPs: [],
-    ports: distinctPorts(slices.flatMap(slice => slice.ports)),
-    labels,
-    endpoints: joined(slices.flatMap(slice => slice.endpoints)),
-  }
-}
-
-/** An address may stand in several slices: of other ports, or while it moves. In doubt it stays in use, and health tells. */
-function joined(endpoints: readonly Endpoint[]): Endpoint[] {
-  const byAddress = new Map<string, Endpoint>()
-  for (const endpoint of endpoints) {
-    const other = byAddress.get(endpoint.address)
-    const both = other && {
-      ...endpoint,
-      ...other,
-      ports: distinctPorts([...other.ports, ...endpoint.ports]),
-      ready: other.ready || endpoint.ready,
-      serving: other.serving || endpoint.serving,
-      terminating: other.terminating && endpoint.terminating,
-    }
-    byAddress.set(endpoint.address, both ?? endpoint)
-  }
-  return [...byAddress.values()]
 }

@@ -1,17 +1,17 @@
-/** One cluster as a cache reads it: all that it has in etcd, as bytes (Cilium 2.6). What the bytes mean is for the cache's readers. */
+/** One cluster's etcd records as raw bytes, for a KVStoreMesh cache (Cilium 2.6), which copies them without decoding. */
 import { prefixOf, type Resource } from '../../clients/clustermesh.ts'
 import type { ClusterConfig } from '../../clients/etcd/cluster-config.ts'
-import { type EtcdPlace, Follower, type FollowerParts } from '../../clients/etcd/follower.ts'
+import { type EtcdLocation, Follower, type FollowerParts } from '../../clients/etcd/follower.ts'
 import type { MirrorListener } from '../../clients/etcd/mirror.ts'
-import type { Described, Reading } from '../../clients/etcd/session.ts'
+import type { ClusterDescription, Subscription } from '../../clients/etcd/session.ts'
 import type { MeshError } from '../../model/error.ts'
 
-/** Where a copy goes. Records are named by what stands behind the prefix of their resource. */
+/** Receives the copy. A record is named by the part of its key after the prefix of the resource. */
 export interface CopyTarget {
-  /** Comes first. Throws when the cluster must not be copied from this store. */
+  /** Called first. Throws when the cluster must not be copied from this store. */
   described(id: number, config: Uint8Array, store: string): void
   listed(resource: Resource, records: readonly (readonly [suffix: string, value: Uint8Array])[]): void
-  /** Without a value the record is gone. */
+  /** Without a value, the record is gone. */
   changed(resource: Resource, suffix: string, value: Uint8Array | undefined): void
   live(): void
   lost(error: MeshError): void
@@ -23,25 +23,25 @@ export interface EtcdCopy {
 }
 
 export function createEtcdCopy(
-  { cluster, ...place }: EtcdPlace & { readonly cluster: string },
+  { cluster, ...location }: EtcdLocation & { readonly cluster: string },
   target: CopyTarget,
   parts: FollowerParts,
 ): EtcdCopy {
-  return new Follower(cluster, place, parts, {
-    open: ({ config, value, store }: Described) => {
+  return new Follower(cluster, location, parts, {
+    open: ({ config, value, store }: ClusterDescription) => {
       target.described(config.id, value, store)
       const [main, ...others] = resourcesOf(config)
-      const reading = (resource: Resource): Reading => {
+      const subscribe = (resource: Resource): Subscription => {
         const prefix = prefixOf(resource, cluster, config.cached)
         return { resource, listener: copying(resource, prefix, target, resource === main) }
       }
-      return [reading(main), ...others.map(reading)]
+      return [subscribe(main), ...others.map(subscribe)]
     },
     lost: error => target.lost(error),
   })
 }
 
-/** What such a cluster writes, its services first. */
+/** The resources that such a cluster writes, services first. */
 function resourcesOf({ slicesMode, serviceExports }: ClusterConfig): readonly [Resource, ...Resource[]] {
   const services: readonly [Resource, ...Resource[]] =
     slicesMode === ''

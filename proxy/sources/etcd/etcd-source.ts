@@ -1,27 +1,29 @@
+/** The source that reads one cluster of a Cilium ClusterMesh from etcd. */
 import { prefixOf } from '../../clients/clustermesh.ts'
-import { type EtcdPlace, Follower, type FollowerParts } from '../../clients/etcd/follower.ts'
-import type { Described, Reading } from '../../clients/etcd/session.ts'
+import { type EtcdLocation, Follower, type FollowerParts } from '../../clients/etcd/follower.ts'
+import type { ClusterDescription, Subscription } from '../../clients/etcd/session.ts'
 import { MeshError } from '../../model/error.ts'
-import type { Facts, Sink, Source } from '../source.ts'
-import { Composition } from './composition.ts'
+import type { Sink } from '../../model/sink.ts'
+import type { Facts, Source } from '../source.ts'
+import { ClusterRecords } from './cluster-records.ts'
 
-export type EtcdSourceOptions = EtcdPlace & {
-  /** The name of the cluster to read, as it calls itself. */
+export type EtcdSourceOptions = EtcdLocation & {
+  /** The name of the cluster to read, as in its keys. */
   readonly cluster: string
-  /** Its number; another one that it says of itself is refused. Left out, any is taken. */
+  /** Its cluster id; a cluster that announces another one is refused. Absent: any id is accepted. */
   readonly id?: number | undefined
   /**
-   * Which records are read where a cluster writes both. `services` as Cilium 1.20 does; `slices` tell endpoints that
-   * terminate from those that are ready.
+   * Which records to read where a cluster writes both: `services`, as Cilium 1.20 does, or `slices`, which distinguish
+   * terminating endpoints from ready ones.
    */
   readonly prefer?: 'services' | 'slices'
-  /** Throws when the number that the cluster says of itself must not be taken: another cluster has it. */
+  /** Throws when the announced id belongs to another cluster. */
   readonly admit?: (id: number) => void
 }
 
 /**
- * One cluster of a Cilium ClusterMesh, read from its etcd or from a KVStoreMesh cache (Cilium 2.7). What it last said stays
- * until a complete new picture is there.
+ * One cluster of a Cilium ClusterMesh, read from its etcd or from a KVStoreMesh cache (Cilium 2.7). After a loss, the last
+ * known services stay until everything has been read again.
  */
 export function createEtcdSource(options: EtcdSourceOptions, parts: FollowerParts): Source {
   return new EtcdSource(options, parts)
@@ -31,13 +33,13 @@ class EtcdSource implements Source {
   #options: EtcdSourceOptions
   #follower: Follower
   #sink: Sink | undefined
-  #composed: { readonly kind: string; readonly composition: Composition } | undefined
+  #records: { readonly kind: string; readonly records: ClusterRecords } | undefined
   #id: number | undefined
 
   constructor(options: EtcdSourceOptions, parts: FollowerParts) {
     this.#options = options
     this.#follower = new Follower(options.cluster, options, parts, {
-      open: described => this.#open(described),
+      open: description => this.#open(description),
       lost: error => this.#sink?.lost(error),
     })
   }
@@ -52,28 +54,27 @@ class EtcdSource implements Source {
   }
 
   facts(): Facts {
-    return { ...(this.#id === undefined ? {} : { id: this.#id }), ...this.#composed?.composition.extent }
+    return { ...(this.#id === undefined ? {} : { id: this.#id }), ...this.#records?.records.facts }
   }
 
-  #open({ config }: Described): readonly [Reading, ...Reading[]] {
+  #open({ config }: ClusterDescription): readonly [Subscription, ...Subscription[]] {
     const { cluster, id = config.id, prefer = 'services', admit } = this.#options
     if (config.id !== id) {
       throw new MeshError(
         'SOURCE_READ',
-        `${cluster} says its id is ${config.id}, configured is ${id}; give it the same`,
+        `${cluster} announces cluster id ${config.id}, but ${id} is configured; make them equal`,
       )
     }
     admit?.(config.id)
     this.#id = config.id
     const { slicesMode, cached } = config
     const slices = slicesMode === 'endpointslices-only' || (slicesMode !== '' && prefer === 'slices')
-    // What was read from elsewhere, or under another id, is no help in reading this.
+    // Records that were read from another prefix, or under another id, are not reused.
     const kind = `${prefixOf(slices ? 'endpointslices' : 'services', cluster, cached)} ${config.id} ${config.serviceExports}`
-    if (this.#composed?.kind !== kind) {
+    if (this.#records?.kind !== kind) {
       const owner = { cluster, clusterId: config.id }
-      const composition = new Composition({ owner, config, slices, sink: this.#sink as Sink })
-      this.#composed = { kind, composition }
+      this.#records = { kind, records: new ClusterRecords({ owner, config, slices, sink: this.#sink as Sink }) }
     }
-    return this.#composed.composition.readings
+    return this.#records.records.subscriptions
   }
 }

@@ -1,11 +1,12 @@
-/** What the decoders of Cilium's records have in common: where a record must say it is from, and how its parts are spelled. */
+/** Shared by the decoders of Cilium's etcd records: the check of a record against its key, and common fields. */
 import * as v from 'valibot'
 import { clusterId, fault } from '../../clients/etcd/record.ts'
 import { canonicalAddress, type Protocol } from '../../model/address.ts'
-import type { ClusterService, Endpoint, EndpointPort } from '../../model/service.ts'
+import type { Endpoint, EndpointPort } from '../../model/service.ts'
 import { shown } from '../../model/text/spelling.ts'
+import type { ServiceSpec } from '../objects.ts'
 
-/** Whom a record must be of. */
+/** The cluster that a record must belong to. */
 export interface Owner {
   readonly cluster: string
   readonly clusterId: number
@@ -17,15 +18,15 @@ export function mapOf<T>(value: v.GenericSchema<unknown, T>) {
 }
 
 export const portNumber = v.pipe(v.number(), v.integer(), v.minValue(0), v.maxValue(65535))
-/** Of namespaces and services. */
+/** The name of a namespace or service. */
 export const label = named(/^[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?$/)
-/** Of objects that may have dots in their name. */
+/** The name of an object that may contain dots. */
 const objectName = named(/^[a-z0-9]([-.a-z0-9]{0,251}[a-z0-9])?$/)
 
 function named(pattern: RegExp) {
   return v.pipe(
     v.string(),
-    v.regex(pattern, issue => `${shown(issue.input)} is no name of Kubernetes`),
+    v.regex(pattern, issue => `${shown(issue.input)} is not a Kubernetes name`),
   )
 }
 
@@ -38,7 +39,7 @@ interface Owned {
   readonly clusterID: number
 }
 
-/** A record under another's key would let one cluster speak for another. */
+/** A record must name the cluster and object of its key: otherwise one cluster could write services of another. */
 export function checkOwner(suffix: string, record: Owned, owner: Owner): void {
   checkSame('cluster', record.cluster, owner.cluster)
   checkSame('clusterID', record.clusterID, owner.clusterId)
@@ -49,34 +50,15 @@ export function checkSame(what: string, found: string | number, expected: string
   if (found !== expected) throw fault(`says ${what} ${shown(found)}, its key says ${shown(expected)}`)
 }
 
-/** What is true of every record: a service that is not global and shared has none. */
-export function exported(
-  { namespace, name }: { readonly namespace: string; readonly name: string },
-  { cluster }: Owner,
-): Pick<
-  ClusterService,
-  | 'cluster'
-  | 'namespace'
-  | 'name'
-  | 'type'
-  | 'annotations'
-  | 'publishNotReadyAddresses'
-  | 'internalTrafficPolicy'
-  | 'origin'
-> {
-  return {
-    cluster,
-    namespace,
-    name,
-    type: 'ClusterIP',
-    annotations: { 'service.cilium.io/global': 'true', 'service.cilium.io/shared': 'true' },
-    publishNotReadyAddresses: false,
-    internalTrafficPolicy: 'Cluster',
-    origin: 'etcd',
-  }
+/** True of every record: a service that is not global and shared has none. */
+export const sharedSpec: Omit<ServiceSpec, 'headless' | 'clusterIPs' | 'ports' | 'labels'> = {
+  type: 'ClusterIP',
+  annotations: { 'service.cilium.io/global': 'true', 'service.cilium.io/shared': 'true' },
+  publishNotReadyAddresses: false,
+  internalTrafficPolicy: 'Cluster',
 }
 
-/** What is neither TCP, UDP nor SCTP, and port 0, nobody can reach. */
+/** Leaves out port 0 and protocols other than TCP, UDP and SCTP: nobody can connect to them. */
 export function portsFrom(ports: readonly (readonly [name: string, protocol: string, port: number])[]): EndpointPort[] {
   return ports.flatMap(([name, protocol, port]) =>
     isProtocol(protocol) && port > 0 && port <= 65535 ? [{ name, protocol, port }] : [],
@@ -103,6 +85,6 @@ export function zoneOf(
 
 export function checkedAddress(text: string): string {
   const address = canonicalAddress(text)
-  if (address === undefined) throw fault(`${shown(text)} is no address`)
+  if (address === undefined) throw fault(`${shown(text)} is not an IP address`)
   return address
 }

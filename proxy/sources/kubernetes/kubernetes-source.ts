@@ -9,9 +9,10 @@ import { createKubernetesClient, type KubernetesLogin, type KubernetesWorld } fr
 import { pods, type Resource, resources } from '../../clients/kubernetes/resources.ts'
 import { Watcher, type WatchState } from '../../clients/kubernetes/watcher.ts'
 import type { MeshError, Problem } from '../../model/error.ts'
-import { Assembler } from '../service-assembler.ts'
-import type { Sink, Source } from '../source.ts'
-import { Objects } from './object-reader.ts'
+import type { Sink } from '../../model/sink.ts'
+import { ServiceAssembler } from '../service-assembler.ts'
+import type { Source } from '../source.ts'
+import { ObjectReader } from './object-reader.ts'
 
 export type KubernetesOptions = {
   /** The name of the cluster in the mesh. */
@@ -34,8 +35,8 @@ class KubernetesSource implements Source {
   readonly #cluster: string
   readonly #client: KubernetesClient
   readonly #world: KubernetesWorld
-  readonly #assembler: Assembler
-  readonly #objects: Objects
+  readonly #assembler: ServiceAssembler
+  readonly #reader: ObjectReader
   readonly #resources: readonly Resource[]
   readonly #progress = new Map<Resource, Progress>()
   readonly #stop = new AbortController()
@@ -52,8 +53,8 @@ class KubernetesSource implements Source {
     this.#resources = options.pods ? [...resources, pods] : resources
     this.#world = world
     this.#client = createKubernetesClient(options, world)
-    this.#assembler = new Assembler(options.cluster)
-    this.#objects = new Objects(options.cluster, this.#assembler)
+    this.#assembler = new ServiceAssembler(options.cluster)
+    this.#reader = new ObjectReader(options.cluster, this.#assembler)
   }
 
   start(sink: Sink): void {
@@ -72,12 +73,12 @@ class KubernetesSource implements Source {
     const progress: Progress = { listed: false, state: { state: 'starting' } }
     this.#progress.set(resource, progress)
     const listener = {
-      put: (object: Parameters<Objects['put']>[1]) => {
-        this.#objects.put(resource, object)
+      put: (object: Parameters<ObjectReader['put']>[1]) => {
+        this.#reader.put(resource, object)
         this.#touch()
       },
       drop: (namespace: string, name: string) => {
-        this.#objects.drop(resource.kind, namespace, name)
+        this.#reader.drop(resource.kind, namespace, name)
         this.#touch()
       },
       listed: () => {
@@ -138,10 +139,10 @@ class KubernetesSource implements Source {
 
   #report(sink: Sink): void {
     const standing = [...this.#standing()]
-    const revision = `${this.#objects.revision} ${standing.map(({ message }) => message).join('\n')}`
+    const revision = `${this.#reader.revision} ${standing.map(({ message }) => message).join('\n')}`
     if (revision === this.#reported) return
     this.#reported = revision
-    sink.problems([...standing, ...this.#objects.problems()])
+    sink.problems([...standing, ...this.#reader.problems()])
   }
 
   /** What is wrong with the way to the cluster rather than with anything in it. */

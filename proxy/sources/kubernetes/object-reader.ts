@@ -1,27 +1,27 @@
 import type { Resource } from '../../clients/kubernetes/resources.ts'
-import type { RawObject } from '../../clients/kubernetes/wire.ts'
+import type { ApiObject } from '../../clients/kubernetes/wire.ts'
 import { pathText } from '../../config/fields.ts'
 import type { Problem } from '../../model/error.ts'
 import { decodeKubernetes } from '../decode/decode.ts'
-import { type Kind, refText } from '../decode/objects.ts'
-import type { Assembler } from '../service-assembler.ts'
+import { type Kind, refText } from '../objects.ts'
+import type { ServiceAssembler } from '../service-assembler.ts'
 
 /** So many are told one by one; a cluster can have any number of bad objects. */
 const maxFaults = 200
 
 /** Hands what the watchers bring to the assembler, decoded, and remembers what is wrong with single objects. */
-export class Objects {
+export class ObjectReader {
   readonly #cluster: string
-  readonly #assembler: Assembler
+  readonly #assembler: ServiceAssembler
   readonly #faults = new Map<string, readonly Problem[]>()
   #revision = 0
 
-  constructor(cluster: string, assembler: Assembler) {
+  constructor(cluster: string, assembler: ServiceAssembler) {
     this.#cluster = cluster
     this.#assembler = assembler
   }
 
-  put({ kind, apiVersion }: Resource, raw: RawObject): void {
+  put({ kind, apiVersion }: Resource, raw: ApiObject): void {
     // Members of a list leave their kind out, and metadata alone comes as PartialObjectMetadata.
     const { object, faults, ref } = decodeKubernetes({ ...raw, kind, apiVersion })
     const { namespace = '', name } = raw.metadata

@@ -1,6 +1,6 @@
 import type { Clock } from '../../model/time/clock.ts'
 
-export interface RoundsOptions {
+export interface DebouncedJobOptions {
   readonly clock: Clock
   /** How long nobody must have asked before a round begins. */
   readonly debounceMs: number
@@ -12,9 +12,9 @@ export interface RoundsOptions {
 const patience = 10
 
 /** Runs a job in rounds, never two at a time: at once, then soon after it is asked for, and every now and then unasked. */
-export class Rounds {
+export class DebouncedJob {
   readonly #run: () => Promise<void>
-  readonly #options: RoundsOptions
+  readonly #options: DebouncedJobOptions
   #running: Promise<void> | undefined
   #isAsked = false
   #askedSince: number | undefined
@@ -23,7 +23,7 @@ export class Rounds {
   #stopTicking: () => void = () => {}
 
   /** `run` must not reject. */
-  constructor(run: () => Promise<void>, options: RoundsOptions) {
+  constructor(run: () => Promise<void>, options: DebouncedJobOptions) {
     this.#run = run
     this.#options = options
   }

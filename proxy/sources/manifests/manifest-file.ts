@@ -2,7 +2,7 @@ import { hash } from 'node:crypto'
 import { type Path, pathText } from '../../config/fields.ts'
 import { messageOf, type Problem } from '../../model/error.ts'
 import { decodeKubernetes } from '../decode/decode.ts'
-import { type KubernetesObject, refText } from '../decode/objects.ts'
+import { type ClusterObject, refText } from '../objects.ts'
 import { parseManifest } from './parse.ts'
 import { ProblemList } from './problem-list.ts'
 import { linesOf, type RawObject, SyntaxFault } from './raw-object.ts'
@@ -11,7 +11,7 @@ import { isGone } from './walk.ts'
 
 /** An object and where it was read: `services.yaml:12`. */
 export interface Placed {
-  readonly object: KubernetesObject
+  readonly object: ClusterObject
   readonly origin: string
 }
 
@@ -114,7 +114,7 @@ class Reading {
     }
   }
 
-  #place(object: KubernetesObject, origin: string): void {
+  #place(object: ClusterObject, origin: string): void {
     const key = refText(object)
     const first = this.objects.get(key)
     if (first) this.problems.add(() => duplicate(key, origin, first.origin))

@@ -4,12 +4,13 @@ import { setImmediate } from 'node:timers/promises'
 import { isDeepStrictEqual } from 'node:util'
 import { MeshError, messageOf, type Problem } from '../../model/error.ts'
 import type { Log } from '../../model/log.ts'
+import type { Sink } from '../../model/sink.ts'
 import type { Clock } from '../../model/time/clock.ts'
-import { Assembler } from '../service-assembler.ts'
-import type { Sink, Source } from '../source.ts'
-import { Rounds } from './debounced-job.ts'
+import { ServiceAssembler } from '../service-assembler.ts'
+import type { Source } from '../source.ts'
+import { DebouncedJob } from './debounced-job.ts'
 import { ManifestFile } from './manifest-file.ts'
-import { Claims } from './object-origins.ts'
+import { ObjectOrigins } from './object-origins.ts'
 import { ProblemList } from './problem-list.ts'
 import { maxEntries, type Tree, walk } from './walk.ts'
 import { Watches } from './watches.ts'
@@ -44,9 +45,9 @@ class ManifestsSource implements Source {
   readonly #clock: Clock
   readonly #log: Log
   readonly #watches: Watches
-  readonly #rounds: Rounds
-  readonly #assembler: Assembler
-  readonly #claims: Claims
+  readonly #rescan: DebouncedJob
+  readonly #assembler: ServiceAssembler
+  readonly #origins: ObjectOrigins
   readonly #files = new Map<string, ManifestFile>()
   #sink: Sink | undefined
   #isClosed = false
@@ -63,22 +64,22 @@ class ManifestsSource implements Source {
     this.#cluster = cluster
     this.#clock = clock
     this.#log = log
-    this.#assembler = new Assembler(cluster)
-    this.#claims = new Claims(this.#assembler)
+    this.#assembler = new ServiceAssembler(cluster)
+    this.#origins = new ObjectOrigins(this.#assembler)
     const look = () => this.#look().catch(error => log.error('source.fault', { cluster, path, why: messageOf(error) }))
-    this.#rounds = new Rounds(look, { clock, debounceMs, everyMs: rescanMs })
-    this.#watches = new Watches(() => this.#rounds.ask(), log)
+    this.#rescan = new DebouncedJob(look, { clock, debounceMs, everyMs: rescanMs })
+    this.#watches = new Watches(() => this.#rescan.ask(), log)
   }
 
   start(sink: Sink): void {
     this.#sink = sink
-    this.#rounds.start()
+    this.#rescan.start()
   }
 
   async close(): Promise<void> {
     this.#isClosed = true
     this.#watches.close()
-    await this.#rounds.close()
+    await this.#rescan.close()
   }
 
   /** Nothing is delivered before its end, so the sink sees what many files say together as one change. */
@@ -128,12 +129,12 @@ class ManifestsSource implements Source {
     const outcome = await file.refresh(stamp, () => this.#breathe())
     if (outcome === 'gone') return false
     this.#files.set(path, file)
-    if (outcome === 'changed') this.#claims.replace(path, before, file.objects)
+    if (outcome === 'changed') this.#origins.replace(path, before, file.objects)
     return true
   }
 
   #forget(path: string): void {
-    this.#claims.replace(path, this.#files.get(path)?.objects ?? new Map(), new Map())
+    this.#origins.replace(path, this.#files.get(path)?.objects ?? new Map(), new Map())
     this.#files.delete(path)
   }
 
@@ -153,7 +154,7 @@ class ManifestsSource implements Source {
       all.add(() => unread(path, `${why}; what was read from it before stays in use`))
     for (const path of [...this.#files.keys()].sort())
       for (const problem of this.#files.get(path)?.problems ?? []) all.add(() => problem)
-    for (const problem of this.#claims.problems()) all.add(() => problem)
+    for (const problem of this.#origins.problems()) all.add(() => problem)
     return all.list()
   }
 

@@ -1,5 +1,5 @@
 import type { Problem } from '../../model/error.ts'
-import type { KubernetesObject } from '../decode/objects.ts'
+import type { ClusterObject } from '../objects.ts'
 import { duplicate, type Placed } from './manifest-file.ts'
 
 interface Claim extends Placed {
@@ -8,18 +8,18 @@ interface Claim extends Placed {
 
 /** Takes what comes to count, and what counts no more. */
 export interface Assembly {
-  put(object: KubernetesObject, origin: string): void
-  remove(object: KubernetesObject): void
+  put(object: ClusterObject, origin: string): void
+  remove(object: ClusterObject): void
 }
 
 /**
  * Which file's word counts when several have the same object: that of the first by path, whenever it was written. The
  * others wait, and step in when it goes.
  */
-export class Claims {
+export class ObjectOrigins {
   readonly #assembly: Assembly
   /** By `refText`; the first of each list counts. */
-  readonly #claims = new Map<string, readonly Claim[]>()
+  readonly #origins = new Map<string, readonly Claim[]>()
   readonly #contested = new Set<string>()
 
   constructor(assembly: Assembly) {
@@ -34,18 +34,18 @@ export class Claims {
 
   problems(): Problem[] {
     return [...this.#contested].flatMap(key => {
-      const [first, ...others] = this.#claims.get(key) ?? []
+      const [first, ...others] = this.#origins.get(key) ?? []
       return first ? others.map(other => duplicate(key, other.origin, first.origin)) : []
     })
   }
 
   #set(path: string, key: string, placed: Placed | undefined): void {
-    const known = this.#claims.get(key) ?? []
+    const known = this.#origins.get(key) ?? []
     const others = known.filter(claim => claim.path !== path)
     const later = others.findIndex(claim => claim.path > path)
     const claims = placed ? others.toSpliced(later === -1 ? others.length : later, 0, { ...placed, path }) : others
-    if (claims.length > 0) this.#claims.set(key, claims)
-    else this.#claims.delete(key)
+    if (claims.length > 0) this.#origins.set(key, claims)
+    else this.#origins.delete(key)
     if (claims.length > 1) this.#contested.add(key)
     else this.#contested.delete(key)
     const [before, after] = [known[0], claims[0]]

@@ -188,7 +188,7 @@ t.test('by hosts: the command of an unprivileged user keeps its user id', { skip
   t.match(out, /^65534\n65534\n127\.96\.0\.10 +rebel-base\.default\.svc\.cluster\.local .*\nCapEff:\t0+\n$/)
   t.match(await starlane(admin, ['--names', 'dns', '--', 'true'], { user: 'nobody' }).done, {
     code: 1,
-    err: /^starlane: LISTEN .*port 53.*--names hosts\n$/,
+    err: /^starlane: EXEC_DNS .*port 53.*--names hosts\n$/,
   })
 
   const loop =

@@ -262,7 +262,7 @@ t.test('what is no etcd', async t => {
   t.teardown(() => web.close())
   const { port } = web.address() as { port: number }
   await t.rejects(open(t, { endpoints: [`http://127.0.0.1:${port}`] }), { code: 'SOURCE_READ' })
-  await t.rejects(open(t, { endpoints: [await scriptedEtcd(t, () => ({}))] }), { message: /not as etcd does/ })
+  await t.rejects(open(t, { endpoints: [await scriptedEtcd(t, () => ({}))] }), { message: /it is not etcd/ })
   await t.rejects(open(t, { endpoints: [] }), { message: /no etcd server is configured/ })
   await t.rejects(open(t, { endpoints: ['ftp://x'] }), { message: /"ftp:\/\/x" is no etcd server; write https/ })
 })

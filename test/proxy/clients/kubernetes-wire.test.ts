@@ -46,11 +46,11 @@ t.test('back-off', async t => {
     }),
   )
   const backoff = new Backoff(() => 1)
-  t.same([backoff.next(), backoff.next(), backoff.next()], [800, 1600, 3200])
+  t.same([backoff.next(), backoff.next(), backoff.next()], [1000, 2000, 4000])
   backoff.lasted(59_999)
-  t.equal(backoff.next(), 6400, 'a short success forgives nothing')
+  t.equal(backoff.next(), 8000, 'a short success changes nothing')
   backoff.lasted(60_000)
-  t.equal(backoff.next(), 800)
+  t.equal(backoff.next(), 1000)
   t.equal(backoff.next(20_000), 20_800, 'what the server asks for is kept')
   t.ok(backoff.next(0) >= 1600, 'and never shortens the wait')
 })
@@ -66,15 +66,18 @@ t.test('Retry-After', async t => {
 })
 
 t.test('what servers say of errors', async t => {
-  t.ok(apiErrorOf('watch', { code: 410, reason: 'Expired' }).isGone)
-  t.ok(apiErrorOf('watch', { reason: 'Expired' }, 200).isGone)
-  t.ok(apiErrorOf('watch', { message: 'Timeout: Too large resource version: 7, current: 5' }, 504).isGone)
-  t.notOk(apiErrorOf('watch', 'Gateway Timeout', 504).isGone)
-  t.equal(apiErrorOf('list', { details: { retryAfterSeconds: 3 } }, 429).retryAfterMs, 3000)
-  const html = apiErrorOf('list', `<html>${'x'.repeat(10_000)}`, 502)
+  t.ok(apiErrorOf('SOURCE_READ', 'watch', { code: 410, reason: 'Expired' }).isGone)
+  t.ok(apiErrorOf('SOURCE_READ', 'watch', { reason: 'Expired' }, 200).isGone)
+  t.ok(
+    apiErrorOf('SOURCE_READ', 'watch', { message: 'Timeout: Too large resource version: 7, current: 5' }, 504).isGone,
+  )
+  t.notOk(apiErrorOf('SOURCE_READ', 'watch', 'Gateway Timeout', 504).isGone)
+  t.equal(apiErrorOf('SOURCE_READ', 'list', { details: { retryAfterSeconds: 3 } }, 429).retryAfterMs, 3000)
+  const html = apiErrorOf('SOURCE_READ', 'list', `<html>${'x'.repeat(10_000)}`, 502)
   t.match(html.message, /^list: 502 <html>x+$/)
   t.ok(html.message.length < 400, 'pages of proxies are cut short')
-  for (const body of [null, 7, [], { code: 'x' }, { details: 7 }]) t.equal(apiErrorOf('list', body, 500).status, 500)
+  for (const body of [null, 7, [], { code: 'x' }, { details: 7 }])
+    t.equal(apiErrorOf('SOURCE_READ', 'list', body, 500).status, 500)
 })
 
 t.test('whatever a server sends is read or refused', async t => {

@@ -1,8 +1,10 @@
 import assert from 'node:assert/strict'
 import t, { type Test } from 'tap'
 import { heartbeatKey, lockKey } from '../../../proxy/clients/clustermesh.ts'
+import type { EtcdStore, Write } from '../../../proxy/clients/etcd/client.ts'
 import { decodeClusterConfig } from '../../../proxy/clients/etcd/cluster-config.ts'
 import { connectEtcd } from '../../../proxy/clients/etcd/connect.ts'
+import type { Entry } from '../../../proxy/clients/etcd/rpc.ts'
 import { silentLog } from '../../../proxy/model/log.ts'
 import { derivedServiceName } from '../../../proxy/model/multicluster.ts'
 import type { ClusterService } from '../../../proxy/model/service.ts'
@@ -12,12 +14,12 @@ import { DesiredKeys } from '../../../proxy/publish/desired-keys.ts'
 import { clusterConfigValue, recordsOf } from '../../../proxy/publish/encode-cilium.ts'
 import { followDirectory } from '../../../proxy/publish/follow-directory.ts'
 import { createPublisher, type Publisher, type PublisherOptions } from '../../../proxy/publish/publisher.ts'
-import type { Store, Stored, Write } from '../../../proxy/publish/store.ts'
 import { decodeService } from '../../../proxy/sources/etcd/decode-cilium.ts'
-import { decodeSlice, serviceOfSlices } from '../../../proxy/sources/etcd/decode-slices.ts'
+import { decodeSlice } from '../../../proxy/sources/etcd/decode-slices.ts'
 import { createEtcdSource } from '../../../proxy/sources/etcd/etcd-source.ts'
 import { RecordingSink, until } from '../../conformance/source.ts'
 import { FakeClock } from '../../support/clock.ts'
+import { assembled } from '../../support/etcd/assembled.ts'
 import { type Etcd, noEtcd, startEtcd } from '../../support/etcd/etcd.ts'
 import { eventually } from '../../support/eventually.ts'
 import { clusterService, endpoint, FakeDirectory, globalService } from '../../support/model.ts'
@@ -87,7 +89,7 @@ t.test('the encoding of a service', async t => {
 
   t.test('is decoded to the same service', async t => {
     const owner = { cluster: 'north', clusterId: 5 }
-    t.match(decodeService('shop/cart', value, owner), {
+    t.match(assembled('north', ...decodeService('shop/cart', value, owner))[0], {
       clusterIPs: ['10.96.0.7', 'fd00::7'],
       labels: cart.labels,
       endpoints: [{ address: '10.0.0.1' }, { address: '10.0.0.2', hostname: 'cart-0' }, { address: 'fd00::1' }],
@@ -98,12 +100,10 @@ t.test('the encoding of a service', async t => {
       return decodeSlice(suffix, frame, owner)
     })
     t.equal(slices.length, 4, 'by family, ports and weight')
-    const [first, ...more] = slices
-    assert(first)
     const byAddress = (a: { address: string }, b: { address: string }) => (a.address < b.address ? -1 : 1)
     const { hostname: _, ...withoutHostname } = cart.endpoints[0] ?? {}
     t.same(
-      serviceOfSlices([first, ...more], owner).endpoints.toSorted(byAddress),
+      assembled('north', ...slices)[0]?.endpoints.toSorted(byAddress),
       [withoutHostname, ...cart.endpoints.slice(1)].map(e => e as { address: string }).toSorted(byAddress),
       'with all conditions; only hostnames have no place in a slice',
     )
@@ -183,7 +183,13 @@ t.test('desired keys against stored ones', async t => {
   const value = (text: string) => Buffer.from(text)
   const keysOf = (writes: readonly Write[]) =>
     writes.map(write => ('gone' in write ? `-${write.key}` : `+${write.key}`))
-  const stored = (key: string, text: string, lease = 1n) => ({ key, value: value(text), lease, createRevision: 1 })
+  const stored = (key: string, text: string, lease = 1n) => ({
+    key,
+    value: value(text),
+    lease,
+    createRevision: 1,
+    modRevision: 1,
+  })
 
   const next = (from: DesiredKeys) => {
     const batch = new Batch()
@@ -417,14 +423,15 @@ t.test('etcd with a full disk, and etcd stopped', { skip: noEtcd }, async t => {
 t.test('requests are paced and full', async t => {
   const clock = new FakeClock()
   const requests: { at: number; writes: readonly Write[] }[] = []
-  let lock: Stored | undefined
-  const store: Store = {
+  let lock: Entry | undefined
+  const store: EtcdStore = {
     clusterId: 'e1',
     get: async key => (key === lockKey('north') ? lock : undefined),
     async *pages() {},
     write: async writes => {
       const [write] = writes
-      if (write && 'value' in write && write.key === lockKey('north')) lock = { ...write, createRevision: 1, lease: 1n }
+      if (write && 'value' in write && write.key === lockKey('north'))
+        lock = { ...write, createRevision: 1, modRevision: 1, lease: 1n }
       else requests.push({ at: clock.now(), writes })
       return true
     },

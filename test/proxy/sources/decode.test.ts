@@ -1,7 +1,7 @@
 import t from 'tap'
 import { pathText } from '../../../proxy/config/fields.ts'
 import { decodeKubernetes, membersOf } from '../../../proxy/sources/decode/decode.ts'
-import type { DeclaredEndpoint, EndpointsObject, ServiceObject } from '../../../proxy/sources/decode/objects.ts'
+import type { DeclaredEndpoint, EndpointsObject, ServiceObject } from '../../../proxy/sources/objects.ts'
 
 type Fields = Record<string, unknown>
 
@@ -474,13 +474,13 @@ t.test('ServiceExports and ServiceImports', async t => {
       kind: 'ServiceExport',
       namespace: 'shop',
       name: 'web',
-      said: { annotations: {}, labels: {} },
+      exported: { annotations: {}, labels: {} },
     })
   }
   const shared = { exportedAnnotations: { 'service.cilium.io/affinity': 'local' }, exportedLabels: { team: 'x' } }
   const exported = mcs('ServiceExport', shared, { creationTimestamp: '2026-01-02T03:04:05Z' })
   t.match(decodeKubernetes(exported).object, {
-    said: {
+    exported: {
       createdAt: Date.UTC(2026, 0, 2, 3, 4, 5),
       annotations: shared.exportedAnnotations,
       labels: shared.exportedLabels,

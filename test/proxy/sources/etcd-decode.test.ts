@@ -17,8 +17,10 @@ import {
   text,
   texts,
 } from '../../../proxy/clients/etcd/protobuf.ts'
+import { derivedServiceName } from '../../../proxy/model/multicluster.ts'
 import { decodeNode, decodeService, decodeServiceExport } from '../../../proxy/sources/etcd/decode-cilium.ts'
-import { decodeSlice, serviceOfSlices } from '../../../proxy/sources/etcd/decode-slices.ts'
+import { decodeSlice } from '../../../proxy/sources/etcd/decode-slices.ts'
+import { assembled } from '../../support/etcd/assembled.ts'
 import { configValue, serviceValue, sliceEndpoint, sliceValue } from '../../support/etcd/cilium.ts'
 
 const east = { cluster: 'east', clusterId: 7 }
@@ -66,7 +68,7 @@ t.test('what a cluster says of itself', async t => {
     [json({ id: '7' }), /^id: /],
     [configValue(7, { maxConnectedClusters: 300 }), /maxConnectedClusters/],
     [configValue(7, { endpointSlicesExportMode: 'other' }), /endpointSlicesExportMode/],
-    [Buffer.from('{'), /is no JSON/],
+    [Buffer.from('{'), /is not JSON/],
     [json(null), /the record/],
   ]
   for (const [value, why] of refused)
@@ -74,7 +76,7 @@ t.test('what a cluster says of itself', async t => {
 })
 
 t.test('a service, as Cilium 1.20 writes it', async t => {
-  t.same(decodeService('shop/cart', serviceValue(), east), {
+  t.same(assembled('east', ...decodeService('shop/cart', serviceValue(), east))[0], {
     cluster: 'east',
     namespace: 'shop',
     name: 'cart',
@@ -121,7 +123,7 @@ t.test('a service, as Cilium 1.20 writes it', async t => {
 
   t.test('what may be absent, null or odd', async t => {
     const decode = (changes: object) =>
-      decodeService('shop/cart', serviceValue(changes as Record<string, unknown>), east)
+      assembled('east', ...decodeService('shop/cart', serviceValue(changes as Record<string, unknown>), east))[0]
     t.match(decode({ backends: {}, zones: null, hostnames: null, labels: null }), { endpoints: [], labels: {} })
     t.match(decode({ frontends: null }), { headless: true, clusterIPs: [], ports: [] })
     t.equal(decode({ shared: false }), undefined, 'not shared is as good as gone')
@@ -153,14 +155,14 @@ t.test('a service, as Cilium 1.20 writes it', async t => {
       [{ clusterID: 512 }, /^clusterID: /],
       [{ name: 'other' }, /name "shop\/other", its key says "shop\/cart"/],
       [{}, /its key says "shop\/cart\/x"/, 'shop/cart/x'],
-      [{ name: '' }, /no name of Kubernetes/],
-      [{ namespace: 'a/b' }, /^namespace: "a\/b" is no name/],
-      [{ name: '../x' }, /no name of Kubernetes/],
-      [{ backends: { 'fe80::1%eth0': port } }, /"fe80::1%eth0" is no address/],
-      [{ frontends: { 'host.example': port } }, /is no address/],
-      [{ hostnames: { x: 'y' } }, /is no address/],
+      [{ name: '' }, /not a Kubernetes name/],
+      [{ namespace: 'a/b' }, /^namespace: "a\/b" is not a Kubernetes name/],
+      [{ name: '../x' }, /not a Kubernetes name/],
+      [{ backends: { 'fe80::1%eth0': port } }, /"fe80::1%eth0" is not an IP address/],
+      [{ frontends: { 'host.example': port } }, /is not an IP address/],
+      [{ hostnames: { x: 'y' } }, /is not an IP address/],
       [{ backends: { '10.0.0.1': { http: { Protocol: 'TCP', Port: 65536 } } } }, /^backends.*Port/],
-      [{ backends: [port] }, /"0" is no address/],
+      [{ backends: [port] }, /"0" is not an IP address/],
       [{ shared: 'yes' }, /^shared: /],
     ]
     for (const [changes, why, suffix = 'shop/cart'] of refused) {
@@ -196,11 +198,12 @@ t.test('an endpoint slice', async t => {
     ...field(9, ...field(1, 'http'), ...field(2, 'TCP'), 3 * 8, 0x90, 0x3f),
   ])
   const ports = [{ name: 'http', protocol: 'TCP', port: 8080 }]
-  t.same(decodeSlice('shop/cart-abc', zstdCompressSync(frame), east), {
+  t.match(decodeSlice('shop/cart-abc', zstdCompressSync(frame), east), {
+    kind: 'EndpointSlice',
     namespace: 'shop',
-    service: 'cart',
-    labels: { 'kubernetes.io/service-name': 'cart' },
-    ports,
+    name: 'cart-abc',
+    service: 'shop/cart',
+    implied: { spec: { headless: false, clusterIPs: [], labels: { 'kubernetes.io/service-name': 'cart' } }, ports },
     endpoints: [
       {
         address: '10.11.3.21',
@@ -237,9 +240,9 @@ t.test('an endpoint slice', async t => {
       [sliceValue({ clusterId: 8 }), /clusterID 8/],
       [sliceValue({ clusterId: 0 }), /^clusterID: /],
       [sliceValue({ name: 'x' }), /name "shop\/x"/],
-      [sliceValue({ labels: new Map() }), /no name of Kubernetes/],
+      [sliceValue({ labels: new Map() }), /not a Kubernetes name/],
       [sliceValue({ addressType: 'FQDN' }), /addresses of type "FQDN"/],
-      [sliceValue({ endpoints: [sliceEndpoint('host')] }), /"host" is no address/],
+      [sliceValue({ endpoints: [sliceEndpoint('host')] }), /"host" is not an IP address/],
       [Buffer.from('plain'), /./],
       [zstdCompressSync(Buffer.alloc(17 * 1024 * 1024)), /./],
       [zstdCompressSync(Buffer.from([0x0a, 0xff])), /ends in the middle/],
@@ -248,15 +251,14 @@ t.test('an endpoint slice', async t => {
   })
 
   t.test('several make one service', async t => {
-    const slice = (changes: Parameters<typeof sliceValue>[0]) =>
-      decodeSlice('shop/cart-x7k2p', sliceValue(changes), east)
+    const slice = (changes: Parameters<typeof sliceValue>[0], name = 'cart-1') =>
+      decodeSlice(`shop/${name}`, sliceValue({ name, ...changes }), east)
     const leaving = { ready: false, serving: true, terminating: true }
-    const service = serviceOfSlices(
-      [
-        slice({ endpoints: [sliceEndpoint('10.0.0.1', { conditions: leaving }), sliceEndpoint('10.0.0.2')] }),
-        slice({ endpoints: [sliceEndpoint('10.0.0.1')], ports: [{ name: 'dns', protocol: 'UDP', port: 53 }] }),
-      ],
-      east,
+    const dns = { endpoints: [sliceEndpoint('10.0.0.1')], ports: [{ name: 'dns', protocol: 'UDP', port: 53 }] }
+    const [service] = assembled(
+      'east',
+      slice({ endpoints: [sliceEndpoint('10.0.0.1', { conditions: leaving }), sliceEndpoint('10.0.0.2')] }),
+      slice(dns, 'cart-2'),
     )
     t.match(service, {
       cluster: 'east',
@@ -266,12 +268,18 @@ t.test('an endpoint slice', async t => {
       clusterIPs: [],
       ports: [{ name: 'http' }, { name: 'dns' }],
     })
-    t.match(service.endpoints, [
+    t.match(service?.endpoints, [
       { address: '10.0.0.1', ready: true, terminating: false, ports: [{ name: 'http' }, { name: 'dns' }] },
       { address: '10.0.0.2', ready: true },
     ])
     const headless = new Map([...sliceMessageLabels, ['service.kubernetes.io/headless', '']])
-    t.equal(serviceOfSlices([slice({ labels: headless })], east).headless, true)
+    t.equal(assembled('east', slice({}), slice({ labels: headless }, 'cart-2'))[0]?.headless, true)
+    const record = decodeService('shop/cart', serviceValue(), east)
+    t.match(
+      assembled('east', slice({ endpoints: [sliceEndpoint('10.0.0.3')] }), ...record),
+      [{ clusterIPs: ['10.96.14.7'], endpoints: [{ address: '10.0.0.3' }] }],
+      'beside a service record: the record describes the service, the slices have the endpoints',
+    )
   })
 })
 
@@ -292,17 +300,11 @@ t.test('a node', async t => {
     Labels: { 'topology.kubernetes.io/zone': 'eu-1a' },
     Annotations: null,
   }
-  t.same(decodeNode('n1', json(record), east), {
-    name: 'n1',
-    addresses: [
-      { type: 'InternalIP', address: '172.20.0.12' },
-      { type: 'CiliumInternalIP', address: '10.11.3.1' },
-    ],
-    zone: 'eu-1a',
-  })
+  const node = { kind: 'Node', namespace: '', name: 'n1' }
+  t.same(decodeNode('n1', json(record), east), { ...node, zone: 'eu-1a' })
   t.same(decodeNode('n1', json({ ...record, IPv4AllocCIDR: '10.11.3.0/24', IPAddresses: null, Labels: null }), east), {
-    name: 'n1',
-    addresses: [],
+    ...node,
+    zone: undefined,
   })
   t.throws(() => decodeNode('n2', json(record), east), { message: /name "n1", its key says "n2"/ })
   t.throws(() => decodeNode('n1', json({ ...record, ClusterID: 8 }), east), { message: /ClusterID 8/ })
@@ -320,21 +322,24 @@ t.test('a service export', async t => {
     type: 'Headless',
     sessionAffinity: 'None',
   }
-  t.same(decodeServiceExport('shop/cart', json(record), east), {
+  t.match(decodeServiceExport('shop/cart', json(record), east), {
+    kind: 'ServiceExport',
     namespace: 'shop',
     name: 'cart',
-    headless: true,
-    ports: [{ name: 'http', protocol: 'TCP', port: 80, appProtocol: 'h2c' }],
     exported: { createdAt: Date.UTC(2026, 0, 2, 3, 4, 5), annotations: {}, labels: {} },
+    standIn: {
+      spec: { headless: true, ports: [{ name: 'http', protocol: 'TCP', port: 80, appProtocol: 'h2c' }] },
+      backendsOf: `shop/${derivedServiceName('shop', 'cart')}`,
+    },
   })
   const sticky = { ...record, sessionAffinity: 'ClientIP', sessionAffinityConfig: { clientIP: { timeoutSeconds: 60 } } }
-  t.match(decodeServiceExport('shop/cart', json(sticky), east), { sessionAffinity: { timeoutMs: 60_000 } })
+  t.match(decodeServiceExport('shop/cart', json(sticky), east), {
+    standIn: { spec: { sessionAffinity: { timeoutMs: 60_000 } } },
+  })
   const bare = { cluster: 'east', namespace: 'shop', name: 'cart', annotations: null, ports: null }
-  t.same(
-    decodeServiceExport('shop/cart', json(bare), east),
-    { namespace: 'shop', name: 'cart', headless: false, ports: [], exported: { annotations: {}, labels: {} } },
-    'without a time it counts as the youngest',
-  )
+  const youngest = decodeServiceExport('shop/cart', json(bare), east)
+  t.same(youngest.exported, { annotations: {}, labels: {} }, 'without a time it counts as the youngest')
+  t.match(youngest.standIn?.spec, { headless: false, ports: [] })
   t.throws(() => decodeServiceExport('shop/x', json(record), east), { message: /its key says "shop\/x"/ })
 })
 

@@ -145,7 +145,7 @@ t.test('what must be there before anything counts', { skip: noEtcd }, async t =>
     const peer = newPeer()
     await peer.announce()
     const sink = observe(t, { cluster: peer.name, id: 99, ...servers })
-    await lost(sink, new RegExp(`${peer.name} says its id is ${peer.id}, configured is 99; give it the same`))
+    await lost(sink, new RegExp(`${peer.name} announces cluster id ${peer.id}, but 99 is configured; make them equal`))
     await peer.configure({}, 99)
     await live(sink)
   })
@@ -156,7 +156,7 @@ t.test('what must be there before anything counts', { skip: noEtcd }, async t =>
     const sink = observe(t, { cluster: peer.name, id: peer.id, ...servers })
     await lost(sink, /cilium\/cluster-config\/c\d+: capabilities.endpointSlicesExportMode/)
     await peer.put({ [clusterConfigKey(peer.name)]: Buffer.from('{') })
-    await lost(sink, /is no JSON/)
+    await lost(sink, /is not JSON/)
     await peer.configure()
     await live(sink)
   })
@@ -189,7 +189,7 @@ t.test('what must be there before anything counts', { skip: noEtcd }, async t =>
     await peer.put(peer.slice('shop/cart-c'))
     await peer.configure({ endpointSlicesExportMode: 'endpointslices-only' })
     await until(() => asCilium.services.get('shop/cart')?.clusterIPs.length === 0, 'the other mode is followed')
-    t.match(asCilium.error?.message, /describes itself anew/)
+    t.match(asCilium.error?.message, /cluster-config has changed/)
   })
 
   t.test('an export is a service of its name, with the backends of its derived Service', async t => {
@@ -259,7 +259,7 @@ t.test('what must be there before anything counts', { skip: noEtcd }, async t =>
     await peer.put({ [key]: Buffer.from('garbage') })
     await until(() => sink.problemList.length === 1, 'the problem is told')
     t.match(sink.problemList, [
-      { code: 'SOURCE_OBJECT', where: key, message: /^shop\/cart: is no JSON.*before stays$/ },
+      { code: 'SOURCE_OBJECT', where: key, message: /^shop\/cart: is not JSON.*stays in use$/ },
     ])
     t.ok(sink.services.has('shop/cart'))
     await peer.put(peer.service('shop/cart', { shared: false }))
@@ -279,7 +279,7 @@ t.test('what must be there before anything counts', { skip: noEtcd }, async t =>
     const sink = observe(t, { cluster: peer.name, id: peer.id, config: file })
     await lost(sink, /cannot read the client file: ENOENT/)
     await writeFile(file, 'endpoints: [')
-    await lost(sink, /is no YAML/)
+    await lost(sink, /is not YAML/)
     const write = async (url: string) => {
       await writeFile(`${file}.new`, `endpoints: ["${url}"]\n`)
       await rename(`${file}.new`, file)
@@ -315,7 +315,7 @@ t.test('a heart that stands still', { skip: noEtcd }, async t => {
   t.equal(sink.link, 'live')
   await clock.advance(120_000)
   t.equal(sink.link, 'lost')
-  t.match(sink.error, { code: 'SOURCE_READ', message: /nobody has taken care of the store for 2m/ })
+  t.match(sink.error, { code: 'SOURCE_READ', message: /has not been renewed for 2m/ })
 
   sink.news()
   await peer.drop(peer.key('services', 'shop/cart'))
@@ -365,7 +365,7 @@ t.test('what becomes of a server', { skip: noEtcd }, async t => {
     await anew.beat()
     await anew.configure()
     await anew.put(anew.service('shop/new'))
-    await lost(sink, /does not say yet that all is written/)
+    await lost(sink, /the canary under cilium\/synced\/east\/ is missing/)
     t.same([...sink.services.keys()], ['shop/cart', 'shop/old'])
     await anew.put(anew.service('shop/cart'))
     await anew.complete()
@@ -446,7 +446,7 @@ t.test('a way that is cut without a word, and a slow one', { skip: noEtcd }, asy
   await clock.advance(119_000)
   t.equal(sink.link, 'live')
   await clock.advance(1000)
-  await lost(sink, /nobody has taken care of the store for 2m/)
+  await lost(sink, /has not been renewed for 2m/)
   await clock.advance(1000)
   await until(() => clock.waiting === 1, 'it connects anew')
   await eventually(async () => {
@@ -479,7 +479,7 @@ t.test('garbage in every value leaves all that was known', { skip: noEtcd }, asy
     [peer.key('services', '')]: Buffer.from('[]'),
   })
   await until(
-    () => /102 more keys are not sound/.test(sink.problemList.at(-1)?.message ?? ''),
+    () => /102 more keys have bad values/.test(sink.problemList.at(-1)?.message ?? ''),
     'all problems are counted',
   )
   t.equal(sink.problemList.length, 1001, 'and a thousand told')
@@ -512,7 +512,7 @@ t.test('what is compacted away between a list and its watch is listed again', { 
     listed: (entries: readonly { key: string }[]) => lists.push(entries.map(({ key }) => key).join()),
     changed: (events: readonly { entry: { key: string } }[]) => lists.push(`+${events[0]?.entry.key}`),
   }
-  const mirror = new Mirror(late, 'p/', listener, error => t.fail(error))
+  const mirror = new Mirror(late, 'p/', listener, { failed: error => t.fail(error) })
   t.teardown(() => mirror.close())
   await until(() => lists.length === 2, 'two lists')
   await put('p/4')
@@ -541,7 +541,7 @@ t.test('a mirror whose past is compacted away lists anew', async t => {
     listed: (entries: readonly { key: string }[]) => told.push(entries.map(({ key }) => key).join()),
     changed: () => {},
   }
-  const mirror = new Mirror(client, 'p/', listener, error => told.push(error.message))
+  const mirror = new Mirror(client, 'p/', listener, { failed: error => told.push(error.message) })
   await until(() => told.length === 1, 'listed')
   watching?.compacted()
   await until(() => told.length === 2, 'listed again')
@@ -626,7 +626,7 @@ cilium-host-aliases:
     aliases: new Map(),
   })
   const refused: [text: string, why: RegExp][] = [
-    ['{', /\/f is no YAML/],
+    ['{', /\/f is not YAML/],
     ['', /^\/f: the file: /],
     ['endpoints: []', /endpoints: names no server/],
     ['endpoints: [https://a]\ncilium-host-aliases: [{hostname: "", ips: [192.0.2.1]}]', /cilium-host-aliases/],

@@ -5,7 +5,7 @@ import { join } from 'node:path'
 import t, { type Test } from 'tap'
 import { type LogFields, silentLog } from '../../../proxy/model/log.ts'
 import { systemClock } from '../../../proxy/model/time/clock.ts'
-import { Rounds } from '../../../proxy/sources/manifests/debounced-job.ts'
+import { DebouncedJob } from '../../../proxy/sources/manifests/debounced-job.ts'
 import { ManifestFile } from '../../../proxy/sources/manifests/manifest-file.ts'
 import { createManifestsSource, type ManifestsOptions } from '../../../proxy/sources/manifests/manifests-source.ts'
 import { type Declared, examineSource, RecordingSink, type SourceDriver, until } from '../../conformance/source.ts'
@@ -490,7 +490,7 @@ t.test('rounds: soon after the last one who asks, and not later than patience', 
   const clock = new FakeClock()
   let release: () => void = () => {}
   const begun: number[] = []
-  const rounds = new Rounds(
+  const rounds = new DebouncedJob(
     () => {
       begun.push(clock.now())
       return new Promise(resolve => {

@@ -2,15 +2,15 @@ import fc from 'fast-check'
 import t from 'tap'
 import type { ClusterService, Endpoint } from '../../../proxy/model/service.ts'
 import type {
+  ClusterObject,
   DeclaredEndpoint,
   EndpointsObject,
   ExportObject,
   ImportObject,
-  KubernetesObject,
   NodeObject,
   ServiceObject,
-} from '../../../proxy/sources/decode/objects.ts'
-import { Assembler } from '../../../proxy/sources/service-assembler.ts'
+} from '../../../proxy/sources/objects.ts'
+import { ServiceAssembler } from '../../../proxy/sources/service-assembler.ts'
 import { RecordingSink } from '../../conformance/source.ts'
 import { clusterService } from '../../support/model.ts'
 
@@ -41,8 +41,8 @@ function aSlice(
 }
 
 function anExport(name: string, createdAt?: number): ExportObject {
-  const said = { ...(createdAt !== undefined && { createdAt }), annotations: {}, labels: {} }
-  return { kind: 'ServiceExport', namespace: 'default', name, said }
+  const exported = { ...(createdAt !== undefined && { createdAt }), annotations: {}, labels: {} }
+  return { kind: 'ServiceExport', namespace: 'default', name, exported }
 }
 
 function anImport(name: string, derived?: string): ImportObject {
@@ -58,8 +58,8 @@ function aNode(name: string, zone?: string): NodeObject {
 }
 
 /** An assembler that has been given these objects and has delivered them. */
-function begin(...objects: KubernetesObject[]) {
-  const assembler = new Assembler('cluster-1')
+function begin(...objects: ClusterObject[]) {
+  const assembler = new ServiceAssembler('cluster-1')
   const sink = new RecordingSink()
   for (const object of objects) assembler.put(object)
   assembler.flush(sink)
@@ -71,12 +71,12 @@ function begin(...objects: KubernetesObject[]) {
     endpoints,
     addresses: (name: string) => endpoints(name).map(({ address }) => address),
     /** Puts, flushes, and says what was delivered. */
-    put: (...objects: KubernetesObject[]) => {
+    put: (...objects: ClusterObject[]) => {
       for (const object of objects) assembler.put(object)
       assembler.flush(sink)
       return sink.news()
     },
-    remove: (object: KubernetesObject) => {
+    remove: (object: ClusterObject) => {
       assembler.remove(object)
       assembler.flush(sink)
       return sink.news()
@@ -85,7 +85,7 @@ function begin(...objects: KubernetesObject[]) {
 }
 
 t.test('the first flush is a reset, the later ones are differences', async t => {
-  const assembler = new Assembler('cluster-1')
+  const assembler = new ServiceAssembler('cluster-1')
   const sink = new RecordingSink()
   assembler.put(aSlice('a-1', 'a', { address: '10.0.0.1' }))
   assembler.put(aService('a'), 'a.yaml:3')
@@ -105,7 +105,7 @@ t.test('the first flush is a reset, the later ones are differences', async t => 
 
 t.test('a Pod is delivered once for all that happens to it between two deliveries', async t => {
   const sink = new RecordingSink()
-  const assembler = new Assembler('cluster-1')
+  const assembler = new ServiceAssembler('cluster-1')
   const ref = { kind: 'Pod', namespace: 'default', name: 'luke' } as const
   const at = (...addresses: string[]) => ({ ...ref, pod: { namespace: 'default', name: 'luke', addresses } })
   const news = () => {
@@ -289,7 +289,7 @@ t.test('a ServiceImport stands in while there is no Service, without endpoints o
 
 t.test('namespaces', async t => {
   const { put, remove, sink } = begin()
-  const shop = (global: boolean): KubernetesObject => ({ kind: 'Namespace', namespace: '', name: 'shop', global })
+  const shop = (global: boolean): ClusterObject => ({ kind: 'Namespace', namespace: '', name: 'shop', global })
   t.same(put(shop(true)), ['put namespace shop'])
   t.same(put(shop(true)), [])
   t.same(
@@ -345,7 +345,7 @@ t.test('whatever the order and the steps, the sink ends with what a reader of th
     ports: fc.constantFrom(http, metrics),
     node: fc.constantFrom('n1', 'n2'),
   })
-  const object: fc.Arbitrary<KubernetesObject> = fc.oneof(
+  const object: fc.Arbitrary<ClusterObject> = fc.oneof(
     fc
       .record({ name, unready: fc.boolean() })
       .map(({ name, unready }) => aService(name, { publishNotReadyAddresses: unready })),
@@ -366,9 +366,9 @@ t.test('whatever the order and the steps, the sink ends with what a reader of th
   const step = fc.record({ object, isPut: fc.boolean(), flush: fc.boolean() })
   fc.assert(
     fc.property(fc.array(step, { maxLength: 40 }), steps => {
-      const stepped = new Assembler('cluster-1')
+      const stepped = new ServiceAssembler('cluster-1')
       const sink = new RecordingSink()
-      const state = new Map<string, KubernetesObject>()
+      const state = new Map<string, ClusterObject>()
       stepped.flush(sink)
       for (const { object, isPut, flush } of steps) {
         const key = `${object.kind} ${object.name}`
@@ -379,7 +379,7 @@ t.test('whatever the order and the steps, the sink ends with what a reader of th
         if (flush) stepped.flush(sink)
       }
       stepped.flush(sink)
-      const fresh = new Assembler('cluster-1')
+      const fresh = new ServiceAssembler('cluster-1')
       const reader = new RecordingSink()
       for (const object of state.values()) fresh.put(object)
       fresh.flush(reader)

@@ -1,0 +1,30 @@
+/** The contract between a source, which reads one cluster, and the mesh, which merges all of them. */
+import type { MeshError, Problem } from './error.ts'
+import type { ClusterService, Namespace, Pod } from './service.ts'
+
+/** The complete state of one cluster at one moment. */
+export interface Snapshot {
+  readonly services: readonly ClusterService[]
+  readonly namespaces: readonly Namespace[]
+  /** Absent from a source that does not read Pods. */
+  readonly pods?: readonly Pod[]
+}
+
+/** Receives one cluster. Each call carries the complete state of its subject. No call may throw. */
+export interface Sink {
+  /** The complete state: anything that is not in it is gone. Also marks the source as live. */
+  reset(snapshot: Snapshot): void
+  /** One service, new or changed. */
+  put(service: ClusterService): void
+  drop(namespace: string, name: string): void
+  putNamespace(namespace: Namespace): void
+  dropNamespace(name: string): void
+  putPod(pod: Pod): void
+  dropPod(namespace: string, name: string): void
+  /** The source answers again, and nothing has changed. */
+  live(): void
+  /** The source does not answer. The last known state stays until it is stale. */
+  lost(error: MeshError): void
+  /** The complete list of problems with the source's objects; an empty list clears it. */
+  problems(problems: readonly Problem[]): void
+}

@@ -1,0 +1,103 @@
+/**
+ * What the decoders produce and the service assembler consumes: one value per Kubernetes object or etcd record, checked, and
+ * reduced to what the mesh needs.
+ */
+import type { ClusterService, Endpoint, EndpointPort, Pod, ServiceExport, ServiceKey } from '../model/service.ts'
+
+export const kinds = [
+  'Service',
+  'EndpointSlice',
+  'Endpoints',
+  'Namespace',
+  'Node',
+  'Pod',
+  'ServiceExport',
+  'ServiceImport',
+] as const
+export type Kind = (typeof kinds)[number]
+
+/** Identifies an object within one cluster. `namespace` is empty for Namespace and Node. */
+export interface ObjectRef {
+  readonly kind: Kind
+  readonly namespace: string
+  readonly name: string
+}
+
+export type ClusterObject =
+  | ServiceObject
+  | EndpointsObject
+  | NamespaceObject
+  | NodeObject
+  | PodObject
+  | ExportObject
+  | ImportObject
+
+/** A service without its identity, its endpoints, and what other objects say about it. */
+export type ServiceSpec = Omit<
+  ClusterService,
+  'cluster' | 'namespace' | 'name' | 'exported' | 'derived' | 'derivedFrom' | 'endpoints' | 'origin'
+>
+
+export interface ServiceObject extends ObjectRef {
+  readonly kind: 'Service'
+  readonly spec: ServiceSpec
+}
+
+/**
+ * Some of the endpoints of one service: an EndpointSlice, or a list from before slices (an Endpoints object, the backends of
+ * a service record), which is used only where the service has no slice.
+ */
+export interface EndpointsObject extends ObjectRef {
+  readonly kind: 'EndpointSlice' | 'Endpoints'
+  readonly service: ServiceKey
+  /** Kubernetes' decoder sorts them by address, so that a reordered slice is not a change. */
+  readonly endpoints: readonly DeclaredEndpoint[]
+  /** Set where the slice describes its Service too (etcd): used when the cluster has no other record of the Service. */
+  readonly implied?: { readonly spec: ServiceSpec; readonly ports: readonly EndpointPort[] }
+}
+
+/** An endpoint before its Service (`publishNotReadyAddresses`) and its Node (zone) are taken into account. */
+export interface DeclaredEndpoint extends Omit<Endpoint, 'serving'> {
+  /** Undefined where the object does not say; then it equals the final `ready`. */
+  readonly serving: boolean | undefined
+}
+
+export interface NamespaceObject extends ObjectRef {
+  readonly kind: 'Namespace'
+  /** The export gate `clustermesh.cilium.io/global`. */
+  readonly global: boolean
+}
+
+export interface NodeObject extends ObjectRef {
+  readonly kind: 'Node'
+  readonly zone: string | undefined
+}
+
+export interface PodObject extends ObjectRef {
+  readonly kind: 'Pod'
+  readonly pod: Pod
+}
+
+/** Exports the Service of its name to all clusters. */
+export interface ExportObject extends ObjectRef {
+  readonly kind: 'ServiceExport'
+  readonly exported: ServiceExport
+  /**
+   * Set where the export describes the service too (etcd): used when the cluster has no service of this name. The backends are
+   * those of `backendsOf`, the derived Service (Cilium 4.3).
+   */
+  readonly standIn?: { readonly spec: ServiceSpec; readonly backendsOf: ServiceKey }
+}
+
+export interface ImportObject extends ObjectRef {
+  readonly kind: 'ServiceImport'
+  /** The Service that it stands in for. */
+  readonly spec: ServiceSpec
+  /** The Service that carries its address. */
+  readonly derived: string | undefined
+}
+
+/** `EndpointSlice default/rebel-base-x7k2p`, `Node n1`: shown to people, and unique within a cluster, so also a key. */
+export function refText({ kind, namespace, name }: ObjectRef): string {
+  return namespace === '' ? `${kind} ${name}` : `${kind} ${namespace}/${name}`
+}
