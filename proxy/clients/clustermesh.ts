@@ -1,18 +1,18 @@
 /**
- * The wire format that the clusters of a Cilium ClusterMesh read and write in etcd (Cilium 1.20): where each thing stands and
- * what it looks like there. Shared by the source that reads and the publisher that writes; both only ever add to it.
+ * The keys and record formats of a Cilium ClusterMesh in etcd (Cilium 1.20), shared by the source that reads them and the
+ * publisher that writes them.
  */
 import { dictionary, int, many, maybe, message, nested, text, texts } from './etcd/protobuf.ts'
 
-/** The state of one cluster that a reader may ask for. Endpoint slices exist from Cilium 1.20 on. */
+/** The resources of one cluster. EndpointSlices exist since Cilium 1.20. */
 export const resources = ['nodes', 'identities', 'ip', 'services', 'endpointslices', 'serviceexports'] as const
 export type Resource = (typeof resources)[number]
 
-/** Written once a minute by whoever is responsible for the store; its arrival is the signal, the value is not read. */
+/** Renewed once a minute by the owner of the store. Readers watch for the write and ignore the value. */
 export const heartbeatKey = 'cilium/.heartbeat'
 export const heartbeatEveryMs = 60_000
 
-/** Held by the one process that publishes a cluster; Starlane's own. */
+/** The lock of the process that publishes a cluster. Not part of Cilium's format. */
 export function lockKey(cluster: string): string {
   return `cilium/.publisher/${cluster}`
 }
@@ -22,8 +22,8 @@ export function clusterConfigKey(cluster: string): string {
 }
 
 /**
- * Ends in a slash, so that cluster `c1` never sees the keys of `c11`. `cached` is where KVStoreMesh mirrors to. Identities and
- * addresses of pods stand under no name of a cluster before that (Cilium 2.2).
+ * Ends in a slash, so that cluster `c1` never matches the keys of `c11`. `cached` selects the copy that KVStoreMesh keeps. In
+ * a cluster's own store, the keys of identities and pod addresses do not contain the cluster's name (Cilium 2.2).
  */
 export function prefixOf(resource: Resource, cluster: string, cached = false): string {
   if (resource === 'identities') return `${base(resource, cached)}/${cached ? `${cluster}/` : ''}id/`
@@ -31,7 +31,7 @@ export function prefixOf(resource: Resource, cluster: string, cached = false): s
   return `${base(resource, cached)}/${cluster}/`
 }
 
-/** Present once everything of the resource has been written: before, an absent key means nothing. */
+/** Present once the whole resource has been written. Until then, an absent key means nothing. */
 export function canaryKey(resource: Resource, cluster: string, cached = false): string {
   return `${canaryPrefix(cluster)}${base(resource, cached)}`
 }
@@ -42,7 +42,7 @@ export function canaryPrefix(cluster: string): string {
 
 export const canariesPrefix = 'cilium/synced/'
 
-/** The clusters that keys under {@link canariesPrefix} are of. */
+/** The clusters in a list of keys under {@link canariesPrefix}. */
 export function clustersIn(canaries: readonly string[]): string[] {
   return [...new Set(canaries.map(key => key.slice(canariesPrefix.length).split('/')[0] ?? ''))]
 }
@@ -53,7 +53,7 @@ function base(resource: Resource, cached: boolean): string {
 
 export type SlicesMode = '' | 'services-and-endpointslices' | 'endpointslices-only'
 
-/** What a cluster says of itself. Absent fields mean false, 255 and services only. */
+/** How a cluster describes itself. Absent fields mean false, 255 and services only. */
 export interface ClusterConfigRecord {
   readonly id: number
   readonly capabilities?: {
@@ -65,16 +65,16 @@ export interface ClusterConfigRecord {
   }
 }
 
-/** The inner table is capitalised on the wire. */
+/** The names of its fields are capitalised in JSON. */
 export interface PortRecord {
   readonly Protocol: string
   readonly Port: number
 }
 
-/** IP to port name to port; an unnamed port has the empty name. */
+/** IP address to port name to port. An unnamed port has an empty name. */
 export type PortsByIp = Readonly<Record<string, Readonly<Record<string, PortRecord>>>>
 
-/** One shared global service. A service that is not shared has no record, rather than one that says so. */
+/** One shared global service. A service that is not shared has no record. */
 export interface ServiceRecord {
   readonly cluster: string
   readonly namespace: string
@@ -90,7 +90,7 @@ export interface ServiceRecord {
   readonly clusterID: number
 }
 
-/** A Go struct without tags, so that its names are capitalised. */
+/** A Go struct without tags, so its field names are capitalised. */
 export interface NodeRecord {
   readonly Name: string
   readonly Cluster: string
@@ -101,14 +101,14 @@ export interface NodeRecord {
 
 export const zoneLabel = 'topology.kubernetes.io/zone'
 
-/** A ServiceExport of the Multi-Cluster Services API. Its backends are those of the derived Service beside it. */
+/** A ServiceExport of the Multi-Cluster Services API. Its backends are in the record of its derived Service. */
 export interface ServiceExportRecord {
   readonly cluster: string
   readonly namespace: string
   readonly name: string
   readonly annotations: Readonly<Record<string, string>>
   readonly labels: Readonly<Record<string, string>>
-  /** RFC 3339; the oldest export wins conflicts. */
+  /** RFC 3339. The oldest export wins a conflict. */
   readonly exportCreationTimestamp?: string
   readonly ports: readonly {
     readonly name: string
@@ -135,7 +135,7 @@ const endpoint = message({
 
 const port = message({ name: text(1), protocol: text(2), port: int(3) })
 
-/** An EndpointSlice of a shared global service; on the wire it is one zstd frame. */
+/** An EndpointSlice of a shared global service. In etcd the message is compressed as one zstd frame. */
 export const sliceMessage = message({
   cluster: text(1),
   clusterId: int(2),

@@ -1,35 +1,36 @@
+/** Polls a file for changes of its content. */
 import { hash } from 'node:crypto'
 import { readFile } from 'node:fs/promises'
 import type { Clock } from '../model/time/clock.ts'
 
-/** How often is looked. A Secret of Kubernetes changes by a swap of links two folders up, of which few systems tell. */
-export const lookEveryMs = 5000
+/** The polling interval. A mounted Secret changes by a link swap two folders up, which file events often miss. */
+export const pollEveryMs = 5000
 
-/** Calls when a file has another text than when it was last looked at; one that cannot be read has none. */
+/** Calls `changed` when the content differs from that of the last poll. While the file cannot be read, nothing is called. */
 export function watchFile(path: string, clock: Clock, changed: () => void): () => void {
   let known: string | undefined
   let isFirst = true
-  let isLooking = false
+  let isPolling = false
   let isOver = false
-  const look = async (): Promise<void> => {
-    if (isLooking) return
-    isLooking = true
+  const poll = async (): Promise<void> => {
+    if (isPolling) return
+    isPolling = true
     const found = await digestOf(path)
-    isLooking = false
-    const isNews = !isFirst && found !== known && found !== undefined
+    isPolling = false
+    const isChanged = !isFirst && found !== known && found !== undefined
     isFirst = false
     known = found ?? known
-    if (isNews && !isOver) changed()
+    if (isChanged && !isOver) changed()
   }
-  void look()
-  const stop = clock.every(lookEveryMs, () => void look())
+  void poll()
+  const stop = clock.every(pollEveryMs, () => void poll())
   return () => {
     isOver = true
     stop()
   }
 }
 
-/** Undefined for what is no readable file. */
+/** The SHA-256 of a file; undefined when it cannot be read. */
 export async function digestOf(path: string): Promise<string | undefined> {
   try {
     return hash('sha256', await readFile(path), 'base64')

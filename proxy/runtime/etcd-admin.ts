@@ -7,7 +7,7 @@ import { admitLocalReader, admitPublisher, admitReader, dismiss, enableRights } 
 import type { EtcdServers } from '../clients/etcd/server.ts'
 import { type Clock, type Random, systemClock } from '../model/time/clock.ts'
 
-export { diagnose, type Finding } from '../clients/etcd/diagnose.ts'
+export { type DiagnosisStep, diagnose } from '../clients/etcd/diagnose.ts'
 export type { EtcdServers } from '../clients/etcd/server.ts'
 
 export interface MeshRights {

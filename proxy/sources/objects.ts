@@ -16,6 +16,9 @@ export const kinds = [
 ] as const
 export type Kind = (typeof kinds)[number]
 
+/** The default of the Kubernetes API for `sessionAffinity: ClientIP`: three hours. */
+export const defaultAffinitySeconds = 10_800
+
 /** Identifies an object within one cluster. `namespace` is empty for Namespace and Node. */
 export interface ObjectRef {
   readonly kind: Kind

@@ -123,7 +123,7 @@ export class OwnedObjects {
     return {
       put: (object: ApiObject) => this.#put(object),
       drop: (namespace: string, name: string) => this.#drop(`${namespace}/${name}`),
-      moved: (state: WatchState) => {
+      stateChanged: (state: WatchState) => {
         this.#state = state
         this.#wake()
       },

@@ -246,7 +246,7 @@ export class KubernetesWriter {
         this.#update(serviceKey(namespace, name))
       },
       listed: () => {},
-      moved: (_: WatchState) => {},
+      stateChanged: (_: WatchState) => {},
     }
     const options = { client: this.#client, clock, random, log, cluster: this.#options.cluster }
     return new Watcher(exports, listener, options).run(signal)

@@ -125,7 +125,7 @@ async function followed(
     listed: () => {
       listed = true
     },
-    moved: (state: WatchState) => void states.push(state),
+    stateChanged: (state: WatchState) => void states.push(state),
   }
   const stop = new AbortController()
   const running = new Watcher(resource, listener, { ...world, client: seen, cluster: 'one' }).run(stop.signal)

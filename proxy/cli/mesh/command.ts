@@ -3,7 +3,7 @@ import { dirname, join } from 'node:path'
 import { Command } from 'commander'
 import { isClusterName, viewName } from '../../model/cluster.ts'
 import { MeshError, messageOf } from '../../model/error.ts'
-import { diagnose, type Finding, grantRights, withdrawRights } from '../../runtime/etcd-admin.ts'
+import { type DiagnosisStep, diagnose, grantRights, withdrawRights } from '../../runtime/etcd-admin.ts'
 import { type Io, type Paint, paintFor } from '../terminal/io.ts'
 import {
   adminOf,
@@ -216,7 +216,7 @@ async function leave(io: Io, folder: string, cluster: string): Promise<number> {
   return wasThere ? 0 : 1
 }
 
-type Format = (cluster: string, findings: readonly Finding[], paint: Paint) => string
+type Format = (cluster: string, findings: readonly DiagnosisStep[], paint: Paint) => string
 
 async function examine(io: Io, folder: string, only: string | undefined, format: Format): Promise<number> {
   const all = await joinedClusters(folder)
@@ -234,7 +234,7 @@ async function examine(io: Io, folder: string, only: string | undefined, format:
 }
 
 /** One of several servers may be down; a cluster is readable when its content was reached. */
-function isReadable(findings: readonly Finding[]): boolean {
+function isReadable(findings: readonly DiagnosisStep[]): boolean {
   const last = findings.at(-1)
   return last?.step === 'content' && last.isGood
 }

@@ -1,13 +1,14 @@
+/** Checks the validity period of a certificate before it is used. */
 import { X509Certificate } from 'node:crypto'
 import { messageOf } from '../../model/error.ts'
 
-/** What makes a certificate useless at `now` (wall-clock milliseconds), in words that name the file and the way out. */
+/** Why a certificate is not valid at `now` (wall-clock milliseconds), with the file and the remedy; undefined when it is. */
 export function certificateFault(pem: Uint8Array, file: string, now: number): string | undefined {
   let certificate: X509Certificate
   try {
     certificate = new X509Certificate(pem)
   } catch (error) {
-    return `${file} holds no certificate (${messageOf(error)}); give a PEM file`
+    return `${file} does not contain a certificate (${messageOf(error)}); give a PEM file`
   }
   const { validFromDate, validToDate, subject } = certificate
   const who = subject.replaceAll('\n', ', ')

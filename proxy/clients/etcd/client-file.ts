@@ -1,4 +1,4 @@
-/** The file that tells Cilium's agents of one cluster: etcd's own client configuration with Cilium's host aliases. */
+/** Cilium's client file for one cluster: etcd's client configuration plus Cilium's host aliases. */
 import { readFile } from 'node:fs/promises'
 import { isIP } from 'node:net'
 import { dirname, resolve } from 'node:path'
@@ -12,19 +12,19 @@ const addresses = v.pipe(
   v.array(
     v.pipe(
       v.string(),
-      v.check(ip => isIP(ip) !== 0, 'is no address'),
+      v.check(ip => isIP(ip) !== 0, 'is not an IP address'),
     ),
   ),
-  v.minLength(1, 'names no address'),
+  v.minLength(1, 'is empty; give at least one address'),
 )
-const hostname = v.pipe(v.string(), v.nonEmpty('names no host'))
+const hostname = v.pipe(v.string(), v.nonEmpty('is empty; give a host name'))
 
 const clientFile = v.object({
-  endpoints: v.pipe(v.array(v.string()), v.minLength(1, 'names no server')),
+  endpoints: v.pipe(v.array(v.string()), v.minLength(1, 'is empty; give at least one server')),
   'trusted-ca-file': v.nullish(v.string()),
   'cert-file': v.nullish(v.string()),
   'key-file': v.nullish(v.string()),
-  // Cilium's parser reads a list; one revision of its chart wrote a table.
+  // Cilium's parser reads a list; one revision of its chart wrote a mapping.
   'cilium-host-aliases': v.nullish(
     v.union([
       v.array(v.object({ hostname, ips: addresses })),
@@ -47,7 +47,7 @@ export async function readClientFile(path: string): Promise<EtcdServers> {
   }
 }
 
-/** Paths in it are relative to it. Fields that Starlane has no use for are left alone, as etcd's own client does. */
+/** Paths are relative to the file. Unknown fields are ignored, as by etcd's own client. */
 export function parseClientFile(text: string, path: string): EtcdServers {
   const result = v.safeParse(clientFile, yamlOf(text, path), { abortEarly: true })
   if (!result.success) {
@@ -58,7 +58,7 @@ export function parseClientFile(text: string, path: string): EtcdServers {
   const aliases = new Map<string, readonly string[]>()
   for (const { hostname, ips } of file['cilium-host-aliases'] ?? []) {
     if (aliases.has(hostname)) {
-      throw new MeshError('SOURCE_READ', `${path}: cilium-host-aliases names ${shown(hostname)} twice; give it once`)
+      throw new MeshError('SOURCE_READ', `${path}: cilium-host-aliases lists ${shown(hostname)} twice; remove one`)
     }
     aliases.set(hostname, ips)
   }

@@ -1,6 +1,6 @@
 /**
- * One connection to one etcd server. It never reconnects: whatever ends it ends the client, and whoever needs another opens
- * one, so that certificates are read anew and nothing is taken over from a server that may have been another.
+ * One connection to one etcd server. It never reconnects: when the connection ends, so does the client. A caller that needs
+ * another opens a new one, so that certificates are read again and no state is carried over to a different server.
  */
 import type { Client, ServiceError } from '@grpc/grpc-js'
 import { type ErrorCode, MeshError, messageOf } from '../../model/error.ts'
@@ -12,7 +12,7 @@ import { type Entry, type Header, kv, lease, type Method, rangeEndOf, watch } fr
 import { credentialsFor, type EtcdServers, nameToAskFor, type Server, targetOf } from './server.ts'
 import { Watches, type WatchListener, type WatchRange } from './watches.ts'
 
-/** `status` is gRPC's code. */
+/** `status` is the gRPC status code. */
 export class EtcdError extends MeshError {
   readonly status: number
 
@@ -26,14 +26,14 @@ export const statusCode = { cancelled: 1, unknown: 2, denied: 7, tooMuch: 8, com
 
 export interface Page {
   readonly entries: readonly Entry[]
-  /** The store as it was at this revision: the same for all pages of a listing. */
+  /** The revision of the store that was read: the same for all pages of a list. */
   readonly revision: number
 }
 
-/** Writes one key, or deletes it. */
+/** Writes or deletes one key. */
 export type Write = { readonly key: string; readonly value: Uint8Array } | { readonly key: string; readonly gone: true }
 
-/** The writes happen only as long as the key has the create revision; 0 means that it does not exist. */
+/** Writes only while the key has this create revision; 0 means that it does not exist. */
 export interface Condition {
   readonly key: string
   readonly createRevision: number
@@ -41,10 +41,10 @@ export interface Condition {
 
 type Grpc = typeof import('@grpc/grpc-js')
 
-/** etcd looks at the whole rest of a range for each page of it, so that many pages of a long list are slow: they grow. */
+/** etcd scans the rest of the range for each page, so many small pages are slow: the page size grows. */
 const firstPageSize = 1000
 const largestPageSize = 8000
-/** One value of at most 1.5 MiB always fits; a page that does not is asked for in smaller pieces. */
+/** Fits any value (at most 1.5 MiB). A page that does not fit is requested in smaller pieces. */
 const maxMessageBytes = 16 * 1024 * 1024
 const callTimeoutMs = 10_000
 const connectTimeoutMs = 5000
@@ -57,16 +57,17 @@ export type EtcdStore = Pick<
 
 export class EtcdClient {
   readonly server: Server
-  /** Of the etcd cluster, in hex: any answer of another one ends the client (a failover to another replica). */
+  /** The id of the etcd cluster, in hex. An answer from another cluster ends the client. */
   readonly clusterId: string
   #grpc: Grpc
   #channel: Client
   #clock: Clock
   #watches: Watches
+  #closing = new AbortController()
   #ended: MeshError | undefined
   #listeners = new Set<(error: MeshError) => void>()
 
-  /** Connects and asks for `probe`, a key that this user may read. Rejects with the reason in words. */
+  /** Connects and reads `probe`, a key that the user may read. Rejects with the reason. */
   static async connect(
     server: Server,
     files: EtcdServers,
@@ -79,11 +80,11 @@ export class EtcdClient {
       'grpc.keepalive_timeout_ms': 25_000,
       'grpc.keepalive_permit_without_calls': 1,
       'grpc.max_receive_message_length': maxMessageBytes,
-      // A page is larger than HTTP/2's 64 KiB, and to wait for the next window took 40 ms of each.
+      // A page is larger than HTTP/2's default window of 64 KiB; waiting for window updates cost 40 ms a page.
       'grpc-node.flow_control_window': 1024 * 1024,
       'grpc.enable_http_proxy': 0,
       'grpc.service_config_disable_resolution': 1,
-      // Else a connection made with yesterday's certificate would be shared.
+      // Otherwise a connection that was made with an old certificate could be reused.
       'grpc.use_local_subchannel_pool': 1,
       ...(server.tls ? { 'grpc.ssl_target_name_override': nameToAskFor(server) } : {}),
     })
@@ -92,7 +93,7 @@ export class EtcdClient {
     try {
       signal?.throwIfAborted()
       const asked = { key: probe, keysOnly: true }
-      const { header } = await call(channel, clock, server, kv.range, asked, connectTimeoutMs)
+      const { header } = await call(channel, clock, server, kv.range, asked, connectTimeoutMs, signal)
       if (!header) throw new EtcdError('SOURCE_READ', `${server.url} answers, but it is not etcd`, statusCode.unknown)
       return new EtcdClient(grpc, channel, server, header, clock)
     } catch (error) {
@@ -117,7 +118,7 @@ export class EtcdClient {
     this.#followConnection()
   }
 
-  /** Told once, at once if it has ended already. */
+  /** Called once, immediately if the client has already ended. */
   onEnd(listener: (error: MeshError) => void): void {
     if (this.#ended) listener(this.#ended)
     else this.#listeners.add(listener)
@@ -128,7 +129,7 @@ export class EtcdClient {
     return kvs[0]
   }
 
-  /** Everything under a prefix, in order, page by page, all of them as of one revision. Without `rangeEnd` one key. */
+  /** All keys under a prefix, in order, in pages that are all read at one revision. With an empty `rangeEnd`, one key. */
   async *pages(prefix: string, rangeEnd = rangeEndOf(prefix)): AsyncGenerator<Page> {
     let key = prefix
     let revision = 0
@@ -150,26 +151,26 @@ export class EtcdClient {
     }
   }
 
-  /** How many keys there are under a prefix. */
+  /** The number of keys under a prefix. */
   async count(prefix: string): Promise<number> {
     const { count } = await this.call(kv.range, { key: prefix, rangeEnd: rangeEndOf(prefix), keysOnly: true, limit: 1 })
     return count
   }
 
-  /** Tells what changes from `range.revision` on. The returned function ends it. */
+  /** Reports changes from `range.revision` on. The returned function stops the watch. */
   watch(range: WatchRange, listener: WatchListener): () => void {
-    // Whoever watches hears of the end by `onEnd`.
+    // The end of the client is reported by `onEnd`.
     return this.#ended ? () => {} : this.#watches.add(range, listener)
   }
 
-  /** All or nothing, at most 128 (etcd's limit), under one lease. False when the condition no longer holds. */
-  async write(writes: readonly Write[], holder: bigint, condition?: Condition): Promise<boolean> {
+  /** One transaction of at most 128 writes (etcd's limit), under one lease (0: none). False when the condition does not hold. */
+  async write(writes: readonly Write[], leaseId: bigint, condition?: Condition): Promise<boolean> {
     const { succeeded } = await this.call(kv.txn, {
       compare: condition ? [{ ...condition, result: 0, target: 1 }] : [],
       success: writes.map(write =>
         'gone' in write
           ? { put: undefined, delete: { key: write.key, rangeEnd: '' } }
-          : { put: { ...write, lease: holder }, delete: undefined },
+          : { put: { ...write, lease: leaseId }, delete: undefined },
       ),
     })
     return succeeded
@@ -186,12 +187,19 @@ export class EtcdClient {
     return granted.id
   }
 
-  /** Whether the lease still lives, and now does so for another of its times to live. */
+  /** Renews the lease. False when it has expired. */
   keepAlive(id: bigint): Promise<boolean> {
     const { keepAlive } = lease
     return new Promise((resolve, reject) => {
       const stream = this.#stream(keepAlive)
-      const stop = this.#clock.after(callTimeoutMs, () => stream.cancel())
+      const cancel = (): void => stream.cancel()
+      const cancelTimeout = this.#clock.after(callTimeoutMs, cancel)
+      const { signal } = this.#closing
+      const stop = (): void => {
+        cancelTimeout()
+        signal.removeEventListener('abort', cancel)
+      }
+      signal.addEventListener('abort', cancel)
       stream.on('data', answer => {
         stop()
         this.#check(answer.header)
@@ -200,13 +208,13 @@ export class EtcdClient {
       })
       stream.on('error', (error: ServiceError) => {
         stop()
-        reject(failure(this.server, keepAlive, error, callTimeoutMs))
+        reject(this.#ended ?? failure(this.server, keepAlive, error, callTimeoutMs))
       })
       stream.write({ id })
     })
   }
 
-  /** Deletes the lease with all its keys. */
+  /** Deletes the lease and all of its keys. */
   async revoke(id: bigint): Promise<void> {
     await this.call(lease.revoke, { id })
   }
@@ -216,7 +224,12 @@ export class EtcdClient {
     request: Partial<Values<Q>>,
   ): Promise<Readonly<Values<A>>> {
     if (this.#ended) throw this.#ended
-    const answer = await call(this.#channel, this.#clock, this.server, method, request, callTimeoutMs)
+    const { signal } = this.#closing
+    const answer = await call(this.#channel, this.#clock, this.server, method, request, callTimeoutMs, signal).catch(
+      (error: unknown) => {
+        throw this.#ended ?? error
+      },
+    )
     this.#check((answer as { header?: Header }).header)
     if (this.#ended) throw this.#ended
     return answer
@@ -232,7 +245,7 @@ export class EtcdClient {
     this.#end(
       new MeshError(
         'SOURCE_READ',
-        `${this.server.url} now answers as etcd cluster ${found}, before it was ${this.clusterId}: everything is read anew`,
+        `${this.server.url} now answers as etcd cluster ${found}, before it was ${this.clusterId}: everything is read again`,
       ),
     )
   }
@@ -240,13 +253,14 @@ export class EtcdClient {
   #end(error: MeshError): void {
     if (this.#ended) return
     this.#ended = error
+    this.#closing.abort()
     this.#watches.close()
     this.#channel.close()
     for (const listener of this.#listeners) listener(error)
     this.#listeners.clear()
   }
 
-  /** gRPC would quietly connect again; here the end of the connection is the end. */
+  /** gRPC would reconnect silently; here the end of the connection ends the client. */
   #followConnection(): void {
     const { READY } = this.#grpc.connectivityState
     const channel = this.#channel.getChannel()
@@ -259,7 +273,7 @@ export class EtcdClient {
 
   #stream<Q extends Shape, A extends Shape>({ path, request, answer }: Method<Q, A>) {
     const metadata = new this.#grpc.Metadata()
-    // A member that is cut off from the others would else keep the stream and stay silent.
+    // Otherwise a member without a quorum would keep the stream open and send nothing.
     metadata.set('hasleader', 'true')
     return this.#channel.makeBidiStreamRequest(
       path,
@@ -270,7 +284,7 @@ export class EtcdClient {
   }
 }
 
-/** One question, one answer, in time. */
+/** A unary call with a timeout. An aborted signal cancels it, so that no call outlives its client. */
 function call<Q extends Shape, A extends Shape>(
   channel: Client,
   clock: Clock,
@@ -278,6 +292,7 @@ function call<Q extends Shape, A extends Shape>(
   method: Method<Q, A>,
   values: Partial<Values<Q>>,
   timeoutMs: number,
+  signal?: AbortSignal,
 ): Promise<Readonly<Values<A>>> {
   const { path, request, answer } = method
   return new Promise((resolve, reject) => {
@@ -286,7 +301,13 @@ function call<Q extends Shape, A extends Shape>(
       if (given) resolve(given)
       else reject(failure(server, method, error, timeoutMs))
     }
-    const stop = clock.after(timeoutMs, () => asked.cancel())
+    const cancel = (): void => asked.cancel()
+    const cancelTimeout = clock.after(timeoutMs, cancel)
+    const stop = (): void => {
+      cancelTimeout()
+      signal?.removeEventListener('abort', cancel)
+    }
+    signal?.addEventListener('abort', cancel)
     const asked = channel.makeUnaryRequest(
       path,
       (question: Partial<Values<Q>>) => request.encode(question),
@@ -312,7 +333,7 @@ function failure(
   return new EtcdError(isWrite ? 'SOURCE_WRITE' : 'SOURCE_READ', `${server.url} ${why}`, status, { cause: error })
 }
 
-/** What gRPC wraps around the error of the socket helps nobody. */
+/** The socket's own error, without gRPC's text around it. */
 function causeOf(details: string): string {
   return /Last error: (?:Error: )?(.+?)\.? Resolution note:/.exec(details)?.[1] ?? details
 }

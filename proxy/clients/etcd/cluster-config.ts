@@ -1,16 +1,16 @@
-/** `cilium/cluster-config/NAME`: what a cluster says of itself (Cilium 1.20). */
+/** `cilium/cluster-config/NAME`: how a cluster describes itself (Cilium 1.20). */
 import * as v from 'valibot'
 import type { SlicesMode } from '../clustermesh.ts'
 import { clusterId, parseJson } from './record.ts'
 
-/** What a cluster says of itself, with Cilium's defaults for what it leaves out. */
+/** With Cilium's defaults for absent fields. */
 export interface ClusterConfig {
   readonly id: number
   readonly syncedCanaries: boolean
-  /** Whether the store is a KVStoreMesh cache, where everything stands under `cilium/cache`. */
+  /** Whether the store is a KVStoreMesh cache, with all keys under `cilium/cache`. */
   readonly cached: boolean
   readonly maxConnectedClusters: number
-  /** Undefined where the cluster knows nothing of service exports. */
+  /** Undefined where the cluster does not support ServiceExports. */
   readonly serviceExports: boolean | undefined
   readonly slicesMode: SlicesMode
 }

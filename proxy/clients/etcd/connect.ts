@@ -1,3 +1,4 @@
+/** Connects to one of several etcd servers. */
 import { MeshError, messageOf } from '../../model/error.ts'
 import type { Clock, Random } from '../../model/time/clock.ts'
 import { EtcdClient } from './client.ts'
@@ -12,8 +13,8 @@ export interface ConnectOptions {
 }
 
 /**
- * A connection to the first server that answers, asked in an order of chance, so that many readers spread over the members.
- * Rejects with what every server said.
+ * Tries the servers in random order, which spreads many readers over the members, and returns the first connection. Rejects
+ * with the errors of all servers.
  */
 export async function connectEtcd(servers: EtcdServers, options: ConnectOptions): Promise<EtcdClient> {
   const failures: string[] = []

@@ -1,4 +1,4 @@
-/** Why a cluster cannot be read, step by step, up to the first step that fails; and what it has to say if it can. */
+/** `starlane mesh doctor`: checks step by step whether a cluster can be read, and stops at the first step that fails. */
 import { lookup } from 'node:dns/promises'
 import { readFile } from 'node:fs/promises'
 import { connect as connectTcp, isIP } from 'node:net'
@@ -13,11 +13,11 @@ import { readClientFile } from './client-file.ts'
 import { decodeClusterConfig } from './cluster-config.ts'
 import { type EtcdServers, type Server, serversOf } from './server.ts'
 
-export interface Finding {
+export interface DiagnosisStep {
   /** `files`, `name`, `port`, `certificate`, `user`, `cluster`, `content`. */
   readonly step: string
   readonly isGood: boolean
-  /** What was found, where, and what would do. */
+  /** What was found, where, and how to fix it. */
   readonly text: string
 }
 
@@ -26,9 +26,9 @@ export interface DiagnoseParts {
   readonly random: Random
 }
 
-/** One cluster's client file, examined. Each server is tried; the content is asked of the first that answers. */
-export async function diagnose(cluster: string, file: string, parts: DiagnoseParts): Promise<Finding[]> {
-  const findings: Finding[] = []
+/** Checks one cluster's client file. Every server is tried; the content is read from the first that answers. */
+export async function diagnose(cluster: string, file: string, parts: DiagnoseParts): Promise<DiagnosisStep[]> {
+  const findings: DiagnosisStep[] = []
   const step = async <T>(step: string, examine: () => Promise<readonly [text: string, value: T]>) => {
     try {
       const [text, value] = await examine()
@@ -52,7 +52,7 @@ export async function diagnose(cluster: string, file: string, parts: DiagnosePar
   const server = content
   const client = await step('user', async () => {
     const client = await EtcdClient.connect(server, servers.value, { ...parts, probe: heartbeatKey }).catch(unknownUser)
-    return [`etcd cluster ${client.clusterId} takes us`, client]
+    return [`etcd cluster ${client.clusterId} accepts our certificate`, client]
   })
   if (!client) return findings
   try {
@@ -75,7 +75,7 @@ async function files(file: string, clock: Clock): Promise<[string, EtcdServers]>
   return [`${file} names ${servers.endpoints.join(', ')}; its certificates are valid`, servers]
 }
 
-/** The address to dial: of an alias, the one in the URL, or what DNS says. */
+/** The address to dial: from an alias, from the URL, or from DNS. */
 async function named(server: Server): Promise<[string, string]> {
   const { host } = server
   if (isIP(host) !== 0)
@@ -106,7 +106,7 @@ async function handshake(host: string, server: Server, given: EtcdServers, clock
         ...{ host, port: server.port, timeout: patienceMs, ALPNProtocols: ['h2'] },
         ...(ca ? { ca } : {}),
         ...(cert && key ? { cert, key } : {}),
-        // Nothing is sent over this connection: a bad certificate is what is looked for.
+        // Nothing is sent over this connection; the certificate is checked below.
         rejectUnauthorized: false,
         ...(isIP(server.identity) === 0 ? { servername: server.identity } : {}),
       },
@@ -121,7 +121,7 @@ async function handshake(host: string, server: Server, given: EtcdServers, clock
   const fault = shown && certificateFault(shown.raw, 'it shows', clock.wall())
   if (fault) throw new Error(`${server.url}: ${fault}`)
   if (!socket.authorized)
-    throw new Error(`${what} that ${given.ca ?? 'the system'} does not vouch for: ${socket.authorizationError}`)
+    throw new Error(`${what} which ${given.ca ?? 'the system'} does not trust: ${socket.authorizationError}`)
   const mismatch = shown && checkServerIdentity(server.identity, shown.toLegacyObject())
   if (mismatch) throw new Error(`${what} for other names: ${mismatch.message}`)
   return [`${what}, valid until ${shown?.validTo}`, true]
@@ -138,12 +138,12 @@ async function described(client: EtcdClient, cluster: string): Promise<[string, 
   return [`${cluster} has the id ${id}, writes ${slicesMode || 'services'} into ${from}; ${beat}`, true]
 }
 
-/** A name in a certificate is all that etcd goes by. */
+/** etcd takes the user name from the client certificate. */
 function unknownUser(error: unknown): never {
   const why = messageOf(error)
   if (!why.includes('permission denied')) throw error
   throw new Error(
-    `${why}: etcd does not know the user of our certificate; there, say "starlane mesh init --peer" with our name`,
+    `${why}: etcd does not know the user of our certificate; run "starlane mesh init --peer" there with our name`,
   )
 }
 
@@ -153,8 +153,7 @@ async function counted(client: EtcdClient, cluster: string): Promise<[string, tr
   const entry = await client.get(clusterConfigKey(cluster))
   const cached = entry ? decodeClusterConfig(entry.value).cached : false
   const canaries = await client.count(canaryPrefix(cluster))
-  if (canaries === 0)
-    throw new Error(`${canaryPrefix(cluster)} is empty: its cluster has not said yet that all is written`)
+  if (canaries === 0) throw new Error(`${canaryPrefix(cluster)} is empty: the cluster has not written everything yet`)
   const found = await Promise.all(
     counts.map(async what => `${await client.count(prefixOf(what, cluster, cached))} ${what}`),
   )

@@ -1,17 +1,17 @@
 /**
- * The wire format of Protocol Buffers, as much of it as etcd and Cilium speak: a message is a table of fields, and from the
- * table come the type, the reader and the writer. Unknown fields are skipped; what is cut off or overlong throws.
+ * The part of the Protocol Buffers wire format that etcd and Cilium use. A message is declared as a table of fields, from
+ * which its type, decoder and encoder are derived. Unknown fields are skipped; truncated or overlong input throws.
  */
 
-/** One field of a message: its number, what it is when absent, and how it is read and written. */
+/** One field of a message: its number, its default, and how it is read and written. */
 export interface Field<T> {
   readonly number: number
   readonly wire: Wire
-  /** The value before the field has been seen; a list or a table starts anew each time. */
+  /** The default value; a new list or map for each message. */
   initial(): T
-  /** `before` is what earlier occurrences of the field gave. */
+  /** `before` is the value from earlier occurrences of the field. */
   read(reader: Reader, before: T): T
-  /** Writes nothing for a value that absence already says. */
+  /** Writes nothing for the default value. */
   write(writer: Writer, value: T): void
 }
 
@@ -66,7 +66,7 @@ export function int(number: number): Field<number> {
   }
 }
 
-/** A uint64 of which every bit counts: ids of clusters and leases. */
+/** A uint64 with full precision: ids of clusters and leases. */
 export function id(number: number): Field<bigint> {
   return {
     number,
@@ -87,7 +87,7 @@ export function flag(number: number): Field<boolean> {
   }
 }
 
-/** A boolean that also may be unset (proto2 `optional`). */
+/** A boolean that may be absent (proto2 `optional`). */
 export function maybe(number: number): Field<boolean | undefined> {
   return {
     ...flag(number),
@@ -100,7 +100,7 @@ export function text(number: number): Field<string> {
   return stringOf(number, 'utf8')
 }
 
-/** Bytes that are mostly ASCII, as a string of one unit a byte: nothing is lost, and it can be a key of a map. */
+/** Bytes as a latin1 string: lossless, and usable as the key of a map. */
 export function binary(number: number): Field<string> {
   return stringOf(number, 'latin1')
 }
@@ -127,7 +127,7 @@ export function bytes(number: number): Field<Uint8Array> {
   }
 }
 
-/** Undefined when absent; an empty message is written, and means something. */
+/** Undefined when absent. An empty message is written, since it differs from an absent one. */
 export function nested<S extends Shape>(number: number, of: Message<S>): Field<Readonly<Values<S>> | undefined> {
   return {
     number,
@@ -242,7 +242,7 @@ class Reader {
     else if (wire === chunk) this.chunk()
     else if (wire === fixed64) this.#advance(8)
     else if (wire === fixed32) this.#advance(4)
-    else throw new RangeError(`wire type ${wire} is none of this format`)
+    else throw new RangeError(`wire type ${wire} is not supported`)
   }
 
   #byte(): number {

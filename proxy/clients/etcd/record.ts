@@ -1,8 +1,8 @@
-/** Reading one JSON record of a mesh: checked against a schema, or a MeshError that says where it is wrong. */
+/** Parses a JSON record and checks it against a schema. Errors name the field. */
 import * as v from 'valibot'
 import { MeshError, messageOf } from '../../model/error.ts'
 
-/** Of a cluster: 1 to 511, the widest range of Cilium (`max-connected-clusters`). */
+/** A cluster id: 1 to 511, Cilium's largest range (`max-connected-clusters`). */
 export const clusterId = v.pipe(v.number(), v.integer(), v.minValue(1), v.maxValue(511))
 
 export function parseJson<T>(schema: v.GenericSchema<unknown, T>, value: Uint8Array): T {

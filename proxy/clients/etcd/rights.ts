@@ -1,7 +1,7 @@
 /**
- * Users and roles of an etcd that carries a mesh, with no more rights than each needs. A user is the name in a client
- * certificate. Cilium lets every reader see all of `cilium/state/`; here a reader sees the cluster it is told of, or only the
- * view of it that one tenant has (`publish.tenants`), key by key.
+ * Users and roles with least privilege for the etcd of a mesh. A user is the common name of a client certificate. In Cilium
+ * every reader may read all of `cilium/state/`; here a reader may read one cluster, or one tenant's view of it
+ * (`publish.tenants`).
  */
 
 import { viewName, viewsOf } from '../../model/cluster.ts'
@@ -10,31 +10,31 @@ import { type EtcdClient, EtcdError } from './client.ts'
 import type { Shape, Values } from './protobuf.ts'
 import { auth, type Method, rangeEndOf } from './rpc.ts'
 
-/** One key, or with `rangeEnd` all from the one up to the other. */
+/** One key, or with `rangeEnd` the keys from `key` up to `rangeEnd`. */
 interface Right {
   readonly key: string
   readonly rangeEnd: string
   readonly write: boolean
 }
 
-/** May read this cluster, or of it only what a tenant may, and nothing else of the store. */
+/** Grants a user read access to one cluster, or to one tenant's view of it, and to nothing else. */
 export async function admitReader(client: EtcdClient, user: string, cluster: string, tenant?: string): Promise<void> {
   const seen = tenant === undefined ? clusterRights(cluster, false) : viewRights(viewName(cluster, tenant))
   await admit(client, user, [under(heartbeatKey), ...seen])
 }
 
-/** May read what the cache holds of all clusters: the agents of this one (Cilium 2.8, `local-`). */
+/** Grants the agents of the local cluster read access to the cached copies of all clusters (Cilium 2.8, `local-`). */
 export async function admitLocalReader(client: EtcdClient, user: string): Promise<void> {
   await admit(client, user, [under(heartbeatKey), ...cacheRights(false)])
 }
 
-/** May publish one cluster and the views of it, and read nothing of the others; with `cache` it may also copy them. */
+/** Grants a user write access to one cluster and its views; with `cache`, also to the copies of the others. */
 export async function admitPublisher(client: EtcdClient, user: string, cluster: string, cache: boolean): Promise<void> {
   const own = [under(heartbeatKey, true), one(lockKey(cluster), true), ...clusterRights(cluster, true)]
   await admit(client, user, [...own, ...(cache ? cacheRights(true) : viewsRights(cluster))])
 }
 
-/** From now on certificates decide. `root` is the one user who may everything; etcd asks for it. */
+/** Enables authentication by client certificate. etcd requires a user `root` with all permissions. */
 export async function enableRights(client: EtcdClient, root: string): Promise<void> {
   for (const user of new Set(['root', root])) {
     await once(client, auth.userAdd, { name: user, options: { noPassword: true } })
@@ -44,7 +44,7 @@ export async function enableRights(client: EtcdClient, root: string): Promise<vo
   await client.call(auth.enable, {})
 }
 
-/** The user and the role of its name are gone. etcd asks for rights when a watch begins: one that has begun goes on. */
+/** Deletes a user and its role. etcd checks permissions when a watch starts: a running watch continues. */
 export async function dismiss(client: EtcdClient, user: string): Promise<void> {
   await once(client, auth.userDelete, { name: user })
   await once(client, auth.roleDelete, { role: user })
@@ -66,7 +66,7 @@ function viewRights(view: string): Right[] {
   ]
 }
 
-/** All views of a cluster, by what their names begin with. */
+/** All views of a cluster, by the prefix of their names. */
 function viewsRights(cluster: string): Right[] {
   const begin = viewsOf(cluster)
   const prefixes = ['cilium/cluster-config/', 'cilium/synced/', ...resources.map(each => `cilium/cache/${each}/v1/`)]
@@ -85,7 +85,7 @@ function under(prefix: string, write = false): Right {
   return { key: prefix, rangeEnd: rangeEndOf(prefix), write }
 }
 
-/** The role gets what it lacks and loses what it must not have; whoever is connected notices nothing of what stays. */
+/** Adds missing permissions and revokes others. Permissions that stay are not touched, so connections are not disturbed. */
 async function admit(client: EtcdClient, user: string, rights: readonly Right[]): Promise<void> {
   await once(client, auth.roleAdd, { name: user })
   const { permissions } = await client.call(auth.roleGet, { role: user })
@@ -105,7 +105,7 @@ async function admit(client: EtcdClient, user: string, rights: readonly Right[])
   await once(client, auth.grantRole, { user, role: user })
 }
 
-/** As etcd numbers kinds of permission. */
+/** etcd's permission types. */
 const readOnly = 0
 const readWrite = 2
 
@@ -113,7 +113,7 @@ function textOf({ key, rangeEnd, write }: Right): string {
   return JSON.stringify([key, rangeEnd, write])
 }
 
-/** What is there already, or gone already, is as good as done. */
+/** Ignores the error when the user, role or permission already exists, or is already gone. */
 async function once<Q extends Shape, A extends Shape>(
   client: EtcdClient,
   method: Method<Q, A>,

@@ -1,4 +1,4 @@
-/** The messages and methods of etcd's gRPC API (v3) that Starlane calls; field numbers as in etcd's `rpc.proto` and `kv.proto`. */
+/** The messages and methods of etcd's gRPC API (v3) that Starlane uses. Field numbers are from `rpc.proto` and `kv.proto`. */
 import {
   binary,
   bytes,
@@ -14,10 +14,10 @@ import {
   text,
 } from './protobuf.ts'
 
-/** One kind of call: a request of one shape, an answer of another. */
+/** A gRPC method with the shapes of its request and its answer. */
 export interface Method<Q extends Shape, A extends Shape> {
   readonly path: string
-  /** Whether it changes something, which decides the code of its errors. */
+  /** Whether it changes data: its errors then have the code SOURCE_WRITE. */
   readonly isWrite: boolean
   readonly request: Message<Q>
   readonly answer: Message<A>
@@ -31,7 +31,7 @@ function write<Q extends Shape, A extends Shape>(path: string, request: Message<
   return { path: `/etcdserverpb.${path}`, isWrite: true, request, answer }
 }
 
-/** Every answer says which cluster gave it, and how far that cluster had come. */
+/** Part of every answer: the id of the etcd cluster, and its revision. */
 const header = message({ clusterId: id(1), memberId: id(2), revision: int(3) })
 export type Header = MessageOf<typeof header>
 
@@ -43,7 +43,7 @@ const keyValue = message({
   lease: id(6),
 })
 
-/** One key with its value, as of one revision. */
+/** One key with its value. */
 export type Entry = MessageOf<typeof keyValue>
 
 const rangeRequest = message({
@@ -58,7 +58,7 @@ const putRequest = message({ key: binary(1), value: bytes(2), lease: id(3) })
 const deleteRequest = message({ key: binary(1), rangeEnd: binary(2) })
 const headed = message({ header: nested(1, header) })
 
-/** `result` 0 is equal, `target` 1 is the create revision. */
+/** `result` 0: equal. `target` 1: the create revision. */
 const compare = message({ result: int(1), target: int(2), key: binary(3), createRevision: int(5) })
 const operation = message({ put: nested(2, putRequest), delete: nested(3, deleteRequest) })
 const txnRequest = message({ compare: many(1, compare), success: many(2, operation) })
@@ -78,7 +78,7 @@ const watchCreate = message({
 })
 const watchCancel = message({ watchId: int(1) })
 const watchRequest = message({ create: nested(1, watchCreate), cancel: nested(2, watchCancel) })
-/** `type` 1 is a deletion. */
+/** `type` 1: a deletion. */
 const watchEvent = message({ type: int(1), kv: nested(2, keyValue) })
 const watchAnswer = message({
   header: nested(1, header),
@@ -92,7 +92,7 @@ const watchAnswer = message({
 export const watch = read('Watch/Watch', watchRequest, watchAnswer)
 
 const leaseRequest = message({ id: id(1) })
-/** A time to live of 0 says that the lease is gone. */
+/** A time to live of 0 means that the lease is gone. */
 const leaseAnswer = message({ header: nested(1, header), id: id(2), ttl: int(3) })
 
 export const lease = {
@@ -129,7 +129,7 @@ export const auth = {
   ),
 }
 
-/** Where a range that begins with `prefix` ends: the next text of the same length (etcd's rule). */
+/** The end of the range of all keys with this prefix: the prefix with its last byte incremented (etcd's rule). */
 export function rangeEndOf(prefix: string): string {
   const last = prefix.charCodeAt(prefix.length - 1)
   return prefix.slice(0, -1) + String.fromCharCode(last + 1)

@@ -1,4 +1,4 @@
-/** Which etcd servers there are, and how each is addressed and trusted. */
+/** etcd servers: their addresses, names and credentials. */
 import { readFile } from 'node:fs/promises'
 import { isIP } from 'node:net'
 import { checkServerIdentity } from 'node:tls'
@@ -7,13 +7,13 @@ import { endpointText } from '../../model/address.ts'
 import { MeshError, messageOf } from '../../model/error.ts'
 import { certificateFault } from './certificate.ts'
 
-/** Files are PEM, by absolute path. Without `ca` the system's authorities count; `cert` and `key` come together. */
+/** Absolute paths of PEM files. Without `ca`, the system's authorities are trusted. `cert` and `key` belong together. */
 export interface EtcdServers {
   readonly endpoints: readonly string[]
   readonly ca?: string | undefined
   readonly cert?: string | undefined
   readonly key?: string | undefined
-  /** Addresses to dial for a host name, in place of asking DNS. The certificate must still be for the name. */
+  /** Addresses to dial for a host name instead of asking DNS. The certificate must still be for the name. */
   readonly aliases?: ReadonlyMap<string, readonly string[]> | undefined
 }
 
@@ -21,20 +21,20 @@ export interface EtcdServers {
 export interface Server {
   /** As configured, for messages: `https://east.mesh.cilium.io:2379`. */
   readonly url: string
-  /** A name or an address. */
+  /** A name or an IP address. */
   readonly host: string
   readonly port: number
   readonly tls: boolean
-  /** The name that the certificate must carry. */
+  /** The name in the server's certificate. */
   readonly identity: string
 }
 
-/** Every server with all its aliases, in the order given. */
+/** One entry for each endpoint and alias, in the order given. */
 export function serversOf({ endpoints, aliases }: EtcdServers): Server[] {
   return endpoints.flatMap(endpoint => {
     const url = URL.parse(endpoint)
     if (!url || !/^https?:$/.test(url.protocol) || url.hostname === '') {
-      throw new MeshError('SOURCE_READ', `"${endpoint}" is no etcd server; write https://HOST:2379`)
+      throw new MeshError('SOURCE_READ', `"${endpoint}" is not the URL of an etcd server; write https://HOST:2379`)
     }
     const tls = url.protocol === 'https:'
     const port = url.port === '' ? (tls ? 443 : 80) : Number(url.port)
@@ -44,7 +44,7 @@ export function serversOf({ endpoints, aliases }: EtcdServers): Server[] {
   })
 }
 
-/** As gRPC writes an address to dial. */
+/** The address in gRPC's syntax. */
 export function targetOf({ host, port }: Server): string {
   const family = isIP(host)
   return family === 0 ? `dns:${host}:${port}` : `ipv${family}:${endpointText(host, port)}`
@@ -52,7 +52,7 @@ export function targetOf({ host, port }: Server): string {
 
 type Grpc = typeof import('@grpc/grpc-js')
 
-/** Reads the files anew, since certificates are renewed in place. A fault of ours is told before the server can only hang up. */
+/** Reads the files for each connection, since certificates are renewed in place. Checks ours first: a server only hangs up. */
 export async function credentialsFor(
   server: Server,
   files: EtcdServers,
@@ -68,7 +68,7 @@ export async function credentialsFor(
       checkServerIdentity: (_host, certificate) => checkServerIdentity(server.identity, certificate),
     })
   } catch (error) {
-    throw new MeshError('SOURCE_READ', `${files.cert} and ${files.key} do not go together: ${messageOf(error)}`, {
+    throw new MeshError('SOURCE_READ', `${files.cert} and ${files.key} do not match: ${messageOf(error)}`, {
       cause: error,
     })
   }
@@ -83,7 +83,7 @@ async function readPem(path: string | undefined): Promise<Buffer | undefined> {
   }
 }
 
-/** TLS forbids an address as the name that a client asks for, so the check alone gets the address. */
+/** SNI must not be an IP address (RFC 6066), so only the certificate check uses the address. */
 export function nameToAskFor(server: Server): string {
   return isIP(server.identity) === 0 ? server.identity : 'etcd'
 }

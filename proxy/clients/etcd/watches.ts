@@ -1,17 +1,17 @@
-/** All watches of one connection, on one stream: etcd keeps a cheap entry for each watch, and a costly one for each stream. */
+/** All watches of one connection on a single stream: in etcd a watch is cheap and a stream is expensive. */
 import type { ClientDuplexStream, ServiceError } from '@grpc/grpc-js'
 import { MeshError } from '../../model/error.ts'
 import { tame } from '../../model/text/spelling.ts'
 import type { Entry, Header, watch } from './rpc.ts'
 
-/** The keys from `key` up to and without `rangeEnd`, or one key alone, from a revision on. */
+/** The keys from `key` up to `rangeEnd` (exclusive), or one key, from a revision on. */
 export interface WatchRange {
   readonly key: string
   readonly rangeEnd?: string
   readonly revision: number
 }
 
-/** `kept` is false for a deletion; then the entry has only its key and revision. */
+/** `kept` is false for a deletion, whose entry has only a key and a revision. */
 export interface WatchEvent {
   readonly kept: boolean
   readonly entry: Entry
@@ -19,14 +19,14 @@ export interface WatchEvent {
 
 export interface WatchListener {
   changed(events: readonly WatchEvent[]): void
-  /** What came in between has been compacted away: the watch has ended, and only a new listing helps. */
+  /** The revision has been compacted: the watch has ended, and the keys must be listed again. */
   compacted(): void
 }
 
 export interface WatchesParts {
-  /** Every answer's header passes here. */
+  /** Called with the header of every answer. */
   readonly check: (header: Header | undefined) => void
-  /** The stream, or a watch on it, has ended for another reason than compaction: so has the connection. */
+  /** The stream or a watch has failed, other than by compaction; the connection is then closed. */
   readonly fail: (error: MeshError) => void
   /** For messages. */
   readonly where: string
@@ -51,7 +51,7 @@ export class Watches {
     const watchId = ++this.#lastId
     this.#listeners.set(watchId, listener)
     this.#stream ??= this.#follow(this.#open())
-    // A burst of changes comes in fragments, instead of one message that may be too large to take.
+    // Fragments: a burst of changes in one message could exceed the maximum message size.
     this.#stream.write({ create: { key, rangeEnd, startRevision: revision, watchId, fragment: true } })
     return () => {
       if (this.#listeners.delete(watchId)) this.#stream?.write({ cancel: { watchId } })

@@ -1,13 +1,14 @@
+/** Errors from the Kubernetes API. */
 import * as v from 'valibot'
 import { type ErrorCode, MeshError } from '../../model/error.ts'
 
-/** The API server answered, and what it said is not what was asked for. */
+/** An error status from the API server. */
 export class ApiError extends MeshError {
   /** The HTTP status, or the code of a Status object in a watch. */
   readonly status: number
-  /** Why, in one word of the API: `Expired`, `Forbidden`, `Conflict`; empty when it gives none. */
+  /** The reason in the API's terms: `Expired`, `Forbidden`, `Conflict`. Empty when it gives none. */
   readonly reason: string
-  /** How long the server asks to be left alone. */
+  /** How long the server asks to wait before the next request. */
   readonly retryAfterMs: number | undefined
 
   constructor(code: ErrorCode, status: number, reason: string, message: string, retryAfterMs?: number) {
@@ -19,8 +20,8 @@ export class ApiError extends MeshError {
   }
 
   /**
-   * The server no longer has, or does not yet have, the version asked for: only a new list helps. The second is what a
-   * server says that was restored from a backup, so that its versions have gone back.
+   * The requested resource version is too old or too new, so a new list is needed. Versions are too new after a server was
+   * restored from a backup.
    */
   get isGone(): boolean {
     return this.status === 410 || this.reason === 'Expired' || /Too large resource version/i.test(this.message)
@@ -34,7 +35,7 @@ const statusObject = v.object({
   details: v.nullish(v.object({ retryAfterSeconds: v.nullish(v.number()) })),
 })
 
-/** Out of a Status object of the API, as a response has it or an ERROR event. Anything else is shown as it is. */
+/** From a Status object in a response or in an ERROR event. Any other body becomes the message. */
 export function apiErrorOf(
   code: ErrorCode,
   subject: string,
@@ -56,7 +57,7 @@ export function apiErrorOf(
   )
 }
 
-/** `Retry-After` (RFC 9110, 10.2.3): seconds or a date. Never longer than five minutes, whatever it says. */
+/** `Retry-After` (RFC 9110, 10.2.3): seconds or a date. At most five minutes. */
 export function retryAfterMs(header: string | string[] | undefined, wallMs: number): number | undefined {
   const text = Array.isArray(header) ? header[0] : header
   if (text === undefined) return undefined

@@ -1,3 +1,4 @@
+/** An HTTP client for one Kubernetes API server. */
 import { Agent, type Dispatcher, ProxyAgent } from 'undici'
 import { type ErrorCode, MeshError, messageOf } from '../../model/error.ts'
 import type { Log } from '../../model/log.ts'
@@ -7,12 +8,12 @@ import { apiErrorOf, retryAfterMs } from './api-error.ts'
 import { type Login, LoginReader } from './login.ts'
 
 export interface ClientOptions {
-  /** Asked again now and then, since a kubeconfig may change. */
+  /** Called again from time to time, since a kubeconfig may change. */
   readonly access: () => Promise<Access>
   readonly env: Readonly<Record<string, string | undefined>>
   readonly clock: Clock
   readonly log: Log
-  /** How long the server may take to begin an answer, and to go on with one that is no watch. */
+  /** The timeout for the headers, and between chunks of any body but a watch's. */
   readonly timeoutMs?: number
 }
 
@@ -27,26 +28,26 @@ export interface ApiRequest {
 
 export type Body = Dispatcher.ResponseData['body']
 
-/** One way to the server with one set of credentials for TLS; tokens may change under it. */
+/** One connection pool with one set of TLS credentials. Tokens may change without a new pool. */
 interface Session {
   readonly login: Login
   readonly connection: string
   readonly dispatcher: Dispatcher
-  /** When the credentials are to be read again. */
+  /** When to read the credentials again, by the monotonic clock. */
   readAgainAt: number
 }
 
 const readAgainMs = 60_000
 const connectMs = 10_000
-/** Notices a peer that has vanished without a word within half a minute: the kernel asks ten times, a second apart. */
+/** Detects a dead peer within half a minute: the kernel then sends ten probes, one second apart. */
 const keepAliveMs = 15_000
-/** Each watch holds a connection; lists and writes need some besides. */
+/** Each watch uses a connection; lists and writes need some more. */
 const maxConnections = 32
-/** A page of 500 objects of the largest size the API takes would be more; none in use comes near. */
+/** 500 objects of the maximum size would be larger; no real page comes near it. */
 const maxBodyBytes = 256 << 20
 const maxErrorBytes = 64 << 10
 
-/** Speaks to one API server: who asks is read anew from time to time and at once when the server says 401. */
+/** Credentials are read again every minute, and immediately after a 401. */
 export class KubernetesClient {
   readonly #options: ClientOptions
   readonly #reader: LoginReader
@@ -60,17 +61,17 @@ export class KubernetesClient {
     this.#reader = new LoginReader({ env: options.env, clock: options.clock, signal: this.#closing.signal })
   }
 
-  /** Whom the last request went to; another one when the kubeconfig has come to name another. */
+  /** The server of the last request. It changes when the kubeconfig does. */
   get server(): string {
     return this.#session?.login.access.server ?? 'the API server'
   }
 
-  /** Whether nobody looks at the server's certificate; undefined before the first request. */
+  /** Whether the server's certificate is not verified; undefined before the first request. */
   get insecure(): boolean | undefined {
     return this.#session?.login.access.insecure
   }
 
-  /** The whole answer, parsed. */
+  /** The complete answer, parsed as JSON. */
   async json(request: ApiRequest, signal: AbortSignal): Promise<unknown> {
     const body = await this.#open(request, signal, this.#timeoutMs)
     const text = await readText(body, maxBodyBytes, request).catch(error => {
@@ -79,12 +80,12 @@ export class KubernetesClient {
     return parseJson(text, request)
   }
 
-  /** The answer as it comes: nothing but the signal ends the waiting for more of it. */
+  /** The answer as a stream without a timeout; only the signal ends it. */
   async stream(request: ApiRequest, signal: AbortSignal): Promise<Body> {
     return this.#open(request, signal, 0)
   }
 
-  /** Cuts whatever still runs. */
+  /** Aborts all requests. */
   async close(): Promise<void> {
     this.#closing.abort()
     await this.#renewing?.catch(() => {})
@@ -127,7 +128,7 @@ export class KubernetesClient {
       })
     } catch (error) {
       if (signal.aborted || this.#closing.signal.aborted) throw error
-      // Whatever was wrong may have been put right in the kubeconfig or in a file by now.
+      // The kubeconfig or a file may have been corrected by now.
       session.readAgainAt = 0
       throw unreachable(server, error, codeOf(request))
     }
@@ -135,14 +136,14 @@ export class KubernetesClient {
 
   async #body(request: ApiRequest, { statusCode, headers, body }: Dispatcher.ResponseData): Promise<Body> {
     if (statusCode >= 200 && statusCode < 300) return body
-    // A date is meant by the server's own clock, which its answer tells.
+    // A date is relative to the server's clock, which is in the Date header.
     const sentAt = Date.parse(String(headers.date))
     const wait = retryAfterMs(headers['retry-after'], Number.isNaN(sentAt) ? this.#options.clock.wall() : sentAt)
     const text = await readText(body, maxErrorBytes, request).catch(() => '')
     throw apiErrorOf(codeOf(request), subjectOf(request), parseLoosely(text), statusCode, wait)
   }
 
-  /** What cannot be read again just now goes on as it was, until the server itself refuses it. */
+  /** If the credentials cannot be read again, the old ones stay in use until the server refuses them. */
   async #current(): Promise<Session> {
     const session = this.#session
     if (!session) return this.#renew(undefined, false)
@@ -157,7 +158,7 @@ export class KubernetesClient {
     })
   }
 
-  /** Requests that fail together renew together. */
+  /** Concurrent requests share one renewal. */
   #renew(old: Session | undefined, refused: boolean): Promise<Session> {
     if (this.#session && this.#session !== old) return Promise.resolve(this.#session)
     this.#renewing ??= this.#login(refused).finally(() => {
@@ -194,7 +195,7 @@ export class KubernetesClient {
     return dispatcher
   }
 
-  /** Watches that run on it may end in their own time. */
+  /** Running watches may finish on the old pool. */
   #retire(dispatcher: Dispatcher): void {
     const forget = () => this.#dispatchers.delete(dispatcher)
     dispatcher.close().then(forget, forget)
@@ -239,12 +240,12 @@ function parseLoosely(text: string): unknown {
 }
 
 const remedies: Readonly<Record<string, string>> = {
-  ERR_TLS_CERT_ALTNAME_INVALID: '; tls-server-name says which name its certificate has',
-  SELF_SIGNED_CERT_IN_CHAIN: '; certificate-authority names who signed it',
-  DEPTH_ZERO_SELF_SIGNED_CERT: '; certificate-authority names who signed it',
-  UNABLE_TO_VERIFY_LEAF_SIGNATURE: '; certificate-authority names who signed it',
-  UNABLE_TO_GET_ISSUER_CERT_LOCALLY: '; certificate-authority names who signed it',
-  CERT_HAS_EXPIRED: '; renew it, or set the clock right',
+  ERR_TLS_CERT_ALTNAME_INVALID: '; set tls-server-name to the name in its certificate',
+  SELF_SIGNED_CERT_IN_CHAIN: '; set certificate-authority to the CA that signed it',
+  DEPTH_ZERO_SELF_SIGNED_CERT: '; set certificate-authority to the CA that signed it',
+  UNABLE_TO_VERIFY_LEAF_SIGNATURE: '; set certificate-authority to the CA that signed it',
+  UNABLE_TO_GET_ISSUER_CERT_LOCALLY: '; set certificate-authority to the CA that signed it',
+  CERT_HAS_EXPIRED: '; renew the certificate, or correct the clock',
 }
 
 function methodOf({ method = 'GET' }: ApiRequest): string {

@@ -1,5 +1,4 @@
-/** From a login in the configuration to a client of that cluster's API server. */
-
+/** Creates a client of a cluster's API server from the configuration. */
 import type { Log } from '../../model/log.ts'
 import type { Clock, Random } from '../../model/time/clock.ts'
 import type { Access } from './access.ts'
@@ -7,7 +6,7 @@ import { KubernetesClient } from './client.ts'
 import { inClusterAccess, serviceAccountFolder } from './in-cluster.ts'
 import { loadAccess } from './kubeconfig-files.ts'
 
-/** `kubeconfig` and `context` as for kubectl: without them `KUBECONFIG`, `~/.kube/config` and the current context. */
+/** `kubeconfig` and `context` as for kubectl; the defaults are `KUBECONFIG`, `~/.kube/config` and the current context. */
 export type KubernetesLogin =
   | { readonly kubeconfig?: string | undefined; readonly context?: string | undefined; readonly inCluster?: never }
   | { readonly inCluster: true; readonly serviceAccountFolder?: string }
@@ -19,7 +18,7 @@ export interface KubernetesWorld {
   readonly env: Readonly<Record<string, string | undefined>>
 }
 
-/** Reads where the cluster is and who asks; nothing is sent. Throws a MeshError that says what is wrong with it. */
+/** Reads the address and the credentials. Sends nothing. Throws a MeshError when the configuration is not usable. */
 export async function kubernetesAccess(login: KubernetesLogin, env: KubernetesWorld['env']): Promise<Access> {
   if (login.inCluster) return inClusterAccess(env, login.serviceAccountFolder ?? serviceAccountFolder)
   return loadAccess(login, env)

@@ -1,17 +1,18 @@
+/** Runs credential plugins (`users[].exec` in a kubeconfig). */
 import { execFile } from 'node:child_process'
 import * as v from 'valibot'
 import { MeshError, messageOf } from '../../model/error.ts'
 import type { Access, ExecPlugin } from './access.ts'
 
-/** What a plugin gave: a token, a client certificate, or both. */
+/** The result of a plugin: a token, a client certificate, or both. */
 export interface ExecCredential {
   readonly token?: string
   readonly certificate?: { readonly cert: string; readonly key: string }
-  /** Wall-clock milliseconds; undefined: good until the server says otherwise. */
+  /** Wall-clock milliseconds; undefined: valid until the server refuses it. */
   readonly expiresAt?: number
 }
 
-/** Which cluster asks, for plugins that want to know (`provideClusterInfo`). */
+/** The cluster, for plugins with `provideClusterInfo`. */
 export interface ExecCluster {
   readonly access: Access
   readonly ca: string | undefined
@@ -32,8 +33,8 @@ const answer = v.object({
 })
 
 /**
- * Runs a credential plugin as client-go does (KEP-541), without a terminal: the question in KUBERNETES_EXEC_INFO, the answer
- * on standard output. What it prints on standard error is passed on when it fails.
+ * Runs a plugin as client-go does (KEP-541), without a terminal: the input is in KUBERNETES_EXEC_INFO, the result on standard
+ * output. If it fails, the error contains what it wrote to standard error.
  */
 export async function runExecPlugin(
   plugin: ExecPlugin,
@@ -44,11 +45,12 @@ export async function runExecPlugin(
   const output = await run(plugin, { ...env, ...plugin.env, KUBERNETES_EXEC_INFO: question(plugin, cluster) }, signal)
   const parsed = v.safeParse(answer, parseJson(output))
   if (!parsed.success || parsed.output.apiVersion !== plugin.apiVersion) {
-    fail(plugin, `did not print an ExecCredential of ${plugin.apiVersion}; try it by hand`)
+    fail(plugin, `did not print an ExecCredential of ${plugin.apiVersion}; run it by hand`)
   }
   const { token, clientCertificateData: cert, clientKeyData: key, expirationTimestamp } = parsed.output.status
-  if (token === '' && cert === '') fail(plugin, 'gave neither a token nor a certificate')
-  if ((cert === '') !== (key === '')) fail(plugin, 'gave a certificate without its key, or the other way round')
+  if (token === '' && cert === '') fail(plugin, 'returned neither a token nor a certificate')
+  if ((cert === '') !== (key === ''))
+    fail(plugin, 'returned a certificate without its key, or a key without its certificate')
   const expiresAt = Date.parse(expirationTimestamp)
   return {
     ...(token !== '' && { token }),
@@ -89,7 +91,7 @@ function explain(plugin: ExecPlugin, error: Error & { code?: unknown; killed?: b
       : error.killed
         ? `did not answer within ${timeoutMs / 1000} s`
         : `failed: ${said || messageOf(error)}`
-  // Not the error itself: its message repeats the arguments, which may hold secrets.
+  // The error is not the cause: its message contains the arguments, which may be secrets.
   return new MeshError('SOURCE_READ', `the credential plugin ${plugin.command} ${what}`)
 }
 

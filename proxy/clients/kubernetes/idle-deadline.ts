@@ -1,6 +1,7 @@
+/** An abort signal for a stream that has gone silent. */
 import type { Clock } from '../../model/time/clock.ts'
 
-/** Aborts when nothing was heard for a while. Looks now and then rather than setting a timer with every byte. */
+/** Aborts when `touch` has not been called for `ms`. Uses one timer, not one per call of `touch`. */
 export class IdleDeadline {
   readonly #clock: Clock
   readonly #ms: number

@@ -1,10 +1,11 @@
+/** Access with the service account of the Pod that Starlane runs in. */
 import { MeshError } from '../../model/error.ts'
 import type { Access } from './access.ts'
 
-/** Where the kubelet keeps a Pod's own credentials, and renews them in place. */
+/** Where the kubelet mounts a Pod's credentials, and renews them in place. */
 export const serviceAccountFolder = '/var/run/secrets/kubernetes.io/serviceaccount'
 
-/** The API server of the cluster that this process runs in, asked as the Pod's service account. */
+/** The API server of the Pod's own cluster. */
 export function inClusterAccess(env: Readonly<Record<string, string | undefined>>, folder: string): Access {
   const { KUBERNETES_SERVICE_HOST: host, KUBERNETES_SERVICE_PORT: port } = env
   if (!host || !port) {

@@ -1,3 +1,4 @@
+/** Finds and reads the kubeconfig files that kubectl would read. */
 import { readFile } from 'node:fs/promises'
 import { join, resolve } from 'node:path'
 import { MeshError, messageOf } from '../../model/error.ts'
@@ -7,30 +8,30 @@ import { accessOf, type Kubeconfig, mergeKubeconfigs, parseKubeconfig } from './
 export type Environment = Readonly<Record<string, string | undefined>>
 
 export interface KubeconfigOptions {
-  /** One file, or several with colons between; without it those of `KUBECONFIG`, and without that `~/.kube/config`. */
+  /** One file, or several separated by colons. Default: those of `KUBECONFIG`, else `~/.kube/config`. */
   readonly kubeconfig?: string | undefined
-  /** Without it the file's current one. */
+  /** Default: the current context. */
   readonly context?: string | undefined
 }
 
-/** Reads the files that kubectl would read and resolves the context. */
+/** Reads the files and resolves the context. */
 export async function loadAccess({ kubeconfig, context }: KubeconfigOptions, env: Environment): Promise<Access> {
   const files = listOf(kubeconfig) ?? listOf(env.KUBECONFIG) ?? [join(env.HOME ?? '/', '.kube', 'config')]
   return accessOf(await loadFiles(files), context)
 }
 
-/** Several are written as in `KUBECONFIG`, with colons between them. */
+/** Separated by colons, as in `KUBECONFIG`. */
 function listOf(text: string | undefined): readonly string[] | undefined {
   const files = [...new Set(text?.split(':').filter(file => file !== ''))]
   return files.length > 0 ? files : undefined
 }
 
-/** Files that are missing are passed over, as long as one is there. */
+/** Missing files are ignored as long as one exists. */
 async function loadFiles(files: readonly string[]): Promise<Kubeconfig> {
   const found = await Promise.all(files.map(file => loadFile(file).catch(absent)))
   const configs = found.filter(config => config !== undefined)
   if (configs.length > 0) return mergeKubeconfigs(configs)
-  throw new MeshError('SOURCE_READ', `there is no kubeconfig at ${files.join(', ')}; name one, or set KUBECONFIG`)
+  throw new MeshError('SOURCE_READ', `there is no kubeconfig at ${files.join(', ')}; give its path, or set KUBECONFIG`)
 }
 
 function absent(error: unknown): undefined {

@@ -1,6 +1,6 @@
 /**
- * Kubeconfig files as kubectl reads them (client-go, `tools/clientcmd`), as pure functions: one file parsed, several merged,
- * one context resolved. Unknown keys are passed over, as there.
+ * Parses kubeconfig files, merges them, and resolves a context, by the rules of client-go (`tools/clientcmd`). Pure functions.
+ * Unknown keys are ignored.
  */
 import { dirname, isAbsolute, join } from 'node:path'
 import * as v from 'valibot'
@@ -78,7 +78,7 @@ const fileShape = v.pipe(
   fileEntries,
 )
 
-/** One file. Paths in it are taken from its folder; a name that stands twice is an error, as for kubectl. */
+/** Parses one file. Paths are relative to it. A duplicate name is an error, as in kubectl. */
 export function parseKubeconfig(source: string, file: string): Kubeconfig {
   const result = v.safeParse(fileShape, parseYaml(source, file))
   if (!result.success) {
@@ -97,7 +97,7 @@ export function parseKubeconfig(source: string, file: string): Kubeconfig {
   }
 }
 
-/** Several files as one: for every name, and for the current context, the first file that has it wins. */
+/** Merges files: for each name, and for the current context, the first file that has it wins. */
 export function mergeKubeconfigs(files: readonly Kubeconfig[]): Kubeconfig {
   const firstWins = <T>(maps: readonly ReadonlyMap<string, T>[]) =>
     new Map([...maps].reverse().flatMap(map => [...map]))
@@ -110,14 +110,14 @@ export function mergeKubeconfigs(files: readonly Kubeconfig[]): Kubeconfig {
   }
 }
 
-/** What one context means; the current one unless it is named. What is wrong in other contexts does not matter. */
+/** Resolves one context, by default the current one. Errors in other contexts are ignored. */
 export function accessOf(config: Kubeconfig, contextName?: string): Access {
   const name = contextName ?? config.currentContext
   const known = [...config.contexts.keys()]
   const has = known.length > 0 ? `it has ${known.join(', ')}` : 'it has no contexts at all'
   if (name === '') fail(config.name, `no current-context is set; name one (${has})`)
   const context = config.contexts.get(name)
-  if (!context) fail(config.name, `there is no context "${name}"${didYouMean(name, known)} (${has})`)
+  if (!context) fail(config.name, `it has no context "${name}"${didYouMean(name, known)} (${has})`)
   const where = `context ${name} of ${config.name}`
   const cluster = config.clusters.get(context.cluster)
   if (!cluster) fail(where, `its cluster "${context.cluster}" is not in the file; kubectl config set-cluster makes one`)
@@ -148,12 +148,12 @@ function serverOf(
     ...(ca && { ca }),
     ...(cluster['tls-server-name'] !== '' && { servername: cluster['tls-server-name'] }),
     insecure,
-    // An empty one is as good as none: client-go asks the environment then, too.
+    // Empty means absent, as in client-go: the environment then decides.
     ...(proxy && { proxy }),
   }
 }
 
-/** An address without a scheme is https where the entry speaks of certificates, and http elsewhere. */
+/** Without a scheme the address is https where the entry has certificates, and http elsewhere. */
 function serverUrl(server: string, hasTls: boolean, where: string): string {
   if (server === '') fail(where, 'its cluster has no server; give https://HOST:6443')
   const written = /^[a-z][a-z0-9+.-]*:\/\//i.test(server) ? server : `${hasTls ? 'https' : 'http'}://${server}`
@@ -167,7 +167,7 @@ function serverUrl(server: string, hasTls: boolean, where: string): string {
 function checkProxy(proxy: string, where: string): void {
   const protocol = URL.canParse(proxy) ? new URL(proxy).protocol : ''
   if (!/^(https?|socks5):$/.test(protocol)) {
-    // Not repeated, since it may hold a password.
+    // Its value is not shown, since it may contain a password.
     fail(where, 'proxy-url is not a proxy; write http://HOST:PORT, https://HOST:PORT or socks5://HOST:PORT')
   }
 }
@@ -180,7 +180,7 @@ function identityOf(
   const cert = pemOf(user, 'client-certificate', where)
   const key = pemOf(user, 'client-key', where)
   if ((cert === undefined) !== (key === undefined)) {
-    fail(where, 'its user has one of client-certificate and client-key alone; each needs the other')
+    fail(where, 'its user has only one of client-certificate and client-key; give both')
   }
   return {
     ...(cert && key && { certificate: { cert, key } }),
@@ -189,12 +189,12 @@ function identityOf(
   }
 }
 
-/** The order of client-go: what is given outright comes before what a program would have to be asked for. */
+/** In client-go's order: static credentials before the exec plugin. */
 function credentialOf(user: UserEntry, cluster: ClusterEntry, where: string): Credential {
   const { token, tokenFile, username, password, exec } = user
   const provider = user['auth-provider']
   if (provider) {
-    fail(where, `auth-provider ${provider.name} has left Kubernetes; use the exec plugin that took its place`)
+    fail(where, `auth-provider ${provider.name} was removed from Kubernetes; use the exec plugin that replaced it`)
   }
   if ((token !== '' || tokenFile !== '') && (username !== '' || password !== '')) {
     fail(where, 'its user has both a token and a password; keep one')
@@ -211,10 +211,7 @@ function credentialOf(user: UserEntry, cluster: ClusterEntry, where: string): Cr
     )
   }
   if (exec.interactiveMode === 'Always') {
-    fail(
-      where,
-      'exec: interactiveMode Always needs a person at a terminal, and nobody sits here; use another credential',
-    )
+    fail(where, 'exec: interactiveMode Always needs a terminal, and there is none; use another credential')
   }
   const { apiVersion, command, args, installHint, provideClusterInfo } = exec
   const config = cluster.extensions.find(({ name }) => name === 'client.authentication.k8s.io/exec')?.extension
@@ -235,7 +232,7 @@ function credentialOf(user: UserEntry, cluster: ClusterEntry, where: string): Cr
 function impersonation(user: UserEntry, where: string): Access['impersonate'] {
   const { as, 'as-uid': uid, 'as-groups': groups, 'as-user-extra': extra } = user
   if (as === '' && (uid !== '' || groups.length > 0 || Object.keys(extra).length > 0)) {
-    fail(where, 'as-uid, as-groups and as-user-extra need `as`, the user to be impersonated')
+    fail(where, 'as-uid, as-groups and as-user-extra need `as`, the user to impersonate')
   }
   return {
     ...(as !== '' && { 'Impersonate-User': as }),
@@ -247,14 +244,14 @@ function impersonation(user: UserEntry, where: string): Access['impersonate'] {
   }
 }
 
-/** `KEY-data` beats `KEY`. */
+/** `KEY-data` takes precedence over `KEY`. */
 function pemOf<K extends string>(entry: { [key in K | `${K}-data`]: string }, key: K, where: string): Pem | undefined {
   const dataKey = `${key}-data` as const
   const [data, file]: [string, string] = [entry[dataKey], entry[key]]
   if (data === '') return file === '' ? undefined : { file }
   const pem = Buffer.from(data, 'base64').toString('latin1')
   if (!pem.includes('-----BEGIN'))
-    fail(where, `${dataKey} is not PEM in base64; kubectl config set --set-raw-bytes writes it so`)
+    fail(where, `${dataKey} is not base64-encoded PEM; write it with kubectl config set --set-raw-bytes`)
   return { data: pem }
 }
 
@@ -290,7 +287,7 @@ const userPaths = ['client-certificate', 'client-key', 'tokenFile'] as const
 
 function locatedUser(user: UserEntry, folder: string): UserEntry {
   const { exec } = user
-  // A bare command is looked for in PATH; one with a slash is a path like any other.
+  // A command without a slash is looked up in PATH.
   const command = exec?.command.includes('/') ? absolute(exec.command, folder) : exec?.command
   return { ...located(user, userPaths, folder), ...(exec && { exec: { ...exec, command: command ?? '' } }) }
 }

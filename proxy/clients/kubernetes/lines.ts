@@ -1,14 +1,15 @@
+/** Splits a watch stream into lines. */
 import { MeshError } from '../../model/error.ts'
 
-/** Objects of the API are limited to 1.5 MiB by etcd; JSON may write each byte as six. */
+/** etcd limits objects to 1.5 MiB; JSON may escape a byte as six. */
 const maxLineBytes = 16 << 20
 
-/** Cuts a stream of bytes into lines, whatever the pieces it comes in. */
+/** Splits a byte stream into lines, wherever its chunks end. */
 export class LineSplitter {
   #pending: Buffer[] = []
   #pendingBytes = 0
 
-  /** The lines that this piece completes, without the blank ones. */
+  /** The lines that this chunk completes, without blank ones. */
   push(chunk: Buffer): string[] {
     const lines: string[] = []
     let start = 0
@@ -34,7 +35,7 @@ export class LineSplitter {
     if (this.#pendingBytes > maxLineBytes) {
       throw new MeshError(
         'SOURCE_READ',
-        `a line of the watch is longer than ${maxLineBytes} bytes; this is no API server`,
+        `a line of the watch is longer than ${maxLineBytes} bytes; is this an API server?`,
       )
     }
     this.#pending.push(piece)

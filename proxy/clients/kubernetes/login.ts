@@ -1,3 +1,4 @@
+/** Turns an Access into TLS options and headers: reads files, and runs the credential plugin. */
 import { readFile } from 'node:fs/promises'
 import { MeshError, messageOf } from '../../model/error.ts'
 import type { Clock } from '../../model/time/clock.ts'
@@ -5,7 +6,7 @@ import type { Access, ExecPlugin, Pem } from './access.ts'
 import { type ExecCredential, runExecPlugin } from './exec-credential.ts'
 import { proxyFor } from './proxy.ts'
 
-/** All that a connection and a request need, read at one moment. */
+/** What a connection and its requests need. */
 export interface Login {
   readonly access: Access
   readonly proxy: string | undefined
@@ -17,7 +18,7 @@ export interface Login {
     readonly rejectUnauthorized: boolean
   }
   readonly headers: Readonly<Record<string, string | string[]>>
-  /** Milliseconds of the clock that only grows; undefined while nothing says that it ends. */
+  /** By the monotonic clock, in milliseconds; undefined: no known expiry. */
   readonly goodUntil: number | undefined
 }
 
@@ -27,11 +28,11 @@ export interface LoginOptions {
   readonly signal?: AbortSignal
 }
 
-/** A credential is renewed this long before it expires, since requests take their time. */
+/** A credential is renewed this long before it expires. */
 const marginMs = 10_000
 /**
- * What a plugin has just given is used this long at least, or until it is refused: that it has expired already is the word of
- * a clock that is wrong, and asking again would bring the same.
+ * A new credential is used for at least this long, or until it is refused: if it seems to have expired already, a clock is
+ * wrong, and running the plugin again would give the same.
  */
 const leastMs = 30_000
 
@@ -42,8 +43,8 @@ interface Remembered {
 }
 
 /**
- * Reads certificates and tokens, and asks the credential plugin. Files are read each time; a plugin is asked again only
- * when what it gave has expired or has been refused, since it may open a browser or call a cloud.
+ * Files are read each time. A plugin runs again only when its credential has expired or was refused, since it may open a
+ * browser or call a cloud.
  */
 export class LoginReader {
   readonly #options: LoginOptions
@@ -53,7 +54,7 @@ export class LoginReader {
     this.#options = options
   }
 
-  /** `refused`: the server did not take the last one. */
+  /** `refused`: the server has refused the last credential. */
   async read(access: Access, refused: boolean): Promise<Login> {
     const ca = await readPem(access.ca)
     const plugin = access.credential.by === 'exec' ? access.credential.plugin : undefined
@@ -90,7 +91,7 @@ export class LoginReader {
     return this.#remembered
   }
 
-  /** Measured once, so that a wall clock that jumps afterwards changes nothing. */
+  /** Converted once, so that later jumps of the wall clock have no effect. */
   #ending(expiresAt: number): number {
     const { clock } = this.#options
     return clock.now() + Math.max(expiresAt - clock.wall() - marginMs, leastMs)
@@ -116,15 +117,15 @@ async function readToken(file: string, fallback: string | undefined): Promise<st
     throw error
   })
   const trimmed = token.trim()
-  if (trimmed === '') throw new MeshError('SOURCE_READ', `${file} is empty; it should hold a token`)
+  if (trimmed === '') throw new MeshError('SOURCE_READ', `${file} is empty; it should contain a token`)
   return trimmed
 }
 
-/** A line break in a token would end the header it is put in. */
+/** A line break in a token would end the header. */
 function bearer(token: string): string {
   const trimmed = token.trim()
   if (/[^\x21-\x7e]/.test(trimmed))
-    throw new MeshError('SOURCE_READ', 'the token has characters that no header can carry')
+    throw new MeshError('SOURCE_READ', 'the token has characters that are not allowed in a header')
   return `Bearer ${trimmed}`
 }
 

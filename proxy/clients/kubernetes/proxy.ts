@@ -1,9 +1,10 @@
+/** Chooses the HTTP or SOCKS proxy to an API server. */
 import { canonicalAddress, parseCidr } from '../../model/address.ts'
 import type { Access } from './access.ts'
 
 type Environment = Readonly<Record<string, string | undefined>>
 
-/** The proxy to the API server: the kubeconfig's, or what the environment says, by the rules of Go that kubectl follows. */
+/** The kubeconfig's proxy, else that of the environment, by the rules of Go's `http.ProxyFromEnvironment`. */
 export function proxyFor({ proxy, server }: Access, env: Environment): string | undefined {
   if (proxy !== undefined) return proxy
   const { protocol, hostname, port } = new URL(server)
@@ -21,7 +22,7 @@ function isLoopback(host: string): boolean {
   return host === 'localhost' || host === '::1' || (canonicalAddress(host)?.startsWith('127.') ?? false)
 }
 
-/** `*`, an address, a CIDR, a domain (with its subdomains), `.domain` or `*.domain` (those alone); a port may follow. */
+/** `*`, an address, a CIDR, a domain (with its subdomains), `.domain` or `*.domain` (only its subdomains), with an optional port. */
 function covers(entry: string, host: string, port: string): boolean {
   if (entry === '*') return true
   const address = canonicalAddress(host)

@@ -1,20 +1,20 @@
-/** What is asked of each cluster, and nothing else: what the roles in deploy/ allow. */
+/** The resources that Starlane reads from a cluster. The roles in `deploy/` allow exactly these. */
 export interface Resource {
   readonly kind: string
   readonly apiVersion: string
   /** Empty for the core group. */
   readonly group: string
   readonly plural: string
-  /** In order of preference; a server that does not know one is asked for the next. */
+  /** In order of preference; if the server does not know one, the next is tried. */
   readonly paths: readonly string[]
   readonly labelSelector?: string
-  /** Only names, labels and annotations are read; the rest, such as a node's list of images, is not even sent. */
+  /** Only metadata is requested, which leaves out large parts such as a node's list of images. */
   readonly metadataOnly?: true
-  /** A cluster that has no such resource, or does not show it, is complete without. */
+  /** The cluster counts as complete without it when the server does not have it or denies access. */
   readonly optional?: true
 }
 
-/** Endpoints that were copied in from another cluster name it; that cluster is asked itself (Cilium 1.8, KEP-1645). */
+/** Leaves out slices copied from other clusters, which are read from those clusters (Cilium 1.8, KEP-1645). */
 const ownSlices = '!multicluster.kubernetes.io/source-cluster'
 
 const mcs = { apiVersion: 'multicluster.x-k8s.io/v1alpha1', group: 'multicluster.x-k8s.io', optional: true } as const
@@ -35,10 +35,10 @@ export const resources: readonly Resource[] = [
   { ...mcs, kind: 'ServiceImport', plural: 'serviceimports', paths: mcsPaths('serviceimports') },
 ]
 
-/** Only for who asks for it: of all lists the largest. */
+/** Read only on request, since it is the largest list. */
 export const pods: Resource = { ...core('Pod', 'pods'), optional: true }
 
-/** The rule that a role must have, as it is written in one. */
+/** The RBAC rule that a role needs. */
 export function ruleText({ group, plural }: Resource): string {
   return `{apiGroups: ["${group}"], resources: [${plural}], verbs: [list, watch]}`
 }

@@ -1,11 +1,10 @@
 /**
- * Follows one resource of one cluster: lists it, then watches from that version on, for as long as it is not told to stop.
+ * Follows one resource of one cluster: lists it, then watches it from that version on, until it is stopped.
  *
  *   list (pages) ──► watch ──► ended, cut, silent ──► watch again from the last version
  *        ▲             │
- *        └── 410 ──────┘ what vanished in between is told as dropped
+ *        └── 410 ──────┘ objects that are gone from the new list are dropped
  */
-
 import { MeshError, messageOf } from '../../model/error.ts'
 import type { Log } from '../../model/log.ts'
 import { Backoff, backoffMs } from '../../model/time/backoff.ts'
@@ -18,19 +17,19 @@ import { LineSplitter } from './lines.ts'
 import { type Resource, ruleText } from './resources.ts'
 import { type ApiObject, asObject, keyOf, type Page, readEvent, readPage, versionOf } from './wire.ts'
 
-/** Hears of every object, in order. */
+/** Receives every change, in order. */
 export interface WatchListener {
   put(object: ApiObject): void
   drop(namespace: string, name: string): void
-  /** All that the cluster has was told. */
+  /** A complete list has been delivered. */
   listed(): void
-  moved(state: WatchState): void
+  stateChanged(state: WatchState): void
 }
 
 export type WatchState =
   | { readonly state: 'starting' | 'watching' | 'absent' }
   | { readonly state: 'denied'; readonly error: MeshError }
-  /** `misses`: attempts in a row that brought nothing. */
+  /** `misses`: consecutive failed attempts. */
   | { readonly state: 'failing'; readonly error: MeshError; readonly misses: number }
 
 export interface WatcherOptions {
@@ -42,14 +41,14 @@ export interface WatcherOptions {
 }
 
 const pageSize = 500
-/** The server ends a watch after 5 to 10 minutes, each at another time. */
+/** The server ends a watch after a random time between 5 and 10 minutes. */
 const watchSeconds = { least: 300, spread: 300 }
 /**
- * Servers send a bookmark every minute. One that is silent for longer than two of them is asked again: where nothing is
- * wrong that costs one request, and where the connection is dead nobody else would notice.
+ * Servers send a bookmark every minute. After two and a half minutes of silence the watch is restarted: a healthy server
+ * answers one more request, and a dead connection would not be noticed otherwise.
  */
 const idleMs = 150_000
-/** Until a resource that was missing or not allowed is looked for again. */
+/** How long to wait before trying a missing or denied resource again. */
 const recheckMs = 120_000
 
 export class Watcher {
@@ -57,11 +56,11 @@ export class Watcher {
   readonly #listener: WatchListener
   readonly #options: WatcherOptions
   readonly #backoff: Backoff
-  /** Name to version of everything the listener has been told of. */
+  /** Versions of the objects that the listener has, by `namespace/name`. */
   #known = new Map<string, string>()
   /** Undefined: the next step is a list. */
   #version: string | undefined
-  /** Who gave that version, which means nothing to anybody else. */
+  /** The server that gave that version. A version has no meaning for another server. */
   #server = ''
   #path: string
   #misses = 0
@@ -74,19 +73,19 @@ export class Watcher {
     this.#path = resource.paths[0] ?? ''
   }
 
-  /** Of those of the resource, the one that the server knows, once it has been listed. */
+  /** The path that the server knows, once the resource has been listed. */
   get path(): string {
     return this.#path
   }
 
-  /** Returns when the signal says so, and never throws. */
+  /** Returns when the signal is aborted. Never throws. */
   async run(signal: AbortSignal): Promise<void> {
     while (!signal.aborted) {
       await sleep(this.#options.clock, await this.#step(signal), signal)
     }
   }
 
-  /** One list where one is due, and one watch; returns how long to wait before the next. */
+  /** Lists if needed, then watches once. Returns how long to wait before the next step. */
   async #step(signal: AbortSignal): Promise<number> {
     try {
       if (this.#version === undefined) await this.#list(signal)
@@ -109,7 +108,7 @@ export class Watcher {
     }
   }
 
-  /** Pages stay readable for some minutes; where that was too short, all is asked for at once. */
+  /** A list expires after some minutes. If reading its pages takes longer, it is requested in one piece. */
   async #listWhole(signal: AbortSignal): Promise<void> {
     const version = await this.#listPages(pageSize, signal).catch(error => {
       if (error instanceof ApiError && error.isGone) return this.#listPages(undefined, signal)
@@ -127,9 +126,12 @@ export class Watcher {
       const from = page?.continue
       page = await this.#page(limit, from, signal)
       if (page.continue !== '' && page.continue === from) {
-        throw new MeshError('SOURCE_READ', `GET ${this.#path}: the list goes round in circles; is this an API server?`)
+        throw new MeshError(
+          'SOURCE_READ',
+          `GET ${this.#path}: a page refers to itself as the next; is this an API server?`,
+        )
       }
-      for (const object of page.items) this.#meet(object, seen)
+      for (const object of page.items) this.#put(object, seen)
     } while (page.continue !== '')
     for (const key of this.#known.keys()) if (!seen.has(key)) this.#drop(key)
     this.#known = seen
@@ -146,8 +148,8 @@ export class Watcher {
     return readPage(await this.#options.client.json({ path: this.#path, query, accept }, signal), this.#path)
   }
 
-  /** What stands unchanged since the last list is not told again. */
-  #meet(object: ApiObject, seen: Map<string, string>): void {
+  /** An object whose version has not changed is not delivered again. */
+  #put(object: ApiObject, seen: Map<string, string>): void {
     const key = keyOf(object)
     const { resourceVersion } = object.metadata
     if (this.#known.get(key) !== resourceVersion) this.#listener.put(object)
@@ -174,7 +176,7 @@ export class Watcher {
         { path: this.#path, query, accept },
         AbortSignal.any([signal, idle.signal]),
       )
-      if (this.#options.client.server !== this.#server) return this.#moveOn(body)
+      if (this.#options.client.server !== this.#server) return this.#switchServer(body)
       this.#recovered()
       const lines = new LineSplitter()
       for await (const chunk of body as AsyncIterable<Buffer>) {
@@ -194,14 +196,14 @@ export class Watcher {
     return this.#pause(clock.now() - began)
   }
 
-  /** Another server: what the first one had and this one has not is gone. */
-  #moveOn(body: Body): number {
+  /** The kubeconfig now gives another server: everything is listed again. */
+  #switchServer(body: Body): number {
     body.on('error', () => {}).destroy()
     this.#version = undefined
     return 0
   }
 
-  /** After a watch that ended as watches do. */
+  /** The wait after a watch that ended normally. */
   #pause(lastedMs: number): number {
     this.#backoff.lasted(lastedMs)
     return lastedMs >= backoffMs.healthy ? 0 : this.#backoff.next()
@@ -218,7 +220,7 @@ export class Watcher {
     }
     const key = keyOf(raw)
     if (type === 'DELETED') this.#forget(key)
-    else if (type === 'ADDED' || type === 'MODIFIED') this.#meet(raw, this.#known)
+    else if (type === 'ADDED' || type === 'MODIFIED') this.#put(raw, this.#known)
     this.#version = raw.metadata.resourceVersion
   }
 
@@ -234,7 +236,7 @@ export class Watcher {
   #recovered(): void {
     if (this.#misses > 0) this.#options.log.info('kubernetes.watch-back', this.#where)
     this.#misses = 0
-    this.#listener.moved({ state: 'watching' })
+    this.#listener.stateChanged({ state: 'watching' })
   }
 
   #failed(thrown: unknown): number {
@@ -247,7 +249,7 @@ export class Watcher {
     }
     this.#misses++
     if (this.#misses === 1) this.#options.log.warn('kubernetes.watch-failed', { ...this.#where, why: error.message })
-    this.#listener.moved({ state: 'failing', error, misses: this.#misses })
+    this.#listener.stateChanged({ state: 'failing', error, misses: this.#misses })
     return this.#backoff.next(error instanceof ApiError ? error.retryAfterMs : undefined)
   }
 
@@ -257,19 +259,19 @@ export class Watcher {
     return this.#backoff.next()
   }
 
-  /** Nobody has installed it, or somebody has removed it and everything of it. */
+  /** The resource is not installed, or has been removed with all of its objects. */
   #absent(): number {
     for (const key of this.#known.keys()) this.#drop(key)
     this.#known.clear()
     this.#listener.listed()
-    this.#listener.moved({ state: 'absent' })
+    this.#listener.stateChanged({ state: 'absent' })
     return this.#recheck()
   }
 
   #denied(error: ApiError): number {
     const message = `may not read ${this.resource.plural}; its role needs ${ruleText(this.resource)} (${error.message})`
     const denied = new MeshError('SOURCE_READ', message, { cause: error })
-    this.#listener.moved({ state: 'denied', error: denied })
+    this.#listener.stateChanged({ state: 'denied', error: denied })
     return this.resource.optional ? this.#recheck() : this.#backoff.next()
   }
 

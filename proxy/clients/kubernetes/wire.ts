@@ -1,7 +1,7 @@
-/** What the API server sends, checked as far as following it takes. */
+/** Parses lists and watch events of the Kubernetes API, checking only what following a resource needs. */
 import { MeshError } from '../../model/error.ts'
 
-/** An object as the API has it, of which no more is certain than that it has a name. */
+/** An object of the API that is known to have a name and a version; everything else is unchecked. */
 export interface ApiObject {
   readonly metadata: {
     readonly name: string
@@ -24,7 +24,7 @@ export function readPage(value: unknown, path: string): Page {
   const metadata = isRecord(list.metadata) ? list.metadata : {}
   const items: unknown = list.items ?? []
   if (!Array.isArray(items) || typeof metadata.resourceVersion !== 'string') {
-    throw new MeshError('SOURCE_READ', `GET ${path}: the answer is no list; is this an API server?`)
+    throw new MeshError('SOURCE_READ', `GET ${path}: the answer is not a list; is this an API server?`)
   }
   const objects = items.map(asObject)
   if (!objects.every(object => object !== undefined)) {
@@ -46,7 +46,7 @@ export function readEvent(line: string, path: string): { type: string; object: u
     throw new MeshError('SOURCE_READ', `watch ${path}: a line is not JSON`, { cause: error })
   }
   if (isRecord(event) && typeof event.type === 'string') return { type: event.type, object: event.object }
-  throw new MeshError('SOURCE_READ', `watch ${path}: a line is no event`)
+  throw new MeshError('SOURCE_READ', `watch ${path}: a line is not a watch event`)
 }
 
 export function asObject(value: unknown): ApiObject | undefined {
@@ -61,7 +61,7 @@ export function versionOf(value: unknown): string | undefined {
   return typeof version === 'string' ? version : undefined
 }
 
-/** `default/rebel-base`, `/n1`: unique within a resource. */
+/** `default/rebel-base`, or `/n1` for a cluster-wide object. Unique within a resource. */
 export function keyOf({ metadata }: ApiObject): string {
   return `${metadata.namespace ?? ''}/${metadata.name}`
 }

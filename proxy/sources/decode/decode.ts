@@ -1,6 +1,6 @@
 /**
- * Kubernetes objects as JSON or YAML have them -> what the mesh needs of them. Pure, and one object at a time, so that
- * files and the Kubernetes API are read by the same rules.
+ * Decodes one Kubernetes object, parsed from JSON or YAML, for the service assembler. Pure functions, so that manifests and
+ * the Kubernetes API are read by the same rules.
  */
 import type { Path } from '../../config/fields.ts'
 import { shown } from '../../model/text/spelling.ts'
@@ -21,11 +21,11 @@ import { decodeService } from './service.ts'
 import { clusterWide, fit, namespace, namespaced, node } from './shapes.ts'
 
 export interface Decoded {
-  /** For messages: `Service default/web`, or what little can be told. */
+  /** For messages: `Service default/web`, or the kind when the name cannot be read. */
   readonly subject: string
-  /** What the object says it is; undefined for kinds that are not ours and where its name cannot be read. */
+  /** Undefined for kinds that are not read, and when the name cannot be read. */
   readonly ref?: ObjectRef | undefined
-  /** Undefined where there is nothing to use: another kind, a copy of something else, or not sound. */
+  /** Undefined for other kinds, for copies of other clusters' objects, and for invalid objects. */
   readonly object?: ClusterObject | undefined
   readonly faults: readonly ObjectFault[]
 }
@@ -66,7 +66,7 @@ export function decodeKubernetes(value: unknown): Decoded {
     return refused(
       'object',
       ['kind'],
-      `${kind === undefined ? 'is missing' : `${shown(kind)} is no kind`}; ${whatAnObjectHas}`,
+      `${kind === undefined ? 'is missing' : `${shown(kind)} is not a kind`}; ${whatAnObjectHas}`,
     )
   if (!isOurs(kind)) return ignored(kind)
   const decode = decoders[`${apiVersion}/${kind}`]
@@ -78,12 +78,12 @@ export function decodeKubernetes(value: unknown): Decoded {
   const faults = new Faults()
   const ref = identify(kind, value, faults)
   const object = ref && decode(value, ref, faults)
-  return { subject: ref ? refText(ref) : kind, ref, object: faults.sound ? object : undefined, faults: faults.list }
+  return { subject: ref ? refText(ref) : kind, ref, object: faults.isValid ? object : undefined, faults: faults.list }
 }
 
 /**
- * The members of a `List` or `ServiceList`; undefined for anything else. The API leaves the kind of a typed list's members
- * out, here it is filled in.
+ * The members of a `List` or `ServiceList`; undefined for anything else. The API omits the kind of a typed list's members, so
+ * it is filled in.
  */
 export function membersOf(value: unknown): unknown[] | undefined {
   if (!isMapping(value) || typeof value.kind !== 'string' || !value.kind.endsWith('List')) return undefined
@@ -110,7 +110,7 @@ function isOurs(kind: string): kind is Kind {
   return (kinds as readonly string[]).includes(kind)
 }
 
-/** Other groups have kinds of the same names: `serving.knative.dev/v1` has a Service. */
+/** Other API groups have kinds of the same name: `serving.knative.dev/v1` has a Service. */
 function isForeign(apiVersion: unknown): boolean {
   return typeof apiVersion === 'string' && apiVersion.includes('/') && !apiVersion.startsWith('discovery.k8s.io/')
 }
@@ -130,10 +130,7 @@ function identify(kind: Kind, value: object, faults: Faults): ObjectRef | undefi
   )
 }
 
-/**
- * Any value but `true` closes the gate, as for all of Cilium's boolean annotations (1.2); one that means nothing is
- * reported besides.
- */
+/** Any value but `true` means false, as for all of Cilium's boolean annotations (1.2). An unknown value is also reported. */
 function decodeNamespace(value: object, ref: ObjectRef, faults: Faults): NamespaceObject | undefined {
   const fitted = fit(namespace, value, faults)
   if (!fitted) return undefined
@@ -141,7 +138,7 @@ function decodeNamespace(value: object, ref: ObjectRef, faults: Faults): Namespa
   if (gate !== 'true' && gate !== 'false') {
     faults.ignoreAnnotation(
       gateAnnotation,
-      `${shown(gate)} is neither "true" nor "false"; taken as "false": nothing of this namespace is global`,
+      `${shown(gate)} is neither "true" nor "false"; it is read as "false": no service of this namespace is global`,
     )
   }
   return { ...ref, kind: 'Namespace', global: gate === 'true' }

@@ -1,3 +1,4 @@
+/** Decodes EndpointSlices and Endpoints. */
 import type { InferOutput } from 'valibot'
 import { familyOf } from '../../model/address.ts'
 import { type EndpointPort, serviceKey } from '../../model/service.ts'
@@ -11,9 +12,9 @@ const serviceLabel = 'kubernetes.io/service-name'
 const managerLabel = 'endpointslice.kubernetes.io/managed-by'
 const weightAnnotation = 'service.cilium.io/weight'
 
-/** Cilium and Starlane write the endpoints of other clusters into these slices (1.8); reading them would count those twice. */
+/** Cilium and Starlane write the endpoints of other clusters into these slices (1.8). Reading them would count those twice. */
 const meshManagers = ['endpointslice-mesh-controller.cilium.io', 'endpointslice-mesh-controller.starlane.dev']
-/** The same by the word of the Multi-Cluster Services API. */
+/** The same in the Multi-Cluster Services API. */
 const sourceClusterLabel = 'multicluster.kubernetes.io/source-cluster'
 
 type SliceEndpoint = InferOutput<typeof endpointSlice>['endpoints'][number]
@@ -27,7 +28,7 @@ export function decodeEndpointSlice(value: object, ref: ObjectRef, faults: Fault
   if (labels[sourceClusterLabel] !== undefined) return undefined
   const service = labels[serviceLabel]
   if (!service) {
-    // A controller may keep slices that are for no Service; by hand it can only be a slip.
+    // A controller may have slices without a Service; in a slice written by hand it is a mistake.
     if (!labels[managerLabel])
       faults.refuse(['metadata', 'labels', serviceLabel], 'is missing; give the name of the Service')
     return undefined
@@ -46,7 +47,7 @@ export function decodeEndpointSlice(value: object, ref: ObjectRef, faults: Fault
           address,
           ports,
           ...stateOf(endpoint),
-          ...placeOf(endpoint),
+          ...locationOf(endpoint),
           ...(weight !== undefined && { weight }),
         },
       ]
@@ -60,7 +61,7 @@ export function decodeEndpointSlice(value: object, ref: ObjectRef, faults: Fault
   }
 }
 
-/** Endpoints of v1, from before there were slices: what it lists as not ready is neither ready nor serving. */
+/** Endpoints of v1. An address in `notReadyAddresses` is neither ready nor serving. */
 export function decodeEndpoints(value: object, ref: ObjectRef, faults: Faults): EndpointsObject | undefined {
   const fitted = fit(endpointsShape, value, faults)
   if (!fitted) return undefined
@@ -76,7 +77,7 @@ export function decodeEndpoints(value: object, ref: ObjectRef, faults: Faults): 
             ready: list === 'addresses',
             serving: undefined,
             terminating: false,
-            ...placeOf(endpoint),
+            ...locationOf(endpoint),
           },
         ]
       }),
@@ -90,7 +91,7 @@ export function decodeEndpoints(value: object, ref: ObjectRef, faults: Faults): 
   }
 }
 
-/** The nil rules (Cilium 1.5): ready unless it says no; serving, when left out, as ready; terminating if it says so. */
+/** The nil rules (Cilium 1.5): ready unless false, serving as ready unless given, terminating only if true. */
 function stateOf({ conditions }: SliceEndpoint): Pick<DeclaredEndpoint, 'ready' | 'serving' | 'terminating'> {
   return {
     ready: conditions.ready ?? true,
@@ -99,10 +100,12 @@ function stateOf({ conditions }: SliceEndpoint): Pick<DeclaredEndpoint, 'ready' 
   }
 }
 
-/** Endpoints objects have the first three alone; `topology` is what v1beta1 has, and `deprecatedTopology` what v1 keeps of it. */
-type Placed = Pick<SliceEndpoint, 'hostname' | 'nodeName' | 'targetRef'> & Partial<SliceEndpoint>
+/** Endpoints objects have only the first three fields. `topology` is in v1beta1; v1 keeps part of it as `deprecatedTopology`. */
+type EndpointLocation = Pick<SliceEndpoint, 'hostname' | 'nodeName' | 'targetRef'> & Partial<SliceEndpoint>
 
-function placeOf(endpoint: Placed): Pick<DeclaredEndpoint, 'hostname' | 'pod' | 'node' | 'zone' | 'forZones'> {
+function locationOf(
+  endpoint: EndpointLocation,
+): Pick<DeclaredEndpoint, 'hostname' | 'pod' | 'node' | 'zone' | 'forZones'> {
   const { hostname, targetRef, topology, deprecatedTopology, hints } = endpoint
   const node = endpoint.nodeName ?? topology?.['kubernetes.io/hostname']
   const zone = endpoint.zone ?? (topology ?? deprecatedTopology)?.['topology.kubernetes.io/zone']
@@ -121,7 +124,7 @@ function readWeight(text: string | undefined, faults: Faults): number | undefine
   if (/^\d{1,5}$/.test(text)) return Number(text)
   faults.ignoreAnnotation(
     weightAnnotation,
-    `${shown(text)} is not a whole number from 0 to 99999; the endpoints weigh 100 as usual`,
+    `${shown(text)} is not a whole number from 0 to 99999; the endpoints have the default weight 100`,
   )
   return undefined
 }

@@ -1,16 +1,14 @@
 /**
- * The Multi-Cluster Services API (KEP-1645) in the mesh's own terms. A ServiceExport makes the Service of its name global,
- * unless the Service's own annotation says otherwise. A ServiceImport stands in for a Service that the cluster does not
- * have: it brings the addresses that clients dial, and the backends come from the clusters that export it.
+ * Decodes ServiceExports and ServiceImports (Multi-Cluster Services API, KEP-1645). A ServiceExport makes the Service of its
+ * name global, unless the Service's own annotation says otherwise. A ServiceImport stands in for a Service that the cluster
+ * does not have: it has the addresses that clients dial, and the backends come from the clusters that export it.
  */
 import { derivedServiceAnnotation } from '../../model/multicluster.ts'
 import { shown } from '../../model/text/spelling.ts'
-import type { ExportObject, ImportObject, ObjectRef } from '../objects.ts'
+import { defaultAffinitySeconds, type ExportObject, type ImportObject, type ObjectRef } from '../objects.ts'
 import { readAddress } from './address.ts'
 import type { Faults } from './faults.ts'
 import { fit, serviceExport, serviceImport } from './shapes.ts'
-
-const defaultAffinitySeconds = 10_800
 
 export function decodeServiceExport(value: object, ref: ObjectRef, faults: Faults): ExportObject | undefined {
   const fitted = fit(serviceExport, value, faults)
@@ -33,13 +31,13 @@ function readTime(text: string | undefined, faults: Faults): number | undefined 
   if (text === undefined) return undefined
   const time = Date.parse(text)
   if (!Number.isNaN(time)) return time
-  faults.refuse(['metadata', 'creationTimestamp'], `${shown(text)} is no time; leave it to the API server to write it`)
+  faults.refuse(['metadata', 'creationTimestamp'], `${shown(text)} is not a time; leave it to the API server`)
   return undefined
 }
 
 /**
- * One with a derived Service leaves its address to that. Undefined also for one that Starlane itself has written from what
- * the clusters export, unless it gave it a derived Service.
+ * If there is a derived Service, the address belongs to it. Undefined also for an import that Starlane has written itself,
+ * unless it has a derived Service.
  */
 export function decodeServiceImport(value: object, ref: ObjectRef, faults: Faults): ImportObject | undefined {
   const fitted = fit(serviceImport, value, faults)

@@ -1,9 +1,10 @@
+/** Decodes Pods, for names of pods in DNS. */
 import type { ObjectRef, PodObject } from '../objects.ts'
 import { readAddress } from './address.ts'
 import type { Faults } from './faults.ts'
 import { fit, pod } from './shapes.ts'
 
-/** Nothing of a Pod that has ended or has no address yet: it has no name in DNS. */
+/** Undefined for a Pod that has ended or has no address yet: it has no name in DNS. */
 export function decodePod(value: object, ref: ObjectRef, faults: Faults): PodObject | undefined {
   const fitted = fit(pod, value, faults)
   if (!fitted) return undefined

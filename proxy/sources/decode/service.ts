@@ -1,18 +1,16 @@
+/** Decodes Services. */
 import { familyOf } from '../../model/address.ts'
 import type { ServicePort } from '../../model/service.ts'
 import { shown } from '../../model/text/spelling.ts'
-import type { ObjectRef, ServiceObject } from '../objects.ts'
+import { defaultAffinitySeconds, type ObjectRef, type ServiceObject } from '../objects.ts'
 import { readAddress } from './address.ts'
 import type { Faults } from './faults.ts'
 import { fit, isDnsName, service } from './shapes.ts'
 
-/** The default of the Kubernetes API for `sessionAffinity: ClientIP`: three hours. */
-const defaultAffinitySeconds = 10_800
-
-/** kubectl keeps the whole object here a second time, up to 256 KiB that nothing in the mesh asks for. */
+/** kubectl keeps a copy of the whole object here, up to 256 KiB that the mesh does not need. */
 const bulkyAnnotation = 'kubectl.kubernetes.io/last-applied-configuration'
 
-/** A Service of v1. What the Kubernetes API refuses is refused here too, wherever the mesh would suffer from it. */
+/** A Service of v1. Values that the Kubernetes API refuses are refused here too where they would break the mesh. */
 export function decodeService(value: object, ref: ObjectRef, faults: Faults): ServiceObject | undefined {
   const fitted = fit(service, value, faults)
   if (!fitted) return undefined
@@ -48,7 +46,7 @@ export function decodeService(value: object, ref: ObjectRef, faults: Faults): Se
   }
 }
 
-/** Clients find a port by its name and dial it by number and protocol: both must be unambiguous. */
+/** Clients find a port by name, and dial it by number and protocol: both must be unique. */
 function checkPorts(ports: readonly Pick<ServicePort, 'name' | 'port' | 'protocol'>[], faults: Faults): void {
   const names = new Map<string, number>()
   const numbers = new Map<string, number>()
@@ -58,9 +56,12 @@ function checkPorts(ports: readonly Pick<ServicePort, 'name' | 'port' | 'protoco
     if (name === '' && ports.length > 1)
       faults.refuse([...path, 'name'], 'is missing; a Service of several ports needs a name for each')
     else if (names.has(name))
-      faults.refuse([...path, 'name'], `${shown(name)} is the name of ports[${names.get(name)}] too; give each its own`)
+      faults.refuse(
+        [...path, 'name'],
+        `${shown(name)} is also the name of ports[${names.get(name)}]; names must be unique`,
+      )
     if (numbers.has(number))
-      faults.refuse([...path, 'port'], `${number} is ports[${numbers.get(number)}] too; give each its own`)
+      faults.refuse([...path, 'port'], `${number} is also in ports[${numbers.get(number)}]; remove one`)
     names.set(name, i)
     numbers.set(number, i)
   }
@@ -73,7 +74,7 @@ function readExternalName(text: string, faults: Faults): string {
   return name
 }
 
-/** `clusterIPs` where given, else `clusterIP`. None at all is legal: the mesh may give the service an address of its own. */
+/** `clusterIPs` if given, else `clusterIP`. Neither is valid too: the mesh may assign a virtual address. */
 function readClusterIPs(clusterIP: string, clusterIPs: readonly string[], faults: Faults): string[] {
   const [first] = clusterIPs
   if (first !== undefined && clusterIP !== '' && first !== clusterIP) {
@@ -91,7 +92,7 @@ function readClusterIPs(clusterIP: string, clusterIPs: readonly string[], faults
     if (address === undefined) return []
     const family = familyOf(address)
     if (families.has(family))
-      faults.refuse(path, `${shown(text)} is a second IPv${family} address; a Service has one of each family`)
+      faults.refuse(path, `${shown(text)} is a second IPv${family} address; a Service has at most one of each family`)
     families.add(family)
     return [address]
   })

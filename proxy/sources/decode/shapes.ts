@@ -1,6 +1,6 @@
 /**
- * The parts of Kubernetes objects that are read, as shapes to check against. Everything else in an object is passed
- * over unread. Null stands for "not given" wherever a field may be left out, as it does for the Kubernetes API.
+ * Schemas for the parts of Kubernetes objects that are read; everything else is ignored. As in the Kubernetes API, null means
+ * absent wherever a field is optional.
  */
 import * as v from 'valibot'
 import { shown } from '../../model/text/spelling.ts'
@@ -15,7 +15,7 @@ const object = v.custom<object>(
 )
 const textMap = v.nullish(v.pipe(object, v.record(v.string(), v.nullish(text, ''))), {})
 
-/** DNS labels (RFC 1123), since names of services, namespaces and ports become parts of DNS names. */
+/** A DNS label (RFC 1123): names of services, namespaces and ports become parts of DNS names. */
 const label = v.pipe(
   text,
   v.check(isLabel, not('a name of at most 63 characters out of a-z, 0-9 and "-", with a letter or digit at both ends')),
@@ -132,7 +132,7 @@ export const endpointSlice = v.object({
       deprecatedTopology: v.nullish(textMap),
     }),
   ),
-  // A port of null means "all ports" to whoever may know them; nothing that could be dialled.
+  // A port of null means "all ports", which cannot be dialled.
   ports: list(mapping({ name: portName, protocol, port: v.nullish(portNumber) })),
 })
 
@@ -161,7 +161,7 @@ export const namespace = v.object({
 
 export const node = v.object({ metadata: mapping({ labels: textMap }) })
 
-/** `podIPs` has one for each family (API reference, PodStatus); older objects have `podIP` alone. */
+/** `podIPs` has one address for each family (API reference, PodStatus); older objects have only `podIP`. */
 const podIps = v.nullish(v.pipe(v.array(mapping({ ip: text }), not('a list')), v.maxLength(2, not('one or two'))), [])
 
 export const pod = v.object({
@@ -170,7 +170,7 @@ export const pod = v.object({
 
 export type Shape = v.GenericSchema
 
-/** The value in the given shape; undefined, and the object refused for every reason, when it does not fit. */
+/** The value as the schema returns it. If it does not match: undefined, and the object is refused with every reason. */
 export function fit<S extends Shape>(shape: S, value: unknown, faults: Faults): v.InferOutput<S> | undefined {
   const result = v.safeParse(shape, value)
   if (result.success) return result.output
@@ -183,7 +183,7 @@ export function fit<S extends Shape>(shape: S, value: unknown, faults: Faults): 
   return undefined
 }
 
-/** A name that DNS can carry: labels of at most 63 characters, 253 in all. */
+/** A valid DNS name: labels of at most 63 characters, 253 in total. */
 export function isDnsName(text: string): boolean {
   return text.length <= 253 && text.split('.').every(isLabel)
 }

@@ -1,14 +1,15 @@
+/** Watches a folder of Cilium client files, one for each cluster of the mesh. */
 import { readdir, readFile, stat } from 'node:fs/promises'
 import { join } from 'node:path'
-import { lookEveryMs } from '../../clients/file-watch.ts'
+import { pollEveryMs } from '../../clients/file-watch.ts'
 import { isClusterName } from '../../model/cluster.ts'
 import { MeshError, messageOf } from '../../model/error.ts'
 import type { Clock } from '../../model/time/clock.ts'
 
 export interface ClusterFolderListener {
-  /** All clusters that are configured now: name to client file. Told at first, and when the set changes. */
+  /** All configured clusters: name to client file. Called first, and when the set changes. */
   changed(clusters: ReadonlyMap<string, string>): void
-  /** The folder cannot be read; what was configured stays. Told when the reason changes. */
+  /** The folder cannot be read; the configured clusters stay. Called when the reason changes. */
   failed(error: MeshError): void
 }
 
@@ -16,8 +17,8 @@ const maxFileBytes = 1024 * 1024
 const maxClusters = 511
 
 /**
- * A folder of client files as Cilium watches it (2.7): a file that speaks of `endpoints:` is a cluster of its own name. What a
- * file says is followed by the source of the cluster; here is seen which there are. The own cluster's file is passed over.
+ * As Cilium watches it (2.7): a file that contains `endpoints:` configures the cluster of its name. Here only the set of files
+ * is watched; each cluster's source watches the content of its own file. The local cluster's file is ignored.
  */
 export function watchClusterFolder(
   path: string,
@@ -27,14 +28,14 @@ export function watchClusterFolder(
   let present: ReadonlyMap<string, string> = new Map()
   let missed: ReadonlySet<string> = new Set()
   let failure: string | undefined
-  let isLooking = false
+  let isPolling = false
   let isOver = false
-  const look = async (): Promise<void> => {
-    if (isLooking) return
-    isLooking = true
+  const poll = async (): Promise<void> => {
+    if (isPolling) return
+    isPolling = true
     try {
       const found = await clustersIn(path, own)
-      // A folder that is being moved shows a part of what is in it: only what is missed twice is gone.
+      // While a folder is being replaced it may list only some files: a file is gone when it was missing twice.
       const kept = [...present].filter(([name]) => !found.has(name) && !missed.has(name))
       const clusters = new Map([...found, ...kept].sort(([a], [b]) => (a < b ? -1 : 1)))
       missed = new Set(kept.map(([name]) => name))
@@ -50,10 +51,10 @@ export function watchClusterFolder(
       }
       failure = why
     }
-    isLooking = false
+    isPolling = false
   }
-  void look()
-  const stop = clock.every(lookEveryMs, () => void look())
+  void poll()
+  const stop = clock.every(pollEveryMs, () => void poll())
   return () => {
     isOver = true
     stop()
@@ -70,7 +71,7 @@ async function clustersIn(path: string, own: string): Promise<Map<string, string
   return clusters
 }
 
-/** A mounted Secret also holds certificates, and links to folders; a file may be gone between two looks. */
+/** A mounted Secret also contains certificates and links to folders, and a file may disappear after it was listed. */
 async function isClientFile(file: string): Promise<boolean> {
   try {
     const found = await stat(file)

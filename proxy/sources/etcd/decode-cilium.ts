@@ -7,7 +7,14 @@ import { zoneLabel } from '../../clients/clustermesh.ts'
 import { clusterId, parseJson } from '../../clients/etcd/record.ts'
 import { derivedServiceName } from '../../model/multicluster.ts'
 import { type EndpointPort, serviceKey } from '../../model/service.ts'
-import type { ClusterObject, EndpointsObject, ExportObject, NodeObject, ServiceObject } from '../objects.ts'
+import {
+  type ClusterObject,
+  defaultAffinitySeconds,
+  type EndpointsObject,
+  type ExportObject,
+  type NodeObject,
+  type ServiceObject,
+} from '../objects.ts'
 import {
   checkedAddress,
   checkOwner,
@@ -139,9 +146,6 @@ const exportRecord = v.object({
     [],
   ),
 })
-
-/** The default of the Kubernetes API for `sessionAffinity: ClientIP`: three hours. */
-const defaultAffinitySeconds = 10_800
 
 /** A ServiceExport of the Multi-Cluster Services API. Its backends are under the name of its derived Service (Cilium 4.3). */
 export function decodeServiceExport(suffix: string, value: Uint8Array, owner: Owner): ExportObject {

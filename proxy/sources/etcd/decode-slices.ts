@@ -39,7 +39,7 @@ const headlessLabel = 'service.kubernetes.io/headless'
 
 type EndpointRecord = MessageOf<typeof sliceMessage>['endpoints'][number]
 
-/** The nil rules of Kubernetes (Cilium 1.5): ready unless said otherwise, serving as ready, not terminating. */
+/** The nil rules of Kubernetes (Cilium 1.5): ready unless false, serving as ready unless given, terminating only if true. */
 function endpointsOf(
   { addresses, conditions, nodeName, zone, hints }: EndpointRecord,
   ports: readonly EndpointPort[],

@@ -1,13 +1,13 @@
 /**
- * The Kubernetes API of one cluster as a source: a watcher for each resource, all of them feeding one assembler. Nothing is
- * delivered before every list has come once, so that a cluster that is still being read never empties a pool.
+ * The source that reads one cluster from the Kubernetes API: a watcher for each resource, all of them feeding one assembler.
+ * Nothing is delivered before every resource has been listed, so that a partial read never empties a pool.
  */
-
 import { ApiError } from '../../clients/kubernetes/api-error.ts'
 import type { KubernetesClient } from '../../clients/kubernetes/client.ts'
 import { createKubernetesClient, type KubernetesLogin, type KubernetesWorld } from '../../clients/kubernetes/connect.ts'
 import { pods, type Resource, resources } from '../../clients/kubernetes/resources.ts'
 import { Watcher, type WatchState } from '../../clients/kubernetes/watcher.ts'
+import type { ApiObject } from '../../clients/kubernetes/wire.ts'
 import type { MeshError, Problem } from '../../model/error.ts'
 import type { Sink } from '../../model/sink.ts'
 import { ServiceAssembler } from '../service-assembler.ts'
@@ -17,7 +17,7 @@ import { ObjectReader } from './object-reader.ts'
 export type KubernetesOptions = {
   /** The name of the cluster in the mesh. */
   readonly cluster: string
-  /** Whether Pods are read too, which only names of pods in DNS need. */
+  /** Whether to read Pods too; only names of pods in DNS need them. */
   readonly pods?: boolean
 } & KubernetesLogin
 
@@ -25,7 +25,7 @@ export function createKubernetesSource(options: KubernetesOptions, world: Kubern
   return new KubernetesSource(options, world)
 }
 
-/** What became of each watcher: the cluster is live while every resource that must be there is followed. */
+/** The state of one watcher. The cluster is live while every required resource is being watched. */
 interface Progress {
   listed: boolean
   state: WatchState
@@ -43,7 +43,7 @@ class KubernetesSource implements Source {
   #sink: Sink | undefined
   #watching: Promise<unknown> = Promise.resolve()
   #delivered = false
-  /** Why the sink has been told that the cluster is lost; undefined while it has not. */
+  /** The reason of the loss that was reported; undefined while the cluster is not lost. */
   #lostBy: string | undefined
   #flushing = false
   #reported = '0 '
@@ -73,7 +73,7 @@ class KubernetesSource implements Source {
     const progress: Progress = { listed: false, state: { state: 'starting' } }
     this.#progress.set(resource, progress)
     const listener = {
-      put: (object: Parameters<ObjectReader['put']>[1]) => {
+      put: (object: ApiObject) => {
         this.#reader.put(resource, object)
         this.#touch()
       },
@@ -85,7 +85,7 @@ class KubernetesSource implements Source {
         progress.listed = true
         this.#touch()
       },
-      moved: (state: WatchState) => {
+      stateChanged: (state: WatchState) => {
         progress.state = state
         this.#touch()
       },
@@ -95,7 +95,7 @@ class KubernetesSource implements Source {
     return new Watcher(resource, listener, options).run(this.#stop.signal)
   }
 
-  /** However much comes at once, the sink hears of it once. */
+  /** Many changes in one turn of the event loop are delivered together. */
   #touch(): void {
     if (this.#flushing) return
     this.#flushing = true
@@ -119,57 +119,56 @@ class KubernetesSource implements Source {
     sink.lost(failure)
   }
 
-  /** The whole, since the receiver may have given up what it had. */
+  /** Delivers everything, since the sink may have dropped what it had. */
   #restore(sink: Sink): void {
     this.#delivered = true
     this.#lostBy = undefined
     this.#assembler.reset(sink)
   }
 
-  /** Whether everything has come once. What need not be there is waited for until it fails. */
+  /** Whether every resource has been listed. An optional one is waited for until the server denies it. */
   #isComplete(): boolean {
-    return [...this.#progress].every(([{ optional }, { listed, state }]) => listed || (optional && isWithheld(state)))
+    return [...this.#progress].every(([{ optional }, { listed, state }]) => listed || (optional && isRefused(state)))
   }
 
-  /** The first reason why the cluster cannot be followed. */
+  /** The first error of a required resource. */
   #failure(): MeshError | undefined {
     for (const [{ optional }, { state }] of this.#progress) if (!optional && isFailing(state)) return state.error
     return undefined
   }
 
   #report(sink: Sink): void {
-    const standing = [...this.#standing()]
-    const revision = `${this.#reader.revision} ${standing.map(({ message }) => message).join('\n')}`
+    const connection = [...this.#connectionProblems()]
+    const revision = `${this.#reader.revision} ${connection.map(({ message }) => message).join('\n')}`
     if (revision === this.#reported) return
     this.#reported = revision
-    sink.problems([...standing, ...this.#reader.problems()])
+    sink.problems([...connection, ...this.#reader.problems()])
   }
 
-  /** What is wrong with the way to the cluster rather than with anything in it. */
-  *#standing(): Generator<Problem> {
+  /** Problems of the connection, as opposed to problems of objects. */
+  *#connectionProblems(): Generator<Problem> {
     const where = this.#cluster
     if (this.#client.insecure) {
-      const message =
-        'insecure-skip-tls-verify: whoever is on the way can read and answer; give a certificate-authority'
+      const message = 'insecure-skip-tls-verify: a man in the middle can read and answer; set a certificate-authority'
       yield { code: 'SOURCE_READ', where, message }
     }
     for (const [{ optional }, { state }] of this.#progress) {
-      if (state.state !== 'denied' && !(optional && isWithheld(state))) continue
+      if (state.state !== 'denied' && !(optional && isRefused(state))) continue
       yield { code: 'SOURCE_READ', where, message: state.error.message }
     }
   }
 }
 
-/** One miss is forgiven: connections are cut, and the next attempt follows within a second. */
-const forgivenMisses = 1
+/** One failed attempt is tolerated: watches are cut now and then, and the next attempt follows within a second. */
+const toleratedMisses = 1
 
 type Failing = Extract<WatchState, { error: MeshError }>
 
 function isFailing(state: WatchState): state is Failing {
-  return state.state === 'denied' || (state.state === 'failing' && state.misses > forgivenMisses)
+  return state.state === 'denied' || (state.state === 'failing' && state.misses > toleratedMisses)
 }
 
-/** The server answers, but does not give this; one that does not answer at all is told of by the others. */
-function isWithheld(state: WatchState): state is Failing {
+/** The server answers, but with an error. A server that does not answer at all fails the required resources too. */
+function isRefused(state: WatchState): state is Failing {
   return isFailing(state) && (state.state === 'denied' || state.error instanceof ApiError)
 }

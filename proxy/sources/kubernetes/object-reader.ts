@@ -1,3 +1,4 @@
+/** Decodes what the watchers deliver, passes it to the assembler, and remembers bad objects. */
 import type { Resource } from '../../clients/kubernetes/resources.ts'
 import type { ApiObject } from '../../clients/kubernetes/wire.ts'
 import { pathText } from '../../config/fields.ts'
@@ -6,10 +7,9 @@ import { decodeKubernetes } from '../decode/decode.ts'
 import { type Kind, refText } from '../objects.ts'
 import type { ServiceAssembler } from '../service-assembler.ts'
 
-/** So many are told one by one; a cluster can have any number of bad objects. */
+/** Problems that are listed one by one; the rest is counted. */
 const maxFaults = 200
 
-/** Hands what the watchers bring to the assembler, decoded, and remembers what is wrong with single objects. */
 export class ObjectReader {
   readonly #cluster: string
   readonly #assembler: ServiceAssembler
@@ -22,12 +22,12 @@ export class ObjectReader {
   }
 
   put({ kind, apiVersion }: Resource, raw: ApiObject): void {
-    // Members of a list leave their kind out, and metadata alone comes as PartialObjectMetadata.
+    // Members of a list have no kind, and metadata alone has the kind PartialObjectMetadata.
     const { object, faults, ref } = decodeKubernetes({ ...raw, kind, apiVersion })
     const { namespace = '', name } = raw.metadata
     this.#remember(refText({ kind: kind as Kind, namespace, name }), faults)
     if (object) this.#assembler.put(object)
-    // One that is not sound stays what it was; one that is no longer ours goes.
+    // An invalid object keeps its last valid state; one that is no longer read is removed.
     else if (ref && faults.length === 0) this.drop(kind, namespace, name)
   }
 
@@ -37,7 +37,7 @@ export class ObjectReader {
     this.#assembler.remove(ref)
   }
 
-  /** Another number whenever `problems` may say something else. */
+  /** Changes whenever `problems` may return something else. */
   get revision(): number {
     return this.#revision
   }
@@ -48,7 +48,7 @@ export class ObjectReader {
     const more: Problem = {
       code: 'SOURCE_OBJECT',
       where: this.#cluster,
-      message: `${all.length - maxFaults} more objects are not usable; mend the first ones to see these`,
+      message: `${all.length - maxFaults} more objects are not usable; fix the others to see them`,
     }
     return [...all.slice(0, maxFaults), more]
   }

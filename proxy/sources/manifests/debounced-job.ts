@@ -1,23 +1,24 @@
+/** Runs a job on request, debounced, and at an interval. */
 import type { Clock } from '../../model/time/clock.ts'
 
 export interface DebouncedJobOptions {
   readonly clock: Clock
-  /** How long nobody must have asked before a round begins. */
+  /** How long there must be no request before the job runs. */
   readonly debounceMs: number
-  /** A round without anyone asking. */
+  /** The interval of runs without a request. */
   readonly everyMs: number
 }
 
-/** Someone who asks all the time still gets a round after this many times `debounceMs`. */
-const patience = 10
+/** Under continuous requests the job still runs after this many times `debounceMs`. */
+const maxDebounces = 10
 
-/** Runs a job in rounds, never two at a time: at once, then soon after it is asked for, and every now and then unasked. */
+/** The job runs at the start, soon after each request, and at the interval; never twice at the same time. */
 export class DebouncedJob {
   readonly #run: () => Promise<void>
   readonly #options: DebouncedJobOptions
   #running: Promise<void> | undefined
-  #isAsked = false
-  #askedSince: number | undefined
+  #isRequested = false
+  #requestedSince: number | undefined
   #isClosed = false
   #stopWaiting: () => void = () => {}
   #stopTicking: () => void = () => {}
@@ -34,16 +35,16 @@ export class DebouncedJob {
     this.#begin()
   }
 
-  ask(): void {
+  request(): void {
     if (this.#isClosed) return
     const { clock, debounceMs } = this.#options
-    this.#askedSince ??= clock.now()
-    const longest = this.#askedSince + patience * debounceMs - clock.now()
+    this.#requestedSince ??= clock.now()
+    const longest = this.#requestedSince + maxDebounces * debounceMs - clock.now()
     this.#stopWaiting()
     this.#stopWaiting = clock.after(Math.max(0, Math.min(debounceMs, longest)), () => this.#begin())
   }
 
-  /** Resolves when the round that is under way has ended; no other begins. */
+  /** Resolves when the current run has ended; no other starts. */
   async close(): Promise<void> {
     this.#isClosed = true
     this.#stopWaiting()
@@ -53,16 +54,16 @@ export class DebouncedJob {
 
   #begin(): void {
     this.#stopWaiting()
-    this.#askedSince = undefined
+    this.#requestedSince = undefined
     if (this.#running) {
-      this.#isAsked = true
+      this.#isRequested = true
       return
     }
     this.#running = this.#run().then(() => {
       this.#running = undefined
-      if (!this.#isAsked) return
-      this.#isAsked = false
-      this.ask()
+      if (!this.#isRequested) return
+      this.#isRequested = false
+      this.request()
     })
   }
 }

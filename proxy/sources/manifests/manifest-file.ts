@@ -1,3 +1,4 @@
+/** One manifest file: reads it again when it changes, and keeps its last valid objects. */
 import { hash } from 'node:crypto'
 import { type Path, pathText } from '../../config/fields.ts'
 import { messageOf, type Problem } from '../../model/error.ts'
@@ -10,22 +11,22 @@ import { readText } from './read-text.ts'
 import { isGone } from './walk.ts'
 
 /** An object and where it was read: `services.yaml:12`. */
-export interface Placed {
+export interface PlacedObject {
   readonly object: ClusterObject
   readonly origin: string
 }
 
 const maxProblems = 100
-const stays = 'what it said before stays in use'
+const stays = 'its last valid state stays in use'
 
 /**
- * One manifest file: what it last said that was sound, and what is wrong with it now. A file that cannot be read or parsed
- * keeps all it had, since it may be half written; an object that is not sound any more stays what it was.
+ * A file that cannot be read or parsed keeps its objects, since it may be half written. An object that becomes invalid keeps
+ * its last valid state.
  */
 export class ManifestFile {
   readonly path: string
   /** By `refText`. */
-  objects: ReadonlyMap<string, Placed> = new Map()
+  objects: ReadonlyMap<string, PlacedObject> = new Map()
   problems: readonly Problem[] = []
   #stamp = ''
   #isSettled = false
@@ -36,11 +37,11 @@ export class ManifestFile {
   }
 
   /**
-   * Reads the file again unless its `stat` says that nothing has happened. `breathe` is called between objects and may
-   * wait. `changed` means the objects, not the dates.
+   * Reads the file unless its `stat` is unchanged. `pause` is called between objects and may wait. `changed` means that the
+   * content changed, not only the times.
    */
-  async refresh(stamp: string, breathe: () => Promise<void> | undefined): Promise<'same' | 'changed' | 'gone'> {
-    // Two writes within one tick of the file system's clock have the same dates, so new dates are believed at second sight.
+  async refresh(stamp: string, pause: () => Promise<void> | undefined): Promise<'same' | 'changed' | 'gone'> {
+    // Two writes within one tick of the file system's clock have the same times, so a new stamp is read twice.
     const isKnown = stamp === this.#stamp
     if (isKnown && this.#isSettled) return 'same'
     this.#stamp = stamp
@@ -49,7 +50,7 @@ export class ManifestFile {
       const text = await readText(this.path)
       const sum = hash('sha256', text)
       if (sum === this.#hash) return 'same'
-      await this.#take(text, breathe)
+      await this.#take(text, pause)
       this.#hash = sum
       return 'changed'
     } catch (error) {
@@ -59,20 +60,21 @@ export class ManifestFile {
     }
   }
 
-  async #take(text: string, breathe: () => Promise<void> | undefined): Promise<void> {
-    if (this.objects.size > 0 && text.trim() === '') throw new SyntaxFault('it is empty; remove it if that is meant', 1)
-    const reading = new Reading(this.path, this.objects)
+  async #take(text: string, pause: () => Promise<void> | undefined): Promise<void> {
+    if (this.objects.size > 0 && text.trim() === '')
+      throw new SyntaxFault('it is empty; delete it if that is intended', 1)
+    const decoder = new ManifestDecoder(this.path, this.objects)
     for (const raw of parseManifest(text)) {
-      await breathe()
-      reading.add(raw)
+      await pause()
+      decoder.add(raw)
     }
-    this.objects = reading.objects
-    this.problems = reading.problems.list()
+    this.objects = decoder.objects
+    this.problems = decoder.problems.list()
   }
 
   #fail(error: unknown): void {
     const isSyntax = error instanceof SyntaxFault
-    // What could not be read may be readable next time with no change of dates: a fault of the disk, too many open files.
+    // A read error may go away without a new stamp: a disk fault, too many open files.
     if (!isSyntax) this.#isSettled = false
     this.#hash = ''
     const kept = this.objects.size > 0 ? `; ${stays}` : ''
@@ -81,14 +83,14 @@ export class ManifestFile {
   }
 }
 
-/** One pass over the objects of a file. */
-class Reading {
-  readonly objects = new Map<string, Placed>()
+/** Decodes the objects of a file. */
+class ManifestDecoder {
+  readonly objects = new Map<string, PlacedObject>()
   readonly problems: ProblemList
   readonly #path: string
-  readonly #before: ReadonlyMap<string, Placed>
+  readonly #before: ReadonlyMap<string, PlacedObject>
 
-  constructor(path: string, before: ReadonlyMap<string, Placed>) {
+  constructor(path: string, before: ReadonlyMap<string, PlacedObject>) {
     this.#path = path
     this.#before = before
     this.problems = new ProblemList(path, maxProblems)
@@ -127,6 +129,6 @@ export function duplicate(key: string, origin: string, first: string): Problem {
   return {
     code: 'SOURCE_OBJECT',
     where: origin,
-    message: `${key}: is at ${first} already, and only that one counts; remove one of them`,
+    message: `${key}: is also at ${first}, and only that one is used; remove one of them`,
   }
 }

@@ -1,3 +1,4 @@
+/** The source that reads one cluster from manifest files. */
 import { stat } from 'node:fs/promises'
 import { basename, dirname, normalize, resolve, sep } from 'node:path'
 import { setImmediate } from 'node:timers/promises'
@@ -21,20 +22,20 @@ export interface ManifestsOptions {
   readonly clock: Clock
   readonly log: Log
   /**
-   * Milliseconds without an event before the files are read; 100. Longer where files are written slowly, since half a file
-   * that happens to parse is taken as it is.
+   * Milliseconds without a file event before the files are read; default 100. Increase it where files are written slowly,
+   * since half a file that happens to parse is used as it is.
    */
   readonly debounceMs?: number
-  /** Milliseconds between looks that no event asks for, since some file systems tell of nothing; 30 000. */
+  /** Milliseconds between rescans without an event, for file systems that report none; default 30 000. */
   readonly rescanMs?: number
 }
 
-/** How long reading may keep everything else waiting. */
-const breathMs = 10
+/** How long decoding may block the event loop. */
+const sliceMs = 10
 const maxProblems = 1000
 const maxLogged = 20
 
-/** Kubernetes objects of one cluster from a file, or from all .yaml, .yml and .json files below a folder; watched. */
+/** Reads a file, or all .yaml, .yml and .json files below a folder, and watches them. */
 export function createManifestsSource(path: string, options: ManifestsOptions): Source {
   return new ManifestsSource(path, options)
 }
@@ -51,12 +52,12 @@ class ManifestsSource implements Source {
   readonly #files = new Map<string, ManifestFile>()
   #sink: Sink | undefined
   #isClosed = false
-  /** Why it is lost, if it is and has been said. */
+  /** The reason of the loss that was reported; undefined while the source is not lost. */
   #loss: string | undefined
   #problems: readonly Problem[] = []
-  /** Whether the path was a folder when last seen. */
+  /** Whether the path was a folder at the last rescan. */
   #isFolder = false
-  #breathAt = 0
+  #sliceStart = 0
 
   constructor(path: string, options: ManifestsOptions) {
     const { cluster, clock, log, debounceMs = 100, rescanMs = 30_000 } = options
@@ -66,9 +67,10 @@ class ManifestsSource implements Source {
     this.#log = log
     this.#assembler = new ServiceAssembler(cluster)
     this.#origins = new ObjectOrigins(this.#assembler)
-    const look = () => this.#look().catch(error => log.error('source.fault', { cluster, path, why: messageOf(error) }))
-    this.#rescan = new DebouncedJob(look, { clock, debounceMs, everyMs: rescanMs })
-    this.#watches = new Watches(() => this.#rescan.ask(), log)
+    const rescan = () =>
+      this.#readAll().catch(error => log.error('source.fault', { cluster, path, why: messageOf(error) }))
+    this.#rescan = new DebouncedJob(rescan, { clock, debounceMs, everyMs: rescanMs })
+    this.#watches = new Watches(() => this.#rescan.request(), log)
   }
 
   start(sink: Sink): void {
@@ -82,11 +84,11 @@ class ManifestsSource implements Source {
     await this.#rescan.close()
   }
 
-  /** Nothing is delivered before its end, so the sink sees what many files say together as one change. */
-  async #look(): Promise<void> {
+  /** Delivers at the end, so that changes in several files reach the sink as one. */
+  async #readAll(): Promise<void> {
     const tree = await this.#walk()
     if (!tree || this.#isClosed) return
-    this.#breathAt = this.#clock.now()
+    this.#sliceStart = this.#clock.now()
     const present = new Set<string>()
     for (const [path, stamp] of tree.files) {
       if (await this.#refresh(path, stamp)) present.add(path)
@@ -103,8 +105,8 @@ class ManifestsSource implements Source {
       watched.add(resolve(folder))
       this.#watches.add(folder, only)
     }
-    // What becomes of the path itself is told by the folder above. Of that only the path's name is of interest, unless it
-    // is a file: behind a mounted ConfigMap it changes with the folder's `..data`, not under its own name.
+    // The folder above reports changes of the path itself. Only events with its name matter, unless it is a file: in a
+    // mounted ConfigMap a file changes with the folder's `..data` link, not under its own name.
     const above = await nearestFolder(this.#path)
     const name = basename(resolve(this.#path))
     enter(above, this.#isFolder ? name : undefined)
@@ -122,11 +124,11 @@ class ManifestsSource implements Source {
     }
   }
 
-  /** False when the file is gone after all. */
+  /** False when the file is gone. */
   async #refresh(path: string, stamp: string): Promise<boolean> {
     const file = this.#files.get(path) ?? new ManifestFile(path)
     const before = file.objects
-    const outcome = await file.refresh(stamp, () => this.#breathe())
+    const outcome = await file.refresh(stamp, () => this.#pause())
     if (outcome === 'gone') return false
     this.#files.set(path, file)
     if (outcome === 'changed') this.#origins.replace(path, before, file.objects)
@@ -138,20 +140,19 @@ class ManifestsSource implements Source {
     this.#files.delete(path)
   }
 
-  /** A large file takes seconds to parse; DNS and flows have their turn in between. */
-  #breathe(): Promise<void> | undefined {
-    if (this.#clock.now() - this.#breathAt < breathMs) return undefined
+  /** A large file takes seconds to decode; this lets DNS and flows run in between. */
+  #pause(): Promise<void> | undefined {
+    if (this.#clock.now() - this.#sliceStart < sliceMs) return undefined
     return setImmediate().then(() => {
-      this.#breathAt = this.#clock.now()
+      this.#sliceStart = this.#clock.now()
     })
   }
 
   #allProblems(tree: Tree): readonly Problem[] {
     const all = new ProblemList(this.#path, maxProblems)
     if (tree.cut)
-      all.add(() => unread(this.#path, `it has more than ${maxEntries} files and folders; the rest is left out`))
-    for (const [path, why] of tree.unreadable)
-      all.add(() => unread(path, `${why}; what was read from it before stays in use`))
+      all.add(() => unread(this.#path, `it has more than ${maxEntries} files and folders; the rest is ignored`))
+    for (const [path, why] of tree.unreadable) all.add(() => unread(path, `${why}; its last valid state stays in use`))
     for (const path of [...this.#files.keys()].sort())
       for (const problem of this.#files.get(path)?.problems ?? []) all.add(() => problem)
     for (const problem of this.#origins.problems()) all.add(() => problem)
@@ -168,7 +169,7 @@ class ManifestsSource implements Source {
     this.#sink?.problems(problems)
   }
 
-  /** After a loss the whole again, since the sink may have given up what it had. */
+  /** After a loss, delivers everything, since the sink may have dropped what it had. */
   #deliver(): void {
     if (!this.#sink) return
     if (this.#loss === undefined) this.#assembler.flush(this.#sink)
@@ -180,7 +181,7 @@ class ManifestsSource implements Source {
     const why = messageOf(error)
     if (why === this.#loss) return
     this.#loss = why
-    const message = `${this.#path}: no manifests can be read: ${why}; put a file or folder there, or correct the path`
+    const message = `${this.#path}: no manifests can be read: ${why}; create it, or correct the path`
     this.#sink?.lost(new MeshError('SOURCE_READ', message, { cause: error }))
   }
 }

@@ -1,33 +1,31 @@
+/** Decides which file provides an object that several files contain. */
 import type { Problem } from '../../model/error.ts'
 import type { ClusterObject } from '../objects.ts'
-import { duplicate, type Placed } from './manifest-file.ts'
+import { duplicate, type PlacedObject } from './manifest-file.ts'
 
-interface Claim extends Placed {
+interface Origin extends PlacedObject {
   readonly path: string
 }
 
-/** Takes what comes to count, and what counts no more. */
-export interface Assembly {
+/** Receives the objects in use; the service assembler. */
+export interface ObjectTarget {
   put(object: ClusterObject, origin: string): void
   remove(object: ClusterObject): void
 }
 
-/**
- * Which file's word counts when several have the same object: that of the first by path, whenever it was written. The
- * others wait, and step in when it goes.
- */
+/** The first file by path wins, whenever it was written. When the object disappears from it, the next file takes over. */
 export class ObjectOrigins {
-  readonly #assembly: Assembly
-  /** By `refText`; the first of each list counts. */
-  readonly #origins = new Map<string, readonly Claim[]>()
+  readonly #target: ObjectTarget
+  /** By `refText`; the first of each list is in use. */
+  readonly #origins = new Map<string, readonly Origin[]>()
   readonly #contested = new Set<string>()
 
-  constructor(assembly: Assembly) {
-    this.#assembly = assembly
+  constructor(target: ObjectTarget) {
+    this.#target = target
   }
 
-  /** What a file has now in place of what it had; an empty map when it is gone. */
-  replace(path: string, before: ReadonlyMap<string, Placed>, after: ReadonlyMap<string, Placed>): void {
+  /** Replaces the objects of a file; `after` is empty when the file is gone. */
+  replace(path: string, before: ReadonlyMap<string, PlacedObject>, after: ReadonlyMap<string, PlacedObject>): void {
     for (const key of before.keys()) if (!after.has(key)) this.#set(path, key, undefined)
     for (const [key, placed] of after) this.#set(path, key, placed)
   }
@@ -39,17 +37,17 @@ export class ObjectOrigins {
     })
   }
 
-  #set(path: string, key: string, placed: Placed | undefined): void {
+  #set(path: string, key: string, placed: PlacedObject | undefined): void {
     const known = this.#origins.get(key) ?? []
-    const others = known.filter(claim => claim.path !== path)
-    const later = others.findIndex(claim => claim.path > path)
-    const claims = placed ? others.toSpliced(later === -1 ? others.length : later, 0, { ...placed, path }) : others
-    if (claims.length > 0) this.#origins.set(key, claims)
+    const others = known.filter(origin => origin.path !== path)
+    const later = others.findIndex(origin => origin.path > path)
+    const origins = placed ? others.toSpliced(later === -1 ? others.length : later, 0, { ...placed, path }) : others
+    if (origins.length > 0) this.#origins.set(key, origins)
     else this.#origins.delete(key)
-    if (claims.length > 1) this.#contested.add(key)
+    if (origins.length > 1) this.#contested.add(key)
     else this.#contested.delete(key)
-    const [before, after] = [known[0], claims[0]]
-    if (after && after !== before) this.#assembly.put(after.object, after.origin)
-    else if (before && !after) this.#assembly.remove(before.object)
+    const [before, after] = [known[0], origins[0]]
+    if (after && after !== before) this.#target.put(after.object, after.origin)
+    else if (before && !after) this.#target.remove(before.object)
   }
 }

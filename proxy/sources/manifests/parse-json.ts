@@ -1,7 +1,8 @@
+/** Parses a JSON manifest. */
 import { membersOf } from '../decode/decode.ts'
 import { countLines, type RawObject } from './raw-object.ts'
 
-/** The objects of a JSON text, one or the members of a list; undefined when it is not JSON. */
+/** One object, or the members of a list; undefined when the text is not JSON. */
 export function parseJson(text: string): Iterable<RawObject> | undefined {
   try {
     const value: unknown = JSON.parse(text)
@@ -27,7 +28,7 @@ function* cutItems(text: string, members: readonly unknown[]): Generator<RawObje
   }
 }
 
-/** Where the members of the root's `items` stand in a text that is known to be JSON; scalars among them are not seen. */
+/** The spans of the members of the root's `items` in valid JSON. Scalars among them are not found. */
 function itemSpans(text: string): { start: number; end: number }[] {
   const spans: { start: number; end: number }[] = []
   let depth = 0

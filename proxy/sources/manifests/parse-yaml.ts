@@ -1,3 +1,4 @@
+/** Parses a YAML manifest in pieces. */
 import { YAMLException } from 'js-yaml'
 import { messageOf } from '../../model/error.ts'
 import { membersOf } from '../decode/decode.ts'
@@ -5,8 +6,8 @@ import { countLines, type RawObject, SyntaxFault } from './raw-object.ts'
 import { loadYaml, type YamlDocument } from './yaml.ts'
 
 /**
- * The objects of a YAML text, one by one. It is parsed in pieces, a document at a time, and in the lists that kubectl
- * prints an object at a time: a whole cluster takes more than a second, and so the caller can pause in between.
+ * The objects of a YAML text, one by one. The text is parsed one document at a time, and a list printed by kubectl one object
+ * at a time: a whole cluster takes more than a second, and this lets the caller pause in between.
  */
 export function* parseYaml(text: string): Generator<RawObject> {
   for (const piece of splitDocuments(text)) yield* parseKubectlList(piece) ?? parsePiece(piece)
@@ -14,13 +15,13 @@ export function* parseYaml(text: string): Generator<RawObject> {
 
 interface Piece {
   readonly text: string
-  /** Of the file, for the first character; counted from 1. */
+  /** The line of its first character in the file, from 1. */
   readonly line: number
 }
 
 /**
- * At the lines that begin with `---` or `...`: YAML allows them nowhere else, not even in quotes. Directives belong to
- * the marker that follows them, so a text with any stays in one piece.
+ * Splits at lines that begin with `---` or `...`, which YAML allows only as markers, even within quotes. Directives belong to
+ * the marker that follows, so a text with directives is not split.
  */
 function* splitDocuments(text: string): Generator<Piece> {
   if (/(?<![^\n\r])%/.test(text)) return yield { text, line: 1 }
@@ -28,8 +29,8 @@ function* splitDocuments(text: string): Generator<Piece> {
 }
 
 /**
- * `kubectl get -o yaml` begins every object of a list with a `-` in the first column, where within an object nothing but
- * space can be. Undefined for any other text, and where one object may refer to an anchor in another.
+ * `kubectl get -o yaml` starts every object of a list with `-` in the first column, where an object itself has only spaces.
+ * Undefined for any other text, and for one with anchors, since an object may refer to another's.
  */
 function parseKubectlList({ text, line }: Piece): Iterable<RawObject> | undefined {
   const opening = /(?<![^\n\r])items:[ \t]*\r?\n(?=- )/.exec(text)
@@ -38,7 +39,7 @@ function parseKubectlList({ text, line }: Piece): Iterable<RawObject> | undefine
   const closing = /(?<=[\n\r])(?![\s#]|-(?:\s|$))./g
   closing.lastIndex = start
   const end = closing.exec(text)?.index ?? text.length
-  // The lines of the items stay, empty, so that a fault behind them is reported where it is.
+  // Blank lines replace the items, so that a fault after them is reported at its own line.
   const blank = '\n'.repeat(countLines(text, start, end))
   const [frame] = load({ text: `${text.slice(0, opening.index)}items: []\n${blank}${text.slice(end)}`, line })
   if (!membersOf(frame?.value)) return undefined
@@ -64,7 +65,7 @@ function* parsePiece(piece: Piece): Generator<RawObject> {
   }
 }
 
-/** Gives each value its text: from its offset, indented as it was, to the line in which the next value begins. */
+/** The text of each value: from its offset, with its indentation, to the line where the next value begins. */
 function* cut(piece: Piece, offsets: readonly number[], values: readonly unknown[]): Generator<RawObject> {
   let { line } = piece
   let lineStart = 0
@@ -88,7 +89,7 @@ function endOfLine(text: string, from: number): number {
   return end === -1 ? text.length : end
 }
 
-/** Deeper than any indentation; behind it there is only flow style. */
+/** Deeper than any real indentation; flow style may be further to the right. */
 const maxColumn = 200
 
 function* splitAt(marker: RegExp, { text, line }: Piece): Generator<Piece> {

@@ -1,6 +1,7 @@
+/** A bounded list of problems. */
 import type { Problem } from '../../model/error.ts'
 
-/** Problems up to a number; beyond it they are only counted. */
+/** Problems beyond the maximum are only counted. */
 export class ProblemList {
   readonly #where: string
   readonly #max: number
@@ -12,7 +13,7 @@ export class ProblemList {
     this.#max = max
   }
 
-  /** `make` is called only if there is room. */
+  /** `make` is called only if the list is not full. */
   add(make: () => Problem): void {
     if (this.#problems.length < this.#max) this.#problems.push(make())
     else this.#more++
@@ -20,7 +21,7 @@ export class ProblemList {
 
   list(): readonly Problem[] {
     if (this.#more === 0) return this.#problems
-    const message = `${this.#more} more problems are not shown; mend those above to see them`
+    const message = `${this.#more} more problems are not shown; fix the others to see them`
     return [...this.#problems, { code: 'SOURCE_OBJECT', where: this.#where, message }]
   }
 }

@@ -1,13 +1,14 @@
+/** Reads a manifest file. */
 import { isUtf8 } from 'node:buffer'
 import { constants } from 'node:fs'
 import { type FileHandle, open } from 'node:fs/promises'
 
-/** 32 MiB: several times what the services and slices of a large cluster take. */
+/** 32 MiB: several times the services and slices of a large cluster. */
 export const maxFileBytes = 32 * 1024 * 1024
 
-/** The text of a regular file. Throws with a message for people when it is none, too large, or not UTF-8. */
+/** The text of a regular file. Throws when it is not a regular file, too large, or not UTF-8. */
 export async function readText(path: string): Promise<string> {
-  // Without O_NONBLOCK the opening of a named pipe would wait for a writer, and keep a thread of the pool for ever.
+  // Without O_NONBLOCK, opening a named pipe would wait for a writer and block a thread of the pool.
   const file = await open(path, constants.O_RDONLY | constants.O_NONBLOCK)
   try {
     const bytes = await readBytes(file)
@@ -20,7 +21,7 @@ export async function readText(path: string): Promise<string> {
   }
 }
 
-/** The size is that of the open file, and a file that grows meanwhile is read up to it: the next event tells of the rest. */
+/** Reads up to the size at opening. If the file grows meanwhile, the next event leads to another read. */
 async function readBytes(file: FileHandle): Promise<Buffer> {
   const stats = await file.stat()
   if (!stats.isFile()) throw new Error('it is not a regular file')

@@ -1,3 +1,4 @@
+/** Finds the manifest files below a path. */
 import type { Dirent, Stats } from 'node:fs'
 import { readdir, stat } from 'node:fs/promises'
 import { join } from 'node:path'
@@ -6,22 +7,22 @@ import { messageOf } from '../../model/error.ts'
 export interface Tree {
   /** Whether the path is a folder. */
   readonly isFolder: boolean
-  /** The manifests by path, in order, each with what its `stat` says: another text, another state. */
+  /** The manifests by path, sorted, each with a stamp made of its `stat`, which changes with the file. */
   readonly files: ReadonlyMap<string, string>
-  /** Files and folders that are there and cannot be read, with the reason. */
+  /** Files and folders that exist but cannot be read, with the reason. */
   readonly unreadable: ReadonlyMap<string, string>
-  /** Whether there is more than `maxEntries`. */
+  /** Whether there are more than `maxEntries`. */
   readonly cut: boolean
 }
 
-/** Manifests and folders that one source reads. */
+/** The maximum number of manifests and folders that one source reads. */
 export const maxEntries = 20_000
 
 /**
- * The manifests at a path: the file itself, whatever its name, or all .yaml, .yml and .json below the folder. Names that
- * begin with a dot are passed over, and so the folders that Kubernetes keeps behind a mounted ConfigMap (`..data`); links
- * are followed, but no folder is read twice. `enter` hears of a folder before it is read, so that a watch misses nothing.
- * Throws when the path itself cannot be read.
+ * The manifests at a path: the file itself, whatever its name, or all .yaml, .yml and .json files below the folder. Names that
+ * begin with a dot are skipped, and with them the folders behind a mounted ConfigMap (`..data`). Links are followed, but no
+ * folder is read twice. `enter` is called before a folder is read, so that a watch misses nothing. Throws when the path itself
+ * cannot be read.
  */
 export async function walk(root: string, enter: (folder: string) => void): Promise<Tree> {
   const top = await stat(root)

@@ -1,3 +1,4 @@
+/** Watches folders for file events. */
 import { type FSWatcher, watch } from 'node:fs'
 import { basename, join, resolve } from 'node:path'
 import { messageOf } from '../../model/error.ts'
@@ -6,19 +7,19 @@ import { isGone } from './walk.ts'
 
 interface Watch {
   readonly watcher: FSWatcher
-  /** The one name in the folder that matters; undefined for all. */
+  /** The only name whose events matter; undefined: all. */
   only: string | undefined
 }
 
 /**
- * Watches of folders. Files are not watched themselves: a watch stays with the file that was there, while editors and
- * Kubernetes put another in its place. What an event says of names is used only to let go of watches that have died.
+ * Only folders are watched: a watch of a file stays with the old inode, while editors and Kubernetes replace files. The names
+ * in events are used only to drop watches whose folder was replaced.
  */
 export class Watches {
   readonly #changed: () => void
   readonly #log: Log
   readonly #watches = new Map<string, Watch>()
-  /** Folders that cannot be watched; only the first is told of, since a limit of the kernel concerns all that follow. */
+  /** Folders that cannot be watched. Only the first is logged: the usual cause is a kernel limit, which affects all others too. */
   readonly #refused = new Set<string>()
   #isClosed = false
 
@@ -27,7 +28,7 @@ export class Watches {
     this.#log = log
   }
 
-  /** From now on every change in the folder itself is told, or those of one name. A folder that is gone is passed over. */
+  /** Reports every change in the folder, or only those of one name. A folder that does not exist is ignored. */
   add(path: string, only?: string): void {
     const folder = resolve(path)
     const known = this.#watches.get(folder)
@@ -35,7 +36,7 @@ export class Watches {
     else if (!this.#isClosed) this.#begin(folder, only)
   }
 
-  /** Ends all watches but those of the given absolute paths. */
+  /** Closes all watches except those of the given absolute paths. */
   keep(folders: ReadonlySet<string>): void {
     for (const folder of this.#watches.keys()) if (!folders.has(folder)) this.#end(folder)
     for (const folder of this.#refused) if (!folders.has(folder)) this.#refused.delete(folder)
@@ -48,8 +49,8 @@ export class Watches {
 
   #begin(folder: string, only: string | undefined): void {
     try {
-      const watcher = watch(folder, { persistent: false }, (event, name) => this.#heard(folder, event, name))
-      watcher.on('error', () => this.#heard(folder, 'rename', basename(folder)))
+      const watcher = watch(folder, { persistent: false }, (event, name) => this.#onEvent(folder, event, name))
+      watcher.on('error', () => this.#onEvent(folder, 'rename', basename(folder)))
       this.#watches.set(folder, { watcher, only })
       this.#refused.delete(folder)
     } catch (error) {
@@ -57,11 +58,11 @@ export class Watches {
     }
   }
 
-  #heard(folder: string, event: string, name: string | null): void {
+  #onEvent(folder: string, event: string, name: string | null): void {
     const only = this.#watches.get(folder)?.only
     const isItself = name === basename(folder)
     if (only !== undefined && name !== null && name !== only && !isItself) return
-    // Something was made, moved or removed under this name. If it is a folder, the watch may hang on one that is no more.
+    // Something was created, moved or removed under this name. If it was a folder, its watch is on the old one.
     if (event === 'rename' && name !== null) {
       this.#end(join(folder, name))
       if (isItself) this.#end(folder)

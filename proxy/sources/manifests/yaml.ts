@@ -1,6 +1,6 @@
 /**
- * YAML by js-yaml, which reads the large files of a cluster ten times as fast as `yaml` and in linear time whatever they
- * hold (keys, depth, open brackets). Its events tell where in the text each value stands.
+ * Parses YAML with js-yaml, which is ten times as fast as `yaml` on the files of a large cluster, and takes linear time for any
+ * input (keys, depth, open brackets). Its events have the offset of each value.
  */
 import {
   CORE_SCHEMA,
@@ -15,25 +15,25 @@ import {
 import type { Path } from '../../config/fields.ts'
 
 /**
- * Copies each text out of the file: a piece of it would keep the whole file in memory, and one service that stays the same
- * while the file is edited would so keep every version.
+ * Copies each string: a substring would keep the whole file in memory, and one unchanged service would keep every version of
+ * an edited file.
  */
 const copiedText = defineScalarTag('tag:yaml.org,2002:str', {
   resolve: source => ` ${source}`.slice(1),
   identify: value => typeof value === 'string',
 })
 
-/** YAML 1.2 with its core types, and the merge key `<<`, which kubectl knows too. */
+/** The YAML 1.2 core schema, and the merge key `<<`, which kubectl supports too. */
 const schema = CORE_SCHEMA.withTags(mergeTag, copiedText)
 
-/** How many nodes a text may have with its aliases written out, as a multiple of those it has, and besides. */
+/** The maximum number of nodes with aliases expanded: `times` the nodes in the text, plus `more`. */
 const maxUnfolding = { times: 10, more: 10_000 }
 
-/** All documents of a text; an empty one is null. Throws YAMLException, or an Error without a place. */
+/** All documents of a text; an empty document is null. Throws YAMLException, or an Error without a line. */
 export function loadYaml(text: string): YamlDocument[] {
   const events = parseEvents(text, {})
   if (unfoldedSize(events, text) > maxUnfolding.times * events.length + maxUnfolding.more) {
-    throw new Error('its aliases unfold to many times its size; write out what they stand for')
+    throw new Error('its aliases expand to many times its size; write the values out')
   }
   const values = constructFromEvents(events, { source: text, schema })
   const roots = events.flatMap((event, i) => (event.type === EVENT_ID.DOCUMENT ? [i + 1] : []))
@@ -54,7 +54,7 @@ export class YamlDocument {
     this.#root = root
   }
 
-  /** Offset in the text of the value at a path, or of the nearest above it that is there. */
+  /** The offset of the value at a path, or of the nearest parent that exists. */
   locate(path: Path): number {
     let node = this.#root
     for (const step of path) {
@@ -65,7 +65,7 @@ export class YamlDocument {
     return this.#offset(node)
   }
 
-  /** Offsets of the members of the sequence under a key of the root. */
+  /** The offsets of the members of the sequence under a key of the root. */
   locateMembers(key: string): number[] {
     const sequence = this.#entry(this.#root, key)
     return sequence === undefined ? [] : this.#children(sequence).map(node => this.#offset(node))
@@ -80,7 +80,7 @@ export class YamlDocument {
     return undefined
   }
 
-  /** Members of a sequence; keys and values of a mapping in turn. */
+  /** The members of a sequence, or the keys and values of a mapping alternately. */
   #children(node: number): number[] {
     const nodes: number[] = []
     if (!opens(this.#events[node])) return nodes
@@ -99,7 +99,7 @@ export class YamlDocument {
     return next
   }
 
-  /** A value left empty has no place of its own: then it is that of its key. */
+  /** An empty value has no offset of its own; its key's is used. */
   #offset(node: number): number {
     const event = this.#events[node]
     if (event === undefined || event.type === EVENT_ID.DOCUMENT || event.type === EVENT_ID.POP) return 0
@@ -117,7 +117,7 @@ function opens(event: Event | undefined): boolean {
   return event?.type === EVENT_ID.MAPPING || event?.type === EVENT_ID.SEQUENCE || event?.type === EVENT_ID.DOCUMENT
 }
 
-/** How many nodes there are with every alias written out; infinite where one contains itself. */
+/** The number of nodes with every alias expanded; infinite if one contains itself. */
 function unfoldedSize(events: readonly Event[], text: string): number {
   if (!events.some(({ type }) => type === EVENT_ID.ALIAS)) return events.length
   const sizes = new Map<string, number>()

@@ -1,3 +1,4 @@
+/** The etcd client against real servers: reads, writes, leases, watches, certificates and losses. */
 import assert from 'node:assert/strict'
 import { copyFile, writeFile } from 'node:fs/promises'
 import { createServer } from 'node:net'
@@ -173,7 +174,7 @@ t.test('certificates', { skip: noEtcd }, async t => {
     await copyFile(expired.key, files.key)
     await t.rejects(open(t, servers), { message: /live\.crt \(CN=expired\) expired on 20.*; renew it/ })
     await copyFile(remote.cert, files.cert)
-    await t.rejects(open(t, servers), { message: /live\.crt and .*live\.key do not go together/ })
+    await t.rejects(open(t, servers), { message: /live\.crt and .*live\.key do not match/ })
     await copyFile(remote.key, files.key)
     await t.resolves(open(t, servers))
   })
@@ -193,7 +194,9 @@ t.test('certificates', { skip: noEtcd }, async t => {
     })
     const text = join(await folder(t), 'text.crt')
     await writeFile(text, 'no certificate')
-    await t.rejects(open(t, { endpoints: url, ...remote, cert: text }), { message: /text\.crt holds no certificate/ })
+    await t.rejects(open(t, { endpoints: url, ...remote, cert: text }), {
+      message: /text\.crt does not contain a certificate/,
+    })
     const future = {
       ...new FakeClock(),
       now: () => 0,
@@ -264,7 +267,9 @@ t.test('what is no etcd', async t => {
   await t.rejects(open(t, { endpoints: [`http://127.0.0.1:${port}`] }), { code: 'SOURCE_READ' })
   await t.rejects(open(t, { endpoints: [await scriptedEtcd(t, () => ({}))] }), { message: /it is not etcd/ })
   await t.rejects(open(t, { endpoints: [] }), { message: /no etcd server is configured/ })
-  await t.rejects(open(t, { endpoints: ['ftp://x'] }), { message: /"ftp:\/\/x" is no etcd server; write https/ })
+  await t.rejects(open(t, { endpoints: ['ftp://x'] }), {
+    message: /"ftp:\/\/x" is not the URL of an etcd server; write https/,
+  })
 })
 
 t.test('addresses', async t => {

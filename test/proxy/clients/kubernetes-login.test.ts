@@ -1,3 +1,4 @@
+/** Kubeconfig files, credentials and credential plugins. */
 import { chmodSync, readFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import t, { type Test } from 'tap'
@@ -90,15 +91,15 @@ t.test('a kubeconfig means what it means to kubectl', async t => {
       [{ server: '' }, {}, /context east .*has no server; give https/],
       [{ server: 'ftp://x' }, {}, /"ftp:\/\/x" is not the address of an API server/],
       [{ 'insecure-skip-tls-verify': true, 'certificate-authority-data': base64(pem) }, {}, /does not go with/],
-      [{ 'certificate-authority-data': base64('junk') }, {}, /certificate-authority-data is not PEM in base64/],
+      [{ 'certificate-authority-data': base64('junk') }, {}, /certificate-authority-data is not base64-encoded PEM/],
       [{ 'proxy-url': 'gopher://x' }, {}, /proxy-url is not a proxy; write http/],
-      [{}, { 'client-certificate': 'a.crt' }, /client-certificate and client-key alone/],
+      [{}, { 'client-certificate': 'a.crt' }, /only one of client-certificate and client-key/],
       [{}, { token: 'x', username: 'me' }, /both a token and a password/],
       [{}, { 'as-groups': ['a'] }, /need `as`/],
       [{}, { exec: { ...exec, apiVersion: 'client.authentication.k8s.io/v1alpha1' } }, /is not .*v1 or/],
-      [{}, { exec: { ...exec, interactiveMode: 'Always' } }, /interactiveMode Always needs a person/],
+      [{}, { exec: { ...exec, interactiveMode: 'Always' } }, /interactiveMode Always needs a terminal/],
       [{}, { exec: { ...exec, command: '' } }, /the command is missing/],
-      [{}, { 'auth-provider': { name: 'gcp' } }, /auth-provider gcp has left Kubernetes/],
+      [{}, { 'auth-provider': { name: 'gcp' } }, /auth-provider gcp was removed from Kubernetes/],
     ] as const) {
       t.throws(() => resolve(cluster, user), { code: 'SOURCE_READ', message })
     }
@@ -210,7 +211,7 @@ t.test('files are read again each time', async t => {
   writeFileSync(join(folder, 'token'), 'two')
   t.match(await reader.read(access, false), { headers: { authorization: 'Bearer two' } })
   writeFileSync(join(folder, 'token'), 'a\r\nb: c')
-  await t.rejects(reader.read(access, false), { message: /characters that no header can carry/ })
+  await t.rejects(reader.read(access, false), { message: /characters that are not allowed in a header/ })
   writeFileSync(join(folder, 'token'), '')
   await t.rejects(reader.read(access, false), { message: /token is empty/ })
 })

@@ -1,3 +1,4 @@
+/** Lines, lists, events, errors, back-off and proxies of the Kubernetes client. */
 import { createServer } from 'node:net'
 import fc from 'fast-check'
 import t, { type Test } from 'tap'

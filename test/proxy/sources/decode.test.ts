@@ -1,3 +1,4 @@
+/** Decoding of Kubernetes objects. */
 import t from 'tap'
 import { pathText } from '../../../proxy/config/fields.ts'
 import { decodeKubernetes, membersOf } from '../../../proxy/sources/decode/decode.ts'
@@ -144,7 +145,7 @@ t.test('a Service that Kubernetes would refuse is refused, with the field and th
           { name: 'a', port: 81 },
         ],
       }),
-      'spec.ports[1].name: "a" is the name of ports[0] too; give each its own',
+      'spec.ports[1].name: "a" is also the name of ports[0]; names must be unique',
     ],
     [
       aService({
@@ -153,7 +154,7 @@ t.test('a Service that Kubernetes would refuse is refused, with the field and th
           { name: 'b', port: 80 },
         ],
       }),
-      'spec.ports[1].port: 80/TCP is ports[0] too; give each its own',
+      'spec.ports[1].port: 80/TCP is also in ports[0]; remove one',
     ],
     [
       aService({ clusterIP: '10.96.0.300' }),
@@ -166,7 +167,7 @@ t.test('a Service that Kubernetes would refuse is refused, with the field and th
     ],
     [
       aService({ clusterIPs: ['10.96.0.10', '10.96.0.11'] }),
-      'spec.clusterIPs[1]: "10.96.0.11" is a second IPv4 address; a Service has one of each family',
+      'spec.clusterIPs[1]: "10.96.0.11" is a second IPv4 address; a Service has at most one of each family',
     ],
     [aService({ type: 'ExternalName' }), 'spec.externalName: "" is not a DNS name; an ExternalName Service needs one'],
     [aService({ type: 'Headless' }), 'spec.type: "Headless" is not ClusterIP, NodePort, LoadBalancer or ExternalName'],
@@ -320,7 +321,7 @@ t.test('a slice that cannot be used', async t => {
     ],
     [
       aSlice({ addressType: 'IPv6', endpoints: [{ addresses: ['fe80::1%eth0'] }] }),
-      'endpoints[0].addresses[0]: "fe80::1%eth0" has a zone, which means nothing on another machine; give the address alone',
+      'endpoints[0].addresses[0]: "fe80::1%eth0" has a zone, which is only valid on one machine; give the address without it',
     ],
     [aSlice({ addressType: 'IPv6' }), 'endpoints[0].addresses[0]: "10.0.0.1" does not fit addressType IPv6'],
     [aSlice({ addressType: undefined }), 'addressType: is missing'],
@@ -487,7 +488,7 @@ t.test('ServiceExports and ServiceImports', async t => {
     },
   })
   t.same(faults(mcs('ServiceExport', {}, { creationTimestamp: 'yesterday' })), [
-    'metadata.creationTimestamp: "yesterday" is no time; leave it to the API server to write it',
+    'metadata.creationTimestamp: "yesterday" is not a time; leave it to the API server',
   ])
   const spec = {
     ips: ['10.96.0.99', 'FD00::63'],

@@ -1,3 +1,4 @@
+/** Decoding of Cilium's etcd records, and of protobuf. */
 import { zstdCompressSync } from 'node:zlib'
 import fc from 'fast-check'
 import t from 'tap'

@@ -1,3 +1,4 @@
+/** The etcd source against real servers: the source contract, Cilium's order of reading, and losses. */
 import assert from 'node:assert/strict'
 import { mkdir, rename, rm, symlink, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
@@ -628,13 +629,13 @@ cilium-host-aliases:
   const refused: [text: string, why: RegExp][] = [
     ['{', /\/f is not YAML/],
     ['', /^\/f: the file: /],
-    ['endpoints: []', /endpoints: names no server/],
+    ['endpoints: []', /endpoints: is empty; give at least one server/],
     ['endpoints: [https://a]\ncilium-host-aliases: [{hostname: "", ips: [192.0.2.1]}]', /cilium-host-aliases/],
     ['endpoints: [https://a]\ncilium-host-aliases: [{hostname: a, ips: []}]', /cilium-host-aliases/],
     ['endpoints: [https://a]\ncilium-host-aliases: [{hostname: a, ips: [b]}]', /cilium-host-aliases/],
     [
       'endpoints: [https://a]\ncilium-host-aliases: [{hostname: a, ips: [192.0.2.1]}, {hostname: a, ips: [192.0.2.1]}]',
-      /names "a" twice/,
+      /lists "a" twice/,
     ],
   ]
   for (const [text, message] of refused) t.throws(() => parseClientFile(text, '/f'), { code: 'SOURCE_READ', message })

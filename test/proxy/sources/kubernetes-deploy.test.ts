@@ -1,3 +1,4 @@
+/** The manifests in `deploy/`: rights, overlays and what they start. */
 import assert from 'node:assert/strict'
 import { execFile } from 'node:child_process'
 import { globSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'

@@ -1,3 +1,4 @@
+/** The Kubernetes source: the source contract, and failures of the API server. */
 import assert from 'node:assert/strict'
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs'
 import { createServer, type Server } from 'node:http'
@@ -376,7 +377,7 @@ t.test('credentials', async t => {
     const user = { 'client-certificate': 'ann.crt', 'client-key': 'ann.key' }
     const sink = new RecordingSink()
     newSource(t, api, quickClock, { ca, user }, folder).start(sink)
-    await eventually(() => assert.match(sink.error?.message ?? '', /tls-server-name says which name/))
+    await eventually(() => assert.match(sink.error?.message ?? '', /set tls-server-name to the name/))
     await follow(t, api, { ca, user, cluster: { 'tls-server-name': 'kubernetes' } }, folder)
     t.ok(api.seen.every(({ user }) => user === 'ann'))
   })
@@ -385,9 +386,9 @@ t.test('credentials', async t => {
     const api = await startApi(t, { tls: server })
     const sink = new RecordingSink()
     newSource(t, api, quickClock).start(sink)
-    await eventually(() => assert.match(sink.error?.message ?? '', /certificate-authority names who signed it/))
+    await eventually(() => assert.match(sink.error?.message ?? '', /set certificate-authority to the CA/))
     const { sink: careless } = await follow(t, api, { cluster: { 'insecure-skip-tls-verify': true } })
-    t.match(careless.problemList, [{ code: 'SOURCE_READ', message: /insecure-skip-tls-verify: whoever is on the way/ }])
+    t.match(careless.problemList, [{ code: 'SOURCE_READ', message: /insecure-skip-tls-verify: a man in the middle/ }])
   })
 
   t.test('in a Pod', async t => {

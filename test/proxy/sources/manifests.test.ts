@@ -1,3 +1,4 @@
+/** The manifests source: the source contract, half-written files, links and large folders. */
 import { readdirSync, readFileSync } from 'node:fs'
 import { mkdir, mkdtemp, rename, rm, symlink, truncate, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
@@ -197,7 +198,7 @@ t.test('a file that is half there keeps what it said, and says what is wrong', a
   await writeFile(a, whole.slice(0, whole.lastIndexOf('}') - 1))
   await until(() => sink.problemList.length > 0, 'the problem')
   t.match(sink.problemList, [
-    { code: 'SOURCE_READ', where: `${a}:11`, message: /cannot be read: .*; what it said before stays in use/ },
+    { code: 'SOURCE_READ', where: `${a}:11`, message: /cannot be read: .*; its last valid state stays in use/ },
   ])
   await writeFile(join(path, 'c.yaml'), service('c', 81))
   await until(() => sink.services.get('default/c')?.ports[0]?.port === 81, 'other files go on')
@@ -209,7 +210,7 @@ t.test('a file that is half there keeps what it said, and says what is wrong', a
 
   await truncate(a)
   await until(() => sink.problemList.length > 0, 'an empty file is one that is about to be written')
-  t.match(sink.problemList, [{ where: `${a}:1`, message: /empty; remove it/ }])
+  t.match(sink.problemList, [{ where: `${a}:1`, message: /empty; delete it/ }])
   await writeFile(a, whole)
   await until(() => sink.problemList.length === 0, 'as it was')
   t.same(sink.news(), ['problems', 'problems'], 'back to the same is no change')
@@ -235,7 +236,7 @@ t.test('an object that is not sound is told with its line, and stays what it was
   t.same(sink.problemList, [])
   await writeFile(file, `${service('a', 81)}---\n${bad}---\n${service('c', 81)}`)
   await until(() => sink.services.get('default/c')?.ports[0]?.port === 81, 'the rest of the file goes on')
-  t.match(sink.problemList, [{ where: `${file}:11`, message: /; what it said before stays in use$/ }])
+  t.match(sink.problemList, [{ where: `${file}:11`, message: /; its last valid state stays in use$/ }])
   t.equal(sink.services.get('default/b')?.ports[0]?.port, 80)
   t.same(sink.violations, [])
 })
@@ -266,7 +267,7 @@ t.test('the same object twice: the first place counts, and the other steps in wh
     others.map(where => ({
       code: 'SOURCE_OBJECT',
       where,
-      message: `Service default/a: is at ${first} already, and only that one counts; remove one of them`,
+      message: `Service default/a: is also at ${first}, and only that one is used; remove one of them`,
     }))
   t.equal(port(), 1)
   t.same(sink.problemList, told(at('a.yaml', 1), at('a.yaml', 7), at('b.yaml', 1), at('c.yaml', 1)))
@@ -370,7 +371,7 @@ t.test('a path whose folders are not there yet is waited for', async t => {
   await until(() => sink.link === 'lost', 'lost')
   t.match(sink.error, {
     code: 'SOURCE_READ',
-    message: /a\.yaml: no manifests can be read: ENOENT.*; put a file or folder there, or correct the path/,
+    message: /a\.yaml: no manifests can be read: ENOENT.*; create it, or correct the path/,
   })
   await mkdir(join(home, 'etc'))
   await mkdir(join(home, 'etc/starlane'))
@@ -501,7 +502,7 @@ t.test('rounds: soon after the last one who asks, and not later than patience', 
   )
   rounds.start()
   t.same(begun, [0])
-  rounds.ask()
+  rounds.request()
   await clock.advance(5000)
   t.same(begun, [0], 'never two at a time')
   release()
@@ -511,14 +512,14 @@ t.test('rounds: soon after the last one who asks, and not later than patience', 
   await clock.advance(900)
   const asked = clock.now()
   for (let i = 0; i < 30; i++) {
-    rounds.ask()
+    rounds.request()
     await clock.advance(50)
     if (begun.length > 2) break
   }
   t.same(begun.slice(2), [asked + 1000], 'asked all the time')
   release()
   await clock.advance(1000)
-  rounds.ask()
+  rounds.request()
   await rounds.close()
   await clock.advance(120_000)
   t.equal(begun.length, 3)

@@ -1,3 +1,4 @@
+/** The service assembler: order, joins, zones, exports, imports and minimal deliveries. */
 import fc from 'fast-check'
 import t from 'tap'
 import type { ClusterService, Endpoint } from '../../../proxy/model/service.ts'

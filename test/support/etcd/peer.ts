@@ -1,3 +1,4 @@
+/** Writes a cluster's records into etcd, as its clustermesh-apiserver would. */
 import {
   canaryKey,
   clusterConfigKey,

@@ -1,11 +1,11 @@
+/** A TCP relay on loopback, so that the connection to a server can be cut or stalled while the server runs. */
 import { connect, createServer, type Server, type Socket } from 'node:net'
 import { Transform } from 'node:stream'
 import type { Test } from 'tap'
 
-/** A way to a server that can be cut while the server goes on: on loopback, at a port of its own. */
 export class Relay {
   readonly port: number
-  /** How long it takes with each piece. */
+  /** The delay of each chunk. */
   delayMs = 0
   #server: Server
   #sockets = new Set<Socket>()
@@ -39,14 +39,18 @@ export class Relay {
     })
   }
 
-  /** Refuses, and resets what is there. */
+  /** Refuses new connections and resets open ones. */
   async cut(): Promise<void> {
     const closed = new Promise<void>(resolve => this.#server.close(() => resolve()))
-    for (const socket of this.#sockets) socket.resetAndDestroy()
+    for (const socket of this.#sockets) {
+      socket.resetAndDestroy()
+      // At once: by itself it waits until all writes are flushed, which a peer that does not read never lets happen.
+      socket.destroy()
+    }
     await closed
   }
 
-  /** Nothing gets through any more, and nobody is told, as when a cable is out. */
+  /** Forwards nothing, but keeps the connections open, as when a cable is unplugged. */
   stall(): void {
     this.#isStalled = true
   }

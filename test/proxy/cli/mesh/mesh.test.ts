@@ -269,7 +269,7 @@ t.test('from nothing to a cluster that another one reads', { skip: noEtcd }, asy
       join(broken, 'Other'),
     ).catch(() => {})
     await write(url, 'Other/ca.crt')
-    t.match(await doctor(), /✗ certificate: .*Other\/ca\.crt does not vouch for/)
+    t.match(await doctor(), /✗ certificate: .*Other\/ca\.crt does not trust/)
     await write(url, 'nowhere.crt')
     t.match(await doctor(), /✗ files: .*nowhere\.crt/)
     t.match(await mesh('status', '--dir', broken), { code: 1, out: /^north: cannot be read: .*nowhere/ })
