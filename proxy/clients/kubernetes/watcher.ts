@@ -206,7 +206,7 @@ export class Watcher {
   /** The wait after a watch that ended normally. */
   #pause(lastedMs: number): number {
     this.#backoff.lasted(lastedMs)
-    return lastedMs >= backoffMs.healthy ? 0 : this.#backoff.next()
+    return lastedMs >= backoffMs.healthyMs ? 0 : this.#backoff.next()
   }
 
   #event(line: string): void {

@@ -2,11 +2,11 @@
 import { MeshError, messageOf, type Problem } from '../../model/error.ts'
 import type { Log } from '../../model/log.ts'
 import type { Frontend, GlobalService } from '../../model/service.ts'
+import { doubled } from '../../model/time/backoff.ts'
 import type { Clock } from '../../model/time/clock.ts'
 import type { Engine, Listener } from '../engine.ts'
 
-const firstRetryMs = 1000
-const lastRetryMs = 30_000
+const retry = { firstMs: 1000, longestMs: 30_000 }
 
 export interface FrontendListenerParts {
   readonly engine: Engine
@@ -24,7 +24,7 @@ export class FrontendListener {
   #frontend: Frontend
   #listener: Listener | undefined
   #attempt: Promise<void> | undefined
-  #retryMs = firstRetryMs
+  #retryMs: number | undefined
   #cancelRetry: (() => void) | undefined
   #closed = false
 
@@ -85,7 +85,7 @@ export class FrontendListener {
       this.#parts.log.error('listener.failed', { frontend: this.key, service: this.service.key, why: message })
     }
     this.problem = { code, where: this.key, message }
+    this.#retryMs = doubled(this.#retryMs, retry)
     this.#cancelRetry = this.#parts.clock.after(this.#retryMs, () => void this.open())
-    this.#retryMs = Math.min(this.#retryMs * 2, lastRetryMs)
   }
 }

@@ -5,6 +5,7 @@
 import { LRUCache } from 'lru-cache'
 import { messageOf } from '../../model/error.ts'
 import type { Client } from '../../model/flow.ts'
+import { doubled } from '../../model/time/backoff.ts'
 import type { Clock } from '../../model/time/clock.ts'
 import { encodeReply, noRecords } from '../message/encode.ts'
 import { copyQuery, labelsOf, type Query } from '../message/query.ts'
@@ -34,8 +35,7 @@ interface Failure {
 }
 
 /** A failure is cached, for twice as long each time (RFC 9520). */
-const firstPauseMs = 1000
-const lastPauseMs = 30_000
+const pause = { firstMs: 1000, longestMs: 30_000 }
 const maxFailures = 10_000
 const staleTtlSeconds = 30
 /** A name is in use when it was asked this often since it was received. */
@@ -160,8 +160,7 @@ export class Resolver {
 
   #noteFailure(asked: Question, why: string): Failure {
     this.counts.failures++
-    const before = this.#failure(asked)?.pauseMs
-    const pauseMs = before === undefined ? firstPauseMs : Math.min(before * 2, lastPauseMs)
+    const pauseMs = doubled(this.#failure(asked)?.pauseMs, pause)
     const failure = { until: this.#clock.now() + pauseMs, pauseMs, why, generation: this.#forwarder.generation }
     this.#failures.set(asked.key, failure)
     return failure

@@ -7,6 +7,7 @@ import { endpointText, type SocketAddress } from '../../model/address.ts'
 import { messageOf } from '../../model/error.ts'
 import type { Log } from '../../model/log.ts'
 import type { UpstreamStats } from '../../model/stats/dns.ts'
+import { doubled } from '../../model/time/backoff.ts'
 import type { Clock, Random } from '../../model/time/clock.ts'
 import { Histogram } from '../histogram.ts'
 import { type Question, queryMessage, questionFor } from '../message/question.ts'
@@ -23,8 +24,7 @@ export interface UpstreamParts {
   onUp(): void
 }
 
-const firstProbeMs = 500
-const lastProbeMs = 10_000
+const probe = { firstMs: 500, longestMs: 10_000 }
 const probeTimeoutMs = 1000
 /** How long a server without EDNS is asked without it (RFC 6891 6.2.2). */
 const plainMs = 600_000
@@ -164,7 +164,7 @@ export class Upstream {
     if (maxFails === 0 || this.#fails < maxFails || this.#stopProbe) return
     this.#parts.log.warn('dns.upstream.down', { upstream: this.name, why })
     void this.checkLoop()
-    this.#probeAfter(firstProbeMs)
+    this.#probeAfter(probe.firstMs)
   }
 
   #probeAfter(ms: number): void {
@@ -176,7 +176,7 @@ export class Upstream {
         this.#succeeded()
       } catch {
         this.#probeFailures++
-        if (!this.#closing.signal.aborted && this.#stopProbe) this.#probeAfter(Math.min(ms * 2, lastProbeMs))
+        if (!this.#closing.signal.aborted && this.#stopProbe) this.#probeAfter(doubled(ms, probe))
       }
     })
   }

@@ -1,8 +1,18 @@
-/** How long to wait before the next attempt, for everything that retries: watches, connections, writes. */
+/** How long to wait before the next attempt, for everything that retries: watches, connections, writes, listeners, resolvers. */
 import type { Random } from './clock.ts'
 
-/** `least` is client-go's; after `healthy` of success the next failure counts as the first. */
-export const backoffMs = { first: 1000, least: 800, longest: 30_000, healthy: 60_000 } as const
+export interface BackoffLimits {
+  readonly firstMs: number
+  readonly longestMs: number
+}
+
+/** The next step of a back-off: the first one, then twice the one before, up to the longest. */
+export function doubled(beforeMs: number | undefined, { firstMs, longestMs }: BackoffLimits): number {
+  return beforeMs === undefined ? firstMs : Math.min(beforeMs * 2, longestMs)
+}
+
+/** `leastMs` is client-go's. After `healthyMs` of success the next failure counts as the first. */
+export const backoffMs = { firstMs: 1000, leastMs: 800, longestMs: 30_000, healthyMs: 60_000 } as const
 
 /**
  * Doubles from 1 to 30 s and draws from the upper half of each step, so that clients that were cut off together do not
@@ -11,7 +21,7 @@ export const backoffMs = { first: 1000, least: 800, longest: 30_000, healthy: 60
  */
 export class Backoff {
   readonly #random: Random
-  #failures = 0
+  #stepMs: number | undefined
 
   constructor(random: Random) {
     this.#random = random
@@ -19,20 +29,19 @@ export class Backoff {
 
   /** `retryAfterMs` is what the server asked for: a lower bound, to which some jitter is added. */
   next(retryAfterMs?: number): number {
-    const step = Math.min(backoffMs.first * 2 ** Math.min(this.#failures, 16), backoffMs.longest)
-    this.#failures++
-    const own = Math.max(backoffMs.least, step * (0.5 + 0.5 * this.#random()))
+    this.#stepMs = doubled(this.#stepMs, backoffMs)
+    const own = Math.max(backoffMs.leastMs, this.#stepMs * (0.5 + 0.5 * this.#random()))
     if (retryAfterMs === undefined) return own
-    return Math.max(own, retryAfterMs + backoffMs.least * this.#random())
+    return Math.max(own, retryAfterMs + backoffMs.leastMs * this.#random())
   }
 
   /** An attempt that succeeded, and how long the success lasted. */
   lasted(ms: number): void {
-    if (ms >= backoffMs.healthy) this.succeeded()
+    if (ms >= backoffMs.healthyMs) this.succeeded()
   }
 
   /** For attempts whose success has no duration. */
   succeeded(): void {
-    this.#failures = 0
+    this.#stepMs = undefined
   }
 }
