@@ -126,6 +126,15 @@ t.test('one server', { skip: noEtcd }, async t => {
     await t.rejects(client.revoke(kept), { status: 5, message: /lease not found/ })
   })
 
+  t.test('a call that is waiting when the client closes is rejected at once, by no timer', async t => {
+    const client = await open(t, etcd.servers, new FakeClock())
+    await etcd.signal('SIGSTOP')
+    t.teardown(() => etcd.signal('SIGCONT'))
+    const waiting: Promise<unknown>[] = [client.get('x'), client.write([put('x')], 0n), client.keepAlive(1n)]
+    client.close()
+    for (const call of waiting) await t.rejects(call, { message: /was closed/ })
+  })
+
   t.test('a server that stands still is given up in time', async t => {
     const clock = new FakeClock()
     const client = await open(t, etcd.servers, clock)
@@ -154,8 +163,8 @@ t.test('certificates', { skip: noEtcd }, async t => {
     await etcd.ctl('auth', 'enable')
     const client = await open(t, { endpoints: [etcd.url], ...remote })
     t.same(await listed(client, 'cilium/state/services/v1/c1/'), [])
-    await t.rejects(client.get('cilium/other'), { status: 7, message: /permission denied/ })
-    await t.rejects(client.write([put('cilium/state/x')], 0n), { message: /permission denied/ })
+    await t.rejects(client.get('cilium/other'), { code: 'SOURCE_READ', status: 7, message: /permission denied/ })
+    await t.rejects(client.write([put('cilium/state/x')], 0n), { code: 'SOURCE_WRITE', message: /permission denied/ })
     const ended = new Promise<MeshError>(resolve => client.onEnd(resolve))
     recorded(client, { key: 'cilium/', rangeEnd: 'cilium0', revision: 1 })
     t.match((await ended).message, /a watch was refused: .*permission denied/)

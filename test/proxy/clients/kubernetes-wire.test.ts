@@ -114,6 +114,8 @@ t.test('a server that accepts and says no more is given up', async t => {
     code: 'SOURCE_READ',
     message: /does not answer: Body Timeout/,
   })
+  const body = { type: 'application/json', value: {} }
+  await t.rejects(client.json({ method: 'PUT', path: '/api', body }, signal), { code: 'SOURCE_WRITE' })
 })
 
 t.test('a client that is closed or called off stops at once', async t => {

@@ -455,6 +455,7 @@ t.test('the writing role', async t => {
       const { writer } = await exercise(t, less)
       const message = new RegExp(`may not write ${resource}; its role needs {.*resources: \\[${resource}\\]`)
       await eventually(() => assert.ok(writer.problems().some(problem => message.test(problem.message))), 15_000)
+      t.ok(writer.problems().every(({ code }) => code === 'SOURCE_WRITE'))
     })
   }
 
