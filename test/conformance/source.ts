@@ -1,4 +1,4 @@
-/** What every source owes to its sink, whatever world it reads: a suite to run with a driver for that world. */
+/** The conformance suite of sources: what a source must deliver to its sink. Run with a driver for each kind of source. */
 import { isDeepStrictEqual } from 'node:util'
 import type { Test } from 'tap'
 import { MeshError, type Problem } from '../../proxy/model/error.ts'
@@ -13,7 +13,7 @@ import type { Sink, Snapshot } from '../../proxy/model/sink.ts'
 import type { Source } from '../../proxy/sources/source.ts'
 import { eventually } from '../support/eventually.ts'
 
-/** A service as far as the suite goes; the driver writes it in the language of its world. One port named http, 80 to 8080. */
+/** A service as the suite needs it; the driver writes it in the format of its system. One port named http, 80 to 8080. */
 export interface Declared {
   readonly namespace: string
   readonly name: string
@@ -22,19 +22,19 @@ export interface Declared {
 }
 
 export interface SourceDriver {
-  /** Not started. */
+  /** Not started yet. */
   readonly source: Source
-  /** Puts services into the world, new or in place of what they were. */
+  /** Creates or replaces services in the outside system. */
   apply(...services: Declared[]): Promise<void>
   remove(service: Declared): Promise<void>
-  /** Makes what the world says of a service unsound, without a trace of it in the rest. */
+  /** Makes a service's object invalid, without an effect on others. */
   spoil(service: Declared): Promise<void>
-  /** The world can be reached no more, and again. `apply` works in between. */
+  /** Makes the outside system unreachable, and reachable again. `apply` works in between. */
   break(): Promise<void>
   heal(): Promise<void>
 }
 
-/** A sink that remembers, and notes whatever breaks the contract. */
+/** A sink that records its calls, and every violation of the contract. */
 export class RecordingSink implements Sink {
   /** `reset`, `put default/web`, `drop default/web`, `lost`, …, in order. */
   readonly calls: string[] = []
@@ -107,7 +107,7 @@ export class RecordingSink implements Sink {
     this.problemList = problems
   }
 
-  /** What it knows, in the terms of the suite. */
+  /** The services it has, in the terms of the suite. */
   seen(): Declared[] {
     return sorted(
       [...this.services.values()].map(({ namespace, name, clusterIPs, endpoints }) => ({
@@ -119,7 +119,7 @@ export class RecordingSink implements Sink {
     )
   }
 
-  /** What has been called since the last time this was asked. */
+  /** The calls since this was last called. */
   news(): string[] {
     return this.calls.splice(0)
   }
@@ -141,9 +141,9 @@ const api: Declared = { namespace: 'shop', name: 'api', clusterIP: '10.96.0.11',
 const late: Declared = { namespace: 'default', name: 'late', clusterIP: '10.96.0.12', addresses: ['10.0.2.1'] }
 const grown: Declared = { ...web, addresses: [...web.addresses, '10.0.0.3'] }
 
-/** `open` gives a world that can be reached and has no service in it, and takes it down when the test ends. */
+/** `open` starts an outside system that is reachable and has no services, and stops it when the test ends. */
 export function examineSource(t: Test, open: (t: Test) => Promise<SourceDriver>): void {
-  /** A sink that the source has not been given yet. */
+  /** A source that is not started, and a sink for it. */
   const prepare = async (t: Test, ...services: Declared[]) => {
     const driver = await open(t)
     const sink = new RecordingSink()
@@ -179,12 +179,12 @@ export function examineSource(t: Test, open: (t: Test) => Promise<SourceDriver>)
     t.same(sink.violations, [])
   })
 
-  t.test('an empty world is a picture too', async t => {
+  t.test('an empty system is delivered too', async t => {
     const { sink } = await start(t)
     t.same(sink.seen(), [])
   })
 
-  t.test('a change brings what has changed and nothing else', async t => {
+  t.test('a change delivers what has changed and nothing else', async t => {
     const { driver, sink } = await start(t, web, api)
     await driver.apply(grown)
     await sees(sink, grown, api)
@@ -198,7 +198,7 @@ export function examineSource(t: Test, open: (t: Test) => Promise<SourceDriver>)
     t.same(sink.violations, [])
   })
 
-  t.test('what is written again as it was is no change', async t => {
+  t.test('writing the same again is not a change', async t => {
     const { driver, sink } = await start(t, web, api)
     await driver.apply(web)
     await driver.apply(late)
@@ -206,7 +206,7 @@ export function examineSource(t: Test, open: (t: Test) => Promise<SourceDriver>)
     t.same(sink.news(), ['put default/late'])
   })
 
-  t.test('many changes at once end in what is true', async t => {
+  t.test('many changes at once end in the right state', async t => {
     const { driver, sink } = await start(t, web)
     const many = Array.from({ length: 40 }, (_, i) => ({
       ...late,
@@ -220,7 +220,7 @@ export function examineSource(t: Test, open: (t: Test) => Promise<SourceDriver>)
     t.same(sink.violations, [])
   })
 
-  t.test('an object that is not sound is a problem until it is mended, and costs nothing else', async t => {
+  t.test('an invalid object is a problem until it is fixed, and affects no other', async t => {
     const { driver, sink } = await start(t, web)
     await driver.spoil(late)
     await until(() => sink.problemList.length > 0, 'a problem is reported')
@@ -233,49 +233,49 @@ export function examineSource(t: Test, open: (t: Test) => Promise<SourceDriver>)
     await sees(sink, web, api)
     await driver.apply(late)
     await sees(sink, web, api, late)
-    await until(() => sink.problemList.length === 0, 'the problem is taken back')
+    await until(() => sink.problemList.length === 0, 'the problem is withdrawn')
     t.same(sink.violations, [])
   })
 
-  t.test('a world that cannot be reached is lost once, and keeps what it said', async t => {
+  t.test('an unreachable system is lost once, and its services stay', async t => {
     const { driver, sink } = await start(t, web, api)
     await driver.break()
-    await until(() => sink.link === 'lost', 'the loss is told')
+    await until(() => sink.link === 'lost', 'the loss is reported')
     t.equal(sink.error?.code, 'SOURCE_READ')
     t.same(sink.news(), ['lost'])
     await driver.heal()
-    await until(() => sink.link === 'live', 'the recovery is told')
+    await until(() => sink.link === 'live', 'the recovery is reported')
     await sees(sink, web, api)
     t.same(sink.violations, [])
   })
 
-  t.test('what changed during a loss is there after it', async t => {
+  t.test('changes during a loss are delivered after it', async t => {
     const { driver, sink } = await start(t, web, api)
     await driver.break()
-    await until(() => sink.link === 'lost', 'the loss is told')
+    await until(() => sink.link === 'lost', 'the loss is reported')
     await driver.apply(grown, late)
     await driver.remove(api)
     await driver.heal()
     await sees(sink, grown, late)
-    await until(() => sink.link === 'live', 'the recovery is told')
+    await until(() => sink.link === 'live', 'the recovery is reported')
     await driver.apply(api)
     await sees(sink, grown, late, api)
     t.same(sink.violations, [], 'it follows again')
   })
 
-  t.test('a world that cannot be reached from the start is no empty world', async t => {
+  t.test('a system that is unreachable from the start is not empty', async t => {
     const { driver, sink } = await prepare(t, web)
     await driver.break()
     driver.source.start(sink)
-    await until(() => sink.link === 'lost', 'the loss is told')
+    await until(() => sink.link === 'lost', 'the loss is reported')
     t.same(sink.news(), ['lost'])
     await driver.heal()
-    await until(() => sink.link === 'live', 'the first picture comes')
+    await until(() => sink.link === 'live', 'the first delivery comes')
     t.same(sink.seen(), [web])
     t.same(sink.violations, [])
   })
 
-  t.test('nothing is told after close', async t => {
+  t.test('nothing is delivered after close', async t => {
     const { driver, sink } = await start(t, web)
     const closing = driver.apply(late).then(() => driver.source.close())
     await closing
@@ -286,7 +286,7 @@ export function examineSource(t: Test, open: (t: Test) => Promise<SourceDriver>)
     t.same(sink.violations, [])
   })
 
-  t.test('it can be closed before it has said anything', async t => {
+  t.test('it can be closed before its first delivery', async t => {
     const { driver, sink } = await prepare(t, web)
     driver.source.start(sink)
     await driver.source.close()
@@ -305,14 +305,14 @@ function keyOf({ namespace, name }: ClusterService): ServiceKey {
   return serviceKey(namespace, name)
 }
 
-/** Waits for what must come. */
+/** Waits for a condition. */
 export async function until(check: () => boolean, what: string | (() => string)): Promise<void> {
   await eventually(() => {
     if (!check()) throw new Error(`not yet: ${typeof what === 'string' ? what : what()}`)
   }, 15_000)
 }
 
-/** Long enough for a source to say what it must not say. */
+/** Long enough for a source to make a call that it must not make; no event marks the absence of one. */
 function pause(): Promise<void> {
   return new Promise(resolve => setTimeout(resolve, 150))
 }

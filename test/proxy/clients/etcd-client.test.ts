@@ -32,7 +32,7 @@ async function listed(client: EtcdClient, prefix: string): Promise<string[]> {
   return pages.flatMap(({ entries }) => entries.map(({ key }) => key))
 }
 
-/** What a watch has told so far: `+key=value`, `-key`, `compacted`. */
+/** What a watch has reported so far: `+key=value`, `-key`, `compacted`. */
 function recorded(client: EtcdClient, range: WatchRange): { told: string[]; stop: () => void } {
   const told: string[] = []
   const line = ({ kept, entry }: WatchEvent) => (kept ? `+${entry.key}=${entry.value}` : `-${entry.key}`)
@@ -47,7 +47,7 @@ t.test('one server', { skip: noEtcd }, async t => {
   const etcd = await startEtcd(t)
   const client = await etcd.client()
 
-  t.test('what was written is read, one key or all under a prefix, at one revision', async t => {
+  t.test('reads one key, or all under a prefix, at one revision', async t => {
     t.equal(await client.get('a/none'), undefined)
     const keys = Array.from({ length: 2400 }, (_, i) => `a/c1/${String(i).padStart(4, '0')}`)
     for (let i = 0; i < keys.length; i += 100)
@@ -71,14 +71,14 @@ t.test('one server', { skip: noEtcd }, async t => {
     t.same(await listed(client, 'a/'), [])
   })
 
-  t.test('a page that is too large for one message comes in pieces', async t => {
+  t.test('a page that is too large for one message is read in pieces', async t => {
     const large = 'x'.repeat(1_200_000)
     const keys = Array.from({ length: 20 }, (_, i) => `b/${String.fromCharCode(97 + i)}`)
     for (const key of keys) await client.write([put(key, large)], 0n)
     t.same(await listed(client, 'b/'), keys)
   })
 
-  t.test('watches tell what changes, of their range alone, until they are ended', async t => {
+  t.test('a watch reports the changes of its range until it is stopped', async t => {
     const { revision } = (await client.pages('c/').next()).value as Page
     const all = recorded(client, { key: 'c/', rangeEnd: 'c0', revision: revision + 1 })
     const one = recorded(client, { key: 'c/2', revision: revision + 1 })
@@ -92,7 +92,7 @@ t.test('one server', { skip: noEtcd }, async t => {
     t.equal(all.told.length, 3)
   })
 
-  t.test('a watch from a revision that is compacted away says so, and others go on', async t => {
+  t.test('a watch from a compacted revision reports that, and others continue', async t => {
     for (const value of ['1', '2', '3']) await client.write([put('e/1', value)], 0n)
     const now = await client.get('e/1')
     const others = recorded(client, { key: 'e/2', revision: (now?.modRevision ?? 0) + 1 })
@@ -104,7 +104,7 @@ t.test('one server', { skip: noEtcd }, async t => {
     await t.rejects(client.call(kv.range, { key: 'e/1', revision: 2 }), { message: /compacted/ })
   })
 
-  t.test('writes are held to a condition, all or nothing', async t => {
+  t.test('a transaction is atomic and conditional', async t => {
     t.equal(await client.write([put('f/lock')], 0n, { key: 'f/lock', createRevision: 0 }), true)
     t.equal(await client.write([put('f/1')], 0n, { key: 'f/lock', createRevision: 0 }), false)
     t.equal(await client.get('f/1'), undefined)
@@ -112,7 +112,7 @@ t.test('one server', { skip: noEtcd }, async t => {
     t.equal(await client.write([put('f/1')], 0n, { key: 'f/lock', createRevision }), true)
   })
 
-  t.test('the keys of a lease live as long as it is kept alive', async t => {
+  t.test('the keys of a lease exist until it expires', async t => {
     const kept = await client.grant(60_000)
     const short = await client.grant(1000)
     await client.write([put('g/kept')], kept)
@@ -135,7 +135,7 @@ t.test('one server', { skip: noEtcd }, async t => {
     for (const call of waiting) await t.rejects(call, { message: /was closed/ })
   })
 
-  t.test('a server that stands still is given up in time', async t => {
+  t.test('a call to a stopped server times out', async t => {
     const clock = new FakeClock()
     const client = await open(t, etcd.servers, clock)
     t.equal(clock.waiting, 0, 'an answered call leaves no timer')
@@ -152,7 +152,7 @@ t.test('certificates', { skip: noEtcd }, async t => {
   const etcd = await startEtcd(t, { certificates })
   const remote = await certificates.client('remote')
 
-  t.test('the user is the name in the certificate, with no more rights than its role has', async t => {
+  t.test('the user is the name in the certificate, with the permissions of its role', async t => {
     for (const command of ['role add root', 'user add root --no-password', 'user grant-role root root', 'role add r']) {
       await etcd.ctl(...command.split(' '))
     }
@@ -170,7 +170,7 @@ t.test('certificates', { skip: noEtcd }, async t => {
     t.match((await ended).message, /a watch was refused: .*permission denied/)
   })
 
-  t.test('they are read anew for each connection', async t => {
+  t.test('they are read again for each connection', async t => {
     const files = {
       ca: remote.ca,
       cert: join(certificates.folder, 'live.crt'),
@@ -188,7 +188,7 @@ t.test('certificates', { skip: noEtcd }, async t => {
     await t.resolves(open(t, servers))
   })
 
-  t.test('what is wrong with them is said', async t => {
+  t.test('faults in them are reported', async t => {
     const url = [etcd.url]
     const stranger = await makeCertificates(t)
     await stranger.expire('server')
@@ -218,7 +218,7 @@ t.test('certificates', { skip: noEtcd }, async t => {
     await t.rejects(open(t, { ...old.servers }), { message: /certificate has expired/ }, "the server's has expired")
   })
 
-  t.test('a name is dialled at the addresses of its alias, and is what the certificate must say', async t => {
+  t.test('a name is dialled at the addresses of its alias, and the certificate must be for the name', async t => {
     const { port } = new URL(etcd.url)
     const named = (name: string) => ({
       ...remote,
@@ -235,7 +235,7 @@ t.test('several servers', { skip: noEtcd }, async t => {
   const [first, second, third] = members
   const servers = { endpoints: members.map(({ url }) => url) }
 
-  t.test('the next one is asked when one is gone, and a minority does not answer', async t => {
+  t.test('the next one is tried when one is gone, and a minority does not answer', async t => {
     const client = await open(t, servers)
     t.equal(client.server.url, first?.url, 'chance decides, and here it says the first')
     const ended = new Promise<MeshError>(resolve => client.onEnd(resolve))
@@ -268,7 +268,7 @@ t.test('another etcd behind the same address ends the client', async t => {
   client.onEnd(error => t.match(error.message, /cluster def/))
 })
 
-t.test('what is no etcd', async t => {
+t.test('servers that are not etcd', async t => {
   const web = createServer(socket => socket.on('error', () => {}).end('HTTP/1.1 400 Bad Request\r\n\r\n'))
   await new Promise<void>(resolve => web.listen(0, '127.0.0.1', resolve))
   t.teardown(() => web.close())

@@ -24,7 +24,7 @@ function resolve(cluster: object, user: object = {}, file = '/etc/kube/config'):
   return accessOf(parseKubeconfig(JSON.stringify(config), file))
 }
 
-t.test('a kubeconfig means what it means to kubectl', async t => {
+t.test('a kubeconfig means the same as to kubectl', async t => {
   t.same(resolve({}), {
     name: 'context east of /etc/kube/config',
     server: 'https://east.example:6443',
@@ -57,7 +57,7 @@ t.test('a kubeconfig means what it means to kubectl', async t => {
     t.same(access.credential, { by: 'token-file', file: '/etc/kube/token' })
   })
 
-  t.test('data beats files, a token file beats a token, a token beats a plugin', async t => {
+  t.test('precedence: data, then files; a token file, then a token, then a plugin', async t => {
     const exec = { apiVersion: 'client.authentication.k8s.io/v1', command: 'get-token' }
     t.same(resolve({ 'certificate-authority': 'ca.crt', 'certificate-authority-data': base64(pem) }).ca, { data: pem })
     t.same(resolve({}, { tokenFile: '/t', token: 'x' }).credential, { by: 'token-file', file: '/t', token: 'x' })
@@ -66,7 +66,7 @@ t.test('a kubeconfig means what it means to kubectl', async t => {
     t.same(resolve({}, { username: 'me', password: 'x' }).credential, { by: 'password', username: 'me', password: 'x' })
   })
 
-  t.test('a plugin is looked for in PATH, or relative to the file where its name has a slash', async t => {
+  t.test('a plugin is looked up in PATH, or relative to the file if its name has a slash', async t => {
     const exec = { apiVersion: 'client.authentication.k8s.io/v1beta1', command: './bin/token', args: ['-c', 'east'] }
     t.match(resolve({}, { exec }).credential, { plugin: { command: '/etc/kube/bin/token', args: ['-c', 'east'] } })
   })
@@ -85,7 +85,7 @@ t.test('a kubeconfig means what it means to kubectl', async t => {
     })
   })
 
-  t.test('what is wrong says where and what would do', async t => {
+  t.test('errors have a place and a remedy', async t => {
     const exec = { apiVersion: 'client.authentication.k8s.io/v1', command: 'x' }
     for (const [cluster, user, message] of [
       [{ server: '' }, {}, /context east .*has no server; give https/],
@@ -105,7 +105,7 @@ t.test('a kubeconfig means what it means to kubectl', async t => {
     }
   })
 
-  t.test('hostile files are refused, not believed', async t => {
+  t.test('hostile files are refused', async t => {
     for (const [text, message] of [
       ['{', /is not YAML/],
       ['[]', /the file: /],
@@ -219,7 +219,7 @@ t.test('files are read again each time', async t => {
 t.test('credential plugins', async t => {
   const clock = new FakeClock()
 
-  t.test('are asked once, and again when what they gave has expired or was refused', async t => {
+  t.test('run once, and again when the credential has expired or was refused', async t => {
     const { access, runs, answer } = plugin(t)
     const reader = new LoginReader({ env: { PATH: process.env.PATH }, clock })
     answer({ token: 'first', expirationTimestamp: new Date(clock.wall() + 60_000).toISOString() })
@@ -234,7 +234,7 @@ t.test('credential plugins', async t => {
     t.equal(runs().length, 3)
   })
 
-  t.test('are told of the cluster, and never that somebody sits there', async t => {
+  t.test('get the cluster, and are never interactive', async t => {
     const { access, runs, answer } = plugin(t, { provideClusterInfo: true })
     answer({ token: 'x' })
     await new LoginReader({ env: { PATH: process.env.PATH }, clock }).read(access, false)
@@ -248,7 +248,7 @@ t.test('credential plugins', async t => {
     })
   })
 
-  t.test('say why they fail', async t => {
+  t.test('failures have a reason', async t => {
     const env = { PATH: process.env.PATH }
     const read = (access: Access) => new LoginReader({ env, clock }).read(access, false)
     const { access, answer, script } = plugin(t, { args: ['--secret=hunter2'] })

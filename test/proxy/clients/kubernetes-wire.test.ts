@@ -12,7 +12,7 @@ import { silentLog } from '../../../proxy/model/log.ts'
 import { Backoff } from '../../../proxy/model/time/backoff.ts'
 import { FakeClock } from '../../support/clock.ts'
 
-t.test('lines are the same in whatever pieces they come', async t => {
+t.test('lines do not depend on the chunks', async t => {
   const line = fc.string({ unit: 'grapheme' }).map(text => `x${text.replaceAll('\n', '')}`)
   const cuts = fc.array(fc.nat(), { maxLength: 10 })
   fc.assert(
@@ -27,7 +27,7 @@ t.test('lines are the same in whatever pieces they come', async t => {
   t.same(new LineSplitter().push(Buffer.from('\n \nlast is open')), [], 'blank lines are none')
 })
 
-t.test('a line without an end is given up', async t => {
+t.test('a line without an end is refused', async t => {
   const splitter = new LineSplitter()
   const piece = Buffer.alloc(1 << 20, 'x')
   t.throws(
@@ -66,7 +66,7 @@ t.test('Retry-After', async t => {
   t.equal(retryAfterMs(undefined, now), undefined)
 })
 
-t.test('what servers say of errors', async t => {
+t.test('error bodies of servers', async t => {
   t.ok(apiErrorOf('SOURCE_READ', 'watch', { code: 410, reason: 'Expired' }).isGone)
   t.ok(apiErrorOf('SOURCE_READ', 'watch', { reason: 'Expired' }, 200).isGone)
   t.ok(
@@ -81,7 +81,7 @@ t.test('what servers say of errors', async t => {
     t.equal(apiErrorOf('SOURCE_READ', 'list', body, 500).status, 500)
 })
 
-t.test('whatever a server sends is read or refused', async t => {
+t.test('any body is read or refused', async t => {
   fc.assert(
     fc.property(fc.json(), text => {
       for (const read of [() => readEvent(text, '/x'), () => readPage(JSON.parse(text), '/x')]) {
@@ -103,7 +103,7 @@ t.test('whatever a server sends is read or refused', async t => {
   t.throws(() => readPage({ items: [{ metadata: { name: '' } }], metadata: { resourceVersion: '2' } }, '/x'))
 })
 
-t.test('a server that accepts and says no more is given up', async t => {
+t.test('a server that stops in the middle of an answer times out', async t => {
   const server = createServer(socket => {
     socket.on('error', () => {})
     socket.on('data', () => socket.write('HTTP/1.1 200 OK\r\ncontent-length: 100\r\n\r\n{'))
@@ -118,7 +118,7 @@ t.test('a server that accepts and says no more is given up', async t => {
   await t.rejects(client.json({ method: 'PUT', path: '/api', body }, signal), { code: 'SOURCE_WRITE' })
 })
 
-t.test('a client that is closed or called off stops at once', async t => {
+t.test('a client that is closed or aborted stops at once', async t => {
   const { client } = await clientOf(t, createServer())
   const abort = new AbortController()
   const called = client.json({ path: '/api' }, abort.signal)

@@ -50,7 +50,7 @@ function faults(value: unknown): string[] {
   return faults.map(({ path, message }) => `${pathText(path)}: ${message}`)
 }
 
-t.test('a Service with nothing but a name and a port gets what Kubernetes would give it', async t => {
+t.test('a Service with only a name and a port gets the defaults of Kubernetes', async t => {
   t.same(decodeKubernetes(aService()), {
     subject: 'Service default/web',
     ref: { kind: 'Service', namespace: 'default', name: 'web' },
@@ -87,7 +87,7 @@ t.test('cluster addresses', async t => {
     t.match(service(aService(spec)), { clusterIPs, headless }, name)
 })
 
-t.test('what else a Service says', async t => {
+t.test('other fields of a Service', async t => {
   t.match(service(aService({ type: 'ExternalName', externalName: 'db.example.com.', ports: null })), {
     type: 'ExternalName',
     externalName: 'db.example.com',
@@ -226,7 +226,7 @@ t.test('the nil rules of conditions', async t => {
   }
 })
 
-t.test('what an endpoint says of its place', async t => {
+t.test('the pod, node and zone of an endpoint', async t => {
   const full = {
     hostname: 'web-0',
     nodeName: 'n1',
@@ -277,7 +277,7 @@ t.test('endpoints come sorted by address, each with the ports of the slice', asy
   }
 })
 
-t.test('slices that give no endpoint, and are no fault', async t => {
+t.test('slices without endpoints that are not a fault', async t => {
   t.same(endpoints(aSlice({ endpoints: null, ports: null })), [])
   t.match(endpoints(aSlice({ ports: [] })), [{ ports: [] }], 'an endpoint without a port is one of a headless service')
   const ignored: [name: string, value: unknown][] = [
@@ -531,7 +531,7 @@ t.test('ServiceExports and ServiceImports', async t => {
   t.match(faults(mcs('ServiceImport', { ips: ['10.0.0'] })), [/^spec\.ips\[0\]: "10\.0\.0" is not an IP address/])
 })
 
-t.test('what is no business of ours is passed over in silence', async t => {
+t.test('other kinds are ignored silently', async t => {
   for (const value of [
     { apiVersion: 'apps/v1', kind: 'Deployment', metadata: { name: 'web' } },
     { apiVersion: 'serving.knative.dev/v1', kind: 'Service', metadata: { name: 'web' }, spec: { template: {} } },
@@ -541,7 +541,7 @@ t.test('what is no business of ours is passed over in silence', async t => {
   }
 })
 
-t.test('what is no Kubernetes object is said to be none', async t => {
+t.test('a value that is not a Kubernetes object is reported', async t => {
   for (const [value, what] of [
     ['text', '"text"'],
     [['a'], 'a list'],
@@ -564,7 +564,7 @@ t.test('what is no Kubernetes object is said to be none', async t => {
   ])
 })
 
-t.test('names that mean something to JavaScript mean nothing here', async t => {
+t.test('names with a meaning in JavaScript are ordinary names', async t => {
   t.match(decodeKubernetes(JSON.parse('{"apiVersion":"v1","kind":"constructor","metadata":{"name":"a"}}')), {
     object: undefined,
     faults: [],

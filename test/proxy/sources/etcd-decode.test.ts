@@ -27,7 +27,7 @@ import { configValue, serviceValue, sliceEndpoint, sliceValue } from '../../supp
 const east = { cluster: 'east', clusterId: 7 }
 const json = (value: unknown): Buffer => Buffer.from(JSON.stringify(value))
 
-t.test('what a cluster says of itself', async t => {
+t.test('the cluster-config', async t => {
   t.same(
     decodeClusterConfig(
       json({
@@ -122,7 +122,7 @@ t.test('a service, as Cilium 1.20 writes it', async t => {
     ],
   })
 
-  t.test('what may be absent, null or odd', async t => {
+  t.test('absent, null and unusual fields', async t => {
     const decode = (changes: object) =>
       assembled('east', ...decodeService('shop/cart', serviceValue(changes as Record<string, unknown>), east))[0]
     t.match(decode({ backends: {}, zones: null, hostnames: null, labels: null }), { endpoints: [], labels: {} })
@@ -221,7 +221,7 @@ t.test('an endpoint slice', async t => {
     ],
   })
 
-  t.test('nil conditions mean what they mean to Kubernetes', async t => {
+  t.test('nil conditions mean the same as in Kubernetes', async t => {
     const cases: [given: (boolean | undefined)[], means: object][] = [
       [[], { ready: true, serving: true, terminating: false }],
       [[false], { ready: false, serving: false, terminating: false }],
@@ -251,7 +251,7 @@ t.test('an endpoint slice', async t => {
     for (const [value, why] of refused) t.throws(() => decodeSlice('shop/cart-x7k2p', value, east), { message: why })
   })
 
-  t.test('several make one service', async t => {
+  t.test('several slices make one service', async t => {
     const slice = (changes: Parameters<typeof sliceValue>[0], name = 'cart-1') =>
       decodeSlice(`shop/${name}`, sliceValue({ name, ...changes }), east)
     const leaving = { ready: false, serving: true, terminating: true }
@@ -362,7 +362,7 @@ t.test('the wire format', async t => {
   t.same(all.decode(Buffer.alloc(0)), absent)
   t.equal(all.encode(absent).length, 0, 'what absence says already is not written')
 
-  t.test('is read as it was written', async t => {
+  t.test('decodes what it encodes', async t => {
     const someInner = fc.record(
       { a: fc.string(), on: fc.constantFrom(undefined, true, false) },
       { noNullPrototype: true },
@@ -388,7 +388,7 @@ t.test('the wire format', async t => {
     )
   })
 
-  t.test('is read whatever comes', async t => {
+  t.test('decodes or refuses any bytes', async t => {
     const settles = (raw: Uint8Array) => {
       try {
         sliceMessage.decode(raw)
@@ -399,7 +399,7 @@ t.test('the wire format', async t => {
     fc.assert(fc.property(fc.uint8Array({ maxLength: 64 }), settles), { numRuns: 2000 })
   })
 
-  t.test('skips what it does not know, and refuses what is cut off or overlong', async t => {
+  t.test('skips unknown fields, and refuses truncated and overlong input', async t => {
     const unknown = [0x38, 0x96, 0x01, 0x31, 1, 2, 3, 4, 5, 6, 7, 8, 0x35, 1, 2, 3, 4, 0x3a, 1, 9]
     t.match(all.decode(Buffer.from([...unknown, 0x08, 5])), { a: 5 })
     t.match(all.decode(Buffer.from([0x0d, 1, 2, 3, 4])), { a: 0 }, 'nor a known number of another type')

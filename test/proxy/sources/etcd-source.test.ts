@@ -23,14 +23,14 @@ import { Peer } from '../../support/etcd/peer.ts'
 import { Relay } from '../../support/etcd/relay.ts'
 import { eventually } from '../../support/eventually.ts'
 
-// Ten times as fast as real time, so that nobody waits for a retry; faster still for what says what it waits for.
+// Ten times as fast as real time, so that retries are quick; the report of what is missing comes even sooner.
 const hasty: Clock = {
   ...systemClock,
   after: (ms, run) => systemClock.after(ms === 30_000 ? 500 : ms / 10, run),
   every: (ms, run) => systemClock.every(ms / 10, run),
 }
 
-/** A started source and what it has told. */
+/** A started source, and the sink that it delivers to. */
 function observe(t: Test, options: EtcdSourceOptions, clock: Clock = hasty) {
   const sink = new RecordingSink()
   const source = createEtcdSource(options, { clock, random: () => 0.5, log: silentLog })
@@ -58,7 +58,7 @@ const sees = (sink: RecordingSink, ...names: string[]) =>
     () => `sees ${names} (${[...sink.services.keys()]})`,
   )
 
-t.test('it is a source like any other', { skip: noEtcd }, async t => {
+t.test('it satisfies the source contract', { skip: noEtcd }, async t => {
   const etcd = await startEtcd(t)
   const client = await etcd.client()
   let worlds = 0
@@ -90,7 +90,7 @@ t.test('it is a source like any other', { skip: noEtcd }, async t => {
   })
 })
 
-t.test('what must be there before anything counts', { skip: noEtcd }, async t => {
+t.test('what must be there before anything is delivered', { skip: noEtcd }, async t => {
   const etcd = await startEtcd(t)
   const client = await etcd.client()
   const { servers } = etcd
@@ -112,7 +112,7 @@ t.test('what must be there before anything counts', { skip: noEtcd }, async t =>
     t.equal(sink.calls.filter(call => call === 'reset').length, 1)
   })
 
-  t.test('a cluster that promises no canary is read at once', async t => {
+  t.test('a cluster without canaries is read at once', async t => {
     const peer = newPeer()
     await peer.put(peer.service('shop/cart'))
     await peer.configure({ syncedCanaries: false })
@@ -120,7 +120,7 @@ t.test('what must be there before anything counts', { skip: noEtcd }, async t =>
     await sees(sink, 'shop/cart')
   })
 
-  t.test('a KVStoreMesh cache is read where it stands', async t => {
+  t.test('a KVStoreMesh cache is read under its own keys', async t => {
     const peer = newPeer(true)
     const sink = observe(t, { cluster: peer.name, id: peer.id, ...servers })
     await peer.put(peer.service('shop/cart'))
@@ -130,7 +130,7 @@ t.test('what must be there before anything counts', { skip: noEtcd }, async t =>
     await sees(sink, 'shop/cart')
   })
 
-  t.test('a cluster never sees the keys of another whose name begins the same', async t => {
+  t.test('the keys of a cluster whose name has the same prefix are not read', async t => {
     const peer = newPeer()
     const other = new Peer(client, `${peer.name}1`, 200)
     await other.put(other.service('shop/other'))
@@ -142,7 +142,7 @@ t.test('what must be there before anything counts', { skip: noEtcd }, async t =>
     await sees(sink, 'shop/cart')
   })
 
-  t.test('a cluster with another id than ours for it is refused, until it has that', async t => {
+  t.test('a cluster that announces another id than the configured one is refused until it changes', async t => {
     const peer = newPeer()
     await peer.announce()
     const sink = observe(t, { cluster: peer.name, id: 99, ...servers })
@@ -151,7 +151,7 @@ t.test('what must be there before anything counts', { skip: noEtcd }, async t =>
     await live(sink)
   })
 
-  t.test('a cluster-config that is not sound is refused, until it is', async t => {
+  t.test('an invalid cluster-config is refused until it is fixed', async t => {
     const peer = newPeer()
     await peer.announce({ endpointSlicesExportMode: 'tomorrow' })
     const sink = observe(t, { cluster: peer.name, id: peer.id, ...servers })
@@ -162,7 +162,7 @@ t.test('what must be there before anything counts', { skip: noEtcd }, async t =>
     await live(sink)
   })
 
-  t.test('slices are read where there is nothing else, or where they are preferred', async t => {
+  t.test('slices are read where there are no service records, or where they are preferred', async t => {
     const peer = newPeer()
     const leaving = { ready: false, serving: true, terminating: true }
     await peer.put(
@@ -193,7 +193,7 @@ t.test('what must be there before anything counts', { skip: noEtcd }, async t =>
     t.match(asCilium.error?.message, /cluster-config has changed/)
   })
 
-  t.test('an export is a service of its name, with the backends of its derived Service', async t => {
+  t.test('an export makes a service of its name, with the backends of its derived Service', async t => {
     const peer = newPeer()
     await peer.put(peer.service('shop/cart'), peer.serviceExport('shop/cart'))
     await peer.announce({ serviceExportsEnabled: true })
@@ -222,7 +222,7 @@ t.test('what must be there before anything counts', { skip: noEtcd }, async t =>
     await until(() => sink.services.get('shop/cart')?.exported === undefined, 'a service as before')
   })
 
-  t.test('nodes lend their zone to endpoints that name none', async t => {
+  t.test('an endpoint without a zone takes the zone of its node', async t => {
     const peer = newPeer()
     await peer.put(
       peer.slice('shop/cart-a', { endpoints: [sliceEndpoint('10.0.0.1', { nodeName: 'n1' })] }),
@@ -250,7 +250,7 @@ t.test('what must be there before anything counts', { skip: noEtcd }, async t =>
     t.same(sink.problemList, [])
   })
 
-  t.test('a value that is spoiled leaves what was known', async t => {
+  t.test('a bad value keeps the last good one', async t => {
     const peer = newPeer()
     await peer.put(peer.service('shop/cart'))
     await peer.announce()
@@ -298,7 +298,7 @@ t.test('what must be there before anything counts', { skip: noEtcd }, async t =>
   })
 })
 
-t.test('a heart that stands still', { skip: noEtcd }, async t => {
+t.test('a heartbeat that stops', { skip: noEtcd }, async t => {
   const etcd = await startEtcd(t)
   const client = await etcd.client()
   const peer = new Peer(client)
@@ -329,8 +329,8 @@ t.test('a heart that stands still', { skip: noEtcd }, async t => {
   t.notOk(sink.services.has('shop/cart'))
 })
 
-t.test('what becomes of a server', { skip: noEtcd }, async t => {
-  t.test('killed, and back with all it knew', async t => {
+t.test('failures of a server', { skip: noEtcd }, async t => {
+  t.test('killed, and restarted with its data', async t => {
     const etcd = await startEtcd(t)
     const peer = new Peer(await etcd.client())
     await peer.put(peer.service('shop/cart'))
@@ -352,7 +352,7 @@ t.test('what becomes of a server', { skip: noEtcd }, async t => {
     await sees(sink, 'shop/cart', 'shop/late')
   })
 
-  t.test('back without anything: what was known stays until its cluster has told all anew', async t => {
+  t.test('restarted without data: the services stay until the cluster has written everything again', async t => {
     const etcd = await startEtcd(t)
     const peer = new Peer(await etcd.client())
     await peer.put(peer.service('shop/cart'), peer.service('shop/old'))
@@ -374,7 +374,7 @@ t.test('what becomes of a server', { skip: noEtcd }, async t => {
     await sees(sink, 'shop/cart', 'shop/new')
   })
 
-  t.test('restored from an older snapshot: what it says is what counts', async t => {
+  t.test('restored from an older snapshot: its state is used', async t => {
     const etcd = await startEtcd(t)
     const peer = new Peer(await etcd.client())
     await peer.put(peer.service('shop/cart'))
@@ -390,7 +390,7 @@ t.test('what becomes of a server', { skip: noEtcd }, async t => {
     await live(sink)
   })
 
-  t.test('with a certificate that has expired, and with a new one', async t => {
+  t.test('an expired certificate, then a new one', async t => {
     const certificates = await makeCertificates(t)
     const etcd = await startEtcd(t, { certificates })
     const relay = await Relay.open(t, etcd.url)
@@ -409,7 +409,7 @@ t.test('what becomes of a server', { skip: noEtcd }, async t => {
     await live(sink)
   })
 
-  t.test('one of three: the next is asked; two of three: there is no quorum, and nothing is forgotten', async t => {
+  t.test('one of three killed: the next is used; two of three: no quorum, and the services stay', async t => {
     const members = await startMembers(t, 3)
     const [first, second, third] = members
     const peer = new Peer((await third?.client()) as EtcdClient)
@@ -430,7 +430,7 @@ t.test('what becomes of a server', { skip: noEtcd }, async t => {
   })
 })
 
-t.test('a way that is cut without a word, and a slow one', { skip: noEtcd }, async t => {
+t.test('a connection that dies silently, and a slow one', { skip: noEtcd }, async t => {
   const etcd = await startEtcd(t)
   const relay = await Relay.open(t, etcd.url)
   const peer = new Peer(await etcd.client())
@@ -465,7 +465,7 @@ t.test('a way that is cut without a word, and a slow one', { skip: noEtcd }, asy
   await sees(sink, ...Array.from({ length: 300 }, (_, i) => `shop/s${i}`), 'shop/late')
 })
 
-t.test('garbage in every value leaves all that was known', { skip: noEtcd }, async t => {
+t.test('garbage in every value keeps every service', { skip: noEtcd }, async t => {
   const etcd = await startEtcd(t)
   const peer = new Peer(await etcd.client())
   const names = Array.from({ length: 1100 }, (_, i) => `shop/s${i}`)
@@ -491,7 +491,7 @@ t.test('garbage in every value leaves all that was known', { skip: noEtcd }, asy
   await until(() => sink.problemList.length === 0, 'and all is well again')
 })
 
-t.test('what is compacted away between a list and its watch is listed again', { skip: noEtcd }, async t => {
+t.test('compaction between a list and its watch leads to another list', { skip: noEtcd }, async t => {
   const etcd = await startEtcd(t)
   const client = await etcd.client()
   const put = (key: string) => client.write([{ key, value: Buffer.from('x') }], 0n)
@@ -521,7 +521,7 @@ t.test('what is compacted away between a list and its watch is listed again', { 
   t.same(lists, ['p/1', 'p/1,p/2,p/3', '+p/4'])
 })
 
-t.test('a mirror whose past is compacted away lists anew', async t => {
+t.test('a mirror lists again after compaction', async t => {
   const entry = (key: string) => ({ key, createRevision: 1, modRevision: 1, value: Buffer.alloc(0), lease: 0n })
   let listing = 0
   let watching: WatchListener | undefined

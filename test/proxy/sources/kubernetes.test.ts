@@ -25,7 +25,7 @@ import { type KubeObject, multicluster } from '../../support/kube-api/types.ts'
 
 const quickClock = hasty(40)
 
-t.test('the contract of sources', t => {
+t.test('satisfies the source contract', t => {
   examineSource(t, async t => {
     const api = await startApi(t)
     return openDriver(t, { name: 'east', server: api.url }, quickClock)
@@ -36,7 +36,7 @@ t.test('the contract of sources', t => {
 const web: Declared = { namespace: 'default', name: 'web', clusterIP: '10.96.0.10', addresses: ['10.0.0.1'] }
 const late: Declared = { namespace: 'default', name: 'late', clusterIP: '10.96.0.11', addresses: ['10.0.0.2'] }
 
-t.test('what is asked of the server', async t => {
+t.test('the requests to the server', async t => {
   const api = await startApi(t)
   for (let i = 0; i < 1100; i++)
     api.put(serviceOf({ ...web, name: `web-${i}`, clusterIP: `10.97.${i >> 8}.${i & 255}` }))
@@ -61,7 +61,7 @@ t.test('what is asked of the server', async t => {
   )
 })
 
-t.test('Pods are read where they are asked for, as long as they run', async t => {
+t.test('Pods are read on request, as long as they run', async t => {
   const api = await startApi(t)
   const pod = (name: string, status: object) =>
     api.put({ apiVersion: 'v1', kind: 'Pod', metadata: { name, namespace: 'default' }, spec: { big: 'x' }, status })
@@ -112,7 +112,7 @@ t.test('zones come from nodes, gates from namespaces', async t => {
   await eventually(() => assert.equal(required(sink.namespaces.get('default')).global, false, 'the gate is closed'))
 })
 
-t.test('a cut watch goes on where it was, without a list and without a loss', async t => {
+t.test('a cut watch continues from its version, without a list and without a loss', async t => {
   const api = await startApi(t)
   put(api, web)
   const { sink } = await follow(t, api)
@@ -145,7 +145,7 @@ t.test('a bookmark moves the version on', async t => {
   t.equal(api.count('list', 'services'), 1)
 })
 
-t.test('410: what vanished in between is dropped', async t => {
+t.test('410: objects that are gone from the new list are dropped', async t => {
   for (const [name, trouble] of [
     ['as the status of the watch', (api: KubeApi) => api.watches.end()],
     ['within the watch', (api: KubeApi) => api.watches.expire()],
@@ -173,7 +173,7 @@ t.test('410: what vanished in between is dropped', async t => {
   }
 })
 
-t.test('a list that takes longer than the server keeps its pages is asked for whole', async t => {
+t.test('a list that expires while its pages are read is requested in one piece', async t => {
   const api = await startApi(t)
   for (let i = 0; i < 600; i++)
     api.put(serviceOf({ ...web, name: `web-${i}`, clusterIP: `10.97.${i >> 8}.${i & 255}` }))
@@ -185,7 +185,7 @@ t.test('a list that takes longer than the server keeps its pages is asked for wh
   t.equal(required(whole).query.get('limit'), null)
 })
 
-t.test('a server restored from a backup has gone back in time: list again', async t => {
+t.test('a server restored from a backup, with older versions: list again', async t => {
   const api = await startApi(t)
   put(api, web)
   const { sink } = await follow(t, api)
@@ -198,7 +198,7 @@ t.test('a server restored from a backup has gone back in time: list again', asyn
   t.notOk(sink.calls.includes('lost'))
 })
 
-t.test('a cluster that is still being read never empties a pool', async t => {
+t.test('a partial read never empties a pool', async t => {
   const api = await startApi(t)
   put(api, web)
   let release = () => {}
@@ -215,7 +215,7 @@ t.test('a cluster that is still being read never empties a pool', async t => {
   t.same(sink.seen(), [web])
 })
 
-t.test('429: the server is left alone for as long as it asks', async t => {
+t.test('429: the next request waits for as long as the server asks', async t => {
   const api = await startApi(t)
   const clock = new FakeClock()
   const answer = { status: 429, reason: 'TooManyRequests', retryAfter: 20 }
@@ -231,7 +231,7 @@ t.test('429: the server is left alone for as long as it asks', async t => {
   await eventually(() => assert.deepEqual(sink.calls, ['reset']))
 })
 
-t.test('a server that closes every watch at once is not stormed', async t => {
+t.test('a server that closes every watch at once is not flooded with requests', async t => {
   const api = await startApi(t)
   const clock = new FakeClock()
   const sink = new RecordingSink()
@@ -246,7 +246,7 @@ t.test('a server that closes every watch at once is not stormed', async t => {
   t.ok(watches >= 3 && watches <= 12, `${watches} watches in a minute`)
 })
 
-t.test('a connection that has died without a word is noticed', async t => {
+t.test('a connection that has died silently is noticed', async t => {
   const api = await startApi(t)
   const clock = new FakeClock()
   const sink = new RecordingSink()
@@ -264,7 +264,7 @@ t.test('a connection that has died without a word is noticed', async t => {
   t.equal(api.count('list', 'services'), 1)
 })
 
-t.test('a server that speaks nonsense is lost, not believed', async t => {
+t.test('a server that sends garbage is lost', async t => {
   const api = await startApi(t)
   api.faults.add({ verb: 'list', resource: 'services', times: 4, answer: { text: '<html>welcome</html>' } })
   const sink = new RecordingSink()
@@ -282,7 +282,7 @@ t.test('a server that speaks nonsense is lost, not believed', async t => {
 })
 
 t.test('the Multi-Cluster Services API', async t => {
-  t.test('is not missed where it is not installed, and found when it is', async t => {
+  t.test('is optional, and found when it is installed later', async t => {
     const api = await startApi(t)
     put(api, web)
     const { sink } = await follow(t, api, {}, undefined, hasty(400))
@@ -294,7 +294,7 @@ t.test('the Multi-Cluster Services API', async t => {
     await eventually(() => assert.ok(!isGlobal(sink)), 15_000)
   })
 
-  t.test('an export makes a service global, unless its own annotation speaks', async t => {
+  t.test('an export makes a service global, unless its own annotation says otherwise', async t => {
     const api = await startApi(t)
     api.install(multicluster)
     put(api, web)
@@ -359,7 +359,7 @@ t.test('credentials', async t => {
     t.notOk(sink.calls.includes('lost'))
   })
 
-  t.test('a token that has expired for good is a loss with its reason, and mending the file heals it', async t => {
+  t.test('an expired token is a loss with its reason, and correcting the file ends it', async t => {
     const folder = t.testdir({ token: 'bad' })
     const api = await startApi(t, { users: { good: { name: 'me' } } })
     put(api, web)
@@ -382,7 +382,7 @@ t.test('credentials', async t => {
     t.ok(api.seen.every(({ user }) => user === 'ann'))
   })
 
-  t.test('a server that nobody vouches for', async t => {
+  t.test('a server with an untrusted certificate', async t => {
     const api = await startApi(t, { tls: server })
     const sink = new RecordingSink()
     newSource(t, api, quickClock).start(sink)
@@ -405,7 +405,7 @@ t.test('credentials', async t => {
     await eventually(() => assert.deepEqual(sink.seen(), [web]))
   })
 
-  t.test('a kubeconfig that is not there yet is waited for', async t => {
+  t.test('a missing kubeconfig is waited for', async t => {
     const api = await startApi(t)
     const folder = t.testdir({})
     const file = join(folder, 'config')
@@ -419,7 +419,7 @@ t.test('credentials', async t => {
     rmSync(file)
   })
 
-  t.test('a kubeconfig that comes to name another server is followed, and nothing of the first one stays', async t => {
+  t.test('a kubeconfig that changes to another server is followed, and nothing of the first one stays', async t => {
     const [first, second] = [await startApi(t), await startApi(t)]
     put(first, web)
     put(second, late)

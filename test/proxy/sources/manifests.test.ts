@@ -14,7 +14,7 @@ import { FakeClock } from '../../support/clock.ts'
 
 const fixtures = new URL('../../fixtures/manifests/', import.meta.url).pathname
 
-t.test('keeps the contract of a source', async t => {
+t.test('satisfies the source contract', async t => {
   examineSource(t, async (t): Promise<SourceDriver> => {
     const home = await folder(t)
     const here = join(home, 'cluster-1')
@@ -151,7 +151,7 @@ t.test('only manifests are read, in the folder and below it', async t => {
   t.equal(sink.services.get('default/d')?.origin, `${join(path, 'deep/er/d.yaml')}:1`)
 })
 
-t.test('follows files as they are made, replaced, moved and removed', async t => {
+t.test('follows files that are created, replaced, moved and removed', async t => {
   const { path, sink } = await begin(t, undefined, { 'a.yaml': service('a'), 'b.yaml': service('b') })
   const steps: [what: string, act: () => Promise<unknown>, expected: string[]][] = [
     ['written in place', () => writeFile(join(path, 'a.yaml'), service('a', 81)), ['put default/a']],
@@ -188,7 +188,7 @@ t.test('follows files as they are made, replaced, moved and removed', async t =>
   t.same(sink.violations, [])
 })
 
-t.test('a file that is half there keeps what it said, and says what is wrong', async t => {
+t.test('a half-written file keeps its last valid state, and the problem is reported', async t => {
   const { path, sink } = await begin(t, undefined, {
     'a.yaml': `${service('a')}---\n${service('b')}`,
     'c.yaml': service('c'),
@@ -219,7 +219,7 @@ t.test('a file that is half there keeps what it said, and says what is wrong', a
   t.same(sink.news(), ['drop default/a', 'drop default/b'])
 })
 
-t.test('an object that is not sound is told with its line, and stays what it was', async t => {
+t.test('an invalid object is reported with its line, and keeps its last valid state', async t => {
   const bad = service('b').replace('port: 80', 'port: 80000')
   const { path, sink } = await begin(t, undefined, { 'a.yaml': `${service('a')}---\n${bad}---\n${service('c')}` })
   const file = join(path, 'a.yaml')
@@ -255,7 +255,7 @@ t.test('a problem is logged when it appears, not while it lasts', async t => {
   t.equal(logged.length, 2)
 })
 
-t.test('the same object twice: the first place counts, and the other steps in when it goes', async t => {
+t.test('the same object twice: the first place is used, and the other when the first is gone', async t => {
   const { path, sink } = await begin(t, undefined, {
     'a.yaml': `${service('a', 1)}---\n${service('a', 2)}`,
     'b.yaml': service('a', 3),
@@ -326,7 +326,7 @@ t.test('links: to folders, to each other, to nothing', async t => {
   t.same(sink.problemList, [])
 })
 
-t.test('files that are none of text', async t => {
+t.test('files that are not text', async t => {
   const { path, sink } = await begin(t, undefined, {
     'a.yaml': `\ufeff${service('a')}`,
     'huge.yaml': '',
@@ -361,7 +361,7 @@ t.test('many problems are counted, not kept', async t => {
   t.match(sink.problemList[100], { where: join(path, 'a.yaml'), message: /^50 more/ })
 })
 
-t.test('a path whose folders are not there yet is waited for', async t => {
+t.test('a path whose folders do not exist yet is waited for', async t => {
   const home = await folder(t)
   const path = join(home, 'etc/starlane/a.yaml')
   const source = createManifestsSource(path, { ...options, debounceMs: 20 })
@@ -392,7 +392,7 @@ t.test('a path whose folders are not there yet is waited for', async t => {
   t.same(sink.violations, [])
 })
 
-t.test('a folder above that is replaced between two looks is watched again', async t => {
+t.test('a folder above that is replaced between two scans is watched again', async t => {
   const home = await folder(t)
   await write(home, { 'mesh/one/a.yaml': service('a') })
   const { sink } = await begin(t, join(home, 'mesh/one'))
@@ -405,7 +405,7 @@ t.test('a folder above that is replaced between two looks is watched again', asy
   await until(() => sink.link === 'live', 'back')
 })
 
-t.test('what else happens in the folder above is of no interest', async t => {
+t.test('other events in the folder above are ignored', async t => {
   const home = await folder(t)
   await write(home, { 'one/a.yaml': service('a') })
   let asked = 0
@@ -423,7 +423,7 @@ t.test('what else happens in the folder above is of no interest', async t => {
   t.equal(asked, 1)
 })
 
-t.test('without a single event the slow rescan finds what has changed', async t => {
+t.test('without events, the rescan finds changes', async t => {
   const clock = new FakeClock()
   const never = 2 ** 30
   const { path, sink } = await begin(
@@ -467,7 +467,7 @@ t.test('a close leaves nothing behind', { skip: process.platform !== 'linux' && 
   await source.close()
 })
 
-t.test('dates of a file are believed only at the second sight', async t => {
+t.test('a file is read twice after its times have changed', async t => {
   const path = join(await folder(t), 'a.yaml')
   const file = new ManifestFile(path)
   const refresh = (stamp: string) => file.refresh(stamp, () => undefined)
@@ -487,7 +487,7 @@ t.test('dates of a file are believed only at the second sight', async t => {
   t.equal(await refresh('gone'), 'gone')
 })
 
-t.test('rounds: soon after the last one who asks, and not later than patience', async t => {
+t.test('a debounced job runs soon after the last request, and at the latest after ten debounces', async t => {
   const clock = new FakeClock()
   let release: () => void = () => {}
   const begun: number[] = []

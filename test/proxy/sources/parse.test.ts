@@ -28,7 +28,7 @@ function fault(text: string): { line: number; message: string } {
 
 const values = (objects: Iterable<RawObject>) => [...objects].map(({ value }) => value)
 
-t.test('documents, with the line in which each begins', async t => {
+t.test('documents, with the line where each begins', async t => {
   const cases: [name: string, text: string, outline: [kind: unknown, line: number][]][] = [
     ['nothing', '', []],
     ['only comments', '# nothing\n---\n# here\n...\n', []],
@@ -106,7 +106,7 @@ t.test('documents, with the line in which each begins', async t => {
   for (const [name, text, expected] of cases) t.same(outline(text), expected, name)
 })
 
-t.test('lists, with the line in which each member begins', async t => {
+t.test('lists, with the line where each member begins', async t => {
   const cases: [name: string, text: string, outline: [kind: unknown, line: number][]][] = [
     [
       'as kubectl prints them',
@@ -205,7 +205,7 @@ t.test('lists, with the line in which each member begins', async t => {
   for (const [name, text, expected] of cases) t.same(outline(text), expected, name)
 })
 
-t.test('values are those that another parser gives', async t => {
+t.test('values equal those of another parser', async t => {
   const text = fixture('kubectl/list.yaml')
   t.same(values(parseManifest(text)), membersOf(parseSlowly(text)))
   t.same(values(parseManifest(JSON.stringify(parseSlowly(text), null, 4))), membersOf(parseSlowly(text)))
@@ -256,7 +256,7 @@ t.test('YAML as kubectl understands it', async t => {
   t.equal((sly as { polluted?: boolean }).polluted, undefined)
 })
 
-t.test('a fault in the text is told with its line', async t => {
+t.test('a syntax error is reported with its line', async t => {
   const cases: [name: string, text: string, line: number, message: RegExp][] = [
     ['in the first document', 'kind: A\n b: 1\n', 2, /./],
     ['in a later one', 'kind: A\n---\nkind: B\nb: [1,\n---\nkind: C\n', 5, /indentation/],
@@ -276,7 +276,7 @@ t.test('a fault in the text is told with its line', async t => {
   }
 })
 
-t.test('hostile texts are refused or read, quickly', async t => {
+t.test('hostile texts are refused or read quickly', async t => {
   const laughs = Array.from(
     { length: 9 },
     (_, i) =>
@@ -297,7 +297,7 @@ t.test('hostile texts are refused or read, quickly', async t => {
   t.equal(outline(`kind: A\n${'---\n'.repeat(20_000)}`).length, 1)
 })
 
-t.test('what is kept of a text does not keep the text', async t => {
+t.test('values do not keep the text in memory', async t => {
   v8.setFlagsFromString('--expose-gc')
   const collect = vm.runInNewContext('gc') as () => void
   const used = () => {

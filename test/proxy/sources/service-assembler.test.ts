@@ -104,7 +104,7 @@ t.test('the first flush is a reset, the later ones are differences', async t => 
   })
 })
 
-t.test('a Pod is delivered once for all that happens to it between two deliveries', async t => {
+t.test('all changes of a Pod between two flushes are delivered as one', async t => {
   const sink = new RecordingSink()
   const assembler = new ServiceAssembler('cluster-1')
   const ref = { kind: 'Pod', namespace: 'default', name: 'luke' } as const
@@ -133,7 +133,7 @@ t.test('a Pod is delivered once for all that happens to it between two deliverie
   t.same(sink.violations, [])
 })
 
-t.test('a change touches the service it belongs to, and no other', async t => {
+t.test('a change affects only the service it belongs to', async t => {
   const { put, remove, addresses } = begin(aService('a'), aService('b'), aSlice('a-1', 'a', { address: '10.0.0.1' }))
   t.same(put(aSlice('a-2', 'a', { address: '10.0.0.2' })), ['put default/a'])
   t.same(addresses('a'), ['10.0.0.1', '10.0.0.2'])
@@ -144,7 +144,7 @@ t.test('a change touches the service it belongs to, and no other', async t => {
   t.same(remove(aSlice('a-1', 'a')), [], 'what is not known is not removed')
 })
 
-t.test('what looks the same is not delivered again', async t => {
+t.test('an equal service is not delivered again', async t => {
   const { assembler, sink, put } = begin(aService('a'), aSlice('a-1', 'a', { address: '10.0.0.1' }), aNode('n1', 'z1'))
   t.same(put(aService('a'), aSlice('a-1', 'a', { address: '10.0.0.1' }), aNode('n1', 'z1')), [])
   assembler.put(aService('a'), 'moved.yaml:99')
@@ -166,7 +166,7 @@ t.test('objects may come in any order, and endpoints outlive their Service', asy
   t.same(addresses('a'), ['10.0.0.1'])
 })
 
-t.test('a slice may pass to another service', async t => {
+t.test('a slice may move to another service', async t => {
   const { put, addresses } = begin(aService('a'), aService('b'), aSlice('s', 'a', { address: '10.0.0.1' }))
   t.same(put(aSlice('s', 'b', { address: '10.0.0.1' })).sort(), ['put default/a', 'put default/b'])
   t.same([addresses('a'), addresses('b')], [[], ['10.0.0.1']])
@@ -196,7 +196,7 @@ t.test('an address in two slices is one endpoint with the ports of both', async 
   t.equal(endpoints('a').length, 2, 'however often it is said')
 })
 
-t.test('Endpoints count only where there is no slice', async t => {
+t.test('Endpoints are used only where there is no slice', async t => {
   const slice = aSlice('a-1', 'a', { address: '10.0.0.2' })
   const { put, remove, addresses } = begin(aService('a'), legacy('a', '10.0.0.1'))
   t.same(addresses('a'), ['10.0.0.1'])
@@ -209,7 +209,7 @@ t.test('Endpoints count only where there is no slice', async t => {
   t.same(addresses('a'), [])
 })
 
-t.test('serving that is not said is what ready is, and publishNotReadyAddresses makes ready', async t => {
+t.test('an absent serving equals ready, and publishNotReadyAddresses sets ready', async t => {
   const { put, endpoints } = begin(
     aService('a'),
     aSlice(
@@ -236,7 +236,7 @@ t.test('serving that is not said is what ready is, and publishNotReadyAddresses 
   ])
 })
 
-t.test('a zone that the endpoint does not say is that of its node', async t => {
+t.test('an endpoint without a zone takes that of its node', async t => {
   const { put, remove, endpoints } = begin(
     aService('a'),
     aService('b'),
@@ -255,7 +255,7 @@ t.test('a zone that the endpoint does not say is that of its node', async t => {
   t.same(put(aNode('n1', 'z1')), [], 'nobody is there any more')
 })
 
-t.test('a ServiceExport is told with its Service, in whatever order they come', async t => {
+t.test('a ServiceExport is delivered with its Service, whichever comes first', async t => {
   const { assembler, sink } = begin(aService('web'), anExport('later'))
   const exported = (name: string) => {
     assembler.flush(sink)
@@ -303,7 +303,7 @@ t.test('namespaces', async t => {
   t.same(remove(shop(false)), [])
 })
 
-t.test('a reset is the whole again, with what has changed', async t => {
+t.test('a reset delivers everything, with the latest changes', async t => {
   const { assembler, sink } = begin(aService('a'), aService('b'))
   assembler.remove(aService('a'))
   assembler.put(aService('c'))
@@ -314,7 +314,7 @@ t.test('a reset is the whole again, with what has changed', async t => {
   t.same(sink.news(), [])
 })
 
-t.test('an import and its derived Service know each other, whichever comes first', async t => {
+t.test('an import and its derived Service refer to each other, whichever comes first', async t => {
   const { assembler, sink } = begin(anImport('web', 'derived-x'), aService('derived-x'))
   const seen = () => {
     assembler.flush(sink)
@@ -337,7 +337,43 @@ t.test('an import and its derived Service know each other, whichever comes first
   t.same(seen(), [undefined, undefined])
 })
 
-t.test('whatever the order and the steps, the sink ends with what a reader of the last state would build', async t => {
+t.test('an export that describes its service stands in for it, with the backends of the derived Service', async t => {
+  const { spec } = aService('web', { headless: true })
+  const standIn = { spec, backendsOf: 'default/derived-x' }
+  const { put, remove, addresses, sink } = begin({ ...anExport('web', 1000), standIn })
+  t.match(sink.services.get('default/web'), { headless: true, exported: { createdAt: 1000 }, endpoints: [] })
+  t.same(put(aSlice('s', 'derived-x', { address: '10.0.0.1', node: 'n1' })), ['put default/web'])
+  t.same(addresses('web'), ['10.0.0.1'])
+  t.same(put(aNode('n1', 'z1')), ['put default/web'], 'the zone of a node reaches it too')
+  t.same(put(aService('web', { ports: [] })), ['put default/web'])
+  t.match(
+    sink.services.get('default/web'),
+    { headless: false, ports: spec.ports, endpoints: [] },
+    'a Service comes first',
+  )
+  t.same(remove(aService('web')), ['put default/web'])
+  t.same(addresses('web'), ['10.0.0.1'])
+  t.same(remove(anExport('web')), ['drop default/web'])
+  t.same(put(aSlice('s', 'derived-x', { address: '10.0.0.2' })), [], 'nothing refers to the derived Service any more')
+})
+
+t.test('slices that describe their service make one where there is no other record of it', async t => {
+  const implied = (name: string, headless: boolean, ports: EndpointsObject['endpoints'][number]['ports']) => ({
+    ...aSlice(name, 'a', { address: '10.0.0.1', ports }),
+    implied: { spec: aService('a', { headless, ports: [], labels: { from: name } }).spec, ports },
+  })
+  const { put, remove, sink } = begin(implied('a-2', true, metrics), implied('a-1', false, http))
+  const seen = () => sink.services.get('default/a')
+  t.match(seen(), { headless: true, ports: [...http, ...metrics], labels: { from: 'a-1' } })
+  t.same(put(legacy('a', '10.0.0.9'), aService('a')), ['put default/a'])
+  t.match(seen(), { headless: false, endpoints: [{ address: '10.0.0.1' }] }, 'beside a Service they have the endpoints')
+  remove(aService('a'))
+  remove(implied('a-1', false, http))
+  t.match(seen(), { ports: metrics })
+  t.same(remove(implied('a-2', true, metrics)), ['drop default/a'])
+})
+
+t.test('for any order of steps, the result equals that of a new assembler with the final objects', async t => {
   const name = fc.constantFrom('a', 'b')
   const anEndpoint = fc.record({
     address: fc.constantFrom('10.0.0.1', '10.0.0.2', '10.0.0.3'),
@@ -356,6 +392,17 @@ t.test('whatever the order and the steps, the sink ends with what a reader of th
     fc
       .record({ name, addresses: fc.array(fc.constantFrom('10.0.0.7', '10.0.0.8')) })
       .map(({ name, addresses }) => legacy(name, ...addresses)),
+    // The name of a derived Service is a function of the service's name.
+    name.map(name => ({
+      ...anExport(name),
+      standIn: { spec: aService(name).spec, backendsOf: name === 'a' ? 'default/b' : 'default/c' },
+    })),
+    fc
+      .record({ slice: fc.constantFrom('s1', 's4'), headless: fc.boolean(), endpoint: anEndpoint })
+      .map(({ slice, headless, endpoint }) => ({
+        ...aSlice(slice, 'c', endpoint),
+        implied: { spec: { ...aService('c').spec, headless }, ports: endpoint.ports },
+      })),
     fc.record({ name, at: fc.constantFrom(1, 2) }).map(({ name, at }) => anExport(name, at)),
     fc
       .record({ name, derived: fc.constantFrom(undefined, 'b', 'c') })

@@ -1,10 +1,10 @@
-/** Records as Cilium 1.20 writes them, for tests: what `reference` clusters would have put into their etcd. */
+/** Records as Cilium 1.20 writes them. */
 import { zstdCompressSync } from 'node:zlib'
 import { type ServiceRecord, sliceMessage } from '../../../proxy/clients/clustermesh.ts'
 
 const text = (value: unknown): Buffer => Buffer.from(JSON.stringify(value))
 
-/** `shop/cart` of the cluster `east` with the id 7: two ports, two backends. */
+/** `shop/cart` of the cluster `east` with id 7: two ports, two backends. */
 export const cart = {
   cluster: 'east',
   namespace: 'shop',
@@ -37,7 +37,7 @@ export function configValue(id: number, capabilities: Readonly<Record<string, un
 type SliceFields = Parameters<typeof sliceMessage.encode>[0]
 type EndpointFields = NonNullable<SliceFields['endpoints']>[number]
 
-/** `shop/cart` again, as a slice; unpacked. */
+/** The same service as an EndpointSlice, not compressed. */
 export const cartSlice = {
   cluster: 'east',
   clusterId: 7,

@@ -50,7 +50,7 @@ export interface Certificates {
   client(name: string): Promise<{ ca: string; cert: string; key: string }>
   /** Signs the files of a client, or those of `server`, anew: they have expired. */
   expire(name: string): Promise<void>
-  /** Gives the server a sound certificate; etcd reads it for each connection. */
+  /** Gives the server a valid certificate; etcd reads it for each connection. */
   serve(): Promise<void>
 }
 

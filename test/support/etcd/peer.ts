@@ -9,7 +9,6 @@ import {
 import type { EtcdClient, Write } from '../../../proxy/clients/etcd/client.ts'
 import { configValue, serviceValue, sliceValue } from './cilium.ts'
 
-/** What a cluster's clustermesh-apiserver would write, written by a test. */
 export class Peer {
   readonly name: string
   readonly id: number
@@ -47,7 +46,7 @@ export class Peer {
     return `${prefixOf(resource, this.name, this.#cached)}${suffix}`
   }
 
-  /** A sound record of a service; `shop/cart` of the fixtures but for the changes. */
+  /** A valid service record: `shop/cart` of the fixtures with changes. */
   service(suffix: string, changes: Readonly<Record<string, unknown>> = {}): Record<string, Buffer> {
     const [namespace = '', name = ''] = suffix.split('/')
     const value = serviceValue({ cluster: this.name, clusterID: this.id, namespace, name, ...changes })

@@ -1,4 +1,4 @@
-/** A server that speaks etcd's protocol and says what the test wants: for what no real server can be made to do. */
+/** A server with etcd's protocol and answers chosen by the test, for cases that a real server cannot produce. */
 import { Server, ServerCredentials } from '@grpc/grpc-js'
 import type { Test } from 'tap'
 import type { Shape, Values } from '../../../proxy/clients/etcd/protobuf.ts'
@@ -7,7 +7,7 @@ import { kv, type Method } from '../../../proxy/clients/etcd/rpc.ts'
 type Range = typeof kv.range extends Method<infer Q, infer A> ? [Q, A] : never
 export type RangeReply = (asked: Values<Range[0]>) => Partial<Values<Range[1]>>
 
-/** Answers ranges alone. Returns its URL. */
+/** Answers only range requests. Returns its URL. */
 export async function scriptedEtcd(t: Test, reply: RangeReply): Promise<string> {
   const server = new Server()
   server.register(
