@@ -1,9 +1,9 @@
-// The import rule: who may see whom. `npm run check` runs this file, and test/imports.test.ts examines it.
+// The import rule: which folder may import which. `npm run check` runs this file; test/imports.test.ts tests it.
 import { globSync, readFileSync } from 'node:fs'
 import { posix } from 'node:path'
 import ts from 'typescript'
 
-/** Path from the root of the checkout, with forward slashes, to text. */
+/** Text of each source file by its path from the root of the checkout, with forward slashes. */
 export type Sources = ReadonlyMap<string, string>
 
 interface Import {
@@ -19,10 +19,10 @@ export function readSources(): Sources {
   return new Map(files.sort().map(file => [file, readFileSync(file, 'utf8')]))
 }
 
-/** What breaks the rule, as `file:line imports what: the rule`. */
+/** Every import that breaks the rule, as `file:line imports what: the rule`. */
 export function violations(sources: Sources): string[] {
   const imports = [...sources].flatMap(([file, text]) => importsOf(file, text))
-  return [...imports.flatMap(misplaced), ...cycles(imports)]
+  return [...imports.flatMap(misplaced), ...throughRooms(imports), ...cycles(imports)]
 }
 
 function misplaced(each: Import): string[] {
@@ -35,7 +35,7 @@ interface Rule {
   sees(zone: string): boolean
 }
 
-// A zone is what the rule speaks of: a folder of proxy/, one plugin, or a single file with a rule of its own.
+// A zone is the unit of the rule: a folder of proxy/, one plugin, or a single file with a rule of its own.
 function zoneOf(file: string): string {
   const [root = '', second = '', third] = file.split('/')
   if (file === 'proxy/config/fields.ts') return 'fields'
@@ -88,7 +88,7 @@ function ruleFor(file: string): Rule {
 
 const only = (text: string, ...zones: string[]): Rule => ({ text, sees: to => zones.includes(to) })
 
-/** Types count too: `import type` binds two files' shapes as firmly as a value binds their code. */
+/** Type imports count too, since they couple two files as firmly as values do. */
 function importsOf(file: string, text: string): Import[] {
   const source = ts.createSourceFile(file, text, ts.ScriptTarget.Latest)
   const found: Import[] = []
@@ -115,11 +115,55 @@ function specifierOf(node: ts.Node): ts.StringLiteralLike | undefined {
   return specifier !== undefined && ts.isStringLiteralLike(specifier) ? specifier : undefined
 }
 
-/** Undefined for a package, which is not ours. Our own name is, and means the public API. */
+/** Undefined for an installed package. The package's own name means the public API. */
 function resolve(file: string, specifier: string): string | undefined {
   if (specifier === 'starlane') return 'proxy/plugin.ts'
   if (!specifier.startsWith('.')) return undefined
   return posix.join(posix.dirname(file), specifier)
+}
+
+/** The rooms of a folder, each with the other rooms that it may see; a room that is not listed sees none. */
+const rooms: Readonly<Record<string, Readonly<Record<string, readonly string[]>>>> = {
+  'proxy/dns': { message: [], zones: ['message'], forward: ['message'], server: ['message'] },
+  'proxy/dataplane': { frontends: [], flow: [], streams: ['flow'], native: ['flow'] },
+}
+
+/**
+ * Imports of a room that lead to a room it may not see. A room may import the files beside the rooms, and sees what those
+ * import.
+ */
+function throughRooms(imports: readonly Import[]): string[] {
+  const targets = Map.groupBy(imports, ({ from }) => from)
+  return imports.flatMap(each => {
+    const { folder, room } = roomOf(each.from)
+    const known = rooms[folder]
+    if (room === undefined || known === undefined) return []
+    const allowed = known[room] ?? []
+    const text = `of the rooms of ${folder}/, ${room}/ sees only ${['itself', ...allowed].join(' and ')}`
+    const end = [...reached(each.to, folder, targets)].find(file => {
+      const other = roomOf(file).room
+      return other !== room && other !== undefined && !allowed.includes(other)
+    })
+    if (end === undefined) return []
+    const way = end === each.to ? end : `${each.to}, which leads to ${end}`
+    return [`${each.from}:${each.line} imports ${way}: ${text}`]
+  })
+}
+
+/** The file, and for a file beside the rooms also what it imports from the folder, directly or through other such files. */
+function reached(file: string, folder: string, targets: ReadonlyMap<string, readonly Import[]>): Set<string> {
+  const files = new Set(file.startsWith(`${folder}/`) ? [file] : [])
+  for (const each of files) {
+    if (roomOf(each).room !== undefined) continue
+    for (const { to } of targets.get(each) ?? []) if (to.startsWith(`${folder}/`)) files.add(to)
+  }
+  return files
+}
+
+/** `proxy/dns` and `zones` of proxy/dns/zones/answer.ts; a file beside the rooms has no room. */
+function roomOf(file: string): { folder: string; room: string | undefined } {
+  const [root, second, third, fourth] = file.split('/')
+  return { folder: `${root}/${second}`, room: fourth === undefined ? undefined : third }
 }
 
 function cycles(imports: readonly Import[]): string[] {

@@ -3,13 +3,13 @@ import { existsSync } from 'node:fs'
 import t from 'tap'
 import { readSources, violations } from '../scripts/imports.ts'
 
-t.test('the sources keep the import rule', async t => {
+t.test('the sources obey the import rule', async t => {
   t.same(violations(readSources()), [])
 })
 
 const check = (sources: Record<string, string>) => violations(new Map(Object.entries(sources)))
 
-t.test('what each place may see', async t => {
+t.test('what each folder may import', async t => {
   const allowed: [file: string, imported: string][] = [
     ['proxy/model/flow.ts', './backend.ts'],
     ['proxy/config/fields.ts', '../model/error.ts'],
@@ -44,7 +44,7 @@ t.test('what each place may see', async t => {
   }
 })
 
-t.test('what each place may not see', async t => {
+t.test('what each folder may not import', async t => {
   const forbidden: [file: string, imported: string, rule: string][] = [
     ['proxy/model/flow.ts', '../plugin.ts', 'model/ sees only itself'],
     ['proxy/model/flow.ts', '../config/fields.ts', 'model/ sees only itself'],
@@ -104,7 +104,7 @@ t.test('every way to import is seen', async t => {
   t.same(check({ 'proxy/chain/load.ts': 'const load = (path: string) => import(path)' }), [], 'plugins are loaded so')
 })
 
-t.test('a cycle is told once, with all its files', async t => {
+t.test('a cycle is reported once, with all its files', async t => {
   const found = check({
     'proxy/dns/a.ts': `import './b.ts'`,
     'proxy/dns/b.ts': `\nimport type { C } from './c.ts'`,
@@ -115,9 +115,59 @@ t.test('a cycle is told once, with all its files', async t => {
   t.match(check({ 'proxy/dns/a.ts': `import './a.ts'` }), [/cycle: proxy\/dns\/a\.ts -> proxy\/dns\/a\.ts$/])
 })
 
-t.test('two ways to the same file are no cycle', async t => {
+t.test('two paths to the same file are no cycle', async t => {
   const sources = { 'proxy/dns/a.ts': `import './b.ts'\nimport './c.ts'`, 'proxy/dns/b.ts': `import './c.ts'` }
   t.same(check({ ...sources, 'proxy/dns/c.ts': '' }), [])
+})
+
+t.test('rooms go one way', async t => {
+  const allowed: [file: string, imported: string][] = [
+    ['proxy/dns/zones/answer.ts', '../message/wire.ts'],
+    ['proxy/dns/forward/cache.ts', '../message/query.ts'],
+    ['proxy/dns/server/tcp.ts', '../message/wire.ts'],
+    ['proxy/dns/server/tcp.ts', '../options.ts'],
+    ['proxy/dns/respond.ts', './server/udp.ts'],
+    ['proxy/dataplane/streams/engine.ts', '../flow/engine-core.ts'],
+    ['proxy/dataplane/native/engine.ts', '../flow/engine-core.ts'],
+    ['proxy/dataplane/frontends/listeners.ts', '../engine.ts'],
+    ['proxy/dataplane/engines.ts', './native/engine.ts'],
+  ]
+  for (const [file, imported] of allowed) {
+    t.same(check({ [file]: `import { x } from '${imported}'` }), [], `${file} sees ${imported}`)
+  }
+  const forbidden: [file: string, imported: string][] = [
+    ['proxy/dns/message/wire.ts', '../zones/view.ts'],
+    ['proxy/dns/zones/answer.ts', '../forward/resolver.ts'],
+    ['proxy/dns/forward/resolver.ts', '../zones/answer.ts'],
+    ['proxy/dns/forward/upstream.ts', '../server/udp.ts'],
+    ['proxy/dns/server/listen.ts', '../zones/answer.ts'],
+    ['proxy/dataplane/flow/outcome.ts', '../streams/dial.ts'],
+    ['proxy/dataplane/flow/outcome.ts', '../native/addon.ts'],
+    ['proxy/dataplane/native/transport.ts', '../streams/bind.ts'],
+    ['proxy/dataplane/streams/bind.ts', '../native/addon.ts'],
+    ['proxy/dataplane/frontends/listeners.ts', '../flow/drain.ts'],
+    ['proxy/dataplane/xdp/engine.ts', '../flow/engine-core.ts'],
+  ]
+  for (const [file, imported] of forbidden) {
+    const [violation = '', ...more] = check({ [file]: `import { x } from '${imported}'` })
+    t.match(violation, `${file}:1 imports `, `${file} does not see ${imported}`)
+    t.match(violation, 'sees only ')
+    t.same(more, [])
+  }
+})
+
+t.test('a room sees what a file beside the rooms imports', async t => {
+  const found = check({
+    'proxy/dns/stats.ts': `import './counters.ts'\nimport './message/wire.ts'`,
+    'proxy/dns/counters.ts': `import './server/udp.ts'`,
+    'proxy/dns/server/udp.ts': `import '../message/wire.ts'`,
+    'proxy/dns/forward/upstream.ts': `import '../stats.ts'`,
+    'proxy/dns/server/tcp.ts': `import '../stats.ts'`,
+  })
+  t.same(found, [
+    'proxy/dns/forward/upstream.ts:1 imports proxy/dns/stats.ts, which leads to proxy/dns/server/udp.ts: ' +
+      'of the rooms of proxy/dns/, forward/ sees only itself and message',
+  ])
 })
 
 t.test('every program that is started by its path exists', async t => {

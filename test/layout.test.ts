@@ -4,7 +4,7 @@ import { join } from 'node:path'
 import t from 'tap'
 
 const most = 16
-const roots = ['proxy', 'plugins', 'bench', 'scripts', 'test']
+const roots = ['proxy', 'plugins', 'native/src', 'bench', 'scripts', 'test']
 
 /** How many files a folder and each folder below it hold. */
 function filesPerFolder(folder: string): [folder: string, files: number][] {

@@ -1,3 +1,4 @@
+/** The smallest plugin: it decides nothing. */
 import { definePlugin } from '../../proxy/plugin.ts'
 
 export default definePlugin({

@@ -1,6 +1,6 @@
+/** Flows stay in the local cluster. */
 import { definePlugin, keep } from '../../proxy/plugin.ts'
 
-/** Flows stay in the local cluster. */
 export default definePlugin({
   name: 'home',
   options: {},

@@ -1,6 +1,6 @@
+/** Flows to services of these namespaces stay in the local cluster. */
 import { definePlugin, keep, list, text } from '../../proxy/plugin.ts'
 
-/** Flows to services of these namespaces stay in the local cluster. */
 export default definePlugin({
   name: 'home',
   options: {

@@ -1,6 +1,6 @@
+/** Each connection of a client goes to another backend than its previous one, if there is another. */
 import { definePlugin, integer, prefer } from '../../proxy/plugin.ts'
 
-/** Each connection of a client goes to another backend than its previous one, if there is another. */
 export default definePlugin({
   name: 'alternate',
   options: {

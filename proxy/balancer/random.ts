@@ -1,4 +1,4 @@
-/** Weighted random. */
+/** A random choice by weight, independent of earlier ones. */
 import type { Balancer } from '../model/flow.ts'
 import type { Random } from '../model/time/clock.ts'
 import { PerListCache } from './backend-list.ts'

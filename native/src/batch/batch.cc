@@ -1,4 +1,4 @@
-// See batch.h.
+// Reads and answers UDP datagrams in batches; see batch.h.
 #include "batch/batch.h"
 
 #include <algorithm>

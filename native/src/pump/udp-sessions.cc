@@ -1,4 +1,4 @@
-// See udp-sessions.h.
+// UDP sessions of the pump: admission, links, timeouts; see udp-sessions.h.
 #include "pump/udp-sessions.h"
 
 #include <sys/epoll.h>

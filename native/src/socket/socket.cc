@@ -1,4 +1,4 @@
-// See socket.h.
+// Socket options and system calls, without any state; see socket.h.
 #include "socket/socket.h"
 
 #include <arpa/inet.h>

@@ -1,4 +1,4 @@
-/** Decodes Services. */
+/** Decodes Services of the core API (v1). */
 import { familyOf } from '../../model/address.ts'
 import type { ServicePort } from '../../model/service.ts'
 import { shown } from '../../model/text/spelling.ts'
