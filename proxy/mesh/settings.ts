@@ -63,15 +63,19 @@ function flag(annotation: Annotation | undefined, absent: boolean, faults: strin
   return value === 'true'
 }
 
+/** In upper or lower case, as for Cilium; not trimmed, as for Cilium. */
 function affinity(annotation: Annotation | undefined, faults: string[]): Settings['affinity'] {
-  const value = annotation?.value ?? ''
+  const value = annotation?.value.toLowerCase() ?? ''
   if (value === 'local' || value === 'remote' || value === 'none') return value
   if (annotation && value !== '')
     faults.push(`${quoted(annotation)} is none of local, remote, none; it counts as "none"`)
   return 'none'
 }
 
-/** Bad names are dropped and the rest is used. Unknown clusters stay in the list, since they may be configured later. */
+/**
+ * Bad names are dropped and the rest is used. Unknown clusters stay in the list, since they may be configured later. Names of
+ * clusters are lower case, so any case is accepted.
+ */
 function clusterOrder(
   annotation: Annotation | undefined,
   known: readonly string[],
@@ -79,7 +83,7 @@ function clusterOrder(
 ): readonly string[] {
   const names = (annotation?.value ?? '')
     .split(',')
-    .map(name => name.trim())
+    .map(name => name.trim().toLowerCase())
     .filter(name => name !== '')
   if (!annotation || names.length === 0) return []
   const sound = [...new Set(names.filter(isClusterName))]
@@ -110,7 +114,7 @@ function clusterWeights(
 ): Settings['clusterWeights'] {
   if (!annotation) return undefined
   const weights: Record<string, number> = {}
-  for (const part of annotation.value.split(',').map(text => text.trim())) {
+  for (const part of annotation.value.split(',').map(text => text.trim().toLowerCase())) {
     const match = /^([^=\s]+)\s*=\s*(\d{1,6})$/.exec(part)
     const name = match?.[1] ?? ''
     if (!match || !isClusterName(name)) {

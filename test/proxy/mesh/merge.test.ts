@@ -57,10 +57,50 @@ t.test('annotations', async t => {
       0,
     ],
     [
+      'affinity in any case',
+      { 'service.cilium.io/global': 'True', 'service.cilium.io/affinity': 'Local' },
+      { affinity: 'local' },
+      0,
+    ],
+    [
+      'affinity in capitals, by alias',
+      { 'io.cilium/global-service': 'TRUE', 'io.cilium/service-affinity': 'REMOTE' },
+      { affinity: 'remote' },
+      0,
+    ],
+    [
+      'None is none',
+      { 'service.cilium.io/global': 'true', 'service.cilium.io/affinity': 'None' },
+      { affinity: 'none' },
+      0,
+    ],
+    [
       'a mistyped affinity is none, and said',
-      { 'service.cilium.io/global': 'true', 'service.cilium.io/affinity': 'Local' },
+      { 'service.cilium.io/global': 'true', 'service.cilium.io/affinity': 'lokal' },
       { affinity: 'none' },
       1,
+    ],
+    [
+      'a padded affinity is none, as in Cilium, and said',
+      { 'service.cilium.io/global': 'true', 'service.cilium.io/affinity': ' local' },
+      { affinity: 'none' },
+      1,
+    ],
+    [
+      'shared in any case',
+      { 'service.cilium.io/global': 'true', 'service.cilium.io/shared': 'FALSE' },
+      { shared: false },
+      0,
+    ],
+    [
+      'names of clusters in any case',
+      {
+        'service.cilium.io/global': 'true',
+        'starlane.dev/affinity': 'Cluster-2,CLUSTER-3',
+        'starlane.dev/cluster-weights': 'Cluster-1=80,CLUSTER-2=20',
+      },
+      { clusterOrder: ['cluster-2', 'cluster-3'], clusterWeights: { 'cluster-1': 80, 'cluster-2': 20 } },
+      0,
     ],
     [
       'ordered clusters, the unknown one said and kept',
