@@ -163,6 +163,7 @@ class Starlane implements Runtime {
       directory: this.#mesh.directory,
       clock,
       log,
+      attempts: () => this.#config.proxy.dial.attempts,
       observers: [
         { result: (flow, backend, result) => this.#health.result(flow, backend, result) },
         this.#metrics.flows,

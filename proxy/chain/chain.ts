@@ -2,7 +2,7 @@
  * Decides who may use a service and where a flow goes, and tells plugins and observers about it. Nothing here waits. A flow
  * passes the gates, then each plugin that narrows, in the order of the configuration; `select` keeps the usable backends
  * (plugins see unusable ones too, since affinity counts them); a plugin that picks, or else the balancer, chooses one.
- * Failover runs the chain again, with the failed backend in `flow.tried`.
+ * Failover runs the chain again, with the failed backend in `flow.tried`; `spread` moves it to another cluster or zone.
  */
 import type { Backend, Backends } from '../model/backend.ts'
 import type { Change, Directory, ServiceChange } from '../model/directory.ts'
@@ -29,9 +29,11 @@ import { Chains, type ServiceChain } from './compile.ts'
 import { Faults } from './faults.ts'
 import { type Guarded, guard } from './guard.ts'
 import { closeInstances, type LoadedPlugin, type ResolvedPlugin, resolved, stateOf } from './loading/instance.ts'
+import { narrowed } from './narrow.ts'
 import { anyClient, neutralFlow } from './neutral.ts'
 import { noBackend } from './no-backend.ts'
 import { OpenFlowCounts } from './open-flows.ts'
+import { spread } from './spread.ts'
 import { explain, explainService, type Trace } from './trace.ts'
 import { Untried } from './untried.ts'
 import { visibleTo } from './visible.ts'
@@ -42,6 +44,8 @@ export interface ChainParts {
   readonly directory: Directory
   readonly clock: Clock
   readonly log: Log
+  /** How many attempts a flow may make now (`proxy.dial.attempts`); 3 by default. */
+  readonly attempts?: () => number
   /** Called after the plugins, in this order. */
   readonly observers?: readonly Partial<FlowObserver>[]
 }
@@ -86,11 +90,13 @@ class PluginChain implements Chain {
   #untried = new Untried()
   #balancer: Balancer
   #observers: readonly Partial<FlowObserver>[]
+  #attempts: () => number
   #unwatch: () => void
 
   constructor(parts: ChainParts) {
     this.#parts = parts
     this.#observers = parts.observers ?? []
+    this.#attempts = parts.attempts ?? (() => 3)
     this.#faults = new Faults(parts.clock, parts.log)
     this.#balancer = parts.balancer(backend => this.#open.of(backend))
     this.#install(parts.plugins)
@@ -110,6 +116,7 @@ class PluginChain implements Chain {
     let left = this.#untried.of(flow)
     if (left.length === 0) return { refusal: noBackend(flow, left) }
 
+    if (flow.tried.length > 0) left = spread(chain, flow, left, this.#attempts())
     for (const step of chain.narrowing) {
       left = step.narrow(flow, left)
       if (left.length === 0) return { refusal: step.refusal(left) }
@@ -127,7 +134,7 @@ class PluginChain implements Chain {
 
   settled(frontend: Frontend, service: GlobalService): Backends | undefined {
     const chain = this.#chains.of(service)
-    return chain.settled ? narrowed(chain, neutralFlow(service, frontend)) : undefined
+    return chain.settled ? narrowed(chain, neutralFlow(service, frontend), frontend.backends) : undefined
   }
 
   visible(client: Client, service: GlobalService, preferred = false): Backends {
@@ -138,15 +145,17 @@ class PluginChain implements Chain {
     const chain = this.#chains.of(service)
     if (this.admit(anyClient, service)) return new Set()
     if (service.local?.headless) return new Set(visibleTo(anyClient, service, chain, true).map(({ key }) => key))
-    return new Set(service.frontends.flatMap(f => narrowed(chain, neutralFlow(service, f)).map(({ key }) => key)))
+    return new Set(
+      service.frontends.flatMap(f => narrowed(chain, neutralFlow(service, f), f.backends).map(({ key }) => key)),
+    )
   }
 
   explain(flow: Flow): Trace {
-    return explain(flow, this.#chains.of(flow.service))
+    return explain(flow, this.#chains.of(flow.service), this.#attempts())
   }
 
   explainService(client: Client, service: GlobalService): Explanation {
-    return explainService(client, service, this.#chains.of(service))
+    return explainService(client, service, this.#chains.of(service), this.#attempts())
   }
 
   connecting(flow: Flow, backend: Backend): void {
@@ -250,16 +259,6 @@ function refusalOf({ gates }: ServiceChain, client: Client, service: GlobalServi
     if (refusal !== undefined) return refusal
   }
   return undefined
-}
-
-/** The backends that are left for a flow after all narrowing. */
-function narrowed(chain: ServiceChain, flow: Flow): Backends {
-  let left = flow.frontend.backends
-  for (const step of chain.narrowing) {
-    if (left.length === 0) return left
-    left = step.narrow(flow, left)
-  }
-  return chain.usable(flow, left)
 }
 
 /** A removed service, as `onService` gets it: without members, endpoints or backends. */

@@ -9,21 +9,51 @@ import type { Explanation, Removal } from '../model/views.ts'
 import type { ServiceChain } from './compile.ts'
 import { neutralFlow } from './neutral.ts'
 import { noBackend } from './no-backend.ts'
+import { spread } from './spread.ts'
 
 /** One frontend's part of an explanation. */
-export type Trace = Explanation['frontends'][number]
+export type Trace = Omit<Explanation['frontends'][number], 'retries'>
+type Retry = Explanation['frontends'][number]['retries'][number]
 
-export function explainService(client: Client, service: GlobalService, chain: ServiceChain): Explanation {
+/** `attempts` is the number of attempts that a flow may make. */
+export function explainService(
+  client: Client,
+  service: GlobalService,
+  chain: ServiceChain,
+  attempts: number,
+): Explanation {
   return {
     namespace: service.namespace,
     name: service.name,
     client: client.address,
     before: leftOut(service),
-    frontends: service.frontends.map(frontend => explain(neutralFlow(service, frontend, client), chain)),
+    frontends: service.frontends.map(frontend => {
+      const flow = neutralFlow(service, frontend, client)
+      const trace = explain(flow, chain, attempts)
+      return { ...trace, retries: retries(flow, trace, chain, attempts) }
+    }),
   }
 }
 
-export function explain(flow: Flow, chain: ServiceChain): Trace {
+/** The further attempts of a flow whose attempts fail one after the other, each at the first candidate. */
+function retries(flow: Flow, first: Trace, chain: ServiceChain, attempts: number): Retry[] {
+  const found: Retry[] = []
+  let { candidates } = first
+  let tried: readonly string[] = []
+  for (let attempt = 2; attempt <= attempts; attempt++) {
+    const [failed] = candidates
+    if (failed === undefined) break
+    tried = [...tried, failed]
+    const next = explain({ ...flow, tried }, chain, attempts)
+    candidates = next.candidates
+    const moved = next.steps.some(({ step, removed }) => step === 'spread' && removed.length > 0)
+    found.push({ attempt, failed, candidates, moved, ...(next.refusal && { refusal: next.refusal }) })
+  }
+  return found
+}
+
+/** Explains one decision. */
+export function explain(flow: Flow, chain: ServiceChain, attempts: number): Trace {
   const { client, service, frontend } = flow
   const steps: Trace['steps'][number][] = []
   let left = frontend.backends
@@ -57,6 +87,11 @@ export function explain(flow: Flow, chain: ServiceChain): Trace {
     )
   }
   if (left.length === 0) return refuse(noBackend(flow, left))
+  if (flow.tried.length > 0) {
+    const next = spread(chain, flow, left, attempts)
+    if (next !== left)
+      note('spread', next, ({ cluster }) => `attempts in ${cluster} or its zone failed, others are ready`)
+  }
 
   for (const step of chain.narrowing) {
     const next = step.narrow(flow, left)

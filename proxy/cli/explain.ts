@@ -30,6 +30,8 @@ export function explainCommand(io: Io, end: (code: number) => void): Command {
 
 const examples = `
 Nothing is dialled and no state changes: circuit breakers and sticky sessions stay as they are.
+The lines "attempt 2" and so on show where a flow goes if its attempts fail, each at the first backend of the list before;
+"spread" marks one that leaves a cluster or zone because two attempts there have failed.
 
 Examples:
   starlane explain rebel-base
@@ -61,7 +63,7 @@ function leftOut(before: readonly Removal[], paint: Paint): string[] {
 }
 
 function frontendText(frontend: Explanation['frontends'][number], paint: Paint): string {
-  const { steps, candidates, decidedBy, refusal } = frontend
+  const { steps, candidates, decidedBy, refusal, retries } = frontend
   const lines = steps.flatMap(({ step, left, removed }) => [
     ['', step, `${left} left`],
     ...removed.map(({ backend, why }) => ['', '', paint('soft', `without ${backend}: ${why}`)]),
@@ -72,7 +74,16 @@ function frontendText(frontend: Explanation['frontends'][number], paint: Paint):
         ['', paint('good', 'chosen'), `by ${decidedBy}, from`],
         ...candidates.map(backend => ['', '', paint('good', backend)]),
       ]
-  return `${frontend.frontend}\n${columns([...lines, ...end])}`
+  return `${frontend.frontend}\n${columns([...lines, ...end, ...retries.map(retry => retryCells(retry, paint))])}`
+}
+
+type Retry = Explanation['frontends'][number]['retries'][number]
+
+function retryCells({ attempt, candidates, moved, refusal }: Retry, paint: Paint): string[] {
+  if (refusal) return ['', `attempt ${attempt}`, `refused by ${refusal.code}: ${refusal.why}`]
+  const [first = '', ...others] = candidates
+  const more = others.length > 0 ? ` or ${others.length} more` : ''
+  return ['', `attempt ${attempt}`, `${first}${more}${moved ? paint('soft', ' (spread)') : ''}`]
 }
 
 function removalCells({ backend, why }: Removal, paint: Paint): string[] {

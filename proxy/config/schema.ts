@@ -162,7 +162,11 @@ const atLeast1ms = { min: 1 }
 
 const dialFields = {
   timeout: duration('The timeout of one attempt to connect.', '1s', atLeast1ms),
-  attempts: integer('How many different backends are tried before the flow is refused.', { min: 1, max: 10 }, 3),
+  attempts: integer(
+    'How many different backends are tried before the flow is refused. After two failures in a cluster the next attempt goes to another one, if plugins allow that and it has a healthy backend.',
+    { min: 1, max: 10 },
+    3,
+  ),
   budget: duration('The timeout of all attempts together.', '5s', atLeast1ms),
 } satisfies Fields
 

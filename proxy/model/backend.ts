@@ -38,9 +38,19 @@ export function backendKey(cluster: string, address: string, port: number, proto
   return `${cluster}/${endpointText(address, port)}/${protocol}`
 }
 
+/** The cluster in a backend key, also of a backend that is gone. */
+export function clusterOfKey(key: string): string {
+  return key.slice(0, key.indexOf('/'))
+}
+
 /** Healthy in Cilium's sense: active, or terminating but serving, and not known to be bad. */
 export function isHealthy(backend: Backend): boolean {
   return backend.serving && backend.state !== 'maintenance' && !isBad(backend)
+}
+
+/** Active, healthy and with a share: what {@link select} takes first. */
+export function isReady(backend: Backend): boolean {
+  return backend.state === 'active' && backend.weight > 0 && isHealthy(backend)
 }
 
 /** Known to be bad by checks or by live traffic; `unknown` is not bad. */
@@ -54,7 +64,7 @@ export function isBad(backend: Backend): boolean {
  */
 export function select(backends: Backends): Backends {
   return (
-    some(backends, b => b.state === 'active' && b.weight > 0 && isHealthy(b)) ??
+    some(backends, isReady) ??
     some(backends, b => b.state === 'active' && isHealthy(b)) ??
     some(backends, b => b.state === 'terminating' && isHealthy(b)) ??
     some(backends, b => b.state === 'active') ??

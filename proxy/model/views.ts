@@ -149,6 +149,17 @@ export interface Explanation {
     /** The plugin that picks, or `balancer`; the code of the refusal if there is one. */
     readonly decidedBy: string
     readonly refusal?: { readonly code: string; readonly why: string }
+    /** Where a flow goes if its attempts fail one after the other, each at the first candidate. */
+    readonly retries: readonly {
+      /** 2 for the second attempt. */
+      readonly attempt: number
+      /** The backend of the attempt before. */
+      readonly failed: string
+      readonly candidates: readonly string[]
+      /** Whether it leaves a cluster or zone because attempts there have failed. */
+      readonly moved: boolean
+      readonly refusal?: { readonly code: string; readonly why: string }
+    }[]
   }[]
 }
 

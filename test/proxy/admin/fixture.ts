@@ -219,6 +219,21 @@ export const explanation: Explanation = {
       ],
       candidates: ['cluster-1/127.1.0.11:8080/TCP', 'cluster-2/127.2.0.11:8080/TCP'],
       decidedBy: 'round-robin',
+      retries: [
+        {
+          attempt: 2,
+          failed: 'cluster-1/127.1.0.11:8080/TCP',
+          candidates: ['cluster-2/127.2.0.11:8080/TCP'],
+          moved: true,
+        },
+        {
+          attempt: 3,
+          failed: 'cluster-2/127.2.0.11:8080/TCP',
+          candidates: [],
+          moved: false,
+          refusal: { code: 'no-backend', why: 'every backend was tried (2)' },
+        },
+      ],
     },
   ],
 }

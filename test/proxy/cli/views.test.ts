@@ -172,16 +172,18 @@ Left out before the chain runs:
   cluster-3/127.3.0.12:8080/TCP  maintenance
 
 127.96.0.10:80/TCP
-  tenancy   5 left
-            without cluster-3/127.3.0.11:8080/TCP: tenant red
-  affinity  5 left
-  health    2 left
-            without cluster-1/127.1.0.12:8080/TCP: ejected
-            without cluster-1/127.1.0.13:8080/TCP: terminating
-            without cluster-2/127.2.0.12:8080/TCP: down
-  chosen    by round-robin, from
-            cluster-1/127.1.0.11:8080/TCP
-            cluster-2/127.2.0.11:8080/TCP
+  tenancy    5 left
+             without cluster-3/127.3.0.11:8080/TCP: tenant red
+  affinity   5 left
+  health     2 left
+             without cluster-1/127.1.0.12:8080/TCP: ejected
+             without cluster-1/127.1.0.13:8080/TCP: terminating
+             without cluster-2/127.2.0.12:8080/TCP: down
+  chosen     by round-robin, from
+             cluster-1/127.1.0.11:8080/TCP
+             cluster-2/127.2.0.11:8080/TCP
+  attempt 2  cluster-2/127.2.0.11:8080/TCP (spread)
+  attempt 3  refused by no-backend: every backend was tried (2)
 `,
   )
 })
@@ -189,7 +191,11 @@ Left out before the chain runs:
 t.test('explain shows a refusal, and a service without frontends', async t => {
   const [frontend] = explanation.frontends
   const refusal = { code: 'tenancy', why: '10.0.0.7 belongs to no tenant' }
-  const refused = { ...explanation, before: [], frontends: [{ ...frontend, steps: [], candidates: [], refusal }] }
+  const refused = {
+    ...explanation,
+    before: [],
+    frontends: [{ ...frontend, steps: [], candidates: [], retries: [], refusal }],
+  }
   const { run } = await openStage(t, { explain: () => refused as typeof explanation })
   t.match((await run('explain rebel-base')).out, '  refused  by tenancy: 10.0.0.7 belongs to no tenant\n')
   const none = await openStage(t, { explain: () => ({ ...explanation, frontends: [] }) })
