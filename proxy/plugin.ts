@@ -10,6 +10,7 @@ import type { Log } from './model/log.ts'
 import type { GlobalService } from './model/service.ts'
 import type { Json } from './model/text/json.ts'
 import type { Clock, Random } from './model/time/clock.ts'
+import type { BackendNote } from './model/views.ts'
 
 export {
   bad,
@@ -30,8 +31,9 @@ export {
   text,
 } from './config/fields.ts'
 export { type Cidr, canonicalAddress, parseCidr } from './model/address.ts'
-export { type Backend, type Backends, isBad, isHealthy } from './model/backend.ts'
+export { type Backend, type Backends, isBad, isHealthy, podKey } from './model/backend.ts'
 export type { Cluster } from './model/cluster.ts'
+export { EarlyResets, isEarlyReset, RecentClients } from './model/early-resets.ts'
 export { blames, type Client, type Flow, type Refusal, type Result, type Totals } from './model/flow.ts'
 export type { Log } from './model/log.ts'
 export { type Frontend, type GlobalService, portMatches, type Settings } from './model/service.ts'
@@ -39,6 +41,7 @@ export { hashOf } from './model/text/hash.ts'
 export type { Json } from './model/text/json.ts'
 export { parseServicePattern, type ServicePattern } from './model/text/service-pattern.ts'
 export type { Clock, Random } from './model/time/clock.ts'
+export type { BackendNote } from './model/views.ts'
 
 /**
  * All hooks are optional, synchronous and called in the order of the configuration. The deciding hooks (`admit`, `candidates`,
@@ -63,6 +66,8 @@ export interface Plugin {
 
   /** Why `candidates` excludes this backend now; only for `starlane explain`. */
   why?(flow: Flow, backend: Backend): string | undefined
+  /** What the plugin has to say about one backend now, for `starlane services NAMESPACE/NAME` and its JSON. No side effects. */
+  note?(service: GlobalService, backend: Backend): BackendNote | undefined
   /** The state of the plugin, for `starlane status`. */
   state?(): Json
   close?(): void | Promise<void>

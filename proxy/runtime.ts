@@ -165,7 +165,11 @@ class Starlane implements Runtime {
       log,
       attempts: () => this.#config.proxy.dial.attempts,
       observers: [
-        { result: (flow, backend, result) => this.#health.result(flow, backend, result) },
+        {
+          connecting: flow => this.#health.connecting(flow),
+          result: (flow, backend, result) => this.#health.result(flow, backend, result),
+          closed: (flow, backend, totals) => this.#health.closed(flow, backend, totals),
+        },
         this.#metrics.flows,
         flowLog(log, clock),
       ],

@@ -1,10 +1,17 @@
 /** The state machine of the breaker of one backend. */
-import type { Clock, Random } from '../../proxy/plugin.ts'
+import {
+  type Clock,
+  EarlyResets,
+  isEarlyReset,
+  type Random,
+  type RecentClients,
+  type Totals,
+} from '../../proxy/plugin.ts'
 import { Window, type WindowOptions } from './window.ts'
 
 export interface BreakerOptions extends WindowOptions {
   readonly restMs: number
-  /** This many early closes in a row open it; 0 for never. */
+  /** This many early closes in a row, of as many clients, open it; 0 for never. */
   readonly earlyClose: number
 }
 
@@ -15,6 +22,15 @@ type State =
   | { readonly name: 'closed'; readonly window: Window }
   | { readonly name: 'open'; readonly until: number; readonly cancel: () => void }
   | { readonly name: 'half-open'; readonly window: Window; readonly trial: Trial | undefined }
+
+/** Why a breaker is open. `accuser`: the only client, if the flows of no other opened it. */
+interface Cause {
+  readonly why: string
+  readonly accuser?: string | undefined
+}
+
+const failedDials: Cause = { why: 'too many dials failed' }
+const failedTrial: Cause = { why: 'the trial failed' }
 
 interface Trial {
   readonly flow: number
@@ -28,6 +44,9 @@ interface Trial {
  * In half-open one flow may pass, the trial, and no other until it has settled. After a neutral trial, or one that has not
  * settled after another rest, the next flow becomes the trial. In half-open only the result of the trial counts, not those of
  * dials that began before the breaker opened.
+ *
+ * Dials of all clients count alike. Early closes count by clients; if they are all of the only client, the breaker stands only
+ * until there is another one.
  */
 export class Breaker {
   #options: BreakerOptions
@@ -35,7 +54,10 @@ export class Breaker {
   #random: Random
   #changed: (now: State['name'], before: State['name']) => void
   #state: State
-  #early = 0
+  #resets: EarlyResets
+  /** Set just before early closes open it. */
+  #accusation: Cause | undefined
+  #cause: Cause = failedDials
 
   constructor(
     options: BreakerOptions,
@@ -47,6 +69,7 @@ export class Breaker {
     this.#clock = clock
     this.#random = random
     this.#changed = changed
+    this.#resets = new EarlyResets(options.earlyClose)
     this.#state = { name: 'closed', window: this.#window(false) }
   }
 
@@ -76,21 +99,45 @@ export class Breaker {
     else state.window.record(score === 'good')
   }
 
-  /** A connected flow ended; `early` if the backend reset it before it sent a byte. */
-  ended(early: boolean): void {
-    this.#early = early ? this.#early + 1 : 0
-    if (this.#options.earlyClose === 0 || this.#early < this.#options.earlyClose) return
-    this.#early = 0
-    if (this.#state.name === 'closed') this.#state.window.trip()
+  /** A connected flow of this client ended. One that neither got a byte nor was reset says nothing. */
+  ended(client: string, totals: Totals, recent: RecentClients): void {
+    if (this.#options.earlyClose === 0) return
+    if (totals.received > 0) return this.#resets.clear()
+    if (!isEarlyReset(totals) || !this.#resets.add(client, recent) || this.#state.name !== 'closed') return
+    this.#accusation = { why: this.#resets.text, accuser: this.#resets.onlyClient }
+    this.#resets.clear()
+    this.#state.window.trip()
+  }
+
+  /** The client whose flows alone opened it, if it was so. It is not open for others. */
+  get accuser(): string | undefined {
+    return this.#state.name === 'closed' ? undefined : this.#cause.accuser
+  }
+
+  /** Closes it if one client alone opened it: there is another one now. */
+  acquit(): void {
+    if (this.accuser === undefined) return
+    this.#leave()
+    this.#become({ name: 'closed', window: this.#window(false) })
+  }
+
+  /** Why it opened last. */
+  get why(): string {
+    return this.#cause.why
   }
 
   /** For status and explanations. */
   get description(): string {
+    const { name } = this.#state
+    return name === 'closed' ? name : name === 'open' ? `open ${this.rest}` : `half-open, ${this.rest}`
+  }
+
+  /** What it waits for, if it is not closed. */
+  get rest(): string {
     const state = this.#state
-    if (state.name === 'closed') return 'closed'
-    if (state.name === 'half-open')
-      return state.trial ? 'half-open, trial in progress' : 'half-open, waiting for a trial'
-    return `open for ${Math.ceil(Math.max(0, state.until - this.#clock.now()) / 1000)} s more`
+    if (state.name !== 'open')
+      return state.name === 'half-open' && state.trial ? 'trial in progress' : 'waiting for a trial'
+    return `for ${Math.ceil(Math.max(0, state.until - this.#clock.now()) / 1000)} s more`
   }
 
   close(): void {
@@ -108,6 +155,8 @@ export class Breaker {
   /** Rests up to a tenth longer than configured, so that the breakers of a failed cluster do not all try at once. */
   #open(): void {
     this.#leave()
+    this.#cause = this.#accusation ?? (this.#state.name === 'half-open' ? failedTrial : failedDials)
+    this.#accusation = undefined
     const restMs = this.#options.restMs * (1 + this.#random() / 10)
     const cancel = this.#clock.after(restMs, () =>
       this.#become({ name: 'half-open', window: this.#window(true), trial: undefined }),

@@ -15,6 +15,8 @@ export class Breakers {
   #changed: () => void
   /** The breakers that let no flow pass now. Usually empty; an evicted breaker leaves it after its rest. */
   #blocking = new Map<string, Breaker>()
+  /** How many of these one client alone has opened; usually none. */
+  #accused = 0
 
   constructor(options: BreakerOptions, host: Host, changed: () => void) {
     this.#options = options
@@ -25,8 +27,19 @@ export class Breakers {
     this.#changed = changed
   }
 
+  /** In the order in which they began to block. */
   get blocking(): ReadonlyMap<string, Breaker> {
     return this.#blocking
+  }
+
+  /** Whether some of these were opened by the flows of one client alone, which is not this one. */
+  spare(client: string): boolean {
+    return this.#accused > 0 && [...this.#blocking.values()].some(breaker => spares(breaker, client))
+  }
+
+  /** There is more than one client now: closes the breakers that one alone has opened. */
+  acquit(): void {
+    if (this.#accused > 0) for (const breaker of [...this.#blocking.values()]) breaker.acquit()
   }
 
   find(key: string): Breaker | undefined {
@@ -38,7 +51,7 @@ export class Breakers {
     if (known) return known
     const { clock, random, log } = this.#host
     const breaker = new Breaker(this.#options, clock, random, (now, before) => {
-      if (now !== before) log.info(`breaker.${now}`, { backend: key })
+      if (now !== before) log.info(`breaker.${now}`, { backend: key, ...(now === 'open' && { why: breaker.why }) })
       if (now === 'open') this.#opened.add()
       if (now === 'closed') this.#closed.add()
       this.#update(key, breaker)
@@ -50,7 +63,9 @@ export class Breakers {
   forget(key: string): void {
     this.#table.get(key)?.close()
     this.#table.delete(key)
-    if (this.#blocking.delete(key)) this.#changed()
+    if (!this.#blocking.delete(key)) return
+    this.#count()
+    this.#changed()
   }
 
   /** The breakers that are not closed, for status. */
@@ -68,6 +83,20 @@ export class Breakers {
   #update(key: string, breaker: Breaker): void {
     if (!breaker.passes) this.#blocking.set(key, breaker)
     else if (this.#blocking.get(key) === breaker) this.#blocking.delete(key)
+    this.#count()
     this.#changed()
   }
+
+  #count(): void {
+    this.#accused = 0
+    for (const { accuser } of this.#blocking.values()) if (accuser !== undefined) this.#accused++
+  }
+}
+
+/**
+ * Whether a breaker is open for the only client that there was, and not for this one. The unspecified address is no client: views
+ * ask with it what holds for all.
+ */
+export function spares({ accuser }: Breaker, client: string): boolean {
+  return accuser !== undefined && accuser !== client && client !== '0.0.0.0'
 }

@@ -9,12 +9,13 @@ import {
   keep,
   oneOf,
   percent,
+  RecentClients,
   type Result,
-  type Totals,
 } from '../../proxy/plugin.ts'
 import type { DialScore } from './breaker.ts'
-import { Breakers } from './breakers.ts'
+import { Breakers, spares } from './breakers.ts'
 import { Connections } from './connections.ts'
+import { blocked } from './share.ts'
 
 const windowRange = { min: 1000, max: 3_600_000 }
 const restRange = { min: 100, max: 86_400_000 }
@@ -35,9 +36,14 @@ export default definePlugin({
       restRange,
     ),
     earlyClose: integer(
-      'A breaker also opens after this many connections in a row that the backend resets within a second, before its first byte. 0 disables it.',
+      'A breaker also opens after this many connections in a row that the backend resets within a second, before its first byte, if as many clients had them, or all clients of the last minutes. 0 disables it.',
       { min: 0, max: 1000 },
       5,
+    ),
+    maxPercent: integer(
+      'The maximum share of the backends of a frontend that open breakers keep flows away from, in percent, counted by pod. One may always be.',
+      { min: 0, max: 100 },
+      50,
     ),
     maxConnections: integer(
       'The maximum number of connections of a backend; 0 sets no limit.',
@@ -45,48 +51,65 @@ export default definePlugin({
       0,
     ),
     whenAllOpen: oneOf(
-      'What to do with a flow if the breakers of all its backends are open.',
+      'What to do with a flow if the breakers of all its backends are open: `try` them anyway, or `refuse` at once.',
       ['refuse', 'try'],
-      'refuse',
+      'try',
     ),
   },
   onError: 'skip',
   create: (options, host) => {
-    const { errorRate, minimum, window: windowMs, rest: restMs, earlyClose, maxConnections, whenAllOpen } = options
+    const { errorRate, minimum, window: windowMs, rest: restMs, earlyClose } = options
+    const { maxPercent, maxConnections, whenAllOpen } = options
     // Narrowed lists are memoized until a breaker or a limit changes, so that later steps can memoize by their identity.
     let memo = new WeakMap<Backends, Backends>()
+    let shares = new WeakMap<Backends, ReadonlySet<string>>()
     const forget = () => {
       memo = new WeakMap()
+      shares = new WeakMap()
     }
     const breakers = new Breakers({ errorRate, minimum, windowMs, restMs, earlyClose }, host, forget)
     const connections = new Connections(maxConnections, host, forget)
+    const clients = new RecentClients(Math.max(2, earlyClose), host.clock)
 
-    const narrowed = (backends: Backends): Backends => {
+    /** The backends of a frontend that open breakers keep flows away from. */
+    const avoided = (all: Backends): ReadonlySet<string> => {
+      const known = shares.get(all) ?? blocked(all, breakers.blocking, maxPercent)
+      shares.set(all, known)
+      return known
+    }
+    const spared = (key: string, client: string): boolean => {
+      const breaker = breakers.blocking.get(key)
+      return breaker !== undefined && spares(breaker, client)
+    }
+    const narrowed = (backends: Backends, isAvoided: (key: string) => boolean): Backends => {
       const free = keep(backends, ({ key }) => !connections.full.has(key))
-      const passing = keep(free, ({ key }) => !breakers.blocking.has(key))
+      const passing = keep(free, ({ key }) => !isAvoided(key))
       return passing.length === 0 && whenAllOpen === 'try' ? free : passing
     }
     return {
-      candidates: ({ tried }, backends) => {
+      candidates: ({ tried, frontend, client: { address } }, backends) => {
         if (breakers.blocking.size === 0 && connections.full.size === 0) return backends
-        if (tried.length > 0) return narrowed(backends)
+        const keys = avoided(frontend.backends)
+        if (breakers.spare(address)) return narrowed(backends, key => keys.has(key) && !spared(key, address))
+        if (tried.length > 0) return narrowed(backends, key => keys.has(key))
         const known = memo.get(backends)
         if (known !== undefined) return known
-        const passing = narrowed(backends)
+        const passing = narrowed(backends, key => keys.has(key))
         memo.set(backends, passing)
         return passing
       },
-      onConnect: ({ id }, { key }) => {
+      onConnect: ({ id, client }, { key }) => {
         connections.add(key)
+        if (clients.add(client.address) && clients.size > 1) breakers.acquit()
         breakers.of(key).begin(id)
       },
       onResult: ({ id }, backend, result) => {
         if (result.outcome !== 'connected') connections.remove(backend.key)
         breakers.find(backend.key)?.settle(id, scoreOf(backend, result))
       },
-      onClose: (_flow, { key }, totals) => {
+      onClose: ({ client }, { key }, totals) => {
         connections.remove(key)
-        breakers.find(key)?.ended(isEarlyClose(totals))
+        breakers.find(key)?.ended(client.address, totals, clients)
       },
       onService: (_service, gone) => {
         for (const { key } of gone) breakers.forget(key)
@@ -95,6 +118,15 @@ export default definePlugin({
         connections.full.has(key)
           ? `it has ${maxConnections} connections`
           : `its breaker is ${breakers.blocking.get(key)?.description}`,
+      note: ({ frontends }, { key }) => {
+        const breaker = breakers.find(key)
+        const full = connections.full.has(key) ? `it has reached maxConnections (${maxConnections})` : undefined
+        if (!breaker || breaker.state === 'closed') return { state: 'closed', ...(full && { detail: full }) }
+        const isUsed = !breaker.passes && !frontends.some(({ backends }) => avoided(backends).has(key))
+        const over = isUsed ? `used all the same, since more than ${maxPercent}% would be avoided` : undefined
+        const detail = [breaker.rest, breaker.why, over, full].filter(text => text !== undefined)
+        return { state: breaker.state, detail: detail.join('; ') }
+      },
       state: () => ({ notClosed: breakers.notClosed(), full: [...connections.full] }),
       close: () => breakers.close(),
     }
@@ -106,9 +138,4 @@ function scoreOf({ protocol }: Backend, result: Result): DialScore {
   if (result.outcome === 'connected') return 'good'
   const silent = protocol === 'UDP' && result.outcome === 'timeout'
   return blames(result) && !silent ? 'bad' : 'neutral'
-}
-
-/** The backend accepted, got a request, and reset without an answer: its process is probably broken. */
-function isEarlyClose({ reason, sent, received, ms }: Totals): boolean {
-  return reason === 'backend-reset' && sent > 0 && received === 0 && ms < 1000
 }

@@ -24,7 +24,7 @@ import type { Frontend, GlobalService } from '../model/service.ts'
 import type { HookFaultCount, PluginCounter } from '../model/stats/plugin.ts'
 import type { Json } from '../model/text/json.ts'
 import type { Clock } from '../model/time/clock.ts'
-import type { Explanation } from '../model/views.ts'
+import type { BackendNote, Explanation } from '../model/views.ts'
 import { Chains, type ServiceChain } from './compile.ts'
 import { Faults } from './faults.ts'
 import { type Guarded, guard } from './guard.ts'
@@ -57,6 +57,8 @@ export interface Chain extends Chooser {
   explainService(client: Client, service: GlobalService): Explanation
   /** Keys of the backends that any client may be sent to now; for a headless service, those that DNS would answer with. */
   selected(service: GlobalService): ReadonlySet<string>
+  /** What plugins have to say about a backend of a service, by the name of the plugin. */
+  notes(service: GlobalService, backend: Backend): Readonly<Record<string, BackendNote>>
   resolved(): readonly ResolvedPlugin[]
   /** The `state()` of each plugin that has one, by the name of the plugin. */
   state(): Readonly<Record<string, Json>>
@@ -156,6 +158,15 @@ class PluginChain implements Chain {
 
   explainService(client: Client, service: GlobalService): Explanation {
     return explainService(client, service, this.#chains.of(service), this.#attempts())
+  }
+
+  notes(service: GlobalService, backend: Backend): Readonly<Record<string, BackendNote>> {
+    const notes: Record<string, BackendNote> = {}
+    for (const plugin of this.#chains.of(service).concerned) {
+      const note = plugin.note(service, backend)
+      if (note !== undefined) notes[plugin.name] = note
+    }
+    return notes
   }
 
   connecting(flow: Flow, backend: Backend): void {

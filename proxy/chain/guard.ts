@@ -6,6 +6,7 @@
 import type { Backend, Backends } from '../model/backend.ts'
 import type { Client, Flow, Refusal, Result, Totals } from '../model/flow.ts'
 import type { GlobalService } from '../model/service.ts'
+import type { BackendNote } from '../model/views.ts'
 import { type Faults, LawBroken, refusePromise } from './faults.ts'
 import type { LoadedPlugin } from './loading/instance.ts'
 
@@ -28,6 +29,7 @@ export interface Guarded {
   readonly onClose: ((flow: Flow, backend: Backend, totals: Totals) => void) | undefined
   readonly onService: ((service: GlobalService, gone: Backends) => void) | undefined
   why(flow: Flow, backend: Backend): string | undefined
+  note(service: GlobalService, backend: Backend): BackendNote | undefined
 }
 
 export function guard({ name, module, options, plugin }: LoadedPlugin, faults: Faults): Guarded {
@@ -43,6 +45,7 @@ export function guard({ name, module, options, plugin }: LoadedPlugin, faults: F
     failed('appliesTo'),
   )
   const why = asking(plugin.why?.bind(plugin), asText, missed('why'))
+  const note = asking(plugin.note?.bind(plugin), asNote, missed('note'))
   return {
     name,
     refuses,
@@ -60,6 +63,10 @@ export function guard({ name, module, options, plugin }: LoadedPlugin, faults: F
     onService: telling(plugin.onService?.bind(plugin), missed('onService')),
     why: (flow, backend) => {
       const answer = why?.(flow, backend)
+      return answer === broken ? undefined : answer
+    },
+    note: (service, backend) => {
+      const answer = note?.(service, backend)
       return answer === broken ? undefined : answer
     },
   }
@@ -106,6 +113,15 @@ function asBoolean(answer: unknown): boolean | undefined {
 function asText(answer: unknown): string | undefined {
   refusePromise(answer)
   return typeof answer === 'string' ? answer : undefined
+}
+
+/** A copy with the two fields alone, so that it is JSON whatever the plugin returns. */
+function asNote(answer: unknown): BackendNote | undefined {
+  if (answer === undefined) return undefined
+  refusePromise(answer)
+  const { state, detail } = Object(answer) as Partial<BackendNote>
+  if (typeof state !== 'string') throw new LawBroken(`returned ${kindOf(answer)}, not a note with a string "state"`)
+  return typeof detail === 'string' ? { state, detail } : { state }
 }
 
 /** A plugin always refuses under its own name, whatever code it returns. */

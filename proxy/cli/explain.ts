@@ -30,8 +30,8 @@ export function explainCommand(io: Io, end: (code: number) => void): Command {
 
 const examples = `
 Nothing is dialled and no state changes: circuit breakers and sticky sessions stay as they are.
-The lines "attempt 2" and so on show where a flow goes if its attempts fail, each at the first backend of the list before;
-"spread" marks one that leaves a cluster or zone because two attempts there have failed.
+The lines "attempt 2" and so on show where a flow goes if its attempts fail, each at the first backend
+of the list before. "(spread)": it leaves a cluster or zone because two attempts there have failed.
 
 Examples:
   starlane explain rebel-base

@@ -1,7 +1,7 @@
 /** `starlane services`: frontends and backends, of all services or of one. */
 import { Command } from 'commander'
 import { endpointText } from '../model/address.ts'
-import type { BackendView, ServiceView } from '../model/views.ts'
+import type { BackendNote, BackendView, ServiceView } from '../model/views.ts'
 import { type AdminOptions, addAdminOptions, connectAdmin, noService, parseServiceName } from './admin-client.ts'
 import { type Io, type Paint, paintFor } from './terminal/io.ts'
 import { addOutputOption, fail, type OutputOptions, printJson } from './terminal/output.ts'
@@ -20,7 +20,8 @@ export function servicesCommand(io: Io, end: (code: number) => void): Command {
 }
 
 const examples = `
-A backend marked ● gets new flows now; one marked · does not.
+A backend marked ● gets new flows now; one marked · does not. For one service, plugins may add columns; that
+of circuit-breaker shows the state of each breaker.
 
 Examples:
   starlane services
@@ -66,17 +67,24 @@ function serviceText(service: ServiceView, now: number, paint: Paint): string {
     ['Settings', settingsText(service)],
     ['Changed', `${span(now - changedAt)} ago`],
   ]
+  const plugins = [...new Set(backends.flatMap(({ notes = {} }) => Object.keys(notes)))]
   const heads = ['BACKEND', 'CLUSTER', 'STATE', 'HEALTH', 'FLOWS', 'WEIGHT ', 'PORTS', 'NODE', 'ZONE']
+  heads.push(...plugins.map(name => name.toUpperCase()))
   const rows = backends.map(b => [
     ...backendCells(b, paint),
     String(b.weight),
     b.ports.join(','),
     b.node ?? '',
     b.zone ?? '',
+    ...plugins.map(name => noteText(b.notes?.[name])),
   ])
   const list =
     rows.length > 0 ? table(heads, rows, head => paint('soft', head)) : 'It has no backends in any cluster.\n'
   return [`${paint('strong', `${namespace}/${name}`)}\n`, columns(properties), list].join('\n')
+}
+
+function noteText(note: BackendNote | undefined): string {
+  return note ? [note.state, note.detail].filter(Boolean).join(': ') : ''
 }
 
 function frontendTexts({ frontends, headless, externalName }: ServiceView): string[] {

@@ -210,7 +210,7 @@ const proxyFields = {
 
 const passiveFields = {
   consecutive: integer(
-    'A backend is ejected after this many failed connections in a row. 0 disables ejection.',
+    'A backend is ejected after this many failed attempts to connect in a row, or resets before its first byte if as many clients had them, or all clients of the last minutes. 0 disables ejection.',
     { min: 0, max: 1000 },
     5,
   ),
@@ -221,7 +221,7 @@ const passiveFields = {
   ),
   maxEject: duration('The maximum duration of an ejection.', '300s', atLeast1ms),
   maxPercent: integer(
-    "The maximum share of a frontend's backends that may be ejected at a time, in percent. One may always be.",
+    "The maximum share of a frontend's backends that may be ejected at a time, in percent, counted by pod where it is known. One may always be.",
     { min: 0, max: 100 },
     50,
   ),

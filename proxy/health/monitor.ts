@@ -4,7 +4,7 @@
  */
 import type { Backend, Health } from '../model/backend.ts'
 import type { Change, Directory } from '../model/directory.ts'
-import { blames, type Flow, type FlowObserver, type Result } from '../model/flow.ts'
+import { blames, type Flow, type FlowObserver, type Result, type Totals } from '../model/flow.ts'
 import type { Log } from '../model/log.ts'
 import type { HealthStats } from '../model/stats/health.ts'
 import type { Clock, Random } from '../model/time/clock.ts'
@@ -35,7 +35,7 @@ export interface Probes {
 
 const defaultMaxInFlight = 100
 
-export class HealthMonitor implements Pick<FlowObserver, 'result'> {
+export class HealthMonitor implements Pick<FlowObserver, 'connecting' | 'result' | 'closed'> {
   readonly #parts: HealthParts
   readonly #backends: WatchedBackends
   readonly #outliers: OutlierDetector
@@ -75,6 +75,17 @@ export class HealthMonitor implements Pick<FlowObserver, 'result'> {
   verdict(backendKey: string): Health {
     const watched = this.#backends.recall(backendKey)
     return watched ? this.#healthOf(watched) : 'unknown'
+  }
+
+  connecting({ client }: Flow): void {
+    this.#outliers.seen(client.address)
+  }
+
+  /** A connected flow of live traffic ended. */
+  closed({ client }: Flow, { key }: Backend, totals: Totals): void {
+    const watched = this.#backends.get(key)
+    const reason = watched && this.#outliers.ended(watched, client.address, totals)
+    if (watched && reason !== undefined) this.#reassess(watched, () => reason)
   }
 
   /** One dial of live traffic ended. */

@@ -1,10 +1,16 @@
 /**
  * Passive health checking (Envoy's outlier detection): consecutive failures of live traffic eject a backend. It returns
- * when the ejection time is over, or earlier when active checks pass (`successful_active_health_check_uneject_host`).
+ * when the ejection time is over, or earlier when active checks pass (`successful_active_health_check_uneject_host`). Failed dials
+ * of all clients count alike; connections that it resets before its first byte count by distinct clients.
  */
+
+import { EarlyResets, isEarlyReset, RecentClients } from '../model/early-resets.ts'
+import type { Totals } from '../model/flow.ts'
 import type { Clock, Random } from '../model/time/clock.ts'
 import type { PassiveOptions } from './options.ts'
-import type { Pool, WatchedBackend } from './watched-backend.ts'
+import type { OutlierState, Pool, WatchedBackend } from './watched-backend.ts'
+
+type Included = Extract<OutlierState, { state: 'in' }>
 
 export interface OutlierDetectorParts {
   readonly options: PassiveOptions
@@ -12,7 +18,7 @@ export interface OutlierDetectorParts {
   readonly rise: number
   readonly clock: Clock
   readonly random: Random
-  /** An ejection ended because its time was over. */
+  /** An ejection ended because its time was over, or because only one client had caused it and there is another one now. */
   readonly onUneject: (watched: WatchedBackend) => void
 }
 
@@ -20,12 +26,14 @@ export class OutlierDetector {
   readonly #parts: OutlierDetectorParts
   /** The ejected backends that are in a pool now; the value cancels the timer of the return. */
   readonly #returns = new Map<WatchedBackend, () => void>()
+  readonly #clients: RecentClients
   #ejections = 0
   #heldBack = 0
   #closed = false
 
   constructor(parts: OutlierDetectorParts) {
     this.#parts = parts
+    this.#clients = new RecentClients(Math.max(2, parts.options.consecutive), parts.clock)
   }
 
   stats(): { ejected: number; ejections: number; heldBack: number } {
@@ -34,6 +42,16 @@ export class OutlierDetector {
 
   isEjected({ outlier }: WatchedBackend): boolean {
     return outlier?.state === 'ejected' && this.#parts.clock.now() < outlier.until
+  }
+
+  /** A flow of this client begins. */
+  seen(client: string): void {
+    if (this.#closed || !this.#clients.add(client) || this.#clients.size < 2) return
+    for (const watched of [...this.#returns.keys()]) {
+      if (watched.outlier?.state !== 'ejected' || watched.outlier.accuser === undefined) continue
+      this.#uneject(watched)
+      this.#parts.onUneject(watched)
+    }
   }
 
   /** A flow connected to the backend. */
@@ -45,19 +63,24 @@ export class OutlierDetector {
   failed(watched: WatchedBackend): boolean {
     const { consecutive } = this.#parts.options
     if (consecutive === 0 || this.#closed) return false
-    watched.outlier ??= { state: 'in', failures: 0, ejections: 0, since: this.#parts.clock.now() }
-    const { outlier } = watched
-    if (outlier.state === 'ejected') return false
-    outlier.failures++
-    if (outlier.failures < consecutive) return false
+    const outlier = this.#outlierOf(watched)
+    if (outlier.state === 'ejected' || ++outlier.failures < consecutive) return false
     // Reset also when maxPercent prevents the ejection, so that pools are scanned once per `consecutive` failures.
     outlier.failures = 0
-    if (![...watched.pools].every(pool => this.#hasRoom(pool))) {
-      this.#heldBack++
-      return false
-    }
-    this.#eject(watched, this.#nextEjections(outlier))
-    return true
+    return this.#ejectWithRoom(watched, outlier, undefined)
+  }
+
+  /** A connected flow of this client ended. The reason, when this ejected the backend. */
+  ended(watched: WatchedBackend, client: string, totals: Totals): string | undefined {
+    const { consecutive } = this.#parts.options
+    if (consecutive === 0 || this.#closed) return undefined
+    if (totals.received > 0 && watched.outlier?.state === 'in') watched.outlier.resets.clear()
+    if (!isEarlyReset(totals)) return undefined
+    const outlier = this.#outlierOf(watched)
+    if (outlier.state === 'ejected' || !outlier.resets.add(client, this.#clients)) return undefined
+    const { text, onlyClient } = outlier.resets
+    outlier.resets.clear()
+    return this.#ejectWithRoom(watched, outlier, onlyClient) ? text : undefined
   }
 
   /** An active check of the backend's address ended. */
@@ -85,12 +108,34 @@ export class OutlierDetector {
     for (const watched of [...this.#returns.keys()]) this.left(watched)
   }
 
-  /** As in Envoy, at least one backend of a pool may be ejected, whatever the percentage. */
-  #hasRoom({ watched }: Pool): boolean {
-    const most = Math.max(1, Math.floor((watched.length * this.#parts.options.maxPercent) / 100))
-    let out = 0
-    for (const one of watched) if (this.isEjected(one)) out++
-    return out < most
+  #outlierOf(watched: WatchedBackend): OutlierState {
+    watched.outlier ??= this.#in(0)
+    return watched.outlier
+  }
+
+  #in(ejections: number): OutlierState {
+    const { options, clock } = this.#parts
+    return { state: 'in', failures: 0, resets: new EarlyResets(options.consecutive), ejections, since: clock.now() }
+  }
+
+  #ejectWithRoom(watched: WatchedBackend, outlier: Included, accuser: string | undefined): boolean {
+    if (![...watched.pools].every(pool => this.#hasRoom(pool, watched))) {
+      this.#heldBack++
+      return false
+    }
+    this.#eject(watched, this.#nextEjections(outlier), accuser)
+    return true
+  }
+
+  /** As in Envoy, at least one pod of a pool may be ejected, whatever the percentage. Another address of an ejected pod always may. */
+  #hasRoom({ watched }: Pool, { pod }: WatchedBackend): boolean {
+    const pods = new Set<string>()
+    const out = new Set<string>()
+    for (const one of watched) {
+      pods.add(one.pod)
+      if (this.isEjected(one)) out.add(one.pod)
+    }
+    return out.has(pod) || out.size < Math.max(1, Math.floor((pods.size * this.#parts.options.maxPercent) / 100))
   }
 
   /** The multiplier falls by one for each `ejectMs` without an ejection, and is capped where it reaches `maxEjectMs`. */
@@ -100,12 +145,12 @@ export class OutlierDetector {
     return Math.min(Math.max(0, decayed) + 1, Math.max(1, Math.ceil(maxEjectMs / ejectMs)))
   }
 
-  #eject(watched: WatchedBackend, ejections: number): void {
+  #eject(watched: WatchedBackend, ejections: number, accuser: string | undefined): void {
     const { options, clock, random } = this.#parts
     const ms =
       Math.min(options.ejectMs * ejections, Math.max(options.ejectMs, options.maxEjectMs)) * (0.9 + 0.2 * random())
     const until = clock.now() + ms
-    watched.outlier = { state: 'ejected', passes: 0, ejections, until }
+    watched.outlier = { state: 'ejected', passes: 0, accuser, ejections, until }
     this.#ejections++
     this.#scheduleReturn(watched, until)
   }
@@ -121,11 +166,6 @@ export class OutlierDetector {
 
   #uneject(watched: WatchedBackend): void {
     this.left(watched)
-    watched.outlier = {
-      state: 'in',
-      failures: 0,
-      ejections: watched.outlier?.ejections ?? 0,
-      since: this.#parts.clock.now(),
-    }
+    watched.outlier = this.#in(watched.outlier?.ejections ?? 0)
   }
 }

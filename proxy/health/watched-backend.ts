@@ -1,6 +1,7 @@
 /** What health keeps for a backend, and the pools and check targets it belongs to. */
 import type { Protocol } from '../model/address.ts'
 import type { Health } from '../model/backend.ts'
+import type { EarlyResets } from '../model/early-resets.ts'
 import type { ServiceKey } from '../model/service.ts'
 import type { Due } from './due-queue.ts'
 import type { CheckState } from './rise-fall.ts'
@@ -12,6 +13,8 @@ export interface WatchedBackend {
   readonly address: string
   readonly port: number
   readonly protocol: Protocol
+  /** What `maxPercent` counts: the pod if it is known. */
+  pod: string
   /** The pools it is in; empty after it left. */
   readonly pools: Set<Pool>
   /** The check target; undefined when it is not checked. */
@@ -36,7 +39,22 @@ export interface Target extends Due {
   checks: CheckState
 }
 
-/** `ejections`: the multiplier of the last ejection, before decay. */
+/**
+ * `ejections`: the multiplier of the last ejection, before decay. `accuser`: the only client there was, if the connections of no
+ * other ejected the backend.
+ */
 export type OutlierState =
-  | { readonly state: 'in'; failures: number; readonly ejections: number; readonly since: number }
-  | { readonly state: 'ejected'; passes: number; readonly ejections: number; readonly until: number }
+  | {
+      readonly state: 'in'
+      failures: number
+      readonly resets: EarlyResets
+      readonly ejections: number
+      readonly since: number
+    }
+  | {
+      readonly state: 'ejected'
+      passes: number
+      readonly accuser: string | undefined
+      readonly ejections: number
+      readonly until: number
+    }

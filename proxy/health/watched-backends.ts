@@ -3,7 +3,7 @@
  * directory change by change, and keeps backends that left for five minutes.
  */
 import { LRUCache } from 'lru-cache'
-import type { Backend } from '../model/backend.ts'
+import { type Backend, podKey } from '../model/backend.ts'
 import type { Frontend, GlobalService, ServiceKey } from '../model/service.ts'
 import type { Clock } from '../model/time/clock.ts'
 import type { Pool, WatchedBackend } from './watched-backend.ts'
@@ -71,7 +71,10 @@ export class WatchedBackends {
   #pool(service: ServiceKey, backends: readonly Backend[], joined: WatchedBackend[]): Pool {
     const watched = backends.map(backend => {
       const known = this.#current.get(backend.key)
-      if (known) return known
+      if (known) {
+        known.pod = podKey(backend)
+        return known
+      }
       const added = this.#watch(backend)
       joined.push(added)
       return added
@@ -81,18 +84,21 @@ export class WatchedBackends {
     return pool
   }
 
-  #watch({ key, address, port, protocol, health }: Backend): WatchedBackend {
+  #watch(backend: Backend): WatchedBackend {
+    const { key, address, port, protocol, health } = backend
     const watched: WatchedBackend = this.#recent.get(key) ?? {
       key,
       address,
       port,
       protocol,
+      pod: podKey(backend),
       pools: new Set(),
       target: undefined,
       outlier: undefined,
       shown: health,
     }
     watched.shown = health
+    watched.pod = podKey(backend)
     this.#recent.delete(key)
     this.#current.set(key, watched)
     return watched
@@ -121,5 +127,11 @@ function samePools(pools: readonly Pool[], lists: readonly (readonly Backend[])[
 }
 
 function sameKeys(watched: readonly WatchedBackend[], backends: readonly Backend[]): boolean {
-  return watched.length === backends.length && watched.every((one, i) => one.key === backends[i]?.key)
+  return (
+    watched.length === backends.length &&
+    watched.every((one, i) => {
+      const backend = backends[i]
+      return backend !== undefined && one.key === backend.key && one.pod === podKey(backend)
+    })
+  )
 }

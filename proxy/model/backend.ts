@@ -43,6 +43,11 @@ export function clusterOfKey(key: string): string {
   return key.slice(0, key.indexOf('/'))
 }
 
+/** What shares of a service's backends are counted by: the pod if it is known, since one of two families has two backends. */
+export function podKey({ cluster, pod, key }: Backend): string {
+  return pod === undefined ? key : `${cluster}/${pod}`
+}
+
 /** Healthy in Cilium's sense: active, or terminating but serving, and not known to be bad. */
 export function isHealthy(backend: Backend): boolean {
   return backend.serving && backend.state !== 'maintenance' && !isBad(backend)

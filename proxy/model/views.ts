@@ -133,6 +133,15 @@ export interface BackendView {
   readonly weight: number
   readonly node?: string
   readonly zone?: string
+  /** What plugins have to say about it, by the name of the plugin. */
+  readonly notes?: Readonly<Record<string, BackendNote>>
+}
+
+/** What one plugin has to say about one backend. */
+export interface BackendNote {
+  /** In a word, like `open`. */
+  readonly state: string
+  readonly detail?: string
 }
 
 /** How a backend is chosen for one client, for each frontend. */

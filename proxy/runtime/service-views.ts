@@ -14,7 +14,9 @@ export function serviceView(service: GlobalService, chain: Chain): ServiceView {
     headless: local?.headless ?? false,
     ...(local?.externalName === undefined ? {} : { externalName: local.externalName }),
     frontends: frontends.map(({ ip, port, protocol, name }) => ({ ip, port, protocol, name })),
-    backends: [...backends, ...parked].map(backend => backendView(backend, selected.has(backend.key))),
+    backends: [...backends, ...parked].map(backend =>
+      backendView(backend, selected.has(backend.key), chain.notes(service, backend)),
+    ),
     changedAt,
   }
 }
@@ -32,7 +34,7 @@ function settingsView(settings: Settings): ServiceView['settings'] {
   }
 }
 
-function backendView(backend: Backend, selected: boolean): BackendView {
+function backendView(backend: Backend, selected: boolean, notes: NonNullable<BackendView['notes']>): BackendView {
   const { cluster, address, port, protocol, ports, state, health, weight, node, zone } = backend
   return {
     cluster,
@@ -46,5 +48,6 @@ function backendView(backend: Backend, selected: boolean): BackendView {
     weight,
     ...(node === undefined ? {} : { node }),
     ...(zone === undefined ? {} : { zone }),
+    ...(Object.keys(notes).length > 0 ? { notes } : {}),
   }
 }

@@ -24,6 +24,7 @@ export const laws = {
   change:
     "With `decides: 'change'` the answer depends on the service and on `tried` alone; not on client, time or past flows.",
   own: 'Instances share nothing: what one instance sees does not change another.',
+  note: '`note` returns undefined, or a state in a word with an optional detail, both text. It has no side effects.',
   state: '`state()` is plain JSON, and stays small with any number of clients.',
   close: 'After `close()` no timer is left, and closing twice does no harm.',
 } as const
@@ -124,6 +125,16 @@ export class Candidate {
     if (answer === undefined || backends.includes(answer as Backend)) return answer as Backend | undefined
     this.#breaches.note('member', 'pick returns a backend that is not in the list')
     return undefined
+  }
+
+  /** As text, for comparison. */
+  note(service: GlobalService, backend: Backend): string {
+    const answer = this.#call('note', service, backend)
+    if (answer === undefined) return ''
+    const { state, detail } = Object(answer) as { state?: unknown; detail?: unknown }
+    const isText = typeof state === 'string' && state !== '' && (detail === undefined || typeof detail === 'string')
+    if (!isText) this.#breaches.note('note', 'note returns something else than { state, detail }')
+    return JSON.stringify(answer) ?? ''
   }
 
   tell(hook: 'onConnect' | 'onResult' | 'onClose' | 'onService', ...what: unknown[]): void {

@@ -58,7 +58,8 @@ function askAll(subject: Candidate, concerned: readonly GlobalService[]): string
       ...flowsOf(service, client).flatMap(asked => askOne(subject, asked)),
     ]),
   )
-  return [...answers, subject.state()]
+  const notes = concerned.flatMap(service => service.backends.map(backend => subject.note(service, backend)))
+  return [...answers, ...notes, subject.state()]
 }
 
 function askOne(subject: Candidate, asked: Flow): string[] {

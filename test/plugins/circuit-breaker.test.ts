@@ -220,8 +220,8 @@ t.test('rests differ by up to a tenth, so that not all try at once', async t => 
 })
 
 t.test('when the breakers of all backends are open', async t => {
-  const refusing = new Mesh(t)
-  const trying = new Mesh(t, { whenAllOpen: 'try' })
+  const refusing = new Mesh(t, { whenAllOpen: 'refuse', maxPercent: 100 })
+  const trying = new Mesh(t, { maxPercent: 100 })
   for (const mesh of [refusing, trying]) {
     await mesh.dial('refused', 5, a)
     await mesh.dial('refused', 5, b)
@@ -284,6 +284,113 @@ t.test('connections that a backend resets before its first byte', async t => {
   const never = new Mesh(t, { earlyClose: 0 })
   await connected(never, early, 50)
   t.equal(never.offered, 'ab')
+})
+
+/** Flows of these clients that `a` resets before its first byte; a client that gets an answer is `good`. */
+async function resets(mesh: Mesh, clients: readonly string[], good?: string): Promise<void> {
+  for (const address of clients) {
+    const asked = flow(service, { client: { address, port: 1 } })
+    mesh.chain.connecting(asked, a)
+    await mesh.end(asked, 'connected')
+    mesh.close(asked, address === good ? {} : { reason: 'backend-reset', received: 0, ms: 20 })
+  }
+}
+
+const offeredTo = (mesh: Mesh, address: string): string => {
+  const { candidates } = mesh.chain.explain(flow(service, { client: { address, port: 1 } }))
+  return candidates.map(key => (key === a.key ? 'a' : 'b')).join('')
+}
+
+t.test('one client cannot open a breaker for the others', async t => {
+  const [garbage, well] = ['10.9.0.66', '10.9.0.10']
+  const mesh = new Mesh(t)
+  await resets(mesh, [well], well)
+  await resets(mesh, Array(50).fill(garbage))
+  t.equal(mesh.offered, 'ab', 'a backend that resets what one client sends is not failing')
+  t.same(mesh.counts, [0, 0])
+  await resets(mesh, [well, ...Array(4).fill(garbage)])
+  t.equal(mesh.offered, 'b', 'when it resets all clients there are, it is')
+
+  const many = new Mesh(t)
+  for (const address of ['10.9.1.5', '10.9.1.6']) await resets(many, [address], address)
+  await resets(many, ['10.9.1.1', '10.9.1.2', '10.9.1.3', '10.9.1.4', '10.9.1.1', '10.9.1.2'])
+  t.equal(many.offered, 'ab', 'four of six clients')
+  await resets(many, ['10.9.1.5'])
+  t.equal(many.offered, 'b', 'five')
+})
+
+t.test('an only client counts alone, until there is another', async t => {
+  const mesh = new Mesh(t, { whenAllOpen: 'refuse' })
+  await resets(mesh, Array(5).fill('10.9.0.66'))
+  t.equal(offeredTo(mesh, '10.9.0.66'), 'b')
+  t.equal(offeredTo(mesh, '10.9.0.10'), 'ab', 'even its first flow is not turned away')
+  t.match(mesh.chain.notes(service, a), {
+    [name]: { state: 'open', detail: /it reset 5 connections of its only client/ },
+  })
+  await resets(mesh, ['10.9.0.10'], '10.9.0.10')
+  t.equal(offeredTo(mesh, '10.9.0.66'), 'ab')
+  t.equal(mesh.state, '')
+  t.equal(mesh.clock.waiting, 0)
+  await resets(mesh, Array(20).fill('10.9.0.66'))
+  t.equal(mesh.offered, 'ab', 'it is one of two now')
+
+  const alone = new Mesh(t)
+  await resets(alone, ['10.9.0.10'], '10.9.0.10')
+  await alone.clock.advance(10 * 60_000 + 1)
+  await resets(alone, Array(5).fill('10.9.0.66'))
+  t.equal(alone.offered, 'b', 'a client that has been away for long is none')
+})
+
+t.test('failed dials count for all clients alike', async t => {
+  const mesh = new Mesh(t)
+  await mesh.dial('refused', 5)
+  t.equal(offeredTo(mesh, '10.9.0.10'), 'b')
+  await resets(mesh, ['10.9.0.10'], '10.9.0.10')
+  t.match(mesh.state, /^a open/, 'another client does not close it')
+})
+
+t.test('breakers take no more than a share of the backends, by pod', async t => {
+  const many = Array.from({ length: 6 }, (_, i) => backend({ address: `10.1.1.${i}` }))
+  const open = async (backends: Backend[], options: unknown = {}) => {
+    const all = globalService({ backends })
+    const mesh = new Mesh(t, options)
+    mesh.directory.set(all)
+    for (const one of backends) await mesh.dial('refused', 5, one)
+    return { mesh, all, left: backends.length - mesh.chain.selected(all).size }
+  }
+  t.equal((await open(many)).left, 3, 'half of six')
+  t.equal((await open(many, { maxPercent: 20 })).left, 1)
+  t.equal((await open(many, { maxPercent: 0 })).left, 1, 'one always may be avoided')
+  t.equal((await open(many, { maxPercent: 100, whenAllOpen: 'refuse' })).left, 6)
+  t.equal((await open(many, { maxPercent: 100 })).left, 0, 'all open: all are tried')
+  t.equal((await open(many.slice(0, 1))).left, 0, 'so is the only one')
+  t.equal((await open(many.map((one, i) => backend({ ...one, pod: `web-${i % 2}` })))).left, 3, 'one of two pods')
+  const { mesh, all } = await open(many)
+  t.match(mesh.chain.notes(all, many[0] as Backend)[name], {
+    state: 'open',
+    detail: /^for 30 s more; too many dials failed$/,
+  })
+  t.match(
+    mesh.chain.notes(all, many[5] as Backend)[name]?.detail,
+    /used all the same, since more than 50% would be avoided/,
+  )
+  await mesh.clock.advance(30_000)
+  await mesh.dial('connected', 1, many[0])
+  t.equal(mesh.chain.selected(all).size, 6, 'half-open ones let a trial pass')
+})
+
+t.test('the state of each breaker is a note on its backend', async t => {
+  const mesh = new Mesh(t, { maxConnections: 1 })
+  const note = (of = a) => mesh.chain.notes(service, of)[name]
+  t.same([note(a), note(b)], [{ state: 'closed' }, { state: 'closed' }], 'also before the first dial')
+  await mesh.dial('refused', 5)
+  t.same(note(), { state: 'open', detail: 'for 30 s more; too many dials failed' })
+  await mesh.clock.advance(30_000)
+  t.same(note(), { state: 'half-open', detail: 'waiting for a trial; too many dials failed' })
+  await mesh.dial('refused')
+  t.same(note(), { state: 'open', detail: 'for 30 s more; the trial failed' })
+  mesh.begin(b)
+  t.same(note(b), { state: 'closed', detail: 'it has reached maxConnections (1)' })
 })
 
 t.test('a removed backend is forgotten, with its timers', async t => {

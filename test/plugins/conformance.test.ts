@@ -150,6 +150,9 @@ const bad: [law: Law, what: string, module: PluginModule][] = [
     'one memory for all instances, in status alone',
     made(() => ({ onConnect: () => void count(shared, 'connects'), state: () => shared.get('connects') ?? 0 })),
   ],
+  ['note', 'a note without a state', made(() => ({ note: untyped(() => ({ detail: 'open' })) }))],
+  ['note', 'a note that is no text', made(() => ({ note: untyped(() => ({ state: 7 })) }))],
+  ['asking', 'a note that counts', made(seen => ({ note: () => ({ state: String(count(seen, 'notes')) }) }))],
   ['state', 'a map', made(map => ({ state: () => map.set('a', 1) as never }))],
   ['state', 'a date', made(() => ({ state: () => ({ at: new Date(0) }) as never }))],
   [

@@ -34,6 +34,7 @@ const hookNames = [
   'onClose',
   'onService',
   'why',
+  'note',
   'state',
   'close',
 ] as const satisfies readonly (keyof Plugin)[]

@@ -172,6 +172,57 @@ t.test('at most maxPercent of a service is ejected, but one backend always may b
   }
 })
 
+t.test('maxPercent counts by pod where the pod is known', async t => {
+  // Two pods of two families each, behind one virtual address.
+  const dual = ['web-0', 'web-1', 'web-2', 'web-3'].flatMap((pod, i) => [
+    backend({ address: `127.2.1.${i + 1}`, pod }),
+    backend({ address: `fd00::${i + 1}`, pod }),
+  ])
+  const service = globalService({ backends: dual })
+  const frontends = service.frontends.map(frontend => ({ ...frontend, backends: dual }))
+  const { monitor, verdicts, traffic } = watch(t, new FakeDirectory({ ...service, frontends }), noChecks)
+  for (const one of dual) traffic(one, 'refused', 5)
+  t.same(
+    verdicts.map(([key]) => key),
+    dual.slice(0, 4).map(({ key }) => key),
+    'both addresses of two of four pods',
+  )
+  t.equal(monitor.stats().heldBack, 4)
+})
+
+t.test('one client cannot eject a backend for the others', async t => {
+  const { clock, log, verdicts, connections } = watch(
+    t,
+    new FakeDirectory(globalService({ backends: [a, b] })),
+    noChecks,
+  )
+  connections(a, '10.9.0.10', 'done')
+  connections(a, '10.9.0.66', 'reset', 50)
+  t.same(verdicts, [], 'a backend that resets what one client sends is not failing')
+  connections(a, '10.9.0.10', 'reset')
+  t.same(verdicts, [[a.key, 'ejected']], 'when it resets all clients there are, it is')
+  t.match(log.of('health.verdict').at(-1)?.why, /^it reset 51 connections of 2 clients before its first byte$/)
+  connections(a, '10.9.0.11', 'done')
+  t.equal(verdicts.length, 1, 'a third client does not change what two have found')
+  await clock.advance(30_000)
+  t.same(verdicts.at(-1), [a.key, 'unknown'])
+  connections(a, '10.9.0.10', 'reset', 4)
+  connections(a, '10.9.0.11', 'done')
+  connections(a, '10.9.0.66', 'reset', 4)
+  t.equal(verdicts.length, 2, 'an answer to anybody starts the count again')
+})
+
+t.test('an only client counts alone, until there is another', async t => {
+  const { clock, verdicts, connections } = watch(t, new FakeDirectory(globalService({ backends: [a, b] })), noChecks)
+  connections(a, '10.9.0.66', 'reset', 5)
+  t.same(verdicts, [[a.key, 'ejected']])
+  connections(b, '10.9.0.10', 'done')
+  t.same(verdicts.at(-1), [a.key, 'unknown'], 'at once')
+  t.equal(clock.waiting, 0)
+  connections(a, '10.9.0.66', 'reset', 20)
+  t.equal(verdicts.length, 2, 'it is one of two now')
+})
+
 t.test('when an ejection ends, another failing backend may be ejected', async t => {
   const { monitor, clock, traffic, verdicts } = watch(
     t,

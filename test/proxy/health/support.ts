@@ -123,7 +123,23 @@ export function watch(
     const service = [...directory.services()].find(s => s.backends.some(b => b.key === backend.key))
     for (let i = 0; i < times && service; i++) monitor.result(flow(service), backend, { outcome, ms: 1 })
   }
-  return { monitor, clock, log, probe, verdicts, traffic }
+  /** Reports connections of one client that the backend resets before its first byte, or that end well. */
+  const connections = (backend: Backend, address: string, end: 'reset' | 'done', times = 1) => {
+    const service = [...directory.services()].find(s => s.backends.some(b => b.key === backend.key))
+    const received = end === 'reset' ? 0 : 10
+    for (let i = 0; i < times && service; i++) {
+      const asked = flow(service, { client: { address, port: 1 } })
+      monitor.connecting(asked)
+      monitor.result(asked, backend, { outcome: 'connected', ms: 1 })
+      monitor.closed(asked, backend, {
+        sent: 10,
+        received,
+        ms: 20,
+        reason: end === 'reset' ? 'backend-reset' : 'done',
+      })
+    }
+  }
+  return { monitor, clock, log, probe, verdicts, traffic, connections }
 }
 
 /** Seeded random numbers: the same in every run. */

@@ -1,0 +1,98 @@
+/**
+ * Connections that a backend resets before its first byte. Its process may be broken, or it may dislike what one client sends, so
+ * they count by distinct clients: nobody learns from one client alone that a backend fails. Failed dials need no such care, since
+ * a client has no part in them.
+ */
+import type { Totals } from './flow.ts'
+import type { Clock } from './time/clock.ts'
+
+/** The backend accepted, got a request, and reset within a second without an answer. */
+export function isEarlyReset({ reason, sent, received, ms }: Totals): boolean {
+  return reason === 'backend-reset' && sent > 0 && received === 0 && ms < 1000
+}
+
+/** A client without a flow for this long is no longer one of the recent ones. */
+const recentMs = 10 * 60_000
+
+/** The addresses of the clients that were seen last, at most `max` of them. */
+export class RecentClients {
+  #max: number
+  #clock: Clock
+  /** When each was seen, oldest first. */
+  #seen = new Map<string, number>()
+  #last = ''
+
+  constructor(max: number, clock: Clock) {
+    this.#max = max
+    this.#clock = clock
+  }
+
+  /** A flow of this client begins. True if it was not among the recent ones. */
+  add(address: string): boolean {
+    const now = this.#clock.now()
+    if (address === this.#last) {
+      this.#seen.set(address, now)
+      return false
+    }
+    this.#last = address
+    const isKnown = this.#seen.delete(address)
+    this.#seen.set(address, now)
+    if (this.#seen.size > this.#max) this.#removeOldest()
+    return !isKnown
+  }
+
+  get size(): number {
+    const since = this.#clock.now() - recentMs
+    for (const [address, at] of this.#seen) {
+      if (at >= since) break
+      if (address === this.#last) this.#last = ''
+      this.#seen.delete(address)
+    }
+    return this.#seen.size
+  }
+
+  #removeOldest(): void {
+    for (const [address] of this.#seen) {
+      this.#seen.delete(address)
+      return
+    }
+  }
+}
+
+/** The early resets of one backend since it last answered anybody. */
+export class EarlyResets {
+  #limit: number
+  #connections = 0
+  #clients = new Set<string>()
+
+  constructor(limit: number) {
+    this.#limit = limit
+  }
+
+  /**
+   * One more. True when the backend is to blame: after `limit` resets of as many clients, or of all recent clients if there are
+   * fewer. A single client counts only if there is no other, as in a sidecar.
+   */
+  add(client: string, recent: RecentClients): boolean {
+    this.#connections++
+    if (this.#clients.size < this.#limit) this.#clients.add(client)
+    return this.#connections >= this.#limit && this.#clients.size >= Math.min(this.#limit, Math.max(1, recent.size))
+  }
+
+  /** The client, if all resets are of one. */
+  get onlyClient(): string | undefined {
+    const [first] = this.#clients
+    return this.#clients.size === 1 ? first : undefined
+  }
+
+  /** For logs and explanations. */
+  get text(): string {
+    const clients = this.#clients.size === 1 ? 'its only client' : `${this.#clients.size} clients`
+    return `it reset ${this.#connections} connections of ${clients} before its first byte`
+  }
+
+  clear(): void {
+    this.#connections = 0
+    this.#clients.clear()
+  }
+}
