@@ -31,7 +31,7 @@ export {
   text,
 } from './config/fields.ts'
 export { type Cidr, canonicalAddress, parseCidr } from './model/address.ts'
-export { type Backend, type Backends, isBad, isHealthy, podKey } from './model/backend.ts'
+export { type Backend, type Backends, isBad, isHealthy, podOf } from './model/backend.ts'
 export type { Cluster } from './model/cluster.ts'
 export { EarlyResets, isEarlyReset, RecentClients } from './model/early-resets.ts'
 export { blames, type Client, type Flow, type Refusal, type Result, type Totals } from './model/flow.ts'

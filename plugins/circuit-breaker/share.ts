@@ -1,5 +1,5 @@
 /** Which breakers block the flows of a frontend: never more than a share of its backends. */
-import { type Backend, type Backends, podKey } from '../../proxy/plugin.ts'
+import { type Backend, type Backends, podOf } from '../../proxy/plugin.ts'
 import type { Breaker } from './breaker.ts'
 
 /**
@@ -16,7 +16,7 @@ export function blocked(
   const byKey = new Map<string, Backend>()
   const pods = new Set<string>()
   for (const backend of backends) {
-    pods.add(podKey(backend))
+    pods.add(podOf(backend))
     if (blocking.has(backend.key)) byKey.set(backend.key, backend)
   }
   if (byKey.size === 0) return keys
@@ -24,8 +24,8 @@ export function blocked(
   const avoided = new Set<string>()
   for (const key of blocking.keys()) {
     const backend = byKey.get(key)
-    if (!backend || (avoided.size >= most && !avoided.has(podKey(backend)))) continue
-    avoided.add(podKey(backend))
+    if (!backend || (avoided.size >= most && !avoided.has(podOf(backend)))) continue
+    avoided.add(podOf(backend))
     keys.add(key)
   }
   return keys

@@ -4,7 +4,7 @@
  * chain starts from the backends of other clusters, and then of other zones. The chain itself stays the same: what a law does
  * not allow is not reached this way either, and if it leaves no backend that is ready, the flow stays where it is.
  */
-import { type Backend, type Backends, clusterOfKey, isReady } from '../model/backend.ts'
+import { type Backend, type Backends, clusterOfKey, takesFlows } from '../model/backend.ts'
 import type { Flow } from '../model/flow.ts'
 import type { ServiceChain } from './compile.ts'
 import { narrowed } from './narrow.ts'
@@ -31,7 +31,7 @@ export function spread(chain: ServiceChain, flow: Flow, untried: Backends, attem
   for (const elsewhere of clusters.fewestFirst(untried, clusterOf)) {
     for (const list of zones.fewestFirst(elsewhere, zoneOf)) {
       const [first] = narrowed(chain, flow, list)
-      if (first !== undefined && isReady(first)) return list
+      if (first !== undefined && takesFlows(first)) return list
     }
   }
   return untried

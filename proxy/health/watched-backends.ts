@@ -3,7 +3,7 @@
  * directory change by change, and keeps backends that left for five minutes.
  */
 import { LRUCache } from 'lru-cache'
-import { type Backend, podKey } from '../model/backend.ts'
+import { type Backend, podOf } from '../model/backend.ts'
 import type { Frontend, GlobalService, ServiceKey } from '../model/service.ts'
 import type { Clock } from '../model/time/clock.ts'
 import type { Pool, WatchedBackend } from './watched-backend.ts'
@@ -72,7 +72,7 @@ export class WatchedBackends {
     const watched = backends.map(backend => {
       const known = this.#current.get(backend.key)
       if (known) {
-        known.pod = podKey(backend)
+        known.pod = podOf(backend)
         return known
       }
       const added = this.#watch(backend)
@@ -91,14 +91,14 @@ export class WatchedBackends {
       address,
       port,
       protocol,
-      pod: podKey(backend),
+      pod: podOf(backend),
       pools: new Set(),
       target: undefined,
       outlier: undefined,
       shown: health,
     }
     watched.shown = health
-    watched.pod = podKey(backend)
+    watched.pod = podOf(backend)
     this.#recent.delete(key)
     this.#current.set(key, watched)
     return watched
@@ -131,7 +131,7 @@ function sameKeys(watched: readonly WatchedBackend[], backends: readonly Backend
     watched.length === backends.length &&
     watched.every((one, i) => {
       const backend = backends[i]
-      return backend !== undefined && one.key === backend.key && one.pod === podKey(backend)
+      return backend !== undefined && one.key === backend.key && one.pod === podOf(backend)
     })
   )
 }

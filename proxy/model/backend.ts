@@ -43,8 +43,8 @@ export function clusterOfKey(key: string): string {
   return key.slice(0, key.indexOf('/'))
 }
 
-/** What shares of a service's backends are counted by: the pod if it is known, since one of two families has two backends. */
-export function podKey({ cluster, pod, key }: Backend): string {
+/** What counts as one where pods are counted: the pod, if its endpoint names one, else the backend itself. */
+export function podOf({ cluster, pod, key }: Pick<Backend, 'cluster' | 'pod' | 'key'>): string {
   return pod === undefined ? key : `${cluster}/${pod}`
 }
 
@@ -54,7 +54,7 @@ export function isHealthy(backend: Backend): boolean {
 }
 
 /** Active, healthy and with a share: what {@link select} takes first. */
-export function isReady(backend: Backend): boolean {
+export function takesFlows(backend: Backend): boolean {
   return backend.state === 'active' && backend.weight > 0 && isHealthy(backend)
 }
 
@@ -69,7 +69,7 @@ export function isBad(backend: Backend): boolean {
  */
 export function select(backends: Backends): Backends {
   return (
-    some(backends, isReady) ??
+    some(backends, takesFlows) ??
     some(backends, b => b.state === 'active' && isHealthy(b)) ??
     some(backends, b => b.state === 'terminating' && isHealthy(b)) ??
     some(backends, b => b.state === 'active') ??
