@@ -6,6 +6,7 @@ import type { Fields, Options } from './config/fields.ts'
 import type { Backend, Backends } from './model/backend.ts'
 import type { Cluster } from './model/cluster.ts'
 import type { Client, Flow, Refusal, Result, Totals } from './model/flow.ts'
+import type { Location } from './model/location.ts'
 import type { Log } from './model/log.ts'
 import type { GlobalService } from './model/service.ts'
 import type { Json } from './model/text/json.ts'
@@ -35,6 +36,7 @@ export { type Backend, type Backends, isBad, isHealthy, podOf } from './model/ba
 export type { Cluster } from './model/cluster.ts'
 export { EarlyResets, isEarlyReset, RecentClients } from './model/early-resets.ts'
 export { blames, type Client, type Flow, type Refusal, type Result, type Totals } from './model/flow.ts'
+export type { Location } from './model/location.ts'
 export type { Log } from './model/log.ts'
 export { type Frontend, type GlobalService, portMatches, type Settings } from './model/service.ts'
 export { hashOf } from './model/text/hash.ts'
@@ -95,6 +97,11 @@ export interface Host {
   readonly cluster: Cluster
   /** All clusters of the mesh. A reload of the configuration replaces the list, while instances are kept. */
   readonly clusters: readonly Cluster[]
+  /**
+   * Where Starlane runs, as far as it is known: node, zone and region. When it changes, decisions at change time are made
+   * again.
+   */
+  readonly location: Location
   readonly clock: Clock
   readonly random: Random
   readonly log: Log

@@ -23,6 +23,7 @@ import { endpointText } from './model/address.ts'
 import type { Cluster } from './model/cluster.ts'
 import { MeshError, messageOf } from './model/error.ts'
 import type { Balancer, OpenFlows } from './model/flow.ts'
+import type { Location } from './model/location.ts'
 import type { Log } from './model/log.ts'
 import { type Clock, type Random, systemClock } from './model/time/clock.ts'
 import type { ServiceView, Status } from './model/views.ts'
@@ -30,7 +31,15 @@ import { ClusterList } from './runtime/cluster-list.ts'
 import { ClusterSources } from './runtime/cluster-sources.ts'
 import { flowLog } from './runtime/flow-log.ts'
 import { NameService } from './runtime/name-service.ts'
-import { clustersOf, dnsOptions, engineOptions, etcdsOf, healthOptions, queryFilter } from './runtime/options.ts'
+import {
+  clustersOf,
+  dnsOptions,
+  engineOptions,
+  etcdsOf,
+  healthOptions,
+  locationOf,
+  queryFilter,
+} from './runtime/options.ts'
 import { L4Proxy } from './runtime/proxy.ts'
 import { Publication } from './runtime/publication.ts'
 import { replacedBy, restartFields } from './runtime/reload.ts'
@@ -107,6 +116,7 @@ class Starlane implements Runtime {
   readonly #views: Views
   #config: Config
   #clusters: readonly Cluster[]
+  #location: Location
   #plugins: readonly LoadedPlugin[] = []
   #health: HealthMonitor
   #proxy: L4Proxy
@@ -131,12 +141,15 @@ class Starlane implements Runtime {
     this.#startedAt = clock.wall()
 
     const { vips, services } = config.proxy
+    this.#location = locationOf(config, env)
+    const { node } = this.#location
     this.#mesh = new Mesh({
       clusters: this.#clusters,
       staleAfterMs: config.stale.after,
       ...(vips === 'clusterIP' ? {} : { vips: vips.cidr }),
       services,
-      ...(env.NODE_NAME ? { node: env.NODE_NAME } : {}),
+      ...(node === undefined ? {} : { node }),
+      onOwnNode: () => this.#locate(),
       health: backend => this.#health.verdict(backend),
       clock,
       log,
@@ -198,7 +211,13 @@ class Starlane implements Runtime {
       uses: loaded.config.plugins,
       folder: dirname(loaded.file),
       placeOf: loaded.placeOf,
-      host: { clusters: () => this.#clusters, clock: this.#clock, random: this.#random, log: this.#log },
+      host: {
+        clusters: () => this.#clusters,
+        location: () => this.#location,
+        clock: this.#clock,
+        random: this.#random,
+        log: this.#log,
+      },
       living,
     })
     const [first] = errors
@@ -275,6 +294,7 @@ class Starlane implements Runtime {
       throw error
     }
     this.#config = config
+    this.#locate()
     await this.#clusterList.follow(config)
     await this.#updateClusters()
     const replaced = replacedBy(before, config)
@@ -328,6 +348,11 @@ class Starlane implements Runtime {
     await this.#names.close()
     this.#names = this.#newNames()
     await this.#names.start()
+  }
+
+  #locate(): void {
+    this.#location = locationOf(this.#config, this.#env, this.#mesh.ownNode)
+    this.#chain.forget()
   }
 
   #newBalancer(openFlows: OpenFlows): Balancer {

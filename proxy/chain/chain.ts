@@ -72,6 +72,8 @@ export interface Chain extends Chooser {
    * may be told the end of a flow whose start it was not told.
    */
   replace(plugins: readonly LoadedPlugin[]): Promise<void>
+  /** Something outside the services has changed that decisions at change time may depend on: they are made again. */
+  forget(): void
   /** Replaces the balancer, for all flows from now on. The counts of open flows are kept. */
   setBalancer(create: ChainParts['balancer']): void
   /** Closes the plugins, and stops watching the directory. */
@@ -220,6 +222,10 @@ class PluginChain implements Chain {
     const leaving = this.#plugins.filter(loaded => !plugins.includes(loaded))
     this.#install(plugins)
     await closeInstances(leaving, this.#faults, this.#parts.clock)
+  }
+
+  forget(): void {
+    this.#chains = new Chains(this.#guarded)
   }
 
   setBalancer(create: ChainParts['balancer']): void {

@@ -1,6 +1,7 @@
 /** The `Host` of one plugin: clusters, clock, log, bounded tables and counters. */
 import { LRUCache } from 'lru-cache'
 import type { Cluster } from '../model/cluster.ts'
+import type { Location } from '../model/location.ts'
 import type { Log } from '../model/log.ts'
 import type { PluginCounter } from '../model/stats/plugin.ts'
 import type { Clock, Random } from '../model/time/clock.ts'
@@ -10,6 +11,8 @@ import type { Counter, Host, Table } from '../plugin.ts'
 export interface HostParts {
   /** All clusters of the mesh; the same array until the configuration changes. */
   readonly clusters: () => readonly Cluster[]
+  /** Where Starlane runs; nothing is known of it by default. */
+  readonly location?: () => Location
   readonly clock: Clock
   readonly random: Random
   readonly log: Log
@@ -27,6 +30,9 @@ export function createHost(plugin: string, parts: HostParts): { host: Host; coun
     },
     get clusters() {
       return parts.clusters()
+    },
+    get location() {
+      return parts.location?.() ?? nowhere
     },
     clock: parts.clock,
     random: parts.random,
@@ -56,6 +62,8 @@ export function createHost(plugin: string, parts: HostParts): { host: Host; coun
       })),
   }
 }
+
+const nowhere: Location = Object.freeze({})
 
 function localCluster(clusters: readonly Cluster[]): { among: readonly Cluster[]; cluster: Cluster } {
   const cluster = clusters.find(({ local }) => local)

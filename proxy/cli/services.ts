@@ -111,7 +111,16 @@ function backendCells(
 }
 
 function settingsText({ settings, headless }: ServiceView): string {
-  const { global, shared, affinity, clusterOrder, minHealthyLocal, clusterWeights, sessionAffinityMs } = settings
+  const {
+    global,
+    shared,
+    affinity,
+    clusterOrder,
+    minHealthyLocal,
+    clusterWeights,
+    sessionAffinityMs,
+    trafficDistribution,
+  } = settings
   const all = [
     global ? 'global' : 'local only',
     shared ? 'shared' : 'not shared',
@@ -122,6 +131,7 @@ function settingsText({ settings, headless }: ServiceView): string {
       `weights ${Object.entries(clusterWeights)
         .map(pair => pair.join('='))
         .join(', ')}`,
+    trafficDistribution !== undefined && `traffic distribution ${trafficDistribution}`,
     sessionAffinityMs !== undefined && `sticky for ${span(sessionAffinityMs)}`,
   ]
   return all.filter(Boolean).join('; ')

@@ -100,6 +100,7 @@ export interface NodeRecord {
 }
 
 export const zoneLabel = 'topology.kubernetes.io/zone'
+export const regionLabel = 'topology.kubernetes.io/region'
 
 /** A ServiceExport of the Multi-Cluster Services API. Its backends are in the record of its derived Service. */
 export interface ServiceExportRecord {

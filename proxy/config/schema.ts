@@ -56,6 +56,9 @@ export function schema(resolve: Resolve) {
         clustermeshFields(resolve),
       ),
     ),
+    location: optional(
+      table('Where this Starlane runs, for `trafficDistribution` and the affinity plugin.', locationFields),
+    ),
     stale: table('How long a cluster that cannot be reached keeps its backends.', staleFields),
     dns: table('The DNS responder.', dnsFields(resolve)),
     proxy: table('The TCP and UDP proxy.', proxyFields),
@@ -150,6 +153,16 @@ function halfCertificate<T extends object>(etcd: T): string | undefined {
   const half = (cert === undefined) !== (key === undefined)
   return half ? 'has only one of `cert` and `key`; give both' : undefined
 }
+
+const locationFields = {
+  node: optional(
+    text(
+      'The name of its node, for `internalTrafficPolicy: Local` and PreferSameNode. By default the variable `NODE_NAME`.',
+    ),
+  ),
+  zone: optional(text('Its zone. By default the label `topology.kubernetes.io/zone` of its node.')),
+  region: optional(text('Its region. By default the label `topology.kubernetes.io/region` of its node.')),
+} satisfies Fields
 
 const staleFields = {
   after: duration(

@@ -121,6 +121,7 @@ function makeBackends({ service, local }: MemberService, { health }: MergeContex
           ...(endpoint.pod === undefined ? {} : { pod: endpoint.pod }),
           ...(endpoint.node === undefined ? {} : { node: endpoint.node }),
           ...(endpoint.zone === undefined ? {} : { zone: endpoint.zone }),
+          ...(endpoint.region === undefined ? {} : { region: endpoint.region }),
         }),
       )
     }

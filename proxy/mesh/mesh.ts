@@ -1,10 +1,12 @@
 /** The only writer of the directory: one state per cluster in, merged services out. */
+import { isDeepStrictEqual } from 'node:util'
 import type { Cidr } from '../model/address.ts'
 import { familyOf } from '../model/address.ts'
 import type { Health } from '../model/backend.ts'
 import type { Cluster, Link } from '../model/cluster.ts'
 import type { Change, Directory, ServiceChange } from '../model/directory.ts'
 import type { Problem } from '../model/error.ts'
+import type { Node } from '../model/location.ts'
 import type { Log } from '../model/log.ts'
 import {
   type ClusterService,
@@ -32,7 +34,10 @@ export interface MeshOptions {
   readonly vips?: Cidr
   /** Which services are proxied, and so get a virtual address. */
   readonly services: 'global' | 'all'
+  /** The name of the node that Starlane runs on. */
   readonly node?: string
+  /** The labels of that node have changed, or it is known now. */
+  readonly onOwnNode?: () => void
   /** The current verdict on a backend. */
   readonly health: (backendKey: string) => Health
   readonly clock: Clock
@@ -56,6 +61,7 @@ export class Mesh {
   #backends = new BackendIndex()
   #owners = new FrontendOwners()
   #pods = new PodAddresses()
+  #ownNode: Node | undefined
   #clusterset = new ClustersetResolver()
   #vips: VipAllocator | undefined
 
@@ -96,10 +102,11 @@ export class Mesh {
   sink(cluster: string): Sink {
     const state = this.#state(cluster)
     return {
-      reset: ({ services, namespaces, pods = [] }) => {
+      reset: ({ services, namespaces, pods = [], nodes = [] }) => {
         state.reset(services, namespaces)
         if (state !== this.#local) return
         this.#pods.reset(pods)
+        this.#setOwnNode(nodes.find(node => this.#isOwnNode(node.name)))
         this.#markRemote(() => true)
       },
       put: service => this.#withNamespace(state, service.namespace, () => state.put(service)),
@@ -109,6 +116,8 @@ export class Mesh {
       // Only Pods of the local cluster have DNS names here.
       putPod: pod => state === this.#local && this.#pods.put(pod),
       dropPod: (namespace, name) => state === this.#local && this.#pods.drop(namespace, name),
+      putNode: node => state === this.#local && this.#isOwnNode(node.name) && this.#setOwnNode(node),
+      dropNode: name => state === this.#local && this.#isOwnNode(name) && this.#setOwnNode(undefined),
       live: () => state.live(),
       lost: error => state.lost(error),
       problems: problems => state.setProblems(problems),
@@ -118,6 +127,11 @@ export class Mesh {
   /** The verdict on a backend changed: the services that hold it are rebuilt. */
   healthChanged(backendKey: string): void {
     this.#mark(this.#backends.servicesOf(backendKey))
+  }
+
+  /** The node that Starlane runs on, if the local cluster's source reads nodes. */
+  get ownNode(): Node | undefined {
+    return this.#ownNode
   }
 
   link(cluster: string): Link {
@@ -198,6 +212,16 @@ export class Mesh {
   close(): void {
     this.#closed = true
     for (const state of this.#states) state.close()
+  }
+
+  #isOwnNode(name: string): boolean {
+    return this.#options.node !== undefined && name === this.#options.node
+  }
+
+  #setOwnNode(node: Node | undefined): void {
+    if (isDeepStrictEqual(node, this.#ownNode)) return
+    this.#ownNode = node
+    this.#options.onOwnNode?.()
   }
 
   #mark(keys: Iterable<ServiceKey>): void {

@@ -15,12 +15,16 @@ const none: Settings = { global: false, shared: false, affinity: 'none', cluster
 /**
  * Reads the settings of a service (Cilium 1.2). The old alias of an annotation is read only when the new key is absent, not
  * when its value is empty. A ServiceExport makes a service global unless an annotation says otherwise. All settings but
- * `global` and session affinity apply only to a global service. `known`: the names of the mesh's clusters.
+ * `global`, session affinity and traffic distribution apply only to a global service. `known`: the names of the mesh's clusters.
  */
 export function decodeSettings(service: ClusterService, known: readonly string[]): DecodedSettings {
   const faults: string[] = []
   const read = (key: string, alias?: string): Annotation | undefined => find(service.annotations, key, alias)
-  const session = service.sessionAffinity ? { sessionAffinity: service.sessionAffinity } : {}
+  const distribution = trafficDistribution(service.trafficDistribution, faults)
+  const session = {
+    ...(service.sessionAffinity ? { sessionAffinity: service.sessionAffinity } : {}),
+    ...(distribution ? { trafficDistribution: distribution } : {}),
+  }
 
   const exported = service.exported !== undefined
   const global = flag(read('service.cilium.io/global', 'io.cilium/global-service'), exported, faults)
@@ -70,6 +74,17 @@ function affinity(annotation: Annotation | undefined, faults: string[]): Setting
   if (annotation && value !== '')
     faults.push(`${quoted(annotation)} is none of local, remote, none; it counts as "none"`)
   return 'none'
+}
+
+/** PreferSameZone and PreferSameNode since Kubernetes 1.34; PreferClose, since 1.30, is PreferSameZone (KEP-3015). */
+function trafficDistribution(value: string | undefined, faults: string[]): Settings['trafficDistribution'] {
+  if (value === undefined) return undefined
+  if (value === 'PreferSameZone' || value === 'PreferClose') return 'PreferSameZone'
+  if (value === 'PreferSameNode') return value
+  faults.push(
+    `spec.trafficDistribution: "${value}" is none of PreferSameZone, PreferSameNode, PreferClose; it is ignored`,
+  )
+  return undefined
 }
 
 /**

@@ -29,6 +29,7 @@ export interface Backend {
   readonly pod?: string
   readonly node?: string
   readonly zone?: string
+  readonly region?: string
 }
 
 /** Never changed in place: a step that drops nothing returns the very array it was given. */

@@ -35,6 +35,8 @@ export interface Endpoint {
   readonly pod?: string
   readonly node?: string
   readonly zone?: string
+  /** The region of its zone, from the nodes of the cluster. */
+  readonly region?: string
   /** Zones that the EndpointSlice hints name. */
   readonly forZones?: readonly string[]
   /** `service.cilium.io/weight` of the EndpointSlice; by default 100; 0 excludes the endpoint from new flows. */
@@ -111,6 +113,8 @@ export interface Settings {
   /** `starlane.dev/cluster-weights`: shares by cluster, independent of the number of their backends. */
   readonly clusterWeights?: Readonly<Record<string, number>>
   readonly sessionAffinity?: { readonly timeoutMs: number }
+  /** `spec.trafficDistribution`; PreferClose is an older name of PreferSameZone. */
+  readonly trafficDistribution?: 'PreferSameZone' | 'PreferSameNode'
 }
 
 /** One address and port that clients connect to, always of the local cluster. */

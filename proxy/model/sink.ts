@@ -1,5 +1,6 @@
 /** The contract between a source, which reads one cluster, and the mesh, which merges all of them. */
 import type { MeshError, Problem } from './error.ts'
+import type { Node } from './location.ts'
 import type { ClusterService, Namespace, Pod } from './service.ts'
 
 /** The complete state of one cluster at one moment. */
@@ -8,6 +9,8 @@ export interface Snapshot {
   readonly namespaces: readonly Namespace[]
   /** Absent from a source that does not read Pods. */
   readonly pods?: readonly Pod[]
+  /** Absent from a source that does not read Nodes. */
+  readonly nodes?: readonly Node[]
 }
 
 /** Receives one cluster. Each call carries the complete state of its subject. No call may throw. */
@@ -21,6 +24,9 @@ export interface Sink {
   dropNamespace(name: string): void
   putPod(pod: Pod): void
   dropPod(namespace: string, name: string): void
+  /** A node of the cluster, new or changed. Left out by a sink that has no use for nodes. */
+  putNode?(node: Node): void
+  dropNode?(name: string): void
   /** The source answers again, and nothing has changed. */
   live(): void
   /** The source does not answer. The last known state stays until it is stale. */

@@ -106,6 +106,7 @@ export interface ServiceView {
     readonly minHealthyLocal?: Json
     readonly clusterWeights?: Readonly<Record<string, number>>
     readonly sessionAffinityMs?: number
+    readonly trafficDistribution?: string
   }
   readonly headless: boolean
   /** The target of a Service of `type: ExternalName`. */

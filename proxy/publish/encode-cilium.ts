@@ -9,6 +9,7 @@ import {
   type PortRecord,
   type PortsByIp,
   prefixOf,
+  regionLabel,
   type ServiceExportRecord,
   type ServiceRecord,
   sliceMessage,
@@ -18,6 +19,12 @@ import { familyOf } from '../model/address.ts'
 import { derivedServiceName } from '../model/multicluster.ts'
 import type { ClusterService, Endpoint, EndpointPort, ServiceExport } from '../model/service.ts'
 import { hashOf } from '../model/text/hash.ts'
+
+/** Where a node is, by its labels. */
+export interface Place {
+  readonly zone?: string | undefined
+  readonly region?: string | undefined
+}
 
 export interface ExportOptions {
   readonly cluster: string
@@ -55,16 +62,19 @@ function addBackends(records: Map<string, Buffer>, service: ClusterService, opti
 }
 
 /**
- * A node that runs a shared endpoint, with its name and zone. Its addresses are omitted on purpose: Cilium agents would build
+ * A node that runs a shared endpoint, with its name, zone and region. Its addresses are omitted on purpose: Cilium agents would build
  * tunnels to them, and there is no Cilium at the other end.
  */
-export function nodeRecord(name: string, zone: string | undefined, { cluster, clusterId }: ExportOptions): Buffer {
+export function nodeRecord(name: string, { zone, region }: Place, { cluster, clusterId }: ExportOptions): Buffer {
   const record: NodeRecord = {
     Name: name,
     Cluster: cluster,
     IPAddresses: null,
     ClusterID: clusterId,
-    Labels: zone === undefined ? {} : { [zoneLabel]: zone },
+    Labels: {
+      ...(region === undefined ? {} : { [regionLabel]: region }),
+      ...(zone === undefined ? {} : { [zoneLabel]: zone }),
+    },
   }
   return json(record)
 }

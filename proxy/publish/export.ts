@@ -3,7 +3,7 @@ import { prefixOf } from '../clients/clustermesh.ts'
 import type { Problem } from '../model/error.ts'
 import { type ClusterService, type ServiceKey, serviceKey } from '../model/service.ts'
 import { ClusterKeys } from './cluster-keys.ts'
-import { clusterConfigValue, type ExportOptions, nodeRecord, recordsOf } from './encode-cilium.ts'
+import { clusterConfigValue, type ExportOptions, nodeRecord, type Place, recordsOf } from './encode-cilium.ts'
 
 /** etcd refuses requests of 1.5 MiB (`--max-request-bytes`). */
 export const maxValueBytes = 1.4 * 1024 * 1024
@@ -14,8 +14,8 @@ export class Export {
   #admits: (service: ClusterService) => boolean
   #recordKeys = new Map<ServiceKey, readonly string[]>()
   /** By service, the nodes that run an endpoint of it, with their zone. */
-  #nodes = new Map<ServiceKey, ReadonlyMap<string, string | undefined>>()
-  #usage = new Map<string, { readonly users: number; readonly zone: string | undefined }>()
+  #nodes = new Map<ServiceKey, ReadonlyMap<string, Place>>()
+  #usage = new Map<string, Place & { readonly users: number }>()
   #tooLarge = new Map<ServiceKey, Problem>()
 
   constructor(options: ExportOptions, admits: (service: ClusterService) => boolean = () => true) {
@@ -61,7 +61,10 @@ export class Export {
     for (const old of this.#recordKeys.get(key) ?? []) if (!records.has(old)) this.#desiredOf(old).delete(old)
     for (const [record, value] of records) this.#desiredOf(record).set(record, value)
     this.#recordKeys.set(key, [...records.keys()])
-    this.#setNodes(key, new Map(service.endpoints.flatMap(({ node, zone }) => (node ? [[node, zone]] : []))))
+    this.#setNodes(
+      key,
+      new Map(service.endpoints.flatMap(({ node, zone, region }) => (node ? [[node, { zone, region }]] : []))),
+    )
   }
 
   delete(key: ServiceKey): void {
@@ -71,18 +74,18 @@ export class Export {
     this.#setNodes(key, new Map())
   }
 
-  #setNodes(key: ServiceKey, nodes: ReadonlyMap<string, string | undefined>): void {
-    const before = this.#nodes.get(key) ?? new Map<string, string | undefined>()
+  #setNodes(key: ServiceKey, nodes: ReadonlyMap<string, Place>): void {
+    const before = this.#nodes.get(key) ?? new Map<string, Place>()
     if (nodes.size > 0) this.#nodes.set(key, nodes)
     else this.#nodes.delete(key)
-    for (const [node, zone] of nodes) this.#use(node, before.has(node) ? 0 : 1, zone)
-    for (const node of before.keys()) if (!nodes.has(node)) this.#use(node, -1, undefined)
+    for (const [node, place] of nodes) this.#use(node, before.has(node) ? 0 : 1, place)
+    for (const node of before.keys()) if (!nodes.has(node)) this.#use(node, -1, {})
   }
 
-  /** The last reported zone counts: services agree on it, unless it is just changing. */
-  #use(node: string, more: number, zone: string | undefined): void {
+  /** The last reported place counts: services agree on it, unless it is just changing. */
+  #use(node: string, more: number, { zone, region }: Place): void {
     const before = this.#usage.get(node)
-    const after = { users: (before?.users ?? 0) + more, zone: zone ?? before?.zone }
+    const after = { users: (before?.users ?? 0) + more, zone: zone ?? before?.zone, region: region ?? before?.region }
     const { cluster, cached } = this.#options
     const key = `${prefixOf('nodes', cluster, cached)}${node}`
     if (after.users === 0) {
@@ -90,8 +93,8 @@ export class Export {
       return this.keys.desired('nodes').delete(key)
     }
     this.#usage.set(node, after)
-    if (before && before.zone === after.zone) return
-    this.keys.desired('nodes').set(key, nodeRecord(node, after.zone, this.#options))
+    if (before && before.zone === after.zone && before.region === after.region) return
+    this.keys.desired('nodes').set(key, nodeRecord(node, after, this.#options))
   }
 
   #desiredOf(record: string) {

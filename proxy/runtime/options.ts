@@ -5,6 +5,7 @@ import type { EngineOptions } from '../dataplane/engine.ts'
 import type { DnsOptions, QueryFilter } from '../dns/options.ts'
 import type { HealthOptions } from '../health/options.ts'
 import { type Cluster, viewsOf } from '../model/cluster.ts'
+import type { Location, Node } from '../model/location.ts'
 
 export function clustersOf(local: string, clusters: readonly ClusterConfig[]): Cluster[] {
   return clusters.map(({ name, id, tenant }) => ({
@@ -21,6 +22,22 @@ export function etcdsOf(local: string, clusters: readonly ClusterConfig[]): Map<
   return new Map(
     clusters.flatMap(({ name, source }) => (isOther(name) && 'etcd' in source ? [[name, source.etcd]] : [])),
   )
+}
+
+/** What the configuration does not say of the location is taken from the labels of the node. */
+export function locationOf(
+  { location }: Config,
+  env: { readonly NODE_NAME?: string | undefined },
+  own?: Node,
+): Location {
+  const node = location?.node ?? (env.NODE_NAME || undefined)
+  const zone = location?.zone ?? own?.zone
+  const region = location?.region ?? own?.region
+  return {
+    ...(node === undefined ? {} : { node }),
+    ...(zone === undefined ? {} : { zone }),
+    ...(region === undefined ? {} : { region }),
+  }
 }
 
 export function engineOptions({ proxy }: Config): EngineOptions {

@@ -24,6 +24,7 @@ export function replacedBy(before: Config, after: Config): Replaced {
 export function restartFields(before: Config, after: Config): string[] {
   const pairs: [string, unknown, unknown][] = [
     ['cluster', before.cluster, after.cluster],
+    ['location.node', before.location?.node, after.location?.node],
     ['stale.after', before.stale, after.stale],
     ['proxy.vips', vipsText(before), vipsText(after)],
     ['proxy.anyip', before.proxy.anyip, after.proxy.anyip],

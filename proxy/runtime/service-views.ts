@@ -22,7 +22,16 @@ export function serviceView(service: GlobalService, chain: Chain): ServiceView {
 }
 
 function settingsView(settings: Settings): ServiceView['settings'] {
-  const { global, shared, affinity, clusterOrder, minHealthyLocal, clusterWeights, sessionAffinity } = settings
+  const {
+    global,
+    shared,
+    affinity,
+    clusterOrder,
+    minHealthyLocal,
+    clusterWeights,
+    sessionAffinity,
+    trafficDistribution,
+  } = settings
   return {
     global,
     shared,
@@ -31,6 +40,7 @@ function settingsView(settings: Settings): ServiceView['settings'] {
     ...(minHealthyLocal ? { minHealthyLocal } : {}),
     ...(clusterWeights ? { clusterWeights } : {}),
     ...(sessionAffinity ? { sessionAffinityMs: sessionAffinity.timeoutMs } : {}),
+    ...(trafficDistribution ? { trafficDistribution } : {}),
   }
 }
 

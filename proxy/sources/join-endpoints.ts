@@ -7,14 +7,18 @@ export interface EndpointContext {
   /** `publishNotReadyAddresses`. Kubernetes then writes ready = true itself; slices written by hand rely on the field. */
   readonly unready: boolean
   readonly zoneOf: (node: string) => string | undefined
+  readonly regionOf: (zone: string) => string | undefined
 }
 
-export function resolveEndpoint(declared: DeclaredEndpoint, { unready, zoneOf }: EndpointContext): Endpoint {
+export function resolveEndpoint(declared: DeclaredEndpoint, context: EndpointContext): Endpoint {
+  const { unready, zoneOf, regionOf } = context
   const ready = declared.ready || unready
   const serving = declared.serving ?? ready
   const zone = declared.zone ?? (declared.node === undefined ? undefined : zoneOf(declared.node))
-  if (ready === declared.ready && serving === declared.serving && zone === declared.zone) return declared as Endpoint
-  return { ...declared, ready, serving, ...(zone !== undefined && { zone }) }
+  const region = declared.region ?? (zone === undefined ? undefined : regionOf(zone))
+  const isSame = ready === declared.ready && serving === declared.serving && zone === declared.zone
+  if (isSame && region === declared.region) return declared as Endpoint
+  return { ...declared, ready, serving, ...(zone !== undefined && { zone }), ...(region !== undefined && { region }) }
 }
 
 /**

@@ -74,6 +74,7 @@ export interface NamespaceObject extends ObjectRef {
 export interface NodeObject extends ObjectRef {
   readonly kind: 'Node'
   readonly zone: string | undefined
+  readonly region?: string | undefined
 }
 
 export interface PodObject extends ObjectRef {

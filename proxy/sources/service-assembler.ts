@@ -3,6 +3,7 @@
  * Two decoders feed it (`decode/` and `etcd/`), and it calls the sink.
  */
 import { isDeepStrictEqual } from 'node:util'
+import type { Node } from '../model/location.ts'
 import {
   type ClusterService,
   type Endpoint,
@@ -18,6 +19,7 @@ import {
   type EndpointsObject,
   type ExportObject,
   type ImportObject,
+  type NodeObject,
   type ObjectRef,
   refText,
   type ServiceObject,
@@ -56,7 +58,10 @@ interface Declaration {
   readonly portions: readonly Portion[]
 }
 
-type Changes = Pick<Sink, 'put' | 'drop' | 'putNamespace' | 'dropNamespace' | 'putPod' | 'dropPod'>
+type Changes = Pick<
+  Sink,
+  'put' | 'drop' | 'putNamespace' | 'dropNamespace' | 'putPod' | 'dropPod' | 'putNode' | 'dropNode'
+>
 
 /**
  * Objects may come in any order. A change costs as much as the service it belongs to, and many changes between two flushes
@@ -69,13 +74,17 @@ export class ServiceAssembler {
   readonly #portions = new Map<string, Portion>()
   /** From a derived Service to the exported one that uses its backends. */
   readonly #exportOf = new Map<ServiceKey, ServiceKey>()
-  readonly #zones = new Map<string, string>()
+  readonly #nodes = new Map<string, Node>()
+  /** The region of each zone, by the nodes. */
+  #regions: ReadonlyMap<string, string> = new Map()
   readonly #portionsOnNode = new Map<string, Set<Portion>>()
   readonly #namespaces = new Map<string, Namespace>()
   readonly #pods = new Map<string, Pod>()
   /** Changed since the last flush. */
   readonly #touched = new Set<ServiceKey>()
   readonly #touchedNamespaces = new Set<string>()
+  /** With the Node as delivered. */
+  readonly #touchedNodes = new Map<string, Node | undefined>()
   /** With the Pod as delivered: there may be too many Pods to keep a copy of each. */
   readonly #touchedPods = new Map<string, Pod | undefined>()
   /** As the sink has them. */
@@ -93,7 +102,7 @@ export class ServiceAssembler {
     else if (object.kind === 'ServiceImport') this.#setImport(object, { object, origin })
     else if (object.kind === 'ServiceExport') this.#setExport(object, { object, origin })
     else if (object.kind === 'Namespace') this.#setNamespace(object.name, object)
-    else if (object.kind === 'Node') this.#setZone(object.name, object.zone)
+    else if (object.kind === 'Node') this.#setNode(object.name, nodeOf(object))
     else if (object.kind === 'Pod') this.#setPod(object, object.pod)
     else this.#putPortion(object, origin)
   }
@@ -104,7 +113,7 @@ export class ServiceAssembler {
     else if (ref.kind === 'ServiceImport') this.#setImport(ref, undefined)
     else if (ref.kind === 'ServiceExport') this.#setExport(ref, undefined)
     else if (ref.kind === 'Namespace') this.#setNamespace(ref.name, undefined)
-    else if (ref.kind === 'Node') this.#setZone(ref.name, undefined)
+    else if (ref.kind === 'Node') this.#setNode(ref.name, undefined)
     else if (ref.kind === 'Pod') this.#setPod(ref, undefined)
     else this.#removePortion(refText(ref))
   }
@@ -123,16 +132,33 @@ export class ServiceAssembler {
       services: [...this.#delivered.values()],
       namespaces: [...this.#deliveredNamespaces.values()],
       pods: [...this.#pods.values()],
+      nodes: [...this.#nodes.values()],
     })
   }
 
   #settle(sink: Changes): void {
+    if (this.#touchedNodes.size > 0) this.#settleNodes(sink)
     for (const name of this.#touchedNamespaces) this.#settleNamespace(name, sink)
     for (const key of this.#touched) this.#settleService(key, sink)
     for (const [key, before] of this.#touchedPods) settlePod(before, this.#pods.get(key), sink)
     this.#touchedNamespaces.clear()
     this.#touchedPods.clear()
     this.#touched.clear()
+  }
+
+  /** A zone that has another region now concerns any service; this happens only when zones come or go. */
+  #settleNodes(sink: Changes): void {
+    for (const [name, before] of this.#touchedNodes) {
+      const after = this.#nodes.get(name)
+      if (after && !isDeepStrictEqual(before, after)) sink.putNode?.(after)
+      else if (before && !after) sink.dropNode?.(name)
+    }
+    this.#touchedNodes.clear()
+    const regions = new Map<string, string>()
+    for (const { zone, region } of this.#nodes.values()) if (zone && region) regions.set(zone, region)
+    if (isDeepStrictEqual(regions, this.#regions)) return
+    this.#regions = regions
+    for (const portion of this.#portions.values()) this.#resolveAgain(portion)
   }
 
   #settleNamespace(name: string, sink: Changes): void {
@@ -199,7 +225,11 @@ export class ServiceAssembler {
 
   #resolve(portion: Portion, unready: boolean): readonly Endpoint[] {
     if (portion.resolved?.unready !== unready) {
-      const context = { unready, zoneOf: (node: string) => this.#zones.get(node) }
+      const context = {
+        unready,
+        zoneOf: (node: string) => this.#nodes.get(node)?.zone,
+        regionOf: (zone: string) => this.#regions.get(zone),
+      }
       const endpoints = portion.object.endpoints.map(endpoint => resolveEndpoint(endpoint, context))
       portion.resolved = { unready, endpoints }
     }
@@ -279,14 +309,19 @@ export class ServiceAssembler {
     else this.#pods.delete(key)
   }
 
-  #setZone(node: string, zone: string | undefined): void {
-    if (this.#zones.get(node) === zone) return
-    if (zone === undefined) this.#zones.delete(node)
-    else this.#zones.set(node, zone)
-    for (const portion of this.#portionsOnNode.get(node) ?? []) {
-      portion.resolved = undefined
-      this.#touch(portion.object.service)
-    }
+  #setNode(name: string, node: Node | undefined): void {
+    const before = this.#nodes.get(name)
+    if (isDeepStrictEqual(before, node)) return
+    if (node) this.#nodes.set(name, node)
+    else this.#nodes.delete(name)
+    if (!this.#touchedNodes.has(name)) this.#touchedNodes.set(name, before)
+    if (before?.zone === node?.zone) return
+    for (const portion of this.#portionsOnNode.get(name) ?? []) this.#resolveAgain(portion)
+  }
+
+  #resolveAgain(portion: Portion): void {
+    portion.resolved = undefined
+    this.#touch(portion.object.service)
   }
 
   /** Marks a service to be assembled again, and the exported one that uses its backends. */
@@ -326,6 +361,10 @@ const nobody: Changes = {
   dropNamespace() {},
   putPod() {},
   dropPod() {},
+}
+
+function nodeOf({ name, zone, region }: NodeObject): Node {
+  return { name, ...(zone === undefined ? {} : { zone }), ...(region === undefined ? {} : { region }) }
 }
 
 function settlePod(before: Pod | undefined, after: Pod | undefined, sink: Changes): void {

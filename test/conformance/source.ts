@@ -1,7 +1,9 @@
 /** The conformance suite of sources: what a source must deliver to its sink. Run with a driver for each kind of source. */
+
 import { isDeepStrictEqual } from 'node:util'
 import type { Test } from 'tap'
 import { MeshError, type Problem } from '../../proxy/model/error.ts'
+import type { Node } from '../../proxy/model/location.ts'
 import {
   type ClusterService,
   type Namespace,
@@ -43,16 +45,19 @@ export class RecordingSink implements Sink {
   namespaces = new Map<string, Namespace>()
   /** Addresses by `NAMESPACE/NAME`. */
   pods = new Map<string, readonly string[]>()
+  /** Not among the calls: what a source says of nodes reaches services by their zones. */
+  nodes = new Map<string, Node>()
   problemList: readonly Problem[] = []
   link: 'syncing' | 'live' | 'lost' = 'syncing'
   error: MeshError | undefined
   isClosed = false
 
-  reset({ services, namespaces, pods = [] }: Snapshot): void {
+  reset({ services, namespaces, pods = [], nodes = [] }: Snapshot): void {
     this.#note('reset')
     this.services = new Map(services.map(service => [keyOf(service), service]))
     this.namespaces = new Map(namespaces.map(namespace => [namespace.name, namespace]))
     this.pods = new Map(pods.map(pod => [serviceKey(pod.namespace, pod.name), pod.addresses]))
+    this.nodes = new Map(nodes.map(node => [node.name, node]))
     if (this.services.size !== services.length) this.violations.push('a reset names a service twice')
     this.link = 'live'
   }
@@ -66,6 +71,14 @@ export class RecordingSink implements Sink {
     const key = serviceKey(namespace, name)
     this.#note(`drop ${key}`, true)
     if (!this.services.delete(key)) this.violations.push(`drops ${key}, which it never delivered`)
+  }
+
+  putNode(node: Node): void {
+    this.nodes.set(node.name, node)
+  }
+
+  dropNode(name: string): void {
+    if (!this.nodes.delete(name)) this.violations.push(`drops node ${name}, which it never delivered`)
   }
 
   putNamespace(namespace: Namespace): void {

@@ -62,6 +62,49 @@ t.test('a tenant without any backend of its own is refused', async t => {
   )
 })
 
+t.test(
+  'trafficDistribution: flows stay in the zone of this node, in all clusters, while it has a healthy backend',
+  async t => {
+    const world = await createWorld(t, { env: { NODE_NAME: 'n1' } })
+    const zones = { 'cluster-1': { n1: 'a', n2: 'b' }, 'cluster-2': { m1: 'a', m2: 'b' } }
+    const writeNodes = (zones: Record<string, Record<string, string>>) =>
+      Promise.all(
+        Object.entries(zones).map(([cluster, nodes]) =>
+          writeFile(
+            join(world.folder, cluster, 'nodes.yaml'),
+            Object.entries(nodes)
+              .map(
+                ([name, zone]) =>
+                  `{ apiVersion: v1, kind: Node, metadata: { name: ${name}, labels: { topology.kubernetes.io/zone: ${zone} } } }`,
+              )
+              .join('\n---\n'),
+          ),
+        ),
+      )
+    await writeNodes(zones)
+    const pods = ['n1', 'n2', 'm1', 'm2'].map((node, i) => ({ node, ip: world.ip(11 + i) }))
+    const started = new Map<string, { close(): Promise<void> }>()
+    for (const { node, ip } of pods) started.set(node, await startPod(t, ip, node))
+    const vip = world.ip(1)
+    const spec = { trafficDistribution: 'PreferClose' }
+    await world.declare('cluster-1', { clusterIP: vip, spec, pods: pods.slice(0, 2) })
+    await world.declare('cluster-2', { clusterIP: world.ip(2), pods: pods.slice(2) })
+    await world.start()
+    t.same(Object.keys(await tally(12, vip)).sort(), ['m1', 'n1'])
+    await started.get('n1')?.close()
+    await eventually(async () => assert.deepEqual(Object.keys(await tally(6, vip)), ['m1']))
+    await started.get('m1')?.close()
+    await eventually(async () => assert.deepEqual(Object.keys(await tally(12, vip)).sort(), ['m2', 'n2']))
+    t.match(await world.look('/v1/services/default/rebel-base'), {
+      settings: { trafficDistribution: 'PreferSameZone' },
+    })
+    await startPod(t, world.ip(11), 'n1')
+    await eventually(async () => assert.deepEqual(Object.keys(await tally(12, vip)), ['n1']))
+    await writeNodes({ ...zones, 'cluster-1': { n1: 'b', n2: 'b' } })
+    await eventually(async () => assert.deepEqual(Object.keys(await tally(12, vip)).sort(), ['m2', 'n1', 'n2']))
+  },
+)
+
 t.test('a client stays with its backend while the Service has session affinity', async t => {
   const world = await createWorld(t)
   const vip = world.ip(1)

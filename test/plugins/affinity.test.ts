@@ -1,14 +1,16 @@
 /** The affinity plugin, with Cilium's rule state by state. */
 import t from 'tap'
 import affinity from '../../plugins/affinity/index.ts'
-import type { Backend, Backends, Health } from '../../proxy/model/backend.ts'
+import { type Backend, type Backends, type Health, select } from '../../proxy/model/backend.ts'
+import type { Location } from '../../proxy/model/location.ts'
 import type { Settings } from '../../proxy/model/service.ts'
 import { hostParts, plugin, startChain } from '../support/chain.ts'
-import { backend, flow, globalService } from '../support/model.ts'
+import { backend, clusterService, flow, globalService } from '../support/model.ts'
 
 type Side = Settings['affinity']
 
 const { plugin: hooks } = plugin(affinity)
+const plain = { topology: 'service', minHealthyNear: 1 } as const
 
 /** What the plugin leaves of a service's backends, as addresses. */
 function left(backends: Backends, settings: Partial<Settings>, tried: readonly Backend[] = []): string[] {
@@ -114,7 +116,7 @@ const many = <T>(count: number, make: (n: number) => T): T[] => Array.from({ len
 const isRemote = (address: string) => !address.startsWith('10.1.')
 
 t.test('does not apply to services without a preference', async t => {
-  const concerned = (settings: Partial<Settings>) => affinity.appliesTo?.(globalService({ settings }), {})
+  const concerned = (settings: Partial<Settings>) => affinity.appliesTo?.(globalService({ settings }), plain)
   t.equal(concerned({}), false)
   t.equal(concerned({ affinity: 'local' }), true)
   t.equal(concerned({ affinity: 'remote' }), true)
@@ -225,4 +227,105 @@ t.test('explanations', async t => {
   t.same(why({ clusterOrder: order }, local(1), remote(1), remote(1, 'cluster-3')), [later, later])
   t.same(why({ affinity: 'local', clusterOrder: order }, local(1), remote(1)), [enough])
   t.same(why({ affinity: 'local', clusterOrder: order }, remote(1), remote(1, 'cluster-3')), [later])
+})
+
+/** Three zones of two regions; cluster-2 shares zone a with the local cluster. */
+const places: readonly Partial<Backend>[] = [
+  { zone: 'a', region: 'east', node: 'n1', pod: 'p1' },
+  { zone: 'a', region: 'east', node: 'n2', pod: 'p2' },
+  { zone: 'b', region: 'east', node: 'n3', pod: 'p3' },
+  { cluster: 'cluster-2', remote: true, zone: 'a', region: 'east', node: 'n1', pod: 'q1' },
+  { cluster: 'cluster-2', remote: true, zone: 'b', region: 'east', node: 'n9', pod: 'q2' },
+  { cluster: 'cluster-3', remote: true, zone: 'z', region: 'west', node: 'n1', pod: 'r1' },
+]
+const names = ['1a1', '1a2', '1b3', '2a1', '2b9', '3z1']
+
+/** What is left for a Starlane at this place; the named ones are down. */
+function near(
+  settings: Partial<Settings>,
+  {
+    at = { node: 'n1', zone: 'a', region: 'east' },
+    options = {},
+    down = [],
+    of = names,
+  }: { at?: Location; options?: object; down?: readonly string[]; of?: readonly string[] } = {},
+): string[] {
+  const parts = { ...hostParts(), location: () => at }
+  const made = plugin(affinity, { options, parts })
+  const backends = names.flatMap((name, i) =>
+    of.includes(name)
+      ? [backend({ address: `10.0.0.${i}`, hostname: name, ...places[i], health: down.includes(name) ? 'down' : 'up' })]
+      : [],
+  )
+  const service = globalService({ backends, settings })
+  if (made.module.appliesTo?.(service, made.options) === false) return [...of]
+  const asked = flow(service)
+  return select(made.plugin.candidates?.(asked, asked.frontend.backends) ?? []).map(({ hostname }) => hostname ?? '')
+}
+
+t.test('trafficDistribution: same zone in all clusters, then the region, then the rest', async t => {
+  const sameZone = { trafficDistribution: 'PreferSameZone' } as const
+  t.same(near({}), names, 'a service that does not ask is spread over all')
+  t.same(near(sameZone), ['1a1', '1a2', '2a1'])
+  t.same(near(sameZone, { down: ['1a1', '1a2'] }), ['2a1'], 'a remote cluster in this zone is nearer than another zone')
+  t.same(near(sameZone, { down: ['1a1', '1a2', '2a1'] }), ['1b3', '2b9'], 'the region')
+  t.same(near(sameZone, { down: names.slice(0, 5) }), ['3z1'], 'the rest')
+  t.same(near(sameZone, { down: names }), names, 'all down: all are tried')
+  t.same(near(sameZone, { at: { zone: 'b', region: 'east' } }), ['1b3', '2b9'])
+  t.same(near(sameZone, { at: { zone: 'x', region: 'west' } }), ['3z1'], 'no backend in this zone')
+  t.same(near(sameZone, { at: { zone: 'x' } }), names, 'nor in a known region')
+  t.same(near(sameZone, { at: {} }), names, 'a Starlane that does not know where it is')
+  t.same(near({ ...sameZone, affinity: 'local' }), ['1a1', '1a2'], 'the side comes first')
+  t.same(near({ ...sameZone, affinity: 'local' }, { down: ['1a1', '1a2'] }), ['1b3'])
+  t.same(near({ ...sameZone, affinity: 'remote' }), ['2a1'])
+  t.same(near({ ...sameZone, clusterOrder: ['cluster-3'] }), ['3z1'])
+  t.same(near({ ...sameZone, clusterWeights: { 'cluster-1': 1, 'cluster-3': 1 } }), names, 'shares of clusters stay')
+})
+
+t.test('trafficDistribution: same node, in the local cluster alone', async t => {
+  const sameNode = { trafficDistribution: 'PreferSameNode' } as const
+  t.same(near(sameNode), ['1a1'], 'a node of the same name elsewhere is another one')
+  t.same(near(sameNode, { down: ['1a1'] }), ['1a2', '2a1'], 'then the zone')
+  t.same(near(sameNode, { at: { node: 'n3' } }), ['1b3'])
+  t.same(near(sameNode, { at: { node: 'n7' } }), names)
+})
+
+t.test('the option topology', async t => {
+  t.same(near({}, { options: { topology: 'zone' } }), ['1a1', '1a2', '2a1'], 'all services')
+  t.same(near({ trafficDistribution: 'PreferSameNode' }, { options: { topology: 'none' } }), names, 'none')
+  const headless = globalService({ local: clusterService({ headless: true }), settings: {} })
+  t.equal(affinity.appliesTo?.(headless, { ...plain, topology: 'zone' }), false, 'names stand for all endpoints')
+})
+
+t.test('a zone that runs short gets others one by one, by the floor', async t => {
+  const settings = { trafficDistribution: 'PreferSameZone' } as const
+  const zone = ['1a1', '1a2', '2a1']
+  const left = (floor: number, given: Partial<Settings> = {}, down: readonly string[] = []) =>
+    near({ ...settings, ...given }, { options: { minHealthyNear: floor }, down })
+  t.same(left(3), zone)
+  for (const [floor, count] of [
+    [4, 4],
+    [5, 5],
+    [6, 6],
+    [9, 6],
+  ] as const) {
+    const some = left(floor)
+    t.equal(some.length, count, `${count} for a floor of ${floor}`)
+    t.ok(zone.every(name => some.includes(name)))
+    if (count < 6) t.notOk(some.includes('3z1'), 'the region before the rest')
+  }
+  t.same(left(4), left(4), 'always the same ones')
+  t.equal(left(3, {}, ['1a1']).length, 3, 'one of the region for the one that is down')
+  t.equal(left(1, { affinity: 'none', minHealthyLocal: { count: 3 } }).length, 3, 'the floor of the service')
+  t.equal(left(1, { affinity: 'remote', minHealthyLocal: { count: 2 } }).length, 2, 'takes the place of the option')
+})
+
+t.test('why a backend is left out: it is farther away', async t => {
+  const parts = { ...hostParts(), location: () => ({ zone: 'a' }) }
+  const chain = startChain(t, { plugins: [plugin(affinity, { parts })] })
+  const [here, there] = [backend({ address: '10.0.0.1', zone: 'a' }), backend({ address: '10.0.0.2', zone: 'b' })]
+  const service = globalService({ backends: [here, there], settings: { trafficDistribution: 'PreferSameZone' } })
+  t.same(chain.explain(flow(service)).steps[0]?.removed, [
+    { backend: there.key, why: 'it is farther away than others that are healthy' },
+  ])
 })

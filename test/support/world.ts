@@ -17,6 +17,7 @@ export interface Pod {
   readonly serving?: boolean
   readonly terminating?: boolean
   readonly hostname?: string
+  readonly node?: string
 }
 
 export interface WorldService {
@@ -34,7 +35,10 @@ const global = { 'service.cilium.io/global': 'true' }
 let worlds = 0
 
 /** Each world has loopback addresses of its own, so that test files can run in parallel. */
-export async function createWorld(t: Test, options: { clusters?: readonly string[]; config?: object; log?: Log } = {}) {
+export async function createWorld(
+  t: Test,
+  options: { clusters?: readonly string[]; config?: object; log?: Log; env?: Readonly<Record<string, string>> } = {},
+) {
   const { clusters = ['cluster-1', 'cluster-2'], config = {}, log = silentLog } = options
   const network = `127.${100 + (process.pid % 100)}.${worlds++}`
   const folder = await mkdtemp(join(tmpdir(), 'starlane-world-'))
@@ -77,7 +81,7 @@ export async function createWorld(t: Test, options: { clusters?: readonly string
       loaded,
       log,
       version: 'test',
-      env: { STARLANE_NATIVE: process.env.STARLANE_NATIVE },
+      env: { STARLANE_NATIVE: process.env.STARLANE_NATIVE, ...options.env },
     })
     runtime = started
     await started.start()
@@ -137,10 +141,11 @@ export function manifests(service: WorldService, name: string) {
       metadata: { name: `${name}-1`, namespace: 'default', labels: { 'kubernetes.io/service-name': name } },
       addressType: 'IPv4',
       ports: [{ name: 'main', port: targetPort, protocol }],
-      endpoints: pods.map(({ ip, ready = true, serving = ready, terminating = false, hostname }) => ({
+      endpoints: pods.map(({ ip, ready = true, serving = ready, terminating = false, hostname, node }) => ({
         addresses: [ip],
         conditions: { ready, serving, terminating },
         ...(hostname === undefined ? {} : { hostname }),
+        ...(node === undefined ? {} : { nodeName: node }),
       })),
     },
   ]

@@ -152,6 +152,7 @@ function decodeNode(value: object, ref: ObjectRef, faults: Faults): NodeObject |
     ...ref,
     kind: 'Node',
     zone: labels['topology.kubernetes.io/zone'] ?? labels['failure-domain.beta.kubernetes.io/zone'],
+    region: labels['topology.kubernetes.io/region'] ?? labels['failure-domain.beta.kubernetes.io/region'],
   }
 }
 

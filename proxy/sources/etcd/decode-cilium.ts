@@ -3,7 +3,7 @@
  * objects and checked against their keys. A bad record throws a MeshError; the reader then keeps the last good value.
  */
 import * as v from 'valibot'
-import { zoneLabel } from '../../clients/clustermesh.ts'
+import { regionLabel, zoneLabel } from '../../clients/clustermesh.ts'
 import { clusterId, parseJson } from '../../clients/etcd/record.ts'
 import { derivedServiceName } from '../../model/multicluster.ts'
 import { type EndpointPort, serviceKey } from '../../model/service.ts'
@@ -119,7 +119,7 @@ export function decodeNode(suffix: string, value: Uint8Array, owner: Owner): Nod
   checkSame('cluster', Cluster, owner.cluster)
   checkSame('ClusterID', ClusterID, owner.clusterId)
   checkSame('name', Name, suffix)
-  return { kind: 'Node', namespace: '', name: Name, zone: Labels[zoneLabel] }
+  return { kind: 'Node', namespace: '', name: Name, zone: Labels[zoneLabel], region: Labels[regionLabel] }
 }
 
 const exportRecord = v.object({

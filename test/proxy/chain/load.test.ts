@@ -252,7 +252,7 @@ t.test('options', async t => {
     [
       'PLUGIN_OPTION starlane.yaml:10  plugins[0].options.sizes: is not a known key; did you mean "size"? (known keys: size)',
       'PLUGIN_OPTION starlane.yaml:10  plugins[0].options.size: is no number',
-      'PLUGIN_OPTION starlane.yaml:11  plugins[1].options: 7 is not a mapping of options (it has none)',
+      'PLUGIN_OPTION starlane.yaml:11  plugins[1].options: 7 is not a mapping of options (topology, minHealthyNear)',
     ],
   )
 })

@@ -357,7 +357,7 @@ dns: { listen: "localhost:53" }
       'CONF_FIELD 7  clusters[1].id: 300 is not a whole number from 1 to 255',
       'CONF_CLUSTER 8  clusters[2].name: "two" is already the name of clusters[1]',
       'CONF_CLUSTER 9  clusters[2].id: 1 is already the id of clusters[0]',
-      'CONF_FIELD 11  prxy: is not a known key; did you mean "proxy"? (known keys: cluster, clusters, clustermesh, stale, dns, proxy, health, plugins, publish, writeBack, admin, log)',
+      'CONF_FIELD 11  prxy: is not a known key; did you mean "proxy"? (known keys: cluster, clusters, clustermesh, location, stale, dns, proxy, health, plugins, publish, writeBack, admin, log)',
       'CONF_FIELD 13  proxy.drain: 30 has no unit; write 30s or 30ms',
       'CONF_FIELD 14  proxy.dial: timeout (10s) is longer than budget (5s), the time for all attempts together',
       'CONF_FIELD 16  proxy.limits.connections: "10k" is not a whole number from 1 to 1000000',

@@ -153,6 +153,23 @@ t.test('annotations', async t => {
   t.match(decode({ 'service.cilium.io/global': 'yes' }).faults[0], /service\.cilium\.io\/global: "yes" is neither/)
 })
 
+t.test('spec.trafficDistribution', async t => {
+  for (const [value, expected, faults] of [
+    [undefined, undefined, 0],
+    ['PreferSameZone', 'PreferSameZone', 0],
+    ['PreferClose', 'PreferSameZone', 0],
+    ['PreferSameNode', 'PreferSameNode', 0],
+    ['PreferFar', undefined, 1],
+  ] as const) {
+    for (const annotations of [{}, { 'service.cilium.io/global': 'true' }]) {
+      const given = { annotations, ...(value && { trafficDistribution: value }) }
+      const decoded = decodeSettings(clusterService(given), clusters)
+      t.equal(decoded.settings.trafficDistribution, expected, value ?? 'nothing')
+      t.equal(decoded.faults.length, faults)
+    }
+  }
+})
+
 t.test('a ServiceExport makes a service global unless an annotation says otherwise', async t => {
   const exported = { annotations: {}, labels: {} }
   for (const [annotations, global] of [

@@ -236,6 +236,29 @@ t.test('an absent serving equals ready, and publishNotReadyAddresses sets ready'
   ])
 })
 
+t.test('an endpoint takes the region of its zone, from any node there', async t => {
+  const { put, remove, endpoints, sink } = begin(
+    aService('a'),
+    aSlice(
+      'a-1',
+      'a',
+      { address: '10.0.0.1', zone: 'z1' },
+      { address: '10.0.0.2', node: 'n2' },
+      { address: '10.0.0.3' },
+    ),
+  )
+  const regions = () => endpoints('a').map(({ region }) => region)
+  t.same(regions(), [undefined, undefined, undefined])
+  t.same(put({ ...aNode('n7', 'z1'), region: 'east' }), ['put default/a'])
+  t.same(put({ ...aNode('n2', 'z2'), region: 'west' }), ['put default/a'])
+  t.same(regions(), ['east', 'west', undefined])
+  t.same(put({ ...aNode('n8', 'z1'), region: 'east' }), [], 'another node of a known zone')
+  t.same(remove(aNode('n7')), [], 'the zone has another node')
+  t.same(remove(aNode('n8')), ['put default/a'])
+  t.same(regions(), [undefined, 'west', undefined])
+  t.same([...sink.nodes.values()], [{ name: 'n2', zone: 'z2', region: 'west' }], 'the sink is told of nodes')
+})
+
 t.test('an endpoint without a zone takes that of its node', async t => {
   const { put, remove, endpoints } = begin(
     aService('a'),
