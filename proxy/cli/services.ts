@@ -91,7 +91,8 @@ function frontendTexts({ frontends, headless, externalName }: ServiceView): stri
   if (externalName !== undefined) return [`ExternalName ${externalName}`]
   if (frontends.length === 0) return [headless ? 'headless' : 'not in this cluster']
   return frontends.map(
-    ({ ip, port, protocol, name }) => `${endpointText(ip, port)}/${protocol}${name ? ` ${name}` : ''}`,
+    ({ ip, port, protocol, name, refusing }) =>
+      `${endpointText(ip, port)}/${protocol}${name ? ` ${name}` : ''}${refusing ? ' refusing' : ''}`,
   )
 }
 

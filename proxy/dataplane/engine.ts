@@ -8,8 +8,11 @@ import type { Clock } from '../model/time/clock.ts'
 
 export interface Engine {
   readonly name: string
-  /** Binds and begins to carry flows. Rejects with `MeshError` LISTEN that names the address, the cause and the remedy. */
-  listen(frontend: Frontend, service: GlobalService): Promise<Listener>
+  /**
+   * Binds and begins to carry flows. Rejects with `MeshError` LISTEN that names the address, the cause and the remedy. The flows
+   * of `paused`, an earlier listener of the same frontend, belong to the new one from then on.
+   */
+  listen(frontend: Frontend, service: GlobalService, paused?: Listener): Promise<Listener>
   /**
    * These backends leave. Their TCP flows may go on for the drain time and are then closed, spread over its last part; UDP
    * sessions move to another backend at once. A backend that is active again in a flow's frontend by then keeps the flow.
@@ -27,6 +30,11 @@ export interface Listener {
   readonly frontend: Frontend
   /** New flows follow the new service from now on; flows in progress are not touched. */
   update(frontend: Frontend, service: GlobalService): void
+  /**
+   * Stops accepting and frees the address, so that the kernel refuses clients. TCP flows in progress go on, and `update` and
+   * `close` still apply to them; UDP sessions end, since nothing can answer from the address.
+   */
+  pause(): Promise<void>
   /** Stops accepting and frees the address; flows in progress drain. */
   close(): Promise<void>
 }

@@ -79,6 +79,11 @@ export function select(backends: Backends): Backends {
   )
 }
 
+/** Whether `select` could ever return it, whatever its health: what it is by its conditions alone. */
+export function isCandidate({ state, serving }: Backend): boolean {
+  return state === 'active' || (state === 'terminating' && serving)
+}
+
 const none: Backends = []
 
 function some(backends: Backends, test: (backend: Backend) => boolean): Backends | undefined {

@@ -116,6 +116,8 @@ export interface ServiceView {
     readonly port: number
     readonly protocol: Protocol
     readonly name: string
+    /** Connections are refused (ECONNREFUSED, ICMP port unreachable), since no backend could be chosen for any client. */
+    readonly refusing?: true
   }[]
   readonly backends: readonly BackendView[]
   readonly changedAt: number

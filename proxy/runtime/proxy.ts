@@ -45,7 +45,11 @@ export class L4Proxy {
     this.BatchSocket = BatchSocket
     this.#routes = anyip ? new LocalRoutes({ log }) : undefined
     this.#unwatch = this.#routes ? directory.onChange(change => this.#dropRoutes(change)) : () => {}
-    const prepare = this.#routes && { prepare: (ips: readonly string[]) => this.#routes?.add(ips) ?? Promise.resolve() }
+    const routes = this.#routes
+    const prepare = routes && {
+      prepare: (ips: readonly string[]) => routes.add(ips),
+      release: (ips: readonly string[]) => routes.remove(ips),
+    }
     this.#listeners = new Listeners({ directory, engine: this.#engine, services, clock, log, ...prepare })
   }
 
@@ -67,6 +71,15 @@ export class L4Proxy {
   /** Frontends whose address cannot be bound. */
   failures(): Problem[] {
     return this.#listeners.failures()
+  }
+
+  /** Whether the frontend is closed on purpose, since it has no backend that could be chosen. */
+  isRefusing(frontendKey: string): boolean {
+    return this.#listeners.isRefusing(frontendKey)
+  }
+
+  get refusing(): number {
+    return this.#listeners.refusing().length
   }
 
   start(): Promise<void> {

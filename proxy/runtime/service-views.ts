@@ -4,7 +4,11 @@ import type { Backend } from '../model/backend.ts'
 import type { GlobalService, Settings } from '../model/service.ts'
 import type { BackendView, ServiceView } from '../model/views.ts'
 
-export function serviceView(service: GlobalService, chain: Chain): ServiceView {
+export function serviceView(
+  service: GlobalService,
+  chain: Chain,
+  isRefusing: (frontendKey: string) => boolean,
+): ServiceView {
   const selected = chain.selected(service)
   const { namespace, name, settings, frontends, backends, parked, changedAt, local } = service
   return {
@@ -13,7 +17,13 @@ export function serviceView(service: GlobalService, chain: Chain): ServiceView {
     settings: settingsView(settings),
     headless: local?.headless ?? false,
     ...(local?.externalName === undefined ? {} : { externalName: local.externalName }),
-    frontends: frontends.map(({ ip, port, protocol, name }) => ({ ip, port, protocol, name })),
+    frontends: frontends.map(({ key, ip, port, protocol, name }) => ({
+      ip,
+      port,
+      protocol,
+      name,
+      ...(isRefusing(key) ? { refusing: true as const } : {}),
+    })),
     backends: [...backends, ...parked].map(backend =>
       backendView(backend, selected.has(backend.key), chain.notes(service, backend)),
     ),

@@ -9,7 +9,7 @@ import type { Link } from '../model/cluster.ts'
 import { type GlobalService, serviceKey } from '../model/service.ts'
 import type { Json } from '../model/text/json.ts'
 import type { Clock } from '../model/time/clock.ts'
-import type { ClusterView, ComponentView, PluginView, PublisherView, Status } from '../model/views.ts'
+import type { ClusterView, ComponentView, PluginView, PublisherView, ServiceView, Status } from '../model/views.ts'
 import type { ClusterList } from './cluster-list.ts'
 import { type ClusterSources, sourceText } from './cluster-sources.ts'
 import type { NameService } from './name-service.ts'
@@ -47,10 +47,10 @@ export function createViews({ parts, version, startedAt, clock, metrics }: ViewP
   const directory = () => parts().mesh.directory
   return {
     status: () => statusOf(parts(), { version, startedAt, now: clock.wall() }),
-    services: () => [...directory().services()].sort(byName).map(service => serviceView(service, parts().chain)),
+    services: () => [...directory().services()].sort(byName).map(service => viewOf(service, parts())),
     service: (namespace, name) => {
       const service = directory().service(serviceKey(namespace, name))
-      return service && serviceView(service, parts().chain)
+      return service && viewOf(service, parts())
     },
     explain: (namespace, name, from = '127.0.0.1') => {
       const service = directory().service(serviceKey(namespace, name))
@@ -61,6 +61,10 @@ export function createViews({ parts, version, startedAt, clock, metrics }: ViewP
     metrics,
     ready: () => ({ ready: parts().ready, waiting: waitingFor(parts()) }),
   }
+}
+
+function viewOf(service: GlobalService, { chain, proxy }: RunningParts): ServiceView {
+  return serviceView(service, chain, key => proxy.isRefusing(key))
 }
 
 function byName(a: GlobalService, b: GlobalService): number {
@@ -116,7 +120,7 @@ function waitingFor({ ready, stopping, config, clusterList, mesh, names, proxy }
   if (sources.length > 0) return sources
   return [
     names.responder.address === undefined && !names.failure ? 'DNS' : [],
-    proxy.listening === 0 ? 'listeners' : [],
+    proxy.listening + proxy.refusing === 0 ? 'listeners' : [],
   ].flat()
 }
 
@@ -169,7 +173,9 @@ function dnsView(config: Config, names: NameService): ComponentView {
 function proxyView(proxy: L4Proxy): ComponentView {
   const { listeners, connections, udpSessions } = proxy.stats()
   const failures = proxy.failures()
-  const detail = `${proxy.engine}, ${counted(listeners, 'listener')}, ${counted(connections, 'connection')}, ${counted(udpSessions, 'UDP session')}`
+  const { refusing } = proxy
+  const closed = refusing > 0 ? `, ${counted(refusing, 'frontend')} without backends refusing` : ''
+  const detail = `${proxy.engine}, ${counted(listeners, 'listener')}${closed}, ${counted(connections, 'connection')}, ${counted(udpSessions, 'UDP session')}`
   if (failures.length === 0) return { name: 'Proxy', state: 'ok', detail }
   return {
     name: 'Proxy',

@@ -1,4 +1,5 @@
 /** How flows end when a backend retires, a frontend is removed, or the engine closes. */
+import { once } from 'node:events'
 import type { Test } from 'tap'
 import { MeshError } from '../../proxy/model/error.ts'
 import { echo, ending, says, tcpBackend } from '../support/backend.ts'
@@ -144,6 +145,43 @@ export function drainSuite(t: Test, create: CreateEngine): void {
     await end
     t.same(await rig.settled(), { served: 2, refused: 0, failed: 0 })
     t.same(rig.chooser.totals.map(({ reason }) => reason).sort(), ['done', 'removed'])
+  })
+
+  t.test('a paused frontend refuses at once; its flows go on, and belong to the listener that follows', async t => {
+    const { backend } = await tcpBackend(t, echo)
+    const rig = await Rig.start(t, create, { backends: [backend] })
+    const [stays, leaves] = [await rig.client(), await rig.client()]
+    const end = ending(leaves)
+    rig.listener.update(...rig.service([]))
+    await rig.listener.pause()
+    t.match(await once(rig.knock(), 'error'), [{ code: 'ECONNREFUSED' }])
+    await rig.clock.advance(60_000)
+    t.equal(rig.engine.stats().connections, 2, 'nothing has retired')
+    rig.listener = await rig.engine.listen(...rig.service([backend]), rig.listener)
+    t.equal(await rig.ask('new'), 'new')
+    rig.engine.retire(keysOf(backend))
+    await rig.clock.advance(60_000)
+    t.equal(rig.engine.stats().connections, 2, 'the backend is active again in the listener that follows')
+    stays.end()
+    await ending(stays)
+    await rig.listener.close()
+    await rig.clock.advance(30_000)
+    await end
+    t.same(await rig.settled(), { served: 3, refused: 0, failed: 0 })
+    t.same(rig.chooser.totals.map(({ reason }) => reason).sort(), ['done', 'done', 'removed'])
+  })
+
+  t.test('the flows of a paused frontend drain when it goes', async t => {
+    const { backend } = await tcpBackend(t, echo)
+    const rig = await Rig.start(t, create, { backends: [backend] })
+    const end = ending(await rig.client())
+    await rig.listener.pause()
+    await rig.listener.close()
+    await rig.clock.advance(23_000)
+    t.equal(rig.engine.stats().connections, 1)
+    await rig.clock.advance(7000)
+    await end
+    t.match(rig.chooser.totals, [{ reason: 'removed' }])
   })
 
   t.test('close lets flows end, and cuts what is left after the drain time', async t => {

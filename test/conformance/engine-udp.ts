@@ -1,5 +1,6 @@
 /** UDP sessions: which datagrams go where, and when a session ends. */
-import type { Socket } from 'node:dgram'
+import { createSocket, type Socket } from 'node:dgram'
+import { once } from 'node:events'
 import type { Test } from 'tap'
 import { hashOf, noIPv6, pattern, udpBackend, udpClient } from '../support/backend.ts'
 import { settled } from '../support/clock.ts'
@@ -241,6 +242,23 @@ export function udpSuite(t: Test, create: CreateEngine): void {
     t.match(rig.chooser.totals, [{ reason: 'removed' }])
     rig.listener = await rig.engine.listen(...rig.service([answering.backend]))
     t.equal(await talk(rig, a, 'again'), 'again')
+  })
+
+  t.test('a paused frontend ends its sessions, and clients are told by ICMP', async t => {
+    const { backend } = await udpBackend(t, echo)
+    const rig = await start(t, { backends: [backend] })
+    const client = await udpClient(t)
+    await talk(rig, client, '1')
+    await rig.listener.pause()
+    t.same(await rig.settled(), { served: 1, refused: 0, failed: 0 })
+    const connected = createSocket('udp4')
+    t.teardown(() => connected.close())
+    await new Promise<void>(resolve => connected.connect(rig.port, rig.ip, resolve))
+    const refused = once(connected, 'error')
+    connected.send('x')
+    t.match(await refused, [{ code: 'ECONNREFUSED' }])
+    rig.listener = await rig.engine.listen(...rig.service([backend]), rig.listener)
+    t.equal(await talk(rig, client, '2'), '2')
   })
 
   t.test('while the engine drains, sessions go on and new clients are refused', async t => {

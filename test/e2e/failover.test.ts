@@ -123,7 +123,7 @@ t.test('no backend anywhere: refused at once, and served as soon as there is one
   await world.declare('cluster-1', { clusterIP: vip, pods: [] })
   await world.start()
   t.same(await world.resolve(name), [vip], 'the name resolves all the same')
-  await t.rejects(ask(vip), { code: 'ECONNRESET' })
+  await t.rejects(ask(vip), { code: 'ECONNREFUSED' })
   await startPod(t, world.ip(21), 'two')
   await world.declare('cluster-2', { clusterIP: world.ip(2), pods: [{ ip: world.ip(21) }] })
   await eventually(async () => assert.equal(await ask(vip), 'two'))

@@ -1,4 +1,5 @@
 import assert from 'node:assert/strict'
+import { createSocket } from 'node:dgram'
 import { once } from 'node:events'
 import { existsSync } from 'node:fs'
 import { rm, writeFile } from 'node:fs/promises'
@@ -248,6 +249,33 @@ t.test('a port in use is one problem, with its remedy; the rest works, and it re
   await new Promise(resolve => squatter.close(resolve))
   await eventually(async () => assert.equal(await ask(vip), 'one'), 15_000)
   t.same(world.status().problems, [])
+})
+
+t.test('a service without any backend refuses, is shown so, and answers when one comes', async t => {
+  const world = await createWorld(t)
+  const [vip, udp] = [world.ip(1), world.ip(2)]
+  await startPod(t, world.ip(11), 'one')
+  await world.declare('cluster-1', { clusterIP: vip, pods: [{ ip: world.ip(11), ready: false }] })
+  await world.declare('cluster-1', { name: 'names', clusterIP: udp, protocol: 'UDP', pods: [] })
+  await world.start()
+  await t.rejects(ask(vip), { code: 'ECONNREFUSED' })
+  const client = createSocket('udp4')
+  t.teardown(() => client.close())
+  await new Promise<void>(resolve => client.connect(7000, udp, resolve))
+  const refused = once(client, 'error')
+  client.send('x')
+  t.match(await refused, [{ code: 'ECONNREFUSED' }])
+  t.match(await world.look('/v1/services/default/rebel-base'), { frontends: [{ ip: vip, refusing: true }] })
+  t.ok(world.status().ready)
+  t.same(world.status().problems, [])
+  t.match(
+    world.status().components.find(c => c.name === 'Proxy'),
+    { state: 'ok', detail: /2 frontends without backends refusing/ },
+  )
+  await world.declare('cluster-1', { clusterIP: vip, pods: [{ ip: world.ip(11) }] })
+  await eventually(async () => assert.equal(await ask(vip), 'one'))
+  await world.declare('cluster-1', { clusterIP: vip, pods: [] })
+  await eventually(() => assert.rejects(ask(vip), { code: 'ECONNREFUSED' }))
 })
 
 t.test('bad input is reported with its place, and the rest keeps working', async t => {

@@ -196,7 +196,7 @@ function serviceRows(service, names) {
 }
 
 function placesText({ namespace, frontends, headless }) {
-  const places = frontends.map(f => `${hostText(f.ip)}:${f.port}/${f.protocol}`)
+  const places = frontends.map(f => `${hostText(f.ip)}:${f.port}/${f.protocol}${f.refusing ? ' refusing' : ''}`)
   return `${namespace} · ${places.join(' ') || (headless ? 'headless' : 'no frontend here')}`
 }
 

@@ -51,7 +51,13 @@ export class EngineCore implements Engine, FlowContext {
     this.#timers.add(clock.every(sweepMs(options.idle), () => this.#transport.sweep(clock.now())))
   }
 
-  listen(frontend: Frontend, service: GlobalService): Promise<Listener> {
+  async listen(frontend: Frontend, service: GlobalService, paused?: Listener): Promise<Listener> {
+    const listener = await this.#bind(frontend, service)
+    if (paused) this.#takeOver(paused, listener)
+    return listener
+  }
+
+  #bind(frontend: Frontend, service: GlobalService): Promise<ListenerState> {
     if (this.draining) return Promise.reject(closingError(frontend))
     switch (frontend.protocol) {
       case 'TCP':
@@ -118,7 +124,12 @@ export class EngineCore implements Engine, FlowContext {
     if (this.connections.size === 0 && this.sessions.size === 0) this.#empty?.()
   }
 
-  async #keep(listeners: Set<ListenerState>, opening: Promise<ListenerState>): Promise<Listener> {
+  #takeOver(paused: Listener, listener: ListenerState): void {
+    for (const connection of this.connections) if (connection.listener === paused) connection.listener = listener
+    void paused.close() // no flow belongs to it any more
+  }
+
+  async #keep(listeners: Set<ListenerState>, opening: Promise<ListenerState>): Promise<ListenerState> {
     const listener = await opening
     listeners.add(listener)
     if (!this.draining) return listener

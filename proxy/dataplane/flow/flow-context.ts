@@ -32,8 +32,8 @@ export interface OpenFlow {
 }
 
 export interface OpenConnection extends OpenFlow {
-  /** The listener that accepted it. */
-  readonly listener: ListenerState
+  /** The listener that accepted it, or the one that was opened in its place. */
+  listener: ListenerState
   /** Whether its backend is active in its frontend: a backend that came back keeps its flows. */
   readonly backendActive: boolean
 }

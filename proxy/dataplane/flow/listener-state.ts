@@ -7,6 +7,7 @@ export abstract class ListenerState implements Listener {
   service: GlobalService
   readonly #onClose: (listener: ListenerState) => void
   #freed: Promise<void> | undefined
+  #closed = false
 
   /** `onClose` is called once, when the listener begins to close. */
   constructor(frontend: Frontend, service: GlobalService, onClose: (listener: ListenerState) => void) {
@@ -15,6 +16,7 @@ export abstract class ListenerState implements Listener {
     this.#onClose = onClose
   }
 
+  /** Accepts nothing more: it is closed or paused. */
   get closed(): boolean {
     return this.#freed !== undefined
   }
@@ -25,12 +27,19 @@ export abstract class ListenerState implements Listener {
   }
 
   /** Resolves when the address is free. */
+  pause(): Promise<void> {
+    this.#freed ??= this.free()
+    return this.#freed
+  }
+
+  /** Resolves when the address is free. */
   close(): Promise<void> {
-    if (!this.#freed) {
-      this.#freed = this.free()
+    const freed = this.pause()
+    if (!this.#closed) {
+      this.#closed = true
       this.#onClose(this)
     }
-    return this.#freed
+    return freed
   }
 
   /** Closes the socket. Called once. */

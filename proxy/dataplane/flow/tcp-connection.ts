@@ -25,7 +25,7 @@ const none: readonly string[] = []
 export abstract class TcpConnection implements Flow, OpenConnection, Expiring {
   readonly id: number
   readonly client: Client
-  readonly listener: ListenerState
+  listener: ListenerState
   frontend: Frontend
   service: GlobalService
   tried = none

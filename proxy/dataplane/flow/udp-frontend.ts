@@ -23,8 +23,8 @@ export abstract class UdpFrontend extends ListenerState {
   }
 
   /** The address is free at once, so nothing can answer from it any more: its sessions end here, without drain. */
-  override close(): Promise<void> {
+  override pause(): Promise<void> {
     for (const session of [...this.sessions]) session.cut('removed')
-    return super.close()
+    return super.pause()
   }
 }

@@ -1,4 +1,9 @@
-/** The listener of one frontend, opened again and again until that succeeds. */
+/**
+ * The listener of one frontend. It is open while the frontend has a backend that could ever be chosen, whatever its health;
+ * otherwise it is closed on purpose, so that the kernel refuses clients as it does under kube-proxy: TCP with ECONNREFUSED,
+ * UDP with an ICMP error. A listener that cannot be bound is tried again and again.
+ */
+import { isCandidate } from '../../model/backend.ts'
 import { MeshError, messageOf, type Problem } from '../../model/error.ts'
 import type { Log } from '../../model/log.ts'
 import type { Frontend, GlobalService } from '../../model/service.ts'
@@ -7,25 +12,33 @@ import type { Clock } from '../../model/time/clock.ts'
 import type { Engine, Listener } from '../engine.ts'
 
 const retry = { firstMs: 1000, longestMs: 30_000 }
+/** The last backend may be back at once, as in a restart: the socket stays open for so long, and flows are reset meanwhile. */
+const settleMs = 1000
 
 export interface FrontendListenerParts {
   readonly engine: Engine
   readonly clock: Clock
   readonly log: Log
+  /** It is time to call `open` again. */
+  readonly onRetry: (listener: FrontendListener) => void
 }
 
 export class FrontendListener {
   readonly key: string
   readonly ip: string
   service: GlobalService
-  /** Why it is not open; undefined while it is. */
+  /** Why it is not open; undefined while it is, and while it is closed on purpose. */
   problem: Problem | undefined
   readonly #parts: FrontendListenerParts
   #frontend: Frontend
+  #open = false
+  /** Open or paused. A paused one is kept, since flows may belong to it. */
   #listener: Listener | undefined
   #attempt: Promise<void> | undefined
+  #pausing: Promise<void> | undefined
   #retryMs: number | undefined
   #cancelRetry: (() => void) | undefined
+  #cancelPause: (() => void) | undefined
   #closed = false
 
   constructor(parts: FrontendListenerParts, frontend: Frontend, service: GlobalService) {
@@ -37,13 +50,23 @@ export class FrontendListener {
   }
 
   get listening(): boolean {
-    return this.#listener !== undefined
+    return this.#open
   }
 
-  /** Tries once, and later again by itself when that fails. Never rejects. */
+  /** Closed on purpose: no backend could be chosen for any client. */
+  get refusing(): boolean {
+    return !this.#open && !this.#hasCandidate
+  }
+
+  /** Closed, and `open` should be called; false while a retry is due by itself. */
+  get needsOpening(): boolean {
+    return !this.#open && this.#hasCandidate && !this.#attempt && !this.problem
+  }
+
+  /** Tries once; if that fails, `onRetry` says when to try again. Does nothing while it should refuse. Never rejects. */
   open(): Promise<void> {
-    if (this.#closed) return Promise.resolve()
-    this.#attempt = this.#listen()
+    if (this.#closed || this.#open || !this.#hasCandidate) return Promise.resolve()
+    this.#attempt ??= this.#listen()
     return this.#attempt
   }
 
@@ -51,30 +74,65 @@ export class FrontendListener {
     this.#frontend = frontend
     this.service = service
     this.#listener?.update(frontend, service)
+    this.#settle()
   }
 
   async close(): Promise<void> {
     this.#closed = true
     this.#cancelRetry?.()
-    if (!this.#listener) await this.#attempt
+    this.#cancelPause?.()
+    if (this.#attempt) await this.#attempt
+    this.#open = false
     await this.#listener?.close()
     this.#listener = undefined
   }
 
+  get #hasCandidate(): boolean {
+    return this.#frontend.backends.some(isCandidate)
+  }
+
   async #listen(): Promise<void> {
     try {
-      const listener = await this.#parts.engine.listen(this.#frontend, this.service)
+      await this.#pausing
+      const listener = await this.#parts.engine.listen(this.#frontend, this.service, this.#listener)
       listener.update(this.#frontend, this.service) // it may have changed while the socket was bound
       this.#listener = listener
+      this.#open = true
       this.#opened()
     } catch (error) {
       this.#failed(error)
     }
+    this.#attempt = undefined
+    this.#settle()
+  }
+
+  /** Closes the listener some time after its last candidate has left, unless one comes meanwhile. */
+  #settle(): void {
+    if (this.#closed) return
+    if (this.#hasCandidate) {
+      this.#cancelPause?.()
+      this.#cancelPause = undefined
+      return
+    }
+    this.problem = undefined
+    this.#cancelRetry?.()
+    if (this.#open) this.#cancelPause ??= this.#parts.clock.after(settleMs, () => this.#pause())
+  }
+
+  #pause(): void {
+    this.#cancelPause = undefined
+    this.#open = false
+    this.#pausing = this.#listener?.pause()
+    this.#parts.log.info('listener.refusing', { frontend: this.key, service: this.service.key })
   }
 
   #opened(): void {
-    if (this.problem) this.#parts.log.info('listener.open', { frontend: this.key, service: this.service.key })
+    if (this.problem || this.#pausing) {
+      this.#parts.log.info('listener.open', { frontend: this.key, service: this.service.key })
+    }
     this.problem = undefined
+    this.#pausing = undefined
+    this.#retryMs = undefined
   }
 
   #failed(error: unknown): void {
@@ -86,6 +144,6 @@ export class FrontendListener {
     }
     this.problem = { code, where: this.key, message }
     this.#retryMs = doubled(this.#retryMs, retry)
-    this.#cancelRetry = this.#parts.clock.after(this.#retryMs, () => void this.open())
+    this.#cancelRetry = this.#parts.clock.after(this.#retryMs, () => this.#parts.onRetry(this))
   }
 }

@@ -1,6 +1,5 @@
 /**
- * Keeps one listener open for every TCP and UDP frontend of the proxied services, and tells the engine which backends have
- * left. Follows the directory change by change: the cost of a change depends on its services, not on all.
+ * Keeps a listener for every TCP and UDP frontend of the proxied services, and tells the engine which backends have left. Follows the directory change by change: the cost of a change depends on its services, not on all.
  */
 
 import type { Change, Directory } from '../../model/directory.ts'
@@ -21,6 +20,8 @@ export interface ListenersParts {
   readonly log: Log
   /** Makes the addresses of new frontends bindable, before they are opened. A failure shows when they are bound. */
   readonly prepare?: (ips: readonly string[]) => Promise<void>
+  /** None of the frontends of these addresses could be opened. Another socket of the machine must not answer for them. */
+  readonly release?: (ips: readonly string[]) => Promise<void>
 }
 
 export class Listeners {
@@ -52,6 +53,15 @@ export class Listeners {
       .map(listener => ({ key: listener.key, service: listener.service.key }))
   }
 
+  /** Keys of the frontends that are closed on purpose, because they have no backend that could be chosen. */
+  refusing(): string[] {
+    return [...this.#listeners.values()].filter(({ refusing }) => refusing).map(({ key }) => key)
+  }
+
+  isRefusing(frontendKey: string): boolean {
+    return this.#listeners.get(frontendKey)?.refusing ?? false
+  }
+
   /** Stops following and frees all addresses; the engine ends the flows. */
   async close(): Promise<void> {
     this.#unsubscribe?.()
@@ -77,7 +87,7 @@ export class Listeners {
     return service && (this.#parts.services === 'all' || service.settings.global) ? service : undefined
   }
 
-  /** Passes the service to its listeners, and returns the listeners that are new. */
+  /** Passes the service to its listeners, and returns those to open: new ones, and those that have refused until now. */
   #place(service: GlobalService, before: GlobalService | undefined): FrontendListener[] {
     return service.frontends.flatMap(frontend => {
       if (frontend.protocol === 'SCTP') {
@@ -87,9 +97,10 @@ export class Listeners {
       const held = this.#listeners.get(frontend.key)
       if (held) {
         held.update(frontend, service)
-        return []
+        return held.needsOpening ? [held] : []
       }
-      const listener = new FrontendListener(this.#parts, frontend, service)
+      const onRetry = (listener: FrontendListener) => void this.#open([listener])
+      const listener = new FrontendListener({ ...this.#parts, onRetry }, frontend, service)
       this.#listeners.set(frontend.key, listener)
       return [listener]
     })
@@ -108,6 +119,19 @@ export class Listeners {
         await listener.open()
       }),
     )
+    await this.#release(listeners)
+  }
+
+  async #release(tried: readonly FrontendListener[]): Promise<void> {
+    const { release, log } = this.#parts
+    const failed = new Set(tried.flatMap(({ ip, problem }) => (problem ? [ip] : [])))
+    if (!release || failed.size === 0) return
+    for (const { ip, problem } of this.#listeners.values()) if (!problem) failed.delete(ip)
+    try {
+      await release([...failed])
+    } catch (error) {
+      log.warn('listener.unreleased', { why: messageOf(error) })
+    }
   }
 
   #shut(key: string): void {

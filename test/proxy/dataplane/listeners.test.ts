@@ -20,8 +20,8 @@ class FakeEngine implements Engine {
   readonly taken = new Set<string>()
   readonly open = new Map<string, GlobalService>()
 
-  async listen(frontend: Frontend, service: GlobalService): Promise<Listener> {
-    this.told.push(`listen ${frontend.key}`)
+  async listen(frontend: Frontend, service: GlobalService, paused?: Listener): Promise<Listener> {
+    this.told.push(`listen ${frontend.key}${paused ? ' again' : ''}`)
     await settled()
     if (this.taken.has(frontend.ip)) throw new MeshError('LISTEN', `${frontend.key} is taken`)
     if (this.open.has(frontend.key)) throw new Error(`${frontend.key} is bound twice`)
@@ -30,7 +30,12 @@ class FakeEngine implements Engine {
       frontend,
       update: (frontend, service) => {
         this.told.push(`update ${frontend.key}`)
-        this.open.set(frontend.key, service)
+        if (this.open.has(frontend.key)) this.open.set(frontend.key, service)
+      },
+      pause: async () => {
+        this.told.push(`pause ${frontend.key}`)
+        await settled()
+        this.open.delete(frontend.key)
       },
       close: async () => {
         this.told.push(`close ${frontend.key}`)
@@ -90,19 +95,20 @@ function service(
   name: string,
   ip: string,
   ports: ServicePort[],
-  backends: Backend[] = [],
+  backends: Backend[] = always,
   global = true,
 ): GlobalService {
   return globalService({ local: clusterService({ name, clusterIPs: [ip], ports }), backends, settings: { global } })
 }
 
+const always = [backend({ address: '127.1.0.9' }), backend({ address: '127.1.0.9', protocol: 'UDP' })]
 const a = backend({ address: '127.1.0.1' })
 const b = backend({ address: '127.2.0.1', cluster: 'cluster-2' })
 
 t.test('opens every TCP and UDP frontend of the global services, and no other', async t => {
   const { listeners, engine, log } = setup(t, [
     service('one', '127.96.0.1', [tcp(80), udp(53), { name: 's', protocol: 'SCTP', port: 9 }]),
-    service('local-only', '127.96.0.2', [tcp(80)], [], false),
+    service('local-only', '127.96.0.2', [tcp(80)], always, false),
     globalService({ local: undefined, name: 'remote-only' }),
   ])
   await listeners.start()
@@ -116,7 +122,7 @@ t.test('opens every TCP and UDP frontend of the global services, and no other', 
 })
 
 t.test('with services: all it opens those that are not global as well', async t => {
-  const { listeners, engine } = setup(t, [service('local-only', '127.96.0.2', [tcp(80)], [], false)], {
+  const { listeners, engine } = setup(t, [service('local-only', '127.96.0.2', [tcp(80)], always, false)], {
     services: 'all',
   })
   await listeners.start()
@@ -125,8 +131,8 @@ t.test('with services: all it opens those that are not global as well', async t 
 
 t.test('a change costs its service alone', async t => {
   const { listeners, engine, directory, log } = setup(t, [
-    service('one', '127.96.0.1', [tcp(80), { name: 's', protocol: 'SCTP', port: 9 }]),
-    service('two', '127.96.0.2', [tcp(80)]),
+    service('one', '127.96.0.1', [tcp(80), { name: 's', protocol: 'SCTP', port: 9 }], [b]),
+    service('two', '127.96.0.2', [tcp(80)], [b]),
   ])
   await listeners.start()
   engine.news()
@@ -140,7 +146,7 @@ t.test('a change costs its service alone', async t => {
   directory.set(service('one', '127.96.0.1', [tcp(81)], [a], false))
   t.same(engine.news(), ['close 127.96.0.1:81/TCP', `retire ${a.key}`])
   directory.remove('default/two')
-  t.same(engine.news(), ['close 127.96.0.2:80/TCP'])
+  t.same(engine.news(), ['close 127.96.0.2:80/TCP', `retire ${b.key}`])
   t.same(listeners.listening(), [])
   t.equal(log.filter(({ event }) => event === 'listener.skipped').length, 1, 'SCTP is told of once')
 })
@@ -179,6 +185,98 @@ t.test('what changes or goes while its socket is being bound is not missed', asy
   for (let i = 0; i < 6; i++) await settled()
   t.same([...engine.open.keys()], ['127.96.0.1:80/TCP'])
   t.equal(engine.open.get('127.96.0.1:80/TCP')?.backends[0], a)
+})
+
+t.test('a frontend without a backend that could be chosen is closed, and opened when one comes', async t => {
+  const { listeners, engine, directory, clock } = setup(t, [
+    service('empty', '127.96.0.1', [tcp(80), udp(53)], [a]),
+    service('gone', '127.96.0.2', [tcp(80)], [{ ...a, state: 'terminating', serving: false }]),
+    service('leaving', '127.96.0.3', [tcp(80)], [{ ...a, state: 'terminating' }]),
+    service('down', '127.96.0.4', [tcp(80)], [{ ...a, health: 'down' }]),
+  ])
+  await listeners.start()
+  t.same([...engine.open.keys()], ['127.96.0.1:80/TCP', '127.96.0.3:80/TCP', '127.96.0.4:80/TCP'])
+  t.same(listeners.refusing(), ['127.96.0.1:53/UDP', '127.96.0.2:80/TCP'])
+  t.same(listeners.failures(), [])
+  engine.news()
+
+  directory.set(service('empty', '127.96.0.1', [tcp(80), udp(53)], []))
+  await clock.advance(1000)
+  await settled()
+  t.same(engine.news(), ['update 127.96.0.1:80/TCP', 'pause 127.96.0.1:80/TCP'])
+  t.same(listeners.refusing(), ['127.96.0.1:80/TCP', '127.96.0.1:53/UDP', '127.96.0.2:80/TCP'])
+
+  directory.set(service('empty', '127.96.0.1', [tcp(80), udp(53)], always))
+  for (let i = 0; i < 3; i++) await settled()
+  t.match(engine.news(), ['update 127.96.0.1:80/TCP', 'listen 127.96.0.1:80/TCP again', 'listen 127.96.0.1:53/UDP'])
+  t.same(listeners.refusing(), ['127.96.0.2:80/TCP'])
+  t.ok(listeners.isRefusing('127.96.0.2:80/TCP'))
+})
+
+t.test('a backend that comes and goes costs no socket', async t => {
+  const { listeners, engine, directory, clock } = setup(t, [service('one', '127.96.0.1', [tcp(80)], [a])])
+  await listeners.start()
+  engine.news()
+  for (let flap = 0; flap < 100; flap++) {
+    directory.set(service('one', '127.96.0.1', [tcp(80)], flap % 2 ? [a] : []))
+    await clock.advance(500)
+  }
+  t.same(new Set(engine.news()), new Set(['update 127.96.0.1:80/TCP', `retire ${a.key}`]))
+  t.equal(clock.waiting, 0)
+})
+
+t.test(
+  'a candidate that comes while the socket is being closed, or goes while it is opened, is not missed',
+  async t => {
+    const { listeners, engine, directory, clock } = setup(t, [service('one', '127.96.0.1', [tcp(80)], [a])])
+    await listeners.start()
+    directory.set(service('one', '127.96.0.1', [tcp(80)], []))
+    await clock.advance(1000)
+    directory.set(service('one', '127.96.0.1', [tcp(80)], [a]))
+    directory.set(service('one', '127.96.0.1', [tcp(80)], []))
+    for (let i = 0; i < 12; i++) await settled()
+    await clock.advance(1000)
+    for (let i = 0; i < 12; i++) await settled()
+    t.same([...engine.open.keys()], [])
+    t.same(listeners.refusing(), ['127.96.0.1:80/TCP'])
+    directory.set(service('one', '127.96.0.1', [tcp(80)], [a]))
+    for (let i = 0; i < 12; i++) await settled()
+    t.same([...engine.open.keys()], ['127.96.0.1:80/TCP'])
+  },
+)
+
+t.test('the problem of a frontend ends when it has nothing to listen for', async t => {
+  const { listeners, engine, directory, clock } = setup(t, [service('one', '127.96.0.1', [tcp(80)], [a])])
+  engine.taken.add('127.96.0.1')
+  await listeners.start()
+  t.equal(listeners.failures().length, 1)
+  directory.set(service('one', '127.96.0.1', [tcp(80)], []))
+  t.same(listeners.failures(), [])
+  t.equal(clock.waiting, 0, 'no retry')
+  engine.taken.clear()
+  directory.set(service('one', '127.96.0.1', [tcp(80)], [a]))
+  for (let i = 0; i < 3; i++) await settled()
+  t.equal(listeners.listening().length, 1)
+})
+
+t.test('an address of which no frontend could be opened is released, and prepared again for the next try', async t => {
+  const calls: string[] = []
+  const { listeners, engine, clock } = setup(
+    t,
+    [service('one', '127.96.0.1', [tcp(80), tcp(81)]), service('two', '127.96.0.2', [tcp(80)])],
+    {
+      prepare: async ips => void calls.push(`prepare ${ips.join(' ')}`),
+      release: async ips => void calls.push(`release ${ips.join(' ')}`),
+    },
+  )
+  engine.taken.add('127.96.0.1')
+  await listeners.start()
+  t.same(calls.splice(0), ['prepare 127.96.0.1 127.96.0.2', 'release 127.96.0.1'])
+  engine.taken.clear()
+  await clock.advance(1000)
+  for (let i = 0; i < 3; i++) await settled()
+  t.same(new Set(calls), new Set(['prepare 127.96.0.1']))
+  t.equal(listeners.listening().length, 3)
 })
 
 t.test('a bind that fails is shown, tried again ever less often, and taken back', async t => {
