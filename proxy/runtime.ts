@@ -375,6 +375,7 @@ class Starlane implements Runtime {
     return new L4Proxy({
       directory: this.#mesh.directory,
       chooser: this.#chain,
+      onHeard: ({ key }) => this.#health.heard(key),
       engine,
       options: engineOptions(this.#config),
       services,

@@ -21,7 +21,7 @@ export function addHealthMetrics(registry: Registry, stats: () => HealthStats): 
     registry,
     {
       name: 'starlane_health_checks_total',
-      help: 'Checks by outcome; local is a fault of this machine.',
+      help: 'Checks by outcome; local is a fault of this machine, traffic a check that live traffic has replaced.',
       labelNames: ['outcome'],
     },
     () => Object.entries(stats().checks).map(([outcome, count]): Sample => [{ outcome }, count]),

@@ -243,6 +243,15 @@ const passiveFields = {
 const healthFields = {
   active: table('Health checks that Starlane sends to every backend.', {
     interval: duration('The time between two checks of a backend.', '2s', { min: 100 }),
+    relax: integer(
+      'While a backend passes its checks, the time between them grows to at most this many intervals; at the first failure it is one again. 1 turns this off.',
+      { min: 1, max: 100 },
+      4,
+    ),
+    traffic: boolean(
+      'Whether a TCP check is left out if a client was connected to the backend, or got bytes from it, within the interval.',
+      true,
+    ),
     timeout: duration('The timeout of a check.', '1s', atLeast1ms),
     rise: integer('A backend is up after this many successful checks in a row.', { min: 1, max: 100 }, 2),
     fall: integer('A backend is down after this many failed checks in a row.', { min: 1, max: 100 }, 3),

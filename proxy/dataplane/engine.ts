@@ -1,5 +1,6 @@
 /** The interface of an engine, `streams` or `native`: all that the rest of Starlane knows of it. */
 
+import type { Backend } from '../model/backend.ts'
 import type { Chooser } from '../model/flow.ts'
 import type { Log } from '../model/log.ts'
 import type { Frontend, GlobalService } from '../model/service.ts'
@@ -49,6 +50,8 @@ export interface EngineOptions {
 
 export interface EngineParts {
   readonly chooser: Chooser
+  /** A flow has got bytes from its backend since the last look at it; at most about once a second for each flow. */
+  readonly onHeard?: (backend: Backend) => void
   readonly options: EngineOptions
   readonly clock: Clock
   readonly log: Log

@@ -1,6 +1,6 @@
 /**
  * Schedules health checks: the first soon after a target is added, then one per interval, with jitter so that targets
- * added together spread out. Limits the checks in flight and the rate of new ones, so that traffic has the CPU it needs.
+ * added together spread out. The interval of a target that passes grows, step by step, up to `relax` times. Limits the checks in flight and the rate of new ones, so that traffic has the CPU it needs.
  */
 import type { Clock, Random } from '../model/time/clock.ts'
 import { DueQueue } from './due-queue.ts'
@@ -10,9 +10,13 @@ import type { Target } from './watched-backend.ts'
 const paceMs = 15
 /** A new target gets its first check within this share of the interval, and within `ms`. */
 const firstWithin = { share: 0.1, ms: 1000 }
+/** So many passes in a row add one interval to the time between two checks. */
+const passesPerStep = 5
 
 export interface CheckSchedulerParts {
   readonly intervalMs: number
+  /** Most intervals between two checks of a target that passes. */
+  readonly relax: number
   readonly maxInFlight: number
   readonly clock: Clock
   readonly random: Random
@@ -55,6 +59,17 @@ export class CheckScheduler {
     this.#arm()
   }
 
+  /** Something is wrong with the target: its next check is due an interval after the last one, at the latest. */
+  hasten(target: Target): void {
+    const { clock, intervalMs } = this.#parts
+    const soonest = Math.max(clock.now(), target.checkedAt + intervalMs)
+    if (target.due <= soonest || !this.#steady.has(target)) return
+    this.#steady.remove(target)
+    target.due = soonest
+    this.#steady.add(target)
+    this.#arm()
+  }
+
   /** A check in flight is not cancelled. */
   remove(target: Target): void {
     this.#targets.delete(target)
@@ -93,14 +108,15 @@ export class CheckScheduler {
   }
 
   #start(target: Target, failing: boolean): void {
-    const { check, clock, random, intervalMs } = this.#parts
-    const nextDue = clock.now() + intervalMs * (0.9 + 0.2 * random())
+    const { check, clock, random, intervalMs, relax } = this.#parts
+    target.checkedAt = clock.now()
+    const jitter = 0.9 + 0.2 * random()
     if (failing) this.#failingInFlight++
     const run = check(target).then(fails => {
       this.#inFlight.delete(run)
       if (failing) this.#failingInFlight--
       if (this.#targets.has(target)) {
-        target.due = nextDue
+        target.due = target.checkedAt + intervalMs * Math.min(relax, 1 + target.passes / passesPerStep) * jitter
         const queue = fails ? this.#failing : this.#steady
         queue.add(target)
       }

@@ -4,12 +4,14 @@ import type { Log } from '../model/log.ts'
 import type { Clock, Random } from '../model/time/clock.ts'
 import { CheckScheduler } from './check-scheduler.ts'
 import type { Thresholds } from './options.ts'
-import type { CheckResult, Probe } from './probe.ts'
+import { type CheckResult, type Probe, passed } from './probe.ts'
 import { applyCheck, unchecked } from './rise-fall.ts'
 import type { Target, WatchedBackend } from './watched-backend.ts'
 
 export interface CheckerParts {
   readonly options: Thresholds
+  /** Live traffic within the interval replaces a check. */
+  readonly traffic: boolean
   readonly maxInFlight: number
   readonly probe: Probe
   readonly clock: Clock
@@ -26,16 +28,17 @@ export class Checker {
   readonly #parts: CheckerParts
   readonly #scheduler: CheckScheduler
   readonly #targets = new Map<string, Target>()
-  readonly #counts = { passed: 0, failed: 0, local: 0 }
+  readonly #counts = { passed: 0, failed: 0, local: 0, traffic: 0 }
   #localFaultLoggedAt = Number.NEGATIVE_INFINITY
   #closed = false
 
   constructor(parts: CheckerParts) {
     const { options, maxInFlight, clock, random, log } = parts
-    const { intervalMs } = options
+    const { intervalMs, relax } = options
     this.#parts = parts
     this.#scheduler = new CheckScheduler({
       intervalMs,
+      relax,
       maxInFlight,
       clock,
       random,
@@ -45,7 +48,7 @@ export class Checker {
   }
 
   stats(): {
-    checks: Readonly<Record<CheckResult['outcome'], number>>
+    checks: Readonly<Record<CheckResult['outcome'] | 'traffic', number>>
     targets: number
     inFlight: number
     lateMs: number
@@ -60,7 +63,17 @@ export class Checker {
     const key = endpointText(address, port)
     let target = this.#targets.get(key)
     if (!target) {
-      target = { address, port, watched: new Set(), checks: watched.target?.checks ?? unchecked, due: 0, heapIndex: 0 }
+      target = {
+        address,
+        port,
+        watched: new Set(),
+        checks: watched.target?.checks ?? unchecked,
+        checkedAt: Number.NEGATIVE_INFINITY,
+        passes: 0,
+        heardAt: Number.NEGATIVE_INFINITY,
+        due: 0,
+        heapIndex: 0,
+      }
       this.#targets.set(key, target)
       this.#scheduler.add(target)
     }
@@ -75,6 +88,18 @@ export class Checker {
     this.#scheduler.remove(target)
   }
 
+  /** Live traffic has connected to the backend, or has got bytes from it. */
+  heard({ target }: WatchedBackend): void {
+    if (target) target.heardAt = this.#parts.clock.now()
+  }
+
+  /** A dial of live traffic has failed: until the next check has passed, nothing else counts. */
+  doubted({ target }: WatchedBackend): void {
+    if (!target) return
+    target.passes = 0
+    this.#scheduler.hasten(target)
+  }
+
   async close(): Promise<void> {
     this.#closed = true
     this.#parts.probe.destroy()
@@ -82,6 +107,12 @@ export class Checker {
   }
 
   async #check(target: Target): Promise<boolean> {
+    if (this.#isProven(target)) {
+      this.#counts.traffic++
+      target.passes++
+      this.#parts.onChecked(target, passed)
+      return false
+    }
     const result = await this.#parts.probe.check(target)
     if (this.#closed) return false
     this.#counts[result.outcome]++
@@ -90,8 +121,15 @@ export class Checker {
       return false
     }
     target.checks = applyCheck(target.checks, result.outcome === 'passed', this.#parts.options)
+    target.passes = isUp(target) ? target.passes + 1 : 0
     this.#parts.onChecked(target, result)
     return result.outcome === 'failed'
+  }
+
+  /** It is up, nothing has contradicted that since its last check, and live traffic has shown it within the interval. */
+  #isProven(target: Target): boolean {
+    const { traffic, options, clock } = this.#parts
+    return traffic && target.passes > 0 && clock.now() - target.heardAt <= options.intervalMs
   }
 
   #logLocalFault(why: string): void {
@@ -100,4 +138,8 @@ export class Checker {
     this.#localFaultLoggedAt = now
     this.#parts.log.warn('health.local-fault', { why })
   }
+}
+
+function isUp({ checks: { health, against } }: Target): boolean {
+  return health === 'up' && against === 0
 }

@@ -23,10 +23,14 @@ export class DueQueue<T extends Due> {
     this.#rise(this.#heap.length, item)
   }
 
+  has(item: T): boolean {
+    return this.#heap[item.heapIndex] === item
+  }
+
   /** Does nothing when the item is not queued. */
   remove(item: T): void {
     const { heapIndex: index } = item
-    if (this.#heap[index] !== item) return
+    if (!this.has(item)) return
     const last = this.#heap.pop()
     if (last === undefined || last === item) return
     this.#sink(index, last)

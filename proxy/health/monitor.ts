@@ -92,15 +92,27 @@ export class HealthMonitor implements Pick<FlowObserver, 'connecting' | 'result'
   result(_flow: Flow, backend: Backend, result: Result): void {
     const watched = this.#backends.get(backend.key)
     if (!watched) return
-    if (result.outcome === 'connected') this.#outliers.reached(watched)
-    else if (countsAsFailure(result, backend) && this.#outliers.failed(watched)) {
+    if (result.outcome === 'connected') {
+      this.#outliers.reached(watched)
+      this.#checker?.heard(watched)
+      return
+    }
+    if (!countsAsFailure(result, backend)) return
+    this.#checker?.doubted(watched)
+    if (this.#outliers.failed(watched)) {
       const { consecutive } = this.#parts.options.passive
       this.#reassess(watched, () => `${consecutive} attempts in a row failed, the last one: ${result.outcome}`)
     }
   }
 
+  /** Live traffic has got bytes from the backend. Called at most about once a second for each of its flows. */
+  heard(backendKey: string): void {
+    const watched = this.#backends.get(backendKey)
+    if (watched) this.#checker?.heard(watched)
+  }
+
   stats(): HealthStats {
-    const idle = { targets: 0, checks: { passed: 0, failed: 0, local: 0 }, inFlight: 0, lateMs: 0 }
+    const idle = { targets: 0, checks: { passed: 0, failed: 0, local: 0, traffic: 0 }, inFlight: 0, lateMs: 0 }
     const { size: backends, down } = this.#backends
     return { backends, down, ...(this.#checker?.stats() ?? idle), ...this.#outliers.stats() }
   }
@@ -111,7 +123,8 @@ export class HealthMonitor implements Pick<FlowObserver, 'connecting' | 'result'
     if (active.type === 'none') return undefined
     const probe = active.type === 'tcp' ? probes.tcp(active, clock) : probes.http(active, clock)
     const onChecked = (target: Target, result: CheckResult) => this.#checked(target, result)
-    return new Checker({ options: active, maxInFlight, probe, clock, random, log, onChecked })
+    const traffic = active.type === 'tcp' && active.traffic
+    return new Checker({ options: active, traffic, maxInFlight, probe, clock, random, log, onChecked })
   }
 
   #applyChange(change: Change): void {

@@ -13,6 +13,8 @@ export type ActiveOptions = { readonly type: 'none' } | TcpCheck | HttpCheck
 
 export interface TcpCheck extends Thresholds {
   readonly type: 'tcp'
+  /** A connection made by live traffic, or bytes from the backend, within `intervalMs` replace a check; true. */
+  readonly traffic: boolean
 }
 
 export interface HttpCheck extends Thresholds {
@@ -27,6 +29,8 @@ export interface HttpCheck extends Thresholds {
 export interface Thresholds {
   /** Time between two checks of an address; 2000, with a jitter of 10 %. */
   readonly intervalMs: number
+  /** While an address passes, the time between its checks grows to at most so many times `intervalMs`; 4. 1: never. */
+  readonly relax: number
   /** Limit for a whole check, from the dial to the last byte read; 1000. */
   readonly timeoutMs: number
   /** Consecutive passes that bring a backend up; 2. An unchecked backend needs one. */

@@ -37,6 +37,12 @@ export interface Target extends Due {
   readonly port: number
   readonly watched: Set<WatchedBackend>
   checks: CheckState
+  /** When the last check was started. */
+  checkedAt: number
+  /** Consecutive passes while it is up. */
+  passes: number
+  /** When live traffic last connected to it or heard from it. */
+  heardAt: number
 }
 
 /**

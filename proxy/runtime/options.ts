@@ -51,12 +51,16 @@ export function engineOptions({ proxy }: Config): EngineOptions {
 }
 
 export function healthOptions({ health, proxy }: Config): HealthOptions {
-  const { interval, timeout, rise, fall, type, path, status } = health.active
+  const { interval, relax, traffic, timeout, rise, fall, type, path, status } = health.active
   const { consecutive, eject, maxEject, maxPercent } = health.passive
-  const thresholds = { intervalMs: interval, timeoutMs: timeout, rise, fall }
+  const thresholds = { intervalMs: interval, relax, timeoutMs: timeout, rise, fall }
   return {
     active:
-      type === 'none' ? { type } : type === 'tcp' ? { type, ...thresholds } : { type, path, status, ...thresholds },
+      type === 'none'
+        ? { type }
+        : type === 'tcp'
+          ? { type, traffic, ...thresholds }
+          : { type, path, status, ...thresholds },
     passive: { consecutive, ejectMs: eject, maxEjectMs: maxEject, maxPercent },
     services: proxy.services,
   }

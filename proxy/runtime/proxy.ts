@@ -3,6 +3,7 @@ import type { Engine, EngineOptions } from '../dataplane/engine.ts'
 import { createEngine } from '../dataplane/engines.ts'
 import { Listeners } from '../dataplane/frontends/listeners.ts'
 import { LocalRoutes } from '../dataplane/frontends/local-routes.ts'
+import type { Backend } from '../model/backend.ts'
 import type { BatchSocketClass } from '../model/batch-socket.ts'
 import type { Change, Directory } from '../model/directory.ts'
 import { messageOf, type Problem } from '../model/error.ts'
@@ -14,6 +15,8 @@ import type { Clock, Random } from '../model/time/clock.ts'
 export interface L4ProxyParts {
   readonly directory: Directory
   readonly chooser: Chooser
+  /** A flow has got bytes from its backend. */
+  readonly onHeard: (backend: Backend) => void
   readonly engine: 'auto' | 'streams' | 'native'
   readonly options: EngineOptions
   readonly services: 'global' | 'all'

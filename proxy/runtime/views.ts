@@ -185,8 +185,8 @@ function proxyView(proxy: L4Proxy): ComponentView {
 }
 
 function healthView(config: Config, health: HealthMonitor): ComponentView {
-  const { targets, down, ejected, backends } = health.stats()
-  const { type, interval } = config.health.active
+  const { targets, down, ejected, backends, checks } = health.stats()
+  const { type, interval, relax } = config.health.active
   if (type === 'none') {
     return {
       name: 'Health',
@@ -194,10 +194,11 @@ function healthView(config: Config, health: HealthMonitor): ComponentView {
       detail: `no active checks; ${ejected} of ${counted(backends, 'backend')} ejected`,
     }
   }
+  const spared = checks.traffic > 0 ? `, ${checks.traffic} left out for traffic` : ''
   return {
     name: 'Health',
     state: 'ok',
-    detail: `${type} checks every ${interval / 1000} s of ${counted(targets, 'address', 'addresses')}; ${counted(down, 'backend')} down, ${ejected} ejected`,
+    detail: `${type} checks every ${interval / 1000}${relax > 1 ? `-${(interval * relax) / 1000}` : ''} s of ${counted(targets, 'address', 'addresses')}${spared}; ${counted(down, 'backend')} down, ${ejected} ejected`,
   }
 }
 

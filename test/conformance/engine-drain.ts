@@ -147,6 +147,30 @@ export function drainSuite(t: Test, create: CreateEngine): void {
     t.same(rig.chooser.totals.map(({ reason }) => reason).sort(), ['done', 'removed'])
   })
 
+  t.test('a backend is reported once a sweep while bytes come from it, however many', async t => {
+    const [talks, silent] = [await tcpBackend(t, echo), await tcpBackend(t, () => {})]
+    const rig = await Rig.start(t, create, { backends: [talks.backend] })
+    const one = await rig.client()
+    rig.listener.update(...rig.service([silent.backend]))
+    const other = await rig.client()
+    await rig.clock.advance(1000)
+    await eventually(async () => {
+      one.write('x'.repeat(1000))
+      other.write('nothing comes back')
+      await rig.clock.advance(1000)
+      if (rig.heard.length < 3) throw new Error('not yet')
+    })
+    t.same(new Set(rig.heard), new Set(keysOf(talks.backend)))
+    const reads = rig.heard.length
+    await rig.clock.advance(2000)
+    await eventually(async () => t.ok(rig.heard.length <= reads + 2))
+    const quiet = rig.heard.length
+    await rig.clock.advance(20_000)
+    rig.listener.update(...rig.service([talks.backend]))
+    t.equal(await rig.ask('asked'), 'asked')
+    t.equal(rig.heard.length, quiet, 'silence is not reported')
+  })
+
   t.test('a paused frontend refuses at once; its flows go on, and belong to the listener that follows', async t => {
     const { backend } = await tcpBackend(t, echo)
     const rig = await Rig.start(t, create, { backends: [backend] })

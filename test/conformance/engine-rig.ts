@@ -46,6 +46,8 @@ export class Rig {
   readonly port: number
   readonly protocol: Protocol
   readonly baseline = openSockets()
+  /** Keys of the backends that flows got bytes from, as reported. */
+  readonly heard: string[] = []
   listener!: Listener
   readonly #t: Test
 
@@ -63,6 +65,7 @@ export class Rig {
     this.protocol = given.protocol ?? 'TCP'
     this.engine = create({
       chooser: this.chooser,
+      onHeard: ({ key }) => void this.heard.push(key),
       clock: this.clock,
       log: { debug: note, info: note, warn: note, error: note },
       options,

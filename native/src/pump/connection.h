@@ -49,6 +49,7 @@ struct Connection {
   Direction from[2];
   uint32_t progress = 0;  // grows with every byte moved
   uint32_t seen = 0;      // progress at the last sweep
+  uint64_t heard = 0;     // bytes from the backend at the last sweep
   double quietSince = 0;
 
   bool queued() const { return from[kClient].queued() || from[kBackend].queued(); }

@@ -57,6 +57,7 @@ class Pump {
   void report();
   void closeDead();
   void sweep(double now);
+  void reportHeard(uint32_t slot, Connection& connection);
   static bool watch(const Descriptor& epoll, int fd, uint64_t tag, uint32_t events);
 
   // accept.cc

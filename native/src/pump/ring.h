@@ -11,7 +11,7 @@
 namespace starlane {
 
 // Raise it with every change of what the two sides send each other: an addon built from older sources is then refused.
-constexpr int32_t kProtocol = 3;
+constexpr int32_t kProtocol = 4;
 
 enum class Event : int32_t {
   Accepted = 1,          // slot, generation, listener, port, family, address
@@ -27,6 +27,7 @@ enum class Event : int32_t {
   Quiet = 10,            // slot, generation: idle for too long
   Dropped = 11,          // slot, generation, sent, received: the last event of this session
   FrontendClosed = 12,   // frontend: its address is free
+  Heard = 13,            // slot, generation: bytes of the connection's backend were passed on since the last sweep
 };
 
 enum class Command : int32_t {

@@ -227,6 +227,7 @@ void Pump::sweep(double now) {
     if (connection.progress != connection.seen) {
       connection.seen = connection.progress;
       connection.quietSince = now;
+      reportHeard(slot, connection);
       continue;
     }
     for (Direction& direction : connection.from) {
@@ -241,6 +242,18 @@ void Pump::sweep(double now) {
     if (limit > 0 && now - connection.quietSince >= limit)
       cut(slot, connection, now, half ? Reason::HalfClosed : Reason::Idle);
   }
+}
+
+// Without room the report is left to the next sweep: no decision waits for it.
+void Pump::reportHeard(uint32_t slot, Connection& connection) {
+  const uint64_t bytes = connection.from[kBackend].bytes;
+  if (bytes == connection.heard || !outbox_.room()) return;
+  connection.heard = bytes;
+  Record record{};
+  record.kind = static_cast<int32_t>(Event::Heard);
+  record.slot = static_cast<int32_t>(slot);
+  record.generation = connection.generation;
+  outbox_.send(record);
 }
 
 bool Pump::watch(const Descriptor& epoll, int fd, uint64_t tag, uint32_t events) {

@@ -2,6 +2,7 @@
  * What the engines have in common: their listeners and flows, the look for idle flows, and how flows end with a backend, a
  * frontend or the process. How bytes move is each engine's own, as a {@link Transport}.
  */
+import type { Backend } from '../../model/backend.ts'
 import { MeshError } from '../../model/error.ts'
 import type { Frontend, GlobalService } from '../../model/service.ts'
 import type { EngineStats } from '../../model/stats/engine.ts'
@@ -19,6 +20,7 @@ const faultQuietMs = 10_000
 export class EngineCore implements Engine, FlowContext {
   readonly name: string
   readonly chooser: EngineParts['chooser']
+  readonly onHeard: (backend: Backend) => void
   readonly options: EngineOptions
   readonly clock: EngineParts['clock']
   readonly log: EngineParts['log']
@@ -38,11 +40,12 @@ export class EngineCore implements Engine, FlowContext {
 
   constructor(
     name: string,
-    { chooser, options, clock, log }: EngineParts,
+    { chooser, onHeard = () => {}, options, clock, log }: EngineParts,
     createTransport: (context: FlowContext) => Transport,
   ) {
     this.name = name
     this.chooser = chooser
+    this.onHeard = onHeard
     this.options = options
     this.clock = clock
     this.log = log

@@ -6,6 +6,7 @@ import type { Deadlines } from './deadlines.ts'
 import type { ListenerState } from './listener-state.ts'
 
 export interface FlowContext extends EngineParts {
+  readonly onHeard: (backend: Backend) => void
   readonly connections: Set<OpenConnection>
   readonly sessions: Set<OpenSession>
   /** Sessions without a backend that has answered, oldest first: the first to go when room is needed. */

@@ -104,6 +104,11 @@ export abstract class TcpConnection implements Flow, OpenConnection, Expiring {
     this.#result({ outcome: 'connected', ms })
   }
 
+  /** Bytes have come from the backend since the last sweep. */
+  heard(): void {
+    if (this.#state === 'open' && this.backend) this.context.onHeard(this.backend)
+  }
+
   /** The dial has failed; the client still waits. */
   failed(error: Error): void {
     const { backend } = this

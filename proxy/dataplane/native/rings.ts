@@ -18,6 +18,7 @@ export const Event = {
   quiet: 10,
   dropped: 11,
   frontendClosed: 12,
+  heard: 13,
 } as const
 
 export const Command = {

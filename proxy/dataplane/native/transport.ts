@@ -119,6 +119,8 @@ export class NativeTransport implements Transport, PumpContext {
         return this.#connections[event.slot]?.failed(systemError('connect', event.error))
       case Event.gone:
         return this.#gone(event)
+      case Event.heard:
+        return this.#connections[event.slot]?.heard()
       case Event.fault:
         return this.flows.localFault(systemError('accept', event.error))
       case Event.listenerClosed:

@@ -22,6 +22,7 @@ export class StreamsConnection extends TcpConnection {
   #giveUp: (() => void) | undefined
   #pipe: Pipe | undefined
   #progress = -1
+  #received = 0
   #quietSince = 0
   #keptAlive = false
 
@@ -58,6 +59,8 @@ export class StreamsConnection extends TcpConnection {
     if (pipe.progress !== this.#progress) {
       this.#progress = pipe.progress
       this.#quietSince = now
+      if (pipe.received !== this.#received) this.heard()
+      this.#received = pipe.received
       return
     }
     if (!this.#keptAlive) {

@@ -4,8 +4,8 @@ export interface HealthStats {
   readonly backends: number
   /** Distinct addresses checked. */
   readonly targets: number
-  /** Checks done so far by outcome; `local` is a fault of this machine. */
-  readonly checks: Readonly<Record<'passed' | 'failed' | 'local', number>>
+  /** Checks done so far by outcome; `local` is a fault of this machine, `traffic` a check that live traffic has replaced. */
+  readonly checks: Readonly<Record<'passed' | 'failed' | 'local' | 'traffic', number>>
   readonly inFlight: number
   /** How late the latest check started; when this approaches the interval, `maxInFlight` is too low. */
   readonly lateMs: number

@@ -40,7 +40,7 @@ const health = {
   backends: 5,
   down: 0,
   targets: 2,
-  checks: { passed: 5, failed: 1, local: 0 },
+  checks: { passed: 5, failed: 1, local: 0, traffic: 0 },
   inFlight: 1,
   lateMs: 250,
   ejected: 1,

@@ -78,6 +78,8 @@ t.test('the defaults are those of the design', async t => {
     health: {
       active: {
         interval: 2000,
+        relax: 4,
+        traffic: true,
         timeout: 1000,
         rise: 2,
         fall: 3,

@@ -549,3 +549,104 @@ t.test(
     t.same(selected(), ['127.1.0.1 up', '127.2.0.1 up'])
   },
 )
+
+t.test('the interval grows while a backend passes, and is one again at the first failed check', async t => {
+  const { clock, probe } = watch(t, new FakeDirectory(globalService({ backends: [a] })), {
+    active: { ...tcp, relax: 4 },
+  })
+  await clock.advance(300_000)
+  const gaps = probe.times('127.1.0.1:8080').map((at, i, all) => Math.round(at - (all[i - 1] ?? 0)))
+  t.same(gaps.slice(1, 6), [2400, 2800, 3200, 3600, 4000])
+  t.equal(gaps.at(-1), 8000, 'four intervals at most')
+  probe.down('127.1.0.1:8080')
+  await clock.advance(8000)
+  const failedAt = probe.times('127.1.0.1:8080').at(-1) ?? 0
+  await clock.advance(4000)
+  t.same(
+    probe
+      .times('127.1.0.1:8080')
+      .filter(at => at > failedAt)
+      .map(at => at - failedAt),
+    [2000, 4000],
+  )
+})
+
+t.test('a failed dial of live traffic brings the next check forward, never more than one an interval', async t => {
+  const { clock, probe, traffic, verdicts } = watch(t, new FakeDirectory(globalService({ backends: [a] })), {
+    active: { ...tcp, relax: 4 },
+    passive: { ...passive, consecutive: 0 },
+  })
+  await clock.advance(100_000)
+  const last = probe.times('127.1.0.1:8080').at(-1) ?? 0
+  await clock.advance(last + 3000 - clock.now())
+  probe.down('127.1.0.1:8080')
+  for (let i = 0; i < 10; i++) traffic(a, 'refused')
+  await clock.advance(0)
+  t.same(
+    probe
+      .times('127.1.0.1:8080')
+      .filter(at => at > last)
+      .map(at => at - last),
+    [3000],
+    'at once, since an interval has passed',
+  )
+  for (let i = 0; i < 10; i++) {
+    traffic(a, 'refused')
+    await clock.advance(400)
+  }
+  t.same(
+    probe
+      .times('127.1.0.1:8080')
+      .filter(at => at > last)
+      .map(at => at - last),
+    [3000, 5000, 7000],
+  )
+  t.same(verdicts.at(-1), [a.key, 'down'])
+})
+
+t.test('live traffic replaces checks while it shows that the backend is up, and only then', async t => {
+  const { clock, probe, traffic, monitor, verdicts } = watch(t, new FakeDirectory(globalService({ backends: [a] })), {
+    active: { ...tcp, traffic: true },
+    passive: { ...passive, consecutive: 0 },
+  })
+  const connectFor = async (seconds: number) => {
+    for (let i = 0; i < seconds; i++) {
+      traffic(a, 'connected')
+      await clock.advance(1000)
+    }
+  }
+  traffic(a, 'connected')
+  await clock.advance(1000)
+  t.equal(probe.checks.length, 1, 'the first check is a real one')
+  await connectFor(60)
+  t.equal(probe.checks.length, 1)
+  t.match(monitor.stats().checks, { passed: 1, traffic: 30 })
+  for (let i = 0; i < 60; i++) {
+    monitor.heard(a.key)
+    await clock.advance(1000)
+  }
+  t.equal(probe.checks.length, 1, 'bytes of an old connection count too')
+  await clock.advance(2000)
+  t.equal(probe.checks.length, 2, 'silence is checked')
+  traffic(a, 'refused')
+  await connectFor(3)
+  t.equal(probe.checks.length, 3, 'after a failed dial only a check counts')
+  probe.down('127.1.0.1:8080')
+  traffic(a, 'refused')
+  await connectFor(10)
+  t.same(verdicts.at(-1), [a.key, 'down'])
+  const checks = probe.checks.length
+  await connectFor(10)
+  t.equal(probe.checks.length, checks + 5, 'a backend that is down is checked')
+})
+
+t.test('with traffic: false, and for HTTP, live traffic replaces nothing', async t => {
+  for (const active of [tcp, http]) {
+    const { clock, probe, traffic } = watch(t, new FakeDirectory(globalService({ backends: [a] })), { active })
+    for (let i = 0; i < 20; i++) {
+      traffic(a, 'connected')
+      await clock.advance(1000)
+    }
+    t.equal(probe.checks.length, 10)
+  }
+})

@@ -88,7 +88,15 @@ export class RecordedLog implements Log {
   }
 }
 
-export const tcp: TcpCheck = { type: 'tcp', intervalMs: 2000, timeoutMs: 1000, rise: 2, fall: 3 }
+export const tcp: TcpCheck = {
+  type: 'tcp',
+  intervalMs: 2000,
+  relax: 1,
+  traffic: false,
+  timeoutMs: 1000,
+  rise: 2,
+  fall: 3,
+}
 export const http: HttpCheck = { ...tcp, type: 'http', path: '/healthz', status: { min: 200, max: 299 } }
 export const passive: PassiveOptions = { consecutive: 5, ejectMs: 30_000, maxEjectMs: 300_000, maxPercent: 50 }
 
