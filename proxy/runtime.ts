@@ -17,6 +17,8 @@ import type { LoadedPlugin } from './chain/loading/instance.ts'
 import { loadPlugins } from './chain/loading/load.ts'
 import type { Loaded } from './config/load.ts'
 import type { Config } from './config/schema.ts'
+import { LocalRoutes } from './dataplane/frontends/local-routes.ts'
+import { PacketRules } from './dataplane/frontends/packet-rules.ts'
 import { HealthMonitor } from './health/monitor.ts'
 import { Mesh } from './mesh/mesh.ts'
 import { endpointText } from './model/address.ts'
@@ -114,6 +116,8 @@ class Starlane implements Runtime {
   readonly #metrics: Metrics
   readonly #startedAt: number
   readonly #views: Views
+  readonly #routes: LocalRoutes | undefined
+  readonly #rules: PacketRules | undefined
   #config: Config
   #clusters: readonly Cluster[]
   #location: Location
@@ -140,9 +144,11 @@ class Starlane implements Runtime {
     this.#clusters = clustersOf(config.cluster, config.clusters)
     this.#startedAt = clock.wall()
 
-    const { vips, services } = config.proxy
+    const { vips, services, anyip, nftables } = config.proxy
     this.#location = locationOf(config, env)
     const { node } = this.#location
+    this.#routes = anyip ? new LocalRoutes({ log }) : undefined
+    this.#rules = nftables === 'none' ? undefined : new PacketRules({ mode: nftables, clock, log })
     this.#mesh = new Mesh({
       clusters: this.#clusters,
       staleAfterMs: config.stale.after,
@@ -313,6 +319,8 @@ class Starlane implements Runtime {
     await Promise.all([this.#writeBack.close(), this.#publication.close()])
     await this.#sources.close()
     await this.#proxy.close()
+    await this.#rules?.close()
+    await this.#routes?.close()
     // After the flows have drained, since their clients may have no other resolver.
     await this.#names.close()
     await this.#health.close()
@@ -371,7 +379,7 @@ class Starlane implements Runtime {
   }
 
   #newProxy(): L4Proxy {
-    const { anyip, engine, services } = this.#config.proxy
+    const { engine, services } = this.#config.proxy
     return new L4Proxy({
       directory: this.#mesh.directory,
       chooser: this.#chain,
@@ -379,7 +387,8 @@ class Starlane implements Runtime {
       engine,
       options: engineOptions(this.#config),
       services,
-      anyip,
+      routes: this.#routes,
+      rules: this.#rules,
       clock: this.#clock,
       random: this.#random,
       log: this.#log,

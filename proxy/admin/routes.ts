@@ -51,8 +51,10 @@ export async function answer(views: Views, page: Answer, target: string): Promis
 }
 
 function readiness({ views }: ApiRequest): Answer {
-  const { ready, waiting } = views.ready()
-  return ready ? text(200, 'ready\n') : text(503, `waiting for ${waiting.join(', ') || 'the start'}\n`)
+  const { ready, waiting, unsafe } = views.ready()
+  return ready
+    ? text(200, ['ready', ...unsafe.map(line => `unsafe: ${line}`), ''].join('\n'))
+    : text(503, `waiting for ${waiting.join(', ') || 'the start'}\n`)
 }
 
 async function metrics({ views }: ApiRequest): Promise<Answer> {

@@ -4,7 +4,7 @@
  *
  *   /                                       the web page
  *   /healthz                                200 as long as the process answers
- *   /readyz                                 200 once everything is up, else 503 and what is missing
+ *   /readyz                                 200 once everything is up, and what is unsafe; else 503 and what is missing
  *   /metrics                                Prometheus metrics
  *   /v1/status                              components, clusters, plugins, problems
  *   /v1/services[/{namespace}/{name}]       services with frontends and backends

@@ -22,4 +22,6 @@ export interface Readiness {
   readonly ready: boolean
   /** What is not up yet: `source cluster-2`, `DNS`. */
   readonly waiting: readonly string[]
+  /** What is unsafe, although it is ready: other sockets that answer on addresses of frontends. */
+  readonly unsafe: readonly string[]
 }

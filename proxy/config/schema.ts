@@ -195,6 +195,11 @@ const proxyFields = {
     { cidr: cidr('The range, such as 127.96.0.0/16, which needs no privileges on Linux.') },
   ),
   anyip: boolean('Makes these addresses local to this machine for as long as Starlane runs; needs NET_ADMIN.', false),
+  nftables: oneOf(
+    'Packet rules for these addresses. `guard` refuses whatever is not a frontend; `redirect` also moves listeners to private ports, so that they and other sockets do not take ports from each other. Both need nft and NET_ADMIN.',
+    ['none', 'guard', 'redirect'],
+    'none',
+  ),
   services: oneOf(
     'Which services of the local cluster are proxied: those marked global, or all.',
     ['global', 'all'],

@@ -11,6 +11,8 @@ export const errorCodes = {
   MERGE_OVERLAP: 'two clusters claim the same backend address, or two services the same frontend',
   VIP_RANGE: 'the range for virtual addresses is too small or collides with another',
   LISTEN: 'a socket cannot be bound',
+  NFTABLES: 'the packet rules of `proxy.nftables` cannot be set',
+  EXPOSED: 'another socket of this machine can be reached on the address of a frontend',
   PLUGIN_LOAD: 'a plugin cannot be found, imported or created',
   PLUGIN_OPTION: 'an option of a plugin is unknown or has a bad value',
   PLUGIN_FAULT: 'a hook of a plugin threw, returned a promise or broke a law of the plugin API',

@@ -1,8 +1,10 @@
 /** The L4 proxy: an engine and the listeners that feed it. A reload with other engine options replaces it as a whole. */
 import type { Engine, EngineOptions } from '../dataplane/engine.ts'
 import { createEngine } from '../dataplane/engines.ts'
+import { Exposure } from '../dataplane/frontends/exposure.ts'
 import { Listeners } from '../dataplane/frontends/listeners.ts'
-import { LocalRoutes } from '../dataplane/frontends/local-routes.ts'
+import type { LocalRoutes } from '../dataplane/frontends/local-routes.ts'
+import type { PacketRules } from '../dataplane/frontends/packet-rules.ts'
 import type { Backend } from '../model/backend.ts'
 import type { BatchSocketClass } from '../model/batch-socket.ts'
 import type { Change, Directory } from '../model/directory.ts'
@@ -20,7 +22,10 @@ export interface L4ProxyParts {
   readonly engine: 'auto' | 'streams' | 'native'
   readonly options: EngineOptions
   readonly services: 'global' | 'all'
-  readonly anyip: boolean
+  /** Makes ClusterIPs local, with `proxy.anyip`. */
+  readonly routes: LocalRoutes | undefined
+  /** With `proxy.nftables`. Outlive this proxy, since another may follow it. */
+  readonly rules: PacketRules | undefined
   readonly clock: Clock
   readonly random: Random
   readonly log: Log
@@ -36,24 +41,44 @@ export class L4Proxy {
   readonly #directory: Directory
   readonly #log: Log
   readonly #routes: LocalRoutes | undefined
+  readonly #rules: PacketRules | undefined
+  readonly #exposure: Exposure
   readonly #unwatch: () => void
 
   constructor(parts: L4ProxyParts) {
-    const { directory, services, clock, log, anyip } = parts
+    const { directory, services, clock, log, routes, rules } = parts
     this.#directory = directory
     this.#log = log
     const { engine, whyNotNative, BatchSocket } = createEngine(parts.engine, parts, parts.env)
     this.#engine = engine
     this.#whyNotNative = whyNotNative
     this.BatchSocket = BatchSocket
-    this.#routes = anyip ? new LocalRoutes({ log }) : undefined
-    this.#unwatch = this.#routes ? directory.onChange(change => this.#dropRoutes(change)) : () => {}
-    const routes = this.#routes
+    this.#routes = routes
+    this.#rules = rules
+    this.#unwatch = routes ? directory.onChange(change => this.#dropRoutes(change)) : () => {}
     const prepare = routes && {
       prepare: (ips: readonly string[]) => routes.add(ips),
       release: (ips: readonly string[]) => routes.remove(ips),
     }
-    this.#listeners = new Listeners({ directory, engine: this.#engine, services, clock, log, ...prepare })
+    this.#listeners = new Listeners({
+      directory,
+      engine: this.#engine,
+      services,
+      clock,
+      log,
+      redirects: () => rules?.redirects ?? false,
+      onChange: () => {
+        void rules?.changed()
+        this.#exposure.lookSoon()
+      },
+      ...prepare,
+    })
+    this.#exposure = new Exposure({
+      closed: () => this.#listeners.closed(),
+      guarded: () => rules?.active ?? false,
+      anyip: routes !== undefined,
+      clock,
+    })
   }
 
   /** The engine's name; if `auto` could not load the native one, also why. */
@@ -85,20 +110,30 @@ export class L4Proxy {
     return this.#listeners.refusing().length
   }
 
-  start(): Promise<void> {
-    return this.#listeners.start()
+  /** What other sockets of this machine can do on the frontends' addresses, and why packet rules do not prevent it. */
+  exposures(): readonly Problem[] {
+    return [...(this.#rules?.problems() ?? []), ...this.#exposure.problems()]
+  }
+
+  /** Resolves when each frontend has been tried once, and clients are redirected to those that are open. */
+  async start(): Promise<void> {
+    await this.#rules?.start()
+    this.#rules?.follow(() => this.#listeners.ruleInput())
+    await this.#listeners.start()
+    await this.#rules?.changed()
+    await this.#exposure.start()
   }
 
   /** Closes all listeners; flows in progress continue. */
   async release(): Promise<void> {
+    this.#unwatch()
+    this.#exposure.close()
     await this.#listeners.close()
   }
 
   async close(): Promise<void> {
-    this.#unwatch()
-    await this.#listeners.close()
+    await this.release()
     await this.#engine.close()
-    await this.#routes?.close()
   }
 
   destroy(): void {

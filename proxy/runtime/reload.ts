@@ -28,6 +28,7 @@ export function restartFields(before: Config, after: Config): string[] {
     ['stale.after', before.stale, after.stale],
     ['proxy.vips', vipsText(before), vipsText(after)],
     ['proxy.anyip', before.proxy.anyip, after.proxy.anyip],
+    ['proxy.nftables', before.proxy.nftables, after.proxy.nftables],
     ['proxy.engine', before.proxy.engine, after.proxy.engine],
     ['proxy.services', before.proxy.services, after.proxy.services],
     ['admin.listen', before.admin, after.admin],

@@ -59,7 +59,13 @@ export function createViews({ parts, version, startedAt, clock, metrics }: ViewP
     dns: (name, type, from = '127.0.0.1') => parts().names.responder.explain(name, type, { address: from, port: 0 }),
     config: () => shownConfig(parts().config),
     metrics,
-    ready: () => ({ ready: parts().ready, waiting: waitingFor(parts()) }),
+    ready: () => ({
+      ready: parts().ready,
+      waiting: waitingFor(parts()),
+      unsafe: parts()
+        .proxy.exposures()
+        .map(({ where, message }) => `${where}: ${message}`),
+    }),
   }
 }
 
@@ -79,6 +85,7 @@ function statusOf(parts: RunningParts, fixed: Pick<Status, 'version' | 'startedA
     ...mesh.problems(),
     ...names.problems(),
     ...proxy.failures(),
+    ...proxy.exposures(),
     ...chain.faults(),
     ...writeBack.problems(),
     ...publication.problems(),
@@ -175,7 +182,8 @@ function proxyView(proxy: L4Proxy): ComponentView {
   const failures = proxy.failures()
   const { refusing } = proxy
   const closed = refusing > 0 ? `, ${counted(refusing, 'frontend')} without backends refusing` : ''
-  const detail = `${proxy.engine}, ${counted(listeners, 'listener')}${closed}, ${counted(connections, 'connection')}, ${counted(udpSessions, 'UDP session')}`
+  const exposed = proxy.exposures().length > 0 ? '; other sockets can be reached on its addresses' : ''
+  const detail = `${proxy.engine}, ${counted(listeners, 'listener')}${closed}, ${counted(connections, 'connection')}, ${counted(udpSessions, 'UDP session')}${exposed}`
   if (failures.length === 0) return { name: 'Proxy', state: 'ok', detail }
   return {
     name: 'Proxy',

@@ -10,15 +10,23 @@ import type { Frontend, GlobalService } from '../../model/service.ts'
 import { doubled } from '../../model/time/backoff.ts'
 import type { Clock } from '../../model/time/clock.ts'
 import type { Engine, Listener } from '../engine.ts'
+import type { OpenFrontend } from './packet-rules.ts'
+import { privatePort } from './private-port.ts'
 
 const retry = { firstMs: 1000, longestMs: 30_000 }
 /** The last backend may be back at once, as in a restart: the socket stays open for so long, and flows are reset meanwhile. */
 const settleMs = 1000
+/** Private ports that are tried before an attempt has failed. */
+const maxPrivatePorts = 8
 
 export interface FrontendListenerParts {
   readonly engine: Engine
   readonly clock: Clock
   readonly log: Log
+  /** Clients are redirected: the listener takes a private port. */
+  readonly redirects?: () => boolean
+  /** It was opened, or closed on purpose. */
+  readonly onChange: () => void
   /** It is time to call `open` again. */
   readonly onRetry: (listener: FrontendListener) => void
 }
@@ -32,6 +40,7 @@ export class FrontendListener {
   readonly #parts: FrontendListenerParts
   #frontend: Frontend
   #open = false
+  #boundPort = 0
   /** Open or paused. A paused one is kept, since flows may belong to it. */
   #listener: Listener | undefined
   #attempt: Promise<void> | undefined
@@ -51,6 +60,16 @@ export class FrontendListener {
 
   get listening(): boolean {
     return this.#open
+  }
+
+  /** For the packet rules; undefined while it is closed. */
+  get openFrontend(): OpenFrontend | undefined {
+    const { ip, port, protocol } = this.#frontend
+    return this.#open ? { ip, port, protocol, boundPort: this.#boundPort } : undefined
+  }
+
+  get frontend(): Frontend {
+    return this.#frontend
   }
 
   /** Closed on purpose: no backend could be chosen for any client. */
@@ -94,7 +113,7 @@ export class FrontendListener {
   async #listen(): Promise<void> {
     try {
       await this.#pausing
-      const listener = await this.#parts.engine.listen(this.#frontend, this.service, this.#listener)
+      const listener = await this.#bind()
       listener.update(this.#frontend, this.service) // it may have changed while the socket was bound
       this.#listener = listener
       this.#open = true
@@ -104,6 +123,20 @@ export class FrontendListener {
     }
     this.#attempt = undefined
     this.#settle()
+  }
+
+  async #bind(): Promise<Listener> {
+    const { engine, redirects } = this.#parts
+    for (let attempt = 0; ; attempt++) {
+      const port = redirects?.() ? privatePort(this.#frontend, attempt) : this.#frontend.port
+      try {
+        const listener = await engine.listen({ ...this.#frontend, port }, this.service, this.#listener)
+        this.#boundPort = port
+        return listener
+      } catch (error) {
+        if (port === this.#frontend.port || attempt >= maxPrivatePorts) throw error
+      }
+    }
   }
 
   /** Closes the listener some time after its last candidate has left, unless one comes meanwhile. */
@@ -123,6 +156,7 @@ export class FrontendListener {
     this.#cancelPause = undefined
     this.#open = false
     this.#pausing = this.#listener?.pause()
+    this.#parts.onChange()
     this.#parts.log.info('listener.refusing', { frontend: this.key, service: this.service.key })
   }
 
@@ -133,6 +167,7 @@ export class FrontendListener {
     this.problem = undefined
     this.#pausing = undefined
     this.#retryMs = undefined
+    this.#parts.onChange()
   }
 
   #failed(error: unknown): void {

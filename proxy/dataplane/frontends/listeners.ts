@@ -10,6 +10,7 @@ import type { Clock } from '../../model/time/clock.ts'
 import type { Engine } from '../engine.ts'
 import { Departures } from './departures.ts'
 import { FrontendListener } from './frontend-listener.ts'
+import type { RuleInput } from './packet-rules.ts'
 
 export interface ListenersParts {
   readonly directory: Directory
@@ -20,6 +21,10 @@ export interface ListenersParts {
   readonly log: Log
   /** Makes the addresses of new frontends bindable, before they are opened. A failure shows when they are bound. */
   readonly prepare?: (ips: readonly string[]) => Promise<void>
+  /** Whether listeners take private ports, to which packet rules redirect clients. */
+  readonly redirects?: () => boolean
+  /** A frontend was opened or closed, or has come or gone. */
+  readonly onChange?: () => void
   /** None of the frontends of these addresses could be opened. Another socket of the machine must not answer for them. */
   readonly release?: (ips: readonly string[]) => Promise<void>
 }
@@ -58,6 +63,20 @@ export class Listeners {
     return [...this.#listeners.values()].filter(({ refusing }) => refusing).map(({ key }) => key)
   }
 
+  /** What packet rules need to know. */
+  ruleInput(): RuleInput {
+    const listeners = [...this.#listeners.values()]
+    return {
+      addresses: new Set(listeners.map(({ ip }) => ip)),
+      open: listeners.flatMap(({ openFrontend }) => openFrontend ?? []),
+    }
+  }
+
+  /** Frontends that are closed now, for whatever reason. */
+  closed(): Frontend[] {
+    return [...this.#listeners.values()].filter(({ listening }) => !listening).map(({ frontend }) => frontend)
+  }
+
   isRefusing(frontendKey: string): boolean {
     return this.#listeners.get(frontendKey)?.refusing ?? false
   }
@@ -78,6 +97,9 @@ export class Listeners {
       for (const { key } of service?.frontends ?? []) if (!wanted.has(key)) this.#shut(key)
     }
     const opened = after.flatMap((service, i) => (service ? this.#place(service, before[i]) : []))
+    if (opened.length > 0 || before.some(service => service?.frontends.some(({ key }) => !wanted.has(key)))) {
+      this.#parts.onChange?.()
+    }
     const gone = this.#departures.follow(before, after)
     if (gone.length > 0) this.#parts.engine.retire(gone)
     await this.#open(opened)
@@ -100,7 +122,8 @@ export class Listeners {
         return held.needsOpening ? [held] : []
       }
       const onRetry = (listener: FrontendListener) => void this.#open([listener])
-      const listener = new FrontendListener({ ...this.#parts, onRetry }, frontend, service)
+      const onChange = () => this.#parts.onChange?.()
+      const listener = new FrontendListener({ ...this.#parts, onRetry, onChange }, frontend, service)
       this.#listeners.set(frontend.key, listener)
       return [listener]
     })

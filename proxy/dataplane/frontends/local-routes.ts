@@ -3,22 +3,21 @@
  * route on lo for each (Linux AnyIP). Needs iproute2 and NET_ADMIN. Our routes carry a protocol number of their own. Only
  * routes that this process added, or that a crashed one left for the same addresses, are ever removed.
  */
-import { execFile } from 'node:child_process'
 import { readFile, writeFile } from 'node:fs/promises'
-import { createServer, type Server } from 'node:net'
+import type { Server } from 'node:net'
 import { canonicalAddress, familyOf } from '../../model/address.ts'
 import { MeshError, messageOf } from '../../model/error.ts'
 import type { Log } from '../../model/log.ts'
+import { type Output, runCommand } from './command.ts'
+import { takeLock } from './netns-lock.ts'
 
 /** Marks our routes: `ip route show table local proto 196`. No routing daemon in iproute2's rt_protos uses this number. */
 const tag = 196
 // An abstract socket, one per network namespace, held while routes may be ours. The process that has it knows that tagged
 // routes are leftovers of one that has ended.
-const lockName = '\0starlane-anyip'
+const lockName = 'starlane-anyip'
 // A `local` route is enough to bind an IPv4 address. For IPv6 the kernel accepts only addresses of interfaces, unless this is 1.
 const nonlocalBind = '/proc/sys/net/ipv6/ip_nonlocal_bind'
-const commandTimeoutMs = 30_000
-const maxOutputBytes = 64 * 1024 * 1024
 
 export interface LocalRoutesParts {
   readonly log: Log
@@ -104,7 +103,7 @@ export class LocalRoutes {
 
   /** Tagged routes of a process that has ended; none when another Starlane runs in this network namespace. */
   async #findLeftovers(): Promise<Set<string>> {
-    this.#lock ??= await takeLock()
+    this.#lock ??= await takeLock(lockName)
     if (!this.#lock) return new Set()
     const found: string[] = []
     for (const family of ['-4', '-6']) {
@@ -137,19 +136,12 @@ export class LocalRoutes {
     return faults
   }
 
-  #run(args: readonly string[], input = ''): Promise<{ stdout: string; stderr: string; failed: boolean }> {
-    return new Promise((resolve, reject) => {
-      // Faults are recognized by their messages in the C locale. Debian keeps `ip` out of users' PATH.
-      const path = [process.env.PATH, '/usr/sbin', '/sbin'].filter(Boolean).join(':')
-      const env = { ...process.env, LC_ALL: 'C', PATH: path }
-      const options = { env, timeout: commandTimeoutMs, maxBuffer: maxOutputBytes }
-      const child = execFile(this.#command, args, options, (error, stdout, stderr) => {
-        if (error && typeof error.code !== 'number') reject(cannotRun(this.#command, messageOf(error), error))
-        else resolve({ stdout, stderr, failed: error !== null })
-      })
-      // When it ends before it has read all, its exit code says why.
-      child.stdin?.on('error', () => {}).end(input)
-    })
+  async #run(args: readonly string[], input = ''): Promise<Output> {
+    try {
+      return await runCommand(this.#command, args, input)
+    } catch (error) {
+      throw cannotRun(this.#command, messageOf(error), error)
+    }
   }
 
   #sayLeft(what: string, why: unknown): void {
@@ -161,15 +153,6 @@ export class LocalRoutes {
     this.#last = turn.catch(() => {})
     return turn
   }
-}
-
-/** Undefined when another process has it. */
-async function takeLock(): Promise<Server | undefined> {
-  const server = createServer().unref()
-  return new Promise(resolve => {
-    server.once('error', () => resolve(undefined))
-    server.listen(lockName, () => resolve(server))
-  })
 }
 
 /** `ip -force -batch` prints what went wrong, then `Command failed -:LINE`. */

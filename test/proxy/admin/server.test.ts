@@ -1,4 +1,5 @@
 /** The admin API over HTTP, and the web page in a browser. */
+
 import { spawn } from 'node:child_process'
 import { existsSync, mkdtempSync, rmSync } from 'node:fs'
 import { request } from 'node:http'
@@ -7,7 +8,7 @@ import { tmpdir } from 'node:os'
 import { delimiter, join } from 'node:path'
 import t, { type Test } from 'tap'
 import { type Admin, createAdmin } from '../../../proxy/admin/server.ts'
-import type { Views } from '../../../proxy/admin/views.ts'
+import type { Readiness, Views } from '../../../proxy/admin/views.ts'
 import { silentLog } from '../../../proxy/model/log.ts'
 import { systemClock } from '../../../proxy/model/time/clock.ts'
 import { FakeClock } from '../../support/clock.ts'
@@ -88,14 +89,19 @@ t.test('each route returns its view', async t => {
 })
 
 t.test('readiness says what is missing', async t => {
-  let ready = { ready: false, waiting: ['source cluster-2', 'DNS'] }
+  let ready: Readiness = { ready: false, waiting: ['source cluster-2', 'DNS'], unsafe: [] }
   const admin = await start(t, { ready: () => ready })
   t.match(await ask(admin, '/readyz'), {
     status: 503,
     body: 'waiting for source cluster-2, DNS\n',
   })
-  ready = { ready: true, waiting: [] }
+  ready = { ready: true, waiting: [], unsafe: [] }
   t.match(await ask(admin, '/readyz'), { status: 200, body: 'ready\n' })
+  ready = { ready: true, waiting: [], unsafe: ['10.96.0.10:80/TCP: another socket answers'] }
+  t.match(await ask(admin, '/readyz'), {
+    status: 200,
+    body: 'ready\nunsafe: 10.96.0.10:80/TCP: another socket answers\n',
+  })
 })
 
 t.test('an unknown path gives an error in JSON, with the known paths', async t => {

@@ -68,6 +68,7 @@ t.test('the defaults are those of the design', async t => {
       engine: 'auto',
       vips: 'clusterIP',
       anyip: false,
+      nftables: 'none',
       services: 'global',
       balancer: 'round-robin',
       dial: { timeout: 1000, attempts: 3, budget: 5000 },
