@@ -2,7 +2,7 @@
  * Checks that concern more than one field. They run on the sections that are valid by themselves, so that one mistake does
  * not hide another. A fault prevents the start; a warning is for what works but is probably a mistake.
  */
-import { endpointText, familyOf, parseEndpoint } from '../model/address.ts'
+import { endpointText, familyOf, isLoopback, parseEndpoint } from '../model/address.ts'
 import { isClusterName, viewName } from '../model/cluster.ts'
 import type { ErrorCode } from '../model/error.ts'
 import type { Json } from '../model/text/json.ts'
@@ -190,10 +190,6 @@ function* writing(
 
 function isName(value: Json | undefined): value is string {
   return typeof value === 'string' && isClusterName(value)
-}
-
-function isLoopback(address: string): boolean {
-  return address === '::1' || address.startsWith('127.')
 }
 
 /** Whether packets to `address` reach a socket of this machine that is bound to `bound`. */

@@ -71,6 +71,11 @@ const forwardFields = {
     1000,
   ),
   perClient: integer('The maximum number of them for one client address.', { min: 1, max: 20_000 }, 250),
+  randomCase: oneOf(
+    'Whether the letters of names are sent in random case, which a forger of replies has to guess (0x20). `auto`: to all resolvers but those on loopback addresses, whose replies cannot be forged from outside.',
+    ['auto', 'always', 'never'],
+    'auto',
+  ),
 } satisfies Fields
 
 const cacheFields = {

@@ -1,7 +1,7 @@
 /** Follows an alias out of our zones: resolves its target and adds the records found to the answer. */
 import type { Resolved, Resolver } from './forward/resolver.ts'
 import { type Query, readQuery } from './message/query.ts'
-import { isUnchecked, queryMessage, question, questionFor } from './message/question.ts'
+import { flagsOf, queryMessage, questionFor } from './message/question.ts'
 import type { DnsRecord, OpaqueRecord } from './message/record.ts'
 import { decompressedData, nameAt, type Span, spans } from './message/scan.ts'
 import type { DnsRequest } from './request.ts'
@@ -21,8 +21,7 @@ export async function chase(
 
 /** The question for the target, as if the client had sent it. */
 function targetQuery(name: string, query: Query): Query | undefined {
-  const { wire } = questionFor(name, query.type)
-  const asked = readQuery(queryMessage(question(wire, query.type, query.dnssec, isUnchecked(query)), 0, query.edns))
+  const asked = readQuery(queryMessage(questionFor(name, query.type, flagsOf(query)), 0, query.edns))
   return asked && !('rcode' in asked) ? asked : undefined
 }
 

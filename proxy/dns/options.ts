@@ -60,6 +60,11 @@ export interface ForwardOptions {
   readonly concurrent: number
   /** Those of one client. Default 500. */
   readonly perClient: number
+  /**
+   * Send the letters of names in random case, which a forger of replies has to guess (0x20). `auto`: to all upstreams but
+   * those on loopback addresses, whose replies nobody can forge. Default `auto`.
+   */
+  readonly randomCase: 'auto' | 'always' | 'never'
   /** Consecutive failures after which an upstream is down until it answers a probe; 0 means never. Default 2. */
   readonly maxFails: number
 }
@@ -135,6 +140,7 @@ export function withDefaults(options: DnsOptions): FullDnsOptions {
       totalMs: 4500,
       concurrent: 1000,
       perClient: 500,
+      randomCase: 'auto',
       maxFails: 2,
       ...options.forward,
     },

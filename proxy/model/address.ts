@@ -28,6 +28,11 @@ export function familyOf(address: string): Family {
   return address.includes(':') ? 6 : 4
 }
 
+/** Whether packets to a canonical address never leave the machine. */
+export function isLoopback(address: string): boolean {
+  return address === '::1' || address.startsWith('127.')
+}
+
 /** The peer address of a socket without `::ffff:`, so that a client has one spelling. Cheap, for the hot path. */
 export function unmapped(address: string): string {
   return address.startsWith('::ffff:') && address.includes('.') ? address.slice(7) : address

@@ -88,6 +88,7 @@ export function dnsOptions({ dns }: Config): DnsOptions {
       totalMs: forward.budget,
       concurrent: forward.concurrent,
       perClient: forward.perClient,
+      randomCase: forward.randomCase,
     },
     cache: {
       bytes: cache.size,

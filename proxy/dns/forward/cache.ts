@@ -4,7 +4,7 @@
  */
 import type { Clock } from '../../model/time/clock.ts'
 import type { Query } from '../message/query.ts'
-import { isUnchecked } from '../message/question.ts'
+import { flagsOf, variantOf } from '../message/question.ts'
 import { type CacheEntry, missingNameHash, QuestionCache, questionHash } from '../message/question-cache.ts'
 import type { Reply } from '../message/reply.ts'
 import { rcodes } from '../message/wire.ts'
@@ -52,12 +52,20 @@ export class ReplyCache {
     return this.#entries.evictions
   }
 
-  /** The fresh or stale entry for a query; undefined when it is too old to serve. NXDOMAIN is for every type (RFC 2308 5). */
+  /** The fresh or stale entry for a query; undefined when it is too old to serve. */
   get(query: Query): CachedReply | undefined {
-    const variant = variantOf(query)
+    const flags = flagsOf(query)
+    const own = this.#find(query, variantOf(flags))
+    if (own || flags.authentic) return own
+    // A reply to a query with AD serves those without it too: AD is cleared for them.
+    return this.#find(query, variantOf({ ...flags, authentic: true }))
+  }
+
+  /** NXDOMAIN is for every type (RFC 2308 5). */
+  #find(query: Query, variant: number): CachedReply | undefined {
     const cached =
-      this.#entries.get(query, questionHash(query, variant)) ??
-      this.#entries.getByName(query, missingNameHash(query, variant))
+      this.#entries.get(query, questionHash(query, 1 + variant)) ??
+      this.#entries.getByName(query, missingNameHash(query, 1 + variant))
     return cached && cached.until + this.#options.staleMs > this.#clock.now() ? cached : undefined
   }
 
@@ -72,7 +80,7 @@ export class ReplyCache {
       upstream,
       hits: 0,
     }
-    const variant = variantOf(query)
+    const variant = 1 + variantOf(flagsOf(query))
     const missingHash = missingNameHash(query, variant)
     const hash = questionHash(query, variant)
     // Replaces the answer of this type as well as an NXDOMAIN for all types.
@@ -86,8 +94,4 @@ export class ReplyCache {
 /** NXDOMAIN after a CNAME is about the target; the name itself exists (RFC 2308 2.1). */
 function isMissing({ bytes, rcode }: Reply): boolean {
   return rcode === rcodes.NXDOMAIN && bytes.readUInt16BE(6) === 0
-}
-
-function variantOf(query: Query): number {
-  return 1 + Number(query.dnssec) + 2 * Number(isUnchecked(query))
 }

@@ -2,9 +2,10 @@
  * Turns an upstream's message into a reply of ours: removes what belongs to one hop (id, OPT, RD) and what is only true of
  * the upstream (AA), and limits the TTLs. The records are passed on byte for byte.
  */
+import { folded } from '../message/query.ts'
 import { type Reply, replyOf } from '../message/reply.ts'
 import { decompressedData, nameAt, questionEnd, type Span, spans } from '../message/scan.ts'
-import { rcodes, types } from '../message/wire.ts'
+import { headerBytes, rcodes, types } from '../message/wire.ts'
 
 export interface Lifetimes {
   readonly maxSeconds: number
@@ -40,7 +41,10 @@ export function normalize(message: Buffer, limits: Lifetimes): Normalized | unde
   const negative =
     rcode === rcodes.NXDOMAIN || !kept.some(r => r.section === 'answer' && (r.type === type || type === types.ANY))
   const cap = negative ? limits.maxNegativeSeconds : limits.maxSeconds
-  for (const record of kept) bytes.writeUInt32BE(Math.min(ttlOf(bytes, record), cap), record.fixed + 4)
+  for (const record of kept) {
+    bytes.writeUInt32BE(Math.min(ttlOf(bytes, record), cap), record.fixed + 4)
+    foldOwner(bytes, record, asked)
+  }
   // Every name must still be readable in what is kept.
   if (!kept.every(record => nameAt(bytes, record.start) !== undefined && decompressedData(bytes, record)))
     return undefined
@@ -48,6 +52,16 @@ export function normalize(message: Buffer, limits: Lifetimes): Normalized | unde
   const allowed = negative ? [...lifetimes, denialSeconds(bytes, kept)] : lifetimes
   const ttlSeconds = isTruncated || allowed.length === 0 ? 0 : Math.min(...allowed)
   return { reply: { ...replyOf(bytes, asked), ttlAt: kept.map(record => record.fixed + 4) }, ttlSeconds }
+}
+
+/** An owner that repeats the name asked for has it in the random case in which we asked, which is no client's business. */
+function foldOwner(bytes: Buffer, { start, fixed }: Span, asked: number): void {
+  const length = asked - 4 - headerBytes
+  if (fixed - start !== length) return
+  for (let i = 0; i < length; i++) {
+    if (folded(bytes[start + i] as number) !== folded(bytes[headerBytes + i] as number)) return
+  }
+  for (let at = start; at < fixed; at++) bytes[at] = folded(bytes[at] as number)
 }
 
 /** A TTL with the highest bit set is 0 (RFC 2181 8). */

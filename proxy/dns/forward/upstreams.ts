@@ -4,7 +4,7 @@
  */
 import { readFile, stat } from 'node:fs/promises'
 import { networkInterfaces } from 'node:os'
-import { canonicalAddress, parseEndpoint, type SocketAddress } from '../../model/address.ts'
+import { canonicalAddress, isLoopback, parseEndpoint, type SocketAddress } from '../../model/address.ts'
 import { messageOf, type Problem } from '../../model/error.ts'
 import type { FullDnsOptions } from '../options.ts'
 import type { Forwarder, Route } from './forwarder.ts'
@@ -24,7 +24,7 @@ interface ConfiguredRoute {
 export class Upstreams {
   readonly #options: FullDnsOptions
   readonly #forwarder: Forwarder
-  readonly #parts: Omit<UpstreamParts, 'maxFails' | 'onUp'>
+  readonly #parts: Omit<UpstreamParts, 'maxFails' | 'mixCase' | 'onUp'>
   readonly #known = new Map<string, Upstream>()
   #own: SocketAddress | undefined
   #read: readonly ConfiguredRoute[] = []
@@ -33,7 +33,11 @@ export class Upstreams {
   #readStates = ''
   #stop: (() => void) | undefined
 
-  constructor(options: FullDnsOptions, forwarder: Forwarder, parts: Omit<UpstreamParts, 'maxFails' | 'onUp'>) {
+  constructor(
+    options: FullDnsOptions,
+    forwarder: Forwarder,
+    parts: Omit<UpstreamParts, 'maxFails' | 'mixCase' | 'onUp'>,
+  ) {
     this.#options = options
     this.#forwarder = forwarder
     this.#parts = parts
@@ -101,8 +105,11 @@ export class Upstreams {
     const key = `${server.address} ${server.port}`
     const known = this.#known.get(key)
     if (known) return known
-    const { maxFails } = this.#options.forward
-    const upstream = new Upstream(server, { ...this.#parts, maxFails, onUp: () => this.#forwarder.bumpGeneration() })
+    const { maxFails, randomCase } = this.#options.forward
+    // Datagrams with a loopback source do not come from outside, so nobody can forge the reply of such a server.
+    const mixCase = randomCase === 'always' || (randomCase === 'auto' && !isLoopback(server.address))
+    const onUp = () => this.#forwarder.bumpGeneration()
+    const upstream = new Upstream(server, { ...this.#parts, maxFails, mixCase, onUp })
     this.#known.set(key, upstream)
     void upstream.checkLoop()
     return upstream

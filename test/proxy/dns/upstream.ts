@@ -5,11 +5,16 @@ import dnsPacket from 'dns-packet'
 import type { Test } from 'tap'
 
 export interface Heard {
+  /** In lower case. */
   readonly name: string
+  /** In the case in which it was asked. */
+  readonly spelled: string
   readonly type: string
   readonly transport: 'udp' | 'tcp'
   readonly id: number
   readonly edns: boolean
+  /** AD. */
+  readonly authentic: boolean
   readonly port: number
 }
 
@@ -18,6 +23,10 @@ export interface Said {
   readonly answers?: dnsPacket.Answer[]
   readonly authorities?: dnsPacket.Answer[]
   readonly flags?: number
+  /** The name of the question, instead of the one in the query. */
+  readonly question?: string
+  /** Without OPT even if the query has it. */
+  readonly plain?: boolean
   /** The whole message, instead of the fields above. */
   readonly raw?: Buffer
 }
@@ -35,18 +44,20 @@ export interface FakeUpstream {
   hearsProbes: boolean
 }
 
-export async function fakeUpstream(t: Test, script: Script): Promise<FakeUpstream> {
+export async function fakeUpstream(t: Test, script: Script, { tcp: hasTcp = true } = {}): Promise<FakeUpstream> {
   const heard: Heard[] = []
   const upstream = { address: '127.0.0.1', port: 0, text: '', heard, script, hearsProbes: false }
   const reply = async (message: Buffer, transport: 'udp' | 'tcp', port: number): Promise<Buffer[]> => {
     const query = dnsPacket.decode(message)
     const question = query.questions?.[0]
     const entry: Heard = {
-      name: question?.name ?? '',
+      name: question?.name.toLowerCase() ?? '',
+      spelled: question?.name ?? '',
       type: question?.type ?? '',
       transport,
       id: query.id ?? 0,
       edns: (query.additionals?.length ?? 0) > 0,
+      authentic: query.flag_ad,
       port,
     }
     // Starlane's loop probes are not counted.
@@ -65,6 +76,7 @@ export async function fakeUpstream(t: Test, script: Script): Promise<FakeUpstrea
     })
   })
   const udp = await bindBoth(tcp)
+  if (!hasTcp) tcp.close()
   t.teardown(() => {
     tcp.close()
     udp.close()
@@ -93,28 +105,33 @@ async function bindBoth(tcp: Server): Promise<Socket> {
   }
 }
 
-function encode(query: dnsPacket.DecodedPacket, { rcode = 0, answers = [], authorities = [], flags }: Said): Buffer {
+function encode(query: dnsPacket.DecodedPacket, said: Said): Buffer {
+  const { rcode = 0, answers = [], authorities = [], flags, question, plain } = said
+  const questions = (query.questions ?? []).map(asked =>
+    question === undefined ? asked : { ...asked, name: question },
+  )
   return dnsPacket.encode({
     type: 'response',
     id: query.id ?? 0,
     flags: (flags ?? dnsPacket.RECURSION_DESIRED | dnsPacket.RECURSION_AVAILABLE) | rcode,
-    questions: query.questions ?? [],
+    questions,
     answers,
     authorities,
-    additionals: query.additionals?.length
-      ? [
-          {
-            type: 'OPT',
-            name: '.',
-            udpPayloadSize: 4096,
-            extendedRcode: 0,
-            ednsVersion: 0,
-            flags: 0,
-            flag_do: false,
-            options: [],
-          },
-        ]
-      : [],
+    additionals:
+      query.additionals?.length && !plain
+        ? [
+            {
+              type: 'OPT',
+              name: '.',
+              udpPayloadSize: 4096,
+              extendedRcode: 0,
+              ednsVersion: 0,
+              flags: 0,
+              flag_do: false,
+              options: [],
+            },
+          ]
+        : [],
   })
 }
 

@@ -130,24 +130,6 @@ t.test('a truncated reply is asked again over TCP, and truncated for clients tha
   )
 })
 
-t.test('an upstream without EDNS is asked without it', async t => {
-  const upstream = await fakeUpstream(t, heard =>
-    heard.edns ? { raw: formErr(heard.id) } : always('192.0.2.1')(heard),
-  )
-  const { dns } = await started(t, [upstream.text])
-  t.equal(told(await ask(dns, 'example.org', 'A')), 'A 192.0.2.1')
-  t.equal(told(await ask(dns, 'example.net', 'A')), 'A 192.0.2.1')
-  t.same(
-    upstream.heard.map(heard => heard.edns),
-    [true, false, false],
-    'and that is remembered',
-  )
-})
-
-function formErr(id: number): Buffer {
-  return Buffer.from([id >> 8, id & 255, 0x80, 1, 0, 0, 0, 0, 0, 0, 0, 0])
-}
-
 t.test('messages that are not a reply to our question are ignored', async t => {
   const forged =
     (change: (packet: dnsPacket.Packet) => void): Script =>
