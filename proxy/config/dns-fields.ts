@@ -1,4 +1,5 @@
 /** The fields of the `dns` section: own zones, forwarding, cache, rate limit and query log. */
+import { defaultSpecialUse, specialUseDomains } from '../model/special-use.ts'
 import { durationText } from '../model/text/duration.ts'
 import {
   boolean,
@@ -44,6 +45,11 @@ export function dnsFields(resolve: Resolve) {
     autopath: boolean(
       'Whether the search path of a pod is followed on the server, so that an external name takes one query.',
       false,
+    ),
+    specialUse: list(
+      'Special-use domains that are answered here and never forwarded (RFC 6761): `localhost` with the loopback addresses, the others with NXDOMAIN; `reverse` are the reverse names of addresses that no network has. Leave one out to forward it, or give it resolvers in `routes`. Only `test` is not in the default.',
+      oneOf('A domain.', specialUseDomains),
+      defaultSpecialUse,
     ),
     upstream: list(
       'The resolvers for all other names: addresses, or files like resolv.conf. With [] other names are refused.',

@@ -1,5 +1,6 @@
 /** Options of the DNS responder and their defaults. Durations in milliseconds. */
 import type { Cidr } from '../model/address.ts'
+import { defaultSpecialUse, type SpecialUseDomain } from '../model/special-use.ts'
 
 /** Which names of pods exist: none, any address spelled out, or only addresses of Pods and ready endpoints. */
 export type PodsMode = 'disabled' | 'insecure' | 'verified'
@@ -37,6 +38,8 @@ export interface DnsOptions {
   readonly autopath?: boolean
   /** Hide virtual-IP services without a ready backend in any cluster (CoreDNS `ignore empty_service`). Default false. */
   readonly hideEmpty?: boolean
+  /** Special-use domains that are answered here and not forwarded, unless `routes` has them. Default all but `test`. */
+  readonly specialUse?: readonly SpecialUseDomain[]
   /** Resolvers for all other names: addresses, `address:port`, or paths of `resolv.conf` files. Default none: such names are REFUSED. */
   readonly upstream?: readonly string[]
   /** Resolvers for single domains; the longest match wins. Default none. */
@@ -131,6 +134,7 @@ export function withDefaults(options: DnsOptions): FullDnsOptions {
     advertise: address === '0.0.0.0' || address === '::' ? [] : [address],
     autopath: false,
     hideEmpty: false,
+    specialUse: defaultSpecialUse,
     upstream: [],
     routes: {},
     ...options,

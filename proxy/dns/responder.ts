@@ -18,6 +18,7 @@ import { type Listening, listen } from './server/listen.ts'
 import type { Transport } from './transport.ts'
 import type { Zones } from './zones/answer.ts'
 import type { Visibility } from './zones/dependencies.ts'
+import { specialUse } from './zones/special-use.ts'
 
 export interface DnsParts {
   readonly directory: Directory
@@ -141,10 +142,12 @@ class Responder implements DnsResponder {
 
 function zonesOf(options: FullDnsOptions): Zones {
   const { advertise: addresses, pods, hideEmpty, clusterset } = options
+  const localhost = options.specialUse.includes('localhost')
   return {
-    cluster: { origin: origin(options.domain), pods, addresses, hideEmpty },
+    cluster: { origin: origin(options.domain), pods, addresses, hideEmpty, localhost },
     clusterset: clusterset === null ? undefined : { origin: origin(clusterset), addresses },
     networks: options.networks,
+    special: specialUse(options.specialUse, Object.keys(options.routes)),
     ttlSeconds: Math.floor(options.ttlMs / 1000),
     searchNamespace: options.search ? options.searchNamespace : undefined,
   }

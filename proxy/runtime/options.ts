@@ -68,7 +68,7 @@ export function healthOptions({ health, proxy }: Config): HealthOptions {
 
 export function dnsOptions({ dns }: Config): DnsOptions {
   const { listen, domain, clusterset, ttl, pods, networks, hideEmpty, search, autopath, upstream, routes } = dns
-  const { forward, cache, rate } = dns
+  const { forward, cache, rate, specialUse } = dns
   const queryLog = queryFilter({ dns })
   return {
     listen,
@@ -80,6 +80,7 @@ export function dnsOptions({ dns }: Config): DnsOptions {
     hideEmpty,
     search,
     autopath,
+    specialUse,
     upstream,
     routes,
     forward: {

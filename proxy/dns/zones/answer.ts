@@ -10,6 +10,7 @@ import { type ClusterZone, findInCluster } from './cluster.ts'
 import { type ClustersetZone, findInClusterset } from './clusterset.ts'
 import { type Lookup, nxdomain, type ZoneQuestion } from './lookup.ts'
 import { findInReverse, reverseOrigin } from './reverse.ts'
+import { findSpecial, type SpecialUse, specialZoneOf } from './special-use.ts'
 import type { View } from './view.ts'
 
 /** The zones that this responder is authoritative for. */
@@ -19,6 +20,8 @@ export interface Zones {
   /** Networks whose missing reverse names get NXDOMAIN. */
   readonly networks: readonly Cidr[]
   readonly ttlSeconds: number
+  /** The special-use domains that are answered here. */
+  readonly special: SpecialUse
   /** The namespace of single-label names; undefined when short names are not completed. */
   readonly searchNamespace: string | undefined
 }
@@ -39,11 +42,12 @@ const maxAliases = 10
 
 /** Undefined: the name is in none of our zones. `labels` are lower case. */
 export function answer(labels: readonly string[], type: number, view: View, zones: Zones): Answer | undefined {
-  const matched = matchZone(labels, view, zones) ?? matchShortName(labels, type, view, zones)
+  const ours = matchZone(labels, view, zones) ?? matchShortName(labels, type, view, zones)
+  const matched = ours ?? matchSpecialUse(labels, type, zones)
   if (!matched) return undefined
   // No name of ours has such octets, and as text a dot inside a label would read as another name.
   if (!isPlain(labels)) return conclude({ matched, owner: '', aliases: [] }, nxdomain, type, view, zones)
-  if (!view.synced) return failure(matched.zone, extendedErrors.notReady, 'first sync is not done')
+  if (ours && !view.synced) return failure(matched.zone, extendedErrors.notReady, 'first sync is not done')
   return follow(matched, labels, type, view, zones)
 }
 
@@ -69,7 +73,7 @@ function follow(start: MatchedZone, labels: readonly string[], type: number, vie
     if (type === types.CNAME || type === types.ANY) return soFar
     if (aliases.length > maxAliases) return failure(matched.zone, 0, 'too many aliases, or a loop of them')
     name = lookup.target.split('.')
-    const next = matchZone(name, view, zones)
+    const next = matchZone(name, view, zones) ?? matchSpecialUse(name, type, zones)
     if (!next) return { ...soFar, externalTarget: lookup.target }
     matched = next
   }
@@ -113,7 +117,7 @@ function conclude(
 const noOthers = { authority: [], additional: [] } as const
 
 function startOfAuthority(origin: string, serial: number, zones: Zones): AuthorityRecord {
-  const home = origin.endsWith('.arpa') ? zones.cluster.origin : origin
+  const home = origin === zones.clusterset?.origin ? origin : zones.cluster.origin
   return {
     name: origin,
     ttl: Math.min(zones.ttlSeconds, 300),
@@ -160,6 +164,8 @@ function matchZone(labels: readonly string[], view: View, zones: Zones): Matched
 function matchShortName(labels: readonly string[], type: number, view: View, zones: Zones): MatchedZone | undefined {
   const { cluster, searchNamespace } = zones
   if (searchNamespace === undefined || labels.length === 0 || labels.length > 4 || !isPlain(labels)) return undefined
+  // Programs rely on `localhost` being this machine; no service may take the name.
+  if (labels.at(-1) === 'localhost' && cluster.localhost) return undefined
   // Until the first sync any single label may be a service; two labels are more likely a public name.
   if (!view.synced && labels.length > 1) return undefined
   for (const suffix of [[searchNamespace, 'svc'], ['svc'], []]) {
@@ -173,6 +179,17 @@ function matchShortName(labels: readonly string[], type: number, view: View, zon
     return { zone: cluster.origin, origin: '', find: () => ({ kind: 'alias', target }) }
   }
   return undefined
+}
+
+function matchSpecialUse(labels: readonly string[], type: number, { special }: Zones): MatchedZone | undefined {
+  const found = specialZoneOf(labels, type, special)
+  if (!found) return undefined
+  const { origin, domain } = found
+  return {
+    zone: domain === 'reverse' ? labels.slice(-2).join('.') : origin,
+    origin,
+    find: asked => findSpecial(asked, domain),
+  }
 }
 
 export function isWithin(labels: readonly string[], origin: string): boolean {

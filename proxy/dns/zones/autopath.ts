@@ -34,5 +34,7 @@ export function autopath(
       return { ...found, answers: [alias(full), ...found.answers] }
     }
   }
+  // Special-use names lead nowhere.
+  if (answer(name, type, view, zones)) return undefined
   return { ...denied, rcode: rcodes.NOERROR, answers: [alias(name)], authority: [], externalTarget: name.join('.') }
 }

@@ -26,6 +26,7 @@ import {
   type ZoneQuestion,
 } from './lookup.ts'
 import { endpointLabel, headlessRecords, virtualRecords } from './service-records.ts'
+import { localhost } from './special-use.ts'
 import type { View } from './view.ts'
 
 export interface ClusterZone {
@@ -33,6 +34,8 @@ export interface ClusterZone {
   readonly pods: PodsMode
   /** Addresses of this responder, for `ns.dns`. */
   readonly addresses: readonly string[]
+  /** Whether `localhost` with a search suffix is this machine, where no service or namespace has the name. */
+  readonly localhost: boolean
   /** Hide virtual-IP services that have no ready backend in any cluster. */
   readonly hideEmpty: boolean
 }
@@ -53,8 +56,13 @@ export function findInCluster(asked: ZoneQuestion, zone: ClusterZone, view: View
     case 'dns-version':
       return before.length > 0 ? nxdomain : version(asked, '1.1.0')
     default:
-      return nxdomain
+      return missing(asked, zone, last)
   }
+}
+
+/** A client without a hosts file looks `localhost` up with its search path. */
+function missing(asked: ZoneQuestion, zone: ClusterZone, label: string): Lookup {
+  return label === 'localhost' && zone.localhost ? localhost(asked) : nxdomain
 }
 
 /** NS at the apex. The caller adds the SOA, as for every denial. */
@@ -86,10 +94,13 @@ export function version(asked: ZoneQuestion, text: string): Lookup {
 function services(asked: ZoneQuestion, zone: ClusterZone, view: View, before: readonly string[]): Lookup {
   const [namespace, name, ...below] = before
   if (namespace === undefined) return nodata
-  if (name === undefined) return view.hasNamespace(namespace) ? nodata : nxdomain
+  if (name === undefined) return view.hasNamespace(namespace) ? nodata : missing(asked, zone, namespace)
   const service = view.service(namespace, name)
   // A service that is only imported has a name in the clusterset zone and none here (KEP-1645).
-  if (!service?.local || service.local.imported) return nxdomain
+  if (!service?.local || service.local.imported) {
+    const isBelow = namespace === 'localhost' && !view.hasNamespace(namespace)
+    return missing(asked, zone, isBelow ? namespace : name)
+  }
   if (service.local.type === 'ExternalName') return externalName(service.local.externalName, below)
   const origin = `${name}.${namespace}.svc.${zone.origin}`
   return service.local.headless

@@ -57,6 +57,17 @@ t.test('the defaults are those of the design', async t => {
       hideEmpty: false,
       search: true,
       autopath: false,
+      specialUse: [
+        'localhost',
+        'invalid',
+        'onion',
+        'local',
+        'alt',
+        'home.arpa',
+        'service.arpa',
+        'resolver.arpa',
+        'reverse',
+      ],
       upstream: ['/etc/resolv.conf'],
       routes: {},
       forward: {
