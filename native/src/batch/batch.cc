@@ -51,6 +51,8 @@ int BatchSocket::bind(const Address& address, int receiveBytes) {
   if (::bind(fd.get(), address.get(), address.length) != 0) return errno;
   self_.length = sizeof self_.storage;
   getsockname(fd.get(), reinterpret_cast<sockaddr*>(&self_.storage), &self_.length);
+  wildcard_ = isWildcard(address);
+  if (wildcard_) askForLocal(fd.get(), address.storage.ss_family);
   fd_ = std::move(fd);
   return 0;
 }
@@ -63,19 +65,29 @@ int BatchSocket::port() const {
 }
 
 // Nobody listens on port 0, and a datagram that seems to come from this socket would be answered in a loop.
-bool BatchSocket::unanswerable(const sockaddr_storage& from) const {
-  return reinterpret_cast<const sockaddr_in&>(from).sin_port == 0 || samePeer(from, self_.storage);
+bool BatchSocket::unanswerable(int i) const {
+  const Batch::Peer& peer = shared_.peers[i];
+  if (peer.port == 0) return true;
+  if (!wildcard_) return samePeer(from_[i], self_.storage);
+  return peer.port == port() && memcmp(peer.address, peer.local, peer.family == 4 ? 4 : 16) == 0;
 }
 
 int BatchSocket::receive() {
-  for (mmsghdr& message : received_) message.msg_hdr.msg_namelen = sizeof from_[0];
+  for (int i = 0; i < kBatch; i++) {
+    msghdr& message = received_[i].msg_hdr;
+    message.msg_namelen = sizeof from_[0];
+    if (!wildcard_) continue;
+    message.msg_control = asked_[i];
+    message.msg_controllen = sizeof asked_[i];
+  }
   // An error may be that of an earlier answer, such as an ICMP refusal: the kernel reports it once and keeps the datagrams.
   const int count = recvmmsg(fd_.get(), received_, kBatch, MSG_DONTWAIT, nullptr);
   for (int i = 0; i < count; i++) {
     Batch::Peer& peer = shared_.peers[i];
     read(from_[i], peer.family, peer.address, peer.port);
     if (peer.family == 6) peer.scope = static_cast<int32_t>(reinterpret_cast<const sockaddr_in6&>(from_[i]).sin6_scope_id);
-    shared_.asked[i] = unanswerable(from_[i]) ? -1 : static_cast<int32_t>(received_[i].msg_len);
+    if (wildcard_) localOf(received_[i].msg_hdr, peer.local);
+    shared_.asked[i] = unanswerable(i) ? -1 : static_cast<int32_t>(received_[i].msg_len);
     shared_.answered[i] = 0;
   }
   return count < 0 ? 0 : count;
@@ -96,6 +108,12 @@ bool BatchSocket::reply(int count) {
   return flush();
 }
 
+// Whether two questions of a batch came from one client to one address.
+bool BatchSocket::sameFlow(int a, int b) const {
+  if (!samePeer(from_[a], from_[b])) return false;
+  return !wildcard_ || memcmp(shared_.peers[a].local, shared_.peers[b].local, sizeof shared_.peers[a].local) == 0;
+}
+
 // Builds messages from the answers from `first` on.
 void BatchSocket::arrange(int first, bool segmented) {
   messages_ = next_ = 0;
@@ -108,7 +126,7 @@ void BatchSocket::arrange(int first, bool segmented) {
     const size_t size = pieces_[i].iov_len;
     int end = i + 1;
     while (segmented && end < answers_ && pieces_[end - 1].iov_len == size && pieces_[end].iov_len <= size &&
-           samePeer(from_[order_[end]], to)) {
+           sameFlow(order_[end], order_[i])) {
       end++;
     }
     msghdr& message = outgoing_[messages_].msg_hdr;
@@ -117,7 +135,8 @@ void BatchSocket::arrange(int first, bool segmented) {
     message.msg_namelen = lengthOf(to);
     message.msg_iov = &pieces_[i];
     message.msg_iovlen = static_cast<size_t>(end - i);
-    if (end - i > 1) segment(message, segment_[messages_], size);
+    if (end - i > 1) segment(message, control_[messages_], size);
+    if (wildcard_) sendFrom(message, control_[messages_], shared_.peers[order_[i]].family, shared_.peers[order_[i]].local);
     messages_++;
     i = end;
   }
@@ -152,7 +171,7 @@ void BatchSocket::send(const Batch::Peer& to, const uint8_t* bytes, size_t size)
     return;
   }
   const bool first = !waiting();
-  Late late{addressOf(to.family, to.address, to.port), {bytes, bytes + size}};
+  Late late{addressOf(to.family, to.address, to.port), to, {bytes, bytes + size}};
   if (to.family == 6) reinterpret_cast<sockaddr_in6&>(late.to.storage).sin6_scope_id = static_cast<uint32_t>(to.scope);
   late_.push_back(std::move(late));
   if (first) sendLate();
@@ -160,8 +179,16 @@ void BatchSocket::send(const Batch::Peer& to, const uint8_t* bytes, size_t size)
 
 bool BatchSocket::sendLate() {
   while (!late_.empty()) {
-    const Late& late = late_.front();
-    const ssize_t put = sendto(fd_.get(), late.bytes.data(), late.bytes.size(), MSG_DONTWAIT | MSG_NOSIGNAL, late.to.get(), late.to.length);
+    Late& late = late_.front();
+    alignas(cmsghdr) char control[kLocalControl];
+    iovec piece{late.bytes.data(), late.bytes.size()};
+    msghdr message{};
+    message.msg_name = &late.to.storage;
+    message.msg_namelen = late.to.length;
+    message.msg_iov = &piece;
+    message.msg_iovlen = 1;
+    if (wildcard_) sendFrom(message, control, late.peer.family, late.peer.local);
+    const ssize_t put = sendmsg(fd_.get(), &message, MSG_DONTWAIT | MSG_NOSIGNAL);
     if (put < 0 && errno == EINTR) continue;
     if (put < 0 && errno == EAGAIN) return false;
     if (put < 0) lost_++;

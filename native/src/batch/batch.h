@@ -28,7 +28,8 @@ struct Batch {
     int32_t family;  // 4 or 6
     int32_t port;
     uint8_t address[16];
-    int32_t scope;  // of a link-local address
+    uint8_t local[16];  // the address that was asked, at a wildcard; else zero: the socket has only one
+    int32_t scope;      // of a link-local address
     int32_t unused;
   };
   int32_t asked[kBatch];     // length of the question; -1: do not answer
@@ -38,13 +39,14 @@ struct Batch {
   uint8_t questions[kBatch][kQuestion + 64];
   uint8_t answers[kBatch][kAnswer + 48];
 };
-static_assert(sizeof(Batch::Peer) == 32, "eight words of an Int32Array");
+static_assert(sizeof(Batch::Peer) == 48, "twelve words of an Int32Array");
 
 class BatchSocket {
  public:
   explicit BatchSocket(Batch& shared);
 
-  // 0, or an errno. An IPv6 wildcard serves IPv4 clients too, as with node:dgram.
+  // 0, or an errno. An IPv6 wildcard serves IPv4 clients too, as with node:dgram. At a wildcard an answer leaves from the
+  // address that was asked, as clients expect; the kernel would choose one by its routes.
   int bind(const Address& address, int receiveBytes);
   int fd() const { return fd_.get(); }
   int port() const;
@@ -66,9 +68,11 @@ class BatchSocket {
  private:
   struct Late {
     Address to;
+    Batch::Peer peer;
     std::vector<uint8_t> bytes;
   };
-  bool unanswerable(const sockaddr_storage& from) const;
+  bool unanswerable(int i) const;
+  bool sameFlow(int a, int b) const;
   void arrange(int first, bool segmented);
   bool sendBatch();
   bool sendLate();
@@ -76,18 +80,20 @@ class BatchSocket {
   Batch& shared_;
   Descriptor fd_;
   Address self_;
+  bool wildcard_ = false;
   uint32_t lost_ = 0;
 
   sockaddr_storage from_[kBatch];
   iovec into_[kBatch];
   mmsghdr received_[kBatch];
+  alignas(cmsghdr) char asked_[kBatch][kLocalControl];
 
   // Answers in the order of sending, and the messages that they make up.
   int answers_ = 0, messages_ = 0, next_ = 0;
   uint8_t order_[kBatch];
   iovec pieces_[kBatch];
   mmsghdr outgoing_[kBatch];
-  alignas(cmsghdr) char segment_[kBatch][kSegmentControl];
+  alignas(cmsghdr) char control_[kBatch][kSegmentControl + kLocalControl];
 
   std::deque<Late> late_;
 };

@@ -100,6 +100,58 @@ void segment(msghdr& message, char* control, size_t bytes) {
   memcpy(CMSG_DATA(header), &each, sizeof each);
 }
 
+bool isWildcard(const Address& address) {
+  const uint8_t zero[16] = {};
+  int32_t family, port;
+  uint8_t bytes[16] = {};
+  read(address.storage, family, bytes, port);
+  return memcmp(bytes, zero, sizeof zero) == 0;
+}
+
+void askForLocal(int fd, int family) {
+  if (family == AF_INET6) set(fd, IPPROTO_IPV6, IPV6_RECVPKTINFO, 1);
+  else set(fd, IPPROTO_IP, IP_PKTINFO, 1);
+}
+
+void localOf(msghdr& message, uint8_t* local) {
+  memset(local, 0, 16);
+  for (cmsghdr* header = CMSG_FIRSTHDR(&message); header != nullptr; header = CMSG_NXTHDR(&message, header)) {
+    if (header->cmsg_level == IPPROTO_IP && header->cmsg_type == IP_PKTINFO) {
+      in_pktinfo info;
+      memcpy(&info, CMSG_DATA(header), sizeof info);
+      memcpy(local, &info.ipi_spec_dst, 4);
+    } else if (header->cmsg_level == IPPROTO_IPV6 && header->cmsg_type == IPV6_PKTINFO) {
+      in6_pktinfo info;
+      memcpy(&info, CMSG_DATA(header), sizeof info);
+      if (!IN6_IS_ADDR_MULTICAST(&info.ipi6_addr)) memcpy(local, &info.ipi6_addr, 16);
+    }
+  }
+}
+
+void sendFrom(msghdr& message, char* control, int family, const uint8_t* local) {
+  const uint8_t zero[16] = {};
+  if (memcmp(local, zero, family == 4 ? 4 : 16) == 0) return;
+  auto* header = reinterpret_cast<cmsghdr*>(control + message.msg_controllen);
+  if (family == 6) {
+    in6_pktinfo info{};
+    memcpy(&info.ipi6_addr, local, 16);
+    header->cmsg_level = IPPROTO_IPV6;
+    header->cmsg_type = IPV6_PKTINFO;
+    header->cmsg_len = CMSG_LEN(sizeof info);
+    memcpy(CMSG_DATA(header), &info, sizeof info);
+    message.msg_controllen += CMSG_SPACE(sizeof info);
+  } else {
+    in_pktinfo info{};
+    memcpy(&info.ipi_spec_dst, local, 4);
+    header->cmsg_level = IPPROTO_IP;
+    header->cmsg_type = IP_PKTINFO;
+    header->cmsg_len = CMSG_LEN(sizeof info);
+    memcpy(CMSG_DATA(header), &info, sizeof info);
+    message.msg_controllen += CMSG_SPACE(sizeof info);
+  }
+  message.msg_control = control;
+}
+
 void resetOnClose(int fd) {
   const linger none{1, 0};
   setsockopt(fd, SOL_SOCKET, SO_LINGER, &none, sizeof none);

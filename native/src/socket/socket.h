@@ -36,6 +36,16 @@ void sendAtOnce(int fd);
 constexpr size_t kSegmentControl = CMSG_SPACE(sizeof(uint16_t));
 void segment(msghdr& message, char* control, size_t bytes);
 
+bool isWildcard(const Address& address);
+// Has each datagram received say which address it was sent to.
+void askForLocal(int fd, int family);
+// That address; zero where there is none that can be answered from, such as a multicast group. An IPv4 address is in the
+// first four bytes at an IPv4 socket, and IPv4-mapped at an IPv6 socket.
+void localOf(msghdr& message, uint8_t* local);
+// Has a message leave from an address, unless that is zero. Appends to what `control` holds; it must live until then.
+constexpr size_t kLocalControl = CMSG_SPACE(sizeof(in6_pktinfo));
+void sendFrom(msghdr& message, char* control, int family, const uint8_t* local);
+
 // Makes close(2) send a RST.
 void resetOnClose(int fd);
 void keepAlive(int fd, int idleSeconds);

@@ -8,6 +8,7 @@ import type { Respond, RespondInto } from '../transport.ts'
 import { TcpListener } from './tcp.ts'
 import { type DatagramListener, UdpListener } from './udp.ts'
 import { UdpBatchListener } from './udp-batch.ts'
+import { isWildcard, UdpWildcardListener } from './udp-wildcard.ts'
 
 export interface Listening {
   readonly address: SocketAddress
@@ -30,7 +31,11 @@ export interface ListenParts {
 export async function listen(local: SocketAddress, options: TcpOptions, parts: ListenParts): Promise<Listening> {
   const { respond, respondInto, BatchSocket, clock } = parts
   for (let tries = 1; ; tries++) {
-    const udp = BatchSocket ? new UdpBatchListener(BatchSocket, respondInto) : new UdpListener(local.address, respond)
+    const udp = BatchSocket
+      ? new UdpBatchListener(BatchSocket, respondInto)
+      : isWildcard(local.address)
+        ? new UdpWildcardListener(respond, clock)
+        : new UdpListener(local.address, respond)
     const tcp = new TcpListener(respond, options, clock)
     try {
       const address = await udp.bind(local)

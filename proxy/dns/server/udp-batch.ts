@@ -13,12 +13,12 @@ import { type DatagramListener, receiveBytes } from './udp.ts'
 /** The layout of the shared memory in bytes. `native/src/batch/batch.h` is the other side; a test compares the two. */
 const batch = 64
 const wordBytes = 4
-const peerBytes = 32
+const peerBytes = 48
 const question = { bytes: 4096, stride: 4096 + 64 }
 const answer = { bytes: 1232, stride: 1232 + 48 }
-const at = { asked: 0, answered: 256, peers: 512, questions: 2560, answers: 2560 + batch * question.stride }
-/** The layout of a peer in words; the address is bytes, the scope that of a link-local address. */
-const peer = { family: 0, port: 1, address: 2, scope: 6 }
+const at = { asked: 0, answered: 256, peers: 512, questions: 3584, answers: 3584 + batch * question.stride }
+/** The layout of a peer in words; the addresses are bytes: the client's, and the one it asked. The scope is that of a link-local address. */
+const peer = { family: 0, port: 1, address: 2, local: 6, scope: 10 }
 export const layout = { batch, wordBytes, peerBytes, question, answer, at, peer } as const
 
 export class UdpBatchListener implements DatagramListener {

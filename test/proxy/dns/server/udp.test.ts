@@ -298,12 +298,12 @@ async function nativeOnly(t: Test, sockets: NonNullable<typeof native>): Promise
     t.equal(socket.bind('127.0.0.1', 0, 1), 114, 'EALREADY')
     const other = new sockets(() => {})
     t.equal(other.bind('127.0.0.1', socket.port(), 1), 98, 'EADDRINUSE')
-    socket.send(Buffer.from('late'), Buffer.alloc(32))
+    socket.send(Buffer.from('late'), Buffer.alloc(48))
     t.equal(socket.lost(), 1, 'to nowhere')
-    t.throws(() => socket.send(Buffer.from('late'), Buffer.alloc(31)), /not a peer/)
+    t.throws(() => socket.send(Buffer.from('late'), Buffer.alloc(47)), /not a peer/)
     await new Promise<void>(resolve => socket.close(resolve))
     t.throws(() => socket.close(() => {}), /closed already/)
-    socket.send(Buffer.from('too late'), Buffer.alloc(32))
+    socket.send(Buffer.from('too late'), Buffer.alloc(48))
     await new Promise<void>(resolve => other.close(resolve))
 
     const module = new URL('../dns.ts', import.meta.url).href
