@@ -2,9 +2,10 @@
  * Checks that concern more than one field. They run on the sections that are valid by themselves, so that one mistake does
  * not hide another. A fault prevents the start; a warning is for what works but is probably a mistake.
  */
-import { endpointText, familyOf, isLoopback, parseEndpoint } from '../model/address.ts'
+import { type Cidr, endpointText, familyOf, isLoopback, parseEndpoint } from '../model/address.ts'
 import { isClusterName, viewName } from '../model/cluster.ts'
 import type { ErrorCode } from '../model/error.ts'
+import { isPrivate } from '../model/private-ranges.ts'
 import type { Json } from '../model/text/json.ts'
 import { didYouMean, type Path, shown } from './fields.ts'
 import type { Config } from './schema.ts'
@@ -20,6 +21,7 @@ export interface Diagnostic {
 export function* check(draft: Partial<Config>, root: Json, given: (path: Path) => boolean): Iterable<Diagnostic> {
   yield* clusterNames(root)
   if (draft.dns) yield* zones(draft.dns)
+  if (draft.dns) yield* openDns(draft.dns)
   if (draft.dns) yield* unusedDnsOptions(draft.dns, given)
   if (draft.dns && draft.admin) yield* listeners(draft.dns, draft.admin)
   const used = [draft.dns, draft.admin].flatMap(section => section?.listen.address ?? [])
@@ -83,13 +85,45 @@ function* loops(servers: readonly string[], listen: Config['dns']['listen'], pat
   }
 }
 
+/** What an open resolver is used for: floods of replies to forged sources. */
+function* openDns({ listen, allow, rate }: Config['dns']): Iterable<Diagnostic> {
+  const { address, port } = listen
+  if (isLoopback(address)) return
+  if (allow === undefined) {
+    const others = `${endpointText(address, port)} can be reached from other machines`
+    yield warning(
+      ['dns', 'listen'],
+      `${others}, and private networks and dns.networks are answered; list the clients in dns.allow`,
+    )
+  }
+  for (const [i, network] of (allow ?? []).entries()) {
+    if (!isPublic(network)) continue
+    const remedy = 'list the networks of the clients instead'
+    yield warning(
+      ['dns', 'allow', i],
+      `${network.text} makes this an open resolver, which floods others for attackers; ${remedy}`,
+    )
+  }
+  if (rate.perSecond === 0)
+    yield warning(
+      ['dns', 'rate', 'perSecond'],
+      'sets no limit to the replies that a forged source can cause; leave it out',
+    )
+}
+
+/** More than any one organization has of the internet. */
+function isPublic({ family, bits, at }: Cidr): boolean {
+  return bits < (family === 4 ? 8 : 16) && !isPrivate(at(0))
+}
+
 function* unusedDnsOptions(
-  { autopath, upstream, routes, rate }: Config['dns'],
+  { listen, autopath, upstream, routes, rate }: Config['dns'],
   given: (path: Path) => boolean,
 ): Iterable<Diagnostic> {
   const noResolver = upstream.length === 0 && Object.keys(routes).length === 0
   if (autopath && noResolver) yield warning(['dns', 'autopath'], 'has no effect without a resolver in `upstream`')
-  for (const key of rate.perSecond === 0 ? ['burst', 'slip'] : []) {
+  const isUnlimited = rate.perSecond === 0 || (rate.perSecond === undefined && isLoopback(listen.address))
+  for (const key of isUnlimited ? ['burst', 'slip'] : []) {
     const path = ['dns', 'rate', key]
     if (given(path)) yield warning(path, 'has no effect without a limit; set `perSecond`')
   }

@@ -57,6 +57,17 @@ export function dnsFields(resolve: Resolve) {
       ['/etc/resolv.conf'],
     ),
     routes: routes('Other resolvers for a domain and all names below it. The longest matching domain wins.', resolve),
+    allow: optional(
+      list(
+        'The clients that are answered; others get REFUSED. By default all where `listen` is a loopback address, else private networks and `networks`.',
+        cidr('A network.'),
+      ),
+    ),
+    trusted: list(
+      'Clients that ask for many others, such as CoreDNS: no limit per client applies to them.',
+      cidr('A network.'),
+      [],
+    ),
     forward: withinBudget(table('How queries are forwarded to the resolvers.', forwardFields)),
     cache: table(
       'The cache of answers from resolvers. Answers about services are not cached: they are always current.',
@@ -76,7 +87,12 @@ const forwardFields = {
     { min: 1, max: 20_000 },
     1000,
   ),
-  perClient: integer('The maximum number of them for one client address.', { min: 1, max: 20_000 }, 250),
+  perClient: optional(
+    integer(
+      'The maximum number of them for one client address. By default a lone client may use most of `concurrent`, and an equal share once that is nearly reached.',
+      { min: 1, max: 20_000 },
+    ),
+  ),
   randomCase: oneOf(
     'Whether the letters of names are sent in random case, which a forger of replies has to guess (0x20). `auto`: to all resolvers but those on loopback addresses, whose replies cannot be forged from outside.',
     ['auto', 'always', 'never'],
@@ -93,10 +109,13 @@ const cacheFields = {
 } satisfies Fields
 
 const rateFields = {
-  perSecond: integer('The average number of replies per second. 0 sets no limit.', { min: 0, max: 1_000_000 }, 0),
-  burst: optional(
-    integer('The maximum burst of replies. By default ten times `perSecond`.', { min: 1, max: 10_000_000 }),
+  perSecond: optional(
+    integer(
+      'The average number of replies per second; 0 sets no limit. By default 1000, and 0 where `listen` is a loopback address.',
+      { min: 0, max: 1_000_000 },
+    ),
   ),
+  burst: optional(integer('The maximum burst of replies. By default twice `perSecond`.', { min: 1, max: 10_000_000 })),
   slip: integer(
     'One in this many replies over the limit is sent truncated, so that the client retries over TCP; the others are dropped. 0 drops all.',
     { min: 0, max: 100 },

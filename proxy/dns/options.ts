@@ -1,5 +1,6 @@
 /** Options of the DNS responder and their defaults. Durations in milliseconds. */
-import type { Cidr } from '../model/address.ts'
+import { type Cidr, isLoopback } from '../model/address.ts'
+import { privateRanges } from '../model/private-ranges.ts'
 import { defaultSpecialUse, type SpecialUseDomain } from '../model/special-use.ts'
 
 /** Which names of pods exist: none, any address spelled out, or only addresses of Pods and ready endpoints. */
@@ -46,6 +47,7 @@ export interface DnsOptions {
   readonly routes?: Readonly<Record<string, readonly string[]>>
   readonly forward?: Partial<ForwardOptions>
   readonly cache?: Partial<CacheOptions>
+  readonly access?: Partial<AccessOptions>
   readonly tcp?: Partial<TcpOptions>
   readonly rate?: Partial<RateOptions>
   /** Queries to log from the start. Default none. */
@@ -61,8 +63,8 @@ export interface ForwardOptions {
   readonly totalMs: number
   /** Questions to upstreams in flight; SERVFAIL beyond it. Default 1000. */
   readonly concurrent: number
-  /** Those of one client. Default 500. */
-  readonly perClient: number
+  /** Those of one client. Undefined, the default: no fixed limit, but a fair share while most of `concurrent` is in use. */
+  readonly perClient: number | undefined
   /**
    * Send the letters of names in random case, which a forger of replies has to guess (0x20). `auto`: to all upstreams but
    * those on loopback addresses, whose replies nobody can forge. Default `auto`.
@@ -88,11 +90,22 @@ export interface CacheOptions {
   readonly prefetch: boolean
 }
 
+export interface AccessOptions {
+  /**
+   * The clients that are answered; others get REFUSED. Undefined: all. Default: all at a loopback address, else private ranges
+   * and `networks`.
+   */
+  readonly allow: readonly Cidr[] | undefined
+  /** Clients that ask for many others, such as CoreDNS: no limit per client applies to them. Default none. */
+  readonly trusted: readonly Cidr[]
+}
+
+/** Whether no limit per client applies to an address. */
+export type IsTrusted = (address: string) => boolean
+
 export interface TcpOptions {
-  /** Connections in total; beyond it the one idle longest is closed. Default 1000. */
+  /** Connections in total; beyond it those of the client with the most are closed, the longest idle first. Default 1000. */
   readonly connections: number
-  /** Connections per client address. Default 100. */
-  readonly perClient: number
   /** Unanswered questions per connection; reading pauses beyond it. Default 100. */
   readonly inFlight: number
   /** Idle time between questions. Default 10 s. */
@@ -103,9 +116,9 @@ export interface TcpOptions {
 
 /** UDP replies per client, an IPv4 address or an IPv6 /64. TCP has its own limits. */
 export interface RateOptions {
-  /** Replies per second. Default 0: no limit. */
+  /** Replies per second; 0 sets no limit. Default 1000, and 0 at a loopback address. */
   readonly perSecond: number
-  /** Replies at once after a quiet time. Default: those of ten seconds. */
+  /** Replies at once after a quiet time. Default: those of two seconds. */
   readonly burst: number
   /** Every how many replies over the rate one with TC is sent instead of none; 0 drops all. Default 2. */
   readonly slip: number
@@ -113,16 +126,23 @@ export interface RateOptions {
   readonly clients: number
 }
 
-export type FullDnsOptions = Required<Omit<DnsOptions, 'forward' | 'cache' | 'tcp' | 'rate' | 'queryLog'>> & {
+export type FullDnsOptions = Required<
+  Omit<DnsOptions, 'forward' | 'cache' | 'access' | 'tcp' | 'rate' | 'queryLog'>
+> & {
   readonly forward: ForwardOptions
   readonly cache: CacheOptions
+  readonly access: AccessOptions
   readonly tcp: TcpOptions
   readonly rate: RateOptions
   readonly queryLog: QueryFilter | undefined
 }
 
+/** More than a busy pod asks; over it a client is told to use TCP. */
+const openPerSecond = 1000
+
 export function withDefaults(options: DnsOptions): FullDnsOptions {
   const { address } = options.listen
+  const perSecond = options.rate?.perSecond ?? (isLoopback(address) ? 0 : openPerSecond)
   return {
     domain: 'cluster.local',
     clusterset: 'clusterset.local',
@@ -143,7 +163,7 @@ export function withDefaults(options: DnsOptions): FullDnsOptions {
       tryMs: 1500,
       totalMs: 4500,
       concurrent: 1000,
-      perClient: 500,
+      perClient: undefined,
       randomCase: 'auto',
       maxFails: 2,
       ...options.forward,
@@ -157,8 +177,13 @@ export function withDefaults(options: DnsOptions): FullDnsOptions {
       prefetch: true,
       ...options.cache,
     },
-    tcp: { connections: 1000, perClient: 100, inFlight: 100, idleMs: 10_000, messageMs: 5000, ...options.tcp },
-    rate: { perSecond: 0, burst: 10 * (options.rate?.perSecond ?? 0), slip: 2, clients: 10_000, ...options.rate },
+    access: {
+      allow: isLoopback(address) ? undefined : [...privateRanges, ...(options.networks ?? [])],
+      trusted: [],
+      ...options.access,
+    },
+    tcp: { connections: 1000, inFlight: 100, idleMs: 10_000, messageMs: 5000, ...options.tcp },
+    rate: { burst: 2 * perSecond, slip: 2, clients: 10_000, ...options.rate, perSecond },
     queryLog: options.queryLog,
   }
 }

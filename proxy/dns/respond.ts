@@ -16,6 +16,7 @@ import { messageOf } from '../model/error.ts'
 import type { Client } from '../model/flow.ts'
 import type { Log } from '../model/log.ts'
 import type { Clock, Random } from '../model/time/clock.ts'
+import type { Access } from './access.ts'
 import { AnswerCache } from './answer-cache.ts'
 import { chase } from './chase.ts'
 import { Counters, type ZoneCounters } from './counters.ts'
@@ -39,6 +40,7 @@ import { View } from './zones/view.ts'
 export interface QueryHandlerParts {
   readonly directory: Directory
   readonly visibility: Visibility
+  readonly access: Access
   readonly clock: Clock
   readonly random: Random
   readonly log: Log
@@ -59,7 +61,10 @@ export class QueryHandler {
   readonly #options: FullDnsOptions
   readonly #resolver: Resolver
   readonly #addresses: AddressIndex
+  readonly #access: Access
   readonly #rateLimit: RateLimit
+  /** Whether any client is refused or limited: at a loopback address none is, by default. */
+  readonly #guarded: boolean
   /** Counters for invalid and failed queries, and for names outside our zones; labelled as in CoreDNS. */
   readonly #droppedZone: ZoneCounters
   readonly #rootZone: ZoneCounters
@@ -68,14 +73,16 @@ export class QueryHandler {
   #nextFailureLog = 0
 
   constructor(parts: QueryHandlerParts, options: FullDnsOptions, zones: Zones, resolver: Resolver) {
-    const { directory, visibility, clock, random, log } = parts
+    const { directory, visibility, access, clock, random, log } = parts
     this.#parts = parts
     this.#options = options
     this.#resolver = resolver
     this.zones = zones
     this.answers = new AnswerCache(directory, visibility)
     this.#addresses = new AddressIndex(directory, address => this.answers.drop(address))
+    this.#access = access
     this.#rateLimit = new RateLimit(options.rate, clock)
+    this.#guarded = options.access.allow !== undefined || this.#rateLimit.enabled
     this.queryLog = new QueryLog(log, options.queryLog)
     this.#droppedZone = this.counters.zone('dropped')
     this.#rootZone = this.counters.zone('.')
@@ -115,9 +122,13 @@ export class QueryHandler {
   ): Sent | undefined | Promise<Sent> {
     const query = readQuery(message, length)
     if (!query) return this.#drop()
-    if (this.#rateLimit.enabled && transport === 'udp') {
-      const decision = this.#rateLimit.decide(client.address)
-      if (decision !== 'answer') return this.#overRate(decision, query)
+    if (this.#guarded) {
+      const access = this.#access.of(client.address)
+      if (transport === 'udp' && this.#rateLimit.enabled && access.limited) {
+        const decision = this.#rateLimit.decide(client.address)
+        if (decision !== 'answer') return this.#overRate(decision, query)
+      }
+      if (!access.allowed) return this.#deny(query, message)
     }
     if ('rcode' in query) return this.#fault(message, query)
     const request: DnsRequest = { query, client, transport, at: this.#parts.clock.now(), room }
@@ -227,6 +238,12 @@ export class QueryHandler {
   #fault(message: Buffer, fault: Fault): Buffer {
     this.counters.refused(this.#droppedZone, fault.rcode)
     return faultReply(message, fault)
+  }
+
+  /** A client outside `dns.allow`. A small reply, which counts against its rate. */
+  #deny(query: Query | Fault, message: Buffer): Buffer {
+    const { end, edns } = query
+    return this.#fault(message, { rcode: rcodes.REFUSED, end, edns })
   }
 
   #overRate(decision: RateDecision, query: Query | Fault): Buffer | undefined {

@@ -8,11 +8,12 @@ import type { Log } from '../model/log.ts'
 import type { DnsStats } from '../model/stats/dns.ts'
 import type { Clock, Random } from '../model/time/clock.ts'
 import type { NameExplanation } from '../model/views.ts'
+import { Access } from './access.ts'
 import { explain } from './explain.ts'
 import { Forwarder } from './forward/forwarder.ts'
 import { Resolver } from './forward/resolver.ts'
 import { Upstreams } from './forward/upstreams.ts'
-import { type DnsOptions, type FullDnsOptions, type QueryFilter, withDefaults } from './options.ts'
+import { type DnsOptions, type FullDnsOptions, type IsTrusted, type QueryFilter, withDefaults } from './options.ts'
 import { QueryHandler } from './respond.ts'
 import { type Listening, listen } from './server/listen.ts'
 import type { Transport } from './transport.ts'
@@ -61,6 +62,7 @@ class Responder implements DnsResponder {
   readonly #options: FullDnsOptions
   readonly #forwarder: Forwarder
   readonly #upstreams: Upstreams
+  readonly #isTrusted: IsTrusted
   readonly #resolver: Resolver
   readonly #handler: QueryHandler
   #listening: Listening | undefined
@@ -71,8 +73,10 @@ class Responder implements DnsResponder {
     this.#options = withDefaults(parts.options)
     this.#forwarder = new Forwarder(this.#options.forward, clock, random)
     this.#upstreams = new Upstreams(this.#options, this.#forwarder, parts)
-    this.#resolver = new Resolver(this.#forwarder, this.#options, clock)
-    this.#handler = new QueryHandler(parts, this.#options, zonesOf(this.#options), this.#resolver)
+    const access = new Access(this.#options.access)
+    this.#isTrusted = address => access.of(address).trusted
+    this.#resolver = new Resolver(this.#forwarder, this.#options, this.#isTrusted, clock)
+    this.#handler = new QueryHandler({ ...parts, access }, this.#options, zonesOf(this.#options), this.#resolver)
   }
 
   get address(): SocketAddress | undefined {
@@ -87,6 +91,7 @@ class Responder implements DnsResponder {
       respond: (message, client, transport) => handler.respond(message, client, transport),
       respondInto: (room, message, length, client) => handler.respondInto(room, message, length, client),
       BatchSocket,
+      isTrusted: this.#isTrusted,
       clock,
     })
     this.#upstreams.start(this.#listening.address)

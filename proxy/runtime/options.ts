@@ -68,7 +68,7 @@ export function healthOptions({ health, proxy }: Config): HealthOptions {
 
 export function dnsOptions({ dns }: Config): DnsOptions {
   const { listen, domain, clusterset, ttl, pods, networks, hideEmpty, search, autopath, upstream, routes } = dns
-  const { forward, cache, rate, specialUse } = dns
+  const { forward, cache, rate, specialUse, allow, trusted } = dns
   const queryLog = queryFilter({ dns })
   return {
     listen,
@@ -88,7 +88,7 @@ export function dnsOptions({ dns }: Config): DnsOptions {
       tryMs: forward.timeout,
       totalMs: forward.budget,
       concurrent: forward.concurrent,
-      perClient: forward.perClient,
+      ...(forward.perClient === undefined ? {} : { perClient: forward.perClient }),
       randomCase: forward.randomCase,
     },
     cache: {
@@ -98,8 +98,9 @@ export function dnsOptions({ dns }: Config): DnsOptions {
       staleMs: cache.serveStale,
       prefetch: cache.prefetch,
     },
+    access: { trusted, ...(allow === undefined ? {} : { allow }) },
     rate: {
-      perSecond: rate.perSecond,
+      ...(rate.perSecond === undefined ? {} : { perSecond: rate.perSecond }),
       slip: rate.slip,
       ...(rate.burst === undefined ? {} : { burst: rate.burst }),
     },

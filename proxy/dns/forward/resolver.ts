@@ -12,7 +12,7 @@ import { copyQuery, labelsOf, type Query } from '../message/query.ts'
 import { type Question, questionOf } from '../message/question.ts'
 import { type Reply, staleReply } from '../message/reply.ts'
 import { extendedErrors, rcodes, types } from '../message/wire.ts'
-import type { FullDnsOptions } from '../options.ts'
+import type { FullDnsOptions, IsTrusted } from '../options.ts'
 import { type CachedReply, ReplyCache } from './cache.ts'
 import type { Forwarder, Route } from './forwarder.ts'
 import { normalize } from './normalize.ts'
@@ -38,6 +38,8 @@ interface Failure {
 const pause = { firstMs: 1000, longestMs: 30_000 }
 const maxFailures = 10_000
 const staleTtlSeconds = 30
+/** The part of `concurrent` in use from which on each client gets no more than its share. */
+const scarceFrom = 7 / 8
 /** A name is in use when it was asked this often since it was received. */
 const prefetchHits = 2
 
@@ -45,6 +47,7 @@ export class Resolver {
   readonly #forwarder: Forwarder
   readonly #cache: ReplyCache
   readonly #options: Pick<FullDnsOptions, 'forward' | 'cache'>
+  readonly #isTrusted: IsTrusted
   readonly #clock: Clock
   readonly #pending = new Map<string, Promise<CachedReply | Failure>>()
   /** Questions in flight, by client. */
@@ -61,8 +64,14 @@ export class Resolver {
     failures: 0,
   }
 
-  constructor(forwarder: Forwarder, options: Pick<FullDnsOptions, 'forward' | 'cache'>, clock: Clock) {
+  constructor(
+    forwarder: Forwarder,
+    options: Pick<FullDnsOptions, 'forward' | 'cache'>,
+    isTrusted: IsTrusted,
+    clock: Clock,
+  ) {
     this.#forwarder = forwarder
+    this.#isTrusted = isTrusted
     this.#options = options
     this.#clock = clock
     this.#cache = new ReplyCache(options.cache, clock)
@@ -99,7 +108,7 @@ export class Resolver {
     if (!route) return undefined
     this.counts.misses++
     const waiting = this.#waiting.get(client.address) ?? 0
-    if (waiting >= this.#options.forward.perClient) {
+    if (waiting >= this.#shareOf(client)) {
       this.counts.refused++
       return Promise.resolve(this.#failed(query, `${waiting} questions of this client are in flight`, false))
     }
@@ -109,6 +118,18 @@ export class Resolver {
       if (left > 0) this.#waiting.set(client.address, left)
       else this.#waiting.delete(client.address)
     })
+  }
+
+  /**
+   * The questions that a client may have in flight. A lone client may use nearly all; once the room is scarce, each gets an
+   * equal part of it.
+   */
+  #shareOf({ address }: Client): number {
+    const { concurrent, perClient = Number.POSITIVE_INFINITY } = this.#options.forward
+    if (this.#isTrusted(address)) return Number.POSITIVE_INFINITY
+    if (this.#pending.size < concurrent * scarceFrom) return perClient
+    const clients = this.#waiting.size + (this.#waiting.has(address) ? 0 : 1)
+    return Math.min(perClient, concurrent / (clients + 1))
   }
 
   async #resolve(query: Query, route: Route): Promise<Resolved> {

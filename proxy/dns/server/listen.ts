@@ -3,7 +3,7 @@ import { endpointText, type SocketAddress } from '../../model/address.ts'
 import type { BatchSocketClass } from '../../model/batch-socket.ts'
 import { MeshError, messageOf } from '../../model/error.ts'
 import type { Clock } from '../../model/time/clock.ts'
-import type { TcpOptions } from '../options.ts'
+import type { IsTrusted, TcpOptions } from '../options.ts'
 import type { Respond, RespondInto } from '../transport.ts'
 import { TcpListener } from './tcp.ts'
 import { type DatagramListener, UdpListener } from './udp.ts'
@@ -25,18 +25,19 @@ export interface ListenParts {
   readonly respondInto: RespondInto
   /** Used for UDP instead of node:dgram. */
   readonly BatchSocket: BatchSocketClass | undefined
+  readonly isTrusted: IsTrusted
   readonly clock: Clock
 }
 
 export async function listen(local: SocketAddress, options: TcpOptions, parts: ListenParts): Promise<Listening> {
-  const { respond, respondInto, BatchSocket, clock } = parts
+  const { respond, respondInto, BatchSocket, isTrusted, clock } = parts
   for (let tries = 1; ; tries++) {
     const udp = BatchSocket
       ? new UdpBatchListener(BatchSocket, respondInto)
       : isWildcard(local.address)
         ? new UdpWildcardListener(respond, clock)
         : new UdpListener(local.address, respond)
-    const tcp = new TcpListener(respond, options, clock)
+    const tcp = new TcpListener(respond, options, isTrusted, clock)
     try {
       const address = await udp.bind(local)
       await tcp.bind(address)

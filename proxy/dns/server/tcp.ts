@@ -3,17 +3,18 @@
  * idle time, the time for one message, unanswered questions, and replies that the client does not read.
  */
 import { createServer, type Server, type Socket } from 'node:net'
-import type { SocketAddress } from '../../model/address.ts'
+import { type SocketAddress, subscriberNetwork } from '../../model/address.ts'
 import type { Client } from '../../model/flow.ts'
 import type { Clock } from '../../model/time/clock.ts'
 import { headerBytes } from '../message/wire.ts'
-import type { TcpOptions } from '../options.ts'
+import type { IsTrusted, TcpOptions } from '../options.ts'
 import type { Respond } from '../transport.ts'
 import { clientOf } from './client-address.ts'
+import { Turns, type TurnTaker } from './turns.ts'
 
 /** No query is larger: a question and a few options. A longer length prefix means another protocol. */
 const maxQueryBytes = 4096
-/** AnswerCache that wait for the client to read; two of the largest. */
+/** Replies that wait for the client to read; two of the largest. */
 const maxUnreadBytes = 131_072
 const sweepMs = 500
 
@@ -24,12 +25,16 @@ export class TcpListener {
   readonly #clock: Clock
   /** In the order of last use, the longest idle first. */
   readonly #connections = new Set<Connection>()
-  readonly #perClient = new Map<string, number>()
+  /** How many connections each client has. */
+  readonly #held = new Map<string, number>()
+  readonly #isTrusted: IsTrusted
+  readonly #turns = new Turns()
   #stopSweep: (() => void) | undefined
   #refused = 0
 
-  constructor(respond: Respond, options: TcpOptions, clock: Clock) {
+  constructor(respond: Respond, options: TcpOptions, isTrusted: IsTrusted, clock: Clock) {
     this.#respond = respond
+    this.#isTrusted = isTrusted
     this.#options = options
     this.#clock = clock
     this.#server = createServer({ allowHalfOpen: true, noDelay: true }, socket => this.#accept(socket))
@@ -67,36 +72,59 @@ export class TcpListener {
 
   #accept(socket: Socket): void {
     const client = clientOf(socket.remoteAddress ?? '', socket.remotePort ?? 0)
-    const held = this.#perClient.get(client.address) ?? 0
-    if (held >= this.#options.perClient || !this.#makeRoom()) {
+    const key = clientKeyOf(client)
+    if (this.#connections.size >= this.#options.connections && !this.#makeRoom(key, client)) {
       this.#refused++
       socket.destroy()
       return
     }
-    this.#perClient.set(client.address, held + 1)
-    const connection = new Connection(socket, client, this.#respond, this.#options, this.#clock)
+    this.#held.set(key, (this.#held.get(key) ?? 0) + 1)
+    const connection = new Connection(socket, client, this.#respond, this.#options, this.#turns, this.#clock)
     this.#connections.add(connection)
     connection.onUse = () => {
       this.#connections.delete(connection)
       this.#connections.add(connection)
     }
-    socket.once('close', () => {
-      this.#connections.delete(connection)
-      const left = (this.#perClient.get(client.address) ?? 1) - 1
-      if (left > 0) this.#perClient.set(client.address, left)
-      else this.#perClient.delete(client.address)
-    })
+    socket.once('close', () => this.#forget(connection))
   }
 
-  #makeRoom(): boolean {
-    if (this.#connections.size < this.#options.connections) return true
+  #forget(connection: Connection): void {
+    if (!this.#connections.delete(connection)) return
+    const left = (this.#held.get(connection.clientKey) ?? 1) - 1
+    if (left > 0) this.#held.set(connection.clientKey, left)
+    else this.#held.delete(connection.clientKey)
+  }
+
+  /**
+   * Closes a connection of the client that has the most, idle ones first. A newcomer that has as many itself only replaces an
+   * idle one of its own. So one client may use all connections while nobody else wants any.
+   */
+  #makeRoom(key: string, client: Client): boolean {
+    const own = this.#shareOf(key, client)
+    let most = 0
+    for (const { clientKey, client } of this.#connections) most = Math.max(most, this.#shareOf(clientKey, client))
+    const isGreediest = own > 0 && own >= most
+    let victim: Connection | undefined
     for (const connection of this.#connections) {
-      if (!connection.idle) continue
-      connection.destroy()
-      this.#connections.delete(connection)
-      return true
+      const isCandidate = isGreediest
+        ? connection.clientKey === key
+        : this.#shareOf(connection.clientKey, connection.client) === most
+      if (!isCandidate) continue
+      if (connection.idle) {
+        victim = connection
+        break
+      }
+      if (!isGreediest) victim ??= connection
     }
-    return false
+    if (!victim) return false
+    victim.destroy()
+    this.#forget(victim)
+    return true
+  }
+
+  /** Trusted clients count as if they had none: others make room for them. */
+  #shareOf(key: string, { address }: Client): number {
+    return this.#isTrusted(address) ? 0 : (this.#held.get(key) ?? 0)
   }
 
   #sweep(): void {
@@ -105,10 +133,17 @@ export class TcpListener {
   }
 }
 
-class Connection {
+/** An IPv4 address, or the network of an IPv6 subscriber. */
+function clientKeyOf({ address }: Client): string {
+  return subscriberNetwork(address)
+}
+
+class Connection implements TurnTaker {
   onUse: () => void = () => {}
+  readonly client: Client
+  readonly clientKey: string
   readonly #socket: Socket
-  readonly #client: Client
+  readonly #turns: Turns
   readonly #respond: Respond
   readonly #options: TcpOptions
   readonly #clock: Clock
@@ -118,16 +153,18 @@ class Connection {
   /** When the present state (idle, part of a message received, a reply unread) has lasted too long. */
   #deadline: number
 
-  constructor(socket: Socket, client: Client, respond: Respond, options: TcpOptions, clock: Clock) {
+  constructor(socket: Socket, client: Client, respond: Respond, options: TcpOptions, turns: Turns, clock: Clock) {
     this.#socket = socket
-    this.#client = client
+    this.client = client
+    this.clientKey = clientKeyOf(client)
+    this.#turns = turns
     this.#respond = respond
     this.#options = options
     this.#clock = clock
     this.#deadline = clock.now() + options.idleMs
     socket.on('data', bytes => this.#read(bytes))
     socket.on('end', () => this.#end())
-    socket.on('drain', () => this.#continue())
+    socket.on('drain', () => this.continue())
     socket.on('error', () => socket.destroy())
   }
 
@@ -154,7 +191,7 @@ class Connection {
   /** The client has sent FIN; whole messages received before it are still answered. */
   #end(): void {
     this.#ended = true
-    this.#continue()
+    this.continue()
   }
 
   #read(bytes: Buffer): void {
@@ -179,6 +216,10 @@ class Connection {
         this.#socket.pause()
         break
       }
+      if (!this.#turns.take(this)) {
+        this.#socket.pause()
+        break
+      }
       const message = this.#pending.subarray(2, 2 + length)
       this.#pending = this.#pending.subarray(2 + length)
       taken = true
@@ -192,13 +233,13 @@ class Connection {
   }
 
   #answer(message: Buffer): void {
-    const reply = this.#respond(message, this.#client, 'tcp')
+    const reply = this.#respond(message, this.client, 'tcp')
     if (!(reply instanceof Promise)) return this.#write(reply)
     this.#inFlight++
     void reply.then(bytes => {
       this.#inFlight--
       this.#write(bytes)
-      this.#continue()
+      this.continue()
     })
   }
 
@@ -212,18 +253,20 @@ class Connection {
     this.onUse()
   }
 
-  /** After a reply was sent or read: continues with messages that had to wait. */
-  #continue(): void {
+  /** After a reply was sent or read, or in its turn: continues with messages that had to wait. */
+  continue(): void {
     if (this.#socket.destroyed) return
     this.#takeMessages()
-    if (!this.#overloaded && !this.#ended) this.#socket.resume()
+    const isQueued = this.#turns.isQueued(this)
+    if (!this.#overloaded && !isQueued && !this.#ended) this.#socket.resume()
     this.#wait()
-    if (this.#ended && this.#inFlight === 0 && !this.#overloaded) this.#socket.end(() => this.#socket.destroySoon())
+    if (this.#ended && this.#inFlight === 0 && !this.#overloaded && !isQueued)
+      this.#socket.end(() => this.#socket.destroySoon())
   }
 
   #wait(): void {
     const busy = this.#pending.length > 0 || this.#socket.writableLength > 0
-    const waiting = this.#inFlight > 0 && !busy
+    const waiting = (this.#inFlight > 0 && !busy) || this.#turns.isQueued(this)
     this.#deadline = waiting
       ? Number.POSITIVE_INFINITY
       : this.#clock.now() + (busy ? this.#options.messageMs : this.#options.idleMs)

@@ -8,7 +8,7 @@ import { clientOf } from './client-address.ts'
 export interface DatagramListener {
   /** Rejects with the error of the system. */
   bind(local: SocketAddress): Promise<SocketAddress>
-  /** AnswerCache that could not be sent. */
+  /** Replies that could not be sent. */
   readonly sendErrors: number
   /** Stops receiving, sends pending replies, then closes. */
   close(): Promise<void>

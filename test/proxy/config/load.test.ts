@@ -70,16 +70,18 @@ t.test('the defaults are those of the design', async t => {
       ],
       upstream: ['/etc/resolv.conf'],
       routes: {},
+      allow: undefined,
+      trusted: [],
       forward: {
         policy: 'sequential',
         timeout: 1500,
         budget: 4500,
         concurrent: 1000,
-        perClient: 250,
+        perClient: undefined,
         randomCase: 'auto',
       },
       cache: { size: 2 ** 24, maxTtl: 3_600_000, maxNegativeTtl: 300_000, serveStale: 3_600_000, prefetch: true },
-      rate: { perSecond: 0, burst: undefined, slip: 2 },
+      rate: { perSecond: undefined, burst: undefined, slip: 2 },
       queryLog: undefined,
     },
     proxy: {
@@ -439,6 +441,19 @@ t.test('a probable mistake is a warning', async t => {
     /^conf\/x\.yaml:9 admin\.listen: 0\.0\.0\.0 can be reached from other machines, and the admin API has no authentication/,
   ])
   t.same(warnings(`${clusters}admin: { listen: "[::1]:9911" }`), [])
+
+  t.match(warnings(`${clusters}dns: { listen: "[::]:53" }`), [
+    /^conf\/x\.yaml:9 dns\.listen: \[::\]:53 can be reached from other machines.*list the clients in dns\.allow/,
+  ])
+  t.same(warnings(`${clusters}dns: { listen: 0.0.0.0:53, allow: [10.0.0.0/8, "fc00::/7", 203.0.113.0/24] }`), [])
+  t.match(warnings(`${clusters}dns: { listen: 10.0.0.5:53, allow: [0.0.0.0/0, "::/0", 64.0.0.0/2] }`), [
+    /dns\.allow\[0\]: 0\.0\.0\.0\/0 makes this an open resolver/,
+    /dns\.allow\[1\]: ::\/0 makes/,
+    /dns\.allow\[2\]: 64\.0\.0\.0\/2 makes/,
+  ])
+  t.match(warnings(`${clusters}dns: { listen: 10.0.0.5:53, allow: [10.0.0.0/8], rate: { perSecond: 0 } }`), [
+    /dns\.rate\.perSecond: sets no limit/,
+  ])
 
   const tenant = clusters.replace('id: 2', 'id: 2\n    tenant: blue')
   t.same(warnings(tenant), [], 'the tenancy plugin is there unless the list leaves it out')
