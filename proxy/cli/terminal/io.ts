@@ -40,8 +40,11 @@ export function paintFor(output: Output, env: Io['env']): Paint {
   return (style, text) => (coloured ? styleText(styles[style], text, { validateStream: false }) : text)
 }
 
-/** Removes control characters, which could move the cursor of a terminal or change its title. */
+/**
+ * Replaces what is not shown as it is: control characters could move the cursor of a terminal or change its title, format
+ * characters (bidirectional overrides and isolates, zero-width ones) and line separators could make text read as another.
+ */
 export function printable(text: string): string {
   // biome-ignore lint/suspicious/noControlCharactersInRegex: these are what is removed
-  return stripVTControlCharacters(text).replace(/[\x00-\x09\x0b-\x1f\x7f-\x9f]/g, ' ')
+  return stripVTControlCharacters(text).replace(/[\x00-\x09\x0b-\x1f\x7f-\x9f]|[\p{Cf}\p{Zl}\p{Zp}]/gu, ' ')
 }

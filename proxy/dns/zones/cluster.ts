@@ -125,8 +125,30 @@ function headless(
   const preferred = view.preferred(service)
   // A headless service without ready endpoints does not exist (2.4.1 of the specification).
   if (preferred.length === 0) return nxdomain
-  const nameOf = (endpoint: { hostname?: string; address: string }) => `${endpointLabel(endpoint)}.${origin}`
-  return headlessRecords(asked, preferred, nameOf, below) ?? hostRecords(asked, view.ready(service), below, portsOf)
+  const labelOf = labelsOf(service)
+  const nameOf = (backend: Backend) => `${labelOf(backend)}.${origin}`
+  return (
+    headlessRecords(asked, preferred, nameOf, below) ?? hostRecords(asked, view.ready(service), below, portsOf, labelOf)
+  )
+}
+
+/**
+ * The labels of a headless service's endpoints in this zone. A label names endpoints of one cluster: of the first that lists one,
+ * ready or not, the local cluster before the others. An endpoint of another cluster with that hostname is known by its address.
+ */
+function labelsOf({ members }: GlobalService): (backend: Backend) => string {
+  const clusters = new Map<string, string>()
+  for (const { cluster, endpoints } of members) {
+    for (const endpoint of endpoints) {
+      const label = endpointLabel(endpoint)
+      if (!clusters.has(label)) clusters.set(label, cluster)
+    }
+  }
+  return backend => {
+    const label = endpointLabel(backend)
+    const owner = clusters.get(label) ?? backend.cluster
+    return owner === backend.cluster ? label : endpointLabel({ address: backend.address })
+  }
 }
 
 function virtual(
@@ -148,8 +170,9 @@ export function hostRecords<E extends { readonly hostname?: string; readonly add
   endpoints: readonly E[],
   below: readonly string[],
   portsOf: (endpoint: E) => readonly number[],
+  labelOf: (endpoint: E) => string = endpointLabel,
 ): Lookup {
-  const hosts = below.length === 1 ? endpoints.filter(endpoint => endpointLabel(endpoint) === below[0]) : []
+  const hosts = below.length === 1 ? endpoints.filter(endpoint => labelOf(endpoint) === below[0]) : []
   if (hosts.length === 0) return nxdomain
   if (asked.type === types.SRV)
     return srvRecords(

@@ -3,6 +3,7 @@
  * only within the configured networks; all others are forwarded.
  */
 import { type Cidr, canonicalAddress, familyOf, parseCidr } from '../../model/address.ts'
+import { isPrivate } from '../../model/private-ranges.ts'
 import { isHostName, type NameRecord } from '../message/record.ts'
 import { types } from '../message/wire.ts'
 import type { AddressOwner } from './address-index.ts'
@@ -26,7 +27,8 @@ export function reverseOrigin(
   if (!range) return undefined
   const network = networks.find(cidr => cidr.bits <= range.bits && cidr.contains(range.at(0)))
   const address = range.size === 1 ? range.at(0) : undefined
-  if (!network && (address === undefined || namedOwners(view.ownersOf(address)).length === 0)) return undefined
+  if (!network && (address === undefined || namedOwners(ownersOf(address, networks, view)).length === 0))
+    return undefined
   const step = range.family === 4 ? 8 : 4
   const bits = network?.bits ?? (range.family === 4 ? 24 : 64)
   const kept = 2 + Math.min(labels.length - 2, Math.ceil(bits / step))
@@ -36,10 +38,20 @@ export function reverseOrigin(
 export function findInReverse(asked: ZoneQuestion, address: string | undefined, zone: ReverseZone, view: View): Lookup {
   // An incomplete reverse name has other names below it.
   if (address === undefined) return nodata
-  const targets = targetsOf(namedOwners(view.ownersOf(address)), zone, view)
+  const targets = targetsOf(namedOwners(ownersOf(address, zone.networks, view)), zone, view)
   if (targets.length === 0) return nxdomain
   if (asked.type !== types.PTR) return nodata
   return records(targets.map((target): NameRecord => ({ name: asked.name, ttl: asked.ttl, type: types.PTR, target })))
+}
+
+/**
+ * The owners that may name an address. A service's own address is one that we listen on; that of an endpoint is a claim, which
+ * is believed within private ranges and the networks of the clusters. The reverse names of all others belong to their owners.
+ */
+function ownersOf(address: string, networks: readonly Cidr[], view: View): readonly AddressOwner[] {
+  const owners = view.ownersOf(address)
+  const isKnown = isPrivate(address) || networks.some(network => network.contains(address))
+  return isKnown ? owners : owners.filter(owner => !owner.endpoint)
 }
 
 /** Services before endpoints, the local cluster before the others (KEP-1645 2.4.3). */

@@ -79,10 +79,13 @@ const protocols: ReadonlyMap<string, Protocol> = new Map([
   ['_sctp', 'SCTP'],
 ])
 
-/** The addresses of a virtual-IP service: those of its frontends, or its cluster IPs where it has no port. */
-export function addressesOf(service: GlobalService): readonly string[] {
-  const ips = [...new Set(service.frontends.map(frontend => frontend.ip))]
-  return ips.length > 0 ? ips : (service.local?.clusterIPs ?? [])
+/**
+ * The addresses of a virtual-IP service: those of its frontends, or its cluster IPs where it has no port. A service with ports and
+ * no frontend has no address that is its own: another service has it, or no virtual address is left.
+ */
+export function addressesOf({ frontends, local }: GlobalService): readonly string[] {
+  if (frontends.length > 0) return [...new Set(frontends.map(frontend => frontend.ip))]
+  return local && local.ports.length === 0 ? local.clusterIPs : []
 }
 
 /** `hostname` if it is a valid label, else the address with dashes; never ending in a dash (`fd00-1--0`, as in CoreDNS). */

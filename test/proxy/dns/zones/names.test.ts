@@ -166,13 +166,18 @@ t.test('headless services', async t => {
   const cases: [name: string, type: string, answer: string][] = [
     [name, 'A', 'A 10.1.1.1, A 10.2.1.1'],
     [name, 'AAAA', 'AAAA fd00:1::'],
-    [name, 'SRV', `SRV 8080 fd00-1--0.${name}, SRV 8080 web-0.${name}, SRV 9090 web-0.${name}`],
-    [`_http._tcp.${name}`, 'SRV', `SRV 8080 fd00-1--0.${name}, SRV 8080 web-0.${name}`],
+    [
+      name,
+      'SRV',
+      `SRV 8080 10-2-1-1.${name}, SRV 8080 fd00-1--0.${name}, SRV 8080 web-0.${name}, SRV 9090 web-0.${name}`,
+    ],
+    [`_http._tcp.${name}`, 'SRV', `SRV 8080 10-2-1-1.${name}, SRV 8080 fd00-1--0.${name}, SRV 8080 web-0.${name}`],
     [`_metrics._tcp.${name}`, 'SRV', `SRV 9090 web-0.${name}`],
     [`_metrics._tcp.${name}`, 'AAAA', 'NODATA'],
     [`_tcp.${name}`, 'A', 'NODATA'],
     [`_udp.${name}`, 'A', 'NXDOMAIN'],
-    [`web-0.${name}`, 'A', 'A 10.1.1.1, A 10.2.1.1'],
+    [`web-0.${name}`, 'A', 'A 10.1.1.1'],
+    [`10-2-1-1.${name}`, 'A', 'A 10.2.1.1'],
     [`web-0.${name}`, 'AAAA', 'NODATA'],
     [`web-0.${name}`, 'SRV', `SRV 8080 web-0.${name}, SRV 9090 web-0.${name}`],
     [`fd00-1--0.${name}`, 'AAAA', 'AAAA fd00:1::'],
@@ -188,14 +193,11 @@ t.test('headless services', async t => {
   const srv = await ask(dns, `_http._tcp.${name}`, 'SRV')
   t.same(
     (srv.additionals ?? []).map(a => `${a.name} ${(a as { data?: unknown }).data}`).sort(),
-    [`fd00-1--0.${name} fd00:1::`, `web-0.${name} 10.1.1.1`, `web-0.${name} 10.2.1.1`],
+    [`10-2-1-1.${name} 10.2.1.1`, `fd00-1--0.${name} fd00:1::`, `web-0.${name} 10.1.1.1`],
     'each target comes with its addresses, once',
   )
   const weights = (srv.answers ?? []).map(a => (a as { data: { weight: number; priority: number } }).data)
-  t.match(weights, [
-    { weight: 50, priority: 0 },
-    { weight: 50, priority: 0 },
-  ])
+  t.match(weights, Array(3).fill({ weight: 33, priority: 0 }))
 })
 
 t.test('thousands of endpoints: as many as fit in a message', async t => {
@@ -510,7 +512,7 @@ t.test('affinity applies to the name of a headless service, not to those of its 
   const far = 'web.default.svc.clusterset.local'
   const told4 = async (asked: string) => told(await ask(dns, asked, 'A'))
   t.equal(await told4(name), 'A 10.1.1.1')
-  t.equal(await told4(`web-0.${name}`), 'A 10.1.1.1, A 10.2.1.1')
+  t.equal(await told4(`10-2-1-1.${name}`), 'A 10.2.1.1')
   t.equal(await told4(far), 'A 10.1.1.1, A 10.2.1.1')
   side = ({ remote }) => remote
   t.equal(await told4(name), 'A 10.2.1.1', 'and the other one as soon as that changes')
@@ -649,3 +651,40 @@ t.test('a service without a ready backend anywhere can be hidden', async t => {
   directory.set(served)
   t.equal(told(await ask(dns, service, 'A')), 'A 127.96.0.10')
 })
+
+t.test('what a remote cluster claims: no name of a local pod, and no reverse name of the internet', async t => {
+  const claims = pods(
+    backend({ address: '10.1.1.1', hostname: 'db-0', state: 'terminating' }),
+    backend({ address: '10.1.1.2' }),
+    backend({ address: '10.2.1.1', hostname: 'DB-0', cluster: 'cluster-2' }),
+    backend({ address: '10.2.1.2', hostname: '10-1-1-2', cluster: 'cluster-2' }),
+    backend({ address: '10.2.1.3', hostname: 'db-7', cluster: 'cluster-2' }),
+    backend({ address: '8.8.8.8', hostname: 'dns', cluster: 'cluster-2' }),
+    backend({ address: '2001:4860:4860::8888', hostname: 'dns6', cluster: 'cluster-2' }),
+    backend({ address: '1.1.1.1', hostname: 'mine' }),
+    backend({ address: '203.0.113.7', hostname: 'edge', cluster: 'cluster-2' }),
+  )
+  const networks = ['203.0.113.0/24'].flatMap(text => parseCidr(text) ?? [])
+  const dns = responder(new FakeDirectory(claims), { networks })
+  const name = 'web.default.svc.cluster.local'
+  const told4 = async (asked: string, type = 'A') => told(await ask(dns, asked, type))
+  t.equal(await told4(`db-0.${name}`), 'NXDOMAIN', 'the local one is not ready; the remote one does not take its place')
+  t.equal(await told4(`10-2-1-1.${name}`), 'A 10.2.1.1')
+  t.equal(await told4(`10-1-1-2.${name}`), 'A 10.1.1.2')
+  t.equal(await told4(`db-7.${name}`), 'A 10.2.1.3', 'a name that no local pod has')
+  for (const reverse of ['8.8.8.8', '1.1.1.1'])
+    t.equal(await told4(`${reverse}.in-addr.arpa`, 'PTR'), 'REFUSED', `${reverse} is forwarded`)
+  t.equal(await told4('8.8.8.8.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.6.8.4.0.6.8.4.1.0.0.2.ip6.arpa', 'PTR'), 'REFUSED')
+  t.equal(await told4('3.1.2.10.in-addr.arpa', 'PTR'), 'PTR db-7.cluster-2.web.default.svc.clusterset.local')
+  t.equal(await told4('7.113.0.203.in-addr.arpa', 'PTR'), 'PTR edge.cluster-2.web.default.svc.clusterset.local')
+})
+
+t.test(
+  'a service whose ports another service has, or for which no virtual address is left, has no address',
+  async t => {
+    const local = clusterService({ name: 'late', clusterIPs: ['10.96.0.10'] })
+    const dns = responder(new FakeDirectory(globalService({ name: 'late', local, frontends: [] })))
+    for (const type of ['A', 'AAAA']) t.equal(told(await ask(dns, 'late.default.svc.cluster.local', type)), 'NODATA')
+    t.equal(told(await ask(dns, '10.0.96.10.in-addr.arpa', 'PTR')), 'REFUSED')
+  },
+)

@@ -96,7 +96,6 @@ t.test('a Service called localhost has its name with the search suffix; the bare
     key: 'default/localhost',
     name: 'localhost',
     local: clusterService({ name: 'localhost', clusterIPs: ['10.96.0.77'] }),
-    frontends: [],
   }
   const { dns } = await started(t, {}, service)
   t.equal(told(await ask(dns, 'localhost.default.svc.cluster.local', 'A')), 'A 10.96.0.77')
