@@ -2,7 +2,7 @@
 import { Command } from 'commander'
 import type { NameExplanation } from '../model/views.ts'
 import { type AdminOptions, addAdminOptions, connectAdmin, parseClient } from './admin-client.ts'
-import { type Io, type Paint, paintFor, printable } from './terminal/io.ts'
+import { type Io, type Paint, paintFor } from './terminal/io.ts'
 import { addOutputOption, type OutputOptions, printJson } from './terminal/output.ts'
 import { columns } from './terminal/table.ts'
 
@@ -39,28 +39,11 @@ async function dns(io: Io, name: string, type: string, options: Options): Promis
   const from = parseClient(options.from)
   const answer = await (await connectAdmin(options, io)).dns(name, type, from)
   if (options.output === 'json') printJson(io, answer)
-  else io.stdout.write(answerText(shown(answer), paintFor(io.stdout, io.env)))
+  else io.stdout.write(answerText(answer, paintFor(io.stdout, io.env)))
   return ['NOERROR', 'NXDOMAIN'].includes(answer.rcode) ? 0 : 1
 }
 
 const rcodePaint: Readonly<Record<string, Parameters<Paint>[0]>> = { NOERROR: 'good', NXDOMAIN: 'warn' }
-
-/** Names, texts and reasons come from clusters, upstreams and plugins. */
-function shown(answer: NameExplanation): NameExplanation {
-  const texts = (lines: readonly string[]) => lines.map(printable)
-  const { name, type, client, rcode, answers, authority, additional, way } = answer
-  return {
-    ...answer,
-    name: printable(name),
-    type: printable(type),
-    client: printable(client),
-    rcode: printable(rcode),
-    answers: texts(answers),
-    authority: texts(authority),
-    additional: texts(additional),
-    way: texts(way),
-  }
-}
 
 function answerText(explanation: NameExplanation, paint: Paint): string {
   const { name, type, client, rcode, authoritative, answers, authority, additional, way } = explanation

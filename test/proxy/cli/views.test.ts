@@ -222,6 +222,34 @@ How it was found:
   )
 })
 
+t.test('no text of a cluster or an upstream moves the cursor or changes the direction of writing', async t => {
+  const tricks = [
+    '\u202e',
+    '\u2066',
+    '\u2069',
+    '\u200b',
+    '\u200f',
+    '\ufeff',
+    '\u2028',
+    '\u00ad',
+    '\u061c',
+    '\x1b[2J',
+    '\x07',
+    '\x9b',
+  ]
+  const spoofed = {
+    ...nameExplanation,
+    name: `rebel${tricks.join('')}base`,
+    answers: tricks.map(trick => `a${trick}b. 5 IN A 127.96.0.10`),
+    way: tricks.map(trick => `default/re${trick}bel-base is hidden`),
+  }
+  const stage = await openStage(t, { dns: async () => spoofed })
+  for (const line of ['dns rebel-base', 'dns rebel-base -o json']) {
+    const { out } = await stage.run(line)
+    t.notMatch(out, /[\p{Cf}\p{Zl}\p{Zp}]|[^\P{Cc}\n]/u, line)
+  }
+})
+
 t.test('dns exits with 0 for NXDOMAIN and with 1 for a failure', async t => {
   const soa = 'cluster.local. 5 IN SOA ns.dns.cluster.local. hostmaster.cluster.local. 1 7200 1800 86400 5'
   const hidden = 'default/rebel-base is hidden from this client by tenancy: 10.9.0.1 belongs to no tenant'
