@@ -2,10 +2,9 @@
  * Checks that concern more than one field. They run on the sections that are valid by themselves, so that one mistake does
  * not hide another. A fault prevents the start; a warning is for what works but is probably a mistake.
  */
-import { type Cidr, endpointText, familyOf, isLoopback, parseEndpoint } from '../model/address.ts'
+import { type Cidr, endpointText, familyOf, isLoopback, isPrivate, parseEndpoint } from '../model/address.ts'
 import { isClusterName, viewName } from '../model/cluster.ts'
 import type { ErrorCode } from '../model/error.ts'
-import { isPrivate } from '../model/private-ranges.ts'
 import type { Json } from '../model/text/json.ts'
 import { didYouMean, type Path, shown } from './fields.ts'
 import type { Config } from './schema.ts'

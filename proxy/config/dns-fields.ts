@@ -1,6 +1,7 @@
 /** The fields of the `dns` section: own zones, forwarding, cache, rate limit and query log. */
-import { defaultSpecialUse, specialUseDomains } from '../model/special-use.ts'
+
 import { durationText } from '../model/text/duration.ts'
+import { defaultSpecialUse, specialUseDomains } from '../model/text/special-use.ts'
 import {
   boolean,
   checked,

@@ -1,7 +1,6 @@
 /** Options of the DNS responder and their defaults. Durations in milliseconds. */
-import { type Cidr, isLoopback } from '../model/address.ts'
-import { privateRanges } from '../model/private-ranges.ts'
-import { defaultSpecialUse, type SpecialUseDomain } from '../model/special-use.ts'
+import { type Cidr, isLoopback, privateRanges } from '../model/address.ts'
+import { defaultSpecialUse, type SpecialUseDomain } from '../model/text/special-use.ts'
 
 /** Which names of pods exist: none, any address spelled out, or only addresses of Pods and ready endpoints. */
 export type PodsMode = 'disabled' | 'insecure' | 'verified'

@@ -2,8 +2,7 @@
  * `in-addr.arpa` and `ip6.arpa`: the names of services and of their ready endpoints by address. Missing names get NXDOMAIN
  * only within the configured networks; all others are forwarded.
  */
-import { type Cidr, canonicalAddress, familyOf, parseCidr } from '../../model/address.ts'
-import { isPrivate } from '../../model/private-ranges.ts'
+import { type Cidr, canonicalAddress, familyOf, isPrivate, parseCidr } from '../../model/address.ts'
 import { isHostName, type NameRecord } from '../message/record.ts'
 import { types } from '../message/wire.ts'
 import type { AddressOwner } from './address-index.ts'

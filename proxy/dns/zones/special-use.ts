@@ -7,7 +7,7 @@
  *     resolver.arpa                   NODATA: no designated resolver (RFC 9462)
  *     reverse names                   `localhost` for 127.0.0.1 and ::1, NXDOMAIN for the rest (RFC 6303 4, 6762 22.1)
  */
-import type { SpecialUseDomain } from '../../model/special-use.ts'
+import type { SpecialUseDomain } from '../../model/text/special-use.ts'
 import { types } from '../message/wire.ts'
 import { addressRecords, type Lookup, nodata, nxdomain, records, type ZoneQuestion } from './lookup.ts'
 
