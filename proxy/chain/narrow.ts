@@ -1,3 +1,4 @@
+/** Runs the narrowing steps of a service for one flow: candidates of each plugin, then what is usable. */
 import type { Backends } from '../model/backend.ts'
 import type { Flow } from '../model/flow.ts'
 import type { ServiceChain } from './compile.ts'
