@@ -3,7 +3,7 @@
  * the Kubernetes API are read by the same rules.
  */
 import type { Path } from '../../config/fields.ts'
-import { shown } from '../../model/text/spelling.ts'
+import { didYouMean, shown } from '../../model/text/spelling.ts'
 import {
   type ClusterObject,
   type Kind,
@@ -62,13 +62,17 @@ const homes: Readonly<Record<Kind, string>> = {
 export function decodeKubernetes(value: unknown): Decoded {
   if (!isMapping(value)) return refused('object', [], `${shown(value)} is not a Kubernetes object; ${whatAnObjectHas}`)
   const { apiVersion, kind } = value
+  if (membersOf(value)) return refused(String(kind), [], `is inside more than ${maxListDepth} lists; unfold it`)
   if (typeof kind !== 'string')
     return refused(
       'object',
       ['kind'],
       `${kind === undefined ? 'is missing' : `${shown(kind)} is not a kind`}; ${whatAnObjectHas}`,
     )
-  if (!isOurs(kind)) return ignored(kind)
+  if (!isOurs(kind)) {
+    const meant = misspelt(kind, apiVersion)
+    return meant === '' ? ignored(kind) : refused(kind, ['kind'], `${shown(kind)} is not a kind that is read${meant}`)
+  }
   const decode = decoders[`${apiVersion}/${kind}`]
   if (!decode && isForeign(apiVersion)) return ignored(kind)
   if (!decode) {
@@ -92,9 +96,14 @@ export function membersOf(value: unknown): unknown[] | undefined {
   const kind = value.kind.slice(0, -'List'.length)
   if (kind === '') return items
   return items.map(item =>
-    isMapping(item) && item.kind === undefined ? { apiVersion: value.apiVersion, kind, ...item } : item,
+    isMapping(item) && (item.kind ?? '') === ''
+      ? { ...item, apiVersion: item.apiVersion ?? value.apiVersion, kind }
+      : item,
   )
 }
+
+/** A list may contain lists, as `kubectl apply` reads it, but not deeper than this. */
+export const maxListDepth = 10
 
 const whatAnObjectHas = 'give it apiVersion, kind and metadata'
 
@@ -110,9 +119,29 @@ function isOurs(kind: string): kind is Kind {
   return (kinds as readonly string[]).includes(kind)
 }
 
-/** Other API groups have kinds of the same name: `serving.knative.dev/v1` has a Service. */
+/** The API groups that have our kinds; core is empty. */
+const groups = ['', 'discovery.k8s.io', 'multicluster.x-k8s.io']
+
+/** Kinds of the core group that are similar to ours and are not meant. */
+const coreKinds: ReadonlySet<string> = new Set(['PodTemplate', 'ServiceAccount', 'Secret', 'Event', 'Binding'])
+
+/** `; did you mean "Service"?` for a kind that is one of ours but for its spelling, in a group of ours; else empty. */
+function misspelt(kind: string, apiVersion: unknown): string {
+  if (coreKinds.has(kind) || !groups.includes(groupOf(apiVersion) ?? '')) return ''
+  return didYouMean(kind, [...kinds, 'List'])
+}
+
+/**
+ * Whether it is a kind of the same name in a group of others: `serving.knative.dev/v1` has a Service. The group of a
+ * CustomResourceDefinition contains a dot; one that is nearly ours is a mistake.
+ */
 function isForeign(apiVersion: unknown): boolean {
-  return typeof apiVersion === 'string' && apiVersion.includes('/') && !apiVersion.startsWith('discovery.k8s.io/')
+  const group = groupOf(apiVersion) ?? ''
+  return group.includes('.') && didYouMean(group, groups.slice(1)) === ''
+}
+
+function groupOf(apiVersion: unknown): string | undefined {
+  return typeof apiVersion === 'string' && apiVersion.includes('/') ? apiVersion.split('/')[0] : undefined
 }
 
 function identify(kind: Kind, value: object, faults: Faults): ObjectRef | undefined {

@@ -34,13 +34,13 @@ const portName = v.nullish(
   ),
   '',
 )
-const protocol = v.nullish(v.picklist(['TCP', 'UDP', 'SCTP'], not('TCP, UDP or SCTP, in capitals')), 'TCP')
+const protocol = withDefault(v.picklist(['TCP', 'UDP', 'SCTP'], not('TCP, UDP or SCTP, in capitals')), 'TCP')
 const portNumber = wholeNumber(1, 65_535)
 
 export const namespaced = v.object({
   metadata: mapping({
     name: objectName,
-    namespace: v.nullish(label, 'default'),
+    namespace: withDefault(label, 'default'),
   }),
 })
 export const clusterWide = v.object({
@@ -56,7 +56,7 @@ const servicePorts = list(
   }),
 )
 const affinity = {
-  sessionAffinity: v.nullish(v.picklist(['None', 'ClientIP'], not('None or ClientIP')), 'None'),
+  sessionAffinity: withDefault(v.picklist(['None', 'ClientIP'], not('None or ClientIP')), 'None'),
   sessionAffinityConfig: v.nullish(
     mapping({
       clientIP: v.nullish(mapping({ timeoutSeconds: v.nullish(wholeNumber(1, 86_400)) })),
@@ -70,7 +70,7 @@ export const service = v.object({
   metadata: mapping({ name: label, annotations: textMap, labels: textMap }),
   spec: v.nullish(
     mapping({
-      type: v.nullish(
+      type: withDefault(
         v.picklist(
           ['ClusterIP', 'NodePort', 'LoadBalancer', 'ExternalName'],
           not('ClusterIP, NodePort, LoadBalancer or ExternalName'),
@@ -107,6 +107,16 @@ export const serviceImport = v.object({
   }),
 })
 
+const endpointName = v.nullish(
+  v.pipe(
+    text,
+    v.check(
+      name => name === '' || isLabel(name),
+      not('a name of at most 63 characters out of a-z, 0-9 and "-", with a letter or digit at both ends'),
+    ),
+  ),
+)
+
 const podReference = v.nullish(mapping({ kind: v.nullish(text), name: v.nullish(text) }))
 
 export const endpointSlice = v.object({
@@ -123,7 +133,7 @@ export const endpointSlice = v.object({
         }),
         {},
       ),
-      hostname: v.nullish(label),
+      hostname: endpointName,
       nodeName: v.nullish(text),
       targetRef: podReference,
       zone: v.nullish(text),
@@ -139,7 +149,7 @@ export const endpointSlice = v.object({
 const endpointAddresses = list(
   mapping({
     ip: text,
-    hostname: v.nullish(label),
+    hostname: endpointName,
     nodeName: v.nullish(text),
     targetRef: podReference,
   }),
@@ -190,6 +200,16 @@ export function isDnsName(text: string): boolean {
 
 function list<S extends Shape>(item: S) {
   return v.nullish(v.array(item, not('a list')), [])
+}
+
+/** As the Kubernetes API defaults a field that is a plain text: absent, null and empty are the same. */
+function withDefault<S extends v.GenericSchema<unknown, string>>(schema: S, fallback: v.InferOutput<S>) {
+  const given = v.pipe(
+    v.unknown(),
+    v.transform(value => (value === '' ? fallback : value)),
+    schema,
+  )
+  return v.nullish(given, fallback)
 }
 
 function mapping<E extends v.ObjectEntries>(entries: E) {

@@ -1,41 +1,50 @@
-/** Parses a JSON manifest. */
-import { membersOf } from '../decode/decode.ts'
+/** Parses JSON manifests. */
+import { maxListDepth, membersOf } from '../decode/decode.ts'
 import { countLines, type RawObject } from './raw-object.ts'
 
-/** One object, or the members of a list; undefined when the text is not JSON. */
-export function parseJson(text: string): Iterable<RawObject> | undefined {
+interface Span {
+  readonly start: number
+  readonly end: number
+}
+
+/** One object, or the members of a list; undefined when the text is not JSON. `line`: where the text begins. */
+export function parseJson(text: string, line: number): Iterable<RawObject> | undefined {
   try {
     const value: unknown = JSON.parse(text)
-    const members = membersOf(value)
-    return members
-      ? cutItems(text, members)
-      : [{ value, line: 1 + countLines(text, 0, text.indexOf('{')), text: text.trimStart() }]
+    const start = /\S/.exec(text)?.index ?? 0
+    return unfold({ value, line: line + countLines(text, 0, start), text: text.slice(start) }, 0)
   } catch {
     return undefined
   }
 }
 
-function* cutItems(text: string, members: readonly unknown[]): Generator<RawObject> {
-  const spans = itemSpans(text)
-  const all = { start: 0, end: text.length }
-  let line = 1
+/** The members of a list, and of the lists in it. */
+function* unfold(raw: RawObject, depth: number): Generator<RawObject> {
+  const members = depth < maxListDepth ? membersOf(raw.value) : undefined
+  if (!members) return yield raw
+  const spans = itemSpans(raw.text)
+  const all = { start: 0, end: raw.text.length }
+  let { line } = raw
   let counted = 0
   for (const [i, value] of members.entries()) {
     const { start, end } = (spans.length === members.length && spans[i]) || all
-    line += countLines(text, counted, start)
+    line += countLines(raw.text, counted, start)
     counted = start
-    yield { value, line, text: text.slice(start, end) }
+    yield* unfold({ value, line, text: raw.text.slice(start, end) }, depth + 1)
   }
 }
 
+/** Takes linear time also where a quote is not closed. */
+const tokens = /"[^"\\]*(?:\\.[^"\\]*)*"|[[\]{}]/g
+
 /** The spans of the members of the root's `items` in valid JSON. Scalars among them are not found. */
-function itemSpans(text: string): { start: number; end: number }[] {
-  const spans: { start: number; end: number }[] = []
+function itemSpans(text: string): Span[] {
+  const spans: Span[] = []
   let depth = 0
   let key = ''
   let inItems = false
   let start = 0
-  for (const { 0: token, index } of text.matchAll(/"(?:[^"\\]+|\\.)*"|[[\]{}]/g)) {
+  for (const { 0: token, index } of text.matchAll(tokens)) {
     if (token === '{' || token === '[') {
       depth++
       if (depth === 2) inItems = token === '[' && key === '"items"'
@@ -48,4 +57,27 @@ function itemSpans(text: string): { start: number; end: number }[] {
     }
   }
   return spans
+}
+
+/**
+ * The spans of JSON objects that follow each other, as jq prints them and kubectl reads them. Undefined when the text has
+ * something else between them.
+ */
+export function objectSpans(text: string): Span[] | undefined {
+  const spans: Span[] = []
+  let depth = 0
+  let start = 0
+  let end = 0
+  for (const { 0: token, index } of text.matchAll(tokens)) {
+    if (token === '{' || token === '[') {
+      if (depth++ > 0) continue
+      if (token === '[' || /\S/.test(text.slice(end, index))) return undefined
+      start = index
+    } else if (token === '}' || token === ']') {
+      if (--depth > 0) continue
+      end = index + 1
+      spans.push({ start, end })
+    }
+  }
+  return depth === 0 && !/\S/.test(text.slice(end)) ? spans : undefined
 }

@@ -1,7 +1,8 @@
 /** Parses a YAML manifest in pieces. */
 import { YAMLException } from 'js-yaml'
 import { messageOf } from '../../model/error.ts'
-import { membersOf } from '../decode/decode.ts'
+import { maxListDepth, membersOf } from '../decode/decode.ts'
+import { objectSpans, parseJson } from './parse-json.ts'
 import { countLines, type RawObject, SyntaxFault } from './raw-object.ts'
 import { loadYaml, type YamlDocument } from './yaml.ts'
 
@@ -10,7 +11,9 @@ import { loadYaml, type YamlDocument } from './yaml.ts'
  * at a time: a whole cluster takes more than a second, and this lets the caller pause in between.
  */
 export function* parseYaml(text: string): Generator<RawObject> {
-  for (const piece of splitDocuments(text)) yield* parseKubectlList(piece) ?? parsePiece(piece)
+  for (const piece of splitDocuments(text)) {
+    yield* parseKubectlList(piece) ?? parseFlow(piece) ?? parsePiece(piece)
+  }
 }
 
 interface Piece {
@@ -52,16 +55,68 @@ function* parseItems(list: object, items: Piece): Generator<RawObject> {
     const item = { text: ` ${text.slice(1)}`, line }
     const [document] = load(item)
     const [value] = membersOf({ ...list, items: [document?.value ?? null] }) ?? []
-    yield { value, ...item }
+    yield* unfold({ value, ...item }, 1)
+  }
+}
+
+/** A document that begins with a brace: JSON, or several JSON objects one after another. Undefined for any other text. */
+function parseFlow({ text, line }: Piece): Iterable<RawObject> | undefined {
+  const start = contentStart(text)
+  if (text[start] !== '{') return undefined
+  const content = { text: text.slice(start), line: line + countLines(text, 0, start) }
+  const json = parseJson(content.text, content.line)
+  if (json) return json
+  const spans = objectSpans(content.text)
+  return spans && spans.length > 1 ? parseSpans(content, spans) : undefined
+}
+
+/** Skips the marker of a document, blank lines and comments. */
+function contentStart(text: string): number {
+  let at = 0
+  while (at < text.length) {
+    const end = endOfLine(text, at)
+    const column = text.slice(at, end).search(/\S/)
+    const start = at + column
+    if (column === -1 || text[start] === '#') at = end + 1
+    else if (text.startsWith('---', start) && !/\S/.test(text[start + 3] ?? '')) at = start + 3
+    else return start
+  }
+  return text.length
+}
+
+function* parseSpans({ text, line }: Piece, spans: readonly { start: number; end: number }[]): Generator<RawObject> {
+  let counted = 0
+  for (const { start, end } of spans) {
+    line += countLines(text, counted, start)
+    counted = start
+    const piece = { text: text.slice(start, end), line }
+    yield* parseJson(piece.text, line) ?? parsePiece(piece)
   }
 }
 
 function* parsePiece(piece: Piece): Generator<RawObject> {
   for (const document of load(piece)) {
     if (document.value === null) continue
+    const [raw] = cut(piece, [document.locate([])], [document.value])
     const members = membersOf(document.value)
-    if (members) yield* cut(piece, document.locateMembers('items'), members)
-    else yield* cut(piece, [document.locate([])], [document.value])
+    if (members) for (const member of cut(piece, document.locateMembers('items'), members)) yield* unfold(member, 1)
+    else if (raw) yield raw
+  }
+}
+
+/** The members of a list that is in another list. Its text is parsed a second time, for the lines. */
+function* unfold(raw: RawObject, depth: number): Generator<RawObject> {
+  const members = depth < maxListDepth ? membersOf(raw.value) : undefined
+  if (!members) return yield raw
+  for (const member of cut(raw, memberOffsets(raw.text), members)) yield* unfold(member, depth + 1)
+}
+
+/** None when the text was cut out of flow style and is not valid by itself: all members have the line of their list then. */
+function memberOffsets(text: string): readonly number[] {
+  try {
+    return loadYaml(text)[0]?.locateMembers('items') ?? []
+  } catch {
+    return []
   }
 }
 

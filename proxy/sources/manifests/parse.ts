@@ -3,11 +3,15 @@ import { parseJson } from './parse-json.ts'
 import { parseYaml } from './parse-yaml.ts'
 import type { RawObject } from './raw-object.ts'
 
+/** kubectl skips a byte order mark before any document; files that were joined have one in the middle. */
+const marks = /(?<![^\n\r])\ufeff/g
+
 /**
  * The objects of a manifest, YAML or JSON, whatever the file is called. Text that looks like JSON goes to JSON.parse first,
  * which is many times as fast. If that fails it is read as YAML, whose errors have a line. Throws SyntaxFault, perhaps after
  * some objects.
  */
-export function parseManifest(text: string): Iterable<RawObject> {
-  return (/^\s*\{/.test(text) ? parseJson(text) : undefined) ?? parseYaml(text)
+export function parseManifest(given: string): Iterable<RawObject> {
+  const text = given.includes('\ufeff') ? given.replace(marks, '') : given
+  return (/^\s*\{/.test(text) ? parseJson(text, 1) : undefined) ?? parseYaml(text)
 }

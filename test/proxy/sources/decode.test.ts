@@ -541,6 +541,51 @@ t.test('other kinds are ignored silently', async t => {
   }
 })
 
+t.test('a misspelt kind or API group is reported', async t => {
+  const named = (apiVersion: string | undefined, kind: string) => ({ apiVersion, kind, metadata: { name: 'web' } })
+  for (const [apiVersion, kind, meant] of [
+    ['v1', 'Sevice', 'Service'],
+    ['v1', 'service', 'Service'],
+    ['v1', 'Endpoint', 'Endpoints'],
+    ['v1', 'Lst', 'List'],
+    ['discovery.k8s.io/v1', 'EndpointSlices', 'EndpointSlice'],
+    ['multicluster.x-k8s.io/v1alpha1', 'ServiceExprot', 'ServiceExport'],
+    [undefined, 'NameSpace', 'Namespace'],
+  ] as const)
+    t.same(faults(named(apiVersion, kind)), [`kind: "${kind}" is not a kind that is read; did you mean "${meant}"?`])
+  for (const [apiVersion, kind, home] of [
+    ['discovery.k8s/v1', 'EndpointSlice', 'discovery.k8s.io/v1'],
+    ['multicluster.x-k8s.io/v1', 'ServiceExport', 'multicluster.x-k8s.io/v1alpha1'],
+    ['multicluster.k8s.io/v1alpha1', 'ServiceImport', 'multicluster.x-k8s.io/v1alpha1'],
+    ['core/v1', 'Service', 'v1'],
+    ['apps/v1', 'Endpoints', 'v1'],
+  ] as const)
+    t.same(faults(named(apiVersion, kind)), [`apiVersion: "${apiVersion}" has no ${kind}; write ${home}`])
+  for (const [apiVersion, kind] of [
+    ['v1', 'ServiceAccount'],
+    ['v1', 'PodTemplate'],
+    ['v1', 'Secret'],
+    ['example.org/v1', 'Sevice'],
+    ['net.gke.io/v1', 'ServiceExport'],
+    ['apps/v1', 'Deployment'],
+  ] as const)
+    t.same(decodeKubernetes(named(apiVersion, kind)).faults, [])
+  t.match(faults({ apiVersion: 'v1', kind: 'List', items: [] }), [/^is inside more than 10 lists/])
+})
+
+t.test('an empty text is the default, as in the Kubernetes API', async t => {
+  const metadata = { name: 'web', namespace: '' }
+  const spec = { type: '', sessionAffinity: '', ports: [{ port: 80, protocol: '', name: '' }] }
+  t.match(decodeKubernetes({ ...aService(), metadata, spec }), {
+    object: {
+      namespace: 'default',
+      spec: { type: 'ClusterIP', ports: [{ port: 80, protocol: 'TCP' }] },
+    },
+    faults: [],
+  })
+  t.same(faults(aSlice({ endpoints: [{ addresses: ['127.2.0.11'], hostname: '' }] })), [])
+})
+
 t.test('a value that is not a Kubernetes object is reported', async t => {
   for (const [value, what] of [
     ['text', '"text"'],
