@@ -15,6 +15,7 @@ import { createBalancer } from './balancer/balancers.ts'
 import { type Chain, createChain } from './chain/chain.ts'
 import type { LoadedPlugin } from './chain/loading/instance.ts'
 import { loadPlugins } from './chain/loading/load.ts'
+import { watchFiles } from './clients/file-watch.ts'
 import type { Loaded } from './config/load.ts'
 import type { Config } from './config/schema.ts'
 import { LocalRoutes } from './dataplane/frontends/local-routes.ts'
@@ -404,6 +405,7 @@ class Starlane implements Runtime {
       clock: this.#clock,
       random: this.#random,
       log: this.#log,
+      watchFiles: (paths, changed) => watchFiles(() => paths, this.#clock, changed),
       ...(this.#proxy.BatchSocket && { BatchSocket: this.#proxy.BatchSocket }),
     })
   }

@@ -1,40 +1,102 @@
-/** Polls a file for changes of its content. */
+/** Watches the content of files, behind any links. */
 import { hash } from 'node:crypto'
-import { readFile } from 'node:fs/promises'
+import { readFileSync, type Stats, statSync } from 'node:fs'
+import { readFile, stat } from 'node:fs/promises'
 import type { Clock } from '../model/time/clock.ts'
+import { PathWatch } from './path-watch.ts'
 
-/** The polling interval. A mounted Secret changes by a link swap two folders up, which file events often miss. */
-export const pollEveryMs = 5000
+/** The interval of looking without an event: network file systems and bind mounts report none. */
+export const pollEveryMs = 1500
+/** How long there must be no event: a file that is written in place is empty for a moment. */
+export const settleMs = 100
 
-/** Calls `changed` when the content differs from that of the last poll. While the file cannot be read, nothing is called. */
-export function watchFile(path: string, clock: Clock, changed: () => void): () => void {
-  let known: string | undefined
-  let isFirst = true
-  let isPolling = false
-  let isOver = false
-  const poll = async (): Promise<void> => {
-    if (isPolling) return
-    isPolling = true
-    const found = await digestOf(path)
-    isPolling = false
-    const isChanged = !isFirst && found !== known && found !== undefined
-    isFirst = false
-    known = found ?? known
-    if (isChanged && !isOver) changed()
+/**
+ * Calls `changed` when the content of a file differs from what it was. While a file cannot be read, nothing is called for it.
+ * `paths` is asked again before each look, since the list may depend on the files.
+ */
+export function watchFiles(paths: () => readonly string[], clock: Clock, changed: () => void): () => void {
+  const known = new Map<string, FileState>()
+  /** Of the last look: a path that was not among them has no earlier content. */
+  let listed: ReadonlySet<string> = new Set(paths())
+  // At once, so that a caller who reads the files after this call misses no change.
+  for (const path of listed) {
+    const state = stateNow(path)
+    if (state) known.set(path, state)
   }
-  void poll()
-  const stop = clock.every(pollEveryMs, () => void poll())
+  let isLooking = false
+  let isAsked = false
+  let isOver = false
+  let stopWaiting = (): void => {}
+  const watch = new PathWatch(() => {
+    stopWaiting()
+    stopWaiting = clock.after(settleMs, () => void look(true))
+  })
+  const look = async (isEvent: boolean): Promise<void> => {
+    if (isLooking) {
+      isAsked ||= isEvent
+      return
+    }
+    isLooking = true
+    const scan = watch.begin()
+    const files = new Set(paths())
+    let isChanged = false
+    for (const path of files) {
+      await scan.follow(path)
+      const before = known.get(path)
+      const found = await stateOf(path, isEvent ? undefined : before)
+      if (found && found.digest !== before?.digest && listed.has(path)) isChanged = true
+      if (found) known.set(path, found)
+    }
+    scan.end()
+    for (const path of known.keys()) if (!files.has(path)) known.delete(path)
+    listed = files
+    isLooking = false
+    if (isOver) return watch.close()
+    if (isChanged) changed()
+    if (isAsked) {
+      isAsked = false
+      void look(true)
+    }
+  }
+  void look(true)
+  const stopPolling = clock.every(pollEveryMs, () => void look(false))
   return () => {
     isOver = true
-    stop()
+    stopPolling()
+    stopWaiting()
+    watch.close()
   }
 }
 
-/** The SHA-256 of a file; undefined when it cannot be read. */
-export async function digestOf(path: string): Promise<string | undefined> {
+interface FileState {
+  readonly stamp: string
+  /** SHA-256 of the content. */
+  readonly digest: string
+}
+
+/** Undefined when it cannot be read. A file whose `stat` is that of `known` is not read again. */
+async function stateOf(path: string, known: FileState | undefined): Promise<FileState | undefined> {
   try {
-    return hash('sha256', await readFile(path), 'base64')
+    const stamp = stampOf(await stat(path))
+    if (known?.stamp === stamp) return known
+    return { stamp, digest: digestOf(await readFile(path)) }
   } catch {
     return undefined
   }
+}
+
+function stateNow(path: string): FileState | undefined {
+  try {
+    return { stamp: stampOf(statSync(path)), digest: digestOf(readFileSync(path)) }
+  } catch {
+    return undefined
+  }
+}
+
+function stampOf({ dev, ino, size, mtimeMs, ctimeMs }: Stats): string {
+  return `${dev}:${ino}:${size}:${mtimeMs}:${ctimeMs}`
+}
+
+function digestOf(content: Uint8Array): string {
+  return hash('sha256', content, 'base64')
 }

@@ -29,6 +29,8 @@ export interface DnsParts {
   readonly clock: Clock
   readonly random: Random
   readonly log: Log
+  /** Calls `changed` when the content of a file changes, behind any links, until it is stopped. Default: never. */
+  readonly watchFiles?: (paths: readonly string[], changed: () => void) => () => void
   /** The addon's UDP sockets. Default: node:dgram. */
   readonly BatchSocket?: BatchSocketClass
 }

@@ -1,7 +1,8 @@
 /** Publishes the local cluster into the etcd of a mesh, as clustermesh-apiserver does; connects, and reconnects. */
 import { randomUUID } from 'node:crypto'
-import { canariesPrefix } from '../clients/clustermesh.ts'
+import { canariesPrefix, heartbeatKey } from '../clients/clustermesh.ts'
 import type { EtcdStore } from '../clients/etcd/client.ts'
+import { type StoreIdentity, storeIdentity } from '../clients/etcd/session.ts'
 import { viewName, viewsOf } from '../model/cluster.ts'
 import { MeshError, messageOf, type Problem } from '../model/error.ts'
 import type { Log } from '../model/log.ts'
@@ -45,8 +46,8 @@ export type PublisherState = PublisherPhase & {
   readonly services: number
   /** Keys still to be written, published and copied ones. */
   readonly pending: number
-  /** The id of the etcd it is, or was last, connected to. */
-  readonly store: string | undefined
+  /** The etcd it is, or was last, connected to; undefined until its heartbeat has been read. */
+  readonly store: StoreIdentity | undefined
 }
 
 type PublisherPhase =
@@ -82,7 +83,7 @@ class EtcdPublisher implements Publisher {
   #holder = randomUUID()
   #closing = new AbortController()
   #leadership: Leadership | undefined
-  #store: string | undefined
+  #store: StoreIdentity | undefined
   #running: Promise<void> = Promise.resolve()
   #backoff: Backoff
   #phase: PublisherPhase = { state: 'connecting' }
@@ -156,7 +157,6 @@ class EtcdPublisher implements Publisher {
     try {
       const store = await open(signal)
       if (signal.aborted) return store.close()
-      this.#store = store.clusterId
       this.#leadership = new Leadership(store, {
         cluster: this.#options.cluster,
         leaseMs: this.#options.leaseMs,
@@ -169,7 +169,10 @@ class EtcdPublisher implements Publisher {
         lockMs: this.#options.lockMs ?? 25_000,
         paceMs: 1000 / this.#options.writesPerSecond,
         clock,
-        became: state => this.#became(state),
+        became: state => {
+          void this.#identify(store)
+          this.#became(state)
+        },
       })
       await this.#leadership.run()
     } catch (error) {
@@ -181,6 +184,15 @@ class EtcdPublisher implements Publisher {
       if (this.#phase.state !== 'lost') log.warn('publish.lost', { why: why.message })
       this.#set({ state: 'lost', error: why })
       this.#retry()
+    }
+  }
+
+  async #identify(store: EtcdStore): Promise<void> {
+    try {
+      const heartbeat = await store.get(heartbeatKey)
+      if (heartbeat) this.#store = storeIdentity(store.clusterId, heartbeat)
+    } catch {
+      // The connection has ended; the next one asks again.
     }
   }
 

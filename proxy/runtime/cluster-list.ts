@@ -9,6 +9,7 @@ export class ClusterList {
   #clock: Clock
   #changed: () => void
   #found: ReadonlyMap<string, string> = new Map()
+  #skipped: readonly Problem[] = []
   #failure: MeshError | undefined
   #stop: () => void = nothing
 
@@ -32,7 +33,7 @@ export class ClusterList {
 
   problems(): Problem[] {
     const where = this.#config.clustermesh?.folder ?? ''
-    return this.#failure ? [{ code: 'SOURCE_READ', where, message: this.#failure.message }] : []
+    return this.#failure ? [{ code: 'SOURCE_READ', where, message: this.#failure.message }] : [...this.#skipped]
   }
 
   /** Applies a new configuration. Resolves once the folder, if there is one, has been read. */
@@ -47,8 +48,9 @@ export class ClusterList {
       own: config.cluster,
       clock: this.#clock,
       listener: {
-        changed: clusters => {
+        changed: (clusters, skipped) => {
           this.#found = clusters
+          this.#skipped = skipped
           this.#failure = undefined
           resolve()
           this.#changed()
@@ -70,6 +72,7 @@ export class ClusterList {
     this.#stop()
     this.#stop = nothing
     this.#found = new Map()
+    this.#skipped = []
     this.#failure = undefined
   }
 }

@@ -1,6 +1,7 @@
 /** Publishes the local cluster, and copies other clusters, as the configuration asks; without `publish` it does nothing. */
 import { heartbeatKey } from '../clients/clustermesh.ts'
 import { connectEtcd } from '../clients/etcd/connect.ts'
+import type { StoreIdentity } from '../clients/etcd/session.ts'
 import type { Config, EtcdConfig } from '../config/schema.ts'
 import type { Mesh } from '../mesh/mesh.ts'
 import { MeshError, type Problem } from '../model/error.ts'
@@ -19,6 +20,8 @@ export class Publication {
   readonly #isCaching: boolean
   readonly #where: string
   #copying = new Map<string, { readonly place: string; readonly copy: EtcdCopy }>()
+  /** Clusters whose etcd has the same cluster id as ours, and was logged. */
+  readonly #alike = new Set<string>()
   #stopFollowing: () => void = () => {}
 
   constructor({ publish, cluster, clusters, stale }: Config, mesh: Mesh, parts: RuntimeContext) {
@@ -55,7 +58,10 @@ export class Publication {
     if (!this.#publisher || !this.#isCaching) return
     const { copies } = this.#publisher
     const left = [...this.#copying].filter(([name, { place }]) => place !== JSON.stringify(clusters.get(name)))
-    for (const [name] of left) this.#copying.delete(name)
+    for (const [name] of left) {
+      this.#copying.delete(name)
+      this.#alike.delete(name)
+    }
     await Promise.all(left.map(([, { copy }]) => copy.close()))
     for (const [name] of left) if (!clusters.has(name)) copies.leave(name)
     for (const [name, etcd] of clusters) {
@@ -92,6 +98,21 @@ export class Publication {
     await this.#publisher?.close()
   }
 
+  /** Throws if two stores with one etcd cluster id are the same, or if that cannot be known yet. */
+  #checkStore(cluster: string, own: StoreIdentity, store: StoreIdentity): void {
+    if (store.heartbeat === undefined)
+      throw new MeshError(
+        'PUBLISH',
+        `the etcd of ${cluster} has the id of ours and no heartbeat yet: it may be the same`,
+      )
+    if (store.heartbeat === own.heartbeat)
+      throw new MeshError('PUBLISH', `${cluster} is already in the etcd that it would be copied to; read it there`)
+    if (this.#alike.has(cluster)) return
+    this.#alike.add(cluster)
+    const remedy = 'start each etcd with an --initial-cluster-token of its own'
+    this.#parts.log.warn('publish.same-etcd-id', { cluster, id: store.clusterId, remedy })
+  }
+
   #target(cluster: string, copies: Copies): CopyTarget {
     const copy = copies.copy(cluster)
     return {
@@ -99,9 +120,7 @@ export class Publication {
         const own = this.#publisher?.state().store
         if (own === undefined)
           throw new MeshError('PUBLISH', `the etcd that ${cluster} is copied to does not answer yet`)
-        if (own === store) {
-          throw new MeshError('PUBLISH', `${cluster} is already in the etcd that it would be copied to; read it there`)
-        }
+        if (own.clusterId === store.clusterId) this.#checkStore(cluster, own, store)
         copy.described(id, config)
       },
       listed: (resource, records) => copy.listed(resource, records),

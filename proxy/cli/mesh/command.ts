@@ -1,4 +1,5 @@
 /** `starlane mesh`: joins clusters through etcd: certificates, rights, tokens, client files and their diagnosis. */
+import { randomUUID } from 'node:crypto'
 import { dirname, join } from 'node:path'
 import { Command } from 'commander'
 import { isClusterName, viewName } from '../../model/cluster.ts'
@@ -51,7 +52,7 @@ export function meshCommand(io: Io, end: (code: number) => void): Command {
         'that expire soon.',
     )
     .option('--cluster <name>', 'the name of this cluster')
-    .option('--id <number>', 'its id in the mesh, 1 to 255')
+    .option('--id <number>', 'its id in the mesh, 1 to 255 (or 511, see `clustermesh.maxConnectedClusters`)')
     .option('--endpoint <url...>', 'where other clusters reach its etcd: https://HOST:2379', [])
     .option('--peer <name...>', 'a cluster that may read this one', [])
     .option('--tenant <name>', 'the tenant of these peers: they read only what `publish.tenants` gives it')
@@ -108,7 +109,9 @@ async function init(io: Io, options: InitOptions): Promise<number> {
       },
     )
   } catch (error) {
-    io.stdout.write(`\nStart its etcd with these options, besides your own:\n\n${etcdCommand(made, endpoints)}\n`)
+    io.stdout.write(
+      `\nStart its etcd with these options, besides your own:\n\n${etcdCommand(made, cluster, endpoints)}\n`,
+    )
     io.stderr.write(
       `\nThe rights in etcd are not set yet: ${messageOf(error)}\n` +
         `When etcd runs, run "starlane mesh init --dir ${dir}" again: it sets the rights and prints the tokens.\n`,
@@ -152,13 +155,20 @@ function membershipOf(
   }
   const peers = { ...before?.peers }
   for (const name of peer) peers[name] = tenant === undefined ? (peers[name] ?? {}) : { tenant }
-  return { cluster, id: wholeNumber('--id', String(id), 255), endpoints, cache: cache ?? before?.cache ?? false, peers }
+  return { cluster, id: wholeNumber('--id', String(id), 511), endpoints, cache: cache ?? before?.cache ?? false, peers }
 }
 
-function etcdCommand({ server }: MadeCluster, endpoints: readonly string[]): string {
-  const { port } = new URL(endpoints[0] ?? '')
+/**
+ * etcd derives its cluster id and member ids from token, name and peer URL. With the defaults they would be those of any other
+ * etcd, and of this one after its data was removed: readers could not notice that.
+ */
+function etcdCommand({ server }: MadeCluster, cluster: string, endpoints: readonly string[]): string {
+  const { port, hostname } = new URL(endpoints[0] ?? '')
+  const peer = `http://${hostname}:2380`
   return [
-    `  etcd --listen-client-urls=https://0.0.0.0:${port || 443} --advertise-client-urls=${endpoints[0]}`,
+    `  etcd --name=${cluster} --initial-cluster-token=${cluster}-${randomUUID().slice(0, 8)}`,
+    `    --listen-peer-urls=http://127.0.0.1:2380 --initial-advertise-peer-urls=${peer} --initial-cluster=${cluster}=${peer}`,
+    `    --listen-client-urls=https://0.0.0.0:${port || 443} --advertise-client-urls=${endpoints[0]}`,
     `    --client-cert-auth --trusted-ca-file=${server.ca}`,
     `    --cert-file=${server.cert} --key-file=${server.key}`,
   ].join(' \\\n')

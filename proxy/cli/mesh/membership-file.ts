@@ -10,7 +10,7 @@ const name = v.pipe(v.string(), v.check(isClusterName, 'is not a valid cluster n
 
 const content = v.object({
   cluster: name,
-  id: v.pipe(v.number(), v.integer(), v.minValue(1), v.maxValue(255)),
+  id: v.pipe(v.number(), v.integer(), v.minValue(1), v.maxValue(511)),
   endpoints: v.pipe(v.array(v.string()), v.minLength(1)),
   /** Whether its etcd holds copies of other clusters. */
   cache: v.optional(v.boolean(), false),

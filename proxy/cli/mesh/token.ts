@@ -6,7 +6,7 @@ import { MeshError } from '../../model/error.ts'
 const tokenContent = v.object({
   version: v.literal(1),
   cluster: v.pipe(v.string(), v.check(isClusterName)),
-  id: v.pipe(v.number(), v.integer(), v.minValue(1), v.maxValue(255)),
+  id: v.pipe(v.number(), v.integer(), v.minValue(1), v.maxValue(511)),
   endpoints: v.pipe(v.array(v.pipe(v.string(), v.url())), v.minLength(1)),
   ca: v.string(),
   cert: v.string(),

@@ -4,13 +4,13 @@ import type { Log } from '../../model/log.ts'
 import { Backoff } from '../../model/time/backoff.ts'
 import type { Clock, Random } from '../../model/time/clock.ts'
 import { heartbeatKey } from '../clustermesh.ts'
-import { watchFile } from '../file-watch.ts'
+import { watchFiles } from '../file-watch.ts'
 import { readClientFile } from './client-file.ts'
 import { connectEtcd } from './connect.ts'
 import type { EtcdServers } from './server.ts'
 import { type ClusterDescription, type Heartbeat, Session, type Subscription } from './session.ts'
 
-/** Servers and PEM files, or the path of Cilium's client file, which is watched. */
+/** Servers and PEM files, or the path of Cilium's client file. The files are watched. */
 export type EtcdLocation = EtcdServers | { readonly config: string }
 
 export interface FollowerParts {
@@ -33,6 +33,7 @@ export class Follower {
   #listener: FollowerListener
   #closing = new AbortController()
   #session: Session | undefined
+  #servers: EtcdServers | undefined
   #connecting: Promise<void> = Promise.resolve()
   #stale: Heartbeat | undefined
   /** Why it is lost, as last reported. */
@@ -44,6 +45,7 @@ export class Follower {
   constructor(cluster: string, location: EtcdLocation, parts: FollowerParts, listener: FollowerListener) {
     this.#cluster = cluster
     this.#location = location
+    this.#servers = 'config' in location ? undefined : location
     this.#parts = parts
     this.#listener = listener
     this.#backoff = new Backoff(parts.random)
@@ -51,8 +53,12 @@ export class Follower {
 
   start(): void {
     const { clock } = this.#parts
-    if ('config' in this.#location) {
-      this.#stopFileWatch = watchFile(this.#location.config, clock, () => this.#reconfigure())
+    if (this.#files().length > 0) {
+      this.#stopFileWatch = watchFiles(
+        () => this.#files(),
+        clock,
+        () => this.#reconfigure(),
+      )
     }
     this.#connect()
   }
@@ -65,6 +71,13 @@ export class Follower {
     await this.#connecting
   }
 
+  /** The client file, and the certificates that it named when it was last read. */
+  #files(): string[] {
+    const { config } = { config: undefined, ...this.#location }
+    const { ca, cert, key } = this.#servers ?? {}
+    return [config, ca, cert, key].filter(path => path !== undefined)
+  }
+
   #connect(): void {
     this.#connecting = this.#attempt().catch((error: unknown) => {
       this.#ended(error instanceof MeshError ? error : new MeshError('SOURCE_READ', messageOf(error)), undefined)
@@ -73,6 +86,7 @@ export class Follower {
 
   async #attempt(): Promise<void> {
     const servers = 'config' in this.#location ? await readClientFile(this.#location.config) : this.#location
+    this.#servers = servers
     const { signal } = this.#closing
     const client = await connectEtcd(servers, { ...this.#parts, probe: heartbeatKey, signal })
     if (signal.aborted) return client.close()
@@ -88,7 +102,7 @@ export class Follower {
     })
   }
 
-  /** The client file has changed: the connection is replaced. */
+  /** The client file or a certificate has changed: the connection is replaced. */
   #reconfigure(): void {
     this.#parts.log.info('etcd.reconfigured', { cluster: this.#cluster })
     this.#session?.close()

@@ -34,12 +34,26 @@ export interface Subscription {
   readonly optional?: boolean
 }
 
-/** How a cluster describes itself in the store, and the store's id. */
+/** How a cluster describes itself in a store, and which store it is. */
 export interface ClusterDescription {
   readonly config: ClusterConfig
   /** The raw value of the cluster-config. */
   readonly value: Uint8Array
-  readonly store: string
+  readonly store: StoreIdentity
+}
+
+/**
+ * Two etcds that were started with the defaults have the same cluster id and member ids, so the id alone proves nothing. The
+ * heartbeat is one key for a whole store: its lease and create revision are the same only in the same store.
+ */
+export interface StoreIdentity {
+  readonly clusterId: string
+  /** Undefined while there is no heartbeat. */
+  readonly heartbeat: string | undefined
+}
+
+export function storeIdentity(clusterId: string, heartbeat: Entry | undefined): StoreIdentity {
+  return { clusterId, heartbeat: heartbeat && `${heartbeat.lease.toString(16)}@${heartbeat.createRevision}` }
 }
 
 export interface SessionParts {
@@ -67,6 +81,7 @@ export class Session {
   #parts: SessionParts
   #mirrors: Mirror[] = []
   #heartbeat: Heartbeat
+  #store: StoreIdentity
   #configText: string | undefined
   #isConfigWatched = false
   #isListing = false
@@ -80,6 +95,7 @@ export class Session {
     this.#client = client
     this.#parts = parts
     this.#heartbeat = { clusterId: client.clusterId, revision: 0 }
+    this.#store = storeIdentity(client.clusterId, undefined)
     this.#stopHeartbeat = this.#expectHeartbeat()
     this.#stopPatience = parts.clock.after(patienceMs, () => {
       this.#isOverdue = true
@@ -103,6 +119,7 @@ export class Session {
 
   #firstHeartbeat(entry: Entry | undefined): void {
     const { stale } = this.#parts
+    this.#store = storeIdentity(this.#client.clusterId, entry)
     this.#heartbeat = { ...this.#heartbeat, revision: entry?.modRevision ?? 0 }
     const isStale = stale?.clusterId === this.#heartbeat.clusterId && stale.revision === this.#heartbeat.revision
     if (!isStale) this.#watchConfig()
@@ -111,6 +128,7 @@ export class Session {
   #nextHeartbeat(events: readonly WatchEvent[]): void {
     const beat = events.findLast(({ kept }) => kept)
     if (!beat) return
+    this.#store = storeIdentity(this.#client.clusterId, beat.entry)
     this.#heartbeat = { ...this.#heartbeat, revision: beat.entry.modRevision }
     this.#stopHeartbeat()
     this.#stopHeartbeat = this.#expectHeartbeat()
@@ -143,7 +161,7 @@ export class Session {
     try {
       const config = decodeClusterConfig(value)
       this.#configText = text
-      this.#awaitCanaries({ config, value, store: this.#client.clusterId })
+      this.#awaitCanaries({ config, value, store: this.#store })
       this.#reportMissing()
     } catch (error) {
       this.#end(this.#error(`${clusterConfigKey(this.#parts.cluster)}: ${messageOf(error)}`))

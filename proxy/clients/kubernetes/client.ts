@@ -3,13 +3,16 @@ import { Agent, type Dispatcher, ProxyAgent } from 'undici'
 import { type ErrorCode, MeshError, messageOf } from '../../model/error.ts'
 import type { Log } from '../../model/log.ts'
 import type { Clock } from '../../model/time/clock.ts'
+import { watchFiles } from '../file-watch.ts'
 import type { Access } from './access.ts'
 import { apiErrorOf, retryAfterMs } from './api-error.ts'
 import { type Login, LoginReader } from './login.ts'
 
 export interface ClientOptions {
-  /** Called again from time to time, since a kubeconfig may change. */
+  /** Called again from time to time, and when one of `files` has changed. */
   readonly access: () => Promise<Access>
+  /** The files that `access` reads. */
+  readonly files?: readonly string[]
   readonly env: Readonly<Record<string, string | undefined>>
   readonly clock: Clock
   readonly log: Log
@@ -47,7 +50,7 @@ const maxConnections = 32
 const maxBodyBytes = 256 << 20
 const maxErrorBytes = 64 << 10
 
-/** Credentials are read again every minute, and immediately after a 401. */
+/** Credentials are read again every minute, when one of their files changes, and immediately after a 401. */
 export class KubernetesClient {
   readonly #options: ClientOptions
   readonly #reader: LoginReader
@@ -55,6 +58,8 @@ export class KubernetesClient {
   readonly #closing = new AbortController()
   #session: Session | undefined
   #renewing: Promise<Session> | undefined
+  #server = ''
+  #stopFileWatch: (() => void) | undefined
 
   constructor(options: ClientOptions) {
     this.#options = options
@@ -88,6 +93,7 @@ export class KubernetesClient {
   /** Aborts all requests. */
   async close(): Promise<void> {
     this.#closing.abort()
+    this.#stopFileWatch?.()
     await this.#renewing?.catch(() => {})
     await Promise.all([...this.#dispatchers].map(dispatcher => dispatcher.destroy()))
     this.#dispatchers.clear()
@@ -168,15 +174,21 @@ export class KubernetesClient {
   }
 
   async #login(refused: boolean): Promise<Session> {
+    this.#stopFileWatch ??= watchFiles(
+      () => this.#files(),
+      this.#options.clock,
+      () => this.#readAgain(),
+    )
     const access = await this.#options.access()
     const login = await this.#reader.read(access, refused)
     this.#closing.signal.throwIfAborted()
+    this.#server = access.server
     const connection = JSON.stringify([access.server, login.proxy, login.tls])
     const same = this.#session?.connection === connection
     if (!same && access.insecure)
       this.#options.log.warn('kubernetes.insecure', { server: access.server, why: access.name })
     const dispatcher = same && this.#session ? this.#session.dispatcher : this.#connect(login)
-    if (!same && this.#session) this.#retire(this.#session.dispatcher)
+    if (!same && this.#session) this.#retire(this.#session)
     const readAgainAt = this.#options.clock.now() + readAgainMs
     this.#session = { login, connection, dispatcher, readAgainAt }
     return this.#session
@@ -195,10 +207,27 @@ export class KubernetesClient {
     return dispatcher
   }
 
-  /** Running watches may finish on the old pool. */
-  #retire(dispatcher: Dispatcher): void {
+  /** Running watches may finish on the old pool, unless the server is another: they would go on to show its objects. */
+  #retire({ dispatcher, login }: Session): void {
     const forget = () => this.#dispatchers.delete(dispatcher)
-    dispatcher.close().then(forget, forget)
+    const isOther = login.access.server !== this.#server
+    const closing = isOther ? dispatcher.destroy() : dispatcher.close()
+    closing.then(forget, forget)
+  }
+
+  #files(): string[] {
+    const { ca, certificate, credential } = this.#session?.login.access ?? {}
+    const pems = [ca, certificate?.cert, certificate?.key].flatMap(pem => (pem && 'file' in pem ? [pem.file] : []))
+    const token = credential?.by === 'token-file' ? [credential.file] : []
+    return [...(this.#options.files ?? []), ...pems, ...token]
+  }
+
+  /** Not left to the next request, which may be minutes away while watches run. */
+  #readAgain(): void {
+    const session = this.#session
+    if (!session || this.#closing.signal.aborted) return
+    session.readAgainAt = 0
+    this.#current().catch(() => {})
   }
 }
 

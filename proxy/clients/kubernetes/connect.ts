@@ -4,7 +4,7 @@ import type { Clock, Random } from '../../model/time/clock.ts'
 import type { Access } from './access.ts'
 import { KubernetesClient } from './client.ts'
 import { inClusterAccess, serviceAccountFolder } from './in-cluster.ts'
-import { loadAccess } from './kubeconfig-files.ts'
+import { kubeconfigFiles, loadAccess } from './kubeconfig-files.ts'
 
 /** `kubeconfig` and `context` as for kubectl; the defaults are `KUBECONFIG`, `~/.kube/config` and the current context. */
 export type KubernetesLogin =
@@ -28,5 +28,6 @@ export function createKubernetesClient(
   options: KubernetesLogin,
   { clock, log, env }: KubernetesWorld,
 ): KubernetesClient {
-  return new KubernetesClient({ access: () => kubernetesAccess(options, env), clock, log, env })
+  const files = options.inCluster ? [] : kubeconfigFiles(options.kubeconfig, env)
+  return new KubernetesClient({ access: () => kubernetesAccess(options, env), files, clock, log, env })
 }

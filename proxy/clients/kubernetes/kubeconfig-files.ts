@@ -8,7 +8,7 @@ import { accessOf, type Kubeconfig, mergeKubeconfigs, parseKubeconfig } from './
 export type Environment = Readonly<Record<string, string | undefined>>
 
 export interface KubeconfigOptions {
-  /** One file, or several separated by colons. Default: those of `KUBECONFIG`, else `~/.kube/config`. */
+  /** One file, whose name may contain colons. Default: those of `KUBECONFIG`, else `~/.kube/config`. */
   readonly kubeconfig?: string | undefined
   /** Default: the current context. */
   readonly context?: string | undefined
@@ -16,11 +16,16 @@ export interface KubeconfigOptions {
 
 /** Reads the files and resolves the context. */
 export async function loadAccess({ kubeconfig, context }: KubeconfigOptions, env: Environment): Promise<Access> {
-  const files = listOf(kubeconfig) ?? listOf(env.KUBECONFIG) ?? [join(env.HOME ?? '/', '.kube', 'config')]
-  return accessOf(await loadFiles(files), context)
+  return accessOf(await loadFiles(kubeconfigFiles(kubeconfig, env)), context)
 }
 
-/** Separated by colons, as in `KUBECONFIG`. */
+/** The files that are read, also those that do not exist. */
+export function kubeconfigFiles(kubeconfig: string | undefined, env: Environment): readonly string[] {
+  if (kubeconfig !== undefined && kubeconfig !== '') return [kubeconfig]
+  return listOf(env.KUBECONFIG) ?? [join(env.HOME ?? '/', '.kube', 'config')]
+}
+
+/** `KUBECONFIG` is a list, separated by colons. */
 function listOf(text: string | undefined): readonly string[] | undefined {
   const files = [...new Set(text?.split(':').filter(file => file !== ''))]
   return files.length > 0 ? files : undefined

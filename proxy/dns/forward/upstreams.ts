@@ -2,7 +2,7 @@
  * Creates the upstreams of the configuration: from addresses, and from `resolv.conf` files, which are read again when they
  * change. Addresses where this responder itself listens are left out.
  */
-import { readFile, stat } from 'node:fs/promises'
+import { readFile } from 'node:fs/promises'
 import { networkInterfaces } from 'node:os'
 import { canonicalAddress, isLoopback, parseEndpoint, type SocketAddress } from '../../model/address.ts'
 import { messageOf, type Problem } from '../../model/error.ts'
@@ -12,7 +12,6 @@ import { parseResolvConf } from './resolv-conf.ts'
 import { Upstream, type UpstreamParts } from './upstream.ts'
 
 const dnsPort = 53
-const rereadMs = 5000
 /** The client times out before more could be tried. */
 const maxPerRoute = 15
 
@@ -21,23 +20,23 @@ interface ConfiguredRoute {
   readonly servers: readonly SocketAddress[]
 }
 
+export interface UpstreamsParts extends Omit<UpstreamParts, 'maxFails' | 'mixCase' | 'onUp'> {
+  /** Calls `changed` when the content of a file changes, until it is stopped. */
+  readonly watchFiles?: (paths: readonly string[], changed: () => void) => () => void
+}
+
 export class Upstreams {
   readonly #options: FullDnsOptions
   readonly #forwarder: Forwarder
-  readonly #parts: Omit<UpstreamParts, 'maxFails' | 'mixCase' | 'onUp'>
+  readonly #parts: UpstreamsParts
   readonly #known = new Map<string, Upstream>()
   #own: SocketAddress | undefined
   #read: readonly ConfiguredRoute[] = []
   #unreadable: readonly Problem[] = []
   #selfProblems: readonly Problem[] = []
-  #readStates = ''
   #stop: (() => void) | undefined
 
-  constructor(
-    options: FullDnsOptions,
-    forwarder: Forwarder,
-    parts: Omit<UpstreamParts, 'maxFails' | 'mixCase' | 'onUp'>,
-  ) {
+  constructor(options: FullDnsOptions, forwarder: Forwarder, parts: UpstreamsParts) {
     this.#options = options
     this.#forwarder = forwarder
     this.#parts = parts
@@ -45,7 +44,6 @@ export class Upstreams {
 
   /** Reads the files. Separate from `start`, so that no query arrives between the bind and the first read. */
   async prepare(): Promise<void> {
-    this.#readStates = await this.#fileStates()
     const lists: [string, readonly string[]][] = [['', this.#options.upstream], ...Object.entries(this.#options.routes)]
     const problems: Problem[] = []
     this.#read = await Promise.all(
@@ -61,8 +59,11 @@ export class Upstreams {
   start(own: SocketAddress): void {
     this.#own = own
     this.#apply()
-    if (this.#files().length === 0) return
-    this.#stop = this.#parts.clock.every(rereadMs, () => void this.#reload())
+    const files = this.#files()
+    if (files.length === 0) return
+    this.#stop = this.#parts.watchFiles?.(files, () => void this.#reload())
+    // They may have changed since they were read.
+    void this.#reload()
   }
 
   problems(): readonly Problem[] {
@@ -76,7 +77,6 @@ export class Upstreams {
   }
 
   async #reload(): Promise<void> {
-    if ((await this.#fileStates()) === this.#readStates) return
     await this.prepare()
     if (this.#stop) this.#apply()
   }
@@ -134,14 +134,6 @@ export class Upstreams {
   #files(): string[] {
     const entries = [...this.#options.upstream, ...Object.values(this.#options.routes).flat()]
     return [...new Set(entries.filter(entry => canonicalAddress(entry) === undefined && !parseEndpoint(entry)))]
-  }
-
-  async #fileStates(): Promise<string> {
-    const states = this.#files().map(async file => {
-      const state = await stat(file).catch(() => undefined)
-      return `${file} ${state?.mtimeMs} ${state?.size} ${state?.ino}`
-    })
-    return (await Promise.all(states)).join('\n')
   }
 }
 

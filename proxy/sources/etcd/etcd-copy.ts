@@ -3,13 +3,13 @@ import { prefixOf, type Resource } from '../../clients/clustermesh.ts'
 import type { ClusterConfig } from '../../clients/etcd/cluster-config.ts'
 import { type EtcdLocation, Follower, type FollowerParts } from '../../clients/etcd/follower.ts'
 import type { MirrorListener } from '../../clients/etcd/mirror.ts'
-import type { ClusterDescription, Subscription } from '../../clients/etcd/session.ts'
+import type { ClusterDescription, StoreIdentity, Subscription } from '../../clients/etcd/session.ts'
 import type { MeshError } from '../../model/error.ts'
 
 /** Receives the copy. A record is named by the part of its key after the prefix of the resource. */
 export interface CopyTarget {
   /** Called first. Throws when the cluster must not be copied from this store. */
-  described(id: number, config: Uint8Array, store: string): void
+  described(id: number, config: Uint8Array, store: StoreIdentity): void
   listed(resource: Resource, records: readonly (readonly [suffix: string, value: Uint8Array])[]): void
   /** Without a value, the record is gone. */
   changed(resource: Resource, suffix: string, value: Uint8Array | undefined): void

@@ -1,5 +1,6 @@
 /** One manifest file: reads it again when it changes, and keeps its last valid objects. */
 import { hash } from 'node:crypto'
+import { isGone } from '../../clients/path-watch.ts'
 import { type Path, pathText } from '../../config/fields.ts'
 import { messageOf, type Problem } from '../../model/error.ts'
 import { decodeKubernetes } from '../decode/decode.ts'
@@ -8,7 +9,6 @@ import { parseManifest } from './parse.ts'
 import { ProblemList } from './problem-list.ts'
 import { linesOf, type RawObject, SyntaxFault } from './raw-object.ts'
 import { readText } from './read-text.ts'
-import { isGone } from './walk.ts'
 
 /** An object and where it was read: `services.yaml:12`. */
 export interface PlacedObject {

@@ -1,8 +1,8 @@
 /** The source that reads one cluster from manifest files. */
-import { stat } from 'node:fs/promises'
-import { basename, dirname, normalize, resolve, sep } from 'node:path'
+import { normalize, sep } from 'node:path'
 import { setImmediate } from 'node:timers/promises'
 import { isDeepStrictEqual } from 'node:util'
+import { PathWatch } from '../../clients/path-watch.ts'
 import { MeshError, messageOf, type Problem } from '../../model/error.ts'
 import type { Log } from '../../model/log.ts'
 import type { Sink } from '../../model/sink.ts'
@@ -14,7 +14,6 @@ import { ManifestFile } from './manifest-file.ts'
 import { ObjectOrigins } from './object-origins.ts'
 import { ProblemList } from './problem-list.ts'
 import { maxEntries, type Tree, walk } from './walk.ts'
-import { Watches } from './watches.ts'
 
 export interface ManifestsOptions {
   /** The name of the cluster that the manifests describe. */
@@ -45,7 +44,7 @@ class ManifestsSource implements Source {
   readonly #cluster: string
   readonly #clock: Clock
   readonly #log: Log
-  readonly #watches: Watches
+  readonly #watch: PathWatch
   readonly #rescan: DebouncedJob
   readonly #assembler: ServiceAssembler
   readonly #origins: ObjectOrigins
@@ -55,8 +54,7 @@ class ManifestsSource implements Source {
   /** The reason of the loss that was reported; undefined while the source is not lost. */
   #loss: string | undefined
   #problems: readonly Problem[] = []
-  /** Whether the path was a folder at the last rescan. */
-  #isFolder = false
+  #isUnwatched = false
   #sliceStart = 0
 
   constructor(path: string, options: ManifestsOptions) {
@@ -70,7 +68,10 @@ class ManifestsSource implements Source {
     const rescan = () =>
       this.#readAll().catch(error => log.error('source.fault', { cluster, path, why: messageOf(error) }))
     this.#rescan = new DebouncedJob(rescan, { clock, debounceMs, everyMs: rescanMs })
-    this.#watches = new Watches(() => this.#rescan.request(), log)
+    this.#watch = new PathWatch(
+      () => this.#rescan.request(),
+      (folder, error) => this.#unwatched(folder, error),
+    )
   }
 
   start(sink: Sink): void {
@@ -80,7 +81,7 @@ class ManifestsSource implements Source {
 
   async close(): Promise<void> {
     this.#isClosed = true
-    this.#watches.close()
+    this.#watch.close()
     await this.#rescan.close()
   }
 
@@ -100,28 +101,22 @@ class ManifestsSource implements Source {
   }
 
   async #walk(): Promise<Tree | undefined> {
-    const watched = new Set<string>()
-    const enter = (folder: string, only?: string) => {
-      watched.add(resolve(folder))
-      this.#watches.add(folder, only)
-    }
-    // The folder above reports changes of the path itself. Only events with its name matter, unless it is a file: in a
-    // mounted ConfigMap a file changes with the folder's `..data` link, not under its own name.
-    const above = await nearestFolder(this.#path)
-    const name = basename(resolve(this.#path))
-    enter(above, this.#isFolder ? name : undefined)
+    const scan = this.#watch.begin()
     try {
-      const tree = await walk(this.#path, enter)
-      this.#isFolder = tree.isFolder
-      return tree
+      return await walk(this.#path, scan)
     } catch (error) {
-      this.#isFolder = false
       if (!this.#isClosed) this.#lose(error)
       return undefined
     } finally {
-      enter(above, this.#isFolder ? name : undefined)
-      this.#watches.keep(watched)
+      scan.end()
     }
+  }
+
+  /** Logged once: the usual cause is a kernel limit, which affects all other folders too. */
+  #unwatched(folder: string, error: unknown): void {
+    if (this.#isUnwatched) return
+    this.#isUnwatched = true
+    this.#log.warn('source.unwatched', { folder, why: messageOf(error), until: 'the next slow rescan' })
   }
 
   /** False when the file is gone. */
@@ -183,16 +178,6 @@ class ManifestsSource implements Source {
     this.#loss = why
     const message = `${this.#path}: no manifests can be read: ${why}; create it, or correct the path`
     this.#sink?.lost(new MeshError('SOURCE_READ', message, { cause: error }))
-  }
-}
-
-async function nearestFolder(path: string): Promise<string> {
-  for (let folder = dirname(resolve(path)); ; folder = dirname(folder)) {
-    const isFolder = await stat(folder).then(
-      stats => stats.isDirectory(),
-      () => false,
-    )
-    if (isFolder || folder === dirname(folder)) return folder
   }
 }
 

@@ -2,6 +2,7 @@
 import type { Dirent, Stats } from 'node:fs'
 import { readdir, stat } from 'node:fs/promises'
 import { join } from 'node:path'
+import { isGone, type PathScan } from '../../clients/path-watch.ts'
 import { messageOf } from '../../model/error.ts'
 
 export interface Tree {
@@ -21,10 +22,11 @@ export const maxEntries = 20_000
 /**
  * The manifests at a path: the file itself, whatever its name, or all .yaml, .yml and .json files below the folder. Names that
  * begin with a dot are skipped, and with them the folders behind a mounted ConfigMap (`..data`). Links are followed, but no
- * folder is read twice. `enter` is called before a folder is read, so that a watch misses nothing. Throws when the path itself
- * cannot be read.
+ * folder is read twice. `scan` is given each folder and link before it is read, so that a watch misses nothing. Throws when the
+ * path itself cannot be read.
  */
-export async function walk(root: string, enter: (folder: string) => void): Promise<Tree> {
+export async function walk(root: string, scan: PathScan): Promise<Tree> {
+  await scan.follow(root)
   const top = await stat(root)
   if (top.isFile())
     return { isFolder: false, files: new Map([[root, stampOf(top)]]), unreadable: new Map(), cut: false }
@@ -34,12 +36,12 @@ export async function walk(root: string, enter: (folder: string) => void): Promi
   const folders = [root]
   const seen = new Set([identityOf(top)])
   for (const folder of folders) {
-    enter(folder)
+    scan.folder(folder)
     const note = (path: string, error: unknown) => {
       if (path === root) throw error
       if (!isGone(error)) unreadable.set(path, messageOf(error))
     }
-    const entries = await list(folder).catch(error => note(folder, error))
+    const entries = await list(folder, scan).catch(error => note(folder, error))
     for (const { path, result } of entries ?? []) {
       if (files.length + folders.length >= maxEntries) break
       if (result.status === 'rejected') note(path, result.reason)
@@ -54,14 +56,10 @@ export async function walk(root: string, enter: (folder: string) => void): Promi
   return { isFolder: true, files: new Map(files), unreadable, cut: files.length + folders.length >= maxEntries }
 }
 
-export function isGone(error: unknown): boolean {
-  const code = error instanceof Error && 'code' in error ? error.code : undefined
-  return code === 'ENOENT' || code === 'ENOTDIR'
-}
-
-async function list(folder: string): Promise<{ path: string; result: PromiseSettledResult<Stats> }[]> {
+async function list(folder: string, scan: PathScan): Promise<{ path: string; result: PromiseSettledResult<Stats> }[]> {
   const entries = (await readdir(folder, { withFileTypes: true })).filter(isWanted).slice(0, maxEntries)
   const paths = entries.map(({ name }) => join(folder, name))
+  for (const entry of entries) if (entry.isSymbolicLink()) await scan.follow(join(folder, entry.name))
   const results = await Promise.allSettled(paths.map(path => stat(path)))
   return results.map((result, i) => ({ path: paths[i] ?? folder, result }))
 }

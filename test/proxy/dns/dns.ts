@@ -1,5 +1,6 @@
 /** Shared by the DNS tests: a responder over a hand-written directory, and dns-packet as an independent codec. */
 import dnsPacket from 'dns-packet'
+import { watchFiles } from '../../../proxy/clients/file-watch.ts'
 import { loadAddon } from '../../../proxy/dataplane/native/addon.ts'
 import type { DnsOptions } from '../../../proxy/dns/options.ts'
 import { createDnsResponder, type DnsParts, type DnsResponder } from '../../../proxy/dns/responder.ts'
@@ -24,11 +25,13 @@ export function responder(
   options: Partial<DnsOptions> = {},
   parts: Partial<DnsParts> = {},
 ): DnsResponder {
+  const clock = parts.clock ?? new FakeClock()
   return createDnsResponder({
     directory,
     visibility: allVisible,
     options: { listen: { address: '127.0.0.1', port: 0 }, ...options },
-    clock: new FakeClock(),
+    clock,
+    watchFiles: (paths, changed) => watchFiles(() => paths, clock, changed),
     random: () => 0,
     log: silentLog,
     ...parts,

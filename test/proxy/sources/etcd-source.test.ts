@@ -9,6 +9,7 @@ import { parseClientFile } from '../../../proxy/clients/etcd/client-file.ts'
 import { Mirror } from '../../../proxy/clients/etcd/mirror.ts'
 import { kv } from '../../../proxy/clients/etcd/rpc.ts'
 import type { WatchListener } from '../../../proxy/clients/etcd/watches.ts'
+import type { Problem } from '../../../proxy/model/error.ts'
 import { silentLog } from '../../../proxy/model/log.ts'
 import { derivedServiceName } from '../../../proxy/model/multicluster.ts'
 import type { Clock } from '../../../proxy/model/time/clock.ts'
@@ -568,12 +569,20 @@ t.test('a folder of client files', async t => {
   }
   const clock = new FakeClock()
   const told: string[] = []
+  let skipped: readonly Problem[] = []
   const listener = {
-    changed: (clusters: ReadonlyMap<string, string>) => told.push([...clusters.keys()].join()),
+    changed: (clusters: ReadonlyMap<string, string>, found: readonly Problem[]) => {
+      skipped = found
+      told.push([...clusters.keys()].join())
+    },
     failed: (error: Error) => told.push(error.message),
   }
   const stop = watchClusterFolder(path, { own: 'own', clock, listener })
   await until(() => told.length === 1, 'told at first')
+  t.match(skipped, [
+    { where: join(path, 'Not_A_Name'), message: /"Not_A_Name" is not a cluster name/ },
+    { where: join(path, 'ca.crt'), message: /"ca.crt" is not a cluster name/ },
+  ])
   await clock.advance(5000)
   await version('..2', 'east', 'south')
   await symlink(join('..data', 'south'), join(path, 'south'))

@@ -2,7 +2,7 @@
 import { readdirSync, readFileSync } from 'node:fs'
 import { mkdir, mkdtemp, rename, rm, symlink, truncate, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
-import { join } from 'node:path'
+import { join, sep } from 'node:path'
 import t, { type Test } from 'tap'
 import { type LogFields, silentLog } from '../../../proxy/model/log.ts'
 import { systemClock } from '../../../proxy/model/time/clock.ts'
@@ -326,6 +326,30 @@ t.test('links: to folders, to each other, to nothing', async t => {
   t.same(sink.problemList, [])
 })
 
+t.test('a link above the folder that is swapped, and a link to a file that is edited in place', async t => {
+  const home = await folder(t)
+  await write(home, {
+    'rev1/m/a.yaml': service('a', 1),
+    'rev2/m/a.yaml': service('a', 2),
+    'else/b.yaml': service('b', 1),
+  })
+  await symlink('rev1', join(home, 'current'))
+  for (const rev of ['rev1', 'rev2']) await symlink('../../else/b.yaml', join(home, rev, 'm/b.yaml'))
+  await symlink(join(home, 'current'), join(home, 'entry'))
+  const { sink } = await begin(t, join(home, 'entry/m'))
+  const port = (name: string) => sink.services.get(`default/${name}`)?.ports[0]?.port
+  await writeFile(join(home, 'else/b.yaml'), service('b', 2))
+  await until(() => port('b') === 2, 'edited behind its link')
+  for (const [i, rev] of ['rev2', 'rev1', 'rev2'].entries()) {
+    await symlink(rev, join(home, 'next'))
+    await rename(join(home, 'next'), join(home, 'current'))
+    await until(() => port('a') === (rev === 'rev1' ? 1 : 2), `swap ${i}`)
+  }
+  await writeFile(join(home, 'rev2/m/a.yaml'), service('a', 3))
+  await until(() => port('a') === 3, 'and what it leads to is watched')
+  t.same(sink.violations, [])
+})
+
 t.test('files that are not text', async t => {
   const { path, sink } = await begin(t, undefined, {
     'a.yaml': `\ufeff${service('a')}`,
@@ -458,7 +482,7 @@ t.test('a close leaves nothing behind', { skip: process.platform !== 'linux' && 
     { 'a.yaml': service('a'), 'deep/er/b.yaml': service('b') },
     { clock },
   )
-  t.equal(watches(), before + 4, 'the folder above, the folder and those below')
+  t.equal(watches(), before + path.split(sep).length - 1 + 3, 'each folder above, the folder and those below')
   await writeFile(join(path, 'a.yaml'), service('a', 81))
   await until(() => clock.waiting === 2, 'a look is planned, besides the rescan')
   await source.close()
