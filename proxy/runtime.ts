@@ -198,7 +198,10 @@ class Starlane implements Runtime {
     this.#proxy = this.#newProxy()
     this.#names = this.#newNames()
     this.#clusterList = new ClusterList(config, clock, () => void this.#updateClusters())
-    this.#sources = new ClusterSources(this.#mesh, { clock, random, log, env })
+    this.#sources = new ClusterSources(this.#mesh, {
+      ...{ clock, random, log, env },
+      maxClusters: loaded.config.maxConnectedClusters,
+    })
     this.#writeBack = new WriteBack(config, this.#mesh, { clock, random, log, env })
     this.#publication = new Publication(config, this.#mesh, { clock, random, log, env })
     this.#admin = new Admin({ listen: config.admin.listen, views: this.#views, log, clock })

@@ -19,6 +19,7 @@ export interface Diagnostic {
 /** `draft` has the valid sections, `root` is the file as written, and `given` says whether the file has a value at a path. */
 export function* check(draft: Partial<Config>, root: Json, given: (path: Path) => boolean): Iterable<Diagnostic> {
   yield* clusterNames(root)
+  yield* idRange(root)
   if (draft.dns) yield* zones(draft.dns)
   if (draft.dns) yield* openDns(draft.dns)
   if (draft.dns) yield* unusedDnsOptions(draft.dns, given)
@@ -45,6 +46,17 @@ function* clusterNames(root: Json): Iterable<Diagnostic> {
   const known = [...names.slice(0, 10), ...(names.length > 10 ? ['...'] : [])].join(', ')
   const message = `${shown(cluster)} is not in the list of clusters (${known})${didYouMean(cluster, names)}`
   yield fault('CONF_CLUSTER', ['cluster'], message)
+}
+
+function* idRange(root: Json): Iterable<Diagnostic> {
+  const { clusters = null, maxConnectedClusters } = table(root)
+  const most = maxConnectedClusters === 511 ? 511 : 255
+  for (const [i, entry] of (Array.isArray(clusters) ? clusters : [clusters]).entries()) {
+    const { id } = table(entry)
+    if (typeof id !== 'number' || id <= most || id > 511) continue
+    const message = `${id} is more than maxConnectedClusters (${most}); choose another, or set 511 in every cluster`
+    yield fault('CONF_CLUSTER', ['clusters', i, 'id'], message)
+  }
 }
 
 function* duplicates(clusters: readonly Json[], key: 'name' | 'id'): Iterable<Diagnostic> {

@@ -50,6 +50,14 @@ export function schema(resolve: Resolve) {
       'The name of the local cluster, one of `clusters`. Clients connect to the addresses of its Services.',
     ),
     clusters: list('The clusters of the mesh, in any order.', table('One cluster.', clusterFields(resolve))),
+    maxConnectedClusters: checked(
+      integer(
+        'How many clusters the mesh may have, 255 or 511: the range of their IDs. The same in every cluster, as in Cilium.',
+        { min: 255, max: 511 },
+        255,
+      ),
+      most => (most === 255 || most === 511 ? undefined : `${most} is neither 255 nor 511`),
+    ),
     clustermesh: optional(
       table(
         'Clusters that are discovered from a folder, so that they can change without a change of this file.',
@@ -83,7 +91,7 @@ export function schema(resolve: Resolve) {
 function clusterFields(resolve: Resolve) {
   return {
     name: clusterName('The name of the cluster, the same as in Cilium: 1 to 32 of a-z, 0-9 and -.'),
-    id: integer('The ID of the cluster, unique in the mesh.', { min: 1, max: 255 }),
+    id: integer('The ID of the cluster, unique in the mesh and at most `maxConnectedClusters`.', { min: 1, max: 511 }),
     source: oneShape(
       'Where its services are read from: exactly one of `manifests`, `kubernetes` and `etcd`.',
       { manifests: path('A file or folder of Kubernetes YAML or JSON, watched for changes.', resolve) },
@@ -93,6 +101,11 @@ function clusterFields(resolve: Resolve) {
       },
     ),
     tenant: optional(text('The tenant that owns the cluster; used by the tenancy plugin.')),
+    globalNamespaces: oneOf(
+      'The namespaces whose services may be global: `all` but those with the annotation `clustermesh.cilium.io/global: "false"`, or only those `marked` with `"true"`, as with `clustermesh-default-global-namespace: false` in Cilium. A cluster in etcd has decided that itself.',
+      ['all', 'marked'],
+      'all',
+    ),
   } satisfies Fields
 }
 

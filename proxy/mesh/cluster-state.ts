@@ -85,9 +85,9 @@ export class ClusterState {
     return this.#namespaces.has(name) || this.#keysByNamespace.has(name)
   }
 
-  /** Whether services of the namespace may be exported. An unknown namespace is global (Cilium's default). */
+  /** Whether services of the namespace may be exported. One without the mark, or unknown, is as the cluster's default. */
   isGlobalNamespace(name: string): boolean {
-    return this.#namespaces.get(name)?.global ?? true
+    return this.#namespaces.get(name)?.global ?? this.cluster.globalNamespaces !== 'marked'
   }
 
   reset(services: readonly ClusterService[], namespaces: readonly Namespace[]): void {
@@ -116,13 +116,13 @@ export class ClusterState {
   putNamespace(namespace: Namespace): void {
     const before = this.isGlobalNamespace(namespace.name)
     this.#namespaces.set(namespace.name, namespace)
-    if (before !== namespace.global) this.#notify(this.#keysOf(namespace.name))
+    if (before !== this.isGlobalNamespace(namespace.name)) this.#notify(this.#keysOf(namespace.name))
   }
 
   dropNamespace(name: string): void {
     const before = this.isGlobalNamespace(name)
     this.#namespaces.delete(name)
-    if (!before) this.#notify(this.#keysOf(name))
+    if (before !== this.isGlobalNamespace(name)) this.#notify(this.#keysOf(name))
   }
 
   setProblems(problems: readonly Problem[]): void {

@@ -5,10 +5,12 @@ import type { MeshError } from './error.ts'
 export interface Cluster {
   /** 1..32 characters of [a-z0-9-], alphanumeric at both ends (Cilium's rule). */
   readonly name: string
-  /** 1..255, unique in the mesh; 0 until the source has reported it. */
+  /** 1..511, unique in the mesh; 0 until the source has reported it. */
   readonly id: number
   readonly local: boolean
   readonly tenant?: string
+  /** Which namespaces may have global services: all that are not marked otherwise (the default), or only those marked. */
+  readonly globalNamespaces?: 'all' | 'marked'
 }
 
 /**

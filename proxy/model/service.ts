@@ -90,7 +90,8 @@ export interface ClusterService {
 /** A namespace of one cluster. `global` is false only if its annotation `clustermesh.cilium.io/global` says so. */
 export interface Namespace {
   readonly name: string
-  readonly global: boolean
+  /** Undefined: not marked either way. */
+  readonly global: boolean | undefined
 }
 
 /** A Pod that has an address, for `dns.pods: verified`. */

@@ -29,6 +29,8 @@ export interface Place {
 export interface ExportOptions {
   readonly cluster: string
   readonly clusterId: number
+  /** The size of the mesh: 255, the default, or 511. */
+  readonly maxClusters?: number | undefined
   /** Whether slices are written in addition to services. */
   readonly slices: boolean
   /** Whether keys have the layout of a KVStoreMesh cache. */
@@ -79,13 +81,13 @@ export function nodeRecord(name: string, { zone, region }: Place, { cluster, clu
   return json(record)
 }
 
-export function clusterConfigValue({ clusterId, slices, cached }: ExportOptions): Buffer {
+export function clusterConfigValue({ clusterId, maxClusters = 255, slices, cached }: ExportOptions): Buffer {
   const record: ClusterConfigRecord = {
     id: clusterId,
     capabilities: {
       syncedCanaries: true,
       ...(cached ? { cached } : {}),
-      maxConnectedClusters: 255,
+      maxConnectedClusters: maxClusters,
       serviceExportsEnabled: true,
       ...(slices ? { endpointSlicesExportMode: 'services-and-endpointslices' } : {}),
     },

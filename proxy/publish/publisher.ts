@@ -18,6 +18,8 @@ export interface PublisherOptions {
   /** The local cluster's name in the mesh. */
   readonly cluster: string
   readonly clusterId: number
+  /** The size of the mesh: 255, the default, or 511. */
+  readonly maxClusters?: number
   /** Also write endpoint slices (Cilium 1.20), which have conditions, nodes and weights. */
   readonly slices: boolean
   /** How long the data stays when no publisher is left; 15 minutes in Cilium. */
@@ -95,10 +97,10 @@ class EtcdPublisher implements Publisher {
     this.#parts = parts
     this.#since = parts.clock.wall()
     this.#backoff = new Backoff(parts.random)
-    const { cluster, clusterId, slices, tenants = new Map(), cache } = options
-    this.#full = new Export({ cluster, clusterId, slices })
+    const { cluster, clusterId, maxClusters, slices, tenants = new Map(), cache } = options
+    this.#full = new Export({ cluster, clusterId, maxClusters, slices })
     const views = [...tenants].map(([tenant, admits]) => {
-      return new Export({ cluster: viewName(cluster, tenant), clusterId, slices, cached: true }, admits)
+      return new Export({ cluster: viewName(cluster, tenant), clusterId, maxClusters, slices, cached: true }, admits)
     })
     this.#exports = [this.#full, ...views]
     this.copies = new Copies({ ttlMs: cache?.ttlMs ?? 0, clock: parts.clock, changed: () => this.#leadership?.wake() })

@@ -27,7 +27,13 @@ export class ClusterList {
     // Id 0: the cluster-config in its etcd has the id.
     return [
       ...clusters,
-      ...found.map(([name, config]) => ({ name, id: 0, source: { etcd: { config, prefer } }, tenant: undefined })),
+      ...found.map(([name, config]) => ({
+        name,
+        id: 0,
+        source: { etcd: { config, prefer } },
+        tenant: undefined,
+        globalNamespaces: 'all' as const,
+      })),
     ]
   }
 

@@ -11,6 +11,7 @@ import type { RuntimeContext } from './context.ts'
 
 interface SourceParts extends RuntimeContext {
   readonly pods: boolean
+  readonly maxClusters: number
   readonly admit: (id: number) => void
 }
 
@@ -25,10 +26,11 @@ interface RunningSource {
 
 export class ClusterSources {
   #mesh: Mesh
-  #parts: RuntimeContext
+  #parts: RuntimeContext & { readonly maxClusters: number }
   #sources = new Map<string, RunningSource>()
 
-  constructor(mesh: Mesh, parts: RuntimeContext) {
+  /** `maxClusters`: the size of the mesh, 255 or 511. */
+  constructor(mesh: Mesh, parts: RuntimeContext & { readonly maxClusters: number }) {
     this.#mesh = mesh
     this.#parts = parts
   }
@@ -78,13 +80,14 @@ export class ClusterSources {
 
 function createSource(
   { name: cluster, id, source }: ClusterConfig,
-  { clock, random, log, env, pods, admit }: SourceParts,
+  { clock, random, log, env, pods, maxClusters, admit }: SourceParts,
 ): Source {
   if ('manifests' in source) return createManifestsSource(source.manifests, { cluster, clock, log })
   if ('kubernetes' in source) {
     return createKubernetesSource({ cluster, pods, ...source.kubernetes }, { clock, random, log, env })
   }
-  return createEtcdSource({ cluster, id: id === 0 ? undefined : id, admit, ...source.etcd }, { clock, random, log })
+  const known = { cluster, id: id === 0 ? undefined : id, maxClusters, admit }
+  return createEtcdSource({ ...known, ...source.etcd }, { clock, random, log })
 }
 
 /** The source as status shows it, like `manifests conf/demo/cluster-1`. */

@@ -8,11 +8,12 @@ import { type Cluster, viewsOf } from '../model/cluster.ts'
 import type { Location, Node } from '../model/location.ts'
 
 export function clustersOf(local: string, clusters: readonly ClusterConfig[]): Cluster[] {
-  return clusters.map(({ name, id, tenant }) => ({
+  return clusters.map(({ name, id, tenant, globalNamespaces }) => ({
     name,
     id,
     local: name === local,
     ...(tenant === undefined ? {} : { tenant }),
+    globalNamespaces,
   }))
 }
 

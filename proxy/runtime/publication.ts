@@ -24,7 +24,7 @@ export class Publication {
   readonly #alike = new Set<string>()
   #stopFollowing: () => void = () => {}
 
-  constructor({ publish, cluster, clusters, stale }: Config, mesh: Mesh, parts: RuntimeContext) {
+  constructor({ publish, cluster, clusters, stale, maxConnectedClusters }: Config, mesh: Mesh, parts: RuntimeContext) {
     this.#mesh = mesh
     this.#parts = parts
     this.#isCaching = publish?.cache ?? false
@@ -36,7 +36,7 @@ export class Publication {
     const open = (signal: AbortSignal) => connectEtcd(servers, { probe: heartbeatKey, clock, random, signal })
     this.#publisher = createPublisher(
       {
-        ...{ cluster, clusterId, slices, leaseMs: lease, writesPerSecond: rate },
+        ...{ cluster, clusterId, maxClusters: maxConnectedClusters, slices, leaseMs: lease, writesPerSecond: rate },
         tenants: new Map(Object.entries(tenants).map(([tenant, patterns]) => [tenant, anyOf(patterns)])),
         cache: cache ? { ttlMs: stale.after } : undefined,
       },

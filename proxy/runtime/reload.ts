@@ -34,6 +34,8 @@ export function restartFields(before: Config, after: Config): string[] {
     ['admin.listen', before.admin, after.admin],
     ['writeBack', before.writeBack, after.writeBack],
     ['publish', before.publish, after.publish],
+    ['maxConnectedClusters', before.maxConnectedClusters, after.maxConnectedClusters],
+    ['clusters[].globalNamespaces', namespacesOf(before, after), namespacesOf(after, before)],
     ['log.format', before.log.format, after.log.format],
   ]
   return pairs.filter(([, was, is]) => !isDeepStrictEqual(was, is)).map(([name]) => name)
@@ -47,4 +49,10 @@ function dnsText(config: Config): string {
 
 function vipsText({ proxy: { vips } }: Config): string {
   return vips === 'clusterIP' ? vips : vips.cidr.text
+}
+
+/** The choice for the clusters that both configurations have. */
+function namespacesOf({ clusters }: Config, other: Config): Record<string, string> {
+  const common = clusters.filter(({ name }) => other.clusters.some(cluster => cluster.name === name))
+  return Object.fromEntries(common.map(({ name, globalNamespaces }) => [name, globalNamespaces]))
 }

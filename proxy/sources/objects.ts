@@ -67,8 +67,8 @@ export interface DeclaredEndpoint extends Omit<Endpoint, 'serving'> {
 
 export interface NamespaceObject extends ObjectRef {
   readonly kind: 'Namespace'
-  /** The export gate `clustermesh.cilium.io/global`. */
-  readonly global: boolean
+  /** The export gate `clustermesh.cilium.io/global`; undefined without it. */
+  readonly global: boolean | undefined
 }
 
 export interface NodeObject extends ObjectRef {

@@ -166,7 +166,7 @@ export class ServiceAssembler {
     const after = this.#namespaces.get(name)
     if (after) this.#deliveredNamespaces.set(name, after)
     else this.#deliveredNamespaces.delete(name)
-    if (after && before?.global !== after.global) sink.putNamespace(after)
+    if (after && (!before || before.global !== after.global)) sink.putNamespace(after)
     else if (before && !after) sink.dropNamespace(name)
   }
 

@@ -163,14 +163,14 @@ function identify(kind: Kind, value: object, faults: Faults): ObjectRef | undefi
 function decodeNamespace(value: object, ref: ObjectRef, faults: Faults): NamespaceObject | undefined {
   const fitted = fit(namespace, value, faults)
   if (!fitted) return undefined
-  const gate = fitted.metadata.annotations[gateAnnotation]?.toLowerCase() ?? 'true'
-  if (gate !== 'true' && gate !== 'false') {
+  const gate = fitted.metadata.annotations[gateAnnotation]?.toLowerCase()
+  if (gate !== undefined && gate !== 'true' && gate !== 'false') {
     faults.ignoreAnnotation(
       gateAnnotation,
       `${shown(gate)} is neither "true" nor "false"; it is read as "false": no service of this namespace is global`,
     )
   }
-  return { ...ref, kind: 'Namespace', global: gate === 'true' }
+  return { ...ref, kind: 'Namespace', global: gate === undefined ? undefined : gate === 'true' }
 }
 
 function decodeNode(value: object, ref: ObjectRef, faults: Faults): NodeObject | undefined {

@@ -91,11 +91,11 @@ export function decodeEndpoints(value: object, ref: ObjectRef, faults: Faults): 
   }
 }
 
-/** The nil rules (Cilium 1.5): ready unless false, serving as ready unless given, terminating only if true. */
+/** The nil rules of discovery.k8s.io/v1, and of Cilium 1.20: ready and serving unless false, terminating only if true. */
 function stateOf({ conditions }: SliceEndpoint): Pick<DeclaredEndpoint, 'ready' | 'serving' | 'terminating'> {
   return {
     ready: conditions.ready ?? true,
-    serving: conditions.serving ?? undefined,
+    serving: conditions.serving ?? true,
     terminating: conditions.terminating ?? false,
   }
 }

@@ -54,6 +54,8 @@ export function decodeService(suffix: string, value: Uint8Array, owner: Owner): 
   const record = parseJson(serviceRecord, value)
   checkOwner(suffix, record, owner)
   if (!record.shared) return []
+  // Cilium writes a global ExternalName Service with an empty frontend address: it has no backends.
+  if (Object.hasOwn(record.frontends, '') && Object.keys(record.backends).length === 0) return []
   const { namespace, name, labels } = record
   const frontends = portsOf(record.frontends)
   const service: ServiceObject = {

@@ -39,7 +39,7 @@ const headlessLabel = 'service.kubernetes.io/headless'
 
 type EndpointRecord = MessageOf<typeof sliceMessage>['endpoints'][number]
 
-/** The nil rules of Kubernetes (Cilium 1.5): ready unless false, serving as ready unless given, terminating only if true. */
+/** The nil rules of Cilium 1.20: ready and serving unless false, terminating only if true. */
 function endpointsOf(
   { addresses, conditions, nodeName, zone, hints }: EndpointRecord,
   ports: readonly EndpointPort[],
@@ -50,7 +50,7 @@ function endpointsOf(
     address: checkedAddress(address),
     ports,
     ready,
-    serving: conditions?.serving ?? ready,
+    serving: conditions?.serving ?? true,
     terminating: conditions?.terminating ?? false,
     ...(nodeName === '' ? {} : { node: nodeName }),
     ...zoneOf(zone, hints?.forZones ?? []),

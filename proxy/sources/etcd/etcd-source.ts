@@ -1,5 +1,6 @@
 /** The source that reads one cluster of a Cilium ClusterMesh from etcd. */
 import { prefixOf } from '../../clients/clustermesh.ts'
+import type { ClusterConfig } from '../../clients/etcd/cluster-config.ts'
 import { type EtcdLocation, Follower, type FollowerParts } from '../../clients/etcd/follower.ts'
 import type { ClusterDescription, Subscription } from '../../clients/etcd/session.ts'
 import { MeshError } from '../../model/error.ts'
@@ -17,6 +18,8 @@ export type EtcdSourceOptions = EtcdLocation & {
    * terminating endpoints from ready ones.
    */
   readonly prefer?: 'services' | 'slices'
+  /** The size of the mesh: 255, the default, or 511. */
+  readonly maxClusters?: number
   /** Throws when the announced id belongs to another cluster. */
   readonly admit?: (id: number) => void
 }
@@ -58,13 +61,14 @@ class EtcdSource implements Source {
   }
 
   #open({ config }: ClusterDescription): readonly [Subscription, ...Subscription[]] {
-    const { cluster, id = config.id, prefer = 'services', admit } = this.#options
+    const { cluster, id = config.id, prefer = 'services', maxClusters = 255, admit } = this.#options
     if (config.id !== id) {
       throw new MeshError(
         'SOURCE_READ',
         `${cluster} announces cluster id ${config.id}, but ${id} is configured; make them equal`,
       )
     }
+    checkSize(cluster, config, maxClusters)
     admit?.(config.id)
     this.#id = config.id
     const { slicesMode, cached } = config
@@ -77,4 +81,19 @@ class EtcdSource implements Source {
     }
     return this.#records.records.subscriptions
   }
+}
+
+/**
+ * Cilium's rule (2.1): a mesh of 511 refuses clusters of another size, since their identities have other bits. One of 255 does
+ * not compare, but has no cluster with a larger id.
+ */
+function checkSize(cluster: string, { id, maxConnectedClusters }: ClusterConfig, own: number): void {
+  const remedy = 'set maxConnectedClusters to the same value in every cluster'
+  if (own === 511 && maxConnectedClusters !== own)
+    throw new MeshError(
+      'SOURCE_READ',
+      `${cluster} belongs to a mesh of ${maxConnectedClusters} clusters, this is one of ${own}; ${remedy}`,
+    )
+  if (id > own)
+    throw new MeshError('SOURCE_READ', `${cluster} has id ${id}, more than ${own}, the most clusters here; ${remedy}`)
 }

@@ -43,9 +43,10 @@ t.test('the defaults are those of the design', async t => {
   t.same(config(clusters), {
     cluster: 'one',
     clusters: [
-      { name: 'one', id: 1, source: { manifests: resolve('conf/one') }, tenant: undefined },
-      { name: 'two', id: 2, source: { manifests: resolve('conf/two') }, tenant: undefined },
+      { name: 'one', id: 1, source: { manifests: resolve('conf/one') }, tenant: undefined, globalNamespaces: 'all' },
+      { name: 'two', id: 2, source: { manifests: resolve('conf/two') }, tenant: undefined, globalNamespaces: 'all' },
     ],
+    maxConnectedClusters: 255,
     stale: { after: 600_000 },
     dns: {
       listen: { address: '127.0.0.1', port: 5353 },
@@ -377,10 +378,10 @@ dns: { listen: "localhost:53" }
       'CONF_CLUSTER 1  cluster: "onr" is not in the list of clusters (two)',
       'CONF_FIELD 3  clusters[0].name: "One" is not a valid cluster name; use 1 to 32 of a-z, 0-9 and -, without - at either end',
       'CONF_FIELD 6  clusters[1].source: is missing; give a mapping',
-      'CONF_FIELD 7  clusters[1].id: 300 is not a whole number from 1 to 255',
+      'CONF_CLUSTER 7  clusters[1].id: 300 is more than maxConnectedClusters (255); choose another, or set 511 in every cluster',
       'CONF_CLUSTER 8  clusters[2].name: "two" is already the name of clusters[1]',
       'CONF_CLUSTER 9  clusters[2].id: 1 is already the id of clusters[0]',
-      'CONF_FIELD 11  prxy: is not a known key; did you mean "proxy"? (known keys: cluster, clusters, clustermesh, location, stale, dns, proxy, health, plugins, publish, writeBack, admin, log)',
+      'CONF_FIELD 11  prxy: is not a known key; did you mean "proxy"? (known keys: cluster, clusters, maxConnectedClusters, clustermesh, location, stale, dns, proxy, health, plugins, publish, writeBack, admin, log)',
       'CONF_FIELD 13  proxy.drain: 30 has no unit; write 30s or 30ms',
       'CONF_FIELD 14  proxy.dial: timeout (10s) is longer than budget (5s), the time for all attempts together',
       'CONF_FIELD 16  proxy.limits.connections: "10k" is not a whole number from 1 to 1000000',

@@ -202,14 +202,14 @@ t.test('a Service that Kubernetes would refuse is refused, with the field and th
 
 t.test('the nil rules of conditions', async t => {
   const cases: [conditions: unknown, expected: Partial<DeclaredEndpoint>][] = [
-    [undefined, { ready: true, serving: undefined, terminating: false }],
-    [null, { ready: true, serving: undefined, terminating: false }],
-    [{}, { ready: true, serving: undefined, terminating: false }],
+    [undefined, { ready: true, serving: true, terminating: false }],
+    [null, { ready: true, serving: true, terminating: false }],
+    [{}, { ready: true, serving: true, terminating: false }],
     [
       { ready: null, serving: null, terminating: null },
-      { ready: true, serving: undefined, terminating: false },
+      { ready: true, serving: true, terminating: false },
     ],
-    [{ ready: false }, { ready: false, serving: undefined, terminating: false }],
+    [{ ready: false }, { ready: false, serving: true, terminating: false }],
     [
       { ready: false, serving: true, terminating: true },
       { ready: false, serving: true, terminating: true },
@@ -405,7 +405,7 @@ t.test('namespaces and nodes', async t => {
   const namespace = (annotations?: Fields) =>
     decodeKubernetes({ apiVersion: 'v1', kind: 'Namespace', metadata: { name: 'shop', annotations } })
   const gate = (value: string) => namespace({ 'clustermesh.cilium.io/global': value })
-  t.match(namespace().object, { kind: 'Namespace', namespace: '', name: 'shop', global: true })
+  t.match(namespace().object, { kind: 'Namespace', namespace: '', name: 'shop', global: undefined })
   for (const value of ['true', 'True']) t.match(gate(value), { object: { global: true }, faults: [] }, value)
   for (const value of ['false', 'FALSE']) t.match(gate(value), { object: { global: false }, faults: [] }, value)
   t.match(gate('yes'), {

@@ -221,10 +221,10 @@ t.test('an endpoint slice', async t => {
     ],
   })
 
-  t.test('nil conditions mean the same as in Kubernetes', async t => {
+  t.test('nil conditions mean the same as in Kubernetes and Cilium: serving unless false', async t => {
     const cases: [given: (boolean | undefined)[], means: object][] = [
       [[], { ready: true, serving: true, terminating: false }],
-      [[false], { ready: false, serving: false, terminating: false }],
+      [[false], { ready: false, serving: true, terminating: false }],
       [[true, false], { ready: true, serving: false, terminating: false }],
       [[false, true, true], { ready: false, serving: true, terminating: true }],
       [[undefined, undefined, true], { ready: true, serving: true, terminating: true }],
