@@ -114,12 +114,12 @@ export function explain(flow: Flow, chain: ServiceChain, attempts: number): Trac
 
 /** Backends that the chain never sees, and why. */
 function leftOut({ backends, frontends, parked, local }: GlobalService): Removal[] {
-  const offered = new Set(frontends.flatMap(frontend => frontend.backends))
+  const offered = new Set(frontends.flatMap(frontend => frontend.backends.map(({ key }) => key)))
   const absent = local ? 'the service is not global in this cluster' : 'this cluster has no such service'
   return [
     ...parked.map(({ key }) => ({ backend: key, why: absent })),
     ...backends
-      .filter(backend => !offered.has(backend))
+      .filter(backend => !offered.has(backend.key))
       .map(backend => ({ backend: backend.key, why: whyNotOffered(backend) })),
   ]
 }

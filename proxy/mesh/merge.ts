@@ -3,7 +3,7 @@
  * 1.5, 1.7), with two additions: cluster weights, and `internalTrafficPolicy: Local` restricted to this node.
  */
 import { type Family, familyOf, type Protocol } from '../model/address.ts'
-import { type Backend, type BackendState, type Backends, backendKey, type Health, isBad } from '../model/backend.ts'
+import { type Backend, type BackendState, type Backends, backendKey, type Health } from '../model/backend.ts'
 import {
   type ClusterService,
   type Clusterset,
@@ -12,10 +12,12 @@ import {
   frontendKey,
   type GlobalService,
   portMatches,
+  precedenceOf,
   type ServiceKey,
   type ServicePort,
   type Settings,
 } from '../model/service.ts'
+import { balanced, repeatsPod } from './weights.ts'
 
 /** One cluster's service in a merge. */
 export interface MemberService {
@@ -61,7 +63,7 @@ export function merge(
   const waiting = members.filter(member => !member.local && member.exported && !taking.includes(member))
 
   const { backends, overlaps } = withoutOverlaps(taking.flatMap(member => backendsOf(member, context)))
-  const weighted = settings.clusterWeights ? shareOut(backends, settings.clusterWeights) : backends
+  const frontends = local ? frontendsOf(key, local, backends, settings, context) : []
   const first = members[0]?.service
   return {
     service: Object.freeze({
@@ -72,8 +74,8 @@ export function merge(
       members: taking.map(member => member.service),
       settings,
       ...(context.clusterset && { clusterset: context.clusterset }),
-      frontends: local ? frontendsOf(key, local, weighted, settings.global, context) : [],
-      backends: weighted,
+      frontends,
+      backends: asBalanced(backends, frontends, settings),
       parked: waiting.flatMap(member => backendsOf(member, context)),
       changedAt: context.now,
     }),
@@ -95,38 +97,63 @@ function backendsOf(member: MemberService, context: MergeContext): Backends {
   return backends
 }
 
+/** A backend in the making: the endpoint that has this address and port, and what others with the same ones add to it. */
+interface Draft {
+  endpoint: Endpoint
+  readonly protocol: Protocol
+  readonly port: number
+  ports: readonly string[]
+  hostnames: Set<string> | undefined
+}
+
 function makeBackends({ service, local }: MemberService, { health }: MergeContext): Backends {
-  const byKey = new Map<string, Backend>()
+  const drafts = new Map<string, Draft>()
   for (const endpoint of service.endpoints) {
     for (const { name, protocol, port } of portsOf(endpoint)) {
       const key = backendKey(service.cluster, endpoint.address, port, protocol)
-      const known = byKey.get(key)
-      const ports = known ? joined(known.ports, name) : name === '' ? [] : [name]
-      byKey.set(
-        key,
-        Object.freeze({
-          key,
-          cluster: service.cluster,
-          remote: !local,
-          address: endpoint.address,
-          family: familyOf(endpoint.address),
-          port,
-          protocol,
-          ports,
-          state: stateOf(endpoint),
-          serving: endpoint.ready || endpoint.serving,
-          health: health(key),
-          weight: endpoint.weight ?? 100,
-          ...(endpoint.hostname === undefined ? {} : { hostname: endpoint.hostname }),
-          ...(endpoint.pod === undefined ? {} : { pod: endpoint.pod }),
-          ...(endpoint.node === undefined ? {} : { node: endpoint.node }),
-          ...(endpoint.zone === undefined ? {} : { zone: endpoint.zone }),
-          ...(endpoint.region === undefined ? {} : { region: endpoint.region }),
-        }),
-      )
+      const draft = drafts.get(key)
+      if (draft) add(draft, endpoint, name)
+      else drafts.set(key, { endpoint, protocol, port, ports: name === '' ? [] : [name], hostnames: undefined })
     }
   }
-  return [...byKey.values()].sort(byAddress)
+  const backends = [...drafts].map(([key, draft]) => backendOf(key, draft, service.cluster, !local, health(key)))
+  return backends.sort(byAddress)
+}
+
+/** Another port name of the endpoint, or another endpoint: only those without ports, or in equal states, meet here. */
+function add(draft: Draft, endpoint: Endpoint, name: string): void {
+  draft.ports = joined(draft.ports, name)
+  if (draft.endpoint === endpoint) return
+  const names = [draft.endpoint, endpoint].filter(({ ready }) => ready).map(({ hostname = '' }) => hostname)
+  draft.hostnames ??= new Set()
+  for (const hostname of names) draft.hostnames.add(hostname)
+  if (precedenceOf(endpoint) < precedenceOf(draft.endpoint)) draft.endpoint = endpoint
+}
+
+function backendOf(key: string, draft: Draft, cluster: string, remote: boolean, health: Health): Backend {
+  const { endpoint, protocol, port, ports, hostnames } = draft
+  const { address, hostname, pod, node, zone, region } = endpoint
+  const others = hostnames && [...hostnames].filter(name => name !== (hostname ?? ''))
+  return Object.freeze({
+    key,
+    cluster,
+    remote,
+    address,
+    family: familyOf(address),
+    port,
+    protocol,
+    ports,
+    state: stateOf(endpoint),
+    serving: endpoint.ready || endpoint.serving,
+    health,
+    weight: endpoint.weight ?? 100,
+    ...(hostname === undefined ? {} : { hostname }),
+    ...(others && others.length > 0 && { otherHostnames: others }),
+    ...(pod === undefined ? {} : { pod }),
+    ...(node === undefined ? {} : { node }),
+    ...(zone === undefined ? {} : { zone }),
+    ...(region === undefined ? {} : { region }),
+  })
 }
 
 /** Endpoints of a headless service may have no ports: port 0 keeps them visible to DNS, and no frontend matches it. */
@@ -167,29 +194,21 @@ function withoutOverlaps(all: readonly Backend[]): { backends: Backends; overlap
   return { backends: overlaps.length === 0 ? all : [...winners.values()], overlaps }
 }
 
-/**
- * Turns cluster weights into backend weights, so that a cluster's share does not depend on how many usable backends it has.
- * Each port is computed separately, since each frontend balances over its own backends. A cluster without a weight gets
- * flows only when no other backend is left.
- */
-function shareOut(backends: Backends, shares: Readonly<Record<string, number>>): Backends {
-  const groupOf = (b: Backend): string => `${b.cluster} ${b.protocol} ${b.family} ${b.ports.join()}`
-  const sums = new Map<string, number>()
-  for (const backend of backends) {
-    if (backend.state !== 'active' || isBad(backend)) continue
-    sums.set(groupOf(backend), (sums.get(groupOf(backend)) ?? 0) + backend.weight)
-  }
-  return backends.map(backend => {
-    const sum = sums.get(groupOf(backend)) ?? backend.weight
-    return Object.freeze({ ...backend, weight: sum > 0 ? ((shares[backend.cluster] ?? 0) * backend.weight) / sum : 0 })
-  })
+/** With the weights that they have in their first frontend. Without frontends (headless), DNS chooses by the clusters' shares. */
+function asBalanced(backends: Backends, frontends: readonly Frontend[], { clusterWeights }: Settings): Backends {
+  if (frontends.length === 0) return clusterWeights ? balanced(backends, clusterWeights) : backends
+  if (!clusterWeights && !repeatsPod(backends)) return backends
+  const byKey = new Map<string, Backend>()
+  for (const frontend of frontends.toReversed())
+    for (const backend of frontend.backends) byKey.set(backend.key, backend)
+  return backends.map(backend => byKey.get(backend.key) ?? backend)
 }
 
 function frontendsOf(
   key: ServiceKey,
   local: ClusterService,
   backends: Backends,
-  global: boolean,
+  { global, clusterWeights }: Settings,
   { frontendIps, node, clusterset }: MergeContext,
 ): Frontend[] {
   const candidates = nodeLocal(local, backends, node)
@@ -203,7 +222,7 @@ function frontendsOf(
         port,
         protocol,
         name,
-        backends: matching({ name, protocol, family }, candidates),
+        backends: balanced(matching({ name, protocol, family }, candidates), clusterWeights),
       }),
     ),
   )

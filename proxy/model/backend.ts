@@ -23,9 +23,14 @@ export interface Backend {
   /** False only for `terminating` backends that no longer serve: they never get new flows. */
   readonly serving: boolean
   readonly health: Health
-  /** The share of new flows relative to the others of its list; by default 100, never negative. */
+  /**
+   * The share of new flows relative to the others of its list; by default 100, never negative. In the list of a frontend, the
+   * backends of one pod share the weight of one.
+   */
   readonly weight: number
   readonly hostname?: string
+  /** Those of other ready endpoints with this address and port, empty where one has none: DNS has a name for each. */
+  readonly otherHostnames?: readonly string[]
   readonly pod?: string
   readonly node?: string
   readonly zone?: string
@@ -60,8 +65,8 @@ export function takesFlows(backend: Backend): boolean {
 }
 
 /** Known to be bad by checks or by live traffic; `unknown` is not bad. */
-export function isBad(backend: Backend): boolean {
-  return backend.health === 'down' || backend.health === 'ejected'
+export function isBad({ health }: Pick<Backend, 'health'>): boolean {
+  return health === 'down' || health === 'ejected'
 }
 
 /**

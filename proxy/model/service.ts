@@ -23,7 +23,11 @@ export interface EndpointPort {
   readonly port: number
 }
 
-/** One endpoint of one cluster, with the defaults of Kubernetes applied (ready nil = true, serving nil = ready). */
+/**
+ * One endpoint of one cluster: an address with its ports, as one object lists it, with the defaults of Kubernetes applied
+ * (ready nil = true, serving nil = ready). Everything here belongs to these ports alone: another endpoint may have the same
+ * address (pods on the host network, an address that is used again while its old pod terminates).
+ */
 export interface Endpoint {
   /** Canonical. */
   readonly address: string
@@ -41,6 +45,15 @@ export interface Endpoint {
   readonly forZones?: readonly string[]
   /** `service.cilium.io/weight` of the EndpointSlice; by default 100; 0 excludes the endpoint from new flows. */
   readonly weight?: number
+}
+
+/**
+ * Which of several endpoints has an address and port: the one with the lowest number. As in kube-proxy (endpointslicecache.go),
+ * one that does not terminate comes before one that does, since an address may be used again before its old pod is gone; among
+ * these a ready one, then one that serves.
+ */
+export function precedenceOf({ ready, serving, terminating }: Endpoint): number {
+  return (terminating ? 3 : 0) + (ready ? 0 : serving ? 1 : 2)
 }
 
 /**
@@ -81,7 +94,7 @@ export interface ClusterService {
   readonly sessionAffinity?: { readonly timeoutMs: number }
   readonly internalTrafficPolicy: 'Cluster' | 'Local'
   readonly trafficDistribution?: string
-  /** From all EndpointSlices; each address appears once. */
+  /** From all EndpointSlices. An address may appear several times, with other ports or for another pod. */
   readonly endpoints: readonly Endpoint[]
   /** Where it was read from, for messages: `services.yaml:12`. */
   readonly origin?: string

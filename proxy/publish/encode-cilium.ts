@@ -7,7 +7,6 @@ import {
   type ClusterConfigRecord,
   type NodeRecord,
   type PortRecord,
-  type PortsByIp,
   prefixOf,
   regionLabel,
   type ServiceExportRecord,
@@ -17,7 +16,13 @@ import {
 } from '../clients/clustermesh.ts'
 import { familyOf } from '../model/address.ts'
 import { derivedServiceName } from '../model/multicluster.ts'
-import type { ClusterService, Endpoint, EndpointPort, ServiceExport } from '../model/service.ts'
+import {
+  type ClusterService,
+  type Endpoint,
+  type EndpointPort,
+  precedenceOf,
+  type ServiceExport,
+} from '../model/service.ts'
 import { hashOf } from '../model/text/hash.ts'
 
 /** Where a node is, by its labels. */
@@ -119,30 +124,21 @@ function exportRecord(
 function serviceRecord(service: ClusterService, { cluster, clusterId }: ExportOptions): ServiceRecord {
   const { namespace, name, headless, clusterIPs, ports } = service
   // This format has no conditions: endpoints neither ready nor serving are omitted, the rest count as active (Cilium 1.5).
-  const endpoints = sorted(service.endpoints.filter(({ ready, serving }) => ready || serving))
-  const hostnames = endpoints.flatMap(({ address, hostname }) => (hostname === undefined ? [] : [[address, hostname]]))
-  const zones = endpoints.flatMap(({ address, zone, forZones = [] }) =>
-    zone === undefined && forZones.length === 0
-      ? []
-      : [
-          [
-            address,
-            {
-              ...(zone === undefined ? {} : { zone }),
-              ...(forZones.length === 0 ? {} : { forZones: named(forZones) }),
-            },
-          ],
-        ],
+  const byAddress = Map.groupBy(
+    sorted(service.endpoints.filter(({ ready, serving }) => ready || serving)),
+    ({ address }) => address,
   )
+  const hostnames = table(byAddress, hostnameOf)
+  const zones = table(byAddress, zonesOf)
   return {
     cluster,
     namespace,
     name,
     // A headless service has no frontends in this format.
     frontends: headless ? {} : Object.fromEntries(clusterIPs.toSorted().map(ip => [ip, portTable(ports)])),
-    backends: backendsOf(endpoints),
-    ...(hostnames.length === 0 ? {} : { hostnames: Object.fromEntries(hostnames) }),
-    ...(zones.length === 0 ? {} : { zones: Object.fromEntries(zones) }),
+    backends: table(byAddress, backendPorts),
+    ...(Object.keys(hostnames).length === 0 ? {} : { hostnames }),
+    ...(Object.keys(zones).length === 0 ? {} : { zones }),
     labels: sortedTable(service.labels),
     selector: {},
     includeExternal: true,
@@ -151,8 +147,34 @@ function serviceRecord(service: ClusterService, { cluster, clusterId }: ExportOp
   }
 }
 
-function backendsOf(endpoints: readonly Endpoint[]): PortsByIp {
-  return Object.fromEntries(endpoints.map(({ address, ports }) => [address, portTable(ports)]))
+type ByAddress = ReadonlyMap<string, readonly Endpoint[]>
+
+/** A value for each address that has one. */
+function table<T>(byAddress: ByAddress, read: (endpoints: readonly Endpoint[]) => T | undefined): Record<string, T> {
+  const entries = [...byAddress].map(([address, endpoints]) => [address, read(endpoints)] as const)
+  return Object.fromEntries(entries.filter((entry): entry is [string, T] => entry[1] !== undefined))
+}
+
+/**
+ * The format has one entry for an address: endpoints that share it are one there, with the ports of all. Where two have a port
+ * of the same name, or both have a host name, the first in {@link sorted} is written.
+ */
+function backendPorts(endpoints: readonly Endpoint[]): Record<string, PortRecord> {
+  const byName = new Map<string, EndpointPort>()
+  for (const { ports } of endpoints) {
+    for (const port of ports) if (!byName.has(port.name)) byName.set(port.name, port)
+  }
+  return portTable([...byName.values()])
+}
+
+function hostnameOf(endpoints: readonly Endpoint[]): string | undefined {
+  return endpoints.find(({ hostname }) => hostname !== undefined)?.hostname
+}
+
+function zonesOf(endpoints: readonly Endpoint[]): { zone?: string; forZones?: { name: string }[] } | undefined {
+  const { zone, forZones = [] } = endpoints.find(({ zone, forZones }) => zone ?? forZones?.length) ?? {}
+  if (zone === undefined && forZones.length === 0) return undefined
+  return { ...(zone === undefined ? {} : { zone }), ...(forZones.length === 0 ? {} : { forZones: named(forZones) }) }
 }
 
 function portTable(ports: readonly EndpointPort[]): Record<string, PortRecord> {
@@ -216,8 +238,16 @@ function named(names: readonly string[]): { name: string }[] {
   return names.map(name => ({ name }))
 }
 
+/** By address; those that share one, the most usable first, then by their ports. */
 function sorted(endpoints: readonly Endpoint[]): Endpoint[] {
-  return endpoints.toSorted((a, b) => (a.address < b.address ? -1 : 1))
+  return endpoints.toSorted((a, b) => {
+    if (a.address !== b.address) return a.address < b.address ? -1 : 1
+    return precedenceOf(a) - precedenceOf(b) || (contentOf(a) < contentOf(b) ? -1 : 1)
+  })
+}
+
+function contentOf(endpoint: Endpoint): string {
+  return `${groupOf(endpoint)} ${endpoint.hostname} ${endpoint.pod}`
 }
 
 function sortedTable(table: Readonly<Record<string, string>>): Record<string, string> {

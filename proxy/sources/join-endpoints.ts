@@ -1,5 +1,5 @@
 /** The endpoints of one service, from all of its slices. */
-import type { Endpoint, EndpointPort } from '../model/service.ts'
+import { type Endpoint, type EndpointPort, precedenceOf } from '../model/service.ts'
 import type { DeclaredEndpoint } from './objects.ts'
 
 /** What an endpoint takes from its Service and its Node. */
@@ -22,8 +22,9 @@ export function resolveEndpoint(declared: DeclaredEndpoint, context: EndpointCon
 }
 
 /**
- * One endpoint per address over all slices of a service, in the order given. A service has a slice for each set of ports, and
- * while a controller moves an endpoint it is in two slices.
+ * The endpoints of all slices of a service, in the order given. An endpoint belongs to its slice: two with one address stay
+ * apart unless they differ in nothing but their ports. A port that several of them list belongs to the first by
+ * {@link precedenceOf}; the others lose it.
  */
 export function joinEndpoints(slices: readonly (readonly Endpoint[])[]): readonly Endpoint[] {
   const byAddress = new Map<string, Endpoint>()
@@ -38,21 +39,43 @@ export function joinEndpoints(slices: readonly (readonly Endpoint[])[]): readonl
       else repeated.set(address, [first, endpoint])
     }
   }
-  for (const [address, endpoints] of repeated) byAddress.set(address, joined(endpoints))
-  return [...byAddress.values()]
+  if (repeated.size === 0) return [...byAddress.values()]
+  return [...byAddress].flatMap(([address, endpoint]) => {
+    const endpoints = repeated.get(address)
+    return endpoints ? joined(owners(endpoints)) : endpoint
+  })
 }
 
-/** Where they disagree, the endpoint stays in use: some slices are out of date, and health checks decide. */
-function joined(endpoints: readonly Endpoint[]): Endpoint {
-  const described: Partial<Endpoint> = {}
-  for (const endpoint of endpoints.toReversed()) Object.assign(described, endpoint)
-  return {
-    ...(described as Endpoint),
-    ports: joinPorts(endpoints.map(({ ports }) => ports)),
-    ready: endpoints.some(({ ready }) => ready),
-    serving: endpoints.some(({ serving }) => serving),
-    terminating: endpoints.every(({ terminating }) => terminating),
+/** Endpoints of one address, each with the ports that it has; without those that have lost all of theirs. */
+function owners(endpoints: readonly Endpoint[]): Endpoint[] {
+  const first = new Map<string, number>()
+  for (const endpoint of endpoints) {
+    const precedence = precedenceOf(endpoint)
+    for (const port of endpoint.ports) {
+      const place = placeOf(port)
+      first.set(place, Math.min(first.get(place) ?? precedence, precedence))
+    }
   }
+  return endpoints.flatMap(endpoint => {
+    const ports = endpoint.ports.filter(port => first.get(placeOf(port)) === precedenceOf(endpoint))
+    if (ports.length === endpoint.ports.length) return endpoint
+    return ports.length > 0 ? { ...endpoint, ports } : []
+  })
+}
+
+function placeOf({ port, protocol }: EndpointPort): string {
+  return `${port}/${protocol}`
+}
+
+/** One for all that differ only in their ports: a service has a slice for each set of ports. */
+function joined(endpoints: readonly Endpoint[]): Endpoint[] {
+  const same = Map.groupBy(endpoints, ({ ready, serving, terminating, hostname, pod, node, zone, ...rest }) =>
+    JSON.stringify([ready, serving, terminating, hostname, pod, node, zone, rest.region, rest.forZones, rest.weight]),
+  )
+  return [...same.values()].map(group => {
+    const [first] = group as [Endpoint]
+    return group.length === 1 ? first : { ...first, ports: joinPorts(group.map(({ ports }) => ports)) }
+  })
 }
 
 /** Each port once, in the order given. */

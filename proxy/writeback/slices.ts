@@ -4,7 +4,7 @@
  * of the remote endpoints, not of the local Service; hostnames are copied unchanged.
  */
 import { type Family, familyOf } from '../model/address.ts'
-import type { ClusterService, Endpoint, GlobalService } from '../model/service.ts'
+import { type ClusterService, type Endpoint, type GlobalService, precedenceOf } from '../model/service.ts'
 import type { Json } from '../model/text/json.ts'
 import { derivedLabel } from './imports.ts'
 import { digestOf, type Manifest, managedBy, withDigest } from './manifest.ts'
@@ -16,6 +16,8 @@ export const managedByLabel = 'endpointslice.kubernetes.io/managed-by'
 export const sliceManager = `endpointslice-mesh-controller.${managedBy}`
 
 const syncAnnotation = 'service.cilium.io/global-sync-endpoint-slices'
+/** Of all endpoints of a slice; 100 by default. */
+const weightAnnotation = 'service.cilium.io/weight'
 /** The API allows 1000; like Kubernetes' own controller we use 100, so that a change sends little. */
 const maxEndpoints = 100
 
@@ -47,15 +49,20 @@ function isOwnDerived({ derivedFrom, labels }: ClusterService): boolean {
 interface Group {
   readonly family: Family
   readonly ports: Endpoint['ports']
+  readonly weight: number
   readonly endpoints: readonly Endpoint[]
   readonly id: string
 }
 
 function groups({ endpoints }: ClusterService): Group[] {
-  const byId = Map.groupBy(endpoints, ({ address, ports }) => JSON.stringify([familyOf(address), ports]))
+  const byId = Map.groupBy(endpoints, ({ address, ports, weight = 100 }) =>
+    JSON.stringify([familyOf(address), ports, ...(weight === 100 ? [] : [weight])]),
+  )
   return [...byId].flatMap(([id, endpoints]): Group[] => {
     const [first] = endpoints
-    return first ? [{ id, family: familyOf(first.address), ports: first.ports, endpoints }] : []
+    return first
+      ? [{ id, family: familyOf(first.address), ports: first.ports, weight: first.weight ?? 100, endpoints }]
+      : []
   })
 }
 
@@ -80,7 +87,7 @@ function bucketsOf(group: Group): Group[] {
 }
 
 function slice({ namespace, name, local }: GlobalService, { cluster }: ClusterService, group: Group): Manifest {
-  const { family, ports, endpoints, id } = group
+  const { family, ports, weight, endpoints, id } = group
   return withDigest({
     apiVersion: 'discovery.k8s.io/v1',
     kind: 'EndpointSlice',
@@ -93,11 +100,17 @@ function slice({ namespace, name, local }: GlobalService, { cluster }: ClusterSe
         [managedByLabel]: sliceManager,
         ...(local?.derivedFrom !== undefined && { [importLabel]: local.derivedFrom }),
       },
+      ...(weight !== 100 && { annotations: { [weightAnnotation]: String(weight) } }),
     },
     addressType: `IPv${family}`,
     ports: ports.map(({ name, protocol, port }) => ({ name, protocol, port })),
-    endpoints: endpoints.toSorted((a, b) => (a.address < b.address ? -1 : 1)).map(endpointJson),
+    endpoints: endpoints.toSorted(byAddress).map(endpointJson),
   })
+}
+
+/** Those that share an address, the most usable first, and then in the order given. */
+function byAddress(a: Endpoint, b: Endpoint): number {
+  return a.address === b.address ? precedenceOf(a) - precedenceOf(b) : a.address < b.address ? -1 : 1
 }
 
 /** The node is omitted, since it is not in this cluster. */

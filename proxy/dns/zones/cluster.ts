@@ -25,7 +25,7 @@ import {
   srvRecords,
   type ZoneQuestion,
 } from './lookup.ts'
-import { endpointLabel, headlessRecords, virtualRecords } from './service-records.ts'
+import { eachNamed, endpointLabel, headlessRecords, virtualRecords } from './service-records.ts'
 import { localhost } from './special-use.ts'
 import type { View } from './view.ts'
 
@@ -128,7 +128,8 @@ function headless(
   const labelOf = labelsOf(service)
   const nameOf = (backend: Backend) => `${labelOf(backend)}.${origin}`
   return (
-    headlessRecords(asked, preferred, nameOf, below) ?? hostRecords(asked, view.ready(service), below, portsOf, labelOf)
+    headlessRecords(asked, preferred, nameOf, below) ??
+    hostRecords(asked, eachNamed(view.ready(service)), below, portsOf, labelOf)
   )
 }
 

@@ -14,7 +14,7 @@ import type { Backend } from '../../model/backend.ts'
 import type { ClusterService, GlobalService, ServicePort } from '../../model/service.ts'
 import { apex, hostRecords, nameServer, portsOf, version } from './cluster.ts'
 import { type Lookup, nodata, nxdomain, type ZoneQuestion } from './lookup.ts'
-import { addressesOf, endpointLabel, headlessRecords, virtualRecords } from './service-records.ts'
+import { addressesOf, eachNamed, endpointLabel, headlessRecords, virtualRecords } from './service-records.ts'
 import type { View } from './view.ts'
 
 export interface ClustersetZone {
@@ -88,5 +88,5 @@ function headless(
   const [cluster, ...hosts] = below
   const there = ready.filter(backend => backend.cluster === cluster)
   if (there.length === 0) return nxdomain
-  return hosts.length === 0 ? nodata : hostRecords(asked, there, hosts, portsOf)
+  return hosts.length === 0 ? nodata : hostRecords(asked, eachNamed(there), hosts, portsOf)
 }

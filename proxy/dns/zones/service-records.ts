@@ -42,7 +42,7 @@ export function headlessRecords(
   nameOf: (backend: Backend) => string,
   below: readonly string[],
 ): Lookup | undefined {
-  const targets = ready
+  const targets = eachNamed(ready)
     .filter(backend => backend.port > 0)
     .flatMap(backend => {
       const { protocol, port, address, ports } = backend
@@ -86,6 +86,15 @@ const protocols: ReadonlyMap<string, Protocol> = new Map([
 export function addressesOf({ frontends, local }: GlobalService): readonly string[] {
   if (frontends.length > 0) return [...new Set(frontends.map(frontend => frontend.ip))]
   return local && local.ports.length === 0 ? local.clusterIPs : []
+}
+
+/** Once more for each other host name at the same address and port. */
+export function eachNamed(backends: Backends): Backends {
+  if (backends.every(({ otherHostnames }) => otherHostnames === undefined)) return backends
+  return backends.flatMap(backend => [
+    backend,
+    ...(backend.otherHostnames ?? []).map(hostname => ({ ...backend, hostname })),
+  ])
 }
 
 /** `hostname` if it is a valid label, else the address with dashes; never ending in a dash (`fd00-1--0`, as in CoreDNS). */

@@ -350,6 +350,104 @@ t.test('cluster weights hold whatever the number of backends', async t => {
   )
 })
 
+t.test('two pods with one address are two backends, each with its own state, node and weight', async t => {
+  const http = (port: number) => [{ name: '', protocol: 'TCP' as const, port }]
+  const local = clusterService({
+    internalTrafficPolicy: 'Local',
+    endpoints: [
+      endpoint({ address: '10.1.0.1', ports: http(8080), pod: 'a', node: 'n1', hostname: 'a' }),
+      endpoint({ address: '10.1.0.1', ports: http(8081), pod: 'b', node: 'n2', weight: 50, zone: 'z' }),
+      endpoint({ address: '10.1.0.1', ports: http(8082), pod: 'c', node: 'n1', ready: false, serving: false }),
+    ],
+  })
+  const on = (node?: string) =>
+    merge('default/rebel-base', members(local), settingsOf(local), { ...context(), node }).service
+  t.match(on().backends, [
+    { port: 8080, state: 'active', pod: 'a', node: 'n1', hostname: 'a', weight: 100, zone: undefined },
+    { port: 8081, state: 'active', pod: 'b', node: 'n2', hostname: undefined, weight: 50, zone: 'z' },
+    { port: 8082, state: 'maintenance', pod: 'c', node: 'n1' },
+  ])
+  const ports = (node: string) => on(node).frontends[0]?.backends.map(({ port }) => port)
+  t.same([ports('n1'), ports('n2')], [[8080], [8081]], 'internalTrafficPolicy: Local')
+})
+
+t.test('ready endpoints with one address and port are one backend with the host names of all', async t => {
+  const pod = (hostname: string | undefined, ready = true) =>
+    endpoint({ address: '10.1.0.1', ports: [], ready, serving: ready, ...(hostname === undefined ? {} : { hostname }) })
+  const service = merged(clusterService({ endpoints: [pod('late', false), pod('a'), pod('b'), pod(undefined)] }))
+  t.match(service.backends, [{ hostname: 'a', state: 'active', otherHostnames: ['b', ''] }])
+  t.equal(service.backends.length, 1)
+})
+
+/** What a frontend gives each cluster, in percent, of its active and healthy backends. */
+function shares(backends: Backends | undefined): Record<string, number> {
+  const usable = (backends ?? []).filter(b => b.state === 'active' && b.health !== 'down')
+  const sum = usable.reduce((all, { weight }) => all + weight, 0)
+  const byCluster: Record<string, number> = {}
+  for (const b of usable) byCluster[b.cluster] = (byCluster[b.cluster] ?? 0) + (100 * b.weight) / sum
+  return Object.fromEntries(Object.entries(byCluster).map(([cluster, part]) => [cluster, Math.round(part)]))
+}
+
+t.test('cluster weights hold in each frontend, whatever the port names, families and pods', async t => {
+  const http = { name: 'http', protocol: 'TCP', port: 8080 } as const
+  const grpc = { name: 'grpc', protocol: 'TCP', port: 8080 } as const
+  const local = clusterService({
+    clusterIPs: ['10.96.0.1', 'fd00::1'],
+    ports: [
+      { name: 'http', protocol: 'TCP', port: 80 },
+      { name: 'grpc', protocol: 'TCP', port: 81 },
+    ],
+    annotations: { 'service.cilium.io/global': 'true', 'starlane.dev/cluster-weights': 'cluster-1=80,cluster-2=20' },
+    endpoints: [
+      endpoint({ address: '10.1.0.1', ports: [http], pod: 'p' }),
+      endpoint({ address: 'fd01::1', ports: [http], pod: 'p' }),
+    ],
+  })
+  const remote = clusterService({
+    cluster: 'cluster-2',
+    endpoints: [
+      endpoint({ address: '10.2.0.1', ports: [http] }),
+      endpoint({ address: '10.2.0.2', ports: [http, grpc] }),
+      endpoint({ address: '10.2.0.3', ports: [http, grpc], ready: false, serving: false }),
+      endpoint({ address: 'fd02::1', ports: [http] }),
+    ],
+  })
+  const seen = (family: 4 | 6 | undefined, health?: (key: string) => Health) =>
+    merge('default/rebel-base', members(local, remote), settingsOf(local), {
+      ...context(health),
+      frontendIps: [{ ip: '10.96.0.1', family }],
+    }).service.frontends.map(({ backends }) => shares(backends))
+  const split = { 'cluster-1': 80, 'cluster-2': 20 }
+  t.same(seen(4), [split, { 'cluster-2': 100 }])
+  t.same(seen(6), [split, {}])
+  t.same(seen(undefined)[0], split, 'a virtual address has both families')
+  t.same(seen(undefined, key => (key.includes('10.2.0.1:') ? 'down' : 'up'))[0], split, 'unusable ones do not count')
+  t.same(seen(4, key => (key.includes('10.1.') ? 'down' : 'up'))[0], { 'cluster-2': 100 })
+})
+
+t.test('the backends of one pod share the weight of one', async t => {
+  const local = clusterService({
+    endpoints: [
+      endpoint({ address: '10.1.0.1', pod: 'a' }),
+      endpoint({ address: 'fd01::1', pod: 'a' }),
+      endpoint({ address: '10.1.0.2', pod: 'b' }),
+    ],
+  })
+  const remote = clusterService({ cluster: 'cluster-2', endpoints: [endpoint({ address: '10.2.0.1', pod: 'a' })] })
+  const weights = (family: 4 | undefined, health?: (key: string) => Health) =>
+    merge('default/rebel-base', members(local, remote), settingsOf(local), {
+      ...context(health),
+      frontendIps: [{ ip: '127.96.0.1', family }],
+    }).service.frontends[0]?.backends.map(({ address, weight }) => `${address} ${weight}`)
+  t.same(weights(undefined), ['10.1.0.1 50', '10.1.0.2 100', 'fd01::1 50', '10.2.0.1 100'])
+  t.same(weights(4), ['10.1.0.1 100', '10.1.0.2 100', '10.2.0.1 100'])
+  t.same(
+    weights(undefined, key => (key.includes('fd01') ? 'down' : 'up')),
+    ['10.1.0.1 100', '10.1.0.2 100', 'fd01::1 100', '10.2.0.1 100'],
+    'the address that is left has all of it',
+  )
+})
+
 t.test('internalTrafficPolicy Local stays on this node', async t => {
   const local = clusterService({
     internalTrafficPolicy: 'Local',

@@ -109,6 +109,28 @@ t.test('the encoding of a service', async t => {
     )
   })
 
+  t.test('endpoints that share an address: one entry of the record, each by itself in slices', async t => {
+    const http = (port: number, name = 'http') => [{ name, protocol: 'TCP' as const, port }]
+    const shared = named('shared', {
+      endpoints: [
+        endpoint({ address: '10.0.0.9', ports: http(8081), ready: false, serving: false, hostname: 'b' }),
+        endpoint({ address: '10.0.0.9', ports: http(8082), ready: false, terminating: true, hostname: 'c', zone: 'z' }),
+        endpoint({ address: '10.0.0.9', ports: http(8080), hostname: 'a' }),
+        endpoint({ address: '10.0.0.9', ports: http(9090, 'grpc'), pod: 'd' }),
+      ],
+    })
+    const written = recordsOf(shared, { ...mine, slices: true })
+    const [record, ...slices] = [...written.values()]
+    t.match(JSON.parse(`${record}`), {
+      backends: { '10.0.0.9': { http: { Port: 8080 }, grpc: { Port: 9090 } } },
+      hostnames: { '10.0.0.9': 'a' },
+      zones: { '10.0.0.9': { zone: 'z' } },
+    })
+    t.equal(slices.length, 4)
+    const turned = recordsOf({ ...shared, endpoints: shared.endpoints.toReversed() }, { ...mine, slices: true })
+    t.same([...turned].sort(), [...written].sort())
+  })
+
   t.test('has the same bytes in any order of its parts', async t => {
     const shuffled = {
       ...cart,

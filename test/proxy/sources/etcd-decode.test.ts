@@ -270,7 +270,8 @@ t.test('an endpoint slice', async t => {
       ports: [{ name: 'http' }, { name: 'dns' }],
     })
     t.match(service?.endpoints, [
-      { address: '10.0.0.1', ready: true, terminating: false, ports: [{ name: 'http' }, { name: 'dns' }] },
+      { address: '10.0.0.1', ready: false, terminating: true, ports: [{ name: 'http' }] },
+      { address: '10.0.0.1', ready: true, terminating: false, ports: [{ name: 'dns' }] },
       { address: '10.0.0.2', ready: true },
     ])
     const headless = new Map([...sliceMessageLabels, ['service.kubernetes.io/headless', '']])

@@ -172,25 +172,22 @@ t.test('a slice may move to another service', async t => {
   t.same([addresses('a'), addresses('b')], [[], ['10.0.0.1']])
 })
 
-t.test('an address in two slices is one endpoint with the ports of both', async t => {
+t.test('an address in two slices: one endpoint if only the ports differ, else one of each slice', async t => {
   const { put, endpoints } = begin(
     aService('a'),
-    aSlice('a-2', 'a', { address: '10.0.0.1', ports: metrics, ready: false, terminating: true, zone: 'z2' }),
+    aSlice('a-2', 'a', { address: '10.0.0.1', ports: metrics, pod: 'p1' }),
     aSlice('a-1', 'a', { address: '10.0.0.1', ports: http, pod: 'p1' }, { address: '10.0.0.2' }),
   )
+  const ready = { ready: true, serving: true, terminating: false }
+  const second = { address: '10.0.0.2', ports: http, ...ready }
+  t.same(endpoints('a'), [{ address: '10.0.0.1', ports: [...http, ...metrics], ...ready, pod: 'p1' }, second])
+  put(aSlice('a-2', 'a', { address: '10.0.0.1', ports: metrics, ready: false, terminating: true, zone: 'z2' }))
   t.same(endpoints('a'), [
-    {
-      address: '10.0.0.1',
-      ports: [...http, ...metrics],
-      ready: true,
-      serving: true,
-      terminating: false,
-      pod: 'p1',
-      zone: 'z2',
-    },
-    { address: '10.0.0.2', ports: http, ready: true, serving: true, terminating: false },
+    { address: '10.0.0.1', ports: http, ...ready, pod: 'p1' },
+    { address: '10.0.0.1', ports: metrics, ready: false, serving: false, terminating: true, zone: 'z2' },
+    second,
   ])
-  put(aSlice('a-2', 'a', { address: '10.0.0.1', ports: http }))
+  put(aSlice('a-2', 'a', { address: '10.0.0.1', ports: http, pod: 'p1' }))
   t.same(endpoints('a')[0]?.ports, http, 'the same port twice is one port')
   put({ ...aSlice('a-2', 'a'), endpoints: Array(200_000).fill(declared({ address: '10.0.0.2' })) })
   t.equal(endpoints('a').length, 2, 'however often it is said')

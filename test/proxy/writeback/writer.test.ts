@@ -77,6 +77,23 @@ t.test('remote endpoints of a service that asks for it become EndpointSlices her
   await eventually(() => assert.equal(slicesIn(api).length, 0, 'nobody asks for them any more'))
 })
 
+t.test('pods that share an address keep their own ports, conditions and weights', async t => {
+  const { api, mesh } = await open(t)
+  const http = (port: number) => [{ name: 'http', protocol: 'TCP' as const, port }]
+  const endpoints = [
+    podOf('10.2.0.1', { ports: http(8080), hostname: 'a' }),
+    podOf('10.2.0.1', { ports: http(8081), hostname: 'b', ready: false, serving: false }),
+    podOf('10.2.0.1', { ports: http(8082), weight: 7 }),
+  ]
+  mesh.deliver('cluster-1', clusterService({ annotations: syncs }))
+  mesh.deliver('cluster-2', clusterService({ cluster: 'cluster-2', endpoints }))
+  await eventually(() => assert.equal(slicesIn(api).length, 3))
+  const written = slicesIn(api).map(({ metadata, ports, endpoints: [{ conditions, hostname }] }) =>
+    [ports[0].port, conditions.ready, hostname, metadata.annotations?.['service.cilium.io/weight']].join(' '),
+  )
+  t.same(written.sort(), ['8080 true a ', '8081 false b ', '8082 true  7'])
+})
+
 t.test('a headless service gets slices without asking; others do not', async t => {
   const { api, mesh } = await open(t)
   for (const cluster of ['cluster-1', 'cluster-2']) {

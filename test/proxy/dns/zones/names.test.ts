@@ -218,6 +218,45 @@ t.test('thousands of endpoints: as many as fit in a message', async t => {
   t.ok(records > 1000, `${records}: some of them, where there is no larger message`)
 })
 
+t.test('pods that share an address have a name each', async t => {
+  const shared = (given: Partial<Backend>) => backend({ address: '10.1.7.1', port: 0, ports: [], ...given })
+  const portless = pods(shared({ hostname: 'a', otherHostnames: ['b', ''] }))
+  const far = pods(shared({ cluster: 'cluster-2', hostname: 'c', otherHostnames: ['d'] }))
+  const directory = new FakeDirectory(
+    { ...portless, key: 'default/near', name: 'near' },
+    { ...far, key: 'default/far', name: 'far' },
+    globalService({
+      name: 'base',
+      local: clusterService({
+        name: 'base',
+        clusterIPs: ['10.96.0.40'],
+        endpoints: [
+          endpoint({ address: '10.1.7.2', hostname: 'x' }),
+          endpoint({ address: '10.1.7.2', hostname: 'y', ports: [{ name: '', protocol: 'TCP', port: 9090 }] }),
+          endpoint({ address: '10.1.7.2', hostname: 'z', ready: false }),
+        ],
+      }),
+    }),
+  )
+  const dns = responder(directory)
+  const near = 'near.default.svc.cluster.local'
+  const base = 'base.default.svc.cluster.local'
+  const cases: [name: string, type: string, answer: string][] = [
+    [near, 'A', 'A 10.1.7.1'],
+    [`a.${near}`, 'A', 'A 10.1.7.1'],
+    [`b.${near}`, 'A', 'A 10.1.7.1'],
+    [`10-1-7-1.${near}`, 'A', 'A 10.1.7.1'],
+    ['c.cluster-2.far.default.svc.clusterset.local', 'A', 'A 10.1.7.1'],
+    ['d.cluster-2.far.default.svc.clusterset.local', 'A', 'A 10.1.7.1'],
+    [`x.${base}`, 'SRV', `SRV 8080 x.${base}`],
+    [`y.${base}`, 'SRV', `SRV 9090 y.${base}`],
+    [`y.${base}`, 'A', 'A 10.1.7.2'],
+    [`z.${base}`, 'A', 'NXDOMAIN'],
+    ['2.7.1.10.in-addr.arpa', 'PTR', `PTR x.${base}, PTR y.${base}`],
+  ]
+  for (const [name, type, answer] of cases) t.equal(told(await ask(dns, name, type)), answer, `${name} ${type}`)
+})
+
 t.test('a headless service without ports has addresses and no SRV', async t => {
   const local = clusterService({ name: 'bare', headless: true, ports: [] })
   const bare = globalService({
