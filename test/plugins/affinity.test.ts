@@ -189,6 +189,31 @@ t.test('a minimum of healthy local backends', async t => {
     t.same([0, 30, 31, 40, 50, 80, 100].map(joined), [0, 0, 1, 1, 2, 5, 5])
   })
 
+  t.test('a pod with two addresses is one, for the minimum, for percentages and among those added', async t => {
+    const dual = (name: string, n: number, cluster = 'cluster-1') => [
+      backend({ address: `10.9.0.${n}`, pod: name, cluster }),
+      backend({ address: `10.9.1.${n}`, pod: name, cluster }),
+    ]
+    const far = [...dual('x', 1, 'cluster-2'), ...dual('y', 2, 'cluster-2'), ...dual('z', 3, 'cluster-2')]
+    const added = (backends: Backends, minHealthyLocal: Settings['minHealthyLocal'] & object) =>
+      new Set(
+        left([...backends, ...far], { minHealthyLocal })
+          .slice(backends.length)
+          .map(a => a.slice(7)),
+      ).size
+    const near = [...dual('a', 11), ...dual('b', 12)]
+    t.same(
+      [1, 2, 3, 4].map(count => added(near, { count })),
+      [0, 0, 1, 2],
+    )
+    t.equal(left([...near, ...far], { minHealthyLocal: { count: 3 } }).length, 4 + 2, 'with both addresses')
+    const down = [...near, ...dual('c', 13).map(b => ({ ...b, health: 'down' as const }))]
+    t.same(
+      [50, 67, 100].map(percent => added(down, { percent })),
+      [0, 1, 1],
+    )
+  })
+
   t.test('a minimum alone implies local, and has no effect with remote', async t => {
     t.same(pool(4, { minHealthyLocal: { count: 3 } }).filter(isRemote), [])
     t.same(
