@@ -383,7 +383,7 @@ class Starlane implements Runtime {
   }
 
   #newProxy(): L4Proxy {
-    const { engine, services } = this.#config.proxy
+    const { engine, services, unlisted } = this.#config.proxy
     return new L4Proxy({
       directory: this.#mesh.directory,
       chooser: this.#chain,
@@ -391,6 +391,7 @@ class Starlane implements Runtime {
       engine,
       options: engineOptions(this.#config),
       services,
+      unlistedMs: unlisted,
       routes: this.#routes,
       rules: this.#rules,
       clock: this.#clock,

@@ -230,8 +230,12 @@ const proxyFields = {
     udp: duration('A UDP session.', '60s', atLeast1ms),
   }),
   drain: duration(
-    'How long flows may continue after their backend is removed or Starlane is told to stop. 0 closes them at once.',
+    'How long flows may continue after their backend has left (no list names it) or Starlane is told to stop. 0 closes them at once. A backend that is listed, even if not ready or terminating, keeps its flows.',
     '30s',
+  ),
+  unlisted: duration(
+    "How long TCP connections may continue on a backend that a list without conditions (Cilium's service records in etcd) no longer names; then `drain` begins. Such lists also omit backends that are only not ready.",
+    '24h',
   ),
   limits: table('The maximum number of flows at a time; further flows are refused.', {
     connections: integer('The maximum number of TCP connections.', { min: 1, max: 1_000_000 }, 10_000),

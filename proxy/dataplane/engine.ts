@@ -15,8 +15,8 @@ export interface Engine {
    */
   listen(frontend: Frontend, service: GlobalService, paused?: Listener): Promise<Listener>
   /**
-   * These backends leave. Their TCP flows may go on for the drain time and are then closed, spread over its last part; UDP
-   * sessions move to another backend at once. A backend that is active again in a flow's frontend by then keeps the flow.
+   * These backends have left. Their TCP flows may go on for the drain time and are then closed, spread over its last part; UDP
+   * sessions move to another backend at once. A backend that a flow's service lists again by then, in any state, keeps the flow.
    * Takes keys of {@link Backend}.
    */
   retire(backends: readonly string[]): void

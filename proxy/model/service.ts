@@ -94,6 +94,8 @@ export interface ClusterService {
   readonly sessionAffinity?: { readonly timeoutMs: number }
   readonly internalTrafficPolicy: 'Cluster' | 'Local'
   readonly trafficDistribution?: string
+  /** True if its endpoints come from a list without conditions (Cilium's `services/v1`): it omits those that are not ready. */
+  readonly readyOnly?: true
   /** From all EndpointSlices. An address may appear several times, with other ports or for another pod. */
   readonly endpoints: readonly Endpoint[]
   /** Where it was read from, for messages: `services.yaml:12`. */

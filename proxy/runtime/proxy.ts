@@ -22,6 +22,8 @@ export interface L4ProxyParts {
   readonly engine: 'auto' | 'streams' | 'native'
   readonly options: EngineOptions
   readonly services: 'global' | 'all'
+  /** As in `ListenersParts`. */
+  readonly unlistedMs: number
   /** Makes ClusterIPs local, with `proxy.anyip`. */
   readonly routes: LocalRoutes | undefined
   /** With `proxy.nftables`. Outlive this proxy, since another may follow it. */
@@ -46,7 +48,7 @@ export class L4Proxy {
   readonly #unwatch: () => void
 
   constructor(parts: L4ProxyParts) {
-    const { directory, services, clock, log, routes, rules } = parts
+    const { directory, services, unlistedMs, clock, log, routes, rules } = parts
     this.#directory = directory
     this.#log = log
     const { engine, whyNotNative, BatchSocket } = createEngine(parts.engine, parts, parts.env)
@@ -64,6 +66,7 @@ export class L4Proxy {
       directory,
       engine: this.#engine,
       services,
+      unlistedMs,
       clock,
       log,
       redirects: () => rules?.redirects ?? false,

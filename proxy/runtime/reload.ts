@@ -15,7 +15,8 @@ export function replacedBy(before: Config, after: Config): Replaced {
   return {
     balancer: before.proxy.balancer !== after.proxy.balancer,
     health: !isDeepStrictEqual(healthOptions(before), healthOptions(after)),
-    proxy: !isDeepStrictEqual(engineOptions(before), engineOptions(after)),
+    proxy:
+      before.proxy.unlisted !== after.proxy.unlisted || !isDeepStrictEqual(engineOptions(before), engineOptions(after)),
     dns: dnsText(before) !== dnsText(after),
   }
 }

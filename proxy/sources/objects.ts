@@ -38,7 +38,7 @@ export type ClusterObject =
 /** A service without its identity, its endpoints, and what other objects say about it. */
 export type ServiceSpec = Omit<
   ClusterService,
-  'cluster' | 'namespace' | 'name' | 'exported' | 'derived' | 'derivedFrom' | 'endpoints' | 'origin'
+  'cluster' | 'namespace' | 'name' | 'exported' | 'derived' | 'derivedFrom' | 'readyOnly' | 'endpoints' | 'origin'
 >
 
 export interface ServiceObject extends ObjectRef {
@@ -55,6 +55,8 @@ export interface EndpointsObject extends ObjectRef {
   readonly service: ServiceKey
   /** Kubernetes' decoder sorts them by address, so that a reordered slice is not a change. */
   readonly endpoints: readonly DeclaredEndpoint[]
+  /** Set where the list has no conditions, and so omits endpoints that are not ready. */
+  readonly readyOnly?: true
   /** Set where the slice describes its Service too (etcd): used when the cluster has no other record of the Service. */
   readonly implied?: { readonly spec: ServiceSpec; readonly ports: readonly EndpointPort[] }
 }

@@ -202,6 +202,7 @@ export class ServiceAssembler {
       ...(exported && { exported: exported.exported }),
       ...(imported?.object.derived !== undefined && { derived: imported.object.derived }),
       ...(declared && derivedFrom[0] !== undefined && { derivedFrom: derivedFrom[0] }),
+      ...(portions.some(({ object }) => object.readyOnly) && { readyOnly: true as const }),
       endpoints: joinEndpoints(endpoints),
       ...(origin !== undefined && { origin }),
     }

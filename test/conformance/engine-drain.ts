@@ -13,7 +13,7 @@ export function drainSuite(t: Test, create: CreateEngine): void {
     const rig = await Rig.start(t, create, { backends: [old.backend] })
     const socket = await rig.client()
     const end = ending(socket)
-    rig.listener.update(...rig.service([{ ...old.backend, state: 'terminating' }, other.backend]))
+    rig.listener.update(...rig.service([other.backend]))
     rig.engine.retire(keysOf(old.backend))
     t.equal(await rig.ask(), 'other')
     await rig.clock.advance(20_000)
@@ -22,6 +22,28 @@ export function drainSuite(t: Test, create: CreateEngine): void {
     t.match(await end, { end: 'fin' }, 'it was quiet')
     t.same(await rig.settled(), { served: 2, refused: 0, failed: 0 })
     t.same(rig.chooser.totals.map(({ reason }) => reason).sort(), ['done', 'drained'])
+  })
+
+  t.test('a backend that is listed in any state at the end of a drain keeps its flows', async t => {
+    const { backend } = await tcpBackend(t, echo)
+    const rig = await Rig.start(t, create, { backends: [backend] })
+    await rig.client()
+    for (const state of [
+      { state: 'maintenance', serving: false },
+      { state: 'maintenance', weight: 0 },
+      { state: 'terminating', serving: false },
+      { health: 'down' },
+    ] as const) {
+      rig.listener.update(...rig.service([]))
+      rig.engine.retire(keysOf(backend))
+      rig.listener.update(...rig.service([{ ...backend, ...state }]))
+      await rig.clock.advance(60_000)
+      t.equal(rig.engine.stats().connections, 1, JSON.stringify(state))
+    }
+    rig.listener.update(...rig.service([]))
+    rig.engine.retire(keysOf(backend))
+    await rig.clock.advance(30_000)
+    t.same(await rig.settled(), { served: 1, refused: 0, failed: 0 })
   })
 
   t.test('T29: when only leaving backends are left, they still serve', async t => {
@@ -77,16 +99,12 @@ export function drainSuite(t: Test, create: CreateEngine): void {
     const rig = await Rig.start(t, create, { backends: [hole] })
     const end = ending(rig.knock())
     await rig.attempts(1)
-    rig.listener.update(
-      ...rig.service([
-        { ...hole, state: 'terminating' },
-        { ...backend, state: 'terminating' },
-      ]),
-    )
+    rig.listener.update(...rig.service([{ ...backend, state: 'terminating' }]))
     rig.engine.retire(keysOf(hole))
     await rig.clock.advance(1000)
     await rig.attempts(2)
     await rig.clock.advance(10_000)
+    rig.listener.update(...rig.service([]))
     rig.engine.retire(keysOf(backend))
     await rig.clock.advance(20_000)
     t.equal(rig.engine.stats().connections, 1)

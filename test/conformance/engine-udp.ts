@@ -172,7 +172,7 @@ export function udpSuite(t: Test, create: CreateEngine): void {
     const rig = await start(t, { backends: [old.backend] })
     const client = await udpClient(t)
     t.equal(await talk(rig, client, '1'), 'old')
-    rig.listener.update(...rig.service([{ ...old.backend, state: 'terminating' }, other.backend]))
+    rig.listener.update(...rig.service([other.backend]))
     rig.engine.retire(keysOf(old.backend))
     t.equal(await talk(rig, client, '2'), 'other')
     t.match(rig.chooser.totals, [{ reason: 'drained' }])
@@ -191,6 +191,14 @@ export function udpSuite(t: Test, create: CreateEngine): void {
     t.same(rig.chooser.totals, [], 'it has not moved')
     rig.listener.update(...rig.service([{ ...one.backend, state: 'terminating' }, two.backend]))
     t.equal(await talk(rig, client, '3'), 'one', 'a backend that still serves keeps its sessions')
+    for (const state of [
+      { state: 'terminating', serving: false },
+      { state: 'maintenance', serving: false },
+      { state: 'maintenance', weight: 0 },
+    ] as const) {
+      rig.listener.update(...rig.service([{ ...one.backend, ...state }, two.backend]))
+      t.equal(await talk(rig, client, JSON.stringify(state)), 'one', 'one that is listed keeps them too')
+    }
     rig.listener.update(...rig.service([bad, two.backend]))
     t.equal(await talk(rig, client, '4'), 'two')
     rig.listener.update(...rig.service([one.backend], 'another-service'))

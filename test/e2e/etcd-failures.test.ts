@@ -129,6 +129,46 @@ t.test('failures of an etcd', { skip: noEtcd }, async t => {
   })
 })
 
+t.test(
+  'a record that no longer names a backend is no proof that it is gone; one that is deleted is',
+  { skip: noEtcd },
+  async t => {
+    const etcd = await startEtcd(t)
+    const world = await createWorld(t, {
+      clusters: ['west'],
+      config: {
+        clusters: [
+          { name: 'west', id: 2, source: { manifests: './west' } },
+          { name: 'east', id: 7, source: { etcd: { endpoints: [etcd.url] } } },
+        ],
+        proxy: { drain: '500ms' },
+      },
+    })
+    const peer = new Peer(await etcd.client())
+    const [one, two] = [world.ip(11), world.ip(12)]
+    const record = (...ips: string[]) => {
+      const backends = Object.fromEntries(ips.map(ip => [ip, { main: { Protocol: 'TCP', Port: 8000 } }]))
+      return peer.service('default/rebel-base', { frontends: {}, hostnames: {}, zones: {}, backends })
+    }
+    await peer.put(record(one))
+    await peer.announce()
+    await startPod(t, one, 'one')
+    await startPod(t, two, 'two')
+    await world.declare('west', { clusterIP: world.ip(1), pods: [] })
+    await world.start()
+    await eventually(async () => assert.deepEqual(await tally(1, world.ip(1)), { one: 1 }), 15_000)
+    const flows = await holdFlow(t, world.ip(1))
+    await peer.put(record(two))
+    await eventually(async () => assert.deepEqual(await tally(2, world.ip(1)), { two: 2 }))
+    // Thrice the drain time: a wait for something that must not happen.
+    await new Promise(resolve => setTimeout(resolve, 1500))
+    t.ok(await flows(), 'the flow goes on')
+    await peer.drop(...Object.keys(record()))
+    await eventually(async () => assert.equal(await flows(), false))
+    t.pass('and drains when the record is gone')
+  },
+)
+
 t.test('the services of a lost cluster are removed when it is stale, and not before', { skip: noEtcd }, async t => {
   const etcd = await startEtcd(t)
   const world = await createWorld(t, {

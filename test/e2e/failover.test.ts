@@ -5,7 +5,7 @@ import { connect } from 'node:net'
 import { join } from 'node:path'
 import t from 'tap'
 import { eventually } from '../support/eventually.ts'
-import { ask, createWorld, startPod, startUdpPod, tally, type World } from '../support/world.ts'
+import { ask, createWorld, type Pod, startPod, startUdpPod, tally, type World } from '../support/world.ts'
 
 const name = 'rebel-base.default.svc.cluster.local'
 
@@ -52,38 +52,75 @@ t.test('both clusters answer; when one is scaled to zero, killed and restarted, 
   await again.close()
 })
 
-t.test('a flow in progress outlives the removal of its backend, and ends with the drain time', async t => {
-  const world = await createWorld(t, { config: { proxy: { drain: '1s' } } })
-  const [vip, a, b] = [world.ip(1), world.ip(11), world.ip(21)]
-  await startPod(t, a, 'one')
-  await startPod(t, b, 'two')
-  await world.declare('cluster-1', {
-    clusterIP: vip,
-    annotations: { 'service.cilium.io/global': 'true', 'service.cilium.io/affinity': 'local' },
-    pods: [{ ip: a }],
-  })
-  await world.declare('cluster-2', { clusterIP: world.ip(2), pods: [{ ip: b }] })
-  await world.start()
+for (const engine of process.env.STARLANE_NATIVE === '0' ? ['streams'] : ['auto', 'streams']) {
+  t.test(`${engine}: flows stay on a backend that is listed, and drain when it has left`, async t => {
+    const world = await createWorld(t, {
+      config: { proxy: { engine, drain: '1s' } },
+    })
+    const [vip, a, b] = [world.ip(1), world.ip(11), world.ip(21)]
+    await startPod(t, a, 'one')
+    await startPod(t, b, 'two')
+    await startUdpPod(t, a, 'one', 9000)
+    await startUdpPod(t, b, 'two', 9000)
+    const annotations = { 'service.cilium.io/global': 'true', 'service.cilium.io/affinity': 'local' }
+    const declare = async (pods: readonly Pod[]) => {
+      await world.declare('cluster-1', { clusterIP: vip, annotations, pods })
+      await world.declare('cluster-1', {
+        ...{ name: 'quic', clusterIP: vip, annotations, pods },
+        ...{ port: 7001, targetPort: 9000, protocol: 'UDP' },
+      })
+    }
+    await declare([{ ip: a }])
+    await world.declare('cluster-2', { clusterIP: world.ip(2), pods: [{ ip: b }] })
+    await world.declare('cluster-2', {
+      ...{ name: 'quic', clusterIP: world.ip(2), pods: [{ ip: b }] },
+      ...{ port: 7001, targetPort: 9000, protocol: 'UDP' },
+    })
+    await world.start()
 
-  const socket = connect(7000, vip)
-  let heard = ''
-  socket.on('data', data => {
-    heard += data
+    const socket = connect(7000, vip)
+    let heard = ''
+    socket.on('data', data => {
+      heard += data
+    })
+    socket.on('error', () => {})
+    const closed = new Promise(resolve => socket.on('close', resolve))
+    await eventually(() => assert.equal(heard, 'one\n'))
+    const datagrams = createSocket('udp4')
+    t.teardown(() => datagrams.close())
+    let answer = ''
+    datagrams.on('message', message => {
+      answer = String(message)
+    })
+    const askUdp = (question: string) =>
+      eventually(() => {
+        datagrams.send(question, 7001, vip)
+        assert.match(answer, new RegExp(`:${question}$`))
+        return answer.split(':')[0]
+      })
+    t.equal(await askUdp('begin'), 'one')
+
+    for (const state of [
+      { ready: false, serving: false },
+      { ready: false, serving: true, terminating: true },
+      { ready: false, serving: false, terminating: true },
+    ]) {
+      const shown = JSON.stringify(state)
+      await declare([{ ip: a, ...state }])
+      await eventually(async () => assert.equal(await ask(vip), 'two', `${shown}: new flows go to another backend`))
+      // Twice the drain time: a wait for something that must not happen.
+      await new Promise(resolve => setTimeout(resolve, 2000))
+      heard = ''
+      socket.write(`${shown}\n`)
+      await eventually(() => assert.equal(heard, `${shown}\n`), 3000)
+      t.equal(await askUdp(shown.length.toString()), 'one', shown)
+    }
+    await declare([])
+    await closed
+    t.pass('a backend that has left drains')
+    t.equal(await askUdp('end'), 'two')
   })
-  socket.on('error', () => {})
-  const closed = new Promise(resolve => socket.on('close', resolve))
-  await eventually(() => assert.equal(heard, 'one\n'))
-  await world.declare('cluster-1', {
-    clusterIP: vip,
-    annotations: { 'service.cilium.io/global': 'true', 'service.cilium.io/affinity': 'local' },
-    pods: [{ ip: a, ready: false, serving: true, terminating: true }],
-  })
-  await eventually(async () => assert.equal(await ask(vip), 'two', 'new flows go to another backend at once'))
-  socket.write('still here\n')
-  await eventually(() => assert.equal(heard, 'one\nstill here\n', 'the old flow continues'))
-  await closed
-  t.pass('and ends with the drain')
-})
+}
 
 t.test('affinity: local until nothing local is left, then remote, then local again', async t => {
   const world = await createWorld(t)

@@ -85,7 +85,7 @@ export class EngineCore implements Engine, FlowContext {
     const leaves = ({ backend }: OpenFlow) => backend !== undefined && keys.has(backend.key)
     for (const session of this.sessions) if (leaves(session)) session.move()
     this.#drain([...this.connections].filter(leaves), connection => {
-      if (leaves(connection) && !connection.backendActive) connection.cut('drained')
+      if (leaves(connection) && !connection.backendListed) connection.cut('drained')
     })
   }
 

@@ -35,8 +35,8 @@ export interface OpenFlow {
 export interface OpenConnection extends OpenFlow {
   /** The listener that accepted it, or the one that was opened in its place. */
   listener: ListenerState
-  /** Whether its backend is active in its frontend: a backend that came back keeps its flows. */
-  readonly backendActive: boolean
+  /** Whether its service lists its backend, in any state: a backend that came back keeps its flows. */
+  readonly backendListed: boolean
 }
 
 export interface OpenSession extends OpenFlow {

@@ -63,8 +63,8 @@ export abstract class TcpConnection implements Flow, OpenConnection, Expiring {
 
   tick(_now: number): void {}
 
-  get backendActive(): boolean {
-    return this.listener.frontend.backends.some(b => b.key === this.backend?.key && b.state === 'active')
+  get backendListed(): boolean {
+    return this.listener.service.backends.some(({ key }) => key === this.backend?.key)
   }
 
   begin(): void {

@@ -1,5 +1,5 @@
 /** A UDP frontend: the listener's state, and the sessions of its clients. */
-import { isHealthy } from '../../model/backend.ts'
+import { isBad, isHealthy } from '../../model/backend.ts'
 import type { Frontend, GlobalService } from '../../model/service.ts'
 import type { OpenSession } from './flow-context.ts'
 import { ListenerState } from './listener-state.ts'
@@ -8,17 +8,17 @@ export abstract class UdpFrontend extends ListenerState {
   readonly sessions = new Set<OpenSession>()
 
   /**
-   * Sessions stay where they are, unless their backend can no longer answer and another can. kube-proxy flushes conntrack
-   * by the same rule: never for a backend that still serves, never when no other is left.
+   * Sessions stay where they are while their backend is listed, in any state, unless it is found dead and another is usable, or
+   * the address goes to another service. A backend that is not listed keeps them only while no other is usable.
    */
   override update(frontend: Frontend, service: GlobalService): void {
     const moved = frontend.service !== this.frontend.service
     super.update(frontend, service)
     if (this.sessions.size === 0) return
-    const usable = new Set(frontend.backends.filter(isHealthy).map(backend => backend.key))
-    if (usable.size === 0 && !moved) return
+    if (!moved && !frontend.backends.some(isHealthy)) return
+    const kept = new Set(service.backends.filter(backend => !isBad(backend)).map(({ key }) => key))
     for (const session of this.sessions) {
-      if (session.backend && !usable.has(session.backend.key)) session.move()
+      if (session.backend && !kept.has(session.backend.key)) session.move()
     }
   }
 

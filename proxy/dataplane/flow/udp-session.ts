@@ -3,7 +3,7 @@
  * link to the backend, again with another backend if that fails, report.
  *
  * A link is a connected socket towards one backend, so that only this backend's datagrams come back and an ICMP refusal is
- * reported (RFC 1122, 4.1.3.3). A session that loses its backend (refused, retired, no longer healthy) chooses again when its
+ * reported (RFC 1122, 4.1.3.3). A session that loses its backend (refused, gone from its list, found dead) chooses again when its
  * client next sends.
  *
  * An engine extends it by the calls that touch datagrams and reports what happens: {@link UdpSession.asked},

@@ -17,6 +17,8 @@ export interface ListenersParts {
   readonly engine: Engine
   /** `global`: only services with the annotation. `all`: every service that has frontends. */
   readonly services: 'global' | 'all'
+  /** How long TCP connections may stay on a backend that a list without conditions no longer names. */
+  readonly unlistedMs: number
   readonly clock: Clock
   readonly log: Log
   /** Makes the addresses of new frontends bindable, before they are opened. A failure shows when they are bound. */
@@ -33,11 +35,13 @@ export class Listeners {
   readonly #parts: ListenersParts
   readonly #listeners = new Map<string, FrontendListener>()
   readonly #closing = new Map<string, Promise<void>>()
-  readonly #departures = new Departures()
+  readonly #departures: Departures
   #unsubscribe: (() => void) | undefined
 
   constructor(parts: ListenersParts) {
     this.#parts = parts
+    const { clock, engine, unlistedMs } = parts
+    this.#departures = new Departures({ clock, unlistedMs, retire: backends => engine.retire(backends) })
   }
 
   /** Opens the frontends of the directory and follows it from now on. Resolves when each has been tried once. */
@@ -84,6 +88,7 @@ export class Listeners {
   /** Stops following and frees all addresses; the engine ends the flows. */
   async close(): Promise<void> {
     this.#unsubscribe?.()
+    this.#departures.close()
     for (const key of [...this.#listeners.keys()]) this.#shut(key)
     await Promise.all(this.#closing.values())
   }
@@ -100,8 +105,7 @@ export class Listeners {
     if (opened.length > 0 || before.some(service => service?.frontends.some(({ key }) => !wanted.has(key)))) {
       this.#parts.onChange?.()
     }
-    const gone = this.#departures.follow(before, after)
-    if (gone.length > 0) this.#parts.engine.retire(gone)
+    this.#departures.follow(change.map(({ key }, i) => ({ key, before: before[i], after: after[i] })))
     await this.#open(opened)
   }
 

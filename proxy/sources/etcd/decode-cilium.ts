@@ -77,6 +77,7 @@ export function decodeService(suffix: string, value: Uint8Array, owner: Owner): 
     namespace,
     name,
     service: serviceKey(namespace, name),
+    readyOnly: true,
     endpoints: [...portsOf(record.backends)].map(([address, ports]) => ({
       address,
       ports,

@@ -81,6 +81,7 @@ function setup(t: Test, services: GlobalService[], given: Partial<ListenersParts
     engine,
     clock,
     services: 'global',
+    unlistedMs: 3_600_000,
     log: { debug: note, info: note, warn: note, error: note },
     ...given,
   })
@@ -340,7 +341,7 @@ t.test('addresses are prepared before they are bound, and a failure of that does
   t.match(log, [{ event: 'listener.unprepared', fields: { why: 'no permission' } }])
 })
 
-t.test('a backend retires when no service has it active any more, and again when it is gone', async t => {
+t.test('a backend retires when no service lists it any more, and not before', async t => {
   const shared = { ...a }
   const { listeners, engine, directory } = setup(t, [
     service('one', '127.96.0.1', [tcp(80)], [shared, b]),
@@ -351,18 +352,114 @@ t.test('a backend retires when no service has it active any more, and again when
   retired()
   directory.set(service('one', '127.96.0.1', [tcp(80)], [b]))
   t.same(retired(), [], 'the other service has it')
-  directory.set(service('two', '127.96.0.2', [tcp(80)], [{ ...shared, health: 'down' }]))
-  t.same(retired(), [], 'health is not for us to judge')
-  directory.set(service('two', '127.96.0.2', [tcp(80)], [{ ...shared, state: 'terminating' }]))
-  t.same(retired(), [`retire ${a.key}`])
-  directory.set(service('two', '127.96.0.2', [tcp(80)], [{ ...shared, state: 'terminating', serving: false }]))
-  t.same(retired(), [])
+  for (const state of [
+    { health: 'down' },
+    { state: 'maintenance', serving: false },
+    { state: 'maintenance', weight: 0 },
+    { state: 'terminating' },
+    { state: 'terminating', serving: false },
+  ] as const) {
+    directory.set(service('two', '127.96.0.2', [tcp(80)], [{ ...shared, ...state }]))
+    t.same(retired(), [], JSON.stringify(state))
+  }
   directory.set(service('two', '127.96.0.2', [tcp(80)], []))
   t.same(retired(), [`retire ${a.key}`])
   directory.set(service('one', '127.96.0.1', [tcp(80)], [{ ...b, state: 'maintenance' }, a]))
-  t.same(retired(), [`retire ${b.key}`])
+  t.same(retired(), [])
   directory.remove('default/one')
   t.same(retired(), [`retire ${b.key} ${a.key}`])
+})
+
+t.test('a backend that a list without conditions omits has not left yet', async t => {
+  const far = clusterService({ cluster: 'cluster-2', readyOnly: true })
+  /** A service of both clusters; `listed: false`: the other one has no record of it any more. */
+  const two = (name: string, ip: string, backends: Backend[], listed: object | false = far) => {
+    const plain = service(name, ip, [tcp(80)], backends)
+    return { ...plain, members: [...plain.members, ...(listed ? [listed as typeof far] : [])] }
+  }
+  const at = (n: number) => backend({ address: `127.2.9.${n}`, cluster: 'cluster-2' })
+  const [x, y] = [at(1), at(2)]
+  const begin = async (given: Partial<ListenersParts> = {}) => {
+    const all = setup(t, [two('one', '127.96.0.1', [a, x, y]), two('two', '127.96.0.2', [])], given)
+    await all.listeners.start()
+    all.engine.news()
+    const retired = () => all.engine.news().filter(line => line.startsWith('retire'))
+    return { ...all, retired, omit: () => all.directory.set(two('one', '127.96.0.1', [a, y])) }
+  }
+
+  await t.test('it has left when its time is over', async t => {
+    const { omit, retired, clock, directory, listeners } = await begin()
+    omit()
+    t.same(retired(), [])
+    await clock.advance(3_599_000)
+    t.same(retired(), [])
+    directory.set(two('one', '127.96.0.1', [a]))
+    await clock.advance(1000)
+    t.same(retired(), [`retire ${x.key}`])
+    await clock.advance(3_599_000)
+    t.same(retired(), [`retire ${y.key}`])
+    omit()
+    await listeners.close()
+    t.equal(clock.waiting, 0, 'no timer is left')
+  })
+
+  await t.test('it may come back', async t => {
+    const { omit, retired, clock, directory } = await begin()
+    omit()
+    directory.set(two('one', '127.96.0.1', [a, x, y]))
+    await clock.advance(7_200_000)
+    t.same(retired(), [])
+  })
+
+  await t.test('the list goes, or gets conditions', async t => {
+    for (const list of [false, clusterService({ cluster: 'cluster-2' })] as const) {
+      const { omit, retired, directory } = await begin()
+      omit()
+      directory.set(two('one', '127.96.0.1', [a, y], list))
+      t.same(retired(), [`retire ${x.key}`])
+      directory.set(two('one', '127.96.0.1', [a], list))
+      t.same(retired(), [`retire ${y.key}`], 'others are proven gone by it')
+    }
+    const { omit, retired, directory } = await begin()
+    omit()
+    directory.remove('default/one')
+    t.same(retired(), [`retire ${a.key} ${y.key} ${x.key}`], 'the service goes')
+  })
+
+  await t.test('another service has its address', async t => {
+    const { omit, retired, directory } = await begin()
+    omit()
+    const taker = backend({ address: x.address, port: 9999, cluster: 'cluster-2' })
+    directory.set(two('one', '127.96.0.1', [a, y, taker]))
+    t.same(retired(), [], 'not the same one')
+    directory.set(two('two', '127.96.0.2', [backend({ ...taker, port: 99, key: 'cluster-2/other' })]))
+    t.same(retired(), [`retire ${x.key}`])
+  })
+
+  await t.test('UDP, and backends of clusters with conditions, leave at once', async t => {
+    const quic = backend({ address: '127.2.9.3', cluster: 'cluster-2', protocol: 'UDP' })
+    const { directory, retired } = await begin()
+    directory.set(two('one', '127.96.0.1', [a, x, y, quic]))
+    directory.set(two('one', '127.96.0.1', [x, y]))
+    t.same(retired(), [`retire ${a.key} ${quic.key}`])
+  })
+
+  await t.test('unlisted: 0 means that it has left', async t => {
+    const { omit, retired } = await begin({ unlistedMs: 0 })
+    omit()
+    t.same(retired(), [`retire ${x.key}`])
+  })
+
+  await t.test('there are at most ten thousand; the oldest have left', async t => {
+    const many = Array.from({ length: 10_003 }, (_, i) =>
+      backend({ address: `127.3.${i >> 8}.${i & 255}`, cluster: 'cluster-2' }),
+    )
+    const { directory, retired } = await begin()
+    directory.set(two('one', '127.96.0.1', many))
+    retired()
+    directory.set(two('one', '127.96.0.1', []))
+    t.match(retired(), [new RegExp(`^retire ${x.key} ${y.key}( \\S+){3}$`)])
+  })
 })
 
 t.test('five thousand frontends open, and then a change touches one', async t => {

@@ -79,6 +79,7 @@ t.test('the cluster-config', async t => {
 t.test('a service, as Cilium 1.20 writes it', async t => {
   t.same(assembled('east', ...decodeService('shop/cart', serviceValue(), east))[0], {
     cluster: 'east',
+    readyOnly: true,
     namespace: 'shop',
     name: 'cart',
     type: 'ClusterIP',
