@@ -145,7 +145,7 @@ class Starlane implements Runtime {
     this.#clusters = clustersOf(config.cluster, config.clusters)
     this.#startedAt = clock.wall()
 
-    const { vips, services, anyip, nftables } = config.proxy
+    const { vips, services, serviceProxyName, anyip, nftables } = config.proxy
     this.#location = locationOf(config, env)
     const { node } = this.#location
     this.#routes = anyip ? new LocalRoutes({ log }) : undefined
@@ -155,6 +155,7 @@ class Starlane implements Runtime {
       staleAfterMs: config.stale.after,
       ...(vips === 'clusterIP' ? {} : { vips: vips.cidr }),
       services,
+      ...(serviceProxyName === '*' ? {} : { proxyName: serviceProxyName }),
       ...(node === undefined ? {} : { node }),
       onOwnNode: () => this.#locate(),
       health: backend => this.#health.verdict(backend),

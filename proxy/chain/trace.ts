@@ -4,7 +4,7 @@
  */
 import { type Backend, type Backends, isBad, select } from '../model/backend.ts'
 import type { Client, Flow, Refusal } from '../model/flow.ts'
-import type { GlobalService } from '../model/service.ts'
+import { type GlobalService, proxyNameOf } from '../model/service.ts'
 import type { Explanation, Removal } from '../model/views.ts'
 import type { ServiceChain } from './compile.ts'
 import { neutralFlow } from './neutral.ts'
@@ -115,12 +115,16 @@ export function explain(flow: Flow, chain: ServiceChain, attempts: number): Trac
 /** Backends that the chain never sees, and why. */
 function leftOut({ backends, frontends, parked, local }: GlobalService): Removal[] {
   const offered = new Set(frontends.flatMap(frontend => frontend.backends.map(({ key }) => key)))
+  const otherProxy = frontends.length === 0 && local ? proxyNameOf(local) : undefined
   const absent = local ? 'the service is not global in this cluster' : 'this cluster has no such service'
   return [
     ...parked.map(({ key }) => ({ backend: key, why: absent })),
     ...backends
       .filter(backend => !offered.has(backend.key))
-      .map(backend => ({ backend: backend.key, why: whyNotOffered(backend) })),
+      .map(backend => ({
+        backend: backend.key,
+        why: otherProxy === undefined ? whyNotOffered(backend) : `the Service is left to the proxy "${otherProxy}"`,
+      })),
   ]
 }
 

@@ -87,8 +87,9 @@ function noteText(note: BackendNote | undefined): string {
   return note ? [note.state, note.detail].filter(Boolean).join(': ') : ''
 }
 
-function frontendTexts({ frontends, headless, externalName }: ServiceView): string[] {
+function frontendTexts({ frontends, headless, externalName, proxyName }: ServiceView): string[] {
   if (externalName !== undefined) return [`ExternalName ${externalName}`]
+  if (frontends.length === 0 && proxyName !== undefined && !headless) return [`left to the proxy ${proxyName}`]
   if (frontends.length === 0) return [headless ? 'headless' : 'not in this cluster']
   return frontends.map(
     ({ ip, port, protocol, name, refusing }) =>

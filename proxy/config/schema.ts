@@ -218,6 +218,10 @@ const proxyFields = {
     ['global', 'all'],
     'global',
   ),
+  serviceProxyName: text(
+    'A Service with the label `service.kubernetes.io/service-proxy-name` is proxied only if it has this value, and otherwise left to the proxy it names. `*` ignores the label.',
+    'starlane',
+  ),
   balancer: oneOf(
     'Who has the last word among equal backends. `maglev` keeps a client with its backend without remembering it.',
     ['round-robin', 'least-connections', 'maglev', 'random'],

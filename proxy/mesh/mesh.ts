@@ -12,6 +12,7 @@ import {
   type ClusterService,
   type Clusterset,
   type GlobalService,
+  proxyNameOf,
   type ServiceKey,
   type Settings,
   serviceKey,
@@ -34,6 +35,8 @@ export interface MeshOptions {
   readonly vips?: Cidr
   /** Which services are proxied, and so get a virtual address. */
   readonly services: 'global' | 'all'
+  /** A local Service that is left to a proxy of another name gets no frontends; undefined: all get them. */
+  readonly proxyName?: string
   /** The name of the node that Starlane runs on. */
   readonly node?: string
   /** The labels of that node have changed, or it is known now. */
@@ -325,6 +328,11 @@ export class Mesh {
     settings: Settings,
     clusterset: Clusterset | undefined,
   ): FrontendIp[] {
+    const { proxyName } = this.#options
+    if (proxyName !== undefined && (proxyNameOf(local) ?? proxyName) !== proxyName) {
+      this.#vips?.release(key)
+      return []
+    }
     const proxied = this.#options.services === 'all' || settings.global
     const wanted = local.clusterIPs.length > 0 || (clusterset?.headless === false && local.derived === undefined)
     if (!this.#vips || !proxied || !wanted) {

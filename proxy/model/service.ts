@@ -102,6 +102,11 @@ export interface ClusterService {
   readonly origin?: string
 }
 
+/** The proxy that a Service is left to, by its label `service.kubernetes.io/service-proxy-name`; undefined: any. */
+export function proxyNameOf({ labels }: ClusterService): string | undefined {
+  return labels['service.kubernetes.io/service-proxy-name']
+}
+
 /** A namespace of one cluster. `global` is false only if its annotation `clustermesh.cilium.io/global` says so. */
 export interface Namespace {
   readonly name: string

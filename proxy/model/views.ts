@@ -111,6 +111,8 @@ export interface ServiceView {
   readonly headless: boolean
   /** The target of a Service of `type: ExternalName`. */
   readonly externalName?: string
+  /** Its label `service.kubernetes.io/service-proxy-name`, if it has one. */
+  readonly proxyName?: string
   readonly frontends: readonly {
     readonly ip: string
     readonly port: number

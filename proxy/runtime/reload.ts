@@ -32,6 +32,7 @@ export function restartFields(before: Config, after: Config): string[] {
     ['proxy.nftables', before.proxy.nftables, after.proxy.nftables],
     ['proxy.engine', before.proxy.engine, after.proxy.engine],
     ['proxy.services', before.proxy.services, after.proxy.services],
+    ['proxy.serviceProxyName', before.proxy.serviceProxyName, after.proxy.serviceProxyName],
     ['admin.listen', before.admin, after.admin],
     ['writeBack', before.writeBack, after.writeBack],
     ['publish', before.publish, after.publish],

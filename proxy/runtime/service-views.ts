@@ -1,7 +1,7 @@
 /** The JSON views of services. */
 import type { Chain } from '../chain/chain.ts'
 import type { Backend } from '../model/backend.ts'
-import type { GlobalService, Settings } from '../model/service.ts'
+import { type GlobalService, proxyNameOf, type Settings } from '../model/service.ts'
 import type { BackendView, ServiceView } from '../model/views.ts'
 
 export function serviceView(
@@ -11,12 +11,14 @@ export function serviceView(
 ): ServiceView {
   const selected = chain.selected(service)
   const { namespace, name, settings, frontends, backends, parked, changedAt, local } = service
+  const proxyName = local && proxyNameOf(local)
   return {
     namespace,
     name,
     settings: settingsView(settings),
     headless: local?.headless ?? false,
     ...(local?.externalName === undefined ? {} : { externalName: local.externalName }),
+    ...(proxyName === undefined ? {} : { proxyName }),
     frontends: frontends.map(({ key, ip, port, protocol, name }) => ({
       ip,
       port,

@@ -91,6 +91,7 @@ t.test('the defaults are those of the design', async t => {
       anyip: false,
       nftables: 'none',
       services: 'global',
+      serviceProxyName: 'starlane',
       balancer: 'round-robin',
       dial: { timeout: 1000, attempts: 3, budget: 5000 },
       idle: { tcp: 3_600_000, halfClosed: 60_000, udp: 60_000 },

@@ -311,3 +311,26 @@ t.test('virtual addresses are spread over the range and leave out its ends', asy
   t.equal(all.allocate('default/one-more'), taken[3])
   t.match(new VipAllocator(parseCidr('fd00::/64') as Cidr).allocate('default/a'), /^fd00::/)
 })
+
+t.test('a Service that is left to another proxy has no frontend, and no virtual address', async t => {
+  const vips = parseCidr('127.98.0.0/30') as Cidr
+  const labelled = (name: string, value?: string) =>
+    clusterService({
+      name,
+      ...(value !== undefined && { labels: { 'service.kubernetes.io/service-proxy-name': value } }),
+      endpoints: [endpoint({ address: '10.1.0.1' })],
+    })
+  const frontends = (given: Partial<MeshOptions>) => {
+    const { mesh, one } = startMesh(t, { vips, ...given })
+    const services = [labelled('other', 'other-proxy'), labelled('empty', ''), labelled('ours', 'starlane')]
+    one.reset({ services: [...services, labelled('plain')], namespaces: [] })
+    mesh.flush()
+    t.same(mesh.directory.service('default/other')?.backends.length, 1)
+    return services
+      .concat(labelled('plain'))
+      .flatMap(({ name }) => (mesh.directory.service(`default/${name}`)?.frontends.length ? name : []))
+  }
+  t.same(frontends({ proxyName: 'starlane' }), ['ours', 'plain'])
+  t.same(frontends({ proxyName: 'other-proxy' }), ['other', 'plain'])
+  t.same(frontends({}).length, 2, 'without a name the label is ignored: the two addresses of the range are used')
+})
