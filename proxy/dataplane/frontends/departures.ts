@@ -4,9 +4,10 @@
  *
  * A list without conditions (`readyOnly`) also omits backends that are only not ready. One that such a list no longer names is
  * *unlisted*: its TCP connections go on until the rest of the list goes too, another service has its address, or its time is
- * over. If it is dead, its connections end by themselves, at the latest by keepalive.
+ * over. One that health had found dead before has left at once. Nothing checks an unlisted backend: if it dies, its
+ * connections end by themselves, at the latest by keepalive.
  */
-import type { Backend } from '../../model/backend.ts'
+import { type Backend, isBad } from '../../model/backend.ts'
 import type { GlobalService, ServiceKey } from '../../model/service.ts'
 import type { Clock } from '../../model/time/clock.ts'
 
@@ -107,7 +108,7 @@ export class Departures {
     const backends = new Map<string, Backend>()
     for (const states of change) {
       for (const backend of states.before?.backends ?? []) {
-        if (!left.has(backend.key) || backend.protocol !== 'TCP') continue
+        if (!left.has(backend.key) || backend.protocol !== 'TCP' || isBad(backend)) continue
         backends.set(backend.key, backend)
         lists.set(backend.key, [...(lists.get(backend.key) ?? []), states])
       }

@@ -436,6 +436,16 @@ t.test('a backend that a list without conditions omits has not left yet', async 
     t.same(retired(), [`retire ${x.key}`])
   })
 
+  await t.test('health had found it dead', async t => {
+    for (const health of ['down', 'ejected'] as const) {
+      const { omit, retired, directory } = await begin()
+      directory.set(two('one', '127.96.0.1', [a, { ...x, health }, y]))
+      t.same(retired(), [])
+      omit()
+      t.same(retired(), [`retire ${x.key}`])
+    }
+  })
+
   await t.test('UDP, and backends of clusters with conditions, leave at once', async t => {
     const quic = backend({ address: '127.2.9.3', cluster: 'cluster-2', protocol: 'UDP' })
     const { directory, retired } = await begin()
