@@ -19,6 +19,8 @@ export interface EngineUnderTest {
   readonly create: CreateEngine
   readonly source: URL
   readonly export: string
+  /** What becomes of a byte sent with MSG_OOB; those around it always arrive. */
+  readonly urgentBytes: 'kept' | 'lost'
 }
 
 export const plainOptions: EngineOptions = {

@@ -1,7 +1,7 @@
 /**
  * What any engine must do. `create` is the engine under test, and `source` where a process of its own finds it:
  *
- *     engineConformance(t, { create: createStreamsEngine, source: new URL(…), export: 'createStreamsEngine' })
+ *     engineConformance(t, { create: createStreamsEngine, source: new URL(…), export: 'createStreamsEngine', urgentBytes: 'lost' })
  */
 import type { Test } from 'tap'
 import { drainSuite } from './engine-drain.ts'
@@ -10,9 +10,11 @@ import { pressureSuite } from './engine-pressure.ts'
 import type { EngineUnderTest } from './engine-rig.ts'
 import { streamSuite } from './engine-stream.ts'
 import { udpSuite } from './engine-udp.ts'
+import { urgentSuite } from './engine-urgent.ts'
 
 export function engineConformance(t: Test, engine: EngineUnderTest): void {
   t.test('bytes', async t => streamSuite(t, engine.create))
+  t.test('urgent bytes', async t => urgentSuite(t, engine))
   t.test('pressure', async t => pressureSuite(t, engine.create))
   t.test('dials and faults', async t => faultSuite(t, engine))
   t.test('drain', async t => drainSuite(t, engine.create))

@@ -61,7 +61,7 @@ bool Pump::acceptOne(int32_t listener, int listening) {
   }
   const uint32_t slot = newSlot();
   Connection& connection = connections_[slot];
-  if (!watch(epoll_, fd.get(), tagOf(slot, kClient, connection.stamp[kClient]), EPOLLIN | EPOLLOUT | EPOLLRDHUP | EPOLLET)) {
+  if (!watch(epoll_, fd.get(), tagOf(slot, kClient, connection.stamp[kClient]), kSocketEvents)) {
     fault(errno);
     freeSlots_.push_back(slot);
     return true;

@@ -1,6 +1,9 @@
 // Moving bytes from one side to the other. Both sockets are watched edge-triggered, so each direction remembers whether its
 // side may have more. Small messages are copied through one buffer, the cheapest way for them. A side that fills the buffer
 // twice in a row is in a large transfer; its bytes are then spliced through a pipe without a copy.
+//
+// Urgent bytes (MSG_OOB, RFC 6093) travel in their place, without their mark: the sockets have SO_OOBINLINE. A read ends before
+// such a byte, and splice(2) never passes it, so a side that has sent one is copied, and read until recv(2) says EAGAIN.
 #include <fcntl.h>
 #include <sys/epoll.h>
 #include <sys/socket.h>
@@ -29,7 +32,8 @@ void Pump::openEvent(uint32_t slot, Connection& connection, Side side, uint32_t 
   Direction& direction = connection.from[side];
   if (events & EPOLLERR) direction.broken = true;
   if (events & (EPOLLRDHUP | EPOLLHUP)) direction.hungUp = true;
-  if (events & (EPOLLIN | EPOLLRDHUP | EPOLLHUP | EPOLLERR)) direction.readable = true;
+  if (events & EPOLLPRI) direction.urgent = true;
+  if (events & (EPOLLIN | EPOLLPRI | EPOLLRDHUP | EPOLLHUP | EPOLLERR)) direction.readable = true;
 
   const Side from = other(side);
   if ((events & EPOLLOUT) && connection.from[from].blocked && flush(slot, connection, from)) move(slot, connection, from);
@@ -67,11 +71,12 @@ bool Pump::copy(uint32_t slot, Connection& connection, Side from, size_t& moved)
   }
   connection.progress++;
   moved += static_cast<size_t>(got);
-  // A read that did not fill the buffer has emptied the socket: epoll will report more, and if it has reported a FIN, that is
-  // next. Either way another read is not needed.
-  const bool all = static_cast<size_t>(got) < kBuffer;
+  // Without urgent bytes a read that did not fill the buffer has emptied the socket: epoll will report more, and if it has
+  // reported a FIN, that is next. Either way another read is not needed. Of an urgent byte that has come since, epoll will too.
+  const bool filled = static_cast<size_t>(got) == kBuffer;
+  const bool all = !filled && !direction.urgent;
   const bool last = all && direction.hungUp && !direction.broken;
-  if (all) direction.full = 0;
+  if (!filled || direction.urgent) direction.full = 0;
   else if (++direction.full >= kFullReadsBeforeSplice) direction.pipe = pipes_.take();
 
   if (from == kClient && !connection.noDelay && (direction.bytes > 0 || got > kHeldBack)) {
@@ -105,15 +110,13 @@ bool Pump::copy(uint32_t slot, Connection& connection, Side from, size_t& moved)
   return true;
 }
 
-// Reads into an empty pipe only, so that EAGAIN always means that the socket has nothing.
+// Reads into an empty pipe only, so that EAGAIN always means that the socket has nothing, or nothing before an urgent byte.
 bool Pump::splice(uint32_t slot, Connection& connection, Side from, size_t& moved) {
   Direction& direction = connection.from[from];
+  if (direction.urgent) return endSplicing(direction);
   const ssize_t got = ::splice(connection.fd[from].get(), nullptr, direction.pipe->in.get(), nullptr, Pipes::kSize,
                                SPLICE_F_MOVE | SPLICE_F_NONBLOCK);
-  if (got == 0) {
-    sideEnded(slot, connection, from);
-    return false;
-  }
+  if (got == 0) return endSplicing(direction);  // the end, or an urgent byte before it: recv(2) knows
   if (got < 0) {
     if (errno == EINTR) return true;
     if (errno == EAGAIN) direction.readable = false;
@@ -124,10 +127,13 @@ bool Pump::splice(uint32_t slot, Connection& connection, Side from, size_t& move
   moved += static_cast<size_t>(got);
   direction.pipe->held += static_cast<size_t>(got);
   if (!flush(slot, connection, from)) return false;
-  if (got < kSmallSplice) {
-    pipes_.give(std::move(direction.pipe));
-    direction.full = 0;
-  }
+  return got < kSmallSplice ? endSplicing(direction) : true;
+}
+
+// The pipe is empty. What comes next is copied.
+bool Pump::endSplicing(Direction& direction) {
+  pipes_.give(std::move(direction.pipe));
+  direction.full = 0;
   return true;
 }
 

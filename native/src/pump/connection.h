@@ -18,6 +18,7 @@ struct Direction {
   bool readable = false;  // epoll has reported it, and no read has returned EAGAIN since
   bool hungUp = false;    // the side's FIN has arrived; what came before it may still be unread
   bool broken = false;    // the side's socket has failed
+  bool urgent = false;    // the side has sent an urgent byte: reads end before it although more is there
   bool ended = false;     // the side's last byte is read
   bool passed = false;    // its FIN is passed on
   bool blocked = false;   // the other side takes no more now

@@ -14,7 +14,7 @@ void Pump::dial(uint32_t slot, Connection& connection, const Record& command) {
     return dialFailed(slot, connection, error);
   }
   const uint32_t stamp = ++connection.stamp[kBackend];
-  if (!watch(epoll_, fd.get(), tagOf(slot, kBackend, stamp), EPOLLIN | EPOLLOUT | EPOLLRDHUP | EPOLLET))
+  if (!watch(epoll_, fd.get(), tagOf(slot, kBackend, stamp), kSocketEvents))
     return dialFailed(slot, connection, errno);
   connection.fd[kBackend] = std::move(fd);
   connection.state = State::Dialling;
@@ -26,7 +26,8 @@ void Pump::waitingClientEvent(uint32_t slot, Connection& connection, uint32_t ev
   if (events & (EPOLLERR | EPOLLHUP)) return end(slot, connection, Reason::ClientReset, false);
   Direction& direction = connection.from[kClient];
   if (events & EPOLLRDHUP) direction.hungUp = true;
-  if (events & (EPOLLIN | EPOLLRDHUP)) direction.readable = true;
+  if (events & EPOLLPRI) direction.urgent = true;
+  if (events & (EPOLLIN | EPOLLPRI | EPOLLRDHUP)) direction.readable = true;
 }
 
 void Pump::dialEvent(uint32_t slot, Connection& connection, uint32_t events) {

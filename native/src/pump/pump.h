@@ -7,6 +7,8 @@
 // before dead connections are closed: when a peer sees the end of its connection, the report is already under way.
 #pragma once
 
+#include <sys/epoll.h>
+
 #include <atomic>
 #include <deque>
 #include <functional>
@@ -83,6 +85,7 @@ class Pump {
   void move(uint32_t slot, Connection& connection, Side from);
   bool copy(uint32_t slot, Connection& connection, Side from, size_t& moved);
   bool splice(uint32_t slot, Connection& connection, Side from, size_t& moved);
+  bool endSplicing(Direction& direction);
   bool flush(uint32_t slot, Connection& connection, Side from);
   bool flushKept(uint32_t slot, Connection& connection, Side from);
   bool flushPipe(uint32_t slot, Connection& connection, Side from);
@@ -132,6 +135,8 @@ class Pump {
 inline uint64_t tagOf(uint32_t slot, Side side, uint32_t stamp) {
   return static_cast<uint64_t>(slot) << 32 | static_cast<uint64_t>(stamp & 0x7fffffffu) << 1 | side;
 }
+// What is watched of a connection's sockets.
+constexpr uint32_t kSocketEvents = EPOLLIN | EPOLLPRI | EPOLLOUT | EPOLLRDHUP | EPOLLET;
 constexpr uint64_t kWakeup = ~uint64_t{0};
 constexpr uint64_t kListeners = kWakeup - 1;
 

@@ -64,7 +64,9 @@ int listenOn(const Address& address, int backlog) {
   Descriptor fd(socket(address.storage.ss_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0));
   if (!fd) return -errno;
   set(fd.get(), SOL_SOCKET, SO_REUSEADDR, 1);
-  set(fd.get(), IPPROTO_TCP, TCP_NODELAY, 1);  // accepted sockets inherit it, which saves a system call for each
+  // Accepted sockets inherit both, which saves two system calls for each.
+  set(fd.get(), IPPROTO_TCP, TCP_NODELAY, 1);
+  set(fd.get(), SOL_SOCKET, SO_OOBINLINE, 1);
   if (address.storage.ss_family == AF_INET6) set(fd.get(), IPPROTO_IPV6, IPV6_V6ONLY, 1);
   if (bind(fd.get(), address.get(), address.length) != 0) return -errno;
   if (listen(fd.get(), backlog) != 0) return -errno;
@@ -83,6 +85,7 @@ int bindTo(const Address& address) {
 int connectTo(const Address& address) {
   Descriptor fd(socket(address.storage.ss_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0));
   if (!fd) return -errno;
+  set(fd.get(), SOL_SOCKET, SO_OOBINLINE, 1);
   if (connect(fd.get(), address.get(), address.length) != 0 && errno != EINPROGRESS) return -errno;
   return fd.release();
 }

@@ -30,6 +30,7 @@ if (addon) {
     create: parts => createPaced(addon, parts),
     source: new URL('../../../proxy/dataplane/native/engine.ts', import.meta.url),
     export: 'createNativeEngine',
+    urgentBytes: 'kept',
   })
 } else t.pass('the addon was not built here: npm run build:native')
 

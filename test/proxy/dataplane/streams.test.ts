@@ -7,4 +7,5 @@ engineConformance(t, {
   create: createStreamsEngine,
   source: new URL('../../../proxy/dataplane/streams/engine.ts', import.meta.url),
   export: 'createStreamsEngine',
+  urgentBytes: 'lost',
 })
