@@ -96,6 +96,17 @@ export const goals: readonly Goal[] = [
     bound: 'as at 30 %',
   },
   {
+    what: 'p99 of an echo beside four bulk transfers, to HAProxy',
+    ...{ limit: 1, unit: 'x', table: 'fairness', against: ['haproxy'], ...native },
+    bound: 'the scheduler: on two cores ten busy threads share them, and each round trip waits for four of them',
+  },
+  {
+    what: 'the same, engine streams',
+    ...{ limit: 1, unit: 'x', table: 'fairness', against: ['haproxy'] },
+    ...{ engine: 'streams alone', product: 'starlane, streams' },
+    bound: 'one thread for bytes and decisions; every read passes through JavaScript',
+  },
+  {
     what: 'user memory of an idle connection, to HAProxy',
     ...{ limit: 0.5, unit: 'x', table: 'idle', against: ['haproxy'], ...native },
     bound: 'state of the pump and of TypeScript per flow; the kernel’s sockets cost every proxy the same',

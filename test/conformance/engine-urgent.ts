@@ -2,7 +2,14 @@
 import type { Test } from 'tap'
 import { hashOf, type TcpBackend, tcpBackend } from '../support/backend.ts'
 import { backend as backendOf } from '../support/model.ts'
-import { buildUrgent, type Urgent, urgentBackend, urgentByte, urgentClient, urgentText } from '../support/urgent.ts'
+import {
+  buildUrgent,
+  type Urgent,
+  urgentBackend,
+  urgentByte,
+  urgentClient,
+  urgentText,
+} from '../support/programs/urgent.ts'
 import { type EngineUnderTest, Rig } from './engine-rig.ts'
 
 const sizes: readonly (readonly [bytes: number, every: number])[] = [

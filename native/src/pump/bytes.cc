@@ -17,8 +17,10 @@ namespace starlane {
 
 namespace {
 
-// Bytes that one direction may move before others have their turn.
-constexpr size_t kTurn = 512 * 1024;
+// Bytes after which a direction waits until the others have had their turn.
+constexpr size_t kTurn = 128 * 1024;
+// Bytes that all directions that wait may move before new events are looked at.
+constexpr size_t kTurnOfAll = 256 * 1024;
 constexpr int kFullReadsBeforeSplice = 2;
 // A spliced piece smaller than this ends the large transfer.
 constexpr ssize_t kSmallSplice = 4096;
@@ -36,23 +38,51 @@ void Pump::openEvent(uint32_t slot, Connection& connection, Side side, uint32_t 
   if (events & (EPOLLIN | EPOLLPRI | EPOLLRDHUP | EPOLLHUP | EPOLLERR)) direction.readable = true;
 
   const Side from = other(side);
-  if ((events & EPOLLOUT) && connection.from[from].blocked && flush(slot, connection, from)) move(slot, connection, from);
+  if ((events & EPOLLOUT) && connection.from[from].blocked && flush(slot, connection, from)) proceed(slot, connection, from);
   if (connection.state != State::Open) return;
   // What a failed side has sent is passed on, unless the other side takes no more or this one had ended before.
   if (direction.broken && (direction.blocked || direction.ended)) return sideFailed(slot, connection, side);
-  move(slot, connection, side);
+  proceed(slot, connection, side);
 }
 
-void Pump::move(uint32_t slot, Connection& connection, Side from) {
+// Small messages pass at once. A large transfer takes its place behind the others.
+void Pump::proceed(uint32_t slot, Connection& connection, Side from) {
+  Direction& direction = connection.from[from];
+  if (direction.listed) return;
+  if (direction.pipe && direction.readable) list(slot, connection, from);
+  else move(slot, connection, from);
+}
+
+void Pump::list(uint32_t slot, Connection& connection, Side from) {
+  connection.from[from].listed = true;
+  unfinished_.push_back({slot, connection.generation, from});
+}
+
+// Each direction that waits has at most one turn before new events are looked at.
+void Pump::moveUnfinished() {
+  size_t moved = 0;
+  for (size_t left = unfinished_.size(); left > 0 && moved < kTurnOfAll; left--) {
+    const Unfinished next = unfinished_.front();
+    unfinished_.pop_front();
+    Connection& connection = connections_[next.slot];
+    if (connection.generation != next.generation) continue;
+    connection.from[next.from].listed = false;
+    if (connection.state == State::Open) moved += move(next.slot, connection, next.from);
+  }
+}
+
+// One turn of a direction; returns the bytes it has read.
+size_t Pump::move(uint32_t slot, Connection& connection, Side from) {
   Direction& direction = connection.from[from];
   size_t moved = 0;
   while (direction.readable && !direction.ended && !direction.blocked) {
     if (moved >= kTurn) {
-      unfinished_.emplace_back(slot, from);
-      return;
+      list(slot, connection, from);
+      break;
     }
-    if (!(direction.pipe ? splice(slot, connection, from, moved) : copy(slot, connection, from, moved))) return;
+    if (!(direction.pipe ? splice(slot, connection, from, moved) : copy(slot, connection, from, moved))) break;
   }
+  return moved;
 }
 
 // False when this direction can move no more now.

@@ -1,7 +1,7 @@
 // One thread that carries all flows of an engine: epoll, accept, connect, bytes, datagrams, and nothing that blocks.
 // TypeScript chooses the backend, once for each attempt, over the rings.
 //
-//   turn:  epoll_wait -> commands -> socket events -> transfers cut short for fairness -> wake TypeScript -> close the dead
+//   turn:  epoll_wait -> commands -> socket events -> some of the large transfers -> wake TypeScript -> close the dead
 //
 // Commands come before socket events, so that a sweep does not see bytes that are newer than its time. TypeScript is woken
 // before dead connections are closed: when a peer sees the end of its connection, the report is already under way.
@@ -82,7 +82,10 @@ class Pump {
 
   // bytes.cc
   void openEvent(uint32_t slot, Connection& connection, Side side, uint32_t events);
-  void move(uint32_t slot, Connection& connection, Side from);
+  void proceed(uint32_t slot, Connection& connection, Side from);
+  void list(uint32_t slot, Connection& connection, Side from);
+  void moveUnfinished();
+  size_t move(uint32_t slot, Connection& connection, Side from);
   bool copy(uint32_t slot, Connection& connection, Side from, size_t& moved);
   bool splice(uint32_t slot, Connection& connection, Side from, size_t& moved);
   bool endSplicing(Direction& direction);
@@ -123,8 +126,12 @@ class Pump {
   std::deque<Connection> connections_;  // by slot; a deque, so that references stay valid
   std::vector<uint32_t> freeSlots_;
   std::vector<uint32_t> dead_;
-  std::vector<std::pair<uint32_t, Side>> unfinished_;  // had more to move than a turn allows
-  std::vector<std::pair<uint32_t, Side>> unfinishedNow_;
+  struct Unfinished {
+    uint32_t slot;
+    int32_t generation;
+    Side from;
+  };
+  std::deque<Unfinished> unfinished_;  // have more to move than a turn allows; the first has waited longest
   Pipes pipes_;
   std::unique_ptr<uint8_t[]> buffer_;
   UdpSessions sessions_;

@@ -81,14 +81,10 @@ void Pump::turn() {
   store(shared_.pumpAsleep, 0);
 
   faultReported_ = false;
-  unfinishedNow_.swap(unfinished_);
   takeListeners();
   takeCommands();
   for (int i = 0; i < count; i++) onSocket(events[i].data.u64, events[i].events);
-  for (const auto& [slot, side] : unfinishedNow_) {
-    if (connections_[slot].state == State::Open) move(slot, connections_[slot], side);
-  }
-  unfinishedNow_.clear();
+  moveUnfinished();
   sessions_.endTurn();
   report();
   closeDead();

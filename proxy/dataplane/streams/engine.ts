@@ -6,33 +6,36 @@ import type { FlowContext } from '../flow/flow-context.ts'
 import type { ListenerState } from '../flow/listener-state.ts'
 import type { OnClose, Transport } from '../flow/transport.ts'
 import { Buffers } from './buffers.ts'
+import type { StreamsContext } from './streams-context.ts'
 import { TcpListener } from './tcp-listener.ts'
+import { Turns } from './turns.ts'
 import { UdpListener } from './udp-listener.ts'
 
 export function createStreamsEngine(parts: EngineParts): Engine {
   return new EngineCore('streams', parts, context => new StreamsTransport(context))
 }
 
-class StreamsTransport implements Transport {
-  readonly #context: FlowContext
-  readonly #buffers = new Buffers()
+class StreamsTransport implements Transport, StreamsContext {
+  readonly flows: FlowContext
+  readonly buffers = new Buffers()
+  readonly turns = new Turns()
 
-  constructor(context: FlowContext) {
-    this.#context = context
+  constructor(flows: FlowContext) {
+    this.flows = flows
   }
 
   listenTcp(frontend: Frontend, service: GlobalService, onClose: OnClose): Promise<ListenerState> {
-    return TcpListener.open(this.#context, this.#buffers, frontend, service, onClose)
+    return TcpListener.open(this, frontend, service, onClose)
   }
 
   listenUdp(frontend: Frontend, service: GlobalService, onClose: OnClose): Promise<ListenerState> {
-    return UdpListener.open(this.#context, frontend, service, onClose)
+    return UdpListener.open(this.flows, frontend, service, onClose)
   }
 
   /** One look at every flow instead of a timer for each, so that bytes that pass cost nothing here. */
   sweep(now: number): void {
-    for (const connection of this.#context.connections) connection.tick(now)
-    for (const session of this.#context.sessions) session.tick(now)
+    for (const connection of this.flows.connections) connection.tick(now)
+    for (const session of this.flows.sessions) session.tick(now)
   }
 
   destroy(): void {}

@@ -7,6 +7,7 @@
 import type { Socket } from 'node:net'
 import type { CloseReason } from '../../model/flow.ts'
 import { free, type Inlet } from './buffers.ts'
+import { Share, type Turns } from './turns.ts'
 
 export class Pipe {
   /** Bytes from the client. */
@@ -18,6 +19,8 @@ export class Pipe {
   readonly #client: Socket
   readonly #backend: Socket
   readonly #inlet: Inlet
+  readonly #upload: Share
+  readonly #download: Share
   readonly #done: (reason: CloseReason) => void
   #clientEnded = false
   #backendEnded = false
@@ -26,10 +29,12 @@ export class Pipe {
   #writing: Buffer | undefined
 
   /** `done` is called exactly once, when both sockets are destroyed; never before the constructor returns. */
-  constructor(client: Socket, backend: Socket, inlet: Inlet, done: (reason: CloseReason) => void) {
+  constructor(client: Socket, backend: Socket, inlet: Inlet, turns: Turns, done: (reason: CloseReason) => void) {
     this.#client = client
     this.#backend = backend
     this.#inlet = inlet
+    this.#upload = new Share(turns, () => this.#resume(client))
+    this.#download = new Share(turns, () => this.#resume(backend))
     this.#done = done
     this.#toBackend()
     this.#toClient()
@@ -67,7 +72,7 @@ export class Pipe {
     client.on('data', (chunk: Buffer) => {
       this.sent += chunk.length
       this.progress++
-      if (!backend.write(chunk)) client.pause()
+      if (!this.#upload.moved(chunk.length, backend.write(chunk))) client.pause()
       if (backend.writableLength === 0) free(chunk)
       else this.#writing = chunk
     })
@@ -75,7 +80,7 @@ export class Pipe {
       this.progress++
       if (this.#writing) free(this.#writing)
       this.#writing = undefined
-      client.resume()
+      this.#upload.drained()
     })
     client.on('end', () => this.#onClientEnd())
     if (client.readableEnded) this.#onClientEnd()
@@ -89,11 +94,11 @@ export class Pipe {
       this.progress++
       const more = client.write(chunk)
       if (client.writableLength > 0) this.#inlet.lend()
-      return more
+      return this.#download.moved(chunk.length, more)
     }
     client.on('drain', () => {
       this.progress++
-      backend.resume()
+      this.#download.drained()
     })
     backend.on('end', () => this.#onBackendEnd())
     backend.on('error', () => {
@@ -124,6 +129,10 @@ export class Pipe {
         if (this.#client.destroyed && this.#backend.destroyed) this.#close('done')
       })
     }
+  }
+
+  #resume(socket: Socket): void {
+    if (!this.#closed) socket.resume()
   }
 
   get #queued(): boolean {

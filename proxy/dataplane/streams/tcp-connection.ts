@@ -2,12 +2,13 @@
 import type { Socket } from 'node:net'
 import type { Backend } from '../../model/backend.ts'
 import type { CloseReason } from '../../model/flow.ts'
-import type { FlowContext } from '../flow/flow-context.ts'
 import type { ListenerState } from '../flow/listener-state.ts'
 import { TcpConnection } from '../flow/tcp-connection.ts'
-import { type Buffers, Inlet } from './buffers.ts'
+import { Inlet } from './buffers.ts'
 import { dial } from './dial.ts'
 import { Pipe } from './pipe.ts'
+import type { StreamsContext } from './streams-context.ts'
+import type { Turns } from './turns.ts'
 
 /** Probes of a silent connection begin after this, so that a peer that has vanished is noticed. */
 const keepAliveMs = 180_000
@@ -19,6 +20,7 @@ const gaveUp = new Error('the dial took too long')
 export class StreamsConnection extends TcpConnection {
   readonly #socket: Socket
   readonly #inlet: Inlet
+  readonly #turns: Turns
   #giveUp: (() => void) | undefined
   #pipe: Pipe | undefined
   #progress = -1
@@ -27,14 +29,14 @@ export class StreamsConnection extends TcpConnection {
   #keptAlive = false
 
   private constructor(
-    context: FlowContext,
-    buffers: Buffers,
+    { flows, buffers, turns }: StreamsContext,
     listener: ListenerState,
     socket: Socket,
     address: string,
     port: number,
   ) {
-    super(context, listener, { address, port })
+    super(flows, listener, { address, port })
+    this.#turns = turns
     this.#socket = socket
     this.#inlet = new Inlet(buffers)
     socket.on('error', () => this.#clientFailed())
@@ -44,13 +46,13 @@ export class StreamsConnection extends TcpConnection {
    * The client's socket has no `data` listener until a backend is connected: Node buffers up to its high-water mark and
    * then stops reading, so an impatient client costs 64 KiB, and a reset is noticed.
    */
-  static accept(context: FlowContext, buffers: Buffers, listener: ListenerState, socket: Socket): void {
+  static accept(context: StreamsContext, listener: ListenerState, socket: Socket): void {
     const { remoteAddress, remotePort } = socket
     if (remoteAddress === undefined || remotePort === undefined) {
       socket.destroy() // its client has reset it meanwhile
       return
     }
-    new StreamsConnection(context, buffers, listener, socket, remoteAddress, remotePort).begin()
+    new StreamsConnection(context, listener, socket, remoteAddress, remotePort).begin()
   }
 
   override tick(now: number): void {
@@ -100,7 +102,9 @@ export class StreamsConnection extends TcpConnection {
     this.#giveUp = undefined
     this.connected()
     this.#quietSince = this.context.clock.now()
-    const pipe = new Pipe(this.#socket, socket, this.#inlet, reason => this.ended(reason, pipe.sent, pipe.received))
+    const pipe = new Pipe(this.#socket, socket, this.#inlet, this.#turns, reason =>
+      this.ended(reason, pipe.sent, pipe.received),
+    )
     this.#pipe = pipe
   }
 

@@ -1,19 +1,17 @@
 /** One listening socket of node:net. */
 import type { Server, Socket } from 'node:net'
 import type { Frontend, GlobalService } from '../../model/service.ts'
-import type { FlowContext } from '../flow/flow-context.ts'
 import { ListenerState } from '../flow/listener-state.ts'
 import type { OnClose } from '../flow/transport.ts'
 import { bindTcp } from './bind.ts'
-import type { Buffers } from './buffers.ts'
+import type { StreamsContext } from './streams-context.ts'
 import { StreamsConnection } from './tcp-connection.ts'
 
 export class TcpListener extends ListenerState {
   readonly #server: Server
 
   private constructor(
-    context: FlowContext,
-    buffers: Buffers,
+    context: StreamsContext,
     server: Server,
     frontend: Frontend,
     service: GlobalService,
@@ -21,19 +19,18 @@ export class TcpListener extends ListenerState {
   ) {
     super(frontend, service, onClose)
     this.#server = server
-    server.on('connection', (socket: Socket) => StreamsConnection.accept(context, buffers, this, socket))
+    server.on('connection', (socket: Socket) => StreamsConnection.accept(context, this, socket))
     // accept(2) failed; the socket goes on listening.
-    server.on('error', error => context.localFault(error))
+    server.on('error', error => context.flows.localFault(error))
   }
 
   static async open(
-    context: FlowContext,
-    buffers: Buffers,
+    context: StreamsContext,
     frontend: Frontend,
     service: GlobalService,
     onClose: OnClose,
   ): Promise<TcpListener> {
-    return new TcpListener(context, buffers, await bindTcp(frontend), frontend, service, onClose)
+    return new TcpListener(context, await bindTcp(frontend), frontend, service, onClose)
   }
 
   /** Node closes the listening socket at once; its own 'close' event would wait for the last connection. */

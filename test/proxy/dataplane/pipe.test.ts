@@ -5,6 +5,7 @@ import t, { type Test } from 'tap'
 import { Buffers, free, Inlet } from '../../../proxy/dataplane/streams/buffers.ts'
 import { dial } from '../../../proxy/dataplane/streams/dial.ts'
 import { Pipe } from '../../../proxy/dataplane/streams/pipe.ts'
+import { Turns } from '../../../proxy/dataplane/streams/turns.ts'
 import type { CloseReason } from '../../../proxy/model/flow.ts'
 import { client, ending, hashOf, pattern, silent, tcpBackend } from '../../support/backend.ts'
 import { settled } from '../../support/clock.ts'
@@ -145,7 +146,7 @@ async function blocked(t: Test): Promise<Blocked> {
     dial(backend, inlet, (_, socket) => socket && resolve(socket))
   })
   const reasons: CloseReason[] = []
-  const pipe = new Pipe(near, far, inlet, reason => reasons.push(reason))
+  const pipe = new Pipe(near, far, inlet, new Turns(), reason => reasons.push(reason))
   const data = pattern(32 * 1024 * 1024)
   const origin = await eventually(() => {
     if (!sockets[0]) throw new Error('not accepted')

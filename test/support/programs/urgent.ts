@@ -1,11 +1,9 @@
 /** A peer that sends urgent bytes (RFC 6093), which Node cannot: `urgent.c`, built when it is first asked for. */
-import { type ChildProcess, spawn, spawnSync } from 'node:child_process'
+import { type ChildProcess, spawn } from 'node:child_process'
 import { once } from 'node:events'
-import { mkdtempSync, rmSync } from 'node:fs'
-import { tmpdir } from 'node:os'
-import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import type { Test } from 'tap'
+import { program } from './program.ts'
 
 /** No other byte of {@link urgentText} has this value. */
 export const urgentByte = 0xff
@@ -21,14 +19,7 @@ export interface Urgent {
 
 /** Path of the program; undefined where there is no C compiler. */
 export function buildUrgent(t: Test): string | undefined {
-  const folder = mkdtempSync(join(tmpdir(), 'starlane-urgent-'))
-  t.teardown(() => rmSync(folder, { recursive: true }))
-  const program = join(folder, 'urgent')
-  const source = fileURLToPath(new URL('urgent.c', import.meta.url))
-  const { status } = spawnSync(process.env.CC ?? 'cc', ['-std=gnu11', '-O2', '-pthread', '-o', program, source], {
-    stdio: 'ignore',
-  })
-  return status === 0 ? program : undefined
+  return program(t, fileURLToPath(new URL('urgent.c', import.meta.url)))
 }
 
 /** Connects to the address. */
