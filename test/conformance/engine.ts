@@ -7,6 +7,7 @@ import type { Test } from 'tap'
 import { drainSuite } from './engine-drain.ts'
 import { fairnessSuite } from './engine-fairness.ts'
 import { faultSuite } from './engine-faults.ts'
+import { portSuite } from './engine-ports.ts'
 import { pressureSuite } from './engine-pressure.ts'
 import type { EngineUnderTest } from './engine-rig.ts'
 import { streamSuite } from './engine-stream.ts'
@@ -19,6 +20,7 @@ export function engineConformance(t: Test, engine: EngineUnderTest): void {
   t.test('pressure', async t => pressureSuite(t, engine.create))
   t.test('fairness', async t => fairnessSuite(t, engine.create))
   t.test('dials and faults', async t => faultSuite(t, engine))
+  t.test('local ports', async t => portSuite(t, engine))
   t.test('drain', async t => drainSuite(t, engine.create))
   t.test('udp', async t => udpSuite(t, engine.create))
 }

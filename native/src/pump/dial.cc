@@ -38,6 +38,7 @@ void Pump::dialEvent(uint32_t slot, Connection& connection, uint32_t events) {
     return dialFailed(slot, connection, error ? error : ECONNRESET);
   }
   if (!(events & EPOLLOUT)) return;
+  if (meetsItself(connection.fd[kBackend].get())) return dialFailed(slot, connection, ECONNREFUSED);
 
   connection.state = State::Open;
   connection.seen = connection.progress - 1;  // the next sweep sees progress

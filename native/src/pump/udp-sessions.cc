@@ -354,14 +354,13 @@ void UdpSessions::link(const Record& command) {
   session->answered = false;
   session->sent = session->received = 0;
   session->stamp++;
-  session->fd = Descriptor(socket(address.storage.ss_family, SOCK_DGRAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0));
+  const int fd = linkTo(address);
+  if (fd < 0) return linkFailed(slot, -fd);
+  session->fd = Descriptor(fd);
   epoll_event event{};
   event.events = EPOLLIN;
   event.data.u64 = tagOf(slot, session->stamp);
-  if (!session->fd || connect(session->fd.get(), address.get(), address.length) != 0 ||
-      epoll_ctl(epoll_.get(), EPOLL_CTL_ADD, session->fd.get(), &event) != 0) {
-    return linkFailed(slot, errno);
-  }
+  if (epoll_ctl(epoll_.get(), EPOLL_CTL_ADD, fd, &event) != 0) return linkFailed(slot, errno);
   flush(slot);
 }
 

@@ -90,6 +90,27 @@ int connectTo(const Address& address) {
   return fd.release();
 }
 
+int linkTo(const Address& address) {
+  Descriptor fd(socket(address.storage.ss_family, SOCK_DGRAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0));
+  if (!fd) return -errno;
+  // Where no local port is free, connect(2) says EAGAIN for UDP and EADDRNOTAVAIL for TCP.
+  if (connect(fd.get(), address.get(), address.length) != 0) return errno == EAGAIN ? -EADDRNOTAVAIL : -errno;
+  if (meetsItself(fd.get())) return -ECONNREFUSED;
+  return fd.release();
+}
+
+bool meetsItself(int fd) {
+  sockaddr_storage own{}, peer{};
+  socklen_t ownLength = sizeof own, peerLength = sizeof peer;
+  int32_t family, ownPort, peerPort;
+  uint8_t ownBytes[16] = {0}, peerBytes[16] = {0};
+  if (getsockname(fd, reinterpret_cast<sockaddr*>(&own), &ownLength) != 0) return false;
+  if (getpeername(fd, reinterpret_cast<sockaddr*>(&peer), &peerLength) != 0) return false;
+  read(own, family, ownBytes, ownPort);
+  read(peer, family, peerBytes, peerPort);
+  return ownPort == peerPort && memcmp(ownBytes, peerBytes, sizeof ownBytes) == 0;
+}
+
 void sendAtOnce(int fd) { set(fd, IPPROTO_TCP, TCP_NODELAY, 1); }
 
 void segment(msghdr& message, char* control, size_t bytes) {

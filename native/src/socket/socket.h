@@ -29,6 +29,11 @@ int bindTo(const Address& address);
 int listenOn(const Address& address, int backlog);
 // A socket whose connect(2) has begun.
 int connectTo(const Address& address);
+// A connected UDP socket.
+int linkTo(const Address& address);
+// Whether a socket is connected to itself: its own port, given out by the kernel, is the one that it was to reach, and nobody
+// listens there.
+bool meetsItself(int fd);
 // Switches off Nagle's algorithm, which holds back small messages while others are unacknowledged.
 void sendAtOnce(int fd);
 

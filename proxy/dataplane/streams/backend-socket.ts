@@ -3,6 +3,7 @@ import type { Socket } from 'node:dgram'
 import type { Backend } from '../../model/backend.ts'
 import { codeOf } from '../flow/outcome.ts'
 import { maxQueuedBytes, udpSocket } from './bind.ts'
+import { meetsItself, refusedByItself } from './self.ts'
 
 /** Datagrams kept while the socket is being connected; what comes beyond that is lost, as UDP may. */
 const maxWaiting = 8
@@ -49,7 +50,7 @@ export class BackendSocket {
     const { address, port } = this.#backend
     try {
       socket.bind({ port: 0, exclusive: true }, () => {
-        socket.connect(port, address, (error?: Error) => (error ? this.#fail(error) : this.#flush()))
+        socket.connect(port, address, (error?: Error) => this.#connected(error))
       })
     } catch (error) {
       this.#fail(error as Error)
@@ -79,6 +80,14 @@ export class BackendSocket {
 
   readonly #onSent = (error: Error | null): void => {
     if (error) this.#fail(error)
+  }
+
+  #connected(error: Error | undefined): void {
+    if (this.#closed) return
+    if (error) return this.#fail(error)
+    const { port, address } = this.#socket.address()
+    if (meetsItself(port, address, this.#backend)) this.#fail(refusedByItself(this.#backend))
+    else this.#flush()
   }
 
   #flush(): void {

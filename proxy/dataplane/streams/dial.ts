@@ -1,6 +1,7 @@
 /** Connects a socket to a backend. */
 import { type OnReadOpts, Socket } from 'node:net'
 import type { Backend } from '../../model/backend.ts'
+import { meetsItself, refusedByItself } from './self.ts'
 
 /** How a dial ended: with a socket, which is the receiver's from then on, or with an error. */
 export type Dialled = (error: Error | undefined, socket: Socket | undefined) => void
@@ -15,6 +16,7 @@ export function dial(backend: Backend, onread: OnReadOpts, done: Dialled): () =>
   socket.setNoDelay(true)
   socket.on('error', failed)
   socket.once('connect', () => {
+    if (meetsItself(socket.localPort, socket.localAddress, backend)) return failed(refusedByItself(backend))
     settled = true
     socket.off('error', failed)
     done(undefined, socket)
