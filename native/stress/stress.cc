@@ -159,6 +159,7 @@ class Controller {
       Record& sweep = begin(Command::Sweep);
       sweep.now = now;
       sweep.limitMs = 30;
+      sweep.descriptors = random_() % 8 == 0 ? 6 : -1;  // now and then too few
       end();
       if (random_() % 50 == 0) std::this_thread::sleep_for(std::chrono::milliseconds(20));  // a busy JavaScript thread
       sleep();

@@ -15,7 +15,7 @@ import { type EngineUnderTest, keysOf, Rig } from './engine-rig.ts'
 
 const mebibyte = 1024 * 1024
 
-export function faultSuite(t: Test, { create, source, export: name }: EngineUnderTest): void {
+export function faultSuite(t: Test, { create, source, export: name, accepts }: EngineUnderTest): void {
   t.test('T1: a backend’s reset becomes a reset for the client, and what came before it is a prefix', async t => {
     const data = pattern(8 * mebibyte)
     const { backend, sockets } = await tcpBackend(t, socket => socket.write(data))
@@ -227,10 +227,38 @@ export function faultSuite(t: Test, { create, source, export: name }: EngineUnde
       const [report] = (await reported) as [{ open: number; outcomes: string[]; refusals: string[]; faults: number }]
       socket.destroy()
       if (report.open > 3) throw new Error(`${report.open} still open`)
-      t.match(new Set(report.outcomes), new Set(['connected', 'local']))
+      t.same(new Set(report.outcomes), new Set(['connected']), 'a client is accepted only if its dial finds one too')
       t.same(new Set(report.refusals), new Set(['limit']))
       t.ok(report.faults > 0 && report.faults < 5, 'reported, but not once per client')
     }, 15_000)
+  })
+
+  t.test('with few descriptors, every client that is accepted is answered', async t => {
+    const { backend } = await tcpBackend(t, echo)
+    const port = await freePort('127.77.0.7')
+    const script = fileURLToPath(new URL('engine-child.ts', import.meta.url))
+    const args = [source.href, name, `127.77.0.7:${port}`, `127.0.0.1:${backend.port}`]
+    const child = spawn('sh', ['-c', 'ulimit -n 80; exec "$0" "$@"', process.execPath, script, ...args], {
+      stdio: ['ignore', 'inherit', 'inherit', 'ipc'],
+    })
+    t.teardown(() => child.kill('SIGKILL'))
+    await once(child, 'message')
+    const ends = await Promise.all(
+      Array.from({ length: 300 }, (_, i) => {
+        const socket = clientOf(t, { ip: '127.77.0.7', port })
+        const end = ending(socket)
+        socket.end(`${i}`)
+        return end
+      }),
+    )
+    const answered = ends.filter(({ end, text }, i) => end === 'fin' && text === `${i}`).length
+    t.equal(ends.filter(({ end, length }) => end === 'reset' && length === 0).length, 300 - answered, 'or reset')
+    t.ok(answered >= (accepts === 'when it can' ? 300 : 1), `${answered} of 300 are answered`)
+    const reported = once(child, 'message')
+    child.send('report')
+    const [report] = (await reported) as [{ outcomes: string[]; refusals: string[] }]
+    t.same(report.outcomes, ['connected'])
+    t.same(report.refusals, answered < 300 ? ['limit'] : [])
   })
 
   t.test('a process that exits with open flows ends at once, and its clients see it', async t => {

@@ -21,6 +21,8 @@ export interface EngineUnderTest {
   readonly export: string
   /** What becomes of a byte sent with MSG_OOB; those around it always arrive. */
   readonly urgentBytes: 'kept' | 'lost'
+  /** Whether clients can wait to be accepted until there is a descriptor for their dial. */
+  readonly accepts: 'when it can' | 'always'
 }
 
 export const plainOptions: EngineOptions = {

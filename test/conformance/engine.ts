@@ -1,7 +1,7 @@
 /**
  * What any engine must do. `create` is the engine under test, and `source` where a process of its own finds it:
  *
- *     engineConformance(t, { create: createStreamsEngine, source: new URL(…), export: 'createStreamsEngine', urgentBytes: 'lost' })
+ *     engineConformance(t, { create: createStreamsEngine, source: new URL(…), export: 'createStreamsEngine', … })
  */
 import type { Test } from 'tap'
 import { drainSuite } from './engine-drain.ts'

@@ -31,6 +31,10 @@ void Pump::acceptOf(int32_t listener) {
   if (found == listeners_.end()) return;
   for (int i = 0; i < kBatch && accepting_; i++) {
     if (waiting_ >= kMostWaiting || !outbox_.room()) return setAccepting(false);
+    if (!roomForClient()) {
+      short_ = true;
+      return setAccepting(false);
+    }
     if (!acceptOne(listener, found->second.get())) return;
   }
 }
@@ -69,6 +73,7 @@ bool Pump::acceptOne(int32_t listener, int listening) {
   connection.fd[kClient] = std::move(fd);
   connection.state = State::Waiting;
   waiting_++;
+  budget_.held++;
 
   Record event{};
   event.kind = static_cast<int32_t>(Event::Accepted);
@@ -78,6 +83,34 @@ bool Pump::acceptOne(int32_t listener, int listening) {
   read(peer, event.family, event.address, event.port);
   outbox_.send(event);
   return true;
+}
+
+// A client needs a descriptor for itself and one for its backend, and so do those that wait for theirs.
+bool Pump::roomForClient() const { return budget_.allows(waiting_ + 2); }
+
+// Clients wait in the backlog until a descriptor is free, which is soon where flows are short. Those that have waited for one
+// sweep are turned away, so that they learn that they have to go elsewhere.
+void Pump::lookForRoom() {
+  if (short_ && wasShort_ && !roomForClient()) {
+    for (const auto& [listener, fd] : listeners_) turnAway(listener, fd.get());
+  }
+  wasShort_ = short_;
+}
+
+void Pump::turnAway(int32_t listener, int listening) {
+  while (outbox_.room()) {
+    sockaddr_storage peer;
+    socklen_t length = sizeof peer;
+    const Descriptor client(accept4(listening, reinterpret_cast<sockaddr*>(&peer), &length, SOCK_NONBLOCK | SOCK_CLOEXEC));
+    if (!client && (errno == EINTR || errno == ECONNABORTED)) continue;
+    if (!client) return;
+    resetOnClose(client.get());
+    Record event{};
+    event.kind = static_cast<int32_t>(Event::TurnedAway);
+    event.listener = listener;
+    read(peer, event.family, event.address, event.port);
+    outbox_.send(event);
+  }
 }
 
 // A client left in the backlog would wait until it gives up; this way it learns at once that it has to go elsewhere.
@@ -116,7 +149,7 @@ void Pump::setAccepting(bool accepting) {
   epoll_event event{};
   event.events = accepting ? uint32_t{EPOLLIN} : 0;
   event.data.u64 = kListeners;
-  epoll_ctl(epoll_.get(), EPOLL_CTL_MOD, listening_.get(), &event);
+  if (epoll_ctl(epoll_.get(), EPOLL_CTL_MOD, listening_.get(), &event) != 0) fault(errno);
 }
 
 void Pump::pauseAccepting() {
@@ -125,7 +158,9 @@ void Pump::pauseAccepting() {
 }
 
 void Pump::resumeAccepting() {
-  if (!accepting_ && !paused_ && waiting_ <= kResumeWaiting && outbox_.room()) setAccepting(true);
+  if (accepting_ || paused_ || waiting_ > kResumeWaiting || !outbox_.room() || !roomForClient()) return;
+  short_ = false;
+  setAccepting(true);
 }
 
 uint32_t Pump::newSlot() {

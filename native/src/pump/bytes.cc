@@ -28,6 +28,26 @@ constexpr ssize_t kSmallSplice = 4096;
 // a larger one.
 constexpr ssize_t kHeldBack = 512;
 
+// Errors of splice(2) that a socket's peer, or the way to it, has caused. Any other is of this machine.
+bool isOfPeer(int error) {
+  switch (error) {
+    case ECONNRESET:
+    case ECONNABORTED:
+    case ECONNREFUSED:
+    case EPIPE:
+    case ETIMEDOUT:
+    case EHOSTUNREACH:
+    case EHOSTDOWN:
+    case ENETUNREACH:
+    case ENETDOWN:
+    case ENOTCONN:
+    case EPROTO:
+      return true;
+    default:
+      return false;
+  }
+}
+
 }  // namespace
 
 void Pump::openEvent(uint32_t slot, Connection& connection, Side side, uint32_t events) {
@@ -107,7 +127,7 @@ bool Pump::copy(uint32_t slot, Connection& connection, Side from, size_t& moved)
   const bool all = !filled && !direction.urgent;
   const bool last = all && direction.hungUp && !direction.broken;
   if (!filled || direction.urgent) direction.full = 0;
-  else if (++direction.full >= kFullReadsBeforeSplice) direction.pipe = pipes_.take();
+  else if (++direction.full >= kFullReadsBeforeSplice && !direction.noSplice && budget_.allows(waiting_ + 2)) direction.pipe = pipes_.take();
 
   if (from == kClient && !connection.noDelay && (direction.bytes > 0 || got > kHeldBack)) {
     connection.noDelay = true;
@@ -149,6 +169,10 @@ bool Pump::splice(uint32_t slot, Connection& connection, Side from, size_t& move
   if (got == 0) return endSplicing(direction);  // the end, or an urgent byte before it: recv(2) knows
   if (got < 0) {
     if (errno == EINTR) return true;
+    if (errno != EAGAIN && !isOfPeer(errno)) {
+      direction.noSplice = true;
+      return endSplicing(direction);
+    }
     if (errno == EAGAIN) direction.readable = false;
     else sideFailed(slot, connection, from);
     return false;
@@ -203,16 +227,37 @@ bool Pump::flushPipe(uint32_t slot, Connection& connection, Side from) {
     const ssize_t put = ::splice(direction.pipe->out.get(), nullptr, connection.fd[other(from)].get(), nullptr, direction.pipe->held,
                                  SPLICE_F_MOVE | SPLICE_F_NONBLOCK);
     if (put < 0 && errno == EINTR) continue;
-    if (put <= 0) {
-      if (put < 0 && errno == EAGAIN) direction.blocked = true;
-      else sideFailed(slot, connection, other(from));
+    if (put < 0 && errno != EAGAIN && isOfPeer(errno)) {
+      sideFailed(slot, connection, other(from));
       return false;
     }
+    if (put < 0 && errno == EAGAIN) {
+      direction.blocked = true;
+      return false;
+    }
+    if (put <= 0) return copyFromPipe(direction) && flushKept(slot, connection, from);
     connection.progress++;
     direction.bytes += static_cast<uint64_t>(put);
     direction.pipe->held -= static_cast<size_t>(put);
   }
   return true;
+}
+
+// Takes out of the pipe what splice(2) cannot send; it goes on by copying. Reading from a pipe that holds bytes does not fail.
+bool Pump::copyFromPipe(Direction& direction) {
+  const size_t held = direction.pipe->held;
+  direction.noSplice = true;
+  direction.kept.reset(new uint8_t[held]);
+  direction.keptAt = 0;
+  direction.keptEnd = 0;
+  while (direction.keptEnd < held) {
+    const ssize_t got = ::read(direction.pipe->out.get(), direction.kept.get() + direction.keptEnd, held - direction.keptEnd);
+    if (got < 0 && errno == EINTR) continue;
+    if (got <= 0) break;
+    direction.keptEnd += static_cast<uint32_t>(got);
+  }
+  direction.pipe->held = held - direction.keptEnd;
+  return endSplicing(direction);
 }
 
 void Pump::sideEnded(uint32_t slot, Connection& connection, Side side) {

@@ -22,6 +22,7 @@ struct Direction {
   bool ended = false;     // the side's last byte is read
   bool passed = false;    // its FIN is passed on
   bool blocked = false;   // the other side takes no more now
+  bool noSplice = false;  // splice(2) does not work between its sockets
   bool listed = false;    // has used its turn and waits for the next: in `unfinished_`, once
   uint8_t full = 0;       // reads in a row that filled the buffer
   uint64_t bytes = 0;     // passed on

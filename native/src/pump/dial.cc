@@ -19,6 +19,7 @@ void Pump::dial(uint32_t slot, Connection& connection, const Record& command) {
   connection.fd[kBackend] = std::move(fd);
   connection.state = State::Dialling;
   waiting_--;
+  budget_.held++;
 }
 
 // Nothing is read from a client that waits for a backend: its bytes stay in the kernel, which limits them.
@@ -53,6 +54,7 @@ void Pump::dialEvent(uint32_t slot, Connection& connection, uint32_t events) {
 }
 
 void Pump::dialFailed(uint32_t slot, Connection& connection, int error) {
+  if (connection.fd[kBackend]) budget_.held--;
   connection.fd[kBackend].close();
   connection.stamp[kBackend]++;
   if (connection.state == State::Dialling) waiting_++;

@@ -16,6 +16,7 @@
 #include <unordered_map>
 #include <vector>
 
+#include "pump/budget.h"
 #include "pump/connection.h"
 #include "pump/outbox.h"
 #include "pump/ring.h"
@@ -67,6 +68,9 @@ class Pump {
   void acceptOf(int32_t listener);
   bool acceptOne(int32_t listener, int fd);
   void refuseWithoutDescriptor(int listener);
+  bool roomForClient() const;
+  void lookForRoom();
+  void turnAway(int32_t listener, int fd);
   void fault(int error);
   void closeListener(int32_t listener);
   void setAccepting(bool accepting);
@@ -91,6 +95,7 @@ class Pump {
   bool endSplicing(Direction& direction);
   bool flush(uint32_t slot, Connection& connection, Side from);
   bool flushKept(uint32_t slot, Connection& connection, Side from);
+  bool copyFromPipe(Direction& direction);
   bool flushPipe(uint32_t slot, Connection& connection, Side from);
   void sideEnded(uint32_t slot, Connection& connection, Side side);
   void passEnd(uint32_t slot, Connection& connection, Side from);
@@ -121,6 +126,8 @@ class Pump {
   size_t waiting_ = 0;  // connections in the state Waiting
   bool accepting_ = true;
   bool paused_ = false;  // accept(2) failed: no accepting before the next sweep
+  bool short_ = false;   // no accepting before a descriptor is free for a dial
+  bool wasShort_ = false;  // at the last sweep
   bool faultReported_ = false;  // in this turn
 
   std::deque<Connection> connections_;  // by slot; a deque, so that references stay valid
@@ -132,6 +139,7 @@ class Pump {
     Side from;
   };
   std::deque<Unfinished> unfinished_;  // have more to move than a turn allows; the first has waited longest
+  Budget budget_;
   Pipes pipes_;
   std::unique_ptr<uint8_t[]> buffer_;
   UdpSessions sessions_;

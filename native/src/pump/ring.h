@@ -11,7 +11,7 @@
 namespace starlane {
 
 // Raise it with every change of what the two sides send each other: an addon built from older sources is then refused.
-constexpr int32_t kProtocol = 4;
+constexpr int32_t kProtocol = 5;
 
 enum class Event : int32_t {
   Accepted = 1,          // slot, generation, listener, port, family, address
@@ -28,6 +28,7 @@ enum class Event : int32_t {
   Dropped = 11,          // slot, generation, sent, received: the last event of this session
   FrontendClosed = 12,   // frontend: its address is free
   Heard = 13,            // slot, generation: bytes of the connection's backend were passed on since the last sweep
+  TurnedAway = 14,       // listener, port, family, address: reset, since no descriptor is left for a dial
 };
 
 enum class Command : int32_t {
@@ -35,7 +36,7 @@ enum class Command : int32_t {
   HangUp = 2,         // slot, generation: ends a dial; answered by Failed(ECANCELED) unless it has connected before
   Refuse = 3,         // slot, generation: resets the client
   Cut = 4,            // slot, generation, now: with a FIN when nothing is in flight, else with a reset
-  Sweep = 5,          // now, limitMs of UDP sessions: ends or reports what has been idle for too long
+  Sweep = 5,          // now, limitMs of UDP sessions, descriptors: ends or reports what has been idle for too long
   CloseListener = 6,  // listener
   // Of UDP sessions:
   Link = 7,            // slot, generation, port, family, address: the answer to Asked
@@ -58,7 +59,10 @@ struct Record {
     int32_t reason;
     int32_t limitMs;
   };
-  int32_t port;
+  union {
+    int32_t port;
+    int32_t descriptors;  // that flows may hold; negative: no limit
+  };
   int32_t family;
   int32_t unused[2];
   union {

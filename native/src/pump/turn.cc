@@ -18,7 +18,7 @@ constexpr int kRetryMs = 2;
 }  // namespace
 
 Pump::Pump(Shared& shared, PumpOptions options, std::function<void()> wake)
-    : shared_(shared), options_(options), wake_(std::move(wake)), outbox_(shared), buffer_(new uint8_t[kBuffer]), sessions_(outbox_, epoll_) {
+    : shared_(shared), options_(options), wake_(std::move(wake)), outbox_(shared), buffer_(new uint8_t[kBuffer]), sessions_(outbox_, epoll_, budget_) {
   epoll_ = Descriptor(epoll_create1(EPOLL_CLOEXEC));
   wakeup_ = Descriptor(eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC));
   spare_ = Descriptor(open("/dev/null", O_RDONLY | O_CLOEXEC));
@@ -37,11 +37,13 @@ void Pump::run() {
 }
 
 int Pump::listenTcp(int32_t listener, const Address& address, int backlog) {
-  const int fd = listenOn(address, backlog);
-  if (fd < 0) return fd;
+  Descriptor fd(listenOn(address, backlog));
+  if (fd.get() < 0) return fd.release();
+  // An event before the thread has taken the listener comes again.
+  if (!watch(listening_, fd.get(), static_cast<uint32_t>(listener), EPOLLIN)) return -errno;
   {
     const std::lock_guard<std::mutex> lock(newListenersLock_);
-    newListeners_.emplace_back(listener, Descriptor(fd));
+    newListeners_.emplace_back(listener, std::move(fd));
     haveNewListeners_.store(true);
   }
   kick();
@@ -49,11 +51,12 @@ int Pump::listenTcp(int32_t listener, const Address& address, int backlog) {
 }
 
 int Pump::listenUdp(int32_t frontend, const Address& address) {
-  const int fd = bindTo(address);
-  if (fd < 0) return fd;
+  Descriptor fd(bindTo(address));
+  if (fd.get() < 0) return fd.release();
+  if (!watch(epoll_, fd.get(), UdpSessions::tagOfFrontend(frontend), EPOLLIN)) return -errno;
   {
     const std::lock_guard<std::mutex> lock(newListenersLock_);
-    newFrontends_.emplace_back(frontend, Descriptor(fd));
+    newFrontends_.emplace_back(frontend, std::move(fd));
     haveNewListeners_.store(true);
   }
   kick();
@@ -76,7 +79,7 @@ void Pump::turn() {
   store(shared_.pumpAsleep, 1);
   // TypeScript writes a command and then reads pumpAsleep; we set pumpAsleep and then look for commands. One of us sees it.
   const bool busy = load(shared_.commandHead) != shared_.commandTail.value || !unfinished_.empty() || stopping_.load();
-  const int timeoutMs = busy ? 0 : outbox_.waiting() || !accepting_ ? kRetryMs : -1;
+  const int timeoutMs = busy ? 0 : outbox_.waiting() || (!accepting_ && !short_) ? kRetryMs : -1;
   const int count = epoll_wait(epoll_.get(), events, kEvents, timeoutMs);
   store(shared_.pumpAsleep, 0);
 
@@ -88,6 +91,7 @@ void Pump::turn() {
   sessions_.endTurn();
   report();
   closeDead();
+  if (short_) resumeAccepting();
 }
 
 void Pump::takeListeners() {
@@ -99,10 +103,7 @@ void Pump::takeListeners() {
     frontends.swap(newFrontends_);
     haveNewListeners_.store(false);
   }
-  for (auto& [listener, fd] : taken) {
-    watch(listening_, fd.get(), static_cast<uint32_t>(listener), EPOLLIN);
-    listeners_[listener] = std::move(fd);
-  }
+  for (auto& [listener, fd] : taken) listeners_[listener] = std::move(fd);
   for (auto& [frontend, fd] : frontends) sessions_.open(frontend, std::move(fd));
 }
 
@@ -122,6 +123,7 @@ void Pump::execute(const Record& command) {
   const auto kind = static_cast<Command>(command.kind);
   switch (kind) {
     case Command::Sweep:
+      budget_.most = command.descriptors < 0 ? SIZE_MAX : static_cast<size_t>(command.descriptors);
       sessions_.sweep(command.now, command.limitMs);
       return sweep(command.now);
     case Command::CloseListener:
@@ -202,6 +204,7 @@ void Pump::closeDead() {
   for (const uint32_t slot : dead_) {
     Connection& connection = connections_[slot];
     const int32_t generation = connection.generation;
+    for (const Descriptor& fd : connection.fd) budget_.held -= fd ? 1 : 0;
     const uint32_t stamps[2] = {connection.stamp[kClient] + 1, connection.stamp[kBackend] + 1};
     for (Direction& direction : connection.from) pipes_.give(std::move(direction.pipe));
     connection = Connection{};
@@ -217,6 +220,7 @@ void Pump::closeDead() {
 void Pump::sweep(double now) {
   now_ = now;
   paused_ = false;
+  lookForRoom();
   for (uint32_t slot = 0; slot < connections_.size(); slot++) {
     Connection& connection = connections_[slot];
     if (connection.state != State::Open) continue;

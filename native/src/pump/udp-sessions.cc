@@ -83,7 +83,8 @@ struct UdpSessions::Batch {
   }
 };
 
-UdpSessions::UdpSessions(Outbox& outbox, const Descriptor& epoll) : outbox_(outbox), epoll_(epoll) {}
+UdpSessions::UdpSessions(Outbox& outbox, const Descriptor& epoll, Budget& budget)
+    : outbox_(outbox), epoll_(epoll), budget_(budget) {}
 UdpSessions::~UdpSessions() = default;
 
 // With a seed, so that nobody can choose addresses that collide.
@@ -98,12 +99,10 @@ size_t UdpSessions::Hash::operator()(const Client& client) const {
   return hash;
 }
 
+uint64_t UdpSessions::tagOfFrontend(int32_t frontend) { return kFrontendTag | static_cast<uint32_t>(frontend); }
+
 void UdpSessions::open(int32_t frontend, Descriptor fd) {
   if (!batch_) batch_ = std::make_unique<Batch>();
-  epoll_event event{};
-  event.events = EPOLLIN;
-  event.data.u64 = kFrontendTag | static_cast<uint32_t>(frontend);
-  epoll_ctl(epoll_.get(), EPOLL_CTL_ADD, fd.get(), &event);
   frontends_[frontend].fd = std::move(fd);
 }
 
@@ -354,9 +353,11 @@ void UdpSessions::link(const Record& command) {
   session->answered = false;
   session->sent = session->received = 0;
   session->stamp++;
+  if (!budget_.allows(1)) return linkFailed(slot, EMFILE);
   const int fd = linkTo(address);
   if (fd < 0) return linkFailed(slot, -fd);
   session->fd = Descriptor(fd);
+  budget_.held++;
   epoll_event event{};
   event.events = EPOLLIN;
   event.data.u64 = tagOf(slot, session->stamp);
@@ -394,6 +395,7 @@ void UdpSessions::linkFailed(uint32_t slot, int error) {
 
 void UdpSessions::cutLink(uint32_t slot, int error) {
   Session& session = sessions_[slot];
+  if (session.fd) budget_.held--;
   session.fd.close();
   session.stamp++;
   session.state = State::Idle;
@@ -408,6 +410,7 @@ void UdpSessions::drop(uint32_t slot) {
   dropWaiting(session);
   const auto frontend = frontends_.find(session.frontend);
   if (frontend != frontends_.end()) frontend->second.sessions.erase(session.client);
+  if (session.fd) budget_.held--;
   const int32_t generation = session.generation;
   const uint32_t stamp = session.stamp;
   session = Session{};

@@ -13,6 +13,7 @@
 #include <vector>
 
 #include "socket/descriptor.h"
+#include "pump/budget.h"
 #include "pump/outbox.h"
 #include "pump/ring.h"
 #include "socket/socket.h"
@@ -21,15 +22,17 @@ namespace starlane {
 
 class UdpSessions {
  public:
-  UdpSessions(Outbox& outbox, const Descriptor& epoll);
+  UdpSessions(Outbox& outbox, const Descriptor& epoll, Budget& budget);
   ~UdpSessions();
 
+  // Its socket is watched already, under tagOfFrontend().
   void open(int32_t frontend, Descriptor fd);
   void close(int32_t frontend);
   void closeAll();
 
   // Epoll's user data has this bit set for sockets of this class.
   static constexpr uint64_t kUdpTag = uint64_t{1} << 63;
+  static uint64_t tagOfFrontend(int32_t frontend);
   void onSocket(uint64_t tag);
   // Sends the replies gathered in this turn.
   void endTurn();
@@ -98,6 +101,7 @@ class UdpSessions {
 
   Outbox& outbox_;
   const Descriptor& epoll_;
+  Budget& budget_;
   std::unordered_map<int32_t, UdpFrontend> frontends_;
   std::deque<Session> sessions_;
   std::vector<uint32_t> freeSlots_;

@@ -16,6 +16,9 @@ namespace {
 
 void set(int fd, int level, int option, int value) { setsockopt(fd, level, option, &value, sizeof value); }
 
+// Of datagrams that wait to be read; the kernel caps it at net.core.rmem_max.
+constexpr int kReceiveBuffer = 1024 * 1024;
+
 }  // namespace
 
 Address addressOf(int family, const uint8_t* bytes, int port) {
@@ -77,7 +80,7 @@ int bindTo(const Address& address) {
   Descriptor fd(socket(address.storage.ss_family, SOCK_DGRAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0));
   if (!fd) return -errno;
   if (address.storage.ss_family == AF_INET6) set(fd.get(), IPPROTO_IPV6, IPV6_V6ONLY, 1);
-  set(fd.get(), SOL_SOCKET, SO_RCVBUF, 1024 * 1024);  // the kernel caps it at net.core.rmem_max
+  set(fd.get(), SOL_SOCKET, SO_RCVBUF, kReceiveBuffer);
   if (bind(fd.get(), address.get(), address.length) != 0) return -errno;
   return fd.release();
 }
@@ -96,6 +99,7 @@ int linkTo(const Address& address) {
   // Where no local port is free, connect(2) says EAGAIN for UDP and EADDRNOTAVAIL for TCP.
   if (connect(fd.get(), address.get(), address.length) != 0) return errno == EAGAIN ? -EADDRNOTAVAIL : -errno;
   if (meetsItself(fd.get())) return -ECONNREFUSED;
+  set(fd.get(), SOL_SOCKET, SO_RCVBUF, kReceiveBuffer);
   return fd.release();
 }
 

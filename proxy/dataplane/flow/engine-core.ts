@@ -8,6 +8,7 @@ import type { Frontend, GlobalService } from '../../model/service.ts'
 import type { EngineStats } from '../../model/stats/engine.ts'
 import type { Engine, EngineOptions, EngineParts, Listener } from '../engine.ts'
 import { Deadlines } from './deadlines.ts'
+import { Descriptors, perConnection } from './descriptors.ts'
 import { drain } from './drain.ts'
 import type { FlowContext, OpenConnection, OpenFlow, OpenSession } from './flow-context.ts'
 import type { ListenerState } from './listener-state.ts'
@@ -27,6 +28,7 @@ export class EngineCore implements Engine, FlowContext {
   readonly connections = new Set<OpenConnection>()
   readonly sessions = new Set<OpenSession>()
   readonly unanswered = new Set<OpenSession>()
+  readonly descriptors = new Descriptors()
   readonly dials: Deadlines
   draining = false
   readonly #transport: Transport
@@ -51,7 +53,8 @@ export class EngineCore implements Engine, FlowContext {
     this.log = log
     this.dials = new Deadlines(clock, options.dial.timeoutMs)
     this.#transport = createTransport(this)
-    this.#timers.add(clock.every(sweepMs(options.idle), () => this.#transport.sweep(clock.now())))
+    this.#sweep()
+    this.#timers.add(clock.every(sweepMs(options.idle), () => this.#sweep()))
   }
 
   async listen(frontend: Frontend, service: GlobalService, paused?: Listener): Promise<Listener> {
@@ -108,6 +111,10 @@ export class EngineCore implements Engine, FlowContext {
     this.#timers.clear()
   }
 
+  get held(): number {
+    return perConnection * this.connections.size + this.sessions.size
+  }
+
   nextId(): number {
     return ++this.#lastId
   }
@@ -125,6 +132,12 @@ export class EngineCore implements Engine, FlowContext {
 
   ended(): void {
     if (this.connections.size === 0 && this.sessions.size === 0) this.#empty?.()
+  }
+
+  #sweep(): void {
+    const now = this.clock.now()
+    this.descriptors.measure(this.held, now)
+    this.#transport.sweep(now)
   }
 
   #takeOver(paused: Listener, listener: ListenerState): void {

@@ -3,6 +3,7 @@ import type { Backend } from '../../model/backend.ts'
 import type { CloseReason } from '../../model/flow.ts'
 import type { EngineParts } from '../engine.ts'
 import type { Deadlines } from './deadlines.ts'
+import type { Descriptors } from './descriptors.ts'
 import type { ListenerState } from './listener-state.ts'
 
 export interface FlowContext extends EngineParts {
@@ -11,6 +12,9 @@ export interface FlowContext extends EngineParts {
   readonly sessions: Set<OpenSession>
   /** Sessions without a backend that has answered, oldest first: the first to go when room is needed. */
   readonly unanswered: Set<OpenSession>
+  readonly descriptors: Descriptors
+  /** Descriptors that flows hold. */
+  readonly held: number
   /** Time limits of dials that have the whole `dial.timeoutMs`. */
   readonly dials: Deadlines
   /** True from `close()` on: idle flows may end early. */

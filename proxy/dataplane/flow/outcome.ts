@@ -20,6 +20,12 @@ export function outOfResources(error: Error): Refusal {
   return refusal('limit', `this machine has run out of resources: ${error.message}`)
 }
 
+/** What a client is refused with, or a link fails with, when no descriptor is left for it. */
+export function noDescriptor(): Error {
+  const message = 'no file descriptor is left; raise the limit: `ulimit -n`, or LimitNOFILE of the systemd unit'
+  return Object.assign(new Error(message), { code: 'EMFILE' })
+}
+
 /** The name of the errno, such as `ECONNREFUSED`; empty when the error has none. */
 export function codeOf(error: Error): string {
   return 'code' in error ? String(error.code) : ''

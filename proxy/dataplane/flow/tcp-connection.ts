@@ -14,7 +14,7 @@ import type { Frontend, GlobalService } from '../../model/service.ts'
 import type { Expiring } from './deadlines.ts'
 import type { FlowContext, OpenConnection } from './flow-context.ts'
 import type { ListenerState } from './listener-state.ts'
-import { type Failure, isExhausted, outcomeOf, outOfResources } from './outcome.ts'
+import { type Failure, isExhausted, noDescriptor, outcomeOf, outOfResources } from './outcome.ts'
 
 /** `cut`: we have ended it, and its totals are still to come. `ended`: nothing more is reported of it. */
 type State = 'choosing' | 'dialling' | 'open' | 'cut' | 'ended'
@@ -74,6 +74,14 @@ export abstract class TcpConnection implements Flow, OpenConnection, Expiring {
     }
     connections.add(this)
     this.#attempt(this.#since)
+  }
+
+  /** In place of {@link begin}: no descriptor is left for its backend, and the engine has reset the client. */
+  turnedAway(): void {
+    const error = noDescriptor()
+    this.#state = 'ended'
+    this.context.localFault(error)
+    this.context.chooser.refused(this, outOfResources(error))
   }
 
   cut(reason: CloseReason): void {

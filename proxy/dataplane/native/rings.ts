@@ -19,6 +19,7 @@ export const Event = {
   dropped: 11,
   frontendClosed: 12,
   heard: 13,
+  turnedAway: 14,
 } as const
 
 export const Command = {
@@ -71,6 +72,7 @@ export const field = {
   reason: 3,
   limitMs: 3,
   port: 4,
+  descriptors: 4,
   family: 5,
   address: 8,
   now: 8,
@@ -194,6 +196,12 @@ export class Rings implements EventRecord {
 
   setLimit(ms: number): this {
     this.#words[this.#writing + field.limitMs] = ms
+    return this
+  }
+
+  /** How many flows may hold; negative: no limit. */
+  setDescriptors(most: number): this {
+    this.#words[this.#writing + field.descriptors] = most
     return this
   }
 

@@ -17,6 +17,8 @@ import { NativeSession } from './udp-session.ts'
 
 /** Events read in a row; then Node gets to do everything else. */
 const batch = 2048
+/** Of a client that the pump has reset. */
+const noSlot = -1
 
 export class NativeTransport implements Transport, PumpContext {
   readonly flows: FlowContext
@@ -69,7 +71,9 @@ export class NativeTransport implements Transport, PumpContext {
 
   sweep(now: number): void {
     if (this.#stopped) return
-    this.rings.command(Command.sweep).setLimit(idleLimitMs(this.flows)).setNow(now).send()
+    const { most } = this.flows.descriptors
+    const descriptors = Number.isFinite(most) ? most : -1
+    this.rings.command(Command.sweep).setLimit(idleLimitMs(this.flows)).setDescriptors(descriptors).setNow(now).send()
   }
 
   destroy(): void {
@@ -113,6 +117,8 @@ export class NativeTransport implements Transport, PumpContext {
     switch (event.kind) {
       case Event.accepted:
         return this.#accepted(event)
+      case Event.turnedAway:
+        return this.#turnedAway(event)
       case Event.connected:
         return this.#connections[event.slot]?.connected()
       case Event.failed:
@@ -157,6 +163,13 @@ export class NativeTransport implements Transport, PumpContext {
     this.#connections[slot] = connection
     this.#openConnections++
     connection.begin()
+  }
+
+  #turnedAway(event: EventRecord): void {
+    const listener = this.#listeners.get(event.listener)
+    if (!listener) return
+    const client: Client = { address: event.address(), port: event.port }
+    new NativeConnection(this, listener, client, noSlot, noSlot).turnedAway()
   }
 
   #gone(event: EventRecord): void {

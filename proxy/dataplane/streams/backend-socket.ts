@@ -2,7 +2,7 @@
 import type { Socket } from 'node:dgram'
 import type { Backend } from '../../model/backend.ts'
 import { codeOf } from '../flow/outcome.ts'
-import { maxQueuedBytes, udpSocket } from './bind.ts'
+import { maxQueuedBytes, receiveBuffer, udpSocket } from './bind.ts'
 import { meetsItself, refusedByItself } from './self.ts'
 
 /** Datagrams kept while the socket is being connected; what comes beyond that is lost, as UDP may. */
@@ -85,6 +85,7 @@ export class BackendSocket {
   #connected(error: Error | undefined): void {
     if (this.#closed) return
     if (error) return this.#fail(error)
+    this.#socket.setRecvBufferSize(receiveBuffer)
     const { port, address } = this.#socket.address()
     if (meetsItself(port, address, this.#backend)) this.#fail(refusedByItself(this.#backend))
     else this.#flush()

@@ -6,7 +6,7 @@ import type { Frontend } from '../../model/service.ts'
 import { backlog, listenError } from '../flow/listening.ts'
 
 /** Bytes of datagrams that wait to be read; the kernel caps it at net.core.rmem_max. */
-const receiveBuffer = 1024 * 1024
+export const receiveBuffer = 1024 * 1024
 /** Bytes that may wait in user space for a UDP socket that does not take them; what comes beyond that is lost. */
 export const maxQueuedBytes = 1024 * 1024
 

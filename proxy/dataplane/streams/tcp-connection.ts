@@ -2,6 +2,7 @@
 import type { Socket } from 'node:net'
 import type { Backend } from '../../model/backend.ts'
 import type { CloseReason } from '../../model/flow.ts'
+import { perConnection } from '../flow/descriptors.ts'
 import type { ListenerState } from '../flow/listener-state.ts'
 import { TcpConnection } from '../flow/tcp-connection.ts'
 import { Inlet } from './buffers.ts'
@@ -52,7 +53,11 @@ export class StreamsConnection extends TcpConnection {
       socket.destroy() // its client has reset it meanwhile
       return
     }
-    new StreamsConnection(context, listener, socket, remoteAddress, remotePort).begin()
+    const connection = new StreamsConnection(context, listener, socket, remoteAddress, remotePort)
+    const { held, descriptors } = context.flows
+    if (held + perConnection <= descriptors.most) return connection.begin()
+    socket.resetAndDestroy()
+    connection.turnedAway()
   }
 
   override tick(now: number): void {

@@ -2,6 +2,7 @@
 import type { Backend } from '../../model/backend.ts'
 import type { Client } from '../../model/flow.ts'
 import type { FlowContext } from '../flow/flow-context.ts'
+import { noDescriptor } from '../flow/outcome.ts'
 import type { UdpFrontend } from '../flow/udp-frontend.ts'
 import { idleLimitMs, UdpSession } from '../flow/udp-session.ts'
 import { BackendSocket, type BackendSocketEvents } from './backend-socket.ts'
@@ -55,6 +56,8 @@ export class StreamsSession extends UdpSession implements BackendSocketEvents {
   }
 
   protected openLink(backend: Backend): Error | undefined {
+    // The session itself is counted already.
+    if (this.context.held > this.context.descriptors.most) return noDescriptor()
     const socket = new BackendSocket(backend, this)
     const error = socket.open()
     if (!error) this.#socket = socket

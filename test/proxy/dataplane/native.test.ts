@@ -1,6 +1,8 @@
 /** The conformance tests with the native engine, and what it alone must do. */
+import { spawn } from 'node:child_process'
 import { once } from 'node:events'
 import { readdirSync, readFileSync } from 'node:fs'
+import { fileURLToPath } from 'node:url'
 import { Worker } from 'node:worker_threads'
 import t, { type Test } from 'tap'
 import type { EngineParts } from '../../../proxy/dataplane/engine.ts'
@@ -13,6 +15,7 @@ import { clientOf, echo, ending, freePort, hashOf, pattern, tcpBackend } from '.
 import { eventually } from '../../support/eventually.ts'
 import { blackhole } from '../../support/faults.ts'
 import { backend as backendOf } from '../../support/model.ts'
+import { program } from '../../support/programs/program.ts'
 
 const mebibyte = 1024 * 1024
 
@@ -31,6 +34,7 @@ if (addon) {
     source: new URL('../../../proxy/dataplane/native/engine.ts', import.meta.url),
     export: 'createNativeEngine',
     urgentBytes: 'kept',
+    accepts: 'when it can',
   })
 } else t.pass('the addon was not built here: npm run build:native')
 
@@ -77,6 +81,37 @@ function ownSuite(t: Test, addon: NativeAddon): void {
     t.ok((await Promise.all(ends)).every(end => end.end === 'fin' && end.hash === hash))
     t.same(await rig.settled(), { served: 4, refused: 0, failed: 0 })
     t.ok(rig.chooser.totals.every(({ sent, received }) => sent === data.length && received === data.length))
+  })
+
+  t.test('where splice(2) does not work, bytes are copied, and none is lost', async t => {
+    const preload = program(t, fileURLToPath(new URL('../../support/programs/no-splice.c', import.meta.url)), true)
+    if (!preload) {
+      t.pass('there is no C compiler')
+      return
+    }
+    const { backend } = await tcpBackend(t, echo)
+    const child = fileURLToPath(new URL('../../conformance/engine-child.ts', import.meta.url))
+    const module = new URL('../../../proxy/dataplane/native/engine.ts', import.meta.url).href
+    for (const where of ['in', 'out']) {
+      const port = await freePort('127.77.0.6')
+      const argv = [child, module, 'createNativeEngine', `127.77.0.6:${port}`, `127.0.0.1:${backend.port}`]
+      const engine = spawn(process.execPath, argv, {
+        stdio: ['ignore', 'inherit', 'inherit', 'ipc'],
+        env: { ...process.env, LD_PRELOAD: preload, NO_SPLICE: where },
+      })
+      t.teardown(() => engine.kill('SIGKILL'))
+      await once(engine, 'message')
+      const data = pattern(16 * mebibyte)
+      const ends = [1, 2, 3].map(() => {
+        const socket = clientOf(t, { ip: '127.77.0.6', port })
+        const end = ending(socket)
+        socket.end(data)
+        return end
+      })
+      for (const { end, hash } of await Promise.all(ends))
+        t.same({ end, hash }, { end: 'fin', hash: hashOf(data) }, where)
+      engine.disconnect()
+    }
   })
 
   t.test('open connections are served while JavaScript is busy, and new ones wait', async t => {

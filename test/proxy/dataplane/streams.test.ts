@@ -8,4 +8,5 @@ engineConformance(t, {
   source: new URL('../../../proxy/dataplane/streams/engine.ts', import.meta.url),
   export: 'createStreamsEngine',
   urgentBytes: 'lost',
+  accepts: 'always',
 })
