@@ -265,7 +265,6 @@ class Controller {
     Record& record = begin(kind);
     record.slot = event.slot;
     record.generation = event.generation;
-    record.now = 0;
     end();
   }
 

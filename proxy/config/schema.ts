@@ -230,7 +230,7 @@ const proxyFields = {
   dial: withinBudget(table('How a connection to a backend is made.', dialFields)),
   idle: table('How long a flow without traffic is kept.', {
     tcp: duration('A TCP connection.', '1h', atLeast1ms),
-    halfClosed: duration('A TCP connection that only one side has closed.', '60s', atLeast1ms),
+    halfClosed: duration('A TCP connection that only one side has closed.', '1h', atLeast1ms),
     udp: duration('A UDP session.', '60s', atLeast1ms),
   }),
   drain: duration(

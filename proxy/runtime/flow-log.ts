@@ -1,26 +1,19 @@
-/** Logs refused flows and failed dials. */
+/** Logs refused flows, failed dials, and connections that we have ended. */
 import type { Backend } from '../model/backend.ts'
-import type { Flow, FlowObserver, Refusal, Result } from '../model/flow.ts'
-import type { Log } from '../model/log.ts'
+import type { CloseReason, Flow, FlowObserver, Refusal, Result, Totals } from '../model/flow.ts'
+import type { Log, LogFields } from '../model/log.ts'
 import type { Clock } from '../model/time/clock.ts'
 
 /**
- * Refusals with the same service and code are logged at most once a second, with the number of lines suppressed, so that many
- * clients do not flood the log.
+ * Refusals with the same service and code, and ends with the same service and reason, are logged at most once a second, with the
+ * number of lines suppressed, so that many clients do not flood the log.
  */
 export function flowLog(log: Log, clock: Clock): Partial<FlowObserver> {
   const limited = new Map<string, { until: number; suppressed: number }>()
   return {
     refused(flow: Flow, { code, why }: Refusal): void {
-      const key = `${flow.service.key} ${code}`
-      const entry = limited.get(key)
-      if (entry && clock.now() < entry.until) {
-        entry.suppressed++
-        return
-      }
-      if (limited.size >= maxKinds) limited.clear()
-      limited.set(key, { until: clock.now() + 1000, suppressed: 0 })
-      const more = entry && entry.suppressed > 0 ? { suppressed: entry.suppressed } : {}
+      const more = due(`${flow.service.key} ${code}`)
+      if (!more) return
       const { frontend, client, tried } = flow
       log.warn('flow.refused', {
         flow: flow.id,
@@ -37,8 +30,49 @@ export function flowLog(log: Log, clock: Clock): Partial<FlowObserver> {
       const { outcome, ms, error } = result
       log.debug('flow.dial-failed', { flow: flow.id, backend: backend.key, outcome, ms, error: error?.message })
     },
+    closed(flow: Flow, backend: Backend, { reason, sent, received, ms }: Totals): void {
+      // A UDP session has no end but ours.
+      if (ends[reason] === 'theirs' || flow.frontend.protocol === 'UDP') return
+      const more = due(`${flow.service.key} ${reason}`)
+      if (!more) return
+      log.info('flow.cut', {
+        flow: flow.id,
+        frontend: flow.frontend.key,
+        client: flow.client.address,
+        backend: backend.key,
+        reason,
+        sent,
+        received,
+        ms,
+        ...more,
+      })
+    },
+  }
+
+  /** What to add to the line; undefined when it is to be left out. */
+  function due(key: string): LogFields | undefined {
+    const entry = limited.get(key)
+    if (entry && clock.now() < entry.until) {
+      entry.suppressed++
+      return undefined
+    }
+    if (limited.size >= maxKinds) limited.clear()
+    limited.set(key, { until: clock.now() + 1000, suppressed: 0 })
+    return entry && entry.suppressed > 0 ? { suppressed: entry.suppressed } : {}
   }
 }
 
-/** Pairs of service and code that are remembered; beyond that, all are forgotten. */
+/** Whose decision the end of a TCP connection is. */
+const ends: Readonly<Record<CloseReason, 'theirs' | 'ours'>> = {
+  done: 'theirs',
+  'client-reset': 'theirs',
+  'backend-reset': 'theirs',
+  idle: 'ours',
+  'half-closed': 'ours',
+  drained: 'ours',
+  removed: 'ours',
+  shutdown: 'ours',
+}
+
+/** Pairs of service and code or reason that are remembered; beyond that, all are forgotten. */
 const maxKinds = 1000

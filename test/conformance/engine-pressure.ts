@@ -123,7 +123,7 @@ export function pressureSuite(t: Test, create: CreateEngine): void {
     }
     t.equal(rig.engine.stats().connections, 1)
     await rig.clock.advance(12_000)
-    t.match(await end, { end: 'fin' }, 'nothing was in flight')
+    t.match(await end, { end: 'reset' }, 'a FIN would be taken for the backend’s')
     t.match(await rig.settled(), { served: 1 })
     t.match(rig.chooser.totals, [{ reason: 'idle', sent: 2, received: 3 }])
   })
@@ -137,7 +137,13 @@ export function pressureSuite(t: Test, create: CreateEngine): void {
     t.equal(rig.engine.stats().connections, 20)
     const ends = Promise.all(sockets.map(ending))
     await rig.clock.advance(10_000)
-    await ends
+    t.ok(
+      (await ends).every(({ end }) => end === 'reset'),
+      'for the clients, since no answer has come',
+    )
+    // A backend's socket that has had the client's FIN stays in CLOSE_WAIT (08), unless it is reset.
+    if (existsSync('/proc/net/tcp'))
+      t.notMatch(readFileSync('/proc/net/tcp', 'utf8'), inCloseWait(backend.port), 'and for the backends')
     t.same(await rig.settled(), { served: 20, refused: 0, failed: 0 })
     t.ok(rig.chooser.totals.every(({ reason }) => reason === 'half-closed'))
   })
@@ -207,9 +213,16 @@ async function stall(value: () => number): Promise<number> {
   return value()
 }
 
+function inCloseWait(port: number): RegExp {
+  return new RegExp(`:${hex(port)} \\w+:\\w+ 08 `)
+}
+
 /** Whether the kernel has a keep-alive timer (`02:`) on the socket from one port to the other. */
 function hasKeepAlive(from: number | undefined, to: number | undefined): boolean {
-  const hex = (port: number | undefined) => (port ?? 0).toString(16).toUpperCase().padStart(4, '0')
   const pattern = new RegExp(`:${from ? hex(from) : '\\w{4}'} \\w+:${hex(to)} 01 \\S+ 02:`)
   return pattern.test(readFileSync('/proc/net/tcp', 'utf8'))
+}
+
+function hex(port: number | undefined): string {
+  return (port ?? 0).toString(16).toUpperCase().padStart(4, '0')
 }

@@ -3,18 +3,8 @@
 
 namespace starlane {
 
-namespace {
-
-// A connection without a byte for so long counts as between two messages.
-constexpr double kQuietMs = 1000;
-
-}  // namespace
-
-void Pump::cut(uint32_t slot, Connection& connection, double now, Reason reason) {
-  if (connection.state != State::Open) return end(slot, connection, reason, true);
-  const bool moving = connection.progress != connection.seen || now - connection.quietSince < kQuietMs;
-  end(slot, connection, reason, moving || connection.queued());
-}
+// An end that is not the peers' own: never a FIN, which each would take for the other's.
+void Pump::cut(uint32_t slot, Connection& connection, Reason reason) { end(slot, connection, reason, true); }
 
 // A reset tells a peer that the stream is not complete.
 void Pump::end(uint32_t slot, Connection& connection, Reason reason, bool reset) {
@@ -44,7 +34,7 @@ void Pump::endAll() {
   for (uint32_t slot = 0; slot < connections_.size(); slot++) {
     Connection& connection = connections_[slot];
     if (connection.state == State::Free || connection.state == State::Dead) continue;
-    cut(slot, connection, now_, Reason::Cut);
+    cut(slot, connection, Reason::Cut);
   }
 }
 

@@ -102,7 +102,7 @@ class Pump {
   void sideFailed(uint32_t slot, Connection& connection, Side side);
 
   // end.cc
-  void cut(uint32_t slot, Connection& connection, double now, Reason reason);
+  void cut(uint32_t slot, Connection& connection, Reason reason);
   void end(uint32_t slot, Connection& connection, Reason reason, bool reset);
   void endAll();
 
@@ -143,7 +143,6 @@ class Pump {
   Pipes pipes_;
   std::unique_ptr<uint8_t[]> buffer_;
   UdpSessions sessions_;
-  double now_ = 0;  // TypeScript's clock at the last sweep
 };
 
 // Epoll's user data: a connection's slot, side and stamp, the listeners, or the wakeup.

@@ -35,7 +35,7 @@ enum class Command : int32_t {
   Connect = 1,        // slot, generation, port, family, address
   HangUp = 2,         // slot, generation: ends a dial; answered by Failed(ECANCELED) unless it has connected before
   Refuse = 3,         // slot, generation: resets the client
-  Cut = 4,            // slot, generation, now: with a FIN when nothing is in flight, else with a reset
+  Cut = 4,            // slot, generation: resets both sides
   Sweep = 5,          // now, limitMs of UDP sessions, descriptors: ends or reports what has been idle for too long
   CloseListener = 6,  // listener
   // Of UDP sessions:

@@ -159,7 +159,7 @@ void Pump::executeOn(Command kind, const Record& command) {
       end(slot, connection, Reason::Refused, true);
       break;
     case Command::Cut:
-      cut(slot, connection, command.now, Reason::Cut);
+      cut(slot, connection, Reason::Cut);
       break;
     default:
       break;
@@ -218,7 +218,6 @@ void Pump::closeDead() {
 
 // `now` is TypeScript's: this thread has no clock.
 void Pump::sweep(double now) {
-  now_ = now;
   paused_ = false;
   lookForRoom();
   for (uint32_t slot = 0; slot < connections_.size(); slot++) {
@@ -240,7 +239,7 @@ void Pump::sweep(double now) {
     const bool half = connection.halfClosed();
     const double limit = half ? options_.halfClosedMs : options_.idleMs;
     if (limit > 0 && now - connection.quietSince >= limit)
-      cut(slot, connection, now, half ? Reason::HalfClosed : Reason::Idle);
+      cut(slot, connection, half ? Reason::HalfClosed : Reason::Idle);
   }
 }
 

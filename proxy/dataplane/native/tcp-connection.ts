@@ -40,7 +40,7 @@ export class NativeConnection extends TcpConnection {
   }
 
   protected end(): void {
-    this.#command(Command.cut).setNow(this.context.clock.now()).send()
+    this.#command(Command.cut).send()
   }
 
   #command(kind: number): Rings {

@@ -56,13 +56,11 @@ export class Pipe {
     this.#close('client-reset')
   }
 
-  /** Ends both sides now: with a FIN when nothing is in flight, with a reset when bytes would be lost. */
-  cut(reason: CloseReason, moving: boolean): void {
+  /** Ends both sides now, with a reset: each would take a FIN for the other's. */
+  cut(reason: CloseReason): void {
     if (this.#closed) return
-    if (moving || this.#queued) {
-      reset(this.#client)
-      reset(this.#backend)
-    }
+    reset(this.#client)
+    reset(this.#backend)
     this.#close(reason)
   }
 

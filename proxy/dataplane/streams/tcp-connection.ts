@@ -13,8 +13,6 @@ import type { Turns } from './turns.ts'
 
 /** Probes of a silent connection begin after this, so that a peer that has vanished is noticed. */
 const keepAliveMs = 180_000
-/** A connection without a byte for so long counts as between two messages. */
-const quietMs = 1000
 /** The dial was given up because its time was over; the outcome reported is a timeout. */
 const gaveUp = new Error('the dial took too long')
 
@@ -99,8 +97,7 @@ export class StreamsConnection extends TcpConnection {
   }
 
   protected end(reason: CloseReason): void {
-    const pipe = this.#pipe
-    pipe?.cut(reason, pipe.progress !== this.#progress || this.context.clock.now() - this.#quietSince < quietMs)
+    this.#pipe?.cut(reason)
   }
 
   #carry(socket: Socket): void {
