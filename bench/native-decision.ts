@@ -57,7 +57,7 @@ const uses = ['tenancy', 'circuit-breaker', 'affinity', 'session-affinity'].map(
 const host = { clusters: () => clusters, ...common }
 const { plugins } = await loadPlugins({ uses, folder: process.cwd(), placeOf: () => 'bench', host })
 const health = new HealthMonitor({
-  ...{ directory, onVerdict: () => {}, ...common },
+  ...{ directory, onVerdict: () => {}, onSilent: () => {}, ...common },
   options: {
     active: { type: 'none' },
     passive: { consecutive: 5, ejectMs: 30_000, maxEjectMs: 300_000, maxPercent: 50 },

@@ -380,6 +380,9 @@ class Starlane implements Runtime {
       random: this.#random,
       log: this.#log,
       onVerdict: backend => this.#mesh.healthChanged(backend),
+      onSilent: backends => {
+        if (this.#config.health.active.cutOnTimeout) this.#proxy.lose(backends)
+      },
     })
   }
 

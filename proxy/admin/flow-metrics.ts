@@ -141,7 +141,16 @@ export class FlowMetrics implements FlowObserver {
 function noCounts(labels: Labels, dial: Durations): ClusterCounts {
   const outcomes = { connected: 0, refused: 0, timeout: 0, unreachable: 0, local: 0, cancelled: 0 }
   const resets = { 'client-reset': 0, 'backend-reset': 0 }
-  const reasons = { done: 0, ...resets, idle: 0, 'half-closed': 0, drained: 0, removed: 0, shutdown: 0 }
+  const reasons = {
+    done: 0,
+    ...resets,
+    idle: 0,
+    'half-closed': 0,
+    drained: 0,
+    'backend-lost': 0,
+    removed: 0,
+    shutdown: 0,
+  }
   return { labels, outcomes, reasons, dial, sent: 0, received: 0 }
 }
 

@@ -282,6 +282,10 @@ const healthFields = {
     rise: integer('A backend is up after this many successful checks in a row.', { min: 1, max: 100 }, 2),
     fall: integer('A backend is down after this many failed checks in a row.', { min: 1, max: 100 }, 3),
     type: oneOf('`tcp` connects, `http` sends a GET request, `none` disables checks.', ['tcp', 'http', 'none'], 'tcp'),
+    cutOnTimeout: boolean(
+      'Whether connections to a backend are reset once it is down because nothing answers its checks, as when its host has died.',
+      true,
+    ),
     path: checked(text('The path of an HTTP check.', '/'), asked =>
       /^\/[!-~]*$/.test(asked) ? undefined : `${shown(asked)} is not a URL path; write /healthz`,
     ),

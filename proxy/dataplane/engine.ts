@@ -20,6 +20,8 @@ export interface Engine {
    * Takes keys of {@link Backend}.
    */
   retire(backends: readonly string[]): void
+  /** Nothing is heard of these backends any more: their TCP flows are reset now, UDP sessions move. Takes keys. */
+  lose(backends: readonly string[]): void
   stats(): EngineStats
   /** Stops accepting, gives flows at most the drain time to end, then cuts them. Resolves when no socket is left. */
   close(): Promise<void>

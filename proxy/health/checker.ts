@@ -71,6 +71,7 @@ export class Checker {
         checkedAt: Number.NEGATIVE_INFINITY,
         passes: 0,
         heardAt: Number.NEGATIVE_INFINITY,
+        unanswered: 0,
         due: 0,
         heapIndex: 0,
       }
@@ -122,6 +123,7 @@ export class Checker {
     }
     target.checks = applyCheck(target.checks, result.outcome === 'passed', this.#parts.options)
     target.passes = isUp(target) ? target.passes + 1 : 0
+    target.unanswered = result.outcome === 'failed' && result.unanswered ? target.unanswered + 1 : 0
     this.#parts.onChecked(target, result)
     return result.outcome === 'failed'
   }

@@ -1,7 +1,7 @@
 /** TCP connections for health checks: each serves one check and lives no longer than the timeout. */
 import { connect, type Socket } from 'node:net'
 import type { Clock } from '../model/time/clock.ts'
-import type { CheckedEndpoint } from './probe.ts'
+import { type CheckedEndpoint, Unanswered } from './probe.ts'
 
 export class Connections {
   readonly #timeoutMs: number
@@ -18,7 +18,10 @@ export class Connections {
     return new Promise((resolve, reject) => {
       const socket = connect({ host: address, port })
       this.#open.add(socket)
-      const tooLate = () => socket.destroy(new Error(`no answer within ${this.#timeoutMs} ms`))
+      const tooLate = () => {
+        const why = `no answer within ${this.#timeoutMs} ms`
+        socket.destroy(socket.connecting ? new Unanswered(why) : new Error(why))
+      }
       const cancel = this.#clock.after(this.#timeoutMs, tooLate)
       socket.on('error', reject)
       socket.once('connect', () => {

@@ -26,6 +26,8 @@ export interface HealthParts {
   readonly log: Log
   /** A backend's verdict changed. The callback may change the directory before it returns. */
   readonly onVerdict: (backendKey: string, health: Health) => void
+  /** A backend is down, and nothing has answered the last `fall` checks: its host is dead or cut off. */
+  readonly onSilent: (backendKeys: readonly string[]) => void
 }
 
 export interface Probes {
@@ -151,6 +153,11 @@ export class HealthMonitor implements Pick<FlowObserver, 'connecting' | 'result'
       this.#outliers.checked(watched, passed)
       this.#reassess(watched, () => (result.outcome === 'passed' ? 'checks pass' : `checks fail: ${result.why}`))
     }
+    const { active } = this.#parts.options
+    if (active.type === 'none' || target.unanswered !== active.fall || target.checks.health !== 'down') return
+    // The host is silent, so its UDP ports are too, which are not checked.
+    const udp = this.#backends.datagramsAt(target.address)
+    this.#parts.onSilent([...[...target.watched].map(({ key }) => key), ...udp])
   }
 
   #reassess(watched: WatchedBackend, why: () => string): void {

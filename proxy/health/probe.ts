@@ -16,7 +16,12 @@ export interface CheckedEndpoint {
 /** `local`: a fault of this machine, such as EMFILE, which says nothing about the backend. */
 export type CheckResult =
   | { readonly outcome: 'passed' }
-  | { readonly outcome: 'failed' | 'local'; readonly why: string }
+  | {
+      readonly outcome: 'failed' | 'local'
+      readonly why: string
+      /** Nothing has answered the SYN, as when the host is dead: no refusal, no handshake. */
+      readonly unanswered?: true
+    }
 
 export const passed: CheckResult = { outcome: 'passed' }
 
@@ -24,9 +29,17 @@ export function failed(why: string): CheckResult {
   return { outcome: 'failed', why }
 }
 
+/** Thrown by a dial that nothing answers within the time of the check. */
+export class Unanswered extends Error {}
+
+/** The kernel has no answer from the host on the last link either. */
+const unreachable = new Set(['EHOSTUNREACH', 'ETIMEDOUT'])
 const localFaults = new Set(['EMFILE', 'ENFILE', 'EADDRNOTAVAIL', 'ENOBUFS', 'ENOMEM'])
 
 export function resultOfError(thrown: unknown): CheckResult {
   const code = thrown instanceof Error && 'code' in thrown ? String(thrown.code) : ''
-  return { outcome: localFaults.has(code) ? 'local' : 'failed', why: messageOf(thrown) }
+  const why = messageOf(thrown)
+  if (localFaults.has(code)) return { outcome: 'local', why }
+  if (thrown instanceof Unanswered || unreachable.has(code)) return { outcome: 'failed', why, unanswered: true }
+  return { outcome: 'failed', why }
 }

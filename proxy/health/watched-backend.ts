@@ -43,6 +43,8 @@ export interface Target extends Due {
   passes: number
   /** When live traffic last connected to it or heard from it. */
   heardAt: number
+  /** Checks in a row that nothing has answered. */
+  unanswered: number
 }
 
 /**

@@ -43,6 +43,12 @@ export class WatchedBackends {
     return this.#current.get(key) ?? this.#recent.get(key)
   }
 
+  /** Keys of the UDP backends at an address. */
+  datagramsAt(address: string): string[] {
+    const found = [...this.#current.values()].filter(one => one.protocol === 'UDP' && one.address === address)
+    return found.map(({ key }) => key)
+  }
+
   get size(): number {
     return this.#current.size
   }

@@ -51,6 +51,7 @@ export type CloseReason =
   | 'idle'
   | 'half-closed'
   | 'drained'
+  | 'backend-lost'
   | 'removed'
   | 'shutdown'
 

@@ -70,6 +70,7 @@ const ends: Readonly<Record<CloseReason, 'theirs' | 'ours'>> = {
   idle: 'ours',
   'half-closed': 'ours',
   drained: 'ours',
+  'backend-lost': 'ours',
   removed: 'ours',
   shutdown: 'ours',
 }

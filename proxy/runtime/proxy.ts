@@ -104,6 +104,11 @@ export class L4Proxy {
     return this.#listeners.failures()
   }
 
+  /** Nothing answers these backends' checks any more. Takes keys. */
+  lose(backends: readonly string[]): void {
+    this.#engine.lose(backends)
+  }
+
   /** Whether the frontend is closed on purpose, since it has no backend that could be chosen. */
   isRefusing(frontendKey: string): boolean {
     return this.#listeners.isRefusing(frontendKey)

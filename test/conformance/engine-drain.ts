@@ -46,6 +46,24 @@ export function drainSuite(t: Test, create: CreateEngine): void {
     t.same(await rig.settled(), { served: 1, refused: 0, failed: 0 })
   })
 
+  t.test('a backend of which nothing is heard loses its connections at once, and its sessions move', async t => {
+    const ends: Promise<unknown>[] = []
+    const [dead, other] = [await tcpBackend(t, socket => ends.push(ending(socket))), await tcpBackend(t, echo)]
+    const rig = await Rig.start(t, create, { backends: [dead.backend, other.backend] })
+    const [lost, kept] = [await rig.client(), await rig.client()]
+    const end = ending(lost)
+    rig.engine.lose(keysOf(dead.backend))
+    t.match(await end, { end: 'reset' })
+    t.match(await ends[0], { end: 'reset' })
+    await eventually(() => {
+      if (rig.chooser.totals.length === 0) throw new Error('not reported yet')
+    })
+    t.match(rig.chooser.totals, [{ reason: 'backend-lost' }])
+    kept.end('still here')
+    t.match(await ending(kept), { end: 'fin', text: 'still here' })
+    t.same(await rig.settled(), { served: 2, refused: 0, failed: 0 })
+  })
+
   t.test('T29: when only leaving backends are left, they still serve', async t => {
     const { backend } = await tcpBackend(t, says('last'))
     const rig = await Rig.start(t, create, { backends: [backend] })

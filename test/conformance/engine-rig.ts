@@ -15,10 +15,14 @@ import { clusterService, globalService } from '../support/model.ts'
 
 export type CreateEngine = (parts: EngineParts) => Engine
 
-export interface EngineUnderTest {
-  readonly create: CreateEngine
+/** Where a process of its own finds an engine. */
+export interface EngineInChild {
   readonly source: URL
   readonly export: string
+}
+
+export interface EngineUnderTest extends EngineInChild {
+  readonly create: CreateEngine
   /** What becomes of a byte sent with MSG_OOB; those around it always arrive. */
   readonly urgentBytes: 'kept' | 'lost'
   /** Whether clients can wait to be accepted until there is a descriptor for their dial. */

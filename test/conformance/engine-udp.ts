@@ -180,6 +180,15 @@ export function udpSuite(t: Test, create: CreateEngine): void {
     t.same(rig.chooser.broken, [])
   })
 
+  t.test('a session leaves a backend of which nothing is heard', async t => {
+    const [one, two] = [await udpBackend(t, says('one')), await udpBackend(t, says('two'))]
+    const rig = await start(t, { backends: [one.backend, two.backend] })
+    const client = await udpClient(t)
+    t.equal(await talk(rig, client, '1'), 'one')
+    rig.engine.lose(keysOf(one.backend))
+    t.equal(await talk(rig, client, '2'), 'two')
+  })
+
   t.test('a session leaves an unhealthy backend, but not if there is no healthy one', async t => {
     const [one, two] = [await udpBackend(t, says('one')), await udpBackend(t, says('two'))]
     const rig = await start(t, { backends: [one.backend] })

@@ -1,5 +1,6 @@
 /**
- * What any engine must do. `create` is the engine under test, and `source` where a process of its own finds it:
+ * What any engine must do; what needs a network of its own is in namespace/.
+ * `create` is the engine under test, and `source` where a process of its own finds it:
  *
  *     engineConformance(t, { create: createStreamsEngine, source: new URL(…), export: 'createStreamsEngine', … })
  */
@@ -7,7 +8,6 @@ import type { Test } from 'tap'
 import { drainSuite } from './engine-drain.ts'
 import { fairnessSuite } from './engine-fairness.ts'
 import { faultSuite } from './engine-faults.ts'
-import { portSuite } from './engine-ports.ts'
 import { pressureSuite } from './engine-pressure.ts'
 import type { EngineUnderTest } from './engine-rig.ts'
 import { streamSuite } from './engine-stream.ts'
@@ -20,7 +20,6 @@ export function engineConformance(t: Test, engine: EngineUnderTest): void {
   t.test('pressure', async t => pressureSuite(t, engine.create))
   t.test('fairness', async t => fairnessSuite(t, engine.create))
   t.test('dials and faults', async t => faultSuite(t, engine))
-  t.test('local ports', async t => portSuite(t, engine))
   t.test('drain', async t => drainSuite(t, engine.create))
   t.test('udp', async t => udpSuite(t, engine.create))
 }

@@ -54,6 +54,11 @@ struct Connection {
   uint32_t seen = 0;      // progress at the last sweep
   uint64_t heard = 0;     // bytes from the backend at the last sweep
   double quietSince = 0;
+  // For Pump::backendIsLost: bytes at its last look, whether the backend may owe an ACK, and since when nothing has come from it.
+  uint64_t sentSeen = 0;
+  uint64_t receivedSeen = 0;
+  bool owesAck = false;
+  double silentSince = 0;
 
   bool queued() const { return from[kClient].queued() || from[kBackend].queued(); }
   bool halfClosed() const { return (from[kClient].ended || from[kBackend].ended) && !queued(); }

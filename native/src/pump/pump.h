@@ -61,6 +61,7 @@ class Pump {
   void closeDead();
   void sweep(double now);
   void reportHeard(uint32_t slot, Connection& connection);
+  bool backendIsLost(Connection& connection, double now);
   static bool watch(const Descriptor& epoll, int fd, uint64_t tag, uint32_t events);
 
   // accept.cc

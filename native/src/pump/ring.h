@@ -45,7 +45,7 @@ enum class Command : int32_t {
   CloseFrontend = 10,  // frontend
 };
 
-enum class Reason : int32_t { Done = 0, ClientReset = 1, BackendReset = 2, Idle = 3, HalfClosed = 4, Cut = 5, Refused = 6 };
+enum class Reason : int32_t { Done = 0, ClientReset = 1, BackendReset = 2, Idle = 3, HalfClosed = 4, Cut = 5, Refused = 6, BackendLost = 7 };
 
 struct Record {
   int32_t kind;

@@ -5,6 +5,7 @@
 #include <cerrno>
 
 #include "pump/pump.h"
+#include "socket/acknowledgements.h"
 
 namespace starlane {
 
@@ -12,6 +13,8 @@ namespace {
 
 constexpr int kEvents = 256;
 constexpr int kKeepAliveSeconds = 180;
+// A backend that owes an ACK for so long is gone.
+constexpr double kLostMs = 15000;
 // How soon to look again whether JavaScript has made room in the ring, of which there is no signal.
 constexpr int kRetryMs = 2;
 
@@ -223,6 +226,10 @@ void Pump::sweep(double now) {
   for (uint32_t slot = 0; slot < connections_.size(); slot++) {
     Connection& connection = connections_[slot];
     if (connection.state != State::Open) continue;
+    if (backendIsLost(connection, now)) {
+      cut(slot, connection, Reason::BackendLost);
+      continue;
+    }
     if (connection.progress != connection.seen) {
       connection.seen = connection.progress;
       connection.quietSince = now;
@@ -253,6 +260,24 @@ void Pump::reportHeard(uint32_t slot, Connection& connection) {
   record.slot = static_cast<int32_t>(slot);
   record.generation = connection.generation;
   outbox_.send(record);
+}
+
+// A host that has died or is cut off acknowledges nothing, and the kernel would go on sending for a quarter of an hour. Asks the
+// kernel only after bytes were sent and none has come back.
+bool Pump::backendIsLost(Connection& connection, double now) {
+  const uint64_t sent = connection.from[kClient].bytes;
+  const uint64_t received = connection.from[kBackend].bytes;
+  if (std::exchange(connection.sentSeen, sent) != sent && !connection.owesAck) {
+    connection.owesAck = true;
+    connection.silentSince = now;
+  }
+  if (std::exchange(connection.receivedSeen, received) != received) connection.silentSince = now;
+  if (!connection.owesAck) return false;
+  const Acknowledgements known = acknowledgementsOf(connection.fd[kBackend].get());
+  if (known.outstanding) return known.lastMs >= kLostMs && now - connection.silentSince >= kLostMs;
+  connection.silentSince = now;
+  connection.owesAck = known.unsent;
+  return false;
 }
 
 bool Pump::watch(const Descriptor& epoll, int fd, uint64_t tag, uint32_t events) {

@@ -92,6 +92,13 @@ export class EngineCore implements Engine, FlowContext {
     })
   }
 
+  lose(backends: readonly string[]): void {
+    const keys = new Set(backends)
+    const isLost = ({ backend }: OpenFlow) => backend !== undefined && keys.has(backend.key)
+    for (const session of this.sessions) if (isLost(session)) session.lose()
+    for (const connection of [...this.connections].filter(isLost)) connection.lose()
+  }
+
   stats(): EngineStats {
     return { connections: this.connections.size, udpSessions: this.sessions.size }
   }

@@ -41,11 +41,15 @@ export interface OpenConnection extends OpenFlow {
   listener: ListenerState
   /** Whether its service lists its backend, in any state: a backend that came back keeps its flows. */
   readonly backendListed: boolean
+  /** Its backend is lost: cuts it, unless it is still being dialled, which has a time limit of its own. */
+  lose(): void
 }
 
 export interface OpenSession extends OpenFlow {
   /** Leaves its backend; the next datagram goes to another. */
   move(): void
+  /** Its backend is lost: as {@link move}, and not back to the same. */
+  lose(): void
   /** Ends to make room for another session. */
   evict(): void
 }

@@ -96,6 +96,10 @@ export abstract class TcpConnection implements Flow, OpenConnection, Expiring {
     }
   }
 
+  lose(): void {
+    if (this.#state === 'open') this.cut('backend-lost')
+  }
+
   /** The dial takes too long. It may still connect before the engine has given it up: then the connection stands. */
   expire(): void {
     this.#timedOut = true

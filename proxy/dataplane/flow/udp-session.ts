@@ -134,6 +134,11 @@ export abstract class UdpSession implements Flow, OpenSession {
     this.#refuse(refusal('limit', 'made room for a newer session before any reply'))
   }
 
+  lose(): void {
+    if (this.backend) this.tried = [...this.tried, this.backend.key]
+    this.move()
+  }
+
   move(): void {
     if (this.#settle('drained', 'cancelled')) this.closeLink()
   }

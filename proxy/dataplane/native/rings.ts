@@ -44,6 +44,7 @@ export const Reason = {
   halfClosed: 4,
   cut: 5,
   refused: 6,
+  backendLost: 7,
 } as const
 
 /** Records in each ring. */

@@ -226,6 +226,7 @@ const reasons: ReadonlyMap<number, CloseReason> = new Map([
   [Reason.backendReset, 'backend-reset'],
   [Reason.idle, 'idle'],
   [Reason.halfClosed, 'half-closed'],
+  [Reason.backendLost, 'backend-lost'],
 ])
 
 function linkError(errno: number): Error | undefined {

@@ -6,6 +6,7 @@
  */
 import type { Socket } from 'node:net'
 import type { CloseReason } from '../../model/flow.ts'
+import { codeOf } from '../flow/outcome.ts'
 import { free, type Inlet } from './buffers.ts'
 import { Share, type Turns } from './turns.ts'
 
@@ -45,9 +46,10 @@ export class Pipe {
     return (this.#clientEnded || this.#backendEnded) && !this.#queued
   }
 
-  keepAlive(delayMs: number): void {
-    this.#client.setKeepAlive(true, delayMs)
-    this.#backend.setKeepAlive(true, delayMs)
+  /** Has the kernel probe a silent peer after these times. */
+  keepAlive(clientMs: number, backendMs: number): void {
+    this.#client.setKeepAlive(true, clientMs)
+    this.#backend.setKeepAlive(true, backendMs)
   }
 
   /** The client's socket has failed. */
@@ -99,9 +101,9 @@ export class Pipe {
       this.#download.drained()
     })
     backend.on('end', () => this.#onBackendEnd())
-    backend.on('error', () => {
+    backend.on('error', error => {
       reset(client)
-      this.#close('backend-reset')
+      this.#close(codeOf(error) === 'ETIMEDOUT' ? 'backend-lost' : 'backend-reset')
     })
   }
 

@@ -11,8 +11,11 @@ import { Pipe } from './pipe.ts'
 import type { StreamsContext } from './streams-context.ts'
 import type { Turns } from './turns.ts'
 
-/** Probes of a silent connection begin after this, so that a peer that has vanished is noticed. */
-const keepAliveMs = 180_000
+/**
+ * Probes of a silent connection begin after this, so that a peer that has vanished is noticed. libuv has ten of them sent, a
+ * second apart: a backend whose host has died is found in 15 s.
+ */
+const keepAliveMs = { client: 180_000, backend: 5000 }
 /** The dial was given up because its time was over; the outcome reported is a timeout. */
 const gaveUp = new Error('the dial took too long')
 
@@ -71,7 +74,7 @@ export class StreamsConnection extends TcpConnection {
     if (!this.#keptAlive) {
       // Not at the start: short connections should not pay for system calls that only silent ones need.
       this.#keptAlive = true
-      pipe.keepAlive(keepAliveMs)
+      pipe.keepAlive(keepAliveMs.client, keepAliveMs.backend)
     }
     const { tcpMs, halfClosedMs } = this.context.options.idle
     const limit = pipe.halfClosed ? halfClosedMs : tcpMs

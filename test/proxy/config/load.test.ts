@@ -101,6 +101,7 @@ t.test('the defaults are those of the design', async t => {
     },
     health: {
       active: {
+        cutOnTimeout: true,
         interval: 2000,
         relax: 4,
         traffic: true,

@@ -50,6 +50,8 @@ class FakeEngine implements Engine {
     this.told.push(`retire ${backends.join(' ')}`)
   }
 
+  lose(): void {}
+
   stats(): { connections: number; udpSessions: number } {
     return { connections: 0, udpSessions: 0 }
   }

@@ -473,6 +473,7 @@ t.test('the kind of check follows the options, and a bad path is refused at once
     random: () => 0.5,
     log: silentLog,
     onVerdict: () => {},
+    onSilent: () => {},
   }
   const tcpOnly = new FakeProbe(clock)
   const httpOnly = new FakeProbe(clock)
@@ -514,6 +515,7 @@ t.test(
       clock,
       random: () => 0.5,
       log: silentLog,
+      onSilent: () => {},
       onVerdict: key => mesh.healthChanged(key),
     })
     monitor.start()
@@ -649,4 +651,43 @@ t.test('with traffic: false, and for HTTP, live traffic replaces nothing', async
     }
     t.equal(probe.checks.length, 10)
   }
+})
+
+t.test('a host that answers nothing is silent once `fall` checks agree, and one that refuses is not', async t => {
+  const { clock, probe, verdicts, silent } = watch(t, new FakeDirectory(globalService({ backends: [a, b] })))
+  const unanswered = { outcome: 'failed', why: 'no answer within 1000 ms', unanswered: true } as const
+  await clock.advance(1000)
+  probe.down('127.2.0.1:8080')
+  probe.answers.set('127.1.0.1:8080', unanswered)
+  await clock.advance(4000)
+  t.same(silent, [], 'two checks do not agree')
+  await clock.advance(2000)
+  t.same(silent, [[a.key]])
+  t.ok(verdicts.some(([key, health]) => key === a.key && health === 'down'))
+  await clock.advance(20_000)
+  t.same(silent, [[a.key]], 'told once')
+  probe.answers.set('127.2.0.1:8080', unanswered)
+  await clock.advance(20_000)
+  t.same(silent, [[a.key], [b.key]], 'a host may die after its backend refused')
+  probe.up('127.1.0.1:8080')
+  await clock.advance(10_000)
+  probe.answers.set('127.1.0.1:8080', unanswered)
+  await clock.advance(10_000)
+  t.same(silent, [[a.key], [b.key], [a.key]], 'and again')
+})
+
+t.test('a host that is silent takes its UDP backends with it, which are not checked', async t => {
+  const udp = backend({ address: a.address, port: 53, protocol: 'UDP' })
+  const elsewhere = backend({ address: b.address, port: 53, protocol: 'UDP' })
+  const local = clusterService({
+    ports: [
+      { name: 'http', protocol: 'TCP', port: 80 },
+      { name: 'dns', protocol: 'UDP', port: 53 },
+    ],
+  })
+  const directory = new FakeDirectory(globalService({ local, backends: [a, b, udp, elsewhere] }))
+  const { clock, probe, silent } = watch(t, directory)
+  probe.answers.set('127.1.0.1:8080', { outcome: 'failed', why: 'no answer within 1000 ms', unanswered: true })
+  await clock.advance(20_000)
+  t.same(silent, [[a.key, udp.key]])
 })

@@ -110,6 +110,7 @@ export function watch(
   const clock = new FakeClock()
   const log = new RecordedLog()
   const probe = new FakeProbe(clock)
+  const silent: string[][] = []
   const verdicts: [key: string, health: Health][] = []
   const monitor = new HealthMonitor({
     directory,
@@ -118,6 +119,7 @@ export function watch(
     clock,
     random,
     log,
+    onSilent: keys => void silent.push([...keys]),
     onVerdict: (key, health) => {
       verdicts.push([key, health])
       onVerdict(key, health)
@@ -147,7 +149,7 @@ export function watch(
       })
     }
   }
-  return { monitor, clock, log, probe, verdicts, traffic, connections }
+  return { monitor, clock, log, probe, verdicts, silent, traffic, connections }
 }
 
 /** Seeded random numbers: the same in every run. */

@@ -1,17 +1,17 @@
 /**
- * Dials on a machine with a single free local port, run by engine-ports.ts in a network namespace of its own:
- * `engine-ports-child.ts MODULE EXPORT`. Prints what it has seen as one line of JSON.
+ * Dials on a machine with a single free local port, run by ports.ts in a network namespace of its own:
+ * `ports-child.ts MODULE EXPORT`. Prints what it has seen as one line of JSON.
  */
 import { createSocket } from 'node:dgram'
 import { once } from 'node:events'
 import { connect, createServer, type Socket } from 'node:net'
-import type { Backend } from '../../proxy/model/backend.ts'
-import { silentLog } from '../../proxy/model/log.ts'
-import { systemClock } from '../../proxy/model/time/clock.ts'
-import { FakeChooser } from '../support/chooser.ts'
-import { eventually } from '../support/eventually.ts'
-import { backend, clusterService, globalService } from '../support/model.ts'
-import { type CreateEngine, plainOptions } from './engine-rig.ts'
+import type { Backend } from '../../../proxy/model/backend.ts'
+import { silentLog } from '../../../proxy/model/log.ts'
+import { systemClock } from '../../../proxy/model/time/clock.ts'
+import { FakeChooser } from '../../support/chooser.ts'
+import { eventually } from '../../support/eventually.ts'
+import { backend, clusterService, globalService } from '../../support/model.ts'
+import { type CreateEngine, plainOptions } from '../engine-rig.ts'
 
 /** The namespace gives out no other. */
 export const onlyPort = 40_001

@@ -1,0 +1,26 @@
+/** The conformance tests of both engines that need a network of their own. */
+import t from 'tap'
+import { findAddon } from '../../../proxy/dataplane/native/addon.ts'
+import { lostSuite } from '../../conformance/namespace/lost.ts'
+import { portSuite } from '../../conformance/namespace/ports.ts'
+
+const engineIn = (folder: string, name: string) => ({
+  source: new URL(`../../../proxy/dataplane/${folder}/engine.ts`, import.meta.url),
+  export: name,
+})
+const streams = engineIn('streams', 'createStreamsEngine')
+const native = engineIn('native', 'createNativeEngine')
+
+t.test('streams', async t => {
+  portSuite(t, streams)
+  lostSuite(t, streams, 'silent')
+})
+
+t.test(
+  'native',
+  { skip: 'addon' in findAddon() ? false : 'the addon was not built here: npm run build:native' },
+  async t => {
+    portSuite(t, native)
+    lostSuite(t, native, 'unacknowledged')
+  },
+)
