@@ -109,8 +109,11 @@ export interface ServiceExportRecord {
   readonly name: string
   readonly annotations: Readonly<Record<string, string>>
   readonly labels: Readonly<Record<string, string>>
-  /** RFC 3339. The oldest export wins a conflict. */
-  readonly exportCreationTimestamp?: string
+  /** The names that `annotations` and `labels` had at first. Cilium writes both, and reads these where the others are empty. */
+  readonly Annotations: Readonly<Record<string, string>>
+  readonly Labels: Readonly<Record<string, string>>
+  /** RFC 3339. The oldest export wins a conflict. A record without it is refused by Cilium: see {@link unknownTime}. */
+  readonly exportCreationTimestamp: string
   readonly ports: readonly {
     readonly name: string
     readonly protocol: string
@@ -120,7 +123,22 @@ export interface ServiceExportRecord {
   readonly type: 'ClusterSetIP' | 'Headless'
   readonly sessionAffinity: 'None' | 'ClientIP'
   readonly sessionAffinityConfig?: { readonly clientIP: { readonly timeoutSeconds: number } }
+  /** Absent or empty: not known, and any family may be assigned to the import. */
+  readonly ipFamilies?: readonly FamilyName[]
+  readonly internalTrafficPolicy?: 'Cluster' | 'Local'
+  /** Cilium refuses a record with a value other than {@link trafficDistributions}. */
+  readonly trafficDistribution?: string
 }
+
+export type FamilyName = 'IPv4' | 'IPv6'
+
+export const trafficDistributions: readonly string[] = ['PreferClose', 'PreferSameZone', 'PreferSameNode']
+
+/**
+ * Written as the creation time of an export that has none (a manifest that no API server has stored). It is always the same,
+ * so that a restart changes nothing, and later than any real one, so that such an export is the youngest for every reader.
+ */
+export const unknownTime = '9999-12-31T00:00:00Z'
 
 const conditions = message({ ready: maybe(1), serving: maybe(2), terminating: maybe(3) })
 const zone = message({ name: text(1) })
@@ -129,6 +147,7 @@ const hints = message({ forZones: many(1, zone) })
 const endpoint = message({
   addresses: texts(1),
   conditions: nested(2, conditions),
+  hostname: text(3),
   nodeName: text(6),
   zone: text(7),
   hints: nested(8, hints),

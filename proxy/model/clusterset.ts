@@ -157,8 +157,9 @@ function familyConflict(common: readonly Family[], byAge: readonly Exporter[]): 
   return [{ reason: 'IPFamilyConflict', message: `ipFamilies: ${text(common)} is what most have in common; ${wants}` }]
 }
 
-function familiesOf({ clusterIPs }: ClusterService): Family[] {
-  return [...new Set(clusterIPs.map(familyOf))]
+/** The families that a service is assigned; empty if nothing says so. */
+export function familiesOf({ families, clusterIPs }: ClusterService): Family[] {
+  return [...new Set(families ?? clusterIPs.map(familyOf))]
 }
 
 function portText({ name, port, protocol }: ServicePort): string {

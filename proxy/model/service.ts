@@ -86,6 +86,8 @@ export interface ClusterService {
   readonly derivedFrom?: string
   /** Canonical; empty for headless and ExternalName. */
   readonly clusterIPs: readonly string[]
+  /** `spec.ipFamilies`, where its source has them; also for a headless service. Absent: those of `clusterIPs`. */
+  readonly families?: readonly Family[]
   readonly ports: readonly ServicePort[]
   readonly annotations: Readonly<Record<string, string>>
   readonly labels: Readonly<Record<string, string>>

@@ -5,6 +5,7 @@
 import { zstdCompressSync } from 'node:zlib'
 import {
   type ClusterConfigRecord,
+  type FamilyName,
   type NodeRecord,
   type PortRecord,
   prefixOf,
@@ -12,9 +13,12 @@ import {
   type ServiceExportRecord,
   type ServiceRecord,
   sliceMessage,
+  trafficDistributions,
+  unknownTime,
   zoneLabel,
 } from '../clients/clustermesh.ts'
 import { familyOf } from '../model/address.ts'
+import { familiesOf } from '../model/clusterset.ts'
 import { derivedServiceName } from '../model/multicluster.ts'
 import {
   type ClusterService,
@@ -100,25 +104,37 @@ export function clusterConfigValue({ clusterId, maxClusters = 255, slices, cache
   return json(record)
 }
 
-function exportRecord(
-  { namespace, name, headless, ports, sessionAffinity }: ClusterService,
-  { createdAt, annotations, labels }: ServiceExport,
-  cluster: string,
-): ServiceExportRecord {
+function exportRecord(service: ClusterService, exported: ServiceExport, cluster: string): ServiceExportRecord {
+  const { namespace, name, headless, ports, sessionAffinity, internalTrafficPolicy, trafficDistribution = '' } = service
+  const [annotations, labels] = [sortedTable(exported.annotations), sortedTable(exported.labels)]
+  const families = namedFamilies(service)
   return {
     cluster,
     namespace,
     name,
-    annotations: sortedTable(annotations),
-    labels: sortedTable(labels),
-    ...(createdAt === undefined ? {} : { exportCreationTimestamp: new Date(createdAt).toISOString() }),
+    annotations,
+    labels,
+    Annotations: annotations,
+    Labels: labels,
+    exportCreationTimestamp:
+      exported.createdAt === undefined ? unknownTime : new Date(exported.createdAt).toISOString(),
     ports,
     type: headless ? 'Headless' : 'ClusterSetIP',
     sessionAffinity: sessionAffinity ? 'ClientIP' : 'None',
     ...(sessionAffinity
       ? { sessionAffinityConfig: { clientIP: { timeoutSeconds: Math.ceil(sessionAffinity.timeoutMs / 1000) } } }
       : {}),
+    ...(families.length > 0 ? { ipFamilies: families } : {}),
+    internalTrafficPolicy,
+    ...(trafficDistributions.includes(trafficDistribution) ? { trafficDistribution } : {}),
   }
+}
+
+/** A service with neither families nor addresses of its own (a manifest without a ClusterIP) has those of its endpoints. */
+function namedFamilies(service: ClusterService): FamilyName[] {
+  const own = familiesOf(service)
+  const families = own.length > 0 ? own : service.endpoints.map(({ address }) => familyOf(address)).sort()
+  return [...new Set(families)].map((family): FamilyName => (family === 4 ? 'IPv4' : 'IPv6'))
 }
 
 function serviceRecord(service: ClusterService, { cluster, clusterId }: ExportOptions): ServiceRecord {
@@ -224,10 +240,12 @@ function groupOf({ address, ports, weight = 100 }: Endpoint): string {
   return [familyOf(address), weight, ...list.sort()].join(' ')
 }
 
-function endpointRecord({ address, ready, serving, terminating, node = '', zone = '', forZones = [] }: Endpoint) {
+function endpointRecord(endpoint: Endpoint) {
+  const { address, ready, serving, terminating, hostname = '', node = '', zone = '', forZones = [] } = endpoint
   return {
     addresses: [address],
     conditions: { ready, serving, terminating },
+    hostname,
     nodeName: node,
     zone,
     hints: forZones.length === 0 ? undefined : { forZones: named(forZones) },

@@ -188,7 +188,8 @@ export class ServiceAssembler {
     const declaration = parts && this.#declarationOf(parts)
     if (!parts || !declaration) return undefined
     const { declared, imported, derivedFrom } = parts
-    const { spec, origin, portions } = declaration
+    const { origin, portions } = declaration
+    const spec = withExport(declaration.spec, parts.exported?.object.standIn?.spec)
     const [namespace = '', name = ''] = key.split('/')
     // An import is a service of other clusters: this one exports nothing under its name.
     const exported = spec.imported ? undefined : parts.exported?.object
@@ -198,7 +199,6 @@ export class ServiceAssembler {
       namespace,
       name,
       ...spec,
-      ...(spec.ports.length === 0 && exported?.standIn && { ports: exported.standIn.spec.ports }),
       ...(exported && { exported: exported.exported }),
       ...(imported?.object.derived !== undefined && { derived: imported.object.derived }),
       ...(declared && derivedFrom[0] !== undefined && { derivedFrom: derivedFrom[0] }),
@@ -215,7 +215,7 @@ export class ServiceAssembler {
     if (imported) return { spec: imported.object.spec, origin: imported.origin, portions: [] }
     const standIn = exported?.object.standIn
     return (
-      impliedDeclaration(effectivePortions(portions)) ??
+      impliedDeclaration(effectivePortions(portions), standIn?.spec) ??
       (standIn && {
         spec: standIn.spec,
         origin: exported?.origin,
@@ -380,14 +380,37 @@ function effectivePortions(portions: ReadonlyMap<string, Portion>): Portion[] {
   return slices.length > 0 ? slices : all
 }
 
-/** The service that slices describe where there is no other record of it: headless if one of them says so. */
-function impliedDeclaration(portions: readonly Portion[]): Declaration | undefined {
+/** What a record of the service cannot say, an export that describes it says: its format has no affinity and no policies. */
+function withExport(spec: ServiceSpec, exported: ServiceSpec | undefined): ServiceSpec {
+  if (!exported || spec === exported) return spec
+  const { ports, headless, sessionAffinity, families, internalTrafficPolicy, trafficDistribution } = exported
+  return {
+    ...spec,
+    ...(spec.ports.length === 0 && { ports }),
+    // A record without an address is that of a headless service, or of one whose address is not for other clusters.
+    headless: spec.headless && headless,
+    ...(sessionAffinity && { sessionAffinity }),
+    ...(families && { families }),
+    internalTrafficPolicy,
+    ...(trafficDistribution !== undefined && { trafficDistribution }),
+  }
+}
+
+/**
+ * The service that slices describe where there is no other record of it: headless if one of them says so. The ports of slices
+ * are those of the endpoints; where an export describes the service too, it has the service's own.
+ */
+function impliedDeclaration(portions: readonly Portion[], exported: ServiceSpec | undefined): Declaration | undefined {
   const implied = portions.flatMap(({ object }) => object.implied ?? [])
   const [first] = implied
   if (!first) return undefined
+  const origin = portions[0]?.origin
+  if (exported && exported.ports.length > 0) {
+    return { spec: { ...exported, labels: first.spec.labels }, origin, portions }
+  }
   const headless = implied.some(({ spec }) => spec.headless)
   const ports = joinPorts(implied.map(({ ports }) => ports))
-  return { spec: { ...first.spec, headless, ports }, origin: portions[0]?.origin, portions }
+  return { spec: { ...first.spec, headless, ports }, origin, portions }
 }
 
 /** Ignores where it was read: a line added above it in the file does not change a service. */

@@ -31,6 +31,8 @@ export function decodeService(value: object, ref: ObjectRef, faults: Faults): Se
         externalName: readExternalName(spec.externalName ?? '', faults),
       }),
       clusterIPs: isAlias || headless ? [] : readClusterIPs(spec.clusterIP, spec.clusterIPs, faults),
+      ...(spec.ipFamilies.length > 0 &&
+        !isAlias && { families: spec.ipFamilies.map(name => (name === 'IPv6' ? 6 : 4)) }),
       ports: spec.ports.map(({ appProtocol, ...port }) => (appProtocol ? { ...port, appProtocol } : port)),
       annotations,
       labels: metadata.labels,

@@ -80,6 +80,7 @@ export const service = v.object({
       externalName: v.nullish(text),
       clusterIP: v.nullish(text, ''),
       clusterIPs: texts,
+      ipFamilies: v.nullish(v.array(v.picklist(['IPv4', 'IPv6'], not('IPv4 or IPv6')), not('a list')), []),
       ports: servicePorts,
       publishNotReadyAddresses: v.nullish(flag, false),
       ...affinity,

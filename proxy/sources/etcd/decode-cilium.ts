@@ -3,8 +3,9 @@
  * objects and checked against their keys. A bad record throws a MeshError; the reader then keeps the last good value.
  */
 import * as v from 'valibot'
-import { regionLabel, zoneLabel } from '../../clients/clustermesh.ts'
+import { regionLabel, unknownTime, zoneLabel } from '../../clients/clustermesh.ts'
 import { clusterId, parseJson } from '../../clients/etcd/record.ts'
+import type { Family } from '../../model/address.ts'
 import { derivedServiceName } from '../../model/multicluster.ts'
 import { type EndpointPort, serviceKey } from '../../model/service.ts'
 import {
@@ -133,6 +134,12 @@ const exportRecord = v.object({
   exportCreationTimestamp: v.optional(v.string(), ''),
   annotations: mapOf(v.string()),
   labels: mapOf(v.string()),
+  /** As Cilium wrote them at first. */
+  Annotations: mapOf(v.string()),
+  Labels: mapOf(v.string()),
+  ipFamilies: v.nullish(v.array(v.string()), []),
+  internalTrafficPolicy: v.nullish(v.string(), 'Cluster'),
+  trafficDistribution: v.nullish(v.string(), ''),
   sessionAffinity: v.optional(v.string(), 'None'),
   sessionAffinityConfig: v.nullish(
     v.object({ clientIP: v.nullish(v.object({ timeoutSeconds: v.nullish(v.number()) })) }),
@@ -153,16 +160,20 @@ const exportRecord = v.object({
 /** A ServiceExport of the Multi-Cluster Services API. Its backends are under the name of its derived Service (Cilium 4.3). */
 export function decodeServiceExport(suffix: string, value: Uint8Array, owner: Owner): ExportObject {
   const record = parseJson(exportRecord, value)
-  const { cluster, namespace, name, type, exportCreationTimestamp, annotations, labels } = record
+  const { cluster, namespace, name, type, exportCreationTimestamp, internalTrafficPolicy, trafficDistribution } = record
   checkSame('cluster', cluster, owner.cluster)
   checkSame('name', `${namespace}/${name}`, suffix)
-  const createdAt = Date.parse(exportCreationTimestamp)
+  const createdAt = exportCreationTimestamp === unknownTime ? Number.NaN : Date.parse(exportCreationTimestamp)
   const seconds = record.sessionAffinityConfig?.clientIP?.timeoutSeconds ?? defaultAffinitySeconds
   return {
     kind: 'ServiceExport',
     namespace,
     name,
-    exported: { ...(Number.isNaN(createdAt) ? {} : { createdAt }), annotations, labels },
+    exported: {
+      ...(Number.isNaN(createdAt) ? {} : { createdAt }),
+      annotations: eitherOf(record.annotations, record.Annotations),
+      labels: eitherOf(record.labels, record.Labels),
+    },
     standIn: {
       spec: {
         ...sharedSpec,
@@ -174,8 +185,22 @@ export function decodeServiceExport(suffix: string, value: Uint8Array, owner: Ow
         ),
         labels: {},
         ...(record.sessionAffinity === 'ClientIP' ? { sessionAffinity: { timeoutMs: 1000 * seconds } } : {}),
+        ...familiesOf(record.ipFamilies),
+        internalTrafficPolicy: internalTrafficPolicy === 'Local' ? 'Local' : 'Cluster',
+        ...(trafficDistribution === '' ? {} : { trafficDistribution }),
       },
       backendsOf: serviceKey(namespace, derivedServiceName(namespace, name)),
     },
   }
+}
+
+type Table = Readonly<Record<string, string>>
+
+function eitherOf(table: Table, legacy: Table): Table {
+  return Object.keys(table).length > 0 ? table : legacy
+}
+
+function familiesOf(names: readonly string[]): { readonly families?: readonly Family[] } {
+  const families = names.flatMap((name): Family[] => (name === 'IPv4' ? [4] : name === 'IPv6' ? [6] : []))
+  return families.length > 0 ? { families } : {}
 }

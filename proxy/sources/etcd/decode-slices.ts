@@ -41,7 +41,7 @@ type EndpointRecord = MessageOf<typeof sliceMessage>['endpoints'][number]
 
 /** The nil rules of Cilium 1.20: ready and serving unless false, terminating only if true. */
 function endpointsOf(
-  { addresses, conditions, nodeName, zone, hints }: EndpointRecord,
+  { addresses, conditions, hostname, nodeName, zone, hints }: EndpointRecord,
   ports: readonly EndpointPort[],
   weight: number | undefined,
 ): DeclaredEndpoint[] {
@@ -52,6 +52,7 @@ function endpointsOf(
     ready,
     serving: conditions?.serving ?? true,
     terminating: conditions?.terminating ?? false,
+    ...(hostname === '' ? {} : { hostname }),
     ...(nodeName === '' ? {} : { node: nodeName }),
     ...zoneOf(zone, hints?.forZones ?? []),
     ...(weight === undefined ? {} : { weight }),

@@ -14,7 +14,7 @@ import { DesiredKeys } from '../../../proxy/publish/desired-keys.ts'
 import { clusterConfigValue, recordsOf } from '../../../proxy/publish/encode-cilium.ts'
 import { followDirectory } from '../../../proxy/publish/follow-directory.ts'
 import { createPublisher, type Publisher, type PublisherOptions } from '../../../proxy/publish/publisher.ts'
-import { decodeService } from '../../../proxy/sources/etcd/decode-cilium.ts'
+import { decodeService, decodeServiceExport } from '../../../proxy/sources/etcd/decode-cilium.ts'
 import { decodeSlice } from '../../../proxy/sources/etcd/decode-slices.ts'
 import { createEtcdSource } from '../../../proxy/sources/etcd/etcd-source.ts'
 import { RecordingSink, until } from '../../conformance/source.ts'
@@ -101,11 +101,10 @@ t.test('the encoding of a service', async t => {
     })
     t.equal(slices.length, 4, 'by family, ports and weight')
     const byAddress = (a: { address: string }, b: { address: string }) => (a.address < b.address ? -1 : 1)
-    const { hostname: _, ...withoutHostname } = cart.endpoints[0] ?? {}
     t.same(
       assembled('north', ...slices)[0]?.endpoints.toSorted(byAddress),
-      [withoutHostname, ...cart.endpoints.slice(1)].map(e => e as { address: string }).toSorted(byAddress),
-      'with all conditions; only hostnames have no place in a slice',
+      cart.endpoints.toSorted(byAddress),
+      'with all conditions and hostnames',
     )
   })
 
@@ -161,6 +160,51 @@ t.test('the encoding of a service', async t => {
     maxConnectedClusters: 255,
     serviceExports: true,
     slicesMode: 'services-and-endpointslices',
+  })
+})
+
+t.test('the encoding of an export', async t => {
+  const plain = { annotations: {}, labels: {} }
+  const encoded = (changes: Partial<ClusterService>) => {
+    const records = recordsOf({ ...cart, exported: plain, ...changes }, mine)
+    return JSON.parse(records.get('cilium/state/serviceexports/v1/north/shop/cart')?.toString() ?? 'null')
+  }
+  const owner = { cluster: 'north', clusterId: 5 }
+  const decoded = (changes: Partial<ClusterService>) =>
+    decodeServiceExport('shop/cart', Buffer.from(JSON.stringify(encoded(changes))), owner)
+
+  t.test('one without a creation time has a stable one, later than all others', async t => {
+    const { exportCreationTimestamp } = encoded({})
+    t.ok(Date.parse(exportCreationTimestamp) > Date.UTC(9999), 'Cilium refuses an export without it')
+    t.equal(encoded({}).exportCreationTimestamp, exportCreationTimestamp)
+    t.same(decoded({}).exported, plain, 'and it is read as what it was: the youngest')
+    const exported = { ...plain, createdAt: Date.UTC(2026, 0, 2) }
+    t.same(decoded({ exported }).exported, exported)
+  })
+
+  t.test('families are those of the Service, else of its addresses, else of its endpoints', async t => {
+    t.same(encoded({}).ipFamilies, ['IPv4', 'IPv6'])
+    t.same(encoded({ families: [6] }).ipFamilies, ['IPv6'], 'as in spec.ipFamilies')
+    t.same(encoded({ headless: true, clusterIPs: [], families: [6, 4] }).ipFamilies, ['IPv6', 'IPv4'], 'in its order')
+    const endpoints = [endpoint({ address: 'fd00::1' }), endpoint({ address: '10.0.0.1' })]
+    t.same(encoded({ clusterIPs: [], endpoints }).ipFamilies, ['IPv4', 'IPv6'])
+    t.equal(encoded({ clusterIPs: [], endpoints: [] }).ipFamilies, undefined, 'nothing is known')
+    t.same(decoded({ families: [6] }).standIn?.spec.families, [6])
+  })
+
+  t.test('policies, and both names of annotations and labels', async t => {
+    t.match(encoded({}), { internalTrafficPolicy: 'Cluster', trafficDistribution: undefined })
+    const local = { internalTrafficPolicy: 'Local', trafficDistribution: 'PreferSameZone' } as const
+    t.match(encoded(local), local)
+    t.match(decoded(local).standIn?.spec, local)
+    t.equal(
+      encoded({ trafficDistribution: 'Tomorrow' }).trafficDistribution,
+      undefined,
+      'Cilium refuses what it does not know',
+    )
+    const exported = { annotations: { a: 'b' }, labels: { c: 'd' } }
+    const { annotations, labels } = exported
+    t.match(encoded({ exported }), { annotations, labels, Annotations: annotations, Labels: labels })
   })
 })
 

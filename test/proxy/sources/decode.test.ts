@@ -85,6 +85,8 @@ t.test('cluster addresses', async t => {
   ]
   for (const [name, spec, clusterIPs, headless] of cases)
     t.match(service(aService(spec)), { clusterIPs, headless }, name)
+  t.same(service(aService({ ipFamilies: ['IPv6', 'IPv4'] }))?.families, [6, 4])
+  t.equal(service(aService({ ipFamilies: null }))?.families, undefined)
 })
 
 t.test('other fields of a Service', async t => {

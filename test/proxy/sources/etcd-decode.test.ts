@@ -191,6 +191,7 @@ t.test('an endpoint slice', async t => {
       8,
       ...field(1, '10.11.3.21'),
       ...field(2, 1 * 8, 0, 2 * 8, 1, 3 * 8, 1),
+      ...field(3, 'cart-0'),
       ...field(5, 'skipped'),
       ...field(6, 'n1'),
       ...field(7, 'eu-1a'),
@@ -213,6 +214,7 @@ t.test('an endpoint slice', async t => {
         ready: false,
         serving: true,
         terminating: true,
+        hostname: 'cart-0',
         node: 'n1',
         zone: 'eu-1a',
         forZones: ['eu-1a'],
@@ -288,6 +290,48 @@ t.test('an endpoint slice', async t => {
 
 const sliceMessageLabels: [string, string][] = [['kubernetes.io/service-name', 'cart']]
 
+t.test('an export beside what else there is of its service', async t => {
+  const sticky = { sessionAffinity: 'ClientIP', sessionAffinityConfig: { clientIP: { timeoutSeconds: 60 } } }
+  const record = { cluster: 'east', namespace: 'shop', name: 'cart', type: 'ClusterSetIP', ...sticky }
+  const own = { name: 'http', protocol: 'TCP', port: 80 }
+  const exported = (changes = {}) =>
+    decodeServiceExport('shop/cart', json({ ...record, ports: [own], ipFamilies: ['IPv4'], ...changes }), east)
+  const slice = decodeSlice('shop/cart-x7k2p', sliceValue(), east)
+
+  t.match(
+    assembled('east', slice, exported())[0],
+    {
+      ports: [own],
+      endpoints: [{ ports: [{ name: 'http', port: 8080 }] }],
+      sessionAffinity: { timeoutMs: 60_000 },
+      families: [4],
+    },
+    'with slices: its own port, not that of its pods',
+  )
+  t.match(assembled('east', slice, exported({ ports: null }))[0], {
+    ports: [{ name: 'http', port: 8080 }],
+    sessionAffinity: { timeoutMs: 60_000 },
+  })
+  const beside = assembled(
+    'east',
+    ...decodeService('shop/cart', serviceValue(), east),
+    exported({ internalTrafficPolicy: 'Local' }),
+  )
+  t.match(
+    beside[0],
+    {
+      clusterIPs: ['10.96.14.7'],
+      ports: [own, { name: 'dns', port: 53 }],
+      sessionAffinity: { timeoutMs: 60_000 },
+      internalTrafficPolicy: 'Local',
+    },
+    'with a record, whose format has no affinity',
+  )
+  const addressless = decodeService('shop/cart', serviceValue({ frontends: {} }), east)
+  t.match(assembled('east', ...addressless, exported())[0], { headless: false, ports: [own] })
+  t.match(assembled('east', ...addressless, exported({ type: 'Headless' }))[0], { headless: true })
+})
+
 t.test('a node', async t => {
   const record = {
     Name: 'n1',
@@ -338,6 +382,18 @@ t.test('a service export', async t => {
   const sticky = { ...record, sessionAffinity: 'ClientIP', sessionAffinityConfig: { clientIP: { timeoutSeconds: 60 } } }
   t.match(decodeServiceExport('shop/cart', json(sticky), east), {
     standIn: { spec: { sessionAffinity: { timeoutMs: 60_000 } } },
+  })
+  const legacy = { ...record, annotations: undefined, Annotations: { a: 'b' }, Labels: { c: 'd' } }
+  const { exported } = decodeServiceExport('shop/cart', json(legacy), east)
+  t.match(exported, { annotations: { a: 'b' }, labels: { c: 'd' } }, 'as Cilium named them at first')
+  const both = { ...legacy, annotations: { a: 'new' }, labels: {} }
+  t.match(decodeServiceExport('shop/cart', json(both), east).exported, {
+    annotations: { a: 'new' },
+    labels: { c: 'd' },
+  })
+  const policies = { internalTrafficPolicy: 'Local', trafficDistribution: 'PreferClose' }
+  t.match(decodeServiceExport('shop/cart', json({ ...record, ...policies, ipFamilies: ['IPv6', 'IPv4'] }), east), {
+    standIn: { spec: { ...policies, families: [6, 4] } },
   })
   const bare = { cluster: 'east', namespace: 'shop', name: 'cart', annotations: null, ports: null }
   const youngest = decodeServiceExport('shop/cart', json(bare), east)

@@ -51,7 +51,15 @@ export const cartSlice = {
 } satisfies SliceFields
 
 export function sliceEndpoint(address: string, changes: Partial<EndpointFields> = {}): EndpointFields {
-  return { addresses: [address], conditions: undefined, nodeName: '', zone: '', hints: undefined, ...changes }
+  return {
+    addresses: [address],
+    conditions: undefined,
+    hostname: '',
+    nodeName: '',
+    zone: '',
+    hints: undefined,
+    ...changes,
+  }
 }
 
 export function sliceValue(changes: SliceFields = {}): Buffer {
