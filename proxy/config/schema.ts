@@ -135,7 +135,7 @@ function kubernetesShapes(resolve: Resolve) {
 }
 
 const preferred = oneOf(
-  'What to read from a cluster that writes both: `services`, as Cilium 1.20 does, or `slices`, which also have terminating endpoints.',
+  'Whose endpoints to use where a service has both forms: `services`, as Cilium 1.20 does, or `slices`, which also have terminating endpoints.',
   ['services', 'slices'],
   'services',
 )

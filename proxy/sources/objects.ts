@@ -48,7 +48,7 @@ export interface ServiceObject extends ObjectRef {
 
 /**
  * Some of the endpoints of one service: an EndpointSlice, or a list from before slices (an Endpoints object, the backends of
- * a service record), which is used only where the service has no slice.
+ * a service record). Where a service has both, one of them is used: the slices, unless the source prefers the list.
  */
 export interface EndpointsObject extends ObjectRef {
   readonly kind: 'EndpointSlice' | 'Endpoints'

@@ -90,10 +90,13 @@ export class ServiceAssembler {
   /** As the sink has them. */
   readonly #delivered = new Map<ServiceKey, ClusterService>()
   readonly #deliveredNamespaces = new Map<string, Namespace>()
+  readonly #prefer: 'slices' | 'lists'
   #begun = false
 
-  constructor(cluster: string) {
+  /** `prefer`: whose endpoints a service has where there are both EndpointSlices and a list from before slices. */
+  constructor(cluster: string, prefer: 'slices' | 'lists' = 'slices') {
     this.#cluster = cluster
+    this.#prefer = prefer
   }
 
   /** A new object, or the new state of a known one. `origin` is where it was read, for messages. */
@@ -210,18 +213,26 @@ export class ServiceAssembler {
 
   /** In this order: its Service, a ServiceImport, what its slices imply, what its export says. */
   #declarationOf({ declared, imported, exported, portions }: Parts): Declaration | undefined {
-    if (declared) return { spec: declared.object.spec, origin: declared.origin, portions: effectivePortions(portions) }
+    if (declared) return { spec: declared.object.spec, origin: declared.origin, portions: this.#effective(portions) }
     // The endpoints of an import are in other clusters; local slices of that name are left over from a Service.
     if (imported) return { spec: imported.object.spec, origin: imported.origin, portions: [] }
     const standIn = exported?.object.standIn
     return (
-      impliedDeclaration(effectivePortions(portions), standIn?.spec) ??
+      impliedDeclaration(this.#effective(portions), standIn?.spec) ??
       (standIn && {
         spec: standIn.spec,
         origin: exported?.origin,
-        portions: effectivePortions(this.#parts.get(standIn.backendsOf)?.portions ?? new Map()),
+        portions: this.#effective(this.#parts.get(standIn.backendsOf)?.portions ?? new Map()),
       })
     )
+  }
+
+  /** Sorted by name, not by arrival. Slices repeat the endpoints of older lists, so one of the two is used. */
+  #effective(portions: ReadonlyMap<string, Portion>): readonly Portion[] {
+    const all = [...portions].sort(([a], [b]) => (a < b ? -1 : 1)).map(([, portion]) => portion)
+    const kind = this.#prefer === 'slices' ? 'EndpointSlice' : 'Endpoints'
+    const preferred = all.filter(({ object }) => object.kind === kind)
+    return preferred.length > 0 ? preferred : all
   }
 
   #resolve(portion: Portion, unready: boolean): readonly Endpoint[] {
@@ -371,13 +382,6 @@ function nodeOf({ name, zone, region }: NodeObject): Node {
 function settlePod(before: Pod | undefined, after: Pod | undefined, sink: Changes): void {
   if (after && !isDeepStrictEqual(before, after)) sink.putPod(after)
   else if (before && !after) sink.dropPod(before.namespace, before.name)
-}
-
-/** Sorted by name, not by arrival. Endpoints are mirrored into slices, so they are used only where there is no slice. */
-function effectivePortions(portions: ReadonlyMap<string, Portion>): Portion[] {
-  const all = [...portions].sort(([a], [b]) => (a < b ? -1 : 1)).map(([, portion]) => portion)
-  const slices = all.filter(({ object }) => object.kind === 'EndpointSlice')
-  return slices.length > 0 ? slices : all
 }
 
 /** What a record of the service cannot say, an export that describes it says: its format has no affinity and no policies. */

@@ -6,6 +6,10 @@ import type { WatchEvent } from './watches.ts'
 
 /** Receives the entries. Before the first `listed`, an absent key means nothing. */
 export interface MirrorListener {
+  /** A list has been started: `listed` or `skipped` follows, unless the connection ends. */
+  started?(): void
+  /** The range cannot be read, and the others are. */
+  skipped?(): void
   /** A page of a list that is not complete yet, so that the work is spread over the pages. */
   arrived?(entries: readonly Entry[]): void
   /** The complete list: known keys that are not in it are gone. Called again when changes were missed. */
@@ -45,6 +49,7 @@ export class Mirror {
   }
 
   async #list(): Promise<void> {
+    this.#listener.started?.()
     try {
       const { entries, revision } = await this.#everything()
       if (this.#isClosed) return

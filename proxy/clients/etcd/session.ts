@@ -58,7 +58,10 @@ export function storeIdentity(clusterId: string, heartbeat: Entry | undefined): 
 
 export interface SessionParts {
   readonly cluster: string
-  /** Says what to read; throws when the cluster must not be read. The first subscription is the one that makes it synced. */
+  /**
+   * Says what to read; throws when the cluster must not be read. The first subscription is the one that makes it synced. Called
+   * again when the cluster announces that it writes other resources than before: everything is listed again.
+   */
   readonly open: (description: ClusterDescription) => readonly [Subscription, ...Subscription[]]
   /** The last heartbeat of a session that ended because no other followed. */
   readonly stale: Heartbeat | undefined
@@ -79,10 +82,14 @@ const patienceMs = 30_000
 export class Session {
   #client: EtcdClient
   #parts: SessionParts
+  /** Of the heartbeat and the cluster-config. */
   #mirrors: Mirror[] = []
+  /** Of the canaries and the resources. */
+  #resources: Mirror[] = []
   #heartbeat: Heartbeat
   #store: StoreIdentity
   #configText: string | undefined
+  #config: ClusterConfig | undefined
   #isConfigWatched = false
   #isListing = false
   #isSynced = false
@@ -97,15 +104,13 @@ export class Session {
     this.#heartbeat = { clusterId: client.clusterId, revision: 0 }
     this.#store = storeIdentity(client.clusterId, undefined)
     this.#stopHeartbeat = this.#expectHeartbeat()
-    this.#stopPatience = parts.clock.after(patienceMs, () => {
-      this.#isOverdue = true
-      this.#reportMissing()
-    })
+    this.#stopPatience = this.#expectList()
     client.onEnd(error => this.#end(error))
-    this.#mirror(heartbeatKey, {
+    const listener: MirrorListener = {
       listed: ([entry]) => this.#firstHeartbeat(entry),
       changed: events => this.#nextHeartbeat(events),
-    })
+    }
+    this.#mirrors.push(this.#mirror(heartbeatKey, listener))
   }
 
   /** Ends the session without calling `ended`. */
@@ -113,7 +118,7 @@ export class Session {
     this.#isOver = true
     this.#stopHeartbeat()
     this.#stopPatience()
-    for (const mirror of this.#mirrors) mirror.close()
+    for (const mirror of [...this.#mirrors, ...this.#resources]) mirror.close()
     this.#client.close()
   }
 
@@ -142,30 +147,52 @@ export class Session {
     })
   }
 
+  #expectList(): () => void {
+    return this.#parts.clock.after(patienceMs, () => {
+      this.#isOverdue = true
+      this.#reportMissing()
+    })
+  }
+
   #watchConfig(): void {
     if (this.#isConfigWatched) return
     this.#isConfigWatched = true
     const read = (entry: Entry | undefined): void => entry && this.#readConfig(entry.value)
-    this.#mirror(clusterConfigKey(this.#parts.cluster), {
+    const key = clusterConfigKey(this.#parts.cluster)
+    const listener: MirrorListener = {
       listed: ([entry]) => read(entry),
       // A deletion is ignored: the owner writes the key again.
       changed: events => read(events.findLast(({ kept }) => kept)?.entry),
-    })
+    }
+    this.#mirrors.push(this.#mirror(key, listener))
   }
 
   #readConfig(value: Uint8Array): void {
     const text = Buffer.from(value).toString('latin1')
     if (this.#configText === text) return
-    if (this.#configText !== undefined)
-      return this.#end(this.#error('the cluster-config has changed; everything is read again'))
     try {
       const config = decodeClusterConfig(value)
+      const before = this.#config
+      if (before && (before.id !== config.id || before.cached !== config.cached))
+        return this.#end(this.#error('the cluster-config has changed; everything is read again'))
       this.#configText = text
+      this.#config = config
+      if (before) this.#readAgain()
       this.#awaitCanaries({ config, value, store: this.#store })
       this.#reportMissing()
     } catch (error) {
       this.#end(this.#error(`${clusterConfigKey(this.#parts.cluster)}: ${messageOf(error)}`))
     }
+  }
+
+  /** The cluster writes other resources than before. What has been read stays until the new ones are complete. */
+  #readAgain(): void {
+    for (const mirror of this.#resources.splice(0)) mirror.close()
+    this.#isListing = false
+    this.#isSynced = false
+    this.#isOverdue = false
+    this.#stopPatience()
+    this.#stopPatience = this.#expectList()
   }
 
   /** Starts to read each resource once its canary is there. */
@@ -177,13 +204,16 @@ export class Session {
     const expect = (resource: Resource, start: () => void): void => {
       canaries.set(canaryKey(resource, cluster, cached), start)
     }
+    const read = (resource: Resource, listener: MirrorListener, events: Partial<MirrorEvents> = {}): void => {
+      this.#resources.push(this.#mirror(prefixOf(resource, cluster, cached), listener, events))
+    }
     expect(main.resource, () => {
       this.#isListing = true
-      this.#mirror(prefixOf(main.resource, cluster, cached), main.listener, { synced: keys => this.#synced(keys) })
+      read(main.resource, main.listener, { synced: keys => this.#synced(keys) })
     })
     for (const { resource, listener, optional } of others) {
-      const failed = optional ? (error: MeshError) => this.#endUnlessDenied(error) : undefined
-      expect(resource, () => this.#mirror(prefixOf(resource, cluster, cached), listener, failed && { failed }))
+      const failed = optional ? (error: MeshError) => this.#endUnlessDenied(error, listener) : undefined
+      expect(resource, () => read(resource, listener, failed && { failed }))
     }
     const seen = (key: string): void => {
       const start = canaries.get(key)
@@ -194,14 +224,15 @@ export class Session {
       return
     }
     // The whole prefix, since a reader's permissions are for the prefix.
-    this.#mirror(canaryPrefix(cluster), {
+    const listener: MirrorListener = {
       listed: entries => {
         for (const { key } of entries) seen(key)
       },
       changed: events => {
         for (const { kept, entry } of events) if (kept) seen(entry.key)
       },
-    })
+    }
+    this.#resources.push(this.#mirror(canaryPrefix(cluster), listener))
   }
 
   #synced(keys: number): void {
@@ -225,12 +256,13 @@ export class Session {
     }
   }
 
-  #mirror(range: string, listener: MirrorListener, events: Partial<MirrorEvents> = {}): void {
-    this.#mirrors.push(new Mirror(this.#client, range, listener, { failed: error => this.#end(error), ...events }))
+  #mirror(range: string, listener: MirrorListener, events: Partial<MirrorEvents> = {}): Mirror {
+    return new Mirror(this.#client, range, listener, { failed: error => this.#end(error), ...events })
   }
 
-  #endUnlessDenied(error: MeshError): void {
-    if (!(error instanceof EtcdError && error.status === statusCode.denied)) this.#end(error)
+  #endUnlessDenied(error: MeshError, listener: MirrorListener): void {
+    if (error instanceof EtcdError && error.status === statusCode.denied) listener.skipped?.()
+    else this.#end(error)
   }
 
   #error(why: string): MeshError {

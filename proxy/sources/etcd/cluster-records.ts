@@ -1,11 +1,12 @@
 /**
  * The records of one cluster in an etcd: a reader for each resource, all of them feeding one assembler. Services come from
- * service records or from EndpointSlices; ServiceExports and nodes add to them.
+ * service records, from EndpointSlices or from both, as the cluster announces; ServiceExports and nodes add to them.
  */
 import { prefixOf, type Resource } from '../../clients/clustermesh.ts'
 import type { ClusterConfig } from '../../clients/etcd/cluster-config.ts'
 import type { Subscription } from '../../clients/etcd/session.ts'
 import type { Sink } from '../../model/sink.ts'
+import type { Clock } from '../../model/time/clock.ts'
 import type { ClusterObject, Kind } from '../objects.ts'
 import { ServiceAssembler } from '../service-assembler.ts'
 import type { Facts } from '../source.ts'
@@ -16,10 +17,12 @@ import type { Owner } from './records.ts'
 
 export interface ClusterRecordsOptions {
   readonly owner: Owner
-  readonly config: ClusterConfig
-  /** Read EndpointSlices instead of service records. */
-  readonly slices: boolean
+  /** Whether the records are in the layout of a KVStoreMesh cache. */
+  readonly cached: boolean
+  /** Where a service has both, which of them has its endpoints; the other describes the rest of it. */
+  readonly prefer: 'services' | 'slices'
   readonly sink: Sink
+  readonly clock: Clock
 }
 
 type Decoder = (suffix: string, value: Uint8Array, owner: Owner) => ClusterObject | readonly ClusterObject[]
@@ -36,67 +39,124 @@ const decoders = {
   nodes: { kinds: ['Node'], decode: decodeNode },
 } as const satisfies Partial<Record<Resource, ResourceDecoder>>
 
+type Read = keyof typeof decoders
+
+/**
+ * Outlives connections, and changes of what the cluster writes: a resource that it does not write any more stays as it was last
+ * read until the first list of what it writes instead, so that no backend is gone in between.
+ */
 export class ClusterRecords {
-  readonly subscriptions: readonly [Subscription, ...Subscription[]]
-  readonly #sink: Sink
+  readonly #options: ClusterRecordsOptions
   readonly #assembler: ServiceAssembler
-  readonly #exports: RecordReader
-  readonly #nodes: RecordReader
-  readonly #readers: readonly RecordReader[]
-  #isListed = false
+  readonly #readers: Readonly<Record<Read, RecordReader>>
+  /** What the cluster writes, the main one first. */
+  #followed: readonly Read[] = []
+  /** Resources whose list is being read. A service may be in the rest of it: nothing is delivered until it is complete. */
+  readonly #listing = new Set<Read>()
+  #isMainListed = false
+  /** Whether the sink has everything, and so takes changes. */
+  #isDelivered = false
   #reportedChanges = 0
 
-  constructor({ owner, config: { cached, serviceExports }, slices, sink }: ClusterRecordsOptions) {
-    this.#sink = sink
-    this.#assembler = new ServiceAssembler(owner.cluster)
-    const changed = () => this.#flush()
-    const reader = (resource: keyof typeof decoders, listed = changed): RecordReader => {
-      const { kinds, decode }: ResourceDecoder = decoders[resource]
-      return new RecordReader({
-        prefix: prefixOf(resource, owner.cluster, cached),
-        kinds,
-        decode: (suffix, value) => [decode(suffix, value, owner)].flat(),
-        assembler: this.#assembler,
-        listed,
-        changed,
-      })
+  constructor(options: ClusterRecordsOptions) {
+    this.#options = options
+    this.#assembler = new ServiceAssembler(options.owner.cluster, options.prefer === 'slices' ? 'slices' : 'lists')
+    this.#readers = {
+      services: this.#reader('services'),
+      endpointslices: this.#reader('endpointslices'),
+      serviceexports: this.#reader('serviceexports'),
+      nodes: this.#reader('nodes'),
     }
-    const main = slices ? 'endpointslices' : 'services'
-    const services = reader(main, () => this.#reset())
-    this.#exports = reader('serviceexports')
-    this.#nodes = reader('nodes')
-    this.#readers = [services, this.#exports, this.#nodes]
-    this.subscriptions = [
-      { resource: main, listener: services },
-      { resource: 'nodes', listener: this.#nodes, optional: true },
-      ...(serviceExports === undefined
-        ? []
-        : [{ resource: 'serviceexports', listener: this.#exports, optional: true } as const]),
-    ]
   }
 
   get facts(): Pick<Facts, 'nodes' | 'serviceExports'> {
-    return { nodes: this.#nodes.size, serviceExports: this.#exports.size }
+    return { nodes: this.#readers.nodes.size, serviceExports: this.#readers.serviceexports.size }
   }
 
-  /** All services have been listed. */
-  #reset(): void {
-    this.#isListed = true
-    this.#assembler.reset(this.#sink)
+  /** What to read of a cluster with this configuration. */
+  subscribe(config: ClusterConfig): readonly [Subscription, ...Subscription[]] {
+    const [main, ...others] = this.#resourcesOf(config)
+    this.#followed = [main, ...others]
+    this.#isMainListed = false
+    this.#listing.clear()
+    return [
+      { resource: main, listener: this.#readers[main] },
+      ...others.map(resource => ({ resource, listener: this.#readers[resource], optional: true })),
+    ]
+  }
+
+  close(): void {
+    for (const reader of Object.values(this.#readers)) reader.close()
+  }
+
+  /** The sink was told that the cluster cannot be read: it gets everything again. */
+  lost(): void {
+    this.#isDelivered = false
+  }
+
+  get #writesBoth(): boolean {
+    return this.#followed.includes('services') && this.#followed.includes('endpointslices')
+  }
+
+  #resourcesOf({ slicesMode, serviceExports }: ClusterConfig): readonly [Read, ...Read[]] {
+    const [main, other]: readonly [Read, Read] =
+      slicesMode === 'endpointslices-only' || (slicesMode !== '' && this.#options.prefer === 'slices')
+        ? ['endpointslices', 'services']
+        : ['services', 'endpointslices']
+    return [
+      main,
+      ...(slicesMode === 'services-and-endpointslices' ? [other] : []),
+      'nodes',
+      ...(serviceExports === undefined ? [] : ['serviceexports' as const]),
+    ]
+  }
+
+  #reader(resource: Read): RecordReader {
+    const { owner, cached, clock } = this.#options
+    const isService = resource === 'services' || resource === 'endpointslices'
+    const { kinds, decode }: ResourceDecoder = decoders[resource]
+    return new RecordReader({
+      prefix: prefixOf(resource, owner.cluster, cached),
+      kinds,
+      decode: (suffix, value) => [decode(suffix, value, owner)].flat(),
+      assembler: this.#assembler,
+      started: () => this.#listing.add(resource),
+      listed: () => {
+        this.#listing.delete(resource)
+        if (resource === this.#followed[0]) this.#isMainListed = true
+        this.#deliver()
+      },
+      skipped: () => {
+        this.#listing.delete(resource)
+        this.#deliver()
+      },
+      changed: () => this.#deliver(),
+      mayMove: () => isService && this.#writesBoth,
+      clock,
+    })
+  }
+
+  #deliver(): void {
+    if (this.#listing.size > 0) return
+    if (this.#isMainListed) this.#clearUnfollowed()
+    if (this.#isDelivered) this.#assembler.flush(this.#options.sink)
+    else if (this.#isMainListed) this.#assembler.reset(this.#options.sink)
+    else return
+    this.#isDelivered = true
     this.#report()
   }
 
-  /** Until all services have been listed, nothing is delivered. */
-  #flush(): void {
-    if (!this.#isListed) return
-    this.#assembler.flush(this.#sink)
-    this.#report()
+  #clearUnfollowed(): void {
+    for (const [resource, reader] of Object.entries(this.#readers)) {
+      if (!this.#followed.includes(resource as Read)) reader.clear()
+    }
   }
 
   #report(): void {
-    const changes = this.#readers.reduce((sum, { faultChanges }) => sum + faultChanges, 0)
+    const readers = Object.values(this.#readers)
+    const changes = readers.reduce((sum, { faultChanges }) => sum + faultChanges, 0)
     if (changes === this.#reportedChanges) return
     this.#reportedChanges = changes
-    this.#sink.problems(problemsOf(this.#readers))
+    this.#options.sink.problems(problemsOf(readers))
   }
 }

@@ -27,13 +27,20 @@ export function createEtcdCopy(
   target: CopyTarget,
   parts: FollowerParts,
 ): EtcdCopy {
+  const copied = new Set<Resource>()
   return new Follower(cluster, location, parts, {
     open: ({ config, value, store }: ClusterDescription) => {
       target.described(config.id, value, store)
       const [main, ...others] = resourcesOf(config)
+      /** What the cluster does not write any more is removed once what it writes instead is complete. */
+      const complete = (): void => {
+        for (const resource of copied) if (resource !== main && !others.includes(resource)) target.listed(resource, [])
+        for (const resource of [main, ...others]) copied.add(resource)
+        target.live()
+      }
       const subscribe = (resource: Resource): Subscription => {
         const prefix = prefixOf(resource, cluster, config.cached)
-        return { resource, listener: copying(resource, prefix, target, resource === main) }
+        return { resource, listener: copying(resource, prefix, target, resource === main ? complete : () => {}) }
       }
       return [subscribe(main), ...others.map(subscribe)]
     },
@@ -58,14 +65,14 @@ function resourcesOf({ slicesMode, serviceExports }: ClusterConfig): readonly [R
   ]
 }
 
-function copying(resource: Resource, prefix: string, target: CopyTarget, isMain: boolean): MirrorListener {
+function copying(resource: Resource, prefix: string, target: CopyTarget, complete: () => void): MirrorListener {
   return {
     listed: entries => {
       target.listed(
         resource,
         entries.map(({ key, value }) => [key.slice(prefix.length), value]),
       )
-      if (isMain) target.live()
+      complete()
     },
     changed: events => {
       for (const { kept, entry } of events) {

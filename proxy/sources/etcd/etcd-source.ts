@@ -1,10 +1,10 @@
 /** The source that reads one cluster of a Cilium ClusterMesh from etcd. */
-import { prefixOf } from '../../clients/clustermesh.ts'
 import type { ClusterConfig } from '../../clients/etcd/cluster-config.ts'
 import { type EtcdLocation, Follower, type FollowerParts } from '../../clients/etcd/follower.ts'
 import type { ClusterDescription, Subscription } from '../../clients/etcd/session.ts'
 import { MeshError } from '../../model/error.ts'
 import type { Sink } from '../../model/sink.ts'
+import type { Clock } from '../../model/time/clock.ts'
 import type { Facts, Source } from '../source.ts'
 import { ClusterRecords } from './cluster-records.ts'
 
@@ -14,8 +14,8 @@ export type EtcdSourceOptions = EtcdLocation & {
   /** Its cluster id; a cluster that announces another one is refused. Absent: any id is accepted. */
   readonly id?: number | undefined
   /**
-   * Which records to read where a cluster writes both: `services`, as Cilium 1.20 does, or `slices`, which distinguish
-   * terminating endpoints from ready ones.
+   * Where a service has both records and slices, whose endpoints to use: `services`, as Cilium 1.20 does, or `slices`, which
+   * distinguish terminating endpoints from ready ones.
    */
   readonly prefer?: 'services' | 'slices'
   /** The size of the mesh: 255, the default, or 511. */
@@ -36,14 +36,19 @@ class EtcdSource implements Source {
   #options: EtcdSourceOptions
   #follower: Follower
   #sink: Sink | undefined
+  readonly #clock: Clock
   #records: { readonly kind: string; readonly records: ClusterRecords } | undefined
   #id: number | undefined
 
   constructor(options: EtcdSourceOptions, parts: FollowerParts) {
     this.#options = options
+    this.#clock = parts.clock
     this.#follower = new Follower(options.cluster, options, parts, {
       open: description => this.#open(description),
-      lost: error => this.#sink?.lost(error),
+      lost: error => {
+        this.#records?.records.lost()
+        this.#sink?.lost(error)
+      },
     })
   }
 
@@ -53,6 +58,7 @@ class EtcdSource implements Source {
   }
 
   close(): Promise<void> {
+    this.#records?.records.close()
     return this.#follower.close()
   }
 
@@ -62,6 +68,7 @@ class EtcdSource implements Source {
 
   #open({ config }: ClusterDescription): readonly [Subscription, ...Subscription[]] {
     const { cluster, id = config.id, prefer = 'services', maxClusters = 255, admit } = this.#options
+    const { cached } = config
     if (config.id !== id) {
       throw new MeshError(
         'SOURCE_READ',
@@ -71,15 +78,15 @@ class EtcdSource implements Source {
     checkSize(cluster, config, maxClusters)
     admit?.(config.id)
     this.#id = config.id
-    const { slicesMode, cached } = config
-    const slices = slicesMode === 'endpointslices-only' || (slicesMode !== '' && prefer === 'slices')
-    // Records that were read from another prefix, or under another id, are not reused.
-    const kind = `${prefixOf(slices ? 'endpointslices' : 'services', cluster, cached)} ${config.id} ${config.serviceExports}`
+    // Records that were read in another layout, or under another id, are not reused.
+    const kind = `${cached} ${config.id}`
     if (this.#records?.kind !== kind) {
+      this.#records?.records.close()
       const owner = { cluster, clusterId: config.id }
-      this.#records = { kind, records: new ClusterRecords({ owner, config, slices, sink: this.#sink as Sink }) }
+      const parts = { clock: this.#clock, sink: this.#sink as Sink }
+      this.#records = { kind, records: new ClusterRecords({ owner, cached, prefer, ...parts }) }
     }
-    return this.#records.records.subscriptions
+    return this.#records.records.subscribe(config)
   }
 }
 

@@ -5,6 +5,7 @@ import type { Entry } from '../../clients/etcd/rpc.ts'
 import type { WatchEvent } from '../../clients/etcd/watches.ts'
 import { messageOf, type Problem } from '../../model/error.ts'
 import { tame } from '../../model/text/spelling.ts'
+import type { Clock } from '../../model/time/clock.ts'
 import type { ClusterObject, Kind } from '../objects.ts'
 import type { ServiceAssembler } from '../service-assembler.ts'
 
@@ -16,11 +17,24 @@ export interface RecordReaderOptions {
   /** Throws for a bad value. An empty list means the same as an absent key. */
   readonly decode: (suffix: string, value: Uint8Array) => readonly ClusterObject[]
   readonly assembler: ServiceAssembler
+  /** A list has been started. */
+  readonly started: () => void
   /** A complete list has been read. */
   readonly listed: () => void
+  /** The list that was started cannot be read. */
+  readonly skipped: () => void
   /** Some changes have been read. */
   readonly changed: () => void
+  /** Whether a key that is deleted may be about to be replaced by one of another resource. */
+  readonly mayMove: () => boolean
+  readonly clock: Clock
 }
+
+/**
+ * How long a deleted key stays in use where its service may move to another resource: etcd does not order the events of two
+ * ranges, and a writer may delete first.
+ */
+export const moveMs = 2000
 
 interface Known {
   /** SHA-256 of the value, so that rewriting the same value is not a change. */
@@ -38,6 +52,9 @@ export class RecordReader implements MirrorListener {
   #used = 0
   /** Keys of the list that is being read. */
   readonly #arrived = new Set<string>()
+  /** Deleted keys that are still in use, with what ends that. */
+  readonly #leaving = new Map<string, symbol>()
+  readonly #timers = new Set<() => void>()
 
   constructor(options: RecordReaderOptions) {
     this.#options = options
@@ -62,6 +79,14 @@ export class RecordReader implements MirrorListener {
     return this.#faultChanges
   }
 
+  started(): void {
+    this.#options.started()
+  }
+
+  skipped(): void {
+    this.#options.skipped()
+  }
+
   /** A page of a list: decoded as it arrives, so that the end of a long list does not take long. */
   arrived(entries: readonly Entry[]): void {
     for (const { key, value } of entries) {
@@ -78,19 +103,37 @@ export class RecordReader implements MirrorListener {
       if (!this.#arrived.has(key)) this.#put(key, value)
     }
     this.#arrived.clear()
-    for (const key of gone) this.#drop(key)
+    this.#drop([...gone])
     this.#options.listed()
   }
 
   changed(events: readonly WatchEvent[]): void {
+    const gone = new Set<string>()
     for (const { kept, entry } of events) {
-      if (kept) this.#put(entry.key, entry.value)
-      else this.#drop(entry.key)
+      if (!kept) gone.add(entry.key)
+      else {
+        gone.delete(entry.key)
+        this.#put(entry.key, entry.value)
+      }
     }
+    this.#drop([...gone])
     this.#options.changed()
   }
 
+  /** The resource is not written any more. */
+  clear(): void {
+    this.close()
+    for (const key of [...this.#known.keys()]) this.#forget(key)
+  }
+
+  close(): void {
+    for (const cancel of this.#timers) cancel()
+    this.#timers.clear()
+    this.#leaving.clear()
+  }
+
   #put(key: string, value: Uint8Array): void {
+    this.#leaving.delete(key)
     const before = this.#known.get(key)
     const digest = hash('sha256', value, 'base64')
     if (before?.digest === digest) return
@@ -107,7 +150,26 @@ export class RecordReader implements MirrorListener {
     }
   }
 
-  #drop(key: string): void {
+  #drop(keys: readonly string[]): void {
+    const { mayMove, clock, changed } = this.#options
+    const known = keys.filter(key => this.#known.has(key))
+    if (known.length === 0) return
+    if (!mayMove()) {
+      for (const key of known) this.#forget(key)
+      return
+    }
+    const departure = Symbol()
+    for (const key of known) this.#leaving.set(key, departure)
+    const cancel = clock.after(moveMs, () => {
+      this.#timers.delete(cancel)
+      for (const key of known) if (this.#leaving.get(key) === departure) this.#forget(key)
+      changed()
+    })
+    this.#timers.add(cancel)
+  }
+
+  #forget(key: string): void {
+    this.#leaving.delete(key)
     this.#remove(key)
     this.#clearFault(key)
     this.#remember(key, undefined)

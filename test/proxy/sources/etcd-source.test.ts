@@ -59,6 +59,8 @@ const sees = (sink: RecordingSink, ...names: string[]) =>
     () => `sees ${names} (${[...sink.services.keys()]})`,
   )
 
+const addressesOf = (sink: RecordingSink, name: string) => sink.services.get(name)?.endpoints.map(each => each.address)
+
 t.test('it satisfies the source contract', { skip: noEtcd }, async t => {
   const etcd = await startEtcd(t)
   const client = await etcd.client()
@@ -184,14 +186,31 @@ t.test('what must be there before anything is delivered', { skip: noEtcd }, asyn
     await peer.drop(peer.key('endpointslices', 'shop/cart-a'))
     await until(() => sink.services.get('shop/cart')?.endpoints.length === 1, 'one slice less')
     await peer.put(peer.slice('shop/cart-b', { labels: new Map([['kubernetes.io/service-name', 'basket']]) }))
-    await sees(sink, 'shop/basket')
+    await sees(sink, 'shop/basket', 'shop/cart')
+    t.same(addressesOf(sink, 'shop/cart'), ['10.11.3.21', '10.11.4.9'], 'without a slice, the endpoints of the record')
     await peer.drop(peer.key('endpointslices', 'shop/cart-b'))
-    await sees(sink)
+    await sees(sink, 'shop/cart')
 
     await peer.put(peer.slice('shop/cart-c'))
     await peer.configure({ endpointSlicesExportMode: 'endpointslices-only' })
     await until(() => asCilium.services.get('shop/cart')?.clusterIPs.length === 0, 'the other mode is followed')
-    t.match(asCilium.error?.message, /cluster-config has changed/)
+    t.equal(asCilium.error, undefined, 'over the same connection')
+  })
+
+  t.test('hostnames are read from slices, with an export beside them', async t => {
+    const peer = newPeer()
+    const endpoints = [sliceEndpoint('10.0.0.1', { hostname: 'db-0' })]
+    await peer.put(peer.slice('shop/db-a', { endpoints, labels: new Map([['kubernetes.io/service-name', 'db']]) }))
+    await peer.put(peer.serviceExport('shop/db', { type: 'Headless', ports: [{ name: 'sql', port: 5432 }] }))
+    await peer.announce({ endpointSlicesExportMode: 'endpointslices-only', serviceExportsEnabled: true })
+    await peer.complete('serviceexports')
+    const sink = observe(t, { cluster: peer.name, id: peer.id, ...servers })
+    await until(() => sink.services.get('shop/db')?.exported !== undefined, 'the export')
+    t.match(sink.services.get('shop/db'), {
+      headless: true,
+      ports: [{ name: 'sql', port: 5432 }],
+      endpoints: [{ hostname: 'db-0', ports: [{ name: 'http', port: 8080 }] }],
+    })
   })
 
   t.test('an export makes a service of its name, with the backends of its derived Service', async t => {
