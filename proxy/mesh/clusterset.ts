@@ -131,6 +131,7 @@ function importedService(
     internalTrafficPolicy,
     ...(trafficDistribution !== undefined && { trafficDistribution }),
     endpoints: [],
+    ...(imported?.serviceImport && { serviceImport: imported.serviceImport }),
     ...(imported?.derived !== undefined && { derived: imported.derived }),
     ...(imported?.origin !== undefined && { origin: imported.origin }),
   }

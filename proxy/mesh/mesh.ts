@@ -250,7 +250,9 @@ export class Mesh {
     const { service, overlaps } = merge(key, members, settings, {
       health: this.#options.health,
       clusterset,
-      frontendIps: local ? this.#frontendIps(key, local, settings, clusterset) : [],
+      // The address of an import that no cluster of this mesh serves is another implementation's.
+      frontendIps:
+        local && !(local.imported && members.length === 1) ? this.#frontendIps(key, local, settings, clusterset) : [],
       node: this.#options.node,
       now: this.#options.clock.wall(),
     })

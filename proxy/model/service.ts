@@ -68,6 +68,23 @@ export interface ServiceExport {
   readonly labels: Readonly<Record<string, string>>
 }
 
+/**
+ * The ServiceImport of a name as another implementation of the API keeps it in a cluster, with the endpoints that it has put there.
+ * Only names in the clusterset are answered from it: connections to its addresses are that implementation's.
+ */
+export interface ServiceImport {
+  readonly headless: boolean
+  /** `spec.ips`, canonical. Empty if headless, or if a derived Service has the address. */
+  readonly ips: readonly string[]
+  readonly ports: readonly ServicePort[]
+  readonly endpoints: readonly ImportedEndpoint[]
+}
+
+export interface ImportedEndpoint extends Endpoint {
+  /** As its EndpointSlice has it (`multicluster.kubernetes.io/source-cluster`), in lower case. */
+  readonly cluster: string
+}
+
 /** A service as one cluster declares it, made by its source. Nothing in it depends on another cluster. */
 export interface ClusterService {
   readonly cluster: string
@@ -78,6 +95,8 @@ export interface ClusterService {
   readonly externalName?: string
   /** True for a ServiceImport without a Service in this cluster: it has a name only in the clusterset. */
   readonly imported?: true
+  /** Its ServiceImport, if another implementation has put addresses or endpoints of it into the cluster. */
+  readonly serviceImport?: ServiceImport
   /** Its ServiceExport, if there is one. It makes the service global, unless an annotation says otherwise. */
   readonly exported?: ServiceExport
   /** The name of its derived Service, whose address is the clusterset IP, as its ServiceImport says. */

@@ -38,7 +38,16 @@ export type ClusterObject =
 /** A service without its identity, its endpoints, and what other objects say about it. */
 export type ServiceSpec = Omit<
   ClusterService,
-  'cluster' | 'namespace' | 'name' | 'exported' | 'derived' | 'derivedFrom' | 'readyOnly' | 'endpoints' | 'origin'
+  | 'cluster'
+  | 'namespace'
+  | 'name'
+  | 'exported'
+  | 'serviceImport'
+  | 'derived'
+  | 'derivedFrom'
+  | 'readyOnly'
+  | 'endpoints'
+  | 'origin'
 >
 
 export interface ServiceObject extends ObjectRef {
@@ -53,6 +62,8 @@ export interface ServiceObject extends ObjectRef {
 export interface EndpointsObject extends ObjectRef {
   readonly kind: 'EndpointSlice' | 'Endpoints'
   readonly service: ServiceKey
+  /** Set where the endpoints are those of a ServiceImport, in this other cluster: they are not endpoints of the Service. */
+  readonly sourceCluster?: string
   /** Kubernetes' decoder sorts them by address, so that a reordered slice is not a change. */
   readonly endpoints: readonly DeclaredEndpoint[]
   /** Set where the list has no conditions, and so omits endpoints that are not ready. */

@@ -9,6 +9,7 @@ import {
   type Endpoint,
   type Namespace,
   type Pod,
+  type ServiceImport,
   type ServiceKey,
   serviceKey,
 } from '../model/service.ts'
@@ -196,6 +197,7 @@ export class ServiceAssembler {
     const [namespace = '', name = ''] = key.split('/')
     // An import is a service of other clusters: this one exports nothing under its name.
     const exported = spec.imported ? undefined : parts.exported?.object
+    const serviceImport = this.#importOf(parts)
     const endpoints = portions.map(portion => this.#resolve(portion, spec.publishNotReadyAddresses))
     return {
       cluster: this.#cluster,
@@ -203,6 +205,7 @@ export class ServiceAssembler {
       name,
       ...spec,
       ...(exported && { exported: exported.exported }),
+      ...(serviceImport && { serviceImport }),
       ...(imported?.object.derived !== undefined && { derived: imported.object.derived }),
       ...(declared && derivedFrom[0] !== undefined && { derivedFrom: derivedFrom[0] }),
       ...(portions.some(({ object }) => object.readyOnly) && { readyOnly: true as const }),
@@ -227,12 +230,25 @@ export class ServiceAssembler {
     )
   }
 
-  /** Sorted by name, not by arrival. Slices repeat the endpoints of older lists, so one of the two is used. */
+  /** Slices repeat the endpoints of older lists, so one of the two is used. */
   #effective(portions: ReadonlyMap<string, Portion>): readonly Portion[] {
-    const all = [...portions].sort(([a], [b]) => (a < b ? -1 : 1)).map(([, portion]) => portion)
+    const all = sortedPortions(portions).filter(({ object }) => object.sourceCluster === undefined)
     const kind = this.#prefer === 'slices' ? 'EndpointSlice' : 'Endpoints'
     const preferred = all.filter(({ object }) => object.kind === kind)
     return preferred.length > 0 ? preferred : all
+  }
+
+  /** Undefined also for an import that has neither an address nor endpoints here. */
+  #importOf({ imported, portions }: Parts): ServiceImport | undefined {
+    if (!imported) return undefined
+    const { headless, clusterIPs, ports } = imported.object.spec
+    const byCluster = Map.groupBy(sortedPortions(portions), ({ object }) => object.sourceCluster)
+    byCluster.delete(undefined)
+    const endpoints = [...byCluster].flatMap(([cluster = '', found]) =>
+      joinEndpoints(found.map(portion => this.#resolve(portion, false))).map(endpoint => ({ ...endpoint, cluster })),
+    )
+    if (clusterIPs.length === 0 && endpoints.length === 0) return undefined
+    return { headless, ips: clusterIPs, ports, endpoints }
   }
 
   #resolve(portion: Portion, unready: boolean): readonly Endpoint[] {
@@ -382,6 +398,11 @@ function nodeOf({ name, zone, region }: NodeObject): Node {
 function settlePod(before: Pod | undefined, after: Pod | undefined, sink: Changes): void {
   if (after && !isDeepStrictEqual(before, after)) sink.putPod(after)
   else if (before && !after) sink.dropPod(before.namespace, before.name)
+}
+
+/** By name, not by arrival. */
+function sortedPortions(portions: ReadonlyMap<string, Portion>): Portion[] {
+  return [...portions].sort(([a], [b]) => (a < b ? -1 : 1)).map(([, portion]) => portion)
 }
 
 /** What a record of the service cannot say, an export that describes it says: its format has no affinity and no policies. */

@@ -14,8 +14,8 @@ export interface Resource {
   readonly optional?: true
 }
 
-/** Leaves out slices copied from other clusters, which are read from those clusters (Cilium 1.8, KEP-1645). */
-const ownSlices = '!multicluster.kubernetes.io/source-cluster'
+/** Leaves out the slices that Starlane writes: it reads their endpoints from the other clusters. */
+const ownSlices = 'endpointslice.kubernetes.io/managed-by!=endpointslice-mesh-controller.starlane.dev'
 
 const mcs = { apiVersion: 'multicluster.x-k8s.io/v1alpha1', group: 'multicluster.x-k8s.io', optional: true } as const
 

@@ -2,10 +2,13 @@
 import type { Change, Directory } from '../../model/directory.ts'
 import type { GlobalService, ServiceKey } from '../../model/service.ts'
 import { addressesOf, endpointLabel } from './service-records.ts'
+import { importedEndpoints, importOf } from './shared.ts'
 
 /** A service that an address belongs to: as its own address, or as that of one of its endpoints. */
 export interface AddressOwner {
   readonly service: ServiceKey
+  /** By the local ServiceImport of another implementation: the name is in the clusterset. */
+  readonly imported?: true
   /** Absent when the address is the service's own. */
   readonly endpoint?: {
     readonly cluster: string
@@ -90,7 +93,18 @@ function entriesOf(service: GlobalService): Entry[] {
         ],
       ),
   )
-  return [...own, ...endpoints]
+  return [...own, ...endpoints, ...importedEntries(service)]
+}
+
+function importedEntries(service: GlobalService): Entry[] {
+  const found = importOf(service)
+  if (!found) return []
+  const owner = { service: service.key, imported: true } as const
+  const endpoints = importedEndpoints(service).map((each): Entry => {
+    const endpoint = { cluster: each.cluster, label: endpointLabel(each), local: false, headless: found.headless }
+    return [each.address, { ...owner, endpoint }]
+  })
+  return [...found.ips.map((address): Entry => [address, owner]), ...endpoints]
 }
 
 function sameEntry([address, owner]: Entry, [otherAddress, otherOwner]: Entry): boolean {
@@ -103,7 +117,10 @@ function sameOwner(a: AddressOwner, b: AddressOwner): boolean {
 
 function sameName(a: AddressOwner, b: AddressOwner): boolean {
   return (
-    a.service === b.service && a.endpoint?.cluster === b.endpoint?.cluster && a.endpoint?.label === b.endpoint?.label
+    a.service === b.service &&
+    a.imported === b.imported &&
+    a.endpoint?.cluster === b.endpoint?.cluster &&
+    a.endpoint?.label === b.endpoint?.label
   )
 }
 

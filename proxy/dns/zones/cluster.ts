@@ -25,7 +25,7 @@ import {
   srvRecords,
   type ZoneQuestion,
 } from './lookup.ts'
-import { eachNamed, endpointLabel, headlessRecords, virtualRecords } from './service-records.ts'
+import { addressesOf, eachNamed, endpointLabel, headlessRecords, virtualRecords } from './service-records.ts'
 import { localhost } from './special-use.ts'
 import type { View } from './view.ts'
 
@@ -161,7 +161,7 @@ function virtual(
   below: readonly string[],
 ): Lookup {
   if (zone.hideEmpty && !service.backends.some(backend => backend.state === 'active')) return nxdomain
-  const found = virtualRecords(asked, service, service.local?.ports ?? [], origin, below)
+  const found = virtualRecords(asked, addressesOf(service), service.local?.ports ?? [], origin, below)
   return found ?? hostRecords(asked, view.endpoints(service), below, ({ ports }) => ports.map(({ port }) => port))
 }
 
@@ -191,7 +191,7 @@ function srvTargets(host: string, address: string, ports: readonly number[]): Sr
 }
 
 /** The port of a backend; port 0 stands for an endpoint without ports. */
-export function portsOf({ port }: Backend): readonly number[] {
+export function portsOf({ port }: Pick<Backend, 'port'>): readonly number[] {
   return port > 0 ? [port] : []
 }
 

@@ -6,15 +6,17 @@
  *     _port._proto.svc.ns.svc   SRV
  *
  * A service is in the zone when any cluster declares it global and shared, as a ServiceExport does, or the local cluster
- * imports it. Where the exporting clusters disagree the oldest export counts, with the ports of all. An import with a
- * derived Service is answered with the address of that Service. `cluster.svc.ns.svc` never has records: the KEP reserves it,
+ * imports it. Where the exporting clusters disagree the oldest export counts, with the ports of all. Its address is that of the
+ * derived Service, else of the import, else of the service itself. An import that another implementation of the API keeps in the
+ * local cluster is answered as it is found, also beside a local Service of its name; of each cluster that Starlane knows
+ * itself, only what Starlane knows is used. `cluster.svc.ns.svc` never has records: the KEP reserves it,
  * so that no client selects a cluster by name.
  */
-import type { Backend } from '../../model/backend.ts'
-import type { ClusterService, GlobalService, ServicePort } from '../../model/service.ts'
+import type { GlobalService, ServicePort } from '../../model/service.ts'
 import { apex, hostRecords, nameServer, portsOf, version } from './cluster.ts'
 import { type Lookup, nodata, nxdomain, type ZoneQuestion } from './lookup.ts'
 import { addressesOf, eachNamed, endpointLabel, headlessRecords, virtualRecords } from './service-records.ts'
+import { importedEndpoints, importOf, portsOfEndpoint, type SharedEndpoint, sharedBy } from './shared.ts'
 import type { View } from './view.ts'
 
 export interface ClustersetZone {
@@ -32,61 +34,74 @@ export function findInClusterset(asked: ZoneQuestion, zone: ClustersetZone, view
   if (namespace === undefined) return nodata
   if (name === undefined) return view.hasNamespace(namespace) ? nodata : nxdomain
 
-  const service = withAddress(view, namespace, name)
-  const shared = service ? sharedBy(service) : []
-  if (!service || shared.length === 0 || below.length > 2) return nxdomain
+  const service = view.service(namespace, name)
+  if (!service) return nxdomain
   const origin = `${name}.${namespace}.svc.${zone.origin}`
-  const declaration = service.clusterset ?? service.local ?? shared[0]
-  return declaration?.headless
-    ? headless(asked, view, service, shared, origin, below)
-    : virtual(asked, service, declaration?.ports ?? [], origin, below)
+  const addressed = withAddress(view, service)
+  const shared = sharedBy(addressed)
+  const declaration = addressed.clusterset ?? (shared.length > 0 ? (addressed.local ?? shared[0]) : importOf(service))
+  if (!declaration) return nxdomain
+  if (declaration.headless) return headless(asked, endpointsOf(service, addressed, view), origin, below)
+  const { addresses, ports } = virtualAddress(service, addressed, declaration.ports)
+  // Without a local frontend no address would lead anywhere.
+  return addresses.length === 0 ? nxdomain : (virtualRecords(asked, addresses, ports, origin, below) ?? nxdomain)
 }
 
 /** The service with the clusterset address: the derived Service where there is one, else the service itself. */
-function withAddress(view: View, namespace: string, name: string): GlobalService | undefined {
-  const service = view.service(namespace, name)
-  const derived = service?.local?.derived
-  const derivedService = derived === undefined ? undefined : view.service(namespace, derived)
+function withAddress(view: View, service: GlobalService): GlobalService {
+  const derived = service.local?.derived
+  const derivedService = derived === undefined ? undefined : view.service(service.namespace, derived)
   return derivedService?.local ? derivedService : service
 }
 
-/** The shared declarations. Remote ones are in the directory only when shared; the local one by its settings, or as an import. */
-export function sharedBy(service: GlobalService): readonly ClusterService[] {
-  return service.members.filter(
-    member =>
-      member.type !== 'ExternalName' &&
-      (member !== service.local || member.imported || (service.settings.global && service.settings.shared)),
-  )
+interface VirtualAddress {
+  readonly addresses: readonly string[]
+  readonly ports: readonly ServicePort[]
 }
 
-function virtual(
-  asked: ZoneQuestion,
+/** Of the derived Service; of an import that another implementation serves; of the service; of the import's endpoints. */
+function virtualAddress(
   service: GlobalService,
+  addressed: GlobalService,
   ports: readonly ServicePort[],
-  origin: string,
-  below: readonly string[],
-): Lookup {
-  // Without a local frontend no address would lead anywhere.
-  if (addressesOf(service).length === 0) return nxdomain
-  return virtualRecords(asked, service, ports, origin, below) ?? nxdomain
+): VirtualAddress {
+  const found = importOf(service)
+  const own = { addresses: addressesOf(addressed), ports }
+  if (!found || addressed !== service) return own
+  const isServedHere = service.local?.imported === true && service.frontends.length > 0
+  if (found.ips.length > 0 && !isServedHere) return { addresses: found.ips, ports: found.ports }
+  if (own.addresses.length > 0 && sharedBy(service).length > 0) return own
+  // Without `spec.ips`, as Submariner writes it by default, an endpoint is the service in one cluster.
+  return { addresses: [...new Set(importedEndpoints(service).map(({ address }) => address))], ports: found.ports }
+}
+
+/** The ready endpoints of the clusters that share the service, and those of the import in other clusters. */
+function endpointsOf(service: GlobalService, addressed: GlobalService, view: View): readonly SharedEndpoint[] {
+  const clusters = new Set(sharedBy(addressed).map(member => member.cluster))
+  const own = view.ready(addressed).filter(backend => clusters.has(backend.cluster))
+  const found = importedEndpoints(service)
+  if (found.length === 0) return own
+  // Another implementation may have other names for the clusters.
+  const known = new Set(own.map(({ address }) => address))
+  return [...own, ...found.filter(({ address }) => !known.has(address)).flatMap(portsOfEndpoint)]
 }
 
 function headless(
   asked: ZoneQuestion,
-  view: View,
-  service: GlobalService,
-  shared: readonly ClusterService[],
+  ready: readonly SharedEndpoint[],
   origin: string,
   below: readonly string[],
 ): Lookup {
-  const clusters = new Set(shared.map(member => member.cluster))
-  const ready = view.ready(service).filter(backend => clusters.has(backend.cluster))
   if (ready.length === 0) return nxdomain
-  const nameOf = (backend: Backend) => `${endpointLabel(backend)}.${backend.cluster}.${origin}`
+  const nameOf = (endpoint: SharedEndpoint) => `${endpointLabel(endpoint)}.${endpoint.cluster}.${origin}`
   const found = headlessRecords(asked, ready, nameOf, below)
   if (found) return found
-  const [cluster, ...hosts] = below
-  const there = ready.filter(backend => backend.cluster === cluster)
-  if (there.length === 0) return nxdomain
+  // The name of a cluster may have dots (KEP-2149).
+  const asText = below.toReversed().join('.')
+  const there = ready.filter(({ cluster }) => asText === cluster || asText.endsWith(`.${cluster}`))
+  const [cluster] = there.map(each => each.cluster)
+  if (cluster === undefined)
+    return below.length > 0 && ready.some(each => each.cluster.endsWith(`.${asText}`)) ? nodata : nxdomain
+  const hosts = below.slice(cluster.split('.').length)
   return hosts.length === 0 ? nodata : hostRecords(asked, eachNamed(there), hosts, portsOf)
 }

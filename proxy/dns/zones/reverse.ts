@@ -6,8 +6,8 @@ import { type Cidr, canonicalAddress, familyOf, isPrivate, parseCidr } from '../
 import { isHostName, type NameRecord } from '../message/record.ts'
 import { types } from '../message/wire.ts'
 import type { AddressOwner } from './address-index.ts'
-import { sharedBy } from './clusterset.ts'
 import { type Lookup, nodata, nxdomain, records, type ZoneQuestion } from './lookup.ts'
+import { sharedBy } from './shared.ts'
 import type { View } from './view.ts'
 
 export interface ReverseZone {
@@ -62,14 +62,14 @@ function namedOwners(owners: readonly AddressOwner[]): readonly AddressOwner[] {
 }
 
 function targetsOf(owners: readonly AddressOwner[], zone: ReverseZone, view: View): string[] {
-  const targets = owners.flatMap(({ service: key, endpoint }) => {
+  const targets = owners.flatMap(({ service: key, endpoint, imported }) => {
     const [namespace = '', name = ''] = key.split('/')
     const service = `${name}.${namespace}.svc`
     const found = view.service(namespace, name)
-    if (!endpoint && !found?.local?.imported) return [`${service}.${zone.cluster}`]
+    if (!endpoint && !imported && !found?.local?.imported) return [`${service}.${zone.cluster}`]
     if (!endpoint) return zone.clusterset ? [`${service}.${zone.clusterset}`] : []
     if (endpoint.local) return [`${endpoint.label}.${service}.${zone.cluster}`]
-    const shared = found && sharedBy(found).some(member => member.cluster === endpoint.cluster)
+    const shared = imported || (found && sharedBy(found).some(member => member.cluster === endpoint.cluster))
     return shared && zone.clusterset ? [`${endpoint.label}.${endpoint.cluster}.${service}.${zone.clusterset}`] : []
   })
   // A name that the wire format cannot carry would make the whole reply invalid.

@@ -1,6 +1,6 @@
 /** The records of a service in any zone: those of its own name, and of `_port._proto` below it. */
 import type { Protocol } from '../../model/address.ts'
-import type { Backend, Backends } from '../../model/backend.ts'
+import type { Backend } from '../../model/backend.ts'
 import type { GlobalService, ServicePort } from '../../model/service.ts'
 import { isHostName } from '../message/record.ts'
 import { types } from '../message/wire.ts'
@@ -23,12 +23,11 @@ interface NamedSrvTarget extends SrvTarget {
 /** Of a virtual-IP service. `below` are the labels below the service, nearest first. Undefined when they name no port. */
 export function virtualRecords(
   asked: ZoneQuestion,
-  service: GlobalService,
+  addresses: readonly string[],
   ports: readonly ServicePort[],
   origin: string,
   below: readonly string[],
 ): Lookup | undefined {
-  const addresses = addressesOf(service)
   const targets = ports.map(
     ({ name, protocol, port }): NamedSrvTarget => ({ name, protocol, port, host: origin, addresses }),
   )
@@ -36,10 +35,12 @@ export function virtualRecords(
 }
 
 /** Of a headless service: every endpoint has its own ports under its own name. */
-export function headlessRecords(
+export function headlessRecords<
+  E extends Pick<Backend, 'address' | 'port' | 'protocol' | 'ports' | 'hostname' | 'otherHostnames'>,
+>(
   asked: ZoneQuestion,
-  ready: Backends,
-  nameOf: (backend: Backend) => string,
+  ready: readonly E[],
+  nameOf: (endpoint: E) => string,
   below: readonly string[],
 ): Lookup | undefined {
   const targets = eachNamed(ready)
@@ -89,11 +90,13 @@ export function addressesOf({ frontends, local }: GlobalService): readonly strin
 }
 
 /** Once more for each other host name at the same address and port. */
-export function eachNamed(backends: Backends): Backends {
-  if (backends.every(({ otherHostnames }) => otherHostnames === undefined)) return backends
-  return backends.flatMap(backend => [
-    backend,
-    ...(backend.otherHostnames ?? []).map(hostname => ({ ...backend, hostname })),
+export function eachNamed<E extends Pick<Backend, 'hostname' | 'otherHostnames'>>(
+  endpoints: readonly E[],
+): readonly E[] {
+  if (endpoints.every(({ otherHostnames }) => otherHostnames === undefined)) return endpoints
+  return endpoints.flatMap(endpoint => [
+    endpoint,
+    ...(endpoint.otherHostnames ?? []).map(hostname => ({ ...endpoint, hostname })),
   ])
 }
 

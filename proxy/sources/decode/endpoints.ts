@@ -12,10 +12,13 @@ const serviceLabel = 'kubernetes.io/service-name'
 const managerLabel = 'endpointslice.kubernetes.io/managed-by'
 const weightAnnotation = 'service.cilium.io/weight'
 
-/** Cilium and Starlane write the endpoints of other clusters into these slices (1.8). Reading them would count those twice. */
-const meshManagers = ['endpointslice-mesh-controller.cilium.io', 'endpointslice-mesh-controller.starlane.dev']
-/** The same in the Multi-Cluster Services API. */
+/** Starlane's own slices of other clusters' endpoints: it knows those from the clusters themselves. */
+const ownManager = 'endpointslice-mesh-controller.starlane.dev'
+/** Cilium writes the endpoints of global services into these slices (1.8). Reading them would count those twice. */
+const meshManager = 'endpointslice-mesh-controller.cilium.io'
+/** The Multi-Cluster Services API: the cluster that endpoints are in, and the ServiceImport that they belong to. */
 const sourceClusterLabel = 'multicluster.kubernetes.io/source-cluster'
+const importLabel = 'multicluster.kubernetes.io/service-name'
 
 type SliceEndpoint = InferOutput<typeof endpointSlice>['endpoints'][number]
 
@@ -24,13 +27,15 @@ export function decodeEndpointSlice(value: object, ref: ObjectRef, faults: Fault
   const slice = fit(endpointSlice, value, faults)
   if (!slice) return undefined
   const { labels, annotations } = slice.metadata
-  if (slice.addressType === 'FQDN' || meshManagers.includes(labels[managerLabel] ?? '')) return undefined
-  if (labels[sourceClusterLabel] !== undefined) return undefined
-  const service = labels[serviceLabel]
+  const manager = labels[managerLabel]
+  if (slice.addressType === 'FQDN' || manager === ownManager) return undefined
+  const sourceCluster = labels[sourceClusterLabel]?.toLowerCase()
+  const imported = sourceCluster ? labels[importLabel] : undefined
+  if (!imported && (sourceCluster !== undefined || manager === meshManager)) return undefined
+  const service = imported ?? labels[serviceLabel]
   if (!service) {
     // A controller may have slices without a Service; in a slice written by hand it is a mistake.
-    if (!labels[managerLabel])
-      faults.refuse(['metadata', 'labels', serviceLabel], 'is missing; give the name of the Service')
+    if (!manager) faults.refuse(['metadata', 'labels', serviceLabel], 'is missing; give the name of the Service')
     return undefined
   }
   const ports = slice.ports.flatMap(({ port, ...rest }): EndpointPort[] => (port ? [{ ...rest, port }] : []))
@@ -57,6 +62,7 @@ export function decodeEndpointSlice(value: object, ref: ObjectRef, faults: Fault
     ...ref,
     kind: 'EndpointSlice',
     service: serviceKey(ref.namespace, service),
+    ...(imported && sourceCluster && { sourceCluster }),
     endpoints: sorted(endpoints),
   }
 }

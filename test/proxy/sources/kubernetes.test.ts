@@ -90,12 +90,21 @@ t.test('Pods are read on request, as long as they run', async t => {
 
 t.test('copies of other clusters’ endpoints are not counted twice', async t => {
   const api = await startApi(t)
+  api.install(multicluster)
   put(api, web)
   const slice = sliceOf({ ...web, addresses: ['10.9.9.9'] })
   const labels = { ...slice.metadata.labels, 'multicluster.kubernetes.io/source-cluster': 'cluster-2' }
   api.put({ ...slice, metadata: { ...slice.metadata, name: 'web-cluster-2', labels } })
   const { sink } = await follow(t, api)
   t.same(sink.seen(), [web])
+
+  const mcs = { apiVersion: 'multicluster.x-k8s.io/v1alpha1', kind: 'ServiceImport' }
+  const found = { ...labels, 'multicluster.kubernetes.io/service-name': web.name }
+  api.put({ ...mcs, metadata: { namespace: web.namespace, name: web.name }, spec: { type: 'Headless', ports: [] } })
+  api.put({ ...slice, metadata: { ...slice.metadata, name: 'web-found', labels: found } })
+  await eventually(() => assert.ok([...sink.services.values()][0]?.serviceImport))
+  t.match([...sink.services.values()][0]?.serviceImport?.endpoints, [{ address: '10.9.9.9', cluster: 'cluster-2' }])
+  t.same(sink.seen(), [web], 'beside its own')
 })
 
 t.test('zones come from nodes, gates from namespaces', async t => {
