@@ -44,13 +44,13 @@ export function findInReverse(asked: ZoneQuestion, address: string | undefined, 
 }
 
 /**
- * The owners that may name an address. A service's own address is one that we listen on; that of an endpoint is a claim, which
- * is believed within private ranges and the networks of the clusters. The reverse names of all others belong to their owners.
+ * The owners that may name an address. A service's own address is one that we listen on; that of an endpoint or of an import is
+ * a claim, which is believed within private ranges and the networks of the clusters. The reverse names of all others belong to their owners.
  */
 function ownersOf(address: string, networks: readonly Cidr[], view: View): readonly AddressOwner[] {
   const owners = view.ownersOf(address)
   const isKnown = isPrivate(address) || networks.some(network => network.contains(address))
-  return isKnown ? owners : owners.filter(owner => !owner.endpoint)
+  return isKnown ? owners : owners.filter(owner => !owner.endpoint && !owner.imported)
 }
 
 /** Services before endpoints, the local cluster before the others (KEP-1645 2.4.3). */
