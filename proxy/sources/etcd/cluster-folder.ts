@@ -1,5 +1,5 @@
 /** Watches a folder of Cilium client files, one for each cluster of the mesh. */
-import { readdir, readFile, stat } from 'node:fs/promises'
+import { access, readdir, readFile, stat } from 'node:fs/promises'
 import { join } from 'node:path'
 import { pollEveryMs, settleMs } from '../../clients/file-watch.ts'
 import { type PathScan, PathWatch } from '../../clients/path-watch.ts'
@@ -97,6 +97,8 @@ async function clustersIn(
     else if (why !== undefined && skipped.length < maxSkipped)
       skipped.push({ code: 'SOURCE_READ', where: file, message: `configures no cluster: ${why}` })
   }
+  // Throws when the folder went away meanwhile: files that could not be read then say nothing.
+  await access(path)
   return { clusters, skipped }
 }
 

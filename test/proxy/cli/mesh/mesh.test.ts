@@ -290,7 +290,7 @@ t.test('wrong usage', async t => {
     [['init', '--cluster', 'a', '--id', '1', '--endpoint', 'https://x', '--tenant', 'b'], /name them with --peer/],
     [['dismiss', 'a', '--dir', '/nowhere'], /\/nowhere has no mesh.yaml/],
     [['init', '--cluster', 'A', '--id', '1', '--endpoint', 'https://x'], /"A" is not a valid cluster name/],
-    [['init', '--cluster', 'a', '--id', '0', '--endpoint', 'https://x'], /--id 0 is not a number from 1 to 255/],
+    [['init', '--cluster', 'a', '--id', '0', '--endpoint', 'https://x'], /--id 0 is not a number from 1 to 511/],
     [['init', '--cluster', 'a', '--id', '1', '--endpoint', 'http://x'], /"http:\/\/x" is not an https endpoint/],
     [['doctor', 'x', '--dir', '/nowhere'], /no client file x in \/nowhere/],
   ]
