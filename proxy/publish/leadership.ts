@@ -40,6 +40,8 @@ export interface LeadershipParts {
 
 /** How often a standby checks the lock. */
 const lockPollMs = 5000
+/** How long a publisher that stops waits for the release of its lock. */
+const resignMs = 2000
 /** How often the stored keys are compared with the desired ones (Cilium 2.3). */
 const compareMs = 5 * 60_000
 
@@ -51,6 +53,8 @@ export class Leadership {
   #stops: (() => void)[] = []
   #wake: () => void = () => {}
   #error: Error | undefined
+  /** The connection stays open until the lock has been released. */
+  #isResigning = false
 
   constructor(store: EtcdStore, parts: LeadershipParts) {
     this.#store = store
@@ -66,12 +70,13 @@ export class Leadership {
       for (const keys of this.#parts.clusters()) keys.invalidate()
       await this.#write([this.#heartbeat()])
       await this.#discover()
+      this.#check()
       this.#startTimers()
       this.#parts.became('publishing')
       for (;;) await this.#step()
     } finally {
       for (const stop of this.#stops) stop()
-      this.#store.close()
+      if (!this.#isResigning) this.#store.close()
     }
   }
 
@@ -80,15 +85,26 @@ export class Leadership {
     this.#wake()
   }
 
-  /** Releases the lock, so that a standby takes over at once. The data stays until its lease expires. */
+  /**
+   * Releases the lock, so that a standby takes over at once. The data stays until its lease expires. If etcd does not answer,
+   * the lock expires by itself.
+   */
   async resign(): Promise<void> {
-    try {
-      if (this.#lock.lease !== 0n) await this.#store.revoke(this.#lock.lease)
-    } catch {
-      // The lock expires by itself then.
-    }
+    this.#isResigning = true
     this.#fail(new Error('closed'))
+    if (this.#lock.lease !== 0n) await this.#release(this.#lock.lease)
     this.#store.close()
+  }
+
+  #release(lease: bigint): Promise<void> {
+    return new Promise(resolve => {
+      const stop = this.#parts.clock.after(resignMs, resolve)
+      const done = (): void => {
+        stop()
+        resolve()
+      }
+      this.#store.revoke(lease).then(done, done)
+    })
   }
 
   async #takeLock(): Promise<void> {
@@ -98,13 +114,15 @@ export class Leadership {
     for (;;) {
       this.#check()
       const held = await this.#store.get(key)
+      this.#check()
       if (held && Buffer.from(held.value).equals(value) && (await this.#store.keepAlive(held.lease))) {
         this.#lock = held
         return
       }
       if (held) {
         this.#parts.became('standby')
-        await this.#pause(lockPollMs)
+        // Changes wake a leader; a standby has nothing to write.
+        await this.#rest(lockPollMs)
         continue
       }
       const lease = await this.#store.grant(this.#parts.lockMs)
