@@ -98,8 +98,8 @@ export async function createRuntime(parts: RuntimeParts): Promise<Runtime> {
   return starlane
 }
 
-/** How long to wait for remote clusters that neither sync nor fail, before Starlane is ready without them. */
-const remoteWaitMs = 60_000
+/** How long remote clusters may take before the local services are served without them. They join when they have synced. */
+const remoteGraceMs = 2000
 
 class Starlane implements Runtime {
   readonly ready: Promise<Ready>
@@ -264,7 +264,7 @@ class Starlane implements Runtime {
 
   async #finishStart(): Promise<void> {
     const { promise: timeout, resolve } = Promise.withResolvers<void>()
-    this.#clock.after(remoteWaitMs, resolve)
+    this.#clock.after(remoteGraceMs, resolve)
     await Promise.race([this.#mesh.initialized, Promise.all([this.#mesh.synced, timeout])])
     await Promise.all([this.#proxy.start(), this.#names.start()])
     if (this.#isStopping) return

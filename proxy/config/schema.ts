@@ -31,6 +31,7 @@ import {
   raw,
   serverUrl,
   servicePattern,
+  size,
   statusRange,
   withinBudget,
 } from './kinds.ts'
@@ -106,8 +107,26 @@ function clusterFields(resolve: Resolve) {
       ['all', 'marked'],
       'all',
     ),
+    limits: table(
+      'How much the cluster may take of this process. Past them it is lost, with its last known services, and the others go on.',
+      limitFields,
+    ),
   } satisfies Fields
 }
+
+const sizes = { min: 64 << 10, max: 64 * 2 ** 30 }
+
+const limitFields = {
+  objects: integer('The maximum number of objects, or of keys in etcd.', { min: 1, max: 10_000_000 }, 100_000),
+  bytes: size('The maximum size of all of them together, as the cluster sends them.', '96MiB', sizes),
+  rate: size('The maximum number of bytes a second; a cluster that sends more waits.', '32MiB', sizes),
+  endpoints: integer(
+    'The maximum number of endpoints, which are the backends to be checked.',
+    { min: 1, max: 10_000_000 },
+    120_000,
+  ),
+  serviceEndpoints: integer('The maximum number of endpoints of one service.', { min: 1, max: 1_000_000 }, 10_000),
+} satisfies Fields
 
 function clustermeshFields(resolve: Resolve) {
   return {

@@ -1,6 +1,7 @@
 /** What one cluster's source last reported, and the state of its link. */
 import type { Cluster, Link } from '../model/cluster.ts'
-import type { MeshError, Problem } from '../model/error.ts'
+import { overLimitsText } from '../model/cluster.ts'
+import { MeshError, type Problem } from '../model/error.ts'
 import { type ClusterService, type Namespace, type ServiceKey, serviceKey } from '../model/service.ts'
 import type { Clock } from '../model/time/clock.ts'
 import { type DecodedSettings, decodeSettings } from './settings.ts'
@@ -25,10 +26,16 @@ export interface ClusterStateOptions {
 /** A source writes it, the merge reads it. A lost cluster keeps its services until it is stale. */
 export class ClusterState {
   readonly cluster: Cluster
+  /** With more, what the cluster had before stays, and the cluster is lost. */
+  maxEndpoints = Number.POSITIVE_INFINITY
   #options: ClusterStateOptions
   #entries = new Map<ServiceKey, DecodedService>()
   #keysByNamespace = new Map<string, Set<ServiceKey>>()
   #namespaces = new Map<string, Namespace>()
+  /** All services as the source has them, while they are too many to be used. */
+  #refused: Map<ServiceKey, ClusterService> | undefined
+  /** Endpoints as the source has them. */
+  #endpoints = 0
   #link: Link
   #hasSynced = false
   #changedAt: number | undefined
@@ -91,21 +98,24 @@ export class ClusterState {
   }
 
   reset(services: readonly ClusterService[], namespaces: readonly Namespace[]): void {
-    const before = [...this.#entries.keys()]
-    this.#clear()
-    for (const service of services) this.#set(service)
+    this.#endpoints = services.reduce((sum, { endpoints }) => sum + endpoints.length, 0)
     this.#namespaces = new Map(namespaces.map(namespace => [namespace.name, namespace]))
-    this.#hasSynced = true
-    this.live()
-    this.#notify(new Set([...before, ...this.#entries.keys()]))
+    if (this.#endpoints <= this.maxEndpoints) return this.#replace(services)
+    this.#refused = new Map(services.map(service => [serviceKey(service.namespace, service.name), service]))
+    this.#refuse()
   }
 
   put(service: ClusterService): void {
-    this.#notify([this.#set(service)])
+    const key = serviceKey(service.namespace, service.name)
+    this.#endpoints += service.endpoints.length - this.#endpointsOf(key)
+    if (this.#refused || this.#endpoints > this.maxEndpoints) this.#change(key, service)
+    else this.#notify([this.#set(service)])
   }
 
   drop(namespace: string, name: string): void {
     const key = serviceKey(namespace, name)
+    this.#endpoints -= this.#endpointsOf(key)
+    if (this.#refused) return this.#change(key, undefined)
     if (!this.#entries.delete(key)) return
     const siblings = this.#keysByNamespace.get(namespace)
     siblings?.delete(key)
@@ -132,7 +142,7 @@ export class ClusterState {
   /** Stale services count again: the source has kept following them, else it would reset. */
   live(): void {
     const before = this.#link.state
-    if (!this.#hasSynced || before === 'live') return
+    if (!this.#hasSynced || this.#refused || before === 'live') return
     this.#cancelStale()
     this.#setLink({ state: 'live', since: this.#options.clock.wall() })
     if (before === 'stale') this.#options.changed(this.#entries.keys())
@@ -151,6 +161,35 @@ export class ClusterState {
 
   close(): void {
     this.#cancelStale()
+  }
+
+  #replace(services: readonly ClusterService[]): void {
+    this.#refused = undefined
+    const before = [...this.#entries.keys()]
+    this.#clear()
+    for (const service of services) this.#set(service)
+    this.#hasSynced = true
+    this.live()
+    this.#notify(new Set([...before, ...this.#entries.keys()]))
+  }
+
+  /** A change while the cluster is over its limit, or that takes it there. Below it again, all is used as it is then. */
+  #change(key: ServiceKey, service: ClusterService | undefined): void {
+    this.#refused ??= new Map([...this.#entries].map(([known, entry]) => [known, entry.service]))
+    if (service) this.#refused.set(key, service)
+    else this.#refused.delete(key)
+    if (this.#endpoints <= this.maxEndpoints) this.#replace([...this.#refused.values()])
+    else this.#refuse()
+  }
+
+  #refuse(): void {
+    const found = `more than ${this.maxEndpoints} endpoints`
+    this.lost(new MeshError('SOURCE_LIMIT', overLimitsText('endpoints', found)))
+  }
+
+  #endpointsOf(key: ServiceKey): number {
+    const service = this.#refused ? this.#refused.get(key) : this.#entries.get(key)?.service
+    return service?.endpoints.length ?? 0
   }
 
   /** The entries are kept, but hidden. */

@@ -19,6 +19,7 @@ import {
 } from '../model/service.ts'
 import type { Sink } from '../model/sink.ts'
 import type { Clock } from '../model/time/clock.ts'
+import { Turns } from '../model/time/turn.ts'
 import { BackendIndex } from './backend-index.ts'
 import { ClusterState } from './cluster-state.ts'
 import { ClustersetResolver } from './clusterset.ts'
@@ -45,9 +46,12 @@ export interface MeshOptions {
   readonly health: (backendKey: string) => Health
   readonly clock: Clock
   readonly log: Log
-  /** Schedules the merge of the changes collected so far; `setImmediate` by default. */
+  /** Schedules the merge of the changes collected so far; by default in turns. */
   readonly defer?: (run: () => void) => void
 }
+
+/** How long one turn of a large batch merges; what follows from the change takes as long again. */
+const mergeMs = 4
 
 /**
  * Each source writes to its cluster's state. A change marks the service names it touches; the next batch merges exactly
@@ -101,9 +105,10 @@ export class Mesh {
     }
   }
 
-  /** Where the source of a cluster writes. */
-  sink(cluster: string): Sink {
+  /** Where the source of a cluster writes. `maxEndpoints`: with more, the cluster is lost with what it had before. */
+  sink(cluster: string, maxEndpoints = Number.POSITIVE_INFINITY): Sink {
     const state = this.#state(cluster)
+    state.maxEndpoints = maxEndpoints
     return {
       reset: ({ services, namespaces, pods = [], nodes = [] }) => {
         state.reset(services, namespaces)
@@ -201,15 +206,38 @@ export class Mesh {
   flush(): void {
     this.#scheduled = false
     if (this.#closed) return
-    const keys = this.#dirty
-    this.#dirty = new Set()
+    this.#merge(() => false)
+    this.#checkInitialized()
+  }
+
+  /** A large batch takes several turns: each of them is a change of its own. */
+  async #flushInTurns(): Promise<void> {
+    const turns = new Turns()
+    while (this.#scheduled) {
+      await turns.begin()
+      const end = performance.now() + mergeMs
+      if (!this.#scheduled || this.#closed) return
+      this.#merge(() => performance.now() > end)
+      if (this.#dirty.size > 0) continue
+      this.#scheduled = false
+      this.#checkInitialized()
+    }
+  }
+
+  /** The rest stays marked when it is enough. */
+  #merge(isEnough: () => boolean): void {
     const change: ServiceChange[] = []
-    for (const key of keys) {
+    const marked = this.#dirty
+    const count = marked.size
+    this.#dirty = new Set()
+    for (const key of marked) {
+      if (marked.size < count && isEnough()) break
+      marked.delete(key)
       const replaced = this.#rebuild(key)
       if (replaced) change.push(replaced)
     }
+    for (const key of marked) this.#dirty.add(key)
     if (change.length > 0) this.#notify(change)
-    this.#checkInitialized()
   }
 
   close(): void {
@@ -235,8 +263,8 @@ export class Mesh {
     }
     if (this.#scheduled || this.#closed) return
     this.#scheduled = true
-    const defer = this.#options.defer ?? setImmediate
-    defer(() => this.flush())
+    if (this.#options.defer) this.#options.defer(() => this.flush())
+    else void this.#flushInTurns()
   }
 
   #rebuild(key: ServiceKey): ServiceChange | undefined {

@@ -38,3 +38,31 @@ export function viewName(cluster: string, tenant: string): string {
 export function viewsOf(cluster: string): string {
   return `${cluster}--`
 }
+
+/** How much one cluster may take of this process: `clusters[].limits`. */
+export interface Limits {
+  /** Objects or keys. */
+  readonly objects: number
+  /** Bytes of all objects together, as the cluster sends them. */
+  readonly bytes: number
+  /** Bytes a second; a cluster that sends more waits. */
+  readonly rate: number
+  /** Endpoints of all services together; each is a backend that is checked. */
+  readonly endpoints: number
+  /** Endpoints of one service: it is merged as a whole, and again whenever one of them changes. */
+  readonly serviceEndpoints: number
+}
+
+/** Fit 5,000 services with 100,000 endpoints. */
+export const defaultLimits: Limits = {
+  objects: 100_000,
+  bytes: 96 << 20,
+  rate: 32 << 20,
+  endpoints: 120_000,
+  serviceEndpoints: 10_000,
+}
+
+/** `over its limits: 7 endpoints, more than 5; …` */
+export function overLimitsText(limit: keyof Limits, found: string): string {
+  return `over its limits: ${found}; raise limits.${limit} of the cluster, or find out what fills it`
+}

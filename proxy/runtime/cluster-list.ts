@@ -1,5 +1,6 @@
 /** The current list of clusters: those of the configuration, and those with a client file in `clustermesh.folder`. */
 import type { ClusterConfig, Config } from '../config/schema.ts'
+import { defaultLimits } from '../model/cluster.ts'
 import type { MeshError, Problem } from '../model/error.ts'
 import type { Clock } from '../model/time/clock.ts'
 import { watchClusterFolder } from '../sources/etcd/cluster-folder.ts'
@@ -33,6 +34,7 @@ export class ClusterList {
         source: { etcd: { config, prefer } },
         tenant: undefined,
         globalNamespaces: 'all' as const,
+        limits: defaultLimits,
       })),
     ]
   }

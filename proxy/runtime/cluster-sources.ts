@@ -2,6 +2,7 @@
 import { isDeepStrictEqual } from 'node:util'
 import type { ClusterConfig, SourceConfig } from '../config/schema.ts'
 import type { Mesh } from '../mesh/mesh.ts'
+import type { Limits } from '../model/cluster.ts'
 import { MeshError } from '../model/error.ts'
 import { createEtcdSource } from '../sources/etcd/etcd-source.ts'
 import { createKubernetesSource } from '../sources/kubernetes/kubernetes-source.ts'
@@ -19,6 +20,7 @@ interface RunningSource {
   /** 0 when it is read from the cluster itself. */
   readonly id: number
   readonly config: SourceConfig
+  readonly limits: Limits
   /** Whether the source watches Pods. */
   readonly pods: boolean
   readonly source: Source
@@ -42,7 +44,9 @@ export class ClusterSources {
   async follow(clusters: readonly ClusterConfig[], podsOf?: string): Promise<void> {
     const wantsPods = ({ name, source }: ClusterConfig) => name === podsOf && 'kubernetes' in source
     const isSame = (cluster: ClusterConfig, running: RunningSource) =>
-      isDeepStrictEqual(cluster.source, running.config) && wantsPods(cluster) === running.pods
+      isDeepStrictEqual(cluster.source, running.config) &&
+      isDeepStrictEqual(cluster.limits, running.limits) &&
+      wantsPods(cluster) === running.pods
     const leaving = [...this.#sources].filter(
       ([name, running]) => !clusters.some(cluster => cluster.name === name && isSame(cluster, running)),
     )
@@ -53,8 +57,8 @@ export class ClusterSources {
       if (this.#sources.has(name)) continue
       const pods = wantsPods(cluster)
       const source = createSource(cluster, { ...this.#parts, pods, admit: id => this.#admit(name, id) })
-      this.#sources.set(name, { id: cluster.id, config: cluster.source, pods, source })
-      source.start(this.#mesh.sink(name))
+      this.#sources.set(name, { id: cluster.id, config: cluster.source, limits: cluster.limits, pods, source })
+      source.start(this.#mesh.sink(name, cluster.limits.endpoints))
     }
   }
 
@@ -79,15 +83,15 @@ export class ClusterSources {
 }
 
 function createSource(
-  { name: cluster, id, source }: ClusterConfig,
+  { name: cluster, id, source, limits }: ClusterConfig,
   { clock, random, log, env, pods, maxClusters, admit }: SourceParts,
 ): Source {
   if ('manifests' in source) return createManifestsSource(source.manifests, { cluster, clock, log })
   if ('kubernetes' in source) {
-    return createKubernetesSource({ cluster, pods, ...source.kubernetes }, { clock, random, log, env })
+    return createKubernetesSource({ cluster, pods, limits, ...source.kubernetes }, { clock, random, log, env })
   }
   const known = { cluster, id: id === 0 ? undefined : id, maxClusters, admit }
-  return createEtcdSource({ ...known, ...source.etcd }, { clock, random, log })
+  return createEtcdSource({ ...known, ...source.etcd }, { clock, random, log, limits })
 }
 
 /** The source as status shows it, like `manifests conf/demo/cluster-1`. */

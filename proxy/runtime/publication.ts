@@ -4,6 +4,7 @@ import { connectEtcd } from '../clients/etcd/connect.ts'
 import type { StoreIdentity } from '../clients/etcd/session.ts'
 import type { Config, EtcdConfig } from '../config/schema.ts'
 import type { Mesh } from '../mesh/mesh.ts'
+import { defaultLimits } from '../model/cluster.ts'
 import { MeshError, type Problem } from '../model/error.ts'
 import { parseServicePattern, type ServicePattern } from '../model/text/service-pattern.ts'
 import type { PublisherView } from '../model/views.ts'
@@ -12,6 +13,9 @@ import { followDirectory } from '../publish/follow-directory.ts'
 import { createPublisher, type Publisher, type PublisherState } from '../publish/publisher.ts'
 import { type CopyTarget, createEtcdCopy, type EtcdCopy } from '../sources/etcd/etcd-copy.ts'
 import type { RuntimeContext } from './context.ts'
+
+/** A copy has all records of a cluster, those of its pods too. */
+const copyLimits = { ...defaultLimits, objects: 500_000, bytes: 512 << 20 }
 
 export class Publication {
   readonly #mesh: Mesh
@@ -67,7 +71,10 @@ export class Publication {
     for (const [name, etcd] of clusters) {
       if (this.#copying.has(name)) continue
       copies.copy(name)
-      const copy = createEtcdCopy({ cluster: name, ...etcd }, this.#target(name, copies), this.#parts)
+      const copy = createEtcdCopy({ cluster: name, ...etcd }, this.#target(name, copies), {
+        ...this.#parts,
+        limits: copyLimits,
+      })
       this.#copying.set(name, { place: JSON.stringify(etcd), copy })
       copy.start()
     }

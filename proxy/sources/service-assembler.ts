@@ -3,6 +3,8 @@
  * Two decoders feed it (`decode/` and `etcd/`), and it calls the sink.
  */
 import { isDeepStrictEqual } from 'node:util'
+import { defaultLimits, overLimitsText } from '../model/cluster.ts'
+import { MeshError } from '../model/error.ts'
 import type { Node } from '../model/location.ts'
 import {
   type ClusterService,
@@ -14,6 +16,7 @@ import {
   serviceKey,
 } from '../model/service.ts'
 import type { Sink } from '../model/sink.ts'
+import { Turns } from '../model/time/turn.ts'
 import { joinEndpoints, joinPorts, resolveEndpoint } from './join-endpoints.ts'
 import {
   type ClusterObject,
@@ -64,6 +67,11 @@ type Changes = Pick<
   'put' | 'drop' | 'putNamespace' | 'dropNamespace' | 'putPod' | 'dropPod' | 'putNode' | 'dropNode'
 >
 
+export interface AssemblerOptions {
+  readonly prefer?: 'slices' | 'lists'
+  readonly maxEndpoints?: number | undefined
+}
+
 /**
  * Objects may come in any order. A change costs as much as the service it belongs to, and many changes between two flushes
  * cost each service once, since nothing is assembled before `flush`.
@@ -93,11 +101,22 @@ export class ServiceAssembler {
   readonly #deliveredNamespaces = new Map<string, Namespace>()
   readonly #prefer: 'slices' | 'lists'
   #begun = false
+  /** Services with too many endpoints: what was delivered of them stays. */
+  readonly #oversized = new Map<ServiceKey, number>()
+  readonly #maxEndpoints: number
+  #isLost = false
 
-  /** `prefer`: whose endpoints a service has where there are both EndpointSlices and a list from before slices. */
-  constructor(cluster: string, prefer: 'slices' | 'lists' = 'slices') {
+  /**
+   * `prefer`: whose endpoints a service has where there are both EndpointSlices and a list from before slices.
+   * `maxEndpoints`: of one service. With more, the cluster is lost.
+   */
+  constructor(
+    cluster: string,
+    { prefer = 'slices', maxEndpoints = defaultLimits.serviceEndpoints }: AssemblerOptions = {},
+  ) {
     this.#cluster = cluster
     this.#prefer = prefer
+    this.#maxEndpoints = maxEndpoints
   }
 
   /** A new object, or the new state of a known one. `origin` is where it was read, for messages. */
@@ -124,8 +143,19 @@ export class ServiceAssembler {
 
   /** Delivers what differs from what the sink has; the first time everything, as a reset. */
   flush(sink: Sink): void {
-    if (this.#begun) this.#settle(sink)
-    else this.reset(sink)
+    if (!this.#begun) return this.reset(sink)
+    this.#settle(sink)
+    this.#checkSizes(sink)
+  }
+
+  /** Assembles what has changed in turns, for a `reset` that follows and then has little to do. */
+  async prepare(): Promise<void> {
+    const turns = new Turns()
+    for (const key of this.#touched) {
+      await turns.next()
+      this.#touched.delete(key)
+      this.#settleService(key, nobody)
+    }
   }
 
   /** Delivers everything: also after a loss, during which the sink may have dropped what it had. */
@@ -138,6 +168,19 @@ export class ServiceAssembler {
       pods: [...this.#pods.values()],
       nodes: [...this.#nodes.values()],
     })
+    this.#isLost = false
+    this.#checkSizes(sink)
+  }
+
+  #checkSizes(sink: Sink): void {
+    const [first] = this.#oversized
+    const isLost = first !== undefined
+    if (isLost === this.#isLost) return
+    this.#isLost = isLost
+    if (!first) return sink.live()
+    const [key, count] = first
+    const found = `${key} has ${count} endpoints, more than ${this.#maxEndpoints}`
+    sink.lost(new MeshError('SOURCE_LIMIT', overLimitsText('serviceEndpoints', found)))
   }
 
   #settle(sink: Changes): void {
@@ -190,6 +233,7 @@ export class ServiceAssembler {
   #assemble(key: ServiceKey): ClusterService | undefined {
     const parts = this.#parts.get(key)
     const declaration = parts && this.#declarationOf(parts)
+    this.#oversized.delete(key)
     if (!parts || !declaration) return undefined
     const { declared, imported, derivedFrom } = parts
     const { origin, portions } = declaration
@@ -198,6 +242,12 @@ export class ServiceAssembler {
     // An import is a service of other clusters: this one exports nothing under its name.
     const exported = spec.imported ? undefined : parts.exported?.object
     const serviceImport = this.#importOf(parts)
+    const imports = serviceImport?.endpoints.length ?? 0
+    const count = portions.reduce((sum, { object }) => sum + object.endpoints.length, imports)
+    if (count > this.#maxEndpoints) {
+      this.#oversized.set(key, count)
+      return this.#delivered.get(key)
+    }
     const endpoints = portions.map(portion => this.#resolve(portion, spec.publishNotReadyAddresses))
     return {
       cluster: this.#cluster,

@@ -106,17 +106,14 @@ async function followed(
   const dropped: string[] = []
   const states: WatchState[] = []
   let listed = false
-  const seen: Pick<KubernetesClient, 'json' | 'stream' | 'server'> = {
-    json: async (request, signal) => {
+  const seen: Pick<KubernetesClient, 'list' | 'stream'> = {
+    list: async (request, signal) => {
       requests.push(request)
-      return client.json(await edit(request), signal)
+      return client.list(await edit(request), signal)
     },
     stream: async (request, signal) => {
       requests.push(request)
       return client.stream(await edit(request), signal)
-    },
-    get server() {
-      return client.server
     },
   }
   const listener = {

@@ -11,7 +11,9 @@ import { type Log, silentLog } from '../../proxy/model/log.ts'
 import { createRuntime, validate } from '../../proxy/runtime.ts'
 import { fakeUpstream } from '../proxy/dns/upstream.ts'
 import { eventually } from '../support/eventually.ts'
-import { ask, createWorld, startPod, tally } from '../support/world.ts'
+import { writeKubeconfig } from '../support/kube-api/kubeconfig.ts'
+import { startKubeApi } from '../support/kube-api/server.ts'
+import { ask, createWorld, manifests, startPod, tally } from '../support/world.ts'
 
 const name = 'rebel-base.default.svc.cluster.local'
 
@@ -461,4 +463,34 @@ t.test('status shows which engine `auto` chose, and why not the native one', asy
     world.status().components.find(c => c.name === 'Proxy')?.detail,
     !unbuilt && process.env.STARLANE_NATIVE !== '0' ? /^native, / : why,
   )
+})
+
+t.test('a remote cluster that says nothing holds nobody up, and joins when it speaks', async t => {
+  const api = await startKubeApi()
+  t.teardown(() => api.stop())
+  const speaks = Promise.withResolvers<void>()
+  api.faults.add({ times: 1000, answer: { after: speaks.promise } })
+  const clusters = [
+    { name: 'cluster-1', id: 1, source: { manifests: './cluster-1' } },
+    { name: 'cluster-2', id: 2, source: { kubernetes: { kubeconfig: './kubeconfig' } } },
+  ]
+  const world = await createWorld(t, { clusters: ['cluster-1'], config: { clusters } })
+  writeKubeconfig(join(world.folder, 'kubeconfig'), [{ name: 'east', server: api.url }])
+  await world.declare('cluster-1', { clusterIP: world.ip(10), pods: [{ ip: world.ip(11) }] })
+  for (const object of manifests({ clusterIP: '10.99.0.1', pods: [{ ip: world.ip(21) }] }, 'rebel-base'))
+    api.put(object as never)
+  const at = performance.now()
+  await world.start()
+  const tookMs = performance.now() - at
+  t.ok(tookMs < 10_000, `served after ${Math.round(tookMs)} ms`)
+  const addresses = () =>
+    world
+      .runtime()
+      .service('default', 'rebel-base')
+      ?.backends.map(({ address }) => address)
+  t.same(addresses(), [world.ip(11)])
+  t.same(await world.resolve('rebel-base.default.svc.cluster.local'), [world.ip(10)])
+  t.equal(world.status().clusters.find(({ name }) => name === 'cluster-2')?.link.state, 'syncing')
+  speaks.resolve()
+  await eventually(() => assert.deepEqual(addresses(), [world.ip(11), world.ip(21)]))
 })

@@ -10,6 +10,7 @@ import type { Clock } from '../../model/time/clock.ts'
 import type { Shape, Values } from './protobuf.ts'
 import { type Entry, type Header, kv, lease, type Method, rangeEndOf, watch } from './rpc.ts'
 import { credentialsFor, type EtcdServers, nameToAskFor, type Server, targetOf } from './server.ts'
+import { ChannelSockets } from './sockets.ts'
 import { Watches, type WatchListener, type WatchRange } from './watches.ts'
 
 /** `status` is the gRPC status code. */
@@ -39,6 +40,12 @@ export interface Condition {
   readonly createRevision: number
 }
 
+interface OpenOptions {
+  readonly probe: string
+  readonly clock: Clock
+  readonly signal?: AbortSignal
+}
+
 type Grpc = typeof import('@grpc/grpc-js')
 
 /** etcd scans the rest of the range for each page, so many small pages are slow: the page size grows. */
@@ -61,6 +68,7 @@ export class EtcdClient {
   readonly clusterId: string
   #grpc: Grpc
   #channel: Client
+  #sockets: ChannelSockets
   #clock: Clock
   #watches: Watches
   #closing = new AbortController()
@@ -68,10 +76,16 @@ export class EtcdClient {
   #listeners = new Set<(error: MeshError) => void>()
 
   /** Connects and reads `probe`, a key that the user may read. Rejects with the reason. */
-  static async connect(
+  static connect(server: Server, files: EtcdServers, options: OpenOptions): Promise<EtcdClient> {
+    const sockets = new ChannelSockets()
+    return sockets.collect(() => EtcdClient.#open(server, files, options, sockets))
+  }
+
+  static async #open(
     server: Server,
     files: EtcdServers,
-    { probe, clock, signal }: { readonly probe: string; readonly clock: Clock; readonly signal?: AbortSignal },
+    { probe, clock, signal }: OpenOptions,
+    sockets: ChannelSockets,
   ): Promise<EtcdClient> {
     const grpc = await loadGrpc()
     const credentials = await credentialsFor(server, files, grpc, clock.wall())
@@ -95,16 +109,26 @@ export class EtcdClient {
       const asked = { key: probe, keysOnly: true }
       const { header } = await call(channel, clock, server, kv.range, asked, connectTimeoutMs, signal)
       if (!header) throw new EtcdError('SOURCE_READ', `${server.url} answers, but it is not etcd`, statusCode.unknown)
-      return new EtcdClient(grpc, channel, server, header, clock)
+      sockets.seal()
+      return new EtcdClient(grpc, channel, server, header, clock, sockets)
     } catch (error) {
       channel.close()
+      sockets.destroy()
       throw error
     } finally {
       signal?.removeEventListener('abort', giveUp)
     }
   }
 
-  private constructor(grpc: Grpc, channel: Client, server: Server, first: Header, clock: Clock) {
+  private constructor(
+    grpc: Grpc,
+    channel: Client,
+    server: Server,
+    first: Header,
+    clock: Clock,
+    sockets: ChannelSockets,
+  ) {
+    this.#sockets = sockets
     this.#grpc = grpc
     this.#channel = channel
     this.#clock = clock
@@ -187,28 +211,31 @@ export class EtcdClient {
     return granted.id
   }
 
-  /** Renews the lease. False when it has expired. */
+  /** Renews the lease. False when it has expired. The stream for it ends with the answer, after 10 s, or with the client. */
   keepAlive(id: bigint): Promise<boolean> {
+    if (this.#ended) return Promise.reject(this.#ended)
     const { keepAlive } = lease
     return new Promise((resolve, reject) => {
       const stream = this.#stream(keepAlive)
       const cancel = (): void => stream.cancel()
       const cancelTimeout = this.#clock.after(callTimeoutMs, cancel)
       const { signal } = this.#closing
-      const stop = (): void => {
-        cancelTimeout()
-        signal.removeEventListener('abort', cancel)
+      const fail = (error: ServiceError | null): void => {
+        reject(this.#ended ?? failure(this.server, keepAlive, error, callTimeoutMs))
       }
       signal.addEventListener('abort', cancel)
       stream.on('data', answer => {
-        stop()
         this.#check(answer.header)
-        resolve(answer.ttl > 0)
+        if (this.#ended) reject(this.#ended)
+        else resolve(answer.ttl > 0)
         stream.end()
       })
-      stream.on('error', (error: ServiceError) => {
-        stop()
-        reject(this.#ended ?? failure(this.server, keepAlive, error, callTimeoutMs))
+      stream.on('error', fail)
+      // A stream may end well without any answer. Only now is it over, so only now does its timeout go.
+      stream.on('status', () => {
+        cancelTimeout()
+        signal.removeEventListener('abort', cancel)
+        fail(null)
       })
       stream.write({ id })
     })
@@ -256,6 +283,7 @@ export class EtcdClient {
     this.#closing.abort()
     this.#watches.close()
     this.#channel.close()
+    this.#sockets.destroy()
     for (const listener of this.#listeners) listener(error)
     this.#listeners.clear()
   }

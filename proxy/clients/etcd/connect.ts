@@ -19,6 +19,7 @@ export interface ConnectOptions {
 export async function connectEtcd(servers: EtcdServers, options: ConnectOptions): Promise<EtcdClient> {
   const failures: string[] = []
   for (const server of shuffled(serversOf(servers), options.random)) {
+    if (options.signal?.aborted) break
     try {
       return await EtcdClient.connect(server, servers, options)
     } catch (error) {

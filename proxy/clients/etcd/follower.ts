@@ -1,10 +1,15 @@
 /** Follows one cluster in its etcd across connections: reconnects after a loss, to another server or with new files. */
+
+import { defaultLimits, type Limits } from '../../model/cluster.ts'
 import { MeshError, messageOf } from '../../model/error.ts'
 import type { Log } from '../../model/log.ts'
 import { Backoff } from '../../model/time/backoff.ts'
 import type { Clock, Random } from '../../model/time/clock.ts'
+import { sleep } from '../../model/time/sleep.ts'
+import { Budget, OverLimits, overLimitsMs } from '../budget.ts'
 import { heartbeatKey } from '../clustermesh.ts'
 import { watchFiles } from '../file-watch.ts'
+import type { EtcdClient } from './client.ts'
 import { readClientFile } from './client-file.ts'
 import { connectEtcd } from './connect.ts'
 import type { EtcdServers } from './server.ts'
@@ -17,6 +22,8 @@ export interface FollowerParts {
   readonly clock: Clock
   readonly random: Random
   readonly log: Log
+  /** What the cluster may take. */
+  readonly limits?: Limits
 }
 
 export interface FollowerListener {
@@ -26,20 +33,24 @@ export interface FollowerListener {
   lost(error: MeshError): void
 }
 
+/**
+ * One loop owns the connection: connect, read until the session ends, wait, connect again. A changed client file ends the
+ * current round, whatever it is doing, so that there is never more than one session.
+ */
 export class Follower {
   #cluster: string
   #location: EtcdLocation
   #parts: FollowerParts
   #listener: FollowerListener
   #closing = new AbortController()
-  #session: Session | undefined
   #servers: EtcdServers | undefined
-  #connecting: Promise<void> = Promise.resolve()
+  /** Ends the current round of the loop. */
+  #round = new AbortController()
+  #running: Promise<void> = Promise.resolve()
   #stale: Heartbeat | undefined
   /** Why it is lost, as last reported. */
   #loss: string | undefined
   #backoff: Backoff
-  #stopRetry: () => void = () => {}
   #stopFileWatch: () => void = () => {}
 
   constructor(cluster: string, location: EtcdLocation, parts: FollowerParts, listener: FollowerListener) {
@@ -60,15 +71,14 @@ export class Follower {
         () => this.#reconfigure(),
       )
     }
-    this.#connect()
+    this.#running = this.#run()
   }
 
   async close(): Promise<void> {
     this.#closing.abort()
     this.#stopFileWatch()
-    this.#stopRetry()
-    this.#session?.close()
-    await this.#connecting
+    this.#round.abort()
+    await this.#running
   }
 
   /** The client file, and the certificates that it named when it was last read. */
@@ -78,40 +88,61 @@ export class Follower {
     return [config, ca, cert, key].filter(path => path !== undefined)
   }
 
-  #connect(): void {
-    this.#connecting = this.#attempt().catch((error: unknown) => {
-      this.#ended(error instanceof MeshError ? error : new MeshError('SOURCE_READ', messageOf(error)), undefined)
-    })
+  async #run(): Promise<void> {
+    while (!this.#closing.signal.aborted) {
+      this.#round = new AbortController()
+      const { signal } = this.#round
+      const error = await this.#follow(signal).catch(asMeshError)
+      if (signal.aborted) continue
+      this.#lost(error)
+      await sleep(this.#parts.clock, this.#waitAfter(error), signal)
+    }
   }
 
-  async #attempt(): Promise<void> {
+  #waitAfter(error: MeshError): number {
+    return error instanceof OverLimits ? overLimitsMs * (1 + this.#parts.random()) : this.#backoff.next()
+  }
+
+  /** One session. Resolves with what ended it, or rejects when there is none. */
+  async #follow(signal: AbortSignal): Promise<MeshError> {
     const servers = 'config' in this.#location ? await readClientFile(this.#location.config) : this.#location
     this.#servers = servers
-    const { signal } = this.#closing
+    signal.throwIfAborted()
     const client = await connectEtcd(servers, { ...this.#parts, probe: heartbeatKey, signal })
-    if (signal.aborted) return client.close()
+    if (signal.aborted) {
+      client.close()
+      throw signal.reason
+    }
     this.#parts.log.debug('etcd.connected', { cluster: this.#cluster, server: client.server.url })
-    this.#session = new Session(client, {
-      ...this.#parts,
-      cluster: this.#cluster,
-      stale: this.#stale,
-      open: description => this.#listener.open(description),
-      synced: keys => this.#synced(keys),
-      waiting: error => this.#lost(error),
-      ended: (error, stale) => this.#ended(error, stale),
+    return this.#read(client, signal)
+  }
+
+  #read(client: EtcdClient, signal: AbortSignal): Promise<MeshError> {
+    return new Promise((resolve, reject) => {
+      const session = new Session(client, {
+        ...this.#parts,
+        cluster: this.#cluster,
+        budget: new Budget(this.#parts.limits ?? defaultLimits, this.#parts.clock),
+        stale: this.#stale,
+        open: description => this.#listener.open(description),
+        synced: keys => this.#synced(keys),
+        waiting: error => this.#lost(error),
+        ended: (error, stale) => {
+          this.#stale = stale ?? this.#stale
+          resolve(error)
+        },
+      })
+      signal.addEventListener('abort', () => {
+        session.close()
+        reject(signal.reason)
+      })
     })
   }
 
   /** The client file or a certificate has changed: the connection is replaced. */
   #reconfigure(): void {
     this.#parts.log.info('etcd.reconfigured', { cluster: this.#cluster })
-    this.#session?.close()
-    this.#stopRetry()
-    void this.#connecting.then(() => {
-      this.#session?.close()
-      this.#stopRetry()
-      if (!this.#closing.signal.aborted) this.#connect()
-    })
+    this.#round.abort()
   }
 
   #synced(keys: number): void {
@@ -121,17 +152,13 @@ export class Follower {
     this.#parts.log.debug('etcd.synced', { cluster: this.#cluster, keys })
   }
 
-  #ended(error: MeshError, stale: Heartbeat | undefined): void {
-    if (this.#closing.signal.aborted) return
-    this.#session = undefined
-    this.#stale = stale ?? this.#stale
-    this.#lost(error)
-    this.#stopRetry = this.#parts.clock.after(this.#backoff.next(), () => this.#connect())
-  }
-
   #lost(error: MeshError): void {
     if (this.#closing.signal.aborted || this.#loss === error.message) return
     this.#loss = error.message
     this.#listener.lost(error)
   }
+}
+
+function asMeshError(thrown: unknown): MeshError {
+  return thrown instanceof MeshError ? thrown : new MeshError('SOURCE_READ', messageOf(thrown))
 }

@@ -1,5 +1,7 @@
 /** Follows one etcd prefix, or one key: lists it, watches from that revision, and lists again after compaction. */
 import { MeshError, messageOf } from '../../model/error.ts'
+import { Turns } from '../../model/time/turn.ts'
+import { type Budget, overLimits } from '../budget.ts'
 import { type EtcdClient, EtcdError, statusCode } from './client.ts'
 import { type Entry, rangeEndOf } from './rpc.ts'
 import type { WatchEvent } from './watches.ts'
@@ -24,28 +26,52 @@ export interface MirrorEvents {
   readonly synced?: (keys: number) => void
 }
 
-/** An upper bound on the keys under one prefix, to protect the memory of the reader. */
-const maxEntries = 500_000
+/** How much is decoded between two looks at the clock. */
+const stepBytes = 64 << 10
+const stepEntries = 100
+/** Changes that wait to be decoded. A cluster that sends more is over its limits. */
+const maxWaitingBytes = 64 << 20
+/** A store that compacts faster than it can be listed is never listed. */
+const maxCompactions = 10
 
+const noValue = Buffer.alloc(0)
+
+/** Lists and changes are decoded in turns, so that a large store does not keep the main thread busy. */
 export class Mirror {
   #client: EtcdClient
   #prefix: string
   #listener: MirrorListener
   #events: MirrorEvents
+  #budget: Budget
+  #turns = new Turns()
+  /** As the budget counts them. */
+  #sizes = new Map<string, number>()
+  #waiting: WatchEvent[] = []
+  #waitingBytes = 0
+  #isDraining = false
   #stopWatch: () => void = () => {}
-  #isClosed = false
+  #closing = new AbortController()
+  #compactions = 0
 
-  constructor(client: EtcdClient, prefix: string, listener: MirrorListener, events: MirrorEvents) {
+  constructor(client: EtcdClient, prefix: string, listener: MirrorListener, events: MirrorEvents, budget: Budget) {
     this.#client = client
     this.#prefix = prefix
     this.#listener = listener
     this.#events = events
+    this.#budget = budget
     void this.#list()
   }
 
   close(): void {
-    this.#isClosed = true
+    this.#closing.abort()
     this.#stopWatch()
+    this.#forgetChanges()
+    for (const size of this.#sizes.values()) this.#budget.release(size)
+    this.#sizes.clear()
+  }
+
+  get #isClosed(): boolean {
+    return this.#closing.signal.aborted
   }
 
   async #list(): Promise<void> {
@@ -53,27 +79,33 @@ export class Mirror {
     try {
       const { entries, revision } = await this.#everything()
       if (this.#isClosed) return
+      this.#compactions = 0
       this.#events.synced?.(entries.length)
       this.#listener.listed(entries)
       if (!this.#isClosed) this.#watch(revision + 1)
     } catch (error) {
-      if (this.#isClosed) return
-      if (error instanceof EtcdError && error.status === statusCode.compacted) return this.#list()
-      const failure = error instanceof MeshError ? error : undefined
-      this.#events.failed(failure ?? new MeshError('SOURCE_READ', messageOf(error), { cause: error }))
+      const isCompacted = error instanceof EtcdError && error.status === statusCode.compacted
+      if (isCompacted && ++this.#compactions <= maxCompactions && !this.#isClosed) return this.#list()
+      this.#fail(error)
     }
   }
 
   async #everything(): Promise<{ entries: readonly Entry[]; revision: number }> {
     const entries: Entry[] = []
+    const before = this.#sizes
+    this.#sizes = new Map()
+    for (const size of before.values()) this.#budget.release(size)
     let at = 0
     for await (const page of this.#client.pages(this.#prefix, this.#rangeEnd)) {
-      for (const entry of page.entries) entries.push(entry)
       at = page.revision
-      if (this.#isClosed) break
-      this.#listener.arrived?.(page.entries)
-      if (entries.length > maxEntries) {
-        throw new MeshError('SOURCE_READ', `there are more than ${maxEntries} keys under ${this.#prefix}`)
+      await this.#budget.pace(bytesOf(page.entries), this.#closing.signal)
+      for (const some of steps(page.entries, sizeOf)) {
+        await this.#turns.next()
+        if (this.#isClosed) return { entries, revision: at }
+        for (const entry of some) this.#hold(entry)
+        this.#listener.arrived?.(some)
+        // A value that was decoded is not needed again.
+        for (const entry of some) entries.push(this.#listener.arrived ? { ...entry, value: noValue } : entry)
       }
     }
     return { entries, revision: at }
@@ -87,7 +119,91 @@ export class Mirror {
   #watch(revision: number): void {
     this.#stopWatch = this.#client.watch(
       { key: this.#prefix, rangeEnd: this.#rangeEnd, revision },
-      { changed: events => this.#listener.changed(events), compacted: () => void this.#list() },
+      {
+        changed: events => this.#receive(events),
+        compacted: () => {
+          this.#forgetChanges()
+          void this.#list()
+        },
+      },
     )
   }
+
+  #receive(events: readonly WatchEvent[]): void {
+    for (const event of events) this.#waiting.push(event)
+    this.#waitingBytes += events.reduce((sum, { entry }) => sum + sizeOf(entry), 0)
+    if (this.#waitingBytes > maxWaitingBytes) {
+      return this.#fail(overLimits('rate', `changes of ${maxWaitingBytes} bytes are waiting`))
+    }
+    if (!this.#isDraining) void this.#drain()
+  }
+
+  async #drain(): Promise<void> {
+    this.#isDraining = true
+    try {
+      while (this.#waiting.length > 0) {
+        const events = this.#waiting
+        const bytes = this.#waitingBytes
+        this.#forgetChanges()
+        await this.#budget.pace(bytes, this.#closing.signal)
+        await this.#turns.begin()
+        for (const some of steps(events, ({ entry }) => sizeOf(entry))) {
+          await this.#turns.next()
+          if (this.#isClosed) return
+          for (const event of some) this.#count(event)
+          this.#listener.changed(some)
+        }
+      }
+    } catch (error) {
+      this.#fail(error)
+    } finally {
+      this.#isDraining = false
+    }
+  }
+
+  #forgetChanges(): void {
+    this.#waiting = []
+    this.#waitingBytes = 0
+  }
+
+  #count({ kept, entry }: WatchEvent): void {
+    if (kept) return this.#hold(entry)
+    const size = this.#sizes.get(entry.key)
+    if (this.#sizes.delete(entry.key)) this.#budget.release(size ?? 0)
+  }
+
+  #hold(entry: Entry): void {
+    this.#budget.hold(sizeOf(entry), this.#sizes.get(entry.key))
+    this.#sizes.set(entry.key, sizeOf(entry))
+  }
+
+  #fail(error: unknown): void {
+    if (this.#isClosed) return
+    this.#events.failed(
+      error instanceof MeshError ? error : new MeshError('SOURCE_READ', messageOf(error), { cause: error }),
+    )
+  }
+}
+
+function sizeOf({ key, value }: Entry): number {
+  return key.length + value.length
+}
+
+function bytesOf(entries: readonly Entry[]): number {
+  return entries.reduce((sum, entry) => sum + sizeOf(entry), 0)
+}
+
+/** Cuts a list into pieces that take little time each. */
+function* steps<T>(all: readonly T[], size: (one: T) => number): Generator<readonly T[]> {
+  let some: T[] = []
+  let bytes = 0
+  for (const one of all) {
+    some.push(one)
+    bytes += size(one)
+    if (some.length < stepEntries && bytes < stepBytes) continue
+    yield some
+    some = []
+    bytes = 0
+  }
+  if (some.length > 0) yield some
 }

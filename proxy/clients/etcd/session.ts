@@ -5,6 +5,7 @@
 import { MeshError, messageOf } from '../../model/error.ts'
 import { durationText } from '../../model/text/duration.ts'
 import type { Clock } from '../../model/time/clock.ts'
+import type { Budget } from '../budget.ts'
 import {
   canaryKey,
   canaryPrefix,
@@ -18,7 +19,6 @@ import { type EtcdClient, EtcdError, statusCode } from './client.ts'
 import { type ClusterConfig, decodeClusterConfig } from './cluster-config.ts'
 import { Mirror, type MirrorEvents, type MirrorListener } from './mirror.ts'
 import type { Entry } from './rpc.ts'
-import type { WatchEvent } from './watches.ts'
 
 /** The last heartbeat of a store. A store whose heartbeat stopped is read again only after a new one. */
 export interface Heartbeat {
@@ -72,6 +72,7 @@ export interface SessionParts {
   /** The session has ended. Called once, and nothing is called after it. */
   readonly ended: (error: MeshError, stale: Heartbeat | undefined) => void
   readonly clock: Clock
+  readonly budget: Budget
 }
 
 /** Two heartbeats may be missed (Cilium 2.7). */
@@ -90,6 +91,7 @@ export class Session {
   #store: StoreIdentity
   #configText: string | undefined
   #config: ClusterConfig | undefined
+  #isHeartbeatListed = false
   #isConfigWatched = false
   #isListing = false
   #isSynced = false
@@ -107,8 +109,11 @@ export class Session {
     this.#stopPatience = this.#expectList()
     client.onEnd(error => this.#end(error))
     const listener: MirrorListener = {
-      listed: ([entry]) => this.#firstHeartbeat(entry),
-      changed: events => this.#nextHeartbeat(events),
+      listed: ([entry]) => this.#heartbeatListed(entry),
+      changed: events => {
+        const beat = events.findLast(({ kept }) => kept)
+        if (beat) this.#nextHeartbeat(beat.entry)
+      },
     }
     this.#mirrors.push(this.#mirror(heartbeatKey, listener))
   }
@@ -122,7 +127,13 @@ export class Session {
     this.#client.close()
   }
 
-  #firstHeartbeat(entry: Entry | undefined): void {
+  /** Listed first, and again after a compaction: then a heartbeat with another revision is a new one. */
+  #heartbeatListed(entry: Entry | undefined): void {
+    if (this.#isHeartbeatListed) {
+      if (entry && entry.modRevision !== this.#heartbeat.revision) this.#nextHeartbeat(entry)
+      return
+    }
+    this.#isHeartbeatListed = true
     const { stale } = this.#parts
     this.#store = storeIdentity(this.#client.clusterId, entry)
     this.#heartbeat = { ...this.#heartbeat, revision: entry?.modRevision ?? 0 }
@@ -130,11 +141,9 @@ export class Session {
     if (!isStale) this.#watchConfig()
   }
 
-  #nextHeartbeat(events: readonly WatchEvent[]): void {
-    const beat = events.findLast(({ kept }) => kept)
-    if (!beat) return
-    this.#store = storeIdentity(this.#client.clusterId, beat.entry)
-    this.#heartbeat = { ...this.#heartbeat, revision: beat.entry.modRevision }
+  #nextHeartbeat(entry: Entry): void {
+    this.#store = storeIdentity(this.#client.clusterId, entry)
+    this.#heartbeat = { ...this.#heartbeat, revision: entry.modRevision }
     this.#stopHeartbeat()
     this.#stopHeartbeat = this.#expectHeartbeat()
     this.#watchConfig()
@@ -257,7 +266,8 @@ export class Session {
   }
 
   #mirror(range: string, listener: MirrorListener, events: Partial<MirrorEvents> = {}): Mirror {
-    return new Mirror(this.#client, range, listener, { failed: error => this.#end(error), ...events })
+    const ends = { failed: (error: MeshError) => this.#end(error), ...events }
+    return new Mirror(this.#client, range, listener, ends, this.#parts.budget)
   }
 
   #endUnlessDenied(error: MeshError, listener: MirrorListener): void {

@@ -1,5 +1,6 @@
 /** An HTTP client for one Kubernetes API server. */
-import { Agent, type Dispatcher, ProxyAgent } from 'undici'
+import type { Socket } from 'node:net'
+import { Agent, buildConnector, type Dispatcher, ProxyAgent } from 'undici'
 import { type ErrorCode, MeshError, messageOf } from '../../model/error.ts'
 import type { Log } from '../../model/log.ts'
 import type { Clock } from '../../model/time/clock.ts'
@@ -29,7 +30,17 @@ export interface ApiRequest {
   readonly body?: { readonly type: string; readonly value: unknown }
 }
 
-export type Body = Dispatcher.ResponseData['body']
+type Body = Dispatcher.ResponseData['body']
+
+/** An answer while it arrives. */
+export interface Answer {
+  /** The server that gave it, which may not be the server of the next one. */
+  readonly server: string
+  /** Rejects with a MeshError if it is cut. */
+  readonly chunks: AsyncIterable<Buffer>
+  /** Ends it, if it has not ended: until then it has a connection. */
+  cancel(): void
+}
 
 /** One connection pool with one set of TLS credentials. Tokens may change without a new pool. */
 interface Session {
@@ -46,8 +57,8 @@ const connectMs = 10_000
 const keepAliveMs = 15_000
 /** Each watch uses a connection; lists and writes need some more. */
 const maxConnections = 32
-/** 500 objects of the maximum size would be larger; no real page comes near it. */
-const maxBodyBytes = 256 << 20
+/** For single objects and the lists of our own ones; a list of any size is read in pieces. */
+const maxBodyBytes = 32 << 20
 const maxErrorBytes = 64 << 10
 
 /** Credentials are read again every minute, when one of their files changes, and immediately after a 401. */
@@ -55,6 +66,7 @@ export class KubernetesClient {
   readonly #options: ClientOptions
   readonly #reader: LoginReader
   readonly #dispatchers = new Set<Dispatcher>()
+  readonly #sockets = new Set<Socket>()
   readonly #closing = new AbortController()
   #session: Session | undefined
   #renewing: Promise<Session> | undefined
@@ -66,7 +78,7 @@ export class KubernetesClient {
     this.#reader = new LoginReader({ env: options.env, clock: options.clock, signal: this.#closing.signal })
   }
 
-  /** The server of the last request. It changes when the kubeconfig does. */
+  /** The server of the last login, for messages. */
   get server(): string {
     return this.#session?.login.access.server ?? 'the API server'
   }
@@ -78,15 +90,17 @@ export class KubernetesClient {
 
   /** The complete answer, parsed as JSON. */
   async json(request: ApiRequest, signal: AbortSignal): Promise<unknown> {
-    const body = await this.#open(request, signal, this.#timeoutMs)
-    const text = await readText(body, maxBodyBytes, request).catch(error => {
-      throw error instanceof MeshError || signal.aborted ? error : unreachable(this.server, error, codeOf(request))
-    })
-    return parseJson(text, request)
+    const { chunks } = await this.#open(request, signal, this.#timeoutMs)
+    return parseJson(await readText(chunks, maxBodyBytes, request), request)
   }
 
-  /** The answer as a stream without a timeout; only the signal ends it. */
-  async stream(request: ApiRequest, signal: AbortSignal): Promise<Body> {
+  /** The answer in pieces, which may be of any number and size. */
+  async list(request: ApiRequest, signal: AbortSignal): Promise<Answer> {
+    return this.#open(request, signal, this.#timeoutMs)
+  }
+
+  /** The answer in pieces, without a timeout; only the signal ends it. */
+  async stream(request: ApiRequest, signal: AbortSignal): Promise<Answer> {
     return this.#open(request, signal, 0)
   }
 
@@ -97,19 +111,33 @@ export class KubernetesClient {
     await this.#renewing?.catch(() => {})
     await Promise.all([...this.#dispatchers].map(dispatcher => dispatcher.destroy()))
     this.#dispatchers.clear()
+    for (const socket of this.#sockets) socket.destroy()
   }
 
   get #timeoutMs(): number {
     return this.#options.timeoutMs ?? 60_000
   }
 
-  async #open(request: ApiRequest, signal: AbortSignal, bodyTimeout: number): Promise<Body> {
-    const session = await this.#current()
-    const response = await this.#send(session, request, signal, bodyTimeout)
-    if (response.statusCode !== 401) return this.#body(request, response)
-    await response.body.dump()
-    const renewed = await this.#renew(session, true)
-    return this.#body(request, await this.#send(renewed, request, signal, bodyTimeout))
+  async #open(request: ApiRequest, signal: AbortSignal, bodyTimeout: number): Promise<Answer> {
+    let session = await this.#current()
+    let response = await this.#send(session, request, signal, bodyTimeout)
+    if (response.statusCode === 401) {
+      await response.body.dump()
+      session = await this.#renew(session, true)
+      response = await this.#send(session, request, signal, bodyTimeout)
+    }
+    const body = await this.#body(request, response)
+    const { server } = session.login.access
+    const cancel = () => void body.on('error', () => {}).destroy()
+    return { server, chunks: this.#chunks(body, server, request, signal), cancel }
+  }
+
+  async *#chunks(body: Body, server: string, request: ApiRequest, signal: AbortSignal): AsyncGenerator<Buffer> {
+    try {
+      for await (const chunk of body as AsyncIterable<Buffer>) yield chunk
+    } catch (error) {
+      throw signal.aborted ? error : unreachable(server, error, codeOf(request))
+    }
   }
 
   async #send(session: Session, request: ApiRequest, signal: AbortSignal, bodyTimeout: number) {
@@ -145,7 +173,7 @@ export class KubernetesClient {
     // A date is relative to the server's clock, which is in the Date header.
     const sentAt = Date.parse(String(headers.date))
     const wait = retryAfterMs(headers['retry-after'], Number.isNaN(sentAt) ? this.#options.clock.wall() : sentAt)
-    const text = await readText(body, maxErrorBytes, request).catch(() => '')
+    const text = await readText(body as AsyncIterable<Buffer>, maxErrorBytes, request).catch(() => '')
     throw apiErrorOf(codeOf(request), subjectOf(request), parseLoosely(text), statusCode, wait)
   }
 
@@ -200,11 +228,22 @@ export class KubernetesClient {
     const limits = { connections: maxConnections, connectTimeout: connectMs }
     const dispatcher =
       proxy === undefined
-        ? new Agent({ ...limits, connect })
+        ? new Agent({ ...limits, connect: this.#connector(connect) })
         : new ProxyAgent({ ...limits, uri: proxy, requestTls: connect, ...proxyCredentials(proxy) })
     this.#options.log.debug('kubernetes.connect', { server: access.server, proxy: proxy !== undefined })
     this.#dispatchers.add(dispatcher)
     return dispatcher
+  }
+
+  /** An agent that is destroyed while it connects leaves its socket open, so they are kept here. */
+  #connector(options: buildConnector.BuildOptions): buildConnector.connector {
+    const connect = buildConnector({ ...options, allowH2: true })
+    return (to, done) => {
+      const socket = connect(to, done) as unknown as Socket
+      this.#sockets.add(socket)
+      socket.once('close', () => this.#sockets.delete(socket))
+      if (this.#closing.signal.aborted) socket.destroy()
+    }
   }
 
   /** Running watches may finish on the old pool, unless the server is another: they would go on to show its objects. */
@@ -238,16 +277,16 @@ function proxyCredentials(proxy: string): { token?: string } {
   return { token: `Basic ${Buffer.from(pair).toString('base64')}` }
 }
 
-async function readText(body: Body, maxBytes: number, request: ApiRequest): Promise<string> {
-  const chunks: Buffer[] = []
+async function readText(chunks: AsyncIterable<Buffer>, maxBytes: number, request: ApiRequest): Promise<string> {
+  const parts: Buffer[] = []
   let size = 0
-  for await (const chunk of body as AsyncIterable<Buffer>) {
+  for await (const chunk of chunks) {
     size += chunk.length
     if (size > maxBytes)
       throw new MeshError(codeOf(request), `${subjectOf(request)}: the answer is longer than ${maxBytes} bytes`)
-    chunks.push(chunk)
+    parts.push(chunk)
   }
-  return Buffer.concat(chunks, size).toString('utf8')
+  return Buffer.concat(parts, size).toString('utf8')
 }
 
 function parseJson(text: string, request: ApiRequest): unknown {

@@ -1,8 +1,8 @@
 /** Splits a watch stream into lines. */
-import { MeshError } from '../../model/error.ts'
+import { hugeObject } from '../budget.ts'
 
-/** etcd limits objects to 1.5 MiB; JSON may escape a byte as six. */
-const maxLineBytes = 16 << 20
+/** etcd limits objects to 1.5 MiB, and a slice to 1000 endpoints; JSON takes more room, but no real object comes near this. */
+export const maxObjectBytes = 4 << 20
 
 /** Splits a byte stream into lines, wherever its chunks end. */
 export class LineSplitter {
@@ -24,7 +24,8 @@ export class LineSplitter {
 
   #complete(tail: Buffer): string {
     if (this.#pending.length === 0) return tail.toString('utf8')
-    const line = Buffer.concat([...this.#pending, tail]).toString('utf8')
+    this.#keep(tail)
+    const line = Buffer.concat(this.#pending).toString('utf8')
     this.#pending = []
     this.#pendingBytes = 0
     return line
@@ -32,11 +33,8 @@ export class LineSplitter {
 
   #keep(piece: Buffer): void {
     this.#pendingBytes += piece.length
-    if (this.#pendingBytes > maxLineBytes) {
-      throw new MeshError(
-        'SOURCE_READ',
-        `a line of the watch is longer than ${maxLineBytes} bytes; is this an API server?`,
-      )
+    if (this.#pendingBytes > maxObjectBytes) {
+      throw hugeObject('a line of the watch', maxObjectBytes)
     }
     this.#pending.push(piece)
   }

@@ -10,6 +10,8 @@ export interface Resource {
   readonly labelSelector?: string
   /** Only metadata is requested, which leaves out large parts such as a node's list of images. */
   readonly metadataOnly?: true
+  /** How much of an object is kept, in bytes; all of it by default. For the limits of the cluster. */
+  readonly keptBytes?: number
   /** The cluster counts as complete without it when the server does not have it or denies access. */
   readonly optional?: true
 }
@@ -29,14 +31,14 @@ export const resources: readonly Resource[] = [
     paths: ['/apis/discovery.k8s.io/v1/endpointslices'],
     labelSelector: ownSlices,
   },
-  { ...core('Namespace', 'namespaces'), metadataOnly: true },
-  { ...core('Node', 'nodes'), metadataOnly: true, optional: true },
+  { ...core('Namespace', 'namespaces'), metadataOnly: true, keptBytes: 256 },
+  { ...core('Node', 'nodes'), metadataOnly: true, optional: true, keptBytes: 256 },
   { ...mcs, kind: 'ServiceExport', plural: 'serviceexports', paths: mcsPaths('serviceexports') },
   { ...mcs, kind: 'ServiceImport', plural: 'serviceimports', paths: mcsPaths('serviceimports') },
 ]
 
 /** Read only on request, since it is the largest list. */
-export const pods: Resource = { ...core('Pod', 'pods'), optional: true }
+export const pods: Resource = { ...core('Pod', 'pods'), optional: true, keptBytes: 256 }
 
 /** The RBAC rule that a role needs. */
 export function ruleText({ group, plural }: Resource): string {

@@ -5,17 +5,33 @@
  *        ▲             │
  *        └── 410 ──────┘ objects that are gone from the new list are dropped
  */
+
+import { defaultLimits } from '../../model/cluster.ts'
 import { MeshError, messageOf } from '../../model/error.ts'
 import type { Log } from '../../model/log.ts'
+import { durationText } from '../../model/text/duration.ts'
 import { Backoff, backoffMs } from '../../model/time/backoff.ts'
 import type { Clock, Random } from '../../model/time/clock.ts'
 import { sleep } from '../../model/time/sleep.ts'
+import { Turns } from '../../model/time/turn.ts'
+import { Budget, OverLimits, overLimitsMs } from '../budget.ts'
 import { ApiError, apiErrorOf } from './api-error.ts'
-import type { Body, KubernetesClient } from './client.ts'
+import type { Answer, KubernetesClient } from './client.ts'
 import { IdleDeadline } from './idle-deadline.ts'
 import { LineSplitter } from './lines.ts'
+import { ListScanner } from './list-scanner.ts'
 import { type Resource, ruleText } from './resources.ts'
-import { type ApiObject, asObject, keyOf, type Page, readEvent, readPage, versionOf } from './wire.ts'
+import {
+  type ApiObject,
+  asObject,
+  isOlder,
+  keyOf,
+  type Page,
+  readEvent,
+  readObject,
+  readPage,
+  versionOf,
+} from './wire.ts'
 
 /** Receives every change, in order. */
 export interface WatchListener {
@@ -29,11 +45,15 @@ export interface WatchListener {
 export type WatchState =
   | { readonly state: 'starting' | 'watching' | 'absent' }
   | { readonly state: 'denied'; readonly error: MeshError }
+  /** Left alone for some minutes, with what was read so far. */
+  | { readonly state: 'over'; readonly error: OverLimits }
   /** `misses`: consecutive failed attempts. */
   | { readonly state: 'failing'; readonly error: MeshError; readonly misses: number }
 
 export interface WatcherOptions {
-  readonly client: Pick<KubernetesClient, 'json' | 'stream' | 'server'>
+  readonly client: Pick<KubernetesClient, 'list' | 'stream'>
+  /** Shared by all watchers of the cluster; by default the watcher has one of its own. */
+  readonly budget?: Budget
   readonly clock: Clock
   readonly random: Random
   readonly log: Log
@@ -48,19 +68,44 @@ const watchSeconds = { least: 300, spread: 300 }
  * answers one more request, and a dead connection would not be noticed otherwise.
  */
 const idleMs = 150_000
+/** How long one page may take, however steadily it trickles. */
+const pageMs = 300_000
+/** A server may have filtered all objects out of a page; so many in a row mean that it never ends. */
+const maxEmptyPages = 100
 /** How long to wait before trying a missing or denied resource again. */
 const recheckMs = 120_000
+
+/** An object that the listener has. */
+interface Known {
+  /** Empty if the listener must get the object again, whatever its version is. */
+  version: string
+  /** As the budget counts it. */
+  readonly size: number
+  /** The list that had it last. */
+  round: number
+}
+
+/** The server has gone back to an older state: it was restored, or another one is behind its address. */
+class WentBack extends MeshError {}
 
 export class Watcher {
   readonly resource: Resource
   readonly #listener: WatchListener
   readonly #options: WatcherOptions
   readonly #backoff: Backoff
-  /** Versions of the objects that the listener has, by `namespace/name`. */
-  #known = new Map<string, string>()
+  readonly #budget: Budget
+  readonly #turns = new Turns()
+  /** By `namespace/name`. */
+  readonly #known = new Map<string, Known>()
+  /** Counts the lists. */
+  #round = 0
+  /** Received in the current list. */
+  #listBytes = 0
   /** Undefined: the next step is a list. */
   #version: string | undefined
-  /** The server that gave that version. A version has no meaning for another server. */
+  /** The newest version so far, even while a new list is needed. */
+  #newest = ''
+  /** The server that gave these versions. They have no meaning for another server. */
   #server = ''
   #path: string
   #misses = 0
@@ -69,6 +114,7 @@ export class Watcher {
     this.resource = resource
     this.#listener = listener
     this.#options = options
+    this.#budget = options.budget ?? new Budget(defaultLimits, options.clock)
     this.#backoff = new Backoff(options.random)
     this.#path = resource.paths[0] ?? ''
   }
@@ -114,47 +160,95 @@ export class Watcher {
       if (error instanceof ApiError && error.isGone) return this.#listPages(undefined, signal)
       throw error
     })
-    this.#version = version
-    this.#server = this.#options.client.server
+    if (isOlder(version, this.#newest)) throw new WentBack('SOURCE_READ', wentBack(this.#path, version, this.#newest))
+    this.#version = this.#newest = version
     this.#listener.listed()
   }
 
   async #listPages(limit: number | undefined, signal: AbortSignal): Promise<string> {
-    const seen = new Map<string, string>()
+    this.#round++
+    this.#listBytes = 0
     let page: Page | undefined
+    let empty = 0
     do {
       const from = page?.continue
-      page = await this.#page(limit, from, signal)
-      if (page.continue !== '' && page.continue === from) {
-        throw new MeshError(
-          'SOURCE_READ',
-          `GET ${this.#path}: a page refers to itself as the next; is this an API server?`,
-        )
+      const next = await this.#readPage(limit, from, signal)
+      empty = next.objects > 0 ? 0 : empty + 1
+      page = next
+      if (page.continue !== '' && (page.continue === from || empty > maxEmptyPages)) {
+        const what = page.continue === from ? 'a page refers to itself as the next' : 'the pages are empty'
+        throw new MeshError('SOURCE_READ', `GET ${this.#path}: ${what}; is this an API server?`)
       }
-      for (const object of page.items) this.#put(object, seen)
     } while (page.continue !== '')
-    for (const key of this.#known.keys()) if (!seen.has(key)) this.#drop(key)
-    this.#known = seen
+    for (const [key, known] of this.#known) if (known.round !== this.#round) this.#forget(key)
     return page.version
   }
 
-  async #page(limit: number | undefined, from: string | undefined, signal: AbortSignal): Promise<Page> {
+  /** Delivers the objects of a page as they arrive. */
+  async #readPage(
+    limit: number | undefined,
+    from: string | undefined,
+    signal: AbortSignal,
+  ): Promise<Page & { readonly objects: number }> {
+    const late = new AbortController()
+    const stop = this.#options.clock.after(pageMs, () => late.abort(tooSlow(this.#path)))
+    try {
+      const answer = await this.#requestPage(limit, from, AbortSignal.any([signal, late.signal]))
+      try {
+        if (answer.server !== this.#server) this.#switchServer(answer.server, from !== undefined)
+        const scanner = new ListScanner(this.#path)
+        let objects = 0
+        for await (const chunk of answer.chunks) {
+          this.#listBytes += chunk.length
+          await this.#receive(chunk.length, this.#listBytes, signal)
+          for (const { text } of scanner.push(chunk)) {
+            await this.#turns.next()
+            signal.throwIfAborted()
+            this.#put(readObject(text, this.#path), text.length)
+            objects++
+          }
+        }
+        return { ...readPage(scanner.frame, this.#path), objects }
+      } finally {
+        answer.cancel()
+      }
+    } finally {
+      stop()
+    }
+  }
+
+  #requestPage(limit: number | undefined, from: string | undefined, signal: AbortSignal): Promise<Answer> {
     const query = {
       ...this.#selection,
       ...(limit !== undefined && { limit: String(limit) }),
       ...(from !== undefined && { continue: from }),
     }
     const accept = this.#accept('PartialObjectMetadataList')
-    return readPage(await this.#options.client.json({ path: this.#path, query, accept }, signal), this.#path)
+    return this.#options.client.list({ path: this.#path, query, accept }, signal)
+  }
+
+  /** Waits until these bytes may be worked on: the cluster has sent no more than it may, and other work has had its turn. */
+  async #receive(bytes: number, ofAnswer: number, signal: AbortSignal): Promise<void> {
+    this.#budget.checkAnswer(ofAnswer)
+    await this.#budget.pace(bytes, signal)
+    await this.#turns.begin()
+    signal.throwIfAborted()
   }
 
   /** An object whose version has not changed is not delivered again. */
-  #put(object: ApiObject, seen: Map<string, string>): void {
+  #put(object: ApiObject, bytes: number): void {
+    const round = this.#round
     const key = keyOf(object)
-    const { resourceVersion } = object.metadata
-    if (this.#known.get(key) !== resourceVersion) this.#listener.put(object)
-    this.#known.set(key, resourceVersion)
-    seen.set(key, resourceVersion)
+    const { resourceVersion: version } = object.metadata
+    const known = this.#known.get(key)
+    if (known?.version === version) {
+      known.round = round
+      return
+    }
+    const size = Math.min(bytes, this.resource.keptBytes ?? bytes)
+    this.#budget.hold(size, known?.size)
+    this.#known.set(key, { version, size, round })
+    this.#listener.put(object)
   }
 
   async #watch(signal: AbortSignal): Promise<number> {
@@ -172,19 +266,26 @@ export class Watcher {
         timeoutSeconds: String(timeoutSeconds),
       }
       const accept = this.#accept('PartialObjectMetadata')
-      const body = await this.#options.client.stream(
+      const answer = await this.#options.client.stream(
         { path: this.#path, query, accept },
         AbortSignal.any([signal, idle.signal]),
       )
-      if (this.#options.client.server !== this.#server) return this.#switchServer(body)
-      this.#recovered()
-      const lines = new LineSplitter()
-      for await (const chunk of body as AsyncIterable<Buffer>) {
-        idle.touch()
-        for (const line of lines.push(chunk)) {
-          this.#event(line)
-          events++
+      try {
+        if (answer.server !== this.#server) return this.#listAnew()
+        this.#recovered()
+        const lines = new LineSplitter()
+        for await (const chunk of answer.chunks) {
+          idle.touch()
+          await this.#receive(chunk.length, 0, signal)
+          for (const line of lines.push(chunk)) {
+            await this.#turns.next()
+            signal.throwIfAborted()
+            this.#event(line)
+            events++
+          }
         }
+      } finally {
+        answer.cancel()
       }
     } catch (error) {
       this.#backoff.lasted(clock.now() - began)
@@ -196,11 +297,22 @@ export class Watcher {
     return this.#pause(clock.now() - began)
   }
 
-  /** The kubeconfig now gives another server: everything is listed again. */
-  #switchServer(body: Body): number {
-    body.on('error', () => {}).destroy()
+  /** The kubeconfig now gives another server: all of its objects are delivered. */
+  #switchServer(server: string, isWithin: boolean): void {
+    this.#server = server
+    this.#newest = ''
+    this.#distrust()
+    if (isWithin) throw new MeshError('SOURCE_READ', `GET ${this.#path}: the server has changed within a list`)
+  }
+
+  #listAnew(): number {
     this.#version = undefined
     return 0
+  }
+
+  /** Versions of another history say nothing about the objects. */
+  #distrust(): void {
+    for (const known of this.#known.values()) known.version = ''
   }
 
   /** The wait after a watch that ended normally. */
@@ -215,20 +327,27 @@ export class Watcher {
     const raw = asObject(object)
     if (!raw) {
       if (type !== 'BOOKMARK') throw new MeshError('SOURCE_READ', `watch ${this.#path}: ${type} without a named object`)
-      this.#version = versionOf(object) ?? this.#version
+      this.#advance(versionOf(object))
       return
     }
     const key = keyOf(raw)
+    this.#advance(raw.metadata.resourceVersion)
     if (type === 'DELETED') this.#forget(key)
-    else if (type === 'ADDED' || type === 'MODIFIED') this.#put(raw, this.#known)
-    this.#version = raw.metadata.resourceVersion
+    else if (type === 'ADDED' || type === 'MODIFIED') this.#put(raw, line.length)
+  }
+
+  /** Versions only grow; after a restore from a backup, the bookmarks of a waiting watch are the first to say so. */
+  #advance(version: string | undefined): void {
+    if (version === undefined) return
+    if (isOlder(version, this.#newest)) throw new WentBack('SOURCE_READ', wentBack(this.#path, version, this.#newest))
+    this.#version = this.#newest = version
   }
 
   #forget(key: string): void {
-    if (this.#known.delete(key)) this.#drop(key)
-  }
-
-  #drop(key: string): void {
+    const known = this.#known.get(key)
+    if (!known) return
+    this.#known.delete(key)
+    this.#budget.release(known.size)
     const at = key.indexOf('/')
     this.#listener.drop(key.slice(0, at), key.slice(at + 1))
   }
@@ -241,6 +360,12 @@ export class Watcher {
 
   #failed(thrown: unknown): number {
     const error = asMeshError(thrown, this.#path)
+    if (error instanceof OverLimits) return this.#over(error)
+    if (error instanceof WentBack) {
+      this.#newest = ''
+      this.#distrust()
+      return this.#startOver(error)
+    }
     if (error instanceof ApiError) {
       if (error.isGone) return this.#startOver(error)
       if (error.status === 404 && this.#version !== undefined) return this.#startOver(error)
@@ -253,16 +378,22 @@ export class Watcher {
     return this.#backoff.next(error instanceof ApiError ? error.retryAfterMs : undefined)
   }
 
-  #startOver(error: ApiError): number {
+  #startOver(error: MeshError): number {
     this.#options.log.info('kubernetes.list-again', { ...this.#where, why: error.message })
     this.#version = undefined
     return this.#backoff.next()
   }
 
+  #over(error: OverLimits): number {
+    this.#options.log.warn('kubernetes.watch-failed', { ...this.#where, why: error.message })
+    this.#version = undefined
+    this.#listener.stateChanged({ state: 'over', error })
+    return overLimitsMs * (1 + this.#options.random())
+  }
+
   /** The resource is not installed, or has been removed with all of its objects. */
   #absent(): number {
-    for (const key of this.#known.keys()) this.#drop(key)
-    this.#known.clear()
+    for (const key of this.#known.keys()) this.#forget(key)
     this.#listener.listed()
     this.#listener.stateChanged({ state: 'absent' })
     return this.#recheck()
@@ -298,4 +429,12 @@ export class Watcher {
 function asMeshError(thrown: unknown, path: string): MeshError {
   if (thrown instanceof MeshError) return thrown
   return new MeshError('SOURCE_READ', `watch ${path}: ${messageOf(thrown)}`, { cause: thrown })
+}
+
+function wentBack(path: string, version: string, before: string): string {
+  return `${path}: version ${version} follows ${before}: the server was restored, and is listed again`
+}
+
+function tooSlow(path: string): MeshError {
+  return new MeshError('SOURCE_READ', `GET ${path}: the page was not complete after ${durationText(pageMs)}`)
 }

@@ -12,29 +12,51 @@ export interface ApiObject {
   readonly [key: string]: unknown
 }
 
+/** A page of a list, without its objects. */
 export interface Page {
-  readonly items: readonly ApiObject[]
   readonly continue: string
   readonly version: string
 }
 
-/** One page of a list. */
-export function readPage(value: unknown, path: string): Page {
-  const list = isRecord(value) ? value : {}
-  const metadata = isRecord(list.metadata) ? list.metadata : {}
-  const items: unknown = list.items ?? []
-  if (!Array.isArray(items) || typeof metadata.resourceVersion !== 'string') {
+/** The frame of a page: the list with an empty array in place of its objects. */
+export function readPage(frame: string, path: string): Page {
+  const list = parsed(frame)
+  const { metadata, items = [] } = isRecord(list) ? list : {}
+  if (
+    !isRecord(metadata) ||
+    typeof metadata.resourceVersion !== 'string' ||
+    !(items === null || Array.isArray(items))
+  ) {
     throw new MeshError('SOURCE_READ', `GET ${path}: the answer is not a list; is this an API server?`)
   }
-  const objects = items.map(asObject)
-  if (!objects.every(object => object !== undefined)) {
-    throw new MeshError('SOURCE_READ', `GET ${path}: the list has an object without a name or a version`)
-  }
   return {
-    items: objects,
     continue: typeof metadata.continue === 'string' ? metadata.continue : '',
     version: metadata.resourceVersion,
   }
+}
+
+/** One object of a list. */
+export function readObject(text: string, path: string): ApiObject {
+  const object = asObject(parsed(text))
+  if (object) return object
+  throw new MeshError('SOURCE_READ', `GET ${path}: the list has an object without a name or a version`)
+}
+
+function parsed(text: string): unknown {
+  try {
+    return JSON.parse(text)
+  } catch {
+    return undefined
+  }
+}
+
+/**
+ * Whether a version is from before another one, in the order of the server. They are decimal numbers that only grow
+ * (KEP-5504); of any other text nothing is known.
+ */
+export function isOlder(version: string, than: string): boolean {
+  if (!/^[1-9]\d{0,30}$/.test(version) || !/^[1-9]\d{0,30}$/.test(than)) return false
+  return version.length === than.length ? version < than : version.length < than.length
 }
 
 /** One line of a watch. */

@@ -34,12 +34,20 @@ export function askUdp(to: SocketAddress, message: Buffer, limits: ExchangeLimit
     socket.on('error', reject)
     // Messages that are not a reply to our question are ignored: the real one may still come.
     socket.on('message', reply => isReplyTo(message, reply) && resolve(reply))
+    let isClosed = false
     // Bound first: a socket whose connect has to bind it, and finds no port free, can no longer be closed.
-    socket.bind({ port: 0, exclusive: true }, () =>
+    socket.bind({ port: 0, exclusive: true }, () => {
+      if (isClosed) return
       // A missing route is reported to the callback and not as an event; its type does not have the parameter.
-      socket.connect(to.port, to.address, (error?: Error) => (error ? reject(error) : socket.send(message))),
-    )
-    return () => socket.close()
+      socket.connect(to.port, to.address, (error?: Error) => {
+        if (error) reject(error)
+        else if (!isClosed) socket.send(message)
+      })
+    })
+    return () => {
+      isClosed = true
+      socket.close()
+    }
   })
 }
 

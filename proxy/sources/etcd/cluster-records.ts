@@ -5,6 +5,7 @@
 import { prefixOf, type Resource } from '../../clients/clustermesh.ts'
 import type { ClusterConfig } from '../../clients/etcd/cluster-config.ts'
 import type { Subscription } from '../../clients/etcd/session.ts'
+import type { Limits } from '../../model/cluster.ts'
 import type { Sink } from '../../model/sink.ts'
 import type { Clock } from '../../model/time/clock.ts'
 import type { ClusterObject, Kind } from '../objects.ts'
@@ -23,6 +24,7 @@ export interface ClusterRecordsOptions {
   readonly prefer: 'services' | 'slices'
   readonly sink: Sink
   readonly clock: Clock
+  readonly limits?: Limits | undefined
 }
 
 type Decoder = (suffix: string, value: Uint8Array, owner: Owner) => ClusterObject | readonly ClusterObject[]
@@ -60,7 +62,10 @@ export class ClusterRecords {
 
   constructor(options: ClusterRecordsOptions) {
     this.#options = options
-    this.#assembler = new ServiceAssembler(options.owner.cluster, options.prefer === 'slices' ? 'slices' : 'lists')
+    this.#assembler = new ServiceAssembler(options.owner.cluster, {
+      prefer: options.prefer === 'slices' ? 'slices' : 'lists',
+      maxEndpoints: options.limits?.serviceEndpoints,
+    })
     this.#readers = {
       services: this.#reader('services'),
       endpointslices: this.#reader('endpointslices'),

@@ -2,6 +2,7 @@
 import type { ClusterConfig } from '../../clients/etcd/cluster-config.ts'
 import { type EtcdLocation, Follower, type FollowerParts } from '../../clients/etcd/follower.ts'
 import type { ClusterDescription, Subscription } from '../../clients/etcd/session.ts'
+import type { Limits } from '../../model/cluster.ts'
 import { MeshError } from '../../model/error.ts'
 import type { Sink } from '../../model/sink.ts'
 import type { Clock } from '../../model/time/clock.ts'
@@ -35,6 +36,7 @@ export function createEtcdSource(options: EtcdSourceOptions, parts: FollowerPart
 class EtcdSource implements Source {
   #options: EtcdSourceOptions
   #follower: Follower
+  #limits: Limits | undefined
   #sink: Sink | undefined
   readonly #clock: Clock
   #records: { readonly kind: string; readonly records: ClusterRecords } | undefined
@@ -43,6 +45,7 @@ class EtcdSource implements Source {
   constructor(options: EtcdSourceOptions, parts: FollowerParts) {
     this.#options = options
     this.#clock = parts.clock
+    this.#limits = parts.limits
     this.#follower = new Follower(options.cluster, options, parts, {
       open: description => this.#open(description),
       lost: error => {
@@ -83,7 +86,7 @@ class EtcdSource implements Source {
     if (this.#records?.kind !== kind) {
       this.#records?.records.close()
       const owner = { cluster, clusterId: config.id }
-      const parts = { clock: this.#clock, sink: this.#sink as Sink }
+      const parts = { clock: this.#clock, limits: this.#limits, sink: this.#sink as Sink }
       this.#records = { kind, records: new ClusterRecords({ owner, cached, prefer, ...parts }) }
     }
     return this.#records.records.subscribe(config)

@@ -2,12 +2,14 @@
  * The source that reads one cluster from the Kubernetes API: a watcher for each resource, all of them feeding one assembler.
  * Nothing is delivered before every resource has been listed, so that a partial read never empties a pool.
  */
+import { Budget } from '../../clients/budget.ts'
 import { ApiError } from '../../clients/kubernetes/api-error.ts'
 import type { KubernetesClient } from '../../clients/kubernetes/client.ts'
 import { createKubernetesClient, type KubernetesLogin, type KubernetesWorld } from '../../clients/kubernetes/connect.ts'
 import { pods, type Resource, resources } from '../../clients/kubernetes/resources.ts'
 import { Watcher, type WatchState } from '../../clients/kubernetes/watcher.ts'
 import type { ApiObject } from '../../clients/kubernetes/wire.ts'
+import { defaultLimits, type Limits } from '../../model/cluster.ts'
 import type { MeshError, Problem } from '../../model/error.ts'
 import type { Sink } from '../../model/sink.ts'
 import { ServiceAssembler } from '../service-assembler.ts'
@@ -19,6 +21,7 @@ export type KubernetesOptions = {
   readonly cluster: string
   /** Whether to read Pods too; only names of pods in DNS need them. */
   readonly pods?: boolean
+  readonly limits?: Limits
 } & KubernetesLogin
 
 export function createKubernetesSource(options: KubernetesOptions, world: KubernetesWorld): Source {
@@ -34,6 +37,7 @@ interface Progress {
 class KubernetesSource implements Source {
   readonly #cluster: string
   readonly #client: KubernetesClient
+  readonly #budget: Budget
   readonly #world: KubernetesWorld
   readonly #assembler: ServiceAssembler
   readonly #reader: ObjectReader
@@ -43,6 +47,7 @@ class KubernetesSource implements Source {
   #sink: Sink | undefined
   #watching: Promise<unknown> = Promise.resolve()
   #delivered = false
+  #isRestoring = false
   /** The reason of the loss that was reported; undefined while the cluster is not lost. */
   #lostBy: string | undefined
   #flushing = false
@@ -53,7 +58,8 @@ class KubernetesSource implements Source {
     this.#resources = options.pods ? [...resources, pods] : resources
     this.#world = world
     this.#client = createKubernetesClient(options, world)
-    this.#assembler = new ServiceAssembler(options.cluster)
+    this.#budget = new Budget(options.limits ?? defaultLimits, world.clock)
+    this.#assembler = new ServiceAssembler(options.cluster, { maxEndpoints: options.limits?.serviceEndpoints })
     this.#reader = new ObjectReader(options.cluster, this.#assembler)
   }
 
@@ -91,7 +97,7 @@ class KubernetesSource implements Source {
       },
     }
     const { clock, random, log } = this.#world
-    const options = { client: this.#client, clock, random, log, cluster: this.#cluster }
+    const options = { client: this.#client, budget: this.#budget, clock, random, log, cluster: this.#cluster }
     return new Watcher(resource, listener, options).run(this.#stop.signal)
   }
 
@@ -107,9 +113,9 @@ class KubernetesSource implements Source {
 
   #deliver(sink: Sink): void {
     const failure = this.#failure()
-    if (this.#delivered) this.#assembler.flush(sink)
+    if (this.#delivered && !this.#isRestoring) this.#assembler.flush(sink)
     if (failure) this.#lose(sink, failure)
-    else if (this.#isComplete() && (!this.#delivered || this.#lostBy !== undefined)) this.#restore(sink)
+    else if (this.#isComplete() && (!this.#delivered || this.#lostBy !== undefined)) void this.#restore(sink)
     this.#report(sink)
   }
 
@@ -120,7 +126,12 @@ class KubernetesSource implements Source {
   }
 
   /** Delivers everything, since the sink may have dropped what it had. */
-  #restore(sink: Sink): void {
+  async #restore(sink: Sink): Promise<void> {
+    if (this.#isRestoring) return
+    this.#isRestoring = true
+    await this.#assembler.prepare()
+    this.#isRestoring = false
+    if (!this.#sink || this.#failure()) return
     this.#delivered = true
     this.#lostBy = undefined
     this.#assembler.reset(sink)
@@ -131,9 +142,11 @@ class KubernetesSource implements Source {
     return [...this.#progress].every(([{ optional }, { listed, state }]) => listed || (optional && isRefused(state)))
   }
 
-  /** The first error of a required resource. */
+  /** The first error of a required resource, or of any that takes too much: the limits are those of the cluster. */
   #failure(): MeshError | undefined {
-    for (const [{ optional }, { state }] of this.#progress) if (!optional && isFailing(state)) return state.error
+    for (const [{ optional }, { state }] of this.#progress) {
+      if (state.state === 'over' || (!optional && isFailing(state))) return state.error
+    }
     return undefined
   }
 

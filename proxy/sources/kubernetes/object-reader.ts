@@ -23,7 +23,9 @@ export class ObjectReader {
 
   put({ kind, apiVersion }: Resource, raw: ApiObject): void {
     // Members of a list have no kind, and metadata alone has the kind PartialObjectMetadata.
-    const { object, faults, ref } = decodeKubernetes({ ...raw, kind, apiVersion })
+    const { object, faults, ref } = isTooLong(raw)
+      ? { ...tooLong, object: undefined, ref: undefined }
+      : decodeKubernetes({ ...raw, kind, apiVersion })
     const { namespace = '', name } = raw.metadata
     this.#remember(refText({ kind: kind as Kind, namespace, name }), faults)
     if (object) this.#assembler.put(object)
@@ -64,4 +66,21 @@ export class ObjectReader {
     if (problems.length > 0) this.#faults.set(ref, problems)
     if (problems.length > 0 || this.#faults.delete(ref)) this.#revision++
   }
+}
+
+/** The API server allows no more in a slice, so a longer one is not worth decoding. */
+const maxSliceEndpoints = 1000
+
+function isTooLong({ endpoints }: ApiObject): boolean {
+  return Array.isArray(endpoints) && endpoints.length > maxSliceEndpoints
+}
+
+const tooLong: { readonly faults: ReturnType<typeof decodeKubernetes>['faults'] } = {
+  faults: [
+    {
+      code: 'SOURCE_OBJECT',
+      path: ['endpoints'],
+      message: `has more than ${maxSliceEndpoints}, which no API server allows`,
+    },
+  ],
 }

@@ -51,6 +51,7 @@ class ManifestsSource implements Source {
   readonly #files = new Map<string, ManifestFile>()
   #sink: Sink | undefined
   #isClosed = false
+  #isDelivered = false
   /** The reason of the loss that was reported; undefined while the source is not lost. */
   #loss: string | undefined
   #problems: readonly Problem[] = []
@@ -97,7 +98,7 @@ class ManifestsSource implements Source {
     }
     for (const path of this.#files.keys()) if (!present.has(path) && !isBelow(path, tree.unreadable)) this.#forget(path)
     this.#report(this.#allProblems(tree))
-    this.#deliver()
+    await this.#deliver()
   }
 
   async #walk(): Promise<Tree | undefined> {
@@ -165,10 +166,13 @@ class ManifestsSource implements Source {
   }
 
   /** After a loss, delivers everything, since the sink may have dropped what it had. */
-  #deliver(): void {
-    if (!this.#sink) return
-    if (this.#loss === undefined) this.#assembler.flush(this.#sink)
-    else this.#assembler.reset(this.#sink)
+  async #deliver(): Promise<void> {
+    const isWhole = this.#loss !== undefined || !this.#isDelivered
+    if (isWhole) await this.#assembler.prepare()
+    if (!this.#sink || this.#isClosed) return
+    this.#isDelivered = true
+    if (isWhole) this.#assembler.reset(this.#sink)
+    else this.#assembler.flush(this.#sink)
     this.#loss = undefined
   }
 

@@ -1,6 +1,12 @@
 /** Parses JSON manifests. */
+import { ListScanner } from '../../clients/kubernetes/list-scanner.ts'
+import { messageOf } from '../../model/error.ts'
 import { maxListDepth, membersOf } from '../decode/decode.ts'
-import { countLines, type RawObject } from './raw-object.ts'
+import { countLines, type RawObject, SyntaxFault } from './raw-object.ts'
+
+/** A text longer than this is parsed object by object, if it is a list. */
+const largeBytes = 256 << 10
+const chunkBytes = 64 << 10
 
 interface Span {
   readonly start: number
@@ -9,6 +15,51 @@ interface Span {
 
 /** One object, or the members of a list; undefined when the text is not JSON. `line`: where the text begins. */
 export function parseJson(text: string, line: number): Iterable<RawObject> | undefined {
+  return (text.length > largeBytes ? parseLargeList(text, line) : undefined) ?? parseWhole(text, line)
+}
+
+/** Undefined if the text does not begin as a list of any kinds: nothing of it has been used then. */
+function parseLargeList(text: string, line: number): Iterable<RawObject> | undefined {
+  // kubectl prints the kind after the items.
+  const isList = [text.slice(0, 1000), text.slice(-1000)].some(part => /"kind"\s*:\s*"List"/.test(part))
+  if (!isList) return undefined
+  const objects = scan(Buffer.from(text), line)
+  try {
+    const first = objects.next()
+    return first.done ? undefined : restOf(first.value, objects)
+  } catch {
+    return undefined
+  }
+}
+
+function* restOf(first: RawObject, rest: Iterable<RawObject>): Generator<RawObject> {
+  yield first
+  yield* rest
+}
+
+function* scan(bytes: Buffer, firstLine: number): Generator<RawObject> {
+  const scanner = new ListScanner('')
+  let line = firstLine
+  try {
+    for (let at = 0; at < bytes.length; at += chunkBytes) {
+      for (const object of scanner.push(bytes.subarray(at, at + chunkBytes))) {
+        line = firstLine + object.line - 1
+        yield* unfold({ value: JSON.parse(object.text), line, text: object.text }, 1)
+      }
+    }
+    // More than one where JSON documents follow each other.
+    const frame = Buffer.from(scanner.frame, 'latin1').toString('utf8')
+    for (const { start, end } of objectSpans(frame) ?? [{ start: 0, end: frame.length }]) {
+      const text = frame.slice(start, end)
+      const value: unknown = JSON.parse(text)
+      if (!membersOf(value)) yield { value, line, text }
+    }
+  } catch (error) {
+    throw new SyntaxFault(messageOf(error), line)
+  }
+}
+
+function parseWhole(text: string, line: number): Iterable<RawObject> | undefined {
   try {
     const value: unknown = JSON.parse(text)
     const start = /\S/.exec(text)?.index ?? 0

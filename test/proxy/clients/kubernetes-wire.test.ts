@@ -6,7 +6,8 @@ import type { Access } from '../../../proxy/clients/kubernetes/access.ts'
 import { apiErrorOf, retryAfterMs } from '../../../proxy/clients/kubernetes/api-error.ts'
 import { KubernetesClient } from '../../../proxy/clients/kubernetes/client.ts'
 import { LineSplitter } from '../../../proxy/clients/kubernetes/lines.ts'
-import { readEvent, readPage } from '../../../proxy/clients/kubernetes/wire.ts'
+import { ListScanner } from '../../../proxy/clients/kubernetes/list-scanner.ts'
+import { isOlder, readEvent, readObject, readPage } from '../../../proxy/clients/kubernetes/wire.ts'
 import { MeshError } from '../../../proxy/model/error.ts'
 import { silentLog } from '../../../proxy/model/log.ts'
 import { Backoff } from '../../../proxy/model/time/backoff.ts'
@@ -34,7 +35,7 @@ t.test('a line without an end is refused', async t => {
     () => {
       for (let i = 0; i < 100; i++) splitter.push(piece)
     },
-    { code: 'SOURCE_READ', message: /longer than 16777216 bytes/ },
+    { code: 'SOURCE_LIMIT', message: /longer than 4194304 bytes/ },
   )
 })
 
@@ -84,7 +85,7 @@ t.test('error bodies of servers', async t => {
 t.test('any body is read or refused', async t => {
   fc.assert(
     fc.property(fc.json(), text => {
-      for (const read of [() => readEvent(text, '/x'), () => readPage(JSON.parse(text), '/x')]) {
+      for (const read of [() => readEvent(text, '/x'), () => readPage(text, '/x'), () => readObject(text, '/x')]) {
         try {
           read()
         } catch (error) {
@@ -94,13 +95,39 @@ t.test('any body is read or refused', async t => {
       return true
     }),
   )
-  const item = { metadata: { name: 'a', resourceVersion: '1' } }
-  t.same(readPage({ items: [item], metadata: { resourceVersion: '2' } }, '/x'), {
-    items: [item],
-    continue: '',
-    version: '2',
-  })
-  t.throws(() => readPage({ items: [{ metadata: { name: '' } }], metadata: { resourceVersion: '2' } }, '/x'))
+  t.same(readPage('{"items": [], "metadata": {"resourceVersion": "2"}}', '/x'), { continue: '', version: '2' })
+  for (const text of ['', '{}', '[]', '{"metadata": {}}', '{"items": 7, "metadata": {"resourceVersion": "2"}}'])
+    t.throws(() => readPage(text, '/x'), { message: /not a list; is this an API server/ })
+  t.throws(() => readObject('{"metadata": {"name": ""}}', '/x'), { message: /without a name or a version/ })
+})
+
+t.test('the objects of a list are found, wherever its chunks end', async t => {
+  const object = fc.record({ kind: fc.string({ unit: 'grapheme' }), spec: fc.jsonValue() })
+  fc.assert(
+    fc.property(fc.array(object), fc.array(fc.nat(), { maxLength: 10 }), fc.nat(2), (items, cuts, indent) => {
+      const list = { kind: 'L"items":[', items, metadata: { x: ['"items":[{}]'], resourceVersion: '7' } }
+      const bytes = Buffer.from(JSON.stringify(list, undefined, indent))
+      const scanner = new ListScanner('/x')
+      const edges = [0, ...cuts.map(cut => cut % (bytes.length + 1)).sort((a, b) => a - b), bytes.length]
+      const found = edges.flatMap((edge, i) => scanner.push(bytes.subarray(edge, edges[i + 1])))
+      const same =
+        JSON.stringify(found.map(({ text }) => JSON.parse(text))) === JSON.stringify(JSON.parse(JSON.stringify(items)))
+      return same && readPage(scanner.frame, '/x').version === '7'
+    }),
+  )
+  const pushed = (text: string) => () => new ListScanner('/x').push(Buffer.from(text))
+  for (const text of ['{"items":[7]', '{"items":["x"]', '{"items":[[{}]]', `{"kind": "${'x'.repeat(1 << 20)}`])
+    t.throws(pushed(text), { code: 'SOURCE_READ', message: /is not a list/ })
+  t.throws(pushed(`{"items":[{"x":"${'x'.repeat(5 << 20)}`), { code: 'SOURCE_LIMIT', message: /longer than 4194304/ })
+})
+
+t.test('the order of versions', async t => {
+  t.ok(isOlder('9', '10'))
+  t.ok(isOlder('99', '100'))
+  t.notOk(isOlder('10', '10'))
+  t.notOk(isOlder('11', '10'))
+  t.notOk(isOlder('9', ''), 'nothing is known of other texts')
+  t.notOk(isOlder('a', 'b'))
 })
 
 t.test('a server that stops in the middle of an answer times out', async t => {

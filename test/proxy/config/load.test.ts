@@ -5,6 +5,7 @@ import fc from 'fast-check'
 import t from 'tap'
 import { ConfigError } from '../../../proxy/config/error.ts'
 import { loadConfig, parseConfig } from '../../../proxy/config/load.ts'
+import { defaultLimits } from '../../../proxy/model/cluster.ts'
 import { MeshError } from '../../../proxy/model/error.ts'
 
 const clusters = `cluster: one
@@ -43,8 +44,22 @@ t.test('the defaults are those of the design', async t => {
   t.same(config(clusters), {
     cluster: 'one',
     clusters: [
-      { name: 'one', id: 1, source: { manifests: resolve('conf/one') }, tenant: undefined, globalNamespaces: 'all' },
-      { name: 'two', id: 2, source: { manifests: resolve('conf/two') }, tenant: undefined, globalNamespaces: 'all' },
+      {
+        name: 'one',
+        id: 1,
+        source: { manifests: resolve('conf/one') },
+        tenant: undefined,
+        globalNamespaces: 'all',
+        limits: defaultLimits,
+      },
+      {
+        name: 'two',
+        id: 2,
+        source: { manifests: resolve('conf/two') },
+        tenant: undefined,
+        globalNamespaces: 'all',
+        limits: defaultLimits,
+      },
     ],
     maxConnectedClusters: 255,
     stale: { after: 600_000 },

@@ -334,3 +334,56 @@ t.test('a Service that is left to another proxy has no frontend, and no virtual 
   t.same(frontends({ proxyName: 'other-proxy' }), ['other', 'plain'])
   t.same(frontends({}).length, 2, 'without a name the label is ignored: the two addresses of the range are used')
 })
+
+t.test('a cluster with more endpoints than it may have is lost with what it had, until it has fewer', async t => {
+  const { mesh, remote, backends } = limited(t)
+  remote.reset({ services: [shared('a', 4), shared('b', 4)], namespaces: [] })
+  t.same([backends('a'), backends('b')], [4, 4])
+  remote.put(shared('b', 7))
+  const link = mesh.link('cluster-2')
+  t.match(link, {
+    state: 'lost',
+    error: { code: 'SOURCE_LIMIT', message: /over its limits: more than 10 endpoints; raise limits.endpoints/ },
+  })
+  t.same([backends('a'), backends('b')], [4, 4])
+  remote.put(shared('a', 1))
+  t.equal(mesh.link('cluster-2').state, 'live')
+  t.same([backends('a'), backends('b')], [1, 7], 'below the limit, all is used as it is then')
+  remote.put(shared('c', 9))
+  remote.drop('default', 'a')
+  remote.live()
+  t.equal(mesh.link('cluster-2').state, 'lost', 'a source that answers again does not end it')
+  t.same([backends('a'), backends('b'), backends('c')], [1, 7, 0])
+  remote.drop('default', 'c')
+  t.same([backends('a'), backends('b'), backends('c')], [0, 7, 0])
+  remote.reset({ services: [shared('a', 11)], namespaces: [] })
+  t.same([mesh.link('cluster-2').state, backends('a'), backends('b')], ['lost', 0, 7])
+  remote.reset({ services: [shared('a', 10)], namespaces: [] })
+  t.same([mesh.link('cluster-2').state, backends('a'), backends('b')], ['live', 10, 0])
+})
+
+function shared(name: string, count: number) {
+  const endpoints = Array.from({ length: count }, (_, i) =>
+    endpoint({ address: `10.2.${name.charCodeAt(0)}.${i + 1}` }),
+  )
+  return clusterService({ cluster: 'cluster-2', name, endpoints })
+}
+
+function limited(t: Test) {
+  const mesh = new Mesh({
+    clusters: ['cluster-1', 'cluster-2'].map((name, i) => ({ name, id: i + 1, local: i === 0 })),
+    staleAfterMs: 0,
+    services: 'global',
+    health: () => 'unknown',
+    clock: new FakeClock(),
+    log: silentLog,
+    defer: run => run(),
+  })
+  t.teardown(() => mesh.close())
+  const local = ['a', 'b', 'c'].map(name =>
+    clusterService({ name, endpoints: [], clusterIPs: [`10.96.0.${name.charCodeAt(0)}`] }),
+  )
+  mesh.sink('cluster-1').reset({ services: local, namespaces: [] })
+  const backends = (name: string) => mesh.directory.service(`default/${name}`)?.backends.length
+  return { mesh, remote: mesh.sink('cluster-2', 10), backends }
+}

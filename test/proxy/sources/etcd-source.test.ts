@@ -3,12 +3,14 @@ import assert from 'node:assert/strict'
 import { mkdir, rename, rm, symlink, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import t, { type Test } from 'tap'
+import { Budget } from '../../../proxy/clients/budget.ts'
 import { clusterConfigKey } from '../../../proxy/clients/clustermesh.ts'
 import type { EtcdClient } from '../../../proxy/clients/etcd/client.ts'
 import { parseClientFile } from '../../../proxy/clients/etcd/client-file.ts'
 import { Mirror } from '../../../proxy/clients/etcd/mirror.ts'
 import { kv } from '../../../proxy/clients/etcd/rpc.ts'
 import type { WatchListener } from '../../../proxy/clients/etcd/watches.ts'
+import { defaultLimits } from '../../../proxy/model/cluster.ts'
 import type { Problem } from '../../../proxy/model/error.ts'
 import { silentLog } from '../../../proxy/model/log.ts'
 import { derivedServiceName } from '../../../proxy/model/multicluster.ts'
@@ -533,7 +535,13 @@ t.test('compaction between a list and its watch leads to another list', { skip: 
     listed: (entries: readonly { key: string }[]) => lists.push(entries.map(({ key }) => key).join()),
     changed: (events: readonly { entry: { key: string } }[]) => lists.push(`+${events[0]?.entry.key}`),
   }
-  const mirror = new Mirror(late, 'p/', listener, { failed: error => t.fail(error) })
+  const mirror = new Mirror(
+    late,
+    'p/',
+    listener,
+    { failed: error => t.fail(error) },
+    new Budget(defaultLimits, systemClock),
+  )
   t.teardown(() => mirror.close())
   await until(() => lists.length === 2, 'two lists')
   await put('p/4')
@@ -562,7 +570,13 @@ t.test('a mirror lists again after compaction', async t => {
     listed: (entries: readonly { key: string }[]) => told.push(entries.map(({ key }) => key).join()),
     changed: () => {},
   }
-  const mirror = new Mirror(client, 'p/', listener, { failed: error => told.push(error.message) })
+  const mirror = new Mirror(
+    client,
+    'p/',
+    listener,
+    { failed: error => told.push(error.message) },
+    new Budget(defaultLimits, systemClock),
+  )
   await until(() => told.length === 1, 'listed')
   watching?.compacted()
   await until(() => told.length === 2, 'listed again')

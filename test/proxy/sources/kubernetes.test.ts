@@ -279,7 +279,7 @@ t.test('a server that sends garbage is lost', async t => {
   const sink = new RecordingSink()
   newSource(t, api, quickClock).start(sink)
   await eventually(() => assert.equal(sink.link, 'lost'))
-  t.match(sink.error, { message: /not JSON; is this an API server\?/ })
+  t.match(sink.error, { message: /not a list; is this an API server\?/ })
   for (const text of [
     '[]',
     '{"items":7,"metadata":{"resourceVersion":"1"}}',

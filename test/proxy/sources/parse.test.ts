@@ -524,3 +524,32 @@ t.test('the line of a field', async t => {
   const [first, second] = [...parseManifest('kind: List\nitems: [{kind: A, a: 1}, {kind: B,\n  a: 2}]\n')].map(linesOf)
   t.same([first?.(['a']), second?.(['kind']), second?.(['a'])], [2, 2, 2], 'in flow style as near as can be')
 })
+
+t.test('a large JSON list is parsed object by object, as the whole would be', async t => {
+  const items = Array.from({ length: 3000 }, (_, i) => ({
+    kind: i % 2 === 0 ? 'Service' : 'Namespace',
+    metadata: { name: `s${i}`, annotations: { text: 'é"}]\\\n"items":['.repeat(10) } },
+  }))
+  for (const indent of [0, 2]) {
+    for (const list of [
+      { kind: 'List', items },
+      { items, kind: 'List' },
+      { kind: 'ServiceList', items },
+    ]) {
+      const text = JSON.stringify(list, undefined, indent)
+      const found = [...parseManifest(text)]
+      t.strictSame(values(found), items)
+      const at = text.indexOf('"s2999"')
+      const line = text.slice(0, text.lastIndexOf('{', text.lastIndexOf('"metadata"', at) - 1)).split('\n').length
+      t.equal(found.at(-1)?.line, line)
+      t.strictSame(JSON.parse(found.at(-1)?.text ?? ''), items.at(-1))
+    }
+  }
+  const list = JSON.stringify({ kind: 'List', items })
+  const single = { kind: 'Namespace', metadata: { name: 'é' } }
+  t.strictSame(values(parseManifest(`${list}\n${list}`)), [...items, ...items], 'lists that follow each other')
+  t.strictSame(values(parseManifest(`${list}\n${JSON.stringify(single)}`)), [...items, single])
+  const broken = JSON.stringify({ kind: 'List', items }, undefined, 2).replace('"s2000"', '"s2000",,')
+  t.match(fault(broken), { message: /JSON/ })
+  t.ok(fault(broken).line > 10_000)
+})

@@ -459,3 +459,30 @@ t.test('for any order of steps, the result equals that of a new assembler with t
     { numRuns: 150 },
   )
 })
+
+t.test('a service with too many endpoints keeps those it had, and its cluster is lost until it has fewer', async t => {
+  const assembler = new ServiceAssembler('cluster-1', { maxEndpoints: 3 })
+  const sink = new RecordingSink()
+  const put = (count: number) => {
+    const addresses = Array.from({ length: count }, (_, i) => ({ address: `10.0.0.${i + 1}` }))
+    assembler.put(aSlice('web-1', 'web', ...addresses))
+    assembler.flush(sink)
+  }
+  const count = () => sink.services.get('default/web')?.endpoints.length
+  assembler.put(aService('web'))
+  put(3)
+  t.same([sink.link, count()], ['live', 3])
+  put(4)
+  t.same([sink.link, count()], ['lost', 3])
+  t.match(sink.error, {
+    code: 'SOURCE_LIMIT',
+    message:
+      'over its limits: default/web has 4 endpoints, more than 3; raise limits.serviceEndpoints of the cluster, or find out what fills it',
+  })
+  assembler.put(aService('other'))
+  assembler.flush(sink)
+  t.ok(sink.services.has('default/other'), 'the others go on')
+  put(2)
+  t.same([sink.link, count()], ['live', 2])
+  t.same(sink.violations, [])
+})

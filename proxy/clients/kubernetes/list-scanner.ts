@@ -1,0 +1,121 @@
+/** Cuts the objects out of a list while it arrives, so that a page of any size is never in memory as a whole. */
+import { MeshError } from '../../model/error.ts'
+import { hugeObject } from '../budget.ts'
+import { maxObjectBytes } from './lines.ts'
+
+/** The list without its objects: a kind, a version and a token. */
+const maxFrameBytes = 64 << 10
+
+const quote = 0x22
+const backslash = 0x5c
+const comma = 0x2c
+const newline = 0x0a
+const open = { brace: 0x7b, bracket: 0x5b }
+const close = { brace: 0x7d, bracket: 0x5d }
+
+/** `frame`: outside of the array `items`; `between`: in it; `object`: in one of its objects. */
+type Place = 'frame' | 'between' | 'object'
+
+/** One object of the list, as JSON, and the line where it begins, from 1. */
+export interface ScannedObject {
+  readonly text: string
+  readonly line: number
+}
+
+/**
+ * A JSON scanner that knows strings, escapes and brackets, and nothing else of JSON: each object and the frame are parsed
+ * by JSON.parse afterwards.
+ */
+export class ListScanner {
+  readonly #path: string
+  #place: Place = 'frame'
+  #depth = 0
+  #inString = false
+  #isEscaped = false
+  /** What has come of the object in progress. */
+  #pending: Buffer[] = []
+  #pendingBytes = 0
+  #frame = ''
+  #line = 1
+  #objectLine = 1
+
+  constructor(path: string) {
+    this.#path = path
+  }
+
+  /** The objects that this chunk completes. */
+  push(chunk: Buffer): ScannedObject[] {
+    const objects: ScannedObject[] = []
+    let start = 0
+    for (let i = 0; i < chunk.length; i++) {
+      const byte = chunk[i] as number
+      if (this.#inString) {
+        if (this.#isEscaped) this.#isEscaped = false
+        else if (byte === backslash) this.#isEscaped = true
+        else if (byte === quote) this.#inString = false
+      } else if (byte === quote) {
+        if (this.#place === 'between') throw this.#noList()
+        this.#inString = true
+      } else if (byte === open.brace || byte === open.bracket) {
+        if (this.#place === 'between') {
+          if (byte === open.bracket) throw this.#noList()
+          this.#place = 'object'
+          this.#objectLine = this.#line
+          start = i
+        } else if (this.#place === 'frame' && byte === open.bracket && this.#depth === 1) {
+          this.#addFrame(chunk.subarray(start, i + 1))
+          start = i + 1
+          if (/(?<!\\)"items"\s*:\s*\[$/.test(this.#frame)) this.#place = 'between'
+        }
+        this.#depth++
+      } else if (byte === close.brace || byte === close.bracket) {
+        this.#depth--
+        if (this.#place === 'object' && this.#depth === 2) {
+          objects.push({ text: this.#complete(chunk.subarray(start, i + 1)), line: this.#objectLine })
+          this.#place = 'between'
+        } else if (this.#place === 'between') {
+          this.#place = 'frame'
+          start = i
+        }
+      } else if (byte === newline) {
+        this.#line++
+      } else if (this.#place === 'between' && byte > 0x20 && byte !== comma) {
+        throw this.#noList()
+      }
+    }
+    if (this.#place === 'object') this.#keep(chunk.subarray(start))
+    else if (this.#place === 'frame') this.#addFrame(chunk.subarray(start))
+    return objects
+  }
+
+  /** The list without its objects, as JSON, once all of it has come. */
+  get frame(): string {
+    return this.#frame
+  }
+
+  #complete(tail: Buffer): string {
+    this.#keep(tail)
+    const text = this.#pending.length === 1 ? tail.toString('utf8') : Buffer.concat(this.#pending).toString('utf8')
+    this.#pending = []
+    this.#pendingBytes = 0
+    return text
+  }
+
+  #keep(piece: Buffer): void {
+    this.#pendingBytes += piece.length
+    if (this.#pendingBytes > maxObjectBytes) {
+      throw hugeObject(`GET ${this.#path}: an object`, maxObjectBytes)
+    }
+    this.#pending.push(piece)
+  }
+
+  #addFrame(piece: Buffer): void {
+    // Latin-1, so that a character may be cut; nothing of the frame is shown.
+    this.#frame += piece.toString('latin1')
+    if (this.#frame.length > maxFrameBytes) throw this.#noList()
+  }
+
+  #noList(): MeshError {
+    return new MeshError('SOURCE_READ', `GET ${this.#path}: the answer is not a list; is this an API server?`)
+  }
+}
