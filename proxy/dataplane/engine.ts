@@ -31,6 +31,8 @@ export interface Engine {
 
 export interface Listener {
   readonly frontend: Frontend
+  /** Whether pausing would end a flow whose backend is listed: a UDP session. */
+  readonly holdsSessions: boolean
   /** New flows follow the new service from now on; flows in progress are not touched. */
   update(frontend: Frontend, service: GlobalService): void
   /**

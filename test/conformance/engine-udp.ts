@@ -261,6 +261,18 @@ export function udpSuite(t: Test, create: CreateEngine): void {
     t.equal(await talk(rig, a, 'again'), 'again')
   })
 
+  t.test('a frontend says whether pausing would end a session whose backend is listed', async t => {
+    const { backend } = await udpBackend(t, says('one'))
+    const rig = await start(t, { backends: [backend] })
+    t.equal(rig.listener.holdsSessions, false)
+    await talk(rig, await udpClient(t), '1')
+    t.equal(rig.listener.holdsSessions, true)
+    rig.listener.update(...rig.service([{ ...backend, state: 'maintenance', serving: false }]))
+    t.equal(rig.listener.holdsSessions, true)
+    rig.listener.update(...rig.service([]))
+    t.equal(rig.listener.holdsSessions, false)
+  })
+
   t.test('a paused frontend ends its sessions, and clients are told by ICMP', async t => {
     const { backend } = await udpBackend(t, echo)
     const rig = await start(t, { backends: [backend] })

@@ -16,6 +16,10 @@ export abstract class ListenerState implements Listener {
     this.#onClose = onClose
   }
 
+  get holdsSessions(): boolean {
+    return false
+  }
+
   /** Accepts nothing more: it is closed or paused. */
   get closed(): boolean {
     return this.#freed !== undefined

@@ -7,6 +7,12 @@ import { ListenerState } from './listener-state.ts'
 export abstract class UdpFrontend extends ListenerState {
   readonly sessions = new Set<OpenSession>()
 
+  override get holdsSessions(): boolean {
+    if (this.sessions.size === 0) return false
+    const listed = new Set(this.service.backends.map(({ key }) => key))
+    return [...this.sessions].some(({ backend }) => backend !== undefined && listed.has(backend.key))
+  }
+
   /**
    * Sessions stay where they are while their backend is listed, in any state, unless it is found dead and another is usable, or
    * the address goes to another service. A backend that is not listed keeps them only while no other is usable.

@@ -154,6 +154,8 @@ export class FrontendListener {
 
   #pause(): void {
     this.#cancelPause = undefined
+    // A backend that is only not ready keeps its UDP sessions, which need the socket.
+    if (this.#listener?.holdsSessions) return this.#settle()
     this.#open = false
     this.#pausing = this.#listener?.pause()
     this.#parts.onChange()

@@ -18,6 +18,7 @@ class FakeEngine implements Engine {
   readonly name = 'fake'
   readonly told: string[] = []
   readonly taken = new Set<string>()
+  readonly holding = new Set<string>()
   readonly open = new Map<string, GlobalService>()
 
   async listen(frontend: Frontend, service: GlobalService, paused?: Listener): Promise<Listener> {
@@ -26,8 +27,12 @@ class FakeEngine implements Engine {
     if (this.taken.has(frontend.ip)) throw new MeshError('LISTEN', `${frontend.key} is taken`)
     if (this.open.has(frontend.key)) throw new Error(`${frontend.key} is bound twice`)
     this.open.set(frontend.key, service)
+    const { holding } = this
     return {
       frontend,
+      get holdsSessions() {
+        return holding.has(frontend.key)
+      },
       update: (frontend, service) => {
         this.told.push(`update ${frontend.key}`)
         if (this.open.has(frontend.key)) this.open.set(frontend.key, service)
@@ -214,6 +219,20 @@ t.test('a frontend without a backend that could be chosen is closed, and opened 
   t.match(engine.news(), ['update 127.96.0.1:80/TCP', 'listen 127.96.0.1:80/TCP again', 'listen 127.96.0.1:53/UDP'])
   t.same(listeners.refusing(), ['127.96.0.2:80/TCP'])
   t.ok(listeners.isRefusing('127.96.0.2:80/TCP'))
+})
+
+t.test('a UDP frontend stays open while a session of it is on a backend that is listed', async t => {
+  const quic = backend({ address: '127.1.0.9', protocol: 'UDP' })
+  const { listeners, engine, directory, clock } = setup(t, [service('one', '127.96.0.1', [udp(53)], [quic])])
+  await listeners.start()
+  engine.holding.add('127.96.0.1:53/UDP')
+  engine.news()
+  directory.set(service('one', '127.96.0.1', [udp(53)], [{ ...quic, state: 'maintenance', serving: false }]))
+  await clock.advance(10_000)
+  t.same(engine.news(), ['update 127.96.0.1:53/UDP'])
+  engine.holding.clear()
+  await clock.advance(1000)
+  t.same(engine.news(), ['pause 127.96.0.1:53/UDP'])
 })
 
 t.test('a backend that comes and goes costs no socket', async t => {
