@@ -2,7 +2,7 @@
 import { createSocket, type Socket } from 'node:dgram'
 import { once } from 'node:events'
 import type { Test } from 'tap'
-import { hashOf, noIPv6, pattern, udpBackend, udpClient } from '../support/backend.ts'
+import { freePort, hashOf, noIPv6, pattern, udpBackend, udpClient } from '../support/backend.ts'
 import { settled } from '../support/clock.ts'
 import { eventually } from '../support/eventually.ts'
 import { openSockets, refusing } from '../support/faults.ts'
@@ -245,6 +245,43 @@ export function udpSuite(t: Test, create: CreateEngine): void {
     await eventually(() => {
       if (openSockets() > before + 7) throw new Error(`${openSockets() - before - 7} sockets left`)
     })
+  })
+
+  t.test('a datagram whose source is a frontend is dropped, by that frontend and by any other', async t => {
+    const answering = await udpBackend(t, echo)
+    const rig = await start(t, { backends: [answering.backend] })
+    const [itself, other] = [await udpClient(t, '127.77.0.3'), await udpClient(t, '127.77.0.4')]
+    // As where clients are redirected to a private port: so these sockets can send from the addresses of frontends.
+    const redirected = async ({ socket }: { socket: Socket }) => {
+      const { address: ip, port } = socket.address()
+      const [frontend, service] = rig.service([answering.backend], `at-${ip}`)
+      const bound = await freePort(ip)
+      await rig.engine.listen({ ...frontend, key: `${ip}:${port}/UDP`, ip, port: bound }, service)
+      return { ip, port: bound }
+    }
+    const first = await redirected(itself)
+    t.equal(await talk(rig, other, 'no frontend yet'), 'no frontend yet')
+    await redirected(other)
+    const { reason } = await eventually(() => rig.chooser.totals[0] ?? Promise.reject(new Error('it goes on')))
+    t.equal(reason, 'removed', 'a session ends when a frontend takes the address of its client')
+    for (const [{ socket }, { ip, port }] of [
+      [itself, first],
+      [other, first],
+      [itself, rig],
+      [other, rig],
+    ] as const) {
+      const { length } = rig.chooser.refusals
+      socket.send('loop', port, ip)
+      await eventually(() => {
+        if (rig.chooser.refusals.length === length) throw new Error('not dropped yet')
+      })
+    }
+    t.same(new Set(rig.chooser.refusals.map(({ code }) => code)), new Set(['loop']))
+    t.equal(answering.heard.length, 1)
+    const stranger = await udpClient(t, '127.77.0.3')
+    t.equal(await talk(rig, stranger, 'another port'), 'another port')
+    rig.engine.destroy()
+    t.match(await rig.settled(), { served: 2, refused: 4 })
   })
 
   t.test('a frontend that goes ends its sessions and frees its address', async t => {

@@ -14,6 +14,7 @@ import type { FlowContext, OpenConnection, OpenFlow, OpenSession } from './flow-
 import type { ListenerState } from './listener-state.ts'
 import { codeOf } from './outcome.ts'
 import type { Transport } from './transport.ts'
+import { UdpAddresses } from './udp-addresses.ts'
 
 /** Faults of this machine come in great numbers: at most one log line of each kind in this time. */
 const faultQuietMs = 10_000
@@ -28,12 +29,14 @@ export class EngineCore implements Engine, FlowContext {
   readonly connections = new Set<OpenConnection>()
   readonly sessions = new Set<OpenSession>()
   readonly unanswered = new Set<OpenSession>()
+  readonly udpAddresses = new UdpAddresses()
   readonly descriptors = new Descriptors()
   readonly dials: Deadlines
   draining = false
   readonly #transport: Transport
   readonly #tcp = new Set<ListenerState>()
   readonly #udp = new Set<ListenerState>()
+  readonly #forgetAddress = new Map<ListenerState, () => void>()
   readonly #timers = new Set<() => void>()
   readonly #faults = new Map<string, { loggedAt: number; times: number }>()
   #lastId = 0
@@ -72,10 +75,7 @@ export class EngineCore implements Engine, FlowContext {
           this.#transport.listenTcp(frontend, service, listener => this.#closedTcp(listener)),
         )
       case 'UDP':
-        return this.#keep(
-          this.#udp,
-          this.#transport.listenUdp(frontend, service, listener => this.#udp.delete(listener)),
-        )
+        return this.#keepUdp(this.#transport.listenUdp(frontend, service, listener => this.#closedUdp(listener)))
       case 'SCTP':
         return Promise.reject(
           new MeshError('LISTEN', `cannot listen on ${frontend.key}: Starlane carries TCP and UDP only`),
@@ -158,6 +158,20 @@ export class EngineCore implements Engine, FlowContext {
     if (!this.draining) return listener
     await listener.close()
     throw closingError(listener.frontend)
+  }
+
+  /** A session whose client had the address before would now be answered by the frontend. */
+  async #keepUdp(opening: Promise<ListenerState>): Promise<ListenerState> {
+    const listener = await this.#keep(this.#udp, opening)
+    this.#forgetAddress.set(listener, this.udpAddresses.add(listener.frontend))
+    for (const session of this.sessions) if (this.udpAddresses.has(session.client)) session.cut('removed')
+    return listener
+  }
+
+  #closedUdp(listener: ListenerState): void {
+    this.#udp.delete(listener)
+    this.#forgetAddress.get(listener)?.()
+    this.#forgetAddress.delete(listener)
   }
 
   #closedTcp(listener: ListenerState): void {

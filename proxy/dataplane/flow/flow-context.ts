@@ -1,10 +1,11 @@
 /** What all flows of one engine share, and what the engine needs of each of them. */
 import type { Backend } from '../../model/backend.ts'
-import type { CloseReason } from '../../model/flow.ts'
+import type { Client, CloseReason } from '../../model/flow.ts'
 import type { EngineParts } from '../engine.ts'
 import type { Deadlines } from './deadlines.ts'
 import type { Descriptors } from './descriptors.ts'
 import type { ListenerState } from './listener-state.ts'
+import type { UdpAddresses } from './udp-addresses.ts'
 
 export interface FlowContext extends EngineParts {
   readonly onHeard: (backend: Backend) => void
@@ -12,6 +13,8 @@ export interface FlowContext extends EngineParts {
   readonly sessions: Set<OpenSession>
   /** Sessions without a backend that has answered, oldest first: the first to go when room is needed. */
   readonly unanswered: Set<OpenSession>
+  /** Of the UDP frontends that are open now: no client is served from one of these. */
+  readonly udpAddresses: UdpAddresses
   readonly descriptors: Descriptors
   /** Descriptors that flows hold. */
   readonly held: number
@@ -46,6 +49,7 @@ export interface OpenConnection extends OpenFlow {
 }
 
 export interface OpenSession extends OpenFlow {
+  readonly client: Client
   /** Leaves its backend; the next datagram goes to another. */
   move(): void
   /** Its backend is lost: as {@link move}, and not back to the same. */

@@ -67,13 +67,15 @@ export abstract class UdpSession implements Flow, OpenSession {
   tick(_now: number): void {}
 
   /**
-   * Takes the session in; false when it is refused. At the limit the oldest session without any reply makes room, as in the
+   * Takes the session in; false when it is refused. A client that is a UDP frontend of ours is a forged source or a loop: two
+   * frontends would answer each other without end (CVE-2024-2169). At the limit the oldest session without any reply makes room, as in the
    * kernel's conntrack: a flood of forged clients evicts its own sessions. When all are answered the new one is refused; a
    * session in use is never evicted.
    */
   begin(): boolean {
-    const { sessions, unanswered, options, draining } = this.context
+    const { sessions, unanswered, options, draining, udpAddresses } = this.context
     if (draining) return this.#turnAway(refusal('draining', 'the proxy is shutting down'))
+    if (udpAddresses.has(this.client)) return this.#turnAway(refusal('loop', 'the client is a UDP frontend itself'))
     if (sessions.size >= options.limits.udpSessions) {
       const [oldest] = unanswered
       if (!oldest) return this.#turnAway(refusal('limit', `${sessions.size} UDP sessions are open, the limit`))
