@@ -149,6 +149,7 @@ function noCounts(labels: Labels, dial: Durations): ClusterCounts {
     drained: 0,
     'backend-lost': 0,
     removed: 0,
+    evicted: 0,
     shutdown: 0,
   }
   return { labels, outcomes, reasons, dial, sent: 0, received: 0 }

@@ -260,10 +260,13 @@ const proxyFields = {
     "How long TCP connections may continue on a backend that a list without conditions (Cilium's service records in etcd) no longer names; then `drain` begins. Such lists also omit backends that are only not ready.",
     '24h',
   ),
-  limits: table('The maximum number of flows at a time; further flows are refused.', {
-    connections: integer('The maximum number of TCP connections.', { min: 1, max: 1_000_000 }, 10_000),
-    udpSessions: integer('The maximum number of UDP sessions.', { min: 1, max: 1_000_000 }, 10_000),
-  }),
+  limits: table(
+    'The maximum number of flows at a time. At the limit each client gets its share: a newcomer takes the place of the idlest flow of the client that holds most, or is refused.',
+    {
+      connections: integer('The maximum number of TCP connections.', { min: 1, max: 1_000_000 }, 10_000),
+      udpSessions: integer('The maximum number of UDP sessions.', { min: 1, max: 1_000_000 }, 10_000),
+    },
+  ),
 } satisfies Fields
 
 const passiveFields = {

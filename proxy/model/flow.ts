@@ -53,6 +53,7 @@ export type CloseReason =
   | 'drained'
   | 'backend-lost'
   | 'removed'
+  | 'evicted'
   | 'shutdown'
 
 export interface Totals {

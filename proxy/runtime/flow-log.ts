@@ -31,8 +31,8 @@ export function flowLog(log: Log, clock: Clock): Partial<FlowObserver> {
       log.debug('flow.dial-failed', { flow: flow.id, backend: backend.key, outcome, ms, error: error?.message })
     },
     closed(flow: Flow, backend: Backend, { reason, sent, received, ms }: Totals): void {
-      // A UDP session has no end but ours.
-      if (ends[reason] === 'theirs' || flow.frontend.protocol === 'UDP') return
+      // A UDP session has no end but ours, and most are ordinary.
+      if (ends[reason] === 'theirs' || (flow.frontend.protocol === 'UDP' && reason !== 'evicted')) return
       const more = due(`${flow.service.key} ${reason}`)
       if (!more) return
       log.info('flow.cut', {
@@ -72,6 +72,7 @@ const ends: Readonly<Record<CloseReason, 'theirs' | 'ours'>> = {
   drained: 'ours',
   'backend-lost': 'ours',
   removed: 'ours',
+  evicted: 'ours',
   shutdown: 'ours',
 }
 

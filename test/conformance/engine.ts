@@ -10,6 +10,7 @@ import { fairnessSuite } from './engine-fairness.ts'
 import { faultSuite } from './engine-faults.ts'
 import { pressureSuite } from './engine-pressure.ts'
 import type { EngineUnderTest } from './engine-rig.ts'
+import { sharesSuite } from './engine-shares.ts'
 import { streamSuite } from './engine-stream.ts'
 import { udpSuite } from './engine-udp.ts'
 import { urgentSuite } from './engine-urgent.ts'
@@ -21,5 +22,6 @@ export function engineConformance(t: Test, engine: EngineUnderTest): void {
   t.test('fairness', async t => fairnessSuite(t, engine.create))
   t.test('dials and faults', async t => faultSuite(t, engine))
   t.test('drain', async t => drainSuite(t, engine.create))
+  t.test('shares', async t => sharesSuite(t, engine.create))
   t.test('udp', async t => udpSuite(t, engine.create))
 }

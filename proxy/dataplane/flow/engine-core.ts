@@ -13,6 +13,7 @@ import { drain } from './drain.ts'
 import type { FlowContext, OpenConnection, OpenFlow, OpenSession } from './flow-context.ts'
 import type { ListenerState } from './listener-state.ts'
 import { codeOf } from './outcome.ts'
+import { Shares } from './shares.ts'
 import type { Transport } from './transport.ts'
 import { UdpAddresses } from './udp-addresses.ts'
 
@@ -28,6 +29,8 @@ export class EngineCore implements Engine, FlowContext {
   readonly log: EngineParts['log']
   readonly connections = new Set<OpenConnection>()
   readonly sessions = new Set<OpenSession>()
+  readonly connectionShares = new Shares<OpenConnection>(() => this.options.limits.connections)
+  readonly sessionShares = new Shares<OpenSession>(() => this.options.limits.udpSessions)
   readonly unanswered = new Set<OpenSession>()
   readonly udpAddresses = new UdpAddresses()
   readonly descriptors = new Descriptors()

@@ -1,16 +1,19 @@
 /** What all flows of one engine share, and what the engine needs of each of them. */
 import type { Backend } from '../../model/backend.ts'
-import type { Client, CloseReason } from '../../model/flow.ts'
+import type { CloseReason } from '../../model/flow.ts'
 import type { EngineParts } from '../engine.ts'
 import type { Deadlines } from './deadlines.ts'
 import type { Descriptors } from './descriptors.ts'
 import type { ListenerState } from './listener-state.ts'
+import type { Shares, Sharing } from './shares.ts'
 import type { UdpAddresses } from './udp-addresses.ts'
 
 export interface FlowContext extends EngineParts {
   readonly onHeard: (backend: Backend) => void
   readonly connections: Set<OpenConnection>
   readonly sessions: Set<OpenSession>
+  readonly connectionShares: Shares<OpenConnection>
+  readonly sessionShares: Shares<OpenSession>
   /** Sessions without a backend that has answered, oldest first: the first to go when room is needed. */
   readonly unanswered: Set<OpenSession>
   /** Of the UDP frontends that are open now: no client is served from one of these. */
@@ -30,11 +33,13 @@ export interface FlowContext extends EngineParts {
   ended(): void
 }
 
-export interface OpenFlow {
+export interface OpenFlow extends Sharing {
   /** Of the current attempt. */
   readonly backend: Backend | undefined
   /** Ends the flow now. */
   cut(reason: CloseReason): void
+  /** Ends the flow to make room for another. */
+  evict(): void
   /** Called about every second with the clock's time, by engines that look for idle flows in TypeScript. */
   tick(now: number): void
 }
@@ -49,11 +54,8 @@ export interface OpenConnection extends OpenFlow {
 }
 
 export interface OpenSession extends OpenFlow {
-  readonly client: Client
   /** Leaves its backend; the next datagram goes to another. */
   move(): void
   /** Its backend is lost: as {@link move}, and not back to the same. */
   lose(): void
-  /** Ends to make room for another session. */
-  evict(): void
 }

@@ -15,6 +15,7 @@ import type { Expiring } from './deadlines.ts'
 import type { FlowContext, OpenConnection } from './flow-context.ts'
 import type { ListenerState } from './listener-state.ts'
 import { type Failure, isExhausted, noDescriptor, outcomeOf, outOfResources } from './outcome.ts'
+import type { FlowShare } from './shares.ts'
 
 /** `cut`: we have ended it, and its totals are still to come. `ended`: nothing more is reported of it. */
 type State = 'choosing' | 'dialling' | 'open' | 'cut' | 'ended'
@@ -31,6 +32,7 @@ export abstract class TcpConnection implements Flow, OpenConnection, Expiring {
   tried = none
   backend: Backend | undefined = undefined
   dueAt = 0
+  share: FlowShare | undefined = undefined
   protected readonly context: FlowContext
   readonly #deadline: number
   #state: State = 'choosing'
@@ -67,21 +69,36 @@ export abstract class TcpConnection implements Flow, OpenConnection, Expiring {
     return this.listener.service.backends.some(({ key }) => key === this.backend?.key)
   }
 
+  /** At the limit, the idlest connection of the client that holds most makes room: see {@link Shares}. */
   begin(): void {
-    const { connections, options } = this.context
-    if (connections.size >= options.limits.connections) {
-      return this.#refuse(refusal('limit', `${connections.size} connections are open, the limit`))
+    const { connections, connectionShares } = this.context
+    if (connectionShares.full) {
+      const idlest = connectionShares.inPlaceOf(this)
+      if (!idlest) return this.#refuse(refusal('limit', `${connections.size} connections are open, the limit`))
+      idlest.evict()
     }
     connections.add(this)
+    connectionShares.add(this)
     this.#attempt(this.#since)
   }
 
-  /** In place of {@link begin}: no descriptor is left for its backend, and the engine has reset the client. */
+  /**
+   * In place of {@link begin}: no descriptor is left for its backend, and the engine has reset the client. If its client has less
+   * than a share, there will be room when it comes again.
+   */
   turnedAway(): void {
     const error = noDescriptor()
     this.#state = 'ended'
     this.context.localFault(error)
     this.context.chooser.refused(this, outOfResources(error))
+    this.context.connectionShares.inPlaceOf(this)?.evict()
+  }
+
+  evict(): void {
+    if (this.#state === 'open') return this.cut('evicted')
+    if (this.#state !== 'dialling') return
+    this.#result({ outcome: 'cancelled', ms: this.#elapsed() })
+    this.#refuse(refusal('limit', 'made room for a connection of a client that holds fewer'))
   }
 
   cut(reason: CloseReason): void {
@@ -118,7 +135,9 @@ export abstract class TcpConnection implements Flow, OpenConnection, Expiring {
 
   /** Bytes have come from the backend since the last sweep. */
   heard(): void {
-    if (this.#state === 'open' && this.backend) this.context.onHeard(this.backend)
+    if (this.#state !== 'open' || !this.backend) return
+    this.context.connectionShares.active(this)
+    this.context.onHeard(this.backend)
   }
 
   /** The dial has failed; the client still waits. */
@@ -194,6 +213,7 @@ export abstract class TcpConnection implements Flow, OpenConnection, Expiring {
 
   #leave(): void {
     this.context.connections.delete(this)
+    this.context.connectionShares.remove(this)
     this.context.ended()
   }
 

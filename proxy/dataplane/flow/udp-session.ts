@@ -15,10 +15,13 @@ import { refusal } from '../../model/refusal.ts'
 import type { Frontend, GlobalService } from '../../model/service.ts'
 import type { FlowContext, OpenSession } from './flow-context.ts'
 import { isExhausted, outcomeOf, outOfResources } from './outcome.ts'
+import type { FlowShare } from './shares.ts'
 import type { UdpFrontend } from './udp-frontend.ts'
 
 /** While the engine drains, a session that has been idle for so long has ended. */
 const drainingIdleMs = 1000
+/** A part of the limit: so many unanswered sessions are a flood, and a client with more sessions has many. */
+const manyPart = 1 / 8
 const none: readonly string[] = []
 
 /** How long a session may be idle now; 0: no limit. */
@@ -44,6 +47,7 @@ export abstract class UdpSession implements Flow, OpenSession {
   service: GlobalService
   tried = none
   backend: Backend | undefined = undefined
+  share: FlowShare | undefined = undefined
   protected readonly context: FlowContext
   #link: Link | undefined
   #left = false
@@ -68,20 +72,19 @@ export abstract class UdpSession implements Flow, OpenSession {
 
   /**
    * Takes the session in; false when it is refused. A client that is a UDP frontend of ours is a forged source or a loop: two
-   * frontends would answer each other without end (CVE-2024-2169). At the limit the oldest session without any reply makes room, as in the
-   * kernel's conntrack: a flood of forged clients evicts its own sessions. When all are answered the new one is refused; a
-   * session in use is never evicted.
+   * frontends would answer each other without end (CVE-2024-2169). At the limit another session makes room, or this one is refused.
    */
   begin(): boolean {
-    const { sessions, unanswered, options, draining, udpAddresses } = this.context
+    const { sessions, sessionShares, unanswered, draining, udpAddresses } = this.context
     if (draining) return this.#turnAway(refusal('draining', 'the proxy is shutting down'))
     if (udpAddresses.has(this.client)) return this.#turnAway(refusal('loop', 'the client is a UDP frontend itself'))
-    if (sessions.size >= options.limits.udpSessions) {
-      const [oldest] = unanswered
-      if (!oldest) return this.#turnAway(refusal('limit', `${sessions.size} UDP sessions are open, the limit`))
-      oldest.evict()
+    if (sessionShares.full) {
+      const other = this.#inPlaceOf()
+      if (!other) return this.#turnAway(refusal('limit', `${sessions.size} UDP sessions are open, the limit`))
+      other.evict()
     }
     sessions.add(this)
+    sessionShares.add(this)
     unanswered.add(this)
     this.listener.sessions.add(this)
     return true
@@ -100,6 +103,7 @@ export abstract class UdpSession implements Flow, OpenSession {
     link.answered = true
     this.tried = none
     unanswered.delete(this)
+    this.context.sessionShares.active(this)
     chooser.result(this, link.backend, { outcome: 'connected', ms: clock.now() - link.since })
   }
 
@@ -132,8 +136,10 @@ export abstract class UdpSession implements Flow, OpenSession {
   }
 
   evict(): void {
-    this.#settle('idle', 'cancelled')
-    this.#refuse(refusal('limit', 'made room for a newer session before any reply'))
+    const answered = this.#link?.answered === true
+    this.#settle('evicted', 'cancelled')
+    if (answered) this.#leave()
+    else this.#refuse(refusal('limit', 'made room for a newer session before any reply'))
   }
 
   lose(): void {
@@ -143,6 +149,21 @@ export abstract class UdpSession implements Flow, OpenSession {
 
   move(): void {
     if (this.#settle('drained', 'cancelled')) this.closeLink()
+  }
+
+  /**
+   * While many sessions have no reply, the oldest of those goes, as in the kernel's conntrack: a flood of forged clients evicts its
+   * own sessions, and none that is in use. Else each client has its share. A client with many sessions does not take the place
+   * of one with fewer.
+   */
+  #inPlaceOf(): OpenSession | undefined {
+    const { sessionShares, unanswered, options } = this.context
+    const many = options.limits.udpSessions * manyPart
+    const fair = unanswered.size < many ? sessionShares.inPlaceOf(this) : undefined
+    if (fair) return fair
+    const [oldest] = unanswered
+    const held = sessionShares.heldBy(this)
+    return held <= many || (oldest?.share && oldest.share.client.flows.size >= held) ? oldest : undefined
   }
 
   #attempt(): void {
@@ -212,6 +233,7 @@ export abstract class UdpSession implements Flow, OpenSession {
     this.#left = true
     this.forget()
     context.sessions.delete(this)
+    context.sessionShares.remove(this)
     context.unanswered.delete(this)
     this.listener.sessions.delete(this)
     context.ended()

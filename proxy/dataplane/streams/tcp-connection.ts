@@ -67,6 +67,7 @@ export class StreamsConnection extends TcpConnection {
     if (pipe.progress !== this.#progress) {
       this.#progress = pipe.progress
       this.#quietSince = now
+      this.context.connectionShares.active(this)
       if (pipe.received !== this.#received) this.heard()
       this.#received = pipe.received
       return

@@ -48,6 +48,7 @@ export class StreamsSession extends UdpSession implements BackendSocketEvents {
   override tick(now: number): void {
     if (this.#moved) {
       this.#moved = false
+      this.context.sessionShares.active(this)
       this.#quietSince = now
       return
     }

@@ -27,11 +27,11 @@ t.test('an end that is ours is a line at info, one that is a peer’s is none', 
   const { lines, close, key } = logged()
   for (const reason of ['done', 'client-reset', 'backend-reset'] as const) close(reason)
   t.same(lines, [])
-  for (const reason of ['idle', 'half-closed', 'drained', 'removed', 'shutdown'] as const) close(reason)
-  t.match(lines, Array(5).fill({ level: 'info', event: 'flow.cut', fields: { backend: key, sent: 5, received: 7 } }))
+  for (const reason of ['idle', 'half-closed', 'drained', 'removed', 'evicted', 'shutdown'] as const) close(reason)
+  t.match(lines, Array(6).fill({ level: 'info', event: 'flow.cut', fields: { backend: key, sent: 5, received: 7 } }))
   t.same(
     lines.map(({ fields }) => fields?.reason),
-    ['idle', 'half-closed', 'drained', 'removed', 'shutdown'],
+    ['idle', 'half-closed', 'drained', 'removed', 'evicted', 'shutdown'],
   )
 })
 
@@ -44,8 +44,10 @@ t.test('many ends with one reason are one line a second, which counts the others
   t.match(lines[1], { fields: { suppressed: 9 } })
 })
 
-t.test('a UDP session has no end but ours, so it is no news', async t => {
+t.test('a UDP session has no end but ours, so it is no news, unless it had to make room', async t => {
   const { lines, close } = logged('UDP')
   close('idle')
   t.same(lines, [])
+  close('evicted')
+  t.match(lines, [{ level: 'info', event: 'flow.cut', fields: { reason: 'evicted' } }])
 })
