@@ -19,6 +19,7 @@ import { MeshError, messageOf } from '../model/error.ts'
 import type { Log } from '../model/log.ts'
 import type { Clock } from '../model/time/clock.ts'
 import { type Answer, fault } from './answer.ts'
+import { Connections } from './connections.ts'
 import { loadPage } from './page.ts'
 import { answer } from './routes.ts'
 import type { Views } from './views.ts'
@@ -34,16 +35,23 @@ export interface AdminParts {
 /** Enough for browsers and scrapers, and too little to exhaust the process. */
 const limits = {
   connections: 64,
+  reserved: 16,
   headerBytes: 8192,
   requestMs: 5000,
   idleMs: 10_000,
   closeMs: 1000,
 }
 
+const busy = fault(503, 'BUSY', 'too many requests are in progress; try again', { connection: 'close' })
+
+/** Answered however many requests are in progress. */
+const probes: ReadonlySet<string | undefined> = new Set(['/healthz', '/readyz'])
+
 export class Admin {
   readonly #parts: AdminParts
   readonly #page: Answer = loadPage()
   readonly #server: Server
+  readonly #connections = new Connections(limits)
 
   constructor(parts: AdminParts) {
     this.#parts = parts
@@ -57,7 +65,7 @@ export class Admin {
       },
       (request, response) => void this.#handle(request, response),
     )
-    this.#server.maxConnections = limits.connections
+    this.#server.on('connection', socket => this.#connections.opened(socket))
     this.#server.setTimeout(limits.idleMs)
   }
 
@@ -89,7 +97,9 @@ export class Admin {
   }
 
   async #handle(request: IncomingMessage, response: ServerResponse): Promise<void> {
+    const hasRoom = this.#connections.asked(request.socket, response)
     try {
+      if (!hasRoom && !probes.has(request.url)) return write(response, busy)
       write(response, this.#objection(request) ?? (await answer(this.#parts.views, this.#page, request.url ?? '/')))
     } catch (error) {
       this.#parts.log.error('admin.request-failed', {

@@ -237,6 +237,38 @@ t.test('the number of connections is limited', async t => {
     if (sockets.filter(socket => socket.destroyed).length < 16) throw new Error('too many are still open')
   })
   t.equal(sockets.filter(socket => socket.destroyed).length, 16)
+  t.ok(
+    sockets.slice(0, 16).every(socket => socket.destroyed),
+    'those without a request for the longest',
+  )
+  t.equal((await ask(admin, '/healthz')).status, 200)
+})
+
+t.test('probes are answered while others send nothing, half a request, or requests that take long', async t => {
+  const slow = Promise.withResolvers<string>()
+  const admin = await start(t, { metrics: () => slow.promise })
+  const port = Number(admin.address?.split(':').at(-1))
+  const open = (text: string) => {
+    const socket = connect(port, '127.0.0.1').on('error', () => {})
+    t.teardown(() => socket.destroy())
+    socket.write(text)
+    return socket
+  }
+  for (let i = 0; i < 100; i++) open('GET /healthz HTTP/1.1\r\nHost: 127')
+  t.equal((await ask(admin, '/healthz')).status, 200, 'half requests')
+  const asked = Array.from({ length: 64 }, () => ask(admin, '/metrics'))
+  await eventually(async () => {
+    if ((await ask(admin, '/v1/status')).status !== 503) throw new Error('not all are in progress')
+  })
+  t.equal(errorOf(await ask(admin, '/v1/status')).code, 'BUSY')
+  for (let i = 0; i < 100; i++) open('')
+  for (const path of ['/healthz', '/readyz']) t.equal((await ask(admin, path)).status, 200, path)
+  slow.resolve('up 1\n')
+  t.ok(
+    (await Promise.all(asked)).every(({ status }) => status === 200),
+    'none of them was cut',
+  )
+  t.equal((await ask(admin, '/v1/status')).status, 200)
 })
 
 t.test('a port in use, a foreign address: the error has the cause and the remedy', async t => {
