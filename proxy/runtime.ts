@@ -45,7 +45,7 @@ import {
 } from './runtime/options.ts'
 import { L4Proxy } from './runtime/proxy.ts'
 import { Publication } from './runtime/publication.ts'
-import { replacedBy, restartFields } from './runtime/reload.ts'
+import { changedParts, restartFields } from './runtime/reload.ts'
 import { createViews, type RunningParts } from './runtime/views.ts'
 import { WriteBack } from './runtime/write-back.ts'
 
@@ -123,9 +123,9 @@ class Starlane implements Runtime {
   #clusters: readonly Cluster[]
   #location: Location
   #plugins: readonly LoadedPlugin[] = []
-  #health: HealthMonitor
-  #proxy: L4Proxy
-  #names: NameService
+  readonly #health: HealthMonitor
+  readonly #proxy: L4Proxy
+  readonly #names: NameService
   #isReady = false
   #isStopping = false
   #reloading: Promise<void> = Promise.resolve()
@@ -284,7 +284,7 @@ class Starlane implements Runtime {
     return this.#reloading
   }
 
-  /** Replaces the parts whose options have changed; the others keep running. */
+  /** Gives each part whose options have changed its new ones, in place: sockets, flows and verdicts stay. */
   async #reload(loaded: Loaded): Promise<void> {
     const before = this.#config
     const { config } = loaded
@@ -308,11 +308,11 @@ class Starlane implements Runtime {
     this.#locate()
     await this.#clusterList.follow(config)
     await this.#updateClusters()
-    const replaced = replacedBy(before, config)
-    if (replaced.balancer) this.#chain.setBalancer(openFlows => this.#newBalancer(openFlows))
-    if (replaced.health) await this.#replaceHealth()
-    if (replaced.proxy) await this.#replaceProxy()
-    if (replaced.dns) await this.#replaceDns()
+    const changed = changedParts(before, config)
+    if (changed.balancer) this.#chain.setBalancer(openFlows => this.#newBalancer(openFlows))
+    if (changed.health) this.#health.configure(healthOptions(config))
+    if (changed.proxy) this.#proxy.configure(engineOptions(config), config.proxy.unlisted)
+    if (changed.dns) await this.#names.configure(dnsOptions(config))
     else this.#names.responder.logQueries(queryFilter(config))
   }
 
@@ -336,31 +336,6 @@ class Starlane implements Runtime {
 
   destroy(): void {
     this.#proxy.destroy()
-  }
-
-  async #replaceHealth(): Promise<void> {
-    const old = this.#health
-    this.#health = this.#newHealth()
-    await old.close()
-    this.#health.start()
-    for (const service of this.#mesh.directory.services()) {
-      for (const { key } of service.backends) this.#mesh.healthChanged(key)
-    }
-  }
-
-  /** The new engine binds the addresses as soon as the old one has released them; flows of the old one drain. */
-  async #replaceProxy(): Promise<void> {
-    const old = this.#proxy
-    this.#proxy = this.#newProxy()
-    await old.release()
-    await this.#proxy.start()
-    void old.close()
-  }
-
-  async #replaceDns(): Promise<void> {
-    await this.#names.close()
-    this.#names = this.#newNames()
-    await this.#names.start()
   }
 
   #locate(): void {

@@ -24,7 +24,9 @@ complete files for common cases. \`starlane validate -c FILE\` lists every error
 - \`\${NAME}\` in a value is the environment variable of that name, \`\${NAME:-default}\` has a default for an unset or empty
   variable, and \`$\${\` is a literal \`\${\`. Variables are replaced after the YAML is parsed, so each stays one value. Inside
   \`{ }\` and \`[ ]\` put it in quotes.
-- YAML anchors and aliases (\`&name\`, \`*name\`) repeat a value.`
+- YAML anchors and aliases (\`&name\`, \`*name\`) repeat a value.
+- SIGHUP reads the file again. A file with errors changes nothing. Options change in place: flows, sockets and verdicts stay. A
+  plugin with other options is created anew. Fields that need a restart are named in the log line \`reload.refused\`.`
 
 function section(name: string, rows: readonly Described[]): string {
   const [own, ...inner] = rows

@@ -22,6 +22,8 @@ export interface Engine {
   retire(backends: readonly string[]): void
   /** Nothing is heard of these backends any more: their TCP flows are reset now, UDP sessions move. Takes keys. */
   lose(backends: readonly string[]): void
+  /** Other options from now on, also for the flows in progress. Sockets stay as they are. */
+  configure(options: EngineOptions): void
   stats(): EngineStats
   /** Stops accepting, gives flows at most the drain time to end, then cuts them. Resolves when no socket is left. */
   close(): Promise<void>
@@ -44,7 +46,7 @@ export interface Listener {
   close(): Promise<void>
 }
 
-/** Durations in milliseconds. */
+/** Durations in milliseconds. Replaced as a whole, never changed. */
 export interface EngineOptions {
   readonly dial: { readonly timeoutMs: number; readonly attempts: number; readonly budgetMs: number }
   readonly idle: { readonly tcpMs: number; readonly halfClosedMs: number; readonly udpMs: number }

@@ -44,6 +44,8 @@ export interface QueryHandlerParts {
   readonly clock: Clock
   readonly random: Random
   readonly log: Log
+  /** Goes on counting for a handler that this one replaces. */
+  readonly counters?: Counters | undefined
 }
 
 /** A reply in a buffer of its own, or the length of one written into the request's `room`. */
@@ -53,7 +55,7 @@ type Sent = Buffer | number
 const failureLogMs = 60_000
 
 export class QueryHandler {
-  readonly counters = new Counters()
+  readonly counters: Counters
   readonly queryLog: QueryLog
   readonly answers: AnswerCache
   readonly zones: Zones
@@ -75,6 +77,7 @@ export class QueryHandler {
   constructor(parts: QueryHandlerParts, options: FullDnsOptions, zones: Zones, resolver: Resolver) {
     const { directory, visibility, access, clock, random, log } = parts
     this.#parts = parts
+    this.counters = parts.counters ?? new Counters()
     this.#options = options
     this.#resolver = resolver
     this.zones = zones

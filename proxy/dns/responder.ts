@@ -44,6 +44,11 @@ export interface DnsResponder {
   respond(message: Buffer, client: Client, transport: Transport): Buffer | undefined | Promise<Buffer | undefined>
   /** The answer that a client would get for a name, and how it was made. */
   explain(name: string, type: string, client: Client): Promise<NameExplanation>
+  /**
+   * Other options from now on, for the same sockets: `listen` and `tcp` stay. Queries that wait for an upstream are answered as
+   * they were asked.
+   */
+  configure(options: DnsOptions): Promise<void>
   /** Which queries to log from now on; undefined: none. */
   logQueries(filter: QueryFilter | undefined): void
   problems(): Problem[]
@@ -59,26 +64,26 @@ export function createDnsResponder(parts: DnsParts): DnsResponder {
   return new Responder(parts)
 }
 
+/** All that depends on the options, but the sockets. */
+interface Wiring {
+  readonly options: FullDnsOptions
+  readonly forwarder: Forwarder
+  readonly upstreams: Upstreams
+  readonly isTrusted: IsTrusted
+  readonly resolver: Resolver
+  readonly handler: QueryHandler
+}
+
 class Responder implements DnsResponder {
   readonly #parts: DnsParts
-  readonly #options: FullDnsOptions
-  readonly #forwarder: Forwarder
-  readonly #upstreams: Upstreams
-  readonly #isTrusted: IsTrusted
-  readonly #resolver: Resolver
-  readonly #handler: QueryHandler
+  /** Wirings that others have replaced, while upstreams may still answer them; the value closes one. */
+  readonly #replaced = new Map<Wiring, () => void>()
+  #now: Wiring
   #listening: Listening | undefined
 
   constructor(parts: DnsParts) {
-    const { clock, random } = parts
     this.#parts = parts
-    this.#options = withDefaults(parts.options)
-    this.#forwarder = new Forwarder(this.#options.forward, clock, random)
-    this.#upstreams = new Upstreams(this.#options, this.#forwarder, parts)
-    const access = new Access(this.#options.access)
-    this.#isTrusted = address => access.of(address).trusted
-    this.#resolver = new Resolver(this.#forwarder, this.#options, this.#isTrusted, clock)
-    this.#handler = new QueryHandler({ ...parts, access }, this.#options, zonesOf(this.#options), this.#resolver)
+    this.#now = wired(parts, parts.options)
   }
 
   get address(): SocketAddress | undefined {
@@ -86,42 +91,56 @@ class Responder implements DnsResponder {
   }
 
   async start(): Promise<void> {
-    await this.#upstreams.prepare()
+    const { options, upstreams } = this.#now
+    await upstreams.prepare()
     const { BatchSocket, clock } = this.#parts
-    const handler = this.#handler
-    this.#listening = await listen(this.#options.listen, this.#options.tcp, {
-      respond: (message, client, transport) => handler.respond(message, client, transport),
-      respondInto: (room, message, length, client) => handler.respondInto(room, message, length, client),
+    this.#listening = await listen(options.listen, options.tcp, {
+      respond: (message, client, transport) => this.#now.handler.respond(message, client, transport),
+      respondInto: (room, message, length, client) => this.#now.handler.respondInto(room, message, length, client),
       BatchSocket,
-      isTrusted: this.#isTrusted,
+      isTrusted: address => this.#now.isTrusted(address),
       clock,
     })
-    this.#upstreams.start(this.#listening.address)
+    this.#now.upstreams.start(this.#listening.address)
+  }
+
+  async configure(options: DnsOptions): Promise<void> {
+    const before = this.#now
+    const next = wired(this.#parts, options, before.handler)
+    await next.upstreams.prepare()
+    this.#now = next
+    if (this.#listening) next.upstreams.start(this.#listening.address)
+    const close = () => {
+      stopTimer()
+      this.#replaced.delete(before)
+      before.upstreams.close()
+      before.handler.close()
+    }
+    const stopTimer = this.#parts.clock.after(before.options.forward.totalMs, close)
+    this.#replaced.set(before, close)
   }
 
   respond(message: Buffer, client: Client, transport: Transport): Buffer | undefined | Promise<Buffer | undefined> {
-    return this.#handler.respond(message, client, transport)
+    return this.#now.handler.respond(message, client, transport)
   }
 
   explain(name: string, type: string, client: Client): Promise<NameExplanation> {
-    return explain(name, type, client, {
-      handler: this.#handler,
-      resolver: this.#resolver,
-      forwarder: this.#forwarder,
-    })
+    return explain(name, type, client, this.#now)
   }
 
   logQueries(filter: QueryFilter | undefined): void {
-    this.#handler.queryLog.filter = filter
+    this.#now.handler.queryLog.filter = filter
   }
 
   problems(): Problem[] {
-    return [...this.#upstreams.problems(), ...this.#forwarder.problems()]
+    const { upstreams, forwarder } = this.#now
+    return [...upstreams.problems(), ...forwarder.problems()]
   }
 
   stats(): DnsStats {
-    const { counters, answers } = this.#handler
-    const { refused, failures, ...cache } = this.#resolver.counts
+    const { handler, resolver, forwarder } = this.#now
+    const { counters, answers } = handler
+    const { refused, failures, ...cache } = resolver.counts
     return {
       requests: counters.requests(),
       responses: counters.responses(),
@@ -130,21 +149,44 @@ class Responder implements DnsResponder {
       dropped: counters.dropped,
       limited: counters.limited,
       answerCache: { entries: answers.size, hits: counters.hits, misses: counters.misses },
-      cache: { ...this.#resolver.cacheSize, ...cache },
-      forward: { inFlight: this.#resolver.inFlight, refused, failures },
-      upstreams: this.#forwarder.upstreams.map(upstream => upstream.stats()),
+      cache: { ...resolver.cacheSize, ...cache },
+      forward: { inFlight: resolver.inFlight, refused, failures },
+      upstreams: forwarder.upstreams.map(upstream => upstream.stats()),
       tcp: { connections: this.#listening?.tcp.connections ?? 0, refused: this.#listening?.tcp.refused ?? 0 },
     }
   }
 
   async close(): Promise<void> {
-    const stopWaiting = this.#parts.clock.after(closeWaitMs, () => this.#upstreams.close())
+    const { upstreams, handler } = this.#now
+    const stopWaiting = this.#parts.clock.after(closeWaitMs, () => {
+      upstreams.close()
+      this.#closeReplaced()
+    })
     await this.#listening?.close()
     stopWaiting()
     this.#listening = undefined
-    this.#upstreams.close()
-    this.#handler.close()
+    upstreams.close()
+    handler.close()
+    this.#closeReplaced()
   }
+
+  #closeReplaced(): void {
+    for (const close of [...this.#replaced.values()]) close()
+  }
+}
+
+/** `before`: the handler that the new one replaces, whose counters go on. */
+function wired(parts: DnsParts, given: DnsOptions, before?: QueryHandler): Wiring {
+  const { clock, random } = parts
+  const options = withDefaults(given)
+  const forwarder = new Forwarder(options.forward, clock, random)
+  const upstreams = new Upstreams(options, forwarder, parts)
+  const access = new Access(options.access)
+  const isTrusted: IsTrusted = address => access.of(address).trusted
+  const resolver = new Resolver(forwarder, options, isTrusted, clock)
+  const counters = before?.counters
+  const handler = new QueryHandler({ ...parts, access, counters }, options, zonesOf(options), resolver)
+  return { options, forwarder, upstreams, isTrusted, resolver, handler }
 }
 
 function zonesOf(options: FullDnsOptions): Zones {

@@ -17,6 +17,8 @@ export interface CheckerParts {
   readonly clock: Clock
   readonly random: Random
   readonly log: Log
+  /** The checker with other options that this one replaces: its counts go on. */
+  readonly before?: Checker | undefined
   /** Called after `target.checks` was updated. */
   readonly onChecked: (target: Target, result: CheckResult) => void
 }
@@ -28,14 +30,15 @@ export class Checker {
   readonly #parts: CheckerParts
   readonly #scheduler: CheckScheduler
   readonly #targets = new Map<string, Target>()
-  readonly #counts = { passed: 0, failed: 0, local: 0, traffic: 0 }
+  readonly #counts: Record<CheckResult['outcome'] | 'traffic', number>
   #localFaultLoggedAt = Number.NEGATIVE_INFINITY
   #closed = false
 
   constructor(parts: CheckerParts) {
-    const { options, maxInFlight, clock, random, log } = parts
+    const { options, maxInFlight, clock, random, log, before } = parts
     const { intervalMs, relax } = options
     this.#parts = parts
+    this.#counts = { passed: 0, failed: 0, local: 0, traffic: 0, ...before?.stats().checks }
     this.#scheduler = new CheckScheduler({
       intervalMs,
       relax,
@@ -70,7 +73,7 @@ export class Checker {
         checks: watched.target?.checks ?? unchecked,
         checkedAt: Number.NEGATIVE_INFINITY,
         passes: 0,
-        heardAt: Number.NEGATIVE_INFINITY,
+        heardAt: watched.target?.heardAt ?? Number.NEGATIVE_INFINITY,
         unanswered: 0,
         due: 0,
         heapIndex: 0,

@@ -2,6 +2,7 @@
  * The health of backends, from active checks and from the results of live traffic. Verdicts are kept by backend key, so
  * they survive rebuilds of a pool; only changes of a verdict are reported and logged.
  */
+import { isDeepStrictEqual } from 'node:util'
 import type { Backend, Health } from '../model/backend.ts'
 import type { Change, Directory } from '../model/directory.ts'
 import { blames, type Flow, type FlowObserver, type Result, type Totals } from '../model/flow.ts'
@@ -42,18 +43,22 @@ export class HealthMonitor implements Pick<FlowObserver, 'connecting' | 'result'
   readonly #backends: WatchedBackends
   readonly #outliers: OutlierDetector
   /** Undefined when active checks are off. */
-  readonly #checker: Checker | undefined
+  #checker: Checker | undefined
+  #options: HealthOptions
+  /** The checkers that other options have replaced, until their last check is over. */
+  readonly #replaced = new Set<Promise<void>>()
   #unsubscribe: () => void = () => {}
 
   constructor(parts: HealthParts) {
     const { options, clock, random } = parts
-    const { active, passive } = options
+    const { passive } = options
     this.#parts = parts
+    this.#options = options
     this.#backends = new WatchedBackends(clock, service => options.services === 'all' || service.settings.global)
     this.#checker = this.#makeChecker()
     this.#outliers = new OutlierDetector({
       options: passive,
-      rise: active.type === 'none' ? Number.POSITIVE_INFINITY : active.rise,
+      rise: riseOf(options),
       clock,
       random,
       onUneject: watched => this.#reassess(watched, () => 'the ejection is over'),
@@ -66,11 +71,19 @@ export class HealthMonitor implements Pick<FlowObserver, 'connecting' | 'result'
     this.#applyChange([...directory.services()].map(after => ({ key: after.key, before: undefined, after })))
   }
 
+  /** Other options from now on; only `services` stays. Verdicts are kept until checks by the new options change them. */
+  configure(options: HealthOptions): void {
+    const before = this.#options
+    this.#options = options
+    if (!isDeepStrictEqual([before.active, before.maxInFlight], [options.active, options.maxInFlight])) this.#check()
+    this.#outliers.configure(options.passive, riseOf(options), this.#backends.known())
+  }
+
   /** Cancels the checks in flight; resolves when none is left. */
   async close(): Promise<void> {
     this.#unsubscribe()
     this.#outliers.close()
-    await this.#checker?.close()
+    await Promise.all([this.#checker?.close(), ...this.#replaced])
   }
 
   /** Also for a backend that left recently, so that it returns with the verdict it had. */
@@ -102,7 +115,7 @@ export class HealthMonitor implements Pick<FlowObserver, 'connecting' | 'result'
     if (!countsAsFailure(result, backend)) return
     this.#checker?.doubted(watched)
     if (this.#outliers.failed(watched)) {
-      const { consecutive } = this.#parts.options.passive
+      const { consecutive } = this.#options.passive
       this.#reassess(watched, () => `${consecutive} attempts in a row failed, the last one: ${result.outcome}`)
     }
   }
@@ -119,14 +132,30 @@ export class HealthMonitor implements Pick<FlowObserver, 'connecting' | 'result'
     return { backends, down, ...(this.#checker?.stats() ?? idle), ...this.#outliers.stats() }
   }
 
-  #makeChecker(): Checker | undefined {
-    const { options, clock, random, log, probes = { tcp: tcpProbe, http: httpProbe } } = this.#parts
-    const { active, maxInFlight = defaultMaxInFlight } = options
+  /** Checks by the options as they are now, in place of the earlier checker. Without checks there are no verdicts of them. */
+  #check(): void {
+    const before = this.#checker
+    this.#checker = this.#makeChecker(before)
+    if (before) {
+      const closing = before.close().finally(() => this.#replaced.delete(closing))
+      this.#replaced.add(closing)
+    }
+    if (this.#checker) {
+      for (const watched of this.#backends.current()) this.#checker.joined(watched)
+      return
+    }
+    for (const watched of this.#backends.known()) watched.target = undefined
+    for (const watched of [...this.#backends.current()]) this.#reassess(watched, () => 'checks are off')
+  }
+
+  #makeChecker(before?: Checker): Checker | undefined {
+    const { clock, random, log, probes = { tcp: tcpProbe, http: httpProbe } } = this.#parts
+    const { active, maxInFlight = defaultMaxInFlight } = this.#options
     if (active.type === 'none') return undefined
     const probe = active.type === 'tcp' ? probes.tcp(active, clock) : probes.http(active, clock)
     const onChecked = (target: Target, result: CheckResult) => this.#checked(target, result)
     const traffic = active.type === 'tcp' && active.traffic
-    return new Checker({ options: active, traffic, maxInFlight, probe, clock, random, log, onChecked })
+    return new Checker({ options: active, traffic, maxInFlight, probe, clock, random, log, before, onChecked })
   }
 
   #applyChange(change: Change): void {
@@ -153,7 +182,7 @@ export class HealthMonitor implements Pick<FlowObserver, 'connecting' | 'result'
       this.#outliers.checked(watched, passed)
       this.#reassess(watched, () => (result.outcome === 'passed' ? 'checks pass' : `checks fail: ${result.why}`))
     }
-    const { active } = this.#parts.options
+    const { active } = this.#options
     if (active.type === 'none' || target.unanswered !== active.fall || target.checks.health !== 'down') return
     // The host is silent, so its UDP ports are too, which are not checked.
     const udp = this.#backends.datagramsAt(target.address)
@@ -182,6 +211,11 @@ export class HealthMonitor implements Pick<FlowObserver, 'connecting' | 'result'
     else if (from === 'unknown') log.debug('health.verdict', fields)
     else log.info('health.verdict', fields)
   }
+}
+
+/** Consecutive passed checks that end an ejection early. */
+function riseOf({ active }: HealthOptions): number {
+  return active.type === 'none' ? Number.POSITIVE_INFINITY : active.rise
 }
 
 /** A UDP timeout does not count: some services, like syslog, never answer. An ICMP refusal does. */

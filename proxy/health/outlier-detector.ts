@@ -24,16 +24,35 @@ export interface OutlierDetectorParts {
 
 export class OutlierDetector {
   readonly #parts: OutlierDetectorParts
+  #options: PassiveOptions
+  #rise: number
   /** The ejected backends that are in a pool now; the value cancels the timer of the return. */
   readonly #returns = new Map<WatchedBackend, () => void>()
-  readonly #clients: RecentClients
+  #clients: RecentClients
   #ejections = 0
   #heldBack = 0
   #closed = false
 
   constructor(parts: OutlierDetectorParts) {
     this.#parts = parts
-    this.#clients = new RecentClients(Math.max(2, parts.options.consecutive), parts.clock)
+    this.#options = parts.options
+    this.#rise = parts.rise
+    this.#clients = recentClients(parts.options, parts.clock)
+  }
+
+  /** Other options from now on. Ejections last as long as they were meant to, unless ejection is off now: then they end. */
+  configure(options: PassiveOptions, rise: number, known: Iterable<WatchedBackend>): void {
+    const { consecutive } = this.#options
+    this.#options = options
+    this.#rise = rise
+    if (options.consecutive === consecutive) return
+    this.#clients = recentClients(options, this.#parts.clock)
+    for (const { outlier } of known) if (outlier?.state === 'in') outlier.resets = new EarlyResets(options.consecutive)
+    if (options.consecutive > 0) return
+    for (const watched of [...this.#returns.keys()]) {
+      this.#uneject(watched)
+      this.#parts.onUneject(watched)
+    }
   }
 
   stats(): { ejected: number; ejections: number; heldBack: number } {
@@ -61,7 +80,7 @@ export class OutlierDetector {
 
   /** A dial failed and the backend is to blame. True when this ejected it. */
   failed(watched: WatchedBackend): boolean {
-    const { consecutive } = this.#parts.options
+    const { consecutive } = this.#options
     if (consecutive === 0 || this.#closed) return false
     const outlier = this.#outlierOf(watched)
     if (outlier.state === 'ejected' || ++outlier.failures < consecutive) return false
@@ -72,7 +91,7 @@ export class OutlierDetector {
 
   /** A connected flow of this client ended. The reason, when this ejected the backend. */
   ended(watched: WatchedBackend, client: string, totals: Totals): string | undefined {
-    const { consecutive } = this.#parts.options
+    const { consecutive } = this.#options
     if (consecutive === 0 || this.#closed) return undefined
     if (totals.received > 0 && watched.outlier?.state === 'in') watched.outlier.resets.clear()
     if (!isEarlyReset(totals)) return undefined
@@ -88,7 +107,7 @@ export class OutlierDetector {
     const { outlier } = watched
     if (outlier?.state !== 'ejected') return
     outlier.passes = passed ? outlier.passes + 1 : 0
-    if (outlier.passes >= this.#parts.rise) this.#uneject(watched)
+    if (outlier.passes >= this.#rise) this.#uneject(watched)
   }
 
   /** The backend is in a pool again: the rest of an ejection still applies. */
@@ -114,8 +133,9 @@ export class OutlierDetector {
   }
 
   #in(ejections: number): OutlierState {
-    const { options, clock } = this.#parts
-    return { state: 'in', failures: 0, resets: new EarlyResets(options.consecutive), ejections, since: clock.now() }
+    const { consecutive } = this.#options
+    const since = this.#parts.clock.now()
+    return { state: 'in', failures: 0, resets: new EarlyResets(consecutive), ejections, since }
   }
 
   #ejectWithRoom(watched: WatchedBackend, outlier: Included, accuser: string | undefined): boolean {
@@ -135,18 +155,19 @@ export class OutlierDetector {
       pods.add(one.pod)
       if (this.isEjected(one)) out.add(one.pod)
     }
-    return out.has(pod) || out.size < Math.max(1, Math.floor((pods.size * this.#parts.options.maxPercent) / 100))
+    return out.has(pod) || out.size < Math.max(1, Math.floor((pods.size * this.#options.maxPercent) / 100))
   }
 
   /** The multiplier falls by one for each `ejectMs` without an ejection, and is capped where it reaches `maxEjectMs`. */
   #nextEjections({ ejections, since }: { readonly ejections: number; readonly since: number }): number {
-    const { ejectMs, maxEjectMs } = this.#parts.options
+    const { ejectMs, maxEjectMs } = this.#options
     const decayed = ejections - Math.floor((this.#parts.clock.now() - since) / ejectMs)
     return Math.min(Math.max(0, decayed) + 1, Math.max(1, Math.ceil(maxEjectMs / ejectMs)))
   }
 
   #eject(watched: WatchedBackend, ejections: number, accuser: string | undefined): void {
-    const { options, clock, random } = this.#parts
+    const { clock, random } = this.#parts
+    const options = this.#options
     const ms =
       Math.min(options.ejectMs * ejections, Math.max(options.ejectMs, options.maxEjectMs)) * (0.9 + 0.2 * random())
     const until = clock.now() + ms
@@ -168,4 +189,9 @@ export class OutlierDetector {
     this.left(watched)
     watched.outlier = this.#in(watched.outlier?.ejections ?? 0)
   }
+}
+
+/** As many as an ejection by early resets may need. */
+function recentClients({ consecutive }: PassiveOptions, clock: Clock): RecentClients {
+  return new RecentClients(Math.max(2, consecutive), clock)
 }

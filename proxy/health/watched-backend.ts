@@ -55,7 +55,7 @@ export type OutlierState =
   | {
       readonly state: 'in'
       failures: number
-      readonly resets: EarlyResets
+      resets: EarlyResets
       readonly ejections: number
       readonly since: number
     }

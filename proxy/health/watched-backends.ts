@@ -43,6 +43,17 @@ export class WatchedBackends {
     return this.#current.get(key) ?? this.#recent.get(key)
   }
 
+  /** Those in a pool now. */
+  current(): Iterable<WatchedBackend> {
+    return this.#current.values()
+  }
+
+  /** Also those that left recently. */
+  *known(): Iterable<WatchedBackend> {
+    yield* this.#current.values()
+    yield* this.#recent.values()
+  }
+
   /** Keys of the UDP backends at an address. */
   datagramsAt(address: string): string[] {
     const found = [...this.#current.values()].filter(one => one.protocol === 'UDP' && one.address === address)

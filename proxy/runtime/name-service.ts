@@ -1,4 +1,6 @@
 /** The DNS responder of the runtime: binds its address and tries again while that fails. */
+import { isDeepStrictEqual } from 'node:util'
+import type { DnsOptions } from '../dns/options.ts'
 import { createDnsResponder, type DnsParts, type DnsResponder } from '../dns/responder.ts'
 import { endpointText } from '../model/address.ts'
 import { MeshError, messageOf, type Problem } from '../model/error.ts'
@@ -40,6 +42,17 @@ export class NameService {
       this.#failure = error instanceof MeshError ? error : new MeshError('LISTEN', messageOf(error), { cause: error })
       if (!this.#closed) this.#stopRetry = clock.after(retryMs, () => void this.start())
     }
+  }
+
+  /** Other options from now on. Binds again only where the address has changed. */
+  async configure(options: DnsOptions): Promise<void> {
+    const { listen } = this.#parts.options
+    this.#parts = { ...this.#parts, options }
+    if (isDeepStrictEqual(listen, options.listen)) return this.#responder.configure(options)
+    this.#stopRetry()
+    await this.#responder.close()
+    this.#responder = createDnsResponder(this.#parts)
+    await this.start()
   }
 
   problems(): Problem[] {

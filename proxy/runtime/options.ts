@@ -43,12 +43,12 @@ export function locationOf(
 
 export function engineOptions({ proxy }: Config): EngineOptions {
   const { dial, idle, drain, limits } = proxy
-  return {
+  return Object.freeze({
     dial: { timeoutMs: dial.timeout, attempts: dial.attempts, budgetMs: dial.budget },
     idle: { tcpMs: idle.tcp, halfClosedMs: idle.halfClosed, udpMs: idle.udp },
     drainMs: drain,
     limits,
-  }
+  })
 }
 
 export function healthOptions({ health, proxy }: Config): HealthOptions {

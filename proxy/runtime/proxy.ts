@@ -1,4 +1,4 @@
-/** The L4 proxy: an engine and the listeners that feed it. A reload with other engine options replaces it as a whole. */
+/** The L4 proxy: an engine and the listeners that feed it. A reload gives it other options; its sockets and flows stay. */
 import type { Engine, EngineOptions } from '../dataplane/engine.ts'
 import { createEngine } from '../dataplane/engines.ts'
 import { Exposure } from '../dataplane/frontends/exposure.ts'
@@ -26,7 +26,7 @@ export interface L4ProxyParts {
   readonly unlistedMs: number
   /** Makes ClusterIPs local, with `proxy.anyip`. */
   readonly routes: LocalRoutes | undefined
-  /** With `proxy.nftables`. Outlive this proxy, since another may follow it. */
+  /** With `proxy.nftables`. */
   readonly rules: PacketRules | undefined
   readonly clock: Clock
   readonly random: Random
@@ -95,6 +95,12 @@ export class L4Proxy {
     return this.#listeners.listening().length
   }
 
+  /** Other options from now on. */
+  configure(options: EngineOptions, unlistedMs: number): void {
+    this.#engine.configure(options)
+    this.#listeners.setUnlisted(unlistedMs)
+  }
+
   stats(): EngineStats & { readonly listeners: number } {
     return { ...this.#engine.stats(), listeners: this.listening }
   }
@@ -132,15 +138,11 @@ export class L4Proxy {
     await this.#exposure.start()
   }
 
-  /** Closes all listeners; flows in progress continue. */
-  async release(): Promise<void> {
+  /** Closes all listeners; flows in progress may go on for the drain time. */
+  async close(): Promise<void> {
     this.#unwatch()
     this.#exposure.close()
     await this.#listeners.close()
-  }
-
-  async close(): Promise<void> {
-    await this.release()
     await this.#engine.close()
   }
 

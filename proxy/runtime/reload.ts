@@ -3,15 +3,15 @@ import { isDeepStrictEqual } from 'node:util'
 import type { Config } from '../config/schema.ts'
 import { dnsOptions, engineOptions, healthOptions } from './options.ts'
 
-/** The parts that a new configuration replaces; the others keep running untouched. */
-export interface Replaced {
+/** The parts with other options. They take them in place. */
+export interface ChangedParts {
   readonly balancer: boolean
   readonly health: boolean
   readonly proxy: boolean
   readonly dns: boolean
 }
 
-export function replacedBy(before: Config, after: Config): Replaced {
+export function changedParts(before: Config, after: Config): ChangedParts {
   return {
     balancer: before.proxy.balancer !== after.proxy.balancer,
     health: !isDeepStrictEqual(healthOptions(before), healthOptions(after)),

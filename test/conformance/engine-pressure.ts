@@ -6,7 +6,7 @@ import { ending, hashOf, pattern, silent, tcpBackend } from '../support/backend.
 import { settled } from '../support/clock.ts'
 import { eventually } from '../support/eventually.ts'
 import { heldBytes, openSockets } from '../support/faults.ts'
-import { type CreateEngine, Rig } from './engine-rig.ts'
+import { type CreateEngine, plainOptions, Rig } from './engine-rig.ts'
 
 const mebibyte = 1024 * 1024
 
@@ -104,6 +104,23 @@ export function pressureSuite(t: Test, create: CreateEngine): void {
     t.match(await end, { end: 'reset' }, 'bytes are lost, so it is no FIN')
     await rig.settled()
     t.match(rig.chooser.totals, [{ reason: 'idle' }])
+  })
+
+  t.test('other idle times apply to the connections that there are', async t => {
+    const { backend } = await tcpBackend(t, silent)
+    const rig = await Rig.start(t, create, { backends: [backend] })
+    const end = ending(await rig.client())
+    await rig.clock.advance(60_000)
+    rig.engine.configure({ ...plainOptions, idle: { ...plainOptions.idle, tcpMs: 10_000 } })
+    await rig.clock.advance(12_000)
+    t.match(await end, { end: 'reset' })
+    await rig.settled()
+    t.match(rig.chooser.totals, [{ reason: 'idle' }])
+    const next = await rig.client()
+    rig.engine.configure({ ...plainOptions, idle: { ...plainOptions.idle, tcpMs: 0 } })
+    await rig.clock.advance(24 * 3_600_000)
+    t.equal(rig.engine.stats().connections, 1, '0 is no limit')
+    next.destroy()
   })
 
   t.test('idleness is counted over both directions', async t => {

@@ -108,7 +108,7 @@ class Pump {
   void endAll();
 
   Shared& shared_;
-  const PumpOptions options_;
+  PumpOptions options_;
   const std::function<void()> wake_;
   int error_ = 0;
   Outbox outbox_;

@@ -11,7 +11,7 @@
 namespace starlane {
 
 // Raise it with every change of what the two sides send each other: an addon built from older sources is then refused.
-constexpr int32_t kProtocol = 5;
+constexpr int32_t kProtocol = 6;
 
 enum class Event : int32_t {
   Accepted = 1,          // slot, generation, listener, port, family, address
@@ -43,6 +43,7 @@ enum class Command : int32_t {
   Unlink = 8,          // slot, generation: answered by Unlinked, unless the link has ended before
   Forget = 9,          // slot, generation: answered by Dropped
   CloseFrontend = 10,  // frontend
+  Configure = 11,      // idleMs, halfClosedMs of TCP connections
 };
 
 enum class Reason : int32_t { Done = 0, ClientReset = 1, BackendReset = 2, Idle = 3, HalfClosed = 4, Cut = 5, Refused = 6, BackendLost = 7 };
@@ -72,6 +73,10 @@ struct Record {
       double sent;
       double received;
     } totals;
+    struct {
+      double idleMs;
+      double halfClosedMs;
+    } idle;
   };
   int32_t rest[4];
 };

@@ -129,6 +129,9 @@ void Pump::execute(const Record& command) {
       budget_.most = command.descriptors < 0 ? SIZE_MAX : static_cast<size_t>(command.descriptors);
       sessions_.sweep(command.now, command.limitMs);
       return sweep(command.now);
+    case Command::Configure:
+      options_ = {command.idle.idleMs, command.idle.halfClosedMs};
+      return;
     case Command::CloseListener:
       return closeListener(command.listener);
     case Command::Link:

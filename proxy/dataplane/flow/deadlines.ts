@@ -13,7 +13,7 @@ export interface Expiring {
  */
 export class Deadlines {
   readonly #clock: Clock
-  readonly #ms: number
+  #ms: number
   readonly #waiting = new Set<Expiring>()
   #callOff: (() => void) | undefined
 
@@ -28,6 +28,17 @@ export class Deadlines {
     if (!this.#callOff) this.#arm(this.#ms)
   }
 
+  /** Another length, also for those that have begun. All move alike, so their order stays. */
+  change(ms: number): void {
+    const longer = ms - this.#ms
+    this.#ms = ms
+    if (longer === 0) return
+    for (const one of this.#waiting) one.dueAt += longer
+    if (!this.#callOff) return
+    this.#callOff()
+    this.#arm(Math.max(0, this.#left()))
+  }
+
   /** Has no effect on one that has not begun or has expired. */
   stop(one: Expiring): void {
     this.#waiting.delete(one)
@@ -36,6 +47,12 @@ export class Deadlines {
   close(): void {
     this.#callOff?.()
     this.#waiting.clear()
+  }
+
+  /** Until the first expires. */
+  #left(): number {
+    const [first] = this.#waiting
+    return first ? first.dueAt - this.#clock.now() : this.#ms
   }
 
   #arm(ms: number): void {

@@ -24,7 +24,7 @@ export class EngineCore implements Engine, FlowContext {
   readonly name: string
   readonly chooser: EngineParts['chooser']
   readonly onHeard: (backend: Backend) => void
-  readonly options: EngineOptions
+  options: EngineOptions
   readonly clock: EngineParts['clock']
   readonly log: EngineParts['log']
   readonly connections = new Set<OpenConnection>()
@@ -41,6 +41,7 @@ export class EngineCore implements Engine, FlowContext {
   readonly #udp = new Set<ListenerState>()
   readonly #forgetAddress = new Map<ListenerState, () => void>()
   readonly #timers = new Set<() => void>()
+  #stopSweeping: () => void
   readonly #faults = new Map<string, { loggedAt: number; times: number }>()
   #lastId = 0
   #closing: Promise<void> | undefined
@@ -60,7 +61,7 @@ export class EngineCore implements Engine, FlowContext {
     this.dials = new Deadlines(clock, options.dial.timeoutMs)
     this.#transport = createTransport(this)
     this.#sweep()
-    this.#timers.add(clock.every(sweepMs(options.idle), () => this.#sweep()))
+    this.#stopSweeping = this.#sweepEvery(sweepMs(options.idle))
   }
 
   async listen(frontend: Frontend, service: GlobalService, paused?: Listener): Promise<Listener> {
@@ -100,6 +101,15 @@ export class EngineCore implements Engine, FlowContext {
     const isLost = ({ backend }: OpenFlow) => backend !== undefined && keys.has(backend.key)
     for (const session of this.sessions) if (isLost(session)) session.lose()
     for (const connection of [...this.connections].filter(isLost)) connection.lose()
+  }
+
+  configure(options: EngineOptions): void {
+    this.options = options
+    this.dials.change(options.dial.timeoutMs)
+    this.#transport.configure()
+    if (!this.#timers.delete(this.#stopSweeping)) return // destroyed
+    this.#stopSweeping()
+    this.#stopSweeping = this.#sweepEvery(sweepMs(options.idle))
   }
 
   stats(): EngineStats {
@@ -142,6 +152,12 @@ export class EngineCore implements Engine, FlowContext {
 
   ended(): void {
     if (this.connections.size === 0 && this.sessions.size === 0) this.#empty?.()
+  }
+
+  #sweepEvery(ms: number): () => void {
+    const cancel = this.clock.every(ms, () => this.#sweep())
+    this.#timers.add(cancel)
+    return cancel
   }
 
   #sweep(): void {

@@ -1,7 +1,7 @@
 /** What all flows of one engine share, and what the engine needs of each of them. */
 import type { Backend } from '../../model/backend.ts'
 import type { CloseReason } from '../../model/flow.ts'
-import type { EngineParts } from '../engine.ts'
+import type { EngineOptions, EngineParts } from '../engine.ts'
 import type { Deadlines } from './deadlines.ts'
 import type { Descriptors } from './descriptors.ts'
 import type { ListenerState } from './listener-state.ts'
@@ -9,6 +9,8 @@ import type { Shares, Sharing } from './shares.ts'
 import type { UdpAddresses } from './udp-addresses.ts'
 
 export interface FlowContext extends EngineParts {
+  /** As they are now: read at each use, since a reload replaces them. */
+  readonly options: EngineOptions
   readonly onHeard: (backend: Backend) => void
   readonly connections: Set<OpenConnection>
   readonly sessions: Set<OpenSession>

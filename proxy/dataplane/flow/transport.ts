@@ -6,6 +6,8 @@ export interface Transport {
   /** Rejects with `MeshError` LISTEN. `onClose` is called when the listener closes: its flows should drain. */
   listenTcp(frontend: Frontend, service: GlobalService, onClose: OnClose): Promise<ListenerState>
   listenUdp(frontend: Frontend, service: GlobalService, onClose: OnClose): Promise<ListenerState>
+  /** The options have been replaced. */
+  configure(): void
   /** Ends idle flows; called about every second with the clock's time. */
   sweep(now: number): void
   /** All flows are cut by now. When this returns, their ends have been reported. */

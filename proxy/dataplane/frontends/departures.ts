@@ -31,7 +31,7 @@ interface Unlisted {
   readonly address: string
   /** The services whose lists named it last. */
   readonly services: readonly ServiceKey[]
-  readonly until: number
+  readonly since: number
 }
 
 /** Above it, the oldest have left. */
@@ -39,6 +39,7 @@ const maxUnlisted = 10_000
 
 export class Departures {
   readonly #parts: DeparturesParts
+  #unlistedMs: number
   /** In how many services each backend is, by key. */
   readonly #uses = new Map<string, number>()
   /** By key, oldest first. */
@@ -47,6 +48,14 @@ export class Departures {
 
   constructor(parts: DeparturesParts) {
     this.#parts = parts
+    this.#unlistedMs = parts.unlistedMs
+  }
+
+  /** Another limit from now on, also for the backends that are unlisted already. */
+  setUnlisted(ms: number): void {
+    if (ms === this.#unlistedMs) return
+    this.#unlistedMs = ms
+    this.#expire()
   }
 
   follow(change: readonly ServiceStates[]): void {
@@ -101,7 +110,7 @@ export class Departures {
 
   /** Moves from `left` to the unlisted ones the TCP backends that every list may have omitted for not being ready. */
   #keepUnlisted(change: readonly ServiceStates[], left: Set<string>): void {
-    if (left.size === 0 || this.#parts.unlistedMs === 0) return
+    if (left.size === 0 || this.#unlistedMs === 0) return
     const omitting = change.filter(({ after }) => after?.members.some(({ readyOnly }) => readyOnly))
     if (omitting.length === 0) return
     const lists = new Map<string, ServiceStates[]>()
@@ -113,12 +122,12 @@ export class Departures {
         lists.set(backend.key, [...(lists.get(backend.key) ?? []), states])
       }
     }
-    const until = this.#parts.clock.now() + this.#parts.unlistedMs
+    const since = this.#parts.clock.now()
     for (const [key, { cluster, address }] of backends) {
       const named = lists.get(key) ?? []
       if (!named.every(({ after }) => isReadyOnly(after, cluster))) continue
       left.delete(key)
-      this.#unlisted.set(key, { cluster, address, services: named.map(({ key }) => key), until })
+      this.#unlisted.set(key, { cluster, address, services: named.map(({ key }) => key), since })
     }
     for (const key of this.#unlisted.keys()) {
       if (this.#unlisted.size <= maxUnlisted) break
@@ -138,14 +147,14 @@ export class Departures {
     const [oldest] = this.#unlisted.values()
     if (!oldest) return
     const { clock } = this.#parts
-    this.#cancelTimer = clock.after(Math.max(0, oldest.until - clock.now()), () => this.#expire())
+    this.#cancelTimer = clock.after(Math.max(0, oldest.since + this.#unlistedMs - clock.now()), () => this.#expire())
   }
 
   #expire(): void {
     const left = new Set<string>()
     const now = this.#parts.clock.now()
-    for (const [key, { until }] of this.#unlisted) {
-      if (until > now) break
+    for (const [key, { since }] of this.#unlisted) {
+      if (since + this.#unlistedMs > now) break
       this.#leave(key, left)
     }
     if (left.size > 0) this.#parts.retire([...left])

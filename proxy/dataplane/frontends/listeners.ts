@@ -44,6 +44,11 @@ export class Listeners {
     this.#departures = new Departures({ clock, unlistedMs, retire: backends => engine.retire(backends) })
   }
 
+  /** See `unlistedMs`. */
+  setUnlisted(ms: number): void {
+    this.#departures.setUnlisted(ms)
+  }
+
   /** Opens the frontends of the directory and follows it from now on. Resolves when each has been tried once. */
   async start(): Promise<void> {
     const { directory } = this.#parts

@@ -33,6 +33,7 @@ export const Command = {
   unlink: 8,
   forget: 9,
   closeFrontend: 10,
+  configure: 11,
 } as const
 
 /** Why a TCP connection ended, in the event `gone`. */
@@ -62,7 +63,7 @@ export const at = {
   commands: 96 + records * wordsOfRecord,
 } as const
 
-/** Offsets in a record, in words. Names that share one are fields of different kinds; `now`, `sent`, `received` are doubles. */
+/** Offsets in a record, in words. Names that share one are fields of different kinds; those from 8 on but `address` are doubles. */
 export const field = {
   kind: 0,
   slot: 1,
@@ -77,8 +78,10 @@ export const field = {
   family: 5,
   address: 8,
   now: 8,
+  idleMs: 8,
   sent: 8,
   received: 10,
+  halfClosedMs: 10,
 } as const
 
 /** The event that is being read. Which fields it has depends on its kind; ring.h lists them. */
@@ -208,6 +211,13 @@ export class Rings implements EventRecord {
 
   setNow(ms: number): this {
     this.#doubles[(this.#writing + field.now) / 2] = ms
+    return this
+  }
+
+  /** Of TCP connections; 0: no limit. */
+  setIdle(idleMs: number, halfClosedMs: number): this {
+    this.#doubles[(this.#writing + field.idleMs) / 2] = idleMs
+    this.#doubles[(this.#writing + field.halfClosedMs) / 2] = halfClosedMs
     return this
   }
 

@@ -69,6 +69,12 @@ export class NativeTransport implements Transport, PumpContext {
     return listener
   }
 
+  configure(): void {
+    if (this.#stopped) return
+    const { tcpMs, halfClosedMs } = this.flows.options.idle
+    this.rings.command(Command.configure).setIdle(tcpMs, halfClosedMs).send()
+  }
+
   sweep(now: number): void {
     if (this.#stopped) return
     const { most } = this.flows.descriptors

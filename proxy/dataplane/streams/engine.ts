@@ -38,5 +38,7 @@ class StreamsTransport implements Transport, StreamsContext {
     for (const session of this.flows.sessions) session.tick(now)
   }
 
+  configure(): void {}
+
   destroy(): void {}
 }

@@ -57,6 +57,8 @@ class FakeEngine implements Engine {
 
   lose(): void {}
 
+  configure(): void {}
+
   stats(): { connections: number; udpSessions: number } {
     return { connections: 0, udpSessions: 0 }
   }
@@ -478,6 +480,18 @@ t.test('a backend that a list without conditions omits has not left yet', async 
   await t.test('unlisted: 0 means that it has left', async t => {
     const { omit, retired } = await begin({ unlistedMs: 0 })
     omit()
+    t.same(retired(), [`retire ${x.key}`])
+  })
+
+  await t.test('another time applies to those that are unlisted already', async t => {
+    const { listeners, clock, omit, retired } = await begin()
+    omit()
+    await clock.advance(1000)
+    listeners.setUnlisted(2000)
+    t.same(retired(), [])
+    await clock.advance(999)
+    t.same(retired(), [])
+    await clock.advance(1)
     t.same(retired(), [`retire ${x.key}`])
   })
 

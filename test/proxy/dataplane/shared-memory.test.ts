@@ -59,7 +59,7 @@ t.test('a change of any number or name in a header is seen', async t => {
     const tokens = [...declarations.matchAll(/\/\/.*$|static_assert.*$|#.*$|\b(?<token>\d+|[A-Za-z]\w*)\b/gm)]
     const keywords = /^(constexpr|enum|class|struct|union|namespace|starlane|size_t|int)$/
     // Padding is seen by its size.
-    const padding = /^(unused|rest|padding|totals)$/
+    const padding = /^(unused|rest|padding|totals|idle)$/
     for (const { index, groups } of tokens) {
       const token = groups?.token
       if (token === undefined || keywords.test(token) || padding.test(token)) continue

@@ -491,6 +491,41 @@ t.test('the kind of check follows the options, and a bad path is refused at once
   })
 })
 
+t.test('other options in place: verdicts stay, checks go by the new options, counts go on', async t => {
+  const given = { active: tcp, passive, services: 'global' as const }
+  const { clock, probe, verdicts, monitor, traffic } = watch(t, new FakeDirectory(globalService({ backends: [a, b] })))
+  await clock.advance(1000)
+  probe.down('127.2.0.1:8080')
+  await clock.advance(20_000)
+  const { checks } = monitor.stats()
+  verdicts.length = 0
+  monitor.configure({ ...given, active: { ...tcp, intervalMs: 10_000, fall: 1, rise: 1 } })
+  t.same([monitor.verdict(a.key), monitor.verdict(b.key)], ['up', 'down'])
+  await clock.advance(0)
+  t.match(monitor.stats(), { checks, down: 1, targets: 2 })
+  probe.down('127.1.0.1:8080')
+  probe.up('127.2.0.1:8080')
+  await clock.advance(2000)
+  t.same(verdicts, [
+    [a.key, 'down'],
+    [b.key, 'up'],
+  ])
+
+  verdicts.length = 0
+  traffic(b, 'refused', 5)
+  t.equal(monitor.verdict(b.key), 'ejected')
+  monitor.configure({ ...given, active: { type: 'none' } })
+  t.same([monitor.verdict(a.key), monitor.verdict(b.key)], ['unknown', 'ejected'], 'without checks none is down')
+  monitor.configure({ ...given, active: { type: 'none' }, passive: { ...passive, consecutive: 2 } })
+  traffic(a, 'refused', 2)
+  t.equal(monitor.verdict(a.key), 'unknown', 'one of two is out, and no more may be')
+  monitor.configure({ ...given, active: { type: 'none' }, passive: { ...passive, consecutive: 0 } })
+  t.equal(monitor.verdict(b.key), 'unknown', 'ejection is off')
+  monitor.configure({ ...given, active: { type: 'none' }, passive: { ...passive, consecutive: 2 } })
+  traffic(a, 'refused', 2)
+  t.equal(monitor.verdict(a.key), 'ejected')
+})
+
 t.test(
   'with the mesh: what is down leaves the selection, comes back, and a restart of its pod keeps the verdict',
   async t => {
