@@ -134,6 +134,10 @@ export class L4Proxy {
     await this.#rules?.start()
     this.#rules?.follow(() => this.#listeners.ruleInput())
     await this.#listeners.start()
+    // Of services that vanished while no Starlane ran.
+    await this.#routes
+      ?.removeLeftovers()
+      .catch(error => this.#log.warn('routes.remove-failed', { why: messageOf(error) }))
     await this.#rules?.changed()
     await this.#exposure.start()
   }

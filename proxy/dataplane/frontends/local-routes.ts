@@ -1,7 +1,7 @@
 /**
  * Makes ClusterIPs addresses of this machine, so that listeners can bind them and clients' packets arrive here: a `local`
  * route on lo for each (Linux AnyIP). Needs iproute2 and NET_ADMIN. Our routes carry a protocol number of their own. Only
- * routes that this process added, or that a crashed one left for the same addresses, are ever removed.
+ * routes that this process added, or that one which has ended left behind, are ever removed.
  */
 import { readFile, writeFile } from 'node:fs/promises'
 import type { Server } from 'node:net'
@@ -13,9 +13,9 @@ import { takeLock } from './netns-lock.ts'
 
 /** Marks our routes: `ip route show table local proto 196`. No routing daemon in iproute2's rt_protos uses this number. */
 const tag = 196
-// An abstract socket, one per network namespace, held while routes may be ours. The process that has it knows that tagged
-// routes are leftovers of one that has ended.
-const lockName = 'starlane-anyip'
+// Abstract sockets of the network namespace. Each process holds one of them while routes may be its own: if all others are free,
+// the tagged routes are leftovers of processes that have ended.
+const lockNames = [0, 1, 2, 3].map(i => `starlane-anyip-${i}`)
 // A `local` route is enough to bind an IPv4 address. For IPv6 the kernel accepts only addresses of interfaces, unless this is 1.
 const nonlocalBind = '/proc/sys/net/ipv6/ip_nonlocal_bind'
 
@@ -55,11 +55,21 @@ export class LocalRoutes {
     return this.#inTurn(() => this.#remove(addresses))
   }
 
-  /** Removes all routes that are held; later calls add nothing. */
+  /** Removes what processes that have ended left for addresses that were not added until now. */
+  removeLeftovers(): Promise<void> {
+    return this.#inTurn(async () => {
+      if (this.#closed) return
+      this.#leftovers ??= await this.#findLeftovers()
+      await this.#dropLeftovers()
+    })
+  }
+
+  /** Removes all routes that are held, and leftovers; later calls add nothing. */
   close(): Promise<void> {
     this.#closed = true
     return this.#inTurn(async () => {
       await this.#remove([...this.#held])
+      await this.#dropLeftovers()
       if (this.#openedIpv6) await writeFile(nonlocalBind, '0').catch(error => this.#sayLeft(nonlocalBind, error))
       this.#openedIpv6 = false
       this.#lock?.close()
@@ -95,6 +105,15 @@ export class LocalRoutes {
     }
   }
 
+  async #dropLeftovers(): Promise<void> {
+    const left = [...(this.#leftovers ?? [])]
+    if (left.length === 0) return
+    this.#leftovers = new Set()
+    for (const address of left) this.#held.add(address)
+    this.#log.info('anyip.leftovers', { removed: left.length })
+    await this.#remove(left)
+  }
+
   #adopt(address: string): boolean {
     if (!this.#leftovers?.delete(address)) return false
     this.#held.add(address)
@@ -103,8 +122,7 @@ export class LocalRoutes {
 
   /** Tagged routes of a process that has ended; none when another Starlane runs in this network namespace. */
   async #findLeftovers(): Promise<Set<string>> {
-    this.#lock ??= await takeLock(lockName)
-    if (!this.#lock) return new Set()
+    if (await this.#othersRun()) return new Set()
     const found: string[] = []
     for (const family of ['-4', '-6']) {
       const show = `${family} -json route show table local type local proto ${tag}`
@@ -113,6 +131,15 @@ export class LocalRoutes {
       found.push(...routes.map(({ dst }) => canonicalAddress(dst) ?? dst))
     }
     return new Set(found)
+  }
+
+  /** Takes a lock. Whether another process has one, or all are taken. */
+  async #othersRun(): Promise<boolean> {
+    const locks = await Promise.all(lockNames.map(takeLock))
+    const [own, ...spare] = locks.filter(lock => lock !== undefined)
+    this.#lock = own
+    for (const lock of spare) lock.close()
+    return locks.includes(undefined)
   }
 
   async #openIpv6(): Promise<void> {

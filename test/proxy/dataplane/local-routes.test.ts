@@ -48,19 +48,50 @@ t.test('a route of another program is used and never removed', options, async t 
   t.same(found, { bound: ['reached', 'reached', 'reached'], left: ['10.96.0.10', '10.96.0.11', '10.96.0.12'] })
 })
 
-t.test('what a crashed run left is taken over, for our addresses only', options, async t => {
+t.test('what a crashed run left is taken over or removed', options, async t => {
   const found = await inNamespace(
     `for (const address of ['10.96.0.10', 'fd00:96::10', '10.96.0.99']) ip('route add local ' + address + ' dev lo proto 196')
      await routes.add(['10.96.0.10', 'fd00:96::10', '10.96.0.11'])
      const during = tagged()
+     await routes.removeLeftovers()
+     const started = tagged()
      await routes.close()
-     const left = tagged()
+     const end = tagged()
+     ip('route add local 10.96.0.99 dev lo proto 196')
      const next = new LocalRoutes({ log })
-     await next.add(['10.96.0.99'])
+     await next.removeLeftovers()
+     const removed = tagged()
+     ip('route add local 10.96.0.98 dev lo proto 196')
      await next.close()
+     const last = new LocalRoutes({ log })
+     await last.add(['10.96.0.10'])
+     await last.close()
+     report({ during, started, end, removed, atStop: tagged() })`,
+  )
+  t.same(found, {
+    during: ['10.96.0.10', '10.96.0.11', '10.96.0.99', 'fd00:96::10'],
+    started: ['10.96.0.10', '10.96.0.11', 'fd00:96::10'],
+    end: [],
+    removed: [],
+    atStop: [],
+  })
+})
+
+t.test('nothing is a leftover while another process runs, whichever ends first', options, async t => {
+  const found = await inNamespace(
+    `const [first, second, third] = [1, 2, 3].map(() => new LocalRoutes({ log }))
+     await first.add(['10.96.0.10'])
+     await second.add(['10.96.0.11'])
+     await first.close()
+     await third.add(['10.96.0.12'])
+     await third.removeLeftovers()
+     const during = tagged()
+     await third.close()
+     const left = tagged()
+     await second.close()
      report({ during, left, end: tagged() })`,
   )
-  t.same(found, { during: ['10.96.0.10', '10.96.0.11', '10.96.0.99', 'fd00:96::10'], left: ['10.96.0.99'], end: [] })
+  t.same(found, { during: ['10.96.0.11', '10.96.0.12'], left: ['10.96.0.11'], end: [] })
 })
 
 t.test('the routes of another running process are not leftovers', options, async t => {
