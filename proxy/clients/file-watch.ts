@@ -1,7 +1,8 @@
 /** Watches the content of files, behind any links. */
 import { hash } from 'node:crypto'
 import { readFileSync, type Stats, statSync } from 'node:fs'
-import { readFile, stat } from 'node:fs/promises'
+import { stat } from 'node:fs/promises'
+import { readRegularFile } from '../model/text/regular-file.ts'
 import type { Clock } from '../model/time/clock.ts'
 import { PathWatch } from './path-watch.ts'
 
@@ -79,7 +80,7 @@ async function stateOf(path: string, known: FileState | undefined): Promise<File
   try {
     const stamp = stampOf(await stat(path))
     if (known?.stamp === stamp) return known
-    return { stamp, digest: digestOf(await readFile(path)) }
+    return { stamp, digest: digestOf(await readRegularFile(path)) }
   } catch {
     return undefined
   }
@@ -87,7 +88,9 @@ async function stateOf(path: string, known: FileState | undefined): Promise<File
 
 function stateNow(path: string): FileState | undefined {
   try {
-    return { stamp: stampOf(statSync(path)), digest: digestOf(readFileSync(path)) }
+    const stats = statSync(path)
+    // A named pipe would block the process.
+    return stats.isFile() ? { stamp: stampOf(stats), digest: digestOf(readFileSync(path)) } : undefined
   } catch {
     return undefined
   }

@@ -1,10 +1,9 @@
 /** Reads the configuration file, and reports everything that is wrong with it at once. */
 import { isUtf8 } from 'node:buffer'
-import { createReadStream } from 'node:fs'
 import { homedir } from 'node:os'
 import { dirname, join, resolve } from 'node:path'
-import { buffer } from 'node:stream/consumers'
 import { messageOf } from '../model/error.ts'
+import { readRegularFile } from '../model/text/regular-file.ts'
 import { check } from './checks.ts'
 import { ConfigError, type ConfigFault } from './error.ts'
 import type { Env } from './expand.ts'
@@ -53,7 +52,7 @@ export function parseConfig(text: string, file: string, env: Env = process.env):
   }
 }
 
-/** The size limit of a ConfigMap. It also ends the reading of endless files such as /dev/zero. */
+/** The size limit of a ConfigMap. */
 const maxBytes = 1024 * 1024
 
 async function read(file: string): Promise<string> {
@@ -65,7 +64,7 @@ async function read(file: string): Promise<string> {
 
 async function readBytes(file: string): Promise<Buffer> {
   try {
-    return await buffer(createReadStream(file, { end: maxBytes }))
+    return await readRegularFile(file, maxBytes + 1)
   } catch (error) {
     const { code = '' } = error as NodeJS.ErrnoException
     throw unusable(file, reasons[code] ?? `cannot be read: ${messageOf(error)}`, error)

@@ -1,10 +1,10 @@
 /** Cilium's client file for one cluster: etcd's client configuration plus Cilium's host aliases. */
-import { readFile } from 'node:fs/promises'
 import { isIP } from 'node:net'
 import { dirname, resolve } from 'node:path'
 import * as v from 'valibot'
 import { parse as parseYaml } from 'yaml'
 import { MeshError, messageOf } from '../../model/error.ts'
+import { readRegularText } from '../../model/text/regular-file.ts'
 import { shown } from '../../model/text/spelling.ts'
 import type { EtcdServers } from './server.ts'
 
@@ -40,7 +40,7 @@ const clientFile = v.object({
 
 export async function readClientFile(path: string): Promise<EtcdServers> {
   try {
-    return parseClientFile(await readFile(path, 'utf8'), path)
+    return parseClientFile(await readRegularText(path), path)
   } catch (error) {
     if (error instanceof MeshError) throw error
     throw new MeshError('SOURCE_READ', `cannot read the client file: ${messageOf(error)}`, { cause: error })

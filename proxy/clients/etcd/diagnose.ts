@@ -1,9 +1,9 @@
 /** `starlane mesh doctor`: checks step by step whether a cluster can be read, and stops at the first step that fails. */
 import { lookup } from 'node:dns/promises'
-import { readFile } from 'node:fs/promises'
 import { connect as connectTcp, isIP } from 'node:net'
 import { checkServerIdentity, connect as connectTls, type TLSSocket } from 'node:tls'
 import { messageOf } from '../../model/error.ts'
+import { readRegularFile } from '../../model/text/regular-file.ts'
 import { tame } from '../../model/text/spelling.ts'
 import type { Clock, Random } from '../../model/time/clock.ts'
 import { canaryPrefix, clusterConfigKey, heartbeatKey, prefixOf, type Resource } from '../clustermesh.ts'
@@ -68,10 +68,10 @@ export async function diagnose(cluster: string, file: string, parts: DiagnosePar
 async function files(file: string, clock: Clock): Promise<[string, EtcdServers]> {
   const servers = await readClientFile(file)
   for (const path of [servers.ca, servers.cert]) {
-    const fault = path && certificateFault(await readFile(path), path, clock.wall())
+    const fault = path && certificateFault(await readRegularFile(path), path, clock.wall())
     if (fault) throw new Error(fault)
   }
-  if (servers.key !== undefined) await readFile(servers.key)
+  if (servers.key !== undefined) await readRegularFile(servers.key)
   return [`${file} names ${servers.endpoints.join(', ')}; its certificates are valid`, servers]
 }
 
@@ -99,7 +99,9 @@ function port(host: string, server: Server): Promise<[string, true]> {
 }
 
 async function handshake(host: string, server: Server, given: EtcdServers, clock: Clock): Promise<[string, true]> {
-  const [ca, cert, key] = await Promise.all([given.ca, given.cert, given.key].map(path => path && readFile(path)))
+  const [ca, cert, key] = await Promise.all(
+    [given.ca, given.cert, given.key].map(path => path && readRegularFile(path)),
+  )
   const socket = await new Promise<TLSSocket>((resolve, reject) => {
     const tls = connectTls(
       {

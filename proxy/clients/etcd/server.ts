@@ -1,10 +1,10 @@
 /** etcd servers: their addresses, names and credentials. */
-import { readFile } from 'node:fs/promises'
 import { isIP } from 'node:net'
 import { checkServerIdentity } from 'node:tls'
 import type { ChannelCredentials } from '@grpc/grpc-js'
 import { endpointText } from '../../model/address.ts'
 import { MeshError, messageOf } from '../../model/error.ts'
+import { readRegularFile } from '../../model/text/regular-file.ts'
 import { certificateFault } from './certificate.ts'
 
 /** Absolute paths of PEM files. Without `ca`, the system's authorities are trusted. `cert` and `key` belong together. */
@@ -77,7 +77,7 @@ export async function credentialsFor(
 async function readPem(path: string | undefined): Promise<Buffer | undefined> {
   if (path === undefined) return undefined
   try {
-    return await readFile(path)
+    return await readRegularFile(path)
   } catch (error) {
     throw new MeshError('SOURCE_READ', `cannot read the certificate file: ${messageOf(error)}`, { cause: error })
   }

@@ -1,7 +1,7 @@
 /** Finds and reads the kubeconfig files that kubectl would read. */
-import { readFile } from 'node:fs/promises'
 import { join, resolve } from 'node:path'
 import { MeshError, messageOf } from '../../model/error.ts'
+import { readRegularText } from '../../model/text/regular-file.ts'
 import type { Access } from './access.ts'
 import { accessOf, type Kubeconfig, mergeKubeconfigs, parseKubeconfig } from './kubeconfig.ts'
 
@@ -46,7 +46,7 @@ function absent(error: unknown): undefined {
 
 async function loadFile(file: string): Promise<Kubeconfig> {
   const path = resolve(file)
-  const source = await readFile(path, 'utf8').catch(error => {
+  const source = await readRegularText(path).catch(error => {
     throw new MeshError('SOURCE_READ', `the kubeconfig cannot be read: ${messageOf(error)}`, { cause: error })
   })
   return parseKubeconfig(source, path)

@@ -1,6 +1,6 @@
 /** Turns an Access into TLS options and headers: reads files, and runs the credential plugin. */
-import { readFile } from 'node:fs/promises'
 import { MeshError, messageOf } from '../../model/error.ts'
+import { readRegularText } from '../../model/text/regular-file.ts'
 import type { Clock } from '../../model/time/clock.ts'
 import type { Access, ExecPlugin, Pem } from './access.ts'
 import { type ExecCredential, runExecPlugin } from './exec-credential.ts'
@@ -135,7 +135,7 @@ async function readPem(pem: Pem | undefined): Promise<string | undefined> {
 }
 
 async function readText(file: string): Promise<string> {
-  return readFile(file, 'utf8').catch(error => {
+  return readRegularText(file).catch(error => {
     throw new MeshError('SOURCE_READ', `a credential cannot be read: ${messageOf(error)}`, { cause: error })
   })
 }

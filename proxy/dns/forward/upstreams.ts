@@ -2,10 +2,10 @@
  * Creates the upstreams of the configuration: from addresses, and from `resolv.conf` files, which are read again when they
  * change. Addresses where this responder itself listens are left out.
  */
-import { readFile } from 'node:fs/promises'
 import { networkInterfaces } from 'node:os'
 import { canonicalAddress, isLoopback, parseEndpoint, type SocketAddress } from '../../model/address.ts'
 import { messageOf, type Problem } from '../../model/error.ts'
+import { readRegularText } from '../../model/text/regular-file.ts'
 import type { FullDnsOptions } from '../options.ts'
 import type { Forwarder, Route } from './forwarder.ts'
 import { parseResolvConf } from './resolv-conf.ts'
@@ -144,7 +144,7 @@ async function serversOf(entry: string, problems: Problem[]): Promise<SocketAddr
   const server = parseEndpoint(entry)
   if (server) return [server]
   try {
-    const { nameservers } = parseResolvConf(await readFile(entry, 'utf8'))
+    const { nameservers } = parseResolvConf(await readRegularText(entry))
     if (nameservers.length === 0)
       problems.push(problem(entry, 'has no nameserver line; add one, or give addresses in dns.upstream'))
     return nameservers.map(nameserver => ({ address: nameserver, port: dnsPort }))

@@ -635,7 +635,7 @@ t.test('files', async t => {
   await fails(folder, 'is a folder; give a file in it')
   await fails('', 'does not exist')
   await fails('a\0b', 'cannot be read')
-  await fails('/dev/zero', 'is larger than 1 MiB')
+  await fails('/dev/zero', 'it is not a regular file')
   await fails(join(folder, 'large.yaml'), 'is larger than 1 MiB')
   await fails(join(folder, 'latin1.yaml'), /latin1\.yaml:2 {2}is not UTF-8/)
   await fails(join(folder, 'utf16.yaml'), /utf16\.yaml:1 {2}is not UTF-8/)
