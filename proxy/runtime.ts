@@ -11,6 +11,7 @@ import { dirname } from 'node:path'
 import { createMetrics, type Metrics } from './admin/metrics.ts'
 import { Admin } from './admin/server.ts'
 import type { Views } from './admin/views.ts'
+import { Admission } from './admission/admission.ts'
 import { createBalancer } from './balancer/balancers.ts'
 import { type Chain, createChain } from './chain/chain.ts'
 import type { LoadedPlugin } from './chain/loading/instance.ts'
@@ -22,7 +23,7 @@ import { LocalRoutes } from './dataplane/frontends/local-routes.ts'
 import { PacketRules } from './dataplane/frontends/packet-rules.ts'
 import { HealthMonitor } from './health/monitor.ts'
 import { Mesh } from './mesh/mesh.ts'
-import { endpointText } from './model/address.ts'
+import { endpointText, parseEndpoint } from './model/address.ts'
 import type { Cluster } from './model/cluster.ts'
 import { MeshError, messageOf } from './model/error.ts'
 import type { Balancer, OpenFlows } from './model/flow.ts'
@@ -43,6 +44,7 @@ import {
   locationOf,
   queryFilter,
 } from './runtime/options.ts'
+import { machineAddresses, ownSockets } from './runtime/own-sockets.ts'
 import { L4Proxy } from './runtime/proxy.ts'
 import { Publication } from './runtime/publication.ts'
 import { changedParts, restartFields } from './runtime/reload.ts'
@@ -107,6 +109,7 @@ class Starlane implements Runtime {
   readonly #random: Random
   readonly #log: Log
   readonly #env: RuntimeParts['env']
+  readonly #admission: Admission
   readonly #mesh: Mesh
   readonly #chain: Chain
   readonly #clusterList: ClusterList
@@ -150,6 +153,7 @@ class Starlane implements Runtime {
     const { node } = this.#location
     this.#routes = anyip ? new LocalRoutes({ log }) : undefined
     this.#rules = nftables === 'none' ? undefined : new PacketRules({ mode: nftables, clock, log })
+    this.#admission = new Admission({ wholeAddresses: nftables === 'redirect' })
     this.#mesh = new Mesh({
       clusters: this.#clusters,
       staleAfterMs: config.stale.after,
@@ -158,6 +162,7 @@ class Starlane implements Runtime {
       ...(serviceProxyName === '*' ? {} : { proxyName: serviceProxyName }),
       ...(node === undefined ? {} : { node }),
       onOwnNode: () => this.#locate(),
+      onMerged: change => this.#admission.follow(change),
       health: backend => this.#health.verdict(backend),
       clock,
       log,
@@ -199,7 +204,7 @@ class Starlane implements Runtime {
     this.#proxy = this.#newProxy()
     this.#names = this.#newNames()
     this.#clusterList = new ClusterList(config, clock, () => void this.#updateClusters())
-    this.#sources = new ClusterSources(this.#mesh, {
+    this.#sources = new ClusterSources(this.#mesh, this.#admission, {
       ...{ clock, random, log, env },
       maxClusters: loaded.config.maxConnectedClusters,
     })
@@ -239,6 +244,7 @@ class Starlane implements Runtime {
 
   async start(): Promise<void> {
     await this.#admin.start()
+    this.#listOwnSockets()
     this.#health.start()
     await this.#clusterList.follow(this.#config)
     await this.#updateClusters()
@@ -255,7 +261,7 @@ class Starlane implements Runtime {
       this.#clusters = clustersOf(this.#config.cluster, clusters)
       this.#mesh.setClusters(this.#clusters)
       const { cluster, dns } = this.#config
-      await this.#sources.follow(clusters, dns.pods === 'verified' ? cluster : undefined)
+      await this.#sources.follow(clusters, cluster, dns.pods === 'verified' ? cluster : undefined)
       await this.#publication.copy(etcdsOf(this.#config.cluster, clusters))
     }
     this.#updating = this.#updating.catch(() => {}).then(update)
@@ -267,6 +273,7 @@ class Starlane implements Runtime {
     this.#clock.after(remoteGraceMs, resolve)
     await Promise.race([this.#mesh.initialized, Promise.all([this.#mesh.synced, timeout])])
     await Promise.all([this.#proxy.start(), this.#names.start()])
+    this.#listOwnSockets()
     if (this.#isStopping) return
     this.#writeBack.start()
     this.#isReady = true
@@ -314,6 +321,7 @@ class Starlane implements Runtime {
     if (changed.proxy) this.#proxy.configure(engineOptions(config), config.proxy.unlisted)
     if (changed.dns) await this.#names.configure(dnsOptions(config))
     else this.#names.responder.logQueries(queryFilter(config))
+    this.#listOwnSockets()
   }
 
   async close(): Promise<void> {
@@ -336,6 +344,14 @@ class Starlane implements Runtime {
 
   destroy(): void {
     this.#proxy.destroy()
+  }
+
+  /** A port of 0 in the configuration is known once it is bound. */
+  #listOwnSockets(): void {
+    const { responder } = this.#names
+    const dns = responder.address ?? this.#config.dns.listen
+    const admin = parseEndpoint(this.#admin.address ?? '') ?? this.#config.admin.listen
+    this.#admission.setSockets(ownSockets({ dns, admin }), machineAddresses())
   }
 
   #locate(): void {
@@ -400,6 +416,7 @@ class Starlane implements Runtime {
       sources: this.#sources,
       ready: this.#isReady,
       stopping: this.#isStopping,
+      admission: this.#admission,
       mesh: this.#mesh,
       chain: this.#chain,
       health: this.#health,

@@ -89,6 +89,14 @@ export function schema(resolve: Resolve) {
   } satisfies Fields
 }
 
+const allowFields = {
+  loopback: optional(
+    boolean(
+      'Whether its endpoints may have loopback addresses, which are of the machine that Starlane runs on. By default only in the local cluster and in `manifests`.',
+    ),
+  ),
+} satisfies Fields
+
 function clusterFields(resolve: Resolve) {
   return {
     name: clusterName('The name of the cluster, the same as in Cilium: 1 to 32 of a-z, 0-9 and -.'),
@@ -101,6 +109,7 @@ function clusterFields(resolve: Resolve) {
         etcd: checked(oneShape('The etcd of a Cilium ClusterMesh, watched.', ...etcdShapes(resolve)), halfCertificate),
       },
     ),
+    allow: table('What the cluster may claim.', allowFields),
     tenant: optional(text('The tenant that owns the cluster; used by the tenancy plugin.')),
     globalNamespaces: oneOf(
       'The namespaces whose services may be global: `all` but those with the annotation `clustermesh.cilium.io/global: "false"`, or only those `marked` with `"true"`, as with `clustermesh-default-global-namespace: false` in Cilium. A cluster in etcd has decided that itself.',
@@ -135,6 +144,7 @@ function clustermeshFields(resolve: Resolve) {
       resolve,
     ),
     prefer: preferred,
+    allow: table('What each of these clusters may claim.', allowFields),
   } satisfies Fields
 }
 

@@ -46,6 +46,8 @@ export interface MeshOptions {
   readonly health: (backendKey: string) => Health
   readonly clock: Clock
   readonly log: Log
+  /** Called with each batch before it is announced: services that it writes to a sink are merged into the same batch. */
+  readonly onMerged?: (change: Change) => void
   /** Schedules the merge of the changes collected so far; by default in turns. */
   readonly defer?: (run: () => void) => void
 }
@@ -237,12 +239,27 @@ export class Mesh {
       if (replaced) change.push(replaced)
     }
     for (const key of marked) this.#dirty.add(key)
-    if (change.length > 0) this.#notify(change)
+    const whole = this.#reviewed(change)
+    if (whole.length > 0) this.#notify(whole)
   }
 
   close(): void {
     this.#closed = true
     for (const state of this.#states) state.close()
+  }
+
+  /** The change with what `onMerged` makes of it; all that was marked before is left for the next batch. */
+  #reviewed(change: Change): Change {
+    if (change.length === 0 || !this.#options.onMerged) return change
+    const next = this.#dirty
+    this.#dirty = new Set()
+    this.#options.onMerged(change)
+    const keys = this.#dirty
+    this.#dirty = next
+    return joined(
+      change,
+      [...keys].flatMap(key => this.#rebuild(key) ?? []),
+    )
   }
 
   #isOwnNode(name: string): boolean {
@@ -439,6 +456,16 @@ export class Mesh {
       },
     }
   }
+}
+
+/** Two batches as one. */
+function joined(first: Change, second: Change): ServiceChange[] {
+  const changes = new Map(first.map(change => [change.key, change]))
+  for (const { key, before, after } of second) {
+    const earlier = changes.get(key)
+    changes.set(key, { key, before: earlier ? earlier.before : before, after })
+  }
+  return [...changes.values()].filter(({ before, after }) => before !== after)
 }
 
 function overlapProblem(key: ServiceKey, { key: loser, winner }: MergeResult['overlaps'][number]): Problem {

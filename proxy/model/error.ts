@@ -7,6 +7,8 @@ export const errorCodes = {
   SOURCE_WRITE: 'an object or key cannot be written to the Kubernetes API or to etcd',
   SOURCE_OBJECT: 'one object of a source is not usable; the rest of the source is',
   SOURCE_LIMIT: 'a cluster takes more than its limits: objects, bytes or endpoints',
+  ADDRESS_REFUSED:
+    'a cluster names an address that it may not; the endpoint is left out, the rest of its service is used',
   SERVICE_ANNOTATION: 'an annotation of a service has a value that means nothing',
   PUBLISH: 'the local cluster, or one of its services, cannot be written to the etcd of the mesh',
   MERGE_OVERLAP: 'two clusters claim the same backend address, or two services the same frontend',

@@ -22,7 +22,7 @@ export class ClusterList {
   }
 
   get clusters(): readonly ClusterConfig[] {
-    const { clusters, clustermesh: { prefer } = { prefer: 'services' as const } } = this.#config
+    const { clusters, clustermesh: { prefer, allow } = { prefer: 'services' as const, allow: {} } } = this.#config
     const named = new Set(clusters.map(({ name }) => name))
     const found = [...this.#found].filter(([name]) => !named.has(name))
     // Id 0: the cluster-config in its etcd has the id.
@@ -32,6 +32,7 @@ export class ClusterList {
         name,
         id: 0,
         source: { etcd: { config, prefer } },
+        allow: { loopback: undefined, ...allow },
         tenant: undefined,
         globalNamespaces: 'all' as const,
         limits: defaultLimits,

@@ -1,5 +1,7 @@
 /** One running source per cluster: started, replaced and closed as the list of clusters changes. */
 import { isDeepStrictEqual } from 'node:util'
+import type { AddressRights } from '../admission/address-policy.ts'
+import type { Admission } from '../admission/admission.ts'
 import type { ClusterConfig, SourceConfig } from '../config/schema.ts'
 import type { Mesh } from '../mesh/mesh.ts'
 import type { Limits } from '../model/cluster.ts'
@@ -28,20 +30,22 @@ interface RunningSource {
 
 export class ClusterSources {
   #mesh: Mesh
+  #admission: Admission
   #parts: RuntimeContext & { readonly maxClusters: number }
   #sources = new Map<string, RunningSource>()
 
   /** `maxClusters`: the size of the mesh, 255 or 511. */
-  constructor(mesh: Mesh, parts: RuntimeContext & { readonly maxClusters: number }) {
+  constructor(mesh: Mesh, admission: Admission, parts: RuntimeContext & { readonly maxClusters: number }) {
     this.#mesh = mesh
+    this.#admission = admission
     this.#parts = parts
   }
 
   /**
    * Sources with an unchanged configuration keep running. A changed one is replaced; the services of the old one stay until the
-   * first list of the new one. `podsOf`: the cluster whose Pods are watched, if any.
+   * first list of the new one. `local`: the local cluster; `podsOf`: the cluster whose Pods are watched, if any.
    */
-  async follow(clusters: readonly ClusterConfig[], podsOf?: string): Promise<void> {
+  async follow(clusters: readonly ClusterConfig[], local: string, podsOf?: string): Promise<void> {
     const wantsPods = ({ name, source }: ClusterConfig) => name === podsOf && 'kubernetes' in source
     const isSame = (cluster: ClusterConfig, running: RunningSource) =>
       isDeepStrictEqual(cluster.source, running.config) &&
@@ -52,18 +56,20 @@ export class ClusterSources {
     )
     for (const [name] of leaving) this.#sources.delete(name)
     await Promise.all(leaving.map(([, running]) => running.source.close()))
+    this.#admission.keep(new Set(clusters.map(({ name }) => name)))
     for (const cluster of clusters) {
       const { name } = cluster
+      this.#admission.allow(name, rightsOf(cluster, local))
       if (this.#sources.has(name)) continue
       const pods = wantsPods(cluster)
       const source = createSource(cluster, { ...this.#parts, pods, admit: id => this.#admit(name, id) })
       this.#sources.set(name, { id: cluster.id, config: cluster.source, limits: cluster.limits, pods, source })
-      source.start(this.#mesh.sink(name, cluster.limits.endpoints))
+      source.start(this.#admission.sink(name, this.#mesh.sink(name, cluster.limits.endpoints)))
     }
   }
 
   async close(): Promise<void> {
-    await this.follow([])
+    await this.follow([], '')
   }
 
   /** Further facts for status from the source of a cluster. */
@@ -80,6 +86,11 @@ export class ClusterSources {
     const message = `${cluster} has id ${id}, which is the id of ${other[0]} too; give one of them another id`
     throw new MeshError('SOURCE_READ', message)
   }
+}
+
+/** Manifests are files of this machine, whose loopback addresses are meant. */
+export function rightsOf({ name, source, allow }: ClusterConfig, local: string): AddressRights {
+  return { loopback: allow.loopback ?? (name === local || 'manifests' in source) }
 }
 
 function createSource(

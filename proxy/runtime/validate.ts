@@ -1,5 +1,6 @@
 /** Checks a configuration as far as possible without binding an address or sending a packet. */
 import { dirname } from 'node:path'
+import { Admission } from '../admission/admission.ts'
 import { createBalancer } from '../balancer/balancers.ts'
 import { createChain } from '../chain/chain.ts'
 import { loadPlugins } from '../chain/loading/load.ts'
@@ -7,11 +8,13 @@ import type { Loaded } from '../config/load.ts'
 import { Mesh } from '../mesh/mesh.ts'
 import type { Problem } from '../model/error.ts'
 import { silentLog } from '../model/log.ts'
+import type { Sink } from '../model/sink.ts'
 import { systemClock } from '../model/time/clock.ts'
 import type { PluginView } from '../model/views.ts'
 import { createManifestsSource } from '../sources/manifests/manifests-source.ts'
-import { sourceText } from './cluster-sources.ts'
+import { rightsOf, sourceText } from './cluster-sources.ts'
 import { clustersOf } from './options.ts'
+import { machineAddresses, ownSockets } from './own-sockets.ts'
 import { pluginsOf } from './views.ts'
 
 export interface Report {
@@ -32,16 +35,20 @@ export interface Report {
 export async function validate({ config, file, placeOf }: Loaded): Promise<Report> {
   const clusters = clustersOf(config.cluster, config.clusters)
   const { vips, services } = config.proxy
+  const admission = new Admission({ wholeAddresses: config.proxy.nftables === 'redirect' })
+  admission.setSockets(ownSockets({ dns: config.dns.listen, admin: config.admin.listen }), machineAddresses())
+  for (const cluster of config.clusters) admission.allow(cluster.name, rightsOf(cluster, config.cluster))
   const mesh = new Mesh({
     clusters,
     staleAfterMs: 0,
     ...(vips === 'clusterIP' ? {} : { vips: vips.cidr }),
     services,
+    onMerged: change => admission.follow(change),
     health: () => 'unknown',
     clock: systemClock,
     log: silentLog,
   })
-  const unread = await readManifests(config.clusters, mesh)
+  const unread = await readManifests(config.clusters, name => admission.sink(name, mesh.sink(name)))
   mesh.flush()
 
   const host = { clusters: () => clusters, clock: systemClock, random: Math.random, log: silentLog }
@@ -59,7 +66,7 @@ export async function validate({ config, file, placeOf }: Loaded): Promise<Repor
       return { name, source: sourceText(source), read: 'manifests' in source, services, globalServices, backends }
     }),
     chain: pluginsOf(chain),
-    problems: [...unread, ...mesh.problems(), ...errors.map(problemOf), ...chain.faults()],
+    problems: [...unread, ...mesh.problems(), ...admission.problems(), ...errors.map(problemOf), ...chain.faults()],
   }
   await chain.close()
   mesh.close()
@@ -67,14 +74,17 @@ export async function validate({ config, file, placeOf }: Loaded): Promise<Repor
 }
 
 /** Resolves when every folder of manifests has been read once, with the problems of those that could not be. */
-async function readManifests(clusters: Loaded['config']['clusters'], mesh: Mesh): Promise<Problem[]> {
+async function readManifests(
+  clusters: Loaded['config']['clusters'],
+  sinkOf: (cluster: string) => Sink,
+): Promise<Problem[]> {
   const problems: Problem[] = []
   await Promise.all(
     clusters.map(async ({ name, source: config }) => {
       if (!('manifests' in config)) return
       const { promise, resolve } = Promise.withResolvers<void>()
       const source = createManifestsSource(config.manifests, { cluster: name, clock: systemClock, log: silentLog })
-      const sink = mesh.sink(name)
+      const sink = sinkOf(name)
       source.start({
         ...sink,
         reset: snapshot => {

@@ -1,5 +1,7 @@
 /** The JSON views of the admin server: status, services, explanations. Computed on each call. */
+
 import type { Views } from '../admin/views.ts'
+import type { Admission } from '../admission/admission.ts'
 import type { Chain } from '../chain/chain.ts'
 import type { Config } from '../config/schema.ts'
 import type { HealthMonitor } from '../health/monitor.ts'
@@ -26,6 +28,7 @@ export interface RunningParts {
   readonly ready: boolean
   /** Draining: no new flows, those in progress may end. */
   readonly stopping: boolean
+  readonly admission: Admission
   readonly mesh: Mesh
   readonly chain: Chain
   readonly health: HealthMonitor
@@ -78,11 +81,12 @@ function byName(a: GlobalService, b: GlobalService): number {
 }
 
 function statusOf(parts: RunningParts, fixed: Pick<Status, 'version' | 'startedAt' | 'now'>): Status {
-  const { config, clusterList, mesh, chain, names, proxy, writeBack, publication } = parts
+  const { config, clusterList, admission, mesh, chain, names, proxy, writeBack, publication } = parts
   const publisher = publication.view()
   const problems = [
     ...clusterList.problems(),
     ...mesh.problems(),
+    ...admission.problems(),
     ...names.problems(),
     ...proxy.failures(),
     ...proxy.exposures(),
@@ -134,6 +138,7 @@ function waitingFor({ ready, stopping, config, clusterList, mesh, names, proxy }
 function componentsOf({
   config,
   clusterList,
+  admission,
   mesh,
   chain,
   names,
@@ -143,7 +148,7 @@ function componentsOf({
 }: RunningParts): ComponentView[] {
   const publisher = publication.view()
   return [
-    sourcesView(clusterList, mesh),
+    sourcesView(clusterList, mesh, admission),
     dnsView(config, names),
     proxyView(proxy),
     healthView(config, health),
@@ -152,9 +157,9 @@ function componentsOf({
   ]
 }
 
-function sourcesView({ clusters }: ClusterList, mesh: Mesh): ComponentView {
+function sourcesView({ clusters }: ClusterList, mesh: Mesh, admission: Admission): ComponentView {
   const away = clusters.filter(({ name }) => mesh.link(name).state !== 'live').map(({ name }) => name)
-  const problems = mesh.problems().length
+  const problems = mesh.problems().length + admission.problems().length
   const count = `${clusters.length - away.length}/${clusters.length} clusters live`
   const detail = [
     count,

@@ -41,7 +41,12 @@ t.test('failures of an etcd', { skip: noEtcd }, async t => {
     config: {
       clusters: [
         { name: 'west', id: 2, source: { manifests: './west' } },
-        { name: 'east', id: 7, source: { etcd: { endpoints: [`http://127.0.0.1:${relay.port}`] } } },
+        {
+          name: 'east',
+          id: 7,
+          source: { etcd: { endpoints: [`http://127.0.0.1:${relay.port}`] } },
+          allow: { loopback: true },
+        },
       ],
       stale: { after: '1h' },
     },
@@ -139,7 +144,7 @@ t.test(
       config: {
         clusters: [
           { name: 'west', id: 2, source: { manifests: './west' } },
-          { name: 'east', id: 7, source: { etcd: { endpoints: [etcd.url] } } },
+          { name: 'east', id: 7, source: { etcd: { endpoints: [etcd.url] } }, allow: { loopback: true } },
         ],
         proxy: { drain: '500ms' },
       },
@@ -176,7 +181,7 @@ t.test('the services of a lost cluster are removed when it is stale, and not bef
     config: {
       clusters: [
         { name: 'west', id: 2, source: { manifests: './west' } },
-        { name: 'east', id: 7, source: { etcd: { endpoints: [etcd.url] } } },
+        { name: 'east', id: 7, source: { etcd: { endpoints: [etcd.url] } }, allow: { loopback: true } },
       ],
       stale: { after: '2s' },
       proxy: { drain: '1m' },

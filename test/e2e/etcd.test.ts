@@ -20,7 +20,7 @@ t.test('a service published by one cluster is used by another, until it is unsha
     config: {
       clusters: [
         { name: 'west', id: 2, source: { manifests: './west' } },
-        { name: 'east', id: 1, source: { etcd: publish } },
+        { name: 'east', id: 1, source: { etcd: publish }, allow: { loopback: true } },
       ],
     },
   })
@@ -54,14 +54,14 @@ t.test('a folder of client files, a cache of their clusters, and a reader of the
     clusters: ['home'],
     config: {
       clusters: [local('home', 1)],
-      clustermesh: { folder: './peers' },
+      clustermesh: { folder: './peers', allow: { loopback: true } },
       publish: { endpoints: [near.url], cache: true },
     },
   })
   // Another process of the same cluster, which reaches only its own etcd.
   const agent = await createWorld(t, {
     clusters: ['home'],
-    config: { clusters: [local('home', 1)], clustermesh: { folder: './peers' } },
+    config: { clusters: [local('home', 1)], clustermesh: { folder: './peers', allow: { loopback: true } } },
   })
   const clientFile = async (world: typeof home, url: string) => {
     await mkdir(join(world.folder, 'peers'), { recursive: true })
@@ -99,6 +99,38 @@ t.test('a folder of client files, a cache of their clusters, and a reader of the
   t.same(agent.runtime().service('default', 'rebel-base')?.backends, [], 'a deleted file removes its cluster')
 })
 
+t.test('addresses that a record may not name are never dialled', { skip: noEtcd }, async t => {
+  const etcd = await startEtcd(t)
+  const west = { name: 'west', id: 2, source: { manifests: './west' } }
+  const east = { name: 'east', id: 7, source: { etcd: { endpoints: [etcd.url] } } }
+  const world = await createWorld(t, { clusters: ['west'], config: { clusters: [west, east] } })
+  const pod = world.ip(11)
+  const never = ['169.254.169.254', '0.0.0.0', '224.0.0.1', '255.255.255.255', 'fe80::1', '::', '::ffff:169.254.169.1']
+  const peer = new Peer(await etcd.client(), 'east', 7)
+  const port = { main: { Protocol: 'TCP', Port: 8000 } }
+  await peer.put(
+    peer.service('default/rebel-base', {
+      backends: Object.fromEntries([...never, pod, '10.99.0.1'].map(ip => [ip, port])),
+    }),
+  )
+  await peer.announce()
+  await world.declare('west', { clusterIP: world.ip(1), pods: [] })
+  await world.start()
+  const backends = () =>
+    world
+      .runtime()
+      .service('default', 'rebel-base')
+      ?.backends.map(({ address }) => address)
+  const refused = () => world.status().problems.filter(({ code }) => code === 'ADDRESS_REFUSED').length
+  await eventually(() => assert.deepEqual(backends(), ['10.99.0.1']))
+  t.equal(refused(), never.length + 1)
+
+  await world.write({ clusters: [west, { ...east, allow: { loopback: true } }] })
+  await world.runtime().reload(await world.load())
+  await eventually(() => assert.deepEqual(backends(), ['10.99.0.1', pod]))
+  t.equal(refused(), never.length, 'loopback is allowed after a reload')
+})
+
 t.test('two clusters with one id: the first keeps it, the other is refused', { skip: noEtcd }, async t => {
   const etcd = await startEtcd(t)
   const client = await etcd.client()
@@ -107,7 +139,7 @@ t.test('two clusters with one id: the first keeps it, the other is refused', { s
     config: {
       clusters: [
         { name: 'west', id: 2, source: { manifests: './west' } },
-        { name: 'east', id: 7, source: { etcd: { endpoints: [etcd.url] } } },
+        { name: 'east', id: 7, source: { etcd: { endpoints: [etcd.url] } }, allow: { loopback: true } },
       ],
       clustermesh: { folder: './peers' },
     },
@@ -150,7 +182,7 @@ t.test('two clusters that read each other do not wait for each other to start', 
         config: {
           clusters: [
             { name: own, id: i + 1, source: { manifests: `./${own}` } },
-            { name: other, id: 2 - i, source: { etcd: servers } },
+            { name: other, id: 2 - i, source: { etcd: servers }, allow: { loopback: true } },
           ],
           publish: servers,
         },

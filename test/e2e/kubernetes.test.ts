@@ -92,6 +92,7 @@ async function openMesh(t: Test) {
     name: `cluster-${i + 1}`,
     id: i + 1,
     source: { kubernetes: { kubeconfig: './kubeconfig', context: `cluster-${i + 1}` } },
+    allow: { loopback: true },
   }))
   const config = { clusters }
   const world = await createWorld(t, { config })

@@ -472,7 +472,7 @@ t.test('a remote cluster that says nothing holds nobody up, and joins when it sp
   api.faults.add({ times: 1000, answer: { after: speaks.promise } })
   const clusters = [
     { name: 'cluster-1', id: 1, source: { manifests: './cluster-1' } },
-    { name: 'cluster-2', id: 2, source: { kubernetes: { kubeconfig: './kubeconfig' } } },
+    { name: 'cluster-2', id: 2, source: { kubernetes: { kubeconfig: './kubeconfig' } }, allow: { loopback: true } },
   ]
   const world = await createWorld(t, { clusters: ['cluster-1'], config: { clusters } })
   writeKubeconfig(join(world.folder, 'kubeconfig'), [{ name: 'east', server: api.url }])

@@ -17,6 +17,7 @@ t.test('failover between two API servers, and remote endpoints written as Endpoi
         name: `cluster-${i + 1}`,
         id: i + 1,
         source: { kubernetes: { kubeconfig: './kubeconfig', context } },
+        allow: { loopback: true },
       })),
       writeBack: { endpointSlices: true, events: true, namespace: 'default' },
     },

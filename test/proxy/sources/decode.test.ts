@@ -162,7 +162,6 @@ t.test('a Service that Kubernetes would refuse is refused, with the field and th
       aService({ clusterIP: '10.96.0.300' }),
       'spec.clusterIP: "10.96.0.300" is not an IP address; write it as 10.0.0.7 or fd00::7',
     ],
-    [aService({ clusterIP: '0.0.0.0' }), 'spec.clusterIP: "0.0.0.0" is not the address of one pod or service'],
     [
       aService({ clusterIPs: ['10.96.0.11'] }),
       'spec.clusterIPs[0]: "10.96.0.11" is not spec.clusterIP "10.96.0.10"; make them equal',
@@ -312,14 +311,6 @@ t.test('a slice that cannot be used', async t => {
     [
       aSlice({ endpoints: [{ addresses: ['10.0.0'] }] }),
       'endpoints[0].addresses[0]: "10.0.0" is not an IP address; write it as 10.0.0.7 or fd00::7',
-    ],
-    [
-      aSlice({ endpoints: [{ addresses: ['10.0.0.1'] }, { addresses: ['169.254.169.254'] }] }),
-      'endpoints[1].addresses[0]: "169.254.169.254" is not the address of one pod or service',
-    ],
-    [
-      aSlice({ endpoints: [{ addresses: ['224.0.0.1'] }] }),
-      'endpoints[0].addresses[0]: "224.0.0.1" is not the address of one pod or service',
     ],
     [
       aSlice({ addressType: 'IPv6', endpoints: [{ addresses: ['fe80::1%eth0'] }] }),

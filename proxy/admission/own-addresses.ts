@@ -1,0 +1,75 @@
+/** The addresses and ports that Starlane itself listens on: a flow to one of them would come back, again and again. */
+import { isLoopback, type Protocol } from '../model/address.ts'
+import type { Change } from '../model/directory.ts'
+import { frontendKey } from '../model/service.ts'
+
+/** A socket of Starlane other than those of frontends: the admin server, DNS. */
+export interface OwnSocket {
+  /** Canonical; `0.0.0.0` and `::` are all addresses of this machine. */
+  readonly address: string
+  readonly port: number
+  readonly protocol: Protocol
+}
+
+export class OwnAddresses {
+  /** Keys of frontends by their address. */
+  #frontends = new Map<string, Set<string>>()
+  #sockets = new Set<string>()
+  /** Ports with a socket on all addresses, like `53/UDP`. */
+  #wildcards = new Set<string>()
+  #machine: ReadonlySet<string> = new Set()
+  readonly #whole: boolean
+
+  /** `whole`: all ports of a frontend's address are taken, since listeners have private ports there. */
+  constructor(whole: boolean) {
+    this.#whole = whole
+  }
+
+  /** Replaces the other sockets. `machine`: the canonical addresses of the network interfaces. */
+  setSockets(sockets: readonly OwnSocket[], machine: ReadonlySet<string>): void {
+    const [everywhere, single] = [sockets.filter(isWildcard), sockets.filter(socket => !isWildcard(socket))]
+    this.#machine = machine
+    this.#wildcards = new Set(everywhere.map(({ port, protocol }) => `${port}/${protocol}`))
+    this.#sockets = new Set(single.map(({ address, port, protocol }) => frontendKey(address, port, protocol)))
+  }
+
+  /** Follows the frontends of a batch. Returns the addresses of those that have come or gone. */
+  follow(change: Change): ReadonlySet<string> {
+    const touched = new Set<string>()
+    for (const { before, after } of change) {
+      for (const { ip, key } of before?.frontends ?? []) {
+        if (after?.frontends.some(frontend => frontend.key === key)) continue
+        const keys = this.#frontends.get(ip)
+        keys?.delete(key)
+        if (keys?.size === 0) this.#frontends.delete(ip)
+        touched.add(ip)
+      }
+    }
+    // After all that have gone: a frontend may pass from one service to another in a batch.
+    for (const { after } of change) {
+      for (const { ip, key } of after?.frontends ?? []) {
+        const keys = this.#frontends.get(ip)
+        if (keys?.has(key)) continue
+        if (keys) keys.add(key)
+        else this.#frontends.set(ip, new Set([key]))
+        touched.add(ip)
+      }
+    }
+    return touched
+  }
+
+  has(address: string, port: number, protocol: Protocol): boolean {
+    const keys = this.#frontends.get(address)
+    if (keys && (this.#whole || keys.has(frontendKey(address, port, protocol)))) return true
+    if (this.#sockets.size > 0 && this.#sockets.has(frontendKey(address, port, protocol))) return true
+    return this.#isOfMachine(address) && this.#wildcards.has(`${port}/${protocol}`)
+  }
+
+  #isOfMachine(address: string): boolean {
+    return isLoopback(address) || this.#machine.has(address)
+  }
+}
+
+function isWildcard({ address }: OwnSocket): boolean {
+  return address === '0.0.0.0' || address === '::'
+}

@@ -1,0 +1,18 @@
+/** The sockets that Starlane listens on besides frontends, and the addresses of this machine that they may stand for. */
+import { networkInterfaces } from 'node:os'
+import type { OwnSocket } from '../admission/own-addresses.ts'
+import { canonicalAddress, type SocketAddress } from '../model/address.ts'
+
+export function ownSockets({ dns, admin }: { dns: SocketAddress; admin: SocketAddress }): OwnSocket[] {
+  return [
+    { ...dns, protocol: 'UDP' },
+    { ...dns, protocol: 'TCP' },
+    { ...admin, protocol: 'TCP' },
+  ]
+}
+
+/** The canonical addresses of the network interfaces. */
+export function machineAddresses(): ReadonlySet<string> {
+  const addresses = Object.values(networkInterfaces()).flatMap(each => each ?? [])
+  return new Set(addresses.flatMap(({ address }) => canonicalAddress(address.replace(/%.*/, '')) ?? []))
+}

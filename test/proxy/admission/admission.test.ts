@@ -1,0 +1,207 @@
+/** The door between sources and mesh, with a real mesh behind it. */
+import t, { type Test } from 'tap'
+import { Admission } from '../../../proxy/admission/admission.ts'
+import { Mesh } from '../../../proxy/mesh/mesh.ts'
+import type { Change } from '../../../proxy/model/directory.ts'
+import { silentLog } from '../../../proxy/model/log.ts'
+import type { ClusterService } from '../../../proxy/model/service.ts'
+import { FakeClock } from '../../support/clock.ts'
+import { clusterService, endpoint } from '../../support/model.ts'
+
+function open(t: Test, { loopback = false, wholeAddresses = false } = {}) {
+  const changes: Change[] = []
+  const admission = new Admission({ wholeAddresses })
+  const mesh = new Mesh({
+    clusters: [
+      { name: 'cluster-1', id: 1, local: true },
+      { name: 'cluster-2', id: 2, local: false },
+    ],
+    staleAfterMs: 0,
+    services: 'global',
+    health: () => 'unknown',
+    onMerged: change => admission.follow(change),
+    clock: new FakeClock(),
+    log: silentLog,
+    defer: () => {},
+  })
+  mesh.directory.onChange(change => changes.push(change))
+  t.teardown(() => mesh.close())
+  admission.allow('cluster-1', { loopback: true })
+  admission.allow('cluster-2', { loopback })
+  const one = admission.sink('cluster-1', mesh.sink('cluster-1'))
+  const two = admission.sink('cluster-2', mesh.sink('cluster-2'))
+  const backends = (name = 'rebel-base') =>
+    mesh.directory.service(`default/${name}`)?.backends.map(({ address, port }) => `${address}:${port}`) ?? []
+  return { admission, mesh, changes, one, two, backends }
+}
+
+const here = (name: string, ip: string, given: Partial<ClusterService> = {}) =>
+  clusterService({ name, clusterIPs: [ip], ...given })
+const there = (name: string, ...addresses: string[]) =>
+  clusterService({
+    name,
+    cluster: 'cluster-2',
+    clusterIPs: ['10.97.0.10'],
+    endpoints: addresses.map(address => endpoint({ address, ports: [{ name: '', protocol: 'TCP', port: 80 }] })),
+  })
+
+t.test('an endpoint that is refused is a problem, and the rest of its service is used', async t => {
+  const { admission, mesh, one, two, backends } = open(t)
+  one.reset({ services: [here('rebel-base', '10.96.0.10')], namespaces: [] })
+  two.reset({
+    services: [{ ...there('rebel-base', '10.2.0.1', '169.254.169.254', '127.0.0.1'), origin: 'a.yaml:3' }],
+    namespaces: [],
+  })
+  mesh.flush()
+  t.same(backends(), ['10.2.0.1:80'])
+  t.match(admission.problems(), [
+    {
+      code: 'ADDRESS_REFUSED',
+      where: 'cluster-2 default/rebel-base (a.yaml:3)',
+      message: /^169\.254\.169\.254:80 is link-local.*; list the addresses of pods instead$/,
+    },
+    { message: /^127\.0\.0\.1:80 is a loopback address.*allow: \{ loopback: true \}/ },
+  ])
+
+  admission.allow('cluster-2', { loopback: true })
+  mesh.flush()
+  t.same(backends(), ['10.2.0.1:80', '127.0.0.1:80'], 'its rights have changed')
+  two.put(there('rebel-base', '10.2.0.1'))
+  t.same(admission.problems(), [])
+})
+
+t.test('an address of Starlane is refused for as long as it has it', async t => {
+  const { admission, mesh, changes, one, two, backends } = open(t)
+  two.reset({ services: [there('rebel-base', '10.96.0.11', '10.2.0.1')], namespaces: [] })
+  one.reset({ services: [here('rebel-base', '10.96.0.10')], namespaces: [] })
+  mesh.flush()
+  t.same(backends(), ['10.2.0.1:80', '10.96.0.11:80'], 'it is nothing of ours yet')
+
+  const since = changes.length
+  one.put(here('other', '10.96.0.11'))
+  mesh.flush()
+  t.same(backends(), ['10.2.0.1:80'])
+  t.equal(changes.length, since + 1, 'refused in the batch that announces the frontend')
+  t.match(admission.problems(), [
+    { where: 'cluster-2 default/rebel-base', message: /^10\.96\.0\.11:80\/TCP is an address of Starlane/ },
+  ])
+
+  one.put(here('other', '10.96.0.11', { ports: [{ name: '', protocol: 'TCP', port: 81 }] }))
+  mesh.flush()
+  t.same(backends(), ['10.2.0.1:80', '10.96.0.11:80'], 'another port')
+  one.put(here('other', '10.96.0.11'))
+  mesh.flush()
+  one.drop('default', 'other')
+  mesh.flush()
+  t.same(backends(), ['10.2.0.1:80', '10.96.0.11:80'], 'the frontend has gone')
+  t.same(admission.problems(), [])
+})
+
+t.test('from any cluster, and on the address of the service itself', async t => {
+  const { mesh, one, two, backends } = open(t)
+  const own = endpoint({ address: '10.96.0.10', ports: [{ name: '', protocol: 'TCP', port: 80 }] })
+  one.reset({ services: [here('rebel-base', '10.96.0.10', { endpoints: [own] })], namespaces: [] })
+  two.reset({ services: [there('rebel-base', '10.96.0.10')], namespaces: [] })
+  mesh.flush()
+  t.same(backends(), [])
+})
+
+t.test('a frontend that passes from one service to another stays refused', async t => {
+  const { mesh, one, two, backends } = open(t)
+  one.reset({ services: [here('a', '10.96.0.11'), here('b', '10.96.0.11'), here('c', '10.96.0.12')], namespaces: [] })
+  two.reset({ services: [there('c', '10.96.0.11')], namespaces: [] })
+  mesh.flush()
+  t.same(backends('c'), [])
+  one.drop('default', 'a')
+  mesh.flush()
+  mesh.flush()
+  t.same(
+    mesh.directory.service('default/b')?.frontends.map(({ key }) => key),
+    ['10.96.0.11:80/TCP'],
+  )
+  t.same(backends('c'), [])
+})
+
+t.test('the other sockets of Starlane, on one address or on all', async t => {
+  const { admission, mesh, one, two, backends } = open(t, { loopback: true })
+  const socket = (address: string) => [{ address, port: 80, protocol: 'TCP' as const }]
+  one.reset({ services: [here('rebel-base', '10.96.0.10')], namespaces: [] })
+  two.reset({ services: [there('rebel-base', '10.2.0.1', '10.9.9.9', '127.0.0.1')], namespaces: [] })
+  admission.setSockets(socket('127.0.0.1'), new Set(['10.9.9.9']))
+  mesh.flush()
+  t.same(backends(), ['10.2.0.1:80', '10.9.9.9:80'])
+  admission.setSockets(socket('0.0.0.0'), new Set(['10.9.9.9']))
+  mesh.flush()
+  t.same(backends(), ['10.2.0.1:80'], 'all addresses of this machine')
+  admission.setSockets([{ address: '::', port: 80, protocol: 'UDP' }], new Set(['10.9.9.9']))
+  mesh.flush()
+  t.equal(backends().length, 3, 'of the other protocol')
+})
+
+t.test('where listeners have private ports, the addresses of frontends are whole', async t => {
+  const { mesh, one, two, backends } = open(t, { wholeAddresses: true })
+  one.reset({
+    services: [here('rebel-base', '10.96.0.10', { ports: [{ name: '', protocol: 'TCP', port: 443 }] })],
+    namespaces: [],
+  })
+  two.reset({ services: [there('rebel-base', '10.96.0.10', '10.2.0.1')], namespaces: [] })
+  mesh.flush()
+  t.same(backends(), ['10.2.0.1:80'])
+})
+
+t.test('only the port that is an address of Starlane is refused', async t => {
+  const { mesh, one, two, backends } = open(t)
+  const ports = [80, 8080].map(port => ({ name: '', protocol: 'TCP' as const, port }))
+  one.reset({ services: [here('rebel-base', '10.96.0.10')], namespaces: [] })
+  two.reset({
+    services: [{ ...there('rebel-base'), endpoints: [endpoint({ address: '10.96.0.10', ports })] }],
+    namespaces: [],
+  })
+  mesh.flush()
+  t.same(backends(), ['10.96.0.10:8080'])
+})
+
+t.test('addresses of the service, of imports and of Pods too', async t => {
+  const { admission, mesh, one } = open(t)
+  const ports = [{ name: '', protocol: 'TCP' as const, port: 80 }]
+  const service = here('rebel-base', '10.96.0.10', {
+    clusterIPs: ['10.96.0.10', 'fe80::1'],
+    serviceImport: {
+      headless: false,
+      ips: ['169.254.1.1', '10.96.0.20'],
+      ports,
+      endpoints: [{ ...endpoint({ address: '224.0.0.1', ports }), cluster: 'cluster-3' }],
+    },
+  })
+  const pod = { namespace: 'default', name: 'p', addresses: ['169.254.1.2', '10.1.0.1'] }
+  one.reset({ services: [service], namespaces: [], pods: [pod] })
+  mesh.flush()
+  t.match(mesh.directory.service('default/rebel-base')?.local, {
+    clusterIPs: ['10.96.0.10'],
+    serviceImport: { ips: ['10.96.0.20'], endpoints: [] },
+  })
+  t.same([mesh.directory.hasPod('default', '10.1.0.1'), mesh.directory.hasPod('default', '169.254.1.2')], [true, false])
+  t.same(
+    admission.problems().map(({ message }) => message.split(' ')[0]),
+    ['fe80::1', '169.254.1.1', '224.0.0.1:80'],
+  )
+})
+
+t.test('a service without refused addresses is passed on as it is', async t => {
+  const { mesh, one } = open(t)
+  const service = here('rebel-base', '10.96.0.10', { endpoints: [endpoint({ address: '10.1.0.1' })] })
+  one.reset({ services: [service], namespaces: [] })
+  mesh.flush()
+  t.equal(mesh.directory.service('default/rebel-base')?.local, service)
+})
+
+t.test('status shows some of many refused addresses, and how many there are', async t => {
+  const { admission, two } = open(t)
+  const many = Array.from({ length: 300 }, (_, i) => `169.254.${i >> 8}.${i & 255}`)
+  two.reset({ services: [there('rebel-base', ...many, ...many)], namespaces: [] })
+  const problems = admission.problems()
+  t.equal(problems.length, 21)
+  t.match(problems.at(-1), { where: 'cluster-2', message: '280 more addresses are refused' })
+  admission.keep(new Set(['cluster-1']))
+  t.same(admission.problems(), [], 'the cluster has gone')
+})
