@@ -3,7 +3,7 @@
  * the imported service that replaces a missing local Service.
  */
 import { isDeepStrictEqual } from 'node:util'
-import { agree, isExporter } from '../model/clusterset.ts'
+import { agree, isExporter, type RankOf } from '../model/clusterset.ts'
 import type { ClusterService, Clusterset, ServiceKey, Settings } from '../model/service.ts'
 import type { MemberService } from './merge.ts'
 import { decodeSettings } from './settings.ts'
@@ -26,6 +26,8 @@ export interface Declarations {
   /** Whether the local cluster has the namespace: exports reach only clusters that do (KEP-1645). */
   readonly hasNamespace: boolean
   readonly clusterNames: readonly string[]
+  /** Which of several exports decides. */
+  readonly rankOf: RankOf
 }
 
 /** The settings when there is no local Service: no cluster takes part. */
@@ -43,7 +45,7 @@ export class ClustersetResolver {
 
   resolve(key: ServiceKey, declared: Declarations): MergeInput {
     const { members } = declared
-    const clusterset = this.#agreed(key, members)
+    const clusterset = this.#agreed(key, members, declared.rankOf)
     const local = members.find(member => member.local)
     if (local?.service.derivedFrom !== undefined) return this.#derived(key, local, declared)
     if (local && !(local.service.imported && clusterset)) {
@@ -67,9 +69,9 @@ export class ClustersetResolver {
     this.#clustersets.delete(key)
   }
 
-  #agreed(key: ServiceKey, members: readonly MemberService[]): Clusterset | undefined {
+  #agreed(key: ServiceKey, members: readonly MemberService[], rankOf: RankOf): Clusterset | undefined {
     const exporters = members.filter(({ exported }) => exported).map(({ service }) => service)
-    const after = agree(exporters.filter(isExporter))
+    const after = agree(exporters.filter(isExporter), rankOf)
     const before = this.#clustersets.get(key)
     if (before && isDeepStrictEqual(before, after)) return before
     if (after) this.#clustersets.set(key, after)

@@ -343,7 +343,14 @@ export class Mesh {
       localCluster: this.#local.cluster.name,
       hasNamespace: this.#local.hasNamespace(namespace),
       clusterNames: this.#states.map(state => state.cluster.name),
+      rankOf: name => this.#rankOf(name),
     })
+  }
+
+  /** The local cluster first, then the order of the configuration; clusters that were discovered have none. */
+  #rankOf(cluster: string): number {
+    const place = this.#states.findIndex(({ cluster: { name, discovered } }) => name === cluster && !discovered)
+    return place === -1 ? this.#states.length : place
   }
 
   /** The derived Service of a local import, if it has one. */

@@ -1,6 +1,7 @@
 /**
  * Merges the exports of a service by several clusters (KEP-1645, "Constraints and Conflict Resolution"). The ports are the
- * union of all; everything else is taken from the oldest export. Differences are reported as conflicts.
+ * union of all; everything else is taken from the first export. Differences are reported as conflicts. KEP-1645 lets the oldest
+ * decide; here a date, which each cluster writes itself, decides only among clusters that the configuration does not order.
  */
 import { isDeepStrictEqual } from 'node:util'
 import { type Family, familyOf } from './address.ts'
@@ -15,14 +16,17 @@ export function isExporter(service: ClusterService): service is Exporter {
   return service.exported !== undefined && service.type !== 'ExternalName'
 }
 
+/** The place of a cluster in the order that decides, the local one first; equal for clusters without an order. */
+export type RankOf = (cluster: string) => number
+
 /** Undefined without exporters. `exporters` are in the order of the configuration. */
-export function agree(exporters: readonly Exporter[]): Clusterset | undefined {
-  const byAge = exporters.toSorted(older)
-  const [oldest] = byAge
-  if (!oldest) return undefined
-  const ports = unitePorts(byAge)
-  const families = commonFamilies(byAge)
-  const { headless, sessionAffinity, internalTrafficPolicy, trafficDistribution, exported } = oldest
+export function agree(exporters: readonly Exporter[], rankOf: RankOf = () => 0): Clusterset | undefined {
+  const inOrder = exporters.toSorted((a, b) => rankOf(a.cluster) - rankOf(b.cluster) || older(a, b))
+  const [first] = inOrder
+  if (!first) return undefined
+  const ports = unitePorts(inOrder)
+  const families = commonFamilies(inOrder)
+  const { headless, sessionAffinity, internalTrafficPolicy, trafficDistribution, exported } = first
   return Object.freeze({
     clusters: exporters.map(({ cluster }) => cluster),
     headless,
@@ -35,8 +39,8 @@ export function agree(exporters: readonly Exporter[]): Clusterset | undefined {
     labels: exported.labels,
     conflicts: [
       ...portConflict(ports.conflicts),
-      ...singular.flatMap(property => singularConflict(property, byAge)),
-      ...familyConflict(families, byAge),
+      ...singular.flatMap(property => singularConflict(property, inOrder, rankOf)),
+      ...familyConflict(families, inOrder),
     ],
   })
 }
@@ -48,11 +52,11 @@ function older(a: Exporter, b: Exporter): number {
   return a.cluster < b.cluster ? -1 : 1
 }
 
-/** In a Service the names of ports are unique, and so are pairs of number and protocol: the older port keeps them. */
-function unitePorts(byAge: readonly Exporter[]): { united: ServicePort[]; conflicts: string[] } {
+/** In a Service the names of ports are unique, and so are pairs of number and protocol: the first port keeps them. */
+function unitePorts(inOrder: readonly Exporter[]): { united: ServicePort[]; conflicts: string[] } {
   const united: (ServicePort & { readonly from: string })[] = []
   const conflicts: string[] = []
-  for (const { cluster, ports } of byAge) {
+  for (const { cluster, ports } of inOrder) {
     for (const port of ports) {
       const taken = united.find(known => known.name === port.name) ?? united.find(known => sameNumber(known, port))
       if (!taken) united.push({ ...port, from: cluster })
@@ -62,7 +66,7 @@ function unitePorts(byAge: readonly Exporter[]): { united: ServicePort[]; confli
     }
   }
   for (const port of united) {
-    const without = byAge.filter(({ ports }) => !ports.some(own => own.name === port.name || sameNumber(own, port)))
+    const without = inOrder.filter(({ ports }) => !ports.some(own => own.name === port.name || sameNumber(own, port)))
     if (without.length > 0) conflicts.push(`${clustersText(without)} without ${portText(port)}`)
   }
   return { united: united.map(({ from: _, ...port }) => port), conflicts }
@@ -111,32 +115,38 @@ const singular: readonly Singular[] = [
   },
 ]
 
-function singularConflict({ reason, name, value }: Singular, byAge: readonly Exporter[]): ExportConflict[] {
-  const concerned = byAge.filter(exporter => value(exporter) !== undefined)
+function singularConflict(
+  { reason, name, value }: Singular,
+  inOrder: readonly Exporter[],
+  rankOf: RankOf,
+): ExportConflict[] {
+  const concerned = inOrder.filter(exporter => value(exporter) !== undefined)
   const [winner] = concerned
   const losers = winner ? concerned.filter(other => !isDeepStrictEqual(value(other), value(winner))) : []
   if (!winner || losers.length === 0) return []
   const others = losers.map(loser => `${loser.cluster} has ${valueText(value(loser))}`).join(', ')
-  return [{ reason, message: `${name}: ${valueText(value(winner))} as in ${whyText(winner, byAge)}; ${others}` }]
+  return [
+    { reason, message: `${name}: ${valueText(value(winner))} as in ${whyText(winner, inOrder, rankOf)}; ${others}` },
+  ]
 }
 
 function valueText(value: unknown): string {
   return typeof value === 'string' ? value : JSON.stringify(value)
 }
 
-function whyText({ cluster, exported }: Exporter, byAge: readonly Exporter[]): string {
-  const isOldest = byAge.every(
-    other => other.cluster === cluster || (exported.createdAt ?? 0) < (other.exported.createdAt ?? 1),
-  )
+function whyText({ cluster, exported }: Exporter, inOrder: readonly Exporter[], rankOf: RankOf): string {
+  const equals = inOrder.filter(other => other.cluster !== cluster && rankOf(other.cluster) === rankOf(cluster))
+  if (equals.length === 0 && inOrder.length > 1) return `${cluster}, the first in the order of the clusters`
+  const isOldest = equals.every(other => (exported.createdAt ?? 0) < (other.exported.createdAt ?? 1))
   return isOldest && exported.createdAt !== undefined
     ? `${cluster}, whose export is the oldest`
     : `${cluster}, the first by name of those whose exports are of one age`
 }
 
 /** The intersection of the families, skipping exports that would make it empty. */
-function commonFamilies(byAge: readonly Exporter[]): Family[] {
+function commonFamilies(inOrder: readonly Exporter[]): Family[] {
   let common: Family[] | undefined
-  for (const exporter of byAge) {
+  for (const exporter of inOrder) {
     const own = familiesOf(exporter)
     if (own.length === 0) continue
     const both: Family[] | undefined = common?.filter(family => own.includes(family))
@@ -146,8 +156,8 @@ function commonFamilies(byAge: readonly Exporter[]): Family[] {
   return common ?? []
 }
 
-function familyConflict(common: readonly Family[], byAge: readonly Exporter[]): ExportConflict[] {
-  const others = byAge.filter(exporter => {
+function familyConflict(common: readonly Family[], inOrder: readonly Exporter[]): ExportConflict[] {
+  const others = inOrder.filter(exporter => {
     const own = familiesOf(exporter)
     return own.length > 0 && (own.length !== common.length || own.some(family => !common.includes(family)))
   })

@@ -57,8 +57,8 @@ export function precedenceOf({ ready, serving, terminating }: Endpoint): number 
 }
 
 /**
- * The ServiceExport of a service (KEP-1645): its cluster offers the service to all others. If exports differ, the oldest
- * decides.
+ * The ServiceExport of a service (KEP-1645): its cluster offers the service to all others. If exports differ, the
+ * one of the first cluster decides.
  */
 export interface ServiceExport {
   /** Wall-clock milliseconds of its creation; undefined if the source does not have it, which counts as the youngest. */

@@ -14,6 +14,8 @@ export function clustersOf(local: string, clusters: readonly ClusterConfig[]): C
     local: name === local,
     ...(tenant === undefined ? {} : { tenant }),
     globalNamespaces,
+    // A cluster of the configuration has an id; that of a discovered one is in its etcd.
+    ...(id === 0 && { discovered: true }),
   }))
 }
 

@@ -19,7 +19,7 @@ function exporter(cluster: string, createdAt?: number, given: Partial<ClusterSer
   return { ...clusterService({ cluster, annotations: {}, ports: [http], ...given }), exported }
 }
 
-t.test('where exports disagree, the oldest wins (KEP-1645)', async t => {
+t.test('where exports of equal rank disagree, the oldest wins (KEP-1645)', async t => {
   const cases: [reason: string, young: Partial<Exporter>, message: string][] = [
     ['TypeConflict', { headless: true, clusterIPs: [] }, 'type: ClusterSetIP as in b, {oldest}; a has Headless'],
     [
@@ -180,7 +180,7 @@ t.test('a service that only other clusters export has a virtual address, if its 
   t.equal(await answer('_http._tcp.rebel-base', 'SRV'), 'SRV 80 rebel-base.default.svc.clusterset.local')
 
   deliver('cluster-3', exporter('cluster-3', 0, { ports: [http, dns], endpoints: [pod('10.3.0.1')] }))
-  t.equal(service()?.settings.sessionAffinity, undefined, 'that export is older')
+  t.same(service()?.settings.sessionAffinity, { timeoutMs: 7000 }, 'an older date takes over nothing')
   t.equal(frontends()?.length, 2)
   t.equal(frontends()?.[0], frontend, 'the address stays')
   t.equal(await answer('_dns._udp.rebel-base', 'SRV'), 'SRV 53 rebel-base.default.svc.clusterset.local')
@@ -214,26 +214,63 @@ t.test(
   },
 )
 
-t.test('an exported Service keeps its own ports and adds those that others export', async t => {
-  const { deliver, answer, frontends } = start(t)
-  deliver('cluster-1', exporter('cluster-1', 2, { endpoints: [pod('10.1.0.1')] }))
-  const other = { ports: [{ ...http, port: 8080 }, dns], endpoints: [pod('10.2.0.1')] }
-  deliver('cluster-2', exporter('cluster-2', 1, other))
-  t.same(frontends(), ['127.96.0.10:80/TCP', '127.96.0.10:8080/TCP', '127.96.0.10:53/UDP'])
-  t.equal(await answer('_http._tcp.rebel-base', 'SRV'), 'SRV 8080 rebel-base.default.svc.clusterset.local')
-})
+t.test(
+  'an exported Service keeps its own ports, whatever date others have, and adds those that others export',
+  async t => {
+    const { deliver, answer, frontends } = start(t)
+    deliver('cluster-1', exporter('cluster-1', 2, { endpoints: [pod('10.1.0.1')] }))
+    const other = { ports: [{ ...http, port: 8080 }, dns], endpoints: [pod('10.2.0.1')] }
+    deliver('cluster-2', exporter('cluster-2', 1, other))
+    t.same(frontends(), ['127.96.0.10:80/TCP', '127.96.0.10:53/UDP'])
+    t.equal(await answer('_http._tcp.rebel-base', 'SRV'), 'SRV 80 rebel-base.default.svc.clusterset.local')
+  },
+)
 
-t.test('the oldest export decides whether there is an address', async t => {
+t.test('the first export decides whether there is an address', async t => {
   const headless = { headless: true, clusterIPs: [] }
-  for (const [ages, answers] of [
-    [[1, 2], /^A 10\.1\.0\.1, A 10\.2\.0\.1$/],
-    [[2, 1], /^A 127\.99\.0\.\d+$/],
+  for (const [first, second, answers] of [
+    [headless, {}, /^A 10\.1\.0\.1, A 10\.2\.0\.1$/],
+    [{}, headless, /^A 127\.99\.0\.\d+$/],
   ] as const) {
     const { deliver, answer } = start(t, vips)
-    deliver('cluster-1', exporter('cluster-1', ages[0], { ...headless, endpoints: [pod('10.1.0.1')] }))
-    deliver('cluster-2', exporter('cluster-2', ages[1], { endpoints: [pod('10.2.0.1')] }))
+    deliver('cluster-1', exporter('cluster-1', 2, { ...first, endpoints: [pod('10.1.0.1')] }))
+    deliver('cluster-2', exporter('cluster-2', 1, { ...second, endpoints: [pod('10.2.0.1')] }))
     t.match(await answer('rebel-base'), answers)
   }
+})
+
+t.test(
+  'the local cluster decides, then the order of the configuration, and dates among discovered clusters',
+  async t => {
+    const own = (cluster: string, createdAt: number) =>
+      exporter(cluster, createdAt, { sessionAffinity: { timeoutMs: createdAt } })
+    const rankOf = (cluster: string) => ['local', 'one', 'two'].indexOf(cluster) >>> 0
+    const winner = (...exporters: Exporter[]) => agree(exporters, rankOf)?.sessionAffinity?.timeoutMs
+    const [local, one, two, young, old] = [own('local', 9), own('one', 8), own('two', 7), own('x', 6), own('y', 0)]
+    t.equal(winner(old, young, two, one, local), 9)
+    t.equal(winner(old, young, two, one), 8)
+    t.equal(winner(old, young, two), 7)
+    t.equal(winner(young, old), 0)
+    t.match(
+      agree([one, old], rankOf)
+        ?.conflicts.map(({ message }) => message)
+        .join(),
+      /as in one, the first in the order of the clusters; y has/,
+    )
+  },
+)
+
+t.test('a discovered cluster has no place in the order', async t => {
+  const clusters = [
+    { name: 'cluster-1', id: 1, local: true },
+    { name: 'cluster-2', id: 0, local: false, discovered: true },
+    { name: 'cluster-3', id: 0, local: false, discovered: true },
+  ]
+  const { deliver, service } = start(t, { ...vips, clusters })
+  deliver('cluster-1', clusterService({ name: 'other' }))
+  deliver('cluster-2', exporter('cluster-2', 2, { sessionAffinity: { timeoutMs: 2 } }))
+  deliver('cluster-3', exporter('cluster-3', 1, { sessionAffinity: { timeoutMs: 1 } }))
+  t.same(service()?.settings.sessionAffinity, { timeoutMs: 1 })
 })
 
 t.test('a Service annotated as not global is not exported, and gets no ports of others', async t => {
