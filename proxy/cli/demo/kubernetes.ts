@@ -39,7 +39,11 @@ async function readFromKubernetes(file: string, clusters: readonly DemoCluster[]
   const written = await readFile(file, 'utf8')
   const changed = clusters.reduce(
     (text, { name }) =>
-      text.replace(`{ manifests: ./${name} }`, `{ kubernetes: { kubeconfig: ./kubeconfig, context: ${name} } }`),
+      text.replace(
+        `{ manifests: ./${name} }`,
+        // Its pods are processes on loopback addresses, which a remote cluster may not claim by default.
+        `{ kubernetes: { kubeconfig: ./kubeconfig, context: ${name} } }\n    allow: { loopback: true }`,
+      ),
     written,
   )
   await writeFile(file, changed)
