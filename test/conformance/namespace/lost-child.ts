@@ -12,7 +12,7 @@ import { systemClock } from '../../../proxy/model/time/clock.ts'
 import { FakeChooser } from '../../support/chooser.ts'
 import { eventually } from '../../support/eventually.ts'
 import { backend, clusterService, globalService } from '../../support/model.ts'
-import { type CreateEngine, plainOptions } from '../engine-rig.ts'
+import { type CreateEngine, plainOptions } from '../engine/rig.ts'
 
 const [source = '', name = ''] = process.argv.slice(2)
 const create = (await import(source))[name] as CreateEngine

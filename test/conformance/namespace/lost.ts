@@ -3,7 +3,7 @@ import { execFile, spawnSync } from 'node:child_process'
 import { fileURLToPath } from 'node:url'
 import { promisify } from 'node:util'
 import type { Test } from 'tap'
-import type { EngineInChild } from '../engine-rig.ts'
+import type { EngineInChild } from '../engine/rig.ts'
 
 const up = ['-n', 'sh', '-c', 'ip link set lo up && exec "$@"', 'sh']
 const veth = ['ip', 'link', 'add', 'near', 'type', 'veth', 'peer', 'name', 'far']

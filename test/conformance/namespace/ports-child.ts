@@ -11,7 +11,7 @@ import { systemClock } from '../../../proxy/model/time/clock.ts'
 import { FakeChooser } from '../../support/chooser.ts'
 import { eventually } from '../../support/eventually.ts'
 import { backend, clusterService, globalService } from '../../support/model.ts'
-import { type CreateEngine, plainOptions } from '../engine-rig.ts'
+import { type CreateEngine, plainOptions } from '../engine/rig.ts'
 
 /** The namespace gives out no other. */
 export const onlyPort = 40_001

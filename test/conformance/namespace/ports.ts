@@ -3,7 +3,7 @@ import { execFile, spawnSync } from 'node:child_process'
 import { fileURLToPath } from 'node:url'
 import { promisify } from 'node:util'
 import type { Test } from 'tap'
-import type { EngineInChild } from '../engine-rig.ts'
+import type { EngineInChild } from '../engine/rig.ts'
 import { onlyPort } from './ports-child.ts'
 
 const prepare = `ip link set lo up && echo ${onlyPort} ${onlyPort} > /proc/sys/net/ipv4/ip_local_port_range && exec "$@"`

@@ -7,7 +7,7 @@ import t from 'tap'
 import { createEngine } from '../../../proxy/dataplane/engines.ts'
 import { findAddon } from '../../../proxy/dataplane/native/addon.ts'
 import { silentLog } from '../../../proxy/model/log.ts'
-import { plainOptions } from '../../conformance/engine-rig.ts'
+import { plainOptions } from '../../conformance/engine/rig.ts'
 import { FakeChooser } from '../../support/chooser.ts'
 import { FakeClock } from '../../support/clock.ts'
 

@@ -9,8 +9,8 @@ import type { EngineParts } from '../../../proxy/dataplane/engine.ts'
 import { loadAddon, type NativeAddon } from '../../../proxy/dataplane/native/addon.ts'
 import { createNativeEngineWith } from '../../../proxy/dataplane/native/engine.ts'
 import { pending } from '../../../proxy/dataplane/native/rings.ts'
-import { engineConformance } from '../../conformance/engine.ts'
-import { Rig } from '../../conformance/engine-rig.ts'
+import { engineConformance } from '../../conformance/engine/engine.ts'
+import { Rig } from '../../conformance/engine/rig.ts'
 import { clientOf, echo, ending, freePort, hashOf, pattern, tcpBackend } from '../../support/backend.ts'
 import { eventually } from '../../support/eventually.ts'
 import { blackhole } from '../../support/faults.ts'
@@ -90,7 +90,7 @@ function ownSuite(t: Test, addon: NativeAddon): void {
       return
     }
     const { backend } = await tcpBackend(t, echo)
-    const child = fileURLToPath(new URL('../../conformance/engine-child.ts', import.meta.url))
+    const child = fileURLToPath(new URL('../../conformance/engine/child.ts', import.meta.url))
     const module = new URL('../../../proxy/dataplane/native/engine.ts', import.meta.url).href
     for (const where of ['in', 'out']) {
       const port = await freePort('127.77.0.6')
@@ -137,7 +137,7 @@ function ownSuite(t: Test, addon: NativeAddon): void {
     const { backend } = await tcpBackend(t, echo)
     const before = own()
     const port = await freePort('127.77.0.4')
-    const child = new URL('../../conformance/engine-child.ts', import.meta.url)
+    const child = new URL('../../conformance/engine/child.ts', import.meta.url)
     const module = new URL('../../../proxy/dataplane/native/engine.ts', import.meta.url).href
     const argv = [module, 'createNativeEngine', `127.77.0.4:${port}`, `127.0.0.1:${backend.port}`]
     const worker = new Worker(child, { argv })

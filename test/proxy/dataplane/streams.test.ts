@@ -1,7 +1,7 @@
 /** The conformance tests with the engine streams. */
 import t from 'tap'
 import { createStreamsEngine } from '../../../proxy/dataplane/streams/engine.ts'
-import { engineConformance } from '../../conformance/engine.ts'
+import { engineConformance } from '../../conformance/engine/engine.ts'
 
 engineConformance(t, {
   create: createStreamsEngine,

@@ -2,11 +2,11 @@
 import { existsSync, readFileSync } from 'node:fs'
 import type { Socket } from 'node:net'
 import type { Test } from 'tap'
-import { ending, hashOf, pattern, silent, tcpBackend } from '../support/backend.ts'
-import { settled } from '../support/clock.ts'
-import { eventually } from '../support/eventually.ts'
-import { heldBytes, openSockets } from '../support/faults.ts'
-import { type CreateEngine, plainOptions, Rig } from './engine-rig.ts'
+import { ending, hashOf, pattern, silent, tcpBackend } from '../../support/backend.ts'
+import { settled } from '../../support/clock.ts'
+import { eventually } from '../../support/eventually.ts'
+import { heldBytes, openSockets } from '../../support/faults.ts'
+import { type CreateEngine, plainOptions, Rig } from './rig.ts'
 
 const mebibyte = 1024 * 1024
 

@@ -3,9 +3,9 @@
 import { once } from 'node:events'
 import { connect, type Socket } from 'node:net'
 import type { Test } from 'tap'
-import { echo, ending, tcpBackend, udpBackend, udpClient } from '../support/backend.ts'
-import { eventually } from '../support/eventually.ts'
-import { type CreateEngine, Rig } from './engine-rig.ts'
+import { echo, ending, tcpBackend, udpBackend, udpClient } from '../../support/backend.ts'
+import { eventually } from '../../support/eventually.ts'
+import { type CreateEngine, Rig } from './rig.ts'
 
 const greedy = '127.0.0.1'
 const modest = '127.77.0.9'

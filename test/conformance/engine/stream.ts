@@ -3,10 +3,10 @@ import { once } from 'node:events'
 import type { Socket } from 'node:net'
 import { Worker } from 'node:worker_threads'
 import type { Test } from 'tap'
-import { echo, ending, hashOf, noIPv6, pattern, says, tcpBackend } from '../support/backend.ts'
-import { eventually } from '../support/eventually.ts'
-import { openSockets, trickle } from '../support/faults.ts'
-import { type CreateEngine, Rig } from './engine-rig.ts'
+import { echo, ending, hashOf, noIPv6, pattern, says, tcpBackend } from '../../support/backend.ts'
+import { eventually } from '../../support/eventually.ts'
+import { openSockets, trickle } from '../../support/faults.ts'
+import { type CreateEngine, Rig } from './rig.ts'
 
 const mebibyte = 1024 * 1024
 

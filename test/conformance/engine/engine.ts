@@ -5,15 +5,15 @@
  *     engineConformance(t, { create: createStreamsEngine, source: new URL(…), export: 'createStreamsEngine', … })
  */
 import type { Test } from 'tap'
-import { drainSuite } from './engine-drain.ts'
-import { fairnessSuite } from './engine-fairness.ts'
-import { faultSuite } from './engine-faults.ts'
-import { pressureSuite } from './engine-pressure.ts'
-import type { EngineUnderTest } from './engine-rig.ts'
-import { sharesSuite } from './engine-shares.ts'
-import { streamSuite } from './engine-stream.ts'
-import { udpSuite } from './engine-udp.ts'
-import { urgentSuite } from './engine-urgent.ts'
+import { drainSuite } from './drain.ts'
+import { fairnessSuite } from './fairness.ts'
+import { faultSuite } from './faults.ts'
+import { pressureSuite } from './pressure.ts'
+import type { EngineUnderTest } from './rig.ts'
+import { sharesSuite } from './shares.ts'
+import { streamSuite } from './stream.ts'
+import { udpSuite } from './udp.ts'
+import { urgentSuite } from './urgent.ts'
 
 export function engineConformance(t: Test, engine: EngineUnderTest): void {
   t.test('bytes', async t => streamSuite(t, engine.create))

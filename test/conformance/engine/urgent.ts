@@ -1,7 +1,7 @@
 /** Urgent bytes (RFC 6093) in the middle of a stream: nothing around them is lost, late or out of order. */
 import type { Test } from 'tap'
-import { hashOf, type TcpBackend, tcpBackend } from '../support/backend.ts'
-import { backend as backendOf } from '../support/model.ts'
+import { hashOf, type TcpBackend, tcpBackend } from '../../support/backend.ts'
+import { backend as backendOf } from '../../support/model.ts'
 import {
   buildUrgent,
   type Urgent,
@@ -9,8 +9,8 @@ import {
   urgentByte,
   urgentClient,
   urgentText,
-} from '../support/programs/urgent.ts'
-import { type EngineUnderTest, Rig } from './engine-rig.ts'
+} from '../../support/programs/urgent.ts'
+import { type EngineUnderTest, Rig } from './rig.ts'
 
 const sizes: readonly (readonly [bytes: number, every: number])[] = [
   [10, 3],

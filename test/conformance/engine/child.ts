@@ -1,10 +1,10 @@
 /** An engine in a process of its own, so that it can be starved: `engine-child.ts MODULE EXPORT LISTEN BACKEND`. */
-import { parseEndpoint } from '../../proxy/model/address.ts'
-import { silentLog } from '../../proxy/model/log.ts'
-import { systemClock } from '../../proxy/model/time/clock.ts'
-import { FakeChooser } from '../support/chooser.ts'
-import { backend, clusterService, globalService } from '../support/model.ts'
-import { type CreateEngine, plainOptions } from './engine-rig.ts'
+import { parseEndpoint } from '../../../proxy/model/address.ts'
+import { silentLog } from '../../../proxy/model/log.ts'
+import { systemClock } from '../../../proxy/model/time/clock.ts'
+import { FakeChooser } from '../../support/chooser.ts'
+import { backend, clusterService, globalService } from '../../support/model.ts'
+import { type CreateEngine, plainOptions } from './rig.ts'
 
 const [source = '', name = '', listen = '', target = ''] = process.argv.slice(2)
 const create = (await import(source))[name] as CreateEngine

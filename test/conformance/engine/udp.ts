@@ -2,12 +2,12 @@
 import { createSocket, type Socket } from 'node:dgram'
 import { once } from 'node:events'
 import type { Test } from 'tap'
-import { freePort, hashOf, noIPv6, pattern, udpBackend, udpClient } from '../support/backend.ts'
-import { settled } from '../support/clock.ts'
-import { eventually } from '../support/eventually.ts'
-import { openSockets, refusing } from '../support/faults.ts'
-import { backend as backendOf } from '../support/model.ts'
-import { type CreateEngine, type Given, keysOf, Rig } from './engine-rig.ts'
+import { freePort, hashOf, noIPv6, pattern, udpBackend, udpClient } from '../../support/backend.ts'
+import { settled } from '../../support/clock.ts'
+import { eventually } from '../../support/eventually.ts'
+import { openSockets, refusing } from '../../support/faults.ts'
+import { backend as backendOf } from '../../support/model.ts'
+import { type CreateEngine, type Given, keysOf, Rig } from './rig.ts'
 
 type Reply = (message: Buffer | string) => void
 const echo = (message: Buffer, reply: Reply) => reply(message)

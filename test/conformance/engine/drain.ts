@@ -1,11 +1,11 @@
 /** How flows end when a backend retires, a frontend is removed, or the engine closes. */
 import { once } from 'node:events'
 import type { Test } from 'tap'
-import { MeshError } from '../../proxy/model/error.ts'
-import { echo, ending, says, tcpBackend } from '../support/backend.ts'
-import { eventually } from '../support/eventually.ts'
-import { blackhole } from '../support/faults.ts'
-import { type CreateEngine, keysOf, Rig } from './engine-rig.ts'
+import { MeshError } from '../../../proxy/model/error.ts'
+import { echo, ending, says, tcpBackend } from '../../support/backend.ts'
+import { eventually } from '../../support/eventually.ts'
+import { blackhole } from '../../support/faults.ts'
+import { type CreateEngine, keysOf, Rig } from './rig.ts'
 
 export function drainSuite(t: Test, create: CreateEngine): void {
   t.test('T28: a backend that leaves gets no new flow, and its old ones go on for the drain time', async t => {

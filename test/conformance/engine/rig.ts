@@ -1,17 +1,17 @@
 /** An engine with one service in front of given backends, a clock moved by hand and a chooser that records all calls. */
 import type { Socket } from 'node:net'
 import type { Test } from 'tap'
-import type { Engine, EngineOptions, EngineParts, Listener } from '../../proxy/dataplane/engine.ts'
-import type { Protocol } from '../../proxy/model/address.ts'
-import type { Backend, Backends } from '../../proxy/model/backend.ts'
-import type { LogFields } from '../../proxy/model/log.ts'
-import type { Frontend, GlobalService } from '../../proxy/model/service.ts'
-import { client, clientOf, freePort } from '../support/backend.ts'
-import { FakeChooser } from '../support/chooser.ts'
-import { FakeClock } from '../support/clock.ts'
-import { eventually } from '../support/eventually.ts'
-import { openSockets } from '../support/faults.ts'
-import { clusterService, globalService } from '../support/model.ts'
+import type { Engine, EngineOptions, EngineParts, Listener } from '../../../proxy/dataplane/engine.ts'
+import type { Protocol } from '../../../proxy/model/address.ts'
+import type { Backend, Backends } from '../../../proxy/model/backend.ts'
+import type { LogFields } from '../../../proxy/model/log.ts'
+import type { Frontend, GlobalService } from '../../../proxy/model/service.ts'
+import { client, clientOf, freePort } from '../../support/backend.ts'
+import { FakeChooser } from '../../support/chooser.ts'
+import { FakeClock } from '../../support/clock.ts'
+import { eventually } from '../../support/eventually.ts'
+import { openSockets } from '../../support/faults.ts'
+import { clusterService, globalService } from '../../support/model.ts'
 
 export type CreateEngine = (parts: EngineParts) => Engine
 

@@ -3,11 +3,11 @@ import { spawn } from 'node:child_process'
 import { once } from 'node:events'
 import { fileURLToPath } from 'node:url'
 import type { Test } from 'tap'
-import { freePort } from '../support/backend.ts'
-import { eventually } from '../support/eventually.ts'
-import { backend as backendOf } from '../support/model.ts'
-import { program } from '../support/programs/program.ts'
-import { type CreateEngine, Rig } from './engine-rig.ts'
+import { freePort } from '../../support/backend.ts'
+import { eventually } from '../../support/eventually.ts'
+import { backend as backendOf } from '../../support/model.ts'
+import { program } from '../../support/programs/program.ts'
+import { type CreateEngine, Rig } from './rig.ts'
 
 const mebibyte = 1024 * 1024
 const seconds = 2
@@ -15,7 +15,7 @@ const seconds = 2
 const mostPerRoundTrip = 6 * mebibyte
 
 export function fairnessSuite(t: Test, create: CreateEngine): void {
-  const load = program(t, fileURLToPath(new URL('../../bench/load/fairness.c', import.meta.url)))
+  const load = program(t, fileURLToPath(new URL('../../../bench/load/fairness.c', import.meta.url)))
   if (!load) {
     t.pass('there is no C compiler for the load')
     return
