@@ -1,4 +1,4 @@
-/** An engine in a process of its own, so that it can be starved: `engine-child.ts MODULE EXPORT LISTEN BACKEND`. */
+/** An engine in a process of its own, so that it can be starved: `child.ts MODULE EXPORT LISTEN BACKEND`. */
 import { parseEndpoint } from '../../../proxy/model/address.ts'
 import { silentLog } from '../../../proxy/model/log.ts'
 import { systemClock } from '../../../proxy/model/time/clock.ts'

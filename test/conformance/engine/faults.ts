@@ -200,7 +200,7 @@ export function faultSuite(t: Test, { create, source, export: name, accepts }: E
   t.test('T16: out of descriptors it survives, refuses, blames no backend, and recovers', async t => {
     const { backend } = await tcpBackend(t, echo)
     const port = await freePort('127.77.0.2')
-    const script = fileURLToPath(new URL('engine-child.ts', import.meta.url))
+    const script = fileURLToPath(new URL('child.ts', import.meta.url))
     const args = [source.href, name, `127.77.0.2:${port}`, `127.0.0.1:${backend.port}`]
     const child = spawn('sh', ['-c', 'ulimit -n 200; exec "$0" "$@"', process.execPath, script, ...args], {
       stdio: ['ignore', 'inherit', 'inherit', 'ipc'],
@@ -236,7 +236,7 @@ export function faultSuite(t: Test, { create, source, export: name, accepts }: E
   t.test('with few descriptors, every client that is accepted is answered', async t => {
     const { backend } = await tcpBackend(t, echo)
     const port = await freePort('127.77.0.7')
-    const script = fileURLToPath(new URL('engine-child.ts', import.meta.url))
+    const script = fileURLToPath(new URL('child.ts', import.meta.url))
     const args = [source.href, name, `127.77.0.7:${port}`, `127.0.0.1:${backend.port}`]
     const child = spawn('sh', ['-c', 'ulimit -n 80; exec "$0" "$@"', process.execPath, script, ...args], {
       stdio: ['ignore', 'inherit', 'inherit', 'ipc'],
@@ -265,7 +265,7 @@ export function faultSuite(t: Test, { create, source, export: name, accepts }: E
     const data = pattern(4 * mebibyte)
     const { backend } = await tcpBackend(t, socket => socket.write(data))
     const port = await freePort('127.77.0.5')
-    const script = fileURLToPath(new URL('engine-child.ts', import.meta.url))
+    const script = fileURLToPath(new URL('child.ts', import.meta.url))
     const args = [source.href, name, `127.77.0.5:${port}`, `127.0.0.1:${backend.port}`]
     const child = spawn(process.execPath, [script, ...args], { stdio: ['ignore', 'inherit', 'inherit', 'ipc'] })
     t.teardown(() => child.kill('SIGKILL'))
