@@ -387,3 +387,18 @@ function limited(t: Test) {
   const backends = (name: string) => mesh.directory.service(`default/${name}`)?.backends.length
   return { mesh, remote: mesh.sink('cluster-2', 10), backends }
 }
+
+t.test('with globalNamespaces: marked, a cluster shares only services of namespaces that say so', async t => {
+  const marked = [clusters[0], { name: 'cluster-2', id: 2, local: false, globalNamespaces: 'marked' as const }]
+  const { mesh, one, two, backends } = startMesh(t, { clusters: marked as MeshOptions['clusters'] })
+  one.reset({ services: [here], namespaces: [] })
+  two.reset({ services: [there], namespaces: [] })
+  mesh.flush()
+  t.same(backends(), ['10.1.0.1'], 'a namespace without a word is not global there')
+  two.putNamespace({ name: 'default', global: true })
+  mesh.flush()
+  t.same(backends(), ['10.1.0.1', '10.2.0.1'])
+  two.putNamespace({ name: 'default', global: false })
+  mesh.flush()
+  t.same(backends(), ['10.1.0.1'])
+})

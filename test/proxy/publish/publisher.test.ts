@@ -161,6 +161,7 @@ t.test('the encoding of a service', async t => {
     serviceExports: true,
     slicesMode: 'services-and-endpointslices',
   })
+  t.match(decodeClusterConfig(clusterConfigValue({ ...mine, maxClusters: 511 })), { maxConnectedClusters: 511 })
 })
 
 t.test('the encoding of an export', async t => {

@@ -128,6 +128,11 @@ t.test('a service, as Cilium 1.20 writes it', async t => {
       assembled('east', ...decodeService('shop/cart', serviceValue(changes as Record<string, unknown>), east))[0]
     t.match(decode({ backends: {}, zones: null, hostnames: null, labels: null }), { endpoints: [], labels: {} })
     t.match(decode({ frontends: null }), { headless: true, clusterIPs: [], ports: [] })
+    t.equal(
+      decode({ frontends: { '': {} }, backends: {} }),
+      undefined,
+      'a global ExternalName Service as Cilium writes it: nothing to reach, and no problem',
+    )
     t.equal(decode({ shared: false }), undefined, 'not shared is as good as gone')
     t.equal(decode({ shared: undefined }), undefined)
     t.match(decode({ backends: { '10.0.0.1': { '': { Protocol: 'TCP', Port: 1 } } } })?.endpoints, [

@@ -156,6 +156,23 @@ t.test('what must be there before anything is delivered', { skip: noEtcd }, asyn
     await live(sink)
   })
 
+  t.test('a mesh of 511 refuses a cluster of another size until it has the same', async t => {
+    const peer = newPeer()
+    await peer.announce()
+    const sink = observe(t, { cluster: peer.name, id: peer.id, maxClusters: 511, ...servers })
+    await lost(sink, new RegExp(`${peer.name} belongs to a mesh of 255 clusters, this is one of 511; set maxConnected`))
+    await peer.configure({ maxConnectedClusters: 511 })
+    await live(sink)
+  })
+
+  t.test('a mesh of 255 has no cluster with a larger id', async t => {
+    const peer = newPeer()
+    await peer.announce()
+    await peer.configure({ maxConnectedClusters: 511 }, 300)
+    const sink = observe(t, { cluster: peer.name, id: 300, ...servers })
+    await lost(sink, new RegExp(`${peer.name} has id 300, more than 255, the most clusters here`))
+  })
+
   t.test('an invalid cluster-config is refused until it is fixed', async t => {
     const peer = newPeer()
     await peer.announce({ endpointSlicesExportMode: 'tomorrow' })
