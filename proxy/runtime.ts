@@ -19,6 +19,7 @@ import { loadPlugins } from './chain/loading/load.ts'
 import { watchFiles } from './clients/file-watch.ts'
 import type { Loaded } from './config/load.ts'
 import type { Config } from './config/schema.ts'
+import type { Cut } from './dataplane/engine.ts'
 import { LocalRoutes } from './dataplane/frontends/local-routes.ts'
 import { PacketRules } from './dataplane/frontends/packet-rules.ts'
 import { HealthMonitor } from './health/monitor.ts'
@@ -87,8 +88,11 @@ export interface Runtime {
   service(namespace: string, name: string): ServiceView | undefined
   /** Applies another configuration. Rejects, without any change, when a plugin cannot be loaded or a restart is needed. */
   reload(loaded: Loaded): Promise<void>
-  /** Drains: no new flows, those in progress may end within `proxy.drain`. */
-  close(): Promise<void>
+  /**
+   * Not ready from now on; accepts flows for `proxy.announce` more, then none. Those in progress may end within `proxy.drain`; DNS
+   * answers until then, and after that while anybody asks, within the same time. Resolves with how many flows were cut.
+   */
+  close(): Promise<Cut>
   /** Ends all flows now, so that `close` need not wait for them. */
   destroy(): void
 }
@@ -131,6 +135,8 @@ class Starlane implements Runtime {
   readonly #names: NameService
   #isReady = false
   #isStopping = false
+  #closing: Promise<Cut> | undefined
+  #endAnnouncement: () => void = () => {}
   #reloading: Promise<void> = Promise.resolve()
   #updating: Promise<void> = Promise.resolve()
   #resolveReady: (ready: Ready) => void
@@ -324,26 +330,51 @@ class Starlane implements Runtime {
     this.#listOwnSockets()
   }
 
-  async close(): Promise<void> {
+  close(): Promise<Cut> {
+    this.#closing ??= this.#close()
+    return this.#closing
+  }
+
+  /** The sources are followed to the end of the drain, so that DNS and the last flows know what is true. */
+  async #close(): Promise<Cut> {
+    const { announce, drain } = this.#config.proxy
+    const wasReady = this.#isReady
     this.#isReady = false
     this.#isStopping = true
+    if (wasReady && announce > 0) await this.#announce(announce)
     this.#clusterList.close()
     await this.#updating
     await Promise.all([this.#writeBack.close(), this.#publication.close()])
-    await this.#sources.close()
-    await this.#proxy.close()
+    const since = this.#clock.now()
+    const cut = await this.#proxy.close()
     await this.#rules?.close()
     await this.#routes?.close()
     // After the flows have drained, since their clients may have no other resolver.
+    await this.#names.quiet(since + drain - this.#clock.now())
     await this.#names.close()
+    await this.#sources.close()
     await this.#health.close()
     await this.#chain.close()
     this.#mesh.close()
     await this.#admin.close()
+    return cut
   }
 
   destroy(): void {
+    this.#isStopping = true
+    this.#endAnnouncement()
+    this.#names.hurry()
     this.#proxy.destroy()
+  }
+
+  async #announce(ms: number): Promise<void> {
+    const { promise, resolve } = Promise.withResolvers<void>()
+    const stop = this.#clock.after(ms, resolve)
+    this.#endAnnouncement = () => {
+      stop()
+      resolve()
+    }
+    await promise
   }
 
   /** A port of 0 in the configuration is known once it is bound. */

@@ -51,7 +51,8 @@ export async function answer(views: Views, page: Answer, target: string): Promis
 }
 
 function readiness({ views }: ApiRequest): Answer {
-  const { ready, waiting, unsafe } = views.ready()
+  const { ready, stopping, waiting, unsafe } = views.ready()
+  if (stopping) return text(503, `stopping, waiting for ${waiting.join(', ')}\n`)
   return ready
     ? text(200, ['ready', ...unsafe.map(line => `unsafe: ${line}`), ''].join('\n'))
     : text(503, `waiting for ${waiting.join(', ') || 'the start'}\n`)

@@ -20,6 +20,8 @@ export interface Views {
 
 export interface Readiness {
   readonly ready: boolean
+  /** It was told to stop. */
+  readonly stopping: boolean
   /** What is not up yet: `source cluster-2`, `DNS`. */
   readonly waiting: readonly string[]
   /** What is unsafe, although it is ready: other sockets that answer on addresses of frontends. */

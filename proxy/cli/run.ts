@@ -22,7 +22,7 @@ export function runCommand(io: Io, end: (code: number) => void): Command {
 const signals = `
 Signals:
   SIGHUP           reload the configuration; if it has errors, nothing changes
-  SIGTERM, SIGINT  stop: accept no new flows, let open ones continue for proxy.drain
+  SIGTERM, SIGINT  stop: not ready at once, accept flows for proxy.announce more, let open ones continue for proxy.drain
   a second one     stop at once, with exit code 1
 
 Examples:

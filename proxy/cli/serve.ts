@@ -73,8 +73,8 @@ function handleSignals(io: Io, runtime: Runtime, log: ProcessLog, file: string):
 }
 
 async function drained(runtime: Runtime, log: ProcessLog): Promise<number> {
-  await runtime.close()
-  log.info('stop.done')
+  const { connections, udpSessions } = await runtime.close()
+  log.info('stop.done', { cutConnections: connections, cutSessions: udpSessions })
   return 0
 }
 

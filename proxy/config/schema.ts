@@ -266,6 +266,10 @@ const proxyFields = {
     'How long flows may continue after their backend has left (no list names it) or Starlane is told to stop. 0 closes them at once. A backend that is listed, even if not ready or terminating, keeps its flows.',
     '30s',
   ),
+  announce: duration(
+    'How long Starlane goes on accepting flows after it was told to stop, while `/readyz` already says that it is not ready. Others need that time to learn it: kube-proxy, load balancers. Then `drain` begins.',
+    '0',
+  ),
   unlisted: duration(
     "How long TCP connections may continue on a backend that a list without conditions (Cilium's service records in etcd) no longer names; then `drain` begins. Such lists also omit backends that are only not ready.",
     '24h',

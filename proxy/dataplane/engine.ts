@@ -25,10 +25,19 @@ export interface Engine {
   /** Other options from now on, also for the flows in progress. Sockets stay as they are. */
   configure(options: EngineOptions): void
   stats(): EngineStats
-  /** Stops accepting, gives flows at most the drain time to end, then cuts them. Resolves when no socket is left. */
-  close(): Promise<void>
+  /**
+   * Stops accepting and gives flows at most the drain time to end; what is left is cut, spread over its last part. Resolves with
+   * the number of flows that were cut, when no socket is left.
+   */
+  close(): Promise<Cut>
   /** Cuts everything now. */
   destroy(): void
+}
+
+/** Flows that were cut because Starlane stopped. */
+export interface Cut {
+  readonly connections: number
+  readonly udpSessions: number
 }
 
 export interface Listener {

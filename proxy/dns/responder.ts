@@ -40,6 +40,8 @@ export interface DnsResponder {
   start(): Promise<void>
   /** The bound address. Undefined before `start` and after `close`. */
   readonly address: SocketAddress | undefined
+  /** How many messages have come so far; wraps around. */
+  readonly asked: number
   /** The reply to a message: at once, or later when an upstream must be asked. Never throws, never rejects. */
   respond(message: Buffer, client: Client, transport: Transport): Buffer | undefined | Promise<Buffer | undefined>
   /** The answer that a client would get for a name, and how it was made. */
@@ -80,6 +82,7 @@ class Responder implements DnsResponder {
   readonly #replaced = new Map<Wiring, () => void>()
   #now: Wiring
   #listening: Listening | undefined
+  #asked = 0
 
   constructor(parts: DnsParts) {
     this.#parts = parts
@@ -95,8 +98,11 @@ class Responder implements DnsResponder {
     await upstreams.prepare()
     const { BatchSocket, clock } = this.#parts
     this.#listening = await listen(options.listen, options.tcp, {
-      respond: (message, client, transport) => this.#now.handler.respond(message, client, transport),
-      respondInto: (room, message, length, client) => this.#now.handler.respondInto(room, message, length, client),
+      respond: (message, client, transport) => this.respond(message, client, transport),
+      respondInto: (room, message, length, client) => {
+        this.#asked = (this.#asked + 1) | 0
+        return this.#now.handler.respondInto(room, message, length, client)
+      },
       BatchSocket,
       isTrusted: address => this.#now.isTrusted(address),
       clock,
@@ -121,7 +127,12 @@ class Responder implements DnsResponder {
   }
 
   respond(message: Buffer, client: Client, transport: Transport): Buffer | undefined | Promise<Buffer | undefined> {
+    this.#asked = (this.#asked + 1) | 0
     return this.#now.handler.respond(message, client, transport)
+  }
+
+  get asked(): number {
+    return this.#asked
   }
 
   explain(name: string, type: string, client: Client): Promise<NameExplanation> {

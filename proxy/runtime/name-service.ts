@@ -6,6 +6,8 @@ import { endpointText } from '../model/address.ts'
 import { MeshError, messageOf, type Problem } from '../model/error.ts'
 
 const retryMs = 5000
+/** A client that waits for an answer asks again, as a rule, within a few seconds; one that resolves at each call within less. */
+const quietMs = 1000
 
 /** A failed bind, such as a port in use, is a problem to report and to retry, not a reason to stop. */
 export class NameService {
@@ -14,6 +16,8 @@ export class NameService {
   #failure: MeshError | undefined
   #stopRetry: () => void = () => {}
   #closed = false
+  #hurried = false
+  #hurry: () => void = () => {}
 
   constructor(parts: DnsParts) {
     this.#parts = parts
@@ -53,6 +57,29 @@ export class NameService {
     await this.#responder.close()
     this.#responder = createDnsResponder(this.#parts)
     await this.start()
+  }
+
+  /** Resolves when nobody has asked for a second, or after `mostMs`; at once if nobody has ever asked. */
+  async quiet(mostMs: number): Promise<void> {
+    const { clock } = this.#parts
+    const end = clock.now() + mostMs
+    let before = 0
+    while (this.#responder.asked !== before && clock.now() < end && !this.#hurried) {
+      before = this.#responder.asked
+      await new Promise<void>(resolve => {
+        const stop = clock.after(Math.min(quietMs, end - clock.now()), resolve)
+        this.#hurry = () => {
+          stop()
+          resolve()
+        }
+      })
+    }
+  }
+
+  /** Ends the wait of {@link quiet}. */
+  hurry(): void {
+    this.#hurried = true
+    this.#hurry()
   }
 
   problems(): Problem[] {

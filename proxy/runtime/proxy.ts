@@ -1,5 +1,5 @@
 /** The L4 proxy: an engine and the listeners that feed it. A reload gives it other options; its sockets and flows stay. */
-import type { Engine, EngineOptions } from '../dataplane/engine.ts'
+import type { Cut, Engine, EngineOptions } from '../dataplane/engine.ts'
 import { createEngine } from '../dataplane/engines.ts'
 import { Exposure } from '../dataplane/frontends/exposure.ts'
 import { Listeners } from '../dataplane/frontends/listeners.ts'
@@ -142,12 +142,14 @@ export class L4Proxy {
     await this.#exposure.start()
   }
 
-  /** Closes all listeners; flows in progress may go on for the drain time. */
-  async close(): Promise<void> {
+  /** Accepts nothing more; flows in progress may go on for the drain time. Resolves with how many were cut at its end. */
+  async close(): Promise<Cut> {
     this.#unwatch()
     this.#exposure.close()
+    this.#listeners.stop()
+    const cut = await this.#engine.close()
     await this.#listeners.close()
-    await this.#engine.close()
+    return cut
   }
 
   destroy(): void {

@@ -64,6 +64,7 @@ export function createViews({ parts, version, startedAt, clock, metrics }: ViewP
     metrics,
     ready: () => ({
       ready: parts().ready,
+      stopping: parts().stopping,
       waiting: waitingFor(parts()),
       unsafe: parts()
         .proxy.exposures()

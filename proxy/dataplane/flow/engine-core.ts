@@ -6,7 +6,7 @@ import type { Backend } from '../../model/backend.ts'
 import { MeshError } from '../../model/error.ts'
 import type { Frontend, GlobalService } from '../../model/service.ts'
 import type { EngineStats } from '../../model/stats/engine.ts'
-import type { Engine, EngineOptions, EngineParts, Listener } from '../engine.ts'
+import type { Cut, Engine, EngineOptions, EngineParts, Listener } from '../engine.ts'
 import { Deadlines } from './deadlines.ts'
 import { Descriptors, perConnection } from './descriptors.ts'
 import { drain } from './drain.ts'
@@ -44,7 +44,8 @@ export class EngineCore implements Engine, FlowContext {
   #stopSweeping: () => void
   readonly #faults = new Map<string, { loggedAt: number; times: number }>()
   #lastId = 0
-  #closing: Promise<void> | undefined
+  #closing: Promise<Cut> | undefined
+  #cut = { connections: 0, udpSessions: 0 }
   #empty: (() => void) | undefined
 
   constructor(
@@ -116,14 +117,14 @@ export class EngineCore implements Engine, FlowContext {
     return { connections: this.connections.size, udpSessions: this.sessions.size }
   }
 
-  close(): Promise<void> {
+  close(): Promise<Cut> {
     this.#closing ??= this.#close()
     return this.#closing
   }
 
   destroy(): void {
     this.draining = true
-    for (const flow of [...this.connections, ...this.sessions]) flow.cut('shutdown')
+    this.#cutNow([...this.connections], [...this.sessions])
     for (const listener of [...this.#tcp, ...this.#udp]) void listener.close()
     this.#transport.destroy()
     this.dials.close()
@@ -201,17 +202,27 @@ export class EngineCore implements Engine, FlowContext {
   }
 
   /** The UDP sockets stay open to the end: replies leave by them. */
-  async #close(): Promise<void> {
+  async #close(): Promise<Cut> {
     this.draining = true
     await Promise.all([...this.#tcp].map(listener => listener.close()))
     const empty = new Promise<void>(resolve => {
       this.#empty = resolve
     })
-    this.#drain([...this.connections, ...this.sessions], flow => flow.cut('shutdown'))
+    this.#drain([...this.connections], connection => this.#cutNow([connection], []))
+    this.#drain([...this.sessions], session => this.#cutNow([], [session]))
     this.ended()
     await empty
     await Promise.all([...this.#udp].map(listener => listener.close()))
     this.destroy()
+    return this.#cut
+  }
+
+  /** Counts those that have not ended before. */
+  #cutNow(connections: readonly OpenConnection[], sessions: readonly OpenSession[]): void {
+    const before = this.stats()
+    for (const flow of [...connections, ...sessions]) flow.cut('shutdown')
+    this.#cut.connections += before.connections - this.connections.size
+    this.#cut.udpSessions += before.udpSessions - this.sessions.size
   }
 
   #drain<F>(flows: readonly F[], cut: (flow: F) => void): void {

@@ -37,6 +37,7 @@ export class Listeners {
   readonly #closing = new Map<string, Promise<void>>()
   readonly #departures: Departures
   #unsubscribe: (() => void) | undefined
+  #stopped = false
 
   constructor(parts: ListenersParts) {
     this.#parts = parts
@@ -90,10 +91,16 @@ export class Listeners {
     return this.#listeners.get(frontendKey)?.refusing ?? false
   }
 
-  /** Stops following and frees all addresses; the engine ends the flows. */
-  async close(): Promise<void> {
+  /** Opens and closes nothing from now on: the engine is closing. */
+  stop(): void {
+    this.#stopped = true
     this.#unsubscribe?.()
     this.#departures.close()
+  }
+
+  /** Stops following and frees all addresses; the engine ends the flows. */
+  async close(): Promise<void> {
+    this.stop()
     for (const key of [...this.#listeners.keys()]) this.#shut(key)
     await Promise.all(this.#closing.values())
   }
@@ -139,7 +146,7 @@ export class Listeners {
   }
 
   async #open(listeners: readonly FrontendListener[]): Promise<void> {
-    if (listeners.length === 0) return
+    if (listeners.length === 0 || this.#stopped) return
     try {
       await this.#parts.prepare?.([...new Set(listeners.map(listener => listener.ip))])
     } catch (error) {

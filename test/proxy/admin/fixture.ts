@@ -272,7 +272,7 @@ export function fixedViews(given: Partial<Views> = {}): Views {
     dns: async (name, type, from) => ({ ...nameExplanation, name, type, client: from ?? '127.0.0.1' }),
     config: () => ({ cluster: 'cluster-1' }),
     metrics: () => Promise.resolve('# HELP starlane_up 1\n'),
-    ready: () => ({ ready: status.ready, waiting: status.waiting, unsafe: [] }),
+    ready: () => ({ ready: status.ready, stopping: status.stopping, waiting: status.waiting, unsafe: [] }),
     ...given,
   }
 }

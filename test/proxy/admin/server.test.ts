@@ -89,19 +89,21 @@ t.test('each route returns its view', async t => {
 })
 
 t.test('readiness says what is missing', async t => {
-  let ready: Readiness = { ready: false, waiting: ['source cluster-2', 'DNS'], unsafe: [] }
+  let ready: Readiness = { ready: false, stopping: false, waiting: ['source cluster-2', 'DNS'], unsafe: [] }
   const admin = await start(t, { ready: () => ready })
   t.match(await ask(admin, '/readyz'), {
     status: 503,
     body: 'waiting for source cluster-2, DNS\n',
   })
-  ready = { ready: true, waiting: [], unsafe: [] }
+  ready = { ready: true, stopping: false, waiting: [], unsafe: [] }
   t.match(await ask(admin, '/readyz'), { status: 200, body: 'ready\n' })
-  ready = { ready: true, waiting: [], unsafe: ['10.96.0.10:80/TCP: another socket answers'] }
+  ready = { ready: true, stopping: false, waiting: [], unsafe: ['10.96.0.10:80/TCP: another socket answers'] }
   t.match(await ask(admin, '/readyz'), {
     status: 200,
     body: 'ready\nunsafe: 10.96.0.10:80/TCP: another socket answers\n',
   })
+  ready = { ready: false, stopping: true, waiting: ['1 connection to end'], unsafe: [] }
+  t.match(await ask(admin, '/readyz'), { status: 503, body: 'stopping, waiting for 1 connection to end\n' })
 })
 
 t.test('an unknown path gives an error in JSON, with the known paths', async t => {

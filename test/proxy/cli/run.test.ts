@@ -21,7 +21,7 @@ function start(t: Test, given: Partial<Runtime> = {}, { isTTY = false } = {}) {
     writeFileSync(file, `cluster: one\nclusters: [{ name: one, id: 1, source: { manifests: . } }]\n${more}\n`)
   configure()
   const asked: string[] = []
-  const drain = Promise.withResolvers<void>()
+  const drain = Promise.withResolvers<{ connections: number; udpSessions: number }>()
   const ready = Promise.withResolvers<Ready>()
   const loads: Loaded[] = []
   const runtime: Runtime = {
@@ -72,7 +72,7 @@ t.test('the log line ready has the addresses', async t => {
   ready.resolve(addresses)
   t.match(await logged('ready'), { level: 'info', time: '2027-01-15T08:00:00.000Z', ...addresses, ms: 0 })
   world.emit('SIGTERM', 'SIGTERM')
-  drain.resolve()
+  drain.resolve({ connections: 2, udpSessions: 1 })
   t.equal(await ended, 0)
 })
 
@@ -98,9 +98,9 @@ t.test('a first signal drains, and the exit code is 0', async t => {
     world.emit(signal, signal)
     t.match(await logged('stop.draining'), { signal })
     t.strictSame(asked, ['start', 'close'])
-    drain.resolve()
+    drain.resolve({ connections: 2, udpSessions: 1 })
     t.equal(await ended, 0)
-    await logged('stop.done')
+    t.match(await logged('stop.done'), { cutConnections: 2, cutSessions: 1 })
     t.same(world.eventNames(), [], 'nothing listens on')
   }
 })
@@ -146,7 +146,7 @@ t.test('a reload that the runtime refuses is logged, and it keeps running', asyn
   world.emit('SIGHUP', 'SIGHUP')
   t.match(await logged('reload.refused'), { level: 'error', why: 'plugin is broken' })
   world.emit('SIGTERM', 'SIGTERM')
-  drain.resolve()
+  drain.resolve({ connections: 2, udpSessions: 1 })
   t.equal(await ended, 0)
 })
 
@@ -168,7 +168,7 @@ t.test('an uncaught exception during startup stops the process too', async t => 
     if (!world.eventNames().includes('uncaughtException')) throw new Error('it does not listen yet')
   })
   world.emit('uncaughtException', new Error('torn'))
-  drain.resolve()
+  drain.resolve({ connections: 2, udpSessions: 1 })
   t.equal(await ended, 1)
   t.ok(asked.includes('destroy'))
 })
@@ -176,7 +176,7 @@ t.test('an uncaught exception during startup stops the process too', async t => 
 t.test('a runtime that cannot start is closed, and its error is thrown', async t => {
   const failure = new Error('the port is taken')
   const { ended, asked, drain, world } = start(t, { start: () => Promise.reject(failure) })
-  drain.resolve()
+  drain.resolve({ connections: 2, udpSessions: 1 })
   await t.rejects(ended, failure)
   t.same(asked, ['close'])
   t.same(world.eventNames(), [])
@@ -195,7 +195,7 @@ t.test('on a terminal the log is readable text', async t => {
   // biome-ignore lint/suspicious/noControlCharactersInRegex: colours
   t.match(text(), /\x1b\[\d+m/)
   world.emit('SIGTERM', 'SIGTERM')
-  drain.resolve()
+  drain.resolve({ connections: 2, udpSessions: 1 })
   await ended
 })
 

@@ -113,6 +113,7 @@ t.test('the defaults are those of the design', async t => {
       dial: { timeout: 1000, attempts: 3, budget: 5000 },
       idle: { tcp: 3_600_000, halfClosed: 3_600_000, udp: 60_000 },
       drain: 30_000,
+      announce: 0,
       unlisted: 86_400_000,
       limits: { connections: 10_000, udpSessions: 10_000 },
     },

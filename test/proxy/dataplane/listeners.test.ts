@@ -63,7 +63,10 @@ class FakeEngine implements Engine {
     return { connections: 0, udpSessions: 0 }
   }
 
-  async close(): Promise<void> {}
+  async close() {
+    return { connections: 0, udpSessions: 0 }
+  }
+
   destroy(): void {}
   /** Calls since the last time, without the updates after a bind. */
   news(): string[] {
