@@ -2,7 +2,7 @@
 import { type BalancerName, createBalancer } from '../proxy/balancer/balancers.ts'
 import { type Chain, createChain } from '../proxy/chain/chain.ts'
 import { loadPlugins } from '../proxy/chain/loading/load.ts'
-import { type Backend, type Backends, backendKey } from '../proxy/model/backend.ts'
+import { type Backend, type Backends, backendKey, destinationOf } from '../proxy/model/backend.ts'
 import type { Directory } from '../proxy/model/directory.ts'
 import type { Flow } from '../proxy/model/flow.ts'
 import { silentLog } from '../proxy/model/log.ts'
@@ -23,6 +23,7 @@ export function backendsOf(count: number, base: number): Backends {
       const address = `10.${(n >> 16) & 255}.${(n >> 8) & 255}.${n & 255}`
       return Object.freeze({
         key: backendKey(cluster, address, 8080, 'TCP'),
+        destination: destinationOf(undefined, address, 8080, 'TCP'),
         cluster,
         remote: cluster !== 'cluster-1',
         address,

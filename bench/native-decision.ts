@@ -12,7 +12,7 @@ import type { NativeAddon, NativePump } from '../proxy/dataplane/native/addon.ts
 import { createNativeEngineWith } from '../proxy/dataplane/native/engine.ts'
 import { at, Event, field, records, wordsOfRecord } from '../proxy/dataplane/native/rings.ts'
 import { HealthMonitor } from '../proxy/health/monitor.ts'
-import { type Backend, backendKey } from '../proxy/model/backend.ts'
+import { type Backend, backendKey, destinationOf } from '../proxy/model/backend.ts'
 import type { Directory } from '../proxy/model/directory.ts'
 import { silentLog } from '../proxy/model/log.ts'
 import type { Frontend, GlobalService } from '../proxy/model/service.ts'
@@ -28,8 +28,20 @@ const backends = Array.from({ length: 10 }, (_, i): Backend => {
   const cluster = `cluster-${1 + (i % 2)}`
   const [address, port, protocol] = [`10.0.0.${i + 1}`, 8080, 'TCP'] as const
   const key = backendKey(cluster, address, port, protocol)
+  const destination = destinationOf(undefined, address, port, protocol)
   const state = { state: 'active', serving: true, health: 'up', weight: 100 } as const
-  return Object.freeze({ key, cluster, remote: i % 2 === 1, address, family: 4, port, protocol, ports: [], ...state })
+  return Object.freeze({
+    key,
+    destination,
+    cluster,
+    remote: i % 2 === 1,
+    address,
+    family: 4,
+    port,
+    protocol,
+    ports: [],
+    ...state,
+  })
 })
 const frontend: Frontend = Object.freeze({
   ...{ key: '10.96.0.1:80/TCP', service: 'default/bench', ip: '10.96.0.1', port: 80, protocol: 'TCP', name: '' },

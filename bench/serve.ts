@@ -3,7 +3,7 @@ import { parseArgs } from 'node:util'
 import { createNativeEngine } from '../proxy/dataplane/native/engine.ts'
 import { createStreamsEngine } from '../proxy/dataplane/streams/engine.ts'
 import { familyOf, parseEndpoint } from '../proxy/model/address.ts'
-import { type Backend, backendKey } from '../proxy/model/backend.ts'
+import { type Backend, backendKey, destinationOf } from '../proxy/model/backend.ts'
 import type { Chooser } from '../proxy/model/flow.ts'
 import { silentLog } from '../proxy/model/log.ts'
 import { type Frontend, frontendKey, type GlobalService } from '../proxy/model/service.ts'
@@ -89,6 +89,7 @@ function endpoint(text: string): { address: string; port: number } {
 function backendAt({ address, port }: { address: string; port: number }): Backend {
   return {
     key: backendKey('bench', address, port, protocol),
+    destination: destinationOf(undefined, address, port, protocol),
     cluster: 'bench',
     remote: false,
     address,

@@ -169,7 +169,7 @@ class Starlane implements Runtime {
       ...(node === undefined ? {} : { node }),
       onOwnNode: () => this.#locate(),
       onMerged: change => this.#admission.follow(change),
-      health: backend => this.#health.verdict(backend),
+      health: destination => this.#health.verdict(destination),
       clock,
       log,
     })
@@ -401,9 +401,9 @@ class Starlane implements Runtime {
       clock: this.#clock,
       random: this.#random,
       log: this.#log,
-      onVerdict: backend => this.#mesh.healthChanged(backend),
-      onSilent: backends => {
-        if (this.#config.health.active.cutOnTimeout) this.#proxy.lose(backends)
+      onVerdict: destination => this.#mesh.healthChanged(destination),
+      onSilent: destinations => {
+        if (this.#config.health.active.cutOnTimeout) this.#proxy.lose(destinations)
       },
     })
   }
@@ -413,7 +413,7 @@ class Starlane implements Runtime {
     return new L4Proxy({
       directory: this.#mesh.directory,
       chooser: this.#chain,
-      onHeard: ({ key }) => this.#health.heard(key),
+      onHeard: ({ destination }) => this.#health.heard(destination),
       engine,
       options: engineOptions(this.#config),
       services,

@@ -14,7 +14,7 @@ import { connect, createServer } from 'node:net'
 import { fileURLToPath } from 'node:url'
 import { parseArgs } from 'node:util'
 import { createEngine } from '../proxy/dataplane/engines.ts'
-import { type Backend, backendKey } from '../proxy/model/backend.ts'
+import { type Backend, backendKey, destinationOf } from '../proxy/model/backend.ts'
 import type { Chooser } from '../proxy/model/flow.ts'
 import { silentLog } from '../proxy/model/log.ts'
 import { type Frontend, frontendKey, type GlobalService } from '../proxy/model/service.ts'
@@ -128,8 +128,19 @@ function always(backend: Backend): Chooser {
 
 function backendAt(port: number): Backend {
   const key = backendKey('soak', '127.0.0.1', port, 'TCP')
+  const destination = destinationOf(undefined, '127.0.0.1', port, 'TCP')
   const rest = { state: 'active', serving: true, health: 'unknown', weight: 100, ports: [] } as const
-  return { key, cluster: 'soak', remote: false, address: '127.0.0.1', family: 4, port, protocol: 'TCP', ...rest }
+  return {
+    key,
+    destination,
+    cluster: 'soak',
+    remote: false,
+    address: '127.0.0.1',
+    family: 4,
+    port,
+    protocol: 'TCP',
+    ...rest,
+  }
 }
 
 function serviceAt(ip: string): [Frontend, GlobalService] {

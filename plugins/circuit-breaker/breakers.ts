@@ -1,11 +1,11 @@
 /** The breakers of all backends. */
-import type { Counter, Host, Table } from '../../proxy/plugin.ts'
+import type { Backend, Counter, Host, Table } from '../../proxy/plugin.ts'
 import { Breaker, type BreakerOptions } from './breaker.ts'
 
 /** How many breakers are kept; the least recently used is evicted. */
 const maxBackends = 10_000
 
-/** One breaker per backend that was dialled, shared by all services that lead to it. */
+/** One breaker per destination that was dialled, shared by all services and clusters that lead to it. */
 export class Breakers {
   #host: Host
   #options: BreakerOptions
@@ -46,12 +46,12 @@ export class Breakers {
     return this.#table.get(key)
   }
 
-  of(key: string): Breaker {
+  of({ key: name, destination: key }: Backend): Breaker {
     const known = this.#table.get(key)
     if (known) return known
     const { clock, random, log } = this.#host
     const breaker = new Breaker(this.#options, clock, random, (now, before) => {
-      if (now !== before) log.info(`breaker.${now}`, { backend: key, ...(now === 'open' && { why: breaker.why }) })
+      if (now !== before) log.info(`breaker.${now}`, { backend: name, ...(now === 'open' && { why: breaker.why }) })
       if (now === 'open') this.#opened.add()
       if (now === 'closed') this.#closed.add()
       this.#update(key, breaker)

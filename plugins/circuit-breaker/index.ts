@@ -82,8 +82,8 @@ export default definePlugin({
       return breaker !== undefined && spares(breaker, client)
     }
     const narrowed = (backends: Backends, isAvoided: (key: string) => boolean): Backends => {
-      const free = keep(backends, ({ key }) => !connections.full.has(key))
-      const passing = keep(free, ({ key }) => !isAvoided(key))
+      const free = keep(backends, ({ destination }) => !connections.full.has(destination))
+      const passing = keep(free, ({ destination }) => !isAvoided(destination))
       return passing.length === 0 && whenAllOpen === 'try' ? free : passing
     }
     return {
@@ -98,31 +98,31 @@ export default definePlugin({
         memo.set(backends, passing)
         return passing
       },
-      onConnect: ({ id, client }, { key }) => {
-        connections.add(key)
+      onConnect: ({ id, client }, backend) => {
+        connections.add(backend.destination)
         if (clients.add(client.address) && clients.size > 1) breakers.acquit()
-        breakers.of(key).begin(id)
+        breakers.of(backend).begin(id)
       },
       onResult: ({ id }, backend, result) => {
-        if (result.outcome !== 'connected') connections.remove(backend.key)
-        breakers.find(backend.key)?.settle(id, scoreOf(backend, result))
+        if (result.outcome !== 'connected') connections.remove(backend.destination)
+        breakers.find(backend.destination)?.settle(id, scoreOf(backend, result))
       },
-      onClose: ({ client }, { key }, totals) => {
-        connections.remove(key)
-        breakers.find(key)?.ended(client.address, totals, clients)
+      onClose: ({ client }, { destination }, totals) => {
+        connections.remove(destination)
+        breakers.find(destination)?.ended(client.address, totals, clients)
       },
       onService: (_service, gone) => {
-        for (const { key } of gone) breakers.forget(key)
+        for (const { destination } of gone) breakers.forget(destination)
       },
-      why: (_flow, { key }) =>
-        connections.full.has(key)
+      why: (_flow, { destination }) =>
+        connections.full.has(destination)
           ? `it has ${maxConnections} connections`
-          : `its breaker is ${breakers.blocking.get(key)?.description}`,
-      note: ({ frontends }, { key }) => {
-        const breaker = breakers.find(key)
-        const full = connections.full.has(key) ? `it has reached maxConnections (${maxConnections})` : undefined
+          : `its breaker is ${breakers.blocking.get(destination)?.description}`,
+      note: ({ frontends }, { destination }) => {
+        const breaker = breakers.find(destination)
+        const full = connections.full.has(destination) ? `it has reached maxConnections (${maxConnections})` : undefined
         if (!breaker || breaker.state === 'closed') return { state: 'closed', ...(full && { detail: full }) }
-        const isUsed = !breaker.passes && !frontends.some(({ backends }) => avoided(backends).has(key))
+        const isUsed = !breaker.passes && !frontends.some(({ backends }) => avoided(backends).has(destination))
         const over = isUsed ? `used all the same, since more than ${maxPercent}% would be avoided` : undefined
         const detail = [breaker.rest, breaker.why, over, full].filter(text => text !== undefined)
         return { state: breaker.state, detail: detail.join('; ') }

@@ -3,7 +3,7 @@ import { type Backend, type Backends, podOf } from '../../proxy/plugin.ts'
 import type { Breaker } from './breaker.ts'
 
 /**
- * The keys of the backends to avoid, out of the `blocking` breakers, oldest first: at most `maxPercent` of the pods, but always
+ * The destinations to avoid, out of the `blocking` breakers, oldest first: at most `maxPercent` of the pods, but always
  * one. The others are used: if so many fail at once, something else than the backends is likely to be wrong.
  */
 export function blocked(
@@ -13,17 +13,17 @@ export function blocked(
 ): ReadonlySet<string> {
   const keys = new Set<string>()
   if (blocking.size === 0) return keys
-  const byKey = new Map<string, Backend>()
+  const byDestination = new Map<string, Backend>()
   const pods = new Set<string>()
   for (const backend of backends) {
     pods.add(podOf(backend))
-    if (blocking.has(backend.key)) byKey.set(backend.key, backend)
+    if (blocking.has(backend.destination)) byDestination.set(backend.destination, backend)
   }
-  if (byKey.size === 0) return keys
+  if (byDestination.size === 0) return keys
   const most = Math.max(1, Math.floor((pods.size * maxPercent) / 100))
   const avoided = new Set<string>()
   for (const key of blocking.keys()) {
-    const backend = byKey.get(key)
+    const backend = byDestination.get(key)
     if (!backend || (avoided.size >= most && !avoided.has(podOf(backend)))) continue
     avoided.add(podOf(backend))
     keys.add(key)

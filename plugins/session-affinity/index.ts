@@ -32,7 +32,7 @@ export default definePlugin({
     const bindings = host.table<Binding>('bindings', { max: clients })
     const kept = host.counter('kept', 'Connections that went to the same backend as the previous one')
     const moved = host.counter('moved', 'Connections that could not go to the backend of the previous one')
-    const byKey = index()
+    const byDestination = index()
     const live = (flow: Flow): Binding | undefined => {
       const known = bindings.get(keyOf(flow))
       return known !== undefined && known.until > host.clock.now() ? known : undefined
@@ -40,16 +40,16 @@ export default definePlugin({
     return {
       pick: (flow, backends) => {
         const bound = live(flow)?.backend
-        return bound === undefined ? undefined : byKey(backends).get(bound)
+        return bound === undefined ? undefined : byDestination(backends).get(bound)
       },
-      onConnect: (flow, { key }) => {
+      onConnect: (flow, { destination }) => {
         const before = live(flow)
-        if (before !== undefined) (before.backend === key ? kept : moved).add()
+        if (before !== undefined) (before.backend === destination ? kept : moved).add()
         const timeoutMs = flow.service.settings.sessionAffinity?.timeoutMs ?? 0
-        bindings.set(keyOf(flow), { backend: key, until: host.clock.now() + timeoutMs })
+        bindings.set(keyOf(flow), { backend: destination, until: host.clock.now() + timeoutMs })
       },
-      onResult: (flow, { key }, result) => {
-        if (blames(result) && bindings.get(keyOf(flow))?.backend === key) bindings.delete(keyOf(flow))
+      onResult: (flow, { destination }, result) => {
+        if (blames(result) && bindings.get(keyOf(flow))?.backend === destination) bindings.delete(keyOf(flow))
       },
       state: () => {
         const now = host.clock.now()
@@ -64,13 +64,13 @@ export default definePlugin({
   },
 })
 
-/** Backends by key, indexed once per list: a linear search for every connection would cost more than everything else. */
+/** Backends by destination, indexed once per list: a linear search for every connection would cost more than everything else. */
 function index(): (backends: Backends) => ReadonlyMap<string, Backend> {
   const known = new WeakMap<Backends, ReadonlyMap<string, Backend>>()
   return backends => {
     const found = known.get(backends)
     if (found !== undefined) return found
-    const made = new Map(backends.map(backend => [backend.key, backend]))
+    const made = new Map(backends.map(backend => [backend.destination, backend]))
     known.set(backends, made)
     return made
   }

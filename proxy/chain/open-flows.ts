@@ -1,4 +1,4 @@
-/** Counts the open flows of each backend, for balancers. */
+/** Counts the open flows of each destination, for balancers. */
 import type { Backend } from '../model/backend.ts'
 
 /** Flows that are connected or being dialled. Bounded by the number of flows: a count of 0 is removed. */
@@ -6,16 +6,16 @@ export class OpenFlowCounts {
   #counts = new Map<string, number>()
 
   add(backend: Backend): void {
-    this.#counts.set(backend.key, (this.#counts.get(backend.key) ?? 0) + 1)
+    this.#counts.set(backend.destination, (this.#counts.get(backend.destination) ?? 0) + 1)
   }
 
   remove(backend: Backend): void {
-    const count = this.#counts.get(backend.key) ?? 0
-    if (count > 1) this.#counts.set(backend.key, count - 1)
-    else this.#counts.delete(backend.key)
+    const count = this.#counts.get(backend.destination) ?? 0
+    if (count > 1) this.#counts.set(backend.destination, count - 1)
+    else this.#counts.delete(backend.destination)
   }
 
   of(backend: Backend): number {
-    return this.#counts.get(backend.key) ?? 0
+    return this.#counts.get(backend.destination) ?? 0
   }
 }

@@ -20,8 +20,8 @@ export interface Engine {
    * Takes keys of {@link Backend}.
    */
   retire(backends: readonly string[]): void
-  /** Nothing is heard of these backends any more: their TCP flows are reset now, UDP sessions move. Takes keys. */
-  lose(backends: readonly string[]): void
+  /** Nothing is heard of these backends any more: their TCP flows are reset now, UDP sessions move. Takes destinations. */
+  lose(destinations: readonly string[]): void
   /** Other options from now on, also for the flows in progress. Sockets stay as they are. */
   configure(options: EngineOptions): void
   stats(): EngineStats

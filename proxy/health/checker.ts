@@ -1,5 +1,5 @@
 /** Active health checks: one per distinct address and port, however many backends and services share it. */
-import { endpointText } from '../model/address.ts'
+import { destinationOf } from '../model/backend.ts'
 import type { Log } from '../model/log.ts'
 import type { Clock, Random } from '../model/time/clock.ts'
 import { CheckScheduler } from './check-scheduler.ts'
@@ -62,11 +62,12 @@ export class Checker {
   /** A backend that returns keeps the state of its earlier checks until new ones change it. */
   joined(watched: WatchedBackend): void {
     if (watched.protocol !== 'TCP') return
-    const { address, port } = watched
-    const key = endpointText(address, port)
+    const { network, address, port } = watched
+    const key = destinationOf(network, address, port, 'TCP')
     let target = this.#targets.get(key)
     if (!target) {
       target = {
+        network,
         address,
         port,
         watched: new Set(),
@@ -88,7 +89,7 @@ export class Checker {
   left(watched: WatchedBackend): void {
     const { target } = watched
     if (!target?.watched.delete(watched) || target.watched.size > 0) return
-    this.#targets.delete(endpointText(target.address, target.port))
+    this.#targets.delete(destinationOf(target.network, target.address, target.port, 'TCP'))
     this.#scheduler.remove(target)
   }
 

@@ -1,5 +1,5 @@
 /**
- * The health of backends, from active checks and from the results of live traffic. Verdicts are kept by backend key, so
+ * The health of backends, from active checks and from the results of live traffic. Verdicts are kept by destination, so
  * they survive rebuilds of a pool; only changes of a verdict are reported and logged.
  */
 import { isDeepStrictEqual } from 'node:util'
@@ -25,10 +25,10 @@ export interface HealthParts {
   readonly clock: Clock
   readonly random: Random
   readonly log: Log
-  /** A backend's verdict changed. The callback may change the directory before it returns. */
-  readonly onVerdict: (backendKey: string, health: Health) => void
-  /** A backend is down, and nothing has answered the last `fall` checks: its host is dead or cut off. */
-  readonly onSilent: (backendKeys: readonly string[]) => void
+  /** The verdict on a destination changed. The callback may change the directory before it returns. */
+  readonly onVerdict: (destination: string, health: Health) => void
+  /** These destinations are down, and nothing has answered the last `fall` checks: the host is dead or cut off. */
+  readonly onSilent: (destinations: readonly string[]) => void
 }
 
 export interface Probes {
@@ -87,8 +87,8 @@ export class HealthMonitor implements Pick<FlowObserver, 'connecting' | 'result'
   }
 
   /** Also for a backend that left recently, so that it returns with the verdict it had. */
-  verdict(backendKey: string): Health {
-    const watched = this.#backends.recall(backendKey)
+  verdict(destination: string): Health {
+    const watched = this.#backends.recall(destination)
     return watched ? this.#healthOf(watched) : 'unknown'
   }
 
@@ -97,15 +97,15 @@ export class HealthMonitor implements Pick<FlowObserver, 'connecting' | 'result'
   }
 
   /** A connected flow of live traffic ended. */
-  closed({ client }: Flow, { key }: Backend, totals: Totals): void {
-    const watched = this.#backends.get(key)
+  closed({ client }: Flow, { destination }: Backend, totals: Totals): void {
+    const watched = this.#backends.get(destination)
     const reason = watched && this.#outliers.ended(watched, client.address, totals)
     if (watched && reason !== undefined) this.#reassess(watched, () => reason)
   }
 
   /** One dial of live traffic ended. */
   result(_flow: Flow, backend: Backend, result: Result): void {
-    const watched = this.#backends.get(backend.key)
+    const watched = this.#backends.get(backend.destination)
     if (!watched) return
     if (result.outcome === 'connected') {
       this.#outliers.reached(watched)
@@ -121,8 +121,8 @@ export class HealthMonitor implements Pick<FlowObserver, 'connecting' | 'result'
   }
 
   /** Live traffic has got bytes from the backend. Called at most about once a second for each of its flows. */
-  heard(backendKey: string): void {
-    const watched = this.#backends.get(backendKey)
+  heard(destination: string): void {
+    const watched = this.#backends.get(destination)
     if (watched) this.#checker?.heard(watched)
   }
 
@@ -185,7 +185,7 @@ export class HealthMonitor implements Pick<FlowObserver, 'connecting' | 'result'
     const { active } = this.#options
     if (active.type === 'none' || target.unanswered !== active.fall || target.checks.health !== 'down') return
     // The host is silent, so its UDP ports are too, which are not checked.
-    const udp = this.#backends.datagramsAt(target.address)
+    const udp = this.#backends.datagramsAt(target.network, target.address)
     this.#parts.onSilent([...[...target.watched].map(({ key }) => key), ...udp])
   }
 
@@ -203,10 +203,10 @@ export class HealthMonitor implements Pick<FlowObserver, 'connecting' | 'result'
     return this.#outliers.isEjected(watched) ? 'ejected' : (watched.target?.checks.health ?? 'unknown')
   }
 
-  #logChange({ key, pools }: WatchedBackend, from: Health, to: Health, why: string): void {
+  #logChange({ name, pools }: WatchedBackend, from: Health, to: Health, why: string): void {
     const { log } = this.#parts
     const services = new Set([...pools].map(pool => pool.service)).size
-    const fields = { backend: key, services, from, to, why }
+    const fields = { backend: name, services, from, to, why }
     if (to === 'down' || to === 'ejected') log.warn('health.verdict', fields)
     else if (from === 'unknown') log.debug('health.verdict', fields)
     else log.info('health.verdict', fields)

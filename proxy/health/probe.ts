@@ -9,6 +9,8 @@ export interface Probe {
 }
 
 export interface CheckedEndpoint {
+  /** The network of the address. Absent: the shared one, which is dialled directly. */
+  readonly network?: string | undefined
   readonly address: string
   readonly port: number
 }

@@ -6,10 +6,14 @@ import type { ServiceKey } from '../model/service.ts'
 import type { Due } from './due-queue.ts'
 import type { CheckState } from './rise-fall.ts'
 
-/** A backend under watch. It outlives the frozen `Backend` values of its key, and is kept for a while after it left. */
+/** A destination under watch. It outlives the frozen `Backend` values that lead to it, and is kept for a while after they left. */
 export interface WatchedBackend {
-  /** The backend's key. */
+  /** The backends' destination. */
   readonly key: string
+  /** The key of one of them, for messages. */
+  readonly name: string
+  /** Absent: the shared one. */
+  readonly network: string | undefined
   readonly address: string
   readonly port: number
   readonly protocol: Protocol
@@ -33,6 +37,8 @@ export interface Pool {
 
 /** One address and port to check, shared by all services and clusters that have it. */
 export interface Target extends Due {
+  /** Absent: the shared one. */
+  readonly network: string | undefined
   readonly address: string
   readonly port: number
   readonly watched: Set<WatchedBackend>

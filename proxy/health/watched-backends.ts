@@ -54,9 +54,11 @@ export class WatchedBackends {
     yield* this.#recent.values()
   }
 
-  /** Keys of the UDP backends at an address. */
-  datagramsAt(address: string): string[] {
-    const found = [...this.#current.values()].filter(one => one.protocol === 'UDP' && one.address === address)
+  /** Destinations of the UDP backends at an address of a network. */
+  datagramsAt(network: string | undefined, address: string): string[] {
+    const found = [...this.#current.values()].filter(
+      one => one.protocol === 'UDP' && one.address === address && one.network === network,
+    )
     return found.map(({ key }) => key)
   }
 
@@ -87,7 +89,7 @@ export class WatchedBackends {
 
   #pool(service: ServiceKey, backends: readonly Backend[], joined: WatchedBackend[]): Pool {
     const watched = backends.map(backend => {
-      const known = this.#current.get(backend.key)
+      const known = this.#current.get(backend.destination)
       if (known) {
         known.pod = podOf(backend)
         return known
@@ -102,9 +104,11 @@ export class WatchedBackends {
   }
 
   #watch(backend: Backend): WatchedBackend {
-    const { key, address, port, protocol, health } = backend
+    const { key: name, destination: key, network, address, port, protocol, health } = backend
     const watched: WatchedBackend = this.#recent.get(key) ?? {
       key,
+      name,
+      network,
       address,
       port,
       protocol,
@@ -148,7 +152,7 @@ function sameKeys(watched: readonly WatchedBackend[], backends: readonly Backend
     watched.length === backends.length &&
     watched.every((one, i) => {
       const backend = backends[i]
-      return backend !== undefined && one.key === backend.key && one.pod === podOf(backend)
+      return backend !== undefined && one.key === backend.destination && one.pod === podOf(backend)
     })
   )
 }

@@ -1,25 +1,25 @@
-/** Which services hold a backend, by the backend's key: where a changed verdict has to go. */
+/** Which services have a destination among their backends: where a changed verdict has to go. */
 import type { GlobalService, ServiceKey } from '../model/service.ts'
 
 export class BackendIndex {
   #services = new Map<string, readonly ServiceKey[]>()
 
-  servicesOf(backendKey: string): readonly ServiceKey[] {
-    return this.#services.get(backendKey) ?? []
+  servicesOf(destination: string): readonly ServiceKey[] {
+    return this.#services.get(destination) ?? []
   }
 
   /** A service was added (no `before`), replaced or removed (no `after`). */
   replace(key: ServiceKey, before: GlobalService | undefined, after: GlobalService | undefined): void {
-    const kept = new Set(after?.backends.map(backend => backend.key))
-    for (const backend of before?.backends ?? []) {
-      if (kept.has(backend.key)) continue
-      const left = this.servicesOf(backend.key).filter(other => other !== key)
-      if (left.length > 0) this.#services.set(backend.key, left)
-      else this.#services.delete(backend.key)
+    const kept = new Set(after?.backends.map(({ destination }) => destination))
+    for (const { destination } of before?.backends ?? []) {
+      if (kept.has(destination)) continue
+      const left = this.servicesOf(destination).filter(other => other !== key)
+      if (left.length > 0) this.#services.set(destination, left)
+      else this.#services.delete(destination)
     }
-    for (const backendKey of kept) {
-      const known = this.servicesOf(backendKey)
-      if (!known.includes(key)) this.#services.set(backendKey, [...known, key])
+    for (const destination of kept) {
+      const known = this.servicesOf(destination)
+      if (!known.includes(key)) this.#services.set(destination, [...known, key])
     }
   }
 }

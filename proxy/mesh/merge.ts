@@ -3,7 +3,14 @@
  * 1.5, 1.7), with two additions: cluster weights, and `internalTrafficPolicy: Local` restricted to this node.
  */
 import { type Family, familyOf, type Protocol } from '../model/address.ts'
-import { type Backend, type BackendState, type Backends, backendKey, type Health } from '../model/backend.ts'
+import {
+  type Backend,
+  type BackendState,
+  type Backends,
+  backendKey,
+  destinationOf,
+  type Health,
+} from '../model/backend.ts'
 import {
   type ClusterService,
   type Clusterset,
@@ -25,10 +32,13 @@ export interface MemberService {
   readonly local: boolean
   /** Global, shared and in a global namespace, according to its own cluster. Not used for the local one. */
   readonly exported: boolean
+  /** The network of its cluster; absent: the shared one. */
+  readonly network?: string | undefined
 }
 
 export interface MergeContext {
-  readonly health: (backendKey: string) => Health
+  /** The verdict on a destination. */
+  readonly health: (destination: string) => Health
   /** The spec that the exporting clusters agreed on; its ports are added to those of the local Service. */
   readonly clusterset?: Clusterset | undefined
   /** The addresses that clients dial: the ClusterIPs of the local service, or its virtual address. */
@@ -45,55 +55,53 @@ export interface FrontendIp {
   readonly family: Family | undefined
 }
 
-export interface MergeResult {
-  readonly service: GlobalService
-  /** Backends left out because another cluster has the same address and port: overlapping pod networks. */
-  readonly overlaps: readonly { readonly key: string; readonly winner: string }[]
-}
-
 /** `members`: in the order of the configured clusters, the local one first. */
 export function merge(
   key: ServiceKey,
   members: readonly MemberService[],
   settings: Settings,
   context: MergeContext,
-): MergeResult {
+): GlobalService {
   const local = members.find(member => member.local)?.service
   const taking = members.filter(member => member.local || (settings.global && member.exported))
   const waiting = members.filter(member => !member.local && member.exported && !taking.includes(member))
 
-  const { backends, overlaps } = withoutOverlaps(taking.flatMap(member => backendsOf(member, context)))
+  const backends = distinct(taking.flatMap(member => backendsOf(member, context)))
   const frontends = local ? frontendsOf(key, local, backends, settings, context) : []
   const first = members[0]?.service
-  return {
-    service: Object.freeze({
-      key,
-      namespace: first?.namespace ?? '',
-      name: first?.name ?? '',
-      local,
-      members: taking.map(member => member.service),
-      settings,
-      ...(context.clusterset && { clusterset: context.clusterset }),
-      frontends,
-      backends: asBalanced(backends, frontends, settings),
-      parked: waiting.flatMap(member => backendsOf(member, context)),
-      changedAt: context.now,
-    }),
-    overlaps,
-  }
+  return Object.freeze({
+    key,
+    namespace: first?.namespace ?? '',
+    name: first?.name ?? '',
+    local,
+    members: taking.map(member => member.service),
+    settings,
+    ...(context.clusterset && { clusterset: context.clusterset }),
+    frontends,
+    backends: asBalanced(backends, frontends, settings),
+    parked: waiting.flatMap(member => backendsOf(member, context)),
+    changedAt: context.now,
+  })
 }
 
 /** Backends by the service they were made from: a change in one cluster does not rebuild those of the others. */
-const made = new WeakMap<ClusterService, { readonly local: boolean; readonly backends: Backends }>()
+const made = new WeakMap<ClusterService, Made>()
+
+interface Made {
+  readonly local: boolean
+  readonly network: string | undefined
+  readonly backends: Backends
+}
 
 function backendsOf(member: MemberService, context: MergeContext): Backends {
-  const { service, local } = member
+  const { service, local, network } = member
   const known = made.get(service)
-  if (known?.local === local && known.backends.every(({ key, health }) => health === context.health(key))) {
+  const isSame = known?.local === local && known.network === network
+  if (isSame && known.backends.every(({ destination, health }) => health === context.health(destination))) {
     return known.backends
   }
   const backends = makeBackends(member, context)
-  made.set(service, { local, backends })
+  made.set(service, { local, network, backends })
   return backends
 }
 
@@ -106,17 +114,18 @@ interface Draft {
   hostnames: Set<string> | undefined
 }
 
-function makeBackends({ service, local }: MemberService, { health }: MergeContext): Backends {
+function makeBackends({ service, local, network }: MemberService, { health }: MergeContext): Backends {
   const drafts = new Map<string, Draft>()
   for (const endpoint of service.endpoints) {
     for (const { name, protocol, port } of portsOf(endpoint)) {
-      const key = backendKey(service.cluster, endpoint.address, port, protocol)
+      const key = destinationOf(network, endpoint.address, port, protocol)
       const draft = drafts.get(key)
       if (draft) add(draft, endpoint, name)
       else drafts.set(key, { endpoint, protocol, port, ports: name === '' ? [] : [name], hostnames: undefined })
     }
   }
-  const backends = [...drafts].map(([key, draft]) => backendOf(key, draft, service.cluster, !local, health(key)))
+  const of = { cluster: service.cluster, network, remote: !local }
+  const backends = [...drafts].map(([destination, draft]) => backendOf(destination, draft, of, health(destination)))
   return backends.sort(byAddress)
 }
 
@@ -130,13 +139,20 @@ function add(draft: Draft, endpoint: Endpoint, name: string): void {
   if (precedenceOf(endpoint) < precedenceOf(draft.endpoint)) draft.endpoint = endpoint
 }
 
-function backendOf(key: string, draft: Draft, cluster: string, remote: boolean, health: Health): Backend {
+function backendOf(
+  destination: string,
+  draft: Draft,
+  { cluster, network, remote }: { cluster: string; network: string | undefined; remote: boolean },
+  health: Health,
+): Backend {
   const { endpoint, protocol, port, ports, hostnames } = draft
   const { address, hostname, pod, node, zone, region } = endpoint
   const others = hostnames && [...hostnames].filter(name => name !== (hostname ?? ''))
   return Object.freeze({
-    key,
+    key: backendKey(cluster, address, port, protocol),
+    destination,
     cluster,
+    ...(network === undefined ? {} : { network }),
     remote,
     address,
     family: familyOf(address),
@@ -181,17 +197,23 @@ function byAddress(a: Backend, b: Backend): number {
   return a.family - b.family || (a.address < b.address ? -1 : a.address > b.address ? 1 : a.port - b.port)
 }
 
-/** With direct routing an address leads to one place only: the local cluster wins, then the order of the configuration. */
-function withoutOverlaps(all: readonly Backend[]): { backends: Backends; overlaps: { key: string; winner: string }[] } {
-  const winners = new Map<string, Backend>()
-  const overlaps: { key: string; winner: string }[] = []
+/**
+ * Each destination once. Several clusters may list an external address; the backend is that of the local cluster, then of the first
+ * in the order of the configuration. Addresses that belong to another cluster do not get here: see `admission/`.
+ */
+function distinct(all: Backends): Backends {
+  const first = new Map<string, Backend>()
+  const others = new Map<string, string[]>()
   for (const backend of all) {
-    const place = `${backend.address} ${backend.port} ${backend.protocol}`
-    const winner = winners.get(place)
-    if (winner) overlaps.push({ key: backend.key, winner: winner.key })
-    else winners.set(place, backend)
+    const { destination, cluster } = backend
+    if (!first.has(destination)) first.set(destination, backend)
+    else others.set(destination, [...(others.get(destination) ?? []), cluster])
   }
-  return { backends: overlaps.length === 0 ? all : [...winners.values()], overlaps }
+  if (others.size === 0) return all
+  return [...first].map(([destination, backend]) => {
+    const alsoIn = others.get(destination)
+    return alsoIn ? Object.freeze({ ...backend, alsoIn }) : backend
+  })
 }
 
 /** With the weights that they have in their first frontend. Without frontends (headless), DNS chooses by the clusters' shares. */
@@ -271,7 +293,18 @@ function sameBackends(a: Backends, b: Backends): boolean {
     a.length === b.length &&
     a.every((x, i) => {
       const y = b[i]
-      return x.key === y?.key && x.health === y.health && x.state === y.state && x.weight === y.weight
+      return (
+        x.key === y?.key &&
+        x.destination === y.destination &&
+        x.health === y.health &&
+        x.state === y.state &&
+        x.weight === y.weight &&
+        sameNames(x.alsoIn, y.alsoIn)
+      )
     })
   )
+}
+
+function sameNames(a: readonly string[] | undefined, b: readonly string[] | undefined): boolean {
+  return a === b || (a?.length === b?.length && a?.join() === b?.join())
 }

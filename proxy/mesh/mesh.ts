@@ -24,7 +24,7 @@ import { BackendIndex } from './backend-index.ts'
 import { ClusterState } from './cluster-state.ts'
 import { ClustersetResolver } from './clusterset.ts'
 import { FrontendOwners } from './frontend-owners.ts'
-import { type FrontendIp, type MemberService, type MergeResult, merge, sameService } from './merge.ts'
+import { type FrontendIp, type MemberService, merge, sameService } from './merge.ts'
 import { PodAddresses } from './pod-addresses.ts'
 import { VipAllocator } from './vip-allocator.ts'
 
@@ -42,8 +42,8 @@ export interface MeshOptions {
   readonly node?: string
   /** The labels of that node have changed, or it is known now. */
   readonly onOwnNode?: () => void
-  /** The current verdict on a backend. */
-  readonly health: (backendKey: string) => Health
+  /** The current verdict on the backends of a destination. */
+  readonly health: (destination: string) => Health
   readonly clock: Clock
   readonly log: Log
   /** Called with each batch before it is announced: services that it writes to a sink are merged into the same batch. */
@@ -66,7 +66,6 @@ export class Mesh {
   #states: readonly ClusterState[] = []
   #local: ClusterState
   #services = new Map<ServiceKey, GlobalService>()
-  #overlaps = new Map<ServiceKey, MergeResult['overlaps']>()
   #backends = new BackendIndex()
   #owners = new FrontendOwners()
   #pods = new PodAddresses()
@@ -134,9 +133,9 @@ export class Mesh {
     }
   }
 
-  /** The verdict on a backend changed: the services that hold it are rebuilt. */
-  healthChanged(backendKey: string): void {
-    this.#mark(this.#backends.servicesOf(backendKey))
+  /** The verdict on a destination changed: the services that have it are rebuilt. */
+  healthChanged(destination: string): void {
+    this.#mark(this.#backends.servicesOf(destination))
   }
 
   /** The node that Starlane runs on, if the local cluster's source reads nodes. */
@@ -184,7 +183,7 @@ export class Mesh {
   problems(): Problem[] {
     return [
       ...this.#states.flatMap(state => state.problems()),
-      ...[...this.#overlaps].flatMap(([key, overlaps]) => overlaps.map(overlap => overlapProblem(key, overlap))),
+      ...[...this.#services.values()].flatMap(overlapProblems),
       ...this.#owners.conflicts().map(({ frontend, owner, other }) => ({
         code: 'MERGE_OVERLAP' as const,
         where: frontend,
@@ -292,7 +291,7 @@ export class Mesh {
     const { members, settings, clusterset } = this.#resolve(key, declared)
     const local = members.find(member => member.local)?.service
     if (!local) this.#vips?.release(key)
-    const { service, overlaps } = merge(key, members, settings, {
+    const service = merge(key, members, settings, {
       health: this.#options.health,
       clusterset,
       // The address of an import that no cluster of this mesh serves is another implementation's.
@@ -302,8 +301,6 @@ export class Mesh {
       now: this.#options.clock.wall(),
     })
     const after = this.#claimFrontends(service)
-    if (overlaps.length > 0) this.#overlaps.set(key, overlaps)
-    else this.#overlaps.delete(key)
     if (before && sameService(before, after)) return undefined
     this.#services.set(key, after)
     this.#backends.replace(key, before, after)
@@ -312,7 +309,6 @@ export class Mesh {
 
   #remove(key: ServiceKey, before: GlobalService): ServiceChange {
     this.#services.delete(key)
-    this.#overlaps.delete(key)
     this.#clusterset.forget(key)
     this.#vips?.release(key)
     this.#mark(this.#owners.release(key))
@@ -327,7 +323,7 @@ export class Mesh {
       const { global, shared } = entry.decoded.settings
       const exported = global && shared && state.isGlobalNamespace(entry.service.namespace)
       return state === this.#local || exported
-        ? [{ service: entry.service, local: state === this.#local, exported }]
+        ? [{ service: entry.service, local: state === this.#local, exported, network: state.cluster.network }]
         : []
     })
   }
@@ -475,12 +471,14 @@ function joined(first: Change, second: Change): ServiceChange[] {
   return [...changes.values()].filter(({ before, after }) => before !== after)
 }
 
-function overlapProblem(key: ServiceKey, { key: loser, winner }: MergeResult['overlaps'][number]): Problem {
-  return {
-    code: 'MERGE_OVERLAP',
-    where: `${key} ${loser}`,
-    message: `has the same address as ${winner} and is left out; give the clusters pod networks that do not overlap`,
-  }
+function overlapProblems({ key, backends }: GlobalService): Problem[] {
+  return backends.flatMap(({ key: winner, alsoIn = [] }) =>
+    alsoIn.map(cluster => ({
+      code: 'MERGE_OVERLAP' as const,
+      where: `${key} ${cluster}`,
+      message: `has the same address as ${winner} and is left out; give the clusters pod networks that do not overlap`,
+    })),
+  )
 }
 
 function logLink(log: Log, cluster: string, link: Link): void {

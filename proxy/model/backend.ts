@@ -7,9 +7,18 @@ export type Health = 'unknown' | 'up' | 'down' | 'ejected'
 
 /** The address and port of one endpoint in one cluster. Frozen; replaced when its state, health or weight changes. */
 export interface Backend {
-  /** `cluster-2/10.0.0.7:8080/TCP`. Stable over changes; plugins, verdicts and `flow.tried` refer to it. */
+  /** `cluster-2/10.0.0.7:8080/TCP`: who names it, and where it is. Stable over changes; `flow.tried` and messages refer to it. */
   readonly key: string
+  /**
+   * What packets to it reach: its network, address and port, whoever names it. Verdicts, breakers and bindings of clients belong
+   * to it, so clusters that list one address share them.
+   */
+  readonly destination: string
   readonly cluster: string
+  /** The network of its address. Absent: the one that all clusters share which are reached directly. */
+  readonly network?: string
+  /** The clusters that list the same destination for this service too; it belongs to none of them. */
+  readonly alsoIn?: readonly string[]
   /** True unless it is in the local cluster. */
   readonly remote: boolean
   readonly address: string
@@ -42,6 +51,12 @@ export type Backends = readonly Backend[]
 
 export function backendKey(cluster: string, address: string, port: number, protocol: Protocol): string {
   return `${cluster}/${endpointText(address, port)}/${protocol}`
+}
+
+/** `10.0.0.7:8080/TCP`, in a network of its own `cluster-3/10.0.0.7:8080/TCP`. */
+export function destinationOf(network: string | undefined, address: string, port: number, protocol: Protocol): string {
+  const text = `${endpointText(address, port)}/${protocol}`
+  return network === undefined ? text : `${network}/${text}`
 }
 
 /** The cluster in a backend key, also of a backend that is gone. */

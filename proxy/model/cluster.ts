@@ -9,6 +9,8 @@ export interface Cluster {
   readonly id: number
   readonly local: boolean
   readonly tenant?: string
+  /** The network of its addresses. Absent: the one that all clusters share which are reached directly. */
+  readonly network?: string
   /** True for one that is not in the list of the configuration, so has no place in its order. */
   readonly discovered?: boolean
   /** Which namespaces may have global services: all that are not marked otherwise (the default), or only those marked. */

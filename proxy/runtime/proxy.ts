@@ -110,9 +110,9 @@ export class L4Proxy {
     return this.#listeners.failures()
   }
 
-  /** Nothing answers these backends' checks any more. Takes keys. */
-  lose(backends: readonly string[]): void {
-    this.#engine.lose(backends)
+  /** Nothing answers the checks of these destinations any more. */
+  lose(destinations: readonly string[]): void {
+    this.#engine.lose(destinations)
   }
 
   /** Whether the frontend is closed on purpose, since it has no backend that could be chosen. */

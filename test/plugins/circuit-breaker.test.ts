@@ -53,7 +53,7 @@ class Mesh {
 
   get state(): string {
     const { notClosed } = this.chain.state()[name] as { notClosed: { backend: string; state: string }[] }
-    return notClosed.map(({ backend: key, state }) => `${key === a.key ? 'a' : 'b'} ${state}`).join()
+    return notClosed.map(({ backend: key, state }) => `${key === a.destination ? 'a' : 'b'} ${state}`).join()
   }
 
   get counts(): number[] {

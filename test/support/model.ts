@@ -1,6 +1,6 @@
 /** Builders of model values: every field has a default, so that a test names only the fields it is about. */
 import { familyOf } from '../../proxy/model/address.ts'
-import { type Backend, backendKey } from '../../proxy/model/backend.ts'
+import { type Backend, backendKey, destinationOf } from '../../proxy/model/backend.ts'
 import type { Change, Directory } from '../../proxy/model/directory.ts'
 import type { Flow } from '../../proxy/model/flow.ts'
 import {
@@ -18,6 +18,7 @@ export function backend(given: Partial<Backend> & { address: string }): Backend 
   const { cluster = 'cluster-1', address, port = 8080, protocol = 'TCP' } = given
   return Object.freeze({
     key: backendKey(cluster, address, port, protocol),
+    destination: destinationOf(given.network, address, port, protocol),
     cluster,
     remote: cluster !== 'cluster-1',
     family: familyOf(address),

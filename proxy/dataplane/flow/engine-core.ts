@@ -97,9 +97,9 @@ export class EngineCore implements Engine, FlowContext {
     })
   }
 
-  lose(backends: readonly string[]): void {
-    const keys = new Set(backends)
-    const isLost = ({ backend }: OpenFlow) => backend !== undefined && keys.has(backend.key)
+  lose(destinations: readonly string[]): void {
+    const lost = new Set(destinations)
+    const isLost = ({ backend }: OpenFlow) => backend !== undefined && lost.has(backend.destination)
     for (const session of this.sessions) if (isLost(session)) session.lose()
     for (const connection of [...this.connections].filter(isLost)) connection.lose()
   }

@@ -52,7 +52,7 @@ export function drainSuite(t: Test, create: CreateEngine): void {
     const rig = await Rig.start(t, create, { backends: [dead.backend, other.backend] })
     const [lost, kept] = [await rig.client(), await rig.client()]
     const end = ending(lost)
-    rig.engine.lose(keysOf(dead.backend))
+    rig.engine.lose([dead.backend.destination])
     t.match(await end, { end: 'reset' })
     t.match(await ends[0], { end: 'reset' })
     await eventually(() => {

@@ -24,13 +24,13 @@ t.test('five consecutive failures eject for thirty seconds', async t => {
   traffic(a, 'refused', 4)
   t.same(verdicts, [])
   traffic(a, 'timeout')
-  t.same(verdicts, [[a.key, 'ejected']])
-  t.equal(monitor.verdict(a.key), 'ejected')
+  t.same(verdicts, [[a.destination, 'ejected']])
+  t.equal(monitor.verdict(a.destination), 'ejected')
   t.match(monitor.stats(), { ejected: 1, ejections: 1, heldBack: 0 })
   await clock.advance(29_999)
   t.equal(verdicts.length, 1)
   await clock.advance(1)
-  t.same(verdicts.at(-1), [a.key, 'unknown'])
+  t.same(verdicts.at(-1), [a.destination, 'unknown'])
   t.match(monitor.stats(), { ejected: 0, ejections: 1 })
   t.same(log.lines, [
     {
@@ -72,7 +72,7 @@ t.test('which results count against a backend', async t => {
     const directory = new FakeDirectory(globalService({ ports: [...ports], backends: [a, udp] }))
     const { traffic, verdicts } = watch(t, directory, noChecks)
     traffic(backend, outcome, 50)
-    t.same(verdicts, counts ? [[backend.key, 'ejected']] : [], `${backend.protocol} ${outcome}`)
+    t.same(verdicts, counts ? [[backend.destination, 'ejected']] : [], `${backend.protocol} ${outcome}`)
   }
 })
 
@@ -87,7 +87,7 @@ t.test('a success resets the count; a neutral result does not', async t => {
   traffic(a, 'cancelled')
   traffic(a, 'local')
   traffic(a, 'refused')
-  t.same(verdicts, [[a.key, 'ejected']])
+  t.same(verdicts, [[a.destination, 'ejected']])
 })
 
 t.test('each consecutive ejection is longer by one step, up to the maximum', async t => {
@@ -98,9 +98,9 @@ t.test('each consecutive ejection is longer by one step, up to the maximum', asy
   const ejectedFor = async (seconds: number) => {
     traffic(a, 'refused', 5)
     await clock.advance(seconds * 1000 - 1)
-    t.equal(monitor.verdict(a.key), 'ejected', `${seconds} s`)
+    t.equal(monitor.verdict(a.destination), 'ejected', `${seconds} s`)
     await clock.advance(1)
-    t.equal(monitor.verdict(a.key), 'unknown', `${seconds} s`)
+    t.equal(monitor.verdict(a.destination), 'unknown', `${seconds} s`)
   }
   for (const seconds of [30, 60, 90, 100, 100, 100, 100]) await ejectedFor(seconds)
   await clock.advance(60_000)
@@ -112,7 +112,7 @@ t.test('the multiplier falls by one for each ejection time without an ejection',
   const ejectedFor = async () => {
     traffic(a, 'refused', 5)
     for (let seconds = 0; ; seconds++) {
-      if (monitor.verdict(a.key) !== 'ejected') return seconds
+      if (monitor.verdict(a.destination) !== 'ejected') return seconds
       await clock.advance(1000)
     }
   }
@@ -134,9 +134,9 @@ t.test('the duration has a jitter of 10 %, so that backends ejected together do 
     const { monitor, clock, traffic } = watch(t, directory, { ...noChecks, random: () => random })
     traffic(a, 'refused', 5)
     await clock.advance(ms - 1)
-    t.equal(monitor.verdict(a.key), 'ejected')
+    t.equal(monitor.verdict(a.destination), 'ejected')
     await clock.advance(1)
-    t.equal(monitor.verdict(a.key), 'unknown')
+    t.equal(monitor.verdict(a.destination), 'unknown')
   }
 })
 
@@ -147,7 +147,7 @@ t.test('failures during an ejection do not prolong it', async t => {
   await clock.advance(20_000)
   traffic(a, 'refused', 50)
   await clock.advance(10_000)
-  t.same(verdicts.at(-1), [a.key, 'unknown'])
+  t.same(verdicts.at(-1), [a.destination, 'unknown'])
   t.match(monitor.stats(), { ejections: 1, heldBack: 0 })
 })
 
@@ -184,7 +184,7 @@ t.test('maxPercent counts by pod where the pod is known', async t => {
   for (const one of dual) traffic(one, 'refused', 5)
   t.same(
     verdicts.map(([key]) => key),
-    dual.slice(0, 4).map(({ key }) => key),
+    dual.slice(0, 4).map(({ destination }) => destination),
     'both addresses of two of four pods',
   )
   t.equal(monitor.stats().heldBack, 4)
@@ -200,12 +200,12 @@ t.test('one client cannot eject a backend for the others', async t => {
   connections(a, '10.9.0.66', 'reset', 50)
   t.same(verdicts, [], 'a backend that resets what one client sends is not failing')
   connections(a, '10.9.0.10', 'reset')
-  t.same(verdicts, [[a.key, 'ejected']], 'when it resets all clients there are, it is')
+  t.same(verdicts, [[a.destination, 'ejected']], 'when it resets all clients there are, it is')
   t.match(log.of('health.verdict').at(-1)?.why, /^it reset 51 connections of 2 clients before its first byte$/)
   connections(a, '10.9.0.11', 'done')
   t.equal(verdicts.length, 1, 'a third client does not change what two have found')
   await clock.advance(30_000)
-  t.same(verdicts.at(-1), [a.key, 'unknown'])
+  t.same(verdicts.at(-1), [a.destination, 'unknown'])
   connections(a, '10.9.0.10', 'reset', 4)
   connections(a, '10.9.0.11', 'done')
   connections(a, '10.9.0.66', 'reset', 4)
@@ -215,9 +215,9 @@ t.test('one client cannot eject a backend for the others', async t => {
 t.test('an only client counts alone, until there is another', async t => {
   const { clock, verdicts, connections } = watch(t, new FakeDirectory(globalService({ backends: [a, b] })), noChecks)
   connections(a, '10.9.0.66', 'reset', 5)
-  t.same(verdicts, [[a.key, 'ejected']])
+  t.same(verdicts, [[a.destination, 'ejected']])
   connections(b, '10.9.0.10', 'done')
-  t.same(verdicts.at(-1), [a.key, 'unknown'], 'at once')
+  t.same(verdicts.at(-1), [a.destination, 'unknown'], 'at once')
   t.equal(clock.waiting, 0)
   connections(a, '10.9.0.66', 'reset', 20)
   t.equal(verdicts.length, 2, 'it is one of two now')
@@ -231,14 +231,14 @@ t.test('when an ejection ends, another failing backend may be ejected', async t 
   )
   traffic(a, 'refused', 5)
   traffic(b, 'refused', 9)
-  t.same(verdicts, [[a.key, 'ejected']])
+  t.same(verdicts, [[a.destination, 'ejected']])
   t.equal(monitor.stats().heldBack, 1, 'counted once in five failures')
   await clock.advance(30_000)
   traffic(b, 'refused', 1)
   t.same(verdicts, [
-    [a.key, 'ejected'],
-    [a.key, 'unknown'],
-    [b.key, 'ejected'],
+    [a.destination, 'ejected'],
+    [a.destination, 'unknown'],
+    [b.destination, 'ejected'],
   ])
 })
 
@@ -263,7 +263,7 @@ t.test('maxPercent holds for every frontend of the backend', async t => {
   for (const one of pool.slice(0, 5)) second.traffic(one, 'refused', 5)
   t.same(
     second.verdicts.map(([key]) => key),
-    [0, 2, 3, 4].map(i => pool[i]?.key),
+    [0, 2, 3, 4].map(i => pool[i]?.destination),
     'one of the two of the small service',
   )
 })
@@ -288,11 +288,11 @@ t.test('consecutive passed checks end an ejection early; the next one is longer 
   verdicts.length = 0
   traffic(a, 'refused', 5)
   await clock.advance(1900)
-  t.same(verdicts, [[a.key, 'ejected']], 'one is not enough')
+  t.same(verdicts, [[a.destination, 'ejected']], 'one is not enough')
   await clock.advance(2000)
   t.same(verdicts, [
-    [a.key, 'ejected'],
-    [a.key, 'up'],
+    [a.destination, 'ejected'],
+    [a.destination, 'up'],
   ])
 
   probe.down('127.2.0.1:8080')
@@ -303,8 +303,8 @@ t.test('consecutive passed checks end an ejection early; the next one is longer 
   t.same(
     verdicts.slice(2),
     [
-      [a.key, 'ejected'],
-      [a.key, 'down'],
+      [a.destination, 'ejected'],
+      [a.destination, 'down'],
     ],
     'ejected covers down',
   )
@@ -318,20 +318,20 @@ t.test('an ejection continues while its backend is gone, without a timer', async
   t.equal(clock.waiting, 0)
   t.equal(monitor.stats().ejected, 0)
   await clock.advance(10_000)
-  t.equal(monitor.verdict(a.key), 'ejected')
+  t.equal(monitor.verdict(a.destination), 'ejected')
   directory.set(globalService({ backends: [backend({ ...a, health: 'ejected' }), b] }))
   await clock.advance(19_999)
-  t.equal(monitor.verdict(a.key), 'ejected')
+  t.equal(monitor.verdict(a.destination), 'ejected')
   await clock.advance(1)
   t.same(verdicts, [
-    [a.key, 'ejected'],
-    [a.key, 'unknown'],
+    [a.destination, 'ejected'],
+    [a.destination, 'unknown'],
   ])
 
   traffic(a, 'refused', 5)
   directory.set(globalService({ backends: [b] }))
   await clock.advance(61_000)
-  t.equal(monitor.verdict(a.key), 'unknown', 'over while it was away')
+  t.equal(monitor.verdict(a.destination), 'unknown', 'over while it was away')
   directory.set(globalService({ backends: [a, b] }))
   traffic(a, 'refused', 5)
   t.equal(verdicts.at(-1)?.[1], 'ejected', 'and it can be ejected again')
@@ -349,14 +349,15 @@ t.test('flapping under traffic: ejections grow, and the two good peers stay in (
       else lengths.push(Math.round((clock.now() - since) / 1000))
       const service = directory.service('default/rebel-base') as GlobalService
       directory.set(
-        globalService({ backends: service.backends.map(one => (one.key === key ? { ...one, health } : one)) }),
+        globalService({ backends: service.backends.map(one => (one.destination === key ? { ...one, health } : one)) }),
       )
     },
   })
   for (let tick = 0; tick < 2200; tick++) {
     const offered = select(directory.service('default/rebel-base')?.frontends[0]?.backends ?? [])
     fewest = Math.min(fewest, offered.length)
-    for (const one of offered) traffic(one, one.key === a.key && tick % 20 < 10 ? 'refused' : 'connected')
+    for (const one of offered)
+      traffic(one, one.destination === a.destination && tick % 20 < 10 ? 'refused' : 'connected')
     await clock.advance(100)
   }
   t.same(lengths, [30, 60, 90])

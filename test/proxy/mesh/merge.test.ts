@@ -221,8 +221,8 @@ t.test('backends that are known but not used are parked', async t => {
     settingsOf(remote),
     context(),
   )
-  t.equal(alone.service.local, undefined)
-  t.same(alone.service.frontends, [], 'a service that only other clusters have has no frontend')
+  t.equal(alone.local, undefined)
+  t.same(alone.frontends, [], 'a service that only other clusters have has no frontend')
 })
 
 t.test('readiness (1.5)', async t => {
@@ -299,7 +299,7 @@ t.test('dual stack: a frontend has backends of its family; a virtual address has
   const virtual = merge('default/rebel-base', members(local, remote), settingsOf(local), {
     ...context(),
     frontendIps: [{ ip: '127.96.0.1', family: undefined }],
-  }).service
+  })
   t.same(addresses(virtual.frontends[0]?.backends), ['10.1.0.1', 'fd01::1', '10.2.0.1'])
 })
 
@@ -312,13 +312,10 @@ t.test('one address in two clusters is one backend: of the local cluster, then b
     context(),
   )
   t.same(
-    result.service.backends.map(b => b.cluster),
-    ['cluster-1'],
+    result.backends.map(b => [b.cluster, b.alsoIn]),
+    [['cluster-1', ['cluster-2', 'cluster-3']]],
   )
-  t.same(
-    result.overlaps.map(o => o.key),
-    ['cluster-2/10.0.0.1:8080/TCP', 'cluster-3/10.0.0.1:8080/TCP'],
-  )
+  t.equal(result.backends[0]?.destination, '10.0.0.1:8080/TCP')
 })
 
 t.test('cluster weights hold whatever the number of backends', async t => {
@@ -360,8 +357,7 @@ t.test('two pods with one address are two backends, each with its own state, nod
       endpoint({ address: '10.1.0.1', ports: http(8082), pod: 'c', node: 'n1', ready: false, serving: false }),
     ],
   })
-  const on = (node?: string) =>
-    merge('default/rebel-base', members(local), settingsOf(local), { ...context(), node }).service
+  const on = (node?: string) => merge('default/rebel-base', members(local), settingsOf(local), { ...context(), node })
   t.match(on().backends, [
     { port: 8080, state: 'active', pod: 'a', node: 'n1', hostname: 'a', weight: 100, zone: undefined },
     { port: 8081, state: 'active', pod: 'b', node: 'n2', hostname: undefined, weight: 50, zone: 'z' },
@@ -416,7 +412,7 @@ t.test('cluster weights hold in each frontend, whatever the port names, families
     merge('default/rebel-base', members(local, remote), settingsOf(local), {
       ...context(health),
       frontendIps: [{ ip: '10.96.0.1', family }],
-    }).service.frontends.map(({ backends }) => shares(backends))
+    }).frontends.map(({ backends }) => shares(backends))
   const split = { 'cluster-1': 80, 'cluster-2': 20 }
   t.same(seen(4), [split, { 'cluster-2': 100 }])
   t.same(seen(6), [split, {}])
@@ -438,7 +434,7 @@ t.test('the backends of one pod share the weight of one', async t => {
     merge('default/rebel-base', members(local, remote), settingsOf(local), {
       ...context(health),
       frontendIps: [{ ip: '127.96.0.1', family }],
-    }).service.frontends[0]?.backends.map(({ address, weight }) => `${address} ${weight}`)
+    }).frontends[0]?.backends.map(({ address, weight }) => `${address} ${weight}`)
   t.same(weights(undefined), ['10.1.0.1 50', '10.1.0.2 100', 'fd01::1 50', '10.2.0.1 100'])
   t.same(weights(4), ['10.1.0.1 100', '10.1.0.2 100', '10.2.0.1 100'])
   t.same(
@@ -459,7 +455,7 @@ t.test('internalTrafficPolicy Local stays on this node', async t => {
   })
   const remote = clusterService({ cluster: 'cluster-2', endpoints: [endpoint({ address: '10.2.0.1', node: 'n1' })] })
   const on = (node: string | undefined) =>
-    merge('default/rebel-base', members(local, remote), settingsOf(local), { ...context(), node }).service.frontends[0]
+    merge('default/rebel-base', members(local, remote), settingsOf(local), { ...context(), node }).frontends[0]
       ?.backends
   t.same(addresses(on('n1')), ['10.1.0.1', '10.1.0.3'])
   t.equal(on(undefined)?.length, 4, 'without a known node all backends are used')
@@ -478,7 +474,7 @@ function merged(
   health?: (key: string) => Health,
 ): GlobalService {
   const remotes = [remote, third].filter(service => service !== undefined)
-  return merge('default/rebel-base', members(local, ...remotes), settingsOf(local), context(health, local)).service
+  return merge('default/rebel-base', members(local, ...remotes), settingsOf(local), context(health, local))
 }
 
 function members(local: ClusterService, ...remotes: ClusterService[]): MemberService[] {

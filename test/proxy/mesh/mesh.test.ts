@@ -231,15 +231,15 @@ t.test('a verdict rebuilds the services that hold the backend', async t => {
   const { mesh, changes, verdicts, one } = startMesh(t)
   one.reset({ services: [here, clusterService({ name: 'other', clusterIPs: ['127.96.0.11'] })], namespaces: [] })
   mesh.flush()
-  verdicts.set('cluster-1/10.1.0.1:8080/TCP', 'down')
-  mesh.healthChanged('cluster-1/10.1.0.1:8080/TCP')
+  verdicts.set('10.1.0.1:8080/TCP', 'down')
+  mesh.healthChanged('10.1.0.1:8080/TCP')
   mesh.flush()
   t.same(
     changes[1]?.map(c => c.key),
     ['default/rebel-base'],
   )
   t.equal(mesh.directory.service('default/rebel-base')?.frontends[0]?.backends[0]?.health, 'down')
-  mesh.healthChanged('cluster-1/10.9.9.9:1/TCP')
+  mesh.healthChanged('10.9.9.9:1/TCP')
   mesh.flush()
   t.equal(changes.length, 2, 'a verdict on an unknown backend changes nothing')
 })
