@@ -12,6 +12,7 @@ import type { GlobalService } from './model/service.ts'
 import type { Json } from './model/text/json.ts'
 import type { Clock, Random } from './model/time/clock.ts'
 import type { BackendNote } from './model/views.ts'
+import type { Workloads } from './model/workloads/workloads.ts'
 
 export {
   bad,
@@ -31,7 +32,7 @@ export {
   shown,
   text,
 } from './config/fields.ts'
-export { type Cidr, canonicalAddress, parseCidr } from './model/address.ts'
+export { type Cidr, canonicalAddress, familyOf, type Protocol, parseCidr } from './model/address.ts'
 export { type Backend, type Backends, isBad, isHealthy, podOf } from './model/backend.ts'
 export type { Cluster } from './model/cluster.ts'
 export { EarlyResets, isEarlyReset, RecentClients } from './model/early-resets.ts'
@@ -44,14 +45,28 @@ export type { Json } from './model/text/json.ts'
 export { parseServicePattern, type ServicePattern } from './model/text/service-pattern.ts'
 export type { Clock, Random } from './model/time/clock.ts'
 export type { BackendNote } from './model/views.ts'
+export type { Identity, Labels, NamedPort, Occupant } from './model/workloads/identity.ts'
+export { type PolicyKind, type PolicyObject, policyText } from './model/workloads/policy-object.ts'
+export type { WorkloadChange, Workloads } from './model/workloads/workloads.ts'
+
+/** What a plugin has found in the objects that it reads, for `starlane status` and `starlane validate`. */
+export interface Finding {
+  /** The place: `policies.yaml:12`, `cluster-1 NetworkPolicy shop/cart`. */
+  readonly where: string
+  /** What was found, and what to do about it, in one sentence. */
+  readonly message: string
+}
+
+/** Who asks: a flow that is to be carried, or DNS about a name. */
+export type Asker = 'flow' | 'name'
 
 /**
  * All hooks are optional, synchronous and called in the order of the configuration. The deciding hooks (`admit`, `candidates`,
  * `pick`) may be called at any time and any number of times, so they must have no side effects; a plugin learns by watching.
  */
 export interface Plugin {
-  /** Gate: may this client use this service at all? DNS asks too. The first refusal wins. */
-  admit?(client: Client, service: GlobalService): Refusal | undefined
+  /** Gate: may this client use this service at all? DNS asks too, as `name`. The first refusal wins. */
+  admit?(client: Client, service: GlobalService, asker: Asker): Refusal | undefined
   /** Narrow: gets the list that the previous plugin left and returns a subset. An empty list refuses the flow under the plugin's name. */
   candidates?(flow: Flow, backends: Backends): Backends
   /** Choose: the first plugin that returns one of `backends` wins; if none does, the balancer picks. */
@@ -63,6 +78,8 @@ export interface Plugin {
   onResult?(flow: Flow, backend: Backend, result: Result): void
   /** Watch: the flow ended; once per attempt that connected. */
   onClose?(flow: Flow, backend: Backend, totals: Totals): void
+  /** Watch: the flow got no backend, or no further one. `refusal.code` is `host.name` if this plugin has refused it. */
+  onRefused?(flow: Flow, refusal: Refusal): void
   /** Change time: the service is new or was replaced. `gone` are its removed backends; a removed service has no backends left. */
   onService?(service: GlobalService, gone: Backends): void
 
@@ -70,6 +87,8 @@ export interface Plugin {
   why?(flow: Flow, backend: Backend): string | undefined
   /** What the plugin has to say about one backend now, for `starlane services NAMESPACE/NAME` and its JSON. No side effects. */
   note?(service: GlobalService, backend: Backend): BackendNote | undefined
+  /** What the plugin has found in the objects that it reads. The list is bounded, and cheap to return. */
+  findings?(): readonly Finding[]
   /** The state of the plugin, for `starlane status`. */
   state?(): Json
   close?(): void | Promise<void>
@@ -93,6 +112,8 @@ export interface PluginModule<F extends Fields = Fields> {
 
 /** Everything that a plugin may use from outside. */
 export interface Host {
+  /** The name of this instance: the code of its refusals. */
+  readonly name: string
   /** The local cluster. */
   readonly cluster: Cluster
   /** All clusters of the mesh. A reload of the configuration replaces the list, while instances are kept. */
@@ -107,8 +128,16 @@ export interface Host {
   readonly log: Log
   /** A bounded table: the least recently used entry is evicted; with `idleMs`, also an entry not used for that long. */
   table<V extends {}>(name: string, limit: { readonly max: number; readonly idleMs?: number }): Table<V>
-  /** A Prometheus counter: `starlane_plugin_<plugin>_<name>_total`. */
-  counter(name: string, help: string): Counter
+  /**
+   * A Prometheus counter: `starlane_plugin_<plugin>_<name>_total`. With labels there is one for each set of values, up to 1000 of a
+   * plugin; beyond these all count under the value `other`.
+   */
+  counter(name: string, help: string, labels?: Readonly<Record<string, string>>): Counter
+  /**
+   * Pods by address with their labels, and the policy objects of all clusters. The sources read them only where a plugin has
+   * called this in `create`, since there may be very many.
+   */
+  workloads(): Workloads
 }
 
 export interface Table<V extends {}> {

@@ -51,6 +51,7 @@ import { Publication } from './runtime/publication.ts'
 import { changedParts, restartFields } from './runtime/reload.ts'
 import { createViews, type RunningParts } from './runtime/views.ts'
 import { WriteBack } from './runtime/write-back.ts'
+import { WorkloadStore } from './workloads/store.ts'
 
 export { type Report, validate } from './runtime/validate.ts'
 
@@ -114,6 +115,7 @@ class Starlane implements Runtime {
   readonly #log: Log
   readonly #env: RuntimeParts['env']
   readonly #admission: Admission
+  readonly #workloads = new WorkloadStore()
   readonly #mesh: Mesh
   readonly #chain: Chain
   readonly #clusterList: ClusterList
@@ -210,7 +212,7 @@ class Starlane implements Runtime {
     this.#proxy = this.#newProxy()
     this.#names = this.#newNames()
     this.#clusterList = new ClusterList(config, clock, () => void this.#updateClusters())
-    this.#sources = new ClusterSources(this.#mesh, this.#admission, {
+    this.#sources = new ClusterSources(this.#mesh, this.#admission, this.#workloads, {
       ...{ clock, random, log, env },
       maxClusters: loaded.config.maxConnectedClusters,
     })
@@ -236,6 +238,7 @@ class Starlane implements Runtime {
       host: {
         clusters: () => this.#clusters,
         location: () => this.#location,
+        workloads: this.#workloads,
         clock: this.#clock,
         random: this.#random,
         log: this.#log,
@@ -267,7 +270,10 @@ class Starlane implements Runtime {
       this.#clusters = clustersOf(this.#config.cluster, clusters)
       this.#mesh.setClusters(this.#clusters)
       const { cluster, dns } = this.#config
-      await this.#sources.follow(clusters, cluster, dns.pods === 'verified' ? cluster : undefined)
+      await this.#sources.follow(clusters, cluster, {
+        podsOf: dns.pods === 'verified' ? cluster : undefined,
+        workloads: this.#plugins.some(({ usesWorkloads }) => usesWorkloads),
+      })
       await this.#publication.copy(etcdsOf(this.#config.cluster, clusters))
     }
     this.#updating = this.#updating.catch(() => {}).then(update)
@@ -382,7 +388,9 @@ class Starlane implements Runtime {
     const { responder } = this.#names
     const dns = responder.address ?? this.#config.dns.listen
     const admin = parseEndpoint(this.#admin.address ?? '') ?? this.#config.admin.listen
-    this.#admission.setSockets(ownSockets({ dns, admin }), machineAddresses())
+    const machine = machineAddresses()
+    this.#admission.setSockets(ownSockets({ dns, admin }), machine)
+    this.#workloads.setMachine(machine)
   }
 
   #locate(): void {

@@ -24,12 +24,12 @@ export function followPluginCounters(registry: Registry, counters: () => readonl
   for (const { name } of registry.getMetricsAsArray()) {
     if (name.startsWith(prefix) && name !== faultsMetric && !now.has(name)) registry.removeSingleMetric(name)
   }
-  for (const { metric, help } of counters()) {
+  for (const { metric, help, labels = {} } of counters()) {
     if (registry.getSingleMetric(metric)) continue
-    counted(registry, { name: metric, help }, () =>
+    counted(registry, { name: metric, help, labelNames: Object.keys(labels) }, () =>
       counters()
         .filter(counter => counter.metric === metric)
-        .map(({ value }) => [{}, value]),
+        .map(({ value, labels: given = {} }) => [given, value]),
     )
   }
 }

@@ -25,6 +25,7 @@ import type { HookFaultCount, PluginCounter } from '../model/stats/plugin.ts'
 import type { Json } from '../model/text/json.ts'
 import type { Clock } from '../model/time/clock.ts'
 import type { BackendNote, Explanation } from '../model/views.ts'
+import type { Asker } from '../plugin.ts'
 import { Chains, type ServiceChain } from './compile.ts'
 import { Faults } from './faults.ts'
 import { type Guarded, guard } from './guard.ts'
@@ -63,6 +64,8 @@ export interface Chain extends Chooser {
   /** The `state()` of each plugin that has one, by the name of the plugin. */
   state(): Readonly<Record<string, Json>>
   counters(): readonly PluginCounter[]
+  /** What plugins have found in the objects that they read. */
+  findings(): readonly Problem[]
   /** The hooks that failed in the last minutes. */
   faults(): readonly Problem[]
   /** The number of faults of each hook since the start. */
@@ -108,13 +111,13 @@ class PluginChain implements Chain {
   }
 
   admit(client: Client, service: GlobalService): Refusal | undefined {
-    return refusalOf(this.#chains.of(service), client, service)
+    return refusalOf(this.#chains.of(service), client, service, 'name')
   }
 
   /** Allocates only the answer, unless a step drops backends that it has not dropped from this list before. */
   choose(flow: Flow): Choice {
     const chain = this.#chains.of(flow.service)
-    const refusal = refusalOf(chain, flow.client, flow.service)
+    const refusal = refusalOf(chain, flow.client, flow.service, 'flow')
     if (refusal !== undefined) return { refusal }
 
     let left = this.#untried.of(flow)
@@ -190,6 +193,7 @@ class PluginChain implements Chain {
   }
 
   refused(flow: Flow, refusal: Refusal): void {
+    for (const plugin of this.#chains.of(flow.service).refusing) plugin.onRefused(flow, refusal)
     for (const observer of this.#observers) observer.refused?.(flow, refusal)
   }
 
@@ -208,6 +212,12 @@ class PluginChain implements Chain {
 
   counters(): readonly PluginCounter[] {
     return this.#plugins.flatMap(({ counters }) => counters())
+  }
+
+  findings(): readonly Problem[] {
+    return this.#guarded.flatMap(plugin =>
+      plugin.findings().map(({ where, message }): Problem => ({ code: 'PLUGIN_FINDING', where, message })),
+    )
   }
 
   faults(): readonly Problem[] {
@@ -270,9 +280,9 @@ class PluginChain implements Chain {
   }
 }
 
-function refusalOf({ gates }: ServiceChain, client: Client, service: GlobalService): Refusal | undefined {
+function refusalOf({ gates }: ServiceChain, client: Client, service: GlobalService, asker: Asker): Refusal | undefined {
   for (const gate of gates) {
-    const refusal = gate.admit(client, service)
+    const refusal = gate.admit(client, service, asker)
     if (refusal !== undefined) return refusal
   }
   return undefined

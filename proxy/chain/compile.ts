@@ -5,6 +5,7 @@
 import { type Backend, type Backends, select } from '../model/backend.ts'
 import type { Choice, Flow, Refusal } from '../model/flow.ts'
 import type { GlobalService } from '../model/service.ts'
+import type { Asker } from '../plugin.ts'
 import { broken, type Guarded } from './guard.ts'
 import { Memo } from './memo.ts'
 
@@ -18,6 +19,7 @@ export interface ServiceChain {
   readonly connecting: readonly Having<'onConnect'>[]
   readonly resulting: readonly Having<'onResult'>[]
   readonly closing: readonly Having<'onClose'>[]
+  readonly refusing: readonly Having<'onRefused'>[]
   /** All plugins that apply to the service; they are told its changes. */
   readonly concerned: ReadonlySet<Guarded>
   /** True if no plugin needs to see a flow: the backends of a frontend's flows are fixed until the next change. */
@@ -57,6 +59,7 @@ function compile(plugins: readonly Guarded[], service: GlobalService): ServiceCh
   const connecting = having(concerned, 'onConnect')
   const resulting = having(concerned, 'onResult')
   const closing = having(concerned, 'onClose')
+  const refusing = having(concerned, 'onRefused')
   const selected = new Memo()
   return {
     gates,
@@ -65,6 +68,7 @@ function compile(plugins: readonly Guarded[], service: GlobalService): ServiceCh
     connecting,
     resulting,
     closing,
+    refusing,
     concerned: new Set(concerned),
     visible: new Memo(),
     settled:
@@ -91,8 +95,8 @@ export class Gate {
     this.#onFault = plugin.refuses ? faultRefusal(plugin) : undefined
   }
 
-  admit(client: Flow['client'], service: GlobalService): Refusal | undefined {
-    const answer = this.#plugin.admit(client, service)
+  admit(client: Flow['client'], service: GlobalService, asker: Asker): Refusal | undefined {
+    const answer = this.#plugin.admit(client, service, asker)
     return answer === broken ? this.#onFault : answer
   }
 }
@@ -123,7 +127,7 @@ export class Narrowing {
     const memo = flow.tried.length === 0 ? this.#memo : undefined
     const known = memo?.get(backends)
     if (known !== undefined) return known
-    const answer = this.#plugin.candidates(flow, backends)
+    const answer = this.#plugin.candidates(flow, backends, undefined)
     if (answer === broken) return this.law ? failedLaw : backends
     return memo ? memo.set(backends, answer) : answer
   }
@@ -154,7 +158,7 @@ export class Choosing {
   }
 
   choose(flow: Flow, backends: Backends): Choice | undefined {
-    const backend = this.#plugin.pick(flow, backends)
+    const backend = this.#plugin.pick(flow, backends, undefined)
     if (backend === broken) return this.#onFault
     return backend && { backend }
   }

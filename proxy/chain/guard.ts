@@ -7,6 +7,7 @@ import type { Backend, Backends } from '../model/backend.ts'
 import type { Client, Flow, Refusal, Result, Totals } from '../model/flow.ts'
 import type { GlobalService } from '../model/service.ts'
 import type { BackendNote } from '../model/views.ts'
+import type { Asker, Finding } from '../plugin.ts'
 import { type Faults, LawBroken, refusePromise } from './faults.ts'
 import type { LoadedPlugin } from './loading/instance.ts'
 
@@ -21,15 +22,17 @@ export interface Guarded {
   readonly refuses: boolean
   readonly decides: 'change' | 'flow'
   applies(service: GlobalService): boolean
-  readonly admit: ((client: Client, service: GlobalService) => Refusal | undefined | Broken) | undefined
-  readonly candidates: ((flow: Flow, backends: Backends) => Backends | Broken) | undefined
-  readonly pick: ((flow: Flow, backends: Backends) => Backend | undefined | Broken) | undefined
+  readonly admit: ((client: Client, service: GlobalService, asker: Asker) => Refusal | undefined | Broken) | undefined
+  readonly candidates: ((flow: Flow, backends: Backends, _: undefined) => Backends | Broken) | undefined
+  readonly pick: ((flow: Flow, backends: Backends, _: undefined) => Backend | undefined | Broken) | undefined
   readonly onConnect: ((flow: Flow, backend: Backend) => void) | undefined
   readonly onResult: ((flow: Flow, backend: Backend, result: Result) => void) | undefined
   readonly onClose: ((flow: Flow, backend: Backend, totals: Totals) => void) | undefined
+  readonly onRefused: ((flow: Flow, refusal: Refusal) => void) | undefined
   readonly onService: ((service: GlobalService, gone: Backends) => void) | undefined
   why(flow: Flow, backend: Backend): string | undefined
   note(service: GlobalService, backend: Backend): BackendNote | undefined
+  findings(): readonly Finding[]
 }
 
 export function guard({ name, module, options, plugin }: LoadedPlugin, faults: Faults): Guarded {
@@ -40,18 +43,19 @@ export function guard({ name, module, options, plugin }: LoadedPlugin, faults: F
   const missed = (hook: string) => (thrown: unknown) => faults.report(name, hook, thrown, watch)
 
   const applies = asking(
-    (service: GlobalService) => module.appliesTo?.(service, options),
+    (service: GlobalService, _: undefined, __: undefined) => module.appliesTo?.(service, options),
     asBoolean,
     failed('appliesTo'),
   )
   const why = asking(plugin.why?.bind(plugin), asText, missed('why'))
   const note = asking(plugin.note?.bind(plugin), asNote, missed('note'))
+  const findings = asking(plugin.findings?.bind(plugin), asFindings, missed('findings'))
   return {
     name,
     refuses,
     decides: module.decides ?? 'flow',
     applies: service => {
-      const answer = applies?.(service, undefined)
+      const answer = applies?.(service, undefined, undefined)
       return answer === broken ? refuses : (answer ?? true)
     },
     admit: asking(plugin.admit?.bind(plugin), answer => asRefusal(answer, name), failed('admit')),
@@ -60,27 +64,32 @@ export function guard({ name, module, options, plugin }: LoadedPlugin, faults: F
     onConnect: telling(plugin.onConnect?.bind(plugin), missed('onConnect')),
     onResult: telling(plugin.onResult?.bind(plugin), missed('onResult')),
     onClose: telling(plugin.onClose?.bind(plugin), missed('onClose')),
+    onRefused: telling(plugin.onRefused?.bind(plugin), missed('onRefused')),
     onService: telling(plugin.onService?.bind(plugin), missed('onService')),
     why: (flow, backend) => {
-      const answer = why?.(flow, backend)
+      const answer = why?.(flow, backend, undefined)
       return answer === broken ? undefined : answer
     },
     note: (service, backend) => {
-      const answer = note?.(service, backend)
+      const answer = note?.(service, backend, undefined)
       return answer === broken ? undefined : answer
+    },
+    findings: () => {
+      const answer = findings?.(undefined, undefined, undefined)
+      return answer === broken || answer === undefined ? [] : answer
     },
   }
 }
 
-function asking<A, B, R>(
-  hook: ((a: A, b: B) => unknown) | undefined,
+function asking<A, B, C, R>(
+  hook: ((a: A, b: B, c: C) => unknown) | undefined,
   check: (answer: unknown, a: A, b: B) => R,
   failed: (thrown: unknown) => void,
-): ((a: A, b: B) => R | Broken) | undefined {
+): ((a: A, b: B, c: C) => R | Broken) | undefined {
   if (!hook) return undefined
-  return (a, b) => {
+  return (a, b, c) => {
     try {
-      return check(hook(a, b), a, b)
+      return check(hook(a, b, c), a, b)
     } catch (thrown) {
       failed(thrown)
       return broken
@@ -122,6 +131,21 @@ function asNote(answer: unknown): BackendNote | undefined {
   const { state, detail } = Object(answer) as Partial<BackendNote>
   if (typeof state !== 'string') throw new LawBroken(`returned ${kindOf(answer)}, not a note with a string "state"`)
   return typeof detail === 'string' ? { state, detail } : { state }
+}
+
+const maxFindings = 1000
+
+/** Copies with the two fields alone, and no more than are worth reading. */
+function asFindings(answer: unknown): readonly Finding[] {
+  refusePromise(answer)
+  if (answer === undefined) return []
+  if (!Array.isArray(answer)) throw new LawBroken(`returned ${kindOf(answer)}, not a list of findings`)
+  return answer.slice(0, maxFindings).map((each: unknown) => {
+    const { where, message } = Object(each) as Partial<Finding>
+    if (typeof where !== 'string' || typeof message !== 'string')
+      throw new LawBroken(`returned ${kindOf(each)}, not a finding with "where" and "message"`)
+    return { where, message }
+  })
 }
 
 /** A plugin always refuses under its own name, whatever code it returns. */

@@ -5,6 +5,7 @@ import type { Location } from '../model/location.ts'
 import type { Log } from '../model/log.ts'
 import type { PluginCounter } from '../model/stats/plugin.ts'
 import type { Clock, Random } from '../model/time/clock.ts'
+import type { Workloads } from '../model/workloads/workloads.ts'
 import type { Counter, Host, Table } from '../plugin.ts'
 
 /** What the hosts of all plugins share. */
@@ -16,14 +17,29 @@ export interface HostParts {
   readonly clock: Clock
   readonly random: Random
   readonly log: Log
+  /** Nothing is known by default. */
+  readonly workloads?: Workloads
 }
 
-/** Returns the host, and a function that reads the counters which the plugin has created. */
-export function createHost(plugin: string, parts: HostParts): { host: Host; counters: () => readonly PluginCounter[] } {
+/** A host, and what the plugin has asked of it. */
+export interface PluginHost {
+  readonly host: Host
+  /** The counters that it has created, with their values. */
+  readonly counters: () => readonly PluginCounter[]
+  /** Whether it needs Pods and policies. */
+  readonly usesWorkloads: () => boolean
+}
+
+/** Sets of values of labelled counters. */
+const maxLabelSets = 1000
+
+export function createHost(plugin: string, parts: HostParts): PluginHost {
   const tables = new Set<string>()
-  const counters = new Map<string, { help: string; counter: Counter }>()
+  const counters = new Map<string, { name: string; help: string; labels: PluginCounter['labels']; counter: Counter }>()
+  let usesWorkloads = false
   let local = localCluster(parts.clusters())
   const host: Host = Object.freeze({
+    name: plugin,
     get cluster() {
       if (local.among !== parts.clusters()) local = localCluster(parts.clusters())
       return local.cluster
@@ -42,26 +58,49 @@ export function createHost(plugin: string, parts: HostParts): { host: Host; coun
       tables.add(name)
       return new BoundedTable<V>(limit, parts.clock)
     },
-    counter: (name: string, help: string): Counter => {
-      if (!/^[a-z][a-z0-9_]*$/.test(name))
-        throw new TypeError(`counter "${name}": use a name of [a-z0-9_], starting with a letter`)
-      const known = counters.get(name)
+    counter: (name: string, help: string, labels?: Readonly<Record<string, string>>): Counter => {
+      for (const each of [name, ...Object.keys(labels ?? {})]) {
+        if (!/^[a-z][a-z0-9_]*$/.test(each))
+          throw new TypeError(`counter "${each}": use a name of [a-z0-9_], starting with a letter`)
+      }
+      const isFull = labels !== undefined && counters.size >= maxLabelSets && !counters.has(counterKey(name, labels))
+      const used = isFull ? Object.fromEntries(Object.keys(labels).map(label => [label, 'other'])) : labels
+      const key = counterKey(name, used)
+      const known = counters.get(key)
       if (known) return known.counter
       const counter = new PlainCounter()
-      counters.set(name, { help, counter })
+      counters.set(key, { name, help, labels: used, counter })
       return counter
+    },
+    workloads: () => {
+      usesWorkloads = true
+      return parts.workloads ?? nobody
     },
   })
   return {
     host,
     counters: () =>
-      [...counters].map(([name, { help, counter }]) => ({
+      [...counters.values()].map(({ name, help, labels, counter }) => ({
         metric: `starlane_plugin_${plugin.replaceAll('-', '_')}_${name}_total`,
         help,
+        ...(labels && { labels }),
         value: counter.value,
       })),
+    usesWorkloads: () => usesWorkloads,
   }
 }
+
+function counterKey(name: string, labels: PluginCounter['labels']): string {
+  return labels ? `${name} ${JSON.stringify(labels)}` : name
+}
+
+const nobody: Workloads = Object.freeze({
+  at: () => undefined,
+  addressesOf: () => [],
+  policies: () => [],
+  size: { addresses: 0, policies: 0 },
+  onChange: () => () => {},
+})
 
 const nowhere: Location = Object.freeze({})
 

@@ -74,7 +74,7 @@ export function explain(flow: Flow, chain: ServiceChain, attempts: number): Trac
   const refuse = (refusal: Refusal): Trace => ({ ...end(refusal.code), candidates: [], refusal })
 
   for (const gate of chain.gates) {
-    const refusal = gate.admit(client, service)
+    const refusal = gate.admit(client, service, 'flow')
     if (!refusal) continue
     note(gate.name, [], () => refusal.why)
     return refuse(refusal)

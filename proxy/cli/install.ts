@@ -42,8 +42,11 @@ Examples:
   starlane install node-agent -c starlane.yaml --image registry.example/starlane:1.0 --context kind-1`
 
 async function install(io: Io, way: string, { config, context, image, print }: Options): Promise<number> {
-  const { dns } = (await loadConfig(config, io.env)).config
-  const components = dns.pods === 'verified' ? ['components/verified-pods'] : []
+  const { dns, plugins } = (await loadConfig(config, io.env)).config
+  const components = [
+    ...(dns.pods === 'verified' ? ['components/verified-pods'] : []),
+    ...(plugins.some(({ use }) => use === 'policy') ? ['components/policies'] : []),
+  ]
   const manifests = await render(way, await readFile(config, 'utf8'), image, components)
   if (print) {
     io.stdout.write(manifests)

@@ -19,6 +19,8 @@ export const errorCodes = {
   PLUGIN_LOAD: 'a plugin cannot be found, imported or created',
   PLUGIN_OPTION: 'an option of a plugin is unknown or has a bad value',
   PLUGIN_FAULT: 'a hook of a plugin threw, returned a promise or broke a law of the plugin API',
+  PLUGIN_FINDING:
+    'what a plugin has found in the objects that it reads, such as a rule of a policy that it cannot decide',
   DNS_UPSTREAM: 'no upstream resolver answers',
   ADMIN_UNREACHABLE: 'the admin address of a running Starlane does not answer',
   EXEC_NAMESPACE: 'the kernel gives `starlane exec` no mount namespace of its own',

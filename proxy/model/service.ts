@@ -1,6 +1,7 @@
 /** Services: as one cluster declares them, and merged from all clusters. */
 import { endpointText, type Family, type Protocol } from './address.ts'
 import type { Backend, Backends } from './backend.ts'
+import type { Labels, Workload } from './workloads/identity.ts'
 
 /** `namespace/name`: the only join key of the mesh. As in Cilium, labels, ports and types need not match. */
 export type ServiceKey = string
@@ -133,14 +134,21 @@ export interface Namespace {
   readonly name: string
   /** Undefined: not marked either way. */
   readonly global: boolean | undefined
+  readonly labels?: Labels
 }
 
-/** A Pod that has an address, for `dns.pods: verified`. */
+/** A Pod that has an address. */
 export interface Pod {
   readonly namespace: string
   readonly name: string
   /** Canonical; one for each family. */
   readonly addresses: readonly string[]
+  /** Absent where only addresses are read (`dns.pods: verified`). */
+  readonly workload?: Workload
+  /** True for one on the network of its node: its addresses are those of the node. */
+  readonly hostNetwork?: true
+  /** The canonical address of its node. */
+  readonly hostAddress?: string
 }
 
 /** The settings of a service, decoded from the annotations and spec of the local Service once per change. */

@@ -2,6 +2,8 @@
 import type { MeshError, Problem } from './error.ts'
 import type { Node } from './location.ts'
 import type { ClusterService, Namespace, Pod } from './service.ts'
+import type { AddressRecord, NumberedIdentity } from './workloads/identity.ts'
+import type { PolicyObject } from './workloads/policy-object.ts'
 
 /** The complete state of one cluster at one moment. */
 export interface Snapshot {
@@ -11,6 +13,10 @@ export interface Snapshot {
   readonly pods?: readonly Pod[]
   /** Absent from a source that does not read Nodes. */
   readonly nodes?: readonly Node[]
+  /** These are there only if they were asked for. */
+  readonly policies?: readonly PolicyObject[]
+  readonly addresses?: readonly AddressRecord[]
+  readonly identities?: readonly NumberedIdentity[]
 }
 
 /** Receives one cluster. Each call carries the complete state of its subject. No call may throw. */
@@ -27,6 +33,13 @@ export interface Sink {
   /** A node of the cluster, new or changed. Left out by a sink that has no use for nodes. */
   putNode?(node: Node): void
   dropNode?(name: string): void
+  /** Policies, and the addresses and identities of a Cilium mesh. Left out by a sink that has no use for them. */
+  putPolicy?(policy: PolicyObject): void
+  dropPolicy?(policy: PolicyObject): void
+  putAddress?(record: AddressRecord): void
+  dropAddress?(record: AddressRecord): void
+  putIdentity?(identity: NumberedIdentity): void
+  dropIdentity?(identity: NumberedIdentity): void
   /** The source answers again, and nothing has changed. */
   live(): void
   /** The source does not answer. The last known state stays until it is stale. */

@@ -10,12 +10,22 @@ import { createEtcdSource } from '../sources/etcd/etcd-source.ts'
 import { createKubernetesSource } from '../sources/kubernetes/kubernetes-source.ts'
 import { createManifestsSource } from '../sources/manifests/manifests-source.ts'
 import type { Facts, Source } from '../sources/source.ts'
+import type { WorkloadStore } from '../workloads/store.ts'
 import type { RuntimeContext } from './context.ts'
+import { bothSinks } from './sinks.ts'
 
-interface SourceParts extends RuntimeContext {
-  readonly pods: boolean
+interface SourceParts extends RuntimeContext, Extras {
+  readonly local: boolean
   readonly maxClusters: number
   readonly admit: (id: number) => void
+}
+
+/** What a source reads beside services. */
+interface Extras {
+  /** Pods, for their names in DNS. */
+  readonly pods: boolean
+  /** Pods with their labels, identities and policies. */
+  readonly workloads: boolean
 }
 
 interface RunningSource {
@@ -23,48 +33,66 @@ interface RunningSource {
   readonly id: number
   readonly config: SourceConfig
   readonly limits: Limits
-  /** Whether the source watches Pods. */
-  readonly pods: boolean
+  readonly extras: Extras
   readonly source: Source
 }
 
 export class ClusterSources {
   #mesh: Mesh
   #admission: Admission
+  #workloads: WorkloadStore
   #parts: RuntimeContext & { readonly maxClusters: number }
   #sources = new Map<string, RunningSource>()
 
   /** `maxClusters`: the size of the mesh, 255 or 511. */
-  constructor(mesh: Mesh, admission: Admission, parts: RuntimeContext & { readonly maxClusters: number }) {
+  constructor(
+    mesh: Mesh,
+    admission: Admission,
+    workloads: WorkloadStore,
+    parts: RuntimeContext & { readonly maxClusters: number },
+  ) {
     this.#mesh = mesh
     this.#admission = admission
+    this.#workloads = workloads
     this.#parts = parts
   }
 
   /**
    * Sources with an unchanged configuration keep running. A changed one is replaced; the services of the old one stay until the
-   * first list of the new one. `local`: the local cluster; `podsOf`: the cluster whose Pods are watched, if any.
+   * first list of the new one. `local`: the local cluster; `podsOf`: the cluster whose Pods are watched for their names, if any;
+   * `workloads`: whether plugins need Pods and policies of all clusters.
    */
-  async follow(clusters: readonly ClusterConfig[], local: string, podsOf?: string): Promise<void> {
-    const wantsPods = ({ name, source }: ClusterConfig) => name === podsOf && 'kubernetes' in source
+  async follow(
+    clusters: readonly ClusterConfig[],
+    local: string,
+    { podsOf, workloads = false }: { readonly podsOf?: string | undefined; readonly workloads?: boolean } = {},
+  ): Promise<void> {
+    const extrasOf = ({ name, source }: ClusterConfig): Extras => ({
+      pods: name === podsOf && 'kubernetes' in source,
+      workloads,
+    })
     const isSame = (cluster: ClusterConfig, running: RunningSource) =>
       isDeepStrictEqual(cluster.source, running.config) &&
       isDeepStrictEqual(cluster.limits, running.limits) &&
-      wantsPods(cluster) === running.pods
+      isDeepStrictEqual(extrasOf(cluster), running.extras)
     const leaving = [...this.#sources].filter(
       ([name, running]) => !clusters.some(cluster => cluster.name === name && isSame(cluster, running)),
     )
     for (const [name] of leaving) this.#sources.delete(name)
     await Promise.all(leaving.map(([, running]) => running.source.close()))
-    this.#admission.keep(new Set(clusters.map(({ name }) => name)))
+    const names = clusters.map(({ name }) => name)
+    this.#admission.keep(new Set(names))
+    this.#workloads.setClusters(workloads ? [local, ...names.filter(name => name !== local)] : [])
     for (const cluster of clusters) {
       const { name } = cluster
       this.#admission.allow(name, rightsOf(cluster, local))
       if (this.#sources.has(name)) continue
-      const pods = wantsPods(cluster)
-      const source = createSource(cluster, { ...this.#parts, pods, admit: id => this.#admit(name, id) })
-      this.#sources.set(name, { id: cluster.id, config: cluster.source, limits: cluster.limits, pods, source })
-      source.start(this.#admission.sink(name, this.#mesh.sink(name, cluster.limits.endpoints)))
+      const extras = extrasOf(cluster)
+      const parts = { ...this.#parts, ...extras, local: name === local, admit: (id: number) => this.#admit(name, id) }
+      const source = createSource(cluster, parts)
+      this.#sources.set(name, { id: cluster.id, config: cluster.source, limits: cluster.limits, extras, source })
+      const sink = this.#mesh.sink(name, cluster.limits.endpoints)
+      source.start(this.#admission.sink(name, workloads ? bothSinks(sink, this.#workloads.sink(name)) : sink))
     }
   }
 
@@ -95,13 +123,18 @@ export function rightsOf({ name, source, allow }: ClusterConfig, local: string):
 
 function createSource(
   { name: cluster, id, source, limits }: ClusterConfig,
-  { clock, random, log, env, pods, maxClusters, admit }: SourceParts,
+  { clock, random, log, env, pods, workloads, local, maxClusters, admit }: SourceParts,
 ): Source {
-  if ('manifests' in source) return createManifestsSource(source.manifests, { cluster, clock, log })
+  if ('manifests' in source) return createManifestsSource(source.manifests, { cluster, clock, log, workloads })
   if ('kubernetes' in source) {
-    return createKubernetesSource({ cluster, pods, limits, ...source.kubernetes }, { clock, random, log, env })
+    // Without the policies of the local cluster, what they forbid would be allowed.
+    const wants = workloads ? { workloads: local ? ('needed' as const) : ('wanted' as const) } : {}
+    return createKubernetesSource(
+      { cluster, pods, ...wants, limits, ...source.kubernetes },
+      { clock, random, log, env },
+    )
   }
-  const known = { cluster, id: id === 0 ? undefined : id, maxClusters, admit }
+  const known = { cluster, id: id === 0 ? undefined : id, maxClusters, admit, workloads }
   return createEtcdSource({ ...known, ...source.etcd }, { clock, random, log, limits })
 }
 

@@ -12,9 +12,11 @@ import type { Sink } from '../model/sink.ts'
 import { systemClock } from '../model/time/clock.ts'
 import type { PluginView } from '../model/views.ts'
 import { createManifestsSource } from '../sources/manifests/manifests-source.ts'
+import { WorkloadStore } from '../workloads/store.ts'
 import { rightsOf, sourceText } from './cluster-sources.ts'
 import { clustersOf } from './options.ts'
 import { machineAddresses, ownSockets } from './own-sockets.ts'
+import { bothSinks } from './sinks.ts'
 import { pluginsOf } from './views.ts'
 
 export interface Report {
@@ -48,11 +50,18 @@ export async function validate({ config, file, placeOf }: Loaded): Promise<Repor
     clock: systemClock,
     log: silentLog,
   })
-  const unread = await readManifests(config.clusters, name => admission.sink(name, mesh.sink(name)))
+  const workloads = new WorkloadStore()
+  const host = { clusters: () => clusters, clock: systemClock, random: Math.random, log: silentLog, workloads }
+  const { plugins, errors } = await loadPlugins({ uses: config.plugins, folder: dirname(file), placeOf, host })
+  const withPolicies = plugins.some(({ usesWorkloads }) => usesWorkloads)
+  const names = clusters.map(({ name }) => name)
+  workloads.setClusters([config.cluster, ...names.filter(name => name !== config.cluster)])
+  const unread = await readManifests(config.clusters, withPolicies, name => {
+    const sink = mesh.sink(name)
+    return admission.sink(name, withPolicies ? bothSinks(sink, workloads.sink(name)) : sink)
+  })
   mesh.flush()
 
-  const host = { clusters: () => clusters, clock: systemClock, random: Math.random, log: silentLog }
-  const { plugins, errors } = await loadPlugins({ uses: config.plugins, folder: dirname(file), placeOf, host })
   const chain = createChain({
     plugins,
     balancer: openFlows => createBalancer(config.proxy.balancer, { random: Math.random, openFlows }),
@@ -66,7 +75,14 @@ export async function validate({ config, file, placeOf }: Loaded): Promise<Repor
       return { name, source: sourceText(source), read: 'manifests' in source, services, globalServices, backends }
     }),
     chain: pluginsOf(chain),
-    problems: [...unread, ...mesh.problems(), ...admission.problems(), ...errors.map(problemOf), ...chain.faults()],
+    problems: [
+      ...unread,
+      ...mesh.problems(),
+      ...admission.problems(),
+      ...errors.map(problemOf),
+      ...chain.faults(),
+      ...chain.findings(),
+    ],
   }
   await chain.close()
   mesh.close()
@@ -76,6 +92,7 @@ export async function validate({ config, file, placeOf }: Loaded): Promise<Repor
 /** Resolves when every folder of manifests has been read once, with the problems of those that could not be. */
 async function readManifests(
   clusters: Loaded['config']['clusters'],
+  workloads: boolean,
   sinkOf: (cluster: string) => Sink,
 ): Promise<Problem[]> {
   const problems: Problem[] = []
@@ -83,7 +100,10 @@ async function readManifests(
     clusters.map(async ({ name, source: config }) => {
       if (!('manifests' in config)) return
       const { promise, resolve } = Promise.withResolvers<void>()
-      const source = createManifestsSource(config.manifests, { cluster: name, clock: systemClock, log: silentLog })
+      const source = createManifestsSource(config.manifests, {
+        ...{ cluster: name, clock: systemClock, log: silentLog },
+        workloads,
+      })
       const sink = sinkOf(name)
       source.start({
         ...sink,

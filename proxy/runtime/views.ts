@@ -92,6 +92,7 @@ function statusOf(parts: RunningParts, fixed: Pick<Status, 'version' | 'startedA
     ...proxy.failures(),
     ...proxy.exposures(),
     ...chain.faults(),
+    ...chain.findings(),
     ...writeBack.problems(),
     ...publication.problems(),
   ]

@@ -3,6 +3,8 @@
  * reduced to what the mesh needs.
  */
 import type { ClusterService, Endpoint, EndpointPort, Pod, ServiceExport, ServiceKey } from '../model/service.ts'
+import type { AddressRecord, Labels, NumberedIdentity } from '../model/workloads/identity.ts'
+import type { DeclaredPolicy, PolicyKind } from '../model/workloads/policy-object.ts'
 
 export const kinds = [
   'Service',
@@ -14,12 +16,13 @@ export const kinds = [
   'ServiceExport',
   'ServiceImport',
 ] as const
-export type Kind = (typeof kinds)[number]
+/** Beside these, the policies, and the records of etcd that are about addresses. */
+export type Kind = (typeof kinds)[number] | PolicyKind | 'Address' | 'Identity'
 
 /** The default of the Kubernetes API for `sessionAffinity: ClientIP`: three hours. */
 export const defaultAffinitySeconds = 10_800
 
-/** Identifies an object within one cluster. `namespace` is empty for Namespace and Node. */
+/** Identifies an object within one cluster. `namespace` is empty for what belongs to the whole cluster. */
 export interface ObjectRef {
   readonly kind: Kind
   readonly namespace: string
@@ -31,9 +34,12 @@ export type ClusterObject =
   | EndpointsObject
   | NamespaceObject
   | NodeObject
-  | PodObject
   | ExportObject
   | ImportObject
+  | LooseObject
+
+/** Objects that are not part of a service. */
+export type LooseObject = PodObject | PolicyEntry | AddressObject | IdentityObject
 
 /** A service without its identity, its endpoints, and what other objects say about it. */
 export type ServiceSpec = Omit<
@@ -82,6 +88,7 @@ export interface NamespaceObject extends ObjectRef {
   readonly kind: 'Namespace'
   /** The export gate `clustermesh.cilium.io/global`; undefined without it. */
   readonly global: boolean | undefined
+  readonly labels?: Labels
 }
 
 export interface NodeObject extends ObjectRef {
@@ -93,6 +100,23 @@ export interface NodeObject extends ObjectRef {
 export interface PodObject extends ObjectRef {
   readonly kind: 'Pod'
   readonly pod: Pod
+}
+
+export interface PolicyEntry extends ObjectRef {
+  readonly kind: PolicyKind
+  readonly policy: DeclaredPolicy
+}
+
+/** Its name is the address, as its key has it. */
+export interface AddressObject extends ObjectRef {
+  readonly kind: 'Address'
+  readonly record: AddressRecord
+}
+
+/** Its name is the number. */
+export interface IdentityObject extends ObjectRef {
+  readonly kind: 'Identity'
+  readonly identity: NumberedIdentity
 }
 
 /** Exports the Service of its name to all clusters. */

@@ -10,7 +10,6 @@ import {
   type ClusterService,
   type Endpoint,
   type Namespace,
-  type Pod,
   type ServiceImport,
   type ServiceKey,
   serviceKey,
@@ -18,6 +17,7 @@ import {
 import type { Sink } from '../model/sink.ts'
 import { Turns } from '../model/time/turn.ts'
 import { joinEndpoints, joinPorts, resolveEndpoint } from './join-endpoints.ts'
+import { isLoose, LooseObjects } from './loose-objects.ts'
 import {
   type ClusterObject,
   type EndpointsObject,
@@ -62,10 +62,7 @@ interface Declaration {
   readonly portions: readonly Portion[]
 }
 
-type Changes = Pick<
-  Sink,
-  'put' | 'drop' | 'putNamespace' | 'dropNamespace' | 'putPod' | 'dropPod' | 'putNode' | 'dropNode'
->
+type Changes = Pick<Sink, 'put' | 'drop' | 'putNamespace' | 'dropNamespace' | 'putNode' | 'dropNode'>
 
 export interface AssemblerOptions {
   readonly prefer?: 'slices' | 'lists'
@@ -88,14 +85,12 @@ export class ServiceAssembler {
   #regions: ReadonlyMap<string, string> = new Map()
   readonly #portionsOnNode = new Map<string, Set<Portion>>()
   readonly #namespaces = new Map<string, Namespace>()
-  readonly #pods = new Map<string, Pod>()
+  readonly #loose: LooseObjects
   /** Changed since the last flush. */
   readonly #touched = new Set<ServiceKey>()
   readonly #touchedNamespaces = new Set<string>()
   /** With the Node as delivered. */
   readonly #touchedNodes = new Map<string, Node | undefined>()
-  /** With the Pod as delivered: there may be too many Pods to keep a copy of each. */
-  readonly #touchedPods = new Map<string, Pod | undefined>()
   /** As the sink has them. */
   readonly #delivered = new Map<ServiceKey, ClusterService>()
   readonly #deliveredNamespaces = new Map<string, Namespace>()
@@ -115,6 +110,7 @@ export class ServiceAssembler {
     { prefer = 'slices', maxEndpoints = defaultLimits.serviceEndpoints }: AssemblerOptions = {},
   ) {
     this.#cluster = cluster
+    this.#loose = new LooseObjects(cluster)
     this.#prefer = prefer
     this.#maxEndpoints = maxEndpoints
   }
@@ -126,7 +122,7 @@ export class ServiceAssembler {
     else if (object.kind === 'ServiceExport') this.#setExport(object, { object, origin })
     else if (object.kind === 'Namespace') this.#setNamespace(object.name, object)
     else if (object.kind === 'Node') this.#setNode(object.name, nodeOf(object))
-    else if (object.kind === 'Pod') this.#setPod(object, object.pod)
+    else if (isLoose(object)) this.#loose.put(object, origin)
     else this.#putPortion(object, origin)
   }
 
@@ -137,7 +133,7 @@ export class ServiceAssembler {
     else if (ref.kind === 'ServiceExport') this.#setExport(ref, undefined)
     else if (ref.kind === 'Namespace') this.#setNamespace(ref.name, undefined)
     else if (ref.kind === 'Node') this.#setNode(ref.name, undefined)
-    else if (ref.kind === 'Pod') this.#setPod(ref, undefined)
+    else if (isLoose(ref)) this.#loose.remove(ref)
     else this.#removePortion(refText(ref))
   }
 
@@ -145,6 +141,7 @@ export class ServiceAssembler {
   flush(sink: Sink): void {
     if (!this.#begun) return this.reset(sink)
     this.#settle(sink)
+    this.#loose.settle(sink)
     this.#checkSizes(sink)
   }
 
@@ -165,7 +162,7 @@ export class ServiceAssembler {
     sink.reset({
       services: [...this.#delivered.values()],
       namespaces: [...this.#deliveredNamespaces.values()],
-      pods: [...this.#pods.values()],
+      ...this.#loose.snapshot(),
       nodes: [...this.#nodes.values()],
     })
     this.#isLost = false
@@ -187,9 +184,7 @@ export class ServiceAssembler {
     if (this.#touchedNodes.size > 0) this.#settleNodes(sink)
     for (const name of this.#touchedNamespaces) this.#settleNamespace(name, sink)
     for (const key of this.#touched) this.#settleService(key, sink)
-    for (const [key, before] of this.#touchedPods) settlePod(before, this.#pods.get(key), sink)
     this.#touchedNamespaces.clear()
-    this.#touchedPods.clear()
     this.#touched.clear()
   }
 
@@ -213,7 +208,7 @@ export class ServiceAssembler {
     const after = this.#namespaces.get(name)
     if (after) this.#deliveredNamespaces.set(name, after)
     else this.#deliveredNamespaces.delete(name)
-    if (after && (!before || before.global !== after.global)) sink.putNamespace(after)
+    if (after && (!before || !isDeepStrictEqual(before, after))) sink.putNamespace(after)
     else if (before && !after) sink.dropNamespace(name)
   }
 
@@ -374,17 +369,14 @@ export class ServiceAssembler {
   }
 
   #setNamespace(name: string, namespace: Namespace | undefined): void {
-    if (namespace) this.#namespaces.set(name, { name, global: namespace.global })
+    if (namespace)
+      this.#namespaces.set(name, {
+        name,
+        global: namespace.global,
+        ...(namespace.labels && { labels: namespace.labels }),
+      })
     else this.#namespaces.delete(name)
     this.#touchedNamespaces.add(name)
-  }
-
-  #setPod(ref: ObjectRef, pod: Pod | undefined): void {
-    const key = refText(ref)
-    const before = this.#pods.get(key)
-    if (!this.#touchedPods.has(key)) this.#touchedPods.set(key, before)
-    if (pod) this.#pods.set(key, pod)
-    else this.#pods.delete(key)
   }
 
   #setNode(name: string, node: Node | undefined): void {
@@ -437,17 +429,10 @@ const nobody: Changes = {
   drop() {},
   putNamespace() {},
   dropNamespace() {},
-  putPod() {},
-  dropPod() {},
 }
 
 function nodeOf({ name, zone, region }: NodeObject): Node {
   return { name, ...(zone === undefined ? {} : { zone }), ...(region === undefined ? {} : { region }) }
-}
-
-function settlePod(before: Pod | undefined, after: Pod | undefined, sink: Changes): void {
-  if (after && !isDeepStrictEqual(before, after)) sink.putPod(after)
-  else if (before && !after) sink.dropPod(before.namespace, before.name)
 }
 
 /** By name, not by arrival. */

@@ -96,7 +96,7 @@ export class Candidate {
   }
 
   admit(client: Client, service: GlobalService): string {
-    const answer = this.#call('admit', client, service)
+    const answer = this.#call('admit', client, service, 'flow')
     if (answer === undefined) return 'admitted'
     const { why } = Object(answer) as { why?: unknown }
     if (typeof why === 'string' && why !== '') return why

@@ -12,6 +12,8 @@ import {
   serviceKey,
 } from '../../proxy/model/service.ts'
 import type { Sink, Snapshot } from '../../proxy/model/sink.ts'
+import type { AddressRecord, NumberedIdentity, Workload } from '../../proxy/model/workloads/identity.ts'
+import { type PolicyObject, policyText } from '../../proxy/model/workloads/policy-object.ts'
 import type { Source } from '../../proxy/sources/source.ts'
 import { eventually } from '../support/eventually.ts'
 
@@ -47,17 +49,34 @@ export class RecordingSink implements Sink {
   pods = new Map<string, readonly string[]>()
   /** Not among the calls: what a source says of nodes reaches services by their zones. */
   nodes = new Map<string, Node>()
+  /** Not among the calls either. By `refText`, address and number. */
+  policies = new Map<string, PolicyObject>()
+  addresses = new Map<string, AddressRecord>()
+  identities = new Map<number, NumberedIdentity>()
+  workloads = new Map<string, Workload | undefined>()
   problemList: readonly Problem[] = []
   link: 'syncing' | 'live' | 'lost' = 'syncing'
   error: MeshError | undefined
   isClosed = false
 
-  reset({ services, namespaces, pods = [], nodes = [] }: Snapshot): void {
+  reset({
+    services,
+    namespaces,
+    pods = [],
+    nodes = [],
+    policies = [],
+    addresses = [],
+    identities = [],
+  }: Snapshot): void {
     this.#note('reset')
     this.services = new Map(services.map(service => [keyOf(service), service]))
     this.namespaces = new Map(namespaces.map(namespace => [namespace.name, namespace]))
     this.pods = new Map(pods.map(pod => [serviceKey(pod.namespace, pod.name), pod.addresses]))
     this.nodes = new Map(nodes.map(node => [node.name, node]))
+    this.workloads = new Map(pods.map(pod => [serviceKey(pod.namespace, pod.name), pod.workload]))
+    this.policies = new Map(policies.map(policy => [policyText(policy), policy]))
+    this.addresses = new Map(addresses.map(record => [record.address, record]))
+    this.identities = new Map(identities.map(identity => [identity.id, identity]))
     if (this.services.size !== services.length) this.violations.push('a reset names a service twice')
     this.link = 'live'
   }
@@ -91,8 +110,33 @@ export class RecordingSink implements Sink {
     if (!this.namespaces.delete(name)) this.violations.push(`drops namespace ${name}, which it never delivered`)
   }
 
-  putPod({ namespace, name, addresses }: Pod): void {
+  putPolicy(policy: PolicyObject): void {
+    this.policies.set(policyText(policy), policy)
+  }
+
+  dropPolicy(policy: PolicyObject): void {
+    if (!this.policies.delete(policyText(policy))) this.violations.push(`drops ${policyText(policy)} twice`)
+  }
+
+  putAddress(record: AddressRecord): void {
+    this.addresses.set(record.address, record)
+  }
+
+  dropAddress({ address }: AddressRecord): void {
+    if (!this.addresses.delete(address)) this.violations.push(`drops ${address} twice`)
+  }
+
+  putIdentity(identity: NumberedIdentity): void {
+    this.identities.set(identity.id, identity)
+  }
+
+  dropIdentity({ id }: NumberedIdentity): void {
+    if (!this.identities.delete(id)) this.violations.push(`drops identity ${id} twice`)
+  }
+
+  putPod({ namespace, name, addresses, workload }: Pod): void {
     const key = serviceKey(namespace, name)
+    this.workloads.set(key, workload)
     this.#note(`put pod ${key}`, true)
     this.pods.set(key, addresses)
   }

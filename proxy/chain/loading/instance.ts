@@ -22,6 +22,8 @@ export interface LoadedPlugin {
   readonly options: Options<Fields>
   readonly plugin: Plugin
   readonly counters: () => readonly PluginCounter[]
+  /** Whether it needs Pods and policies. */
+  readonly usesWorkloads: boolean
 }
 
 /** The hooks, in the order in which a flow passes them. */
@@ -32,9 +34,11 @@ const hookNames = [
   'onConnect',
   'onResult',
   'onClose',
+  'onRefused',
   'onService',
   'why',
   'note',
+  'findings',
   'state',
   'close',
 ] as const satisfies readonly (keyof Plugin)[]
@@ -47,7 +51,7 @@ export function instantiate(
   { name = module.name, from = module.name, given = {} }: { name?: string; from?: string; given?: unknown } = {},
 ): LoadedPlugin {
   const fail = (what: string, cause?: unknown) => new PluginLoadError(`create() of ${from} ${what}`, { cause })
-  const { host, counters } = createHost(name, parts)
+  const { host, counters, usesWorkloads } = createHost(name, parts)
 
   let made: unknown
   try {
@@ -63,7 +67,7 @@ export function instantiate(
     const value: unknown = (made as Plugin)[hook]
     if (value !== undefined && typeof value !== 'function') throw fail(`returned a "${hook}" that is not a function`)
   }
-  return { name, from, given, module, options, plugin: made as Plugin, counters }
+  return { name, from, given, module, options, plugin: made as Plugin, counters, usesWorkloads: usesWorkloads() }
 }
 
 /** One row of the resolved chain. */

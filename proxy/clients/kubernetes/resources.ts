@@ -14,6 +14,8 @@ export interface Resource {
   readonly keptBytes?: number
   /** The cluster counts as complete without it when the server does not have it or denies access. */
   readonly optional?: true
+  /** It may be absent, but not denied: without it, what is forbidden would be allowed. */
+  readonly needed?: true
 }
 
 /** Leaves out the slices that Starlane writes: it reads their endpoints from the other clusters. */
@@ -40,6 +42,35 @@ export const resources: readonly Resource[] = [
 /** Read only on request, since it is the largest list. */
 export const pods: Resource = { ...core('Pod', 'pods'), optional: true, keptBytes: 256 }
 
+/** The same with labels and named ports, for policies. */
+export const labelledPods: Resource = { ...pods, keptBytes: 1024 }
+
+const cilium = { apiVersion: 'cilium.io/v2', group: 'cilium.io', optional: true } as const
+
+/** Read only where a plugin asks for policies. Cilium's kinds exist only with Cilium. */
+export const policies: readonly Resource[] = [
+  {
+    kind: 'NetworkPolicy',
+    apiVersion: 'networking.k8s.io/v1',
+    group: 'networking.k8s.io',
+    plural: 'networkpolicies',
+    paths: ['/apis/networking.k8s.io/v1/networkpolicies'],
+    optional: true,
+  },
+  {
+    ...cilium,
+    kind: 'CiliumNetworkPolicy',
+    plural: 'ciliumnetworkpolicies',
+    paths: ciliumPaths('ciliumnetworkpolicies'),
+  },
+  {
+    ...cilium,
+    kind: 'CiliumClusterwideNetworkPolicy',
+    plural: 'ciliumclusterwidenetworkpolicies',
+    paths: ciliumPaths('ciliumclusterwidenetworkpolicies'),
+  },
+]
+
 /** The RBAC rule that a role needs. */
 export function ruleText({ group, plural }: Resource): string {
   return `{apiGroups: ["${group}"], resources: [${plural}], verbs: [list, watch]}`
@@ -47,6 +78,10 @@ export function ruleText({ group, plural }: Resource): string {
 
 function core(kind: string, plural: string): Resource {
   return { kind, apiVersion: 'v1', group: '', plural, paths: [`/api/v1/${plural}`] }
+}
+
+function ciliumPaths(plural: string): readonly string[] {
+  return [`/apis/cilium.io/v2/${plural}`]
 }
 
 function mcsPaths(plural: string): readonly string[] {

@@ -5,6 +5,7 @@ export interface PluginCounter {
   /** `starlane_plugin_circuit_breaker_opened_total` */
   readonly metric: string
   readonly help: string
+  readonly labels?: Readonly<Record<string, string>>
   readonly value: number
 }
 

@@ -4,6 +4,7 @@
  */
 import type { Path } from '../../config/fields.ts'
 import { didYouMean, shown } from '../../model/text/spelling.ts'
+import { groupOfPolicy, isPolicyKind } from '../../model/workloads/policy-object.ts'
 import {
   type ClusterObject,
   type Kind,
@@ -17,6 +18,7 @@ import { decodeEndpointSlice, decodeEndpoints } from './endpoints.ts'
 import { Faults, type ObjectFault } from './faults.ts'
 import { decodeServiceExport, decodeServiceImport } from './multicluster.ts'
 import { decodePod } from './pod.ts'
+import { decodePolicy } from './policy.ts'
 import { decodeService } from './service.ts'
 import { clusterWide, fit, namespace, namespaced, node } from './shapes.ts'
 
@@ -48,7 +50,7 @@ const decoders: Readonly<Record<string, Decoder>> = {
   'multicluster.x-k8s.io/v1beta1/ServiceImport': decodeServiceImport,
 }
 
-const homes: Readonly<Record<Kind, string>> = {
+const homes: Readonly<Record<(typeof kinds)[number], string>> = {
   Service: 'v1',
   Endpoints: 'v1',
   Namespace: 'v1',
@@ -59,7 +61,8 @@ const homes: Readonly<Record<Kind, string>> = {
   ServiceImport: 'multicluster.x-k8s.io/v1alpha1',
 }
 
-export function decodeKubernetes(value: unknown): Decoded {
+/** `workloads`: policies are read too. Otherwise they are ignored, like all other kinds. */
+export function decodeKubernetes(value: unknown, { workloads = false } = {}): Decoded {
   if (!isMapping(value)) return refused('object', [], `${shown(value)} is not a Kubernetes object; ${whatAnObjectHas}`)
   const { apiVersion, kind } = value
   if (membersOf(value)) return refused(String(kind), [], `is inside more than ${maxListDepth} lists; unfold it`)
@@ -69,6 +72,11 @@ export function decodeKubernetes(value: unknown): Decoded {
       ['kind'],
       `${kind === undefined ? 'is missing' : `${shown(kind)} is not a kind`}; ${whatAnObjectHas}`,
     )
+  if (workloads && isPolicyKind(kind) && groupOf(apiVersion) === groupOfPolicy(kind)) {
+    const faults = new Faults()
+    const object = decodePolicy({ kind, apiVersion: String(apiVersion) }, value, faults)
+    return { subject: object ? refText(object) : kind, ref: object, object, faults: faults.list }
+  }
   if (!isOurs(kind)) {
     const meant = misspelt(kind, apiVersion)
     return meant === '' ? ignored(kind) : refused(kind, ['kind'], `${shown(kind)} is not a kind that is read${meant}`)
@@ -81,8 +89,20 @@ export function decodeKubernetes(value: unknown): Decoded {
   }
   const faults = new Faults()
   const ref = identify(kind, value, faults)
-  const object = ref && decode(value, ref, faults)
+  const decoded = ref && decode(value, ref, faults)
+  const object = workloads ? decoded : withoutLabels(decoded)
   return { subject: ref ? refText(ref) : kind, ref, object: faults.isValid ? object : undefined, faults: faults.list }
+}
+
+/** Labels of Pods and namespaces are for policies alone. */
+function withoutLabels(object: ClusterObject | undefined): ClusterObject | undefined {
+  if (object?.kind === 'Namespace') {
+    const { labels, ...rest } = object
+    return rest
+  }
+  if (object?.kind !== 'Pod') return object
+  const { namespace, name, addresses } = object.pod
+  return { ...object, pod: { namespace, name, addresses } }
 }
 
 /**
@@ -115,7 +135,7 @@ function refused(subject: string, path: Path, message: string): Decoded {
   return { subject, faults: [{ code: 'SOURCE_OBJECT', path, message }] }
 }
 
-function isOurs(kind: string): kind is Kind {
+function isOurs(kind: string): kind is (typeof kinds)[number] {
   return (kinds as readonly string[]).includes(kind)
 }
 
@@ -170,7 +190,8 @@ function decodeNamespace(value: object, ref: ObjectRef, faults: Faults): Namespa
       `${shown(gate)} is neither "true" nor "false"; it is read as "false": no service of this namespace is global`,
     )
   }
-  return { ...ref, kind: 'Namespace', global: gate === undefined ? undefined : gate === 'true' }
+  const global = gate === undefined ? undefined : gate === 'true'
+  return { ...ref, kind: 'Namespace', global, labels: fitted.metadata.labels }
 }
 
 function decodeNode(value: object, ref: ObjectRef, faults: Faults): NodeObject | undefined {

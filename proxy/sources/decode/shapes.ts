@@ -167,7 +167,7 @@ export const endpoints = v.object({
 })
 
 export const namespace = v.object({
-  metadata: mapping({ name: label, annotations: textMap }),
+  metadata: mapping({ name: label, annotations: textMap, labels: textMap }),
 })
 
 export const node = v.object({ metadata: mapping({ labels: textMap }) })
@@ -175,9 +175,42 @@ export const node = v.object({ metadata: mapping({ labels: textMap }) })
 /** `podIPs` has one address for each family (API reference, PodStatus); older objects have only `podIP`. */
 const podIps = v.nullish(v.pipe(v.array(mapping({ ip: text }), not('a list')), v.maxLength(2, not('one or two'))), [])
 
+const containers = list(
+  mapping({
+    restartPolicy: v.nullish(text, ''),
+    ports: list(mapping({ name: v.nullish(text, ''), containerPort: portNumber, protocol })),
+  }),
+)
+
 export const pod = v.object({
-  status: v.nullish(mapping({ phase: v.nullish(text, ''), podIP: v.nullish(text, ''), podIPs: podIps }), {}),
+  metadata: mapping({ labels: textMap }),
+  spec: v.nullish(
+    mapping({
+      serviceAccountName: v.nullish(text, ''),
+      hostNetwork: v.nullish(flag, false),
+      containers,
+      initContainers: containers,
+    }),
+    {},
+  ),
+  status: v.nullish(
+    mapping({
+      phase: v.nullish(text, ''),
+      podIP: v.nullish(text, ''),
+      podIPs: podIps,
+      hostIP: v.nullish(text, ''),
+    }),
+    {},
+  ),
 })
+
+/** Only metadata; what a policy means is for a plugin to say. */
+export const policy = {
+  namespaced: v.object({
+    metadata: mapping({ name: objectName, namespace: withDefault(label, 'default'), annotations: textMap }),
+  }),
+  clusterWide: v.object({ metadata: mapping({ name: objectName, annotations: textMap }) }),
+}
 
 export type Shape = v.GenericSchema
 

@@ -12,6 +12,7 @@ import type { ClusterObject, Kind } from '../objects.ts'
 import { ServiceAssembler } from '../service-assembler.ts'
 import type { Facts } from '../source.ts'
 import { decodeNode, decodeService, decodeServiceExport } from './decode-cilium.ts'
+import { decodeAddress, decodeIdentity } from './decode-identities.ts'
 import { decodeSlice } from './decode-slices.ts'
 import { problemsOf, RecordReader } from './record-reader.ts'
 import type { Owner } from './records.ts'
@@ -25,6 +26,8 @@ export interface ClusterRecordsOptions {
   readonly sink: Sink
   readonly clock: Clock
   readonly limits?: Limits | undefined
+  /** Whether to read addresses and identities too. */
+  readonly workloads?: boolean | undefined
 }
 
 type Decoder = (suffix: string, value: Uint8Array, owner: Owner) => ClusterObject | readonly ClusterObject[]
@@ -39,7 +42,9 @@ const decoders = {
   endpointslices: { kinds: ['EndpointSlice'], decode: decodeSlice },
   serviceexports: { kinds: ['ServiceExport'], decode: decodeServiceExport },
   nodes: { kinds: ['Node'], decode: decodeNode },
-} as const satisfies Partial<Record<Resource, ResourceDecoder>>
+  identities: { kinds: ['Identity'], decode: decodeIdentity },
+  ip: { kinds: ['Address'], decode: decodeAddress },
+} as const satisfies Record<Resource, ResourceDecoder>
 
 type Read = keyof typeof decoders
 
@@ -71,6 +76,8 @@ export class ClusterRecords {
       endpointslices: this.#reader('endpointslices'),
       serviceexports: this.#reader('serviceexports'),
       nodes: this.#reader('nodes'),
+      identities: this.#reader('identities'),
+      ip: this.#reader('ip'),
     }
   }
 
@@ -113,6 +120,7 @@ export class ClusterRecords {
       ...(slicesMode === 'services-and-endpointslices' ? [other] : []),
       'nodes',
       ...(serviceExports === undefined ? [] : ['serviceexports' as const]),
+      ...(this.#options.workloads ? (['identities', 'ip'] as const) : []),
     ]
   }
 

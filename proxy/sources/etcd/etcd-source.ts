@@ -19,6 +19,8 @@ export type EtcdSourceOptions = EtcdLocation & {
    * distinguish terminating endpoints from ready ones.
    */
   readonly prefer?: 'services' | 'slices'
+  /** Whether to read addresses and identities too. */
+  readonly workloads?: boolean
   /** The size of the mesh: 255, the default, or 511. */
   readonly maxClusters?: number
   /** Throws when the announced id belongs to another cluster. */
@@ -70,7 +72,7 @@ class EtcdSource implements Source {
   }
 
   #open({ config }: ClusterDescription): readonly [Subscription, ...Subscription[]] {
-    const { cluster, id = config.id, prefer = 'services', maxClusters = 255, admit } = this.#options
+    const { cluster, id = config.id, prefer = 'services', workloads, maxClusters = 255, admit } = this.#options
     const { cached } = config
     if (config.id !== id) {
       throw new MeshError(
@@ -85,8 +87,8 @@ class EtcdSource implements Source {
     const kind = `${cached} ${config.id}`
     if (this.#records?.kind !== kind) {
       this.#records?.records.close()
-      const owner = { cluster, clusterId: config.id }
-      const parts = { clock: this.#clock, limits: this.#limits, sink: this.#sink as Sink }
+      const owner = { cluster, clusterId: config.id, maxClusters: config.maxConnectedClusters }
+      const parts = { clock: this.#clock, limits: this.#limits, sink: this.#sink as Sink, workloads }
       this.#records = { kind, records: new ClusterRecords({ owner, cached, prefer, ...parts }) }
     }
     return this.#records.records.subscribe(config)

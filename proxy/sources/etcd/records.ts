@@ -10,6 +10,8 @@ import type { ServiceSpec } from '../objects.ts'
 export interface Owner {
   readonly cluster: string
   readonly clusterId: number
+  /** The size of its mesh: 255 unless it is given. */
+  readonly maxClusters?: number
 }
 
 /** Go writes an empty map as null. */

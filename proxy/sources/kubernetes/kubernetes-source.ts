@@ -6,7 +6,7 @@ import { Budget } from '../../clients/budget.ts'
 import { ApiError } from '../../clients/kubernetes/api-error.ts'
 import type { KubernetesClient } from '../../clients/kubernetes/client.ts'
 import { createKubernetesClient, type KubernetesLogin, type KubernetesWorld } from '../../clients/kubernetes/connect.ts'
-import { pods, type Resource, resources } from '../../clients/kubernetes/resources.ts'
+import { labelledPods, pods, policies, type Resource, resources } from '../../clients/kubernetes/resources.ts'
 import { Watcher, type WatchState } from '../../clients/kubernetes/watcher.ts'
 import type { ApiObject } from '../../clients/kubernetes/wire.ts'
 import { defaultLimits, type Limits } from '../../model/cluster.ts'
@@ -21,6 +21,11 @@ export type KubernetesOptions = {
   readonly cluster: string
   /** Whether to read Pods too; only names of pods in DNS need them. */
   readonly pods?: boolean
+  /**
+   * Whether to read Pods with their labels, and policies. `needed`: the cluster is not live without the right to read them;
+   * `wanted`: it is, and status says what is missing.
+   */
+  readonly workloads?: 'needed' | 'wanted' | undefined
   readonly limits?: Limits
 } & KubernetesLogin
 
@@ -55,12 +60,12 @@ class KubernetesSource implements Source {
 
   constructor(options: KubernetesOptions, world: KubernetesWorld) {
     this.#cluster = options.cluster
-    this.#resources = options.pods ? [...resources, pods] : resources
+    this.#resources = resourcesFor(options)
     this.#world = world
     this.#client = createKubernetesClient(options, world)
     this.#budget = new Budget(options.limits ?? defaultLimits, world.clock)
     this.#assembler = new ServiceAssembler(options.cluster, { maxEndpoints: options.limits?.serviceEndpoints })
-    this.#reader = new ObjectReader(options.cluster, this.#assembler)
+    this.#reader = new ObjectReader(options.cluster, this.#assembler, options.workloads !== undefined)
   }
 
   start(sink: Sink): void {
@@ -139,13 +144,15 @@ class KubernetesSource implements Source {
 
   /** Whether every resource has been listed. An optional one is waited for until the server denies it. */
   #isComplete(): boolean {
-    return [...this.#progress].every(([{ optional }, { listed, state }]) => listed || (optional && isRefused(state)))
+    return [...this.#progress].every(
+      ([{ optional, needed }, { listed, state }]) => listed || (optional && !needed && isRefused(state)),
+    )
   }
 
   /** The first error of a required resource, or of any that takes too much: the limits are those of the cluster. */
   #failure(): MeshError | undefined {
-    for (const [{ optional }, { state }] of this.#progress) {
-      if (state.state === 'over' || (!optional && isFailing(state))) return state.error
+    for (const [{ optional, needed }, { state }] of this.#progress) {
+      if (state.state === 'over' || ((!optional || needed) && isFailing(state))) return state.error
     }
     return undefined
   }
@@ -170,6 +177,12 @@ class KubernetesSource implements Source {
       yield { code: 'SOURCE_READ', where, message: state.error.message }
     }
   }
+}
+
+function resourcesFor({ pods: withPods, workloads }: KubernetesOptions): readonly Resource[] {
+  if (workloads === undefined) return withPods ? [...resources, pods] : resources
+  const more = [labelledPods, ...policies]
+  return [...resources, ...(workloads === 'needed' ? more.map(each => ({ ...each, needed: true as const })) : more)]
 }
 
 /** One failed attempt is tolerated: watches are cut now and then, and the next attempt follows within a second. */

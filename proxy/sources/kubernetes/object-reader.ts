@@ -13,11 +13,14 @@ const maxFaults = 200
 export class ObjectReader {
   readonly #cluster: string
   readonly #assembler: ServiceAssembler
+  readonly #workloads: boolean
   readonly #faults = new Map<string, readonly Problem[]>()
   #revision = 0
 
-  constructor(cluster: string, assembler: ServiceAssembler) {
+  /** `workloads`: with labels of Pods, and policies. */
+  constructor(cluster: string, assembler: ServiceAssembler, workloads = false) {
     this.#cluster = cluster
+    this.#workloads = workloads
     this.#assembler = assembler
   }
 
@@ -25,7 +28,7 @@ export class ObjectReader {
     // Members of a list have no kind, and metadata alone has the kind PartialObjectMetadata.
     const { object, faults, ref } = isTooLong(raw)
       ? { ...tooLong, object: undefined, ref: undefined }
-      : decodeKubernetes({ ...raw, kind, apiVersion })
+      : decodeKubernetes({ ...raw, kind, apiVersion }, { workloads: this.#workloads })
     const { namespace = '', name } = raw.metadata
     this.#remember(refText({ kind: kind as Kind, namespace, name }), faults)
     if (object) this.#assembler.put(object)

@@ -31,9 +31,12 @@ export class ManifestFile {
   #stamp = ''
   #isSettled = false
   #hash = ''
+  readonly #workloads: boolean
 
-  constructor(path: string) {
+  /** `workloads`: with labels of Pods, and policies. */
+  constructor(path: string, workloads = false) {
     this.path = path
+    this.#workloads = workloads
   }
 
   /**
@@ -63,7 +66,7 @@ export class ManifestFile {
   async #take(text: string, pause: () => Promise<void> | undefined): Promise<void> {
     if (this.objects.size > 0 && text.trim() === '')
       throw new SyntaxFault('it is empty; delete it if that is intended', 1)
-    const decoder = new ManifestDecoder(this.path, this.objects)
+    const decoder = new ManifestDecoder(this.path, this.objects, this.#workloads)
     for (const raw of parseManifest(text)) {
       await pause()
       decoder.add(raw)
@@ -89,15 +92,17 @@ class ManifestDecoder {
   readonly problems: ProblemList
   readonly #path: string
   readonly #before: ReadonlyMap<string, PlacedObject>
+  readonly #workloads: boolean
 
-  constructor(path: string, before: ReadonlyMap<string, PlacedObject>) {
+  constructor(path: string, before: ReadonlyMap<string, PlacedObject>, workloads: boolean) {
     this.#path = path
     this.#before = before
+    this.#workloads = workloads
     this.problems = new ProblemList(path, maxProblems)
   }
 
   add(raw: RawObject): void {
-    const { subject, ref, object, faults } = decodeKubernetes(raw.value)
+    const { subject, ref, object, faults } = decodeKubernetes(raw.value, { workloads: this.#workloads })
     const isRefused = !object && faults.length > 0
     const before = ref && isRefused ? this.#before.get(refText(ref))?.object : undefined
     const usable = object ?? before

@@ -20,6 +20,8 @@ export interface ManifestsOptions {
   readonly cluster: string
   readonly clock: Clock
   readonly log: Log
+  /** Whether to read labels of Pods, and policies. */
+  readonly workloads?: boolean
   /**
    * Milliseconds without a file event before the files are read; default 100. Increase it where files are written slowly,
    * since half a file that happens to parse is used as it is.
@@ -42,6 +44,7 @@ export function createManifestsSource(path: string, options: ManifestsOptions): 
 class ManifestsSource implements Source {
   readonly #path: string
   readonly #cluster: string
+  readonly #workloads: boolean
   readonly #clock: Clock
   readonly #log: Log
   readonly #watch: PathWatch
@@ -59,9 +62,10 @@ class ManifestsSource implements Source {
   #sliceStart = 0
 
   constructor(path: string, options: ManifestsOptions) {
-    const { cluster, clock, log, debounceMs = 100, rescanMs = 30_000 } = options
+    const { cluster, workloads = false, clock, log, debounceMs = 100, rescanMs = 30_000 } = options
     this.#path = normalize(path)
     this.#cluster = cluster
+    this.#workloads = workloads
     this.#clock = clock
     this.#log = log
     this.#assembler = new ServiceAssembler(cluster)
@@ -122,7 +126,7 @@ class ManifestsSource implements Source {
 
   /** False when the file is gone. */
   async #refresh(path: string, stamp: string): Promise<boolean> {
-    const file = this.#files.get(path) ?? new ManifestFile(path)
+    const file = this.#files.get(path) ?? new ManifestFile(path, this.#workloads)
     const before = file.objects
     const outcome = await file.refresh(stamp, () => this.#pause())
     if (outcome === 'gone') return false

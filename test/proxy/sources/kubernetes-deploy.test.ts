@@ -16,7 +16,7 @@ import { eventually } from '../../support/eventually.ts'
 import type { Rule } from '../../support/kube-api/authorize.ts'
 import { writeKubeconfig } from '../../support/kube-api/kubeconfig.ts'
 import { type KubeApi, startKubeApi } from '../../support/kube-api/server.ts'
-import { builtIn, type KubeObject, multicluster } from '../../support/kube-api/types.ts'
+import { builtIn, ciliumPolicies, type KubeObject, multicluster } from '../../support/kube-api/types.ts'
 import { isOldKubectl, needsKubectl, needsKustomize } from '../../support/kubectl.ts'
 
 t.test('kubectl takes the test server for a cluster', needsKubectl, async t => {
@@ -143,6 +143,12 @@ t.test('starlane install fills in an overlay', needsKustomize, async t => {
     t.notMatch(printed, /starlane-pods/)
   }
   const plain = readFileSync(file, 'utf8')
+  writeFileSync(file, `${plain}plugins: [{ use: policy }]\n`)
+  t.match(
+    await starlane('node-agent', '-c', file, '--print'),
+    /ciliumnetworkpolicies/,
+    'with the rights of its plugins',
+  )
   writeFileSync(file, `${plain}dns: { pods: verified }\n`)
   const roles = parseAllDocuments(await starlane('sidecar', '-c', file, '--print')).map(
     each => each.toJS() as KubeObject,
@@ -183,6 +189,30 @@ t.test('the role for names of pods', async t => {
   await eventually(() => assert.equal(sink.link, 'live', 'the rest is read'))
 })
 
+t.test('the role for policies', async t => {
+  const rules = rulesOf('deploy/base/read.yaml', 'ClusterRole')
+  const more = rulesOf('deploy/components/policies/policies.yaml', 'ClusterRole')
+  const all = [...rules, ...more]
+  const enough = await readWith(t, all, { workloads: 'needed' })
+  const asked = more.flatMap(({ resources }) => resources)
+  await eventually(() => assert.ok(asked.every(resource => enough.api.watches.count(resource) > 0)))
+  t.equal(enough.sink.link, 'live')
+  t.same(enough.sink.problemList, [])
+  t.equal(asked.length, 4)
+
+  for (const resource of asked) {
+    const less = all.map(rule => ({ ...rule, resources: rule.resources.filter(each => each !== resource) }))
+    const message = new RegExp(`may not read ${resource}; its role needs {.*resources: \\[${resource}\\]`)
+    const needed = await readWith(t, less, { workloads: 'needed' })
+    await eventually(() => assert.match(needed.sink.error?.message ?? '', message))
+    t.equal(needed.sink.link, 'lost', `the local cluster waits for ${resource}`)
+    t.notOk(needed.sink.calls.includes('reset'))
+    const wanted = await readWith(t, less, { workloads: 'wanted' })
+    await eventually(() => assert.match(wanted.sink.problemList[0]?.message ?? '', message))
+    await eventually(() => assert.equal(wanted.sink.link, 'live', 'of a remote cluster the rest is read'))
+  }
+})
+
 t.test('the reading role', async t => {
   const rules = rulesOf('deploy/base/read.yaml', 'ClusterRole')
 
@@ -217,10 +247,14 @@ t.test('the reading role', async t => {
 })
 
 /** A user with these rules reads a cluster that has everything. */
-async function readWith(t: Test, rules: readonly Rule[], options: { pods?: boolean } = {}) {
+async function readWith(
+  t: Test,
+  rules: readonly Rule[],
+  options: { pods?: boolean; workloads?: 'needed' | 'wanted' } = {},
+) {
   const api = await startKubeApi({
     users: { secret: { name: 'starlane', rules } },
-    types: [...builtIn, ...multicluster],
+    types: [...builtIn, ...multicluster, ...ciliumPolicies],
   })
   t.teardown(() => api.stop())
   const file = join(temporary(t), 'config')

@@ -76,6 +76,28 @@ export class Peer {
     return { [this.key('nodes', name)]: Buffer.from(JSON.stringify(record)) }
   }
 
+  /** The address of a Pod, and its identity by labels. */
+  pod(address: string, pod: string, id: number, labels: Readonly<Record<string, string>>): Record<string, Buffer> {
+    const [namespace = '', name = ''] = pod.split('/')
+    const record = {
+      ...{ IP: address, Mask: null, HostIP: '172.20.0.12', ID: id, Key: 0, Metadata: '' },
+      ...{ K8sNamespace: namespace, K8sPodName: name, NamedPorts: [{ Name: 'http', Port: 8080, Protocol: 'TCP' }] },
+    }
+    return { [this.key('ip', address)]: Buffer.from(JSON.stringify(record)), ...this.identity(id, namespace, labels) }
+  }
+
+  identity(id: number, namespace: string, labels: Readonly<Record<string, string>>): Record<string, Buffer> {
+    const all = {
+      ...labels,
+      'io.cilium.k8s.policy.cluster': this.name,
+      'io.kubernetes.pod.namespace': namespace,
+      'io.cilium.k8s.namespace.labels.kubernetes.io/metadata.name': namespace,
+      'io.cilium.k8s.policy.serviceaccount': 'default',
+    }
+    const text = Object.entries(all).map(([key, value]) => `k8s:${key}=${value};`)
+    return { [this.key('identities', String(id))]: Buffer.from(text.sort().join('')) }
+  }
+
   async put(...records: Readonly<Record<string, Buffer>>[]): Promise<void> {
     const writes = records.flatMap(record => Object.entries(record).map(([key, value]): Write => ({ key, value })))
     for (let at = 0; at < writes.length; at += 100) await this.#client.write(writes.slice(at, at + 100), 0n)

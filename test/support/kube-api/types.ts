@@ -91,6 +91,7 @@ export const builtIn: readonly ResourceType[] = [
   type('discovery.k8s.io/v1', 'EndpointSlice', 'endpointslices', true, { columns: [['AddressType', 'addressType']] }),
   type('events.k8s.io/v1', 'Event', 'events', true, { shortNames: ['ev'] }),
   type('coordination.k8s.io/v1', 'Lease', 'leases', true),
+  type('networking.k8s.io/v1', 'NetworkPolicy', 'networkpolicies', true, { shortNames: ['netpol'] }),
   type('policy/v1', 'PodDisruptionBudget', 'poddisruptionbudgets', true, { shortNames: ['pdb'] }),
   type(rbac, 'ClusterRole', 'clusterroles', false),
   type(rbac, 'ClusterRoleBinding', 'clusterrolebindings', false),
@@ -102,6 +103,14 @@ export const builtIn: readonly ResourceType[] = [
 export const multicluster: readonly ResourceType[] = [
   type(mcs, 'ServiceExport', 'serviceexports', true, { shortNames: ['svcex'], subresources: ['status'] }),
   type(mcs, 'ServiceImport', 'serviceimports', true, { shortNames: ['svcim'], subresources: ['status'] }),
+]
+
+/** The policies of Cilium, which only a cluster with Cilium has. */
+export const ciliumPolicies: readonly ResourceType[] = [
+  type('cilium.io/v2', 'CiliumNetworkPolicy', 'ciliumnetworkpolicies', true, { shortNames: ['cnp'] }),
+  type('cilium.io/v2', 'CiliumClusterwideNetworkPolicy', 'ciliumclusterwidenetworkpolicies', false, {
+    shortNames: ['ccnp'],
+  }),
 ]
 
 export function groupVersion({ group, version }: Pick<ResourceType, 'group' | 'version'>): string {

@@ -1,0 +1,148 @@
+/** Pods, identities and policies of all clusters: the sources write them, plugins read them. */
+import { isLoopback } from '../model/address.ts'
+import type { Sink } from '../model/sink.ts'
+import type { Occupant } from '../model/workloads/identity.ts'
+import type { PolicyObject } from '../model/workloads/policy-object.ts'
+import type { WorkloadChange, Workloads } from '../model/workloads/workloads.ts'
+import { ClusterWorkloads, otherIdentity } from './cluster-workloads.ts'
+
+/** What a source has to say here; its services go elsewhere. */
+export type WorkloadSink = Required<
+  Pick<
+    Sink,
+    | 'reset'
+    | 'putPod'
+    | 'dropPod'
+    | 'putNamespace'
+    | 'dropNamespace'
+    | 'putPolicy'
+    | 'dropPolicy'
+    | 'putAddress'
+    | 'dropAddress'
+    | 'putIdentity'
+    | 'dropIdentity'
+  >
+>
+
+const host: Occupant = Object.freeze({ identity: otherIdentity('host', ''), pod: undefined, ports: Object.freeze([]) })
+
+export class WorkloadStore implements Workloads {
+  readonly #defer: (run: () => void) => void
+  readonly #listeners = new Set<(change: WorkloadChange) => void>()
+  /** In the order in which they are asked; the local one first. */
+  #clusters = new Map<string, ClusterWorkloads>()
+  #machine: ReadonlySet<string> = new Set()
+  #addresses = new Set<string>()
+  #everything = false
+  #policiesChanged = false
+  #isAnnounced = false
+
+  /** `defer` schedules the call of the listeners; by default at the end of the current turn. */
+  constructor(defer: (run: () => void) => void = queueMicrotask) {
+    this.#defer = defer
+  }
+
+  /** The clusters of the mesh, the local one first. Others are forgotten. */
+  setClusters(names: readonly string[]): void {
+    const before = this.#clusters
+    this.#clusters = new Map(names.map(name => [name, before.get(name) ?? this.#newCluster(name)]))
+    if ([...before.keys()].join() === names.join()) return
+    this.#everything = true
+    this.#policiesChanged = true
+    this.#announce()
+  }
+
+  /** The canonical addresses of this machine. */
+  setMachine(addresses: ReadonlySet<string>): void {
+    this.#machine = addresses
+    this.#everything = true
+    this.#announce()
+  }
+
+  /** Where the source of a cluster writes. The cluster must be one of the mesh. */
+  sink(name: string): WorkloadSink {
+    const cluster = this.#clusters.get(name)
+    if (!cluster) throw new TypeError(`"${name}" is not a cluster of the mesh`)
+    return {
+      reset: snapshot => cluster.reset(snapshot),
+      putPod: pod => cluster.putPod(pod),
+      dropPod: (namespace, name) => cluster.dropPod(namespace, name),
+      putNamespace: namespace => cluster.putNamespace(namespace),
+      dropNamespace: name => cluster.dropNamespace(name),
+      putPolicy: policy => cluster.putPolicy(policy),
+      dropPolicy: policy => cluster.dropPolicy(policy),
+      putAddress: record => cluster.putAddress(record),
+      dropAddress: record => cluster.dropAddress(record),
+      putIdentity: identity => cluster.putIdentity(identity),
+      dropIdentity: identity => cluster.dropIdentity(identity),
+    }
+  }
+
+  at(address: string, cluster?: string): Occupant | undefined {
+    if (cluster !== undefined) return this.#clusters.get(cluster)?.at(address)
+    // A Pod comes before the machine: the addresses of a demo's pods are those of this machine too.
+    let found: Occupant | undefined
+    for (const each of this.#clusters.values()) {
+      found = each.at(address)
+      if (found) break
+    }
+    if (found?.identity.kind === 'pod') return found
+    return isLoopback(address) || this.#machine.has(address) ? host : found
+  }
+
+  addressesOf(pod: string): readonly string[] {
+    for (const cluster of this.#clusters.values()) {
+      const addresses = cluster.addressesOf(pod)
+      if (addresses.length > 0) return addresses
+    }
+    return []
+  }
+
+  policies(): readonly PolicyObject[] {
+    return [...this.#clusters.values()].flatMap(cluster => cluster.policies())
+  }
+
+  get size(): { readonly addresses: number; readonly policies: number } {
+    const all = [...this.#clusters.values()]
+    return {
+      addresses: all.reduce((sum, { addresses }) => sum + addresses, 0),
+      policies: all.reduce((sum, { policyCount }) => sum + policyCount, 0),
+    }
+  }
+
+  onChange(listener: (change: WorkloadChange) => void): () => void {
+    this.#listeners.add(listener)
+    return () => this.#listeners.delete(listener)
+  }
+
+  #newCluster(name: string): ClusterWorkloads {
+    return new ClusterWorkloads(name, {
+      address: address => {
+        if (!this.#everything) this.#addresses.add(address)
+        this.#announce()
+      },
+      everything: () => {
+        this.#everything = true
+        this.#addresses.clear()
+        this.#announce()
+      },
+      policies: () => {
+        this.#policiesChanged = true
+        this.#announce()
+      },
+    })
+  }
+
+  #announce(): void {
+    if (this.#isAnnounced) return
+    this.#isAnnounced = true
+    this.#defer(() => {
+      const change = { addresses: this.#addresses, everything: this.#everything, policies: this.#policiesChanged }
+      this.#isAnnounced = false
+      this.#addresses = new Set()
+      this.#everything = false
+      this.#policiesChanged = false
+      for (const listener of this.#listeners) listener(change)
+    })
+  }
+}
