@@ -1,4 +1,5 @@
 /** A whole Starlane for a script in a network namespace of its own, with one TCP and one UDP service and their backends. */
+import assert from 'node:assert/strict'
 import { execFileSync } from 'node:child_process'
 import { createSocket } from 'node:dgram'
 import { once } from 'node:events'
@@ -6,11 +7,11 @@ import { mkdtemp, rename, writeFile } from 'node:fs/promises'
 import { connect, createServer, type Server } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import { setTimeout as sleep } from 'node:timers/promises'
 import { loadConfig } from '../../proxy/config/load.ts'
 import { takeLock } from '../../proxy/dataplane/frontends/netns-lock.ts'
 import { silentLog } from '../../proxy/model/log.ts'
 import { createRuntime, type Runtime } from '../../proxy/runtime.ts'
+import { eventually } from './eventually.ts'
 import { manifests } from './world.ts'
 
 const backend = '127.1.0.1'
@@ -23,6 +24,8 @@ export async function parts(proxy: { readonly vips?: unknown }) {
   const apps: Server[] = []
   let runtime: Runtime | undefined
   const own = proxy.vips === 'clusterIP'
+  // Those of the range are hashes of the services' names.
+  const [vip, names] = own ? ['10.96.0.10', '10.96.0.11'] : ['127.96.205.102', '127.96.222.42']
 
   /** Who has the port of the service on all addresses. */
   const app = async (port: number): Promise<string> => {
@@ -60,32 +63,40 @@ export async function parts(proxy: { readonly vips?: unknown }) {
 
   /** What a client is told, or the code of its error. */
   const ask = (host: string, port: number): Promise<string> =>
-    new Promise(resolve => {
+    new Promise<string>(resolve => {
       const socket = connect({ host, port })
-      socket.on('data', data => resolve(`${data}`.trim()))
+      socket.on('data', data => {
+        resolve(`${data}`.trim())
+        socket.destroy()
+      })
       socket.on('error', (error: NodeJS.ErrnoException) => resolve(`${error.code}`))
-      socket.setTimeout(5000, () => resolve('silence'))
+      socket.on('close', () => resolve('closed'))
+      socket.setTimeout(5000, () => {
+        resolve('silence')
+        socket.destroy()
+      })
     })
 
-  const askUdp = async (host: string): Promise<string> => {
+  const askUdp = async (host: string, withinMs = 5000): Promise<string> => {
     const socket = createSocket('udp4')
     await new Promise<void>(resolve => socket.connect(7000, host, resolve))
     const answer = new Promise<string>(resolve => {
       socket.on('message', message => resolve(`${message}`))
       socket.on('error', (error: NodeJS.ErrnoException) => resolve(`${error.code}`))
-      setTimeout(() => resolve('silence'), 5000)
+      setTimeout(() => resolve('silence'), withinMs)
     })
     socket.send('x')
     return answer.finally(() => socket.close())
   }
 
-  /** Waits until the address refuses. */
-  const refused = async (host: string): Promise<void> => {
-    for (let i = 0; i < 100; i++) {
-      const answer = await ask(host, 7000)
-      if (answer === 'ECONNREFUSED' || answer === 'app') return
-      await sleep(100)
-    }
+  /**
+   * Waits until both services refuse. A datagram that waits in a socket while that is closed is lost without an answer, so a UDP
+   * client asks again.
+   */
+  const refused = async (): Promise<void> => {
+    const refusals = ['ECONNREFUSED', 'app']
+    await eventually(async () => assert.ok(refusals.includes(await ask(vip, 7000))), 10_000)
+    await eventually(async () => assert.ok(refusals.includes(await askUdp(names, 100))), 10_000)
   }
 
   /** Opens a connection; the function returned tells whether it still carries bytes. */
@@ -93,10 +104,16 @@ export async function parts(proxy: { readonly vips?: unknown }) {
     const socket = connect({ host, port: 7000 })
     socket.on('error', () => {})
     await once(socket, 'data')
+    const closed = new Promise<string>(resolve => socket.on('close', () => resolve('closed')))
     return async () => {
       socket.write('echo')
-      const heard = await Promise.race([once(socket, 'data'), once(socket, 'close').then(() => ['closed'])])
-      return `${heard[0]}`
+      return Promise.race([
+        once(socket, 'data').then(
+          ([data]) => `${data}`,
+          () => closed,
+        ),
+        closed,
+      ])
     }
   }
 
@@ -115,9 +132,9 @@ export async function parts(proxy: { readonly vips?: unknown }) {
     socket.pipe(socket)
   })
   await new Promise<void>(resolve => echo.listen(8000, backend, resolve))
-  const names = createSocket('udp4')
-  names.on('message', (_message, { address, port }) => names.send('one', port, address))
-  await new Promise<void>(resolve => names.bind(8000, backend, resolve))
+  const pod = createSocket('udp4')
+  pod.on('message', (_message, { address, port }) => pod.send('one', port, address))
+  await new Promise<void>(resolve => pod.bind(8000, backend, resolve))
   await pods(backend)
   const config = {
     cluster: 'one',
@@ -138,9 +155,9 @@ export async function parts(proxy: { readonly vips?: unknown }) {
     refused,
     hold,
     problems,
-    /** The addresses of the TCP and of the UDP service; those of the range are hashes of the names. */
-    vip: own ? '10.96.0.10' : '127.96.205.102',
-    names: own ? '10.96.0.11' : '127.96.222.42',
+    /** The addresses of the TCP and of the UDP service. */
+    vip,
+    names,
     /** As another Starlane of the namespace would. */
     lock: () => takeLock('starlane-nftables'),
     stop: async (): Promise<void> => {
