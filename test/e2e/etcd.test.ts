@@ -3,6 +3,7 @@ import assert from 'node:assert/strict'
 import { mkdir, rename, rm, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import t from 'tap'
+import { type LogFields, silentLog } from '../../proxy/model/log.ts'
 import { noEtcd, startEtcd } from '../support/etcd/etcd.ts'
 import { Peer } from '../support/etcd/peer.ts'
 import { eventually } from '../support/eventually.ts'
@@ -98,6 +99,78 @@ t.test('a folder of client files, a cache of their clusters, and a reader of the
   await eventually(() => assert.equal(agent.status().clusters.length, 1), 25_000)
   t.same(agent.runtime().service('default', 'rebel-base')?.backends, [], 'a deleted file removes its cluster')
 })
+
+t.test(
+  'etcds that were started with the defaults have one cluster id, and are not mixed up',
+  { skip: noEtcd },
+  async t => {
+    // Of machines of their own: there each has the default peer URL, of which the ids are made.
+    const peers = ['--initial-advertise-peer-urls', 'http://localhost:2380', '--initial-cluster-token', 'etcd-cluster']
+    const defaults = { flags: ['--name', 'default', '--initial-cluster', 'default=http://localhost:2380', ...peers] }
+    const [far, near, moved] = await Promise.all([1, 2, 3].map(() => startEtcd(t, defaults)))
+    assert.ok(far && near && moved)
+    const clients = await Promise.all([far, near, moved].map(etcd => etcd.client()))
+    t.equal(new Set(clients.map(({ clusterId }) => clusterId)).size, 1, 'the ids say nothing')
+    const warned: unknown[] = []
+    const log = {
+      ...silentLog,
+      warn: (event: string, fields?: LogFields) => void warned.push([event, fields?.cluster]),
+    }
+    const local = (name: string, id: number) => ({ name, id, source: { manifests: `./${name}` } })
+    const east = await createWorld(t, {
+      clusters: ['east'],
+      config: { clusters: [local('east', 7)], publish: { endpoints: [far.url] } },
+    })
+    const home = await createWorld(t, {
+      clusters: ['home'],
+      log,
+      config: {
+        clusters: [
+          local('home', 1),
+          { name: 'east', id: 7, source: { etcd: { config: './east.etcd' } }, allow: { loopback: true } },
+        ],
+        publish: { endpoints: [near.url], cache: true },
+      },
+    })
+    const stored = async (etcd: typeof far) =>
+      (await etcd.ctl('get', '--prefix', '--keys-only', 'cilium/'))
+        .split('\n')
+        .filter(key => /\/services\/v1\/.*\/default\//.test(key) && !key.includes('/synced/'))
+        .sort()
+    const clientFile = (url: string) => writeFile(join(home.folder, 'east.etcd'), `endpoints: ["${url}"]\n`)
+    await startPod(t, east.ip(11), 'east')
+    await east.declare('east', { clusterIP: east.ip(1), pods: [{ ip: east.ip(11) }] })
+    await home.declare('home', { clusterIP: home.ip(1), pods: [] })
+    await clientFile(far.url)
+    await east.start()
+    await home.start()
+
+    await eventually(async () => assert.deepEqual(await tally(2, home.ip(1)), { east: 2 }), 25_000)
+    const own = 'cilium/state/services/v1/home/default/rebel-base'
+    const copies = (...names: string[]) => names.map(name => `cilium/cache/services/v1/east/default/${name}`)
+    await eventually(async () => assert.deepEqual(await stored(near), [...copies('rebel-base'), own]), 25_000)
+    t.same(await stored(far), ['cilium/state/services/v1/east/default/rebel-base'], 'nothing of home is in it')
+    t.same(home.status().problems, [])
+    t.same(warned, [['publish.same-etcd-id', 'east']], 'logged once')
+
+    // A third etcd with the same id takes the place of the first: nothing of that one stays.
+    const peer = new Peer(await moved.client())
+    await peer.put(peer.service('default/other'))
+    await peer.announce()
+    await peer.complete('nodes', 'identities', 'ip')
+    await clientFile(moved.url)
+    await eventually(async () => assert.deepEqual(await stored(near), [...copies('other'), own]), 25_000)
+    t.same(home.runtime().service('default', 'rebel-base')?.backends, [])
+    t.same(home.status().problems, [])
+
+    // The etcd that it would be copied to, by another name of the same server.
+    await clientFile(near.url.replace('127.0.0.1', 'localhost'))
+    await eventually(() => {
+      const error = home.status().publisher?.copies.find(({ cluster }) => cluster === 'east')?.error
+      assert.match(error ?? '', /already in the etcd that it would be copied to/)
+    }, 25_000)
+  },
+)
 
 t.test('addresses that a record may not name are never dialled', { skip: noEtcd }, async t => {
   const etcd = await startEtcd(t)

@@ -20,12 +20,6 @@ import { type ClusterConfig, decodeClusterConfig } from './cluster-config.ts'
 import { Mirror, type MirrorEvents, type MirrorListener } from './mirror.ts'
 import type { Entry } from './rpc.ts'
 
-/** The last heartbeat of a store. A store whose heartbeat stopped is read again only after a new one. */
-export interface Heartbeat {
-  readonly clusterId: string
-  readonly revision: number
-}
-
 /** One resource, and the listener for its keys. */
 export interface Subscription {
   readonly resource: Resource
@@ -50,6 +44,12 @@ export interface StoreIdentity {
   readonly clusterId: string
   /** Undefined while there is no heartbeat. */
   readonly heartbeat: string | undefined
+}
+
+/** The last heartbeat of a store. A store whose heartbeat stopped is read again only after a new one. */
+export interface Heartbeat extends StoreIdentity {
+  /** When it was last renewed; 0 while there is none. */
+  readonly revision: number
 }
 
 export function storeIdentity(clusterId: string, heartbeat: Entry | undefined): StoreIdentity {
@@ -88,7 +88,6 @@ export class Session {
   /** Of the canaries and the resources. */
   #resources: Mirror[] = []
   #heartbeat: Heartbeat
-  #store: StoreIdentity
   #configText: string | undefined
   #config: ClusterConfig | undefined
   #isHeartbeatListed = false
@@ -103,8 +102,7 @@ export class Session {
   constructor(client: EtcdClient, parts: SessionParts) {
     this.#client = client
     this.#parts = parts
-    this.#heartbeat = { clusterId: client.clusterId, revision: 0 }
-    this.#store = storeIdentity(client.clusterId, undefined)
+    this.#heartbeat = this.#heartbeatOf(undefined)
     this.#stopHeartbeat = this.#expectHeartbeat()
     this.#stopPatience = this.#expectList()
     client.onEnd(error => this.#end(error))
@@ -134,19 +132,20 @@ export class Session {
       return
     }
     this.#isHeartbeatListed = true
+    this.#heartbeat = this.#heartbeatOf(entry)
     const { stale } = this.#parts
-    this.#store = storeIdentity(this.#client.clusterId, entry)
-    this.#heartbeat = { ...this.#heartbeat, revision: entry?.modRevision ?? 0 }
-    const isStale = stale?.clusterId === this.#heartbeat.clusterId && stale.revision === this.#heartbeat.revision
-    if (!isStale) this.#watchConfig()
+    if (!stale || !isSame(stale, this.#heartbeat)) this.#watchConfig()
   }
 
   #nextHeartbeat(entry: Entry): void {
-    this.#store = storeIdentity(this.#client.clusterId, entry)
-    this.#heartbeat = { ...this.#heartbeat, revision: entry.modRevision }
+    this.#heartbeat = this.#heartbeatOf(entry)
     this.#stopHeartbeat()
     this.#stopHeartbeat = this.#expectHeartbeat()
     this.#watchConfig()
+  }
+
+  #heartbeatOf(entry: Entry | undefined): Heartbeat {
+    return { ...storeIdentity(this.#client.clusterId, entry), revision: entry?.modRevision ?? 0 }
   }
 
   #expectHeartbeat(): () => void {
@@ -187,7 +186,7 @@ export class Session {
       this.#configText = text
       this.#config = config
       if (before) this.#readAgain()
-      this.#awaitCanaries({ config, value, store: this.#store })
+      this.#awaitCanaries({ config, value, store: this.#heartbeat })
       this.#reportMissing()
     } catch (error) {
       this.#end(this.#error(`${clusterConfigKey(this.#parts.cluster)}: ${messageOf(error)}`))
@@ -284,4 +283,8 @@ export class Session {
     this.close()
     this.#parts.ended(error, stale)
   }
+}
+
+function isSame(one: Heartbeat, other: Heartbeat): boolean {
+  return one.clusterId === other.clusterId && one.heartbeat === other.heartbeat && one.revision === other.revision
 }

@@ -6,13 +6,13 @@ import { join } from 'node:path'
 import { Server, ServerCredentials } from '@grpc/grpc-js'
 import t from 'tap'
 import { Budget } from '../../../proxy/clients/budget.ts'
-import { heartbeatKey } from '../../../proxy/clients/clustermesh.ts'
+import { clusterConfigKey, heartbeatKey } from '../../../proxy/clients/clustermesh.ts'
 import type { EtcdClient } from '../../../proxy/clients/etcd/client.ts'
 import { connectEtcd } from '../../../proxy/clients/etcd/connect.ts'
 import { Follower } from '../../../proxy/clients/etcd/follower.ts'
 import { Mirror } from '../../../proxy/clients/etcd/mirror.ts'
 import { kv, lease } from '../../../proxy/clients/etcd/rpc.ts'
-import { Session } from '../../../proxy/clients/etcd/session.ts'
+import { type Heartbeat, Session } from '../../../proxy/clients/etcd/session.ts'
 import type { WatchListener } from '../../../proxy/clients/etcd/watches.ts'
 import { defaultLimits, type Limits } from '../../../proxy/model/cluster.ts'
 import type { MeshError } from '../../../proxy/model/error.ts'
@@ -64,6 +64,44 @@ t.test('a heartbeat that is listed after a compaction is a new one', async t => 
   beats?.compacted()
   await clock.advance(2000)
   t.match(ended, [/has not been renewed for 2m/], 'the same one listed again is none')
+})
+
+t.test('a store that went silent is not mistaken for another with the same etcd cluster id', async t => {
+  const clock = new FakeClock()
+  const session = (lease: bigint, stale: Heartbeat | undefined) => {
+    const asked: string[] = []
+    const ended = Promise.withResolvers<Heartbeat | undefined>()
+    const client = {
+      server: { url: 'http://etcd' },
+      clusterId: 'cdf818194e3a8c32',
+      onEnd: () => {},
+      close: () => {},
+      pages: async function* (key: string) {
+        asked.push(key)
+        const entry = { key, value: Buffer.alloc(0), modRevision: 9, createRevision: 2, lease }
+        yield { entries: key === heartbeatKey ? [entry] : [], revision: 9 }
+      },
+      watch: () => () => {},
+    }
+    const session = new Session(client as unknown as EtcdClient, {
+      ...{ cluster: 'east', stale, clock, budget: new Budget(defaultLimits, clock) },
+      open: () => assert.fail('there is no cluster-config'),
+      synced: () => {},
+      waiting: () => {},
+      ended: (_error, last) => ended.resolve(last),
+    })
+    t.teardown(() => session.close())
+    return { asked, ended: ended.promise }
+  }
+  const first = session(0xan, undefined)
+  await clock.advance(121_000)
+  const stale = await first.ended
+  t.match(stale, { heartbeat: 'a@2', revision: 9 })
+  const again = session(0xan, stale)
+  const other = session(0xbn, stale)
+  await clock.advance(1000)
+  t.same(again.asked, [heartbeatKey], 'the same store waits for a new heartbeat')
+  t.same(other.asked, [heartbeatKey, clusterConfigKey('east')], 'another is read')
 })
 
 t.test('two changes of the client file while it connects lead to one session', { skip: noEtcd }, async t => {
