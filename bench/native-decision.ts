@@ -17,7 +17,7 @@ import type { Directory } from '../proxy/model/directory.ts'
 import { silentLog } from '../proxy/model/log.ts'
 import type { Frontend, GlobalService } from '../proxy/model/service.ts'
 import { systemClock } from '../proxy/model/time/clock.ts'
-import { flowLog } from '../proxy/runtime/flow-log.ts'
+import { flowLog } from '../proxy/runtime/flows/flow-log.ts'
 
 /** Connections per wake-up, as under load. */
 const batch = 16

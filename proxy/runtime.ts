@@ -34,7 +34,8 @@ import { type Clock, type Random, systemClock } from './model/time/clock.ts'
 import type { ServiceView, Status } from './model/views.ts'
 import { ClusterList } from './runtime/cluster-list.ts'
 import { ClusterSources } from './runtime/cluster-sources.ts'
-import { flowLog } from './runtime/flow-log.ts'
+import { flowLog } from './runtime/flows/flow-log.ts'
+import { Recording } from './runtime/flows/recording.ts'
 import { NameService } from './runtime/name-service.ts'
 import {
   clustersOf,
@@ -124,6 +125,7 @@ class Starlane implements Runtime {
   readonly #publication: Publication
   readonly #admin: Admin
   readonly #metrics: Metrics
+  readonly #recording: Recording
   readonly #startedAt: number
   readonly #views: Views
   readonly #routes: LocalRoutes | undefined
@@ -191,6 +193,14 @@ class Starlane implements Runtime {
       plugins: () => this.#chain.counters(),
       pluginFaults: () => this.#chain.faultCounts(),
     })
+    this.#recording = new Recording({
+      ...{ clock, random, log, env },
+      config: () => this.#config,
+      directory: this.#mesh.directory,
+      dns: () => this.#names.responder.address,
+      route: () => 'direct',
+    })
+    const { recorder } = this.#recording
     this.#chain = createChain({
       plugins: [],
       balancer: openFlows => this.#newBalancer(openFlows),
@@ -205,6 +215,7 @@ class Starlane implements Runtime {
           closed: (flow, backend, totals) => this.#health.closed(flow, backend, totals),
         },
         this.#metrics.flows,
+        ...(recorder ? [recorder] : []),
         flowLog(log, clock),
       ],
     })
@@ -328,6 +339,7 @@ class Starlane implements Runtime {
     await this.#clusterList.follow(config)
     await this.#updateClusters()
     const changed = changedParts(before, config)
+    this.#recording.configure(config)
     if (changed.balancer) this.#chain.setBalancer(openFlows => this.#newBalancer(openFlows))
     if (changed.health) this.#health.configure(healthOptions(config))
     if (changed.proxy) this.#proxy.configure(engineOptions(config), config.proxy.unlisted)
@@ -361,6 +373,7 @@ class Starlane implements Runtime {
     await this.#sources.close()
     await this.#health.close()
     await this.#chain.close()
+    await this.#recording.close()
     this.#mesh.close()
     await this.#admin.close()
     return cut
@@ -445,6 +458,7 @@ class Starlane implements Runtime {
       log: this.#log,
       watchFiles: (paths, changed) => watchFiles(() => paths, this.#clock, changed),
       ...(this.#proxy.BatchSocket && { BatchSocket: this.#proxy.BatchSocket }),
+      recorder: this.#recording.recorder,
     })
   }
 
@@ -461,6 +475,7 @@ class Starlane implements Runtime {
       health: this.#health,
       proxy: this.#proxy,
       names: this.#names,
+      recording: this.#recording,
       writeBack: this.#writeBack,
       publication: this.#publication,
     }

@@ -85,6 +85,10 @@ export function schema(resolve: Resolve) {
     ),
     writeBack: table("What is written to the local cluster's Kubernetes API. By default nothing.", writeBackFields),
     admin: table('The admin API over HTTP: status, metrics and the web page.', adminFields),
+    recorder: table(
+      'The latest flows and DNS questions, kept in memory for `starlane observe` and `/v1/flows`.',
+      recorderFields(resolve),
+    ),
     log: table('The log, written to standard error.', logFields),
   } satisfies Fields
 }
@@ -384,6 +388,29 @@ const writeBackFields = {
 const adminFields = {
   listen: endpoint('The address to listen on. There is no authentication: use a loopback address.', '127.0.0.1:9911'),
 } satisfies Fields
+
+function recorderFields(resolve: Resolve) {
+  return {
+    size: integer(
+      'How many flows are kept, and as many DNS questions; rounded up to a power of two. Each takes at most 200 bytes. 0 records nothing.',
+      { min: 0, max: 4_194_304 },
+      16_384,
+    ),
+    rate: integer(
+      'How many flows are recorded per second, and as many DNS questions. Beyond it one in 16 is recorded, and the others are counted as lost.',
+      { min: 10, max: 1_000_000 },
+      10_000,
+    ),
+    dns: boolean('Whether DNS questions are recorded.', true),
+    file: optional(
+      table('Writes what is recorded to a file too, as JSON lines.', {
+        path: path('The file. When it is full it becomes FILE.1, the one before FILE.2, and so on.', resolve),
+        maxSize: size('The size at which the file is full.', '64MiB', { min: 1 << 16, max: 2 ** 33 }),
+        keep: integer('How many full files are kept.', { min: 0, max: 100 }, 4),
+      }),
+    ),
+  } satisfies Fields
+}
 
 const logFields = {
   level: oneOf('The minimum level of log lines.', ['debug', 'info', 'warn', 'error'], 'info'),

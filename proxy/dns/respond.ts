@@ -14,6 +14,7 @@
 import type { Directory } from '../model/directory.ts'
 import { messageOf } from '../model/error.ts'
 import type { Client } from '../model/flow.ts'
+import type { QuestionRecorder } from '../model/flows/question.ts'
 import type { Log } from '../model/log.ts'
 import type { Clock, Random } from '../model/time/clock.ts'
 import type { Access } from './access.ts'
@@ -22,7 +23,7 @@ import { chase } from './chase.ts'
 import { Counters, type ZoneCounters } from './counters.ts'
 import type { Resolver } from './forward/resolver.ts'
 import { encodeReply, noRecords, type Sections } from './message/encode.ts'
-import { type Fault, isPlain, labelsOf, type Query, readQuery } from './message/query.ts'
+import { type Fault, isPlain, labelsOf, nameOf, type Query, readQuery } from './message/query.ts'
 import { minimalAny } from './message/record.ts'
 import { faultReply, type Reply, stamp, stampInto, truncatedReply } from './message/reply.ts'
 import { extendedErrors, isMetaType, rcodes, tcpBytes, typeName, types } from './message/wire.ts'
@@ -46,6 +47,7 @@ export interface QueryHandlerParts {
   readonly log: Log
   /** Goes on counting for a handler that this one replaces. */
   readonly counters?: Counters | undefined
+  readonly recorder?: QuestionRecorder | undefined
 }
 
 /** A reply in a buffer of its own, or the length of one written into the request's `room`. */
@@ -67,6 +69,7 @@ export class QueryHandler {
   readonly #rateLimit: RateLimit
   /** Whether any client is refused or limited: at a loopback address none is, by default. */
   readonly #guarded: boolean
+  readonly #recorder: QuestionRecorder | undefined
   /** Counters for invalid and failed queries, and for names outside our zones; labelled as in CoreDNS. */
   readonly #droppedZone: ZoneCounters
   readonly #rootZone: ZoneCounters
@@ -87,6 +90,7 @@ export class QueryHandler {
     this.#rateLimit = new RateLimit(options.rate, clock)
     this.#guarded = options.access.allow !== undefined || this.#rateLimit.enabled
     this.queryLog = new QueryLog(log, options.queryLog)
+    this.#recorder = parts.recorder
     this.#droppedZone = this.counters.zone('dropped')
     this.#rootZone = this.counters.zone('.')
     this.#rotation = Math.floor(random() * 0x10000)
@@ -131,7 +135,7 @@ export class QueryHandler {
         const decision = this.#rateLimit.decide(client.address)
         if (decision !== 'answer') return this.#overRate(decision, query)
       }
-      if (!access.allowed) return this.#deny(query, message)
+      if (!access.allowed) return this.#deny(query, message, client, transport)
     }
     if ('rcode' in query) return this.#fault(message, query)
     const request: DnsRequest = { query, client, transport, at: this.#parts.clock.now(), room }
@@ -216,7 +220,14 @@ export class QueryHandler {
     const length = typeof sent === 'number' ? sent : sent.length
     this.counters.count(zone, request, reply.rcode, length, now)
     if (this.queryLog.filter) this.queryLog.write(request, zone.zone, reply.rcode, length, now)
+    if (this.#recorder?.wants(now)) this.#record(request, zone, reply.rcode, length, now)
     return sent
+  }
+
+  #record(request: Omit<DnsRequest, 'room'>, { zone }: ZoneCounters, rcode: number, bytes: number, now: number): void {
+    const { query, client, transport, at } = request
+    const name = nameOf(query)
+    this.#recorder?.question({ client, name, type: query.type, transport, zone, rcode, bytes, at, ms: now - at })
   }
 
   #refuse(request: DnsRequest, text: string): Sent {
@@ -244,9 +255,14 @@ export class QueryHandler {
   }
 
   /** A client outside `dns.allow`. A small reply, which counts against its rate. */
-  #deny(query: Query | Fault, message: Buffer): Buffer {
+  #deny(query: Query | Fault, message: Buffer, client: Client, transport: Transport): Buffer {
     const { end, edns } = query
-    return this.#fault(message, { rcode: rcodes.REFUSED, end, edns })
+    const reply = this.#fault(message, { rcode: rcodes.REFUSED, end, edns })
+    const at = this.#parts.clock.now()
+    if ('bytes' in query && this.#recorder?.wants(at)) {
+      this.#record({ query, client, transport, at }, this.#droppedZone, rcodes.REFUSED, reply.length, at)
+    }
+    return reply
   }
 
   #overRate(decision: RateDecision, query: Query | Fault): Buffer | undefined {

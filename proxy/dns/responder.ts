@@ -4,6 +4,7 @@ import type { BatchSocketClass } from '../model/batch-socket.ts'
 import type { Directory } from '../model/directory.ts'
 import type { Problem } from '../model/error.ts'
 import type { Client } from '../model/flow.ts'
+import type { QuestionRecorder } from '../model/flows/question.ts'
 import type { Log } from '../model/log.ts'
 import type { DnsStats } from '../model/stats/dns.ts'
 import type { Clock, Random } from '../model/time/clock.ts'
@@ -33,6 +34,8 @@ export interface DnsParts {
   readonly watchFiles?: (paths: readonly string[], changed: () => void) => () => void
   /** The addon's UDP sockets. Default: node:dgram. */
   readonly BatchSocket?: BatchSocketClass
+  /** Is told of each question that was answered. */
+  readonly recorder?: QuestionRecorder | undefined
 }
 
 export interface DnsResponder {

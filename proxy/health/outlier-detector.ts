@@ -4,8 +4,8 @@
  * of all clients count alike; connections that it resets before its first byte count by distinct clients.
  */
 
-import { EarlyResets, isEarlyReset, RecentClients } from '../model/early-resets.ts'
 import type { Totals } from '../model/flow.ts'
+import { EarlyResets, isEarlyReset, RecentClients } from '../model/flows/early-resets.ts'
 import type { Clock, Random } from '../model/time/clock.ts'
 import type { PassiveOptions } from './options.ts'
 import type { OutlierState, Pool, WatchedBackend } from './watched-backend.ts'

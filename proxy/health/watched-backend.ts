@@ -1,7 +1,7 @@
 /** What health keeps for a backend, and the pools and check targets it belongs to. */
 import type { Protocol } from '../model/address.ts'
 import type { Health } from '../model/backend.ts'
-import type { EarlyResets } from '../model/early-resets.ts'
+import type { EarlyResets } from '../model/flows/early-resets.ts'
 import type { ServiceKey } from '../model/service.ts'
 import type { Due } from './due-queue.ts'
 import type { CheckState } from './rise-fall.ts'

@@ -22,6 +22,7 @@ export const errorCodes = {
   PLUGIN_FINDING:
     'what a plugin has found in the objects that it reads, such as a rule of a policy that it cannot decide',
   DNS_UPSTREAM: 'no upstream resolver answers',
+  RECORDER_FILE: 'recorded flows cannot be written to the file of `recorder.file`',
   ADMIN_UNREACHABLE: 'the admin address of a running Starlane does not answer',
   EXEC_NAMESPACE: 'the kernel gives `starlane exec` no mount namespace of its own',
   EXEC_DNS: '`starlane exec` cannot point a command at the DNS responder',

@@ -24,6 +24,8 @@ export interface Refusal {
   /** The name of the plugin that refuses, or one of Starlane's own codes: `refusalCodes` in refusal.ts. */
   readonly code: string
   readonly why: string
+  /** The rule of that plugin that decided, where its rules have names: `shop/deny-all`. */
+  readonly rule?: string
 }
 
 /**

@@ -38,9 +38,15 @@ export function restartFields(before: Config, after: Config): string[] {
     ['publish', before.publish, after.publish],
     ['maxConnectedClusters', before.maxConnectedClusters, after.maxConnectedClusters],
     ['clusters[].globalNamespaces', namespacesOf(before, after), namespacesOf(after, before)],
+    ['recorder', fixedRecorder(before), fixedRecorder(after)],
     ['log.format', before.log.format, after.log.format],
   ]
   return pairs.filter(([, was, is]) => !isDeepStrictEqual(was, is)).map(([name]) => name)
+}
+
+/** All of the recorder but its rate. */
+function fixedRecorder({ recorder: { rate, ...rest } }: Config): unknown {
+  return rest
 }
 
 /** All DNS options but the query log, which can change while the responder runs. Ranges are compared as text. */

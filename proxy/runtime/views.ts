@@ -14,6 +14,7 @@ import type { Clock } from '../model/time/clock.ts'
 import type { ClusterView, ComponentView, PluginView, PublisherView, ServiceView, Status } from '../model/views.ts'
 import type { ClusterList } from './cluster-list.ts'
 import { type ClusterSources, sourceText } from './cluster-sources.ts'
+import type { Recording } from './flows/recording.ts'
 import type { NameService } from './name-service.ts'
 import type { L4Proxy } from './proxy.ts'
 import type { Publication } from './publication.ts'
@@ -34,6 +35,7 @@ export interface RunningParts {
   readonly health: HealthMonitor
   readonly proxy: L4Proxy
   readonly names: NameService
+  readonly recording: Recording
   readonly writeBack: WriteBack
   readonly publication: Publication
 }
@@ -82,7 +84,7 @@ function byName(a: GlobalService, b: GlobalService): number {
 }
 
 function statusOf(parts: RunningParts, fixed: Pick<Status, 'version' | 'startedAt' | 'now'>): Status {
-  const { config, clusterList, admission, mesh, chain, names, proxy, writeBack, publication } = parts
+  const { config, clusterList, admission, mesh, chain, names, proxy, recording, writeBack, publication } = parts
   const publisher = publication.view()
   const problems = [
     ...clusterList.problems(),
@@ -93,6 +95,7 @@ function statusOf(parts: RunningParts, fixed: Pick<Status, 'version' | 'startedA
     ...proxy.exposures(),
     ...chain.faults(),
     ...chain.findings(),
+    ...recording.problems(),
     ...writeBack.problems(),
     ...publication.problems(),
   ]

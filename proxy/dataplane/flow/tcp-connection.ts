@@ -32,6 +32,8 @@ export abstract class TcpConnection implements Flow, OpenConnection, Expiring {
   tried = none
   backend: Backend | undefined = undefined
   dueAt = 0
+  /** The number of its record, kept here for the recorder. */
+  record = 0
   share: FlowShare | undefined = undefined
   protected readonly context: FlowContext
   readonly #deadline: number

@@ -47,6 +47,8 @@ export abstract class UdpSession implements Flow, OpenSession {
   service: GlobalService
   tried = none
   backend: Backend | undefined = undefined
+  /** The number of its record, kept here for the recorder. */
+  record = 0
   share: FlowShare | undefined = undefined
   protected readonly context: FlowContext
   #link: Link | undefined

@@ -145,6 +145,11 @@ export function labelsOf(query: Query): string[] {
   return labels
 }
 
+/** The name of the question as it came, in wire form, one character to an octet. */
+export function nameOf({ bytes, nameEnd }: Query): string {
+  return bytes.toString('latin1', headerBytes, nameEnd)
+}
+
 /** Whether the labels, joined by dots, can be split into the same labels again: printable and without dots. */
 export function isPlain(labels: readonly string[]): boolean {
   return labels.every(label => /^[\x21-\x2d\x2f-\x7e]+$/.test(label))

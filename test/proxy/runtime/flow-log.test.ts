@@ -2,7 +2,7 @@
 import t from 'tap'
 import type { CloseReason, Flow, Totals } from '../../../proxy/model/flow.ts'
 import type { LogFields } from '../../../proxy/model/log.ts'
-import { flowLog } from '../../../proxy/runtime/flow-log.ts'
+import { flowLog } from '../../../proxy/runtime/flows/flow-log.ts'
 import { FakeClock } from '../../support/clock.ts'
 import { backend, clusterService, globalService } from '../../support/model.ts'
 

@@ -1,8 +1,8 @@
 /** Logs refused flows, failed dials, and connections that we have ended. */
-import type { Backend } from '../model/backend.ts'
-import type { CloseReason, Flow, FlowObserver, Refusal, Result, Totals } from '../model/flow.ts'
-import type { Log, LogFields } from '../model/log.ts'
-import type { Clock } from '../model/time/clock.ts'
+import type { Backend } from '../../model/backend.ts'
+import type { CloseReason, Flow, FlowObserver, Refusal, Result, Totals } from '../../model/flow.ts'
+import type { Log, LogFields } from '../../model/log.ts'
+import type { Clock } from '../../model/time/clock.ts'
 
 /**
  * Refusals with the same service and code, and ends with the same service and reason, are logged at most once a second, with the

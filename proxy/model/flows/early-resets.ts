@@ -3,8 +3,8 @@
  * they count by distinct clients: nobody learns from one client alone that a backend fails. Failed dials need no such care, since
  * a client has no part in them.
  */
-import type { Totals } from './flow.ts'
-import type { Clock } from './time/clock.ts'
+import type { Totals } from '../flow.ts'
+import type { Clock } from '../time/clock.ts'
 
 /** The backend accepted, got a request, and reset within a second without an answer. */
 export function isEarlyReset({ reason, sent, received, ms }: Totals): boolean {
