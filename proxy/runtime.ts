@@ -52,6 +52,7 @@ import { Publication } from './runtime/publication.ts'
 import { changedParts, restartFields } from './runtime/reload.ts'
 import { createViews, type RunningParts } from './runtime/views.ts'
 import { WriteBack } from './runtime/write-back.ts'
+import { StateStore } from './state/state-store.ts'
 import { WorkloadStore } from './workloads/store.ts'
 
 export { type Report, validate } from './runtime/validate.ts'
@@ -121,6 +122,7 @@ class Starlane implements Runtime {
   readonly #chain: Chain
   readonly #clusterList: ClusterList
   readonly #sources: ClusterSources
+  readonly #store: StateStore
   readonly #writeBack: WriteBack
   readonly #publication: Publication
   readonly #admin: Admin
@@ -167,6 +169,7 @@ class Starlane implements Runtime {
     this.#mesh = new Mesh({
       clusters: this.#clusters,
       staleAfterMs: config.stale.after,
+      dropAfterMs: config.stale.drop,
       ...(vips === 'clusterIP' ? {} : { vips: vips.cidr }),
       services,
       ...(serviceProxyName === '*' ? {} : { proxyName: serviceProxyName }),
@@ -222,10 +225,12 @@ class Starlane implements Runtime {
     this.#health = this.#newHealth()
     this.#proxy = this.#newProxy()
     this.#names = this.#newNames()
+    this.#store = new StateStore({ folder: config.state, clock, log })
     this.#clusterList = new ClusterList(config, clock, () => void this.#updateClusters())
     this.#sources = new ClusterSources(this.#mesh, this.#admission, this.#workloads, {
       ...{ clock, random, log, env },
       maxClusters: loaded.config.maxConnectedClusters,
+      store: this.#store,
     })
     this.#writeBack = new WriteBack(config, this.#mesh, { clock, random, log, env })
     this.#publication = new Publication(config, this.#mesh, { clock, random, log, env })
@@ -266,6 +271,7 @@ class Starlane implements Runtime {
     await this.#admin.start()
     this.#listOwnSockets()
     this.#health.start()
+    await this.#store.open()
     await this.#clusterList.follow(this.#config)
     await this.#updateClusters()
     // Before the sources have synced: two clusters that read each other would wait for each other forever.
@@ -371,6 +377,7 @@ class Starlane implements Runtime {
     await this.#names.quiet(since + drain - this.#clock.now())
     await this.#names.close()
     await this.#sources.close()
+    await this.#store.close()
     await this.#health.close()
     await this.#chain.close()
     await this.#recording.close()
@@ -467,6 +474,7 @@ class Starlane implements Runtime {
       config: this.#config,
       clusterList: this.#clusterList,
       sources: this.#sources,
+      store: this.#store,
       ready: this.#isReady,
       stopping: this.#isStopping,
       admission: this.#admission,

@@ -1,6 +1,7 @@
 /** Gauges of the current state: links, services, backends, open flows, problems. */
 import { Gauge, type Registry } from 'prom-client'
 import type { Backend } from '../model/backend.ts'
+import { linkStates } from '../model/cluster.ts'
 import type { Directory } from '../model/directory.ts'
 import type { EngineStats } from '../model/stats/engine.ts'
 import type { Status } from '../model/views.ts'
@@ -12,9 +13,6 @@ export interface GaugeParts {
   status(): Status
   open(): EngineStats & { readonly listeners: number }
 }
-
-/** All states of a link are always exported, so that alerts see a change from 0 to 1. */
-const linkStates = ['syncing', 'live', 'lost', 'stale'] as const
 
 export function addGauges(registry: Registry, { directory, status, open }: GaugeParts): void {
   const add = (name: string, help: string, labelNames: string[], samples: () => Iterable<Sample>) =>
@@ -42,6 +40,7 @@ export function addGauges(registry: Registry, { directory, status, open }: Gauge
     backends(directory),
   )
   add('cluster_link', '1 for the current state of the link to a cluster, 0 for the others.', ['cluster', 'state'], () =>
+    // All states, so that alerts see a change from 0 to 1.
     status().clusters.flatMap(({ name, link }) =>
       linkStates.map((state): Sample => [{ cluster: name, state }, Number(link.state === state)]),
     ),

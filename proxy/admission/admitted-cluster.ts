@@ -10,7 +10,7 @@ import {
   type ServiceKey,
   serviceKey,
 } from '../model/service.ts'
-import type { Sink } from '../model/sink.ts'
+import type { Sink, Snapshot } from '../model/sink.ts'
 import { AddressIndex } from './address-index.ts'
 import type { AddressRefusal, AddressRights } from './address-policy.ts'
 
@@ -40,6 +40,7 @@ export class AdmittedCluster {
   #declared = new Map<ServiceKey, ClusterService>()
   #index = new AddressIndex()
   #refused = new Map<ServiceKey, Admitted['refused']>()
+  #hasReset = false
 
   constructor(rights: AddressRights, rules: AdmissionRules) {
     this.#rights = rights
@@ -57,15 +58,11 @@ export class AdmittedCluster {
     return {
       ...next,
       reset: snapshot => {
-        this.#declared.clear()
-        this.#index.clear()
-        this.#refused.clear()
-        const { services, pods } = snapshot
-        next.reset({
-          ...snapshot,
-          services: services.map(service => this.#take(service)),
-          ...(pods && { pods: pods.map(pod => this.#podOf(pod)) }),
-        })
+        this.#hasReset = true
+        next.reset(this.#admitAll(snapshot))
+      },
+      recall: (snapshot, since) => {
+        if (!this.#hasReset) next.recall?.(this.#admitAll(snapshot), since)
       },
       put: service => next.put(this.#take(service)),
       drop: (namespace, name) => {
@@ -108,6 +105,18 @@ export class AdmittedCluster {
       problems.push({ code: 'ADDRESS_REFUSED', where: cluster, message: `${more} more addresses are refused` })
     }
     return problems
+  }
+
+  #admitAll(snapshot: Snapshot): Snapshot {
+    this.#declared.clear()
+    this.#index.clear()
+    this.#refused.clear()
+    const { services, pods } = snapshot
+    return {
+      ...snapshot,
+      services: services.map(service => this.#take(service)),
+      ...(pods && { pods: pods.map(pod => this.#podOf(pod)) }),
+    }
   }
 
   #recheck(keys: Iterable<ServiceKey>): void {

@@ -28,6 +28,7 @@ import type { BackendNote, Explanation } from '../model/views.ts'
 import type { Asker } from '../plugin.ts'
 import { Chains, type ServiceChain } from './compile.ts'
 import { Faults } from './faults.ts'
+import { fresh } from './fresh.ts'
 import { type Guarded, guard } from './guard.ts'
 import { closeInstances, type LoadedPlugin, type ResolvedPlugin, resolved, stateOf } from './loading/instance.ts'
 import { narrowed } from './narrow.ts'
@@ -124,6 +125,7 @@ class PluginChain implements Chain {
     if (left.length === 0) return { refusal: noBackend(flow, left) }
 
     if (flow.tried.length > 0) left = spread(chain, flow, left, this.#attempts())
+    if (flow.frontend.fresh !== undefined) left = fresh(chain, flow, left)
     for (const step of chain.narrowing) {
       left = step.narrow(flow, left)
       if (left.length === 0) return { refusal: step.refusal(left) }
@@ -141,7 +143,9 @@ class PluginChain implements Chain {
 
   settled(frontend: Frontend, service: GlobalService): Backends | undefined {
     const chain = this.#chains.of(service)
-    return chain.settled ? narrowed(chain, neutralFlow(service, frontend), frontend.backends) : undefined
+    if (!chain.settled) return undefined
+    const flow = neutralFlow(service, frontend)
+    return narrowed(chain, flow, fresh(chain, flow, frontend.backends))
   }
 
   visible(client: Client, service: GlobalService, preferred = false): Backends {
@@ -153,7 +157,10 @@ class PluginChain implements Chain {
     if (this.admit(anyClient, service)) return new Set()
     if (service.local?.headless) return new Set(visibleTo(anyClient, service, chain, true).map(({ key }) => key))
     return new Set(
-      service.frontends.flatMap(f => narrowed(chain, neutralFlow(service, f), f.backends).map(({ key }) => key)),
+      service.frontends.flatMap(frontend => {
+        const flow = neutralFlow(service, frontend)
+        return narrowed(chain, flow, fresh(chain, flow, frontend.backends)).map(({ key }) => key)
+      }),
     )
   }
 

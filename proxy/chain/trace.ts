@@ -7,6 +7,7 @@ import type { Client, Flow, Refusal } from '../model/flow.ts'
 import { type GlobalService, proxyNameOf } from '../model/service.ts'
 import type { Explanation, Removal } from '../model/views.ts'
 import type { ServiceChain } from './compile.ts'
+import { fresh } from './fresh.ts'
 import { neutralFlow } from './neutral.ts'
 import { noBackend } from './no-backend.ts'
 import { spread } from './spread.ts'
@@ -91,6 +92,11 @@ export function explain(flow: Flow, chain: ServiceChain, attempts: number): Trac
     const next = spread(chain, flow, left, attempts)
     if (next !== left)
       note('spread', next, ({ cluster }) => `attempts in ${cluster} or its zone failed, others are ready`)
+  }
+  if (frontend.fresh !== undefined) {
+    const next = fresh(chain, flow, left)
+    if (next !== left)
+      note('stale', next, ({ cluster }) => `${cluster} has been lost for too long, and others are ready`)
   }
 
   for (const step of chain.narrowing) {

@@ -1,5 +1,5 @@
 /** Which endpoints of a headless service DNS may answer a client with. */
-import { type Backend, type Backends, select } from '../model/backend.ts'
+import { type Backend, type Backends, select, takesFlows } from '../model/backend.ts'
 import type { Client } from '../model/flow.ts'
 import type { GlobalService } from '../model/service.ts'
 import type { ServiceChain } from './compile.ts'
@@ -18,8 +18,22 @@ export function visibleTo(client: Client, service: GlobalService, chain: Service
     if (step.law) left = step.narrow(flow, left)
     else if (preferred && step.decides === 'change') left = orAll(step.narrow(flow, left), left)
   }
+  if (preferred) left = withoutDemoted(left)
   const known = chain.visible.get(left)
   return known ?? chain.visible.set(left, usableOfEachPort(left))
+}
+
+const freshOf = new WeakMap<Backends, Backends>()
+
+/** Those of clusters that are not lost for too long, if one of them is ready; the same array for the same list. */
+function withoutDemoted(backends: Backends): Backends {
+  if (!backends.some(({ demoted }) => demoted)) return backends
+  const known = freshOf.get(backends)
+  if (known) return known
+  const left = backends.filter(({ demoted }) => !demoted)
+  const chosen = left.some(takesFlows) ? left : backends
+  freshOf.set(backends, chosen)
+  return chosen
 }
 
 /** A wish that leaves nothing is ignored. */

@@ -5,7 +5,7 @@ import { durationText } from '../model/text/duration.ts'
 import type { Json } from '../model/text/json.ts'
 import { isPluginName } from '../model/text/plugin-name.ts'
 import { parseServicePattern } from '../model/text/service-pattern.ts'
-import { bad, checked, type Field, field, list, optional, record, scalar, shown, text } from './fields.ts'
+import { bad, checked, duration, type Field, field, list, optional, record, scalar, shown, text } from './fields.ts'
 
 /** Makes a path absolute: `~/` is the home directory, the rest is relative to the configuration file. */
 export type Resolve = (path: string) => string
@@ -20,6 +20,16 @@ export function path(help: string, resolve: Resolve, fallback?: string): Field<s
 /** A path must start like this where a name is accepted too. */
 export function isPath(written: string): boolean {
   return /^(~|\.\.?)?\//.test(written)
+}
+
+/** A duration of at least 1 ms, or `never`, which is 0. */
+export function durationOrNever(help: string, fallback: string): Field<number> {
+  const limited = duration(help, fallback, { min: 1 })
+  return {
+    ...limited,
+    type: 'duration | never',
+    parse: (value, path, report) => (value === 'never' ? 0 : limited.parse(value, path, report)),
+  }
 }
 
 export function clusterName(help: string): Field<string> {

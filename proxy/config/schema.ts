@@ -23,6 +23,7 @@ import {
 } from './fields.ts'
 import {
   clusterName,
+  durationOrNever,
   path,
   pluginName,
   pluginUse,
@@ -69,6 +70,12 @@ export function schema(resolve: Resolve) {
       table('Where this Starlane runs, for `trafficDistribution` and the affinity plugin.', locationFields),
     ),
     stale: table('How long a cluster that cannot be reached keeps its backends.', staleFields),
+    state: optional(
+      path(
+        'A folder for the last known state of all clusters, with which a restart needs no control plane. Created if it is not there; private to one Starlane.',
+        resolve,
+      ),
+    ),
     dns: table('The DNS responder.', dnsFields(resolve)),
     proxy: table('The TCP and UDP proxy.', proxyFields),
     health: table('How unhealthy backends are detected.', healthFields),
@@ -212,8 +219,12 @@ const locationFields = {
 
 const staleFields = {
   after: duration(
-    'How long its last known backends are kept. 0 keeps them forever, which is the default of Cilium.',
+    'After this time its last known backends are demoted: new flows use them only where no other cluster has a ready one. 0 never demotes them, as Cilium does.',
     '10m',
+  ),
+  drop: durationOrNever(
+    'After this time, counted from the loss as well, they are dropped: another pod may have their addresses by then.',
+    '24h',
   ),
 } satisfies Fields
 

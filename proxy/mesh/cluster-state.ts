@@ -14,8 +14,10 @@ export interface DecodedService {
 
 export interface ClusterStateOptions {
   readonly clock: Clock
-  /** How long the services of a lost cluster are kept; 0 is for ever. Those of the local cluster are always kept. */
+  /** When a lost cluster is stale; 0: never. The local cluster never is. */
   readonly staleAfterMs: number
+  /** When the services of a lost cluster are dropped, counted from the loss as well; 0: never. */
+  readonly dropAfterMs: number
   /** The configured clusters, to report annotations that name another one. */
   readonly clusterNames: () => readonly string[]
   /** Called with the services that may have changed; `linkChanged` when the state of the link changed. */
@@ -23,7 +25,7 @@ export interface ClusterStateOptions {
   readonly linkChanged: (link: Link) => void
 }
 
-/** A source writes it, the merge reads it. A lost cluster keeps its services until it is stale. */
+/** A source writes it, the merge reads it. A lost cluster keeps its services until they are dropped. */
 export class ClusterState {
   readonly cluster: Cluster
   /** With more, what the cluster had before stays, and the cluster is lost. */
@@ -37,12 +39,14 @@ export class ClusterState {
   /** Endpoints as the source has them. */
   #endpoints = 0
   #link: Link
+  /** Its services are known: from its source, or from memory. */
+  #isKnown = false
   #hasSynced = false
   #changedAt: number | undefined
   #problems: readonly Problem[] = []
-  #cancelStale: () => void = () => {}
-  /** When it goes stale, by the monotonic clock. */
-  #staleAt = 0
+  #cancelAging: () => void = () => {}
+  /** When it was lost, by the monotonic clock. */
+  #lostAt = 0
 
   constructor(cluster: Cluster, options: ClusterStateOptions) {
     this.cluster = cluster
@@ -51,23 +55,37 @@ export class ClusterState {
   }
 
   get(key: ServiceKey): DecodedService | undefined {
-    return this.#link.state === 'stale' ? undefined : this.#entries.get(key)
+    return this.#link.state === 'dropped' ? undefined : this.#entries.get(key)
   }
 
-  /** `staleAt` is computed on each call, since the wall clock may have jumped. */
+  /** Its backends are used only where no other cluster has any. */
+  get isDemoted(): boolean {
+    return this.#link.state === 'stale'
+  }
+
+  /** `staleAt` and `dropAt` are computed on each call, since the wall clock may have jumped. */
   get link(): Link {
-    const { clock } = this.#options
-    if (this.#link.state !== 'lost' || this.#link.staleAt === undefined) return this.#link
-    return { ...this.#link, staleAt: clock.wall() + this.#staleAt - clock.now() }
+    const { clock, staleAfterMs, dropAfterMs } = this.#options
+    const lostAt = clock.wall() + this.#lostAt - clock.now()
+    const link = this.#link
+    if (link.state === 'lost' || link.state === 'remembered') {
+      return this.#ages && staleAfterMs > 0 ? { ...link, staleAt: lostAt + staleAfterMs } : link
+    }
+    return link.state === 'stale' && dropAfterMs > 0 ? { ...link, dropAt: lostAt + dropAfterMs } : link
   }
 
-  /** Whether a full list has ever arrived. */
+  /** Whether a full list has ever arrived from the source. */
   get hasSynced(): boolean {
     return this.#hasSynced
   }
 
+  /** Whether its services are known, from its source or from memory. */
+  get isKnown(): boolean {
+    return this.#isKnown
+  }
+
   get size(): number {
-    return this.#link.state === 'stale' ? 0 : this.#entries.size
+    return this.#link.state === 'dropped' ? 0 : this.#entries.size
   }
 
   /** When the source last reported a change, in wall-clock milliseconds. */
@@ -76,7 +94,7 @@ export class ClusterState {
   }
 
   entries(): Iterable<DecodedService> {
-    return this.#link.state === 'stale' ? [] : this.#entries.values()
+    return this.#link.state === 'dropped' ? [] : this.#entries.values()
   }
 
   /** Problems reported by the source, and those of annotations. */
@@ -103,6 +121,24 @@ export class ClusterState {
     if (this.#endpoints <= this.maxEndpoints) return this.#replace(services)
     this.#refused = new Map(services.map(service => [serviceKey(service.namespace, service.name), service]))
     this.#refuse()
+  }
+
+  /** The state that was known at `since` (wall-clock milliseconds). False when it is too old, or the source has been faster. */
+  recall(services: readonly ClusterService[], namespaces: readonly Namespace[], since: number): boolean {
+    const { clock, dropAfterMs } = this.#options
+    const ageMs = Math.max(0, clock.wall() - since)
+    if (this.#isKnown || (!this.cluster.local && dropAfterMs > 0 && ageMs >= dropAfterMs)) return false
+    const endpoints = services.reduce((sum, service) => sum + service.endpoints.length, 0)
+    if (endpoints > this.maxEndpoints) return false
+    this.#endpoints = endpoints
+    this.#namespaces = new Map(namespaces.map(namespace => [namespace.name, namespace]))
+    for (const service of services) this.#set(service)
+    this.#isKnown = true
+    this.#lostAt = clock.now() - ageMs
+    this.#setLink({ state: 'remembered', since: clock.wall() - ageMs })
+    this.#age()
+    this.#options.changed(this.#entries.keys())
+    return true
   }
 
   put(service: ClusterService): void {
@@ -139,28 +175,27 @@ export class ClusterState {
     this.#problems = problems
   }
 
-  /** Stale services count again: the source has kept following them, else it would reset. */
+  /** Services that were dropped or demoted count again: the source has kept following them, else it would reset. */
   live(): void {
     const before = this.#link.state
     if (!this.#hasSynced || this.#refused || before === 'live') return
-    this.#cancelStale()
+    this.#cancelAging()
     this.#setLink({ state: 'live', since: this.#options.clock.wall() })
-    if (before === 'stale') this.#options.changed(this.#entries.keys())
+    if (before === 'stale' || before === 'dropped') this.#options.changed(this.#entries.keys())
   }
 
   lost(error: MeshError): void {
-    const { clock, staleAfterMs } = this.#options
-    if (this.#link.state === 'stale') return
-    if (this.#link.state === 'lost') return this.#setLink({ ...this.#link, error })
-    const since = clock.wall()
-    const canGoStale = staleAfterMs > 0 && !this.cluster.local && this.#hasSynced
-    this.#setLink({ state: 'lost', since, error, ...(canGoStale ? { staleAt: since + staleAfterMs } : {}) })
-    this.#staleAt = clock.now() + staleAfterMs
-    if (canGoStale) this.#cancelStale = clock.after(staleAfterMs, () => this.#goStale(error))
+    const { clock } = this.#options
+    const { state } = this.#link
+    if (state === 'stale' || state === 'dropped') return
+    if (state === 'lost' || state === 'remembered') return this.#setLink({ ...this.#link, error })
+    this.#lostAt = clock.now()
+    this.#setLink({ state: 'lost', since: clock.wall(), error })
+    this.#age()
   }
 
   close(): void {
-    this.#cancelStale()
+    this.#cancelAging()
   }
 
   #replace(services: readonly ClusterService[]): void {
@@ -169,6 +204,7 @@ export class ClusterState {
     this.#clear()
     for (const service of services) this.#set(service)
     this.#hasSynced = true
+    this.#isKnown = true
     this.live()
     this.#notify(new Set([...before, ...this.#entries.keys()]))
   }
@@ -192,10 +228,29 @@ export class ClusterState {
     return service?.endpoints.length ?? 0
   }
 
-  /** The entries are kept, but hidden. */
-  #goStale(error: MeshError): void {
-    this.#setLink({ state: 'stale', since: this.#options.clock.wall(), error })
-    this.#options.changed(this.#entries.keys())
+  get #ages(): boolean {
+    return !this.cluster.local && this.#isKnown
+  }
+
+  /** Goes to the state that its loss is old enough for, and waits for the next one. The entries are kept. */
+  #age(): void {
+    this.#cancelAging()
+    if (!this.#ages) return
+    const { clock, staleAfterMs, dropAfterMs } = this.#options
+    const lostMs = clock.now() - this.#lostAt
+    const state =
+      dropAfterMs > 0 && lostMs >= dropAfterMs
+        ? 'dropped'
+        : staleAfterMs > 0 && lostMs >= staleAfterMs
+          ? 'stale'
+          : undefined
+    if (state !== undefined && state !== this.#link.state) {
+      const error = ('error' in this.#link && this.#link.error) || neverAnswered
+      this.#setLink({ state, since: clock.wall(), error })
+      this.#options.changed(this.#entries.keys())
+    }
+    const next = [staleAfterMs, dropAfterMs].filter(ms => ms > lostMs)
+    if (next.length > 0) this.#cancelAging = clock.after(Math.min(...next) - lostMs, () => this.#age())
   }
 
   #notify(keys: Iterable<ServiceKey>): void {
@@ -227,6 +282,8 @@ export class ClusterState {
     return this.#keysByNamespace.get(namespace) ?? []
   }
 }
+
+const neverAnswered = new MeshError('SOURCE_READ', 'the source has not answered since the start')
 
 /** `cluster-1 default/rebel-base (services.yaml:12)` */
 export function placeOf(service: ClusterService): string {

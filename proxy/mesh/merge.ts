@@ -34,6 +34,8 @@ export interface MemberService {
   readonly exported: boolean
   /** The network of its cluster; absent: the shared one. */
   readonly network?: string | undefined
+  /** Of a cluster that has been lost for too long: see {@link Backend.demoted}. */
+  readonly demoted?: boolean
 }
 
 export interface MergeContext {
@@ -90,18 +92,19 @@ const made = new WeakMap<ClusterService, Made>()
 interface Made {
   readonly local: boolean
   readonly network: string | undefined
+  readonly demoted: boolean
   readonly backends: Backends
 }
 
 function backendsOf(member: MemberService, context: MergeContext): Backends {
-  const { service, local, network } = member
+  const { service, local, network, demoted = false } = member
   const known = made.get(service)
-  const isSame = known?.local === local && known.network === network
+  const isSame = known?.local === local && known.network === network && known.demoted === demoted
   if (isSame && known.backends.every(({ destination, health }) => health === context.health(destination))) {
     return known.backends
   }
   const backends = makeBackends(member, context)
-  made.set(service, { local, network, backends })
+  made.set(service, { local, network, demoted, backends })
   return backends
 }
 
@@ -114,7 +117,7 @@ interface Draft {
   hostnames: Set<string> | undefined
 }
 
-function makeBackends({ service, local, network }: MemberService, { health }: MergeContext): Backends {
+function makeBackends({ service, local, network, demoted = false }: MemberService, { health }: MergeContext): Backends {
   const drafts = new Map<string, Draft>()
   for (const endpoint of service.endpoints) {
     for (const { name, protocol, port } of portsOf(endpoint)) {
@@ -124,7 +127,7 @@ function makeBackends({ service, local, network }: MemberService, { health }: Me
       else drafts.set(key, { endpoint, protocol, port, ports: name === '' ? [] : [name], hostnames: undefined })
     }
   }
-  const of = { cluster: service.cluster, network, remote: !local }
+  const of = { cluster: service.cluster, network, remote: !local, demoted }
   const backends = [...drafts].map(([destination, draft]) => backendOf(destination, draft, of, health(destination)))
   return backends.sort(byAddress)
 }
@@ -139,10 +142,18 @@ function add(draft: Draft, endpoint: Endpoint, name: string): void {
   if (precedenceOf(endpoint) < precedenceOf(draft.endpoint)) draft.endpoint = endpoint
 }
 
+/** What the backends of one cluster have in common. */
+interface Of {
+  readonly cluster: string
+  readonly network: string | undefined
+  readonly remote: boolean
+  readonly demoted: boolean
+}
+
 function backendOf(
   destination: string,
   draft: Draft,
-  { cluster, network, remote }: { cluster: string; network: string | undefined; remote: boolean },
+  { cluster, network, remote, demoted }: Of,
   health: Health,
 ): Backend {
   const { endpoint, protocol, port, ports, hostnames } = draft
@@ -163,6 +174,7 @@ function backendOf(
     serving: endpoint.ready || endpoint.serving,
     health,
     weight: endpoint.weight ?? 100,
+    ...(demoted && { demoted: true as const }),
     ...(hostname === undefined ? {} : { hostname }),
     ...(others && others.length > 0 && { otherHostnames: others }),
     ...(pod === undefined ? {} : { pod }),
@@ -236,17 +248,20 @@ function frontendsOf(
   const candidates = nodeLocal(local, backends, node)
   const ports = global && (local.exported || local.imported) ? portsWith(local, clusterset) : local.ports
   return frontendIps.flatMap(({ ip, family }) =>
-    ports.map(({ name, port, protocol }) =>
-      Object.freeze({
+    ports.map(({ name, port, protocol }) => {
+      const offered = balanced(matching({ name, protocol, family }, candidates), clusterWeights)
+      const fresh = offered.some(({ demoted }) => demoted) ? offered.filter(({ demoted }) => !demoted) : undefined
+      return Object.freeze({
         key: frontendKey(ip, port, protocol),
         service: key,
         ip,
         port,
         protocol,
         name,
-        backends: balanced(matching({ name, protocol, family }, candidates), clusterWeights),
-      }),
-    ),
+        backends: offered,
+        ...(fresh && { fresh: Object.freeze(fresh) }),
+      })
+    }),
   )
 }
 
@@ -299,6 +314,7 @@ function sameBackends(a: Backends, b: Backends): boolean {
         x.health === y.health &&
         x.state === y.state &&
         x.weight === y.weight &&
+        x.demoted === y.demoted &&
         sameNames(x.alsoIn, y.alsoIn)
       )
     })

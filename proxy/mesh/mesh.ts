@@ -31,7 +31,10 @@ import { VipAllocator } from './vip-allocator.ts'
 export interface MeshOptions {
   /** In the order of the configuration; exactly one is local. */
   readonly clusters: readonly Cluster[]
+  /** When the backends of a lost cluster are demoted; 0: never. */
   readonly staleAfterMs: number
+  /** When they are dropped; 0, the default: never. */
+  readonly dropAfterMs?: number
   /** Frontends get addresses from this range instead of their ClusterIPs. */
   readonly vips?: Cidr
   /** Which services are proxied, and so get a virtual address. */
@@ -118,6 +121,12 @@ export class Mesh {
         this.#setOwnNode(nodes.find(node => this.#isOwnNode(node.name)))
         this.#markRemote(() => true)
       },
+      recall: ({ services, namespaces, pods = [], nodes = [] }, since) => {
+        if (!state.recall(services, namespaces, since) || state !== this.#local) return
+        this.#pods.reset(pods)
+        this.#setOwnNode(nodes.find(node => this.#isOwnNode(node.name)))
+        this.#markRemote(() => true)
+      },
       put: service => this.#withNamespace(state, service.namespace, () => state.put(service)),
       drop: (namespace, name) => this.#withNamespace(state, namespace, () => state.drop(namespace, name)),
       putNamespace: namespace => this.#withNamespace(state, namespace.name, () => state.putNamespace(namespace)),
@@ -179,6 +188,11 @@ export class Mesh {
     return this.#states.filter(state => !state.hasSynced).map(({ cluster: { name } }) => name)
   }
 
+  /** Whether what is known of the local cluster has come from its source, and not from memory alone. */
+  get isConfirmed(): boolean {
+    return this.#local.hasSynced
+  }
+
   /** All current problems with what the sources report. */
   problems(): Problem[] {
     return [
@@ -193,12 +207,12 @@ export class Mesh {
     ]
   }
 
-  /** Resolves once the local cluster is in the directory. */
+  /** Resolves once the local cluster is in the directory, from its source or from memory. */
   get synced(): Promise<void> {
     return this.#syncing.promise
   }
 
-  /** Resolves once the local cluster has synced, and every other one has synced or is known to be lost. */
+  /** Resolves once the local cluster is known, and every other one is known, or known to be lost. */
   get initialized(): Promise<void> {
     return this.#initializing.promise
   }
@@ -323,7 +337,15 @@ export class Mesh {
       const { global, shared } = entry.decoded.settings
       const exported = global && shared && state.isGlobalNamespace(entry.service.namespace)
       return state === this.#local || exported
-        ? [{ service: entry.service, local: state === this.#local, exported, network: state.cluster.network }]
+        ? [
+            {
+              service: entry.service,
+              local: state === this.#local,
+              exported,
+              network: state.cluster.network,
+              demoted: state.isDemoted,
+            },
+          ]
         : []
     })
   }
@@ -405,10 +427,11 @@ export class Mesh {
   }
 
   #newState(cluster: Cluster): ClusterState {
-    const { clock, log, staleAfterMs } = this.#options
+    const { clock, log, staleAfterMs, dropAfterMs = 0 } = this.#options
     return new ClusterState(cluster, {
       clock,
       staleAfterMs,
+      dropAfterMs,
       clusterNames: () => this.#states.map(state => state.cluster.name),
       changed: keys => this.#mark(keys),
       linkChanged: link => {
@@ -425,7 +448,7 @@ export class Mesh {
 
   /** Runs after a batch, so that `synced` resolves only when the services are in the directory. */
   #checkInitialized(): void {
-    this.#synced = this.#local.hasSynced
+    this.#synced = this.#local.isKnown
     if (!this.#synced) return
     this.#syncing.resolve()
     if (this.#states.every(state => state.link.state !== 'syncing')) this.#initializing.resolve()
@@ -484,5 +507,8 @@ function overlapProblems({ key, backends }: GlobalService): Problem[] {
 function logLink(log: Log, cluster: string, link: Link): void {
   if (link.state === 'live') log.info('cluster.live', { cluster })
   else if (link.state === 'lost') log.warn('cluster.lost', { cluster, why: link.error.message, staleAt: link.staleAt })
-  else if (link.state === 'stale') log.warn('cluster.stale', { cluster, why: link.error.message })
+  else if (link.state === 'stale') log.warn('cluster.stale', { cluster, why: link.error.message, dropAt: link.dropAt })
+  else if (link.state === 'dropped') log.warn('cluster.dropped', { cluster, why: link.error.message })
+  else if (link.state === 'remembered')
+    log.info('cluster.remembered', { cluster, since: new Date(link.since).toISOString() })
 }

@@ -37,6 +37,8 @@ export interface Backend {
    * backends of one pod share the weight of one.
    */
   readonly weight: number
+  /** Its cluster has been lost for longer than `stale.after`: new flows use it only where no other cluster has a ready one. */
+  readonly demoted?: true
   readonly hostname?: string
   /** Those of other ready endpoints with this address and port, empty where one has none: DNS has a name for each. */
   readonly otherHostnames?: readonly string[]

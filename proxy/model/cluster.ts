@@ -18,14 +18,28 @@ export interface Cluster {
 }
 
 /**
- * The state of the link to a cluster's source. `lost` keeps the last known services until `staleAt`; `stale` has dropped them.
- * Times are wall-clock milliseconds; `staleAt` is undefined if the configuration keeps services forever.
+ * The state of the link to a cluster's source. `remembered`: its services are from memory, as an earlier process knew them at
+ * `since`, and its source has not answered yet. `lost`: they are what it said last. From `staleAt` on it is `stale`: its backends are
+ * demoted, used only where no other cluster has any. From `dropAt` on it is `dropped`: they are not used. Times are wall-clock
+ * milliseconds; `staleAt` and `dropAt` are undefined where that never comes.
  */
 export type Link =
   | { readonly state: 'syncing'; readonly since: number }
   | { readonly state: 'live'; readonly since: number }
+  | { readonly state: 'remembered'; readonly since: number; readonly error?: MeshError; readonly staleAt?: number }
   | { readonly state: 'lost'; readonly since: number; readonly error: MeshError; readonly staleAt?: number }
-  | { readonly state: 'stale'; readonly since: number; readonly error: MeshError }
+  | { readonly state: 'stale'; readonly since: number; readonly error: MeshError; readonly dropAt?: number }
+  | { readonly state: 'dropped'; readonly since: number; readonly error: MeshError }
+
+/** In the order in which a cluster may pass through them. */
+export const linkStates = [
+  'syncing',
+  'remembered',
+  'live',
+  'lost',
+  'stale',
+  'dropped',
+] as const satisfies Link['state'][]
 
 const namePattern = /^([a-z0-9][-a-z0-9]*)?[a-z0-9]$/
 

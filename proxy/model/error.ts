@@ -13,6 +13,7 @@ export const errorCodes = {
   PUBLISH: 'the local cluster, or one of its services, cannot be written to the etcd of the mesh',
   MERGE_OVERLAP: 'two clusters claim the same backend address, or two services the same frontend',
   VIP_RANGE: 'the range for virtual addresses is too small or collides with another',
+  STATE: 'the last known state cannot be kept, read or handed over',
   LISTEN: 'a socket cannot be bound',
   NFTABLES: 'the packet rules of `proxy.nftables` cannot be set',
   EXPOSED: 'another socket of this machine can be reached on the address of a frontend',

@@ -182,6 +182,8 @@ export interface Frontend {
    * until the service is replaced, so that decisions can be memoized by its identity.
    */
   readonly backends: Backends
+  /** Those that are not demoted; absent while none is, which is the rule. */
+  readonly fresh?: Backends
 }
 
 /** The service in the clusterset: the merged exports of all clusters. */

@@ -23,6 +23,11 @@ export interface Snapshot {
 export interface Sink {
   /** The complete state: anything that is not in it is gone. Also marks the source as live. */
   reset(snapshot: Snapshot): void
+  /**
+   * The complete state as an earlier process knew it at `since` (wall-clock milliseconds), for the time until the source answers.
+   * Ignored when it has answered already. Never called by a source.
+   */
+  recall?(snapshot: Snapshot, since: number): void
   /** One service, new or changed. */
   put(service: ClusterService): void
   drop(namespace: string, name: string): void

@@ -53,6 +53,7 @@ export interface ClusterView {
     readonly since: number
     readonly error?: string
     readonly staleAt?: number
+    readonly dropAt?: number
   }
   readonly services: number
   readonly globalServices: number

@@ -6,13 +6,21 @@ import type { Publisher } from './publisher.ts'
 
 /**
  * Reports the local cluster's shared services to the publisher. `isGlobalNamespace`: whether a namespace may be exported (Cilium
- * C13). Nothing is reported before the local cluster has synced, since missing services would be deleted. The returned function
- * stops it.
+ * C13). Nothing is reported before the source of the local cluster has answered (`isConfirmed`), since missing services would be
+ * deleted, and those from memory may be gone. The returned function stops it.
  */
 export function followDirectory(
   directory: Directory,
   publisher: Publisher,
-  { isGlobalNamespace, clock }: { readonly isGlobalNamespace: (name: string) => boolean; readonly clock: Clock },
+  {
+    isGlobalNamespace,
+    isConfirmed,
+    clock,
+  }: {
+    readonly isGlobalNamespace: (name: string) => boolean
+    readonly isConfirmed: () => boolean
+    readonly clock: Clock
+  },
 ): () => void {
   const exported = (service: GlobalService | undefined) =>
     service?.local && service.settings.global && service.settings.shared && isGlobalNamespace(service.namespace)
@@ -20,7 +28,7 @@ export function followDirectory(
       : undefined
   let isReset = false
   const follow = (change: Change): void => {
-    if (!directory.synced) return
+    if (!directory.synced || !isConfirmed()) return
     if (isReset) {
       for (const { before, after } of change) {
         const now = exported(after)

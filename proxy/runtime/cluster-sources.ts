@@ -10,6 +10,7 @@ import { createEtcdSource } from '../sources/etcd/etcd-source.ts'
 import { createKubernetesSource } from '../sources/kubernetes/kubernetes-source.ts'
 import { createManifestsSource } from '../sources/manifests/manifests-source.ts'
 import type { Facts, Source } from '../sources/source.ts'
+import type { StateStore } from '../state/state-store.ts'
 import type { WorkloadStore } from '../workloads/store.ts'
 import type { RuntimeContext } from './context.ts'
 import { bothSinks } from './sinks.ts'
@@ -18,6 +19,12 @@ interface SourceParts extends RuntimeContext, Extras {
   readonly local: boolean
   readonly maxClusters: number
   readonly admit: (id: number) => void
+}
+
+export interface ClusterSourcesParts extends RuntimeContext {
+  /** The size of the mesh, 255 or 511. */
+  readonly maxClusters: number
+  readonly store: StateStore
 }
 
 /** What a source reads beside services. */
@@ -41,16 +48,10 @@ export class ClusterSources {
   #mesh: Mesh
   #admission: Admission
   #workloads: WorkloadStore
-  #parts: RuntimeContext & { readonly maxClusters: number }
+  #parts: ClusterSourcesParts
   #sources = new Map<string, RunningSource>()
 
-  /** `maxClusters`: the size of the mesh, 255 or 511. */
-  constructor(
-    mesh: Mesh,
-    admission: Admission,
-    workloads: WorkloadStore,
-    parts: RuntimeContext & { readonly maxClusters: number },
-  ) {
+  constructor(mesh: Mesh, admission: Admission, workloads: WorkloadStore, parts: ClusterSourcesParts) {
     this.#mesh = mesh
     this.#admission = admission
     this.#workloads = workloads
@@ -79,21 +80,34 @@ export class ClusterSources {
       ([name, running]) => !clusters.some(cluster => cluster.name === name && isSame(cluster, running)),
     )
     for (const [name] of leaving) this.#sources.delete(name)
-    await Promise.all(leaving.map(([, running]) => running.source.close()))
+    await Promise.all(
+      leaving.map(async ([name, running]) => {
+        await running.source.close()
+        await this.#parts.store.leave(name)
+      }),
+    )
     const names = clusters.map(({ name }) => name)
     this.#admission.keep(new Set(names))
     this.#workloads.setClusters(workloads ? [local, ...names.filter(name => name !== local)] : [])
-    for (const cluster of clusters) {
-      const { name } = cluster
-      this.#admission.allow(name, rightsOf(cluster, local))
-      if (this.#sources.has(name)) continue
-      const extras = extrasOf(cluster)
-      const parts = { ...this.#parts, ...extras, local: name === local, admit: (id: number) => this.#admit(name, id) }
-      const source = createSource(cluster, parts)
-      this.#sources.set(name, { id: cluster.id, config: cluster.source, limits: cluster.limits, extras, source })
-      const sink = this.#mesh.sink(name, cluster.limits.endpoints)
-      source.start(this.#admission.sink(name, workloads ? bothSinks(sink, this.#workloads.sink(name)) : sink))
-    }
+    for (const cluster of clusters) this.#admission.allow(cluster.name, rightsOf(cluster, local))
+    const fresh = clusters.filter(({ name }) => !this.#sources.has(name))
+    await Promise.all(fresh.map(cluster => this.#start(cluster, extrasOf(cluster), local)))
+  }
+
+  /** Begins with what is known from earlier, if the cluster is new. */
+  async #start(cluster: ClusterConfig, extras: Extras, local: string): Promise<void> {
+    const { name } = cluster
+    const { store } = this.#parts
+    const parts = { ...this.#parts, ...extras, local: name === local, admit: (id: number) => this.#admit(name, id) }
+    const source = createSource(cluster, parts)
+    this.#sources.set(name, { id: cluster.id, config: cluster.source, limits: cluster.limits, extras, source })
+    const services = this.#mesh.sink(name, cluster.limits.endpoints)
+    const all = extras.workloads ? bothSinks(services, this.#workloads.sink(name)) : services
+    const sink = this.#admission.sink(name, all)
+    const text = sourceText(cluster.source)
+    const memory = await store.recall(name, text)
+    if (memory) sink.recall?.(memory.snapshot, memory.since)
+    source.start(store.sink(name, text, sink))
   }
 
   async close(): Promise<void> {

@@ -53,6 +53,7 @@ export class Publication {
     this.#publisher.start()
     this.#stopFollowing = followDirectory(this.#mesh.directory, this.#publisher, {
       isGlobalNamespace: name => this.#mesh.isGlobalNamespace(name),
+      isConfirmed: () => this.#mesh.isConfirmed,
       clock: this.#parts.clock,
     })
   }

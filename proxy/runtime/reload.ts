@@ -26,7 +26,8 @@ export function restartFields(before: Config, after: Config): string[] {
   const pairs: [string, unknown, unknown][] = [
     ['cluster', before.cluster, after.cluster],
     ['location.node', before.location?.node, after.location?.node],
-    ['stale.after', before.stale, after.stale],
+    ['stale', before.stale, after.stale],
+    ['state', before.state, after.state],
     ['proxy.vips', vipsText(before), vipsText(after)],
     ['proxy.anyip', before.proxy.anyip, after.proxy.anyip],
     ['proxy.nftables', before.proxy.nftables, after.proxy.nftables],

@@ -11,6 +11,10 @@ export function bothSinks(services: Sink, workloads: WorkloadSink): Sink {
       workloads.reset(snapshot)
       services.reset(snapshot)
     },
+    recall: (snapshot, since) => {
+      workloads.reset(snapshot)
+      services.recall?.(snapshot, since)
+    },
     putNamespace: namespace => {
       workloads.putNamespace(namespace)
       services.putNamespace(namespace)

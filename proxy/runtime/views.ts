@@ -12,6 +12,7 @@ import { type GlobalService, serviceKey } from '../model/service.ts'
 import type { Json } from '../model/text/json.ts'
 import type { Clock } from '../model/time/clock.ts'
 import type { ClusterView, ComponentView, PluginView, PublisherView, ServiceView, Status } from '../model/views.ts'
+import type { StateStore } from '../state/state-store.ts'
 import type { ClusterList } from './cluster-list.ts'
 import { type ClusterSources, sourceText } from './cluster-sources.ts'
 import type { Recording } from './flows/recording.ts'
@@ -26,6 +27,7 @@ export interface RunningParts {
   readonly config: Config
   readonly clusterList: ClusterList
   readonly sources: ClusterSources
+  readonly store: StateStore
   readonly ready: boolean
   /** Draining: no new flows, those in progress may end. */
   readonly stopping: boolean
@@ -89,6 +91,7 @@ function statusOf(parts: RunningParts, fixed: Pick<Status, 'version' | 'startedA
   const problems = [
     ...clusterList.problems(),
     ...mesh.problems(),
+    ...parts.store.problems(),
     ...admission.problems(),
     ...names.problems(),
     ...proxy.failures(),
@@ -163,12 +166,15 @@ function componentsOf({
 }
 
 function sourcesView({ clusters }: ClusterList, mesh: Mesh, admission: Admission): ComponentView {
-  const away = clusters.filter(({ name }) => mesh.link(name).state !== 'live').map(({ name }) => name)
+  const stateOf = ({ name }: { readonly name: string }) => mesh.link(name).state
+  const away = clusters.filter(one => stateOf(one) !== 'live').map(({ name }) => name)
+  const remembered = clusters.filter(one => stateOf(one) === 'remembered').map(({ name }) => name)
   const problems = mesh.problems().length + admission.problems().length
   const count = `${clusters.length - away.length}/${clusters.length} clusters live`
   const detail = [
     count,
     away.length > 0 ? `not live: ${away.join(', ')}` : [],
+    remembered.length > 0 ? `from memory: ${remembered.join(', ')}` : [],
     problems > 0 ? `${problems} problem${problems === 1 ? '' : 's'} in their data` : [],
   ].flat()
   const state = away.length === clusters.length ? 'error' : away.length + problems > 0 ? 'degraded' : 'ok'
@@ -270,8 +276,9 @@ function linkView(link: Link): ClusterView['link'] {
   return {
     state,
     since,
-    ...('error' in link ? { error: link.error.message } : {}),
+    ...('error' in link && link.error ? { error: link.error.message } : {}),
     ...('staleAt' in link && link.staleAt !== undefined ? { staleAt: link.staleAt } : {}),
+    ...('dropAt' in link && link.dropAt !== undefined ? { dropAt: link.dropAt } : {}),
   }
 }
 

@@ -23,11 +23,13 @@ const maxEndpoints = 100
 
 /** Sorted by name. */
 export function slicesOf(service: GlobalService): Manifest[] {
-  const { local, members } = service
+  const { local, members, backends } = service
   if (!local || !wantsSlices(service)) return []
+  // Its readers check nothing: they would send to the backends of a cluster that has been lost for too long.
+  const demoted = new Set(backends.flatMap(({ cluster, demoted }) => (demoted ? cluster : [])))
   // A derived Service has no selector, so its local endpoints have to be written too.
   return members
-    .filter(({ cluster }) => cluster !== local.cluster || isOwnDerived(local))
+    .filter(({ cluster }) => (cluster !== local.cluster || isOwnDerived(local)) && !demoted.has(cluster))
     .flatMap(member => groups(member).flatMap(group => bucketsOf(group).map(bucket => slice(service, member, bucket))))
     .sort((a, b) => (a.metadata.name < b.metadata.name ? -1 : 1))
 }

@@ -174,32 +174,38 @@ t.test(
   },
 )
 
-t.test('the services of a lost cluster are removed when it is stale, and not before', { skip: noEtcd }, async t => {
-  const etcd = await startEtcd(t)
-  const world = await createWorld(t, {
-    clusters: ['west'],
-    config: {
-      clusters: [
-        { name: 'west', id: 2, source: { manifests: './west' } },
-        { name: 'east', id: 7, source: { etcd: { endpoints: [etcd.url] } }, allow: { loopback: true } },
-      ],
-      stale: { after: '2s' },
-      proxy: { drain: '1m' },
-    },
-  })
-  const peer = new Peer(await etcd.client())
-  const backends = { [world.ip(11)]: { main: { Protocol: 'TCP', Port: 8000 } } }
-  await peer.put(peer.service('default/rebel-base', { frontends: {}, hostnames: {}, zones: {}, backends }))
-  await peer.announce()
-  await startPod(t, world.ip(11), 'east')
-  await world.declare('west', { clusterIP: world.ip(1), pods: [] })
-  await world.start()
-  await eventually(async () => assert.deepEqual(await tally(1, world.ip(1)), { east: 1 }), 15_000)
-  const flows = await holdFlow(t, world.ip(1))
-  await etcd.signal('SIGKILL')
-  await eventually(() => assert.equal(world.status().clusters[1]?.link.state, 'lost'))
-  t.same(await tally(1, world.ip(1)), { east: 1 })
-  await eventually(() => assert.equal(world.status().clusters[1]?.link.state, 'stale'))
-  await eventually(() => assert.deepEqual(world.runtime().service('default', 'rebel-base')?.backends, []))
-  t.ok(await flows(), 'a flow in progress continues, and drains')
-})
+t.test(
+  'the services of a lost cluster are removed when they are dropped, and not before',
+  { skip: noEtcd },
+  async t => {
+    const etcd = await startEtcd(t)
+    const world = await createWorld(t, {
+      clusters: ['west'],
+      config: {
+        clusters: [
+          { name: 'west', id: 2, source: { manifests: './west' } },
+          { name: 'east', id: 7, source: { etcd: { endpoints: [etcd.url] } }, allow: { loopback: true } },
+        ],
+        stale: { after: '1s', drop: '3s' },
+        proxy: { drain: '1m' },
+      },
+    })
+    const peer = new Peer(await etcd.client())
+    const backends = { [world.ip(11)]: { main: { Protocol: 'TCP', Port: 8000 } } }
+    await peer.put(peer.service('default/rebel-base', { frontends: {}, hostnames: {}, zones: {}, backends }))
+    await peer.announce()
+    await startPod(t, world.ip(11), 'east')
+    await world.declare('west', { clusterIP: world.ip(1), pods: [] })
+    await world.start()
+    await eventually(async () => assert.deepEqual(await tally(1, world.ip(1)), { east: 1 }), 15_000)
+    const flows = await holdFlow(t, world.ip(1))
+    await etcd.signal('SIGKILL')
+    await eventually(() => assert.equal(world.status().clusters[1]?.link.state, 'lost'))
+    t.same(await tally(1, world.ip(1)), { east: 1 })
+    await eventually(() => assert.equal(world.status().clusters[1]?.link.state, 'stale'))
+    t.same(await tally(1, world.ip(1)), { east: 1 }, 'no other cluster has any')
+    await eventually(() => assert.equal(world.status().clusters[1]?.link.state, 'dropped'))
+    await eventually(() => assert.deepEqual(world.runtime().service('default', 'rebel-base')?.backends, []))
+    t.ok(await flows(), 'a flow in progress continues, and drains')
+  },
+)

@@ -234,8 +234,8 @@ t.test('UDP: a session stays with its backend, and moves when the backend is rem
   t.pass('it moved')
 })
 
-t.test('a cluster whose source is lost keeps its backends until it is stale', async t => {
-  const world = await createWorld(t, { config: { stale: { after: '1500ms' } } })
+t.test('the backends of a lost cluster are demoted when it is stale, and dropped later', async t => {
+  const world = await createWorld(t, { config: { stale: { after: '1500ms', drop: '6s' } } })
   const [vip, a, b] = [world.ip(1), world.ip(11), world.ip(21)]
   await startPod(t, a, 'one')
   await startPod(t, b, 'two')
@@ -248,6 +248,16 @@ t.test('a cluster whose source is lost keeps its backends until it is stale', as
   t.match(world.status().clusters[1]?.link, { error: String, staleAt: Number })
   t.ok((await tally(6, vip)).two, 'the last known backends keep serving')
   await eventually(() => assert.equal(world.status().clusters[1]?.link.state, 'stale'))
+  await eventually(async () => assert.deepEqual(await tally(4, vip), { one: 4 }))
+  t.match(await world.look('/v1/explain/default/rebel-base'), {
+    frontends: [
+      { steps: [{ step: 'stale', removed: [{ why: 'cluster-2 has been lost for too long, and others are ready' }] }] },
+    ],
+  })
+  await world.declare('cluster-1', { clusterIP: vip, pods: [] })
+  await eventually(async () => assert.deepEqual(await tally(4, vip), { two: 4 }))
+  await eventually(() => assert.equal(world.status().clusters[1]?.link.state, 'dropped'), 10_000)
+  await world.declare('cluster-1', { clusterIP: vip, pods: [{ ip: a }] })
   await eventually(async () => assert.deepEqual(await tally(4, vip), { one: 4 }))
   await rename(`${folder}-away`, folder)
   await eventually(async () => assert.ok((await tally(6, vip)).two), 10_000)

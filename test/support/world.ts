@@ -9,6 +9,7 @@ import type { Test } from 'tap'
 import { stringify } from 'yaml'
 import { type Loaded, loadConfig } from '../../proxy/config/load.ts'
 import { type Log, silentLog } from '../../proxy/model/log.ts'
+import type { Clock } from '../../proxy/model/time/clock.ts'
 import { createRuntime, type Runtime } from '../../proxy/runtime.ts'
 
 export interface Pod {
@@ -37,9 +38,15 @@ let worlds = 0
 /** Each world has loopback addresses of its own, so that test files can run in parallel. */
 export async function createWorld(
   t: Test,
-  options: { clusters?: readonly string[]; config?: object; log?: Log; env?: Readonly<Record<string, string>> } = {},
+  options: {
+    clusters?: readonly string[]
+    config?: object
+    log?: Log
+    clock?: Clock
+    env?: Readonly<Record<string, string>>
+  } = {},
 ) {
-  const { clusters = ['cluster-1', 'cluster-2'], config = {}, log = silentLog } = options
+  const { clusters = ['cluster-1', 'cluster-2'], config = {}, log = silentLog, clock } = options
   const network = `127.${100 + (process.pid % 100)}.${worlds++}`
   const folder = await mkdtemp(join(tmpdir(), 'starlane-world-'))
   for (const cluster of clusters) await mkdir(join(folder, cluster), { recursive: true })
@@ -81,6 +88,7 @@ export async function createWorld(
       loaded,
       log,
       version: 'test',
+      ...(clock && { clock }),
       env: { STARLANE_NATIVE: process.env.STARLANE_NATIVE, ...options.env },
     })
     runtime = started

@@ -72,11 +72,22 @@ function idText({ id }: ClusterView): string {
   return id === 0 ? '?' : String(id)
 }
 
-const linkPaint = { live: 'good', syncing: 'warn', lost: 'warn', stale: 'bad' } as const
+const linkPaint = {
+  live: 'good',
+  syncing: 'warn',
+  remembered: 'warn',
+  lost: 'warn',
+  stale: 'bad',
+  dropped: 'bad',
+} as const
 
 function linkText({ link }: ClusterView, { now }: Status, paint: Paint): string {
-  const end = link.staleAt === undefined ? '' : `, stale in ${span(link.staleAt - now)}`
-  return `${paint(linkPaint[link.state], link.state)} for ${span(now - link.since)}${end}`
+  const stale = link.staleAt === undefined ? '' : `, stale in ${span(link.staleAt - now)}`
+  const drop = link.dropAt === undefined ? '' : `, dropped in ${span(link.dropAt - now)}`
+  const state = link.state === 'remembered' ? 'from memory' : link.state
+  const since =
+    link.state === 'remembered' ? `, last live ${span(now - link.since)} ago` : ` for ${span(now - link.since)}`
+  return `${paint(linkPaint[link.state], state)}${since}${stale}${drop}`
 }
 
 function changedText({ changedAt }: ClusterView, { now }: Status): string {

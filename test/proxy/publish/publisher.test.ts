@@ -530,7 +530,7 @@ t.test('requests are paced and full', async t => {
   t.equal(clock.waiting, 0, 'no timer is left')
 })
 
-t.test('a directory is followed once it has synced', async t => {
+t.test('a directory is followed once it has synced, and not from memory alone', async t => {
   const told: string[] = []
   const publisher = {
     reset: (services: readonly ClusterService[]) => told.push(`reset ${services.map(({ name }) => name)}`),
@@ -540,7 +540,12 @@ t.test('a directory is followed once it has synced', async t => {
   const clock = new FakeClock()
   const directory = new FakeDirectory()
   directory.synced = false
-  const stop = followDirectory(directory, publisher, { isGlobalNamespace: name => name !== 'private', clock })
+  let isConfirmed = false
+  const stop = followDirectory(directory, publisher, {
+    isGlobalNamespace: name => name !== 'private',
+    isConfirmed: () => isConfirmed,
+    clock,
+  })
   const service = (name: string, settings = {}, namespace = 'default') =>
     globalService({
       key: `${namespace}/${name}`,
@@ -552,6 +557,9 @@ t.test('a directory is followed once it has synced', async t => {
   directory.set(service('a'))
   t.same(told, [])
   directory.synced = true
+  await clock.advance(1000)
+  t.same(told, [])
+  isConfirmed = true
   await clock.advance(1000)
   directory.set(service('b'), service('c', { shared: false }), service('d', {}, 'private'))
   directory.set(service('b', { global: false }))

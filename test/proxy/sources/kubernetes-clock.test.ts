@@ -135,6 +135,7 @@ t.test('a lost cluster goes stale by time that passed, and its countdown says ho
   const mesh = new Mesh({
     clusters: ['cluster-1', 'cluster-2'].map((name, i) => ({ name, id: i + 1, local: i === 0 })),
     staleAfterMs: 600_000,
+    dropAfterMs: 900_000,
     services: 'global',
     health: () => 'unknown',
     clock,
@@ -148,6 +149,7 @@ t.test('a lost cluster goes stale by time that passed, and its countdown says ho
   const backends = () => mesh.directory.service('default/rebel-base')?.backends.length
   const leftMs = () => {
     const link = mesh.link('cluster-2')
+    if (link.state === 'stale') return (link.dropAt ?? 0) - clock.wall()
     return link.state === 'lost' ? (link.staleAt ?? 0) - clock.wall() : link.state
   }
   for (const jump of [day, -2 * day, day]) {
@@ -157,7 +159,11 @@ t.test('a lost cluster goes stale by time that passed, and its countdown says ho
   }
   t.equal(leftMs(), 300_000)
   await clock.advance(300_000)
-  t.equal(leftMs(), 'stale')
+  t.equal(leftMs(), 300_000)
+  t.equal(backends(), 1)
+  clock.jump(-day)
+  await clock.advance(300_000)
+  t.equal(leftMs(), 'dropped')
   t.equal(backends(), 0)
 })
 
