@@ -50,22 +50,22 @@ export function parseFields<F extends Fields>(
   path: Path,
   report: Report,
 ): Options<F> | undefined {
-  let sound = true
-  const parsed = parseSound(fields, value, path, fault => {
-    sound = false
+  let valid = true
+  const parsed = parseValidFields(fields, value, path, fault => {
+    valid = false
     report(fault)
   })
-  return sound ? (parsed as Options<F>) : undefined
+  return valid ? (parsed as Options<F>) : undefined
 }
 
 /** Like {@link parseFields}, but returns the valid fields of a faulty mapping too, so that further checks can run on them. */
-export function parseSound<F extends Fields>(
+export function parseValidFields<F extends Fields>(
   fields: F,
   value: unknown,
   path: Path,
   report: Report,
 ): Partial<Options<F>> {
-  if (value === null || value === undefined) return parseSound(fields, {}, path, report)
+  if (value === null || value === undefined) return parseValidFields(fields, {}, path, report)
   if (typeof value !== 'object' || Array.isArray(value)) {
     const known = Object.keys(fields).join(', ') || 'it has none'
     report({ path, message: `${shown(value)} is not a mapping of options (${known})` })

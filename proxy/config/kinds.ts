@@ -12,8 +12,8 @@ export type Resolve = (path: string) => string
 
 export function path(help: string, resolve: Resolve, fallback?: string): Field<string> {
   return field('path', help, fallback, value => {
-    const sound = typeof value === 'string' && value !== '' && !value.includes('\0')
-    return sound ? resolve(value) : bad(`${shown(value)} is not a path`)
+    const valid = typeof value === 'string' && value !== '' && !value.includes('\0')
+    return valid ? resolve(value) : bad(`${shown(value)} is not a path`)
   })
 }
 
@@ -48,8 +48,8 @@ const label = /^[a-z0-9_]([a-z0-9_-]{0,61}[a-z0-9_])?$/
 export function domain(help: string, fallback?: string): Field<string> {
   return field('domain', help, fallback, value => {
     const name = scalar(value).toLowerCase().replace(/\.$/, '')
-    const sound = name.length <= 200 && name.split('.').every(part => label.test(part))
-    return sound ? name : bad(`${shown(value)} is not a domain; write cluster.local`)
+    const valid = name.length <= 200 && name.split('.').every(part => label.test(part))
+    return valid ? name : bad(`${shown(value)} is not a domain; write cluster.local`)
   })
 }
 
@@ -141,8 +141,8 @@ export function statusRange(help: string, fallback: string): Field<StatusRange> 
 export function serverUrl(help: string): Field<string> {
   return field('URL', help, undefined, value => {
     const url = URL.parse(scalar(value))
-    const sound = url && /^https?:$/.test(url.protocol) && url.href === `${url.origin}/`
-    return sound ? url.origin : bad(`${shown(value)} is not a server URL; write https://HOST:2379`)
+    const valid = url && /^https?:$/.test(url.protocol) && url.href === `${url.origin}/`
+    return valid ? url.origin : bad(`${shown(value)} is not a server URL; write https://HOST:2379`)
   })
 }
 

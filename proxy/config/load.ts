@@ -7,7 +7,7 @@ import { readRegularFile } from '../model/text/regular-file.ts'
 import { check } from './checks.ts'
 import { ConfigError, type ConfigFault } from './error.ts'
 import type { Env } from './expand.ts'
-import { type Path, parseSound, pathText } from './fields.ts'
+import { type Path, parseValidFields, pathText } from './fields.ts'
 import type { Resolve } from './kinds.ts'
 import { type Config, schema } from './schema.ts'
 import { readTree, type TreeFault } from './tree.ts'
@@ -36,7 +36,7 @@ export function parseConfig(text: string, file: string, env: Env = process.env):
 
   // A value that could not be read is already reported; do not also report its field as missing.
   const unread = new Set(faults.map(fault => pathText(fault.path)))
-  const draft = parseSound(schema(resolver(file, env)), tree.root, [], ({ path, message }) => {
+  const draft = parseValidFields(schema(resolver(file, env)), tree.root, [], ({ path, message }) => {
     if (!unread.has(pathText(path))) faults.push({ code: 'CONF_FIELD', line: tree.lineOf(path), path, message })
   })
   for (const { level, ...found } of check(draft, tree.root, tree.has)) {

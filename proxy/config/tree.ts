@@ -154,12 +154,12 @@ class Reader {
   #scalar(scalar: Scalar, path: Path, line: number): Json | undefined {
     const { value } = scalar
     if (typeof value !== 'string') return value as Json
-    let sound = true
+    let valid = true
     const expanded = expand(value, this.#env, message => {
-      sound = false
+      valid = false
       this.#fault('CONF_FIELD', line, path, message)
     })
-    if (!sound) return undefined
+    if (!valid) return undefined
     // An unquoted variable that expands to nothing counts as an empty value.
     return expanded === '' && value !== '' && scalar.type === 'PLAIN' ? null : expanded
   }

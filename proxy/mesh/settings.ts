@@ -101,14 +101,14 @@ function clusterOrder(
     .map(name => name.trim().toLowerCase())
     .filter(name => name !== '')
   if (!annotation || names.length === 0) return []
-  const sound = [...new Set(names.filter(isClusterName))]
+  const valid = [...new Set(names.filter(isClusterName))]
   for (const name of names) {
     if (!isClusterName(name))
       faults.push(`${quoted(annotation)}: "${name}" is not a cluster name; write cluster-2,cluster-3`)
     else if (!known.includes(name))
       faults.push(`${quoted(annotation)}: no cluster "${name}" is configured (${known.join(', ')})`)
   }
-  return sound
+  return valid
 }
 
 function minHealthy(annotation: Annotation | undefined, faults: string[]): Settings['minHealthyLocal'] {

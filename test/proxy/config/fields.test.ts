@@ -17,7 +17,7 @@ import {
   optional,
   type Path,
   parseFields,
-  parseSound,
+  parseValidFields,
   pathText,
   percent,
   record,
@@ -167,13 +167,13 @@ t.test('a table', async t => {
 
 t.test('the valid fields of a faulty table are returned', async t => {
   const { faults, report } = collect()
-  t.same(parseSound(fields, { rest: '1s', share: 5, constructor: 1 }, [], report), {
+  t.same(parseValidFields(fields, { rest: '1s', share: 5, constructor: 1 }, [], report), {
     rest: 1000,
     share: undefined,
     inner: undefined,
   })
   t.match(faults, [/^constructor: is not a known key/, /^share: /, /^inner\.must: is missing/])
-  t.same(parseSound(fields, 'text', ['x'], report), {})
+  t.same(parseValidFields(fields, 'text', ['x'], report), {})
   t.equal(faults.at(-1), 'x: "text" is not a mapping of options (rest, share, inner)')
 })
 
