@@ -2,24 +2,17 @@
 import type { Frontend, GlobalService } from '../../model/service.ts'
 import { ListenerState } from '../flow/listener-state.ts'
 import type { OnClose } from '../flow/transport.ts'
+import type { PumpSocket } from './pump-socket.ts'
 
 export class NativeListener extends ListenerState {
-  readonly #closeSocket: () => void
-  readonly #freed = Promise.withResolvers<void>()
+  readonly socket: PumpSocket
 
-  /** `closeSocket` tells the pump to close the socket; {@link freed} is its answer. */
-  constructor(frontend: Frontend, service: GlobalService, closeSocket: () => void, onClose: OnClose) {
+  constructor(frontend: Frontend, service: GlobalService, socket: PumpSocket, onClose: OnClose) {
     super(frontend, service, onClose)
-    this.#closeSocket = closeSocket
-  }
-
-  /** The pump has closed the socket. */
-  freed(): void {
-    this.#freed.resolve()
+    this.socket = socket
   }
 
   protected free(): Promise<void> {
-    this.#closeSocket()
-    return this.#freed.promise
+    return this.socket.close()
   }
 }

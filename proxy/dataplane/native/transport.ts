@@ -9,6 +9,7 @@ import type { OnClose, Transport } from '../flow/transport.ts'
 import { idleLimitMs } from '../flow/udp-session.ts'
 import type { NativeAddon, NativePump } from './addon.ts'
 import type { PumpContext } from './pump-context.ts'
+import { PumpSocket } from './pump-socket.ts'
 import { Command, Event, type EventRecord, Reason, Rings } from './rings.ts'
 import { NativeConnection } from './tcp-connection.ts'
 import { NativeListener } from './tcp-listener.ts'
@@ -47,10 +48,10 @@ export class NativeTransport implements Transport, PumpContext {
     const id = ++this.#lastId
     const errno = this.#pump.listenTcp(id, frontend.ip, frontend.port, backlog)
     if (errno !== 0) throw listenError(frontend, systemError('listen', errno))
-    const closeSocket = () => {
+    const socket = new PumpSocket(() => {
       if (!this.#stopped) this.rings.command(Command.closeListener).setListener(id).send()
-    }
-    const listener = new NativeListener(frontend, service, closeSocket, onClose)
+    })
+    const listener = new NativeListener(frontend, service, socket, onClose)
     this.#listeners.set(id, listener)
     this.#hold()
     return listener
@@ -60,10 +61,10 @@ export class NativeTransport implements Transport, PumpContext {
     const id = ++this.#lastId
     const errno = this.#pump.listenUdp(id, frontend.ip, frontend.port)
     if (errno !== 0) throw listenError(frontend, systemError('bind', errno))
-    const closeSocket = () => {
+    const socket = new PumpSocket(() => {
       if (!this.#stopped) this.rings.command(Command.closeFrontend).setFrontend(id).send()
-    }
-    const listener = new NativeUdpFrontend(frontend, service, closeSocket, onClose)
+    })
+    const listener = new NativeUdpFrontend(frontend, service, socket, onClose)
     this.#frontends.set(id, listener)
     this.#hold()
     return listener
@@ -91,7 +92,7 @@ export class NativeTransport implements Transport, PumpContext {
       while (this.rings.read(batch, this.#takeEvent));
       this.#pump.refill()
     } while (this.rings.read(1, this.#takeEvent))
-    for (const listener of [...this.#listeners.values(), ...this.#frontends.values()]) listener.freed()
+    for (const listener of [...this.#listeners.values(), ...this.#frontends.values()]) listener.socket.closed()
     this.#listeners.clear()
     this.#frontends.clear()
   }
@@ -136,7 +137,7 @@ export class NativeTransport implements Transport, PumpContext {
       case Event.fault:
         return this.flows.localFault(systemError('accept', event.error))
       case Event.listenerClosed:
-        this.#listeners.get(event.listener)?.freed()
+        this.#listeners.get(event.listener)?.socket.closed()
         this.#listeners.delete(event.listener)
         return this.#hold()
       case Event.asked:
@@ -150,7 +151,7 @@ export class NativeTransport implements Transport, PumpContext {
       case Event.dropped:
         return this.#dropped(event)
       case Event.frontendClosed:
-        this.#frontends.get(event.frontend)?.freed()
+        this.#frontends.get(event.frontend)?.socket.closed()
         this.#frontends.delete(event.frontend)
         return this.#hold()
     }
