@@ -25,7 +25,10 @@ export const noHelper: string | false = existsSync(program)
   ? false
   : 'its helper is not built: npm run test:interop, which needs Go and access to a module proxy'
 
-/** Returns why it could not be built; undefined when it is there. */
+/**
+ * Returns why it is not built on this machine: without Go, or without its modules. Undefined when it is there. Throws when it has
+ * all it needs and does not compile.
+ */
 export function buildHelper(): string | undefined {
   if (existsSync(program)) return undefined
   try {
@@ -33,13 +36,15 @@ export function buildHelper(): string | undefined {
   } catch {
     return 'Go is not installed'
   }
-  mkdirSync(cache, { recursive: true })
   try {
-    execFileSync('go', ['build', '-trimpath', '-ldflags=-s -w', '-o', program, '.'], { cwd: folder, stdio: 'inherit' })
-    return undefined
+    // Fetches what the packages need, and compiles nothing.
+    execFileSync('go', ['list', '-deps', '.'], { cwd: folder, stdio: ['ignore', 'ignore', 'inherit'] })
   } catch {
-    return 'go build failed: see above'
+    return 'its modules cannot be fetched: see above'
   }
+  mkdirSync(cache, { recursive: true })
+  execFileSync('go', ['build', '-trimpath', '-ldflags=-s -w', '-o', program, '.'], { cwd: folder, stdio: 'inherit' })
+  return undefined
 }
 
 /** Runs a command of the helper, which prints JSON. */
