@@ -463,7 +463,7 @@ class Starlane implements Runtime {
       clock: this.#clock,
       random: this.#random,
       log: this.#log,
-      watchFiles: (paths, changed) => watchFiles(() => paths, this.#clock, changed),
+      watchFiles: (paths, changed) => watchFiles(() => paths, this.#clock, changed).stop,
       ...(this.#proxy.BatchSocket && { BatchSocket: this.#proxy.BatchSocket }),
       recorder: this.#recording.recorder,
     })

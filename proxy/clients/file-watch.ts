@@ -11,19 +11,35 @@ export const pollEveryMs = 1500
 /** How long there must be no event: a file that is written in place is empty for a moment. */
 export const settleMs = 100
 
+export interface FileWatch {
+  /**
+   * To be called between learning of new paths and reading their files: what they hold now is what later content is compared with.
+   * Otherwise a change before the next look is missed.
+   */
+  pathsChanged(): void
+  stop(): void
+}
+
 /**
  * Calls `changed` when the content of a file differs from what it was. While a file cannot be read, nothing is called for it.
  * `paths` is asked again before each look, since the list may depend on the files.
  */
-export function watchFiles(paths: () => readonly string[], clock: Clock, changed: () => void): () => void {
+export function watchFiles(paths: () => readonly string[], clock: Clock, changed: () => void): FileWatch {
   const known = new Map<string, FileState>()
-  /** Of the last look: a path that was not among them has no earlier content. */
-  let listed: ReadonlySet<string> = new Set(paths())
-  // At once, so that a caller who reads the files after this call misses no change.
-  for (const path of listed) {
-    const state = stateNow(path)
-    if (state) known.set(path, state)
+  /** A path that is not among them has no earlier content. */
+  const listed = new Set<string>()
+  /** At once, so that a caller who reads the files after it misses no change. True when there are new ones. */
+  const list = (): boolean => {
+    const before = listed.size
+    for (const path of paths()) {
+      if (listed.has(path)) continue
+      listed.add(path)
+      const state = stateNow(path)
+      if (state) known.set(path, state)
+    }
+    return listed.size > before
   }
+  list()
   let isLooking = false
   let isAsked = false
   let isOver = false
@@ -39,18 +55,22 @@ export function watchFiles(paths: () => readonly string[], clock: Clock, changed
     }
     isLooking = true
     const scan = watch.begin()
-    const files = new Set(paths())
+    list()
     let isChanged = false
-    for (const path of files) {
+    for (const path of [...listed]) {
       await scan.follow(path)
       const before = known.get(path)
       const found = await stateOf(path, isEvent ? undefined : before)
-      if (found && found.digest !== before?.digest && listed.has(path)) isChanged = true
+      if (found && found.digest !== before?.digest) isChanged = true
       if (found) known.set(path, found)
     }
     scan.end()
-    for (const path of known.keys()) if (!files.has(path)) known.delete(path)
-    listed = files
+    const files = new Set(paths())
+    for (const path of listed) {
+      if (files.has(path)) continue
+      listed.delete(path)
+      known.delete(path)
+    }
     isLooking = false
     if (isOver) return watch.close()
     if (isChanged) changed()
@@ -61,11 +81,16 @@ export function watchFiles(paths: () => readonly string[], clock: Clock, changed
   }
   void look(true)
   const stopPolling = clock.every(pollEveryMs, () => void look(false))
-  return () => {
-    isOver = true
-    stopPolling()
-    stopWaiting()
-    watch.close()
+  return {
+    pathsChanged: () => {
+      if (!isOver && list()) void look(true)
+    },
+    stop: () => {
+      isOver = true
+      stopPolling()
+      stopWaiting()
+      watch.close()
+    },
   }
 }
 

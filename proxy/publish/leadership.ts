@@ -96,6 +96,11 @@ export class Leadership {
     this.#store.close()
   }
 
+  /** Ends the connection and keeps the lock, for the next connection of this publisher. */
+  disconnect(): void {
+    this.#store.close()
+  }
+
   #release(lease: bigint): Promise<void> {
     return new Promise(resolve => {
       const stop = this.#parts.clock.after(resignMs, resolve)

@@ -64,6 +64,8 @@ export interface Publisher {
   put(service: ClusterService): void
   /** The service is not shared any more: its keys are deleted. */
   drop(namespace: string, name: string): void
+  /** The certificates have changed: connects again, at once, and keeps the lock. */
+  reconnect(): void
   state(): PublisherState
   problems(): readonly Problem[]
   /** The copied clusters. Without `cache`, only leftovers in the store that are being removed. */
@@ -90,7 +92,9 @@ class EtcdPublisher implements Publisher {
   #backoff: Backoff
   #phase: PublisherPhase = { state: 'connecting' }
   #since: number
-  #stopRetry: () => void = () => {}
+  #stopRetry: (() => void) | undefined
+  /** The connection, or the one that is being made, has certificates that have changed. */
+  #isOutdated = false
 
   constructor(options: PublisherOptions, parts: PublisherParts) {
     this.#options = options
@@ -125,6 +129,17 @@ class EtcdPublisher implements Publisher {
     this.#leadership?.wake()
   }
 
+  reconnect(): void {
+    if (this.#closing.signal.aborted) return
+    this.#parts.log.info('publish.reconfigured', { cluster: this.#options.cluster })
+    this.#isOutdated = true
+    this.#leadership?.disconnect()
+    if (!this.#stopRetry) return
+    this.#stopRetry()
+    this.#stopRetry = undefined
+    this.start()
+  }
+
   state(): PublisherState {
     const pending = this.#clusters().reduce((sum, keys) => sum + keys.pending, 0)
     return { ...this.#phase, since: this.#since, services: this.#full.services, pending, store: this.#store }
@@ -136,7 +151,7 @@ class EtcdPublisher implements Publisher {
 
   async close(): Promise<void> {
     this.#closing.abort()
-    this.#stopRetry()
+    this.#stopRetry?.()
     this.copies.close()
     await this.#leadership?.resign()
     await this.#running
@@ -156,9 +171,14 @@ class EtcdPublisher implements Publisher {
   async #publish(): Promise<void> {
     const { open, clock, log } = this.#parts
     const { signal } = this.#closing
+    this.#isOutdated = false
     try {
       const store = await open(signal)
       if (signal.aborted) return store.close()
+      if (this.#isOutdated) {
+        store.close()
+        return this.start()
+      }
       this.#leadership = new Leadership(store, {
         cluster: this.#options.cluster,
         leaseMs: this.#options.leaseMs,
@@ -180,6 +200,7 @@ class EtcdPublisher implements Publisher {
     } catch (error) {
       this.#leadership = undefined
       if (signal.aborted) return
+      if (this.#isOutdated) return this.start()
       const why = new MeshError('PUBLISH', `${this.#options.cluster} is not published: ${messageOf(error)}`, {
         cause: error,
       })
@@ -199,7 +220,10 @@ class EtcdPublisher implements Publisher {
   }
 
   #retry(): void {
-    this.#stopRetry = this.#parts.clock.after(this.#backoff.next(), () => this.start())
+    this.#stopRetry = this.#parts.clock.after(this.#backoff.next(), () => {
+      this.#stopRetry = undefined
+      this.start()
+    })
   }
 
   #became(state: 'standby' | 'publishing'): void {

@@ -2,6 +2,7 @@
 import { heartbeatKey } from '../clients/clustermesh.ts'
 import { connectEtcd } from '../clients/etcd/connect.ts'
 import type { StoreIdentity } from '../clients/etcd/session.ts'
+import { type FileWatch, watchFiles } from '../clients/file-watch.ts'
 import type { Config, EtcdConfig } from '../config/schema.ts'
 import type { Mesh } from '../mesh/mesh.ts'
 import { defaultLimits } from '../model/cluster.ts'
@@ -26,7 +27,9 @@ export class Publication {
   #copying = new Map<string, { readonly place: string; readonly copy: EtcdCopy }>()
   /** Clusters whose etcd has the same cluster id as ours, and was logged. */
   readonly #alike = new Set<string>()
+  readonly #certificates: readonly string[] = []
   #stopFollowing: () => void = () => {}
+  #fileWatch: FileWatch | undefined
 
   constructor({ publish, cluster, clusters, stale, maxConnectedClusters }: Config, mesh: Mesh, parts: RuntimeContext) {
     this.#mesh = mesh
@@ -36,6 +39,7 @@ export class Publication {
     if (!publish) return
     const { slices, lease, rate, cache, tenants, ...servers } = publish
     const { clock, random, log } = parts
+    this.#certificates = [servers.ca, servers.cert, servers.key].filter(path => path !== undefined)
     const clusterId = clusters.find(({ name }) => name === cluster)?.id ?? 0
     const open = (signal: AbortSignal) => connectEtcd(servers, { probe: heartbeatKey, clock, random, signal })
     this.#publisher = createPublisher(
@@ -49,9 +53,17 @@ export class Publication {
   }
 
   start(): void {
-    if (!this.#publisher) return
-    this.#publisher.start()
-    this.#stopFollowing = followDirectory(this.#mesh.directory, this.#publisher, {
+    const publisher = this.#publisher
+    if (!publisher) return
+    if (this.#certificates.length > 0) {
+      this.#fileWatch = watchFiles(
+        () => this.#certificates,
+        this.#parts.clock,
+        () => publisher.reconnect(),
+      )
+    }
+    publisher.start()
+    this.#stopFollowing = followDirectory(this.#mesh.directory, publisher, {
       isGlobalNamespace: name => this.#mesh.isGlobalNamespace(name),
       isConfirmed: () => this.#mesh.isConfirmed,
       clock: this.#parts.clock,
@@ -102,6 +114,7 @@ export class Publication {
 
   async close(): Promise<void> {
     this.#stopFollowing()
+    this.#fileWatch?.stop()
     await Promise.all([...this.#copying.values()].map(({ copy }) => copy.close()))
     await this.#publisher?.close()
   }

@@ -8,7 +8,7 @@ import type { Clock, Random } from '../../model/time/clock.ts'
 import { sleep } from '../../model/time/sleep.ts'
 import { Budget, OverLimits, overLimitsMs } from '../budget.ts'
 import { heartbeatKey } from '../clustermesh.ts'
-import { watchFiles } from '../file-watch.ts'
+import { type FileWatch, watchFiles } from '../file-watch.ts'
 import type { EtcdClient } from './client.ts'
 import { readClientFile } from './client-file.ts'
 import { connectEtcd } from './connect.ts'
@@ -51,7 +51,7 @@ export class Follower {
   /** Why it is lost, as last reported. */
   #loss: string | undefined
   #backoff: Backoff
-  #stopFileWatch: () => void = () => {}
+  #fileWatch: FileWatch | undefined
 
   constructor(cluster: string, location: EtcdLocation, parts: FollowerParts, listener: FollowerListener) {
     this.#cluster = cluster
@@ -65,7 +65,7 @@ export class Follower {
   start(): void {
     const { clock } = this.#parts
     if (this.#files().length > 0) {
-      this.#stopFileWatch = watchFiles(
+      this.#fileWatch = watchFiles(
         () => this.#files(),
         clock,
         () => this.#reconfigure(),
@@ -76,7 +76,7 @@ export class Follower {
 
   async close(): Promise<void> {
     this.#closing.abort()
-    this.#stopFileWatch()
+    this.#fileWatch?.stop()
     this.#round.abort()
     await this.#running
   }
@@ -107,6 +107,7 @@ export class Follower {
   async #follow(signal: AbortSignal): Promise<MeshError> {
     const servers = 'config' in this.#location ? await readClientFile(this.#location.config) : this.#location
     this.#servers = servers
+    this.#fileWatch?.pathsChanged()
     signal.throwIfAborted()
     const client = await connectEtcd(servers, { ...this.#parts, probe: heartbeatKey, signal })
     if (signal.aborted) {

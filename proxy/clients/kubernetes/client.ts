@@ -4,7 +4,7 @@ import { Agent, buildConnector, type Dispatcher, ProxyAgent } from 'undici'
 import { type ErrorCode, MeshError, messageOf } from '../../model/error.ts'
 import type { Log } from '../../model/log.ts'
 import type { Clock } from '../../model/time/clock.ts'
-import { watchFiles } from '../file-watch.ts'
+import { type FileWatch, watchFiles } from '../file-watch.ts'
 import type { Access } from './access.ts'
 import { apiErrorOf, retryAfterMs } from './api-error.ts'
 import { type Login, LoginReader } from './login.ts'
@@ -42,6 +42,9 @@ export interface Answer {
   cancel(): void
 }
 
+/** The request was ended since the kubeconfig names another server: it can be made there at once. */
+export class ServerReplaced extends MeshError {}
+
 /** One connection pool with one set of TLS credentials. Tokens may change without a new pool. */
 interface Session {
   readonly login: Login
@@ -71,7 +74,9 @@ export class KubernetesClient {
   #session: Session | undefined
   #renewing: Promise<Session> | undefined
   #server = ''
-  #stopFileWatch: (() => void) | undefined
+  #fileWatch: FileWatch | undefined
+  /** As last read, when the files that it names may not have been read yet. */
+  #access: Access | undefined
 
   constructor(options: ClientOptions) {
     this.#options = options
@@ -107,7 +112,7 @@ export class KubernetesClient {
   /** Aborts all requests. */
   async close(): Promise<void> {
     this.#closing.abort()
-    this.#stopFileWatch?.()
+    this.#fileWatch?.stop()
     await this.#renewing?.catch(() => {})
     await Promise.all([...this.#dispatchers].map(dispatcher => dispatcher.destroy()))
     this.#dispatchers.clear()
@@ -136,7 +141,7 @@ export class KubernetesClient {
     try {
       for await (const chunk of body as AsyncIterable<Buffer>) yield chunk
     } catch (error) {
-      throw signal.aborted ? error : unreachable(server, error, codeOf(request))
+      throw signal.aborted ? error : this.#failure(server, error, request)
     }
   }
 
@@ -164,7 +169,7 @@ export class KubernetesClient {
       if (signal.aborted || this.#closing.signal.aborted) throw error
       // The kubeconfig or a file may have been corrected by now.
       session.readAgainAt = 0
-      throw unreachable(server, error, codeOf(request))
+      throw this.#failure(server, error, request)
     }
   }
 
@@ -202,12 +207,14 @@ export class KubernetesClient {
   }
 
   async #login(refused: boolean): Promise<Session> {
-    this.#stopFileWatch ??= watchFiles(
+    this.#fileWatch ??= watchFiles(
       () => this.#files(),
       this.#options.clock,
       () => this.#readAgain(),
     )
     const access = await this.#options.access()
+    this.#access = access
+    this.#fileWatch.pathsChanged()
     const login = await this.#reader.read(access, refused)
     this.#closing.signal.throwIfAborted()
     this.#server = access.server
@@ -254,8 +261,13 @@ export class KubernetesClient {
     closing.then(forget, forget)
   }
 
+  #failure(server: string, error: unknown, request: ApiRequest): MeshError {
+    if (server === this.#server) return unreachable(server, error, codeOf(request))
+    return new ServerReplaced(codeOf(request), `the kubeconfig now names ${this.#server} and no longer ${server}`)
+  }
+
   #files(): string[] {
-    const { ca, certificate, credential } = this.#session?.login.access ?? {}
+    const { ca, certificate, credential } = this.#access ?? {}
     const pems = [ca, certificate?.cert, certificate?.key].flatMap(pem => (pem && 'file' in pem ? [pem.file] : []))
     const token = credential?.by === 'token-file' ? [credential.file] : []
     return [...(this.#options.files ?? []), ...pems, ...token]

@@ -16,7 +16,7 @@ import { sleep } from '../../model/time/sleep.ts'
 import { Turns } from '../../model/time/turn.ts'
 import { Budget, OverLimits, overLimitsMs } from '../budget.ts'
 import { ApiError, apiErrorOf } from './api-error.ts'
-import type { Answer, KubernetesClient } from './client.ts'
+import { type Answer, type KubernetesClient, ServerReplaced } from './client.ts'
 import { IdleDeadline } from './idle-deadline.ts'
 import { LineSplitter } from './lines.ts'
 import { ListScanner } from './list-scanner.ts'
@@ -307,6 +307,7 @@ export class Watcher {
 
   #listAnew(): number {
     this.#version = undefined
+    this.#backoff.succeeded()
     return 0
   }
 
@@ -361,6 +362,7 @@ export class Watcher {
   #failed(thrown: unknown): number {
     const error = asMeshError(thrown, this.#path)
     if (error instanceof OverLimits) return this.#over(error)
+    if (error instanceof ServerReplaced) return this.#listAnew()
     if (error instanceof WentBack) {
       this.#newest = ''
       this.#distrust()

@@ -1,13 +1,15 @@
 /** Kubeconfig files, credentials and credential plugins. */
 import { chmodSync, readFileSync, writeFileSync } from 'node:fs'
+import { writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import t, { type Test } from 'tap'
 import type { Access } from '../../../proxy/clients/kubernetes/access.ts'
 import { inClusterAccess } from '../../../proxy/clients/kubernetes/in-cluster.ts'
 import { accessOf, parseKubeconfig } from '../../../proxy/clients/kubernetes/kubeconfig.ts'
-import { loadAccess } from '../../../proxy/clients/kubernetes/kubeconfig-files.ts'
+import { kubeconfigFiles, loadAccess } from '../../../proxy/clients/kubernetes/kubeconfig-files.ts'
 import { LoginReader } from '../../../proxy/clients/kubernetes/login.ts'
 import { proxyFor } from '../../../proxy/clients/kubernetes/proxy.ts'
+import { loadConfig } from '../../../proxy/config/load.ts'
 import { FakeClock } from '../../support/clock.ts'
 import { base64 } from '../../support/kube-api/kubeconfig.ts'
 
@@ -142,6 +144,7 @@ t.test('files', async t => {
     one: config('shared', 'https://one:1'),
     two: config('shared', 'https://two:1', 'only-two'),
     bad: '{',
+    'one:two': config('colon', 'https://colon:1'),
   })
   const at = (name: string) => join(folder, name)
   const home = at('home')
@@ -153,6 +156,14 @@ t.test('files', async t => {
   t.equal((await loadAccess({ context: 'only-two' }, several)).server, 'https://two:1', 'the others still count')
   await t.rejects(loadAccess({}, { KUBECONFIG: at('missing') }), { message: /there is no kubeconfig at .*missing/ })
   await t.rejects(loadAccess({}, { KUBECONFIG: `${at('one')}:${at('bad')}` }), { message: /bad is not YAML/ })
+  t.equal((await loadAccess({ kubeconfig: at('one:two') }, several)).server, 'https://colon:1', 'a path is one file')
+  t.equal((await loadAccess({}, { KUBECONFIG: at('one:two') })).server, 'https://one:1', 'KUBECONFIG is a list')
+  t.same(kubeconfigFiles(at('one:two'), several), [at('one:two')])
+  t.same(kubeconfigFiles(undefined, { KUBECONFIG: `${at('one')}:${at('two')}:` }), [at('one'), at('two')])
+  const source = { kubernetes: { kubeconfig: './one:two' } }
+  await writeFile(at('starlane.yaml'), JSON.stringify({ cluster: 'a', clusters: [{ name: 'a', id: 1, source }] }))
+  const { config: loaded } = await loadConfig(at('starlane.yaml'))
+  t.match(loaded.clusters[0]?.source, { kubernetes: { kubeconfig: at('one:two') } }, 'in the configuration too')
   await t.rejects(loadAccess({ kubeconfig: at('home') }, {}), { message: /cannot be read: EISDIR/ })
   await t.rejects(loadAccess({ kubeconfig: at('missing') }, {}), { message: /there is no kubeconfig at .*missing/ })
 

@@ -31,7 +31,7 @@ export function responder(
     visibility: allVisible,
     options: { listen: { address: '127.0.0.1', port: 0 }, ...options },
     clock,
-    watchFiles: (paths, changed) => watchFiles(() => paths, clock, changed),
+    watchFiles: (paths, changed) => watchFiles(() => paths, clock, changed).stop,
     random: () => 0,
     log: silentLog,
     ...parts,
