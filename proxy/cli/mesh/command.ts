@@ -52,7 +52,7 @@ export function meshCommand(io: Io, end: (code: number) => void): Command {
         'that expire soon.',
     )
     .option('--cluster <name>', 'the name of this cluster')
-    .option('--id <number>', 'its id in the mesh, 1 to 255 (or 511, see `clustermesh.maxConnectedClusters`)')
+    .option('--id <number>', 'its id in the mesh, 1 to 255 (or 511, see `maxConnectedClusters`)')
     .option('--endpoint <url...>', 'where other clusters reach its etcd: https://HOST:2379', [])
     .option('--peer <name...>', 'a cluster that may read this one', [])
     .option('--tenant <name>', 'the tenant of these peers: they read only what `publish.tenants` gives it')

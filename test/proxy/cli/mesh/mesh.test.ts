@@ -51,6 +51,10 @@ t.test('from nothing to a cluster that another one reads', { skip: noEtcd }, asy
     /rights in etcd are not set yet: .*ECONNREFUSED.*\nWhen etcd runs, run "starlane mesh init --dir /,
   )
   t.match(before.out, /--client-cert-auth --trusted-ca-file=.*ca\.crt \\\n.*--cert-file=.*server\.crt/)
+  const named =
+    /etcd --name=north --initial-cluster-token=north-(\w{8}) .*\n.*--initial-cluster=north=http:\/\/127\.0\.0\.1:2380 /
+  t.match(before.out, named, 'not the defaults, with which every etcd has the same cluster id')
+  t.not(named.exec((await init()).out)?.[1], named.exec(before.out)?.[1], 'an etcd without its data is another one')
   t.equal((await stat(join(own, 'ca.key'))).mode & 0o077, 0, 'keys are for their owner alone')
 
   const certificates = { folder: own, ca: join(own, 'ca.crt') }
