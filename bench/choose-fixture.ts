@@ -8,6 +8,7 @@ import type { Flow } from '../proxy/model/flow.ts'
 import { silentLog } from '../proxy/model/log.ts'
 import { frontendKey, type GlobalService, type Settings } from '../proxy/model/service.ts'
 import { systemClock } from '../proxy/model/time/clock.ts'
+import type { Workloads } from '../proxy/model/workloads/workloads.ts'
 
 const clusters = [
   { name: 'cluster-1', id: 1, local: true },
@@ -75,8 +76,12 @@ export async function chainOf(
   services: readonly GlobalService[],
   balancer: BalancerName,
   uses: readonly string[],
+  workloads?: Workloads,
 ): Promise<Chain> {
-  const host = { clusters: () => clusters, clock: systemClock, random: Math.random, log: silentLog }
+  const host = {
+    ...{ clusters: () => clusters, clock: systemClock, random: Math.random, log: silentLog },
+    ...(workloads && { workloads }),
+  }
   const request = { uses: uses.map(use => ({ use })), folder: process.cwd(), placeOf: () => 'bench', host }
   const { plugins, errors } = await loadPlugins(request)
   if (errors[0]) throw errors[0]

@@ -30,17 +30,13 @@ const routes: readonly Route[] = [
   { path: '/v1/config', answer: ({ views }) => json(200, views.config()) },
 ]
 
-/** What an address for probes and scrapers alone answers: nothing that says more of the mesh than metrics do. */
-const publicPaths: ReadonlySet<string> = new Set(['/healthz', '/readyz', '/metrics'])
-
-/** Answers any request target. With `narrow`, only probes and metrics. Rejects only if a view throws. */
-export async function answer(views: Views, page: Answer, target: string, narrow = false): Promise<Answer> {
+/** Answers any request target. Rejects only if a view throws. */
+export async function answer(views: Views, page: Answer, target: string): Promise<Answer> {
   // A target that starts with two slashes is a path, not a host.
   const url = URL.parse(target.startsWith('/') ? `http://admin${target}` : target)
   const segments = url && decoded(url.pathname)
   if (!url || !segments) return fault(400, 'BAD_REQUEST', 'the request target is not a URL path')
-  const offered = narrow ? routes.filter(({ path }) => publicPaths.has(path)) : routes
-  for (const route of offered) {
+  for (const route of routes) {
     const parts = match(route.path, segments)
     if (parts)
       return route.answer({
@@ -50,7 +46,7 @@ export async function answer(views: Views, page: Answer, target: string, narrow 
         part: name => parts.get(name) ?? '',
       })
   }
-  const known = offered.map(route => route.path).join(', ')
+  const known = routes.map(route => route.path).join(', ')
   return fault(404, 'NOT_FOUND', `${url.pathname} does not exist; the paths are ${known}`)
 }
 
@@ -71,7 +67,14 @@ function service({ views, part }: ApiRequest): Answer {
 }
 
 function explanation({ views, part, query }: ApiRequest): Answer {
-  const from = clientIn(query)
+  const given = query.get('from') ?? ''
+  const from = isPodName(given) ? views.addressOf(given) : clientIn(query)
+  if (from === undefined && isPodName(given))
+    return fault(
+      400,
+      'BAD_REQUEST',
+      `no Pod ${given} is known; Pods are read only where a plugin such as policy needs them`,
+    )
   if (from === null) return badAddress(query)
   return found(views.explain(part('namespace'), part('name'), from), part)
 }
@@ -91,6 +94,11 @@ async function nameExplanation({ views, query }: ApiRequest): Promise<Answer> {
 function clientIn(query: URLSearchParams): string | undefined | null {
   const given = query.get('from')
   return given === null ? undefined : (canonicalAddress(given) ?? null)
+}
+
+/** `NAMESPACE/POD` */
+function isPodName(text: string): boolean {
+  return /^[a-z0-9-]{1,63}\/[a-z0-9.-]{1,253}$/.test(text)
 }
 
 function badAddress(query: URLSearchParams): Answer {

@@ -9,6 +9,8 @@ export interface Views {
   service(namespace: string, name: string): ServiceView | undefined
   /** `from` is a canonical address; by default the client is this machine. */
   explain(namespace: string, name: string, from?: string): Explanation | undefined
+  /** The canonical address of a Pod, `NAMESPACE/NAME`, if it is known. */
+  addressOf(pod: string): string | undefined
   /** The rcode is FORMERR if the name or type is malformed. Asks upstream resolvers as a client's query would. */
   dns(name: string, type: string, from?: string): Promise<NameExplanation>
   /** The current configuration with all defaults, without secrets. */

@@ -157,6 +157,11 @@ export function parseClient(from: string | undefined): string | undefined {
   throw new MeshError('USAGE', `--from ${from} is not an IP address; write for example --from 10.0.0.7`)
 }
 
+/** The same, or a Pod: `NAMESPACE/POD`. */
+export function parsePodOrClient(from: string | undefined): string | undefined {
+  return from !== undefined && /^[a-z0-9-]+\/[a-z0-9.-]+$/.test(from) ? from : parseClient(from)
+}
+
 /** `namespace/name`, or `name` in the namespace `default`. */
 export function parseServiceName(text: string): { namespace: string; name: string } {
   const [first = '', second, ...rest] = text.split('/')

@@ -6,7 +6,7 @@ import {
   addAdminOptions,
   connectAdmin,
   noService,
-  parseClient,
+  parsePodOrClient,
   parseServiceName,
 } from './admin-client.ts'
 import { type Io, type Paint, paintFor } from './terminal/io.ts'
@@ -22,7 +22,7 @@ export function explainCommand(io: Io, end: (code: number) => void): Command {
     .summary('show which backends a client would get, and why')
     .description('Shows which backends a client would get, and which step of the plugin chain removed the others.')
     .argument('<service>', 'NAMESPACE/NAME, or NAME for default/NAME')
-    .option('--from <ip>', 'the address of the client (default: this machine)')
+    .option('--from <client>', 'the address of the client, or its Pod as NAMESPACE/POD (default: this machine)')
   return addAdminOptions(addOutputOption(command))
     .addHelpText('after', examples)
     .action(async (service: string, options: Options) => end(await explain(io, service, options)))
@@ -36,11 +36,12 @@ of the list before. "(spread)": it leaves a cluster or zone because two attempts
 Examples:
   starlane explain rebel-base
   starlane explain shop/cart --from 10.0.0.7
+  starlane explain shop/cart --from shop/web-0
   starlane explain shop/cart -o json`
 
 async function explain(io: Io, asked: string, options: Options): Promise<number> {
   const { namespace, name } = parseServiceName(asked)
-  const from = parseClient(options.from)
+  const from = parsePodOrClient(options.from)
   const admin = await connectAdmin(options, io)
   const explanation = await admin.explain(namespace, name, from)
   if (!explanation) return fail(io, await noService(admin, namespace, name))
@@ -63,7 +64,7 @@ function leftOut(before: readonly Removal[], paint: Paint): string[] {
 }
 
 function frontendText(frontend: Explanation['frontends'][number], paint: Paint): string {
-  const { steps, candidates, doubts = {}, decidedBy, refusal, retries } = frontend
+  const { steps, candidates, decidedBy, refusal, retries } = frontend
   const lines = steps.flatMap(({ step, left, removed }) => [
     ['', step, `${left} left`],
     ...removed.map(({ backend, why }) => ['', '', paint('soft', `without ${backend}: ${why}`)]),
@@ -72,13 +73,9 @@ function frontendText(frontend: Explanation['frontends'][number], paint: Paint):
     ? [['', paint('bad', 'refused'), `by ${refusal.code}: ${refusal.why}`]]
     : [
         ['', paint('good', 'chosen'), `by ${decidedBy}, from`],
-        ...candidates.map(backend => ['', '', candidateText(backend, doubts[backend], paint)]),
+        ...candidates.map(backend => ['', '', paint('good', backend)]),
       ]
   return `${frontend.frontend}\n${columns([...lines, ...end, ...retries.map(retry => retryCells(retry, paint))])}`
-}
-
-function candidateText(backend: string, doubt: string | undefined, paint: Paint): string {
-  return doubt === undefined ? paint('good', backend) : paint('bad', `${backend}: ${doubt}`)
 }
 
 type Retry = Explanation['frontends'][number]['retries'][number]

@@ -2,6 +2,7 @@
 import t from 'tap'
 import affinity from '../../plugins/affinity/index.ts'
 import circuitBreaker from '../../plugins/circuit-breaker/index.ts'
+import policy from '../../plugins/policy/index.ts'
 import sessionAffinity from '../../plugins/session-affinity/index.ts'
 import tenancy from '../../plugins/tenancy/index.ts'
 import type { Backend } from '../../proxy/model/backend.ts'
@@ -14,6 +15,8 @@ const builtIns: [module: PluginModule, exam?: Exam][] = [
   [sessionAffinity, { options: { clients: 3 } }],
   [tenancy],
   [tenancy, { options: { tenants: { blue: '10.9.0.1', red: 'fd00::/16' }, shared: ['default/all-*'] } }],
+  [policy],
+  [policy, { options: { dns: 'hide', audit: true, undecided: 'allow', pods: ['10.0.0.0/8'] } }],
   [circuitBreaker],
   [circuitBreaker, { options: { maxConnections: 2, minimum: 1, rest: '5s', whenAllOpen: 'try', errorRate: '1%' } }],
 ]

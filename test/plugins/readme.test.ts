@@ -9,7 +9,7 @@ import { examinePlugin, laws } from '../conformance/plugin.ts'
 import { hostParts } from '../support/chain.ts'
 
 const folder = new URL('../../plugins/', import.meta.url).pathname
-const builtIns = ['affinity', 'circuit-breaker', 'session-affinity', 'tenancy']
+const builtIns = ['affinity', 'circuit-breaker', 'policy', 'session-affinity', 'tenancy']
 const read = (...path: string[]) => readFileSync(join(folder, ...path), 'utf8')
 
 /** What stands in fences of a language. */

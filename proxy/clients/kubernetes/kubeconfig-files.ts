@@ -16,12 +16,7 @@ export interface KubeconfigOptions {
 
 /** Reads the files and resolves the context. */
 export async function loadAccess({ kubeconfig, context }: KubeconfigOptions, env: Environment): Promise<Access> {
-  return accessOf(await readKubeconfigs(kubeconfig, env), context)
-}
-
-/** All files as one. */
-export function readKubeconfigs(kubeconfig: string | undefined, env: Environment): Promise<Kubeconfig> {
-  return loadFiles(kubeconfigFiles(kubeconfig, env))
+  return accessOf(await loadFiles(kubeconfigFiles(kubeconfig, env)), context)
 }
 
 /** The files that are read, also those that do not exist. */

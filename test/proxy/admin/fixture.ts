@@ -22,7 +22,7 @@ export const status: Status = {
   components: [
     {
       name: 'Sources',
-      state: 'error',
+      state: 'degraded',
       detail: '2 of 3 clusters answer; lost: cluster-3',
     },
     {
@@ -98,16 +98,8 @@ export const status: Status = {
       state: { services: 1 },
     },
   ],
-  services: { total: 3, unreachable: 0, reduced: 1, empty: 0 },
   problems: [
     {
-      severity: 'error',
-      code: 'CLUSTER_LOST',
-      where: 'cluster-3',
-      message: 'connect ECONNREFUSED 127.0.0.1:2379',
-    },
-    {
-      severity: 'warning',
       code: 'SERVICE_ANNOTATION',
       where: 'conf/demo/cluster-1/rebel-base.yaml:8',
       message: 'service.cilium.io/affinity: "locl" means nothing; write local, remote or none',
@@ -130,7 +122,6 @@ const one: BackendView = {
 const rebelBase: ServiceView = {
   namespace: 'default',
   name: 'rebel-base',
-  condition: { state: 'reduced', why: '2 of 6 backends: 1 ejected, 1 down' },
   settings: { global: true, shared: true, affinity: 'none' },
   headless: false,
   frontends: [{ ip: '127.96.0.10', port: 80, protocol: 'TCP', name: 'http' }],
@@ -154,7 +145,6 @@ const rebelBase: ServiceView = {
 const deathstar: ServiceView = {
   namespace: 'empire',
   name: 'deathstar',
-  condition: { state: 'ok' },
   settings: {
     global: true,
     shared: false,
@@ -193,7 +183,6 @@ const deathstar: ServiceView = {
 const holocron: ServiceView = {
   namespace: 'jedi',
   name: 'holocron',
-  condition: { state: 'none' },
   settings: { global: true, shared: true, affinity: 'none' },
   headless: true,
   frontends: [],
@@ -280,6 +269,7 @@ export function fixedViews(given: Partial<Views> = {}): Views {
         name,
         client: from ?? '127.0.0.1',
       },
+    addressOf: pod => (pod === 'shop/web-0' ? '10.0.0.7' : undefined),
     dns: async (name, type, from) => ({ ...nameExplanation, name, type, client: from ?? '127.0.0.1' }),
     config: () => ({ cluster: 'cluster-1' }),
     metrics: () => Promise.resolve('# HELP starlane_up 1\n'),

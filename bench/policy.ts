@@ -1,0 +1,146 @@
+/**
+ * What policies cost: nanoseconds of `choose` with and without the plugin `policy`, in pairs, and the memory of 50,000 Pods. Run:
+ * npm run bench:policy
+ */
+
+import type { Flow } from '../proxy/model/flow.ts'
+import { silentLog } from '../proxy/model/log.ts'
+import type { PolicyObject } from '../proxy/model/workloads/policy-object.ts'
+import { decodeKubernetes } from '../proxy/sources/decode/decode.ts'
+import type { ClusterObject } from '../proxy/sources/objects.ts'
+import { ServiceAssembler } from '../proxy/sources/service-assembler.ts'
+import { WorkloadStore } from '../proxy/workloads/store.ts'
+import { backendsOf, chainOf, flowTo, measure, serviceOf } from './choose-fixture.ts'
+
+const rounds = 7
+const median = (values: number[]) => values.sort((a, b) => a - b)[Math.floor(values.length / 2)] as number
+
+await cost()
+await memory('2,000 kinds', 2000)
+await memory('50,000 kinds', 50_000)
+
+/** 1,000 client Pods of 20 kinds, 100 services of 10 backends, 50 policies. */
+async function cost(): Promise<void> {
+  const store = new WorkloadStore(run => run())
+  store.setClusters(['cluster-1', 'cluster-2'])
+  const services = Array.from({ length: 100 }, (_, n) => serviceOf(n, backendsOf(10, n * 10)))
+  for (const cluster of ['cluster-1', 'cluster-2']) {
+    const sink = store.sink(cluster)
+    for (const [i, { address }] of backendsOf(1000, 0).entries()) {
+      const workload = {
+        namespace: 'default',
+        labels: { app: `server-${Math.floor(i / 10)}` },
+        account: 'a',
+        ports: [],
+      }
+      sink.putPod({ namespace: 'default', name: `server-${i}`, addresses: [address], workload })
+    }
+    for (let i = 0; i < 1000; i++) {
+      const workload = { namespace: 'default', labels: { app: `client-${i % 20}` }, account: 'a', ports: [] }
+      sink.putPod({ namespace: 'default', name: `client-${i}`, addresses: [clientAddress(i)], workload })
+    }
+    for (let n = 0; n < 50; n++) sink.putPolicy(policyOf(cluster, n))
+  }
+  const flows: Flow[] = Array.from({ length: 1000 }, (_, i) => ({
+    ...flowTo(services[i % services.length], 0),
+    client: { address: clientAddress(i), port: 1 },
+  }))
+  const without = await chainOf(services, 'round-robin', [])
+  const withPolicy = await chainOf(services, 'round-robin', ['policy'], store)
+  const pairs = Array.from({ length: rounds }, () => {
+    const [a, b] = [measure(without, flows).ns, measure(withPolicy, flows).ns]
+    return { a, b, more: b - a }
+  })
+  const refused = flows.filter(flow => withPolicy.choose(flow).refusal).length
+  console.log(`choose without a plugin    ${median(pairs.map(({ a }) => a)).toFixed(0)} ns`)
+  console.log(`choose with policy         ${median(pairs.map(({ b }) => b)).toFixed(0)} ns`)
+  console.log(
+    `policy, median of ${rounds} pairs  ${median(pairs.map(({ more }) => more)).toFixed(0)} ns (${refused} of ${flows.length} flows refused)`,
+  )
+  await without.close()
+  await withPolicy.close()
+}
+
+function clientAddress(i: number): string {
+  return `10.200.${i >> 8}.${i & 255}`
+}
+
+/** Half of the services allow half of the clients. */
+function policyOf(cluster: string, n: number): PolicyObject {
+  const from = Array.from({ length: 10 }, (_, i) => ({
+    podSelector: { matchLabels: { app: `client-${(2 * i + (n >> 1)) % 20}` } },
+  }))
+  return {
+    ...{
+      cluster,
+      kind: 'NetworkPolicy',
+      apiVersion: 'networking.k8s.io/v1',
+      namespace: 'default',
+      name: `policy-${n}`,
+    },
+    ...{ annotations: {}, specs: undefined, origin: undefined },
+    spec: { podSelector: { matchLabels: { app: `server-${n}` } }, ingress: [{ from, ports: [{ port: 8080 }] }] },
+  }
+}
+
+/** From the JSON of the API to the store, as a source delivers it. */
+async function memory(what: string, kinds: number): Promise<void> {
+  const before = heap()
+  const assembler = new ServiceAssembler('cluster-1')
+  const store = new WorkloadStore(run => run())
+  store.setClusters(['cluster-1'])
+  const start = performance.now()
+  for (let i = 0; i < 50_000; i++) {
+    const { object } = decodeKubernetes(JSON.parse(podJson(i, kinds)), { workloads: true })
+    assembler.put(object as ClusterObject)
+  }
+  const sink = store.sink('cluster-1')
+  assembler.reset({ ...sink, put() {}, drop() {}, live() {}, lost() {}, problems() {}, dropNode() {}, putNode() {} })
+  for (let i = 0; i < 50_000; i++) store.at(podAddress(i))
+  const ms = performance.now() - start
+  const bytes = heap() - before
+  console.log(
+    `50,000 Pods of ${what}: ${(bytes / 1e6).toFixed(0)} MB, ${(bytes / 50_000).toFixed(0)} bytes each, read in ${ms.toFixed(0)} ms (${store.size.addresses} addresses)`,
+  )
+  silentLog.debug('kept', { assembler, store })
+}
+
+function heap(): number {
+  globalThis.gc?.()
+  globalThis.gc?.()
+  return process.memoryUsage().heapUsed
+}
+
+function podAddress(i: number): string {
+  return `10.${1 + (i >> 16)}.${(i >> 8) & 255}.${i & 255}`
+}
+
+function podJson(i: number, kinds: number): string {
+  const kind = i % kinds
+  const labels = {
+    ...{
+      'app.kubernetes.io/name': `service-${kind}`,
+      'app.kubernetes.io/part-of': 'shop',
+      'app.kubernetes.io/component': 'server',
+    },
+    ...{ 'pod-template-hash': `6f9c${kind.toString(16)}`, team: `team-${kind % 30}`, tier: 'backend' },
+  }
+  const metadata = {
+    name: `service-${kind}-6f9c-${i.toString(36)}`,
+    namespace: `ns-${kind % 100}`,
+    labels,
+    uid: `${i}`,
+  }
+  const ports = [
+    { name: 'http', containerPort: 8080 },
+    { name: 'metrics', containerPort: 9090 },
+  ]
+  const spec = { serviceAccountName: 'default', containers: [{ name: 'a', image: 'registry.example/a:1', ports }] }
+  const status = {
+    phase: 'Running',
+    podIP: podAddress(i),
+    podIPs: [{ ip: podAddress(i) }],
+    hostIP: `172.20.${(i % 500) >> 8}.${i & 255}`,
+  }
+  return JSON.stringify({ apiVersion: 'v1', kind: 'Pod', metadata, spec, status })
+}

@@ -1,0 +1,133 @@
+/** Clients and backends by address, each with its profile. */
+import type { Backend, Cidr, Host, Table, Workloads } from '../../proxy/plugin.ts'
+import type { Book, Profile } from './book.ts'
+import { type BackendEnd, type ClientEnd, targetOf } from './decision.ts'
+import { Decisions, Memory } from './decisions.ts'
+import { partyOf } from './party.ts'
+
+/** How many clients are kept by address; the least recently seen is looked up again. */
+const maxClients = 65_536
+/** How many addresses of backends are known to be such. */
+const maxBackends = 200_000
+
+export interface KnownClient extends ClientEnd {
+  readonly memory: Memory
+  /** Grows when addresses may be another's; an older one is looked up again. */
+  readonly generation: number
+  /** Another one when backends may be another's; an older one has memories of them. */
+  readonly decisions: Decisions
+}
+
+export interface Ranges {
+  readonly nodes: readonly Cidr[]
+  readonly pods: readonly Cidr[]
+}
+
+export class Ends {
+  readonly #host: Host
+  readonly #workloads: Workloads
+  readonly #ranges: Ranges
+  readonly #clients: Table<KnownClient>
+  #book: Book
+  #generation = 0
+  #decisions: Decisions
+  #backends = new WeakMap<Backend, BackendEnd>()
+  /** Addresses of backends in use: a change of one of them concerns decisions about lists. */
+  #addresses = new Set<string>()
+
+  constructor(host: Host, workloads: Workloads, ranges: Ranges, book: Book) {
+    this.#host = host
+    this.#workloads = workloads
+    this.#ranges = ranges
+    this.#clients = host.table('clients', { max: maxClients })
+    this.#book = book
+    this.#decisions = new Decisions(backend => this.backend(backend))
+  }
+
+  get decisions(): Decisions {
+    return this.#decisions
+  }
+
+  get clients(): number {
+    return this.#clients.size
+  }
+
+  /** Other policies, or any address may be another's now. */
+  renew(book: Book): void {
+    this.#book = book
+    this.#generation++
+    this.#renewBackends()
+  }
+
+  /** These addresses may be another's now. */
+  changed(addresses: ReadonlySet<string>): void {
+    for (const address of addresses) this.#clients.delete(address)
+    for (const address of addresses) {
+      if (this.#addresses.has(address)) return this.#renewBackends()
+    }
+  }
+
+  client(address: string): KnownClient {
+    const known = this.#clients.get(address)
+    if (known !== undefined && known.decisions === this.#decisions && known.generation === this.#generation)
+      return known
+    const isCurrent = known?.generation === this.#generation
+    const client = known && isCurrent ? this.#refreshed(known) : this.#newClient(address)
+    this.#clients.set(address, client)
+    return client
+  }
+
+  backend(backend: Backend): BackendEnd {
+    const known = this.#backends.get(backend)
+    if (known) return known
+    const { address, cluster } = backend
+    const occupant = this.#workloads.at(address, cluster)
+    const party = partyOf(address, occupant)
+    const profile = this.#book.profileOf(party)
+    const target = targetOf(backend, occupant?.ports ?? [])
+    const end = { party, profile, target, place: this.#placeOf(backend) }
+    this.#backends.set(backend, end)
+    if (!this.#addresses.has(address)) {
+      if (this.#addresses.size >= maxBackends) this.#renewBackends()
+      this.#addresses.add(address)
+      // As a client it has decisions of its own from now on, since a Pod reaches itself.
+      this.#clients.delete(address)
+    }
+    return end
+  }
+
+  #renewBackends(): void {
+    this.#backends = new WeakMap()
+    this.#addresses = new Set()
+    this.#decisions = new Decisions(backend => this.backend(backend))
+  }
+
+  #newClient(address: string): KnownClient {
+    const occupant = this.#workloads.at(address)
+    const isNode = !occupant && this.#ranges.nodes.some(range => range.contains(address))
+    const isPending = !occupant && !isNode && this.#ranges.pods.some(range => range.contains(address))
+    const party = partyOf(address, occupant, isNode ? 'node' : occupant?.identity.kind)
+    const profile = this.#book.profileOf(party)
+    const asNode: { asNode?: Profile } =
+      party.kind === 'host' ? { asNode: this.#book.profileOf({ ...partyOf(address, occupant, 'node') }) } : {}
+    return this.#refreshed({ party, profile, ...asNode, isPending: isPending && !this.#book.isEmpty })
+  }
+
+  /** A Pod that is a backend too has a memory of its own, since it reaches itself. */
+  #refreshed({ party, profile, asNode, isPending }: ClientEnd): KnownClient {
+    const isShared = !isPending && !this.#addresses.has(party.address)
+    return {
+      ...{ party, profile, isPending, generation: this.#generation, decisions: this.#decisions },
+      ...(asNode && { asNode }),
+      memory: isShared ? this.#decisions.memoryOf(profile) : new Memory(false),
+    }
+  }
+
+  /** The node of a backend is known where its cluster says it. */
+  #placeOf({ remote, node }: Backend): BackendEnd['place'] {
+    if (remote) return 'elsewhere'
+    const own = this.#host.location.node
+    if (own === undefined || node === undefined) return 'unknown'
+    return own === node ? 'here' : 'elsewhere'
+  }
+}

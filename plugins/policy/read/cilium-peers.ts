@@ -1,0 +1,179 @@
+/** Whom a rule of a Cilium policy is about. */
+import type { PolicyObject } from '../../../proxy/plugin.ts'
+import { parseRange } from '../range.ts'
+import type { Direction, Kind, Peer, ReadOptions } from '../rule.ts'
+import { hasKey, names, plainKey, readSelector, type Selector, selects } from '../selector.ts'
+import { isThere } from './network-policy.ts'
+import type { Notes, Path } from './notes.ts'
+
+interface Found {
+  /** Undefined if the rule has no field of peers. An empty list matches nobody. */
+  readonly peers: readonly Peer[] | undefined
+  /** `fromRequires`, `toRequires`: forbids Pods that do not match, whatever other rules say. */
+  readonly requirement: Peer | undefined
+  /** The fields that were looked at. */
+  readonly fields: readonly string[]
+}
+
+interface Context {
+  readonly object: PolicyObject
+  readonly notes: Notes
+  readonly options: ReadOptions
+}
+
+const everyKind: readonly Kind[] = ['pod', 'host', 'node', 'ingress', 'world']
+
+export function readPeers(
+  rule: Readonly<Record<string, unknown>>,
+  path: Path,
+  direction: Direction,
+  object: PolicyObject,
+  notes: Notes,
+  options: ReadOptions,
+): Found {
+  const side = direction === 'ingress' ? 'from' : 'to'
+  const context = { object, notes, options }
+  const readers: Readonly<Record<string, (value: unknown, path: Path) => Peer | undefined>> = {
+    [`${side}Endpoints`]: (value, at) => readEndpoints(value, at, context),
+    [`${side}CIDR`]: (value, at) => readRange(value, undefined, at, notes),
+    [`${side}CIDRSet`]: (value, at) => readCidrRule(value, at, notes),
+    [`${side}Entities`]: (value, at) => readEntity(value, at, context),
+    [`${side}Groups`]: (_value, at) => undecided(at, 'groups of a cloud provider are not known here', ['world'], notes),
+    [`${side}Nodes`]: (_value, at) => undecided(at, 'labels of nodes are not known here', ['host', 'node'], notes),
+    ...(side === 'to' && {
+      toServices: (value: unknown, at: Path) => readService(value, at, notes),
+      toFQDNs: (_value: unknown, at: Path) =>
+        undecided(at, 'addresses of names are not followed here, and backends are not found by them', ['world'], notes),
+    }),
+  }
+  const requires = `${side}Requires`
+  const given = Object.keys(readers).filter(field => isThere(rule[field]))
+  const peers = given.flatMap(field =>
+    (notes.list(rule[field], [...path, field]) ?? []).flatMap(
+      (value, i) => readers[field]?.(value, [...path, field, i]) ?? [],
+    ),
+  )
+  return {
+    peers: given.length > 0 ? peers : undefined,
+    requirement: readRequires(rule[requires], [...path, requires], context),
+    fields: [...Object.keys(readers), requires],
+  }
+}
+
+function readRequires(value: unknown, path: Path, context: Context): Peer | undefined {
+  if (!isThere(value)) return undefined
+  const selectors = (context.notes.list(value, path) ?? []).map((each, i) =>
+    readSelector(each, [...path, i], context.notes, plainKey),
+  )
+  // One that cannot be read is met by nobody.
+  return { is: 'others', selectors: selectors.flatMap(each => (each ? [scoped(each, context)] : [])) }
+}
+
+function readEndpoints(value: unknown, path: Path, context: Context): Peer | undefined {
+  const before = context.notes.findings.length
+  const selector = readSelector(value, path, context.notes, plainKey)
+  if (selector) return { is: 'labels', selector: scoped(selector, context) }
+  if (context.notes.findings.length === before) return undefined
+  return { is: 'undecided', could: everyKind, why: 'its selector cannot be read' }
+}
+
+/** Adds what the selector does not say: the namespace of the policy, and its cluster. */
+function scoped(selector: Selector, { object, options }: Context): Selector {
+  if (hasKey(selector, key => key.startsWith('reserved:'))) return selector
+  const { namespace, cluster } = object
+  const hasNamespace = hasKey(selector, key => key === names.namespace)
+  const ofNamespace = hasKey(selector, key => key.startsWith(names.ofNamespace))
+  const hasCluster = hasKey(selector, key => key === names.cluster)
+  return [
+    ...selector,
+    ...(!hasNamespace && namespace === ''
+      ? [{ key: names.namespace, operator: 'Exists' as const, values: [] }]
+      : !hasNamespace && !ofNamespace
+        ? [{ key: names.namespace, operator: 'In' as const, values: [namespace] }]
+        : []),
+    ...(options.defaultLocalCluster && !hasCluster
+      ? [{ key: names.cluster, operator: 'In' as const, values: [cluster] }]
+      : []),
+  ]
+}
+
+function readRange(value: unknown, except: unknown, path: Path, notes: Notes): Peer | undefined {
+  const range = parseRange(value)
+  const holes = (notes.list(except, [...path, 'except']) ?? []).map(parseRange)
+  if (range && !holes.includes(undefined))
+    return { is: 'range', range, except: holes.filter(each => each !== undefined), pods: false }
+  notes.fault(path, 'is not a range like 10.0.0.0/8')
+  return { is: 'undecided', could: ['world'], why: 'its range cannot be read' }
+}
+
+function readCidrRule(value: unknown, path: Path, notes: Notes): Peer | undefined {
+  const fields = notes.fields(value, path, ['cidr', 'cidrGroupRef', 'cidrGroupSelector', 'except'])
+  if (!fields) return undefined
+  if (isThere(fields.cidr)) return readRange(fields.cidr, fields.except, path, notes)
+  return undecided(path, 'CiliumCIDRGroups are not read', ['world'], notes)
+}
+
+/** Entities of Cilium 1.20 (pkg/policy/api/entity.go). */
+function readEntity(value: unknown, path: Path, { object, notes }: Context): Peer | undefined {
+  const { cluster } = object
+  switch (value) {
+    case 'all':
+      return { is: 'anyone' }
+    case 'world':
+      return { is: 'kinds', kinds: ['world'] }
+    case 'world-ipv4':
+      return { is: 'kinds', kinds: ['world'], family: 4 }
+    case 'world-ipv6':
+      return { is: 'kinds', kinds: ['world'], family: 6 }
+    case 'host':
+      return { is: 'kinds', kinds: ['host'] }
+    case 'remote-node':
+      return { is: 'kinds', kinds: ['node'] }
+    case 'ingress':
+      return { is: 'kinds', kinds: ['ingress'] }
+    case 'cluster':
+      return { is: 'kinds', kinds: ['pod', 'host', 'node', 'ingress'], cluster }
+    case 'none':
+      return undefined
+    case 'kube-apiserver':
+      return undecided(path, 'the addresses of API servers are not known here', ['host', 'node', 'world'], notes)
+    case 'init':
+    case 'health':
+    case 'unmanaged':
+      notes.undecided(path, `${value} is not told apart here, and matches nothing`)
+      return undefined
+    default:
+      notes.fault(path, 'is not an entity')
+      return { is: 'undecided', could: everyKind, why: 'its entity is not known' }
+  }
+}
+
+/** The service that a flow is for, which is known here: with or without a selector. */
+function readService(value: unknown, path: Path, notes: Notes): Peer | undefined {
+  const fields = notes.fields(value, path, ['k8sService', 'k8sServiceSelector'])
+  if (!fields) return undefined
+  if (isThere(fields.k8sService)) {
+    const at = [...path, 'k8sService']
+    const { serviceName, namespace } = notes.fields(fields.k8sService, at, ['serviceName', 'namespace']) ?? {}
+    return {
+      is: 'service',
+      text: `${namespace ?? '*'}/${serviceName}`,
+      has: service => service.name === serviceName && (!namespace || service.namespace === namespace),
+    }
+  }
+  const at = [...path, 'k8sServiceSelector']
+  const { selector, namespace } = notes.fields(fields.k8sServiceSelector, at, ['selector', 'namespace']) ?? {}
+  const read = readSelector(selector ?? {}, [...at, 'selector'], notes, plainKey)
+  if (!read) return undefined
+  return {
+    is: 'service',
+    text: `${namespace ?? '*'}/${JSON.stringify(read)}`,
+    has: ({ local, namespace: own }) =>
+      (!namespace || own === namespace) && local !== undefined && selects(read, key => local.labels[key]),
+  }
+}
+
+function undecided(path: Path, why: string, could: readonly Kind[], notes: Notes): Peer {
+  notes.undecided(path, why)
+  return { is: 'undecided', could, why }
+}

@@ -1,0 +1,49 @@
+/** Reads the policies of all clusters. */
+import type { Finding, PolicyObject } from '../../../proxy/plugin.ts'
+import type { Policy, ReadOptions } from '../rule.ts'
+import { readCiliumPolicy } from './cilium.ts'
+import { readNetworkPolicy, textOf } from './network-policy.ts'
+import { Notes } from './notes.ts'
+
+export interface ReadResult {
+  readonly policies: readonly Policy[]
+  readonly findings: readonly Finding[]
+}
+
+const auditAnnotation = 'starlane.dev/audit'
+
+/** `auditAll`: no policy is enforced. */
+export function readPolicies(objects: readonly PolicyObject[], options: ReadOptions, auditAll: boolean): ReadResult {
+  const findings: Finding[] = []
+  const policies = objects.flatMap(object => {
+    const where = object.origin === undefined ? object.cluster : `${object.cluster} ${object.origin}`
+    const notes = new Notes(where, textOf({ ...object, origin: undefined }))
+    const read = readOne(object, notes, options, auditAll || auditOf(object, notes))
+    findings.push(...notes.findings)
+    return read
+  })
+  return { policies, findings }
+}
+
+function readOne(object: PolicyObject, notes: Notes, options: ReadOptions, audit: boolean): readonly Policy[] {
+  switch (object.kind) {
+    case 'NetworkPolicy': {
+      const policy = readNetworkPolicy(object, notes, options, audit)
+      return policy ? [policy] : []
+    }
+    case 'CiliumNetworkPolicy':
+    case 'CiliumClusterwideNetworkPolicy':
+      return readCiliumPolicy(object, notes, options, audit)
+    default:
+      notes.fault(['apiVersion'], `${object.apiVersion} is not a stable version of this API; the policy is not used`)
+      return []
+  }
+}
+
+function auditOf({ annotations }: PolicyObject, notes: Notes): boolean {
+  const value = annotations[auditAnnotation]
+  if (value === undefined || value === 'false') return false
+  if (value === 'true') return true
+  notes.fault(['metadata', 'annotations', auditAnnotation], 'is neither "true" nor "false"; the policy is enforced')
+  return false
+}
