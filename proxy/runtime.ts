@@ -50,6 +50,7 @@ import { machineAddresses, ownSockets } from './runtime/own-sockets.ts'
 import { L4Proxy } from './runtime/proxy.ts'
 import { Publication } from './runtime/publication.ts'
 import { changedParts, restartFields } from './runtime/reload.ts'
+import { Certificates } from './runtime/status/certificates.ts'
 import { createViews, type RunningParts } from './runtime/views.ts'
 import { WriteBack } from './runtime/write-back.ts'
 import { StateStore } from './state/state-store.ts'
@@ -76,6 +77,8 @@ export interface Ready {
   /** Like `127.0.0.1:5353`; undefined if it cannot be bound. */
   readonly dns: string | undefined
   readonly admin: string
+  /** With `admin.metrics`. */
+  readonly metrics?: string
   /** The engine; if `auto` could not load the native one, also why. */
   readonly engine: string
   readonly listeners: number
@@ -83,7 +86,7 @@ export interface Ready {
 }
 
 export interface Runtime {
-  /** Rejects when the admin address is in use. Other failures are problems in status. */
+  /** Rejects when the address of `admin.listen` or `admin.metrics` is in use. Other failures are problems in status. */
   start(): Promise<void>
   /** Resolves when the sources have synced, and DNS and the listeners have started. */
   readonly ready: Promise<Ready>
@@ -126,8 +129,11 @@ class Starlane implements Runtime {
   readonly #writeBack: WriteBack
   readonly #publication: Publication
   readonly #admin: Admin
+  /** Probes and metrics alone, with `admin.metrics`. */
+  readonly #probes: Admin | undefined
   readonly #metrics: Metrics
   readonly #recording: Recording
+  readonly #certificates: Certificates
   readonly #startedAt: number
   readonly #views: Views
   readonly #routes: LocalRoutes | undefined
@@ -196,6 +202,7 @@ class Starlane implements Runtime {
       plugins: () => this.#chain.counters(),
       pluginFaults: () => this.#chain.faultCounts(),
     })
+    this.#certificates = new Certificates(() => this.#config, { clock, random, log, env })
     this.#recording = new Recording({
       ...{ clock, random, log, env },
       config: () => this.#config,
@@ -234,7 +241,9 @@ class Starlane implements Runtime {
     })
     this.#writeBack = new WriteBack(config, this.#mesh, { clock, random, log, env })
     this.#publication = new Publication(config, this.#mesh, { clock, random, log, env })
-    this.#admin = new Admin({ listen: config.admin.listen, views: this.#views, log, clock })
+    const { listen, metrics } = config.admin
+    this.#admin = new Admin({ listen, views: this.#views, log, clock })
+    this.#probes = metrics && new Admin({ listen: metrics, narrow: true, views: this.#views, log, clock })
   }
 
   status(): Status {
@@ -269,6 +278,7 @@ class Starlane implements Runtime {
 
   async start(): Promise<void> {
     await this.#admin.start()
+    await this.#probes?.start()
     this.#listOwnSockets()
     this.#health.start()
     await this.#store.open()
@@ -277,6 +287,7 @@ class Starlane implements Runtime {
     // Before the sources have synced: two clusters that read each other would wait for each other forever.
     this.#publication.start()
     void this.#finishStart()
+    void this.#certificates.start()
   }
 
   /** Applies the current list of clusters. Calls run one after the other. */
@@ -309,6 +320,7 @@ class Starlane implements Runtime {
     this.#resolveReady({
       dns: dnsAddress(this.#names),
       admin: this.#admin.address ?? '',
+      ...(this.#probes?.address === undefined ? {} : { metrics: this.#probes.address }),
       engine: this.#proxy.engine,
       listeners: this.#proxy.listening,
       services: this.#mesh.directory.size,
@@ -346,6 +358,7 @@ class Starlane implements Runtime {
     await this.#updateClusters()
     const changed = changedParts(before, config)
     this.#recording.configure(config)
+    void this.#certificates.start()
     if (changed.balancer) this.#chain.setBalancer(openFlows => this.#newBalancer(openFlows))
     if (changed.health) this.#health.configure(healthOptions(config))
     if (changed.proxy) this.#proxy.configure(engineOptions(config), config.proxy.unlisted)
@@ -381,8 +394,9 @@ class Starlane implements Runtime {
     await this.#health.close()
     await this.#chain.close()
     await this.#recording.close()
+    this.#certificates.close()
     this.#mesh.close()
-    await this.#admin.close()
+    await Promise.all([this.#admin.close(), this.#probes?.close()])
     return cut
   }
 
@@ -409,7 +423,8 @@ class Starlane implements Runtime {
     const dns = responder.address ?? this.#config.dns.listen
     const admin = parseEndpoint(this.#admin.address ?? '') ?? this.#config.admin.listen
     const machine = machineAddresses()
-    this.#admission.setSockets(ownSockets({ dns, admin }), machine)
+    const metrics = parseEndpoint(this.#probes?.address ?? '') ?? this.#config.admin.metrics
+    this.#admission.setSockets(ownSockets({ dns, admin, metrics }), machine)
     this.#workloads.setMachine(machine)
   }
 
@@ -475,7 +490,7 @@ class Starlane implements Runtime {
       clusterList: this.#clusterList,
       sources: this.#sources,
       store: this.#store,
-      ready: this.#isReady,
+      started: this.#isReady,
       stopping: this.#isStopping,
       admission: this.#admission,
       workloads: this.#workloads,
@@ -485,6 +500,7 @@ class Starlane implements Runtime {
       proxy: this.#proxy,
       names: this.#names,
       recording: this.#recording,
+      certificates: this.#certificates,
       writeBack: this.#writeBack,
       publication: this.#publication,
     }

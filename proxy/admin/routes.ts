@@ -30,13 +30,17 @@ const routes: readonly Route[] = [
   { path: '/v1/config', answer: ({ views }) => json(200, views.config()) },
 ]
 
-/** Answers any request target. Rejects only if a view throws. */
-export async function answer(views: Views, page: Answer, target: string): Promise<Answer> {
+/** What an address for probes and scrapers alone answers: nothing that says more of the mesh than metrics do. */
+const publicPaths: ReadonlySet<string> = new Set(['/healthz', '/readyz', '/metrics'])
+
+/** Answers any request target. With `narrow`, only probes and metrics. Rejects only if a view throws. */
+export async function answer(views: Views, page: Answer, target: string, narrow = false): Promise<Answer> {
   // A target that starts with two slashes is a path, not a host.
   const url = URL.parse(target.startsWith('/') ? `http://admin${target}` : target)
   const segments = url && decoded(url.pathname)
   if (!url || !segments) return fault(400, 'BAD_REQUEST', 'the request target is not a URL path')
-  for (const route of routes) {
+  const offered = narrow ? routes.filter(({ path }) => publicPaths.has(path)) : routes
+  for (const route of offered) {
     const parts = match(route.path, segments)
     if (parts)
       return route.answer({
@@ -46,7 +50,7 @@ export async function answer(views: Views, page: Answer, target: string): Promis
         part: name => parts.get(name) ?? '',
       })
   }
-  const known = routes.map(route => route.path).join(', ')
+  const known = offered.map(route => route.path).join(', ')
   return fault(404, 'NOT_FOUND', `${url.pathname} does not exist; the paths are ${known}`)
 }
 

@@ -11,10 +11,13 @@
  *   /v1/explain/{namespace}/{name}?from=IP  which backends a client would get, step by step
  *   /v1/dns?name=NAME&type=TYPE&from=IP     the DNS answer for a client, step by step
  *   /v1/config                              the current configuration
+ *
+ * With `admin.metrics`, a second address serves the first three after the page alone, for kubelets and Prometheus, which do not
+ * reach the loopback addresses of a Pod.
  */
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http'
 import type { AddressInfo } from 'node:net'
-import { canonicalAddress, endpointText } from '../model/address.ts'
+import { canonicalAddress, endpointText, type SocketAddress } from '../model/address.ts'
 import { MeshError, messageOf } from '../model/error.ts'
 import type { Log } from '../model/log.ts'
 import type { Clock } from '../model/time/clock.ts'
@@ -26,7 +29,9 @@ import type { Views } from './views.ts'
 
 export interface AdminParts {
   /** With port 0 the kernel chooses a port. */
-  readonly listen: { readonly address: string; readonly port: number }
+  readonly listen: SocketAddress
+  /** Only probes and metrics, under any name. */
+  readonly narrow?: boolean
   readonly views: Views
   readonly log: Log
   readonly clock: Clock
@@ -73,7 +78,7 @@ export class Admin {
   start(): Promise<void> {
     const { address, port } = this.#parts.listen
     return new Promise((resolve, reject) => {
-      this.#server.once('error', error => reject(listenError(endpointText(address, port), error)))
+      this.#server.once('error', error => reject(listenError(endpointText(address, port), this.#option, error)))
       this.#server.listen(port, address, () => {
         this.#server.removeAllListeners('error')
         this.#server.on('error', error => this.#parts.log.error('admin.socket-failed', { error: messageOf(error) }))
@@ -100,7 +105,7 @@ export class Admin {
     const hasRoom = this.#connections.asked(request.socket, response)
     try {
       if (!hasRoom && !probes.has(request.url)) return write(response, busy)
-      write(response, this.#objection(request) ?? (await answer(this.#parts.views, this.#page, request.url ?? '/')))
+      write(response, this.#objection(request) ?? (await this.#answer(request)))
     } catch (error) {
       this.#parts.log.error('admin.request-failed', {
         path: request.url,
@@ -108,6 +113,14 @@ export class Admin {
       })
       write(response, fault(500, 'INTERNAL', 'the request failed; see the log'))
     }
+  }
+
+  #answer({ url = '/' }: IncomingMessage): Promise<Answer> {
+    return answer(this.#parts.views, this.#page, url, this.#parts.narrow)
+  }
+
+  get #option(): string {
+    return this.#parts.narrow ? 'admin.metrics' : 'admin.listen'
   }
 
   /** Why a request is rejected before routing; undefined if it is not. */
@@ -120,7 +133,7 @@ export class Admin {
         connection,
       })
     }
-    if (!isAllowedHost(headers.host)) {
+    if (!this.#parts.narrow && !isAllowedHost(headers.host)) {
       const message = `the Host header "${headers.host}" is not an address; use http://${this.address}/`
       return fault(403, 'HOST', message, { connection })
     }
@@ -164,11 +177,11 @@ function write(response: ServerResponse, answer: Answer): void {
   response.end(answer.body)
 }
 
-function listenError(where: string, error: NodeJS.ErrnoException): MeshError {
+function listenError(where: string, option: string, error: NodeJS.ErrnoException): MeshError {
   const cause: Record<string, string> = {
-    EADDRINUSE: 'is in use, perhaps by another Starlane: stop it, or set admin.listen to another port',
-    EACCES: 'needs privileges: set admin.listen to a port from 1024 up',
-    EADDRNOTAVAIL: 'is not an address of this machine: set admin.listen to one, such as 127.0.0.1:9911',
+    EADDRINUSE: `is in use, perhaps by another Starlane: stop it, or set ${option} to another port`,
+    EACCES: `needs privileges: set ${option} to a port from 1024 up`,
+    EADDRNOTAVAIL: `is not an address of this machine: set ${option} to one, such as 127.0.0.1:9911`,
   }
   const why = cause[error.code ?? ''] ?? `cannot be bound (${error.message})`
   return new MeshError('LISTEN', `admin address ${where} ${why}`, {

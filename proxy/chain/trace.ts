@@ -70,9 +70,13 @@ export function explain(flow: Flow, chain: ServiceChain, attempts: number): Trac
     frontend: frontend.key,
     steps,
     candidates: left.map(({ key }) => key),
+    ...doubtsOf(left),
     decidedBy,
   })
-  const refuse = (refusal: Refusal): Trace => ({ ...end(refusal.code), candidates: [], refusal })
+  const refuse = (refusal: Refusal): Trace => {
+    const { doubts, ...ended } = end(refusal.code)
+    return { ...ended, candidates: [], refusal }
+  }
 
   for (const gate of chain.gates) {
     const refusal = gate.admit(client, service, 'flow')
@@ -138,6 +142,21 @@ function whyNotOffered({ state, port, protocol, ports, weight }: Backend): strin
   if (weight === 0) return 'its weight is 0'
   if (state === 'maintenance') return 'it is not ready'
   return `no frontend matches its port ${ports.join(' ') || port}/${protocol}`
+}
+
+/** Why candidates are used although {@link select} would rather have others. */
+function doubtsOf(candidates: Backends): Pick<Trace, 'doubts'> {
+  const doubts = candidates.flatMap(backend => {
+    const doubt = doubtOf(backend)
+    return doubt === undefined ? [] : [[backend.key, doubt] as const]
+  })
+  return doubts.length > 0 ? { doubts: Object.fromEntries(doubts) } : {}
+}
+
+function doubtOf(backend: Backend): string | undefined {
+  if (isBad(backend)) return `${backend.health}, used only because all are`
+  if (backend.state === 'terminating') return 'terminating, used only because no other is left'
+  return backend.weight === 0 ? 'of weight 0, used only because no other is left' : undefined
 }
 
 /** Why {@link select} left a backend out: others are in a better state. */

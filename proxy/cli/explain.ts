@@ -64,7 +64,7 @@ function leftOut(before: readonly Removal[], paint: Paint): string[] {
 }
 
 function frontendText(frontend: Explanation['frontends'][number], paint: Paint): string {
-  const { steps, candidates, decidedBy, refusal, retries } = frontend
+  const { steps, candidates, doubts = {}, decidedBy, refusal, retries } = frontend
   const lines = steps.flatMap(({ step, left, removed }) => [
     ['', step, `${left} left`],
     ...removed.map(({ backend, why }) => ['', '', paint('soft', `without ${backend}: ${why}`)]),
@@ -73,9 +73,13 @@ function frontendText(frontend: Explanation['frontends'][number], paint: Paint):
     ? [['', paint('bad', 'refused'), `by ${refusal.code}: ${refusal.why}`]]
     : [
         ['', paint('good', 'chosen'), `by ${decidedBy}, from`],
-        ...candidates.map(backend => ['', '', paint('good', backend)]),
+        ...candidates.map(backend => ['', '', candidateText(backend, doubts[backend], paint)]),
       ]
   return `${frontend.frontend}\n${columns([...lines, ...end, ...retries.map(retry => retryCells(retry, paint))])}`
+}
+
+function candidateText(backend: string, doubt: string | undefined, paint: Paint): string {
+  return doubt === undefined ? paint('good', backend) : paint('bad', `${backend}: ${doubt}`)
 }
 
 type Retry = Explanation['frontends'][number]['retries'][number]

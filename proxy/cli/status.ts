@@ -1,4 +1,4 @@
-/** `starlane status`: components, clusters and problems; waits with --wait until all is OK. */
+/** `starlane status`: components, clusters and problems; waits with --wait until nothing is an error. */
 import { setTimeout as sleep } from 'node:timers/promises'
 import { Command, InvalidArgumentError, Option } from 'commander'
 import { duration } from '../config/fields.ts'
@@ -13,6 +13,7 @@ import { span } from './terminal/table.ts'
 interface Options extends AdminOptions, OutputOptions {
   readonly context?: string
   readonly wait?: boolean
+  readonly strict?: boolean
   readonly timeout: number
 }
 
@@ -21,7 +22,8 @@ export function statusCommand(io: Io, end: (code: number) => void): Command {
     .summary('show what works and what does not')
     .description('Shows the state of each component and of the link to each cluster, and lists problems.')
     .option('--context <cluster>', 'show one cluster in detail')
-    .option('--wait', 'wait until all is OK')
+    .option('--wait', 'wait until it is ready and there is no error')
+    .option('--strict', 'count warnings as errors')
     .addOption(
       new Option('--timeout <duration>', 'how long --wait waits').default(60_000, '60s').argParser(milliseconds),
     )
@@ -31,7 +33,9 @@ export function statusCommand(io: Io, end: (code: number) => void): Command {
 }
 
 const examples = `
-Exits with 0 when all components and links are OK, else with 1. Listed problems do not change the exit code.
+Exits with 1 while it is not ready or there is an error: a service that no client can reach, a lost cluster, DNS or a
+listener that is not bound. Warnings (a service that is reduced, a typo in an annotation, a certificate that ends soon)
+change the exit code only with --strict. With --context the link of that cluster decides alone.
 
 Examples:
   starlane status
@@ -45,7 +49,7 @@ async function status(io: Io, options: Options): Promise<number> {
   if (options.context !== undefined) return showCluster(io, admin, seen, options.context, options)
   if (options.output === 'json') printJson(io, seen)
   else io.stdout.write(statusText(seen, paintFor(io.stdout, io.env)))
-  return notOk(seen).length === 0 ? 0 : 1
+  return notOk(seen, options).length === 0 ? 0 : 1
 }
 
 async function showCluster(io: Io, admin: AdminClient, seen: Status, name: string, options: Options): Promise<number> {
@@ -62,19 +66,19 @@ async function showCluster(io: Io, admin: AdminClient, seen: Status, name: strin
 
 const pauseMs = 500
 
-/** Polls until all is OK or the timeout ends, and returns the last status. Prints what it waits for when that changes. */
+/** Polls until nothing is wrong or the timeout ends, and returns the last status. Prints what it waits for when that changes. */
 async function waitUntilOk(io: Io, admin: AdminClient, options: Options): Promise<Status> {
   const deadline = io.clock.now() + options.timeout
   for (let said = ''; ; await sleep(pauseMs)) {
     const seen = await admin.status().catch(unreachable)
-    const wrong = seen instanceof MeshError ? [`an answer from ${admin.address}`] : notOk(seen, options.context)
+    const wrong = seen instanceof MeshError ? [`an answer from ${admin.address}`] : notOk(seen, options)
     if (!(seen instanceof MeshError) && wrong.length === 0) return seen
     if (io.clock.now() + pauseMs > deadline) {
       if (seen instanceof MeshError) throw seen
       io.stderr.write(`starlane: not OK within ${span(options.timeout)}\n`)
       return seen
     }
-    if (wrong.join() !== said) io.stderr.write(`waiting for ${wrong.join(', ')}\n`)
+    if (wrong.join() !== said) io.stderr.write(`waiting for ${shortList(wrong)}\n`)
     said = wrong.join()
   }
 }
@@ -85,14 +89,21 @@ function unreachable(error: unknown): MeshError {
   throw error
 }
 
-/** Names of what is not OK. With `context` only the link of that cluster counts. */
-function notOk(seen: Status, context?: string): string[] {
+/** Names of what is wrong. With `context` only the link of that cluster counts. */
+function notOk(seen: Status, { context, strict = false }: Pick<Options, 'context' | 'strict'>): string[] {
   const clusters = seen.clusters.filter(({ name }) => context === undefined || name === context)
   const links = clusters.filter(({ link }) => link.state !== 'live').map(({ name }) => name)
   if (context !== undefined) return links
-  const parts = seen.components.filter(({ state }) => state === 'degraded' || state === 'error').map(({ name }) => name)
+  const counts = (severity: string) => severity === 'error' || (strict && severity === 'warning')
+  const parts = seen.components.filter(({ state }) => counts(state)).map(({ name }) => name)
+  const wrong = seen.problems.filter(({ severity }) => counts(severity)).map(({ where }) => where)
   const start = seen.ready ? [] : seen.waiting.length > 0 ? seen.waiting : ['startup']
-  return [...new Set([...start, ...parts, ...links])]
+  return [...new Set([...start, ...parts, ...links, ...wrong])]
+}
+
+function shortList(names: readonly string[]): string {
+  const more = names.length - 5
+  return more > 1 ? `${names.slice(0, 5).join(', ')} and ${more} more` : names.join(', ')
 }
 
 function keyOf({ namespace, name }: ServiceView): string {

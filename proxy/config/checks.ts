@@ -2,7 +2,15 @@
  * Checks that concern more than one field. They run on the sections that are valid by themselves, so that one mistake does
  * not hide another. A fault prevents the start; a warning is for what works but is probably a mistake.
  */
-import { type Cidr, endpointText, familyOf, isLoopback, isPrivate, parseEndpoint } from '../model/address.ts'
+import {
+  type Cidr,
+  endpointText,
+  familyOf,
+  isLoopback,
+  isPrivate,
+  parseEndpoint,
+  type SocketAddress,
+} from '../model/address.ts'
 import { isClusterName, viewName } from '../model/cluster.ts'
 import type { ErrorCode } from '../model/error.ts'
 import type { Json } from '../model/text/json.ts'
@@ -24,7 +32,7 @@ export function* check(draft: Partial<Config>, root: Json, given: (path: Path) =
   if (draft.dns) yield* openDns(draft.dns)
   if (draft.dns) yield* unusedDnsOptions(draft.dns, given)
   if (draft.dns && draft.admin) yield* listeners(draft.dns, draft.admin)
-  const used = [draft.dns, draft.admin].flatMap(section => section?.listen.address ?? [])
+  const used = [draft.dns?.listen, draft.admin?.listen, draft.admin?.metrics].flatMap(listen => listen?.address ?? [])
   if (draft.proxy) yield* virtualAddresses(draft.proxy, used)
   if (draft.health) yield* probes(draft.health, given)
   if (draft.plugins) yield* pluginNames(draft.plugins)
@@ -141,16 +149,24 @@ function* unusedDnsOptions(
 }
 
 function* listeners(dns: Config['dns'], admin: Config['admin']): Iterable<Diagnostic> {
-  const path = ['admin', 'listen']
-  const { address, port } = admin.listen
-  const other = dns.listen
-  if (port !== 0 && port === other.port && (covers(address, other.address) || covers(other.address, address))) {
-    const message = `${endpointText(address, port)} is used by dns.listen; give one of them another port`
-    yield fault('CONF_FIELD', path, message)
+  const own: [name: string, listen: SocketAddress][] = [
+    ['dns.listen', dns.listen],
+    ['admin.listen', admin.listen],
+    ...(admin.metrics ? [['admin.metrics', admin.metrics] as [string, SocketAddress]] : []),
+  ]
+  for (const [i, [name, { address, port }]] of own.entries()) {
+    const other = own.slice(0, i).find(([, { address: taken, port: used }]) => {
+      return port !== 0 && port === used && (covers(address, taken) || covers(taken, address))
+    })
+    if (!other) continue
+    const message = `${endpointText(address, port)} is used by ${other[0]}; give one of them another port`
+    yield fault('CONF_FIELD', name.split('.'), message)
   }
+  const { address, port } = admin.listen
   if (isLoopback(address)) return
   const why = `${address} can be reached from other machines, and the admin API has no authentication`
-  yield warning(path, `${why}; use 127.0.0.1:${port}, or protect it with a firewall`)
+  const remedy = `use 127.0.0.1:${port}, or protect it with a firewall; admin.metrics is for probes and Prometheus`
+  yield warning(['admin', 'listen'], `${why}; ${remedy}`)
 }
 
 function* virtualAddresses({ vips, anyip }: Config['proxy'], used: readonly string[]): Iterable<Diagnostic> {

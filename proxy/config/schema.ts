@@ -398,6 +398,11 @@ const writeBackFields = {
 
 const adminFields = {
   listen: endpoint('The address to listen on. There is no authentication: use a loopback address.', '127.0.0.1:9911'),
+  metrics: optional(
+    endpoint(
+      'A second address that serves only `/metrics`, `/healthz` and `/readyz`, for Prometheus and for probes of a kubelet, which do not reach a loopback address of a Pod. By default there is none.',
+    ),
+  ),
 } satisfies Fields
 
 function recorderFields(resolve: Resolve) {

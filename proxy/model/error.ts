@@ -9,6 +9,10 @@ export const errorCodes = {
   SOURCE_LIMIT: 'a cluster takes more than its limits: objects, bytes or endpoints',
   ADDRESS_REFUSED:
     'a cluster names an address that it may not; the endpoint is left out, the rest of its service is used',
+  CLUSTER_LOST: 'a cluster cannot be reached; what was last known of it is used until it is stale',
+  CERTIFICATE_ENDS: 'a certificate has ended or ends within 14 days',
+  SERVICE_UNREACHABLE: 'a service that no client can reach: all its backends are down, or none is ready',
+  SERVICE_REDUCED: 'a service some of whose backends are down, or that has none',
   SERVICE_ANNOTATION: 'an annotation of a service has a value that means nothing',
   PUBLISH: 'the local cluster, or one of its services, cannot be written to the etcd of the mesh',
   MERGE_OVERLAP: 'two clusters claim the same backend address, or two services the same frontend',
@@ -43,6 +47,12 @@ export class MeshError extends Error {
   }
 }
 
+/**
+ * `error`: something does not work that clients or operators rely on; it decides exit codes. `warning`: something is reduced,
+ * suspect or will fail, and clients are served.
+ */
+export type Severity = 'error' | 'warning'
+
 /** A fault that does not stop the rest. Reported by sources, merge and listeners; `status` shows it until it is withdrawn. */
 export interface Problem {
   readonly code: ErrorCode
@@ -50,6 +60,20 @@ export interface Problem {
   readonly where: string
   /** What was found and how to fix it, in one sentence. */
   readonly message: string
+  /** Where it is not that of its code. */
+  readonly severity?: Severity
+}
+
+const errors: ReadonlySet<ErrorCode> = new Set([
+  'CLUSTER_LOST',
+  'SERVICE_UNREACHABLE',
+  'LISTEN',
+  'CONF_FILE',
+  'PLUGIN_LOAD',
+])
+
+export function severityOf({ code, severity }: Problem): Severity {
+  return severity ?? (errors.has(code) ? 'error' : 'warning')
 }
 
 /** The message of any thrown value, without its stack. */

@@ -2,7 +2,7 @@
 import type { Protocol } from './address.ts'
 import type { BackendState, Health } from './backend.ts'
 import type { Link } from './cluster.ts'
-import type { Problem } from './error.ts'
+import type { Problem, Severity } from './error.ts'
 import type { Json } from './text/json.ts'
 
 export interface Status {
@@ -11,11 +11,11 @@ export interface Status {
   readonly cluster: string
   readonly startedAt: number
   readonly now: number
-  /** True once sources, DNS and listeners are up, until the shutdown begins. */
+  /** True once sources, DNS and listeners are up, until one of them fails or the shutdown begins. */
   readonly ready: boolean
   /** True after a stop was requested: new flows are refused, those in progress may end. */
   readonly stopping: boolean
-  /** What is not up yet, before `ready`; while stopping, what has not ended yet. */
+  /** What is not up, unless `ready`; while stopping, what has not ended yet. */
   readonly waiting: readonly string[]
   /** The address of the responder, and the zones that it answers itself. */
   readonly dns: {
@@ -30,13 +30,27 @@ export interface Status {
   readonly publisher?: PublisherView
   readonly clusters: readonly ClusterView[]
   readonly plugins: readonly PluginView[]
-  readonly problems: readonly Problem[]
+  readonly services: {
+    readonly total: number
+    /** No client can reach them. */
+    readonly unreachable: number
+    /** Some of their backends are down or ejected. */
+    readonly reduced: number
+    /** Without backends in any cluster. */
+    readonly empty: number
+  }
+  /** Errors first. */
+  readonly problems: readonly ProblemView[]
 }
 
-/** One line of `starlane status`. `degraded`: a part does not work, and `detail` says which. */
+export interface ProblemView extends Problem {
+  readonly severity: Severity
+}
+
+/** One line of `starlane status`. `detail` says what is wrong. */
 export interface ComponentView {
   readonly name: 'Sources' | 'DNS' | 'Proxy' | 'Health' | 'Plugins' | 'Publisher'
-  readonly state: 'ok' | 'degraded' | 'error' | 'disabled'
+  readonly state: 'ok' | 'warning' | 'error' | 'disabled'
   readonly detail: string
 }
 
@@ -96,9 +110,17 @@ export interface PluginView {
   readonly state?: Json
 }
 
+/** Whether clients can reach a service through its frontends in this cluster. */
+export interface ServiceCondition {
+  /** `none`: it has no frontends here. `empty`: it has no backends. */
+  readonly state: 'ok' | 'reduced' | 'unreachable' | 'empty' | 'none'
+  readonly why?: string
+}
+
 export interface ServiceView {
   readonly namespace: string
   readonly name: string
+  readonly condition: ServiceCondition
   readonly settings: {
     readonly global: boolean
     readonly shared: boolean
@@ -161,6 +183,8 @@ export interface Explanation {
     readonly frontend: string
     readonly steps: readonly { readonly step: string; readonly left: number; readonly removed: readonly Removal[] }[]
     readonly candidates: readonly string[]
+    /** Of candidates that are used only because no better one is left: why. By their keys. */
+    readonly doubts?: Readonly<Record<string, string>>
     /** The plugin that picks, or `balancer`; the code of the refusal if there is one. */
     readonly decidedBy: string
     readonly refusal?: { readonly code: string; readonly why: string }

@@ -3,11 +3,18 @@ import { networkInterfaces } from 'node:os'
 import type { OwnSocket } from '../admission/own-addresses.ts'
 import { canonicalAddress, type SocketAddress } from '../model/address.ts'
 
-export function ownSockets({ dns, admin }: { dns: SocketAddress; admin: SocketAddress }): OwnSocket[] {
+interface OwnAddresses {
+  readonly dns: SocketAddress
+  readonly admin: SocketAddress
+  readonly metrics?: SocketAddress | undefined
+}
+
+export function ownSockets({ dns, admin, metrics }: OwnAddresses): OwnSocket[] {
   return [
     { ...dns, protocol: 'UDP' },
     { ...dns, protocol: 'TCP' },
     { ...admin, protocol: 'TCP' },
+    ...(metrics ? [{ ...metrics, protocol: 'TCP' as const }] : []),
   ]
 }
 

@@ -34,7 +34,7 @@ export function restartFields(before: Config, after: Config): string[] {
     ['proxy.engine', before.proxy.engine, after.proxy.engine],
     ['proxy.services', before.proxy.services, after.proxy.services],
     ['proxy.serviceProxyName', before.proxy.serviceProxyName, after.proxy.serviceProxyName],
-    ['admin.listen', before.admin, after.admin],
+    ['admin', before.admin, after.admin],
     ['writeBack', before.writeBack, after.writeBack],
     ['publish', before.publish, after.publish],
     ['maxConnectedClusters', before.maxConnectedClusters, after.maxConnectedClusters],

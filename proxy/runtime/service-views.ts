@@ -3,6 +3,7 @@ import type { Chain } from '../chain/chain.ts'
 import type { Backend } from '../model/backend.ts'
 import { type GlobalService, proxyNameOf, type Settings } from '../model/service.ts'
 import type { BackendView, ServiceView } from '../model/views.ts'
+import { conditionOf } from './status/conditions.ts'
 
 export function serviceView(
   service: GlobalService,
@@ -15,6 +16,7 @@ export function serviceView(
   return {
     namespace,
     name,
+    condition: conditionOf(service),
     settings: settingsView(settings),
     headless: local?.headless ?? false,
     ...(local?.externalName === undefined ? {} : { externalName: local.externalName }),

@@ -38,7 +38,10 @@ export async function validate({ config, file, placeOf }: Loaded): Promise<Repor
   const clusters = clustersOf(config.cluster, config.clusters)
   const { vips, services } = config.proxy
   const admission = new Admission({ wholeAddresses: config.proxy.nftables === 'redirect' })
-  admission.setSockets(ownSockets({ dns: config.dns.listen, admin: config.admin.listen }), machineAddresses())
+  admission.setSockets(
+    ownSockets({ dns: config.dns.listen, admin: config.admin.listen, metrics: config.admin.metrics }),
+    machineAddresses(),
+  )
   for (const cluster of config.clusters) admission.allow(cluster.name, rightsOf(cluster, config.cluster))
   const mesh = new Mesh({
     clusters,

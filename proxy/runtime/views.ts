@@ -8,6 +8,7 @@ import type { HealthMonitor } from '../health/monitor.ts'
 import type { Mesh } from '../mesh/mesh.ts'
 import { type Cidr, endpointText } from '../model/address.ts'
 import type { Link } from '../model/cluster.ts'
+import { type Problem, type Severity, severityOf } from '../model/error.ts'
 import { type GlobalService, serviceKey } from '../model/service.ts'
 import type { Json } from '../model/text/json.ts'
 import type { Clock } from '../model/time/clock.ts'
@@ -21,6 +22,8 @@ import type { NameService } from './name-service.ts'
 import type { L4Proxy } from './proxy.ts'
 import type { Publication } from './publication.ts'
 import { serviceView } from './service-views.ts'
+import type { Certificates } from './status/certificates.ts'
+import { serviceConditions } from './status/conditions.ts'
 import type { WriteBack } from './write-back.ts'
 
 /** The parts that run now; a reload replaces some of them. */
@@ -29,7 +32,7 @@ export interface RunningParts {
   readonly clusterList: ClusterList
   readonly sources: ClusterSources
   readonly store: StateStore
-  readonly ready: boolean
+  readonly started: boolean
   /** Draining: no new flows, those in progress may end. */
   readonly stopping: boolean
   readonly admission: Admission
@@ -40,6 +43,7 @@ export interface RunningParts {
   readonly proxy: L4Proxy
   readonly names: NameService
   readonly recording: Recording
+  readonly certificates: Certificates
   readonly writeBack: WriteBack
   readonly publication: Publication
 }
@@ -70,7 +74,7 @@ export function createViews({ parts, version, startedAt, clock, metrics }: ViewP
     config: () => shownConfig(parts().config),
     metrics,
     ready: () => ({
-      ready: parts().ready,
+      ready: isReady(parts()),
       stopping: parts().stopping,
       waiting: waitingFor(parts()),
       unsafe: parts()
@@ -91,7 +95,11 @@ function byName(a: GlobalService, b: GlobalService): number {
 function statusOf(parts: RunningParts, fixed: Pick<Status, 'version' | 'startedAt' | 'now'>): Status {
   const { config, clusterList, admission, mesh, chain, names, proxy, recording, writeBack, publication } = parts
   const publisher = publication.view()
+  const { counts, problems: ofServices } = serviceConditions(mesh.directory)
   const problems = [
+    ...lostClusters(clusterList, mesh),
+    ...ofServices,
+    ...parts.certificates.problems(),
     ...clusterList.problems(),
     ...mesh.problems(),
     ...parts.store.problems(),
@@ -108,7 +116,7 @@ function statusOf(parts: RunningParts, fixed: Pick<Status, 'version' | 'startedA
   return {
     ...fixed,
     cluster: config.cluster,
-    ready: parts.ready,
+    ready: isReady(parts),
     stopping: parts.stopping,
     waiting: waitingFor(parts),
     dns: {
@@ -117,21 +125,48 @@ function statusOf(parts: RunningParts, fixed: Pick<Status, 'version' | 'startedA
       domain: config.dns.domain,
       clusterset: config.dns.clusterset,
     },
-    components: componentsOf(parts),
+    components: componentsOf(parts, counts),
+    services: counts,
     ...(publisher ? { publisher } : {}),
     clusters: clusterList.clusters.map(cluster => clusterView(cluster, parts)),
     plugins: pluginsOf(chain),
-    problems,
+    problems: problems
+      .map(problem => ({ ...problem, severity: severityOf(problem) }))
+      .sort((a, b) => order[a.severity] - order[b.severity]),
   }
 }
 
-/** What Starlane waits for before it is ready, or before it has stopped. */
-function waitingFor({ ready, stopping, config, clusterList, mesh, names, proxy }: RunningParts): string[] {
-  if (ready) return []
+const order: Readonly<Record<Severity, number>> = { error: 0, warning: 1 }
+
+/** A cluster that is lost, or stale, with what its source says. */
+function lostClusters({ clusters }: ClusterList, mesh: Mesh): Problem[] {
+  return clusters.flatMap(({ name }) => {
+    const link = mesh.link(name)
+    return 'error' in link && link.error ? [{ code: 'CLUSTER_LOST', where: name, message: link.error.message }] : []
+  })
+}
+
+function isReady(parts: RunningParts): boolean {
+  return parts.started && !parts.stopping && outages(parts).length === 0
+}
+
+/** The parts without which no client is served. */
+function outages({ names, proxy }: RunningParts): string[] {
+  const [unbound] = proxy.failures()
+  return [
+    names.responder.address === undefined ? `DNS${names.failure ? `: ${names.failure.message}` : ''}` : [],
+    proxy.listening === 0 && unbound ? `listeners: ${unbound.message}` : [],
+  ].flat()
+}
+
+/** What Starlane waits for before it is ready, or before it has stopped; once it has started, what does not work. */
+function waitingFor(parts: RunningParts): string[] {
+  const { started, stopping, config, clusterList, mesh, proxy } = parts
   if (stopping) {
     const { connections, udpSessions } = proxy.stats()
     return [`${counted(connections, 'connection')} and ${counted(udpSessions, 'UDP session')} to end`]
   }
+  if (started) return outages(parts)
   const sources = clusterList.clusters.flatMap(({ name }) => {
     const link = mesh.link(name)
     if (link.state === 'syncing') return [`source of ${name}`]
@@ -140,29 +175,17 @@ function waitingFor({ ready, stopping, config, clusterList, mesh, names, proxy }
       : []
   })
   if (sources.length > 0) return sources
-  return [
-    names.responder.address === undefined && !names.failure ? 'DNS' : [],
-    proxy.listening + proxy.refusing === 0 ? 'listeners' : [],
-  ].flat()
+  return [outages(parts), proxy.listening + proxy.refusing === 0 ? 'listeners' : []].flat()
 }
 
-function componentsOf({
-  config,
-  clusterList,
-  admission,
-  mesh,
-  chain,
-  names,
-  proxy,
-  health,
-  publication,
-}: RunningParts): ComponentView[] {
+function componentsOf(parts: RunningParts, services: Status['services']): ComponentView[] {
+  const { config, clusterList, admission, mesh, chain, names, proxy, health, publication } = parts
   const publisher = publication.view()
   return [
     sourcesView(clusterList, mesh, admission),
     dnsView(config, names),
     proxyView(proxy),
-    healthView(config, health),
+    healthView(config, health, services),
     pluginsView(chain),
     ...(publisher ? [publisherView(publisher)] : []),
   ]
@@ -172,6 +195,7 @@ function sourcesView({ clusters }: ClusterList, mesh: Mesh, admission: Admission
   const stateOf = ({ name }: { readonly name: string }) => mesh.link(name).state
   const away = clusters.filter(one => stateOf(one) !== 'live').map(({ name }) => name)
   const remembered = clusters.filter(one => stateOf(one) === 'remembered').map(({ name }) => name)
+  const isLost = clusters.some(({ name }) => 'error' in mesh.link(name))
   const problems = mesh.problems().length + admission.problems().length
   const count = `${clusters.length - away.length}/${clusters.length} clusters live`
   const detail = [
@@ -180,7 +204,7 @@ function sourcesView({ clusters }: ClusterList, mesh: Mesh, admission: Admission
     remembered.length > 0 ? `from memory: ${remembered.join(', ')}` : [],
     problems > 0 ? `${problems} problem${problems === 1 ? '' : 's'} in their data` : [],
   ].flat()
-  const state = away.length === clusters.length ? 'error' : away.length + problems > 0 ? 'degraded' : 'ok'
+  const state = isLost ? 'error' : away.length + problems > 0 ? 'warning' : 'ok'
   return { name: 'Sources', state, detail: detail.join('; ') }
 }
 
@@ -192,7 +216,7 @@ function dnsView(config: Config, names: NameService): ComponentView {
   const [problem] = names.responder.problems()
   const detail = `${endpointText(address.address, address.port)}, ${config.dns.domain}`
   return problem
-    ? { name: 'DNS', state: 'degraded', detail: `${detail}; ${problem.message}` }
+    ? { name: 'DNS', state: 'warning', detail: `${detail}; ${problem.message}` }
     : { name: 'DNS', state: 'ok', detail }
 }
 
@@ -206,27 +230,28 @@ function proxyView(proxy: L4Proxy): ComponentView {
   if (failures.length === 0) return { name: 'Proxy', state: 'ok', detail }
   return {
     name: 'Proxy',
-    state: listeners === 0 ? 'error' : 'degraded',
+    state: 'error',
     detail: `${detail}; ${counted(failures.length, 'frontend')} cannot be bound`,
   }
 }
 
-function healthView(config: Config, health: HealthMonitor): ComponentView {
+function healthView(config: Config, health: HealthMonitor, services: Status['services']): ComponentView {
   const { targets, down, ejected, backends, checks } = health.stats()
   const { type, interval, relax } = config.health.active
-  if (type === 'none') {
-    return {
-      name: 'Health',
-      state: 'disabled',
-      detail: `no active checks; ${ejected} of ${counted(backends, 'backend')} ejected`,
-    }
-  }
   const spared = checks.traffic > 0 ? `, ${checks.traffic} left out for traffic` : ''
-  return {
-    name: 'Health',
-    state: 'ok',
-    detail: `${type} checks every ${interval / 1000}${relax > 1 ? `-${(interval * relax) / 1000}` : ''} s of ${counted(targets, 'address', 'addresses')}${spared}; ${counted(down, 'backend')} down, ${ejected} ejected`,
-  }
+  const watched =
+    type === 'none'
+      ? `no active checks; ${ejected} of ${counted(backends, 'backend')} ejected`
+      : `${type} checks every ${interval / 1000}${relax > 1 ? `-${(interval * relax) / 1000}` : ''} s of ${counted(targets, 'address', 'addresses')}${spared}; ${counted(down, 'backend')} down, ${ejected} ejected`
+  const { unreachable, reduced } = services
+  const detail = [
+    unreachable > 0 ? `${counted(unreachable, 'service')} unreachable` : [],
+    reduced > 0 ? `${counted(reduced, 'service')} reduced` : [],
+    watched,
+  ].flat()
+  const well = type === 'none' ? 'disabled' : 'ok'
+  const state = unreachable > 0 ? 'error' : reduced > 0 ? 'warning' : well
+  return { name: 'Health', state, detail: detail.join('; ') }
 }
 
 function pluginsView(chain: Chain): ComponentView {
@@ -234,7 +259,7 @@ function pluginsView(chain: Chain): ComponentView {
   const names = chain.resolved().map(({ name }) => name)
   const detail = names.length > 0 ? names.join(', ') : 'none configured'
   return faults[0]
-    ? { name: 'Plugins', state: 'degraded', detail: `${detail}; ${faults[0].where}: ${faults[0].message}` }
+    ? { name: 'Plugins', state: 'warning', detail: `${detail}; ${faults[0].where}: ${faults[0].message}` }
     : { name: 'Plugins', state: names.length > 0 ? 'ok' : 'disabled', detail }
 }
 
@@ -251,7 +276,7 @@ function publisherView({ where, state, error, services, pending, copies }: Publi
   const isWell = state === 'publishing' || state === 'standby'
   return {
     name: 'Publisher',
-    state: isWell ? (away.length > 0 ? 'degraded' : 'ok') : state === 'lost' ? 'error' : 'degraded',
+    state: isWell ? (away.length > 0 ? 'warning' : 'ok') : state === 'lost' ? 'error' : 'warning',
     detail: detail.join('; '),
   }
 }

@@ -243,10 +243,10 @@ t.test('a port in use is one problem, with its remedy; the rest works, and it re
   await world.declare('cluster-1', { name: 'other', clusterIP: other, pods: [{ ip: world.ip(11) }] })
   await world.start()
   t.equal(await ask(other), 'one')
-  t.match(world.status().problems, [{ code: 'LISTEN', where: new RegExp(`${vip}:7000`) }])
+  t.match(world.status().problems, [{ severity: 'error', code: 'LISTEN', where: new RegExp(`${vip}:7000`) }])
   t.match(
     world.status().components.find(c => c.name === 'Proxy'),
-    { state: 'degraded' },
+    { state: 'error' },
   )
   await new Promise(resolve => squatter.close(resolve))
   await eventually(async () => assert.equal(await ask(vip), 'one'), 15_000)
@@ -269,7 +269,10 @@ t.test('a service without any backend refuses, is shown so, and answers when one
   t.match(await refused, [{ code: 'ECONNREFUSED' }])
   t.match(await world.look('/v1/services/default/rebel-base'), { frontends: [{ ip: vip, refusing: true }] })
   t.ok(world.status().ready)
-  t.same(world.status().problems, [])
+  t.match(world.status().problems, [
+    { severity: 'error', code: 'SERVICE_UNREACHABLE', where: 'default/rebel-base', message: /no backend is ready/ },
+    { severity: 'warning', code: 'SERVICE_REDUCED', where: 'default/names' },
+  ])
   t.match(
     world.status().components.find(c => c.name === 'Proxy'),
     { state: 'ok', detail: /2 frontends without backends refusing/ },
@@ -301,7 +304,7 @@ t.test('bad input is reported with its place, and the rest keeps working', async
   t.ok(problems.some(p => /broken\.yaml:\d+/.test(p.where)))
   t.match(
     world.status().components.find(c => c.name === 'Sources'),
-    { state: 'degraded' },
+    { state: 'warning' },
   )
 })
 
@@ -321,7 +324,7 @@ t.test('a plugin that throws or returns a promise is skipped, counted and named'
   t.equal(await ask(world.ip(1)), 'one')
   t.match(
     world.status().components.find(c => c.name === 'Plugins'),
-    { state: 'degraded', detail: /bad/ },
+    { state: 'warning', detail: /bad/ },
   )
   t.ok(world.status().problems.every(p => p.code === 'PLUGIN_FAULT'))
 })

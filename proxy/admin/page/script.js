@@ -60,7 +60,7 @@ function drawSummary() {
 }
 
 function drawComponents() {
-  const kinds = { ok: 'good', degraded: 'warn', error: 'bad', disabled: 'unsure' }
+  const kinds = { ok: 'good', warning: 'warn', error: 'bad', disabled: 'unsure' }
   const cards = status.components.map(({ name, state, detail }) => {
     const mark = pill(state === 'ok' ? 'OK' : state, kinds[state])
     return make('li.card', make('b.title', name, mark), make('span.soft.small', detail))

@@ -42,7 +42,7 @@ function headline({ version, cluster, ready, stopping, startedAt, now, waiting }
   return `${paint('strong', 'Starlane')} ${version} in ${cluster}: ${state}${rest}, up ${span(now - startedAt)}\n`
 }
 
-const componentPaint = { ok: 'good', degraded: 'warn', error: 'bad', disabled: 'soft' } as const
+const componentPaint = { ok: 'good', warning: 'warn', error: 'bad', disabled: 'soft' } as const
 
 function components({ components }: Status, paint: Paint): string {
   const mark = ({ state }: ComponentView) => paint(componentPaint[state], state === 'ok' ? 'OK' : state)
@@ -61,10 +61,7 @@ function clusters(status: Status, paint: Paint): string {
     changedText(cluster, status),
     cluster.source,
   ])
-  const errors = status.clusters.flatMap(({ name, link }) =>
-    link.error === undefined ? [] : [`${name}: ${link.error}\n`],
-  )
-  return [table(heads, rows, head => paint('soft', head)), ...errors].join(errors.length > 0 ? '\n' : '')
+  return table(heads, rows, head => paint('soft', head))
 }
 
 /** Id 0: the cluster announces its id itself and has not done so yet. */
@@ -96,8 +93,16 @@ function changedText({ changedAt }: ClusterView, { now }: Status): string {
 
 function problems({ problems }: Status, paint: Paint): string {
   if (problems.length === 0) return ''
-  const list = problems.map(({ code, where, message }) => `  ${paint('warn', code)}  ${where}\n    ${message}\n`)
-  return `${count(problems.length, 'problem')}:\n${list.join('')}`
+  const errors = problems.filter(({ severity }) => severity === 'error').length
+  const counts = [
+    errors > 0 ? count(errors, 'error') : [],
+    problems.length > errors ? count(problems.length - errors, 'warning') : [],
+  ]
+  const list = problems.map(
+    ({ severity, code, where, message }) =>
+      `  ${paint(severity === 'error' ? 'bad' : 'warn', severity)}  ${code}  ${where}\n    ${message}\n`,
+  )
+  return `${counts.flat().join(', ')}:\n${list.join('')}`
 }
 
 function usage({ namespace, name, backends }: ServiceView, cluster: string): string[] {

@@ -16,7 +16,12 @@ export interface KubeconfigOptions {
 
 /** Reads the files and resolves the context. */
 export async function loadAccess({ kubeconfig, context }: KubeconfigOptions, env: Environment): Promise<Access> {
-  return accessOf(await loadFiles(kubeconfigFiles(kubeconfig, env)), context)
+  return accessOf(await readKubeconfigs(kubeconfig, env), context)
+}
+
+/** All files as one. */
+export function readKubeconfigs(kubeconfig: string | undefined, env: Environment): Promise<Kubeconfig> {
+  return loadFiles(kubeconfigFiles(kubeconfig, env))
 }
 
 /** The files that are read, also those that do not exist. */

@@ -22,7 +22,7 @@ export const status: Status = {
   components: [
     {
       name: 'Sources',
-      state: 'degraded',
+      state: 'error',
       detail: '2 of 3 clusters answer; lost: cluster-3',
     },
     {
@@ -98,8 +98,16 @@ export const status: Status = {
       state: { services: 1 },
     },
   ],
+  services: { total: 3, unreachable: 0, reduced: 1, empty: 0 },
   problems: [
     {
+      severity: 'error',
+      code: 'CLUSTER_LOST',
+      where: 'cluster-3',
+      message: 'connect ECONNREFUSED 127.0.0.1:2379',
+    },
+    {
+      severity: 'warning',
       code: 'SERVICE_ANNOTATION',
       where: 'conf/demo/cluster-1/rebel-base.yaml:8',
       message: 'service.cilium.io/affinity: "locl" means nothing; write local, remote or none',
@@ -122,6 +130,7 @@ const one: BackendView = {
 const rebelBase: ServiceView = {
   namespace: 'default',
   name: 'rebel-base',
+  condition: { state: 'reduced', why: '2 of 6 backends: 1 ejected, 1 down' },
   settings: { global: true, shared: true, affinity: 'none' },
   headless: false,
   frontends: [{ ip: '127.96.0.10', port: 80, protocol: 'TCP', name: 'http' }],
@@ -145,6 +154,7 @@ const rebelBase: ServiceView = {
 const deathstar: ServiceView = {
   namespace: 'empire',
   name: 'deathstar',
+  condition: { state: 'ok' },
   settings: {
     global: true,
     shared: false,
@@ -183,6 +193,7 @@ const deathstar: ServiceView = {
 const holocron: ServiceView = {
   namespace: 'jedi',
   name: 'holocron',
+  condition: { state: 'none' },
   settings: { global: true, shared: true, affinity: 'none' },
   headless: true,
   frontends: [],

@@ -15,8 +15,9 @@ import { FakeClock } from '../../support/clock.ts'
 import { eventually } from '../../support/eventually.ts'
 import { explanation, fixedViews, nameExplanation, services, status } from './fixture.ts'
 
-async function start(t: Test, given: Partial<Views> = {}, address = '127.0.0.1'): Promise<Admin> {
+async function start(t: Test, given: Partial<Views> = {}, address = '127.0.0.1', narrow = false): Promise<Admin> {
   const admin = createAdmin({
+    narrow,
     listen: { address, port: 0 },
     views: fixedViews(given),
     log: silentLog,
@@ -395,7 +396,7 @@ t.test(
     const { dom, console } = await pageOf(t, admin, '#default/rebel-base')
     t.equal(console, '', 'the policy blocks nothing of ours, and no script fails')
     t.match(dom, /<title>⚠ Starlane · cluster-1<\/title>/)
-    t.match(dom, /Sources<span class="pill warn">degraded/)
+    t.match(dom, /Sources<span class="pill bad">error/)
     t.match(dom, /cluster-3<span class="soft small">id 3<\/span>.*?lost/)
     t.match(dom, 'stale in 9m 18s')
     t.match(dom, /<path d="M[^"]+" stroke-width="[^"]+" class="live good">/, 'flows travel to the live cluster')
@@ -408,3 +409,13 @@ t.test(
     t.notMatch(dom, '<img')
   },
 )
+
+t.test('the address of admin.metrics serves probes and metrics, under any name, and nothing else', async t => {
+  const admin = await start(t, {}, '127.0.0.1', true)
+  t.match(await ask(admin, '/healthz'), { status: 200, body: 'ok\n' })
+  t.match(await ask(admin, '/readyz'), { status: 200 })
+  t.match(await ask(admin, '/metrics', { headers: { host: 'starlane.monitoring.svc:9912' } }), { status: 200 })
+  for (const path of ['/', '/v1/status', '/v1/services', '/v1/config', '/v1/explain/default/rebel-base', '/v1/flows']) {
+    t.match(await ask(admin, path), { status: 404, body: /the paths are \/healthz, \/readyz, \/metrics/ }, path)
+  }
+})

@@ -12,6 +12,7 @@ import { openStage, runLine } from './stage.ts'
 const fine: Status = {
   ...status,
   components: status.components.map(component => ({ ...component, state: 'ok' })),
+  problems: status.problems.filter(({ severity }) => severity === 'warning'),
   clusters: status.clusters.map(cluster => ({ ...cluster, link: { state: 'live', since: status.startedAt } })),
 }
 
@@ -25,21 +26,21 @@ t.test('status shows components, clusters and problems', async t => {
     `\
 Starlane 0.1.0 in cluster-1: ready, up 3h12m
 
-Sources  degraded  2 of 3 clusters answer; lost: cluster-3
-DNS      OK        127.0.0.1:5353 for cluster.local and clusterset.local
-Proxy    OK        4 listeners, 17 connections, 2 UDP sessions
-Health   OK        7 backends checked, 1 down, 1 ejected
-Plugins  OK        tenancy, affinity
+Sources  error  2 of 3 clusters answer; lost: cluster-3
+DNS      OK     127.0.0.1:5353 for cluster.local and clusterset.local
+Proxy    OK     4 listeners, 17 connections, 2 UDP sessions
+Health   OK     7 backends checked, 1 down, 1 ejected
+Plugins  OK     tenancy, affinity
 
 CLUSTER            ID  LINK                          SERVICES  GLOBAL  BACKENDS  CHANGED    SOURCE
 cluster-1 (local)   1  live for 3h                          5       3         4  12s ago    manifests conf/demo/cluster-1
 cluster-2           2  live for 3m20s                       9       2         3  1m35s ago  kubernetes kind-2
 cluster-3           3  lost for 42s, stale in 9m18s         2       1         2  2h ago     etcd /var/lib/cilium/clustermesh/cluster-3
 
-cluster-3: connect ECONNREFUSED 127.0.0.1:2379
-
-1 problem:
-  SERVICE_ANNOTATION  conf/demo/cluster-1/rebel-base.yaml:8
+1 error, 1 warning:
+  error  CLUSTER_LOST  cluster-3
+    connect ECONNREFUSED 127.0.0.1:2379
+  warning  SERVICE_ANNOTATION  conf/demo/cluster-1/rebel-base.yaml:8
     service.cilium.io/affinity: "locl" means nothing; write local, remote or none
 `,
   )
@@ -74,8 +75,12 @@ empire/deathstar           1        1             1
 })
 
 t.test('status exits with 0 only when all is OK', async t => {
-  const shows = async (seen: Status) => (await (await openStage(t, { status: () => seen })).run('status')).code
-  t.equal(await shows(fine), 0)
+  const shows = async (seen: Status, line = 'status') =>
+    (await (await openStage(t, { status: () => seen })).run(line)).code
+  t.equal(await shows(fine), 0, 'a warning is no error')
+  t.equal(await shows(fine, 'status --strict'), 1, 'unless it is to count')
+  t.equal(await shows({ ...fine, problems: [] }, 'status --strict'), 0)
+  t.equal(await shows({ ...fine, problems: status.problems }), 1)
   t.equal(await shows({ ...fine, components: fine.components.map(c => ({ ...c, state: 'disabled' })) }), 0)
   t.equal(await shows({ ...fine, ready: false }), 1)
   t.equal(await shows({ ...fine, components: fine.components.map(c => ({ ...c, state: 'error' })) }), 1)
@@ -94,7 +99,7 @@ t.test('status --wait polls until all is OK, and prints what it waits for', asyn
 
 t.test('status --wait stops at its timeout, with or without an answer', async t => {
   const { run } = await openStage(t)
-  t.match(await run('status --wait --timeout 10ms'), { code: 1, out: /degraded/, err: /not OK within/ })
+  t.match(await run('status --wait --timeout 10ms'), { code: 1, out: /error/, err: /not OK within/ })
   const nobody = await runLine(['status', '--wait', '--timeout', '10ms', '--admin', '127.0.0.1:1'])
   t.match(nobody, { code: 1, out: '', err: /ADMIN_UNREACHABLE/ })
   t.match(await run('status --wait --context cluster-2'), { code: 0 }, 'one cluster is waited for alone')
@@ -318,7 +323,7 @@ t.test('terminals get colours and the same text', async t => {
 t.test('control characters in data from a source do not reach the terminal', async t => {
   const message = 'red \x1b[31m, title \x1b]0;owned\x07, back \r\b, csi \x9b2J'
   const { run } = await openStage(t, {
-    status: () => ({ ...status, problems: [{ code: 'SOURCE_OBJECT', where: 'x', message }] }),
+    status: () => ({ ...status, problems: [{ severity: 'warning', code: 'SOURCE_OBJECT', where: 'x', message }] }),
   })
   const { out } = await run('status')
   // biome-ignore lint/suspicious/noControlCharactersInRegex: the very characters that must not come through
