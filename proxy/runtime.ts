@@ -207,6 +207,7 @@ class Starlane implements Runtime {
       ...{ clock, random, log, env },
       config: () => this.#config,
       directory: this.#mesh.directory,
+      workloads: this.#workloads,
       dns: () => this.#names.responder.address,
       route: () => 'direct',
     })

@@ -55,14 +55,21 @@ t.test('the README, as a new user would follow it', async t => {
   })
   await eventually(() => assert.match(log, /"ready"/), 15_000)
 
-  const [status = '', services = '', explain = '', named = '', exec = ''] = commandsAfter('<!-- while it runs -->')
+  const [status = '', services = '', explain = '', named = '', exec = '', observe = ''] =
+    commandsAfter('<!-- while it runs -->')
   t.match(await shell(status), { code: 0, out: /cluster-2/ })
   t.match(await shell(services), { code: 0, out: /127\.2\.0\.21:8080/ })
   t.match(await shell(explain), { code: 0, out: /127\.2\.0\.21:8080/ })
   t.match(await shell(named), { code: 0, out: / IN {2}A {6}127\.96\./ })
   const fetched = await shell(exec)
   if (fetched.err.includes('EXEC_NAMESPACE')) t.pass('the kernel of this machine allows no exec, and exec says so')
-  else t.match(fetched, { code: 0, out: 'hello from cluster-2\n' })
+  else {
+    t.match(fetched, { code: 0, out: 'hello from cluster-2\n' })
+    t.match(await shell(observe), {
+      code: 0,
+      out: / -> default\/rebel-base -> cluster-2\/127\.2\.0\.21:8080 forwarded /,
+    })
+  }
 
   const page = await fetch(`http://${admin}/`)
   t.equal(page.status, 200)

@@ -21,3 +21,15 @@ export function json(status: number, value: unknown): Answer {
 export function fault(status: number, code: string, message: string, headers: Answer['headers'] = {}): Answer {
   return { ...json(status, { error: { code, message } }), headers }
 }
+
+/** An answer that goes on: events as they come, until the client has gone. */
+export interface EventStream {
+  /** Calls `send` with lines of `text/event-stream` (HTML standard 9.2), until the returned function is called. */
+  readonly start: (sink: EventSink) => () => void
+}
+
+export interface EventSink {
+  send(text: string): void
+  /** True while the client does not keep up; what is sent then is kept in memory. */
+  readonly isFull: boolean
+}

@@ -1,18 +1,21 @@
 /** The routes of the admin API. */
 import { canonicalAddress } from '../model/address.ts'
-import { type Answer, fault, json, text } from './answer.ts'
+import type { FlowEvent } from '../model/flow-record.ts'
+import { type Answer, type EventSink, type EventStream, fault, json, text } from './answer.ts'
 import type { Views } from './views.ts'
 
 interface Route {
   /** `{name}` matches one segment. */
   readonly path: string
-  answer(request: ApiRequest): Answer | Promise<Answer>
+  answer(request: ApiRequest): Answer | EventStream | Promise<Answer>
 }
 
 interface ApiRequest {
   readonly views: Views
   readonly page: Answer
   readonly query: URLSearchParams
+  /** The client asks for a stream of events. */
+  readonly wantsEvents: boolean
   /** The segment that `{name}` matched. */
   part(name: string): string
 }
@@ -27,6 +30,7 @@ const routes: readonly Route[] = [
   { path: '/v1/services/{namespace}/{name}', answer: service },
   { path: '/v1/explain/{namespace}/{name}', answer: explanation },
   { path: '/v1/dns', answer: nameExplanation },
+  { path: '/v1/flows', answer: flows },
   { path: '/v1/config', answer: ({ views }) => json(200, views.config()) },
 ]
 
@@ -34,7 +38,15 @@ const routes: readonly Route[] = [
 const publicPaths: ReadonlySet<string> = new Set(['/healthz', '/readyz', '/metrics'])
 
 /** Answers any request target. With `narrow`, only probes and metrics. Rejects only if a view throws. */
-export async function answer(views: Views, page: Answer, target: string, narrow = false): Promise<Answer> {
+export async function answer(
+  views: Views,
+  page: Answer,
+  target: string,
+  {
+    narrow = false,
+    wantsEvents = false,
+  }: { readonly narrow?: boolean | undefined; readonly wantsEvents?: boolean } = {},
+): Promise<Answer | EventStream> {
   // A target that starts with two slashes is a path, not a host.
   const url = URL.parse(target.startsWith('/') ? `http://admin${target}` : target)
   const segments = url && decoded(url.pathname)
@@ -47,6 +59,7 @@ export async function answer(views: Views, page: Answer, target: string, narrow 
         views,
         page,
         query: url.searchParams,
+        wantsEvents,
         part: name => parts.get(name) ?? '',
       })
   }
@@ -92,6 +105,52 @@ async function nameExplanation({ views, query }: ApiRequest): Promise<Answer> {
   return explanation.rcode === 'FORMERR'
     ? fault(400, 'BAD_REQUEST', explanation.way.join('; '))
     : json(200, explanation)
+}
+
+/** One event to a line, or with `follow` a stream of them. */
+function flows({ views, query, wantsEvents }: ApiRequest): Answer | EventStream {
+  if (wantsEvents && !query.has('follow')) query.set('follow', 'true')
+  if (!['true', '1', ''].includes(query.get('follow') ?? 'false')) {
+    const events = views.flows(query)
+    if (typeof events === 'string') return fault(400, 'BAD_REQUEST', events)
+    return text(200, events.map(event => `${JSON.stringify(event)}\n`).join(''), 'application/x-ndjson')
+  }
+  const wrong = views.follow(query, () => {})
+  if (typeof wrong === 'string') return fault(400, 'BAD_REQUEST', wrong)
+  wrong()
+  return {
+    start: sink => {
+      const stop = views.follow(query, flowSender(sink))
+      return typeof stop === 'string' ? () => {} : stop
+    },
+  }
+}
+
+/** What a client that does not keep up misses is counted, and told once it does. */
+function flowSender(sink: EventSink): (events: readonly FlowEvent[]) => void {
+  let missed = 0
+  return events => {
+    if (sink.isFull) {
+      missed += events.length
+      return
+    }
+    const [first] = events
+    if (missed > 0 && first) {
+      const { node_name, time } = first
+      const lost: FlowEvent = {
+        lost_events: { source: 'OBSERVER_EVENTS_QUEUE', num_events_lost: missed },
+        node_name,
+        time,
+      }
+      sink.send(eventText(lost))
+      missed = 0
+    }
+    sink.send(events.map(eventText).join(''))
+  }
+}
+
+function eventText(event: FlowEvent): string {
+  return `event: ${'flow' in event ? 'flow' : 'lost'}\ndata: ${JSON.stringify(event)}\n\n`
 }
 
 /** The canonical address in `from`; undefined if there is none, null if it is not an address. */

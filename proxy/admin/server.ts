@@ -10,6 +10,7 @@
  *   /v1/services[/{namespace}/{name}]       services with frontends and backends
  *   /v1/explain/{namespace}/{name}?from=IP  which backends a client would get, step by step
  *   /v1/dns?name=NAME&type=TYPE&from=IP     the DNS answer for a client, step by step
+ *   /v1/flows?service=NS/NAME&last=N        recorded flows; with follow=true as they pass (server-sent events)
  *   /v1/config                              the current configuration
  *
  * With `admin.metrics`, a second address serves the first three after the page alone, for kubelets and Prometheus, which do not
@@ -21,8 +22,9 @@ import { canonicalAddress, endpointText, type SocketAddress } from '../model/add
 import { MeshError, messageOf } from '../model/error.ts'
 import type { Log } from '../model/log.ts'
 import type { Clock } from '../model/time/clock.ts'
-import { type Answer, fault } from './answer.ts'
+import { type Answer, type EventStream, fault } from './answer.ts'
 import { Connections } from './connections.ts'
+import { EventStreams } from './event-streams.ts'
 import { loadPage } from './page.ts'
 import { answer } from './routes.ts'
 import type { Views } from './views.ts'
@@ -57,9 +59,11 @@ export class Admin {
   readonly #page: Answer = loadPage()
   readonly #server: Server
   readonly #connections = new Connections(limits)
+  readonly #streams: EventStreams
 
   constructor(parts: AdminParts) {
     this.#parts = parts
+    this.#streams = new EventStreams(parts.clock)
     this.#server = createServer(
       {
         maxHeaderSize: limits.headerBytes,
@@ -96,6 +100,7 @@ export class Admin {
   /** Finishes requests in progress, for at most one second. */
   async close(): Promise<void> {
     if (!this.#server.listening) return
+    this.#streams.close()
     const cut = this.#parts.clock.after(limits.closeMs, () => this.#server.closeAllConnections())
     await new Promise<void>(resolve => this.#server.close(() => resolve()))
     cut()
@@ -105,7 +110,11 @@ export class Admin {
     const hasRoom = this.#connections.asked(request.socket, response)
     try {
       if (!hasRoom && !probes.has(request.url)) return write(response, busy)
-      write(response, this.#objection(request) ?? (await this.#answer(request)))
+      const reply = this.#objection(request) ?? (await this.#answer(request))
+      if (!('start' in reply)) return write(response, reply)
+      if (this.#streams.full) return write(response, busy)
+      response.writeHead(200, headersOf('text/event-stream'))
+      this.#streams.run(reply, request, response)
     } catch (error) {
       this.#parts.log.error('admin.request-failed', {
         path: request.url,
@@ -115,8 +124,9 @@ export class Admin {
     }
   }
 
-  #answer({ url = '/' }: IncomingMessage): Promise<Answer> {
-    return answer(this.#parts.views, this.#page, url, this.#parts.narrow)
+  #answer({ url = '/', headers }: IncomingMessage): Promise<Answer | EventStream> {
+    const wantsEvents = headers.accept?.includes('text/event-stream') ?? false
+    return answer(this.#parts.views, this.#page, url, { narrow: this.#parts.narrow, wantsEvents })
   }
 
   get #option(): string {
@@ -164,17 +174,23 @@ function isAllowedHost(host: string | undefined): boolean {
 
 function write(response: ServerResponse, answer: Answer): void {
   response.writeHead(answer.status, {
-    'content-type': answer.type,
+    ...headersOf(answer.type),
     'content-length': Buffer.byteLength(answer.body),
+    ...answer.headers,
+  })
+  // Node omits the body of a response to HEAD by itself.
+  response.end(answer.body)
+}
+
+function headersOf(type: string) {
+  return {
+    'content-type': type,
     'cache-control': 'no-store',
     'content-security-policy': "default-src 'none'; frame-ancestors 'none'",
     'cross-origin-resource-policy': 'same-origin',
     'referrer-policy': 'no-referrer',
     'x-content-type-options': 'nosniff',
-    ...answer.headers,
-  })
-  // Node omits the body of a response to HEAD by itself.
-  response.end(answer.body)
+  }
 }
 
 function listenError(where: string, option: string, error: NodeJS.ErrnoException): MeshError {

@@ -1,4 +1,5 @@
 /** What the admin API needs from the runtime. */
+import type { FlowEvent } from '../model/flow-record.ts'
 import type { Json } from '../model/text/json.ts'
 import type { Explanation, NameExplanation, ServiceView, Status } from '../model/views.ts'
 
@@ -18,6 +19,10 @@ export interface Views {
   /** Prometheus text, format 0.0.4. */
   metrics(): Promise<string>
   ready(): Readiness
+  /** Recorded flows that match; a text is what is wrong with the query. */
+  flows(query: URLSearchParams): readonly FlowEvent[] | string
+  /** Calls `push` with flows as they pass, until the returned function is called. */
+  follow(query: URLSearchParams, push: (events: readonly FlowEvent[]) => void): (() => void) | string
 }
 
 export interface Readiness {

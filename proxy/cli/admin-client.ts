@@ -1,11 +1,13 @@
 /** Finds the admin address of a running Starlane and asks it over HTTP. */
-import { get } from 'node:http'
+import { get, type IncomingMessage } from 'node:http'
 import { text } from 'node:stream/consumers'
 import type { Command } from 'commander'
 import { canonicalAddress, endpointText } from '../model/address.ts'
 import { MeshError, messageOf } from '../model/error.ts'
+import type { FlowEvent } from '../model/flow-record.ts'
 import { didYouMean } from '../model/text/spelling.ts'
 import type { Explanation, NameExplanation, ServiceView, Status } from '../model/views.ts'
+import { EventReader } from './see/event-stream.ts'
 import { type Io, printable } from './terminal/io.ts'
 
 const defaultAddress = '127.0.0.1:9911'
@@ -28,14 +30,17 @@ export function addAdminOptions(command: Command): Command {
 /** A client of the admin server. Control characters are removed from every string in its answers. */
 export class AdminClient {
   readonly address: string
+  /** For messages: the address, or what it leads to. */
+  readonly name: string
   readonly #base: URL
 
-  constructor(address: string) {
+  constructor(address: string, name?: string) {
     const base = URL.parse(address.includes('://') ? address : `http://${address}`)
     if (!base?.hostname || base.protocol !== 'http:') {
       throw new MeshError('USAGE', `--admin ${address} is not an http address; write --admin ${defaultAddress}`)
     }
     this.address = base.host
+    this.name = name ?? base.host
     this.#base = base
   }
 
@@ -61,6 +66,33 @@ export class AdminClient {
     return this.#required(`/v1/dns?${query}`, ({ way }) => Array.isArray(way))
   }
 
+  /** Recorded flows, oldest first. */
+  async flows(query: URLSearchParams): Promise<FlowEvent[]> {
+    const { status, text } = await this.#ask(`/v1/flows?${query}`)
+    if (status !== 200) throw this.#refused(status, text)
+    return text.split('\n').flatMap(line => (line === '' ? [] : [this.#parsed(line) as FlowEvent]))
+  }
+
+  /** Calls `push` with flows as they pass. Resolves when the server or the signal ends it. */
+  async follow(
+    query: URLSearchParams,
+    push: (events: readonly FlowEvent[]) => void,
+    signal: AbortSignal,
+  ): Promise<void> {
+    const url = new URL(`/v1/flows?${new URLSearchParams([...query, ['follow', 'true']])}`, this.#base)
+    const response = await open(url, signal).catch(error => {
+      throw this.#unreachable(error)
+    })
+    if (response.statusCode !== 200) throw this.#refused(response.statusCode ?? 0, await text(response))
+    const reader = new EventReader()
+    response.setEncoding('utf8')
+    try {
+      for await (const piece of response) push(reader.read(piece).map(data => this.#parsed(data) as FlowEvent))
+    } catch (error) {
+      if (!signal.aborted) throw this.#unreachable(error)
+    }
+  }
+
   /** Checks the shape too: another program that answers with JSON may listen there. */
   async #required<T extends object>(path: string, isOurs: (answer: T) => boolean): Promise<T> {
     const answer = await this.#get<T>(path)
@@ -71,25 +103,33 @@ export class AdminClient {
   /** Undefined when the server answers that the object does not exist. A bad request is an error of the command line. */
   async #get<T>(path: string): Promise<T | undefined> {
     const { status, text } = await this.#ask(path)
-    const value = this.#parsed(text)
-    if (status === 200) return value as T
-    const { error } = Object(value) as { error?: { code?: string; message?: string } }
+    if (status === 200) return this.#parsed(text) as T
+    const { error } = Object(this.#parsed(text)) as { error?: object }
     if (status === 404 && error) return undefined
-    if (status === 400 && error?.code === 'BAD_REQUEST') throw new MeshError('USAGE', String(error.message))
-    throw this.#notStarlane(`answered with status ${status}: ${error?.message ?? 'no reason given'}`)
+    throw this.#refused(status, text)
+  }
+
+  #refused(status: number, text: string): MeshError {
+    const { error } = Object(this.#parsed(text)) as { error?: { code?: string; message?: string } }
+    if (status === 400 && error?.code === 'BAD_REQUEST') return new MeshError('USAGE', String(error.message))
+    return this.#notStarlane(`answered with status ${status}: ${error?.message ?? 'no reason given'}`)
   }
 
   async #ask(path: string): Promise<{ status: number; text: string }> {
     try {
       return await fetchText(new URL(path, this.#base))
     } catch (error) {
-      throw new MeshError(
-        'ADMIN_UNREACHABLE',
-        `no Starlane answers at ${this.address} (${reasonOf(error)}): start one with "starlane run -c FILE", ` +
-          'or give its address with --admin ADDRESS or -c FILE',
-        { cause: error },
-      )
+      throw this.#unreachable(error)
     }
+  }
+
+  #unreachable(error: unknown): MeshError {
+    return new MeshError(
+      'ADMIN_UNREACHABLE',
+      `no Starlane answers at ${this.name} (${reasonOf(error)}): start one with "starlane run -c FILE", ` +
+        'or give its address with --admin ADDRESS or -c FILE',
+      { cause: error },
+    )
   }
 
   #parsed(text: string): unknown {
@@ -132,6 +172,15 @@ function fetchText(url: URL): Promise<{ status: number; text: string }> {
     const request = get(url, { agent: false, signal: AbortSignal.timeout(10_000) }, response => {
       text(response).then(text => resolve({ status: response.statusCode ?? 0, text }), reject)
     })
+    request.once('error', reject)
+  })
+}
+
+/** The head of an answer that goes on. It has ten seconds to come. */
+function open(url: URL, signal: AbortSignal): Promise<IncomingMessage> {
+  return new Promise((resolve, reject) => {
+    const request = get(url, { agent: false, signal, headers: { accept: 'text/event-stream' } }, resolve)
+    request.setTimeout(10_000, () => request.destroy(new Error('no answer within 10 s')))
     request.once('error', reject)
   })
 }

@@ -9,6 +9,7 @@ import { explainCommand } from './explain.ts'
 import { installCommand } from './install.ts'
 import { meshCommand } from './mesh/command.ts'
 import { runCommand } from './run.ts'
+import { observeCommand } from './see/observe.ts'
 import { servicesCommand } from './services.ts'
 import { statusCommand } from './status.ts'
 import { type Io, paintFor } from './terminal/io.ts'
@@ -22,6 +23,7 @@ const commands = [
   statusCommand,
   servicesCommand,
   explainCommand,
+  observeCommand,
   dnsCommand,
   validateCommand,
   execCommand,
@@ -37,6 +39,7 @@ Examples:
   starlane validate -c conf/starlane.yaml    check the configuration
   starlane run -c conf/starlane.yaml         run Starlane
   starlane status --wait                     wait until everything works
+  starlane observe -f                        watch flows as they pass
   starlane explain rebel-base                which backends would a client get, and why?
   starlane dns rebel-base                    how does the name resolve, and why?
   starlane exec -- curl -s rebel-base        call a service of the mesh by its name

@@ -15,6 +15,8 @@ export interface Io {
 
 export interface Output {
   readonly isTTY?: boolean
+  /** Of a terminal. */
+  readonly columns?: number
   write(text: string): unknown
 }
 

@@ -47,6 +47,22 @@ export function span(ms: number): string {
   return two(Math.floor(s / 3600), 24, 'd', 'h')
 }
 
+/** `0.4ms`, `12ms`, `3.5s`, then as {@link span}. */
+export function durationOf(ms: number): string {
+  if (ms < 10) return `${Math.round(ms * 10) / 10}ms`
+  if (ms < 1000) return `${Math.round(ms)}ms`
+  return ms < 60_000 ? `${Math.round(ms / 100) / 10}s` : span(ms)
+}
+
+/** `120 B`, `4.1 kB`, `12 MB`: powers of 1000, at most three digits. */
+export function bytesText(bytes: number): string {
+  const units = ['B', 'kB', 'MB', 'GB', 'TB', 'PB']
+  let value = bytes
+  let unit = 0
+  for (; value >= 999.5 && unit < units.length - 1; unit++) value /= 1000
+  return `${unit > 0 && value < 9.95 ? value.toFixed(1) : Math.round(value)} ${units[unit]}`
+}
+
 function two(small: number, size: number, big: string, unit: string): string {
   return small % size === 0 ? `${small / size}${big}` : `${Math.floor(small / size)}${big}${small % size}${unit}`
 }

@@ -3,11 +3,13 @@ import { hostname } from 'node:os'
 import type { Config } from '../../config/schema.ts'
 import { typeName } from '../../dns/message/wire.ts'
 import type { SocketAddress } from '../../model/address.ts'
+import { clusterOfKey } from '../../model/backend.ts'
 import type { Directory } from '../../model/directory.ts'
 import type { Problem } from '../../model/error.ts'
-import type { FlowEvent, FlowRoute } from '../../model/flow-record.ts'
+import type { FlowEndpoint, FlowEvent, FlowRoute } from '../../model/flow-record.ts'
+import type { Workloads } from '../../model/workloads/workloads.ts'
 import { FlowFile } from '../../recorder/file.ts'
-import { type FlowQuery, parseFlowQuery } from '../../recorder/filter.ts'
+import { type FlowNames, type FlowQuery, parseFlowQuery } from '../../recorder/filter.ts'
 import { PodNames } from '../../recorder/names.ts'
 import { FlowObservers } from '../../recorder/observer.ts'
 import { FlowReader } from '../../recorder/reader.ts'
@@ -17,6 +19,8 @@ import type { RuntimeContext } from '../context.ts'
 export interface RecordingParts extends RuntimeContext {
   readonly config: () => Config
   readonly directory: Directory
+  /** Pods with their labels, where a plugin reads them. */
+  readonly workloads: Workloads
   readonly dns: () => SocketAddress | undefined
   readonly route: (cluster: string) => FlowRoute
 }
@@ -28,26 +32,30 @@ export class Recording {
   readonly #names: PodNames
   readonly #file: FlowFile | undefined
 
-  constructor({ config, directory, dns, route, clock, log, env }: RecordingParts) {
+  constructor({ config, directory, workloads, dns, route, clock, log, env }: RecordingParts) {
     const { size, rate, dns: questions, file } = config().recorder
     const cluster = () => config().cluster
     this.#names = new PodNames(directory, cluster)
     if (size === 0) return
     const recorder = new Recorder({ size, rate, questions }, clock)
     const names = this.#names
+    const parties: FlowNames = {
+      ofClient: address => occupantOf(workloads, address, cluster()) ?? names.ofClient(address),
+      ofBackend: (key, address) => occupantOf(workloads, address, clusterOfKey(key)) ?? names.ofBackend(key, address),
+    }
     const reader = new FlowReader({
       recorder,
       clock,
       node: env.NODE_NAME || hostname(),
       cluster,
-      client: address => names.ofClient(address),
-      backend: (key, address) => names.ofBackend(key, address),
+      client: address => parties.ofClient(address),
+      backend: (key, address) => parties.ofBackend(key, address),
       route,
       dns,
       typeName,
     })
     this.recorder = recorder
-    this.#observers = new FlowObservers({ recorder, reader, names, clock })
+    this.#observers = new FlowObservers({ recorder, reader, names: parties, clock })
     if (!file) return
     this.#file = new FlowFile({ path: file.path, maxBytes: file.maxSize, keep: file.keep }, log)
     this.#observers.follow(everything, events => this.#file?.write(events))
@@ -83,6 +91,20 @@ export class Recording {
     this.#observers?.close()
     this.#names.close()
     await this.#file?.close()
+  }
+}
+
+/** What the Pods of a cluster say of an address. */
+function occupantOf(workloads: Workloads, address: string, cluster: string): FlowEndpoint | undefined {
+  const { identity, pod } = workloads.at(address, cluster) ?? {}
+  if (identity?.kind !== 'pod') return undefined
+  const labels = Object.entries(identity.labels).map(([name, value]) => `k8s:${name}=${value}`)
+  const name = pod?.slice(pod.indexOf('/') + 1)
+  return {
+    cluster_name: identity.cluster,
+    namespace: identity.namespace,
+    ...(name === undefined ? {} : { pod_name: name }),
+    ...(labels.length > 0 ? { labels } : {}),
   }
 }
 

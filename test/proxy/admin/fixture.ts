@@ -285,6 +285,8 @@ export function fixedViews(given: Partial<Views> = {}): Views {
     config: () => ({ cluster: 'cluster-1' }),
     metrics: () => Promise.resolve('# HELP starlane_up 1\n'),
     ready: () => ({ ready: status.ready, stopping: status.stopping, waiting: status.waiting, unsafe: [] }),
+    flows: () => [],
+    follow: () => () => {},
     ...given,
   }
 }

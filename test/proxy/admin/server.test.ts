@@ -419,3 +419,51 @@ t.test('the address of admin.metrics serves probes and metrics, under any name, 
     t.match(await ask(admin, path), { status: 404, body: /the paths are \/healthz, \/readyz, \/metrics/ }, path)
   }
 })
+
+t.test('flows: a bad query is 400, a stream is server-sent events, and there are at most sixteen', async t => {
+  let stopped = 0
+  const event = {
+    lost_events: { source: 'HUBBLE_RING_BUFFER' as const, num_events_lost: 7 },
+    node_name: 'n',
+    time: 't',
+  }
+  const admin = await start(t, {
+    flows: query => (query.has('bad') ? 'bad is not a filter' : [event]),
+    follow: (query, push) => {
+      if (query.has('bad')) return 'bad is not a filter'
+      setImmediate(() => push([event]))
+      return () => void stopped++
+    },
+  })
+  t.match(await ask(admin, '/v1/flows?bad=1'), { status: 400, body: /bad is not a filter/ })
+  t.match(await ask(admin, '/v1/flows?bad=1&follow'), { status: 400, body: /bad is not a filter/ })
+  t.match(await ask(admin, '/v1/flows'), {
+    status: 200,
+    headers: { 'content-type': 'application/x-ndjson' },
+    body: `${JSON.stringify(event)}\n`,
+  })
+  t.match(await ask(admin, '/v1/flows?follow=true', { method: 'HEAD' }), {
+    status: 200,
+    headers: { 'content-type': 'text/event-stream' },
+  })
+  stopped = 0
+  const controller = new AbortController()
+  const open = () => fetch(`http://${admin.address}/v1/flows?follow=true`, { signal: controller.signal })
+  const streams = await Promise.all(Array.from({ length: 16 }, open))
+  let heard = ''
+  for await (const piece of streams[0]?.body ?? []) {
+    heard += Buffer.from(piece).toString()
+    if (heard.includes('data:')) break
+  }
+  t.equal(heard, `: open\n\nevent: lost\ndata: ${JSON.stringify(event)}\n\n`)
+  await eventually(async () => {
+    // The first one is closed by the end of its loop.
+    const more = await open()
+    if (more.status === 200) await open().then(({ status }) => t.equal(status, 503))
+    else t.equal(more.status, 503)
+  })
+  controller.abort()
+  await eventually(() => {
+    if (stopped < 32) throw new Error(`${stopped} have stopped`)
+  })
+})

@@ -18,7 +18,7 @@ export interface Said {
 export interface Stage {
   readonly admin: string
   /** Splits the line at spaces. */
-  run(line: string, given?: { env?: Record<string, string>; isTTY?: boolean }): Promise<Said>
+  run(line: string, given?: Given): Promise<Said>
 }
 
 /** An admin server with fixed views, and commands that find it through STARLANE_ADMIN. */
@@ -34,18 +34,27 @@ export async function openStage(t: Test, given: Partial<Views> = {}): Promise<St
   const address = admin.address ?? ''
   return {
     admin: address,
-    run: (line, { env = {}, isTTY = false } = {}) =>
-      runLine(line.split(' '), { env: { STARLANE_ADMIN: address, ...env }, isTTY }),
+    run: (line, { env = {}, ...given } = {}) =>
+      runLine(line.split(' '), { env: { STARLANE_ADMIN: address, ...env }, ...given }),
   }
 }
 
-export async function runLine(
-  argv: readonly string[],
-  given: { env?: Record<string, string>; isTTY?: boolean } = {},
-): Promise<Said> {
+interface Given {
+  readonly env?: Record<string, string>
+  readonly isTTY?: boolean
+  readonly columns?: number
+}
+
+export async function runLine(argv: readonly string[], given: Given = {}): Promise<Said> {
+  return startLine(argv, given).ended
+}
+
+/** A command that goes on: what it has said so far, and signals for it. */
+export function startLine(argv: readonly string[], given: Given = {}) {
   const said = { out: '', err: '' }
   const write = (to: 'out' | 'err') => ({
     isTTY: given.isTTY ?? false,
+    ...(given.columns === undefined ? {} : { columns: given.columns }),
     write: (text: string) => {
       said[to] += text
     },
@@ -57,6 +66,6 @@ export async function runLine(
     clock: { ...systemClock, wall: () => now },
     process: new EventEmitter(),
   }
-  const code = await main(argv, io)
-  return { code, ...said }
+  const ended: Promise<Said> = main(argv, io).then(code => ({ code, ...said }))
+  return { said, ended, signal: (name: string) => (io.process as EventEmitter).emit(name, name) }
 }
