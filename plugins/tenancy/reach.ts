@@ -21,7 +21,8 @@ export class Reach {
   within(backends: Backends): Backends {
     const known = this.#left.get(backends)
     if (known !== undefined) return known
-    const left = keep(backends, ({ cluster }) => this.#clusters.has(cluster))
+    const isOpen = (cluster: string) => this.#clusters.has(cluster)
+    const left = keep(backends, ({ cluster, alsoIn }) => isOpen(cluster) || (alsoIn?.some(isOpen) ?? false))
     this.#left.set(backends, left)
     return left
   }

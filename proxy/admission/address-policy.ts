@@ -1,9 +1,20 @@
 /** Which addresses a cluster may name as its endpoints, by the range that they are in. Pure; the same for all sources. */
 import ipaddr from 'ipaddr.js'
 
-/** Why an address is refused, and what to do about it. */
-export interface AddressRefusal {
-  readonly reason: 'link-local' | 'unspecified' | 'multicast' | 'broadcast' | 'loopback' | 'own'
+/** Why an address, or a service, is refused, and what to do about it. */
+export interface Refusal {
+  readonly reason:
+    | 'link-local'
+    | 'unspecified'
+    | 'multicast'
+    | 'broadcast'
+    | 'loopback'
+    | 'own'
+    | 'outside'
+    | 'owner'
+    | 'tenant'
+    | 'namespace'
+    | 'service'
   readonly message: string
 }
 
@@ -21,7 +32,7 @@ const refusals = {
   broadcast: refusal('broadcast', 'is the broadcast address and not the address of one pod'),
 } as const
 
-const loopback: AddressRefusal = {
+const loopback: Refusal = {
   reason: 'loopback',
   message:
     'is a loopback address, so of the machine that Starlane runs on and not of the cluster; list the addresses of pods instead, or set allow: { loopback: true } of the cluster',
@@ -40,7 +51,7 @@ const embedding: Readonly<Record<string, number>> = {
  * Why a canonical address is refused; undefined if it may be used. The ranges are those that Kubernetes refuses for endpoints
  * (validation.go, ValidateNonSpecialIP), in any spelling: an IPv6 address that stands for an IPv4 one is refused like that one.
  */
-export function refusalOf(address: string, rights: AddressRights): AddressRefusal | undefined {
+export function refusalOf(address: string, rights: AddressRights): Refusal | undefined {
   if (isPlainUnicast(address)) return undefined
   const range = ipaddr.parse(plainAddress(address)).range()
   if (range === 'loopback') return rights.loopback ? undefined : loopback
@@ -68,6 +79,6 @@ function plainAddress(address: string): string {
   return [high >> 8, high & 255, low >> 8, low & 255].join('.')
 }
 
-function refusal(reason: AddressRefusal['reason'], why: string): AddressRefusal {
+function refusal(reason: Refusal['reason'], why: string): Refusal {
   return { reason, message: `${why}; ${listPods}` }
 }

@@ -1,9 +1,12 @@
-/** The door between the sources and the mesh: the addresses of every cluster pass it, whatever they were read from. */
+/** The door between the sources and the mesh: what every cluster claims passes it, whatever it was read from. */
+import { isDeepStrictEqual } from 'node:util'
 import type { Change } from '../model/directory.ts'
 import type { Problem } from '../model/error.ts'
 import type { Sink } from '../model/sink.ts'
-import { type AddressRefusal, type AddressRights, refusalOf } from './address-policy.ts'
+import type { Refusal } from './address-policy.ts'
 import { AdmittedCluster } from './admitted-cluster.ts'
+import type { ClusterRights } from './cluster-rights.ts'
+import { NetworkClaims } from './network-claims.ts'
 import { OwnAddresses, type OwnSocket } from './own-addresses.ts'
 
 export interface AdmissionOptions {
@@ -11,7 +14,7 @@ export interface AdmissionOptions {
   readonly wholeAddresses: boolean
 }
 
-const ownAddress: AddressRefusal = {
+const ownAddress: Refusal = {
   reason: 'own',
   message:
     'is an address of Starlane itself, which each connection to it would come back to and open another; list the addresses of pods instead',
@@ -20,21 +23,32 @@ const ownAddress: AddressRefusal = {
 export class Admission {
   #own: OwnAddresses
   #clusters = new Map<string, AdmittedCluster>()
+  /** By name; '' is the one that is shared. */
+  #networks = new Map<string, NetworkClaims<AdmittedCluster>>()
 
   constructor({ wholeAddresses }: AdmissionOptions) {
     this.#own = new OwnAddresses(wholeAddresses)
   }
 
   /** Sets what a cluster may name. Known services are checked again if that has changed. */
-  allow(cluster: string, rights: AddressRights): void {
+  allow(cluster: string, rights: ClusterRights): void {
     const known = this.#clusters.get(cluster)
-    if (known) known.setRights(rights)
-    else this.#clusters.set(cluster, new AdmittedCluster(rights, { address: refusalOf, endpoint: this.#refusalOfOwn }))
+    const network = this.#network(rights.network)
+    if (!known) {
+      this.#clusters.set(cluster, new AdmittedCluster(cluster, rights, network, { endpoint: this.#refusalOfOwn }))
+    } else if (!isDeepStrictEqual(textOf(rights), textOf(known.rights))) {
+      known.setRights(rights, network)
+      for (const one of this.#clusters.values()) one.recheckAll()
+    }
   }
 
-  /** Forgets the clusters that are not among these. */
+  /** Forgets the clusters that are not among these, and what they claimed. */
   keep(clusters: ReadonlySet<string>): void {
-    for (const name of this.#clusters.keys()) if (!clusters.has(name)) this.#clusters.delete(name)
+    for (const [name, cluster] of this.#clusters) {
+      if (clusters.has(name)) continue
+      this.#clusters.delete(name)
+      cluster.leave()
+    }
   }
 
   /** Where the source of a cluster writes; what is admitted goes on to `next`. The cluster has its rights already. */
@@ -60,6 +74,17 @@ export class Admission {
     return [...this.#clusters.values()].flatMap(cluster => cluster.problems())
   }
 
-  #refusalOfOwn = (address: string, port: number, protocol: OwnSocket['protocol']): AddressRefusal | undefined =>
+  #network(name = ''): NetworkClaims<AdmittedCluster> {
+    const known = this.#networks.get(name) ?? new NetworkClaims<AdmittedCluster>()
+    this.#networks.set(name, known)
+    return known
+  }
+
+  #refusalOfOwn = (address: string, port: number, protocol: OwnSocket['protocol']): Refusal | undefined =>
     this.#own.has(address, port, protocol) ? ownAddress : undefined
+}
+
+/** Rights that can be compared: ranges by their text. */
+function textOf({ cidrs, ...rest }: ClusterRights): unknown {
+  return { ...rest, cidrs: cidrs?.map(({ text }) => text) }
 }

@@ -1,7 +1,8 @@
 /** One cluster at the door: what its source declares, what of that goes on to the mesh, and what is refused. */
 import { isDeepStrictEqual } from 'node:util'
-import { endpointText, type Protocol } from '../model/address.ts'
+import { type Cidr, endpointText, type Protocol } from '../model/address.ts'
 import type { Problem } from '../model/error.ts'
+import type { Node } from '../model/location.ts'
 import {
   type ClusterService,
   type Endpoint,
@@ -12,18 +13,23 @@ import {
 } from '../model/service.ts'
 import type { Sink, Snapshot } from '../model/sink.ts'
 import { AddressIndex } from './address-index.ts'
-import type { AddressRefusal, AddressRights } from './address-policy.ts'
+import { type AddressRights, type Refusal, refusalOf } from './address-policy.ts'
+import { ClusterClaims } from './cluster-claims.ts'
+import { type ClusterRights, outside, type ServiceRule, serviceRule } from './cluster-rights.ts'
+import type { NetworkClaims } from './network-claims.ts'
+import { type Claim, prevents, refusalOfClaim } from './ownership.ts'
+import { RangeTable } from './range-table.ts'
 
 export interface AdmissionRules {
-  address(address: string, rights: AddressRights): AddressRefusal | undefined
-  endpoint(address: string, port: number, protocol: Protocol): AddressRefusal | undefined
+  /** Why an endpoint is refused whatever cluster names it: it is Starlane itself. */
+  endpoint(address: string, port: number, protocol: Protocol): Refusal | undefined
 }
 
 interface Admitted {
-  /** The same object if nothing is refused. */
-  readonly service: ClusterService
+  /** The same object if nothing is refused; undefined if all of it is. */
+  readonly service: ClusterService | undefined
   /** What was refused, by its text in messages. */
-  readonly refused: ReadonlyMap<string, AddressRefusal>
+  readonly refused: ReadonlyMap<string, Refusal>
 }
 
 /** Addresses shown for one cluster; the others are counted. */
@@ -33,24 +39,53 @@ const maxShown = 20
 const clusterIpRights: AddressRights = { loopback: true }
 
 export class AdmittedCluster {
-  #rights: AddressRights
-  #rules: AdmissionRules
+  readonly name: string
+  #rights: ClusterRights
+  /** `rights.cidrs`, to be searched. */
+  #allowed: RangeTable<true> | undefined
+  #refusalOfService: ServiceRule
+  readonly #rules: AdmissionRules
   #next: Sink | undefined
   /** As declared, so that an endpoint can be admitted when the reason against it has gone. */
   #declared = new Map<ServiceKey, ClusterService>()
+  #nodes = new Map<string, Node>()
+  /** Also of endpoints that are refused. */
   #index = new AddressIndex()
+  #claims: ClusterClaims<AdmittedCluster>
   #refused = new Map<ServiceKey, Admitted['refused']>()
   #hasReset = false
 
-  constructor(rights: AddressRights, rules: AdmissionRules) {
+  constructor(name: string, rights: ClusterRights, network: NetworkClaims<AdmittedCluster>, rules: AdmissionRules) {
+    this.name = name
     this.#rights = rights
+    this.#allowed = tableOf(rights.cidrs)
+    this.#refusalOfService = serviceRule(rights)
     this.#rules = rules
+    this.#claims = this.#newClaims(network)
   }
 
-  setRights(rights: AddressRights): void {
-    if (isDeepStrictEqual(rights, this.#rights)) return
+  get rights(): ClusterRights {
+    return this.#rights
+  }
+
+  /** Other rights, and the network that they are in. The caller then checks all clusters again. */
+  setRights(rights: ClusterRights, network: NetworkClaims<AdmittedCluster>): void {
+    this.#claims.clear(new Set())
     this.#rights = rights
-    this.recheckAll()
+    this.#allowed = tableOf(rights.cidrs)
+    this.#refusalOfService = serviceRule(rights)
+    this.#claims = this.#newClaims(network)
+    const contested = new Set<string>()
+    for (const [name, node] of this.#nodes) this.#claims.setNode(name, node, contested)
+    for (const [key, service] of this.#declared)
+      this.#claims.replace(key, undefined, this.#claiming(service), contested)
+  }
+
+  /** The cluster is not in the mesh any more. */
+  leave(): void {
+    const contested = new Set<string>()
+    this.#claims.clear(contested)
+    this.#recheckOthers(contested)
   }
 
   sink(next: Sink): Sink {
@@ -59,21 +94,42 @@ export class AdmittedCluster {
       ...next,
       reset: snapshot => {
         this.#hasReset = true
-        next.reset(this.#admitAll(snapshot))
+        const contested = new Set<string>()
+        next.reset(this.#admitAll(snapshot, contested))
+        this.#recheckOthers(contested)
       },
       recall: (snapshot, since) => {
-        if (!this.#hasReset) next.recall?.(this.#admitAll(snapshot), since)
+        if (this.#hasReset) return
+        const contested = new Set<string>()
+        next.recall?.(this.#admitAll(snapshot, contested), since)
+        this.#recheckOthers(contested)
       },
-      put: service => next.put(this.#take(service)),
+      put: service => {
+        const contested = new Set<string>()
+        const admitted = this.#take(service, contested)
+        if (admitted) next.put(admitted)
+        else next.drop(service.namespace, service.name)
+        this.#recheckOthers(contested)
+      },
       drop: (namespace, name) => {
         const key = serviceKey(namespace, name)
         const declared = this.#declared.get(key)
-        if (declared) this.#index.delete(key, declared)
+        const contested = new Set<string>()
+        if (declared) this.#replaceIndexed(key, declared, undefined, contested)
         this.#declared.delete(key)
         this.#refused.delete(key)
         next.drop(namespace, name)
+        this.#recheckOthers(contested)
       },
       putPod: pod => next.putPod(this.#podOf(pod)),
+      putNode: node => {
+        this.#setNode(node.name, node)
+        next.putNode?.(node)
+      },
+      dropNode: name => {
+        this.#setNode(name, undefined)
+        next.dropNode?.(name)
+      },
     }
   }
 
@@ -91,32 +147,69 @@ export class AdmittedCluster {
   problems(): Problem[] {
     const problems: Problem[] = []
     let more = 0
-    let cluster = ''
     for (const [key, refused] of this.#refused) {
       const service = this.#declared.get(key)
       if (!service) continue
-      cluster = service.cluster
       for (const [text, { message }] of refused) {
         if (problems.length === maxShown) more++
         else problems.push({ code: 'ADDRESS_REFUSED', where: placeOf(service), message: `${text} ${message}` })
       }
     }
     if (more > 0) {
-      problems.push({ code: 'ADDRESS_REFUSED', where: cluster, message: `${more} more addresses are refused` })
+      problems.push({ code: 'ADDRESS_REFUSED', where: this.name, message: `${more} more addresses are refused` })
     }
     return problems
   }
 
-  #admitAll(snapshot: Snapshot): Snapshot {
+  /** What this cluster says of an address. */
+  claimOf(address: string): Claim {
+    const { local = false, tenant, rank = 0 } = this.#rights
+    const given = this.#allowed?.contains(address) ?? false
+    return { cluster: this.name, local, tenant, rank, owns: this.#claims.owns(address), given }
+  }
+
+  #newClaims(network: NetworkClaims<AdmittedCluster>): ClusterClaims<AdmittedCluster> {
+    return new ClusterClaims<AdmittedCluster>(this, network, {
+      address: address => this.#refusalOfAddress(address) === undefined,
+      range: range => refusalOf(range.at(0), clusterIpRights) === undefined && isWithin(range, this.#rights.cidrs),
+    })
+  }
+
+  #admitAll(snapshot: Snapshot, contested: Set<string>): Snapshot {
+    this.#claims.clear(contested)
     this.#declared.clear()
-    this.#index.clear()
+    this.#index = new AddressIndex()
     this.#refused.clear()
+    this.#nodes = new Map(snapshot.nodes?.map(node => [node.name, node]))
+    for (const [name, node] of this.#nodes) this.#claims.setNode(name, node, contested)
     const { services, pods } = snapshot
     return {
       ...snapshot,
-      services: services.map(service => this.#take(service)),
+      services: services.flatMap(service => this.#take(service, contested) ?? []),
       ...(pods && { pods: pods.map(pod => this.#podOf(pod)) }),
     }
+  }
+
+  #setNode(name: string, node: Node | undefined): void {
+    if (node) this.#nodes.set(name, node)
+    else this.#nodes.delete(name)
+    const contested = new Set<string>()
+    this.#claims.setNode(name, node, contested)
+    this.recheck(contested)
+    this.#recheckOthers(contested)
+  }
+
+  #recheckOthers(contested: ReadonlySet<string>): void {
+    if (contested.size === 0) return
+    const byCluster = new Map<AdmittedCluster, string[]>()
+    for (const address of contested) {
+      for (const cluster of this.#claims.others(address)) {
+        const addresses = byCluster.get(cluster)
+        if (addresses) addresses.push(address)
+        else byCluster.set(cluster, [address])
+      }
+    }
+    for (const [cluster, addresses] of byCluster) cluster.recheck(addresses)
   }
 
   #recheck(keys: Iterable<ServiceKey>): void {
@@ -127,19 +220,35 @@ export class AdmittedCluster {
       const admitted = this.#admit(service)
       if (isDeepStrictEqual(before ?? new Map(), admitted.refused)) continue
       this.#remember(key, admitted)
-      this.#next?.put(admitted.service)
+      if (admitted.service) this.#next?.put(admitted.service)
+      else this.#next?.drop(service.namespace, service.name)
     }
   }
 
-  #take(service: ClusterService): ClusterService {
+  #take(service: ClusterService, contested: Set<string>): ClusterService | undefined {
     const key = serviceKey(service.namespace, service.name)
-    const before = this.#declared.get(key)
-    if (before && before.endpoints !== service.endpoints) this.#index.delete(key, before)
-    if (before?.endpoints !== service.endpoints) this.#index.add(key, service)
+    this.#replaceIndexed(key, this.#declared.get(key), service, contested)
     this.#declared.set(key, service)
     const admitted = this.#admit(service)
     this.#remember(key, admitted)
     return admitted.service
+  }
+
+  #replaceIndexed(
+    key: ServiceKey,
+    before: ClusterService | undefined,
+    after: ClusterService | undefined,
+    contested: Set<string>,
+  ): void {
+    if (before?.endpoints === after?.endpoints) return
+    this.#claims.replace(key, before && this.#claiming(before), after && this.#claiming(after), contested)
+    for (const { address } of before?.endpoints ?? []) this.#index.delete(address, key)
+    for (const { address } of after?.endpoints ?? []) this.#index.add(address, key)
+  }
+
+  /** A service that the cluster may not have claims nothing. */
+  #claiming(service: ClusterService): ClusterService | undefined {
+    return this.#refusalOfService(service) ? undefined : service
   }
 
   #remember(key: ServiceKey, { refused }: Admitted): void {
@@ -148,19 +257,25 @@ export class AdmittedCluster {
   }
 
   #admit(service: ClusterService): Admitted {
-    const refused = new Map<string, AddressRefusal>()
-    const note = (text: string, refusal: AddressRefusal) => void refused.set(text, refusal)
+    const whole = this.#refusalOfService(service)
+    if (whole) {
+      const refused = new Map([[serviceKey(service.namespace, service.name), whole]])
+      return { service: undefined, refused }
+    }
+    const refused = new Map<string, Refusal>()
+    const note = (text: string, refusal: Refusal) => void refused.set(text, refusal)
     const isAddress = (address: string) => {
-      const refusal = this.#rules.address(address, clusterIpRights)
+      const refusal = refusalOf(address, clusterIpRights)
       if (refusal) note(address, refusal)
       return refusal === undefined
     }
     const { serviceImport } = service
     const clusterIPs = kept(service.clusterIPs, isAddress)
-    const endpoints = this.#endpointsOf(service.endpoints, note)
+    const endpoints = this.#endpointsOf(service.endpoints, note, address => this.#refusalOf(address))
     const imported = serviceImport && {
       ips: kept(serviceImport.ips, isAddress),
-      endpoints: this.#endpointsOf(serviceImport.endpoints, note),
+      // They are in other clusters.
+      endpoints: this.#endpointsOf(serviceImport.endpoints, note, address => refusalOf(address, this.#rights)),
     }
     if (refused.size === 0) return { service, refused }
     return {
@@ -177,12 +292,13 @@ export class AdmittedCluster {
   /** The endpoints that may be used, each with the ports that may be. The same array if nothing is refused. */
   #endpointsOf<T extends Endpoint>(
     endpoints: readonly T[],
-    note: (text: string, refusal: AddressRefusal) => void,
+    note: (text: string, refusal: Refusal) => void,
+    refusalOfAddress: (address: string) => Refusal | undefined,
   ): readonly T[] {
     let isSame = true
     const admitted = endpoints.flatMap((endpoint): T[] => {
       const { address, ports } = endpoint
-      const refusal = this.#rules.address(address, this.#rights)
+      const refusal = refusalOfAddress(address)
       if (refusal) {
         isSame = false
         const [port] = ports
@@ -201,10 +317,41 @@ export class AdmittedCluster {
     return isSame ? endpoints : admitted
   }
 
+  /** Why this cluster may not name an address, whatever the others say. */
+  #refusalOfAddress(address: string): Refusal | undefined {
+    const refusal = refusalOf(address, this.#rights)
+    if (refusal || !this.#allowed || this.#allowed.contains(address)) return refusal
+    return outside
+  }
+
+  #refusalOf(address: string): Refusal | undefined {
+    const refusal = this.#refusalOfAddress(address)
+    if (refusal) return refusal
+    const others = this.#claims.others(address)
+    if (others.length === 0) return undefined
+    const claim = this.claimOf(address)
+    for (const cluster of others) {
+      const other = cluster.claimOf(address)
+      if (prevents(other, claim, address)) return refusalOfClaim(claim, other)
+    }
+    return undefined
+  }
+
   #podOf(pod: Pod): Pod {
-    const addresses = kept(pod.addresses, address => this.#rules.address(address, clusterIpRights) === undefined)
+    const addresses = kept(pod.addresses, address => refusalOf(address, clusterIpRights) === undefined)
     return addresses === pod.addresses ? pod : { ...pod, addresses }
   }
+}
+
+function tableOf(cidrs: readonly Cidr[] | undefined): RangeTable<true> | undefined {
+  if (!cidrs) return undefined
+  const table = new RangeTable<true>()
+  for (const cidr of cidrs) table.add(cidr, true)
+  return table
+}
+
+function isWithin({ family, bits, at }: Cidr, cidrs: readonly Cidr[] | undefined): boolean {
+  return cidrs?.some(cidr => cidr.family === family && cidr.bits <= bits && cidr.contains(at(0))) ?? true
 }
 
 /** The same array if all are kept, without a copy. */

@@ -156,6 +156,16 @@ export function servicePattern(help: string): Field<string> {
   })
 }
 
+/** A namespace, with * as a wildcard. */
+export function namespacePattern(help: string): Field<string> {
+  return field('NAMESPACE', help, undefined, value => {
+    const written = scalar(value)
+    return !written.includes('/') && parseServicePattern(`${written}/*`)
+      ? written
+      : bad(`${shown(value)} is not a namespace; write kube-system or team-*`)
+  })
+}
+
 /**
  * Which plugin: a bare word is a built-in one, `./my.js` a file, `npm:NAME` a package. The value is the text as written,
  * which status shows; the plugin loader resolves it relative to the folder of the configuration.

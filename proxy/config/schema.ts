@@ -24,6 +24,7 @@ import {
 import {
   clusterName,
   durationOrNever,
+  namespacePattern,
   path,
   pluginName,
   pluginUse,
@@ -105,6 +106,21 @@ const allowFields = {
     boolean(
       'Whether its endpoints may have loopback addresses, which are of the machine that Starlane runs on. By default only in the local cluster and in `manifests`.',
     ),
+  ),
+  cidrs: optional(
+    list(
+      'Where its endpoints may be: its pods, its nodes and the external addresses that it may list. By default anywhere but at an address of another cluster.',
+      cidr('A range.'),
+    ),
+  ),
+  namespaces: optional(
+    list(
+      'The namespaces whose services it may have, with * as a wildcard. By default all.',
+      namespacePattern('A namespace.'),
+    ),
+  ),
+  services: optional(
+    list('The services that it may have, with * as a wildcard. By default all.', servicePattern('A service.')),
   ),
 } satisfies Fields
 

@@ -197,7 +197,6 @@ export class Mesh {
   problems(): Problem[] {
     return [
       ...this.#states.flatMap(state => state.problems()),
-      ...[...this.#services.values()].flatMap(overlapProblems),
       ...this.#owners.conflicts().map(({ frontend, owner, other }) => ({
         code: 'MERGE_OVERLAP' as const,
         where: frontend,
@@ -492,16 +491,6 @@ function joined(first: Change, second: Change): ServiceChange[] {
     changes.set(key, { key, before: earlier ? earlier.before : before, after })
   }
   return [...changes.values()].filter(({ before, after }) => before !== after)
-}
-
-function overlapProblems({ key, backends }: GlobalService): Problem[] {
-  return backends.flatMap(({ key: winner, alsoIn = [] }) =>
-    alsoIn.map(cluster => ({
-      code: 'MERGE_OVERLAP' as const,
-      where: `${key} ${cluster}`,
-      message: `has the same address as ${winner} and is left out; give the clusters pod networks that do not overlap`,
-    })),
-  )
 }
 
 function logLink(log: Log, cluster: string, link: Link): void {

@@ -32,7 +32,7 @@ export class ClusterList {
         name,
         id: 0,
         source: { etcd: { config, prefer } },
-        allow: { loopback: undefined, ...allow },
+        allow: { loopback: undefined, cidrs: undefined, namespaces: undefined, services: undefined, ...allow },
         tenant: undefined,
         globalNamespaces: 'all' as const,
         limits: defaultLimits,

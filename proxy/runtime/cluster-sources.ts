@@ -1,10 +1,10 @@
 /** One running source per cluster: started, replaced and closed as the list of clusters changes. */
 import { isDeepStrictEqual } from 'node:util'
-import type { AddressRights } from '../admission/address-policy.ts'
 import type { Admission } from '../admission/admission.ts'
+import type { ClusterRights } from '../admission/cluster-rights.ts'
 import type { ClusterConfig, SourceConfig } from '../config/schema.ts'
 import type { Mesh } from '../mesh/mesh.ts'
-import type { Limits } from '../model/cluster.ts'
+import type { Cluster, Limits } from '../model/cluster.ts'
 import { MeshError } from '../model/error.ts'
 import { createEtcdSource } from '../sources/etcd/etcd-source.ts'
 import { createKubernetesSource } from '../sources/kubernetes/kubernetes-source.ts'
@@ -13,6 +13,7 @@ import type { Facts, Source } from '../sources/source.ts'
 import type { StateStore } from '../state/state-store.ts'
 import type { WorkloadStore } from '../workloads/store.ts'
 import type { RuntimeContext } from './context.ts'
+import { clustersOf } from './options.ts'
 import { bothSinks } from './sinks.ts'
 
 interface SourceParts extends RuntimeContext, Extras {
@@ -89,7 +90,7 @@ export class ClusterSources {
     const names = clusters.map(({ name }) => name)
     this.#admission.keep(new Set(names))
     this.#workloads.setClusters(workloads ? [local, ...names.filter(name => name !== local)] : [])
-    for (const cluster of clusters) this.#admission.allow(cluster.name, rightsOf(cluster, local))
+    for (const [name, rights] of rightsOf(local, clusters)) this.#admission.allow(name, rights)
     const fresh = clusters.filter(({ name }) => !this.#sources.has(name))
     await Promise.all(fresh.map(cluster => this.#start(cluster, extrasOf(cluster), local)))
   }
@@ -130,9 +131,21 @@ export class ClusterSources {
   }
 }
 
+/** What each cluster may claim, in the order of the configuration, the local one first and those that are discovered last. */
+export function rightsOf(local: string, clusters: readonly ClusterConfig[]): Map<string, ClusterRights> {
+  const known = new Map(clustersOf(local, clusters).map(cluster => [cluster.name, cluster]))
+  return new Map(clusters.map((config, i) => [config.name, clusterRights(config, known.get(config.name), i + 1)]))
+}
+
 /** Manifests are files of this machine, whose loopback addresses are meant. */
-export function rightsOf({ name, source, allow }: ClusterConfig, local: string): AddressRights {
-  return { loopback: allow.loopback ?? (name === local || 'manifests' in source) }
+function clusterRights({ source, allow }: ClusterConfig, cluster: Cluster | undefined, place: number): ClusterRights {
+  const { local = false, discovered = false, tenant, network } = cluster ?? {}
+  const { cidrs, namespaces, services } = allow
+  return {
+    loopback: allow.loopback ?? (local || 'manifests' in source),
+    ...{ local, tenant, network, cidrs, namespaces, services },
+    rank: local ? 0 : discovered ? Number.MAX_SAFE_INTEGER : place,
+  }
 }
 
 function createSource(

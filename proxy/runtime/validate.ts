@@ -42,7 +42,7 @@ export async function validate({ config, file, placeOf }: Loaded): Promise<Repor
     ownSockets({ dns: config.dns.listen, admin: config.admin.listen, metrics: config.admin.metrics }),
     machineAddresses(),
   )
-  for (const cluster of config.clusters) admission.allow(cluster.name, rightsOf(cluster, config.cluster))
+  for (const [name, rights] of rightsOf(config.cluster, config.clusters)) admission.allow(name, rights)
   const mesh = new Mesh({
     clusters,
     staleAfterMs: 0,

@@ -95,6 +95,9 @@ export interface NodeObject extends ObjectRef {
   readonly kind: 'Node'
   readonly zone: string | undefined
   readonly region?: string | undefined
+  /** Canonical. */
+  readonly addresses?: readonly string[]
+  readonly podCidrs?: readonly string[]
 }
 
 export interface PodObject extends ObjectRef {

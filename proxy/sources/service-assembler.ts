@@ -431,8 +431,14 @@ const nobody: Changes = {
   dropNamespace() {},
 }
 
-function nodeOf({ name, zone, region }: NodeObject): Node {
-  return { name, ...(zone === undefined ? {} : { zone }), ...(region === undefined ? {} : { region }) }
+function nodeOf({ name, zone, region, addresses = [], podCidrs = [] }: NodeObject): Node {
+  return {
+    name,
+    ...(zone === undefined ? {} : { zone }),
+    ...(region === undefined ? {} : { region }),
+    ...(addresses.length > 0 && { addresses }),
+    ...(podCidrs.length > 0 && { podCidrs }),
+  }
 }
 
 /** By name, not by arrival. */

@@ -171,6 +171,17 @@ t.test('a tenant does not see the endpoints of another in headless services', as
   t.same(start(t, mesh('blue')).visible({ address: addresses.red, port: 0 }, declared(mesh('blue'))), [])
 })
 
+t.test('an external address that several clusters list is open to those who reach one of them', async t => {
+  const clusters = mesh('hub', 'blue', 'red')
+  const shared = backend({ address: '9.9.9.9', cluster: 'blue-1', remote: true, alsoIn: ['red-2'] })
+  const chain = start(t, clusters, { tenants, shared: [] })
+  const service = declared(clusters, { shared: false }, { backends: [shared] })
+  t.equal(reached(chain, service, addresses.blue), 'blue-1')
+  t.equal(reached(chain, service, addresses.red), 'blue-1')
+  const own = declared(clusters, { shared: false }, { backends: [{ ...shared, alsoIn: [] }] })
+  t.equal(reached(chain, own, addresses.red), 'refused by tenancy')
+})
+
 t.test('failover stays within the open clusters', async t => {
   const clusters = mesh('hub', 'blue', 'red')
   const service = declared(clusters)

@@ -3,6 +3,7 @@
  * the Kubernetes API are read by the same rules.
  */
 import type { Path } from '../../config/fields.ts'
+import { canonicalAddress, parseCidr } from '../../model/address.ts'
 import { didYouMean, shown } from '../../model/text/spelling.ts'
 import { groupOfPolicy, isPolicyKind } from '../../model/workloads/policy-object.ts'
 import {
@@ -197,14 +198,23 @@ function decodeNamespace(value: object, ref: ObjectRef, faults: Faults): Namespa
 function decodeNode(value: object, ref: ObjectRef, faults: Faults): NodeObject | undefined {
   const fitted = fit(node, value, faults)
   if (!fitted) return undefined
-  const { labels } = fitted.metadata
+  const { labels, annotations } = fitted.metadata
+  const { podCIDR, podCIDRs } = fitted.spec
+  const addresses = fitted.status.addresses.flatMap(({ address }) => canonicalAddress(address) ?? [])
+  const announced = podCidrAnnotations.flatMap(key => annotations[key] ?? [])
+  const podCidrs = [...new Set([...(podCIDRs.length > 0 ? podCIDRs : [podCIDR ?? '']), ...announced])]
   return {
     ...ref,
     kind: 'Node',
     zone: labels['topology.kubernetes.io/zone'] ?? labels['failure-domain.beta.kubernetes.io/zone'],
     region: labels['topology.kubernetes.io/region'] ?? labels['failure-domain.beta.kubernetes.io/region'],
+    addresses,
+    podCidrs: podCidrs.filter(text => parseCidr(text) !== undefined),
   }
 }
+
+/** Where Cilium writes the pod networks of a node with `annotateK8sNode: true`, whatever assigns them. */
+const podCidrAnnotations = ['network.cilium.io/ipv4-pod-cidr', 'network.cilium.io/ipv6-pod-cidr']
 
 function isMapping(value: unknown): value is Record<string, unknown> {
   return typeof value === 'object' && value !== null && !Array.isArray(value)

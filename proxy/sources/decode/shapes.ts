@@ -170,7 +170,12 @@ export const namespace = v.object({
   metadata: mapping({ name: label, annotations: textMap, labels: textMap }),
 })
 
-export const node = v.object({ metadata: mapping({ labels: textMap }) })
+/** Only the metadata where the API server is asked for no more. */
+export const node = v.object({
+  metadata: mapping({ annotations: textMap, labels: textMap }),
+  spec: v.nullish(mapping({ podCIDR: v.nullish(text), podCIDRs: texts }), {}),
+  status: v.nullish(mapping({ addresses: v.nullish(v.array(mapping({ address: text }), not('a list')), []) }), {}),
+})
 
 /** `podIPs` has one address for each family (API reference, PodStatus); older objects have only `podIP`. */
 const podIps = v.nullish(v.pipe(v.array(mapping({ ip: text }), not('a list')), v.maxLength(2, not('one or two'))), [])

@@ -5,7 +5,7 @@
 import * as v from 'valibot'
 import { regionLabel, unknownTime, zoneLabel } from '../../clients/clustermesh.ts'
 import { clusterId, parseJson } from '../../clients/etcd/record.ts'
-import type { Family } from '../../model/address.ts'
+import { canonicalAddress, type Family, parseCidr } from '../../model/address.ts'
 import { derivedServiceName } from '../../model/multicluster.ts'
 import { type EndpointPort, serviceKey } from '../../model/service.ts'
 import {
@@ -110,8 +110,16 @@ function byAddress<T>(values: Readonly<Record<string, T>>): Map<string, T> {
   return new Map(Object.entries(values).map(([ip, value]) => [checkedAddress(ip), value]))
 }
 
-/** A Go struct without tags, so its names are capitalised. The pod networks are not read: their format differs by version. */
+/** A prefix as text, or a Go IPNet: an address, and a mask in Base64; it differs by version. */
+const podNetwork = v.nullish(v.union([v.string(), v.object({ IP: v.string(), Mask: v.string() })]))
+
+/** A Go struct without tags, so its names are capitalised. A network in a form that is not known is left out. */
 const nodeRecord = v.object({
+  IPAddresses: v.nullish(v.array(v.object({ IP: v.string() })), []),
+  IPv4AllocCIDR: v.fallback(podNetwork, undefined),
+  IPv6AllocCIDR: v.fallback(podNetwork, undefined),
+  IPv4SecondaryAllocCIDRs: v.fallback(v.nullish(v.array(podNetwork), []), []),
+  IPv6SecondaryAllocCIDRs: v.fallback(v.nullish(v.array(podNetwork), []), []),
   Name: v.pipe(v.string(), v.nonEmpty()),
   Cluster: v.string(),
   ClusterID: clusterId,
@@ -119,11 +127,29 @@ const nodeRecord = v.object({
 })
 
 export function decodeNode(suffix: string, value: Uint8Array, owner: Owner): NodeObject {
-  const { Name, Cluster, ClusterID, Labels } = parseJson(nodeRecord, value)
+  const record = parseJson(nodeRecord, value)
+  const { Name, Cluster, ClusterID, Labels } = record
+  const networks = [record.IPv4AllocCIDR, record.IPv6AllocCIDR]
+  const more = [...(record.IPv4SecondaryAllocCIDRs ?? []), ...(record.IPv6SecondaryAllocCIDRs ?? [])]
   checkSame('cluster', Cluster, owner.cluster)
   checkSame('ClusterID', ClusterID, owner.clusterId)
   checkSame('name', Name, suffix)
-  return { kind: 'Node', namespace: '', name: Name, zone: Labels[zoneLabel], region: Labels[regionLabel] }
+  return {
+    ...({ kind: 'Node', namespace: '', name: Name } as const),
+    ...{ zone: Labels[zoneLabel], region: Labels[regionLabel] },
+    addresses: (record.IPAddresses ?? []).flatMap(({ IP }) => canonicalAddress(IP) ?? []),
+    podCidrs: [...networks, ...more].flatMap(network => prefixOf(network) ?? []),
+  }
+}
+
+function prefixOf(network: v.InferOutput<typeof podNetwork>): string | undefined {
+  if (network === undefined || network === null) return undefined
+  if (typeof network === 'string') return parseCidr(network)?.text
+  const bits = [...Buffer.from(network.Mask, 'base64')].reduce(
+    (sum, byte) => sum + byte.toString(2).replaceAll('0', '').length,
+    0,
+  )
+  return parseCidr(`${network.IP}/${bits}`)?.text
 }
 
 const exportRecord = v.object({

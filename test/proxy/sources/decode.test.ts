@@ -413,7 +413,24 @@ t.test('namespaces and nodes', async t => {
     zone: 'z1',
   })
   t.match(node({ 'failure-domain.beta.kubernetes.io/zone': 'old' }), { zone: 'old' })
-  t.same(node(), { kind: 'Node', namespace: '', name: 'n1.example.com', zone: undefined })
+  const known = { kind: 'Node', namespace: '', name: 'n1.example.com', zone: undefined, region: undefined }
+  t.same(node(), { ...known, addresses: [], podCidrs: [] })
+  const claims = decodeKubernetes({
+    apiVersion: 'v1',
+    kind: 'Node',
+    metadata: { name: 'n1', annotations: { 'network.cilium.io/ipv4-pod-cidr': '10.1.4.0/24' } },
+    spec: { podCIDR: '10.1.3.0/24', podCIDRs: ['10.1.3.0/24', 'fd00:1:3::/64'] },
+    status: {
+      addresses: [
+        { type: 'InternalIP', address: '172.20.0.3' },
+        { type: 'Hostname', address: 'n1' },
+      ],
+    },
+  })
+  t.match(claims, {
+    object: { addresses: ['172.20.0.3'], podCidrs: ['10.1.3.0/24', 'fd00:1:3::/64', '10.1.4.0/24'] },
+    faults: [],
+  })
 })
 
 t.test('Pods', async t => {

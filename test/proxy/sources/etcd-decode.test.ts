@@ -352,12 +352,21 @@ t.test('a node', async t => {
     Labels: { 'topology.kubernetes.io/zone': 'eu-1a' },
     Annotations: null,
   }
-  const node = { kind: 'Node', namespace: '', name: 'n1' }
-  t.same(decodeNode('n1', json(record), east), { ...node, zone: 'eu-1a' })
+  const node = { kind: 'Node', namespace: '', name: 'n1', region: undefined }
+  const claims = { addresses: ['172.20.0.12', '10.11.3.1'], podCidrs: ['10.11.3.0/24'] }
+  t.same(decodeNode('n1', json(record), east), { ...node, zone: 'eu-1a', ...claims })
   t.same(decodeNode('n1', json({ ...record, IPv4AllocCIDR: '10.11.3.0/24', IPAddresses: null, Labels: null }), east), {
     ...node,
     zone: undefined,
+    addresses: [],
+    podCidrs: ['10.11.3.0/24'],
   })
+  const networks = {
+    IPv4AllocCIDR: { network: 'of another version' },
+    IPv6AllocCIDR: { IP: 'fd00:3::', Mask: Buffer.from('f'.repeat(30) + '00', 'hex').toString('base64') },
+    IPv4SecondaryAllocCIDRs: ['10.12.3.0/24', 'x'],
+  }
+  t.match(decodeNode('n1', json({ ...record, ...networks }), east), { podCidrs: ['fd00:3::/120', '10.12.3.0/24'] })
   t.throws(() => decodeNode('n2', json(record), east), { message: /name "n1", its key says "n2"/ })
   t.throws(() => decodeNode('n1', json({ ...record, ClusterID: 8 }), east), { message: /ClusterID 8/ })
   t.throws(() => decodeNode('n1', json({ ...record, Cluster: 'x' }), east), { message: /cluster "x"/ })

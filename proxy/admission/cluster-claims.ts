@@ -1,0 +1,113 @@
+/** The addresses that one cluster names: which of its services, which are of its pods, and which are of its Nodes. */
+import { type Cidr, parseCidr } from '../model/address.ts'
+import type { Node } from '../model/location.ts'
+import type { ClusterService, Endpoint, ServiceKey } from '../model/service.ts'
+import { AddressIndex } from './address-index.ts'
+import type { NetworkClaims } from './network-claims.ts'
+
+/** Larger than the pod network of one Node: not believed. */
+const minBits = { 4: 16, 6: 48 } as const
+
+/** What the cluster may name at all: the rest claims nothing. */
+export interface Allowed {
+  address(address: string): boolean
+  range(range: Cidr): boolean
+}
+
+/** `C` is the cluster. Methods add the addresses that other clusters name too to `contested`: theirs have to be looked at again. */
+export class ClusterClaims<C extends object> {
+  readonly #cluster: C
+  readonly #network: NetworkClaims<C>
+  readonly #may: Allowed
+  #listed = new AddressIndex()
+  #pods = new AddressIndex()
+  #nodes = new Map<string, readonly Cidr[]>()
+  /** How many Nodes have a range, by its text. */
+  #ranges = new Map<string, number>()
+
+  constructor(cluster: C, network: NetworkClaims<C>, may: Allowed) {
+    this.#cluster = cluster
+    this.#network = network
+    this.#may = may
+  }
+
+  /** The other clusters that name the address. */
+  others(address: string): readonly C[] {
+    return this.#network.others(address, this.#cluster)
+  }
+
+  /** Whether the cluster says that the address is its own. */
+  owns(address: string): boolean {
+    return this.#pods.has(address) || this.#network.hasRange(address, this.#cluster)
+  }
+
+  replace(
+    key: ServiceKey,
+    before: ClusterService | undefined,
+    after: ClusterService | undefined,
+    contested: Set<string>,
+  ): void {
+    if (before?.endpoints === after?.endpoints) return
+    const kept = before ? new Set(after?.endpoints.map(({ address }) => address)) : undefined
+    const pods = before ? new Set(after?.endpoints.filter(isPod).map(({ address }) => address)) : undefined
+    for (const endpoint of after?.endpoints ?? []) {
+      const { address } = endpoint
+      if (!this.#may.address(address)) continue
+      if (this.#listed.add(address, key) && this.#network.list(address, this.#cluster)) contested.add(address)
+      if (isPod(endpoint) && this.#pods.add(address, key)) this.#contest(address, contested)
+    }
+    for (const { address } of before?.endpoints ?? []) {
+      if (!pods?.has(address) && this.#pods.delete(address, key)) this.#contest(address, contested)
+      if (kept?.has(address) || !this.#listed.delete(address, key)) continue
+      if (this.#network.unlist(address, this.#cluster)) contested.add(address)
+    }
+  }
+
+  /** The Node is new, changed, or gone (undefined). Its pod networks and addresses are the cluster's. */
+  setNode(name: string, node: Node | undefined, contested: Set<string>): void {
+    const before = this.#nodes.get(name) ?? []
+    const after = node
+      ? rangesOf(node).filter(range => range.bits >= minBits[range.family] && this.#may.range(range))
+      : []
+    const isIn = (ranges: readonly Cidr[], { text }: Cidr) => ranges.some(range => range.text === text)
+    const gone = before.filter(range => !isIn(after, range))
+    const come = after.filter(range => !isIn(before, range))
+    if (after.length > 0) this.#nodes.set(name, after)
+    else this.#nodes.delete(name)
+    for (const range of gone) if (this.#count(range, -1)) this.#network.deleteRange(range, this.#cluster)
+    for (const range of come) if (this.#count(range, 1)) this.#network.addRange(range, this.#cluster)
+    for (const range of [...gone, ...come]) {
+      for (const address of this.#network.within(range)) this.#contest(address, contested)
+    }
+  }
+
+  /** Names nothing any more. */
+  clear(contested: Set<string>): void {
+    for (const name of [...this.#nodes.keys()]) this.setNode(name, undefined, contested)
+    for (const address of this.#listed.addresses()) {
+      if (this.#network.unlist(address, this.#cluster)) contested.add(address)
+    }
+    this.#listed = new AddressIndex()
+    this.#pods = new AddressIndex()
+  }
+
+  #contest(address: string, contested: Set<string>): void {
+    if (this.others(address).length > 0) contested.add(address)
+  }
+
+  /** Two Nodes may be behind one address. True if the count was or is 0. */
+  #count({ text }: Cidr, more: 1 | -1): boolean {
+    const before = this.#ranges.get(text) ?? 0
+    if (before + more > 0) this.#ranges.set(text, before + more)
+    else this.#ranges.delete(text)
+    return before === 0 || before + more === 0
+  }
+}
+
+function isPod({ pod }: Endpoint): boolean {
+  return pod !== undefined
+}
+
+function rangesOf({ addresses = [], podCidrs = [] }: Node): Cidr[] {
+  return [...addresses, ...podCidrs].flatMap(text => parseCidr(text) ?? [])
+}

@@ -1,0 +1,101 @@
+/** Who names which address, in one network: an index over the clusters that are in it. */
+import type { Cidr } from '../model/address.ts'
+import { RangeTable } from './range-table.ts'
+
+/** `C` is a cluster. */
+export class NetworkClaims<C extends object> {
+  /** The clusters that list an address; most have one, and need no set. */
+  #listed = new Map<string, C | Set<C>>()
+  /** The listed addresses by their first 24 bits, or 64 of IPv6. */
+  #blocks = new Map<string, Set<string>>()
+  /** The ranges that clusters say are theirs. */
+  readonly #ranges = new RangeTable<C>()
+
+  /** True if other clusters name the address too. */
+  list(address: string, cluster: C): boolean {
+    const known = this.#listed.get(address)
+    if (known === undefined) {
+      this.#listed.set(address, cluster)
+      const block = blockOf(address)
+      const addresses = this.#blocks.get(block)
+      if (addresses) addresses.add(address)
+      else this.#blocks.set(block, new Set([address]))
+    } else if (known instanceof Set) known.add(cluster)
+    else if (known !== cluster) this.#listed.set(address, new Set([known, cluster]))
+    return this.#isShared(address, cluster)
+  }
+
+  /** True if other clusters name the address. */
+  unlist(address: string, cluster: C): boolean {
+    const known = this.#listed.get(address)
+    if (known instanceof Set) {
+      known.delete(cluster)
+      const [last] = known
+      if (known.size === 1 && last) this.#listed.set(address, last)
+      return true
+    }
+    if (known !== cluster) return known !== undefined
+    this.#listed.delete(address)
+    const block = blockOf(address)
+    const addresses = this.#blocks.get(block)
+    addresses?.delete(address)
+    if (addresses?.size === 0) this.#blocks.delete(block)
+    return false
+  }
+
+  addRange(range: Cidr, cluster: C): void {
+    this.#ranges.add(range, cluster)
+  }
+
+  deleteRange(range: Cidr, cluster: C): void {
+    this.#ranges.delete(range, cluster)
+  }
+
+  hasRange(address: string, cluster: C): boolean {
+    return this.#ranges.has(address, cluster)
+  }
+
+  /** The other clusters that list an address or have it in a range. Usually none, and then nothing is allocated. */
+  others(address: string, cluster: C): readonly C[] {
+    if (!this.#isShared(address, cluster)) return nobody as readonly C[]
+    const known = this.#listed.get(address)
+    const all = new Set<C>(known === undefined ? [] : known instanceof Set ? known : [known])
+    for (const owner of this.#ranges.at(address)) all.add(owner)
+    all.delete(cluster)
+    return [...all]
+  }
+
+  /** The clusters that list an address. */
+  listing(address: string): readonly C[] {
+    const known = this.#listed.get(address)
+    return known === undefined ? [] : known instanceof Set ? [...known] : [known]
+  }
+
+  /** The listed addresses in a range. */
+  within(range: Cidr): string[] {
+    if (range.bits >= (range.family === 4 ? 24 : 64)) {
+      return [...(this.#blocks.get(blockOf(range.at(0))) ?? [])].filter(address => range.contains(address))
+    }
+    return [...this.#blocks.values()].flatMap(addresses => {
+      const [first] = addresses
+      return first !== undefined && range.contains(first) ? [...addresses] : []
+    })
+  }
+
+  #isShared(address: string, cluster: C): boolean {
+    const known = this.#listed.get(address)
+    if (known !== undefined && known !== cluster) return true
+    return this.#ranges.hasOther(address, cluster)
+  }
+}
+
+const nobody: readonly never[] = []
+
+function blockOf(address: string): string {
+  if (!address.includes(':')) return address.slice(0, address.lastIndexOf('.'))
+  const [head = '', tail] = address.split('::')
+  const groups = head === '' ? [] : head.split(':')
+  const after = tail === undefined || tail === '' ? [] : tail.split(':')
+  const zeros = tail === undefined ? [] : Array<string>(8 - groups.length - after.length).fill('0')
+  return [...groups, ...zeros, ...after].slice(0, 4).join(':')
+}
