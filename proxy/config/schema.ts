@@ -265,7 +265,11 @@ const proxyFields = {
   vips: wordOr(
     'The addresses that clients connect to: the ClusterIPs of the local Services, or addresses from a range of your own.',
     'clusterIP',
-    { cidr: cidr('The range, such as 127.96.0.0/16, which needs no privileges on Linux.') },
+    {
+      cidr: cidr(
+        'The range, such as 127.96.0.0/16, which needs no privileges on Linux. Services that only other clusters export get at most three quarters of it, one cluster half.',
+      ),
+    },
   ),
   anyip: boolean('Makes these addresses local to this machine for as long as Starlane runs; needs NET_ADMIN.', false),
   nftables: oneOf(

@@ -71,10 +71,13 @@ export class Mesh {
   #services = new Map<ServiceKey, GlobalService>()
   #backends = new BackendIndex()
   #owners = new FrontendOwners()
+  #foreignPorts = new Map<ServiceKey, Problem>()
   #pods = new PodAddresses()
   #ownNode: Node | undefined
   #clusterset = new ClustersetResolver()
   #vips: VipAllocator | undefined
+  /** Services that have lost their virtual address to the one that is being rebuilt. */
+  #evictions: ServiceChange[] = []
 
   #dirty = new Set<ServiceKey>()
   #scheduled = false
@@ -202,6 +205,7 @@ export class Mesh {
         where: frontend,
         message: `${other} has the same address as ${owner}, which keeps it; give one of them another ClusterIP or port`,
       })),
+      ...this.#foreignPorts.values(),
       ...(this.#vips?.problems() ?? []),
     ]
   }
@@ -247,11 +251,10 @@ export class Mesh {
     for (const key of marked) {
       if (marked.size < count && isEnough()) break
       marked.delete(key)
-      const replaced = this.#rebuild(key)
-      if (replaced) change.push(replaced)
+      change.push(...this.#replaced(key))
     }
     for (const key of marked) this.#dirty.add(key)
-    const whole = this.#reviewed(change)
+    const whole = this.#reviewed(folded(change))
     if (whole.length > 0) this.#notify(whole)
   }
 
@@ -268,10 +271,15 @@ export class Mesh {
     this.#options.onMerged(change)
     const keys = this.#dirty
     this.#dirty = next
-    return joined(
-      change,
-      [...keys].flatMap(key => this.#rebuild(key) ?? []),
-    )
+    return folded([...change, ...[...keys].flatMap(key => this.#replaced(key))])
+  }
+
+  /** Rebuilds a service, and those that have to make room for it before. */
+  #replaced(key: ServiceKey): ServiceChange[] {
+    const replaced = this.#rebuild(key)
+    const evictions = this.#evictions
+    if (evictions.length > 0) this.#evictions = []
+    return replaced ? [...evictions, replaced] : evictions
   }
 
   #isOwnNode(name: string): boolean {
@@ -303,7 +311,7 @@ export class Mesh {
 
     const { members, settings, clusterset } = this.#resolve(key, declared)
     const local = members.find(member => member.local)?.service
-    if (!local) this.#vips?.release(key)
+    if (!local) this.#releaseVip(key)
     const service = merge(key, members, settings, {
       health: this.#options.health,
       clusterset,
@@ -313,6 +321,9 @@ export class Mesh {
       node: this.#options.node,
       now: this.#options.clock.wall(),
     })
+    const ports = foreignPorts(key, local, members)
+    if (ports) this.#foreignPorts.set(key, ports)
+    else this.#foreignPorts.delete(key)
     const after = this.#claimFrontends(service)
     if (before && sameService(before, after)) return undefined
     this.#services.set(key, after)
@@ -323,7 +334,8 @@ export class Mesh {
   #remove(key: ServiceKey, before: GlobalService): ServiceChange {
     this.#services.delete(key)
     this.#clusterset.forget(key)
-    this.#vips?.release(key)
+    this.#foreignPorts.delete(key)
+    this.#releaseVip(key)
     this.#mark(this.#owners.release(key))
     this.#backends.replace(key, before, undefined)
     return { key, before, after: undefined }
@@ -401,17 +413,28 @@ export class Mesh {
   ): FrontendIp[] {
     const { proxyName } = this.#options
     if (proxyName !== undefined && (proxyNameOf(local) ?? proxyName) !== proxyName) {
-      this.#vips?.release(key)
+      this.#releaseVip(key)
       return []
     }
     const proxied = this.#options.services === 'all' || settings.global
     const wanted = local.clusterIPs.length > 0 || (clusterset?.headless === false && local.derived === undefined)
     if (!this.#vips || !proxied || !wanted) {
-      this.#vips?.release(key)
+      this.#releaseVip(key)
       return local.clusterIPs.map(ip => ({ ip, family: familyOf(ip) }))
     }
-    const ip = this.#vips.allocate(key)
-    return ip === undefined ? [] : [{ ip, family: undefined }]
+    // A service that only others have, as an import or without one.
+    const exporters = local.imported ? (clusterset?.clusters.filter(name => name !== local.cluster) ?? []) : []
+    const vip = this.#vips.allocate(key, exporters)
+    if (vip?.evicted !== undefined) {
+      const replaced = this.#rebuild(vip.evicted)
+      if (replaced) this.#evictions.push(replaced)
+    }
+    return vip ? [{ ip: vip.address, family: undefined }] : []
+  }
+
+  #releaseVip(key: ServiceKey): void {
+    const next = this.#vips?.release(key)
+    if (next !== undefined) this.#mark([next])
   }
 
   /** When two services have the same frontend, the first keeps it, and the other gets it when it is released. */
@@ -483,14 +506,34 @@ export class Mesh {
   }
 }
 
-/** Two batches as one. */
-function joined(first: Change, second: Change): ServiceChange[] {
-  const changes = new Map(first.map(change => [change.key, change]))
-  for (const { key, before, after } of second) {
-    const earlier = changes.get(key)
-    changes.set(key, { key, before: earlier ? earlier.before : before, after })
+/** Each service once, from its first state to its last. */
+function folded(changes: Change): Change {
+  const byKey = new Map<ServiceKey, ServiceChange>()
+  for (const change of changes) {
+    const earlier = byKey.get(change.key)
+    byKey.set(change.key, earlier ? { ...change, before: earlier.before } : change)
   }
-  return [...changes.values()].filter(({ before, after }) => before !== after)
+  if (byKey.size === changes.length) return changes
+  return [...byKey.values()].filter(({ before, after }) => before !== after)
+}
+
+/** The ports of a local export that only others declare: as KEP-1645 has it, they are reachable on the address of the local Service. */
+function foreignPorts(
+  key: ServiceKey,
+  local: ClusterService | undefined,
+  members: readonly MemberService[],
+): Problem | undefined {
+  if (!local?.exported || local.imported || local.derived !== undefined || local.headless) return undefined
+  const found = members.flatMap(({ service, local: isLocal, exported }) => {
+    if (isLocal || !exported || !service.exported) return []
+    const news = service.ports.filter(
+      ({ port, protocol }) => !local.ports.some(own => own.port === port && own.protocol === protocol),
+    )
+    return news.length === 0 ? [] : `${service.cluster} ${news.map(p => `${p.port}/${p.protocol}`).join(', ')}`
+  })
+  if (found.length === 0) return undefined
+  const message = `the local Service does not declare all ports that others export (${found.join('; ')}), and clients reach those at its address too; add them to it, or take them out of the exports`
+  return { code: 'EXPORT_PORTS', where: `${local.cluster} ${key}`, message }
 }
 
 function logLink(log: Log, cluster: string, link: Link): void {

@@ -16,6 +16,7 @@ export const errorCodes = {
   SERVICE_ANNOTATION: 'an annotation of a service has a value that means nothing',
   PUBLISH: 'the local cluster, or one of its services, cannot be written to the etcd of the mesh',
   MERGE_OVERLAP: 'two services claim the same frontend',
+  EXPORT_PORTS: 'other clusters export ports of a service that the local cluster does not declare',
   VIP_RANGE: 'the range for virtual addresses is too small or collides with another',
   STATE: 'the last known state cannot be kept, read or handed over',
   LISTEN: 'a socket cannot be bound',

@@ -343,9 +343,13 @@ t.test('a change looks only at the addresses of its service', async t => {
   sink('two').reset({ services, namespaces: [] })
   mesh.flush()
   let read = 0
-  const watched = services.map(
-    service => new Proxy(service, { get: (target, key) => (read++, Reflect.get(target, key)) }),
-  )
+  const counted: ProxyHandler<ClusterService> = {
+    get(target, key) {
+      read++
+      return Reflect.get(target, key)
+    },
+  }
+  const watched = services.map(service => new Proxy(service, counted))
   sink('two').reset({ services: watched, namespaces: [] })
   mesh.flush()
   read = 0

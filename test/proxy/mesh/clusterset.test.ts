@@ -323,3 +323,62 @@ t.test('a derived headless Service has the endpoints of all clusters', async t =
   t.equal(await answer('rebel-base'), 'A 10.2.0.1')
   t.equal(await answer('h.cluster-2.rebel-base'), 'A 10.2.0.1')
 })
+
+t.test(
+  'exports of others never use up the range: local services come first, then each cluster has its share',
+  async t => {
+    const { mesh, deliver, answer, frontends } = start(t, vips)
+    const many = (cluster: string, count: number) =>
+      Array.from({ length: count }, (_, i) => exporter(cluster, i, { name: `${cluster}-${i}` }))
+    deliver('cluster-1', clusterService({ name: 'here' }))
+    deliver('cluster-2', ...many('cluster-2', 300))
+    const held = () => [...mesh.directory.services()].filter(({ frontends: [first] }) => first)
+    const of = (cluster: string) => held().filter(({ name }) => name.startsWith(cluster)).length
+    t.equal(of('cluster-2'), 127, 'half of 254')
+    t.match(mesh.problems(), [{ code: 'VIP_RANGE', where: 'cluster-2', message: /^173 services of it, such as / }])
+    t.equal(await answer('cluster-2-299'), 'NXDOMAIN', 'no address of another service')
+
+    deliver('cluster-3', ...many('cluster-3', 100))
+    t.same([of('cluster-2'), of('cluster-3')], [95, 95], 'three quarters of the range, in equal parts')
+
+    const locals = Array.from({ length: 120 }, (_, i) => clusterService({ name: `local-${i}` }))
+    deliver('cluster-1', clusterService({ name: 'here' }), ...locals)
+    t.equal(locals.filter(({ name }) => frontends(name)?.length === 1).length, 120)
+    t.same([of('cluster-2'), of('cluster-3')].sort(), [66, 67], 'the others make room')
+    const addresses = held().flatMap(({ frontends }) => frontends.map(({ ip }) => ip))
+    t.equal(new Set(addresses).size, addresses.length, 'no address has two services')
+    for (const { name, frontends } of held().slice(0, 20)) t.equal(await answer(name), `A ${frontends[0]?.ip}`)
+
+    deliver('cluster-1', clusterService({ name: 'here' }))
+    mesh.flush()
+    for (let i = 0; i < 200; i++) mesh.flush()
+    t.same([of('cluster-2'), of('cluster-3')].sort(), [95, 95], 'and get it back')
+    deliver('cluster-1', ...Array.from({ length: 300 }, (_, i) => clusterService({ name: `local-${i}` })))
+    t.same([of('local'), of('cluster')], [254, 0])
+    t.equal(mesh.problems().filter(({ where }) => where.startsWith('default/local')).length, 46)
+  },
+)
+
+t.test('an evicted service is announced before its address has another one, and in the same batch', async t => {
+  const tiny = { vips: parseCidr('127.99.0.0/30') } as MeshOptions
+  const { mesh, deliver, frontends } = start(t, tiny)
+  deliver('cluster-1', clusterService({ name: 'a' }))
+  deliver('cluster-2', exporter('cluster-2', 1, { name: 'far' }))
+  const [address] = frontends('far') ?? []
+  const batches: string[][] = []
+  mesh.directory.onChange(change => batches.push(change.map(({ key, after }) => `${key} ${after?.frontends[0]?.key}`)))
+  mesh.sink('cluster-1').put(clusterService({ name: 'b' }))
+  mesh.flush()
+  t.same(batches, [['default/far undefined', `default/b ${address}`]])
+})
+
+t.test('ports that others export and the local Service does not declare are shown', async t => {
+  const { mesh, deliver } = start(t)
+  deliver('cluster-1', exporter('cluster-1'))
+  deliver('cluster-2', exporter('cluster-2', 2, { ports: [http, dns] }))
+  t.match(mesh.problems(), [
+    { code: 'EXPORT_PORTS', where: 'cluster-1 default/rebel-base', message: /\(cluster-2 53\/UDP\).*add them to it/ },
+  ])
+  deliver('cluster-2', exporter('cluster-2', 2))
+  t.same(mesh.problems(), [])
+})

@@ -354,13 +354,13 @@ t.test('virtual addresses: stable by name, given to proxied services, freed with
 
 t.test('virtual addresses are spread over the range and leave out its ends', async t => {
   const all = new VipAllocator(parseCidr('127.96.0.0/28') as Cidr)
-  const taken = Array.from({ length: 14 }, (_, i) => all.allocate(`default/s${i}`))
+  const taken = Array.from({ length: 14 }, (_, i) => all.allocate(`default/s${i}`)?.address)
   t.equal(new Set(taken).size, 14)
   t.notOk(taken.includes('127.96.0.0') || taken.includes('127.96.0.15'))
   t.equal(all.allocate('default/one-more'), undefined)
   all.release('default/s3')
-  t.equal(all.allocate('default/one-more'), taken[3])
-  t.match(new VipAllocator(parseCidr('fd00::/64') as Cidr).allocate('default/a'), /^fd00::/)
+  t.equal(all.allocate('default/one-more')?.address, taken[3])
+  t.match(new VipAllocator(parseCidr('fd00::/64') as Cidr).allocate('default/a')?.address ?? '', /^fd00::/)
 })
 
 t.test('a Service that is left to another proxy has no frontend, and no virtual address', async t => {

@@ -363,7 +363,7 @@ t.test('a node', async t => {
   })
   const networks = {
     IPv4AllocCIDR: { network: 'of another version' },
-    IPv6AllocCIDR: { IP: 'fd00:3::', Mask: Buffer.from('f'.repeat(30) + '00', 'hex').toString('base64') },
+    IPv6AllocCIDR: { IP: 'fd00:3::', Mask: Buffer.from(`${'f'.repeat(30)}00`, 'hex').toString('base64') },
     IPv4SecondaryAllocCIDRs: ['10.12.3.0/24', 'x'],
   }
   t.match(decodeNode('n1', json({ ...record, ...networks }), east), { podCidrs: ['fd00:3::/120', '10.12.3.0/24'] })
