@@ -211,7 +211,7 @@ class Starlane implements Runtime {
       dns: () => this.#names.responder.address,
       route: () => 'direct',
     })
-    const { recorder } = this.#recording
+    const { recorder, counts } = this.#recording
     this.#chain = createChain({
       plugins: [],
       balancer: openFlows => this.#newBalancer(openFlows),
@@ -227,6 +227,7 @@ class Starlane implements Runtime {
         },
         this.#metrics.flows,
         ...(recorder ? [recorder] : []),
+        counts,
         flowLog(log, clock),
       ],
     })

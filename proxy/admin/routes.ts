@@ -31,6 +31,7 @@ const routes: readonly Route[] = [
   { path: '/v1/explain/{namespace}/{name}', answer: explanation },
   { path: '/v1/dns', answer: nameExplanation },
   { path: '/v1/flows', answer: flows },
+  { path: '/v1/traffic', answer: ({ views }) => json(200, views.traffic()) },
   { path: '/v1/config', answer: ({ views }) => json(200, views.config()) },
 ]
 

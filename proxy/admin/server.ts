@@ -11,6 +11,7 @@
  *   /v1/explain/{namespace}/{name}?from=IP  which backends a client would get, step by step
  *   /v1/dns?name=NAME&type=TYPE&from=IP     the DNS answer for a client, step by step
  *   /v1/flows?service=NS/NAME&last=N        recorded flows; with follow=true as they pass (server-sent events)
+ *   /v1/traffic                             rates by service, cluster and client
  *   /v1/config                              the current configuration
  *
  * With `admin.metrics`, a second address serves the first three after the page alone, for kubelets and Prometheus, which do not

@@ -1,5 +1,6 @@
 /** What the admin API needs from the runtime. */
 import type { FlowEvent } from '../model/flow-record.ts'
+import type { Traffic } from '../model/flows/traffic.ts'
 import type { Json } from '../model/text/json.ts'
 import type { Explanation, NameExplanation, ServiceView, Status } from '../model/views.ts'
 
@@ -21,6 +22,7 @@ export interface Views {
   ready(): Readiness
   /** Recorded flows that match; a text is what is wrong with the query. */
   flows(query: URLSearchParams): readonly FlowEvent[] | string
+  traffic(): Traffic
   /** Calls `push` with flows as they pass, until the returned function is called. */
   follow(query: URLSearchParams, push: (events: readonly FlowEvent[]) => void): (() => void) | string
 }

@@ -5,6 +5,7 @@ import type { Command } from 'commander'
 import { canonicalAddress, endpointText } from '../model/address.ts'
 import { MeshError, messageOf } from '../model/error.ts'
 import type { FlowEvent } from '../model/flow-record.ts'
+import type { Traffic } from '../model/flows/traffic.ts'
 import { didYouMean } from '../model/text/spelling.ts'
 import type { Explanation, NameExplanation, ServiceView, Status } from '../model/views.ts'
 import { EventReader } from './see/event-stream.ts'
@@ -64,6 +65,10 @@ export class AdminClient {
   dns(name: string, type: string, from: string | undefined): Promise<NameExplanation> {
     const query = new URLSearchParams({ name, type, ...(from === undefined ? {} : { from }) })
     return this.#required(`/v1/dns?${query}`, ({ way }) => Array.isArray(way))
+  }
+
+  traffic(): Promise<Traffic> {
+    return this.#required('/v1/traffic', ({ services }) => Array.isArray(services))
   }
 
   /** Recorded flows, oldest first. */

@@ -10,6 +10,7 @@ import { installCommand } from './install.ts'
 import { meshCommand } from './mesh/command.ts'
 import { runCommand } from './run.ts'
 import { observeCommand } from './see/observe.ts'
+import { statCommand, topCommand } from './see/top.ts'
 import { servicesCommand } from './services.ts'
 import { statusCommand } from './status.ts'
 import { type Io, paintFor } from './terminal/io.ts'
@@ -24,6 +25,8 @@ const commands = [
   servicesCommand,
   explainCommand,
   observeCommand,
+  topCommand,
+  statCommand,
   dnsCommand,
   validateCommand,
   execCommand,

@@ -71,6 +71,7 @@ export function createViews({ parts, version, startedAt, clock, metrics }: ViewP
     },
     addressOf: pod => parts().workloads.addressesOf(pod)[0],
     dns: (name, type, from = '127.0.0.1') => parts().names.responder.explain(name, type, { address: from, port: 0 }),
+    traffic: () => parts().recording.traffic(),
     flows: query => parts().recording.past(query),
     follow: (query, push) => parts().recording.follow(query, push),
     config: () => shownConfig(parts().config),

@@ -17,6 +17,7 @@ export interface Output {
   readonly isTTY?: boolean
   /** Of a terminal. */
   readonly columns?: number
+  readonly rows?: number
   write(text: string): unknown
 }
 

@@ -19,6 +19,28 @@ export function table(
   return [paintHead(line(heads.map(head => head.trim()))), ...rows.map(line)].map(text => `${text}\n`).join('')
 }
 
+/** As {@link table}, with the first column cut so that the lines fit in `width`; undefined: as wide as they are. */
+export function fitted(
+  heads: readonly Head[],
+  rows: readonly (readonly string[])[],
+  width: number | undefined,
+  paintHead?: (text: string) => string,
+): string {
+  const text = table(heads, rows, paintHead)
+  const over = width === undefined ? 0 : Math.max(...text.split('\n').map(widthOf)) - width
+  const first = Math.max(...rows.map(([cell = '']) => widthOf(cell)), widthOf(heads[0] ?? ''))
+  const most = Math.max(first - over, leastFirst)
+  if (over <= 0 || first <= most) return text
+  const cut = (cell: string) => (widthOf(cell) > most ? `${stripVTControlCharacters(cell).slice(0, most - 1)}…` : cell)
+  return table(
+    heads,
+    rows.map(([cell = '', ...rest]) => [cut(cell), ...rest]),
+    paintHead,
+  )
+}
+
+const leastFirst = 12
+
 /** Rows without titles. */
 export function columns(rows: readonly (readonly string[])[]): string {
   const widths = (rows[0] ?? []).map((_, i) => Math.max(...rows.map(row => widthOf(row[i] ?? ''))))
@@ -34,8 +56,8 @@ export function columns(rows: readonly (readonly string[])[]): string {
 }
 
 /** `1 service`, `2 services`. */
-export function count(n: number, noun: string): string {
-  return `${n} ${noun}${n === 1 ? '' : 's'}`
+export function count(n: number, noun: string, plural = `${noun}s`): string {
+  return `${n} ${n === 1 ? noun : plural}`
 }
 
 /** `12s`, `3m20s`, `2h5m`, `4d1h`: at most two units. */

@@ -7,13 +7,17 @@ import { clusterOfKey } from '../../model/backend.ts'
 import type { Directory } from '../../model/directory.ts'
 import type { Problem } from '../../model/error.ts'
 import type { FlowEndpoint, FlowEvent, FlowRoute } from '../../model/flow-record.ts'
+import type { ClientTraffic, Traffic } from '../../model/flows/traffic.ts'
+import type { Clock } from '../../model/time/clock.ts'
 import type { Workloads } from '../../model/workloads/workloads.ts'
+import { clientTraffic } from '../../recorder/clients.ts'
 import { FlowFile } from '../../recorder/file.ts'
 import { type FlowNames, type FlowQuery, parseFlowQuery } from '../../recorder/filter.ts'
 import { PodNames } from '../../recorder/names.ts'
 import { FlowObservers } from '../../recorder/observer.ts'
 import { FlowReader } from '../../recorder/reader.ts'
 import { Recorder } from '../../recorder/recorder.ts'
+import { TrafficCounts, tickMs } from '../../recorder/traffic-counts.ts'
 import type { RuntimeContext } from '../context.ts'
 
 export interface RecordingParts extends RuntimeContext {
@@ -26,16 +30,24 @@ export interface RecordingParts extends RuntimeContext {
 }
 
 export class Recording {
+  /** Counts every flow, whether it is recorded or not. */
+  readonly counts: TrafficCounts
   /** Undefined with `recorder.size: 0`. */
   readonly recorder: Recorder | undefined
   readonly #observers: FlowObservers | undefined
   readonly #names: PodNames
   readonly #file: FlowFile | undefined
+  readonly #clock: Clock
+  readonly #node: string
+  #clients: () => ClientTraffic[] = () => []
 
   constructor({ config, directory, workloads, dns, route, clock, log, env }: RecordingParts) {
     const { size, rate, dns: questions, file } = config().recorder
     const cluster = () => config().cluster
     this.#names = new PodNames(directory, cluster)
+    this.#clock = clock
+    this.#node = env.NODE_NAME || hostname()
+    this.counts = new TrafficCounts(directory, clock)
     if (size === 0) return
     const recorder = new Recorder({ size, rate, questions }, clock)
     const names = this.#names
@@ -46,7 +58,7 @@ export class Recording {
     const reader = new FlowReader({
       recorder,
       clock,
-      node: env.NODE_NAME || hostname(),
+      node: this.#node,
       cluster,
       client: address => parties.ofClient(address),
       backend: (key, address) => parties.ofBackend(key, address),
@@ -55,6 +67,7 @@ export class Recording {
       typeName,
     })
     this.recorder = recorder
+    this.#clients = () => clientTraffic(recorder, parties, clock)
     this.#observers = new FlowObservers({ recorder, reader, names: parties, clock })
     if (!file) return
     this.#file = new FlowFile({ path: file.path, maxBytes: file.maxSize, keep: file.keep }, log)
@@ -78,6 +91,12 @@ export class Recording {
     return stop
   }
 
+  traffic(): Traffic {
+    const { counts } = this
+    const fixed = { now: this.#clock.wall(), node: this.#node, historyMs: tickMs }
+    return { ...fixed, services: counts.services(), clusters: counts.clusters(), clients: this.#clients() }
+  }
+
   configure({ recorder }: Config): void {
     this.recorder?.setRate(recorder.rate)
   }
@@ -90,6 +109,7 @@ export class Recording {
     this.#observers?.flush()
     this.#observers?.close()
     this.#names.close()
+    this.counts.close()
     await this.#file?.close()
   }
 }

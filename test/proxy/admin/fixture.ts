@@ -286,6 +286,7 @@ export function fixedViews(given: Partial<Views> = {}): Views {
     metrics: () => Promise.resolve('# HELP starlane_up 1\n'),
     ready: () => ({ ready: status.ready, stopping: status.stopping, waiting: status.waiting, unsafe: [] }),
     flows: () => [],
+    traffic: () => ({ now, node: 'node-1', historyMs: 5000, services: [], clusters: [], clients: [] }),
     follow: () => () => {},
     ...given,
   }
