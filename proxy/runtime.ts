@@ -23,6 +23,9 @@ import type { Cut } from './dataplane/engine.ts'
 import { LocalRoutes } from './dataplane/frontends/local-routes.ts'
 import { PacketRules } from './dataplane/frontends/packet-rules.ts'
 import { HealthMonitor } from './health/monitor.ts'
+import type { Probe } from './health/probe.ts'
+import { httpProbe } from './health/probe-http.ts'
+import { tcpProbe } from './health/probe-tcp.ts'
 import { Mesh } from './mesh/mesh.ts'
 import { endpointText, parseEndpoint } from './model/address.ts'
 import type { Cluster } from './model/cluster.ts'
@@ -51,7 +54,9 @@ import { L4Proxy } from './runtime/proxy.ts'
 import { Publication } from './runtime/publication.ts'
 import { changedParts, restartFields } from './runtime/reload.ts'
 import { Certificates } from './runtime/status/certificates.ts'
-import { createViews, type RunningParts } from './runtime/views.ts'
+import { gatewayProbe, told } from './runtime/tunnel/probe.ts'
+import { Tunnelling } from './runtime/tunnel/tunnelling.ts'
+import { createViews, type Role, type RunningParts } from './runtime/views.ts'
 import { WriteBack } from './runtime/write-back.ts'
 import { StateStore } from './state/state-store.ts'
 import { WorkloadStore } from './workloads/store.ts'
@@ -70,6 +75,8 @@ export interface RuntimeParts {
    * runs on, for `internalTrafficPolicy: Local`), `STARLANE_NATIVE` (0: `proxy.engine: auto` does not use the native engine).
    */
   readonly env: Readonly<Record<string, string | undefined>>
+  /** `gateway`: serves other clusters and nothing else, neither DNS nor frontends. */
+  readonly role?: Role
 }
 
 /** What is known once Starlane is ready. */
@@ -119,6 +126,7 @@ class Starlane implements Runtime {
   readonly #random: Random
   readonly #log: Log
   readonly #env: RuntimeParts['env']
+  readonly #role: Role
   readonly #admission: Admission
   readonly #workloads = new WorkloadStore()
   readonly #mesh: Mesh
@@ -143,6 +151,7 @@ class Starlane implements Runtime {
   #location: Location
   #plugins: readonly LoadedPlugin[] = []
   readonly #health: HealthMonitor
+  readonly #tunnelling: Tunnelling
   readonly #proxy: L4Proxy
   readonly #names: NameService
   #isReady = false
@@ -153,7 +162,7 @@ class Starlane implements Runtime {
   #updating: Promise<void> = Promise.resolve()
   #resolveReady: (ready: Ready) => void
 
-  constructor({ loaded, log, version, clock = systemClock, random = Math.random, env }: RuntimeParts) {
+  constructor({ loaded, log, version, clock = systemClock, random = Math.random, env, role = 'all' }: RuntimeParts) {
     const { config } = loaded
     const announcement = Promise.withResolvers<Ready>()
     this.ready = announcement.promise
@@ -162,6 +171,7 @@ class Starlane implements Runtime {
     this.#random = random
     this.#log = log
     this.#env = env
+    this.#role = role
     this.#config = config
     this.#clusters = clustersOf(config.cluster, config.clusters)
     this.#startedAt = clock.wall()
@@ -231,6 +241,13 @@ class Starlane implements Runtime {
         flowLog(log, clock),
       ],
     })
+    this.#tunnelling = new Tunnelling({
+      config,
+      mesh: this.#mesh,
+      chain: this.#chain,
+      onHealth: cluster => this.#health.told(cluster, endpoint => told(this.#tunnelling.client, endpoint)),
+      ...{ clock, random, log, env },
+    })
     this.#health = this.#newHealth()
     this.#proxy = this.#newProxy()
     this.#names = this.#newNames()
@@ -284,6 +301,7 @@ class Starlane implements Runtime {
     this.#listOwnSockets()
     this.#health.start()
     await this.#store.open()
+    await this.#tunnelling.start()
     await this.#clusterList.follow(this.#config)
     await this.#updateClusters()
     // Before the sources have synced: two clusters that read each other would wait for each other forever.
@@ -299,6 +317,7 @@ class Starlane implements Runtime {
       const { clusters } = this.#clusterList
       this.#clusters = clustersOf(this.#config.cluster, clusters)
       this.#mesh.setClusters(this.#clusters)
+      this.#tunnelling.follow(clusters)
       const { cluster, dns } = this.#config
       await this.#sources.follow(clusters, cluster, {
         podsOf: dns.pods === 'verified' ? cluster : undefined,
@@ -314,7 +333,8 @@ class Starlane implements Runtime {
     const { promise: timeout, resolve } = Promise.withResolvers<void>()
     this.#clock.after(remoteGraceMs, resolve)
     await Promise.race([this.#mesh.initialized, Promise.all([this.#mesh.synced, timeout])])
-    await Promise.all([this.#proxy.start(), this.#names.start()])
+    const ofClients = this.#role === 'all' ? [this.#proxy.start(), this.#names.start()] : []
+    await Promise.all([...ofClients, this.#tunnelling.serve()])
     this.#listOwnSockets()
     if (this.#isStopping) return
     this.#writeBack.start()
@@ -363,6 +383,7 @@ class Starlane implements Runtime {
     void this.#certificates.start()
     if (changed.balancer) this.#chain.setBalancer(openFlows => this.#newBalancer(openFlows))
     if (changed.health) this.#health.configure(healthOptions(config))
+    this.#tunnelling.configure(config)
     if (changed.proxy) this.#proxy.configure(engineOptions(config), config.proxy.unlisted)
     if (changed.dns) await this.#names.configure(dnsOptions(config))
     else this.#names.responder.logQueries(queryFilter(config))
@@ -385,7 +406,8 @@ class Starlane implements Runtime {
     await this.#updating
     await Promise.all([this.#writeBack.close(), this.#publication.close()])
     const since = this.#clock.now()
-    const cut = await this.#proxy.close()
+    const [cut] = await Promise.all([this.#proxy.close(), this.#tunnelling.close()])
+    this.#tunnelling.destroy()
     await this.#rules?.close()
     await this.#routes?.close()
     // After the flows have drained, since their clients may have no other resolver.
@@ -407,6 +429,7 @@ class Starlane implements Runtime {
     this.#endAnnouncement()
     this.#names.hurry()
     this.#proxy.destroy()
+    this.#tunnelling.destroy()
   }
 
   async #announce(ms: number): Promise<void> {
@@ -426,7 +449,7 @@ class Starlane implements Runtime {
     const admin = parseEndpoint(this.#admin.address ?? '') ?? this.#config.admin.listen
     const machine = machineAddresses()
     const metrics = parseEndpoint(this.#probes?.address ?? '') ?? this.#config.admin.metrics
-    this.#admission.setSockets(ownSockets({ dns, admin, metrics }), machine)
+    this.#admission.setSockets(ownSockets({ dns, admin, metrics, gateway: this.#tunnelling.gatewayAddress }), machine)
     this.#workloads.setMachine(machine)
   }
 
@@ -443,6 +466,10 @@ class Starlane implements Runtime {
     return new HealthMonitor({
       directory: this.#mesh.directory,
       options: healthOptions(this.#config),
+      probes: {
+        tcp: (options, clock) => this.#behindGateways(tcpProbe(options, clock), options.timeoutMs, clock),
+        http: (options, clock) => this.#behindGateways(httpProbe(options, clock), options.timeoutMs, clock),
+      },
       clock: this.#clock,
       random: this.#random,
       log: this.#log,
@@ -453,11 +480,16 @@ class Starlane implements Runtime {
     })
   }
 
+  #behindGateways(direct: Probe, timeoutMs: number, clock: Clock): Probe {
+    return gatewayProbe(direct, () => this.#tunnelling.client, timeoutMs, clock)
+  }
+
   #newProxy(): L4Proxy {
     const { engine, services, unlisted } = this.#config.proxy
     return new L4Proxy({
       directory: this.#mesh.directory,
       chooser: this.#chain,
+      tunnels: this.#tunnelling.client,
       onHeard: ({ destination }) => this.#health.heard(destination),
       engine,
       options: engineOptions(this.#config),
@@ -503,6 +535,8 @@ class Starlane implements Runtime {
       names: this.#names,
       recording: this.#recording,
       certificates: this.#certificates,
+      tunnelling: this.#tunnelling,
+      role: this.#role,
       writeBack: this.#writeBack,
       publication: this.#publication,
     }

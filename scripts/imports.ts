@@ -70,6 +70,7 @@ function ruleFor(file: string): Rule {
     case 'sources':
     case 'publish':
     case 'writeback':
+    case 'tunnel':
       return only(
         `${zone}/ sees only model/, config/fields.ts, clients/ and itself`,
         'model',

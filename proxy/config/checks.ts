@@ -36,6 +36,7 @@ export function* check(draft: Partial<Config>, root: Json, given: (path: Path) =
   if (draft.proxy) yield* virtualAddresses(draft.proxy, used)
   if (draft.health) yield* probes(draft.health, given)
   if (draft.plugins) yield* pluginNames(draft.plugins)
+  if (draft.clusters) yield* tunnels(draft as Pick<Config, 'clusters'> & Partial<Config>)
   if (draft.clusters && draft.plugins) yield* tenants(draft.clusters, draft.plugins)
   if (draft.publish) yield* views(draft.publish, draft.cluster, draft.clusters ?? [])
   if (draft.clusters && draft.writeBack) yield* writing(draft.clusters, draft.cluster, draft.writeBack)
@@ -204,6 +205,34 @@ function* pluginNames(plugins: Config['plugins']): Iterable<Diagnostic> {
     const message = `${shown(name)} is already the name of plugins[${other}]; give this one another name with \`as\``
     if (other === undefined) first.set(name, i)
     else yield fault('CONF_FIELD', ['plugins', i, as === undefined ? 'use' : 'as'], message)
+  }
+}
+
+function* tunnels({
+  clusters,
+  cluster,
+  tunnel,
+  gateway,
+}: Pick<Config, 'clusters'> & Partial<Config>): Iterable<Diagnostic> {
+  const hasCertificates = tunnel?.certificates !== undefined || gateway?.certificates !== undefined
+  if (gateway && !hasCertificates) {
+    const message = 'is missing, and `tunnel.certificates` too; give a folder with tls.crt, tls.key and ca.crt'
+    yield fault('CONF_FIELD', ['gateway', 'certificates'], message)
+  }
+  for (const [i, { name, route, gateways }] of clusters.entries()) {
+    const path: Path = ['clusters', i]
+    if (route === 'tunnel' && name === cluster) {
+      yield fault('CONF_FIELD', [...path, 'route'], 'is for other clusters; the local one is reached directly')
+    } else if (route === 'tunnel') {
+      if (gateways.length === 0)
+        yield fault('CONF_FIELD', [...path, 'gateways'], 'is missing; give the gateways of the cluster, HOST:15008')
+      if (!hasCertificates && tunnel) {
+        const message = 'needs certificates; set tunnel.certificates to a folder with tls.crt, tls.key and ca.crt'
+        yield fault('CONF_FIELD', [...path, 'route'], message)
+      }
+    } else if (gateways.length > 0) {
+      yield warning([...path, 'gateways'], 'has no effect with route: direct; set route: tunnel')
+    }
   }
 }
 

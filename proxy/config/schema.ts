@@ -38,6 +38,7 @@ import {
   withinBudget,
 } from './kinds.ts'
 import { oneShape, wordOr } from './shapes.ts'
+import { gatewayFields, routeFields, tunnelFields } from './tunnel-fields.ts'
 
 /** Durations are in milliseconds, CIDRs are parsed, paths are absolute, and optional fields may be undefined. */
 export type Config = Options<ReturnType<typeof schema>>
@@ -91,6 +92,10 @@ export function schema(resolve: Resolve) {
         halfCertificate,
       ),
     ),
+    tunnel: table('Tunnels to the gateways of other clusters.', tunnelFields(resolve)),
+    gateway: optional(
+      table('The gateway of the local cluster: serves its shared services to other clusters.', gatewayFields(resolve)),
+    ),
     writeBack: table("What is written to the local cluster's Kubernetes API. By default nothing.", writeBackFields),
     admin: table('The admin API over HTTP: status, metrics and the web page.', adminFields),
     recorder: table(
@@ -136,6 +141,7 @@ function clusterFields(resolve: Resolve) {
         etcd: checked(oneShape('The etcd of a Cilium ClusterMesh, watched.', ...etcdShapes(resolve)), halfCertificate),
       },
     ),
+    ...routeFields,
     allow: table('What the cluster may claim.', allowFields),
     tenant: optional(text('The tenant that owns the cluster; used by the tenancy plugin.')),
     globalNamespaces: oneOf(

@@ -6,6 +6,7 @@ import type { Log } from '../model/log.ts'
 import type { Frontend, GlobalService } from '../model/service.ts'
 import type { EngineStats } from '../model/stats/engine.ts'
 import type { Clock } from '../model/time/clock.ts'
+import type { Tunnels } from '../model/tunnel/tunnels.ts'
 
 export interface Engine {
   readonly name: string
@@ -67,6 +68,8 @@ export interface EngineParts {
   readonly chooser: Chooser
   /** A flow has got bytes from its backend since the last look at it; at most about once a second for each flow. */
   readonly onHeard?: (backend: Backend) => void
+  /** Dials backends that are reached through gateways; undefined: there are none. */
+  readonly tunnels?: Tunnels | undefined
   readonly options: EngineOptions
   readonly clock: Clock
   readonly log: Log

@@ -4,7 +4,7 @@ import type { Log } from '../model/log.ts'
 import type { Clock, Random } from '../model/time/clock.ts'
 import { CheckScheduler } from './check-scheduler.ts'
 import type { Thresholds } from './options.ts'
-import { type CheckResult, type Probe, passed } from './probe.ts'
+import { type CheckedEndpoint, type CheckResult, type Probe, passed } from './probe.ts'
 import { applyCheck, unchecked } from './rise-fall.ts'
 import type { Target, WatchedBackend } from './watched-backend.ts'
 
@@ -91,6 +91,20 @@ export class Checker {
     if (!target?.watched.delete(watched) || target.watched.size > 0) return
     this.#targets.delete(destinationOf(target.network, target.address, target.port, 'TCP'))
     this.#scheduler.remove(target)
+  }
+
+  /** Whoever checks the addresses of this network tells anew: a verdict stands at once. Undefined: there is none. */
+  told(network: string, verdictOf: (endpoint: CheckedEndpoint) => CheckResult | undefined): void {
+    for (const target of this.#targets.values()) {
+      if (target.network !== network) continue
+      const result = verdictOf(target)
+      if (!result || result.outcome === 'local') continue
+      const health = result.outcome === 'passed' ? 'up' : 'down'
+      if (target.checks.health === health) continue
+      target.checks = { health, against: 0 }
+      target.passes = health === 'up' ? 1 : 0
+      this.#parts.onChecked(target, result)
+    }
   }
 
   /** Live traffic has connected to the backend, or has got bytes from it. */

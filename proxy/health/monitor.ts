@@ -12,7 +12,7 @@ import type { Clock, Random } from '../model/time/clock.ts'
 import { Checker } from './checker.ts'
 import type { HealthOptions, HttpCheck, TcpCheck } from './options.ts'
 import { OutlierDetector } from './outlier-detector.ts'
-import type { CheckResult, Probe } from './probe.ts'
+import type { CheckedEndpoint, CheckResult, Probe } from './probe.ts'
 import { httpProbe } from './probe-http.ts'
 import { tcpProbe } from './probe-tcp.ts'
 import type { Target, WatchedBackend } from './watched-backend.ts'
@@ -124,6 +124,11 @@ export class HealthMonitor implements Pick<FlowObserver, 'connecting' | 'result'
   heard(destination: string): void {
     const watched = this.#backends.get(destination)
     if (watched) this.#checker?.heard(watched)
+  }
+
+  /** Whoever checks the backends of this network, such as the gateways of a cluster, tells anew. */
+  told(network: string, verdictOf: (endpoint: CheckedEndpoint) => CheckResult | undefined): void {
+    this.#checker?.told(network, verdictOf)
   }
 
   stats(): HealthStats {

@@ -21,6 +21,8 @@ export const errorCodes = {
   STATE: 'the last known state cannot be kept, read or handed over',
   LISTEN: 'a socket cannot be bound',
   NFTABLES: 'the packet rules of `proxy.nftables` cannot be set',
+  CERTIFICATE: 'a certificate, key or root of a tunnel cannot be used, or expires soon',
+  TUNNEL: 'a gateway cannot be reached, or one side refuses the certificate of the other',
   EXPOSED: 'another socket of this machine can be reached on the address of a frontend',
   PLUGIN_LOAD: 'a plugin cannot be found, imported or created',
   PLUGIN_OPTION: 'an option of a plugin is unknown or has a bad value',

@@ -1,12 +1,15 @@
 /** Flows, and the contracts between the data path and those who decide or watch. */
 import type { Backend, Backends } from './backend.ts'
 import type { Frontend, GlobalService } from './service.ts'
+import type { PeerIdentity } from './tunnel/identity.ts'
 
 /** A client: the peer of a connection or session, or the source of a DNS query. */
 export interface Client {
   /** Canonical. */
   readonly address: string
   readonly port: number
+  /** What its certificate has proved, at a gateway: `address` is then that of the other cluster's proxy. */
+  readonly identity?: PeerIdentity
 }
 
 /** One client that uses one service: a TCP connection or a UDP session. */

@@ -28,6 +28,8 @@ export interface Status {
   readonly components: readonly ComponentView[]
   /** Undefined if nothing is published. */
   readonly publisher?: PublisherView
+  /** Undefined if this is no gateway. */
+  readonly gateway?: GatewayView
   readonly clusters: readonly ClusterView[]
   readonly plugins: readonly PluginView[]
   readonly services: {
@@ -49,7 +51,7 @@ export interface ProblemView extends Problem {
 
 /** One line of `starlane status`. `detail` says what is wrong. */
 export interface ComponentView {
-  readonly name: 'Sources' | 'DNS' | 'Proxy' | 'Health' | 'Plugins' | 'Publisher'
+  readonly name: 'Sources' | 'DNS' | 'Proxy' | 'Health' | 'Plugins' | 'Publisher' | 'Tunnels' | 'Gateway'
   readonly state: 'ok' | 'warning' | 'error' | 'disabled'
   readonly detail: string
 }
@@ -69,6 +71,8 @@ export interface ClusterView {
     readonly staleAt?: number
     readonly dropAt?: number
   }
+  /** The ways to its gateways; undefined if it is reached directly. */
+  readonly tunnels?: readonly TunnelView[]
   readonly services: number
   readonly globalServices: number
   readonly backends: number
@@ -98,6 +102,35 @@ export interface PublisherView {
     readonly pending: number
     readonly error?: string
   }[]
+}
+
+/** The way to one gateway of another cluster. */
+export interface TunnelView {
+  /** `gw.example:15008` */
+  readonly gateway: string
+  /** `suspect`: silent for so long that new connections go elsewhere. */
+  readonly state: 'open' | 'connecting' | 'suspect' | 'lost'
+  readonly since: number
+  readonly error?: string
+  readonly tunnels: number
+  readonly streams: number
+  /** Of the last ping. */
+  readonly roundTripMs?: number
+  /** The gateway's certificate: its id, and wall-clock milliseconds of its end. */
+  readonly certificate?: { readonly id: string; readonly validTo: number }
+}
+
+/** The gateway of this cluster. */
+export interface GatewayView {
+  /** Undefined while it does not listen. */
+  readonly address?: string
+  readonly error?: string
+  readonly sessions: number
+  readonly streams: number
+  /** Connections refused since the start, by certificate or limit. */
+  readonly refused: number
+  /** The clusters that are connected now. */
+  readonly clusters: readonly { readonly cluster: string; readonly sessions: number; readonly streams: number }[]
 }
 
 /** One row of the resolved chain. */

@@ -8,12 +8,14 @@ import { type Cluster, viewsOf } from '../model/cluster.ts'
 import type { Location, Node } from '../model/location.ts'
 
 export function clustersOf(local: string, clusters: readonly ClusterConfig[]): Cluster[] {
-  return clusters.map(({ name, id, tenant, globalNamespaces }) => ({
+  return clusters.map(({ name, id, tenant, globalNamespaces, route }) => ({
     name,
     id,
     local: name === local,
     ...(tenant === undefined ? {} : { tenant }),
     globalNamespaces,
+    // Behind a gateway its addresses mean something else than here.
+    ...(route === 'tunnel' && name !== local ? { network: name } : {}),
     // A cluster of the configuration has an id; that of a discovered one is in its etcd.
     ...(id === 0 && { discovered: true }),
   }))

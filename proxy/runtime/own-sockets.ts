@@ -7,14 +7,16 @@ interface OwnAddresses {
   readonly dns: SocketAddress
   readonly admin: SocketAddress
   readonly metrics?: SocketAddress | undefined
+  readonly gateway?: SocketAddress | undefined
 }
 
-export function ownSockets({ dns, admin, metrics }: OwnAddresses): OwnSocket[] {
+export function ownSockets({ dns, admin, metrics, gateway }: OwnAddresses): OwnSocket[] {
   return [
     { ...dns, protocol: 'UDP' },
     { ...dns, protocol: 'TCP' },
     { ...admin, protocol: 'TCP' },
     ...(metrics ? [{ ...metrics, protocol: 'TCP' as const }] : []),
+    ...(gateway ? [{ ...gateway, protocol: 'TCP' as const }] : []),
   ]
 }
 

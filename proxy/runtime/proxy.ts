@@ -13,12 +13,15 @@ import type { Chooser } from '../model/flow.ts'
 import type { Log } from '../model/log.ts'
 import type { EngineStats } from '../model/stats/engine.ts'
 import type { Clock, Random } from '../model/time/clock.ts'
+import type { Tunnels } from '../model/tunnel/tunnels.ts'
 
 export interface L4ProxyParts {
   readonly directory: Directory
   readonly chooser: Chooser
   /** A flow has got bytes from its backend. */
   readonly onHeard: (backend: Backend) => void
+  /** Dials backends behind gateways. */
+  readonly tunnels: Tunnels
   readonly engine: 'auto' | 'streams' | 'native'
   readonly options: EngineOptions
   readonly services: 'global' | 'all'

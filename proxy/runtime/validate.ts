@@ -39,7 +39,12 @@ export async function validate({ config, file, placeOf }: Loaded): Promise<Repor
   const { vips, services } = config.proxy
   const admission = new Admission({ wholeAddresses: config.proxy.nftables === 'redirect' })
   admission.setSockets(
-    ownSockets({ dns: config.dns.listen, admin: config.admin.listen, metrics: config.admin.metrics }),
+    ownSockets({
+      dns: config.dns.listen,
+      admin: config.admin.listen,
+      metrics: config.admin.metrics,
+      gateway: config.gateway?.listen,
+    }),
     machineAddresses(),
   )
   for (const [name, rights] of rightsOf(config.cluster, config.clusters)) admission.allow(name, rights)

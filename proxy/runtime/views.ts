@@ -24,7 +24,11 @@ import type { Publication } from './publication.ts'
 import { serviceView } from './service-views.ts'
 import type { Certificates } from './status/certificates.ts'
 import { serviceConditions } from './status/conditions.ts'
+import type { Tunnelling } from './tunnel/tunnelling.ts'
 import type { WriteBack } from './write-back.ts'
+
+/** What this process does: everything, or only the gateway of its cluster. */
+export type Role = 'all' | 'gateway'
 
 /** The parts that run now; a reload replaces some of them. */
 export interface RunningParts {
@@ -44,6 +48,8 @@ export interface RunningParts {
   readonly names: NameService
   readonly recording: Recording
   readonly certificates: Certificates
+  readonly tunnelling: Tunnelling
+  readonly role: Role
   readonly writeBack: WriteBack
   readonly publication: Publication
 }
@@ -96,9 +102,11 @@ function byName(a: GlobalService, b: GlobalService): number {
 }
 
 function statusOf(parts: RunningParts, fixed: Pick<Status, 'version' | 'startedAt' | 'now'>): Status {
-  const { config, clusterList, admission, mesh, chain, names, proxy, recording, writeBack, publication } = parts
+  const { config, clusterList, admission, mesh, chain, names, proxy, recording, writeBack, publication, tunnelling } =
+    parts
   const publisher = publication.view()
   const { counts, problems: ofServices } = serviceConditions(mesh.directory)
+  const gateway = tunnelling.gatewayView()
   const problems = [
     ...lostClusters(clusterList, mesh),
     ...ofServices,
@@ -115,6 +123,7 @@ function statusOf(parts: RunningParts, fixed: Pick<Status, 'version' | 'startedA
     ...recording.problems(),
     ...writeBack.problems(),
     ...publication.problems(),
+    ...tunnelling.problems(),
   ]
   return {
     ...fixed,
@@ -131,6 +140,7 @@ function statusOf(parts: RunningParts, fixed: Pick<Status, 'version' | 'startedA
     components: componentsOf(parts, counts),
     services: counts,
     ...(publisher ? { publisher } : {}),
+    ...(gateway ? { gateway } : {}),
     clusters: clusterList.clusters.map(cluster => clusterView(cluster, parts)),
     plugins: pluginsOf(chain),
     problems: problems
@@ -154,7 +164,8 @@ function isReady(parts: RunningParts): boolean {
 }
 
 /** The parts without which no client is served. */
-function outages({ names, proxy }: RunningParts): string[] {
+function outages({ names, proxy, role, tunnelling }: RunningParts): string[] {
+  if (role === 'gateway') return tunnelling.gatewayFailure ?? []
   const [unbound] = proxy.failures()
   return [
     names.responder.address === undefined ? `DNS${names.failure ? `: ${names.failure.message}` : ''}` : [],
@@ -178,19 +189,20 @@ function waitingFor(parts: RunningParts): string[] {
       : []
   })
   if (sources.length > 0) return sources
+  if (parts.role === 'gateway') return outages(parts)
   return [outages(parts), proxy.listening + proxy.refusing === 0 ? 'listeners' : []].flat()
 }
 
 function componentsOf(parts: RunningParts, services: Status['services']): ComponentView[] {
-  const { config, clusterList, admission, mesh, chain, names, proxy, health, publication } = parts
+  const { config, clusterList, admission, mesh, chain, names, proxy, health, publication, tunnelling, role } = parts
   const publisher = publication.view()
   return [
     sourcesView(clusterList, mesh, admission),
-    dnsView(config, names),
-    proxyView(proxy),
+    ...(role === 'gateway' ? [] : [dnsView(config, names), proxyView(proxy)]),
     healthView(config, health, services),
     pluginsView(chain),
     ...(publisher ? [publisherView(publisher)] : []),
+    ...tunnelling.components(),
   ]
 }
 
@@ -284,9 +296,13 @@ function publisherView({ where, state, error, services, pending, copies }: Publi
   }
 }
 
-function clusterView(cluster: Config['clusters'][number], { config, mesh, sources }: RunningParts): ClusterView {
+function clusterView(
+  cluster: Config['clusters'][number],
+  { config, mesh, sources, tunnelling }: RunningParts,
+): ClusterView {
   const { id = cluster.id, ...facts } = sources.facts(cluster.name)
   const { services, globalServices, backends, changedAt } = mesh.summary(cluster.name)
+  const tunnels = tunnelling.tunnels(cluster.name)
   return {
     name: cluster.name,
     id,
@@ -294,6 +310,7 @@ function clusterView(cluster: Config['clusters'][number], { config, mesh, source
     ...(cluster.tenant === undefined ? {} : { tenant: cluster.tenant }),
     source: sourceText(cluster.source),
     link: linkView(mesh.link(cluster.name)),
+    ...(tunnels ? { tunnels } : {}),
     services,
     globalServices,
     backends,

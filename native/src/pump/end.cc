@@ -1,4 +1,6 @@
 // The end of a connection, exactly once: reported at once, its descriptors closed after TypeScript has been woken.
+#include <sys/epoll.h>
+
 #include "pump/pump.h"
 
 namespace starlane {
@@ -24,6 +26,23 @@ void Pump::end(uint32_t slot, Connection& connection, Reason reason, bool reset)
   event.reason = static_cast<int32_t>(reason);
   event.totals.sent = static_cast<double>(connection.from[kClient].bytes);
   event.totals.received = static_cast<double>(connection.from[kBackend].bytes);
+  outbox_.send(event);
+}
+
+// The connection goes on elsewhere, with all bytes that its client has sent: none has been read.
+void Pump::handOver(uint32_t slot, Connection& connection) {
+  const int fd = connection.fd[kClient].release();
+  epoll_ctl(epoll_.get(), EPOLL_CTL_DEL, fd, nullptr);
+  budget_.held--;
+  waiting_--;
+  connection.state = State::Dead;
+  dead_.push_back(slot);
+
+  Record event{};
+  event.kind = static_cast<int32_t>(Event::HandedOver);
+  event.slot = static_cast<int32_t>(slot);
+  event.generation = connection.generation;
+  event.error = fd;
   outbox_.send(event);
 }
 

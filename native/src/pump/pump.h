@@ -106,6 +106,7 @@ class Pump {
   void cut(uint32_t slot, Connection& connection, Reason reason);
   void end(uint32_t slot, Connection& connection, Reason reason, bool reset);
   void endAll();
+  void handOver(uint32_t slot, Connection& connection);
 
   Shared& shared_;
   PumpOptions options_;

@@ -11,7 +11,7 @@
 namespace starlane {
 
 // Raise it with every change of what the two sides send each other: an addon built from older sources is then refused.
-constexpr int32_t kProtocol = 6;
+constexpr int32_t kProtocol = 7;
 
 enum class Event : int32_t {
   Accepted = 1,          // slot, generation, listener, port, family, address
@@ -29,6 +29,7 @@ enum class Event : int32_t {
   FrontendClosed = 12,   // frontend: its address is free
   Heard = 13,            // slot, generation: bytes of the connection's backend were passed on since the last sweep
   TurnedAway = 14,       // listener, port, family, address: reset, since no descriptor is left for a dial
+  HandedOver = 15,       // slot, generation, error: no errno but the client's descriptor, which is TypeScript's now; the last event
 };
 
 enum class Command : int32_t {
@@ -44,6 +45,7 @@ enum class Command : int32_t {
   Forget = 9,          // slot, generation: answered by Dropped
   CloseFrontend = 10,  // frontend
   Configure = 11,      // idleMs, halfClosedMs of TCP connections
+  HandOver = 12,       // slot, generation: gives up a client that waits; answered by HandedOver, unless it has ended before
 };
 
 enum class Reason : int32_t { Done = 0, ClientReset = 1, BackendReset = 2, Idle = 3, HalfClosed = 4, Cut = 5, Refused = 6, BackendLost = 7 };

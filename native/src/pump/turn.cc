@@ -164,6 +164,9 @@ void Pump::executeOn(Command kind, const Record& command) {
     case Command::Refuse:
       end(slot, connection, Reason::Refused, true);
       break;
+    case Command::HandOver:
+      if (connection.state == State::Waiting) handOver(slot, connection);
+      break;
     case Command::Cut:
       cut(slot, connection, Reason::Cut);
       break;

@@ -24,6 +24,7 @@ export class EngineCore implements Engine, FlowContext {
   readonly name: string
   readonly chooser: EngineParts['chooser']
   readonly onHeard: (backend: Backend) => void
+  readonly tunnels: EngineParts['tunnels']
   options: EngineOptions
   readonly clock: EngineParts['clock']
   readonly log: EngineParts['log']
@@ -50,12 +51,13 @@ export class EngineCore implements Engine, FlowContext {
 
   constructor(
     name: string,
-    { chooser, onHeard = () => {}, options, clock, log }: EngineParts,
+    { chooser, onHeard = () => {}, tunnels, options, clock, log }: EngineParts,
     createTransport: (context: FlowContext) => Transport,
   ) {
     this.name = name
     this.chooser = chooser
     this.onHeard = onHeard
+    this.tunnels = tunnels
     this.options = options
     this.clock = clock
     this.log = log

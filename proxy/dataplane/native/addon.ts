@@ -24,7 +24,7 @@ export interface NativePump {
 }
 
 /** The version of what the two sides send each other: `kProtocol` of native/src/pump/ring.h. */
-export const protocol = 6
+export const protocol = 7
 
 export interface NativeAddon {
   readonly protocol: number

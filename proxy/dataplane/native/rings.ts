@@ -20,6 +20,7 @@ export const Event = {
   frontendClosed: 12,
   heard: 13,
   turnedAway: 14,
+  handedOver: 15,
 } as const
 
 export const Command = {
@@ -34,6 +35,7 @@ export const Command = {
   forget: 9,
   closeFrontend: 10,
   configure: 11,
+  handOver: 12,
 } as const
 
 /** Why a TCP connection ended, in the event `gone`. */
@@ -93,7 +95,7 @@ export interface EventRecord {
   readonly listener: number
   /** Id of a UDP frontend. */
   readonly frontend: number
-  /** An errno; 0 for none. */
+  /** An errno, 0 for none; in `handedOver` a descriptor. */
   readonly error: number
   /** One of {@link Reason}. */
   readonly reason: number

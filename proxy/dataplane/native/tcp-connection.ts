@@ -1,49 +1,110 @@
-/** The bytes of one TCP connection, carried by the pump: commands to it, named by slot and generation. */
+/**
+ * The bytes of one TCP connection, carried by the pump: commands to it, named by slot and generation. If its backend is behind a
+ * gateway, the pump hands the client over once the tunnel's stream is open, and the tunnel carries the bytes.
+ */
+import type { Socket } from 'node:net'
 import type { Backend } from '../../model/backend.ts'
-import type { Client } from '../../model/flow.ts'
+import type { Client, CloseReason } from '../../model/flow.ts'
+import type { TunnelStream } from '../../model/tunnel/tunnels.ts'
 import type { ListenerState } from '../flow/listener-state.ts'
 import { TcpConnection } from '../flow/tcp-connection.ts'
+import { Tunnelled } from '../flow/tunnelled.ts'
 import { addressBytes, impossibleAddress } from './address.ts'
 import type { PumpContext } from './pump-context.ts'
 import { Command, type Rings } from './rings.ts'
 
+/** A dial through a tunnel: until its stream is open, then until the pump has handed the client over. */
+type TunnelDial =
+  | { readonly giveUp: () => void; readonly stream?: never }
+  | { readonly giveUp?: never; readonly stream: TunnelStream }
+
+/** The dial was given up because its time was over; the outcome reported is a timeout. */
+const gaveUp = new Error('the dial took too long')
+
 export class NativeConnection extends TcpConnection {
-  readonly #rings: Rings
+  readonly #pump: PumpContext
   readonly #slot: number
   readonly #generation: number
+  #tunnelDial: TunnelDial | undefined
+  #tunnelled: Tunnelled | undefined
 
-  constructor(
-    { flows, rings }: PumpContext,
-    listener: ListenerState,
-    client: Client,
-    slot: number,
-    generation: number,
-  ) {
-    super(flows, listener, client)
-    this.#rings = rings
+  constructor(pump: PumpContext, listener: ListenerState, client: Client, slot: number, generation: number) {
+    super(pump.flows, listener, client)
+    this.#pump = pump
     this.#slot = slot
     this.#generation = generation
   }
 
+  /** Only of a connection that the pump has handed over. */
+  override tick(now: number): void {
+    const limit = this.#tunnelled?.tick(now)
+    if (limit) this.cut(limit)
+  }
+
+  /** The pump has given up the client's socket for the tunnel. */
+  handedOver(socket: Socket): void {
+    const stream = this.#tunnelDial?.stream
+    this.#tunnelDial = undefined
+    socket.on('error', () => {})
+    if (!stream) return void socket.resetAndDestroy()
+    socket.setNoDelay(true)
+    this.connected()
+    this.#pump.handed.add(this)
+    this.#tunnelled = new Tunnelled(this.context, this, socket, stream, (reason, sent, received) => {
+      this.#pump.handed.delete(this)
+      this.ended(reason, sent, received)
+    })
+  }
+
+  override ended(reason: CloseReason | undefined, sent: number, received: number): void {
+    this.#abandonTunnel()
+    super.ended(reason, sent, received)
+  }
+
   protected dial(backend: Backend): void {
+    const { tunnels } = this.context
+    if (tunnels?.carries(backend)) {
+      this.#tunnelDial = { giveUp: tunnels.dial(backend, this.client, (error, stream) => this.#dialled(error, stream)) }
+      return
+    }
     const address = addressBytes(backend)
     if (address) this.#command(Command.connect).setAddress(backend.family, address, backend.port).send()
     else this.failed(impossibleAddress(backend))
   }
 
+  /** Once the stream is open, the connection stands: what is left is on this machine. */
   protected hangUp(): void {
-    this.#command(Command.hangUp).send()
+    if (this.#tunnelDial?.stream) return
+    if (!this.#tunnelDial) return this.#command(Command.hangUp).send()
+    this.#abandonTunnel()
+    this.failed(gaveUp)
   }
 
   protected reset(): void {
+    this.#abandonTunnel()
     this.#command(Command.refuse).send()
   }
 
-  protected end(): void {
-    this.#command(Command.cut).send()
+  protected end(reason: CloseReason): void {
+    if (this.#tunnelled) this.#tunnelled.cut(reason)
+    else this.#command(Command.cut).send()
+  }
+
+  #dialled(error: Error | undefined, stream: TunnelStream | undefined): void {
+    this.#tunnelDial = undefined
+    if (error) return this.failed(error)
+    if (!stream) return
+    this.#tunnelDial = { stream }
+    this.#command(Command.handOver).send()
+  }
+
+  #abandonTunnel(): void {
+    this.#tunnelDial?.giveUp?.()
+    this.#tunnelDial?.stream?.reset()
+    this.#tunnelDial = undefined
   }
 
   #command(kind: number): Rings {
-    return this.#rings.command(kind, this.#slot, this.#generation)
+    return this.#pump.rings.command(kind, this.#slot, this.#generation)
   }
 }

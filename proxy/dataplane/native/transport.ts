@@ -1,4 +1,5 @@
 /** Carries flows by a native pump: reads its events, passes each to its flow, and sends commands. */
+import { Socket } from 'node:net'
 import { getSystemErrorName } from 'node:util'
 import type { Client, CloseReason } from '../../model/flow.ts'
 import type { Frontend, GlobalService } from '../../model/service.ts'
@@ -24,6 +25,7 @@ const noSlot = -1
 export class NativeTransport implements Transport, PumpContext {
   readonly flows: FlowContext
   readonly rings: Rings
+  readonly handed = new Set<{ tick(now: number): void }>()
   readonly #pump: NativePump
   /** TCP listeners and UDP frontends by id, until the pump has closed their sockets. */
   readonly #listeners = new Map<number, NativeListener>()
@@ -80,6 +82,7 @@ export class NativeTransport implements Transport, PumpContext {
     if (this.#stopped) return
     const { most } = this.flows.descriptors
     const descriptors = Number.isFinite(most) ? most : -1
+    for (const connection of this.handed) connection.tick(now)
     this.rings.command(Command.sweep).setLimit(idleLimitMs(this.flows)).setDescriptors(descriptors).setNow(now).send()
   }
 
@@ -132,6 +135,8 @@ export class NativeTransport implements Transport, PumpContext {
         return this.#connections[event.slot]?.failed(systemError('connect', event.error))
       case Event.gone:
         return this.#gone(event)
+      case Event.handedOver:
+        return this.#handedOver(event)
       case Event.heard:
         return this.#connections[event.slot]?.heard()
       case Event.fault:
@@ -186,6 +191,17 @@ export class NativeTransport implements Transport, PumpContext {
     this.#openConnections--
     connection.ended(reasons.get(event.reason), event.sent(), event.received())
     this.#hold()
+  }
+
+  #handedOver(event: EventRecord): void {
+    const connection = this.#connections[event.slot]
+    this.#connections[event.slot] = undefined
+    this.#openConnections--
+    this.#hold()
+    // Reading begins at once; the client's bytes have waited in the kernel.
+    const socket = new Socket({ fd: event.error, readable: true, writable: true, allowHalfOpen: true })
+    if (connection && !this.#stopped) connection.handedOver(socket)
+    else socket.resetAndDestroy()
   }
 
   /** Undefined for an event about an earlier session of the slot. */

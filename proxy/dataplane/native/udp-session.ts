@@ -3,6 +3,7 @@ import type { Backend } from '../../model/backend.ts'
 import type { Client } from '../../model/flow.ts'
 import { UdpSession } from '../flow/udp-session.ts'
 import { addressBytes, impossibleAddress } from './address.ts'
+import { DatagramBridge } from './datagram-bridge.ts'
 import type { PumpContext } from './pump-context.ts'
 import { Command, type Rings } from './rings.ts'
 import type { NativeUdpFrontend } from './udp-frontend.ts'
@@ -11,6 +12,12 @@ export class NativeSession extends UdpSession {
   readonly #rings: Rings
   readonly #slot: number
   readonly #generation: number
+  /** While the backend is behind a gateway. */
+  #bridge: DatagramBridge | undefined
+  /** Whether the pump was told of the bridge. */
+  #linked = false
+  /** Why the way through the gateway has ended. */
+  #failure: Error | undefined
 
   constructor(
     { flows, rings }: PumpContext,
@@ -30,7 +37,27 @@ export class NativeSession extends UdpSession {
     return this.#generation === generation
   }
 
+  override linkEnded(error: Error | undefined, sent: number, received: number): void {
+    const failure = this.#failure
+    this.#closeBridge()
+    super.linkEnded(failure ?? error, sent, received)
+  }
+
   protected openLink(backend: Backend): Error | undefined {
+    const { tunnels } = this.context
+    if (tunnels?.carries(backend)) {
+      this.#bridge = new DatagramBridge(
+        tunnels,
+        backend,
+        this.client,
+        (address, port) => {
+          this.#linked = true
+          this.#command(Command.link).setAddress(4, address, port).send()
+        },
+        error => this.#bridgeFailed(error),
+      )
+      return undefined
+    }
     const address = addressBytes(backend)
     if (!address) return impossibleAddress(backend)
     this.#command(Command.link).setAddress(backend.family, address, backend.port).send()
@@ -38,11 +65,34 @@ export class NativeSession extends UdpSession {
   }
 
   protected closeLink(): void {
+    if (this.#bridge && !this.#linked) return this.#neverLinked()
+    this.#closeBridge()
     this.#command(Command.unlink).send()
   }
 
   protected forget(): void {
+    this.#closeBridge()
     this.#command(Command.forget).send()
+  }
+
+  /** The pump answers with the totals of its link, if it has one. */
+  #bridgeFailed(error: Error): void {
+    this.#failure = error
+    if (this.#linked) this.#command(Command.unlink).send()
+    else this.#neverLinked()
+  }
+
+  /** The pump still waits for a link, and will not ask again. */
+  #neverLinked(): void {
+    this.linkEnded(undefined, 0, 0)
+    this.asked()
+  }
+
+  #closeBridge(): void {
+    this.#bridge?.close()
+    this.#bridge = undefined
+    this.#linked = false
+    this.#failure = undefined
   }
 
   #command(kind: number): Rings {

@@ -2,9 +2,11 @@
 import type { Socket } from 'node:net'
 import type { Backend } from '../../model/backend.ts'
 import type { CloseReason } from '../../model/flow.ts'
+import type { TunnelStream } from '../../model/tunnel/tunnels.ts'
 import { perConnection } from '../flow/descriptors.ts'
 import type { ListenerState } from '../flow/listener-state.ts'
 import { TcpConnection } from '../flow/tcp-connection.ts'
+import { Tunnelled } from '../flow/tunnelled.ts'
 import { Inlet } from './buffers.ts'
 import { dial } from './dial.ts'
 import { Pipe } from './pipe.ts'
@@ -25,6 +27,7 @@ export class StreamsConnection extends TcpConnection {
   readonly #turns: Turns
   #giveUp: (() => void) | undefined
   #pipe: Pipe | undefined
+  #tunnelled: Tunnelled | undefined
   #progress = -1
   #received = 0
   #quietSince = 0
@@ -63,7 +66,11 @@ export class StreamsConnection extends TcpConnection {
 
   override tick(now: number): void {
     const pipe = this.#pipe
-    if (!pipe) return
+    if (!pipe) {
+      const limit = this.#tunnelled?.tick(now)
+      if (limit) this.cut(limit)
+      return
+    }
     if (pipe.progress !== this.#progress) {
       this.#progress = pipe.progress
       this.#quietSince = now
@@ -83,6 +90,14 @@ export class StreamsConnection extends TcpConnection {
   }
 
   protected dial(backend: Backend): void {
+    const { tunnels } = this.context
+    if (tunnels?.carries(backend)) {
+      this.#giveUp = tunnels.dial(backend, this.client, (error, stream) => {
+        if (stream) this.#carryThrough(stream)
+        else if (error) this.failed(error)
+      })
+      return
+    }
     this.#giveUp = dial(backend, this.#inlet, (error, socket) => {
       if (socket) this.#carry(socket)
       else if (error) this.failed(error)
@@ -102,6 +117,7 @@ export class StreamsConnection extends TcpConnection {
 
   protected end(reason: CloseReason): void {
     this.#pipe?.cut(reason)
+    this.#tunnelled?.cut(reason)
   }
 
   #carry(socket: Socket): void {
@@ -114,8 +130,18 @@ export class StreamsConnection extends TcpConnection {
     this.#pipe = pipe
   }
 
+  #carryThrough(stream: TunnelStream): void {
+    this.#giveUp = undefined
+    this.connected()
+    this.#tunnelled = new Tunnelled(this.context, this, this.#socket, stream, (reason, sent, received) => {
+      this.#inlet.release()
+      this.ended(reason, sent, received)
+    })
+  }
+
   #clientFailed(): void {
     if (this.#pipe) return this.#pipe.clientFailed()
+    if (this.#tunnelled) return this.#tunnelled.clientFailed()
     this.#giveUp?.()
     this.#inlet.release()
     this.ended('client-reset', 0, 0)

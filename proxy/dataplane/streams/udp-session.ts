@@ -6,6 +6,7 @@ import { noDescriptor } from '../flow/outcome.ts'
 import type { UdpFrontend } from '../flow/udp-frontend.ts'
 import { idleLimitMs, UdpSession } from '../flow/udp-session.ts'
 import { BackendSocket, type BackendSocketEvents } from './backend-socket.ts'
+import { TunnelLink } from './tunnel-link.ts'
 
 /** What a session needs of the listener it belongs to. */
 export interface ReplySocket extends UdpFrontend {
@@ -16,7 +17,7 @@ export interface ReplySocket extends UdpFrontend {
 
 export class StreamsSession extends UdpSession implements BackendSocketEvents {
   declare readonly listener: ReplySocket
-  #socket: BackendSocket | undefined
+  #socket: BackendSocket | TunnelLink | undefined
   #moved = true
   #quietSince = 0
 
@@ -59,6 +60,11 @@ export class StreamsSession extends UdpSession implements BackendSocketEvents {
   protected openLink(backend: Backend): Error | undefined {
     // The session itself is counted already.
     if (this.context.held > this.context.descriptors.most) return noDescriptor()
+    const { tunnels } = this.context
+    if (tunnels?.carries(backend)) {
+      this.#socket = new TunnelLink(tunnels, backend, this.client, this)
+      return undefined
+    }
     const socket = new BackendSocket(backend, this)
     const error = socket.open()
     if (!error) this.#socket = socket
@@ -75,7 +81,7 @@ export class StreamsSession extends UdpSession implements BackendSocketEvents {
     this.listener.left(this)
   }
 
-  #close(): BackendSocket | undefined {
+  #close(): BackendSocket | TunnelLink | undefined {
     const socket = this.#socket
     this.#socket = undefined
     socket?.close()

@@ -18,8 +18,8 @@ import { urgentSuite } from './urgent.ts'
 export function engineConformance(t: Test, engine: EngineUnderTest): void {
   t.test('bytes', async t => streamSuite(t, engine.create))
   t.test('urgent bytes', async t => urgentSuite(t, engine))
-  t.test('pressure', async t => pressureSuite(t, engine.create))
-  t.test('fairness', async t => fairnessSuite(t, engine.create))
+  t.test('pressure', async t => pressureSuite(t, engine))
+  t.test('fairness', async t => fairnessSuite(t, engine))
   t.test('dials and faults', async t => faultSuite(t, engine))
   t.test('drain', async t => drainSuite(t, engine.create))
   t.test('shares', async t => sharesSuite(t, engine.create))

@@ -7,14 +7,14 @@ import { freePort } from '../../support/backend.ts'
 import { eventually } from '../../support/eventually.ts'
 import { backend as backendOf } from '../../support/model.ts'
 import { program } from '../../support/programs/program.ts'
-import { type CreateEngine, Rig } from './rig.ts'
+import { type EngineUnderTest, Rig } from './rig.ts'
 
 const mebibyte = 1024 * 1024
 const seconds = 2
 /** A turn of four transfers, and what they move meanwhile in the buffers of the kernel and on other cores. */
 const mostPerRoundTrip = 6 * mebibyte
 
-export function fairnessSuite(t: Test, create: CreateEngine): void {
+export function fairnessSuite(t: Test, { create, perRoundTrip = mostPerRoundTrip }: EngineUnderTest): void {
   const load = program(t, fileURLToPath(new URL('../../../bench/load/fairness.c', import.meta.url)))
   if (!load) {
     t.pass('there is no C compiler for the load')
@@ -44,6 +44,6 @@ export function fairnessSuite(t: Test, create: CreateEngine): void {
     const { echoes, gbits } = JSON.parse(String(line)) as { echoes: number; gbits: number }
     const bytes = (gbits * 1e9 * seconds) / 8
     t.ok(bytes > 16 * mebibyte, `${Math.round(bytes / mebibyte)} MiB in bulk`)
-    t.ok(bytes / echoes < mostPerRoundTrip, `${(bytes / echoes / mebibyte).toFixed(2)} MiB per round trip`)
+    t.ok(bytes / echoes < perRoundTrip, `${(bytes / echoes / mebibyte).toFixed(2)} MiB per round trip`)
   })
 }

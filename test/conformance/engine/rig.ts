@@ -25,6 +25,12 @@ export interface EngineUnderTest extends EngineInChild {
   readonly create: CreateEngine
   /** What becomes of a byte sent with MSG_OOB; those around it always arrive. */
   readonly urgentBytes: 'kept' | 'lost'
+  /** What one flow that is not read may hold in this process; by default 1 MiB. */
+  readonly holds?: number
+  /** How many bytes four transfers may move during one round trip of a small message; by default 6 MiB. */
+  readonly perRoundTrip?: number
+  /** False where something else in its process opens sockets for each flow. */
+  readonly alone?: boolean
   /** Whether clients can wait to be accepted until there is a descriptor for their dial. */
   readonly accepts: 'when it can' | 'always'
 }

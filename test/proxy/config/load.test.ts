@@ -40,6 +40,9 @@ function warnings(text: string): string[] {
   return parseConfig(text, 'conf/x.yaml', {}).warnings.map(({ place, path, message }) => `${place} ${path}: ${message}`)
 }
 
+/** Of a cluster that is reached without gateways. */
+const direct = { route: 'direct', gateways: [], trustDomain: undefined, identities: [] }
+
 t.test('the defaults are those of the design', async t => {
   t.same(config(clusters), {
     cluster: 'one',
@@ -48,6 +51,7 @@ t.test('the defaults are those of the design', async t => {
         name: 'one',
         id: 1,
         source: { manifests: resolve('conf/one') },
+        ...direct,
         allow: { loopback: undefined, cidrs: undefined, namespaces: undefined, services: undefined },
         tenant: undefined,
         globalNamespaces: 'all',
@@ -57,6 +61,7 @@ t.test('the defaults are those of the design', async t => {
         name: 'two',
         id: 2,
         source: { manifests: resolve('conf/two') },
+        ...direct,
         allow: { loopback: undefined, cidrs: undefined, namespaces: undefined, services: undefined },
         tenant: undefined,
         globalNamespaces: 'all',
@@ -138,6 +143,8 @@ t.test('the defaults are those of the design', async t => {
       options: undefined,
     })),
     publish: undefined,
+    tunnel: { certificates: undefined },
+    gateway: undefined,
     writeBack: {
       endpointSlices: false,
       serviceImports: false,
@@ -403,7 +410,7 @@ dns: { listen: "localhost:53" }
       'CONF_CLUSTER 7  clusters[1].id: 300 is more than maxConnectedClusters (255); choose another, or set 511 in every cluster',
       'CONF_CLUSTER 8  clusters[2].name: "two" is already the name of clusters[1]',
       'CONF_CLUSTER 9  clusters[2].id: 1 is already the id of clusters[0]',
-      'CONF_FIELD 11  prxy: is not a known key; did you mean "proxy"? (known keys: cluster, clusters, maxConnectedClusters, clustermesh, location, stale, state, dns, proxy, health, plugins, publish, writeBack, admin, recorder, log)',
+      'CONF_FIELD 11  prxy: is not a known key; did you mean "proxy"? (known keys: cluster, clusters, maxConnectedClusters, clustermesh, location, stale, state, dns, proxy, health, plugins, publish, tunnel, gateway, writeBack, admin, recorder, log)',
       'CONF_FIELD 13  proxy.drain: 30 has no unit; write 30s or 30ms',
       'CONF_FIELD 14  proxy.dial: timeout (10s) is longer than budget (5s), the time for all attempts together',
       'CONF_FIELD 16  proxy.limits.connections: "10k" is not a whole number from 1 to 1000000',
@@ -679,4 +686,36 @@ t.test('any text gives a configuration, or a ConfigError with one line per fault
   }))
   const settings = table(tree).map(value => JSON.stringify(value))
   holds(fc.property(settings, answers))
+})
+
+t.test('tunnels need gateways and certificates, and lead to other clusters', async t => {
+  const given = (more: string, rest = '') =>
+    `cluster: one\nclusters:\n  - { name: one, id: 1, source: { manifests: a } }\n  - { name: two, id: 2, source: { manifests: b }, ${more} }\n${rest}`
+  const tls = 'tunnel: { certificates: ./tls }\n'
+  const { clusters: parsed, tunnel } = config(
+    given('route: tunnel, gateways: [gw.example, "192.0.2.1:9", "[2001:db8::1]:15008"]', tls),
+  )
+  t.same(
+    parsed[1]?.gateways.map(({ text }) => text),
+    ['gw.example:15008', '192.0.2.1:9', '[2001:db8::1]:15008'],
+  )
+  t.match(tunnel.certificates, /\/conf\/tls$/)
+  t.match(faults(given('route: tunnel', tls)), [
+    /clusters\[1\]\.gateways: is missing; give the gateways of the cluster/,
+  ])
+  t.match(faults(given('route: tunnel, gateways: [a]')), [
+    /clusters\[1\]\.route: needs certificates; set tunnel\.certif/,
+  ])
+  t.match(faults(given('gateways: ["a:0", "a b", ""]')), [/"a:0" is not a gateway; write HOST:15008/, /"a b"/, /""/])
+  t.match(faults(given('identities: [spiffe://x]')), [/"spiffe:\/\/x" is not a SPIFFE id/])
+  t.match(faults(given('trustDomain: "A B"')), [/"A B" is not a trust domain/])
+  t.match(faults(given('id: 2', 'gateway: {}\n').replace(', id: 2 }', ' }')), [
+    /gateway\.certificates: is missing, and `tunnel/,
+  ])
+  t.match(
+    faults(
+      `cluster: one\nclusters:\n  - { name: one, id: 1, source: { manifests: a }, route: tunnel, gateways: [a] }\n${tls}`,
+    ),
+    [/clusters\[0\]\.route: is for other clusters/],
+  )
 })

@@ -1,0 +1,94 @@
+/** The fields of tunnels: how a cluster is reached, its gateways and identities, and the gateway of the local cluster. */
+import { isTrustDomain, parseSpiffeId } from '../model/tunnel/identity.ts'
+import {
+  bad,
+  checked,
+  endpoint,
+  type Field,
+  type Fields,
+  field,
+  integer,
+  list,
+  oneOf,
+  optional,
+  scalar,
+  shown,
+  table,
+  text,
+} from './fields.ts'
+import { path, type Resolve } from './kinds.ts'
+
+export const defaultGatewayPort = 15_008
+
+/** Of one of `clusters`. */
+export const routeFields = {
+  route: oneOf(
+    'How its backends are reached: `direct` dials their addresses, `tunnel` goes through its gateways over mutual TLS. With `tunnel` its addresses may be those of other clusters too.',
+    ['direct', 'tunnel'],
+    'direct',
+  ),
+  gateways: list('Its gateways, for `route: tunnel`. New connections are spread over all of them.', gateway(), []),
+  trustDomain: optional(
+    checked(text('The trust domain of its certificates. By default that of the own certificate.'), name =>
+      isTrustDomain(name) ? undefined : `${shown(name)} is not a trust domain; use a-z, 0-9, -, _ and .`,
+    ),
+  ),
+  identities: list(
+    'The SPIFFE ids that stand for the cluster, instead of spiffe://TRUST_DOMAIN/ns/CLUSTER/sa/gateway and …/sa/proxy.',
+    spiffeId('A SPIFFE id.'),
+    [],
+  ),
+} satisfies Fields
+
+export function tunnelFields(resolve: Resolve) {
+  return {
+    certificates: optional(
+      path(
+        'A folder with `tls.crt`, `tls.key` and `ca.crt`, watched: what is shown to gateways of other clusters. By default that of `gateway`.',
+        resolve,
+      ),
+    ),
+  } satisfies Fields
+}
+
+export function gatewayFields(resolve: Resolve) {
+  return {
+    listen: endpoint('The address to listen on.', `0.0.0.0:${defaultGatewayPort}`),
+    certificates: optional(
+      path('A folder with `tls.crt`, `tls.key` and `ca.crt`, watched. By default that of `tunnel`.', resolve),
+    ),
+    limits: table('How much other clusters may hold at a time. At the limit each cluster gets its share.', {
+      sessions: integer('The maximum number of sessions, which are TLS connections.', { min: 1, max: 1_000_000 }, 1000),
+      streams: integer('The maximum number of streams, which are flows.', { min: 1, max: 1_000_000 }, 10_000),
+    }),
+  } satisfies Fields
+}
+
+export interface GatewayText {
+  readonly host: string
+  readonly port: number
+  /** `gw.example:15008` */
+  readonly text: string
+}
+
+/** `gw.example`, `gw.example:15008`, `192.0.2.1`, `[2001:db8::1]:15008`. */
+function gateway(): Field<GatewayText> {
+  return field('host:port', 'A gateway.', undefined, value => {
+    const written = scalar(value)
+    const [, six, name, port = String(defaultGatewayPort)] =
+      /^(?:\[([0-9a-fA-F:.]+)\]|([A-Za-z0-9](?:[A-Za-z0-9._-]{0,252})))(?::(\d{1,5}))?$/.exec(written) ?? []
+    const host = six ?? name
+    if (host === undefined || !(Number(port) > 0 && Number(port) <= 65_535))
+      return bad(`${shown(value)} is not a gateway; write HOST:${defaultGatewayPort} or ADDRESS:${defaultGatewayPort}`)
+    return { host, port: Number(port), text: six === undefined ? `${host}:${port}` : `[${host}]:${port}` }
+  })
+}
+
+function spiffeId(help: string): Field<string> {
+  return field('SPIFFE id', help, undefined, value => {
+    const written = scalar(value)
+    return parseSpiffeId(written)
+      ? written
+      : bad(`${shown(value)} is not a SPIFFE id; write spiffe://DOMAIN/ns/NAMESPACE/sa/ACCOUNT`)
+  })
+}

@@ -1,0 +1,64 @@
+/** An open connection whose bytes a tunnel carries, in any engine: looks for idleness, and for bytes of the backend. */
+import type { Socket } from 'node:net'
+import type { CloseReason } from '../../model/flow.ts'
+import type { Carriage, TunnelStream } from '../../model/tunnel/tunnels.ts'
+import type { FlowContext } from './flow-context.ts'
+import type { TcpConnection } from './tcp-connection.ts'
+
+/** Probes of a silent client begin after this; the tunnel finds out about the rest by itself. */
+const keepAliveMs = 180_000
+
+export class Tunnelled {
+  readonly #context: FlowContext
+  readonly #connection: TcpConnection
+  readonly #carriage: Carriage
+  #progress = -1
+  #received = 0
+  #quietSince: number
+  #keptAlive = false
+
+  /** `done` is called once, never before the constructor returns. */
+  constructor(
+    context: FlowContext,
+    connection: TcpConnection,
+    client: Socket,
+    stream: TunnelStream,
+    done: (reason: CloseReason, sent: number, received: number) => void,
+  ) {
+    this.#context = context
+    this.#connection = connection
+    this.#quietSince = context.clock.now()
+    const carriage = stream.carry(client, reason => done(reason, carriage.sent, carriage.received))
+    this.#carriage = carriage
+  }
+
+  /** Why it should be ended now, if it has been idle for too long. */
+  tick(now: number): 'idle' | 'half-closed' | undefined {
+    const carriage = this.#carriage
+    if (carriage.progress !== this.#progress) {
+      this.#progress = carriage.progress
+      this.#quietSince = now
+      this.#context.connectionShares.active(this.#connection)
+      if (carriage.received !== this.#received) this.#connection.heard()
+      this.#received = carriage.received
+      return undefined
+    }
+    if (!this.#keptAlive) {
+      this.#keptAlive = true
+      carriage.keepAlive(keepAliveMs)
+    }
+    const { tcpMs, halfClosedMs } = this.#context.options.idle
+    const limit = carriage.halfClosed ? halfClosedMs : tcpMs
+    if (limit === 0 || now - this.#quietSince < limit) return undefined
+    return carriage.halfClosed ? 'half-closed' : 'idle'
+  }
+
+  /** The client's socket has failed. */
+  clientFailed(): void {
+    this.#carriage.clientFailed()
+  }
+
+  cut(reason: CloseReason): void {
+    this.#carriage.cut(reason)
+  }
+}

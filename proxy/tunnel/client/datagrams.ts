@@ -1,0 +1,69 @@
+/** Datagrams to a backend behind a gateway: a CONNECT-UDP (RFC 9298). */
+import { type ClientHttp2Stream, constants } from 'node:http2'
+import type { DatagramEvents, TunnelDatagrams } from '../../model/tunnel/tunnels.ts'
+import { DatagramReader, encodeDatagram } from '../wire/datagrams.ts'
+
+/** Datagrams kept while the way is being opened; what comes beyond that is lost, as UDP may. */
+const maxWaiting = 128
+/** Bytes that may wait for the tunnel. */
+const maxQueued = 256 << 10
+
+export class DatagramStream implements TunnelDatagrams {
+  readonly #events: DatagramEvents
+  readonly #giveUp: () => void
+  #waiting: Uint8Array[] | undefined = []
+  #stream: ClientHttp2Stream | undefined
+  #over = false
+
+  /** `ask` sends the request; its answer comes to {@link answered} or {@link failed}. */
+  constructor(events: DatagramEvents, ask: (link: DatagramStream) => () => void) {
+    this.#events = events
+    this.#giveUp = ask(this)
+  }
+
+  send(message: Uint8Array): void {
+    if (this.#over) return
+    if (this.#waiting) {
+      // The sender may use its memory again.
+      if (this.#waiting.length < maxWaiting) this.#waiting.push(Uint8Array.from(message))
+      return
+    }
+    if (this.#stream && this.#stream.writableLength <= maxQueued) this.#stream.write(encodeDatagram(message))
+  }
+
+  close(): void {
+    if (this.#over) return
+    this.#over = true
+    this.#giveUp()
+    this.#stream?.end()
+    this.#stream?.resume()
+  }
+
+  answered(stream: ClientHttp2Stream): void {
+    this.#stream = stream
+    const reader = new DatagramReader(payload => {
+      if (!this.#over) this.#events.replied(payload)
+    })
+    stream.on('data', (chunk: Buffer) => {
+      if (!this.#over && !reader.push(chunk)) this.#fail(stream, 'EPROTO', 'the gateway sends no datagrams')
+    })
+    stream.once('end', () => this.#fail(stream, 'ECONNREFUSED', 'the gateway ended the flow'))
+    stream.once('close', () => this.#fail(stream, 'ECONNREFUSED', 'the gateway reset the flow'))
+    const waiting = this.#waiting ?? []
+    this.#waiting = undefined
+    if (!this.#over) this.#events.opened()
+    for (const message of waiting) this.send(message)
+  }
+
+  failed(error: Error): void {
+    if (this.#over) return
+    this.#over = true
+    this.#events.failed(error, this.#waiting ?? [])
+  }
+
+  #fail(stream: ClientHttp2Stream, code: string, message: string): void {
+    if (this.#over) return
+    if (!stream.closed) stream.close(constants.NGHTTP2_CANCEL)
+    this.failed(Object.assign(new Error(message), { code }))
+  }
+}

@@ -1,0 +1,231 @@
+/** The way to one cluster: its gateways, and what waits for a tunnel to one of them. */
+import { type ClientHttp2Stream, constants, type IncomingHttpHeaders, type OutgoingHttpHeaders } from 'node:http2'
+import type { Log } from '../../model/log.ts'
+import type { Clock, Random } from '../../model/time/clock.ts'
+import type { ClusterIdentity } from '../../model/tunnel/identity.ts'
+import type { TunnelView } from '../../model/views.ts'
+import type { Credentials } from '../certificates/credentials.ts'
+import { dialError } from '../wire/answers.ts'
+import { GatewayPool } from './gateway-pool.ts'
+import { type GatewayAddress, lookMs, type Tunnel } from './tunnel.ts'
+
+export interface RouteParts {
+  readonly identity: ClusterIdentity
+  readonly gateways: readonly GatewayAddress[]
+  readonly credentials: Credentials
+  readonly clock: Clock
+  readonly random: Random
+  readonly log: Log
+  /** Streams of the whole process. */
+  readonly inUse: () => number
+  /** A gateway became reachable, or none is. */
+  readonly changed: () => void
+}
+
+/** Who waits for the answer to a request. */
+export interface Asking {
+  /** 200. The stream is the receiver's from then on. */
+  answered(stream: ClientHttp2Stream, headers: IncomingHttpHeaders): void
+  failed(error: Error): void
+}
+
+export class Route {
+  readonly #parts: RouteParts
+  readonly #pools: GatewayPool[]
+  readonly #waiting = new Set<Request>()
+  readonly #stop: () => void
+  readonly #unwatch: () => void
+  #turn = 0
+
+  constructor(parts: RouteParts) {
+    const { gateways, identity, credentials, clock, random, log } = parts
+    this.#parts = parts
+    const changed = () => this.#changed()
+    this.#pools = gateways.map(
+      gateway => new GatewayPool({ gateway, identity, credentials, clock, random, log, changed }),
+    )
+    this.#stop = clock.every(lookMs, () => this.#look())
+    this.#unwatch = credentials.onChange(() => {
+      for (const pool of this.#pools) pool.rotated()
+    })
+  }
+
+  get streams(): number {
+    return this.#pools.reduce((sum, pool) => sum + pool.streams, 0)
+  }
+
+  /** Whether a tunnel to any gateway is open. */
+  get isOpen(): boolean {
+    return this.#pools.some(pool => pool.view().state === 'open')
+  }
+
+  /** Why no gateway can be reached; undefined while one can, or before that is known. */
+  get failure(): string | undefined {
+    if (this.#pools.some(pool => pool.error === undefined)) return undefined
+    return this.#pools.map(({ gateway, error }) => `${gateway.text}: ${error}`).join('; ') || 'it has no gateway'
+  }
+
+  views(): TunnelView[] {
+    return this.#pools.map(pool => pool.view())
+  }
+
+  /**
+   * Sends a request through the tunnel with the fewest streams. While no answer has come, a tunnel that dies or falls silent is
+   * left for another: nothing but the request has been sent. Returns a function that gives up without a call of `asking`.
+   */
+  request(headers: OutgoingHttpHeaders, asking: Asking, isFlow = true): () => void {
+    const request = new Request(headers, asking, isFlow, without => this.#pick(without))
+    // Never before the caller has the function returned.
+    queueMicrotask(() => this.#try(request))
+    return () => {
+      this.#waiting.delete(request)
+      request.abandon()
+    }
+  }
+
+  leave(): void {
+    this.#end()
+    for (const pool of this.#pools) pool.leave()
+  }
+
+  destroy(): void {
+    this.#end()
+    for (const pool of this.#pools) pool.destroy()
+  }
+
+  #end(): void {
+    this.#stop()
+    this.#unwatch()
+  }
+
+  #try(request: Request): void {
+    if (request.over) return
+    this.#waiting.delete(request)
+    const outcome = request.send(() => this.#try(request))
+    if (outcome === 'sent') return
+    // Every gateway that is up was tried, or none is up: one that is being connected may take it.
+    if (this.#pools.some(pool => pool.connecting && !request.tried.has(pool.gateway.text))) {
+      this.#waiting.add(request)
+      return
+    }
+    const why = this.failure ?? request.why ?? `the tunnels to ${this.#parts.identity.cluster} are full or have died`
+    request.fail(
+      Object.assign(new Error(`no gateway of ${this.#parts.identity.cluster}: ${why}`), { code: 'ENETUNREACH' }),
+    )
+  }
+
+  /** The tunnel with the fewest streams over all gateways; equal ones take turns. */
+  #pick(without: ReadonlySet<string>): Tunnel | undefined {
+    let best: Tunnel | undefined
+    const count = this.#pools.length
+    this.#turn = (this.#turn + 1) % Math.max(count, 1)
+    for (let i = 0; i < count; i++) {
+      const pool = this.#pools[(this.#turn + i) % count] as GatewayPool
+      const tunnel = without.has(pool.gateway.text) ? undefined : pool.pick()
+      if (tunnel && tunnel.streams < (best?.streams ?? Number.POSITIVE_INFINITY)) best = tunnel
+    }
+    return best
+  }
+
+  #look(): void {
+    const inUse = this.#parts.inUse()
+    for (const pool of this.#pools) pool.look(inUse)
+  }
+
+  #changed(): void {
+    for (const request of [...this.#waiting]) this.#try(request)
+    this.#parts.changed()
+  }
+}
+
+/** One request until its answer, over as many tunnels as it takes. */
+class Request {
+  over = false
+  /** Gateways whose tunnel has died, or was silent, while the answer was due. */
+  readonly tried = new Set<string>()
+  /** How the last stream ended, if it had no answer. */
+  why: string | undefined
+  readonly #isFlow: boolean
+  readonly #headers: OutgoingHttpHeaders
+  readonly #asking: Asking
+  readonly #pick: (without: ReadonlySet<string>) => Tunnel | undefined
+  #stream: ClientHttp2Stream | undefined
+  #settled: () => void = () => {}
+  #attempts = 0
+
+  constructor(
+    headers: OutgoingHttpHeaders,
+    asking: Asking,
+    isFlow: boolean,
+    pick: (without: ReadonlySet<string>) => Tunnel | undefined,
+  ) {
+    this.#isFlow = isFlow
+    this.#headers = headers
+    this.#asking = asking
+    this.#pick = pick
+  }
+
+  /** `again`: the tunnel is not to be waited for. */
+  send(again: () => void): 'sent' | 'no tunnel' {
+    if (++this.#attempts > maxAttempts) return 'no tunnel'
+    const tunnel = this.#pick(this.tried)
+    if (!tunnel) return 'no tunnel'
+    const { text } = tunnel.parts.gateway
+    let isOver = false
+    const move = () => {
+      if (isOver || this.over) return
+      isOver = true
+      this.tried.add(text)
+      if (!stream.closed) stream.close(constants.NGHTTP2_CANCEL)
+      again()
+    }
+    const opened = tunnel.open(this.#headers, move, this.#isFlow)
+    if (!opened) {
+      this.tried.add(text)
+      return this.send(again)
+    }
+    const { stream, settled } = opened
+    this.#stream = stream
+    this.#settled = settled
+    stream.once('response', headers => {
+      if (isOver || this.over) return
+      isOver = true
+      this.over = true
+      settled()
+      const status = headers[':status'] ?? 0
+      if (status === 200) return this.#asking.answered(stream, headers)
+      stream.resume()
+      if (!stream.closed) stream.close(constants.NGHTTP2_NO_ERROR)
+      this.#asking.failed(dialError(status, textOf(headers['proxy-status'])))
+    })
+    stream.once('close', () => {
+      if (isOver || this.over) return
+      // The gateway has begun to leave, or is gone.
+      this.why = `${text} ended the stream without an answer (code ${stream.rstCode})`
+      move()
+    })
+    return 'sent'
+  }
+
+  fail(error: Error): void {
+    if (this.over) return
+    this.over = true
+    this.#settled()
+    this.#asking.failed(error)
+  }
+
+  abandon(): void {
+    if (this.over) return
+    this.over = true
+    this.#settled()
+    const stream = this.#stream
+    if (stream && !stream.closed) stream.close(constants.NGHTTP2_CANCEL)
+  }
+}
+
+/** Tunnels that one request may use up. */
+const maxAttempts = 8
+
+function textOf(value: string | string[] | undefined): string | undefined {
+  return Array.isArray(value) ? value.join(', ') : value
+}

@@ -1,0 +1,283 @@
+/**
+ * The gateway of a cluster: serves the backends of its shared services to other clusters, over HTTP/2 and mutual TLS 1.3. Who
+ * asks is what the certificate says; what is served is what the directory says and the chain allows.
+ */
+
+import { constants, performServerHandshake } from 'node:http2'
+import type { AddressInfo } from 'node:net'
+import { createServer, type Server, type TLSSocket } from 'node:tls'
+import { endpointText, type SocketAddress, unmapped } from '../../model/address.ts'
+import { MeshError, messageOf } from '../../model/error.ts'
+import type { Chooser } from '../../model/flow.ts'
+import type { Log } from '../../model/log.ts'
+import type { Clock } from '../../model/time/clock.ts'
+import { type ClusterIdentity, clusterOf } from '../../model/tunnel/identity.ts'
+import type { GatewayView } from '../../model/views.ts'
+import type { Credentials } from '../certificates/credentials.ts'
+import { type Examined, examine, examineAgain } from '../certificates/examine.ts'
+import { keepsRoots } from '../certificates/material.ts'
+import { serverSettings } from '../wire/settings.ts'
+import type { GatewayContext, GatewayOptions } from './context.ts'
+import { FairLimit, type Held } from './fair-limit.ts'
+import type { Offers } from './offers.ts'
+import { Peer } from './peer.ts'
+
+export interface GatewayParts {
+  readonly listen: SocketAddress
+  readonly credentials: Credentials
+  /** The clusters that may come, as they are now. */
+  readonly peers: () => readonly ClusterIdentity[]
+  readonly offers: Offers
+  readonly chooser: Chooser
+  readonly options: GatewayOptions
+  readonly clock: Clock
+  readonly log: Log
+}
+
+/** Flows of the engine count from 1; those of the gateway from here. */
+const firstId = 2 ** 40
+const handshakeMs = 5000
+/** How long a refused peer may take to read why. */
+const refusalMs = 500
+/** Refusals of one peer for one reason: at most one log line in this time. */
+const quietMs = 10_000
+const maxQuiet = 1000
+
+export class Gateway implements GatewayContext {
+  options: GatewayOptions
+  readonly chooser: Chooser
+  readonly offers: Offers
+  readonly clock: Clock
+  readonly log: Log
+  readonly streams = new FairLimit<Held>(() => this.options.limits.streams)
+  draining = false
+  readonly #parts: GatewayParts
+  readonly #peers = new FairLimit<PeerEntry>(() => this.options.limits.sessions)
+  readonly #sessions = new Set<PeerEntry>()
+  readonly #refusals = new Map<string, { readonly at: number; times: number }>()
+  #server: Server | undefined
+  #lastId = firstId
+  #stopTicking: () => void = () => {}
+  #unwatch: () => void = () => {}
+  #failure: MeshError | undefined
+  #refused = 0
+  #whenEmpty: (() => void) | undefined
+
+  constructor(parts: GatewayParts) {
+    this.#parts = parts
+    this.options = parts.options
+    this.chooser = parts.chooser
+    this.offers = parts.offers
+    this.clock = parts.clock
+    this.log = parts.log
+  }
+
+  nextId(): number {
+    return ++this.#lastId
+  }
+
+  /** Where it listens; undefined before and after. */
+  get address(): SocketAddress | undefined {
+    const at = this.#server?.address() as AddressInfo | null | undefined
+    return at ? { address: at.address, port: at.port } : undefined
+  }
+
+  get failure(): MeshError | undefined {
+    return this.#failure
+  }
+
+  /** Listens. Without a usable certificate it does so as soon as there is one. Does not reject: see {@link failure}. */
+  async start(): Promise<void> {
+    const { credentials } = this.#parts
+    this.#unwatch = credentials.onChange(() => void this.#rotated())
+    this.#stopTicking = this.clock.every(1000, () => this.#tick())
+    if (credentials.material) await this.#listen()
+    else this.#failure = new MeshError('CERTIFICATE', 'the gateway has no usable certificate yet, and does not listen')
+  }
+
+  configure(options: GatewayOptions): void {
+    this.options = options
+  }
+
+  view(): GatewayView {
+    const { address } = this
+    const clusters = Map.groupBy(this.#sessions, ({ peer }) => peer.client.identity.cluster)
+    return {
+      ...(address ? { address: endpointText(address.address, address.port) } : {}),
+      ...(this.#failure ? { error: this.#failure.message } : {}),
+      sessions: this.#sessions.size,
+      streams: this.streams.size,
+      refused: this.#refused,
+      clusters: [...clusters].map(([cluster, sessions]) => ({
+        cluster,
+        sessions: sessions.length,
+        streams: this.streams.of(cluster),
+      })),
+    }
+  }
+
+  /** Accepts nothing new, tells the peers, and lets streams in progress end within the drain time. */
+  async close(): Promise<void> {
+    this.draining = true
+    const server = this.#server
+    server?.close()
+    for (const { peer } of this.#sessions) peer.leave()
+    if (this.#sessions.size > 0) {
+      const empty = Promise.withResolvers<void>()
+      this.#whenEmpty = empty.resolve
+      const cancel = this.clock.after(this.options.drainMs, () => this.#cutAll())
+      await empty.promise
+      cancel()
+    }
+    this.destroy()
+  }
+
+  /** Cuts everything now. */
+  destroy(): void {
+    this.draining = true
+    this.#stopTicking()
+    this.#unwatch()
+    this.#server?.close()
+    this.#server = undefined
+    this.#cutAll()
+  }
+
+  #cutAll(): void {
+    for (const { peer } of [...this.#sessions]) peer.cut('shutdown')
+  }
+
+  async #listen(): Promise<void> {
+    const { listen, credentials } = this.#parts
+    const server = createServer({
+      ...credentials.serverOptions(),
+      requestCert: true,
+      // Refused below, where there is a way to say why.
+      rejectUnauthorized: false,
+      ALPNProtocols: ['h2'],
+      handshakeTimeout: handshakeMs,
+      noDelay: true,
+    })
+    server.on('secureConnection', socket => this.#onConnection(socket))
+    server.on('tlsClientError', (error, socket) => {
+      const { remoteAddress = '' } = socket
+      this.#noteRefusal(unmapped(remoteAddress), `the TLS handshake failed: ${messageOf(error)}`)
+    })
+    this.#server = server
+    try {
+      await new Promise<void>((resolve, reject) => {
+        server.once('error', reject)
+        server.listen({ host: listen.address, port: listen.port, backlog: 1024 }, resolve)
+      })
+      server.removeAllListeners('error')
+      server.on('error', error => this.log.warn('gateway.fault', { why: error.message }))
+      this.#failure = undefined
+      const { address } = this
+      this.log.info('gateway.listening', { address: address && endpointText(address.address, address.port) })
+    } catch (error) {
+      this.#server = undefined
+      const at = endpointText(listen.address, listen.port)
+      const remedy = 'free it, or choose another in gateway.listen'
+      this.#failure = new MeshError('LISTEN', `the gateway cannot listen on ${at}: ${messageOf(error)}; ${remedy}`)
+      this.log.error('gateway.listen-failed', { why: this.#failure.message })
+    }
+  }
+
+  async #rotated(): Promise<void> {
+    const { credentials } = this.#parts
+    if (this.draining) return
+    if (!this.#server) return this.#listen()
+    const options = credentials.serverOptions()
+    if (options) this.#server.setSecureContext(options)
+    this.#examineAll()
+  }
+
+  /** Roots and revocations have changed, or certificates have expired: who would be refused now is. */
+  #examineAll(): void {
+    const { material } = this.#parts.credentials
+    if (!material) return
+    for (const { peer } of [...this.#sessions]) {
+      const { shown, client } = peer
+      const isRooted = keepsRoots(peer.material, material, client.identity.cluster)
+      const { why } = examineAgain(shown, material, this.#expected, this.clock.wall(), isRooted)
+      if (why === undefined) {
+        peer.material = material
+        continue
+      }
+      this.#noteRefusal(client.address, why)
+      peer.cut('removed', constants.NGHTTP2_INADEQUATE_SECURITY)
+    }
+  }
+
+  readonly #expected = (id: Parameters<typeof clusterOf>[0]) => clusterOf(id, this.#parts.peers())
+
+  #onConnection(socket: TLSSocket): void {
+    socket.on('error', () => {})
+    const address = unmapped(socket.remoteAddress ?? '')
+    const { material } = this.#parts.credentials
+    if (socket.destroyed || !material) return void socket.destroy()
+    const found: Examined =
+      socket.alpnProtocol === 'h2'
+        ? examine(socket, material, this.#expected, this.clock.wall())
+        : { why: 'it does not speak HTTP/2 (ALPN h2)' }
+    if (found.why !== undefined) return this.#refuse(socket, address, found.why)
+    const client = Object.freeze({ address, port: socket.remotePort ?? 0, identity: found.identity })
+    const { cluster } = found.identity
+    const peer = new Peer(this, socket, client, found.shown, material, () => {
+      this.#peers.remove(cluster, entry)
+      this.#sessions.delete(entry)
+      if (this.#sessions.size === 0) this.#whenEmpty?.()
+    })
+    const entry: PeerEntry = { peer, evict: () => peer.cut('evicted') }
+    this.#sessions.add(entry)
+    if (!this.#peers.add(cluster, entry)) {
+      this.#noteRefusal(address, `${this.#peers.size} sessions are open, the limit`)
+      peer.cut('evicted', constants.NGHTTP2_ENHANCE_YOUR_CALM)
+    } else if (this.draining) peer.leave()
+  }
+
+  /** TLS is up by now, so that the peer can be told why; HTTP/2 has room for that in GOAWAY. */
+  #refuse(socket: TLSSocket, address: string, why: string): void {
+    this.#noteRefusal(address, why)
+    if (socket.alpnProtocol !== 'h2') return void socket.destroy()
+    const session = performServerHandshake(socket, { settings: { ...serverSettings, maxConcurrentStreams: 0 } })
+    session.on('error', () => {})
+    session.on('stream', stream => stream.on('error', () => {}).close(constants.NGHTTP2_REFUSED_STREAM))
+    session.goaway(constants.NGHTTP2_INADEQUATE_SECURITY, 0, Buffer.from(`the gateway refuses this client: ${why}`))
+    this.clock.after(refusalMs, () => session.destroy())
+  }
+
+  #noteRefusal(peer: string, why: string): void {
+    this.#refused++
+    const key = `${peer} ${why}`
+    const now = this.clock.now()
+    const before = this.#refusals.get(key)
+    if (before && now - before.at < quietMs) {
+      before.times++
+      return
+    }
+    if (this.#refusals.size >= maxQuiet) this.#refusals.clear()
+    this.#refusals.set(key, { at: now, times: 0 })
+    this.log.warn('gateway.refused', { peer, why, ...(before && before.times > 0 ? { suppressed: before.times } : {}) })
+  }
+
+  #tick(): void {
+    const now = this.clock.now()
+    const wall = this.clock.wall()
+    let expired = false
+    for (const { peer } of this.#sessions) {
+      peer.tick(now)
+      expired ||= peer.shown.certificate.validToDate.getTime() < wall
+    }
+    if (expired) this.#leaveExpired(wall)
+  }
+
+  /** A peer whose certificate has expired comes again with a new one; streams in progress go on. */
+  #leaveExpired(wall: number): void {
+    for (const { peer } of this.#sessions) if (peer.shown.certificate.validToDate.getTime() < wall) peer.leave()
+  }
+}
+
+interface PeerEntry {
+  readonly peer: Peer
+  evict(): void
+}

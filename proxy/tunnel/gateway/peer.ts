@@ -1,0 +1,157 @@
+/** One session of another cluster at a gateway: its certificate is accepted, and each of its streams is looked at by itself. */
+import type { IncomingHttpHeaders, ServerHttp2Session, ServerHttp2Stream } from 'node:http2'
+import { constants, performServerHandshake } from 'node:http2'
+import type { TLSSocket } from 'node:tls'
+import type { CloseReason } from '../../model/flow.ts'
+import type { Shown } from '../certificates/examine.ts'
+import type { Material } from '../certificates/material.ts'
+import { healthPath } from '../wire/health-lines.ts'
+import { serverSettings, sessionMemory, sessionWindow, streamWindow } from '../wire/settings.ts'
+import { parseTarget, parseUdpPath, type Target } from '../wire/target.ts'
+import type { GatewayContext } from './context.ts'
+import { answer, type GatewayFlow, notHere, type PeerClient } from './flow.ts'
+import { HealthFeed } from './health-feed.ts'
+import { GatewayTcpFlow } from './tcp-flow.ts'
+import { GatewayUdpFlow } from './udp-flow.ts'
+
+/** As a ztunnel does: a peer that owes an answer for so long is gone. */
+const ping = { everyMs: 10_000, answerMs: 20_000 }
+
+export class Peer {
+  readonly client: PeerClient
+  readonly shown: Shown
+  /** With the roots that its certificate leads to. */
+  material: Material
+  readonly since: number
+  readonly flows = new Set<GatewayFlow>()
+  readonly #context: GatewayContext
+  readonly #session: ServerHttp2Session
+  readonly #feeds = new Set<HealthFeed>()
+  readonly #closed: () => void
+  #pingedAt: number | undefined
+  #heardAt: number
+  #lastPing = 0
+  #window = streamWindow(0)
+
+  /** `closed` is called once, when nothing is left of it. */
+  constructor(
+    context: GatewayContext,
+    socket: TLSSocket,
+    client: PeerClient,
+    shown: Shown,
+    material: Material,
+    closed: () => void,
+  ) {
+    this.client = client
+    this.shown = shown
+    this.material = material
+    this.#context = context
+    this.#closed = closed
+    this.since = context.clock.wall()
+    this.#heardAt = context.clock.now()
+    const session = performServerHandshake(socket, { settings: serverSettings, maxSessionMemory: sessionMemory })
+    this.#session = session
+    session.setLocalWindowSize(sessionWindow)
+    session.on('stream', (stream, headers) => this.#onStream(stream, headers))
+    session.on('error', error =>
+      context.log.debug('gateway.session-failed', { peer: client.address, why: error.message }),
+    )
+    session.on('close', () => this.#ended())
+  }
+
+  /** Called about every second. */
+  tick(now: number): void {
+    for (const flow of this.flows) flow.tick(now)
+    if (this.#pingedAt !== undefined && now - this.#pingedAt >= ping.answerMs) return this.cut('backend-lost')
+    if (this.#pingedAt === undefined && now - this.#lastPing >= ping.everyMs) this.#ping(now)
+  }
+
+  /** Takes no new streams; ends when those in progress have. */
+  leave(): void {
+    for (const feed of this.#feeds) feed.close()
+    if (!this.#session.closed) this.#session.close()
+  }
+
+  cut(reason: CloseReason, code: number = constants.NGHTTP2_NO_ERROR): void {
+    for (const flow of [...this.flows]) flow.cut(reason)
+    this.#session.destroy(undefined, code)
+  }
+
+  #ping(now: number): void {
+    if (this.#session.destroyed) return
+    this.#pingedAt = now
+    this.#lastPing = now
+    this.#session.ping(() => {
+      this.#pingedAt = undefined
+      this.#heardAt = this.#context.clock.now()
+    })
+  }
+
+  get heardAt(): number {
+    return this.#heardAt
+  }
+
+  #onStream(stream: ServerHttp2Stream, headers: IncomingHttpHeaders): void {
+    stream.on('error', () => {})
+    const method = headers[':method']
+    const protocol = headers[':protocol']
+    const authority = String(headers[':authority'] ?? '')
+    if (method === 'CONNECT' && protocol === undefined) return this.#connect(stream, parseTarget(authority), 'TCP')
+    if (method === 'CONNECT' && protocol === 'connect-udp')
+      return this.#connect(stream, parseUdpPath(String(headers[':path'] ?? '')), 'UDP')
+    if (method === 'GET' && headers[':path'] === healthPath) return this.#feed(stream)
+    answer(stream, method === 'CONNECT' ? 400 : 405, 'http_request_error', 'only CONNECT is served here')
+  }
+
+  #connect(stream: ServerHttp2Stream, target: Target | undefined, protocol: 'TCP' | 'UDP'): void {
+    const { offers, log } = this.#context
+    if (!target)
+      return answer(
+        stream,
+        400,
+        'http_request_error',
+        'the authority is neither ADDRESS:PORT nor SERVICE.NAMESPACE:PORT',
+      )
+    const found = offers.find(target, protocol)
+    const [first] = found
+    if (!first) {
+      log.info('gateway.unknown-target', { cluster: this.client.identity.cluster, target: textOf(target), protocol })
+      return answer(stream, 401, 'destination_ip_prohibited', notHere)
+    }
+    const Kind = protocol === 'TCP' ? GatewayTcpFlow : GatewayUdpFlow
+    const flow: GatewayFlow = new Kind(this.#context, stream, this.client, first, () => {
+      this.flows.delete(flow)
+      this.#fitWindow()
+    })
+    this.flows.add(flow)
+    this.#fitWindow()
+    flow.begin(found)
+  }
+
+  #feed(stream: ServerHttp2Stream): void {
+    if (this.#feeds.size > 0 || this.#context.draining) {
+      return answer(stream, 503, 'connection_limit_reached', 'this session has a stream of health already')
+    }
+    const feed = new HealthFeed(this.#context, stream, this.client)
+    this.#feeds.add(feed)
+    stream.on('close', () => this.#feeds.delete(feed))
+  }
+
+  /** What streams that are not read may hold together is bounded: the more are open, the smaller their windows. */
+  #fitWindow(): void {
+    const window = streamWindow(this.#context.streams.size)
+    if (window === this.#window || this.#session.destroyed) return
+    this.#window = window
+    this.#session.settings({ initialWindowSize: window })
+  }
+
+  #ended(): void {
+    for (const feed of this.#feeds) feed.close()
+    for (const flow of [...this.flows]) flow.cut('client-reset')
+    this.#closed()
+  }
+}
+
+function textOf(target: Target): string {
+  return 'address' in target ? `${target.address}:${target.port}` : `${target.name}.${target.namespace}:${target.port}`
+}

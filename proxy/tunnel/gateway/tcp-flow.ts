@@ -1,0 +1,82 @@
+/** A CONNECT: a stream joined to a TCP connection to the backend. */
+import { connect, type Socket } from 'node:net'
+import type { Backend } from '../../model/backend.ts'
+import type { CloseReason } from '../../model/flow.ts'
+import { Joint, socketEnd, tunnelEnd } from '../wire/joint.ts'
+import { outcomeOf } from '../wire/outcome.ts'
+import { GatewayFlow } from './flow.ts'
+
+/** Probes of a silent backend begin after this. */
+const keepAliveMs = 5000
+
+export class GatewayTcpFlow extends GatewayFlow {
+  #socket: Socket | undefined
+  #joint: Joint | undefined
+  #progress = -1
+  #quietSince = 0
+
+  tick(now: number): void {
+    const joint = this.#joint
+    if (!joint) return
+    if (joint.progress !== this.#progress) {
+      this.#progress = joint.progress
+      this.#quietSince = now
+      this.context.streams.active(this.client.identity.cluster, this)
+      return
+    }
+    const { tcpMs, halfClosedMs } = this.context.options.idle
+    const limit = joint.halfClosed ? halfClosedMs : tcpMs
+    if (limit > 0 && now - this.#quietSince >= limit) this.cut(joint.halfClosed ? 'half-closed' : 'idle')
+  }
+
+  protected dial({ address, port }: Backend): void {
+    const socket = connect({ host: address, port, allowHalfOpen: true, noDelay: true, autoSelectFamily: false })
+    const failed = (error: Error) => {
+      socket.on('error', () => {})
+      socket.destroy()
+      this.failed(outcomeOf(error), error)
+    }
+    this.#socket = socket
+    socket.once('error', failed)
+    socket.once('connect', () => {
+      if (socket.localPort === port && socket.localAddress === address) return failed(refused(address, port))
+      socket.off('error', failed)
+      this.#carry(socket)
+    })
+  }
+
+  protected hangUp(): void {
+    this.#socket?.on('error', () => {})
+    this.#socket?.destroy()
+  }
+
+  protected cutBoth(reason: CloseReason): void {
+    const joint = this.#joint
+    if (joint?.cut()) this.ended(reason, joint.sent, joint.received)
+  }
+
+  #carry(socket: Socket): void {
+    this.connected()
+    if (this.stream.destroyed || this.stream.closed) {
+      socket.on('error', () => {})
+      socket.resetAndDestroy()
+      return this.ended('client-reset', 0, 0)
+    }
+    socket.setKeepAlive(true, keepAliveMs)
+    this.stream.respond({ ':status': 200 })
+    this.#quietSince = this.context.clock.now()
+    const near = tunnelEnd(this.stream)
+    const joint = new Joint(near, socketEnd(socket), (broken, error) => {
+      const lost = error && 'code' in error && error.code === 'ETIMEDOUT'
+      const reason =
+        broken === 'near' ? 'client-reset' : broken === 'far' ? (lost ? 'backend-lost' : 'backend-reset') : 'done'
+      this.ended(reason, joint.sent, joint.received)
+    })
+    this.#joint = joint
+  }
+}
+
+/** A socket connected to itself: nobody listens there. */
+function refused(address: string, port: number): Error {
+  return Object.assign(new Error(`connect ECONNREFUSED ${address}:${port}`), { code: 'ECONNREFUSED' })
+}

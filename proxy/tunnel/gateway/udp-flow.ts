@@ -1,0 +1,101 @@
+/** A CONNECT-UDP (RFC 9298): datagrams of a stream, sent from a socket of their own to the backend, and its answers. */
+import { createSocket, type Socket } from 'node:dgram'
+import { familyOf } from '../../model/address.ts'
+import type { Backend } from '../../model/backend.ts'
+import type { CloseReason } from '../../model/flow.ts'
+import { DatagramReader, encodeDatagram } from '../wire/datagrams.ts'
+import { codeOf, outcomeOf } from '../wire/outcome.ts'
+import { GatewayFlow } from './flow.ts'
+
+/** Bytes that may wait for the tunnel; answers beyond that are lost, as UDP may. */
+const maxQueued = 256 << 10
+/** Errors of one datagram: it is lost, the flow goes on. */
+const passing: ReadonlySet<string> = new Set(['EMSGSIZE', 'ENOBUFS', 'ENOMEM', 'EAGAIN'])
+
+export class GatewayUdpFlow extends GatewayFlow {
+  #socket: Socket | undefined
+  #sent = 0
+  #received = 0
+  #moved = true
+  #quietSince = 0
+
+  tick(now: number): void {
+    if (this.#moved) {
+      this.#moved = false
+      this.#quietSince = now
+      this.context.streams.active(this.client.identity.cluster, this)
+      return
+    }
+    const { udpMs } = this.context.options.idle
+    if (this.isOpen && udpMs > 0 && now - this.#quietSince >= udpMs) this.cut('idle')
+  }
+
+  protected dial({ address, port }: Backend): void {
+    const family = familyOf(address)
+    // The address is a literal: resolving it here saves a turn of the event loop.
+    const socket = createSocket({
+      type: family === 4 ? 'udp4' : 'udp6',
+      lookup: (literal, _options, found) => found(null, literal, family),
+    })
+    this.#socket = socket
+    socket.on('error', error => this.#socketFailed(error))
+    socket.bind({ port: 0, exclusive: true }, () => {
+      socket.connect(port, address, ((error?: Error) => {
+        if (error) return this.#socketFailed(error)
+        if (this.#socket === socket) this.#carry(socket)
+      }) as () => void)
+    })
+  }
+
+  protected hangUp(): void {
+    const socket = this.#socket
+    this.#socket = undefined
+    socket?.on('error', () => {})
+    socket?.close()
+  }
+
+  protected cutBoth(reason: CloseReason): void {
+    this.#end(reason)
+  }
+
+  #carry(socket: Socket): void {
+    const { stream } = this
+    this.connected()
+    if (stream.destroyed || stream.closed) return this.#end('client-reset')
+    stream.respond({ ':status': 200, 'capsule-protocol': '?1' })
+    const reader = new DatagramReader(payload => {
+      this.#moved = true
+      this.#sent += payload.length
+      socket.send(payload, error => error && this.#socketFailed(error))
+    })
+    stream.on('data', (chunk: Buffer) => {
+      if (this.isOpen && !reader.push(chunk)) this.#end('client-reset')
+    })
+    stream.on('end', () => this.#end('done'))
+    stream.on('close', () => this.#end(stream.rstCode ? 'client-reset' : 'done'))
+    socket.on('message', message => {
+      if (!this.isOpen || stream.writableLength > maxQueued) return
+      this.#moved = true
+      this.#received += message.length
+      stream.write(encodeDatagram(message))
+    })
+  }
+
+  #socketFailed(error: Error): void {
+    if (!this.#socket) return
+    if (!this.isOpen) {
+      this.hangUp()
+      return this.failed(outcomeOf(error), error)
+    }
+    if (!passing.has(codeOf(error))) this.#end('backend-reset')
+  }
+
+  #end(reason: CloseReason): void {
+    if (!this.#socket) return
+    this.hangUp()
+    if (reason === 'done') this.stream.end()
+    else if (!this.stream.destroyed) this.stream.destroy(new Error(reason))
+    this.stream.resume()
+    this.ended(reason, this.#sent, this.#received)
+  }
+}

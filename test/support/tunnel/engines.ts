@@ -1,0 +1,109 @@
+/**
+ * Engines whose backends are all behind a gateway, for the conformance suite: the gateway is in this process, and serves every
+ * address that it is asked for.
+ */
+import { mkdtempSync, rmSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import type { Engine, EngineParts } from '../../../proxy/dataplane/engine.ts'
+import { createNativeEngine } from '../../../proxy/dataplane/native/engine.ts'
+import { createStreamsEngine } from '../../../proxy/dataplane/streams/engine.ts'
+import type { Protocol } from '../../../proxy/model/address.ts'
+import { silentLog } from '../../../proxy/model/log.ts'
+import { systemClock } from '../../../proxy/model/time/clock.ts'
+import type { Tunnels } from '../../../proxy/model/tunnel/tunnels.ts'
+import { Credentials } from '../../../proxy/tunnel/certificates/credentials.ts'
+import { TunnelClient } from '../../../proxy/tunnel/client/tunnel-client.ts'
+import { Gateway } from '../../../proxy/tunnel/gateway/gateway.ts'
+import { type Offer, Offers } from '../../../proxy/tunnel/gateway/offers.ts'
+import type { Target } from '../../../proxy/tunnel/wire/target.ts'
+import { FakeChooser } from '../chooser.ts'
+import { eventually } from '../eventually.ts'
+import { backend, clusterService, FakeDirectory, globalService } from '../model.ts'
+import { folderFor, idOf, TunnelAuthority } from './certificates.ts'
+import { gatewayOptions } from './rig.ts'
+
+class AnyOffers extends Offers {
+  override find(target: Target, protocol: Protocol): readonly Offer[] {
+    if (!('address' in target)) return []
+    const one = backend({ ...target, protocol, cluster: 'cluster-2', remote: false })
+    const local = clusterService({ cluster: 'cluster-2', ports: [{ name: '', protocol, port: target.port }] })
+    const service = globalService({ local, backends: [one] })
+    const [frontend] = service.frontends
+    return frontend ? [{ service, frontend: { ...frontend, backends: [one] } }] : []
+  }
+}
+
+const folder = mkdtempSync(join(tmpdir(), 'starlane-tunnel-'))
+const authority = await TunnelAuthority.create()
+const identity = (cluster: string) => ({ cluster, trustDomain: 'mesh.test', ids: [] })
+const read = async (name: string, id: string) => {
+  const credentials = new Credentials({
+    folder: await folderFor(join(folder, name), authority, id),
+    clusters: () => [],
+    clock: systemClock,
+    log: silentLog,
+  })
+  await credentials.start()
+  return credentials
+}
+const serverCredentials = await read('gateway', idOf('cluster-2', 'gateway'))
+const clientCredentials = await read('proxy', idOf('cluster-1'))
+
+const offers = new AnyOffers('cluster-2', new FakeDirectory(), () => true)
+const gateway = new Gateway({
+  listen: { address: '127.0.0.1', port: 0 },
+  credentials: serverCredentials,
+  peers: () => [identity('cluster-1')],
+  offers,
+  chooser: new FakeChooser(),
+  options: { ...gatewayOptions, limits: { sessions: 1000, streams: 100_000 } },
+  clock: systemClock,
+  log: silentLog,
+})
+await gateway.start()
+const port = gateway.address?.port ?? 0
+const client = new TunnelClient({
+  credentials: clientCredentials,
+  cluster: 'cluster-1',
+  clock: systemClock,
+  random: Math.random,
+  log: silentLog,
+  onHealth() {},
+})
+client.follow([{ identity: identity('cluster-2'), gateways: [{ host: '127.0.0.1', port, text: `127.0.0.1:${port}` }] }])
+await eventually(() => {
+  if (client.views('cluster-2')?.[0]?.state !== 'open') throw new Error(JSON.stringify(client.views('cluster-2')))
+})
+
+/** Backends of the tests are in any cluster. */
+const tunnels: Tunnels = {
+  carries: () => true,
+  dial: ({ address, port }, from, done) => client.dialTo('cluster-2', address, port, from, done),
+  link: (one, from, events) => client.link({ ...one, cluster: 'cluster-2' }, from, events),
+}
+
+export function createTunnelledStreams(parts: EngineParts): Engine {
+  return createStreamsEngine({ ...parts, tunnels })
+}
+
+export function createTunnelledNative(parts: EngineParts): Engine {
+  return createNativeEngine({ ...parts, tunnels })
+}
+
+export function closeTunnels(): void {
+  client.destroy()
+  gateway.destroy()
+  offers.close()
+  for (const credentials of [serverCredentials, clientCredentials]) credentials.close()
+  rmSync(folder, { recursive: true, force: true })
+}
+
+/** What the suite should know of them: both ends, their windows and their sockets are in this process. */
+export const tunnelledEngine = {
+  source: new URL(import.meta.url),
+  urgentBytes: 'lost',
+  holds: 5 << 20,
+  perRoundTrip: 24 << 20,
+  alone: false,
+} as const

@@ -1,0 +1,190 @@
+/** A gateway of cluster-2 and the tunnels of cluster-1 to it, over real sockets on loopback. */
+import { join } from 'node:path'
+import type { Test } from 'tap'
+import type { Backend, Backends } from '../../../proxy/model/backend.ts'
+import type { Log, LogFields } from '../../../proxy/model/log.ts'
+import type { GlobalService, Settings } from '../../../proxy/model/service.ts'
+import { systemClock } from '../../../proxy/model/time/clock.ts'
+import type { ClusterIdentity } from '../../../proxy/model/tunnel/identity.ts'
+import type { TunnelStream } from '../../../proxy/model/tunnel/tunnels.ts'
+import { Credentials } from '../../../proxy/tunnel/certificates/credentials.ts'
+import { TunnelClient } from '../../../proxy/tunnel/client/tunnel-client.ts'
+import type { GatewayOptions } from '../../../proxy/tunnel/gateway/context.ts'
+import { Gateway } from '../../../proxy/tunnel/gateway/gateway.ts'
+import { Offers } from '../../../proxy/tunnel/gateway/offers.ts'
+import { FakeChooser } from '../chooser.ts'
+import { eventually } from '../eventually.ts'
+import { backend as backendOf, clusterService, FakeDirectory, globalService } from '../model.ts'
+import { folderFor, idOf, TunnelAuthority } from './certificates.ts'
+
+export interface Line {
+  readonly event: string
+  readonly fields: LogFields | undefined
+}
+
+export function recordingLog(lines: Line[]): Log {
+  const note = (event: string, fields?: LogFields) => void lines.push({ event, fields })
+  return { debug: note, info: note, warn: note, error: note }
+}
+
+export const gatewayOptions: GatewayOptions = {
+  dial: { timeoutMs: 1000, attempts: 3 },
+  idle: { tcpMs: 3_600_000, halfClosedMs: 60_000, udpMs: 60_000 },
+  drainMs: 300,
+  limits: { sessions: 100, streams: 2000 },
+}
+
+/** One service of cluster-2 with these backends, all of cluster-2. */
+export function sharedService(
+  backends: readonly Backend[],
+  settings: Partial<Settings> = {},
+  name = 'rebel-base',
+): GlobalService {
+  const local = clusterService({ cluster: 'cluster-2', name })
+  return globalService({
+    name,
+    local,
+    settings,
+    backends: backends.map(one => Object.freeze({ ...one, cluster: 'cluster-2', remote: false })),
+  })
+}
+
+export interface GatewayRig {
+  readonly gateway: Gateway
+  readonly chooser: FakeChooser
+  readonly directory: FakeDirectory
+  readonly lines: Line[]
+  readonly credentials: Credentials
+  readonly port: number
+  /** As `gateways` has it. */
+  readonly at: { readonly host: string; readonly port: number; readonly text: string }
+  stop(): void
+}
+
+export async function startGateway(
+  t: Test,
+  {
+    folder,
+    services,
+    peers = [{ cluster: 'cluster-1', trustDomain: 'mesh.test', ids: [] }],
+    options = gatewayOptions,
+    host = '127.0.0.1',
+    port = 0,
+    isShared = ({ settings }: GlobalService) => settings.global && settings.shared,
+  }: {
+    folder: string
+    services: readonly GlobalService[]
+    peers?: readonly ClusterIdentity[]
+    options?: GatewayOptions
+    host?: string
+    port?: number
+    isShared?: (service: GlobalService) => boolean
+  },
+): Promise<GatewayRig> {
+  const lines: Line[] = []
+  const log = recordingLog(lines)
+  const chooser = new FakeChooser()
+  const directory = new FakeDirectory(...services)
+  const clusters = () => peers.map(({ cluster }) => cluster)
+  const credentials = new Credentials({ folder, clusters, clock: systemClock, log })
+  await credentials.start()
+  const offers = new Offers('cluster-2', directory, isShared)
+  const gateway = new Gateway({
+    listen: { address: host, port },
+    credentials,
+    peers: () => peers,
+    offers,
+    chooser,
+    options,
+    clock: systemClock,
+    log,
+  })
+  await gateway.start()
+  const stop = () => {
+    gateway.destroy()
+    offers.close()
+    credentials.close()
+  }
+  t.teardown(stop)
+  const listening = gateway.address?.port ?? 0
+  const at = { host, port: listening, text: `${host}:${listening}` }
+  return { gateway, chooser, directory, lines, credentials, port: listening, at, stop }
+}
+
+export interface ClientRig {
+  readonly client: TunnelClient
+  readonly lines: Line[]
+  readonly credentials: Credentials
+  /** Resolves with an open stream to a backend, or rejects with the error of the dial. */
+  dial(backend: Backend): Promise<TunnelStream>
+  /** Resolves when a tunnel to any gateway is open. */
+  open(): Promise<void>
+}
+
+export async function startClient(
+  t: Test,
+  {
+    folder,
+    gateways,
+    identity = { cluster: 'cluster-2', trustDomain: 'mesh.test', ids: [] },
+    onHealth = () => {},
+  }: {
+    folder: string
+    gateways: readonly { readonly host: string; readonly port: number; readonly text: string }[]
+    identity?: ClusterIdentity
+    onHealth?: (cluster: string) => void
+  },
+): Promise<ClientRig> {
+  const lines: Line[] = []
+  const log = recordingLog(lines)
+  const credentials = new Credentials({ folder, clusters: () => [identity.cluster], clock: systemClock, log })
+  await credentials.start()
+  const client = new TunnelClient({
+    credentials,
+    cluster: 'cluster-1',
+    clock: systemClock,
+    random: Math.random,
+    log,
+    onHealth,
+  })
+  client.follow([{ identity, gateways }])
+  t.teardown(() => {
+    client.destroy()
+    credentials.close()
+  })
+  return {
+    client,
+    lines,
+    credentials,
+    dial: backend =>
+      new Promise((resolve, reject) => {
+        client.dial(backend, { address: '127.0.0.1', port: 40_000 }, (error, stream) =>
+          stream ? resolve(stream) : reject(error),
+        )
+      }),
+    open: () =>
+      eventually(() => {
+        const states = client.views(identity.cluster)?.map(({ state, error }) => `${state} ${error ?? ''}`) ?? []
+        if (!states.some(state => state.startsWith('open'))) throw new Error(states.join())
+      }),
+  }
+}
+
+/** The same backends as cluster-1 knows them. */
+export function behindGateway(backends: Backends): Backend[] {
+  return backends.map(({ address, port, protocol }) =>
+    backendOf({ address, port, protocol, cluster: 'cluster-2', network: 'cluster-2' }),
+  )
+}
+
+/** Certificates of both clusters by one authority, a gateway in front of `backends`, and the tunnels to it. */
+export async function tunnelRig(t: Test, backends: Backends) {
+  const authority = await TunnelAuthority.create()
+  const folder = t.testdir()
+  const serverFolder = await folderFor(join(folder, 'gateway'), authority, idOf('cluster-2', 'gateway'))
+  const clientFolder = await folderFor(join(folder, 'proxy'), authority, idOf('cluster-1'))
+  const server = await startGateway(t, { folder: serverFolder, services: [sharedService(backends)] })
+  const client = await startClient(t, { folder: clientFolder, gateways: [server.at] })
+  await client.open()
+  return { authority, folder, serverFolder, clientFolder, server, client, backends: behindGateway(backends) }
+}
