@@ -1,5 +1,5 @@
-/** Which tenant a client belongs to, by its address. */
-import type { Cidr, Host, Table } from '../../proxy/plugin.ts'
+/** Which tenant a client belongs to, by its certificate or its address. */
+import type { Cidr, Client, Host, Table } from '../../proxy/plugin.ts'
 
 /** The name of a tenant; undefined for the hub, which belongs to no tenant. */
 export type Tenant = string | undefined
@@ -29,7 +29,9 @@ export class Clients {
     }
   }
 
-  tenantOf(address: string): Tenant {
+  /** A client that has come through a gateway is of the cluster that its certificate stands for; its address says nothing. */
+  tenantOf({ address, identity }: Client): Tenant {
+    if (identity) return this.#host.clusters.find(({ name }) => name === identity.cluster)?.tenant
     if (this.#ranges.length === 0) return this.#host.cluster.tenant
     let known = this.#known.get(address)
     if (known === undefined) {

@@ -39,19 +39,19 @@ export default definePlugin({
       return reach
     }
     return {
-      admit: ({ address }, service) => {
-        const tenant = clients.tenantOf(address)
+      admit: (client, service) => {
+        const tenant = clients.tenantOf(client)
         if (tenant === undefined || reachOf(tenant, service).admitted) return undefined
         return { code: 'tenancy', why: `tenant ${tenant} may not use ${service.key}` }
       },
       candidates: ({ client, service }, backends) => {
-        const tenant = clients.tenantOf(client.address)
+        const tenant = clients.tenantOf(client)
         return tenant === undefined ? backends : reachOf(tenant, service).within(backends)
       },
       why: ({ client }, { cluster }) => {
         const owner = host.clusters.find(({ name }) => name === cluster)?.tenant
         const whose = owner === undefined ? 'does not share the service' : `belongs to tenant ${owner}`
-        return `${cluster} ${whose}, and the client belongs to tenant ${clients.tenantOf(client.address)}`
+        return `${cluster} ${whose}, and the client belongs to tenant ${clients.tenantOf(client)}`
       },
       state: () => ({
         local: host.cluster.tenant ?? null,
