@@ -6,6 +6,7 @@ import { demoCommand } from './demo.ts'
 import { dnsCommand } from './dns.ts'
 import { execCommand } from './exec.ts'
 import { explainCommand } from './explain.ts'
+import { gatewayCommand } from './gateway.ts'
 import { installCommand } from './install.ts'
 import { meshCommand } from './mesh/command.ts'
 import { runCommand } from './run.ts'
@@ -21,6 +22,7 @@ import { version } from './version.ts'
 const commands = [
   demoCommand,
   runCommand,
+  gatewayCommand,
   statusCommand,
   servicesCommand,
   explainCommand,

@@ -1,18 +1,27 @@
 /** The process behind `starlane run`: start, signals, reload, stop. */
 import { faultText } from '../config/error.ts'
 import { type Loaded, loadConfig } from '../config/load.ts'
-import { messageOf } from '../model/error.ts'
-import { createRuntime, type Runtime } from '../runtime.ts'
+import { MeshError, messageOf } from '../model/error.ts'
+import { createRuntime, type Runtime, type RuntimeParts } from '../runtime.ts'
 import type { Io } from './terminal/io.ts'
 import { createLog, type ProcessLog } from './terminal/log.ts'
 import { version } from './version.ts'
 
 /** Runs Starlane until a signal or a fatal error stops it. Resolves with the exit code. */
-export async function serve(io: Io, file: string, create = createRuntime): Promise<number> {
+export async function serve(
+  io: Io,
+  file: string,
+  create = createRuntime,
+  role: RuntimeParts['role'] = 'all',
+): Promise<number> {
   const loaded = await loadConfig(file, io.env)
+  if (role === 'gateway' && !loaded.config.gateway) {
+    const remedy = 'add gateway: { listen: 0.0.0.0:15008, certificates: FOLDER }'
+    throw new MeshError('CONF_FIELD', `${file} has no section gateway; ${remedy}`)
+  }
   const log = createLog(loaded.config.log, io)
   warn(log, loaded)
-  const runtime = await create({ loaded, log, version, env: io.env })
+  const runtime = await create({ loaded, log, version, env: io.env, role })
   const ending = handleSignals(io, runtime, log, file)
   try {
     const began = io.clock.now()

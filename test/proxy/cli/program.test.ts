@@ -4,7 +4,19 @@ import { readFileSync } from 'node:fs'
 import t from 'tap'
 import { runLine } from './stage.ts'
 
-const commands = ['demo', 'run', 'status', 'services', 'explain', 'dns', 'validate', 'exec', 'install', 'mesh']
+const commands = [
+  'demo',
+  'run',
+  'gateway',
+  'status',
+  'services',
+  'explain',
+  'dns',
+  'validate',
+  'exec',
+  'install',
+  'mesh',
+]
 
 t.test('every command is listed in the help, and has help of its own with examples', async t => {
   const all = await runLine(['--help'])
