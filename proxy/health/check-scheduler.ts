@@ -1,6 +1,8 @@
 /**
  * Schedules health checks: the first soon after a target is added, then one per interval, with jitter so that targets
- * added together spread out. The interval of a target that passes grows, step by step, up to `relax` times. Limits the checks in flight and the rate of new ones, so that traffic has the CPU it needs.
+ * added together spread out. The interval of a target that passes grows, step by step, up to `relax` times. Limits the checks in
+ * flight and the rate of new ones, so that traffic has the CPU it needs. Each cluster has a lane, and the local one goes first: however
+ * many dead backends a cluster lists, those of others are checked in time.
  */
 import type { Clock, Random } from '../model/time/clock.ts'
 import { DueQueue } from './due-queue.ts'
@@ -26,15 +28,33 @@ export interface CheckSchedulerParts {
   readonly onBehind: () => void
 }
 
+/** The targets of one cluster. */
+interface Lane {
+  readonly local: boolean
+  readonly steady: DueQueue<Target>
+  /**
+   * Targets whose last check failed, and those of another cluster that have had none: each is likely to run into the timeout. They
+   * have at most half of the checks in flight, so that they do not delay those of live targets.
+   */
+  readonly doubtful: DueQueue<Target>
+  targets: number
+  inFlight: number
+  doubtfulInFlight: number
+}
+
+interface Next {
+  readonly lane: Lane
+  readonly queue: DueQueue<Target>
+  readonly target: Target
+}
+
 export class CheckScheduler {
   readonly #parts: CheckSchedulerParts
-  readonly #targets = new Set<Target>()
-  // Failing targets have a queue of their own and at most half of the checks in flight: those of a dead cluster each run
-  // into the timeout and must not delay the checks of live targets.
-  readonly #steady = new DueQueue<Target>()
-  readonly #failing = new DueQueue<Target>()
+  readonly #targets = new Map<Target, Lane>()
+  readonly #lanes = new Map<string, Lane>()
   readonly #inFlight = new Set<Promise<void>>()
-  #failingInFlight = 0
+  /** Of the lanes of other clusters. */
+  #remote = { lanes: 0, inFlight: 0, doubtfulInFlight: 0 }
   #wakeAt = Number.POSITIVE_INFINITY
   #wokeAt = Number.NEGATIVE_INFINITY
   #cancel: () => void = () => {}
@@ -53,9 +73,13 @@ export class CheckScheduler {
 
   add(target: Target): void {
     const { clock, random, intervalMs } = this.#parts
-    this.#targets.add(target)
+    const lane = this.#laneOf(target)
+    lane.targets++
+    this.#targets.set(target, lane)
     target.due = clock.now() + random() * Math.min(intervalMs * firstWithin.share, firstWithin.ms)
-    this.#steady.add(target)
+    const isDoubtful = !lane.local && target.checks.health !== 'up'
+    if (isDoubtful) lane.doubtful.add(target)
+    else lane.steady.add(target)
     this.#arm()
   }
 
@@ -63,18 +87,23 @@ export class CheckScheduler {
   hasten(target: Target): void {
     const { clock, intervalMs } = this.#parts
     const soonest = Math.max(clock.now(), target.checkedAt + intervalMs)
-    if (target.due <= soonest || !this.#steady.has(target)) return
-    this.#steady.remove(target)
+    const steady = this.#targets.get(target)?.steady
+    if (target.due <= soonest || !steady?.has(target)) return
+    steady.remove(target)
     target.due = soonest
-    this.#steady.add(target)
+    steady.add(target)
     this.#arm()
   }
 
   /** A check in flight is not cancelled. */
   remove(target: Target): void {
+    const lane = this.#targets.get(target)
+    if (!lane) return
     this.#targets.delete(target)
-    this.#steady.remove(target)
-    this.#failing.remove(target)
+    lane.steady.remove(target)
+    lane.doubtful.remove(target)
+    lane.targets--
+    this.#forget(lane)
   }
 
   /** Starts no more checks; resolves when none is in flight. */
@@ -88,53 +117,111 @@ export class CheckScheduler {
     const now = this.#parts.clock.now()
     this.#wakeAt = Number.POSITIVE_INFINITY
     this.#wokeAt = now
-    for (let next = this.#next(); next && next.target.due <= now; next = this.#next()) {
+    for (let next = this.#next(now); next && next.target.due <= now; next = this.#next(now)) {
       next.queue.remove(next.target)
       this.#lateMs = now - next.target.due
-      this.#start(next.target, next.queue === this.#failing)
+      this.#start(next)
     }
     this.#watchBacklog(now)
     this.#arm()
   }
 
-  /** The target due first among those that may start now; undefined when too many checks are in flight. */
-  #next(): { target: Target; queue: DueQueue<Target> } | undefined {
-    const { maxInFlight } = this.#parts
-    if (this.#inFlight.size >= maxInFlight) return undefined
-    const steady = this.#steady.first
-    const failing = this.#failingInFlight < Math.max(1, maxInFlight >> 1) ? this.#failing.first : undefined
-    if (failing && !(steady && steady.due <= failing.due)) return { target: failing, queue: this.#failing }
-    return steady && { target: steady, queue: this.#steady }
+  /**
+   * Of the targets that may start now: one of the local cluster if it is due, else one of the cluster with the fewest checks in
+   * flight, else the one that is due first of all. Undefined when too many checks are in flight.
+   */
+  #next(now: number): Next | undefined {
+    if (this.#inFlight.size >= this.#parts.maxInFlight) return undefined
+    let best: Next | undefined
+    for (const lane of this.#lanes.values()) {
+      const next = this.#nextOf(lane)
+      if (next && (!best || goesBefore(next, best, now))) best = next
+    }
+    return best
   }
 
-  #start(target: Target, failing: boolean): void {
+  /** Half of the checks at most are of doubtful targets; of others' and the local cluster's, a quarter is kept for each. */
+  #nextOf(lane: Lane): Next | undefined {
+    const { maxInFlight } = this.#parts
+    const half = Math.max(1, maxInFlight >> 1)
+    const most = Math.max(1, maxInFlight - Math.max(1, maxInFlight >> 2))
+    const all = lane.local ? lane : this.#remote
+    const isShared = lane.local ? this.#remote.lanes > 0 : this.#lanes.size > this.#remote.lanes
+    if (isShared && all.inFlight >= most) return undefined
+    if (!lane.local && this.#remote.lanes > 1 && lane.inFlight >= half) return undefined
+    const steady = lane.steady.first
+    const doubtful = all.doubtfulInFlight < half ? lane.doubtful.first : undefined
+    if (doubtful && !(steady && steady.due <= doubtful.due)) return { lane, queue: lane.doubtful, target: doubtful }
+    return steady && { lane, queue: lane.steady, target: steady }
+  }
+
+  #start({ lane, queue, target }: Next): void {
     const { check, clock, random, intervalMs, relax } = this.#parts
     target.checkedAt = clock.now()
     const jitter = 0.9 + 0.2 * random()
-    if (failing) this.#failingInFlight++
+    const isDoubtful = queue === lane.doubtful
+    this.#count(lane, isDoubtful, 1)
     const run = check(target).then(fails => {
       this.#inFlight.delete(run)
-      if (failing) this.#failingInFlight--
+      this.#count(lane, isDoubtful, -1)
       if (this.#targets.has(target)) {
         target.due = target.checkedAt + intervalMs * Math.min(relax, 1 + target.passes / passesPerStep) * jitter
-        const queue = fails ? this.#failing : this.#steady
-        queue.add(target)
+        const home = this.#moved(target, lane)
+        if (fails) home.doubtful.add(target)
+        else home.steady.add(target)
       }
       this.#arm()
     })
     this.#inFlight.add(run)
   }
 
+  #count(lane: Lane, isDoubtful: boolean, more: 1 | -1): void {
+    const counted = lane.local ? [lane] : [lane, this.#remote]
+    for (const each of counted) {
+      each.inFlight += more
+      if (isDoubtful) each.doubtfulInFlight += more
+    }
+  }
+
+  #laneOf({ cluster, local }: Target): Lane {
+    const known = this.#lanes.get(cluster)
+    if (known) return known
+    const counts = { targets: 0, inFlight: 0, doubtfulInFlight: 0 }
+    const lane: Lane = { local, steady: new DueQueue(), doubtful: new DueQueue(), ...counts }
+    this.#lanes.set(cluster, lane)
+    if (!local) this.#remote.lanes++
+    return lane
+  }
+
+  /** The lane of a target that another cluster may list now. */
+  #moved(target: Target, from: Lane): Lane {
+    const lane = this.#laneOf(target)
+    if (lane === from) return lane
+    lane.targets++
+    from.targets--
+    this.#targets.set(target, lane)
+    this.#forget(from)
+    return lane
+  }
+
+  #forget(lane: Lane): void {
+    if (lane.targets > 0) return
+    for (const [cluster, each] of this.#lanes) if (each === lane) this.#lanes.delete(cluster)
+    if (!lane.local) this.#remote.lanes--
+  }
+
   #watchBacklog(now: number): void {
-    const earliest = Math.min(this.#steady.first?.due ?? now + 1, this.#failing.first?.due ?? now + 1)
-    this.#behindSince = earliest <= now ? (this.#behindSince ?? now) : undefined
+    const isLate = [...this.#lanes.values()].some(({ steady, doubtful }) =>
+      [steady, doubtful].some(({ first }) => first !== undefined && first.due <= now),
+    )
+    this.#behindSince = isLate ? (this.#behindSince ?? now) : undefined
     if (this.#loggedBehind || now - (this.#behindSince ?? now) <= this.#parts.intervalMs) return
     this.#loggedBehind = true
     this.#parts.onBehind()
   }
 
   #arm(): void {
-    const next = this.#closed ? undefined : this.#next()
+    const next = this.#closed ? undefined : this.#next(this.#parts.clock.now())
     if (!next) return
     const at = Math.max(next.target.due, this.#wokeAt + paceMs)
     if (at >= this.#wakeAt) return
@@ -142,4 +229,10 @@ export class CheckScheduler {
     this.#wakeAt = at
     this.#cancel = this.#parts.clock.after(Math.max(0, at - this.#parts.clock.now()), () => this.#wake())
   }
+}
+
+function goesBefore(a: Next, b: Next, now: number): boolean {
+  if (a.target.due > now || b.target.due > now) return a.target.due < b.target.due
+  if (a.lane.local !== b.lane.local) return a.lane.local
+  return a.lane.inFlight - b.lane.inFlight < 0 || (a.lane.inFlight === b.lane.inFlight && a.target.due < b.target.due)
 }

@@ -71,6 +71,8 @@ export class Checker {
         address,
         port,
         watched: new Set(),
+        cluster: watched.cluster,
+        local: watched.local,
         checks: watched.target?.checks ?? unchecked,
         checkedAt: Number.NEGATIVE_INFINITY,
         passes: 0,

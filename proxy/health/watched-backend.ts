@@ -17,6 +17,9 @@ export interface WatchedBackend {
   readonly address: string
   readonly port: number
   readonly protocol: Protocol
+  /** The cluster that its checks count for: the local one if it lists the destination too. */
+  cluster: string
+  local: boolean
   /** What `maxPercent` counts: the pod if it is known. */
   pod: string
   /** The pools it is in; empty after it left. */
@@ -42,6 +45,9 @@ export interface Target extends Due {
   readonly address: string
   readonly port: number
   readonly watched: Set<WatchedBackend>
+  /** As of the backend it is checked for. */
+  cluster: string
+  local: boolean
   checks: CheckState
   /** When the last check was started. */
   checkedAt: number

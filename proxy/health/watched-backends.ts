@@ -92,6 +92,7 @@ export class WatchedBackends {
       const known = this.#current.get(backend.destination)
       if (known) {
         known.pod = podOf(backend)
+        if (!backend.remote && !known.local) assign(known, backend)
         return known
       }
       const added = this.#watch(backend)
@@ -112,6 +113,8 @@ export class WatchedBackends {
       address,
       port,
       protocol,
+      cluster: backend.cluster,
+      local: !backend.remote,
       pod: podOf(backend),
       pools: new Set(),
       target: undefined,
@@ -120,6 +123,7 @@ export class WatchedBackends {
     }
     watched.shown = health
     watched.pod = podOf(backend)
+    assign(watched, backend)
     this.#recent.delete(key)
     this.#current.set(key, watched)
     return watched
@@ -135,6 +139,12 @@ export class WatchedBackends {
     }
     return left
   }
+}
+
+function assign(watched: WatchedBackend, { cluster, remote }: Backend): void {
+  const local = !remote
+  Object.assign(watched, { cluster, local })
+  if (watched.target) Object.assign(watched.target, { cluster, local })
 }
 
 /** The backends of a frontend that may get new flows. */

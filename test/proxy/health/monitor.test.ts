@@ -1,5 +1,5 @@
 /** Which backends health watches, what the checks decide, and when they run. */
-import t from 'tap'
+import t, { type Test } from 'tap'
 import { HealthMonitor } from '../../../proxy/health/monitor.ts'
 import { Mesh } from '../../../proxy/mesh/mesh.ts'
 import { type Health, isHealthy, select } from '../../../proxy/model/backend.ts'
@@ -409,6 +409,76 @@ t.test('a dead cluster does not delay the checks of live backends', async t => {
   const living = probe.times('127.1.0.1:8080')
   t.ok(living.length >= 29, `${living.length} checks in 60 s`)
   t.equal(probe.checks.length - living.length, 600, 'the dead have half of the ceiling')
+})
+
+/** Ten local backends with many dead ones of other clusters, one of which dies: how long until that is known, in milliseconds. */
+async function discovery(t: Test, others: readonly string[], each: number): Promise<{ ms: number; checked: number }> {
+  const dead = others.flatMap((cluster, n) =>
+    Array.from({ length: each }, (_, i) => backend({ address: `10.${n + 2}.${i >> 8}.${i & 255}`, cluster })),
+  )
+  const local = Array.from({ length: 10 }, (_, i) => backend({ address: `127.1.1.${i + 1}` }))
+  const { clock, probe, verdicts, monitor } = watch(
+    t,
+    new FakeDirectory(globalService({ backends: [...local, ...dead] })),
+    {
+      maxInFlight: 20,
+    },
+  )
+  for (const { address } of dead) {
+    probe.answers.set(`${address}:8080`, { outcome: 'failed', why: 'no answer', unanswered: true })
+    probe.slow.set(`${address}:8080`, 1000)
+  }
+  await clock.advance(5000)
+  t.same(verdicts.filter(([, health]) => health === 'up').length, 10, 'the local ones are known soon')
+  const [victim = a] = local
+  probe.down(`${victim.address}:8080`)
+  const died = clock.now()
+  for (let i = 0; i < 600 && monitor.verdict(victim.destination) !== 'down'; i++) await clock.advance(100)
+  return { ms: clock.now() - died, checked: probe.checks.length }
+}
+
+t.test('dead backends of other clusters do not delay the discovery of a dead local one', async t => {
+  const alone = await discovery(t, [], 0)
+  t.ok(alone.ms <= 6500, `alone: ${alone.ms} ms`)
+  const crowd = await discovery(t, ['cluster-2', 'cluster-3'], 2000)
+  t.ok(crowd.ms <= alone.ms + 500, `${crowd.ms} ms with 4000 dead ones, ${alone.ms} ms alone`)
+  t.ok(crowd.checked > 60, 'which are checked all the same')
+})
+
+t.test('a cluster with dead backends only does not delay the first checks of another one', async t => {
+  const dead = Array.from({ length: 2000 }, (_, i) =>
+    backend({ address: `10.2.${i >> 8}.${i & 255}`, cluster: 'cluster-2' }),
+  )
+  const living = backend({ address: '10.3.0.1', cluster: 'cluster-3' })
+  const directory = new FakeDirectory(globalService({ backends: dead }))
+  const { clock, probe, monitor } = watch(t, directory, { maxInFlight: 20 })
+  for (const { address } of dead) {
+    probe.down(`${address}:8080`)
+    probe.slow.set(`${address}:8080`, 1000)
+  }
+  await clock.advance(5000)
+  directory.set(globalService({ backends: [...dead, living] }))
+  await clock.advance(2000)
+  t.equal(monitor.verdict(living.destination), 'up')
+})
+
+t.test('a destination that the local cluster lists too is checked as one of its own', async t => {
+  const far = backend({ address: '10.9.0.1', cluster: 'cluster-2' })
+  const dead = Array.from({ length: 500 }, (_, i) =>
+    backend({ address: `10.2.${i >> 8}.${i & 255}`, cluster: 'cluster-2' }),
+  )
+  const directory = new FakeDirectory(globalService({ backends: [far, ...dead] }))
+  const { clock, probe, monitor } = watch(t, directory, { maxInFlight: 20 })
+  for (const { address } of dead) {
+    probe.down(`${address}:8080`)
+    probe.slow.set(`${address}:8080`, 1000)
+  }
+  await clock.advance(60_000)
+  directory.set(globalService({ backends: [backend({ address: '10.9.0.1' }), ...dead] }))
+  await clock.advance(10_000)
+  probe.down('10.9.0.1:8080')
+  await clock.advance(8000)
+  t.equal(monitor.verdict(far.destination), 'down')
 })
 
 t.test('the result of a check is ignored when its target has left', async t => {
