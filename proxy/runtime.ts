@@ -14,6 +14,7 @@ import type { Views } from './admin/views.ts'
 import { Admission } from './admission/admission.ts'
 import { createBalancer } from './balancer/balancers.ts'
 import { type Chain, createChain } from './chain/chain.ts'
+import type { HostParts } from './chain/host.ts'
 import type { LoadedPlugin } from './chain/loading/instance.ts'
 import { loadPlugins } from './chain/loading/load.ts'
 import { watchFiles } from './clients/file-watch.ts'
@@ -31,6 +32,8 @@ import { endpointText, parseEndpoint } from './model/address.ts'
 import type { Cluster } from './model/cluster.ts'
 import { MeshError, messageOf } from './model/error.ts'
 import type { Balancer, OpenFlows } from './model/flow.ts'
+import { groupFlows } from './model/flows/flow-groups.ts'
+import type { Rehearsal } from './model/flows/rehearsal.ts'
 import type { Location } from './model/location.ts'
 import type { Log } from './model/log.ts'
 import { type Clock, type Random, systemClock } from './model/time/clock.ts'
@@ -52,6 +55,8 @@ import {
 import { machineAddresses, ownSockets } from './runtime/own-sockets.ts'
 import { L4Proxy } from './runtime/proxy.ts'
 import { Publication } from './runtime/publication.ts'
+import { rehearse } from './runtime/rehearsal/rehearsal.ts'
+import { checkedRequest } from './runtime/rehearsal/request.ts'
 import { changedParts, restartFields } from './runtime/reload.ts'
 import { Certificates } from './runtime/status/certificates.ts'
 import { gatewayProbe, told } from './runtime/tunnel/probe.ts'
@@ -61,6 +66,7 @@ import { WriteBack } from './runtime/write-back.ts'
 import { StateStore } from './state/state-store.ts'
 import { WorkloadStore } from './workloads/store.ts'
 
+export { rehearseOffline } from './runtime/rehearsal/offline.ts'
 export { type Report, validate } from './runtime/validate.ts'
 
 export interface RuntimeParts {
@@ -202,6 +208,7 @@ class Starlane implements Runtime {
       startedAt: this.#startedAt,
       clock,
       metrics: () => this.#metrics.text(),
+      rehearse: request => this.#rehearse(request),
     })
     this.#metrics = createMetrics({
       directory: this.#mesh.directory,
@@ -279,14 +286,7 @@ class Starlane implements Runtime {
       uses: loaded.config.plugins,
       folder: dirname(loaded.file),
       placeOf: loaded.placeOf,
-      host: {
-        clusters: () => this.#clusters,
-        location: () => this.#location,
-        workloads: this.#workloads,
-        clock: this.#clock,
-        random: this.#random,
-        log: this.#log,
-      },
+      host: this.#pluginHost(),
       living,
     })
     const [first] = errors
@@ -451,6 +451,39 @@ class Starlane implements Runtime {
     const metrics = parseEndpoint(this.#probes?.address ?? '') ?? this.#config.admin.metrics
     this.#admission.setSockets(ownSockets({ dns, admin, metrics, gateway: this.#tunnelling.gatewayAddress }), machine)
     this.#workloads.setMachine(machine)
+  }
+
+  /** Nothing that runs is touched. */
+  #rehearse(given: unknown): Promise<Rehearsal> {
+    const names = this.#clusters.map(({ name }) => name)
+    const request = checkedRequest(given, [
+      this.#config.cluster,
+      ...names.filter(name => name !== this.#config.cluster),
+    ])
+    const { sinceMs } = request
+    const all =
+      sinceMs === undefined ? { last: '999999' } : { since: `${Math.min(999_999, Math.ceil(sinceMs / 1000))}s` }
+    const past = request.flows ? [] : this.#recording.past(new URLSearchParams(all))
+    if (typeof past === 'string') throw new MeshError('USAGE', past)
+    return rehearse(request, request.flows ?? groupFlows(past).groups, {
+      cluster: this.#config.cluster,
+      directory: this.#mesh.directory,
+      workloads: this.#workloads,
+      plugins: this.#plugins,
+      chain: this.#chain,
+      host: this.#pluginHost(),
+    })
+  }
+
+  #pluginHost(): HostParts {
+    return {
+      clusters: () => this.#clusters,
+      location: () => this.#location,
+      workloads: this.#workloads,
+      clock: this.#clock,
+      random: this.#random,
+      log: this.#log,
+    }
   }
 
   #locate(): void {

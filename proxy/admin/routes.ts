@@ -1,5 +1,6 @@
 /** The routes of the admin API. */
 import { canonicalAddress } from '../model/address.ts'
+import { MeshError } from '../model/error.ts'
 import type { FlowEvent } from '../model/flow-record.ts'
 import { type Answer, type EventSink, type EventStream, fault, json, text } from './answer.ts'
 import type { Views } from './views.ts'
@@ -18,7 +19,12 @@ interface ApiRequest {
   readonly wantsEvents: boolean
   /** The segment that `{name}` matched. */
   part(name: string): string
+  /** Of a POST request. */
+  readonly body: string | undefined
 }
+
+/** The only path that takes a body, by POST. It changes nothing. */
+export const rehearsePath = '/v1/rehearse'
 
 const routes: readonly Route[] = [
   { path: '/', answer: ({ page }) => page },
@@ -32,6 +38,7 @@ const routes: readonly Route[] = [
   { path: '/v1/dns', answer: nameExplanation },
   { path: '/v1/flows', answer: flows },
   { path: '/v1/traffic', answer: ({ views }) => json(200, views.traffic()) },
+  { path: rehearsePath, answer: rehearsal },
   { path: '/v1/config', answer: ({ views }) => json(200, views.config()) },
 ]
 
@@ -46,7 +53,12 @@ export async function answer(
   {
     narrow = false,
     wantsEvents = false,
-  }: { readonly narrow?: boolean | undefined; readonly wantsEvents?: boolean } = {},
+    body,
+  }: {
+    readonly narrow?: boolean | undefined
+    readonly wantsEvents?: boolean
+    readonly body?: string | undefined
+  } = {},
 ): Promise<Answer | EventStream> {
   // A target that starts with two slashes is a path, not a host.
   const url = URL.parse(target.startsWith('/') ? `http://admin${target}` : target)
@@ -62,6 +74,7 @@ export async function answer(
         query: url.searchParams,
         wantsEvents,
         part: name => parts.get(name) ?? '',
+        body,
       })
   }
   const known = offered.map(route => route.path).join(', ')
@@ -152,6 +165,17 @@ function flowSender(sink: EventSink): (events: readonly FlowEvent[]) => void {
 
 function eventText(event: FlowEvent): string {
   return `event: ${'flow' in event ? 'flow' : 'lost'}\ndata: ${JSON.stringify(event)}\n\n`
+}
+
+async function rehearsal({ views, body }: ApiRequest): Promise<Answer> {
+  if (body === undefined) return fault(405, 'METHOD', `${rehearsePath} takes POST with a JSON body`, { allow: 'POST' })
+  try {
+    return json(200, await views.rehearse(JSON.parse(body)))
+  } catch (error) {
+    const isTheirs = error instanceof SyntaxError || (error instanceof MeshError && error.code === 'USAGE')
+    if (!isTheirs) throw error
+    return fault(400, 'BAD_REQUEST', error.message)
+  }
 }
 
 /** The canonical address in `from`; undefined if there is none, null if it is not an address. */

@@ -1,5 +1,5 @@
 /**
- * The admin API over HTTP, for people, probes and Prometheus. It is read-only and has no authentication, so it listens on
+ * The admin API over HTTP, for people, probes and Prometheus. It changes nothing and has no authentication, so it listens on
  * loopback by default.
  *
  *   /                                       the web page
@@ -13,12 +13,14 @@
  *   /v1/flows?service=NS/NAME&last=N        recorded flows; with follow=true as they pass (server-sent events)
  *   /v1/traffic                             rates by service, cluster and client
  *   /v1/config                              the current configuration
+ *   /v1/rehearse                            POST: what other policies, or the loss of a cluster, would do to recorded flows
  *
  * With `admin.metrics`, a second address serves the first three after the page alone, for kubelets and Prometheus, which do not
  * reach the loopback addresses of a Pod.
  */
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http'
 import type { AddressInfo } from 'node:net'
+import { text } from 'node:stream/consumers'
 import { canonicalAddress, endpointText, type SocketAddress } from '../model/address.ts'
 import { MeshError, messageOf } from '../model/error.ts'
 import type { Log } from '../model/log.ts'
@@ -27,7 +29,7 @@ import { type Answer, type EventStream, fault } from './answer.ts'
 import { Connections } from './connections.ts'
 import { EventStreams } from './event-streams.ts'
 import { loadPage } from './page.ts'
-import { answer } from './routes.ts'
+import { answer, rehearsePath } from './routes.ts'
 import type { Views } from './views.ts'
 
 export interface AdminParts {
@@ -45,6 +47,7 @@ const limits = {
   connections: 64,
   reserved: 16,
   headerBytes: 8192,
+  bodyBytes: 32 << 20,
   requestMs: 5000,
   idleMs: 10_000,
   closeMs: 1000,
@@ -125,9 +128,11 @@ export class Admin {
     }
   }
 
-  #answer({ url = '/', headers }: IncomingMessage): Promise<Answer | EventStream> {
+  async #answer(request: IncomingMessage): Promise<Answer | EventStream> {
+    const { url = '/', method, headers } = request
     const wantsEvents = headers.accept?.includes('text/event-stream') ?? false
-    return answer(this.#parts.views, this.#page, url, { narrow: this.#parts.narrow, wantsEvents })
+    const body = method === 'POST' ? await text(request) : undefined
+    return answer(this.#parts.views, this.#page, url, { narrow: this.#parts.narrow, wantsEvents, body })
   }
 
   get #option(): string {
@@ -138,7 +143,8 @@ export class Admin {
   #objection(request: IncomingMessage): Answer | undefined {
     const { method, headers } = request
     const connection = 'close'
-    if (method !== 'GET' && method !== 'HEAD') {
+    const isPost = method === 'POST' && request.url === rehearsePath && !this.#parts.narrow
+    if (method !== 'GET' && method !== 'HEAD' && !isPost) {
       return fault(405, 'METHOD', `${method} is not supported; use GET`, {
         allow: 'GET, HEAD',
         connection,
@@ -148,11 +154,22 @@ export class Admin {
       const message = `the Host header "${headers.host}" is not an address; use http://${this.address}/`
       return fault(403, 'HOST', message, { connection })
     }
+    if (isPost) return objectionToBody(headers)
     if (headers['transfer-encoding'] !== undefined || Number(headers['content-length'] ?? 0) > 0) {
       return fault(413, 'BODY', 'requests must have no body', { connection })
     }
     return undefined
   }
+}
+
+/** A page of another origin cannot send this type without asking first, which is never allowed. */
+function objectionToBody(headers: IncomingMessage['headers']): Answer | undefined {
+  const connection = 'close'
+  if (headers['content-type'] !== 'application/json')
+    return fault(415, 'BODY', 'the body must be of type application/json', { connection })
+  const length = headers['transfer-encoding'] === undefined ? Number(headers['content-length']) : Number.NaN
+  if (length <= limits.bodyBytes) return undefined
+  return fault(413, 'BODY', `the body must have a content-length of at most ${limits.bodyBytes}`, { connection })
 }
 
 export function createAdmin(parts: AdminParts): Admin {

@@ -1,5 +1,6 @@
 /** What the admin API needs from the runtime. */
 import type { FlowEvent } from '../model/flow-record.ts'
+import type { Rehearsal } from '../model/flows/rehearsal.ts'
 import type { Traffic } from '../model/flows/traffic.ts'
 import type { Json } from '../model/text/json.ts'
 import type { Explanation, NameExplanation, ServiceView, Status } from '../model/views.ts'
@@ -15,6 +16,8 @@ export interface Views {
   addressOf(pod: string): string | undefined
   /** The rcode is FORMERR if the name or type is malformed. Asks upstream resolvers as a client's query would. */
   dns(name: string, type: string, from?: string): Promise<NameExplanation>
+  /** What other policies, or the loss of a cluster, would do to recorded flows. Throws or rejects with USAGE for a bad request. */
+  rehearse(request: unknown): Promise<Rehearsal>
   /** The current configuration with all defaults, without secrets. */
   config(): Json
   /** Prometheus text, format 0.0.4. */

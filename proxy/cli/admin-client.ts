@@ -1,10 +1,11 @@
 /** Finds the admin address of a running Starlane and asks it over HTTP. */
-import { get, type IncomingMessage } from 'node:http'
+import { get, type IncomingMessage, request } from 'node:http'
 import { text } from 'node:stream/consumers'
 import type { Command } from 'commander'
 import { canonicalAddress, endpointText } from '../model/address.ts'
 import { MeshError, messageOf } from '../model/error.ts'
 import type { FlowEvent } from '../model/flow-record.ts'
+import type { Rehearsal, RehearsalRequest } from '../model/flows/rehearsal.ts'
 import type { Traffic } from '../model/flows/traffic.ts'
 import { didYouMean } from '../model/text/spelling.ts'
 import type { Explanation, NameExplanation, ServiceView, Status } from '../model/views.ts'
@@ -67,6 +68,14 @@ export class AdminClient {
     return this.#required(`/v1/dns?${query}`, ({ way }) => Array.isArray(way))
   }
 
+  /** Rejects with USAGE if the request makes no sense there. */
+  async rehearse(request: RehearsalRequest): Promise<Rehearsal> {
+    const path = '/v1/rehearse'
+    const answer = await this.#get<Rehearsal>(path, JSON.stringify(request))
+    if (Array.isArray(answer?.changes)) return answer
+    throw this.#notStarlane(`has no ${path}`)
+  }
+
   traffic(): Promise<Traffic> {
     return this.#required('/v1/traffic', ({ services }) => Array.isArray(services))
   }
@@ -106,8 +115,8 @@ export class AdminClient {
   }
 
   /** Undefined when the server answers that the object does not exist. A bad request is an error of the command line. */
-  async #get<T>(path: string): Promise<T | undefined> {
-    const { status, text } = await this.#ask(path)
+  async #get<T>(path: string, body?: string): Promise<T | undefined> {
+    const { status, text } = await this.#ask(path, body)
     if (status === 200) return this.#parsed(text) as T
     const { error } = Object(this.#parsed(text)) as { error?: object }
     if (status === 404 && error) return undefined
@@ -120,9 +129,9 @@ export class AdminClient {
     return this.#notStarlane(`answered with status ${status}: ${error?.message ?? 'no reason given'}`)
   }
 
-  async #ask(path: string): Promise<{ status: number; text: string }> {
+  async #ask(path: string, body?: string): Promise<{ status: number; text: string }> {
     try {
-      return await fetchText(new URL(path, this.#base))
+      return await fetchText(new URL(path, this.#base), body)
     } catch (error) {
       throw this.#unreachable(error)
     }
@@ -172,12 +181,15 @@ function reasonOf(error: unknown): string {
 }
 
 /** Not `fetch`, which blocks some ports, such as 6000. */
-function fetchText(url: URL): Promise<{ status: number; text: string }> {
+function fetchText(url: URL, body?: string): Promise<{ status: number; text: string }> {
   return new Promise((resolve, reject) => {
-    const request = get(url, { agent: false, signal: AbortSignal.timeout(10_000) }, response => {
+    const sent = body === undefined ? {} : { method: 'POST', headers: headersOf(body) }
+    const signal = AbortSignal.timeout(body === undefined ? 10_000 : 60_000)
+    const asked = request(url, { agent: false, signal, ...sent }, response => {
       text(response).then(text => resolve({ status: response.statusCode ?? 0, text }), reject)
     })
-    request.once('error', reject)
+    asked.once('error', reject)
+    asked.end(body)
   })
 }
 
@@ -188,6 +200,10 @@ function open(url: URL, signal: AbortSignal): Promise<IncomingMessage> {
     request.setTimeout(10_000, () => request.destroy(new Error('no answer within 10 s')))
     request.once('error', reject)
   })
+}
+
+function headersOf(body: string): Record<string, string | number> {
+  return { 'content-type': 'application/json', 'content-length': Buffer.byteLength(body) }
 }
 
 /** Uses --admin, else the address in --config, else $STARLANE_ADMIN, else the default address. */

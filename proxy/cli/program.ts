@@ -9,6 +9,7 @@ import { explainCommand } from './explain.ts'
 import { gatewayCommand } from './gateway.ts'
 import { installCommand } from './install.ts'
 import { meshCommand } from './mesh/command.ts'
+import { rehearseCommand } from './rehearse/command.ts'
 import { runCommand } from './run.ts'
 import { observeCommand } from './see/observe.ts'
 import { statCommand, topCommand } from './see/top.ts'
@@ -31,6 +32,7 @@ const commands = [
   statCommand,
   dnsCommand,
   validateCommand,
+  rehearseCommand,
   execCommand,
   installCommand,
   meshCommand,
@@ -47,6 +49,7 @@ Examples:
   starlane observe -f                        watch flows as they pass
   starlane explain rebel-base                which backends would a client get, and why?
   starlane dns rebel-base                    how does the name resolve, and why?
+  starlane rehearse --policy deny.yaml       what would this policy refuse?
   starlane exec -- curl -s rebel-base        call a service of the mesh by its name
   starlane install node-agent -c FILE        install it in a cluster
 

@@ -1,22 +1,9 @@
 /** Checks a configuration as far as possible without binding an address or sending a packet. */
-import { dirname } from 'node:path'
-import { Admission } from '../admission/admission.ts'
-import { createBalancer } from '../balancer/balancers.ts'
-import { createChain } from '../chain/chain.ts'
-import { loadPlugins } from '../chain/loading/load.ts'
 import type { Loaded } from '../config/load.ts'
-import { Mesh } from '../mesh/mesh.ts'
 import type { Problem } from '../model/error.ts'
-import { silentLog } from '../model/log.ts'
-import type { Sink } from '../model/sink.ts'
-import { systemClock } from '../model/time/clock.ts'
 import type { PluginView } from '../model/views.ts'
-import { createManifestsSource } from '../sources/manifests/manifests-source.ts'
-import { WorkloadStore } from '../workloads/store.ts'
-import { rightsOf, sourceText } from './cluster-sources.ts'
-import { clustersOf } from './options.ts'
-import { machineAddresses, ownSockets } from './own-sockets.ts'
-import { bothSinks } from './sinks.ts'
+import { sourceText } from './cluster-sources.ts'
+import { readOffline } from './offline.ts'
 import { pluginsOf } from './views.ts'
 
 export interface Report {
@@ -34,51 +21,11 @@ export interface Report {
   readonly problems: readonly Problem[]
 }
 
-export async function validate({ config, file, placeOf }: Loaded): Promise<Report> {
-  const clusters = clustersOf(config.cluster, config.clusters)
-  const { vips, services } = config.proxy
-  const admission = new Admission({ wholeAddresses: config.proxy.nftables === 'redirect' })
-  admission.setSockets(
-    ownSockets({
-      dns: config.dns.listen,
-      admin: config.admin.listen,
-      metrics: config.admin.metrics,
-      gateway: config.gateway?.listen,
-    }),
-    machineAddresses(),
-  )
-  for (const [name, rights] of rightsOf(config.cluster, config.clusters)) admission.allow(name, rights)
-  const mesh = new Mesh({
-    clusters,
-    staleAfterMs: 0,
-    ...(vips === 'clusterIP' ? {} : { vips: vips.cidr }),
-    services,
-    onMerged: change => admission.follow(change),
-    health: () => 'unknown',
-    clock: systemClock,
-    log: silentLog,
-  })
-  const workloads = new WorkloadStore()
-  const host = { clusters: () => clusters, clock: systemClock, random: Math.random, log: silentLog, workloads }
-  const { plugins, errors } = await loadPlugins({ uses: config.plugins, folder: dirname(file), placeOf, host })
-  const withPolicies = plugins.some(({ usesWorkloads }) => usesWorkloads)
-  const names = clusters.map(({ name }) => name)
-  workloads.setClusters([config.cluster, ...names.filter(name => name !== config.cluster)])
-  const unread = await readManifests(config.clusters, withPolicies, name => {
-    const sink = mesh.sink(name)
-    return admission.sink(name, withPolicies ? bothSinks(sink, workloads.sink(name)) : sink)
-  })
-  mesh.flush()
-
-  const chain = createChain({
-    plugins,
-    balancer: openFlows => createBalancer(config.proxy.balancer, { random: Math.random, openFlows }),
-    directory: mesh.directory,
-    clock: systemClock,
-    log: silentLog,
-  })
+export async function validate(loaded: Loaded): Promise<Report> {
+  const offline = await readOffline(loaded)
+  const { mesh, admission, chain, errors, unread } = offline
   const report: Report = {
-    clusters: config.clusters.map(({ name, source }) => {
+    clusters: loaded.config.clusters.map(({ name, source }) => {
       const { services, globalServices, backends } = mesh.summary(name)
       return { name, source: sourceText(source), read: 'manifests' in source, services, globalServices, backends }
     }),
@@ -92,44 +39,8 @@ export async function validate({ config, file, placeOf }: Loaded): Promise<Repor
       ...chain.findings(),
     ],
   }
-  await chain.close()
-  mesh.close()
+  await offline.close()
   return report
-}
-
-/** Resolves when every folder of manifests has been read once, with the problems of those that could not be. */
-async function readManifests(
-  clusters: Loaded['config']['clusters'],
-  workloads: boolean,
-  sinkOf: (cluster: string) => Sink,
-): Promise<Problem[]> {
-  const problems: Problem[] = []
-  await Promise.all(
-    clusters.map(async ({ name, source: config }) => {
-      if (!('manifests' in config)) return
-      const { promise, resolve } = Promise.withResolvers<void>()
-      const source = createManifestsSource(config.manifests, {
-        ...{ cluster: name, clock: systemClock, log: silentLog },
-        workloads,
-      })
-      const sink = sinkOf(name)
-      source.start({
-        ...sink,
-        reset: snapshot => {
-          sink.reset(snapshot)
-          resolve()
-        },
-        lost: error => {
-          sink.lost(error)
-          problems.push({ code: error.code, where: name, message: error.message })
-          resolve()
-        },
-      })
-      await promise
-      await source.close()
-    }),
-  )
-  return problems
 }
 
 /** The message of a plugin error begins with its place, followed by two spaces. */

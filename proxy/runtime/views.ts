@@ -60,9 +60,10 @@ export interface ViewParts {
   readonly startedAt: number
   readonly clock: Clock
   readonly metrics: () => Promise<string>
+  readonly rehearse: Views['rehearse']
 }
 
-export function createViews({ parts, version, startedAt, clock, metrics }: ViewParts): Views {
+export function createViews({ parts, version, startedAt, clock, metrics, rehearse }: ViewParts): Views {
   const directory = () => parts().mesh.directory
   return {
     status: () => statusOf(parts(), { version, startedAt, now: clock.wall() }),
@@ -82,6 +83,7 @@ export function createViews({ parts, version, startedAt, clock, metrics }: ViewP
     follow: (query, push) => parts().recording.follow(query, push),
     config: () => shownConfig(parts().config),
     metrics,
+    rehearse,
     ready: () => ({
       ready: isReady(parts()),
       stopping: parts().stopping,

@@ -282,6 +282,7 @@ export function fixedViews(given: Partial<Views> = {}): Views {
       },
     addressOf: pod => (pod === 'shop/web-0' ? '10.0.0.7' : undefined),
     dns: async (name, type, from) => ({ ...nameExplanation, name, type, client: from ?? '127.0.0.1' }),
+    rehearse: async () => ({ flows: 0, skipped: {}, changes: [], services: [], problems: [] }),
     config: () => ({ cluster: 'cluster-1' }),
     metrics: () => Promise.resolve('# HELP starlane_up 1\n'),
     ready: () => ({ ready: status.ready, stopping: status.stopping, waiting: status.waiting, unsafe: [] }),
