@@ -1,5 +1,5 @@
 /** Clients and backends by address, each with its profile. */
-import type { Backend, Cidr, Host, Table, Workloads } from '../../proxy/plugin.ts'
+import type { Backend, Cidr, Client, Host, Identity, Table, Workloads } from '../../proxy/plugin.ts'
 import type { Book, Profile } from './book.ts'
 import { type BackendEnd, type ClientEnd, targetOf } from './decision.ts'
 import { Decisions, Memory } from './decisions.ts'
@@ -61,20 +61,24 @@ export class Ends {
 
   /** These addresses may be another's now. */
   changed(addresses: ReadonlySet<string>): void {
-    for (const address of addresses) this.#clients.delete(address)
+    for (const address of addresses) {
+      this.#clients.delete(address)
+      for (const { name, local } of this.#host.clusters) if (!local) this.#clients.delete(`${name} ${address}`)
+    }
     for (const address of addresses) {
       if (this.#addresses.has(address)) return this.#renewBackends()
     }
   }
 
-  client(address: string): KnownClient {
-    const known = this.#clients.get(address)
+  client(client: Client): KnownClient {
+    const key = client.identity === undefined ? client.address : `${client.identity.cluster} ${client.origin ?? ''}`
+    const known = this.#clients.get(key)
     if (known !== undefined && known.decisions === this.#decisions && known.generation === this.#generation)
       return known
     const isCurrent = known?.generation === this.#generation
-    const client = known && isCurrent ? this.#refreshed(known) : this.#newClient(address)
-    this.#clients.set(address, client)
-    return client
+    const next = known && isCurrent ? this.#refreshed(known) : this.#newClient(client)
+    this.#clients.set(key, next)
+    return next
   }
 
   backend(backend: Backend): BackendEnd {
@@ -85,7 +89,7 @@ export class Ends {
     const party = partyOf(address, occupant)
     const profile = this.#book.profileOf(party)
     const target = targetOf(backend, occupant?.ports ?? [])
-    const end = { party, profile, target, place: this.#placeOf(backend) }
+    const end = { cluster, party, profile, target, place: this.#placeOf(backend) }
     this.#backends.set(backend, end)
     if (!this.#addresses.has(address)) {
       if (this.#addresses.size >= maxBackends) this.#renewBackends()
@@ -102,7 +106,8 @@ export class Ends {
     this.#decisions = new Decisions(backend => this.backend(backend))
   }
 
-  #newClient(address: string): KnownClient {
+  #newClient({ address, identity, origin }: Client): KnownClient {
+    if (identity) return this.#peerClient(identity.cluster, origin)
     const occupant = this.#workloads.at(address)
     const isNode = !occupant && this.#ranges.nodes.some(range => range.contains(address))
     const isPending = !occupant && !isNode && this.#ranges.pods.some(range => range.contains(address))
@@ -111,6 +116,16 @@ export class Ends {
     const asNode: { asNode?: Profile } =
       party.kind === 'host' ? { asNode: this.#book.profileOf({ ...partyOf(address, occupant, 'node') }) } : {}
     return this.#refreshed({ party, profile, ...asNode, isPending: isPending && !this.#book.isEmpty })
+  }
+
+  /**
+   * One behind the gateway of another cluster: a Pod or machine of that cluster, as its own records say, or one that nothing is known
+   * of but its cluster. Never anything else: what a cluster says of its clients is its word.
+   */
+  #peerClient(cluster: string, origin: string | undefined): KnownClient {
+    const known = origin === undefined ? undefined : this.#workloads.at(origin, cluster)
+    const party = partyOf(origin ?? '0.0.0.0', known ?? { identity: anonymous(cluster), pod: undefined, ports: [] })
+    return this.#refreshed({ party, profile: this.#book.profileOf(party), isPending: false })
   }
 
   /** A Pod that is a backend too has a memory of its own, since it reaches itself. */
@@ -130,4 +145,11 @@ export class Ends {
     if (own === undefined || node === undefined) return 'unknown'
     return own === node ? 'here' : 'elsewhere'
   }
+}
+
+const none = Object.freeze({})
+
+/** A client of a cluster, of which nothing else is known. */
+function anonymous(cluster: string): Identity {
+  return { kind: 'pod', cluster, namespace: '', labels: none, namespaceLabels: none, account: '' }
 }

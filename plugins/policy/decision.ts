@@ -16,6 +16,7 @@ export interface ClientEnd {
 }
 
 export interface BackendEnd {
+  readonly cluster: string
   readonly party: Party
   readonly profile: Profile
   readonly target: Target
@@ -36,7 +37,8 @@ const pending: Decision = { outcome: 'refuse', verdict: { allowed: false, direct
 /** Egress of the client and ingress of the backend must both allow it. */
 export function decide(client: ClientEnd, backend: BackendEnd, service: GlobalService): Decision {
   // A Pod always reaches itself.
-  if (client.party.kind === 'pod' && client.party.address === backend.party.address) return itself
+  const { kind, address, identity } = client.party
+  if (kind === 'pod' && address === backend.party.address && identity?.cluster === backend.cluster) return itself
   if (client.isPending) return pending
   const enforced = ask(client, backend, service, 'enforced')
   if (!enforced.allowed) return { outcome: 'refuse', verdict: enforced }

@@ -72,8 +72,8 @@ export default definePlugin({
       else ends.changed(change.addresses)
     })
 
-    const ofService = (address: string, service: GlobalService): ListDecision => {
-      const client = ends.client(address)
+    const ofService = (asking: Client, service: GlobalService): ListDecision => {
+      const client = ends.client(asking)
       const known = client.memory.service(service)
       if (known !== undefined) return known
       const decision = ends.decisions.service(client, service)
@@ -81,26 +81,26 @@ export default definePlugin({
       return decision
     }
     const refusing = (client: Client, backend: Backend, service: GlobalService): Decision | undefined => {
-      const decision = ends.decisions.one(ends.client(client.address), backend, service)
+      const decision = ends.decisions.one(ends.client(client), backend, service)
       return decision.outcome === 'allow' ? undefined : decision
     }
 
     return {
-      admit: ({ address }, service, asker) => {
-        if (book.isEmpty || address === anyone || (asker === 'name' && dns === 'answer')) return undefined
-        const { left, refused } = ofService(address, service)
+      admit: (asking, service, asker) => {
+        if (book.isEmpty || asking.address === anyone || (asker === 'name' && dns === 'answer')) return undefined
+        const { left, refused } = ofService(asking, service)
         if (left.length > 0 || !refused) return undefined
         const { backend, decision: first } = refused
-        const client = partyText(ends.client(address).party)
+        const client = partyText(ends.client(asking).party)
         return {
           code: host.name,
           why: `${client} may not reach ${service.key}: ${verdictText(first.verdict)} (for ${backend.key})`,
         }
       },
-      candidates: ({ client: { address }, service, frontend, tried }, backends) => {
+      candidates: ({ client: asking, service, frontend, tried }, backends) => {
         // A frontend without a key stands for the question of DNS about a headless service.
-        if (book.isEmpty || address === anyone || (frontend.key === '' && dns === 'answer')) return backends
-        const client = ends.client(address)
+        if (book.isEmpty || asking.address === anyone || (frontend.key === '' && dns === 'answer')) return backends
+        const client = ends.client(asking)
         const known = client.memory.list(backends)
         if (known !== undefined) return known.left
         const decision = ends.decisions.list(client, backends, service)
@@ -110,11 +110,11 @@ export default definePlugin({
       onConnect: ({ client, service }, backend) => {
         if (!book.hasAudit) return
         const decision = refusing(client, backend, service)
-        if (decision?.outcome === 'audit') report.audited(decision, ends.client(client.address).party.address, backend)
+        if (decision?.outcome === 'audit') report.audited(decision, ends.client(client).party.address, backend)
       },
       onRefused: ({ client, service, frontend }, { code }) => {
         if (code !== host.name) return
-        const { refused } = ends.decisions.list(ends.client(client.address), frontend.backends, service)
+        const { refused } = ends.decisions.list(ends.client(client), frontend.backends, service)
         if (refused) report.refused(refused.decision)
       },
       // Before the first flow: what the backends are to the policies.

@@ -77,6 +77,7 @@ export function isSubject(selector: Selector, cluster: string, party: Party): bo
 
 /** For messages: `shop/cart-0 of cluster-1`, `this machine`, `192.0.2.7 (world)`. */
 export function partyText({ kind, pod, identity, address }: Party): string {
+  if (kind === 'pod' && identity?.namespace === '') return `${address} of ${identity.cluster}, whose Pod is not known,`
   if (kind === 'pod') return `${pod ?? `${address} in ${identity?.namespace}`} of ${identity?.cluster}`
   if (kind === 'host') return `${address} (this machine)`
   return `${address} (${kind})`

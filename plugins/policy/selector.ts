@@ -27,9 +27,10 @@ export type LabelOf = (key: string) => string | undefined
 export function labelsOf(identity: Identity): LabelOf {
   const { labels, namespaceLabels, namespace, cluster, account } = identity
   return key => {
-    if (key === names.namespace) return namespace
     if (key === names.cluster) return cluster
-    if (key === names.account) return account
+    // A client of another cluster that this cluster does not name has neither.
+    if (key === names.namespace) return namespace === '' ? undefined : namespace
+    if (key === names.account) return account === '' ? undefined : account
     const table = key.startsWith(names.ofNamespace) ? namespaceLabels : labels
     const name = table === labels ? key : key.slice(names.ofNamespace.length)
     return Object.hasOwn(table, name) ? table[name] : undefined

@@ -10,6 +10,11 @@ export interface Client {
   readonly port: number
   /** What its certificate has proved, at a gateway: `address` is then that of the other cluster's proxy. */
   readonly identity?: PeerIdentity
+  /**
+   * At a gateway: the canonical address that the client has in the cluster of `identity`, as that cluster says. It is this cluster's
+   * word, so it may stand for what this cluster has, and for nothing else.
+   */
+  readonly origin?: string
 }
 
 /** One client that uses one service: a TCP connection or a UDP session. */

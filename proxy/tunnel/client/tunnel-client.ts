@@ -10,6 +10,7 @@ import type { ClusterIdentity } from '../../model/tunnel/identity.ts'
 import type { DatagramEvents, Dialled, TunnelDatagrams, Tunnels } from '../../model/tunnel/tunnels.ts'
 import type { TunnelView } from '../../model/views.ts'
 import type { Credentials } from '../certificates/credentials.ts'
+import { forwardedText } from '../wire/forwarded.ts'
 import type { ToldHealth } from '../wire/health-lines.ts'
 import { udpPath } from '../wire/target.ts'
 import { DatagramStream } from './datagrams.ts'
@@ -83,7 +84,7 @@ export class TunnelClient implements Tunnels {
     const headers = {
       ':method': 'CONNECT',
       ':authority': endpointText(address, port),
-      forwarded: forwarded(client),
+      forwarded: forwardedText(client),
       baggage: this.#baggage,
     }
     return route.request(headers, {
@@ -103,7 +104,7 @@ export class TunnelClient implements Tunnels {
         ':authority': backend.cluster,
         ':path': udpPath(backend.address, backend.port),
         'capsule-protocol': '?1',
-        forwarded: forwarded(client),
+        forwarded: forwardedText(client),
         baggage: this.#baggage,
       }
       return route.request(headers, {
@@ -214,11 +215,6 @@ function merged(told: Map<string, ToldHealth>, line: ReadonlyMap<string, ToldHea
     else told.set(endpoint, health)
   }
   return told
-}
-
-/** RFC 7239: the client, as it is known here. For the log of the other side; nothing is decided by it. */
-function forwarded({ address, port }: Client): string {
-  return `for="${endpointText(address, port)}"`
 }
 
 /** The cluster has left the configuration since the backend was chosen. */

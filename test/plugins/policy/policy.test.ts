@@ -234,3 +234,36 @@ t.test('a policy that an API server would refuse is reported, and allows nothing
     if (!/podSelector: \[\]|Inward/.test(spec)) t.notOk(mesh.ask('shop/bot', 'shop/cart'), spec)
   }
 })
+
+t.test('a client behind the gateway of another cluster is what that cluster says, among its own', async t => {
+  const theirs: TestPod = { ...web, cluster: 'cluster-2', name: 'far-web', address: '10.2.0.2' }
+  const ours: TestPod = { ...web, name: 'near-web', address: '10.1.0.9' }
+  const rule = (more: string) =>
+    yaml(
+      `{ apiVersion: cilium.io/v2, kind: CiliumNetworkPolicy, metadata: { name: g, namespace: shop }, spec: { endpointSelector: { matchLabels: { app: cart } }, ingress: [{ fromEndpoints: [{ matchLabels: { app: web${more} } }] }] } }`,
+    )
+  const identity = { id: 'spiffe://mesh/ns/cluster-2/sa/proxy', trustDomain: 'mesh', cluster: 'cluster-2' }
+  const asked = (policies: object[], origin: string | undefined, address = '192.0.2.1') => {
+    const mesh = new PolicyMesh({ pods: [cart, theirs, ours], policies })
+    const service = mesh.serviceAt('shop/cart')
+    const client = { address, port: 1, identity, ...(origin === undefined ? {} : { origin }) }
+    return mesh.plugin.admit?.(client, service, 'flow')?.why
+  }
+  const theirWeb = rule(', io.cilium.k8s.policy.cluster: cluster-2')
+  t.equal(asked(theirWeb, theirs.address), undefined, 'a Pod of that cluster')
+  t.match(asked(theirWeb, '10.2.0.77'), /^10\.2\.0\.77 of cluster-2, whose Pod is not known, may not reach/)
+  t.match(asked(theirWeb, undefined), /of cluster-2, whose Pod is not known/)
+  t.match(
+    asked(rule(''), theirs.address),
+    /far-web of cluster-2 may not reach/,
+    'not one of this cluster by its labels',
+  )
+  t.match(asked(rule(''), ours.address), /whose Pod is not known/, 'nor by the address of one of this cluster')
+  t.match(asked(rule(''), cart.address), /whose Pod is not known/, 'nor by that of the backend')
+  t.match(asked(rule(''), undefined, ours.address), /whose Pod is not known/, 'nor by where its proxy is')
+  t.equal(
+    asked(denyAll('deny'), undefined, '0.0.0.0'),
+    undefined,
+    'what any of its clients may reach is asked with no address',
+  )
+})

@@ -87,6 +87,26 @@ t.test('a backend of a shared service, by its address and by the name of the ser
   t.match(gateway.view(), { sessions: 1, streams: 0, clusters: [{ cluster: 'cluster-1' }] })
 })
 
+t.test('the address that a client has in its own cluster is passed on as that cluster says', async t => {
+  const { backend } = await tcpBackend(t, echo)
+  const { port, chooser } = await gatewayOf(t, [sharedService([backend])])
+  const client = await session(t, port)
+  const target = `127.0.0.1:${backend.port}`
+  const headers = [
+    'for="10.1.0.7:40000"',
+    'for="[fd00::7]:1"',
+    'by=x;for="10.1.0.8:1";host=h',
+    'for=unknown',
+    'x'.repeat(2000),
+  ]
+  for (const forwarded of headers) t.equal((await ask(client, to(target, { forwarded }))).status, 200)
+  t.equal((await ask(client, to(target))).status, 200)
+  t.same(
+    chooser.stories.map(({ flow }) => flow.client.origin),
+    ['10.1.0.7', 'fd00::7', '10.1.0.8', undefined, undefined, undefined],
+  )
+})
+
 t.test('nothing else: whatever the client says', async t => {
   const { backend: shared } = await tcpBackend(t, echo)
   const { backend: own } = await tcpBackend(t, echo)
