@@ -97,6 +97,8 @@ class Script implements NativePump {
   }
   listenTcp = () => 0
   listenUdp = () => 0
+  adoptTcp = () => 0
+  adoptUdp = () => 0
   kick(): void {}
   hold(): void {}
   stop(): void {}

@@ -150,6 +150,7 @@ function noCounts(labels: Labels, dial: Durations): ClusterCounts {
     'backend-lost': 0,
     removed: 0,
     evicted: 0,
+    passed: 0,
     shutdown: 0,
   }
   return { labels, outcomes, reasons, dial, sent: 0, received: 0 }

@@ -3,6 +3,7 @@
 import type { Backend } from '../model/backend.ts'
 import type { Chooser } from '../model/flow.ts'
 import type { Log } from '../model/log.ts'
+import type { Passed, PassingCalls } from '../model/passing.ts'
 import type { Frontend, GlobalService } from '../model/service.ts'
 import type { EngineStats } from '../model/stats/engine.ts'
 import type { Clock } from '../model/time/clock.ts'
@@ -12,9 +13,10 @@ export interface Engine {
   readonly name: string
   /**
    * Binds and begins to carry flows. Rejects with `MeshError` LISTEN that names the address, the cause and the remedy. The flows
-   * of `paused`, an earlier listener of the same frontend, belong to the new one from then on.
+   * of `paused`, an earlier listener of the same frontend, belong to the new one from then on. With `passed` the socket is not bound
+   * but taken from another process, with its UDP sessions.
    */
-  listen(frontend: Frontend, service: GlobalService, paused?: Listener): Promise<Listener>
+  listen(frontend: Frontend, service: GlobalService, paused?: Listener, passed?: Passed): Promise<Listener>
   /**
    * These backends have left. Their TCP flows may go on for the drain time and are then closed, spread over its last part; UDP
    * sessions move to another backend at once. A backend that a flow's service lists again by then, in any state, keeps the flow.
@@ -52,6 +54,11 @@ export interface Listener {
    * `close` still apply to them; UDP sessions end, since nothing can answer from the address.
    */
   pause(): Promise<void>
+  /**
+   * Gives the socket away, with its UDP sessions: clients wait in it until another process serves them, or this one again by
+   * `Engine.listen`. TCP flows in progress go on here. Rejects with `MeshError` STATE without the addon.
+   */
+  pass(): Promise<Passed>
   /** Stops accepting and frees the address; flows in progress drain. */
   close(): Promise<void>
 }
@@ -71,6 +78,8 @@ export interface EngineParts {
   /** Dials backends that are reached through gateways; undefined: there are none. */
   readonly tunnels?: Tunnels | undefined
   readonly options: EngineOptions
+  /** What passing sockets needs; undefined without the addon. */
+  readonly calls?: PassingCalls | undefined
   readonly clock: Clock
   readonly log: Log
 }

@@ -1,5 +1,6 @@
 /** Creates the engine that a configuration asks for. */
 import type { BatchSocketClass } from '../model/batch-socket.ts'
+import type { PassingCalls } from '../model/passing.ts'
 import type { Engine, EngineParts } from './engine.ts'
 import { findAddon, loadAddon, type NativeAddon } from './native/addon.ts'
 import { createNativeEngineWith } from './native/engine.ts'
@@ -7,6 +8,8 @@ import { createStreamsEngine } from './streams/engine.ts'
 
 export interface Chosen {
   readonly engine: Engine
+  /** What passing sockets needs, where the addon loads, whichever the engine. */
+  readonly calls?: PassingCalls
   /** Why `auto` has not taken `native`; undefined when it has, or when the engine was named. */
   readonly whyNotNative?: string
   /** The addon's class of UDP sockets, where the engine is native. */
@@ -23,13 +26,20 @@ export function createEngine(
   env: Readonly<Record<string, string | undefined>>,
   find = findAddon,
 ): Chosen {
-  if (kind === 'streams') return { engine: createStreamsEngine(parts) }
   if (kind === 'native') return native(loadAddon(), parts)
-  const found = env.STARLANE_NATIVE === '0' ? { why: 'STARLANE_NATIVE=0 is set' } : find()
-  if ('addon' in found) return native(found.addon, parts)
-  return { engine: createStreamsEngine(parts), whyNotNative: found.why }
+  const found = find()
+  if (kind === 'streams') return streams(parts, found)
+  if (env.STARLANE_NATIVE === '0') return { ...streams(parts, found), whyNotNative: 'STARLANE_NATIVE=0 is set' }
+  return 'addon' in found ? native(found.addon, parts) : { ...streams(parts, found), whyNotNative: found.why }
 }
 
 function native(addon: NativeAddon, parts: EngineParts): Chosen {
-  return { engine: createNativeEngineWith(addon, parts), BatchSocket: addon.BatchSocket }
+  const { passing: calls, BatchSocket } = addon
+  return { engine: createNativeEngineWith(addon, { ...parts, calls }), BatchSocket, calls }
+}
+
+function streams(parts: EngineParts, found: { addon: NativeAddon } | { why: string }): Chosen {
+  if (!('addon' in found)) return { engine: createStreamsEngine(parts) }
+  const { passing: calls } = found.addon
+  return { engine: createStreamsEngine({ ...parts, calls }), calls }
 }

@@ -64,6 +64,8 @@ export type CloseReason =
   | 'backend-lost'
   | 'removed'
   | 'evicted'
+  /** Another process carries it on. */
+  | 'passed'
   | 'shutdown'
 
 export interface Totals {

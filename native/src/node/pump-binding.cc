@@ -1,4 +1,4 @@
-// The addon for JavaScript: `protocol`, and the class Pump { memory, listenTcp, listenUdp, kick, hold, stop, refill }. Each Pump
+// The addon for JavaScript: `protocol`, and the class Pump { memory, listenTcp, listenUdp, adoptTcp, adoptUdp, kick, hold, stop, refill }. Each Pump
 // has a thread, which ends with stop(), with the object, or with the JavaScript environment, and is always joined.
 #include <pthread.h>
 #include <signal.h>
@@ -10,6 +10,7 @@
 
 #include "node/batch-binding.h"
 #include "node/napi.h"
+#include "node/passing-binding.h"
 #include "pump/pump.h"
 
 namespace {
@@ -155,6 +156,34 @@ napi_value listenUdp(napi_env env, napi_callback_info info) {
   return result;
 }
 
+// adoptTcp(listener: number, descriptor: number): 0 or an errno; the descriptor is the pump's if it is 0
+napi_value adoptTcp(napi_env env, napi_callback_info info) {
+  size_t count = 2;
+  napi_value arguments[2], result;
+  Handle* handle = handleOf(env, info, count, arguments);
+  if (handle == nullptr) return nullptr;
+  int32_t listener, descriptor;
+  CHECK(napi_get_value_int32(env, arguments[0], &listener));
+  CHECK(napi_get_value_int32(env, arguments[1], &descriptor));
+  const int error = handle->running() ? -handle->pump().adoptTcp(listener, descriptor) : EINVAL;
+  CHECK(napi_create_int32(env, error, &result));
+  return result;
+}
+
+// adoptUdp(frontend: number, descriptor: number): 0 or an errno; nothing is read before the command ResumeFrontend
+napi_value adoptUdp(napi_env env, napi_callback_info info) {
+  size_t count = 2;
+  napi_value arguments[2], result;
+  Handle* handle = handleOf(env, info, count, arguments);
+  if (handle == nullptr) return nullptr;
+  int32_t frontend, descriptor;
+  CHECK(napi_get_value_int32(env, arguments[0], &frontend));
+  CHECK(napi_get_value_int32(env, arguments[1], &descriptor));
+  const int error = handle->running() ? -handle->pump().adoptUdp(frontend, descriptor) : EINVAL;
+  CHECK(napi_create_int32(env, error, &result));
+  return result;
+}
+
 // kick(): commands wait and the pump is asleep
 napi_value kick(napi_env env, napi_callback_info info) {
   size_t count = 0;
@@ -196,8 +225,9 @@ napi_value refill(napi_env env, napi_callback_info info) {
 
 NAPI_MODULE_INIT() {
   const napi_property_descriptor methods[] = {
-      method("listenTcp", listenTcp), method("listenUdp", listenUdp), method("kick", kick),
-      method("hold", hold),     method("stop", stop),         method("refill", refill),
+      method("listenTcp", listenTcp), method("listenUdp", listenUdp), method("adoptTcp", adoptTcp),
+      method("adoptUdp", adoptUdp),   method("kick", kick),           method("hold", hold),
+      method("stop", stop),           method("refill", refill),
   };
   napi_value pump, protocol;
   CHECK(napi_create_int32(env, starlane::kProtocol, &protocol));
@@ -205,5 +235,6 @@ NAPI_MODULE_INIT() {
   CHECK(napi_define_class(env, "Pump", NAPI_AUTO_LENGTH, construct, nullptr, sizeof methods / sizeof *methods, methods,
                           &pump));
   CHECK(napi_set_named_property(env, exports, "Pump", pump));
+  if (starlane::definePassing(env, exports) == nullptr) return nullptr;
   return starlane::defineBatchSocket(env, exports);
 }

@@ -134,12 +134,20 @@ void Pump::fault(int error) {
   outbox_.send(event);
 }
 
-void Pump::closeListener(int32_t listener) {
+// With `pass` the socket stays open, and its descriptor is TypeScript's: clients wait in its backlog.
+void Pump::closeListener(int32_t listener, bool pass) {
   takeListeners();
-  if (listeners_.erase(listener) == 0) return;
+  const auto found = listeners_.find(listener);
+  if (found == listeners_.end()) return;
   Record event{};
   event.kind = static_cast<int32_t>(Event::ListenerClosed);
   event.listener = listener;
+  event.descriptor = -1;
+  if (pass) {
+    epoll_ctl(listening_.get(), EPOLL_CTL_DEL, found->second.get(), nullptr);
+    event.descriptor = found->second.release();
+  }
+  listeners_.erase(found);
   outbox_.send(event);
 }
 

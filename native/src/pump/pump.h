@@ -43,6 +43,10 @@ class Pump {
   // From any thread.
   int listenTcp(int32_t listener, const Address& address, int backlog);
   int listenUdp(int32_t frontend, const Address& address);
+  // A socket that another process has bound. It is the pump's from then on, unless an error is returned.
+  int adoptTcp(int32_t listener, int descriptor);
+  // Nothing is read from it before Command::ResumeFrontend: sessions may come first, by Command::Adopt.
+  int adoptUdp(int32_t frontend, int descriptor);
   void kick();
   void stop();
 
@@ -73,7 +77,7 @@ class Pump {
   void lookForRoom();
   void turnAway(int32_t listener, int fd);
   void fault(int error);
-  void closeListener(int32_t listener);
+  void closeListener(int32_t listener, bool pass);
   void setAccepting(bool accepting);
   void pauseAccepting();
   void resumeAccepting();

@@ -11,7 +11,7 @@
 namespace starlane {
 
 // Raise it with every change of what the two sides send each other: an addon built from older sources is then refused.
-constexpr int32_t kProtocol = 7;
+constexpr int32_t kProtocol = 8;
 
 enum class Event : int32_t {
   Accepted = 1,          // slot, generation, listener, port, family, address
@@ -19,17 +19,20 @@ enum class Event : int32_t {
   Failed = 3,            // slot, generation, error: the dial failed, the client waits
   Gone = 4,              // slot, generation, reason, sent, received: the last event of this connection
   Fault = 5,             // error, of accept(2)
-  ListenerClosed = 6,    // listener: its address is free
+  ListenerClosed = 6,    // listener, descriptor: its address is free; or the socket was passed, and is TypeScript's now
   // Of UDP sessions:
   Asked = 7,             // slot, generation, frontend, port, family, address: datagrams wait for a backend
   Answered = 8,          // slot, generation: the backend's first datagram
   Unlinked = 9,          // slot, generation, error or 0, sent, received: the link ended
   Quiet = 10,            // slot, generation: idle for too long
   Dropped = 11,          // slot, generation, sent, received: the last event of this session
-  FrontendClosed = 12,   // frontend: its address is free
+  FrontendClosed = 12,   // frontend, descriptor: as ListenerClosed
   Heard = 13,            // slot, generation: bytes of the connection's backend were passed on since the last sweep
   TurnedAway = 14,       // listener, port, family, address: reset, since no descriptor is left for a dial
   HandedOver = 15,       // slot, generation, error: no errno but the client's descriptor, which is TypeScript's now; the last event
+  FrontendPaused = 16,   // frontend: nothing is read from it any more
+  Passed = 17,           // slot, generation, descriptor, sent, received: the last event of a session whose link is TypeScript's now
+  Adopted = 18,          // slot, generation, token: the answer to Adopt; slot -1: the client has a session already
 };
 
 enum class Command : int32_t {
@@ -46,6 +49,12 @@ enum class Command : int32_t {
   CloseFrontend = 10,  // frontend
   Configure = 11,      // idleMs, halfClosedMs of TCP connections
   HandOver = 12,       // slot, generation: gives up a client that waits; answered by HandedOver, unless it has ended before
+  // Sockets between processes:
+  PassListener = 13,    // listener: answered by ListenerClosed
+  PauseFrontend = 14,   // frontend: answered by FrontendPaused, after every Asked that came before
+  PassFrontend = 15,    // frontend: answered by Passed for each linked session, Dropped for the others, then FrontendClosed
+  Adopt = 16,           // slot as a token, frontend, port, family, address of the client, descriptor of its link
+  ResumeFrontend = 17,  // frontend
 };
 
 enum class Reason : int32_t { Done = 0, ClientReset = 1, BackendReset = 2, Idle = 3, HalfClosed = 4, Cut = 5, Refused = 6, BackendLost = 7 };
@@ -65,9 +74,11 @@ struct Record {
   union {
     int32_t port;
     int32_t descriptors;  // that flows may hold; negative: no limit
+    int32_t token;
   };
   int32_t family;
-  int32_t unused[2];
+  int32_t descriptor;  // negative: none
+  int32_t unused;
   union {
     uint8_t address[16];
     double now;

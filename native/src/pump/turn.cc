@@ -66,6 +66,26 @@ int Pump::listenUdp(int32_t frontend, const Address& address) {
   return 0;
 }
 
+int Pump::adoptTcp(int32_t listener, int descriptor) {
+  prepare(descriptor);
+  if (!watch(listening_, descriptor, static_cast<uint32_t>(listener), EPOLLIN)) return -errno;
+  {
+    const std::lock_guard<std::mutex> lock(newListenersLock_);
+    newListeners_.emplace_back(listener, Descriptor(descriptor));
+    haveNewListeners_.store(true);
+  }
+  kick();
+  return 0;
+}
+
+int Pump::adoptUdp(int32_t frontend, int descriptor) {
+  prepare(descriptor);
+  const std::lock_guard<std::mutex> lock(newListenersLock_);
+  newFrontends_.emplace_back(frontend, Descriptor(descriptor));
+  haveNewListeners_.store(true);
+  return 0;
+}
+
 void Pump::kick() {
   const uint64_t one = 1;
   // Fails only when the counter is full, and then the thread is woken already.
@@ -133,7 +153,20 @@ void Pump::execute(const Record& command) {
       options_ = {command.idle.idleMs, command.idle.halfClosedMs};
       return;
     case Command::CloseListener:
-      return closeListener(command.listener);
+      return closeListener(command.listener, false);
+    case Command::PassListener:
+      return closeListener(command.listener, true);
+    case Command::PauseFrontend:
+      takeListeners();
+      return sessions_.pause(command.frontend);
+    case Command::PassFrontend:
+      return sessions_.pass(command.frontend);
+    case Command::Adopt:
+      takeListeners();
+      return sessions_.adopt(command);
+    case Command::ResumeFrontend:
+      takeListeners();
+      return sessions_.resume(command.frontend);
     case Command::Link:
       return sessions_.link(command);
     case Command::Unlink:

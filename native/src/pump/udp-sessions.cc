@@ -113,10 +113,98 @@ void UdpSessions::close(int32_t frontend) {
   for (const auto& [client, slot] : found->second.sessions) slots.push_back(slot);
   for (const uint32_t slot : slots) drop(slot);
   frontends_.erase(found);
+  tellClosed(frontend, -1);
+}
+
+void UdpSessions::tellClosed(int32_t frontend, int32_t descriptor) {
   Record event{};
   event.kind = static_cast<int32_t>(Event::FrontendClosed);
   event.frontend = frontend;
+  event.descriptor = descriptor;
   outbox_.send(event);
+}
+
+void UdpSessions::pause(int32_t frontend) {
+  const auto found = frontends_.find(frontend);
+  if (found == frontends_.end()) return;
+  epoll_ctl(epoll_.get(), EPOLL_CTL_DEL, found->second.fd.get(), nullptr);
+  Record event{};
+  event.kind = static_cast<int32_t>(Event::FrontendPaused);
+  event.frontend = frontend;
+  outbox_.send(event);
+}
+
+void UdpSessions::resume(int32_t frontend) {
+  const auto found = frontends_.find(frontend);
+  if (found == frontends_.end()) return;
+  epoll_event event{};
+  event.events = EPOLLIN;
+  event.data.u64 = tagOfFrontend(frontend);
+  epoll_ctl(epoll_.get(), EPOLL_CTL_ADD, found->second.fd.get(), &event);
+}
+
+void UdpSessions::pass(int32_t frontend) {
+  const auto found = frontends_.find(frontend);
+  if (found == frontends_.end()) return;
+  std::vector<uint32_t> slots;
+  for (const auto& [client, slot] : found->second.sessions) slots.push_back(slot);
+  for (const uint32_t slot : slots) {
+    Session& session = sessions_[slot];
+    if (session.state != State::Linked) {
+      drop(slot);
+      continue;
+    }
+    epoll_ctl(epoll_.get(), EPOLL_CTL_DEL, session.fd.get(), nullptr);
+    budget_.held--;
+    end(slot, Event::Passed, session.fd.release());
+  }
+  const int descriptor = found->second.fd.release();
+  frontends_.erase(found);
+  tellClosed(frontend, descriptor);
+}
+
+void UdpSessions::adopt(const Record& command) {
+  Descriptor link(command.descriptor);
+  Record event{};
+  event.kind = static_cast<int32_t>(Event::Adopted);
+  event.slot = -1;
+  event.token = command.slot;
+  const auto found = frontends_.find(command.frontend);
+  Client client{};
+  memcpy(client.bytes, command.address, sizeof client.bytes);
+  client.port = static_cast<uint16_t>(command.port);
+  client.family = static_cast<uint8_t>(command.family);
+  if (found == frontends_.end() || found->second.sessions.count(client) > 0) return outbox_.send(event);
+  const uint32_t slot = newSlot();
+  Session& session = sessions_[slot];
+  epoll_event watched{};
+  watched.events = EPOLLIN;
+  watched.data.u64 = tagOf(slot, ++session.stamp);
+  if (epoll_ctl(epoll_.get(), EPOLL_CTL_ADD, link.get(), &watched) != 0) {
+    freeSlots_.push_back(slot);
+    return outbox_.send(event);
+  }
+  session.state = State::Linked;
+  session.frontend = command.frontend;
+  session.client = client;
+  session.address = addressOf(command.family, command.address, command.port);
+  session.moved = true;
+  session.fd = std::move(link);
+  budget_.held++;
+  found->second.sessions.emplace(client, slot);
+  event.slot = static_cast<int32_t>(slot);
+  event.generation = session.generation;
+  outbox_.send(event);
+}
+
+uint32_t UdpSessions::newSlot() {
+  if (freeSlots_.empty()) {
+    sessions_.emplace_back();
+    return static_cast<uint32_t>(sessions_.size() - 1);
+  }
+  const uint32_t slot = freeSlots_.back();
+  freeSlots_.pop_back();
+  return slot;
 }
 
 void UdpSessions::closeAll() {
@@ -221,14 +309,7 @@ uint32_t UdpSessions::sessionOf(int32_t id, UdpFrontend& frontend, const sockadd
   if (found != frontend.sessions.end()) return found->second;
   if (asking_ >= kMostAsking || !outbox_.room()) return UINT32_MAX;
 
-  uint32_t slot;
-  if (freeSlots_.empty()) {
-    slot = static_cast<uint32_t>(sessions_.size());
-    sessions_.emplace_back();
-  } else {
-    slot = freeSlots_.back();
-    freeSlots_.pop_back();
-  }
+  const uint32_t slot = newSlot();
   Session& session = sessions_[slot];
   session.state = State::Idle;
   session.frontend = id;
@@ -406,11 +487,16 @@ void UdpSessions::cutLink(uint32_t slot, int error) {
 void UdpSessions::drop(uint32_t slot) {
   Session& session = sessions_[slot];
   if (session.state == State::Asking) asking_--;
-  tell(Event::Dropped, slot);
+  if (session.fd) budget_.held--;
+  end(slot, Event::Dropped, -1);
+}
+
+void UdpSessions::end(uint32_t slot, Event kind, int32_t descriptor) {
+  Session& session = sessions_[slot];
+  tell(kind, slot, 0, descriptor);
   dropWaiting(session);
   const auto frontend = frontends_.find(session.frontend);
   if (frontend != frontends_.end()) frontend->second.sessions.erase(session.client);
-  if (session.fd) budget_.held--;
   const int32_t generation = session.generation;
   const uint32_t stamp = session.stamp;
   session = Session{};
@@ -432,13 +518,14 @@ void UdpSessions::sweep(double now, double limitMs) {
   }
 }
 
-void UdpSessions::tell(Event kind, uint32_t slot, int32_t error) {
+void UdpSessions::tell(Event kind, uint32_t slot, int32_t error, int32_t descriptor) {
   const Session& session = sessions_[slot];
   Record event{};
   event.kind = static_cast<int32_t>(kind);
   event.slot = static_cast<int32_t>(slot);
   event.generation = session.generation;
   event.error = error;
+  event.descriptor = descriptor;
   event.totals.sent = static_cast<double>(session.sent);
   event.totals.received = static_cast<double>(session.received);
   outbox_.send(event);

@@ -29,6 +29,11 @@ class UdpSessions {
   void open(int32_t frontend, Descriptor fd);
   void close(int32_t frontend);
   void closeAll();
+  // Between processes. A paused frontend reads nothing; what clients send waits in the kernel.
+  void pause(int32_t frontend);
+  void resume(int32_t frontend);
+  void pass(int32_t frontend);
+  void adopt(const Record& command);
 
   // Epoll's user data has this bit set for sockets of this class.
   static constexpr uint64_t kUdpTag = uint64_t{1} << 63;
@@ -96,7 +101,10 @@ class UdpSessions {
   void linkFailed(uint32_t slot, int error);
   void cutLink(uint32_t slot, int error);
   void drop(uint32_t slot);
-  void tell(Event event, uint32_t slot, int32_t error = 0);
+  void end(uint32_t slot, Event kind, int32_t descriptor);
+  uint32_t newSlot();
+  void tell(Event event, uint32_t slot, int32_t error = 0, int32_t descriptor = -1);
+  void tellClosed(int32_t frontend, int32_t descriptor);
   Session* find(const Record& command);
 
   Outbox& outbox_;

@@ -2,6 +2,7 @@
 #include "socket/socket.h"
 
 #include <arpa/inet.h>
+#include <fcntl.h>
 #include <netinet/tcp.h>
 #include <netinet/udp.h>
 
@@ -101,6 +102,16 @@ int linkTo(const Address& address) {
   if (meetsItself(fd.get())) return -ECONNREFUSED;
   set(fd.get(), SOL_SOCKET, SO_RCVBUF, kReceiveBuffer);
   return fd.release();
+}
+
+void prepare(int fd) {
+  fcntl(fd, F_SETFL, fcntl(fd, F_GETFL) | O_NONBLOCK);
+  int type = 0;
+  socklen_t length = sizeof type;
+  getsockopt(fd, SOL_SOCKET, SO_TYPE, &type, &length);
+  if (type != SOCK_STREAM) return;
+  set(fd, IPPROTO_TCP, TCP_NODELAY, 1);
+  set(fd, SOL_SOCKET, SO_OOBINLINE, 1);
 }
 
 bool meetsItself(int fd) {

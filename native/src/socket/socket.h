@@ -31,6 +31,8 @@ int listenOn(const Address& address, int backlog);
 int connectTo(const Address& address);
 // A connected UDP socket.
 int linkTo(const Address& address);
+// Gives a socket of another process, which may have made it in another way, what the others here have.
+void prepare(int fd);
 // Whether a socket is connected to itself: its own port, given out by the kernel, is the one that it was to reach, and nobody
 // listens there.
 bool meetsItself(int fd);

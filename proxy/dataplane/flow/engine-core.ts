@@ -4,6 +4,7 @@
  */
 import type { Backend } from '../../model/backend.ts'
 import { MeshError } from '../../model/error.ts'
+import type { Passed } from '../../model/passing.ts'
 import type { Frontend, GlobalService } from '../../model/service.ts'
 import type { EngineStats } from '../../model/stats/engine.ts'
 import type { Cut, Engine, EngineOptions, EngineParts, Listener } from '../engine.ts'
@@ -26,6 +27,7 @@ export class EngineCore implements Engine, FlowContext {
   readonly onHeard: (backend: Backend) => void
   readonly tunnels: EngineParts['tunnels']
   options: EngineOptions
+  readonly calls: EngineParts['calls']
   readonly clock: EngineParts['clock']
   readonly log: EngineParts['log']
   readonly connections = new Set<OpenConnection>()
@@ -51,7 +53,7 @@ export class EngineCore implements Engine, FlowContext {
 
   constructor(
     name: string,
-    { chooser, onHeard = () => {}, tunnels, options, clock, log }: EngineParts,
+    { chooser, onHeard = () => {}, tunnels, options, calls, clock, log }: EngineParts,
     createTransport: (context: FlowContext) => Transport,
   ) {
     this.name = name
@@ -59,6 +61,7 @@ export class EngineCore implements Engine, FlowContext {
     this.onHeard = onHeard
     this.tunnels = tunnels
     this.options = options
+    this.calls = calls
     this.clock = clock
     this.log = log
     this.dials = new Deadlines(clock, options.dial.timeoutMs)
@@ -67,22 +70,24 @@ export class EngineCore implements Engine, FlowContext {
     this.#stopSweeping = this.#sweepEvery(sweepMs(options.idle))
   }
 
-  async listen(frontend: Frontend, service: GlobalService, paused?: Listener): Promise<Listener> {
-    const listener = await this.#bind(frontend, service)
+  async listen(frontend: Frontend, service: GlobalService, paused?: Listener, passed?: Passed): Promise<Listener> {
+    const listener = await this.#bind(frontend, service, passed)
     if (paused) this.#takeOver(paused, listener)
     return listener
   }
 
-  #bind(frontend: Frontend, service: GlobalService): Promise<ListenerState> {
+  #bind(frontend: Frontend, service: GlobalService, passed?: Passed): Promise<ListenerState> {
     if (this.draining) return Promise.reject(closingError(frontend))
     switch (frontend.protocol) {
       case 'TCP':
         return this.#keep(
           this.#tcp,
-          this.#transport.listenTcp(frontend, service, listener => this.#closedTcp(listener)),
+          this.#transport.listenTcp(frontend, service, listener => this.#closedTcp(listener), passed),
         )
       case 'UDP':
-        return this.#keepUdp(this.#transport.listenUdp(frontend, service, listener => this.#closedUdp(listener)))
+        return this.#keepUdp(
+          this.#transport.listenUdp(frontend, service, listener => this.#closedUdp(listener), passed),
+        )
       case 'SCTP':
         return Promise.reject(
           new MeshError('LISTEN', `cannot listen on ${frontend.key}: Starlane carries TCP and UDP only`),

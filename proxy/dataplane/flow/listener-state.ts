@@ -1,4 +1,6 @@
 /** A listener's frontend and service as they are now; new flows and new attempts go by them. */
+import { MeshError } from '../../model/error.ts'
+import type { Passed } from '../../model/passing.ts'
 import type { Frontend, GlobalService } from '../../model/service.ts'
 import type { Listener } from '../engine.ts'
 
@@ -45,6 +47,16 @@ export abstract class ListenerState implements Listener {
     }
     return freed
   }
+
+  async pass(): Promise<Passed> {
+    if (this.#freed) throw new MeshError('STATE', `${this.frontend.key} is closed: there is no socket to pass`)
+    const passed = await this.give()
+    this.#freed = Promise.resolve()
+    return passed
+  }
+
+  /** Gives the socket away, with what belongs to it, and reads no more from it. */
+  protected abstract give(): Promise<Passed>
 
   /** Closes the socket. Called once. */
   protected abstract free(): Promise<void>

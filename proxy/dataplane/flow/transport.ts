@@ -1,11 +1,12 @@
 /** What an engine supplies besides its flows: listeners, the look for idle flows, and the end of everything. */
+import type { Passed } from '../../model/passing.ts'
 import type { Frontend, GlobalService } from '../../model/service.ts'
 import type { ListenerState } from './listener-state.ts'
 
 export interface Transport {
   /** Rejects with `MeshError` LISTEN. `onClose` is called when the listener closes: its flows should drain. */
-  listenTcp(frontend: Frontend, service: GlobalService, onClose: OnClose): Promise<ListenerState>
-  listenUdp(frontend: Frontend, service: GlobalService, onClose: OnClose): Promise<ListenerState>
+  listenTcp(frontend: Frontend, service: GlobalService, onClose: OnClose, passed?: Passed): Promise<ListenerState>
+  listenUdp(frontend: Frontend, service: GlobalService, onClose: OnClose, passed?: Passed): Promise<ListenerState>
   /** The options have been replaced. */
   configure(): void
   /** Ends idle flows; called about every second with the clock's time. */

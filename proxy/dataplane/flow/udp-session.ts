@@ -92,6 +92,37 @@ export abstract class UdpSession implements Flow, OpenSession {
     return true
   }
 
+  /**
+   * In place of {@link begin}, for a session that another process has carried until now, to a backend that is still listed.
+   * `isLinked`: its socket has come along; otherwise another one is opened. False when the session is refused.
+   */
+  resume(backend: Backend, answered: boolean, isLinked: boolean): boolean {
+    if (!this.begin()) return false
+    const { chooser, clock } = this.context
+    this.backend = backend
+    chooser.connecting(this, backend)
+    this.#link = { backend, since: clock.now(), answered: false }
+    if (answered) this.answered()
+    const error = isLinked ? undefined : this.openLink(backend)
+    if (error) this.linkEnded(error, 0, 0)
+    return true
+  }
+
+  /** Another process carries it on, with its link. Undefined when the link has just ended here. */
+  passed(sent: number, received: number): { readonly backend: string; readonly answered: boolean } | undefined {
+    const link = this.#link
+    if (!link || this.#left) return undefined
+    this.#link = undefined
+    const { backend, answered, ended } = link
+    if (answered) this.#reportTotals(link, ended ?? 'passed', sent, received)
+    else if (!ended) {
+      const { chooser, clock } = this.context
+      chooser.result(this, backend, { outcome: 'cancelled', ms: clock.now() - link.since })
+    }
+    this.#depart()
+    return ended ? undefined : { backend: backend.key, answered }
+  }
+
   /** The client has sent, and the session has no backend. */
   asked(): void {
     if (!this.#left) this.#attempt()
@@ -231,9 +262,14 @@ export abstract class UdpSession implements Flow, OpenSession {
   }
 
   #leave(): void {
-    const { context } = this
     this.#left = true
     this.forget()
+    this.#depart()
+  }
+
+  #depart(): void {
+    const { context } = this
+    this.#left = true
     context.sessions.delete(this)
     context.sessionShares.remove(this)
     context.unanswered.delete(this)

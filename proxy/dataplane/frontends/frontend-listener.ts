@@ -6,6 +6,7 @@
 import { isCandidate } from '../../model/backend.ts'
 import { MeshError, messageOf, type Problem } from '../../model/error.ts'
 import type { Log } from '../../model/log.ts'
+import type { PassedSocket } from '../../model/passing.ts'
 import type { Frontend, GlobalService } from '../../model/service.ts'
 import { doubled } from '../../model/time/backoff.ts'
 import type { Clock } from '../../model/time/clock.ts'
@@ -49,6 +50,8 @@ export class FrontendListener {
   #cancelRetry: (() => void) | undefined
   #cancelPause: (() => void) | undefined
   #closed = false
+  /** Its socket is with a successor, or on the way. */
+  #isPassed = false
 
   constructor(parts: FrontendListenerParts, frontend: Frontend, service: GlobalService) {
     this.key = frontend.key
@@ -79,14 +82,39 @@ export class FrontendListener {
 
   /** Closed, and `open` should be called; false while a retry is due by itself. */
   get needsOpening(): boolean {
-    return !this.#open && this.#hasCandidate && !this.#attempt && !this.problem
+    return !this.#open && this.#hasCandidate && !this.#attempt && !this.problem && !this.#isPassed
   }
 
-  /** Tries once; if that fails, `onRetry` says when to try again. Does nothing while it should refuse. Never rejects. */
-  open(): Promise<void> {
-    if (this.#closed || this.#open || !this.#hasCandidate) return Promise.resolve()
-    this.#attempt ??= this.#listen()
+  /**
+   * Tries once; if that fails, `onRetry` says when to try again. Does nothing while it should refuse. Never rejects. `passed`: the
+   * socket of another process, or the one that was given to it and has come back.
+   */
+  open(passed?: PassedSocket): Promise<void> {
+    if (this.#closed || this.#open || (this.#isPassed && !passed)) return Promise.resolve()
+    if (!this.#hasCandidate && !passed) return Promise.resolve()
+    this.#isPassed = false
+    this.#attempt ??= this.#listen(passed)
     return this.#attempt
+  }
+
+  /** Goes on after `pass`: with the socket, if it had one. */
+  takeBack(passed: PassedSocket | undefined): Promise<void> {
+    this.#isPassed = false
+    return this.open(passed)
+  }
+
+  /** Gives the socket away; the flows in progress stay, but UDP sessions. Undefined if it is not open. */
+  async pass(): Promise<PassedSocket | undefined> {
+    this.#isPassed = true
+    this.#cancelRetry?.()
+    this.#cancelPause?.()
+    this.#cancelPause = undefined
+    await this.#attempt
+    if (!this.#open || !this.#listener) return undefined
+    const { ip: address } = this.#frontend
+    const passed = await this.#listener.pass()
+    this.#open = false
+    return { name: this.key, address, port: this.#boundPort, ...passed }
   }
 
   update(frontend: Frontend, service: GlobalService): void {
@@ -110,10 +138,10 @@ export class FrontendListener {
     return this.#frontend.backends.some(isCandidate)
   }
 
-  async #listen(): Promise<void> {
+  async #listen(passed?: PassedSocket): Promise<void> {
     try {
       await this.#pausing
-      const listener = await this.#bind()
+      const listener = await this.#bind(passed)
       listener.update(this.#frontend, this.service) // it may have changed while the socket was bound
       this.#listener = listener
       this.#open = true
@@ -125,8 +153,12 @@ export class FrontendListener {
     this.#settle()
   }
 
-  async #bind(): Promise<Listener> {
+  async #bind(passed?: PassedSocket): Promise<Listener> {
     const { engine, redirects } = this.#parts
+    if (passed) {
+      this.#boundPort = passed.port
+      return engine.listen({ ...this.#frontend, port: passed.port }, this.service, this.#listener, passed)
+    }
     for (let attempt = 0; ; attempt++) {
       const port = redirects?.() ? privatePort(this.#frontend, attempt) : this.#frontend.port
       try {
@@ -141,7 +173,7 @@ export class FrontendListener {
 
   /** Closes the listener some time after its last candidate has left, unless one comes meanwhile. */
   #settle(): void {
-    if (this.#closed) return
+    if (this.#closed || this.#isPassed) return
     if (this.#hasCandidate) {
       this.#cancelPause?.()
       this.#cancelPause = undefined

@@ -5,6 +5,7 @@
 import type { Change, Directory } from '../../model/directory.ts'
 import { messageOf, type Problem } from '../../model/error.ts'
 import type { Log } from '../../model/log.ts'
+import { Inherited, type PassedSocket } from '../../model/passing.ts'
 import type { Frontend, GlobalService, ServiceKey } from '../../model/service.ts'
 import type { Clock } from '../../model/time/clock.ts'
 import type { Engine } from '../engine.ts'
@@ -38,6 +39,7 @@ export class Listeners {
   readonly #departures: Departures
   #unsubscribe: (() => void) | undefined
   #stopped = false
+  #inherited = new Inherited()
 
   constructor(parts: ListenersParts) {
     this.#parts = parts
@@ -50,9 +52,13 @@ export class Listeners {
     this.#departures.setUnlisted(ms)
   }
 
-  /** Opens the frontends of the directory and follows it from now on. Resolves when each has been tried once. */
-  async start(): Promise<void> {
+  /**
+   * Opens the frontends of the directory and follows it from now on. Resolves when each has been tried once. A socket that is
+   * inherited is not bound again.
+   */
+  async start(inherited = new Inherited()): Promise<void> {
     const { directory } = this.#parts
+    this.#inherited = inherited
     this.#unsubscribe = directory.onChange(change => void this.#follow(change))
     await this.#follow([...directory.services()].map(after => ({ key: after.key, before: undefined, after })))
   }
@@ -89,6 +95,24 @@ export class Listeners {
 
   isRefusing(frontendKey: string): boolean {
     return this.#listeners.get(frontendKey)?.refusing ?? false
+  }
+
+  /** Gives the sockets of all open frontends away. Nothing is opened or closed until `takeBack`. */
+  async pass(): Promise<PassedSocket[]> {
+    this.#unsubscribe?.()
+    const passed = await Promise.all([...this.#listeners.values()].map(listener => listener.pass()))
+    return passed.flatMap(socket => socket ?? [])
+  }
+
+  /** The successor has failed: goes on with the sockets, and with what has changed meanwhile. */
+  async takeBack(inherited: Inherited): Promise<void> {
+    const { directory } = this.#parts
+    const wanted = new Set([...directory.services()].flatMap(({ frontends }) => frontends.map(({ key }) => key)))
+    for (const key of [...this.#listeners.keys()]) if (!wanted.has(key)) this.#shut(key)
+    await Promise.all(
+      [...this.#listeners.values()].map(listener => listener.takeBack(inherited.takeFrontend(listener.key))),
+    )
+    await this.start(inherited)
   }
 
   /** Opens and closes nothing from now on: the engine is closing. */
@@ -155,7 +179,7 @@ export class Listeners {
     await Promise.all(
       listeners.map(async listener => {
         await this.#closing.get(listener.key)
-        await listener.open()
+        await listener.open(this.#inherited.takeFrontend(listener.key))
       }),
     )
     await this.#release(listeners)

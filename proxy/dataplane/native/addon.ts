@@ -5,6 +5,7 @@ import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import type { BatchSocketClass } from '../../model/batch-socket.ts'
 import { MeshError, messageOf } from '../../model/error.ts'
+import type { PassingCalls } from '../../model/passing.ts'
 
 /** One native thread that carries flows; see `native/src/pump/pump.h`. */
 export interface NativePump {
@@ -14,6 +15,10 @@ export interface NativePump {
   listenTcp(listener: number, ip: string, port: number, backlog: number): number
   /** A UDP socket; 0, or an errno. */
   listenUdp(frontend: number, ip: string, port: number): number
+  /** A listening socket of another process. 0, and the descriptor is the pump's; or an errno. */
+  adoptTcp(listener: number, descriptor: number): number
+  /** A UDP socket of another process. Nothing is read from it before the command `resumeFrontend`. */
+  adoptUdp(frontend: number, descriptor: number): number
   /** Wakes the thread: it sleeps, and commands wait. */
   kick(): void
   /** Whether the thread keeps the process alive; at first it does not. */
@@ -24,12 +29,13 @@ export interface NativePump {
 }
 
 /** The version of what the two sides send each other: `kProtocol` of native/src/pump/ring.h. */
-export const protocol = 7
+export const protocol = 8
 
 export interface NativeAddon {
   readonly protocol: number
   readonly Pump: new (onEvents: () => void, idleMs: number, halfClosedMs: number) => NativePump
   readonly BatchSocket: BatchSocketClass
+  readonly passing: PassingCalls
 }
 
 /** Where `native/build.js` puts the addon, seen from the sources and from dist/. */

@@ -1,5 +1,6 @@
 /** The addresses of backends as bytes, as the pump takes them. */
 import ipaddr from 'ipaddr.js'
+import type { SocketAddress } from '../../model/address.ts'
 import type { Backend } from '../../model/backend.ts'
 
 /** Computed once for each backend object; a change brings a new object. */
@@ -9,11 +10,15 @@ const known = new WeakMap<Backend, Uint8Array>()
 export function addressBytes(backend: Backend): Uint8Array | undefined {
   const found = known.get(backend)
   if (found) return found
-  const { address, port } = backend
-  if (!ipaddr.isValid(address) || !(port > 0 && port <= 65_535)) return undefined
-  const bytes = Uint8Array.from(ipaddr.parse(address).toByteArray())
-  known.set(backend, bytes)
+  const bytes = bytesOf(backend)
+  if (bytes) known.set(backend, bytes)
   return bytes
+}
+
+/** Undefined for an impossible address or port. */
+export function bytesOf({ address, port }: SocketAddress): Uint8Array | undefined {
+  if (!ipaddr.isValid(address) || !(port > 0 && port <= 65_535)) return undefined
+  return Uint8Array.from(ipaddr.parse(address).toByteArray())
 }
 
 export function impossibleAddress({ key }: Backend): Error {

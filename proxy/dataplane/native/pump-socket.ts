@@ -1,21 +1,34 @@
-/** A socket that the pump's thread accepts from or reads: closing it is a command to the pump, which answers when it is done. */
-export class PumpSocket {
-  readonly #tell: () => void
-  readonly #closed = Promise.withResolvers<void>()
+/** A listening TCP socket or a bound UDP socket that the pump has; both kinds close and are passed on alike. */
+import { MeshError } from '../../model/error.ts'
 
-  /** `tell` sends the command; {@link closed} is the pump's answer. */
-  constructor(tell: () => void) {
-    this.#tell = tell
+export class PumpSocket {
+  readonly #tellClose: () => void
+  readonly #tellPass: () => void
+  /** Resolves with the descriptor of a socket that was passed; below 0 when it was closed. */
+  readonly #gone = Promise.withResolvers<number>()
+
+  /** `tellClose` and `tellPass` tell the pump to close it or to give it back; {@link closed} is its answer. */
+  constructor(tellClose: () => void, tellPass: () => void) {
+    this.#tellClose = tellClose
+    this.#tellPass = tellPass
   }
 
   /** Resolves when the address is free. */
-  close(): Promise<void> {
-    this.#tell()
-    return this.#closed.promise
+  async close(): Promise<void> {
+    this.#tellClose()
+    await this.#gone.promise
   }
 
-  /** The pump has closed it, or has ended. */
-  closed(): void {
-    this.#closed.resolve()
+  /** Resolves with the descriptor of the open socket, which is ours from then on. */
+  async pass(): Promise<number> {
+    this.#tellPass()
+    const descriptor = await this.#gone.promise
+    if (descriptor < 0) throw new MeshError('STATE', 'the socket was closed before it could be passed on')
+    return descriptor
+  }
+
+  /** The pump has closed it, or given it back. */
+  closed(descriptor = -1): void {
+    this.#gone.resolve(descriptor)
   }
 }

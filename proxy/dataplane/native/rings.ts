@@ -21,6 +21,9 @@ export const Event = {
   heard: 13,
   turnedAway: 14,
   handedOver: 15,
+  frontendPaused: 16,
+  passed: 17,
+  adopted: 18,
 } as const
 
 export const Command = {
@@ -36,6 +39,11 @@ export const Command = {
   closeFrontend: 10,
   configure: 11,
   handOver: 12,
+  passListener: 13,
+  pauseFrontend: 14,
+  passFrontend: 15,
+  adopt: 16,
+  resumeFrontend: 17,
 } as const
 
 /** Why a TCP connection ended, in the event `gone`. */
@@ -77,7 +85,9 @@ export const field = {
   limitMs: 3,
   port: 4,
   descriptors: 4,
+  token: 4,
   family: 5,
+  descriptor: 6,
   address: 8,
   now: 8,
   idleMs: 8,
@@ -100,6 +110,10 @@ export interface EventRecord {
   /** One of {@link Reason}. */
   readonly reason: number
   readonly port: number
+  /** Of the command that the event answers. */
+  readonly token: number
+  /** Negative: none. */
+  readonly descriptor: number
   /** 4 or 6. */
   readonly family: number
   /** Canonical. */
@@ -200,6 +214,11 @@ export class Rings implements EventRecord {
     return this
   }
 
+  setDescriptor(descriptor: number): this {
+    this.#words[this.#writing + field.descriptor] = descriptor
+    return this
+  }
+
   setLimit(ms: number): this {
     this.#words[this.#writing + field.limitMs] = ms
     return this
@@ -264,6 +283,14 @@ export class Rings implements EventRecord {
 
   get port(): number {
     return this.#word(field.port)
+  }
+
+  get token(): number {
+    return this.#word(field.token)
+  }
+
+  get descriptor(): number {
+    return this.#word(field.descriptor)
   }
 
   get family(): number {

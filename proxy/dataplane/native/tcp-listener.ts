@@ -1,4 +1,5 @@
 /** One listening socket of the pump. */
+import type { Passed } from '../../model/passing.ts'
 import type { Frontend, GlobalService } from '../../model/service.ts'
 import { ListenerState } from '../flow/listener-state.ts'
 import type { OnClose } from '../flow/transport.ts'
@@ -10,6 +11,10 @@ export class NativeListener extends ListenerState {
   constructor(frontend: Frontend, service: GlobalService, socket: PumpSocket, onClose: OnClose) {
     super(frontend, service, onClose)
     this.socket = socket
+  }
+
+  protected async give(): Promise<Passed> {
+    return { descriptor: await this.socket.pass(), sessions: [] }
   }
 
   protected free(): Promise<void> {

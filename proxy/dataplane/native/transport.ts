@@ -1,7 +1,10 @@
 /** Carries flows by a native pump: reads its events, passes each to its flow, and sends commands. */
+import { closeSync } from 'node:fs'
 import { Socket } from 'node:net'
 import { getSystemErrorName } from 'node:util'
+import { familyOf } from '../../model/address.ts'
 import type { Client, CloseReason } from '../../model/flow.ts'
+import type { Passed, PassedSession } from '../../model/passing.ts'
 import type { Frontend, GlobalService } from '../../model/service.ts'
 import type { FlowContext } from '../flow/flow-context.ts'
 import type { ListenerState } from '../flow/listener-state.ts'
@@ -9,6 +12,7 @@ import { backlog, listenError } from '../flow/listening.ts'
 import type { OnClose, Transport } from '../flow/transport.ts'
 import { idleLimitMs } from '../flow/udp-session.ts'
 import type { NativeAddon, NativePump } from './addon.ts'
+import { bytesOf } from './address.ts'
 import type { PumpContext } from './pump-context.ts'
 import { PumpSocket } from './pump-socket.ts'
 import { Command, Event, type EventRecord, Reason, Rings } from './rings.ts'
@@ -33,6 +37,8 @@ export class NativeTransport implements Transport, PumpContext {
   /** By slot, until the pump's last event about them. The two kinds have slots of their own. */
   readonly #connections: (NativeConnection | undefined)[] = []
   readonly #sessions: (NativeSession | undefined)[] = []
+  /** Sessions of another process that the pump has not answered for yet, by token. */
+  readonly #adopting = new Map<number, { readonly frontend: NativeUdpFrontend; readonly session: PassedSession }>()
   #lastId = 0
   #openConnections = 0
   #held = false
@@ -46,30 +52,62 @@ export class NativeTransport implements Transport, PumpContext {
     this.rings.sleep()
   }
 
-  async listenTcp(frontend: Frontend, service: GlobalService, onClose: OnClose): Promise<ListenerState> {
+  async listenTcp(
+    frontend: Frontend,
+    service: GlobalService,
+    onClose: OnClose,
+    passed?: Passed,
+  ): Promise<ListenerState> {
     const id = ++this.#lastId
-    const errno = this.#pump.listenTcp(id, frontend.ip, frontend.port, backlog)
+    const errno = passed
+      ? this.#pump.adoptTcp(id, passed.descriptor)
+      : this.#pump.listenTcp(id, frontend.ip, frontend.port, backlog)
     if (errno !== 0) throw listenError(frontend, systemError('listen', errno))
-    const socket = new PumpSocket(() => {
-      if (!this.#stopped) this.rings.command(Command.closeListener).setListener(id).send()
-    })
+    const tell = (kind: number) => () => {
+      if (!this.#stopped) this.rings.command(kind).setListener(id).send()
+    }
+    const socket = new PumpSocket(tell(Command.closeListener), tell(Command.passListener))
     const listener = new NativeListener(frontend, service, socket, onClose)
     this.#listeners.set(id, listener)
     this.#hold()
     return listener
   }
 
-  async listenUdp(frontend: Frontend, service: GlobalService, onClose: OnClose): Promise<ListenerState> {
+  async listenUdp(
+    frontend: Frontend,
+    service: GlobalService,
+    onClose: OnClose,
+    passed?: Passed,
+  ): Promise<ListenerState> {
     const id = ++this.#lastId
-    const errno = this.#pump.listenUdp(id, frontend.ip, frontend.port)
+    const errno = passed
+      ? this.#pump.adoptUdp(id, passed.descriptor)
+      : this.#pump.listenUdp(id, frontend.ip, frontend.port)
     if (errno !== 0) throw listenError(frontend, systemError('bind', errno))
-    const socket = new PumpSocket(() => {
-      if (!this.#stopped) this.rings.command(Command.closeFrontend).setFrontend(id).send()
-    })
+    const tell = (kind: number) => () => {
+      if (!this.#stopped) this.rings.command(kind).setFrontend(id).send()
+    }
+    const socket = new PumpSocket(tell(Command.closeFrontend), tell(Command.pauseFrontend))
     const listener = new NativeUdpFrontend(frontend, service, socket, onClose)
     this.#frontends.set(id, listener)
+    if (passed) {
+      for (const session of passed.sessions) this.#adopt(id, listener, session)
+      this.rings.command(Command.resumeFrontend).setFrontend(id).send()
+    }
     this.#hold()
     return listener
+  }
+
+  /** The pump carries it from here on; its answer says by which slot it is known. One without a socket begins anew. */
+  #adopt(id: number, frontend: NativeUdpFrontend, session: PassedSession): void {
+    const { client, descriptor } = session
+    if (descriptor === undefined) return
+    const address = bytesOf(client)
+    if (!address) return closeSync(descriptor)
+    const token = ++this.#lastId
+    this.#adopting.set(token, { frontend, session })
+    const command = this.rings.command(Command.adopt, token).setFrontend(id).setDescriptor(descriptor)
+    command.setAddress(familyOf(client.address), address, client.port).send()
   }
 
   configure(): void {
@@ -142,7 +180,7 @@ export class NativeTransport implements Transport, PumpContext {
       case Event.fault:
         return this.flows.localFault(systemError('accept', event.error))
       case Event.listenerClosed:
-        this.#listeners.get(event.listener)?.socket.closed()
+        this.#listeners.get(event.listener)?.socket.closed(event.descriptor)
         this.#listeners.delete(event.listener)
         return this.#hold()
       case Event.asked:
@@ -155,8 +193,15 @@ export class NativeTransport implements Transport, PumpContext {
         return this.#session(event)?.quiet()
       case Event.dropped:
         return this.#dropped(event)
+      case Event.frontendPaused:
+        this.rings.command(Command.passFrontend).setFrontend(event.frontend).send()
+        return
+      case Event.passed:
+        return this.#passed(event)
+      case Event.adopted:
+        return this.#adopted(event)
       case Event.frontendClosed:
-        this.#frontends.get(event.frontend)?.socket.closed()
+        this.#frontends.get(event.frontend)?.socket.closed(event.descriptor)
         this.#frontends.delete(event.frontend)
         return this.#hold()
     }
@@ -224,6 +269,26 @@ export class NativeTransport implements Transport, PumpContext {
     if (!session.begin()) return undefined
     this.#sessions[slot] = session
     return session
+  }
+
+  #passed(event: EventRecord): void {
+    const session = this.#session(event)
+    this.#sessions[event.slot] = undefined
+    const left = session?.passed(event.sent(), event.received())
+    if (!session || !left) return closeSync(event.descriptor)
+    const frontend = session.listener as NativeUdpFrontend
+    frontend.passed({ client: session.client, ...left, descriptor: event.descriptor })
+  }
+
+  #adopted({ slot, generation, token }: EventRecord): void {
+    const adopting = this.#adopting.get(token)
+    this.#adopting.delete(token)
+    if (!adopting || slot < 0) return
+    const { frontend, session: passed } = adopting
+    const backend = frontend.service.backends.find(({ key }) => key === passed.backend)
+    const session = new NativeSession(this, frontend, passed.client, slot, generation)
+    if (backend && !frontend.closed && session.resume(backend, passed.answered, true)) this.#sessions[slot] = session
+    else this.rings.command(Command.forget, slot, generation).send()
   }
 
   #dropped(event: EventRecord): void {

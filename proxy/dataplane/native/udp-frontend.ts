@@ -1,4 +1,5 @@
 /** One bound UDP socket of the pump. */
+import type { Passed, PassedSession } from '../../model/passing.ts'
 import type { Frontend, GlobalService } from '../../model/service.ts'
 import type { OnClose } from '../flow/transport.ts'
 import { UdpFrontend } from '../flow/udp-frontend.ts'
@@ -6,10 +7,20 @@ import type { PumpSocket } from './pump-socket.ts'
 
 export class NativeUdpFrontend extends UdpFrontend {
   readonly socket: PumpSocket
+  readonly #passed: PassedSession[] = []
 
   constructor(frontend: Frontend, service: GlobalService, socket: PumpSocket, onClose: OnClose) {
     super(frontend, service, onClose)
     this.socket = socket
+  }
+
+  /** A session whose link is ours now. */
+  passed(session: PassedSession): void {
+    this.#passed.push(session)
+  }
+
+  protected async give(): Promise<Passed> {
+    return { descriptor: await this.socket.pass(), sessions: this.#passed }
   }
 
   protected free(): Promise<void> {

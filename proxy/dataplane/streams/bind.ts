@@ -2,6 +2,8 @@
 import { createSocket, type Socket as UdpSocket } from 'node:dgram'
 import { createServer, type Server } from 'node:net'
 import { familyOf } from '../../model/address.ts'
+import { MeshError } from '../../model/error.ts'
+import { descriptorOf, type Passed, type PassingCalls } from '../../model/passing.ts'
 import type { Frontend } from '../../model/service.ts'
 import { backlog, listenError } from '../flow/listening.ts'
 
@@ -11,11 +13,12 @@ export const receiveBuffer = 1024 * 1024
 export const maxQueuedBytes = 1024 * 1024
 
 /** A listening server without handlers. */
-export function bindTcp(frontend: Frontend): Promise<Server> {
+export function bindTcp(frontend: Frontend, passed?: Passed): Promise<Server> {
   const server = createServer({ allowHalfOpen: true, noDelay: true })
   return new Promise((resolve, reject) => {
     server.once('error', error => reject(listenError(frontend, error)))
-    server.listen({ host: frontend.ip, port: frontend.port, backlog, ipv6Only: true, exclusive: true }, () => {
+    const place = passed ? { fd: passed.descriptor } : { host: frontend.ip, port: frontend.port, ipv6Only: true }
+    server.listen({ ...place, backlog, exclusive: true }, () => {
       server.removeAllListeners('error')
       resolve(server)
     })
@@ -23,14 +26,15 @@ export function bindTcp(frontend: Frontend): Promise<Server> {
 }
 
 /** A bound socket without handlers. */
-export function bindUdp(frontend: Frontend): Promise<UdpSocket> {
+export function bindUdp(frontend: Frontend, passed?: Passed): Promise<UdpSocket> {
   const socket = udpSocket(frontend.ip)
   return new Promise((resolve, reject) => {
     socket.once('error', error => {
       socket.close()
       reject(listenError(frontend, error))
     })
-    socket.bind({ address: frontend.ip, port: frontend.port, exclusive: true }, () => {
+    const place = passed ? { fd: passed.descriptor } : { address: frontend.ip, port: frontend.port }
+    socket.bind({ ...place, exclusive: true }, () => {
       socket.removeAllListeners('error')
       socket.setRecvBufferSize(receiveBuffer)
       resolve(socket)
@@ -46,4 +50,15 @@ export function udpSocket(address: string): UdpSocket {
     ipv6Only: family === 6,
     lookup: (literal, _options, found) => found(null, literal, family),
   })
+}
+
+/** A descriptor of the same socket, for another process. Throws `MeshError` STATE. */
+export function duplicateOf(socket: object, calls: PassingCalls | undefined): number {
+  const own = descriptorOf(socket)
+  const copy = own === undefined ? -1 : (calls?.duplicate(own) ?? -1)
+  if (copy >= 0) return copy
+  throw new MeshError(
+    'STATE',
+    calls ? 'the socket cannot be passed on' : 'sockets cannot be passed on without the addon',
+  )
 }

@@ -1,4 +1,5 @@
 /** The engine on node:net and node:dgram: runs everywhere, needs no privileges, and defines how any engine behaves. */
+import type { Passed } from '../../model/passing.ts'
 import type { Frontend, GlobalService } from '../../model/service.ts'
 import type { Engine, EngineParts } from '../engine.ts'
 import { EngineCore } from '../flow/engine-core.ts'
@@ -24,12 +25,12 @@ class StreamsTransport implements Transport, StreamsContext {
     this.flows = flows
   }
 
-  listenTcp(frontend: Frontend, service: GlobalService, onClose: OnClose): Promise<ListenerState> {
-    return TcpListener.open(this, frontend, service, onClose)
+  listenTcp(frontend: Frontend, service: GlobalService, onClose: OnClose, passed?: Passed): Promise<ListenerState> {
+    return TcpListener.open(this, frontend, service, onClose, passed)
   }
 
-  listenUdp(frontend: Frontend, service: GlobalService, onClose: OnClose): Promise<ListenerState> {
-    return UdpListener.open(this.flows, frontend, service, onClose)
+  listenUdp(frontend: Frontend, service: GlobalService, onClose: OnClose, passed?: Passed): Promise<ListenerState> {
+    return UdpListener.open(this.flows, frontend, service, onClose, passed)
   }
 
   /** One look at every flow instead of a timer for each, so that bytes that pass cost nothing here. */

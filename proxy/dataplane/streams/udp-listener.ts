@@ -1,18 +1,22 @@
 /** One bound socket of node:dgram, and the sessions of its clients by address and port. */
 import type { RemoteInfo, Socket } from 'node:dgram'
 import { once } from 'node:events'
+import { closeSync } from 'node:fs'
 import type { Client } from '../../model/flow.ts'
+import type { Passed, PassedSession } from '../../model/passing.ts'
 import type { Frontend, GlobalService } from '../../model/service.ts'
 import type { FlowContext } from '../flow/flow-context.ts'
 import type { OnClose } from '../flow/transport.ts'
 import { UdpFrontend } from '../flow/udp-frontend.ts'
-import { bindUdp, maxQueuedBytes } from './bind.ts'
+import { bindUdp, duplicateOf, maxQueuedBytes } from './bind.ts'
 import { type ReplySocket, StreamsSession } from './udp-session.ts'
 
 export class UdpListener extends UdpFrontend implements ReplySocket {
   readonly #context: FlowContext
   readonly #socket: Socket
   readonly #byClient = new Map<string, StreamsSession>()
+  /** The same socket once it was passed on: the last replies of our sessions leave by it. */
+  #passed: number | undefined
 
   private constructor(
     context: FlowContext,
@@ -33,11 +37,38 @@ export class UdpListener extends UdpFrontend implements ReplySocket {
     frontend: Frontend,
     service: GlobalService,
     onClose: OnClose,
+    passed?: Passed,
   ): Promise<UdpListener> {
-    return new UdpListener(context, await bindUdp(frontend), frontend, service, onClose)
+    const listener = new UdpListener(context, await bindUdp(frontend, passed), frontend, service, onClose)
+    for (const session of passed?.sessions ?? []) listener.#resume(session)
+    return listener
+  }
+
+  /** Their sockets stay here until the last reply: another process cannot connect them for node:dgram. */
+  protected async give(): Promise<Passed> {
+    const { calls } = this.#context
+    const descriptor = duplicateOf(this.#socket, calls)
+    const own = duplicateOf(this.#socket, calls)
+    const sessions = [...this.#byClient.values()].flatMap(({ client, backend }) =>
+      backend ? { client, backend: backend.key, answered: true, descriptor: undefined } : [],
+    )
+    this.#socket.close() // what waits in it is not lost: the socket itself stays
+    this.#passed = own
+    return { descriptor, sessions }
+  }
+
+  override close(): Promise<void> {
+    const closed = super.close()
+    if (this.#passed !== undefined) closeSync(this.#passed)
+    this.#passed = undefined
+    return closed
   }
 
   reply(message: Buffer, client: Client): void {
+    if (this.#passed !== undefined) {
+      this.#context.calls?.sendTo(this.#passed, message, client.address, client.port)
+      return
+    }
     if (this.closed || this.#socket.getSendQueueSize() > maxQueuedBytes) return
     this.#socket.send(message, client.port, client.address)
   }
@@ -50,6 +81,14 @@ export class UdpListener extends UdpFrontend implements ReplySocket {
     const closed = once(this.#socket, 'close')
     this.#socket.close()
     await closed
+  }
+
+  #resume({ client, backend: key, answered, descriptor }: PassedSession): void {
+    if (descriptor !== undefined) closeSync(descriptor) // of another engine
+    const backend = this.service.backends.find(backend => backend.key === key)
+    if (!backend) return
+    const session = new StreamsSession(this.#context, this, client)
+    if (session.resume(backend, answered, false)) this.#byClient.set(keyOf(client), session)
   }
 
   #received(message: Buffer, from: RemoteInfo): void {

@@ -73,6 +73,7 @@ const ends: Readonly<Record<CloseReason, 'theirs' | 'ours'>> = {
   'backend-lost': 'ours',
   removed: 'ours',
   evicted: 'ours',
+  passed: 'ours',
   shutdown: 'ours',
 }
 

@@ -8,6 +8,7 @@ import type { Test } from 'tap'
 import { drainSuite } from './drain.ts'
 import { fairnessSuite } from './fairness.ts'
 import { faultSuite } from './faults.ts'
+import { passingSuite } from './passing.ts'
 import { pressureSuite } from './pressure.ts'
 import type { EngineUnderTest } from './rig.ts'
 import { sharesSuite } from './shares.ts'
@@ -24,4 +25,5 @@ export function engineConformance(t: Test, engine: EngineUnderTest): void {
   t.test('drain', async t => drainSuite(t, engine.create))
   t.test('shares', async t => sharesSuite(t, engine.create))
   t.test('udp', async t => udpSuite(t, engine.create))
+  t.test('passing', async t => passingSuite(t, engine.create))
 }

@@ -5,6 +5,7 @@ import type { Engine, EngineOptions, EngineParts, Listener } from '../../../prox
 import type { Protocol } from '../../../proxy/model/address.ts'
 import type { Backend, Backends } from '../../../proxy/model/backend.ts'
 import type { LogFields } from '../../../proxy/model/log.ts'
+import type { Passed } from '../../../proxy/model/passing.ts'
 import type { Frontend, GlobalService } from '../../../proxy/model/service.ts'
 import { client, clientOf, freePort } from '../../support/backend.ts'
 import { FakeChooser } from '../../support/chooser.ts'
@@ -48,6 +49,8 @@ export interface Given {
   readonly ip?: string
   /** One that is free, unless a test has to know it before. */
   readonly port?: number
+  /** The socket of another engine. */
+  readonly passed?: Passed
   readonly options?: { readonly [K in keyof EngineOptions]?: Partial<EngineOptions[K]> | EngineOptions[K] }
 }
 
@@ -91,7 +94,7 @@ export class Rig {
     const ip = given.ip ?? '127.77.0.1'
     const rig = new Rig(t, create, given, ip, given.port ?? (await freePort(ip)))
     t.teardown(() => rig.engine.destroy())
-    rig.listener = await rig.engine.listen(...rig.service(given.backends))
+    rig.listener = await rig.engine.listen(...rig.service(given.backends), undefined, given.passed)
     return rig
   }
 

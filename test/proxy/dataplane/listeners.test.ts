@@ -6,6 +6,7 @@ import { createStreamsEngine } from '../../../proxy/dataplane/streams/engine.ts'
 import type { Backend } from '../../../proxy/model/backend.ts'
 import { MeshError } from '../../../proxy/model/error.ts'
 import type { LogFields } from '../../../proxy/model/log.ts'
+import type { Passed } from '../../../proxy/model/passing.ts'
 import type { Frontend, GlobalService, ServicePort } from '../../../proxy/model/service.ts'
 import { plainOptions } from '../../conformance/engine/rig.ts'
 import { client, ending, freePort, says, tcpBackend } from '../../support/backend.ts'
@@ -21,8 +22,8 @@ class FakeEngine implements Engine {
   readonly holding = new Set<string>()
   readonly open = new Map<string, GlobalService>()
 
-  async listen(frontend: Frontend, service: GlobalService, paused?: Listener): Promise<Listener> {
-    this.told.push(`listen ${frontend.key}${paused ? ' again' : ''}`)
+  async listen(frontend: Frontend, service: GlobalService, paused?: Listener, passed?: Passed): Promise<Listener> {
+    this.told.push(`listen ${frontend.key}${paused ? ' again' : ''}${passed ? ` by ${passed.descriptor}` : ''}`)
     await settled()
     if (this.taken.has(frontend.ip)) throw new MeshError('LISTEN', `${frontend.key} is taken`)
     if (this.open.has(frontend.key)) throw new Error(`${frontend.key} is bound twice`)
@@ -41,6 +42,11 @@ class FakeEngine implements Engine {
         this.told.push(`pause ${frontend.key}`)
         await settled()
         this.open.delete(frontend.key)
+      },
+      pass: async () => {
+        this.told.push(`pass ${frontend.key}`)
+        this.open.delete(frontend.key)
+        return { descriptor: 7, sessions: [] }
       },
       close: async () => {
         this.told.push(`close ${frontend.key}`)
