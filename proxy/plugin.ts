@@ -92,6 +92,10 @@ export interface Plugin {
   findings?(): readonly Finding[]
   /** The state of the plugin, for `starlane status`. */
   state?(): Json
+  /** What a successor process should know from the start, as `restore` of the same plugin takes it. */
+  save?(): Json
+  /** What the same plugin has saved in a predecessor, perhaps of another version: takes what it understands. Before the first flow. */
+  restore?(saved: Json): void
   close?(): void | Promise<void>
 }
 

@@ -36,12 +36,14 @@ import { groupFlows } from './model/flows/flow-groups.ts'
 import type { Rehearsal } from './model/flows/rehearsal.ts'
 import type { Location } from './model/location.ts'
 import type { Log } from './model/log.ts'
+import type { Inherited, PassedSocket } from './model/sockets/passing.ts'
 import { type Clock, type Random, systemClock } from './model/time/clock.ts'
 import type { ServiceView, Status } from './model/views.ts'
 import { ClusterList } from './runtime/cluster-list.ts'
 import { ClusterSources } from './runtime/cluster-sources.ts'
 import { flowLog } from './runtime/flows/flow-log.ts'
 import { Recording } from './runtime/flows/recording.ts'
+import { closeAll, type Heritage, Succession } from './runtime/handover/succession.ts'
 import { NameService } from './runtime/name-service.ts'
 import {
   clustersOf,
@@ -99,7 +101,11 @@ export interface Ready {
 }
 
 export interface Runtime {
-  /** Rejects when the address of `admin.listen` or `admin.metrics` is in use. Other failures are problems in status. */
+  /**
+   * Takes over from a process of the same configuration, if one runs; resolves when it serves in its place, and rejects without any
+   * change when it cannot. Rejects also when the address of
+   * `admin.listen` or `admin.metrics` is in use. Other failures are problems in status.
+   */
   start(): Promise<void>
   /** Resolves when the sources have synced, and DNS and the listeners have started. */
   readonly ready: Promise<Ready>
@@ -112,6 +118,10 @@ export interface Runtime {
    * answers until then, and after that while anybody asks, within the same time. Resolves with how many flows were cut.
    */
   close(): Promise<Cut>
+  /** Resolves when a successor serves in place of this process: it is to be closed. */
+  readonly handedOver: Promise<void>
+  /** Tells the service manager, if there is one (sd_notify(3)). */
+  notify(text: string): void
   /** Ends all flows now, so that `close` need not wait for them. */
   destroy(): void
 }
@@ -128,6 +138,7 @@ const remoteGraceMs = 2000
 
 class Starlane implements Runtime {
   readonly ready: Promise<Ready>
+  readonly handedOver: Promise<void>
   readonly #clock: Clock
   readonly #random: Random
   readonly #log: Log
@@ -160,8 +171,12 @@ class Starlane implements Runtime {
   readonly #tunnelling: Tunnelling
   readonly #proxy: L4Proxy
   readonly #names: NameService
+  readonly #succession: Succession
   #isReady = false
   #isStopping = false
+  #isClosing = false
+  /** Another process has the sockets, routes and rules. */
+  #isHandedOver = false
   #closing: Promise<Cut> | undefined
   #endAnnouncement: () => void = () => {}
   #reloading: Promise<void> = Promise.resolve()
@@ -173,6 +188,8 @@ class Starlane implements Runtime {
     const announcement = Promise.withResolvers<Ready>()
     this.ready = announcement.promise
     this.#resolveReady = announcement.resolve
+    const handover = Promise.withResolvers<void>()
+    this.handedOver = handover.promise
     this.#clock = clock
     this.#random = random
     this.#log = log
@@ -206,6 +223,7 @@ class Starlane implements Runtime {
       parts: () => this.#parts(),
       version,
       startedAt: this.#startedAt,
+      instance: env.POD_NAME || undefined,
       clock,
       metrics: () => this.#metrics.text(),
       rehearse: request => this.#rehearse(request),
@@ -270,6 +288,19 @@ class Starlane implements Runtime {
     const { listen, metrics } = config.admin
     this.#admin = new Admin({ listen, views: this.#views, log, clock })
     this.#probes = metrics && new Admin({ listen: metrics, narrow: true, views: this.#views, log, clock })
+    this.#succession = new Succession({
+      ...{ clock, random, log, env, version, cluster: config.cluster, file: loaded.file, folder: config.state },
+      ...{ mesh: this.#mesh, store: this.#store, health: this.#health, chain: this.#chain, calls: this.#proxy.calls },
+      obstacle: () => this.#obstacle(),
+      hasRules: () => this.#proxy.hasRules,
+      pass: () => this.#pass(),
+      takeBack: inherited => this.#takeBack(inherited),
+      handedOver: () => {
+        this.#isHandedOver = true
+        this.#endAnnouncement()
+        handover.resolve()
+      },
+    })
   }
 
   status(): Status {
@@ -296,8 +327,10 @@ class Starlane implements Runtime {
   }
 
   async start(): Promise<void> {
-    await this.#admin.start()
-    await this.#probes?.start()
+    await this.#succession.begin()
+    // A successor gets the socket of the admin server with the others.
+    const heritage = this.#succession.succeeds ? undefined : await this.#succession.heritage()
+    if (heritage) await this.#startAdmin(heritage.inherited)
     this.#listOwnSockets()
     this.#health.start()
     await this.#store.open()
@@ -306,8 +339,9 @@ class Starlane implements Runtime {
     await this.#updateClusters()
     // Before the sources have synced: two clusters that read each other would wait for each other forever.
     this.#publication.start()
-    void this.#finishStart()
+    const finished = this.#finishStart(heritage)
     void this.#certificates.start()
+    if (!heritage) await finished
   }
 
   /** Applies the current list of clusters. Calls run one after the other. */
@@ -329,16 +363,27 @@ class Starlane implements Runtime {
     return this.#updating
   }
 
-  async #finishStart(): Promise<void> {
+  async #finishStart(given: Heritage | undefined): Promise<void> {
     const { promise: timeout, resolve } = Promise.withResolvers<void>()
     this.#clock.after(remoteGraceMs, resolve)
     await Promise.race([this.#mesh.initialized, Promise.all([this.#mesh.synced, timeout])])
-    const ofClients = this.#role === 'all' ? [this.#proxy.start(), this.#names.start()] : []
-    await Promise.all([...ofClients, this.#tunnelling.serve()])
+    const heritage = given ?? (await this.#succession.heritage())
+    const { inherited, succeeds } = heritage
+    const isAll = this.#role === 'all'
+    const names = isAll ? this.#names.start(inherited) : undefined
+    // A process that cannot serve must not replace one that does: clients are accepted last.
+    if (succeeds) await names
+    if (succeeds && this.#names.failure) throw this.#names.failure
+    const proxy = isAll ? this.#proxy.start(inherited, succeeds) : undefined
+    await Promise.all([proxy, names, this.#tunnelling.serve(inherited)])
     this.#listOwnSockets()
     if (this.#isStopping) return
-    this.#writeBack.start()
     this.#isReady = true
+    // Ready before the admin server answers: its predecessor was.
+    if (!given) await this.#startAdmin(inherited)
+    await this.#succession.complete(heritage)
+    this.#listOwnSockets()
+    this.#writeBack.start()
     this.#resolveReady({
       dns: dnsAddress(this.#names),
       admin: this.#admin.address ?? '',
@@ -347,6 +392,42 @@ class Starlane implements Runtime {
       listeners: this.#proxy.listening,
       services: this.#mesh.directory.size,
     })
+  }
+
+  async #startAdmin(inherited: Inherited): Promise<void> {
+    await this.#admin.start(inherited)
+    await this.#probes?.start(inherited)
+  }
+
+  /** While it announces its end it still serves, and a successor may come. */
+  #obstacle(): string | undefined {
+    if (this.#isClosing) return 'it is stopping'
+    return this.#isReady || this.#isStopping ? undefined : 'it is not ready yet'
+  }
+
+  async #pass(): Promise<PassedSocket[]> {
+    const { calls } = this.#proxy
+    if (!calls) return []
+    await this.#reloading.catch(() => {})
+    const frontends = await this.#proxy.pass()
+    const admin = [this.#admin, this.#probes].flatMap(server => server?.pass(calls) ?? [])
+    return [...frontends, ...this.#names.pass(calls), ...this.#tunnelling.pass(calls), ...admin]
+  }
+
+  async #takeBack(inherited: Inherited): Promise<void> {
+    const isAll = this.#role === 'all'
+    await Promise.all([this.#startAdmin(inherited), isAll && this.#names.start(inherited)])
+    await Promise.all([this.#proxy.takeBack(inherited), this.#tunnelling.takeBack(inherited)])
+  }
+
+  /** Stops reading from sockets that are a predecessor's still: whom it has accepted, it serves to the end. */
+  async #letGo(): Promise<void> {
+    closeAll(await this.#pass())
+  }
+
+  notify(text: string): void {
+    const { NOTIFY_SOCKET } = this.#env
+    if (NOTIFY_SOCKET) this.#proxy.calls?.notify(NOTIFY_SOCKET, text)
   }
 
   reload(loaded: Loaded): Promise<void> {
@@ -401,17 +482,23 @@ class Starlane implements Runtime {
     const wasReady = this.#isReady
     this.#isReady = false
     this.#isStopping = true
-    if (wasReady && announce > 0) await this.#announce(announce)
+    if (wasReady && announce > 0 && !this.#isHandedOver && !this.#succession.succeeds) await this.#announce(announce)
+    this.#isClosing = true
+    // One that has not taken over leaves everything to the process that runs.
+    const leaves = this.#isHandedOver || this.#succession.succeeds
+    if (leaves && !this.#isHandedOver) await this.#letGo()
+    await this.#succession.close()
     this.#clusterList.close()
     await this.#updating
     await Promise.all([this.#writeBack.close(), this.#publication.close()])
     const since = this.#clock.now()
     const [cut] = await Promise.all([this.#proxy.close(), this.#tunnelling.close()])
     this.#tunnelling.destroy()
+    if (leaves) await Promise.all([this.#rules?.release(), this.#routes?.abandon()])
     await this.#rules?.close()
     await this.#routes?.close()
     // After the flows have drained, since their clients may have no other resolver.
-    await this.#names.quiet(since + drain - this.#clock.now())
+    if (!leaves) await this.#names.quiet(since + drain - this.#clock.now())
     await this.#names.close()
     await this.#sources.close()
     await this.#store.close()
@@ -557,6 +644,7 @@ class Starlane implements Runtime {
       clusterList: this.#clusterList,
       sources: this.#sources,
       store: this.#store,
+      succession: this.#succession,
       started: this.#isReady,
       stopping: this.#isStopping,
       admission: this.#admission,

@@ -140,6 +140,18 @@ export class Breaker {
     return `for ${Math.ceil(Math.max(0, state.until - this.#clock.now()) / 1000)} s more`
   }
 
+  /** How long an open one rests still; undefined if it is not open. */
+  get restMs(): number | undefined {
+    return this.#state.name === 'open' ? Math.max(0, this.#state.until - this.#clock.now()) : undefined
+  }
+
+  /** Open for the rest of a time that began in another process. */
+  reopen(restMs: number, why: string): void {
+    this.#leave()
+    this.#cause = { why }
+    this.#restFor(Math.min(restMs, this.#options.restMs * 1.1))
+  }
+
   close(): void {
     this.#leave()
   }
@@ -157,7 +169,10 @@ export class Breaker {
     this.#leave()
     this.#cause = this.#accusation ?? (this.#state.name === 'half-open' ? failedTrial : failedDials)
     this.#accusation = undefined
-    const restMs = this.#options.restMs * (1 + this.#random() / 10)
+    this.#restFor(this.#options.restMs * (1 + this.#random() / 10))
+  }
+
+  #restFor(restMs: number): void {
     const cancel = this.#clock.after(restMs, () =>
       this.#become({ name: 'half-open', window: this.#window(true), trial: undefined }),
     )

@@ -46,7 +46,7 @@ export class Breakers {
     return this.#table.get(key)
   }
 
-  of({ key: name, destination: key }: Backend): Breaker {
+  of({ key: name, destination: key }: Pick<Backend, 'key' | 'destination'>): Breaker {
     const known = this.#table.get(key)
     if (known) return known
     const { clock, random, log } = this.#host
@@ -66,6 +66,19 @@ export class Breakers {
     if (!this.#blocking.delete(key)) return
     this.#count()
     this.#changed()
+  }
+
+  /** The open breakers that failed dials or the connections of several clients have opened, for a successor. */
+  save(): { backend: string; restMs: number; why: string }[] {
+    return [...this.#blocking].flatMap(([backend, { restMs, why, accuser }]) =>
+      restMs === undefined || accuser !== undefined ? [] : { backend, restMs, why },
+    )
+  }
+
+  /** Of a predecessor; a breaker that was used here already is not touched. */
+  restore(backend: string, restMs: number, why: string): void {
+    const named = { key: backend, destination: backend }
+    if (!this.#table.get(backend)) this.of(named).reopen(restMs, why)
   }
 
   /** The breakers that are not closed, for status. */

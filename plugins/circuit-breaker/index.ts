@@ -128,6 +128,13 @@ export default definePlugin({
         return { state: breaker.state, detail: detail.join('; ') }
       },
       state: () => ({ notClosed: breakers.notClosed(), full: [...connections.full] }),
+      save: () => breakers.save(),
+      restore: saved => {
+        for (const entry of Array.isArray(saved) ? saved : []) {
+          const { backend, restMs, why } = (entry ?? {}) as Record<string, unknown>
+          if (typeof backend === 'string' && typeof restMs === 'number') breakers.restore(backend, restMs, String(why))
+        }
+      },
       close: () => breakers.close(),
     }
   },

@@ -51,6 +51,21 @@ export default definePlugin({
       onResult: (flow, { destination }, result) => {
         if (blames(result) && bindings.get(keyOf(flow))?.backend === destination) bindings.delete(keyOf(flow))
       },
+      save: () => {
+        const now = host.clock.now()
+        // The least recently used first, so that they are the first to go there too.
+        const all = [...bindings.entries()].reverse()
+        return all
+          .filter(([, { until }]) => until > now)
+          .map(([key, { backend, until }]) => [key, backend, until - now])
+      },
+      restore: saved => {
+        for (const entry of Array.isArray(saved) ? saved : []) {
+          const [key, backend, ms] = Array.isArray(entry) ? entry : []
+          if (typeof key !== 'string' || typeof backend !== 'string' || typeof ms !== 'number') continue
+          if (bindings.get(key) === undefined) bindings.set(key, { backend, until: host.clock.now() + ms })
+        }
+      },
       state: () => {
         const now = host.clock.now()
         const newest: Json[] = []

@@ -81,8 +81,11 @@ export async function answer(
   return fault(404, 'NOT_FOUND', `${url.pathname} does not exist; the paths are ${known}`)
 }
 
-function readiness({ views }: ApiRequest): Answer {
-  const { ready, stopping, waiting, unsafe } = views.ready()
+function readiness({ views, query }: ApiRequest): Answer {
+  const { ready, stopping, instance, waiting, unsafe } = views.ready()
+  // On one node the old Pod answers for the new one until that has taken over.
+  const wanted = query.get('instance')
+  if (wanted !== null && wanted !== instance) return text(503, `this is ${instance ?? 'nameless'}, not ${wanted}\n`)
   if (stopping) return text(503, `stopping, waiting for ${waiting.join(', ')}\n`)
   return ready
     ? text(200, ['ready', ...unsafe.map(line => `unsafe: ${line}`), ''].join('\n'))

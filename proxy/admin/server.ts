@@ -4,7 +4,8 @@
  *
  *   /                                       the web page
  *   /healthz                                200 as long as the process answers
- *   /readyz                                 200 once everything is up, and what is unsafe; else 503 and what is missing
+ *   /readyz[?instance=POD_NAME]             200 once everything is up, and what is unsafe; else 503 and what is missing, or that it
+ *                                           is another instance
  *   /metrics                                Prometheus metrics
  *   /v1/status                              components, clusters, plugins, problems
  *   /v1/services[/{namespace}/{name}]       services with frontends and backends
@@ -19,11 +20,12 @@
  * reach the loopback addresses of a Pod.
  */
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http'
-import type { AddressInfo } from 'node:net'
+import { type AddressInfo, Server as NetServer } from 'node:net'
 import { text } from 'node:stream/consumers'
 import { canonicalAddress, endpointText, type SocketAddress } from '../model/address.ts'
 import { MeshError, messageOf } from '../model/error.ts'
 import type { Log } from '../model/log.ts'
+import { descriptorOf, Inherited, type PassedSocket, type PassingCalls } from '../model/sockets/passing.ts'
 import type { Clock } from '../model/time/clock.ts'
 import { type Answer, type EventStream, fault } from './answer.ts'
 import { Connections } from './connections.ts'
@@ -53,6 +55,9 @@ const limits = {
   closeMs: 1000,
 }
 
+/** The name by which the socket is passed. */
+const socketName = 'admin/TCP'
+
 const busy = fault(503, 'BUSY', 'too many requests are in progress; try again', { connection: 'close' })
 
 /** Answered however many requests are in progress. */
@@ -64,6 +69,7 @@ export class Admin {
   readonly #server: Server
   readonly #connections = new Connections(limits)
   readonly #streams: EventStreams
+  #isPassed = false
 
   constructor(parts: AdminParts) {
     this.#parts = parts
@@ -83,11 +89,13 @@ export class Admin {
   }
 
   /** Binds. Rejects with a `MeshError` LISTEN that has the address, the cause and the remedy. */
-  start(): Promise<void> {
+  start(inherited = new Inherited()): Promise<void> {
     const { address, port } = this.#parts.listen
+    const passed = inherited.take(socketName, { address, port })
+    this.#isPassed = false
     return new Promise((resolve, reject) => {
       this.#server.once('error', error => reject(listenError(endpointText(address, port), this.#option, error)))
-      this.#server.listen(port, address, () => {
+      this.#server.listen(passed ? { fd: passed.descriptor } : { port, host: address }, () => {
         this.#server.removeAllListeners('error')
         this.#server.on('error', error => this.#parts.log.error('admin.socket-failed', { error: messageOf(error) }))
         resolve()
@@ -101,8 +109,20 @@ export class Admin {
     return bound ? endpointText(bound.address, bound.port) : undefined
   }
 
+  /** Gives the socket away. Connections are closed after their next answer; `start` takes the socket back. */
+  pass(calls: PassingCalls): PassedSocket[] {
+    const bound = this.#server.address() as AddressInfo | null
+    const descriptor = calls.duplicate(descriptorOf(this.#server) ?? -1)
+    if (!bound || descriptor < 0) return []
+    this.#isPassed = true
+    // That of node:http would close idle connections, on which a request may be on its way.
+    NetServer.prototype.close.call(this.#server)
+    return [{ name: socketName, address: bound.address, port: bound.port, descriptor, sessions: [] }]
+  }
+
   /** Finishes requests in progress, for at most one second. */
   async close(): Promise<void> {
+    if (this.#isPassed) return this.#server.closeAllConnections()
     if (!this.#server.listening) return
     this.#streams.close()
     const cut = this.#parts.clock.after(limits.closeMs, () => this.#server.closeAllConnections())
@@ -112,6 +132,7 @@ export class Admin {
 
   async #handle(request: IncomingMessage, response: ServerResponse): Promise<void> {
     const hasRoom = this.#connections.asked(request.socket, response)
+    if (this.#isPassed) response.setHeader('connection', 'close')
     try {
       if (!hasRoom && !probes.has(request.url)) return write(response, busy)
       const reply = this.#objection(request) ?? (await this.#answer(request))

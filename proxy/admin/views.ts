@@ -34,6 +34,8 @@ export interface Readiness {
   readonly ready: boolean
   /** It was told to stop. */
   readonly stopping: boolean
+  /** Which process this is, where two may answer at one address: the name of its Pod. Undefined: not known. */
+  readonly instance?: string | undefined
   /** What is not up yet: `source cluster-2`, `DNS`. */
   readonly waiting: readonly string[]
   /** What is unsafe, although it is ready: other sockets that answer on addresses of frontends. */

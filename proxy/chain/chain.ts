@@ -30,7 +30,15 @@ import { Chains, type ServiceChain } from './compile.ts'
 import { Faults } from './faults.ts'
 import { fresh } from './fresh.ts'
 import { type Guarded, guard } from './guard.ts'
-import { closeInstances, type LoadedPlugin, type ResolvedPlugin, resolved, stateOf } from './loading/instance.ts'
+import {
+  closeInstances,
+  type LoadedPlugin,
+  type ResolvedPlugin,
+  resolved,
+  restoreIn,
+  savedBy,
+  stateOf,
+} from './loading/instance.ts'
 import { narrowed } from './narrow.ts'
 import { anyClient, neutralFlow } from './neutral.ts'
 import { noBackend } from './no-backend.ts'
@@ -64,6 +72,9 @@ export interface Chain extends Chooser {
   resolved(): readonly ResolvedPlugin[]
   /** The `state()` of each plugin that has one, by the name of the plugin. */
   state(): Readonly<Record<string, Json>>
+  /** What each plugin has for the same plugin in a successor, by the name of the plugin. */
+  save(): Readonly<Record<string, Json>>
+  restore(saved: Readonly<Record<string, Json>>): void
   counters(): readonly PluginCounter[]
   /** What plugins have found in the objects that they read. */
   findings(): readonly Problem[]
@@ -215,6 +226,22 @@ class PluginChain implements Chain {
       if (told !== undefined) state[loaded.name] = told
     }
     return state
+  }
+
+  save(): Readonly<Record<string, Json>> {
+    const saved: Record<string, Json> = {}
+    for (const loaded of this.#plugins) {
+      const own = savedBy(loaded, this.#faults)
+      if (own !== undefined) saved[loaded.name] = own
+    }
+    return saved
+  }
+
+  restore(saved: Readonly<Record<string, Json>>): void {
+    for (const loaded of this.#plugins) {
+      const own = saved[loaded.name]
+      if (own !== undefined) restoreIn(loaded, own, this.#faults)
+    }
   }
 
   counters(): readonly PluginCounter[] {

@@ -26,7 +26,10 @@ export async function serve(
   try {
     const began = io.clock.now()
     await Promise.race([runtime.start(), ending.code])
-    void runtime.ready.then(ready => log.info('ready', { ...ready, ms: Math.round(io.clock.now() - began) }))
+    void runtime.ready.then(ready => {
+      log.info('ready', { ...ready, ms: Math.round(io.clock.now() - began) })
+      runtime.notify(`MAINPID=${process.pid}\nREADY=1`)
+    })
     return await ending.code
   } catch (error) {
     await runtime.close()
@@ -47,6 +50,13 @@ interface Ending {
 function handleSignals(io: Io, runtime: Runtime, log: ProcessLog, file: string): Ending {
   const { promise: code, resolve, reject } = Promise.withResolvers<number>()
   let stopping = false
+  let isHandedOver = false
+  void runtime.handedOver.then(() => {
+    isHandedOver = true
+    log.info('handover.draining')
+    if (stopping) return // by a signal, while a successor came
+    drained(runtime, log).then(resolve, reject)
+  })
   const stop = (signal: unknown) => {
     if (stopping) {
       log.warn('stop.cut', { signal })
@@ -55,6 +65,8 @@ function handleSignals(io: Io, runtime: Runtime, log: ProcessLog, file: string):
     } else {
       stopping = true
       log.info('stop.draining', { signal })
+      if (isHandedOver) return // it drains already
+      runtime.notify('STOPPING=1')
       drained(runtime, log).then(resolve, reject)
     }
   }
@@ -62,6 +74,7 @@ function handleSignals(io: Io, runtime: Runtime, log: ProcessLog, file: string):
     ['SIGTERM', stop],
     ['SIGINT', stop],
     ['SIGHUP', () => void reload(io, runtime, log, file)],
+    ['SIGUSR2', () => replace(io, log)],
     // A rejected promise that nobody awaited. Flows are not affected.
     ['unhandledRejection', error => log.error('promise.rejected', { error })],
     // The state is unknown after an uncaught exception: stop, and let the supervisor restart the process.
@@ -97,6 +110,12 @@ async function reload(io: Io, runtime: Runtime, log: ProcessLog, file: string): 
   } catch (error) {
     log.error('reload.refused', { file, why: messageOf(error), remedy: 'the previous configuration stays in use' })
   }
+}
+
+/** Starts a successor, which takes over when it is ready; if it fails, this process goes on. */
+function replace(io: Io, log: ProcessLog): void {
+  log.info('handover.asked')
+  io.respawn?.(failure => log.error('handover.failed', { why: failure, remedy: 'this process goes on' }))
 }
 
 function warn(log: ProcessLog, { warnings }: Loaded): void {

@@ -1,6 +1,6 @@
 /** Creates the engine that a configuration asks for. */
-import type { BatchSocketClass } from '../model/batch-socket.ts'
-import type { PassingCalls } from '../model/passing.ts'
+import type { BatchSocketClass } from '../model/sockets/batch-socket.ts'
+import type { PassingCalls } from '../model/sockets/passing.ts'
 import type { Engine, EngineParts } from './engine.ts'
 import { findAddon, loadAddon, type NativeAddon } from './native/addon.ts'
 import { createNativeEngineWith } from './native/engine.ts'

@@ -1,11 +1,12 @@
 /** The DNS responder: wires zones, forwarding and sockets together, starts and stops them. */
 import type { SocketAddress } from '../model/address.ts'
-import type { BatchSocketClass } from '../model/batch-socket.ts'
 import type { Directory } from '../model/directory.ts'
 import type { Problem } from '../model/error.ts'
 import type { Client } from '../model/flow.ts'
 import type { QuestionRecorder } from '../model/flows/question.ts'
 import type { Log } from '../model/log.ts'
+import type { BatchSocketClass } from '../model/sockets/batch-socket.ts'
+import { Inherited, type PassedSocket, type PassingCalls } from '../model/sockets/passing.ts'
 import type { DnsStats } from '../model/stats/dns.ts'
 import type { Clock, Random } from '../model/time/clock.ts'
 import type { NameExplanation } from '../model/views.ts'
@@ -40,7 +41,9 @@ export interface DnsParts {
 
 export interface DnsResponder {
   /** Binds UDP and TCP. Rejects with `MeshError` LISTEN that names the address, the cause and the remedy. */
-  start(): Promise<void>
+  start(inherited?: Inherited): Promise<void>
+  /** Gives its sockets away. What has been asked is answered here; connections stay until `close`. `start` takes them back. */
+  pass(calls: PassingCalls): PassedSocket[]
   /** The bound address. Undefined before `start` and after `close`. */
   readonly address: SocketAddress | undefined
   /** How many messages have come so far; wraps around. */
@@ -85,6 +88,8 @@ class Responder implements DnsResponder {
   readonly #replaced = new Map<Wiring, () => void>()
   #now: Wiring
   #listening: Listening | undefined
+  /** Whose sockets were given away. */
+  readonly #passed: Listening[] = []
   #asked = 0
 
   constructor(parts: DnsParts) {
@@ -96,7 +101,7 @@ class Responder implements DnsResponder {
     return this.#listening?.address
   }
 
-  async start(): Promise<void> {
+  async start(inherited = new Inherited()): Promise<void> {
     const { options, upstreams } = this.#now
     await upstreams.prepare()
     const { BatchSocket, clock } = this.#parts
@@ -108,9 +113,17 @@ class Responder implements DnsResponder {
       },
       BatchSocket,
       isTrusted: address => this.#now.isTrusted(address),
+      inherited,
       clock,
     })
     this.#now.upstreams.start(this.#listening.address)
+  }
+
+  pass(calls: PassingCalls): PassedSocket[] {
+    const listening = this.#listening
+    if (!listening) return []
+    this.#passed.push(listening)
+    return listening.pass(calls)
   }
 
   async configure(options: DnsOptions): Promise<void> {
@@ -176,7 +189,7 @@ class Responder implements DnsResponder {
       upstreams.close()
       this.#closeReplaced()
     })
-    await this.#listening?.close()
+    await Promise.all([this.#listening, ...this.#passed].map(listening => listening?.close()))
     stopWaiting()
     this.#listening = undefined
     upstreams.close()

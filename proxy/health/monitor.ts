@@ -36,6 +36,14 @@ export interface Probes {
   http(options: HttpCheck, clock: Clock): Probe
 }
 
+/** What is known of one destination. */
+export interface KnownHealth {
+  readonly destination: string
+  readonly checks: 'unknown' | 'up' | 'down'
+  /** How long it is ejected for still; 0: it is not. */
+  readonly ejectedMs: number
+}
+
 const defaultMaxInFlight = 100
 
 export class HealthMonitor implements Pick<FlowObserver, 'connecting' | 'result' | 'closed'> {
@@ -129,6 +137,28 @@ export class HealthMonitor implements Pick<FlowObserver, 'connecting' | 'result'
   /** Whoever checks the backends of this network, such as the gateways of a cluster, tells anew. */
   told(network: string, verdictOf: (endpoint: CheckedEndpoint) => CheckResult | undefined): void {
     this.#checker?.told(network, verdictOf)
+  }
+
+  /** What checks and traffic have found, for a successor. Backends of which nothing is known are left out. */
+  save(): KnownHealth[] {
+    const now = this.#parts.clock.now()
+    return [...this.#backends.current()].flatMap(({ key: destination, target, outlier }) => {
+      const checks = target?.checks.health ?? 'unknown'
+      const ejected = outlier?.state === 'ejected' && outlier.until > now ? outlier.until - now : 0
+      return checks === 'unknown' && ejected === 0 ? [] : { destination, checks, ejectedMs: ejected }
+    })
+  }
+
+  /** What a predecessor has found, where nothing has been found here yet. */
+  restore(known: readonly KnownHealth[]): void {
+    for (const { destination, checks, ejectedMs } of known) {
+      const watched = this.#backends.get(destination)
+      if (!watched) continue
+      const { target } = watched
+      if (target?.checks.health === 'unknown' && checks !== 'unknown') target.checks = { health: checks, against: 0 }
+      if (ejectedMs > 0) this.#outliers.restore(watched, ejectedMs)
+      this.#reassess(watched, () => 'found before the restart')
+    }
   }
 
   stats(): HealthStats {

@@ -110,6 +110,15 @@ export class OutlierDetector {
     if (outlier.passes >= this.#rise) this.#uneject(watched)
   }
 
+  /** It was ejected in another process, and is for so long still. */
+  restore(watched: WatchedBackend, ms: number): void {
+    const { consecutive, maxEjectMs, ejectMs } = this.#options
+    if (consecutive === 0 || this.#closed || watched.outlier?.state === 'ejected') return
+    const until = this.#parts.clock.now() + Math.min(ms, Math.max(maxEjectMs, ejectMs))
+    watched.outlier = { state: 'ejected', passes: 0, accuser: undefined, ejections: 1, until }
+    this.#scheduleReturn(watched, until)
+  }
+
   /** The backend is in a pool again: the rest of an ejection still applies. */
   joined(watched: WatchedBackend): void {
     const { outlier } = watched

@@ -191,6 +191,16 @@ export class Mesh {
     return this.#states.filter(state => !state.hasSynced).map(({ cluster: { name } }) => name)
   }
 
+  /** The virtual addresses of services, for a successor. */
+  get virtualAddresses(): ReadonlyMap<ServiceKey, string> {
+    return this.#vips?.held ?? new Map()
+  }
+
+  /** Keeps the virtual addresses that a predecessor has given, for services that come. Called before any source has started. */
+  reserve(addresses: Iterable<readonly [ServiceKey, string]>): void {
+    for (const [key, address] of addresses) this.#vips?.reserve(key, address)
+  }
+
   /** Whether what is known of the local cluster has come from its source, and not from memory alone. */
   get isConfirmed(): boolean {
     return this.#local.hasSynced

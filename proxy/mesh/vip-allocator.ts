@@ -18,12 +18,18 @@ interface Allocation {
   readonly cluster: string | undefined
 }
 
+/** How far from its hash an address of another process is looked for. */
+const maxTries = 1000
+
 /**
  * The address is a hash of the service's name, or the next free one if that is taken: after a restart most services have the
  * same address again, and cached DNS answers stay valid.
  */
 export class VipAllocator {
   readonly range: Cidr
+  /** Of a predecessor, for services that have not asked yet: indexes by service. */
+  readonly #wanted = new Map<ServiceKey, number>()
+  readonly #reserved = new Set<number>()
   #byService = new Map<ServiceKey, Allocation>()
   #taken = new Set<number>()
   /** The services of remote clusters that hold an address, in the order in which they got it. */
@@ -65,6 +71,25 @@ export class VipAllocator {
     this.#resting.delete(index)
     this.#hold(key, { address, index, cluster })
     return evicted === undefined ? { address } : { address, evicted }
+  }
+
+  /** The services and their addresses. */
+  get held(): ReadonlyMap<ServiceKey, string> {
+    return new Map([...this.#byService].map(([key, { address }]) => [key, address]))
+  }
+
+  /** The address that a service had in another process: it gets it when it asks, and others get it last. */
+  reserve(key: ServiceKey, address: string): void {
+    if (this.#byService.has(key) || !this.range.contains(address)) return
+    const size = this.#size
+    let index = hash(key) % size
+    for (let tries = 0; tries < Math.min(maxTries, size); tries++, index = (index + 1) % size) {
+      if (this.range.at(index + (this.#skipsEnds ? 1 : 0)) !== address) continue
+      if (this.#taken.has(index) || this.#reserved.has(index)) return
+      this.#wanted.set(key, index)
+      this.#reserved.add(index)
+      return
+    }
   }
 
   /** A service that waits for an address and could have one now, a local one first. */
@@ -166,16 +191,24 @@ export class VipAllocator {
 
   #freeIndex(key: ServiceKey): number {
     const size = this.#size
+    const wanted = this.#wanted.get(key)
+    if (wanted !== undefined) {
+      this.#wanted.delete(key)
+      this.#reserved.delete(wanted)
+      if (!this.#taken.has(wanted)) return wanted
+    }
     const first = hash(key) % size
     let index = first
-    while (this.#taken.has(index) || (this.#resting.has(index) && index !== first)) {
+    const isAvoided = (one: number) => this.#reserved.has(one) || (this.#resting.has(one) && one !== first)
+    while (this.#taken.has(index) || isAvoided(index)) {
       index = (index + 1) % size
       if (index === first) break
     }
     if (!this.#taken.has(index)) return index
-    // Only those that rest are left.
-    const [oldest = index] = this.#resting
-    return oldest
+    // Only those that rest, or are kept for others, are left.
+    for (const one of this.#resting) if (!this.#taken.has(one)) return one
+    for (const one of this.#reserved) if (!this.#taken.has(one)) return one
+    return index
   }
 
   /** Of several exporters the one that holds least. */

@@ -108,7 +108,7 @@ export class ClusterSources {
     const text = sourceText(cluster.source)
     const memory = await store.recall(name, text)
     if (memory) sink.recall?.(memory.snapshot, memory.since)
-    source.start(store.sink(name, text, sink))
+    source.start(store.sink(name, text, sink, memory))
   }
 
   async close(): Promise<void> {

@@ -4,6 +4,7 @@ import type { DnsOptions } from '../dns/options.ts'
 import { createDnsResponder, type DnsParts, type DnsResponder } from '../dns/responder.ts'
 import { endpointText } from '../model/address.ts'
 import { MeshError, messageOf, type Problem } from '../model/error.ts'
+import type { Inherited, PassedSocket, PassingCalls } from '../model/sockets/passing.ts'
 
 const retryMs = 5000
 /** A client that waits for an answer asks again, as a rule, within a few seconds; one that resolves at each call within less. */
@@ -34,10 +35,10 @@ export class NameService {
   }
 
   /** Resolves after the first attempt, failed or not. */
-  async start(): Promise<void> {
+  async start(inherited?: Inherited): Promise<void> {
     const { clock, log } = this.#parts
     try {
-      await this.#responder.start()
+      await this.#responder.start(inherited)
       const { address } = this.#responder
       if (this.#failure && address) log.info('dns.listening', { address: endpointText(address.address, address.port) })
       this.#failure = undefined
@@ -80,6 +81,11 @@ export class NameService {
   hurry(): void {
     this.#hurried = true
     this.#hurry()
+  }
+
+  /** Gives the sockets away; `start` takes them back. */
+  pass(calls: PassingCalls): PassedSocket[] {
+    return this.#responder.pass(calls)
   }
 
   problems(): Problem[] {

@@ -6,11 +6,12 @@ import { Listeners } from '../dataplane/frontends/listeners.ts'
 import type { LocalRoutes } from '../dataplane/frontends/local-routes.ts'
 import type { PacketRules } from '../dataplane/frontends/packet-rules.ts'
 import type { Backend } from '../model/backend.ts'
-import type { BatchSocketClass } from '../model/batch-socket.ts'
 import type { Change, Directory } from '../model/directory.ts'
 import { messageOf, type Problem } from '../model/error.ts'
 import type { Chooser } from '../model/flow.ts'
 import type { Log } from '../model/log.ts'
+import type { BatchSocketClass } from '../model/sockets/batch-socket.ts'
+import type { Inherited, PassedSocket, PassingCalls } from '../model/sockets/passing.ts'
 import type { EngineStats } from '../model/stats/engine.ts'
 import type { Clock, Random } from '../model/time/clock.ts'
 import type { Tunnels } from '../model/tunnel/tunnels.ts'
@@ -40,6 +41,8 @@ export interface L4ProxyParts {
 export class L4Proxy {
   /** Class of the native addon's batch sockets, for DNS; undefined with `streams`. */
   readonly BatchSocket: BatchSocketClass | undefined
+  /** What passing sockets needs; undefined without the addon. */
+  readonly calls: PassingCalls | undefined
   readonly #engine: Engine
   readonly #whyNotNative: string | undefined
   readonly #listeners: Listeners
@@ -54,7 +57,8 @@ export class L4Proxy {
     const { directory, services, unlistedMs, clock, log, routes, rules } = parts
     this.#directory = directory
     this.#log = log
-    const { engine, whyNotNative, BatchSocket } = createEngine(parts.engine, parts, parts.env)
+    const { engine, whyNotNative, BatchSocket, calls } = createEngine(parts.engine, parts, parts.env)
+    this.calls = calls
     this.#engine = engine
     this.#whyNotNative = whyNotNative
     this.BatchSocket = BatchSocket
@@ -132,17 +136,38 @@ export class L4Proxy {
     return [...(this.#rules?.problems() ?? []), ...this.#exposure.problems()]
   }
 
-  /** Resolves when each frontend has been tried once, and clients are redirected to those that are open. */
-  async start(): Promise<void> {
-    await this.#rules?.start()
+  /**
+   * Resolves when each frontend has been tried once, and clients are redirected to those that are open. `succeeds`: sockets,
+   * routes and rules of a predecessor are taken over.
+   */
+  async start(inherited: Inherited, succeeds: { readonly rules: boolean } | undefined): Promise<void> {
+    if (succeeds) this.#routes?.succeed()
+    await this.#rules?.start(succeeds?.rules)
     this.#rules?.follow(() => this.#listeners.ruleInput())
-    await this.#listeners.start()
+    await this.#listeners.start(inherited)
     // Of services that vanished while no Starlane ran.
     await this.#routes
       ?.removeLeftovers()
       .catch(error => this.#log.warn('routes.remove-failed', { why: messageOf(error) }))
     await this.#rules?.changed()
     await this.#exposure.start()
+  }
+
+  /** Whether the packet rules stand. */
+  get hasRules(): boolean {
+    return this.#rules?.active ?? false
+  }
+
+  /** Gives the sockets of all frontends away. Connections in progress stay. */
+  async pass(): Promise<PassedSocket[]> {
+    await this.#rules?.release()
+    return this.#listeners.pass()
+  }
+
+  /** The successor has failed. */
+  async takeBack(inherited: Inherited): Promise<void> {
+    await this.#listeners.takeBack(inherited)
+    await this.#rules?.reclaim()
   }
 
   /** Accepts nothing more; flows in progress may go on for the drain time. Resolves with how many were cut at its end. */

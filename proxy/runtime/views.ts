@@ -18,6 +18,7 @@ import type { WorkloadStore } from '../workloads/store.ts'
 import type { ClusterList } from './cluster-list.ts'
 import { type ClusterSources, sourceText } from './cluster-sources.ts'
 import type { Recording } from './flows/recording.ts'
+import type { Succession } from './handover/succession.ts'
 import type { NameService } from './name-service.ts'
 import type { L4Proxy } from './proxy.ts'
 import type { Publication } from './publication.ts'
@@ -36,6 +37,7 @@ export interface RunningParts {
   readonly clusterList: ClusterList
   readonly sources: ClusterSources
   readonly store: StateStore
+  readonly succession: Succession
   readonly started: boolean
   /** Draining: no new flows, those in progress may end. */
   readonly stopping: boolean
@@ -58,12 +60,14 @@ export interface ViewParts {
   readonly parts: () => RunningParts
   readonly version: string
   readonly startedAt: number
+  /** The name of the Pod. */
+  readonly instance: string | undefined
   readonly clock: Clock
   readonly metrics: () => Promise<string>
   readonly rehearse: Views['rehearse']
 }
 
-export function createViews({ parts, version, startedAt, clock, metrics, rehearse }: ViewParts): Views {
+export function createViews({ parts, version, startedAt, instance, clock, metrics, rehearse }: ViewParts): Views {
   const directory = () => parts().mesh.directory
   return {
     status: () => statusOf(parts(), { version, startedAt, now: clock.wall() }),
@@ -87,6 +91,7 @@ export function createViews({ parts, version, startedAt, clock, metrics, rehears
     ready: () => ({
       ready: isReady(parts()),
       stopping: parts().stopping,
+      instance,
       waiting: waitingFor(parts()),
       unsafe: parts()
         .proxy.exposures()
@@ -116,6 +121,7 @@ function statusOf(parts: RunningParts, fixed: Pick<Status, 'version' | 'startedA
     ...clusterList.problems(),
     ...mesh.problems(),
     ...parts.store.problems(),
+    ...parts.succession.problems(),
     ...admission.problems(),
     ...names.problems(),
     ...proxy.failures(),

@@ -24,6 +24,9 @@ export class KnownCluster {
   isLive = false
   /** Whether it has ever answered. */
   hasSynced = false
+  /** When what is known was last true, in wall-clock milliseconds, while the source does not answer. */
+  lastLive = 0
+  readonly #wall: () => number
   readonly #changed: () => void
   readonly #objects: { readonly [K in Kind]: Objects<K> } = {
     services: new Objects(),
@@ -36,8 +39,15 @@ export class KnownCluster {
   }
 
   /** `changed`: called after each change of an object or of `isLive`. */
-  constructor(changed: () => void) {
+  constructor(wall: () => number, changed: () => void) {
+    this.#wall = wall
     this.#changed = changed
+  }
+
+  /** What an earlier process knew, until the source answers. */
+  recall(snapshot: Snapshot, since: number): void {
+    for (const kind of Object.keys(this.#objects) as Kind[]) this.#fill(kind, snapshot[kind])
+    this.lastLive = since
   }
 
   get snapshot(): Snapshot {
@@ -114,6 +124,7 @@ export class KnownCluster {
       lost: error => {
         if (this.isLive) {
           this.isLive = false
+          this.lastLive = this.#wall()
           this.#changed()
         }
         next.lost(error)

@@ -30,6 +30,7 @@ export class SavedCluster {
   #cancel: (() => void) | undefined
   #stopConfirming: () => void
   #closed = false
+  #silent = false
 
   constructor(parts: SavedClusterParts) {
     this.#parts = parts
@@ -43,6 +44,12 @@ export class SavedCluster {
     this.#plan(settleMs)
   }
 
+  /** Whether the file is kept; while it is not, another process keeps it. */
+  setSaving(isSaving: boolean): void {
+    this.#silent = !isSaving
+    if (isSaving && this.#isDirty) this.#plan(settleMs)
+  }
+
   problem(): Problem | undefined {
     const { path } = this.#parts
     return this.#failure && { code: this.#failure.code, where: path, message: this.#failure.message }
@@ -54,14 +61,16 @@ export class SavedCluster {
     this.#cancel?.()
     this.#stopConfirming()
     await this.#saving
+    if (this.#silent) return
     if (this.#isDirty) await this.#save()
     else await this.#confirm()
   }
 
   #plan(ms: number): void {
-    if (this.#closed || this.#saving) return
+    if (this.#closed || this.#saving || this.#silent) return
     this.#cancel ??= this.#parts.clock.after(ms, () => {
       this.#cancel = undefined
+      if (this.#silent) return
       this.#saving = this.#save().finally(() => {
         this.#saving = undefined
         if (this.#isDirty) this.#plan(this.#failure ? retryMs : restMs)
@@ -87,7 +96,7 @@ export class SavedCluster {
   /** The time of the file is when its content was last known to be true. Only the time of a file that is written is set. */
   async #confirm(): Promise<void> {
     const { path, known, clock } = this.#parts
-    if (!known.isLive || this.#isDirty || this.#saving) return
+    if (!known.isLive || this.#isDirty || this.#saving || this.#silent) return
     const now = new Date(clock.wall())
     await utimes(path, now, now).catch(() => this.changed())
   }

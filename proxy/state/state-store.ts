@@ -11,7 +11,7 @@ import type { Clock } from '../model/time/clock.ts'
 import { KnownCluster } from './known-cluster.ts'
 import { privateFolder } from './private-folder.ts'
 import { SavedCluster } from './saved-cluster.ts'
-import { SnapshotReader } from './snapshot-lines.ts'
+import { linesOf, SnapshotReader } from './snapshot-lines.ts'
 import { readStateFile } from './state-file.ts'
 
 export interface StateStoreParts {
@@ -64,9 +64,11 @@ export class StateStore {
     }
   }
 
-  /** What a predecessor knows comes before what is on disk. */
-  give(cluster: string, source: string, memory: Memory): void {
-    this.#given.set(cluster, { ...memory, source })
+  /** What a predecessor knows comes before what is on disk. Throws for lines that are not objects of the cluster. */
+  give(cluster: string, source: string, since: number, lines: Iterable<string>): void {
+    const reader = new SnapshotReader(cluster)
+    for (const line of lines) reader.add(line)
+    this.#given.set(cluster, { snapshot: reader.snapshot, since, source })
   }
 
   /** What is known from earlier; undefined if nothing is, or what is there cannot be used. `source`: where the cluster is read from. */
@@ -87,10 +89,14 @@ export class StateStore {
   }
 
   /** Notes what comes for `next` from the source of a cluster. */
-  sink(cluster: string, source: string, next: Sink): Sink {
+  sink(cluster: string, source: string, next: Sink, memory?: Memory): Sink {
     const { clock, log } = this.#parts
     const folder = this.#folder
-    const known = new KnownCluster(() => saved?.changed())
+    const known = new KnownCluster(
+      () => clock.wall(),
+      () => saved?.changed(),
+    )
+    if (memory) known.recall(memory.snapshot, memory.since)
     const path = folder === undefined ? '' : pathOf(folder, cluster)
     const saved =
       folder === undefined ? undefined : new SavedCluster({ path, header: { cluster, source }, known, clock, log })
@@ -105,11 +111,17 @@ export class StateStore {
     await entry?.saved?.close()
   }
 
-  /** What each cluster whose source has answered has said last, and where it is read from. */
-  *known(): Iterable<{ cluster: string; source: string; snapshot: Snapshot }> {
+  /** What is known of each cluster, for a successor: where it is read from, since when it is known, and its objects as lines. */
+  *known(): Iterable<{ cluster: string; source: string; since: number; lines: Iterable<string> }> {
     for (const [cluster, { source, known }] of this.#entries) {
-      if (known.hasSynced) yield { cluster, source, snapshot: known.snapshot }
+      const since = known.isLive ? this.#parts.clock.wall() : known.lastLive
+      if (since > 0) yield { cluster, source, since, lines: linesOf(known.snapshot) }
     }
+  }
+
+  /** Nothing is written from now on: another process keeps the files. Or it is again. */
+  setSaving(isSaving: boolean): void {
+    for (const { saved } of this.#entries.values()) saved?.setSaving(isSaving)
   }
 
   problems(): Problem[] {

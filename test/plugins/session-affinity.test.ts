@@ -161,3 +161,31 @@ t.test('does not apply to a service without session affinity', async t => {
   t.equal(new Set(went).size, 3)
   t.match(chain.state(), { 'session-affinity': { remembered: 0 } })
 })
+
+t.test('a successor process knows the bindings, and for how long they are', async t => {
+  const before = start(t)
+  const first = connect(before.chain, from('10.9.0.1'))
+  connect(before.chain, from('10.9.0.2'))
+  await before.clock.advance(10_000_000)
+  connect(before.chain, from('10.9.0.2'))
+  const saved = JSON.parse(JSON.stringify(before.chain.save()))
+  const after = start(t)
+  connect(after.chain, from('10.9.0.7')) // the balancer's next one would be another
+  after.chain.restore(saved)
+  t.equal(connect(after.chain, from('10.9.0.1')), first)
+  after.chain.restore({ 'session-affinity': [['x'], null, 7, ['y', 'z', 'soon']] })
+  t.equal(
+    (after.chain.state()['session-affinity'] as { remembered: number }).remembered,
+    3,
+    'what is not a binding is left out',
+  )
+  const late = start(t)
+  late.chain.restore(saved)
+  await late.clock.advance(900_000)
+  const bound = () => (late.chain.state()['session-affinity'] as { newest: { client: string }[] }).newest
+  t.same(
+    bound().map(({ client }) => client),
+    ['10.9.0.2 127.96.0.10:80/TCP'],
+    'the time goes on',
+  )
+})

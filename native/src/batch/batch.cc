@@ -57,6 +57,18 @@ int BatchSocket::bind(const Address& address, int receiveBytes) {
   return 0;
 }
 
+int BatchSocket::adopt(int fd) {
+  Address address;
+  address.length = sizeof address.storage;
+  if (getsockname(fd, reinterpret_cast<sockaddr*>(&address.storage), &address.length) != 0) return errno;
+  prepare(fd);
+  self_ = address;
+  wildcard_ = isWildcard(address);
+  if (wildcard_) askForLocal(fd, address.storage.ss_family);
+  fd_ = Descriptor(fd);
+  return 0;
+}
+
 int BatchSocket::port() const {
   int32_t family, port;
   uint8_t bytes[16];

@@ -48,6 +48,8 @@ class BatchSocket {
   // 0, or an errno. An IPv6 wildcard serves IPv4 clients too, as with node:dgram. At a wildcard an answer leaves from the
   // address that was asked, as clients expect; the kernel would choose one by its routes.
   int bind(const Address& address, int receiveBytes);
+  // A socket that another process has bound. 0, or an errno; then the descriptor is the caller's still.
+  int adopt(int fd);
   int fd() const { return fd_.get(); }
   int port() const;
 

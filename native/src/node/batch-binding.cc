@@ -1,4 +1,4 @@
-// The class BatchSocket { memory, bind, port, lost, send, stopReceiving, close } for JavaScript. It has no thread: Node's event loop
+// The class BatchSocket { memory, bind, adopt, descriptor, port, lost, send, stopReceiving, close } for JavaScript. It has no thread: Node's event loop
 // watches the socket. It ends with close(), or with the JavaScript environment.
 #include "node/batch-binding.h"
 
@@ -39,6 +39,18 @@ class Handle {
   int bind(napi_value self, const Address& address, int receiveBytes) {
     if (poll_ != nullptr) return EALREADY;
     if (const int error = socket_.bind(address, receiveBytes)) return error;
+    return begin(self);
+  }
+
+  // The same with a socket of another process.
+  int adopt(napi_value self, int fd) {
+    if (poll_ != nullptr) return EALREADY;
+    if (const int error = socket_.adopt(fd)) return error;
+    return begin(self);
+  }
+
+ private:
+  int begin(napi_value self) {
     uv_loop_s* loop;
     if (napi_get_uv_event_loop(env_, &loop) != napi_ok) return ENOTSUP;
     auto* poll = static_cast<uv_poll_s*>(calloc(1, uv_handle_size(starlane::kPollHandle)));
@@ -57,6 +69,7 @@ class Handle {
     return 0;
   }
 
+ public:
   void send(const Batch::Peer& to, const uint8_t* bytes, size_t size) {
     if (poll_ == nullptr) return;
     socket_.send(to, bytes, size);
@@ -213,6 +226,28 @@ napi_value bind(napi_env env, napi_callback_info info) {
   return result;
 }
 
+// adopt(descriptor: number): 0 or an errno
+napi_value adopt(napi_env env, napi_callback_info info) {
+  size_t count = 1;
+  napi_value argument, self, result;
+  Handle* handle = handleOf(env, info, count, &argument, &self);
+  if (handle == nullptr) return nullptr;
+  int32_t descriptor;
+  CHECK(napi_get_value_int32(env, argument, &descriptor));
+  CHECK(napi_create_int32(env, handle->adopt(self, descriptor), &result));
+  return result;
+}
+
+// descriptor(): number
+napi_value descriptor(napi_env env, napi_callback_info info) {
+  size_t count = 0;
+  napi_value result;
+  Handle* handle = handleOf(env, info, count, nullptr);
+  if (handle == nullptr) return nullptr;
+  CHECK(napi_create_int32(env, handle->socket().fd(), &result));
+  return result;
+}
+
 // port(): number
 napi_value port(napi_env env, napi_callback_info info) {
   size_t count = 0;
@@ -282,7 +317,8 @@ namespace starlane {
 
 napi_value defineBatchSocket(napi_env env, napi_value exports) {
   const napi_property_descriptor methods[] = {
-      method("bind", bind), method("port", port),     method("lost", lost),
+      method("bind", bind), method("adopt", adopt),   method("descriptor", descriptor),
+      method("port", port), method("lost", lost),
       method("send", send), method("stopReceiving", stopReceiving), method("close", close),
   };
   napi_value batchSocket;

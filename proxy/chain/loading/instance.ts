@@ -40,6 +40,8 @@ const hookNames = [
   'note',
   'findings',
   'state',
+  'save',
+  'restore',
   'close',
 ] as const satisfies readonly (keyof Plugin)[]
 
@@ -92,6 +94,26 @@ export function stateOf({ name, plugin }: LoadedPlugin, faults: Faults): Json | 
   } catch (thrown) {
     faults.report(name, 'state', thrown, 'status does not show its state')
     return undefined
+  }
+}
+
+/** The result of `save()`; undefined without that hook, or when it fails. */
+export function savedBy({ name, plugin }: LoadedPlugin, faults: Faults): Json | undefined {
+  try {
+    const saved: unknown = plugin.save?.()
+    refusePromise(saved)
+    return saved === undefined ? undefined : (JSON.parse(JSON.stringify(saved)) as Json)
+  } catch (thrown) {
+    faults.report(name, 'save', thrown, 'its successor begins without')
+    return undefined
+  }
+}
+
+export function restoreIn({ name, plugin }: LoadedPlugin, saved: Json, faults: Faults): void {
+  try {
+    refusePromise(plugin.restore?.(saved))
+  } catch (thrown) {
+    faults.report(name, 'restore', thrown, 'it begins without what its predecessor knew')
   }
 }
 

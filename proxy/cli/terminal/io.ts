@@ -1,4 +1,5 @@
 /** The streams, environment and signals that a command uses, and colours for terminals. */
+import { spawn } from 'node:child_process'
 import type { EventEmitter } from 'node:events'
 import { stripVTControlCharacters, styleText } from 'node:util'
 import { type Clock, systemClock } from '../../model/time/clock.ts'
@@ -11,6 +12,8 @@ export interface Io {
   readonly clock: Clock
   /** Emits signals by name, `uncaughtException` and `unhandledRejection`. */
   readonly process: Pick<EventEmitter, 'on' | 'off'>
+  /** Starts this program once more, with the same arguments; calls `failed` when that ends with an error. */
+  respawn?(failed: (why: string) => void): void
 }
 
 export interface Output {
@@ -27,6 +30,13 @@ export const processIo: Io = {
   env: process.env,
   clock: systemClock,
   process,
+  respawn: failed => {
+    const args = [...process.execArgv, ...process.argv.slice(1)]
+    const child = spawn(process.execPath, args, { stdio: 'inherit' })
+    child.unref()
+    child.on('error', error => failed(error.message))
+    child.on('exit', (code, signal) => code !== 0 && failed(`the new process ended with ${signal ?? code}`))
+  },
 }
 
 export type Paint = (style: 'good' | 'warn' | 'bad' | 'soft' | 'strong', text: string) => string

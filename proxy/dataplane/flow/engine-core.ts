@@ -4,8 +4,8 @@
  */
 import type { Backend } from '../../model/backend.ts'
 import { MeshError } from '../../model/error.ts'
-import type { Passed } from '../../model/passing.ts'
 import type { Frontend, GlobalService } from '../../model/service.ts'
+import type { Passed } from '../../model/sockets/passing.ts'
 import type { EngineStats } from '../../model/stats/engine.ts'
 import type { Cut, Engine, EngineOptions, EngineParts, Listener } from '../engine.ts'
 import { Deadlines } from './deadlines.ts'

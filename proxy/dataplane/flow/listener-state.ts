@@ -1,7 +1,7 @@
 /** A listener's frontend and service as they are now; new flows and new attempts go by them. */
 import { MeshError } from '../../model/error.ts'
-import type { Passed } from '../../model/passing.ts'
 import type { Frontend, GlobalService } from '../../model/service.ts'
+import type { Passed } from '../../model/sockets/passing.ts'
 import type { Listener } from '../engine.ts'
 
 export abstract class ListenerState implements Listener {

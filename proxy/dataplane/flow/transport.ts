@@ -1,6 +1,7 @@
 /** What an engine supplies besides its flows: listeners, the look for idle flows, and the end of everything. */
-import type { Passed } from '../../model/passing.ts'
+
 import type { Frontend, GlobalService } from '../../model/service.ts'
+import type { Passed } from '../../model/sockets/passing.ts'
 import type { ListenerState } from './listener-state.ts'
 
 export interface Transport {

@@ -29,6 +29,7 @@ export interface LocalRoutesParts {
 export class LocalRoutes {
   readonly #log: Log
   readonly #command: string
+  #succeeds = false
   /** Canonical addresses whose routes we remove on close. */
   readonly #held = new Set<string>()
   #last: Promise<void> = Promise.resolve()
@@ -40,6 +41,23 @@ export class LocalRoutes {
   constructor({ log, command = 'ip' }: LocalRoutesParts) {
     this.#log = log
     this.#command = command
+  }
+
+  /** From now on the routes of a predecessor that are asked for are held, as if this process had added them. */
+  succeed(): void {
+    this.#succeeds = true
+  }
+
+  /** The routes are a successor's: nothing is removed. */
+  abandon(): Promise<void> {
+    this.#closed = true
+    return this.#inTurn(async () => {
+      this.#held.clear()
+      this.#leftovers = new Set()
+      this.#openedIpv6 = false
+      this.#lock?.close()
+      this.#lock = undefined
+    })
   }
 
   /**
@@ -88,7 +106,7 @@ export class LocalRoutes {
     const failed: [address: string, fault: string][] = []
     for (const [i, address] of missing.entries()) {
       const fault = faults.get(i)
-      if (fault === undefined) this.#held.add(address)
+      if (fault === undefined || (this.#succeeds && fault.includes('File exists'))) this.#held.add(address)
       else if (fault.includes('File exists')) this.#log.debug('anyip.present', { address })
       else failed.push([address, fault])
     }

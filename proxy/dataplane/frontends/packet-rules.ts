@@ -18,6 +18,7 @@ import { runCommand } from './command.ts'
 import { takeLock } from './netns-lock.ts'
 
 const retryMs = 30_000
+const lockName = 'starlane-nftables'
 
 export interface OpenFrontend {
   readonly ip: string
@@ -53,6 +54,8 @@ export class PacketRules {
   #problem: Problem | undefined
   #cancelRetry: () => void = () => {}
   #closed = false
+  /** The table is another process's. */
+  #released = false
 
   constructor(parts: PacketRulesParts) {
     this.#parts = parts
@@ -73,10 +76,29 @@ export class PacketRules {
     return this.#problem ? [this.#problem] : []
   }
 
-  /** Makes an empty table, to see whether that can be done. Without it, Starlane goes on as if nothing were configured. */
-  start(): Promise<void> {
-    this.#starting ??= this.#start()
+  /**
+   * Makes an empty table, to see whether that can be done. Without it, Starlane goes on as if nothing were configured. `succeeds`:
+   * the table of a predecessor stands, and stays until `changed` replaces it.
+   */
+  start(succeeds = false): Promise<void> {
+    this.#starting ??= this.#start(succeeds)
     return this.#starting
+  }
+
+  /** A successor takes the table over: it stays as it is. */
+  async release(): Promise<void> {
+    this.#released = true
+    this.#cancelRetry()
+    await this.#running
+    await new Promise<void>(resolve => (this.#lock ? this.#lock.close(() => resolve()) : resolve()))
+    this.#lock = undefined
+  }
+
+  /** The successor has failed. */
+  async reclaim(): Promise<void> {
+    if (this.#active) this.#lock = await takeLock(lockName)
+    this.#released = false
+    await this.changed()
   }
 
   /** Takes the rules from `input` from now on. */
@@ -86,7 +108,7 @@ export class PacketRules {
 
   /** What `follow` was given has changed. Runs that would overlap become one. Resolves when the table is current. */
   changed(): Promise<void> {
-    if (!this.#active || this.#closed) return Promise.resolve()
+    if (!this.#active || this.#closed || this.#released) return Promise.resolve()
     this.#stale = true
     this.#running ??= this.#run().finally(() => {
       this.#running = undefined
@@ -100,17 +122,18 @@ export class PacketRules {
     this.#cancelRetry()
     await this.#starting
     await this.#running
-    if (this.#active) await this.#nft('delete table inet starlane\n').catch(error => this.#failed(error))
+    if (this.#active && !this.#released)
+      await this.#nft('delete table inet starlane\n').catch(error => this.#failed(error))
     this.#active = false
     this.#lock?.close()
   }
 
-  async #start(): Promise<void> {
+  async #start(succeeds: boolean): Promise<void> {
     try {
-      this.#lock = await takeLock('starlane-nftables')
+      this.#lock = await takeLock(lockName)
       if (!this.#lock)
         throw new Error('another Starlane of this network namespace has the table; set it to none in one')
-      await this.#nft(rulesText({ addresses: new Set(), open: [] }, this.#parts.mode))
+      if (!succeeds) await this.#nft(rulesText({ addresses: new Set(), open: [] }, this.#parts.mode))
       this.#active = true
     } catch (error) {
       this.#failed(error)

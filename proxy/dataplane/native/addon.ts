@@ -3,9 +3,9 @@ import { existsSync, readFileSync } from 'node:fs'
 import { createRequire } from 'node:module'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
-import type { BatchSocketClass } from '../../model/batch-socket.ts'
 import { MeshError, messageOf } from '../../model/error.ts'
-import type { PassingCalls } from '../../model/passing.ts'
+import type { BatchSocketClass } from '../../model/sockets/batch-socket.ts'
+import type { PassingCalls } from '../../model/sockets/passing.ts'
 
 /** One native thread that carries flows; see `native/src/pump/pump.h`. */
 export interface NativePump {

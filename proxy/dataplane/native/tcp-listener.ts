@@ -1,6 +1,7 @@
 /** One listening socket of the pump. */
-import type { Passed } from '../../model/passing.ts'
+
 import type { Frontend, GlobalService } from '../../model/service.ts'
+import type { Passed } from '../../model/sockets/passing.ts'
 import { ListenerState } from '../flow/listener-state.ts'
 import type { OnClose } from '../flow/transport.ts'
 import type { PumpSocket } from './pump-socket.ts'

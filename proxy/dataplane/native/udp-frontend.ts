@@ -1,6 +1,7 @@
 /** One bound UDP socket of the pump. */
-import type { Passed, PassedSession } from '../../model/passing.ts'
+
 import type { Frontend, GlobalService } from '../../model/service.ts'
+import type { Passed, PassedSession } from '../../model/sockets/passing.ts'
 import type { OnClose } from '../flow/transport.ts'
 import { UdpFrontend } from '../flow/udp-frontend.ts'
 import type { PumpSocket } from './pump-socket.ts'

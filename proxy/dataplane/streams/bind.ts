@@ -3,8 +3,8 @@ import { createSocket, type Socket as UdpSocket } from 'node:dgram'
 import { createServer, type Server } from 'node:net'
 import { familyOf } from '../../model/address.ts'
 import { MeshError } from '../../model/error.ts'
-import { descriptorOf, type Passed, type PassingCalls } from '../../model/passing.ts'
 import type { Frontend } from '../../model/service.ts'
+import { descriptorOf, type Passed, type PassingCalls } from '../../model/sockets/passing.ts'
 import { backlog, listenError } from '../flow/listening.ts'
 
 /** Bytes of datagrams that wait to be read; the kernel caps it at net.core.rmem_max. */

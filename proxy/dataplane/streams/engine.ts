@@ -1,6 +1,7 @@
 /** The engine on node:net and node:dgram: runs everywhere, needs no privileges, and defines how any engine behaves. */
-import type { Passed } from '../../model/passing.ts'
+
 import type { Frontend, GlobalService } from '../../model/service.ts'
+import type { Passed } from '../../model/sockets/passing.ts'
 import type { Engine, EngineParts } from '../engine.ts'
 import { EngineCore } from '../flow/engine-core.ts'
 import type { FlowContext } from '../flow/flow-context.ts'

@@ -1,7 +1,7 @@
 /** One listening socket of node:net. */
 import type { Server, Socket } from 'node:net'
-import type { Passed } from '../../model/passing.ts'
 import type { Frontend, GlobalService } from '../../model/service.ts'
+import type { Passed } from '../../model/sockets/passing.ts'
 import { ListenerState } from '../flow/listener-state.ts'
 import type { OnClose } from '../flow/transport.ts'
 import { bindTcp, duplicateOf } from './bind.ts'

@@ -1,7 +1,8 @@
 /** Binds UDP and TCP at one address and port; a failure says why, and the remedy. */
 import { endpointText, type SocketAddress } from '../../model/address.ts'
-import type { BatchSocketClass } from '../../model/batch-socket.ts'
 import { MeshError, messageOf } from '../../model/error.ts'
+import type { BatchSocketClass } from '../../model/sockets/batch-socket.ts'
+import type { Inherited, PassedSocket, PassingCalls } from '../../model/sockets/passing.ts'
 import type { Clock } from '../../model/time/clock.ts'
 import type { IsTrusted, TcpOptions } from '../options.ts'
 import type { Respond, RespondInto } from '../transport.ts'
@@ -14,6 +15,7 @@ export interface Listening {
   readonly address: SocketAddress
   readonly udp: DatagramListener
   readonly tcp: TcpListener
+  pass(calls: PassingCalls): PassedSocket[]
   close(): Promise<void>
 }
 
@@ -26,11 +28,12 @@ export interface ListenParts {
   /** Used for UDP instead of node:dgram. */
   readonly BatchSocket: BatchSocketClass | undefined
   readonly isTrusted: IsTrusted
+  readonly inherited: Inherited
   readonly clock: Clock
 }
 
 export async function listen(local: SocketAddress, options: TcpOptions, parts: ListenParts): Promise<Listening> {
-  const { respond, respondInto, BatchSocket, isTrusted, clock } = parts
+  const { respond, respondInto, BatchSocket, isTrusted, inherited, clock } = parts
   for (let tries = 1; ; tries++) {
     const udp = BatchSocket
       ? new UdpBatchListener(BatchSocket, respondInto)
@@ -39,10 +42,11 @@ export async function listen(local: SocketAddress, options: TcpOptions, parts: L
         : new UdpListener(local.address, respond)
     const tcp = new TcpListener(respond, options, isTrusted, clock)
     try {
-      const address = await udp.bind(local)
-      await tcp.bind(address)
+      const address = await udp.bind(local, inherited)
+      await tcp.bind(address, inherited)
+      const pass = (calls: PassingCalls) => [...udp.pass(calls), ...tcp.pass(calls)]
       const close = async () => void (await Promise.all([udp.close(), tcp.close()]))
-      return { address, udp, tcp, close }
+      return { address, udp, tcp, pass, close }
     } catch (error) {
       await udp.close()
       const taken = (error as NodeJS.ErrnoException).code === 'EADDRINUSE'

@@ -5,6 +5,7 @@
 import { createServer, type Server, type Socket } from 'node:net'
 import { type SocketAddress, subscriberNetwork } from '../../model/address.ts'
 import type { Client } from '../../model/flow.ts'
+import { descriptorOf, type Inherited, type PassedSocket, type PassingCalls } from '../../model/sockets/passing.ts'
 import type { Clock } from '../../model/time/clock.ts'
 import { headerBytes } from '../message/wire.ts'
 import type { IsTrusted, TcpOptions } from '../options.ts'
@@ -17,6 +18,8 @@ const maxQueryBytes = 4096
 /** Replies that wait for the client to read; two of the largest. */
 const maxUnreadBytes = 131_072
 const sweepMs = 500
+/** The name by which the socket is passed. */
+const tcpName = 'dns/TCP'
 
 export class TcpListener {
   readonly #server: Server
@@ -31,6 +34,8 @@ export class TcpListener {
   readonly #turns = new Turns()
   #stopSweep: (() => void) | undefined
   #refused = 0
+  #bound: SocketAddress = { address: '', port: 0 }
+  #closed: Promise<void> | undefined
 
   constructor(respond: Respond, options: TcpOptions, isTrusted: IsTrusted, clock: Clock) {
     this.#respond = respond
@@ -40,11 +45,14 @@ export class TcpListener {
     this.#server = createServer({ allowHalfOpen: true, noDelay: true }, socket => this.#accept(socket))
   }
 
-  /** Rejects with the error of the system. */
-  async bind(local: SocketAddress): Promise<void> {
+  /** Rejects with the error of the system. `inherited` as for UDP. */
+  async bind(local: SocketAddress, inherited: Inherited): Promise<void> {
+    this.#bound = local
+    const passed = inherited.take(tcpName, local)
+    const place = passed ? { fd: passed.descriptor } : { host: local.address, port: local.port }
     await new Promise<void>((resolve, reject) => {
       this.#server.once('error', reject)
-      this.#server.listen({ host: local.address, port: local.port, backlog: 1024, exclusive: true }, () => {
+      this.#server.listen({ ...place, backlog: 1024, exclusive: true }, () => {
         this.#server.off('error', reject)
         resolve()
       })
@@ -62,9 +70,17 @@ export class TcpListener {
     return this.#refused
   }
 
+  /** A descriptor of its socket, for another process. Connections stay here until they have been idle for long enough. */
+  pass(calls: PassingCalls): PassedSocket[] {
+    const descriptor = calls.duplicate(descriptorOf(this.#server) ?? -1)
+    if (descriptor < 0) return []
+    this.#closed = new Promise<void>(resolve => this.#server.close(() => resolve()))
+    return [{ name: tcpName, ...this.#bound, descriptor, sessions: [] }]
+  }
+
   /** Accepts no more connections, sends pending replies, then closes. */
   async close(): Promise<void> {
-    const closed = new Promise<void>(resolve => this.#server.close(() => resolve()))
+    const closed = this.#closed ?? new Promise<void>(resolve => this.#server.close(() => resolve()))
     for (const connection of this.#connections) connection.finish()
     await closed
     this.#stopSweep?.()

@@ -4,11 +4,12 @@
  */
 import { getSystemErrorName } from 'node:util'
 import type { SocketAddress } from '../../model/address.ts'
-import type { BatchSocket, BatchSocketClass } from '../../model/batch-socket.ts'
 import type { Client } from '../../model/flow.ts'
+import type { BatchSocket, BatchSocketClass } from '../../model/sockets/batch-socket.ts'
+import type { Inherited, PassedSocket, PassingCalls } from '../../model/sockets/passing.ts'
 import type { RespondInto } from '../transport.ts'
 import { ClientAddresses } from './client-address.ts'
-import { type DatagramListener, receiveBytes } from './udp.ts'
+import { type DatagramListener, receiveBytes, udpName } from './udp.ts'
 
 /** The layout of the shared memory in bytes. `native/src/batch/batch.h` is the other side; a test compares the two. */
 const batch = 64
@@ -29,6 +30,8 @@ export class UdpBatchListener implements DatagramListener {
   readonly #answers: readonly Buffer[]
   readonly #addresses: ClientAddresses
   #bound = false
+  #address = ''
+  #closing: Promise<void> | undefined
   #inFlight = 0
   #drained: (() => void) | undefined
 
@@ -44,8 +47,10 @@ export class UdpBatchListener implements DatagramListener {
     this.#answers = rooms(at.answers, answer)
   }
 
-  async bind({ address, port }: SocketAddress): Promise<SocketAddress> {
-    const error = this.#socket.bind(address, port, receiveBytes)
+  async bind({ address, port }: SocketAddress, inherited: Inherited): Promise<SocketAddress> {
+    const passed = inherited.take(udpName, { address, port })
+    const error = passed ? this.#socket.adopt(passed.descriptor) : this.#socket.bind(address, port, receiveBytes)
+    this.#address = address
     if (error !== 0) {
       const code = getSystemErrorName(-error)
       throw Object.assign(new Error(`bind ${code} ${address}:${port}`), { code })
@@ -58,7 +63,16 @@ export class UdpBatchListener implements DatagramListener {
     return this.#socket.lost()
   }
 
+  pass(calls: PassingCalls): PassedSocket[] {
+    const descriptor = calls.duplicate(this.#socket.descriptor())
+    if (descriptor < 0) return []
+    const port = this.#socket.port()
+    this.#closing = this.close()
+    return [{ name: udpName, address: this.#address, port, descriptor, sessions: [] }]
+  }
+
   async close(): Promise<void> {
+    if (this.#closing) return this.#closing
     if (!this.#bound) return
     this.#bound = false
     this.#socket.stopReceiving()

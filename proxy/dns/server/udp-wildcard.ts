@@ -5,12 +5,14 @@
  */
 import { networkInterfaces } from 'node:os'
 import { familyOf, type SocketAddress } from '../../model/address.ts'
+import { Inherited, type PassedSocket, type PassingCalls } from '../../model/sockets/passing.ts'
 import type { Clock } from '../../model/time/clock.ts'
 import type { Respond } from '../transport.ts'
-import { type DatagramListener, UdpListener } from './udp.ts'
+import { type DatagramListener, UdpListener, udpName } from './udp.ts'
 
 /** How often the addresses of the machine are read. */
 const followMs = 2000
+const none = new Inherited()
 
 export class UdpWildcardListener implements DatagramListener {
   readonly #respond: Respond
@@ -19,6 +21,7 @@ export class UdpWildcardListener implements DatagramListener {
   #bound: SocketAddress = { address: '', port: 0 }
   #sendErrors = 0
   #following = Promise.resolve()
+  #inherited = none
   #stop: (() => void) | undefined
 
   constructor(respond: Respond, clock: Clock) {
@@ -27,15 +30,28 @@ export class UdpWildcardListener implements DatagramListener {
   }
 
   /** Rejects where the wildcard itself cannot be bound: some program has the port, or it needs a capability. */
-  async bind(local: SocketAddress): Promise<SocketAddress> {
-    const wildcard = new UdpListener(local.address, this.#respond)
-    this.#bound = await wildcard.bind(local)
-    await wildcard.close()
+  async bind(local: SocketAddress, inherited: Inherited): Promise<SocketAddress> {
+    this.#inherited = inherited
+    if (
+      local.port !== 0 &&
+      [...ownAddresses(local.address)].some(address => inherited.has(udpName, { ...local, address }))
+    ) {
+      this.#bound = local
+    } else {
+      const wildcard = new UdpListener(local.address, this.#respond)
+      this.#bound = await wildcard.bind(local, none)
+      await wildcard.close()
+    }
     await this.#follow()
     this.#stop = this.#clock.every(followMs, () => {
       this.#following = this.#following.then(() => this.#follow())
     })
     return this.#bound
+  }
+
+  pass(calls: PassingCalls): PassedSocket[] {
+    this.#stop?.()
+    return [...this.#sockets.values()].flatMap(socket => socket.pass(calls))
   }
 
   get sendErrors(): number {
@@ -62,7 +78,7 @@ export class UdpWildcardListener implements DatagramListener {
       fresh.map(async address => {
         const socket = new UdpListener(address, this.#respond)
         try {
-          await socket.bind({ address, port: this.#bound.port })
+          await socket.bind({ address, port: this.#bound.port }, this.#inherited)
           this.#sockets.set(address, socket)
         } catch {
           // Not usable yet (an IPv6 address is checked for duplicates first), or just gone: tried again the next time.

@@ -1,18 +1,27 @@
 /** DNS over UDP on node:dgram: passes datagrams to the responder and sends its replies. */
 import { createSocket, type Socket } from 'node:dgram'
 import { familyOf, type SocketAddress } from '../../model/address.ts'
+import { descriptorOf, type Inherited, type PassedSocket, type PassingCalls } from '../../model/sockets/passing.ts'
 import type { Respond } from '../transport.ts'
 import { clientOf } from './client-address.ts'
 
 /** DNS over UDP, on either kind of socket. */
 export interface DatagramListener {
-  /** Rejects with the error of the system. */
-  bind(local: SocketAddress): Promise<SocketAddress>
+  /** Rejects with the error of the system. `inherited`: a socket that is there already, at that address, is used instead. */
+  bind(local: SocketAddress, inherited: Inherited): Promise<SocketAddress>
+  /** Descriptors of its sockets, for another process. Questions that were read are answered here; then it closes. */
+  pass(calls: PassingCalls): PassedSocket[]
   /** Replies that could not be sent. */
   readonly sendErrors: number
   /** Stops receiving, sends pending replies, then closes. */
   close(): Promise<void>
 }
+
+/** The name by which sockets of the responder are passed. */
+export const udpName = 'dns/UDP'
+
+/** How long questions that wait for an upstream may hold a socket that was passed on. */
+const passedMs = 5000
 
 /** Receive buffer to ask the kernel for; `net.core.rmem_max` may allow less. */
 export const receiveBytes = 4 << 20
@@ -23,6 +32,7 @@ export class UdpListener implements DatagramListener {
   #inFlight = 0
   #sendErrors = 0
   #drained: (() => void) | undefined
+  #closing: Promise<void> | undefined
   #bound: SocketAddress = { address: '', port: 0 }
 
   constructor(address: string, respond: Respond) {
@@ -37,10 +47,12 @@ export class UdpListener implements DatagramListener {
     this.#socket.on('error', () => this.#sendErrors++)
   }
 
-  async bind(local: SocketAddress): Promise<SocketAddress> {
+  async bind(local: SocketAddress, inherited: Inherited): Promise<SocketAddress> {
+    const passed = inherited.take(udpName, local)
+    const place = passed ? { fd: passed.descriptor } : { address: local.address, port: local.port }
     await new Promise<void>((resolve, reject) => {
       this.#socket.once('error', reject)
-      this.#socket.bind({ address: local.address, port: local.port, exclusive: true }, () => {
+      this.#socket.bind({ ...place, exclusive: true }, () => {
         this.#socket.off('error', reject)
         resolve()
       })
@@ -55,7 +67,21 @@ export class UdpListener implements DatagramListener {
     return this.#sendErrors
   }
 
+  /** Both processes read from the socket for a moment, and each answers what it has read: none is lost. */
+  pass(calls: PassingCalls): PassedSocket[] {
+    const descriptor = calls.duplicate(descriptorOf(this.#socket) ?? -1)
+    if (descriptor < 0) return []
+    const wait = new Promise<void>(resolve => {
+      if (this.#inFlight === 0) return resolve()
+      this.#drained = resolve
+      setTimeout(resolve, passedMs).unref()
+    })
+    this.#closing = wait.then(() => new Promise<void>(resolve => this.#socket.close(resolve)))
+    return [{ name: udpName, ...this.#bound, descriptor, sessions: [] }]
+  }
+
   async close(): Promise<void> {
+    if (this.#closing) return this.#closing
     this.#socket.removeAllListeners('message')
     if (this.#inFlight > 0) await new Promise<void>(resolve => (this.#drained = resolve))
     await new Promise<void>(resolve => this.#socket.close(resolve))

@@ -5,6 +5,7 @@ import type { Mesh } from '../../mesh/mesh.ts'
 import { endpointText, type SocketAddress } from '../../model/address.ts'
 import type { Problem } from '../../model/error.ts'
 import type { GlobalService } from '../../model/service.ts'
+import type { Inherited, PassedSocket, PassingCalls } from '../../model/sockets/passing.ts'
 import type { ClusterIdentity } from '../../model/tunnel/identity.ts'
 import type { ComponentView, GatewayView, TunnelView } from '../../model/views.ts'
 import { Credentials } from '../../tunnel/certificates/credentials.ts'
@@ -73,8 +74,17 @@ export class Tunnelling {
   }
 
   /** Serves other clusters from now on. */
-  async serve(): Promise<void> {
-    await this.#gateway?.start()
+  async serve(inherited: Inherited): Promise<void> {
+    await this.#gateway?.start(inherited)
+  }
+
+  /** Gives the gateway's socket away; its sessions stay until they have drained. */
+  pass(calls: PassingCalls): PassedSocket[] {
+    return this.#gateway?.pass(calls) ?? []
+  }
+
+  async takeBack(inherited: Inherited): Promise<void> {
+    await this.#gateway?.takeBack(inherited)
   }
 
   /** The clusters as they are now. */

@@ -10,6 +10,7 @@ import { endpointText, type SocketAddress, unmapped } from '../../model/address.
 import { MeshError, messageOf } from '../../model/error.ts'
 import type { Chooser } from '../../model/flow.ts'
 import type { Log } from '../../model/log.ts'
+import { descriptorOf, Inherited, type PassedSocket, type PassingCalls } from '../../model/sockets/passing.ts'
 import type { Clock } from '../../model/time/clock.ts'
 import { type ClusterIdentity, clusterOf } from '../../model/tunnel/identity.ts'
 import type { GatewayView } from '../../model/views.ts'
@@ -42,6 +43,8 @@ const refusalMs = 500
 /** Refusals of one peer for one reason: at most one log line in this time. */
 const quietMs = 10_000
 const maxQuiet = 1000
+/** The name by which the socket is passed to another process. */
+const socketName = 'gateway/TCP'
 
 export class Gateway implements GatewayContext {
   options: GatewayOptions
@@ -56,6 +59,7 @@ export class Gateway implements GatewayContext {
   readonly #sessions = new Set<PeerEntry>()
   readonly #refusals = new Map<string, { readonly at: number; times: number }>()
   #server: Server | undefined
+  #inherited = new Inherited()
   #lastId = firstId
   #stopTicking: () => void = () => {}
   #unwatch: () => void = () => {}
@@ -87,12 +91,28 @@ export class Gateway implements GatewayContext {
   }
 
   /** Listens. Without a usable certificate it does so as soon as there is one. Does not reject: see {@link failure}. */
-  async start(): Promise<void> {
+  async start(inherited = new Inherited()): Promise<void> {
     const { credentials } = this.#parts
+    this.#inherited = inherited
     this.#unwatch = credentials.onChange(() => void this.#rotated())
     this.#stopTicking = this.clock.every(1000, () => this.#tick())
     if (credentials.material) await this.#listen()
     else this.#failure = new MeshError('CERTIFICATE', 'the gateway has no usable certificate yet, and does not listen')
+  }
+
+  /** Gives the socket away; sessions in progress stay. */
+  pass(calls: PassingCalls): PassedSocket[] {
+    const { address } = this
+    const descriptor = this.#server ? calls.duplicate(descriptorOf(this.#server) ?? -1) : -1
+    if (!address || descriptor < 0) return []
+    this.#server?.close()
+    return [{ name: socketName, ...address, descriptor, sessions: [] }]
+  }
+
+  /** The successor has failed: goes on with the socket, if it had one. */
+  async takeBack(inherited: Inherited): Promise<void> {
+    this.#inherited = inherited
+    if (this.#server && !this.#server.listening) await this.#listen()
   }
 
   configure(options: GatewayOptions): void {
@@ -166,7 +186,9 @@ export class Gateway implements GatewayContext {
     try {
       await new Promise<void>((resolve, reject) => {
         server.once('error', reject)
-        server.listen({ host: listen.address, port: listen.port, backlog: 1024 }, resolve)
+        const passed = this.#inherited.take(socketName, listen)
+        const place = passed ? { fd: passed.descriptor } : { host: listen.address, port: listen.port }
+        server.listen({ ...place, backlog: 1024 }, resolve)
       })
       server.removeAllListeners('error')
       server.on('error', error => this.log.warn('gateway.fault', { why: error.message }))

@@ -23,6 +23,9 @@ function start(t: Test, given: Partial<Runtime> = {}, { isTTY = false } = {}) {
   const asked: string[] = []
   const drain = Promise.withResolvers<{ connections: number; udpSessions: number }>()
   const ready = Promise.withResolvers<Ready>()
+  const handover = Promise.withResolvers<void>()
+  const told: string[] = []
+  let respawned = 0
   const loads: Loaded[] = []
   const runtime: Runtime = {
     start: async () => void asked.push('start'),
@@ -36,6 +39,8 @@ function start(t: Test, given: Partial<Runtime> = {}, { isTTY = false } = {}) {
       asked.push('close')
       return drain.promise
     },
+    handedOver: handover.promise,
+    notify: text => void told.push(text),
     destroy: () => void asked.push('destroy'),
     ...given,
   }
@@ -47,7 +52,14 @@ function start(t: Test, given: Partial<Runtime> = {}, { isTTY = false } = {}) {
       text += written
     },
   }
-  const io: Io = { stdout: output, stderr: output, env: {}, clock: new FakeClock(), process: world }
+  const io: Io = {
+    stdout: output,
+    stderr: output,
+    env: {},
+    clock: new FakeClock(),
+    process: world,
+    respawn: () => void respawned++,
+  }
   const ended = serve(io, file, async () => runtime)
   const lines = () => text.trim().split('\n').filter(Boolean)
   const logged = (event: string) =>
@@ -62,7 +74,22 @@ function start(t: Test, given: Partial<Runtime> = {}, { isTTY = false } = {}) {
     eventually(() => {
       if (world.eventNames().length === 0 || !asked.includes('start')) throw new Error('it has not started')
     })
-  return { ended, started, asked, loads, world, logged, lines, configure, ready, drain, text: () => text }
+  return {
+    ended,
+    started,
+    asked,
+    loads,
+    world,
+    logged,
+    lines,
+    configure,
+    ready,
+    drain,
+    handover,
+    told,
+    respawned: () => respawned,
+    text: () => text,
+  }
 }
 
 const addresses = { dns: '127.0.0.1:5353', admin: '127.0.0.1:9911', engine: 'streams', listeners: 4, services: 3 }
@@ -103,6 +130,24 @@ t.test('a first signal drains, and the exit code is 0', async t => {
     t.match(await logged('stop.done'), { cutConnections: 2, cutSessions: 1 })
     t.same(world.eventNames(), [], 'nothing listens on')
   }
+})
+
+t.test('SIGUSR2 starts the program anew, and once that serves, this process drains and ends well', async t => {
+  const { started, world, logged, asked, drain, handover, told, respawned, ready, ended } = start(t)
+  await started()
+  ready.resolve(addresses)
+  await logged('ready')
+  t.same(told, [`MAINPID=${process.pid}\nREADY=1`])
+  world.emit('SIGUSR2', 'SIGUSR2')
+  t.equal(respawned(), 1)
+  t.strictSame(asked, ['start'])
+  handover.resolve()
+  await logged('handover.draining')
+  world.emit('SIGTERM', 'SIGTERM')
+  t.strictSame(asked, ['start', 'close'], 'it drains already')
+  drain.resolve({ connections: 0, udpSessions: 0 })
+  t.equal(await ended, 0)
+  t.equal(told.length, 1, 'the service manager follows the other process')
 })
 
 t.test('a second signal stops at once', async t => {

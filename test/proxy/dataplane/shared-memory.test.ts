@@ -49,7 +49,10 @@ t.test('the memory of a batch socket', async t => {
 
 t.test('the classes of the addon', async t => {
   t.same(methodsOf(read('native/src/node/pump-binding.cc')), membersOf('proxy/dataplane/native/addon.ts', 'NativePump'))
-  t.same(methodsOf(read('native/src/node/batch-binding.cc')), membersOf('proxy/model/batch-socket.ts', 'BatchSocket'))
+  t.same(
+    methodsOf(read('native/src/node/batch-binding.cc')),
+    membersOf('proxy/model/sockets/batch-socket.ts', 'BatchSocket'),
+  )
 })
 
 t.test('a change of any number or name in a header is seen', async t => {

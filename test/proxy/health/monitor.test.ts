@@ -787,3 +787,27 @@ t.test('a host that is silent takes its UDP backends with it, which are not chec
   await clock.advance(20_000)
   t.same(silent, [[a.destination, udp.destination]])
 })
+
+t.test('a successor process knows what its predecessor has found, until it has found something itself', async t => {
+  const directory = new FakeDirectory(globalService({ backends: [a, b, c] }))
+  const before = watch(t, directory)
+  before.probe.down('127.1.0.1:8080')
+  await before.clock.advance(20_000)
+  before.traffic(b, 'refused', 5)
+  t.equal(before.monitor.verdict(b.destination), 'ejected')
+  await before.clock.advance(1000)
+  const saved = JSON.parse(JSON.stringify(before.monitor.save()))
+  const after = watch(t, directory)
+  after.monitor.restore([...saved, { destination: 'nowhere', checks: 'down', ejectedMs: 0 }])
+  t.same(
+    [a, b, c].map(({ destination }) => after.monitor.verdict(destination)),
+    ['down', 'ejected', 'up'],
+  )
+  await after.clock.advance(10_000)
+  t.equal(after.monitor.verdict(a.destination), 'up', 'its checks pass here')
+  const later = watch(t, directory)
+  later.probe.down('127.2.0.2:8080')
+  await later.clock.advance(10_000)
+  later.monitor.restore(saved)
+  t.equal(later.monitor.verdict(c.destination), 'down', 'what was found here counts')
+})

@@ -453,3 +453,17 @@ t.test('with globalNamespaces: marked, a cluster shares only services of namespa
   mesh.flush()
   t.same(backends(), ['10.1.0.1'])
 })
+
+t.test('virtual addresses of a predecessor are kept', async t => {
+  const vips = parseCidr('127.96.0.0/24') as Cidr
+  const first = new VipAllocator(vips)
+  // Of two services with one hash, the address of the second depends on which was there first.
+  const names = Array.from({ length: 100 }, (_, i) => `default/s${i}`)
+  for (const name of names) first.allocate(name)
+  const next = new VipAllocator(vips)
+  for (const [name, address] of first.held) next.reserve(name, address)
+  next.reserve('default/foreign', '127.97.0.1')
+  next.reserve('default/double', first.held.get('default/s1') ?? '')
+  for (const name of names.toReversed()) t.equal(next.allocate(name)?.address, first.held.get(name))
+  t.equal(next.held.size, 100)
+})

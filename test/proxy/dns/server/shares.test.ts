@@ -1,9 +1,11 @@
 /** Connections and turns of TCP clients: one may have all of them, until others want theirs. */
+
 import { connect, type Socket } from 'node:net'
 import t, { type Test } from 'tap'
 import type { IsTrusted, TcpOptions } from '../../../../proxy/dns/options.ts'
 import { TcpListener } from '../../../../proxy/dns/server/tcp.ts'
 import type { Respond } from '../../../../proxy/dns/transport.ts'
+import { Inherited } from '../../../../proxy/model/sockets/passing.ts'
 import { FakeClock } from '../../../support/clock.ts'
 import { eventually } from '../../../support/eventually.ts'
 import { queryBytes } from '../dns.ts'
@@ -44,7 +46,7 @@ async function listening(t: Test, options: Partial<TcpOptions>, respond = echo, 
 async function bound(listener: TcpListener): Promise<{ port: number }> {
   for (let port = 20_053; ; port++) {
     try {
-      await listener.bind({ address: '127.0.0.1', port })
+      await listener.bind({ address: '127.0.0.1', port }, new Inherited())
       return { port }
     } catch (error) {
       if ((error as NodeJS.ErrnoException).code !== 'EADDRINUSE') throw error

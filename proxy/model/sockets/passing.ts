@@ -1,5 +1,5 @@
 /** Sockets that one process hands to its successor, with the flows on them. */
-import type { SocketAddress } from './address.ts'
+import type { SocketAddress } from '../address.ts'
 
 /** A UDP session. Its client goes on with the same backend. */
 export interface PassedSession {
@@ -18,7 +18,7 @@ export interface Passed {
 }
 
 export interface PassedSocket extends Passed, SocketAddress {
-  /** `dns/UDP`, `dns/TCP`, `admin/TCP`, or the key of a frontend. */
+  /** `dns/UDP`, `dns/TCP`, `admin/TCP`, `gateway/TCP`, or the key of a frontend. */
   readonly name: string
 }
 
@@ -40,29 +40,36 @@ export interface PassingCalls {
 
 /** Sockets that were inherited and wait for those who want them. */
 export class Inherited {
-  readonly #sockets: PassedSocket[]
+  #sockets: readonly PassedSocket[]
 
   constructor(sockets: readonly PassedSocket[] = []) {
-    this.#sockets = [...sockets]
+    this.#sockets = sockets
   }
 
   /** Takes one out, if there is one at that address. Port 0: at any port. */
   take(name: string, { address, port }: SocketAddress): PassedSocket | undefined {
-    const i = this.#sockets.findIndex(
-      one => one.name === name && one.address === address && (port === 0 || one.port === port),
-    )
-    return i < 0 ? undefined : this.#sockets.splice(i, 1)[0]
+    return this.#take(one => one.name === name && one.address === address && (port === 0 || one.port === port))
+  }
+
+  has(name: string, { address, port }: SocketAddress): boolean {
+    return this.#sockets.some(one => one.name === name && one.address === address && one.port === port)
   }
 
   /** A frontend's: it may have a private port. */
   takeFrontend(key: string): PassedSocket | undefined {
-    const i = this.#sockets.findIndex(({ name }) => name === key)
-    return i < 0 ? undefined : this.#sockets.splice(i, 1)[0]
+    return this.#take(({ name }) => name === key)
   }
 
   /** Those that nobody has taken. */
   get left(): readonly PassedSocket[] {
     return this.#sockets
+  }
+
+  /** With every other name that it has. */
+  #take(isIt: (socket: PassedSocket) => boolean): PassedSocket | undefined {
+    const found = this.#sockets.find(isIt)
+    if (found) this.#sockets = this.#sockets.filter(({ descriptor }) => descriptor !== found.descriptor)
+    return found
   }
 }
 

@@ -4,6 +4,10 @@ export interface BatchSocket {
   readonly memory: ArrayBuffer
   /** 0, or an errno. `ip` is canonical; port 0 lets the kernel choose. The process stays alive until `close`. */
   bind(ip: string, port: number, receiveBytes: number): number
+  /** Takes a bound socket of another process: 0, or an errno. */
+  adopt(descriptor: number): number
+  /** Its descriptor; below 0 before `bind` and after `close`. */
+  descriptor(): number
   /** The port it is bound to. */
   port(): number
   /** Sends an answer after its batch has ended, to a peer copied from the memory. */

@@ -1,0 +1,66 @@
+/** Sockets that the service manager has opened (sd_listen_fds(3)). Works without the addon. */
+import { readFileSync, readlinkSync } from 'node:fs'
+import { addressText, endpointText } from '../model/address.ts'
+import type { PassedSocket } from '../model/sockets/passing.ts'
+
+const first = 3
+const tables = [
+  ['tcp', 'TCP'],
+  ['tcp6', 'TCP'],
+  ['udp', 'UDP'],
+  ['udp6', 'UDP'],
+] as const
+
+/** Where they are wanted is told by their addresses; one at an address that nobody wants is closed. */
+export function listenFds(env: Readonly<Record<string, string | undefined>>, pid = process.pid): PassedSocket[] {
+  if (env.LISTEN_PID !== String(pid)) return []
+  const count = Math.min(Number(env.LISTEN_FDS) || 0, 10_000)
+  const places = count > 0 ? boundPlaces() : new Map<string, Place>()
+  return Array.from({ length: count }, (_, i) => first + i).flatMap(descriptor => {
+    const place = places.get(inodeOf(descriptor))
+    return place ? [{ name: place.name, address: place.address, port: place.port, descriptor, sessions: [] }] : []
+  })
+}
+
+interface Place {
+  readonly name: string
+  readonly address: string
+  readonly port: number
+}
+
+function inodeOf(descriptor: number): string {
+  try {
+    return /^socket:\[(\d+)\]$/.exec(readlinkSync(`/proc/self/fd/${descriptor}`))?.[1] ?? ''
+  } catch {
+    return ''
+  }
+}
+
+/** By inode. */
+function boundPlaces(): Map<string, Place> {
+  const places = new Map<string, Place>()
+  for (const [table, protocol] of tables) {
+    for (const line of linesOf(`/proc/self/net/${table}`)) {
+      const [, local = '', , , , , , , , inode = ''] = line.trim().split(/\s+/)
+      const [hex = '', port = ''] = local.split(':')
+      const place = { address: addressOf(hex), port: Number.parseInt(port, 16) }
+      places.set(inode, { ...place, name: `${endpointText(place.address, place.port)}/${protocol}` })
+    }
+  }
+  return places
+}
+
+function linesOf(file: string): string[] {
+  try {
+    return readFileSync(file, 'utf8').trim().split('\n').slice(1)
+  } catch {
+    return []
+  }
+}
+
+/** The kernel prints words of 32 bits in the machine's order. */
+function addressOf(hex: string): string {
+  const bytes = Buffer.from(hex, 'hex')
+  for (let i = 0; i < bytes.length; i += 4) bytes.subarray(i, i + 4).reverse()
+  return bytes.length === 4 ? bytes.join('.') : addressText(bytes)
+}

@@ -1,0 +1,216 @@
+/** The side that runs: waits for a successor, gives it what it needs, and takes everything back if it fails. */
+import { randomBytes } from 'node:crypto'
+import { closeSync } from 'node:fs'
+import { chmod, mkdir, rm } from 'node:fs/promises'
+import { createServer, type Server, type Socket } from 'node:net'
+import { dirname } from 'node:path'
+import { MeshError, messageOf } from '../model/error.ts'
+import type { Log } from '../model/log.ts'
+import { descriptorOf, type PassedSocket, type PassingCalls } from '../model/sockets/passing.ts'
+import type { Json } from '../model/text/json.ts'
+import { Channel, type Hello, protocol, type SocketText } from './messages.ts'
+
+/** What there is to hand over. */
+export interface Estate {
+  readonly version: string
+  readonly cluster: string
+  /** Virtual addresses by service. */
+  addresses(): Readonly<Record<string, string>>
+  /** The last known objects of every cluster, as lines. */
+  memories(): Iterable<{ cluster: string; source: string; since: number; lines: Iterable<string> }>
+  /** Why nothing can be handed over now. */
+  obstacle(): string | undefined
+  /** Stops reading from all sockets. */
+  pass(): Promise<{ readonly sockets: readonly PassedSocket[]; readonly state: Json }>
+  /** The successor has failed: goes on with the sockets. */
+  takeBack(sockets: readonly PassedSocket[]): Promise<void>
+  /** The successor serves. */
+  handedOver(to: Hello): void
+}
+
+export interface HandoverServerParts {
+  /** The unix socket; its folder is private. */
+  readonly path: string
+  readonly calls: PassingCalls
+  readonly estate: Estate
+  readonly log: Log
+}
+
+const firstLineMs = 5000
+/** From `take` to `serving`. */
+const servingMs = 10_000
+
+export class HandoverServer {
+  readonly #parts: HandoverServerParts
+  readonly #server: Server
+  readonly #connections = new Set<Socket>()
+  #busy = false
+  /** Who is waited for on a second connection. */
+  #awaited: { readonly token: string; readonly came: (socket: Socket) => void } | undefined
+
+  constructor(parts: HandoverServerParts) {
+    this.#parts = parts
+    this.#server = createServer(socket => this.#accept(socket)).unref()
+  }
+
+  /** Replaces a socket that an earlier process has left. Rejects with the error of the system. */
+  async start(): Promise<void> {
+    const { path } = this.#parts
+    await mkdir(dirname(path), { recursive: true, mode: 0o700 })
+    await rm(path, { force: true })
+    await new Promise<void>((resolve, reject) => {
+      this.#server.once('error', reject)
+      this.#server.listen(path, () => {
+        this.#server.off('error', reject)
+        resolve()
+      })
+    })
+    await chmod(path, 0o600)
+  }
+
+  /** Removes the socket. */
+  async close(): Promise<void> {
+    for (const socket of this.#connections) socket.destroy()
+    if (this.#server.listening) await new Promise<void>(resolve => this.#server.close(() => resolve()))
+  }
+
+  #accept(socket: Socket): void {
+    const { calls, log } = this.#parts
+    const user = calls.peerUser(descriptorOf(socket) ?? -1)
+    const own = process.getuid?.() ?? user
+    if (user !== own) {
+      log.warn('handover.refused', { why: `user ${user} asks, and this is ${own}` })
+      socket.destroy()
+      return
+    }
+    this.#connections.add(socket)
+    socket.on('error', () => socket.destroy())
+    socket.on('close', () => this.#connections.delete(socket))
+    socket.setTimeout(firstLineMs, () => socket.destroy())
+    // The first bytes say which connection it is; nothing else may read them, since the descriptors go out by this socket.
+    socket.once('readable', () => {
+      const head = String(socket.read() ?? '')
+      const awaited = this.#awaited
+      if (awaited && head === `${awaited.token}\n`) {
+        socket.setTimeout(0)
+        return awaited.came(socket)
+      }
+      socket.unshift(Buffer.from(head))
+      void this.#serve(socket)
+    })
+  }
+
+  async #serve(socket: Socket): Promise<void> {
+    const { estate, log } = this.#parts
+    const channel = new Channel(socket)
+    try {
+      const hello = await channel.receive('hello')
+      socket.setTimeout(0)
+      const why = this.#objection(hello)
+      if (why !== undefined) {
+        log.warn('handover.refused', { pid: hello.pid, version: hello.version, why })
+        channel.send({ refused: why })
+        socket.end()
+        return
+      }
+      this.#busy = true
+      try {
+        log.info('handover.began', { pid: hello.pid, version: hello.version })
+        await this.#handOver(socket, channel, hello)
+        // The path is the successor's from here on.
+        this.#server.close()
+        estate.handedOver(hello)
+        channel.send({ done: true })
+        socket.end()
+      } finally {
+        this.#busy = false
+      }
+    } catch (error) {
+      log.warn('handover.failed', { why: messageOf(error), remedy: 'this process goes on' })
+      channel.close()
+    }
+  }
+
+  #objection(hello: Hello): string | undefined {
+    const { estate } = this.#parts
+    if (hello.starlane !== 'handover' || hello.protocol !== protocol) {
+      return `version ${hello.version} speaks protocol ${hello.protocol} of the handover, and this one (${estate.version}) ${protocol}: stop it first`
+    }
+    if (hello.cluster !== estate.cluster)
+      return `the local cluster is ${estate.cluster} here, and ${hello.cluster} there`
+    return this.#busy ? 'another process is taking over already' : estate.obstacle()
+  }
+
+  async #handOver(socket: Socket, channel: Channel, { pid }: Hello): Promise<void> {
+    const { estate } = this.#parts
+    const token = randomBytes(16).toString('hex')
+    const { version, cluster } = estate
+    channel.send({ hello: { starlane: 'handover', protocol, version, pid: process.pid, cluster, token } })
+    channel.send({ addresses: estate.addresses() })
+    for (const { lines, ...memory } of estate.memories()) {
+      channel.send({ memory })
+      for (const line of lines) await channel.sendLine(line)
+    }
+    channel.send({ end: 'memories' })
+    await channel.receive('take')
+    // Clients wait from here on: a successor that is silent for too long has failed.
+    socket.setTimeout(servingMs)
+    const { sockets, state } = await estate.pass()
+    try {
+      const came = this.#secondConnection(token)
+      channel.send({ passed: { sockets: sockets.map(textOf), state } })
+      const serving = channel.receive('serving')
+      const descriptors = sockets.flatMap(descriptorsOf)
+      if (descriptors.length > 0) {
+        // Whichever comes first: the second connection, or the end of the successor.
+        const second = await Promise.race([came, serving.then(() => undefined)])
+        if (!second) throw new MeshError('STATE', `process ${pid} has not taken the sockets`)
+        await this.#send(second, descriptors)
+      }
+      await serving
+    } catch (error) {
+      await estate.takeBack(sockets)
+      throw error
+    } finally {
+      this.#awaited = undefined
+    }
+    for (const descriptor of sockets.flatMap(descriptorsOf)) closeSync(descriptor)
+  }
+
+  #secondConnection(token: string): Promise<Socket> {
+    return new Promise(came => {
+      this.#awaited = { token, came }
+    })
+  }
+
+  async #send(socket: Socket, descriptors: readonly number[]): Promise<void> {
+    const { calls } = this.#parts
+    for (let sent = 0; sent < descriptors.length; ) {
+      if (socket.destroyed) throw new MeshError('STATE', 'the successor has gone before it had all sockets')
+      const count = calls.send(descriptorOf(socket) ?? -1, descriptors.slice(sent))
+      if (count > 0) sent += count
+      // Full: the successor is still reading. Any other error shows as its end.
+      else await new Promise(resolve => setTimeout(resolve, 1))
+    }
+    socket.end()
+  }
+}
+
+function textOf({ name, address, port, sessions }: PassedSocket): SocketText {
+  return {
+    name,
+    address,
+    port,
+    sessions: sessions.map(({ client, backend, answered, descriptor }) => ({
+      client,
+      backend,
+      answered,
+      linked: descriptor !== undefined,
+    })),
+  }
+}
+
+/** In the order of {@link SocketText}. */
+function descriptorsOf({ descriptor, sessions }: PassedSocket): number[] {
+  return [descriptor, ...sessions.flatMap(session => session.descriptor ?? [])]
+}

@@ -1,0 +1,93 @@
+/** Restarts under load: each new process takes over from the one that runs, every second one as another version. */
+import { connections, datagrams, type Load, longLived, probes, questions, type Tally } from './load.ts'
+import { type Engine, Stage, type Starlane } from './stage.ts'
+
+export interface RestartsResult {
+  readonly tallies: readonly Tally[]
+  /** From the start of a process until it serves, in milliseconds. */
+  readonly takeoverMs: readonly number[]
+  readonly versions: readonly string[]
+  /** Connections that old processes cut at the end of their drain. */
+  readonly cut: number
+  /** Exit codes of the old processes. */
+  readonly codes: readonly (number | string)[]
+  /** Sockets of the last process once nothing is open, minus those of the first before the load. */
+  readonly leftSockets: number
+  /** Processes that are left at the end, the last one not counted. */
+  readonly leftProcesses: number
+}
+
+export interface RestartsOptions {
+  readonly engine: Engine
+  readonly restarts: number
+  readonly perSecond: number
+  readonly drain?: string
+  readonly said?: (text: string) => void
+}
+
+export async function restarts({
+  engine,
+  restarts: count,
+  perSecond,
+  drain = '5s',
+  said,
+}: RestartsOptions): Promise<RestartsResult> {
+  const stage = new Stage({ engine, drain })
+  try {
+    const pods = { 'cluster-1': [stage.ip(10), stage.ip(11)], 'cluster-2': [stage.ip(12)] }
+    for (const ip of Object.values(pods).flat()) await Promise.all([stage.echo(ip), stage.udpEcho(ip)])
+    stage.declare('tcp', pods)
+    stage.declare('udp', pods)
+    const other = stage.copyAs('9.9.9')
+    let current: Starlane = stage.run()
+    await current.logged('ready')
+    const before = sockets(current.pid)
+    const loads: Load[] = [
+      connections(stage.tcp, perSecond),
+      longLived(stage.tcp, 50, 50, 3000),
+      datagrams(stage.udp, 50, perSecond / 2),
+      questions(stage.dns, 'tcp.default.svc.cluster.local', perSecond / 4),
+      probes(stage.admin, '/readyz', 20),
+    ]
+    const old: Starlane[] = []
+    const takeoverMs: number[] = []
+    const versions: string[] = []
+    for (let i = 0; i < count; i++) {
+      if (i % 2 === 0) stage.write({ proxy: { limits: { connections: 10_000 + i } } })
+      const began = performance.now()
+      const next = stage.run(i % 2 === 0 ? other : undefined)
+      await next.logged('ready')
+      takeoverMs.push(performance.now() - began)
+      versions.push(String((await next.logged('handover.found')).version))
+      old.push(current)
+      current = next
+      said?.(`${engine}: restart ${i + 1}, ${Math.round(takeoverMs.at(-1) ?? 0)} ms`)
+      // The one before the last should have ended, so that processes do not pile up.
+      await old.at(-3)?.ended
+    }
+    const tallies = await Promise.all(loads.map(load => load.stop()))
+    const codes = await Promise.all(old.map(({ ended }) => ended))
+    const cut = old
+      .flatMap(({ lines }) => lines.filter(({ event }) => event === 'stop.done'))
+      .reduce((sum, { cutConnections }) => sum + Number(cutConnections), 0)
+    const leftSockets = (await settled(current.pid, before)) - before
+    const leftProcesses = stage.running - 1
+    return { tallies, takeoverMs, versions, cut, codes, leftSockets, leftProcesses }
+  } finally {
+    await stage.close()
+  }
+}
+
+function sockets(pid: number): number {
+  return Stage.descriptors(pid).filter(target => target.startsWith('socket:')).length
+}
+
+/** UDP sessions end when they have been idle for a while; what stays is left. */
+async function settled(pid: number, expected: number): Promise<number> {
+  const end = performance.now() + 70_000
+  for (;;) {
+    const count = sockets(pid)
+    if (count <= expected || performance.now() > end) return count
+    await new Promise(resolve => setTimeout(resolve, 200))
+  }
+}

@@ -1,0 +1,225 @@
+/** A stage for faults: two clusters of manifests, backends in this process, and Starlanes as processes of their own. */
+import { type ChildProcess, spawn } from 'node:child_process'
+import { createSocket } from 'node:dgram'
+import {
+  cpSync,
+  mkdirSync,
+  mkdtempSync,
+  readdirSync,
+  readFileSync,
+  readlinkSync,
+  rmSync,
+  symlinkSync,
+  writeFileSync,
+} from 'node:fs'
+import { createServer, type Socket } from 'node:net'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { createInterface } from 'node:readline'
+import { fileURLToPath } from 'node:url'
+import { stringify } from 'yaml'
+
+const root = fileURLToPath(new URL('../..', import.meta.url))
+
+export type Engine = 'streams' | 'native'
+
+export interface LogLine {
+  readonly event?: string
+  readonly [field: string]: unknown
+}
+
+/** A running Starlane and its log. */
+export class Starlane {
+  readonly child: ChildProcess
+  readonly lines: LogLine[] = []
+  readonly ended: Promise<number | string>
+  #waiting: { readonly event: string; readonly done: (line: LogLine) => void }[] = []
+
+  constructor(child: ChildProcess) {
+    this.child = child
+    this.ended = new Promise(resolve => child.once('exit', (code, signal) => resolve(signal ?? code ?? -1)))
+    if (child.stderr) createInterface({ input: child.stderr }).on('line', line => this.#heard(line))
+  }
+
+  get pid(): number {
+    return this.child.pid ?? 0
+  }
+
+  /** Resolves with the next line of that event, or one that has come. Rejects when the process ends first. */
+  async logged(event: string): Promise<LogLine> {
+    const found = this.lines.find(line => line.event === event)
+    if (found) return found
+    const line = new Promise<LogLine>(done => this.#waiting.push({ event, done }))
+    const end = this.ended.then(code => {
+      throw new Error(`ended with ${code} before "${event}":\n${this.lines.map(one => JSON.stringify(one)).join('\n')}`)
+    })
+    return Promise.race([line, end])
+  }
+
+  #heard(text: string): void {
+    let line: LogLine
+    try {
+      line = JSON.parse(text) as LogLine
+    } catch {
+      line = { text }
+    }
+    this.lines.push(line)
+    this.#waiting = this.#waiting.filter(({ event, done }) => {
+      if (line.event !== event) return true
+      done(line)
+      return false
+    })
+  }
+}
+
+export interface StageOptions {
+  readonly engine: Engine
+  readonly drain: string
+  readonly announce?: string
+  readonly config?: object
+}
+
+let stages = 0
+
+export class Stage {
+  readonly folder = mkdtempSync(join(tmpdir(), 'starlane-faults-'))
+  readonly file = join(this.folder, 'starlane.yaml')
+  readonly network = `127.${60 + (process.pid % 40)}.${(process.pid >> 6) & 63}`
+  readonly base: number
+  readonly tcp: { readonly host: string; readonly port: number }
+  readonly udp: { readonly host: string; readonly port: number }
+  readonly dns: { readonly host: string; readonly port: number }
+  readonly admin: { readonly host: string; readonly port: number }
+  readonly #options: StageOptions
+  readonly #running = new Set<Starlane>()
+  readonly #closers: (() => void)[] = []
+
+  constructor(options: StageOptions) {
+    this.#options = options
+    this.base = 10 + (stages++ % 8) * 30
+    this.tcp = { host: this.ip(0), port: 7000 }
+    this.udp = { host: this.ip(1), port: 7001 }
+    this.dns = { host: this.ip(2), port: 7053 }
+    this.admin = { host: this.ip(2), port: 7911 }
+    this.write()
+    for (const cluster of ['cluster-1', 'cluster-2']) mkdirSync(join(this.folder, cluster))
+  }
+
+  ip(last: number): string {
+    return `${this.network}.${this.base + last}`
+  }
+
+  /** The configuration, with changes of its sections. */
+  write(changes: Readonly<Record<string, object>> = {}): void {
+    const { engine, drain, announce = '0', config = {} } = this.#options
+    const whole: Record<string, unknown> = {
+      cluster: 'cluster-1',
+      clusters: ['cluster-1', 'cluster-2'].map((name, i) => ({ name, id: i + 1, source: { manifests: `./${name}` } })),
+      state: './state',
+      dns: { listen: `${this.dns.host}:${this.dns.port}`, upstream: [] },
+      admin: { listen: `${this.admin.host}:${this.admin.port}` },
+      proxy: { engine, drain, announce, idle: { udp: '5s' } },
+      log: { format: 'json' },
+      ...config,
+    }
+    for (const [key, change] of Object.entries(changes)) whole[key] = { ...((whole[key] as object) ?? {}), ...change }
+    writeFileSync(this.file, stringify(whole))
+  }
+
+  /** A Service with the same backends in both clusters' manifests, `pods` of each. */
+  declare(
+    name: 'tcp' | 'udp',
+    pods: { readonly 'cluster-1': readonly string[]; readonly 'cluster-2': readonly string[] },
+  ): void {
+    const { host, port } = this[name]
+    const protocol = name.toUpperCase()
+    for (const [cluster, ips] of Object.entries(pods)) {
+      const clusterIP = cluster === 'cluster-1' ? host : this.ip(9)
+      const metadata = { name, namespace: 'default', annotations: { 'service.cilium.io/global': 'true' } }
+      const ports = [{ name: 'main', port, targetPort: 8000, protocol }]
+      const objects = [
+        { apiVersion: 'v1', kind: 'Service', metadata, spec: { clusterIP, ports } },
+        {
+          apiVersion: 'discovery.k8s.io/v1',
+          kind: 'EndpointSlice',
+          metadata: { name, namespace: 'default', labels: { 'kubernetes.io/service-name': name } },
+          addressType: 'IPv4',
+          ports: [{ name: 'main', port: 8000, protocol }],
+          endpoints: ips.map(ip => ({ addresses: [ip], conditions: { ready: true } })),
+        },
+      ]
+      writeFileSync(join(this.folder, cluster, `${name}.yaml`), objects.map(object => stringify(object)).join('---\n'))
+    }
+  }
+
+  /** A TCP backend that answers each chunk with itself. */
+  async echo(ip: string): Promise<{ close(): void; readonly sockets: ReadonlySet<Socket> }> {
+    const sockets = new Set<Socket>()
+    const server = createServer({ allowHalfOpen: true }, socket => {
+      sockets.add(socket)
+      socket.on('close', () => sockets.delete(socket)).on('error', () => {})
+      socket.pipe(socket)
+    })
+    await new Promise<void>((resolve, reject) => server.once('error', reject).listen(8000, ip, 1024, resolve))
+    const close = () => {
+      for (const socket of sockets) socket.destroy()
+      server.close()
+    }
+    this.#closers.push(close)
+    return { close, sockets }
+  }
+
+  /** A UDP backend that answers each datagram with itself. */
+  async udpEcho(ip: string): Promise<void> {
+    const socket = createSocket({ type: 'udp4', recvBufferSize: 4 << 20 })
+    socket.on('message', (message, { port, address }) => socket.send(message, port, address))
+    await new Promise<void>((resolve, reject) => socket.once('error', reject).bind(8000, ip, resolve))
+    this.#closers.push(() => socket.close())
+  }
+
+  /** A copy of this checkout as another version. */
+  copyAs(version: string): string {
+    const folder = join(this.folder, `starlane-${version}`)
+    mkdirSync(join(folder, 'native'), { recursive: true })
+    for (const part of ['bin', 'proxy', 'plugins', 'native/build'])
+      cpSync(join(root, part), join(folder, part), { recursive: true })
+    symlinkSync(join(root, 'node_modules'), join(folder, 'node_modules'))
+    const manifest = JSON.parse(readFileSync(join(root, 'package.json'), 'utf8'))
+    writeFileSync(join(folder, 'package.json'), JSON.stringify({ ...manifest, version }))
+    return folder
+  }
+
+  /** `from`: the checkout that is run. */
+  run(from = root, env: Readonly<Record<string, string>> = {}): Starlane {
+    const child = spawn(process.execPath, [join(from, 'bin/starlane.js'), 'run', '-c', this.file], {
+      stdio: ['ignore', 'ignore', 'pipe'],
+      env: { ...process.env, STARLANE_NATIVE: '1', LISTEN_PID: '', NOTIFY_SOCKET: '', ...env },
+    })
+    const starlane = new Starlane(child)
+    this.#running.add(starlane)
+    void starlane.ended.then(() => this.#running.delete(starlane))
+    return starlane
+  }
+
+  get running(): number {
+    return this.#running.size
+  }
+
+  /** Of a Starlane: its descriptors, by what they are. */
+  static descriptors(pid: number): string[] {
+    return readdirSync(`/proc/${pid}/fd`).flatMap(name => {
+      try {
+        return readlinkSync(`/proc/${pid}/fd/${name}`)
+      } catch {
+        return []
+      }
+    })
+  }
+
+  async close(): Promise<void> {
+    for (const { child } of this.#running) child.kill('SIGKILL')
+    await Promise.all([...this.#running].map(({ ended }) => ended))
+    for (const close of this.#closers) close()
+    rmSync(this.folder, { recursive: true, force: true })
+  }
+}

@@ -1,0 +1,227 @@
+/** A new process takes over from one that runs: under load, by signal, and when it fails on the way. */
+import assert from 'node:assert/strict'
+import { spawn } from 'node:child_process'
+import { once } from 'node:events'
+import { readFileSync } from 'node:fs'
+import { connect, createServer, type Server } from 'node:net'
+import { join } from 'node:path'
+import t, { type Test } from 'tap'
+import { parse } from 'yaml'
+import { version } from '../../proxy/cli/version.ts'
+import { findAddon } from '../../proxy/dataplane/native/addon.ts'
+import { Channel, protocol } from '../../proxy/handover/messages.ts'
+import { descriptorOf } from '../../proxy/model/sockets/passing.ts'
+import { connections, failures, tallyText } from '../../scripts/faults/load.ts'
+import { restarts } from '../../scripts/faults/restarts.ts'
+import { type Engine, Stage, Starlane } from '../../scripts/faults/stage.ts'
+import { eventually } from '../support/eventually.ts'
+
+const found = findAddon()
+const skip = 'addon' in found ? false : found.why
+
+for (const engine of ['streams', 'native'] as const) {
+  t.test(`${engine}: six restarts under load lose nothing`, { skip }, async t => {
+    const result = await restarts({ engine, restarts: 6, perSecond: 200, drain: '4s' })
+    for (const tally of result.tallies) {
+      t.equal(failures(tally), 0, tallyText(tally))
+      t.equal(tally.answered, tally.asked)
+      t.ok(tally.asked > 50, tallyText(tally))
+    }
+    t.same(result.versions, [version, '9.9.9', version, '9.9.9', version, '9.9.9'])
+    t.equal(result.cut, 0)
+    t.same(result.codes, Array(6).fill(0))
+    t.equal(result.leftSockets, 0)
+    t.equal(result.leftProcesses, 0)
+  })
+
+  t.test(`${engine}: a successor that fails, at any point, changes nothing`, { skip }, async t => {
+    const { stage, starlane } = await staged(t, engine)
+    const load = connections(stage.tcp, 200)
+    stage.write({ proxy: { engine, drain: '2s', vips: 'nonsense' } as object })
+    t.equal(await stage.run().ended, 1, 'its configuration is bad')
+    stage.write({ dns: { listen: '203.0.113.1:53' } })
+    t.equal(await stage.run().ended, 1, 'it cannot bind DNS')
+    await starlane.logged('handover.failed')
+    starlane.lines.splice(0)
+    stage.write()
+    for (const until of ['hello', 'memories', 'take', 'passed'] as const) {
+      const channel = new Channel(connect(join(stage.folder, 'state/handover.sock')))
+      channel.send({ hello: { starlane: 'handover', protocol, version: 'x', pid: 1, cluster: 'cluster-1' } })
+      await channel.receive('hello')
+      if (until !== 'hello') while (!(await channel.line()).includes('"end"'));
+      if (until === 'take' || until === 'passed') channel.send({ take: true })
+      if (until === 'passed') t.ok((await channel.receive('passed')).sockets.length >= 5)
+      channel.close()
+      await eventually(() => assert.equal(starlane.lines.filter(({ event }) => event === 'handover.failed').length, 1))
+      starlane.lines.splice(0)
+    }
+    await ask(stage)
+    const tally = await load.stop()
+    t.equal(failures(tally), 0, tallyText(tally))
+    const next = stage.run()
+    await next.logged('ready')
+    t.equal(await starlane.ended, 0, 'and the next one takes over')
+  })
+}
+
+t.test('another protocol, and another cluster, are refused', { skip }, async t => {
+  const { stage } = await staged(t, 'streams')
+  for (const [given, why] of [
+    [{ protocol: protocol + 1, cluster: 'cluster-1' }, /speaks protocol 2/],
+    [{ protocol, cluster: 'cluster-2' }, /the local cluster is cluster-1 here/],
+  ] as const) {
+    const channel = new Channel(connect(join(stage.folder, 'state/handover.sock')))
+    channel.send({ hello: { starlane: 'handover', version: 'x', pid: 1, ...given } })
+    await t.rejects(channel.receive('hello'), { code: 'STATE', message: why })
+  }
+})
+
+t.test(
+  'SIGUSR2 starts the program anew, and long connections stay where they are to the end of the drain',
+  { skip },
+  async t => {
+    const { stage, starlane } = await staged(t, 'native')
+    const held = connect(stage.tcp)
+    await once(held, 'connect')
+    held.write('before')
+    await once(held, 'data')
+    starlane.child.kill('SIGUSR2')
+    await starlane.logged('handover.draining')
+    held.write('still')
+    t.equal(String((await once(held, 'data'))[0]), 'still')
+    await ask(stage)
+    t.match(await once(held, 'error'), [{ code: 'ECONNRESET' }])
+    t.equal(await starlane.ended, 0)
+    t.match(
+      starlane.lines.find(({ event }) => event === 'stop.done'),
+      { cutConnections: 1 },
+    )
+    await ask(stage)
+    const status = (await (await fetch(`http://${stage.admin.host}:${stage.admin.port}/v1/status`)).json()) as {
+      ready: boolean
+    }
+    t.equal(status.ready, true)
+    // It is nobody's child any more, and logs where its predecessor did.
+    const took = (await starlane.logged('handover.found')) as { pid: number }
+    t.equal(took.pid, starlane.pid)
+    const began = (await starlane.logged('handover.began')) as { pid: number }
+    process.kill(began.pid, 'SIGTERM')
+    await eventually(() => assert.throws(() => process.kill(began.pid, 0)), 10_000)
+  },
+)
+
+t.test('in plain Node sockets of the service manager stay open over a restart', async t => {
+  const stage = new Stage({ engine: 'streams', drain: '1s', config: { state: undefined } })
+  t.teardown(() => stage.close())
+  await stage.echo(stage.ip(10))
+  stage.declare('tcp', { 'cluster-1': [stage.ip(10)], 'cluster-2': [] })
+  const servers = await Promise.all([listening(stage.tcp), listening(stage.admin)])
+  // A shell that keeps the sockets, and does not accept, in place of the service manager.
+  const once =
+    'echo "{\\"event\\":\\"pid\\",\\"pid\\":$$}" >&2; export LISTEN_PID=$$ LISTEN_FDS=2; exec "$0" bin/starlane.js run -c "$1"'
+  const twice = 'sh -c "$0" "$@"; read go; sh -c "$0" "$@"'
+  const shell = spawn('sh', ['-c', twice, once, process.execPath, stage.file], {
+    stdio: ['pipe', 'ignore', 'pipe', ...servers.map(server => descriptorOf(server) ?? -1)],
+    env: { ...process.env, STARLANE_NATIVE: '0', XDG_RUNTIME_DIR: '' },
+  })
+  t.teardown(() => shell.kill('SIGKILL'))
+  for (const server of servers) server.close()
+  const starlane = new Starlane(shell)
+  const serving = async () => {
+    const { pid } = await starlane.logged('pid')
+    await starlane.logged('ready')
+    return Number(pid)
+  }
+  const first = await serving()
+  await ask(stage)
+  process.kill(first, 'SIGTERM')
+  await starlane.logged('stop.done')
+  starlane.lines.splice(0)
+  const waiting = Promise.all(Array.from({ length: 10 }, () => ask(stage)))
+  shell.stdin?.write('go\n')
+  const second = await serving()
+  await waiting
+  t.pass('they waited in the backlog')
+  process.kill(second, 'SIGTERM')
+  t.equal(await starlane.ended, 0)
+})
+
+t.test(
+  'as the Pods of a DaemonSet that surges: the new one is ready when it has taken over, then the old one is stopped',
+  { skip },
+  async t => {
+    const overlay = new URL('../../deploy/overlays/node-agent/', import.meta.url)
+    const daemonSet = parse(readFileSync(new URL('daemon-set.yaml', overlay), 'utf8'))
+    const { updateStrategy, template } = daemonSet.spec
+    t.same(updateStrategy.rollingUpdate, { maxSurge: 1, maxUnavailable: 0 })
+    const [container] = template.spec.containers
+    const { path } = template.spec.volumes.find(({ name }: { name: string }) => name === 'state').hostPath
+    const { state } = parse(readFileSync(new URL('starlane.yaml', overlay), 'utf8'))
+    t.ok(state.startsWith(`${path}/`), 'in a folder of its own, which Starlane makes private')
+    t.same(container.readinessProbe.exec, container.startupProbe.exec)
+    const [, , script = ''] = container.readinessProbe.exec.command
+
+    const stage = new Stage({ engine: 'native', drain: '2s' })
+    t.teardown(() => stage.close())
+    await stage.echo(stage.ip(10))
+    stage.declare('tcp', { 'cluster-1': [stage.ip(10)], 'cluster-2': [] })
+    /** As the kubelet runs it in the container. */
+    const probed = async (pod: string) => {
+      const asked = script.replace('127.0.0.1:9911', `${stage.admin.host}:${stage.admin.port}`)
+      const child = spawn(process.execPath, ['-e', asked], { env: { ...process.env, POD_NAME: pod } })
+      const [code] = await once(child, 'exit')
+      return code === 0
+    }
+    let pod = stage.run(undefined, { POD_NAME: 'pod-0' })
+    await pod.logged('ready')
+    t.equal(await probed('pod-0'), true)
+    t.equal(await probed('pod-1'), false, 'the old Pod does not answer for the new one')
+    const load = connections(stage.tcp, 100)
+    for (const name of ['pod-1', 'pod-2']) {
+      const next = stage.run(undefined, { POD_NAME: name })
+      await eventually(async () => assert.ok(await probed(name)), 15_000)
+      pod.child.kill('SIGTERM')
+      t.equal(await pod.ended, 0)
+      pod = next
+    }
+    const tally = await load.stop()
+    t.equal(failures(tally), 0, tallyText(tally))
+  },
+)
+
+t.test('a process that was told to stop still hands over while it announces its end', { skip }, async t => {
+  const { stage, starlane } = await staged(t, 'streams', '20s')
+  const load = connections(stage.tcp, 100)
+  starlane.child.kill('SIGTERM')
+  await starlane.logged('stop.draining')
+  await stage.run().logged('ready')
+  t.equal(await starlane.ended, 0)
+  const tally = await load.stop()
+  t.equal(failures(tally), 0, tallyText(tally))
+})
+
+async function staged(t: Test, engine: Engine, announce = '0'): Promise<{ stage: Stage; starlane: Starlane }> {
+  const stage = new Stage({ engine, drain: '2s', announce })
+  t.teardown(() => stage.close())
+  await Promise.all([stage.echo(stage.ip(10)), stage.udpEcho(stage.ip(10))])
+  const pods = { 'cluster-1': [stage.ip(10)], 'cluster-2': [] }
+  stage.declare('tcp', pods)
+  stage.declare('udp', pods)
+  const starlane = stage.run()
+  await starlane.logged('ready')
+  return { stage, starlane }
+}
+
+/** One request. */
+async function ask(stage: Stage): Promise<void> {
+  const load = connections(stage.tcp, 20)
+  await eventually(() => assert.ok(load.tally.answered > 0), 10_000)
+  const tally = await load.stop()
+  assert.equal(failures(tally), 0, tallyText(tally))
+}
+
+async function listening(place: { host: string; port: number }): Promise<Server> {
+  const server = createServer()
+  await once(server.listen({ ...place, backlog: 64 }), 'listening')
+  return server
+}
