@@ -1,10 +1,15 @@
-/** `npm run build:interop`: builds the helper, or says in one line why the tests with it will be skipped. Fails if it does not compile. */
-import { buildHelper } from './helper.ts'
+/** `npm run build:interop`: builds the programs, or says in one line each why the tests with it will be skipped. Fails if one does not compile. */
+import { goProgram } from './go-program.ts'
 
-try {
-  const why = buildHelper()
-  if (why !== undefined) console.log(`the tests with Cilium's packages are skipped: ${why}`)
-} catch {
-  console.error("the program of the tests with Cilium's packages does not compile: see above")
-  process.exitCode = 1
+for (const [name, whose] of [
+  ['cilium', "Cilium's packages"],
+  ['hbone', "Istio's HBONE package"],
+] as const) {
+  try {
+    const why = goProgram(name).build()
+    if (why !== undefined) console.log(`the tests with ${whose} are skipped: ${why}`)
+  } catch {
+    console.error(`the program of the tests with ${whose} does not compile: see above`)
+    process.exitCode = 1
+  }
 }
