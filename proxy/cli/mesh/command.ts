@@ -2,9 +2,11 @@
 import { randomUUID } from 'node:crypto'
 import { dirname, join } from 'node:path'
 import { Command } from 'commander'
+import { loadConfig } from '../../config/load.ts'
 import { isClusterName, viewName } from '../../model/cluster.ts'
 import { MeshError, messageOf } from '../../model/error.ts'
 import { type DiagnosisStep, diagnose, grantRights, withdrawRights } from '../../runtime/etcd-admin.ts'
+import { diagnoseTunnels } from '../../runtime/tunnel/diagnose.ts'
 import { type Io, type Paint, paintFor } from '../terminal/io.ts'
 import {
   adminOf,
@@ -75,9 +77,15 @@ export function meshCommand(io: Io, end: (code: number) => void): Command {
     .description('Shows for each cluster whether it can be read.')
     .action(async ({ dir }: FolderOption) => end(await examine(io, dir, undefined, summary)))
   folder(command.command('doctor'), 'the folder of client files')
-    .description('Tests the connection to a cluster step by step, and explains the first step that fails.')
+    .description(
+      'Tests the connection to a cluster step by step, and explains the first step that fails: to its etcd, or with --config to the ' +
+        'gateways of clusters with `route: tunnel`.',
+    )
     .argument('[cluster]', 'one cluster (default: all)')
-    .action(async (cluster: string | undefined, { dir }: FolderOption) => end(await examine(io, dir, cluster, details)))
+    .option('-c, --config <file>', 'the configuration whose gateways are tested')
+    .action(async (cluster: string | undefined, { dir, config }: FolderOption & { readonly config?: string }) =>
+      end(await (config === undefined ? examine(io, dir, cluster, details) : examineTunnels(io, config, cluster))),
+    )
   return command
 }
 
@@ -85,7 +93,8 @@ const examples = `
 Examples:
   starlane mesh init --cluster east --id 1 --endpoint https://192.0.2.10:2379 --peer west   in east: prints a token
   starlane mesh join TOKEN                                                                  in west
-  starlane mesh doctor east                                                                 in west: can it be read?`
+  starlane mesh doctor east                                                                 in west: can it be read?
+  starlane mesh doctor -c starlane.yaml                                                     can its gateways be used?`
 
 async function init(io: Io, options: InitOptions): Promise<number> {
   const { dir, peer: named, days } = options
@@ -241,6 +250,16 @@ async function examine(io: Io, folder: string, only: string | undefined, format:
     io.stdout.write(format(cluster, findings, paint))
   }
   return code
+}
+
+/** Exit code 1 if any gateway of any cluster cannot be used. */
+async function examineTunnels(io: Io, file: string, only: string | undefined): Promise<number> {
+  const { config } = await loadConfig(file, io.env)
+  const found = await diagnoseTunnels(config, only)
+  if (found.length === 0) throw usage(`${file} has no cluster ${only ?? ''} with route: tunnel`.replace('  ', ' '))
+  const paint = paintFor(io.stdout, io.env)
+  for (const { cluster, steps } of found) io.stdout.write(details(cluster, steps, paint))
+  return found.every(({ steps }) => steps.every(({ isGood }) => isGood)) ? 0 : 1
 }
 
 /** One of several servers may be down; a cluster is readable when its content was reached. */

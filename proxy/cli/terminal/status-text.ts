@@ -1,13 +1,18 @@
 /** The text of `starlane status`, for all clusters or for one. */
-import type { BackendView, ClusterView, ComponentView, ServiceView, Status } from '../../model/views.ts'
+import type { BackendView, ClusterView, ComponentView, ServiceView, Status, TunnelView } from '../../model/views.ts'
 import type { Paint } from './io.ts'
-import { columns, count, span, table } from './table.ts'
+import { columns, count, durationOf, span, table } from './table.ts'
 
 /** All components, clusters and problems. */
 export function statusText(status: Status, paint: Paint): string {
-  return [headline(status, paint), components(status, paint), clusters(status, paint), problems(status, paint)]
-    .filter(part => part !== '')
-    .join('\n')
+  const parts = [
+    headline(status, paint),
+    components(status, paint),
+    clusters(status, paint),
+    tunnels(status.clusters, status, paint),
+    problems(status, paint),
+  ]
+  return parts.filter(part => part !== '').join('\n')
 }
 
 /** One cluster in detail, with the services that use its backends. */
@@ -33,7 +38,9 @@ export function clusterText(
   const heads = ['SERVICE', 'BACKENDS ', 'HEALTHY ', 'TAKING FLOWS ']
   const used = rows.length > 0 ? table(heads, rows, head => paint('soft', head)) : 'No service uses its backends.\n'
   const place = local ? 'the local cluster' : 'a remote cluster'
-  return [`${paint('strong', name)}, ${place}, id ${idText(cluster)}\n`, columns(properties), used].join('\n')
+  const head = `${paint('strong', name)}, ${place}, id ${idText(cluster)}\n`
+  const ways = tunnels([cluster], status, paint)
+  return [head, columns(properties), ...(ways === '' ? [] : [ways]), used].join('\n')
 }
 
 function headline({ version, cluster, ready, stopping, startedAt, now, waiting }: Status, paint: Paint): string {
@@ -62,6 +69,31 @@ function clusters(status: Status, paint: Paint): string {
     cluster.source,
   ])
   return table(heads, rows, head => paint('soft', head))
+}
+
+/** The ways to the gateways of clusters that are reached through them; empty if there are none. */
+function tunnels(clusters: readonly ClusterView[], { now }: Status, paint: Paint): string {
+  const rows = clusters.flatMap(({ name, tunnels = [] }) =>
+    tunnels.map(tunnel => [
+      name,
+      tunnel.gateway,
+      `${paint(tunnelPaint[tunnel.state], tunnel.state)} for ${span(now - tunnel.since)}`,
+      String(tunnel.tunnels),
+      String(tunnel.streams),
+      tunnel.roundTripMs === undefined ? '-' : durationOf(tunnel.roundTripMs),
+      certificateText(tunnel.certificate, now),
+    ]),
+  )
+  const heads = ['CLUSTER', 'GATEWAY', 'STATE', 'TUNNELS ', 'STREAMS ', 'ROUND TRIP ', 'CERTIFICATE']
+  return rows.length === 0 ? '' : table(heads, rows, head => paint('soft', head))
+}
+
+const tunnelPaint = { open: 'good', connecting: 'warn', suspect: 'warn', lost: 'bad' } as const
+
+function certificateText(certificate: TunnelView['certificate'], now: number): string {
+  if (!certificate) return '-'
+  const left = certificate.validTo - now
+  return left > 0 ? `valid for ${span(left)}` : `ended ${span(-left)} ago`
 }
 
 /** Id 0: the cluster announces its id itself and has not done so yet. */

@@ -97,6 +97,13 @@ export class Credentials {
     return material && optionsOf(material, pemOf(allRoots(material)))
   }
 
+  /** Whether there is a certificate, and it is valid now. */
+  get isValid(): boolean {
+    const { leaf } = this.#material ?? {}
+    const now = this.#parts.clock.wall()
+    return !!leaf && !this.#failure && leaf.validFromDate.getTime() <= now && now <= leaf.validToDate.getTime()
+  }
+
   problems(): Problem[] {
     const where = join(this.#parts.folder, fileNames.cert)
     if (this.#failure) return [{ code: 'CERTIFICATE', where: this.#parts.folder, message: this.#failure.message }]

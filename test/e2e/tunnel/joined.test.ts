@@ -6,6 +6,7 @@ import { connect } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import t, { type Test } from 'tap'
+import { statusText } from '../../../proxy/cli/terminal/status-text.ts'
 import { eventually } from '../../support/eventually.ts'
 import { folderFor, idOf, TunnelAuthority } from '../../support/tunnel/certificates.ts'
 import { ask, createWorld, startPod, startUdpPod, tally } from '../../support/world.ts'
@@ -74,6 +75,10 @@ for (const engine of process.env.STARLANE_NATIVE === '0' ? ['streams'] : ['auto'
     const views = here.status().clusters.find(({ name }) => name === 'cluster-2')?.tunnels
     t.match(views, [{ gateway, state: 'open', tunnels: 1, certificate: { id: idOf('cluster-2', 'gateway') } }])
     t.match(there.status().gateway, { clusters: [{ cluster: 'cluster-1' }] })
+    t.match(
+      statusText(here.status(), (_style, text) => text),
+      /CLUSTER +GATEWAY +STATE .*\ncluster-2 +127\.0\.0\.1:\d+ +open for \S+ +1 +\d+ +[\d.]+ms +valid for 23h/,
+    )
 
     // The gateway checks it, and tells; the client does not wait for failures of its own.
     await two.close()
