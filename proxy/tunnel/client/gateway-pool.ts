@@ -31,6 +31,8 @@ export class GatewayPool {
   readonly #backoff: Backoff
   #cancelRetry: (() => void) | undefined
   #openedAt = 0
+  /** Streams that have found no tunnel since the last one was opened. */
+  #unserved = 0
   #since: number
   #error: string | undefined
   #closed = false
@@ -68,12 +70,16 @@ export class GatewayPool {
     for (const tunnel of this.#tunnels) {
       if (tunnel.hasRoom && tunnel.streams < (best?.streams ?? Number.POSITIVE_INFINITY)) best = tunnel
     }
-    const isNearlyFull = !best || best.streams >= spare
-    if (isNearlyFull && !this.#cancelRetry && !this.connecting && this.#tunnels.size < maxTunnels) this.#open()
+    if (best && best.streams < spare) return best
+    if (!best) this.#unserved++
+    // One at a time, unless more wait than that one will take.
+    const opening = [...this.#tunnels].filter(({ state }) => state === 'connecting').length
+    const isEnough = opening > 0 && this.#unserved <= opening * spare
+    if (!isEnough && !this.#cancelRetry && this.#tunnels.size < maxTunnels) this.#open()
     return best
   }
 
-  /** Called every 400 ms. */
+  /** Called every 250 ms. */
   look(inUse: number): void {
     const now = this.#parts.clock.now()
     const wall = this.#parts.clock.wall()
@@ -148,6 +154,7 @@ export class GatewayPool {
           if (this.#error !== undefined || this.#openedAt === 0)
             log.info('tunnel.open', { cluster: identity.cluster, gateway: gateway.text })
           this.#replacing = false
+          this.#unserved = 0
           this.#openedAt = clock.now()
           this.#error = undefined
           this.#since = clock.wall()

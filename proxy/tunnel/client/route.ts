@@ -167,9 +167,9 @@ class Request {
 
   /** `again`: the tunnel is not to be waited for. */
   send(again: () => void): 'sent' | 'no tunnel' {
-    if (++this.#attempts > maxAttempts) return 'no tunnel'
-    const tunnel = this.#pick(this.tried)
+    const tunnel = this.#attempts < maxAttempts ? this.#pick(this.tried) : undefined
     if (!tunnel) return 'no tunnel'
+    this.#attempts++
     const { text } = tunnel.parts.gateway
     let isOver = false
     const move = () => {

@@ -51,9 +51,9 @@ export type TunnelState = 'connecting' | 'open' | 'suspect' | 'leaving' | 'close
 /** A connection to a gateway, TLS and HTTP/2 included, takes no longer. */
 const connectMs = 5000
 /** How often a tunnel is looked at. */
-export const lookMs = 400
+export const lookMs = 250
 /** A ping that is not answered within this makes it suspect: 2 s after it died at the latest, if something was due. */
-const suspectMs = 1200
+const suspectMs = 900
 const giveUpMs = 10_000
 /** One that is silent with nothing due is asked this often. */
 const idlePingMs = 10_000

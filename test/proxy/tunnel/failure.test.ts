@@ -1,0 +1,235 @@
+/** Tunnels that die, gateways that go, many streams: what a dial and an open connection see of it. */
+import { once } from 'node:events'
+import { connect, createServer, type Socket } from 'node:net'
+import { join } from 'node:path'
+import t, { type Test } from 'tap'
+import type { Backend } from '../../../proxy/model/backend.ts'
+import type { TunnelStream } from '../../../proxy/model/tunnel/tunnels.ts'
+import { echo, hashOf, pattern, silent, tcpBackend } from '../../support/backend.ts'
+import { Relay } from '../../support/etcd/relay.ts'
+import { eventually } from '../../support/eventually.ts'
+import { folderFor, idOf, TunnelAuthority, writeFolder } from '../../support/tunnel/certificates.ts'
+import {
+  behindGateway,
+  type ClientRig,
+  gatewayOptions,
+  sharedService,
+  startClient,
+  startGateway,
+} from '../../support/tunnel/rig.ts'
+
+/** A gateway for each relay in front of it, with the same backends. */
+async function world(t: Test, backends: readonly Backend[], gateways: number) {
+  const authority = await TunnelAuthority.create()
+  const folder = t.testdir()
+  const serverFolder = await folderFor(join(folder, 'gateway'), authority, idOf('cluster-2', 'gateway'))
+  const clientFolder = await folderFor(join(folder, 'proxy'), authority, idOf('cluster-1'))
+  const options = { ...gatewayOptions, limits: { sessions: 100, streams: 10_000 } }
+  const servers = []
+  const relays: Relay[] = []
+  for (let i = 0; i < gateways; i++) {
+    const server = await startGateway(t, { folder: serverFolder, services: [sharedService(backends)], options })
+    servers.push(server)
+    relays.push(await Relay.open(t, `http://127.0.0.1:${server.port}`))
+  }
+  const at = relays.map(({ port }) => ({ host: '127.0.0.1', port, text: `127.0.0.1:${port}` }))
+  const proxy = await startClient(t, { folder: clientFolder, gateways: at })
+  await eventually(() => {
+    const states = proxy.client.views('cluster-2')?.map(({ state }) => state)
+    if (states?.some(state => state !== 'open')) throw new Error(`${states}`)
+  })
+  return { authority, serverFolder, clientFolder, servers, relays, proxy, backends: behindGateway(backends) }
+}
+
+/** A client's socket whose bytes the stream carries. */
+async function joined(t: Test, stream: TunnelStream) {
+  const door = createServer({ allowHalfOpen: true }).listen(0, '127.0.0.1')
+  await once(door, 'listening')
+  const { port } = door.address() as { port: number }
+  const client = connect({ port, host: '127.0.0.1', allowHalfOpen: true })
+  client.on('error', () => {})
+  const [near] = (await once(door, 'connection')) as [Socket]
+  near.on('error', () => {})
+  door.close()
+  t.teardown(() => client.destroy())
+  const done = new Promise<string>(resolve => stream.carry(near, resolve))
+  return { client, done }
+}
+
+async function says(client: Socket, text: string): Promise<string> {
+  client.write(text)
+  return String((await once(client, 'data'))[0])
+}
+
+t.test(
+  'a tunnel that falls silent is left within 2 s for another gateway; what it carries waits, and goes on',
+  async t => {
+    const { backend } = await tcpBackend(t, echo)
+    const { relays, proxy, backends } = await world(t, [backend], 2)
+    const [behind] = backends as [Backend]
+    const carried = await Promise.all([1, 2, 3, 4].map(async () => joined(t, await proxy.dial(behind))))
+    for (const { client } of carried) t.equal(await says(client, 'a'), 'a')
+    const [dead] = relays as [Relay]
+    dead.stall()
+    const since = performance.now()
+    // Under load: dials all the time. Those that have gone into the dead tunnel move, and none fails.
+    const times: number[] = []
+    while (performance.now() - since < 3000) {
+      const began = performance.now()
+      const stream = await proxy.dial(behind)
+      times.push(performance.now() - began)
+      stream.reset()
+      await new Promise(resolve => setTimeout(resolve, 20))
+    }
+    const slowest = Math.max(...times)
+    t.ok(slowest < 2000, `the slowest of ${times.length} dials took ${Math.round(slowest)} ms`)
+    t.ok(Math.max(...times.slice(-20)) < 200, 'and then none waits')
+    const states = proxy.client
+      .views('cluster-2')
+      ?.map(({ state }) => state)
+      .sort()
+    t.same(states, ['open', 'suspect'])
+    dead.resume()
+    for (const { client } of carried) t.equal(await says(client, 'b'), 'b', 'nothing was reset')
+    await eventually(() => {
+      if (proxy.client.views('cluster-2')?.some(({ state }) => state !== 'open')) throw new Error('still suspect')
+    })
+  },
+)
+
+t.test('a tunnel that stays silent is given up, and its connections are reset', async t => {
+  const { backend } = await tcpBackend(t, echo)
+  const { relays, proxy, backends } = await world(t, [backend], 1)
+  const { client, done } = await joined(t, await proxy.dial(backends[0] as Backend))
+  relays[0]?.stall()
+  client.write('lost')
+  t.equal(await done, 'backend-lost')
+  const [error] = await once(client, 'error').catch(error => [error])
+  t.equal(error.code, 'ECONNRESET')
+  await t.rejects(proxy.dial(backends[0] as Backend), { code: 'ENETUNREACH' })
+})
+
+t.test('a gateway that is gone: dials go to the other, and come back with it', async t => {
+  const { backend } = await tcpBackend(t, echo)
+  const { relays, proxy, backends, servers } = await world(t, [backend], 2)
+  const [behind] = backends as [Backend]
+  const [first] = relays as [Relay]
+  const load: Promise<void>[] = []
+  for (let i = 0; i < 200; i++) {
+    load.push(proxy.dial(behind).then(stream => stream.reset()))
+    if (i === 100) await first.cut()
+    if (i % 10 === 0) await new Promise(resolve => setTimeout(resolve, 5))
+  }
+  await Promise.all(load)
+  t.pass('no dial has failed')
+  await first.mend()
+  await eventually(() => {
+    const states = proxy.client.views('cluster-2')?.map(({ state }) => state)
+    if (states?.some(state => state !== 'open')) throw new Error(`${states}`)
+  }, 10_000)
+  t.same(
+    servers.flatMap(({ chooser }) => chooser.broken),
+    [],
+  )
+})
+
+t.test('a gateway that stops tells so, and no dial is lost on it', async t => {
+  const { backend } = await tcpBackend(t, echo)
+  const { proxy, backends, servers } = await world(t, [backend], 2)
+  const [behind] = backends as [Backend]
+  // One of them at least is on the gateway that will stop.
+  const carried = await Promise.all([1, 2, 3, 4].map(async () => joined(t, await proxy.dial(behind))))
+  const load = (async () => {
+    for (let dials = 0; dials < 100; dials++) {
+      const stream = await proxy.dial(behind)
+      stream.reset()
+    }
+  })()
+  const closing = servers[0]?.gateway.close()
+  for (const { client } of carried) t.equal(await says(client, 'still here'), 'still here')
+  await Promise.all([closing, load])
+})
+
+t.test('1,000 streams: spread over tunnels, all served, and none slow because one is not read', async t => {
+  const { backend } = await tcpBackend(t, echo)
+  const { backend: torrent } = await tcpBackend(t, socket => {
+    const chunk = Buffer.alloc(1 << 16)
+    const more = () => {
+      while (!socket.destroyed && socket.write(chunk));
+    }
+    socket.on('drain', more)
+    more()
+  })
+  const { proxy, backends } = await world(t, [backend, torrent], 1)
+  const [behind, flood] = backends as [Backend, Backend]
+  const unread = await Promise.all(Array.from({ length: 10 }, async () => joined(t, await proxy.dial(flood))))
+  for (const { client } of unread) client.pause()
+  const carried = await Promise.all(
+    Array.from({ length: 100 }, async () => {
+      const ten = await Promise.all(Array.from({ length: 10 }, () => proxy.dial(behind)))
+      return Promise.all(ten.map(stream => joined(t, stream)))
+    }),
+  ).then(lists => lists.flat())
+  const [view] = proxy.client.views('cluster-2') ?? []
+  t.ok((view?.tunnels ?? 0) >= 10, `${view?.tunnels} tunnels for ${view?.streams} streams`)
+  t.equal(view?.streams, 1010)
+  const answers = await Promise.all(carried.map(({ client }, i) => says(client, `${i}`)))
+  t.same(
+    answers,
+    answers.map((_, i) => `${i}`),
+  )
+})
+
+t.test('bytes arrive whole while certificates rotate', async t => {
+  const { backend } = await tcpBackend(t, echo)
+  const rig = await world(t, [backend], 1)
+  const data = pattern(16 << 20)
+  const { client, done } = await joined(t, await rig.proxy.dial(rig.backends[0] as Backend))
+  const chunks: Buffer[] = []
+  client.on('data', chunk => chunks.push(chunk))
+  const ended = once(client, 'end')
+  const rotate = async (folder: string, id: string) => {
+    const { cert, key } = await rig.authority.issue(id, { to: Date.now() + 48 * 3_600_000 })
+    writeFolder(folder, { 'tls.crt': cert, 'tls.key': key })
+  }
+  for (let at = 0; at < data.length; at += 1 << 20) {
+    client.write(data.subarray(at, at + (1 << 20)))
+    if (at === 4 << 20) {
+      await rotate(rig.clientFolder, idOf('cluster-1'))
+      await rotate(rig.serverFolder, idOf('cluster-2', 'gateway'))
+      await rotated(rig.proxy)
+    }
+  }
+  client.end()
+  await ended
+  t.equal(hashOf(Buffer.concat(chunks)), hashOf(data))
+  t.equal(await done, 'done')
+})
+
+/** Waits until a tunnel with a new certificate is open. */
+async function rotated({ lines }: ClientRig): Promise<void> {
+  await eventually(() => {
+    if (!lines.some(({ event }) => event === 'certificate.rotated')) throw new Error('not yet')
+  })
+}
+
+t.test('a backend that nobody reads stalls its client only', async t => {
+  const { backend } = await tcpBackend(t, silent)
+  const { backend: quick } = await tcpBackend(t, echo)
+  const { proxy, backends } = await world(t, [backend, quick], 1)
+  const { client } = await joined(t, await proxy.dial(backends[0] as Backend))
+  const chunk = Buffer.alloc(1 << 16)
+  const stalled = await eventually(() => {
+    while (client.writableLength < 1 << 20) client.write(chunk)
+    const before = client.bytesWritten - client.writableLength
+    return new Promise<number>((resolve, reject) =>
+      setTimeout(() => {
+        if (client.bytesWritten - client.writableLength === before) resolve(before)
+        else reject(new Error('it still moves'))
+      }, 100),
+    )
+  })
+  t.ok(stalled < 32 << 20, `${stalled >> 10} KiB are on their way`)
+  const other = await joined(t, await proxy.dial(backends[1] as Backend))
+  t.equal(await says(other.client, 'quick'), 'quick')
+})
