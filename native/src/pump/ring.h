@@ -11,7 +11,7 @@
 namespace starlane {
 
 // Raise it with every change of what the two sides send each other: an addon built from older sources is then refused.
-constexpr int32_t kProtocol = 8;
+constexpr int32_t kProtocol = 9;
 
 enum class Event : int32_t {
   Accepted = 1,          // slot, generation, listener, port, family, address
@@ -33,6 +33,7 @@ enum class Event : int32_t {
   FrontendPaused = 16,   // frontend: nothing is read from it any more
   Passed = 17,           // slot, generation, descriptor, sent, received: the last event of a session whose link is TypeScript's now
   Adopted = 18,          // slot, generation, token: the answer to Adopt; slot -1: the client has a session already
+  Moved = 19,            // slot, generation: datagrams of the UDP session were passed on since the last sweep
 };
 
 enum class Command : int32_t {
@@ -40,7 +41,7 @@ enum class Command : int32_t {
   HangUp = 2,         // slot, generation: ends a dial; answered by Failed(ECANCELED) unless it has connected before
   Refuse = 3,         // slot, generation: resets the client
   Cut = 4,            // slot, generation: resets both sides
-  Sweep = 5,          // now, limitMs of UDP sessions, descriptors: ends or reports what has been idle for too long
+  Sweep = 5,          // now, limitMs of UDP sessions, descriptors, reportMoved: ends or reports what has been idle for too long
   CloseListener = 6,  // listener
   // Of UDP sessions:
   Link = 7,            // slot, generation, port, family, address: the answer to Asked
@@ -76,7 +77,10 @@ struct Record {
     int32_t descriptors;  // that flows may hold; negative: no limit
     int32_t token;
   };
-  int32_t family;
+  union {
+    int32_t family;
+    int32_t reportMoved;  // 1: each UDP session that was in use sends Moved
+  };
   int32_t descriptor;  // negative: none
   int32_t unused;
   union {

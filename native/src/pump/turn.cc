@@ -147,7 +147,7 @@ void Pump::execute(const Record& command) {
   switch (kind) {
     case Command::Sweep:
       budget_.most = command.descriptors < 0 ? SIZE_MAX : static_cast<size_t>(command.descriptors);
-      sessions_.sweep(command.now, command.limitMs);
+      sessions_.sweep(command.now, command.limitMs, command.reportMoved != 0);
       return sweep(command.now);
     case Command::Configure:
       options_ = {command.idle.idleMs, command.idle.halfClosedMs};

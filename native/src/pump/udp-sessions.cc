@@ -23,6 +23,8 @@ constexpr size_t kMostSegmented = 65000;
 constexpr size_t kMostWaiting = 256;
 constexpr size_t kMostWaitingBytes = 16 * 1024 * 1024;
 constexpr size_t kMostAsking = 1024;
+// What is remembered of datagrams that were sent and may be refused.
+constexpr size_t kMostOnlyBytes = 4 * 1024 * 1024;
 
 constexpr uint64_t kFrontendTag = UdpSessions::kUdpTag | uint64_t{1} << 62;
 
@@ -34,6 +36,9 @@ uint64_t tagOf(uint32_t slot, uint32_t stamp) {
 bool passes(int error) {
   return error == EMSGSIZE || error == ENOBUFS || error == ENOMEM || error == EAGAIN || error == EINTR;
 }
+
+// The datagram has reached no program.
+bool refuses(int error) { return error == ECONNREFUSED || error == EHOSTUNREACH; }
 
 uint64_t seed() {
   static const uint64_t value = std::random_device{}() | static_cast<uint64_t>(std::random_device{}()) << 32;
@@ -258,6 +263,7 @@ void UdpSessions::onLink(uint32_t slot) {
     if (count <= 0) return;
     if (!session.answered) {
       session.answered = true;
+      dropOnly(session);
       tell(Event::Answered, slot);
     }
     session.moved = true;
@@ -328,6 +334,7 @@ void UdpSessions::sendToBackend(uint32_t slot, int first, int count) {
   if (session.state == State::Linked) {
     int error;
     const bool whole = sendRun(session.fd.get(), nullptr, first, count, error, sent);
+    if (sent > 0) dropOnly(session);
     for (int i = first; i < first + sent; i++) session.sent += batch_->pieces[i].iov_len;
     if (whole) return;
     cutLink(slot, error);
@@ -363,6 +370,11 @@ void UdpSessions::keep(Session& session, const uint8_t* bytes, size_t size) {
 void UdpSessions::dropWaiting(Session& session) {
   for (const auto& datagram : session.waiting) waitingBytes_ -= datagram.size();
   session.waiting.clear();
+}
+
+void UdpSessions::dropOnly(Session& session) {
+  onlyBytes_ -= session.only.size();
+  session.only.clear();
 }
 
 // Datagrams of one size (the last may be shorter) go as one segmented message, others by one sendmmsg(2).
@@ -449,12 +461,17 @@ void UdpSessions::link(const Record& command) {
 void UdpSessions::flush(uint32_t slot) {
   Session& session = sessions_[slot];
   int error = 0;
+  const bool single = session.waiting.size() == 1;
   auto next = session.waiting.begin();
   for (; next != session.waiting.end() && error == 0; ++next) {
     if (send(session.fd.get(), next->data(), next->size(), MSG_DONTWAIT | MSG_NOSIGNAL) >= 0) session.sent += next->size();
     else if (!passes(errno)) error = errno;
     if (error != 0) break;
     waitingBytes_ -= next->size();
+  }
+  if (single && error == 0 && onlyBytes_ + session.waiting[0].size() <= kMostOnlyBytes) {
+    session.only = std::move(session.waiting[0]);
+    onlyBytes_ += session.only.size();
   }
   session.waiting.erase(session.waiting.begin(), next);
   if (error != 0) linkFailed(slot, error);
@@ -480,6 +497,11 @@ void UdpSessions::cutLink(uint32_t slot, int error) {
   session.fd.close();
   session.stamp++;
   session.state = State::Idle;
+  if (refuses(error) && !session.only.empty()) {
+    waitingBytes_ += session.only.size();
+    session.waiting.insert(session.waiting.begin(), session.only);
+  }
+  dropOnly(session);
   tell(Event::Unlinked, slot, error);
 }
 
@@ -495,6 +517,7 @@ void UdpSessions::end(uint32_t slot, Event kind, int32_t descriptor) {
   Session& session = sessions_[slot];
   tell(kind, slot, 0, descriptor);
   dropWaiting(session);
+  dropOnly(session);
   const auto frontend = frontends_.find(session.frontend);
   if (frontend != frontends_.end()) frontend->second.sessions.erase(session.client);
   const int32_t generation = session.generation;
@@ -505,13 +528,15 @@ void UdpSessions::end(uint32_t slot, Event kind, int32_t descriptor) {
   freeSlots_.push_back(slot);
 }
 
-void UdpSessions::sweep(double now, double limitMs) {
+void UdpSessions::sweep(double now, double limitMs, bool reportMoved) {
   for (uint32_t slot = 0; slot < sessions_.size(); slot++) {
     Session& session = sessions_[slot];
     if (session.state == State::Free) continue;
     if (session.moved) {
       session.moved = false;
       session.quietSince = now;
+      // Without room the report is left to the next sweep, as those of connections.
+      if (reportMoved && session.state == State::Linked && outbox_.room()) tell(Event::Moved, slot);
     } else if (limitMs > 0 && now - session.quietSince >= limitMs && outbox_.room()) {
       tell(Event::Quiet, slot);
     }

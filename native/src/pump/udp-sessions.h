@@ -46,8 +46,8 @@ class UdpSessions {
   void link(const Record& command);
   void unlink(const Record& command);
   void forget(const Record& command);
-  // Reports the sessions in which nothing has moved for `limitMs`; 0: none.
-  void sweep(double now, double limitMs);
+  // Reports the sessions in which nothing has moved for `limitMs`; 0: none. With `reportMoved` also those in which something has.
+  void sweep(double now, double limitMs, bool reportMoved);
 
  private:
   struct Client {
@@ -82,6 +82,8 @@ class UdpSessions {
     uint64_t received = 0;
     double quietSince = 0;
     std::vector<std::vector<uint8_t>> waiting;
+    // The only datagram that the link has sent, until it has an answer: where it is refused, it goes to the next backend.
+    std::vector<uint8_t> only;
   };
   // Filled by recvmmsg(2), sent by sendmmsg(2).
   struct Batch;
@@ -92,6 +94,7 @@ class UdpSessions {
   void ask(uint32_t slot);
   void keep(Session& session, const uint8_t* bytes, size_t size);
   void dropWaiting(Session& session);
+  void dropOnly(Session& session);
   // False when the link has failed; `sent` is how many were sent, or lost as UDP may.
   bool sendRun(int fd, const Address* to, int from, int count, int& error, int& sent);
   bool sendOne(int fd, const Address* to, const iovec& piece, int& error, int& sent);
@@ -115,6 +118,7 @@ class UdpSessions {
   std::vector<uint32_t> freeSlots_;
   std::unique_ptr<Batch> batch_;
   size_t waitingBytes_ = 0;
+  size_t onlyBytes_ = 0;
   size_t asking_ = 0;
 };
 

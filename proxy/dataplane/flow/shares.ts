@@ -39,6 +39,11 @@ export class Shares<F extends Sharing> {
     return this.#size >= this.#most()
   }
 
+  /** From here on it counts which flows are in use. */
+  get nearlyFull(): boolean {
+    return this.#size >= this.#most() * nearlyFull
+  }
+
   add(flow: F): void {
     if (flow.share) return
     flow.share = {
@@ -60,7 +65,7 @@ export class Shares<F extends Sharing> {
   /** Bytes have moved: it is the last of its holders' flows to go. */
   active(flow: F): void {
     const { share } = flow
-    if (!share || this.#size < this.#most() * nearlyFull) return
+    if (!share || !this.nearlyFull) return
     moveToEnd(share.client.flows, flow)
     moveToEnd(share.frontend.flows, flow)
   }

@@ -24,6 +24,7 @@ export const Event = {
   frontendPaused: 16,
   passed: 17,
   adopted: 18,
+  moved: 19,
 } as const
 
 export const Command = {
@@ -88,6 +89,7 @@ export const field = {
   token: 4,
   family: 5,
   descriptor: 6,
+  reportMoved: 5,
   address: 8,
   now: 8,
   idleMs: 8,
@@ -227,6 +229,12 @@ export class Rings implements EventRecord {
   /** How many flows may hold; negative: no limit. */
   setDescriptors(most: number): this {
     this.#words[this.#writing + field.descriptors] = most
+    return this
+  }
+
+  /** Whether UDP sessions in use are to be reported. */
+  setReportMoved(wanted: boolean): this {
+    this.#words[this.#writing + field.reportMoved] = wanted ? 1 : 0
     return this
   }
 

@@ -121,7 +121,9 @@ export class NativeTransport implements Transport, PumpContext {
     const { most } = this.flows.descriptors
     const descriptors = Number.isFinite(most) ? most : -1
     for (const connection of this.handed) connection.tick(now)
-    this.rings.command(Command.sweep).setLimit(idleLimitMs(this.flows)).setDescriptors(descriptors).setNow(now).send()
+    const { nearlyFull } = this.flows.sessionShares
+    const command = this.rings.command(Command.sweep).setLimit(idleLimitMs(this.flows)).setDescriptors(descriptors)
+    command.setReportMoved(nearlyFull).setNow(now).send()
   }
 
   destroy(): void {
@@ -189,6 +191,8 @@ export class NativeTransport implements Transport, PumpContext {
         return this.#session(event)?.answered()
       case Event.unlinked:
         return this.#session(event)?.linkEnded(linkError(event.error), event.sent(), event.received())
+      case Event.moved:
+        return this.#session(event)?.moved()
       case Event.quiet:
         return this.#session(event)?.quiet()
       case Event.dropped:

@@ -43,6 +43,11 @@ export class NativeSession extends UdpSession {
     super.linkEnded(failure ?? error, sent, received)
   }
 
+  /** Datagrams were passed on lately. */
+  moved(): void {
+    this.context.sessionShares.active(this)
+  }
+
   protected openLink(backend: Backend): Error | undefined {
     const { tunnels } = this.context
     if (tunnels?.carries(backend)) {

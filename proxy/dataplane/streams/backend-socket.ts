@@ -10,10 +10,13 @@ const maxWaiting = 8
 /** Errors of one datagram, too large or no room just now: it is lost, the session goes on. */
 const passing: ReadonlySet<string> = new Set(['EMSGSIZE', 'ENOBUFS', 'ENOMEM', 'EAGAIN'])
 
+/** The datagram has reached no program. */
+const refuses: ReadonlySet<string> = new Set(['ECONNREFUSED', 'EHOSTUNREACH'])
+
 export interface BackendSocketEvents {
   /** A datagram of the backend. */
   replied(message: Buffer): void
-  /** The socket is of no more use. `waiting` has not been sent. */
+  /** The socket is of no more use. `waiting` has reached no program. */
   failed(error: Error, waiting: readonly Buffer[]): void
 }
 
@@ -26,6 +29,8 @@ export class BackendSocket {
   readonly #socket: Socket
   readonly #events: BackendSocketEvents
   #waiting: Buffer[] | undefined = []
+  /** The only datagram sent, until there is an answer: where it is refused, it goes to the next backend. */
+  #only: Buffer | undefined
   #opening = true
   #openError: Error | undefined
   #closed = false
@@ -45,6 +50,7 @@ export class BackendSocket {
     socket.on('error', error => this.#fail(error))
     socket.on('message', message => {
       this.received += message.length
+      this.#only = undefined
       this.#events.replied(message)
     })
     const { address, port } = this.#backend
@@ -67,6 +73,7 @@ export class BackendSocket {
       return
     }
     if (this.#socket.getSendQueueSize() > maxQueuedBytes) return
+    this.#only = this.sent === 0 ? message : undefined
     this.sent += message.length
     // The kernel may report a refused datagram when the next one is sent, and only the callback gets that error.
     this.#socket.send(message, this.#onSent)
@@ -100,6 +107,6 @@ export class BackendSocket {
   #fail(error: Error): void {
     if (this.#closed || (!this.#waiting && passing.has(codeOf(error)))) return
     if (this.#opening) this.#openError ??= error
-    else this.#events.failed(error, this.#waiting ?? [])
+    else this.#events.failed(error, this.#waiting ?? (this.#only && refuses.has(codeOf(error)) ? [this.#only] : []))
   }
 }

@@ -38,7 +38,7 @@ export class StreamsSession extends UdpSession implements BackendSocketEvents {
     this.listener.reply(message, this.client)
   }
 
-  /** `waiting` has not been sent to any backend; it goes to the next one at once. */
+  /** `waiting` has reached no backend; it goes to the next one at once. */
   failed(error: Error, waiting: readonly Buffer[]): void {
     const socket = this.#close()
     if (!socket) return

@@ -79,6 +79,52 @@ export function sharesSuite(t: Test, create: CreateEngine): void {
     rig.engine.destroy()
     t.same(await rig.settled(), { served: 12, refused: 2, failed: 0 })
   })
+
+  t.test('UDP: of the sessions of the client that holds most, the idlest makes room', async t => {
+    const { backend } = await udpBackend(t, (message, reply) => reply(message))
+    const rig = await Rig.start(t, create, {
+      backends: [backend],
+      protocol: 'UDP',
+      options: { limits: { udpSessions: 8 } },
+    })
+    const open = async (address: string) => {
+      const { socket, got } = await udpClient(t, address)
+      const ask = async () => {
+        const { length } = got
+        socket.send('?', rig.port, rig.ip)
+        await eventually(() => {
+          if (got.length === length) throw new Error('no answer yet')
+        })
+      }
+      await ask()
+      return { port: socket.address().port, ask }
+    }
+    /** What a sweep has to report comes before the refusal of a client that asks after it. */
+    const swept = async () => {
+      await rig.clock.advance(1000)
+      const { socket } = await udpClient(t, greedy)
+      const { length } = rig.chooser.refusals
+      socket.send('?', rig.port, rig.ip)
+      await eventually(() => {
+        if (rig.chooser.refusals.length === length) throw new Error('not refused yet')
+      })
+    }
+    const held = []
+    for (let i = 0; i < 8; i++) held.push(await open(greedy))
+    await swept()
+    const [first, ...others] = held
+    await first?.ask()
+    await swept()
+    for (let i = 0; i < 4; i++) await open(modest)
+    await eventually(() => {
+      if (rig.chooser.totals.length < 4) throw new Error('not all have ended')
+    })
+    await first?.ask()
+    const left = rig.chooser.stories.flatMap(({ flow, attempts }) =>
+      attempts.at(-1)?.totals ? [flow.client.port] : [],
+    )
+    t.same(new Set(left), new Set(others.slice(0, 4).map(({ port }) => port)), 'the oldest was in use, and stays')
+  })
 }
 
 /** A connection of this client that a backend has answered. */

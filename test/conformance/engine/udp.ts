@@ -81,19 +81,39 @@ export function udpSuite(t: Test, create: CreateEngine): void {
     t.match(rig.chooser.totals, [{ reason: 'idle' }])
   })
 
-  t.test('an unbound port is a refusal, and the next datagram goes elsewhere', async t => {
+  t.test('an unbound port is a refusal, and the datagram goes to the next backend', async t => {
     const dead = await refusing({ protocol: 'UDP' })
-    const { backend } = await udpBackend(t, says('alive'))
+    const { backend, heard } = await udpBackend(t, says('alive'))
     const rig = await start(t, { backends: [dead, backend] })
     const { socket, got } = await udpClient(t)
-    socket.send('one', rig.port, rig.ip)
-    await eventually(() => {
-      if (rig.chooser.outcomes[0] !== 'refused') throw new Error('no result yet')
-    })
-    socket.send('two', rig.port, rig.ip)
-    await eventually(() => got[0] ?? Promise.reject(new Error('no answer')))
+    socket.send('only', rig.port, rig.ip)
+    await eventually(() => got[0] ?? Promise.reject(new Error('no answer to the only datagram')))
     t.same(rig.chooser.tried, keysOf(dead, backend))
+    t.same(rig.chooser.outcomes, ['refused', 'connected'])
+    t.same(
+      heard.map(({ message }) => String(message)),
+      ['only'],
+      'once',
+    )
     t.equal(rig.engine.stats().udpSessions, 1, 'it is the same session')
+    socket.send('next', rig.port, rig.ip)
+    await eventually(() => got[1] ?? Promise.reject(new Error('no answer')))
+    t.same(rig.chooser.broken, [])
+  })
+
+  t.test('a datagram that every backend refuses is tried as often as a flow may be, and is lost', async t => {
+    const dead = [await refusing({ protocol: 'UDP' }), await refusing({ protocol: 'UDP' })]
+    const more = [await refusing({ protocol: 'UDP' }), await refusing({ protocol: 'UDP' })]
+    const rig = await start(t, { backends: [...dead, ...more] })
+    const { socket } = await udpClient(t)
+    socket.send('only', rig.port, rig.ip)
+    await eventually(() => {
+      if (rig.chooser.refusals.length === 0) throw new Error('not refused yet')
+    })
+    t.same(rig.chooser.outcomes, ['refused', 'refused', 'refused'])
+    t.match(rig.chooser.refusals, [{ code: 'no-backend' }])
+    t.equal(rig.engine.stats().udpSessions, 0)
+    t.same(rig.chooser.broken, [])
   })
 
   t.test('a refusal is noticed even when the next datagram follows at once', async t => {
