@@ -4,6 +4,8 @@
 //     npm run build:native              fails with the reason where it cannot be built
 //     node native/build.js --optional   the package's install script: never fails, since the engine streams works without it
 //
+//     node native/build.js --coverage --into=FOLDER   counts what is executed, for gcov (npm run coverage)
+//
 // STARLANE_NATIVE=0 skips it. The reason for not building is kept beside the addon, for `starlane status`.
 import { spawn, spawnSync } from 'node:child_process'
 import { createHash } from 'node:crypto'
@@ -15,15 +17,18 @@ import { fileURLToPath } from 'node:url'
 const here = dirname(fileURLToPath(import.meta.url))
 const sources = join(here, 'src')
 const optional = process.argv.includes('--optional')
+const coverage = process.argv.includes('--coverage')
 const folder =
   process.argv.find(argument => argument.startsWith('--into='))?.slice('--into='.length) ?? join(here, 'build')
 const addon = join(folder, 'starlane.node')
 
 const compiling = [
-  ...['-std=c++17', '-fPIC', '-pthread', '-fno-rtti', '-fvisibility=hidden', '-O2', '-DNDEBUG'],
-  ...['-Wall', '-Wextra', '-U_FORTIFY_SOURCE', '-D_FORTIFY_SOURCE=2', '-fstack-protector-strong'],
+  ...['-std=c++17', '-fPIC', '-pthread', '-fno-rtti', '-fvisibility=hidden'],
+  ...(coverage ? ['-O0', '--coverage', '-fprofile-update=atomic'] : ['-O2']),
+  ...['-DNDEBUG', '-Wall', '-Wextra', '-U_FORTIFY_SOURCE', ...(coverage ? [] : ['-D_FORTIFY_SOURCE=2'])],
+  '-fstack-protector-strong',
 ]
-const linking = ['-shared', '-pthread', '-Wl,-z,relro,-z,now']
+const linking = ['-shared', '-pthread', '-Wl,-z,relro,-z,now', ...(coverage ? ['--coverage'] : [])]
 
 const why = await build().catch(error => error.message)
 if (why) {
@@ -59,7 +64,8 @@ async function build() {
         return run(compiler, [...compiling, `-I${sources}`, `-I${headers}`, '-c', source, '-o', object])
       }),
     )) ?? (await run(compiler, [...linking, ...units.map(({ object }) => object), '-o', `${addon}.new`]))
-  rmSync(objects, { recursive: true })
+  // gcov reads beside them which lines there are.
+  if (!coverage) rmSync(objects, { recursive: true })
   if (failed) return failed
   // Renamed into place: a process that has loaded the old one keeps it.
   renameSync(`${addon}.new`, addon)
