@@ -1,4 +1,5 @@
-/** An engine in a process of its own, so that it can be starved: `child.ts MODULE EXPORT LISTEN BACKEND`. */
+/** An engine in a process of its own, so that it can be starved: `child.ts MODULE EXPORT LISTEN BACKEND`. Answers each message with a report. */
+import { closeSync, openSync } from 'node:fs'
 import { parseEndpoint } from '../../../proxy/model/address.ts'
 import { silentLog } from '../../../proxy/model/log.ts'
 import { systemClock } from '../../../proxy/model/time/clock.ts'
@@ -25,7 +26,14 @@ const service = globalService({
   backends: [backend(to)],
 })
 for (const frontend of service.frontends) await engine.listen(frontend, service)
-process.on('message', () => {
+const taken: number[] = []
+process.on('message', what => {
+  if (what === 'take every descriptor') {
+    try {
+      for (;;) taken.push(openSync('/dev/null', 'r'))
+    } catch {} // there is none left
+  }
+  if (what === 'give them back') for (const descriptor of taken.splice(0)) closeSync(descriptor)
   process.send?.({
     open: engine.stats().connections,
     outcomes: [...new Set(chooser.outcomes)],

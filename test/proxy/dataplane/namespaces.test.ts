@@ -1,6 +1,7 @@
 /** The conformance tests of both engines that need a network of their own. */
 import t from 'tap'
 import { findAddon } from '../../../proxy/dataplane/native/addon.ts'
+import { burstSuite } from '../../conformance/namespace/bursts.ts'
 import { lostSuite } from '../../conformance/namespace/lost.ts'
 import { portSuite } from '../../conformance/namespace/ports.ts'
 
@@ -13,6 +14,7 @@ const native = engineIn('native', 'createNativeEngine')
 
 t.test('streams', async t => {
   portSuite(t, streams)
+  burstSuite(t, streams)
   lostSuite(t, streams, 'silent')
 })
 
@@ -21,6 +23,7 @@ t.test(
   { skip: 'addon' in findAddon() ? false : 'the addon was not built here: npm run build:native' },
   async t => {
     portSuite(t, native)
+    burstSuite(t, native)
     lostSuite(t, native, 'unacknowledged')
   },
 )

@@ -54,7 +54,7 @@ function ownSuite(t: Test, addon: NativeAddon): void {
       for (const [i, socket] of sockets.entries()) if (i % 4 === 0) socket.end('x')
       await eventually(() => {
         if (sockets.every(({ bytesRead }) => bytesRead < mebibyte)) throw new Error('no bulk is under way')
-      })
+      }, 15_000)
       sockets.push(...Array.from({ length: 10 }, () => rig.knock()))
       rig.engine.destroy()
       for (const socket of sockets) socket.destroy()
@@ -111,6 +111,7 @@ function ownSuite(t: Test, addon: NativeAddon): void {
       for (const { end, hash } of await Promise.all(ends))
         t.same({ end, hash }, { end: 'fin', hash: hashOf(data) }, where)
       engine.disconnect()
+      await once(engine, 'exit')
     }
   })
 

@@ -1,6 +1,6 @@
 /**
- * Sends answers of 1232 octets to one client, every third of them late, over a loopback that udp.test.ts has limited. Prints
- * what the client received.
+ * Sends answers of 1232 octets to one client, every third of them late, over a loopback that udp.test.ts has limited; with the
+ * argument `late`, then more late ones than may wait. Prints what the client received.
  */
 import { createSocket } from 'node:dgram'
 import { layout } from '../../../../proxy/dns/server/udp-batch.ts'
@@ -9,6 +9,7 @@ import { batchSockets } from '../dns.ts'
 
 const questions = 300
 const answerBytes = 1232
+const lateAnswers = 3000
 const { at, peerBytes, wordBytes } = layout
 
 const sockets = batchSockets()
@@ -34,8 +35,11 @@ await new Promise<void>(resolve => client.connect(server.port(), '127.0.0.1', re
 for (let i = 0; i < questions; i++) client.send('what?')
 await eventually(() => asked === questions || Promise.reject(new Error(`${asked} asked`)))
 for (const peer of late) server.send(Buffer.alloc(answerBytes), peer)
+if (process.argv[2] === 'late')
+  for (let i = 0; i < lateAnswers; i++) server.send(Buffer.alloc(answerBytes), late[0] as Buffer)
 // Closing first sends what is still queued.
 await new Promise<void>(resolve => server.close(resolve))
-await eventually(() => answers === questions || Promise.reject(new Error(`${answers} of ${questions} answers`)))
+const sent = questions + (process.argv[2] === 'late' ? lateAnswers : 0) - server.lost()
+await eventually(() => answers === sent || Promise.reject(new Error(`${answers} of ${sent} answers`)), 20_000)
 console.log(JSON.stringify({ answers, lengths: [...heard], lost: server.lost() }))
 client.close()

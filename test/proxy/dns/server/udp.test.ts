@@ -281,6 +281,19 @@ async function nativeOnly(t: Test, sockets: NonNullable<typeof native>): Promise
     })
   }
 
+  const slow = 'tc qdisc add dev lo root tbf rate 40mbit burst 4kb limit 20mb'
+  t.test(
+    'of late answers for which there is no room, a limited number waits',
+    { skip: await cannot(slow) },
+    async t => {
+      const child = fileURLToPath(new URL('narrow-child.ts', import.meta.url))
+      const { stdout } = await inNamespace(slow, process.execPath, child, 'late')
+      const { answers, lost } = JSON.parse(stdout) as { answers: number; lost: number }
+      t.equal(answers + lost, 3300)
+      t.ok(answers >= 1224 && lost > 0, `${answers} answers, ${lost} lost`)
+    },
+  )
+
   t.test('a datagram of more than 4 KiB is truncated', async t => {
     const { port } = await started(t, { BatchSocket: sockets })
     const { say, hears } = await client(t, port)
