@@ -52,6 +52,8 @@ export class L4Proxy {
   readonly #rules: PacketRules | undefined
   readonly #exposure: Exposure
   readonly #unwatch: () => void
+  /** The packet rules of a predecessor stay until all its sockets are open here. */
+  #isTakingOver = false
 
   constructor(parts: L4ProxyParts) {
     const { directory, services, unlistedMs, clock, log, routes, rules } = parts
@@ -78,7 +80,7 @@ export class L4Proxy {
       log,
       redirects: () => rules?.redirects ?? false,
       onChange: () => {
-        void rules?.changed()
+        if (!this.#isTakingOver) void rules?.changed()
         this.#exposure.lookSoon()
       },
       ...prepare,
@@ -142,9 +144,11 @@ export class L4Proxy {
    */
   async start(inherited: Inherited, succeeds: { readonly rules: boolean } | undefined): Promise<void> {
     if (succeeds) this.#routes?.succeed()
+    this.#isTakingOver = succeeds !== undefined
     await this.#rules?.start(succeeds?.rules)
     this.#rules?.follow(() => this.#listeners.ruleInput())
     await this.#listeners.start(inherited)
+    this.#isTakingOver = false
     // Of services that vanished while no Starlane ran.
     await this.#routes
       ?.removeLeftovers()

@@ -3,11 +3,13 @@ import { type ChildProcess, spawn } from 'node:child_process'
 import { createSocket } from 'node:dgram'
 import {
   cpSync,
+  existsSync,
   mkdirSync,
   mkdtempSync,
   readdirSync,
   readFileSync,
   readlinkSync,
+  renameSync,
   rmSync,
   symlinkSync,
   writeFileSync,
@@ -77,6 +79,8 @@ export interface StageOptions {
   readonly drain: string
   readonly announce?: string
   readonly config?: object
+  /** Where the TCP service is, if not at a loopback address. */
+  readonly frontend?: { readonly host: string; readonly port: number }
 }
 
 let stages = 0
@@ -97,7 +101,7 @@ export class Stage {
   constructor(options: StageOptions) {
     this.#options = options
     this.base = 10 + (stages++ % 8) * 30
-    this.tcp = { host: this.ip(0), port: 7000 }
+    this.tcp = options.frontend ?? { host: this.ip(0), port: 7000 }
     this.udp = { host: this.ip(1), port: 7001 }
     this.dns = { host: this.ip(2), port: 7053 }
     this.admin = { host: this.ip(2), port: 7911 }
@@ -132,30 +136,48 @@ export class Stage {
     pods: { readonly 'cluster-1': readonly string[]; readonly 'cluster-2': readonly string[] },
   ): void {
     const { host, port } = this[name]
-    const protocol = name.toUpperCase()
     for (const [cluster, ips] of Object.entries(pods)) {
-      const clusterIP = cluster === 'cluster-1' ? host : this.ip(9)
-      const metadata = { name, namespace: 'default', annotations: { 'service.cilium.io/global': 'true' } }
-      const ports = [{ name: 'main', port, targetPort: 8000, protocol }]
-      const objects = [
-        { apiVersion: 'v1', kind: 'Service', metadata, spec: { clusterIP, ports } },
-        {
-          apiVersion: 'discovery.k8s.io/v1',
-          kind: 'EndpointSlice',
-          metadata: { name, namespace: 'default', labels: { 'kubernetes.io/service-name': name } },
-          addressType: 'IPv4',
-          ports: [{ name: 'main', port: 8000, protocol }],
-          endpoints: ips.map(ip => ({ addresses: [ip], conditions: { ready: true } })),
-        },
-      ]
-      writeFileSync(join(this.folder, cluster, `${name}.yaml`), objects.map(object => stringify(object)).join('---\n'))
+      const ip = cluster === 'cluster-1' ? host : this.ip(9)
+      this.#write(cluster, name, { ip, port, protocol: name.toUpperCase(), ips })
     }
   }
 
+  /** A further TCP service of the local cluster, at the address of the first. */
+  declareOther(name: string, port: number, ips: readonly string[]): void {
+    this.#write('cluster-1', name, { ip: this.tcp.host, port, protocol: 'TCP', ips })
+  }
+
+  #write(
+    cluster: string,
+    name: string,
+    { ip, port, protocol, ips }: { ip: string; port: number; protocol: string; ips: readonly string[] },
+  ): void {
+    const metadata = { name, namespace: 'default', annotations: { 'service.cilium.io/global': 'true' } }
+    const ports = [{ name: 'main', port, targetPort: 8000, protocol }]
+    const objects = [
+      { apiVersion: 'v1', kind: 'Service', metadata, spec: { clusterIP: ip, ports } },
+      {
+        apiVersion: 'discovery.k8s.io/v1',
+        kind: 'EndpointSlice',
+        metadata: { name, namespace: 'default', labels: { 'kubernetes.io/service-name': name } },
+        addressType: 'IPv4',
+        ports: [{ name: 'main', port: 8000, protocol }],
+        endpoints: ips.map(ip => ({ addresses: [ip], conditions: { ready: true } })),
+      },
+    ]
+    const folder = join(this.folder, cluster)
+    if (!existsSync(folder)) return // its source is away
+    const path = join(folder, `${name}.yaml`)
+    writeFileSync(`${path}.new`, objects.map(object => stringify(object)).join('---\n'))
+    renameSync(`${path}.new`, path)
+  }
+
   /** A TCP backend that answers each chunk with itself. */
-  async echo(ip: string): Promise<{ close(): void; readonly sockets: ReadonlySet<Socket> }> {
+  async echo(ip: string): Promise<{ close(): void; readonly sockets: ReadonlySet<Socket>; readonly accepted: number }> {
     const sockets = new Set<Socket>()
+    let accepted = 0
     const server = createServer({ allowHalfOpen: true }, socket => {
+      accepted++
       sockets.add(socket)
       socket.on('close', () => sockets.delete(socket)).on('error', () => {})
       socket.pipe(socket)
@@ -166,7 +188,13 @@ export class Stage {
       server.close()
     }
     this.#closers.push(close)
-    return { close, sockets }
+    return {
+      close,
+      sockets,
+      get accepted() {
+        return accepted
+      },
+    }
   }
 
   /** A UDP backend that answers each datagram with itself. */
