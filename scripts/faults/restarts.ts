@@ -7,6 +7,8 @@ export interface RestartsResult {
   /** From the start of a process until it serves, in milliseconds. */
   readonly takeoverMs: readonly number[]
   readonly versions: readonly string[]
+  /** Why flows were refused or attempts failed, as the processes logged it: at most a line a second for each. */
+  readonly refusals: Readonly<Record<string, number>>
   /** Connections that old processes cut at the end of their drain. */
   readonly cut: number
   /** Exit codes of the old processes. */
@@ -70,9 +72,15 @@ export async function restarts({
     const cut = old
       .flatMap(({ lines }) => lines.filter(({ event }) => event === 'stop.done'))
       .reduce((sum, { cutConnections }) => sum + Number(cutConnections), 0)
+    const refusals: Record<string, number> = {}
+    for (const { event, code, why, suppressed = 0 } of [...old, current].flatMap(({ lines }) => lines)) {
+      if (event !== 'flow.refused') continue
+      const reason = `${code}: ${String(why).replace(/[\d.:]+/g, 'N')}`
+      refusals[reason] = (refusals[reason] ?? 0) + 1 + Number(suppressed)
+    }
     const leftSockets = (await settled(current.pid, before)) - before
     const leftProcesses = stage.running - 1
-    return { tallies, takeoverMs, versions, cut, codes, leftSockets, leftProcesses }
+    return { tallies, takeoverMs, versions, refusals, cut, codes, leftSockets, leftProcesses }
   } finally {
     await stage.close()
   }

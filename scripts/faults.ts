@@ -1,0 +1,125 @@
+/**
+ * Faults under load, as a table; the results are written to bench/results/faults.md.
+ *
+ *     npm run faults                                  everything, both engines; half an hour
+ *     npm run faults -- --restarts=6 --engine=native  a part
+ *     npm run faults -- --only=restarts
+ *
+ * Runs in a network namespace of its own where it may. Exits with 1 when something was lost that must not be.
+ */
+import { execFileSync } from 'node:child_process'
+import { writeFileSync } from 'node:fs'
+import { cpus, release, totalmem } from 'node:os'
+import { parseArgs } from 'node:util'
+import { enterNamespace } from '../bench/namespace.ts'
+import { faults } from './faults/faults.ts'
+import { failures, tallyText } from './faults/load.ts'
+import { restarts } from './faults/restarts.ts'
+import { silence } from './faults/silence.ts'
+import type { Engine } from './faults/stage.ts'
+
+const { values } = parseArgs({
+  options: {
+    engine: { type: 'string', default: 'native,streams' },
+    restarts: { type: 'string', default: '100' },
+    perSecond: { type: 'string', default: '1000' },
+    only: { type: 'string', default: 'restarts,silence,faults' },
+    /** Does not write the results. */
+    dry: { type: 'boolean', default: false },
+  },
+})
+
+enterNamespace()
+const said = (text: string) => console.log(text)
+const engines = values.engine.split(',') as Engine[]
+const only = new Set(values.only.split(','))
+const parts: string[] = []
+let lost = false
+
+if (only.has('restarts')) parts.push(await restartsPart())
+if (only.has('silence')) parts.push(await silencePart())
+if (only.has('faults')) parts.push(await faultsPart())
+const text = [head(), ...parts].join('\n')
+console.log(text)
+if (!values.dry) writeFileSync(new URL('../bench/results/faults.md', import.meta.url), text)
+process.exit(lost ? 1 : 0)
+
+function head(): string {
+  const commit = execFileSync('git', ['rev-parse', '--short', 'HEAD'], { encoding: 'utf8' }).trim()
+  const { model = 'unknown' } = cpus()[0] ?? {}
+  const machine = `${model}, ${cpus().length} cores, ${Math.round(totalmem() / 2 ** 30)} GiB, Linux ${release()}, Node ${process.version}`
+  return `# Faults under load
+
+Written by \`npm run faults\` at ${commit}, on ${machine}. Clients, backends and Starlane share the machine. What the runs do is in
+\`scripts/faults\`.
+`
+}
+
+async function restartsPart(): Promise<string> {
+  const rows: string[] = []
+  for (const engine of engines) {
+    const count = Number(values.restarts)
+    const result = await restarts({ engine, restarts: count, perSecond: Number(values.perSecond), said })
+    for (const tally of result.tallies) {
+      said(tallyText(tally))
+      const bad = failures(tally)
+      lost ||= bad > 0
+      rows.push(
+        `| ${engine} | ${tally.kind} | ${tally.asked} | ${tally.answered} | ${bad === 0 ? 0 : JSON.stringify(tally.failed)} | ${Math.round(tally.slowest)} |`,
+      )
+    }
+    const sorted = result.takeoverMs.toSorted((a, b) => a - b)
+    const { cut, leftSockets, leftProcesses } = result
+    const ended = result.codes.every(code => code === 0)
+    lost ||= cut + leftProcesses > 0 || leftSockets > 0 || !ended
+    rows.push(
+      `| ${engine} | ${count} restarts | | | ${cut} cut, ${leftSockets} sockets and ${leftProcesses} processes left, exit codes ${ended ? 'all 0' : result.codes.join()} | start to serving: median ${Math.round(sorted[sorted.length >> 1] ?? 0)}, longest ${Math.round(sorted.at(-1) ?? 0)} |`,
+    )
+  }
+  return `## Restarts
+
+Each process takes over from the one before it; every second one is another version with another configuration. \`proxy.drain\` is 5 s.
+Long-lived connections end by themselves within 3 s, so none has to be cut.
+
+| engine | load | asked | answered | failed | slowest, ms |
+|---|---|---:|---:|---|---:|
+${rows.join('\n')}
+`
+}
+
+async function silencePart(): Promise<string> {
+  const rows: string[] = []
+  for (const engine of engines) {
+    const result = await silence({ engine, perSecond: Number(values.perSecond), said })
+    if (result === undefined) return '## A cluster goes silent\n\nNot run: it needs root, nft and ip.\n'
+    lost ||= result.failedAfter > 0
+    rows.push(
+      `| ${engine} | ${result.asked} | ${result.failedBefore} | ${result.failedAfter} | ${result.slowestMs} | ${result.heldResetMs ?? 'not'} |`,
+    )
+  }
+  return `## A cluster goes silent
+
+Half of the backends are in another network; nft drops every packet to and from it, under ${values.perSecond} connections a second.
+
+| engine | connections | failed in the first 2 s | failed later | slowest, ms | established ones reset after, ms |
+|---|---:|---:|---:|---:|---:|
+${rows.join('\n')}
+`
+}
+
+async function faultsPart(): Promise<string> {
+  const rows: string[] = []
+  for (const engine of engines) {
+    for (const { fault, load, failed, detectMs, healMs, note } of await faults({ engine, said })) {
+      rows.push(`| ${engine} | ${fault} | ${load} | ${failed} | ${detectMs ?? ''} | ${healMs ?? ''} | ${note ?? ''} |`)
+    }
+  }
+  return `## Other faults
+
+Time to detect: from the fault until no new connection meets it. Time to heal: from the end of the fault until the backend or cluster is used again.
+
+| engine | fault | connections | failed | detect, ms | heal, ms | |
+|---|---|---:|---:|---:|---:|---|
+${rows.join('\n')}
+`
+}
