@@ -2,6 +2,12 @@
 import { Command, InvalidArgumentError } from 'commander'
 import type { Io } from './terminal/io.ts'
 
+interface DemoOptions {
+  readonly hold: boolean
+  readonly kubernetes: boolean
+  readonly tunnel: boolean
+}
+
 export function demoCommand(io: Io, end: (code: number) => void): Command {
   return new Command('demo')
     .summary('demonstrate failover between two clusters on this machine')
@@ -11,11 +17,12 @@ export function demoCommand(io: Io, end: (code: number) => void): Command {
     )
     .option('--hold', 'keep it running after the last step, until Ctrl-C')
     .option('--kubernetes', 'read both clusters from API servers that accept kubectl (only in a source checkout)')
+    .option('--tunnel', 'reach cluster-2 only through its gateway, and watch what passes between the clusters')
     .addHelpText('after', examples)
     .addCommand(scaleCommand(io, end))
-    .action(async ({ hold = false, kubernetes = false }: { hold?: boolean; kubernetes?: boolean }) => {
+    .action(async ({ hold = false, kubernetes = false, tunnel = false }: Partial<DemoOptions>) => {
       const { demo } = await import('./demo/demo.ts')
-      end(await demo(io.stdout, { hold, kubernetes }))
+      end(await demo(io.stdout, { hold, kubernetes, tunnel }))
     })
 }
 
@@ -25,6 +32,7 @@ It stops everything it started. It needs no privileges: if port 80 cannot be bou
 Examples:
   starlane demo
   starlane demo --hold
+  starlane demo --tunnel
   starlane demo scale rebel-base --replicas=0 --context cluster-2    while --hold keeps one running`
 
 function scaleCommand(io: Io, end: (code: number) => void): Command {

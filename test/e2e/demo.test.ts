@@ -36,6 +36,22 @@ t.test('the demo holds from the first step to the last', { timeout: 90_000 }, as
   )
 })
 
+t.test(
+  'demo --tunnel: the same story through a gateway, and an observer reads nothing',
+  { timeout: 90_000 },
+  async t => {
+    const demo = startDemo(t, ['demo', '--tunnel'])
+    t.equal(await demo.exited, 0, demo.output())
+    const told = demo.output()
+    t.match(told, /All steps passed\.\n {2}requests sent +\d+\n {2}failed +0\n/)
+    t.match(
+      told,
+      /connections +\d+, all to the gateway 127\.0\.0\.1:\d+\n {2}bytes +\d+, in \d{3,} records of TLS 1\.3\n/,
+    )
+    t.match(told, /could read +no address of a pod, no name of a service, no request\n/)
+  },
+)
+
 t.test('when Starlane dies during the demo, the demo says so at once', { timeout: 60_000 }, async t => {
   const demo = startDemo(t, ['demo'])
   await eventually(() => assert.match(demo.output(), /^1\. /m), 30_000)

@@ -14,13 +14,17 @@ interface Out {
 }
 
 /** Returns the exit code: 0 only if every step held and no request failed. */
-export async function demo(out: Out, options: { hold: boolean; kubernetes: boolean }): Promise<number> {
+export async function demo(
+  out: Out,
+  options: { hold: boolean; kubernetes: boolean; tunnel: boolean },
+): Promise<number> {
   out.write('Two clusters on this machine with one global service, rebel-base. Starting pods and Starlane…\n')
   const stage = await openStage(options)
   const interrupted = interruption()
   try {
     for (const remark of stage.remarks) out.write(`note: ${remark}\n`)
     const ending = await play(out, stage, interrupted.promise)
+    if (stage.observer) out.write(stage.observer.report())
     if (ending === true && options.hold) {
       out.write(suggestions(stage, options.kubernetes))
       await Promise.race([interrupted.promise, stage.crashed])

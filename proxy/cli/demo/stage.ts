@@ -10,7 +10,9 @@ import { setTimeout as sleep } from 'node:timers/promises'
 import { fileURLToPath } from 'node:url'
 import { MeshError } from '../../model/error.ts'
 import { serveKubernetes } from './kubernetes.ts'
+import { Observer } from './observer.ts'
 import { type DemoCluster, Pods, podPort } from './pods.ts'
+import { writeTunnelFiles } from './tunnel-files.ts'
 
 const servicePort = 80
 /** Tried in turn when port 80 cannot be bound. */
@@ -27,6 +29,8 @@ export interface Stage {
   readonly crashed: Promise<never>
   /** Notes to print before the first step. */
   readonly remarks: readonly string[]
+  /** What passes between the clusters, where they are joined by a tunnel. */
+  readonly observer: Observer | undefined
   close(): Promise<void>
 }
 
@@ -43,7 +47,7 @@ export function demoClusters(folder: string, subnet = 0): DemoCluster[] {
 }
 
 /** Fails when another demo is running. On failure everything started is stopped again. */
-export async function openStage({ kubernetes = false } = {}): Promise<Stage> {
+export async function openStage({ kubernetes = false, tunnel = false } = {}): Promise<Stage> {
   const folder = demoFolder()
   await takeFolder(folder)
   const remarks: string[] = []
@@ -54,8 +58,11 @@ export async function openStage({ kubernetes = false } = {}): Promise<Stage> {
   const clusters = demoClusters(folder, await freeSubnet()).map(cluster => new Pods(cluster))
   let starlane: ChildProcess | undefined
   let api: ChildProcess | undefined
+  let far: FarSide | undefined
   const close = async (): Promise<void> => {
     if (starlane) await ended(starlane)
+    if (far) await ended(far.gateway)
+    far?.observer.close()
     if (api) await ended(api)
     await Promise.all(clusters.map(pods => pods.close()))
     await rm(join(folder, 'demo.json'), { force: true })
@@ -64,12 +71,39 @@ export async function openStage({ kubernetes = false } = {}): Promise<Stage> {
     await Promise.all(clusters.map(pods => pods.start()))
     const served = clusters.map(({ cluster }) => cluster)
     if (kubernetes) api = await serveKubernetes(folder, served)
-    starlane = startStarlane(folder, { STARLANE_DEMO_DNS: dns, STARLANE_DEMO_ADMIN: admin })
+    if (tunnel) far = await openFarSide(folder, remarks)
+    starlane = startStarlane(folder, ['run', '-c', join(folder, 'starlane.yaml')], 'starlane.log', {
+      STARLANE_DEMO_DNS: dns,
+      STARLANE_DEMO_ADMIN: admin,
+    })
     const crashed = crash(starlane, join(folder, 'starlane.log'))
     await Promise.race([ready(admin, join(folder, 'starlane.log')), crashed])
-    return { folder, clusters, dns, admin, port, crashed, remarks, close }
+    return { folder, clusters, dns, admin, port, crashed, remarks, observer: far?.observer, close }
   } catch (error) {
     await close()
+    throw error
+  }
+}
+
+interface FarSide {
+  readonly gateway: ChildProcess
+  readonly observer: Observer
+}
+
+/** The gateway of cluster-2, with certificates for both sides, and an observer between them. */
+async function openFarSide(folder: string, remarks: string[]): Promise<FarSide> {
+  const gatewayAt = await freeAddress(15_008, remarks, 'gateway')
+  const admin = await freeAddress(9921, remarks, 'gateway admin')
+  const observer = await Observer.open(gatewayAt)
+  await writeTunnelFiles(folder, { gateway: gatewayAt, observed: observer.address })
+  const args = ['gateway', '-c', join(folder, 'gateway.yaml')]
+  const gateway = startStarlane(folder, args, 'gateway.log', { STARLANE_DEMO_ADMIN: admin })
+  try {
+    await ready(admin, join(folder, 'gateway.log'))
+    return { gateway, observer }
+  } catch (error) {
+    observer.close()
+    await ended(gateway)
     throw error
   }
 }
@@ -161,13 +195,18 @@ function udpProblem(host: string, port: number): Promise<string | undefined> {
   })
 }
 
-function startStarlane(folder: string, env: Record<string, string>): ChildProcess {
+function startStarlane(
+  folder: string,
+  args: readonly string[],
+  logFile: string,
+  env: Record<string, string>,
+): ChildProcess {
   const bin = fileURLToPath(new URL('../../../bin/starlane.js', packageRelative()))
-  const child = spawn(process.execPath, [bin, 'run', '-c', join(folder, 'starlane.yaml')], {
+  const child = spawn(process.execPath, [bin, ...args], {
     env: { ...process.env, ...env },
     stdio: ['ignore', 'pipe', 'pipe'],
   })
-  const log = createWriteStream(join(folder, 'starlane.log'))
+  const log = createWriteStream(join(folder, logFile))
   child.stdout?.pipe(log, { end: false })
   child.stderr?.pipe(log, { end: false })
   return child

@@ -17,6 +17,8 @@ export interface Wanted {
   readonly days: number
   /** DNS names and addresses of a server; none for a client. */
   readonly hosts?: readonly string[]
+  /** A SPIFFE id: the certificate is for an end of tunnels, as a client and as a server. */
+  readonly id?: string | undefined
 }
 
 const algorithm = { name: 'ECDSA', namedCurve: 'P-256', hash: 'SHA-256' }
@@ -42,31 +44,65 @@ export async function createAuthority({ file, name, days }: Omit<Wanted, 'hosts'
 }
 
 /** Issues a client certificate, or with `hosts` one for a server. That also allows client use, since etcd members are both. */
-export async function issue(authority: Authority, { file, name, days, hosts = [] }: Wanted): Promise<void> {
+export async function issue(authority: Authority, { file, name, days, hosts = [], id }: Wanted): Promise<void> {
   await making(file, async x509 => {
-    const issuer = new x509.X509Certificate(await readFile(`${authority.file}.crt`, 'utf8'))
-    const signer = x509.PemConverter.decodeFirst(await readFile(`${authority.file}.key`, 'utf8'))
-    const signingKey = await crypto.subtle.importKey('pkcs8', signer, algorithm, false, ['sign'])
     const keys = await newKeys()
-    const { clientAuth, serverAuth } = x509.ExtendedKeyUsage
-    const names = hosts.map(host => ({ type: isIP(host) === 0 ? ('dns' as const) : ('ip' as const), value: host }))
-    const certificate = await x509.X509CertificateGenerator.create({
-      ...terms(name, days),
-      subject: [{ CN: [name] }],
-      issuer: issuer.subject,
-      publicKey: keys.publicKey,
-      signingKey,
-      extensions: [
-        new x509.BasicConstraintsExtension(false, undefined, true),
-        new x509.KeyUsagesExtension(x509.KeyUsageFlags.digitalSignature, true),
-        new x509.ExtendedKeyUsageExtension(names.length > 0 ? [clientAuth, serverAuth] : [clientAuth]),
-        ...(names.length > 0 ? [new x509.SubjectAlternativeNameExtension(names)] : []),
-        await x509.SubjectKeyIdentifierExtension.create(keys.publicKey),
-        await x509.AuthorityKeyIdentifierExtension.create(issuer),
-      ],
-    })
-    await write(file, certificate.toString('pem'), keys.privateKey)
+    const certificate = await certify(x509, authority, keys.publicKey, { name, days, hosts, id })
+    await write(file, certificate, keys.privateKey)
   })
+}
+
+/** A key, and a request for a certificate of it (PKCS #10), which names nobody: who signs it says whose it is. */
+export async function request(file: string): Promise<void> {
+  await making(file, async x509 => {
+    const keys = await newKeys()
+    const made = await x509.Pkcs10CertificateRequestGenerator.create({ keys, signingAlgorithm: algorithm })
+    await writeKey(file, keys.privateKey)
+    await replace(`${file}.csr`, `${made.toString('pem')}\n`, 0o644)
+  })
+}
+
+/** The certificate for a request, in PEM. The names in the request count for nothing; its signature proves that it has the key. */
+export async function sign(authority: Authority, csr: string, wanted: Omit<Wanted, 'file'>): Promise<string> {
+  let certificate = ''
+  await making(authority.file, async x509 => {
+    const asked = new x509.Pkcs10CertificateRequest(csr)
+    if (!(await asked.verify())) throw new Error('the request is not signed with its own key; make a new one')
+    certificate = await certify(x509, authority, await asked.publicKey.export(), wanted)
+  })
+  return certificate
+}
+
+async function certify(
+  x509: X509,
+  authority: Authority,
+  publicKey: Keys['publicKey'],
+  { name, days, hosts = [], id }: Omit<Wanted, 'file'>,
+): Promise<string> {
+  const issuer = new x509.X509Certificate(await readFile(`${authority.file}.crt`, 'utf8'))
+  const signer = x509.PemConverter.decodeFirst(await readFile(`${authority.file}.key`, 'utf8'))
+  const signingKey = await crypto.subtle.importKey('pkcs8', signer, algorithm, false, ['sign'])
+  const { clientAuth, serverAuth } = x509.ExtendedKeyUsage
+  const names = [
+    ...hosts.map(host => ({ type: isIP(host) === 0 ? ('dns' as const) : ('ip' as const), value: host })),
+    ...(id === undefined ? [] : [{ type: 'url' as const, value: id }]),
+  ]
+  const certificate = await x509.X509CertificateGenerator.create({
+    ...terms(name, days),
+    subject: [{ CN: [name] }],
+    issuer: issuer.subject,
+    publicKey,
+    signingKey,
+    extensions: [
+      new x509.BasicConstraintsExtension(false, undefined, true),
+      new x509.KeyUsagesExtension(x509.KeyUsageFlags.digitalSignature, true),
+      new x509.ExtendedKeyUsageExtension(names.length > 0 ? [clientAuth, serverAuth] : [clientAuth]),
+      ...(names.length > 0 ? [new x509.SubjectAlternativeNameExtension(names)] : []),
+      await x509.SubjectKeyIdentifierExtension.create(publicKey),
+      await x509.AuthorityKeyIdentifierExtension.create(issuer),
+    ],
+  })
+  return `${certificate.toString('pem')}\n`
 }
 
 /** Whether a certificate must be issued: missing, for other hosts, or with less than a third of its lifetime left. */
@@ -80,6 +116,7 @@ export async function isDue(file: string, hosts: readonly string[], now: number)
 }
 
 type X509 = typeof import('@peculiar/x509')
+type Keys = Awaited<ReturnType<typeof newKeys>>
 
 function terms(name: string, days: number) {
   const now = Date.now()
@@ -98,11 +135,15 @@ function newKeys() {
 }
 
 /** Writes the key, then the certificate, each atomically. A reader in between may see an old certificate with the new key. */
-async function write(file: string, certificate: string, key: Awaited<ReturnType<typeof newKeys>>['privateKey']) {
+async function write(file: string, certificate: string, key: Keys['privateKey']) {
+  await writeKey(file, key)
+  await replace(`${file}.crt`, certificate.endsWith('\n') ? certificate : `${certificate}\n`, 0o644)
+}
+
+async function writeKey(file: string, key: Keys['privateKey']) {
   const exported = Buffer.from(await crypto.subtle.exportKey('pkcs8', key)).toString('base64')
   const pem = `-----BEGIN PRIVATE KEY-----\n${exported.replace(/.{64}(?=.)/g, '$&\n')}\n-----END PRIVATE KEY-----\n`
   await replace(`${file}.key`, pem, 0o600)
-  await replace(`${file}.crt`, `${certificate}\n`, 0o644)
 }
 
 async function replace(file: string, text: string, mode: number): Promise<void> {

@@ -1,13 +1,16 @@
 /** `starlane mesh`: joins clusters through etcd: certificates, rights, tokens, client files and their diagnosis. */
 import { randomUUID } from 'node:crypto'
 import { dirname, join } from 'node:path'
+import { text } from 'node:stream/consumers'
 import { Command } from 'commander'
 import { loadConfig } from '../../config/load.ts'
 import { isClusterName, viewName } from '../../model/cluster.ts'
 import { MeshError, messageOf } from '../../model/error.ts'
+import { readRegularText } from '../../model/text/regular-file.ts'
 import { type DiagnosisStep, diagnose, grantRights, withdrawRights } from '../../runtime/etcd-admin.ts'
 import { diagnoseTunnels } from '../../runtime/tunnel/diagnose.ts'
 import { type Io, type Paint, paintFor } from '../terminal/io.ts'
+import { certificatesCommand } from './certificates.ts'
 import {
   adminOf,
   forgetPeer,
@@ -67,8 +70,14 @@ export function meshCommand(io: Io, end: (code: number) => void): Command {
     .action(async (peer: string, { dir }: FolderOption) => end(await dismiss(io, dir, peer)))
   folder(command.command('join'), 'the folder of client files')
     .description('Reads a token and writes the client files by which its cluster is read.')
-    .argument('<token>', 'what "starlane mesh init" printed in the other cluster')
-    .action(async (token: string, { dir }: FolderOption) => end(await joined(io, dir, token)))
+    .argument(
+      '[token]',
+      'what "starlane mesh init" printed in the other cluster; other users of this machine may see it here',
+    )
+    .option('--token-file <file>', 'a file with the token; - for standard input')
+    .action(async (token: string | undefined, { dir, tokenFile }: FolderOption & { readonly tokenFile?: string }) =>
+      end(await joined(io, dir, await tokenOf(token, tokenFile))),
+    )
   folder(command.command('leave'), 'the folder of client files')
     .description('Removes the client files of a cluster, so that it is no longer read.')
     .argument('<cluster>')
@@ -86,13 +95,14 @@ export function meshCommand(io: Io, end: (code: number) => void): Command {
     .action(async (cluster: string | undefined, { dir, config }: FolderOption & { readonly config?: string }) =>
       end(await (config === undefined ? examine(io, dir, cluster, details) : examineTunnels(io, config, cluster))),
     )
+  command.addCommand(certificatesCommand(io, end))
   return command
 }
 
 const examples = `
 Examples:
   starlane mesh init --cluster east --id 1 --endpoint https://192.0.2.10:2379 --peer west   in east: prints a token
-  starlane mesh join TOKEN                                                                  in west
+  starlane mesh join --token-file token                                                     in west
   starlane mesh doctor east                                                                 in west: can it be read?
   starlane mesh doctor -c starlane.yaml                                                     can its gateways be used?`
 
@@ -210,6 +220,18 @@ async function dismiss(io: Io, dir: string, peer: string): Promise<number> {
 Watches that it has open continue until its connection ends. To end them now, restart etcd, member by member.\n`
   io.stdout.write(known ? revoked : `${peer} was not a peer.\n`)
   return known ? 0 : 1
+}
+
+/** A token is a secret: it need not be on the command line, which any process can read. */
+async function tokenOf(given: string | undefined, file: string | undefined): Promise<string> {
+  if (given !== undefined && file === undefined) return given
+  if (given !== undefined || file === undefined)
+    throw usage('give the token in a file with --token-file FILE, or - for standard input')
+  if (file === '-') return (await text(process.stdin)).trim()
+  const read = await readRegularText(file).catch(error => {
+    throw usage(`cannot read ${file}: ${messageOf(error)}`)
+  })
+  return read.trim()
 }
 
 async function joined(io: Io, folder: string, text: string): Promise<number> {

@@ -43,6 +43,8 @@ interface Given {
   readonly env?: Record<string, string>
   readonly isTTY?: boolean
   readonly columns?: number
+  /** Wall-clock milliseconds; by default a fixed time. */
+  readonly wall?: () => number
 }
 
 export async function runLine(argv: readonly string[], given: Given = {}): Promise<Said> {
@@ -63,7 +65,7 @@ export function startLine(argv: readonly string[], given: Given = {}) {
     stdout: write('out'),
     stderr: write('err'),
     env: given.env ?? {},
-    clock: { ...systemClock, wall: () => now },
+    clock: { ...systemClock, wall: given.wall ?? (() => now) },
     process: new EventEmitter(),
   }
   const ended: Promise<Said> = main(argv, io).then(code => ({ code, ...said }))

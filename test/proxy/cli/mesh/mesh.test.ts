@@ -69,7 +69,8 @@ t.test('from nothing to a cluster that another one reads', { skip: noEtcd }, asy
   t.equal(again.code, 0, 'it can be done again, and need not be told again')
   t.equal(/mesh join (\S+)/.exec(again.out)?.[1], token)
 
-  const joined = await mesh('join', token, '--dir', peers)
+  await writeFile(join(own, 'token'), `${token}\n`)
+  const joined = await mesh('join', '--token-file', join(own, 'token'), '--dir', peers)
   t.match(joined.out, /name: north\n {4}id: 5\n {4}source: \{ etcd: \{ config: .*north \} \}/)
   const file = join(peers, 'north')
   const early = await mesh('doctor', 'north', '--dir', peers)
@@ -289,6 +290,8 @@ t.test('wrong usage', async t => {
   const wrong: [argv: string[], why: RegExp][] = [
     [['join', 'starlane1.abc'], /not a token, or only a part/],
     [['join', 'other'], /not a token/],
+    [['join'], /give the token in a file with --token-file FILE/],
+    [['join', '--token-file', '/nowhere'], /cannot read \/nowhere/],
     [['leave', '../x'], /not a valid cluster name/],
     [['init', '--dir', '/nowhere'], /the first time, give --cluster NAME, --id NUMBER and --endpoint/],
     [['init', '--cluster', 'a', '--id', '1', '--endpoint', 'https://x', '--tenant', 'b'], /name them with --peer/],
