@@ -38,6 +38,8 @@ export interface GatewayParts {
 /** Flows of the engine count from 1; those of the gateway from here. */
 const firstId = 2 ** 40
 const handshakeMs = 5000
+/** TLS connections beyond the limit of sessions, for those who have not shown a certificate yet. */
+const unproven = 256
 /** How long a refused peer may take to read why. */
 const refusalMs = 500
 /** Refusals of one peer for one reason: at most one log line in this time. */
@@ -177,6 +179,8 @@ export class Gateway implements GatewayContext {
       handshakeTimeout: handshakeMs,
       noDelay: true,
     })
+    // Whoever has not shown a certificate yet counts too, and has `handshakeMs` to do so.
+    server.maxConnections = this.options.limits.sessions + unproven
     server.on('secureConnection', socket => this.#onConnection(socket))
     server.on('tlsClientError', (error, socket) => {
       const { remoteAddress = '' } = socket

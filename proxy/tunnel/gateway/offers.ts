@@ -33,20 +33,21 @@ export class Offers {
     this.#unwatch = directory.onChange(change => this.#changed(change))
   }
 
-  /** All services that have the backend, or the service of that name. Empty for what is not shared, whatever it is. */
+  /**
+   * All services that have the backend, or the service of that name. Empty for what is not shared, whatever it is: asked each time, since
+   * a namespace may be withdrawn without a change of its services.
+   */
   find(target: Target, protocol: Protocol): readonly Offer[] {
-    if ('address' in target) return [...(this.#byEndpoint.get(endpointKey(target, protocol))?.values() ?? [])]
-    const offers = this.#byService.get(serviceKey(target.namespace, target.name))?.offers ?? []
-    const offer = offers.find(({ frontend }) => frontend.port === target.port && frontend.protocol === protocol)
-    return offer ? [offer] : []
+    return this.#known(target, protocol).filter(({ service }) => this.#isShared(service))
   }
 
   /** The service as it is now, if it is shared. */
   service(key: ServiceKey): GlobalService | undefined {
-    return this.#byService.has(key) ? this.#directory.service(key) : undefined
+    const service = this.#directory.service(key)
+    return service && this.#isShared(service) ? service : undefined
   }
 
-  /** All shared services. */
+  /** All services, shared or not. */
   services(): Iterable<ServiceKey> {
     return this.#byService.keys()
   }
@@ -60,6 +61,13 @@ export class Offers {
   close(): void {
     this.#unwatch()
     this.#listeners.clear()
+  }
+
+  #known(target: Target, protocol: Protocol): readonly Offer[] {
+    if ('address' in target) return [...(this.#byEndpoint.get(endpointKey(target, protocol))?.values() ?? [])]
+    const offers = this.#byService.get(serviceKey(target.namespace, target.name))?.offers ?? []
+    const offer = offers.find(({ frontend }) => frontend.port === target.port && frontend.protocol === protocol)
+    return offer ? [offer] : []
   }
 
   #changed(change: Change): void {
@@ -81,7 +89,6 @@ export class Offers {
   }
 
   #set(service: GlobalService): void {
-    if (!this.#isShared(service)) return
     const own = service.backends.filter(({ cluster, port }) => cluster === this.#cluster && port > 0)
     const endpoints = own.map(backend => endpointKey(backend, backend.protocol))
     const offers = service.frontends.map(frontend => offerOf(service, frontend, frontend.backends.filter(isOwn)))

@@ -268,3 +268,43 @@ t.test('promtool has no complaints', { skip: promtool }, async t => {
   t.equal(`${stdout}${stderr}`, '')
   t.equal(status, 0)
 })
+
+t.test('tunnels, and the gateway of this cluster', async t => {
+  const certificate = { id: 'spiffe://mesh/ns/cluster-2/sa/gateway', validTo: 1_900_000_000_000 }
+  const way = {
+    gateway: 'gw:15008',
+    state: 'open',
+    since: 0,
+    tunnels: 2,
+    streams: 130,
+    roundTripMs: 25,
+    certificate,
+  } as const
+  const lost = { gateway: 'gw2:15008', state: 'lost', since: 0, error: 'refused', tunnels: 0, streams: 0 } as const
+  const metrics = createMetrics({
+    directory: new FakeDirectory(),
+    status: () => ({
+      ...status,
+      clusters: status.clusters.map(one => (one.name === 'cluster-2' ? { ...one, tunnels: [way, lost] } : one)),
+      gateway: { sessions: 1, streams: 3, refused: 4, clusters: [{ cluster: 'cluster-3', sessions: 1, streams: 3 }] },
+    }),
+    open: () => ({ connections: 0, udpSessions: 0, listeners: 0 }),
+    dns: () => noDns,
+    health: () => health,
+    plugins: () => [],
+    pluginFaults: () => [],
+  })
+  const seen = await read(metrics)
+  const of = (name: string, gateway: string, more = '') =>
+    seen[`starlane_${name}{cluster="cluster-2",gateway="${gateway}"${more}}`]
+  t.equal(of('tunnel_state', 'gw:15008', ',state="open"'), 1)
+  t.equal(of('tunnel_state', 'gw2:15008', ',state="open"'), 0)
+  t.equal(of('tunnel_state', 'gw2:15008', ',state="lost"'), 1)
+  t.equal(of('tunnels', 'gw:15008'), 2)
+  t.equal(of('tunnel_streams', 'gw:15008'), 130)
+  t.equal(of('tunnel_round_trip_seconds', 'gw:15008'), 0.025)
+  t.equal(of('tunnel_round_trip_seconds', 'gw2:15008'), undefined)
+  t.equal(of('tunnel_certificate_end_seconds', 'gw:15008'), 1_900_000_000)
+  t.equal(seen['starlane_gateway_streams{cluster="cluster-3"}'], 3)
+  t.equal(seen.starlane_gateway_refused, 4)
+})

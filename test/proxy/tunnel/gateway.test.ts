@@ -183,6 +183,19 @@ t.test('nothing else: whatever the client says', async t => {
   t.equal(gateway.view().streams, 1)
 })
 
+t.test('a namespace that is withdrawn is served no more, without a change of its services', async t => {
+  const { backend } = await tcpBackend(t, echo)
+  let isGlobal = true
+  const { port } = await gatewayOf(t, [sharedService([backend])], { isShared: () => isGlobal })
+  const client = await session(t, port)
+  t.equal((await ask(client, to(`127.0.0.1:${backend.port}`))).status, 200)
+  isGlobal = false
+  t.equal((await ask(client, to(`127.0.0.1:${backend.port}`))).status, 401)
+  t.equal((await ask(client, to('rebel-base.default:80'))).status, 401)
+  isGlobal = true
+  t.equal((await ask(client, to(`127.0.0.1:${backend.port}`))).status, 200)
+})
+
 t.test('a tenant’s cluster reaches no service of another tenant, whatever it says of itself', async t => {
   const { backend } = await tcpBackend(t, echo)
   const clusters = [
