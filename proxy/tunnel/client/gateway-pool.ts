@@ -31,6 +31,8 @@ export class GatewayPool {
   readonly #backoff: Backoff
   #cancelRetry: (() => void) | undefined
   #openedAt = 0
+  /** When the tunnels were last to be replaced, until that has succeeded. */
+  #replacing: number | undefined
   /** Streams that have found no tunnel since the last one was opened. */
   #unserved = 0
   #since: number
@@ -96,6 +98,7 @@ export class GatewayPool {
     const { material } = this.#parts.credentials
     if (material) for (const tunnel of [...this.#tunnels]) tunnel.examineAgain(material)
     const old = [...this.#tunnels].filter(tunnel => tunnel.material !== material)
+    this.#replacing = undefined
     if (old.length > 0) this.#replace(old)
     else this.#retryNow()
   }
@@ -132,15 +135,15 @@ export class GatewayPool {
     }
   }
 
-  /** Opens a new tunnel, and lets the old ones go once it is open. */
+  /** Opens a new tunnel, and lets the old ones go once it is open. If that fails they stay, and it is tried again after a while. */
   #replace(old: readonly Tunnel[]): void {
-    if (old.some(({ state }) => state === 'connecting' || state === 'leaving') && this.#replacing) return
-    this.#replacing = true
+    const now = this.#parts.clock.now()
+    if (this.#replacing !== undefined && now - this.#replacing < replaceEveryMs) return
+    this.#replacing = now
     this.#open(() => {
       for (const tunnel of old) tunnel.leave()
     })
   }
-  #replacing = false
 
   #open(then: () => void = () => {}): void {
     if (this.#closed) return
@@ -153,7 +156,7 @@ export class GatewayPool {
         opened: () => {
           if (this.#error !== undefined || this.#openedAt === 0)
             log.info('tunnel.open', { cluster: identity.cluster, gateway: gateway.text })
-          this.#replacing = false
+          this.#replacing = undefined
           this.#unserved = 0
           this.#openedAt = clock.now()
           this.#error = undefined
@@ -164,7 +167,6 @@ export class GatewayPool {
         changed,
         closed: why => {
           this.#tunnels.delete(tunnel)
-          this.#replacing = false
           this.#ended(why)
         },
       },
@@ -203,6 +205,8 @@ export class GatewayPool {
   }
 }
 
+/** Tunnels whose certificate has expired are in use until a new one is accepted. */
+const replaceEveryMs = 10_000
 /** A gateway that restarts is back soon. */
 const firstRetryMs = 100
 const longestRetryMs = 5000

@@ -50,6 +50,7 @@ interface Way {
 export class TunnelClient implements Tunnels {
   readonly #parts: TunnelClientParts
   #ways: ReadonlyMap<string, Way> = new Map()
+  #leaving: Route[] = []
 
   constructor(parts: TunnelClientParts) {
     this.#parts = parts
@@ -65,7 +66,13 @@ export class TunnelClient implements Tunnels {
       ways.set(given.identity.cluster, way)
     }
     const kept = new Set(ways.values())
-    for (const way of this.#ways.values()) if (!kept.has(way)) closeWay(way)
+    // Flows of those that have gone go on to their end.
+    this.#leaving = this.#leaving.filter(({ streams }) => streams > 0)
+    for (const way of this.#ways.values()) {
+      if (kept.has(way)) continue
+      closeWay(way)
+      this.#leaving.push(way.route)
+    }
     this.#ways = ways
   }
 
@@ -158,6 +165,8 @@ export class TunnelClient implements Tunnels {
       follower.close()
       route.destroy()
     }
+    for (const route of this.#leaving) route.destroy()
+    this.#leaving = []
     this.#ways = new Map()
   }
 

@@ -213,6 +213,26 @@ async function rotated({ lines }: ClientRig): Promise<void> {
   })
 }
 
+t.test(
+  'a cluster that is no longer reached through gateways: its flows go on, and nothing is left in the end',
+  async t => {
+    const { backend } = await tcpBackend(t, echo)
+    const { proxy, backends, servers } = await world(t, [backend], 1)
+    const [behind] = backends as [Backend]
+    const { client, done } = await joined(t, await proxy.dial(behind))
+    proxy.client.follow([])
+    t.equal(proxy.client.carries(behind), false)
+    t.equal(await says(client, 'still here'), 'still here')
+    await t.rejects(proxy.dial(behind), { code: 'ENETUNREACH' })
+    proxy.client.destroy()
+    t.equal(await done, 'backend-lost')
+    await eventually(() => {
+      const { sessions, streams } = servers[0]?.gateway.view() ?? {}
+      if (sessions !== 0 || streams !== 0) throw new Error(`${sessions} sessions, ${streams} streams`)
+    })
+  },
+)
+
 t.test('a backend that nobody reads stalls its client only', async t => {
   const { backend } = await tcpBackend(t, silent)
   const { backend: quick } = await tcpBackend(t, echo)
