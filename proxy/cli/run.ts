@@ -23,7 +23,7 @@ const signals = `
 Signals:
   SIGHUP           reload the configuration; if it has errors, nothing changes
   SIGTERM, SIGINT  stop: not ready at once, accept flows for proxy.announce more, let open ones continue for proxy.drain
-  SIGUSR2          start this program anew (another version, another configuration): the new process takes over all sockets
+  SIGUSR2          start this program anew, perhaps another version: the new process takes over all sockets
   a second one     stop at once, with exit code 1
 
 Examples:
