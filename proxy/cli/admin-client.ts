@@ -12,7 +12,7 @@ import type { Explanation, NameExplanation, ServiceView, Status } from '../model
 import { EventReader } from './see/event-stream.ts'
 import { type Io, printable } from './terminal/io.ts'
 
-const defaultAddress = '127.0.0.1:9911'
+export const defaultAddress = '127.0.0.1:9911'
 
 /** The options by which a command finds the running Starlane. */
 export interface AdminOptions {
@@ -232,11 +232,11 @@ export function parsePodOrClient(from: string | undefined): string | undefined {
   return from !== undefined && /^[a-z0-9-]+\/[a-z0-9.-]+$/.test(from) ? from : parseClient(from)
 }
 
-/** `namespace/name`, or `name` in the namespace `default`. */
-export function parseServiceName(text: string): { namespace: string; name: string } {
+/** `namespace/name`, or `name` in the namespace that is given, `default` without. */
+export function parseServiceName(text: string, namespace = 'default'): { namespace: string; name: string } {
   const [first = '', second, ...rest] = text.split('/')
   if (first === '' || second === '' || rest.length > 0) {
     throw new MeshError('USAGE', `"${text}" is not a service name; write NAMESPACE/NAME, or NAME for default/NAME`)
   }
-  return second === undefined ? { namespace: 'default', name: first } : { namespace: first, name: second }
+  return second === undefined ? { namespace, name: first } : { namespace: first, name: second }
 }

@@ -3,7 +3,7 @@ import { Command } from 'commander'
 import type { NameExplanation } from '../model/views.ts'
 import { type AdminOptions, addAdminOptions, connectAdmin, parseClient } from './admin-client.ts'
 import { type Io, type Paint, paintFor } from './terminal/io.ts'
-import { addOutputOption, type OutputOptions, printJson } from './terminal/output.ts'
+import { addOutputOption, type OutputOptions, printData } from './terminal/output.ts'
 import { columns } from './terminal/table.ts'
 
 interface Options extends AdminOptions, OutputOptions {
@@ -38,7 +38,7 @@ Examples:
 async function dns(io: Io, name: string, type: string, options: Options): Promise<number> {
   const from = parseClient(options.from)
   const answer = await (await connectAdmin(options, io)).dns(name, type, from)
-  if (options.output === 'json') printJson(io, answer)
+  if (options.output === 'json' || options.output === 'yaml') printData(io, answer, options.output)
   else io.stdout.write(answerText(answer, paintFor(io.stdout, io.env)))
   return ['NOERROR', 'NXDOMAIN'].includes(answer.rcode) ? 0 : 1
 }

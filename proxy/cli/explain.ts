@@ -10,11 +10,12 @@ import {
   parseServiceName,
 } from './admin-client.ts'
 import { type Io, type Paint, paintFor } from './terminal/io.ts'
-import { addOutputOption, fail, type OutputOptions, printJson } from './terminal/output.ts'
+import { addOutputOption, fail, type OutputOptions, printData } from './terminal/output.ts'
 import { columns } from './terminal/table.ts'
 
 interface Options extends AdminOptions, OutputOptions {
   readonly from?: string
+  readonly namespace?: string
 }
 
 export function explainCommand(io: Io, end: (code: number) => void): Command {
@@ -22,6 +23,7 @@ export function explainCommand(io: Io, end: (code: number) => void): Command {
     .summary('show which backends a client would get, and why')
     .description('Shows which backends a client would get, and which step of the plugin chain removed the others.')
     .argument('<service>', 'NAMESPACE/NAME, or NAME for default/NAME')
+    .option('-n, --namespace <namespace>', 'the namespace of a NAME alone')
     .option('--from <client>', 'the address of the client, or its Pod as NAMESPACE/POD (default: this machine)')
   return addAdminOptions(addOutputOption(command))
     .addHelpText('after', examples)
@@ -40,12 +42,12 @@ Examples:
   starlane explain shop/cart -o json`
 
 async function explain(io: Io, asked: string, options: Options): Promise<number> {
-  const { namespace, name } = parseServiceName(asked)
+  const { namespace, name } = parseServiceName(asked, options.namespace)
   const from = parsePodOrClient(options.from)
   const admin = await connectAdmin(options, io)
   const explanation = await admin.explain(namespace, name, from)
   if (!explanation) return fail(io, await noService(admin, namespace, name))
-  if (options.output === 'json') printJson(io, explanation)
+  if (options.output === 'json' || options.output === 'yaml') printData(io, explanation, options.output)
   else io.stdout.write(explanationText(explanation, paintFor(io.stdout, io.env)))
   return 0
 }

@@ -2,12 +2,14 @@
 import { Command, CommanderError } from 'commander'
 import { ConfigError } from '../config/error.ts'
 import { MeshError } from '../model/error.ts'
+import { completeCommand, completionCommand } from './complete.ts'
 import { demoCommand } from './demo.ts'
 import { dnsCommand } from './dns.ts'
 import { execCommand } from './exec.ts'
 import { explainCommand } from './explain.ts'
 import { gatewayCommand } from './gateway.ts'
 import { installCommand } from './install.ts'
+import { manCommand } from './man.ts'
 import { meshCommand } from './mesh/command.ts'
 import { rehearseCommand } from './rehearse/command.ts'
 import { runCommand } from './run.ts'
@@ -18,7 +20,7 @@ import { statusCommand } from './status.ts'
 import { type Io, paintFor } from './terminal/io.ts'
 import { fail } from './terminal/output.ts'
 import { validateCommand } from './validate.ts'
-import { version } from './version.ts'
+import { version, versionCommand } from './version.ts'
 
 const commands = [
   demoCommand,
@@ -82,6 +84,13 @@ function createProgram(io: Io, end: (code: number) => void): Command {
     .addHelpText('after', examples)
     .enablePositionalOptions()
   for (const create of commands) program.addCommand(create(io, end))
+  program.addCommand(completionCommand(io, end))
+  program.addCommand(manCommand(io, end, () => program))
+  program.addCommand(versionCommand(io, end))
+  program.addCommand(
+    completeCommand(io, end, () => program),
+    { hidden: true },
+  )
   settle(program, io)
   return program
 }

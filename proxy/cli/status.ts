@@ -6,14 +6,16 @@ import { MeshError } from '../model/error.ts'
 import type { ServiceView, Status } from '../model/views.ts'
 import { type AdminClient, type AdminOptions, addAdminOptions, connectAdmin } from './admin-client.ts'
 import { type Io, paintFor } from './terminal/io.ts'
-import { addOutputOption, fail, type OutputOptions, printJson } from './terminal/output.ts'
+import { addOutputOption, fail, type OutputOptions, printData } from './terminal/output.ts'
 import { clusterText, statusText } from './terminal/status-text.ts'
 import { span } from './terminal/table.ts'
+import { watch } from './terminal/watch.ts'
 
 interface Options extends AdminOptions, OutputOptions {
   readonly context?: string
   readonly wait?: boolean
   readonly strict?: boolean
+  readonly watch?: boolean
   readonly timeout: number
 }
 
@@ -23,11 +25,12 @@ export function statusCommand(io: Io, end: (code: number) => void): Command {
     .description('Shows the state of each component and of the link to each cluster, and lists problems.')
     .option('--context <cluster>', 'show one cluster in detail')
     .option('--wait', 'wait until it is ready and there is no error')
+    .option('-w, --watch', 'show it again every 2 s, until Ctrl-C')
     .option('--strict', 'count warnings as errors')
     .addOption(
       new Option('--timeout <duration>', 'how long --wait waits').default(60_000, '60s').argParser(milliseconds),
     )
-  return addAdminOptions(addOutputOption(command))
+  return addAdminOptions(addOutputOption(command, ['wide', 'yaml', 'json']))
     .addHelpText('after', examples)
     .action(async (options: Options) => end(await status(io, options)))
 }
@@ -47,8 +50,11 @@ async function status(io: Io, options: Options): Promise<number> {
   const admin = await connectAdmin(options, io)
   const seen = options.wait ? await waitUntilOk(io, admin, options) : await admin.status()
   if (options.context !== undefined) return showCluster(io, admin, seen, options.context, options)
-  if (options.output === 'json') printJson(io, seen)
-  else io.stdout.write(statusText(seen, paintFor(io.stdout, io.env)))
+  const { output } = options
+  const text = (status: Status) => statusText(status, paintFor(io.stdout, io.env), output === 'wide', io.stdout.columns)
+  if (output === 'json' || output === 'yaml') printData(io, seen, output)
+  else if (options.watch) await watch(io, watchMs, async () => text(await admin.status()))
+  else io.stdout.write(text(seen))
   return notOk(seen, options).length === 0 ? 0 : 1
 }
 
@@ -59,11 +65,13 @@ async function showCluster(io: Io, admin: AdminClient, seen: Status, name: strin
     return fail(io, `there is no cluster "${name}"; there are ${known}`)
   }
   const services = (await admin.services()).filter(service => service.backends.some(b => b.cluster === name))
-  if (options.output === 'json') printJson(io, { ...cluster, uses: services.map(keyOf) })
+  const { output } = options
+  if (output === 'json' || output === 'yaml') printData(io, { ...cluster, uses: services.map(keyOf) }, output)
   else io.stdout.write(clusterText(cluster, services, seen, paintFor(io.stdout, io.env)))
   return cluster.link.state === 'live' ? 0 : 1
 }
 
+const watchMs = 2000
 const pauseMs = 500
 
 /** Polls until nothing is wrong or the timeout ends, and returns the last status. Prints what it waits for when that changes. */

@@ -6,7 +6,7 @@ import type { Problem } from '../model/error.ts'
 import type { PluginView } from '../model/views.ts'
 import type { Report } from '../runtime.ts'
 import { type Io, type Paint, paintFor, printable } from './terminal/io.ts'
-import { addOutputOption, type OutputOptions, printJson } from './terminal/output.ts'
+import { addOutputOption, type OutputOptions, printData } from './terminal/output.ts'
 import { count, table } from './terminal/table.ts'
 
 interface Options extends OutputOptions {
@@ -43,7 +43,7 @@ Examples:
 export async function validate(io: Io, { config: file, output }: Options, check: Check = checkLazily): Promise<number> {
   const findings = await examine(io, file, check)
   const problems = findings.faults.length + (findings.problems?.length ?? 0)
-  if (output === 'json') printJson(io, { file, good: problems === 0, ...findings })
+  if (output === 'json' || output === 'yaml') printData(io, { file, good: problems === 0, ...findings }, output)
   else io.stdout.write(findingsText(file, findings, paintFor(io.stdout, io.env)))
   return problems === 0 ? 0 : 1
 }

@@ -6,7 +6,7 @@ import type { AdminClient } from '../admin-client.ts'
 import { type Io, type Paint, paintFor } from '../terminal/io.ts'
 import { addOutputOption, fail, type OutputOptions, printData } from '../terminal/output.ts'
 import { bytesText, count, durationOf, fitted } from '../terminal/table.ts'
-import { pause, untilInterrupted } from '../terminal/wait.ts'
+import { watch } from '../terminal/watch.ts'
 import { addProcessOptions, findProcesses, type ProcessOptions, processHelp } from './processes.ts'
 
 const subjects = ['services', 'clusters', 'clients'] as const
@@ -76,25 +76,22 @@ async function top(io: Io, subject: Subject, options: Options): Promise<number> 
   // Without a terminal there is no place to refresh.
   if (!io.stdout.isTTY || options.output === 'json' || options.output === 'yaml') return stat(io, subject, options)
   const processes = await findProcesses(options, io)
-  const interrupted = untilInterrupted(io)
+  let code = 0
   try {
-    do {
+    await watch(io, seconds * 1000, async () => {
       const traffic = await trafficOf(io, processes.clients)
-      if (!traffic) return 1
+      if (!traffic) {
+        code = 1
+        return undefined
+      }
       const time = new Date(traffic.now).toISOString().slice(11, 19)
       const where =
         processes.clients.length > 1 ? count(processes.clients.length, 'process', 'processes') : traffic.node
       const title = `starlane top ${subject}, ${where}, ${time} UTC; Ctrl-C ends it\n\n`
-      const lines = (title + trafficText(io, traffic, subject, options))
-        .split('\n')
-        .slice(0, (io.stdout.rows ?? 25) - 1)
-      // Home, then each line with the rest of the old one removed, then all below: no flicker.
-      io.stdout.write(`\x1b[H${lines.join('\x1b[K\n')}\x1b[K\x1b[J`)
-    } while (await pause(seconds * 1000, interrupted))
-    io.stdout.write('\n')
-    return 0
+      return title + trafficText(io, traffic, subject, options)
+    })
+    return code
   } finally {
-    interrupted.dispose()
     processes.close()
   }
 }

@@ -1,16 +1,16 @@
 /** The text of `starlane status`, for all clusters or for one. */
 import type { BackendView, ClusterView, ComponentView, ServiceView, Status, TunnelView } from '../../model/views.ts'
 import type { Paint } from './io.ts'
-import { columns, count, durationOf, span, table } from './table.ts'
+import { columns, count, durationOf, fitted, span, table, wrapped } from './table.ts'
 
 /** All components, clusters and problems. */
-export function statusText(status: Status, paint: Paint): string {
+export function statusText(status: Status, paint: Paint, isWide = false, width?: number): string {
   const parts = [
     headline(status, paint),
-    components(status, paint),
-    clusters(status, paint),
+    components(status, paint, width),
+    clusters(status, paint, isWide, width),
     tunnels(status.clusters, status, paint),
-    problems(status, paint),
+    problems(status, paint, width),
   ]
   return parts.filter(part => part !== '').join('\n')
 }
@@ -51,24 +51,35 @@ function headline({ version, cluster, ready, stopping, startedAt, now, waiting }
 
 const componentPaint = { ok: 'good', warning: 'warn', error: 'bad', disabled: 'soft' } as const
 
-function components({ components }: Status, paint: Paint): string {
+function components({ components }: Status, paint: Paint, width: number | undefined): string {
   const mark = ({ state }: ComponentView) => paint(componentPaint[state], state === 'ok' ? 'OK' : state)
-  return columns(components.map(component => [component.name, mark(component), component.detail]))
+  const rows = components.map(component => [component.name, mark(component), component.detail])
+  const before =
+    Math.max(...components.map(({ name }) => name.length)) +
+    Math.max(...components.map(({ state }) => state.length)) +
+    4
+  if (width === undefined) return columns(rows)
+  return columns(
+    rows.flatMap(([name = '', state = '', detail = '']) =>
+      wrapped(detail, width - before).map((line, i) => (i === 0 ? [name, state, line] : ['', '', line])),
+    ),
+  )
 }
 
-function clusters(status: Status, paint: Paint): string {
-  const heads = ['CLUSTER', 'ID ', 'LINK', 'SERVICES ', 'GLOBAL ', 'BACKENDS ', 'CHANGED', 'SOURCE']
+function clusters(status: Status, paint: Paint, isWide: boolean, width: number | undefined): string {
+  const heads = ['CLUSTER', 'ID ', 'LINK', 'SERVICES ', ...(isWide ? ['GLOBAL '] : []), 'BACKENDS ', 'CHANGED']
+  if (isWide) heads.push('SOURCE')
   const rows = status.clusters.map(cluster => [
     cluster.local ? `${cluster.name} (local)` : cluster.name,
     idText(cluster),
     linkText(cluster, status, paint),
     String(cluster.services),
-    String(cluster.globalServices),
+    ...(isWide ? [String(cluster.globalServices)] : []),
     String(cluster.backends),
     changedText(cluster, status),
-    cluster.source,
+    ...(isWide ? [cluster.source] : []),
   ])
-  return table(heads, rows, head => paint('soft', head))
+  return fitted(heads, rows, isWide ? undefined : width, head => paint('soft', head))
 }
 
 /** The ways to the gateways of clusters that are reached through them; empty if there are none. */
@@ -114,8 +125,7 @@ function linkText({ link }: ClusterView, { now }: Status, paint: Paint): string 
   const stale = link.staleAt === undefined ? '' : `, stale in ${span(link.staleAt - now)}`
   const drop = link.dropAt === undefined ? '' : `, dropped in ${span(link.dropAt - now)}`
   const state = link.state === 'remembered' ? 'from memory' : link.state
-  const since =
-    link.state === 'remembered' ? `, last live ${span(now - link.since)} ago` : ` for ${span(now - link.since)}`
+  const since = link.state === 'remembered' ? `, live ${span(now - link.since)} ago` : ` ${span(now - link.since)}`
   return `${paint(linkPaint[link.state], state)}${since}${stale}${drop}`
 }
 
@@ -123,7 +133,7 @@ function changedText({ changedAt }: ClusterView, { now }: Status): string {
   return changedAt === undefined ? 'never' : `${span(now - changedAt)} ago`
 }
 
-function problems({ problems }: Status, paint: Paint): string {
+function problems({ problems }: Status, paint: Paint, width: number | undefined): string {
   if (problems.length === 0) return ''
   const errors = problems.filter(({ severity }) => severity === 'error').length
   const counts = [
@@ -132,7 +142,12 @@ function problems({ problems }: Status, paint: Paint): string {
   ]
   const list = problems.map(
     ({ severity, code, where, message }) =>
-      `  ${paint(severity === 'error' ? 'bad' : 'warn', severity)}  ${code}  ${where}\n    ${message}\n`,
+      `  ${paint(severity === 'error' ? 'bad' : 'warn', severity)}  ${code}  ${where}\n${wrapped(
+        message,
+        (width ?? Number.POSITIVE_INFINITY) - 4,
+      )
+        .map(line => `    ${line}\n`)
+        .join('')}`,
   )
   return `${counts.flat().join(', ')}:\n${list.join('')}`
 }

@@ -48,7 +48,7 @@ t.test('wrong usage exits with 2, and prints what is wrong and where the help is
       ['status', '--contxt', 'x'],
       /unknown option '--contxt'[\s\S]*Did you mean --context\?[\s\S]*See: starlane status --help/,
     ],
-    [['status', '-o', 'xml'], /Allowed choices are json/],
+    [['status', '-o', 'xml'], /Allowed choices are wide, yaml, json/],
     [['status', '--timeout', '5'], /"5" has no unit; write 5s or 5ms/],
     [['run'], /required option '-c, --config <file>'[\s\S]*See: starlane run --help/],
     [['explain'], /missing required argument 'service'/],

@@ -1,4 +1,5 @@
 /** The commands that show a running Starlane: their text, JSON, colours, exit codes and errors. */
+import assert from 'node:assert/strict'
 import { writeFileSync } from 'node:fs'
 import { createServer } from 'node:http'
 import type { AddressInfo } from 'node:net'
@@ -6,8 +7,9 @@ import { join } from 'node:path'
 import { stripVTControlCharacters } from 'node:util'
 import t from 'tap'
 import type { ServiceView, Status } from '../../../proxy/model/views.ts'
+import { eventually } from '../../support/eventually.ts'
 import { explanation, nameExplanation, services, status } from '../admin/fixture.ts'
-import { openStage, runLine } from './stage.ts'
+import { openStage, runLine, startLine } from './stage.ts'
 
 const fine: Status = {
   ...status,
@@ -32,10 +34,10 @@ Proxy    OK     4 listeners, 17 connections, 2 UDP sessions
 Health   OK     7 backends checked, 1 down, 1 ejected
 Plugins  OK     tenancy, affinity
 
-CLUSTER            ID  LINK                          SERVICES  GLOBAL  BACKENDS  CHANGED    SOURCE
-cluster-1 (local)   1  live for 3h                          5       3         4  12s ago    manifests conf/demo/cluster-1
-cluster-2           2  live for 3m20s                       9       2         3  1m35s ago  kubernetes kind-2
-cluster-3           3  lost for 42s, stale in 9m18s         2       1         2  2h ago     etcd /var/lib/cilium/clustermesh/cluster-3
+CLUSTER            ID  LINK                      SERVICES  BACKENDS  CHANGED
+cluster-1 (local)   1  live 3h                          5         4  12s ago
+cluster-2           2  live 3m20s                       9         3  1m35s ago
+cluster-3           3  lost 42s, stale in 9m18s         2         2  2h ago
 
 1 error, 1 warning:
   error  CLUSTER_LOST  cluster-3
@@ -55,7 +57,7 @@ t.test('status of one cluster shows which services use it, and exits by its link
     `\
 cluster-3, a remote cluster, id 3
 
-Link      lost for 42s, stale in 9m18s
+Link      lost 42s, stale in 9m18s
 Error     connect ECONNREFUSED 127.0.0.1:2379
 Source    etcd /var/lib/cilium/clustermesh/cluster-3
 Changed   2h ago
@@ -125,6 +127,22 @@ t.test('services are listed beside their backends', async t => {
   t.equal(
     out,
     `\
+SERVICE             FRONTEND              BACKEND                      HEALTH
+default/rebel-base  127.96.0.10:80        ● cluster-1/127.1.0.11:8080  up
+                                          · cluster-1/127.1.0.12:8080  ejected
+                                          · cluster-1/127.1.0.13:8080  terminating
+                                          ● cluster-2/127.2.0.11:8080  up
+                                          · cluster-2/127.2.0.12:8080  down
+                                          ● cluster-3/127.3.0.11:8080  unknown
+empire/deathstar    127.96.0.20:443       ● cluster-1/127.1.0.21:8443  up
+                    127.96.0.20:5000/UDP  · cluster-2/127.2.0.21:8443  up
+                                          ● cluster-3/127.3.0.21:5000  unknown
+jedi/holocron       headless              none
+`,
+  )
+  t.equal(
+    (await run('services -o wide')).out,
+    `\
 SERVICE             FRONTEND                    BACKEND              CLUSTER    STATE        HEALTH   FLOWS
 default/rebel-base  127.96.0.10:80/TCP http     127.1.0.11:8080/TCP  cluster-1  active       up       ●
                                                 127.1.0.12:8080/TCP  cluster-1  active       ejected  ·
@@ -140,6 +158,59 @@ jedi/holocron       headless                    none
   )
   const none = await openStage(t, { services: () => [] })
   t.equal((await none.run('services')).out, 'There are no services.\n')
+})
+
+t.test('services by namespace, by condition, as names and as YAML', async t => {
+  const { run } = await openStage(t)
+  t.equal((await run('services -o name')).out, 'default/rebel-base\nempire/deathstar\njedi/holocron\n')
+  t.equal((await run('services -n empire -o name')).out, 'empire/deathstar\n')
+  t.equal((await run('services --unhealthy -o name')).out, 'default/rebel-base\n')
+  t.equal(
+    (await run('services -n empire --unhealthy')).out,
+    'No service in empire is unreachable, reduced or without backends.\n',
+  )
+  t.equal((await run('services -n none')).out, 'There are no services in none.\n')
+  t.match((await run('services deathstar -n empire')).out, /^empire\/deathstar\n/)
+  t.match((await run('services rebel-base')).out, /^Condition {2}reduced: 2 of 6 backends: 1 ejected, 1 down$/m)
+  t.match((await run('services -n empire -o yaml')).out, /^- namespace: empire\n {2}name: deathstar\n/)
+  t.match((await run('explain rebel-base -o yaml')).out, /^namespace: default\n/)
+})
+
+t.test('an open circuit breaker is a note in the list', async t => {
+  const [service] = services as readonly [ServiceView]
+  const backends = service.backends.map((backend, i) => ({
+    ...backend,
+    notes: { 'circuit-breaker': { state: i === 0 ? 'open' : 'closed' } },
+  }))
+  const { run } = await openStage(t, { services: () => [{ ...service, backends }] })
+  const { out } = await run('services')
+  t.match(out, / HEALTH +NOTES\n.* up +circuit-breaker open\n/)
+  t.equal(out.match(/circuit-breaker/g)?.length, 1, 'a closed one says nothing')
+})
+
+t.test('status, services and top fit in 80 columns', async t => {
+  const detail = 'tcp checks every 2-8 s of 300 addresses, 20 left out for traffic; 10 backends down, 20 ejected'
+  const { run } = await openStage(t, {
+    status: () => ({ ...status, components: [{ name: 'Health', state: 'ok', detail }] }),
+  })
+  for (const line of ['status', 'services -n default']) {
+    const { out } = await run(line, { columns: 80, isTTY: true })
+    for (const each of stripVTControlCharacters(out).split('\n')) t.ok(each.length <= 80, each)
+  }
+})
+
+t.test('--watch shows it again in place, and elsewhere when it has changed', async t => {
+  let asked = 0
+  const stage = await openStage(t, { services: () => (asked++ < 2 ? services : []) })
+  const env = { STARLANE_ADMIN: stage.admin }
+  const piped = startLine(['services', '--watch'], { env })
+  await eventually(() => assert.match(piped.said.out, /jedi\/holocron[\s\S]*\n\nThere are no services\.\n$/), 10_000)
+  piped.signal('SIGINT')
+  t.equal((await piped.ended).code, 0)
+  const shown = startLine(['status', '--watch'], { env, isTTY: true, columns: 80 })
+  await eventually(() => assert.ok(shown.said.out.startsWith('\x1b[H')))
+  shown.signal('SIGINT')
+  t.equal((await shown.ended).code, 1, 'as status without --watch')
 })
 
 t.test('one service is shown with its settings and all columns of its backends', async t => {
