@@ -16,6 +16,9 @@ interface Options extends AdminOptions, OutputOptions {
   readonly wait?: boolean
   readonly strict?: boolean
   readonly watch?: boolean
+  readonly all?: boolean
+  readonly kubeconfig?: string
+  readonly kubeContext: readonly string[]
   readonly timeout: number
 }
 
@@ -24,6 +27,13 @@ export function statusCommand(io: Io, end: (code: number) => void): Command {
     .summary('show what works and what does not')
     .description('Shows the state of each component and of the link to each cluster, and lists problems.')
     .option('--context <cluster>', 'show one cluster in detail')
+    .option('--all', 'show what is installed in Kubernetes instead: components, images, nodes and Pods')
+    .option('--kubeconfig <file>', 'for --all (default: $KUBECONFIG, else ~/.kube/config)')
+    .option(
+      '--kube-context <context...>',
+      'for --all, the clusters (default: those of --config, else the current context)',
+      [],
+    )
     .option('--wait', 'wait until it is ready and there is no error')
     .option('-w, --watch', 'show it again every 2 s, until Ctrl-C')
     .option('--strict', 'count warnings as errors')
@@ -38,15 +48,17 @@ export function statusCommand(io: Io, end: (code: number) => void): Command {
 const examples = `
 Exits with 1 while it is not ready or there is an error: a service that no client can reach, a lost cluster, DNS or a
 listener that is not bound. Warnings (a service that is reduced, a typo in an annotation, a certificate that ends soon)
-change the exit code only with --strict. With --context the link of that cluster decides alone.
+change the exit code only with --strict; with --all, different images are a warning. With --context the link of that cluster decides alone.
 
 Examples:
   starlane status
   starlane status --wait --timeout 2m && npm test
   starlane status --context cluster-2
+  starlane status --all --kube-context kind-1 kind-2
   starlane status -o json | jq '.clusters[] | {name, link}'`
 
 async function status(io: Io, options: Options): Promise<number> {
+  if (options.all) return (await import('./see/deployment.ts')).deploymentStatus(io, options)
   const admin = await connectAdmin(options, io)
   const seen = options.wait ? await waitUntilOk(io, admin, options) : await admin.status()
   if (options.context !== undefined) return showCluster(io, admin, seen, options.context, options)

@@ -14,7 +14,7 @@ export interface ProcessOptions extends AdminOptions {
   readonly context: readonly string[]
 }
 
-const defaultSelector = 'app.kubernetes.io/name=starlane'
+const defaultSelector = 'starlane.dev/component'
 const defaultPort = 9911
 
 export function addProcessOptions(command: Command): Command {

@@ -171,7 +171,7 @@ esac
     err: /^starlane: starlane\/starlane-b: kubectl port-forward: error: unable to forward port\n/,
   })
   const said = readFileSync(join(folder, 'said'), 'utf8')
-  t.match(said, /--context kind-1 get pods --all-namespaces -l app\.kubernetes\.io\/name=starlane/)
+  t.match(said, /--context kind-1 get pods --all-namespaces -l starlane\.dev\/component /)
   t.match(said, /--context kind-1 port-forward -n starlane pod\/starlane-a :9911/)
   writeFileSync(join(folder, 'pods.json'), '{"items":[]}')
   t.match(await runLine(['observe', '--all']), { code: 1, err: /no running Pod in the current context has the label/ })

@@ -1,7 +1,7 @@
 /** `starlane man`: the manual page, made of the help of all commands, in the language of man(7). */
 import { Command, type Help } from 'commander'
-import type { Io } from './terminal/io.ts'
-import { version } from './version.ts'
+import type { Io } from '../terminal/io.ts'
+import { version } from '../version.ts'
 
 export function manCommand(io: Io, end: (code: number) => void, program: () => Command): Command {
   return new Command('man')

@@ -1,7 +1,7 @@
 /** `starlane completion` prints a script for a shell, which asks `starlane complete` for the words that may come next. */
 import { Argument, Command } from 'commander'
-import { AdminClient, defaultAddress } from './admin-client.ts'
-import type { Io } from './terminal/io.ts'
+import { AdminClient, defaultAddress } from '../admin-client.ts'
+import type { Io } from '../terminal/io.ts'
 
 const shells = ['bash', 'zsh', 'fish'] as const
 type Shell = (typeof shells)[number]
