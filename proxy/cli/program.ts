@@ -17,6 +17,7 @@ import { servicesCommand } from './services.ts'
 import { completeCommand, completionCommand } from './shell/complete.ts'
 import { manCommand } from './shell/man.ts'
 import { statusCommand } from './status.ts'
+import { fitHelp } from './terminal/help-text.ts'
 import { type Io, paintFor } from './terminal/io.ts'
 import { fail } from './terminal/output.ts'
 import { validateCommand } from './validate.ts'
@@ -95,21 +96,24 @@ function createProgram(io: Io, end: (code: number) => void): Command {
   return program
 }
 
+const helpWidth = 100
+
 /** Settings that all commands share. Commander passes them on only to subcommands that it creates itself. */
 function settle(command: Command, io: Io, before = ''): void {
   const paint = paintFor(io.stdout, io.env)
   const path = `${before}${command.name()}`
+  const width = Math.min(io.stdout.columns ?? helpWidth, helpWidth)
   command
     .helpOption('-h, --help', 'print this help')
     .exitOverride()
     .showHelpAfterError(`See: ${path} --help`)
     .configureOutput({
-      writeOut: text => io.stdout.write(text),
+      writeOut: text => io.stdout.write(fitHelp(text, width)),
       writeErr: text => io.stderr.write(text),
       outputError: (text, write) => write(text.replace(/^error: /, 'starlane: ')),
       // `paint` decides about colours; commander would strip them.
       getOutHasColors: () => true,
-      getOutHelpWidth: () => 100,
+      getOutHelpWidth: () => width,
       getErrHelpWidth: () => 100,
     })
     .configureHelp({ styleTitle: text => paint('strong', text) })

@@ -18,7 +18,7 @@ interface Options extends AdminOptions, OutputOptions {
   readonly watch?: boolean
   readonly all?: boolean
   readonly kubeconfig?: string
-  readonly kubeContext: readonly string[]
+  readonly kubeContext?: readonly string[]
   readonly timeout: number
 }
 
@@ -32,7 +32,6 @@ export function statusCommand(io: Io, end: (code: number) => void): Command {
     .option(
       '--kube-context <context...>',
       'for --all, the clusters (default: those of --config, else the current context)',
-      [],
     )
     .option('--wait', 'wait until it is ready and there is no error')
     .option('-w, --watch', 'show it again every 2 s, until Ctrl-C')

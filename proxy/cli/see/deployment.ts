@@ -7,7 +7,7 @@ import { columns, count, table, wrapped } from '../terminal/table.ts'
 
 export interface DeploymentOptions extends OutputOptions {
   readonly kubeconfig?: string
-  readonly kubeContext: readonly string[]
+  readonly kubeContext?: readonly string[]
   readonly config?: string
   readonly strict?: boolean
 }
@@ -41,7 +41,10 @@ interface Target {
 }
 
 /** The contexts that are named, else the clusters of the configuration that are API servers, else the current context. */
-async function targetsOf(io: Io, { kubeconfig, kubeContext, config }: DeploymentOptions): Promise<readonly Target[]> {
+async function targetsOf(
+  io: Io,
+  { kubeconfig, kubeContext = [], config }: DeploymentOptions,
+): Promise<readonly Target[]> {
   if (kubeContext.length > 0) return kubeContext.map(context => ({ kubeconfig, context }))
   if (config === undefined) return [{ kubeconfig, context: undefined }]
   const { loadConfig } = await import('../../config/load.ts')

@@ -14,13 +14,13 @@ import { addProcessOptions, findProcesses, type ProcessOptions, processHelp } fr
 
 interface Options extends ProcessOptions {
   readonly follow?: boolean
-  readonly service: readonly string[]
+  readonly service?: readonly string[]
   readonly namespace?: string
-  readonly from: readonly string[]
-  readonly to: readonly string[]
-  readonly cluster: readonly string[]
-  readonly verdict: readonly string[]
-  readonly kind: readonly string[]
+  readonly from?: readonly string[]
+  readonly to?: readonly string[]
+  readonly cluster?: readonly string[]
+  readonly verdict?: readonly string[]
+  readonly kind?: readonly string[]
   readonly dns?: boolean
   readonly last?: string
   readonly since?: string
@@ -33,13 +33,13 @@ export function observeCommand(io: Io, end: (code: number) => void): Command {
     .summary('show flows: who talked to what, and how it ended')
     .description('Shows the latest connections, UDP sessions and DNS questions, or with -f each one as it passes.')
     .option('-f, --follow', 'go on with flows as they pass, until Ctrl-C')
-    .option('--service <service...>', 'NAMESPACE/NAME, NAME for default/NAME, or NAMESPACE/*', [])
+    .option('--service <service...>', 'NAMESPACE/NAME, NAME for default/NAME, or NAMESPACE/*')
     .option('-n, --namespace <namespace>', 'services of this namespace; also the namespace of names without one')
-    .option('--from <client...>', 'an address, a range, NAMESPACE/POD (or its beginning) or NAMESPACE/', [])
-    .option('--to <backend...>', 'the same, of backends; an address may also be a frontend', [])
-    .option('--cluster <cluster...>', 'flows to backends of this cluster', [])
-    .option('--verdict <verdict...>', 'forwarded, refused, failed or cancelled', [])
-    .option('--kind <kind...>', 'connection, session or question', [])
+    .option('--from <client...>', 'an address, a range, NAMESPACE/POD (or its beginning) or NAMESPACE/')
+    .option('--to <backend...>', 'the same, of backends; an address may also be a frontend')
+    .option('--cluster <cluster...>', 'flows to backends of this cluster')
+    .option('--verdict <verdict...>', 'forwarded, refused, failed or cancelled')
+    .option('--kind <kind...>', 'connection, session or question')
     .option('--dns', 'only DNS questions')
     .addOption(new Option('--last <count>', 'the last so many (default: 20; with -f none)').conflicts('since'))
     .option('--since <duration>', 'those that began in this time: 5m')
@@ -82,12 +82,23 @@ async function observe(io: Io, options: Options): Promise<number> {
   }
 }
 
-function queryOf({ service, namespace, from, to, cluster, verdict, kind, dns, last, since }: Options): URLSearchParams {
+function queryOf({
+  service = [],
+  namespace,
+  from,
+  to,
+  cluster,
+  verdict,
+  kind,
+  dns,
+  last,
+  since,
+}: Options): URLSearchParams {
   const query = new URLSearchParams()
   const inNamespace = (name: string) => (namespace === undefined || name.includes('/') ? name : `${namespace}/${name}`)
   const services = service.length === 0 && namespace !== undefined ? [`${namespace}/*`] : service.map(inNamespace)
   const lists = { service: services, from, to, cluster, verdict, kind }
-  for (const [name, values] of Object.entries(lists)) for (const value of values) query.append(name, value)
+  for (const [name, values] of Object.entries(lists)) for (const value of values ?? []) query.append(name, value)
   if (dns) query.set('dns', 'true')
   if (last !== undefined) query.set('last', last)
   if (since !== undefined) query.set('since', since)

@@ -11,7 +11,7 @@ import type { Io } from '../terminal/io.ts'
 export interface ProcessOptions extends AdminOptions {
   readonly all?: boolean
   readonly selector: string
-  readonly context: readonly string[]
+  readonly context?: readonly string[]
 }
 
 const defaultSelector = 'starlane.dev/component'
@@ -21,7 +21,7 @@ export function addProcessOptions(command: Command): Command {
   return addAdminOptions(command)
     .option('--all', 'ask every Starlane: those of --admin, or else the Pods with the label')
     .option('--selector <label>', 'the label of the Pods, for --all', defaultSelector)
-    .option('--context <context...>', 'contexts of the kubeconfig in which to look for Pods', [])
+    .option('--context <context...>', 'contexts of the kubeconfig in which to look for Pods')
 }
 
 export const processHelp = `
@@ -69,7 +69,7 @@ interface Pod {
   readonly name: string
 }
 
-async function forwarded({ selector, context }: ProcessOptions, io: Io): Promise<Processes> {
+async function forwarded({ selector, context = [] }: ProcessOptions, io: Io): Promise<Processes> {
   const contexts = context.length > 0 ? context : [undefined]
   const pods = (await Promise.all(contexts.map(each => podsOf(each, selector)))).flat()
   if (pods.length === 0) {
