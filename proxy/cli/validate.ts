@@ -2,7 +2,7 @@
 import { Command } from 'commander'
 import { ConfigError, type ConfigFault, faultText } from '../config/error.ts'
 import type { Loaded } from '../config/load.ts'
-import type { Problem } from '../model/error.ts'
+import type { Problem, Severity } from '../model/error.ts'
 import type { PluginView } from '../model/views.ts'
 import type { Report } from '../runtime.ts'
 import { type Io, type Paint, paintFor, printable } from './terminal/io.ts'
@@ -24,7 +24,7 @@ export function validateCommand(io: Io, end: (code: number) => void): Command {
     .summary('check a configuration, its manifests and its plugins')
     .description(
       'Reads a configuration and every manifest and plugin it names, and lists all problems. It binds no address and ' +
-        'opens no connection: API servers and etcd are not read.',
+        'opens no connection: of API servers and etcd only the kubeconfigs, client files and certificates on this machine are checked.',
     )
     .requiredOption('-c, --config <file>', 'the configuration')
   return addOutputOption(command)
@@ -43,15 +43,29 @@ Examples:
 export async function validate(io: Io, { config: file, output }: Options, check: Check = checkLazily): Promise<number> {
   const findings = await examine(io, file, check)
   const problems = findings.faults.length + (findings.problems?.length ?? 0)
-  if (output === 'json' || output === 'yaml') printData(io, { file, good: problems === 0, ...findings }, output)
+  if (output === 'json' || output === 'yaml') printData(io, formOf(file, findings), output)
   else io.stdout.write(findingsText(file, findings, paintFor(io.stdout, io.env)))
   return problems === 0 ? 0 : 1
 }
 
-type Check = (loaded: Loaded) => Promise<Report>
+/** One form, whatever was found: a fault of the file is an error, and clusters and chain are empty then. */
+function formOf(file: string, { faults, warnings, problems = [], clusters = [], chain = [] }: Findings): object {
+  const ofFile = (severity: Severity) => (fault: ConfigFault) => {
+    const { code, place, path, message } = fault
+    return { severity, code, where: place, message: path === '' ? message : `${path}: ${message}` }
+  }
+  const found = [
+    ...faults.map(ofFile('error')),
+    ...problems.map(problem => ({ severity: 'error' as const, ...problem })),
+    ...warnings.map(ofFile('warning')),
+  ]
+  return { file, good: faults.length + problems.length === 0, problems: found, clusters, chain }
+}
+
+type Check = (loaded: Loaded, env: Io['env']) => Promise<Report>
 
 /** Imports the runtime only for a file without faults, because it is most of the program. */
-const checkLazily: Check = async loaded => (await import('../runtime.ts')).validate(loaded)
+const checkLazily: Check = async (loaded, env) => (await import('../runtime.ts')).validate(loaded, env)
 
 async function examine(io: Io, file: string, check: Check): Promise<Findings> {
   const { loadConfig } = await import('../config/load.ts')
@@ -62,7 +76,7 @@ async function examine(io: Io, file: string, check: Check): Promise<Findings> {
     if (error instanceof ConfigError) return { faults: error.faults, warnings: [] }
     throw error
   }
-  return { faults: [], warnings: loaded.warnings, ...(await check(loaded)) }
+  return { faults: [], warnings: loaded.warnings, ...(await check(loaded, io.env)) }
 }
 
 function findingsText(file: string, findings: Findings, paint: Paint): string {

@@ -4,6 +4,7 @@ import type { Problem } from '../model/error.ts'
 import type { PluginView } from '../model/views.ts'
 import { sourceText } from './cluster-sources.ts'
 import { readOffline } from './offline.ts'
+import { localProblems } from './status/local-checks.ts'
 import { pluginsOf } from './views.ts'
 
 export interface Report {
@@ -21,7 +22,11 @@ export interface Report {
   readonly problems: readonly Problem[]
 }
 
-export async function validate(loaded: Loaded): Promise<Report> {
+/** `env`: for `KUBECONFIG` and `HOME`. */
+export async function validate(
+  loaded: Loaded,
+  env: Readonly<Record<string, string | undefined>> = {},
+): Promise<Report> {
   const offline = await readOffline(loaded)
   const { mesh, admission, chain, errors, unread } = offline
   const report: Report = {
@@ -32,6 +37,7 @@ export async function validate(loaded: Loaded): Promise<Report> {
     chain: pluginsOf(chain),
     problems: [
       ...unread,
+      ...(await localProblems(loaded.config, env)),
       ...mesh.problems(),
       ...admission.problems(),
       ...errors.map(problemOf),

@@ -102,10 +102,17 @@ t.test('problems of manifests and plugins give exit code 1, warnings do not', as
 t.test('-o json has the same, for programs', async t => {
   const { code, out } = await check(t, { output: 'json' })
   t.equal(code, 0)
-  const { good, faults, warnings, ...rest } = JSON.parse(out)
-  t.same({ good, faults, warnings }, { good: true, faults: [], warnings: [] })
-  t.match(rest, report)
+  t.match(JSON.parse(out), { good: true, ...report })
   const faulty = await check(t, { output: 'json', conf: 'cluster: [\n' })
   t.equal(faulty.code, 1)
-  t.match(JSON.parse(faulty.out), { good: false, faults: [{ code: 'CONF_FILE', place: /starlane\.yaml:\d/ }] })
+  t.match(JSON.parse(faulty.out), {
+    good: false,
+    problems: [{ severity: 'error', code: 'CONF_FILE', where: /starlane\.yaml:\d/, message: /./ }],
+    clusters: [],
+    chain: [],
+  })
+  const conf =
+    'cluster: one\nclusters: [{ name: one, id: 1, source: { manifests: . } }]\nadmin: { listen: 0.0.0.0:9911 }\n'
+  const warned = await check(t, { output: 'json', conf })
+  t.match(JSON.parse(warned.out), { good: true, problems: [{ severity: 'warning', message: /^admin\.listen: / }] })
 })
