@@ -244,7 +244,7 @@ class Starlane implements Runtime {
       directory: this.#mesh.directory,
       workloads: this.#workloads,
       dns: () => this.#names.responder.address,
-      route: () => 'direct',
+      route: cluster => this.#config.clusters.find(({ name }) => name === cluster)?.route ?? 'direct',
     })
     const { recorder, counts } = this.#recording
     this.#chain = createChain({

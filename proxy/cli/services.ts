@@ -106,9 +106,11 @@ function overview(services: readonly ServiceView[], io: Io, isWide: boolean, pai
   return fitted(heads, rows, isWide ? undefined : io.stdout.columns, head => paint('soft', head))
 }
 
-/** A closed breaker says nothing. */
+/** A closed breaker and an open tunnel say nothing. */
 function notesText({ notes = {} }: BackendView): string {
-  const told = Object.entries(notes).filter(([, { state, detail }]) => state !== 'closed' || detail !== undefined)
+  const told = Object.entries(notes).filter(([by, { state, detail }]) =>
+    by === 'tunnel' ? state !== 'open' : state !== 'closed' || detail !== undefined,
+  )
   return told.map(([plugin, { state }]) => `${plugin} ${state}`).join(', ')
 }
 

@@ -194,7 +194,7 @@ export interface BackendView {
   readonly weight: number
   readonly node?: string
   readonly zone?: string
-  /** What plugins have to say about it, by the name of the plugin. */
+  /** What plugins have to say about it, by the name of the plugin; `tunnel`: the way through its cluster's gateways. */
   readonly notes?: Readonly<Record<string, BackendNote>>
 }
 

@@ -2,13 +2,14 @@
 import type { Chain } from '../chain/chain.ts'
 import type { Backend } from '../model/backend.ts'
 import { type GlobalService, proxyNameOf, type Settings } from '../model/service.ts'
-import type { BackendView, ServiceView } from '../model/views.ts'
+import type { BackendView, ServiceView, TunnelView } from '../model/views.ts'
 import { conditionOf } from './status/conditions.ts'
 
 export function serviceView(
   service: GlobalService,
   chain: Chain,
   isRefusing: (frontendKey: string) => boolean,
+  tunnelsTo: (cluster: string) => readonly TunnelView[] | undefined = () => undefined,
 ): ServiceView {
   const selected = chain.selected(service)
   const { namespace, name, settings, frontends, backends, parked, changedAt, local } = service
@@ -29,10 +30,22 @@ export function serviceView(
       ...(isRefusing(key) ? { refusing: true as const } : {}),
     })),
     backends: [...backends, ...parked].map(backend =>
-      backendView(backend, selected.has(backend.key), chain.notes(service, backend)),
+      backendView(backend, selected.has(backend.key), {
+        ...chain.notes(service, backend),
+        ...tunnelNote(tunnelsTo(backend.cluster)),
+      }),
     ),
     changedAt,
   }
+}
+
+/** The way to a backend behind gateways is as good as its best tunnel. */
+function tunnelNote(tunnels: readonly TunnelView[] | undefined): NonNullable<BackendView['notes']> {
+  if (!tunnels) return {}
+  const order: readonly TunnelView['state'][] = ['open', 'connecting', 'suspect', 'lost']
+  const [best] = tunnels.toSorted((a, b) => order.indexOf(a.state) - order.indexOf(b.state))
+  if (!best) return { tunnel: { state: 'lost', detail: 'no gateway is known' } }
+  return { tunnel: { state: best.state, detail: [best.gateway, best.error].filter(Boolean).join(': ') } }
 }
 
 function settingsView(settings: Settings): ServiceView['settings'] {

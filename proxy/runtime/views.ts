@@ -100,8 +100,13 @@ export function createViews({ parts, version, startedAt, instance, clock, metric
   }
 }
 
-function viewOf(service: GlobalService, { chain, proxy }: RunningParts): ServiceView {
-  return serviceView(service, chain, key => proxy.isRefusing(key))
+function viewOf(service: GlobalService, { chain, proxy, tunnelling }: RunningParts): ServiceView {
+  return serviceView(
+    service,
+    chain,
+    key => proxy.isRefusing(key),
+    cluster => tunnelling.tunnels(cluster),
+  )
 }
 
 function byName(a: GlobalService, b: GlobalService): number {

@@ -75,6 +75,10 @@ for (const engine of process.env.STARLANE_NATIVE === '0' ? ['streams'] : ['auto'
     const views = here.status().clusters.find(({ name }) => name === 'cluster-2')?.tunnels
     t.match(views, [{ gateway, state: 'open', tunnels: 1, certificate: { id: idOf('cluster-2', 'gateway') } }])
     t.match(there.status().gateway, { clusters: [{ cluster: 'cluster-1' }] })
+    t.match(noteOf(here, pod), { state: 'open', detail: gateway })
+    const { admin } = await here.runtime().ready
+    const flows = await (await fetch(`http://${admin}/v1/flows?cluster=cluster-2&last=1`)).text()
+    t.match(JSON.parse(flows), { flow: { starlane: { route: 'tunnel', backend: /^cluster-2\// } } })
     t.match(
       statusText(here.status(), (_style, text) => text),
       /CLUSTER +GATEWAY +STATE .*\ncluster-2 +127\.0\.0\.1:\d+ +open for \S+ +1 +\d+ +[\d.]+ms +valid for 23h/,
@@ -164,6 +168,7 @@ t.test('without a gateway that answers, its backends are down and the local ones
   await here.start()
   await eventually(() => assert.equal(healthOf(here, pod), 'down'))
   t.same(await tally(10, vip), { one: 10 })
+  t.match(noteOf(here, pod), { state: 'lost', detail: /^127\.0\.0\.1:9: .*ECONNREFUSED/ })
   const { problems, components } = here.status()
   t.match(
     problems.filter(({ code }) => code === 'TUNNEL'),
@@ -174,6 +179,11 @@ t.test('without a gateway that answers, its backends are down and the local ones
     { state: 'error', detail: /0\/1 clusters reached; not: cluster-2/ },
   )
 })
+
+function noteOf(world: Awaited<ReturnType<typeof createWorld>>, address: string): unknown {
+  const service = world.runtime().service('default', 'rebel-base')
+  return service?.backends.find(backend => backend.address === address)?.notes?.tunnel
+}
 
 function healthOf(world: Awaited<ReturnType<typeof createWorld>>, address: string): string | undefined {
   const service = world.runtime().service('default', 'rebel-base')
