@@ -38,7 +38,9 @@ export async function silence({ engine, perSecond, said }: SilenceOptions): Prom
     stage.declare('tcp', { 'cluster-1': local, 'cluster-2': remote })
     await stage.run().logged('ready')
     const inUse = () => servers.reduce((sum, { accepted }) => sum + accepted, 0)
-    const flows = await hold(stage, inUse)
+    // Checks connect as well, but do not stay.
+    const open = () => servers.reduce((sum, { sockets }) => sum + sockets.size, 0)
+    const flows = await hold(stage, open)
     const before = connections(stage.tcp, perSecond)
     await sleep(1000)
     drop(remote)
@@ -85,17 +87,18 @@ export async function silence({ engine, perSecond, said }: SilenceOptions): Prom
 }
 
 /** Connections to backends of the remote cluster. */
-async function hold(stage: Stage, inUse: () => number) {
+async function hold(stage: Stage, open: () => number) {
   const flows = []
   while (flows.length < held) {
-    const before = inUse()
+    const before = open()
     const socket = connect(stage.tcp)
     socket.on('error', () => {})
     await new Promise(resolve => {
       socket.once('data', resolve)
       socket.write('.')
     })
-    if (inUse() > before) flows.push(socket)
+    await sleep(50)
+    if (open() > before) flows.push(socket)
     else socket.destroy()
   }
   return flows
