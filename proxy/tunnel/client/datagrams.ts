@@ -13,6 +13,9 @@ export class DatagramStream implements TunnelDatagrams {
   readonly #giveUp: () => void
   #waiting: Uint8Array[] | undefined = []
   #stream: ClientHttp2Stream | undefined
+  /** The only datagram sent, until there is an answer: where it is refused, it goes to the next backend. */
+  #only: Uint8Array | undefined
+  #sent = 0
   #over = false
 
   /** `ask` sends the request; its answer comes to {@link answered} or {@link failed}. */
@@ -28,7 +31,9 @@ export class DatagramStream implements TunnelDatagrams {
       if (this.#waiting.length < maxWaiting) this.#waiting.push(Uint8Array.from(message))
       return
     }
-    if (this.#stream && this.#stream.writableLength <= maxQueued) this.#stream.write(encodeDatagram(message))
+    if (!this.#stream || this.#stream.writableLength > maxQueued) return
+    this.#only = this.#sent++ === 0 ? Uint8Array.from(message) : undefined
+    this.#stream.write(encodeDatagram(message))
   }
 
   close(): void {
@@ -42,6 +47,7 @@ export class DatagramStream implements TunnelDatagrams {
   answered(stream: ClientHttp2Stream): void {
     this.#stream = stream
     const reader = new DatagramReader(payload => {
+      this.#only = undefined
       if (!this.#over) this.#events.replied(payload)
     })
     stream.on('data', (chunk: Buffer) => {
@@ -58,7 +64,12 @@ export class DatagramStream implements TunnelDatagrams {
   failed(error: Error): void {
     if (this.#over) return
     this.#over = true
-    this.#events.failed(error, this.#waiting ?? [])
+    this.#events.failed(error, this.#waiting ?? this.#refused())
+  }
+
+  /** What has reached no program: the gateway resets the stream with this code when the backend's host has refused it. */
+  #refused(): readonly Uint8Array[] {
+    return this.#only && this.#stream?.rstCode === constants.NGHTTP2_INTERNAL_ERROR ? [this.#only] : []
   }
 
   #fail(stream: ClientHttp2Stream, code: string, message: string): void {

@@ -262,7 +262,7 @@ export function faultSuite(t: Test, { create, source, export: name, accepts, alo
     t.same(report.refusals, answered < 300 ? ['limit'] : [])
   })
 
-  t.test('while others have taken every descriptor, clients are told, and later ones are served', async t => {
+  t.test('while others have taken every descriptor, clients are told, and later ones are served', { skip }, async t => {
     const { backend } = await tcpBackend(t, echo)
     const port = await freePort('127.77.0.8')
     const script = fileURLToPath(new URL('child.ts', import.meta.url))

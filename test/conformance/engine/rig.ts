@@ -30,6 +30,8 @@ export interface EngineUnderTest extends EngineInChild {
   readonly holds?: number
   /** How many bytes four transfers may move during one round trip of a small message; by default 6 MiB. */
   readonly perRoundTrip?: number
+  /** Whether the only datagram of a session goes to the next backend when it is refused; by default it does. */
+  readonly resends?: boolean
   /** False where something else in its process opens sockets for each flow. */
   readonly alone?: boolean
   /** Whether clients can wait to be accepted until there is a descriptor for their dial. */

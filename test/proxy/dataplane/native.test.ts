@@ -7,14 +7,13 @@ import { Worker } from 'node:worker_threads'
 import t, { type Test } from 'tap'
 import type { EngineParts } from '../../../proxy/dataplane/engine.ts'
 import { loadAddon, type NativeAddon } from '../../../proxy/dataplane/native/addon.ts'
-import { createNativeEngineWith } from '../../../proxy/dataplane/native/engine.ts'
-import { pending } from '../../../proxy/dataplane/native/rings.ts'
 import { engineConformance } from '../../conformance/engine/engine.ts'
 import { Rig } from '../../conformance/engine/rig.ts'
 import { clientOf, echo, ending, freePort, hashOf, pattern, tcpBackend } from '../../support/backend.ts'
 import { eventually } from '../../support/eventually.ts'
 import { blackhole } from '../../support/faults.ts'
 import { backend as backendOf } from '../../support/model.ts'
+import { createPaced } from '../../support/paced-engine.ts'
 import { program } from '../../support/programs/program.ts'
 
 const mebibyte = 1024 * 1024
@@ -204,26 +203,4 @@ function built(): NativeAddon | undefined {
   } catch {
     return undefined
   }
-}
-
-/** A clock moved by hand can run ahead of the pump's thread, so each of its ticks waits until the pump has taken the commands. */
-function createPaced({ Pump }: NativeAddon, parts: EngineParts) {
-  let memory: ArrayBuffer | undefined
-  const seen: Pick<NativeAddon, 'Pump'> = {
-    Pump: class extends Pump {
-      constructor(...given: ConstructorParameters<NativeAddon['Pump']>) {
-        super(...given)
-        memory = this.memory
-      }
-    },
-  }
-  const moment = new Int32Array(new SharedArrayBuffer(4))
-  const every = (ms: number, run: () => void) =>
-    parts.clock.every(ms, () => {
-      run()
-      while (memory && pending(memory) > 0) Atomics.wait(moment, 0, 0, 0.1)
-    })
-  const { now, wall, after } = parts.clock
-  const clock = { now: now.bind(parts.clock), wall: wall.bind(parts.clock), after: after.bind(parts.clock), every }
-  return createNativeEngineWith(seen, { ...parts, clock })
 }

@@ -6,7 +6,7 @@ import { mkdtempSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import type { Engine, EngineParts } from '../../../proxy/dataplane/engine.ts'
-import { createNativeEngine } from '../../../proxy/dataplane/native/engine.ts'
+import { loadAddon } from '../../../proxy/dataplane/native/addon.ts'
 import { createStreamsEngine } from '../../../proxy/dataplane/streams/engine.ts'
 import type { Protocol } from '../../../proxy/model/address.ts'
 import { silentLog } from '../../../proxy/model/log.ts'
@@ -20,6 +20,7 @@ import type { Target } from '../../../proxy/tunnel/wire/target.ts'
 import { FakeChooser } from '../chooser.ts'
 import { eventually } from '../eventually.ts'
 import { backend, clusterService, FakeDirectory, globalService } from '../model.ts'
+import { createPaced } from '../paced-engine.ts'
 import { folderFor, idOf, TunnelAuthority } from './certificates.ts'
 import { gatewayOptions } from './rig.ts'
 
@@ -88,7 +89,7 @@ export function createTunnelledStreams(parts: EngineParts): Engine {
 }
 
 export function createTunnelledNative(parts: EngineParts): Engine {
-  return createNativeEngine({ ...parts, tunnels })
+  return createPaced(loadAddon(), { ...parts, tunnels })
 }
 
 export function closeTunnels(): void {

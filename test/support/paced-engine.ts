@@ -1,0 +1,28 @@
+/** The native engine on a clock that is moved by hand. */
+
+import type { Engine, EngineParts } from '../../proxy/dataplane/engine.ts'
+import type { NativeAddon } from '../../proxy/dataplane/native/addon.ts'
+import { createNativeEngineWith } from '../../proxy/dataplane/native/engine.ts'
+import { pending } from '../../proxy/dataplane/native/rings.ts'
+
+/** A clock moved by hand can run ahead of the pump's thread, so each of its ticks waits until the pump has taken the commands. */
+export function createPaced({ Pump }: Pick<NativeAddon, 'Pump'>, parts: EngineParts): Engine {
+  let memory: ArrayBuffer | undefined
+  const seen: Pick<NativeAddon, 'Pump'> = {
+    Pump: class extends Pump {
+      constructor(...given: ConstructorParameters<NativeAddon['Pump']>) {
+        super(...given)
+        memory = this.memory
+      }
+    },
+  }
+  const moment = new Int32Array(new SharedArrayBuffer(4))
+  const every = (ms: number, run: () => void) =>
+    parts.clock.every(ms, () => {
+      run()
+      while (memory && pending(memory) > 0) Atomics.wait(moment, 0, 0, 0.1)
+    })
+  const { now, wall, after } = parts.clock
+  const clock = { now: now.bind(parts.clock), wall: wall.bind(parts.clock), after: after.bind(parts.clock), every }
+  return createNativeEngineWith(seen, { ...parts, clock })
+}
