@@ -192,6 +192,8 @@ export function cidr(help: string, fallback?: string): Field<Cidr> {
 export function endpoint(help: string, fallback?: string): Field<{ readonly address: string; readonly port: number }> {
   return field('address:port', help, fallback, value => {
     const parsed = parseEndpoint(scalar(value))
+    const [, port] = /:(\d+)$/.exec(scalar(value)) ?? []
+    if (!parsed && Number(port) > 65_535) return bad(`${shown(value)} has port ${port}; the highest is 65535`)
     return parsed ?? bad(`${shown(value)} is not an address and port; write 127.0.0.1:9911 or [::1]:9911`)
   })
 }

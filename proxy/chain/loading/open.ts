@@ -1,4 +1,5 @@
 /** Imports the module of a plugin and checks its shape. */
+import { execFile } from 'node:child_process'
 import { registerHooks } from 'node:module'
 import type { Field } from '../../config/fields.ts'
 import { messageOf } from '../../model/error.ts'
@@ -16,7 +17,8 @@ export async function openModule(located: Located, clock: Clock): Promise<Plugin
     imported = await importPlugin(located.url, clock)
   } catch (error) {
     if (error instanceof PluginLoadError) throw new PluginLoadError(`${file} ${error.message}`)
-    throw new PluginLoadError(`${file} cannot be imported: ${messageOf(error)}${remedy(error)}`, { cause: error })
+    const place = `${file}${error instanceof SyntaxError ? await lineOf(error, file) : ''}`
+    throw new PluginLoadError(`${place} cannot be imported: ${messageOf(error)}${remedy(error)}`, { cause: error })
   }
   const module = defaultOf(imported)
   const fault = module === undefined ? 'has no default export' : faultOf(module)
@@ -75,6 +77,22 @@ export function faultOf(module: unknown): string | undefined {
 function isTableOfFields(options: unknown): boolean {
   if (typeof options !== 'object' || options === null) return false
   return Object.values(options).every(field => typeof (Object(field) as Partial<Field<unknown>>).parse === 'function')
+}
+
+/** `:3`, the line of a syntax error. Node keeps that of JavaScript for itself, but `node --check` prints it. */
+async function lineOf(error: SyntaxError, file: string): Promise<string> {
+  const lineIn = (text: string) => {
+    const at = text.indexOf(`${file}:`)
+    return at < 0 ? undefined : /^\d+/.exec(text.slice(at + file.length + 1))?.[0]
+  }
+  const line = lineIn(error.stack ?? '') ?? lineIn(await checked(file))
+  return line === undefined ? '' : `:${line}`
+}
+
+function checked(file: string): Promise<string> {
+  return new Promise(resolve => {
+    execFile(process.execPath, ['--check', file], { timeout: 5000 }, (_, _out, said) => resolve(said))
+  })
 }
 
 function remedy(error: unknown): string {

@@ -35,6 +35,8 @@ const statusObject = v.object({
   details: v.nullish(v.object({ retryAfterSeconds: v.nullish(v.number()) })),
 })
 
+const loginRemedy = '; the token or certificate has expired or is not of this cluster: renew it in the kubeconfig'
+
 /** From a Status object in a response or in an ERROR event. Any other body becomes the message. */
 export function apiErrorOf(
   code: ErrorCode,
@@ -52,7 +54,7 @@ export function apiErrorOf(
     code,
     status,
     reason,
-    `${subject}: ${status}${said ? ` ${said}` : ''}`,
+    `${subject}: ${status}${said ? ` ${said}` : ''}${status === 401 ? loginRemedy : ''}`,
     retryAfterMs ?? (seconds ? seconds * 1000 : undefined),
   )
 }

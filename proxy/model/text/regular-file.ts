@@ -9,7 +9,10 @@ import { buffer } from 'node:stream/consumers'
  */
 export async function readRegularFile(path: string, most = Number.POSITIVE_INFINITY): Promise<Buffer> {
   // Without O_NONBLOCK, opening a named pipe would wait for a writer.
-  const file = await open(path, constants.O_RDONLY | constants.O_NONBLOCK)
+  const file = await open(path, constants.O_RDONLY | constants.O_NONBLOCK).catch((error: NodeJS.ErrnoException) => {
+    if (error.code === 'EACCES') error.message += '; this user may not read it: change its owner or mode'
+    throw error
+  })
   try {
     const stats = await file.stat()
     // Reading a folder fails with EISDIR.

@@ -67,9 +67,15 @@ export class ManifestFile {
     if (this.objects.size > 0 && text.trim() === '')
       throw new SyntaxFault('it is empty; delete it if that is intended', 1)
     const decoder = new ManifestDecoder(this.path, this.objects, this.#workloads)
-    for (const raw of parseManifest(text)) {
-      await pause()
-      decoder.add(raw)
+    try {
+      for (const raw of parseManifest(text)) {
+        await pause()
+        decoder.add(raw)
+      }
+    } catch (error) {
+      if (!(error instanceof SyntaxFault) || !/^[^#\n]*\{\{/m.test(text)) throw error
+      const why = 'it is a template with {{ … }}, not a manifest; render it first: helm template CHART'
+      throw new SyntaxFault(`${error.message}; ${why}`, error.line)
     }
     this.objects = decoder.objects
     this.problems = decoder.problems.list()

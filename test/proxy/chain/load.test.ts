@@ -99,7 +99,7 @@ t.test('plugins that cannot be found', async t => {
   const cases: [use: string, message: RegExp][] = [
     [
       'afinity',
-      /^no built-in plugin is named "afinity"; did you mean "affinity"\? \(built-in plugins: affinity, circuit-breaker, session-affinity, tenancy\)$/,
+      /^no built-in plugin is named "afinity"; did you mean "affinity"\? \(built-in plugins: affinity, circuit-breaker, policy, session-affinity, tenancy\)$/,
     ],
     ['quota', /^no built-in plugin is named "quota"; for a file write \.\/quota\.js, for a package npm:quota/],
     ['mine.js', /^"mine\.js" is not a plugin; write a name \(affinity\), a path \(\.\/my-plugin\.js\) or npm:NAME$/],
@@ -136,7 +136,7 @@ t.test('modules that are not plugins', async t => {
     'decides.js': [source('x', "decides: 'never', create: () => ({})"), /has a bad decides; write "change" or "flow"/],
     'applies.js': [source('x', 'appliesTo: true, create: () => ({})'), /has an appliesTo that is not a function/],
     'create.js': [source('x', 'make: () => ({})'), /has no create\(options, host\)/],
-    'syntax.js': ['export default {', /syntax\.js cannot be imported: Unexpected end of input/],
+    'syntax.js': ['export default {', /syntax\.js:1 cannot be imported: Unexpected end of input/],
     'throws.js': ["throw new Error('at import')", /cannot be imported: at import/],
     'imports.js': [
       "import 'not-there'",

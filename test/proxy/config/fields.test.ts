@@ -116,9 +116,10 @@ t.test('scalars', async t => {
   t.match(parse(cidr(''), '10.0.0.0/8'), { text: '10.0.0.0/8', family: 4, bits: 8 })
   t.match(parse(cidr(''), '10.0.0.1/8'), [/"10.0.0.1\/8" is not a CIDR; write 10.0.0.0\/8/])
   t.same(parse(endpoint(''), '[::1]:9911'), { address: '::1', port: 9911 })
-  for (const wrong of ['localhost:80', '127.0.0.1', '127.0.0.1:65536', 80, null]) {
+  for (const wrong of ['localhost:80', '127.0.0.1', 80, null]) {
     t.match(parse(endpoint(''), wrong), [/is not an address and port; write 127.0.0.1:9911/])
   }
+  t.match(parse(endpoint(''), '127.0.0.1:65536'), [/has port 65536; the highest is 65535/])
 })
 
 t.test('lists and mappings', async t => {
