@@ -92,8 +92,10 @@ export default definePlugin({
         if (left.length > 0 || !refused) return undefined
         const { backend, decision: first } = refused
         const client = partyText(ends.client(asking).party)
+        const rule = policyOf(first.verdict)?.name
         return {
           code: host.name,
+          ...(rule === undefined ? {} : { rule }),
           why: `${client} may not reach ${service.key}: ${verdictText(first.verdict)} (for ${backend.key})`,
         }
       },

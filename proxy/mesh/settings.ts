@@ -15,7 +15,7 @@ const none: Settings = { global: false, shared: false, affinity: 'none', cluster
 /**
  * Reads the settings of a service (Cilium 1.2). The old alias of an annotation is read only when the new key is absent, not
  * when its value is empty. A ServiceExport makes a service global unless an annotation says otherwise. All settings but
- * `global`, session affinity and traffic distribution apply only to a global service. `known`: the names of the mesh's clusters.
+ * `global`, session affinity, traffic distribution and the PROXY protocol apply only to a global service. `known`: the names of the mesh's clusters.
  */
 export function decodeSettings(service: ClusterService, known: readonly string[]): DecodedSettings {
   const faults: string[] = []
@@ -24,6 +24,7 @@ export function decodeSettings(service: ClusterService, known: readonly string[]
   const session = {
     ...(service.sessionAffinity ? { sessionAffinity: service.sessionAffinity } : {}),
     ...(distribution ? { trafficDistribution: distribution } : {}),
+    ...(sendProxy(read('starlane.dev/send-proxy'), faults) ? { sendProxy: true as const } : {}),
   }
 
   const exported = service.exported !== undefined
@@ -74,6 +75,13 @@ function affinity(annotation: Annotation | undefined, faults: string[]): Setting
   if (annotation && value !== '')
     faults.push(`${quoted(annotation)} is none of local, remote, none; it counts as "none"`)
   return 'none'
+}
+
+function sendProxy(annotation: Annotation | undefined, faults: string[]): boolean {
+  if (!annotation || annotation.value === '') return false
+  if (annotation.value.toLowerCase() === 'v2') return true
+  faults.push(`${quoted(annotation)} is not "v2", the version of the PROXY protocol that is sent; nothing is sent`)
+  return false
 }
 
 /** PreferSameZone and PreferSameNode since Kubernetes 1.34; PreferClose, since 1.30, is PreferSameZone (KEP-3015). */

@@ -163,6 +163,8 @@ export interface Settings {
   /** `starlane.dev/cluster-weights`: shares by cluster, independent of the number of their backends. */
   readonly clusterWeights?: Readonly<Record<string, number>>
   readonly sessionAffinity?: { readonly timeoutMs: number }
+  /** `starlane.dev/send-proxy: v2`: connections to backends begin with a header of the PROXY protocol. */
+  readonly sendProxy?: true
   /** `spec.trafficDistribution`; PreferClose is an older name of PreferSameZone. */
   readonly trafficDistribution?: 'PreferSameZone' | 'PreferSameNode'
 }

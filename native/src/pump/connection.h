@@ -46,6 +46,8 @@ struct Connection {
   State state = State::Free;
   bool keptAlive = false;
   bool noDelay = false;  // TCP_NODELAY is set on the backend's socket
+  uint16_t frontendPort = 0;  // not 0: the backend is told the client and this frontend first
+  uint8_t frontendAddress[16] = {};
   int32_t generation = 0;
   uint32_t stamp[2] = {0, 0};  // distinguishes events of a side's socket from those of an earlier one
   Descriptor fd[2];

@@ -11,7 +11,7 @@
 namespace starlane {
 
 // Raise it with every change of what the two sides send each other: an addon built from older sources is then refused.
-constexpr int32_t kProtocol = 9;
+constexpr int32_t kProtocol = 10;
 
 enum class Event : int32_t {
   Accepted = 1,          // slot, generation, listener, port, family, address
@@ -37,7 +37,7 @@ enum class Event : int32_t {
 };
 
 enum class Command : int32_t {
-  Connect = 1,        // slot, generation, port, family, address
+  Connect = 1,        // slot, generation, port, family, address, frontendPort, frontendAddress
   HangUp = 2,         // slot, generation: ends a dial; answered by Failed(ECANCELED) unless it has connected before
   Refuse = 3,         // slot, generation: resets the client
   Cut = 4,            // slot, generation: resets both sides
@@ -82,7 +82,7 @@ struct Record {
     int32_t reportMoved;  // 1: each UDP session that was in use sends Moved
   };
   int32_t descriptor;  // negative: none
-  int32_t unused;
+  int32_t frontendPort;  // 0: the backend is not told of the client
   union {
     uint8_t address[16];
     double now;
@@ -95,7 +95,7 @@ struct Record {
       double halfClosedMs;
     } idle;
   };
-  int32_t rest[4];
+  uint8_t frontendAddress[16];
 };
 static_assert(sizeof(Record) == 64, "one cache line, and sixteen words of an Int32Array");
 

@@ -3,6 +3,7 @@ import type { Socket } from 'node:net'
 import type { CloseReason } from '../../model/flow.ts'
 import type { Carriage, TunnelStream } from '../../model/tunnel/tunnels.ts'
 import type { FlowContext } from './flow-context.ts'
+import { proxyHeader } from './proxy-header.ts'
 import type { TcpConnection } from './tcp-connection.ts'
 
 /** Probes of a silent client begin after this; the tunnel finds out about the rest by itself. */
@@ -28,6 +29,7 @@ export class Tunnelled {
     this.#context = context
     this.#connection = connection
     this.#quietSince = context.clock.now()
+    if (connection.service.settings.sendProxy) stream.write(proxyHeader(connection.client, connection.frontend))
     const carriage = stream.carry(client, reason => done(reason, carriage.sent, carriage.received))
     this.#carriage = carriage
   }

@@ -29,7 +29,7 @@ export interface NativePump {
 }
 
 /** The version of what the two sides send each other: `kProtocol` of native/src/pump/ring.h. */
-export const protocol = 9
+export const protocol = 10
 
 export interface NativeAddon {
   readonly protocol: number

@@ -90,12 +90,14 @@ export const field = {
   family: 5,
   descriptor: 6,
   reportMoved: 5,
+  frontendPort: 7,
   address: 8,
   now: 8,
   idleMs: 8,
   sent: 8,
   received: 10,
   halfClosedMs: 10,
+  frontendAddress: 12,
 } as const
 
 /** The event that is being read. Which fields it has depends on its kind; ring.h lists them. */
@@ -203,6 +205,18 @@ export class Rings implements EventRecord {
     this.#words[this.#writing + field.family] = family
     this.#words[this.#writing + field.port] = port
     this.#bytes.set(address, (this.#writing + field.address) * 4)
+    return this
+  }
+
+  /** The backend is told the client and this frontend first, by the PROXY protocol. */
+  setAnnounced(address: Uint8Array, port: number): this {
+    this.#words[this.#writing + field.frontendPort] = port
+    this.#bytes.set(address, (this.#writing + field.frontendAddress) * 4)
+    return this
+  }
+
+  setUnannounced(): this {
+    this.#words[this.#writing + field.frontendPort] = 0
     return this
   }
 

@@ -7,6 +7,7 @@ import type { Backend } from '../../model/backend.ts'
 import type { Client, CloseReason } from '../../model/flow.ts'
 import type { TunnelStream } from '../../model/tunnel/tunnels.ts'
 import type { ListenerState } from '../flow/listener-state.ts'
+import { bytesOf } from '../flow/proxy-header.ts'
 import { TcpConnection } from '../flow/tcp-connection.ts'
 import { Tunnelled } from '../flow/tunnelled.ts'
 import { addressBytes, impossibleAddress } from './address.ts'
@@ -68,8 +69,12 @@ export class NativeConnection extends TcpConnection {
       return
     }
     const address = addressBytes(backend)
-    if (address) this.#command(Command.connect).setAddress(backend.family, address, backend.port).send()
-    else this.failed(impossibleAddress(backend))
+    if (address) {
+      const command = this.#command(Command.connect).setAddress(backend.family, address, backend.port)
+      const { ip, port } = this.frontend
+      if (this.service.settings.sendProxy) command.setAnnounced(bytesOf(ip), port).send()
+      else command.setUnannounced().send()
+    } else this.failed(impossibleAddress(backend))
   }
 
   /** Once the stream is open, the connection stands: what is left is on this machine. */

@@ -5,6 +5,7 @@ import type { CloseReason } from '../../model/flow.ts'
 import type { TunnelStream } from '../../model/tunnel/tunnels.ts'
 import { perConnection } from '../flow/descriptors.ts'
 import type { ListenerState } from '../flow/listener-state.ts'
+import { proxyHeader } from '../flow/proxy-header.ts'
 import { TcpConnection } from '../flow/tcp-connection.ts'
 import { Tunnelled } from '../flow/tunnelled.ts'
 import { Inlet } from './buffers.ts'
@@ -122,6 +123,7 @@ export class StreamsConnection extends TcpConnection {
 
   #carry(socket: Socket): void {
     this.#giveUp = undefined
+    if (this.service.settings.sendProxy) socket.write(proxyHeader(this.client, this.frontend))
     this.connected()
     this.#quietSince = this.context.clock.now()
     const pipe = new Pipe(this.#socket, socket, this.#inlet, this.#turns, reason =>

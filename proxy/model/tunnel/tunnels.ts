@@ -5,6 +5,8 @@ import type { Client, CloseReason } from '../flow.ts'
 
 /** A connection to a backend through a gateway: open, and not yet carrying anything. */
 export interface TunnelStream {
+  /** Sends bytes to the backend before those of the client. */
+  write(bytes: Uint8Array): void
   /**
    * Passes bytes between the client's socket and the backend from now on. `done` is called exactly once, when both are closed, and
    * never before this returns.

@@ -6,14 +6,20 @@ import type { Carriage, TunnelStream } from '../../model/tunnel/tunnels.ts'
 import { type End, Joint, socketEnd, tunnelEnd } from '../wire/joint.ts'
 
 export class ConnectedStream implements TunnelStream {
+  readonly #stream: ClientHttp2Stream
   readonly #end: End
   /** Whether the tunnel under it is gone. */
   readonly #isLost: () => boolean
 
   constructor(stream: ClientHttp2Stream) {
     const { session } = stream
+    this.#stream = stream
     this.#end = tunnelEnd(stream)
     this.#isLost = () => session?.destroyed ?? true
+  }
+
+  write(bytes: Uint8Array): void {
+    if (!this.#stream.destroyed) this.#stream.write(bytes)
   }
 
   carry(client: Socket, done: (reason: CloseReason) => void): Carriage {

@@ -22,6 +22,7 @@ t.test('a refusal names client, policy and object', async t => {
   const { client } = mesh.flow('shop/bot', service)
   t.same(mesh.plugin.admit?.(client, service, 'flow'), {
     code: 'policy',
+    rule: 'shop/allow-web',
     why: 'shop/bot of cluster-1 may not reach shop/service: ingress: no rule of NetworkPolicy shop/allow-web, NetworkPolicy shop/deny allows it (for cluster-1/10.1.0.1:8080/TCP)',
   })
   t.match(mesh.plugin.state?.(), { policies: 2, addresses: 3 })

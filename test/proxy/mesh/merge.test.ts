@@ -153,6 +153,18 @@ t.test('annotations', async t => {
   t.match(decode({ 'service.cilium.io/global': 'yes' }).faults[0], /service\.cilium\.io\/global: "yes" is neither/)
 })
 
+t.test('the PROXY protocol, of any service', async t => {
+  const global = { 'service.cilium.io/global': 'true' }
+  for (const more of [{}, global]) {
+    const decode = (value: string) =>
+      decodeSettings(clusterService({ annotations: { ...more, 'starlane.dev/send-proxy': value } }), clusters)
+    t.same([decode('v2').settings.sendProxy, decode('v2').faults], [true, []])
+    t.equal(decode('').settings.sendProxy, undefined)
+    t.equal(decode('v1').settings.sendProxy, undefined)
+    t.match(decode('v1').faults, [/starlane\.dev\/send-proxy.* is not "v2"/])
+  }
+})
+
 t.test('spec.trafficDistribution', async t => {
   for (const [value, expected, faults] of [
     [undefined, undefined, 0],
