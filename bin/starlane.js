@@ -15,4 +15,5 @@ if (major < needed[0] || (major === needed[0] && minor < needed[1])) {
 
 // A checkout runs its sources, even if dist/ has an old build; the published package has only dist/.
 const source = new URL('../proxy/cli/main.ts', import.meta.url)
-import(existsSync(source) ? source : new URL('../dist/proxy/cli/main.js', import.meta.url))
+const { start } = await import(existsSync(source) ? source : new URL('../dist/proxy/cli/main.js', import.meta.url))
+await start()

@@ -6,10 +6,20 @@
 //
 //     node native/build.js --coverage --into=FOLDER   counts what is executed, for gcov (npm run coverage)
 //
-// STARLANE_NATIVE=0 skips it. The reason for not building is kept beside the addon, for `starlane status`.
+// STARLANE_NATIVE=0 skips it. The reason for not building is kept beside the addon, for `starlane status`. The published package
+// carries addons that were built for it (scripts/release/addons.ts), and compiles only where none of them fits.
 import { spawn, spawnSync } from 'node:child_process'
 import { createHash } from 'node:crypto'
-import { existsSync, mkdirSync, readdirSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs'
+import {
+  copyFileSync,
+  existsSync,
+  mkdirSync,
+  readdirSync,
+  readFileSync,
+  renameSync,
+  rmSync,
+  writeFileSync,
+} from 'node:fs'
 import { availableParallelism } from 'node:os'
 import { dirname, join } from 'node:path'
 import { fileURLToPath } from 'node:url'
@@ -41,6 +51,7 @@ if (why) {
 async function build() {
   if (process.env.STARLANE_NATIVE === '0') return 'STARLANE_NATIVE=0 is set'
   if (process.platform !== 'linux') return `it needs Linux (epoll, splice), and this is ${process.platform}`
+  if (optional && existsSync(prebuilt())) return takePrebuilt()
   const compiler = [process.env.CXX, 'c++', 'g++', 'clang++'].find(name => name && versionOf(name) !== undefined)
   if (!compiler) return 'there is no C++ compiler; install g++ or clang, or set CXX, and run `npm run build:native`'
   const headers = findHeaders()
@@ -75,6 +86,21 @@ async function build() {
   return undefined
 }
 
+/** Where the package carries the addon for this machine: `prebuilt/x64-glibc/starlane.node`. */
+function prebuilt() {
+  const libc = process.report.getReport().header.glibcVersionRuntime ? 'glibc' : 'musl'
+  return join(here, 'prebuilt', `${process.arch}-${libc}`, 'starlane.node')
+}
+
+function takePrebuilt() {
+  mkdirSync(folder, { recursive: true })
+  copyFileSync(prebuilt(), `${addon}.new`)
+  renameSync(`${addon}.new`, addon)
+  rmSync(join(folder, 'reason'), { force: true })
+  console.log('native: the addon of the package fits this machine')
+  return undefined
+}
+
 /** A hash of everything the addon is built from; while it is unchanged, the addon is up to date. */
 function keyOf(compiler) {
   const hash = createHash('sha256')
@@ -104,7 +130,8 @@ async function inParallel(jobs) {
 /** Resolves with the reason when it failed. Its output is shown, except with --optional, which prints one line only. */
 function run(command, args) {
   return new Promise(resolve => {
-    const child = spawn(command, args, { stdio: ['ignore', 'ignore', 'pipe'] })
+    const [program, ...before] = words(command)
+    const child = spawn(program, [...before, ...args], { stdio: ['ignore', 'ignore', 'pipe'] })
     let said = ''
     child.stderr.on('data', text => {
       said += text
@@ -119,8 +146,14 @@ function run(command, args) {
 }
 
 function versionOf(compiler) {
-  const { status, stdout } = spawnSync(compiler, ['--version'], { encoding: 'utf8' })
+  const [program, ...before] = words(compiler)
+  const { status, stdout } = spawnSync(program, [...before, '--version'], { encoding: 'utf8' })
   return status === 0 ? stdout : undefined
+}
+
+/** CXX may hold arguments too, as make takes it: `zig c++ -target aarch64-linux-musl`. */
+function words(command) {
+  return command.trim().split(/ +/)
 }
 
 function findHeaders() {

@@ -1,6 +1,6 @@
 /** The web page, from the files in page/. */
 import { createHash } from 'node:crypto'
-import { readFileSync } from 'node:fs'
+import { readCodeFile } from '../model/package-files.ts'
 import type { Answer } from './answer.ts'
 
 /**
@@ -32,7 +32,7 @@ export function loadPage(): Answer {
 }
 
 function read(name: string): string {
-  return readFileSync(new URL(`./page/${name}`, import.meta.url), 'utf8')
+  return readCodeFile(`proxy/admin/page/${name}`)
 }
 
 function hash(content: string): string {

@@ -20,6 +20,7 @@ export function demoCommand(io: Io, end: (code: number) => void): Command {
     .option('--tunnel', 'reach cluster-2 only through its gateway, and watch what passes between the clusters')
     .addHelpText('after', examples)
     .addCommand(scaleCommand(io, end))
+    .addCommand(podCommand(), { hidden: true })
     .action(async ({ hold = false, kubernetes = false, tunnel = false }: Partial<DemoOptions>) => {
       const { demo } = await import('./demo/demo.ts')
       end(await demo(io.stdout, { hold, kubernetes, tunnel }))
@@ -46,6 +47,15 @@ function scaleCommand(io: Io, end: (code: number) => void): Command {
       const { scaleDemo } = await import('./demo/demo.ts')
       end(await scaleDemo(io.stdout, { service, ...options }))
     })
+}
+
+/** A process of the demo; its parent gives it its address in the environment. */
+function podCommand(): Command {
+  return new Command('pod').description('Serves as a pod of the demo.').action(async () => {
+    const { servePod } = await import('./demo/pod.ts')
+    servePod(process.env)
+    await new Promise(() => {})
+  })
 }
 
 function replicas(text: string): number {

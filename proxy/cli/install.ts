@@ -3,11 +3,11 @@ import { execFile } from 'node:child_process'
 import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join, relative } from 'node:path'
-import { fileURLToPath } from 'node:url'
 import { Argument, Command } from 'commander'
 import { stringify } from 'yaml'
 import { loadConfig } from '../config/load.ts'
 import { MeshError } from '../model/error.ts'
+import { packagePath } from '../model/package-files.ts'
 import type { Io } from './terminal/io.ts'
 
 interface Options {
@@ -62,7 +62,7 @@ async function render(way: string, config: string, image: string, components: re
   const folder = await mkdtemp(join(tmpdir(), 'starlane-install-'))
   try {
     await writeFile(join(folder, 'starlane.yaml'), config)
-    const deployed = (path: string) => relative(folder, deploy(path))
+    const deployed = (path: string) => relative(folder, packagePath(`deploy/${path}`))
     const all = kustomization(deployed(`overlays/${way}`), image, components.map(deployed))
     await writeFile(join(folder, 'kustomization.yaml'), stringify(all))
     return await kubectl(['kustomize', folder]).catch(async error => {
@@ -93,12 +93,6 @@ function kustomization(overlay: string, image: string, components: readonly stri
     configMapGenerator: [{ name: 'starlane', behavior: 'replace', files: ['starlane.yaml'] }],
     images: [{ name: 'starlane', newName: name, newTag: tag }],
   }
-}
-
-/** The compiled file is one folder deeper than its source. */
-function deploy(path: string): string {
-  const root = import.meta.url.endsWith('.ts') ? '../../' : '../../../'
-  return fileURLToPath(new URL(`${root}deploy/${path}`, import.meta.url))
 }
 
 function kubectl(args: readonly string[], input = ''): Promise<string> {

@@ -1,6 +1,4 @@
-/** Entry point of the command line. It runs when bin/starlane.js imports it; other importers only get `main`. */
-import { existsSync, realpathSync } from 'node:fs'
-import { basename } from 'node:path'
+/** Entry point of the command line: bin/starlane.js and the single executable call `start`. */
 import { messageOf } from '../model/error.ts'
 import { runProgram } from './program.ts'
 import { type Io, processIo } from './terminal/io.ts'
@@ -16,8 +14,8 @@ export async function main(argv: readonly string[], io: Io = processIo): Promise
   }
 }
 
-const started = process.argv[1] ?? ''
-if (existsSync(started) && basename(realpathSync(started)) === 'starlane.js') {
+/** Runs the command line of this process, and sets its exit code. */
+export async function start(): Promise<void> {
   // A reader that closes the pipe early, such as `head`, is not a failure.
   process.stdout.on('error', () => process.exit())
   // Timers are unref'd; keep the process alive while a command runs.

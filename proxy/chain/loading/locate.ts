@@ -1,11 +1,13 @@
 /** Finds the module of a plugin: `use` of the configuration is a built-in name, a path or `npm:NAME`. */
 import { existsSync, readdirSync, readFileSync, statSync } from 'node:fs'
 import { createRequire } from 'node:module'
-import { join, resolve } from 'node:path'
+import { basename, join, resolve } from 'node:path'
 import { fileURLToPath, pathToFileURL } from 'node:url'
 import { didYouMean, shown } from '../../config/fields.ts'
 import { messageOf } from '../../model/error.ts'
+import { embeddedModules } from '../../model/package-files.ts'
 import { isPluginName } from '../../model/text/plugin-name.ts'
+import { embeddedUrl } from './embedded.ts'
 import { PluginLoadError } from './error.ts'
 
 export interface Located {
@@ -20,7 +22,7 @@ export interface Located {
 export function locate(use: string, folder: string): Located {
   if (use.startsWith('npm:')) return located(entryOfPackage(use.slice(4), folder), use)
   if (/^(\.{0,2}\/)/.test(use)) return located(fileAt(resolve(folder, use)), use)
-  if (isPluginName(use)) return located(builtIn(use), 'built-in')
+  if (isPluginName(use)) return builtIn(use)
   throw new PluginLoadError(
     `${shown(use)} is not a plugin; write a name (affinity), a path (./my-plugin.js) or npm:NAME`,
   )
@@ -41,15 +43,22 @@ function fileAt(file: string): string {
 const pluginsFolder = fileURLToPath(new URL('../../../plugins/', import.meta.url))
 const indexFile = import.meta.url.endsWith('.ts') ? 'index.ts' : 'index.js'
 
-function builtIn(name: string): string {
+function builtIn(name: string): Located {
+  const embedded = `plugins/${name}`
+  if (embeddedModules()?.[embedded]) return { url: embeddedUrl(embedded), from: 'built-in', file: embedded }
   const file = join(pluginsFolder, name, indexFile)
-  if (existsSync(file)) return file
+  if (existsSync(file)) return located(file, 'built-in')
   const known = builtInNames()
   const hint = didYouMean(name, known) || `; for a file write ./${name}.js, for a package npm:${name}`
   throw new PluginLoadError(`no built-in plugin is named "${name}"${hint} (built-in plugins: ${known.join(', ')})`)
 }
 
 function builtInNames(): string[] {
+  const embedded = embeddedModules()
+  if (embedded) {
+    const paths = Object.keys(embedded).filter(path => path.startsWith('plugins/'))
+    return paths.map(path => basename(path)).sort()
+  }
   return readdirSync(pluginsFolder, { withFileTypes: true })
     .filter(entry => entry.isDirectory() && existsSync(join(pluginsFolder, entry.name, indexFile)))
     .map(entry => entry.name)

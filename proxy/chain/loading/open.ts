@@ -1,10 +1,10 @@
 /** Imports the module of a plugin and checks its shape. */
 import { execFile } from 'node:child_process'
-import { registerHooks } from 'node:module'
 import type { Field } from '../../config/fields.ts'
 import { messageOf } from '../../model/error.ts'
 import type { Clock } from '../../model/time/clock.ts'
 import type { PluginModule } from '../../plugin.ts'
+import { importModule, provideApi } from './embedded.ts'
 import { PluginLoadError } from './error.ts'
 import type { Located } from './locate.ts'
 import { faultOfName } from './names.ts'
@@ -27,7 +27,7 @@ export async function openModule(located: Located, clock: Clock): Promise<Plugin
   return module as PluginModule
 }
 
-/** What `import 'starlane'` in a plugin resolves to: this program's own API, wherever the plugin is. */
+/** The API of plugins, as a file. */
 const api = new URL(import.meta.url.endsWith('.ts') ? '../../plugin.ts' : '../../plugin.js', import.meta.url).href
 
 /** Long enough for a plugin that reads a file or calls a server at its top level. */
@@ -40,15 +40,12 @@ async function importPlugin(url: string, clock: Clock): Promise<Readonly<Record<
       new PluginLoadError(`was not imported within ${importMs / 1000} s; a top-level \`await\` may not wait forever`),
     ),
   )
-  const hooks = registerHooks({
-    resolve: (specifier, context, next) =>
-      specifier === 'starlane' ? { url: api, shortCircuit: true } : next(specifier, context),
-  })
+  const withdraw = await provideApi(api)
   try {
-    return (await Promise.race([import(url), late.promise])) as Readonly<Record<string, unknown>>
+    return await Promise.race([importModule(url), late.promise])
   } finally {
     stop()
-    hooks.deregister()
+    withdraw()
   }
 }
 

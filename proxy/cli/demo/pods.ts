@@ -2,12 +2,13 @@
  * The pods of a demo cluster: a small kubelet and EndpointSlice controller. A Deployment in the demo's manifests becomes
  * processes on loopback addresses, and an EndpointSlice lists them. Starlane reads only the manifests.
  */
-import { type ChildProcess, fork } from 'node:child_process'
+import { type ChildProcess, spawn } from 'node:child_process'
 import { readFile, rename, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { parseAllDocuments, stringify } from 'yaml'
 import { MeshError } from '../../model/error.ts'
+import { ownCommand } from '../../model/package-files.ts'
 
 export interface DemoCluster {
   readonly name: string
@@ -165,8 +166,8 @@ async function readDeployment(folder: string): Promise<{ replicas: number; messa
 }
 
 function startPod(name: string, ip: string, message: string): ChildProcess {
-  const program = new URL(import.meta.url.endsWith('.ts') ? './pod.ts' : './pod.js', import.meta.url)
-  return fork(program, {
+  const [program, ...args] = ownCommand(['demo', 'pod'])
+  return spawn(program, args, {
     env: { ...process.env, POD_NAME: name, POD_IP: ip, POD_PORT: String(podPort), MESSAGE: message },
     stdio: ['ignore', 'ignore', 'inherit', 'ipc'],
   })

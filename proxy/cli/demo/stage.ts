@@ -7,8 +7,8 @@ import { createServer } from 'node:net'
 import { tmpdir, userInfo } from 'node:os'
 import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
-import { fileURLToPath } from 'node:url'
 import { MeshError } from '../../model/error.ts'
+import { ownCommand, packagePath } from '../../model/package-files.ts'
 import { serveKubernetes } from './kubernetes.ts'
 import { Observer } from './observer.ts'
 import { type DemoCluster, Pods, podPort } from './pods.ts'
@@ -118,13 +118,8 @@ async function takeFolder(folder: string): Promise<void> {
   }
   await rm(folder, { recursive: true, force: true })
   await mkdir(folder, { recursive: true, mode: 0o700 })
-  await cp(fileURLToPath(new URL('../../../conf/demo', packageRelative())), folder, { recursive: true })
+  await cp(packagePath('conf/demo'), folder, { recursive: true })
   await writeFile(join(folder, 'demo.json'), JSON.stringify({ pid: process.pid }))
-}
-
-/** The compiled file is one folder deeper than its source. */
-function packageRelative(): string {
-  return import.meta.url.endsWith('.ts') ? import.meta.url : new URL('../', import.meta.url).href
 }
 
 function alive(pid: number): boolean {
@@ -197,12 +192,12 @@ function udpProblem(host: string, port: number): Promise<string | undefined> {
 
 function startStarlane(
   folder: string,
-  args: readonly string[],
+  command: readonly string[],
   logFile: string,
   env: Record<string, string>,
 ): ChildProcess {
-  const bin = fileURLToPath(new URL('../../../bin/starlane.js', packageRelative()))
-  const child = spawn(process.execPath, [bin, ...args], {
+  const [program, ...args] = ownCommand(command)
+  const child = spawn(program, args, {
     env: { ...process.env, ...env },
     stdio: ['ignore', 'pipe', 'pipe'],
   })

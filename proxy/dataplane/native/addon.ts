@@ -2,8 +2,8 @@
 import { existsSync, readFileSync } from 'node:fs'
 import { createRequire } from 'node:module'
 import { join } from 'node:path'
-import { fileURLToPath } from 'node:url'
 import { MeshError, messageOf } from '../../model/error.ts'
+import { embeddedModules, loadEmbedded, packagePath } from '../../model/package-files.ts'
 import type { BatchSocketClass } from '../../model/sockets/batch-socket.ts'
 import type { PassingCalls } from '../../model/sockets/passing.ts'
 
@@ -38,32 +38,32 @@ export interface NativeAddon {
   readonly passing: PassingCalls
 }
 
-/** Where `native/build.js` puts the addon, seen from the sources and from dist/. */
-const buildFolders = ['../../../native/build', '../../../../native/build'].map(place =>
-  fileURLToPath(new URL(place, import.meta.url)),
-)
+/** Where `native/build.js` puts the addon. The single executable carries it, and looks nowhere else. */
+const buildFolders = (): string[] => (embeddedModules() ? [] : [packagePath('native/build')])
 
 const remedy = 'run `npm run build:native`, which needs Linux and a C++17 compiler, or set proxy.engine to streams'
 
 /** Throws `MeshError` CONF_FIELD with the reason and the remedy when there is none. */
-export function loadAddon(folders: readonly string[] = buildFolders): NativeAddon {
+export function loadAddon(folders: readonly string[] = buildFolders()): NativeAddon {
   const found = findAddon(folders)
   if ('addon' in found) return found.addon
   throw new MeshError('CONF_FIELD', `proxy.engine: native is not available: ${found.why}; ${remedy}`)
 }
 
 /** The addon, or why there is none. */
-export function findAddon(folders: readonly string[] = buildFolders): { addon: NativeAddon } | { why: string } {
+export function findAddon(folders: readonly string[] = buildFolders()): { addon: NativeAddon } | { why: string } {
   const file = folders.map(folder => join(folder, 'starlane.node')).find(file => existsSync(file))
-  if (file === undefined) return { why: `it was not built${reasonIn(folders)}` }
   try {
-    const addon = createRequire(import.meta.url)(file) as NativeAddon
+    const addon = file === undefined ? loadEmbedded('native/build/starlane.node', load) : load(file)
+    if (addon === undefined) return { why: `it was not built${reasonIn(folders)}` }
     if (addon.protocol === protocol) return { addon }
     return { why: `${file} was built from sources of another version` }
   } catch (error) {
-    return { why: `${file} cannot be loaded: ${messageOf(error)}` }
+    return { why: `${file ?? 'the addon of this executable'} cannot be loaded: ${messageOf(error)}` }
   }
 }
+
+const load = (file: string) => createRequire(import.meta.url)(file) as NativeAddon
 
 /** Why the build failed, if it was run. */
 function reasonIn(folders: readonly string[]): string {

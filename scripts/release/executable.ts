@@ -1,0 +1,58 @@
+// Makes the single executable: Node's own binary with the bundle and the package's files in it (Node: "Single executable
+// applications").
+import { execFileSync } from 'node:child_process'
+import { chmodSync, copyFileSync, globSync, mkdirSync, statSync, writeFileSync } from 'node:fs'
+import { createRequire } from 'node:module'
+import { join } from 'node:path'
+
+export interface ExecutableParts {
+  /** The checkout. */
+  readonly root: string
+  /** A folder for intermediate files. */
+  readonly work: string
+  /** The binary of Node for the target, of the version that runs this script. */
+  readonly node: string
+  readonly bundle: Uint8Array
+  /** The addon for the target; without one only the engine `streams` is there. */
+  readonly addon: string | undefined
+  /** Whether this machine can run the target: V8's code cache is made by running it. */
+  readonly native: boolean
+  readonly output: string
+}
+
+/** What the program reads of its package, beside its code. */
+const assetGlobs = ['proxy/admin/page/*', 'conf/**/*', 'deploy/**/*', 'LICENSE']
+
+// Marks where Node looks for the application in its own binary; https://github.com/nodejs/postject.
+const fuse = 'NODE_SEA_FUSE_fce680ab2cc467b6e072b8b5df1996b2'
+
+export function makeExecutable({ root, work, node, bundle, addon, native, output }: ExecutableParts): void {
+  mkdirSync(work, { recursive: true })
+  const main = join(work, 'starlane.cjs')
+  const blob = join(work, 'starlane.blob')
+  const config = join(work, 'sea.json')
+  writeFileSync(main, bundle)
+  const files = globSync(assetGlobs, { cwd: root }).sort()
+  const assets = files.filter(file => statSync(join(root, file)).isFile()).map(file => [file, join(root, file)])
+  if (addon) assets.push(['native/build/starlane.node', addon])
+  writeFileSync(
+    config,
+    JSON.stringify({
+      main,
+      output: blob,
+      disableExperimentalSEAWarning: true,
+      useCodeCache: native,
+      useSnapshot: false,
+      assets: Object.fromEntries(assets),
+    }),
+  )
+  execFileSync(process.execPath, ['--experimental-sea-config', config], { stdio: ['ignore', 'ignore', 'pipe'] })
+
+  copyFileSync(node, output)
+  chmodSync(output, 0o755)
+  const postject = createRequire(import.meta.url).resolve('postject/dist/cli.js')
+  // It warns about notes of Node's binary that it does not change.
+  execFileSync(process.execPath, [postject, output, 'NODE_SEA_BLOB', blob, '--sentinel-fuse', fuse], {
+    stdio: ['ignore', 'ignore', 'pipe'],
+  })
+}

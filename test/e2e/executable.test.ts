@@ -1,0 +1,103 @@
+/** The single executable: made from this checkout, run where there is no Node and no package. */
+import { spawn, spawnSync } from 'node:child_process'
+import { existsSync, readdirSync, writeFileSync } from 'node:fs'
+import { join } from 'node:path'
+import { createInterface } from 'node:readline'
+import { fileURLToPath } from 'node:url'
+import t from 'tap'
+import { version } from '../../proxy/cli/version.ts'
+import { bundle } from '../../scripts/release/bundle.ts'
+import { makeExecutable } from '../../scripts/release/executable.ts'
+
+const root = fileURLToPath(new URL('../../', import.meta.url)).replace(/\/$/, '')
+const addon = join(root, 'native/build/starlane.node')
+const folder = t.testdir({
+  tmp: {},
+  'plugin.ts': `
+    import { definePlugin, duration } from 'starlane'
+    import { hostname } from 'node:os'
+    await Promise.resolve()
+    const options = { wait: duration('How long.', '1s') }
+    export default definePlugin({ name: 'mine', options, onError: 'skip', create: () => ({ state: () => ({ host: hostname() }) }) })
+  `,
+  'starlane.yaml': `
+cluster: one
+clusters: [{ name: one, id: 1, source: { manifests: ./one } }]
+dns: { listen: 127.0.0.1:0 }
+admin: { listen: 127.0.0.1:0 }
+proxy: { vips: { cidr: 127.96.0.0/16 } }
+plugins: [{ use: affinity }, { use: ./plugin.ts, options: { wait: 2s } }]
+`,
+  one: {
+    'service.yaml': `
+apiVersion: v1
+kind: Service
+metadata: { name: rebel-base, annotations: { service.cilium.io/global: "true" } }
+spec: { clusterIP: 10.96.0.10, ports: [{ port: 80 }] }
+`,
+  },
+})
+const executable = join(folder, 'starlane')
+/** No Node on the PATH, and a temporary folder whose content can be looked at. */
+const env = { PATH: '/usr/bin:/bin', TMPDIR: join(folder, 'tmp'), NO_COLOR: '1' }
+
+function starlane(...args: string[]): { status: number | null; stdout: string; stderr: string } {
+  return spawnSync(executable, args, { cwd: folder, env, encoding: 'utf8' })
+}
+
+t.test('the single executable', { skip: process.platform === 'linux' ? false : 'it is made for Linux' }, async t => {
+  makeExecutable({
+    root,
+    work: join(folder, 'work'),
+    node: process.execPath,
+    bundle: await bundle(root),
+    addon: existsSync(addon) ? addon : undefined,
+    native: true,
+    output: executable,
+  })
+
+  await t.test('knows its version and its commands', async t => {
+    t.match(starlane('--version'), { status: 0, stdout: `${version}\n`, stderr: '' })
+    t.match(starlane('--help').stdout, /Usage: starlane/)
+    t.match(starlane('nonsense'), { status: 2, stderr: /unknown command/ })
+  })
+
+  await t.test('loads its own plugins and those of the user', async t => {
+    const { status, stdout, stderr } = starlane('validate', '-c', 'starlane.yaml')
+    t.equal(status, 0, stderr)
+    t.match(stdout, /1 +affinity +built-in/)
+    t.match(stdout, /2 +mine +\.\/plugin\.ts/)
+    t.equal(stderr, '', 'without a warning of Node')
+
+    const unknown =
+      'cluster: one\nclusters: [{ name: one, id: 1, source: { manifests: ./one } }]\nplugins: [{ use: none }]\n'
+    writeFileSync(join(folder, 'bad.yaml'), unknown)
+    t.match(starlane('validate', '-c', 'bad.yaml').stdout, /built-in plugins: affinity, circuit-breaker/)
+  })
+
+  await t.test('runs, with the native engine, the page and the metrics inside', async t => {
+    const child = spawn(executable, ['run', '-c', 'starlane.yaml'], { cwd: folder, env })
+    t.teardown(() => child.kill('SIGKILL'))
+    const ready = await new Promise<{ admin: string; engine: string }>(resolve => {
+      createInterface(child.stderr).on('line', line => {
+        const entry = JSON.parse(line)
+        if (entry.event === 'ready') resolve(entry)
+      })
+    })
+    if (existsSync(addon)) t.equal(ready.engine, 'native')
+    t.match(await (await fetch(`http://${ready.admin}/`)).text(), /<style>[^<]+<\/style>/)
+    t.match(await (await fetch(`http://${ready.admin}/metrics`)).text(), /starlane_/)
+    t.same(readdirSync(env.TMPDIR), [], 'the addon was removed once it was loaded')
+
+    const ended = new Promise<number | null>(resolve => child.once('exit', resolve))
+    child.kill('SIGTERM')
+    t.equal(await ended, 0)
+  })
+
+  await t.test('prints what install would apply, from the files inside', async t => {
+    const { status, stderr } = starlane('install', 'node-agent', '-c', 'starlane.yaml', '--print')
+    if (/kubectl is not installed|too old/.test(stderr)) return t.pass('there is no kubectl for it here')
+    t.equal(status, 0, stderr)
+    t.same(readdirSync(env.TMPDIR), [], 'nothing is left behind')
+  })
+})
