@@ -1,6 +1,6 @@
 /** The web page, from the files in page/. */
 import { createHash } from 'node:crypto'
-import { readCodeFile } from '../model/package-files.ts'
+import { readCodeFile } from '../model/program/package-files.ts'
 import type { Answer } from './answer.ts'
 
 /**

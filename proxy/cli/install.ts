@@ -7,7 +7,7 @@ import { Argument, Command } from 'commander'
 import { stringify } from 'yaml'
 import { loadConfig } from '../config/load.ts'
 import { MeshError } from '../model/error.ts'
-import { packagePath } from '../model/package-files.ts'
+import { packagePath } from '../model/program/package-files.ts'
 import type { Io } from './terminal/io.ts'
 
 interface Options {

@@ -34,7 +34,7 @@ function entry(root: string): string {
   const modules = plugins.map(name => `'plugins/${name}': () => import('./plugins/${name}/index.ts'),`)
   return `
     import { getAssetKeys, getRawAsset } from 'node:sea'
-    import { embed } from './proxy/model/package-files.ts'
+    import { embed } from './proxy/model/program/package-files.ts'
     embed({
       files: getAssetKeys(),
       read: file => new Uint8Array(getRawAsset(file)),

@@ -1,6 +1,6 @@
 /** Modules inside the single executable, as the loader of Node sees them: `starlane:plugins/affinity`. */
 import { createRequire, registerHooks } from 'node:module'
-import { embeddedModules } from '../../model/package-files.ts'
+import { embeddedModules } from '../../model/program/package-files.ts'
 
 const scheme = 'starlane:'
 type Namespace = Readonly<Record<string, unknown>>

@@ -8,7 +8,7 @@ import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { parseAllDocuments, stringify } from 'yaml'
 import { MeshError } from '../../model/error.ts'
-import { ownCommand } from '../../model/package-files.ts'
+import { ownCommand } from '../../model/program/package-files.ts'
 
 export interface DemoCluster {
   readonly name: string

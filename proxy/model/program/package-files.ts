@@ -26,7 +26,7 @@ export function embeddedModules(): Embedded['modules'] | undefined {
 }
 
 // A build has proxy/ and plugins/ in dist/, one level below conf/, deploy/ and native/.
-const code = new URL('../../', import.meta.url)
+const code = new URL('../../../', import.meta.url)
 const root = import.meta.url.endsWith('.ts') ? code : new URL('../', code)
 
 /** A file beside the code, as text: `proxy/admin/page/index.html`. Throws if there is none. */
