@@ -2,6 +2,7 @@
 import { spawn } from 'node:child_process'
 import type { EventEmitter } from 'node:events'
 import { stripVTControlCharacters, styleText } from 'node:util'
+import { ownCommand } from '../../model/program/package-files.ts'
 import { type Clock, systemClock } from '../../model/time/clock.ts'
 
 /** The parts of the process that a command uses; tests pass their own. */
@@ -31,8 +32,8 @@ export const processIo: Io = {
   clock: systemClock,
   process,
   respawn: failed => {
-    const args = [...process.execArgv, ...process.argv.slice(1)]
-    const child = spawn(process.execPath, args, { stdio: 'inherit' })
+    const [program, ...args] = ownCommand(process.argv.slice(2))
+    const child = spawn(program, args, { stdio: 'inherit' })
     child.unref()
     child.on('error', error => failed(error.message))
     child.on('exit', (code, signal) => code !== 0 && failed(`the new process ended with ${signal ?? code}`))

@@ -83,7 +83,8 @@ export function loadEmbedded<T>(file: string, load: (path: string) => T): T | un
 
 /** The command that runs this program again with `args`. */
 export function ownCommand(args: readonly string[]): [program: string, ...args: string[]] {
-  return embedded ? [process.execPath, ...args] : [process.execPath, packagePath('bin/starlane.js'), ...args]
+  if (embedded) return [process.execPath, ...args]
+  return [process.execPath, ...process.execArgv, packagePath('bin/starlane.js'), ...args]
 }
 
 /** Mode 0700. */
