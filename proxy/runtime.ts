@@ -30,6 +30,7 @@ import { tcpProbe } from './health/probe-tcp.ts'
 import { Mesh } from './mesh/mesh.ts'
 import { endpointText, parseEndpoint } from './model/address.ts'
 import type { Cluster } from './model/cluster.ts'
+import { descriptorShares, sumOf } from './model/descriptors.ts'
 import { MeshError, messageOf } from './model/error.ts'
 import type { Balancer, OpenFlows } from './model/flow.ts'
 import { groupFlows } from './model/flows/flow-groups.ts'
@@ -172,6 +173,8 @@ class Starlane implements Runtime {
   readonly #proxy: L4Proxy
   readonly #names: NameService
   readonly #succession: Succession
+  /** Descriptors of the parts that have a share of their own; known once they are built. */
+  #heldElsewhere: () => number = () => 0
   #isReady = false
   #isStopping = false
   #isClosing = false
@@ -286,8 +289,14 @@ class Starlane implements Runtime {
     this.#writeBack = new WriteBack(config, this.#mesh, { clock, random, log, env })
     this.#publication = new Publication(config, this.#mesh, { clock, random, log, env })
     const { listen, metrics } = config.admin
-    this.#admin = new Admin({ listen, views: this.#views, log, clock })
-    this.#probes = metrics && new Admin({ listen: metrics, narrow: true, views: this.#views, log, clock })
+    const admin = { connections: descriptorShares().admin, views: this.#views, log, clock }
+    this.#admin = new Admin({ listen, ...admin })
+    this.#probes = metrics && new Admin({ listen: metrics, narrow: true, ...admin })
+    this.#heldElsewhere = () =>
+      this.#admin.connections +
+      (this.#probes?.connections ?? 0) +
+      this.#names.responder.stats().tcp.connections +
+      this.#health.stats().inFlight
     this.#succession = new Succession({
       ...{ clock, random, log, env, version, cluster: config.cluster, file: loaded.file, folder: config.state },
       ...{ mesh: this.#mesh, store: this.#store, health: this.#health, chain: this.#chain, calls: this.#proxy.calls },
@@ -613,6 +622,10 @@ class Starlane implements Runtime {
       onHeard: ({ destination }) => this.#health.heard(destination),
       engine,
       options: engineOptions(this.#config),
+      reserve: {
+        most: sumOf(descriptorShares()) + (this.#config.admin.metrics ? descriptorShares().admin : 0),
+        held: () => this.#heldElsewhere(),
+      },
       services,
       unlistedMs: unlisted,
       routes: this.#routes,

@@ -23,13 +23,17 @@ export class Connections {
     this.#limits = limits
   }
 
+  get size(): number {
+    return this.#idle.size + this.#busy.size
+  }
+
   opened(socket: Socket): void {
     socket.once('close', () => {
       this.#idle.delete(socket)
       this.#busy.delete(socket)
     })
     this.#idle.add(socket)
-    const over = this.#idle.size + this.#busy.size - this.#limits.connections
+    const over = this.size - this.#limits.connections
     if (over <= 0) return
     const { reserved } = this.#limits
     if (this.#idle.size > reserved) closeFirst(this.#idle)

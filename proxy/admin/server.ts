@@ -39,6 +39,8 @@ export interface AdminParts {
   readonly listen: SocketAddress
   /** Only probes and metrics, under any name. */
   readonly narrow?: boolean
+  /** How many may be open at a time, the reserved ones included: 80 unless given. */
+  readonly connections?: number
   readonly views: Views
   readonly log: Log
   readonly clock: Clock
@@ -46,8 +48,9 @@ export interface AdminParts {
 
 /** Enough for browsers and scrapers, and too little to exhaust the process. */
 const limits = {
-  connections: 64,
-  reserved: 16,
+  connections: 80,
+  /** Of these, for requests that come while so many are in progress: a fifth. */
+  reserved: 1 / 5,
   headerBytes: 8192,
   bodyBytes: 32 << 20,
   requestMs: 5000,
@@ -67,13 +70,16 @@ export class Admin {
   readonly #parts: AdminParts
   readonly #page: Answer = loadPage()
   readonly #server: Server
-  readonly #connections = new Connections(limits)
   readonly #streams: EventStreams
   #isPassed = false
+  readonly #connections: Connections
 
   constructor(parts: AdminParts) {
+    const { connections = limits.connections } = parts
+    const reserved = Math.ceil(connections * limits.reserved)
     this.#parts = parts
     this.#streams = new EventStreams(parts.clock)
+    this.#connections = new Connections({ connections: connections - reserved, reserved })
     this.#server = createServer(
       {
         maxHeaderSize: limits.headerBytes,
@@ -118,6 +124,11 @@ export class Admin {
     // That of node:http would close idle connections, on which a request may be on its way.
     NetServer.prototype.close.call(this.#server)
     return [{ name: socketName, address: bound.address, port: bound.port, descriptor, sessions: [] }]
+  }
+
+  /** How many are open. */
+  get connections(): number {
+    return this.#connections.size
   }
 
   /** Finishes requests in progress, for at most one second. */

@@ -8,6 +8,7 @@ import type { Passed, PassingCalls } from '../model/sockets/passing.ts'
 import type { EngineStats } from '../model/stats/engine.ts'
 import type { Clock } from '../model/time/clock.ts'
 import type { Tunnels } from '../model/tunnel/tunnels.ts'
+import type { DescriptorReserve } from './flow/descriptors.ts'
 
 export interface Engine {
   readonly name: string
@@ -80,6 +81,8 @@ export interface EngineParts {
   readonly options: EngineOptions
   /** What passing sockets needs; undefined without the addon. */
   readonly calls?: PassingCalls | undefined
+  /** Descriptors that flows leave alone; 16 unless given. */
+  readonly reserve?: DescriptorReserve
   readonly clock: Clock
   readonly log: Log
 }

@@ -5,6 +5,7 @@ import type { EngineOptions } from '../dataplane/engine.ts'
 import type { DnsOptions, QueryFilter } from '../dns/options.ts'
 import type { HealthOptions } from '../health/options.ts'
 import { type Cluster, viewsOf } from '../model/cluster.ts'
+import { descriptorShares } from '../model/descriptors.ts'
 import type { Location, Node } from '../model/location.ts'
 
 export function clustersOf(local: string, clusters: readonly ClusterConfig[]): Cluster[] {
@@ -68,6 +69,7 @@ export function healthOptions({ health, proxy }: Config): HealthOptions {
           : { type, path, status, ...thresholds },
     passive: { consecutive, ejectMs: eject, maxEjectMs: maxEject, maxPercent },
     services: proxy.services,
+    maxInFlight: descriptorShares().checks,
   }
 }
 
@@ -75,6 +77,7 @@ export function dnsOptions({ dns }: Config): DnsOptions {
   const { listen, domain, clusterset, ttl, pods, networks, hideEmpty, search, autopath, upstream, routes } = dns
   const { forward, cache, rate, specialUse, allow, trusted } = dns
   const queryLog = queryFilter({ dns })
+  const shares = descriptorShares()
   return {
     listen,
     domain,
@@ -88,11 +91,12 @@ export function dnsOptions({ dns }: Config): DnsOptions {
     specialUse,
     upstream,
     routes,
+    tcp: { connections: shares.dnsTcp },
     forward: {
       policy: forward.policy,
       tryMs: forward.timeout,
       totalMs: forward.budget,
-      concurrent: forward.concurrent,
+      concurrent: Math.min(forward.concurrent, shares.forwards),
       ...(forward.perClient === undefined ? {} : { perClient: forward.perClient }),
       randomCase: forward.randomCase,
     },

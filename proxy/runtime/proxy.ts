@@ -1,6 +1,7 @@
 /** The L4 proxy: an engine and the listeners that feed it. A reload gives it other options; its sockets and flows stay. */
 import type { Cut, Engine, EngineOptions } from '../dataplane/engine.ts'
 import { createEngine } from '../dataplane/engines.ts'
+import type { DescriptorReserve } from '../dataplane/flow/descriptors.ts'
 import { Exposure } from '../dataplane/frontends/exposure.ts'
 import { Listeners } from '../dataplane/frontends/listeners.ts'
 import type { LocalRoutes } from '../dataplane/frontends/local-routes.ts'
@@ -25,6 +26,7 @@ export interface L4ProxyParts {
   readonly tunnels: Tunnels
   readonly engine: 'auto' | 'streams' | 'native'
   readonly options: EngineOptions
+  readonly reserve: DescriptorReserve
   readonly services: 'global' | 'all'
   /** As in `ListenersParts`. */
   readonly unlistedMs: number

@@ -1,37 +1,47 @@
 /**
  * How many file descriptors flows may hold. A client is accepted only while its dial will find one too, and the rest of the
- * process (checks, sources, DNS) keeps a few.
+ * process (the admin server, DNS over TCP, checks, sources) keeps its own.
  */
-import { readdirSync, readFileSync } from 'node:fs'
+import { readdirSync } from 'node:fs'
+import { descriptorLimit } from '../../model/descriptors.ts'
 
-/** Left for the rest of the process. */
-const reserve = 16
 const measureMs = 5000
 
 /** Two for a connection, one for a UDP session. */
 export const perConnection = 2
 
+/** What is kept for the rest of the process: how many it may take, and how many of them it holds now. */
+export interface DescriptorReserve {
+  readonly most: number
+  held(): number
+}
+
+/** For an engine that is used alone. */
+const few: DescriptorReserve = { most: 16, held: () => 0 }
+
 export class Descriptors {
   /** Infinite where the system does not tell. */
   most = Number.POSITIVE_INFINITY
-  readonly #limit = softLimit()
+  readonly #reserve: DescriptorReserve
   #measuredAt = Number.NEGATIVE_INFINITY
+
+  constructor(reserve = few) {
+    this.#reserve = reserve
+  }
 
   /** Called about every second; `held` is what flows hold now. Counts what the rest of the process holds, every 5 s. */
   measure(held: number, now: number): void {
-    if (this.#limit === undefined || now - this.#measuredAt < measureMs) return
+    if (descriptorLimit === undefined || now - this.#measuredAt < measureMs) return
     this.#measuredAt = now
-    const others = Math.max(readdirSync('/proc/self/fd').length - held, 0)
-    this.most = Math.max(this.#limit - others - reserve, 0)
+    const { most, held: inReserve } = this.#reserve
+    const others = Math.max(readdirSync('/proc/self/fd').length - held - inReserve(), 0)
+    this.most = Math.max(descriptorLimit - others - most, 0)
   }
-}
 
-/** The limit of `ulimit -n`; undefined without /proc. */
-function softLimit(): number | undefined {
-  try {
-    const found = /^Max open files\s+(\d+)/m.exec(readFileSync('/proc/self/limits', 'utf8'))?.[1]
-    return found === undefined ? undefined : Number(found)
-  } catch {
-    return undefined
+  /** A listener is to be opened: false if none may. It takes one for good. */
+  takeForListener(held: number): boolean {
+    if (this.most - held < 1) return false
+    this.most--
+    return true
   }
 }

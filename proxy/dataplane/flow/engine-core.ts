@@ -13,7 +13,8 @@ import { Descriptors, perConnection } from './descriptors.ts'
 import { drain } from './drain.ts'
 import type { FlowContext, OpenConnection, OpenFlow, OpenSession } from './flow-context.ts'
 import type { ListenerState } from './listener-state.ts'
-import { codeOf } from './outcome.ts'
+import { listenError } from './listening.ts'
+import { codeOf, noDescriptor } from './outcome.ts'
 import { Shares } from './shares.ts'
 import type { Transport } from './transport.ts'
 import { UdpAddresses } from './udp-addresses.ts'
@@ -36,7 +37,7 @@ export class EngineCore implements Engine, FlowContext {
   readonly sessionShares = new Shares<OpenSession>(() => this.options.limits.udpSessions)
   readonly unanswered = new Set<OpenSession>()
   readonly udpAddresses = new UdpAddresses()
-  readonly descriptors = new Descriptors()
+  readonly descriptors: Descriptors
   readonly dials: Deadlines
   draining = false
   readonly #transport: Transport
@@ -53,7 +54,7 @@ export class EngineCore implements Engine, FlowContext {
 
   constructor(
     name: string,
-    { chooser, onHeard = () => {}, tunnels, options, calls, clock, log }: EngineParts,
+    { chooser, onHeard = () => {}, tunnels, options, reserve, calls, clock, log }: EngineParts,
     createTransport: (context: FlowContext) => Transport,
   ) {
     this.name = name
@@ -64,6 +65,7 @@ export class EngineCore implements Engine, FlowContext {
     this.calls = calls
     this.clock = clock
     this.log = log
+    this.descriptors = new Descriptors(reserve)
     this.dials = new Deadlines(clock, options.dial.timeoutMs)
     this.#transport = createTransport(this)
     this.#sweep()
@@ -78,6 +80,7 @@ export class EngineCore implements Engine, FlowContext {
 
   #bind(frontend: Frontend, service: GlobalService, passed?: Passed): Promise<ListenerState> {
     if (this.draining) return Promise.reject(closingError(frontend))
+    if (!this.descriptors.takeForListener(this.held)) return Promise.reject(listenError(frontend, noDescriptor()))
     switch (frontend.protocol) {
       case 'TCP':
         return this.#keep(
