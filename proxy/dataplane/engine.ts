@@ -9,6 +9,7 @@ import type { EngineStats } from '../model/stats/engine.ts'
 import type { Clock } from '../model/time/clock.ts'
 import type { Tunnels } from '../model/tunnel/tunnels.ts'
 import type { DescriptorReserve } from './flow/descriptors.ts'
+import type { Loop } from './flow/loop-watch.ts'
 
 export interface Engine {
   readonly name: string
@@ -29,6 +30,8 @@ export interface Engine {
   /** Other options from now on, also for the flows in progress. Sockets stay as they are. */
   configure(options: EngineOptions): void
   stats(): EngineStats
+  /** Rings through another proxy that were found of late. */
+  rings(): readonly Loop[]
   /**
    * Stops accepting and gives flows at most the drain time to end; what is left is cut, spread over its last part. Resolves with
    * the number of flows that were cut, when no socket is left.

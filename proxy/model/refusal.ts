@@ -5,7 +5,7 @@ import type { Refusal } from './flow.ts'
 export const refusalCodes = {
   'no-backend': 'the service has no usable backend, or as many attempts failed as a flow may make',
   limit: 'a limit of `proxy.limits`, or of this machine (descriptors, ports, memory), is reached',
-  loop: 'the source of a datagram is a UDP frontend of Starlane: the two would answer each other without end',
+  loop: 'the flow goes round: the source of a datagram is a UDP frontend of Starlane, or another proxy sends it back here',
   draining: 'Starlane is stopping, or the flow was ended before any backend answered',
 } as const
 

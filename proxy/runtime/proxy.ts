@@ -135,6 +135,15 @@ export class L4Proxy {
     return this.#listeners.refusing().length
   }
 
+  /** Backends that lead back here through another proxy. */
+  rings(): Problem[] {
+    return this.#engine.rings().map(({ backend, client, service, frontend }) => ({
+      code: 'LOOP',
+      where: `${backend.cluster} ${service}`,
+      message: `flows to ${backend.key} come back to ${frontend} from ${client}: the address is a frontend of another proxy, which has this one as a backend. Flows from ${client} do not get it for 5 minutes; list the addresses of pods in ${backend.cluster} instead`,
+    }))
+  }
+
   /** What other sockets of this machine can do on the frontends' addresses, and why packet rules do not prevent it. */
   exposures(): readonly Problem[] {
     return [...(this.#rules?.problems() ?? []), ...this.#exposure.problems()]

@@ -131,6 +131,7 @@ function statusOf(parts: RunningParts, fixed: Pick<Status, 'version' | 'startedA
     ...names.problems(),
     ...proxy.failures(),
     ...proxy.exposures(),
+    ...proxy.rings(),
     ...chain.faults(),
     ...chain.findings(),
     ...recording.problems(),

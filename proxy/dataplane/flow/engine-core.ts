@@ -14,6 +14,7 @@ import { drain } from './drain.ts'
 import type { FlowContext, OpenConnection, OpenFlow, OpenSession } from './flow-context.ts'
 import type { ListenerState } from './listener-state.ts'
 import { listenError } from './listening.ts'
+import { type Loop, LoopWatch } from './loop-watch.ts'
 import { codeOf, noDescriptor } from './outcome.ts'
 import { Shares } from './shares.ts'
 import type { Transport } from './transport.ts'
@@ -38,6 +39,7 @@ export class EngineCore implements Engine, FlowContext {
   readonly unanswered = new Set<OpenSession>()
   readonly udpAddresses = new UdpAddresses()
   readonly descriptors: Descriptors
+  readonly loops: LoopWatch
   readonly dials: Deadlines
   draining = false
   readonly #transport: Transport
@@ -66,6 +68,7 @@ export class EngineCore implements Engine, FlowContext {
     this.clock = clock
     this.log = log
     this.descriptors = new Descriptors(reserve)
+    this.loops = new LoopWatch(clock)
     this.dials = new Deadlines(clock, options.dial.timeoutMs)
     this.#transport = createTransport(this)
     this.#sweep()
@@ -127,6 +130,10 @@ export class EngineCore implements Engine, FlowContext {
     return { connections: this.connections.size, udpSessions: this.sessions.size }
   }
 
+  rings(): Loop[] {
+    return this.loops.loops()
+  }
+
   close(): Promise<Cut> {
     this.#closing ??= this.#close()
     return this.#closing
@@ -138,6 +145,7 @@ export class EngineCore implements Engine, FlowContext {
     for (const listener of [...this.#tcp, ...this.#udp]) void listener.close()
     this.#transport.destroy()
     this.dials.close()
+    this.loops.close()
     for (const cancel of this.#timers) cancel()
     this.#timers.clear()
   }
@@ -200,15 +208,24 @@ export class EngineCore implements Engine, FlowContext {
 
   #closedUdp(listener: ListenerState): void {
     this.#udp.delete(listener)
+    this.#forgetWatches(listener)
     this.#forgetAddress.get(listener)?.()
     this.#forgetAddress.delete(listener)
   }
 
   #closedTcp(listener: ListenerState): void {
     this.#tcp.delete(listener)
+    this.#forgetWatches(listener)
     if (this.draining) return
     const left = [...this.connections].filter(connection => connection.listener === listener)
     this.#drain(left, connection => connection.cut('removed'))
+  }
+
+  /** Another listener of the frontend goes on watching. */
+  #forgetWatches({ frontend: { key } }: ListenerState): void {
+    if (!this.loops.knows(key)) return
+    for (const { frontend } of [...this.#tcp, ...this.#udp]) if (frontend.key === key) return
+    this.loops.forget(key)
   }
 
   /** The UDP sockets stay open to the end: replies leave by them. */

@@ -5,6 +5,7 @@ import type { EngineOptions, EngineParts } from '../engine.ts'
 import type { Deadlines } from './deadlines.ts'
 import type { Descriptors } from './descriptors.ts'
 import type { ListenerState } from './listener-state.ts'
+import type { Holdable, LoopWatch } from './loop-watch.ts'
 import type { Shares, Sharing } from './shares.ts'
 import type { UdpAddresses } from './udp-addresses.ts'
 
@@ -21,6 +22,7 @@ export interface FlowContext extends EngineParts {
   /** Of the UDP frontends that are open now: no client is served from one of these. */
   readonly udpAddresses: UdpAddresses
   readonly descriptors: Descriptors
+  readonly loops: LoopWatch
   /** Descriptors that flows hold. */
   readonly held: number
   /** Time limits of dials that have the whole `dial.timeoutMs`. */
@@ -35,7 +37,7 @@ export interface FlowContext extends EngineParts {
   ended(): void
 }
 
-export interface OpenFlow extends Sharing {
+export interface OpenFlow extends Sharing, Holdable {
   /** Of the current attempt. */
   readonly backend: Backend | undefined
   /** Ends the flow now. */

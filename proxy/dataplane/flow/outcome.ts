@@ -23,7 +23,12 @@ export function outOfResources(error: Error): Refusal {
 /** What a client is refused with, or a link fails with, when no descriptor is left for it. */
 export function noDescriptor(): Error {
   const message = 'no file descriptor is left; raise the limit: `ulimit -n`, or LimitNOFILE of the systemd unit'
-  return Object.assign(new Error(message), { code: 'EMFILE' })
+  return outcomeError('EMFILE', message)
+}
+
+/** An error with the name of an errno, as those of node:net have it. */
+export function outcomeError(code: string, message: string): Error {
+  return Object.assign(new Error(message), { code })
 }
 
 /** The name of the errno, such as `ECONNREFUSED`; empty when the error has none. */
@@ -37,6 +42,7 @@ const outcomes: Readonly<Record<string, Failure['outcome']>> = {
   ETIMEDOUT: 'timeout',
   EADDRNOTAVAIL: 'local',
   EADDRINUSE: 'local',
+  ELOOP: 'local',
   EMFILE: 'local',
   ENFILE: 'local',
   ENOBUFS: 'local',

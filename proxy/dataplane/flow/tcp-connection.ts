@@ -3,6 +3,7 @@
  * carry, report.
  *
  *     choosing ─▶ dialling ─▶ open ─▶ cut ─▶ ended        a failed dial goes back to choosing
+ *     held ─▶ choosing                                    while its client is suspected of a ring: see LoopWatch
  *
  * An engine extends it by the calls that touch bytes and reports what happens: {@link TcpConnection.connected},
  * {@link TcpConnection.failed}, {@link TcpConnection.ended}.
@@ -14,11 +15,12 @@ import type { Frontend, GlobalService } from '../../model/service.ts'
 import type { Expiring } from './deadlines.ts'
 import type { FlowContext, OpenConnection } from './flow-context.ts'
 import type { ListenerState } from './listener-state.ts'
+import type { Watch } from './loop-watch.ts'
 import { type Failure, isExhausted, noDescriptor, outcomeOf, outOfResources } from './outcome.ts'
 import type { FlowShare } from './shares.ts'
 
 /** `cut`: we have ended it, and its totals are still to come. `ended`: nothing more is reported of it. */
-type State = 'choosing' | 'dialling' | 'open' | 'cut' | 'ended'
+type State = 'held' | 'choosing' | 'dialling' | 'open' | 'cut' | 'ended'
 
 const none: readonly string[] = []
 
@@ -35,8 +37,9 @@ export abstract class TcpConnection implements Flow, OpenConnection, Expiring {
   /** The number of its record, kept here for the recorder. */
   record = 0
   share: FlowShare | undefined = undefined
+  watch: Watch | undefined = undefined
   protected readonly context: FlowContext
-  readonly #deadline: number
+  #deadline: number
   #state: State = 'choosing'
   /** When the attempt began, or the connection was made. */
   #since: number
@@ -81,7 +84,20 @@ export abstract class TcpConnection implements Flow, OpenConnection, Expiring {
     }
     connections.add(this)
     connectionShares.add(this)
-    this.#attempt(this.#since)
+    if (this.context.loops.holds(this, this.#since)) this.#state = 'held'
+    else this.#attempt(this.#since)
+  }
+
+  release(): void {
+    if (this.#state !== 'held') return
+    const now = this.context.clock.now()
+    this.#state = 'choosing'
+    this.#deadline = now + this.context.options.dial.budgetMs
+    this.#attempt(now)
+  }
+
+  refuseLoop(why: string): void {
+    if (this.#state === 'held') this.#refuse(refusal('loop', why))
   }
 
   /**
@@ -98,8 +114,8 @@ export abstract class TcpConnection implements Flow, OpenConnection, Expiring {
 
   evict(): void {
     if (this.#state === 'open') return this.cut('evicted')
-    if (this.#state !== 'dialling') return
-    this.#result({ outcome: 'cancelled', ms: this.#elapsed() })
+    if (this.#state !== 'dialling' && this.#state !== 'held') return
+    if (this.#state === 'dialling') this.#result({ outcome: 'cancelled', ms: this.#elapsed() })
     this.#refuse(refusal('limit', 'made room for a connection of a client that holds fewer'))
   }
 
@@ -109,9 +125,9 @@ export abstract class TcpConnection implements Flow, OpenConnection, Expiring {
       this.#reason = reason
       this.#leave()
       this.end(reason)
-    } else if (this.#state === 'dialling') {
-      this.#result({ outcome: 'cancelled', ms: this.#elapsed() })
-      this.#refuse(refusal('draining', `ended while its backend was dialled: ${reason}`))
+    } else if (this.#state === 'dialling' || this.#state === 'held') {
+      if (this.#state === 'dialling') this.#result({ outcome: 'cancelled', ms: this.#elapsed() })
+      this.#refuse(refusal('draining', `ended before it had a backend: ${reason}`))
     }
   }
 
@@ -139,6 +155,7 @@ export abstract class TcpConnection implements Flow, OpenConnection, Expiring {
   heard(): void {
     if (this.#state !== 'open' || !this.backend) return
     this.context.connectionShares.active(this)
+    this.context.loops.answered(this)
     this.context.onHeard(this.backend)
   }
 
@@ -158,6 +175,7 @@ export abstract class TcpConnection implements Flow, OpenConnection, Expiring {
     const state = this.#state
     if (state === 'ended') return
     this.#state = 'ended'
+    if (received > 0) this.context.loops.answered(this)
     if (state === 'dialling') this.#result({ outcome: 'cancelled', ms: this.#elapsed() })
     if (state !== 'cut') this.#leave()
     if ((state === 'open' || state === 'cut') && this.backend) {
@@ -167,7 +185,7 @@ export abstract class TcpConnection implements Flow, OpenConnection, Expiring {
   }
 
   #attempt(now: number): void {
-    const { chooser, clock, dials, options } = this.context
+    const { chooser, clock, dials, loops, options } = this.context
     const choice = chooser.choose(this)
     if (choice.refusal) return this.#refuse(choice.refusal)
     const { backend } = choice
@@ -179,7 +197,9 @@ export abstract class TcpConnection implements Flow, OpenConnection, Expiring {
     const leftMs = this.#deadline - now
     if (leftMs < options.dial.timeoutMs) this.#stopTimer = clock.after(leftMs, () => this.expire())
     else dials.start(this, now)
-    this.dial(backend)
+    const loop = loops.objection(this, backend)
+    if (loop) this.failed(loop)
+    else this.dial(backend)
   }
 
   /** Notes the backend as tried, and makes the next attempt while there may be one. */
@@ -214,6 +234,7 @@ export abstract class TcpConnection implements Flow, OpenConnection, Expiring {
   }
 
   #leave(): void {
+    this.context.loops.left(this)
     this.context.connections.delete(this)
     this.context.connectionShares.remove(this)
     this.context.ended()

@@ -14,6 +14,7 @@ import type { Choice, Client, CloseReason, Flow, Refusal } from '../../model/flo
 import { refusal } from '../../model/refusal.ts'
 import type { Frontend, GlobalService } from '../../model/service.ts'
 import type { FlowContext, OpenSession } from './flow-context.ts'
+import type { Watch } from './loop-watch.ts'
 import { isExhausted, outcomeOf, outOfResources } from './outcome.ts'
 import type { FlowShare } from './shares.ts'
 import type { UdpFrontend } from './udp-frontend.ts'
@@ -50,9 +51,11 @@ export abstract class UdpSession implements Flow, OpenSession {
   /** The number of its record, kept here for the recorder. */
   record = 0
   share: FlowShare | undefined = undefined
+  watch: Watch | undefined = undefined
   protected readonly context: FlowContext
   #link: Link | undefined
   #left = false
+  #held = false
 
   constructor(context: FlowContext, listener: UdpFrontend, client: Client) {
     this.id = context.nextId()
@@ -72,6 +75,11 @@ export abstract class UdpSession implements Flow, OpenSession {
 
   tick(_now: number): void {}
 
+  /** It waits, without a backend: its client is suspected of a ring. */
+  protected get isHeld(): boolean {
+    return this.#held
+  }
+
   /**
    * Takes the session in; false when it is refused. A client that is a UDP frontend of ours is a forged source or a loop: two
    * frontends would answer each other without end (CVE-2024-2169). At the limit another session makes room, or this one is refused.
@@ -89,6 +97,7 @@ export abstract class UdpSession implements Flow, OpenSession {
     sessionShares.add(this)
     unanswered.add(this)
     this.listener.sessions.add(this)
+    this.#held = this.context.loops.holds(this, this.context.clock.now())
     return true
   }
 
@@ -98,6 +107,7 @@ export abstract class UdpSession implements Flow, OpenSession {
    */
   resume(backend: Backend, answered: boolean, isLinked: boolean): boolean {
     if (!this.begin()) return false
+    this.#held = false
     const { chooser, clock } = this.context
     this.backend = backend
     chooser.connecting(this, backend)
@@ -123,9 +133,19 @@ export abstract class UdpSession implements Flow, OpenSession {
     return ended ? undefined : { backend: backend.key, answered }
   }
 
+  release(): void {
+    if (!this.#held) return
+    this.#held = false
+    this.asked()
+  }
+
+  refuseLoop(why: string): void {
+    if (this.#held && !this.#left) this.#refuse(refusal('loop', why))
+  }
+
   /** The client has sent, and the session has no backend. */
   asked(): void {
-    if (!this.#left) this.#attempt()
+    if (!this.#left && !this.#held) this.#attempt()
   }
 
   /** The backend has sent. Only the first time of a link counts. */
@@ -137,6 +157,7 @@ export abstract class UdpSession implements Flow, OpenSession {
     this.tried = none
     unanswered.delete(this)
     this.context.sessionShares.active(this)
+    this.context.loops.answered(this)
     chooser.result(this, link.backend, { outcome: 'connected', ms: clock.now() - link.since })
   }
 
@@ -200,7 +221,7 @@ export abstract class UdpSession implements Flow, OpenSession {
   }
 
   #attempt(): void {
-    const { chooser, clock } = this.context
+    const { chooser, clock, loops } = this.context
     while (!this.#left) {
       const choice = this.#choose()
       if (choice.refusal) return this.#refuse(choice.refusal)
@@ -208,7 +229,7 @@ export abstract class UdpSession implements Flow, OpenSession {
       this.backend = backend
       chooser.connecting(this, backend)
       this.#link = { backend, since: clock.now(), answered: false }
-      const error = this.openLink(backend)
+      const error = loops.objection(this, backend) ?? this.openLink(backend)
       if (!error) return
       this.linkEnded(error, 0, 0)
     }
@@ -270,6 +291,7 @@ export abstract class UdpSession implements Flow, OpenSession {
   #depart(): void {
     const { context } = this
     this.#left = true
+    context.loops.left(this)
     context.sessions.delete(this)
     context.sessionShares.remove(this)
     context.unanswered.delete(this)

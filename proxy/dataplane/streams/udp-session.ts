@@ -15,9 +15,14 @@ export interface ReplySocket extends UdpFrontend {
   left(session: StreamsSession): void
 }
 
+/** Datagrams that are kept of a session that is held. */
+const mostWaiting = 16
+
 export class StreamsSession extends UdpSession implements BackendSocketEvents {
   declare readonly listener: ReplySocket
   #socket: BackendSocket | TunnelLink | undefined
+  /** While it is held. */
+  readonly #waiting: Buffer[] = []
   #moved = true
   #quietSince = 0
 
@@ -29,7 +34,8 @@ export class StreamsSession extends UdpSession implements BackendSocketEvents {
   forward(message: Buffer): void {
     this.#moved = true
     if (!this.#socket) this.asked()
-    this.#socket?.send(message)
+    if (this.#socket) this.#socket.send(message)
+    else if (this.isHeld && this.#waiting.length < mostWaiting) this.#waiting.push(message)
   }
 
   replied(message: Buffer): void {
@@ -62,13 +68,15 @@ export class StreamsSession extends UdpSession implements BackendSocketEvents {
     if (this.context.held > this.context.descriptors.most) return noDescriptor()
     const { tunnels } = this.context
     if (tunnels?.carries(backend)) {
-      this.#socket = new TunnelLink(tunnels, backend, this.client, this)
-      return undefined
+      return this.#linked(new TunnelLink(tunnels, backend, this.client, this))
     }
     const socket = new BackendSocket(backend, this)
-    const error = socket.open()
-    if (!error) this.#socket = socket
-    return error
+    return socket.open() ?? this.#linked(socket)
+  }
+
+  #linked(socket: BackendSocket | TunnelLink): undefined {
+    this.#socket = socket
+    for (const message of this.#waiting.splice(0)) socket.send(message)
   }
 
   protected closeLink(): void {

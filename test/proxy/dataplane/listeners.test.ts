@@ -65,6 +65,10 @@ class FakeEngine implements Engine {
 
   configure(): void {}
 
+  rings(): [] {
+    return []
+  }
+
   stats(): { connections: number; udpSessions: number } {
     return { connections: 0, udpSessions: 0 }
   }
