@@ -320,6 +320,11 @@ const proxyFields = {
     {
       connections: integer('The maximum number of TCP connections.', { min: 1, max: 1_000_000 }, 10_000),
       udpSessions: integer('The maximum number of UDP sessions.', { min: 1, max: 1_000_000 }, 10_000),
+      perFrontend: integer(
+        'The part of both that the flows of one frontend may take, in percent.',
+        { min: 1, max: 100 },
+        100,
+      ),
     },
   ),
 } satisfies Fields

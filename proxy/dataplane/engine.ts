@@ -72,7 +72,8 @@ export interface EngineOptions {
   readonly dial: { readonly timeoutMs: number; readonly attempts: number; readonly budgetMs: number }
   readonly idle: { readonly tcpMs: number; readonly halfClosedMs: number; readonly udpMs: number }
   readonly drainMs: number
-  readonly limits: { readonly connections: number; readonly udpSessions: number }
+  /** `perFrontend`: the part of both that flows of one frontend may take; 1 unless given. */
+  readonly limits: { readonly connections: number; readonly udpSessions: number; readonly perFrontend?: number }
 }
 
 export interface EngineParts {

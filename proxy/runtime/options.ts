@@ -52,7 +52,7 @@ export function engineOptions({ proxy }: Config): EngineOptions {
     dial: { timeoutMs: dial.timeout, attempts: dial.attempts, budgetMs: dial.budget },
     idle: { tcpMs: idle.tcp, halfClosedMs: idle.halfClosed, udpMs: idle.udp },
     drainMs: drain,
-    limits,
+    limits: { ...limits, perFrontend: limits.perFrontend / 100 },
   })
 }
 

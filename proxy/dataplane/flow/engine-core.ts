@@ -34,8 +34,14 @@ export class EngineCore implements Engine, FlowContext {
   readonly log: EngineParts['log']
   readonly connections = new Set<OpenConnection>()
   readonly sessions = new Set<OpenSession>()
-  readonly connectionShares = new Shares<OpenConnection>(() => this.options.limits.connections)
-  readonly sessionShares = new Shares<OpenSession>(() => this.options.limits.udpSessions)
+  readonly connectionShares = new Shares<OpenConnection>(
+    () => this.options.limits.connections,
+    () => this.options.limits.connections * (this.options.limits.perFrontend ?? 1),
+  )
+  readonly sessionShares = new Shares<OpenSession>(
+    () => this.options.limits.udpSessions,
+    () => this.options.limits.udpSessions * (this.options.limits.perFrontend ?? 1),
+  )
   readonly unanswered = new Set<OpenSession>()
   readonly udpAddresses = new UdpAddresses()
   readonly descriptors: Descriptors

@@ -16,6 +16,8 @@ export interface FlowShare {
   readonly frontend: Holder
 }
 
+/** Flows of a full frontend that are looked at to find one of a greedy client. */
+const lookedAt = 64
 /** From this part of the limit on, flows are kept in the order of their last bytes. */
 const nearlyFull = 7 / 8
 
@@ -26,17 +28,20 @@ const nearlyFull = 7 / 8
  */
 export class Shares<F extends Sharing> {
   readonly #most: () => number
+  readonly #mostOfFrontend: () => number
   readonly #clients = new Holders()
   readonly #frontends = new Holders()
   #size = 0
 
-  /** `most`: the limit, which may change. */
-  constructor(most: () => number) {
+  /** `most`: the limit, and that of one frontend; both may change. */
+  constructor(most: () => number, mostOfFrontend = most) {
     this.#most = most
+    this.#mostOfFrontend = mostOfFrontend
   }
 
-  get full(): boolean {
-    return this.#size >= this.#most()
+  /** Whether another flow must make room for this one. */
+  isFullFor({ frontend: { key } }: Sharing): boolean {
+    return this.#size >= this.#most() || this.#frontends.count(key) >= this.#mostOfFrontend()
   }
 
   /** From here on it counts which flows are in use. */
@@ -78,12 +83,29 @@ export class Shares<F extends Sharing> {
   /** The flow that should make room; undefined when the newcomer's client and frontend have their share. */
   inPlaceOf(newcomer: Sharing): F | undefined {
     const held = this.heldBy(newcomer)
+    if (this.#size < this.#most()) return this.#inPlaceAtFrontend(newcomer, held)
     const greediest = this.#clients.greediest
     if (greediest && held + 1 < greediest.flows.size) return idlest(greediest)
     const busiest = this.#frontends.greediest
     if (!busiest || this.#frontends.count(newcomer.frontend.key) + 1 >= busiest.flows.size) return undefined
     const flow: F | undefined = idlest(busiest)
     return flow?.share && flow.share.client.flows.size >= held ? flow : undefined
+  }
+
+  /** Only the frontend is full: one of its idlest flows, of the client that holds most. */
+  #inPlaceAtFrontend({ frontend: { key } }: Sharing, held: number): F | undefined {
+    let found: F | undefined
+    let most = held + 1
+    let looked = 0
+    for (const flow of this.#frontends.flowsOf(key)) {
+      const holds = flow.share?.client.flows.size ?? 0
+      if (holds > most) {
+        found = flow as F
+        most = holds
+      }
+      if (++looked === lookedAt) break
+    }
+    return found
   }
 }
 
@@ -125,6 +147,10 @@ class Holders {
 
   count(key: string): number {
     return this.#byKey.get(key)?.flows.size ?? 0
+  }
+
+  flowsOf(key: string): Iterable<Sharing> {
+    return this.#byKey.get(key)?.flows ?? []
   }
 
   get greediest(): Holder | undefined {

@@ -77,9 +77,12 @@ export abstract class TcpConnection implements Flow, OpenConnection, Expiring {
   /** At the limit, the idlest connection of the client that holds most makes room: see {@link Shares}. */
   begin(): void {
     const { connections, connectionShares } = this.context
-    if (connectionShares.full) {
+    if (connectionShares.isFullFor(this)) {
       const idlest = connectionShares.inPlaceOf(this)
-      if (!idlest) return this.#refuse(refusal('limit', `${connections.size} connections are open, the limit`))
+      if (!idlest)
+        return this.#refuse(
+          refusal('limit', `${connections.size} connections are open, the limit of all or of this frontend`),
+        )
       idlest.evict()
     }
     connections.add(this)

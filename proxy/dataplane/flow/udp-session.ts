@@ -88,9 +88,12 @@ export abstract class UdpSession implements Flow, OpenSession {
     const { sessions, sessionShares, unanswered, draining, udpAddresses } = this.context
     if (draining) return this.#turnAway(refusal('draining', 'the proxy is shutting down'))
     if (udpAddresses.has(this.client)) return this.#turnAway(refusal('loop', 'the client is a UDP frontend itself'))
-    if (sessionShares.full) {
+    if (sessionShares.isFullFor(this)) {
       const other = this.#inPlaceOf()
-      if (!other) return this.#turnAway(refusal('limit', `${sessions.size} UDP sessions are open, the limit`))
+      if (!other)
+        return this.#turnAway(
+          refusal('limit', `${sessions.size} UDP sessions are open, the limit of all or of this frontend`),
+        )
       other.evict()
     }
     sessions.add(this)
@@ -211,11 +214,11 @@ export abstract class UdpSession implements Flow, OpenSession {
    * of one with fewer.
    */
   #inPlaceOf(): OpenSession | undefined {
-    const { sessionShares, unanswered, options } = this.context
+    const { sessions, sessionShares, unanswered, options } = this.context
     const many = options.limits.udpSessions * manyPart
     const fair = unanswered.size < many ? sessionShares.inPlaceOf(this) : undefined
     if (fair) return fair
-    const [oldest] = unanswered
+    const [oldest] = sessions.size < options.limits.udpSessions ? [] : unanswered
     const held = sessionShares.heldBy(this)
     return held <= many || (oldest?.share && oldest.share.client.flows.size >= held) ? oldest : undefined
   }

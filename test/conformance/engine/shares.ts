@@ -51,6 +51,18 @@ export function sharesSuite(t: Test, create: CreateEngine): void {
     t.equal(rig.engine.stats().connections, 6)
   })
 
+  t.test('with a cap per frontend, one is full and another is not', async t => {
+    const { backend } = await tcpBackend(t, echo)
+    const options = { limits: { connections: 8, perFrontend: 0.5 } }
+    const rig = await Rig.start(t, create, { backends: [backend], options })
+    for (let i = 0; i < 4; i++) await from(t, rig, greedy)
+    t.equal(await outcome(rig, t, greedy), 'reset', 'the fifth')
+    const other = await Rig.start(t, () => rig.engine, { backends: [backend], ip: '127.77.0.3' })
+    t.equal(await outcome(other, t, greedy), 'served', 'at another frontend')
+    t.equal(await outcome(rig, t, modest), 'served', 'in place of one of the client that holds most')
+    t.equal(rig.engine.stats().connections, 5)
+  })
+
   t.test('UDP: one client may hold all, until another comes', async t => {
     const { backend } = await udpBackend(t, (message, reply) => reply(message))
     const rig = await Rig.start(t, create, {
