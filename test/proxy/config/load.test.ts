@@ -120,7 +120,7 @@ t.test('the defaults are those of the design', async t => {
       drain: 30_000,
       announce: 0,
       unlisted: 86_400_000,
-      limits: { connections: 10_000, udpSessions: 10_000 },
+      limits: { connections: 10_000, udpSessions: 10_000, perFrontend: 100 },
     },
     health: {
       active: {

@@ -40,8 +40,8 @@ t.test('at random: the limit is kept, nobody below another loses a flow to it, a
     if (some) shares.active(some)
     const newcomer = new Held(`10.0.0.${draw(draw(2) ? 3 : 60)}`, draw(3))
     t.equal(shares.heldBy(newcomer), count(newcomer.client.address))
-    t.equal(shares.full, open.size >= most)
-    if (shares.full) {
+    t.equal(shares.isFullFor(newcomer), open.size >= most)
+    if (shares.isFullFor(newcomer)) {
       const other = shares.inPlaceOf(newcomer)
       if (!other) continue
       t.ok(count(other.client.address) >= count(newcomer.client.address))
