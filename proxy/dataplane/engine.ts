@@ -90,3 +90,17 @@ export interface EngineParts {
   readonly clock: Clock
   readonly log: Log
 }
+
+/** What is kept for the rest of the process: how many it may take, and how many of them it holds now. */
+export interface DescriptorReserve {
+  readonly most: number
+  held(): number
+}
+
+/** A backend that leads back to us, and the address that its flows come from. */
+export interface Loop {
+  readonly backend: Backend
+  readonly client: string
+  readonly frontend: string
+  readonly service: string
+}

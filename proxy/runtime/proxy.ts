@@ -1,7 +1,6 @@
 /** The L4 proxy: an engine and the listeners that feed it. A reload gives it other options; its sockets and flows stay. */
-import type { Cut, Engine, EngineOptions } from '../dataplane/engine.ts'
+import type { Cut, DescriptorReserve, Engine, EngineOptions } from '../dataplane/engine.ts'
 import { createEngine } from '../dataplane/engines.ts'
-import type { DescriptorReserve } from '../dataplane/flow/descriptors.ts'
 import { Exposure } from '../dataplane/frontends/exposure.ts'
 import { Listeners } from '../dataplane/frontends/listeners.ts'
 import type { LocalRoutes } from '../dataplane/frontends/local-routes.ts'

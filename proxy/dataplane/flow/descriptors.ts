@@ -4,17 +4,12 @@
  */
 import { readdirSync } from 'node:fs'
 import { descriptorLimit } from '../../model/descriptors.ts'
+import type { DescriptorReserve } from '../engine.ts'
 
 const measureMs = 5000
 
 /** Two for a connection, one for a UDP session. */
 export const perConnection = 2
-
-/** What is kept for the rest of the process: how many it may take, and how many of them it holds now. */
-export interface DescriptorReserve {
-  readonly most: number
-  held(): number
-}
 
 /** For an engine that is used alone. */
 const few: DescriptorReserve = { most: 16, held: () => 0 }

@@ -15,6 +15,7 @@ import type { Backend } from '../../model/backend.ts'
 import type { Flow } from '../../model/flow.ts'
 import { doubled } from '../../model/time/backoff.ts'
 import type { Clock } from '../../model/time/clock.ts'
+import type { Loop } from '../engine.ts'
 import { outcomeError } from './outcome.ts'
 
 export interface Holdable extends Flow {
@@ -25,14 +26,6 @@ export interface Holdable extends Flow {
   release(): void
   /** It is one of a ring: ends it. */
   refuseLoop(why: string): void
-}
-
-/** A backend that leads back to us, and the address that its flows come from. */
-export interface Loop {
-  readonly backend: Backend
-  readonly client: string
-  readonly frontend: string
-  readonly service: string
 }
 
 const suspectAfter = { flows: 128, ms: 2500 }
