@@ -30,11 +30,14 @@ import { tcpProbe } from './health/probe-tcp.ts'
 import { Mesh } from './mesh/mesh.ts'
 import { endpointText, parseEndpoint } from './model/address.ts'
 import type { Cluster } from './model/cluster.ts'
-import { descriptorShares, sumOf } from './model/descriptors.ts'
 import { MeshError, messageOf } from './model/error.ts'
 import type { Balancer, OpenFlows } from './model/flow.ts'
+
 import { groupFlows } from './model/flows/flow-groups.ts'
 import type { Rehearsal } from './model/flows/rehearsal.ts'
+
+import { descriptorShares, sumOf } from './model/limits/descriptors.ts'
+
 import type { Location } from './model/location.ts'
 import type { Log } from './model/log.ts'
 import type { Inherited, PassedSocket } from './model/sockets/passing.ts'

@@ -8,8 +8,6 @@ import type { Passed, PassingCalls } from '../model/sockets/passing.ts'
 import type { EngineStats } from '../model/stats/engine.ts'
 import type { Clock } from '../model/time/clock.ts'
 import type { Tunnels } from '../model/tunnel/tunnels.ts'
-import type { DescriptorReserve } from './flow/descriptors.ts'
-import type { Loop } from './flow/loop-watch.ts'
 
 export interface Engine {
   readonly name: string

@@ -5,7 +5,7 @@ import type { EngineOptions } from '../dataplane/engine.ts'
 import type { DnsOptions, QueryFilter } from '../dns/options.ts'
 import type { HealthOptions } from '../health/options.ts'
 import { type Cluster, viewsOf } from '../model/cluster.ts'
-import { descriptorShares } from '../model/descriptors.ts'
+import { descriptorShares } from '../model/limits/descriptors.ts'
 import type { Location, Node } from '../model/location.ts'
 
 export function clustersOf(local: string, clusters: readonly ClusterConfig[]): Cluster[] {

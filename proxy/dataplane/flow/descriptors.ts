@@ -3,7 +3,7 @@
  * process (the admin server, DNS over TCP, checks, sources) keeps its own.
  */
 import { readdirSync } from 'node:fs'
-import { descriptorLimit } from '../../model/descriptors.ts'
+import { descriptorLimit } from '../../model/limits/descriptors.ts'
 import type { DescriptorReserve } from '../engine.ts'
 
 const measureMs = 5000

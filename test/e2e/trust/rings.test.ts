@@ -5,8 +5,8 @@ import { readdirSync } from 'node:fs'
 import { connect } from 'node:net'
 import { setTimeout as sleep } from 'node:timers/promises'
 import t from 'tap'
-import { eventually } from '../support/eventually.ts'
-import { createWorld, startPod, tally } from '../support/world.ts'
+import { eventually } from '../../support/eventually.ts'
+import { createWorld, startPod, tally } from '../../support/world.ts'
 
 const descriptors = () => readdirSync('/proc/self/fd').length
 const skip = process.platform === 'linux' ? false : 'needs /proc'

@@ -7,10 +7,10 @@ import { get, type IncomingMessage } from 'node:http'
 import { connect, type Socket } from 'node:net'
 import packet from 'dns-packet'
 import t, { type Test } from 'tap'
-import { findAddon } from '../../proxy/dataplane/native/addon.ts'
-import { freePort } from '../support/backend.ts'
-import { eventually } from '../support/eventually.ts'
-import { ask, createWorld, startPod, startUdpPod } from '../support/world.ts'
+import { findAddon } from '../../../proxy/dataplane/native/addon.ts'
+import { freePort } from '../../support/backend.ts'
+import { eventually } from '../../support/eventually.ts'
+import { ask, createWorld, startPod, startUdpPod } from '../../support/world.ts'
 
 const native = findAddon()
 const engines = [

@@ -6,11 +6,11 @@ import { once } from 'node:events'
 import { readdirSync } from 'node:fs'
 import { connect } from 'node:net'
 import t, { type Test } from 'tap'
-import { findAddon } from '../../proxy/dataplane/native/addon.ts'
-import type { Status } from '../../proxy/model/views.ts'
-import { freePort } from '../support/backend.ts'
-import { eventually } from '../support/eventually.ts'
-import { createWorld } from '../support/world.ts'
+import { findAddon } from '../../../proxy/dataplane/native/addon.ts'
+import type { Status } from '../../../proxy/model/views.ts'
+import { freePort } from '../../support/backend.ts'
+import { eventually } from '../../support/eventually.ts'
+import { createWorld } from '../../support/world.ts'
 
 const native = findAddon()
 // Most of the time they wait.
