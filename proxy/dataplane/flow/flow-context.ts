@@ -3,10 +3,10 @@ import type { Backend } from '../../model/backend.ts'
 import type { CloseReason } from '../../model/flow.ts'
 import type { EngineOptions, EngineParts } from '../engine.ts'
 import type { Deadlines } from './deadlines.ts'
-import type { Descriptors } from './descriptors.ts'
+import type { Descriptors } from './limits/descriptors.ts'
+import type { Holdable, LoopWatch } from './limits/loop-watch.ts'
+import type { Shares, Sharing } from './limits/shares.ts'
 import type { ListenerState } from './listener-state.ts'
-import type { Holdable, LoopWatch } from './loop-watch.ts'
-import type { Shares, Sharing } from './shares.ts'
 import type { UdpAddresses } from './udp-addresses.ts'
 
 export interface FlowContext extends EngineParts {

@@ -14,10 +14,10 @@ import { refusal } from '../../model/refusal.ts'
 import type { Frontend, GlobalService } from '../../model/service.ts'
 import type { Expiring } from './deadlines.ts'
 import type { FlowContext, OpenConnection } from './flow-context.ts'
+import type { Watch } from './limits/loop-watch.ts'
+import type { FlowShare } from './limits/shares.ts'
 import type { ListenerState } from './listener-state.ts'
-import type { Watch } from './loop-watch.ts'
 import { type Failure, isExhausted, noDescriptor, outcomeOf, outOfResources } from './outcome.ts'
-import type { FlowShare } from './shares.ts'
 
 /** `cut`: we have ended it, and its totals are still to come. `ended`: nothing more is reported of it. */
 type State = 'held' | 'choosing' | 'dialling' | 'open' | 'cut' | 'ended'

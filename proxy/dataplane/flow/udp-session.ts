@@ -14,9 +14,9 @@ import type { Choice, Client, CloseReason, Flow, Refusal } from '../../model/flo
 import { refusal } from '../../model/refusal.ts'
 import type { Frontend, GlobalService } from '../../model/service.ts'
 import type { FlowContext, OpenSession } from './flow-context.ts'
-import type { Watch } from './loop-watch.ts'
+import type { Watch } from './limits/loop-watch.ts'
+import type { FlowShare } from './limits/shares.ts'
 import { isExhausted, outcomeOf, outOfResources } from './outcome.ts'
-import type { FlowShare } from './shares.ts'
 import type { UdpFrontend } from './udp-frontend.ts'
 
 /** While the engine drains, a session that has been idle for so long has ended. */

@@ -1,6 +1,6 @@
 /** What tells a ring from an ordinary client whose backends are silent. */
 import t, { type Test } from 'tap'
-import { type Holdable, LoopWatch } from '../../../proxy/dataplane/flow/loop-watch.ts'
+import { type Holdable, LoopWatch } from '../../../proxy/dataplane/flow/limits/loop-watch.ts'
 import { FakeClock } from '../../support/clock.ts'
 import { backend, clusterService, globalService } from '../../support/model.ts'
 

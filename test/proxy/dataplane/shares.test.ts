@@ -1,6 +1,6 @@
 /** Shares of flows by client and by frontend, against a plain count of everything. */
 import t from 'tap'
-import { type FlowShare, Shares, type Sharing } from '../../../proxy/dataplane/flow/shares.ts'
+import { type FlowShare, Shares, type Sharing } from '../../../proxy/dataplane/flow/limits/shares.ts'
 import { clusterService, globalService } from '../../support/model.ts'
 
 const frontends = [80, 81, 82].map(port => {

@@ -10,13 +10,13 @@
  * Then its flows are refused, which ends the whole chain, hop by hop. From then on this client gets none of the backends that led
  * back. Only this client: others cannot lose a backend by what it does. One flow at a time costs a lookup.
  */
-import { subscriberNetwork } from '../../model/address.ts'
-import type { Backend } from '../../model/backend.ts'
-import type { Flow } from '../../model/flow.ts'
-import { doubled } from '../../model/time/backoff.ts'
-import type { Clock } from '../../model/time/clock.ts'
-import type { Loop } from '../engine.ts'
-import { outcomeError } from './outcome.ts'
+import { subscriberNetwork } from '../../../model/address.ts'
+import type { Backend } from '../../../model/backend.ts'
+import type { Flow } from '../../../model/flow.ts'
+import { doubled } from '../../../model/time/backoff.ts'
+import type { Clock } from '../../../model/time/clock.ts'
+import type { Loop } from '../../engine.ts'
+import { outcomeError } from '../outcome.ts'
 
 export interface Holdable extends Flow {
   readonly backend: Backend | undefined

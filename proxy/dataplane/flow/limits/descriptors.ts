@@ -3,8 +3,8 @@
  * process (the admin server, DNS over TCP, checks, sources) keeps its own.
  */
 import { readdirSync } from 'node:fs'
-import { descriptorLimit } from '../../model/limits/descriptors.ts'
-import type { DescriptorReserve } from '../engine.ts'
+import { descriptorLimit } from '../../../model/limits/descriptors.ts'
+import type { DescriptorReserve } from '../../engine.ts'
 
 const measureMs = 5000
 

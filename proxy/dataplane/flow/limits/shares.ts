@@ -1,7 +1,7 @@
 /** Who holds how many flows, and whose flow makes room for a newcomer when no more may be open. */
-import { subscriberNetwork } from '../../model/address.ts'
-import type { Client } from '../../model/flow.ts'
-import type { Frontend } from '../../model/service.ts'
+import { subscriberNetwork } from '../../../model/address.ts'
+import type { Client } from '../../../model/flow.ts'
+import type { Frontend } from '../../../model/service.ts'
 
 export interface Sharing {
   readonly client: Client
