@@ -4,12 +4,12 @@ import { readCodeFile } from '../model/program/package-files.ts'
 import type { Answer } from './answer.ts'
 
 /**
- * Inlines the style and the script into the page, so that it needs no other request. The content security policy allows only
+ * Inlines the style and the modules into the page, so that it needs no other request. The content security policy allows only
  * these two, by their hash.
  */
 export function loadPage(): Answer {
   const style = read('style.css')
-  const script = read('script.js')
+  const script = scripts.map(name => alone(read(name))).join('\n')
   const body = read('index.html')
     .replace('<style></style>', () => `<style>${style}</style>`)
     .replace('<script></script>', () => `<script>${script}</script>`)
@@ -29,6 +29,24 @@ export function loadPage(): Answer {
     body,
     headers: { 'content-security-policy': policy },
   }
+}
+
+/** In the order in which they need each other. */
+const scripts = [
+  'elements.js',
+  'address.js',
+  'data.js',
+  'summary.js',
+  'clusters.js',
+  'rows.js',
+  'detail.js',
+  'table.js',
+  'main.js',
+]
+
+/** A module as a part of the one script of the page: names are unique among the modules, so that nothing is imported. */
+function alone(module: string): string {
+  return module.replaceAll(/^import [^']*'[^']*'\n/gm, '').replaceAll(/^export /gm, '')
 }
 
 function read(name: string): string {

@@ -3,6 +3,7 @@ import { canonicalAddress } from '../model/address.ts'
 import { MeshError } from '../model/error.ts'
 import type { FlowEvent } from '../model/flow-record.ts'
 import { type Answer, type EventSink, type EventStream, fault, json, text } from './answer.ts'
+import { rowsOf } from './rows.ts'
 import type { Views } from './views.ts'
 
 interface Route {
@@ -32,6 +33,10 @@ const routes: readonly Route[] = [
   { path: '/readyz', answer: readiness },
   { path: '/metrics', answer: metrics },
   { path: '/v1/status', answer: ({ views }) => json(200, views.status()) },
+  {
+    path: '/v1/rows',
+    answer: ({ views, query }) => json(200, rowsOf(views).since(views.services(), query.get('since'))),
+  },
   { path: '/v1/services', answer: ({ views }) => json(200, views.services()) },
   { path: '/v1/services/{namespace}/{name}', answer: service },
   { path: '/v1/explain/{namespace}/{name}', answer: explanation },

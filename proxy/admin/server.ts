@@ -9,6 +9,7 @@
  *   /metrics                                Prometheus metrics
  *   /v1/status                              components, clusters, plugins, problems
  *   /v1/services[/{namespace}/{name}]       services with frontends and backends
+ *   /v1/rows?since=REVISION                 services as the page lists them: only those that have changed
  *   /v1/explain/{namespace}/{name}?from=IP  which backends a client would get, step by step
  *   /v1/dns?name=NAME&type=TYPE&from=IP     the DNS answer for a client, step by step
  *   /v1/flows?service=NS/NAME&last=N        recorded flows; with follow=true as they pass (server-sent events)
@@ -22,14 +23,16 @@
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http'
 import { type AddressInfo, Server as NetServer } from 'node:net'
 import { text } from 'node:stream/consumers'
+import { promisify } from 'node:util'
+import { gzip } from 'node:zlib'
 import { canonicalAddress, endpointText, type SocketAddress } from '../model/address.ts'
 import { MeshError, messageOf } from '../model/error.ts'
 import type { Log } from '../model/log.ts'
 import { descriptorOf, Inherited, type PassedSocket, type PassingCalls } from '../model/sockets/passing.ts'
 import type { Clock } from '../model/time/clock.ts'
 import { type Answer, type EventStream, fault } from './answer.ts'
-import { Connections } from './connections.ts'
-import { EventStreams } from './event-streams.ts'
+import { Connections } from './http/connections.ts'
+import { EventStreams } from './http/event-streams.ts'
 import { loadPage } from './page.ts'
 import { answer, rehearsePath } from './routes.ts'
 import type { Views } from './views.ts'
@@ -147,7 +150,7 @@ export class Admin {
     try {
       if (!hasRoom && !probes.has(request.url)) return write(response, busy)
       const reply = this.#objection(request) ?? (await this.#answer(request))
-      if (!('start' in reply)) return write(response, reply)
+      if (!('start' in reply)) return write(response, reply, await compressed(reply, request))
       if (this.#streams.full) return write(response, busy)
       response.writeHead(200, headersOf('text/event-stream'))
       this.#streams.run(reply, request, response)
@@ -222,14 +225,31 @@ function isAllowedHost(host: string | undefined): boolean {
   return name === 'localhost' || canonicalAddress(name) !== undefined
 }
 
-function write(response: ServerResponse, answer: Answer): void {
+/** Shorter bodies are not worth it. */
+const compressedBytes = 2048
+const compress = promisify(gzip)
+
+/** The body in gzip, if that is worth it and the client takes it. */
+async function compressed({ body }: Answer, { headers }: IncomingMessage): Promise<Buffer | undefined> {
+  if (
+    body.length < compressedBytes ||
+    !/\bgzip\b(?!\s*;\s*q=0(\.0*)?\s*(,|$))/.test(String(headers['accept-encoding'] ?? ''))
+  )
+    return undefined
+  // The fastest level: it is a quarter of the time of the usual one, for a tenth more bytes.
+  return compress(body, { level: 1 })
+}
+
+function write(response: ServerResponse, answer: Answer, compressed?: Buffer): void {
   response.writeHead(answer.status, {
     ...headersOf(answer.type),
-    'content-length': Buffer.byteLength(answer.body),
+    'content-length': compressed?.length ?? Buffer.byteLength(answer.body),
+    ...(compressed ? { 'content-encoding': 'gzip' } : {}),
+    vary: 'accept-encoding',
     ...answer.headers,
   })
   // Node omits the body of a response to HEAD by itself.
-  response.end(answer.body)
+  response.end(compressed ?? answer.body)
 }
 
 function headersOf(type: string) {

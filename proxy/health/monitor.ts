@@ -100,6 +100,11 @@ export class HealthMonitor implements Pick<FlowObserver, 'connecting' | 'result'
     return watched ? this.#healthOf(watched) : 'unknown'
   }
 
+  /** What was wrong with a backend that is down or ejected, or whose last check failed. */
+  lastError(destination: string): string | undefined {
+    return this.#backends.get(destination)?.lastError
+  }
+
   connecting({ client }: Flow): void {
     this.#outliers.seen(client.address)
   }
@@ -215,6 +220,7 @@ export class HealthMonitor implements Pick<FlowObserver, 'connecting' | 'result'
     const passed = result.outcome === 'passed'
     for (const watched of target.watched) {
       this.#outliers.checked(watched, passed)
+      watched.lastError = result.outcome === 'failed' ? result.why : passed ? undefined : watched.lastError
       this.#reassess(watched, () => (result.outcome === 'passed' ? 'checks pass' : `checks fail: ${result.why}`))
     }
     const { active } = this.#options
@@ -229,7 +235,9 @@ export class HealthMonitor implements Pick<FlowObserver, 'connecting' | 'result'
     const to = this.#healthOf(watched)
     if (from === to || watched.pools.size === 0) return
     watched.shown = to
-    this.#logChange(watched, from, to, why())
+    const reason = why()
+    if (to === 'ejected') watched.lastError = reason
+    this.#logChange(watched, from, to, reason)
     this.#parts.onVerdict(watched.key, to)
   }
 

@@ -30,6 +30,8 @@ export interface WatchedBackend {
   outlier: OutlierState | undefined
   /** The health shown in the directory. */
   shown: Health
+  /** Why the last check failed, or live traffic ejected it; undefined after a check has passed. */
+  lastError: string | undefined
 }
 
 /** The backends of one frontend that can get new flows; `maxPercent` is a share of these. */

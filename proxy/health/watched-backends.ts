@@ -120,6 +120,7 @@ export class WatchedBackends {
       target: undefined,
       outlier: undefined,
       shown: health,
+      lastError: undefined,
     }
     watched.shown = health
     watched.pod = podOf(backend)

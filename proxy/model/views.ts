@@ -194,6 +194,8 @@ export interface BackendView {
   readonly weight: number
   readonly node?: string
   readonly zone?: string
+  /** Why its last check failed, or it was ejected. */
+  readonly lastError?: string
   /** What plugins have to say about it, by the name of the plugin; `tunnel`: the way through its cluster's gateways. */
   readonly notes?: Readonly<Record<string, BackendNote>>
 }

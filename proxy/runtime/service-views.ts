@@ -9,6 +9,7 @@ export function serviceView(
   service: GlobalService,
   chain: Chain,
   isRefusing: (frontendKey: string) => boolean,
+  lastError: (destination: string) => string | undefined,
   tunnelsTo: (cluster: string) => readonly TunnelView[] | undefined = () => undefined,
 ): ServiceView {
   const selected = chain.selected(service)
@@ -30,10 +31,12 @@ export function serviceView(
       ...(isRefusing(key) ? { refusing: true as const } : {}),
     })),
     backends: [...backends, ...parked].map(backend =>
-      backendView(backend, selected.has(backend.key), {
-        ...chain.notes(service, backend),
-        ...tunnelNote(tunnelsTo(backend.cluster)),
-      }),
+      backendView(
+        backend,
+        selected.has(backend.key),
+        { ...chain.notes(service, backend), ...tunnelNote(tunnelsTo(backend.cluster)) },
+        lastError(backend.destination),
+      ),
     ),
     changedAt,
   }
@@ -71,7 +74,12 @@ function settingsView(settings: Settings): ServiceView['settings'] {
   }
 }
 
-function backendView(backend: Backend, selected: boolean, notes: NonNullable<BackendView['notes']>): BackendView {
+function backendView(
+  backend: Backend,
+  selected: boolean,
+  notes: NonNullable<BackendView['notes']>,
+  lastError: string | undefined,
+): BackendView {
   const { cluster, address, port, protocol, ports, state, health, weight, node, zone } = backend
   return {
     cluster,
@@ -85,6 +93,7 @@ function backendView(backend: Backend, selected: boolean, notes: NonNullable<Bac
     weight,
     ...(node === undefined ? {} : { node }),
     ...(zone === undefined ? {} : { zone }),
+    ...(lastError === undefined ? {} : { lastError }),
     ...(Object.keys(notes).length > 0 ? { notes } : {}),
   }
 }

@@ -100,11 +100,12 @@ export function createViews({ parts, version, startedAt, instance, clock, metric
   }
 }
 
-function viewOf(service: GlobalService, { chain, proxy, tunnelling }: RunningParts): ServiceView {
+function viewOf(service: GlobalService, { chain, proxy, health, tunnelling }: RunningParts): ServiceView {
   return serviceView(
     service,
     chain,
     key => proxy.isRefusing(key),
+    destination => health.lastError(destination),
     cluster => tunnelling.tunnels(cluster),
   )
 }

@@ -1,12 +1,8 @@
-/** The admin API over HTTP, and the web page in a browser. */
-
-import { spawn } from 'node:child_process'
-import { existsSync, mkdtempSync, rmSync } from 'node:fs'
+/** The admin API over HTTP. */
 import { request } from 'node:http'
 import { connect } from 'node:net'
-import { tmpdir } from 'node:os'
-import { delimiter, join } from 'node:path'
 import t, { type Test } from 'tap'
+import type { Rows } from '../../../proxy/admin/rows.ts'
 import { type Admin, createAdmin } from '../../../proxy/admin/server.ts'
 import type { Readiness, Views } from '../../../proxy/admin/views.ts'
 import { silentLog } from '../../../proxy/model/log.ts'
@@ -340,77 +336,6 @@ t.test('closing waits for an answer in progress, but not forever', async t => {
   await admin.close()
 })
 
-const chromium = (process.env.PATH ?? '')
-  .split(delimiter)
-  .map(dir => join(dir, 'chromium'))
-  .find(path => existsSync(path))
-
-/** The page as a browser leaves it after its first refresh. */
-async function pageOf(t: Test, admin: Admin, hash = ''): Promise<{ dom: string; console: string }> {
-  const profile = mkdtempSync(join(tmpdir(), 'starlane-chromium-'))
-  t.teardown(() => rmSync(profile, { recursive: true, force: true, maxRetries: 5 }))
-  const flags = [
-    ...['--headless', '--no-sandbox', '--disable-gpu', '--disable-quic', '--no-first-run', '--enable-logging=stderr'],
-    ...[
-      '--disable-background-networking',
-      '--disable-component-update',
-      '--disable-sync',
-      '--virtual-time-budget=1500',
-    ],
-  ]
-  const browser = spawn(chromium ?? '', [
-    ...flags,
-    `--user-data-dir=${profile}`,
-    '--dump-dom',
-    `http://${admin.address}/${hash}`,
-  ])
-  const killer = setTimeout(() => browser.kill('SIGKILL'), 60_000)
-  let dom = ''
-  let console = ''
-  browser.stdout.on('data', chunk => {
-    dom += chunk
-  })
-  browser.stderr.on('data', chunk => {
-    console += chunk
-  })
-  await new Promise(resolve => browser.on('close', resolve))
-  clearTimeout(killer)
-  return {
-    dom,
-    console: console
-      .split('\n')
-      // Chromium's own pages have a console too, and complain about slow fonts.
-      .filter(line => line.includes('CONSOLE') && !line.includes('source: chrome://'))
-      .join('\n'),
-  }
-}
-
-t.test(
-  'the page shows the mesh in a real browser',
-  { skip: chromium ? false : 'chromium is not installed' },
-  async t => {
-    const hostile = {
-      ...services[0],
-      name: '<img src=x onerror=alert(1)>',
-    } as (typeof services)[number]
-    const admin = await start(t, { services: () => [...services, hostile] })
-    const { dom, console } = await pageOf(t, admin, '#default/rebel-base')
-    t.equal(console, '', 'the policy blocks nothing of ours, and no script fails')
-    t.match(dom, /<title>⚠ Starlane · cluster-1<\/title>/)
-    t.match(dom, /Sources<span class="pill bad">error/)
-    t.match(dom, /cluster-3<span class="soft small">id 3<\/span>.*?lost/)
-    t.match(dom, 'stale in 9m 18s')
-    t.match(dom, /<path d="M[^"]+" stroke-width="[^"]+" class="live good">/, 'flows travel to the live cluster')
-    t.match(dom, 'aria-label="127.1.0.12:8080/TCP ejected, no new flows"')
-    t.match(dom, 'aria-label="127.2.0.11:8080/TCP up, gets new flows"')
-    t.match(dom, 'aria-expanded="true"', 'the service named in the address is open')
-    t.match(dom, /round-robin<\/b> chooses among cluster-1\/127\.1\.0\.11:8080\/TCP/)
-    t.match(dom, 'write local, remote or none')
-    t.match(dom, '&lt;img src=x onerror=alert(1)&gt;', 'a name is text and never markup')
-    t.notMatch(dom, '<img')
-  },
-)
-
 t.test('the address of admin.metrics serves probes and metrics, under any name, and nothing else', async t => {
   const admin = await start(t, {}, '127.0.0.1', true)
   t.match(await ask(admin, '/healthz'), { status: 200, body: 'ok\n' })
@@ -467,4 +392,56 @@ t.test('flows: a bad query is 400, a stream is server-sent events, and there are
   await eventually(() => {
     if (stopped < 32) throw new Error(`${stopped} have stopped`)
   })
+})
+
+t.test('a long answer is compressed for those who take it', async t => {
+  const long = Array.from({ length: 100 }, (_, i) => ({ ...services[0], name: `service-${i}` })) as typeof services
+  const admin = await start(t, { services: () => long })
+  const plain = await ask(admin, '/v1/services')
+  t.equal(plain.headers['content-encoding'], undefined)
+  const by = (encoding: string) => ask(admin, '/v1/services', { headers: { 'accept-encoding': encoding } })
+  for (const encoding of ['gzip', 'br;q=1.0, gzip;q=0.8']) {
+    const { headers } = await by(encoding)
+    t.equal(headers['content-encoding'], 'gzip', encoding)
+    t.ok(Number(headers['content-length']) < plain.body.length / 10)
+    t.equal(headers.vary, 'accept-encoding')
+  }
+  for (const encoding of ['', 'identity', 'gzip;q=0', 'br']) t.equal((await by(encoding)).body, plain.body, encoding)
+  t.same(await (await fetch(`http://${admin.address}/v1/services`)).json(), long)
+})
+
+t.test('rows: only those that have changed since a revision', async t => {
+  let list = [...services]
+  const admin = await start(t, { services: () => list })
+  const since = async (revision = ''): Promise<Rows> =>
+    JSON.parse((await ask(admin, `/v1/rows?since=${revision}`)).body)
+  const first = await since()
+  t.match(first, { whole: true, rows: { length: 3 }, gone: [] })
+  t.same(first.rows[0]?.clusters, { 'cluster-1': [3, 1, 1], 'cluster-2': [2, 1, 1], 'cluster-3': [1, 1, 1] })
+  t.match(await since(first.revision), { revision: first.revision, whole: false, rows: { length: 0 } })
+  const [one, two, three] = services as [(typeof services)[0], (typeof services)[0], (typeof services)[0]]
+  list = [one, { ...two, condition: { state: 'unreachable', why: 'all down' } }]
+  const second = await since(first.revision)
+  t.match(second, {
+    whole: false,
+    rows: [{ name: two.name, condition: { state: 'unreachable' } }],
+    gone: ['jedi/holocron'],
+  })
+  t.equal(second.rows.length, 1)
+  list = [one, two, three]
+  const third = await since(second.revision)
+  t.same(third.gone, [])
+  t.same(third.rows.map(({ name }) => name).sort(), ['deathstar', 'holocron'])
+  t.match(await since(first.revision), { whole: false, rows: { length: 2 }, gone: [] }, 'it is back')
+  t.match(await since('another.1'), { whole: true, rows: { length: 3 } }, 'of another process')
+
+  const many = Array.from({ length: 1100 }, (_, i) => ({ ...one, name: `service-${i}` }))
+  list = many
+  const full = await since()
+  list = []
+  t.match(
+    await since(full.revision),
+    { whole: true, rows: { length: 0 }, gone: [] },
+    'more are gone than are remembered',
+  )
 })

@@ -26,12 +26,15 @@ t.test('a backend that answers is up after its first check, soon after it was ad
 })
 
 t.test('`fall` failures take a backend down, `rise` passes bring it up, and only changes are logged', async t => {
-  const { clock, probe, verdicts, log } = watch(t, new FakeDirectory(globalService({ backends: [a, b] })))
+  const { monitor, clock, probe, verdicts, log } = watch(t, new FakeDirectory(globalService({ backends: [a, b] })))
   await clock.advance(1000)
+  t.equal(monitor.lastError(b.destination), undefined)
   probe.down('127.2.0.1:8080')
   await clock.advance(20_000)
+  t.equal(monitor.lastError(b.destination), 'refused', 'what the last check said')
   probe.up('127.2.0.1:8080')
   await clock.advance(20_000)
+  t.equal(monitor.lastError(b.destination), undefined)
   t.same(
     verdicts.filter(([key]) => key === b.destination).map(([, health]) => health),
     ['up', 'down', 'up'],

@@ -1,7 +1,7 @@
 /** The open streams of server-sent events: how many there may be, how they stay open, and how they end. */
 import type { IncomingMessage, ServerResponse } from 'node:http'
-import type { Clock } from '../model/time/clock.ts'
-import type { EventSink, EventStream } from './answer.ts'
+import type { Clock } from '../../model/time/clock.ts'
+import type { EventSink, EventStream } from '../answer.ts'
 
 const maxStreams = 16
 /** A comment, so that no proxy and no timeout takes a quiet stream for a dead one. */

@@ -1,0 +1,104 @@
+// Clients, the local cluster, the other clusters, and the lanes between them.
+
+import { data, isMoving } from './data.js'
+import { $, amount, bytes, count, fill, make, percent, pill, span, svg } from './elements.js'
+
+const mostClients = 5
+const linkKinds = { live: 'good', syncing: 'unsure', lost: 'bad', stale: 'bad' }
+
+export function drawClusters() {
+  const { clusters } = data.status
+  fill('here', ...clusters.filter(({ local }) => local).map(cluster => clusterCard('div', cluster)))
+  fill('clients', ...clients())
+  fill('there', ...clusters.filter(({ local }) => !local).map(cluster => clusterCard('li', cluster)))
+  drawLanes()
+}
+
+function clusterCard(tag, { name, id, tenant, link, source, services, globalServices, backends, changedAt }) {
+  const { now } = data.status
+  const changed = changedAt === undefined ? 'no change yet' : `changed ${span(now - changedAt)} ago`
+  const end = link.staleAt === undefined ? '' : `, stale in ${span(link.staleAt - now)}`
+  const kind = linkKinds[link.state]
+  return make(
+    `${tag}.card.cluster`,
+    make(
+      'b.title',
+      name,
+      make('span.soft.small', `id ${id}`),
+      tenant ? make('span.tag', tenant) : '',
+      pill(link.state, kind),
+    ),
+    make('span.flow', trafficText(data.clusters.get(name))),
+    make('span.soft.small', `${count(services, 'service')}, ${globalServices} global, ${count(backends, 'backend')}`),
+    make('span.soft.small', `${changed} · ${link.state} for ${span(now - link.since)}${end}`),
+    make('span.soft.small.cut', source),
+    link.error ? make(`span.small.${kind}`, link.error) : '',
+  )
+}
+
+function trafficText(rates) {
+  if (!rates || (!isMoving(rates) && rates.open === 0)) return 'no traffic'
+  const failed = rates.failed > 0 ? `, ${percent(rates.failed)} failed` : ''
+  const moved = rates.sentPerSecond + rates.receivedPerSecond
+  return `${amount(rates.perSecond)} connections/s, ${amount(rates.open)} open${failed}${moved > 0 ? `, ${bytes(moved)}/s` : ''}`
+}
+
+/** Those that have made most flows of the last minute. */
+function clients() {
+  if (data.clients.length === 0) return []
+  const lines = data.clients.slice(0, mostClients).map(({ address, namespace, pod, perSecond, services }) => {
+    const [first, ...rest] = services
+    const to = first ? ` → ${first.service}${rest.length > 0 ? ` and ${rest.length} more` : ''}` : ''
+    return make(
+      'li',
+      make('b', pod ? `${namespace}/${pod}` : address),
+      ` ${amount(perSecond)}/s`,
+      make('span.soft', to),
+    )
+  })
+  const others = data.clients.length - lines.length
+  return [
+    make(
+      'div.card',
+      make('b.title', 'Busiest clients'),
+      make('ul.small', ...lines),
+      others > 0 ? make('span.soft.small', `and ${others} more`) : '',
+    ),
+  ]
+}
+
+/** A curve from the local cluster to each other one, as wide as its connections a second, which it is labelled with. */
+export function drawLanes() {
+  const frame = $('map').getBoundingClientRect()
+  const from = $('here').firstElementChild?.getBoundingClientRect()
+  if (!from || !data.status) return
+  const remote = data.status.clusters.filter(({ local }) => !local)
+  const [paths, labels] = [[], []]
+  for (const [i, card] of [...$('there').children].entries()) {
+    const to = card.getBoundingClientRect()
+    const [x1, y1] = [from.right - frame.left, (from.top + from.bottom) / 2 - frame.top]
+    const [x2, y2] = [to.left - frame.left, (to.top + to.bottom) / 2 - frame.top]
+    const curve = `M${x1} ${y1} C${(x1 + x2) / 2} ${y1} ${(x1 + x2) / 2} ${y2} ${x2} ${y2}`
+    const { name, link } = remote[i]
+    const rates = data.clusters.get(name)
+    const moves = isMoving(rates) && !data.lost
+    const width = moves ? 2 + Math.min(6, 0.8 * Math.log2(1 + rates.perSecond)) : 1.5
+    const kind = link.state === 'live' && !moves ? 'unsure' : linkKinds[link.state]
+    const still = link.state === 'live' ? 'idle' : 'broken'
+    if (moves) paths.push(svg('path', { d: curve, 'stroke-width': width * 2, class: `glowing ${kind}` }))
+    paths.push(svg('path', { d: curve, 'stroke-width': width, class: `${moves ? 'live' : still} ${kind}` }))
+    if (!moves) continue
+    // Three quarters along the curve, where lanes are apart from each other.
+    const label = svg('text', { x: x1 + 0.703 * (x2 - x1), y: y1 + 0.844 * (y2 - y1) + 4, 'text-anchor': 'middle' })
+    label.append(`${amount(rates.perSecond)}/s`)
+    labels.push(label)
+  }
+  const users = $('clients').firstElementChild?.getBoundingClientRect()
+  if (users && users.bottom < from.bottom + users.height && users.right < from.left) {
+    const y = (from.top + from.bottom) / 2 - frame.top
+    const moves = data.clients.some(({ perSecond }) => perSecond > 0) && !data.lost
+    const line = `M${users.right - frame.left} ${y} L${from.left - frame.left} ${y}`
+    paths.push(svg('path', { d: line, 'stroke-width': moves ? 3 : 1.5, class: moves ? 'live good' : 'idle unsure' }))
+  }
+  fill('lanes', ...paths, ...labels)
+}

@@ -1,0 +1,51 @@
+// What is known: the last answers of /v1/status, /v1/rows and /v1/traffic.
+
+export const data = {
+  status: undefined,
+  /** Rows by `namespace/name`. */
+  rows: new Map(),
+  /** Traffic by `namespace/name`. */
+  traffic: new Map(),
+  clusters: new Map(),
+  clients: [],
+  historyMs: 5000,
+  /** When the last answer came. */
+  heardAt: 0,
+  /** Why there is none now. */
+  lost: '',
+}
+
+let revision = ''
+
+export async function askAll() {
+  const [status, rows, traffic] = await Promise.all([
+    ask('v1/status'),
+    ask(`v1/rows?since=${revision}`),
+    ask('v1/traffic'),
+  ])
+  revision = rows.revision
+  if (rows.whole) data.rows.clear()
+  for (const row of rows.rows) data.rows.set(keyOf(row), row)
+  for (const key of rows.gone) data.rows.delete(key)
+  data.status = status
+  data.traffic = new Map(traffic.services.map(each => [keyOf(each), each]))
+  data.clusters = new Map(traffic.clusters.map(each => [each.cluster, each]))
+  data.clients = traffic.clients
+  data.historyMs = traffic.historyMs
+}
+
+export async function ask(path) {
+  const response = await fetch(path, { signal: AbortSignal.timeout(10_000) })
+  if (response.ok) return response.json()
+  const { error } = await response.json().catch(() => ({}))
+  throw new Error(error?.message ?? `${path} answers ${response.status}`)
+}
+
+export function keyOf({ namespace, name }) {
+  return `${namespace}/${name}`
+}
+
+/** Bytes or new connections in the last seconds. */
+export function isMoving(rates) {
+  return rates !== undefined && rates.perSecond + rates.sentPerSecond + rates.receivedPerSecond > 0
+}

@@ -1,0 +1,93 @@
+// Asks every two seconds, draws, and listens to keys and controls.
+
+import { readAddress, view } from './address.js'
+import { drawClusters, drawLanes } from './clusters.js'
+import { askAll, data } from './data.js'
+import { $, fill, role } from './elements.js'
+import { drawSummary } from './summary.js'
+import { changeView, drawTable, fillControls, moveFocus, pauseDetail, place } from './table.js'
+
+let timer
+let asking = false
+
+async function refresh() {
+  if (asking || document.hidden || paused()) return
+  asking = true
+  const began = performance.now()
+  try {
+    await askAll()
+    data.lost = ''
+    data.heardAt = Date.now()
+  } catch (error) {
+    data.lost = error.name === 'TimeoutError' ? 'no answer within 10 s' : error.message
+  }
+  drawAll()
+  asking = false
+  clearTimeout(timer)
+  // Less often if it takes long, so that watching a large mesh stays cheap.
+  timer = setTimeout(refresh, 2000 + 10 * (performance.now() - began))
+}
+
+function drawAll() {
+  drawSummary()
+  if (!data.status) return
+  drawClusters()
+  drawTable()
+}
+
+function paused() {
+  return $('pause').ariaPressed === 'true'
+}
+
+$('pause').addEventListener('click', () => {
+  $('pause').ariaPressed = `${!paused()}`
+  fill('pause', paused() ? 'Resume' : 'Pause')
+  pauseDetail(paused())
+  refresh()
+})
+$('find').addEventListener('input', () => changeView({ find: $('find').value }))
+$('sort').addEventListener('change', () => changeView({ sort: $('sort').value }))
+$('group').addEventListener('change', () => changeView({ group: $('group').checked ? '1' : '' }))
+$('state').addEventListener('change', () => {
+  changeView({ state: $('state').value })
+  drawSummary()
+})
+$('rows').addEventListener('keydown', event => {
+  if (event.target.classList.contains('toggle')) moveFocus(event)
+})
+addEventListener('keydown', event => {
+  if (event.key === '/' && !/INPUT|SELECT/.test(document.activeElement?.tagName)) {
+    event.preventDefault()
+    $('find').focus()
+  } else if (event.key === 'Escape') {
+    changeView(view.open ? { open: '' } : { find: '', state: '' })
+    fillControls()
+    if (data.status) drawSummary()
+  }
+})
+addEventListener('hashchange', () => {
+  readAddress()
+  fillControls()
+  drawTable()
+})
+addEventListener('scroll', place, { passive: true })
+addEventListener('resize', () => {
+  drawLanes()
+  drawTable()
+})
+document.addEventListener('visibilitychange', refresh)
+// A table of grids: the elements of tables would lose these roles by their style.
+const roles = {
+  table: 'table',
+  'head-group': 'rowgroup',
+  heads: 'row',
+  rows: 'rowgroup',
+  shown: 'status',
+  verdict: 'group',
+}
+for (const [id, name] of Object.entries(roles)) role(name, $(id))
+$('table').ariaLabel = 'Services'
+$('verdict').ariaLabel = 'What is wrong'
+readAddress()
+fillControls()
+refresh()
