@@ -35,11 +35,15 @@ export interface DurationsOptions<Name extends string> {
 /** A histogram that keeps its values in {@link Durations}. A registry treats it like its own metrics. */
 export class DurationHistogram<Name extends string> {
   readonly name: string
+  readonly help: string
+  readonly labelNames: readonly Name[]
   readonly #options: DurationsOptions<Name>
   readonly #rows = new Map<string, Durations>()
 
   constructor(registry: Registry, options: DurationsOptions<Name>) {
     this.name = options.name
+    this.help = options.help
+    this.labelNames = options.labelNames
     this.#options = options
     // A registry uses only `name` and `get()` of a metric; its type asks for the library's own class.
     registry.registerMetric(this as unknown as Metric)

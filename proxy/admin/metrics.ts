@@ -1,6 +1,6 @@
 /** The registry of all metrics of one runtime. */
 import { setImmediate as nextTurn } from 'node:timers/promises'
-import { collectDefaultMetrics, Registry } from 'prom-client'
+import { Counter, collectDefaultMetrics, Gauge, type MetricObject, Registry } from 'prom-client'
 import type { FlowObserver } from '../model/flow.ts'
 import type { DnsStats } from '../model/stats/dns.ts'
 import type { HealthStats } from '../model/stats/health.ts'
@@ -22,6 +22,15 @@ export interface Metrics {
   readonly flows: FlowObserver
   /** Prometheus text, format 0.0.4. */
   text(): Promise<string>
+  /** What there is, for the documentation; without the counters of plugins. */
+  described(): MetricDescription[]
+}
+
+export interface MetricDescription {
+  readonly name: string
+  readonly help: string
+  readonly type: 'counter' | 'gauge' | 'histogram'
+  readonly labels: readonly string[]
 }
 
 /** Uses a registry of its own, so that two runtimes in one process do not mix. */
@@ -36,6 +45,7 @@ export function createMetrics(parts: MetricsParts): Metrics {
   addPluginFaults(registry, () => parts.pluginFaults())
   return {
     flows,
+    described: () => registry.getMetricsAsArray().map(describe),
     text: () => {
       const now = parts.status()
       status = () => now
@@ -43,6 +53,13 @@ export function createMetrics(parts: MetricsParts): Metrics {
       return textOf(registry)
     },
   }
+}
+
+/** prom-client's types leave out the help, the labels and the type of a metric. */
+function describe(metric: MetricObject): MetricDescription {
+  const { name, help, labelNames = [] } = metric as unknown as MetricDescription & { labelNames?: readonly string[] }
+  const type = metric instanceof Counter ? 'counter' : metric instanceof Gauge ? 'gauge' : 'histogram'
+  return { name, help, type, labels: labelNames }
 }
 
 /** One metric at a time: with thousands of services the whole page at once would block the event loop for 100 ms. */
