@@ -161,7 +161,8 @@ t.test(
     await clientFile(moved.url)
     await eventually(async () => assert.deepEqual(await stored(near), [...copies('other'), own]), 25_000)
     t.same(home.runtime().service('default', 'rebel-base')?.backends, [])
-    t.same(home.status().problems, [])
+    t.match(home.status().problems, [{ code: 'SERVICE_REDUCED', where: 'default/rebel-base' }])
+    t.equal(home.status().problems.length, 1)
 
     // The etcd that it would be copied to, by another name of the same server.
     await clientFile(near.url.replace('127.0.0.1', 'localhost'))

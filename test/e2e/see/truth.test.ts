@@ -36,18 +36,19 @@ t.test('a service whose backends are all dead is an error, and explain says why 
 
 t.test('/readyz names DNS while its address is taken, on both addresses, and is ready once it is free', async t => {
   const squatter = createSocket('udp4')
-  await new Promise<void>(resolve => squatter.bind(0, '127.0.0.1', resolve))
-  const { port } = squatter.address()
+  // Below the ports that the system gives to clients, so that nobody else takes it once it is free.
+  const [address, port] = ['127.77.9.16', 5399]
+  await new Promise<void>(resolve => squatter.bind(port, address, resolve))
   const world = await createWorld(t, {
     config: {
-      dns: { listen: `127.0.0.1:${port}`, upstream: [] },
+      dns: { listen: `${address}:${port}`, upstream: [] },
       admin: { listen: '127.0.0.1:0', metrics: '127.0.0.1:0' },
     },
   })
   const runtime = await world.start()
   const { admin, metrics = '' } = await runtime.ready
-  for (const address of [admin, metrics]) {
-    const answer = await fetch(`http://${address}/readyz`)
+  for (const place of [admin, metrics]) {
+    const answer = await fetch(`http://${place}/readyz`)
     t.equal(answer.status, 503)
     t.match(await answer.text(), /^waiting for DNS: .*EADDRINUSE/)
   }
