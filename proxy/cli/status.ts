@@ -1,7 +1,6 @@
 /** `starlane status`: components, clusters and problems; waits with --wait until nothing is an error. */
 import { setTimeout as sleep } from 'node:timers/promises'
-import { Command, InvalidArgumentError, Option } from 'commander'
-import { duration } from '../config/fields.ts'
+import { Command, Option } from 'commander'
 import { MeshError } from '../model/error.ts'
 import type { ServiceView, Status } from '../model/views.ts'
 import { type AdminClient, type AdminOptions, addAdminOptions, connectAdmin } from './admin-client.ts'
@@ -9,6 +8,7 @@ import { type Io, paintFor } from './terminal/io.ts'
 import { addOutputOption, fail, type OutputOptions, printData } from './terminal/output.ts'
 import { clusterText, statusText } from './terminal/status-text.ts'
 import { span } from './terminal/table.ts'
+import { milliseconds } from './terminal/wait.ts'
 import { watch } from './terminal/watch.ts'
 
 interface Options extends AdminOptions, OutputOptions {
@@ -127,13 +127,4 @@ function shortList(names: readonly string[]): string {
 
 function keyOf({ namespace, name }: ServiceView): string {
   return `${namespace}/${name}`
-}
-
-function milliseconds(text: string): number {
-  let fault = ''
-  const ms = duration('').parse(text, [], ({ message }) => {
-    fault = message
-  })
-  if (ms === undefined) throw new InvalidArgumentError(fault)
-  return ms
 }

@@ -2,14 +2,18 @@
 import { randomUUID } from 'node:crypto'
 import { dirname, join } from 'node:path'
 import { text } from 'node:stream/consumers'
-import { Command } from 'commander'
+import { Command, Option } from 'commander'
 import { loadConfig } from '../../config/load.ts'
 import { isClusterName, viewName } from '../../model/cluster.ts'
 import { MeshError, messageOf } from '../../model/error.ts'
 import { readRegularText } from '../../model/text/regular-file.ts'
 import { type DiagnosisStep, diagnose, grantRights, withdrawRights } from '../../runtime/etcd-admin.ts'
 import { diagnoseTunnels } from '../../runtime/tunnel/diagnose.ts'
+import { connectCommand, disconnectCommand } from '../kubernetes/connect.ts'
+import { enableCommand } from '../kubernetes/enable.ts'
+import { type MeshStatusOptions, meshStatus } from '../kubernetes/status.ts'
 import { type Io, type Paint, paintFor } from '../terminal/io.ts'
+import { milliseconds } from '../terminal/wait.ts'
 import { certificatesCommand } from './certificates.ts'
 import {
   adminOf,
@@ -44,8 +48,11 @@ const defaultFolder = '/var/lib/cilium/clustermesh'
 
 export function meshCommand(io: Io, end: (code: number) => void): Command {
   const command = new Command('mesh')
-    .summary('join or create a ClusterMesh through etcd')
-    .description('Creates and installs the certificates and files by which clusters read each other through etcd.')
+    .summary('join clusters: through their API servers, or through etcd')
+    .description(
+      'Joins clusters. "enable", "connect" and "disconnect" install Starlane over kubectl contexts and let clusters read each ' +
+        "other's API servers. The other commands are for a ClusterMesh through etcd: they create and install certificates and files.",
+    )
     .helpCommand('help [command]', 'print this help, or the help of a command')
     .addHelpText('after', examples)
   const folder = (each: Command, what: string, fallback = defaultFolder) =>
@@ -83,8 +90,19 @@ export function meshCommand(io: Io, end: (code: number) => void): Command {
     .argument('<cluster>')
     .action(async (cluster: string, { dir }: FolderOption) => end(await leave(io, dir, cluster)))
   folder(command.command('status'), 'the folder of client files')
-    .description('Shows for each cluster whether it can be read.')
-    .action(async ({ dir }: FolderOption) => end(await examine(io, dir, undefined, summary)))
+    .description(
+      'Shows for each cluster whether it can be read; with --context, what "starlane mesh connect" has joined.',
+    )
+    .option('--context <context...>', 'kubeconfig contexts, instead of client files for etcd')
+    .option('--kubeconfig <file>', 'the file with the contexts (default: $KUBECONFIG, else ~/.kube/config)')
+    .option('--wait', 'with --context, wait until there is no error')
+    .addOption(
+      new Option('--timeout <duration>', 'how long --wait waits').default(180_000, '3m').argParser(milliseconds),
+    )
+    .addOption(new Option('-o, --output <format>', 'with --context, all as JSON or YAML').choices(['json', 'yaml']))
+    .action(async ({ dir, context, ...options }: FolderOption & Partial<MeshStatusOptions> & { timeout: number }) =>
+      end(await (context ? meshStatus(io, { ...options, context }) : examine(io, dir, undefined, summary))),
+    )
   folder(command.command('doctor'), 'the folder of client files')
     .description(
       'Tests the connection to a cluster step by step, and explains the first step that fails: to its etcd, or with --config to the ' +
@@ -95,12 +113,18 @@ export function meshCommand(io: Io, end: (code: number) => void): Command {
     .action(async (cluster: string | undefined, { dir, config }: FolderOption & { readonly config?: string }) =>
       end(await (config === undefined ? examine(io, dir, cluster, details) : examineTunnels(io, config, cluster))),
     )
+  command.addCommand(enableCommand(io, end))
+  command.addCommand(connectCommand(io, end))
+  command.addCommand(disconnectCommand(io, end))
   command.addCommand(certificatesCommand(io, end))
   return command
 }
 
 const examples = `
 Examples:
+  starlane mesh enable --context kind-1 --context kind-2 --image registry.example/starlane:1.0
+  starlane mesh connect --context kind-1 --context kind-2
+  starlane mesh status --context kind-1 --context kind-2 --wait
   starlane mesh init --cluster east --id 1 --endpoint https://192.0.2.10:2379 --peer west   in east: prints a token
   starlane mesh join --token-file token                                                     in west
   starlane mesh doctor east                                                                 in west: can it be read?

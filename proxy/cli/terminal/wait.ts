@@ -1,4 +1,6 @@
-/** Waiting for Ctrl-C in commands that go on until then. */
+/** Waiting: until Ctrl-C, for a while, and how long an option says. */
+import { InvalidArgumentError } from 'commander'
+import { duration } from '../../config/fields.ts'
 import type { Io } from './io.ts'
 
 export interface Interruption {
@@ -31,4 +33,14 @@ export function pause(ms: number, { signal }: Interruption): Promise<boolean> {
       resolve(passed)
     }
   })
+}
+
+/** The value of an option such as `--timeout 2m`. */
+export function milliseconds(text: string): number {
+  let fault = ''
+  const ms = duration('').parse(text, [], ({ message }) => {
+    fault = message
+  })
+  if (ms === undefined) throw new InvalidArgumentError(fault)
+  return ms
 }

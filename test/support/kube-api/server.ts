@@ -16,6 +16,7 @@ import { selectorOf } from './store/selectors.ts'
 import { formOf } from './store/shape.ts'
 import { Store } from './store/store.ts'
 import { Watches } from './store/watches.ts'
+import { issueToken, tokenUser } from './tokens.ts'
 import { builtIn, groupVersion, type KubeObject, type ResourceType } from './types.ts'
 
 export interface KubeApiOptions {
@@ -172,7 +173,7 @@ export class KubeApi {
     }
     if (!users && !certificateUsers) return anonymous
     const [, token = ''] = /^Bearer (.+)$/.exec(request.headers.authorization ?? '') ?? []
-    const user = users?.[token]
+    const user = users?.[token] ?? tokenUser(this, token)
     if (!user) throw new StatusError(401, 'Unauthorized', 'Unauthorized')
     return user
   }
@@ -205,6 +206,7 @@ export class KubeApi {
     if (target.verb === 'watch') return this.#watch(target, accept, response)
     if (target.verb === 'list') return reply(response, 200, listObjects(this.store, target, accept))
     if (target.verb === 'get') return reply(response, 200, getObject(this.store, target, accept))
+    if (target.subresource === 'token') return reply(response, 201, issueToken(this, target, await readBody(request)))
     const { status, body } = writeObject(this.store, target, contentTypeOf(request), await readBody(request))
     reply(response, status, body)
   }

@@ -44,7 +44,7 @@ export function targetOf(method: string, url: URL, types: readonly ResourceType[
 }
 
 function isSubresource(name: string): boolean {
-  return ['status', 'scale', 'finalize'].includes(name)
+  return ['status', 'scale', 'finalize', 'token'].includes(name)
 }
 
 export async function readBody(request: IncomingMessage): Promise<unknown> {
