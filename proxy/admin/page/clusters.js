@@ -4,6 +4,8 @@ import { data, isMoving } from './data.js'
 import { $, amount, bytes, count, fill, make, percent, pill, span, svg } from './elements.js'
 
 const mostClients = 5
+/** With more clusters, those in order have one line each. */
+const mostWhole = 5
 const linkKinds = { live: 'good', syncing: 'unsure', lost: 'bad', stale: 'bad' }
 
 export function drawClusters() {
@@ -19,6 +21,10 @@ function clusterCard(tag, { name, id, tenant, link, source, services, globalServ
   const changed = changedAt === undefined ? 'no change yet' : `changed ${span(now - changedAt)} ago`
   const end = link.staleAt === undefined ? '' : `, stale in ${span(link.staleAt - now)}`
   const kind = linkKinds[link.state]
+  if (tag === 'li' && link.state === 'live' && data.status.clusters.length > mostWhole) {
+    const traffic = make('span.small', trafficText(data.clusters.get(name)))
+    return make('li.card.cluster', make('b.title', name, traffic, pill(link.state, kind)))
+  }
   return make(
     `${tag}.card.cluster`,
     make(
@@ -96,7 +102,8 @@ export function drawLanes() {
   const users = $('clients').firstElementChild?.getBoundingClientRect()
   if (users && users.bottom < from.bottom + users.height && users.right < from.left) {
     const y = (from.top + from.bottom) / 2 - frame.top
-    const moves = data.clients.some(({ perSecond }) => perSecond > 0) && !data.lost
+    // The rates of clients are of a whole minute.
+    const moves = [...data.clusters.values()].some(isMoving) && !data.lost
     const line = `M${users.right - frame.left} ${y} L${from.left - frame.left} ${y}`
     paths.push(svg('path', { d: line, 'stroke-width': moves ? 3 : 1.5, class: moves ? 'live good' : 'idle unsure' }))
   }

@@ -119,7 +119,7 @@ export function place() {
   const rowHeight = items[0]?.height ?? 40
   const [from, to] = [above - overscan * rowHeight, above + innerHeight + overscan * rowHeight]
   const focused = document.activeElement?.dataset?.key
-  const visible = items.slice(firstBelow(from), firstBelow(to))
+  const visible = items.slice(firstBelow(from), firstBelow(to) + 1)
   const kept = focused && items.find(({ key }) => key === focused)
   if (kept && !visible.includes(kept)) visible.push(kept)
   const keys = new Set(visible.map(({ key }) => key))

@@ -145,6 +145,10 @@ t.test('the page in a browser', { skip }, async t => {
       const rows = await browser.evaluate<number>(`document.querySelectorAll('.row').length`)
       t.ok(rows > 5 && rows < 60, `${rows} rows`)
       await keep(browser, '5000')
+      t.ok(
+        (await browser.evaluate<number>(`document.querySelector('#map').offsetHeight`)) < 600,
+        'the clusters leave room for the services',
+      )
       const ms = await browser.evaluate<number>(`(() => {
       const began = performance.now()
       const sort = document.querySelector('#sort')
@@ -223,6 +227,15 @@ t.test('the page in a browser', { skip }, async t => {
     )
     await browser.press('Enter')
     await browser.until(`document.querySelector('.detail .steps')`)
+    // Its height is known now, and it is higher than what is kept below the window.
+    await browser.evaluate(`document.querySelector('.detail').style.minHeight = '1200px'`)
+    await browser.until(
+      `document.querySelector('.detail')?.offsetHeight >= 1200 && parseFloat(document.querySelector('#rows').style.height) > 300 * 52 + 1199`,
+    )
+    t.ok(
+      await browser.evaluate(`document.querySelector('.detail') !== null`),
+      'a panel that ends below the window stays',
+    )
     t.equal(await browser.evaluate('location.hash'), `#${down}?sort=name`)
     t.equal(await browser.evaluate(at), down, 'the focus stays')
     t.match(
