@@ -8,6 +8,7 @@ import { execCommand } from './exec.ts'
 import { explainCommand } from './explain.ts'
 import { gatewayCommand } from './gateway.ts'
 import { installCommand } from './install.ts'
+import { injectCommand } from './kubernetes/inject.ts'
 import { meshCommand } from './mesh/command.ts'
 import { rehearseCommand } from './rehearse/command.ts'
 import { runCommand } from './run.ts'
@@ -38,6 +39,7 @@ const commands = [
   rehearseCommand,
   execCommand,
   installCommand,
+  injectCommand,
   meshCommand,
 ]
 

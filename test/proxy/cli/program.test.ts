@@ -15,6 +15,7 @@ const commands = [
   'validate',
   'exec',
   'install',
+  'inject',
   'mesh',
 ]
 
