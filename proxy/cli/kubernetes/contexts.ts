@@ -26,14 +26,13 @@ export function clustersOf(io: Io, { context, kubeconfig }: ContextOptions): Clu
 
 /** All have been enabled, and differ in name and id. */
 export async function membersOf(clusters: readonly Cluster[]): Promise<Installed[]> {
-  const members = await Promise.all(
-    clusters.map(async cluster => {
-      const found = await readInstalled(cluster)
-      if (found) return found
-      const remedy = `run "starlane mesh enable --context ${cluster.context}" first`
-      throw new MeshError('USAGE', `${cluster.context}: Starlane is not enabled there; ${remedy}`)
-    }),
-  )
+  const found = await Promise.all(clusters.map(readInstalled))
+  const missing = clusters.filter((_, i) => !found[i]).map(({ context }) => context)
+  if (missing.length > 0) {
+    const remedy = `run "starlane mesh enable ${missing.map(context => `--context ${context}`).join(' ')}" first`
+    throw new MeshError('USAGE', `${missing.join(', ')}: Starlane is not enabled there; ${remedy}`)
+  }
+  const members = found.filter(each => each !== undefined)
   for (const member of members) {
     const other = members.find(each => each !== member && (each.name === member.name || each.id === member.id))
     if (!other) continue

@@ -31,7 +31,7 @@ t.test('three commands join two clusters', needsKustomize, async t => {
 
   t.match(await mesh(`connect ${both}`), {
     code: 2,
-    err: /kind-1: Starlane is not enabled there; run "starlane mesh enable/,
+    err: /kind-1, kind-2: Starlane is not enabled there; run "starlane mesh enable --context kind-1 --context kind-2" first/,
   })
   const enabled = await mesh(`enable ${both} --image registry.example/starlane:1.0`)
   t.match(
