@@ -2,6 +2,7 @@
  * One connection to one etcd server. It never reconnects: when the connection ends, so does the client. A caller that needs
  * another opens a new one, so that certificates are read again and no state is carried over to a different server.
  */
+import { randomBytes } from 'node:crypto'
 import type { Client, ServiceError } from '@grpc/grpc-js'
 import { type ErrorCode, MeshError, messageOf } from '../../model/error.ts'
 import { durationText } from '../../model/text/duration.ts'
@@ -206,8 +207,12 @@ export class EtcdClient {
     await this.call(kv.txn, { compare: [], success: [{ put: undefined, delete: range }] })
   }
 
+  /**
+   * The id is random, chosen here. etcd makes its own from the member id, the millisecond of its start and a count: two etcds
+   * with default names that started in the same millisecond would give the same one, and a lease tells stores apart.
+   */
   async grant(ttlMs: number): Promise<bigint> {
-    const granted = await this.call(lease.grant, { ttl: Math.ceil(ttlMs / 1000) })
+    const granted = await this.call(lease.grant, { ttl: Math.ceil(ttlMs / 1000), id: randomLease() })
     return granted.id
   }
 
@@ -373,4 +378,9 @@ async function loadGrpc(): Promise<Grpc> {
     const message = `etcd needs the package @grpc/grpc-js; run npm install @grpc/grpc-js (${messageOf(error)})`
     throw new MeshError('SOURCE_READ', message, { cause: error })
   }
+}
+
+/** Positive and of 63 bits, as etcd asks; 0 would let etcd choose. */
+function randomLease(): bigint {
+  return (randomBytes(8).readBigUInt64BE() >> 1n) | 1n
 }
