@@ -60,8 +60,8 @@ export function matchesParty(peer: Peer, party: Party): boolean {
   }
 }
 
-function isWithin({ range, except }: Extract<Peer, { is: 'range' }>, number: AddressNumber): boolean {
-  return isIn(range, number) && !except.some(hole => isIn(hole, number))
+function isWithin({ ranges, except }: Extract<Peer, { is: 'range' }>, number: AddressNumber): boolean {
+  return ranges.some(range => isIn(range, number)) && !except.some(hole => isIn(hole, number))
 }
 
 /** A Pod of another cluster is neither in the cluster nor in the world. Machines and ingress proxies count as in the cluster. */

@@ -2,6 +2,7 @@
 import type { GlobalService, PolicyObject } from '../../proxy/plugin.ts'
 import type { PortMatch } from './ports.ts'
 import type { Range } from './range.ts'
+import type { CidrGroup } from './read/cidr-groups.ts'
 import type { Selector } from './selector.ts'
 
 export type Direction = 'ingress' | 'egress'
@@ -15,8 +16,13 @@ export type Peer =
   | { readonly is: 'labels'; readonly selector: Selector }
   /** Pods for which none of the selectors holds: `fromRequires` and `toRequires`. */
   | { readonly is: 'others'; readonly selectors: readonly Selector[] }
-  /** `pods`: the range counts for Pods and machines too, not only for what is outside. */
-  | { readonly is: 'range'; readonly range: Range; readonly except: readonly Range[]; readonly pods: boolean }
+  /** `pods`: the ranges count for Pods and machines too, not only for what is outside. */
+  | {
+      readonly is: 'range'
+      readonly ranges: readonly Range[]
+      readonly except: readonly Range[]
+      readonly pods: boolean
+    }
   | { readonly is: 'kinds'; readonly kinds: readonly Kind[]; readonly family?: 4 | 6; readonly cluster?: string }
   | { readonly is: 'service'; readonly text: string; readonly has: (service: GlobalService) => boolean }
   /** Cannot be decided here; it could be any of these. */
@@ -56,6 +62,8 @@ export interface ReadOptions {
   readonly defaultLocalCluster: boolean
   /** Whether ranges of NetworkPolicies count for Pods. */
   readonly ipBlocks: 'all' | 'outside'
+  /** Those of all clusters. */
+  readonly groups?: readonly CidrGroup[]
 }
 
 /** A policy while its rules are being read. */

@@ -134,7 +134,8 @@ export class Checker {
       this.#parts.onChecked(target, passed)
       return false
     }
-    const result = await this.#parts.probe.check(target)
+    const { network, address, port } = target
+    const result = await this.#parts.probe.check({ network, address, port, sendProxy: wantsProxyHeader(target) })
     if (this.#closed) return false
     this.#counts[result.outcome]++
     if (result.outcome === 'local') {
@@ -160,6 +161,12 @@ export class Checker {
     this.#localFaultLoggedAt = now
     this.#parts.log.warn('health.local-fault', { why })
   }
+}
+
+/** Services may share a destination; a backend that expects the header for one of them expects it of every connection. */
+function wantsProxyHeader({ watched }: Target): boolean {
+  for (const { pools } of watched) for (const { sendProxy } of pools) if (sendProxy) return true
+  return false
 }
 
 function isUp({ checks: { health, against } }: Target): boolean {

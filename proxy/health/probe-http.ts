@@ -6,7 +6,7 @@ import { MeshError } from '../model/error.ts'
 import type { Clock } from '../model/time/clock.ts'
 import { Connections } from './connections.ts'
 import type { HttpCheck } from './options.ts'
-import { failed, type Probe, passed, resultOfError } from './probe.ts'
+import { failed, ownProxyHeader, type Probe, passed, resultOfError } from './probe.ts'
 
 const maxBodyBytes = 64 * 1024
 
@@ -20,6 +20,7 @@ export function httpProbe(options: HttpCheck, clock: Clock): Probe {
     async check(endpoint) {
       try {
         const socket = await connections.open(endpoint)
+        if (endpoint.sendProxy) socket.write(ownProxyHeader)
         const answered = await get(`http://${endpointText(endpoint.address, endpoint.port)}`, path, socket)
         const fits = answered >= status.min && answered <= status.max
         return fits ? passed : failed(`status ${answered} is not in ${status.min}-${status.max}`)

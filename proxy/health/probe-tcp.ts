@@ -2,7 +2,7 @@
 import type { Socket } from 'node:net'
 import type { Clock } from '../model/time/clock.ts'
 import { Connections } from './connections.ts'
-import { type Probe, passed, resultOfError } from './probe.ts'
+import { ownProxyHeader, type Probe, passed, resultOfError } from './probe.ts'
 
 /** How long the backend may take to close its side before the socket is destroyed. */
 const closeWaitMs = 100
@@ -12,7 +12,9 @@ export function tcpProbe({ timeoutMs }: { readonly timeoutMs: number }, clock: C
   return {
     async check(endpoint) {
       try {
-        await leave(await connections.open(endpoint), clock)
+        const socket = await connections.open(endpoint)
+        if (endpoint.sendProxy) socket.write(ownProxyHeader)
+        await leave(socket, clock)
         return passed
       } catch (error) {
         return resultOfError(error)

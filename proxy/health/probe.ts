@@ -13,7 +13,15 @@ export interface CheckedEndpoint {
   readonly network?: string | undefined
   readonly address: string
   readonly port: number
+  /** Whether it expects a header of the PROXY protocol. */
+  readonly sendProxy?: boolean
 }
+
+/**
+ * The header of a connection that is on nobody's behalf: PROXY protocol version 2, command LOCAL, without addresses (haproxy.org,
+ * proxy-protocol.txt 2.2). Receivers take the connection's own addresses.
+ */
+export const ownProxyHeader: Uint8Array = Buffer.from('0d0a0d0a000d0a515549540a20000000', 'hex')
 
 /** `local`: a fault of this machine, such as EMFILE, which says nothing about the backend. */
 export type CheckResult =

@@ -37,6 +37,8 @@ export interface WatchedBackend {
 /** The backends of one frontend that can get new flows; `maxPercent` is a share of these. */
 export interface Pool {
   readonly service: ServiceKey
+  /** Whether its connections begin with a header of the PROXY protocol. */
+  readonly sendProxy: boolean
   readonly watched: readonly WatchedBackend[]
 }
 

@@ -76,18 +76,19 @@ export class WatchedBackends {
   replace(key: ServiceKey, service: GlobalService | undefined): WatchedChange {
     const before = this.#pools.get(key) ?? []
     const lists = service && this.#watches(service) ? service.frontends.map(reachable) : []
-    if (samePools(before, lists)) return unchanged
+    const sendProxy = service?.settings.sendProxy === true
+    if (samePools(before, lists, sendProxy)) return unchanged
 
     // Backends that stay are added to the new pool before they leave the old one, so they never count as gone.
     const joined: WatchedBackend[] = []
-    const after = lists.map(backends => this.#pool(key, backends, joined))
+    const after = lists.map(backends => this.#pool(key, sendProxy, backends, joined))
     const left = before.flatMap(pool => this.#removePool(pool))
     if (after.length > 0) this.#pools.set(key, after)
     else this.#pools.delete(key)
     return { joined, left }
   }
 
-  #pool(service: ServiceKey, backends: readonly Backend[], joined: WatchedBackend[]): Pool {
+  #pool(service: ServiceKey, sendProxy: boolean, backends: readonly Backend[], joined: WatchedBackend[]): Pool {
     const watched = backends.map(backend => {
       const known = this.#current.get(backend.destination)
       if (known) {
@@ -99,7 +100,7 @@ export class WatchedBackends {
       joined.push(added)
       return added
     })
-    const pool = { service, watched }
+    const pool = { service, sendProxy, watched }
     for (const member of watched) member.pools.add(pool)
     return pool
   }
@@ -154,8 +155,11 @@ function reachable(frontend: Frontend): readonly Backend[] {
 }
 
 /** Most changes of a service are changes of health, which do not change its pools. */
-function samePools(pools: readonly Pool[], lists: readonly (readonly Backend[])[]): boolean {
-  return pools.length === lists.length && pools.every((pool, i) => sameKeys(pool.watched, lists[i] ?? []))
+function samePools(pools: readonly Pool[], lists: readonly (readonly Backend[])[], sendProxy: boolean): boolean {
+  return (
+    pools.length === lists.length &&
+    pools.every((pool, i) => pool.sendProxy === sendProxy && sameKeys(pool.watched, lists[i] ?? []))
+  )
 }
 
 function sameKeys(watched: readonly WatchedBackend[], backends: readonly Backend[]): boolean {

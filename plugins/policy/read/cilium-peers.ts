@@ -1,6 +1,6 @@
 /** Whom a rule of a Cilium policy is about. */
 import type { PolicyObject } from '../../../proxy/plugin.ts'
-import { parseRange } from '../range.ts'
+import { parseRange, type Range } from '../range.ts'
 import type { Direction, Kind, Peer, ReadOptions } from '../rule.ts'
 import { hasKey, names, plainKey, readSelector, type Selector, selects } from '../selector.ts'
 import { isThere } from './network-policy.ts'
@@ -35,8 +35,8 @@ export function readPeers(
   const context = { object, notes, options }
   const readers: Readonly<Record<string, (value: unknown, path: Path) => Peer | undefined>> = {
     [`${side}Endpoints`]: (value, at) => readEndpoints(value, at, context),
-    [`${side}CIDR`]: (value, at) => readRange(value, undefined, at, notes),
-    [`${side}CIDRSet`]: (value, at) => readCidrRule(value, at, notes),
+    [`${side}CIDR`]: (value, at) => readCidr(value, at, notes),
+    [`${side}CIDRSet`]: (value, at) => readCidrRule(value, at, context),
     [`${side}Entities`]: (value, at) => readEntity(value, at, context),
     [`${side}Groups`]: (_value, at) => undecided(at, 'groups of a cloud provider are not known here', ['world'], notes),
     [`${side}Nodes`]: (_value, at) => undecided(at, 'labels of nodes are not known here', ['host', 'node'], notes),
@@ -97,20 +97,46 @@ function scoped(selector: Selector, { object, options }: Context): Selector {
   ]
 }
 
-function readRange(value: unknown, except: unknown, path: Path, notes: Notes): Peer | undefined {
+function readCidr(value: unknown, path: Path, notes: Notes): Peer {
   const range = parseRange(value)
-  const holes = (notes.list(except, [...path, 'except']) ?? []).map(parseRange)
-  if (range && !holes.includes(undefined))
-    return { is: 'range', range, except: holes.filter(each => each !== undefined), pods: false }
-  notes.fault(path, 'is not a range like 10.0.0.0/8')
-  return { is: 'undecided', could: ['world'], why: 'its range cannot be read' }
+  return rangesOf(range && [range], undefined, path, notes)
 }
 
-function readCidrRule(value: unknown, path: Path, notes: Notes): Peer | undefined {
+/** A range, or the groups of ranges that are named or selected, without what is excepted. */
+function readCidrRule(value: unknown, path: Path, context: Context): Peer | undefined {
+  const { notes } = context
   const fields = notes.fields(value, path, ['cidr', 'cidrGroupRef', 'cidrGroupSelector', 'except'])
   if (!fields) return undefined
-  if (isThere(fields.cidr)) return readRange(fields.cidr, fields.except, path, notes)
-  return undecided(path, 'CiliumCIDRGroups are not read', ['world'], notes)
+  if (isThere(fields.cidr)) {
+    const range = parseRange(fields.cidr)
+    return rangesOf(range && [range], fields.except, path, notes)
+  }
+  const groups = groupsOf(fields, path, context)
+  return typeof groups === 'string'
+    ? undecided(path, groups, ['world'], notes)
+    : rangesOf(groups, fields.except, path, notes)
+}
+
+/** The ranges, or why they are not known. */
+function groupsOf(
+  { cidrGroupRef: name, cidrGroupSelector }: { cidrGroupRef?: unknown; cidrGroupSelector?: unknown },
+  path: Path,
+  { object, notes, options }: Context,
+): readonly Range[] | string {
+  const groups = (options.groups ?? []).filter(({ cluster }) => cluster === object.cluster)
+  if (isThere(name))
+    return groups.find(group => group.name === name)?.ranges ?? `no usable CiliumCIDRGroup ${name} is known here`
+  const selector = readSelector(cidrGroupSelector ?? {}, [...path, 'cidrGroupSelector'], notes, plainKey)
+  if (!selector) return 'its selector cannot be read'
+  return groups.filter(({ labels }) => selects(selector, key => labels[key])).flatMap(({ ranges }) => ranges)
+}
+
+function rangesOf(ranges: readonly Range[] | undefined, except: unknown, path: Path, notes: Notes): Peer {
+  const holes = (notes.list(except, [...path, 'except']) ?? []).map(parseRange)
+  if (ranges && !holes.includes(undefined))
+    return { is: 'range', ranges, except: holes.filter(each => each !== undefined), pods: false }
+  notes.fault(path, 'is not a range like 10.0.0.0/8')
+  return { is: 'undecided', could: ['world'], why: 'its range cannot be read' }
 }
 
 /** Entities of Cilium 1.20 (pkg/policy/api/entity.go). */

@@ -134,7 +134,7 @@ function readBlock(value: unknown, path: Path, notes: Notes, { ipBlocks }: ReadO
     notes.fault(path, 'has something else than ranges like 10.0.0.0/8, and allows nobody')
     return undefined
   }
-  return { is: 'range', range, except: except.filter(each => each !== undefined), pods: ipBlocks === 'all' }
+  return { is: 'range', ranges: [range], except: except.filter(each => each !== undefined), pods: ipBlocks === 'all' }
 }
 
 function readPort(value: unknown, path: Path, notes: Notes): PortMatch | undefined {

@@ -1,6 +1,7 @@
 /** Reads the policies of all clusters. */
 import type { Finding, PolicyObject } from '../../../proxy/plugin.ts'
 import type { Policy, ReadOptions } from '../rule.ts'
+import { readCidrGroup } from './cidr-groups.ts'
 import { readCiliumPolicy } from './cilium.ts'
 import { readNetworkPolicy, textOf } from './network-policy.ts'
 import { Notes } from './notes.ts'
@@ -13,15 +14,26 @@ export interface ReadResult {
 const auditAnnotation = 'starlane.dev/audit'
 
 /** `auditAll`: no policy is enforced. */
-export function readPolicies(objects: readonly PolicyObject[], options: ReadOptions, auditAll: boolean): ReadResult {
+export function readPolicies(
+  objects: readonly PolicyObject[],
+  options: Omit<ReadOptions, 'groups'>,
+  auditAll: boolean,
+): ReadResult {
   const findings: Finding[] = []
-  const policies = objects.flatMap(object => {
+  const noted = <T>(object: PolicyObject, read: (notes: Notes) => T): T => {
     const where = object.origin === undefined ? object.cluster : `${object.cluster} ${object.origin}`
     const notes = new Notes(where, textOf({ ...object, origin: undefined }))
-    const read = readOne(object, notes, options, auditAll || auditOf(object, notes))
+    const result = read(notes)
     findings.push(...notes.findings)
-    return read
-  })
+    return result
+  }
+  const isGroup = ({ kind }: PolicyObject) => kind === 'CiliumCIDRGroup'
+  const groups = objects.filter(isGroup).flatMap(object => noted(object, notes => readCidrGroup(object, notes)) ?? [])
+  const policies = objects
+    .filter(object => !isGroup(object))
+    .flatMap(object =>
+      noted(object, notes => readOne(object, notes, { ...options, groups }, auditAll || auditOf(object, notes))),
+    )
   return { policies, findings }
 }
 

@@ -69,6 +69,13 @@ export const policies: readonly Resource[] = [
     plural: 'ciliumclusterwidenetworkpolicies',
     paths: ciliumPaths('ciliumclusterwidenetworkpolicies'),
   },
+  {
+    ...cilium,
+    kind: 'CiliumCIDRGroup',
+    plural: 'ciliumcidrgroups',
+    // Stable since Cilium 1.17.
+    paths: [...ciliumPaths('ciliumcidrgroups'), '/apis/cilium.io/v2alpha1/ciliumcidrgroups'],
+  },
 ]
 
 /** The RBAC rule that a role needs. */

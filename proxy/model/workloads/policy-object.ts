@@ -1,7 +1,12 @@
 /** Policy objects as a cluster has them. What they mean is for a plugin to say. */
 
-/** The kinds that are read. */
-export const policyKinds = ['NetworkPolicy', 'CiliumNetworkPolicy', 'CiliumClusterwideNetworkPolicy'] as const
+/** The kinds that are read: policies, and the lists of ranges that they refer to. */
+export const policyKinds = [
+  'NetworkPolicy',
+  'CiliumNetworkPolicy',
+  'CiliumClusterwideNetworkPolicy',
+  'CiliumCIDRGroup',
+] as const
 
 /** Kinds of which no API version is stable. They are passed on, so that a plugin can report them. */
 export const unstablePolicyKinds = ['AdminNetworkPolicy', 'BaselineAdminNetworkPolicy', 'ClusterNetworkPolicy'] as const
@@ -27,6 +32,8 @@ export interface PolicyObject {
   readonly namespace: string
   readonly name: string
   readonly annotations: Readonly<Record<string, string>>
+  /** Only of a CiliumCIDRGroup, which can be selected by them. */
+  readonly labels?: Readonly<Record<string, string>>
   /** As it was read. */
   readonly spec: unknown
   /** A list of further specs, which Cilium's kinds may have. */

@@ -1,5 +1,5 @@
 /** Decodes policy objects as far as their names go. */
-import type { PolicyKind } from '../../model/workloads/policy-object.ts'
+import type { PolicyKind, PolicyObject } from '../../model/workloads/policy-object.ts'
 import type { PolicyEntry } from '../objects.ts'
 import type { Faults } from './faults.ts'
 import { fit, policy } from './shapes.ts'
@@ -26,10 +26,12 @@ function identify(
   kind: PolicyKind,
   value: object,
   faults: Faults,
-): { namespace: string; name: string; annotations: Readonly<Record<string, string>> } | undefined {
+): Pick<PolicyObject, 'namespace' | 'name' | 'annotations' | 'labels'> | undefined {
   if (!namespaced.has(kind)) {
     const fitted = fit(policy.clusterWide, value, faults)
-    return fitted && { namespace: '', name: fitted.metadata.name, annotations: oursIn(fitted.metadata.annotations) }
+    if (!fitted) return undefined
+    const { name, annotations, labels } = fitted.metadata
+    return { namespace: '', name, annotations: oursIn(annotations), ...(kind === 'CiliumCIDRGroup' && { labels }) }
   }
   const fitted = fit(policy.namespaced, value, faults)
   return (

@@ -214,7 +214,7 @@ export const policy = {
   namespaced: v.object({
     metadata: mapping({ name: objectName, namespace: withDefault(label, 'default'), annotations: textMap }),
   }),
-  clusterWide: v.object({ metadata: mapping({ name: objectName, annotations: textMap }) }),
+  clusterWide: v.object({ metadata: mapping({ name: objectName, annotations: textMap, labels: textMap }) }),
 }
 
 export type Shape = v.GenericSchema

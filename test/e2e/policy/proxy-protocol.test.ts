@@ -7,6 +7,8 @@ import { connect, createServer } from 'node:net'
 import { join } from 'node:path'
 import t, { type Test } from 'tap'
 import { proxyHeader } from '../../../proxy/dataplane/flow/proxy-header.ts'
+import { ownProxyHeader } from '../../../proxy/health/probe.ts'
+import type { ServiceView } from '../../../proxy/model/views.ts'
 import { eventually } from '../../support/eventually.ts'
 import { folderFor, idOf, TunnelAuthority } from '../../support/tunnel/certificates.ts'
 import { createWorld, type World } from '../../support/world.ts'
@@ -24,6 +26,27 @@ t.test('the header, by its specification', async t => {
   t.equal(v6.length, 52)
   t.equal(v6.subarray(12, 16).toString('hex'), '21210024')
   t.equal(v6.subarray(16).toString('hex'), `${'fd'.padEnd(30, '0')}07${'fd'.padEnd(30, '0')}0a000101bb`)
+})
+
+t.test('nginx answers checks by HTTP, which begin with a header too', needs('nginx'), async t => {
+  const active = { interval: '200ms', timeout: '1s', type: 'http', path: '/healthz' }
+  const world = await createWorld(t, { config: { proxy: { drain: '300ms' }, health: { active } } })
+  const [vip, pod] = [world.ip(1), world.ip(11)] as const
+  await world.declare('cluster-1', { clusterIP: vip, annotations, pods: [{ ip: pod }] })
+  await nginx(t, pod)
+  await world.start()
+  const health = async (): Promise<string> => {
+    const seen = (await world.look('/v1/services/default/rebel-base')) as ServiceView
+    return seen.backends[0]?.health ?? ''
+  }
+  await eventually(async () => assert.equal(await health(), 'up'), 15_000)
+  await world.declare('cluster-1', {
+    clusterIP: vip,
+    annotations: { 'service.cilium.io/global': 'true' },
+    pods: [{ ip: pod }],
+  })
+  await eventually(async () => assert.equal(await health(), 'down'), 15_000)
+  t.pass('without the annotation nginx refuses them')
 })
 
 for (const engine of engines) {
@@ -50,13 +73,7 @@ for (const engine of engines) {
 
   t.test(`${engine}: nginx sees the client`, needs('nginx'), async t => {
     const { world, vip, pod, client } = await open(t, engine)
-    const folder = t.testdir({})
-    const conf = `daemon off; master_process off; pid ${folder}/pid; error_log stderr;
-      events {} http { access_log off; client_body_temp_path ${folder}/a; proxy_temp_path ${folder}/b; fastcgi_temp_path ${folder}/c;
-      uwsgi_temp_path ${folder}/d; scgi_temp_path ${folder}/e;
-      server { listen ${pod}:8000 proxy_protocol; location / { return 200 "$proxy_protocol_addr $proxy_protocol_server_port"; } } }`
-    await writeFile(join(folder, 'nginx.conf'), conf)
-    run(t, 'nginx', ['-c', join(folder, 'nginx.conf'), '-p', folder])
+    await nginx(t, pod)
     await world.start()
     await eventually(async () => assert.match(await get(vip, client), new RegExp(`${client} 7000$`)), 15_000)
     for (let i = 0; i < 20; i++) t.match(await get(vip, client), new RegExp(`${client} 7000$`))
@@ -123,6 +140,17 @@ async function open(t: Test, engine: string): Promise<{ world: World; vip: strin
   return { world, vip, pod, client }
 }
 
+/** Answers everything on port 8000 of the address, by the PROXY protocol. */
+async function nginx(t: Test, pod: string): Promise<void> {
+  const folder = t.testdir({})
+  const conf = `daemon off; master_process off; pid ${folder}/pid; error_log stderr;
+    events {} http { access_log off; client_body_temp_path ${folder}/a; proxy_temp_path ${folder}/b; fastcgi_temp_path ${folder}/c;
+    uwsgi_temp_path ${folder}/d; scgi_temp_path ${folder}/e;
+    server { listen ${pod}:8000 proxy_protocol; location / { return 200 "$proxy_protocol_addr $proxy_protocol_server_port"; } } }`
+  await writeFile(join(folder, 'nginx.conf'), conf)
+  run(t, 'nginx', ['-c', join(folder, 'nginx.conf'), '-p', folder])
+}
+
 function run(t: Test, program: string, argv: string[]): ChildProcess {
   const child = spawn(program, argv, { stdio: 'ignore' })
   t.teardown(() => child.kill('SIGKILL'))
@@ -137,7 +165,9 @@ async function recorder(t: Test, ip: string): Promise<{ seen: Buffer[] }> {
     socket.on('error', () => {})
     socket.on('data', piece => pieces.push(piece))
     socket.on('end', () => {
-      if (pieces.length > 0) seen.push(Buffer.concat(pieces))
+      const bytes = Buffer.concat(pieces)
+      // Checks have a header of their own, and nothing else.
+      if (bytes.length > 0 && !bytes.equals(ownProxyHeader)) seen.push(bytes)
     })
   })
   server.listen(8000, ip)

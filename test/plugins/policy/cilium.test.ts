@@ -339,7 +339,7 @@ t.test('what cannot be decided at layer 4 allows nothing, and is reported', asyn
       'ingress[0].authentication',
       /mutual authentication/,
     ],
-    ['{ fromCIDRSet: [{ cidrGroupRef: partners }] }', 'fromCIDRSet[0]', /CiliumCIDRGroups are not read/],
+    ['{ fromCIDRSet: [{ cidrGroupRef: partners }] }', 'fromCIDRSet[0]', /no usable CiliumCIDRGroup partners/],
     ['{ fromGroups: [{ aws: {} }] }', 'fromGroups[0]', /cloud provider/],
     ['{ fromNodes: [{ matchLabels: { a: b } }] }', 'fromNodes[0]', /labels of nodes/],
     ['{ fromEntities: [kube-apiserver] }', 'fromEntities[0]', /API servers/],
@@ -380,6 +380,37 @@ t.test('what cannot be decided at layer 4 allows nothing, and is reported', asyn
     closed.why(x, d, { port: 80 }),
     /no rule of CiliumNetworkPolicy default\/one allows it; ingress\[0\] of .* might, but it has a rule of layer 7/,
   )
+})
+
+t.test('groups of ranges, by name and by label', async t => {
+  const group = (name: string, label: string, ranges: string) =>
+    yaml(
+      `{ apiVersion: cilium.io/v2, kind: CiliumCIDRGroup, metadata: { name: ${name}, labels: { role: ${label} } }, spec: { externalCIDRs: [${ranges}] } }`,
+    )
+  const groups = [
+    ...group('partners', 'friend', '192.0.2.0/24'),
+    ...group('others', 'stranger', '198.51.100.0/24, "2001:db8::/32"'),
+  ]
+  const asked = (rule: string, objects: object[] = groups) => {
+    const policies = [...cnp(`{ ${deathstar}, ingress: [{ fromCIDRSet: [${rule}] }] }`), ...objects]
+    const mesh = new PolicyMesh({ pods, policies })
+    const open = ['192.0.2.7', '192.0.2.200', '198.51.100.7', x].filter(client => mesh.ask(client, d, { port: 80 }))
+    return { open, findings: mesh.plugin.findings?.().map(({ message }) => message) }
+  }
+  t.same(asked('{ cidrGroupRef: partners }'), { open: ['192.0.2.7', '192.0.2.200'], findings: [] })
+  t.same(asked('{ cidrGroupRef: partners, except: [192.0.2.128/25] }').open, ['192.0.2.7'])
+  t.same(asked('{ cidrGroupSelector: { matchLabels: { role: stranger } } }').open, ['198.51.100.7'])
+  t.same(asked('{ cidrGroupSelector: { matchLabels: { role: nobody } } }'), { open: [], findings: [] })
+  t.same(asked('{ cidrGroupSelector: {} }').open, ['192.0.2.7', '192.0.2.200', '198.51.100.7'])
+  const broken = asked('{ cidrGroupRef: partners }', group('partners', 'friend', '192.0.2.0/99'))
+  t.same(broken.open, [], 'a group that cannot be read allows nobody')
+  t.match(broken.findings, [/externalCIDRs\[0\]: is not a range/, /no usable CiliumCIDRGroup partners/])
+
+  const policies = {
+    'cluster-1': cnp(`{ ${deathstar}, ingress: [{ fromCIDRSet: [{ cidrGroupRef: partners }] }] }`),
+    'cluster-2': groups,
+  }
+  t.notOk(new PolicyMesh({ pods, policies }).ask('192.0.2.7', d), 'a group of another cluster is another group')
 })
 
 t.test('a rule that denies, and cannot be decided, denies all it could be about', async t => {

@@ -120,6 +120,26 @@ t.test('out of file descriptors is a fault of this machine', async t => {
   t.match(found, [{ outcome: 'local', why: /EMFILE/ }])
 })
 
+t.test('a check begins with a header of the PROXY protocol where the backend expects one', async t => {
+  const seen: Buffer[] = []
+  const port = await serve(t, socket => {
+    socket.on('error', () => {})
+    socket.on('data', bytes => {
+      seen.push(bytes)
+      if (bytes.includes('GET')) socket.end('HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n')
+    })
+  })
+  const asked = { address: '127.0.0.1', port, sendProxy: true }
+  t.same(await web(t).check(asked), { outcome: 'passed' })
+  const header = '0d0a0d0a000d0a515549540a20000000'
+  t.equal(Buffer.concat(seen).subarray(16, 20).toString('latin1'), 'GET ')
+  t.equal(Buffer.concat(seen).subarray(0, 16).toString('hex'), header)
+  seen.length = 0
+  t.same(await tcp(t, patient).check(asked), { outcome: 'passed' })
+  await until(() => seen.length > 0)
+  t.equal(Buffer.concat(seen).toString('hex'), header)
+})
+
 t.test('http: the status decides', async t => {
   const cases: { status: number; range?: { min: number; max: number }; result: CheckResult }[] = [
     { status: 200, result: { outcome: 'passed' } },

@@ -198,8 +198,17 @@ t.test('from an API server', async t => {
   api.install(ciliumPolicies)
   api.put(aPolicy('CiliumNetworkPolicy', 'cilium.io/v2', 'cart'))
   api.put(aPolicy('CiliumClusterwideNetworkPolicy', 'cilium.io/v2', 'all', {}))
+  api.put({
+    ...{ apiVersion: 'cilium.io/v2', kind: 'CiliumCIDRGroup', spec: { externalCIDRs: ['203.0.113.0/24'] } },
+    metadata: { name: 'partners', labels: { role: 'partner' } },
+  })
   const other = await start(t, kubernetes(t, api.url))
-  t.same([...other.policies.keys()].sort(), ['CiliumClusterwideNetworkPolicy all', 'CiliumNetworkPolicy shop/cart'])
+  t.same([...other.policies.keys()].sort(), [
+    'CiliumCIDRGroup partners',
+    'CiliumClusterwideNetworkPolicy all',
+    'CiliumNetworkPolicy shop/cart',
+  ])
+  t.match(other.policies.get('CiliumCIDRGroup partners'), { labels: { role: 'partner' } })
   t.same([...sink.violations, ...other.violations], [])
 })
 

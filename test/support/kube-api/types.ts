@@ -111,6 +111,7 @@ export const ciliumPolicies: readonly ResourceType[] = [
   type('cilium.io/v2', 'CiliumClusterwideNetworkPolicy', 'ciliumclusterwidenetworkpolicies', false, {
     shortNames: ['ccnp'],
   }),
+  type('cilium.io/v2', 'CiliumCIDRGroup', 'ciliumcidrgroups', false, { shortNames: ['ccg'] }),
 ]
 
 export function groupVersion({ group, version }: Pick<ResourceType, 'group' | 'version'>): string {
