@@ -79,6 +79,7 @@ t.test('the examples load without a warning, and the files they refer to exist',
     'high-availability',
     'kubeconfig',
     'minimal',
+    'policy',
     'shared-services',
     'stateless-stateful',
   ])
@@ -99,7 +100,11 @@ t.test('the manifests of the examples are Kubernetes objects', async t => {
     for (const object of kinds) {
       t.match(
         object,
-        { apiVersion: String, kind: /^(Service|EndpointSlice|Namespace)$/, metadata: { name: String } },
+        {
+          apiVersion: String,
+          kind: /^(Service|EndpointSlice|Namespace|Pod|\w*Policy|CiliumCIDRGroup)$/,
+          metadata: { name: String },
+        },
         manifest,
       )
     }
