@@ -107,6 +107,17 @@ export class AdminClient {
     }
   }
 
+  /** Whatever JSON a path gives. */
+  document(path: string): Promise<object> {
+    return this.#required(path, () => true)
+  }
+
+  async text(path: string): Promise<string> {
+    const { status, text } = await this.#ask(path)
+    if (status === 200) return text
+    throw this.#notStarlane(`has no ${path}`)
+  }
+
   /** Checks the shape too: another program that answers with JSON may listen there. */
   async #required<T extends object>(path: string, isOurs: (answer: T) => boolean): Promise<T> {
     const answer = await this.#get<T>(path)

@@ -2,6 +2,9 @@
 import { Command, CommanderError } from 'commander'
 import { ConfigError } from '../config/error.ts'
 import { MeshError } from '../model/error.ts'
+import { bundleCommand } from './check/bundle.ts'
+import { checkCommand } from './check/check.ts'
+import { connectivityCommand } from './check/connectivity.ts'
 import { demoCommand } from './demo.ts'
 import { dnsCommand } from './dns.ts'
 import { execCommand } from './exec.ts'
@@ -36,6 +39,9 @@ const commands = [
   statCommand,
   dnsCommand,
   validateCommand,
+  checkCommand,
+  connectivityCommand,
+  bundleCommand,
   rehearseCommand,
   execCommand,
   installCommand,
@@ -50,6 +56,7 @@ Examples:
   starlane demo                              see it work on this machine
   starlane validate -c conf/starlane.yaml    check the configuration
   starlane run -c conf/starlane.yaml         run Starlane
+  starlane check -c conf/starlane.yaml       does this machine and each cluster have what it needs?
   starlane status --wait                     wait until everything works
   starlane observe -f                        watch flows as they pass
   starlane explain rebel-base                which backends would a client get, and why?

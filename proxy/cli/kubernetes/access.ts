@@ -46,30 +46,6 @@ export async function requestToken(cluster: Cluster, peer: string, seconds: numb
   return answer.status.token
 }
 
-export interface TokenLife {
-  /** Milliseconds since 1970. */
-  readonly issued: number
-  readonly ends: number
-  /** Of the ServiceAccount that it is bound to. */
-  readonly uid: string | undefined
-}
-
-/** The claims of a token of the TokenRequest API. Undefined for a token of another kind. */
-export function lifeOf(token: string): TokenLife | undefined {
-  try {
-    const claims = JSON.parse(Buffer.from(token.split('.')[1] ?? '', 'base64url').toString('utf8'))
-    if (typeof claims.iat !== 'number' || typeof claims.exp !== 'number') return undefined
-    return { issued: claims.iat * 1000, ends: claims.exp * 1000, uid: claims['kubernetes.io']?.serviceaccount?.uid }
-  } catch {
-    return undefined
-  }
-}
-
-/** The first half of its life is over. */
-export function isHalfOver({ issued, ends }: TokenLife, now: number): boolean {
-  return now > (issued + ends) / 2
-}
-
 /** The address and certificates of a cluster, as in a kubeconfig. */
 export type Server = Readonly<Record<string, unknown>> & { readonly server: string }
 

@@ -2,15 +2,14 @@
 import { Command } from 'commander'
 import { stringify } from 'yaml'
 import { MeshError } from '../../model/error.ts'
+import { isHalfOver, lifeOf } from '../../model/text/token-life.ts'
 import type { Io } from '../terminal/io.ts'
 import {
   accessObjects,
   accountOf,
-  isHalfOver,
   isOnThisMachine,
   KubeconfigSecret,
   kubeconfigOf,
-  lifeOf,
   requestToken,
   type Server,
   serverOf,
@@ -101,7 +100,7 @@ async function kubeconfigsOf(
     const token = tokenIn(secret.get(name) ?? '', name, server)
     const life = token === undefined ? undefined : lifeOf(token)
     const account = await cluster.get('serviceaccount', accountOf(reader.name), namespace)
-    const isUsable = life && !isHalfOver(life, io.clock.wall()) && life.uid === account?.metadata.uid
+    const isUsable = life && !isHalfOver(life, io.clock.wall()) && life.account?.uid === account?.metadata.uid
     if (isUsable && !renew) continue
     const fresh = await requestToken(cluster, reader.name, seconds)
     const days = ((lifeOf(fresh)?.ends ?? 0) - io.clock.wall()) / dayMs

@@ -36,6 +36,8 @@ type Body = Dispatcher.ResponseData['body']
 export interface Answer {
   /** The server that gave it, which may not be the server of the next one. */
   readonly server: string
+  /** When it was given by the server's clock, in milliseconds since 1970; NaN where it does not say. */
+  readonly sentAt: number
   /** Rejects with a MeshError if it is cut. */
   readonly chunks: AsyncIterable<Buffer>
   /** Ends it, if it has not ended: until then it has a connection. */
@@ -134,7 +136,8 @@ export class KubernetesClient {
     const body = await this.#body(request, response)
     const { server } = session.login.access
     const cancel = () => void body.on('error', () => {}).destroy()
-    return { server, chunks: this.#chunks(body, server, request, signal), cancel }
+    const sentAt = Date.parse(String(response.headers.date))
+    return { server, sentAt, chunks: this.#chunks(body, server, request, signal), cancel }
   }
 
   async *#chunks(body: Body, server: string, request: ApiRequest, signal: AbortSignal): AsyncGenerator<Buffer> {

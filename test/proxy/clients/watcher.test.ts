@@ -27,7 +27,7 @@ function watched(t: Test, reply: (request: ApiRequest) => Reply, limits: Partial
     const bytes = async function* () {
       for await (const line of lines) yield Buffer.from(line)
     }
-    return { server, chunks: bytes(), cancel: () => {} }
+    return { server, sentAt: Number.NaN, chunks: bytes(), cancel: () => {} }
   }
   const listener = {
     put: ({ metadata, spec }: ApiObject) => void calls.push(`put ${metadata.name} ${spec ?? ''}`.trim()),

@@ -1,5 +1,6 @@
 /** RBAC rules of test users, and the answer to what they forbid. */
 import { StatusError } from './http/status-error.ts'
+import type { KubeObject } from './types.ts'
 
 /** A rule of an RBAC role. */
 export interface Rule {
@@ -33,4 +34,13 @@ export function forbidden({ name }: User, { verb, group, resource, namespace }: 
   const where = namespace === undefined ? 'at the cluster scope' : `in the namespace "${namespace}"`
   const what = `cannot ${verb} resource "${resource}" in API group "${group}" ${where}`
   return new StatusError(403, 'Forbidden', `${resource} is forbidden: User "${name}" ${what}`)
+}
+
+export const reviewsPath = '/apis/authorization.k8s.io/v1/selfsubjectaccessreviews'
+
+/** The answer to a SelfSubjectAccessReview. */
+export function review(user: User, asked: KubeObject): KubeObject {
+  const { verb, group, resource, subresource, namespace } = asked.spec.resourceAttributes
+  const whole = subresource === undefined ? resource : `${resource}/${subresource}`
+  return { ...asked, status: { allowed: allows(user, { verb, group, resource: whole, namespace }) } }
 }

@@ -6,7 +6,7 @@ import { createServer, type IncomingMessage, type Server, type ServerResponse } 
 import { createServer as createTlsServer } from 'node:https'
 import type { AddressInfo, Socket } from 'node:net'
 import type { TLSSocket } from 'node:tls'
-import { type Attempt, allows, forbidden, type User } from './authorize.ts'
+import { type Attempt, allows, forbidden, review, reviewsPath, type User } from './authorize.ts'
 import { discover } from './http/discovery.ts'
 import { Faults } from './http/faults.ts'
 import { contentTypeOf, readBody, type Target, targetOf } from './http/request.ts'
@@ -158,6 +158,8 @@ export class KubeApi {
     const target = targetOf(request.method ?? 'GET', url, this.#types)
     this.#see(request, url, target, user)
     if (await this.faults.strike(target?.verb ?? 'get', target?.type.plural ?? url.pathname, response)) return
+    if (!target && url.pathname === reviewsPath)
+      return reply(response, 201, review(user, (await readBody(request)) as KubeObject))
     if (!target) return this.#discover(request, response, url)
     this.#authorize(user, target)
     if (createsByApply(this.store, target, contentTypeOf(request))) this.#authorize(user, { ...target, verb: 'create' })
