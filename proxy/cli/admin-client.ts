@@ -107,6 +107,13 @@ export class AdminClient {
     }
   }
 
+  /** What `/readyz` says, of the process with this name if one is given. */
+  async ready(instance: string | undefined): Promise<{ readonly ok: boolean; readonly text: string }> {
+    const query = instance === undefined ? '' : `?${new URLSearchParams({ instance })}`
+    const { status, text } = await this.#ask(`/readyz${query}`)
+    return { ok: status === 200, text: printable(text.trim()) }
+  }
+
   /** Whatever JSON a path gives. */
   document(path: string): Promise<object> {
     return this.#required(path, () => true)

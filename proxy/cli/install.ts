@@ -14,13 +14,18 @@ interface Options {
 }
 
 /** The overlays of deploy/: where Starlane runs. */
-const ways = ['sidecar', 'node-agent', 'gateway'] as const
+const ways = ['sidecar', 'node-agent', 'gateway', 'tunnel-gateway'] as const
 
 export function installCommand(io: Io, end: (code: number) => void): Command {
   return new Command('install')
     .summary('install Starlane in a Kubernetes cluster')
     .description('Puts a configuration and an image into the manifests of deploy/, and applies them with kubectl.')
-    .addArgument(new Argument('<way>', 'beside an application, on every node, or once per cluster').choices(ways))
+    .addArgument(
+      new Argument(
+        '<way>',
+        'beside an application, on every node, once per cluster, or for tunnels of other clusters',
+      ).choices(ways),
+    )
     .requiredOption('-c, --config <file>', 'the configuration to run with')
     .option('--context <name>', 'the kubeconfig context of the cluster (default: the current context)')
     .option('--image <image>', 'the image with its tag', 'starlane:latest')

@@ -15,6 +15,7 @@ interface Options extends AdminOptions, OutputOptions {
   readonly context?: string
   readonly wait?: boolean
   readonly strict?: boolean
+  readonly probe?: boolean
   readonly watch?: boolean
   readonly all?: boolean
   readonly kubeconfig?: string
@@ -34,6 +35,7 @@ export function statusCommand(io: Io, end: (code: number) => void): Command {
       'for --all, the clusters (default: those of --config, else the current context)',
     )
     .option('--wait', 'wait until it is ready and there is no error')
+    .option('--probe', 'only whether it is ready, for probes; where $POD_NAME is set, that of this Pod')
     .option('-w, --watch', 'show it again every 2 s, until Ctrl-C')
     .option('--strict', 'count warnings as errors')
     .addOption(
@@ -59,6 +61,12 @@ Examples:
 async function status(io: Io, options: Options): Promise<number> {
   if (options.all) return (await import('./see/deployment.ts')).deploymentStatus(io, options)
   const admin = await connectAdmin(options, io)
+  if (options.probe) {
+    // On one node two Pods share the address: only this one's answer counts.
+    const { ok, text } = await admin.ready(io.env.POD_NAME || undefined)
+    io.stdout.write(`${text}\n`)
+    return ok ? 0 : 1
+  }
   const seen = options.wait ? await waitUntilOk(io, admin, options) : await admin.status()
   if (options.context !== undefined) return showCluster(io, admin, seen, options.context, options)
   const { output } = options

@@ -159,7 +159,8 @@ t.test(
     const { state } = parse(readFileSync(new URL('starlane.yaml', overlay), 'utf8'))
     t.ok(state.startsWith(`${path}/`), 'in a folder of its own, which Starlane makes private')
     t.same(container.readinessProbe.exec, container.startupProbe.exec)
-    const [, , script = ''] = container.readinessProbe.exec.command
+    const [program, ...words] = container.readinessProbe.exec.command
+    t.equal(program, 'starlane', 'which is in every image')
 
     const stage = new Stage({ engine: 'native', drain: '2s' })
     t.teardown(() => stage.close())
@@ -167,8 +168,8 @@ t.test(
     stage.declare('tcp', { 'cluster-1': [stage.ip(10)], 'cluster-2': [] })
     /** As the kubelet runs it in the container. */
     const probed = async (pod: string) => {
-      const asked = script.replace('127.0.0.1:9911', `${stage.admin.host}:${stage.admin.port}`)
-      const child = spawn(process.execPath, ['-e', asked], { env: { ...process.env, POD_NAME: pod } })
+      const env = { ...process.env, POD_NAME: pod, STARLANE_ADMIN: `${stage.admin.host}:${stage.admin.port}` }
+      const child = spawn(process.execPath, ['bin/starlane.js', ...words], { env })
       const [code] = await once(child, 'exit')
       return code === 0
     }

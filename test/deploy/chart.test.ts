@@ -1,0 +1,170 @@
+/** The Helm chart gives what the Kustomize overlays give, and its values say what they change. */
+import { spawnSync } from 'node:child_process'
+import { readFileSync, writeFileSync } from 'node:fs'
+import { join } from 'node:path'
+import t from 'tap'
+import { parse, parseAllDocuments } from 'yaml'
+import { chartFiles, kustomize, objectsOf, ways } from '../../scripts/chart.ts'
+import type { KubeObject } from '../support/kube-api/types.ts'
+import { needsKustomize } from '../support/kubectl.ts'
+
+const hasHelm = spawnSync('helm', ['version']).status === 0
+const needsHelm = hasHelm ? needsKustomize : { skip: 'helm is not installed' }
+const chart = 'deploy/helm'
+
+function helm(...args: string[]) {
+  const { status, stdout, stderr } = spawnSync('helm', args, { encoding: 'utf8' })
+  return { code: status, out: stdout, err: stderr }
+}
+
+function template(...settings: string[]): KubeObject[] {
+  const set = settings.flatMap(setting => ['--set', setting])
+  const { code, out, err } = helm('template', 'x', chart, '-n', 'starlane', '--kube-version', '1.32.0', ...set)
+  if (code !== 0) throw new Error(err)
+  return parseAllDocuments(out).flatMap(document => (document.toJS() as KubeObject | null) ?? [])
+}
+
+/** Without what only Helm adds, and in one order. */
+function compared(objects: readonly KubeObject[]): KubeObject[] {
+  const copies: KubeObject[] = JSON.parse(JSON.stringify(objects))
+  for (const { metadata, spec } of copies) {
+    const labels = metadata.labels ?? {}
+    delete labels['helm.sh/chart']
+    delete labels['app.kubernetes.io/managed-by']
+    if (Object.keys(labels).length === 0) delete metadata.labels
+    if (spec?.template) delete spec.template.metadata.annotations
+  }
+  const key = ({ kind, metadata }: KubeObject) => `${kind}/${metadata.namespace ?? ''}/${metadata.name}`
+  return copies.sort((a, b) => (key(a) < key(b) ? -1 : 1))
+}
+
+t.test('the files of the chart are those of the overlays: run "node scripts/chart.ts"', needsKustomize, async t => {
+  for (const [name, text] of chartFiles()) t.equal(readFileSync(join(chart, 'files', name), 'utf8'), text, name)
+})
+
+t.test('helm and kustomize give the same', needsHelm, async t => {
+  for (const way of ways) {
+    const overlay = objectsOf(kustomize(`deploy/overlays/${way}`)) as KubeObject[]
+    t.same(compared(template(`way=${way}`, 'namespace.create=true')), compared(overlay), way)
+  }
+})
+
+t.test('lint, and a schema that refuses what makes no sense', needsHelm, async t => {
+  t.match(helm('lint', chart), { code: 0, out: /0 chart\(s\) failed/ })
+  for (const [setting, why] of [
+    ['way=sidecar', /way/],
+    ['image.pullPolicy=Sometimes', /pullPolicy/],
+    ['image.digest=sha256:abc', /digest/],
+    ['replicas=many', /replicas/],
+    ['imagee.tag=1', /imagee/],
+  ] as const)
+    t.match(helm('template', 'x', chart, '--kube-version', '1.32.0', '--set', setting), { code: 1, err: why }, setting)
+})
+
+t.test('the schema knows every value, and no other', async t => {
+  const keys = (value: object, under = ''): string[] =>
+    Object.entries(value).flatMap(([key, inner]) => {
+      const isTable =
+        typeof inner === 'object' && inner !== null && !Array.isArray(inner) && Object.keys(inner).length > 0
+      return isTable ? keys(inner, `${under}${key}.`) : [`${under}${key}`]
+    })
+  interface Schema {
+    readonly properties?: Record<string, Schema>
+  }
+  const known = ({ properties = {} }: Schema, under = ''): string[] =>
+    Object.entries(properties).flatMap(([key, inner]) =>
+      inner.properties ? known(inner, `${under}${key}.`) : [`${under}${key}`],
+    )
+  const schema: Schema = JSON.parse(readFileSync(join(chart, 'values.schema.json'), 'utf8'))
+  const values = parse(readFileSync(join(chart, 'values.yaml'), 'utf8'))
+  t.same(
+    keys(values).sort(),
+    known(schema)
+      .filter(key => key !== 'global')
+      .sort(),
+  )
+})
+
+t.test('what values change', needsHelm, async t => {
+  const config = join(t.testdir({}), 'starlane.yaml')
+  writeFileSync(
+    config,
+    'cluster: ours\nclusters: [{ name: ours, id: 7, source: { kubernetes: { inCluster: true } } }]\n',
+  )
+  const args = ['--kube-version', '1.32.0', '-n', 'elsewhere', '--set-file', `config=${config}`]
+  const digest = `sha256:${'a'.repeat(64)}`
+  const set = [
+    'way=tunnel-gateway',
+    `image.digest=${digest}`,
+    'image.repository=registry.example/starlane',
+    'replicas=3',
+  ]
+  const { out } = helm('template', 'x', chart, ...args, ...set.flatMap(each => ['--set', each]))
+  const objects = parseAllDocuments(out).map(document => document.toJS() as KubeObject)
+  const of = (kind: string) => objects.find(object => object.kind === kind)
+  t.match(of('ConfigMap')?.data['starlane.yaml'], /^cluster: ours\n/)
+  t.equal(of('Deployment')?.spec.replicas, 3)
+  t.equal(of('Deployment')?.spec.template.spec.containers[0].image, `registry.example/starlane@${digest}`)
+  t.equal(of('Deployment')?.metadata.namespace, 'elsewhere')
+  t.match(of('ClusterRoleBinding')?.subjects, [{ namespace: 'elsewhere' }])
+  t.equal(of('Namespace'), undefined)
+
+  const kinds = (...settings: string[]) => [...new Set(template(...settings).map(({ kind }) => kind))].sort()
+  t.same(kinds('rbac.create=false'), ['ConfigMap', 'DaemonSet', 'ServiceAccount'])
+  const bare = [
+    'way=tunnel-gateway',
+    'rbac.create=false',
+    'networkPolicy.enabled=false',
+    'podDisruptionBudget.enabled=false',
+  ]
+  t.same(kinds(...bare), ['ConfigMap', 'Deployment', 'Service', 'ServiceAccount'])
+  const names = template('rbac.writeBack=true', 'rbac.policies=true').map(({ metadata }) => metadata.name)
+  t.ok(names.includes('starlane-write') && names.includes('starlane-policies'), 'further rights')
+  const annotations = (text: string) =>
+    template(`config=${text}`).find(({ kind }) => kind === 'DaemonSet')?.spec.template.metadata.annotations
+  t.notSame(annotations('a'), annotations('b'), 'another configuration replaces the Pods')
+})
+
+t.test('what a security reviewer asks for', needsKustomize, async t => {
+  const namespaces = new Set<string>()
+  for (const way of [...ways, 'sidecar']) {
+    const objects = objectsOf(kustomize(`deploy/overlays/${way}`)) as KubeObject[]
+    const labels = Object.entries(objects.find(({ kind }) => kind === 'Namespace')?.metadata.labels ?? {})
+    namespaces.add(JSON.stringify(labels.filter(([label]) => label.startsWith('pod-security.'))))
+    for (const { kind, metadata, spec } of objects.filter(({ kind }) => /^(Deployment|DaemonSet)$/.test(kind))) {
+      const pod = spec.template.spec
+      const where = `${way} ${metadata.name}`
+      for (const container of [...pod.containers, ...(pod.initContainers ?? [])]) {
+        const { securityContext, resources, imagePullPolicy } = container
+        const seccomp = securityContext.seccompProfile ?? pod.securityContext?.seccompProfile
+        t.equal(seccomp?.type, 'RuntimeDefault', `${where}: seccomp`)
+        t.match(securityContext, { allowPrivilegeEscalation: false, readOnlyRootFilesystem: true }, where)
+        t.ok(resources.limits.memory && resources.limits['ephemeral-storage'], `${where}: limits`)
+        if (container.name === 'starlane') t.equal(imagePullPolicy, 'IfNotPresent', where)
+        if (pod.hostNetwork !== true)
+          t.equal(securityContext.runAsNonRoot ?? pod.securityContext.runAsNonRoot, true, where)
+      }
+      if (kind === 'Deployment' && way !== 'sidecar') {
+        t.ok(spec.replicas > 1, `${where}: more than one`)
+        t.equal(pod.topologySpreadConstraints.length, 2, `${where}: spread over zones and nodes`)
+        const budget = objects.find(object => object.kind === 'PodDisruptionBudget')
+        t.same(budget?.spec.selector, spec.selector, `${where}: a disruption budget`)
+      }
+      if (kind === 'Deployment' && pod.hostNetwork !== true && way !== 'sidecar') {
+        const policy = objects.find(object => object.kind === 'NetworkPolicy')
+        t.same(
+          policy?.spec.podSelector,
+          spec.selector,
+          `${where}: a network policy, which counts only off the node's network`,
+        )
+      }
+    }
+  }
+  t.equal(namespaces.size, 1, 'whichever overlay is applied last, the namespace allows the same')
+})
+
+t.test('versions of chart and package agree', async t => {
+  const { version } = JSON.parse(readFileSync('package.json', 'utf8'))
+  const { version: own, appVersion } = parse(readFileSync(join(chart, 'Chart.yaml'), 'utf8'))
+  t.same([own, appVersion], [version, version])
+})
