@@ -3,8 +3,8 @@
 
 FROM node:24-alpine AS build
 WORKDIR /src
-# The compiler stays in this stage. The addon needs only libstdc++, which the Node image has.
-RUN apk add --no-cache g++
+# The compilers stay in this stage. The addon needs only libstdc++, which the Node image has. clang compiles what runs in the kernel.
+RUN apk add --no-cache g++ clang linux-headers
 # Without install scripts: the package `node` would download Node 24, which this image already has.
 COPY package.json package-lock.json .npmrc ./
 RUN npm ci --ignore-scripts

@@ -6,6 +6,9 @@
 //
 //     node native/build.js --coverage --into=FOLDER   counts what is executed, for gcov (npm run coverage)
 //
+// clang also compiles the kernel's part of `proxy.offload: ebpf` into the addon (CLANG names another one). Without it the addon says why it
+// has none.
+//
 // STARLANE_NATIVE=0 skips it. The reason for not building is kept beside the addon, for `starlane status`. The published package
 // carries addons that were built for it (scripts/release/addons.ts), and compiles only where none of them fits.
 import { spawn, spawnSync } from 'node:child_process'
@@ -57,7 +60,8 @@ async function build() {
   const headers = findHeaders()
   if (!headers) return 'the headers of Node-API are missing; install the package node-api-headers'
 
-  const key = keyOf(compiler)
+  const clang = [process.env.CLANG, 'clang'].find(name => name && versionOf(name) !== undefined)
+  const key = keyOf(compiler, clang)
   if (existsSync(addon) && readIfThere(join(folder, 'key')) === key) {
     console.log('native: up to date')
     return undefined
@@ -66,13 +70,15 @@ async function build() {
   rmSync(join(folder, 'key'), { force: true })
   const objects = join(folder, 'objects')
   mkdirSync(objects, { recursive: true })
+  const steering = await compileSteering(clang, join(objects, 'steering.bpf.o'))
   const units = sourceFiles()
     .filter(name => name.endsWith('.cc'))
     .map(name => ({ source: join(sources, name), object: join(objects, `${name.replaceAll('/', '-')}.o`) }))
   const failed =
     (await inParallel(
       units.map(({ source, object }) => () => {
-        return run(compiler, [...compiling, `-I${sources}`, `-I${headers}`, '-c', source, '-o', object])
+        const defined = source.endsWith('kernel-binding.cc') ? steering : []
+        return run(compiler, [...compiling, ...defined, `-I${sources}`, `-I${headers}`, '-c', source, '-o', object])
       }),
     )) ?? (await run(compiler, [...linking, ...units.map(({ object }) => object), '-o', `${addon}.new`]))
   // gcov reads beside them which lines there are.
@@ -84,6 +90,17 @@ async function build() {
   rmSync(join(folder, 'reason'), { force: true })
   console.log(`native: built in ${((performance.now() - since) / 1000).toFixed(1)} s`)
   return undefined
+}
+
+/** What the addon is compiled with: the object for the kernel, or the reason why there is none. */
+async function compileSteering(clang, object) {
+  const source = join(sources, 'steering/steering.bpf.c')
+  const why = clang
+    ? await run(clang, ['-target', 'bpfel', '-O2', '-Wall', '-Wextra', '-c', source, '-o', object])
+    : 'there was no clang when it was built'
+  if (why === undefined) return [`-DSTARLANE_STEERING="${object}"`]
+  if (clang) console.log(`native: built without proxy.offload: ${why}`)
+  return [`-DSTARLANE_STEERING_WHY="${why.replace(/[^ -~]|["\\]/g, ' ')}"`]
 }
 
 /** Where the package carries the addon for this machine: `prebuilt/x64-glibc/starlane.node`. */
@@ -102,17 +119,18 @@ function takePrebuilt() {
 }
 
 /** A hash of everything the addon is built from; while it is unchanged, the addon is up to date. */
-function keyOf(compiler) {
+function keyOf(compiler, clang) {
   const hash = createHash('sha256')
   hash.update([process.arch, compiler, versionOf(compiler), ...compiling, ...linking].join('\n'))
+  hash.update(clang ? `${clang} ${versionOf(clang)}` : 'no clang')
   for (const name of sourceFiles()) hash.update(`\n${name}\n`).update(readFileSync(join(sources, name)))
   return hash.digest('hex')
 }
 
-/** Headers and translation units, relative to native/src, which is the include path. */
+/** Headers, translation units and the source for the kernel, relative to native/src, which is the include path. */
 function sourceFiles() {
   return readdirSync(sources, { recursive: true })
-    .filter(name => /\.(cc|h)$/.test(name))
+    .filter(name => /\.(cc|h|bpf\.c)$/.test(name))
     .sort()
 }
 

@@ -56,6 +56,7 @@ import {
   etcdsOf,
   healthOptions,
   locationOf,
+  offloadOptions,
   queryFilter,
 } from './runtime/options.ts'
 import { machineAddresses, ownSockets } from './runtime/own-sockets.ts'
@@ -210,7 +211,10 @@ class Starlane implements Runtime {
     const { node } = this.#location
     this.#routes = anyip ? new LocalRoutes({ log }) : undefined
     this.#rules = nftables === 'none' ? undefined : new PacketRules({ mode: nftables, clock, log })
-    this.#admission = new Admission({ wholeAddresses: nftables === 'redirect' })
+    this.#admission = new Admission({
+      wholeAddresses: nftables === 'redirect',
+      isListener: (address, port, protocol) => this.#proxy.steering?.isListener(address, port, protocol) ?? false,
+    })
     this.#mesh = new Mesh({
       clusters: this.#clusters,
       staleAfterMs: config.stale.after,
@@ -309,6 +313,7 @@ class Starlane implements Runtime {
       takeBack: inherited => this.#takeBack(inherited),
       handedOver: () => {
         this.#isHandedOver = true
+        this.#proxy.abandon()
         this.#endAnnouncement()
         handover.resolve()
       },
@@ -633,6 +638,7 @@ class Starlane implements Runtime {
       unlistedMs: unlisted,
       routes: this.#routes,
       rules: this.#rules,
+      offload: offloadOptions(this.#config, () => this.#mesh.ownNode?.podCidrs ?? []),
       clock: this.#clock,
       random: this.#random,
       log: this.#log,

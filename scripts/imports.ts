@@ -126,7 +126,7 @@ function resolve(file: string, specifier: string): string | undefined {
 /** The rooms of a folder, each with the other rooms that it may see; a room that is not listed sees none. */
 const rooms: Readonly<Record<string, Readonly<Record<string, readonly string[]>>>> = {
   'proxy/dns': { message: [], zones: ['message'], forward: ['message'], server: ['message'] },
-  'proxy/dataplane': { frontends: [], flow: [], streams: ['flow'], native: ['flow'] },
+  'proxy/dataplane': { frontends: [], steering: [], flow: [], streams: ['flow'], native: ['flow'] },
 }
 
 /**

@@ -7,11 +7,13 @@ import type { Refusal } from './address-policy.ts'
 import { AdmittedCluster } from './admitted-cluster.ts'
 import type { ClusterRights } from './cluster-rights.ts'
 import { NetworkClaims } from './network-claims.ts'
-import { OwnAddresses, type OwnSocket } from './own-addresses.ts'
+import { type IsListener, OwnAddresses, type OwnSocket } from './own-addresses.ts'
 
 export interface AdmissionOptions {
   /** Whether all ports of a frontend's address are Starlane's (`proxy.nftables: redirect`). */
   readonly wholeAddresses: boolean
+  /** Whether a frontend's listener is there, at another address than its own (`proxy.offload`). */
+  readonly isListener?: IsListener
 }
 
 const ownAddress: Refusal = {
@@ -26,8 +28,8 @@ export class Admission {
   /** By name; '' is the one that is shared. */
   #networks = new Map<string, NetworkClaims<AdmittedCluster>>()
 
-  constructor({ wholeAddresses }: AdmissionOptions) {
-    this.#own = new OwnAddresses(wholeAddresses)
+  constructor({ wholeAddresses, isListener }: AdmissionOptions) {
+    this.#own = new OwnAddresses(wholeAddresses, isListener)
   }
 
   /** Sets what a cluster may name. Known services are checked again if that has changed. */

@@ -11,6 +11,8 @@ export interface OwnSocket {
   readonly protocol: Protocol
 }
 
+export type IsListener = (address: string, port: number, protocol: Protocol) => boolean
+
 export class OwnAddresses {
   /** Keys of frontends by their address. */
   #frontends = new Map<string, Set<string>>()
@@ -20,9 +22,15 @@ export class OwnAddresses {
   #machine: ReadonlySet<string> = new Set()
   readonly #whole: boolean
 
-  /** `whole`: all ports of a frontend's address are taken, since listeners have private ports there. */
-  constructor(whole: boolean) {
+  readonly #isListener: IsListener
+
+  /**
+   * `whole`: all ports of a frontend's address are taken, since listeners have private ports there. `isListener`: whether one is
+   * elsewhere, where the kernel leads clients to it.
+   */
+  constructor(whole: boolean, isListener: IsListener = () => false) {
     this.#whole = whole
+    this.#isListener = isListener
   }
 
   /** Replaces the other sockets. `machine`: the canonical addresses of the network interfaces. */
@@ -62,6 +70,7 @@ export class OwnAddresses {
     const keys = this.#frontends.get(address)
     if (keys && (this.#whole || keys.has(frontendKey(address, port, protocol)))) return true
     if (this.#sockets.size > 0 && this.#sockets.has(frontendKey(address, port, protocol))) return true
+    if (this.#isListener(address, port, protocol)) return true
     return this.#isOfMachine(address) && this.#wildcards.has(`${port}/${protocol}`)
   }
 

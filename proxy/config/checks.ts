@@ -34,6 +34,7 @@ export function* check(draft: Partial<Config>, root: Json, given: (path: Path) =
   if (draft.dns && draft.admin) yield* listeners(draft.dns, draft.admin)
   const used = [draft.dns?.listen, draft.admin?.listen, draft.admin?.metrics].flatMap(listen => listen?.address ?? [])
   if (draft.proxy) yield* virtualAddresses(draft.proxy, used)
+  if (draft.proxy) yield* steering(draft.proxy, given)
   if (draft.health) yield* probes(draft.health, given)
   if (draft.plugins) yield* pluginNames(draft.plugins)
   if (draft.clusters) yield* tunnels(draft as Pick<Config, 'clusters'> & Partial<Config>)
@@ -170,7 +171,7 @@ function* listeners(dns: Config['dns'], admin: Config['admin']): Iterable<Diagno
   yield warning(['admin', 'listen'], `${why}; ${remedy}`)
 }
 
-function* virtualAddresses({ vips, anyip }: Config['proxy'], used: readonly string[]): Iterable<Diagnostic> {
+function* virtualAddresses({ vips, anyip, offload }: Config['proxy'], used: readonly string[]): Iterable<Diagnostic> {
   if (vips === 'clusterIP') return
   const path = ['proxy', 'vips', 'cidr']
   const { cidr } = vips
@@ -179,11 +180,31 @@ function* virtualAddresses({ vips, anyip }: Config['proxy'], used: readonly stri
     const remedy = 'use a separate range, such as 127.96.0.0/16'
     yield warning(path, `${cidr.text} contains ${taken}, which Starlane itself listens on; ${remedy}`)
   }
-  if (anyip || (isLoopback(cidr.at(0)) && (cidr.family === 6 || cidr.bits >= 8))) return
+  if (anyip || offload !== 'none' || (isLoopback(cidr.at(0)) && (cidr.family === 6 || cidr.bits >= 8))) return
   const local =
     cidr.family === 6 ? 'IPv6 has only ::1 as a loopback address' : 'only 127.0.0.0/8 is local on every Linux machine'
   const remedy = 'set anyip: true, or add the addresses yourself'
   yield warning(path, `Starlane can listen on ${cidr.text} only if it is local, and ${local}; ${remedy}`)
+}
+
+function* steering(
+  { offload, ebpf, anyip, nftables }: Config['proxy'],
+  given: (path: Path) => boolean,
+): Iterable<Diagnostic> {
+  if (offload === 'none') {
+    if (given(['proxy', 'ebpf'])) yield warning(['proxy', 'ebpf'], 'has no effect without `offload: ebpf`')
+    return
+  }
+  const instead = 'cannot be combined with `offload: ebpf`, which leads clients without it; leave it out'
+  if (anyip) yield fault('CONF_FIELD', ['proxy', 'anyip'], instead)
+  if (nftables !== 'none') yield fault('CONF_FIELD', ['proxy', 'nftables'], instead)
+  const local = ebpf.listen.filter(isLoopback)
+  if (local.length > 0 && local.length < ebpf.listen.length) {
+    const message = `${local.join(' and ')} is reached in the network namespace of Starlane alone, and the other address from pods too; give addresses of one kind`
+    yield fault('CONF_FIELD', ['proxy', 'ebpf', 'listen'], message)
+  }
+  if (local.length === ebpf.listen.length && ebpf.clients.length > 0)
+    yield warning(['proxy', 'ebpf', 'clients'], 'has no effect with listeners on loopback')
 }
 
 function* probes({ active }: Config['health'], given: (path: Path) => boolean): Iterable<Diagnostic> {

@@ -17,6 +17,24 @@ export function path(help: string, resolve: Resolve, fallback?: string): Field<s
   })
 }
 
+/** An address that a socket can be bound to, but not one that stands for all. */
+export function boundAddress(help: string): Field<string> {
+  return field('address', help, undefined, value => {
+    const address = canonicalAddress(scalar(value))
+    return address !== undefined && address !== '0.0.0.0' && address !== '::'
+      ? address
+      : bad(`${shown(value)} is not an address of one machine; write 127.0.0.1, ::1 or an address of the node`)
+  })
+}
+
+/** A path in a file system of the kernel, or none. */
+export function pathOrNone(help: string, fallback: string): Field<string> {
+  return field('path | none', help, fallback, value => {
+    const valid = typeof value === 'string' && (value === 'none' || value.startsWith('/')) && !value.includes('\0')
+    return valid ? value : bad(`${shown(value)} is neither none nor a path that begins with /`)
+  })
+}
+
 /** A path must start like this where a name is accepted too. */
 export function isPath(written: string): boolean {
   return /^(~|\.\.?)?\//.test(written)

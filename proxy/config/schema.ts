@@ -2,6 +2,7 @@
  * The whole configuration as one table of fields. The type, the defaults, the checks and the reference page
  * (docs/configuration.md) are derived from it; a test compares it with conf/starlane.yaml.
  */
+import { familyOf } from '../model/address.ts'
 import { durationText } from '../model/text/duration.ts'
 import { dnsFields } from './dns-fields.ts'
 import {
@@ -22,10 +23,12 @@ import {
   text,
 } from './fields.ts'
 import {
+  boundAddress,
   clusterName,
   durationOrNever,
   namespacePattern,
   path,
+  pathOrNone,
   pluginName,
   pluginUse,
   present,
@@ -262,6 +265,33 @@ const dialFields = {
   budget: duration('The timeout of all attempts together.', '5s', atLeast1ms),
 } satisfies Fields
 
+const ebpfFields = {
+  listen: checked(
+    list(
+      'The addresses of the listeners, one of each IP family; each frontend has a port of its own there. On loopback they serve the network namespace of Starlane; for pods give addresses of the node.',
+      boundAddress('An address.'),
+      ['127.0.0.1', '::1'],
+    ),
+    addresses => {
+      const families = new Set(addresses.map(familyOf))
+      if (addresses.length === 0) return 'is empty; give an address'
+      return families.size < addresses.length ? 'has two addresses of one IP family; give one of each' : undefined
+    },
+  ),
+  clients: list(
+    'Networks of further clients, where listeners are not on loopback. This machine and the pod network of its node are served anyway, and nobody else.',
+    cidr('A network.'),
+    [],
+  ),
+  cgroup: optional(
+    text('A folder of cgroup v2: programs in this group and below are led. By default its root, which is all of them.'),
+  ),
+  pin: pathOrNone(
+    'A folder in bpffs where programs and maps are kept, so that they outlive a crash and pass to a successor. With `none`, clients are not led after a crash.',
+    '/sys/fs/bpf/starlane',
+  ),
+} satisfies Fields
+
 const proxyFields = {
   engine: oneOf(
     'What moves the bytes: `native` uses a thread of its own and needs Linux and a C++ compiler at installation; `streams` works everywhere. `auto` takes `native` if it was built.',
@@ -283,6 +313,12 @@ const proxyFields = {
     ['none', 'guard', 'redirect'],
     'none',
   ),
+  offload: oneOf(
+    'With `ebpf`, the kernel leads clients to their frontends, wherever they are bound: no routes, no virtual addresses and no packet rules are needed, and other clients than those of `ebpf.cgroup` are not served. Needs Linux 5.8, cgroup v2, and the capabilities BPF and NET_ADMIN.',
+    ['none', 'ebpf'],
+    'none',
+  ),
+  ebpf: table('How the kernel leads clients, with `offload: ebpf`.', ebpfFields),
   services: oneOf(
     'Which services of the local cluster are proxied: those marked global, or all.',
     ['global', 'all'],

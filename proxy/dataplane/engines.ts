@@ -1,5 +1,6 @@
 /** Creates the engine that a configuration asks for. */
 import type { BatchSocketClass } from '../model/sockets/batch-socket.ts'
+import type { KernelCalls } from '../model/sockets/kernel.ts'
 import type { PassingCalls } from '../model/sockets/passing.ts'
 import type { Engine, EngineParts } from './engine.ts'
 import { findAddon, loadAddon, type NativeAddon } from './native/addon.ts'
@@ -10,6 +11,8 @@ export interface Chosen {
   readonly engine: Engine
   /** What passing sockets needs, where the addon loads, whichever the engine. */
   readonly calls?: PassingCalls
+  /** What steering by the kernel needs, where the addon loads. */
+  readonly kernel?: KernelCalls
   /** Why `auto` has not taken `native`; undefined when it has, or when the engine was named. */
   readonly whyNotNative?: string
   /** The addon's class of UDP sockets, where the engine is native. */
@@ -34,12 +37,12 @@ export function createEngine(
 }
 
 function native(addon: NativeAddon, parts: EngineParts): Chosen {
-  const { passing: calls, BatchSocket } = addon
-  return { engine: createNativeEngineWith(addon, { ...parts, calls }), BatchSocket, calls }
+  const { passing: calls, BatchSocket, kernel } = addon
+  return { engine: createNativeEngineWith(addon, { ...parts, calls }), BatchSocket, calls, kernel }
 }
 
 function streams(parts: EngineParts, found: { addon: NativeAddon } | { why: string }): Chosen {
   if (!('addon' in found)) return { engine: createStreamsEngine(parts) }
-  const { passing: calls } = found.addon
-  return { engine: createStreamsEngine({ ...parts, calls }), calls }
+  const { passing: calls, kernel } = found.addon
+  return { engine: createStreamsEngine({ ...parts, calls }), calls, kernel }
 }

@@ -21,6 +21,7 @@ export const errorCodes = {
   STATE: 'the last known state cannot be kept, read or handed over',
   LISTEN: 'a socket cannot be bound',
   NFTABLES: 'the packet rules of `proxy.nftables` cannot be set',
+  OFFLOAD: 'the kernel does not steer clients as `proxy.offload` asks, or less well',
   CERTIFICATE: 'a certificate, key or root of a tunnel cannot be used, or expires soon',
   TUNNEL: 'a gateway cannot be reached, or one side refuses the certificate of the other',
   LOOP: 'a backend is a frontend of another proxy that sends flows back to this Starlane',

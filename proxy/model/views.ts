@@ -51,7 +51,7 @@ export interface ProblemView extends Problem {
 
 /** One line of `starlane status`. `detail` says what is wrong. */
 export interface ComponentView {
-  readonly name: 'Sources' | 'DNS' | 'Proxy' | 'Health' | 'Plugins' | 'Publisher' | 'Tunnels' | 'Gateway'
+  readonly name: 'Sources' | 'DNS' | 'Proxy' | 'Offload' | 'Health' | 'Plugins' | 'Publisher' | 'Tunnels' | 'Gateway'
   readonly state: 'ok' | 'warning' | 'error' | 'disabled'
   readonly detail: string
 }

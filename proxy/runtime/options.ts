@@ -7,6 +7,7 @@ import type { HealthOptions } from '../health/options.ts'
 import { type Cluster, viewsOf } from '../model/cluster.ts'
 import { descriptorShares } from '../model/limits/descriptors.ts'
 import type { Location, Node } from '../model/location.ts'
+import type { OffloadOptions } from './proxy.ts'
 
 export function clustersOf(local: string, clusters: readonly ClusterConfig[]): Cluster[] {
   return clusters.map(({ name, id, tenant, globalNamespaces, route }) => ({
@@ -54,6 +55,16 @@ export function engineOptions({ proxy }: Config): EngineOptions {
     drainMs: drain,
     limits: { ...limits, perFrontend: limits.perFrontend / 100 },
   })
+}
+
+/** Undefined unless the kernel is to steer clients. */
+export function offloadOptions(
+  { proxy: { offload, ebpf } }: Config,
+  ownPods: () => readonly string[],
+): OffloadOptions | undefined {
+  if (offload === 'none') return undefined
+  const { listen, clients, cgroup, pin } = ebpf
+  return { listen, clients, ownPods, cgroup, pin: pin === 'none' ? undefined : pin }
 }
 
 export function healthOptions({ health, proxy }: Config): HealthOptions {

@@ -5,6 +5,9 @@ import { Exposure } from '../dataplane/frontends/exposure.ts'
 import { Listeners } from '../dataplane/frontends/listeners.ts'
 import type { LocalRoutes } from '../dataplane/frontends/local-routes.ts'
 import type { PacketRules } from '../dataplane/frontends/packet-rules.ts'
+import { forOwnClients, OwnClients } from '../dataplane/steering/own-clients.ts'
+import { Steering, type SteeringOptions } from '../dataplane/steering/steering.ts'
+import { type Cidr, isLoopback } from '../model/address.ts'
 import type { Backend } from '../model/backend.ts'
 import type { Change, Directory } from '../model/directory.ts'
 import { messageOf, type Problem } from '../model/error.ts'
@@ -15,6 +18,13 @@ import type { Inherited, PassedSocket, PassingCalls } from '../model/sockets/pas
 import type { EngineStats } from '../model/stats/engine.ts'
 import type { Clock, Random } from '../model/time/clock.ts'
 import type { Tunnels } from '../model/tunnel/tunnels.ts'
+import { machineAddresses } from './own-sockets.ts'
+
+export interface OffloadOptions extends SteeringOptions {
+  /** Clients beside this machine and the pods of its node. */
+  readonly clients: readonly Cidr[]
+  readonly ownPods: () => readonly string[]
+}
 
 export interface L4ProxyParts {
   readonly directory: Directory
@@ -33,6 +43,8 @@ export interface L4ProxyParts {
   readonly routes: LocalRoutes | undefined
   /** With `proxy.nftables`. */
   readonly rules: PacketRules | undefined
+  /** With `proxy.offload`. */
+  readonly offload: OffloadOptions | undefined
   readonly clock: Clock
   readonly random: Random
   readonly log: Log
@@ -51,6 +63,7 @@ export class L4Proxy {
   readonly #log: Log
   readonly #routes: LocalRoutes | undefined
   readonly #rules: PacketRules | undefined
+  readonly #steering: Steering | undefined
   readonly #exposure: Exposure
   readonly #unwatch: () => void
   /** The packet rules of a predecessor stay until all its sockets are open here. */
@@ -60,7 +73,11 @@ export class L4Proxy {
     const { directory, services, unlistedMs, clock, log, routes, rules } = parts
     this.#directory = directory
     this.#log = log
-    const { engine, whyNotNative, BatchSocket, calls } = createEngine(parts.engine, parts, parts.env)
+    const { engine, whyNotNative, BatchSocket, calls, kernel } = createEngine(
+      parts.engine,
+      { ...parts, chooser: chooserOf(parts) },
+      parts.env,
+    )
     this.calls = calls
     this.#engine = engine
     this.#whyNotNative = whyNotNative
@@ -72,6 +89,7 @@ export class L4Proxy {
       prepare: (ips: readonly string[]) => routes.add(ips),
       release: (ips: readonly string[]) => routes.remove(ips),
     }
+    this.#steering = parts.offload && new Steering({ options: parts.offload, kernel, log })
     this.#listeners = new Listeners({
       directory,
       engine: this.#engine,
@@ -80,6 +98,7 @@ export class L4Proxy {
       clock,
       log,
       redirects: () => rules?.redirects ?? false,
+      steer: this.#steering,
       onChange: () => {
         if (!this.#isTakingOver) void rules?.changed()
         this.#exposure.lookSoon()
@@ -88,7 +107,7 @@ export class L4Proxy {
     })
     this.#exposure = new Exposure({
       closed: () => this.#listeners.closed(),
-      guarded: () => rules?.active ?? false,
+      guarded: () => rules?.active ?? this.#steering?.active ?? false,
       anyip: routes !== undefined,
       clock,
     })
@@ -148,6 +167,11 @@ export class L4Proxy {
     return [...(this.#rules?.problems() ?? []), ...this.#exposure.problems()]
   }
 
+  /** Undefined unless it is configured. */
+  get steering(): Steering | undefined {
+    return this.#steering
+  }
+
   /**
    * Resolves when each frontend has been tried once, and clients are redirected to those that are open. `succeeds`: sockets,
    * routes and rules of a predecessor are taken over.
@@ -155,10 +179,12 @@ export class L4Proxy {
   async start(inherited: Inherited, succeeds: { readonly rules: boolean } | undefined): Promise<void> {
     if (succeeds) this.#routes?.succeed()
     this.#isTakingOver = succeeds !== undefined
+    await this.#steering?.start()
     await this.#rules?.start(succeeds?.rules)
     this.#rules?.follow(() => this.#listeners.ruleInput())
     await this.#listeners.start(inherited)
     this.#isTakingOver = false
+    this.#steering?.removeLeftovers()
     // Of services that vanished while no Starlane ran.
     await this.#routes
       ?.removeLeftovers()
@@ -174,14 +200,19 @@ export class L4Proxy {
 
   /** Gives the sockets of all frontends away. Connections in progress stay. */
   async pass(): Promise<PassedSocket[]> {
-    await this.#rules?.release()
+    await Promise.all([this.#rules?.release(), this.#steering?.release()])
     return this.#listeners.pass()
   }
 
   /** The successor has failed. */
   async takeBack(inherited: Inherited): Promise<void> {
     await this.#listeners.takeBack(inherited)
-    await this.#rules?.reclaim()
+    await Promise.all([this.#rules?.reclaim(), this.#steering?.reclaim()])
+  }
+
+  /** The successor serves. */
+  abandon(): void {
+    this.#steering?.abandon()
   }
 
   /** Accepts nothing more; flows in progress may go on for the drain time. Resolves with how many were cut at its end. */
@@ -190,6 +221,8 @@ export class L4Proxy {
     this.#exposure.close()
     this.#listeners.stop()
     const cut = await this.#engine.close()
+    // Before its entries go one by one: what is pinned is removed at once, or is a successor's.
+    this.#steering?.close()
     await this.#listeners.close()
     return cut
   }
@@ -207,4 +240,11 @@ export class L4Proxy {
     if (gone.size > 0)
       this.#routes?.remove([...gone]).catch(error => this.#log.warn('routes.remove-failed', { why: messageOf(error) }))
   }
+}
+
+/** Others could connect to listeners on an address of the node. */
+function chooserOf({ chooser, offload, clock }: L4ProxyParts): Chooser {
+  if (!offload || offload.listen.every(isLoopback)) return chooser
+  const { clients: more, ownPods: pods } = offload
+  return forOwnClients(chooser, new OwnClients({ machine: machineAddresses, pods, more, clock }))
 }

@@ -31,6 +31,8 @@ export function restartFields(before: Config, after: Config): string[] {
     ['proxy.vips', vipsText(before), vipsText(after)],
     ['proxy.anyip', before.proxy.anyip, after.proxy.anyip],
     ['proxy.nftables', before.proxy.nftables, after.proxy.nftables],
+    ['proxy.offload', before.proxy.offload, after.proxy.offload],
+    ['proxy.ebpf', fixedSteering(before), fixedSteering(after)],
     ['proxy.engine', before.proxy.engine, after.proxy.engine],
     ['proxy.services', before.proxy.services, after.proxy.services],
     ['proxy.serviceProxyName', before.proxy.serviceProxyName, after.proxy.serviceProxyName],
@@ -46,6 +48,11 @@ export function restartFields(before: Config, after: Config): string[] {
     ['log.format', before.log.format, after.log.format],
   ]
   return pairs.filter(([, was, is]) => !isDeepStrictEqual(was, is)).map(([name]) => name)
+}
+
+/** Ranges are compared as text. */
+function fixedSteering({ proxy: { ebpf } }: Config): unknown {
+  return JSON.stringify(ebpf)
 }
 
 /** All of the recorder but its rate. */

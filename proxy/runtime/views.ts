@@ -132,6 +132,7 @@ function statusOf(parts: RunningParts, fixed: Pick<Status, 'version' | 'startedA
     ...names.problems(),
     ...proxy.failures(),
     ...proxy.exposures(),
+    ...(proxy.steering?.problems() ?? []),
     ...proxy.rings(),
     ...chain.faults(),
     ...chain.findings(),
@@ -213,7 +214,7 @@ function componentsOf(parts: RunningParts, services: Status['services']): Compon
   const publisher = publication.view()
   return [
     sourcesView(clusterList, mesh, admission),
-    ...(role === 'gateway' ? [] : [dnsView(config, names), proxyView(proxy)]),
+    ...(role === 'gateway' ? [] : [dnsView(config, names), proxyView(proxy), ...offloadView(proxy)]),
     healthView(config, health, services),
     pluginsView(chain),
     ...(publisher ? [publisherView(publisher)] : []),
@@ -263,6 +264,16 @@ function proxyView(proxy: L4Proxy): ComponentView {
     state: 'error',
     detail: `${detail}; ${counted(failures.length, 'frontend')} cannot be bound`,
   }
+}
+
+function offloadView({ steering }: L4Proxy): ComponentView[] {
+  if (!steering) return []
+  const problems = steering.problems()
+  const [first] = problems
+  const failed = problems.some(problem => severityOf(problem) === 'error')
+  const led = `the kernel leads clients of ${counted(steering.size, 'frontend')} in ${steering.where}`
+  const detail = [...(steering.active ? [led] : []), ...(first ? [first.message] : [])].join('; ')
+  return [{ name: 'Offload', state: failed ? 'error' : first ? 'warning' : 'ok', detail: detail || 'not started yet' }]
 }
 
 function healthView(config: Config, health: HealthMonitor, services: Status['services']): ComponentView {

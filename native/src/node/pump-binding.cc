@@ -9,6 +9,7 @@
 #include <thread>
 
 #include "node/batch-binding.h"
+#include "node/kernel-binding.h"
 #include "node/napi.h"
 #include "node/passing-binding.h"
 #include "pump/pump.h"
@@ -236,5 +237,6 @@ NAPI_MODULE_INIT() {
                           &pump));
   CHECK(napi_set_named_property(env, exports, "Pump", pump));
   if (starlane::definePassing(env, exports) == nullptr) return nullptr;
+  if (starlane::defineKernel(env, exports) == nullptr) return nullptr;
   return starlane::defineBatchSocket(env, exports);
 }

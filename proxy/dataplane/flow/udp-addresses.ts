@@ -33,9 +33,9 @@ export class UdpAddresses {
   }
 }
 
-/** Where it is bound, and the address of its key: they differ where clients are redirected to a private port. */
+/** Where it is bound, and the address of its key: they differ where clients are redirected or steered to a private port. */
 function addressesOf({ ip, port, key }: Frontend): SocketAddress[] {
   const asked = parseEndpoint(key.slice(0, key.lastIndexOf('/')))
   const bound = { address: ip, port }
-  return asked && asked.port !== port ? [bound, asked] : [bound]
+  return asked && (asked.port !== port || asked.address !== ip) ? [bound, asked] : [bound]
 }

@@ -3,6 +3,8 @@
  * otherwise it is closed on purpose, so that the kernel refuses clients as it does under kube-proxy: TCP with ECONNREFUSED,
  * UDP with an ICMP error. A listener that cannot be bound is tried again and again.
  */
+
+import type { SocketAddress } from '../../model/address.ts'
 import { isCandidate } from '../../model/backend.ts'
 import { MeshError, messageOf, type Problem } from '../../model/error.ts'
 import type { Log } from '../../model/log.ts'
@@ -13,6 +15,7 @@ import type { Clock } from '../../model/time/clock.ts'
 import type { Engine, Listener } from '../engine.ts'
 import type { OpenFrontend } from './packet-rules.ts'
 import { privatePort } from './private-port.ts'
+import type { Steer } from './steer.ts'
 
 const retry = { firstMs: 1000, longestMs: 30_000 }
 /** The last backend may be back at once, as in a restart: the socket stays open for so long, and flows are reset meanwhile. */
@@ -26,6 +29,8 @@ export interface FrontendListenerParts {
   readonly log: Log
   /** Clients are redirected: the listener takes a private port. */
   readonly redirects?: () => boolean
+  /** The kernel leads clients to the listener, which is bound elsewhere. */
+  readonly steer?: Steer | undefined
   /** It was opened, or closed on purpose. */
   readonly onChange: () => void
   /** It is time to call `open` again. */
@@ -41,7 +46,7 @@ export class FrontendListener {
   readonly #parts: FrontendListenerParts
   #frontend: Frontend
   #open = false
-  #boundPort = 0
+  #bound: SocketAddress = { address: '', port: 0 }
   /** Open or paused. A paused one is kept, since flows may belong to it. */
   #listener: Listener | undefined
   #attempt: Promise<void> | undefined
@@ -68,7 +73,7 @@ export class FrontendListener {
   /** For the packet rules; undefined while it is closed. */
   get openFrontend(): OpenFrontend | undefined {
     const { ip, port, protocol } = this.#frontend
-    return this.#open ? { ip, port, protocol, boundPort: this.#boundPort } : undefined
+    return this.#open ? { ip, port, protocol, boundPort: this.#bound.port } : undefined
   }
 
   get frontend(): Frontend {
@@ -91,10 +96,19 @@ export class FrontendListener {
    */
   open(passed?: PassedSocket): Promise<void> {
     if (this.#closed || this.#open || (this.#isPassed && !passed)) return Promise.resolve()
-    if (!this.#hasCandidate && !passed) return Promise.resolve()
+    if (!this.#hasCandidate && !passed) {
+      this.#refuse()
+      return Promise.resolve()
+    }
     this.#isPassed = false
     this.#attempt ??= this.#listen(passed)
     return this.#attempt
+  }
+
+  /** Whether a socket of another process may be its own: without steering, it is bound to the frontend's address. */
+  fits(bound: SocketAddress): boolean {
+    const { steer } = this.#parts
+    return steer?.active ? steer.fits(this.#frontend, bound) : bound.address === this.ip
   }
 
   /** Goes on after `pass`: with the socket, if it had one. */
@@ -111,10 +125,9 @@ export class FrontendListener {
     this.#cancelPause = undefined
     await this.#attempt
     if (!this.#open || !this.#listener) return undefined
-    const { ip: address } = this.#frontend
     const passed = await this.#listener.pass()
     this.#open = false
-    return { name: this.key, address, port: this.#boundPort, ...passed }
+    return { name: this.key, ...this.#bound, ...passed }
   }
 
   update(frontend: Frontend, service: GlobalService): void {
@@ -128,6 +141,7 @@ export class FrontendListener {
     this.#closed = true
     this.#cancelRetry?.()
     this.#cancelPause?.()
+    this.#parts.steer?.gone(this.#frontend)
     if (this.#attempt) await this.#attempt
     this.#open = false
     await this.#listener?.close()
@@ -154,20 +168,37 @@ export class FrontendListener {
   }
 
   async #bind(passed?: PassedSocket): Promise<Listener> {
-    const { engine, redirects } = this.#parts
-    if (passed) {
-      this.#boundPort = passed.port
-      return engine.listen({ ...this.#frontend, port: passed.port }, this.service, this.#listener, passed)
-    }
+    if (passed) return this.#listenAt(passed, passed)
+    const { steer, redirects } = this.#parts
+    const { ip, port } = this.#frontend
+    const isPrivate = steer?.active || redirects?.()
     for (let attempt = 0; ; attempt++) {
-      const port = redirects?.() ? privatePort(this.#frontend, attempt) : this.#frontend.port
+      const place = steer?.active
+        ? steer.placeOf(this.#frontend, attempt > 0 ? this.#bound.port : undefined)
+        : { address: ip, port: isPrivate ? privatePort(this.#frontend, attempt) : port }
       try {
-        const listener = await engine.listen({ ...this.#frontend, port }, this.service, this.#listener)
-        this.#boundPort = port
-        return listener
+        return await this.#listenAt(place)
       } catch (error) {
-        if (port === this.#frontend.port || attempt >= maxPrivatePorts) throw error
+        if (!isPrivate || attempt >= maxPrivatePorts) throw error
       }
+    }
+  }
+
+  #listenAt({ address, port }: SocketAddress, passed?: PassedSocket): Promise<Listener> {
+    this.#bound = { address, port }
+    const { engine } = this.#parts
+    return engine.listen({ ...this.#frontend, ip: address, port }, this.service, this.#listener, passed)
+  }
+
+  /** Clients are led to a port where nobody listens, since the kernel refuses them there. */
+  #refuse(): void {
+    const { steer } = this.#parts
+    if (!steer?.active) return
+    try {
+      this.#bound = steer.placeOf(this.#frontend)
+      steer.opened(this.#frontend, this.#bound)
+    } catch (error) {
+      this.#failed(error)
     }
   }
 
@@ -195,6 +226,8 @@ export class FrontendListener {
   }
 
   #opened(): void {
+    if (this.#closed) return
+    this.#parts.steer?.opened(this.#frontend, this.#bound)
     if (this.problem || this.#pausing) {
       this.#parts.log.info('listener.open', { frontend: this.key, service: this.service.key })
     }

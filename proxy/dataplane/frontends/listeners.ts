@@ -12,6 +12,7 @@ import type { Engine } from '../engine.ts'
 import { Departures } from './departures.ts'
 import { FrontendListener } from './frontend-listener.ts'
 import type { RuleInput } from './packet-rules.ts'
+import type { Steer } from './steer.ts'
 
 export interface ListenersParts {
   readonly directory: Directory
@@ -26,6 +27,10 @@ export interface ListenersParts {
   readonly prepare?: (ips: readonly string[]) => Promise<void>
   /** Whether listeners take private ports, to which packet rules redirect clients. */
   readonly redirects?: () => boolean
+  /** The kernel leads clients to listeners that are bound elsewhere. */
+  readonly steer?: Steer | undefined
+  /** Takes keys of backends that have left. */
+  readonly onRetire?: (backends: readonly string[]) => void
   /** A frontend was opened or closed, or has come or gone. */
   readonly onChange?: () => void
   /** None of the frontends of these addresses could be opened. Another socket of the machine must not answer for them. */
@@ -43,8 +48,12 @@ export class Listeners {
 
   constructor(parts: ListenersParts) {
     this.#parts = parts
-    const { clock, engine, unlistedMs } = parts
-    this.#departures = new Departures({ clock, unlistedMs, retire: backends => engine.retire(backends) })
+    const { clock, engine, unlistedMs, onRetire } = parts
+    const retire = (backends: readonly string[]) => {
+      engine.retire(backends)
+      onRetire?.(backends)
+    }
+    this.#departures = new Departures({ clock, unlistedMs, retire })
   }
 
   /** See `unlistedMs`. */
@@ -110,7 +119,9 @@ export class Listeners {
     const wanted = new Set([...directory.services()].flatMap(({ frontends }) => frontends.map(({ key }) => key)))
     for (const key of [...this.#listeners.keys()]) if (!wanted.has(key)) this.#shut(key)
     await Promise.all(
-      [...this.#listeners.values()].map(listener => listener.takeBack(inherited.takeFrontend(listener.key))),
+      [...this.#listeners.values()].map(listener =>
+        listener.takeBack(inherited.takeFrontend(listener.key, bound => listener.fits(bound))),
+      ),
     )
     await this.start(inherited)
   }
@@ -179,7 +190,7 @@ export class Listeners {
     await Promise.all(
       listeners.map(async listener => {
         await this.#closing.get(listener.key)
-        await listener.open(this.#inherited.takeFrontend(listener.key))
+        await listener.open(this.#inherited.takeFrontend(listener.key, bound => listener.fits(bound)))
       }),
     )
     await this.#release(listeners)

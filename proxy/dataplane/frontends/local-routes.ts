@@ -8,8 +8,8 @@ import type { Server } from 'node:net'
 import { canonicalAddress, familyOf } from '../../model/address.ts'
 import { MeshError, messageOf } from '../../model/error.ts'
 import type { Log } from '../../model/log.ts'
+import { takeLock } from '../netns-lock.ts'
 import { type Output, runCommand } from './command.ts'
-import { takeLock } from './netns-lock.ts'
 
 /** Marks our routes: `ip route show table local proto 196`. No routing daemon in iproute2's rt_protos uses this number. */
 const tag = 196

@@ -14,8 +14,8 @@ import { canonicalAddress, familyOf, type Protocol } from '../../model/address.t
 import { MeshError, messageOf, type Problem } from '../../model/error.ts'
 import type { Log } from '../../model/log.ts'
 import type { Clock } from '../../model/time/clock.ts'
+import { takeLock } from '../netns-lock.ts'
 import { runCommand } from './command.ts'
-import { takeLock } from './netns-lock.ts'
 
 const retryMs = 30_000
 const lockName = 'starlane-nftables'

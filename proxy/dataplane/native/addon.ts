@@ -5,6 +5,7 @@ import { join } from 'node:path'
 import { MeshError, messageOf } from '../../model/error.ts'
 import { embeddedModules, loadEmbedded, packagePath } from '../../model/program/package-files.ts'
 import type { BatchSocketClass } from '../../model/sockets/batch-socket.ts'
+import type { KernelCalls } from '../../model/sockets/kernel.ts'
 import type { PassingCalls } from '../../model/sockets/passing.ts'
 
 /** One native thread that carries flows; see `native/src/pump/pump.h`. */
@@ -36,6 +37,7 @@ export interface NativeAddon {
   readonly Pump: new (onEvents: () => void, idleMs: number, halfClosedMs: number) => NativePump
   readonly BatchSocket: BatchSocketClass
   readonly passing: PassingCalls
+  readonly kernel: KernelCalls
 }
 
 /** Where `native/build.js` puts the addon. The single executable carries it, and looks nowhere else. */

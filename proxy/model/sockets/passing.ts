@@ -55,9 +55,9 @@ export class Inherited {
     return this.#sockets.some(one => one.name === name && one.address === address && one.port === port)
   }
 
-  /** A frontend's: it may have a private port. */
-  takeFrontend(key: string): PassedSocket | undefined {
-    return this.#take(({ name }) => name === key)
+  /** A frontend's, if it fits: it may have a private port. */
+  takeFrontend(key: string, fits: (bound: SocketAddress) => boolean = () => true): PassedSocket | undefined {
+    return this.#take(one => one.name === key && fits(one))
   }
 
   /** Those that nobody has taken. */

@@ -1,16 +1,20 @@
-/** What of a configuration's sources lies on this machine and is not usable: found without asking any server. */
+/** What a configuration needs of this machine and is not usable: found without asking any server. */
 import { readdir, stat } from 'node:fs/promises'
 import { readClientFile } from '../../clients/etcd/client-file.ts'
 import { kubernetesAccess } from '../../clients/kubernetes/connect.ts'
 import type { ClusterConfig, Config } from '../../config/schema.ts'
+import { findAddon } from '../../dataplane/native/addon.ts'
+import { whyNoSteering } from '../../dataplane/steering/preflight.ts'
 import { messageOf, type Problem } from '../../model/error.ts'
 import { readRegularText } from '../../model/text/regular-file.ts'
 import { certificatesIn } from './certificates.ts'
 
 type Env = Readonly<Record<string, string | undefined>>
 
-/** Kubeconfigs with their contexts, certificate files, client files of etcd, and folders without manifests. */
-export async function localProblems({ clusters }: Config, env: Env): Promise<Problem[]> {
+/**
+ * Kubeconfigs with their contexts, certificate files, client files of etcd, folders without manifests, and what `proxy.offload` needs.
+ */
+export async function localProblems({ clusters, proxy }: Config, env: Env): Promise<Problem[]> {
   const found = clusters.map(async cluster => {
     const where = `clusters ${cluster.name}`
     try {
@@ -19,7 +23,14 @@ export async function localProblems({ clusters }: Config, env: Env): Promise<Pro
       return [{ code: 'SOURCE_READ' as const, where, message: messageOf(error) }]
     }
   })
-  return (await Promise.all(found)).flat()
+  return [...(await Promise.all(found)).flat(), ...checkOffload(proxy)]
+}
+
+/** What the kernel would be asked for. The rights are those of whoever runs Starlane. */
+function checkOffload({ offload, ebpf }: Config['proxy']): Problem[] {
+  if (offload === 'none') return []
+  const why = whyNoSteering(findAddon(), ebpf.cgroup)
+  return why === undefined ? [] : [{ code: 'OFFLOAD', where: 'proxy.offload', message: why }]
 }
 
 async function checkSource({ source }: ClusterConfig, env: Env): Promise<string[]> {

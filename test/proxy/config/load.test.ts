@@ -112,6 +112,8 @@ t.test('the defaults are those of the design', async t => {
       vips: 'clusterIP',
       anyip: false,
       nftables: 'none',
+      offload: 'none',
+      ebpf: { listen: ['127.0.0.1', '::1'], clients: [], cgroup: undefined, pin: '/sys/fs/bpf/starlane' },
       services: 'global',
       serviceProxyName: 'starlane',
       balancer: 'round-robin',

@@ -1,6 +1,6 @@
 /** Which engine a configuration gets, and the build of the native one. */
 import { spawnSync } from 'node:child_process'
-import { chmodSync, existsSync, readFileSync, writeFileSync } from 'node:fs'
+import { chmodSync, existsSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import t from 'tap'
@@ -80,7 +80,30 @@ t.test('the build as an install script', async t => {
         .split('\n')
         .filter(line => line.includes('-o')).length
     const before = calls()
-    t.match(build({ CXX: compiler }, '--optional'), { lines: ['native: up to date'] })
+    const again = build({ CXX: compiler, PATH: '/bin:/usr/bin' }, '--optional')
+    t.match(again, { lines: ['native: up to date'] })
     t.equal(calls(), before)
+  })
+
+  t.test('the programs for the kernel are part of it, or the reason why they are not', async t => {
+    write('while [ $# -gt 0 ]; do [ "$1" = -o ] && : > "$2"; shift; done')
+    const binding = (env: Record<string, string>) => {
+      rmSync(join(folder, 'calls'))
+      build({ CXX: compiler, PATH: '/bin', ...env }, '--optional')
+      const lines = readFileSync(join(folder, 'calls'), 'utf8').split('\n')
+      return lines.find(line => line.includes('/kernel-binding.cc')) ?? ''
+    }
+    const none = { CLANG: '/nowhere/clang', PATH: '/nowhere:/bin' }
+    const without = spawnSync('/bin/sh', ['-c', 'command -v clang'], { env: { PATH: none.PATH } }).status !== 0
+    if (without) t.match(binding(none), /-DSTARLANE_STEERING_WHY="there was no clang when it was built"/)
+    const clang = join(folder, 'clang')
+    writeFileSync(
+      clang,
+      '#!/bin/sh\n[ "$1" = --version ] || echo "x.c:1: error: unknown target" >&2; [ "$1" = --version ]\n',
+    )
+    chmodSync(clang, 0o755)
+    t.match(binding({ CLANG: clang }), /-DSTARLANE_STEERING_WHY=".*ended with 1: x\.c:1: error: unknown target"/)
+    writeFileSync(clang, '#!/bin/sh\necho 2\n')
+    t.match(binding({ CLANG: clang }), /-DSTARLANE_STEERING=".*\/objects\/steering\.bpf\.o"/)
   })
 })

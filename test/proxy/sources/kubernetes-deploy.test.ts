@@ -64,7 +64,7 @@ t.test('the deployment files', async t => {
   const overlays = globSync('deploy/overlays/*').sort()
   t.same(
     overlays.map(path => path.split('/').at(-1)),
-    ['gateway', 'node-agent', 'sidecar', 'tunnel-gateway'],
+    ['gateway', 'node-agent', 'node-agent-offload', 'sidecar', 'tunnel-gateway'],
   )
 
   for (const path of overlays) {
