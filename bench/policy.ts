@@ -57,8 +57,33 @@ async function cost(): Promise<void> {
   console.log(
     `policy, median of ${rounds} pairs  ${median(pairs.map(({ more }) => more)).toFixed(0)} ns (${refused} of ${flows.length} flows refused)`,
   )
+  await afterChange(store, withPolicy, flows)
   await without.close()
   await withPolicy.close()
+}
+
+/** The first flow of each client after a change of a policy: at once, and once what is in use was decided again. */
+async function afterChange(
+  store: WorkloadStore,
+  chain: Awaited<ReturnType<typeof chainOf>>,
+  flows: Flow[],
+): Promise<void> {
+  const sink = store.sink('cluster-1')
+  const firsts = async (waitMs: number): Promise<number> => {
+    const costs = []
+    for (let round = 0; round < rounds; round++) {
+      sink.putPolicy({ ...policyOf('cluster-1', 0), name: `more-${waitMs}-${round}` })
+      await new Promise(resolve => setTimeout(resolve, waitMs))
+      const start = performance.now()
+      for (const flow of flows) chain.choose(flow)
+      costs.push(((performance.now() - start) * 1e3) / flows.length)
+    }
+    return median(costs)
+  }
+  const [cold, ahead] = [await firsts(0), await firsts(200)]
+  console.log(
+    `first flow of a client after a change  ${cold.toFixed(2)} us at once, ${ahead.toFixed(2)} us decided ahead`,
+  )
 }
 
 function clientAddress(i: number): string {

@@ -657,6 +657,7 @@ class Starlane implements Runtime {
       watchFiles: (paths, changed) => watchFiles(() => paths, this.#clock, changed).stop,
       ...(this.#proxy.BatchSocket && { BatchSocket: this.#proxy.BatchSocket }),
       recorder: this.#recording.recorder,
+      names: this.#workloads.names,
     })
   }
 

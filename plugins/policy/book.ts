@@ -1,4 +1,5 @@
 /** All policies, compiled: what a party is to them, and what they say of a pair of parties. */
+import type { Identity } from '../../proxy/plugin.ts'
 import { isSubject, matchesParty, type Party } from './party.ts'
 import type { Direction, Peer, Policy } from './rule.ts'
 import { type Matched, RuleSet } from './rule-set.ts'
@@ -13,6 +14,8 @@ export interface Side {
 
 /** What a party is to all policies. One object for all parties that no policy tells apart. */
 export interface Profile {
+  /** Differs from that of every other profile of the book. */
+  readonly number: number
   readonly matched: Matched
   readonly sides: Readonly<Record<Direction, Side>>
 }
@@ -38,11 +41,25 @@ class Matchers {
     }
   }
 
+  get isEmpty(): boolean {
+    return this.#general.length === 0
+  }
+
   of(party: Party): number[] {
     const near = this.#byNamespace.get(party.identity?.namespace ?? '') ?? []
     return [...this.#general, ...near].filter(({ matches }) => matches(party)).map(({ number }) => number)
   }
 }
+
+/** What all parties of one identity are, apart from ranges. */
+interface IdentityMatch {
+  readonly peers: readonly number[]
+  readonly subjects: readonly number[]
+  /** Of those in no range. */
+  profile: Profile | undefined
+}
+
+const noNumbers: readonly number[] = Object.freeze([])
 
 /** Profiles that are kept; when there are more, all are made again. */
 const maxProfiles = 10_000
@@ -52,9 +69,13 @@ export class Book {
   readonly hasAudit: boolean
   readonly #undecided: 'refuse' | 'allow'
   readonly #peers = new Matchers()
+  /** Ranges that count for Pods too: the only thing by which Pods of one identity can differ. */
+  readonly #ranges = new Matchers()
   readonly #numbers = new Map<string, number>()
   readonly #subjects = new Matchers()
   readonly #profiles = new Map<string, Profile>()
+  readonly #byIdentity = new WeakMap<Identity, IdentityMatch>()
+  #lastProfile = 0
   readonly #sides = new Map<string, Profile['sides']>()
 
   constructor(policies: readonly Policy[], undecided: 'refuse' | 'allow') {
@@ -71,13 +92,27 @@ export class Book {
   }
 
   profileOf(party: Party): Profile {
-    const matched = this.#peers.of(party)
-    const subjects = this.#subjects.of(party)
-    const key = `${matched.sort(ascending).join()} ${subjects.sort(ascending).join()}`
+    const { kind, identity } = party
+    if (kind !== 'pod' || !identity) return this.#profileFor(this.#matchOf(party), this.#ranges.of(party))
+    const known = this.#byIdentity.get(identity) ?? this.#matchOf(party)
+    if (known.profile === undefined) this.#byIdentity.set(identity, known)
+    const within = this.#ranges.isEmpty ? noNumbers : this.#ranges.of(party)
+    if (within.length > 0) return this.#profileFor(known, within)
+    known.profile ??= this.#profileFor(known, noNumbers)
+    return known.profile
+  }
+
+  #matchOf(party: Party): IdentityMatch {
+    return { peers: this.#peers.of(party), subjects: this.#subjects.of(party).sort(ascending), profile: undefined }
+  }
+
+  #profileFor({ peers, subjects }: IdentityMatch, within: readonly number[]): Profile {
+    const matched = [...peers, ...within].sort(ascending)
+    const key = `${matched.join()} ${subjects.join()}`
     const known = this.#profiles.get(key)
     if (known) return known
     if (this.#profiles.size >= maxProfiles) this.#profiles.clear()
-    const profile = { matched: new Set(matched), sides: this.#sidesOf(subjects) }
+    const profile = { number: this.#lastProfile++, matched: new Set(matched), sides: this.#sidesOf(subjects) }
     this.#profiles.set(key, profile)
     return profile
   }
@@ -108,10 +143,9 @@ export class Book {
     if (known !== undefined) return known
     const number = this.#numbers.size
     this.#numbers.set(text, number)
-    this.#peers.add(
-      { number, matches: party => matchesParty(peer, party) },
-      peer.is === 'labels' ? peer.selector : undefined,
-    )
+    const matcher = { number, matches: (party: Party) => matchesParty(peer, party) }
+    if (peer.is === 'range' && peer.pods) this.#ranges.add(matcher, undefined)
+    else this.#peers.add(matcher, peer.is === 'labels' ? peer.selector : undefined)
     return number
   }
 }

@@ -1,9 +1,11 @@
 /** Clients and backends by address, each with its profile. */
 import type { Backend, Cidr, Client, Host, Identity, Table, Workloads } from '../../proxy/plugin.ts'
+import type { Kind, Shared } from './ahead.ts'
 import type { Book, Profile } from './book.ts'
 import { type BackendEnd, type ClientEnd, targetOf } from './decision.ts'
 import { Decisions, Memory } from './decisions.ts'
 import { partyOf } from './party.ts'
+import type { Target } from './ports.ts'
 
 /** How many clients are kept by address; the least recently seen is looked up again. */
 const maxClients = 65_536
@@ -28,14 +30,28 @@ export class Ends {
   readonly #workloads: Workloads
   readonly #ranges: Ranges
   readonly #clients: Table<KnownClient>
+  readonly #names: (address: string) => readonly string[]
   #book: Book
   #generation = 0
   #decisions: Decisions
   #backends = new WeakMap<Backend, BackendEnd>()
+  /** Bounded like addresses; beyond it, equal ones are decided again. */
+  #destinations = new Map<string, object>()
+  /** Called when decisions have to be made again. */
+  onRenewed: () => void = () => {}
+  /** Called when a client is looked up anew. */
+  onMet: (kind: Kind, client: Client, shared: Shared) => void = () => {}
   /** Addresses of backends in use: a change of one of them concerns decisions about lists. */
   #addresses = new Set<string>()
 
-  constructor(host: Host, workloads: Workloads, ranges: Ranges, book: Book) {
+  constructor(
+    host: Host,
+    workloads: Workloads,
+    ranges: Ranges,
+    book: Book,
+    names: (address: string) => readonly string[],
+  ) {
+    this.#names = names
     this.#host = host
     this.#workloads = workloads
     this.#ranges = ranges
@@ -70,6 +86,11 @@ export class Ends {
     }
   }
 
+  /** Whom the client is like, and what they share; undefined for one that is like no other. */
+  kindOf(client: Client): { kind: Kind; shared: Shared } | undefined {
+    return kindOf(this.client(client))
+  }
+
   client(client: Client): KnownClient {
     const key = client.identity === undefined ? client.address : `${client.identity.cluster} ${client.origin ?? ''}`
     const known = this.#clients.get(key)
@@ -78,6 +99,10 @@ export class Ends {
     const isCurrent = known?.generation === this.#generation
     const next = known && isCurrent ? this.#refreshed(known) : this.#newClient(client)
     this.#clients.set(key, next)
+    if (known === undefined || !isCurrent) {
+      const kind = kindOf(next)
+      if (kind) this.onMet(kind.kind, client, kind.shared)
+    }
     return next
   }
 
@@ -86,10 +111,12 @@ export class Ends {
     if (known) return known
     const { address, cluster } = backend
     const occupant = this.#workloads.at(address, cluster)
-    const party = partyOf(address, occupant)
+    const party = partyOf(address, occupant, undefined, occupant ? [] : this.#names(address))
     const profile = this.#book.profileOf(party)
     const target = targetOf(backend, occupant?.ports ?? [])
-    const end = { cluster, party, profile, target, place: this.#placeOf(backend) }
+    const place = this.#placeOf(backend)
+    const destination = this.#destinationOf(profile, target, place)
+    const end = { cluster, party, profile, target, destination, place }
     this.#backends.set(backend, end)
     if (!this.#addresses.has(address)) {
       if (this.#addresses.size >= maxBackends) this.#renewBackends()
@@ -100,7 +127,22 @@ export class Ends {
     return end
   }
 
+  /** Of the named ports, only the names of this port count. */
+  #destinationOf(profile: Profile, { port, protocol, ports }: Target, place: BackendEnd['place']): object {
+    const names = port === 0 ? ports : ports.filter(each => each.port === port && each.protocol === protocol)
+    const text = names.map(each => `${each.name}=${each.port}/${each.protocol}`).sort()
+    const key = `${profile.number} ${port}/${protocol} ${place} ${text.join()}`
+    const known = this.#destinations.get(key)
+    if (known) return known
+    if (this.#destinations.size >= maxBackends) this.#destinations.clear()
+    const destination = Object.freeze({})
+    this.#destinations.set(key, destination)
+    return destination
+  }
+
   #renewBackends(): void {
+    this.#destinations = new Map()
+    this.onRenewed()
     this.#backends = new WeakMap()
     this.#addresses = new Set()
     this.#decisions = new Decisions(backend => this.backend(backend))
@@ -145,6 +187,12 @@ export class Ends {
     if (own === undefined || node === undefined) return 'unknown'
     return own === node ? 'here' : 'elsewhere'
   }
+}
+
+function kindOf({ party, profile, memory }: KnownClient): { kind: Kind; shared: Shared } | undefined {
+  if (!memory.isShared) return undefined
+  const kind = (party.kind === 'pod' && party.identity) || `${party.kind} ${profile.number}`
+  return { kind, shared: memory }
 }
 
 const none = Object.freeze({})

@@ -20,6 +20,8 @@ export interface BackendEnd {
   readonly party: Party
   readonly profile: Profile
   readonly target: Target
+  /** One object for all backends that no policy tells apart: of one profile, at one port, and as near. */
+  readonly destination: object
   /** Where it is, seen from this machine. */
   readonly place: 'here' | 'elsewhere' | 'unknown'
 }

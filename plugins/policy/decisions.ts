@@ -1,5 +1,5 @@
 /** Decisions about whole lists of backends, computed once for all clients that no policy tells apart. */
-import type { Backend, Backends, GlobalService } from '../../proxy/plugin.ts'
+import type { Backend, Backends, GlobalService, ServiceKey } from '../../proxy/plugin.ts'
 import type { Profile } from './book.ts'
 import { type BackendEnd, type ClientEnd, type Decision, decide } from './decision.ts'
 
@@ -18,6 +18,9 @@ export interface ListDecision {
 export class Memory {
   readonly #lists = new WeakMap<Backends, ListDecision>()
   readonly #services = new WeakMap<GlobalService, ListDecision>()
+  readonly #destinations = new WeakMap<object, Decision>()
+  /** The services that one of the clients has used. */
+  readonly used = new Set<ServiceKey>()
   /** False for a client that has decisions of its own. */
   readonly isShared: boolean
 
@@ -33,6 +36,14 @@ export class Memory {
     return this.#services.get(service)
   }
 
+  destination(destination: object): Decision | undefined {
+    return this.#destinations.get(destination)
+  }
+
+  keepDestination(destination: object, decision: Decision): void {
+    if (this.isShared) this.#destinations.set(destination, decision)
+  }
+
   keepList(backends: Backends, decision: ListDecision): void {
     if (!this.isShared || !decision.isOwn) this.#lists.set(backends, decision)
   }
@@ -41,6 +52,8 @@ export class Memory {
     if (!this.isShared || !decision.isOwn) this.#services.set(service, decision)
   }
 }
+
+type Asking = ClientEnd & { readonly memory?: Memory }
 
 export class Decisions {
   readonly #endOf: (backend: Backend) => BackendEnd
@@ -59,7 +72,7 @@ export class Decisions {
     return memory
   }
 
-  list(client: ClientEnd, backends: Backends, service: GlobalService): ListDecision {
+  list(client: Asking, backends: Backends, service: GlobalService): ListDecision {
     let refused: ListDecision['refused']
     let isOwn = false
     const left = backends.filter(backend => {
@@ -73,7 +86,7 @@ export class Decisions {
   }
 
   /** The same for the service as a whole: a backend is left if a frontend leaves it. */
-  service(client: ClientEnd, service: GlobalService): ListDecision {
+  service(client: Asking, service: GlobalService): ListDecision {
     const lists = service.frontends.length > 0 ? service.frontends.map(({ backends }) => backends) : [service.backends]
     const decisions = lists.map(backends => this.list(client, backends, service))
     return {
@@ -83,7 +96,21 @@ export class Decisions {
     }
   }
 
-  one(client: ClientEnd, backend: Backend, service: GlobalService): Decision {
-    return decide(client, this.#endOf(backend), service)
+  one(client: Asking, backend: Backend, service: GlobalService): Decision {
+    const end = this.#endOf(backend)
+    const memory = client.memory
+    // A Pod reaches itself, which no other of its kind does; a rule may be about the service.
+    const isItself = end.party.address === client.party.address
+    if (isItself || !memory?.isShared || asksService(client)) return decide(client, end, service)
+    const known = memory.destination(end.destination)
+    if (known) return known
+    const decision = decide(client, end, service)
+    memory.keepDestination(end.destination, decision)
+    return decision
   }
+}
+
+function asksService({ profile }: ClientEnd): boolean {
+  const { enforced, all } = profile.sides.egress
+  return enforced.asksService || all.asksService
 }

@@ -1,6 +1,7 @@
 /** Network policies across clusters: who may reach which backend, by the policies of the clusters themselves. */
 import {
   type Backend,
+  type Backends,
   boolean,
   type Client,
   cidr,
@@ -9,13 +10,18 @@ import {
   type Host,
   list,
   oneOf,
+  type ServiceKey,
+  type Workloads,
 } from '../../proxy/plugin.ts'
+import { Ahead } from './ahead.ts'
 import { Book } from './book.ts'
 import { Ends } from './clients.ts'
 import { type Decision, policyOf, verdictText } from './decision.ts'
 import type { ListDecision } from './decisions.ts'
+import { KnownNames } from './names.ts'
 import { partyText } from './party.ts'
 import { type ReadResult, readPolicies } from './read/policies.ts'
+import type { Policy } from './rule.ts'
 
 /** A line is logged at most this often for each policy. */
 const logEveryMs = 10_000
@@ -59,14 +65,18 @@ export default definePlugin({
     const read = (): ReadResult => readPolicies(workloads.policies(), { defaultLocalCluster, ipBlocks }, audit)
     let { policies, findings } = read()
     let book = new Book(policies, undecided)
-    const ends = new Ends(host, workloads, { nodes, pods }, book)
+    const names = new KnownNames(host.clock, addresses => ends.changed(addresses))
+    const ends: Ends = new Ends(host, workloads, { nodes, pods }, book, address => names.of(address))
     const report = new Report(host)
+    const followed = new FollowedNames(workloads, names)
+    followed.follow(policies)
     const unwatch = workloads.onChange(change => {
       if (change.policies) {
         const result = read()
         policies = result.policies
         findings = result.findings
         book = new Book(policies, undecided)
+        followed.follow(policies)
       }
       if (change.policies || change.everything) ends.renew(book)
       else ends.changed(change.addresses)
@@ -78,8 +88,35 @@ export default definePlugin({
       if (known !== undefined) return known
       const decision = ends.decisions.service(client, service)
       client.memory.keepService(service, decision)
+      ahead.used(client.memory, service.key)
       return decision
     }
+    /** `isWhole`: no backend was tried before, so that the list is asked about again. */
+    const ofList = (asking: Client, service: GlobalService, backends: Backends, isWhole: boolean): Backends => {
+      const client = ends.client(asking)
+      const known = client.memory.list(backends)
+      if (known !== undefined) return known.left
+      const decision = ends.decisions.list(client, backends, service)
+      if (isWhole) {
+        client.memory.keepList(backends, decision)
+        ahead.used(client.memory, service.key)
+      }
+      return decision.left
+    }
+    const services = new Map<ServiceKey, GlobalService>()
+    const ahead = new Ahead({
+      clock: host.clock,
+      kindOf: asking => ends.kindOf(asking),
+      decide: (asking, key) => {
+        const service = services.get(key)
+        if (!service || book.isEmpty) return service !== undefined
+        ofService(asking, service)
+        for (const { backends } of service.frontends) ofList(asking, service, backends, true)
+        return true
+      },
+    })
+    ends.onRenewed = () => ahead.everything()
+    ends.onMet = (kind, asking, shared) => ahead.met(kind, asking, shared)
     const refusing = (client: Client, backend: Backend, service: GlobalService): Decision | undefined => {
       const decision = ends.decisions.one(ends.client(client), backend, service)
       return decision.outcome === 'allow' ? undefined : decision
@@ -102,12 +139,7 @@ export default definePlugin({
       candidates: ({ client: asking, service, frontend, tried }, backends) => {
         // A frontend without a key stands for the question of DNS about a headless service.
         if (book.isEmpty || asking.address === anyone || (frontend.key === '' && dns === 'answer')) return backends
-        const client = ends.client(asking)
-        const known = client.memory.list(backends)
-        if (known !== undefined) return known.left
-        const decision = ends.decisions.list(client, backends, service)
-        if (tried.length === 0) client.memory.keepList(backends, decision)
-        return decision.left
+        return ofList(asking, service, backends, tried.length === 0)
       },
       onConnect: ({ client, service }, backend) => {
         if (!book.hasAudit) return
@@ -120,8 +152,13 @@ export default definePlugin({
         if (refused) report.refused(refused.decision)
       },
       // Before the first flow: what the backends are to the policies.
-      onService: ({ backends }) => {
-        if (!book.isEmpty) for (const backend of backends) ends.backend(backend)
+      onService: service => {
+        const { key, backends } = service
+        if (backends.length > 0) services.set(key, service)
+        else services.delete(key)
+        if (book.isEmpty) return
+        for (const backend of backends) ends.backend(backend)
+        ahead.service(key)
       },
       why: ({ client, service }, backend) => {
         const decision = refusing(client, backend, service)
@@ -133,11 +170,49 @@ export default definePlugin({
         audited: policies.filter(policy => policy.audit).length,
         findings: findings.length,
         addresses: workloads.size.addresses,
+        names: names.size,
+        decided: ahead.pairs,
       }),
-      close: unwatch,
+      save: () => ({ names: names.save() }),
+      restore: saved => names.restore((saved as { names?: unknown } | null)?.names),
+      close: () => {
+        unwatch()
+        followed.close()
+        names.close()
+        ahead.close()
+      },
     }
   },
 })
+
+/** Follows the names that the rules of policies are about, while there are any. */
+class FollowedNames {
+  readonly #workloads: Workloads
+  readonly #names: KnownNames
+  #patterns = ''
+  #stop: () => void = () => {}
+
+  constructor(workloads: Workloads, names: KnownNames) {
+    this.#workloads = workloads
+    this.#names = names
+  }
+
+  follow(policies: readonly Policy[]): void {
+    const peers = policies.flatMap(({ rules }) => rules.flatMap(rule => rule.peers.filter(peer => peer.is === 'name')))
+    const tests = new Map(peers.map(peer => [peer.pattern, peer.test] as const))
+    const patterns = [...tests.keys()].sort().join(' ')
+    if (patterns === this.#patterns) return
+    this.#patterns = patterns
+    this.#stop()
+    const isWanted = (name: string) => [...tests.values()].some(test => test.test(name))
+    this.#names.retain(isWanted)
+    this.#stop = tests.size === 0 ? () => {} : this.#workloads.watchNames(isWanted, answer => this.#names.learn(answer))
+  }
+
+  close(): void {
+    this.#stop()
+  }
+}
 
 /** Counts and logs by policy. */
 class Report {

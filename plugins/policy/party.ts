@@ -13,6 +13,8 @@ export interface Party {
   /** `shop/cart-0`, for messages. */
   readonly pod: string | undefined
   readonly labelOf: LabelOf
+  /** Outside of the clusters: what DNS has resolved to its address. */
+  readonly names: readonly string[]
 }
 
 /** Cilium's reserved labels of what is not a Pod. */
@@ -27,6 +29,7 @@ export function partyOf(
   address: string,
   occupant: Occupant | undefined,
   kind: Kind = occupant?.identity.kind ?? 'world',
+  names: readonly string[] = [],
 ): Party {
   const identity = occupant?.identity
   return {
@@ -35,6 +38,7 @@ export function partyOf(
     number: numberOf(address),
     identity,
     pod: occupant?.pod,
+    names: kind === 'world' ? names : [],
     labelOf:
       kind === 'pod' && identity ? labelsOf(identity) : key => (key === reserved[kind as 'host'] ? '' : undefined),
   }
@@ -53,6 +57,8 @@ export function matchesParty(peer: Peer, party: Party): boolean {
       return (peer.pods || party.kind === 'world') && isWithin(peer, party.number)
     case 'kinds':
       return isOfKinds(peer, party)
+    case 'name':
+      return party.names.some(name => peer.test.test(name))
     case 'undecided':
       return peer.could.includes(party.kind)
     case 'service':

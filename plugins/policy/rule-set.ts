@@ -38,6 +38,8 @@ export interface Asked {
 /** Deny before allow, then default deny: the order of the list does not matter. */
 export class RuleSet {
   readonly direction: Direction
+  /** Whether it depends on the service that the flow is for. */
+  readonly asksService: boolean
   readonly #denies: readonly CompiledRule[]
   readonly #allows: readonly CompiledRule[]
   /** Left out, since they cannot be decided. */
@@ -70,6 +72,9 @@ export class RuleSet {
       .filter(rule => rule.undecided === undefined || undecided === 'allow')
       .map(rule => compile(rule, undecided === 'allow'))
     this.#undecided = undecided === 'allow' ? [] : allows.filter(isUndecided).map(rule => compile(rule, true))
+    this.asksService = [...this.#denies, ...this.#allows, ...this.#undecided].some(
+      ({ services }) => services.length > 0,
+    )
     this.#isolating = policies.filter(({ isolates }) => isolates[direction])
   }
 

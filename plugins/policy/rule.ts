@@ -24,6 +24,8 @@ export type Peer =
       readonly pods: boolean
     }
   | { readonly is: 'kinds'; readonly kinds: readonly Kind[]; readonly family?: 4 | 6; readonly cluster?: string }
+  /** What DNS has answered for a name: a pattern in lower case, and its test. */
+  | { readonly is: 'name'; readonly pattern: string; readonly test: RegExp }
   | { readonly is: 'service'; readonly text: string; readonly has: (service: GlobalService) => boolean }
   /** Cannot be decided here; it could be any of these. */
   | { readonly is: 'undecided'; readonly could: readonly Kind[]; readonly why: string }

@@ -100,6 +100,7 @@ const nobody: Workloads = Object.freeze({
   policies: () => [],
   size: { addresses: 0, policies: 0 },
   onChange: () => () => {},
+  watchNames: () => () => {},
 })
 
 const nowhere: Location = Object.freeze({})

@@ -10,6 +10,7 @@ import { Inherited, type PassedSocket, type PassingCalls } from '../model/socket
 import type { DnsStats } from '../model/stats/dns.ts'
 import type { Clock, Random } from '../model/time/clock.ts'
 import type { NameExplanation } from '../model/views.ts'
+import type { NameAnswers } from '../model/workloads/name-answers.ts'
 import { Access } from './access.ts'
 import { explain } from './explain.ts'
 import { Forwarder } from './forward/forwarder.ts'
@@ -37,6 +38,8 @@ export interface DnsParts {
   readonly BatchSocket?: BatchSocketClass
   /** Is told of each question that was answered. */
   readonly recorder?: QuestionRecorder | undefined
+  /** Is told of answers about names outside of our zones. */
+  readonly names?: NameAnswers
 }
 
 export interface DnsResponder {
@@ -210,7 +213,7 @@ function wired(parts: DnsParts, given: DnsOptions, before?: QueryHandler): Wirin
   const upstreams = new Upstreams(options, forwarder, parts)
   const access = new Access(options.access)
   const isTrusted: IsTrusted = address => access.of(address).trusted
-  const resolver = new Resolver(forwarder, options, isTrusted, clock)
+  const resolver = new Resolver(forwarder, options, isTrusted, clock, parts.names)
   const counters = before?.counters
   const handler = new QueryHandler({ ...parts, access, counters }, options, zonesOf(options), resolver)
   return { options, forwarder, upstreams, isTrusted, resolver, handler }

@@ -2,9 +2,11 @@
 import { isLoopback } from '../model/address.ts'
 import type { Sink } from '../model/sink.ts'
 import type { Occupant } from '../model/workloads/identity.ts'
+import type { NameAnswer } from '../model/workloads/name-answers.ts'
 import type { PolicyObject } from '../model/workloads/policy-object.ts'
 import type { WorkloadChange, Workloads } from '../model/workloads/workloads.ts'
 import { ClusterWorkloads, otherIdentity } from './cluster-workloads.ts'
+import { NameWatch } from './name-watch.ts'
 
 /** What a source has to say here; its services go elsewhere. */
 export type WorkloadSink = Required<
@@ -27,6 +29,8 @@ export type WorkloadSink = Required<
 const host: Occupant = Object.freeze({ identity: otherIdentity('host', ''), pod: undefined, ports: Object.freeze([]) })
 
 export class WorkloadStore implements Workloads {
+  /** For the DNS responder. */
+  readonly names = new NameWatch()
   readonly #defer: (run: () => void) => void
   readonly #listeners = new Set<(change: WorkloadChange) => void>()
   /** In the order in which they are asked; the local one first. */
@@ -113,6 +117,10 @@ export class WorkloadStore implements Workloads {
   onChange(listener: (change: WorkloadChange) => void): () => void {
     this.#listeners.add(listener)
     return () => this.#listeners.delete(listener)
+  }
+
+  watchNames(wants: (name: string) => boolean, listener: (answer: NameAnswer) => void): () => void {
+    return this.names.follow(wants, listener)
   }
 
   #newCluster(name: string): ClusterWorkloads {

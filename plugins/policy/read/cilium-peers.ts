@@ -1,5 +1,6 @@
 /** Whom a rule of a Cilium policy is about. */
 import type { PolicyObject } from '../../../proxy/plugin.ts'
+import { isNamePattern, nameTest } from '../names.ts'
 import { parseRange, type Range } from '../range.ts'
 import type { Direction, Kind, Peer, ReadOptions } from '../rule.ts'
 import { hasKey, names, plainKey, readSelector, type Selector, selects } from '../selector.ts'
@@ -42,8 +43,7 @@ export function readPeers(
     [`${side}Nodes`]: (_value, at) => undecided(at, 'labels of nodes are not known here', ['host', 'node'], notes),
     ...(side === 'to' && {
       toServices: (value: unknown, at: Path) => readService(value, at, notes),
-      toFQDNs: (_value: unknown, at: Path) =>
-        undecided(at, 'addresses of names are not followed here, and backends are not found by them', ['world'], notes),
+      toFQDNs: (value: unknown, at: Path) => readName(value, at, notes),
     }),
   }
   const requires = `${side}Requires`
@@ -172,6 +172,20 @@ function readEntity(value: unknown, path: Path, { object, notes }: Context): Pee
       notes.fault(path, 'is not an entity')
       return { is: 'undecided', could: everyKind, why: 'its entity is not known' }
   }
+}
+
+/** The addresses that our DNS has answered for a name. */
+function readName(value: unknown, path: Path, notes: Notes): Peer | undefined {
+  const fields = notes.fields(value, path, ['matchName', 'matchPattern'])
+  if (!fields) return undefined
+  const { matchName, matchPattern } = fields
+  const given = isThere(matchName) ? matchName : matchPattern
+  if (isNamePattern(given) && !(isThere(matchName) && given.includes('*'))) {
+    const pattern = given.trim().toLowerCase()
+    return { is: 'name', pattern, test: nameTest(pattern) }
+  }
+  notes.fault(path, 'needs either matchName, a name, or matchPattern, in which * stands for characters of a label')
+  return { is: 'undecided', could: ['world'], why: 'its name cannot be read' }
 }
 
 /** The service that a flow is for, which is known here: with or without a selector. */

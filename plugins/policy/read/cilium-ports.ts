@@ -30,7 +30,7 @@ export function readToPorts(value: unknown, path: Path, notes: Notes): Found {
     const rule = notes.fields(each, at, fields)
     if (!rule) return []
     for (const [field, what] of conditions) {
-      if (isEmpty(rule[field])) continue
+      if (isEmpty(rule[field]) || (field === 'rules' && isEveryName(rule[field]))) continue
       notes.undecided([...at, field], `is ${what}, which cannot be decided at layer 4`)
       undecided ??= `it has ${what}`
     }
@@ -44,6 +44,13 @@ export function readToPorts(value: unknown, path: Path, notes: Notes): Found {
 function isEmpty(value: unknown): boolean {
   if (!isThere(value)) return true
   return typeof value === 'object' && Object.keys(value as object).length === 0
+}
+
+/** A rule of DNS that lets every name pass: Cilium needs it to learn names for `toFQDNs`, and it forbids nothing. */
+function isEveryName(rules: unknown): boolean {
+  const { dns, ...others } = rules as { readonly dns?: unknown }
+  if (!Array.isArray(dns) || Object.values(others).some(isThere)) return false
+  return dns.some(each => typeof each === 'object' && each !== null && ['*', '**'].includes(each.matchPattern))
 }
 
 const protocols = ['TCP', 'UDP', 'SCTP', 'ANY'] as const

@@ -19,6 +19,8 @@ export interface CachedReply extends CacheEntry {
   readonly upstream: string
   /** Queries answered with it. */
   hits: number
+  /** The generation of those who follow names that were told of it; 0: none was. */
+  told: number
 }
 
 /** Memory of an entry besides its message, estimated. */
@@ -79,6 +81,7 @@ export class ReplyCache {
       until: now + ttlSeconds * 1000,
       upstream,
       hits: 0,
+      told: 0,
     }
     const variant = 1 + variantOf(flagsOf(query))
     const missingHash = missingNameHash(query, variant)

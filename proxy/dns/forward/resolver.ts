@@ -7,11 +7,14 @@ import { messageOf } from '../../model/error.ts'
 import type { Client } from '../../model/flow.ts'
 import { doubled } from '../../model/time/backoff.ts'
 import type { Clock } from '../../model/time/clock.ts'
+import type { NameAnswers } from '../../model/workloads/name-answers.ts'
+import { addressesOf } from '../message/addresses.ts'
 import { encodeReply, noRecords } from '../message/encode.ts'
 import { copyQuery, labelsOf, type Query } from '../message/query.ts'
 import { type Question, questionOf } from '../message/question.ts'
 import { type Reply, staleReply } from '../message/reply.ts'
-import { extendedErrors, rcodes, types } from '../message/wire.ts'
+import { nameAt } from '../message/scan.ts'
+import { extendedErrors, headerBytes, rcodes, types } from '../message/wire.ts'
 import type { FullDnsOptions, IsTrusted } from '../options.ts'
 import { type CachedReply, ReplyCache } from './cache.ts'
 import type { Forwarder, Route } from './forwarder.ts'
@@ -49,6 +52,7 @@ export class Resolver {
   readonly #options: Pick<FullDnsOptions, 'forward' | 'cache'>
   readonly #isTrusted: IsTrusted
   readonly #clock: Clock
+  readonly #names: NameAnswers
   readonly #pending = new Map<string, Promise<CachedReply | Failure>>()
   /** Questions in flight, by client. */
   readonly #waiting = new Map<string, number>()
@@ -69,7 +73,9 @@ export class Resolver {
     options: Pick<FullDnsOptions, 'forward' | 'cache'>,
     isTrusted: IsTrusted,
     clock: Clock,
+    names: NameAnswers = nobody,
   ) {
+    this.#names = names
     this.#forwarder = forwarder
     this.#isTrusted = isTrusted
     this.#options = options
@@ -93,6 +99,7 @@ export class Resolver {
     if (cached.reply.rcode === rcodes.NXDOMAIN) this.counts.denialHits++
     else this.counts.hits++
     cached.hits++
+    if (cached.told !== this.#names.generation) this.#tell(cached, age(cached, now))
     if (this.#shouldPrefetch(cached, now)) this.#prefetch(query)
     return { reply: cached.reply, ageSeconds: age(cached, now), from: 'cache', detail: cached.upstream }
   }
@@ -173,10 +180,24 @@ export class Resolver {
     const normalized = outcome.kind === 'reply' ? normalize(outcome.message, this.#options.cache) : undefined
     if (outcome.kind === 'reply' && normalized && isAnswer(normalized.reply)) {
       this.#failures.delete(asked.key)
-      return this.#cache.put(query, normalized, outcome.upstream)
+      const cached = this.#cache.put(query, normalized, outcome.upstream)
+      this.#tell(cached, 0)
+      return cached
     }
     const why = outcome.kind === 'failure' ? outcome.why : `${outcome.upstream} answered with an error`
     return this.#noteFailure(asked, why)
+  }
+
+  /** Tells those who follow names, before any client has the answer. */
+  #tell(cached: CachedReply, ageSeconds: number): void {
+    cached.told = this.#names.generation
+    const { reply } = cached
+    if (cached.told === 0 || reply.rcode !== rcodes.NOERROR) return
+    const name = nameAt(reply.bytes, headerBytes)
+    if (name === undefined || !this.#names.wants(name)) return
+    const { list: addresses, ttlSeconds } = addressesOf(reply)
+    if (addresses.length > 0)
+      this.#names.answered({ name, addresses, ttlSeconds: Math.max(0, ttlSeconds - ageSeconds) })
   }
 
   #noteFailure(asked: Question, why: string): Failure {
@@ -209,6 +230,7 @@ export class Resolver {
 
   #stale(cached: CachedReply, why: string): Resolved {
     this.counts.stale++
+    this.#tell(cached, 0)
     const denial = cached.reply.rcode === rcodes.NXDOMAIN
     const code = denial ? extendedErrors.staleNxdomain : extendedErrors.staleAnswer
     const reply = staleReply(cached.reply, staleTtlSeconds, { code, text: '' })
@@ -232,6 +254,8 @@ export class Resolver {
     })
   }
 }
+
+const nobody: NameAnswers = { generation: 0, wants: () => false, answered() {} }
 
 function isAnswer(reply: Reply): boolean {
   return reply.rcode === rcodes.NOERROR || reply.rcode === rcodes.NXDOMAIN

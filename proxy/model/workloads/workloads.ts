@@ -1,5 +1,6 @@
 /** The read side of Pods, identities and policy objects, as plugins see them. */
 import type { Occupant } from './identity.ts'
+import type { NameAnswer } from './name-answers.ts'
 import type { PolicyObject } from './policy-object.ts'
 
 /** What has changed since the last call. */
@@ -26,4 +27,9 @@ export interface Workloads {
   readonly size: { readonly addresses: number; readonly policies: number }
   /** Calls the listener after each batch of changes. Returns a function that unsubscribes. */
   onChange(listener: (change: WorkloadChange) => void): () => void
+  /**
+   * Calls the listener whenever DNS has an answer with addresses about a name outside of the clusters that `wants` accepts, before
+   * the client gets it. Returns a function that unsubscribes.
+   */
+  watchNames(wants: (name: string) => boolean, listener: (answer: NameAnswer) => void): () => void
 }

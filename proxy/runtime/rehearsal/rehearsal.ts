@@ -112,7 +112,13 @@ function chainOver(workloads: Workloads, { plugins, directory, host }: Rehearsal
   return createChain({
     plugins: plugins
       .filter(({ usesWorkloads }) => usesWorkloads)
-      .map(({ module, options, name, from, given }) => instantiate(module, options, parts, { name, from, given })),
+      .map(({ module, options, name, from, given, plugin }) => {
+        const copy = instantiate(module, options, parts, { name, from, given })
+        // What it has learned, such as names that DNS has answered, holds for the copy too.
+        const saved = plugin.save?.()
+        if (saved !== undefined) copy.plugin.restore?.(saved)
+        return copy
+      }),
     balancer: () => ({ pick: (_flow, backends) => backends[0] as Backend }),
     directory,
     clock: host.clock,
@@ -130,6 +136,7 @@ function overlaid(workloads: Workloads, policies: readonly PolicyObject[]): Work
     policies: () => all,
     size: { ...workloads.size, policies: all.length },
     onChange: () => () => {},
+    watchNames: () => () => {},
   }
 }
 

@@ -5,6 +5,7 @@ import { join } from 'node:path'
 import t from 'tap'
 import { stringify } from 'yaml'
 import { validate } from '../../../proxy/runtime.ts'
+import { a, fakeUpstream } from '../../proxy/dns/upstream.ts'
 import { eventually } from '../../support/eventually.ts'
 import { ask, createWorld, startPod, startUdpPod, type World } from '../../support/world.ts'
 
@@ -145,3 +146,37 @@ t.test('rules that cannot be decided are problems, of a running Starlane and of 
   await world.start()
   t.match(findings(world.status().problems), [expected])
 })
+
+t.test(
+  'toFQDNs: an address counts once DNS has answered it, also where the answer was cached before the policy came',
+  async t => {
+    const hosts = new Map<string, string>()
+    let asked = 0
+    const upstream = await fakeUpstream(t, ({ name, type }) => {
+      asked++
+      return { answers: type === 'A' ? [a(name, hosts.get(name) ?? '192.0.2.1')] : [] }
+    })
+    const world = await createWorld(t, {
+      config: { plugins: [{ use: 'policy' }], dns: { listen: '127.0.0.1:0', upstream: [upstream.text] } },
+    })
+    const [vip, outside, xwing] = [world.ip(1), world.ip(11), world.ip(21)] as const
+    hosts.set('api.example', outside)
+    await startPod(t, outside, 'outside')
+    await world.declare('cluster-1', { clusterIP: vip, pods: [{ ip: outside }] })
+    await write(world, 'cluster-1', 'pods.yaml', podObject({ name: 'xwing-0', ip: xwing, app: 'xwing' }))
+    await world.start()
+    t.same(await world.resolve('api.example'), [outside])
+    const before = asked
+    await write(world, 'cluster-1', 'policy.yaml', {
+      apiVersion: 'cilium.io/v2',
+      kind: 'CiliumNetworkPolicy',
+      metadata: { name: 'names', namespace: 'default' },
+      spec: { endpointSelector: { matchLabels: { app: 'xwing' } }, egress: [{ toFQDNs: [{ matchPattern: 'api.*' }] }] },
+    })
+    await eventually(() => assert.rejects(ask(vip, 7000, xwing), { code: 'ECONNRESET' }), 15_000)
+    t.same(await world.resolve('api.example'), [outside])
+    t.equal(await ask(vip, 7000, xwing), 'outside')
+    t.equal(asked, before, 'from the cache')
+    t.same(world.status().problems, [])
+  },
+)

@@ -1,5 +1,7 @@
 /** What Cilium's documentation says of its policies, as facts in our own words: layers 3 and 4, entities, deny, defaults, cluster mesh. */
 import t from 'tap'
+import { nameTest } from '../../../plugins/policy/names.ts'
+import type { PolicyObject } from '../../../proxy/model/workloads/policy-object.ts'
 import { PolicyMesh, type TestPod, yaml } from './situation.ts'
 
 const http = [{ name: 'http', port: 80, protocol: 'TCP' }] as const
@@ -425,15 +427,92 @@ t.test('a rule that denies, and cannot be decided, denies all it could be about'
   t.same(asked({ undecided: 'allow' }), [true, true])
 })
 
-t.test('egress to names is not followed', async t => {
-  const policies = cnp(
-    '{ endpointSelector: { matchLabels: { class: tiefighter } }, egress: [{ toFQDNs: [{ matchName: a.example }] }] }',
+t.test('egress to names that DNS has answered', async t => {
+  const policies = (rule: string) =>
+    cnp(`{ endpointSelector: { matchLabels: { class: tiefighter } }, egress: [{ toFQDNs: [${rule}] }] }`)
+  const mesh = new PolicyMesh({
+    pods,
+    policies: policies('{ matchName: API.example }, { matchPattern: "*.cdn.example" }'),
+  })
+  const told: string[] = []
+  const answer = (name: string, ttlSeconds: number, ...addresses: string[]) => {
+    if (mesh.store.names.wants(name)) told.push(name)
+    mesh.store.names.answered({ name, addresses, ttlSeconds })
+  }
+  t.same(mesh.plugin.findings?.(), [])
+  t.notOk(mesh.ask(tie, '192.0.2.7'), 'nobody has asked for the name')
+  answer('other.example', 300, '192.0.2.7')
+  answer('deep.a.cdn.example', 300, '192.0.2.7')
+  t.notOk(mesh.ask(tie, '192.0.2.7'), 'other names')
+  answer('api.example', 300, '192.0.2.7', '192.0.2.17')
+  t.same(
+    ['192.0.2.7', '192.0.2.8', '192.0.2.17', d].map(to => mesh.ask(tie, to)),
+    [true, false, true, false],
   )
-  const mesh = new PolicyMesh({ pods, policies })
-  t.notOk(mesh.ask(tie, '192.0.2.7'))
-  t.match(mesh.plugin.findings?.(), [
-    { where: 'cluster-1', message: /spec\.egress\[0\]\.toFQDNs\[0\]: addresses of names/ },
-  ])
+  answer('a.cdn.example', 5, '192.0.2.9', '10.1.0.1')
+  t.same(
+    ['192.0.2.9', d].map(to => mesh.ask(tie, to)),
+    [true, false],
+    'by a pattern; a name does not stand for a Pod',
+  )
+  t.same(told, ['api.example', 'a.cdn.example'])
+  t.match(mesh.plugin.state?.(), { names: 2 })
+
+  const successor = new PolicyMesh({ pods, policies: policies('{ matchName: api.example }') })
+  successor.plugin.restore?.(JSON.parse(JSON.stringify(mesh.plugin.save?.())))
+  t.ok(successor.ask(tie, '192.0.2.7'), 'a successor knows it')
+
+  await mesh.clock.advance(50_000)
+  t.ok(mesh.ask(tie, '192.0.2.9'), 'at least for a minute')
+  await mesh.clock.advance(30_000)
+  t.same(
+    ['192.0.2.9', '192.0.2.7'].map(to => mesh.ask(tie, to)),
+    [false, true],
+  )
+  await mesh.clock.advance(240_000)
+  t.notOk(mesh.ask(tie, '192.0.2.7'), 'until the TTL ends')
+  for (let i = 0; i < 10_010; i++) answer(`n${i}.cdn.example`, 300, '192.0.2.7')
+  t.match(mesh.plugin.state?.(), { names: 10_000 }, 'bounded')
+  mesh.sink().dropPolicy({ ...(mesh.store.policies()[0] as PolicyObject) })
+  t.match(mesh.plugin.state?.(), { names: 0 })
+  t.equal(mesh.store.names.generation, 0, 'nobody follows names without such a policy')
+  await mesh.plugin.close?.()
+  await mesh.clock.advance(60_000)
+  t.equal(mesh.clock.waiting, 0)
+})
+
+t.test('patterns of names', async t => {
+  const cases: [pattern: string, yes: string[], no: string[]][] = [
+    ['*', ['a', 'a.b.c'], []],
+    ['api.example', ['api.example'], ['xapi.example', 'apixexample', 'api.example.org']],
+    ['*.example', ['a.example'], ['a.b.example', 'example']],
+    ['api-*.*.example', ['api-1.eu.example', 'api-.eu.example'], ['api.eu.example', 'api-1.example']],
+    ['**.example', ['a.example', 'a.b.example'], ['example', 'aexample']],
+  ]
+  for (const [pattern, yes, no] of cases) {
+    const test = nameTest(pattern)
+    for (const name of yes) t.ok(test.test(name), `${pattern} ${name}`)
+    for (const name of no) t.notOk(test.test(name), `${pattern} ${name}`)
+  }
+  const bad = new PolicyMesh({
+    pods,
+    policies: cnp(
+      '{ endpointSelector: {}, egress: [{ toFQDNs: [{ matchName: "*.a" }, { matchPattern: "a b" }, {}] }] }',
+    ),
+  })
+  t.equal(bad.plugin.findings?.().length, 3)
+  t.notOk(bad.ask(tie, '192.0.2.7'))
+})
+
+t.test('a rule of DNS that lets every name pass is no condition', async t => {
+  const asked = (pattern: string) => {
+    const ports = `[{ ports: [{ port: "53" }], rules: { dns: [{ matchPattern: "${pattern}" }] } }]`
+    const policies = cnp(
+      `{ endpointSelector: {}, egress: [{ toEndpoints: [{ matchLabels: { class: deathstar } }], toPorts: ${ports} }] }`,
+    )
+    return new PolicyMesh({ pods, policies }).ask(tie, d, { port: 53 })
+  }
+  t.same([asked('*'), asked('*.example')], [true, false])
 })
 
 t.test('a spec about nodes is left out', async t => {
