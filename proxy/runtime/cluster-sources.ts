@@ -16,6 +16,9 @@ import type { RuntimeContext } from './context.ts'
 import { clustersOf } from './options.ts'
 import { bothSinks } from './sinks.ts'
 
+/** How long Pods are followed after the last policy has gone. */
+const podsLingerMs = 60_000
+
 interface SourceParts extends RuntimeContext, Extras {
   readonly local: boolean
   readonly maxClusters: number
@@ -51,12 +54,29 @@ export class ClusterSources {
   #workloads: WorkloadStore
   #parts: ClusterSourcesParts
   #sources = new Map<string, RunningSource>()
+  #wantsPods = false
+  #stopWaiting: () => void = () => {}
 
   constructor(mesh: Mesh, admission: Admission, workloads: WorkloadStore, parts: ClusterSourcesParts) {
     this.#mesh = mesh
     this.#admission = admission
     this.#workloads = workloads
     this.#parts = parts
+    workloads.onChange(({ policies }) => {
+      if (policies) this.#followPods()
+    })
+  }
+
+  /** Pods of all clusters, while any cluster has a policy; and a while longer, since a policy that is replaced may be deleted first. */
+  #followPods(): void {
+    const { clock } = this.#parts
+    this.#stopWaiting()
+    const follow = (wanted: boolean) => {
+      this.#wantsPods = wanted
+      for (const { source } of this.#sources.values()) source.followPods?.(wanted)
+    }
+    if (this.#workloads.size.policies > 0) follow(true)
+    else if (this.#wantsPods) this.#stopWaiting = clock.after(podsLingerMs, () => follow(false))
   }
 
   /**
@@ -109,9 +129,11 @@ export class ClusterSources {
     const memory = await store.recall(name, text)
     if (memory) sink.recall?.(memory.snapshot, memory.since)
     source.start(store.sink(name, text, sink, memory))
+    if (this.#wantsPods) source.followPods?.(true)
   }
 
   async close(): Promise<void> {
+    this.#stopWaiting()
     await this.follow([], '')
   }
 

@@ -14,9 +14,16 @@ export class LooseObjects {
   readonly #addresses = new Tracked<AddressRecord>()
   readonly #identities = new Tracked<NumberedIdentity>()
   readonly #workloads = new SharedValues<Workload>()
+  /** Policies wait until the Pods that they are about are there. */
+  holdsPolicies = false
 
   constructor(cluster: string) {
     this.#cluster = cluster
+  }
+
+  /** Whether there is a policy, delivered or not. */
+  get hasPolicies(): boolean {
+    return this.#policies.size > 0
   }
 
   put(object: LooseObject, origin: string | undefined): void {
@@ -35,12 +42,8 @@ export class LooseObjects {
     else this.#policies.set(key, undefined)
   }
 
-  /** Delivers what has changed since the last time; identities before the addresses that have them. */
+  /** Delivers what has changed since the last time; identities before the addresses that have them, policies at last. */
   settle(sink: Partial<Sink>): void {
-    this.#policies.settle(
-      policy => sink.putPolicy?.(policy),
-      policy => sink.dropPolicy?.(policy),
-    )
     this.#identities.settle(
       identity => sink.putIdentity?.(identity),
       identity => sink.dropIdentity?.(identity),
@@ -53,6 +56,11 @@ export class LooseObjects {
       pod => sink.putPod?.(pod),
       ({ namespace, name }) => sink.dropPod?.(namespace, name),
     )
+    if (this.holdsPolicies) return
+    this.#policies.settle(
+      policy => sink.putPolicy?.(policy),
+      policy => sink.dropPolicy?.(policy),
+    )
   }
 
   /** Everything; what has changed counts as delivered. */
@@ -60,7 +68,8 @@ export class LooseObjects {
     this.settle({})
     return {
       pods: this.#pods.values(),
-      policies: this.#policies.values(),
+      // Those that are held come once they are settled.
+      policies: this.holdsPolicies ? [] : this.#policies.values(),
       addresses: this.#addresses.values(),
       identities: this.#identities.values(),
     }
@@ -91,6 +100,10 @@ class Tracked<T> {
   readonly #values = new Map<string, T>()
   /** With the value as delivered. There may be too many to keep a copy of each. */
   readonly #touched = new Map<string, T | undefined>()
+
+  get size(): number {
+    return this.#values.size
+  }
 
   get(key: string): T | undefined {
     return this.#values.get(key)

@@ -145,6 +145,16 @@ export class ServiceAssembler {
     this.#checkSizes(sink)
   }
 
+  /** Whether the cluster has policies, delivered or not. */
+  get hasPolicies(): boolean {
+    return this.#loose.hasPolicies
+  }
+
+  /** Policies are not delivered while they are held. */
+  holdPolicies(isHeld: boolean): void {
+    this.#loose.holdsPolicies = isHeld
+  }
+
   /** Assembles what has changed in turns, for a `reset` that follows and then has little to do. */
   async prepare(): Promise<void> {
     const turns = new Turns()

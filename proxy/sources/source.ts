@@ -15,6 +15,11 @@ export interface Source {
   start(sink: Sink): void
   /** The current facts; cheap to call. */
   facts?(): Facts
+  /**
+   * Whether policies of any cluster need Pods. A source that has to watch them does so only then; one that has policies itself watches
+   * them at once, and delivers no policy before them.
+   */
+  followPods?(wanted: boolean): void
   /** Stops reading. Once it resolves, the sink is not called again. */
   close(): Promise<void>
 }

@@ -144,6 +144,7 @@ export class RecordingSink implements Sink {
   dropPod(namespace: string, name: string): void {
     const key = serviceKey(namespace, name)
     this.#note(`drop pod ${key}`, true)
+    this.workloads.delete(key)
     if (!this.pods.delete(key)) this.violations.push(`drops pod ${key}, which it never delivered`)
   }
 

@@ -132,6 +132,11 @@ export class Watcher {
   }
 
   /** Lists if needed, then watches once. Returns how long to wait before the next step. */
+  /** Once it has stopped: the listener loses all objects that it has. */
+  forget(): void {
+    for (const key of [...this.#known.keys()]) this.#forget(key)
+  }
+
   async #step(signal: AbortSignal): Promise<number> {
     try {
       if (this.#version === undefined) await this.#list(signal)

@@ -39,6 +39,10 @@ interface Progress {
   state: WatchState
 }
 
+function starting(): Progress {
+  return { listed: false, state: { state: 'starting' } }
+}
+
 class KubernetesSource implements Source {
   readonly #cluster: string
   readonly #client: KubernetesClient
@@ -47,12 +51,17 @@ class KubernetesSource implements Source {
   readonly #assembler: ServiceAssembler
   readonly #reader: ObjectReader
   readonly #resources: readonly Resource[]
+  /** Pods, if they are watched only while a policy needs them. */
+  readonly #pods: Resource | undefined
   readonly #progress = new Map<Resource, Progress>()
   readonly #stop = new AbortController()
   #sink: Sink | undefined
   #watching: Promise<unknown> = Promise.resolve()
+  #watchingPods: Promise<void> = Promise.resolve()
   #delivered = false
   #isRestoring = false
+  #stopPods: (() => void) | undefined
+  #wantsPods = false
   /** The reason of the loss that was reported; undefined while the cluster is not lost. */
   #lostBy: string | undefined
   #flushing = false
@@ -61,6 +70,7 @@ class KubernetesSource implements Source {
   constructor(options: KubernetesOptions, world: KubernetesWorld) {
     this.#cluster = options.cluster
     this.#resources = resourcesFor(options)
+    this.#pods = podsOnDemand(options)
     this.#world = world
     this.#client = createKubernetesClient(options, world)
     this.#budget = new Budget(options.limits ?? defaultLimits, world.clock)
@@ -70,18 +80,39 @@ class KubernetesSource implements Source {
 
   start(sink: Sink): void {
     this.#sink = sink
-    this.#watching = Promise.all(this.#resources.map(resource => this.#watch(resource)))
+    this.#watching = Promise.all(this.#resources.map(resource => this.#watch(resource, this.#stop.signal)))
+  }
+
+  followPods(wanted: boolean): void {
+    if (!this.#pods || !this.#sink) return
+    this.#wantsPods = wanted
+    if (wanted) this.#watchPods(this.#pods)
+    else if (!this.#assembler.hasPolicies) this.#stopPods?.()
+  }
+
+  #watchPods(pods: Resource): void {
+    if (this.#stopPods) return
+    const stop = new AbortController()
+    this.#stopPods = () => {
+      this.#stopPods = undefined
+      this.#progress.delete(pods)
+      stop.abort()
+    }
+    this.#progress.set(pods, starting())
+    const signal = AbortSignal.any([this.#stop.signal, stop.signal])
+    // An earlier watch forgets its Pods when it ends.
+    this.#watchingPods = this.#watchingPods.then(() => (signal.aborted ? undefined : this.#watch(pods, signal)))
   }
 
   async close(): Promise<void> {
     this.#sink = undefined
     this.#stop.abort()
     await this.#client.close()
-    await this.#watching
+    await Promise.all([this.#watching, this.#watchingPods])
   }
 
-  #watch(resource: Resource): Promise<void> {
-    const progress: Progress = { listed: false, state: { state: 'starting' } }
+  async #watch(resource: Resource, signal: AbortSignal): Promise<void> {
+    const progress = this.#progress.get(resource) ?? starting()
     this.#progress.set(resource, progress)
     const listener = {
       put: (object: ApiObject) => {
@@ -103,7 +134,10 @@ class KubernetesSource implements Source {
     }
     const { clock, random, log } = this.#world
     const options = { client: this.#client, budget: this.#budget, clock, random, log, cluster: this.#cluster }
-    return new Watcher(resource, listener, options).run(this.#stop.signal)
+    const watcher = new Watcher(resource, listener, options)
+    await watcher.run(signal)
+    // Its Pods are needed no more.
+    if (!this.#stop.signal.aborted) watcher.forget()
   }
 
   /** Many changes in one turn of the event loop are delivered together. */
@@ -117,11 +151,20 @@ class KubernetesSource implements Source {
   }
 
   #deliver(sink: Sink): void {
+    if (this.#pods) this.#holdPolicies(this.#pods)
     const failure = this.#failure()
     if (this.#delivered && !this.#isRestoring) this.#assembler.flush(sink)
     if (failure) this.#lose(sink, failure)
     else if (this.#isComplete() && (!this.#delivered || this.#lostBy !== undefined)) void this.#restore(sink)
     this.#report(sink)
+  }
+
+  /** Policies of this cluster need its Pods, and wait for them unless the server denies them. */
+  #holdPolicies(pods: Resource): void {
+    const { hasPolicies } = this.#assembler
+    if (hasPolicies) this.#watchPods(pods)
+    else if (!this.#wantsPods) this.#stopPods?.()
+    this.#assembler.holdPolicies(hasPolicies && !this.#isSettled(pods))
   }
 
   #lose(sink: Sink, failure: MeshError): void {
@@ -144,9 +187,13 @@ class KubernetesSource implements Source {
 
   /** Whether every resource has been listed. An optional one is waited for until the server denies it. */
   #isComplete(): boolean {
-    return [...this.#progress].every(
-      ([{ optional, needed }, { listed, state }]) => listed || (optional && !needed && isRefused(state)),
-    )
+    return [...this.#progress.keys()].every(resource => this.#isSettled(resource))
+  }
+
+  #isSettled(resource: Resource): boolean {
+    const progress = this.#progress.get(resource)
+    const { optional, needed } = resource
+    return progress !== undefined && (progress.listed || (optional === true && !needed && isRefused(progress.state)))
   }
 
   /** The first error of a required resource, or of any that takes too much: the limits are those of the cluster. */
@@ -181,8 +228,17 @@ class KubernetesSource implements Source {
 
 function resourcesFor({ pods: withPods, workloads }: KubernetesOptions): readonly Resource[] {
   if (workloads === undefined) return withPods ? [...resources, pods] : resources
-  const more = [labelledPods, ...policies]
-  return [...resources, ...(workloads === 'needed' ? more.map(each => ({ ...each, needed: true as const })) : more)]
+  const more = withPods ? [labelledPods, ...policies] : policies
+  return [...resources, ...more.map(each => neededIf(workloads === 'needed', each))]
+}
+
+/** Names of Pods in DNS need them always. */
+function podsOnDemand({ pods: withPods, workloads }: KubernetesOptions): Resource | undefined {
+  return workloads === undefined || withPods ? undefined : neededIf(workloads === 'needed', labelledPods)
+}
+
+function neededIf(isNeeded: boolean, resource: Resource): Resource {
+  return isNeeded ? { ...resource, needed: true } : resource
 }
 
 /** One failed attempt is tolerated: watches are cut now and then, and the next attempt follows within a second. */

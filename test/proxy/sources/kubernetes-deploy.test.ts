@@ -254,6 +254,11 @@ async function readWith(
     types: [...builtIn, ...multicluster, ...ciliumPolicies],
   })
   t.teardown(() => api.stop())
+  // Pods are read only for policies.
+  if (options.workloads) {
+    const metadata = { name: 'deny', namespace: 'default' }
+    api.put({ apiVersion: 'networking.k8s.io/v1', kind: 'NetworkPolicy', metadata, spec: { podSelector: {} } })
+  }
   const file = join(temporary(t), 'config')
   writeKubeconfig(file, [{ name: 'east', server: api.url, user: { token: 'secret' } }])
   const world = { clock: systemClock, random: Math.random, log: silentLog, env: {} }

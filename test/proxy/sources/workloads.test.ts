@@ -194,6 +194,7 @@ t.test('from an API server', async t => {
   await eventually(() => assert.ok(api.watches.count('networkpolicies') > 0 && api.watches.count('pods') > 0))
   api.remove('NetworkPolicy', 'deny', 'shop')
   await eventually(() => assert.equal(sink.policies.size, 0))
+  await eventually(() => assert.equal(sink.workloads.size, 0))
 
   api.install(ciliumPolicies)
   api.put(aPolicy('CiliumNetworkPolicy', 'cilium.io/v2', 'cart'))
@@ -210,6 +211,51 @@ t.test('from an API server', async t => {
   ])
   t.match(other.policies.get('CiliumCIDRGroup partners'), { labels: { role: 'partner' } })
   t.same([...sink.violations, ...other.violations], [])
+})
+
+t.test('an API server is asked for Pods only while a policy needs them', async t => {
+  const api = await startKubeApi()
+  t.teardown(() => api.stop())
+  api.put(aPod('a', '10.1.0.1'))
+  const source = kubernetes(t, api.url)
+  const sink = await start(t, source)
+  await eventually(() => assert.ok(api.watches.count('networkpolicies') > 0))
+  const counts = () => [sink.workloads.size, sink.policies.size, api.watches.count('pods')]
+  t.same(counts(), [0, 0, 0], 'without policies')
+
+  const orders: string[] = []
+  const { putPod, putPolicy } = sink
+  sink.putPod = pod => {
+    orders.push(`Pod ${pod.name}`)
+    putPod.call(sink, pod)
+  }
+  sink.putPolicy = policy => {
+    orders.push(policy.kind)
+    putPolicy.call(sink, policy)
+  }
+  api.put(aPolicy('NetworkPolicy', 'networking.k8s.io/v1', 'deny'))
+  await eventually(() => assert.deepEqual(counts(), [1, 1, 1]))
+  t.same(orders, ['Pod a', 'NetworkPolicy'], 'and a policy comes after the Pods')
+  api.remove('NetworkPolicy', 'deny', 'shop')
+  await eventually(() => assert.deepEqual(counts(), [0, 0, 0]))
+
+  source.followPods?.(true)
+  await eventually(() => assert.deepEqual(counts(), [1, 0, 1]), 15_000)
+  t.pass('a policy of another cluster')
+  api.put(aPolicy('NetworkPolicy', 'networking.k8s.io/v1', 'deny'))
+  await eventually(() => assert.equal(sink.policies.size, 1))
+  source.followPods?.(false)
+  api.put(aPod('b', '10.1.0.2'))
+  await eventually(() => assert.deepEqual(counts(), [2, 1, 1]))
+  api.remove('NetworkPolicy', 'deny', 'shop')
+  await eventually(() => assert.deepEqual(counts(), [0, 0, 0]))
+  for (let i = 0; i < 5; i++) {
+    source.followPods?.(true)
+    source.followPods?.(false)
+  }
+  source.followPods?.(true)
+  await eventually(() => assert.deepEqual(counts(), [2, 0, 1]))
+  t.same(sink.violations, [])
 })
 
 t.test('from etcd', { skip: noEtcd }, async t => {
