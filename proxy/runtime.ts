@@ -65,6 +65,7 @@ import { Publication } from './runtime/publication.ts'
 import { rehearse } from './runtime/rehearsal/rehearsal.ts'
 import { checkedRequest } from './runtime/rehearsal/request.ts'
 import { changedParts, restartFields } from './runtime/reload.ts'
+import { TokenRenewals } from './runtime/renewal/token-renewals.ts'
 import { Certificates } from './runtime/status/certificates.ts'
 import { gatewayProbe, told } from './runtime/tunnel/probe.ts'
 import { Tunnelling } from './runtime/tunnel/tunnelling.ts'
@@ -157,6 +158,7 @@ class Starlane implements Runtime {
   readonly #sources: ClusterSources
   readonly #store: StateStore
   readonly #writeBack: WriteBack
+  readonly #tokens: TokenRenewals
   readonly #publication: Publication
   readonly #admin: Admin
   /** Probes and metrics alone, with `admin.metrics`. */
@@ -294,6 +296,7 @@ class Starlane implements Runtime {
       store: this.#store,
     })
     this.#writeBack = new WriteBack(config, this.#mesh, { clock, random, log, env })
+    this.#tokens = new TokenRenewals({ clock, random, log, env })
     this.#publication = new Publication(config, this.#mesh, { clock, random, log, env })
     const { listen, metrics } = config.admin
     const admin = { connections: descriptorShares().admin, views: this.#views, log, clock }
@@ -401,6 +404,7 @@ class Starlane implements Runtime {
     await this.#succession.complete(heritage)
     this.#listOwnSockets()
     this.#writeBack.start()
+    void this.#tokens.follow(this.#config)
     this.#resolveReady({
       dns: dnsAddress(this.#names),
       admin: this.#admin.address ?? '',
@@ -476,6 +480,7 @@ class Starlane implements Runtime {
     this.#locate()
     await this.#clusterList.follow(config)
     await this.#updateClusters()
+    await this.#tokens.follow(config)
     const changed = changedParts(before, config)
     this.#recording.configure(config)
     void this.#certificates.start()
@@ -507,7 +512,7 @@ class Starlane implements Runtime {
     await this.#succession.close()
     this.#clusterList.close()
     await this.#updating
-    await Promise.all([this.#writeBack.close(), this.#publication.close()])
+    await Promise.all([this.#writeBack.close(), this.#publication.close(), this.#tokens.close()])
     const since = this.#clock.now()
     const [cut] = await Promise.all([this.#proxy.close(), this.#tunnelling.close()])
     this.#tunnelling.destroy()
@@ -682,6 +687,7 @@ class Starlane implements Runtime {
       tunnelling: this.#tunnelling,
       role: this.#role,
       writeBack: this.#writeBack,
+      tokens: this.#tokens,
       publication: this.#publication,
     }
   }

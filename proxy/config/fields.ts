@@ -14,6 +14,8 @@ export interface Field<T> {
   readonly help: string
   /** The default, as a user would write it; undefined for a required field. */
   readonly fallback: unknown
+  /** What to write instead, for a field that will be removed; `load` warns of it. */
+  readonly deprecated?: string
   /** For the reference page: the tables of nested fields, and the path step from the field to them (`[]` for a list). */
   readonly tables?: readonly Fields[] | undefined
   readonly step?: string
@@ -104,6 +106,11 @@ const absent = Symbol('absent')
 /** A field that may be missing or empty; its value is undefined then. */
 export function optional<T>(field: Field<T>): Field<T | undefined> {
   return { ...field, fallback: absent }
+}
+
+/** A field that still works and will be removed. `instead`: what to write in its place, with the version it is removed in. */
+export function deprecated<T>(field: Field<T>, instead: string): Field<T | undefined> {
+  return { ...optional(field), deprecated: instead, help: `Deprecated: ${instead}. ${field.help}` }
 }
 
 /** Adds a rule: `complaint` returns what is wrong with a parsed value and how to fix it, or undefined. */

@@ -5,6 +5,7 @@ import { dirname, join, resolve } from 'node:path'
 import { messageOf } from '../model/error.ts'
 import { readRegularFile } from '../model/text/regular-file.ts'
 import { check } from './checks.ts'
+import { deprecations } from './deprecations.ts'
 import { ConfigError, type ConfigFault } from './error.ts'
 import type { Env } from './expand.ts'
 import { type Path, parseValidFields, pathText } from './fields.ts'
@@ -36,13 +37,16 @@ export function parseConfig(text: string, file: string, env: Env = process.env):
 
   // A value that could not be read is already reported; do not also report its field as missing.
   const unread = new Set(faults.map(fault => pathText(fault.path)))
-  const draft = parseValidFields(schema(resolver(file, env)), tree.root, [], ({ path, message }) => {
+  const fields = schema(resolver(file, env))
+  const draft = parseValidFields(fields, tree.root, [], ({ path, message }) => {
     if (!unread.has(pathText(path))) faults.push({ code: 'CONF_FIELD', line: tree.lineOf(path), path, message })
   })
   for (const { level, ...found } of check(draft, tree.root, tree.has)) {
     const list = level === 'fault' ? faults : warnings
     list.push({ ...found, line: tree.lineOf(found.path) })
   }
+  for (const { path, message } of deprecations(fields, tree.root))
+    warnings.push({ code: 'CONF_FIELD', path, message, line: tree.lineOf(path) })
   if (faults.length > 0) throw failure(file, faults)
   return {
     config: draft as Config,

@@ -50,9 +50,19 @@ export type ClusterConfig = Config['clusters'][number]
 export type SourceConfig = ClusterConfig['source']
 export type EtcdConfig = Extract<SourceConfig, { readonly etcd: unknown }>['etcd']
 
+/** Raised when a file of an earlier version would mean something else. */
+const formatVersion = 1
+
 /** `resolve` makes paths absolute. */
 export function schema(resolve: Resolve) {
   return {
+    version: checked(
+      integer('The version of this format. A Starlane that does not know it says so.', { min: 1, max: 1000 }, 1),
+      version =>
+        version <= formatVersion
+          ? undefined
+          : `${version} is newer than ${formatVersion}, which this Starlane reads; upgrade it, see docs/upgrade.md`,
+    ),
     cluster: clusterName(
       'The name of the local cluster, one of `clusters`. Clients connect to the addresses of its Services.',
     ),
@@ -194,6 +204,11 @@ function kubernetesShapes(resolve: Resolve) {
         ),
       ),
       context: optional(text('A context of that file. By default its current context.')),
+      renew: oneOf(
+        'Where a new token is written in the second half of the life of the one in the kubeconfig, which is one of the TokenRequest API: `file`, the kubeconfig itself; `secret`, the Secret `starlane-clusters` of the local cluster. It is used without a restart.',
+        ['none', 'file', 'secret'],
+        'none',
+      ),
     },
     { inCluster: present('Uses the service account of the Pod that Starlane runs in, instead of a kubeconfig.') },
   ] as const satisfies readonly Fields[]

@@ -22,6 +22,7 @@ import type { Succession } from './handover/succession.ts'
 import type { NameService } from './name-service.ts'
 import type { L4Proxy } from './proxy.ts'
 import type { Publication } from './publication.ts'
+import type { TokenRenewals } from './renewal/token-renewals.ts'
 import { serviceView } from './service-views.ts'
 import type { Certificates } from './status/certificates.ts'
 import { serviceConditions } from './status/conditions.ts'
@@ -53,6 +54,7 @@ export interface RunningParts {
   readonly tunnelling: Tunnelling
   readonly role: Role
   readonly writeBack: WriteBack
+  readonly tokens: TokenRenewals
   readonly publication: Publication
 }
 
@@ -115,8 +117,20 @@ function byName(a: GlobalService, b: GlobalService): number {
 }
 
 function statusOf(parts: RunningParts, fixed: Pick<Status, 'version' | 'startedAt' | 'now'>): Status {
-  const { config, clusterList, admission, mesh, chain, names, proxy, recording, writeBack, publication, tunnelling } =
-    parts
+  const {
+    config,
+    clusterList,
+    admission,
+    mesh,
+    chain,
+    names,
+    proxy,
+    recording,
+    writeBack,
+    tokens,
+    publication,
+    tunnelling,
+  } = parts
   const publisher = publication.view()
   const { counts, problems: ofServices } = serviceConditions(mesh.directory)
   const gateway = tunnelling.gatewayView()
@@ -138,6 +152,7 @@ function statusOf(parts: RunningParts, fixed: Pick<Status, 'version' | 'startedA
     ...chain.findings(),
     ...recording.problems(),
     ...writeBack.problems(),
+    ...tokens.problems(),
     ...publication.problems(),
     ...tunnelling.problems(),
   ]

@@ -31,6 +31,37 @@ export function accessObjects(peer: string): Manifest[] {
       roleRef: { apiGroup: group, kind: 'ClusterRole', name: 'starlane-read' },
       subjects: [{ kind: 'ServiceAccount', name, namespace }],
     },
+    // So that the peer can renew its own token, and no other.
+    ...roleFor(name, { kind: 'ServiceAccount', name, namespace }, labels, {
+      apiGroups: [''],
+      resources: ['serviceaccounts/token'],
+      resourceNames: [name],
+      verbs: ['create'],
+    }),
+  ]
+}
+
+/** What a cluster has for its own Starlane that reads others: the right to keep renewed tokens. */
+export function renewalObjects(): Manifest[] {
+  const subject = { kind: 'ServiceAccount', name: 'starlane', namespace }
+  return roleFor('starlane-tokens', subject, managed, {
+    apiGroups: [''],
+    resources: ['secrets'],
+    resourceNames: [secretName],
+    verbs: ['get', 'update'],
+  })
+}
+
+function roleFor(name: string, subject: object, labels: object, rule: object): Manifest[] {
+  const group = 'rbac.authorization.k8s.io'
+  const metadata = { name, namespace, labels }
+  return [
+    { apiVersion: `${group}/v1`, kind: 'Role', metadata, rules: [rule] },
+    {
+      ...{ apiVersion: `${group}/v1`, kind: 'RoleBinding', metadata },
+      roleRef: { apiGroup: group, kind: 'Role', name },
+      subjects: [subject],
+    },
   ]
 }
 

@@ -10,6 +10,7 @@ import {
   isOnThisMachine,
   KubeconfigSecret,
   kubeconfigOf,
+  renewalObjects,
   requestToken,
   type Server,
   serverOf,
@@ -30,8 +31,8 @@ export function connectCommand(io: Io, end: (code: number) => void): Command {
   return addContextOptions(new Command('connect'))
     .description(
       'Joins the clusters of the contexts, each with each: in every one an account for each other that may only read, a token bound to ' +
-        'it, a Secret with kubeconfigs, and the configuration. Run it again at any time: it changes only what is missing, and renews ' +
-        'tokens in the second half of their life.',
+        'it, a Secret with kubeconfigs, and the configuration. Run it again at any time: it changes only what is missing. ' +
+        'Starlane renews the tokens itself in the second half of their life; so does this command.',
     )
     .option(
       '--server <context=url...>',
@@ -61,7 +62,10 @@ async function connect(io: Io, options: Options): Promise<number> {
     return 0
   }
   for (const member of members)
-    await member.cluster.apply(others(members, member).flatMap(({ name }) => accessObjects(name)))
+    await member.cluster.apply([
+      ...others(members, member).flatMap(({ name }) => accessObjects(name)),
+      ...renewalObjects(),
+    ])
   for (const reader of members) {
     const read = others(members, reader)
     const changes = await kubeconfigsOf(io, reader, read, { servers, seconds, renew: options.renew })
@@ -128,6 +132,7 @@ async function planText(member: Installed, peers: readonly Installed[], servers:
   const metadata = { name: 'starlane-clusters', namespace }
   const objects = [
     ...peers.flatMap(({ name }) => accessObjects(name)),
+    ...renewalObjects(),
     { apiVersion: 'v1', kind: 'Secret', metadata, stringData: Object.fromEntries(kubeconfigs) },
     { apiVersion: 'v1', kind: 'ConfigMap', metadata: { name: 'starlane', namespace }, data: { 'starlane.yaml': text } },
   ]
@@ -160,7 +165,7 @@ async function disconnect(io: Io, options: ContextOptions): Promise<number> {
   }
   for (const member of members) {
     for (const { name } of others(members, member)) {
-      for (const kind of ['clusterrolebinding', 'serviceaccount'])
+      for (const kind of ['clusterrolebinding', 'rolebinding', 'role', 'serviceaccount'])
         await member.cluster.run([
           '-n',
           namespace,

@@ -1,7 +1,7 @@
 /** `starlane inject`: puts the sidecar of deploy/overlays/sidecar into workloads of one's own. */
 import { readFile } from 'node:fs/promises'
 import { text as textOf } from 'node:stream/consumers'
-import { Command } from 'commander'
+import { Command, Option } from 'commander'
 import { type Document, isMap, parse, parseAllDocuments, type YAMLMap, YAMLSeq } from 'yaml'
 import { MeshError, messageOf } from '../../model/error.ts'
 import { packagePath } from '../../model/program/package-files.ts'
@@ -10,7 +10,8 @@ import type { Io } from '../terminal/io.ts'
 import type { Manifest } from './kubectl.ts'
 
 interface Options {
-  readonly file: string
+  readonly file?: string
+  readonly patch?: string
   readonly image: string
   readonly namespace: string
 }
@@ -22,9 +23,14 @@ export function injectCommand(io: Io, end: (code: number) => void): Command {
       'Reads manifests, adds the sidecar to each workload and prints all of them. Other objects and comments stay. The Pods keep their ' +
         'ServiceAccount; the container of Starlane has a token of its own. Injecting again changes nothing.',
     )
-    .requiredOption('-f, --file <file>', 'YAML or JSON with one object or several; - for standard input')
+    .option('-f, --file <file>', 'YAML or JSON with one object or several; - for standard input')
+    .addOption(
+      new Option('--patch <kind>', 'print a patch for "kubectl patch" of a workload of this kind instead').conflicts(
+        'file',
+      ),
+    )
     .option('--image <image>', 'the image with its tag', 'starlane:latest')
-    .option('-n, --namespace <name>', 'of workloads that name none', 'default')
+    .option('-n, --namespace <name>', 'of workloads that name none, and of the one to patch', 'default')
     .addHelpText('after', examples)
     .action(async (options: Options) => end(await inject(io, options)))
 }
@@ -34,18 +40,73 @@ The namespace of the workload needs a ConfigMap "starlane" with the key starlane
 has one, and, for remote clusters, a Secret "starlane-clusters" with their kubeconfigs. The ClusterRoleBinding that is
 added lets the ServiceAccount read what Starlane reads; the ClusterRole is that of deploy/base.
 
+With --patch the workload's sysctls and DNS settings are replaced, and the sidecar starts after other init containers; the
+ClusterRoleBinding is a command of its own, which is printed to standard error.
+
 Examples:
   starlane inject -f deploy.yaml --image registry.example/starlane:1.0 | kubectl apply -f -
-  kubectl get deployment web -o yaml | starlane inject -f - | kubectl apply -f -`
+  kubectl get deployment web -o yaml | starlane inject -f - | kubectl apply -f -
+  kubectl -n shop patch deployment web -p "$(starlane inject --patch deployment -n shop --image registry.example/starlane:1.0)"`
 
 async function inject(io: Io, options: Options): Promise<number> {
-  const { file } = options
+  const { file, patch } = options
+  if (patch !== undefined) return printPatch(io, patch, options)
+  if (file === undefined) throw new MeshError('USAGE', 'give manifests with -f FILE, or --patch KIND')
+  return injectFile(io, file, options)
+}
+
+/** A strategic merge patch: its lists are merged by name. */
+async function printPatch(io: Io, asked: string, { image, namespace }: Options): Promise<number> {
+  const kind = Object.keys(templatePaths).find(known => known.toLowerCase() === asked.toLowerCase())
+  const path = kind === undefined ? undefined : templatePaths[kind]
+  if (!path || kind === 'Pod') {
+    const known = Object.keys(templatePaths).filter(each => each !== 'Pod')
+    throw new MeshError(
+      'USAGE',
+      `--patch ${asked} is not one of ${known.join(', ')}; the containers of a Pod cannot change`,
+    )
+  }
+  const { metadata, spec } = (await readSidecar()).spec.template
+  const { securityContext, dnsPolicy, volumes } = spec
+  const template = {
+    metadata: { labels: metadata.labels },
+    spec: {
+      securityContext: { sysctls: securityContext.sysctls },
+      dnsPolicy,
+      dnsConfig: dnsConfigIn(spec, namespace),
+      initContainers: [containerOf(spec, image)],
+      volumes: [...volumes, tokenVolume],
+    },
+  }
+  const whole = path.reduceRight<object>((inner, step) => ({ [step]: inner }), template)
+  io.stdout.write(`${JSON.stringify(whole)}\n`)
+  const binding = `starlane-sidecar-${namespace}-ACCOUNT --clusterrole=starlane-read --serviceaccount=${namespace}:ACCOUNT`
+  io.stderr.write(`Its ServiceAccount may read what Starlane reads by: kubectl create clusterrolebinding ${binding}\n`)
+  return 0
+}
+
+async function readSidecar(): Promise<Sidecar> {
+  return parse(await readFile(packagePath('deploy/overlays/sidecar/sidecar.yaml'), 'utf8'))
+}
+
+function dnsConfigIn({ dnsConfig }: Sidecar['spec']['template']['spec'], namespace: string): object {
+  return {
+    ...dnsConfig,
+    searches: dnsConfig.searches.map(each => each.replace(/^starlane\.svc\./, `${namespace}.svc.`)),
+  }
+}
+
+function containerOf({ initContainers: [container] }: Sidecar['spec']['template']['spec'], image: string): Named {
+  return { ...container, image, volumeMounts: [...container.volumeMounts, tokenMount] } as Named
+}
+
+async function injectFile(io: Io, file: string, options: Options): Promise<number> {
   const given = parseAllDocuments(file === '-' ? await textOf(process.stdin) : await readInput(file))
   const documents = [...given].filter(({ contents }) => contents !== null)
   for (const { errors } of documents) {
     if (errors[0]) throw new MeshError('USAGE', `${file} is not YAML: ${errors[0].message}`)
   }
-  const sidecar = parse(await readFile(packagePath('deploy/overlays/sidecar/sidecar.yaml'), 'utf8')) as Sidecar
+  const sidecar = await readSidecar()
   const bindings = new Map<string, Manifest>()
   for (const document of documents) {
     for (const object of objectsIn(document)) {
@@ -130,18 +191,15 @@ function injectInto(
   const set = (at: readonly string[], value: unknown) => object.setIn(at, document.createNode(value))
   for (const [label, value] of Object.entries(metadata.labels)) set([...path, 'metadata', 'labels', label], value)
   set([...pod, 'dnsPolicy'], spec.dnsPolicy)
-  const searches = spec.dnsConfig.searches.map(each => each.replace(/^starlane\.svc\./, `${namespace}.svc.`))
-  set([...pod, 'dnsConfig'], { ...spec.dnsConfig, searches })
+  set([...pod, 'dnsConfig'], dnsConfigIn(spec, namespace))
   const put = (at: readonly string[], items: readonly Named[], isFirst = false) => {
     const kept = ((object.getIn(at) as YAMLSeq | undefined)?.toJSON() ?? []) as Named[]
     const others = kept.filter(({ name }) => !items.some(item => item.name === name))
     set(at, isFirst ? [...items, ...others] : [...others, ...items])
   }
-  const [container] = spec.initContainers
-  const own = { ...container, image, volumeMounts: [...container.volumeMounts, tokenMount] }
   put([...pod, 'securityContext', 'sysctls'], spec.securityContext.sysctls)
   // First, so that the other init containers have its DNS.
-  put([...pod, 'initContainers'], [own], true)
+  put([...pod, 'initContainers'], [containerOf(spec, image)], true)
   put([...pod, 'volumes'], [...spec.volumes, tokenVolume])
   return bindingOf(namespace, String(object.getIn([...pod, 'serviceAccountName']) ?? 'default'))
 }

@@ -121,7 +121,7 @@ export function withLocal(text: string, name: string, id: number): string {
 export function withRemote(text: string, name: string, id: number): string {
   const document = parseDocument(text)
   const clusters = clusterList(document)
-  const source = { kubernetes: { kubeconfig: kubeconfigPath(name) } }
+  const source = { kubernetes: { kubeconfig: kubeconfigPath(name), renew: 'secret' } }
   const known = entry(clusters, name)
   if (!known) {
     clusters.add(document.createNode({ name, id, source }))

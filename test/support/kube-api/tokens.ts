@@ -1,5 +1,5 @@
 /** Tokens of ServiceAccounts: issued by TokenRequest, bound to the account, with the rights that RBAC objects give it. */
-import { createHmac } from 'node:crypto'
+import { createHmac, randomUUID } from 'node:crypto'
 import type { Rule, User } from './authorize.ts'
 import type { Target } from './http/request.ts'
 import { StatusError } from './http/status-error.ts'
@@ -22,7 +22,8 @@ export function issueToken(api: Objects, { namespace = 'default', name = '' }: T
     throw new StatusError(422, 'Invalid', 'spec.expirationSeconds: may not specify less than 10 minutes')
   const iat = Math.floor(Date.now() / 1000)
   const claims = {
-    ...{ iat, exp: iat + seconds, iss: 'test', sub: `system:serviceaccount:${namespace}:${name}` },
+    // No two tokens are the same, as with kube-apiserver.
+    ...{ iat, exp: iat + seconds, iss: 'test', jti: randomUUID(), sub: `system:serviceaccount:${namespace}:${name}` },
     'kubernetes.io': { namespace, serviceaccount: { name, uid: account.metadata.uid } },
   }
   const content = `${encode({ alg: 'HS256' })}.${encode(claims)}`

@@ -6,6 +6,7 @@ import { join } from 'node:path'
 import t, { type Test } from 'tap'
 import { parseAllDocuments } from 'yaml'
 import type { KubeObject } from '../../../support/kube-api/types.ts'
+import { needsKubectl } from '../../../support/kubectl.ts'
 import { runLine } from '../stage.ts'
 
 const input = `# ours
@@ -80,6 +81,30 @@ t.test('standard input, lists and other kinds', async t => {
   t.match(all?.items[1].spec.jobTemplate.spec.template.spec.initContainers, [{ name: 'starlane' }])
   t.match(binding?.subjects, [{ name: 'default', namespace: 'jobs' }])
   t.same(more, [], 'one binding for one account')
+})
+
+t.test('as a patch: kubectl gives the same Pods, and the application keeps what it has', needsKubectl, async t => {
+  const image = ['--image', 'registry.example/starlane:1.0']
+  const file = fileWith(t, input.split('---\n')[1] ?? '')
+  const patch = await runLine(['inject', '--patch', 'deployment', '-n', 'shop', ...image])
+  t.match(patch, {
+    code: 0,
+    err: /create clusterrolebinding starlane-sidecar-shop-ACCOUNT --clusterrole=starlane-read/,
+  })
+  const argv = ['patch', '--local', '-f', file, '-p', patch.out, '-o', 'json']
+  const { stdout, stderr } = spawnSync('kubectl', argv, { encoding: 'utf8' })
+  const patched = JSON.parse(stdout || `{"error":${JSON.stringify(stderr)}}`)
+  const [injected] = objectsOf((await runLine(['inject', '-f', file, ...image])).out)
+  const { metadata, spec } = patched.spec.template
+  t.same(metadata.labels, injected?.spec.template.metadata.labels)
+  const byName = (list: { name: string }[]) => [...list].sort((a, b) => (a.name < b.name ? -1 : 1))
+  for (const key of ['initContainers', 'volumes'])
+    t.same(byName(spec[key]), byName(injected?.spec.template.spec[key]), key)
+  t.same(spec.securityContext, injected?.spec.template.spec.securityContext)
+  t.same(spec.dnsConfig, injected?.spec.template.spec.dnsConfig)
+  t.equal(spec.serviceAccountName, 'web')
+  t.match(await runLine(['inject', '--patch', 'pod']), { code: 2, err: /containers of a Pod cannot change/ })
+  t.match(await runLine(['inject']), { code: 2, err: /-f FILE, or --patch KIND/ })
 })
 
 t.test('what cannot have a sidecar is refused', async t => {

@@ -48,7 +48,7 @@ t.test('three commands join two clusters', needsKustomize, async t => {
   t.match(daemonSet?.spec.template.spec.volumes, [{}, { name: 'config', configMap: { name: 'starlane' } }, {}])
 
   const planned = await mesh(`connect ${both} --dry-run`)
-  t.match(kinds(planned.out), ['ServiceAccount', 'ClusterRoleBinding', 'Secret', 'ConfigMap'])
+  t.same(kinds(planned.out), ['ServiceAccount', 'ClusterRoleBinding', 'Role', 'RoleBinding', 'Secret', 'ConfigMap'])
   t.notOk(one.get('Secret', 'starlane-clusters', 'starlane'), 'a dry run changes nothing')
   const connected = await mesh(`connect ${both}`)
   t.match(connected, { code: 0, err: /address of this machine.*--server kind-1=URL/ })
@@ -72,6 +72,7 @@ t.test('three commands join two clusters', needsKustomize, async t => {
   t.ok(claims.exp - claims.iat >= 86_400, 'a day or more')
   t.equal(claims.sub, 'system:serviceaccount:starlane:starlane-peer-kind-1')
   t.equal(await ask(two, token, '/api/v1/services'), 200, 'it may read')
+  t.match(configOf(one).clusters[1]?.source, { kubernetes: { renew: 'secret' } }, 'renewed by the process')
   t.equal(await ask(two, token, '/api/v1/secrets'), 403, 'no Secrets')
   t.equal(await ask(two, token, '/api/v1/namespaces/default/services', 'POST'), 403, 'and write nothing')
 

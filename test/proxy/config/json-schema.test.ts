@@ -1,0 +1,132 @@
+/** The JSON Schema for editors: it takes what the loader takes, and refuses what it refuses, as far as a schema can. */
+import { globSync, readFileSync } from 'node:fs'
+import t from 'tap'
+import { parse } from 'yaml'
+import { deprecations } from '../../../proxy/config/deprecations.ts'
+import { deprecated, duration, integer, list, record, table } from '../../../proxy/config/fields.ts'
+import { renderJsonSchema } from '../../../proxy/config/json-schema.ts'
+import { parseConfig } from '../../../proxy/config/load.ts'
+
+const file = 'conf/starlane.schema.json'
+const schema = JSON.parse(renderJsonSchema())
+
+t.test('the file is what scripts/reference.ts writes', async t => {
+  t.equal(readFileSync(file, 'utf8'), renderJsonSchema())
+})
+
+t.test('every configuration of conf/ and deploy/ fits', async t => {
+  for (const path of globSync([
+    'conf/*.yaml',
+    'conf/examples/*.yaml',
+    'conf/demo/*.yaml',
+    'deploy/overlays/*/starlane.yaml',
+  ]))
+    t.same(faults(schema, parse(readFileSync(path, 'utf8'))), [], path)
+  const all = readFileSync('conf/starlane.yaml', 'utf8').replace(/^( *)#(?=proxy|dns|health| {2}\w)/gm, '$1')
+  t.same(faults(schema, parse(all, { uniqueKeys: false })), [], 'with options switched on')
+  t.match(readFileSync('conf/starlane.yaml', 'utf8'), /^# yaml-language-server: \$schema=starlane\.schema\.json\n/)
+})
+
+t.test('values of every kind, and an editor underlines what the loader refuses', async t => {
+  const base = 'cluster: a\nclusters: [{ name: a, id: 1, source: { manifests: . } }]\n'
+  for (const good of [
+    'proxy: { vips: clusterIP }',
+    // biome-ignore lint/suspicious/noTemplateCurlyInString: a variable of the configuration
+    'proxy: { vips: { cidr: 127.96.0.0/16 }, idle: { tcp: 1h30m }, dial: { attempts: "${ATTEMPTS:-3}" } }',
+    'stale: { after: 0, drop: never }',
+    'dns: { upstream: 10.96.0.10 }',
+    'plugins: [{ use: affinity }]',
+    'publish: { endpoints: ["https://a:2379"], tenants: { blue: ["blue/*"] } }',
+  ]) {
+    const text = `${base}${good}`
+    t.doesNotThrow(() => parseConfig(text, 'a.yaml', {}), good)
+    t.same(faults(schema, parse(text)), [], good)
+  }
+  for (const bad of [
+    'proxy: { vips: pods }',
+    'proxy: { engine: fast }',
+    'proxy: { dial: { attempts: 99 } }',
+    'proxy: { dial: { timeout: 5 } }',
+    'proxy: { dail: {} }',
+    'stale: { after: soon }',
+    'admin: nothing',
+    'clustersss: []',
+  ]) {
+    const text = `${base}${bad}`
+    t.throws(() => parseConfig(text, 'a.yaml', {}), bad)
+    t.not(faults(schema, parse(text)).length, 0, bad)
+  }
+})
+
+t.test('a file of a newer version is refused with the remedy', async t => {
+  const text = 'version: 2\ncluster: a\nclusters: [{ name: a, id: 1, source: { manifests: . } }]\n'
+  t.throws(() => parseConfig(text, 'a.yaml', {}), /a\.yaml:1 .*version.*2 is newer than 1.*upgrade it/s)
+  t.equal(parseConfig(text.replace('2', '1'), 'a.yaml', {}).config.version, 1)
+})
+
+t.test('deprecated fields work, and are named with their place and what to write', async t => {
+  const fields = {
+    wait: deprecated(duration('The time to wait.'), 'write timeout; it is removed in 2.0'),
+    lists: list(
+      'Rows.',
+      table('A row.', { old: deprecated(integer('A number.', { min: 1, max: 9 }), 'leave it out') }),
+      [],
+    ),
+    named: record(
+      'By name.',
+      table('A row.', { old: deprecated(integer('A number.', { min: 1, max: 9 }), 'leave it out') }),
+      {},
+    ),
+  }
+  t.equal(
+    fields.wait.parse('5s', [], () => {}),
+    5000,
+  )
+  const found = [...deprecations(fields, { wait: '5s', lists: [{}, { old: 1 }], named: { x: { old: 2 } } })]
+  t.same(found, [
+    { path: ['wait'], message: 'is deprecated: write timeout; it is removed in 2.0' },
+    { path: ['lists', 1, 'old'], message: 'is deprecated: leave it out' },
+    { path: ['named', 'x', 'old'], message: 'is deprecated: leave it out' },
+  ])
+  t.same([...deprecations(fields, { lists: [{}] })], [])
+})
+
+interface Schema {
+  readonly [key: string]: unknown
+}
+
+/** The part of JSON Schema that the file uses; paths of what does not fit. */
+function faults(rule: Schema, value: unknown, path = '$'): string[] {
+  const { type, enum: values, pattern, minimum, maximum, anyOf, required = [], properties = {}, items } = rule
+  const fault = (is: boolean) => (is ? [path] : [])
+  const alternatives = anyOf as Schema[] | undefined
+  const isTable = typeof value === 'object' && value !== null && !Array.isArray(value)
+  return [
+    ...fault(type !== undefined && ![type].flat().includes(typeOf(value))),
+    ...fault(values !== undefined && !(values as unknown[]).includes(value)),
+    ...fault('const' in rule && rule.const !== value),
+    ...fault(typeof value === 'string' && pattern !== undefined && !new RegExp(pattern as string).test(value)),
+    ...fault(typeof value === 'number' && minimum !== undefined && value < (minimum as number)),
+    ...fault(typeof value === 'number' && maximum !== undefined && value > (maximum as number)),
+    ...fault(alternatives?.every(each => faults(each, value).length > 0) ?? false),
+    ...(Array.isArray(value) && items
+      ? value.flatMap((each, i) => faults(items as Schema, each, `${path}[${i}]`))
+      : []),
+    ...(isTable ? (required as string[]).flatMap(key => (key in value ? [] : [`${path}.${key}`])) : []),
+    ...(isTable
+      ? Object.entries(value).flatMap(([key, each]) => {
+          const known = (properties as Record<string, Schema>)[key]
+          const other = rule.additionalProperties
+          if (known) return faults(known, each, `${path}.${key}`)
+          if (other === false) return [`${path}.${key}`]
+          return typeof other === 'object' ? faults(other as Schema, each, `${path}.${key}`) : []
+        })
+      : []),
+  ]
+}
+
+function typeOf(value: unknown): string {
+  if (value === null) return 'null'
+  if (Array.isArray(value)) return 'array'
+  return Number.isInteger(value) ? 'integer' : typeof value
+}
