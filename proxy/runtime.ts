@@ -58,6 +58,7 @@ import {
   locationOf,
   offloadOptions,
   queryFilter,
+  vipOptions,
 } from './runtime/options.ts'
 import { machineAddresses, ownSockets } from './runtime/own-sockets.ts'
 import { L4Proxy } from './runtime/proxy.ts'
@@ -221,7 +222,7 @@ class Starlane implements Runtime {
       clusters: this.#clusters,
       staleAfterMs: config.stale.after,
       dropAfterMs: config.stale.drop,
-      ...(vips === 'clusterIP' ? {} : { vips: vips.cidr }),
+      ...vipOptions(vips),
       services,
       ...(serviceProxyName === '*' ? {} : { proxyName: serviceProxyName }),
       ...(node === undefined ? {} : { node }),

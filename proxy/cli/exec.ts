@@ -6,13 +6,14 @@ import { join } from 'node:path'
 import { Command, Option } from 'commander'
 import { MeshError } from '../model/error.ts'
 import { type AdminOptions, addAdminOptions, connectAdmin } from './admin-client.ts'
+import { serviceEnvironment } from './exec/environment.ts'
 import { privateMounts } from './exec/mounts.ts'
 import { type Asked, type Names, namesByDns, namesByHosts } from './exec/names.ts'
 import type { Io } from './terminal/io.ts'
 
 interface Options extends AdminOptions {
   readonly namespace: string
-  readonly names?: 'dns' | 'hosts'
+  readonly names?: 'dns' | 'hosts' | 'env'
 }
 
 export function execCommand(io: Io, end: (code: number) => void): Command {
@@ -24,10 +25,10 @@ export function execCommand(io: Io, end: (code: number) => void): Command {
     .argument('<command...>', 'the command and its arguments')
     .option('-n, --namespace <namespace>', 'the namespace of bare names', 'default')
     .addOption(
-      new Option('--names <way>', 'how names are resolved (default: dns where possible, else hosts)').choices([
-        'dns',
-        'hosts',
-      ]),
+      new Option(
+        '--names <way>',
+        'how services are found (default: dns where possible, else hosts; env where there are no namespaces)',
+      ).choices(['dns', 'hosts', 'env']),
     )
   return addAdminOptions(command)
     .passThroughOptions()
@@ -42,12 +43,16 @@ The command runs in its own mount namespace, with other files in /etc:
          root, or a net.ipv4.ip_unprivileged_port_start of 53 or less.
   hosts  hosts lists every service and is kept up to date. It needs no privileges. Programs that send DNS
          queries themselves (dig, host) do not read it; point them at the responder.
-The exit code is that of the command, and signals are passed on to it. Linux only.
+  env    nothing in /etc changes, and no namespace is needed: for macOS. In all ways the command has the variables of a
+         Pod: REBEL_BASE_SERVICE_HOST, REBEL_BASE_SERVICE_PORT and REBEL_BASE_SERVICE_PORT_HTTP of each service of
+         its namespace. With proxy.vips: { address, ports } they are what says the port.
+The exit code is that of the command, and signals are passed on to it. dns and hosts need Linux.
 
 Examples:
   starlane exec -- curl -s rebel-base
   starlane exec --namespace shop -- psql -h database
   starlane exec -- sh -c 'for i in 1 2 3; do curl -s rebel-base; done'
+  starlane exec --names env -- sh -c 'curl -s $REBEL_BASE_SERVICE_HOST:$REBEL_BASE_SERVICE_PORT'
   starlane exec -- bash                    a shell in which names resolve`
 
 async function exec(io: Io, command: readonly string[], options: Options): Promise<number> {
@@ -55,11 +60,15 @@ async function exec(io: Io, command: readonly string[], options: Options): Promi
   const folder = mkdtempSync(join(tmpdir(), 'starlane-exec-'))
   let names: Names | undefined
   try {
+    const environment = serviceEnvironment(await admin.services(), options.namespace)
+    const [program = '', ...args] = command
+    if (options.names === 'env' || (options.names === undefined && process.platform !== 'linux'))
+      return await child(io, [program, ...args], environment)
     const asked: Asked = { dns: (await admin.status()).dns, namespace: options.namespace, folder }
     if (options.names !== 'hosts' && asked.dns.listening) names = await namesByDns(asked)
     if (!names && options.names === 'dns') throw noPort(asked)
     names ??= await namesByHosts(asked, admin, io)
-    return await child(io, privateMounts(names.covers)(command))
+    return await child(io, privateMounts(names.covers)(command), environment)
   } finally {
     names?.close()
     rmSync(folder, { recursive: true, force: true })
@@ -82,8 +91,12 @@ function noPort({ dns }: Asked): MeshError {
 
 const forwardedSignals = ['SIGTERM', 'SIGHUP', 'SIGINT', 'SIGQUIT', 'SIGUSR1', 'SIGUSR2', 'SIGWINCH'] as const
 
-function child(io: Io, [file, ...args]: [string, ...string[]]): Promise<number> {
-  const running = spawn(file, args, { stdio: 'inherit' })
+function child(
+  io: Io,
+  [file, ...args]: [string, ...string[]],
+  environment: Readonly<Record<string, string>>,
+): Promise<number> {
+  const running = spawn(file, args, { stdio: 'inherit', env: { ...process.env, ...environment } })
   // The terminal sends Ctrl-C to the whole foreground process group, the command included; do not send it twice.
   const fromTerminal = (signal: string) => Boolean(io.stderr.isTTY) && signal !== 'SIGTERM' && signal !== 'SIGHUP'
   const pass = (signal: NodeJS.Signals) => {
@@ -91,7 +104,7 @@ function child(io: Io, [file, ...args]: [string, ...string[]]): Promise<number> 
   }
   for (const signal of forwardedSignals) io.process.on(signal, pass)
   return new Promise<number>((resolve, reject) => {
-    running.once('error', reject)
+    running.once('error', error => reject(new MeshError('USAGE', `${file} cannot be started: ${error.message}`)))
     running.once('exit', (code, signal) => resolve(code ?? 128 + constants.signals[signal ?? 'SIGKILL']))
   }).finally(() => {
     for (const signal of forwardedSignals) io.process.off(signal, pass)

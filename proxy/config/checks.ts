@@ -173,6 +173,12 @@ function* listeners(dns: Config['dns'], admin: Config['admin']): Iterable<Diagno
 
 function* virtualAddresses({ vips, anyip, offload }: Config['proxy'], used: readonly string[]): Iterable<Diagnostic> {
   if (vips === 'clusterIP') return
+  if ('address' in vips) {
+    const own = [...(anyip ? ['anyip'] : []), ...(offload === 'none' ? [] : ['offload'])]
+    const message = 'is for ClusterIPs and virtual addresses; leave it out with vips: { address, ports }'
+    for (const field of own) yield fault('CONF_FIELD', ['proxy', field], message)
+    return
+  }
   const path = ['proxy', 'vips', 'cidr']
   const { cidr } = vips
   const taken = used.find(address => cidr.contains(address))

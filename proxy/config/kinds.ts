@@ -220,3 +220,20 @@ export function present(help: string): Field<true> {
       : bad(`${shown(value)} is not valid here; write true, or leave the key out`),
   )
 }
+
+/** `30000-39999`. */
+export function portRange(help: string, fallback: string): Field<{ readonly min: number; readonly max: number }> {
+  return field('port range', help, fallback, value => {
+    const [, from, to] = /^(\d{1,5})-(\d{1,5})$/.exec(scalar(value)) ?? []
+    const [min, max] = [Number(from), Number(to)]
+    if (min >= 1 && min <= max && max <= 65_535) return { min, max }
+    return bad(`${shown(value)} is not a range of ports; write 30000-39999`)
+  })
+}
+
+/** One IP address. */
+export function address(help: string): Field<string> {
+  return field('address', help, undefined, value => {
+    return canonicalAddress(scalar(value)) ?? bad(`${shown(value)} is not an IP address; write 127.0.0.1`)
+  })
+}

@@ -23,6 +23,7 @@ import {
   text,
 } from './fields.ts'
 import {
+  address,
   boundAddress,
   clusterName,
   durationOrNever,
@@ -31,6 +32,7 @@ import {
   pathOrNone,
   pluginName,
   pluginUse,
+  portRange,
   present,
   type Resolve,
   raw,
@@ -314,11 +316,18 @@ const proxyFields = {
     'auto',
   ),
   vips: wordOr(
-    'The addresses that clients connect to: the ClusterIPs of the local Services, or addresses from a range of your own.',
+    'The addresses that clients connect to: the ClusterIPs of the local Services, addresses from a range of your own, or ports of one address.',
     'clusterIP',
     {
       cidr: cidr(
         'The range, such as 127.96.0.0/16, which needs no privileges on Linux. Services that only other clusters export get at most three quarters of it, one cluster half.',
+      ),
+    },
+    {
+      address: address('One address for all: every frontend has a port of it. For macOS, which has 127.0.0.1 alone.'),
+      ports: portRange(
+        'The ports for frontends whose own port is below 1024 or taken; services that only other clusters export get theirs here, of at most three quarters.',
+        '30000-39999',
       ),
     },
   ),

@@ -1,21 +1,22 @@
 /** Fields whose value has one of several shapes. */
 import { type Field, type Fields, type Options, parseFields, shown, unknownKey } from './fields.ts'
 
-/** Either one word or a mapping. */
-export function wordOr<const W extends string, F extends Fields>(
+/** Either one word or a mapping of one of several shapes. */
+export function wordOr<const W extends string, const S extends readonly Fields[]>(
   help: string,
   word: W,
-  fields: F,
-): Field<W | Options<F>> {
-  const keys = Object.keys(fields).join(', ')
+  ...shapes: S
+): Field<W | Options<S[number]>> {
+  const keys = shapes.flatMap(fields => Object.keys(fields)).join(', ')
+  const mapping = oneShape('', ...shapes)
   return {
     type: `${word} | mapping`,
     help,
     fallback: word,
-    tables: [fields],
+    tables: shapes,
     parse: (value, path, report) => {
       if (value === word) return word
-      if (typeof value === 'object' && value !== null) return parseFields(fields, value, path, report)
+      if (typeof value === 'object' && value !== null) return mapping.parse(value, path, report)
       report({ path, message: `${shown(value)} is neither ${word} nor a mapping with ${keys}` })
       return undefined
     },

@@ -45,6 +45,8 @@ export interface MergeContext {
   readonly clusterset?: Clusterset | undefined
   /** The addresses that clients dial: the ClusterIPs of the local service, or its virtual address. */
   readonly frontendIps: readonly FrontendIp[]
+  /** The ports that frontends listen on instead of those that are declared; undefined where none is left. */
+  readonly portsFor?: (declared: readonly ServicePort[], backends: Backends) => readonly (number | undefined)[]
   /** The node that Starlane runs on, if known: for `internalTrafficPolicy: Local`. */
   readonly node: string | undefined
   /** Wall-clock milliseconds. */
@@ -243,12 +245,16 @@ function frontendsOf(
   local: ClusterService,
   backends: Backends,
   { global, clusterWeights }: Settings,
-  { frontendIps, node, clusterset }: MergeContext,
+  { frontendIps, node, clusterset, portsFor }: MergeContext,
 ): Frontend[] {
   const candidates = nodeLocal(local, backends, node)
   const ports = global && (local.exported || local.imported) ? portsWith(local, clusterset) : local.ports
+  // Addresses that are the Service's own keep its ports.
+  const listened = frontendIps.some(({ family }) => family === undefined) ? portsFor?.(ports, backends) : undefined
   return frontendIps.flatMap(({ ip, family }) =>
-    ports.map(({ name, port, protocol }) => {
+    ports.flatMap(({ name, port: declared, protocol }, i) => {
+      const port = listened ? listened[i] : declared
+      if (port === undefined) return []
       const offered = balanced(matching({ name, protocol, family }, candidates), clusterWeights)
       const fresh = offered.some(({ demoted }) => demoted) ? offered.filter(({ demoted }) => !demoted) : undefined
       return Object.freeze({
@@ -258,6 +264,7 @@ function frontendsOf(
         port,
         protocol,
         name,
+        ...(port !== declared && { declared }),
         backends: offered,
         ...(fresh && { fresh: Object.freeze(fresh) }),
       })

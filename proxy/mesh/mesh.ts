@@ -24,8 +24,9 @@ import { BackendIndex } from './backend-index.ts'
 import { ClusterState } from './cluster-state.ts'
 import { ClustersetResolver } from './clusterset.ts'
 import { FrontendOwners } from './frontend-owners.ts'
-import { type FrontendIp, type MemberService, merge, sameService } from './merge.ts'
+import { type FrontendIp, type MemberService, type MergeContext, merge, sameService } from './merge.ts'
 import { PodAddresses } from './pod-addresses.ts'
+import { PortAllocator, type PortPlace } from './port-allocator.ts'
 import { VipAllocator } from './vip-allocator.ts'
 
 export interface MeshOptions {
@@ -37,6 +38,8 @@ export interface MeshOptions {
   readonly dropAfterMs?: number
   /** Frontends get addresses from this range instead of their ClusterIPs. */
   readonly vips?: Cidr
+  /** Frontends get ports of one address instead. */
+  readonly ports?: PortPlace
   /** Which services are proxied, and so get a virtual address. */
   readonly services: 'global' | 'all'
   /** A local Service that is left to a proxy of another name gets no frontends; undefined: all get them. */
@@ -76,6 +79,7 @@ export class Mesh {
   #ownNode: Node | undefined
   #clusterset = new ClustersetResolver()
   #vips: VipAllocator | undefined
+  #ports: PortAllocator | undefined
   /** Services that have lost their virtual address to the one that is being rebuilt. */
   #evictions: ServiceChange[] = []
 
@@ -93,6 +97,7 @@ export class Mesh {
     if (!local) throw new TypeError('one of the clusters must be the local one')
     this.#options = options
     this.#changedAt = options.clock.wall()
+    this.#ports = options.ports ? new PortAllocator(options.ports) : undefined
     this.#vips = options.vips ? new VipAllocator(options.vips) : undefined
     this.#local = this.#newState(local)
     this.#states = [this.#local, ...options.clusters.filter(cluster => !cluster.local).map(c => this.#newState(c))]
@@ -217,6 +222,7 @@ export class Mesh {
       })),
       ...this.#foreignPorts.values(),
       ...(this.#vips?.problems() ?? []),
+      ...(this.#ports?.problems() ?? []),
     ]
   }
 
@@ -330,6 +336,7 @@ export class Mesh {
         local && !(local.imported && members.length === 1) ? this.#frontendIps(key, local, settings, clusterset) : [],
       node: this.#options.node,
       now: this.#options.clock.wall(),
+      ...this.#portsOf(key, local),
     })
     const ports = foreignPorts(key, local, members)
     if (ports) this.#foreignPorts.set(key, ports)
@@ -428,6 +435,7 @@ export class Mesh {
     }
     const proxied = this.#options.services === 'all' || settings.global
     const wanted = local.clusterIPs.length > 0 || (clusterset?.headless === false && local.derived === undefined)
+    if (this.#ports && proxied && wanted) return [{ ip: this.#ports.place.address, family: undefined }]
     if (!this.#vips || !proxied || !wanted) {
       this.#releaseVip(key)
       return local.clusterIPs.map(ip => ({ ip, family: familyOf(ip) }))
@@ -442,8 +450,22 @@ export class Mesh {
     return vip ? [{ ip: vip.address, family: undefined }] : []
   }
 
+  /** The ports of the one address, if frontends have them. */
+  #portsOf(key: ServiceKey, local: ClusterService | undefined): Pick<MergeContext, 'portsFor'> {
+    const ports = this.#ports
+    if (!ports) return {}
+    const { address } = ports.place
+    return {
+      portsFor: (declared, backends) =>
+        ports.allocate(key, declared, {
+          isRemote: local?.imported === true,
+          isBackend: port => backends.some(backend => backend.address === address && backend.port === port),
+        }),
+    }
+  }
+
   #releaseVip(key: ServiceKey): void {
-    const next = this.#vips?.release(key)
+    const next = this.#vips?.release(key) ?? this.#ports?.release(key)
     if (next !== undefined) this.#mark([next])
   }
 

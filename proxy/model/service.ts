@@ -178,6 +178,8 @@ export interface Frontend {
   readonly port: number
   readonly protocol: Protocol
   readonly name: string
+  /** The port of the Service, where another one is listened on (`proxy.vips.ports`). */
+  readonly declared?: number
   /**
    * The backends that the chain starts from: all whose protocol, family and port name match, except those in maintenance.
    * It includes down and terminating ones, since affinity counts them; `select` removes them at the end. The array is the same
@@ -186,6 +188,15 @@ export interface Frontend {
   readonly backends: Backends
   /** Those that are not demoted; absent while none is, which is the rule. */
   readonly fresh?: Backends
+}
+
+/** Ports of a service as clients must dial them: those that are listened on. */
+export function dialledPorts(frontends: readonly Frontend[], ports: readonly ServicePort[]): readonly ServicePort[] {
+  if (frontends.every(({ declared }) => declared === undefined)) return ports
+  return ports.map(port => {
+    const frontend = frontends.find(each => each.declared === port.port && each.protocol === port.protocol)
+    return frontend ? { ...port, port: frontend.port } : port
+  })
 }
 
 /** The service in the clusterset: the merged exports of all clusters. */

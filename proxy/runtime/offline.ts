@@ -15,7 +15,7 @@ import { systemClock } from '../model/time/clock.ts'
 import { createManifestsSource } from '../sources/manifests/manifests-source.ts'
 import { WorkloadStore } from '../workloads/store.ts'
 import { rightsOf } from './cluster-sources.ts'
-import { clustersOf } from './options.ts'
+import { clustersOf, vipOptions } from './options.ts'
 import { machineAddresses, ownSockets } from './own-sockets.ts'
 import { bothSinks } from './sinks.ts'
 
@@ -51,7 +51,7 @@ export async function readOffline({ config, file, placeOf }: Loaded): Promise<Of
   const mesh = new Mesh({
     clusters,
     staleAfterMs: 0,
-    ...(vips === 'clusterIP' ? {} : { vips: vips.cidr }),
+    ...vipOptions(vips),
     services,
     onMerged: change => admission.follow(change),
     health: () => 'unknown',

@@ -4,6 +4,7 @@ import type { ClusterConfig, Config, EtcdConfig } from '../config/schema.ts'
 import type { EngineOptions } from '../dataplane/engine.ts'
 import type { DnsOptions, QueryFilter } from '../dns/options.ts'
 import type { HealthOptions } from '../health/options.ts'
+import type { MeshOptions } from '../mesh/mesh.ts'
 import { type Cluster, viewsOf } from '../model/cluster.ts'
 import { descriptorShares } from '../model/limits/descriptors.ts'
 import type { Location, Node } from '../model/location.ts'
@@ -132,4 +133,10 @@ export function queryFilter({ dns: { queryLog } }: Pick<Config, 'dns'>): QueryFi
   if (!queryLog) return undefined
   const { clients, names } = queryLog
   return { ...(clients ? { clients } : {}), ...(names ? { names } : {}) }
+}
+
+/** Where frontends get their addresses and ports; those of the Services without it. */
+export function vipOptions(vips: Config['proxy']['vips']): Pick<MeshOptions, 'vips' | 'ports'> {
+  if (vips === 'clusterIP') return {}
+  return 'cidr' in vips ? { vips: vips.cidr } : { ports: vips }
 }

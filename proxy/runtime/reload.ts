@@ -67,7 +67,7 @@ function dnsText(config: Config): string {
 }
 
 function vipsText({ proxy: { vips } }: Config): string {
-  return vips === 'clusterIP' ? vips : vips.cidr.text
+  return vips === 'clusterIP' ? vips : 'cidr' in vips ? vips.cidr.text : JSON.stringify(vips)
 }
 
 /** The choice for the clusters that both configurations have. */

@@ -11,7 +11,7 @@
  */
 import { canonicalAddress } from '../../model/address.ts'
 import type { Backend } from '../../model/backend.ts'
-import type { GlobalService } from '../../model/service.ts'
+import { dialledPorts, type GlobalService } from '../../model/service.ts'
 import { addressRecord, isHostName } from '../message/record.ts'
 import { types } from '../message/wire.ts'
 import type { PodsMode } from '../options.ts'
@@ -161,7 +161,13 @@ function virtual(
   below: readonly string[],
 ): Lookup {
   if (zone.hideEmpty && !service.backends.some(backend => backend.state === 'active')) return nxdomain
-  const found = virtualRecords(asked, addressesOf(service), service.local?.ports ?? [], origin, below)
+  const found = virtualRecords(
+    asked,
+    addressesOf(service),
+    dialledPorts(service.frontends, service.local?.ports ?? []),
+    origin,
+    below,
+  )
   return found ?? hostRecords(asked, view.endpoints(service), below, ({ ports }) => ports.map(({ port }) => port))
 }
 

@@ -12,7 +12,7 @@
  * itself, only what Starlane knows is used. `cluster.svc.ns.svc` never has records: the KEP reserves it,
  * so that no client selects a cluster by name.
  */
-import type { GlobalService, ServicePort } from '../../model/service.ts'
+import { dialledPorts, type GlobalService, type ServicePort } from '../../model/service.ts'
 import { apex, hostRecords, nameServer, portsOf, version } from './cluster.ts'
 import { type Lookup, nodata, nxdomain, type ZoneQuestion } from './lookup.ts'
 import { addressesOf, eachNamed, endpointLabel, headlessRecords, virtualRecords } from './service-records.ts'
@@ -66,7 +66,7 @@ function virtualAddress(
   ports: readonly ServicePort[],
 ): VirtualAddress {
   const found = importOf(service)
-  const own = { addresses: addressesOf(addressed), ports }
+  const own = { addresses: addressesOf(addressed), ports: dialledPorts(addressed.frontends, ports) }
   if (!found || addressed !== service) return own
   const isServedHere = service.local?.imported === true && service.frontends.length > 0
   if (found.ips.length > 0 && !isServedHere) return { addresses: found.ips, ports: found.ports }

@@ -220,11 +220,10 @@ t.test('every kind of source, and no mixture of them', async t => {
 t.test('values that have more than one form', async t => {
   t.match(config(`${clusters}proxy: { vips: { cidr: 127.96.0.0/16 } }`).proxy.vips, { cidr: { text: '127.96.0.0/16' } })
   t.same(faultsOf('proxy: { vips: { cdr: 127.96.0.0/16 } }'), [
-    'CONF_FIELD 9  proxy.vips.cdr: is not a known key; did you mean "cidr"? (known keys: cidr)',
-    'CONF_FIELD 9  proxy.vips.cidr: is missing; give a CIDR',
+    'CONF_FIELD 9  proxy.vips.cdr: is not a known key; did you mean "cidr"? (known keys: cidr, address, ports)',
   ])
   t.same(faultsOf('proxy: { vips: podIP }'), [
-    'CONF_FIELD 9  proxy.vips: "podIP" is neither clusterIP nor a mapping with cidr',
+    'CONF_FIELD 9  proxy.vips: "podIP" is neither clusterIP nor a mapping with cidr, address, ports',
   ])
 
   t.same(config(`${clusters}dns: { upstream: [10.0.0.10, "[fd00::A]:54", ./resolv.conf, 1.1.1.1:853] }`).dns.upstream, [
