@@ -36,11 +36,14 @@ t.test('the README, as a new user would follow it', async t => {
   t.teardown(() => ended(backend))
   await eventually(() => fetch('http://127.2.0.21:8080/').then(response => assert.ok(response.ok)))
 
-  const [validate = '', start = ''] = commandsAfter('<!-- run -->')
+  const [validate = ''] = commandsAfter('<!-- run -->')
   t.match(await shell(validate), { code: 0 }, 'the files are valid')
 
-  // Not through npx, so that the signal below reaches Starlane itself.
-  const child = spawn(process.execPath, [bin, ...start.split(' ').slice(2)], {
+  // Not through npx, so that the signal below reaches Starlane itself. In a folder that looks like a checkout.
+  await symlink(process.execPath, join(folder, 'node_modules/.bin/node'))
+  await symlink(join(root, 'bin'), join(folder, 'bin'))
+  const [[program = '', ...words] = []] = commandsAfter('<!-- supervised -->').map(line => line.split(' '))
+  const child = spawn(join(folder, program), words, {
     cwd: folder,
     env,
     stdio: ['ignore', 'pipe', 'pipe'],
