@@ -6,6 +6,7 @@
  */
 import type { Socket } from 'node:net'
 import type { CloseReason } from '../../model/flow.ts'
+import { resetSocket } from '../../model/sockets/reset.ts'
 import { codeOf } from '../flow/outcome.ts'
 import { free, type Inlet } from './buffers.ts'
 import { Share, type Turns } from './turns.ts'
@@ -54,15 +55,15 @@ export class Pipe {
 
   /** The client's socket has failed. */
   clientFailed(): void {
-    reset(this.#backend)
+    resetSocket(this.#backend)
     this.#close('client-reset')
   }
 
   /** Ends both sides now, with a reset: each would take a FIN for the other's. */
   cut(reason: CloseReason): void {
     if (this.#closed) return
-    reset(this.#client)
-    reset(this.#backend)
+    resetSocket(this.#client)
+    resetSocket(this.#backend)
     this.#close(reason)
   }
 
@@ -102,7 +103,7 @@ export class Pipe {
     })
     backend.on('end', () => this.#onBackendEnd())
     backend.on('error', error => {
-      reset(client)
+      resetSocket(client)
       this.#close(codeOf(error) === 'ETIMEDOUT' ? 'backend-lost' : 'backend-reset')
     })
   }
@@ -147,11 +148,4 @@ export class Pipe {
     this.#inlet.release()
     this.#done(reason)
   }
-}
-
-/** Ends a socket with a RST. During shutdown(2) libuv refuses that and would leak the descriptor; all bytes are sent by then. */
-function reset(socket: Socket): void {
-  if (socket.destroyed) return
-  if (socket.writableEnded && !socket.writableFinished && socket.writableLength === 0) socket.destroy()
-  else socket.resetAndDestroy()
 }

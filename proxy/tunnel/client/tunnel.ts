@@ -82,6 +82,7 @@ export class Tunnel {
   #dueSince = 0
   #heardAt: number
   #pingedAt: number | undefined
+  #lookedAt: number
   #maxStreams = streamsPerTunnel
   #window = streamWindow(0)
   readonly #pending = new Set<() => void>()
@@ -91,6 +92,7 @@ export class Tunnel {
     this.#events = events
     this.since = parts.clock.wall()
     this.#heardAt = parts.clock.now()
+    this.#lookedAt = parts.clock.now()
     this.idleSince = parts.clock.now()
     this.#connect()
   }
@@ -138,8 +140,13 @@ export class Tunnel {
   look(inUse: number): void {
     const session = this.#session
     const socket = this.#socket
-    if (!session || !socket || this.state === 'connecting' || this.state === 'closed') return
     const now = this.parts.clock.now()
+    const pausedMs = Math.max(0, now - this.#lookedAt - lookMs)
+    this.#lookedAt = now
+    if (!session || !socket || this.state === 'connecting' || this.state === 'closed') return
+    // While this process does not run, it reads no answers either: of that time only one interval counts.
+    this.#dueSince += pausedMs
+    if (this.#pingedAt !== undefined) this.#pingedAt += pausedMs
     if (socket.bytesRead !== this.#bytesRead) {
       this.#bytesRead = socket.bytesRead
       this.#heard(now)

@@ -6,6 +6,7 @@
 import { constants, type Http2Stream } from 'node:http2'
 import type { Socket } from 'node:net'
 import type { Duplex } from 'node:stream'
+import { resetSocket } from '../../model/sockets/reset.ts'
 
 /** One side of a joint. */
 export interface End {
@@ -118,12 +119,7 @@ export function socketEnd(socket: Socket): End {
   return {
     stream: socket,
     broken: false,
-    reset() {
-      if (socket.destroyed) return
-      // During shutdown(2) libuv refuses a reset and would leak the descriptor; all bytes are sent by then.
-      if (socket.writableEnded && !socket.writableFinished && socket.writableLength === 0) socket.destroy()
-      else socket.resetAndDestroy()
-    },
+    reset: () => resetSocket(socket),
   }
 }
 

@@ -18,8 +18,8 @@ import {
   startGateway,
 } from '../../support/tunnel/rig.ts'
 
-// In two runs of the whole suite all of these passed and the process did not end. Until it is known why, they run on request.
-const skip = process.env.STARLANE_TUNNEL_FAULTS === '1' ? false : 'set STARLANE_TUNNEL_FAULTS=1'
+// Half a minute: a tunnel is given up after 10 s.
+const skip = process.env.STARLANE_TUNNEL === '1' ? false : 'npm run test:tunnel'
 
 /** A gateway for each relay in front of it, with the same backends. */
 async function world(t: Test, backends: readonly Backend[], gateways: number) {
@@ -27,7 +27,12 @@ async function world(t: Test, backends: readonly Backend[], gateways: number) {
   const folder = t.testdir()
   const serverFolder = await folderFor(join(folder, 'gateway'), authority, idOf('cluster-2', 'gateway'))
   const clientFolder = await folderFor(join(folder, 'proxy'), authority, idOf('cluster-1'))
-  const options = { ...gatewayOptions, limits: { sessions: 100, streams: 10_000 } }
+  const options = {
+    ...gatewayOptions,
+    dial: { timeoutMs: 30_000, attempts: 3 },
+    drainMs: 60_000,
+    limits: { sessions: 100, streams: 10_000 },
+  }
   const servers = []
   const relays: Relay[] = []
   for (let i = 0; i < gateways; i++) {
@@ -40,7 +45,7 @@ async function world(t: Test, backends: readonly Backend[], gateways: number) {
   await eventually(() => {
     const states = proxy.client.views('cluster-2')?.map(({ state }) => state)
     if (states?.some(state => state !== 'open')) throw new Error(`${states}`)
-  })
+  }, 30_000)
   return { authority, serverFolder, clientFolder, servers, relays, proxy, backends: behindGateway(backends) }
 }
 
@@ -54,7 +59,10 @@ async function joined(t: Test, stream: TunnelStream) {
   const [near] = (await once(door, 'connection')) as [Socket]
   near.on('error', () => {})
   door.close()
-  t.teardown(() => client.destroy())
+  t.teardown(() => {
+    client.destroy()
+    near.destroy()
+  })
   const done = new Promise<string>(resolve => stream.carry(near, resolve))
   return { client, done }
 }
@@ -77,27 +85,33 @@ t.test(
     dead.stall()
     const since = performance.now()
     // Under load: dials all the time. Those that have gone into the dead tunnel move, and none fails.
-    const times: number[] = []
-    while (performance.now() - since < 3000) {
+    const states = () => proxy.client.views('cluster-2')?.map(({ state }) => state) ?? []
+    const dial = async () => {
       const began = performance.now()
       const stream = await proxy.dial(behind)
-      times.push(performance.now() - began)
       stream.reset()
+      return performance.now() - began
+    }
+    const before: number[] = []
+    while (!states().includes('suspect')) {
+      before.push(await dial())
       await new Promise(resolve => setTimeout(resolve, 20))
     }
-    const slowest = Math.max(...times)
-    t.ok(slowest < 2000, `the slowest of ${times.length} dials took ${Math.round(slowest)} ms`)
-    t.ok(Math.max(...times.slice(-20)) < 200, 'and then none waits')
-    const states = proxy.client
-      .views('cluster-2')
-      ?.map(({ state }) => state)
-      .sort()
-    t.same(states, ['open', 'suspect'])
+    const found = performance.now() - since
+    t.ok(
+      Math.max(...before) < 2500,
+      `of ${before.length} dials, the slowest took ${Math.round(Math.max(...before))} ms`,
+    )
+    t.ok(found < 4000, `it is suspect after ${Math.round(found)} ms`)
+    const after: number[] = []
+    for (let i = 0; i < 20; i++) after.push(await dial())
+    t.ok(Math.max(...after) < 900, 'and then none waits for it')
+    t.same(states().sort(), ['open', 'suspect'])
     dead.resume()
     for (const { client } of carried) t.equal(await says(client, 'b'), 'b', 'nothing was reset')
     await eventually(() => {
       if (proxy.client.views('cluster-2')?.some(({ state }) => state !== 'open')) throw new Error('still suspect')
-    })
+    }, 30_000)
   },
 )
 
@@ -130,7 +144,7 @@ t.test('a gateway that is gone: dials go to the other, and come back with it', {
   await eventually(() => {
     const states = proxy.client.views('cluster-2')?.map(({ state }) => state)
     if (states?.some(state => state !== 'open')) throw new Error(`${states}`)
-  }, 10_000)
+  }, 30_000)
   t.same(
     servers.flatMap(({ chooser }) => chooser.broken),
     [],
@@ -151,7 +165,9 @@ t.test('a gateway that stops tells so, and no dial is lost on it', { skip }, asy
   })()
   const closing = servers[0]?.gateway.close()
   for (const { client } of carried) t.equal(await says(client, 'still here'), 'still here')
-  await Promise.all([closing, load])
+  await load
+  for (const { client } of carried) client.destroy()
+  await closing
 })
 
 t.test('1,000 streams: spread over tunnels, all served, and none slow because one is not read', { skip }, async t => {
@@ -214,7 +230,7 @@ t.test('bytes arrive whole while certificates rotate', { skip }, async t => {
 async function rotated({ lines }: ClientRig): Promise<void> {
   await eventually(() => {
     if (!lines.some(({ event }) => event === 'certificate.rotated')) throw new Error('not yet')
-  })
+  }, 30_000)
 }
 
 t.test(
@@ -234,7 +250,7 @@ t.test(
     await eventually(() => {
       const { sessions, streams } = servers[0]?.gateway.view() ?? {}
       if (sessions !== 0 || streams !== 0) throw new Error(`${sessions} sessions, ${streams} streams`)
-    })
+    }, 30_000)
   },
 )
 

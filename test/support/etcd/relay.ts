@@ -2,6 +2,7 @@
 import { connect, createServer, type Server, type Socket } from 'node:net'
 import { Transform } from 'node:stream'
 import type { Test } from 'tap'
+import { resetSocket } from '../../../proxy/model/sockets/reset.ts'
 
 export class Relay {
   readonly port: number
@@ -42,11 +43,7 @@ export class Relay {
   /** Refuses new connections and resets open ones. */
   async cut(): Promise<void> {
     const closed = new Promise<void>(resolve => this.#server.close(() => resolve()))
-    for (const socket of this.#sockets) {
-      socket.resetAndDestroy()
-      // At once: by itself it waits until all writes are flushed, which a peer that does not read never lets happen.
-      socket.destroy()
-    }
+    for (const socket of this.#sockets) resetSocket(socket)
     await closed
   }
 
