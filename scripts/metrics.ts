@@ -66,7 +66,7 @@ export const examples: Readonly<Record<string, string>> = {
     'min by (gateway) (starlane_tunnel_certificate_end_seconds) - time() < 14 * 86400',
   starlane_gateway_sessions: 'sum by (cluster) (starlane_gateway_sessions)',
   starlane_gateway_streams: 'sum by (cluster) (starlane_gateway_streams)',
-  starlane_gateway_refused: 'delta(starlane_gateway_refused[15m]) > 0',
+  starlane_gateway_refused_total: 'increase(starlane_gateway_refused_total[15m]) > 0',
   starlane_plugin_hook_faults_total: 'sum by (plugin, hook) (increase(starlane_plugin_hook_faults_total[1h]))',
 }
 

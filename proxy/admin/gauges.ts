@@ -6,7 +6,7 @@ import type { Directory } from '../model/directory.ts'
 import type { EngineStats } from '../model/stats/engine.ts'
 import type { Status } from '../model/views.ts'
 import type { Labels, Sample } from './counted.ts'
-import { addTunnelGauges } from './tunnel-gauges.ts'
+import { addTunnelMetrics } from './tunnel-metrics.ts'
 
 /** Where the values come from; each is called once per scrape. */
 export interface GaugeParts {
@@ -55,7 +55,7 @@ export function addGauges(registry: Registry, { directory, status, open }: Gauge
       changedAt === undefined ? [] : [[{ cluster: name }, Math.max(0, now - changedAt) / 1000]],
     )
   })
-  addTunnelGauges(add, status)
+  addTunnelMetrics(registry, add, status)
   add('problems', 'Current problems, by error code.', ['code'], () =>
     tally(status().problems, ({ code }) => ({ code })),
   )

@@ -306,5 +306,5 @@ t.test('tunnels, and the gateway of this cluster', async t => {
   t.equal(of('tunnel_round_trip_seconds', 'gw2:15008'), undefined)
   t.equal(of('tunnel_certificate_end_seconds', 'gw:15008'), 1_900_000_000)
   t.equal(seen['starlane_gateway_streams{cluster="cluster-3"}'], 3)
-  t.equal(seen.starlane_gateway_refused, 4)
+  t.equal(seen.starlane_gateway_refused_total, 4)
 })

@@ -1,12 +1,13 @@
-/** Gauges of tunnels: what they carry, how far away the gateways are, and when certificates end. */
+/** Metrics of tunnels: what they carry, how far away the gateways are, and when certificates end. */
+import type { Registry } from 'prom-client'
 import type { Status } from '../model/views.ts'
-import type { Sample } from './counted.ts'
+import { counted, type Sample } from './counted.ts'
 
 type Add = (name: string, help: string, labelNames: string[], samples: () => Iterable<Sample>) => void
 
 const states = ['open', 'connecting', 'suspect', 'lost'] as const
 
-export function addTunnelGauges(add: Add, status: () => Status): void {
+export function addTunnelMetrics(registry: Registry, add: Add, status: () => Status): void {
   const ways = () =>
     status().clusters.flatMap(({ name, tunnels = [] }) =>
       tunnels.map(tunnel => ({ labels: { cluster: name, gateway: tunnel.gateway }, ...tunnel })),
@@ -39,13 +40,9 @@ export function addTunnelGauges(add: Add, status: () => Status): void {
   add('gateway_streams', 'Flows of other clusters through this gateway.', ['cluster'], () =>
     peers().map(({ cluster, streams }): Sample => [{ cluster }, streams]),
   )
-  add(
-    'gateway_refused',
-    'Connections that this gateway has refused since the start, by certificate or limit.',
-    [],
-    () => {
-      const { gateway } = status()
-      return gateway ? [[{}, gateway.refused]] : []
-    },
-  )
+  const help = 'Connections that this gateway has refused, by certificate or limit.'
+  counted(registry, { name: 'starlane_gateway_refused_total', help }, () => {
+    const { gateway } = status()
+    return gateway ? [[{}, gateway.refused]] : []
+  })
 }
