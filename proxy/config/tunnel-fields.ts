@@ -57,6 +57,12 @@ export function gatewayFields(resolve: Resolve) {
     certificates: optional(
       path('A folder with `tls.crt`, `tls.key` and `ca.crt`, watched. By default that of `tunnel`.', resolve),
     ),
+    authority: optional(
+      path(
+        'The folder of the authority (`ca.crt`, `ca.key`): this gateway then issues certificates to those who come with a token of `starlane mesh certificates invite`, and renews what it has issued.',
+        resolve,
+      ),
+    ),
     limits: table('How much other clusters may hold at a time. At the limit each cluster gets its share.', {
       sessions: integer('The maximum number of sessions, which are TLS connections.', { min: 1, max: 1_000_000 }, 1000),
       streams: integer('The maximum number of streams, which are flows.', { min: 1, max: 1_000_000 }, 10_000),

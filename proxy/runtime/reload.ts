@@ -40,6 +40,7 @@ export function restartFields(before: Config, after: Config): string[] {
     ['tunnel.certificates', before.tunnel, after.tunnel],
     ['gateway.listen', before.gateway?.listen, after.gateway?.listen],
     ['gateway.certificates', before.gateway?.certificates, after.gateway?.certificates],
+    ['gateway.authority', before.gateway?.authority, after.gateway?.authority],
     ['writeBack', before.writeBack, after.writeBack],
     ['publish', before.publish, after.publish],
     ['maxConnectedClusters', before.maxConnectedClusters, after.maxConnectedClusters],

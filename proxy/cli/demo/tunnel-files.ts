@@ -2,7 +2,7 @@
 import { copyFile, mkdir, readFile, rename, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { starlaneId } from '../../model/tunnel/identity.ts'
-import { createAuthority, issue } from '../mesh/authority.ts'
+import { createAuthority, issue } from '../../runtime/tunnel/issuing.ts'
 
 /** `gateway`: where it listens. `observed`: where cluster-1 reaches it, past the observer. */
 export async function writeTunnelFiles(

@@ -5,13 +5,24 @@
 import { createPrivateKey, X509Certificate } from 'node:crypto'
 import { mkdir, readFile, rename, stat, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
-import { Command } from 'commander'
+import { Command, Option } from 'commander'
 import { isClusterName } from '../../model/cluster.ts'
 import { MeshError, messageOf } from '../../model/error.ts'
 import { readRegularText } from '../../model/text/regular-file.ts'
 import { isTrustDomain, type Role, starlaneId } from '../../model/tunnel/identity.ts'
+import {
+  addRoots,
+  createAuthority,
+  encodeInvitation,
+  invite,
+  isDue,
+  issue,
+  removeExpired,
+  request,
+  sign,
+} from '../../runtime/tunnel/issuing.ts'
 import type { Io } from '../terminal/io.ts'
-import { createAuthority, isDue, issue, request, sign } from './authority.ts'
+import { milliseconds } from '../terminal/wait.ts'
 
 interface Options {
   readonly dir: string
@@ -19,6 +30,8 @@ interface Options {
   readonly trustDomain: string
   readonly days: string
   readonly role: string
+  readonly gateway: readonly string[]
+  readonly expires: number
 }
 
 export function certificatesCommand(io: Io, end: (code: number) => void): Command {
@@ -37,6 +50,25 @@ export function certificatesCommand(io: Io, end: (code: number) => void): Comman
     .option('--days <number>', 'how long certificates are valid', '30')
     .option('--dir <folder>', 'where authority and certificates are kept', './mesh-tls')
     .action(async (options: Options) => end(await init(io, options)))
+  command
+    .command('invite')
+    .description(
+      'Prints a token with which "starlane mesh join" gets a certificate from a gateway that has `gateway.authority`. It works once, ' +
+        'expires, and holds no private key. Who it is for is said here.',
+    )
+    .requiredOption('--cluster <name>', 'the cluster that it is for')
+    .requiredOption('--role <role>', 'gateway or proxy')
+    .requiredOption(
+      '--gateway <host:port...>',
+      'where the gateways of this cluster are reached that have the authority',
+    )
+    .option('--trust-domain <name>', 'the trust domain of the mesh', 'starlane.mesh')
+    .option('--days <number>', 'how long certificates are valid; they are renewed before', '30')
+    .addOption(
+      new Option('--expires <duration>', 'how long the token works').default(3_600_000, '1h').argParser(milliseconds),
+    )
+    .option('--dir <folder>', 'where the authority is kept', './mesh-tls')
+    .action(async (options: Options) => end(await invitation(io, options)))
   command
     .command('request')
     .description('Makes a key, and a request to be signed where the authority is.')
@@ -66,6 +98,8 @@ export function certificatesCommand(io: Io, end: (code: number) => void): Comman
 const examples = `
 Examples:
   starlane mesh certificates init --cluster east                             in east, which keeps the authority
+  starlane mesh certificates invite --cluster west --role proxy --gateway gw.east.example:15008 >token       in east
+  starlane mesh join --token-file token --dir tls                            in west; or without a gateway, by files:
   starlane mesh certificates request --dir tls                               in west: a key, and tls/tls.csr to send
   starlane mesh certificates sign tls.csr --cluster west --role proxy >west.pem     in east
   starlane mesh certificates install west.pem --dir tls                      in west, with the file that came back`
@@ -88,6 +122,42 @@ async function init(io: Io, { dir, cluster, trustDomain, days }: Options): Promi
     io.stdout.write(`${isNew ? 'Issued' : 'Still good'}: ${id} in ${join(dir, role)}\n`)
   }
   return 0
+}
+
+async function invitation(io: Io, options: Options): Promise<number> {
+  const { dir, cluster, trustDomain, days, role, gateway, expires } = options
+  const life = checked(cluster, trustDomain, days)
+  if (role !== 'gateway' && role !== 'proxy') throw usage(`--role ${role} is neither gateway nor proxy`)
+  if (!(await exists(join(dir, 'ca.key'))))
+    throw usage(`${dir} has no authority; run "starlane mesh certificates init" there`)
+  const gateways = gateway.map(text => {
+    const url = URL.parse(`https://${text}`)
+    if (url?.pathname !== '/' || url.username !== '')
+      throw usage(`--gateway ${text} is not a gateway; write HOST:15008`)
+    return url.port === '' ? `${text}:15008` : text
+  })
+  const ca = await readFile(join(dir, 'ca.crt'), 'utf8')
+  const own = await ownCluster(dir)
+  const now = io.clock.wall()
+  await removeExpired(dir, now)
+  const { id, secret } = await invite(dir, { cluster, role, trustDomain, days: life }, now + expires)
+  const token = encodeInvitation({ version: 2, cluster: own, trustDomain, gateways, ca, id, secret })
+  // Only the token, so that the output can be kept as a file.
+  io.stdout.write(`${token}\n`)
+  io.stderr.write(
+    `This token makes its bearer ${starlaneId(trustDomain, cluster, role)}. It works once, until ${new Date(now + expires).toISOString()}.\n` +
+      'In that cluster, with the token in a file or on standard input:\n\n  starlane mesh join --token-file FILE --dir tls\n',
+  )
+  return 0
+}
+
+/** The cluster that the authority was made in, as the certificate of its gateway says. */
+async function ownCluster(dir: string): Promise<string> {
+  const text = await readFile(join(dir, 'gateway', 'tls.crt'), 'utf8').catch(() => '')
+  const [, name] =
+    (text && /URI:spiffe:\/\/[^/]+\/ns\/([^/]+)\/sa\//.exec(new X509Certificate(text).subjectAltName ?? '')) || []
+  if (name === undefined) throw usage(`${dir}/gateway has no certificate; run "starlane mesh certificates init" again`)
+  return name
 }
 
 async function ask(io: Io, dir: string): Promise<number> {
@@ -140,16 +210,6 @@ async function install(io: Io, file: string, dir: string): Promise<number> {
   await replace(join(dir, 'tls.crt'), `${certificate}\n`)
   io.stdout.write(`Installed in ${dir}: ${leaf.subjectAltName ?? ''}, valid until ${leaf.validTo}\n`)
   return 0
-}
-
-/** Adds roots to those in ca.crt: with two of them, both the old and the new certificates of a mesh are accepted. */
-async function addRoots(dir: string, pem: string): Promise<void> {
-  const file = join(dir, 'ca.crt')
-  const before = await readFile(file, 'utf8').catch(() => '')
-  const missing = (pem.match(/-----BEGIN CERTIFICATE-----[^-]+-----END CERTIFICATE-----/g) ?? []).filter(
-    root => !before.includes(root),
-  )
-  if (missing.length > 0) await replace(file, `${before}${missing.join('\n')}\n`)
 }
 
 function checked(cluster: string, trustDomain: string, days: string): number {

@@ -1,6 +1,6 @@
 /** `starlane mesh`: joins clusters through etcd: certificates, rights, tokens, client files and their diagnosis. */
-import { randomUUID } from 'node:crypto'
-import { dirname, join } from 'node:path'
+import { randomUUID, X509Certificate } from 'node:crypto'
+import { basename, dirname, join } from 'node:path'
 import { text } from 'node:stream/consumers'
 import { Command, Option } from 'commander'
 import { loadConfig } from '../../config/load.ts'
@@ -9,6 +9,7 @@ import { MeshError, messageOf } from '../../model/error.ts'
 import { readRegularText } from '../../model/text/regular-file.ts'
 import { type DiagnosisStep, diagnose, grantRights, withdrawRights } from '../../runtime/etcd-admin.ts'
 import { diagnoseTunnels } from '../../runtime/tunnel/diagnose.ts'
+import { enrol, isInvitation } from '../../runtime/tunnel/issuing.ts'
 import { connectCommand, disconnectCommand } from '../kubernetes/connect.ts'
 import { enableCommand } from '../kubernetes/enable.ts'
 import { type MeshStatusOptions, meshStatus } from '../kubernetes/status.ts'
@@ -26,6 +27,7 @@ import {
   makeCluster,
   publisherOf,
   readerOf,
+  requestFor,
 } from './membership.ts'
 import { type Membership, readMembership, writeMembership } from './membership-file.ts'
 
@@ -39,6 +41,7 @@ interface InitOptions extends FolderOption {
   readonly endpoint: readonly string[]
   readonly peer: readonly string[]
   readonly tenant?: string
+  readonly request?: string
   readonly cache?: boolean
   readonly days: string
 }
@@ -60,13 +63,14 @@ export function meshCommand(io: Io, end: (code: number) => void): Command {
   folder(command.command('init'), 'where the certificates are kept', './mesh')
     .description(
       'Creates the authority and the certificates of a cluster, sets the rights in its etcd, and prints a token for each ' +
-        'peer. Options are remembered: run it again with a new --peer to add one, or without options to renew certificates ' +
+        'peer that has sent a request. Options are remembered: run it again with a new --peer to add one, or without options to renew certificates ' +
         'that expire soon.',
     )
     .option('--cluster <name>', 'the name of this cluster')
     .option('--id <number>', 'its id in the mesh, 1 to 255 (or 511, see `maxConnectedClusters`)')
     .option('--endpoint <url...>', 'where other clusters reach its etcd: https://HOST:2379', [])
     .option('--peer <name...>', 'a cluster that may read this one', [])
+    .option('--request <file>', 'what "starlane mesh request" wrote in the one peer that is named: it gets a token')
     .option('--tenant <name>', 'the tenant of these peers: they read only what `publish.tenants` gives it')
     .option('--cache', 'this etcd also holds copies of other clusters (`publish.cache`)')
     .option('--days <number>', 'how long the certificates are valid', '1095')
@@ -75,15 +79,27 @@ export function meshCommand(io: Io, end: (code: number) => void): Command {
     .description('Revokes the rights of a peer to read this cluster.')
     .argument('<peer>')
     .action(async (peer: string, { dir }: FolderOption) => end(await dismiss(io, dir, peer)))
-  folder(command.command('join'), 'the folder of client files')
-    .description('Reads a token and writes the client files by which its cluster is read.')
-    .argument(
-      '[token]',
-      'what "starlane mesh init" printed in the other cluster; other users of this machine may see it here',
+  folder(command.command('request'), 'the folder of client files')
+    .description(
+      'Makes the key with which this cluster reads others, and a request for their "starlane mesh init --request". The key stays here; ' +
+        'one request does for all clusters.',
     )
+    .action(async ({ dir }: FolderOption) => end(await requested(io, dir)))
+  command
+    .command('join')
+    .description(
+      'Reads a token. That of "starlane mesh init" becomes the client files by which a cluster is read; with that of ' +
+        '"starlane mesh certificates invite", a gateway gives a certificate for tunnels.',
+    )
+    .argument('[token]', 'refused: other users of this machine can read it here')
     .option('--token-file <file>', 'a file with the token; - for standard input')
-    .action(async (token: string | undefined, { dir, tokenFile }: FolderOption & { readonly tokenFile?: string }) =>
-      end(await joined(io, dir, await tokenOf(token, tokenFile))),
+    .option(
+      '--dir <folder>',
+      `the folder of client files (default: ${defaultFolder}), or of certificates (default: ./tls)`,
+    )
+    .action(
+      async (token: string | undefined, { dir, tokenFile }: { readonly dir?: string; readonly tokenFile?: string }) =>
+        end(await joined(io, dir, await tokenOf(token, tokenFile))),
     )
   folder(command.command('leave'), 'the folder of client files')
     .description('Removes the client files of a cluster, so that it is no longer read.')
@@ -125,7 +141,9 @@ Examples:
   starlane mesh enable --context kind-1 --context kind-2 --image registry.example/starlane:1.0
   starlane mesh connect --context kind-1 --context kind-2
   starlane mesh status --context kind-1 --context kind-2 --wait
-  starlane mesh init --cluster east --id 1 --endpoint https://192.0.2.10:2379 --peer west   in east: prints a token
+  starlane mesh init --cluster east --id 1 --endpoint https://192.0.2.10:2379              in east
+  starlane mesh request                                                                     in west
+  starlane mesh init --peer west --request request.csr                                      in east: prints a token
   starlane mesh join --token-file token                                                     in west
   starlane mesh doctor east                                                                 in west: can it be read?
   starlane mesh doctor -c starlane.yaml                                                     can its gateways be used?`
@@ -134,8 +152,10 @@ async function init(io: Io, options: InitOptions): Promise<number> {
   const { dir, peer: named, days } = options
   const membership = membershipOf(options, await readMembership(dir))
   const invited = named.length > 0 ? named : Object.keys(membership.peers)
+  const requests = await requestsOf(options)
   const made = await makeCluster(dir, membership, {
     invited,
+    requests,
     days: wholeNumber('--days', days, 36_500),
     clock: io.clock,
   })
@@ -163,12 +183,39 @@ async function init(io: Io, options: InitOptions): Promise<number> {
   }
   io.stdout.write('Users and roles created with least privilege.\n')
   io.stdout.write(`\nAdd to the configuration of Starlane in ${cluster}:\n\n${publishSection(made, membership)}\n`)
+  const partOf = (peer: string) =>
+    peers[peer]?.tenant === undefined ? '' : ` (reads the services of tenant ${peers[peer].tenant})`
   for (const [peer, token] of made.tokens) {
-    const part = peers[peer]?.tenant === undefined ? '' : ` (reads the services of tenant ${peers[peer].tenant})`
     io.stdout.write(
-      `\nRun this once in ${peer}${part}. The token contains a private key: keep it secret.\n\n  starlane mesh join ${token}\n`,
+      `\nThe token for ${peer}${partOf(peer)}. It is of use only where its request was made, once in a file for\n` +
+        `"starlane mesh join --token-file FILE":\n\n  ${token}\n`,
     )
   }
+  for (const peer of made.waiting) {
+    io.stdout.write(
+      `\n${peer}${partOf(peer)} gets a token when it has made a key, and a request for it:\n\n` +
+        `  starlane mesh request                                      in ${peer}, which prints the name of a file\n` +
+        `  starlane mesh init --dir ${dir} --peer ${peer} --request FILE      here\n`,
+    )
+  }
+  return 0
+}
+
+async function requestsOf({ peer, request }: InitOptions): Promise<ReadonlyMap<string, string>> {
+  if (request === undefined) return new Map()
+  const [only] = peer
+  if (only === undefined || peer.length > 1) throw usage('--request is of one cluster; name it with --peer')
+  const csr = await readRegularText(request).catch(error => {
+    throw usage(`cannot read ${request}: ${messageOf(error)}`)
+  })
+  return new Map([[only, csr]])
+}
+
+async function requested(io: Io, dir: string): Promise<number> {
+  const file = await requestFor(dir)
+  io.stdout.write(`The request is ${file}; its key stays beside it. In the cluster that is to be read:
+
+  starlane mesh init --peer NAME_OF_THIS_CLUSTER --request ${basename(file)}\n`)
   return 0
 }
 
@@ -246,11 +293,13 @@ Watches that it has open continue until its connection ends. To end them now, re
   return known ? 0 : 1
 }
 
-/** A token is a secret: it need not be on the command line, which any process can read. */
+/** A token may be a secret, and any process can read the arguments of another. */
 async function tokenOf(given: string | undefined, file: string | undefined): Promise<string> {
-  if (given !== undefined && file === undefined) return given
-  if (given !== undefined || file === undefined)
-    throw usage('give the token in a file with --token-file FILE, or - for standard input')
+  if (given !== undefined)
+    throw usage(
+      'a token is not taken from the command line, where other users can read it; use --token-file FILE, or - for standard input',
+    )
+  if (file === undefined) throw usage('give the token in a file with --token-file FILE, or - for standard input')
   if (file === '-') return (await text(process.stdin)).trim()
   const read = await readRegularText(file).catch(error => {
     throw usage(`cannot read ${file}: ${messageOf(error)}`)
@@ -258,7 +307,16 @@ async function tokenOf(given: string | undefined, file: string | undefined): Pro
   return read.trim()
 }
 
-async function joined(io: Io, folder: string, text: string): Promise<number> {
+async function joined(io: Io, dir: string | undefined, text: string): Promise<number> {
+  if (isInvitation(text)) {
+    const at = dir ?? './tls'
+    const { id, certificate } = await enrol(at, text)
+    io.stdout.write(`Enrolled as ${id}, valid until ${new X509Certificate(certificate).validTo}. Starlane renews it while it runs with
+
+tunnel: { certificates: ${at} }\n`)
+    return 0
+  }
+  const folder = dir ?? defaultFolder
   const { cluster, id, file } = await joinCluster(folder, text)
   io.stdout.write(`The client files of ${cluster} are installed. Starlane finds it by itself with this configuration:
 

@@ -10,6 +10,8 @@ import type { ClusterIdentity } from '../../model/tunnel/identity.ts'
 import type { ComponentView, GatewayView, TunnelView } from '../../model/views.ts'
 import { Credentials } from '../../tunnel/certificates/credentials.ts'
 import { TunnelClient } from '../../tunnel/client/tunnel-client.ts'
+import { Issuer } from '../../tunnel/enrolment/issuer.ts'
+import { Renewal } from '../../tunnel/enrolment/renewal.ts'
 import type { GatewayOptions } from '../../tunnel/gateway/context.ts'
 import { Gateway } from '../../tunnel/gateway/gateway.ts'
 import { Offers } from '../../tunnel/gateway/offers.ts'
@@ -30,6 +32,8 @@ export class Tunnelling {
   readonly #gatewayCredentials: Credentials | undefined
   readonly #offers: Offers | undefined
   readonly #gateway: Gateway | undefined
+  readonly #issuer: Issuer | undefined
+  #renewals: Renewal[] = []
   #clusters: readonly ClusterConfig[]
   #reports = new Set<string>()
 
@@ -54,7 +58,10 @@ export class Tunnelling {
     const isShared = ({ settings, namespace }: GlobalService) =>
       settings.global && settings.shared && mesh.isGlobalNamespace(namespace)
     this.#offers = new Offers(config.cluster, mesh.directory, isShared)
+    const { authority } = config.gateway
+    this.#issuer = authority === undefined ? undefined : new Issuer(authority, clock)
     this.#gateway = new Gateway({
+      issuer: this.#issuer,
       listen: config.gateway.listen,
       credentials: this.#gatewayCredentials,
       peers: () => this.#identities(this.#gatewayCredentials),
@@ -71,6 +78,16 @@ export class Tunnelling {
     this.#credentials?.onChange(() => this.#followRoutes())
     await this.#credentials?.start()
     if (this.#gatewayCredentials !== this.#credentials) await this.#gatewayCredentials?.start()
+    const { config, clock, random, log } = this.#parts
+    const { tunnel, gateway } = certificateFolders(config)
+    const pairs = new Map([
+      [tunnel, this.#credentials],
+      [gateway, this.#gatewayCredentials],
+    ])
+    for (const [folder, credentials] of pairs) {
+      if (folder === undefined || !credentials) continue
+      this.#renewals.push(new Renewal({ folder, credentials, issuer: this.#issuer, clock, random, log }))
+    }
   }
 
   /** Serves other clusters from now on. */
@@ -128,6 +145,7 @@ export class Tunnelling {
       ...(this.#credentials?.problems() ?? []),
       ...(this.#gatewayCredentials === this.#credentials ? [] : (this.#gatewayCredentials?.problems() ?? [])),
       ...(failure ? [{ code: failure.code, where, message: failure.message }] : []),
+      ...this.#renewals.flatMap(renewal => renewal.problems()),
       ...this.client.problems(),
     ]
   }
@@ -156,6 +174,7 @@ export class Tunnelling {
   }
 
   destroy(): void {
+    for (const renewal of this.#renewals) renewal.close()
     this.#gateway?.destroy()
     this.#offers?.close()
     this.client.destroy()

@@ -3,6 +3,7 @@
 import type { Chooser } from '../../model/flow.ts'
 import type { Log } from '../../model/log.ts'
 import type { Clock } from '../../model/time/clock.ts'
+import type { Issuer } from '../enrolment/issuer.ts'
 import type { FairLimit, Held } from './fair-limit.ts'
 import type { Offers } from './offers.ts'
 
@@ -19,6 +20,8 @@ export interface GatewayContext {
   readonly options: GatewayOptions
   readonly chooser: Chooser
   readonly offers: Offers
+  /** Of a gateway that has the authority. */
+  readonly issuer: Issuer | undefined
   readonly streams: FairLimit<Held>
   readonly clock: Clock
   readonly log: Log

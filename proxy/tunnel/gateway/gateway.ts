@@ -17,6 +17,8 @@ import type { GatewayView } from '../../model/views.ts'
 import type { Credentials } from '../certificates/credentials.ts'
 import { type Examined, examine, examineAgain } from '../certificates/examine.ts'
 import { keepsRoots } from '../certificates/material.ts'
+import { Doorway } from '../enrolment/doorway.ts'
+import type { Issuer } from '../enrolment/issuer.ts'
 import { serverSettings } from '../wire/settings.ts'
 import type { GatewayContext, GatewayOptions } from './context.ts'
 import { FairLimit, type Held } from './fair-limit.ts'
@@ -29,6 +31,8 @@ export interface GatewayParts {
   /** The clusters that may come, as they are now. */
   readonly peers: () => readonly ClusterIdentity[]
   readonly offers: Offers
+  /** Issues certificates; undefined where this gateway does not have the authority. */
+  readonly issuer?: Issuer | undefined
   readonly chooser: Chooser
   readonly options: GatewayOptions
   readonly clock: Clock
@@ -52,6 +56,7 @@ export class Gateway implements GatewayContext {
   options: GatewayOptions
   readonly chooser: Chooser
   readonly offers: Offers
+  readonly issuer: Issuer | undefined
   readonly clock: Clock
   readonly log: Log
   readonly streams = new FairLimit<Held>(() => this.options.limits.streams)
@@ -60,6 +65,7 @@ export class Gateway implements GatewayContext {
   readonly #peers = new FairLimit<PeerEntry>(() => this.options.limits.sessions)
   readonly #sessions = new Set<PeerEntry>()
   readonly #refusals = new Map<string, { readonly at: number; times: number }>()
+  readonly #doorway: Doorway | undefined
   #server: Server | undefined
   #inherited = new Inherited()
   #lastId = firstId
@@ -74,8 +80,10 @@ export class Gateway implements GatewayContext {
     this.options = parts.options
     this.chooser = parts.chooser
     this.offers = parts.offers
+    this.issuer = parts.issuer
     this.clock = parts.clock
     this.log = parts.log
+    this.#doorway = parts.issuer && new Doorway(parts.issuer, parts.clock, parts.log)
   }
 
   nextId(): number {
@@ -165,6 +173,7 @@ export class Gateway implements GatewayContext {
   }
 
   #cutAll(): void {
+    this.#doorway?.destroy()
     for (const { peer } of [...this.#sessions]) peer.cut('shutdown')
   }
 
@@ -241,6 +250,12 @@ export class Gateway implements GatewayContext {
     const address = unmapped(socket.remoteAddress ?? '')
     const { material } = this.#parts.credentials
     if (socket.destroyed || !material) return void socket.destroy()
+    const doorway =
+      this.draining || socket.getPeerX509Certificate() || socket.alpnProtocol !== 'h2' ? undefined : this.#doorway
+    if (doorway) {
+      const why = doorway.open(socket, address)
+      return why === undefined ? undefined : this.#refuse(socket, address, why)
+    }
     const found: Examined =
       socket.alpnProtocol === 'h2'
         ? examine(socket, material, this.#expected, this.clock.wall())

@@ -5,6 +5,7 @@ import type { TLSSocket } from 'node:tls'
 import type { CloseReason } from '../../model/flow.ts'
 import type { Shown } from '../certificates/examine.ts'
 import type { Material } from '../certificates/material.ts'
+import { renewPath, renewRequest, serveRequest } from '../enrolment/wire.ts'
 import { originOf } from '../wire/forwarded.ts'
 import { healthPath } from '../wire/health-lines.ts'
 import { serverSettings, sessionMemory, sessionWindow, streamWindow } from '../wire/settings.ts'
@@ -18,6 +19,9 @@ import { GatewayUdpFlow } from './udp-flow.ts'
 /** As a ztunnel does: a peer that owes an answer for so long is gone. */
 const ping = { everyMs: 10_000, answerMs: 20_000 }
 
+/** How long a peer that is cut may take to read why. */
+const lastWordsMs = 1000
+
 export class Peer {
   readonly client: PeerClient
   readonly shown: Shown
@@ -26,6 +30,7 @@ export class Peer {
   readonly since: number
   readonly flows = new Set<GatewayFlow>()
   readonly #context: GatewayContext
+  readonly #socket: TLSSocket
   readonly #session: ServerHttp2Session
   readonly #feeds = new Set<HealthFeed>()
   readonly #closed: () => void
@@ -33,6 +38,7 @@ export class Peer {
   #heardAt: number
   #lastPing = 0
   #window = streamWindow(0)
+  #renewing = false
 
   /** `closed` is called once, when nothing is left of it. */
   constructor(
@@ -47,6 +53,7 @@ export class Peer {
     this.shown = shown
     this.material = material
     this.#context = context
+    this.#socket = socket
     this.#closed = closed
     this.since = context.clock.wall()
     this.#heardAt = context.clock.now()
@@ -76,6 +83,8 @@ export class Peer {
   cut(reason: CloseReason, code: number = constants.NGHTTP2_NO_ERROR): void {
     for (const flow of [...this.flows]) flow.cut(reason)
     this.#session.destroy(undefined, code)
+    // The session waits until a write in progress is done, which a peer that does not read never lets happen.
+    this.#context.clock.after(lastWordsMs, () => this.#socket.destroy())
   }
 
   #ping(now: number): void {
@@ -104,6 +113,7 @@ export class Peer {
     if (method === 'CONNECT' && protocol === 'connect-udp')
       return this.#connect(stream, parseUdpPath(String(headers[':path'] ?? '')), 'UDP', client)
     if (method === 'GET' && headers[':path'] === healthPath) return this.#feed(stream)
+    if (method === 'POST' && headers[':path'] === renewPath) return this.#renew(stream)
     answer(stream, method === 'CONNECT' ? 400 : 405, 'http_request_error', 'only CONNECT is served here')
   }
 
@@ -139,6 +149,21 @@ export class Peer {
     const feed = new HealthFeed(this.#context, stream, this.client)
     this.#feeds.add(feed)
     stream.on('close', () => this.#feeds.delete(feed))
+  }
+
+  /** A certificate for the id that the session has shown, and for no other. */
+  #renew(stream: ServerHttp2Stream): void {
+    const { issuer, log } = this.#context
+    const { id } = this.client.identity
+    if (!issuer || this.#renewing) return answer(stream, 405, 'http_request_error', 'no certificate is issued here')
+    this.#renewing = true
+    void serveRequest(stream, renewRequest, ({ csr }) => issuer.renew(this.shown.certificate, id, csr)).then(
+      outcome => {
+        this.#renewing = false
+        if ('why' in outcome) log.warn('gateway.renewal-refused', { peer: this.client.address, id, why: outcome.why })
+        else log.info('gateway.renewed', { peer: this.client.address, id })
+      },
+    )
   }
 
   /** What streams that are not read may hold together is bounded: the more are open, the smaller their windows. */

@@ -7,12 +7,12 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { promisify } from 'node:util'
 import type { Test } from 'tap'
-import { createAuthority, issue } from '../../../proxy/cli/mesh/authority.ts'
 import { heartbeatKey } from '../../../proxy/clients/clustermesh.ts'
 import type { EtcdClient } from '../../../proxy/clients/etcd/client.ts'
 import { connectEtcd } from '../../../proxy/clients/etcd/connect.ts'
 import type { EtcdServers } from '../../../proxy/clients/etcd/server.ts'
 import { systemClock } from '../../../proxy/model/time/clock.ts'
+import { createAuthority, issue } from '../../../proxy/tunnel/enrolment/authority.ts'
 import { eventually } from '../eventually.ts'
 
 /** Why tests with a server cannot run here; false when they can. */

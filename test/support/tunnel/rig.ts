@@ -9,6 +9,7 @@ import type { ClusterIdentity } from '../../../proxy/model/tunnel/identity.ts'
 import type { TunnelStream } from '../../../proxy/model/tunnel/tunnels.ts'
 import { Credentials } from '../../../proxy/tunnel/certificates/credentials.ts'
 import { TunnelClient } from '../../../proxy/tunnel/client/tunnel-client.ts'
+import { Issuer } from '../../../proxy/tunnel/enrolment/issuer.ts'
 import type { GatewayOptions } from '../../../proxy/tunnel/gateway/context.ts'
 import { Gateway } from '../../../proxy/tunnel/gateway/gateway.ts'
 import { Offers } from '../../../proxy/tunnel/gateway/offers.ts'
@@ -70,6 +71,7 @@ export async function startGateway(
     options = gatewayOptions,
     host = '127.0.0.1',
     port = 0,
+    authority,
     isShared = ({ settings }: GlobalService) => settings.global && settings.shared,
   }: {
     folder: string
@@ -78,6 +80,8 @@ export async function startGateway(
     options?: GatewayOptions
     host?: string
     port?: number
+    /** The folder of an authority, with which it issues certificates. */
+    authority?: string
     isShared?: (service: GlobalService) => boolean
   },
 ): Promise<GatewayRig> {
@@ -94,6 +98,7 @@ export async function startGateway(
     credentials,
     peers: () => peers,
     offers,
+    issuer: authority === undefined ? undefined : new Issuer(authority, systemClock),
     chooser,
     options,
     clock: systemClock,

@@ -1,9 +1,9 @@
 /** `starlane mesh` with a real etcd: init, join, rights of each user, tenants, cache, doctor. */
 import { EventEmitter } from 'node:events'
+import { writeFileSync } from 'node:fs'
 import { copyFile, readdir, stat, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import t from 'tap'
-import { issue } from '../../../../proxy/cli/mesh/authority.ts'
 import { meshCommand } from '../../../../proxy/cli/mesh/command.ts'
 import { decodeToken } from '../../../../proxy/cli/mesh/token.ts'
 import { heartbeatKey } from '../../../../proxy/clients/clustermesh.ts'
@@ -12,11 +12,14 @@ import { silentLog } from '../../../../proxy/model/log.ts'
 import { systemClock } from '../../../../proxy/model/time/clock.ts'
 import { createPublisher } from '../../../../proxy/publish/publisher.ts'
 import { createEtcdSource } from '../../../../proxy/sources/etcd/etcd-source.ts'
+import { issue } from '../../../../proxy/tunnel/enrolment/authority.ts'
 import { RecordingSink, until } from '../../../conformance/source.ts'
 import { folder, freePort, noEtcd, startEtcd } from '../../../support/etcd/etcd.ts'
 import { clusterService, endpoint } from '../../../support/model.ts'
 
 const parts = { clock: systemClock, random: Math.random, log: silentLog }
+
+const tokenIn = /^ {2}(starlane-etcd\.\S+)$/m
 
 /** Runs `starlane mesh …` in this process. */
 async function mesh(...argv: string[]): Promise<{ code: number; out: string; err: string }> {
@@ -60,14 +63,25 @@ t.test('from nothing to a cluster that another one reads', { skip: noEtcd }, asy
   const certificates = { folder: own, ca: join(own, 'ca.crt') }
   const admin = { ca: certificates.ca, cert: join(own, 'admin-north.crt'), key: join(own, 'admin-north.key') }
   const etcd = await startEtcd(t, { certificates: { ...certificates, client: async () => admin }, port })
-  const after = await init()
+  t.match((await init()).out, /south gets a token when it has made a key.*starlane mesh request .*--request FILE/s)
+  t.match((await mesh('request', '--dir', peers)).out, /The request is .*request\.csr; its key stays beside it/)
+  const request = ['--peer', 'south', '--request', join(peers, 'request.csr')]
+  const after = await mesh('init', '--dir', own, ...request)
   t.equal(after.code, 0, after.err)
-  const [, token = ''] = /mesh join (\S+)/.exec(after.out) ?? []
+  const [, token = ''] = tokenIn.exec(after.out) ?? []
   t.match(decodeToken(token), { cluster: 'north', id: 5, endpoints: [url] })
+  t.notMatch(Buffer.from(token.slice(token.indexOf('.') + 1), 'base64url').toString(), /PRIVATE/, 'it holds no key')
+  t.notOk((await readdir(own)).includes('remote-south.key'), 'nor has anybody but south one')
   t.match(after.out, /publish:\n {2}endpoints: \[https:.*\n {2}ca: .*\n {2}cert: .*publisher-north.crt/)
   const again = await mesh('init', '--dir', own)
   t.equal(again.code, 0, 'it can be done again, and need not be told again')
-  t.equal(/mesh join (\S+)/.exec(again.out)?.[1], token)
+  t.equal(tokenIn.exec(again.out)?.[1], token)
+  const elsewhere = await folder(t)
+  await writeFile(join(own, 'token'), `${token}\n`)
+  await t.rejects(mesh('join', '--token-file', join(own, 'token'), '--dir', elsewhere), {
+    code: 'USAGE',
+    message: /the certificate in the token is for no key in .*run "starlane mesh request --dir/,
+  })
 
   await writeFile(join(own, 'token'), `${token}\n`)
   const joined = await mesh('join', '--token-file', join(own, 'token'), '--dir', peers)
@@ -134,12 +148,16 @@ t.test('from nothing to a cluster that another one reads', { skip: noEtcd }, asy
 
   await t.test('a tenant sees its own services through a normal reader, and nothing else of the store', async t => {
     const folderOfBlue = await folder(t)
-    const made = await mesh('init', '--dir', own, '--peer', 'till', '--tenant', 'blue')
+    await mesh('request', '--dir', folderOfBlue)
+    const request = ['--request', join(folderOfBlue, 'request.csr')]
+    const made = await mesh('init', '--dir', own, '--peer', 'till', '--tenant', 'blue', ...request)
     t.equal(made.code, 0, made.err)
-    t.match(made.out, /once in till \(reads the services of tenant blue\)/)
+    t.match(made.out, /The token for till \(reads the services of tenant blue\)/)
     t.match(made.out, / {2}tenants: \{ blue: \["NAMESPACE\/\*"\] \}/)
-    const [, forBlue = ''] = /mesh join (\S+)/.exec(made.out) ?? []
-    t.match((await mesh('join', forBlue, '--dir', folderOfBlue)).out, /name: north--blue\n {4}id: 5\n/)
+    const [, forBlue = ''] = tokenIn.exec(made.out) ?? []
+    await writeFile(join(own, 'token'), forBlue)
+    const joined = await mesh('join', '--token-file', join(own, 'token'), '--dir', folderOfBlue)
+    t.match(joined.out, /name: north--blue\n {4}id: 5\n/)
     const config = join(folderOfBlue, 'north--blue')
     const seen = new RecordingSink()
     const view = createEtcdSource({ cluster: 'north--blue', id: 5, config }, parts)
@@ -281,15 +299,28 @@ t.test('from nothing to a cluster that another one reads', { skip: noEtcd }, asy
   })
 
   t.equal((await mesh('leave', 'north', '--dir', peers)).code, 0)
-  t.same(await readdir(peers), [])
+  t.same((await readdir(peers)).sort(), ['request.csr', 'request.key'])
   t.equal((await mesh('leave', 'north', '--dir', peers)).code, 1)
   t.ok(etcd.url)
 })
 
 t.test('wrong usage', async t => {
+  const files = t.testdir()
+  let count = 0
+  const tokenFile = (text: string) => {
+    const file = join(files, `${count++}`)
+    writeFileSync(file, text)
+    return file
+  }
   const wrong: [argv: string[], why: RegExp][] = [
-    [['join', 'starlane1.abc'], /not a token, or only a part/],
-    [['join', 'other'], /not a token/],
+    [['join', 'starlane-etcd.abc'], /a token is not taken from the command line/],
+    [['join', '--token-file', tokenFile('starlane-etcd.abc')], /not a token, or only a part/],
+    [['join', '--token-file', tokenFile('other')], /not a token/],
+    [['join', '--token-file', tokenFile('starlane1.abc')], /is of an older release and holds a private key/],
+    [
+      ['init', '--dir', '/nowhere', '--request', 'x', '--cluster', 'a', '--id', '1', '--endpoint', 'https://x'],
+      /--request is of one cluster/,
+    ],
     [['join'], /give the token in a file with --token-file FILE/],
     [['join', '--token-file', '/nowhere'], /cannot read \/nowhere/],
     [['leave', '../x'], /not a valid cluster name/],

@@ -62,12 +62,21 @@ export async function request(file: string): Promise<void> {
   })
 }
 
+/** Rejects if a request is not signed with its own key. */
+export async function verifyRequest(csr: string): Promise<void> {
+  await making('of a request', async x509 => {
+    if (!(await new x509.Pkcs10CertificateRequest(csr).verify())) throw new Error(notOwnKey)
+  })
+}
+
+const notOwnKey = 'the request is not signed with its own key; make a new one'
+
 /** The certificate for a request, in PEM. The names in the request count for nothing; its signature proves that it has the key. */
 export async function sign(authority: Authority, csr: string, wanted: Omit<Wanted, 'file'>): Promise<string> {
   let certificate = ''
   await making(authority.file, async x509 => {
     const asked = new x509.Pkcs10CertificateRequest(csr)
-    if (!(await asked.verify())) throw new Error('the request is not signed with its own key; make a new one')
+    if (!(await asked.verify())) throw new Error(notOwnKey)
     certificate = await certify(x509, authority, await asked.publicKey.export(), wanted)
   })
   return certificate
