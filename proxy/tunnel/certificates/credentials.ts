@@ -107,8 +107,15 @@ export class Credentials {
   problems(): Problem[] {
     const where = join(this.#parts.folder, fileNames.cert)
     if (this.#failure) return [{ code: 'CERTIFICATE', where: this.#parts.folder, message: this.#failure.message }]
-    const validity = this.#material && validityProblem(this.#material, this.#parts.clock.wall())
-    return validity === undefined ? [] : [{ code: 'CERTIFICATE', where, message: validity }]
+    const now = this.#parts.clock.wall()
+    const validity = this.#material && validityProblem(this.#material, now)
+    const problems: Problem[] = validity === undefined ? [] : [{ code: 'CERTIFICATE', where, message: validity }]
+    const { listsUntil = now } = this.#material ?? {}
+    if (listsUntil < now) {
+      const message = `a revocation list should have been replaced on ${new Date(listsUntil).toISOString()}; it still counts, but newer revocations are not known`
+      problems.push({ code: 'CERTIFICATE', where: join(this.#parts.folder, fileNames.lists), message })
+    }
+    return problems
   }
 
   async #readAll(): Promise<void> {

@@ -4,6 +4,7 @@ import { join } from 'node:path'
 import { messageOf } from '../../model/error.ts'
 import { readRegularFile } from '../../model/text/regular-file.ts'
 import { parseSpiffeId, type SpiffeId } from '../../model/tunnel/identity.ts'
+import { readLists } from './crl.ts'
 import { fault } from './fault.ts'
 import { type Revocations, readRevocations } from './revocations.ts'
 
@@ -20,6 +21,8 @@ export interface Material {
   /** Those of all other clusters. */
   readonly sharedRoots: readonly X509Certificate[]
   readonly revocations: Revocations
+  /** When a revocation list should have been replaced, in milliseconds since 1970. */
+  readonly listsUntil: number
 }
 
 export const fileNames = {
@@ -27,6 +30,7 @@ export const fileNames = {
   key: 'tls.key',
   roots: 'ca.crt',
   revoked: 'revoked',
+  lists: 'crl.pem',
 } as const
 
 /** The file with the roots of one cluster, instead of the shared ones. */
@@ -65,8 +69,14 @@ export async function readMaterial(folder: string, clusters: readonly string[]):
     const text = await optional(file)
     if (text !== undefined) roots.set(cluster, certificatesIn(text, file))
   }
-  const revocations = readRevocations(await optional(at(fileNames.revoked)), at(fileNames.revoked))
-  return Object.freeze({ cert, key, leaf, id, roots, sharedRoots, revocations })
+  const listed = readRevocations(await optional(at(fileNames.revoked)), at(fileNames.revoked))
+  const trusted = [...sharedRoots, ...[...roots.values()].flat()]
+  const lists = await readLists(await optional(at(fileNames.lists)), at(fileNames.lists), trusted)
+  const revocations: Revocations = {
+    why: (certificate, id) => listed.why(certificate, id) ?? lists.why(certificate, id),
+    size: listed.size + lists.size,
+  }
+  return Object.freeze({ cert, key, leaf, id, roots, sharedRoots, revocations, listsUntil: lists.nextUpdate })
 }
 
 /** The roots that a certificate of this cluster must lead to. */

@@ -38,7 +38,8 @@ export function readRevocations(text: string | undefined, file: string): Revocat
   }
 }
 
-function serialKey(hex: string): string {
+/** Serial numbers are compared without colons, case and leading zeros. */
+export function serialKey(hex: string): string {
   return hex
     .replaceAll(':', '')
     .toUpperCase()

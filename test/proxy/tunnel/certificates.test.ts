@@ -184,6 +184,40 @@ t.test('intermediates', async t => {
   await proxy.open()
 })
 
+t.test('a revocation list of the authority cuts at once, and counts for its own certificates only', async t => {
+  const rig = await tunnelRig(t, [(await tcpBackend(t, echo)).backend])
+  const { server, client, serverFolder, authority } = rig
+  const serial = client.credentials.material?.leaf.serialNumber ?? ''
+  const stranger = await TunnelAuthority.create()
+  writeFolder(serverFolder, { 'crl.pem': await stranger.revoke([serial]) })
+  const refused = /crl\.pem, list 1, is not signed by a root or intermediate that is trusted here/
+  t.match(await why(server.lines, 'certificate.unusable'), refused)
+  t.equal(server.gateway.view().sessions, 1, 'the last good files stay in use')
+
+  const other = await TunnelAuthority.create('another root')
+  const both = { 'ca.crt': `${authority.pem}${other.pem}` }
+  writeFolder(serverFolder, { ...both, 'crl.pem': await other.revoke([serial]) })
+  await eventually(() => {
+    if (server.credentials.problems().length > 0) throw new Error('not read yet')
+  })
+  t.equal(server.gateway.view().sessions, 1, 'the same serial number of another issuer')
+
+  writeFolder(serverFolder, {
+    'crl.pem': (await other.revoke([])) + (await authority.revoke([serial], Date.now() - 1000)),
+  })
+  t.match(
+    await why(server.lines, 'gateway.refused'),
+    /is revoked: it is in a revocation list of its issuer in .*crl\.pem/,
+  )
+  await eventually(() => {
+    if (server.gateway.view().sessions > 0) throw new Error('it is still connected')
+  })
+  t.match(server.credentials.problems(), [{ message: /a revocation list should have been replaced on/ }], 'and is old')
+  writeFolder(serverFolder, { 'crl.pem': await authority.revoke(['1234']) })
+  await client.open()
+  t.same(server.credentials.problems(), [])
+})
+
 t.test('revoked: by fingerprint, serial number or id, on both sides, and at once', async t => {
   const rig = await tunnelRig(t, [(await tcpBackend(t, echo)).backend])
   const { server, client, serverFolder, clientFolder } = rig

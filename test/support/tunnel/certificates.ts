@@ -78,6 +78,20 @@ export class TunnelAuthority {
     return { cert: [`${certificate.toString('pem')}\n`, ...this.#chain].join(''), key }
   }
 
+  /** A revocation list of these serial numbers, in PEM. */
+  async revoke(serials: readonly string[], nextUpdate = Date.now() + hourMs): Promise<string> {
+    const list = await x509.X509CrlGenerator.create({
+      issuer: this.#certificate.subject,
+      thisUpdate: new Date(Date.now() - hourMs),
+      nextUpdate: new Date(nextUpdate),
+      entries: serials.map(serialNumber => ({ serialNumber })),
+      signingAlgorithm: algorithm,
+      signingKey: this.#keys.privateKey,
+    })
+    // As OpenSSL writes it.
+    return `-----BEGIN X509 CRL-----\n${list.toString('base64')}\n-----END X509 CRL-----\n`
+  }
+
   async #sign(name: string, publicKey: Keys['publicKey'], given: Terms, extensions: x509.Extension[]) {
     return x509.X509CertificateGenerator.create({
       ...terms(name, given),
