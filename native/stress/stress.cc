@@ -1,10 +1,12 @@
 // The pump without Node, so that a sanitizer sees both sides of the rings: clients and backends that misbehave in every way,
-// and a controller in TypeScript's place that answers, refuses, hangs up and cuts at random, often too late. At the end every
-// connection has had exactly one last event, every echo was right, and every descriptor is closed.
+// and a controller in TypeScript's place that answers, refuses, hangs up, cuts and takes clients over at random, often too late,
+// and now and then passes its listener and its frontend on, as to another process. At the end every connection has had exactly
+// one last event, every echo was right, and every descriptor is closed.
 //
-//     npm run stress:native -- --sanitize=thread --connections=20000
+//     npm run stress:native -- --connections=20000
 #include <arpa/inet.h>
 #include <dirent.h>
+#include <fcntl.h>
 #include <poll.h>
 #include <signal.h>
 
@@ -13,10 +15,12 @@
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
+#include <functional>
 #include <map>
 #include <random>
 #include <string>
 #include <thread>
+#include <vector>
 
 #include "pump/pump.h"
 #include "batches.h"
@@ -65,9 +69,23 @@ bool sendAll(int fd, const char* bytes, size_t size) {
   return true;
 }
 
+constexpr int kHeader = 28;  // of the PROXY protocol, with addresses of IPv4
+
+// What a backend is told of the client and the frontend has to be there whole before the first byte, and to name both.
+void readHeader(int fd, int frontend) {
+  uint8_t header[kHeader];
+  const ssize_t got = recv(fd, header, sizeof header, MSG_WAITALL);
+  if (got >= 0 && got < kHeader) return;  // the connection has ended before
+  const bool isWhole = memcmp(header, "\r\n\r\n\0\r\nQUIT\n\x21\x11\0\x0c", 16) == 0;
+  const bool isOfBoth = memcmp(header + 16, kLoopback, 4) == 0 && memcmp(header + 20, kLoopback, 4) == 0;
+  if (got == kHeader && (!isWhole || !isOfBoth || (header[26] << 8 | header[27]) != frontend)) fail("a wrong PROXY header");
+}
+
 // Echoes until the end; a connection whose first byte is R is reset in the middle.
-void serve(int fd) {
+void serve(int fd, int frontend) {
   char buffer[16384];
+  char begin = 0;
+  if (recv(fd, &begin, 1, MSG_PEEK) == 1 && begin == '\r') readHeader(fd, frontend);
   bool rude = false, first = true;
   for (ssize_t got; (got = recv(fd, buffer, sizeof buffer, 0)) > 0;) {
     if (first) rude = buffer[0] == 'R';
@@ -144,29 +162,49 @@ void chat(int port, std::mt19937& random, Totals& totals) {
 // Takes TypeScript's place.
 class Controller {
  public:
-  explicit Controller(int backend, int refusing)
-      : shared_(new Shared()), pump_(*shared_, {50, 20}, [this] { wake(); }), backend_(backend), refusing_(refusing) {
+  // `serve` gets the clients that are taken over.
+  Controller(int backend, int refusing, std::function<void(int)> serve)
+      : shared_(new Shared()), pump_(*shared_, {50, 20}, [this] { wake(); }), backend_(backend), refusing_(refusing), serve_(std::move(serve)) {
     if (pump_.error() != 0) fail("no pump");
     store(shared_->scriptAsleep, 1);
   }
 
   void run(std::atomic<bool>& done, int port, int frontend) {
     std::thread thread([this] { pump_.run(); });
-    if (pump_.listenTcp(1, addressOf(4, kLoopback, port), 1024) != 0) fail("cannot listen for the pump");
-    if (pump_.listenUdp(2, addressOf(4, kLoopback, frontend)) != 0) fail("no frontend");
+    port_ = port;
+    if (pump_.listenTcp(listener_, addressOf(4, kLoopback, port), 1024) != 0) fail("cannot listen for the pump");
+    if (pump_.listenUdp(frontend_, addressOf(4, kLoopback, frontend)) != 0) fail("no frontend");
     for (double now = 0; !done.load(); now += 7) {
       readAll();
       Record& sweep = begin(Command::Sweep);
       sweep.now = now;
       sweep.limitMs = 30;
       sweep.descriptors = random_() % 8 == 0 ? 6 : -1;  // now and then too few
+      sweep.reportMoved = random_() % 2;
       end();
+      if (random_() % 16 == 0) {
+        Record& configure = begin(Command::Configure);
+        configure.idle = {50.0 + random_() % 50, 20};
+        end();
+      }
+      if (random_() % 8 == 0 && !passingListener_) {
+        passingListener_ = true;
+        begin(Command::PassListener).listener = listener_;
+        end();
+      }
+      if (random_() % 8 == 0 && !passingFrontend_) {
+        passingFrontend_ = true;
+        begin(Command::PauseFrontend).frontend = frontend_;
+        end();
+      }
       if (random_() % 50 == 0) std::this_thread::sleep_for(std::chrono::milliseconds(20));  // a busy JavaScript thread
       sleep();
     }
-    begin(Command::CloseListener).listener = 1;
+    // One that is being passed on is no longer the pump's, and is closed when its event is read.
+    over_ = true;
+    begin(Command::CloseListener).listener = listener_;
     end();
-    begin(Command::CloseFrontend).frontend = 2;
+    begin(Command::CloseFrontend).frontend = frontend_;
     end();
     pump_.stop();
     thread.join();
@@ -174,11 +212,12 @@ class Controller {
       readAll();
       pump_.refill();
     } while (load(shared_->eventHead) != shared_->eventTail.value);
-    for (const auto& [slot, generation] : talking_) fail("session " + std::to_string(slot) + " has had no last event");
+    if (!adopting_.empty()) fail("a session that was adopted has had no answer");
+    for (const auto& [slot, session] : talking_) fail("session " + std::to_string(slot) + " has had no last event");
     for (const auto& [slot, generation] : alive_) fail("slot " + std::to_string(slot) + " has had no last event");
   }
 
-  int accepted = 0, connected = 0, gone = 0, sessions = 0;
+  int accepted = 0, connected = 0, gone = 0, sessions = 0, handedOver = 0, listenersPassed = 0, sessionsPassed = 0, moved = 0;
 
  private:
   void wake() {
@@ -208,7 +247,16 @@ class Controller {
       case Event::Accepted:
         accepted++;
         if (!alive_.emplace(event.slot, event.generation).second) fail("a slot was given twice");
-        return answer(event);
+        if (random_() % 20 == 0) command(Command::HandOver, event);  // and sometimes an answer that comes too late
+        else return answer(event);
+        if (random_() % 4 == 0) answer(event);
+        return;
+      case Event::HandedOver:
+        handedOver++;
+        if (alive_.erase(event.slot) == 0) fail("a client was handed over twice");
+        return serve_(event.error);
+      case Event::ListenerClosed:
+        return listenerClosed(event.descriptor);
       case Event::Failed:
         return answer(event);
       case Event::Connected:
@@ -222,8 +270,8 @@ class Controller {
         if (random_() % 4 == 0) command(Command::Cut, event);  // too late
         return;
       case Event::Asked:
-        if (talking_.emplace(event.slot, event.generation).second) sessions++;
-        else if (talking_[event.slot] != event.generation) fail("a session's slot was given twice");
+        if (talking_.emplace(event.slot, event).second) sessions++;
+        else if (talking_[event.slot].generation != event.generation) fail("a session's slot was given twice");
         if (random_() % 20 == 0) return command(Command::Forget, event);
         toBackend(Command::Link, event);
         if (random_() % 10 == 0) command(Command::Unlink, event);
@@ -240,9 +288,75 @@ class Controller {
         if (talking_.erase(event.slot) == 0) fail("a session's second last event");
         if (random_() % 4 == 0) command(Command::Forget, event);  // too late
         return;
+      case Event::Moved:
+        moved++;
+        if (talking_.count(event.slot) == 0) fail("a session moved that there is not");
+        return;
+      case Event::FrontendPaused:
+        begin(Command::PassFrontend).frontend = event.frontend;
+        return end();
+      case Event::Passed: {
+        const auto found = talking_.find(event.slot);
+        if (found == talking_.end()) fail("a session was passed that there is not");
+        passed_.push_back(found->second);
+        passed_.back().descriptor = event.descriptor;
+        talking_.erase(found);
+        return;
+      }
+      case Event::FrontendClosed:
+        return frontendClosed(event.descriptor);
+      case Event::Adopted:
+        return adopted(event);
       default:
         return;
     }
+  }
+
+  // Adopts it again, as another process would.
+  void listenerClosed(int descriptor) {
+    if (descriptor < 0) return;
+    passingListener_ = false;
+    listenersPassed++;
+    if (over_) close(descriptor);
+    else if (pump_.adoptTcp(++listener_, descriptor) != 0) fail("cannot adopt the listener");
+  }
+
+  void frontendClosed(int descriptor) {
+    if (descriptor < 0) return;
+    passingFrontend_ = false;
+    std::vector<Record> sessions;
+    sessions.swap(passed_);
+    if (over_) {
+      close(descriptor);
+      for (const Record& session : sessions) close(session.descriptor);
+      return;
+    }
+    frontend_++;
+    if (pump_.adoptUdp(frontend_, descriptor) != 0) fail("cannot adopt the frontend");
+    for (const Record& session : sessions) {
+      sessionsPassed++;
+      Record& adopt = begin(Command::Adopt);
+      adopt.slot = ++token_;
+      adopt.frontend = frontend_;
+      adopt.port = session.port;
+      adopt.family = session.family;
+      adopt.descriptor = session.descriptor;
+      memcpy(adopt.address, session.address, sizeof adopt.address);
+      adopting_[token_] = session;
+      end();
+    }
+    begin(Command::ResumeFrontend).frontend = frontend_;
+    end();
+  }
+
+  void adopted(const Record& event) {
+    const auto found = adopting_.find(event.token);
+    if (found == adopting_.end()) fail("an answer for a session that was not adopted");
+    Record session = found->second;
+    adopting_.erase(found);
+    if (event.slot < 0) return;
+    session.generation = event.generation;
+    if (!talking_.emplace(event.slot, session).second) fail("an adopted session's slot was given twice");
   }
 
   void answer(const Record& event) {
@@ -258,6 +372,10 @@ class Controller {
     connect.family = 4;
     connect.port = random_() % 10 == 0 ? refusing_ : backend_;
     memcpy(connect.address, kLoopback, 4);
+    if (kind == Command::Connect && random_() % 4 == 0) {
+      connect.frontendPort = port_;
+      memcpy(connect.frontendAddress, kLoopback, 4);
+    }
     end();
   }
 
@@ -283,9 +401,15 @@ class Controller {
 
   std::unique_ptr<Shared> shared_;
   Pump pump_;
-  int backend_, refusing_;
+  int backend_, refusing_, port_ = 0;
+  const std::function<void(int)> serve_;
   std::mt19937 random_{7};
-  std::map<int32_t, int32_t> alive_, talking_;
+  std::map<int32_t, int32_t> alive_;
+  std::map<int32_t, Record> talking_;   // with the client's address
+  std::vector<Record> passed_;          // by the frontend that is being passed on
+  std::map<int32_t, Record> adopting_;  // by token
+  int32_t listener_ = 1, frontend_ = 1, token_ = 0;
+  bool passingListener_ = false, passingFrontend_ = false, over_ = false;
   std::mutex mutex_;
   std::condition_variable condition_;
   bool woken_ = false;
@@ -310,17 +434,20 @@ int main(int, char** arguments) {
 
   std::atomic<bool> done{false}, over{false};
   std::atomic<int> serving{0};
+  const auto serveAlone = [&serving, proxyPort](int fd) {
+    serving++;
+    std::thread([fd, proxyPort, &serving] {
+      serve(fd, proxyPort);
+      serving--;
+    }).detach();
+  };
   std::thread backend([&] {
     while (!over.load()) {
       pollfd waiting{listening, POLLIN, 0};
       if (poll(&waiting, 1, 20) <= 0) continue;
       const int fd = accept4(listening, nullptr, nullptr, SOCK_CLOEXEC);
       if (fd < 0) continue;
-      serving++;
-      std::thread([fd, &serving] {
-        serve(fd);
-        serving--;
-      }).detach();
+      serveAlone(fd);
     }
   });
 
@@ -338,7 +465,10 @@ int main(int, char** arguments) {
 
   Totals totals;
   {
-    Controller controller(backendPort, refusingPort);
+    Controller controller(backendPort, refusingPort, [&](int fd) {
+      fcntl(fd, F_SETFL, fcntl(fd, F_GETFL) & ~O_NONBLOCK);
+      serveAlone(fd);
+    });
     std::thread control([&] { controller.run(done, proxyPort, frontendPort); });
     std::this_thread::sleep_for(std::chrono::milliseconds(100));
     std::vector<std::thread> clients;
@@ -356,8 +486,12 @@ int main(int, char** arguments) {
     control.join();
     printf("stress: %d accepted, %d connected, %d gone; %d echoes whole, %d broken off, %d wrong\n", controller.accepted,
            controller.connected, controller.gone, totals.whole.load(), totals.broken.load(), totals.wrong.load());
-    printf("stress: %d sessions, %d chats answered\n", controller.sessions, totals.chats.load());
+    printf("stress: %d sessions, %d moved, %d chats answered\n", controller.sessions, controller.moved, totals.chats.load());
+    printf("stress: %d clients handed over, %d listeners and %d sessions passed on\n", controller.handedOver,
+           controller.listenersPassed, controller.sessionsPassed);
     if (controller.accepted == 0 || totals.whole == 0 || totals.chats == 0) fail("nothing was carried");
+    if (controller.handedOver == 0 || controller.listenersPassed == 0 || controller.sessionsPassed == 0 || controller.moved == 0)
+      fail("nothing was passed on");
   }
   over = true;
   backend.join();
