@@ -3,6 +3,7 @@ import assert from 'node:assert/strict'
 import { join } from 'node:path'
 import type { Application, Stage } from './support/application.ts'
 import { run, where } from './support/processes.ts'
+import { untilRefused } from './support/refusal.ts'
 
 const port = 5432
 // PostgreSQL does not run as root.
@@ -84,6 +85,7 @@ async function severalHosts(stage: Stage): Promise<void> {
   const pods = [...stage.pods.keys()]
   await Promise.all(pods.map(name => stage.endPod(name)))
   await stage.startPod('other', 1, '10.200.0.99')
+  await untilRefused(stage.place, stage.target)
   const { host } = stage.target
   const to = `postgresql://nobody@${host}:${port},10.200.0.99:${port}/postgres?connect_timeout=45`
   const since = performance.now()

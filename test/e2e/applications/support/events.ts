@@ -4,7 +4,7 @@ import { setTimeout as sleep } from 'node:timers/promises'
 import { eventually } from '../../../support/eventually.ts'
 import type { Session } from './application.ts'
 import type { Mesh } from './mesh.ts'
-import { patienceMs } from './processes.ts'
+import { untilRefused } from './refusal.ts'
 
 export type Event = (mesh: Mesh) => Promise<void>
 
@@ -104,17 +104,9 @@ async function stopped(mesh: Mesh): Promise<void> {
 
 /** Without any pod clients are refused at once, as by kube-proxy; with the first one they are served again. */
 async function scaledToZero(mesh: Mesh): Promise<void> {
-  const { protocols, port, ignoresRefusals } = mesh.given.application
+  const { protocols, ignoresRefusals } = mesh.given.application
   await Promise.all([mesh.endPod('one'), mesh.endPod('two')])
-  const { host } = mesh.target
-  if (protocols.includes('TCP')) {
-    await eventually(async () => {
-      const answer = await mesh.place
-        .run(['bash', '-c', `exec 3<>/dev/tcp/${host}/${port}`])
-        .catch(error => error.message)
-      assert.match(answer, /Connection refused/)
-    }, patienceMs)
-  }
+  if (protocols.includes('TCP')) await untilRefused(mesh.place, mesh.target)
   const since = performance.now()
   await assert.rejects(mesh.call(), 'without a pod no call is answered')
   const took = performance.now() - since
