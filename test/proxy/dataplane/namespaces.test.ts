@@ -3,6 +3,7 @@ import t from 'tap'
 import { findAddon } from '../../../proxy/dataplane/native/addon.ts'
 import { burstSuite } from '../../conformance/namespace/bursts.ts'
 import { lostSuite } from '../../conformance/namespace/lost.ts'
+import { narrowSuite } from '../../conformance/namespace/narrow.ts'
 import { portSuite } from '../../conformance/namespace/ports.ts'
 
 const engineIn = (folder: string, name: string) => ({
@@ -15,6 +16,7 @@ const native = engineIn('native', 'createNativeEngine')
 t.test('streams', async t => {
   portSuite(t, streams)
   burstSuite(t, streams)
+  narrowSuite(t, streams)
   lostSuite(t, streams, 'silent')
 })
 
@@ -24,6 +26,7 @@ t.test(
   async t => {
     portSuite(t, native)
     burstSuite(t, native)
+    narrowSuite(t, native)
     lostSuite(t, native, 'unacknowledged')
   },
 )
