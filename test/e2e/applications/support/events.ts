@@ -67,7 +67,7 @@ async function killed(mesh: Mesh): Promise<void> {
   const session = await mesh.session('one')
   const load = mesh.load()
   await load.answeredBy(['one', 'two'])
-  mesh.signalPod('one', 'SIGKILL')
+  await mesh.killPod('one')
   const since = performance.now()
   if (session) await isOver(session, 'one')
   await load.answeredBy(['two'])

@@ -17,6 +17,7 @@ export class Load {
   readonly calls: Call[] = []
   readonly #call: () => Promise<string>
   readonly #running: Promise<unknown>
+  readonly #inFlight = new Set<Promise<unknown>>()
   #stopped = false
 
   constructor(call: () => Promise<string>) {
@@ -40,6 +41,11 @@ export class Load {
     return this.calls.flatMap(({ began, error }) => (error !== undefined && began >= since ? [error] : []))
   }
 
+  /** Resolves when the calls that are in flight now are over. */
+  async settled(): Promise<void> {
+    await Promise.allSettled(this.#inFlight)
+  }
+
   async stop(): Promise<void> {
     this.#stopped = true
     await this.#running
@@ -48,11 +54,14 @@ export class Load {
   async #work(): Promise<void> {
     while (!this.#stopped) {
       const began = performance.now()
+      const call = this.#call()
+      this.#inFlight.add(call)
       try {
-        this.calls.push({ began, name: await this.#call() })
+        this.calls.push({ began, name: await call })
       } catch (error) {
         this.calls.push({ began, error: (error as Error).message })
       }
+      this.#inFlight.delete(call)
       await sleep(pauseMs)
     }
   }

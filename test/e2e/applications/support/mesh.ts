@@ -34,6 +34,13 @@ interface Running {
   state: PodState
 }
 
+/** What the admin server shows of a backend. */
+interface ShownBackend {
+  readonly address: string
+  readonly state: string
+  readonly selected: boolean
+}
+
 const root = join(import.meta.dirname, '../../../..')
 // As in a container, nothing of the server is left when its first process has ended.
 const container = ['unshare', '--pid', '--fork', '--kill-child=SIGKILL', '--']
@@ -179,28 +186,33 @@ export class Mesh implements Stage {
   }
 
   /** Waits until Starlane has what was declared of a pod. */
-  async knows(name: string, selected: boolean): Promise<void> {
+  knows(name: string, selected: boolean): Promise<void> {
+    const what = selected ? 'used' : 'left'
+    return this.#shows(name, what, backend => backend.selected === selected)
+  }
+
+  async #shows(name: string, what: string, isSo: (backend: ShownBackend) => boolean): Promise<void> {
     const { ip } = this.#running(name).pod
     const url = `http://127.0.0.1:9911/v1/services/default/${this.given.application.name}`
     const ask = `fetch('${url}').then(answer => answer.text()).then(console.log)`
     await eventually(async () => {
       const { backends } = JSON.parse(await run(this.#node.in([process.execPath, '-e', ask]))) as {
-        backends: { address: string; selected: boolean }[]
+        backends: ShownBackend[]
       }
       const own = backends.filter(({ address }) => address === ip)
-      if (own.length === 0 || own.some(backend => backend.selected !== selected))
-        throw new Error(`${name} is not yet ${selected ? 'used' : 'left'}`)
+      if (own.length === 0 || !own.every(isSo)) throw new Error(`${name} is not yet ${what}`)
     }, patienceMs)
   }
 
   /**
-   * Ends a pod as Kubernetes does: it is terminating from the moment of its deletion, its preStop hook waits until others know,
-   * then it is asked to stop, and killed after the grace period; its endpoint goes last.
+   * Ends a pod as Kubernetes does: it is terminating from the moment of its deletion, its preStop hook waits until others know
+   * and calls that came before are answered, then it is asked to stop, and killed after the grace period; its endpoint goes last.
    */
   async endPod(name: string, graceMs = 5000): Promise<void> {
     const { server } = this.#running(name)
     await this.declare({ [name]: 'terminating' })
-    await sleep(1500)
+    await this.#shows(name, 'terminating', ({ state }) => state === 'terminating')
+    await Promise.all([sleep(1500), ...this.#loads.map(load => load.settled())])
     const [, main] = this.#server(name)
     if (main !== undefined) signal(main, this.given.application.stopSignal ?? 'SIGTERM')
     await Promise.race([server.exited, sleep(graceMs)])
@@ -212,6 +224,12 @@ export class Mesh implements Stage {
   /** To all processes of a pod, at once. */
   signalPod(name: string, what: 'SIGKILL' | 'SIGSTOP' | 'SIGCONT'): void {
     for (const id of this.#server(name)) signal(id, what)
+  }
+
+  /** Kills all processes of a pod; resolves when the kernel has closed their sockets. */
+  async killPod(name: string): Promise<void> {
+    this.signalPod(name, 'SIGKILL')
+    await this.#running(name).server.exited
   }
 
   /** Starts a killed pod again, at its address. */
