@@ -18,7 +18,10 @@ import { privatePort } from './private-port.ts'
 import type { Steer } from './steer.ts'
 
 const retry = { firstMs: 1000, longestMs: 30_000 }
-/** The last backend may be back at once, as in a restart: the socket stays open for so long, and flows are reset meanwhile. */
+/**
+ * The last backend may be back at once, as in a restart: a TCP socket stays open for so long, and connections are reset meanwhile.
+ * A UDP socket closes at once: datagrams that it took meanwhile would get no answer at all.
+ */
 const settleMs = 1000
 /** Private ports that are tried before an attempt has failed. */
 const maxPrivatePorts = 8
@@ -202,7 +205,7 @@ export class FrontendListener {
     }
   }
 
-  /** Closes the listener some time after its last candidate has left, unless one comes meanwhile. */
+  /** Closes the listener after its last candidate has left; of TCP some time after, unless one comes meanwhile. */
   #settle(): void {
     if (this.#closed || this.#isPassed) return
     if (this.#hasCandidate) {
@@ -212,10 +215,13 @@ export class FrontendListener {
     }
     this.problem = undefined
     this.#cancelRetry?.()
-    if (this.#open) this.#cancelPause ??= this.#parts.clock.after(settleMs, () => this.#pause())
+    if (!this.#open) return
+    if (this.#frontend.protocol === 'UDP' && !this.#listener?.holdsSessions) this.#pause()
+    else this.#cancelPause ??= this.#parts.clock.after(settleMs, () => this.#pause())
   }
 
   #pause(): void {
+    this.#cancelPause?.()
     this.#cancelPause = undefined
     // A backend that is only not ready keeps its UDP sessions, which need the socket.
     if (this.#listener?.holdsSessions) return this.#settle()

@@ -236,6 +236,19 @@ t.test('a frontend without a backend that could be chosen is closed, and opened 
   t.ok(listeners.isRefusing('127.96.0.2:80/TCP'))
 })
 
+t.test('a UDP frontend closes with its last candidate: a datagram taken meanwhile would get no answer', async t => {
+  const quic = backend({ address: '127.1.0.9', protocol: 'UDP' })
+  const { listeners, engine, directory } = setup(t, [service('one', '127.96.0.1', [udp(53)], [quic])])
+  await listeners.start()
+  engine.news()
+  directory.set(service('one', '127.96.0.1', [udp(53)], []))
+  t.same(new Set(engine.news()), new Set(['update 127.96.0.1:53/UDP', 'pause 127.96.0.1:53/UDP', `retire ${quic.key}`]))
+  t.same(listeners.refusing(), ['127.96.0.1:53/UDP'])
+  directory.set(service('one', '127.96.0.1', [udp(53)], [quic]))
+  for (let i = 0; i < 3; i++) await settled()
+  t.match(engine.news(), ['update 127.96.0.1:53/UDP', 'listen 127.96.0.1:53/UDP again'])
+})
+
 t.test('a UDP frontend stays open while a session of it is on a backend that is listed', async t => {
   const quic = backend({ address: '127.1.0.9', protocol: 'UDP' })
   const { listeners, engine, directory, clock } = setup(t, [service('one', '127.96.0.1', [udp(53)], [quic])])
