@@ -48,6 +48,8 @@ int main(int count, char **given) {
   const int on = 1;
 
   peer = socket(AF_INET, SOCK_STREAM, 0);
+  /* Before the first byte can come; an accepted socket inherits it. */
+  setsockopt(peer, SOL_SOCKET, SO_OOBINLINE, &on, sizeof on);
   if (!strcmp(given[1], "listen")) {
     socklen_t length = sizeof address;
     const int listening = peer;
@@ -60,7 +62,6 @@ int main(int count, char **given) {
   } else if (connect(peer, (struct sockaddr *)&address, sizeof address)) {
     fail("connect");
   }
-  setsockopt(peer, SOL_SOCKET, SO_OOBINLINE, &on, sizeof on);
   setsockopt(peer, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
 
   pthread_t reader;

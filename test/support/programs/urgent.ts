@@ -40,12 +40,15 @@ export async function urgentBackend(
 export class UrgentPeer {
   readonly #child: ChildProcess
   readonly #chunks: Buffer[] = []
+  /** All that it has printed is read; its exit may come before. */
+  readonly #closed: Promise<unknown>
 
   constructor(t: Test, program: string, where: readonly string[], { bytes, every, when }: Urgent) {
     this.#child = spawn(program, [...where, String(bytes), String(every), when], {
       stdio: ['ignore', 'pipe', 'inherit'],
     })
     this.#child.stdout?.on('data', chunk => this.#chunks.push(chunk))
+    this.#closed = once(this.#child, 'close')
     t.teardown(() => this.#child.kill('SIGKILL'))
   }
 
@@ -59,7 +62,7 @@ export class UrgentPeer {
 
   /** What it has received, once it has ended. */
   async received(): Promise<Buffer> {
-    if (this.#child.exitCode === null) await once(this.#child, 'close')
+    await this.#closed
     return Buffer.concat(this.#chunks)
   }
 }
