@@ -3,12 +3,14 @@
  *
  *     npm run test:applications -- --only=redis,dns --deployment=sidecar --engine=native --event=kill --bulk=5GiB --jobs=2
  *
- * Prints a line for each run, and a table at the end. Exits with 1 where something was wrong.
+ * Prints a line for each run, and a table at the end; --page=FILE writes it as a page of Markdown. Exits with 1 where something was wrong.
  */
+import { writeFileSync } from 'node:fs'
 import { parseArgs } from 'node:util'
 import { applications } from './applications.ts'
 import { examine, type Finding, whyNot } from './support/examine.ts'
 import { deployments, type EngineName, type Given } from './support/mesh.ts'
+import { columns, page } from './support/page.ts'
 
 const { values } = parseArgs({
   options: {
@@ -18,6 +20,7 @@ const { values } = parseArgs({
     event: { type: 'string', default: '' },
     bulk: { type: 'string', default: '5GiB' },
     jobs: { type: 'string', default: '2' },
+    page: { type: 'string' },
   },
 })
 
@@ -49,6 +52,7 @@ for (const line of skipped) console.log(line)
 console.log(`\n${table()}`)
 const failed = rows.flatMap(({ findings }) => findings).filter(({ problem }) => problem !== undefined)
 console.log(`\n${rows.flatMap(({ findings }) => findings).length - failed.length} passed, ${failed.length} failed`)
+if (values.page !== undefined) writeFileSync(values.page, page(inOrder().map(shown)))
 process.exitCode = failed.length > 0 || rows.length === 0 ? 1 : 0
 
 async function work(): Promise<void> {
@@ -68,20 +72,16 @@ function titleOf({ application, deployment, engine }: Given): string {
 
 /** A row for each run; the events that only one application has are in the last column. */
 function table(): string {
-  const columns = ['start', 'roll', 'flap', 'kill', 'stop', 'empty', 'reload']
   const head = ['application', 'deployment', 'engine', ...columns, 'own']
   const cell = (found: Finding | undefined) => (found === undefined ? '-' : found.problem ? 'FAIL' : 'ok')
-  const order = (given: Given) => queue.indexOf(given)
-  const lines = rows
-    .toSorted((a, b) => order(a.given) - order(b.given))
-    .map(({ given, findings }) => {
-      const own = findings.filter(({ event }) => !columns.includes(event))
-      return [
-        ...[given.application.name, given.deployment, given.engine],
-        ...columns.map(name => cell(findings.find(({ event }) => event === name))),
-        own.map(found => `${found.event} ${cell(found)}`).join(', ') || '-',
-      ]
-    })
+  const lines = inOrder().map(({ given, findings }) => {
+    const own = findings.filter(({ event }) => !columns.includes(event))
+    return [
+      ...[given.application.name, given.deployment, given.engine],
+      ...columns.map(name => cell(findings.find(({ event }) => event === name))),
+      own.map(found => `${found.event} ${cell(found)}`).join(', ') || '-',
+    ]
+  })
   const widths = head.map((title, i) => Math.max(...[head, ...lines].map(line => line[i]?.length ?? title.length)))
   return [head, ...lines]
     .map(line =>
@@ -91,6 +91,15 @@ function table(): string {
         .trimEnd(),
     )
     .join('\n')
+}
+
+/** The runs in the order in which they were asked for. */
+function inOrder(): Row[] {
+  return rows.toSorted((a, b) => queue.indexOf(a.given) - queue.indexOf(b.given))
+}
+
+function shown({ given: { application, deployment, engine }, findings }: Row) {
+  return { application: application.name, deployment, engine, findings }
 }
 
 function bytesOf(text: string): number {

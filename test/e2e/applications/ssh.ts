@@ -37,9 +37,17 @@ export const openssh: Application = {
   },
   server: async ({ ip, name, folder }, shared) => {
     const file = join(folder, 'sshd_config')
+    // With a home of its own: what root's shell would do first, by its ~/.bashrc, is not part of this test.
     const lines = [
       ...[`ListenAddress ${ip}:${port}`, `HostKey ${shared}/host`, `AuthorizedKeysFile ${shared}/client.pub`],
-      ...['StrictModes no', 'UsePAM no', 'PermitRootLogin yes', 'PidFile none', `SetEnv POD=${name}`, 'UseDNS no'],
+      ...[
+        'StrictModes no',
+        'UsePAM no',
+        'PermitRootLogin yes',
+        'PidFile none',
+        `SetEnv POD=${name} HOME=${folder}`,
+        'UseDNS no',
+      ],
       ...['MaxStartups 100', 'Subsystem sftp internal-sftp', ''],
     ]
     await writeFile(file, lines.join('\n'))

@@ -61,6 +61,7 @@ export class Mesh implements Stage {
   #exec: Lines | undefined
   #execId = ''
   #made = 0
+  #declared = Promise.resolve()
   #addresses = 0
   readonly #loads: Load[] = []
   #options: object = {}
@@ -171,6 +172,12 @@ export class Mesh implements Stage {
   /** The endpoints of both clusters, as they are from now on. */
   async declare(states: Readonly<Record<string, PodState>> = {}): Promise<void> {
     for (const [name, state] of Object.entries(states)) this.#running(name).state = state
+    // One after the other, or an older list could replace a newer one.
+    this.#declared = this.#declared.then(() => this.#write())
+    await this.#declared
+  }
+
+  async #write(): Promise<void> {
     for (const cluster of [1, 2]) {
       const pods = [...this.pods.values()].filter(running => running.cluster === cluster)
       const path = join(this.folder, `cluster-${cluster}`, 'service.yaml')
