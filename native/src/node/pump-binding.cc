@@ -13,6 +13,7 @@
 #include "node/napi.h"
 #include "node/passing-binding.h"
 #include "pump/pump.h"
+#include "pump/scheduling.h"
 
 namespace {
 
@@ -35,7 +36,10 @@ class Handle {
     sigset_t all, before;
     sigfillset(&all);
     pthread_sigmask(SIG_SETMASK, &all, &before);
-    thread_ = std::thread([this] { pump_.run(); });
+    thread_ = std::thread([this] {
+      starlane::askForShortWaits();
+      pump_.run();
+    });
     pthread_setname_np(thread_.native_handle(), "starlane pump");
     pthread_sigmask(SIG_SETMASK, &before, nullptr);
     napi_add_env_cleanup_hook(env_, atExit, this);

@@ -1,7 +1,7 @@
 /** The conformance tests with the native engine, and what it alone must do. */
 import { spawn } from 'node:child_process'
 import { once } from 'node:events'
-import { readdirSync, readFileSync } from 'node:fs'
+import { existsSync, readdirSync, readFileSync } from 'node:fs'
 import { fileURLToPath } from 'node:url'
 import { Worker } from 'node:worker_threads'
 import t, { type Test } from 'tap'
@@ -64,6 +64,19 @@ function ownSuite(t: Test, addon: NativeAddon): void {
       t.equal(own(), 0, 'no thread')
     }
     await close()
+  })
+
+  t.test('its thread runs soon after it is woken: its slice is shorter than that of others', async t => {
+    const rig = await Rig.start(t, create, { backends: [] })
+    const slices = new Map<string, number>()
+    for (const id of readdirSync('/proc/self/task')) {
+      const name = readFileSync(`/proc/self/task/${id}/comm`, 'utf8').trim()
+      slices.set(name, sliceOf(id))
+    }
+    const [own = 0, others = 0] = [slices.get('starlane pump'), sliceOf(`${process.pid}`)]
+    // Linux 6.12 knows slices of threads, and tells them.
+    if (!others) t.pass('this kernel shows no slices')
+    else t.ok(rig.port > 0 && own > 0 && own <= Math.min(others, 500_000), `${own} ns, others ${others}`)
   })
 
   t.test('bulk both ways at once, spliced, arrives whole', async t => {
@@ -203,4 +216,10 @@ function built(): NativeAddon | undefined {
   } catch {
     return undefined
   }
+}
+
+/** In nanoseconds; 0 where the kernel does not tell. */
+function sliceOf(thread: string): number {
+  const path = `/proc/self/task/${thread}/sched`
+  return existsSync(path) ? Number(/^se\.slice\s*:\s*(\d+)/m.exec(readFileSync(path, 'utf8'))?.[1] ?? 0) : 0
 }
