@@ -30,7 +30,7 @@ export function page(rows: readonly Row[], remark = ''): string {
   const { cpu, cores, memoryGiB, kernel, node } = thisMachine()
   return `# Real applications through Starlane
 
-Written by \`npm run test:applications -- --page=bench/results/applications.md\`, which runs everything again, on ${cpu},
+Written by \`npm run test:applications -- --page=bench/results/applications/matrix.md\`, which runs everything again, on ${cpu},
 ${cores} cores, ${memoryGiB} GiB, Linux ${kernel}, Node ${node}.
 ${remark === '' ? '' : `\n${remark}\n`}
 ${rows.length} runs of ${new Set(rows.map(({ application }) => application)).size} applications: ${all.length - failed} steps passed, ${failed} failed. A step that passed shows its seconds, in which the
