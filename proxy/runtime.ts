@@ -599,6 +599,7 @@ class Starlane implements Runtime {
   #locate(): void {
     this.#location = locationOf(this.#config, this.#env, this.#mesh.ownNode)
     this.#chain.forget()
+    this.#proxy.reconsider()
   }
 
   #newBalancer(openFlows: OpenFlows): Balancer {
@@ -632,6 +633,7 @@ class Starlane implements Runtime {
     return new L4Proxy({
       directory: this.#mesh.directory,
       chooser: this.#chain,
+      watching: service => this.#chain.watching(service),
       tunnels: this.#tunnelling.client,
       onHeard: ({ destination }) => this.#health.heard(destination),
       engine,

@@ -67,6 +67,8 @@ export interface Chain extends Chooser {
   explainService(client: Client, service: GlobalService): Explanation
   /** Keys of the backends that any client may be sent to now; for a headless service, those that DNS would answer with. */
   selected(service: GlobalService): ReadonlySet<string>
+  /** The names of the plugins that have to see each flow of a service; none where `settled` has an answer. */
+  watching(service: GlobalService): readonly string[]
   /** What plugins have to say about a backend of a service, by the name of the plugin. */
   notes(service: GlobalService, backend: Backend): Readonly<Record<string, BackendNote>>
   resolved(): readonly ResolvedPlugin[]
@@ -157,6 +159,10 @@ class PluginChain implements Chain {
     if (!chain.settled) return undefined
     const flow = neutralFlow(service, frontend)
     return narrowed(chain, flow, fresh(chain, flow, frontend.backends))
+  }
+
+  watching(service: GlobalService): readonly string[] {
+    return this.#chains.of(service).watching
   }
 
   visible(client: Client, service: GlobalService, preferred = false): Backends {

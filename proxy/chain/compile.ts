@@ -24,6 +24,8 @@ export interface ServiceChain {
   readonly concerned: ReadonlySet<Guarded>
   /** True if no plugin needs to see a flow: the backends of a frontend's flows are fixed until the next change. */
   readonly settled: boolean
+  /** The plugins that do, by name. */
+  readonly watching: readonly string[]
   /** The usable backends of each port, by narrowed list; see `visibleTo`. */
   readonly visible: Memo
   /** {@link select}, memoized for flows that have tried nothing yet. */
@@ -60,6 +62,10 @@ function compile(plugins: readonly Guarded[], service: GlobalService): ServiceCh
   const resulting = having(concerned, 'onResult')
   const closing = having(concerned, 'onClose')
   const refusing = having(concerned, 'onRefused')
+  const watching = concerned.filter(
+    ({ admit, pick, onConnect, onResult, onClose, candidates, decides }) =>
+      admit || pick || onConnect || onResult || onClose || (candidates && decides === 'flow'),
+  )
   const selected = new Memo()
   return {
     gates,
@@ -71,9 +77,8 @@ function compile(plugins: readonly Guarded[], service: GlobalService): ServiceCh
     refusing,
     concerned: new Set(concerned),
     visible: new Memo(),
-    settled:
-      gates.length + choosing.length + connecting.length + resulting.length + closing.length === 0 &&
-      narrowing.every(step => step.decides === 'change'),
+    settled: watching.length === 0,
+    watching: watching.map(({ name }) => name),
     usable: (flow, left) =>
       flow.tried.length > 0 ? select(left) : (selected.get(left) ?? selected.set(left, Object.freeze(select(left)))),
   }

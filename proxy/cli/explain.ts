@@ -66,7 +66,7 @@ function leftOut(before: readonly Removal[], paint: Paint): string[] {
 }
 
 function frontendText(frontend: Explanation['frontends'][number], paint: Paint): string {
-  const { steps, candidates, doubts = {}, decidedBy, refusal, retries } = frontend
+  const { steps, candidates, doubts = {}, decidedBy, offload, refusal, retries } = frontend
   const lines = steps.flatMap(({ step, left, removed }) => [
     ['', step, `${left} left`],
     ...removed.map(({ backend, why }) => ['', '', paint('soft', `without ${backend}: ${why}`)]),
@@ -77,7 +77,9 @@ function frontendText(frontend: Explanation['frontends'][number], paint: Paint):
         ['', paint('good', 'chosen'), `by ${decidedBy}, from`],
         ...candidates.map(backend => ['', '', candidateText(backend, doubts[backend], paint)]),
       ]
-  return `${frontend.frontend}\n${columns([...lines, ...end, ...retries.map(retry => retryCells(retry, paint))])}`
+  const way = offload === undefined ? [] : [['', 'offload', offload]]
+  const rows = [...lines, ...end, ...retries.map(retry => retryCells(retry, paint)), ...way]
+  return `${frontend.frontend}\n${columns(rows)}`
 }
 
 function candidateText(backend: string, doubt: string | undefined, paint: Paint): string {

@@ -303,6 +303,10 @@ const ebpfFields = {
   cgroup: optional(
     text('A folder of cgroup v2: programs in this group and below are led. By default its root, which is all of them.'),
   ),
+  direct: boolean(
+    'Leads clients straight to backends, where no plugin has to see each flow; `starlane explain` says where, and docs/offload.md what is given up.',
+    false,
+  ),
   pin: pathOrNone(
     'A folder in bpffs where programs and maps are kept, so that they outlive a crash and pass to a successor. With `none`, clients are not led after a crash.',
     '/sys/fs/bpf/starlane',

@@ -222,6 +222,8 @@ export interface Explanation {
     readonly doubts?: Readonly<Record<string, string>>
     /** The plugin that picks, or `balancer`; the code of the refusal if there is one. */
     readonly decidedBy: string
+    /** With `proxy.offload`: where the kernel leads clients, and what that means or why. */
+    readonly offload?: string
     readonly refusal?: { readonly code: string; readonly why: string }
     /** Where a flow goes if its attempts fail one after the other, each at the first candidate. */
     readonly retries: readonly {

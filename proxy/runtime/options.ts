@@ -64,8 +64,8 @@ export function offloadOptions(
   ownPods: () => readonly string[],
 ): OffloadOptions | undefined {
   if (offload === 'none') return undefined
-  const { listen, clients, cgroup, pin } = ebpf
-  return { listen, clients, ownPods, cgroup, pin: pin === 'none' ? undefined : pin }
+  const { listen, clients, cgroup, direct, pin } = ebpf
+  return { listen, clients, ownPods, cgroup, direct, pin: pin === 'none' ? undefined : pin }
 }
 
 export function healthOptions({ health, proxy }: Config): HealthOptions {

@@ -5,6 +5,7 @@ import { Exposure } from '../dataplane/frontends/exposure.ts'
 import { Listeners } from '../dataplane/frontends/listeners.ts'
 import type { LocalRoutes } from '../dataplane/frontends/local-routes.ts'
 import type { PacketRules } from '../dataplane/frontends/packet-rules.ts'
+import { type DirectParts, givenUp, wayOf } from '../dataplane/steering/direct.ts'
 import { forOwnClients, OwnClients } from '../dataplane/steering/own-clients.ts'
 import { Steering, type SteeringOptions } from '../dataplane/steering/steering.ts'
 import { type Cidr, isLoopback } from '../model/address.ts'
@@ -13,6 +14,7 @@ import type { Change, Directory } from '../model/directory.ts'
 import { messageOf, type Problem } from '../model/error.ts'
 import type { Chooser } from '../model/flow.ts'
 import type { Log } from '../model/log.ts'
+import type { Frontend, GlobalService } from '../model/service.ts'
 import type { BatchSocketClass } from '../model/sockets/batch-socket.ts'
 import type { Inherited, PassedSocket, PassingCalls } from '../model/sockets/passing.ts'
 import type { EngineStats } from '../model/stats/engine.ts'
@@ -29,6 +31,8 @@ export interface OffloadOptions extends SteeringOptions {
 export interface L4ProxyParts {
   readonly directory: Directory
   readonly chooser: Chooser
+  /** The names of the plugins that have to see each flow of a service. */
+  readonly watching: (service: GlobalService) => readonly string[]
   /** A flow has got bytes from its backend. */
   readonly onHeard: (backend: Backend) => void
   /** Dials backends behind gateways. */
@@ -65,13 +69,19 @@ export class L4Proxy {
   readonly #rules: PacketRules | undefined
   readonly #steering: Steering | undefined
   readonly #exposure: Exposure
+  readonly #services: 'global' | 'all'
+  readonly #ways: DirectParts
+  readonly #direct: boolean
+  #drainMs: number
   readonly #unwatch: () => void
+  readonly #unroute: () => void
   /** The packet rules of a predecessor stay until all its sockets are open here. */
   #isTakingOver = false
 
   constructor(parts: L4ProxyParts) {
     const { directory, services, unlistedMs, clock, log, routes, rules } = parts
     this.#directory = directory
+    this.#direct = parts.offload?.direct ?? false
     this.#log = log
     const { engine, whyNotNative, BatchSocket, calls, kernel } = createEngine(
       parts.engine,
@@ -89,7 +99,16 @@ export class L4Proxy {
       prepare: (ips: readonly string[]) => routes.add(ips),
       release: (ips: readonly string[]) => routes.remove(ips),
     }
-    this.#steering = parts.offload && new Steering({ options: parts.offload, kernel, log })
+    this.#steering =
+      parts.offload && new Steering({ options: parts.offload, kernel, drainMs: () => this.#drainMs, clock, log })
+    this.#drainMs = parts.options.drainMs
+    this.#services = services
+    this.#ways = {
+      chooser: parts.chooser,
+      watching: parts.watching,
+      pods: !parts.offload?.listen.some(isLoopback),
+    }
+    this.#unroute = parts.offload?.direct ? directory.onChange(change => this.#reroute(change)) : () => {}
     this.#listeners = new Listeners({
       directory,
       engine: this.#engine,
@@ -99,6 +118,7 @@ export class L4Proxy {
       log,
       redirects: () => rules?.redirects ?? false,
       steer: this.#steering,
+      onRetire: backends => this.#steering?.retire(backends),
       onChange: () => {
         if (!this.#isTakingOver) void rules?.changed()
         this.#exposure.lookSoon()
@@ -127,6 +147,7 @@ export class L4Proxy {
   /** Other options from now on. */
   configure(options: EngineOptions, unlistedMs: number): void {
     this.#engine.configure(options)
+    this.#drainMs = options.drainMs
     this.#listeners.setUnlisted(unlistedMs)
   }
 
@@ -142,6 +163,7 @@ export class L4Proxy {
   /** Nothing answers the checks of these destinations any more. */
   lose(destinations: readonly string[]): void {
     this.#engine.lose(destinations)
+    this.#steering?.lose(destinations)
   }
 
   /** Whether the frontend is closed on purpose, since it has no backend that could be chosen. */
@@ -180,6 +202,7 @@ export class L4Proxy {
     if (succeeds) this.#routes?.succeed()
     this.#isTakingOver = succeeds !== undefined
     await this.#steering?.start()
+    this.reconsider()
     await this.#rules?.start(succeeds?.rules)
     this.#rules?.follow(() => this.#listeners.ruleInput())
     await this.#listeners.start(inherited)
@@ -218,6 +241,7 @@ export class L4Proxy {
   /** Accepts nothing more; flows in progress may go on for the drain time. Resolves with how many were cut at its end. */
   async close(): Promise<Cut> {
     this.#unwatch()
+    this.#unroute()
     this.#exposure.close()
     this.#listeners.stop()
     const cut = await this.#engine.close()
@@ -229,6 +253,39 @@ export class L4Proxy {
 
   destroy(): void {
     this.#engine.destroy()
+  }
+
+  /** Something outside the services has changed that decisions depend on: which frontends may be led to their backends. */
+  reconsider(): void {
+    if (!this.#direct) return
+    this.#reroute([...this.#directory.services()].map(after => ({ key: after.key, before: undefined, after })))
+  }
+
+  /** Where clients of a frontend are led, for people; undefined where nobody leads them. */
+  wayText(frontend: Frontend, service: GlobalService): string | undefined {
+    if (!this.#steering?.active) return undefined
+    if (!this.#direct) return 'the kernel leads clients to Starlane'
+    const { why } = wayOf(frontend, service, this.#ways)
+    return why === undefined
+      ? `the kernel leads clients straight to these backends: ${givenUp}`
+      : `the kernel leads clients to Starlane, not straight to backends: ${why}`
+  }
+
+  /** Before the listeners follow: those who are cut from a backend that has left must not be led to it again. */
+  #reroute(change: Change): void {
+    const steering = this.#steering
+    if (!steering) return
+    const routed = new Set<string>()
+    for (const { after } of change) {
+      if (!after || (this.#services === 'global' && !after.settings.global)) continue
+      for (const frontend of after.frontends) {
+        routed.add(frontend.key)
+        steering.route(frontend.key, wayOf(frontend, after, this.#ways).backends)
+      }
+    }
+    for (const { before } of change) {
+      for (const { key } of before?.frontends ?? []) if (!routed.has(key)) steering.route(key, undefined)
+    }
   }
 
   /** Removes the route of an address when its last frontend is gone. */

@@ -12,7 +12,15 @@ import { type Problem, type Severity, severityOf } from '../model/error.ts'
 import { type GlobalService, serviceKey } from '../model/service.ts'
 import type { Json } from '../model/text/json.ts'
 import type { Clock } from '../model/time/clock.ts'
-import type { ClusterView, ComponentView, PluginView, PublisherView, ServiceView, Status } from '../model/views.ts'
+import type {
+  ClusterView,
+  ComponentView,
+  Explanation,
+  PluginView,
+  PublisherView,
+  ServiceView,
+  Status,
+} from '../model/views.ts'
 import type { StateStore } from '../state/state-store.ts'
 import type { WorkloadStore } from '../workloads/store.ts'
 import type { ClusterList } from './cluster-list.ts'
@@ -80,7 +88,7 @@ export function createViews({ parts, version, startedAt, instance, clock, metric
     },
     explain: (namespace, name, from = '127.0.0.1') => {
       const service = directory().service(serviceKey(namespace, name))
-      return service && parts().chain.explainService({ address: from, port: 0 }, service)
+      return service && explained(service, from, parts())
     },
     addressOf: pod => parts().workloads.addressesOf(pod)[0],
     dns: (name, type, from = '127.0.0.1') => parts().names.responder.explain(name, type, { address: from, port: 0 }),
@@ -100,6 +108,16 @@ export function createViews({ parts, version, startedAt, instance, clock, metric
         .map(({ where, message }) => `${where}: ${message}`),
     }),
   }
+}
+
+function explained(service: GlobalService, from: string, { chain, proxy }: RunningParts): Explanation {
+  const explanation = chain.explainService({ address: from, port: 0 }, service)
+  const ways = new Map(service.frontends.map(frontend => [frontend.key, proxy.wayText(frontend, service)]))
+  const frontends = explanation.frontends.map(one => {
+    const offload = ways.get(one.frontend)
+    return offload === undefined ? one : { ...one, offload }
+  })
+  return { ...explanation, frontends }
 }
 
 function viewOf(service: GlobalService, { chain, proxy, health, tunnelling }: RunningParts): ServiceView {
@@ -286,7 +304,8 @@ function offloadView({ steering }: L4Proxy): ComponentView[] {
   const problems = steering.problems()
   const [first] = problems
   const failed = problems.some(problem => severityOf(problem) === 'error')
-  const led = `the kernel leads clients of ${counted(steering.size, 'frontend')} in ${steering.where}`
+  const straight = steering.direct > 0 ? ` (${steering.direct} straight to backends)` : ''
+  const led = `the kernel leads clients of ${counted(steering.size, 'frontend')}${straight} in ${steering.where}`
   const detail = [...(steering.active ? [led] : []), ...(first ? [first.message] : [])].join('; ')
   return [{ name: 'Offload', state: failed ? 'error' : first ? 'warning' : 'ok', detail: detail || 'not started yet' }]
 }

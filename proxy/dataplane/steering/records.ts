@@ -16,8 +16,9 @@ export interface FrontendRecord {
 }
 
 export interface Slot {
-  readonly first: Place
-  readonly second: Place
+  /** Records of places. */
+  readonly first: Buffer
+  readonly second: Buffer
   /** The part of the slot that is the first's: 0 to 1. */
   readonly own: number
 }
@@ -73,8 +74,8 @@ export function slotKey(list: number, slot: number): Buffer {
 
 export function slotRecord({ first, second, own }: Slot): Buffer {
   const record = Buffer.alloc(2 * placeBytes + 4)
-  writePlace(record, 0, first)
-  writePlace(record, placeBytes, second)
+  first.copy(record)
+  second.copy(record, placeBytes)
   // 0 is the whole slot.
   record.writeUInt32LE(own >= 1 ? 0 : Math.max(1, Math.floor(own * 2 ** 32)), 2 * placeBytes)
   return record
@@ -101,9 +102,20 @@ export function selfOf(settings: Buffer): number {
 }
 
 function writePlace(record: Buffer, at: number, { address, port, protocol }: Place): void {
-  const bytes = ipaddr.parse(address).toByteArray()
-  if (familyOf(address) === 4) record.fill(0xff, at + 10, at + 12)
-  record.set(bytes, at + 16 - bytes.length)
+  if (familyOf(address) === 4) {
+    record.fill(0xff, at + 10, at + 12)
+    let number = 0
+    let byte = at + 12
+    for (let i = 0; i < address.length; i++) {
+      const digit = address.charCodeAt(i) - 48
+      if (digit >= 0) number = number * 10 + digit
+      else {
+        record[byte++] = number
+        number = 0
+      }
+    }
+    record[byte] = number
+  } else record.set(ipaddr.parse(address).toByteArray(), at)
   record.writeUInt16BE(port, at + 16)
   record[at + 18] = protocolNumber(protocol)
 }

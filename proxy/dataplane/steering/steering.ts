@@ -1,17 +1,22 @@
 /**
  * The kernel leads clients of a cgroup to the frontends' listeners, which share one address of each family: `proxy.offload: ebpf`. A
- * program that connects to a ClusterIP needs no route, no address and no packet rule for it.
+ * program that connects to a ClusterIP needs no route, no address and no packet rule for it. Clients of frontends that have a list go
+ * straight to one of its backends.
  */
 import { closeSync } from 'node:fs'
 import type { Server } from 'node:net'
 import { type Family, familyOf, isLoopback, type Protocol, type SocketAddress } from '../../model/address.ts'
+import type { Backends } from '../../model/backend.ts'
 import { MeshError, messageOf, type Problem } from '../../model/error.ts'
 import type { Log } from '../../model/log.ts'
 import { type Frontend, frontendKey } from '../../model/service.ts'
 import type { KernelCalls } from '../../model/sockets/kernel.ts'
+import type { Clock } from '../../model/time/clock.ts'
 import { takeLock } from '../netns-lock.ts'
 import { Attachment, removePins } from './attachment.ts'
 import { findCgroup, leftFolders, pinFolder, scopeOf } from './cgroup.ts'
+import { DepartedSockets } from './departed-sockets.ts'
+import { BackendLists } from './lists.ts'
 import { PortBook } from './ports.ts'
 import { requireSteering } from './preflight.ts'
 import {
@@ -32,12 +37,17 @@ export interface SteeringOptions {
   readonly cgroup: string | undefined
   /** A folder of bpffs; undefined: nothing outlives the process. */
   readonly pin: string | undefined
+  /** Lead clients of frontends with a list straight to its backends. */
+  readonly direct: boolean
 }
 
 export interface SteeringParts {
   readonly options: SteeringOptions
   /** Undefined where the addon does not load. */
   readonly kernel: KernelCalls | undefined
+  /** How long connections may stay on a backend that has left. */
+  readonly drainMs: () => number
+  readonly clock: Clock
   readonly log: Log
 }
 
@@ -50,7 +60,7 @@ interface Entry {
 const discard: Place = { address: '127.0.0.1', port: 9, protocol: 'UDP' }
 const none = Buffer.alloc(8)
 /** The folder changes with the layout of the maps, which a process of another version could not use. */
-const nameIn = (scope: string) => `${scope}-v1`
+const nameIn = (scope: string, direct: boolean) => `${scope}-v1${direct ? '-direct' : ''}`
 const lockName = (cgroup: string) => `starlane-offload-${cgroup}`
 
 export class Steering {
@@ -60,7 +70,13 @@ export class Steering {
   readonly #entries = new Map<string, Entry>()
   /** Where they are, in the form of a frontend's key. */
   readonly #listeners = new Set<string>()
+  /** Backends by the key of the frontend whose clients go straight to them, whether its listener is open or not. */
+  readonly #direct = new Map<string, Backends>()
+  /** How many lists have each destination. */
+  readonly #destinations = new Map<string, number>()
+  readonly #departed: DepartedSockets | undefined
   #attachment: Attachment | undefined
+  #lists: BackendLists | undefined
   #lock: Server | undefined
   #cgroup = ''
   #folder: string | undefined
@@ -72,6 +88,16 @@ export class Steering {
 
   constructor(parts: SteeringParts) {
     this.#parts = parts
+    const { kernel, options, drainMs, clock, log } = parts
+    this.#departed =
+      kernel && options.direct
+        ? new DepartedSockets({
+            ...{ kernel, drainMs, clock, log },
+            reverse: () => (this.#released ? undefined : this.#attachment?.map('reverse')),
+            listed: destination => this.#destinations.has(destination),
+            pods: !options.listen.some(isLoopback),
+          })
+        : undefined
   }
 
   /** The programs run, and listeners are to take places here. */
@@ -84,13 +110,19 @@ export class Steering {
     return this.#entries.size
   }
 
+  /** How many of them are led straight to backends. */
+  get direct(): number {
+    return this.#lists?.size ?? 0
+  }
+
   /** Where the programs are, in words. */
   get where(): string {
     return this.#folder === undefined ? `${this.#cgroup}, not pinned` : this.#cgroup
   }
 
   problems(): Problem[] {
-    return [...(this.#failure ? [this.#failure] : []), ...this.#weaknesses.values()]
+    const departed = this.#departed?.problems() ?? []
+    return [...(this.#failure ? [this.#failure] : []), ...this.#weaknesses.values(), ...departed]
   }
 
   /**
@@ -102,6 +134,7 @@ export class Steering {
     const { log, options } = this.#parts
     try {
       this.#attachment = await this.#attach()
+      this.#lists = new BackendLists(this.#attachment)
       log.info('offload.attached', {
         cgroup: this.#cgroup,
         pinned: this.#folder ?? '',
@@ -123,6 +156,7 @@ export class Steering {
     const { pin } = this.#parts.options
     if (pin !== undefined) for (const left of leftFolders(pin, scopeOf(this.#cgroup), this.#folder)) removePins(left)
     for (const book of this.#books.values()) book.forgetBefore()
+    this.#lists?.removeLeftovers()
     for (const key of attachment.keys('frontends')) {
       if (!this.#entries.has(placeKey(readPlace(key)))) attachment.drop('frontends', key)
     }
@@ -164,6 +198,28 @@ export class Steering {
     this.#write(entry)
   }
 
+  /** Clients of this frontend go straight to these backends from now on; to its listener where there are none. */
+  route(key: string, backends: Backends | undefined): void {
+    const before = this.#direct.get(key)
+    if (before === backends) return
+    if (backends) this.#direct.set(key, backends)
+    else this.#direct.delete(key)
+    for (const { destination } of backends ?? []) this.#count(destination, 1)
+    for (const { destination } of before ?? []) this.#count(destination, -1)
+    const entry = this.#entries.get(key)
+    if (entry) this.#write(entry)
+  }
+
+  /** These backends have left. Takes their keys. */
+  retire(backends: readonly string[]): void {
+    this.#departed?.retire(backends)
+  }
+
+  /** Nothing is heard of these destinations any more. */
+  lose(destinations: readonly string[]): void {
+    this.#departed?.lose(destinations)
+  }
+
   /** Whether a listener is there: a flow to it would come back. */
   isListener(address: string, port: number, protocol: Protocol): boolean {
     return this.#parts.options.listen.includes(address) && this.#listeners.has(frontendKey(address, port, protocol))
@@ -174,7 +230,10 @@ export class Steering {
     const entry = this.#entries.get(key)
     if (!entry) return
     this.#entries.delete(key)
-    if (!this.#released) this.#attachment?.drop('frontends', placeRecord(entry.frontend))
+    if (!this.#released) {
+      this.#attachment?.drop('frontends', placeRecord(entry.frontend))
+      this.#lists?.forget(key)
+    }
     this.#forgetListener(entry)
     this.#weaknesses.delete(key)
   }
@@ -200,6 +259,8 @@ export class Steering {
 
   /** The successor serves: what it has not taken over ends with this. */
   abandon(): void {
+    this.#departed?.close()
+    this.#lists = undefined
     this.#attachment?.release()
     this.#attachment = undefined
     this.#entries.clear()
@@ -207,6 +268,8 @@ export class Steering {
 
   /** Detaches the programs: nobody is steered any more. Flows must have ended, since their programs would see other addresses. */
   close(): void {
+    this.#departed?.close()
+    this.#lists = undefined
     if (this.#released) this.#attachment?.release()
     else this.#attachment?.remove()
     this.#attachment = undefined
@@ -220,8 +283,8 @@ export class Steering {
     this.#lock = await takeLock(lockName(this.#cgroup))
     if (!this.#lock)
       throw new Error('another Starlane of this network namespace steers this cgroup; set it to none in one')
-    this.#folder = this.#pinned(nameIn(scopeOf(this.#cgroup)))
-    const parts = { kernel: calls, cgroup: this.#cgroup, folder: this.#folder, direct: false }
+    this.#folder = this.#pinned(nameIn(scopeOf(this.#cgroup), options.direct))
+    const parts = { kernel: calls, cgroup: this.#cgroup, folder: this.#folder, direct: options.direct }
     const attachment = new Attachment(parts)
     try {
       if (attachment.adopted) this.#remember(attachment)
@@ -291,11 +354,21 @@ export class Steering {
     if (!attachment || this.#released) return
     const key = placeKey(frontend)
     attachment.put('listeners', placeRecord(listener), placeRecord(frontend))
-    const record = frontendRecord({ listener, id: 0, list: 0, count: 0 })
-    const fault = attachment.put('frontends', placeRecord(frontend), record)
-    if (fault === undefined) return void this.#weaknesses.delete(key)
-    const message = `the kernel does not take the frontend: ${fault}; it has room for 65536`
-    this.#weaknesses.set(key, { code: 'OFFLOAD', where: key, message, severity: 'error' })
+    let full: string | undefined
+    const unwritten = this.#lists?.set(key, this.#direct.get(key), listed => {
+      full = attachment.put('frontends', placeRecord(frontend), frontendRecord({ listener, ...listed }))
+    })
+    if (full === undefined && unwritten === undefined) return void this.#weaknesses.delete(key)
+    const message = full
+      ? `the kernel does not take the frontend: ${full}; it has room for 65536`
+      : `the kernel does not take its backends: ${unwritten}; its clients are led to Starlane`
+    this.#weaknesses.set(key, { code: 'OFFLOAD', where: key, message, severity: full ? 'error' : 'warning' })
+  }
+
+  #count(destination: string, by: number): void {
+    const count = (this.#destinations.get(destination) ?? 0) + by
+    if (count > 0) this.#destinations.set(destination, count)
+    else this.#destinations.delete(destination)
   }
 
   #forgetListener({ listener }: Entry): void {

@@ -34,14 +34,17 @@ const skip =
       ? false
       : 'needs root, unshare, cgroup v2 and bpffs'
 
-t.test('to Starlane', { skip }, async t => {
-  const child = fileURLToPath(new URL('child.ts', import.meta.url))
-  const { stdout, stderr } = spawnSync('unshare', enter(process.execPath, child, cgroup, bpf, 'native'), {
-    encoding: 'utf8',
-  })
+/** What the program prints in namespaces of its own. */
+function inNamespace(name: string, ...args: string[]): unknown {
+  const program = fileURLToPath(new URL(`support/${name}`, import.meta.url))
+  const command = enter(process.execPath, program, cgroup, bpf, ...args)
+  const { stdout, stderr } = spawnSync('unshare', command, { encoding: 'utf8' })
   const line = stdout.trim().split('\n').at(-1) ?? ''
-  const seen = line.startsWith('{') ? JSON.parse(line) : { stderr }
-  t.same(seen, {
+  return line.startsWith('{') ? JSON.parse(line) : { stderr }
+}
+
+t.test('to Starlane', { skip }, async t => {
+  t.same(inNamespace('to-starlane.ts', 'native'), {
     status: ['ok', 'the kernel leads clients of 4 frontends in CGROUP'],
     tcp4: ['red', '10.96.0.10:80'],
     tcp4FromIPv6Socket: ['red', '[::ffff:10.96.0.10]:80'],
@@ -64,5 +67,33 @@ t.test('to Starlane', { skip }, async t => {
     code: 0,
     stopped: ['ENETUNREACH'],
     pins: [],
+  })
+})
+
+t.test('straight to backends', { skip }, async t => {
+  const pod = '10.0.0.2'
+  t.match(inNamespace('to-backends.ts'), {
+    // The backend sees the pod, and the pod the ClusterIP.
+    direct: [new RegExp(`^(one|two) ${pod}$`), '10.96.0.10:80'],
+    // What a plugin decides for each flow goes through Starlane.
+    sticky: ['one 10.0.0.1', '10.96.0.11:80'],
+    explained: [
+      /straight to these backends: no retry, limits/,
+      /not straight to backends: session-affinity sees each flow$/,
+    ],
+    weights: { sum: 400, threeQuarters: true },
+    datagrams: ['ONE OF THEM 10.96.0.12:53'],
+    // Who connects to a listener by itself: a pod of the node, and another machine.
+    listener: [[/^(one|two) 10\.0\.0\.1$/, /^10\.96\.0\.1[01]:80$/], ['ECONNRESET']],
+    cut: { tcp: 'ECONNABORTED', udp: 'ECONNABORTED' },
+    afterChange: [`one ${pod}`],
+    udpAfterChange: ['one 10.96.0.12:53'],
+    // Without Starlane.
+    crashed: [[`one ${pod}`, '10.96.0.10:80'], ['ECONNREFUSED']],
+    afterCrash: [
+      [`one ${pod}`, '10.96.0.10:80'],
+      ['one 10.0.0.1', '10.96.0.11:80'],
+    ],
+    code: 0,
   })
 })

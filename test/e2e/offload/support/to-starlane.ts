@@ -5,14 +5,14 @@
 import { execFile } from 'node:child_process'
 import { createSocket, type RemoteInfo, type Socket } from 'node:dgram'
 import { once } from 'node:events'
-import { mkdirSync, readdirSync, renameSync, rmdirSync, rmSync, writeFileSync } from 'node:fs'
+import { mkdirSync, readdirSync, rmdirSync, rmSync, writeFileSync } from 'node:fs'
 import { connect, createServer } from 'node:net'
 import { promisify } from 'node:util'
-import { stringify } from 'yaml'
-import { endpointText } from '../../../proxy/model/address.ts'
-import { connections } from '../../../scripts/faults/load.ts'
-import { type Engine, Stage } from '../../../scripts/faults/stage.ts'
-import { eventually } from '../../support/eventually.ts'
+import { endpointText } from '../../../../proxy/model/address.ts'
+import { connections } from '../../../../scripts/faults/load.ts'
+import { type Engine, Stage } from '../../../../scripts/faults/stage.ts'
+import { eventually } from '../../../support/eventually.ts'
+import { declare } from './service.ts'
 
 const [root = '', bpf = '', engine = 'native'] = process.argv.slice(2)
 const cgroup = `${root}/starlane-test-${process.pid}`
@@ -23,15 +23,16 @@ const seen: Record<string, unknown> = {}
 
 const stage = new Stage({ engine: engine as Engine, drain: '1s' })
 stage.write({ proxy: { offload: 'ebpf', ebpf: { cgroup, pin } } })
+const manifests = `${stage.folder}/cluster-1`
 const v4 = '10.96.0.10'
 const v6 = 'fd00:96::10'
 await tcpServer('127.0.0.7', 'red')
 await tcpServer('::1', 'blue')
 await udpServer('127.0.0.8', 'green')
-service('tcp4', { ip: v4, port: 80, protocol: 'TCP', backends: ['127.0.0.7'] })
-service('tcp6', { ip: v6, port: 80, protocol: 'TCP', backends: ['::1'] })
-service('udp4', { ip: v4, port: 53, protocol: 'UDP', backends: ['127.0.0.8'] })
-service('empty', { ip: '10.96.0.12', port: 80, protocol: 'TCP', backends: [] })
+declare(manifests, 'tcp4', { ip: v4, port: 80, protocol: 'TCP', backends: { '127.0.0.7': 100 } })
+declare(manifests, 'tcp6', { ip: v6, port: 80, protocol: 'TCP', backends: { '::1': 100 } })
+declare(manifests, 'udp4', { ip: v4, port: 53, protocol: 'UDP', backends: { '127.0.0.8': 100 } })
+declare(manifests, 'empty', { ip: '10.96.0.12', port: 80, protocol: 'TCP', backends: {} })
 let current = stage.run()
 await current.logged('ready')
 seen.status = await status()
@@ -53,7 +54,7 @@ seen.udpConnected = [await exchange(connected), endpointText(address, port)]
 const mapped = createSocket('udp6')
 seen.udpFromIPv6Socket = await exchange(mapped, `::ffff:${v4}`)
 
-service('later', { ip: '10.96.0.13', port: 80, protocol: 'TCP', backends: ['127.0.0.7'] })
+declare(manifests, 'later', { ip: '10.96.0.13', port: 80, protocol: 'TCP', backends: { '127.0.0.7': 100 } })
 await eventually(async () => {
   if ((await ask('10.96.0.13'))[0] !== 'red') throw new Error('the new service is not reached')
 })
@@ -64,7 +65,7 @@ await eventually(async () => {
 seen.later = 'came and went'
 
 await stage.echo('127.0.0.9')
-service('echo', { ip: '10.96.0.15', port: 80, protocol: 'TCP', backends: ['127.0.0.9'] })
+declare(manifests, 'echo', { ip: '10.96.0.15', port: 80, protocol: 'TCP', backends: { '127.0.0.9': 100 } })
 await eventually(async () => {
   if ((await ask('10.96.0.15'))[0] !== 'who?') throw new Error('not reached')
 })
@@ -78,7 +79,7 @@ const { asked, answered } = await load.stop()
 seen.handover = { someAsked: asked > 20, lost: asked - answered }
 seen.adopted = (await current.logged('offload.attached')).adopted
 
-service('gone', { ip: '10.96.0.14', port: 80, protocol: 'TCP', backends: ['127.0.0.7'] })
+declare(manifests, 'gone', { ip: '10.96.0.14', port: 80, protocol: 'TCP', backends: { '127.0.0.7': 100 } })
 await eventually(async () => {
   if ((await ask('10.96.0.14'))[0] !== 'red') throw new Error('not reached')
 })
@@ -151,32 +152,6 @@ async function udpServer(ip: string, name: string): Promise<void> {
   const socket = createSocket('udp4').on('message', (_, { port, address }) => socket.send(name, port, address))
   socket.bind(8000, ip).unref()
   await once(socket, 'listening')
-}
-
-interface Declared {
-  readonly ip: string
-  readonly port: number
-  readonly protocol: string
-  readonly backends: readonly string[]
-}
-
-function service(name: string, { ip, port, protocol, backends }: Declared): void {
-  const metadata = { name, namespace: 'default', annotations: { 'service.cilium.io/global': 'true' } }
-  const ports = [{ name: 'main', port, targetPort: 8000, protocol }]
-  const objects = [
-    { apiVersion: 'v1', kind: 'Service', metadata, spec: { clusterIP: ip, ports } },
-    {
-      apiVersion: 'discovery.k8s.io/v1',
-      kind: 'EndpointSlice',
-      metadata: { name, namespace: 'default', labels: { 'kubernetes.io/service-name': name } },
-      addressType: ip.includes(':') ? 'IPv6' : 'IPv4',
-      ports: [{ name: 'main', port: 8000, protocol }],
-      endpoints: backends.map(ip => ({ addresses: [ip], conditions: { ready: true } })),
-    },
-  ]
-  const path = `${stage.folder}/cluster-1/${name}.yaml`
-  writeFileSync(`${path}.new`, objects.map(object => stringify(object)).join('---\n'))
-  renameSync(`${path}.new`, path)
 }
 
 async function status(): Promise<unknown> {
