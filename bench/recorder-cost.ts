@@ -131,7 +131,15 @@ for (const [of, observer, most] of [
       at => {
         if (!recorder.wants(at)) return
         const { type } = query
-        const made = { client, name: nameOf(query), type, transport: 'udp', zone: 'cluster.local.', rcode: 0 } as const
+        const made = {
+          client,
+          name: nameOf(query),
+          type,
+          transport: 'udp' as const,
+          zone: 'cluster.local.',
+          rcode: 0 as const,
+          addresses: [],
+        }
         recorder.question({ ...made, bytes: 90, at, ms: 0.01 })
       },
     ),
@@ -172,7 +180,18 @@ if (globalThis.gc) {
   const questionBytes = heldBy((recorder, i) => {
     const client = { address: `10.${(i >> 16) & 255}.${(i >> 8) & 255}.${i & 255}`, port: 4000 }
     const name = Buffer.from(`\x0arebel-base\x07default\x03svc\x07cluster\x05local\0${i}`).toString('latin1', 0, 39)
-    recorder.question({ client, name, type: 1, transport: 'udp', zone: 'z', rcode: 0, bytes: 9, at: 0, ms: 1 })
+    recorder.question({
+      client,
+      name,
+      type: 1,
+      transport: 'udp',
+      zone: 'z',
+      rcode: 0,
+      addresses: [],
+      bytes: 9,
+      at: 0,
+      ms: 1,
+    })
   })
   const ofRecord = 5 * 8 + 5 * 8
   say('a flow that is kept', flowBytes - empty + ofRecord, mostBytes, 'bytes')

@@ -238,7 +238,7 @@ class Starlane implements Runtime {
       startedAt: this.#startedAt,
       instance: env.POD_NAME || undefined,
       clock,
-      metrics: () => this.#metrics.text(),
+      metrics: () => this.#metrics,
       rehearse: request => this.#rehearse(request),
     })
     this.#metrics = createMetrics({
@@ -249,6 +249,7 @@ class Starlane implements Runtime {
       health: () => this.#health.stats(),
       plugins: () => this.#chain.counters(),
       pluginFaults: () => this.#chain.faultCounts(),
+      ...(config.admin.exemplars && { exemplars: clock }),
     })
     this.#certificates = new Certificates(() => this.#config, { clock, random, log, env })
     this.#recording = new Recording({

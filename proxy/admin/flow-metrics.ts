@@ -1,11 +1,14 @@
 /** Metrics of flows, by service and cluster. */
 import type { Registry } from 'prom-client'
+import { endpointText } from '../model/address.ts'
 import type { Backend } from '../model/backend.ts'
 import type { Directory } from '../model/directory.ts'
 import type { CloseReason, Flow, FlowObserver, Refusal, Result, Totals } from '../model/flow.ts'
 import type { ServiceKey } from '../model/service.ts'
+import type { Clock } from '../model/time/clock.ts'
 import { counted, type Labels, type Sample, Tally } from './counted.ts'
 import { DurationHistogram, type Durations } from './durations.ts'
+import type { Exemplar } from './open-metrics.ts'
 
 /** The counts of one service and protocol. */
 interface ServiceCounts {
@@ -36,10 +39,13 @@ const dialSeconds = [0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25,
 export class FlowMetrics implements FlowObserver {
   readonly #directory: Directory
   readonly #services = { TCP: new Map<ServiceKey, ServiceCounts>(), UDP: new Map<ServiceKey, ServiceCounts>() }
-  readonly #dials: DurationHistogram<'cluster' | 'protocol'>
+  readonly dials: DurationHistogram<'cluster' | 'protocol'>
+  readonly #exemplars: Clock | undefined
 
-  constructor(registry: Registry, directory: Directory) {
+  /** `exemplars`: with it, the latest flow of each bucket of dial times is kept. */
+  constructor(registry: Registry, directory: Directory, exemplars?: Clock) {
     this.#directory = directory
+    this.#exemplars = exemplars
     directory.onChange(change => {
       for (const { key, after } of change) if (!after) this.#forget(key)
     })
@@ -66,7 +72,7 @@ export class FlowMetrics implements FlowObserver {
     add('received_bytes', 'Bytes from backends to clients, counted when a flow closes.', way, () =>
       this.#rows(row => [[row.labels, row.received]]),
     )
-    this.#dials = new DurationHistogram(registry, {
+    this.dials = new DurationHistogram(registry, {
       name: 'starlane_dial_duration_seconds',
       help: 'Time until a backend was connected; for UDP, until its first reply.',
       labelNames: ['cluster', 'protocol'],
@@ -81,7 +87,10 @@ export class FlowMetrics implements FlowObserver {
     const row = this.#clusterCounts(flow, backend)
     if (!row) return
     row.outcomes[result.outcome]++
-    if (result.outcome === 'connected') row.dial.observe(result.ms / 1000)
+    if (result.outcome !== 'connected') return
+    const seconds = result.ms / 1000
+    const bucket = row.dial.observe(seconds)
+    if (this.#exemplars) row.dial.exemplars[bucket] = exemplarOf(flow, backend, seconds, this.#exemplars)
   }
 
   closed(flow: Flow, backend: Backend, totals: Totals): void {
@@ -100,7 +109,7 @@ export class FlowMetrics implements FlowObserver {
     const counts = this.#serviceCounts(flow)
     const known = counts?.clusters.get(cluster)
     if (known || !counts) return known
-    const row = noCounts({ ...counts.labels, cluster }, this.#dials.row({ cluster, protocol: flow.frontend.protocol }))
+    const row = noCounts({ ...counts.labels, cluster }, this.dials.row({ cluster, protocol: flow.frontend.protocol }))
     counts.clusters.set(cluster, row)
     return row
   }
@@ -136,6 +145,12 @@ export class FlowMetrics implements FlowObserver {
   *#refusals(): Iterable<Sample> {
     for (const { labels, refusals } of this.#all()) yield* spread(labels, 'code', refusals)
   }
+}
+
+/** What `starlane observe` finds the flow by. */
+function exemplarOf({ client, service }: Flow, backend: Backend, value: number, clock: Clock): Exemplar {
+  const labels = { client: endpointText(client.address, client.port), service: service.key, backend: backend.key }
+  return { labels, value, at: clock.wall() }
 }
 
 function noCounts(labels: Labels, dial: Durations): ClusterCounts {

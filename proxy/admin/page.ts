@@ -38,6 +38,7 @@ const scripts = [
   'data.js',
   'summary.js',
   'clusters.js',
+  'servicemap.js',
   'rows.js',
   'detail.js',
   'table.js',

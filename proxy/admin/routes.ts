@@ -3,7 +3,8 @@ import { canonicalAddress } from '../model/address.ts'
 import { MeshError } from '../model/error.ts'
 import type { FlowEvent } from '../model/flow-record.ts'
 import { type Answer, type EventSink, type EventStream, fault, json, text } from './answer.ts'
-import { rowsOf } from './rows.ts'
+import { openMetricsType, wantsOpenMetrics } from './open-metrics.ts'
+import { rowsSince, trafficSince } from './rows.ts'
 import type { Views } from './views.ts'
 
 interface Route {
@@ -16,8 +17,8 @@ interface ApiRequest {
   readonly views: Views
   readonly page: Answer
   readonly query: URLSearchParams
-  /** The client asks for a stream of events. */
-  readonly wantsEvents: boolean
+  /** The types that the client takes. */
+  readonly accept: string
   /** The segment that `{name}` matched. */
   part(name: string): string
   /** Of a POST request. */
@@ -33,16 +34,13 @@ const routes: readonly Route[] = [
   { path: '/readyz', answer: readiness },
   { path: '/metrics', answer: metrics },
   { path: '/v1/status', answer: ({ views }) => json(200, views.status()) },
-  {
-    path: '/v1/rows',
-    answer: ({ views, query }) => json(200, rowsOf(views).since(views.services(), query.get('since'))),
-  },
+  { path: '/v1/rows', answer: ({ views, query }) => json(200, rowsSince(views, query.get('since'))) },
   { path: '/v1/services', answer: ({ views }) => json(200, views.services()) },
   { path: '/v1/services/{namespace}/{name}', answer: service },
   { path: '/v1/explain/{namespace}/{name}', answer: explanation },
   { path: '/v1/dns', answer: nameExplanation },
   { path: '/v1/flows', answer: flows },
-  { path: '/v1/traffic', answer: ({ views }) => json(200, views.traffic()) },
+  { path: '/v1/traffic', answer: traffic },
   { path: rehearsePath, answer: rehearsal },
   { path: '/v1/config', answer: ({ views }) => json(200, views.config()) },
 ]
@@ -57,11 +55,11 @@ export async function answer(
   target: string,
   {
     narrow = false,
-    wantsEvents = false,
+    accept = '',
     body,
   }: {
     readonly narrow?: boolean | undefined
-    readonly wantsEvents?: boolean
+    readonly accept?: string
     readonly body?: string | undefined
   } = {},
 ): Promise<Answer | EventStream> {
@@ -77,7 +75,7 @@ export async function answer(
         views,
         page,
         query: url.searchParams,
-        wantsEvents,
+        accept,
         part: name => parts.get(name) ?? '',
         body,
       })
@@ -97,7 +95,9 @@ function readiness({ views, query }: ApiRequest): Answer {
     : text(503, `waiting for ${waiting.join(', ') || 'the start'}\n`)
 }
 
-async function metrics({ views }: ApiRequest): Promise<Answer> {
+async function metrics({ views, accept }: ApiRequest): Promise<Answer> {
+  const open = wantsOpenMetrics(accept) ? views.openMetrics() : undefined
+  if (open) return text(200, await open, openMetricsType)
   return text(200, await views.metrics(), 'text/plain; version=0.0.4; charset=utf-8')
 }
 
@@ -130,8 +130,8 @@ async function nameExplanation({ views, query }: ApiRequest): Promise<Answer> {
 }
 
 /** One event to a line, or with `follow` a stream of them. */
-function flows({ views, query, wantsEvents }: ApiRequest): Answer | EventStream {
-  if (wantsEvents && !query.has('follow')) query.set('follow', 'true')
+function flows({ views, query, accept }: ApiRequest): Answer | EventStream {
+  if (accept.includes('text/event-stream') && !query.has('follow')) query.set('follow', 'true')
   if (!['true', '1', ''].includes(query.get('follow') ?? 'false')) {
     const events = views.flows(query)
     if (typeof events === 'string') return fault(400, 'BAD_REQUEST', events)
@@ -173,6 +173,12 @@ function flowSender(sink: EventSink): (events: readonly FlowEvent[]) => void {
 
 function eventText(event: FlowEvent): string {
   return `event: ${'flow' in event ? 'flow' : 'lost'}\ndata: ${JSON.stringify(event)}\n\n`
+}
+
+/** With `since`, of the services only those that have changed; the first time any text is sent. */
+function traffic({ views, query }: ApiRequest): Answer {
+  const since = query.get('since')
+  return json(200, since === null ? views.traffic() : trafficSince(views, since))
 }
 
 async function rehearsal({ views, body }: ApiRequest): Promise<Answer> {

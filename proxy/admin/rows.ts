@@ -1,9 +1,7 @@
-/**
- * The services as rows of the web page: what its table shows of each, and after the first answer only the rows that have changed.
- * One list serves all browsers: what a browser has seen is a revision, which it sends with its next question.
- */
-import { randomUUID } from 'node:crypto'
+/** What the web page asks for again and again: the services as rows of its table, and what passes. After the first answer only changes. */
+import type { ServiceTraffic, Traffic } from '../model/flows/traffic.ts'
 import type { ServiceView } from '../model/views.ts'
+import { type Delta, Deltas } from './http/deltas.ts'
 import type { Views } from './views.ts'
 
 export interface ServiceRow extends Pick<ServiceView, 'namespace' | 'name' | 'condition' | 'headless' | 'frontends'> {
@@ -13,73 +11,52 @@ export interface ServiceRow extends Pick<ServiceView, 'namespace' | 'name' | 'co
   readonly addresses: readonly string[]
 }
 
-/** The JSON of `/v1/rows`. */
-export interface Rows {
-  readonly revision: string
-  /** The rows are all there are; what was known before is void. */
-  readonly whole: boolean
-  readonly rows: readonly ServiceRow[]
-  /** `namespace/name` of services that are gone. */
-  readonly gone: readonly string[]
+/** The JSON of `/v1/rows`. The keys are `namespace/name`. */
+export type Rows = Delta<ServiceRow>
+
+/** The JSON of `/v1/traffic` with `since`: of the services only those that have changed. */
+export type TrafficDelta = Omit<Traffic, 'services'> & Delta<ServiceTraffic>
+
+interface Lists {
+  readonly services: Deltas<ServiceRow>
+  readonly traffic: Deltas<ServiceTraffic>
 }
 
-interface Known {
-  /** JSON of the row. */
-  text: string
-  row: ServiceRow
-  revision: number
+export function rowsSince(views: Views, token: string | null): Rows {
+  return listsOf(views).services.since(
+    views.services().map(service => [keyOf(service), rowOf(service)] as const),
+    token,
+  )
 }
 
-/** Of services that are gone; who has not asked for so long gets all rows anew. */
-const maxGone = 1000
-
-export class ServiceRows {
-  /** Revisions of another process mean nothing here. */
-  readonly #epoch = randomUUID().slice(0, 8)
-  readonly #known = new Map<string, Known>()
-  readonly #gone = new Map<string, number>()
-  #revision = 0
-  /** Changes up to this revision may have been forgotten. */
-  #forgotten = 0
-
-  /** The rows that have changed since a revision; all of them for one that is not known. */
-  since(services: readonly ServiceView[], token: string | null): Rows {
-    this.#update(services)
-    const [epoch, number] = token?.split('.') ?? []
-    const seen = epoch === this.#epoch && /^\d+$/.test(number ?? '') ? Number(number) : -1
-    const whole = seen < this.#forgotten
-    const rows = [...this.#known.values()].filter(({ revision }) => whole || revision > seen).map(({ row }) => row)
-    const gone = whole ? [] : [...this.#gone].filter(([, revision]) => revision > seen).map(([key]) => key)
-    return { revision: `${this.#epoch}.${this.#revision}`, whole, rows, gone }
+export function trafficSince(views: Views, token: string): TrafficDelta {
+  const { services, ...rest } = views.traffic()
+  return {
+    ...rest,
+    ...listsOf(views).traffic.since(
+      services.map(service => [keyOf(service), rounded(service)] as const),
+      token,
+    ),
   }
+}
 
-  #update(services: readonly ServiceView[]): void {
-    const revision = this.#revision + 1
-    let changed = false
-    const left = new Set(this.#known.keys())
-    for (const service of services) {
-      const key = `${service.namespace}/${service.name}`
-      left.delete(key)
-      const row = rowOf(service)
-      const text = JSON.stringify(row)
-      if (this.#known.get(key)?.text === text) continue
-      this.#known.set(key, { text, row, revision })
-      this.#gone.delete(key)
-      changed = true
-    }
-    for (const key of left) {
-      this.#known.delete(key)
-      this.#gone.delete(key)
-      this.#gone.set(key, revision)
-      changed = true
-    }
-    for (const [key, gone] of this.#gone) {
-      if (this.#gone.size <= maxGone) break
-      this.#gone.delete(key)
-      this.#forgotten = gone
-    }
-    if (changed) this.#revision = revision
-  }
+const lists = new WeakMap<Views, Lists>()
+
+function listsOf(views: Views): Lists {
+  const known = lists.get(views) ?? { services: new Deltas<ServiceRow>(), traffic: new Deltas<ServiceTraffic>() }
+  lists.set(views, known)
+  return known
+}
+
+function keyOf({ namespace, name }: { readonly namespace: string; readonly name: string }): string {
+  return `${namespace}/${name}`
+}
+
+/** To four digits, which is more than a page shows and a third of the bytes. */
+function rounded(service: ServiceTraffic): ServiceTraffic {
+  return JSON.parse(JSON.stringify(service), (_key, value) =>
+    typeof value === 'number' ? Number(value.toPrecision(4)) : value,
+  )
 }
 
 function rowOf({ namespace, name, condition, headless, frontends, backends }: ServiceView): ServiceRow {
@@ -93,13 +70,4 @@ function rowOf({ namespace, name, condition, headless, frontends, backends }: Se
   }
   const addresses = [...new Set(backends.map(({ address }) => address))]
   return { namespace, name, condition, headless, frontends, clusters, addresses }
-}
-
-const lists = new WeakMap<Views, ServiceRows>()
-
-/** The list of one set of views. */
-export function rowsOf(views: Views): ServiceRows {
-  const rows = lists.get(views) ?? new ServiceRows()
-  lists.set(views, rows)
-  return rows
 }

@@ -13,13 +13,14 @@
  *   /v1/explain/{namespace}/{name}?from=IP  which backends a client would get, step by step
  *   /v1/dns?name=NAME&type=TYPE&from=IP     the DNS answer for a client, step by step
  *   /v1/flows?service=NS/NAME&last=N        recorded flows; with follow=true as they pass (server-sent events)
- *   /v1/traffic                             rates by service, cluster and client
+ *   /v1/traffic[?since=REVISION]            rates by service, cluster and client; of the services only those that have changed
  *   /v1/config                              the current configuration
  *   /v1/rehearse                            POST: what other policies, or the loss of a cluster, would do to recorded flows
  *
  * With `admin.metrics`, a second address serves the first three after the page alone, for kubelets and Prometheus, which do not
  * reach the loopback addresses of a Pod.
  */
+import { createHash } from 'node:crypto'
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http'
 import { type AddressInfo, Server as NetServer } from 'node:net'
 import { text } from 'node:stream/consumers'
@@ -150,7 +151,11 @@ export class Admin {
     try {
       if (!hasRoom && !probes.has(request.url)) return write(response, busy)
       const reply = this.#objection(request) ?? (await this.#answer(request))
-      if (!('start' in reply)) return write(response, reply, await compressed(reply, request))
+      if (!('start' in reply)) {
+        const tag = tagOf(reply)
+        if (tag !== undefined && request.headers['if-none-match'] === tag) return unchanged(response, reply, tag)
+        return write(response, reply, { compressed: await compressed(reply, request), tag })
+      }
       if (this.#streams.full) return write(response, busy)
       response.writeHead(200, headersOf('text/event-stream'))
       this.#streams.run(reply, request, response)
@@ -165,9 +170,9 @@ export class Admin {
 
   async #answer(request: IncomingMessage): Promise<Answer | EventStream> {
     const { url = '/', method, headers } = request
-    const wantsEvents = headers.accept?.includes('text/event-stream') ?? false
+    const { accept = '' } = headers
     const body = method === 'POST' ? await text(request) : undefined
-    return answer(this.#parts.views, this.#page, url, { narrow: this.#parts.narrow, wantsEvents, body })
+    return answer(this.#parts.views, this.#page, url, { narrow: this.#parts.narrow, accept, body })
   }
 
   get #option(): string {
@@ -240,11 +245,27 @@ async function compressed({ body }: Answer, { headers }: IncomingMessage): Promi
   return compress(body, { level: 1 })
 }
 
-function write(response: ServerResponse, answer: Answer, compressed?: Buffer): void {
+/** Of JSON, for clients that ask again: the same body has the same tag. */
+function tagOf({ status, type, body }: Answer): string | undefined {
+  if (status !== 200 || type !== 'application/json') return undefined
+  return `W/"${createHash('sha1').update(body).digest('base64url')}"`
+}
+
+function unchanged(response: ServerResponse, { type }: Answer, etag: string): void {
+  response.writeHead(304, { ...headersOf(type), etag })
+  response.end()
+}
+
+function write(
+  response: ServerResponse,
+  answer: Answer,
+  { compressed, tag }: { readonly compressed?: Buffer | undefined; readonly tag?: string | undefined } = {},
+): void {
   response.writeHead(answer.status, {
     ...headersOf(answer.type),
     'content-length': compressed?.length ?? Buffer.byteLength(answer.body),
     ...(compressed ? { 'content-encoding': 'gzip' } : {}),
+    ...(tag === undefined ? {} : { etag: tag }),
     vary: 'accept-encoding',
     ...answer.headers,
   })

@@ -22,6 +22,8 @@ export interface Views {
   config(): Json
   /** Prometheus text, format 0.0.4. */
   metrics(): Promise<string>
+  /** The same as OpenMetrics, with exemplars; undefined if none are kept. */
+  openMetrics(): Promise<string> | undefined
   ready(): Readiness
   /** Recorded flows that match; a text is what is wrong with the query. */
   flows(query: URLSearchParams): readonly FlowEvent[] | string

@@ -498,6 +498,10 @@ const adminFields = {
       'A second address that serves only `/metrics`, `/healthz` and `/readyz`, for Prometheus and for probes of a kubelet, which do not reach a loopback address of a Pod. By default there is none.',
     ),
   ),
+  exemplars: boolean(
+    'Whether metrics have exemplars, for Prometheus with `--enable-feature=exemplar-storage`: for each bucket of dial times the client, service and backend of a recent flow, which `starlane observe` finds. Who asks for OpenMetrics gets it then.',
+    false,
+  ),
 } satisfies Fields
 
 function recorderFields(resolve: Resolve) {

@@ -22,6 +22,7 @@ import { AnswerCache } from './answer-cache.ts'
 import { chase } from './chase.ts'
 import { Counters, type ZoneCounters } from './counters.ts'
 import type { Resolver } from './forward/resolver.ts'
+import { addressesOf } from './message/addresses.ts'
 import { encodeReply, noRecords, type Sections } from './message/encode.ts'
 import { type Fault, isPlain, labelsOf, nameOf, type Query, readQuery } from './message/query.ts'
 import { minimalAny } from './message/record.ts'
@@ -220,14 +221,33 @@ export class QueryHandler {
     const length = typeof sent === 'number' ? sent : sent.length
     this.counters.count(zone, request, reply.rcode, length, now)
     if (this.queryLog.filter) this.queryLog.write(request, zone.zone, reply.rcode, length, now)
-    if (this.#recorder?.wants(now)) this.#record(request, zone, reply.rcode, length, now)
+    if (this.#recorder?.wants(now)) this.#record(request, zone, reply, length, now)
     return sent
   }
 
-  #record(request: Omit<DnsRequest, 'room'>, { zone }: ZoneCounters, rcode: number, bytes: number, now: number): void {
+  #record(
+    request: Omit<DnsRequest, 'room'>,
+    { zone }: ZoneCounters,
+    reply: Pick<Reply, 'rcode'> | Reply,
+    bytes: number,
+    now: number,
+  ): void {
     const { query, client, transport, at } = request
     const name = nameOf(query)
-    this.#recorder?.question({ client, name, type: query.type, transport, zone, rcode, bytes, at, ms: now - at })
+    const { rcode } = reply
+    const addresses = 'bytes' in reply ? addressesOf(reply).list : []
+    this.#recorder?.question({
+      client,
+      name,
+      type: query.type,
+      transport,
+      zone,
+      rcode,
+      addresses,
+      bytes,
+      at,
+      ms: now - at,
+    })
   }
 
   #refuse(request: DnsRequest, text: string): Sent {
@@ -260,7 +280,7 @@ export class QueryHandler {
     const reply = this.#fault(message, { rcode: rcodes.REFUSED, end, edns })
     const at = this.#parts.clock.now()
     if ('bytes' in query && this.#recorder?.wants(at)) {
-      this.#record({ query, client, transport, at }, this.#droppedZone, rcodes.REFUSED, reply.length, at)
+      this.#record({ query, client, transport, at }, this.#droppedZone, { rcode: rcodes.REFUSED }, reply.length, at)
     }
     return reply
   }

@@ -6,6 +6,7 @@ const words = 6
 const texts = 3
 const rcodeShift = 16
 const tcpBit = 1 << 31
+const none: readonly string[] = Object.freeze([])
 
 export class QuestionRing {
   /** A power of two. */
@@ -15,6 +16,7 @@ export class QuestionRing {
   readonly #floats: Float32Array
   readonly #words: Uint32Array
   readonly #texts: string[]
+  readonly #addresses: (readonly string[])[]
 
   constructor(size: number) {
     this.size = 2 ** Math.ceil(Math.log2(Math.max(size, 2)))
@@ -22,6 +24,7 @@ export class QuestionRing {
     this.#floats = new Float32Array(this.#words.buffer)
     this.#doubles = new Float64Array(this.#words.buffer)
     this.#texts = new Array<string>(this.size * texts).fill('')
+    this.#addresses = new Array<readonly string[]>(this.size).fill(none)
   }
 
   get oldest(): number {
@@ -32,7 +35,7 @@ export class QuestionRing {
     return record >= this.next - this.size && record > 0 && record < this.next
   }
 
-  add({ client, name, type, transport, zone, rcode, bytes, at, ms }: Question): number {
+  add({ client, name, type, transport, zone, rcode, addresses, bytes, at, ms }: Question): number {
     const record = this.next++
     const slot = record & (this.size - 1)
     const word = slot * words
@@ -44,6 +47,7 @@ export class QuestionRing {
     this.#texts[text] = client.address
     this.#texts[text + 1] = name
     this.#texts[text + 2] = zone
+    this.#addresses[slot] = addresses
     return record
   }
 
@@ -66,6 +70,7 @@ export class QuestionRing {
       transport: (word & tcpBit) === 0 ? 'udp' : 'tcp',
       zone,
       rcode: (word >>> rcodeShift) & 0xff,
+      addresses: this.#addresses[slot] ?? none,
       bytes: sizes >>> 16,
       at: this.#doubles[at / 2] as number,
       ms: this.#floats[at + 2] as number,

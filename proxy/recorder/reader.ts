@@ -36,6 +36,8 @@ export interface ReaderParts {
 /** In zones of ours, NOERROR and NXDOMAIN are answers. */
 const answered: readonly number[] = [0, 3]
 const refusedRcode = 5
+/** Of an answer, that are shown. */
+const mostAddresses = 8
 
 export class FlowReader {
   readonly #parts: ReaderParts
@@ -128,6 +130,7 @@ export class FlowReader {
     const service = zone === '.' ? undefined : serviceIn(labels)
     const type = typeName(asked.type)
     const query = `${labels.join('.')}.`
+    const ips = asked.addresses.slice(0, mostAddresses)
     const [namespace = '', name = ''] = service?.split('/') ?? []
     const to = dns() ?? { address: '', port: 53 }
     return {
@@ -142,10 +145,14 @@ export class FlowReader {
       Type: 'L7',
       node_name: node,
       ...(service === undefined ? {} : { destination_service: { name, namespace } }),
-      l7: { type: 'RESPONSE', latency_ns: Math.round(ms * 1e6), dns: { query, qtypes: [type], rcode } },
+      l7: {
+        type: 'RESPONSE',
+        latency_ns: Math.round(ms * 1e6),
+        dns: { query, qtypes: [type], rcode, ...(ips.length > 0 && { ips }) },
+      },
       traffic_direction: 'EGRESS',
       is_reply: true,
-      Summary: `DNS answer ${query} ${type}: rcode ${rcode}`,
+      Summary: `DNS answer ${query} ${type}: rcode ${rcode}${ips.length > 0 ? `, ${ips.join(', ')}` : ''}`,
       starlane: {
         kind: 'question',
         outcome,

@@ -1,5 +1,6 @@
 /** The JSON views of the admin server: status, services, explanations. Computed on each call. */
 
+import type { Metrics } from '../admin/metrics.ts'
 import type { Views } from '../admin/views.ts'
 import type { Admission } from '../admission/admission.ts'
 import type { Chain } from '../chain/chain.ts'
@@ -73,7 +74,7 @@ export interface ViewParts {
   /** The name of the Pod. */
   readonly instance: string | undefined
   readonly clock: Clock
-  readonly metrics: () => Promise<string>
+  readonly metrics: () => Pick<Metrics, 'text' | 'openMetrics'>
   readonly rehearse: Views['rehearse']
 }
 
@@ -96,7 +97,8 @@ export function createViews({ parts, version, startedAt, instance, clock, metric
     flows: query => parts().recording.past(query),
     follow: (query, push) => parts().recording.follow(query, push),
     config: () => shownConfig(parts().config),
-    metrics,
+    metrics: () => metrics().text(),
+    openMetrics: () => metrics().openMetrics(),
     rehearse,
     ready: () => ({
       ready: isReady(parts()),

@@ -1,9 +1,8 @@
-// Clients, the local cluster, the other clusters, and the lanes between them.
+// The local cluster, the other clusters, and the lanes between them.
 
 import { data, isMoving } from './data.js'
 import { $, amount, bytes, count, fill, make, percent, pill, span, svg } from './elements.js'
 
-const mostClients = 5
 /** With more clusters, those in order have one line each. */
 const mostWhole = 5
 const linkKinds = { live: 'good', syncing: 'unsure', lost: 'bad', stale: 'bad' }
@@ -11,7 +10,6 @@ const linkKinds = { live: 'good', syncing: 'unsure', lost: 'bad', stale: 'bad' }
 export function drawClusters() {
   const { clusters } = data.status
   fill('here', ...clusters.filter(({ local }) => local).map(cluster => clusterCard('div', cluster)))
-  fill('clients', ...clients())
   fill('there', ...clusters.filter(({ local }) => !local).map(cluster => clusterCard('li', cluster)))
   drawLanes()
 }
@@ -49,30 +47,6 @@ function trafficText(rates) {
   return `${amount(rates.perSecond)} connections/s, ${amount(rates.open)} open${failed}${moved > 0 ? `, ${bytes(moved)}/s` : ''}`
 }
 
-/** Those that have made most flows of the last minute. */
-function clients() {
-  if (data.clients.length === 0) return []
-  const lines = data.clients.slice(0, mostClients).map(({ address, namespace, pod, perSecond, services }) => {
-    const [first, ...rest] = services
-    const to = first ? ` → ${first.service}${rest.length > 0 ? ` and ${rest.length} more` : ''}` : ''
-    return make(
-      'li',
-      make('b', pod ? `${namespace}/${pod}` : address),
-      ` ${amount(perSecond)}/s`,
-      make('span.soft', to),
-    )
-  })
-  const others = data.clients.length - lines.length
-  return [
-    make(
-      'div.card',
-      make('b.title', 'Busiest clients'),
-      make('ul.small', ...lines),
-      others > 0 ? make('span.soft.small', `and ${others} more`) : '',
-    ),
-  ]
-}
-
 /** A curve from the local cluster to each other one, as wide as its connections a second, which it is labelled with. */
 export function drawLanes() {
   const frame = $('map').getBoundingClientRect()
@@ -98,14 +72,6 @@ export function drawLanes() {
     const label = svg('text', { x: x1 + 0.703 * (x2 - x1), y: y1 + 0.844 * (y2 - y1) + 4, 'text-anchor': 'middle' })
     label.append(`${amount(rates.perSecond)}/s`)
     labels.push(label)
-  }
-  const users = $('clients').firstElementChild?.getBoundingClientRect()
-  if (users && users.bottom < from.bottom + users.height && users.right < from.left) {
-    const y = (from.top + from.bottom) / 2 - frame.top
-    // The rates of clients are of a whole minute.
-    const moves = [...data.clusters.values()].some(isMoving) && !data.lost
-    const line = `M${users.right - frame.left} ${y} L${from.left - frame.left} ${y}`
-    paths.push(svg('path', { d: line, 'stroke-width': moves ? 3 : 1.5, class: moves ? 'live good' : 'idle unsure' }))
   }
   fill('lanes', ...paths, ...labels)
 }

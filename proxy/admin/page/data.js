@@ -15,23 +15,29 @@ export const data = {
   lost: '',
 }
 
-let revision = ''
+/** Of rows and traffic. */
+const seen = { rows: '', traffic: '' }
 
 export async function askAll() {
   const [status, rows, traffic] = await Promise.all([
     ask('v1/status'),
-    ask(`v1/rows?since=${revision}`),
-    ask('v1/traffic'),
+    ask(`v1/rows?since=${seen.rows}`),
+    ask(`v1/traffic?since=${seen.traffic}`),
   ])
-  revision = rows.revision
-  if (rows.whole) data.rows.clear()
-  for (const row of rows.rows) data.rows.set(keyOf(row), row)
-  for (const key of rows.gone) data.rows.delete(key)
+  seen.rows = change(data.rows, rows)
+  seen.traffic = change(data.traffic, traffic)
   data.status = status
-  data.traffic = new Map(traffic.services.map(each => [keyOf(each), each]))
   data.clusters = new Map(traffic.clusters.map(each => [each.cluster, each]))
   data.clients = traffic.clients
   data.historyMs = traffic.historyMs
+}
+
+/** Makes the changes of an answer in a map by key, and returns its revision. */
+function change(map, { revision, whole, rows, gone }) {
+  if (whole) map.clear()
+  for (const row of rows) map.set(keyOf(row), row)
+  for (const key of gone) map.delete(key)
+  return revision
 }
 
 export async function ask(path) {

@@ -4,6 +4,7 @@ import { readAddress, view } from './address.js'
 import { drawClusters, drawLanes } from './clusters.js'
 import { askAll, data } from './data.js'
 import { $, fill, role } from './elements.js'
+import { drawServiceMap, drawThreads } from './servicemap.js'
 import { drawSummary } from './summary.js'
 import { changeView, drawTable, fillControls, moveFocus, pauseDetail, place } from './table.js'
 
@@ -32,7 +33,15 @@ function drawAll() {
   drawSummary()
   if (!data.status) return
   drawClusters()
+  drawServiceMap(openRow)
   drawTable()
+}
+
+/** Shows a service that may be anywhere in the list. */
+function openRow(key) {
+  changeView({ open: key, find: key.slice(key.indexOf('/') + 1), state: '' })
+  fillControls()
+  $('services-title').scrollIntoView()
 }
 
 function paused() {
@@ -73,6 +82,7 @@ addEventListener('hashchange', () => {
 addEventListener('scroll', place, { passive: true })
 addEventListener('resize', () => {
   drawLanes()
+  drawThreads()
   drawTable()
 })
 document.addEventListener('visibilitychange', refresh)

@@ -113,7 +113,7 @@ const rcodes: Readonly<Record<number, string>> = {
 
 function endText(flow: FlowRecord): string {
   const { starlane, l7 } = flow
-  if (l7) return `${rcodes[l7.dns.rcode] ?? `rcode ${l7.dns.rcode}`}, ${durationOf(l7.latency_ns / 1e6)}`
+  if (l7) return [answerText(l7.dns), durationOf(l7.latency_ns / 1e6)].join(', ')
   const { state, sent, received, duration_ms, attempts = 1 } = starlane
   const tries = attempts > 1 ? `attempt ${attempts}, ` : ''
   if (state === 'open') return `${tries}open`
@@ -121,9 +121,15 @@ function endText(flow: FlowRecord): string {
   return `${tries}${durationOf(duration_ms)}, ${bytesText(sent)} up, ${bytesText(received)} down, ${reasonText(flow)}`
 }
 
+/** `NOERROR 10.1.0.7 +2` */
+function answerText({ rcode, ips: [first, ...more] = [] }: NonNullable<FlowRecord['l7']>['dns']): string {
+  const rest = more.length > 0 ? ` +${more.length}` : ''
+  return [rcodes[rcode] ?? `rcode ${rcode}`, ...(first === undefined ? [] : [`${first}${rest}`])].join(' ')
+}
+
 function reasonText({ starlane, l7 }: FlowRecord): string {
   const { refusal, close_reason, dial_outcome, state } = starlane
-  if (l7) return rcodes[l7.dns.rcode] ?? `rcode ${l7.dns.rcode}`
+  if (l7) return answerText(l7.dns)
   if (refusal) return `${refusal.code}${refusal.rule === undefined ? '' : ` ${refusal.rule}`}: ${refusal.why}`
   return close_reason ?? dial_outcome ?? (state === 'open' ? 'open' : '')
 }

@@ -10,6 +10,8 @@ export interface Question {
   /** The zone it was answered from; `.` for the names of others, `dropped` if there was no answer. */
   readonly zone: string
   readonly rcode: number
+  /** Of the answer, canonical; one list for all questions that got one reply. */
+  readonly addresses: readonly string[]
   /** Of the reply. */
   readonly bytes: number
   /** Monotonic milliseconds. */

@@ -9,7 +9,7 @@ import { delimiter, join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { promisify } from 'node:util'
 import t, { type Test } from 'tap'
-import { parse, stringify } from 'yaml'
+import { parse, parseAllDocuments, stringify } from 'yaml'
 import { describedMetrics, examples, renderMetrics } from '../../../scripts/metrics.ts'
 import { eventually } from '../../support/eventually.ts'
 import { ask, createWorld, startPod } from '../../support/world.ts'
@@ -113,7 +113,7 @@ t.test(
     await world.declare('cluster-1', { name: 'dead', clusterIP: world.ip(2), pods: [{ ip: world.ip(12) }] })
     await world.declare('cluster-2', { clusterIP: world.ip(3), pods: [{ ip: world.ip(11) }] })
     await world.start()
-    const query = await startPrometheus(t, metrics)
+    const { query } = await startPrometheus(t, metrics)
     const use = async () => {
       await ask(world.ip(1))
       await ask(world.ip(2)).catch(() => {})
@@ -141,9 +141,68 @@ t.test(
   },
 )
 
-/** Resolves with a function that gives the values of a query; it rejects for a query that is wrong. */
-async function startPrometheus(t: Test, target: string): Promise<(expr: string) => Promise<string[]>> {
-  const address = '127.0.0.1:29090'
+t.test('exemplars: Prometheus keeps the flow behind a bucket', { skip: lacks('prometheus') }, async t => {
+  const metrics = '127.0.0.1:29913'
+  const world = await createWorld(t, { config: { admin: { listen: '127.0.0.1:0', metrics, exemplars: true } } })
+  await startPod(t, world.ip(11), 'one')
+  await world.declare('cluster-1', { clusterIP: world.ip(1), pods: [{ ip: world.ip(11) }] })
+  await world.start()
+  await ask(world.ip(1))
+  const accept = 'application/openmetrics-text;version=1.0.0;q=0.9,text/plain;q=0.5'
+  const scrape = await fetch(`http://${metrics}/metrics`, { headers: { accept } })
+  t.equal(scrape.headers.get('content-type'), 'application/openmetrics-text; version=1.0.0; charset=utf-8')
+  const body = await scrape.text()
+  t.match(body, /^# TYPE starlane_attempts counter$/m)
+  t.match(body, /^starlane_attempts_total\{/m)
+  t.match(body, /\n# EOF\n$/)
+  t.notMatch(body, /\n\n/)
+  t.notMatch(await (await fetch(`http://${metrics}/metrics`)).text(), / # \{/, 'only for those who ask')
+
+  const { api } = await startPrometheus(t, metrics, { port: 29_091, flags: ['--enable-feature=exemplar-storage'] })
+  const find = async () => {
+    const now = Date.now() / 1000
+    const asked = new URLSearchParams({
+      query: 'starlane_dial_duration_seconds_bucket',
+      start: `${now - 600}`,
+      end: `${now + 60}`,
+    })
+    const { data } = (await api(`query_exemplars?${asked}`)) as { data: { exemplars: { labels: object }[] }[] }
+    return data.flatMap(({ exemplars }) => exemplars.map(({ labels }) => labels))
+  }
+  await eventually(async () => assert.ok((await find()).length > 0), 30_000)
+  t.match((await find())[0], {
+    client: /^127\.0\.0\.1:\d+$/,
+    service: 'default/rebel-base',
+    backend: `cluster-1/${world.ip(11)}:8000/TCP`,
+  })
+})
+
+t.test('monitors find what the overlays make', async t => {
+  const all = (path: string) => parseAllDocuments(text(path)).map(each => each.toJS())
+  const [sidecar] = all('deploy/overlays/sidecar/sidecar.yaml')
+  const pod = sidecar.spec.template
+  const [monitor] = all('deploy/monitoring/pod-monitor.yaml')
+  for (const [label, value] of Object.entries(monitor.spec.selector.matchLabels))
+    t.equal(pod.metadata.labels[label], value, label)
+  const containers = [...(pod.spec.initContainers ?? []), ...(pod.spec.containers ?? [])]
+  const ports = containers.flatMap(({ ports = [] }) => ports.map(({ name }: { name: string }) => name))
+  for (const { port } of monitor.spec.podMetricsEndpoints) t.ok(ports.includes(port), port)
+  const { resources } = all('deploy/monitoring/kustomization.yaml')[0]
+  t.ok(resources.includes('pod-monitor.yaml'))
+})
+
+interface Prometheus {
+  /** The values of a query; rejects for one that is wrong. */
+  query(expr: string): Promise<string[]>
+  api(path: string): Promise<unknown>
+}
+
+async function startPrometheus(
+  t: Test,
+  target: string,
+  { port = 29_090, flags = [] as string[] } = {},
+): Promise<Prometheus> {
+  const address = `127.0.0.1:${port}`
   const config = {
     global: { scrape_interval: '500ms', scrape_timeout: '500ms' },
     scrape_configs: [{ job_name: 'starlane-metrics', honor_labels: true, static_configs: [{ targets: [target] }] }],
@@ -156,6 +215,7 @@ async function startPrometheus(t: Test, target: string): Promise<(expr: string) 
       `--storage.tsdb.path=${join(folder, 'data')}`,
       `--web.listen-address=${address}`,
       '--log.level=error',
+      ...flags,
     ],
     { stdio: ['ignore', 'ignore', 'inherit'] },
   )
@@ -165,7 +225,8 @@ async function startPrometheus(t: Test, target: string): Promise<(expr: string) 
     await closed
   })
   await eventually(async () => assert.ok((await fetch(`http://${address}/-/ready`)).ok), 20_000)
-  return async expr => {
+  const api = async (path: string) => (await fetch(`http://${address}/api/v1/${path}`)).json()
+  const query = async (expr: string) => {
     const answer = await fetch(`http://${address}/api/v1/query`, {
       method: 'POST',
       body: new URLSearchParams({ query: expr }),
@@ -178,4 +239,5 @@ async function startPrometheus(t: Test, target: string): Promise<(expr: string) 
     if (status !== 'success') throw new Error(`${expr}: ${error}`)
     return data.result.map(({ value }) => value[1])
   }
+  return { query, api }
 }

@@ -67,7 +67,7 @@ for (const engine of ['streams', 'auto']) {
       starlane: { service, refusal: { code: 'tenancy' } },
     })
     t.match(await find(({ starlane }) => starlane.kind === 'question'), {
-      l7: { dns: { query: 'rebel-base.default.svc.cluster.local.', qtypes: ['A'], rcode: 0 } },
+      l7: { dns: { query: 'rebel-base.default.svc.cluster.local.', qtypes: ['A'], rcode: 0, ips: [world.ip(1)] } },
       starlane: { service },
     })
   })

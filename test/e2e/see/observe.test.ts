@@ -42,7 +42,7 @@ t.test('observe shows what has passed, by filters', async t => {
     return seen
   })
   t.match(seen, { code: 0, err: '', out: /default\/dead -> cluster-1\/\S+:8000 failed no-backend: / })
-  t.match(seen.out, /127\.0\.0\.1 DNS A rebel-base\.default\.svc\.cluster\.local\. forwarded NOERROR, /)
+  t.match(seen.out, /127\.0\.0\.1 DNS A rebel-base\.default\.svc\.cluster\.local\. forwarded NOERROR 127\.\S+, /)
   const lines = async (line: string) => (await run(line)).out.split('\n').length - 1
   t.equal(await lines('--service rebel-base'), 2)
   t.equal(await lines('--service rebel-base dead --verdict failed'), 1)

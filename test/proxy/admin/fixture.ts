@@ -285,6 +285,7 @@ export function fixedViews(given: Partial<Views> = {}): Views {
     rehearse: async () => ({ flows: 0, skipped: {}, changes: [], services: [], problems: [] }),
     config: () => ({ cluster: 'cluster-1' }),
     metrics: () => Promise.resolve('# HELP starlane_up 1\n'),
+    openMetrics: () => undefined,
     ready: () => ({ ready: status.ready, stopping: status.stopping, waiting: status.waiting, unsafe: [] }),
     flows: () => [],
     traffic: () => ({ now, node: 'node-1', historyMs: 5000, services: [], clusters: [], clients: [] }),

@@ -5,6 +5,7 @@ import t, { type Test } from 'tap'
 import type { Rows } from '../../../proxy/admin/rows.ts'
 import { type Admin, createAdmin } from '../../../proxy/admin/server.ts'
 import type { Readiness, Views } from '../../../proxy/admin/views.ts'
+import type { ServiceTraffic } from '../../../proxy/model/flows/traffic.ts'
 import { silentLog } from '../../../proxy/model/log.ts'
 import { systemClock } from '../../../proxy/model/time/clock.ts'
 import { FakeClock } from '../../support/clock.ts'
@@ -444,4 +445,39 @@ t.test('rows: only those that have changed since a revision', async t => {
     { whole: true, rows: { length: 0 }, gone: [] },
     'more are gone than are remembered',
   )
+})
+
+t.test('/v1/traffic sends only the services that have changed, if it is asked since when', async t => {
+  const rates = { perSecond: 0, open: 0, failed: 0, refused: 0, sentPerSecond: 0, receivedPerSecond: 0 }
+  const service = (name: string, perSecond: number): ServiceTraffic => ({
+    ...{ namespace: 'shop', name, ...rates, perSecond, history: [1, 2], clusters: [] },
+  })
+  let list = [service('cart', 1 / 3), service('till', 2)]
+  const admin = await start(t, {
+    traffic: () => ({ now: 1, node: 'n', historyMs: 5000, services: list, clusters: [], clients: [] }),
+  })
+  const get = async (query: string) => JSON.parse((await ask(admin, `/v1/traffic${query}`)).body)
+  const whole = await get('')
+  t.match(whole, { services: { length: 2 }, clients: [] })
+  t.equal(whole.revision, undefined)
+  const first = await get('?since=')
+  t.match(first, { whole: true, rows: [{ perSecond: 0.3333 }, { perSecond: 2 }], node: 'n', clusters: [] })
+  t.match(await get(`?since=${first.revision}`), { whole: false, rows: { length: 0 } })
+  list = [service('cart', 5)]
+  t.match(await get(`?since=${first.revision}`), { whole: false, rows: [{ name: 'cart' }], gone: ['shop/till'] })
+})
+
+t.test('JSON has a tag, and who has it already gets 304', async t => {
+  const admin = await start(t)
+  const url = `http://${admin.address}/v1/services`
+  const first = await fetch(url)
+  const tag = first.headers.get('etag') ?? ''
+  t.match(tag, /^W\/"[\w-]{27}"$/)
+  const again = await fetch(url, { headers: { 'if-none-match': tag } })
+  t.equal(again.status, 304)
+  t.equal(await again.text(), '')
+  t.equal(again.headers.get('etag'), tag)
+  t.equal((await fetch(url, { headers: { 'if-none-match': 'W/"other"' } })).status, 200)
+  const missing = await fetch(`http://${admin.address}/v1/services/no/body`)
+  t.equal(missing.headers.get('etag'), null)
 })

@@ -39,7 +39,7 @@ export function stage(options: Partial<RecorderOptions> = {}) {
       const { client = '10.1.0.1', type = 1, rcode = 0, zone = 'cluster.local.' } = given
       const wire = name.split('.').map(label => String.fromCharCode(label.length) + label)
       if (!recorder.wants(clock.now())) return
-      const rest = { type, transport: 'udp', zone, rcode, bytes: 90, at: clock.now(), ms: 0.5 } as const
+      const rest = { type, transport: 'udp', zone, rcode, addresses: [], bytes: 90, at: clock.now(), ms: 0.5 } as const
       recorder.question({ client: { address: client, port: 5000 }, name: `${wire.join('')}\0`, ...rest })
     },
   }

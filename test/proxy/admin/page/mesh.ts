@@ -145,12 +145,16 @@ function trafficOf(services: readonly ServiceView[], names: readonly string[]): 
   return {
     ...idle,
     services: services.slice(0, 2000).map(({ namespace, name, condition }, i): ServiceTraffic => {
-      const perSecond = condition.state === 'unreachable' ? 0 : 120 / (1 + (i % 37))
+      const perSecond = condition.state === 'unreachable' ? 0 : 120 / (1 + (i % 37) + 3 * Math.floor(i / 37))
       const failed = condition.state === 'ok' ? 0 : condition.state === 'reduced' ? 0.04 : 1
       const history = Array.from({ length: 60 }, (_, t) =>
         Math.round(perSecond * (3 + Math.sin(i + t / 6) + ((t * 7 + i) % 5) / 5)),
       )
-      return { namespace, name, ...rates(perSecond, failed), history, clusters: [] }
+      const ways = names.length === 1 ? names : names.slice(0, -1)
+      const clusters = ways
+        .filter((_name, n) => (i + n) % 3 > 0 || n === i % ways.length)
+        .map((cluster, n) => ({ cluster, ...rates(perSecond / (1 + n), failed) }))
+      return { namespace, name, ...rates(perSecond, failed), history, clusters }
     }),
     // The last cluster gets nothing.
     clusters: names.map((cluster, i) => ({
@@ -166,10 +170,10 @@ function trafficOf(services: readonly ServiceView[], names: readonly string[]): 
       refused: 0,
       sent: 1,
       received: 1,
-      services: [
-        { service: 'shop/cart', flows: 40 },
-        { service: 'default/catalogue', flows: 9 },
-      ],
+      services: [0, i % 5, 2 + (i % 3)].flatMap(n => {
+        const used = services[n]
+        return used ? [{ service: `${used.namespace}/${used.name}`, flows: 40 / (1 + n) }] : []
+      }),
     })),
   }
 }

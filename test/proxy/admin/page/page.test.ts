@@ -89,9 +89,16 @@ t.test('the page in a browser', { skip }, async t => {
     ])
     t.equal(
       await browser.evaluate(`document.querySelectorAll('.lanes .live').length`),
-      2,
-      'from clients, and to one of two: only where bytes move',
+      1,
+      'to one of two: only where bytes move',
     )
+    t.same(
+      await browser.evaluate(`[...document.querySelectorAll('#service-map ul')].map(each => each.children.length > 2)`),
+      [true, true, false],
+      'clients, services and clusters',
+    )
+    t.match(await browser.evaluate(textOf('#map-clients')), /shop\/web-0\s+90\/s/)
+    t.ok(await browser.evaluate(`document.querySelectorAll('.threads path').length > 10`))
     t.match(await browser.evaluate(textOf('.row:nth-child(6)')), /\d+\s+\d+\s+4\.0%\s+9 ms/)
     t.ok(await browser.evaluate(`document.querySelectorAll('.spark polyline').length > 5`))
     await keep(browser, '300')
@@ -106,6 +113,8 @@ t.test('the page in a browser', { skip }, async t => {
     t.match(await browser.evaluate(textOf('.detail')), 'shop/web-2', 'the flows of the service')
     await browser.evaluate(`scrollTo(0, document.querySelector('.detail').getBoundingClientRect().top + scrollY - 120)`)
     await keep(browser, '300-open')
+    await browser.evaluate(`document.querySelector('#map-services button').click()`)
+    await browser.until(`document.querySelector('.detail') && location.hash.startsWith('#shop/cart?find=cart')`)
     clean(t)
   })
 
@@ -130,6 +139,8 @@ t.test('the page in a browser', { skip }, async t => {
     await browser.evaluate(`scrollTo(0, document.querySelector('#rows').getBoundingClientRect().top + scrollY - 60)`)
     await browser.until(`document.querySelector('.chip .which')?.offsetWidth > 0`)
     await keep(browser, 'phone-rows')
+    await browser.evaluate(`document.querySelector('#traffic').scrollIntoView()`)
+    await keep(browser, 'phone-map')
     clean(t)
   })
 
