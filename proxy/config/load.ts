@@ -79,7 +79,7 @@ const reasons: Readonly<Record<string, string>> = {
   ENOENT: 'does not exist',
   ENOTDIR: 'does not exist',
   EISDIR: 'is a folder; give a file in it',
-  EACCES: 'cannot be read: permission denied',
+  EACCES: 'may not be read by this user: change its owner or mode',
 }
 
 /** No multi-byte character contains a newline byte, so each line can be checked by itself. */

@@ -2,6 +2,9 @@
 import { constants } from 'node:fs'
 import { open } from 'node:fs/promises'
 import { buffer } from 'node:stream/consumers'
+import { messageOf } from '../error.ts'
+
+const remedy = '; this user may not read it: change its owner or mode'
 
 /**
  * The first `most` bytes of a regular file; without it, all. Rejects with the error of the system, and for what is neither a file nor
@@ -10,7 +13,7 @@ import { buffer } from 'node:stream/consumers'
 export async function readRegularFile(path: string, most = Number.POSITIVE_INFINITY): Promise<Buffer> {
   // Without O_NONBLOCK, opening a named pipe would wait for a writer.
   const file = await open(path, constants.O_RDONLY | constants.O_NONBLOCK).catch((error: NodeJS.ErrnoException) => {
-    if (error.code === 'EACCES') error.message += '; this user may not read it: change its owner or mode'
+    error.message = readFaultText(error)
     throw error
   })
   try {
@@ -21,6 +24,13 @@ export async function readRegularFile(path: string, most = Number.POSITIVE_INFIN
   } finally {
     await file.close()
   }
+}
+
+/** The error of the system, with what to do if the file is not for this user. */
+export function readFaultText(error: unknown): string {
+  const said = messageOf(error)
+  const isClosed = (error as NodeJS.ErrnoException).code === 'EACCES' && !said.endsWith(remedy)
+  return isClosed ? `${said}${remedy}` : said
 }
 
 /** The same as UTF-8. */

@@ -2,7 +2,8 @@
 import { hash } from 'node:crypto'
 import { isGone } from '../../clients/path-watch.ts'
 import { type Path, pathText } from '../../config/fields.ts'
-import { messageOf, type Problem } from '../../model/error.ts'
+import type { Problem } from '../../model/error.ts'
+import { readFaultText } from '../../model/text/regular-file.ts'
 import { decodeKubernetes } from '../decode/decode.ts'
 import { type ClusterObject, refText } from '../objects.ts'
 import { parseManifest } from './parse.ts'
@@ -88,7 +89,7 @@ export class ManifestFile {
     this.#hash = ''
     const kept = this.objects.size > 0 ? `; ${stays}` : ''
     const where = isSyntax ? `${this.path}:${error.line}` : this.path
-    this.problems = [{ code: 'SOURCE_READ', where, message: `cannot be read: ${messageOf(error)}${kept}` }]
+    this.problems = [{ code: 'SOURCE_READ', where, message: `cannot be read: ${readFaultText(error)}${kept}` }]
   }
 }
 

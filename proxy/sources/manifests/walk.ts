@@ -3,7 +3,7 @@ import type { Dirent, Stats } from 'node:fs'
 import { readdir, stat } from 'node:fs/promises'
 import { join } from 'node:path'
 import { isGone, type PathScan } from '../../clients/path-watch.ts'
-import { messageOf } from '../../model/error.ts'
+import { readFaultText } from '../../model/text/regular-file.ts'
 
 export interface Tree {
   /** Whether the path is a folder. */
@@ -39,7 +39,7 @@ export async function walk(root: string, scan: PathScan): Promise<Tree> {
     scan.folder(folder)
     const note = (path: string, error: unknown) => {
       if (path === root) throw error
-      if (!isGone(error)) unreadable.set(path, messageOf(error))
+      if (!isGone(error)) unreadable.set(path, readFaultText(error))
     }
     const entries = await list(folder, scan).catch(error => note(folder, error))
     for (const { path, result } of entries ?? []) {

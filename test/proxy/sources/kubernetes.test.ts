@@ -374,7 +374,9 @@ t.test('credentials', async t => {
     put(api, web)
     const sink = new RecordingSink()
     newSource(t, api, quickClock, { user: { tokenFile: join(folder, 'token') } }).start(sink)
-    await eventually(() => assert.match(sink.error?.message ?? '', /401 Unauthorized/))
+    await eventually(() =>
+      assert.match(sink.error?.message ?? '', /401 Unauthorized.*has expired .*: renew it in the kubeconfig/),
+    )
     writeFileSync(join(folder, 'token'), 'good')
     await eventually(() => assert.equal(sink.link, 'live'), 15_000)
   })

@@ -6,13 +6,12 @@ import { tmpdir } from 'node:os'
 import { delimiter, join } from 'node:path'
 import { createInterface } from 'node:readline'
 
-/** Undefined where it is not installed. */
-export const chromium = (process.env.PATH ?? '')
-  .split(delimiter)
-  .map(dir => join(dir, 'chromium'))
+/** Undefined where neither is installed. The shell has no window, and needs a third of the packages less. */
+export const chromium = ['chromium-headless-shell', 'chromium']
+  .flatMap(program => (process.env.PATH ?? '').split(delimiter).map(dir => join(dir, program)))
   .find(path => existsSync(path))
 
-export const skip = chromium ? false : 'chromium is not installed'
+export const skip = chromium ? false : 'neither chromium-headless-shell nor chromium is installed'
 
 interface Message {
   readonly id?: number

@@ -1,5 +1,7 @@
 /** Messages of common mistakes: each says where it is and what to do. */
-import { writeFileSync } from 'node:fs'
+import { spawnSync } from 'node:child_process'
+import { chmodSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs'
+import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import t from 'tap'
 import { runLine } from '../stage.ts'
@@ -29,3 +31,44 @@ t.test('a port beyond 65535, a Helm template, and the line of a plugin with a sy
   t.match(out, /a\.ts:3 cannot be imported: /)
   t.match(out, /b\.mjs:4 cannot be imported: /)
 })
+
+/** Whether a process of this test can be that of another user, who can run Node here. */
+const nobody = { uid: 65_534, gid: 65_534 }
+const cannotChange =
+  process.getuid?.() !== 0 ||
+  spawnSync(process.execPath, ['-e', "require('node:fs').readFileSync('bin/starlane.js')"], nobody).status !== 0
+
+t.test(
+  'files that this user may not read: a kubeconfig, manifests and the configuration itself',
+  { skip: cannotChange && 'needs root, and a checkout that others may read' },
+  async t => {
+    const folder = mkdtempSync(join(tmpdir(), 'starlane-messages-'))
+    t.teardown(() => rmSync(folder, { recursive: true }))
+    chmodSync(folder, 0o755)
+    const write = (name: string, text: string, mode: number) => {
+      writeFileSync(join(folder, name), text)
+      chmodSync(join(folder, name), mode)
+    }
+    const clusters = [
+      { name: 'one', id: 1, source: { manifests: './one.yaml' } },
+      { name: 'two', id: 2, source: { kubernetes: { kubeconfig: './config' } } },
+    ]
+    write('one.yaml', '', 0o600)
+    write('config', '', 0o600)
+    write('starlane.yaml', JSON.stringify({ cluster: 'one', clusters, plugins: [] }), 0o644)
+    const run = () =>
+      spawnSync(process.execPath, ['bin/starlane.js', 'validate', '-c', join(folder, 'starlane.yaml')], {
+        ...nobody,
+        encoding: 'utf8',
+      })
+    const { stdout, status } = run()
+    const said = stdout.replaceAll(/\s+/g, ' ')
+    const remedy = 'this user may not read it: change its owner or mode'
+    t.match(said, new RegExp(`the kubeconfig cannot be read: EACCES: [^;]*; ${remedy}`))
+    t.match(said, new RegExp(`one\\.yaml cannot be read: EACCES: [^;]*; ${remedy}`))
+    t.equal(status, 1)
+    chmodSync(join(folder, 'starlane.yaml'), 0o600)
+    const closed = run()
+    t.match(closed.stdout + closed.stderr, /starlane\.yaml +may not be read by this user: change its owner or mode/)
+  },
+)
