@@ -42,6 +42,14 @@ export const routeFields = {
 
 export function tunnelFields(resolve: Resolve) {
   return {
+    proxy: optional(
+      checked(
+        text(
+          'An HTTP proxy that gateways are reached through, by CONNECT: `http://HOST:PORT`, with `USER:PASSWORD@` if it asks for them.',
+        ),
+        url => (isProxy(url) ? undefined : `${shown(url)} is not an HTTP proxy; write http://HOST:PORT`),
+      ),
+    ),
     certificates: optional(
       path(
         'A folder with `tls.crt`, `tls.key` and `ca.crt`, watched: what is shown to gateways of other clusters. By default that of `gateway`.',
@@ -68,6 +76,11 @@ export function gatewayFields(resolve: Resolve) {
       streams: integer('The maximum number of streams, which are flows.', { min: 1, max: 1_000_000 }, 10_000),
     }),
   } satisfies Fields
+}
+
+function isProxy(text: string): boolean {
+  const url = URL.parse(text)
+  return url?.protocol === 'http:' && url.hostname !== '' && url.pathname === '/' && url.search === ''
 }
 
 export interface GatewayText {

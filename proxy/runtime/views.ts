@@ -405,15 +405,17 @@ function dnsAddress({ names, config }: RunningParts): string {
   return endpointText(address, port)
 }
 
-/** Hides secrets: plugin options may contain some; the rest of the configuration has none. */
-function shownConfig(config: Config): Json {
+/** Hides secrets: plugin options may contain some, and `tunnel.proxy`. */
+export function shownConfig(config: Config): Json {
   const secret = /(secret|token|password|passwd|credential|apikey|api_key|private)/i
   const text = JSON.stringify(config, (key, value) =>
     secret.test(key) && (typeof value === 'string' || typeof value === 'number')
       ? '(not shown)'
       : isCidr(value)
         ? value.text
-        : value,
+        : typeof value === 'string'
+          ? value.replace(/^(https?:\/\/)[^/@]*@/, '$1(not shown)@')
+          : value,
   )
   return JSON.parse(text)
 }

@@ -10,7 +10,7 @@ import { describe } from '../../tunnel/certificates/examine.ts'
 import { type GatewayAddress, Tunnel } from '../../tunnel/client/tunnel.ts'
 import { healthPath } from '../../tunnel/wire/health-lines.ts'
 import type { DiagnosisStep } from '../etcd-admin.ts'
-import { certificateFolders } from './tunnelling.ts'
+import { certificateFolders, reachedBy } from './tunnelling.ts'
 
 export interface TunnelDiagnosis {
   readonly cluster: string
@@ -42,7 +42,8 @@ export async function diagnoseTunnels(
     const domain = trustDomain ?? credentials.material?.id.trustDomain ?? ''
     const identity = { cluster: name, trustDomain: domain, ids: identities }
     if (own.isGood)
-      for (const gateway of gateways) steps.push(...(await examineGateway(gateway, identity, credentials, clock)))
+      for (const gateway of reachedBy(config, gateways))
+        steps.push(...(await examineGateway(gateway, identity, credentials, clock)))
     found.push({ cluster: name, steps })
   }
   credentials.close()
@@ -63,7 +64,7 @@ async function examineGateway(
   clock: Clock,
 ): Promise<DiagnosisStep[]> {
   const { text } = gateway
-  const failure = await portFailure(gateway)
+  const failure = await portFailure(gateway.proxy ?? gateway)
   if (failure !== undefined) {
     const remedy = 'is the gateway running, and does a firewall or load balancer let port and address through?'
     return [{ step: 'port', isGood: false, text: `${text}: ${failure}; ${remedy}` }]
@@ -95,7 +96,7 @@ async function examineGateway(
   }
 }
 
-function portFailure({ host, port }: GatewayAddress): Promise<string | undefined> {
+function portFailure({ host, port }: Pick<GatewayAddress, 'host' | 'port'>): Promise<string | undefined> {
   return new Promise(resolve => {
     const socket = connect({ host, port, timeout: connectMs })
     const end = (why: string | undefined) => {

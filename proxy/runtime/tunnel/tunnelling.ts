@@ -9,6 +9,8 @@ import type { Inherited, PassedSocket, PassingCalls } from '../../model/sockets/
 import type { ClusterIdentity } from '../../model/tunnel/identity.ts'
 import type { ComponentView, GatewayView, TunnelView } from '../../model/views.ts'
 import { Credentials } from '../../tunnel/certificates/credentials.ts'
+import { parseProxy } from '../../tunnel/client/http-proxy.ts'
+import type { GatewayAddress } from '../../tunnel/client/tunnel.ts'
 import { TunnelClient } from '../../tunnel/client/tunnel-client.ts'
 import { Issuer } from '../../tunnel/enrolment/issuer.ts'
 import { Renewal } from '../../tunnel/enrolment/renewal.ts'
@@ -195,7 +197,7 @@ export class Tunnelling {
     this.client.follow(
       this.#tunnelled().flatMap(({ name, gateways }) => {
         const identity = identities.get(name)
-        return identity ? [{ identity, gateways }] : []
+        return identity ? [{ identity, gateways: reachedBy(this.#parts.config, gateways) }] : []
       }),
     )
   }
@@ -219,6 +221,12 @@ export class Tunnelling {
     }
     this.#reports.add(cluster)
   }
+}
+
+/** The gateways with the way to them. */
+export function reachedBy({ tunnel }: Pick<Config, 'tunnel'>, gateways: readonly GatewayAddress[]): GatewayAddress[] {
+  const proxy = tunnel.proxy === undefined ? undefined : parseProxy(tunnel.proxy)
+  return proxy ? gateways.map(gateway => ({ ...gateway, proxy })) : [...gateways]
 }
 
 /** Each end uses the other's certificates if it has none of its own. */

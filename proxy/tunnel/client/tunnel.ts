@@ -13,7 +13,8 @@ import {
   constants,
   type OutgoingHttpHeaders,
 } from 'node:http2'
-import { connect as connectTls, type TLSSocket } from 'node:tls'
+import type { Socket } from 'node:net'
+import { connect as connectTls, type SecureContext, type TLSSocket } from 'node:tls'
 import { messageOf } from '../../model/error.ts'
 import type { Log } from '../../model/log.ts'
 import type { Clock } from '../../model/time/clock.ts'
@@ -22,6 +23,7 @@ import type { Credentials } from '../certificates/credentials.ts'
 import { examine, examineAgain, type Shown } from '../certificates/examine.ts'
 import { keepsRoots, type Material } from '../certificates/material.ts'
 import { clientSettings, sessionMemory, sessionWindow, streamsPerTunnel, streamWindow } from '../wire/settings.ts'
+import { type HttpProxy, throughProxy } from './http-proxy.ts'
 
 export interface TunnelParts {
   /** `gw.example:15008` */
@@ -33,6 +35,8 @@ export interface TunnelParts {
 }
 
 export interface GatewayAddress {
+  /** The HTTP proxy that it is reached through, if any. */
+  readonly proxy?: HttpProxy | undefined
   readonly host: string
   readonly port: number
   readonly text: string
@@ -203,9 +207,24 @@ export class Tunnel {
       return
     }
     this.#cancelConnect = clock.after(connectMs, () => this.close(`no connection within ${connectMs} ms`))
+    const { proxy } = gateway
+    if (!proxy) return this.#secure(secureContext, undefined)
+    const stopTimer = this.#cancelConnect
+    const cancel = throughProxy(gateway, proxy, (why, carrier) => {
+      this.#cancelConnect = stopTimer
+      if (!carrier) return this.close(why)
+      this.#secure(secureContext, carrier)
+    })
+    this.#cancelConnect = () => {
+      stopTimer()
+      cancel()
+    }
+  }
+
+  #secure(secureContext: SecureContext, carrier: Socket | undefined): void {
+    const { gateway } = this.parts
     const socket = connectTls({
-      host: gateway.host,
-      port: gateway.port,
+      ...(carrier ? { socket: carrier } : { host: gateway.host, port: gateway.port }),
       secureContext,
       ALPNProtocols: ['h2'],
       // No SNI, and no host name in its certificate: it is known by its SPIFFE id, which is examined below.
