@@ -76,6 +76,7 @@ import { StateStore } from './state/state-store.ts'
 import { WorkloadStore } from './workloads/store.ts'
 
 export { rehearseOffline } from './runtime/rehearsal/offline.ts'
+export { createUnderlay, type UnderlayRuntime } from './runtime/underlay/underlay.ts'
 export { type Report, validate } from './runtime/validate.ts'
 
 export interface RuntimeParts {

@@ -24,6 +24,7 @@ import { statusCommand } from './status.ts'
 import { fitHelp } from './terminal/help-text.ts'
 import { type Io, paintFor } from './terminal/io.ts'
 import { fail } from './terminal/output.ts'
+import { underlayCommand } from './underlay.ts'
 import { validateCommand } from './validate.ts'
 import { version, versionCommand } from './version.ts'
 
@@ -47,6 +48,7 @@ const commands = [
   installCommand,
   injectCommand,
   meshCommand,
+  underlayCommand,
 ]
 
 const examples = `

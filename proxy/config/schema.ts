@@ -44,6 +44,7 @@ import {
 } from './kinds.ts'
 import { oneShape, wordOr } from './shapes.ts'
 import { gatewayFields, routeFields, tunnelFields } from './tunnel-fields.ts'
+import { underlayFields } from './underlay-fields.ts'
 
 /** Durations are in milliseconds, CIDRs are parsed, paths are absolute, and optional fields may be undefined. */
 export type Config = Options<ReturnType<typeof schema>>
@@ -111,6 +112,7 @@ export function schema(resolve: Resolve) {
     gateway: optional(
       table('The gateway of the local cluster: serves its shared services to other clusters.', gatewayFields(resolve)),
     ),
+    underlay: table('Devices and routes between the pods of all clusters, where no CNI joins them.', underlayFields),
     writeBack: table("What is written to the local cluster's Kubernetes API. By default nothing.", writeBackFields),
     admin: table('The admin API over HTTP: status, metrics and the web page.', adminFields),
     recorder: table(

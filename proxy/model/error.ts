@@ -25,6 +25,7 @@ export const errorCodes = {
   CERTIFICATE: 'a certificate, key or root of a tunnel cannot be used, or expires soon',
   TUNNEL: 'a gateway cannot be reached, or one side refuses the certificate of the other',
   LOOP: 'a backend is a frontend of another proxy that sends flows back to this Starlane',
+  UNDERLAY: 'the devices and routes between the pods of nodes cannot be worked out or set',
   EXPOSED: 'another socket of this machine can be reached on the address of a frontend',
   PLUGIN_LOAD: 'a plugin cannot be found, imported or created',
   PLUGIN_OPTION: 'an option of a plugin is unknown or has a bad value',

@@ -30,6 +30,8 @@ export interface Status {
   readonly publisher?: PublisherView
   /** Undefined if this is no gateway. */
   readonly gateway?: GatewayView
+  /** Undefined if `underlay.mode` is none. */
+  readonly underlay?: UnderlayView
   readonly clusters: readonly ClusterView[]
   readonly plugins: readonly PluginView[]
   readonly services: {
@@ -51,7 +53,17 @@ export interface ProblemView extends Problem {
 
 /** One line of `starlane status`. `detail` says what is wrong. */
 export interface ComponentView {
-  readonly name: 'Sources' | 'DNS' | 'Proxy' | 'Offload' | 'Health' | 'Plugins' | 'Publisher' | 'Tunnels' | 'Gateway'
+  readonly name:
+    | 'Sources'
+    | 'DNS'
+    | 'Proxy'
+    | 'Offload'
+    | 'Health'
+    | 'Plugins'
+    | 'Publisher'
+    | 'Tunnels'
+    | 'Gateway'
+    | 'Underlay'
   readonly state: 'ok' | 'warning' | 'error' | 'disabled'
   readonly detail: string
 }
@@ -131,6 +143,30 @@ export interface GatewayView {
   readonly refused: number
   /** The clusters that are connected now. */
   readonly clusters: readonly { readonly cluster: string; readonly sessions: number; readonly streams: number }[]
+}
+
+/** How this node reaches the pods of other nodes. */
+export interface UnderlayView {
+  readonly mode: 'vxlan' | 'direct'
+  /** `cluster-1/node-a`; undefined until the nodes are known. */
+  readonly node?: string
+  readonly device?: string
+  /** Of the device, in bytes. */
+  readonly mtu?: number
+  readonly peers: readonly {
+    readonly cluster: string
+    readonly node: string
+    readonly address: string
+    readonly networks: readonly string[]
+    /** The largest packet that should arrive there, in bytes. */
+    readonly mtu: number
+    /** `narrow`: packets as large as the MTU do not arrive. `unknown`: not asked yet. */
+    readonly state: 'unknown' | 'reached' | 'narrow' | 'silent'
+    /** Of the last probe. */
+    readonly roundTripMs?: number
+  }[]
+  /** Nodes or pod networks that are not reached. */
+  readonly leftOut: readonly { readonly node: string; readonly why: string }[]
 }
 
 /** One row of the resolved chain. */

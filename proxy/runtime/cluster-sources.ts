@@ -19,7 +19,7 @@ import { bothSinks } from './sinks.ts'
 /** How long Pods are followed after the last policy has gone. */
 const podsLingerMs = 60_000
 
-interface SourceParts extends RuntimeContext, Extras {
+export interface SourceParts extends RuntimeContext, Extras {
   readonly local: boolean
   readonly maxClusters: number
   readonly admit: (id: number) => void
@@ -37,6 +37,8 @@ interface Extras {
   readonly pods: boolean
   /** Pods with their labels, identities and policies. */
   readonly workloads: boolean
+  /** Nodes with their addresses and pod networks; `only`: and nothing else, where the source can do that. */
+  readonly nodes?: 'whole' | 'only' | undefined
 }
 
 interface RunningSource {
@@ -170,16 +172,17 @@ function clusterRights({ source, allow }: ClusterConfig, cluster: Cluster | unde
   }
 }
 
-function createSource(
+/** The source that the configuration of a cluster names. */
+export function createSource(
   { name: cluster, id, source, limits }: ClusterConfig,
-  { clock, random, log, env, pods, workloads, local, maxClusters, admit }: SourceParts,
+  { clock, random, log, env, pods, workloads, nodes, local, maxClusters, admit }: SourceParts,
 ): Source {
   if ('manifests' in source) return createManifestsSource(source.manifests, { cluster, clock, log, workloads })
   if ('kubernetes' in source) {
     // Without the policies of the local cluster, what they forbid would be allowed.
     const wants = workloads ? { workloads: local ? ('needed' as const) : ('wanted' as const) } : {}
     return createKubernetesSource(
-      { cluster, pods, ...wants, limits, ...source.kubernetes },
+      { cluster, pods, nodes, ...wants, limits, ...source.kubernetes },
       { clock, random, log, env },
     )
   }

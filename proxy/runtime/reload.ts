@@ -41,6 +41,7 @@ export function restartFields(before: Config, after: Config): string[] {
     ['gateway.listen', before.gateway?.listen, after.gateway?.listen],
     ['gateway.certificates', before.gateway?.certificates, after.gateway?.certificates],
     ['gateway.authority', before.gateway?.authority, after.gateway?.authority],
+    ['underlay', before.underlay, after.underlay],
     ['writeBack', before.writeBack, after.writeBack],
     ['publish', before.publish, after.publish],
     ['maxConnectedClusters', before.maxConnectedClusters, after.maxConnectedClusters],

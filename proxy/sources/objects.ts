@@ -15,6 +15,8 @@ export const kinds = [
   'Pod',
   'ServiceExport',
   'ServiceImport',
+  'CiliumNode',
+  'IPAMBlock',
 ] as const
 /** Beside these, the policies, and the records of etcd that are about addresses. */
 export type Kind = (typeof kinds)[number] | PolicyKind | 'Address' | 'Identity'
@@ -34,6 +36,7 @@ export type ClusterObject =
   | EndpointsObject
   | NamespaceObject
   | NodeObject
+  | NetworksObject
   | ExportObject
   | ImportObject
   | LooseObject
@@ -98,6 +101,13 @@ export interface NodeObject extends ObjectRef {
   /** Canonical. */
   readonly addresses?: readonly string[]
   readonly podCidrs?: readonly string[]
+}
+
+/** Which pod networks a node has, as its CNI says: a CiliumNode, or a block of Calico. */
+export interface NetworksObject extends ObjectRef {
+  readonly kind: 'CiliumNode' | 'IPAMBlock'
+  readonly node: string
+  readonly podCidrs: readonly string[]
 }
 
 export interface PodObject extends ObjectRef {

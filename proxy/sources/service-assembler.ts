@@ -18,12 +18,12 @@ import type { Sink } from '../model/sink.ts'
 import { Turns } from '../model/time/turn.ts'
 import { joinEndpoints, joinPorts, resolveEndpoint } from './join-endpoints.ts'
 import { isLoose, LooseObjects } from './loose-objects.ts'
+import { NodeNetworks, saysNetworks } from './node-networks.ts'
 import {
   type ClusterObject,
   type EndpointsObject,
   type ExportObject,
   type ImportObject,
-  type NodeObject,
   type ObjectRef,
   refText,
   type ServiceObject,
@@ -81,6 +81,7 @@ export class ServiceAssembler {
   /** From a derived Service to the exported one that uses its backends. */
   readonly #exportOf = new Map<ServiceKey, ServiceKey>()
   readonly #nodes = new Map<string, Node>()
+  readonly #networks = new NodeNetworks()
   /** The region of each zone, by the nodes. */
   #regions: ReadonlyMap<string, string> = new Map()
   readonly #portionsOnNode = new Map<string, Set<Portion>>()
@@ -121,7 +122,8 @@ export class ServiceAssembler {
     else if (object.kind === 'ServiceImport') this.#setImport(object, { object, origin })
     else if (object.kind === 'ServiceExport') this.#setExport(object, { object, origin })
     else if (object.kind === 'Namespace') this.#setNamespace(object.name, object)
-    else if (object.kind === 'Node') this.#setNode(object.name, nodeOf(object))
+    else if (object.kind === 'Node') this.#setNodes(this.#networks.putNode(object))
+    else if (saysNetworks(object)) this.#setNodes(this.#networks.put(refText(object), object))
     else if (isLoose(object)) this.#loose.put(object, origin)
     else this.#putPortion(object, origin)
   }
@@ -132,7 +134,8 @@ export class ServiceAssembler {
     else if (ref.kind === 'ServiceImport') this.#setImport(ref, undefined)
     else if (ref.kind === 'ServiceExport') this.#setExport(ref, undefined)
     else if (ref.kind === 'Namespace') this.#setNamespace(ref.name, undefined)
-    else if (ref.kind === 'Node') this.#setNode(ref.name, undefined)
+    else if (ref.kind === 'Node') this.#setNodes(this.#networks.removeNode(ref.name))
+    else if (saysNetworks(ref)) this.#setNodes(this.#networks.remove(refText(ref)))
     else if (isLoose(ref)) this.#loose.remove(ref)
     else this.#removePortion(refText(ref))
   }
@@ -389,6 +392,10 @@ export class ServiceAssembler {
     this.#touchedNamespaces.add(name)
   }
 
+  #setNodes(names: readonly string[]): void {
+    for (const name of names) this.#setNode(name, this.#networks.node(name))
+  }
+
   #setNode(name: string, node: Node | undefined): void {
     const before = this.#nodes.get(name)
     if (isDeepStrictEqual(before, node)) return
@@ -439,16 +446,6 @@ const nobody: Changes = {
   drop() {},
   putNamespace() {},
   dropNamespace() {},
-}
-
-function nodeOf({ name, zone, region, addresses = [], podCidrs = [] }: NodeObject): Node {
-  return {
-    name,
-    ...(zone === undefined ? {} : { zone }),
-    ...(region === undefined ? {} : { region }),
-    ...(addresses.length > 0 && { addresses }),
-    ...(podCidrs.length > 0 && { podCidrs }),
-  }
 }
 
 /** By name, not by arrival. */

@@ -78,6 +78,21 @@ export const policies: readonly Resource[] = [
   },
 ]
 
+/** Nodes with their addresses and pod networks, for the underlay; of CNIs, what they say about them. */
+export const wholeNodes: readonly Resource[] = [
+  { ...core('Node', 'nodes'), keptBytes: 512 },
+  { ...cilium, kind: 'CiliumNode', plural: 'ciliumnodes', paths: ciliumPaths('ciliumnodes'), keptBytes: 256 },
+  {
+    kind: 'IPAMBlock',
+    apiVersion: 'crd.projectcalico.org/v1',
+    group: 'crd.projectcalico.org',
+    plural: 'ipamblocks',
+    paths: ['/apis/crd.projectcalico.org/v1/ipamblocks'],
+    optional: true,
+    keptBytes: 256,
+  },
+]
+
 /** The RBAC rule that a role needs. */
 export function ruleText({ group, plural }: Resource): string {
   return `{apiGroups: ["${group}"], resources: [${plural}], verbs: [list, watch]}`

@@ -11,6 +11,7 @@ import {
   type Kind,
   kinds,
   type NamespaceObject,
+  type NetworksObject,
   type NodeObject,
   type ObjectRef,
   refText,
@@ -21,7 +22,7 @@ import { decodeServiceExport, decodeServiceImport } from './multicluster.ts'
 import { decodePod } from './pod.ts'
 import { decodePolicy } from './policy.ts'
 import { decodeService } from './service.ts'
-import { clusterWide, fit, namespace, namespaced, node } from './shapes.ts'
+import { ciliumNode, clusterWide, fit, ipamBlock, namespace, namespaced, node } from './shapes.ts'
 
 export interface Decoded {
   /** For messages: `Service default/web`, or the kind when the name cannot be read. */
@@ -43,6 +44,8 @@ const decoders: Readonly<Record<string, Decoder>> = {
   'v1/Namespace': decodeNamespace,
   'v1/Node': decodeNode,
   'v1/Pod': decodePod,
+  'cilium.io/v2/CiliumNode': decodeCiliumNode,
+  'crd.projectcalico.org/v1/IPAMBlock': decodeBlock,
   'discovery.k8s.io/v1/EndpointSlice': decodeEndpointSlice,
   'discovery.k8s.io/v1beta1/EndpointSlice': decodeEndpointSlice,
   'multicluster.x-k8s.io/v1alpha1/ServiceExport': decodeServiceExport,
@@ -60,6 +63,8 @@ const homes: Readonly<Record<(typeof kinds)[number], string>> = {
   EndpointSlice: 'discovery.k8s.io/v1',
   ServiceExport: 'multicluster.x-k8s.io/v1alpha1',
   ServiceImport: 'multicluster.x-k8s.io/v1alpha1',
+  CiliumNode: 'cilium.io/v2',
+  IPAMBlock: 'crd.projectcalico.org/v1',
 }
 
 /** `workloads`: policies are read too. Otherwise they are ignored, like all other kinds. */
@@ -165,8 +170,11 @@ function groupOf(apiVersion: unknown): string | undefined {
   return typeof apiVersion === 'string' && apiVersion.includes('/') ? apiVersion.split('/')[0] : undefined
 }
 
+/** Objects of the whole cluster. */
+const clusterKinds: ReadonlySet<Kind> = new Set(['Namespace', 'Node', 'CiliumNode', 'IPAMBlock'])
+
 function identify(kind: Kind, value: object, faults: Faults): ObjectRef | undefined {
-  if (kind === 'Namespace' || kind === 'Node') {
+  if (clusterKinds.has(kind)) {
     const fitted = fit(clusterWide, value, faults)
     return fitted && { kind, namespace: '', name: fitted.metadata.name }
   }
@@ -209,8 +217,27 @@ function decodeNode(value: object, ref: ObjectRef, faults: Faults): NodeObject |
     zone: labels['topology.kubernetes.io/zone'] ?? labels['failure-domain.beta.kubernetes.io/zone'],
     region: labels['topology.kubernetes.io/region'] ?? labels['failure-domain.beta.kubernetes.io/region'],
     addresses,
-    podCidrs: podCidrs.filter(text => parseCidr(text) !== undefined),
+    podCidrs: networksIn(podCidrs),
   }
+}
+
+/** `spec.ipam.podCIDRs`, whatever assigns them; empty where addresses are assigned one by one. */
+function decodeCiliumNode(value: object, ref: ObjectRef, faults: Faults): NetworksObject | undefined {
+  const fitted = fit(ciliumNode, value, faults)
+  if (!fitted) return undefined
+  return { ...ref, kind: 'CiliumNode', node: ref.name, podCidrs: networksIn(fitted.spec.ipam.podCIDRs) }
+}
+
+/** A block that is affine to a node; one without a node, or that is about to be deleted, is of nobody. */
+function decodeBlock(value: object, ref: ObjectRef, faults: Faults): NetworksObject | undefined {
+  const fitted = fit(ipamBlock, value, faults)
+  const node = /^host:(.+)$/.exec(fitted?.spec.affinity ?? '')?.[1]
+  if (!fitted || node === undefined || fitted.spec.deleted) return undefined
+  return { ...ref, kind: 'IPAMBlock', node, podCidrs: networksIn([fitted.spec.cidr]) }
+}
+
+function networksIn(texts: readonly string[]): string[] {
+  return texts.flatMap(text => parseCidr(text)?.text ?? [])
 }
 
 /** Where Cilium writes the pod networks of a node with `annotateK8sNode: true`, whatever assigns them. */

@@ -177,6 +177,16 @@ export const node = v.object({
   status: v.nullish(mapping({ addresses: v.nullish(v.array(mapping({ address: text }), not('a list')), []) }), {}),
 })
 
+/** Cilium's own record of a node (cilium.io/v2). */
+export const ciliumNode = v.object({
+  spec: v.nullish(mapping({ ipam: v.nullish(mapping({ podCIDRs: texts }), {}) }), {}),
+})
+
+/** A block of addresses of Calico's IPAM (crd.projectcalico.org/v1): `affinity` is `host:NODE`. */
+export const ipamBlock = v.object({
+  spec: mapping({ cidr: text, affinity: v.nullish(text), deleted: v.nullish(flag, false) }),
+})
+
 /** `podIPs` has one address for each family (API reference, PodStatus); older objects have only `podIP`. */
 const podIps = v.nullish(v.pipe(v.array(mapping({ ip: text }), not('a list')), v.maxLength(2, not('one or two'))), [])
 

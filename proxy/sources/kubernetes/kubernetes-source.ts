@@ -6,7 +6,14 @@ import { Budget } from '../../clients/budget.ts'
 import { ApiError } from '../../clients/kubernetes/api-error.ts'
 import type { KubernetesClient } from '../../clients/kubernetes/client.ts'
 import { createKubernetesClient, type KubernetesLogin, type KubernetesWorld } from '../../clients/kubernetes/connect.ts'
-import { labelledPods, pods, policies, type Resource, resources } from '../../clients/kubernetes/resources.ts'
+import {
+  resources as basic,
+  labelledPods,
+  pods,
+  policies,
+  type Resource,
+  wholeNodes,
+} from '../../clients/kubernetes/resources.ts'
 import { Watcher, type WatchState } from '../../clients/kubernetes/watcher.ts'
 import type { ApiObject } from '../../clients/kubernetes/wire.ts'
 import { defaultLimits, type Limits } from '../../model/cluster.ts'
@@ -26,6 +33,8 @@ export type KubernetesOptions = {
    * `wanted`: it is, and status says what is missing.
    */
   readonly workloads?: 'needed' | 'wanted' | undefined
+  /** `whole`: Nodes with their addresses and pod networks, and what CNIs say about those; `only`: nothing else is read. */
+  readonly nodes?: 'whole' | 'only' | undefined
   readonly limits?: Limits
 } & KubernetesLogin
 
@@ -226,7 +235,9 @@ class KubernetesSource implements Source {
   }
 }
 
-function resourcesFor({ pods: withPods, workloads }: KubernetesOptions): readonly Resource[] {
+function resourcesFor({ pods: withPods, workloads, nodes }: KubernetesOptions): readonly Resource[] {
+  if (nodes === 'only') return wholeNodes
+  const resources = nodes ? [...basic.filter(({ kind }) => kind !== 'Node'), ...wholeNodes] : basic
   if (workloads === undefined) return withPods ? [...resources, pods] : resources
   const more = withPods ? [labelledPods, ...policies] : policies
   return [...resources, ...more.map(each => neededIf(workloads === 'needed', each))]

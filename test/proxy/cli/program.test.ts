@@ -17,6 +17,7 @@ const commands = [
   'install',
   'inject',
   'mesh',
+  'underlay',
 ]
 
 t.test('every command is listed in the help, and has help of its own with examples', async t => {

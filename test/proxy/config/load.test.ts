@@ -154,6 +154,14 @@ t.test('the defaults are those of the design', async t => {
     publish: undefined,
     tunnel: { certificates: undefined },
     gateway: undefined,
+    underlay: {
+      mode: 'none',
+      device: 'starlane-vx',
+      vni: 7171,
+      port: 4789,
+      mtu: undefined,
+      within: false,
+    },
     writeBack: {
       endpointSlices: false,
       serviceImports: false,
@@ -418,7 +426,7 @@ dns: { listen: "localhost:53" }
       'CONF_CLUSTER 7  clusters[1].id: 300 is more than maxConnectedClusters (255); choose another, or set 511 in every cluster',
       'CONF_CLUSTER 8  clusters[2].name: "two" is already the name of clusters[1]',
       'CONF_CLUSTER 9  clusters[2].id: 1 is already the id of clusters[0]',
-      'CONF_FIELD 11  prxy: is not a known key; did you mean "proxy"? (known keys: version, cluster, clusters, maxConnectedClusters, clustermesh, location, stale, state, dns, proxy, health, plugins, publish, tunnel, gateway, writeBack, admin, recorder, log)',
+      'CONF_FIELD 11  prxy: is not a known key; did you mean "proxy"? (known keys: version, cluster, clusters, maxConnectedClusters, clustermesh, location, stale, state, dns, proxy, health, plugins, publish, tunnel, gateway, underlay, writeBack, admin, recorder, log)',
       'CONF_FIELD 13  proxy.drain: 30 has no unit; write 30s or 30ms',
       'CONF_FIELD 14  proxy.dial: timeout (10s) is longer than budget (5s), the time for all attempts together',
       'CONF_FIELD 16  proxy.limits.connections: "10k" is not a whole number from 1 to 1000000',

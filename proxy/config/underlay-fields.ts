@@ -1,0 +1,37 @@
+/** The fields of the underlay: how the pods of this node reach those of nodes of other clusters. */
+import { bad, boolean, type Field, type Fields, field, integer, oneOf, optional, scalar, shown } from './fields.ts'
+
+export const underlayFields = {
+  mode: oneOf(
+    'How pods are joined: `none`; `vxlan`, packets to pods of other clusters go inside of packets from node to node; `direct`, routes by the addresses of nodes that are on one link. `starlane underlay` takes `vxlan` where it is `none`.',
+    ['none', 'vxlan', 'direct'],
+    'none',
+  ),
+  device: deviceName('The name of the VXLAN device.', 'starlane-vx'),
+  vni: integer('The VXLAN network identifier, the same in all clusters.', { min: 1, max: 0xff_ffff }, 7171),
+  port: integer(
+    'The UDP port of VXLAN, the same in all clusters. Cilium and flannel use 8472.',
+    { min: 1, max: 65_535 },
+    4789,
+  ),
+  mtu: optional(
+    integer(
+      'The MTU of the device, where the network between nodes takes less than their links. By default that of the link less 50 bytes, 70 between IPv6 addresses.',
+      { min: 1280, max: 65_535 },
+    ),
+  ),
+  within: boolean(
+    'Whether also the nodes of the local cluster are joined among themselves, which is otherwise left to the CNI.',
+    false,
+  ),
+} satisfies Fields
+
+/** What the kernel takes (`dev_valid_name`), without what iproute2 would read as an option or a keyword. */
+function deviceName(help: string, byDefault: string): Field<string> {
+  return field('name', help, byDefault, value => {
+    const written = scalar(value)
+    return /^[a-z][a-z0-9._-]{0,14}$/i.test(written)
+      ? written
+      : bad(`${shown(value)} is not a name of a device; use up to 15 letters, digits, dots and hyphens`)
+  })
+}

@@ -1,0 +1,103 @@
+/** The commands that lead from what this machine has to what the plan wants. Nothing of others is changed. */
+import { MeshError } from '../model/error.ts'
+import type { Device, Forwarding, Neighbour, Plan, Route } from './plan.ts'
+import { deviceAlias, type Present, routeProtocol } from './present.ts'
+
+/** A line for `ip -batch` or `bridge -batch`. */
+export interface Command {
+  readonly program: 'ip' | 'bridge'
+  readonly line: string
+}
+
+/** `keep`: adds and changes, but removes nothing, for the time until every cluster has been read. */
+export function commandsFor(plan: Plan, present: Present, { keep = false } = {}): Command[] {
+  const { device } = plan
+  if (device && present.device && !present.device.isOurs) {
+    const found = `a device ${device.name} is there that Starlane has not made`
+    throw new MeshError('UNDERLAY', `${found}; choose another name with --device, or remove it`)
+  }
+  const old = present.device?.isOurs ? present.device : undefined
+  const isNew = !old || !device || !isSameTunnel(device, old)
+  // What was on a device is gone with it.
+  const neighbours = isNew ? [] : present.neighbours
+  const forwarding = isNew ? [] : present.forwarding
+  const gone = new Set([...present.formerDevices, ...(isNew && old ? [old.name] : [])])
+  const routes = present.routes.filter(route => !gone.has(route.device))
+  const leaves = <T>(before: readonly T[], after: readonly T[], key: (each: T) => string): T[] =>
+    keep ? [] : without(before, after, key)
+
+  return [
+    ...leaves(routes, plan.routes, ({ cidr }) => cidr).map(removeRoute),
+    ...(device || !keep ? [...gone].map(name => ip(`link del dev ${name}`)) : []),
+    ...(device ? [...(isNew ? addDevice(device) : changeDevice(device, old)), ...addressesOf(device, isNew, old)] : []),
+    ...leaves(neighbours, plan.neighbours, ({ address }) => address).map(each => removeNeighbour(each, plan.device)),
+    ...leaves(forwarding, plan.forwarding, ({ mac }) => mac).map(each => removeEntry(each, plan.device)),
+    ...without(plan.neighbours, neighbours, neighbourText).map(each => putNeighbour(each, plan.device)),
+    ...without(plan.forwarding, forwarding, entryText).map(each => putEntry(each, plan.device)),
+    ...without(plan.routes, routes, routeText).map(putRoute),
+  ]
+}
+
+/** Removes all that is ours. */
+export function commandsToRemove(present: Present): Command[] {
+  const none: Plan = { device: undefined, neighbours: [], forwarding: [], routes: [], peers: [], leftOut: [] }
+  return commandsFor(none, present)
+}
+
+/** The kernel changes none of these in place. */
+function isSameTunnel(device: Device, old: NonNullable<Present['device']>): boolean {
+  const { vni, port, local, mac } = device
+  return vni === old.vni && port === old.port && local === old.local && mac === old.mac && !old.learns
+}
+
+function addDevice({ name, vni, port, local, mac, mtu }: Device): Command[] {
+  return [
+    ip(`link add dev ${name} address ${mac} mtu ${mtu} type vxlan id ${vni} local ${local} dstport ${port} nolearning`),
+    ip(`link set dev ${name} alias ${deviceAlias}`),
+    ip(`link set dev ${name} addrgenmode none`),
+    ip(`link set dev ${name} up`),
+  ]
+}
+
+function changeDevice({ name, mtu }: Device, old: Present['device']): Command[] {
+  return [
+    ...(mtu === old?.mtu ? [] : [ip(`link set dev ${name} mtu ${mtu}`)]),
+    ...(old?.isUp ? [] : [ip(`link set dev ${name} up`)]),
+  ]
+}
+
+function addressesOf({ name, addresses }: Device, isNew: boolean, old: Present['device']): Command[] {
+  const before = isNew ? [] : (old?.addresses ?? [])
+  return [
+    ...addresses
+      .filter(address => !before.includes(address))
+      .map(address => ip(`addr add ${address} dev ${name}${address.includes(':') ? ' nodad' : ''}`)),
+    ...before.filter(address => !addresses.includes(address)).map(address => ip(`addr del ${address} dev ${name}`)),
+  ]
+}
+
+const ip = (line: string): Command => ({ program: 'ip', line })
+const bridge = (line: string): Command => ({ program: 'bridge', line })
+
+const neighbourText = ({ address, mac }: Neighbour): string => `${address} lladdr ${mac}`
+const entryText = ({ mac, node }: Forwarding): string => `${mac} dst ${node}`
+const routeText = ({ cidr, via, device }: Route): string => `${cidr}${via && ` via ${via}`} dev ${device}`
+
+const putNeighbour = (each: Neighbour, device?: Device) =>
+  ip(`neigh replace ${neighbourText(each)} dev ${device?.name} nud permanent`)
+const removeNeighbour = ({ address }: Neighbour, device?: Device) => ip(`neigh del ${address} dev ${device?.name}`)
+const putEntry = ({ mac, node }: Forwarding, device?: Device) =>
+  bridge(`fdb replace ${mac} dev ${device?.name} dst ${node} self permanent`)
+const removeEntry = ({ mac, node }: Forwarding, device?: Device) =>
+  bridge(`fdb del ${mac} dev ${device?.name} dst ${node} self`)
+/** `onlink`: the first address of a pod network is in no network of the device. */
+const putRoute = (route: Route) =>
+  ip(
+    `route replace ${routeText(route)}${route.via && route.cidr.startsWith(`${route.via}/`) ? ' onlink' : ''} proto ${routeProtocol}`,
+  )
+const removeRoute = (route: Route) => ip(`route del ${routeText(route)} proto ${routeProtocol}`)
+
+function without<T>(these: readonly T[], those: readonly T[], key: (each: T) => string): T[] {
+  const known = new Set(those.map(key))
+  return these.filter(each => !known.has(key(each)))
+}

@@ -1,0 +1,103 @@
+/** Runs iproute2: queries as JSON, changes as batches, and its monitor. */
+import { type ChildProcess, execFile, spawn } from 'node:child_process'
+import { MeshError } from '../model/error.ts'
+import type { Command } from './commands.ts'
+import type { Query } from './present.ts'
+
+const timeoutMs = 10_000
+/** The routes of a large node. */
+const maxBuffer = 64 << 20
+
+export interface IpRoute {
+  /** Rejects with UNDERLAY. */
+  readonly query: Query
+  /** In order. What fails does not keep the rest from being done; rejects with UNDERLAY and what has failed. */
+  execute(commands: readonly Command[]): Promise<void>
+  /** Calls back when links, addresses or routes of the machine have changed. Returns how to stop it. */
+  watch(changed: () => void, ended: (why: string) => void): () => void
+}
+
+/** `within`: a command that runs others, as `nsenter --net=FILE`; by default the programs run as they are. */
+export function createIpRoute(within: readonly string[] = []): IpRoute {
+  const commandOf = (program: string, args: readonly string[]): [string, string[]] => {
+    const [first = program, ...rest] = [...within, program, ...args]
+    return [first, rest]
+  }
+
+  const run = (program: string, args: readonly string[], input: string): Promise<string> =>
+    new Promise((resolve, reject) => {
+      const options = { timeout: timeoutMs, maxBuffer, env: environment() }
+      const child = execFile(...commandOf(program, args), options, (error, out, said) => {
+        if (error) reject(new MeshError('UNDERLAY', failureOf(program, error, said, input), { cause: error }))
+        else resolve(out)
+      })
+      child.stdin?.on('error', () => {})
+      child.stdin?.end(input)
+    })
+
+  return {
+    query: async (program, args) => {
+      const text = await run(program, ['-j', ...args], '')
+      return text.trim() === '' ? [] : JSON.parse(text)
+    },
+    execute: async commands => {
+      const failures: string[] = []
+      for (const batch of batchesOf(commands)) {
+        const input = batch.map(({ line }) => `${line}\n`).join('')
+        await run(batch[0]?.program ?? 'ip', ['-force', '-batch', '-'], input).catch((error: MeshError) =>
+          failures.push(error.message),
+        )
+      }
+      if (failures.length > 0) throw new MeshError('UNDERLAY', failures.join('; '))
+    },
+    watch: (changed, ended) => {
+      const child: ChildProcess = spawn(...commandOf('ip', ['-o', 'monitor', 'link', 'address', 'route']), {
+        stdio: ['ignore', 'pipe', 'ignore'],
+        env: environment(),
+      })
+      let isStopped = false
+      child.stdout?.on('data', changed)
+      child.once('error', error => isStopped || ended(error.message))
+      child.once('exit', (code, signal) => isStopped || ended(`ip monitor has ended (${signal ?? code})`))
+      return () => {
+        isStopped = true
+        child.kill()
+      }
+    },
+  }
+}
+
+/** Faults are recognized by their messages in the C locale. Debian keeps these programs out of users' PATH. */
+function environment(): NodeJS.ProcessEnv {
+  return { ...process.env, LC_ALL: 'C', PATH: [process.env.PATH, '/usr/sbin', '/sbin'].filter(Boolean).join(':') }
+}
+
+/** Neighbours in the list that are for one program. */
+function batchesOf(commands: readonly Command[]): Command[][] {
+  const batches: Command[][] = []
+  for (const command of commands) {
+    const last = batches.at(-1)
+    if (last && last[0]?.program === command.program) last.push(command)
+    else batches.push([command])
+  }
+  return batches
+}
+
+/** `Error: …` and `Command failed -:3`, for each line of the batch that failed. */
+function failureOf(program: string, error: Error & { code?: unknown }, said: string, input: string): string {
+  if (error.code === 'ENOENT') return `there is no program ${program}; install iproute2`
+  const lines = input.split('\n')
+  const parts = said.split(/Command failed -:(\d+)/)
+  const failed = parts.flatMap((text, i) =>
+    i % 2 === 1 ? `${program} ${lines[Number(text) - 1]}: ${oneLine(parts[i - 1])}` : [],
+  )
+  const why = failed.length > 0 ? shortened(failed) : `${program}: ${oneLine(said) || error.message}`
+  return /not permitted/i.test(said) ? `${why}; it needs root or the capability NET_ADMIN` : why
+}
+
+const oneLine = (text = ''): string => text.trim().replace(/\s*\n\s*/g, ', ')
+
+function shortened(failed: readonly string[]): string {
+  const more = failed.length - 3
+  return more > 0 ? `${failed.slice(0, 3).join('; ')}; and ${more} more` : failed.join('; ')
+}

@@ -1,0 +1,92 @@
+// The pod networks of a node, from whichever object says them.
+import assert from 'node:assert/strict'
+import t from 'tap'
+import type { Node } from '../../../proxy/model/location.ts'
+import { silentLog } from '../../../proxy/model/log.ts'
+import { decodeKubernetes } from '../../../proxy/sources/decode/decode.ts'
+import { createKubernetesSource } from '../../../proxy/sources/kubernetes/kubernetes-source.ts'
+import { ServiceAssembler } from '../../../proxy/sources/service-assembler.ts'
+import { RecordingSink } from '../../conformance/source.ts'
+import { eventually } from '../../support/eventually.ts'
+import { hasty } from '../../support/kube-api/clock.ts'
+import { writeKubeconfig } from '../../support/kube-api/kubeconfig.ts'
+import { startKubeApi } from '../../support/kube-api/server.ts'
+
+const kubeNode = (name: string, ...podCIDRs: string[]) => ({
+  ...{ apiVersion: 'v1', kind: 'Node', metadata: { name } },
+  spec: { podCIDR: podCIDRs[0], podCIDRs },
+  status: { addresses: [{ type: 'InternalIP', address: '192.0.2.1' }] },
+})
+const ciliumNode = (name: string, ...podCIDRs: string[]) => ({
+  ...{ apiVersion: 'cilium.io/v2', kind: 'CiliumNode', metadata: { name } },
+  spec: { addresses: [{ type: 'InternalIP', ip: '192.0.2.1' }], ipam: { podCIDRs } },
+})
+const block = (name: string, cidr: string, affinity: string | undefined, deleted = false) => ({
+  ...{ apiVersion: 'crd.projectcalico.org/v1', kind: 'IPAMBlock', metadata: { name } },
+  spec: { affinity, allocations: [null, 0], attributes: [], cidr, deleted, strictAffinity: false, unallocated: [] },
+})
+
+function assembled() {
+  const assembler = new ServiceAssembler('east')
+  const sink = new RecordingSink()
+  assembler.reset(sink)
+  const networks = (name = 'a') => sink.nodes.get(name)?.podCidrs
+  return {
+    networks,
+    put: (object: object) => {
+      const { object: decoded, ref, faults } = decodeKubernetes(object)
+      assert.deepEqual(faults, [])
+      if (decoded) assembler.put(decoded)
+      else if (ref) assembler.remove(ref)
+      assembler.flush(sink)
+      return networks()
+    },
+    remove: (object: object) => {
+      const { ref } = decodeKubernetes(object)
+      if (ref) assembler.remove(ref)
+      assembler.flush(sink)
+      return networks()
+    },
+  }
+}
+
+t.test('a CiliumNode says more than its Node, whichever comes first', async t => {
+  const { put, remove } = assembled()
+  t.equal(put(ciliumNode('a', '10.9.0.0/24', 'fd00:9::/64')), undefined, 'no node without its Node')
+  t.same(put(kubeNode('a', '10.1.0.0/24')), ['10.9.0.0/24', 'fd00:9::/64'])
+  t.same(put(ciliumNode('a', '10.8.0.0/24')), ['10.8.0.0/24'])
+  t.same(put(ciliumNode('a')), ['10.1.0.0/24'], 'addresses that are assigned one by one make no network')
+  put(ciliumNode('a', '10.8.0.0/24'))
+  t.same(remove(ciliumNode('a')), ['10.1.0.0/24'])
+})
+
+t.test("Calico's blocks belong to the node that they are affine to", async t => {
+  const { put, remove, networks } = assembled()
+  put(kubeNode('a', '10.1.0.0/24'))
+  put(kubeNode('b'))
+  t.same(put(block('1', '10.9.1.0/26', 'host:a')), ['10.9.1.0/26'])
+  t.same(put(block('2', '10.9.2.0/26', 'host:a')), ['10.9.1.0/26', '10.9.2.0/26'])
+  t.same(put(block('1', '10.9.1.0/26', 'host:b')), ['10.9.2.0/26'], 'it moves')
+  t.same(networks('b'), ['10.9.1.0/26'])
+  t.same(put(block('2', '10.9.2.0/26', 'host:a', true)), ['10.1.0.0/24'], 'it is about to go')
+  t.same(put(block('3', '10.9.3.0/26', undefined)), ['10.1.0.0/24'])
+  remove(block('1', '', undefined))
+  t.equal(networks('b'), undefined)
+})
+
+t.test('from an API server: whole Nodes and what CNIs say, and nothing else', async t => {
+  const api = await startKubeApi({})
+  t.teardown(() => api.stop())
+  const kubeconfig = `${t.testdir({})}/config`
+  writeKubeconfig(kubeconfig, [{ name: 'east', server: api.url }])
+  api.put(kubeNode('a', '10.1.0.0/24', 'fd00:1::/64'))
+  const sink = new RecordingSink()
+  const world = { clock: hasty(40), random: Math.random, log: silentLog, env: {} }
+  const source = createKubernetesSource({ cluster: 'east', kubeconfig, nodes: 'only' }, world)
+  source.start(sink)
+  t.teardown(() => source.close())
+  const node: Node = { name: 'a', addresses: ['192.0.2.1'], podCidrs: ['10.1.0.0/24', 'fd00:1::/64'] }
+  await eventually(() => assert.deepEqual(sink.nodes.get('a'), node))
+  const asked = new Set(api.seen.map(({ resource = '' }) => resource.split('/').at(-1)))
+  t.same(asked, new Set(['nodes', 'ciliumnodes', 'ipamblocks']))
+})
