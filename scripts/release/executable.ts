@@ -46,7 +46,11 @@ export function makeExecutable({ root, work, node, bundle, addon, native, output
       assets: Object.fromEntries(assets),
     }),
   )
-  execFileSync(process.execPath, ['--experimental-sea-config', config], { stdio: ['ignore', 'ignore', 'pipe'] })
+  // With a seed the compiled code is the same each time. V8 takes it without one too, which it would not after --hash-seed.
+  const seeds = ['--random-seed=1']
+  execFileSync(process.execPath, [...seeds, '--experimental-sea-config', config], {
+    stdio: ['ignore', 'ignore', 'pipe'],
+  })
 
   copyFileSync(node, output)
   chmodSync(output, 0o755)

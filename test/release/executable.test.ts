@@ -1,6 +1,6 @@
 /** The single executable: made from this checkout, run where there is no Node and no package. */
 import { spawn, spawnSync } from 'node:child_process'
-import { existsSync, readdirSync, writeFileSync } from 'node:fs'
+import { existsSync, readdirSync, readFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { createInterface } from 'node:readline'
 import { fileURLToPath } from 'node:url'
@@ -46,14 +46,20 @@ function starlane(...args: string[]): { status: number | null; stdout: string; s
 }
 
 t.test('the single executable', { skip: process.platform === 'linux' ? false : 'it is made for Linux' }, async t => {
-  makeExecutable({
+  const parts = {
     root,
     work: join(folder, 'work'),
     node: process.execPath,
     bundle: await bundle(root),
     addon: existsSync(addon) ? addon : undefined,
     native: true,
-    output: executable,
+  }
+  makeExecutable({ ...parts, output: executable })
+
+  await t.test('is the same, byte for byte, when it is made again', async t => {
+    const again = join(folder, 'again')
+    makeExecutable({ ...parts, output: again })
+    t.ok(readFileSync(again).equals(readFileSync(executable)))
   })
 
   await t.test('knows its version and its commands', async t => {
