@@ -3,8 +3,7 @@
  * script writes the events into the rings in place of the pump, so that system calls and wake-ups are left out.
  * Run: npm run bench:native-decision
  */
-import { Registry } from 'prom-client'
-import { FlowMetrics } from '../proxy/admin/flow-metrics.ts'
+import { FlowCounts } from '../proxy/admin/metrics/flow-counts.ts'
 import { createBalancer } from '../proxy/balancer/balancers.ts'
 import { createChain } from '../proxy/chain/chain.ts'
 import { loadPlugins } from '../proxy/chain/loading/load.ts'
@@ -82,7 +81,7 @@ const chain = createChain({
   balancer: openFlows => createBalancer('round-robin', { random: Math.random, openFlows }),
   observers: [
     { result: (flow, backend, result) => health.result(flow, backend, result) },
-    new FlowMetrics(new Registry(), directory),
+    new FlowCounts(directory),
     flowLog(silentLog, systemClock),
   ],
 })

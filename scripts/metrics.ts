@@ -70,7 +70,7 @@ export const examples: Readonly<Record<string, string>> = {
   starlane_plugin_hook_faults_total: 'sum by (plugin, hook) (increase(starlane_plugin_hook_faults_total[1h]))',
 }
 
-export function describedMetrics(): MetricDescription[] {
+export function describedMetrics(): Promise<MetricDescription[]> {
   const unused = () => {
     throw new Error('a description needs no values')
   }
@@ -94,8 +94,8 @@ function pluginCounters(): MetricDescription[] {
   })
 }
 
-export function renderMetrics(): string {
-  const all = describedMetrics()
+export async function renderMetrics(): Promise<string> {
+  const all = await describedMetrics()
   const own = all.filter(({ name }) => name.startsWith('starlane_'))
   const groups = [
     ['State', own.filter(({ name, type }) => type === 'gauge' && !/^starlane_(health|tunnel|gateway)/.test(name))],
@@ -144,4 +144,4 @@ function unitOf(name: string): string {
   return ''
 }
 
-if (import.meta.main) writeFileSync(new URL('../docs/metrics.md', import.meta.url), renderMetrics())
+if (import.meta.main) writeFileSync(new URL('../docs/metrics.md', import.meta.url), await renderMetrics())

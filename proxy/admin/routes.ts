@@ -3,7 +3,7 @@ import { canonicalAddress } from '../model/address.ts'
 import { MeshError } from '../model/error.ts'
 import type { FlowEvent } from '../model/flow-record.ts'
 import { type Answer, type EventSink, type EventStream, fault, json, text } from './answer.ts'
-import { openMetricsType, wantsOpenMetrics } from './open-metrics.ts'
+import { openMetricsType, wantsOpenMetrics } from './metrics/open-metrics.ts'
 import { rowsSince, trafficSince } from './rows.ts'
 import type { Views } from './views.ts'
 

@@ -21,7 +21,7 @@
  * reach the loopback addresses of a Pod.
  */
 import { createHash } from 'node:crypto'
-import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http'
+import type { IncomingMessage, Server, ServerResponse } from 'node:http'
 import { type AddressInfo, Server as NetServer } from 'node:net'
 import { text } from 'node:stream/consumers'
 import { promisify } from 'node:util'
@@ -29,6 +29,7 @@ import { gzip } from 'node:zlib'
 import { canonicalAddress, endpointText, type SocketAddress } from '../model/address.ts'
 import { MeshError, messageOf } from '../model/error.ts'
 import type { Log } from '../model/log.ts'
+import { createServer } from '../model/program/http.ts'
 import { descriptorOf, Inherited, type PassedSocket, type PassingCalls } from '../model/sockets/passing.ts'
 import type { Clock } from '../model/time/clock.ts'
 import { type Answer, type EventStream, fault } from './answer.ts'

@@ -1,6 +1,7 @@
 /** The `Host` of one plugin: clusters, clock, log, bounded tables and counters. */
 import { LRUCache } from 'lru-cache'
 import type { Cluster } from '../model/cluster.ts'
+import { growing } from '../model/limits/growing.ts'
 import type { Location } from '../model/location.ts'
 import type { Log } from '../model/log.ts'
 import type { PluginCounter } from '../model/stats/plugin.ts'
@@ -135,7 +136,7 @@ class BoundedTable<V extends {}> implements Table<V> {
     if (!Number.isInteger(max) || max < 1)
       throw new TypeError(`the max of a table must be an integer from 1, not ${max}`)
     this.#cache = new LRUCache<string, V>({
-      max,
+      ...growing(max),
       ...(idleMs === undefined
         ? {}
         : {

@@ -19,7 +19,7 @@ export async function serve(
     const remedy = 'add gateway: { listen: 0.0.0.0:15008, certificates: FOLDER }'
     throw new MeshError('CONF_FIELD', `${file} has no section gateway; ${remedy}`)
   }
-  const log = createLog(loaded.config.log, io)
+  const log = await createLog(loaded.config.log, io)
   warn(log, loaded)
   const runtime = await create({ loaded, log, version, env: io.env, role })
   const ending = handleSignals(io, runtime, log, file)

@@ -57,7 +57,7 @@ async function underlay(io: Io, options: Options): Promise<number> {
   if (alone.length > 1) throw new MeshError('USAGE', '--print, --once, --keep and --remove exclude each other')
   const loaded = await loadConfig(options.config, io.env)
   const { createUnderlay } = await import('../runtime.ts')
-  const log = createLog(loaded.config.log, io)
+  const log = await createLog(loaded.config.log, io)
   const { mode, ...configured } = loaded.config.underlay
   const wanted = { ...configured, mode: options.mode ?? (mode === 'none' ? 'vxlan' : mode) }
   const node = options.node ?? loaded.config.location?.node ?? io.env.NODE_NAME

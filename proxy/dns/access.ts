@@ -4,6 +4,7 @@
  */
 import { LRUCache } from 'lru-cache'
 import { type Cidr, isLoopback } from '../model/address.ts'
+import { growing } from '../model/limits/growing.ts'
 import type { AccessOptions } from './options.ts'
 
 export interface ClientAccess {
@@ -19,7 +20,7 @@ const remembered = 10_000
 
 export class Access {
   readonly #options: AccessOptions
-  readonly #clients = new LRUCache<string, ClientAccess>({ max: remembered })
+  readonly #clients = new LRUCache<string, ClientAccess>(growing(remembered))
 
   constructor(options: AccessOptions) {
     this.#options = options

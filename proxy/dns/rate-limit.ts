@@ -5,6 +5,7 @@
  */
 import { LRUCache } from 'lru-cache'
 import { subscriberNetwork } from '../model/address.ts'
+import { growing } from '../model/limits/growing.ts'
 import type { Clock } from '../model/time/clock.ts'
 import type { RateOptions } from './options.ts'
 
@@ -25,7 +26,7 @@ export class RateLimit {
   constructor(options: RateOptions, clock: Clock) {
     this.#options = options
     this.#clock = clock
-    this.#buckets = new LRUCache({ max: options.clients })
+    this.#buckets = new LRUCache(growing(options.clients))
   }
 
   get enabled(): boolean {

@@ -1,6 +1,5 @@
 /** HTTP check: GET a path; the status decides, once the response is complete or longer than 64 KiB. */
 import type { Socket } from 'node:net'
-import { Client } from 'undici'
 import { endpointText } from '../model/address.ts'
 import { MeshError } from '../model/error.ts'
 import type { Clock } from '../model/time/clock.ts'
@@ -37,6 +36,8 @@ export function httpProbe(options: HttpCheck, clock: Clock): Probe {
  * would keep idle connections. Its timeouts are off, since the socket has one for the whole check.
  */
 async function get(origin: string, path: string, socket: Socket): Promise<number> {
+  // Loaded by the first check: the library takes 26 MiB.
+  const { Client } = await import('undici')
   const client = new Client(origin, {
     // Deferred: undici's client stalls when the connector calls back synchronously.
     connect: (_options, done) => queueMicrotask(() => done(null, socket)),

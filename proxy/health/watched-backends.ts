@@ -4,6 +4,7 @@
  */
 import { LRUCache } from 'lru-cache'
 import { type Backend, podOf } from '../model/backend.ts'
+import { growing } from '../model/limits/growing.ts'
 import type { Frontend, GlobalService, ServiceKey } from '../model/service.ts'
 import type { Clock } from '../model/time/clock.ts'
 import type { Pool, WatchedBackend } from './watched-backend.ts'
@@ -30,7 +31,7 @@ export class WatchedBackends {
     this.#watches = watches
     // lru-cache treats a start time of 0 as "no age", hence the 1.
     const perf = { now: () => clock.now() + 1 }
-    this.#recent = new LRUCache({ max: rememberAtMost, ttl: rememberMs, ttlResolution: 0, perf })
+    this.#recent = new LRUCache({ ...growing(rememberAtMost), ttl: rememberMs, ttlResolution: 0, perf })
   }
 
   /** A backend that is in a pool now. */

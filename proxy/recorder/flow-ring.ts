@@ -69,6 +69,7 @@ export class FlowRing {
   readonly #doubles: Float64Array
   readonly #floats: Float32Array
   readonly #words: Uint32Array
+  /** Grows with the records of the first round. */
   readonly #texts: (string | Refusal | undefined)[]
 
   /** `size` is rounded up to a power of two. */
@@ -77,7 +78,7 @@ export class FlowRing {
     this.#doubles = new Float64Array(this.size * doubles)
     this.#floats = new Float32Array(this.#doubles.buffer)
     this.#words = new Uint32Array(this.#doubles.buffer)
-    this.#texts = new Array<undefined>(this.size * texts).fill(undefined)
+    this.#texts = new Array<undefined>(2 * texts).fill(undefined)
   }
 
   /** The number of the oldest record that is kept. */

@@ -15,6 +15,7 @@ export class QuestionRing {
   readonly #doubles: Float64Array
   readonly #floats: Float32Array
   readonly #words: Uint32Array
+  /** Grows with the records of the first round. */
   readonly #texts: string[]
   readonly #addresses: (readonly string[])[]
 
@@ -23,8 +24,8 @@ export class QuestionRing {
     this.#words = new Uint32Array(this.size * words)
     this.#floats = new Float32Array(this.#words.buffer)
     this.#doubles = new Float64Array(this.#words.buffer)
-    this.#texts = new Array<string>(this.size * texts).fill('')
-    this.#addresses = new Array<readonly string[]>(this.size).fill(none)
+    this.#texts = new Array<string>(2 * texts).fill('')
+    this.#addresses = [none, none]
   }
 
   get oldest(): number {

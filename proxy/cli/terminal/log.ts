@@ -1,6 +1,5 @@
 /** The log of `starlane run`: readable lines on a terminal, JSON otherwise, on standard error. */
 import { type DestinationStream, pino } from 'pino'
-import { prettyFactory } from 'pino-pretty'
 import type { Config } from '../../config/schema.ts'
 import { MeshError } from '../../model/error.ts'
 import type { Log, LogFields } from '../../model/log.ts'
@@ -20,7 +19,7 @@ const maxBufferBytes = 1024 * 1024
 /** How long `close` waits for a reader. */
 const flushTimeoutMs = 1000
 
-export function createLog({ level, format }: Config['log'], io: Io): ProcessLog {
+export async function createLog({ level, format }: Config['log'], io: Io): Promise<ProcessLog> {
   const file =
     io.stderr === process.stderr ? pino.destination({ fd: 2, sync: false, maxLength: maxBufferBytes }) : undefined
   // A full disk or a closed reader loses lines but stops no flows; later writes are tried again.
@@ -35,7 +34,7 @@ export function createLog({ level, format }: Config['log'], io: Io): ProcessLog 
       timestamp: () => `,"time":"${new Date(io.clock.wall()).toISOString()}"`,
       formatters: { level: label => ({ level: label }), log: withErrors },
     },
-    isPretty ? pretty(destination, io) : destination,
+    isPretty ? await pretty(destination, io) : destination,
   )
   const at = (name: Level) => (event: string, fields?: LogFields) => logger[name](fields ?? {}, event)
   return {
@@ -65,7 +64,9 @@ function ended(file: ReturnType<typeof pino.destination>, { clock }: Io): Promis
 }
 
 /** `15:04:05 INFO: ready dns=127.0.0.1:5353 listeners=4` */
-function pretty(destination: DestinationStream, io: Io): DestinationStream {
+async function pretty(destination: DestinationStream, io: Io): Promise<DestinationStream> {
+  // Only a terminal needs it.
+  const { prettyFactory } = await import('pino-pretty')
   const paint = paintFor(io.stderr, io.env)
   const format = prettyFactory({
     colorize: hasColours(io.stderr, io.env),

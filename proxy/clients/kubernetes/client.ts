@@ -1,6 +1,6 @@
 /** An HTTP client for one Kubernetes API server. */
 import type { Socket } from 'node:net'
-import { Agent, buildConnector, type Dispatcher, ProxyAgent } from 'undici'
+import type { buildConnector, Dispatcher } from 'undici'
 import { type ErrorCode, MeshError, messageOf } from '../../model/error.ts'
 import type { Log } from '../../model/log.ts'
 import type { Clock } from '../../model/time/clock.ts'
@@ -29,6 +29,9 @@ export interface ApiRequest {
   readonly accept?: string
   readonly body?: { readonly type: string; readonly value: unknown }
 }
+
+/** Loaded by the first login: the library takes 26 MiB. */
+type Undici = typeof import('undici')
 
 type Body = Dispatcher.ResponseData['body']
 
@@ -219,26 +222,27 @@ export class KubernetesClient {
     this.#access = access
     this.#fileWatch.pathsChanged()
     const login = await this.#reader.read(access, refused)
+    const undici = await import('undici')
     this.#closing.signal.throwIfAborted()
     this.#server = access.server
     const connection = JSON.stringify([access.server, login.proxy, login.tls])
     const same = this.#session?.connection === connection
     if (!same && access.insecure)
       this.#options.log.warn('kubernetes.insecure', { server: access.server, why: access.name })
-    const dispatcher = same && this.#session ? this.#session.dispatcher : this.#connect(login)
+    const dispatcher = same && this.#session ? this.#session.dispatcher : this.#connect(undici, login)
     if (!same && this.#session) this.#retire(this.#session)
     const readAgainAt = this.#options.clock.now() + readAgainMs
     this.#session = { login, connection, dispatcher, readAgainAt }
     return this.#session
   }
 
-  #connect({ proxy, tls, access }: Login): Dispatcher {
+  #connect({ Agent, ProxyAgent, buildConnector }: Undici, { proxy, tls, access }: Login): Dispatcher {
     const keepAlive = { keepAlive: true, keepAliveInitialDelay: keepAliveMs }
     const connect = { ...tls, ...keepAlive, timeout: connectMs }
     const limits = { connections: maxConnections, connectTimeout: connectMs }
     const dispatcher =
       proxy === undefined
-        ? new Agent({ ...limits, connect: this.#connector(connect) })
+        ? new Agent({ ...limits, connect: this.#connector(buildConnector({ ...connect, allowH2: true })) })
         : new ProxyAgent({ ...limits, uri: proxy, requestTls: connect, ...proxyCredentials(proxy) })
     this.#options.log.debug('kubernetes.connect', { server: access.server, proxy: proxy !== undefined })
     this.#dispatchers.add(dispatcher)
@@ -246,8 +250,7 @@ export class KubernetesClient {
   }
 
   /** An agent that is destroyed while it connects leaves its socket open, so they are kept here. */
-  #connector(options: buildConnector.BuildOptions): buildConnector.connector {
-    const connect = buildConnector({ ...options, allowH2: true })
+  #connector(connect: buildConnector.connector): buildConnector.connector {
     return (to, done) => {
       const socket = connect(to, done) as unknown as Socket
       this.#sockets.add(socket)

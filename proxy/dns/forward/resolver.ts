@@ -5,6 +5,7 @@
 import { LRUCache } from 'lru-cache'
 import { messageOf } from '../../model/error.ts'
 import type { Client } from '../../model/flow.ts'
+import { growing } from '../../model/limits/growing.ts'
 import { doubled } from '../../model/time/backoff.ts'
 import type { Clock } from '../../model/time/clock.ts'
 import type { NameAnswers } from '../../model/workloads/name-answers.ts'
@@ -56,7 +57,7 @@ export class Resolver {
   readonly #pending = new Map<string, Promise<CachedReply | Failure>>()
   /** Questions in flight, by client. */
   readonly #waiting = new Map<string, number>()
-  readonly #failures = new LRUCache<string, Failure>({ max: maxFailures })
+  readonly #failures = new LRUCache<string, Failure>(growing(maxFailures))
   readonly counts = {
     hits: 0,
     denialHits: 0,

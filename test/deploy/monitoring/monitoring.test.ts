@@ -51,21 +51,21 @@ function namesIn(expr: string): string[] {
 }
 
 t.test('docs/metrics.md is what the registry has, with an example for each', async t => {
-  t.equal(text('docs/metrics.md'), renderMetrics(), 'run node scripts/metrics.ts')
-  const own = describedMetrics().filter(({ name }) => name.startsWith('starlane_'))
+  t.equal(text('docs/metrics.md'), await renderMetrics(), 'run node scripts/metrics.ts')
+  const own = (await describedMetrics()).filter(({ name }) => name.startsWith('starlane_'))
   t.same(Object.keys(examples).sort(), own.map(({ name }) => name).sort())
   for (const { name, help, type } of own) {
     t.match(help, /^[A-Z1].+\.$/, `${name} has a meaning`)
     t.equal(name.endsWith('_total'), type === 'counter', `${name} is named as its type asks`)
     t.ok(namesIn(examples[name] ?? '').includes(name), `the example of ${name} is one of it`)
   }
-  const page = renderMetrics()
+  const page = await renderMetrics()
   for (const name of ['circuit_breaker_opened', 'policy_refused', 'session_affinity_kept'])
     t.ok(page.includes(`### starlane_plugin_${name}_total`), name)
 })
 
 t.test('alerts and dashboard ask only for metrics that there are', async t => {
-  const known = new Set(describedMetrics().map(({ name }) => name))
+  const known = new Set((await describedMetrics()).map(({ name }) => name))
   t.ok(alerts.length > 10 && panels.length > 15)
   for (const { title, expr } of [...panels, ...alerts.map(({ alert: title, expr }) => ({ title, expr }))])
     for (const name of namesIn(expr)) t.ok(known.has(name), `${title}: ${name}`)

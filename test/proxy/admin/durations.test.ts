@@ -1,12 +1,13 @@
 /** The duration histogram in the text format of Prometheus. */
 import { Registry } from 'prom-client'
 import t from 'tap'
-import { DurationHistogram } from '../../../proxy/admin/durations.ts'
+import { DurationHistogram } from '../../../proxy/admin/metrics/durations.ts'
 
 t.test('durations are a Prometheus histogram, with a row for each set of labels that has values', async t => {
   const registry = new Registry()
   const labelNames = ['cluster'] as const
-  const histogram = new DurationHistogram(registry, { name: 'dials', help: 'Dials.', labelNames, bounds: [0.1, 1] })
+  const histogram = new DurationHistogram({ name: 'dials', help: 'Dials.', labelNames, bounds: [0.1, 1] })
+  histogram.register(registry)
   const row = histogram.row({ cluster: 'a"b' })
   for (const seconds of [0.1, 0.5, 3]) histogram.row({ cluster: 'a"b' }).observe(seconds)
   histogram.row({ cluster: 'never dialled' })

@@ -45,11 +45,14 @@ export class DurationHistogram<Name extends string> {
   readonly #options: DurationsOptions<Name>
   readonly #rows = new Map<string, Durations>()
 
-  constructor(registry: Registry, options: DurationsOptions<Name>) {
+  constructor(options: DurationsOptions<Name>) {
     this.name = options.name
     this.help = options.help
     this.labelNames = options.labelNames
     this.#options = options
+  }
+
+  register(registry: Registry): void {
     // A registry uses only `name` and `get()` of a metric; its type asks for the library's own class.
     registry.registerMetric(this as unknown as Metric)
   }

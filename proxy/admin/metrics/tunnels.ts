@@ -1,6 +1,6 @@
 /** Metrics of tunnels: what they carry, how far away the gateways are, and when certificates end. */
 import type { Registry } from 'prom-client'
-import type { Status } from '../model/views.ts'
+import type { Status } from '../../model/views.ts'
 import { counted, type Sample } from './counted.ts'
 
 type Add = (name: string, help: string, labelNames: string[], samples: () => Iterable<Sample>) => void

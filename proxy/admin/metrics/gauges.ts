@@ -1,12 +1,12 @@
 /** Gauges of the current state: links, services, backends, open flows, problems. */
 import { Gauge, type Registry } from 'prom-client'
-import type { Backend } from '../model/backend.ts'
-import { linkStates } from '../model/cluster.ts'
-import type { Directory } from '../model/directory.ts'
-import type { EngineStats } from '../model/stats/engine.ts'
-import type { Status } from '../model/views.ts'
+import type { Backend } from '../../model/backend.ts'
+import { linkStates } from '../../model/cluster.ts'
+import type { Directory } from '../../model/directory.ts'
+import type { EngineStats } from '../../model/stats/engine.ts'
+import type { Status } from '../../model/views.ts'
 import type { Labels, Sample } from './counted.ts'
-import { addTunnelMetrics } from './tunnel-metrics.ts'
+import { addTunnelMetrics } from './tunnels.ts'
 
 /** Where the values come from; each is called once per scrape. */
 export interface GaugeParts {

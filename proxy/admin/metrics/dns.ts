@@ -1,6 +1,6 @@
 /** The DNS counters on the metrics page: what CoreDNS counts, under the prefix `starlane_dns_`. */
 import { Histogram, type Registry } from 'prom-client'
-import type { Distribution, DnsStats } from '../model/stats/dns.ts'
+import type { Distribution, DnsStats } from '../../model/stats/dns.ts'
 import { counted, type Labels, type Sample } from './counted.ts'
 
 export function addDnsMetrics(registry: Registry, stats: () => DnsStats): void {

@@ -1,6 +1,6 @@
 /** Metrics of plugins: their own counters, and the faults of their hooks. */
 import type { Registry } from 'prom-client'
-import type { HookFaultCount, PluginCounter } from '../model/stats/plugin.ts'
+import type { HookFaultCount, PluginCounter } from '../../model/stats/plugin.ts'
 import { counted, type Sample } from './counted.ts'
 
 const prefix = 'starlane_plugin_'

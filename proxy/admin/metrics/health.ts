@@ -1,6 +1,6 @@
 /** Metrics of the health monitor. */
 import { Gauge, type Registry } from 'prom-client'
-import type { HealthStats } from '../model/stats/health.ts'
+import type { HealthStats } from '../../model/stats/health.ts'
 import { counted, type Sample } from './counted.ts'
 
 export function addHealthMetrics(registry: Registry, stats: () => HealthStats): void {

@@ -1,17 +1,17 @@
-/** Metrics of flows, by service and cluster. */
-import type { Registry } from 'prom-client'
-import { endpointText } from '../model/address.ts'
-import type { Backend } from '../model/backend.ts'
-import type { Directory } from '../model/directory.ts'
-import type { CloseReason, Flow, FlowObserver, Refusal, Result, Totals } from '../model/flow.ts'
-import type { ServiceKey } from '../model/service.ts'
-import type { Clock } from '../model/time/clock.ts'
-import { counted, type Labels, type Sample, Tally } from './counted.ts'
+/** Counts of flows, by service and cluster, for the metrics page. */
+import { endpointText } from '../../model/address.ts'
+import type { Backend } from '../../model/backend.ts'
+import type { Directory } from '../../model/directory.ts'
+import type { CloseReason, Flow, FlowObserver, Refusal, Result, Totals } from '../../model/flow.ts'
+import type { ServiceKey } from '../../model/service.ts'
+import type { Clock } from '../../model/time/clock.ts'
+import type { Labels } from './counted.ts'
 import { DurationHistogram, type Durations } from './durations.ts'
 import type { Exemplar } from './open-metrics.ts'
+import { Tally } from './tally.ts'
 
 /** The counts of one service and protocol. */
-interface ServiceCounts {
+export interface ServiceCounts {
   readonly labels: Labels
   readonly clusters: Map<string, ClusterCounts>
   /** By code: names of plugins, and `refusalCodes`. */
@@ -19,7 +19,7 @@ interface ServiceCounts {
 }
 
 /** The counts of one service, protocol and cluster. */
-interface ClusterCounts {
+export interface ClusterCounts {
   readonly labels: Labels
   readonly outcomes: Record<Result['outcome'], number>
   readonly reasons: Record<CloseReason, number>
@@ -36,47 +36,23 @@ const dialSeconds = [0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25,
  * Counts flows by service, cluster and protocol. All labels come from the configuration and the sources, never from clients.
  * The counts of a service are removed with the service, so the directory bounds them.
  */
-export class FlowMetrics implements FlowObserver {
+export class FlowCounts implements FlowObserver {
   readonly #directory: Directory
   readonly #services = { TCP: new Map<ServiceKey, ServiceCounts>(), UDP: new Map<ServiceKey, ServiceCounts>() }
-  readonly dials: DurationHistogram<'cluster' | 'protocol'>
   readonly #exemplars: Clock | undefined
+  readonly dials = new DurationHistogram<'cluster' | 'protocol'>({
+    name: 'starlane_dial_duration_seconds',
+    help: 'Time until a backend was connected; for UDP, until its first reply.',
+    labelNames: ['cluster', 'protocol'],
+    bounds: dialSeconds,
+  })
 
   /** `exemplars`: with it, the latest flow of each bucket of dial times is kept. */
-  constructor(registry: Registry, directory: Directory, exemplars?: Clock) {
+  constructor(directory: Directory, exemplars?: Clock) {
     this.#directory = directory
     this.#exemplars = exemplars
     directory.onChange(change => {
       for (const { key, after } of change) if (!after) this.#forget(key)
-    })
-    const service = ['namespace', 'service', 'protocol']
-    const way = [...service, 'cluster']
-    const add = (name: string, help: string, labelNames: string[], samples: () => Iterable<Sample>) =>
-      counted(registry, { name: `starlane_${name}_total`, help, labelNames }, samples)
-
-    add('attempts', 'Attempts to reach a backend, by outcome. A flow makes one or more.', [...way, 'outcome'], () =>
-      this.#rows(row => spread(row.labels, 'outcome', Object.entries(row.outcomes))),
-    )
-    add('closes', 'Closed flows that were connected, by reason.', [...way, 'reason'], () =>
-      this.#rows(row => spread(row.labels, 'reason', Object.entries(row.reasons))),
-    )
-    add(
-      'refusals',
-      'Refused flows, by refusal code: the name of a plugin or a code of Starlane.',
-      [...service, 'code'],
-      () => this.#refusals(),
-    )
-    add('sent_bytes', 'Bytes from clients to backends, counted when a flow closes.', way, () =>
-      this.#rows(row => [[row.labels, row.sent]]),
-    )
-    add('received_bytes', 'Bytes from backends to clients, counted when a flow closes.', way, () =>
-      this.#rows(row => [[row.labels, row.received]]),
-    )
-    this.dials = new DurationHistogram(registry, {
-      name: 'starlane_dial_duration_seconds',
-      help: 'Time until a backend was connected; for UDP, until its first reply.',
-      labelNames: ['cluster', 'protocol'],
-      bounds: dialSeconds,
     })
   }
 
@@ -103,6 +79,11 @@ export class FlowMetrics implements FlowObserver {
 
   refused(flow: Flow, refusal: Refusal): void {
     this.#serviceCounts(flow)?.refusals.add(refusal.code)
+  }
+
+  *all(): Iterable<ServiceCounts> {
+    yield* this.#services.TCP.values()
+    yield* this.#services.UDP.values()
   }
 
   #clusterCounts(flow: Flow, { cluster }: Backend): ClusterCounts | undefined {
@@ -132,19 +113,6 @@ export class FlowMetrics implements FlowObserver {
     this.#services.TCP.delete(key)
     this.#services.UDP.delete(key)
   }
-
-  *#all(): Iterable<ServiceCounts> {
-    yield* this.#services.TCP.values()
-    yield* this.#services.UDP.values()
-  }
-
-  *#rows(samples: (row: ClusterCounts) => Iterable<Sample>): Iterable<Sample> {
-    for (const { clusters } of this.#all()) for (const row of clusters.values()) yield* samples(row)
-  }
-
-  *#refusals(): Iterable<Sample> {
-    for (const { labels, refusals } of this.#all()) yield* spread(labels, 'code', refusals)
-  }
 }
 
 /** What `starlane observe` finds the flow by. */
@@ -169,9 +137,4 @@ function noCounts(labels: Labels, dial: Durations): ClusterCounts {
     shutdown: 0,
   }
   return { labels, outcomes, reasons, dial, sent: 0, received: 0 }
-}
-
-/** Leaves out counts of 0, which would be most of the page. */
-function* spread(labels: Labels, name: string, counts: Iterable<readonly [string, number]>): Iterable<Sample> {
-  for (const [value, count] of counts) if (count > 0) yield [{ ...labels, [name]: value }, count]
 }
