@@ -1,6 +1,7 @@
 /** Parses a JSON record and checks it against a schema. Errors name the field. */
 import * as v from 'valibot'
 import { MeshError, messageOf } from '../../model/error.ts'
+import { tame } from '../../model/text/spelling.ts'
 
 /** A cluster id: 1 to 511, Cilium's largest range (`max-connected-clusters`). */
 export const clusterId = v.pipe(v.number(), v.integer(), v.minValue(1), v.maxValue(511))
@@ -22,6 +23,7 @@ export function parse<T>(schema: v.GenericSchema<unknown, T>, value: unknown): T
   throw fault(`${v.getDotPath(issue) ?? 'the record'}: ${issue.message}`)
 }
 
+/** The reason may quote the value, so it is made safe for a terminal. */
 export function fault(message: string): MeshError {
-  return new MeshError('SOURCE_OBJECT', message)
+  return new MeshError('SOURCE_OBJECT', tame(message))
 }

@@ -6,6 +6,9 @@ import { maxObjectBytes } from './lines.ts'
 /** The list without its objects: a kind, a version and a token. */
 const maxFrameBytes = 64 << 10
 
+/** Only the end of the frame is searched for the key of the objects: a frame may have thousands of other arrays. */
+const maxItemsBytes = 100
+
 const quote = 0x22
 const backslash = 0x5c
 const comma = 0x2c
@@ -65,7 +68,7 @@ export class ListScanner {
         } else if (this.#place === 'frame' && byte === open.bracket && this.#depth === 1) {
           this.#addFrame(chunk.subarray(start, i + 1))
           start = i + 1
-          if (/(?<!\\)"items"\s*:\s*\[$/.test(this.#frame)) this.#place = 'between'
+          if (/(?<!\\)"items"\s*:\s*\[$/.test(this.#frame.slice(-maxItemsBytes))) this.#place = 'between'
         }
         this.#depth++
       } else if (byte === close.brace || byte === close.bracket) {

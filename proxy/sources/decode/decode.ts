@@ -4,7 +4,7 @@
  */
 import type { Path } from '../../config/fields.ts'
 import { canonicalAddress, parseCidr } from '../../model/address.ts'
-import { didYouMean, shown } from '../../model/text/spelling.ts'
+import { didYouMean, shown, tame } from '../../model/text/spelling.ts'
 import { groupOfPolicy, isPolicyKind } from '../../model/workloads/policy-object.ts'
 import {
   type ClusterObject,
@@ -134,11 +134,11 @@ export const maxListDepth = 10
 const whatAnObjectHas = 'give it apiVersion, kind and metadata'
 
 function ignored(kind: string): Decoded {
-  return { subject: kind, faults: [] }
+  return { subject: tame(kind), faults: [] }
 }
 
 function refused(subject: string, path: Path, message: string): Decoded {
-  return { subject, faults: [{ code: 'SOURCE_OBJECT', path, message }] }
+  return { subject: tame(subject), faults: [{ code: 'SOURCE_OBJECT', path, message }] }
 }
 
 function isOurs(kind: string): kind is (typeof kinds)[number] {

@@ -4,21 +4,28 @@ import * as v from 'valibot'
 import { sliceMessage } from '../../clients/clustermesh.ts'
 import type { MessageOf } from '../../clients/etcd/protobuf.ts'
 import { fault, parse } from '../../clients/etcd/record.ts'
+import { messageOf } from '../../model/error.ts'
 import { type EndpointPort, serviceKey } from '../../model/service.ts'
 import { shown } from '../../model/text/spelling.ts'
 import type { DeclaredEndpoint, EndpointsObject } from '../objects.ts'
 import { checkedAddress, checkOwner, label, type Owner, owned, portsFrom, sharedSpec, zoneOf } from './records.ts'
 
-/** A larger frame is refused before it is unpacked; Cilium has the same limit. */
-const maxSliceBytes = 16 * 1024 * 1024
+/**
+ * Unpacking ends at this size: a frame of 2 KB may have 16 MiB in it. API servers take no object of more than 1.5 MiB, and
+ * Kubernetes allows 1000 endpoints in a slice (validation.go, maxEndpoints), which take a tenth of that.
+ */
+const maxSliceBytes = 2 * 1024 * 1024
 const maxWindowLog = 24
+const maxAddresses = 10_000
 
+/** Throws MeshError. */
 export function decodeSlice(suffix: string, value: Uint8Array, owner: Owner): EndpointsObject {
-  const packed = { maxOutputLength: maxSliceBytes, params: { [constants.ZSTD_d_windowLogMax]: maxWindowLog } }
-  const record = sliceMessage.decode(zstdDecompressSync(value, packed))
+  const record = unpacked(value)
   const { clusterId: clusterID, cluster, namespace, name, addressType } = record
   checkOwner(suffix, parse(v.object(owned), { cluster, namespace, name, clusterID }), owner)
   if (addressType !== 'IPv4' && addressType !== 'IPv6') throw fault(`has addresses of type ${shown(addressType)}`)
+  const addresses = record.endpoints.reduce((sum, endpoint) => sum + endpoint.addresses.length, 0)
+  if (addresses > maxAddresses) throw fault(`has ${addresses} addresses, more than ${maxAddresses}; split it`)
   const labels = Object.fromEntries(record.labels)
   const service = parse(label, labels['kubernetes.io/service-name'] ?? '')
   const ports = portsFrom(record.ports.map(({ name, protocol, port }) => [name, protocol, port]))
@@ -32,6 +39,15 @@ export function decodeSlice(suffix: string, value: Uint8Array, owner: Owner): En
     endpoints: record.endpoints.flatMap(endpoint => endpointsOf(endpoint, ports, weight)),
     // The ClusterIP of the Service is not in its slices: it is reachable only inside its cluster.
     implied: { spec: { ...sharedSpec, headless, clusterIPs: [], ports: [], labels }, ports },
+  }
+}
+
+function unpacked(value: Uint8Array): MessageOf<typeof sliceMessage> {
+  const packed = { maxOutputLength: maxSliceBytes, params: { [constants.ZSTD_d_windowLogMax]: maxWindowLog } }
+  try {
+    return sliceMessage.decode(zstdDecompressSync(value, packed))
+  } catch (error) {
+    throw fault(`is not an EndpointSlice in a zstd frame of at most ${maxSliceBytes} bytes: ${messageOf(error)}`)
   }
 }
 

@@ -1,5 +1,6 @@
 /** An object of a manifest before decoding, and the lines of its fields. */
 import type { Path } from '../../config/fields.ts'
+import { tame } from '../../model/text/spelling.ts'
 import { loadYaml } from './yaml.ts'
 
 export interface RawObject {
@@ -14,8 +15,9 @@ export class SyntaxFault extends Error {
   /** From 1. */
   readonly line: number
 
+  /** The message may quote the text, so it is made safe for a terminal. */
   constructor(message: string, line: number) {
-    super(message)
+    super(tame(message))
     this.line = line
   }
 }

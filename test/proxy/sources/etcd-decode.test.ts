@@ -483,3 +483,12 @@ t.test('the wire format', async t => {
     t.throws(() => all.decode(Buffer.from([0x0b])), /wire type 3/)
   })
 })
+
+t.test('a slice that is small in etcd and large unpacked is refused', async t => {
+  const large = Array.from({ length: 300_000 }, () => sliceEndpoint('10.11.3.21'))
+  const many = Array.from({ length: 10_001 }, () => sliceEndpoint('10.11.3.21'))
+  const decode = (value: Buffer) => () => decodeSlice('shop/cart-x7k2p', value, east)
+  t.throws(decode(sliceValue({ endpoints: large })), { code: 'SOURCE_OBJECT', message: /at most 2097152 bytes/ })
+  t.throws(decode(sliceValue({ endpoints: many })), { code: 'SOURCE_OBJECT', message: /has 10001 addresses/ })
+  t.throws(decode(Buffer.from('no frame')), { code: 'SOURCE_OBJECT', message: /is not an EndpointSlice/ })
+})
