@@ -230,6 +230,7 @@ class Starlane implements Runtime {
       onOwnNode: () => this.#locate(),
       onMerged: change => this.#admission.follow(change),
       health: destination => this.#health.verdict(destination),
+      untested: destination => this.#health.isUntested(destination),
       clock,
       log,
     })
@@ -620,6 +621,7 @@ class Starlane implements Runtime {
       random: this.#random,
       log: this.#log,
       onVerdict: destination => this.#mesh.healthChanged(destination),
+      onUntested: destination => this.#mesh.healthChanged(destination),
       onSilent: destinations => {
         if (this.#config.health.active.cutOnTimeout) this.#proxy.lose(destinations)
       },

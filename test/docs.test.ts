@@ -56,7 +56,7 @@ t.test('the README, as a new user would follow it', async t => {
   child.stderr?.on('data', text => {
     log += text
   })
-  await eventually(() => assert.match(log, /"ready"/), 15_000)
+  await eventually(() => assert.match(log, /"ready"/), 60_000)
 
   const [status = '', services = '', explain = '', named = '', exec = '', observe = ''] =
     commandsAfter('<!-- while it runs -->')

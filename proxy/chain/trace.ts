@@ -163,5 +163,6 @@ function doubtOf(backend: Backend): string | undefined {
 function unusable(backend: Backend): string {
   if (!backend.serving) return 'it is terminating and not serving'
   if (isBad(backend)) return `it is ${backend.health}`
-  return backend.state === 'terminating' ? 'it is terminating' : 'its weight is 0'
+  if (backend.state === 'terminating') return 'it is terminating'
+  return backend.weight === 0 ? 'its weight is 0' : 'checks have not found it up yet'
 }

@@ -27,6 +27,8 @@ export interface HealthParts {
   readonly log: Log
   /** The verdict on a destination changed. The callback may change the directory before it returns. */
   readonly onVerdict: (destination: string, health: Health) => void
+  /** {@link HealthMonitor.isUntested} changed, and the verdict did not. The callback may change the directory. */
+  readonly onUntested?: (destination: string) => void
   /** These destinations are down, and nothing has answered the last `fall` checks: the host is dead or cut off. */
   readonly onSilent: (destinations: readonly string[]) => void
 }
@@ -56,6 +58,8 @@ export class HealthMonitor implements Pick<FlowObserver, 'connecting' | 'result'
   /** The checkers that other options have replaced, until their last check is over. */
   readonly #replaced = new Set<Promise<void>>()
   #unsubscribe: () => void = () => {}
+  /** Ends the wait for first checks; undefined while all have had one. */
+  #stopWaiting: (() => void) | undefined
 
   constructor(parts: HealthParts) {
     const { options, clock, random } = parts
@@ -90,6 +94,7 @@ export class HealthMonitor implements Pick<FlowObserver, 'connecting' | 'result'
   /** Cancels the checks in flight; resolves when none is left. */
   async close(): Promise<void> {
     this.#unsubscribe()
+    this.#stopWaiting?.()
     this.#outliers.close()
     await Promise.all([this.#checker?.close(), ...this.#replaced])
   }
@@ -103,6 +108,14 @@ export class HealthMonitor implements Pick<FlowObserver, 'connecting' | 'result'
   /** What was wrong with a backend that is down or ejected, or whose last check failed. */
   lastError(destination: string): string | undefined {
     return this.#backends.get(destination)?.lastError
+  }
+
+  /**
+   * Whether others are preferred to a destination because no check has found it up or down yet: it came to a service that has
+   * others that are up, or checks have not reached it for two intervals, since there are too many.
+   */
+  isUntested(destination: string): boolean {
+    return this.#backends.get(destination)?.untested ?? false
   }
 
   connecting({ client }: Flow): void {
@@ -185,7 +198,12 @@ export class HealthMonitor implements Pick<FlowObserver, 'connecting' | 'result'
       return
     }
     for (const watched of this.#backends.known()) watched.target = undefined
-    for (const watched of [...this.#backends.current()]) this.#reassess(watched, () => 'checks are off')
+    for (const watched of [...this.#backends.current()]) {
+      const wasUntested = watched.untested
+      watched.untested = false
+      this.#reassess(watched, () => 'checks are off')
+      if (wasUntested) this.#parts.onUntested?.(watched.key)
+    }
   }
 
   #makeChecker(before?: Checker): Checker | undefined {
@@ -212,13 +230,19 @@ export class HealthMonitor implements Pick<FlowObserver, 'connecting' | 'result'
         arrived.push(watched)
       }
     }
+    const unchecked = arrived.filter(isUnchecked)
+    if (unchecked.length > 0) this.#awaitFirstChecks()
+    const young = unchecked.filter(watched => !watched.untested && joinsOthers(watched))
+    for (const watched of young) watched.untested = true
     // Reported last: onVerdict changes the directory, which calls this method again.
     for (const watched of arrived) this.#reassess(watched, () => 'kept from before it left')
+    for (const { key } of young) this.#parts.onUntested?.(key)
   }
 
   #checked(target: Target, result: CheckResult): void {
     const passed = result.outcome === 'passed'
     for (const watched of target.watched) {
+      watched.untested &&= isUnchecked(watched)
       this.#outliers.checked(watched, passed)
       watched.lastError = result.outcome === 'failed' ? result.why : passed ? undefined : watched.lastError
       this.#reassess(watched, () => (result.outcome === 'passed' ? 'checks pass' : `checks fail: ${result.why}`))
@@ -241,6 +265,23 @@ export class HealthMonitor implements Pick<FlowObserver, 'connecting' | 'result'
     this.#parts.onVerdict(watched.key, to)
   }
 
+  /** Looks once in two intervals, while there are backends without a verdict, for those that have waited as long. */
+  #awaitFirstChecks(): void {
+    const { active } = this.#options
+    if (this.#stopWaiting || active.type === 'none') return
+    const { clock, onUntested } = this.#parts
+    const waitMs = 2 * active.intervalMs
+    this.#stopWaiting = clock.after(waitMs, () => {
+      this.#stopWaiting = undefined
+      const waiting = [...this.#backends.current()].filter(watched => isUnchecked(watched) && !watched.untested)
+      const overdue = waiting.filter(({ since }) => clock.now() - since >= waitMs)
+      for (const watched of overdue) watched.untested = true
+      if (overdue.length < waiting.length) this.#awaitFirstChecks()
+      // Reported last: it changes the directory.
+      for (const { key } of overdue) onUntested?.(key)
+    })
+  }
+
   /** Ejected takes precedence over the state of the checks. */
   #healthOf(watched: WatchedBackend): Health {
     return this.#outliers.isEjected(watched) ? 'ejected' : (watched.target?.checks.health ?? 'unknown')
@@ -254,6 +295,17 @@ export class HealthMonitor implements Pick<FlowObserver, 'connecting' | 'result'
     else if (from === 'unknown') log.debug('health.verdict', fields)
     else log.info('health.verdict', fields)
   }
+}
+
+/** Checks will say something of it, and have not yet. Of networks behind gateways those know, and may say nothing. */
+function isUnchecked({ target, network }: WatchedBackend): boolean {
+  return network === undefined && target?.checks.health === 'unknown'
+}
+
+/** Whether a frontend of it has another backend that checks have found up. */
+function joinsOthers({ pools }: WatchedBackend): boolean {
+  for (const { watched } of pools) if (watched.some(({ target }) => target?.checks.health === 'up')) return true
+  return false
 }
 
 /** Consecutive passed checks that end an ejection early. */

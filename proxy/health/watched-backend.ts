@@ -28,6 +28,10 @@ export interface WatchedBackend {
   target: Target | undefined
   /** State of outlier detection; undefined until the first failure. */
   outlier: OutlierState | undefined
+  /** When it came, by the monotonic clock. */
+  since: number
+  /** See `HealthMonitor.isUntested`. */
+  untested: boolean
   /** The health shown in the directory. */
   shown: Health
   /** Why the last check failed, or live traffic ejected it; undefined after a check has passed. */

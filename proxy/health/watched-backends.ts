@@ -22,12 +22,14 @@ export interface WatchedChange {
 const unchanged: WatchedChange = { joined: [], left: [] }
 
 export class WatchedBackends {
+  readonly #clock: Clock
   readonly #watches: (service: GlobalService) => boolean
   readonly #current = new Map<string, WatchedBackend>()
   readonly #recent: LRUCache<string, WatchedBackend>
   readonly #pools = new Map<ServiceKey, readonly Pool[]>()
 
   constructor(clock: Clock, watches: (service: GlobalService) => boolean) {
+    this.#clock = clock
     this.#watches = watches
     // lru-cache treats a start time of 0 as "no age", hence the 1.
     const perf = { now: () => clock.now() + 1 }
@@ -121,10 +123,14 @@ export class WatchedBackends {
       pools: new Set(),
       target: undefined,
       outlier: undefined,
+      since: 0,
+      untested: false,
       shown: health,
       lastError: undefined,
     }
     watched.shown = health
+    watched.since = this.#clock.now()
+    watched.untested = false
     watched.pod = podOf(backend)
     assign(watched, backend)
     this.#recent.delete(key)

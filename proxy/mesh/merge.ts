@@ -41,6 +41,8 @@ export interface MemberService {
 export interface MergeContext {
   /** The verdict on a destination. */
   readonly health: (destination: string) => Health
+  /** Whether others are preferred to a destination, since checks have no verdict on it yet. */
+  readonly untested?: ((destination: string) => boolean) | undefined
   /** The spec that the exporting clusters agreed on; its ports are added to those of the local Service. */
   readonly clusterset?: Clusterset | undefined
   /** The addresses that clients dial: the ClusterIPs of the local service, or its virtual address. */
@@ -102,12 +104,16 @@ function backendsOf(member: MemberService, context: MergeContext): Backends {
   const { service, local, network, demoted = false } = member
   const known = made.get(service)
   const isSame = known?.local === local && known.network === network && known.demoted === demoted
-  if (isSame && known.backends.every(({ destination, health }) => health === context.health(destination))) {
+  if (isSame && known.backends.every(backend => hasVerdict(backend, context))) {
     return known.backends
   }
   const backends = makeBackends(member, context)
   made.set(service, { local, network, demoted, backends })
   return backends
+}
+
+function hasVerdict({ destination, health, untested }: Backend, context: MergeContext): boolean {
+  return health === context.health(destination) && (untested === true) === (context.untested?.(destination) ?? false)
 }
 
 /** A backend in the making: the endpoint that has this address and port, and what others with the same ones add to it. */
@@ -119,7 +125,7 @@ interface Draft {
   hostnames: Set<string> | undefined
 }
 
-function makeBackends({ service, local, network, demoted = false }: MemberService, { health }: MergeContext): Backends {
+function makeBackends({ service, local, network, demoted = false }: MemberService, context: MergeContext): Backends {
   const drafts = new Map<string, Draft>()
   for (const endpoint of service.endpoints) {
     for (const { name, protocol, port } of portsOf(endpoint)) {
@@ -130,7 +136,7 @@ function makeBackends({ service, local, network, demoted = false }: MemberServic
     }
   }
   const of = { cluster: service.cluster, network, remote: !local, demoted }
-  const backends = [...drafts].map(([destination, draft]) => backendOf(destination, draft, of, health(destination)))
+  const backends = [...drafts].map(([destination, draft]) => backendOf(destination, draft, of, context))
   return backends.sort(byAddress)
 }
 
@@ -156,7 +162,7 @@ function backendOf(
   destination: string,
   draft: Draft,
   { cluster, network, remote, demoted }: Of,
-  health: Health,
+  { health, untested }: MergeContext,
 ): Backend {
   const { endpoint, protocol, port, ports, hostnames } = draft
   const { address, hostname, pod, node, zone, region } = endpoint
@@ -174,7 +180,8 @@ function backendOf(
     ports,
     state: stateOf(endpoint),
     serving: endpoint.ready || endpoint.serving,
-    health,
+    health: health(destination),
+    ...(untested?.(destination) && { untested: true as const }),
     weight: endpoint.weight ?? 100,
     ...(demoted && { demoted: true as const }),
     ...(hostname === undefined ? {} : { hostname }),
@@ -319,6 +326,7 @@ function sameBackends(a: Backends, b: Backends): boolean {
         x.key === y?.key &&
         x.destination === y.destination &&
         x.health === y.health &&
+        x.untested === y.untested &&
         x.state === y.state &&
         x.weight === y.weight &&
         x.demoted === y.demoted &&

@@ -50,6 +50,8 @@ export interface MeshOptions {
   readonly onOwnNode?: () => void
   /** The current verdict on the backends of a destination. */
   readonly health: (destination: string) => Health
+  /** Whether others are preferred to a destination, since checks have no verdict on it yet. */
+  readonly untested?: (destination: string) => boolean
   readonly clock: Clock
   readonly log: Log
   /** Called with each batch before it is announced: services that it writes to a sink are merged into the same batch. */
@@ -330,6 +332,7 @@ export class Mesh {
     if (!local) this.#releaseVip(key)
     const service = merge(key, members, settings, {
       health: this.#options.health,
+      untested: this.#options.untested,
       clusterset,
       // The address of an import that no cluster of this mesh serves is another implementation's.
       frontendIps:

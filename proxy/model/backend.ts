@@ -32,6 +32,8 @@ export interface Backend {
   /** False only for `terminating` backends that no longer serve: they never get new flows. */
   readonly serving: boolean
   readonly health: Health
+  /** Checks have no verdict on it yet, and should have, or have one on others: it may be dead, and new flows prefer others. */
+  readonly untested?: true
   /**
    * The share of new flows relative to the others of its list; by default 100, never negative. In the list of a frontend, the
    * backends of one pod share the weight of one.
@@ -88,10 +90,12 @@ export function isBad({ health }: Pick<Backend, 'health'>): boolean {
 
 /**
  * The usable backends of a list, in Cilium's order: active and healthy; else terminating but serving and healthy; else whatever
- * serves, assuming that the checks are wrong rather than every backend.
+ * serves, assuming that the checks are wrong rather than every backend. Of the first,
+ * those that are untested come last.
  */
 export function select(backends: Backends): Backends {
   return (
+    some(backends, b => b.untested === undefined && takesFlows(b)) ??
     some(backends, takesFlows) ??
     some(backends, b => b.state === 'active' && isHealthy(b)) ??
     some(backends, b => b.state === 'terminating' && isHealthy(b)) ??

@@ -232,7 +232,8 @@ export interface BackendView {
   readonly zone?: string
   /** Why its last check failed, or it was ejected. */
   readonly lastError?: string
-  /** What plugins have to say about it, by the name of the plugin; `tunnel`: the way through its cluster's gateways. */
+  /** What plugins have to say about it, by the name of the plugin; `tunnel`: the way through its cluster's gateways;
+   *  `checks`: others are preferred until they have a verdict. */
   readonly notes?: Readonly<Record<string, BackendNote>>
 }
 

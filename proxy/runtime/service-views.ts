@@ -81,6 +81,7 @@ function backendView(
   lastError: string | undefined,
 ): BackendView {
   const { cluster, address, port, protocol, ports, state, health, weight, node, zone } = backend
+  const all = backend.untested ? { ...notes, checks: { state: 'awaited' } } : notes
   return {
     cluster,
     address,
@@ -94,6 +95,6 @@ function backendView(
     ...(node === undefined ? {} : { node }),
     ...(zone === undefined ? {} : { zone }),
     ...(lastError === undefined ? {} : { lastError }),
-    ...(Object.keys(notes).length > 0 ? { notes } : {}),
+    ...(Object.keys(all).length > 0 ? { notes: all } : {}),
   }
 }

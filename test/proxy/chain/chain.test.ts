@@ -419,6 +419,7 @@ t.test('an explanation of a service lists the backends that the chain never sees
     backend({ address: '10.1.0.4', weight: 0 }),
     backend({ address: '10.1.0.5', health: 'ejected' }),
     backend({ address: '10.1.0.6', state: 'terminating', serving: false }),
+    backend({ address: '10.1.0.7', untested: true }),
   ]
   const unoffered = [
     backend({ address: '10.1.0.8', state: 'maintenance' }),
@@ -443,7 +444,7 @@ t.test('an explanation of a service lists the backends that the chain never sees
   )
   t.same(
     explained.frontends[0]?.steps.at(-1)?.removed.map(({ why }) => why),
-    ['its weight is 0', 'it is ejected', 'it is terminating and not serving'],
+    ['its weight is 0', 'it is ejected', 'it is terminating and not serving', 'checks have not found it up yet'],
   )
   const unknown = startChain(t).explainService(client, globalService({ local: undefined, parked: [remote] }))
   t.same(unknown.before, [{ backend: remote.key, why: 'this cluster has no such service' }])
@@ -456,6 +457,7 @@ t.test('an explanation always agrees with the choice', async t => {
     serving: fc.boolean(),
     health: fc.constantFrom('up' as const, 'down' as const, 'unknown' as const),
     weight: fc.constantFrom(0, 100),
+    untested: fc.boolean(),
   })
   const chain = startChain(t, {
     plugins: [
@@ -465,10 +467,12 @@ t.test('an explanation always agrees with the choice', async t => {
       hooks('pick', { pick: ({ client }, backends) => (client.port > 5 ? backends.at(-1) : undefined) }),
     ],
   })
-  const agree = (made: readonly (Partial<Backend> & { remote: boolean })[], port: number, retries: number): boolean => {
-    const backends = made.map(({ remote, ...given }, i) =>
-      backend({ ...given, address: `10.0.0.${i}`, cluster: remote ? 'cluster-2' : 'cluster-1' }),
-    )
+  type Made = Partial<Omit<Backend, 'untested'>> & { remote: boolean; untested: boolean }
+  const agree = (made: readonly Made[], port: number, retries: number): boolean => {
+    const backends = made.map(({ remote, untested, ...given }, i) => {
+      const cluster = remote ? 'cluster-2' : 'cluster-1'
+      return backend({ ...given, ...(untested && { untested }), address: `10.0.0.${i}`, cluster })
+    })
     const asked = flow(globalService({ backends }), {
       client: { address: '10.9.0.1', port },
       tried: backends.slice(0, retries).map(({ key }) => key),

@@ -355,13 +355,13 @@ t.test('a backend that flaps every second changes its verdict at most once in ri
   t.ok(Math.min(...gaps) >= 2 * 1800, `${gaps}`)
 })
 
-t.test('ten thousand targets: all are checked in each interval, a hundred at a time, with one timer', async t => {
+t.test('ten thousand targets: all are checked in each interval, a hundred at a time, with two timers', async t => {
   const backends = Array.from({ length: 10_000 }, (_, i) => backend({ address: `127.2.${i >> 8}.${i & 255}` }))
   const { monitor, clock, probe, log } = watch(t, new FakeDirectory(globalService({ backends })), {
     random: seeded(1),
     active: { ...tcp, intervalMs: 10_000 },
   })
-  t.equal(clock.waiting, 1)
+  t.equal(clock.waiting, 2, 'of the checks, and of the wait for first verdicts')
   await clock.advance(10_000)
   t.equal(new Set(probe.checks.map(check => check.endpoint)).size, 10_000)
   await clock.advance(11_000)
@@ -482,6 +482,72 @@ t.test('a destination that the local cluster lists too is checked as one of its 
   probe.down('10.9.0.1:8080')
   await clock.advance(8000)
   t.equal(monitor.verdict(far.destination), 'down')
+})
+
+t.test('a backend that no check reaches in time is untested until one does', async t => {
+  const dead = Array.from({ length: 400 }, (_, i) =>
+    backend({ address: `10.2.${i >> 8}.${i & 255}`, cluster: 'cluster-2' }),
+  )
+  const directory = new FakeDirectory(globalService({ backends: [a, ...dead] }))
+  const { clock, probe, monitor, untested: told } = watch(t, directory, { maxInFlight: 20 })
+  for (const { address } of dead) {
+    probe.down(`${address}:8080`)
+    probe.slow.set(`${address}:8080`, 1000)
+  }
+  const untested = () => [a, ...dead].filter(({ destination }) => monitor.isUntested(destination)).length
+  await clock.advance(3900)
+  t.equal(untested(), 0, 'they may have their check soon')
+  await clock.advance(200)
+  const after = untested()
+  t.ok(after > 300, `${after}`)
+  t.notOk(monitor.isUntested(a.destination))
+  t.equal(new Set(told).size, after, 'the directory is told')
+  for (const { address } of dead) probe.slow.delete(`${address}:8080`)
+  await clock.advance(10_000)
+  t.equal(untested(), 0)
+})
+
+t.test(
+  'a backend that joins others that are up waits for its first verdict, and one that starts with them does not',
+  async t => {
+    const c = backend({ address: '127.1.0.3' })
+    const far = backend({ address: '10.3.0.1', cluster: 'cluster-3', network: 'cluster-3' })
+    const directory = new FakeDirectory(globalService({ backends: [a, b] }))
+    const { clock, probe, monitor, untested } = watch(t, directory)
+    t.same(
+      [a, b].map(({ destination }) => monitor.isUntested(destination)),
+      [false, false],
+      'nothing is known of any',
+    )
+    await clock.advance(200)
+    t.equal(monitor.verdict(a.destination), 'up')
+    probe.slow.set('127.1.0.3:8080', 500)
+    directory.set(globalService({ backends: [a, b, c, far] }))
+    t.ok(monitor.isUntested(c.destination))
+    t.notOk(monitor.isUntested(far.destination), 'its gateway may say nothing of it')
+    t.same(untested, [c.destination], 'the directory is told')
+    await clock.advance(1000)
+    t.equal(monitor.verdict(c.destination), 'up')
+    t.notOk(monitor.isUntested(c.destination))
+    monitor.configure({ active: { type: 'none' }, passive, services: 'global' })
+    directory.set(globalService({ backends: [a, b, c, far, backend({ address: '127.1.0.9' })] }))
+    t.same(untested, [c.destination], 'without checks nobody waits for them')
+  },
+)
+
+t.test('a backend that joins others and fails its first check goes on waiting', async t => {
+  const c = backend({ address: '127.1.0.3' })
+  const directory = new FakeDirectory(globalService({ backends: [a] }))
+  const { clock, probe, monitor } = watch(t, directory)
+  await clock.advance(200)
+  probe.down('127.1.0.3:8080')
+  directory.set(globalService({ backends: [a, c] }))
+  await clock.advance(1000)
+  t.equal(monitor.verdict(c.destination), 'unknown', 'one failure is not enough')
+  t.ok(monitor.isUntested(c.destination))
+  await clock.advance(10_000)
+  t.equal(monitor.verdict(c.destination), 'down')
+  t.notOk(monitor.isUntested(c.destination))
 })
 
 t.test('the result of a check is ignored when its target has left', async t => {

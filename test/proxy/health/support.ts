@@ -107,6 +107,7 @@ export function watch(
   given: Partial<HealthOptions> & { random?: () => number; onVerdict?: (key: string, health: Health) => void } = {},
 ) {
   const { random = () => 0.5, onVerdict = () => {}, ...options } = given
+  const untested: string[] = []
   const clock = new FakeClock()
   const log = new RecordedLog()
   const probe = new FakeProbe(clock)
@@ -120,6 +121,7 @@ export function watch(
     random,
     log,
     onSilent: keys => void silent.push([...keys]),
+    onUntested: key => void untested.push(key),
     onVerdict: (key, health) => {
       verdicts.push([key, health])
       onVerdict(key, health)
@@ -149,7 +151,7 @@ export function watch(
       })
     }
   }
-  return { monitor, clock, log, probe, verdicts, silent, traffic, connections }
+  return { monitor, clock, log, probe, verdicts, untested, silent, traffic, connections }
 }
 
 /** Seeded random numbers: the same in every run. */
