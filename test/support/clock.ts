@@ -45,6 +45,11 @@ export class FakeClock implements Clock {
     await settled()
   }
 
+  /** Time passes and nothing runs, as in a process that gets no turn: what is due runs late, at the next `advance`. */
+  skip(ms: number): void {
+    this.#now += ms
+  }
+
   /** Number of pending timers, for tests of leaks. */
   get waiting(): number {
     return this.#timers.size

@@ -122,3 +122,31 @@ t.test('its memory is bounded', t => {
   t.equal(watch.size, 0)
   t.end()
 })
+
+t.test('a client that comes again because its flows have failed is no ring', async t => {
+  const { clock, watch, seen, come } = rig(t, flow => {
+    // Its backend refuses, and it has one connection at a time.
+    void clock.after(5, () => watch.left(flow))
+    void clock.after(6, () => come())
+  })
+  come()
+  await clock.advance(200_000)
+  t.same(watch.loops(), [])
+  t.equal(seen.refused, 0)
+  t.ok(seen.held > 0, 'it was looked at')
+})
+
+t.test('a process that had no time for what came does not take its client for a ring', async t => {
+  const behind: (() => void)[] = []
+  const { clock, watch, come, seen } = rig(t, () => void behind.push(come))
+  // What comes is taken after the timers, whenever the process gets a turn: for seconds it gets none.
+  for (let i = 0; i < 200; i++) come()
+  for (let turn = 0; turn < 100; turn++) {
+    clock.skip(5000)
+    await clock.advance(0)
+    for (const next of behind.splice(0, 50)) next()
+    await clock.advance(10)
+  }
+  t.same(watch.loops(), [])
+  t.equal(seen.refused, 0)
+})

@@ -5,7 +5,8 @@
  *
  * 1. A client whose flows at a frontend have had no byte from any backend for a while is looked at (`suspectAfter`).
  * 2. Its new flows are held back. Those of an ordinary client keep coming, and it is let go. In a ring nothing comes any more.
- * 3. The held flows are let go. In a ring they come back; again and again, `rounds` times.
+ * 3. The held flows are let go. In a ring they come back; again and again, `rounds` times, while those that were let go stay open, since
+ *    they carry the next ones. A client that comes again because its flows have failed is an ordinary one.
  *
  * Then its flows are refused, which ends the whole chain, hop by hop. From then on this client gets none of the backends that led
  * back. Only this client: others cannot lose a backend by what it does. One flow at a time costs a lookup.
@@ -40,6 +41,8 @@ const paceAgainMs = 100
 const quietMs = [1000, 4000] as const
 const backMs = 2000
 const rounds = 6
+/** A timer that fires so late says nothing: what came meanwhile may wait behind it, in a process that had no time. */
+const lateMs = 200
 const markedMs = 300_000
 /** An ordinary client is not looked at again for so long, and each time for twice as long. */
 const cleared = { firstMs: 60_000, longestMs: 3_600_000 }
@@ -61,14 +64,16 @@ export interface Watch {
 
 interface Trial {
   readonly held: Set<Holdable>
-  /** Released in the last round, and how many have come since. */
-  released: readonly Holdable[]
+  /** Released in the last round; of these, those that have not ended; and how many have come since. */
+  released: number
+  open: Set<Holdable>
   back: number
   round: number
   /** What the released flows have dialled. */
   readonly backends: Map<string, Backend>
   /** Of the round. */
   startedAt: number
+  quietAt: number
   stop: () => void
 }
 
@@ -99,10 +104,11 @@ export class LoopWatch {
     if (watch.trial || watch.paced) this.#letGo(watch)
   }
 
-  /** A held flow has ended. */
+  /** A flow has ended, held or not. */
   left(flow: Holdable): void {
     const { watch } = flow
     watch?.trial?.held.delete(flow)
+    watch?.trial?.open.delete(flow)
     if (watch?.paced?.flow !== flow) return
     watch.paced.stop()
     watch.paced = undefined
@@ -175,8 +181,8 @@ export class LoopWatch {
     if (now < watch.clearedUntil) return false
     if (now - watch.since < suspectAfter.ms) return now >= watch.unpacedUntil && this.#pace(flow, watch)
     this.#unpace(watch)
-    const begun = { held: new Set([flow]), released: [], back: 0, round: 0, backends: new Map<string, Backend>() }
-    watch.trial = { ...begun, startedAt: now, stop: () => {} }
+    const none = { released: 0, open: new Set<Holdable>(), back: 0, round: 0, backends: new Map<string, Backend>() }
+    watch.trial = { ...none, held: new Set([flow]), startedAt: now, quietAt: now, stop: () => {} }
     this.#awaitQuiet(watch, watch.trial)
     return true
   }
@@ -210,25 +216,30 @@ export class LoopWatch {
   }
 
   #awaitQuiet(watch: Watch, trial: Trial): void {
+    const ms = quietMs[trial.round % 2 === 0 ? 0 : 1]
     trial.stop()
-    trial.stop = this.#clock.after(quietMs[trial.round % 2 === 0 ? 0 : 1], () => this.#quiet(watch))
+    trial.quietAt = this.#clock.now() + ms
+    trial.stop = this.#clock.after(ms, () => this.#quiet(watch))
   }
 
   /** Nothing has come for a while. */
   #quiet(watch: Watch): void {
     const { trial } = watch
     if (!trial) return
-    const areBack = trial.back > 0 && trial.back * 2 >= trial.released.length
+    if (this.#clock.now() - trial.quietAt > lateMs) return this.#awaitQuiet(watch, trial)
+    const areBack = trial.back > 0 && trial.back * 2 >= trial.released && trial.open.size * 2 >= trial.released
     if (trial.held.size === 0 || (trial.round > 0 && !areBack)) return this.#letGo(watch)
-    for (const { backend } of trial.released) if (backend) trial.backends.set(backend.key, backend)
+    for (const { backend } of trial.open) if (backend) trial.backends.set(backend.key, backend)
     if (trial.round === rounds) return this.#found(watch, trial)
-    trial.released = [...trial.held]
+    const released = [...trial.held]
+    trial.released = released.length
+    trial.open = new Set(released)
     trial.held.clear()
     trial.back = 0
     trial.round++
     trial.startedAt = this.#clock.now()
     trial.stop = this.#clock.after(backMs, () => this.#letGo(watch))
-    for (const flow of trial.released) flow.release()
+    for (const flow of released) flow.release()
   }
 
   #found(watch: Watch, trial: Trial): void {
