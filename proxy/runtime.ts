@@ -656,6 +656,7 @@ class Starlane implements Runtime {
       log: this.#log,
       env: this.#env,
     })
+      onMute: (flow, backend) => this.#health.mute(flow, backend),
   }
 
   #newNames(): NameService {

@@ -401,6 +401,11 @@ const passiveFields = {
     { min: 0, max: 1000 },
     5,
   ),
+  firstByte: duration(
+    'A connection counts like such a reset, but is not cut, if its client has sent something and the backend nothing for this long: its process may stand still. 0 turns this off.',
+    '0',
+    { max: 3_600_000 },
+  ),
   eject: duration(
     'How long the first ejection lasts. The second in a row lasts twice as long, the third three times, and so on.',
     '30s',

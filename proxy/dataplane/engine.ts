@@ -1,7 +1,7 @@
 /** The interface of an engine, `streams` or `native`: all that the rest of Starlane knows of it. */
 
 import type { Backend } from '../model/backend.ts'
-import type { Chooser } from '../model/flow.ts'
+import type { Chooser, Flow } from '../model/flow.ts'
 import type { Log } from '../model/log.ts'
 import type { Frontend, GlobalService } from '../model/service.ts'
 import type { Passed, PassingCalls } from '../model/sockets/passing.ts'
@@ -70,6 +70,8 @@ export interface EngineOptions {
   readonly dial: { readonly timeoutMs: number; readonly attempts: number; readonly budgetMs: number }
   readonly idle: { readonly tcpMs: number; readonly halfClosedMs: number; readonly udpMs: number }
   readonly drainMs: number
+  /** How long a backend may take for its first byte after the client's, before {@link EngineParts.onMute}; absent or 0: not looked at. */
+  readonly firstByteMs?: number
   /** `perFrontend`: the part of both that flows of one frontend may take; 1 unless given. */
   readonly limits: { readonly connections: number; readonly udpSessions: number; readonly perFrontend?: number }
 }
@@ -78,6 +80,8 @@ export interface EngineParts {
   readonly chooser: Chooser
   /** A flow has got bytes from its backend since the last look at it; at most about once a second for each flow. */
   readonly onHeard?: (backend: Backend) => void
+  /** The client of a flow has asked, and its backend has sent no byte for `firstByteMs`; once for each flow. Nothing is cut. */
+  readonly onMute?: (flow: Flow, backend: Backend) => void
   /** Dials backends that are reached through gateways; undefined: there are none. */
   readonly tunnels?: Tunnels | undefined
   readonly options: EngineOptions

@@ -44,6 +44,8 @@ export interface KnownHealth {
   readonly checks: 'unknown' | 'up' | 'down'
   /** How long it is ejected for still; 0: it is not. */
   readonly ejectedMs: number
+  /** It was ejected since it answers nothing. */
+  readonly silent?: boolean
 }
 
 const defaultMaxInFlight = 100
@@ -123,9 +125,16 @@ export class HealthMonitor implements Pick<FlowObserver, 'connecting' | 'result'
   }
 
   /** A connected flow of live traffic ended. */
-  closed({ client }: Flow, { destination }: Backend, totals: Totals): void {
+  closed(flow: Flow, { destination }: Backend, totals: Totals): void {
     const watched = this.#backends.get(destination)
-    const reason = watched && this.#outliers.ended(watched, client.address, totals)
+    const reason = watched && this.#outliers.ended(watched, flow, totals)
+    if (watched && reason !== undefined) this.#reassess(watched, () => reason)
+  }
+
+  /** The client of a flow has asked, and the backend has sent no byte for too long. */
+  mute(flow: Flow, { destination }: Backend): void {
+    const watched = this.#backends.get(destination)
+    const reason = watched && this.#outliers.mute(watched, flow)
     if (watched && reason !== undefined) this.#reassess(watched, () => reason)
   }
 
@@ -163,18 +172,20 @@ export class HealthMonitor implements Pick<FlowObserver, 'connecting' | 'result'
     return [...this.#backends.current()].flatMap(({ key: destination, target, outlier }) => {
       const checks = target?.checks.health ?? 'unknown'
       const ejected = outlier?.state === 'ejected' && outlier.until > now ? outlier.until - now : 0
-      return checks === 'unknown' && ejected === 0 ? [] : { destination, checks, ejectedMs: ejected }
+      if (checks === 'unknown' && ejected === 0) return []
+      const silent = ejected > 0 && outlier?.silences ? { silent: true } : {}
+      return { destination, checks, ejectedMs: ejected, ...silent }
     })
   }
 
   /** What a predecessor has found, where nothing has been found here yet. */
   restore(known: readonly KnownHealth[]): void {
-    for (const { destination, checks, ejectedMs } of known) {
+    for (const { destination, checks, ejectedMs, silent = false } of known) {
       const watched = this.#backends.get(destination)
       if (!watched) continue
       const { target } = watched
       if (target?.checks.health === 'unknown' && checks !== 'unknown') target.checks = { health: checks, against: 0 }
-      if (ejectedMs > 0) this.#outliers.restore(watched, ejectedMs)
+      if (ejectedMs > 0) this.#outliers.restore(watched, ejectedMs, silent)
       this.#reassess(watched, () => 'found before the restart')
     }
   }
@@ -241,13 +252,13 @@ export class HealthMonitor implements Pick<FlowObserver, 'connecting' | 'result'
 
   #checked(target: Target, result: CheckResult): void {
     const passed = result.outcome === 'passed'
+    const { active } = this.#options
     for (const watched of target.watched) {
       watched.untested &&= isUnchecked(watched)
-      this.#outliers.checked(watched, passed)
+      this.#outliers.checked(watched, passed, active.type === 'http')
       watched.lastError = result.outcome === 'failed' ? result.why : passed ? undefined : watched.lastError
       this.#reassess(watched, () => (result.outcome === 'passed' ? 'checks pass' : `checks fail: ${result.why}`))
     }
-    const { active } = this.#options
     if (active.type === 'none' || target.unanswered !== active.fall || target.checks.health !== 'down') return
     // The host is silent, so its UDP ports are too, which are not checked.
     const udp = this.#backends.datagramsAt(target.network, target.address)

@@ -1,16 +1,22 @@
 /**
  * Passive health checking (Envoy's outlier detection): consecutive failures of live traffic eject a backend. It returns
  * when the ejection time is over, or earlier when active checks pass (`successful_active_health_check_uneject_host`). Failed dials
- * of all clients count alike; connections that it resets before its first byte count by distinct clients.
+ * of all clients count alike; connections that it resets before its first byte, or leaves without one, count by distinct clients.
  */
 
-import type { Totals } from '../model/flow.ts'
+import type { Flow, Totals } from '../model/flow.ts'
 import { EarlyResets, isEarlyReset, RecentClients } from '../model/flows/early-resets.ts'
 import type { Clock, Random } from '../model/time/clock.ts'
 import type { PassiveOptions } from './options.ts'
+import { Silences } from './silences.ts'
 import type { OutlierState, Pool, WatchedBackend } from './watched-backend.ts'
 
 type Included = Extract<OutlierState, { state: 'in' }>
+
+interface EjectionCause {
+  readonly accuser?: string | undefined
+  readonly silences?: Silences
+}
 
 export interface OutlierDetectorParts {
   readonly options: PassiveOptions
@@ -18,7 +24,7 @@ export interface OutlierDetectorParts {
   readonly rise: number
   readonly clock: Clock
   readonly random: Random
-  /** An ejection ended because its time was over, or because only one client had caused it and there is another one now. */
+  /** An ejection ended: its time is over, it answers after all, or only one client had caused it and there is another one now. */
   readonly onUneject: (watched: WatchedBackend) => void
 }
 
@@ -47,7 +53,13 @@ export class OutlierDetector {
     this.#rise = rise
     if (options.consecutive === consecutive) return
     this.#clients = recentClients(options, this.#parts.clock)
-    for (const { outlier } of known) if (outlier?.state === 'in') outlier.resets = new EarlyResets(options.consecutive)
+    for (const watched of known) {
+      const { outlier } = watched
+      if (outlier?.state === 'in') {
+        const limit = options.consecutive
+        watched.outlier = { ...outlier, resets: new EarlyResets(limit), silences: new Silences(limit) }
+      }
+    }
     if (options.consecutive > 0) return
     for (const watched of [...this.#returns.keys()]) {
       this.#uneject(watched)
@@ -86,36 +98,55 @@ export class OutlierDetector {
     if (outlier.state === 'ejected' || ++outlier.failures < consecutive) return false
     // Reset also when maxPercent prevents the ejection, so that pools are scanned once per `consecutive` failures.
     outlier.failures = 0
-    return this.#ejectWithRoom(watched, outlier, undefined)
+    return this.#ejectWithRoom(watched, outlier, {})
   }
 
-  /** A connected flow of this client ended. The reason, when this ejected the backend. */
-  ended(watched: WatchedBackend, client: string, totals: Totals): string | undefined {
+  /** A connected flow ended. The reason, when this ejected the backend. */
+  ended(watched: WatchedBackend, flow: Flow, totals: Totals): string | undefined {
     const { consecutive } = this.#options
     if (consecutive === 0 || this.#closed) return undefined
-    if (totals.received > 0 && watched.outlier?.state === 'in') watched.outlier.resets.clear()
+    if (totals.received > 0) this.#answered(watched, flow, totals)
     if (!isEarlyReset(totals)) return undefined
     const outlier = this.#outlierOf(watched)
-    if (outlier.state === 'ejected' || !outlier.resets.add(client, this.#clients)) return undefined
+    if (outlier.state === 'ejected' || !outlier.resets.add(flow.client.address, this.#clients)) return undefined
     const { text, onlyClient } = outlier.resets
     outlier.resets.clear()
-    return this.#ejectWithRoom(watched, outlier, onlyClient) ? text : undefined
+    return this.#ejectWithRoom(watched, outlier, { accuser: onlyClient }) ? text : undefined
   }
 
-  /** An active check of the backend's address ended. */
-  checked(watched: WatchedBackend, passed: boolean): void {
+  /** The client of a connected flow has asked and waits for the first byte. The reason, when this ejected the backend. */
+  mute(watched: WatchedBackend, { id, client }: Flow): string | undefined {
+    if (this.#options.consecutive === 0 || this.#closed) return undefined
+    const outlier = this.#outlierOf(watched)
+    const now = this.#parts.clock.now()
+    if (outlier.state === 'ejected') {
+      outlier.silences?.wait(id, now)
+      return undefined
+    }
+    const { silences } = outlier
+    silences.wait(id, now)
+    if (!silences.add(client.address, this.#clients)) return undefined
+    const { text, onlyClient } = silences
+    if (this.#ejectWithRoom(watched, outlier, { accuser: onlyClient, silences })) return text
+    silences.clear()
+    return undefined
+  }
+
+  /** An active check of the backend's address ended; `answered`: it has got bytes, not only a connection. */
+  checked(watched: WatchedBackend, passed: boolean, answered: boolean): void {
     const { outlier } = watched
-    if (outlier?.state !== 'ejected') return
+    if (outlier?.state !== 'ejected' || (outlier.silences && !answered)) return
     outlier.passes = passed ? outlier.passes + 1 : 0
     if (outlier.passes >= this.#rise) this.#uneject(watched)
   }
 
   /** It was ejected in another process, and is for so long still. */
-  restore(watched: WatchedBackend, ms: number): void {
+  restore(watched: WatchedBackend, ms: number, silent: boolean): void {
     const { consecutive, maxEjectMs, ejectMs } = this.#options
     if (consecutive === 0 || this.#closed || watched.outlier?.state === 'ejected') return
     const until = this.#parts.clock.now() + Math.min(ms, Math.max(maxEjectMs, ejectMs))
-    watched.outlier = { state: 'ejected', passes: 0, accuser: undefined, ejections: 1, until }
+    const silences = silent ? new Silences(consecutive) : undefined
+    watched.outlier = { state: 'ejected', passes: 0, accuser: undefined, silences, ejections: 1, until }
     this.#scheduleReturn(watched, until)
   }
 
@@ -144,15 +175,28 @@ export class OutlierDetector {
   #in(ejections: number): OutlierState {
     const { consecutive } = this.#options
     const since = this.#parts.clock.now()
-    return { state: 'in', failures: 0, resets: new EarlyResets(consecutive), ejections, since }
+    const [resets, silences] = [new EarlyResets(consecutive), new Silences(consecutive)]
+    return { state: 'in', failures: 0, resets, silences, ejections, since }
   }
 
-  #ejectWithRoom(watched: WatchedBackend, outlier: Included, accuser: string | undefined): boolean {
+  /** This flow has got bytes. */
+  #answered(watched: WatchedBackend, { id }: Flow, { ms }: Totals): void {
+    const { outlier } = watched
+    if (!outlier) return
+    if (outlier.state === 'in') outlier.resets.clear()
+    if (!outlier.silences?.isContradicted(id, this.#parts.clock.now() - ms)) return
+    outlier.silences.clear()
+    if (outlier.state === 'in') return
+    this.#uneject(watched)
+    this.#parts.onUneject(watched)
+  }
+
+  #ejectWithRoom(watched: WatchedBackend, outlier: Included, cause: EjectionCause): boolean {
     if (![...watched.pools].every(pool => this.#hasRoom(pool, watched))) {
       this.#heldBack++
       return false
     }
-    this.#eject(watched, this.#nextEjections(outlier), accuser)
+    this.#eject(watched, this.#nextEjections(outlier), cause)
     return true
   }
 
@@ -174,13 +218,13 @@ export class OutlierDetector {
     return Math.min(Math.max(0, decayed) + 1, Math.max(1, Math.ceil(maxEjectMs / ejectMs)))
   }
 
-  #eject(watched: WatchedBackend, ejections: number, accuser: string | undefined): void {
+  #eject(watched: WatchedBackend, ejections: number, { accuser, silences }: EjectionCause): void {
     const { clock, random } = this.#parts
     const options = this.#options
     const ms =
       Math.min(options.ejectMs * ejections, Math.max(options.ejectMs, options.maxEjectMs)) * (0.9 + 0.2 * random())
     const until = clock.now() + ms
-    watched.outlier = { state: 'ejected', passes: 0, accuser, ejections, until }
+    watched.outlier = { state: 'ejected', passes: 0, accuser, silences, ejections, until }
     this.#ejections++
     this.#scheduleReturn(watched, until)
   }

@@ -5,6 +5,7 @@ import type { EarlyResets } from '../model/flows/early-resets.ts'
 import type { ServiceKey } from '../model/service.ts'
 import type { Due } from './due-queue.ts'
 import type { CheckState } from './rise-fall.ts'
+import type { Silences } from './silences.ts'
 
 /** A destination under watch. It outlives the frozen `Backend` values that lead to it, and is kept for a while after they left. */
 export interface WatchedBackend {
@@ -69,13 +70,14 @@ export interface Target extends Due {
 
 /**
  * `ejections`: the multiplier of the last ejection, before decay. `accuser`: the only client there was, if the connections of no
- * other ejected the backend.
+ * other ejected the backend. `silences`: it was ejected since it answers nothing, which a check that only connects does not disprove.
  */
 export type OutlierState =
   | {
       readonly state: 'in'
       failures: number
       resets: EarlyResets
+      readonly silences: Silences
       readonly ejections: number
       readonly since: number
     }
@@ -83,6 +85,7 @@ export type OutlierState =
       readonly state: 'ejected'
       passes: number
       readonly accuser: string | undefined
+      readonly silences: Silences | undefined
       readonly ejections: number
       readonly until: number
     }

@@ -48,12 +48,13 @@ export function locationOf(
   }
 }
 
-export function engineOptions({ proxy }: Config): EngineOptions {
+export function engineOptions({ proxy, health }: Config): EngineOptions {
   const { dial, idle, drain, limits } = proxy
   return Object.freeze({
     dial: { timeoutMs: dial.timeout, attempts: dial.attempts, budgetMs: dial.budget },
     idle: { tcpMs: idle.tcp, halfClosedMs: idle.halfClosed, udpMs: idle.udp },
     drainMs: drain,
+    firstByteMs: health.passive.firstByte,
     limits: { ...limits, perFrontend: limits.perFrontend / 100 },
   })
 }

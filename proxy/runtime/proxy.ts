@@ -1,5 +1,5 @@
 /** The L4 proxy: an engine and the listeners that feed it. A reload gives it other options; its sockets and flows stay. */
-import type { Cut, DescriptorReserve, Engine, EngineOptions } from '../dataplane/engine.ts'
+import type { Cut, DescriptorReserve, Engine, EngineOptions, EngineParts } from '../dataplane/engine.ts'
 import { createEngine } from '../dataplane/engines.ts'
 import { Exposure } from '../dataplane/frontends/exposure.ts'
 import { Listeners } from '../dataplane/frontends/listeners.ts'
@@ -35,6 +35,8 @@ export interface L4ProxyParts {
   readonly watching: (service: GlobalService) => readonly string[]
   /** A flow has got bytes from its backend. */
   readonly onHeard: (backend: Backend) => void
+  /** The client of a flow has asked, and its backend has sent no byte for too long. */
+  readonly onMute: NonNullable<EngineParts['onMute']>
   /** Dials backends behind gateways. */
   readonly tunnels: Tunnels
   readonly engine: 'auto' | 'streams' | 'native'

@@ -55,6 +55,8 @@ struct Connection {
   uint32_t progress = 0;  // grows with every byte moved
   uint32_t seen = 0;      // progress at the last sweep
   uint64_t heard = 0;     // bytes from the backend at the last sweep
+  double askedSince = -1;  // the first sweep that saw bytes of the client and none of the backend
+  bool mute = false;       // Event::Mute was sent
   double quietSince = 0;
   // For Pump::backendIsLost: bytes at its last look, whether the backend may owe an ACK, and since when nothing has come from it.
   uint64_t sentSeen = 0;

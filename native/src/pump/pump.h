@@ -28,6 +28,7 @@ namespace starlane {
 struct PumpOptions {
   double idleMs;  // 0: never
   double halfClosedMs;
+  double firstByteMs = 0;  // 0: not looked at
 };
 
 class Pump {
@@ -65,6 +66,7 @@ class Pump {
   void closeDead();
   void sweep(double now);
   void reportHeard(uint32_t slot, Connection& connection);
+  void lookForFirstByte(uint32_t slot, Connection& connection, double now);
   bool backendIsLost(Connection& connection, double now);
   static bool watch(const Descriptor& epoll, int fd, uint64_t tag, uint32_t events);
 

@@ -11,7 +11,7 @@
 namespace starlane {
 
 // Raise it with every change of what the two sides send each other: an addon built from older sources is then refused.
-constexpr int32_t kProtocol = 10;
+constexpr int32_t kProtocol = 11;
 
 enum class Event : int32_t {
   Accepted = 1,          // slot, generation, listener, port, family, address
@@ -34,6 +34,7 @@ enum class Event : int32_t {
   Passed = 17,           // slot, generation, descriptor, sent, received: the last event of a session whose link is TypeScript's now
   Adopted = 18,          // slot, generation, token: the answer to Adopt; slot -1: the client has a session already
   Moved = 19,            // slot, generation: datagrams of the UDP session were passed on since the last sweep
+  Mute = 20,             // slot, generation: the client has asked, and the backend has sent no byte for firstByteMs; once
 };
 
 enum class Command : int32_t {
@@ -48,7 +49,7 @@ enum class Command : int32_t {
   Unlink = 8,          // slot, generation: answered by Unlinked, unless the link has ended before
   Forget = 9,          // slot, generation: answered by Dropped
   CloseFrontend = 10,  // frontend
-  Configure = 11,      // idleMs, halfClosedMs of TCP connections
+  Configure = 11,      // idleMs, halfClosedMs, firstByteMs (0: not looked at) of TCP connections
   HandOver = 12,       // slot, generation: gives up a client that waits; answered by HandedOver, unless it has ended before
   // Sockets between processes:
   PassListener = 13,    // listener: answered by ListenerClosed
@@ -71,6 +72,7 @@ struct Record {
     int32_t error;
     int32_t reason;
     int32_t limitMs;
+    int32_t firstByteMs;
   };
   union {
     int32_t port;

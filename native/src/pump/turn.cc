@@ -150,7 +150,7 @@ void Pump::execute(const Record& command) {
       sessions_.sweep(command.now, command.limitMs, command.reportMoved != 0);
       return sweep(command.now);
     case Command::Configure:
-      options_ = {command.idle.idleMs, command.idle.halfClosedMs};
+      options_ = {command.idle.idleMs, command.idle.halfClosedMs, static_cast<double>(command.firstByteMs)};
       return;
     case Command::CloseListener:
       return closeListener(command.listener, false);
@@ -269,6 +269,7 @@ void Pump::sweep(double now) {
       cut(slot, connection, Reason::BackendLost);
       continue;
     }
+    if (options_.firstByteMs > 0 && !connection.mute) lookForFirstByte(slot, connection, now);
     if (connection.progress != connection.seen) {
       connection.seen = connection.progress;
       connection.quietSince = now;
@@ -296,6 +297,19 @@ void Pump::reportHeard(uint32_t slot, Connection& connection) {
   connection.heard = bytes;
   Record record{};
   record.kind = static_cast<int32_t>(Event::Heard);
+  record.slot = static_cast<int32_t>(slot);
+  record.generation = connection.generation;
+  outbox_.send(record);
+}
+
+// A backend whose process stands still accepts, since its kernel does, and never answers. Nothing is cut for that.
+void Pump::lookForFirstByte(uint32_t slot, Connection& connection, double now) {
+  if (connection.from[kBackend].bytes > 0 || connection.from[kClient].bytes == 0) return;
+  if (connection.askedSince < 0) connection.askedSince = now;
+  if (now - connection.askedSince < options_.firstByteMs || !outbox_.room()) return;
+  connection.mute = true;
+  Record record{};
+  record.kind = static_cast<int32_t>(Event::Mute);
   record.slot = static_cast<int32_t>(slot);
   record.generation = connection.generation;
   outbox_.send(record);

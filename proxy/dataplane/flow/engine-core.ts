@@ -27,6 +27,7 @@ export class EngineCore implements Engine, FlowContext {
   readonly name: string
   readonly chooser: EngineParts['chooser']
   readonly onHeard: (backend: Backend) => void
+  readonly onMute: NonNullable<EngineParts['onMute']>
   readonly tunnels: EngineParts['tunnels']
   options: EngineOptions
   readonly calls: EngineParts['calls']
@@ -62,12 +63,13 @@ export class EngineCore implements Engine, FlowContext {
 
   constructor(
     name: string,
-    { chooser, onHeard = () => {}, tunnels, options, reserve, calls, clock, log }: EngineParts,
+    { chooser, onHeard = () => {}, onMute = () => {}, tunnels, options, reserve, calls, clock, log }: EngineParts,
     createTransport: (context: FlowContext) => Transport,
   ) {
     this.name = name
     this.chooser = chooser
     this.onHeard = onHeard
+    this.onMute = onMute
     this.tunnels = tunnels
     this.options = options
     this.calls = calls
@@ -78,7 +80,7 @@ export class EngineCore implements Engine, FlowContext {
     this.dials = new Deadlines(clock, options.dial.timeoutMs)
     this.#transport = createTransport(this)
     this.#sweep()
-    this.#stopSweeping = this.#sweepEvery(sweepMs(options.idle))
+    this.#stopSweeping = this.#sweepEvery(sweepMs(options))
   }
 
   async listen(frontend: Frontend, service: GlobalService, paused?: Listener, passed?: Passed): Promise<Listener> {
@@ -129,7 +131,7 @@ export class EngineCore implements Engine, FlowContext {
     this.#transport.configure()
     if (!this.#timers.delete(this.#stopSweeping)) return // destroyed
     this.#stopSweeping()
-    this.#stopSweeping = this.#sweepEvery(sweepMs(options.idle))
+    this.#stopSweeping = this.#sweepEvery(sweepMs(options))
   }
 
   stats(): EngineStats {
@@ -276,8 +278,8 @@ function closingError({ key }: Frontend): MeshError {
   return new MeshError('LISTEN', `cannot listen on ${key}: the engine is closing`)
 }
 
-/** A tenth of the shortest idle time, so that no flow ends much too late; a second at most. */
-function sweepMs({ tcpMs, halfClosedMs, udpMs }: EngineOptions['idle']): number {
-  const shortest = Math.min(...[tcpMs, halfClosedMs, udpMs].filter(ms => ms > 0), 10_000)
+/** A tenth of the shortest idle time, so that no flow ends much too late; a second at most. A quarter of the time for a first byte. */
+function sweepMs({ idle: { tcpMs, halfClosedMs, udpMs }, firstByteMs = 0 }: EngineOptions): number {
+  const shortest = Math.min(...[tcpMs, halfClosedMs, udpMs, firstByteMs * 2.5].filter(ms => ms > 0), 10_000)
   return Math.max(shortest / 10, 10)
 }

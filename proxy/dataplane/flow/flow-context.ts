@@ -1,6 +1,6 @@
 /** What all flows of one engine share, and what the engine needs of each of them. */
 import type { Backend } from '../../model/backend.ts'
-import type { CloseReason } from '../../model/flow.ts'
+import type { CloseReason, Flow } from '../../model/flow.ts'
 import type { EngineOptions, EngineParts } from '../engine.ts'
 import type { Deadlines } from './deadlines.ts'
 import type { Descriptors } from './limits/descriptors.ts'
@@ -13,6 +13,7 @@ export interface FlowContext extends EngineParts {
   /** As they are now: read at each use, since a reload replaces them. */
   readonly options: EngineOptions
   readonly onHeard: (backend: Backend) => void
+  readonly onMute: (flow: Flow, backend: Backend) => void
   readonly connections: Set<OpenConnection>
   readonly sessions: Set<OpenSession>
   readonly connectionShares: Shares<OpenConnection>

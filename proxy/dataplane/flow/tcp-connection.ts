@@ -162,6 +162,11 @@ export abstract class TcpConnection implements Flow, OpenConnection, Expiring {
     this.context.onHeard(this.backend)
   }
 
+  /** The client has asked, and the backend has sent nothing for too long. */
+  mute(): void {
+    if (this.#state === 'open' && this.backend) this.context.onMute(this, this.backend)
+  }
+
   /** The dial has failed; the client still waits. */
   failed(error: Error): void {
     const { backend } = this

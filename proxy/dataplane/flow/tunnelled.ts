@@ -2,6 +2,7 @@
 import type { Socket } from 'node:net'
 import type { CloseReason } from '../../model/flow.ts'
 import type { Carriage, TunnelStream } from '../../model/tunnel/tunnels.ts'
+import { FirstByte } from './first-byte.ts'
 import type { FlowContext } from './flow-context.ts'
 import { proxyHeader } from './proxy-header.ts'
 import type { TcpConnection } from './tcp-connection.ts'
@@ -17,6 +18,7 @@ export class Tunnelled {
   #received = 0
   #quietSince: number
   #keptAlive = false
+  #firstByte: FirstByte | undefined
 
   /** `done` is called once, never before the constructor returns. */
   constructor(
@@ -37,6 +39,11 @@ export class Tunnelled {
   /** Why it should be ended now, if it has been idle for too long. */
   tick(now: number): 'idle' | 'half-closed' | undefined {
     const carriage = this.#carriage
+    const { firstByteMs = 0 } = this.#context.options
+    if (firstByteMs > 0) {
+      this.#firstByte ??= new FirstByte()
+      if (this.#firstByte.isLate(now, firstByteMs, carriage.sent, carriage.received)) this.#connection.mute()
+    }
     if (carriage.progress !== this.#progress) {
       this.#progress = carriage.progress
       this.#quietSince = now

@@ -25,6 +25,7 @@ export const Event = {
   passed: 17,
   adopted: 18,
   moved: 19,
+  mute: 20,
 } as const
 
 export const Command = {
@@ -84,6 +85,7 @@ export const field = {
   error: 3,
   reason: 3,
   limitMs: 3,
+  firstByteMs: 3,
   port: 4,
   descriptors: 4,
   token: 4,
@@ -257,8 +259,9 @@ export class Rings implements EventRecord {
     return this
   }
 
-  /** Of TCP connections; 0: no limit. */
-  setIdle(idleMs: number, halfClosedMs: number): this {
+  /** Of TCP connections; 0: no limit, or not looked at. */
+  setIdle(idleMs: number, halfClosedMs: number, firstByteMs: number): this {
+    this.#words[this.#writing + field.firstByteMs] = firstByteMs
     this.#doubles[(this.#writing + field.idleMs) / 2] = idleMs
     this.#doubles[(this.#writing + field.halfClosedMs) / 2] = halfClosedMs
     return this

@@ -49,6 +49,7 @@ export class NativeTransport implements Transport, PumpContext {
     this.flows = flows
     this.#pump = new Pump(() => this.#wake(), idle.tcpMs, idle.halfClosedMs)
     this.rings = new Rings(this.#pump)
+    if (flows.options.firstByteMs) this.configure()
     this.rings.sleep()
   }
 
@@ -112,8 +113,8 @@ export class NativeTransport implements Transport, PumpContext {
 
   configure(): void {
     if (this.#stopped) return
-    const { tcpMs, halfClosedMs } = this.flows.options.idle
-    this.rings.command(Command.configure).setIdle(tcpMs, halfClosedMs).send()
+    const { idle, firstByteMs = 0 } = this.flows.options
+    this.rings.command(Command.configure).setIdle(idle.tcpMs, idle.halfClosedMs, firstByteMs).send()
   }
 
   sweep(now: number): void {
@@ -179,6 +180,8 @@ export class NativeTransport implements Transport, PumpContext {
         return this.#handedOver(event)
       case Event.heard:
         return this.#connections[event.slot]?.heard()
+      case Event.mute:
+        return this.#connections[event.slot]?.mute()
       case Event.fault:
         return this.flows.localFault(systemError('accept', event.error))
       case Event.listenerClosed:

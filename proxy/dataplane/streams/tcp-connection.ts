@@ -3,6 +3,7 @@ import type { Socket } from 'node:net'
 import type { Backend } from '../../model/backend.ts'
 import type { CloseReason } from '../../model/flow.ts'
 import type { TunnelStream } from '../../model/tunnel/tunnels.ts'
+import { FirstByte } from '../flow/first-byte.ts'
 import { perConnection } from '../flow/limits/descriptors.ts'
 import type { ListenerState } from '../flow/listener-state.ts'
 import { proxyHeader } from '../flow/proxy-header.ts'
@@ -33,6 +34,7 @@ export class StreamsConnection extends TcpConnection {
   #received = 0
   #quietSince = 0
   #keptAlive = false
+  #firstByte: FirstByte | undefined
 
   private constructor(
     { flows, buffers, turns }: StreamsContext,
@@ -71,6 +73,11 @@ export class StreamsConnection extends TcpConnection {
       const limit = this.#tunnelled?.tick(now)
       if (limit) this.cut(limit)
       return
+    }
+    const { firstByteMs = 0 } = this.context.options
+    if (firstByteMs > 0) {
+      this.#firstByte ??= new FirstByte()
+      if (this.#firstByte.isLate(now, firstByteMs, pipe.sent, pipe.received)) this.mute()
     }
     if (pipe.progress !== this.#progress) {
       this.#progress = pipe.progress

@@ -59,9 +59,9 @@ export class RecentClients {
   }
 }
 
-/** The early resets of one backend since it last answered anybody. */
-export class EarlyResets {
-  #limit: number
+/** What the clients of one backend have suffered from it. */
+export class Complaints {
+  readonly #limit: number
   #connections = 0
   #clients = new Set<string>()
 
@@ -70,7 +70,7 @@ export class EarlyResets {
   }
 
   /**
-   * One more. True when the backend is to blame: after `limit` resets of as many clients, or of all recent clients if there are
+   * One more. True when the backend is to blame: after `limit` of them by as many clients, or of all recent clients if there are
    * fewer. A single client counts only if there is no other, as in a sidecar.
    */
   add(client: string, recent: RecentClients): boolean {
@@ -79,20 +79,27 @@ export class EarlyResets {
     return this.#connections >= this.#limit && this.#clients.size >= Math.min(this.#limit, Math.max(1, recent.size))
   }
 
-  /** The client, if all resets are of one. */
+  /** The client, if all are of one. */
   get onlyClient(): string | undefined {
     const [first] = this.#clients
     return this.#clients.size === 1 ? first : undefined
   }
 
-  /** For logs and explanations. */
-  get text(): string {
+  /** `5 connections of 3 clients`, for logs and explanations. */
+  protected get counts(): string {
     const clients = this.#clients.size === 1 ? 'its only client' : `${this.#clients.size} clients`
-    return `it reset ${this.#connections} connections of ${clients} before its first byte`
+    return `${this.#connections} connections of ${clients}`
   }
 
   clear(): void {
     this.#connections = 0
     this.#clients.clear()
+  }
+}
+
+/** The early resets of one backend since it last answered anybody. */
+export class EarlyResets extends Complaints {
+  get text(): string {
+    return `it reset ${this.counts} before its first byte`
   }
 }

@@ -5,7 +5,7 @@ import { MeshError } from '../../../proxy/model/error.ts'
 import { echo, ending, says, tcpBackend } from '../../support/backend.ts'
 import { eventually } from '../../support/eventually.ts'
 import { blackhole } from '../../support/faults.ts'
-import { type CreateEngine, keysOf, Rig } from './rig.ts'
+import { type CreateEngine, keysOf, plainOptions, Rig } from './rig.ts'
 
 export function drainSuite(t: Test, create: CreateEngine): void {
   t.test('T28: a backend that leaves gets no new flow, and its old ones go on for the drain time', async t => {
@@ -206,6 +206,39 @@ export function drainSuite(t: Test, create: CreateEngine): void {
     t.equal(await rig.ask('asked'), 'asked')
     t.equal(rig.heard.length, quiet, 'silence is not reported')
   })
+
+  t.test(
+    'a backend that answers nothing is reported once for each flow that has asked, and nothing is cut',
+    async t => {
+      let heard = 0
+      const mute = await tcpBackend(t, socket => void socket.on('data', () => heard++))
+      const talks = await tcpBackend(t, echo)
+      const rig = await Rig.start(t, create, { backends: [mute.backend], options: { firstByteMs: 1000 } })
+      const asks = await rig.client()
+      await rig.client() // says nothing itself
+      rig.listener.update(...rig.service([talks.backend]))
+      const answered = await rig.client()
+      asks.write('a')
+      answered.write('b')
+      await once(answered, 'data')
+      await eventually(async () => {
+        await rig.clock.advance(250)
+        if (rig.mute.length === 0) throw new Error('not yet')
+      })
+      await rig.clock.advance(60_000)
+      t.equal(rig.engine.stats().connections, 3)
+      t.same(rig.mute, keysOf(mute.backend))
+      rig.engine.configure({ ...plainOptions, firstByteMs: 0 })
+      rig.listener.update(...rig.service([mute.backend]))
+      const later = await rig.client()
+      later.write('c')
+      await eventually(() => {
+        if (heard < 2) throw new Error('not yet')
+      })
+      await rig.clock.advance(60_000)
+      t.equal(rig.mute.length, 1, 'only where it is asked for')
+    },
+  )
 
   t.test('a paused frontend refuses at once; its flows go on, and belong to the listener that follows', async t => {
     const { backend } = await tcpBackend(t, echo)

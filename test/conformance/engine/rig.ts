@@ -42,6 +42,7 @@ export const plainOptions: EngineOptions = {
   dial: { timeoutMs: 1000, attempts: 3, budgetMs: 5000 },
   idle: { tcpMs: 3_600_000, halfClosedMs: 60_000, udpMs: 60_000 },
   drainMs: 30_000,
+  firstByteMs: 0,
   limits: { connections: 10_000, udpSessions: 10_000 },
 }
 
@@ -67,6 +68,8 @@ export class Rig {
   readonly baseline = openSockets()
   /** Keys of the backends that flows got bytes from, as reported. */
   readonly heard: string[] = []
+  /** Keys of the backends that were reported to answer nothing. */
+  readonly mute: string[] = []
   listener!: Listener
   readonly #t: Test
 
@@ -85,6 +88,7 @@ export class Rig {
     this.engine = create({
       chooser: this.chooser,
       onHeard: ({ key }) => void this.heard.push(key),
+      onMute: (_flow, { key }) => void this.mute.push(key),
       clock: this.clock,
       log: { debug: note, info: note, warn: note, error: note },
       options,

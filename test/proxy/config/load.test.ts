@@ -144,7 +144,7 @@ t.test('the defaults are those of the design', async t => {
         path: '/',
         status: { min: 200, max: 299 },
       },
-      passive: { consecutive: 5, eject: 30_000, maxEject: 300_000, maxPercent: 50 },
+      passive: { consecutive: 5, firstByte: 0, eject: 30_000, maxEject: 300_000, maxPercent: 50 },
     },
     plugins: ['tenancy', 'circuit-breaker', 'affinity', 'session-affinity'].map(use => ({
       use,

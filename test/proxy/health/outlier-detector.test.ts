@@ -1,10 +1,10 @@
 /** Outlier detection: when backends are ejected, how many at most, and when they return. */
 import t from 'tap'
 import { type Backend, type Health, select } from '../../../proxy/model/backend.ts'
-import type { Result } from '../../../proxy/model/flow.ts'
+import type { Flow, Result } from '../../../proxy/model/flow.ts'
 import type { GlobalService } from '../../../proxy/model/service.ts'
 import { backend, clusterService, FakeDirectory, flow, globalService } from '../../support/model.ts'
-import { passive, tcp, watch } from './support.ts'
+import { http, passive, tcp, watch } from './support.ts'
 
 const noChecks = { active: { type: 'none' } } as const
 
@@ -373,4 +373,79 @@ t.test('results of unwatched backends, and `consecutive: 0`, change nothing', as
   const off = watch(t, directory, { active: tcp, passive: { ...passive, consecutive: 0 } })
   off.traffic(a, 'refused', 50)
   t.same([...on.verdicts, ...off.verdicts], [])
+})
+
+t.test(
+  'a backend that leaves all who ask without a byte is ejected, and checks that only connect do not end that',
+  async t => {
+    const directory = new FakeDirectory(globalService({ backends: [a, b] }))
+    const { monitor, clock, verdicts, log, probe } = watch(t, directory)
+    const service = [...directory.services()][0] as GlobalService
+    let id = 0
+    const asks = (address: string) => {
+      const asked = flow(service, { id: ++id, client: { address, port: 1 } })
+      monitor.connecting(asked)
+      monitor.result(asked, a, { outcome: 'connected', ms: 1 })
+      return asked
+    }
+    const ends = (asked: Flow, received: number, ms: number) =>
+      monitor.closed(asked, a, { sent: 10, received, ms, reason: 'done' })
+    const mute = (address: string) => {
+      const asked = asks(address)
+      monitor.mute(asked, a)
+      return asked
+    }
+    await clock.advance(1000)
+    verdicts.length = 0
+    asks('10.9.0.10')
+    for (let i = 0; i < 20; i++) mute('10.9.0.66')
+    t.same(verdicts, [], 'one client is not enough while there are others')
+    await clock.advance(100)
+    ends(asks('10.9.0.10'), 10, 50)
+    mute('10.9.0.10')
+    t.same(verdicts, [], 'an answer to anybody who came since starts the count again')
+    for (let i = 0; i < 4; i++) mute('10.9.0.66')
+    t.same(verdicts, [[a.destination, 'ejected']])
+    t.match(
+      log.of('health.verdict').at(-1)?.why,
+      /^it sent no byte on 5 connections of 2 clients, though they had asked$/,
+    )
+    await clock.advance(20_000)
+    t.ok(probe.times('127.2.0.1:8080').length > 5, 'it is checked')
+    t.equal(monitor.verdict(a.destination), 'ejected', 'by connecting')
+    ends(asks('10.9.0.11'), 100, 600_000)
+    t.equal(monitor.verdict(a.destination), 'ejected', 'a flow of before that ends shows nothing')
+    const after = watch(t, directory)
+    after.monitor.restore(monitor.save())
+    await after.clock.advance(8000)
+    t.equal(after.monitor.verdict(a.destination), 'ejected', 'nor do they in a successor')
+    await clock.advance(10_000)
+    t.same(verdicts.at(-1), [a.destination, 'up'], 'for eject')
+
+    for (const end of [10, 66, 11, 66, 10]) mute(`10.9.0.${end}`)
+    const last = mute('10.9.0.12')
+    t.equal(monitor.verdict(a.destination), 'ejected')
+    ends(last, 10, 3000)
+    t.equal(monitor.verdict(a.destination), 'up', 'one of those that waited was answered')
+    await clock.advance(61_000)
+    for (const end of [10, 66, 11]) mute(`10.9.0.${end}`)
+    await clock.advance(61_000)
+    for (const end of [12, 10]) mute(`10.9.0.${end}`)
+    t.equal(monitor.verdict(a.destination), 'up', 'those of a minute ago are no series')
+  },
+)
+
+t.test('checks that get an answer end the ejection of a backend that answered nothing', async t => {
+  const directory = new FakeDirectory(globalService({ backends: [a, b] }))
+  const { monitor, clock } = watch(t, directory, { active: http })
+  const service = [...directory.services()][0] as GlobalService
+  await clock.advance(1000)
+  for (let id = 0; id < 5; id++) {
+    const asked = flow(service, { id, client: { address: '10.9.0.66', port: 1 } })
+    monitor.connecting(asked)
+    monitor.mute(asked, a)
+  }
+  t.equal(monitor.verdict(a.destination), 'ejected')
+  await clock.advance(5000)
+  t.equal(monitor.verdict(a.destination), 'up')
 })
