@@ -640,6 +640,7 @@ class Starlane implements Runtime {
       watching: service => this.#chain.watching(service),
       tunnels: this.#tunnelling.client,
       onHeard: ({ destination }) => this.#health.heard(destination),
+      onMute: (flow, backend) => this.#health.mute(flow, backend),
       engine,
       options: engineOptions(this.#config),
       reserve: {
@@ -656,7 +657,6 @@ class Starlane implements Runtime {
       log: this.#log,
       env: this.#env,
     })
-      onMute: (flow, backend) => this.#health.mute(flow, backend),
   }
 
   #newNames(): NameService {
