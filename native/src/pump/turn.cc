@@ -166,7 +166,8 @@ void Pump::execute(const Record& command) {
       return sessions_.adopt(command);
     case Command::ResumeFrontend:
       takeListeners();
-      return sessions_.resume(command.frontend);
+      if (const int error = sessions_.resume(command.frontend)) fault(error);
+      return;
     case Command::Link:
       return sessions_.link(command);
     case Command::Unlink:

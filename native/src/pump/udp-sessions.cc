@@ -139,13 +139,13 @@ void UdpSessions::pause(int32_t frontend) {
   outbox_.send(event);
 }
 
-void UdpSessions::resume(int32_t frontend) {
+int UdpSessions::resume(int32_t frontend) {
   const auto found = frontends_.find(frontend);
-  if (found == frontends_.end()) return;
+  if (found == frontends_.end()) return 0;
   epoll_event event{};
   event.events = EPOLLIN;
   event.data.u64 = tagOfFrontend(frontend);
-  epoll_ctl(epoll_.get(), EPOLL_CTL_ADD, found->second.fd.get(), &event);
+  return epoll_ctl(epoll_.get(), EPOLL_CTL_ADD, found->second.fd.get(), &event) == 0 ? 0 : errno;
 }
 
 void UdpSessions::pass(int32_t frontend) {

@@ -31,7 +31,8 @@ class UdpSessions {
   void closeAll();
   // Between processes. A paused frontend reads nothing; what clients send waits in the kernel.
   void pause(int32_t frontend);
-  void resume(int32_t frontend);
+  // Returns an errno if datagrams cannot be waited for: the frontend would be deaf.
+  int resume(int32_t frontend);
   void pass(int32_t frontend);
   void adopt(const Record& command);
 
