@@ -4,7 +4,7 @@
 //     npm run bench:footprint [-- --rounds=5] [--without=executable]
 import { type ChildProcess, execFileSync, spawn } from 'node:child_process'
 import { once } from 'node:events'
-import { existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import { existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { createInterface } from 'node:readline'
@@ -51,7 +51,9 @@ async function measure(): Promise<void> {
   })
   const modules = loadedAt(config)
   const costs = await costsOf(modules)
-  writeFileSync(join(root, 'bench/results/footprint.md'), page(rows, modules, costs))
+  const results = join(root, 'bench/results/footprint')
+  mkdirSync(results, { recursive: true })
+  writeFileSync(join(results, 'README.md'), page(rows, modules, costs))
 }
 
 /** Two clusters with one global service, on addresses of the loopback interface and ports of the kernel's choice. */

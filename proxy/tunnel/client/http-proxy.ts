@@ -1,8 +1,9 @@
 /** The way out through an HTTP proxy: CONNECT of HTTP/1.1 (RFC 9110, 9.3.6). The tunnel's own TLS begins behind it. */
-import { request } from 'node:http'
+
 import type { Socket } from 'node:net'
 import { endpointText } from '../../model/address.ts'
 import { messageOf } from '../../model/error.ts'
+import { request } from '../../model/program/http.ts'
 
 export interface HttpProxy {
   readonly host: string
