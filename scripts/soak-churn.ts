@@ -1,39 +1,51 @@
 /**
  * Soak test of a whole Starlane: services, endpoints and clusters come and go, the configuration is reloaded, sources are lost and
- * come back, under load of all kinds. A day of an ordinary mesh is simulated by rate.
+ * come back, under load of all kinds. A day of an ordinary mesh is simulated by rate: 25 rounds an hour, in each of which some 13
+ * services and the pods of two others change; five reloads, of which some bring or remove a cluster, and two losses of a source an hour.
  *
- *     npm run soak:churn -- --engine=native --rounds=600
+ *     npm run soak:churn -- --engine=native --hours=24
+ *     npm run soak:churn -- --hours=24 --restartEvery=60      a new process takes over after so many rounds
  *
- * After each round memory, descriptors and threads of the process are noted. Prints the slope of each over the second half of the
- * rounds, with its 95% confidence interval, and exits with 1 when one surely grows: the whole interval lies above `--mebibytes`
- * (or `--descriptors`) in the second half.
+ * After each round memory, descriptors and threads of the process are noted, and after every tenth the heap in use and the timers that
+ * wait, after a collection. Prints the slope of each over the second half, with its 95% confidence interval, and exits with 1 when one
+ * surely grows: the whole interval lies above what is allowed. With restarts each process counts once, as it is at its end. Two heap
+ * snapshots are compared: after a quarter of the rounds and at the end, both in the same state of the manifests.
  */
-import { readdirSync, readFileSync, renameSync, rmSync } from 'node:fs'
+import { mkdirSync, readdirSync, readFileSync, renameSync, rmSync } from 'node:fs'
 import { join } from 'node:path'
 import { parseArgs } from 'node:util'
+import { type Classes, growthOf, Heap } from './faults/heap.ts'
 import { connections, datagrams, failures, probes, questions, tallyText } from './faults/load.ts'
 import { type Slope, slopeOf } from './faults/slope.ts'
-import { type Engine, Stage } from './faults/stage.ts'
+import { type Engine, Stage, type Starlane } from './faults/stage.ts'
 
 const { values } = parseArgs({
   options: {
     engine: { type: 'string', default: 'native' },
-    rounds: { type: 'string', default: '600' },
+    hours: { type: 'string', default: '24' },
+    /** 0: one process from start to end. */
+    restartEvery: { type: 'string', default: '0' },
     perSecond: { type: 'string', default: '200' },
     /** What memory may grow by in the second half. */
     mebibytes: { type: 'string', default: '8' },
     descriptors: { type: 'string', default: '2' },
+    timers: { type: 'string', default: '5' },
   },
 })
-const rounds = Number(values.rounds)
+const rounds = Number(values.hours) * 25
+const restartEvery = Number(values.restartEvery)
 const heapMebibytes = 80
 const stage = new Stage({ engine: values.engine as Engine, drain: '1s' })
 const ips = Array.from({ length: 8 }, (_, i) => stage.ip(10 + i))
 for (const ip of ips) await Promise.all([stage.echo(ip), stage.udpEcho(ip)])
 declare(0)
 // V8 lets an unlimited heap grow for minutes before it collects: that is no leak, and would look like one.
-const starlane = stage.run(undefined, { NODE_OPTIONS: `--max-old-space-size=${heapMebibytes}` })
+const env = { NODE_OPTIONS: `--max-old-space-size=${heapMebibytes} --inspect=127.0.0.1:0` }
+mkdirSync(join(stage.folder, 'cluster-3'))
+let starlane = stage.run(undefined, env)
 await starlane.logged('ready')
+let heap = await Heap.of(starlane)
+const replaced: Starlane[] = []
 const loads = [
   connections(stage.tcp, Number(values.perSecond)),
   datagrams(stage.udp, 100, Number(values.perSecond)),
@@ -43,10 +55,15 @@ const loads = [
 const memory: number[] = []
 const descriptors: number[] = []
 const threads: number[] = []
+const used: number[] = []
+const timers: number[] = []
+let first: Classes | undefined
 for (let round = 1; round <= rounds; round++) {
   declare(round)
   if (round % 5 === 0) {
+    const names = ['cluster-1', 'cluster-2', ...(round % 10 === 0 ? ['cluster-3'] : [])]
     stage.write({
+      clusters: names.map((name, i) => ({ name, id: i + 1, source: { manifests: `./${name}` } })),
       proxy: { limits: { connections: 9000 + (round % 100) } },
       health: { active: { interval: `${2 + (round % 3)}s` } },
     })
@@ -55,19 +72,44 @@ for (let round = 1; round <= rounds; round++) {
   if (round % 10 === 0) move('cluster-2', 'cluster-2-away')
   if (round % 10 === 4) move('cluster-2-away', 'cluster-2')
   await new Promise(resolve => setTimeout(resolve, 250))
-  memory.push(residentMebibytes(starlane.pid))
-  descriptors.push(Stage.descriptors(starlane.pid).length)
-  threads.push(readdirSync(`/proc/${starlane.pid}/task`).length)
-  if (round % 50 === 0)
-    console.log(`round ${round}: ${memory.at(-1)?.toFixed(1)} MiB, ${descriptors.at(-1)} descriptors`)
+  const ends = restartEvery > 0 && round % restartEvery === 0
+  if (restartEvery === 0 || ends) {
+    memory.push(residentMebibytes(starlane.pid))
+    descriptors.push(Stage.descriptors(starlane.pid).length)
+    threads.push(readdirSync(`/proc/${starlane.pid}/task`).length)
+  }
+  if (restartEvery === 0 ? round % 10 === 0 : ends) {
+    used.push(await heap.usedMebibytes())
+    timers.push(await heap.timers())
+  }
+  // With the same round of the manifests as at the end, but for what depends on its number.
+  if (first === undefined && round >= rounds / 4 && round % 20 === 0 && (restartEvery === 0 || ends))
+    first = await heap.snapshot()
+  if (round % 50 === 0 || ends)
+    console.log(
+      `round ${round}: ${memory.at(-1)?.toFixed(1)} MiB, heap ${used.at(-1)?.toFixed(1)} MiB, ${descriptors.at(-1)} descriptors, ${timers.at(-1)} timers`,
+    )
+  if (!ends || round === rounds) continue
+  heap.close()
+  replaced.push(starlane)
+  starlane = stage.run(undefined, env)
+  await starlane.logged('ready')
+  heap = await Heap.of(starlane)
+  await replaced.at(-1)?.ended
 }
+const last = await heap.snapshot()
+heap.close()
 const tallies = await Promise.all(loads.map(load => load.stop()))
 for (const tally of tallies) console.log(tallyText(tally))
 const grown = [
   verdict('memory, MiB', memory, Number(values.mebibytes)),
   verdict('descriptors', descriptors, Number(values.descriptors)),
   verdict('threads', threads, 0.5),
+  verdict('heap in use, MiB', used, Number(values.mebibytes)),
+  verdict('timers', timers, Number(values.timers)),
 ]
+if (first) console.log(['what has grown between two heap snapshots:', ...growthOf(first, last)].join('\n  '))
+if (restartEvery > 0) console.log(`${replaced.length} restarts, processes left over: ${stage.running - 1}`)
 await stage.close()
 process.exit(grown.includes(true) || tallies.some(tally => failures(tally) > 0) ? 1 : 0)
 
@@ -76,7 +118,7 @@ function declare(round: number): void {
   const some = (from: number) => ips.slice(from, from + 4).filter((_, i) => i === 0 || (round >> i) % 2 === 0)
   const isAway = round % 10 === 0 || (round % 10 < 4 && round >= 10)
   const pods = { 'cluster-1': some(0), 'cluster-2': isAway ? [] : some(4) }
-  stage.declare('tcp', pods)
+  stage.declare('tcp', { ...pods, 'cluster-3': [ips[7] ?? ''] })
   stage.declare('udp', pods)
   for (let i = 0; i < 20; i++) {
     const name = `passing-${i}`

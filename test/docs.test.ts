@@ -117,7 +117,7 @@ t.test('every dependency has its line', async t => {
 })
 
 t.test('links between pages lead somewhere', async t => {
-  const pages = ['README.md', 'CONTRIBUTING.md']
+  const pages = ['README.md', 'CONTRIBUTING.md', 'SECURITY.md']
   for (const folder of ['docs', 'deploy', 'plugins', 'bench']) pages.push(...(await markdown(folder)))
   for (const page of pages) {
     const text = (await readFile(join(root, page), 'utf8')).replace(/```[\s\S]*?```/g, '')
@@ -131,7 +131,7 @@ t.test('links between pages lead somewhere', async t => {
 t.test('files and folders that the pages name exist', async t => {
   const rooms = await folders('proxy')
   const roots = [...(await folders('.')), '.ci']
-  for (const page of ['CONTRIBUTING.md', ...(await markdown('docs'))]) {
+  for (const page of ['CONTRIBUTING.md', 'SECURITY.md', ...(await markdown('docs'))]) {
     const text = await readFile(join(root, page), 'utf8')
     const named = new Set(pathsIn(text, roots))
     // A page may name a file of proxy/ from there, as `dns/responder.ts`.

@@ -9,6 +9,10 @@ export interface Tally {
   answered: number
   /** By error. */
   readonly failed: Record<string, number>
+  /** Not asked when it was their turn, since so many were open already: this machine cannot keep up. */
+  unasked: number
+  /** When the first failed, in milliseconds of `performance.now()`. */
+  firstFailedAt?: number
   /** Of answers, in milliseconds; the longest. */
   slowest: number
 }
@@ -25,15 +29,19 @@ export interface Load {
 }
 
 const answerMs = 10_000
+/** A machine that cannot keep up would end without descriptors: beyond this nothing new is asked, and that is counted. */
+const mostOpen = 4000
+const datagramMs = 3000
 
 function tallyOf(kind: string): Tally {
-  return { kind, asked: 0, answered: 0, failed: {}, slowest: 0 }
+  return { kind, asked: 0, answered: 0, failed: {}, unasked: 0, slowest: 0 }
 }
 
 function note(tally: Tally, error: unknown): void {
   const { code, message } = error as NodeJS.ErrnoException
   const name = code ?? message
   tally.failed[name] = (tally.failed[name] ?? 0) + 1
+  tally.firstFailedAt ??= performance.now()
 }
 
 /** Asks so many times a second, each in its own time. `ask` resolves when it is answered. */
@@ -42,7 +50,11 @@ function steady(kind: string, perSecond: number, ask: (n: number) => Promise<voi
   const open = new Set<Promise<void>>()
   const began = performance.now()
   const timer = setInterval(() => {
-    for (const due = ((performance.now() - began) / 1000) * perSecond; tally.asked < due; ) {
+    for (const due = ((performance.now() - began) / 1000) * perSecond; tally.asked + tally.unasked < due; ) {
+      if (open.size >= mostOpen) {
+        tally.unasked++
+        continue
+      }
       const since = performance.now()
       const one = ask(tally.asked++).then(
         () => {
@@ -64,15 +76,15 @@ function steady(kind: string, perSecond: number, ask: (n: number) => Promise<voi
 }
 
 /** A connection each: connect, one request, its answer, an orderly end. */
-export function connections(to: Address, perSecond: number): Load {
-  return steady('tcp', perSecond, n => exchange(to, `request ${n}\n`))
+export function connections(to: Address, perSecond: number, withinMs = answerMs): Load {
+  return steady('tcp', perSecond, n => exchange(to, `request ${n}\n`, withinMs))
 }
 
-function exchange(to: Address, request: string): Promise<void> {
+function exchange(to: Address, request: string, withinMs: number): Promise<void> {
   return new Promise((resolve, reject) => {
     const socket = connect({ ...to, allowHalfOpen: false })
     let answer = ''
-    socket.setTimeout(answerMs, () => socket.destroy(new Error('no answer')))
+    socket.setTimeout(withinMs, () => socket.destroy(new Error('no answer')))
     socket.on('error', reject)
     socket.on('connect', () => socket.write(request))
     socket.on('data', data => {
@@ -114,17 +126,18 @@ function conversation(
   return new Promise((resolve, reject) => {
     const socket: Socket = connect(to)
     const end = performance.now() + lifeMs
-    let waits = false
+    let since: number | undefined
     const timer = setInterval(() => {
-      if (waits) return
+      if (since !== undefined) return
       if (isOver() || performance.now() > end) return void socket.end()
-      waits = true
+      since = performance.now()
       tally.asked++
       socket.write('.')
     }, everyMs)
     socket.setTimeout(answerMs, () => socket.destroy(new Error('no answer')))
     socket.on('data', () => {
-      waits = false
+      if (since !== undefined) tally.slowest = Math.max(tally.slowest, performance.now() - since)
+      since = undefined
       tally.answered++
     })
     socket.on('error', reject)
@@ -150,7 +163,7 @@ export function datagrams(to: Address, clients: number, perSecond: number): Load
   const load = steady('udp', perSecond, n => {
     const client = n % clients
     return new Promise((resolve, reject) => {
-      const timer = setTimeout(() => reject(new Error('lost')), 3000)
+      const timer = setTimeout(() => reject(new Error('lost')), datagramMs)
       waiting[client]?.set(String(n), () => {
         clearTimeout(timer)
         resolve()
@@ -169,7 +182,7 @@ export function datagrams(to: Address, clients: number, perSecond: number): Load
 }
 
 /** DNS questions over UDP from one socket; an answer with an address counts. */
-export function questions(to: Address, name: string, perSecond: number): Load {
+export function questions(to: Address, name: string, perSecond: number, withinMs = datagramMs): Load {
   const socket = createSocket('udp4')
   const waiting = new Map<number, (rcode: number, answers: number) => void>()
   socket.on('message', message => {
@@ -181,7 +194,7 @@ export function questions(to: Address, name: string, perSecond: number): Load {
   const load = steady('dns', perSecond, n => {
     const id = n & 0xffff
     return new Promise((resolve, reject) => {
-      const timer = setTimeout(() => reject(new Error('lost')), 3000)
+      const timer = setTimeout(() => reject(new Error('lost')), withinMs)
       waiting.set(id, (rcode, answers) => {
         clearTimeout(timer)
         if (rcode === 0 && answers > 0) resolve()
@@ -229,7 +242,8 @@ export function failures({ failed }: Tally): number {
 }
 
 /** `1200 asked, 1200 answered` and the errors. */
-export function tallyText({ kind, asked, answered, failed, slowest }: Tally): string {
+export function tallyText({ kind, asked, answered, failed, unasked, slowest }: Tally): string {
   const errors = Object.entries(failed).map(([error, count]) => `${count} ${error}`)
-  return `${kind}: ${asked} asked, ${answered} answered, ${errors.join(', ') || '0 failed'}, slowest ${Math.round(slowest)} ms`
+  const late = unasked > 0 ? `, ${unasked} not asked, since this machine could not keep up` : ''
+  return `${kind}: ${asked} asked, ${answered} answered, ${errors.join(', ') || '0 failed'}, slowest ${Math.round(slowest)} ms${late}`
 }

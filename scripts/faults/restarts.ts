@@ -1,5 +1,5 @@
 /** Restarts under load: each new process takes over from the one that runs, every second one as another version. */
-import { connections, datagrams, type Load, longLived, probes, questions, type Tally } from './load.ts'
+import { connections, datagrams, failures, type Load, longLived, probes, questions, type Tally } from './load.ts'
 import { type Engine, Stage, type Starlane } from './stage.ts'
 
 export interface RestartsResult {
@@ -37,7 +37,7 @@ export async function restarts({
   const stage = new Stage({ engine, drain })
   try {
     const pods = { 'cluster-1': [stage.ip(10), stage.ip(11)], 'cluster-2': [stage.ip(12)] }
-    for (const ip of Object.values(pods).flat()) await Promise.all([stage.echo(ip), stage.udpEcho(ip)])
+    await stage.backends(Object.values(pods).flat())
     stage.declare('tcp', pods)
     stage.declare('udp', pods)
     const other = stage.copyAs('9.9.9')
@@ -63,7 +63,8 @@ export async function restarts({
       versions.push(String((await next.logged('handover.found')).version))
       old.push(current)
       current = next
-      said?.(`${engine}: restart ${i + 1}, ${Math.round(takeoverMs.at(-1) ?? 0)} ms`)
+      const soFar = loads.map(({ tally }) => `${tally.kind} ${tally.asked}/${failures(tally)}`).join(', ')
+      said?.(`${engine}: restart ${i + 1}, ${Math.round(takeoverMs.at(-1) ?? 0)} ms; asked/failed: ${soFar}`)
       // The one before the last should have ended, so that processes do not pile up.
       await old.at(-3)?.ended
     }

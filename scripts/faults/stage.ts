@@ -1,6 +1,7 @@
 /** A stage for faults: two clusters of manifests, backends in this process, and Starlanes as processes of their own. */
 import { type ChildProcess, spawn } from 'node:child_process'
 import { createSocket } from 'node:dgram'
+import { once } from 'node:events'
 import {
   cpSync,
   existsSync,
@@ -85,6 +86,26 @@ export interface StageOptions {
 
 let stages = 0
 
+/** A global Service and its EndpointSlice, as Kubernetes has them. */
+export function serviceObjects(
+  name: string,
+  { ip, port, protocol, ips }: { ip: string; port: number; protocol: string; ips: readonly string[] },
+) {
+  const metadata = { name, namespace: 'default', annotations: { 'service.cilium.io/global': 'true' } }
+  const ports = [{ name: 'main', port, targetPort: 8000, protocol }]
+  return [
+    { apiVersion: 'v1', kind: 'Service', metadata, spec: { clusterIP: ip, ports } },
+    {
+      apiVersion: 'discovery.k8s.io/v1',
+      kind: 'EndpointSlice',
+      metadata: { name, namespace: 'default', labels: { 'kubernetes.io/service-name': name } },
+      addressType: 'IPv4',
+      ports: [{ name: 'main', port: 8000, protocol }],
+      endpoints: ips.map(ip => ({ addresses: [ip], conditions: { ready: true } })),
+    },
+  ]
+}
+
 export class Stage {
   readonly folder = mkdtempSync(join(tmpdir(), 'starlane-faults-'))
   readonly file = join(this.folder, 'starlane.yaml')
@@ -114,7 +135,7 @@ export class Stage {
   }
 
   /** The configuration, with changes of its sections. */
-  write(changes: Readonly<Record<string, object>> = {}): void {
+  write(changes: Readonly<Record<string, unknown>> = {}): void {
     const { engine, drain, announce = '0', config = {} } = this.#options
     const whole: Record<string, unknown> = {
       cluster: 'cluster-1',
@@ -126,15 +147,15 @@ export class Stage {
       log: { format: 'json' },
       ...config,
     }
-    for (const [key, change] of Object.entries(changes)) whole[key] = { ...((whole[key] as object) ?? {}), ...change }
+    for (const [key, change] of Object.entries(changes)) {
+      const isSection = typeof change === 'object' && change !== null && !Array.isArray(change)
+      whole[key] = isSection ? { ...((whole[key] as object) ?? {}), ...change } : change
+    }
     writeFileSync(this.file, stringify(whole))
   }
 
-  /** A Service with the same backends in both clusters' manifests, `pods` of each. */
-  declare(
-    name: 'tcp' | 'udp',
-    pods: { readonly 'cluster-1': readonly string[]; readonly 'cluster-2': readonly string[] },
-  ): void {
+  /** A Service in the manifests of these clusters, with the `pods` of each. */
+  declare(name: 'tcp' | 'udp', pods: Readonly<Record<string, readonly string[]>>): void {
     const { host, port } = this[name]
     for (const [cluster, ips] of Object.entries(pods)) {
       const ip = cluster === 'cluster-1' ? host : this.ip(9)
@@ -150,21 +171,9 @@ export class Stage {
   #write(
     cluster: string,
     name: string,
-    { ip, port, protocol, ips }: { ip: string; port: number; protocol: string; ips: readonly string[] },
+    given: { ip: string; port: number; protocol: string; ips: readonly string[] },
   ): void {
-    const metadata = { name, namespace: 'default', annotations: { 'service.cilium.io/global': 'true' } }
-    const ports = [{ name: 'main', port, targetPort: 8000, protocol }]
-    const objects = [
-      { apiVersion: 'v1', kind: 'Service', metadata, spec: { clusterIP: ip, ports } },
-      {
-        apiVersion: 'discovery.k8s.io/v1',
-        kind: 'EndpointSlice',
-        metadata: { name, namespace: 'default', labels: { 'kubernetes.io/service-name': name } },
-        addressType: 'IPv4',
-        ports: [{ name: 'main', port: 8000, protocol }],
-        endpoints: ips.map(ip => ({ addresses: [ip], conditions: { ready: true } })),
-      },
-    ]
+    const objects = serviceObjects(name, given)
     const folder = join(this.folder, cluster)
     if (!existsSync(folder)) return // its source is away
     const path = join(folder, `${name}.yaml`)
@@ -203,6 +212,20 @@ export class Stage {
     socket.on('message', (message, { port, address }) => socket.send(message, port, address))
     await new Promise<void>((resolve, reject) => socket.once('error', reject).bind(8000, ip, resolve))
     this.#closers.push(() => socket.close())
+  }
+
+  /** TCP and UDP backends that answer with what they get, in a process of their own. */
+  async backends(ips: readonly string[]): Promise<void> {
+    const child = spawn(process.execPath, [join(root, 'scripts/faults/backends.ts'), ...ips], {
+      stdio: ['ignore', 'pipe', 'inherit'],
+    })
+    this.#closers.push(() => child.kill('SIGKILL'))
+    await Promise.race([
+      once(child.stdout, 'data'),
+      once(child, 'exit').then(([code]) => {
+        throw new Error(`the backends have ended with ${code}`)
+      }),
+    ])
   }
 
   /** A copy of this checkout as another version. */

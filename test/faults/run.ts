@@ -4,19 +4,20 @@
  *     npm run faults                                  everything, both engines; half an hour
  *     npm run faults -- --restarts=6 --engine=native  a part
  *     npm run faults -- --only=restarts
+ *     npm run faults -- --only=faults --name=cgroup --dry
  *
  * Runs in a network namespace of its own where it may. Exits with 1 when something was lost that must not be.
  */
 import { execFileSync } from 'node:child_process'
 import { writeFileSync } from 'node:fs'
-import { cpus, release, totalmem } from 'node:os'
+import { cpus, loadavg, release, totalmem } from 'node:os'
 import { parseArgs } from 'node:util'
-import { enterNamespace } from '../bench/namespace.ts'
-import { faults } from './faults/faults.ts'
-import { failures, tallyText } from './faults/load.ts'
-import { restarts } from './faults/restarts.ts'
-import { silence } from './faults/silence.ts'
-import type { Engine } from './faults/stage.ts'
+import { enterNamespace } from '../../bench/namespace.ts'
+import { failures, tallyText } from '../../scripts/faults/load.ts'
+import { restarts } from '../../scripts/faults/restarts.ts'
+import { silence } from '../../scripts/faults/silence.ts'
+import type { Engine } from '../../scripts/faults/stage.ts'
+import { faults } from './faults.ts'
 
 const { values } = parseArgs({
   options: {
@@ -24,24 +25,30 @@ const { values } = parseArgs({
     restarts: { type: 'string', default: '100' },
     perSecond: { type: 'string', default: '1000' },
     only: { type: 'string', default: 'restarts,silence,faults' },
+    /** Of the faults, only those whose name has this in it. */
+    name: { type: 'string', default: '' },
     /** Does not write the results. */
     dry: { type: 'boolean', default: false },
   },
 })
 
 enterNamespace()
+const load = () => loadavg()[0]?.toFixed(1)
+const loadBefore = load()
 const said = (text: string) => console.log(text)
 const engines = values.engine.split(',') as Engine[]
 const only = new Set(values.only.split(','))
 const parts: string[] = []
 let lost = false
+/** Connections and questions for which this machine had no time. */
+let unasked = 0
 
 if (only.has('restarts')) parts.push(await restartsPart())
 if (only.has('silence')) parts.push(await silencePart())
 if (only.has('faults')) parts.push(await faultsPart())
 const text = [head(), ...parts].join('\n')
 console.log(text)
-if (!values.dry) writeFileSync(new URL('../bench/results/faults.md', import.meta.url), text)
+if (!values.dry) writeFileSync(new URL('../../bench/results/faults.md', import.meta.url), text)
 process.exit(lost ? 1 : 0)
 
 function head(): string {
@@ -50,8 +57,8 @@ function head(): string {
   const machine = `${model}, ${cpus().length} cores, ${Math.round(totalmem() / 2 ** 30)} GiB, Linux ${release()}, Node ${process.version}`
   return `# Faults under load
 
-Written by \`npm run faults\` at ${commit}, on ${machine}. Clients, backends and Starlane share the machine. What the runs do is in
-\`scripts/faults\`.
+Written by \`npm run faults\` at ${commit}, on ${machine}. Clients, backends and Starlane share the machine,
+whose load average was ${loadBefore} before the run and ${load()} after it. What the runs do is in \`test/faults\` and \`scripts/faults\`.
 `
 }
 
@@ -64,6 +71,7 @@ async function restartsPart(): Promise<string> {
       said(tallyText(tally))
       const bad = failures(tally)
       lost ||= bad > 0
+      unasked += tally.unasked
       rows.push(
         `| ${engine} | ${tally.kind} | ${tally.asked} | ${tally.answered} | ${bad === 0 ? 0 : JSON.stringify(tally.failed)} | ${Math.round(tally.slowest)} |`,
       )
@@ -79,7 +87,7 @@ async function restartsPart(): Promise<string> {
   return `## Restarts
 
 Each process takes over from the one before it; every second one is another version with another configuration. \`proxy.drain\` is 5 s.
-Long-lived connections end by themselves within 3 s, so none has to be cut.
+Long-lived connections end by themselves within 3 s, so none has to be cut. ${unasked} of all were not asked in time, since this machine could not keep up.
 
 | engine | load | asked | answered | failed | slowest, ms |
 |---|---|---:|---:|---|---:|
@@ -110,13 +118,14 @@ ${rows.join('\n')}
 async function faultsPart(): Promise<string> {
   const rows: string[] = []
   for (const engine of engines) {
-    for (const { fault, load, failed, detectMs, healMs, note } of await faults({ engine, said })) {
+    for (const { fault, load, failed, detectMs, healMs, note } of await faults({ engine, said, name: values.name })) {
       rows.push(`| ${engine} | ${fault} | ${load} | ${failed} | ${detectMs ?? ''} | ${healMs ?? ''} | ${note ?? ''} |`)
     }
   }
   return `## Other faults
 
-Time to detect: from the fault until no new connection meets it. Time to heal: from the end of the fault until the backend or cluster is used again.
+200 connections a second to three backends. Time to detect: from the fault until \`status\` shows it. Time to heal: from the end of the
+fault until it shows that. A connection that a backend resets after it was made is lost to its client, whatever a proxy does.
 
 | engine | fault | connections | failed | detect, ms | heal, ms | |
 |---|---|---:|---:|---:|---:|---|
