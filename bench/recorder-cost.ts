@@ -14,6 +14,8 @@ import { Recorder } from '../proxy/recorder/recorder.ts'
 import { TrafficCounts } from '../proxy/recorder/traffic-counts.ts'
 import { backendsOf, flowTo, serviceOf } from './choose-fixture.ts'
 
+/** One list for all questions: the responder keeps it with the reply, whoever asks. */
+const answered: readonly string[] = ['10.96.0.10']
 const mostNs = 300
 const mostBytes = 200
 const rounds = 61
@@ -138,7 +140,7 @@ for (const [of, observer, most] of [
           transport: 'udp' as const,
           zone: 'cluster.local.',
           rcode: 0 as const,
-          addresses: [],
+          addresses: answered,
         }
         recorder.question({ ...made, bytes: 90, at, ms: 0.01 })
       },
@@ -187,7 +189,7 @@ if (globalThis.gc) {
       transport: 'udp',
       zone: 'z',
       rcode: 0,
-      addresses: [],
+      addresses: answered,
       bytes: 9,
       at: 0,
       ms: 1,
