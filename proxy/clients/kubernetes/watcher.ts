@@ -131,12 +131,12 @@ export class Watcher {
     }
   }
 
-  /** Lists if needed, then watches once. Returns how long to wait before the next step. */
   /** Once it has stopped: the listener loses all objects that it has. */
   forget(): void {
     for (const key of [...this.#known.keys()]) this.#forget(key)
   }
 
+  /** Lists if needed, then watches once. Returns how long to wait before the next step. */
   async #step(signal: AbortSignal): Promise<number> {
     try {
       if (this.#version === undefined) await this.#list(signal)
