@@ -68,15 +68,16 @@ function ownSuite(t: Test, addon: NativeAddon): void {
 
   t.test('its thread runs soon after it is woken: its slice is shorter than that of others', async t => {
     const rig = await Rig.start(t, create, { backends: [] })
-    const slices = new Map<string, number>()
-    for (const id of readdirSync('/proc/self/task')) {
-      const name = readFileSync(`/proc/self/task/${id}/comm`, 'utf8').trim()
-      slices.set(name, sliceOf(id))
-    }
-    const [own = 0, others = 0] = [slices.get('starlane pump'), sliceOf(`${process.pid}`)]
-    // Linux 6.12 knows slices of threads, and tells them.
-    if (!others) t.pass('this kernel shows no slices')
-    else t.ok(rig.port > 0 && own > 0 && own <= Math.min(others, 500_000), `${own} ns, others ${others}`)
+    const others = sliceOf(`${process.pid}`)
+    // Linux 6.12 knows slices of threads, and tells them. The thread asks for its own once it runs.
+    await eventually(() => {
+      const pump = readdirSync('/proc/self/task').find(
+        id => readFileSync(`/proc/self/task/${id}/comm`, 'utf8').trim() === 'starlane pump',
+      )
+      const own = sliceOf(pump ?? '')
+      if (others > 0 && !(own > 0 && own <= Math.min(others, 500_000))) throw new Error(`${own} ns, others ${others}`)
+    })
+    t.ok(rig.port > 0)
   })
 
   t.test('bulk both ways at once, spliced, arrives whole', async t => {
