@@ -97,6 +97,8 @@ export interface Plugin {
   save?(): Json
   /** What the same plugin has saved in a predecessor, perhaps of another version: takes what it understands. Before the first flow. */
   restore?(saved: Json): void
+  /** With `optionsInPlace`: the options have been changed. */
+  onOptions?(): void
   close?(): void | Promise<void>
 }
 
@@ -111,6 +113,11 @@ export interface PluginModule<F extends Fields = Fields> {
    * computed once per change and memoized. `flow` (the default): it also depends on the client or on time.
    */
   readonly decides?: 'change' | 'flow'
+  /**
+   * A reload with other options keeps the instance and its state: the new values are set in the object that `create` got, where the
+   * plugin reads them at each use. Without it, a reload with other options makes a new instance.
+   */
+  readonly optionsInPlace?: boolean
   /** Called once per change of a service, so that a flow pays only for the plugins that apply to it. By default all services. */
   appliesTo?(service: GlobalService, options: Options<F>): boolean
   create(options: Options<F>, host: Host): Plugin

@@ -341,7 +341,7 @@ class Starlane implements Runtime {
 
   /** Installs the plugins if all of them can be created; otherwise nothing changes. `living`: instances to keep if unchanged. */
   async load(loaded: Loaded, living: readonly LoadedPlugin[]): Promise<void> {
-    const { plugins, errors } = await loadPlugins({
+    const { plugins, errors, inPlace } = await loadPlugins({
       uses: loaded.config.plugins,
       folder: dirname(loaded.file),
       placeOf: loaded.placeOf,
@@ -351,7 +351,7 @@ class Starlane implements Runtime {
     const [first] = errors
     if (first) throw new MeshError(first.code, errors.map(messageOf).join('\n'), { cause: first })
     this.#plugins = plugins
-    await this.#chain.replace(plugins)
+    await this.#chain.replace(plugins, inPlace)
   }
 
   async start(): Promise<void> {

@@ -152,6 +152,12 @@ export class Breaker {
     this.#restFor(Math.min(restMs, this.#options.restMs * 1.1))
   }
 
+  /** The options have changed. State and counts are kept; a rest or a trial that has begun lasts as long as it was to. */
+  configure(): void {
+    this.#resets.setLimit(this.#options.earlyClose)
+    if (this.#state.name !== 'open') this.#state.window.configure(this.#options)
+  }
+
   close(): void {
     this.#leave()
   }

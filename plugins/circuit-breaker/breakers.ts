@@ -88,6 +88,11 @@ export class Breakers {
       .map(([backend, breaker]) => ({ backend, state: breaker.description }))
   }
 
+  /** The options have changed. */
+  configure(): void {
+    for (const [, breaker] of this.#table.entries()) breaker.configure()
+  }
+
   close(): void {
     for (const [, breaker] of this.#table.entries()) breaker.close()
     for (const breaker of this.#blocking.values()) breaker.close()

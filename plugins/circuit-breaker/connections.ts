@@ -22,6 +22,17 @@ export class Connections {
     return this.#full
   }
 
+  /** Connections that began while there was no limit are not known, and do not count. */
+  setLimit(limit: number): void {
+    if (limit === this.#limit) return
+    this.#limit = limit
+    this.#full.clear()
+    for (const [key, count] of this.#counts.entries()) {
+      if (limit === 0) this.#counts.delete(key)
+      else if (count >= limit) this.#full.add(key)
+    }
+  }
+
   add(key: string): void {
     if (this.#limit === 0) return
     const count = (this.#counts.get(key) ?? 0) + 1

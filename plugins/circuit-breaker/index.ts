@@ -12,7 +12,7 @@ import {
   RecentClients,
   type Result,
 } from '../../proxy/plugin.ts'
-import type { DialScore } from './breaker.ts'
+import type { BreakerOptions, DialScore } from './breaker.ts'
 import { Breakers, spares } from './breakers.ts'
 import { Connections } from './connections.ts'
 import { blocked } from './share.ts'
@@ -57,9 +57,8 @@ export default definePlugin({
     ),
   },
   onError: 'skip',
+  optionsInPlace: true,
   create: (options, host) => {
-    const { errorRate, minimum, window: windowMs, rest: restMs, earlyClose } = options
-    const { maxPercent, maxConnections, whenAllOpen } = options
     // Narrowed lists are memoized until a breaker or a limit changes, so that later steps can memoize by their identity.
     let memo = new WeakMap<Backends, Backends>()
     let shares = new WeakMap<Backends, ReadonlySet<string>>()
@@ -67,13 +66,13 @@ export default definePlugin({
       memo = new WeakMap()
       shares = new WeakMap()
     }
-    const breakers = new Breakers({ errorRate, minimum, windowMs, restMs, earlyClose }, host, forget)
-    const connections = new Connections(maxConnections, host, forget)
-    const clients = new RecentClients(Math.max(2, earlyClose), host.clock)
+    const breakers = new Breakers(breakerOptions(options), host, forget)
+    const connections = new Connections(options.maxConnections, host, forget)
+    const clients = new RecentClients(mostClients(options), host.clock)
 
     /** The backends of a frontend that open breakers keep flows away from. */
     const avoided = (all: Backends): ReadonlySet<string> => {
-      const known = shares.get(all) ?? blocked(all, breakers.blocking, maxPercent)
+      const known = shares.get(all) ?? blocked(all, breakers.blocking, options.maxPercent)
       shares.set(all, known)
       return known
     }
@@ -84,7 +83,7 @@ export default definePlugin({
     const narrowed = (backends: Backends, isAvoided: (key: string) => boolean): Backends => {
       const free = keep(backends, ({ destination }) => !connections.full.has(destination))
       const passing = keep(free, ({ destination }) => !isAvoided(destination))
-      return passing.length === 0 && whenAllOpen === 'try' ? free : passing
+      return passing.length === 0 && options.whenAllOpen === 'try' ? free : passing
     }
     return {
       candidates: ({ tried, frontend, client: { address } }, backends) => {
@@ -116,14 +115,16 @@ export default definePlugin({
       },
       why: (_flow, { destination }) =>
         connections.full.has(destination)
-          ? `it has ${maxConnections} connections`
+          ? `it has ${options.maxConnections} connections`
           : `its breaker is ${breakers.blocking.get(destination)?.description}`,
       note: ({ frontends }, { destination }) => {
         const breaker = breakers.find(destination)
-        const full = connections.full.has(destination) ? `it has reached maxConnections (${maxConnections})` : undefined
+        const full = connections.full.has(destination)
+          ? `it has reached maxConnections (${options.maxConnections})`
+          : undefined
         if (!breaker || breaker.state === 'closed') return { state: 'closed', ...(full && { detail: full }) }
         const isUsed = !breaker.passes && !frontends.some(({ backends }) => avoided(backends).has(destination))
-        const over = isUsed ? `used all the same, since more than ${maxPercent}% would be avoided` : undefined
+        const over = isUsed ? `used all the same, since more than ${options.maxPercent}% would be avoided` : undefined
         const detail = [breaker.rest, breaker.why, over, full].filter(text => text !== undefined)
         return { state: breaker.state, detail: detail.join('; ') }
       },
@@ -135,10 +136,47 @@ export default definePlugin({
           if (typeof backend === 'string' && typeof restMs === 'number') breakers.restore(backend, restMs, String(why))
         }
       },
+      onOptions: () => {
+        breakers.configure()
+        connections.setLimit(options.maxConnections)
+        clients.setMax(mostClients(options))
+        forget()
+      },
       close: () => breakers.close(),
     }
   },
 })
+
+/** As they are at each use, since a reload changes them in place. */
+function breakerOptions(options: {
+  readonly errorRate: number
+  readonly minimum: number
+  readonly window: number
+  readonly rest: number
+  readonly earlyClose: number
+}): BreakerOptions {
+  return {
+    get errorRate() {
+      return options.errorRate
+    },
+    get minimum() {
+      return options.minimum
+    },
+    get windowMs() {
+      return options.window
+    },
+    get restMs() {
+      return options.rest
+    },
+    get earlyClose() {
+      return options.earlyClose
+    },
+  }
+}
+
+function mostClients({ earlyClose }: { readonly earlyClose: number }): number {
+  return Math.max(2, earlyClose)
+}
 
 /** A UDP timeout is neutral: not every protocol answers. */
 function scoreOf({ protocol }: Backend, result: Result): DialScore {

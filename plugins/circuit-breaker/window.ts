@@ -29,6 +29,8 @@ const slices = 3
  */
 export class Window {
   #circuit: CircuitBreaker<[good: boolean], void>
+  readonly #opened: () => void
+  readonly #closed: () => void
   #turn = new EventEmitter()
   #clock: Clock
   #sliceMs: number
@@ -42,22 +44,9 @@ export class Window {
     this.#clock = clock
     this.#sliceMs = options.windowMs / slices
     this.#turnedAt = clock.now()
-    this.#circuit = new CircuitBreaker(settle, {
-      name: 'dial',
-      timeout: false,
-      // opossum opens above its threshold. Here reaching the rate is enough, or 100% would never open.
-      errorThresholdPercentage: options.errorRate * 100 - 1e-6,
-      volumeThreshold: options.minimum,
-      resetTimeout: 2 ** 31 - 1,
-      rollingCountTimeout: options.windowMs,
-      rollingCountBuckets: slices,
-      rollingPercentilesEnabled: false,
-      enableSnapshots: false,
-      rotateBucketController: this.#turn,
-      ...(trial ? { state: { ...halfOpen } } : {}),
-    })
-    this.#circuit.on('open', opened)
-    this.#circuit.on('close', closed)
+    this.#opened = opened
+    this.#closed = closed
+    this.#circuit = this.#create(options, trial ? { state: { ...halfOpen } } : {})
   }
 
   /** `opened` or `closed` is called a microtask later. */
@@ -69,6 +58,14 @@ export class Window {
     else this.#circuit.fire(good).catch(() => {})
   }
 
+  /** Other options from now on, also for the dials that are counted: opossum takes over the counts of another circuit. */
+  configure(options: WindowOptions): void {
+    const { status, halfOpen: trial } = this.#circuit
+    this.#circuit.removeAllListeners()
+    this.#sliceMs = options.windowMs / slices
+    this.#circuit = this.#create(options, { status, ...(trial ? { state: { ...halfOpen } } : {}) })
+  }
+
   /** Opens it regardless of the counts. */
   trip(): void {
     this.#circuit.open()
@@ -78,6 +75,30 @@ export class Window {
   close(): void {
     this.#circuit.shutdown()
   }
+
+  #create(options: WindowOptions, kept: object): CircuitBreaker<[good: boolean], void> {
+    const circuit = new CircuitBreaker(settle, {
+      name: 'dial',
+      timeout: false,
+      errorThresholdPercentage: threshold(options.errorRate),
+      volumeThreshold: options.minimum,
+      resetTimeout: 2 ** 31 - 1,
+      rollingCountTimeout: options.windowMs,
+      rollingCountBuckets: slices,
+      rollingPercentilesEnabled: false,
+      enableSnapshots: false,
+      rotateBucketController: this.#turn,
+      ...kept,
+    })
+    circuit.on('open', this.#opened)
+    circuit.on('close', this.#closed)
+    return circuit
+  }
+}
+
+/** opossum opens above its threshold. Here reaching the rate is enough, or 100% would never open. */
+function threshold(errorRate: number): number {
+  return errorRate * 100 - 1e-6
 }
 
 const halfOpen = {

@@ -37,8 +37,10 @@ import {
   resolved,
   restoreIn,
   savedBy,
+  setOptions,
   stateOf,
 } from './loading/instance.ts'
+import type { NewOptions } from './loading/load.ts'
 import { narrowed } from './narrow.ts'
 import { anyClient, neutralFlow } from './neutral.ts'
 import { noBackend } from './no-backend.ts'
@@ -86,9 +88,9 @@ export interface Chain extends Chooser {
   faultCounts(): readonly HookFaultCount[]
   /**
    * Replaces the plugins, for all flows from now on. Instances in both lists are kept; the others are closed. A new instance
-   * may be told the end of a flow whose start it was not told.
+   * may be told the end of a flow whose start it was not told. `inPlace`: kept ones that get other options.
    */
-  replace(plugins: readonly LoadedPlugin[]): Promise<void>
+  replace(plugins: readonly LoadedPlugin[], inPlace?: readonly NewOptions[]): Promise<void>
   /** Something outside the services has changed that decisions at change time may depend on: they are made again. */
   forget(): void
   /** Replaces the balancer, for all flows from now on. The counts of open flows are kept. */
@@ -268,7 +270,8 @@ class PluginChain implements Chain {
     return this.#faults.counts()
   }
 
-  async replace(plugins: readonly LoadedPlugin[]): Promise<void> {
+  async replace(plugins: readonly LoadedPlugin[], inPlace: readonly NewOptions[] = []): Promise<void> {
+    for (const { loaded, options, given } of inPlace) setOptions(loaded, options, given, this.#faults)
     const leaving = this.#plugins.filter(loaded => !plugins.includes(loaded))
     this.#install(plugins)
     await closeInstances(leaving, this.#faults, this.#parts.clock)

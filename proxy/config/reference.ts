@@ -26,7 +26,7 @@ complete files for common cases. \`starlane validate -c FILE\` lists every error
   \`{ }\` and \`[ ]\` put it in quotes.
 - YAML anchors and aliases (\`&name\`, \`*name\`) repeat a value.
 - SIGHUP reads the file again. A file with errors changes nothing. Options change in place: flows, sockets and verdicts stay. A
-  plugin with other options is created anew. Fields that need a restart are named in the log line \`reload.refused\`.`
+  plugin with other options is created anew, unless it takes them in place as circuit-breaker does. Fields that need a restart are named in the log line \`reload.refused\`.`
 
 function section(name: string, rows: readonly Described[]): string {
   const [own, ...inner] = rows

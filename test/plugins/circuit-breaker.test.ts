@@ -3,6 +3,7 @@ import CircuitBreaker from 'opossum'
 import t from 'tap'
 import circuitBreaker from '../../plugins/circuit-breaker/index.ts'
 import type { Chain } from '../../proxy/chain/chain.ts'
+import type { LoadedPlugin } from '../../proxy/chain/loading/instance.ts'
 import type { Backend } from '../../proxy/model/backend.ts'
 import type { Flow, Result, Totals } from '../../proxy/model/flow.ts'
 import { hostParts, outcome, plugin, startChain } from '../support/chain.ts'
@@ -18,11 +19,20 @@ class Mesh {
   readonly clock = new FakeClock()
   readonly directory = new FakeDirectory(service)
   readonly chain: Chain
+  readonly plugins: readonly LoadedPlugin[]
 
   constructor(test: Parameters<typeof startChain>[0], options: unknown = {}, random = () => 0) {
     const parts = hostParts({ clock: this.clock, random })
     const plugins = [plugin(circuitBreaker, { options, parts })]
+    this.plugins = plugins
     this.chain = startChain(test, { clock: this.clock, directory: this.directory, plugins })
+  }
+
+  /** As a reload of the configuration with other options does. */
+  async reload(given: unknown): Promise<void> {
+    const [loaded] = this.plugins
+    const parsed = plugin(circuitBreaker, { options: given, parts: hostParts({ clock: this.clock }) })
+    if (loaded) await this.chain.replace(this.plugins, [{ loaded, options: parsed.options, given }])
   }
 
   /** A dial of a backend that is still under way. */
@@ -88,6 +98,33 @@ t.test('the breaker opens when the error rate is reached', async t => {
   t.equal(await share({ errorRate: '10%', minimum: 20 }, 18, 1), 'ab')
   t.equal(await share({ errorRate: '10%', minimum: 20 }, 18, 2), 'b')
   t.equal(await share({ minimum: 1 }, 0, 1), 'b')
+})
+
+t.test('a reload with other options keeps the state of the breakers, and what was counted', async t => {
+  const mesh = new Mesh(t, { minimum: 5, errorRate: '50%' })
+  await mesh.dial('refused', 5)
+  await mesh.dial('refused', 3, b)
+  t.equal(mesh.offered, 'b')
+  const before = mesh.state
+  await mesh.reload({ minimum: 9, errorRate: '20%', rest: '1m', window: '10s' })
+  t.equal(mesh.state, before, 'a stays open')
+  await mesh.dial('refused', 4, b)
+  t.notMatch(mesh.state, /b open/, '7 of 9 dials')
+  await mesh.reload({ minimum: 8, errorRate: '20%', maxPercent: 100 })
+  await mesh.dial('refused', 1, b)
+  t.match(mesh.state, /b open/, 'the dials before the reload count')
+  await mesh.reload({ minimum: 8, whenAllOpen: 'refuse', maxPercent: 100 })
+  t.equal(mesh.offered, '')
+})
+
+t.test('a connection limit may come and go with a reload', async t => {
+  const mesh = new Mesh(t, { maxConnections: 3 })
+  for (let i = 0; i < 2; i++) await mesh.end(mesh.begin(), 'connected')
+  t.equal(mesh.offered, 'ab')
+  await mesh.reload({ maxConnections: 2 })
+  t.equal(mesh.offered, 'b')
+  await mesh.reload({})
+  t.equal(mesh.offered, 'ab')
 })
 
 t.test('dials count within the window', async t => {

@@ -16,8 +16,8 @@ export interface LoadedPlugin {
   readonly name: string
   /** `built-in`, or `use` of the configuration. */
   readonly from: string
-  /** Its options as written in the configuration; compared on reload. */
-  readonly given: unknown
+  /** Its options as written in the configuration; compared on reload. Replaced with `options` where they change in place. */
+  given: unknown
   readonly module: PluginModule
   readonly options: Options<Fields>
   readonly plugin: Plugin
@@ -42,6 +42,7 @@ const hookNames = [
   'state',
   'save',
   'restore',
+  'onOptions',
   'close',
 ] as const satisfies readonly (keyof Plugin)[]
 
@@ -70,6 +71,19 @@ export function instantiate(
     if (value !== undefined && typeof value !== 'function') throw fail(`returned a "${hook}" that is not a function`)
   }
   return { name, from, given, module, options, plugin: made as Plugin, counters, usesWorkloads: usesWorkloads() }
+}
+
+/** Sets other options in the object that the instance has, and tells it. */
+export function setOptions(loaded: LoadedPlugin, options: Options<Fields>, given: unknown, faults: Faults): void {
+  loaded.given = given
+  const own = loaded.options as Record<string, unknown>
+  for (const key of Object.keys(own)) delete own[key]
+  Object.assign(own, options)
+  try {
+    refusePromise(loaded.plugin.onOptions?.() as unknown)
+  } catch (thrown) {
+    faults.report(loaded.name, 'onOptions', thrown, 'it may still go by its old options')
+  }
 }
 
 /** One row of the resolved chain. */

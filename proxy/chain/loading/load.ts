@@ -34,6 +34,14 @@ export interface LoadRequest {
 export interface LoadResult {
   readonly plugins: readonly LoadedPlugin[]
   readonly errors: readonly MeshError[]
+  /** Instances that are kept and get other options, once the chain is replaced. */
+  readonly inPlace: readonly NewOptions[]
+}
+
+export interface NewOptions {
+  readonly loaded: LoadedPlugin
+  readonly options: Options<Fields>
+  readonly given: unknown
 }
 
 export async function loadPlugins(request: LoadRequest): Promise<LoadResult> {
@@ -41,13 +49,13 @@ export async function loadPlugins(request: LoadRequest): Promise<LoadResult> {
   const found: Found[] = []
   for (const [i, use] of request.uses.entries()) found.push(...(await load.find(use, ['plugins', i])))
   const plans = load.uniquelyNamed(found).flatMap(entry => load.parse(entry))
-  if (load.errors.length > 0) return { plugins: [], errors: load.errors }
+  if (load.errors.length > 0) return { plugins: [], errors: load.errors, inPlace: [] }
 
   const plugins = plans.flatMap(plan => load.create(plan))
-  if (load.errors.length === 0) return { plugins, errors: [] }
+  if (load.errors.length === 0) return { plugins, errors: [], inPlace: load.inPlace }
   const fresh = plugins.filter(loaded => !request.living?.includes(loaded))
   await Promise.allSettled(fresh.map(async ({ plugin }) => plugin.close?.()))
-  return { plugins: [], errors: load.errors }
+  return { plugins: [], errors: load.errors, inPlace: [] }
 }
 
 interface Found {
@@ -65,6 +73,7 @@ interface Plan extends Found {
 /** Each step returns a list of one, or records an error and returns an empty list. */
 class Load {
   readonly errors: MeshError[] = []
+  readonly inPlace: NewOptions[] = []
   #request: LoadRequest
 
   constructor(request: LoadRequest) {
@@ -101,8 +110,12 @@ class Load {
 
   create({ path, name, located, module, given, options }: Plan): LoadedPlugin[] {
     const { living = [], host } = this.#request
-    const known = living.find(one => one.name === name && one.module === module && isDeepStrictEqual(one.given, given))
-    if (known) return [known]
+    const known = living.find(one => one.name === name && one.module === module)
+    if (known && isDeepStrictEqual(known.given, given)) return [known]
+    if (known && module.optionsInPlace) {
+      this.inPlace.push({ loaded: known, options, given })
+      return [known]
+    }
     try {
       return [instantiate(module, options, host, { name, from: located.from, given })]
     } catch (error) {

@@ -51,6 +51,12 @@ export class RecentClients {
     return this.#seen.size
   }
 
+  /** Remembers so many from now on. */
+  setMax(max: number): void {
+    this.#max = max
+    while (this.#seen.size > max) this.#removeOldest()
+  }
+
   #removeOldest(): void {
     for (const [address] of this.#seen) {
       this.#seen.delete(address)
@@ -61,11 +67,16 @@ export class RecentClients {
 
 /** What the clients of one backend have suffered from it. */
 export class Complaints {
-  readonly #limit: number
+  #limit: number
   #connections = 0
   #clients = new Set<string>()
 
   constructor(limit: number) {
+    this.#limit = limit
+  }
+
+  /** Another limit; what was counted stays. */
+  setLimit(limit: number): void {
     this.#limit = limit
   }
 

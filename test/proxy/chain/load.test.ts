@@ -273,6 +273,21 @@ t.test('nothing is created if anything is wrong, and instances that were created
   t.same(notes(), ['a made', 'c made', 'a closed'])
 })
 
+t.test(
+  'a plugin that takes options in place keeps its instance, and gets them only if the whole reload succeeds',
+  async t => {
+    const folder = folderOf(t, {})
+    const uses = (minimum: number) => [{ use: 'circuit-breaker', options: { minimum } }]
+    const { plugins: before } = await load(folder, uses(5))
+    const { plugins: same, inPlace } = await load(folder, uses(7), { living: before })
+    t.equal(same[0], before[0])
+    t.match(inPlace, [{ options: { minimum: 7 } }])
+    t.equal(before[0]?.options.minimum, 5, 'until the chain is replaced')
+    const failed = await load(folder, [...uses(8), { use: './none.js' }], { living: before })
+    t.same([failed.plugins, failed.inPlace], [[], []])
+  },
+)
+
 t.test('after a reload, instances whose entry is unchanged are kept', async t => {
   const folder = folderOf(t, {
     'one.js': source('one', 'create: () => ({ state: () => 1 })', '{}'),
