@@ -34,13 +34,18 @@ const reloads: readonly object[] = [
 for (const { engine, skip } of engines) {
   t.test(`${engine}: nothing is cut and nothing fails through reloads of many keys`, { skip }, async t => {
     const starlane = await start(t, engine)
-    const { vip, udpVip, reload } = starlane
+    const { world, vip, udpVip, reload } = starlane
     const live = await Promise.all(Array.from({ length: 50 }, () => echo(t, vip)))
     const datagrams = await udpEcho(t, udpVip)
     const arrivals = newcomers(t, vip)
     const questions = asked(t, starlane.dns)
-    for (const changes of reloads) {
+    for (const [i, changes] of reloads.entries()) {
+      // A frontend that comes and goes meanwhile.
+      if (i % 2 === 0)
+        await world.declare('cluster-1', { name: 'guest', clusterIP: world.ip(3), pods: [{ ip: world.ip(11) }] })
+      else await world.undeclare('cluster-1', 'guest')
       await reload(changes)
+      if (i % 2 === 0) await eventually(async () => assert.equal(await ask(world.ip(3)), 'pod'))
       await Promise.all(live.map(one => one.more(2)))
       await datagrams.more(2)
       await arrivals.more(5)
@@ -74,6 +79,28 @@ for (const { engine, skip } of engines) {
       assert.ok(quiet.ended())
     })
     t.notOk(busy.ended())
+  })
+
+  t.test(`${engine}: an address of DNS is left once the new one answers`, { skip }, async t => {
+    const { dns: first, reload, status } = await start(t, engine)
+    const answers = (server: string) => addressOf(server).then(([address]) => address !== undefined)
+    t.ok(await answers(first))
+    const taken = createSocket('udp4')
+    t.teardown(() => taken.close())
+    await new Promise<void>(resolve => taken.bind(0, '127.0.0.1', resolve))
+    await reload({ dns: { listen: `127.0.0.1:${taken.address().port}` } })
+    t.match((await status()).problems, [{ code: 'LISTEN' }])
+    t.ok(await answers(first), 'the new one is taken')
+    const second = `127.0.0.1:${await freePort('127.0.0.1')}`
+    const arrivals = repeated(t, async () => void (await addressOf(first)))
+    await arrivals.more(1)
+    await reload({ dns: { listen: second } })
+    t.same((await status()).problems, [])
+    await arrivals.more(2)
+    t.same(await arrivals.stop(), [], 'who asks there still')
+    t.ok(await answers(second))
+    await reload({ dns: { listen: first } })
+    t.ok(await answers(first), 'and back')
   })
 
   t.test(`${engine}: verdicts are kept while the checks get other options`, { skip }, async t => {
@@ -203,11 +230,13 @@ function newcomers(t: Test, host: string) {
 
 /** One question after another, each from a new socket. */
 function asked(t: Test, server: string) {
-  return repeated(t, async () => {
-    const resolver = new Resolver({ timeout: 2000, tries: 1 })
-    resolver.setServers([server])
-    await resolver.resolve4('rebel-base.default.svc.cluster.local')
-  })
+  return repeated(t, async () => void (await addressOf(server)))
+}
+
+function addressOf(server: string): Promise<string[]> {
+  const resolver = new Resolver({ timeout: 2000, tries: 1 })
+  resolver.setServers([server])
+  return resolver.resolve4('rebel-base.default.svc.cluster.local')
 }
 
 /** Does it again and again until `stop`, which resolves with what went wrong. */
