@@ -16,8 +16,8 @@ COPY native native
 RUN npm run build && npm run build:native && npm prune --omit=dev --ignore-scripts && rm -rf node_modules/typescript
 
 FROM node:24-alpine
-# `ip` adds the local routes of `proxy.anyip`, `nft` the packet rules of `proxy.nftables`.
-RUN apk add --no-cache iproute2-minimal nftables \
+# `ip` adds the local routes of `proxy.anyip`, `nft` the packet rules of `proxy.nftables`; the underlay needs `bridge` too.
+RUN apk add --no-cache iproute2 nftables \
  && rm -rf /usr/local/lib/node_modules/npm /usr/local/bin/npm /usr/local/bin/npx /opt/yarn*
 WORKDIR /starlane
 COPY --from=build /src/package.json package.json

@@ -12,7 +12,6 @@ import { createMetrics, type Metrics } from './admin/metrics.ts'
 import { Admin } from './admin/server.ts'
 import type { Views } from './admin/views.ts'
 import { Admission } from './admission/admission.ts'
-import type { OwnSocket } from './admission/own-addresses.ts'
 import { createBalancer } from './balancer/balancers.ts'
 import { type Chain, createChain } from './chain/chain.ts'
 import type { HostParts } from './chain/host.ts'
@@ -48,7 +47,6 @@ import { ClusterList } from './runtime/cluster-list.ts'
 import { ClusterSources } from './runtime/cluster-sources.ts'
 import { flowLog } from './runtime/flows/flow-log.ts'
 import { Recording } from './runtime/flows/recording.ts'
-import { SocketStore } from './runtime/handover/socket-store.ts'
 import { closeAll, type Heritage, Succession } from './runtime/handover/succession.ts'
 import { NameService } from './runtime/name-service.ts'
 import {
@@ -72,6 +70,7 @@ import { TokenRenewals } from './runtime/renewal/token-renewals.ts'
 import { Certificates } from './runtime/status/certificates.ts'
 import { gatewayProbe, told } from './runtime/tunnel/probe.ts'
 import { Tunnelling } from './runtime/tunnel/tunnelling.ts'
+import { UnderlayKeeper } from './runtime/underlay/keeper.ts'
 import { createViews, type Role, type RunningParts } from './runtime/views.ts'
 import { WriteBack } from './runtime/write-back.ts'
 import { StateStore } from './state/state-store.ts'
@@ -180,10 +179,10 @@ class Starlane implements Runtime {
   #plugins: readonly LoadedPlugin[] = []
   readonly #health: HealthMonitor
   readonly #tunnelling: Tunnelling
+  readonly #underlay: UnderlayKeeper | undefined
   readonly #proxy: L4Proxy
   readonly #names: NameService
   readonly #succession: Succession
-  readonly #socketStore: SocketStore
   /** Descriptors of the parts that have a share of their own; known once they are built. */
   #heldElsewhere: () => number = () => 0
   #isReady = false
@@ -297,10 +296,13 @@ class Starlane implements Runtime {
     this.#names = this.#newNames()
     this.#store = new StateStore({ folder: config.state, clock, log })
     this.#clusterList = new ClusterList(config, clock, () => void this.#updateClusters())
+    this.#underlay = role === 'all' ? this.#newUnderlay() : undefined
+    const underlay = this.#underlay
     this.#sources = new ClusterSources(this.#mesh, this.#admission, this.#workloads, {
       ...{ clock, random, log, env },
       maxClusters: loaded.config.maxConnectedClusters,
       store: this.#store,
+      nodes: underlay && (cluster => underlay.sink(cluster)),
     })
     this.#writeBack = new WriteBack(config, this.#mesh, { clock, random, log, env })
     this.#tokens = new TokenRenewals({ clock, random, log, env })
@@ -314,7 +316,6 @@ class Starlane implements Runtime {
       (this.#probes?.connections ?? 0) +
       this.#names.responder.stats().tcp.connections +
       this.#health.stats().inFlight
-    this.#socketStore = new SocketStore(this.#proxy.calls, env)
     this.#succession = new Succession({
       ...{ clock, random, log, env, version, cluster: config.cluster, file: loaded.file, folder: config.state },
       ...{ mesh: this.#mesh, store: this.#store, health: this.#health, chain: this.#chain, calls: this.#proxy.calls },
@@ -363,6 +364,7 @@ class Starlane implements Runtime {
     this.#health.start()
     await this.#store.open()
     await this.#tunnelling.start()
+    this.#underlay?.follow()
     await this.#clusterList.follow(this.#config)
     await this.#updateClusters()
     // Before the sources have synced: two clusters that read each other would wait for each other forever.
@@ -380,6 +382,7 @@ class Starlane implements Runtime {
       this.#clusters = clustersOf(this.#config.cluster, clusters)
       this.#mesh.setClusters(this.#clusters)
       this.#tunnelling.follow(clusters)
+      this.#underlay?.setClusters(clusters)
       const { cluster, dns } = this.#config
       await this.#sources.follow(clusters, cluster, {
         podsOf: dns.pods === 'verified' ? cluster : undefined,
@@ -410,7 +413,6 @@ class Starlane implements Runtime {
     // Ready before the admin server answers: its predecessor was.
     if (!given) await this.#startAdmin(inherited)
     await this.#succession.complete(heritage)
-    this.#socketStore.take()
     this.#listOwnSockets()
     this.#writeBack.start()
     void this.#tokens.follow(this.#config)
@@ -456,13 +458,8 @@ class Starlane implements Runtime {
   }
 
   notify(text: string): void {
-    this.#socketStore.notify(text)
-  }
-
-  /** Of all that clients come to. */
-  #socketNames(): string[] {
-    const own = this.#ownSockets().map(({ address, port, protocol }) => `${endpointText(address, port)}/${protocol}`)
-    return [...own, ...this.#proxy.openFrontends]
+    const { NOTIFY_SOCKET } = this.#env
+    if (NOTIFY_SOCKET) this.#proxy.calls?.notify(NOTIFY_SOCKET, text)
   }
 
   reload(loaded: Loaded): Promise<void> {
@@ -523,7 +520,6 @@ class Starlane implements Runtime {
     // One that has not taken over leaves everything to the process that runs.
     const leaves = this.#isHandedOver || this.#succession.succeeds
     if (leaves && !this.#isHandedOver) await this.#letGo()
-    if (!leaves && wasReady) this.#socketStore.keep(this.#socketNames())
     await this.#succession.close()
     this.#clusterList.close()
     await this.#updating
@@ -532,6 +528,7 @@ class Starlane implements Runtime {
     const [cut] = await Promise.all([this.#proxy.close(), this.#tunnelling.close()])
     this.#tunnelling.destroy()
     if (leaves) await Promise.all([this.#rules?.release(), this.#routes?.abandon()])
+    await this.#underlay?.close({ remove: !leaves })
     await this.#rules?.close()
     await this.#routes?.close()
     // After the flows have drained, since their clients may have no other resolver.
@@ -566,18 +563,14 @@ class Starlane implements Runtime {
     await promise
   }
 
-  /** Besides frontends. A port of 0 in the configuration is known once it is bound. */
-  #ownSockets(): OwnSocket[] {
+  /** A port of 0 in the configuration is known once it is bound. */
+  #listOwnSockets(): void {
     const { responder } = this.#names
     const dns = responder.address ?? this.#config.dns.listen
     const admin = parseEndpoint(this.#admin.address ?? '') ?? this.#config.admin.listen
-    const metrics = parseEndpoint(this.#probes?.address ?? '') ?? this.#config.admin.metrics
-    return ownSockets({ dns, admin, metrics, gateway: this.#tunnelling.gatewayAddress })
-  }
-
-  #listOwnSockets(): void {
     const machine = machineAddresses()
-    this.#admission.setSockets(this.#ownSockets(), machine)
+    const metrics = parseEndpoint(this.#probes?.address ?? '') ?? this.#config.admin.metrics
+    this.#admission.setSockets(ownSockets({ dns, admin, metrics, gateway: this.#tunnelling.gatewayAddress }), machine)
     this.#workloads.setMachine(machine)
   }
 
@@ -674,6 +667,15 @@ class Starlane implements Runtime {
     })
   }
 
+  /** The options of an underlay change with a restart alone. */
+  #newUnderlay(): UnderlayKeeper | undefined {
+    const { cluster, underlay } = this.#config
+    const { mode, ...rest } = underlay
+    if (mode === 'none') return undefined
+    const { node } = this.#location
+    return new UnderlayKeeper({ cluster, options: { mode, ...rest }, node, clock: this.#clock, log: this.#log })
+  }
+
   #newNames(): NameService {
     return new NameService({
       directory: this.#mesh.directory,
@@ -708,6 +710,7 @@ class Starlane implements Runtime {
       recording: this.#recording,
       certificates: this.#certificates,
       tunnelling: this.#tunnelling,
+      underlay: this.#underlay,
       role: this.#role,
       writeBack: this.#writeBack,
       tokens: this.#tokens,

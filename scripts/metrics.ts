@@ -59,6 +59,9 @@ export const examples: Readonly<Record<string, string>> = {
   starlane_health_ejections_total: 'sum by (instance) (increase(starlane_health_ejections_total[1h]))',
   starlane_health_ejections_held_back_total: 'increase(starlane_health_ejections_held_back_total[1h])',
   starlane_tunnel_state: 'starlane_tunnel_state{state="lost"} == 1',
+  starlane_underlay_peer_state: 'starlane_underlay_peer_state{state=~"silent|narrow"} == 1',
+  starlane_underlay_round_trip_seconds: 'max by (cluster) (starlane_underlay_round_trip_seconds)',
+  starlane_underlay_left_out: 'starlane_underlay_left_out > 0',
   starlane_tunnels: 'sum by (cluster) (starlane_tunnels)',
   starlane_tunnel_streams: 'sum by (cluster, gateway) (starlane_tunnel_streams)',
   starlane_tunnel_round_trip_seconds: 'max by (cluster, gateway) (starlane_tunnel_round_trip_seconds)',
@@ -98,8 +101,12 @@ export async function renderMetrics(): Promise<string> {
   const all = await describedMetrics()
   const own = all.filter(({ name }) => name.startsWith('starlane_'))
   const groups = [
-    ['State', own.filter(({ name, type }) => type === 'gauge' && !/^starlane_(health|tunnel|gateway)/.test(name))],
+    [
+      'State',
+      own.filter(({ name, type }) => type === 'gauge' && !/^starlane_(health|tunnel|gateway|underlay)/.test(name)),
+    ],
     ['Tunnels', own.filter(({ name }) => /^starlane_(tunnel|gateway)/.test(name))],
+    ['Underlay', own.filter(({ name }) => name.startsWith('starlane_underlay_'))],
     ['Flows', own.filter(({ name, type }) => type !== 'gauge' && !/^starlane_(dns|health|plugin)_/.test(name))],
     ['DNS', own.filter(({ name }) => name.startsWith('starlane_dns_'))],
     ['Health', own.filter(({ name }) => name.startsWith('starlane_health_'))],

@@ -66,7 +66,7 @@ function leftOut(before: readonly Removal[], paint: Paint): string[] {
 }
 
 function frontendText(frontend: Explanation['frontends'][number], paint: Paint): string {
-  const { steps, candidates, doubts = {}, decidedBy, offload, refusal, retries } = frontend
+  const { steps, candidates, doubts = {}, ways = {}, decidedBy, offload, refusal, retries } = frontend
   const lines = steps.flatMap(({ step, left, removed }) => [
     ['', step, `${left} left`],
     ...removed.map(({ backend, why }) => ['', '', paint('soft', `without ${backend}: ${why}`)]),
@@ -75,7 +75,12 @@ function frontendText(frontend: Explanation['frontends'][number], paint: Paint):
     ? [['', paint('bad', 'refused'), `by ${refusal.code}: ${refusal.why}`]]
     : [
         ['', paint('good', 'chosen'), `by ${decidedBy}, from`],
-        ...candidates.map(backend => ['', '', candidateText(backend, doubts[backend], paint)]),
+        ...candidates.map(backend => [
+          '',
+          '',
+          candidateText(backend, doubts[backend], paint),
+          paint('soft', ways[backend] ?? ''),
+        ]),
       ]
   const way = offload === undefined ? [] : [['', 'offload', offload]]
   const rows = [...lines, ...end, ...retries.map(retry => retryCells(retry, paint)), ...way]

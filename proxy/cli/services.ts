@@ -106,13 +106,15 @@ function overview(services: readonly ServiceView[], io: Io, isWide: boolean, pai
   return fitted(heads, rows, isWide ? undefined : io.stdout.columns, head => paint('soft', head))
 }
 
-/** A closed breaker and an open tunnel say nothing. */
+/** A closed breaker, an open tunnel and a node that is reached say nothing. */
 function notesText({ notes = {} }: BackendView): string {
   const told = Object.entries(notes).filter(([by, { state, detail }]) =>
-    by === 'tunnel' ? state !== 'open' : state !== 'closed' || detail !== undefined,
+    by in quiet ? state !== quiet[by] : state !== 'closed' || detail !== undefined,
   )
   return told.map(([plugin, { state }]) => `${plugin} ${state}`).join(', ')
 }
+
+const quiet: Readonly<Record<string, string>> = { tunnel: 'open', underlay: 'reached' }
 
 function serviceText(service: ServiceView, { clock }: Io, paint: Paint): string {
   const { namespace, name, backends, changedAt, condition } = service

@@ -10,7 +10,7 @@ interface Options {
   readonly config: string
   readonly mode?: 'vxlan' | 'direct'
   readonly node?: string
-  readonly print?: 'plan' | 'bird'
+  readonly print?: 'plan' | 'bird' | 'frr'
   readonly once?: boolean
   readonly keep?: boolean
   readonly remove?: boolean
@@ -30,8 +30,11 @@ export function underlayCommand(io: Io, end: (code: number) => void): Command {
     )
     .option('--node <name>', 'the name or address of this node (default: found by the addresses of this machine)')
     .addOption(
-      new Option('--print [what]', 'change nothing; plan: print what would be done; bird: a configuration for BIRD')
-        .choices(['plan', 'bird'])
+      new Option(
+        '--print [what]',
+        'change nothing; plan: print what would be done; bird, frr: a configuration for that daemon',
+      )
+        .choices(['plan', 'bird', 'frr'])
         .preset('plan'),
     )
     .option('--once', 'set it, leave it and end')
@@ -93,13 +96,14 @@ async function act(io: Io, options: Options, runtime: UnderlayRuntime, loaded: L
 /** What is done, or would be. */
 async function show(io: Io, { print, once }: Options, runtime: UnderlayRuntime): Promise<number> {
   await runtime.read()
-  if (print === 'bird') {
-    io.stdout.write(await runtime.bird())
+  if (print === 'bird' || print === 'frr') {
+    io.stdout.write(await runtime.daemon(print))
     return 0
   }
-  const { plan, commands } = await (once ? runtime.apply() : runtime.propose())
+  const { plan, commands, rules } = await (once ? runtime.apply() : runtime.propose())
   for (const { program, line } of commands) io.stdout.write(`${program} ${line}\n`)
-  if (commands.length === 0) io.stdout.write('nothing to do\n')
+  if (rules !== undefined) io.stdout.write(rules)
+  if (commands.length === 0 && rules === undefined) io.stdout.write('nothing to do\n')
   for (const each of plan.leftOut) io.stderr.write(printable(`left out: ${each.node}: ${each.why}\n`))
   return plan.leftOut.some(({ overlap }) => overlap) ? 1 : 0
 }

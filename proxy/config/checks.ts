@@ -38,6 +38,7 @@ export function* check(draft: Partial<Config>, root: Json, given: (path: Path) =
   if (draft.health) yield* probes(draft.health, given)
   if (draft.plugins) yield* pluginNames(draft.plugins)
   if (draft.clusters) yield* tunnels(draft as Pick<Config, 'clusters'> & Partial<Config>)
+  if (draft.clusters && draft.underlay) yield* underlays(draft.clusters, draft.underlay)
   if (draft.clusters && draft.plugins) yield* tenants(draft.clusters, draft.plugins)
   if (draft.publish) yield* views(draft.publish, draft.cluster, draft.clusters ?? [])
   if (draft.clusters && draft.writeBack) yield* writing(draft.clusters, draft.cluster, draft.writeBack)
@@ -258,8 +259,16 @@ function* tunnels({
         yield fault('CONF_FIELD', [...path, 'route'], message)
       }
     } else if (gateways.length > 0) {
-      yield warning([...path, 'gateways'], 'has no effect with route: direct; set route: tunnel')
+      yield warning([...path, 'gateways'], `has no effect with route: ${route}; set route: tunnel`)
     }
+  }
+}
+
+function* underlays(clusters: Config['clusters'], { mode }: Config['underlay']): Iterable<Diagnostic> {
+  if (mode !== 'none') return
+  for (const [i, { route }] of clusters.entries()) {
+    if (route !== 'underlay') continue
+    yield fault('CONF_FIELD', ['clusters', i, 'route'], 'needs an underlay; set underlay.mode to vxlan or direct')
   }
 }
 

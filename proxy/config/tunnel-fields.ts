@@ -23,8 +23,8 @@ export const defaultGatewayPort = 15_008
 /** Of one of `clusters`. */
 export const routeFields = {
   route: oneOf(
-    'How its backends are reached: `direct` dials their addresses, `tunnel` goes through its gateways over mutual TLS. With `tunnel` its addresses may be those of other clusters too.',
-    ['direct', 'tunnel'],
+    'How its backends are reached: `direct` dials their addresses, `underlay` does so through the devices and routes of `underlay`, `tunnel` goes through its gateways over mutual TLS. With `tunnel` its addresses may be those of other clusters too.',
+    ['direct', 'underlay', 'tunnel'],
     'direct',
   ),
   gateways: list('Its gateways, for `route: tunnel`. New connections are spread over all of them.', gateway(), []),

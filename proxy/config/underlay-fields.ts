@@ -24,6 +24,10 @@ export const underlayFields = {
     'Whether also the nodes of the local cluster are joined among themselves, which is otherwise left to the CNI.',
     false,
   ),
+  masquerade: boolean(
+    'Whether pods of this node get its address towards networks outside of all clusters, and keep theirs inside, whatever the CNI does. Needs nft.',
+    false,
+  ),
 } satisfies Fields
 
 /** What the kernel takes (`dev_valid_name`), without what iproute2 would read as an option or a keyword. */

@@ -257,6 +257,8 @@ export interface Explanation {
     readonly candidates: readonly string[]
     /** Of candidates that are used only because no better one is left: why. By their keys. */
     readonly doubts?: Readonly<Record<string, string>>
+    /** Of candidates behind the underlay: the node that leads to them, and whether it is reached. By their keys. */
+    readonly ways?: Readonly<Record<string, string>>
     /** The plugin that picks, or `balancer`; the code of the refusal if there is one. */
     readonly decidedBy: string
     /** With `proxy.offload`: where the kernel leads clients, and what that means or why. */

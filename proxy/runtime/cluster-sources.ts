@@ -6,6 +6,7 @@ import type { ClusterConfig, SourceConfig } from '../config/schema.ts'
 import type { Mesh } from '../mesh/mesh.ts'
 import type { Cluster, Limits } from '../model/cluster.ts'
 import { MeshError } from '../model/error.ts'
+import type { Sink } from '../model/sink.ts'
 import { createEtcdSource } from '../sources/etcd/etcd-source.ts'
 import { createKubernetesSource } from '../sources/kubernetes/kubernetes-source.ts'
 import { createManifestsSource } from '../sources/manifests/manifests-source.ts'
@@ -14,7 +15,7 @@ import type { StateStore } from '../state/state-store.ts'
 import type { WorkloadStore } from '../workloads/store.ts'
 import type { RuntimeContext } from './context.ts'
 import { clustersOf } from './options.ts'
-import { bothSinks } from './sinks.ts'
+import { bothSinks, withNodes } from './sinks.ts'
 
 /** How long Pods are followed after the last policy has gone. */
 const podsLingerMs = 60_000
@@ -29,6 +30,8 @@ export interface ClusterSourcesParts extends RuntimeContext {
   /** The size of the mesh, 255 or 511. */
   readonly maxClusters: number
   readonly store: StateStore
+  /** Receives the nodes of a cluster, for the underlay; undefined without one. */
+  readonly nodes?: ((cluster: ClusterConfig) => Sink) | undefined
 }
 
 /** What a source reads beside services. */
@@ -121,12 +124,20 @@ export class ClusterSources {
   async #start(cluster: ClusterConfig, extras: Extras, local: string): Promise<void> {
     const { name } = cluster
     const { store } = this.#parts
-    const parts = { ...this.#parts, ...extras, local: name === local, admit: (id: number) => this.#admit(name, id) }
+    const { nodes } = this.#parts
+    const parts = {
+      ...this.#parts,
+      ...extras,
+      nodes: nodes && ('whole' as const),
+      local: name === local,
+      admit: (id: number) => this.#admit(name, id),
+    }
     const source = createSource(cluster, parts)
     this.#sources.set(name, { id: cluster.id, config: cluster.source, limits: cluster.limits, extras, source })
     const services = this.#mesh.sink(name, cluster.limits.endpoints)
     const all = extras.workloads ? bothSinks(services, this.#workloads.sink(name)) : services
-    const sink = this.#admission.sink(name, all)
+    const admitted = this.#admission.sink(name, all)
+    const sink = nodes ? withNodes(admitted, nodes(cluster)) : admitted
     const text = sourceText(cluster.source)
     const memory = await store.recall(name, text)
     if (memory) sink.recall?.(memory.snapshot, memory.since)

@@ -2,7 +2,7 @@
 import type { Chain } from '../chain/chain.ts'
 import type { Backend } from '../model/backend.ts'
 import { type GlobalService, proxyNameOf, type Settings } from '../model/service.ts'
-import type { BackendView, ServiceView, TunnelView } from '../model/views.ts'
+import type { BackendView, ServiceView, TunnelView, UnderlayView } from '../model/views.ts'
 import { conditionOf } from './status/conditions.ts'
 
 export function serviceView(
@@ -11,6 +11,7 @@ export function serviceView(
   isRefusing: (frontendKey: string) => boolean,
   lastError: (destination: string) => string | undefined,
   tunnelsTo: (cluster: string) => readonly TunnelView[] | undefined = () => undefined,
+  underlayTo: (cluster: string, address: string) => UnderlayWay | undefined = () => undefined,
 ): ServiceView {
   const selected = chain.selected(service)
   const { namespace, name, settings, frontends, backends, parked, changedAt, local } = service
@@ -34,7 +35,11 @@ export function serviceView(
       backendView(
         backend,
         selected.has(backend.key),
-        { ...chain.notes(service, backend), ...tunnelNote(tunnelsTo(backend.cluster)) },
+        {
+          ...chain.notes(service, backend),
+          ...tunnelNote(tunnelsTo(backend.cluster)),
+          ...underlayNote(underlayTo(backend.cluster, backend.address)),
+        },
         lastError(backend.destination),
       ),
     ),
@@ -49,6 +54,20 @@ function tunnelNote(tunnels: readonly TunnelView[] | undefined): NonNullable<Bac
   const [best] = tunnels.toSorted((a, b) => order.indexOf(a.state) - order.indexOf(b.state))
   if (!best) return { tunnel: { state: 'lost', detail: 'no gateway is known' } }
   return { tunnel: { state: best.state, detail: [best.gateway, best.error].filter(Boolean).join(': ') } }
+}
+
+/** A node that the underlay reaches, or why there is none. */
+export type UnderlayWay = UnderlayView['peers'][number] | string
+
+function underlayNote(way: UnderlayWay | undefined): NonNullable<BackendView['notes']> {
+  return way === undefined ? {} : { underlay: wayNote(way) }
+}
+
+export function wayNote(way: UnderlayWay): { state: string; detail: string } {
+  if (typeof way === 'string') return { state: 'none', detail: way }
+  const { node, address, state, roundTripMs } = way
+  const time = roundTripMs === undefined ? '' : `, ${roundTripMs.toFixed(1)} ms`
+  return { state, detail: `${node} ${address}${time}` }
 }
 
 function settingsView(settings: Settings): ServiceView['settings'] {

@@ -33,3 +33,34 @@ export function bothSinks(services: Sink, workloads: WorkloadSink): Sink {
     },
   }
 }
+
+/** Nodes go to `nodes` too. */
+export function withNodes(sink: Sink, nodes: Sink): Sink {
+  return {
+    ...sink,
+    reset: snapshot => {
+      nodes.reset(snapshot)
+      sink.reset(snapshot)
+    },
+    recall: (snapshot, since) => {
+      nodes.recall?.(snapshot, since)
+      sink.recall?.(snapshot, since)
+    },
+    putNode: node => {
+      nodes.putNode?.(node)
+      sink.putNode?.(node)
+    },
+    dropNode: name => {
+      nodes.dropNode?.(name)
+      sink.dropNode?.(name)
+    },
+    live: () => {
+      nodes.live()
+      sink.live()
+    },
+    lost: error => {
+      nodes.lost(error)
+      sink.lost(error)
+    },
+  }
+}

@@ -32,10 +32,11 @@ import type { NameService } from './name-service.ts'
 import type { L4Proxy } from './proxy.ts'
 import type { Publication } from './publication.ts'
 import type { TokenRenewals } from './renewal/token-renewals.ts'
-import { serviceView } from './service-views.ts'
+import { serviceView, type UnderlayWay, wayNote } from './service-views.ts'
 import type { Certificates } from './status/certificates.ts'
 import { serviceConditions } from './status/conditions.ts'
 import type { Tunnelling } from './tunnel/tunnelling.ts'
+import type { UnderlayKeeper } from './underlay/keeper.ts'
 import type { WriteBack } from './write-back.ts'
 
 /** What this process does: everything, or only the gateway of its cluster. */
@@ -61,6 +62,7 @@ export interface RunningParts {
   readonly recording: Recording
   readonly certificates: Certificates
   readonly tunnelling: Tunnelling
+  readonly underlay: UnderlayKeeper | undefined
   readonly role: Role
   readonly writeBack: WriteBack
   readonly tokens: TokenRenewals
@@ -112,23 +114,44 @@ export function createViews({ parts, version, startedAt, instance, clock, metric
   }
 }
 
-function explained(service: GlobalService, from: string, { chain, proxy }: RunningParts): Explanation {
+function explained(service: GlobalService, from: string, parts: RunningParts): Explanation {
+  const { chain, proxy } = parts
   const explanation = chain.explainService({ address: from, port: 0 }, service)
-  const ways = new Map(service.frontends.map(frontend => [frontend.key, proxy.wayText(frontend, service)]))
+  const offloads = new Map(service.frontends.map(frontend => [frontend.key, proxy.wayText(frontend, service)]))
+  const backends = new Map(service.backends.map(backend => [backend.key, backend]))
   const frontends = explanation.frontends.map(one => {
-    const offload = ways.get(one.frontend)
-    return offload === undefined ? one : { ...one, offload }
+    const offload = offloads.get(one.frontend)
+    const ways = one.candidates.flatMap((key): [string, string][] => {
+      const backend = backends.get(key)
+      const way = backend && underlayWay(backend.cluster, backend.address, parts)
+      if (way === undefined) return []
+      const { state, detail } = wayNote(way)
+      return [[key, `underlay ${state}: ${detail}`]]
+    })
+    return {
+      ...one,
+      ...(offload === undefined ? {} : { offload }),
+      ...(ways.length > 0 && { ways: Object.fromEntries(ways) }),
+    }
   })
   return { ...explanation, frontends }
 }
 
-function viewOf(service: GlobalService, { chain, proxy, health, tunnelling }: RunningParts): ServiceView {
+/** Undefined for a cluster that is not reached through the underlay. */
+function underlayWay(cluster: string, address: string, { config, underlay }: RunningParts): UnderlayWay | undefined {
+  const route = config.clusters.find(({ name }) => name === cluster)?.route
+  return route === 'underlay' ? (underlay?.wayTo(cluster, address) ?? 'no underlay') : undefined
+}
+
+function viewOf(service: GlobalService, parts: RunningParts): ServiceView {
+  const { chain, proxy, health, tunnelling } = parts
   return serviceView(
     service,
     chain,
     key => proxy.isRefusing(key),
     destination => health.lastError(destination),
     cluster => tunnelling.tunnels(cluster),
+    (cluster, address) => underlayWay(cluster, address, parts),
   )
 }
 
@@ -150,6 +173,7 @@ function statusOf(parts: RunningParts, fixed: Pick<Status, 'version' | 'startedA
     tokens,
     publication,
     tunnelling,
+    underlay,
   } = parts
   const publisher = publication.view()
   const { counts, problems: ofServices } = serviceConditions(mesh.directory)
@@ -175,6 +199,7 @@ function statusOf(parts: RunningParts, fixed: Pick<Status, 'version' | 'startedA
     ...tokens.problems(),
     ...publication.problems(),
     ...tunnelling.problems(),
+    ...(underlay?.problems() ?? []),
   ]
   return {
     ...fixed,
@@ -192,6 +217,7 @@ function statusOf(parts: RunningParts, fixed: Pick<Status, 'version' | 'startedA
     services: counts,
     ...(publisher ? { publisher } : {}),
     ...(gateway ? { gateway } : {}),
+    ...(underlay ? { underlay: underlay.view() } : {}),
     clusters: clusterList.clusters.map(cluster => clusterView(cluster, parts)),
     plugins: pluginsOf(chain),
     problems: problems
@@ -254,6 +280,7 @@ function componentsOf(parts: RunningParts, services: Status['services']): Compon
     pluginsView(chain),
     ...(publisher ? [publisherView(publisher)] : []),
     ...tunnelling.components(),
+    ...(parts.underlay ? [parts.underlay.component()] : []),
   ]
 }
 

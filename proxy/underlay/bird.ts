@@ -4,7 +4,7 @@ import { MeshError } from '../model/error.ts'
 import { nodeText, type UnderlayNode } from './node.ts'
 
 /** A private AS number (RFC 6996), the same on all nodes. */
-const autonomousSystem = 64512
+export const autonomousSystem = 64512
 
 /** `nodes`: those that it exchanges routes with. Throws UNDERLAY if this node has no IPv4 address, which BGP takes as its identifier (RFC 4271). */
 export function birdConfig(nodes: readonly UnderlayNode[], own: UnderlayNode): string {
@@ -16,6 +16,8 @@ export function birdConfig(nodes: readonly UnderlayNode[], own: UnderlayNode): s
     `# For node ${comment(nodeText(own))}. Made by starlane underlay --print bird.`,
     `router id ${id};`,
     'protocol device {}',
+    // The networks that this node is connected to: the next hops of BGP are looked up in them.
+    'protocol direct { ipv4; ipv6; }',
     ...([4, 6] as const).flatMap(family =>
       familyLines(
         family,
@@ -41,9 +43,9 @@ function familyLines(
     return address === undefined ? [] : { address, text: nodeText(node) }
   })
   return [
-    `protocol kernel kernel${family} { ipv${family} { import none; export where source = RTS_BGP; }; }`,
+    `protocol kernel kernel${family} { ipv${family} { import none; export where source = RTS_BGP && dest != RTD_UNREACHABLE; }; }`,
     `protocol static pods${family} {`,
-    `  ipv${family};`,
+    `  ipv${family} { preference 250; };`,
     ...networks.map(text => `  route ${text} unreachable;`),
     '}',
     `template bgp nodes${family} {`,
@@ -58,4 +60,4 @@ function familyLines(
 }
 
 /** Names come from other clusters. */
-const comment = (text: string): string => text.replace(/[^\w./-]/g, '?')
+export const comment = (text: string): string => text.replace(/[^\w./-]/g, '?')

@@ -40,7 +40,8 @@ export function commandsFor(plan: Plan, present: Present, { keep = false } = {})
 
 /** Removes all that is ours. */
 export function commandsToRemove(present: Present): Command[] {
-  const none: Plan = { device: undefined, neighbours: [], forwarding: [], routes: [], peers: [], leftOut: [] }
+  const nothing = { neighbours: [], forwarding: [], routes: [], peers: [], leftOut: [], own: [], inside: [] }
+  const none: Plan = { device: undefined, ...nothing }
   return commandsFor(none, present)
 }
 

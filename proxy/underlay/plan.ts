@@ -17,6 +17,8 @@ export interface UnderlayOptions {
   readonly mtu?: number | undefined
   /** Also for the other nodes of the local cluster, where no CNI joins them. */
   readonly within: boolean
+  /** Whether pods of this node get its address towards what is outside of all clusters, and keep theirs inside. */
+  readonly masquerade: boolean
 }
 
 /** A network device of this machine. */
@@ -80,6 +82,9 @@ export interface Plan {
   readonly routes: readonly Route[]
   readonly peers: readonly Peer[]
   readonly leftOut: readonly LeftOut[]
+  /** The pod networks of this node, and those with the addresses of all nodes. */
+  readonly own: readonly string[]
+  readonly inside: readonly string[]
 }
 
 /** What a mode collects from peer to peer. */

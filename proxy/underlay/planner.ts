@@ -19,7 +19,12 @@ export function planUnderlay(
   const { nodes, leftOut } = withoutOverlaps(all)
   const links = present.links.filter(({ name }) => name !== options.device)
   const connected = links.flatMap(({ name, addresses }) => addresses.map(each => ({ device: name, ...each })))
-  const found: Found = { neighbours: [], forwarding: [], routes: [], peers: [], leftOut }
+  const itself = nodes.find(node => nodeText(node) === nodeText(own)) ?? own
+  const found: Found = {
+    ...{ neighbours: [], forwarding: [], routes: [], peers: [], leftOut },
+    own: [...itself.podCidrs],
+    inside: nodes.flatMap(({ podCidrs, addresses }) => [...podCidrs, ...addresses]),
+  }
   const peers = peersOf(nodes, own, options.within).map(peer => {
     const checked = withoutForeign(withoutConnected(peer, connected), present)
     found.leftOut.push(...checked.leftOut)
@@ -28,7 +33,6 @@ export function planUnderlay(
   for (const peer of peersOf(all, own, options.within)) {
     if (peer.podCidrs.length === 0) leave(found, peer, 'its pod network is not known')
   }
-  const itself = nodes.find(node => nodeText(node) === nodeText(own)) ?? own
   if (options.mode === 'vxlan') return vxlanPlan(peers, itself, { nodes, links, options, found })
   return directPlan(peers, { links, found })
 }

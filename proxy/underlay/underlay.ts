@@ -1,6 +1,7 @@
 /** Keeps the devices and routes of this machine as the list of nodes wants them. */
 import { type Command, commandsFor, commandsToRemove } from './commands.ts'
 import type { IpRoute } from './iproute.ts'
+import { masqueradeText, type Nft, noTable } from './masquerade.ts'
 import type { UnderlayNode } from './node.ts'
 import { ownNode } from './own-node.ts'
 import type { Plan, UnderlayOptions } from './plan.ts'
@@ -14,18 +15,22 @@ export interface UnderlayParts {
   /** The name or an address of this node; undefined: found by the addresses of this machine. */
   readonly node: string | undefined
   readonly iproute: Pick<IpRoute, 'query' | 'execute'>
+  readonly nft: Nft
 }
 
 export interface Proposal {
   readonly own: UnderlayNode
   readonly plan: Plan
   readonly commands: readonly Command[]
+  /** What nft is given, if that is not there yet. */
+  readonly rules: string | undefined
 }
 
 export class Underlay {
   readonly #parts: UnderlayParts
   /** One change after the other. */
   #last: Promise<unknown> = Promise.resolve()
+  #hasLooked = false
 
   constructor(parts: UnderlayParts) {
     this.#parts = parts
@@ -40,7 +45,8 @@ export class Underlay {
     const present = await readPresent(iproute.query, options.device)
     const own = ownNode(nodes, { cluster, node, links: present.links })
     const plan = planUnderlay(nodes, own, present, options)
-    return { own, plan, commands: commandsFor(plan, present, { keep }) }
+    const commands = commandsFor(plan, present, { keep })
+    return { own, plan, commands, rules: keep ? undefined : await this.#rulesFor(plan) }
   }
 
   /** Does what is missing. `keep`: removes nothing. Rejects with UNDERLAY; what was there before then stays. */
@@ -48,6 +54,7 @@ export class Underlay {
     return this.#inTurn(async () => {
       const proposal = await this.propose(nodes, { keep })
       await this.#parts.iproute.execute(proposal.commands)
+      if (proposal.rules !== undefined) await this.#parts.nft.run(proposal.rules)
       return proposal
     })
   }
@@ -55,11 +62,30 @@ export class Underlay {
   /** Removes what Starlane has set, also that of an earlier process. */
   remove(): Promise<readonly Command[]> {
     return this.#inTurn(async () => {
-      const { iproute, options } = this.#parts
+      const { iproute, nft, options } = this.#parts
       const commands = commandsToRemove(await readPresent(iproute.query, options.device))
       await iproute.execute(commands)
+      if (await this.#hasTable()) await nft.run(noTable)
       return commands
     })
+  }
+
+  async #rulesFor({ own, inside }: Plan): Promise<string | undefined> {
+    const { options, nft } = this.#parts
+    if (options.masquerade) {
+      const { script, mark } = masqueradeText({ own, inside })
+      return (await nft.mark()) === mark ? undefined : script
+    }
+    // A table of an earlier process is looked for once.
+    if (this.#hasLooked) return undefined
+    this.#hasLooked = true
+    return (await this.#hasTable()) ? noTable : undefined
+  }
+
+  /** Where nft is missing there is no table. */
+  async #hasTable(): Promise<boolean> {
+    const mark = await this.#parts.nft.mark().catch(() => undefined)
+    return mark !== undefined
   }
 
   #inTurn<T>(work: () => Promise<T>): Promise<T> {

@@ -118,8 +118,13 @@ t.test('what values change', needsHelm, async t => {
     'podDisruptionBudget.enabled=false',
   ]
   t.same(kinds(...bare), ['ConfigMap', 'Deployment', 'Service', 'ServiceAccount'])
-  const names = template('rbac.writeBack=true', 'rbac.policies=true').map(({ metadata }) => metadata.name)
-  t.ok(names.includes('starlane-write') && names.includes('starlane-policies'), 'further rights')
+  const names = template('rbac.writeBack=true', 'rbac.policies=true', 'rbac.underlay=true').map(
+    ({ metadata }) => metadata.name,
+  )
+  t.ok(
+    ['starlane-write', 'starlane-policies', 'starlane-underlay'].every(name => names.includes(name)),
+    'further rights',
+  )
   const annotations = (text: string) =>
     template(`config=${text}`).find(({ kind }) => kind === 'DaemonSet')?.spec.template.metadata.annotations
   t.notSame(annotations('a'), annotations('b'), 'another configuration replaces the Pods')

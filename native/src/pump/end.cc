@@ -19,7 +19,10 @@ void Pump::end(uint32_t slot, Connection& connection, Reason reason, bool reset)
   connection.state = State::Dead;
   dead_.push_back(slot);
 
-  Record event = recordOf(Event::Gone, slot, connection.generation);
+  Record event{};
+  event.kind = static_cast<int32_t>(Event::Gone);
+  event.slot = static_cast<int32_t>(slot);
+  event.generation = connection.generation;
   event.reason = static_cast<int32_t>(reason);
   event.totals.sent = static_cast<double>(connection.from[kClient].bytes);
   event.totals.received = static_cast<double>(connection.from[kBackend].bytes);
@@ -35,7 +38,10 @@ void Pump::handOver(uint32_t slot, Connection& connection) {
   connection.state = State::Dead;
   dead_.push_back(slot);
 
-  Record event = recordOf(Event::HandedOver, slot, connection.generation);
+  Record event{};
+  event.kind = static_cast<int32_t>(Event::HandedOver);
+  event.slot = static_cast<int32_t>(slot);
+  event.generation = connection.generation;
   event.error = fd;
   outbox_.send(event);
 }

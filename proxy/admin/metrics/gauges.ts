@@ -7,6 +7,7 @@ import type { EngineStats } from '../../model/stats/engine.ts'
 import type { Status } from '../../model/views.ts'
 import type { Labels, Sample } from './counted.ts'
 import { addTunnelMetrics } from './tunnels.ts'
+import { addUnderlayGauges } from './underlay.ts'
 
 /** Where the values come from; each is called once per scrape. */
 export interface GaugeParts {
@@ -56,6 +57,7 @@ export function addGauges(registry: Registry, { directory, status, open }: Gauge
     )
   })
   addTunnelMetrics(registry, add, status)
+  addUnderlayGauges(add, status)
   add('problems', 'Current problems, by error code.', ['code'], () =>
     tally(status().problems, ({ code }) => ({ code })),
   )

@@ -21,13 +21,15 @@ export interface OverlayOptions {
 interface Needs {
   readonly dns?: { readonly pods?: string | undefined } | undefined
   readonly plugins?: readonly { readonly use: string }[] | undefined
+  readonly underlay?: { readonly mode: string } | undefined
 }
 
 /** The components that a configuration needs. */
-export function componentsOf({ dns, plugins = [] }: Needs): string[] {
+export function componentsOf({ dns, plugins = [], underlay }: Needs): string[] {
   return [
     ...(dns?.pods === 'verified' ? ['components/verified-pods'] : []),
     ...(plugins.some(({ use }) => use === 'policy') ? ['components/policies'] : []),
+    ...((underlay?.mode ?? 'none') === 'none' ? [] : ['components/underlay']),
   ]
 }
 

@@ -10,6 +10,7 @@ export function statusText(status: Status, paint: Paint, isWide = false, width?:
     components(status, paint, width),
     clusters(status, paint, isWide, width),
     tunnels(status.clusters, status, paint),
+    underlay(status.underlay, paint),
     problems(status, paint, width),
   ]
   return parts.filter(part => part !== '').join('\n')
@@ -98,6 +99,18 @@ function tunnels(clusters: readonly ClusterView[], { now }: Status, paint: Paint
   const heads = ['CLUSTER', 'GATEWAY', 'STATE', 'TUNNELS ', 'STREAMS ', 'ROUND TRIP ', 'CERTIFICATE']
   return rows.length === 0 ? '' : table(heads, rows, head => paint('soft', head))
 }
+
+/** The nodes that are reached through the underlay; empty without one. */
+function underlay(seen: Status['underlay'], paint: Paint): string {
+  const rows = (seen?.peers ?? []).map(({ cluster, node, address, networks, state, mtu, roundTripMs }) => [
+    ...[cluster, node, address, networks.join(', '), paint(reachPaint[state], state), String(mtu)],
+    roundTripMs === undefined ? '-' : durationOf(roundTripMs),
+  ])
+  const heads = ['CLUSTER', 'NODE', 'ADDRESS', 'PODS', 'STATE', 'MTU ', 'ROUND TRIP ']
+  return rows.length === 0 ? '' : table(heads, rows, head => paint('soft', head))
+}
+
+const reachPaint = { unknown: 'soft', reached: 'good', narrow: 'warn', silent: 'bad' } as const
 
 const tunnelPaint = { open: 'good', connecting: 'warn', suspect: 'warn', lost: 'bad' } as const
 

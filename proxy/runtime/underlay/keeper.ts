@@ -2,13 +2,16 @@
 import type { Server } from 'node:net'
 import type { ClusterConfig } from '../../config/schema.ts'
 import { takeLock } from '../../dataplane/netns-lock.ts'
-import { MeshError, type Problem } from '../../model/error.ts'
+import { parseCidr } from '../../model/address.ts'
+import { MeshError, messageOf, type Problem } from '../../model/error.ts'
 import type { Log } from '../../model/log.ts'
 import type { Sink } from '../../model/sink.ts'
 import type { Clock } from '../../model/time/clock.ts'
-import type { UnderlayView } from '../../model/views.ts'
+import type { ComponentView, UnderlayView } from '../../model/views.ts'
 import { birdConfig } from '../../underlay/bird.ts'
+import { frrConfig } from '../../underlay/frr.ts'
 import { createIpRoute, type IpRoute } from '../../underlay/iproute.ts'
+import { createNft } from '../../underlay/masquerade.ts'
 import { NodeTable, nodeText } from '../../underlay/node.ts'
 import { peersOf, type UnderlayOptions } from '../../underlay/plan.ts'
 import { Prober } from '../../underlay/probe.ts'
@@ -27,6 +30,8 @@ export interface KeeperParts {
   readonly iproute?: IpRoute
 }
 
+const maxWays = 20_000
+
 /** How often a process that another one is in the way of tries again. */
 const lockMs = 500
 
@@ -40,12 +45,14 @@ export class UnderlayKeeper {
   #cancelLock: (() => void) | undefined
   #isBlocked = false
   #applied: Proposal | undefined
+  /** The place in the list of peers for each address that was asked for. */
+  readonly #ways = new Map<string, number>()
 
   constructor(parts: KeeperParts) {
     const { cluster, options, node, clock, log, iproute = createIpRoute() } = parts
     this.#parts = parts
     this.table = new NodeTable(() => this.#follower.nodesChanged())
-    this.#underlay = new Underlay({ options, cluster, node, iproute })
+    this.#underlay = new Underlay({ options, cluster, node, iproute, nft: createNft() })
     this.#prober = new Prober({
       clock,
       onChange: (peer, { state, roundTripMs }, before) => {
@@ -59,6 +66,7 @@ export class UnderlayKeeper {
       ...{ underlay: this.#underlay, table: this.table, iproute, cluster, clock, log },
       onApplied: proposal => {
         this.#applied = proposal
+        this.#ways.clear()
         this.#prober.follow(proposal.plan.peers)
       },
     })
@@ -85,9 +93,11 @@ export class UnderlayKeeper {
     return this.#underlay.apply(this.table.nodes())
   }
 
-  async bird(): Promise<string> {
+  /** A configuration for a routing daemon. */
+  async daemon(which: 'bird' | 'frr'): Promise<string> {
     const { own } = await this.propose()
-    return birdConfig(peersOf(this.table.nodes(), own, this.#parts.options.within), own)
+    const configOf = which === 'bird' ? birdConfig : frrConfig
+    return configOf(peersOf(this.table.nodes(), own, this.#parts.options.within), own)
   }
 
   /** Rejects as `apply` does. */
@@ -116,11 +126,16 @@ export class UnderlayKeeper {
     })
   }
 
-  /** What was set stays. */
-  async close(): Promise<void> {
+  /** `remove`: what was set goes. Otherwise it stays, for a successor. */
+  async close({ remove = false } = {}): Promise<void> {
     this.#cancelLock?.()
     await this.#follower.close()
     await this.#prober.close()
+    if (remove && this.#lock) {
+      await this.#underlay.remove().catch(error => {
+        this.#parts.log.error('underlay.failed', { why: messageOf(error), remedy: 'starlane underlay --remove' })
+      })
+    }
     this.#lock?.close()
     this.#lock = undefined
   }
@@ -140,6 +155,36 @@ export class UnderlayKeeper {
         }
       }),
       leftOut: plan?.leftOut.map(({ node, why }) => ({ node, why })) ?? [],
+    }
+  }
+
+  /** The node behind an address of a pod, or why there is none. */
+  wayTo(cluster: string, address: string): UnderlayView['peers'][number] | string {
+    const { peers, leftOut } = this.view()
+    if (this.#ways.size > maxWays) this.#ways.clear()
+    let place = this.#ways.get(address)
+    if (place === undefined) {
+      place = peers.findIndex(each => each.networks.some(text => parseCidr(text)?.contains(address)))
+      this.#ways.set(address, place)
+    }
+    const peer = peers[place]
+    if (peer) return peer
+    const why = leftOut.find(({ node }) => node.startsWith(`${cluster}/`))
+    return why ? `${why.node}: ${why.why}` : `no node of ${cluster} has ${address} in its pod networks`
+  }
+
+  component(): ComponentView {
+    const { mode, device, peers } = this.view()
+    const problems = this.problems()
+    const reached = peers.filter(({ state }) => state === 'reached').length
+    const detail = `${mode}${device === undefined ? '' : ` ${device}`}, ${reached}/${peers.length} nodes reached`
+    const [problem] = problems
+    if (!problem) return { name: 'Underlay', state: 'ok', detail }
+    const isOut = this.#follower.fault !== undefined || this.#isBlocked
+    return {
+      name: 'Underlay',
+      state: isOut ? 'error' : 'warning',
+      detail: `${detail}; ${problem.where}: ${problem.message}`,
     }
   }
 

@@ -24,7 +24,8 @@ export interface UnderlayRuntime {
   propose(): Promise<Proposal>
   /** Rejects with UNDERLAY where another process of this network namespace keeps the underlay. */
   apply(): Promise<Proposal>
-  bird(): Promise<string>
+  /** A configuration for a routing daemon. */
+  daemon(which: 'bird' | 'frr'): Promise<string>
   /** Follows the nodes until `close`. Removes nothing before every cluster has been read. Rejects as `apply` does. */
   follow(): Promise<void>
   /** Resolves with the number of commands that it took. Rejects as `apply` does. */
@@ -73,7 +74,7 @@ export function createUnderlay(
     },
     propose: () => keeper.propose(),
     apply: () => keeper.apply(),
-    bird: () => keeper.bird(),
+    daemon: which => keeper.daemon(which),
     follow: async () => {
       await keeper.lock()
       keeper.follow()

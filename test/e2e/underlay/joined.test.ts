@@ -1,6 +1,6 @@
 /** The pods of two clusters in network namespaces, joined by VXLAN across a router, and by routes on one link. */
 import t from 'tap'
-import { applyAll, listFor, stateOf, underlayOf } from '../../support/underlay/applied.ts'
+import { applyAll, listFor, stateOf, underlayOf, vxlan } from '../../support/underlay/applied.ts'
 import { UnderlayWorld, whyNoUnderlay } from '../../support/underlay/machines.ts'
 import { captured, curl, monitored, pairsOf, ping, serve, udp } from '../../support/underlay/traffic.ts'
 
@@ -57,5 +57,58 @@ t.test(
 
     await Promise.all(world.nodes.map(node => underlayOf(node).remove()))
     t.same(await Promise.all(world.nodes.map(stateOf)), before, 'all is removed, nothing else')
+  },
+)
+
+t.test(
+  'direct: pods of nodes on one link, by routes; masquerade towards the outside alone',
+  { skip: skip || whyNoUnderlay('nft'), timeout: 60_000 },
+  async t => {
+    const world = await UnderlayWorld.start(t)
+    const [a1, b1] = [world.node('a1'), world.node('b1')]
+    // A CNI that would masquerade all that leaves the node, and a host outside of all clusters.
+    await a1.machine.do(`nft -f - <<'END'
+table ip cni { chain post { type nat hook postrouting priority srcnat; ip saddr 10.1.1.0/24 oifname "eth0" masquerade; }; }
+END`)
+    await world.wire.do('ip addr add 192.0.1.200/24 dev link1')
+    const stopOutside = await serve(world.wire, 'outside')
+    t.teardown(stopOutside)
+    const stop = await serve(b1.pod, 'b1')
+    t.teardown(stop)
+    const options = { ...vxlan, mode: 'direct' as const, masquerade: true }
+    const before = await Promise.all(world.nodes.map(stateOf))
+    for (const { plan } of await applyAll(world, { options })) t.same([plan.leftOut, plan.routes.length], [[], 4])
+    await Promise.all(
+      pairsOf(world.nodes).flatMap(([from, to]) =>
+        to.podAddresses.map(address => ping(from.pod, address, { size: 1500, whole: true })),
+      ),
+    )
+    t.pass('every pod reaches every pod of the other cluster, with the whole MTU')
+    const seen = await captured(world.wire, 'a1', async () => {
+      t.match(
+        await curl(a1.pod, b1.podAddresses[0]),
+        /^b1 (::ffff:)?10\.1\.1\.2$/,
+        'the CNI does not change the address',
+      )
+      t.match(await curl(a1.pod, b1.podAddresses[1]), /^b1 fd00:1:1::2$/)
+    })
+    t.ok(
+      seen.some(([from, to]) => from === a1.podAddresses[0] && to === b1.podAddresses[0]),
+      'pod addresses are seen between the nodes',
+    )
+    t.match(
+      await curl(a1.pod, '192.0.1.200'),
+      /^outside (::ffff:)?192\.0\.1\.11$/,
+      'outside, it is the address of the node',
+    )
+    const own = underlayOf(a1, options)
+    t.same(
+      await own.propose(listFor(a1, world.nodes)).then(({ commands, rules }) => [commands, rules]),
+      [[], undefined],
+      'nothing is left to do',
+    )
+    await Promise.all(world.nodes.map(node => underlayOf(node, options).remove()))
+    t.same(await Promise.all(world.nodes.map(stateOf)), before, 'all is removed')
+    t.notMatch(await a1.machine.do('nft list tables'), /starlane/)
   },
 )

@@ -161,6 +161,7 @@ t.test('the defaults are those of the design', async t => {
       port: 4789,
       mtu: undefined,
       within: false,
+      masquerade: false,
     },
     writeBack: {
       endpointSlices: false,

@@ -16,7 +16,7 @@ import { eventually } from '../../support/eventually.ts'
 import type { Rule } from '../../support/kube-api/authorize.ts'
 import { writeKubeconfig } from '../../support/kube-api/kubeconfig.ts'
 import { type KubeApi, startKubeApi } from '../../support/kube-api/server.ts'
-import { builtIn, ciliumPolicies, type KubeObject, multicluster } from '../../support/kube-api/types.ts'
+import { builtIn, ciliumPolicies, type KubeObject, multicluster, nodeNetworks } from '../../support/kube-api/types.ts'
 import { isOldKubectl, needsKubectl, needsKustomize } from '../../support/kubectl.ts'
 
 t.test('kubectl takes the test server for a cluster', needsKubectl, async t => {
@@ -146,6 +146,8 @@ t.test('starlane install fills in an overlay', needsKustomize, async t => {
     /ciliumnetworkpolicies/,
     'with the rights of its plugins',
   )
+  writeFileSync(file, `${plain}underlay: { mode: vxlan }\n`)
+  t.match(await starlane('node-agent', '-c', file, '--print'), /ciliumnodes/, 'with the rights of its underlay')
   writeFileSync(file, `${plain}dns: { pods: verified }\n`)
   const roles = parseAllDocuments(await starlane('sidecar', '-c', file, '--print')).map(
     each => each.toJS() as KubeObject,
@@ -210,6 +212,21 @@ t.test('the role for policies', async t => {
   }
 })
 
+t.test('the role for the underlay', async t => {
+  const rules = rulesOf('deploy/base/read.yaml', 'ClusterRole')
+  const more = rulesOf('deploy/components/underlay/node-networks.yaml', 'ClusterRole')
+  const enough = await readWith(t, [...rules, ...more], { nodes: 'whole' })
+  const asked = ['nodes', 'ciliumnodes', 'ipamblocks']
+  await eventually(() => assert.ok(asked.every(resource => enough.api.watches.count(resource) > 0)))
+  await eventually(() => assert.equal(enough.sink.link, 'live'))
+  t.same(enough.sink.problemList, [])
+
+  const { sink } = await readWith(t, rules, { nodes: 'whole' })
+  const message = /may not read ciliumnodes; its role needs {.*resources: \[ciliumnodes\]/
+  await eventually(() => assert.match(sink.problemList.map(problem => problem.message).join('\n'), message))
+  await eventually(() => assert.equal(sink.link, 'live', 'the rest is read'))
+})
+
 t.test('the reading role', async t => {
   const rules = rulesOf('deploy/base/read.yaml', 'ClusterRole')
 
@@ -247,11 +264,11 @@ t.test('the reading role', async t => {
 async function readWith(
   t: Test,
   rules: readonly Rule[],
-  options: { pods?: boolean; workloads?: 'needed' | 'wanted' } = {},
+  options: { pods?: boolean; workloads?: 'needed' | 'wanted'; nodes?: 'whole' } = {},
 ) {
   const api = await startKubeApi({
     users: { secret: { name: 'starlane', rules } },
-    types: [...builtIn, ...multicluster, ...ciliumPolicies],
+    types: [...builtIn, ...multicluster, ...ciliumPolicies, ...nodeNetworks],
   })
   t.teardown(() => api.stop())
   // Pods are read only for policies.

@@ -11,6 +11,7 @@ import { eventually } from '../../support/eventually.ts'
 import { hasty } from '../../support/kube-api/clock.ts'
 import { writeKubeconfig } from '../../support/kube-api/kubeconfig.ts'
 import { startKubeApi } from '../../support/kube-api/server.ts'
+import { builtIn, nodeNetworks } from '../../support/kube-api/types.ts'
 
 const kubeNode = (name: string, ...podCIDRs: string[]) => ({
   ...{ apiVersion: 'v1', kind: 'Node', metadata: { name } },
@@ -89,4 +90,30 @@ t.test('from an API server: whole Nodes and what CNIs say, and nothing else', as
   await eventually(() => assert.deepEqual(sink.nodes.get('a'), node))
   const asked = new Set(api.seen.map(({ resource = '' }) => resource.split('/').at(-1)))
   t.same(asked, new Set(['nodes', 'ciliumnodes', 'ipamblocks']))
+})
+
+t.test('from an API server of a cluster with Cilium, and of one with Calico, as they change', async t => {
+  const api = await startKubeApi({ types: [...builtIn, ...nodeNetworks] })
+  t.teardown(() => api.stop())
+  const kubeconfig = `${t.testdir({})}/config`
+  writeKubeconfig(kubeconfig, [{ name: 'east', server: api.url }])
+  for (const name of ['a', 'b']) api.put(kubeNode(name))
+  api.put(ciliumNode('a', '10.9.0.0/24', 'fd00:9::/64'))
+  api.put(block('10-5-0-0-26', '10.5.0.0/26', 'host:b'))
+  const sink = new RecordingSink()
+  const world = { clock: hasty(40), random: Math.random, log: silentLog, env: {} }
+  const source = createKubernetesSource({ cluster: 'east', kubeconfig, nodes: 'only' }, world)
+  source.start(sink)
+  t.teardown(() => source.close())
+  const has = (name: string, ...podCidrs: string[]) =>
+    eventually(() => assert.deepEqual(sink.nodes.get(name)?.podCidrs, podCidrs))
+  await has('a', '10.9.0.0/24', 'fd00:9::/64')
+  await has('b', '10.5.0.0/26')
+  api.put(block('10-5-0-64-26', '10.5.0.64/26', 'host:b'))
+  await has('b', '10.5.0.0/26', '10.5.0.64/26')
+  api.put(ciliumNode('a', '10.9.1.0/24'))
+  await has('a', '10.9.1.0/24')
+  api.put(block('10-5-0-64-26', '10.5.0.64/26', undefined))
+  await has('b', '10.5.0.0/26')
+  t.pass('networks come and go')
 })

@@ -16,7 +16,7 @@ const b1 = node('c2', 'b1', ['192.0.2.21', 'fd00:9::21'], '10.2.1.0/24', 'fd00:2
 const b2 = node('c2', 'b2', ['198.51.100.22', 'fd00:a::22'], '10.2.2.0/24', 'fd00:2:2::/64')
 const all = [a1, a2, b1, b2]
 const options = (mode: Mode, more: Partial<UnderlayOptions> = {}): UnderlayOptions => ({
-  ...{ mode, device: 'vx', vni: 7, port: 4789, within: false },
+  ...{ mode, device: 'vx', vni: 7, port: 4789, within: false, masquerade: false },
   ...more,
 })
 const eth0 = {

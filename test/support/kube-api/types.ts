@@ -114,6 +114,12 @@ export const ciliumPolicies: readonly ResourceType[] = [
   type('cilium.io/v2', 'CiliumCIDRGroup', 'ciliumcidrgroups', false, { shortNames: ['ccg'] }),
 ]
 
+/** What Cilium and Calico say about the pod networks of nodes. */
+export const nodeNetworks: readonly ResourceType[] = [
+  type('cilium.io/v2', 'CiliumNode', 'ciliumnodes', false, { shortNames: ['cn'] }),
+  type('crd.projectcalico.org/v1', 'IPAMBlock', 'ipamblocks', false),
+]
+
 export function groupVersion({ group, version }: Pick<ResourceType, 'group' | 'version'>): string {
   return group === '' ? version : `${group}/${version}`
 }

@@ -20,8 +20,8 @@ export class Agent {
     args: readonly string[] = ['underlay'],
   ) {
     const [command = '', ...rest] = args
-    const config = `${world.folder}/${cluster}.yaml`
-    const child = machine.start([process.execPath, starlane, command, '-c', config, ...rest])
+    const config = rest.includes('-c') ? [] : ['-c', `${world.folder}/${cluster}.yaml`]
+    const child = machine.start([process.execPath, starlane, command, ...config, ...rest])
     this.child = child
     for (const stream of [child.stdout, child.stderr]) {
       stream.setEncoding('utf8').on('data', text => {
@@ -49,7 +49,7 @@ export class Agent {
   }
 
   async ended(): Promise<{ code: number | null; log: string }> {
-    if (this.child.exitCode === null) await once(this.child, 'close')
+    if (this.child.exitCode === null && this.child.signalCode === null) await once(this.child, 'close')
     return { code: this.child.exitCode, log: this.#log }
   }
 }

@@ -1,12 +1,13 @@
 /** The underlay of every node of a world, in this process: the kernel is that of each node's namespace. */
 import { createIpRoute } from '../../../proxy/underlay/iproute.ts'
+import { createNft } from '../../../proxy/underlay/masquerade.ts'
 import type { UnderlayNode } from '../../../proxy/underlay/node.ts'
 import type { UnderlayOptions } from '../../../proxy/underlay/plan.ts'
 import { Underlay } from '../../../proxy/underlay/underlay.ts'
 import type { NodeMachine, UnderlayWorld } from './machines.ts'
 
 export const vxlan: UnderlayOptions = {
-  ...{ mode: 'vxlan', device: 'starlane-vx', vni: 7171, port: 4789, within: false },
+  ...{ mode: 'vxlan', device: 'starlane-vx', vni: 7171, port: 4789, within: false, masquerade: false },
 }
 
 export const nodeOf = ({ cluster, name, addresses, networks }: NodeMachine): UnderlayNode => ({
@@ -16,7 +17,8 @@ export const nodeOf = ({ cluster, name, addresses, networks }: NodeMachine): Und
 
 export function underlayOf(node: NodeMachine, options = vxlan): Underlay {
   const iproute = createIpRoute(node.machine.prefix)
-  return new Underlay({ options, cluster: node.cluster, node: undefined, iproute })
+  const nft = createNft(node.machine.prefix)
+  return new Underlay({ options, cluster: node.cluster, node: undefined, iproute, nft })
 }
 
 /** Every node knows the nodes of the list, its own cluster first. */
