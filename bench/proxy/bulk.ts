@@ -5,7 +5,7 @@ import { stdoutOf } from '../load/stdout.ts'
 import { installed, notInstalled } from '../report/machine.ts'
 import type { Sample, Table } from '../report/table.ts'
 import { startHttp, startIperf } from './backends.ts'
-import { type Contender, type Name, start } from './contenders.ts'
+import { type Contender, type Measured, type Name, start } from './contenders.ts'
 import type { Plan } from './plan.ts'
 import { perRequest } from './requests.ts'
 import { alternate } from './rounds.ts'
@@ -69,7 +69,7 @@ interface Report {
 /** The iperf3 server runs one test at a time and may still be finishing the last one. */
 const maxTries = 10
 
-async function perGiB({ port, child }: Contender, way: 'download' | 'upload', seconds: number): Promise<Sample> {
+export async function perGiB({ port, child }: Measured, way: 'download' | 'upload', seconds: number): Promise<Sample> {
   const args = ['--client', '127.0.0.1', '--port', String(port), '--time', String(seconds), '--json']
   for (let tries = 1; ; tries++) {
     const before = child?.cpu() ?? 0

@@ -17,6 +17,12 @@ export interface Contender {
   readonly child: Child | undefined
 }
 
+/** What a measurement needs of a contender: where the load goes, and the CPU seconds of what carries it. */
+export interface Measured {
+  readonly port: number
+  readonly child: { cpu(): number } | undefined
+}
+
 /** The backends that all of them forward to, in turn. */
 export interface Target {
   readonly protocol: 'TCP' | 'UDP'

@@ -3,7 +3,7 @@ import { type Answered, cannon, type Load, wrk } from '../load/http.ts'
 import { installed, notInstalled } from '../report/machine.ts'
 import type { Sample, Table } from '../report/table.ts'
 import { startHttp } from './backends.ts'
-import { type Contender, start } from './contenders.ts'
+import { type Contender, type Measured, start } from './contenders.ts'
 import type { Plan } from './plan.ts'
 import { alternate } from './rounds.ts'
 
@@ -56,10 +56,7 @@ export const requests: Plan = {
 }
 
 /** CPU time of the contender per request, with the figures of the load generator. */
-export async function perRequest(
-  { port, child }: Contender,
-  ask: (port: number) => Promise<Answered>,
-): Promise<Sample> {
+export async function perRequest({ port, child }: Measured, ask: (port: number) => Promise<Answered>): Promise<Sample> {
   const before = child?.cpu() ?? 0
   const { requests, failed, seconds, p99Ms } = await ask(port)
   if (requests === 0) throw new Error('no request was answered')

@@ -1,0 +1,85 @@
+/** The results as a page in Markdown, with what was aimed at. */
+import { loadavg } from 'node:os'
+import { type Machine, machineText } from '../report/machine.ts'
+import { tableText } from '../report/report.ts'
+import type { Spread } from '../report/stats.ts'
+import { ratio, type Table } from '../report/table.ts'
+import { peer } from './contenders.ts'
+import { byDefault } from './distance.ts'
+
+export interface Results {
+  readonly tables: readonly Table[]
+  readonly machine: Machine
+  readonly loadBefore: number
+  readonly at: Date
+  readonly rounds: number
+  readonly seconds: number
+}
+
+interface Aim {
+  readonly what: string
+  readonly table: string
+  readonly column: string
+  readonly against: string
+  readonly limit: number
+  readonly better: 'less' | 'more'
+}
+
+const aims: readonly Aim[] = [
+  { what: 'CPU per request', table: 'keep-alive', column: 'cpuUs', against: peer, limit: 1.2, better: 'less' },
+  { what: 'CPU per connection', table: 'close', column: 'cpuUs', against: peer, limit: 1.5, better: 'less' },
+  { what: 'Bulk download', table: 'download', column: 'gbits', against: peer, limit: 0.8, better: 'more' },
+  { what: 'Bulk upload', table: 'upload', column: 'gbits', against: peer, limit: 0.8, better: 'more' },
+  {
+    what: 'One stream over 100 ms',
+    table: 'distance',
+    column: 'megabytes',
+    against: byDefault,
+    limit: 10,
+    better: 'more',
+  },
+]
+
+const engines = ['native', 'streams']
+
+export function pageText({ tables, machine, loadBefore, at, rounds, seconds }: Results): string {
+  return `# Tunnels, measured
+
+Written by \`npm run bench:tunnel\` (bench/tunnel/run.ts). A client, a proxy, a gateway and the backends run on one machine over loopback. *starlane, tunnel* is two
+processes: the whole product with its default plugins, health checks and metrics in one cluster, and the gateway of the other.
+*haproxy* is two processes too, with one thread each, TCP mode, TLS 1.3 with a certificate of each side between them, and sessions that are resumed. CPU is that of
+both processes. Each figure is the median over ${rounds} rounds of ${seconds} s, which alternate between the contenders; ratios are medians of the quotients
+within a round.
+
+- ${at.toISOString().slice(0, 16).replace('T', ' ')} UTC, load average before it ${loadBefore.toFixed(1)}, after it ${(loadavg()[0] ?? 0).toFixed(1)}
+${machineText(machine)}
+- HAProxy ${machine.haproxy}, nginx ${machine.nginx}, wrk ${machine.wrk}, iperf3 ${machine.iperf3}
+
+## Aims
+
+Ratios to ${peer}, or to ${byDefault}; median (lowest to highest round).
+
+| | aim | ${engines.map(engine => `tunnel, ${engine}`).join(' | ')} |
+|---|---|---|---|
+${aims.map(aim => aimText(aim, tables)).join('\n')}
+
+${tables.map(tableText).join('\n')}`
+}
+
+function aimText({ what, table, column, against, limit, better }: Aim, tables: readonly Table[]): string {
+  const measured = tables.find(({ key }) => key === table)
+  const columns = measured?.columns.find(({ key }) => key === column)
+  const cells = engines.map(engine => {
+    const found = measured && ratio(measured, `starlane, tunnel, ${engine}`, against, columns)
+    return found ? `${spreadText(found)}: ${isMet(found, limit, better) ? 'met' : 'missed'}` : 'not measured'
+  })
+  return `| ${what} | ${better === 'less' ? 'at most' : 'at least'} ${limit} | ${cells.join(' | ')} |`
+}
+
+function isMet({ median }: Spread, limit: number, better: Aim['better']): boolean {
+  return better === 'less' ? median <= limit : median >= limit
+}
+
+function spreadText({ median, low, high }: Spread): string {
+  return `${median.toFixed(2)} (${low.toFixed(2)} to ${high.toFixed(2)})`
+}
