@@ -19,6 +19,7 @@ import { type Examined, examine, examineAgain } from '../certificates/examine.ts
 import { keepsRoots } from '../certificates/material.ts'
 import { Doorway } from '../enrolment/doorway.ts'
 import type { Issuer } from '../enrolment/issuer.ts'
+import { countChunksAsHeap } from '../wire/collection.ts'
 import { serverSettings } from '../wire/settings.ts'
 import type { GatewayContext, GatewayOptions } from './context.ts'
 import { FairLimit, type Held } from './fair-limit.ts'
@@ -102,6 +103,7 @@ export class Gateway implements GatewayContext {
 
   /** Listens. Without a usable certificate it does so as soon as there is one. Does not reject: see {@link failure}. */
   async start(inherited = new Inherited()): Promise<void> {
+    countChunksAsHeap()
     const { credentials } = this.#parts
     this.#inherited = inherited
     this.#unwatch = credentials.onChange(() => void this.#rotated())

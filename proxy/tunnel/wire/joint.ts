@@ -17,6 +17,17 @@ export interface End {
   readonly broken: boolean
 }
 
+/** Smaller chunks are not worth the call. */
+const worthFreeing = 16 << 10
+
+/**
+ * Frees the memory of a chunk once it is written. Otherwise each read counts 64 KiB against the garbage collector, which then marks
+ * the whole heap again and again during a bulk transfer. What shares its memory with other chunks, as those of HTTP/2 do, is left alone.
+ */
+function free({ buffer, length }: Buffer): void {
+  if (length === buffer.byteLength && buffer instanceof ArrayBuffer) buffer.transfer(0)
+}
+
 export type Side = 'near' | 'far'
 
 /** A side that has passed on so much waits for the next turn of the event loop: libuv reads up to 2 MiB before it looks at others. */
@@ -81,7 +92,7 @@ export class Joint {
       count(chunk.length)
       this.progress++
       moved += chunk.length
-      isFull = !to.stream.write(chunk)
+      isFull = chunk.length < worthFreeing ? !to.stream.write(chunk) : !to.stream.write(chunk, () => free(chunk))
       if (isFull || moved >= share) from.stream.pause()
       if (moved >= share && moved - chunk.length < share) setImmediate(nextTurn)
     })
