@@ -68,6 +68,7 @@ import { checkedRequest } from './runtime/rehearsal/request.ts'
 import { changedParts, restartFields } from './runtime/reload.ts'
 import { TokenRenewals } from './runtime/renewal/token-renewals.ts'
 import { Certificates } from './runtime/status/certificates.ts'
+import { LearnedGateways } from './runtime/tunnel/learned-gateways.ts'
 import { gatewayProbe, told } from './runtime/tunnel/probe.ts'
 import { Tunnelling } from './runtime/tunnel/tunnelling.ts'
 import { UnderlayKeeper } from './runtime/underlay/keeper.ts'
@@ -180,12 +181,14 @@ class Starlane implements Runtime {
   readonly #health: HealthMonitor
   readonly #tunnelling: Tunnelling
   readonly #underlay: UnderlayKeeper | undefined
+  readonly #gateways: LearnedGateways
   readonly #proxy: L4Proxy
   readonly #names: NameService
   readonly #succession: Succession
   /** Descriptors of the parts that have a share of their own; known once they are built. */
   #heldElsewhere: () => number = () => 0
   #isReady = false
+  #areGatewaysDue = false
   #isStopping = false
   #isClosing = false
   /** Another process has the sockets, routes and rules. */
@@ -284,8 +287,11 @@ class Starlane implements Runtime {
         flowLog(log, clock),
       ],
     })
+    const gateways = new LearnedGateways(() => this.#gatewaysChanged())
+    this.#gateways = gateways
     this.#tunnelling = new Tunnelling({
       config,
+      gateways,
       mesh: this.#mesh,
       chain: this.#chain,
       onHealth: cluster => this.#health.told(cluster, endpoint => told(this.#tunnelling.client, endpoint)),
@@ -303,6 +309,7 @@ class Starlane implements Runtime {
       maxClusters: loaded.config.maxConnectedClusters,
       store: this.#store,
       nodes: underlay && (cluster => underlay.sink(cluster)),
+      gateways,
     })
     this.#writeBack = new WriteBack(config, this.#mesh, { clock, random, log, env })
     this.#tokens = new TokenRenewals({ clock, random, log, env })
@@ -372,6 +379,18 @@ class Starlane implements Runtime {
     const finished = this.#finishStart(heritage)
     void this.#certificates.start()
     if (!heritage) await finished
+  }
+
+  /** What clusters say of their gateways has changed. Several changes of one turn are one. */
+  #gatewaysChanged(): void {
+    if (this.#areGatewaysDue) return
+    this.#areGatewaysDue = true
+    setImmediate(() => {
+      this.#areGatewaysDue = false
+      if (this.#isStopping) return
+      this.#tunnelling.gatewaysChanged()
+      this.#publication.setGateways(this.#gateways.of(this.#config.cluster).map(({ text }) => text))
+    })
   }
 
   /** Applies the current list of clusters. Calls run one after the other. */

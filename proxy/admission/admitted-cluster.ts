@@ -1,6 +1,6 @@
 /** One cluster at the door: what its source declares, what of that goes on to the mesh, and what is refused. */
 import { isDeepStrictEqual } from 'node:util'
-import { type Cidr, endpointText, type Protocol } from '../model/address.ts'
+import { type Cidr, canonicalAddress, endpointText, type Protocol } from '../model/address.ts'
 import type { Problem } from '../model/error.ts'
 import type { Node } from '../model/location.ts'
 import {
@@ -12,6 +12,7 @@ import {
   serviceKey,
 } from '../model/service.ts'
 import type { Sink, Snapshot } from '../model/sink.ts'
+import type { NamedGateway } from '../model/tunnel/gateway-address.ts'
 import { AddressIndex } from './address-index.ts'
 import { type AddressRights, type Refusal, refusalOf } from './address-policy.ts'
 import { ClusterClaims } from './cluster-claims.ts'
@@ -53,6 +54,7 @@ export class AdmittedCluster {
   #index = new AddressIndex()
   #claims: ClusterClaims<AdmittedCluster>
   #refused = new Map<ServiceKey, Admitted['refused']>()
+  readonly #refusedGateways = new Map<string, Refusal>()
   #hasReset = false
 
   constructor(name: string, rights: ClusterRights, network: NetworkClaims<AdmittedCluster>, rules: AdmissionRules) {
@@ -130,6 +132,12 @@ export class AdmittedCluster {
         this.#setNode(name, undefined)
         next.dropNode?.(name)
       },
+      putGateway: gateway => {
+        if (this.#admitsGateway(gateway)) next.putGateway?.(gateway)
+      },
+      dropGateway: gateway => {
+        if (!this.#refusedGateways.delete(gateway.text)) next.dropGateway?.(gateway)
+      },
     }
   }
 
@@ -154,6 +162,9 @@ export class AdmittedCluster {
         if (problems.length === maxShown) more++
         else problems.push({ code: 'ADDRESS_REFUSED', where: placeOf(service), message: `${text} ${message}` })
       }
+    }
+    for (const [text, { message }] of this.#refusedGateways) {
+      problems.push({ code: 'ADDRESS_REFUSED', where: this.name, message: `the gateway ${text} ${message}` })
     }
     if (more > 0) {
       problems.push({ code: 'ADDRESS_REFUSED', where: this.name, message: `${more} more addresses are refused` })
@@ -182,9 +193,11 @@ export class AdmittedCluster {
     this.#refused.clear()
     this.#nodes = new Map(snapshot.nodes?.map(node => [node.name, node]))
     for (const [name, node] of this.#nodes) this.#claims.setNode(name, node, contested)
-    const { services, pods } = snapshot
+    const { services, pods, gateways } = snapshot
+    this.#refusedGateways.clear()
     return {
       ...snapshot,
+      ...(gateways && { gateways: gateways.filter(gateway => this.#admitsGateway(gateway)) }),
       services: services.flatMap(service => this.#take(service, contested) ?? []),
       ...(pods && { pods: pods.map(pod => this.#podOf(pod)) }),
     }
@@ -335,6 +348,17 @@ export class AdmittedCluster {
       if (prevents(other, claim, address)) return refusalOfClaim(claim, other)
     }
     return undefined
+  }
+
+  /** A literal address is checked here; what a name leads to, where it is looked up. */
+  #admitsGateway({ host, text }: NamedGateway): boolean {
+    const refusal = canonicalAddress(host) === undefined ? undefined : refusalOf(host, this.#rights)
+    if (refusal)
+      this.#refusedGateways.set(text, {
+        ...refusal,
+        message: refusal.message.replace(/;.*/, '; name an address that others can reach'),
+      })
+    return refusal === undefined
   }
 
   #podOf(pod: Pod): Pod {

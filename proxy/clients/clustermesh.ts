@@ -56,6 +56,8 @@ export type SlicesMode = '' | 'services-and-endpointslices' | 'endpointslices-on
 /** How a cluster describes itself. Absent fields mean false, 255 and services only. */
 export interface ClusterConfigRecord {
   readonly id: number
+  /** Only between Starlanes: where the cluster's gateways are reached. */
+  readonly gateways?: readonly string[]
   readonly capabilities?: {
     readonly syncedCanaries?: boolean
     readonly cached?: boolean

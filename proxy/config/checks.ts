@@ -252,8 +252,6 @@ function* tunnels({
     if (route === 'tunnel' && name === cluster) {
       yield fault('CONF_FIELD', [...path, 'route'], 'is for other clusters; the local one is reached directly')
     } else if (route === 'tunnel') {
-      if (gateways.length === 0)
-        yield fault('CONF_FIELD', [...path, 'gateways'], 'is missing; give the gateways of the cluster, HOST:15008')
       if (!hasCertificates && tunnel) {
         const message = 'needs certificates; set tunnel.certificates to a folder with tls.crt, tls.key and ca.crt'
         yield fault('CONF_FIELD', [...path, 'route'], message)

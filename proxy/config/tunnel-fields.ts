@@ -1,4 +1,5 @@
 /** The fields of tunnels: how a cluster is reached, its gateways and identities, and the gateway of the local cluster. */
+import { defaultGatewayPort, type NamedGateway, parseGateway } from '../model/tunnel/gateway-address.ts'
 import { isTrustDomain, parseSpiffeId } from '../model/tunnel/identity.ts'
 import {
   bad,
@@ -18,8 +19,6 @@ import {
 } from './fields.ts'
 import { path, type Resolve } from './kinds.ts'
 
-export const defaultGatewayPort = 15_008
-
 /** Of one of `clusters`. */
 export const routeFields = {
   route: oneOf(
@@ -27,7 +26,11 @@ export const routeFields = {
     ['direct', 'underlay', 'tunnel'],
     'direct',
   ),
-  gateways: list('Its gateways, for `route: tunnel`. New connections are spread over all of them.', gateway(), []),
+  gateways: list(
+    'Its gateways, for `route: tunnel`. New connections are spread over all of them. Without any, those that its source names: Services and nodes with the label `starlane.dev/gateway`.',
+    gateway(),
+    [],
+  ),
   trustDomain: optional(
     checked(text('The trust domain of its certificates. By default that of the own certificate.'), name =>
       isTrustDomain(name) ? undefined : `${shown(name)} is not a trust domain; use a-z, 0-9, -, _ and .`,
@@ -83,23 +86,14 @@ function isProxy(text: string): boolean {
   return url?.protocol === 'http:' && url.hostname !== '' && url.pathname === '/' && url.search === ''
 }
 
-export interface GatewayText {
-  readonly host: string
-  readonly port: number
-  /** `gw.example:15008` */
-  readonly text: string
-}
-
 /** `gw.example`, `gw.example:15008`, `192.0.2.1`, `[2001:db8::1]:15008`. */
-function gateway(): Field<GatewayText> {
+function gateway(): Field<NamedGateway> {
   return field('host:port', 'A gateway.', undefined, value => {
     const written = scalar(value)
-    const [, six, name, port = String(defaultGatewayPort)] =
-      /^(?:\[([0-9a-fA-F:.]+)\]|([A-Za-z0-9](?:[A-Za-z0-9._-]{0,252})))(?::(\d{1,5}))?$/.exec(written) ?? []
-    const host = six ?? name
-    if (host === undefined || !(Number(port) > 0 && Number(port) <= 65_535))
-      return bad(`${shown(value)} is not a gateway; write HOST:${defaultGatewayPort} or ADDRESS:${defaultGatewayPort}`)
-    return { host, port: Number(port), text: six === undefined ? `${host}:${port}` : `[${host}]:${port}` }
+    return (
+      parseGateway(written) ??
+      bad(`${shown(value)} is not a gateway; write HOST:${defaultGatewayPort} or ADDRESS:${defaultGatewayPort}`)
+    )
   })
 }
 

@@ -2,6 +2,7 @@
 import type { MeshError, Problem } from './error.ts'
 import type { Node } from './location.ts'
 import type { ClusterService, Namespace, Pod } from './service.ts'
+import type { NamedGateway } from './tunnel/gateway-address.ts'
 import type { AddressRecord, NumberedIdentity } from './workloads/identity.ts'
 import type { PolicyObject } from './workloads/policy-object.ts'
 
@@ -17,6 +18,8 @@ export interface Snapshot {
   readonly policies?: readonly PolicyObject[]
   readonly addresses?: readonly AddressRecord[]
   readonly identities?: readonly NumberedIdentity[]
+  /** The gateways that the cluster says it has. A claim: who answers there must show the cluster's certificate. */
+  readonly gateways?: readonly NamedGateway[]
 }
 
 /** Receives one cluster. Each call carries the complete state of its subject. No call may throw. */
@@ -45,6 +48,9 @@ export interface Sink {
   dropAddress?(record: AddressRecord): void
   putIdentity?(identity: NumberedIdentity): void
   dropIdentity?(identity: NumberedIdentity): void
+  /** A gateway of the cluster. Left out by a sink that has no use for them. */
+  putGateway?(gateway: NamedGateway): void
+  dropGateway?(gateway: NamedGateway): void
   /** The source answers again, and nothing has changed. */
   live(): void
   /** The source does not answer. The last known state stays until it is stale. */

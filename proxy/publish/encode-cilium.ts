@@ -44,6 +44,8 @@ export interface ExportOptions {
   readonly slices: boolean
   /** Whether keys have the layout of a KVStoreMesh cache. */
   readonly cached?: boolean
+  /** `gw.example:15008` */
+  readonly gateways?: readonly string[] | undefined
 }
 
 /**
@@ -90,9 +92,16 @@ export function nodeRecord(name: string, { zone, region }: Place, { cluster, clu
   return json(record)
 }
 
-export function clusterConfigValue({ clusterId, maxClusters = 255, slices, cached }: ExportOptions): Buffer {
+export function clusterConfigValue({
+  clusterId,
+  maxClusters = 255,
+  slices,
+  cached,
+  gateways = [],
+}: ExportOptions): Buffer {
   const record: ClusterConfigRecord = {
     id: clusterId,
+    ...(gateways.length > 0 ? { gateways } : {}),
     capabilities: {
       syncedCanaries: true,
       ...(cached ? { cached } : {}),

@@ -35,6 +35,11 @@ export class Export {
     return this.#tooLarge.values()
   }
 
+  setGateways(gateways: readonly string[]): void {
+    this.#options = { ...this.#options, gateways }
+    this.keys.setConfig(clusterConfigValue(this.#options))
+  }
+
   reset(services: readonly ClusterService[]): void {
     const gone = new Set(this.#recordKeys.keys())
     for (const service of services) {

@@ -64,6 +64,8 @@ export interface Publisher {
   put(service: ClusterService): void
   /** The service is not shared any more: its keys are deleted. */
   drop(namespace: string, name: string): void
+  /** Where the cluster's gateways are reached; written into its cluster-config. */
+  setGateways(gateways: readonly string[]): void
   /** The certificates have changed: connects again, at once, and keeps the lock. */
   reconnect(): void
   state(): PublisherState
@@ -126,6 +128,11 @@ class EtcdPublisher implements Publisher {
 
   drop(namespace: string, name: string): void {
     for (const each of this.#exports) each.delete(serviceKey(namespace, name))
+    this.#leadership?.wake()
+  }
+
+  setGateways(gateways: readonly string[]): void {
+    for (const each of this.#exports) each.setGateways(gateways)
     this.#leadership?.wake()
   }
 

@@ -16,6 +16,7 @@ import type { WorkloadStore } from '../workloads/store.ts'
 import type { RuntimeContext } from './context.ts'
 import { clustersOf } from './options.ts'
 import { bothSinks, withNodes } from './sinks.ts'
+import type { LearnedGateways } from './tunnel/learned-gateways.ts'
 
 /** How long Pods are followed after the last policy has gone. */
 const podsLingerMs = 60_000
@@ -32,6 +33,7 @@ export interface ClusterSourcesParts extends RuntimeContext {
   readonly store: StateStore
   /** Receives the nodes of a cluster, for the underlay; undefined without one. */
   readonly nodes?: ((cluster: ClusterConfig) => Sink) | undefined
+  readonly gateways: LearnedGateways
 }
 
 /** What a source reads beside services. */
@@ -114,6 +116,7 @@ export class ClusterSources {
     )
     const names = clusters.map(({ name }) => name)
     this.#admission.keep(new Set(names))
+    this.#parts.gateways.keep(new Set(names))
     this.#workloads.setClusters(workloads ? [local, ...names.filter(name => name !== local)] : [])
     for (const [name, rights] of rightsOf(local, clusters)) this.#admission.allow(name, rights)
     const fresh = clusters.filter(({ name }) => !this.#sources.has(name))
@@ -136,7 +139,7 @@ export class ClusterSources {
     this.#sources.set(name, { id: cluster.id, config: cluster.source, limits: cluster.limits, extras, source })
     const services = this.#mesh.sink(name, cluster.limits.endpoints)
     const all = extras.workloads ? bothSinks(services, this.#workloads.sink(name)) : services
-    const admitted = this.#admission.sink(name, all)
+    const admitted = this.#admission.sink(name, this.#parts.gateways.sink(name, all))
     const sink = nodes ? withNodes(admitted, nodes(cluster)) : admitted
     const text = sourceText(cluster.source)
     const memory = await store.recall(name, text)

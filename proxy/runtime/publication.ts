@@ -93,6 +93,11 @@ export class Publication {
     }
   }
 
+  /** Where the local cluster's gateways are reached. */
+  setGateways(gateways: readonly string[]): void {
+    this.#publisher?.setGateways(gateways)
+  }
+
   /** What cannot be published or copied. */
   problems(): readonly Problem[] {
     return this.#publisher?.problems() ?? []

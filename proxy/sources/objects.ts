@@ -3,6 +3,7 @@
  * reduced to what the mesh needs.
  */
 import type { ClusterService, Endpoint, EndpointPort, Pod, ServiceExport, ServiceKey } from '../model/service.ts'
+import type { NamedGateway } from '../model/tunnel/gateway-address.ts'
 import type { AddressRecord, Labels, NumberedIdentity } from '../model/workloads/identity.ts'
 import type { DeclaredPolicy, PolicyKind } from '../model/workloads/policy-object.ts'
 
@@ -62,6 +63,8 @@ export type ServiceSpec = Omit<
 export interface ServiceObject extends ObjectRef {
   readonly kind: 'Service'
   readonly spec: ServiceSpec
+  /** Where the cluster says that it is reached through it. */
+  readonly gateways?: readonly NamedGateway[]
 }
 
 /**
@@ -100,6 +103,8 @@ export interface NodeObject extends ObjectRef {
   readonly region?: string | undefined
   /** Canonical. */
   readonly addresses?: readonly string[]
+  /** Where the gateway on it is reached, if the cluster says that there is one. */
+  readonly gateways?: readonly NamedGateway[]
   readonly podCidrs?: readonly string[]
 }
 

@@ -16,6 +16,8 @@ import {
 } from '../model/service.ts'
 import type { Sink } from '../model/sink.ts'
 import { Turns } from '../model/time/turn.ts'
+import type { NamedGateway } from '../model/tunnel/gateway-address.ts'
+import { GatewayClaims } from './gateway-claims.ts'
 import { joinEndpoints, joinPorts, resolveEndpoint } from './join-endpoints.ts'
 import { isLoose, LooseObjects } from './loose-objects.ts'
 import { NodeNetworks, saysNetworks } from './node-networks.ts'
@@ -87,6 +89,7 @@ export class ServiceAssembler {
   readonly #portionsOnNode = new Map<string, Set<Portion>>()
   readonly #namespaces = new Map<string, Namespace>()
   readonly #loose: LooseObjects
+  readonly #gateways = new GatewayClaims()
   /** Changed since the last flush. */
   readonly #touched = new Set<ServiceKey>()
   readonly #touchedNamespaces = new Set<string>()
@@ -118,6 +121,7 @@ export class ServiceAssembler {
 
   /** A new object, or the new state of a known one. `origin` is where it was read, for messages. */
   put(object: ClusterObject, origin?: string): void {
+    if (object.kind === 'Service' || object.kind === 'Node') this.#gateways.set(refText(object), object.gateways)
     if (object.kind === 'Service') this.#setParts(object, { declared: { object, origin } })
     else if (object.kind === 'ServiceImport') this.#setImport(object, { object, origin })
     else if (object.kind === 'ServiceExport') this.#setExport(object, { object, origin })
@@ -130,6 +134,7 @@ export class ServiceAssembler {
 
   /** Has no effect when the object is not known. */
   remove(ref: ObjectRef): void {
+    this.#gateways.set(refText(ref), undefined)
     if (ref.kind === 'Service') this.#setParts(ref, { declared: undefined })
     else if (ref.kind === 'ServiceImport') this.#setImport(ref, undefined)
     else if (ref.kind === 'ServiceExport') this.#setExport(ref, undefined)
@@ -140,11 +145,17 @@ export class ServiceAssembler {
     else this.#removePortion(refText(ref))
   }
 
+  /** What the cluster says of itself, beside its objects. */
+  setGateways(gateways: readonly NamedGateway[]): void {
+    this.#gateways.set('', gateways)
+  }
+
   /** Delivers what differs from what the sink has; the first time everything, as a reset. */
   flush(sink: Sink): void {
     if (!this.#begun) return this.reset(sink)
     this.#settle(sink)
     this.#loose.settle(sink)
+    this.#gateways.settle(sink)
     this.#checkSizes(sink)
   }
 
@@ -177,6 +188,7 @@ export class ServiceAssembler {
       namespaces: [...this.#deliveredNamespaces.values()],
       ...this.#loose.snapshot(),
       nodes: [...this.#nodes.values()],
+      gateways: this.#gateways.all(),
     })
     this.#isLost = false
     this.#checkSizes(sink)

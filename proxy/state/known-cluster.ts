@@ -15,6 +15,7 @@ const keys: { readonly [K in Kind]: (object: ObjectOf<K>) => string | number } =
   policies: policyText,
   addresses: ({ address }) => address,
   identities: ({ id }) => id,
+  gateways: ({ text }) => text,
 }
 
 class Objects<K extends Kind> extends Map<string | number, ObjectOf<K>> {}
@@ -36,6 +37,7 @@ export class KnownCluster {
     policies: new Objects(),
     addresses: new Objects(),
     identities: new Objects(),
+    gateways: new Objects(),
   }
 
   /** `changed`: called after each change of an object or of `isLive`. */
@@ -51,7 +53,7 @@ export class KnownCluster {
   }
 
   get snapshot(): Snapshot {
-    const { services, namespaces, pods, nodes, policies, addresses, identities } = this.#objects
+    const { services, namespaces, pods, nodes, policies, addresses, identities, gateways } = this.#objects
     return {
       services: [...services.values()],
       namespaces: [...namespaces.values()],
@@ -60,6 +62,7 @@ export class KnownCluster {
       policies: [...policies.values()],
       addresses: [...addresses.values()],
       identities: [...identities.values()],
+      gateways: [...gateways.values()],
     }
   }
 
@@ -114,6 +117,8 @@ export class KnownCluster {
       dropAddress: dropWhole('addresses', next.dropAddress),
       putIdentity: put('identities', next.putIdentity),
       dropIdentity: dropWhole('identities', next.dropIdentity),
+      putGateway: put('gateways', next.putGateway),
+      dropGateway: dropWhole('gateways', next.dropGateway),
       live: () => {
         if (this.hasSynced && !this.isLive) {
           this.isLive = true

@@ -15,6 +15,7 @@ const kinds: { readonly [K in Kind]: (object: Fields, cluster: string) => boolea
   addresses: ({ address, id }) => typeof address === 'string' && typeof id === 'number',
   policies: (object, cluster) => isNamed(object) && object.cluster === cluster && typeof object.kind === 'string',
   nodes: isNamed,
+  gateways: ({ text, host, port }) => typeof text === 'string' && typeof host === 'string' && typeof port === 'number',
   pods: object => isNamed(object) && isTexts(object.addresses),
   services: isService,
 }

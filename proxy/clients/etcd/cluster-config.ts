@@ -13,6 +13,8 @@ export interface ClusterConfig {
   /** Undefined where the cluster does not support ServiceExports. */
   readonly serviceExports: boolean | undefined
   readonly slicesMode: SlicesMode
+  /** Where Starlane says that its gateways are: `gw.example:15008`. Cilium ignores the field. */
+  readonly gateways: readonly string[]
 }
 
 const clusterConfigRecord = v.object({
@@ -30,10 +32,11 @@ const clusterConfigRecord = v.object({
     }),
     {},
   ),
+  gateways: v.fallback(v.array(v.string()), []),
 })
 
 export function decodeClusterConfig(value: Uint8Array): ClusterConfig {
-  const { id, capabilities } = parseJson(clusterConfigRecord, value)
+  const { id, capabilities, gateways } = parseJson(clusterConfigRecord, value)
   const { syncedCanaries, cached, maxConnectedClusters, serviceExportsEnabled, endpointSlicesExportMode } = capabilities
   return {
     id,
@@ -42,5 +45,6 @@ export function decodeClusterConfig(value: Uint8Array): ClusterConfig {
     maxConnectedClusters: maxConnectedClusters || 255,
     serviceExports: serviceExportsEnabled ?? undefined,
     slicesMode: endpointSlicesExportMode,
+    gateways,
   }
 }

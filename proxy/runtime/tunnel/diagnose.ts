@@ -41,6 +41,7 @@ export async function diagnoseTunnels(
     const steps: DiagnosisStep[] = [own]
     const domain = trustDomain ?? credentials.material?.id.trustDomain ?? ''
     const identity = { cluster: name, trustDomain: domain, ids: identities }
+    if (own.isGood && gateways.length === 0) steps.push(noGateways)
     if (own.isGood)
       for (const gateway of reachedBy(config, gateways))
         steps.push(...(await examineGateway(gateway, identity, credentials, clock)))
@@ -48,6 +49,12 @@ export async function diagnoseTunnels(
   }
   credentials.close()
   return found
+}
+
+const noGateways: DiagnosisStep = {
+  step: 'gateways',
+  isGood: false,
+  text: 'none is configured: "starlane status" shows those that its source names; to test one, write it into `gateways`',
 }
 
 function ownCertificate(credentials: Credentials): DiagnosisStep {

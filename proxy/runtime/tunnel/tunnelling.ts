@@ -18,11 +18,13 @@ import type { GatewayOptions } from '../../tunnel/gateway/context.ts'
 import { Gateway } from '../../tunnel/gateway/gateway.ts'
 import { Offers } from '../../tunnel/gateway/offers.ts'
 import type { RuntimeContext } from '../context.ts'
+import { guarded, type LearnedGateways } from './learned-gateways.ts'
 
 export interface TunnellingParts extends RuntimeContext {
   readonly config: Config
   readonly mesh: Mesh
   readonly chain: Chain
+  readonly gateways: LearnedGateways
   /** What the gateways of a cluster say of its backends has changed. */
   readonly onHealth: (cluster: string) => void
 }
@@ -115,6 +117,11 @@ export class Tunnelling {
     if (this.#gatewayCredentials !== this.#credentials) void this.#gatewayCredentials?.rereadFor(this.#names)
   }
 
+  /** What clusters say of their gateways has changed. */
+  gatewaysChanged(): void {
+    if (this.#tunnelled().some(({ gateways }) => gateways.length === 0)) this.#followRoutes()
+  }
+
   configure(config: Config): void {
     this.#gateway?.configure(gatewayOptions(config))
   }
@@ -149,6 +156,9 @@ export class Tunnelling {
       ...(failure ? [{ code: failure.code, where, message: failure.message }] : []),
       ...this.#renewals.flatMap(renewal => renewal.problems()),
       ...this.client.problems(),
+      ...this.#tunnelled()
+        .filter(({ name, gateways }) => gateways.length === 0 && this.#parts.gateways.of(name).length === 0)
+        .map(({ name }) => ({ code: 'TUNNEL' as const, where: name, message: noGateway })),
     ]
   }
 
@@ -197,9 +207,17 @@ export class Tunnelling {
     this.client.follow(
       this.#tunnelled().flatMap(({ name, gateways }) => {
         const identity = identities.get(name)
-        return identity ? [{ identity, gateways: reachedBy(this.#parts.config, gateways) }] : []
+        const known = gateways.length > 0 ? gateways : this.#learned(name)
+        return identity ? [{ identity, gateways: reachedBy(this.#parts.config, known) }] : []
       }),
     )
+  }
+
+  /** Those that the cluster names itself. */
+  #learned(name: string): GatewayAddress[] {
+    const found = this.#clusters.find(cluster => cluster.name === name)
+    const loopback = found?.allow.loopback ?? (found !== undefined && 'manifests' in found.source)
+    return this.#parts.gateways.of(name).map(gateway => guarded(gateway, loopback))
   }
 
   /** The other clusters; one that names no trust domain is in that of the own certificate. */
@@ -222,6 +240,9 @@ export class Tunnelling {
     this.#reports.add(cluster)
   }
 }
+
+const noGateway =
+  'its source names no gateway; give some in `gateways`, or label a Service of type LoadBalancer with starlane.dev/gateway: "true"'
 
 /** The gateways with the way to them. */
 export function reachedBy({ tunnel }: Pick<Config, 'tunnel'>, gateways: readonly GatewayAddress[]): GatewayAddress[] {

@@ -5,6 +5,7 @@ import { shown } from '../../model/text/spelling.ts'
 import { defaultAffinitySeconds, type ObjectRef, type ServiceObject } from '../objects.ts'
 import { readAddress } from './address.ts'
 import type { Faults } from './faults.ts'
+import { gatewaysOf } from './gateways.ts'
 import { fit, isDnsName, service } from './shapes.ts'
 
 /** kubectl keeps a copy of the whole object here, up to 256 KiB that the mesh does not need. */
@@ -14,16 +15,23 @@ const bulkyAnnotation = 'kubectl.kubernetes.io/last-applied-configuration'
 export function decodeService(value: object, ref: ObjectRef, faults: Faults): ServiceObject | undefined {
   const fitted = fit(service, value, faults)
   if (!fitted) return undefined
-  const { metadata, spec } = fitted
+  const { metadata, spec, status } = fitted
   const isAlias = spec.type === 'ExternalName'
   const headless = !isAlias && (spec.clusterIPs[0] ?? spec.clusterIP) === 'None'
   if (!isAlias && !headless && spec.ports.length === 0)
     faults.refuse(['spec', 'ports'], 'is empty; give at least one port')
   checkPorts(spec.ports, faults)
   const { [bulkyAnnotation]: _, ...annotations } = metadata.annotations
+  const { type, ports } = spec
+  const ingress = status.loadBalancer.ingress
+  const gateways = gatewaysOf(
+    { type, ports, ingress, labels: metadata.labels, annotations: metadata.annotations },
+    faults,
+  )
   return {
     ...ref,
     kind: 'Service',
+    ...(gateways.length > 0 && { gateways }),
     spec: {
       type: spec.type,
       headless,

@@ -89,6 +89,17 @@ export const service = v.object({
     }),
     {},
   ),
+  status: v.nullish(
+    mapping({
+      loadBalancer: v.nullish(
+        mapping({
+          ingress: v.nullish(v.array(mapping({ ip: v.nullish(text), hostname: v.nullish(text) }), not('a list')), []),
+        }),
+        {},
+      ),
+    }),
+    {},
+  ),
 })
 
 export const serviceExport = v.object({

@@ -8,6 +8,7 @@ import type { Subscription } from '../../clients/etcd/session.ts'
 import type { Limits } from '../../model/cluster.ts'
 import type { Sink } from '../../model/sink.ts'
 import type { Clock } from '../../model/time/clock.ts'
+import { parseGateway } from '../../model/tunnel/gateway-address.ts'
 import type { ClusterObject, Kind } from '../objects.ts'
 import { ServiceAssembler } from '../service-assembler.ts'
 import type { Facts } from '../source.ts'
@@ -88,6 +89,7 @@ export class ClusterRecords {
   /** What to read of a cluster with this configuration. */
   subscribe(config: ClusterConfig): readonly [Subscription, ...Subscription[]] {
     const [main, ...others] = this.#resourcesOf(config)
+    this.#assembler.setGateways(config.gateways.flatMap(text => parseGateway(text) ?? []))
     this.#followed = [main, ...others]
     this.#isMainListed = false
     this.#listing.clear()

@@ -8,6 +8,7 @@ import { clusterId, parseJson } from '../../clients/etcd/record.ts'
 import { canonicalAddress, type Family, parseCidr } from '../../model/address.ts'
 import { derivedServiceName } from '../../model/multicluster.ts'
 import { type EndpointPort, serviceKey } from '../../model/service.ts'
+import { defaultGatewayPort, namedGateway } from '../../model/tunnel/gateway-address.ts'
 import {
   type ClusterObject,
   defaultAffinitySeconds,
@@ -115,7 +116,7 @@ const podNetwork = v.nullish(v.union([v.string(), v.object({ IP: v.string(), Mas
 
 /** A Go struct without tags, so its names are capitalised. A network in a form that is not known is left out. */
 const nodeRecord = v.object({
-  IPAddresses: v.nullish(v.array(v.object({ IP: v.string() })), []),
+  IPAddresses: v.nullish(v.array(v.object({ IP: v.string(), Type: v.optional(v.string(), '') })), []),
   IPv4AllocCIDR: v.fallback(podNetwork, undefined),
   IPv6AllocCIDR: v.fallback(podNetwork, undefined),
   IPv4SecondaryAllocCIDRs: v.fallback(v.nullish(v.array(podNetwork), []), []),
@@ -139,7 +140,22 @@ export function decodeNode(suffix: string, value: Uint8Array, owner: Owner): Nod
     ...{ zone: Labels[zoneLabel], region: Labels[regionLabel] },
     addresses: (record.IPAddresses ?? []).flatMap(({ IP }) => canonicalAddress(IP) ?? []),
     podCidrs: [...networks, ...more].flatMap(network => prefixOf(network) ?? []),
+    ...gatewaysOn(record),
   }
+}
+
+/**
+ * A node with the label `starlane.dev/gateway` runs a gateway: `true`, or its port. It is reached at the node's external addresses, or
+ * at its internal ones where it has no other.
+ */
+function gatewaysOn({ IPAddresses, Labels }: v.InferOutput<typeof nodeRecord>): Pick<NodeObject, 'gateways'> {
+  const mark = Labels['starlane.dev/gateway']
+  if (mark === undefined) return {}
+  const port = mark === 'true' || mark === '' ? defaultGatewayPort : Number(mark)
+  const of = (type: string) =>
+    (IPAddresses ?? []).flatMap(({ IP, Type }) => (Type === type ? (namedGateway(IP, port) ?? []) : []))
+  const external = of('ExternalIP')
+  return { gateways: external.length > 0 ? external : of('InternalIP') }
 }
 
 function prefixOf(network: v.InferOutput<typeof podNetwork>): string | undefined {

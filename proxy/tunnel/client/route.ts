@@ -1,5 +1,7 @@
 /** The way to one cluster: its gateways, and what waits for a tunnel to one of them. */
+
 import { type ClientHttp2Stream, constants, type IncomingHttpHeaders, type OutgoingHttpHeaders } from 'node:http2'
+import { isDeepStrictEqual } from 'node:util'
 import type { Log } from '../../model/log.ts'
 import type { Clock, Random } from '../../model/time/clock.ts'
 import type { ClusterIdentity } from '../../model/tunnel/identity.ts'
@@ -31,27 +33,46 @@ export interface Asking {
 
 export class Route {
   readonly #parts: RouteParts
-  readonly #pools: GatewayPool[]
+  #pools: GatewayPool[] = []
+  /** Of gateways that are no longer named: streams in progress go on. */
+  #leaving: GatewayPool[] = []
   readonly #waiting = new Set<Request>()
   readonly #stop: () => void
   readonly #unwatch: () => void
   #turn = 0
 
   constructor(parts: RouteParts) {
-    const { gateways, identity, credentials, clock, random, log } = parts
+    const { gateways, credentials, clock } = parts
     this.#parts = parts
-    const changed = () => this.#changed()
-    this.#pools = gateways.map(
-      gateway => new GatewayPool({ gateway, identity, credentials, clock, random, log, changed }),
-    )
+    this.setGateways(gateways)
     this.#stop = clock.every(lookMs, () => this.#look())
     this.#unwatch = credentials.onChange(() => {
-      for (const pool of this.#pools) pool.rotated()
+      for (const pool of this.#all) pool.rotated()
     })
   }
 
   get streams(): number {
-    return this.#pools.reduce((sum, pool) => sum + pool.streams, 0)
+    return this.#all.reduce((sum, pool) => sum + pool.streams, 0)
+  }
+
+  /** These gateways from now on. Those that stay keep their tunnels; the streams of the others go on to their end. */
+  setGateways(gateways: readonly GatewayAddress[]): void {
+    const { identity, credentials, clock, random, log } = this.#parts
+    const known = this.#pools
+    const changed = () => this.#changed()
+    this.#pools = gateways.map(
+      gateway =>
+        known.find(pool => isDeepStrictEqual(pool.gateway, gateway)) ??
+        new GatewayPool({ gateway, identity, credentials, clock, random, log, changed }),
+    )
+    const left = known.filter(pool => !this.#pools.includes(pool))
+    this.#leaving.push(...left)
+    for (const pool of left) pool.leave()
+    if (known.length > 0) this.#changed()
+  }
+
+  get #all(): readonly GatewayPool[] {
+    return this.#leaving.length === 0 ? this.#pools : [...this.#pools, ...this.#leaving]
   }
 
   /** Whether a tunnel to any gateway is open. */
@@ -85,12 +106,12 @@ export class Route {
 
   leave(): void {
     this.#end()
-    for (const pool of this.#pools) pool.leave()
+    for (const pool of this.#all) pool.leave()
   }
 
   destroy(): void {
     this.#end()
-    for (const pool of this.#pools) pool.destroy()
+    for (const pool of this.#all) pool.destroy()
   }
 
   #end(): void {
@@ -129,7 +150,8 @@ export class Route {
 
   #look(): void {
     const inUse = this.#parts.inUse()
-    for (const pool of this.#pools) pool.look(inUse)
+    for (const pool of this.#all) pool.look(inUse)
+    if (this.#leaving.length > 0) this.#leaving = this.#leaving.filter(({ streams }) => streams > 0)
   }
 
   #changed(): void {

@@ -10,6 +10,7 @@ import type { ClusterIdentity } from '../../model/tunnel/identity.ts'
 import type { DatagramEvents, Dialled, TunnelDatagrams, Tunnels } from '../../model/tunnel/tunnels.ts'
 import type { TunnelView } from '../../model/views.ts'
 import type { Credentials } from '../certificates/credentials.ts'
+import { countChunksAsHeap } from '../wire/collection.ts'
 import { forwardedText } from '../wire/forwarded.ts'
 import type { ToldHealth } from '../wire/health-lines.ts'
 import { udpPath } from '../wire/target.ts'
@@ -38,7 +39,7 @@ export interface TunnelClientParts {
 }
 
 interface Way {
-  readonly given: TunnelledCluster
+  given: TunnelledCluster
   readonly route: Route
   readonly follower: HealthFollower
   /** Undefined while no gateway tells. */
@@ -60,9 +61,16 @@ export class TunnelClient implements Tunnels {
   follow(clusters: readonly TunnelledCluster[]): void {
     const ways = new Map<string, Way>()
     if (!this.#parts.credentials) return
+    if (clusters.length > 0) countChunksAsHeap()
     for (const given of clusters) {
       const known = this.#ways.get(given.identity.cluster)
-      const way = known && isDeepStrictEqual(known.given, given) ? known : this.#open(given, this.#parts.credentials)
+      const isKnown = known !== undefined && isDeepStrictEqual(known.given.identity, given.identity)
+      const way = isKnown ? known : this.#open(given, this.#parts.credentials)
+      if (isKnown && !isDeepStrictEqual(way.given.gateways, given.gateways)) {
+        way.given = given
+        way.route.setGateways(given.gateways)
+        this.#parts.onHealth(given.identity.cluster)
+      }
       ways.set(given.identity.cluster, way)
     }
     const kept = new Set(ways.values())

@@ -13,7 +13,7 @@ import {
   constants,
   type OutgoingHttpHeaders,
 } from 'node:http2'
-import type { Socket } from 'node:net'
+import type { LookupFunction, Socket } from 'node:net'
 import { connect as connectTls, type SecureContext, type TLSSocket } from 'node:tls'
 import { messageOf } from '../../model/error.ts'
 import type { Log } from '../../model/log.ts'
@@ -40,6 +40,8 @@ export interface GatewayAddress {
   readonly host: string
   readonly port: number
   readonly text: string
+  /** Looks its name up, if it must not lead to any address; the same function for the same rules. */
+  readonly lookup?: LookupFunction
 }
 
 export interface TunnelEvents {
@@ -224,7 +226,9 @@ export class Tunnel {
   #secure(secureContext: SecureContext, carrier: Socket | undefined): void {
     const { gateway } = this.parts
     const socket = connectTls({
-      ...(carrier ? { socket: carrier } : { host: gateway.host, port: gateway.port }),
+      ...(carrier
+        ? { socket: carrier }
+        : { host: gateway.host, port: gateway.port, ...(gateway.lookup && { lookup: gateway.lookup }) }),
       secureContext,
       ALPNProtocols: ['h2'],
       // No SNI, and no host name in its certificate: it is known by its SPIFFE id, which is examined below.

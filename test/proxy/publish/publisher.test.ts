@@ -160,6 +160,7 @@ t.test('the encoding of a service', async t => {
     maxConnectedClusters: 255,
     serviceExports: true,
     slicesMode: 'services-and-endpointslices',
+    gateways: [],
   })
   t.match(decodeClusterConfig(clusterConfigValue({ ...mine, maxClusters: 511 })), { maxConnectedClusters: 511 })
 })

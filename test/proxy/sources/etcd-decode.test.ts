@@ -49,6 +49,7 @@ t.test('the cluster-config', async t => {
       maxConnectedClusters: 511,
       serviceExports: false,
       slicesMode: 'services-and-endpointslices',
+      gateways: [],
     },
   )
   for (const short of [{ id: 3 }, { id: 3, capabilities: {} }, { id: 3, capabilities: null }]) {
@@ -59,6 +60,7 @@ t.test('the cluster-config', async t => {
       maxConnectedClusters: 255,
       serviceExports: undefined,
       slicesMode: '',
+      gateways: [],
     })
   }
   const refused: [value: Buffer, why: RegExp][] = [
