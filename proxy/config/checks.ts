@@ -242,7 +242,13 @@ function* tunnels({
   tunnel,
   gateway,
 }: Pick<Config, 'clusters'> & Partial<Config>): Iterable<Diagnostic> {
-  const hasCertificates = tunnel?.certificates !== undefined || gateway?.certificates !== undefined
+  const hasCertificates = [tunnel, gateway].some(
+    end => end?.certificates !== undefined || end?.workloadApi !== undefined,
+  )
+  for (const [name, end] of Object.entries({ tunnel, gateway })) {
+    if (end?.certificates !== undefined && end.workloadApi !== undefined)
+      yield fault('CONF_FIELD', [name, 'workloadApi'], 'and `certificates` exclude each other; leave one out')
+  }
   if (gateway && !hasCertificates) {
     const message = 'is missing, and `tunnel.certificates` too; give a folder with tls.crt, tls.key and ca.crt'
     yield fault('CONF_FIELD', ['gateway', 'certificates'], message)

@@ -59,6 +59,7 @@ export function tunnelFields(resolve: Resolve) {
         resolve,
       ),
     ),
+    ...workloadFields('certificates'),
   } satisfies Fields
 }
 
@@ -68,6 +69,7 @@ export function gatewayFields(resolve: Resolve) {
     certificates: optional(
       path('A folder with `tls.crt`, `tls.key` and `ca.crt`, watched. By default that of `tunnel`.', resolve),
     ),
+    ...workloadFields('certificates'),
     authority: optional(
       path(
         'The folder of the authority (`ca.crt`, `ca.key`): this gateway then issues certificates to those who come with a token of `starlane mesh certificates invite`, and renews what it has issued.',
@@ -78,6 +80,24 @@ export function gatewayFields(resolve: Resolve) {
       sessions: integer('The maximum number of sessions, which are TLS connections.', { min: 1, max: 1_000_000 }, 1000),
       streams: integer('The maximum number of streams, which are flows.', { min: 1, max: 1_000_000 }, 10_000),
     }),
+  } satisfies Fields
+}
+
+/** Instead of a folder. */
+function workloadFields(folder: string) {
+  return {
+    workloadApi: optional(
+      checked(
+        text(
+          `In place of \`${folder}\`: a SPIFFE Workload API, such as that of a SPIRE agent, \`unix:///run/spire/agent.sock\`. It gives the certificate, its renewals and the roots of all trust domains. Needs the package @grpc/grpc-js.`,
+        ),
+        url =>
+          /^unix:\/\/\/.|^tcp:\/\/[^/]+:\d+$/.test(url)
+            ? undefined
+            : `${shown(url)} is not a Workload API; write unix:///PATH or tcp://ADDRESS:PORT`,
+      ),
+    ),
+    spiffeId: optional(spiffeId('Which identity to take where the Workload API gives several. By default the first.')),
   } satisfies Fields
 }
 

@@ -40,6 +40,7 @@ export function restartFields(before: Config, after: Config): string[] {
     ['tunnel.certificates', before.tunnel, after.tunnel],
     ['gateway.listen', before.gateway?.listen, after.gateway?.listen],
     ['gateway.certificates', before.gateway?.certificates, after.gateway?.certificates],
+    ['gateway.workloadApi', apiOf(before), apiOf(after)],
     ['gateway.authority', before.gateway?.authority, after.gateway?.authority],
     ['underlay', before.underlay, after.underlay],
     ['writeBack', before.writeBack, after.writeBack],
@@ -50,6 +51,10 @@ export function restartFields(before: Config, after: Config): string[] {
     ['log.format', before.log.format, after.log.format],
   ]
   return pairs.filter(([, was, is]) => !isDeepStrictEqual(was, is)).map(([name]) => name)
+}
+
+function apiOf({ gateway }: Config): unknown {
+  return [gateway?.workloadApi, gateway?.spiffeId]
 }
 
 /** Ranges are compared as text. */

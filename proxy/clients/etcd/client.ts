@@ -4,10 +4,11 @@
  */
 import { randomBytes } from 'node:crypto'
 import type { Client, ServiceError } from '@grpc/grpc-js'
-import { type ErrorCode, MeshError, messageOf } from '../../model/error.ts'
+import { type ErrorCode, MeshError } from '../../model/error.ts'
 import { durationText } from '../../model/text/duration.ts'
 import { tame } from '../../model/text/spelling.ts'
 import type { Clock } from '../../model/time/clock.ts'
+import { type Grpc, loadGrpc } from '../grpc.ts'
 import type { Shape, Values } from './protobuf.ts'
 import { type Entry, type Header, kv, lease, type Method, rangeEndOf, watch } from './rpc.ts'
 import { credentialsFor, type EtcdServers, nameToAskFor, type Server, targetOf } from './server.ts'
@@ -46,8 +47,6 @@ interface OpenOptions {
   readonly clock: Clock
   readonly signal?: AbortSignal
 }
-
-type Grpc = typeof import('@grpc/grpc-js')
 
 /** etcd scans the rest of the range for each page, so many small pages are slow: the page size grows. */
 const firstPageSize = 1000
@@ -88,7 +87,7 @@ export class EtcdClient {
     { probe, clock, signal }: OpenOptions,
     sockets: ChannelSockets,
   ): Promise<EtcdClient> {
-    const grpc = await loadGrpc()
+    const grpc = await loadGrpc('etcd', 'SOURCE_READ')
     const credentials = await credentialsFor(server, files, grpc, clock.wall())
     const channel = new grpc.Client(targetOf(server), credentials, {
       'grpc.keepalive_time_ms': 15_000,
@@ -369,15 +368,6 @@ function failure(
 /** The socket's own error, without gRPC's text around it. */
 function causeOf(details: string): string {
   return /Last error: (?:Error: )?(.+?)\.? Resolution note:/.exec(details)?.[1] ?? details
-}
-
-async function loadGrpc(): Promise<Grpc> {
-  try {
-    return await import('@grpc/grpc-js')
-  } catch (error) {
-    const message = `etcd needs the package @grpc/grpc-js; run npm install @grpc/grpc-js (${messageOf(error)})`
-    throw new MeshError('SOURCE_READ', message, { cause: error })
-  }
 }
 
 /** Positive and of 63 bits, as etcd asks; 0 would let etcd choose. */

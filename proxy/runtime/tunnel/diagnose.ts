@@ -10,7 +10,7 @@ import { describe } from '../../tunnel/certificates/examine.ts'
 import { type GatewayAddress, Tunnel } from '../../tunnel/client/tunnel.ts'
 import { healthPath } from '../../tunnel/wire/health-lines.ts'
 import type { DiagnosisStep } from '../etcd-admin.ts'
-import { certificateFolders, reachedBy } from './tunnelling.ts'
+import { credentialSources, reachedBy } from './tunnelling.ts'
 
 export interface TunnelDiagnosis {
   readonly cluster: string
@@ -31,10 +31,10 @@ export async function diagnoseTunnels(
   const clusters = config.clusters.filter(
     ({ name, route }) => route === 'tunnel' && (only === undefined || name === only),
   )
-  const folder = certificateFolders(config).tunnel ?? ''
+  const from = credentialSources(config).tunnel ?? { folder: '' }
   const names = config.clusters.map(({ name }) => name)
-  const credentials = new Credentials({ folder, clusters: () => names, clock, log: silentLog })
-  await credentials.reread()
+  const credentials = new Credentials({ from, clusters: () => names, clock, log: silentLog })
+  await credentials.start()
   const own = ownCertificate(credentials)
   const found: TunnelDiagnosis[] = []
   for (const { name, gateways, trustDomain, identities } of clusters) {

@@ -1,4 +1,6 @@
 /** Both ends of tunnels in this process: the ways to clusters behind gateways, and the gateway of the local cluster. */
+
+import { isDeepStrictEqual } from 'node:util'
 import type { Chain } from '../../chain/chain.ts'
 import type { ClusterConfig, Config } from '../../config/schema.ts'
 import type { Mesh } from '../../mesh/mesh.ts'
@@ -8,7 +10,7 @@ import type { GlobalService } from '../../model/service.ts'
 import type { Inherited, PassedSocket, PassingCalls } from '../../model/sockets/passing.ts'
 import type { ClusterIdentity } from '../../model/tunnel/identity.ts'
 import type { ComponentView, GatewayView, TunnelView } from '../../model/views.ts'
-import { Credentials } from '../../tunnel/certificates/credentials.ts'
+import { Credentials, type CredentialsSource } from '../../tunnel/certificates/credentials.ts'
 import { parseProxy } from '../../tunnel/client/http-proxy.ts'
 import type { GatewayAddress } from '../../tunnel/client/tunnel.ts'
 import { TunnelClient } from '../../tunnel/client/tunnel-client.ts'
@@ -45,11 +47,12 @@ export class Tunnelling {
     const { config, mesh, chain, clock, random, log } = parts
     this.#parts = parts
     this.#clusters = config.clusters
-    const folders = certificateFolders(config)
-    const read = (folder: string | undefined) =>
-      folder === undefined ? undefined : new Credentials({ folder, clusters: () => this.#names, clock, log })
-    this.#credentials = read(folders.tunnel)
-    this.#gatewayCredentials = folders.gateway === folders.tunnel ? this.#credentials : read(folders.gateway)
+    const sources = credentialSources(config)
+    const read = (from: CredentialsSource | undefined) =>
+      from && new Credentials({ from, clusters: () => this.#names, clock, random, log })
+    this.#credentials = read(sources.tunnel)
+    const isOne = isDeepStrictEqual(sources.gateway, sources.tunnel)
+    this.#gatewayCredentials = isOne ? this.#credentials : read(sources.gateway)
     this.client = new TunnelClient({
       credentials: this.#credentials,
       cluster: config.cluster,
@@ -83,11 +86,12 @@ export class Tunnelling {
     await this.#credentials?.start()
     if (this.#gatewayCredentials !== this.#credentials) await this.#gatewayCredentials?.start()
     const { config, clock, random, log } = this.#parts
-    const { tunnel, gateway } = certificateFolders(config)
+    const { tunnel, gateway } = credentialSources(config)
     const pairs = new Map([
-      [tunnel, this.#credentials],
-      [gateway, this.#gatewayCredentials],
+      [folderOf(tunnel), this.#credentials],
+      [folderOf(gateway), this.#gatewayCredentials],
     ])
+    // A Workload API renews what it gives.
     for (const [folder, credentials] of pairs) {
       if (folder === undefined || !credentials) continue
       this.#renewals.push(new Renewal({ folder, credentials, issuer: this.#issuer, clock, random, log }))
@@ -251,12 +255,24 @@ export function reachedBy({ tunnel }: Pick<Config, 'tunnel'>, gateways: readonly
 }
 
 /** Each end uses the other's certificates if it has none of its own. */
-export function certificateFolders({ tunnel, gateway }: Pick<Config, 'tunnel' | 'gateway'>): {
-  readonly tunnel: string | undefined
-  readonly gateway: string | undefined
+export function credentialSources({ tunnel, gateway }: Pick<Config, 'tunnel' | 'gateway'>): {
+  readonly tunnel: CredentialsSource | undefined
+  readonly gateway: CredentialsSource | undefined
 } {
-  const own = tunnel.certificates
-  return { tunnel: own ?? gateway?.certificates, gateway: gateway && (gateway.certificates ?? own) }
+  const own = sourceOf(tunnel)
+  const other = gateway && sourceOf(gateway)
+  return { tunnel: own ?? other, gateway: gateway && (other ?? own) }
+}
+
+type CredentialFields = Pick<Config['tunnel'], 'certificates' | 'workloadApi' | 'spiffeId'>
+
+function sourceOf({ certificates, workloadApi, spiffeId: id }: CredentialFields): CredentialsSource | undefined {
+  if (workloadApi !== undefined) return { workloadApi, ...(id === undefined ? {} : { id }) }
+  return certificates === undefined ? undefined : { folder: certificates }
+}
+
+function folderOf(source: CredentialsSource | undefined): string | undefined {
+  return source && 'folder' in source ? source.folder : undefined
 }
 
 export function gatewayOptions({ proxy, gateway }: Config): GatewayOptions {

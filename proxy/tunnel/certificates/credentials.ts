@@ -1,14 +1,23 @@
-/** The certificates of one end as they are now: read from a folder, and again whenever a file in it changes. */
-import { join } from 'node:path'
+/** The certificates of one end as they are now: read from a folder, and again whenever a file in it changes, or given by a Workload API. */
+import { dirname, join } from 'node:path'
 import { createSecureContext, type SecureContext, type SecureContextOptions } from 'node:tls'
 import { type FileWatch, watchFiles } from '../../clients/file-watch.ts'
+import { WorkloadApi } from '../../clients/spiffe/workload-api.ts'
 import { MeshError, messageOf, type Problem } from '../../model/error.ts'
 import type { Log } from '../../model/log.ts'
-import type { Clock } from '../../model/time/clock.ts'
+import type { Clock, Random } from '../../model/time/clock.ts'
 import { allRoots, fileNames, filesOf, type Material, pemOf, readMaterial, rootsOf } from './material.ts'
+import { materialOf } from './svid.ts'
+
+/** Where they come from. */
+export type CredentialsSource =
+  | { readonly folder: string }
+  /** `workloadApi`: an endpoint. `id`: which identity to take; by default the first one. */
+  | { readonly workloadApi: string; readonly id?: string | undefined }
 
 export interface CredentialsParts {
-  readonly folder: string
+  readonly from: CredentialsSource
+  readonly random?: Random
   /** The names of the clusters that may have roots of their own, as they are now. */
   readonly clusters: () => readonly string[]
   readonly clock: Clock
@@ -22,11 +31,16 @@ const tls = {
   ciphers: 'TLS_AES_256_GCM_SHA384:TLS_AES_128_GCM_SHA256',
 } as const satisfies SecureContextOptions
 
+/** A start waits no longer for a Workload API. */
+const firstAnswerMs = 5000
+
 /** A certificate is reported when less than this part of its life is left. */
 const lastPart = 1 / 5
 
 export class Credentials {
   readonly #parts: CredentialsParts
+  readonly #where: string
+  #api: WorkloadApi | undefined
   readonly #listeners = new Set<(material: Material) => void>()
   #material: Material | undefined
   #contexts = new Map<string, SecureContext>()
@@ -38,6 +52,7 @@ export class Credentials {
 
   constructor(parts: CredentialsParts) {
     this.#parts = parts
+    this.#where = 'folder' in parts.from ? join(parts.from.folder, fileNames.cert) : parts.from.workloadApi
   }
 
   /** The last that could be read; undefined before the first. */
@@ -45,9 +60,14 @@ export class Credentials {
     return this.#material
   }
 
-  /** Reads the files, and follows them. Does not reject: what is wrong with them is a problem until they are good. */
+  /**
+   * Reads the files, and follows them; or waits a few seconds for the Workload API. Does not reject: what is wrong with them is a
+   * problem until they are good.
+   */
   async start(): Promise<void> {
-    const { folder, clusters, clock } = this.#parts
+    const { from, clusters, clock } = this.#parts
+    if ('workloadApi' in from) return this.#follow(from)
+    const { folder } = from
     this.#watch = watchFiles(
       () => filesOf(folder, clusters()),
       clock,
@@ -58,6 +78,7 @@ export class Credentials {
 
   close(): void {
     this.#watch?.stop()
+    this.#api?.close()
     this.#listeners.clear()
   }
 
@@ -69,7 +90,7 @@ export class Credentials {
 
   /** Reads the files again if one of these clusters was not known at the last reading. */
   async rereadFor(clusters: readonly string[]): Promise<void> {
-    if (!clusters.some(cluster => !this.#read.has(cluster))) return
+    if ('workloadApi' in this.#parts.from || !clusters.some(cluster => !this.#read.has(cluster))) return
     this.#watch?.pathsChanged()
     await this.reread()
   }
@@ -86,7 +107,9 @@ export class Credentials {
     if (!material) return undefined
     const known = this.#contexts.get(cluster)
     if (known) return known
-    const made = createSecureContext(optionsOf(material, pemOf(rootsOf(material, cluster))))
+    // Which of the trust domains' roots count is decided by the id.
+    const roots = material.domains ? allRoots(material) : rootsOf(material, cluster, '')
+    const made = createSecureContext(optionsOf(material, pemOf(roots)))
     this.#contexts.set(cluster, made)
     return made
   }
@@ -105,37 +128,75 @@ export class Credentials {
   }
 
   problems(): Problem[] {
-    const where = join(this.#parts.folder, fileNames.cert)
-    if (this.#failure) return [{ code: 'CERTIFICATE', where: this.#parts.folder, message: this.#failure.message }]
+    const where = this.#where
+    if (this.#failure) return [{ code: 'CERTIFICATE', where, message: this.#failure.message }]
     const now = this.#parts.clock.wall()
     const validity = this.#material && validityProblem(this.#material, now)
     const problems: Problem[] = validity === undefined ? [] : [{ code: 'CERTIFICATE', where, message: validity }]
     const { listsUntil = now } = this.#material ?? {}
     if (listsUntil < now) {
       const message = `a revocation list should have been replaced on ${new Date(listsUntil).toISOString()}; it still counts, but newer revocations are not known`
-      problems.push({ code: 'CERTIFICATE', where: join(this.#parts.folder, fileNames.lists), message })
+      problems.push({ code: 'CERTIFICATE', where: join(dirname(where), fileNames.lists), message })
     }
     return problems
   }
 
   async #readAll(): Promise<void> {
-    const { folder, clusters, log } = this.#parts
+    const { from, clusters } = this.#parts
+    if (!('folder' in from)) return
     try {
       const names = clusters()
-      const material = await readMaterial(folder, names)
+      const material = await readMaterial(from.folder, names)
       this.#read = new Set(names)
-      const isFirst = this.#material === undefined
-      this.#material = material
-      this.#contexts = new Map()
-      this.#failure = undefined
-      const { validTo } = material.leaf
-      log.info(isFirst ? 'certificate.read' : 'certificate.rotated', { folder, id: material.id.id, validTo })
-      for (const listener of this.#listeners) listener(material)
+      this.#use(material)
     } catch (error) {
-      const failure = error instanceof MeshError ? error : new MeshError('CERTIFICATE', messageOf(error))
-      if (failure.message !== this.#failure?.message) log.warn('certificate.unusable', { why: failure.message })
-      this.#failure = failure
+      this.#fail(error)
     }
+  }
+
+  /** Resolves with the first answer, or a while later without one. */
+  async #follow({ workloadApi, id }: Extract<CredentialsSource, { workloadApi: string }>): Promise<void> {
+    const { clock, random = Math.random } = this.#parts
+    const answered = Promise.withResolvers<void>()
+    const cancel = clock.after(firstAnswerMs, answered.resolve)
+    this.#api = new WorkloadApi(
+      { endpoint: workloadApi, clock, random },
+      {
+        told: response => {
+          try {
+            this.#use(materialOf(response, id))
+          } catch (error) {
+            this.#fail(error)
+          }
+          answered.resolve()
+        },
+        // What it has given stays in use while it is away.
+        failed: error => {
+          this.#fail(error)
+          answered.resolve()
+        },
+      },
+    )
+    await answered.promise
+    cancel()
+  }
+
+  #use(material: Material): void {
+    const isFirst = this.#material === undefined
+    this.#material = material
+    this.#contexts = new Map()
+    this.#failure = undefined
+    const { validTo } = material.leaf
+    const fields = { from: this.#where, id: material.id.id, validTo }
+    this.#parts.log.info(isFirst ? 'certificate.read' : 'certificate.rotated', fields)
+    for (const listener of this.#listeners) listener(material)
+  }
+
+  #fail(error: unknown): void {
+    const failure = error instanceof MeshError ? error : new MeshError('CERTIFICATE', messageOf(error))
+    if (failure.message !== this.#failure?.message)
+      this.#parts.log.warn('certificate.unusable', { why: failure.message })
+    this.#failure = failure
   }
 }
 

@@ -5,7 +5,7 @@
 import type { X509Certificate } from 'node:crypto'
 import type { TLSSocket } from 'node:tls'
 import type { PeerIdentity, SpiffeId } from '../../model/tunnel/identity.ts'
-import { type Material, rootsOf, spiffeIdOf } from './material.ts'
+import { hasOneSet, type Material, rootsOf, spiffeIdOf } from './material.ts'
 
 /** What the other end has shown. */
 export interface Shown {
@@ -32,7 +32,7 @@ export function examine(socket: TLSSocket, material: Material, expected: Expecte
   const verified = socket.authorizationError ? unverified(String(socket.authorizationError)) : undefined
   if (verified !== undefined) return refuse(verified)
   // With one set of roots for all clusters, OpenSSL has found the one that it leads to.
-  const isShared = material.roots.size === 0
+  const isShared = hasOneSet(material)
   return examineAgain({ certificate, issuers: issuersOf(certificate) }, material, expected, now, isShared)
 }
 
@@ -55,8 +55,11 @@ export function examineAgain(
   if ('why' in id) return refuse(`it ${id.why}`)
   const identity = expected(id)
   if ('why' in identity) return refuse(identity.why)
-  if (!isRooted && !leadsTo(shown, rootsOf(material, identity.cluster), now)) {
-    return refuse(`it is not signed by a root of cluster ${identity.cluster}`)
+  if (material.domains && !material.domains.has(identity.trustDomain))
+    return refuse(`the Workload API gives no roots of trust domain ${identity.trustDomain}; federate with it`)
+  if (!isRooted && !leadsTo(shown, rootsOf(material, identity.cluster, identity.trustDomain), now)) {
+    const whose = material.domains ? `trust domain ${identity.trustDomain}` : `cluster ${identity.cluster}`
+    return refuse(`it is not signed by a root of ${whose}`)
   }
   const revoked = revocationOf(shown, id.id, material)
   return revoked === undefined ? { identity, shown } : refuse(`it is revoked: ${revoked}`)

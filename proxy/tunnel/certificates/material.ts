@@ -20,6 +20,8 @@ export interface Material {
   readonly roots: ReadonlyMap<string, readonly X509Certificate[]>
   /** Those of all other clusters. */
   readonly sharedRoots: readonly X509Certificate[]
+  /** In the place of both: the roots of each trust domain, where a Workload API gives them. */
+  readonly domains?: ReadonlyMap<string, readonly X509Certificate[]>
   readonly revocations: Revocations
   /** When a revocation list should have been replaced, in milliseconds since 1970. */
   readonly listsUntil: number
@@ -79,15 +81,21 @@ export async function readMaterial(folder: string, clusters: readonly string[]):
   return Object.freeze({ cert, key, leaf, id, roots, sharedRoots, revocations, listsUntil: lists.nextUpdate })
 }
 
-/** The roots that a certificate of this cluster must lead to. */
-export function rootsOf({ roots, sharedRoots }: Material, cluster: string): readonly X509Certificate[] {
-  return roots.get(cluster) ?? sharedRoots
+/** The roots that a certificate of this cluster, of this trust domain, must lead to. */
+export function rootsOf(material: Material, cluster: string, trustDomain: string): readonly X509Certificate[] {
+  const { roots, sharedRoots, domains } = material
+  return domains ? (domains.get(trustDomain) ?? []) : (roots.get(cluster) ?? sharedRoots)
+}
+
+/** Whether all certificates are to lead to the same roots. */
+export function hasOneSet({ roots, domains }: Material): boolean {
+  return domains ? domains.size === 1 : roots.size === 0
 }
 
 /** Whether every root that a cluster had is still one of it. */
-export function keepsRoots(before: Material, after: Material, cluster: string): boolean {
-  const kept = new Set(rootsOf(after, cluster).map(({ fingerprint256 }) => fingerprint256))
-  return rootsOf(before, cluster).every(({ fingerprint256 }) => kept.has(fingerprint256))
+export function keepsRoots(before: Material, after: Material, cluster: string, trustDomain: string): boolean {
+  const kept = new Set(rootsOf(after, cluster, trustDomain).map(({ fingerprint256 }) => fingerprint256))
+  return rootsOf(before, cluster, trustDomain).every(({ fingerprint256 }) => kept.has(fingerprint256))
 }
 
 /** PEM of the roots, for OpenSSL. */

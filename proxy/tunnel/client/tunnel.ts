@@ -174,7 +174,8 @@ export class Tunnel {
     const { shown, parts } = this
     if (!shown || this.state === 'closed') return
     const { identity } = parts
-    const isRooted = this.#rootsOf !== undefined && keepsRoots(this.#rootsOf, material, identity.cluster)
+    const isRooted =
+      this.#rootsOf !== undefined && keepsRoots(this.#rootsOf, material, identity.cluster, identity.trustDomain)
     const { why } = examineAgain(shown, material, id => gatewayOf(id, identity), parts.clock.wall(), isRooted)
     if (why === undefined) this.#rootsOf = material
     if (why !== undefined) this.close(why)

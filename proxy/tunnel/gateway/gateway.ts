@@ -234,7 +234,7 @@ export class Gateway implements GatewayContext {
     if (!material) return
     for (const { peer } of [...this.#sessions]) {
       const { shown, client } = peer
-      const isRooted = keepsRoots(peer.material, material, client.identity.cluster)
+      const isRooted = keepsRoots(peer.material, material, client.identity.cluster, client.identity.trustDomain)
       const { why } = examineAgain(shown, material, this.#expected, this.clock.wall(), isRooted)
       if (why === undefined) {
         peer.material = material

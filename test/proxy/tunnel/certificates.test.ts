@@ -119,7 +119,12 @@ async function twoUris(t: Test) {
   const folder = await folderFor(join(t.testdir(), 'a'), authority, idOf('cluster-1'), {
     uris: [idOf('cluster-1'), idOf('cluster-2')],
   })
-  const credentials = new Credentials({ folder, clusters: () => [], clock: systemClock, log: recordingLog([]) })
+  const credentials = new Credentials({
+    from: { folder },
+    clusters: () => [],
+    clock: systemClock,
+    log: recordingLog([]),
+  })
   await credentials.start()
   t.teardown(() => credentials.close())
   t.match(credentials.problems(), [{ code: 'CERTIFICATE', message: /tls\.crt has 2 URIs, and not one/ }])
@@ -279,7 +284,12 @@ t.test('a key that is not of the certificate leaves the last good one in use', a
   const authority = await TunnelAuthority.create()
   const folder = await folderFor(join(t.testdir(), 'a'), authority, idOf('cluster-1'))
   const lines: Line[] = []
-  const credentials = new Credentials({ folder, clusters: () => [], clock: systemClock, log: recordingLog(lines) })
+  const credentials = new Credentials({
+    from: { folder },
+    clusters: () => [],
+    clock: systemClock,
+    log: recordingLog(lines),
+  })
   await credentials.start()
   t.teardown(() => credentials.close())
   const good = credentials.material
@@ -301,7 +311,12 @@ t.test('a certificate that ends soon, or has ended, is a problem in status', asy
     [now - 1000, /expired on .*; other clusters refuse it/],
   ] as const) {
     const folder = await folderFor(join(t.testdir(), 'a'), authority, idOf('cluster-1'), { from: now - hourMs, to })
-    const credentials = new Credentials({ folder, clusters: () => [], clock: systemClock, log: recordingLog([]) })
+    const credentials = new Credentials({
+      from: { folder },
+      clusters: () => [],
+      clock: systemClock,
+      log: recordingLog([]),
+    })
     await credentials.start()
     t.match(credentials.problems(), [{ code: 'CERTIFICATE', message: expected }])
     credentials.close()

@@ -40,7 +40,7 @@ const authority = await TunnelAuthority.create()
 const identity = (cluster: string) => ({ cluster, trustDomain: 'mesh.test', ids: [] })
 const read = async (name: string, id: string) => {
   const credentials = new Credentials({
-    folder: await folderFor(join(folder, name), authority, id),
+    from: { folder: await folderFor(join(folder, name), authority, id) },
     clusters: () => [],
     clock: systemClock,
     log: silentLog,

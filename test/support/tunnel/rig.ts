@@ -7,7 +7,7 @@ import type { GlobalService, Settings } from '../../../proxy/model/service.ts'
 import { systemClock } from '../../../proxy/model/time/clock.ts'
 import type { ClusterIdentity } from '../../../proxy/model/tunnel/identity.ts'
 import type { TunnelStream } from '../../../proxy/model/tunnel/tunnels.ts'
-import { Credentials } from '../../../proxy/tunnel/certificates/credentials.ts'
+import { Credentials, type CredentialsSource } from '../../../proxy/tunnel/certificates/credentials.ts'
 import { TunnelClient } from '../../../proxy/tunnel/client/tunnel-client.ts'
 import { Issuer } from '../../../proxy/tunnel/enrolment/issuer.ts'
 import type { GatewayOptions } from '../../../proxy/tunnel/gateway/context.ts'
@@ -65,7 +65,8 @@ export interface GatewayRig {
 export async function startGateway(
   t: Test,
   {
-    folder,
+    folder = '',
+    from = { folder },
     services,
     peers = [{ cluster: 'cluster-1', trustDomain: 'mesh.test', ids: [] }],
     options = gatewayOptions,
@@ -74,7 +75,9 @@ export async function startGateway(
     authority,
     isShared = ({ settings }: GlobalService) => settings.global && settings.shared,
   }: {
-    folder: string
+    folder?: string
+    /** Where its certificates come from, if not from a folder. */
+    from?: CredentialsSource
     services: readonly GlobalService[]
     peers?: readonly ClusterIdentity[]
     options?: GatewayOptions
@@ -90,7 +93,7 @@ export async function startGateway(
   const chooser = new FakeChooser()
   const directory = new FakeDirectory(...services)
   const clusters = () => peers.map(({ cluster }) => cluster)
-  const credentials = new Credentials({ folder, clusters, clock: systemClock, log })
+  const credentials = new Credentials({ from, clusters, clock: systemClock, log })
   await credentials.start()
   const offers = new Offers('cluster-2', directory, isShared)
   const gateway = new Gateway({
@@ -129,12 +132,14 @@ export interface ClientRig {
 export async function startClient(
   t: Test,
   {
-    folder,
+    folder = '',
+    from = { folder },
     gateways,
     identity = { cluster: 'cluster-2', trustDomain: 'mesh.test', ids: [] },
     onHealth = () => {},
   }: {
-    folder: string
+    folder?: string
+    from?: CredentialsSource
     gateways: readonly { readonly host: string; readonly port: number; readonly text: string }[]
     identity?: ClusterIdentity
     onHealth?: (cluster: string) => void
@@ -142,7 +147,7 @@ export async function startClient(
 ): Promise<ClientRig> {
   const lines: Line[] = []
   const log = recordingLog(lines)
-  const credentials = new Credentials({ folder, clusters: () => [identity.cluster], clock: systemClock, log })
+  const credentials = new Credentials({ from, clusters: () => [identity.cluster], clock: systemClock, log })
   await credentials.start()
   const client = new TunnelClient({
     credentials,
