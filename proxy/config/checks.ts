@@ -253,8 +253,14 @@ function* tunnels({
     const message = 'is missing, and `tunnel.certificates` too; give a folder with tls.crt, tls.key and ca.crt'
     yield fault('CONF_FIELD', ['gateway', 'certificates'], message)
   }
-  for (const [i, { name, route, gateways }] of clusters.entries()) {
+  for (const [i, { name, route, gateways, hbone, workloads }] of clusters.entries()) {
     const path: Path = ['clusters', i]
+    if (route === 'tunnel' && hbone === 'double' && workloads.length === 0)
+      yield fault(
+        'CONF_FIELD',
+        [...path, 'workloads'],
+        'is missing; give the SPIFFE ids of the workloads behind its gateways',
+      )
     if (route === 'tunnel' && name === cluster) {
       yield fault('CONF_FIELD', [...path, 'route'], 'is for other clusters; the local one is reached directly')
     } else if (route === 'tunnel') {

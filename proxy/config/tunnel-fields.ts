@@ -41,6 +41,16 @@ export const routeFields = {
     spiffeId('A SPIFFE id.'),
     [],
   ),
+  hbone: oneOf(
+    'What its tunnels carry. With `double`, as between networks of Istio: a stream of the gateway carries a tunnel of its own to a workload, whose bytes the gateway does not read. For both directions.',
+    ['single', 'double'],
+    'single',
+  ),
+  workloads: list(
+    'With `hbone: double`, the SPIFFE ids that workloads behind its gateways may have.',
+    spiffeId('A SPIFFE id.'),
+    [],
+  ),
 } satisfies Fields
 
 export function tunnelFields(resolve: Resolve) {

@@ -38,6 +38,8 @@ export class ClusterList {
         gateways: [],
         trustDomain: undefined,
         identities: [],
+        hbone: 'single' as const,
+        workloads: [],
         globalNamespaces: 'all' as const,
         limits: defaultLimits,
       })),

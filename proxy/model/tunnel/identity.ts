@@ -31,6 +31,11 @@ export interface ClusterIdentity {
   readonly trustDomain: string
   /** Instead of the ids that follow from the name. Each may both serve and use. */
   readonly ids: readonly string[]
+  /**
+   * Its gateways carry double HBONE: the bytes of a stream are a tunnel of their own to a workload. The ids are those that workloads
+   * may have. Undefined for plain HBONE.
+   */
+  readonly workloads?: readonly string[] | undefined
 }
 
 /** Undefined unless it is a SPIFFE id with a path (SPIFFE-ID 2.1 to 2.4: no port, no query, no empty or relative segment). */

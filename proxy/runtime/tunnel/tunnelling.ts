@@ -21,6 +21,7 @@ import { Gateway } from '../../tunnel/gateway/gateway.ts'
 import { Offers } from '../../tunnel/gateway/offers.ts'
 import type { RuntimeContext } from '../context.ts'
 import { guarded, type LearnedGateways } from './learned-gateways.ts'
+import { serviceNames } from './service-names.ts'
 
 export interface TunnellingParts extends RuntimeContext {
   readonly config: Config
@@ -60,6 +61,7 @@ export class Tunnelling {
       random,
       log,
       onHealth: cluster => this.#report(cluster),
+      nameOf: serviceNames(mesh.directory),
     })
     if (!config.gateway || !this.#gatewayCredentials) return
     const isShared = ({ settings, namespace }: GlobalService) =>
@@ -229,7 +231,12 @@ export class Tunnelling {
     const own = credentials?.material?.id.trustDomain ?? ''
     return this.#clusters
       .filter(({ name }) => name !== this.#parts.config.cluster)
-      .map(({ name, trustDomain = own, identities }) => ({ cluster: name, trustDomain, ids: identities }))
+      .map(({ name, trustDomain = own, identities, hbone, workloads }) => ({
+        cluster: name,
+        trustDomain,
+        ids: identities,
+        ...(hbone === 'double' && { workloads }),
+      }))
   }
 
   /** At most once in a turn of the event loop for each cluster. */

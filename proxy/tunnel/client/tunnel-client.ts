@@ -16,7 +16,8 @@ import type { ToldHealth } from '../wire/health-lines.ts'
 import { udpPath } from '../wire/target.ts'
 import { DatagramStream } from './datagrams.ts'
 import { HealthFollower } from './health-reader.ts'
-import { Route } from './route.ts'
+import { openInner } from './inner.ts'
+import { type Asking, Route } from './route.ts'
 import { ConnectedStream } from './stream.ts'
 import type { GatewayAddress } from './tunnel.ts'
 
@@ -36,6 +37,8 @@ export interface TunnelClientParts {
   readonly log: Log
   /** What a gateway says of a cluster's backends, or what follows from there being no way to it. */
   readonly onHealth: (cluster: string) => void
+  /** `NAME.NAMESPACE.svc.cluster.local:PORT` of a service that has the backend, which gateways of Istio ask for in double HBONE. */
+  readonly nameOf?: (cluster: string, address: string, port: number) => string | undefined
 }
 
 interface Way {
@@ -94,18 +97,30 @@ export class TunnelClient implements Tunnels {
 
   /** As {@link dial}. */
   dialTo(cluster: string, address: string, port: number, client: Client, done: Dialled): () => void {
-    const route = this.#ways.get(cluster)?.route
-    if (!route) return failLater(done, cluster)
+    const way = this.#ways.get(cluster)
+    if (!way) return failLater(done, cluster)
+    const { identity } = way.given
+    const named = identity.workloads ? this.#parts.nameOf?.(cluster, address, port) : undefined
     const headers = {
       ':method': 'CONNECT',
-      ':authority': endpointText(address, port),
+      ':authority': named ?? endpointText(address, port),
       forwarded: forwardedText(client),
       baggage: this.#baggage,
     }
-    return route.request(headers, {
+    const asking: Asking = {
       answered: stream => done(undefined, new ConnectedStream(stream)),
       failed: error => done(error, undefined),
+    }
+    const { credentials, clock } = this.#parts
+    if (!identity.workloads || !credentials) return way.route.request(headers, asking)
+    let giveUp = way.route.request(headers, {
+      answered: outer => {
+        const inner = { ...headers, 'x-istio-origin-network': this.#parts.cluster }
+        giveUp = openInner(outer, { identity, credentials, clock, headers: inner }, asking)
+      },
+      failed: asking.failed,
     })
+    return () => giveUp()
   }
 
   link(backend: Backend, client: Client, events: DatagramEvents): TunnelDatagrams {

@@ -16,6 +16,8 @@ import type { Offer } from './offers.ts'
 /** A peer of a gateway, as the chain sees it. */
 export interface PeerClient extends Client {
   readonly identity: PeerIdentity
+  /** Its streams carry tunnels to workloads of their own: they end where the backend's node ends tunnels, and are not read here. */
+  readonly double?: boolean
 }
 
 type State = 'choosing' | 'dialling' | 'open' | 'ended'

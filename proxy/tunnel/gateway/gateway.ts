@@ -263,7 +263,15 @@ export class Gateway implements GatewayContext {
         ? examine(socket, material, this.#expected, this.clock.wall())
         : { why: 'it does not speak HTTP/2 (ALPN h2)' }
     if (found.why !== undefined) return this.#refuse(socket, address, found.why)
-    const client = Object.freeze({ address, port: socket.remotePort ?? 0, identity: found.identity })
+    const double = this.#parts
+      .peers()
+      .some(peer => peer.cluster === found.identity.cluster && peer.workloads !== undefined)
+    const client = Object.freeze({
+      address,
+      port: socket.remotePort ?? 0,
+      identity: found.identity,
+      ...(double && { double }),
+    })
     const { cluster } = found.identity
     const peer = new Peer(this, socket, client, found.shown, material, () => {
       this.#peers.remove(cluster, entry)

@@ -132,6 +132,8 @@ export class Peer {
       log.info('gateway.unknown-target', { cluster: this.client.identity.cluster, target: textOf(target), protocol })
       return answer(stream, 401, 'destination_ip_prohibited', notHere)
     }
+    if (client.double && protocol === 'UDP')
+      return answer(stream, 400, 'http_request_error', 'double HBONE carries no datagrams')
     const Kind = protocol === 'TCP' ? GatewayTcpFlow : GatewayUdpFlow
     const flow: GatewayFlow = new Kind(this.#context, stream, client, first, () => {
       this.flows.delete(flow)

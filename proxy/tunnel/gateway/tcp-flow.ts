@@ -6,6 +6,8 @@ import { Joint, socketEnd, tunnelEnd } from '../wire/joint.ts'
 import { outcomeOf } from '../wire/outcome.ts'
 import { GatewayFlow } from './flow.ts'
 
+/** Where the workload of double HBONE, or the ztunnel of its node, ends the inner tunnel. */
+const innerPort = 15_008
 /** Probes of a silent backend begin after this. */
 const keepAliveMs = 5000
 
@@ -29,7 +31,8 @@ export class GatewayTcpFlow extends GatewayFlow {
     if (limit > 0 && now - this.#quietSince >= limit) this.cut(joint.halfClosed ? 'half-closed' : 'idle')
   }
 
-  protected dial({ address, port }: Backend): void {
+  protected dial({ address, port: own }: Backend): void {
+    const port = this.client.double ? innerPort : own
     const socket = connect({ host: address, port, allowHalfOpen: true, noDelay: true, autoSelectFamily: false })
     const failed = (error: Error) => {
       socket.on('error', () => {})

@@ -41,7 +41,7 @@ function warnings(text: string): string[] {
 }
 
 /** Of a cluster that is reached without gateways. */
-const direct = { route: 'direct', gateways: [], trustDomain: undefined, identities: [] }
+const direct = { route: 'direct', gateways: [], trustDomain: undefined, identities: [], hbone: 'single', workloads: [] }
 
 t.test('the defaults are those of the design', async t => {
   t.same(config(clusters), {
