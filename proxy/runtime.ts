@@ -146,6 +146,9 @@ export async function createRuntime(parts: RuntimeParts): Promise<Runtime> {
 /** How long remote clusters may take before the local services are served without them. They join when they have synced. */
 const remoteGraceMs = 2000
 
+/** After the start: by then the first events and checks have run, and what they have touched need not be read again. */
+const settledMs = 2000
+
 class Starlane implements Runtime {
   readonly ready: Promise<Ready>
   readonly handedOver: Promise<void>
@@ -435,6 +438,7 @@ class Starlane implements Runtime {
     this.#listOwnSockets()
     this.#writeBack.start()
     void this.#tokens.follow(this.#config)
+    this.#clock.after(settledMs, () => this.#proxy.releaseProgramPages?.())
     this.#resolveReady({
       dns: dnsAddress(this.#names),
       admin: this.#admin.address ?? '',

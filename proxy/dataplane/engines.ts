@@ -13,6 +13,8 @@ export interface Chosen {
   readonly calls?: PassingCalls
   /** What steering by the kernel needs, where the addon loads. */
   readonly kernel?: KernelCalls
+  /** Gives back what only the start needed, where the addon loads. */
+  readonly releaseProgramPages?: () => number
   /** Why `auto` has not taken `native`; undefined when it has, or when the engine was named. */
   readonly whyNotNative?: string
   /** The addon's class of UDP sockets, where the engine is native. */
@@ -37,12 +39,12 @@ export function createEngine(
 }
 
 function native(addon: NativeAddon, parts: EngineParts): Chosen {
-  const { passing: calls, BatchSocket, kernel } = addon
-  return { engine: createNativeEngineWith(addon, { ...parts, calls }), BatchSocket, calls, kernel }
+  const { passing: calls, BatchSocket, kernel, releaseProgramPages } = addon
+  return { engine: createNativeEngineWith(addon, { ...parts, calls }), BatchSocket, calls, kernel, releaseProgramPages }
 }
 
 function streams(parts: EngineParts, found: { addon: NativeAddon } | { why: string }): Chosen {
   if (!('addon' in found)) return { engine: createStreamsEngine(parts) }
-  const { passing: calls, kernel } = found.addon
-  return { engine: createStreamsEngine({ ...parts, calls }), calls, kernel }
+  const { passing: calls, kernel, releaseProgramPages } = found.addon
+  return { engine: createStreamsEngine({ ...parts, calls }), calls, kernel, releaseProgramPages }
 }

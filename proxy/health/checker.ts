@@ -70,7 +70,7 @@ export class Checker {
         network,
         address,
         port,
-        watched: new Set(),
+        watched: [],
         cluster: watched.cluster,
         local: watched.local,
         checks: watched.target?.checks ?? unchecked,
@@ -84,13 +84,16 @@ export class Checker {
       this.#targets.set(key, target)
       this.#scheduler.add(target)
     }
-    target.watched.add(watched)
+    if (!target.watched.includes(watched)) target.watched.push(watched)
     watched.target = target
   }
 
   left(watched: WatchedBackend): void {
     const { target } = watched
-    if (!target?.watched.delete(watched) || target.watched.size > 0) return
+    const at = target?.watched.indexOf(watched) ?? -1
+    if (!target || at < 0) return
+    target.watched.splice(at, 1)
+    if (target.watched.length > 0) return
     this.#targets.delete(destinationOf(target.network, target.address, target.port, 'TCP'))
     this.#scheduler.remove(target)
   }

@@ -262,13 +262,13 @@ export class HealthMonitor implements Pick<FlowObserver, 'connecting' | 'result'
     if (active.type === 'none' || target.unanswered !== active.fall || target.checks.health !== 'down') return
     // The host is silent, so its UDP ports are too, which are not checked.
     const udp = this.#backends.datagramsAt(target.network, target.address)
-    this.#parts.onSilent([...[...target.watched].map(({ key }) => key), ...udp])
+    this.#parts.onSilent([...target.watched.map(({ key }) => key), ...udp])
   }
 
   #reassess(watched: WatchedBackend, why: () => string): void {
     const from = watched.shown
     const to = this.#healthOf(watched)
-    if (from === to || watched.pools.size === 0) return
+    if (from === to || watched.pools.length === 0) return
     watched.shown = to
     const reason = why()
     if (to === 'ejected') watched.lastError = reason
@@ -300,7 +300,7 @@ export class HealthMonitor implements Pick<FlowObserver, 'connecting' | 'result'
 
   #logChange({ name, pools }: WatchedBackend, from: Health, to: Health, why: string): void {
     const { log } = this.#parts
-    const services = new Set([...pools].map(pool => pool.service)).size
+    const services = new Set(pools.map(pool => pool.service)).size
     const fields = { backend: name, services, from, to, why }
     if (to === 'down' || to === 'ejected') log.warn('health.verdict', fields)
     else if (from === 'unknown') log.debug('health.verdict', fields)

@@ -192,7 +192,7 @@ export class OutlierDetector {
   }
 
   #ejectWithRoom(watched: WatchedBackend, outlier: Included, cause: EjectionCause): boolean {
-    if (![...watched.pools].every(pool => this.#hasRoom(pool, watched))) {
+    if (!watched.pools.every(pool => this.#hasRoom(pool, watched))) {
       this.#heldBack++
       return false
     }

@@ -23,8 +23,8 @@ export interface WatchedBackend {
   local: boolean
   /** What `maxPercent` counts: the pod if it is known. */
   pod: string
-  /** The pools it is in; empty after it left. */
-  readonly pools: Set<Pool>
+  /** The pools it is in; empty after it left. No Set, which takes four times the memory of a list of one. */
+  readonly pools: Pool[]
   /** The check target; undefined when it is not checked. */
   target: Target | undefined
   /** State of outlier detection; undefined until the first failure. */
@@ -53,7 +53,7 @@ export interface Target extends Due {
   readonly network: string | undefined
   readonly address: string
   readonly port: number
-  readonly watched: Set<WatchedBackend>
+  readonly watched: WatchedBackend[]
   /** As of the backend it is checked for. */
   cluster: string
   local: boolean

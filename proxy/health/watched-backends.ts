@@ -104,7 +104,7 @@ export class WatchedBackends {
       return added
     })
     const pool = { service, sendProxy, watched }
-    for (const member of watched) member.pools.add(pool)
+    for (const member of watched) member.pools.push(pool)
     return pool
   }
 
@@ -120,7 +120,7 @@ export class WatchedBackends {
       cluster: backend.cluster,
       local: !backend.remote,
       pod: podOf(backend),
-      pools: new Set(),
+      pools: [],
       target: undefined,
       outlier: undefined,
       since: 0,
@@ -141,13 +141,18 @@ export class WatchedBackends {
   #removePool(pool: Pool): WatchedBackend[] {
     const left: WatchedBackend[] = []
     for (const watched of pool.watched) {
-      watched.pools.delete(pool)
-      if (watched.pools.size > 0 || !this.#current.delete(watched.key)) continue
+      remove(watched.pools, pool)
+      if (watched.pools.length > 0 || !this.#current.delete(watched.key)) continue
       this.#recent.set(watched.key, watched)
       left.push(watched)
     }
     return left
   }
+}
+
+function remove<T>(list: T[], item: T): void {
+  const at = list.indexOf(item)
+  if (at >= 0) list.splice(at, 1)
 }
 
 function assign(watched: WatchedBackend, { cluster, remote }: Backend): void {

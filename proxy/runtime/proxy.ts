@@ -62,6 +62,8 @@ export class L4Proxy {
   readonly BatchSocket: BatchSocketClass | undefined
   /** What passing sockets needs; undefined without the addon. */
   readonly calls: PassingCalls | undefined
+  /** Gives back what only the start needed; undefined without the addon. Returns bytes. */
+  readonly releaseProgramPages: (() => number) | undefined
   readonly #engine: Engine
   readonly #whyNotNative: string | undefined
   readonly #listeners: Listeners
@@ -85,12 +87,13 @@ export class L4Proxy {
     this.#directory = directory
     this.#direct = parts.offload?.direct ?? false
     this.#log = log
-    const { engine, whyNotNative, BatchSocket, calls, kernel } = createEngine(
+    const { engine, whyNotNative, BatchSocket, calls, kernel, releaseProgramPages } = createEngine(
       parts.engine,
       { ...parts, chooser: chooserOf(parts) },
       parts.env,
     )
     this.calls = calls
+    this.releaseProgramPages = releaseProgramPages
     this.#engine = engine
     this.#whyNotNative = whyNotNative
     this.BatchSocket = BatchSocket

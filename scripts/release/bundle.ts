@@ -1,12 +1,53 @@
-// Bundles the program, its plugins and the libraries into one CommonJS file, which is what a single executable can hold.
+// Bundles the program and its plugins into one CommonJS file, which is what a single executable can hold, and each large library that few
+// meshes need into one of its own: V8 keeps the whole text of a file that it has loaded.
 import { existsSync, readdirSync } from 'node:fs'
 import { join } from 'node:path'
-import { build } from 'esbuild'
+import { type BuildOptions, build, type Plugin } from 'esbuild'
+import { libraryFile } from '../../proxy/model/program/package-files.ts'
 
-/** `root` is the checkout. Returns the text of the bundle. */
-export async function bundle(root: string): Promise<Uint8Array> {
-  const { outputFiles } = await build({
+export interface Bundle {
+  readonly main: Uint8Array
+  /** By the name under which the executable carries it. */
+  readonly libraries: ReadonlyMap<string, Uint8Array>
+}
+
+/** Libraries that the code imports where it needs them. */
+const libraries = ['undici', '@grpc/grpc-js', '@peculiar/x509', 'prom-client', 'pino-pretty']
+
+/** `root` is the checkout. */
+export async function bundle(root: string): Promise<Bundle> {
+  const main = await text({
     stdin: { contents: entry(root), resolveDir: root, sourcefile: 'entry.ts', loader: 'ts' },
+    // The bundle has no place on disk; nothing is found beside it.
+    define: { 'import.meta.url': 'executableUrl', 'process.env.NODE_ENV': '"production"' },
+    banner: { js: "const executableUrl = require('node:url').pathToFileURL(process.execPath).href;" },
+    plugins: [apart(root)],
+  })
+  const texts = libraries.map(async name => {
+    const contents = `module.exports = require(${JSON.stringify(name)})`
+    return [libraryFile(name), await text({ stdin: { contents, resolveDir: root, loader: 'js' } })] as const
+  })
+  return { main, libraries: new Map(await Promise.all(texts)) }
+}
+
+/** Leaves the libraries out of the main bundle: an import of one loads it from the executable. */
+function apart(root: string): Plugin {
+  return {
+    name: 'libraries apart',
+    setup({ onResolve, onLoad }) {
+      onResolve({ filter: /^[@a-z]/ }, ({ path }) =>
+        libraries.includes(path) ? { path, namespace: 'library' } : undefined,
+      )
+      onLoad({ filter: /.*/, namespace: 'library' }, ({ path }) => ({
+        contents: `module.exports = require('./proxy/model/program/package-files.ts').embeddedLibrary(${JSON.stringify(path)})`,
+        resolveDir: root,
+      }))
+    },
+  }
+}
+
+async function text(options: BuildOptions): Promise<Uint8Array> {
+  const { outputFiles } = await build({
     bundle: true,
     write: false,
     platform: 'node',
@@ -16,14 +57,12 @@ export async function bundle(root: string): Promise<Uint8Array> {
     minifyWhitespace: true,
     minifySyntax: true,
     legalComments: 'none',
-    // The bundle has no place on disk; nothing is found beside it.
-    define: { 'import.meta.url': 'executableUrl', 'process.env.NODE_ENV': '"production"' },
-    banner: { js: "const executableUrl = require('node:url').pathToFileURL(process.execPath).href;" },
     logLevel: 'warning',
     // A `require` of a variable is how libraries look for optional parts that this program does not use.
     logOverride: { 'unsupported-require-call': 'silent' },
+    ...options,
   })
-  const [file] = outputFiles
+  const [file] = outputFiles ?? []
   if (!file) throw new Error('the bundle is empty')
   return file.contents
 }

@@ -3,7 +3,8 @@
 import { execFileSync } from 'node:child_process'
 import { chmodSync, copyFileSync, globSync, mkdirSync, statSync, writeFileSync } from 'node:fs'
 import { createRequire } from 'node:module'
-import { join } from 'node:path'
+import { basename, join } from 'node:path'
+import type { Bundle } from './bundle.ts'
 
 export interface ExecutableParts {
   /** The checkout. */
@@ -12,13 +13,19 @@ export interface ExecutableParts {
   readonly work: string
   /** The binary of Node for the target, of the version that runs this script. */
   readonly node: string
-  readonly bundle: Uint8Array
+  readonly bundle: Bundle
   /** The addon for the target; without one only the engine `streams` is there. */
   readonly addon: string | undefined
   /** Whether this machine can run the target: V8's code cache is made by running it. */
   readonly native: boolean
   readonly output: string
 }
+
+/**
+ * V8's flags. Young objects get 2 MiB, not 16: a connection leaves little that lives, and a start no less, so that more room costs memory
+ * and saves no time. NODE_OPTIONS counts too.
+ */
+const flags = ['--max-semi-space-size=2']
 
 /** What the program reads of its package, beside its code. */
 const assetGlobs = ['proxy/admin/page/*', 'conf/**/*', 'deploy/**/*', 'LICENSE']
@@ -31,9 +38,14 @@ export function makeExecutable({ root, work, node, bundle, addon, native, output
   const main = join(work, 'starlane.cjs')
   const blob = join(work, 'starlane.blob')
   const config = join(work, 'sea.json')
-  writeFileSync(main, bundle)
+  writeFileSync(main, bundle.main)
   const files = globSync(assetGlobs, { cwd: root }).sort()
   const assets = files.filter(file => statSync(join(root, file)).isFile()).map(file => [file, join(root, file)])
+  for (const [name, text] of bundle.libraries) {
+    const file = join(work, basename(name))
+    writeFileSync(file, text)
+    assets.push([name, file])
+  }
   if (addon) assets.push(['native/build/starlane.node', addon])
   writeFileSync(
     config,
@@ -43,6 +55,7 @@ export function makeExecutable({ root, work, node, bundle, addon, native, output
       disableExperimentalSEAWarning: true,
       useCodeCache: native,
       useSnapshot: false,
+      execArgv: flags,
       assets: Object.fromEntries(assets),
     }),
   )

@@ -12,7 +12,7 @@ const known = [
   ...['thread-stream', 'valibot', 'yaml'],
 ]
 
-const script = fileURLToPath(new URL('../../bench/footprint-child.ts', import.meta.url))
+const script = fileURLToPath(new URL('../../bench/footprint/child.ts', import.meta.url))
 
 t.test('a start loads no package that it does not need', async t => {
   const folder = t.testdir({ one: {} })

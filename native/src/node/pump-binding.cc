@@ -10,6 +10,7 @@
 
 #include "node/batch-binding.h"
 #include "node/kernel-binding.h"
+#include "node/memory-binding.h"
 #include "node/napi.h"
 #include "node/passing-binding.h"
 #include "pump/pump.h"
@@ -242,5 +243,6 @@ NAPI_MODULE_INIT() {
   CHECK(napi_set_named_property(env, exports, "Pump", pump));
   if (starlane::definePassing(env, exports) == nullptr) return nullptr;
   if (starlane::defineKernel(env, exports) == nullptr) return nullptr;
+  if (starlane::defineMemory(env, exports) == nullptr) return nullptr;
   return starlane::defineBatchSocket(env, exports);
 }

@@ -1,8 +1,10 @@
 /** The files and modules that belong to this program: in a checkout, in the npm package, or inside the single executable. */
 import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import { createRequire } from 'node:module'
 import { tmpdir } from 'node:os'
 import { dirname, join } from 'node:path'
 import { fileURLToPath } from 'node:url'
+import { compileFunction } from 'node:vm'
 
 /** What the single executable carries in place of files and modules on disk; `scripts/release/entry.ts` provides it. */
 export interface Embedded {
@@ -79,6 +81,24 @@ export function loadEmbedded<T>(file: string, load: (path: string) => T): T | un
     }
   }
   throw fault
+}
+
+/** Where the single executable has a library of npm that it carries beside its main bundle. */
+export const libraryFile = (name: string): string => `libraries/${name.replace('/', '-')}.cjs`
+
+const libraries = new Map<string, unknown>()
+
+/** What the CommonJS module of such a library exports. It is compiled and run at its first use. */
+export function embeddedLibrary(name: string): unknown {
+  if (!embedded) throw new Error('this is no single executable')
+  if (!libraries.has(name)) {
+    const text = Buffer.from(embedded.read(libraryFile(name))).toString()
+    const module = { exports: {} }
+    const run = compileFunction(text, ['module', 'exports', 'require'], { filename: libraryFile(name) })
+    run(module, module.exports, createRequire(process.execPath))
+    libraries.set(name, module.exports)
+  }
+  return libraries.get(name)
 }
 
 /** The command that runs this program again with `args`. */

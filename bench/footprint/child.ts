@@ -10,8 +10,8 @@ registerHooks({
     return next(url, context)
   },
 })
-const { main } = await import('../proxy/cli/main.ts')
-const { processIo } = await import('../proxy/cli/terminal/io.ts')
+const { main } = await import('../../proxy/cli/main.ts')
+const { processIo } = await import('../../proxy/cli/terminal/io.ts')
 const stderr = {
   write(text: string): boolean {
     if (text.includes('"event":"ready"')) process.emit('SIGTERM')
