@@ -74,3 +74,56 @@ t.test('Starlane reaches a backend through a server of Istio', { skip }, async t
     if (told !== undefined) throw new Error(`it cannot tell, and says ${told}`)
   })
 })
+
+t.test(
+  'double HBONE: a client of Istio, a gateway of Starlane, a server of Istio as the workload; and Starlane as the client',
+  { skip },
+  async t => {
+    const authority = await TunnelAuthority.create()
+    const folder = t.testdir()
+    const host = '127.77.15.9'
+    const workload = 'spiffe://mesh.test/ns/default/sa/rebel-base'
+    const files = (name: string, id: string) => folderFor(join(folder, name), authority, id)
+    const { backend } = await tcpBackend(t, echo, { host })
+    const server = spawn(hbone.path, ['server', await files('workload', workload), `${host}:15008`], {
+      stdio: ['pipe', 'pipe', 'ignore'],
+    })
+    t.teardown(() => server.kill('SIGKILL'))
+    await once(server.stdout, 'data')
+    const peers = [{ cluster: 'cluster-1', trustDomain: 'mesh.test', ids: [], workloads: [] }]
+    const services = [sharedService([backend])]
+    const gatewayId = idOf('cluster-2', 'gateway')
+    const { at, gateway } = await startGateway(t, { folder: await files('gateway', gatewayId), services, peers })
+    const clientFolder = await files('client', idOf('cluster-1'))
+    const ask = async (id: string, question: string) => {
+      const given = ['double', at.text, `${host}:${backend.port}`, clientFolder, gatewayId, id]
+      const child = spawn(hbone.path, given)
+      t.teardown(() => child.kill('SIGKILL'))
+      child.stdin.end(question)
+      const [answer, said, [code]] = await Promise.all([text(child.stdout), text(child.stderr), once(child, 'close')])
+      return { answer, said, code }
+    }
+    t.match(await ask(workload, 'may the force'), { answer: /may the force$/, code: 0 })
+    t.match(await ask(idOf('cluster-3'), 'x'), { said: /it has \[spiffe:.*rebel-base\], and not/, code: 1 })
+
+    const identity = { cluster: 'cluster-2', trustDomain: 'mesh.test', ids: [], workloads: [workload] }
+    const proxy = await startClient(t, { folder: clientFolder, gateways: [at], identity })
+    await proxy.open()
+    const door = createServer({ allowHalfOpen: true }).listen(0, '127.0.0.1')
+    t.teardown(() => door.close())
+    await once(door, 'listening')
+    const client = connect({ ...(door.address() as { port: number }), host: '127.0.0.1', allowHalfOpen: true })
+    const [near] = (await once(door, 'connection')) as [Socket]
+    const stream = await proxy.dial(behindGateway([backend])[0] as Backend)
+    const done = new Promise(resolve => stream.carry(near, resolve))
+    const question = Buffer.alloc(1 << 20, 'y')
+    client.end(question)
+    const chunks: Buffer[] = []
+    for await (const chunk of client) chunks.push(chunk)
+    t.ok(Buffer.concat(chunks).equals(question))
+    t.equal(await done, 'done')
+    await eventually(() => {
+      if (gateway.view().streams > 0) throw new Error(`${gateway.view().streams} streams`)
+    })
+  },
+)

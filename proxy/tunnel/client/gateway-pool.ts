@@ -118,7 +118,8 @@ export class GatewayPool {
   view(): TunnelView {
     const tunnels = [...this.#tunnels].filter(({ state }) => state !== 'connecting' && state !== 'closed')
     const open = tunnels.find(({ state }) => state === 'open')
-    const one = open ?? tunnels[0]
+    // One that only lets its streams end hides no reason why there is no other.
+    const one = open ?? tunnels.find(({ state }) => state === 'suspect' || this.#error === undefined)
     const state = open ? 'open' : one ? 'suspect' : this.connecting && !this.#error ? 'connecting' : 'lost'
     const id = one?.shown && spiffeIdOf(one.shown.certificate)
     return {

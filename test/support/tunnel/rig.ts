@@ -4,7 +4,7 @@ import type { Test } from 'tap'
 import type { Backend, Backends } from '../../../proxy/model/backend.ts'
 import type { Log, LogFields } from '../../../proxy/model/log.ts'
 import type { GlobalService, Settings } from '../../../proxy/model/service.ts'
-import { systemClock } from '../../../proxy/model/time/clock.ts'
+import { type Clock, systemClock } from '../../../proxy/model/time/clock.ts'
 import type { ClusterIdentity } from '../../../proxy/model/tunnel/identity.ts'
 import type { TunnelStream } from '../../../proxy/model/tunnel/tunnels.ts'
 import { Credentials, type CredentialsSource } from '../../../proxy/tunnel/certificates/credentials.ts'
@@ -73,6 +73,7 @@ export async function startGateway(
     host = '127.0.0.1',
     port = 0,
     authority,
+    clock = systemClock,
     isShared = ({ settings }: GlobalService) => settings.global && settings.shared,
   }: {
     folder?: string
@@ -85,6 +86,7 @@ export async function startGateway(
     port?: number
     /** The folder of an authority, with which it issues certificates. */
     authority?: string
+    clock?: Clock
     isShared?: (service: GlobalService) => boolean
   },
 ): Promise<GatewayRig> {
@@ -93,7 +95,7 @@ export async function startGateway(
   const chooser = new FakeChooser()
   const directory = new FakeDirectory(...services)
   const clusters = () => peers.map(({ cluster }) => cluster)
-  const credentials = new Credentials({ from, clusters, clock: systemClock, log })
+  const credentials = new Credentials({ from, clusters, clock, log })
   await credentials.start()
   const offers = new Offers('cluster-2', directory, isShared)
   const gateway = new Gateway({
@@ -104,7 +106,7 @@ export async function startGateway(
     issuer: authority === undefined ? undefined : new Issuer(authority, systemClock),
     chooser,
     options,
-    clock: systemClock,
+    clock,
     log,
   })
   await gateway.start()
