@@ -4,6 +4,7 @@ import { goProgram } from './go-program.ts'
 for (const [name, whose] of [
   ['cilium', "Cilium's packages"],
   ['hbone', "Istio's HBONE package"],
+  ['spiffe', "SPIFFE's own client"],
 ] as const) {
   try {
     const why = goProgram(name).build()
