@@ -12,6 +12,7 @@ import { createMetrics, type Metrics } from './admin/metrics.ts'
 import { Admin } from './admin/server.ts'
 import type { Views } from './admin/views.ts'
 import { Admission } from './admission/admission.ts'
+import type { OwnSocket } from './admission/own-addresses.ts'
 import { createBalancer } from './balancer/balancers.ts'
 import { type Chain, createChain } from './chain/chain.ts'
 import type { HostParts } from './chain/host.ts'
@@ -47,6 +48,7 @@ import { ClusterList } from './runtime/cluster-list.ts'
 import { ClusterSources } from './runtime/cluster-sources.ts'
 import { flowLog } from './runtime/flows/flow-log.ts'
 import { Recording } from './runtime/flows/recording.ts'
+import { SocketStore } from './runtime/handover/socket-store.ts'
 import { closeAll, type Heritage, Succession } from './runtime/handover/succession.ts'
 import { NameService } from './runtime/name-service.ts'
 import {
@@ -188,6 +190,7 @@ class Starlane implements Runtime {
   readonly #proxy: L4Proxy
   readonly #names: NameService
   readonly #succession: Succession
+  readonly #socketStore: SocketStore
   /** Descriptors of the parts that have a share of their own; known once they are built. */
   #heldElsewhere: () => number = () => 0
   #isReady = false
@@ -326,6 +329,7 @@ class Starlane implements Runtime {
       (this.#probes?.connections ?? 0) +
       this.#names.responder.stats().tcp.connections +
       this.#health.stats().inFlight
+    this.#socketStore = new SocketStore(this.#proxy.calls, env)
     this.#succession = new Succession({
       ...{ clock, random, log, env, version, cluster: config.cluster, file: loaded.file, folder: config.state },
       ...{ mesh: this.#mesh, store: this.#store, health: this.#health, chain: this.#chain, calls: this.#proxy.calls },
@@ -435,6 +439,7 @@ class Starlane implements Runtime {
     // Ready before the admin server answers: its predecessor was.
     if (!given) await this.#startAdmin(inherited)
     await this.#succession.complete(heritage)
+    this.#socketStore.take()
     this.#listOwnSockets()
     this.#writeBack.start()
     void this.#tokens.follow(this.#config)
@@ -481,8 +486,13 @@ class Starlane implements Runtime {
   }
 
   notify(text: string): void {
-    const { NOTIFY_SOCKET } = this.#env
-    if (NOTIFY_SOCKET) this.#proxy.calls?.notify(NOTIFY_SOCKET, text)
+    this.#socketStore.notify(text)
+  }
+
+  /** Of all that clients come to. */
+  #socketNames(): string[] {
+    const own = this.#ownSockets().map(({ address, port, protocol }) => `${endpointText(address, port)}/${protocol}`)
+    return [...own, ...this.#proxy.openFrontends]
   }
 
   reload(loaded: Loaded): Promise<void> {
@@ -543,6 +553,7 @@ class Starlane implements Runtime {
     // One that has not taken over leaves everything to the process that runs.
     const leaves = this.#isHandedOver || this.#succession.succeeds
     if (leaves && !this.#isHandedOver) await this.#letGo()
+    if (!leaves && wasReady) this.#socketStore.keep(this.#socketNames())
     await this.#succession.close()
     this.#clusterList.close()
     await this.#updating
@@ -586,14 +597,18 @@ class Starlane implements Runtime {
     await promise
   }
 
-  /** A port of 0 in the configuration is known once it is bound. */
-  #listOwnSockets(): void {
+  /** Besides frontends. A port of 0 in the configuration is known once it is bound. */
+  #ownSockets(): OwnSocket[] {
     const { responder } = this.#names
     const dns = responder.address ?? this.#config.dns.listen
     const admin = parseEndpoint(this.#admin.address ?? '') ?? this.#config.admin.listen
-    const machine = machineAddresses()
     const metrics = parseEndpoint(this.#probes?.address ?? '') ?? this.#config.admin.metrics
-    this.#admission.setSockets(ownSockets({ dns, admin, metrics, gateway: this.#tunnelling.gatewayAddress }), machine)
+    return ownSockets({ dns, admin, metrics, gateway: this.#tunnelling.gatewayAddress })
+  }
+
+  #listOwnSockets(): void {
+    const machine = machineAddresses()
+    this.#admission.setSockets(this.#ownSockets(), machine)
     this.#workloads.setMachine(machine)
   }
 

@@ -88,7 +88,8 @@ export async function runProgram(argv: readonly string[], io: Io): Promise<numbe
   }
 }
 
-function createProgram(io: Io, end: (code: number) => void): Command {
+/** All commands; `end` is told the exit code of the one that ran. */
+export function createProgram(io: Io, end: (code: number) => void): Command {
   const program = new Command('starlane')
     .description('Global services across Kubernetes clusters: a DNS responder and a TCP/UDP proxy in one process.')
     .version(version, '-V, --version', 'print the version')

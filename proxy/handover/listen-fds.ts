@@ -1,9 +1,11 @@
-/** Sockets that the service manager has opened (sd_listen_fds(3)). Works without the addon. */
-import { readFileSync, readlinkSync } from 'node:fs'
+/** Sockets of the service manager: those that it has opened (sd_listen_fds(3)), which works without the addon, and those that it is to keep. */
+import { closeSync, readdirSync, readFileSync, readlinkSync } from 'node:fs'
 import { addressText, endpointText } from '../model/address.ts'
-import type { PassedSocket } from '../model/sockets/passing.ts'
+import type { PassedSocket, PassingCalls } from '../model/sockets/passing.ts'
 
 const first = 3
+/** TCP_LISTEN, as /proc/net/tcp prints it. */
+const listens = '0A'
 const tables = [
   ['tcp', 'TCP'],
   ['tcp6', 'TCP'],
@@ -22,10 +24,34 @@ export function listenFds(env: Readonly<Record<string, string | undefined>>, pid
   })
 }
 
+/**
+ * Descriptors of the sockets of this process that clients come to, of the addresses in `names` (`127.0.0.1:80/TCP`). Each is another
+ * descriptor of its socket, to be closed by the caller.
+ */
+export function boundSockets(
+  names: ReadonlySet<string>,
+  { duplicate }: Pick<PassingCalls, 'duplicate'>,
+): { readonly name: string; readonly descriptor: number }[] {
+  const places = boundPlaces()
+  const found = new Map<string, number>()
+  for (const text of readdirSync('/proc/self/fd')) {
+    const place = places.get(inodeOf(Number(text)))
+    if (!place?.isOpen || !names.has(place.name) || found.has(place.name)) continue
+    const descriptor = duplicate(Number(text))
+    if (descriptor < 0) continue
+    // The number may mean another socket meanwhile.
+    if (places.get(inodeOf(descriptor)) === place) found.set(place.name, descriptor)
+    else closeSync(descriptor)
+  }
+  return [...found].map(([name, descriptor]) => ({ name, descriptor }))
+}
+
 interface Place {
   readonly name: string
   readonly address: string
   readonly port: number
+  /** It listens, or is a UDP socket without a peer. */
+  readonly isOpen: boolean
 }
 
 function inodeOf(descriptor: number): string {
@@ -41,9 +67,10 @@ function boundPlaces(): Map<string, Place> {
   const places = new Map<string, Place>()
   for (const [table, protocol] of tables) {
     for (const line of linesOf(`/proc/self/net/${table}`)) {
-      const [, local = '', , , , , , , , inode = ''] = line.trim().split(/\s+/)
+      const [, local = '', peer = '', state = '', , , , , , inode = ''] = line.trim().split(/\s+/)
       const [hex = '', port = ''] = local.split(':')
-      const place = { address: addressOf(hex), port: Number.parseInt(port, 16) }
+      const isOpen = protocol === 'TCP' ? state === listens : /^0+:0000$/.test(peer)
+      const place = { address: addressOf(hex), port: Number.parseInt(port, 16), isOpen }
       places.set(inode, { ...place, name: `${endpointText(place.address, place.port)}/${protocol}` })
     }
   }

@@ -1,6 +1,8 @@
 /** The settings of a service, from its annotations and spec. */
+
 import { isClusterName } from '../model/cluster.ts'
 import type { ClusterService, Settings } from '../model/service.ts'
+import { serviceAnnotations } from '../model/text/annotations.ts'
 
 /** A bad value is reported, and then has the meaning it has for Cilium. */
 export interface DecodedSettings {
@@ -19,26 +21,27 @@ const none: Settings = { global: false, shared: false, affinity: 'none', cluster
  */
 export function decodeSettings(service: ClusterService, known: readonly string[]): DecodedSettings {
   const faults: string[] = []
-  const read = (key: string, alias?: string): Annotation | undefined => find(service.annotations, key, alias)
+  const read = (name: keyof typeof serviceAnnotations): Annotation | undefined =>
+    find(service.annotations, serviceAnnotations[name])
   const distribution = trafficDistribution(service.trafficDistribution, faults)
   const session = {
     ...(service.sessionAffinity ? { sessionAffinity: service.sessionAffinity } : {}),
     ...(distribution ? { trafficDistribution: distribution } : {}),
-    ...(sendProxy(read('starlane.dev/send-proxy'), faults) ? { sendProxy: true as const } : {}),
+    ...(sendProxy(read('sendProxy'), faults) ? { sendProxy: true as const } : {}),
   }
 
   const exported = service.exported !== undefined
-  const global = flag(read('service.cilium.io/global', 'io.cilium/global-service'), exported, faults)
+  const global = flag(read('global'), exported, faults)
   if (!global) return { settings: { ...none, ...session }, faults }
 
-  const minimum = minHealthy(read('starlane.dev/min-healthy-local'), faults)
-  const weights = clusterWeights(read('starlane.dev/cluster-weights'), known, faults)
+  const minimum = minHealthy(read('minHealthyLocal'), faults)
+  const weights = clusterWeights(read('clusterWeights'), known, faults)
   return {
     settings: {
       global,
-      shared: flag(read('service.cilium.io/shared', 'io.cilium/shared-service'), true, faults),
-      affinity: affinity(read('service.cilium.io/affinity', 'io.cilium/service-affinity'), faults),
-      clusterOrder: clusterOrder(read('starlane.dev/affinity'), known, faults),
+      shared: flag(read('shared'), true, faults),
+      affinity: affinity(read('affinity'), faults),
+      clusterOrder: clusterOrder(read('clusterOrder'), known, faults),
       ...(minimum ? { minHealthyLocal: minimum } : {}),
       ...(weights ? { clusterWeights: weights } : {}),
       ...session,
@@ -52,7 +55,10 @@ interface Annotation {
   readonly value: string
 }
 
-function find(annotations: ClusterService['annotations'], key: string, alias?: string): Annotation | undefined {
+function find(
+  annotations: ClusterService['annotations'],
+  { key, alias }: { readonly key: string; readonly alias?: string },
+): Annotation | undefined {
   const name = Object.hasOwn(annotations, key) ? key : alias
   return name !== undefined && Object.hasOwn(annotations, name)
     ? { key: name, value: annotations[name] ?? '' }

@@ -1,4 +1,4 @@
-/** Error codes and their meanings. `docs/architecture.md` prints this table; a test compares the two. */
+/** Error codes and their meanings. `docs/errors.md` is written from this table. */
 export const errorCodes = {
   CONF_FILE: 'the configuration file cannot be read or is not YAML',
   CONF_FIELD: 'a field of the configuration is unknown, missing or has a bad value',

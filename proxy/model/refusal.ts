@@ -1,7 +1,7 @@
 /** Why a flow is refused: the codes that are Starlane's own, beside which each plugin refuses under its name. */
 import type { Refusal } from './flow.ts'
 
-/** What each code means. `docs/architecture.md` prints this table; a test keeps both equal. No plugin may bear such a name. */
+/** What each code means. `docs/errors.md` is written from this table. No plugin may bear such a name. */
 export const refusalCodes = {
   'no-backend': 'the service has no usable backend, or as many attempts failed as a flow may make',
   limit: 'a limit of `proxy.limits`, or of this machine (descriptors, ports, memory), is reached',

@@ -145,6 +145,11 @@ export class L4Proxy {
       : `${this.#engine.name} (not native: ${this.#whyNotNative})`
   }
 
+  /** Keys of the frontends that listen now. */
+  get openFrontends(): string[] {
+    return this.#listeners.listening().map(({ key }) => key)
+  }
+
   get listening(): number {
     return this.#listeners.listening().length
   }

@@ -49,6 +49,32 @@ socklen_t unixAddress(const std::string& path, sockaddr_un& address) {
   return static_cast<socklen_t>(offsetof(sockaddr_un, sun_path) + path.size() + (path[0] == '@' ? 0 : 1));
 }
 
+// The first of an array, as many as go into one message. False when it is no array of numbers.
+bool descriptorsOf(napi_env env, napi_value array, std::vector<int>& into) {
+  uint32_t length;
+  if (napi_get_array_length(env, array, &length) != napi_ok) return false;
+  into.resize(length < kMost ? length : kMost);
+  for (size_t i = 0; i < into.size(); i++) {
+    napi_value element;
+    if (napi_get_element(env, array, static_cast<uint32_t>(i), &element) != napi_ok) return false;
+    if (napi_get_value_int32(env, element, &into[i]) != napi_ok) return false;
+  }
+  return true;
+}
+
+// Descriptors that go along with the message; `control` is memory for them.
+void attach(msghdr& message, std::vector<char>& control, const std::vector<int>& descriptors) {
+  const size_t size = descriptors.size() * sizeof(int);
+  control.resize(CMSG_SPACE(size));
+  message.msg_control = control.data();
+  message.msg_controllen = control.size();
+  cmsghdr* header = CMSG_FIRSTHDR(&message);
+  header->cmsg_level = SOL_SOCKET;
+  header->cmsg_type = SCM_RIGHTS;
+  header->cmsg_len = CMSG_LEN(size);
+  memcpy(CMSG_DATA(header), descriptors.data(), size);
+}
+
 // duplicate(fd: number): a descriptor of the same socket
 napi_value duplicate(napi_env env, napi_callback_info info) {
   size_t count = 1;
@@ -78,33 +104,20 @@ napi_value send(napi_env env, napi_callback_info info) {
   size_t count = 2;
   napi_value arguments[2];
   int32_t fd;
-  uint32_t length;
+  std::vector<int> descriptors;
   CHECK(napi_get_cb_info(env, info, &count, arguments, nullptr, nullptr));
   CHECK(napi_get_value_int32(env, arguments[0], &fd));
-  CHECK(napi_get_array_length(env, arguments[1], &length));
-  const size_t most = length < kMost ? length : kMost;
-  std::vector<int> descriptors(most);
-  for (size_t i = 0; i < most; i++) {
-    napi_value element;
-    CHECK(napi_get_element(env, arguments[1], static_cast<uint32_t>(i), &element));
-    CHECK(napi_get_value_int32(env, element, &descriptors[i]));
-  }
-  if (most == 0) return number(env, 0);
+  if (!descriptorsOf(env, arguments[1], descriptors)) return number(env, -EINVAL);
+  if (descriptors.empty()) return number(env, 0);
   char byte = 0;
   iovec piece{&byte, 1};
-  std::vector<char> control(CMSG_SPACE(most * sizeof(int)));
   msghdr message{};
   message.msg_iov = &piece;
   message.msg_iovlen = 1;
-  message.msg_control = control.data();
-  message.msg_controllen = control.size();
-  cmsghdr* header = CMSG_FIRSTHDR(&message);
-  header->cmsg_level = SOL_SOCKET;
-  header->cmsg_type = SCM_RIGHTS;
-  header->cmsg_len = CMSG_LEN(most * sizeof(int));
-  memcpy(CMSG_DATA(header), descriptors.data(), most * sizeof(int));
+  std::vector<char> control;
+  attach(message, control, descriptors);
   if (sendmsg(fd, &message, MSG_DONTWAIT | MSG_NOSIGNAL) < 0) return number(env, -errno);
-  return number(env, static_cast<int64_t>(most));
+  return number(env, static_cast<int64_t>(descriptors.size()));
 }
 
 // Appends the descriptors of one message. 0, or an errno.
@@ -186,20 +199,30 @@ napi_value sendTo(napi_env env, napi_callback_info info) {
   return number(env, sent < 0 ? -errno : 0);
 }
 
-// notify(path: string, text: string): 0. One datagram to the service manager (sd_notify(3)).
+// notify(path: string, text: string, descriptors: number[]): 0. One datagram to the service manager, with the descriptors, of which there
+// may be none (sd_notify(3), sd_pid_notify_with_fds(3)).
 napi_value notify(napi_env env, napi_callback_info info) {
-  size_t count = 2;
-  napi_value arguments[2];
+  size_t count = 3;
+  napi_value arguments[3];
   std::string path, text;
+  std::vector<int> descriptors;
   CHECK(napi_get_cb_info(env, info, &count, arguments, nullptr, nullptr));
   if (!textOf(env, arguments[0], path) || !textOf(env, arguments[1], text)) return number(env, -EINVAL);
+  if (!descriptorsOf(env, arguments[2], descriptors)) return number(env, -EINVAL);
   sockaddr_un address;
   const socklen_t length = unixAddress(path, address);
   if (length == 0) return number(env, -ENAMETOOLONG);
   const Descriptor fd(socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0));
   if (!fd) return number(env, -errno);
-  const ssize_t sent = sendto(fd.get(), text.data(), text.size(), MSG_DONTWAIT | MSG_NOSIGNAL,
-                              reinterpret_cast<sockaddr*>(&address), length);
+  iovec piece{text.data(), text.size()};
+  msghdr message{};
+  message.msg_name = &address;
+  message.msg_namelen = length;
+  message.msg_iov = &piece;
+  message.msg_iovlen = 1;
+  std::vector<char> control;
+  if (!descriptors.empty()) attach(message, control, descriptors);
+  const ssize_t sent = sendmsg(fd.get(), &message, MSG_DONTWAIT | MSG_NOSIGNAL);
   return number(env, sent < 0 ? -errno : 0);
 }
 

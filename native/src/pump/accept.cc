@@ -75,10 +75,7 @@ bool Pump::acceptOne(int32_t listener, int listening) {
   waiting_++;
   budget_.held++;
 
-  Record event{};
-  event.kind = static_cast<int32_t>(Event::Accepted);
-  event.slot = static_cast<int32_t>(slot);
-  event.generation = connection.generation;
+  Record event = recordOf(Event::Accepted, slot, connection.generation);
   event.listener = listener;
   read(peer, event.family, event.address, event.port);
   outbox_.send(event);

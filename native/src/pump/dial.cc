@@ -91,10 +91,7 @@ void Pump::dialEvent(uint32_t slot, Connection& connection, uint32_t events) {
 
   connection.state = State::Open;
   connection.seen = connection.progress - 1;  // the next sweep sees progress
-  Record event{};
-  event.kind = static_cast<int32_t>(Event::Connected);
-  event.slot = static_cast<int32_t>(slot);
-  event.generation = connection.generation;
+  Record event = recordOf(Event::Connected, slot, connection.generation);
   outbox_.send(event);
 
   if (connection.from[kClient].readable) move(slot, connection, kClient);
@@ -107,10 +104,7 @@ void Pump::dialFailed(uint32_t slot, Connection& connection, int error) {
   connection.stamp[kBackend]++;
   if (connection.state == State::Dialling) waiting_++;
   connection.state = State::Waiting;
-  Record event{};
-  event.kind = static_cast<int32_t>(Event::Failed);
-  event.slot = static_cast<int32_t>(slot);
-  event.generation = connection.generation;
+  Record event = recordOf(Event::Failed, slot, connection.generation);
   event.error = error;
   outbox_.send(event);
 }

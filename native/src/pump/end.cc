@@ -19,10 +19,7 @@ void Pump::end(uint32_t slot, Connection& connection, Reason reason, bool reset)
   connection.state = State::Dead;
   dead_.push_back(slot);
 
-  Record event{};
-  event.kind = static_cast<int32_t>(Event::Gone);
-  event.slot = static_cast<int32_t>(slot);
-  event.generation = connection.generation;
+  Record event = recordOf(Event::Gone, slot, connection.generation);
   event.reason = static_cast<int32_t>(reason);
   event.totals.sent = static_cast<double>(connection.from[kClient].bytes);
   event.totals.received = static_cast<double>(connection.from[kBackend].bytes);
@@ -38,10 +35,7 @@ void Pump::handOver(uint32_t slot, Connection& connection) {
   connection.state = State::Dead;
   dead_.push_back(slot);
 
-  Record event{};
-  event.kind = static_cast<int32_t>(Event::HandedOver);
-  event.slot = static_cast<int32_t>(slot);
-  event.generation = connection.generation;
+  Record event = recordOf(Event::HandedOver, slot, connection.generation);
   event.error = fd;
   outbox_.send(event);
 }

@@ -119,6 +119,15 @@ struct Shared {
   Record commands[kRecords];
 };
 
+// An event of one flow.
+inline Record recordOf(Event kind, uint32_t slot, int32_t generation) {
+  Record record{};
+  record.kind = static_cast<int32_t>(kind);
+  record.slot = static_cast<int32_t>(slot);
+  record.generation = generation;
+  return record;
+}
+
 // Builtins rather than std::atomic: the memory belongs to an ArrayBuffer, and JavaScript uses Atomics on it.
 inline int32_t load(const Shared::Line& line) { return __atomic_load_n(&line.value, __ATOMIC_SEQ_CST); }
 inline void store(Shared::Line& line, int32_t value) { __atomic_store_n(&line.value, value, __ATOMIC_SEQ_CST); }

@@ -296,11 +296,7 @@ void Pump::reportHeard(uint32_t slot, Connection& connection) {
   const uint64_t bytes = connection.from[kBackend].bytes;
   if (bytes == connection.heard || !outbox_.room()) return;
   connection.heard = bytes;
-  Record record{};
-  record.kind = static_cast<int32_t>(Event::Heard);
-  record.slot = static_cast<int32_t>(slot);
-  record.generation = connection.generation;
-  outbox_.send(record);
+  outbox_.send(recordOf(Event::Heard, slot, connection.generation));
 }
 
 // A backend whose process stands still accepts, since its kernel does, and never answers. Nothing is cut for that.
@@ -309,11 +305,7 @@ void Pump::lookForFirstByte(uint32_t slot, Connection& connection, double now) {
   if (connection.askedSince < 0) connection.askedSince = now;
   if (now - connection.askedSince < options_.firstByteMs || !outbox_.room()) return;
   connection.mute = true;
-  Record record{};
-  record.kind = static_cast<int32_t>(Event::Mute);
-  record.slot = static_cast<int32_t>(slot);
-  record.generation = connection.generation;
-  outbox_.send(record);
+  outbox_.send(recordOf(Event::Mute, slot, connection.generation));
 }
 
 // A host that has died or is cut off acknowledges nothing, and the kernel would go on sending for a quarter of an hour. Asks the

@@ -350,10 +350,7 @@ void UdpSessions::ask(uint32_t slot) {
   Session& session = sessions_[slot];
   session.state = State::Asking;
   asking_++;
-  Record event{};
-  event.kind = static_cast<int32_t>(Event::Asked);
-  event.slot = static_cast<int32_t>(slot);
-  event.generation = session.generation;
+  Record event = recordOf(Event::Asked, slot, session.generation);
   event.frontend = session.frontend;
   event.port = session.client.port;
   event.family = session.client.family;

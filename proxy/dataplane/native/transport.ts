@@ -218,7 +218,8 @@ export class NativeTransport implements Transport, PumpContext {
     if (this.#stopped) return // the pump has reset it already
     const { slot, generation, port } = event
     const listener = this.#listeners.get(event.listener)
-    if (!listener || listener.closed) {
+    // The pump has accepted it before it was told to stop: at the end of the process it is served like the others.
+    if (!listener || (listener.closed && !this.flows.draining)) {
       this.rings.command(Command.refuse, slot, generation).send()
       return
     }

@@ -34,8 +34,8 @@ export interface PassingCalls {
   receive(path: string, greeting: string, count: number, timeoutMs: number): readonly number[] | number
   /** Sends by a UDP socket that is not read here. */
   sendTo(descriptor: number, bytes: Buffer, address: string, port: number): number
-  /** A datagram to the service manager. */
-  notify(path: string, text: string): number
+  /** A datagram to the service manager, with at most 200 descriptors. */
+  notify(path: string, text: string, descriptors: readonly number[]): number
 }
 
 /** Sockets that were inherited and wait for those who want them. */

@@ -30,6 +30,8 @@ export class GatewayPool {
   readonly #tunnels = new Set<Tunnel>()
   readonly #backoff: Backoff
   #cancelRetry: (() => void) | undefined
+  /** The next attempt is the first one after a tunnel that was open. */
+  #isBackSoon = false
   #openedAt = 0
   /** When the tunnels were last to be replaced, until that has succeeded. */
   #replacing: number | undefined
@@ -55,7 +57,9 @@ export class GatewayPool {
     return this.#error
   }
 
+  /** Whether a tunnel is being opened, or will be in a moment. */
   get connecting(): boolean {
+    if (this.#isBackSoon) return true
     for (const { state } of this.#tunnels) if (state === 'connecting') return true
     return false
   }
@@ -106,6 +110,7 @@ export class GatewayPool {
   /** Lets streams in progress go on in their tunnels. */
   leave(): void {
     this.#closed = true
+    this.#isBackSoon = false
     this.#cancelRetry?.()
     for (const tunnel of [...this.#tunnels]) tunnel.leave()
   }
@@ -150,6 +155,7 @@ export class GatewayPool {
     if (this.#closed) return
     this.#cancelRetry?.()
     this.#cancelRetry = undefined
+    this.#isBackSoon = false
     const { gateway, identity, credentials, clock, log, changed } = this.#parts
     const tunnel: Tunnel = new Tunnel(
       { gateway, identity, credentials, clock, log },
@@ -184,11 +190,9 @@ export class GatewayPool {
     }
     if (!this.#closed && this.#usable === 0 && !this.connecting && !this.#cancelRetry) {
       // One that had been open is opened again at once, the first time.
-      if (this.#openedAt > 0) this.#backoff.lasted(clock.now() - this.#openedAt)
-      const waitMs =
-        this.#openedAt > 0
-          ? Math.min(this.#backoff.next(), firstRetryMs)
-          : Math.min(this.#backoff.next(), longestRetryMs)
+      this.#isBackSoon = this.#openedAt > 0
+      if (this.#isBackSoon) this.#backoff.lasted(clock.now() - this.#openedAt)
+      const waitMs = Math.min(this.#backoff.next(), this.#isBackSoon ? firstRetryMs : longestRetryMs)
       this.#openedAt = 0
       this.#cancelRetry = clock.after(waitMs, () => this.#open())
     }

@@ -197,13 +197,15 @@ class Request {
     const move = () => {
       if (isOver || this.over) return
       isOver = true
-      this.tried.add(text)
+      // Where a gateway hands over to another process, that one takes it (RFC 9113, 8.7: a refused stream was not processed).
+      const isReplaced = tunnel.isStopping || stream.rstCode === constants.NGHTTP2_REFUSED_STREAM
+      if (!isReplaced) this.tried.add(text)
       if (!stream.closed) stream.close(constants.NGHTTP2_CANCEL)
       again()
     }
     const opened = tunnel.open(this.#headers, move, this.#isFlow)
     if (!opened) {
-      this.tried.add(text)
+      if (!tunnel.isStopping) this.tried.add(text)
       return this.send(again)
     }
     const { stream, settled } = opened

@@ -75,6 +75,8 @@ export class Tunnel {
   /** What we have shown. */
   material: Material | undefined
   idleSince: number
+  /** Its gateway has said that it stops. Perhaps another process listens there by now. */
+  isStopping = false
   /** With the roots that the gateway's certificate leads to. */
   #rootsOf: Material | undefined
   readonly #events: TunnelEvents
@@ -103,9 +105,9 @@ export class Tunnel {
     this.#connect()
   }
 
-  /** Whether it takes another stream. */
+  /** Whether it takes another stream. A session is closed before its GOAWAY is an event. */
   get hasRoom(): boolean {
-    return this.state === 'open' && this.streams < this.#maxStreams
+    return this.state === 'open' && this.streams < this.#maxStreams && this.#session?.closed === false
   }
 
   /**
@@ -283,6 +285,7 @@ export class Tunnel {
   #onGoaway(code: number, data?: Uint8Array): void {
     const text = data && data.length > 0 ? printable(Buffer.from(data).toString('utf8')) : ''
     if (code === constants.NGHTTP2_NO_ERROR) {
+      this.isStopping = true
       if (this.state === 'connecting') return this.close('it is stopping')
       this.#why ??= 'it is stopping'
       this.leave()

@@ -1,0 +1,150 @@
+/**
+ * Starlane under a service manager (`test/support/programs/manager.c`), which listens at a real NOTIFY_SOCKET and keeps descriptors:
+ * what it is told, and that a restart refuses nobody.
+ */
+import assert from 'node:assert/strict'
+import { spawn } from 'node:child_process'
+import { createSocket } from 'node:dgram'
+import { once } from 'node:events'
+import { connect } from 'node:net'
+import { join } from 'node:path'
+import { createInterface } from 'node:readline'
+import { fileURLToPath } from 'node:url'
+import t, { type Test } from 'tap'
+import { findAddon } from '../../proxy/dataplane/native/addon.ts'
+import { connections, failures, questions, tallyText } from '../../scripts/faults/load.ts'
+import { type Engine, type LogLine, Stage, Starlane } from '../../scripts/faults/stage.ts'
+import { eventually } from '../support/eventually.ts'
+import { program } from '../support/programs/program.ts'
+
+const found = findAddon()
+const skip = 'addon' in found ? false : found.why
+const bin = fileURLToPath(new URL('../../bin/starlane.js', import.meta.url))
+
+for (const engine of ['streams', 'native'] as const) {
+  t.test(`${engine}: a restart refuses nobody, since the service manager keeps the sockets`, { skip }, async t => {
+    const managed = await manage(t, engine)
+    if (!managed) return t.comment('no C compiler')
+    const { stage, told, say, starlane } = managed
+    t.same(textsOf(told), ['FDSTOREREMOVE=1 FDNAME=starlane, 0, 0', 'MAINPID=N READY=1, 0, 0'])
+    // Clients that wait as long as it takes: a process starts slowly on a busy machine.
+    const clients = connections(stage.tcp, 20, 60_000)
+    const sender = createSocket('udp4')
+    t.teardown(() => sender.close())
+    const answers: string[] = []
+    sender.on('message', message => void answers.push(String(message)))
+    told.splice(0)
+    say('restart')
+    await starlane.logged('stop.done')
+    sender.send('asked while none runs', stage.udp.port, stage.udp.host)
+    const loads = [clients, questions(stage.dns, 'tcp.default.svc.cluster.local', 20, 60_000)]
+    await isReady(told)
+    for (const { tally } of loads) await eventually(() => assert.ok(tally.answered > 5))
+    t.same(textsOf(told), [
+      'STOPPING=1, 0, 0',
+      // TCP and UDP frontends, DNS over both, admin.
+      'FDSTORE=1 FDNAME=starlane FDPOLL=0, 5, 5',
+      'exited',
+      'FDSTOREREMOVE=1 FDNAME=starlane, 0, 0',
+      'MAINPID=N READY=1, 0, 0',
+    ])
+    for (const tally of await Promise.all(loads.map(load => load.stop()))) {
+      t.equal(failures(tally), 0, tallyText(tally))
+    }
+    await eventually(() => assert.deepEqual(answers, ['asked while none runs']))
+    // A frontend that goes away after a restart refuses, since nobody else keeps it open.
+    stage.declareOther('tcp', 7009, [stage.ip(10)])
+    await eventually(async () => assert.equal(await reach(stage.tcp), 'ECONNREFUSED'), 20_000)
+    say('stop')
+    await eventually(() => assert.equal(told.at(-1)?.event, 'exited'), 20_000)
+  })
+}
+
+t.test('a handover tells the service manager the new process, and stores nothing', { skip }, async t => {
+  const managed = await manage(t, 'native')
+  if (!managed) return t.comment('no C compiler')
+  const { stage, told, say } = managed
+  const load = connections(stage.tcp, 50, 60_000)
+  const first = mainPid(told)
+  told.splice(0)
+  process.kill(first, 'SIGUSR2')
+  await isReady(told)
+  const second = mainPid(told)
+  t.not(second, first)
+  await eventually(() => assert.ok(told.some(({ event }) => event === 'exited')), 20_000)
+  const tally = await load.stop()
+  t.equal(failures(tally), 0, tallyText(tally))
+  t.same(textsOf(told), ['FDSTOREREMOVE=1 FDNAME=starlane, 0, 0', 'MAINPID=N READY=1, 0, 0', 'exited'])
+  process.kill(second, 'SIGTERM')
+  await eventually(() => assert.ok(told.some(({ text }) => text === 'STOPPING=1')))
+  await eventually(() => assert.throws(() => process.kill(second, 0)), 20_000)
+  say('stop')
+})
+
+interface Managed {
+  readonly stage: Stage
+  /** What the service manager has heard and seen. */
+  readonly told: LogLine[]
+  readonly say: (order: string) => void
+  /** The log of all processes. */
+  readonly starlane: Starlane
+}
+
+/** Undefined without a C compiler. */
+async function manage(t: Test, engine: Engine): Promise<Managed | undefined> {
+  const manager = program(t, fileURLToPath(new URL('../support/programs/manager.c', import.meta.url)))
+  if (manager === undefined) return undefined
+  const stage = new Stage({ engine, drain: '10s' })
+  t.teardown(() => stage.close())
+  // A machine that is busy for seconds is not what is tested.
+  stage.write({ proxy: { dial: { timeout: '10s', budget: '30s' } } })
+  await stage.backends([stage.ip(10)])
+  const pods = { 'cluster-1': [stage.ip(10)], 'cluster-2': [] }
+  stage.declare('tcp', pods)
+  stage.declare('udp', pods)
+  const command = [join(stage.folder, 'notify'), process.execPath, bin, 'run', '-c', stage.file]
+  const child = spawn(manager, command, { env: { ...process.env, STARLANE_NATIVE: '1' } })
+  t.teardown(async () => {
+    if (child.exitCode !== null || child.signalCode !== null) return
+    child.stdin.end()
+    await once(child, 'exit')
+  })
+  const told: LogLine[] = []
+  createInterface({ input: child.stdout }).on('line', line => void told.push(JSON.parse(line)))
+  const starlane = new Starlane(child)
+  await isReady(told)
+  return { stage, told, say: order => void child.stdin.write(`${order}\n`), starlane }
+}
+
+/** Waits for the readiness of a process. Its predecessor may have ended right after it. */
+async function isReady(told: readonly LogLine[]): Promise<void> {
+  await eventually(() => assert.ok(readiness(told)), 60_000)
+}
+
+function mainPid(told: readonly LogLine[]): number {
+  return Number(readiness(told)?.[1])
+}
+
+function readiness(told: readonly LogLine[]): RegExpExecArray | undefined {
+  const found = told.map(({ text }) => /MAINPID=([0-9]+)\s+READY=1/.exec(String(text)))
+  return found.find(match => match !== null) ?? undefined
+}
+
+/** With how many descriptors came along, and how many are stored then. */
+function textsOf(told: readonly LogLine[]): string[] {
+  return told.map(({ event, text, descriptors, stored }) =>
+    event === 'exited' ? event : `${String(text).replace(/PID=[0-9]+/, 'PID=N')}, ${descriptors}, ${stored}`,
+  )
+}
+
+/** The error of a connection, or `open`. */
+function reach(to: { host: string; port: number }): Promise<string> {
+  return new Promise(resolve => {
+    const socket = connect(to)
+    socket.on('error', error => resolve((error as NodeJS.ErrnoException).code ?? error.message))
+    socket.on('connect', () => {
+      socket.destroy()
+      resolve('open')
+    })
+  })
+}
