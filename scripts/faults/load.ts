@@ -96,13 +96,15 @@ function exchange(to: Address, request: string, withinMs: number): Promise<void>
 }
 
 /** Connections that stay and say something now and then; each ends by itself after `lifeMs` and begins anew. */
-export function longLived(to: Address, count: number, everyMs: number, lifeMs: number): Load {
+export function longLived(to: Address, count: number, everyMs: number, lifeMs: number, withinMs = answerMs): Load {
   const tally = tallyOf('long-lived tcp')
   let stopped = false
   const live = async (i: number): Promise<void> => {
     while (!stopped) {
       const life = lifeMs * (0.5 + i / count / 2)
-      await conversation(to, everyMs, life, () => stopped, tally).catch(error => note(tally, error))
+      await conversation(to, { everyMs, lifeMs: life, withinMs }, () => stopped, tally).catch(error =>
+        note(tally, error),
+      )
     }
   }
   const all = Array.from({ length: count }, (_, i) => live(i))
@@ -118,8 +120,7 @@ export function longLived(to: Address, count: number, everyMs: number, lifeMs: n
 
 function conversation(
   to: Address,
-  everyMs: number,
-  lifeMs: number,
+  { everyMs, lifeMs, withinMs }: { readonly everyMs: number; readonly lifeMs: number; readonly withinMs: number },
   isOver: () => boolean,
   tally: Tally,
 ): Promise<void> {
@@ -134,7 +135,7 @@ function conversation(
       tally.asked++
       socket.write('.')
     }, everyMs)
-    socket.setTimeout(answerMs, () => socket.destroy(new Error('no answer')))
+    socket.setTimeout(withinMs, () => socket.destroy(new Error('no answer')))
     socket.on('data', () => {
       if (since !== undefined) tally.slowest = Math.max(tally.slowest, performance.now() - since)
       since = undefined
@@ -149,7 +150,7 @@ function conversation(
 }
 
 /** Datagrams of several clients, each a session; every datagram is to be answered. */
-export function datagrams(to: Address, clients: number, perSecond: number): Load {
+export function datagrams(to: Address, clients: number, perSecond: number, withinMs = datagramMs): Load {
   const waiting = Array.from({ length: clients }, () => new Map<string, () => void>())
   const sockets: UdpSocket[] = waiting.map(answers => {
     const socket = createSocket({ type: 'udp4', recvBufferSize: 1 << 20 })
@@ -163,7 +164,7 @@ export function datagrams(to: Address, clients: number, perSecond: number): Load
   const load = steady('udp', perSecond, n => {
     const client = n % clients
     return new Promise((resolve, reject) => {
-      const timer = setTimeout(() => reject(new Error('lost')), datagramMs)
+      const timer = setTimeout(() => reject(new Error('lost')), withinMs)
       waiting[client]?.set(String(n), () => {
         clearTimeout(timer)
         resolve()
@@ -220,13 +221,13 @@ function question(id: number, name: string): Buffer {
 }
 
 /** Requests to the admin server; 200 counts. */
-export function probes(to: Address, path: string, perSecond: number): Load {
+export function probes(to: Address, path: string, perSecond: number, withinMs = answerMs): Load {
   return steady(
     'admin',
     perSecond,
     () =>
       new Promise((resolve, reject) => {
-        const request = get({ ...to, path, agent: false, timeout: answerMs }, response => {
+        const request = get({ ...to, path, agent: false, timeout: withinMs }, response => {
           response.resume()
           response.on('end', () =>
             response.statusCode === 200 ? resolve() : reject(new Error(`status ${response.statusCode}`)),
