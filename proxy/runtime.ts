@@ -70,6 +70,7 @@ import { checkedRequest } from './runtime/rehearsal/request.ts'
 import { changedParts, restartFields } from './runtime/reload.ts'
 import { TokenRenewals } from './runtime/renewal/token-renewals.ts'
 import { Certificates } from './runtime/status/certificates.ts'
+import { eventLoopPauses } from './runtime/status/pauses.ts'
 import { LearnedGateways } from './runtime/tunnel/learned-gateways.ts'
 import { gatewayProbe, told } from './runtime/tunnel/probe.ts'
 import { Tunnelling } from './runtime/tunnel/tunnelling.ts'
@@ -281,6 +282,7 @@ class Starlane implements Runtime {
       clock,
       log,
       attempts: () => this.#config.proxy.dial.attempts,
+      pauses: eventLoopPauses(),
       observers: [
         {
           connecting: flow => this.#health.connecting(flow),

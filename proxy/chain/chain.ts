@@ -27,7 +27,7 @@ import type { Clock } from '../model/time/clock.ts'
 import type { BackendNote, Explanation } from '../model/views.ts'
 import type { Asker } from '../plugin.ts'
 import { Chains, type ServiceChain } from './compile.ts'
-import { Faults } from './faults.ts'
+import { Faults, LawBroken } from './faults.ts'
 import { fresh } from './fresh.ts'
 import { type Guarded, guard } from './guard.ts'
 import {
@@ -45,6 +45,7 @@ import { narrowed } from './narrow.ts'
 import { anyClient, neutralFlow } from './neutral.ts'
 import { noBackend } from './no-backend.ts'
 import { OpenFlowCounts } from './open-flows.ts'
+import { type Pauses, SlowHooks } from './slow-hooks.ts'
 import { spread } from './spread.ts'
 import { explain, explainService, type Trace } from './trace.ts'
 import { Untried } from './untried.ts'
@@ -60,6 +61,8 @@ export interface ChainParts {
   readonly attempts?: () => number
   /** Called after the plugins, in this order. */
   readonly observers?: readonly Partial<FlowObserver>[]
+  /** With it hooks that hold up the process are named. */
+  readonly pauses?: Pauses
 }
 
 export interface Chain extends Chooser {
@@ -109,6 +112,7 @@ class PluginChain implements Chain {
   #guarded: readonly Guarded[] = []
   #chains = new Chains([])
   #faults: Faults
+  #slow: SlowHooks
   #open = new OpenFlowCounts()
   #untried = new Untried()
   #balancer: Balancer
@@ -121,6 +125,17 @@ class PluginChain implements Chain {
     this.#observers = parts.observers ?? []
     this.#attempts = parts.attempts ?? (() => 3)
     this.#faults = new Faults(parts.clock, parts.log)
+    this.#slow = new SlowHooks({
+      pauses: parts.pauses,
+      clock: parts.clock,
+      report: (plugin, hook, ms) =>
+        this.#faults.report(
+          plugin,
+          hook,
+          new LawBroken(`took ${Math.round(ms)} ms`),
+          'the whole process waited for it',
+        ),
+    })
     this.#balancer = parts.balancer(backend => this.#open.of(backend))
     this.#install(parts.plugins)
     this.#unwatch = parts.directory.onChange(change => this.#changed(change))
@@ -287,6 +302,7 @@ class PluginChain implements Chain {
 
   async close(): Promise<void> {
     this.#unwatch()
+    this.#slow.close()
     await this.replace([])
   }
 
@@ -294,7 +310,7 @@ class PluginChain implements Chain {
   #install(plugins: readonly LoadedPlugin[]): void {
     const before = new Map(this.#plugins.map((loaded, i) => [loaded, this.#guarded[i]]))
     this.#plugins = plugins
-    this.#guarded = plugins.map(loaded => before.get(loaded) ?? guard(loaded, this.#faults))
+    this.#guarded = plugins.map(loaded => before.get(loaded) ?? guard(loaded, this.#faults, this.#slow))
     this.#chains = new Chains(this.#guarded)
     const fresh = this.#guarded.filter(({ onService }, i) => onService && !before.has(plugins[i] as LoadedPlugin))
     if (fresh.length === 0) return

@@ -10,6 +10,7 @@ import type { BackendNote } from '../model/views.ts'
 import type { Asker, Finding } from '../plugin.ts'
 import { type Faults, LawBroken, refusePromise } from './faults.ts'
 import type { LoadedPlugin } from './loading/instance.ts'
+import type { SlowHooks } from './slow-hooks.ts'
 
 /** The result of a hook that threw, returned a promise, or broke a law of the plugin API. */
 export const broken: unique symbol = Symbol('broken')
@@ -35,12 +36,20 @@ export interface Guarded {
   findings(): readonly Finding[]
 }
 
-export function guard({ name, module, options, plugin }: LoadedPlugin, faults: Faults): Guarded {
+export function guard({ name, module, options, plugin }: LoadedPlugin, faults: Faults, slow: SlowHooks): Guarded {
   const refuses = module.onError === 'refuse'
   const decision = refuses ? 'flows are refused until it is fixed' : 'flows continue without this hook'
   const watch = 'no flow was affected, but the plugin may have missed an event'
-  const failed = (hook: string) => (thrown: unknown) => faults.report(name, hook, thrown, decision)
-  const missed = (hook: string) => (thrown: unknown) => faults.report(name, hook, thrown, watch)
+  const failed = (hook: string): Watch => ({
+    slow,
+    ...{ name, hook },
+    failed: thrown => faults.report(name, hook, thrown, decision),
+  })
+  const missed = (hook: string): Watch => ({
+    slow,
+    ...{ name, hook },
+    failed: thrown => faults.report(name, hook, thrown, watch),
+  })
 
   const applies = asking(
     (service: GlobalService, _: undefined, __: undefined) => module.appliesTo?.(service, options),
@@ -81,17 +90,26 @@ export function guard({ name, module, options, plugin }: LoadedPlugin, faults: F
   }
 }
 
+/** What is done about a hook that fails, or is slow. */
+interface Watch {
+  readonly name: string
+  readonly hook: string
+  readonly slow: SlowHooks
+  readonly failed: (thrown: unknown) => void
+}
+
 function asking<A, B, C, R>(
   hook: ((a: A, b: B, c: C) => unknown) | undefined,
   check: (answer: unknown, a: A, b: B) => R,
-  failed: (thrown: unknown) => void,
+  watch: Watch,
 ): ((a: A, b: B, c: C) => R | Broken) | undefined {
   if (!hook) return undefined
+  const { slow } = watch
   return (a, b, c) => {
     try {
-      return check(hook(a, b, c), a, b)
+      return check(slow.isTiming ? slow.timed(watch, hook, a, b, c) : hook(a, b, c), a, b)
     } catch (thrown) {
-      failed(thrown)
+      watch.failed(thrown)
       return broken
     }
   }
@@ -100,14 +118,15 @@ function asking<A, B, C, R>(
 /** Takes named arguments, not `...args`, which would allocate an array per call. */
 function telling<A, B, C>(
   hook: ((a: A, b: B, c: C) => unknown) | undefined,
-  failed: (thrown: unknown) => void,
+  watch: Watch,
 ): ((a: A, b: B, c?: C) => void) | undefined {
   if (!hook) return undefined
+  const { slow } = watch
   return (a, b, c) => {
     try {
-      refusePromise(hook(a, b, c as C))
+      refusePromise(slow.isTiming ? slow.timed(watch, hook, a, b, c as C) : hook(a, b, c as C))
     } catch (thrown) {
-      failed(thrown)
+      watch.failed(thrown)
     }
   }
 }

@@ -29,7 +29,7 @@ export const errorCodes = {
   EXPOSED: 'another socket of this machine can be reached on the address of a frontend',
   PLUGIN_LOAD: 'a plugin cannot be found, imported or created',
   PLUGIN_OPTION: 'an option of a plugin is unknown or has a bad value',
-  PLUGIN_FAULT: 'a hook of a plugin threw, returned a promise or broke a law of the plugin API',
+  PLUGIN_FAULT: 'a hook of a plugin threw, returned a promise, broke a law of the plugin API, or held up the process',
   PLUGIN_FINDING:
     'what a plugin has found in the objects that it reads, such as a rule of a policy that it cannot decide',
   DNS_UPSTREAM: 'no upstream resolver answers',

@@ -2,7 +2,7 @@
 import { writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { longLived } from './load.ts'
-import { type Fault, sleep } from './scene.ts'
+import { type Fault, sleep, status, until } from './scene.ts'
 
 export const processFaults: readonly Fault[] = [
   {
@@ -39,8 +39,11 @@ function blocking(name: string, every: number, ms: number): Fault {
     },
     run: async ({ stage, alsoUnder }) => {
       alsoUnder('established ones', longLived(stage.tcp, 20, 50, 60_000))
-      await sleep(8000)
-      return {}
+      const named = async () => (await status(stage)).problems.find(({ code }) => code === 'PLUGIN_FAULT')
+      const detectMs = await until(async () => (await named()) !== undefined, 8000)
+      await sleep(8000 - (detectMs ?? 8000))
+      const { where, message } = (await named()) ?? {}
+      return { detectMs, ...(message && { note: `status names it: ${where}: ${message.replace(/;.*/, '')}` }) }
     },
   }
 }

@@ -55,7 +55,7 @@ interface SeenService {
 
 interface SeenStatus {
   readonly clusters: readonly { readonly name: string; readonly link: { readonly state: string } }[]
-  readonly problems: readonly { readonly code: string; readonly message: string }[]
+  readonly problems: readonly { readonly code: string; readonly where: string; readonly message: string }[]
 }
 
 /** The health of a backend, as Starlane shows it. */

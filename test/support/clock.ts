@@ -16,6 +16,11 @@ export class FakeClock implements Clock {
     return this.#offset + this.#now
   }
 
+  /** Time passes within one turn of the event loop, as in code that blocks: no timer runs. */
+  pass(ms: number): void {
+    this.#now += ms
+  }
+
   /** Steps the wall clock forward or back, as NTP might. */
   jump(ms: number): void {
     this.#offset += ms

@@ -172,3 +172,41 @@ t.test('a fault is logged once a minute, is a problem for a while, and is counte
     { plugin: 'moody', hook: 'onConnect', count: 1 },
   ])
 })
+
+t.test('a hook that holds up the process is named, from the second time on', async t => {
+  const clock = new FakeClock()
+  let longest = 0
+  let isClosed = false
+  const pauses = {
+    longest: () => longest,
+    close: () => {
+      isClosed = true
+    },
+  }
+  const takes = (ms: number) => ({
+    candidates: (_flow: unknown, backends: readonly Backend[]) => {
+      clock.pass(ms)
+      return backends
+    },
+  })
+  const plugins = [hooks('quick', takes(1)), hooks('slow', takes(150))]
+  const chain = startChain(t, { clock, pauses, plugins })
+  t.equal(outcome(chain.choose(flow(service))), '10.1.0.1')
+  t.same(chain.faults(), [], 'nothing is timed while the process does not stand still')
+  longest = 150
+  await clock.advance(1000)
+  longest = 0
+  t.equal(outcome(chain.choose(flow(service))), '10.1.0.1', 'its answer counts')
+  t.match(chain.faults(), [
+    {
+      code: 'PLUGIN_FAULT',
+      where: 'plugin slow, candidates',
+      message: /^took 150 ms \(once so far\); the whole process waited/,
+    },
+  ])
+  await clock.advance(62_000)
+  chain.choose(flow(service))
+  t.match(chain.faults(), [{ message: /once so far/ }], 'and no longer after a minute without a pause')
+  await chain.close()
+  t.ok(isClosed)
+})

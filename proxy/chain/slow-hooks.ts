@@ -1,0 +1,68 @@
+/**
+ * Names hooks that hold up the whole process. Hooks are timed only for a while after the process has stood still, so that a decision costs
+ * nothing otherwise: a hook is named from the second time on.
+ */
+import type { Clock } from '../model/time/clock.ts'
+
+/** How long the process has stood still. */
+export interface Pauses {
+  /** The longest pause since the last call, in milliseconds. */
+  longest(): number
+  close(): void
+}
+
+export interface SlowHooksParts {
+  /** Undefined: hooks are never timed. */
+  readonly pauses: Pauses | undefined
+  readonly clock: Clock
+  readonly report: (plugin: string, hook: string, ms: number) => void
+}
+
+/** A hook that takes so long is named. */
+const slowMs = 100
+const lookMs = 1000
+/** How long hooks are timed after a pause. */
+const timingMs = 60_000
+
+export class SlowHooks {
+  /** Whether each call is to be made by {@link timed}. */
+  isTiming = false
+  readonly #parts: SlowHooksParts
+  readonly #stop: () => void
+  #until = 0
+
+  constructor(parts: SlowHooksParts) {
+    this.#parts = parts
+    this.#stop = parts.pauses ? parts.clock.every(lookMs, () => this.#look()) : () => {}
+  }
+
+  /** Calls a hook. What it throws is thrown. Takes the arguments one by one: a closure over them would cost every call. */
+  timed<A, B, C>(
+    { name, hook }: { readonly name: string; readonly hook: string },
+    call: (a: A, b: B, c: C) => unknown,
+    a: A,
+    b: B,
+    c: C,
+  ): unknown {
+    const { clock, report } = this.#parts
+    const since = clock.now()
+    try {
+      return call(a, b, c)
+    } finally {
+      const ms = clock.now() - since
+      if (ms >= slowMs) report(name, hook, ms)
+    }
+  }
+
+  close(): void {
+    this.#stop()
+    this.#parts.pauses?.close()
+  }
+
+  #look(): void {
+    const { clock, pauses } = this.#parts
+    const now = clock.now()
+    if ((pauses?.longest() ?? 0) >= slowMs) this.#until = now + timingMs
+    this.isTiming = now < this.#until
+  }
+}
