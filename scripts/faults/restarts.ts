@@ -24,6 +24,8 @@ export interface RestartsOptions {
   readonly restarts: number
   readonly perSecond: number
   readonly drain?: string
+  /** How long clients wait for an answer; with it dials wait long, too. For tests on a machine that may be busy for seconds. */
+  readonly patienceMs?: number
   readonly said?: (text: string) => void
 }
 
@@ -32,9 +34,10 @@ export async function restarts({
   restarts: count,
   perSecond,
   drain = '5s',
+  patienceMs,
   said,
 }: RestartsOptions): Promise<RestartsResult> {
-  const stage = new Stage({ engine, drain })
+  const stage = new Stage({ engine, drain, isPatient: patienceMs !== undefined })
   try {
     const pods = { 'cluster-1': [stage.ip(10), stage.ip(11)], 'cluster-2': [stage.ip(12)] }
     await stage.backends(Object.values(pods).flat())
@@ -45,11 +48,11 @@ export async function restarts({
     await current.logged('ready')
     const before = sockets(current.pid)
     const loads: Load[] = [
-      connections(stage.tcp, perSecond),
-      longLived(stage.tcp, 50, 50, 3000),
-      datagrams(stage.udp, 50, perSecond / 2),
-      questions(stage.dns, 'tcp.default.svc.cluster.local', perSecond / 4),
-      probes(stage.admin, '/readyz', 20),
+      connections(stage.tcp, perSecond, patienceMs),
+      longLived(stage.tcp, 50, 50, 3000, patienceMs),
+      datagrams(stage.udp, 50, perSecond / 2, patienceMs),
+      questions(stage.dns, 'tcp.default.svc.cluster.local', perSecond / 4, patienceMs),
+      probes(stage.admin, '/readyz', 20, patienceMs),
     ]
     const old: Starlane[] = []
     const takeoverMs: number[] = []

@@ -80,6 +80,8 @@ export interface StageOptions {
   readonly drain: string
   readonly announce?: string
   readonly config?: object
+  /** Dials wait for 10 s: for tests on a machine that may be busy for seconds. */
+  readonly isPatient?: boolean
   /** Where the TCP service is, if not at a loopback address. */
   readonly frontend?: { readonly host: string; readonly port: number }
 }
@@ -136,14 +138,15 @@ export class Stage {
 
   /** The configuration, with changes of its sections. */
   write(changes: Readonly<Record<string, unknown>> = {}): void {
-    const { engine, drain, announce = '0', config = {} } = this.#options
+    const { engine, drain, announce = '0', config = {}, isPatient } = this.#options
+    const dial = isPatient && { timeout: '10s', budget: '30s' }
     const whole: Record<string, unknown> = {
       cluster: 'cluster-1',
       clusters: ['cluster-1', 'cluster-2'].map((name, i) => ({ name, id: i + 1, source: { manifests: `./${name}` } })),
       state: './state',
       dns: { listen: `${this.dns.host}:${this.dns.port}`, upstream: [] },
       admin: { listen: `${this.admin.host}:${this.admin.port}` },
-      proxy: { engine, drain, announce, idle: { udp: '5s' } },
+      proxy: { engine, drain, announce, idle: { udp: '5s' }, ...(dial && { dial }) },
       log: { format: 'json' },
       ...config,
     }

@@ -94,10 +94,8 @@ interface Managed {
 async function manage(t: Test, engine: Engine): Promise<Managed | undefined> {
   const manager = program(t, fileURLToPath(new URL('../support/programs/manager.c', import.meta.url)))
   if (manager === undefined) return undefined
-  const stage = new Stage({ engine, drain: '10s' })
+  const stage = new Stage({ engine, drain: '10s', isPatient: true })
   t.teardown(() => stage.close())
-  // A machine that is busy for seconds is not what is tested.
-  stage.write({ proxy: { dial: { timeout: '10s', budget: '30s' } } })
   await stage.backends([stage.ip(10)])
   const pods = { 'cluster-1': [stage.ip(10)], 'cluster-2': [] }
   stage.declare('tcp', pods)
