@@ -74,7 +74,7 @@ function handleSignals(io: Io, runtime: Runtime, log: ProcessLog, file: string):
     ['SIGTERM', stop],
     ['SIGINT', stop],
     ['SIGHUP', () => void reload(io, runtime, log, file)],
-    ['SIGUSR2', () => replace(io, log)],
+    ['SIGUSR2', () => replace(io, log, () => isHandedOver || stopping)],
     // A rejected promise that nobody awaited. Flows are not affected.
     ['unhandledRejection', error => log.error('promise.rejected', { error })],
     // The state is unknown after an uncaught exception: stop, and let the supervisor restart the process.
@@ -112,10 +112,12 @@ async function reload(io: Io, runtime: Runtime, log: ProcessLog, file: string): 
   }
 }
 
-/** Starts a successor, which takes over when it is ready; if it fails, this process goes on. */
-function replace(io: Io, log: ProcessLog): void {
+/** Starts a successor, which takes over when it is ready; if it fails before that, this process goes on. */
+function replace(io: Io, log: ProcessLog, isOver: () => boolean): void {
   log.info('handover.asked')
-  io.respawn?.(failure => log.error('handover.failed', { why: failure, remedy: 'this process goes on' }))
+  io.respawn?.(why => {
+    if (!isOver()) log.error('handover.failed', { why, remedy: 'this process goes on' })
+  })
 }
 
 function warn(log: ProcessLog, { warnings }: Loaded): void {

@@ -13,7 +13,7 @@ export interface Io {
   readonly clock: Clock
   /** Emits signals by name, `uncaughtException` and `unhandledRejection`. */
   readonly process: Pick<EventEmitter, 'on' | 'off'>
-  /** Starts this program once more, with the same arguments; calls `failed` when that ends with an error. */
+  /** Starts this program once more, with the same arguments; calls `failed` when it cannot be started, or has ended. */
   respawn?(failed: (why: string) => void): void
 }
 
@@ -31,13 +31,40 @@ export const processIo: Io = {
   env: process.env,
   clock: systemClock,
   process,
-  respawn: failed => {
-    const [program, ...args] = ownCommand(process.argv.slice(2))
-    const child = spawn(program, args, { stdio: 'inherit' })
-    child.unref()
-    child.on('error', error => failed(error.message))
-    child.on('exit', (code, signal) => code !== 0 && failed(`the new process ended with ${signal ?? code}`))
-  },
+  respawn,
+}
+
+/** How often is looked whether the new process is still there. */
+const lookMs = 250
+
+/**
+ * The new process is started by a shell that ends at once, and so is nobody's child but the service manager's: systemd waits for the end
+ * of a main process (`MAINPID=`) that is its own child, and kills any other one without waiting.
+ */
+function respawn(failed: (why: string) => void): void {
+  const stdio = ['inherit', 'pipe', 'inherit', 1] as const
+  const shell = spawn('/bin/sh', ['-c', '"$@" >&3 3>&- & echo $!', 'sh', ...ownCommand(process.argv.slice(2))], {
+    stdio: [...stdio],
+  })
+  shell.unref()
+  shell.on('error', error => failed(error.message))
+  shell.stdout?.once('data', text => {
+    const pid = Number(text)
+    const stop = systemClock.every(lookMs, () => {
+      if (isAlive(pid)) return
+      stop()
+      failed(`the new process (${pid}) has ended; its log says why`)
+    })
+  })
+}
+
+function isAlive(pid: number): boolean {
+  try {
+    process.kill(pid, 0)
+    return true
+  } catch {
+    return false
+  }
 }
 
 export type Paint = (style: 'good' | 'warn' | 'bad' | 'soft' | 'strong', text: string) => string

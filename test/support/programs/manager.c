@@ -4,6 +4,9 @@
 //
 // Starts the program, and prints a line of JSON for each datagram that it sends and for its end. A line on standard input: "restart"
 // stops it (SIGTERM) and starts it again with what is stored; "stop" stops it and ends. Ends with its input.
+//
+// MAINPID= makes another process the one that is stopped. As systemd does, it waits for the end of its own children alone ("child"):
+// any other one is killed at once.
 #define _GNU_SOURCE
 #include <errno.h>
 #include <fcntl.h>
@@ -12,6 +15,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/prctl.h>
 #include <sys/signalfd.h>
 #include <sys/socket.h>
 #include <sys/un.h>
@@ -21,10 +25,23 @@
 enum { kMost = 256 };
 static int stored[kMost];
 static int count;
+static pid_t child;
+static int isOwn = 1;
+
+static pid_t parentOf(pid_t pid) {
+  char path[32], line[64];
+  snprintf(path, sizeof path, "/proc/%d/status", (int)pid);
+  FILE* file = fopen(path, "r");
+  int parent = 0;
+  while (file && fgets(line, sizeof line, file)) if (sscanf(line, "PPid: %d", &parent) == 1) break;
+  if (file) fclose(file);
+  return parent;
+}
 
 static pid_t start(const char* path, char** command) {
-  const pid_t child = fork();
-  if (child != 0) return child;
+  isOwn = 1;
+  const pid_t forked = fork();
+  if (forked != 0) return forked;
   sigset_t none;
   sigemptyset(&none);
   sigprocmask(SIG_SETMASK, &none, NULL);
@@ -65,8 +82,13 @@ static void hear(int notified) {
     }
   }
   if (strstr(text, "FDSTOREREMOVE=1")) while (count > 0) close(stored[--count]);
+  const char* main = strstr(text, "MAINPID=");
+  if (main && atoi(main + 8) != child) {
+    child = atoi(main + 8);
+    isOwn = parentOf(child) == getpid();
+  }
   for (char* at = text; *at; at++) if (*at == '\n') *at = ' ';
-  printf("{\"event\":\"notify\",\"text\":\"%s\",\"descriptors\":%d,\"stored\":%d}\n", text, passed, count);
+  printf("{\"event\":\"notify\",\"text\":\"%s\",\"descriptors\":%d,\"stored\":%d,\"child\":%s}\n", text, passed, count, isOwn ? "true" : "false");
 }
 
 int main(int argc, char** argv) {
@@ -81,7 +103,8 @@ int main(int argc, char** argv) {
   sigaddset(&ends, SIGCHLD);
   sigprocmask(SIG_BLOCK, &ends, NULL);
   const int ended = signalfd(-1, &ends, SFD_CLOEXEC);
-  pid_t child = start(argv[1], argv + 2);
+  prctl(PR_SET_CHILD_SUBREAPER, 1);
+  child = start(argv[1], argv + 2);
   int again = 0, last = 0;
   struct pollfd watched[] = {{notified, POLLIN, 0}, {ended, POLLIN, 0}, {0, POLLIN, 0}};
   for (;;) {
@@ -92,7 +115,10 @@ int main(int argc, char** argv) {
       if (read(ended, &info, sizeof info) != sizeof info) return 1;
       int status;
       for (pid_t pid; (pid = waitpid(-1, &status, WNOHANG)) > 0;) {
-        if (pid != child) continue;
+        if (pid != child) {
+          printf("{\"event\":\"exited\",\"replaced\":true}\n");
+          continue;
+        }
         // What it has sent before its end comes first.
         struct pollfd rest = {notified, POLLIN, 0};
         while (poll(&rest, 1, 0) > 0) hear(notified);
@@ -114,6 +140,7 @@ int main(int argc, char** argv) {
       last = !again;
       // It may have handed over and ended.
       if (kill(child, SIGTERM) != 0 && last) return 0;
+      if (!isOwn) kill(child, SIGKILL);
     }
   }
 }
