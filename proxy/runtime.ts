@@ -75,14 +75,18 @@ import { LearnedGateways } from './runtime/tunnel/learned-gateways.ts'
 import { gatewayProbe, told } from './runtime/tunnel/probe.ts'
 import { Tunnelling } from './runtime/tunnel/tunnelling.ts'
 import { UnderlayKeeper } from './runtime/underlay/keeper.ts'
+import { NodeKey } from './runtime/underlay/node-key.ts'
+import { underlayOptions } from './runtime/underlay/options.ts'
 import { createViews, type Role, type RunningParts } from './runtime/views.ts'
 import { WriteBack } from './runtime/write-back.ts'
 import { StateStore } from './state/state-store.ts'
 import { WorkloadStore } from './workloads/store.ts'
 
 export { rehearseOffline } from './runtime/rehearsal/offline.ts'
+export { underlayOptions } from './runtime/underlay/options.ts'
 export { createUnderlay, type UnderlayRuntime } from './runtime/underlay/underlay.ts'
 export { type Report, validate } from './runtime/validate.ts'
+export { commandText } from './underlay/command.ts'
 
 export interface RuntimeParts {
   readonly loaded: Loaded
@@ -709,11 +713,15 @@ class Starlane implements Runtime {
 
   /** The options of an underlay change with a restart alone. */
   #newUnderlay(): UnderlayKeeper | undefined {
-    const { cluster, underlay } = this.#config
-    const { mode, ...rest } = underlay
+    const { cluster, clusters, underlay } = this.#config
+    const { mode } = underlay
     if (mode === 'none') return undefined
-    const { node } = this.#location
-    return new UnderlayKeeper({ cluster, options: { mode, ...rest }, node, clock: this.#clock, log: this.#log })
+    const world = { clock: this.#clock, random: this.#random, log: this.#log, env: this.#env }
+    const key = new NodeKey(clusters.find(({ name }) => name === cluster)?.source, world)
+    return new UnderlayKeeper({
+      ...{ cluster, options: underlayOptions(this.#config, mode), node: this.#location.node },
+      ...{ clock: this.#clock, log: this.#log, key },
+    })
   }
 
   #newNames(): NameService {

@@ -9,7 +9,7 @@ import { parseAllDocuments, stringify } from 'yaml'
 
 const root = fileURLToPath(new URL('..', import.meta.url))
 export const ways = ['node-agent', 'gateway', 'tunnel-gateway'] as const
-const components = ['write-back', 'verified-pods', 'policies', 'underlay'] as const
+const components = ['write-back', 'verified-pods', 'policies', 'underlay', 'underlay-keys'] as const
 
 interface Manifest {
   readonly kind: string

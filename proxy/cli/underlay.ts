@@ -8,7 +8,7 @@ import { createLog } from './terminal/log.ts'
 
 interface Options {
   readonly config: string
-  readonly mode?: 'vxlan' | 'direct'
+  readonly mode?: 'vxlan' | 'direct' | 'wireguard'
   readonly node?: string
   readonly print?: 'plan' | 'bird' | 'frr'
   readonly once?: boolean
@@ -18,15 +18,19 @@ interface Options {
 
 export function underlayCommand(io: Io, end: (code: number) => void): Command {
   return new Command('underlay')
-    .summary('join the pods of all clusters by VXLAN or routes')
+    .summary('join the pods of all clusters by VXLAN, WireGuard or routes')
     .description(
-      "Sets a VXLAN device or routes on this node, so that its pods reach those of other clusters' nodes, follows the nodes of all " +
+      "Sets a VXLAN or WireGuard device or routes on this node, so that its pods reach those of other clusters' nodes, follows the nodes of all " +
         'clusters in the foreground, and removes what it has set when it ends. `underlay` in the configuration has its options. ' +
         'Linux, with the capability NET_ADMIN and iproute2.',
     )
     .requiredOption('-c, --config <file>', 'the configuration')
     .addOption(
-      new Option('--mode <mode>', 'instead of underlay.mode; vxlan where that is none').choices(['vxlan', 'direct']),
+      new Option('--mode <mode>', 'instead of underlay.mode; vxlan where that is none').choices([
+        'vxlan',
+        'direct',
+        'wireguard',
+      ]),
     )
     .option('--node <name>', 'the name or address of this node (default: found by the addresses of this machine)')
     .addOption(
@@ -59,10 +63,10 @@ async function underlay(io: Io, options: Options): Promise<number> {
   const alone = [options.print, options.once, options.remove, options.keep].filter(each => each !== undefined)
   if (alone.length > 1) throw new MeshError('USAGE', '--print, --once, --keep and --remove exclude each other')
   const loaded = await loadConfig(options.config, io.env)
-  const { createUnderlay } = await import('../runtime.ts')
+  const { createUnderlay, underlayOptions } = await import('../runtime.ts')
   const log = await createLog(loaded.config.log, io)
-  const { mode, ...configured } = loaded.config.underlay
-  const wanted = { ...configured, mode: options.mode ?? (mode === 'none' ? 'vxlan' : mode) }
+  const { mode } = loaded.config.underlay
+  const wanted = underlayOptions(loaded.config, options.mode ?? (mode === 'none' ? 'vxlan' : mode))
   const node = options.node ?? loaded.config.location?.node ?? io.env.NODE_NAME
   const reads = options.remove === undefined
   const runtime = createUnderlay({ loaded, options: wanted, node, log, env: io.env }, { reads })
@@ -101,7 +105,8 @@ async function show(io: Io, { print, once }: Options, runtime: UnderlayRuntime):
     return 0
   }
   const { plan, commands, rules } = await (once ? runtime.apply() : runtime.propose())
-  for (const { program, line } of commands) io.stdout.write(`${program} ${line}\n`)
+  const { commandText } = await import('../runtime.ts')
+  for (const command of commands) io.stdout.write(`${commandText(command)}\n`)
   if (rules !== undefined) io.stdout.write(rules)
   if (commands.length === 0 && rules === undefined) io.stdout.write('nothing to do\n')
   for (const each of plan.leftOut) io.stderr.write(printable(`left out: ${each.node}: ${each.why}\n`))

@@ -112,7 +112,10 @@ export function schema(resolve: Resolve) {
     gateway: optional(
       table('The gateway of the local cluster: serves its shared services to other clusters.', gatewayFields(resolve)),
     ),
-    underlay: table('Devices and routes between the pods of all clusters, where no CNI joins them.', underlayFields),
+    underlay: table(
+      'Devices and routes between the pods of all clusters, where no CNI joins them.',
+      underlayFields(resolve),
+    ),
     writeBack: table("What is written to the local cluster's Kubernetes API. By default nothing.", writeBackFields),
     admin: table('The admin API over HTTP: status, metrics and the web page.', adminFields),
     recorder: table(

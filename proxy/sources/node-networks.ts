@@ -51,13 +51,14 @@ export class NodeNetworks {
     const of = (kind: NetworksObject['kind']) =>
       said.filter(each => each.kind === kind).flatMap(({ podCidrs }) => podCidrs)
     const podCidrs = [of('CiliumNode'), of('IPAMBlock'), node.podCidrs ?? []].find(each => each.length > 0) ?? []
-    const { zone, region, addresses = [] } = node
+    const { zone, region, addresses = [], wireguardKey } = node
     return {
       name,
       ...(zone === undefined ? {} : { zone }),
       ...(region === undefined ? {} : { region }),
       ...(addresses.length > 0 && { addresses }),
       ...(podCidrs.length > 0 && { podCidrs: [...new Set(podCidrs)] }),
+      ...(wireguardKey !== undefined && { wireguardKey }),
     }
   }
 }

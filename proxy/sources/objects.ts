@@ -106,6 +106,7 @@ export interface NodeObject extends ObjectRef {
   /** Where the gateway on it is reached, if the cluster says that there is one. */
   readonly gateways?: readonly NamedGateway[]
   readonly podCidrs?: readonly string[]
+  readonly wireguardKey?: string | undefined
 }
 
 /** Which pod networks a node has, as its CNI says: a CiliumNode, or a block of Calico. */

@@ -1,13 +1,9 @@
 /** The commands that lead from what this machine has to what the plan wants. Nothing of others is changed. */
 import { MeshError } from '../model/error.ts'
-import type { Device, Forwarding, Neighbour, Plan, Route } from './plan.ts'
-import { deviceAlias, type Present, routeProtocol } from './present.ts'
-
-/** A line for `ip -batch` or `bridge -batch`. */
-export interface Command {
-  readonly program: 'ip' | 'bridge'
-  readonly line: string
-}
+import type { Command } from './command.ts'
+import type { Device, Forwarding, Neighbour, Plan, Route, VxlanDevice } from './plan.ts'
+import { deviceAlias, type Present, type PresentDevice, routeProtocol } from './present.ts'
+import { wireguardCommands } from './wireguard/commands.ts'
 
 /** `keep`: adds and changes, but removes nothing, for the time until every cluster has been read. */
 export function commandsFor(plan: Plan, present: Present, { keep = false } = {}): Command[] {
@@ -29,7 +25,9 @@ export function commandsFor(plan: Plan, present: Present, { keep = false } = {})
   return [
     ...leaves(routes, plan.routes, ({ cidr }) => cidr).map(removeRoute),
     ...(device || !keep ? [...gone].map(name => ip(`link del dev ${name}`)) : []),
-    ...(device ? [...(isNew ? addDevice(device) : changeDevice(device, old)), ...addressesOf(device, isNew, old)] : []),
+    ...(device
+      ? [...(isNew ? addDevice(device) : changeDevice(device, old, keep)), ...addressesOf(device, isNew, old)]
+      : []),
     ...leaves(neighbours, plan.neighbours, ({ address }) => address).map(each => removeNeighbour(each, plan.device)),
     ...leaves(forwarding, plan.forwarding, ({ mac }) => mac).map(each => removeEntry(each, plan.device)),
     ...without(plan.neighbours, neighbours, neighbourText).map(each => putNeighbour(each, plan.device)),
@@ -46,28 +44,48 @@ export function commandsToRemove(present: Present): Command[] {
 }
 
 /** The kernel changes none of these in place. */
-function isSameTunnel(device: Device, old: NonNullable<Present['device']>): boolean {
+function isSameTunnel(device: Device, old: PresentDevice): boolean {
+  // One whose program has ended answers no questions, and is made again.
+  if (device.kind === 'wireguard') return old.wireguard !== undefined
+  if (old.kind !== 'vxlan') return false
   const { vni, port, local, mac } = device
   return vni === old.vni && port === old.port && local === old.local && mac === old.mac && !old.learns
 }
 
-function addDevice({ name, vni, port, local, mac, mtu }: Device): Command[] {
+function addDevice(device: Device): Command[] {
+  const { name, mtu } = device
+  const made =
+    device.kind === 'vxlan'
+      ? [addVxlan(device)]
+      : [
+          { program: 'device', line: name } as const,
+          ip(`link set dev ${name} mtu ${mtu}`),
+          ...wireguardCommands(device, undefined, { keep: false }),
+        ]
   return [
-    ip(`link add dev ${name} address ${mac} mtu ${mtu} type vxlan id ${vni} local ${local} dstport ${port} nolearning`),
+    ...made,
     ip(`link set dev ${name} alias ${deviceAlias}`),
     ip(`link set dev ${name} addrgenmode none`),
     ip(`link set dev ${name} up`),
   ]
 }
 
-function changeDevice({ name, mtu }: Device, old: Present['device']): Command[] {
+function addVxlan({ name, vni, port, local, mac, mtu }: VxlanDevice): Command {
+  return ip(
+    `link add dev ${name} address ${mac} mtu ${mtu} type vxlan id ${vni} local ${local} dstport ${port} nolearning`,
+  )
+}
+
+function changeDevice(device: Device, old: PresentDevice | undefined, keep: boolean): Command[] {
+  const { name, mtu } = device
   return [
+    ...(device.kind === 'wireguard' ? wireguardCommands(device, old?.wireguard, { keep }) : []),
     ...(mtu === old?.mtu ? [] : [ip(`link set dev ${name} mtu ${mtu}`)]),
     ...(old?.isUp ? [] : [ip(`link set dev ${name} up`)]),
   ]
 }
 
-function addressesOf({ name, addresses }: Device, isNew: boolean, old: Present['device']): Command[] {
+function addressesOf({ name, addresses }: Device, isNew: boolean, old: PresentDevice | undefined): Command[] {
   const before = isNew ? [] : (old?.addresses ?? [])
   return [
     ...addresses

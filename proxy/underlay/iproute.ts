@@ -1,14 +1,17 @@
 /** Runs iproute2: queries as JSON, changes as batches, and its monitor. */
 import { type ChildProcess, execFile, spawn } from 'node:child_process'
 import { MeshError } from '../model/error.ts'
-import type { Command } from './commands.ts'
-import type { Query } from './present.ts'
+import type { Command } from './command.ts'
+import type { Query, ShowWireguard } from './present.ts'
+import { parseDump } from './wireguard/state.ts'
 
 const timeoutMs = 10_000
 /** The routes of a large node. */
 const maxBuffer = 64 << 20
 
 export interface IpRoute {
+  /** What `wg show NAME dump` says; undefined where it answers nothing, or there is no `wg`. */
+  readonly wireguard: ShowWireguard
   /** Rejects with UNDERLAY. */
   readonly query: Query
   /** In order. What fails does not keep the rest from being done; rejects with UNDERLAY and what has failed. */
@@ -17,8 +20,11 @@ export interface IpRoute {
   watch(changed: () => void, ended: (why: string) => void): () => void
 }
 
-/** `within`: a command that runs others, as `nsenter --net=FILE`; by default the programs run as they are. */
-export function createIpRoute(within: readonly string[] = []): IpRoute {
+/**
+ * `within`: a command that runs others, as `nsenter --net=FILE`; by default the programs run as they are. `program`: carries WireGuard where
+ * the kernel does not; by default the first of those known that there is.
+ */
+export function createIpRoute(within: readonly string[] = [], program?: string): IpRoute {
   const commandOf = (program: string, args: readonly string[]): [string, string[]] => {
     const [first = program, ...rest] = [...within, program, ...args]
     return [first, rest]
@@ -35,7 +41,40 @@ export function createIpRoute(within: readonly string[] = []): IpRoute {
       child.stdin?.end(input)
     })
 
+  /** By the kernel, else by a program, which goes on in the background until the device is removed. */
+  const createWireguard = async (name: string): Promise<void> => {
+    const refused = await run('ip', ['link', 'add', 'dev', name, 'type', 'wireguard'], '').then(
+      () => undefined,
+      (error: MeshError) => error,
+    )
+    if (!refused) return
+    if (!/unknown device type|not supported/i.test(refused.message)) throw refused
+    const programs = program === undefined ? ['wireguard-go', 'boringtun-cli', 'boringtun'] : [program]
+    for (const each of programs) {
+      const failure = await run(each, [name], '').then(
+        () => undefined,
+        (error: MeshError) => error,
+      )
+      if (!failure) return
+      if (!isMissing(failure)) throw failure
+    }
+    const remedy = 'load the module wireguard, or install wireguard-go, or name a program in underlay.program'
+    throw new MeshError('UNDERLAY', `the kernel has no WireGuard, and there is no ${programs.join(', no ')}; ${remedy}`)
+  }
+
+  const executeBatch = async (batch: readonly Command[]): Promise<void> => {
+    const [first] = batch
+    if (first?.program === 'device') return createWireguard(first.line)
+    if (first?.program === 'wg') return void (await run('wg', first.args ?? [], ''))
+    const input = batch.map(({ line }) => `${line}\n`).join('')
+    await run(first?.program ?? 'ip', ['-force', '-batch', '-'], input)
+  }
+
   return {
+    wireguard: async name => {
+      const text = await run('wg', ['show', name, 'dump'], '').catch(() => '')
+      return parseDump(text)
+    },
     query: async (program, args) => {
       const text = await run(program, ['-j', ...args], '')
       return text.trim() === '' ? [] : JSON.parse(text)
@@ -43,10 +82,7 @@ export function createIpRoute(within: readonly string[] = []): IpRoute {
     execute: async commands => {
       const failures: string[] = []
       for (const batch of batchesOf(commands)) {
-        const input = batch.map(({ line }) => `${line}\n`).join('')
-        await run(batch[0]?.program ?? 'ip', ['-force', '-batch', '-'], input).catch((error: MeshError) =>
-          failures.push(error.message),
-        )
+        await executeBatch(batch).catch((error: MeshError) => failures.push(error.message))
       }
       if (failures.length > 0) throw new MeshError('UNDERLAY', failures.join('; '))
     },
@@ -67,9 +103,14 @@ export function createIpRoute(within: readonly string[] = []): IpRoute {
   }
 }
 
-/** Faults are recognized by their messages in the C locale. Debian keeps these programs out of users' PATH. */
+/** Faults are recognized by their messages in the C locale. Debian keeps these programs out of users' PATH. boringtun keeps its rights. */
 function environment(): NodeJS.ProcessEnv {
-  return { ...process.env, LC_ALL: 'C', PATH: [process.env.PATH, '/usr/sbin', '/sbin'].filter(Boolean).join(':') }
+  return {
+    ...process.env,
+    LC_ALL: 'C',
+    PATH: [process.env.PATH, '/usr/sbin', '/sbin'].filter(Boolean).join(':'),
+    WG_SUDO: '1',
+  }
 }
 
 /** Neighbours in the list that are for one program. */
@@ -77,7 +118,8 @@ function batchesOf(commands: readonly Command[]): Command[][] {
   const batches: Command[][] = []
   for (const command of commands) {
     const last = batches.at(-1)
-    if (last && last[0]?.program === command.program) last.push(command)
+    const isJoined = command.program === 'ip' || command.program === 'bridge'
+    if (isJoined && last?.[0]?.program === command.program) last.push(command)
     else batches.push([command])
   }
   return batches
@@ -85,7 +127,8 @@ function batchesOf(commands: readonly Command[]): Command[][] {
 
 /** `Error: …` and `Command failed -:3`, for each line of the batch that failed. */
 function failureOf(program: string, error: Error & { code?: unknown }, said: string, input: string): string {
-  if (error.code === 'ENOENT') return `there is no program ${program}; install iproute2`
+  if (error.code === 'ENOENT')
+    return `there is no program ${program}; install ${program === 'wg' ? 'wireguard-tools' : 'iproute2'}`
   const lines = input.split('\n')
   const parts = said.split(/Command failed -:(\d+)/)
   const failed = parts.flatMap((text, i) =>
@@ -94,6 +137,8 @@ function failureOf(program: string, error: Error & { code?: unknown }, said: str
   const why = failed.length > 0 ? shortened(failed) : `${program}: ${oneLine(said) || error.message}`
   return /not permitted/i.test(said) ? `${why}; it needs root or the capability NET_ADMIN` : why
 }
+
+const isMissing = ({ cause }: MeshError): boolean => (cause as NodeJS.ErrnoException | undefined)?.code === 'ENOENT'
 
 const oneLine = (text = ''): string => text.trim().replace(/\s*\n\s*/g, ', ')
 

@@ -8,6 +8,7 @@ export interface UnderlayNode {
   readonly name: string
   readonly addresses: readonly string[]
   readonly podCidrs: readonly string[]
+  readonly wireguardKey?: string
 }
 
 /** `cluster-1/node-a`. */
@@ -60,8 +61,11 @@ export class NodeTable {
 
   /** `admit` takes away what the cluster may not claim. What comes for a cluster that is not in the list has no effect. */
   sink(cluster: string, admit: (node: UnderlayNode) => UnderlayNode): Sink {
-    const put = (known: ClusterNodes, { name, addresses = [], podCidrs = [] }: Node) =>
-      void known.nodes.set(name, admit({ cluster, name, addresses, podCidrs }))
+    const put = (known: ClusterNodes, { name, addresses = [], podCidrs = [], wireguardKey }: Node) =>
+      void known.nodes.set(
+        name,
+        admit({ cluster, name, addresses, podCidrs, ...(wireguardKey !== undefined && { wireguardKey }) }),
+      )
     const change = (work: (known: ClusterNodes) => void) => {
       const known = this.#clusters.get(cluster)
       if (!known) return

@@ -3,15 +3,15 @@ import { familyOf, parseCidr } from '../model/address.ts'
 import type { LeftOut } from './claims.ts'
 import { nodeText, type UnderlayNode } from './node.ts'
 
-export type Mode = 'vxlan' | 'direct'
+export type Mode = 'vxlan' | 'direct' | 'wireguard'
 
 export interface UnderlayOptions {
   readonly mode: Mode
-  /** The name of the VXLAN device. */
+  /** The name of the device. */
   readonly device: string
   /** The VXLAN network identifier, 1 to 16777215. */
   readonly vni: number
-  /** The UDP port of VXLAN. */
+  /** The UDP port of VXLAN or WireGuard. */
   readonly port: number
   /** The MTU of the device in bytes; undefined: what the link below leaves. */
   readonly mtu?: number | undefined
@@ -19,6 +19,10 @@ export interface UnderlayOptions {
   readonly within: boolean
   /** Whether pods of this node get its address towards what is outside of all clusters, and keep theirs inside. */
   readonly masquerade: boolean
+  /** Where the private key of mode wireguard is. */
+  readonly keyFile?: string | undefined
+  /** What carries mode wireguard where the kernel does not; undefined: what is found on the PATH. */
+  readonly program?: string | undefined
 }
 
 /** A network device of this machine. */
@@ -29,7 +33,10 @@ export interface LocalLink {
   readonly addresses: readonly { readonly address: string; readonly bits: number }[]
 }
 
-export interface Device {
+export type Device = VxlanDevice | WireguardDevice
+
+export interface VxlanDevice {
+  readonly kind: 'vxlan'
   readonly name: string
   readonly vni: number
   readonly port: number
@@ -40,6 +47,30 @@ export interface Device {
   readonly mtu: number
   /** `10.1.1.0/32`: the first address of each pod network of this node, which its packets to pods elsewhere come from. */
   readonly addresses: readonly string[]
+}
+
+export interface WireguardDevice {
+  readonly kind: 'wireguard'
+  readonly name: string
+  readonly port: number
+  /** In bytes. */
+  readonly mtu: number
+  /** As those of VXLAN. */
+  readonly addresses: readonly string[]
+  /** Of this node; the private one is in the file. */
+  readonly publicKey: string
+  readonly keyFile: string
+  readonly peers: readonly WireguardPeer[]
+}
+
+export interface WireguardPeer {
+  readonly key: string
+  readonly address: string
+  readonly port: number
+  /** What its packets may come from, and what is sent to it. */
+  readonly allowed: readonly string[]
+  /** All addresses of the node. */
+  readonly others: readonly string[]
 }
 
 /** The device address behind an address on the link of the device. */

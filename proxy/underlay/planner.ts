@@ -5,16 +5,18 @@ import { nodeText, type UnderlayNode } from './node.ts'
 import { type Found, leave, type Plan, peersOf, type UnderlayOptions } from './plan.ts'
 import type { Present } from './present.ts'
 import { vxlanPlan } from './vxlan.ts'
+import { wireguardPlan } from './wireguard/plan.ts'
 
 /**
  * `nodes`: those of the local cluster first, then in the order of the configuration; of two that overlap the first counts. What cannot be
- * reached is left out, with the reason. Throws UNDERLAY where this node has no usable address.
+ * reached is left out, with the reason. `publicKey`: of this node, for mode wireguard. Throws UNDERLAY where this node has no usable address.
  */
 export function planUnderlay(
   all: readonly UnderlayNode[],
   own: UnderlayNode,
   present: Present,
   options: UnderlayOptions,
+  publicKey = '',
 ): Plan {
   const { nodes, leftOut } = withoutOverlaps(all)
   const links = present.links.filter(({ name }) => name !== options.device)
@@ -34,6 +36,7 @@ export function planUnderlay(
     if (peer.podCidrs.length === 0) leave(found, peer, 'its pod network is not known')
   }
   if (options.mode === 'vxlan') return vxlanPlan(peers, itself, { nodes, links, options, found })
+  if (options.mode === 'wireguard') return wireguardPlan(peers, itself, { nodes, links, options, found, publicKey })
   return directPlan(peers, { links, found })
 }
 

@@ -1,6 +1,7 @@
 /** What this machine has now, from the JSON of iproute2. */
 import { parseCidr } from '../model/address.ts'
-import type { Device, Forwarding, LocalLink, Neighbour, Route } from './plan.ts'
+import type { Forwarding, LocalLink, Neighbour, Route, VxlanDevice } from './plan.ts'
+import type { WireguardState } from './wireguard/state.ts'
 
 /** `ip route` shows it; neither a routing daemon nor a CNI uses this number (/etc/iproute2/rt_protos). */
 export const routeProtocol = 171
@@ -13,10 +14,20 @@ export interface PresentRoute extends Route {
   readonly protocol: string
 }
 
+export interface PresentDevice extends Omit<VxlanDevice, 'kind'> {
+  /** As iproute2 names it: vxlan, wireguard; tun, where a program carries WireGuard. */
+  readonly kind: string
+  readonly isOurs: boolean
+  readonly isUp: boolean
+  readonly learns: boolean
+  /** What `wg` says, of a device that carries WireGuard. */
+  readonly wireguard: WireguardState | undefined
+}
+
 export interface Present {
   readonly links: readonly LocalLink[]
   /** The device of that name, if there is one. */
-  readonly device: (Device & { readonly isOurs: boolean; readonly isUp: boolean; readonly learns: boolean }) | undefined
+  readonly device: PresentDevice | undefined
   /** Other devices of ours, from a time when another name was configured. */
   readonly formerDevices: readonly string[]
   readonly neighbours: readonly Neighbour[]
@@ -56,7 +67,10 @@ interface ShownRoute {
   readonly protocol?: string
 }
 
-export async function readPresent(query: Query, name: string): Promise<Present> {
+/** Undefined for a device that carries no WireGuard. */
+export type ShowWireguard = (name: string) => Promise<WireguardState | undefined>
+
+export async function readPresent(query: Query, name: string, showWireguard: ShowWireguard): Promise<Present> {
   const [links, v4, v6] = await Promise.all([
     query('ip', ['-d', 'addr', 'show']),
     query('ip', ['-N', '-4', 'route', 'show', 'table', 'main']),
@@ -74,7 +88,7 @@ export async function readPresent(query: Query, name: string): Promise<Present> 
   const isOurs = ({ protocol }: PresentRoute) => protocol === `${routeProtocol}`
   return {
     links: shown.flatMap(linkOf),
-    device: device && deviceOf(device, name),
+    device: device && deviceOf(device, name, carriesWireguard(device) ? await showWireguard(name) : undefined),
     formerDevices: shown.flatMap(link => (link.ifname !== name && isOwnDevice(link) ? (link.ifname ?? []) : [])),
     neighbours: (neighbours as { dst?: string; lladdr?: string }[]).flatMap(({ dst, lladdr }) =>
       dst !== undefined && lladdr !== undefined ? { address: dst, mac: lladdr } : [],
@@ -101,10 +115,12 @@ function linkOf({ ifname, mtu, addr_info: addresses = [] }: ShownLink): LocalLin
   ]
 }
 
-function deviceOf(shown: ShownLink, name: string): NonNullable<Present['device']> {
+function deviceOf(shown: ShownLink, name: string, wireguard: WireguardState | undefined): PresentDevice {
   const { info_data: data = {} } = shown.linkinfo ?? {}
   return {
     name,
+    kind: shown.linkinfo?.info_kind ?? '',
+    wireguard,
     isOurs: isOwnDevice(shown),
     isUp: shown.flags?.includes('UP') ?? false,
     learns: data.learning ?? true,
@@ -118,7 +134,13 @@ function deviceOf(shown: ShownLink, name: string): NonNullable<Present['device']
 }
 
 function isOwnDevice({ ifalias, linkinfo }: ShownLink): boolean {
-  return linkinfo?.info_kind === 'vxlan' && ifalias === deviceAlias
+  return ifalias === deviceAlias && ['vxlan', ...wireguardKinds].includes(linkinfo?.info_kind ?? '')
+}
+
+const wireguardKinds = ['wireguard', 'tun']
+
+function carriesWireguard(shown: ShownLink): boolean {
+  return isOwnDevice(shown) && wireguardKinds.includes(shown.linkinfo?.info_kind ?? '')
 }
 
 /** Without default routes. One that names several ways has neither `via` nor `device`. */

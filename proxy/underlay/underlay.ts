@@ -1,12 +1,14 @@
 /** Keeps the devices and routes of this machine as the list of nodes wants them. */
-import { type Command, commandsFor, commandsToRemove } from './commands.ts'
+import type { Command } from './command.ts'
+import { commandsFor, commandsToRemove } from './commands.ts'
 import type { IpRoute } from './iproute.ts'
 import { masqueradeText, type Nft, noTable } from './masquerade.ts'
 import type { UnderlayNode } from './node.ts'
 import { ownNode } from './own-node.ts'
 import type { Plan, UnderlayOptions } from './plan.ts'
 import { planUnderlay } from './planner.ts'
-import { readPresent } from './present.ts'
+import { type Present, readPresent } from './present.ts'
+import { ensurePublicKey, readPublicKey } from './wireguard/key.ts'
 
 export interface UnderlayParts {
   readonly options: UnderlayOptions
@@ -14,7 +16,7 @@ export interface UnderlayParts {
   readonly cluster: string
   /** The name or an address of this node; undefined: found by the addresses of this machine. */
   readonly node: string | undefined
-  readonly iproute: Pick<IpRoute, 'query' | 'execute'>
+  readonly iproute: Pick<IpRoute, 'query' | 'execute' | 'wireguard'>
   readonly nft: Nft
 }
 
@@ -41,10 +43,12 @@ export class Underlay {
    * UNDERLAY.
    */
   async propose(nodes: readonly UnderlayNode[], { keep = false } = {}): Promise<Proposal> {
-    const { options, cluster, node, iproute } = this.#parts
-    const present = await readPresent(iproute.query, options.device)
+    const { options, cluster, node } = this.#parts
+    const present = await this.#present()
     const own = ownNode(nodes, { cluster, node, links: present.links })
-    const plan = planUnderlay(nodes, own, present, options)
+    const { mode, keyFile } = options
+    const publicKey = mode === 'wireguard' && keyFile !== undefined ? await readPublicKey(keyFile) : undefined
+    const plan = planUnderlay(nodes, own, present, options, publicKey)
     const commands = commandsFor(plan, present, { keep })
     return { own, plan, commands, rules: keep ? undefined : await this.#rulesFor(plan) }
   }
@@ -52,6 +56,8 @@ export class Underlay {
   /** Does what is missing. `keep`: removes nothing. Rejects with UNDERLAY; what was there before then stays. */
   apply(nodes: readonly UnderlayNode[], { keep = false } = {}): Promise<Proposal> {
     return this.#inTurn(async () => {
+      const { mode, keyFile } = this.#parts.options
+      if (mode === 'wireguard' && keyFile !== undefined) await ensurePublicKey(keyFile)
       const proposal = await this.propose(nodes, { keep })
       await this.#parts.iproute.execute(proposal.commands)
       if (proposal.rules !== undefined) await this.#parts.nft.run(proposal.rules)
@@ -62,12 +68,17 @@ export class Underlay {
   /** Removes what Starlane has set, also that of an earlier process. */
   remove(): Promise<readonly Command[]> {
     return this.#inTurn(async () => {
-      const { iproute, nft, options } = this.#parts
-      const commands = commandsToRemove(await readPresent(iproute.query, options.device))
+      const { iproute, nft } = this.#parts
+      const commands = commandsToRemove(await this.#present())
       await iproute.execute(commands)
       if (await this.#hasTable()) await nft.run(noTable)
       return commands
     })
+  }
+
+  #present(): Promise<Present> {
+    const { iproute, options } = this.#parts
+    return readPresent(iproute.query, options.device, iproute.wireguard)
   }
 
   async #rulesFor({ own, inside }: Plan): Promise<string | undefined> {

@@ -30,6 +30,7 @@ export function componentsOf({ dns, plugins = [], underlay }: Needs): string[] {
     ...(dns?.pods === 'verified' ? ['components/verified-pods'] : []),
     ...(plugins.some(({ use }) => use === 'policy') ? ['components/policies'] : []),
     ...((underlay?.mode ?? 'none') === 'none' ? [] : ['components/underlay']),
+    ...(underlay?.mode === 'wireguard' ? ['components/underlay-keys'] : []),
   ]
 }
 

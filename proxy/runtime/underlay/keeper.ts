@@ -8,8 +8,8 @@ import type { Log } from '../../model/log.ts'
 import type { Sink } from '../../model/sink.ts'
 import type { Clock } from '../../model/time/clock.ts'
 import type { ComponentView, UnderlayView } from '../../model/views.ts'
-import { birdConfig } from '../../underlay/bird.ts'
-import { frrConfig } from '../../underlay/frr.ts'
+import { birdConfig } from '../../underlay/daemons/bird.ts'
+import { frrConfig } from '../../underlay/daemons/frr.ts'
 import { createIpRoute, type IpRoute } from '../../underlay/iproute.ts'
 import { createNft } from '../../underlay/masquerade.ts'
 import { NodeTable, nodeText } from '../../underlay/node.ts'
@@ -18,6 +18,7 @@ import { Prober } from '../../underlay/probe.ts'
 import { type Proposal, Underlay } from '../../underlay/underlay.ts'
 import { believed } from './claims.ts'
 import { UnderlayFollower } from './follower.ts'
+import type { NodeKey } from './node-key.ts'
 
 export interface KeeperParts {
   /** The local cluster. */
@@ -28,6 +29,7 @@ export interface KeeperParts {
   readonly clock: Clock
   readonly log: Log
   readonly iproute?: IpRoute
+  readonly key: NodeKey
 }
 
 const maxWays = 20_000
@@ -49,7 +51,7 @@ export class UnderlayKeeper {
   readonly #ways = new Map<string, number>()
 
   constructor(parts: KeeperParts) {
-    const { cluster, options, node, clock, log, iproute = createIpRoute() } = parts
+    const { cluster, options, node, clock, log, iproute = createIpRoute([], options.program) } = parts
     this.#parts = parts
     this.table = new NodeTable(() => this.#follower.nodesChanged())
     this.#underlay = new Underlay({ options, cluster, node, iproute, nft: createNft() })
@@ -68,6 +70,7 @@ export class UnderlayKeeper {
         this.#applied = proposal
         this.#ways.clear()
         this.#prober.follow(proposal.plan.peers)
+        void this.#publishKey(proposal)
       },
     })
   }
@@ -90,7 +93,14 @@ export class UnderlayKeeper {
   /** Rejects with UNDERLAY where another process of this network namespace keeps the underlay. */
   async apply(): Promise<Proposal> {
     await this.lock()
-    return this.#underlay.apply(this.table.nodes())
+    const proposal = await this.#underlay.apply(this.table.nodes())
+    await this.#publishKey(proposal)
+    return proposal
+  }
+
+  async #publishKey({ own, plan: { device } }: Proposal): Promise<void> {
+    if (device?.kind !== 'wireguard') return
+    await this.#parts.key.publish(own.name, { key: device.publicKey, recorded: own.wireguardKey })
   }
 
   /** A configuration for a routing daemon. */
@@ -131,6 +141,7 @@ export class UnderlayKeeper {
     this.#cancelLock?.()
     await this.#follower.close()
     await this.#prober.close()
+    await this.#parts.key.close()
     if (remove && this.#lock) {
       await this.#underlay.remove().catch(error => {
         this.#parts.log.error('underlay.failed', { why: messageOf(error), remedy: 'starlane underlay --remove' })
@@ -191,10 +202,12 @@ export class UnderlayKeeper {
   problems(): Problem[] {
     const problem = (where: string, message: string): Problem => ({ code: 'UNDERLAY', where, message })
     const { fault } = this.#follower
+    const { key } = this.#parts
     const { peers, leftOut } = this.view()
     return [
       ...(this.#isBlocked ? [problem('underlay', 'another Starlane keeps the underlay of this machine')] : []),
       ...(fault === undefined ? [] : [problem('underlay', fault)]),
+      ...(key.fault === undefined ? [] : [problem(this.view().node ?? 'underlay', key.fault)]),
       ...leftOut.map(({ node, why }) => problem(node, `its pods are not reached: ${why}`)),
       ...peers.flatMap(({ cluster, node, address, state, mtu }) => {
         const where = nodeText({ cluster, name: node })

@@ -7,6 +7,7 @@ import type { UnderlayOptions } from '../../underlay/plan.ts'
 import type { Proposal } from '../../underlay/underlay.ts'
 import { createSource } from '../cluster-sources.ts'
 import { UnderlayKeeper } from './keeper.ts'
+import { NodeKey } from './node-key.ts'
 
 export interface UnderlayRuntimeParts {
   readonly loaded: Loaded
@@ -42,7 +43,9 @@ export function createUnderlay(
   { reads = true } = {},
 ): UnderlayRuntime {
   const world = { clock: systemClock, random: Math.random, log, env }
-  const keeper = new UnderlayKeeper({ cluster: config.cluster, options, node, clock: systemClock, log })
+  const source = config.clusters.find(({ name }) => name === config.cluster)?.source
+  const key = new NodeKey(source, world)
+  const keeper = new UnderlayKeeper({ cluster: config.cluster, options, node, clock: systemClock, log, key })
   keeper.setClusters(config.clusters)
   const joined = new Set(keeper.table.waiting())
   const sources = config.clusters

@@ -4,6 +4,7 @@
  */
 import type { Path } from '../../config/fields.ts'
 import { canonicalAddress, parseCidr } from '../../model/address.ts'
+import { isWireguardKey, wireguardAnnotation } from '../../model/location.ts'
 import { didYouMean, shown, tame } from '../../model/text/spelling.ts'
 import { groupOfPolicy, isPolicyKind } from '../../model/workloads/policy-object.ts'
 import {
@@ -218,7 +219,13 @@ function decodeNode(value: object, ref: ObjectRef, faults: Faults): NodeObject |
     region: labels['topology.kubernetes.io/region'] ?? labels['failure-domain.beta.kubernetes.io/region'],
     addresses,
     podCidrs: networksIn(podCidrs),
+    ...keyIn(annotations),
   }
+}
+
+/** The key of the underlay, if there is one; what is none is left out, and the underlay says that it is missing. */
+function keyIn({ [wireguardAnnotation]: key }: Readonly<Record<string, string>>): { wireguardKey?: string } {
+  return key !== undefined && isWireguardKey(key) ? { wireguardKey: key } : {}
 }
 
 /** `spec.ipam.podCIDRs`, whatever assigns them; empty where addresses are assigned one by one. */

@@ -6,6 +6,7 @@ import * as v from 'valibot'
 import { regionLabel, unknownTime, zoneLabel } from '../../clients/clustermesh.ts'
 import { clusterId, parseJson } from '../../clients/etcd/record.ts'
 import { canonicalAddress, type Family, parseCidr } from '../../model/address.ts'
+import { isWireguardKey, wireguardAnnotation } from '../../model/location.ts'
 import { derivedServiceName } from '../../model/multicluster.ts'
 import { type EndpointPort, serviceKey } from '../../model/service.ts'
 import { defaultGatewayPort, namedGateway } from '../../model/tunnel/gateway-address.ts'
@@ -125,11 +126,13 @@ const nodeRecord = v.object({
   Cluster: v.string(),
   ClusterID: clusterId,
   Labels: mapOf(v.string()),
+  Annotations: v.fallback(mapOf(v.string()), {}),
 })
 
 export function decodeNode(suffix: string, value: Uint8Array, owner: Owner): NodeObject {
   const record = parseJson(nodeRecord, value)
   const { Name, Cluster, ClusterID, Labels } = record
+  const { [wireguardAnnotation]: key } = record.Annotations
   const networks = [record.IPv4AllocCIDR, record.IPv6AllocCIDR]
   const more = [...(record.IPv4SecondaryAllocCIDRs ?? []), ...(record.IPv6SecondaryAllocCIDRs ?? [])]
   checkSame('cluster', Cluster, owner.cluster)
@@ -141,6 +144,7 @@ export function decodeNode(suffix: string, value: Uint8Array, owner: Owner): Nod
     addresses: (record.IPAddresses ?? []).flatMap(({ IP }) => canonicalAddress(IP) ?? []),
     podCidrs: [...networks, ...more].flatMap(network => prefixOf(network) ?? []),
     ...gatewaysOn(record),
+    ...(key !== undefined && isWireguardKey(key) && { wireguardKey: key }),
   }
 }
 

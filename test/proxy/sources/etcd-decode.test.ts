@@ -369,6 +369,10 @@ t.test('a node', async t => {
     IPv4SecondaryAllocCIDRs: ['10.12.3.0/24', 'x'],
   }
   t.match(decodeNode('n1', json({ ...record, ...networks }), east), { podCidrs: ['fd00:3::/120', '10.12.3.0/24'] })
+  const key = `${'A'.repeat(43)}=`
+  const annotated = (text: string) => json({ ...record, Annotations: { 'starlane.dev/wireguard-key': text } })
+  t.equal(decodeNode('n1', annotated(key), east).wireguardKey, key)
+  t.equal(decodeNode('n1', annotated('none'), east).wireguardKey, undefined)
   t.throws(() => decodeNode('n2', json(record), east), { message: /name "n1", its key says "n2"/ })
   t.throws(() => decodeNode('n1', json({ ...record, ClusterID: 8 }), east), { message: /ClusterID 8/ })
   t.throws(() => decodeNode('n1', json({ ...record, Cluster: 'x' }), east), { message: /cluster "x"/ })

@@ -75,6 +75,28 @@ t.test("Calico's blocks belong to the node that they are affine to", async t => 
   t.equal(networks('b'), undefined)
 })
 
+t.test('the WireGuard key of a node is an annotation of its Node; what is none is left out', async t => {
+  const key = `${'A'.repeat(43)}=`
+  const annotated = (text: string) => {
+    const node = kubeNode('a', '10.1.0.0/24')
+    return decodeKubernetes({
+      ...node,
+      metadata: { ...node.metadata, annotations: { 'starlane.dev/wireguard-key': text } },
+    }).object
+  }
+  t.match(annotated(key), { wireguardKey: key })
+  for (const bad of ['', 'A', `${'A'.repeat(44)}`, `${'A'.repeat(42)}B=`, `${key} peer x`]) {
+    t.notMatch(annotated(bad), { wireguardKey: String }, bad)
+  }
+  const assembler = new ServiceAssembler('east')
+  const sink = new RecordingSink()
+  assembler.reset(sink)
+  const object = annotated(key)
+  if (object) assembler.put(object)
+  assembler.flush(sink)
+  t.equal(sink.nodes.get('a')?.wireguardKey, key)
+})
+
 t.test('from an API server: whole Nodes and what CNIs say, and nothing else', async t => {
   const api = await startKubeApi({})
   t.teardown(() => api.stop())

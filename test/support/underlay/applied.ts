@@ -10,9 +10,10 @@ export const vxlan: UnderlayOptions = {
   ...{ mode: 'vxlan', device: 'starlane-vx', vni: 7171, port: 4789, within: false, masquerade: false },
 }
 
-export const nodeOf = ({ cluster, name, addresses, networks }: NodeMachine): UnderlayNode => ({
+export const nodeOf = ({ cluster, name, addresses, networks, key }: NodeMachine): UnderlayNode => ({
   ...{ cluster, name, addresses },
   podCidrs: networks,
+  ...(key !== undefined && { wireguardKey: key }),
 })
 
 export function underlayOf(node: NodeMachine, options = vxlan): Underlay {

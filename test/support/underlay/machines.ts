@@ -62,6 +62,8 @@ export interface NodeMachine {
   readonly addresses: readonly [string, string]
   readonly networks: readonly [string, string]
   readonly podAddresses: readonly [string, string]
+  /** Its WireGuard key, once it has one. */
+  key?: string
 }
 
 export interface WorldOptions {

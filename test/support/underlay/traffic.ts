@@ -55,6 +55,11 @@ export async function captured(
   device: string,
   work: () => Promise<unknown>,
 ): Promise<[string, string][]> {
+  return outerAddresses(await recorded(machine, device, work))
+}
+
+/** The IP packets that pass a device while `work` runs, as tcpdump writes them. */
+export async function recorded(machine: Machine, device: string, work: () => Promise<unknown>): Promise<Buffer> {
   const child = machine.start(['tcpdump', '-U', '--immediate-mode', '-n', '-i', device, '-w', '-', 'ip or ip6'])
   const chunks: Buffer[] = []
   child.stdout.on('data', chunk => chunks.push(chunk))
@@ -63,11 +68,11 @@ export async function captured(
   await sleep(100)
   child.kill('SIGINT')
   await once(child, 'close')
-  return outerAddresses(Buffer.concat(chunks))
+  return Buffer.concat(chunks)
 }
 
 /** Reads a file of libpcap with Ethernet frames (little-endian, as tcpdump writes it here). */
-function outerAddresses(file: Buffer): [string, string][] {
+export function outerAddresses(file: Buffer): [string, string][] {
   const found: [string, string][] = []
   for (let at = 24; at + 16 <= file.length; ) {
     const length = file.readUInt32LE(at + 8)

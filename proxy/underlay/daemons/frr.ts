@@ -1,8 +1,8 @@
 /** A configuration for FRR (frr.conf) that does what mode direct does, by BGP between the nodes. */
-import { type Family, familyOf, parseCidr } from '../model/address.ts'
-import { MeshError } from '../model/error.ts'
+import { type Family, familyOf, parseCidr } from '../../model/address.ts'
+import { MeshError } from '../../model/error.ts'
+import { nodeText, type UnderlayNode } from '../node.ts'
 import { autonomousSystem, comment } from './bird.ts'
-import { nodeText, type UnderlayNode } from './node.ts'
 
 /** `nodes`: those that it exchanges routes with. Throws UNDERLAY as `birdConfig` does. */
 export function frrConfig(nodes: readonly UnderlayNode[], own: UnderlayNode): string {

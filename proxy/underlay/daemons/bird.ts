@@ -1,7 +1,7 @@
 /** A configuration for BIRD 2 that does what mode direct does, by BGP between the nodes. */
-import { type Family, familyOf, parseCidr } from '../model/address.ts'
-import { MeshError } from '../model/error.ts'
-import { nodeText, type UnderlayNode } from './node.ts'
+import { type Family, familyOf, parseCidr } from '../../model/address.ts'
+import { MeshError } from '../../model/error.ts'
+import { nodeText, type UnderlayNode } from '../node.ts'
 
 /** A private AS number (RFC 6996), the same on all nodes. */
 export const autonomousSystem = 64512
