@@ -61,6 +61,12 @@ const runs: Record<string, Run> = {
     chain.result(flow, backend, connected)
     chain.closed(flow, backend, totals)
   },
+  'a connection whose bytes are told once before': (chain, flow) => {
+    chain.connecting(flow, backend)
+    chain.result(flow, backend, connected)
+    chain.carried(flow, backend, totals, totals)
+    chain.closed(flow, backend, { ...totals, told: totals })
+  },
   'a refused connection': (chain, flow) => chain.refused(flow, refused),
   'a connection at the second attempt': (chain, flow) => {
     chain.connecting(flow, backend)

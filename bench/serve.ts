@@ -75,6 +75,7 @@ function inTurn(): Chooser {
     settled: () => backends,
     connecting() {},
     result() {},
+    carried() {},
     closed() {},
     refused() {},
   }

@@ -121,6 +121,7 @@ function always(backend: Backend): Chooser {
     settled: () => [backend],
     connecting() {},
     result() {},
+    carried() {},
     closed() {},
     refused() {},
   }

@@ -9,6 +9,7 @@ import type { Change, Directory, ServiceChange } from '../model/directory.ts'
 import type { Problem } from '../model/error.ts'
 import type {
   Balancer,
+  Bytes,
   Choice,
   Chooser,
   Client,
@@ -117,12 +118,14 @@ class PluginChain implements Chain {
   #untried = new Untried()
   #balancer: Balancer
   #observers: readonly Partial<FlowObserver>[]
+  #carrying: readonly Partial<FlowObserver>[]
   #attempts: () => number
   #unwatch: () => void
 
   constructor(parts: ChainParts) {
     this.#parts = parts
     this.#observers = parts.observers ?? []
+    this.#carrying = this.#observers.filter(({ carried }) => carried)
     this.#attempts = parts.attempts ?? (() => 3)
     this.#faults = new Faults(parts.clock, parts.log)
     this.#slow = new SlowHooks({
@@ -225,6 +228,10 @@ class PluginChain implements Chain {
     if (result.outcome !== 'connected') this.#open.remove(backend)
     for (const plugin of this.#chains.of(flow.service).resulting) plugin.onResult(flow, backend, result)
     for (const observer of this.#observers) observer.result?.(flow, backend, result)
+  }
+
+  carried(flow: Flow, backend: Backend, total: Bytes, more: Bytes): void {
+    for (const observer of this.#carrying) observer.carried?.(flow, backend, total, more)
   }
 
   closed(flow: Flow, backend: Backend, totals: Totals): void {

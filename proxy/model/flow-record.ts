@@ -69,7 +69,7 @@ export type FlowRoute = 'direct' | 'tunnel' | 'underlay'
 export interface FlowDetails {
   readonly kind: FlowKind
   readonly outcome: FlowOutcome
-  /** `open`: a connected flow that has not ended; its bytes and duration are not known yet. */
+  /** `open`: a flow that has not ended; its bytes are those until now, its duration is not known yet. */
   readonly state: 'open' | 'ended'
   /** `namespace/name`; absent for a question for a name that is no service's. */
   readonly service?: string
@@ -87,7 +87,7 @@ export interface FlowDetails {
   /** Until the last attempt had a result. */
   readonly dial_ms?: number
   readonly refusal?: FlowRefusal
-  /** Bytes from the client to the backend, and back; for a question, those of the reply. */
+  /** Bytes from the client to the backend, and back, of an open flow as of about a second ago; for a question, those of the reply. */
   readonly sent?: number
   readonly received?: number
   /** From the connection to its end; for a question as `latency_ns`. */

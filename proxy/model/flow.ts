@@ -68,13 +68,18 @@ export type CloseReason =
   | 'passed'
   | 'shutdown'
 
-export interface Totals {
-  /** Bytes from the client to the backend. */
+export interface Bytes {
+  /** From the client to the backend. */
   readonly sent: number
-  /** Bytes from the backend to the client. */
+  /** From the backend to the client. */
   readonly received: number
+}
+
+export interface Totals extends Bytes {
   readonly ms: number
   readonly reason: CloseReason
+  /** The last that `carried` was told of this flow, and so part of `sent` and `received`; nothing if it was not called. */
+  readonly told?: Bytes | undefined
 }
 
 export type Choice =
@@ -87,6 +92,8 @@ export interface FlowObserver {
   connecting(flow: Flow, backend: Backend): void
   /** The attempt ended; exactly once per `connecting`. */
   result(flow: Flow, backend: Backend, result: Result): void
+  /** An open flow has passed bytes on: all until now, and those since the last call. About once a second for each flow that moves. */
+  carried(flow: Flow, backend: Backend, total: Bytes, more: Bytes): void
   /** The flow ended; once per attempt that connected. */
   closed(flow: Flow, backend: Backend, totals: Totals): void
   /** The flow got no backend, or no further one. The last call for a flow that never connected, unless its client left. */

@@ -35,10 +35,25 @@ export interface FlowQuery {
   /** Only those that began within so many milliseconds. */
   readonly sinceMs: number | undefined
   readonly follow: boolean
+  /** With `follow`: open flows also come again, about once a second, while bytes pass. */
+  readonly progress?: boolean
 }
 
 const kinds: readonly FlowKind[] = ['connection', 'session', 'question']
-const known = ['service', 'from', 'to', 'cluster', 'verdict', 'kind', 'dns', 'code', 'last', 'since', 'follow']
+const known = [
+  'service',
+  'from',
+  'to',
+  'cluster',
+  'verdict',
+  'kind',
+  'dns',
+  'code',
+  'last',
+  'since',
+  'follow',
+  'progress',
+]
 
 /** A text is what is wrong with the query, and how to write it. */
 export function parseFlowQuery(query: URLSearchParams): FlowQuery | string {
@@ -58,15 +73,16 @@ export function parseFlowQuery(query: URLSearchParams): FlowQuery | string {
     if (wrong !== undefined) return wrong
     filters.push((facts, names) => any.some(filter => (filter as FlowFilter)(facts, names)))
   }
-  const flags = ['dns', 'follow'].map(name => flag(query, name))
-  const [dns, follow] = flags
-  if (dns === undefined || follow === undefined) return 'dns and follow are true or false'
+  const flags = ['dns', 'follow', 'progress'].map(name => flag(query, name))
+  const [dns, follow, progress] = flags
+  if (dns === undefined || follow === undefined || progress === undefined)
+    return 'dns, follow and progress are true or false'
   if (dns) filters.push(({ kind }) => kind === 'question')
   const last = number(query.get('last'))
   if (Number.isNaN(last)) return `last=${query.get('last')} is not a number of flows; write last=100`
   const sinceMs = span(query.get('since'))
   if (Number.isNaN(sinceMs)) return `since=${query.get('since')} is not a duration; write since=5m`
-  return { matches: (facts, names) => filters.every(filter => filter(facts, names)), last, sinceMs, follow }
+  return { matches: (facts, names) => filters.every(filter => filter(facts, names)), last, sinceMs, follow, progress }
 }
 
 const parsers = {

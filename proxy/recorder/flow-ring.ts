@@ -56,6 +56,7 @@ export interface FlowEntry {
   readonly refusal: Refusal | undefined
   /** Empty until the flow has ended, and for a flow that was never connected. */
   readonly reason: CloseReason | ''
+  /** Bytes until now. */
   readonly sent: number
   readonly received: number
   readonly durationMs: number
@@ -96,6 +97,8 @@ export class FlowRing {
     const slot = record & (this.size - 1)
     const at = slot * doubles
     this.#doubles[at] = time
+    this.#doubles[at + 1] = 0
+    this.#doubles[at + 2] = 0
     this.#words[slot * 2 * doubles + wordAt] = flow.client.port | (flow.frontend.protocol === 'UDP' ? udpBit : 0)
     const text = slot * texts
     this.#texts[text] = flow.client.address
@@ -116,13 +119,19 @@ export class FlowRing {
     this.#texts[slot * texts + 3] = backend
   }
 
+  /** Of a flow that goes on. */
+  carry(record: number, sent: number, received: number): void {
+    const at = (record & (this.size - 1)) * doubles
+    this.#doubles[at + 1] = sent
+    this.#doubles[at + 2] = received
+  }
+
   end(record: number, sent: number, received: number, ms: number, reason: CloseReason): void {
     const slot = record & (this.size - 1)
     const at = slot * 2 * doubles
     this.#words[at + wordAt] = (this.#words[at + wordAt] as number) | (reasonIndex[reason] << reasonShift)
     this.#floats[at + floatsAt + 1] = ms
-    this.#doubles[slot * doubles + 1] = sent
-    this.#doubles[slot * doubles + 2] = received
+    this.carry(record, sent, received)
   }
 
   refuse(record: number, refusal: Refusal): void {
@@ -155,8 +164,8 @@ export class FlowRing {
       dialMs: backend === undefined ? 0 : (this.#floats[at + floatsAt] as number),
       refusal: refusal as Refusal | undefined,
       reason,
-      sent: isEnded ? (this.#doubles[slot * doubles + 1] as number) : 0,
-      received: isEnded ? (this.#doubles[slot * doubles + 2] as number) : 0,
+      sent: this.#doubles[slot * doubles + 1] as number,
+      received: this.#doubles[slot * doubles + 2] as number,
       durationMs: isEnded ? (this.#floats[at + floatsAt + 1] as number) : 0,
     }
   }

@@ -74,7 +74,7 @@ export class FlowObservers {
   /** Calls `push` with what passes from now on, until the returned function is called. */
   follow(query: FlowQuery, push: Push): () => void {
     const follower = { query, push }
-    const { touchedFlows, touchedQuestions } = this.#parts.recorder
+    const { touchedFlows, touchedQuestions, touchedBytes } = this.#parts.recorder
     if (this.#followers.size === 0) {
       this.#skipped = this.#allSkipped()
       this.#stopTicking = this.#parts.clock.every(tickMs, () => this.#tick())
@@ -82,10 +82,12 @@ export class FlowObservers {
     this.#followers.add(follower)
     touchedFlows.follow()
     touchedQuestions.follow()
+    if (query.progress) touchedBytes.follow()
     return () => {
       if (!this.#followers.delete(follower)) return
       touchedFlows.unfollow()
       touchedQuestions.unfollow()
+      if (query.progress) touchedBytes.unfollow()
       if (this.#followers.size === 0) this.#stopTicking()
     }
   }
@@ -104,9 +106,12 @@ export class FlowObservers {
     const { recorder, reader, names } = this.#parts
     const flows = recorder.touchedFlows.take()
     const questions = recorder.touchedQuestions.take()
+    const changed = new Set(flows.records)
+    const moved = recorder.touchedBytes.take().records.filter(record => !changed.has(record))
     const skipped = this.#allSkipped() - this.#skipped
     this.#skipped += skipped
-    if (flows.records.length + questions.records.length + flows.lost + questions.lost + skipped === 0) return
+    if (flows.records.length + moved.length + questions.records.length + flows.lost + questions.lost + skipped === 0)
+      return
     const made = new Map<string, FlowEvent | undefined>()
     const eventOf = (key: string, make: () => FlowRecord | undefined) => {
       if (!made.has(key)) {
@@ -128,7 +133,7 @@ export class FlowObservers {
         if (!recorder.questions.has(record)) lost++
         else take(`q${record}`, this.#questionFacts(record), () => reader.question(record))
       }
-      for (const record of flows.records) {
+      for (const record of query.progress ? [...flows.records, ...moved] : flows.records) {
         if (!recorder.flows.has(record)) lost++
         else take(`f${record}`, this.#flowFacts(record), () => reader.flow(record))
       }

@@ -88,14 +88,8 @@ export class FlowReader {
       attempts: entry.attempts,
       ...(entry.outcome === 'connected' || entry.outcome === '' ? {} : { dial_outcome: entry.outcome }),
       ...(refusal ? { refusal } : {}),
-      ...(reason === ''
-        ? {}
-        : {
-            sent: entry.sent,
-            received: entry.received,
-            duration_ms: entry.durationMs,
-            close_reason: reason,
-          }),
+      ...(reason === '' && entry.outcome !== 'connected' ? {} : { sent: entry.sent, received: entry.received }),
+      ...(reason === '' ? {} : { duration_ms: entry.durationMs, close_reason: reason }),
     }
     const source = client(address) ?? { cluster_name: cluster() }
     return {

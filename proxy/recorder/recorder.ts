@@ -6,7 +6,7 @@
  * This runs for each flow: it allocates nothing but for a reader that follows. `bench/recorder-cost.ts` measures it.
  */
 import type { Backend } from '../model/backend.ts'
-import type { Flow, FlowObserver, Refusal, Result, Totals } from '../model/flow.ts'
+import type { Bytes, Flow, FlowObserver, Refusal, Result, Totals } from '../model/flow.ts'
 import type { Question, QuestionRecorder } from '../model/flows/question.ts'
 import type { Clock } from '../model/time/clock.ts'
 import { FlowRing } from './flow-ring.ts'
@@ -39,6 +39,8 @@ export class Recorder implements FlowObserver, QuestionRecorder {
   readonly questions: QuestionRing
   /** Numbers of records that are new or have changed, for readers that follow. */
   readonly touchedFlows = new Touched()
+  /** Of open flows whose bytes have changed. */
+  readonly touchedBytes = new Touched()
   readonly touchedQuestions = new Touched()
   readonly #clock: Clock
   readonly #good: Sampler
@@ -75,6 +77,14 @@ export class Recorder implements FlowObserver, QuestionRecorder {
     if (record === skipped) return
     this.flows.attempt(record, backend.key, flow.tried.length + 1, outcome, ms)
     if (this.touchedFlows.followed) this.touchedFlows.add(record)
+  }
+
+  /** Without a record, because it was left out or has been overwritten, nothing is noted until the flow ends. */
+  carried(flow: Recorded, _backend: Backend, { sent, received }: Bytes): void {
+    const record = flow.record ?? none
+    if (!this.flows.has(record)) return
+    this.flows.carry(record, sent, received)
+    if (this.touchedBytes.followed) this.touchedBytes.add(record)
   }
 
   /** A record that has been overwritten since the flow was connected is made anew. */

@@ -4,7 +4,15 @@
  */
 import type { Backend } from '../model/backend.ts'
 import type { Directory } from '../model/directory.ts'
-import { blames, type Flow, type FlowObserver, type Refusal, type Result, type Totals } from '../model/flow.ts'
+import {
+  type Bytes,
+  blames,
+  type Flow,
+  type FlowObserver,
+  type Refusal,
+  type Result,
+  type Totals,
+} from '../model/flow.ts'
 import type { ClusterTraffic, ServiceTraffic, TrafficRates } from '../model/flows/traffic.ts'
 import type { ServiceKey } from '../model/service.ts'
 import type { Clock } from '../model/time/clock.ts'
@@ -88,12 +96,19 @@ export class TrafficCounts implements FlowObserver {
     } else if (blames(result)) add(row, failed, 1)
   }
 
+  carried(flow: Flow, backend: Backend, _total: Bytes, more: Bytes): void {
+    const row = this.#clusterRow(flow, backend)
+    if (!row) return
+    add(row, sent, more.sent)
+    add(row, received, more.received)
+  }
+
   closed(flow: Flow, backend: Backend, totals: Totals): void {
     const row = this.#clusterRow(flow, backend)
     if (!row) return
     add(row, closed, 1)
-    add(row, sent, totals.sent)
-    add(row, received, totals.received)
+    add(row, sent, totals.sent - (totals.told?.sent ?? 0))
+    add(row, received, totals.received - (totals.told?.received ?? 0))
   }
 
   refused(flow: Flow, _refusal: Refusal): void {

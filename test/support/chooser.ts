@@ -1,11 +1,11 @@
 /** A chooser for tests of engines: scripted choices, a record of every flow, and a check of the FlowObserver contract. */
 import { type Backend, type Backends, select } from '../../proxy/model/backend.ts'
-import type { Choice, Chooser, Flow, Refusal, Result, Totals } from '../../proxy/model/flow.ts'
+import type { Bytes, Choice, Chooser, Flow, Refusal, Result, Totals } from '../../proxy/model/flow.ts'
 
 /** Everything an engine reported of one flow. */
 export interface Story {
   readonly flow: Flow
-  readonly attempts: { readonly backend: Backend; result?: Result; totals?: Totals }[]
+  readonly attempts: { readonly backend: Backend; result?: Result; carried?: Bytes; totals?: Totals }[]
   refusal?: Refusal
 }
 
@@ -55,8 +55,22 @@ export class FakeChooser implements Chooser {
     else attempt.result = result
   }
 
+  carried(flow: Flow, backend: Backend, total: Bytes, more: Bytes): void {
+    const attempt = this.#story(flow).attempts.at(-1)
+    const { sent, received } = attempt?.carried ?? { sent: 0, received: 0 }
+    if (attempt?.backend !== backend) this.broken.push(`flow ${flow.id}: bytes of no attempt`)
+    else if (attempt.result?.outcome !== 'connected') this.broken.push(`flow ${flow.id}: bytes but never connected`)
+    else if (attempt.totals) this.broken.push(`flow ${flow.id}: bytes after its close`)
+    else if (sent + more.sent !== total.sent || received + more.received !== total.received)
+      this.broken.push(`flow ${flow.id}: bytes that do not add up`)
+    else attempt.carried = total
+  }
+
   closed(flow: Flow, backend: Backend, totals: Totals): void {
     const attempt = this.#story(flow).attempts.at(-1)
+    const { told } = totals
+    if (told?.sent !== attempt?.carried?.sent || told?.received !== attempt?.carried?.received)
+      this.broken.push(`flow ${flow.id}: its totals do not say what was told before`)
     if (attempt?.backend !== backend) this.broken.push(`flow ${flow.id}: a close for no attempt`)
     else if (attempt.result?.outcome !== 'connected') this.broken.push(`flow ${flow.id}: closed but never connected`)
     else if (attempt.totals) this.broken.push(`flow ${flow.id}: a second close`)
@@ -76,6 +90,11 @@ export class FakeChooser implements Chooser {
 
   get outcomes(): string[] {
     return this.results.map(result => result.outcome)
+  }
+
+  /** What was told last of each flow while it was open. */
+  get carriedSoFar(): Bytes[] {
+    return this.stories.flatMap(story => story.attempts.flatMap(attempt => attempt.carried ?? []))
   }
 
   get totals(): Totals[] {

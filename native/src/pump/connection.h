@@ -54,7 +54,7 @@ struct Connection {
   Direction from[2];
   uint32_t progress = 0;  // grows with every byte moved
   uint32_t seen = 0;      // progress at the last sweep
-  uint64_t heard = 0;     // bytes from the backend at the last sweep
+  uint64_t reported = 0;  // bytes of both directions in the last report
   double askedSince = -1;  // the first sweep that saw bytes of the client and none of the backend
   bool mute = false;       // Event::Mute was sent
   double quietSince = 0;

@@ -26,6 +26,11 @@ class Outbox {
     return waiting_.empty() && used(shared_.eventHead.value, load(shared_.eventTail)) < kRecords / 2;
   }
 
+  // Whether there is room for reports of open flows. They leave the rest to new flows, which are turned away without room().
+  bool roomForReports() const {
+    return waiting_.empty() && used(shared_.eventHead.value, load(shared_.eventTail)) < kRecords / 4;
+  }
+
   bool waiting() const { return !waiting_.empty(); }
   bool unread() const { return shared_.eventHead.value != load(shared_.eventTail); }
 

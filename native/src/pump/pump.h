@@ -65,7 +65,7 @@ class Pump {
   void report();
   void closeDead();
   void sweep(double now);
-  void reportHeard(uint32_t slot, Connection& connection);
+  void reportCarried();
   void lookForFirstByte(uint32_t slot, Connection& connection, double now);
   bool backendIsLost(Connection& connection, double now);
   static bool watch(const Descriptor& epoll, int fd, uint64_t tag, uint32_t events);
@@ -141,6 +141,8 @@ class Pump {
   std::deque<Connection> connections_;  // by slot; a deque, so that references stay valid
   std::vector<uint32_t> freeSlots_;
   std::vector<uint32_t> dead_;
+  size_t toReport_ = 0;     // connections that the current round of reports has not come to
+  size_t reportNext_ = 0;   // where it goes on
   struct Unfinished {
     uint32_t slot;
     int32_t generation;

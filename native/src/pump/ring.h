@@ -11,7 +11,7 @@
 namespace starlane {
 
 // Raise it with every change of what the two sides send each other: an addon built from older sources is then refused.
-constexpr int32_t kProtocol = 11;
+constexpr int32_t kProtocol = 12;
 
 enum class Event : int32_t {
   Accepted = 1,          // slot, generation, listener, port, family, address
@@ -27,13 +27,13 @@ enum class Event : int32_t {
   Quiet = 10,            // slot, generation: idle for too long
   Dropped = 11,          // slot, generation, sent, received: the last event of this session
   FrontendClosed = 12,   // frontend, descriptor: as ListenerClosed
-  Heard = 13,            // slot, generation: bytes of the connection's backend were passed on since the last sweep
+  Carried = 13,          // slot, generation, sent, received: bytes of the connection were passed on since its last report
   TurnedAway = 14,       // listener, port, family, address: reset, since no descriptor is left for a dial
   HandedOver = 15,       // slot, generation, error: no errno but the client's descriptor, which is TypeScript's now; the last event
   FrontendPaused = 16,   // frontend: nothing is read from it any more
   Passed = 17,           // slot, generation, descriptor, sent, received: the last event of a session whose link is TypeScript's now
   Adopted = 18,          // slot, generation, token: the answer to Adopt; slot -1: the client has a session already
-  Moved = 19,            // slot, generation: datagrams of the UDP session were passed on since the last sweep
+  Moved = 19,            // slot, generation, sent, received: datagrams of the UDP session were passed on since its last report
   Mute = 20,             // slot, generation: the client has asked, and the backend has sent no byte for firstByteMs; once
 };
 
@@ -81,7 +81,7 @@ struct Record {
   };
   union {
     int32_t family;
-    int32_t reportMoved;  // 1: each UDP session that was in use sends Moved
+    int32_t reportMoved;  // 1: each UDP session that was in use sends Moved; 0: at most once a second
   };
   int32_t descriptor;  // negative: none
   int32_t frontendPort;  // 0: the backend is not told of the client

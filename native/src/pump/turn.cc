@@ -112,6 +112,7 @@ void Pump::turn() {
   for (int i = 0; i < count; i++) onSocket(events[i].data.u64, events[i].events);
   moveUnfinished();
   sessions_.endTurn();
+  if (toReport_ > 0) reportCarried();
   report();
   closeDead();
   if (short_) resumeAccepting();
@@ -274,7 +275,6 @@ void Pump::sweep(double now) {
     if (connection.progress != connection.seen) {
       connection.seen = connection.progress;
       connection.quietSince = now;
-      reportHeard(slot, connection);
       continue;
     }
     for (Direction& direction : connection.from) {
@@ -289,14 +289,26 @@ void Pump::sweep(double now) {
     if (limit > 0 && now - connection.quietSince >= limit)
       cut(slot, connection, half ? Reason::HalfClosed : Reason::Idle);
   }
+  toReport_ = connections_.size();
+  reportCarried();
 }
 
-// Without room the report is left to the next sweep: no decision waits for it.
-void Pump::reportHeard(uint32_t slot, Connection& connection) {
-  const uint64_t bytes = connection.from[kBackend].bytes;
-  if (bytes == connection.heard || !outbox_.room()) return;
-  connection.heard = bytes;
-  outbox_.send(recordOf(Event::Heard, slot, connection.generation));
+// A round goes once over all connections. Without room it goes on in a later turn, and the next round where this one was.
+void Pump::reportCarried() {
+  for (; toReport_ > 0; toReport_--, reportNext_++) {
+    if (reportNext_ >= connections_.size()) reportNext_ = 0;
+    Connection& connection = connections_[reportNext_];
+    if (connection.state != State::Open) continue;
+    const uint64_t sent = connection.from[kClient].bytes;
+    const uint64_t received = connection.from[kBackend].bytes;
+    if (sent + received == connection.reported) continue;
+    if (!outbox_.roomForReports()) return;
+    connection.reported = sent + received;
+    Record record = recordOf(Event::Carried, static_cast<uint32_t>(reportNext_), connection.generation);
+    record.totals.sent = static_cast<double>(sent);
+    record.totals.received = static_cast<double>(received);
+    outbox_.send(record);
+  }
 }
 
 // A backend whose process stands still accepts, since its kernel does, and never answers. Nothing is cut for that.

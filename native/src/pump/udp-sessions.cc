@@ -25,6 +25,8 @@ constexpr size_t kMostWaitingBytes = 16 * 1024 * 1024;
 constexpr size_t kMostAsking = 1024;
 // What is remembered of datagrams that were sent and may be refused.
 constexpr size_t kMostOnlyBytes = 4 * 1024 * 1024;
+// Between two reports of the bytes of a session.
+constexpr double kReportMs = 1000;
 
 constexpr uint64_t kFrontendTag = UdpSessions::kUdpTag | uint64_t{1} << 62;
 
@@ -441,7 +443,7 @@ void UdpSessions::link(const Record& command) {
   asking_--;
   session->state = State::Linked;
   session->answered = false;
-  session->sent = session->received = 0;
+  session->sent = session->received = session->reported = 0;
   session->stamp++;
   if (!budget_.allows(1)) return linkFailed(slot, EMFILE);
   const int fd = linkTo(address);
@@ -525,19 +527,40 @@ void UdpSessions::end(uint32_t slot, Event kind, int32_t descriptor) {
   freeSlots_.push_back(slot);
 }
 
+// Without room a report is left to the next sweep, which begins there.
 void UdpSessions::sweep(double now, double limitMs, bool reportMoved) {
-  for (uint32_t slot = 0; slot < sessions_.size(); slot++) {
+  const size_t count = sessions_.size();
+  const size_t first = sweepNext_ < count ? sweepNext_ : 0;
+  bool isFull = false;
+  for (size_t i = 0; i < count; i++) {
+    const auto slot = static_cast<uint32_t>((first + i) % count);
     Session& session = sessions_[slot];
     if (session.state == State::Free) continue;
-    if (session.moved) {
-      session.moved = false;
-      session.quietSince = now;
-      // Without room the report is left to the next sweep, as those of connections.
-      if (reportMoved && session.state == State::Linked && outbox_.room()) tell(Event::Moved, slot);
-    } else if (limitMs > 0 && now - session.quietSince >= limitMs && outbox_.room()) {
-      tell(Event::Quiet, slot);
+    const bool moved = std::exchange(session.moved, false);
+    if (moved) session.quietSince = now;
+    const bool quiet = !moved && limitMs > 0 && now - session.quietSince >= limitMs;
+    const bool wanted = (moved && reportMoved && session.state == State::Linked) || wantsReport(session, now);
+    if (!quiet && !wanted) continue;
+    if (quiet ? !outbox_.room() : !outbox_.roomForReports()) {
+      if (!isFull) sweepNext_ = slot;
+      isFull = true;
+      continue;
     }
+    if (quiet) {
+      tell(Event::Quiet, slot);
+      continue;
+    }
+    session.reportedAt = now;
+    session.reported = session.sent + session.received;
+    tell(Event::Moved, slot);
   }
+}
+
+// Sessions that end within a second are never reported before, nor those that no backend has answered.
+bool UdpSessions::wantsReport(Session& session, double now) const {
+  if (session.state != State::Linked || !session.answered) return false;
+  if (session.reportedAt < 0) session.reportedAt = now;
+  return session.sent + session.received != session.reported && now - session.reportedAt >= kReportMs;
 }
 
 void UdpSessions::tell(Event kind, uint32_t slot, int32_t error, int32_t descriptor) {

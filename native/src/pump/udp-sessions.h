@@ -47,7 +47,8 @@ class UdpSessions {
   void link(const Record& command);
   void unlink(const Record& command);
   void forget(const Record& command);
-  // Reports the sessions in which nothing has moved for `limitMs`; 0: none. With `reportMoved` also those in which something has.
+  // Reports the sessions in which nothing has moved for `limitMs`; 0: none. Also those in which something has: with `reportMoved`
+  // each time, else a second after their last report.
   void sweep(double now, double limitMs, bool reportMoved);
 
  private:
@@ -82,6 +83,8 @@ class UdpSessions {
     uint64_t sent = 0;
     uint64_t received = 0;
     double quietSince = 0;
+    double reportedAt = -1;  // the last report of its bytes; the first sweep counts as one
+    uint64_t reported = 0;   // bytes of both directions in it
     std::vector<std::vector<uint8_t>> waiting;
     // The only datagram that the link has sent, until it has an answer: where it is refused, it goes to the next backend.
     std::vector<uint8_t> only;
@@ -107,6 +110,7 @@ class UdpSessions {
   void drop(uint32_t slot);
   void end(uint32_t slot, Event kind, int32_t descriptor);
   uint32_t newSlot();
+  bool wantsReport(Session& session, double now) const;
   void tell(Event event, uint32_t slot, int32_t error = 0, int32_t descriptor = -1);
   void tellClosed(int32_t frontend, int32_t descriptor);
   Session* find(const Record& command);
@@ -121,6 +125,7 @@ class UdpSessions {
   size_t waitingBytes_ = 0;
   size_t onlyBytes_ = 0;
   size_t asking_ = 0;
+  size_t sweepNext_ = 0;  // the first session that the last sweep had no room to report
 };
 
 }  // namespace starlane

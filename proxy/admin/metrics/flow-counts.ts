@@ -2,7 +2,7 @@
 import { endpointText } from '../../model/address.ts'
 import type { Backend } from '../../model/backend.ts'
 import type { Directory } from '../../model/directory.ts'
-import type { CloseReason, Flow, FlowObserver, Refusal, Result, Totals } from '../../model/flow.ts'
+import type { Bytes, CloseReason, Flow, FlowObserver, Refusal, Result, Totals } from '../../model/flow.ts'
 import type { ServiceKey } from '../../model/service.ts'
 import type { Clock } from '../../model/time/clock.ts'
 import type { Labels } from './counted.ts'
@@ -69,12 +69,19 @@ export class FlowCounts implements FlowObserver {
     if (this.#exemplars) row.dial.exemplars[bucket] = exemplarOf(flow, backend, seconds, this.#exemplars)
   }
 
+  carried(flow: Flow, backend: Backend, _total: Bytes, more: Bytes): void {
+    const row = this.#clusterCounts(flow, backend)
+    if (!row) return
+    row.sent += more.sent
+    row.received += more.received
+  }
+
   closed(flow: Flow, backend: Backend, totals: Totals): void {
     const row = this.#clusterCounts(flow, backend)
     if (!row) return
     row.reasons[totals.reason]++
-    row.sent += totals.sent
-    row.received += totals.received
+    row.sent += totals.sent - (totals.told?.sent ?? 0)
+    row.received += totals.received - (totals.told?.received ?? 0)
   }
 
   refused(flow: Flow, refusal: Refusal): void {

@@ -31,13 +31,13 @@ export function addFlowMetrics(registry: Registry, counts: FlowCounts): void {
   )
   add(
     'sent_bytes',
-    'Bytes from clients to backends, counted when a flow closes.',
+    'Bytes from clients to backends; those of open flows are counted about once a second.',
     way,
     perCluster(row => [[row.labels, row.sent]]),
   )
   add(
     'received_bytes',
-    'Bytes from backends to clients, counted when a flow closes.',
+    'Bytes from backends to clients; those of open flows are counted about once a second.',
     way,
     perCluster(row => [[row.labels, row.received]]),
   )

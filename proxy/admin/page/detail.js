@@ -63,13 +63,13 @@ export class Detail {
     }
   }
 
-  /** Each flow has a line, which is written anew when it ends. */
+  /** Each flow has a line, which is written anew as bytes pass, and when it ends. */
   follow() {
     this.close()
     this.known = new Map()
     this.lines.replaceChildren()
     this.tailState.textContent = 'waiting for the next'
-    this.source = new EventSource(`v1/flows?service=${encodeURIComponent(this.key)}&follow=true&last=10`)
+    this.source = new EventSource(`v1/flows?service=${encodeURIComponent(this.key)}&follow=true&progress=true&last=10`)
     this.source.addEventListener('flow', ({ data }) => this.add(JSON.parse(data).flow))
     this.source.onerror = () => {
       this.tailState.textContent = 'no answer'

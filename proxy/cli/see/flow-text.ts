@@ -116,9 +116,10 @@ function endText(flow: FlowRecord): string {
   if (l7) return [answerText(l7.dns), durationOf(l7.latency_ns / 1e6)].join(', ')
   const { state, sent, received, duration_ms, attempts = 1 } = starlane
   const tries = attempts > 1 ? `attempt ${attempts}, ` : ''
-  if (state === 'open') return `${tries}open`
-  if (sent === undefined || received === undefined || duration_ms === undefined) return reasonText(flow)
-  return `${tries}${durationOf(duration_ms)}, ${bytesText(sent)} up, ${bytesText(received)} down, ${reasonText(flow)}`
+  if (sent === undefined || received === undefined) return state === 'open' ? `${tries}open` : reasonText(flow)
+  const bytes = `${bytesText(sent)} up, ${bytesText(received)} down`
+  if (state === 'open') return sent + received === 0 ? `${tries}open` : `${tries}open, ${bytes}`
+  return `${tries}${durationOf(duration_ms ?? 0)}, ${bytes}, ${reasonText(flow)}`
 }
 
 /** `NOERROR 10.1.0.7 +2` */

@@ -14,6 +14,7 @@ import { addProcessOptions, findProcesses, type ProcessOptions, processHelp } fr
 
 interface Options extends ProcessOptions {
   readonly follow?: boolean
+  readonly progress?: boolean
   readonly service?: readonly string[]
   readonly namespace?: string
   readonly from?: readonly string[]
@@ -33,6 +34,7 @@ export function observeCommand(io: Io, end: (code: number) => void): Command {
     .summary('show flows: who talked to what, and how it ended')
     .description('Shows the latest connections, UDP sessions and DNS questions, or with -f each one as it passes.')
     .option('-f, --follow', 'go on with flows as they pass, until Ctrl-C')
+    .option('--progress', 'with -f: an open flow again each second in which it moves bytes')
     .option('--service <service...>', 'NAMESPACE/NAME, NAME for default/NAME, or NAMESPACE/*')
     .option('-n, --namespace <namespace>', 'services of this namespace; also the namespace of names without one')
     .option('--from <client...>', 'an address, a range, NAMESPACE/POD (or its beginning) or NAMESPACE/')
@@ -54,7 +56,7 @@ export function observeCommand(io: Io, end: (code: number) => void): Command {
 
 const explanation = `
 Filters combine: a flow must match each that is given, and one of its values. A flow is shown when it opens and again
-when it ends. Times are in UTC. -o json prints one object to a line, with the names of Hubble's flow schema; what is
+when it ends; its bytes are those of about a second ago. Times are in UTC. -o json prints one object to a line, with the names of Hubble's flow schema; what is
 Starlane's own is in "starlane". How many flows are kept: recorder.size of the configuration.
 `
 
@@ -91,6 +93,7 @@ function queryOf({
   verdict,
   kind,
   dns,
+  progress,
   last,
   since,
 }: Options): URLSearchParams {
@@ -100,6 +103,7 @@ function queryOf({
   const lists = { service: services, from, to, cluster, verdict, kind }
   for (const [name, values] of Object.entries(lists)) for (const value of values ?? []) query.append(name, value)
   if (dns) query.set('dns', 'true')
+  if (progress) query.set('progress', 'true')
   if (last !== undefined) query.set('last', last)
   if (since !== undefined) query.set('since', since)
   return query

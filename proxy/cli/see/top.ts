@@ -44,8 +44,8 @@ function trafficCommand(name: string, summary: string): Command {
     'after',
     `
 CONN/S: connections and UDP sessions a second. FAILED: of the attempts to reach a backend. REFUSED: of the flows, by a plugin
-or a limit, or because no backend was left. P99: until a backend was connected. Bytes are counted when a flow ends. Clients
-are counted from the flows that the recorder has kept of the last minute.
+or a limit, or because no backend was left. P99: until a backend was connected. Bytes are counted about
+once a second while a flow is open. Clients are counted from the flows that the recorder has kept of the last minute.
 ${processHelp}
 
 Examples:

@@ -9,7 +9,8 @@
  * {@link TcpConnection.failed}, {@link TcpConnection.ended}.
  */
 import type { Backend } from '../../model/backend.ts'
-import type { Client, CloseReason, Flow, Refusal, Result } from '../../model/flow.ts'
+import type { Bytes, Client, CloseReason, Flow, Refusal, Result } from '../../model/flow.ts'
+import { tellCarried } from '../../model/flows/carried.ts'
 import { refusal } from '../../model/refusal.ts'
 import type { Frontend, GlobalService } from '../../model/service.ts'
 import type { Expiring } from './deadlines.ts'
@@ -47,6 +48,7 @@ export abstract class TcpConnection implements Flow, OpenConnection, Expiring {
   /** Stops the timer of a dial that has less than the usual time. */
   #stopTimer: (() => void) | undefined
   #reason: CloseReason = 'done'
+  #told: Bytes | undefined
 
   constructor(context: FlowContext, listener: ListenerState, client: Client) {
     this.id = context.nextId()
@@ -154,12 +156,12 @@ export abstract class TcpConnection implements Flow, OpenConnection, Expiring {
     this.#result({ outcome: 'connected', ms })
   }
 
-  /** Bytes have come from the backend since the last sweep. */
-  heard(): void {
-    if (this.#state !== 'open' || !this.backend) return
-    this.context.connectionShares.active(this)
-    this.context.loops.answered(this)
-    this.context.onHeard(this.backend)
+  /** So many bytes have passed until now; called about once a second while there are more. */
+  carried(sent: number, received: number): void {
+    const { backend } = this
+    if (this.#state !== 'open' || !backend) return
+    if (received > (this.#told?.received ?? 0)) this.#heard(backend)
+    this.#told = tellCarried(this.context.chooser, this, backend, { sent, received }, this.#told)
   }
 
   /** The client has asked, and the backend has sent nothing for too long. */
@@ -188,8 +190,15 @@ export abstract class TcpConnection implements Flow, OpenConnection, Expiring {
     if (state !== 'cut') this.#leave()
     if ((state === 'open' || state === 'cut') && this.backend) {
       const why = state === 'cut' ? this.#reason : (reason ?? 'shutdown')
-      this.context.chooser.closed(this, this.backend, { sent, received, ms: this.#elapsed(), reason: why })
+      const totals = { sent, received, ms: this.#elapsed(), reason: why, told: this.#told }
+      this.context.chooser.closed(this, this.backend, totals)
     }
+  }
+
+  #heard(backend: Backend): void {
+    this.context.connectionShares.active(this)
+    this.context.loops.answered(this)
+    this.context.onHeard(backend)
   }
 
   #attempt(now: number): void {

@@ -15,7 +15,6 @@ export class Tunnelled {
   readonly #connection: TcpConnection
   readonly #carriage: Carriage
   #progress = -1
-  #received = 0
   #quietSince: number
   #keptAlive = false
   #firstByte: FirstByte | undefined
@@ -48,8 +47,7 @@ export class Tunnelled {
       this.#progress = carriage.progress
       this.#quietSince = now
       this.#context.connectionShares.active(this.#connection)
-      if (carriage.received !== this.#received) this.#connection.heard()
-      this.#received = carriage.received
+      this.#connection.carried(carriage.sent, carriage.received)
       return undefined
     }
     if (!this.#keptAlive) {

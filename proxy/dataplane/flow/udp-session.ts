@@ -10,7 +10,8 @@
  * {@link UdpSession.answered}, {@link UdpSession.linkEnded}, {@link UdpSession.quiet}.
  */
 import type { Backend } from '../../model/backend.ts'
-import type { Choice, Client, CloseReason, Flow, Refusal } from '../../model/flow.ts'
+import type { Bytes, Choice, Client, CloseReason, Flow, Refusal } from '../../model/flow.ts'
+import { tellCarried } from '../../model/flows/carried.ts'
 import { refusal } from '../../model/refusal.ts'
 import type { Frontend, GlobalService } from '../../model/service.ts'
 import type { FlowContext, OpenSession } from './flow-context.ts'
@@ -37,6 +38,7 @@ interface Link {
   answered: boolean
   /** Set when we have ended it; its totals are still to come. */
   ended?: CloseReason
+  told?: Bytes | undefined
 }
 
 /** Is its own {@link Flow}: nothing is copied. */
@@ -164,6 +166,13 @@ export abstract class UdpSession implements Flow, OpenSession {
     chooser.result(this, link.backend, { outcome: 'connected', ms: clock.now() - link.since })
   }
 
+  /** So many bytes have passed over the link until now; called about once a second while there are more. */
+  protected carried(sent: number, received: number): void {
+    const link = this.#link
+    if (!link?.answered || link.ended) return
+    link.told = tellCarried(this.context.chooser, this, link.backend, { sent, received }, link.told)
+  }
+
   /** The link is gone: because of `error`, or because we have closed it. */
   linkEnded(error: Error | undefined, sent: number, received: number): void {
     const link = this.#link
@@ -270,9 +279,9 @@ export abstract class UdpSession implements Flow, OpenSession {
     return true
   }
 
-  #reportTotals({ backend, answered, since }: Link, reason: CloseReason, sent: number, received: number): void {
+  #reportTotals({ backend, answered, since, told }: Link, reason: CloseReason, sent: number, received: number): void {
     const { chooser, clock } = this.context
-    if (answered) chooser.closed(this, backend, { sent, received, ms: clock.now() - since, reason })
+    if (answered) chooser.closed(this, backend, { sent, received, ms: clock.now() - since, reason, told })
   }
 
   #turnAway(refused: Refusal): false {

@@ -30,7 +30,7 @@ export interface NativePump {
 }
 
 /** The version of what the two sides send each other: `kProtocol` of native/src/pump/ring.h. */
-export const protocol = 11
+export const protocol = 12
 
 export interface NativeAddon {
   readonly protocol: number

@@ -18,7 +18,7 @@ export const Event = {
   quiet: 10,
   dropped: 11,
   frontendClosed: 12,
-  heard: 13,
+  carried: 13,
   turnedAway: 14,
   handedOver: 15,
   frontendPaused: 16,
@@ -248,7 +248,7 @@ export class Rings implements EventRecord {
     return this
   }
 
-  /** Whether UDP sessions in use are to be reported. */
+  /** Whether each UDP session in use is to be reported; otherwise at most once a second. */
   setReportMoved(wanted: boolean): this {
     this.#words[this.#writing + field.reportMoved] = wanted ? 1 : 0
     return this

@@ -178,8 +178,8 @@ export class NativeTransport implements Transport, PumpContext {
         return this.#gone(event)
       case Event.handedOver:
         return this.#handedOver(event)
-      case Event.heard:
-        return this.#connections[event.slot]?.heard()
+      case Event.carried:
+        return this.#connections[event.slot]?.carried(event.sent(), event.received())
       case Event.mute:
         return this.#connections[event.slot]?.mute()
       case Event.fault:
@@ -195,7 +195,7 @@ export class NativeTransport implements Transport, PumpContext {
       case Event.unlinked:
         return this.#session(event)?.linkEnded(linkError(event.error), event.sent(), event.received())
       case Event.moved:
-        return this.#session(event)?.moved()
+        return this.#session(event)?.moved(event.sent(), event.received())
       case Event.quiet:
         return this.#session(event)?.quiet()
       case Event.dropped:

@@ -44,8 +44,9 @@ export class NativeSession extends UdpSession {
   }
 
   /** Datagrams were passed on lately. */
-  moved(): void {
+  moved(sent: number, received: number): void {
     this.context.sessionShares.active(this)
+    this.carried(sent, received)
   }
 
   protected openLink(backend: Backend): Error | undefined {

@@ -61,6 +61,7 @@ export function forOwnClients(chooser: Chooser, clients: OwnClients): Chooser {
     settled: (frontend, service) => chooser.settled(frontend, service),
     connecting: (flow, backend) => chooser.connecting(flow, backend),
     result: (flow, backend, result) => chooser.result(flow, backend, result),
+    carried: (flow, backend, total, more) => chooser.carried(flow, backend, total, more),
     closed: (flow, backend, totals) => chooser.closed(flow, backend, totals),
     refused: (flow, why) => chooser.refused(flow, why),
   }

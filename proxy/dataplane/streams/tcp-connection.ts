@@ -31,7 +31,6 @@ export class StreamsConnection extends TcpConnection {
   #pipe: Pipe | undefined
   #tunnelled: Tunnelled | undefined
   #progress = -1
-  #received = 0
   #quietSince = 0
   #keptAlive = false
   #firstByte: FirstByte | undefined
@@ -83,8 +82,7 @@ export class StreamsConnection extends TcpConnection {
       this.#progress = pipe.progress
       this.#quietSince = now
       this.context.connectionShares.active(this)
-      if (pipe.received !== this.#received) this.heard()
-      this.#received = pipe.received
+      this.carried(pipe.sent, pipe.received)
       return
     }
     if (!this.#keptAlive) {

@@ -57,6 +57,7 @@ export class StreamsSession extends UdpSession implements BackendSocketEvents {
       this.#moved = false
       this.context.sessionShares.active(this)
       this.#quietSince = now
+      if (this.#socket) this.carried(this.#socket.sent, this.#socket.received)
       return
     }
     const limit = idleLimitMs(this.context)

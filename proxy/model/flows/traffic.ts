@@ -11,7 +11,7 @@ export interface TrafficRates {
   /** Until a backend was connected, in milliseconds, of the last one to two minutes; absent without any. */
   readonly dialP50?: number
   readonly dialP99?: number
-  /** Bytes a second from clients, and to them; counted when a flow ends. */
+  /** Bytes a second from clients, and to them; those of open flows are counted about once a second. */
   readonly sentPerSecond: number
   readonly receivedPerSecond: number
 }

@@ -5,7 +5,8 @@
  */
 import { constants, type ServerHttp2Stream } from 'node:http2'
 import type { Backend } from '../../model/backend.ts'
-import type { Client, CloseReason, Flow, Refusal, Result } from '../../model/flow.ts'
+import type { Bytes, Client, CloseReason, Flow, Refusal, Result } from '../../model/flow.ts'
+import { tellCarried } from '../../model/flows/carried.ts'
 import { refusal } from '../../model/refusal.ts'
 import type { Frontend, GlobalService } from '../../model/service.ts'
 import type { PeerIdentity } from '../../model/tunnel/identity.ts'
@@ -37,6 +38,7 @@ export abstract class GatewayFlow implements Flow {
   #state: State = 'choosing'
   #since: number
   #cancelTimeout: () => void = () => {}
+  #told: Bytes | undefined
   readonly #left: () => void
 
   constructor(context: GatewayContext, stream: ServerHttp2Stream, client: PeerClient, offer: Offer, left: () => void) {
@@ -125,11 +127,17 @@ export abstract class GatewayFlow implements Flow {
     this.#leave()
   }
 
+  /** So many bytes have passed until now; called about once a second while there are more. */
+  protected carried(sent: number, received: number): void {
+    if (this.#state !== 'open' || !this.backend) return
+    this.#told = tellCarried(this.context.chooser, this, this.backend, { sent, received }, this.#told)
+  }
+
   protected ended(reason: CloseReason, sent: number, received: number): void {
     if (this.#state !== 'open' || !this.backend) return
     const ms = this.#elapsed()
     this.#leave()
-    this.context.chooser.closed(this, this.backend, { sent, received, ms, reason })
+    this.context.chooser.closed(this, this.backend, { sent, received, ms, reason, told: this.#told })
   }
 
   #attempt(backend: Backend): void {

@@ -24,6 +24,7 @@ export class GatewayTcpFlow extends GatewayFlow {
       this.#progress = joint.progress
       this.#quietSince = now
       this.context.streams.active(this.client.identity.cluster, this)
+      this.carried(joint.sent, joint.received)
       return
     }
     const { tcpMs, halfClosedMs } = this.context.options.idle

@@ -24,6 +24,7 @@ export class GatewayUdpFlow extends GatewayFlow {
       this.#moved = false
       this.#quietSince = now
       this.context.streams.active(this.client.identity.cluster, this)
+      this.carried(this.#sent, this.#received)
       return
     }
     const { udpMs } = this.context.options.idle

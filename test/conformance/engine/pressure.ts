@@ -6,7 +6,7 @@ import { ending, hashOf, pattern, silent, tcpBackend } from '../../support/backe
 import { settled } from '../../support/clock.ts'
 import { eventually } from '../../support/eventually.ts'
 import { heldBytes, openSockets } from '../../support/faults.ts'
-import { type EngineUnderTest, plainOptions, Rig } from './rig.ts'
+import { type EngineUnderTest, keysOf, plainOptions, Rig } from './rig.ts'
 
 const mebibyte = 1024 * 1024
 
@@ -121,6 +121,36 @@ export function pressureSuite(t: Test, { create, holds = mebibyte }: EngineUnder
     await rig.clock.advance(24 * 3_600_000)
     t.equal(rig.engine.stats().connections, 1, '0 is no limit')
     next.destroy()
+  })
+
+  t.test('bytes of an open connection are told about once a second, and each once', async t => {
+    const { backend, sockets } = await tcpBackend(t, socket => socket.resume())
+    const rig = await Rig.start(t, create, { backends: [backend] })
+    const socket = await rig.client()
+    const told = (sent: number, received: number) =>
+      eventually(async () => {
+        await rig.clock.advance(1000)
+        const [now] = rig.chooser.carriedSoFar
+        if (now?.sent !== sent || now.received !== received) throw new Error(`told ${JSON.stringify(now)}`)
+      })
+    socket.write(Buffer.alloc(300_000))
+    await told(300_000, 0)
+    t.same(rig.heard, [], 'the backend has sent nothing')
+    sockets[0]?.write('answer')
+    await told(300_000, 6)
+    t.same(rig.heard, keysOf(backend))
+    socket.resume()
+    const before = rig.chooser.carriedSoFar[0]
+    await rig.clock.advance(3000)
+    t.equal(rig.chooser.carriedSoFar[0], before, 'nothing is told while nothing moves')
+    socket.write('more')
+    await eventually(() => {
+      if (sockets[0]?.bytesRead !== 300_004) throw new Error(`${sockets[0]?.bytesRead} bytes`)
+    })
+    socket.end()
+    sockets[0]?.end()
+    t.match(await rig.settled(), { served: 1 })
+    t.match(rig.chooser.totals, [{ sent: 300_004, received: 6, reason: 'done' }])
   })
 
   t.test('idleness is counted over both directions', async t => {

@@ -33,6 +33,26 @@ export function udpSuite(t: Test, { create, resends = true }: EngineUnderTest): 
     t.match(rig.chooser.totals, [{ sent: 75_908, received: 75_908, reason: 'shutdown' }])
   })
 
+  t.test('bytes of an open session are told about once a second, and each once', async t => {
+    const { backend } = await udpBackend(t, echo)
+    const rig = await start(t, { backends: [backend] })
+    const { socket, got } = await udpClient(t)
+    let told = 0
+    for (const size of [1000, 300]) {
+      socket.send(pattern(size, 1), rig.port, rig.ip)
+      await eventually(() => got.shift() ?? Promise.reject(new Error('no answer')))
+      told += size
+      await eventually(async () => {
+        await rig.clock.advance(1000)
+        const [now] = rig.chooser.carriedSoFar
+        if (now?.sent !== told || now.received !== told) throw new Error(`told ${JSON.stringify(now)}`)
+      })
+    }
+    rig.engine.destroy()
+    t.match(await rig.settled(), { served: 1 })
+    t.match(rig.chooser.totals, [{ sent: 1300, received: 1300, told: { sent: 1300, received: 1300 } }])
+  })
+
   t.test('each client has its own session and gets only its own answers', async t => {
     const { backend, heard } = await udpBackend(t, echo)
     const rig = await start(t, { backends: [backend] })

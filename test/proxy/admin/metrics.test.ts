@@ -95,7 +95,9 @@ t.test('flows are counted by service, protocol, cluster and outcome', async t =>
   metrics.flows.result(one, here, connected)
   metrics.flows.closed(one, here, totals('done'))
   metrics.flows.result(flow(service), here, connected)
-  metrics.flows.closed(flow(service), here, totals('client-reset'))
+  const told = { sent: 60, received: 1500 }
+  metrics.flows.carried(one, here, told, told)
+  metrics.flows.closed(flow(service), here, { ...totals('client-reset'), told })
   metrics.flows.refused(flow(service), { code: 'tenancy', why: 'another tenant' })
 
   const seen = await read(metrics)

@@ -1,6 +1,7 @@
 /** What is recorded of flows and questions, and how it reads as JSON. */
 import t from 'tap'
-import { here, service, stage, there } from './stage.ts'
+import type { FlowEvent } from '../../../proxy/model/flow-record.ts'
+import { flowOf, here, service, stage, there } from './stage.ts'
 
 t.test('a connection is one record: open once it is connected, complete when it ends', async t => {
   const { recorder, flows, newFlow, connect, clock } = stage()
@@ -46,6 +47,40 @@ t.test('a connection is one record: open once it is connected, complete when it 
     duration_ms: 250,
     close_reason: 'client-reset',
   })
+})
+
+t.test('an open flow shows its bytes until now, and followers who ask for it get them as they pass', async t => {
+  const { recorder, observers, flows, newFlow, connect, clock } = stage()
+  const plain: FlowEvent[] = []
+  const live: FlowEvent[] = []
+  const query = { matches: () => true, last: undefined, sinceMs: undefined, follow: true }
+  t.teardown(observers.follow(query, events => void plain.push(...events)))
+  t.teardown(observers.follow({ ...query, progress: true }, events => void live.push(...events)))
+  const flow = newFlow()
+  connect(flow, there)
+  t.match(flows(), [{ starlane: { state: 'open', sent: 0, received: 0 } }])
+  await clock.advance(200)
+  recorder.carried(flow, there, { sent: 120, received: 4000 })
+  recorder.carried(flow, there, { sent: 150, received: 2 ** 40 })
+  t.match(flows(), [{ starlane: { state: 'open', sent: 150, received: 2 ** 40, close_reason: undefined } }])
+  await clock.advance(200)
+  recorder.closed(flow, there, { sent: 151, received: 2 ** 40, ms: 400, reason: 'done' })
+  await clock.advance(200)
+  t.match(flows(), [{ starlane: { state: 'ended', sent: 151, received: 2 ** 40 } }])
+  const sentIn = (events: readonly FlowEvent[]) => events.flatMap(flowOf).map(({ starlane }) => starlane.sent)
+  t.same(sentIn(live), [0, 150, 151])
+  t.same(sentIn(plain), [0, 151])
+})
+
+t.test('a record that is used again forgets the bytes of the flow before', t => {
+  const { recorder, flows, newFlow, connect } = stage({ size: 2 })
+  const first = newFlow()
+  connect(first, there)
+  recorder.carried(first, there, { sent: 9, received: 9 })
+  for (let i = 0; i < 2; i++) connect(newFlow(), there)
+  recorder.carried(first, there, { sent: 10, received: 10 })
+  t.match(flows(), [{ starlane: { sent: 0, received: 0 } }, { starlane: { sent: 0, received: 0 } }])
+  t.end()
 })
 
 t.test('pods are named where an endpoint names them', async t => {

@@ -48,6 +48,21 @@ t.test('rates are of the last spans, and history is five minutes', async t => {
   t.notOk(counts.services()[0]?.dialP99, 'nothing was dialled for minutes')
 })
 
+t.test('bytes count while a flow is open, and each once', async t => {
+  const { counts, clock, newFlow } = counting()
+  const flow = newFlow()
+  counts.result(flow, here, { outcome: 'connected', ms: 1 })
+  const told = { sent: 5000, received: 500 }
+  counts.carried(flow, here, told, told)
+  await clock.advance(5000)
+  t.match(counts.services(), [{ open: 1, sentPerSecond: 1000, receivedPerSecond: 100 }])
+  counts.closed(flow, here, { sent: 5500, received: 500, ms: 9, reason: 'done', told })
+  await clock.advance(10_000)
+  t.match(counts.services(), [{ open: 0, sentPerSecond: 0 }])
+  const [cluster] = counts.clusters()
+  t.equal(cluster?.sentPerSecond, 0)
+})
+
 t.test('failed attempts and refusals are shares', async t => {
   const { counts, newFlow, clock } = counting()
   for (let i = 0; i < 3; i++) counts.result(newFlow(), here, { outcome: 'connected', ms: 1 })
