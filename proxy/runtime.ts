@@ -45,7 +45,6 @@ import type { Inherited, PassedSocket } from './model/sockets/passing.ts'
 import { type Clock, type Random, systemClock } from './model/time/clock.ts'
 import type { ServiceView, Status } from './model/views.ts'
 import { ClusterList } from './runtime/cluster-list.ts'
-import { ClusterSources } from './runtime/cluster-sources.ts'
 import { flowLog } from './runtime/flows/flow-log.ts'
 import { Recording } from './runtime/flows/recording.ts'
 import { SocketStore } from './runtime/handover/socket-store.ts'
@@ -69,6 +68,7 @@ import { rehearse } from './runtime/rehearsal/rehearsal.ts'
 import { checkedRequest } from './runtime/rehearsal/request.ts'
 import { changedParts, restartFields } from './runtime/reload.ts'
 import { TokenRenewals } from './runtime/renewal/token-renewals.ts'
+import { ClusterSources } from './runtime/sources/cluster-sources.ts'
 import { Certificates } from './runtime/status/certificates.ts'
 import { eventLoopPauses } from './runtime/status/pauses.ts'
 import { LearnedGateways } from './runtime/tunnel/learned-gateways.ts'
@@ -430,6 +430,7 @@ class Starlane implements Runtime {
     const { promise: timeout, resolve } = Promise.withResolvers<void>()
     this.#clock.after(remoteGraceMs, resolve)
     await Promise.race([this.#mesh.initialized, Promise.all([this.#mesh.synced, timeout])])
+    await this.#sources.policiesSettled
     const heritage = given ?? (await this.#succession.heritage())
     const { inherited, succeeds } = heritage
     const isAll = this.#role === 'all'

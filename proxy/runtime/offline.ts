@@ -14,10 +14,10 @@ import type { Sink } from '../model/sink.ts'
 import { systemClock } from '../model/time/clock.ts'
 import { createManifestsSource } from '../sources/manifests/manifests-source.ts'
 import { WorkloadStore } from '../workloads/store.ts'
-import { rightsOf } from './cluster-sources.ts'
 import { clustersOf, vipOptions } from './options.ts'
 import { machineAddresses, ownSockets } from './own-sockets.ts'
-import { bothSinks } from './sinks.ts'
+import { rightsOf } from './sources/cluster-sources.ts'
+import { bothSinks } from './sources/sinks.ts'
 
 export interface Offline {
   readonly mesh: Mesh

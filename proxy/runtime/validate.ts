@@ -2,8 +2,8 @@
 import type { Loaded } from '../config/load.ts'
 import type { Problem } from '../model/error.ts'
 import type { PluginView } from '../model/views.ts'
-import { sourceText } from './cluster-sources.ts'
 import { readOffline } from './offline.ts'
+import { sourceText } from './sources/cluster-sources.ts'
 import { localProblems } from './status/local-checks.ts'
 import { pluginsOf } from './views.ts'
 

@@ -17,9 +17,9 @@ export interface Source {
   facts?(): Facts
   /**
    * Whether policies of any cluster need Pods. A source that has to watch them does so only then; one that has policies itself watches
-   * them at once, and delivers no policy before them.
+   * them at once, and delivers no policy before them. Resolves when all that can be read have been, or none are wanted any more.
    */
-  followPods?(wanted: boolean): void
+  followPods?(wanted: boolean): Promise<void>
   /** Stops reading. Once it resolves, the sink is not called again. */
   close(): Promise<void>
 }

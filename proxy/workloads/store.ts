@@ -40,6 +40,7 @@ export class WorkloadStore implements Workloads {
   #everything = false
   #policiesChanged = false
   #isAnnounced = false
+  #areHeld = false
 
   /** `defer` schedules the call of the listeners; by default at the end of the current turn. */
   constructor(defer: (run: () => void) => void = queueMicrotask) {
@@ -102,7 +103,16 @@ export class WorkloadStore implements Workloads {
     return []
   }
 
+  /** While policies are held there are none, as far as plugins see. */
+  holdPolicies(held: boolean): void {
+    if (held === this.#areHeld) return
+    this.#areHeld = held
+    this.#policiesChanged = true
+    this.#announce()
+  }
+
   policies(): readonly PolicyObject[] {
+    if (this.#areHeld) return []
     return [...this.#clusters.values()].flatMap(cluster => cluster.policies())
   }
 

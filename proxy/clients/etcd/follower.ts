@@ -47,6 +47,7 @@ export class Follower {
   /** Ends the current round of the loop. */
   #round = new AbortController()
   #running: Promise<void> = Promise.resolve()
+  #session: Session | undefined
   #stale: Heartbeat | undefined
   /** Why it is lost, as last reported. */
   #loss: string | undefined
@@ -72,6 +73,11 @@ export class Follower {
       )
     }
     this.#running = this.#run()
+  }
+
+  /** What is wanted of the subscriptions may have changed. */
+  look(): void {
+    this.#session?.look()
   }
 
   async close(): Promise<void> {
@@ -129,11 +135,14 @@ export class Follower {
         synced: keys => this.#synced(keys),
         waiting: error => this.#lost(error),
         ended: (error, stale) => {
+          this.#session = undefined
           this.#stale = stale ?? this.#stale
           resolve(error)
         },
       })
+      this.#session = session
       signal.addEventListener('abort', () => {
+        this.#session = undefined
         session.close()
         reject(signal.reason)
       })

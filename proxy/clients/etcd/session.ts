@@ -26,6 +26,15 @@ export interface Subscription {
   readonly listener: MirrorListener
   /** Skipped where the user has no permission to read it. */
   readonly optional?: boolean
+  /** Whether it is read now; it always is if this is absent. See {@link Session.look}. */
+  readonly wanted?: () => boolean
+}
+
+/** A resource that is read only while it is wanted, and whose canary has been seen. */
+interface OnDemand {
+  readonly wanted: () => boolean
+  readonly read: () => Mirror
+  mirror: Mirror | undefined
 }
 
 /** How a cluster describes itself in a store, and which store it is. */
@@ -87,6 +96,7 @@ export class Session {
   #mirrors: Mirror[] = []
   /** Of the canaries and the resources. */
   #resources: Mirror[] = []
+  #onDemand: OnDemand[] = []
   #heartbeat: Heartbeat
   #configText: string | undefined
   #config: ClusterConfig | undefined
@@ -116,12 +126,25 @@ export class Session {
     this.#mirrors.push(this.#mirror(heartbeatKey, listener))
   }
 
+  /** Begins or stops to read the resources that are wanted at times. */
+  look(): void {
+    for (const resource of this.#onDemand) {
+      const wanted = resource.wanted()
+      if (wanted) resource.mirror ??= resource.read()
+      else {
+        resource.mirror?.close()
+        resource.mirror = undefined
+      }
+    }
+  }
+
   /** Ends the session without calling `ended`. */
   close(): void {
     this.#isOver = true
     this.#stopHeartbeat()
     this.#stopPatience()
     for (const mirror of [...this.#mirrors, ...this.#resources]) mirror.close()
+    this.#closeOnDemand()
     this.#client.close()
   }
 
@@ -196,11 +219,16 @@ export class Session {
   /** The cluster writes other resources than before. What has been read stays until the new ones are complete. */
   #readAgain(): void {
     for (const mirror of this.#resources.splice(0)) mirror.close()
+    this.#closeOnDemand()
     this.#isListing = false
     this.#isSynced = false
     this.#isOverdue = false
     this.#stopPatience()
     this.#stopPatience = this.#expectList()
+  }
+
+  #closeOnDemand(): void {
+    for (const { mirror } of this.#onDemand.splice(0)) mirror?.close()
   }
 
   /** Starts to read each resource once its canary is there. */
@@ -212,16 +240,19 @@ export class Session {
     const expect = (resource: Resource, start: () => void): void => {
       canaries.set(canaryKey(resource, cluster, cached), start)
     }
-    const read = (resource: Resource, listener: MirrorListener, events: Partial<MirrorEvents> = {}): void => {
-      this.#resources.push(this.#mirror(prefixOf(resource, cluster, cached), listener, events))
-    }
+    const mirrorOf = (resource: Resource, listener: MirrorListener, events: Partial<MirrorEvents> = {}): Mirror =>
+      this.#mirror(prefixOf(resource, cluster, cached), listener, events)
     expect(main.resource, () => {
       this.#isListing = true
-      read(main.resource, main.listener, { synced: keys => this.#synced(keys) })
+      this.#resources.push(mirrorOf(main.resource, main.listener, { synced: keys => this.#synced(keys) }))
     })
-    for (const { resource, listener, optional } of others) {
+    for (const { resource, listener, optional, wanted } of others) {
       const failed = optional ? (error: MeshError) => this.#endUnlessDenied(error, listener) : undefined
-      expect(resource, () => read(resource, listener, failed && { failed }))
+      const read = () => mirrorOf(resource, listener, failed && { failed })
+      expect(resource, () => {
+        if (!wanted) return void this.#resources.push(read())
+        this.#onDemand.push({ wanted, read, mirror: wanted() ? read() : undefined })
+      })
     }
     const seen = (key: string): void => {
       const start = canaries.get(key)

@@ -5,7 +5,7 @@ import type { Log } from '../../model/log.ts'
 import { systemClock } from '../../model/time/clock.ts'
 import type { UnderlayOptions } from '../../underlay/plan.ts'
 import type { Proposal } from '../../underlay/underlay.ts'
-import { createSource } from '../cluster-sources.ts'
+import { createSource } from '../sources/cluster-sources.ts'
 import { UnderlayKeeper } from './keeper.ts'
 import { NodeKey } from './node-key.ts'
 

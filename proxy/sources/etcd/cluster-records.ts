@@ -27,7 +27,7 @@ export interface ClusterRecordsOptions {
   readonly sink: Sink
   readonly clock: Clock
   readonly limits?: Limits | undefined
-  /** Whether to read addresses and identities too. */
+  /** Whether addresses and identities may be wanted. */
   readonly workloads?: boolean | undefined
 }
 
@@ -49,6 +49,9 @@ const decoders = {
 
 type Read = keyof typeof decoders
 
+/** What is read only while it is wanted. */
+const ofWorkloads: readonly Read[] = ['identities', 'ip']
+
 /**
  * Outlives connections, and changes of what the cluster writes: a resource that it does not write any more stays as it was last
  * read until the first list of what it writes instead, so that no backend is gone in between.
@@ -64,6 +67,8 @@ export class ClusterRecords {
   #isMainListed = false
   /** Whether the sink has everything, and so takes changes. */
   #isDelivered = false
+  /** While addresses and identities are wanted: those that have not been read yet, and who waits for them. */
+  #workloads: { readonly missing: Set<Read>; readonly read: PromiseWithResolvers<void> } | undefined
   #reportedChanges = 0
 
   constructor(options: ClusterRecordsOptions) {
@@ -91,15 +96,41 @@ export class ClusterRecords {
     const [main, ...others] = this.#resourcesOf(config)
     this.#assembler.setGateways(config.gateways.flatMap(text => parseGateway(text) ?? []))
     this.#followed = [main, ...others]
+    if (this.#options.workloads && this.#workloads) this.#followed = [...this.#followed, ...ofWorkloads]
     this.#isMainListed = false
     this.#listing.clear()
+    const onDemand = this.#options.workloads ? ofWorkloads : []
     return [
       { resource: main, listener: this.#readers[main] },
       ...others.map(resource => ({ resource, listener: this.#readers[resource], optional: true })),
+      ...onDemand.map(resource => ({
+        ...{ resource, listener: this.#readers[resource], optional: true },
+        wanted: () => this.#workloads !== undefined,
+      })),
     ]
   }
 
+  /** Resolves when addresses and identities have been read, or are not wanted any more. */
+  async followWorkloads(wanted: boolean): Promise<void> {
+    if (!wanted) this.#forgetWorkloads()
+    else if (!this.#workloads) {
+      this.#workloads = { missing: new Set(ofWorkloads), read: Promise.withResolvers() }
+      this.#followed = [...this.#followed, ...ofWorkloads]
+    }
+    await this.#workloads?.read.promise
+  }
+
+  #forgetWorkloads(): void {
+    if (!this.#workloads) return
+    this.#workloads.read.resolve()
+    this.#workloads = undefined
+    this.#followed = this.#followed.filter(resource => !ofWorkloads.includes(resource))
+    for (const resource of ofWorkloads) this.#listing.delete(resource)
+    this.#deliver()
+  }
+
   close(): void {
+    this.#workloads?.read.resolve()
     for (const reader of Object.values(this.#readers)) reader.close()
   }
 
@@ -122,7 +153,6 @@ export class ClusterRecords {
       ...(slicesMode === 'services-and-endpointslices' ? [other] : []),
       'nodes',
       ...(serviceExports === undefined ? [] : ['serviceexports' as const]),
-      ...(this.#options.workloads ? (['identities', 'ip'] as const) : []),
     ]
   }
 
@@ -135,14 +165,19 @@ export class ClusterRecords {
       kinds,
       decode: (suffix, value) => [decode(suffix, value, owner)].flat(),
       assembler: this.#assembler,
-      started: () => this.#listing.add(resource),
+      // Services do not wait for addresses that come later.
+      started: () => {
+        if (isService || !this.#isDelivered || !ofWorkloads.includes(resource)) this.#listing.add(resource)
+      },
       listed: () => {
         this.#listing.delete(resource)
         if (resource === this.#followed[0]) this.#isMainListed = true
+        this.#workloads?.missing.delete(resource)
         this.#deliver()
       },
       skipped: () => {
         this.#listing.delete(resource)
+        this.#workloads?.missing.delete(resource)
         this.#deliver()
       },
       changed: () => this.#deliver(),
@@ -158,6 +193,7 @@ export class ClusterRecords {
     else if (this.#isMainListed) this.#assembler.reset(this.#options.sink)
     else return
     this.#isDelivered = true
+    if (this.#workloads?.missing.size === 0) this.#workloads.read.resolve()
     this.#report()
   }
 

@@ -19,7 +19,7 @@ export type EtcdSourceOptions = EtcdLocation & {
    * distinguish terminating endpoints from ready ones.
    */
   readonly prefer?: 'services' | 'slices'
-  /** Whether to read addresses and identities too. */
+  /** Whether addresses and identities may be asked for, by {@link Source.followPods}. */
   readonly workloads?: boolean
   /** The size of the mesh: 255, the default, or 511. */
   readonly maxClusters?: number
@@ -43,6 +43,8 @@ class EtcdSource implements Source {
   readonly #clock: Clock
   #records: { readonly kind: string; readonly records: ClusterRecords } | undefined
   #id: number | undefined
+  #wantsPods = false
+  #podsRead = Promise.withResolvers<void>()
 
   constructor(options: EtcdSourceOptions, parts: FollowerParts) {
     this.#options = options
@@ -62,13 +64,31 @@ class EtcdSource implements Source {
     this.#follower.start()
   }
 
+  async followPods(wanted: boolean): Promise<void> {
+    if (!this.#options.workloads) return
+    if (wanted !== this.#wantsPods) {
+      this.#wantsPods = wanted
+      this.#podsRead.resolve()
+      this.#podsRead = Promise.withResolvers()
+      if (this.#records) this.#follow(this.#records.records)
+      this.#follower.look()
+    }
+    if (wanted) await this.#podsRead.promise
+  }
+
   close(): Promise<void> {
     this.#records?.records.close()
+    this.#podsRead.resolve()
     return this.#follower.close()
   }
 
   facts(): Facts {
     return { ...(this.#id === undefined ? {} : { id: this.#id }), ...this.#records?.records.facts }
+  }
+
+  #follow(records: ClusterRecords): void {
+    const { resolve } = this.#podsRead
+    void records.followWorkloads(this.#wantsPods).then(resolve)
   }
 
   #open({ config }: ClusterDescription): readonly [Subscription, ...Subscription[]] {
@@ -89,8 +109,10 @@ class EtcdSource implements Source {
       this.#records?.records.close()
       const owner = { cluster, clusterId: config.id, maxClusters: config.maxConnectedClusters }
       const parts = { clock: this.#clock, limits: this.#limits, sink: this.#sink as Sink, workloads }
+
       this.#records = { kind, records: new ClusterRecords({ owner, cached, prefer, ...parts }) }
     }
+    this.#follow(this.#records.records)
     return this.#records.records.subscribe(config)
   }
 }

@@ -71,6 +71,8 @@ class KubernetesSource implements Source {
   #isRestoring = false
   #stopPods: (() => void) | undefined
   #wantsPods = false
+  /** While Pods are watched: until they have been delivered, or the server has denied them. */
+  #podsRead: PromiseWithResolvers<void> | undefined
   /** The reason of the loss that was reported; undefined while the cluster is not lost. */
   #lostBy: string | undefined
   #flushing = false
@@ -92,11 +94,12 @@ class KubernetesSource implements Source {
     this.#watching = Promise.all(this.#resources.map(resource => this.#watch(resource, this.#stop.signal)))
   }
 
-  followPods(wanted: boolean): void {
+  async followPods(wanted: boolean): Promise<void> {
     if (!this.#pods || !this.#sink) return
     this.#wantsPods = wanted
     if (wanted) this.#watchPods(this.#pods)
     else if (!this.#assembler.hasPolicies) this.#stopPods?.()
+    await this.#podsRead?.promise
   }
 
   #watchPods(pods: Resource): void {
@@ -105,8 +108,11 @@ class KubernetesSource implements Source {
     this.#stopPods = () => {
       this.#stopPods = undefined
       this.#progress.delete(pods)
+      this.#podsRead?.resolve()
+      this.#podsRead = undefined
       stop.abort()
     }
+    this.#podsRead = Promise.withResolvers()
     this.#progress.set(pods, starting())
     const signal = AbortSignal.any([this.#stop.signal, stop.signal])
     // An earlier watch forgets its Pods when it ends.
@@ -115,6 +121,7 @@ class KubernetesSource implements Source {
 
   async close(): Promise<void> {
     this.#sink = undefined
+    this.#podsRead?.resolve()
     this.#stop.abort()
     await this.#client.close()
     await Promise.all([this.#watching, this.#watchingPods])
@@ -162,7 +169,10 @@ class KubernetesSource implements Source {
   #deliver(sink: Sink): void {
     if (this.#pods) this.#holdPolicies(this.#pods)
     const failure = this.#failure()
-    if (this.#delivered && !this.#isRestoring) this.#assembler.flush(sink)
+    if (this.#delivered && !this.#isRestoring) {
+      this.#assembler.flush(sink)
+      if (this.#pods && this.#isSettled(this.#pods)) this.#podsRead?.resolve()
+    }
     if (failure) this.#lose(sink, failure)
     else if (this.#isComplete() && (!this.#delivered || this.#lostBy !== undefined)) void this.#restore(sink)
     this.#report(sink)
@@ -192,6 +202,7 @@ class KubernetesSource implements Source {
     this.#delivered = true
     this.#lostBy = undefined
     this.#assembler.reset(sink)
+    if (this.#pods && this.#isSettled(this.#pods)) this.#podsRead?.resolve()
   }
 
   /** Whether every resource has been listed. An optional one is waited for until the server denies it. */

@@ -269,11 +269,32 @@ t.test('from etcd', { skip: noEtcd }, async t => {
   const parts = { clock: systemClock, random: () => 0.5, log: silentLog }
   const without = await start(t, createEtcdSource(plain, parts))
   t.equal(without.addresses.size, 0, 'only on request')
-  const sink = await start(t, createEtcdSource({ ...plain, workloads: true }, parts))
-  await eventually(() => assert.equal(sink.addresses.get('10.11.3.21')?.pod, 'shop/cart-0'))
+  const source = createEtcdSource({ ...plain, workloads: true }, parts)
+  const sink = await start(t, source)
+  const watchers = async () =>
+    Number(/^etcd_debugging_mvcc_watcher_total (\d+)/m.exec(await (await fetch(`${etcd.url}/metrics`)).text())?.[1])
+  const before = await watchers()
+  t.equal(sink.addresses.size + sink.identities.size, 0, 'only while a policy needs them')
+  await source.followPods?.(true)
+  await eventually(async () => assert.equal(await watchers(), before + 2))
+  t.equal(sink.addresses.get('10.11.3.21')?.pod, 'shop/cart-0', 'they have been read when it resolves')
   t.match(sink.identities.get(id), { namespace: 'shop', labels: { app: 'cart' } })
   await peer.drop(peer.key('ip', '10.11.3.21'), peer.key('identities', String(id)))
   await eventually(() => assert.equal(sink.addresses.size + sink.identities.size, 0))
+
+  await peer.put(peer.pod('10.11.3.22', 'shop/cart-1', id, { app: 'cart' }))
+  await eventually(() => assert.equal(sink.addresses.size + sink.identities.size, 2))
+  await source.followPods?.(false)
+  t.equal(sink.addresses.size + sink.identities.size, 0, 'forgotten when no policy needs them any more')
+  await eventually(async () => assert.equal(await watchers(), before))
+  for (let i = 0; i < 5; i++) {
+    void source.followPods?.(true)
+    void source.followPods?.(false)
+  }
+  await peer.put(peer.service('shop/orders'))
+  await source.followPods?.(true)
+  t.equal(sink.addresses.get('10.11.3.22')?.pod, 'shop/cart-1')
+  await eventually(() => assert.equal(sink.services.size, 2))
   t.same(sink.violations, [])
 })
 

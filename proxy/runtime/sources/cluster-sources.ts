@@ -1,25 +1,23 @@
 /** One running source per cluster: started, replaced and closed as the list of clusters changes. */
 import { isDeepStrictEqual } from 'node:util'
-import type { Admission } from '../admission/admission.ts'
-import type { ClusterRights } from '../admission/cluster-rights.ts'
-import type { ClusterConfig, SourceConfig } from '../config/schema.ts'
-import type { Mesh } from '../mesh/mesh.ts'
-import type { Cluster, Limits } from '../model/cluster.ts'
-import { MeshError } from '../model/error.ts'
-import type { Sink } from '../model/sink.ts'
-import { createEtcdSource } from '../sources/etcd/etcd-source.ts'
-import { createKubernetesSource } from '../sources/kubernetes/kubernetes-source.ts'
-import { createManifestsSource } from '../sources/manifests/manifests-source.ts'
-import type { Facts, Source } from '../sources/source.ts'
-import type { StateStore } from '../state/state-store.ts'
-import type { WorkloadStore } from '../workloads/store.ts'
-import type { RuntimeContext } from './context.ts'
-import { clustersOf } from './options.ts'
+import type { Admission } from '../../admission/admission.ts'
+import type { ClusterRights } from '../../admission/cluster-rights.ts'
+import type { ClusterConfig, SourceConfig } from '../../config/schema.ts'
+import type { Mesh } from '../../mesh/mesh.ts'
+import type { Cluster, Limits } from '../../model/cluster.ts'
+import { MeshError } from '../../model/error.ts'
+import type { Sink } from '../../model/sink.ts'
+import { createEtcdSource } from '../../sources/etcd/etcd-source.ts'
+import { createKubernetesSource } from '../../sources/kubernetes/kubernetes-source.ts'
+import { createManifestsSource } from '../../sources/manifests/manifests-source.ts'
+import type { Facts, Source } from '../../sources/source.ts'
+import type { StateStore } from '../../state/state-store.ts'
+import type { WorkloadStore } from '../../workloads/store.ts'
+import type { RuntimeContext } from '../context.ts'
+import { clustersOf } from '../options.ts'
+import { PodDemand } from './pod-demand.ts'
 import { bothSinks, withNodes } from './sinks.ts'
 import type { LearnedGateways } from './tunnel/learned-gateways.ts'
-
-/** How long Pods are followed after the last policy has gone. */
-const podsLingerMs = 60_000
 
 export interface SourceParts extends RuntimeContext, Extras {
   readonly local: boolean
@@ -61,29 +59,19 @@ export class ClusterSources {
   #workloads: WorkloadStore
   #parts: ClusterSourcesParts
   #sources = new Map<string, RunningSource>()
-  #wantsPods = false
-  #stopWaiting: () => void = () => {}
+  #pods: PodDemand
 
   constructor(mesh: Mesh, admission: Admission, workloads: WorkloadStore, parts: ClusterSourcesParts) {
     this.#mesh = mesh
     this.#admission = admission
     this.#workloads = workloads
     this.#parts = parts
-    workloads.onChange(({ policies }) => {
-      if (policies) this.#followPods()
-    })
+    this.#pods = new PodDemand(workloads, parts.clock, () => [...this.#sources.values()].map(({ source }) => source))
   }
 
-  /** Pods of all clusters, while any cluster has a policy; and a while longer, since a policy that is replaced may be deleted first. */
-  #followPods(): void {
-    const { clock } = this.#parts
-    this.#stopWaiting()
-    const follow = (wanted: boolean) => {
-      this.#wantsPods = wanted
-      for (const { source } of this.#sources.values()) source.followPods?.(wanted)
-    }
-    if (this.#workloads.size.policies > 0) follow(true)
-    else if (this.#wantsPods) this.#stopWaiting = clock.after(podsLingerMs, () => follow(false))
+  /** Resolves when no policy waits for the Pods that it may be about. */
+  get policiesSettled(): Promise<void> {
+    return this.#pods.settled
   }
 
   /**
@@ -120,7 +108,8 @@ export class ClusterSources {
     this.#workloads.setClusters(workloads ? [local, ...names.filter(name => name !== local)] : [])
     for (const [name, rights] of rightsOf(local, clusters)) this.#admission.allow(name, rights)
     const fresh = clusters.filter(({ name }) => !this.#sources.has(name))
-    await Promise.all(fresh.map(cluster => this.#start(cluster, extrasOf(cluster), local)))
+    const started = this.#pods.starting()
+    await Promise.all(fresh.map(cluster => this.#start(cluster, extrasOf(cluster), local))).finally(started)
   }
 
   /** Begins with what is known from earlier, if the cluster is new. */
@@ -145,11 +134,11 @@ export class ClusterSources {
     const memory = await store.recall(name, text)
     if (memory) sink.recall?.(memory.snapshot, memory.since)
     source.start(store.sink(name, text, sink, memory))
-    if (this.#wantsPods) source.followPods?.(true)
+    this.#pods.started(source)
   }
 
   async close(): Promise<void> {
-    this.#stopWaiting()
+    this.#pods.close()
     await this.follow([], '')
   }
 

@@ -1,6 +1,6 @@
 /** Joins two receivers of one cluster. */
-import type { Sink } from '../model/sink.ts'
-import type { WorkloadSink } from '../workloads/store.ts'
+import type { Sink } from '../../model/sink.ts'
+import type { WorkloadSink } from '../../workloads/store.ts'
 
 /** Pods, namespaces and policies first: a service should not be there before what forbids it. */
 export function bothSinks(services: Sink, workloads: WorkloadSink): Sink {
