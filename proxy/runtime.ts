@@ -631,7 +631,8 @@ class Starlane implements Runtime {
       sinceMs === undefined ? { last: '999999' } : { since: `${Math.min(999_999, Math.ceil(sinceMs / 1000))}s` }
     const past = request.flows ? [] : this.#recording.past(new URLSearchParams(all))
     if (typeof past === 'string') throw new MeshError('USAGE', past)
-    return rehearse(request, request.flows ?? groupFlows(past).groups, {
+    const { flows: groups, names: answers = [] } = request
+    return rehearse(request, groups ? { groups, names: answers } : groupFlows(past), {
       cluster: this.#config.cluster,
       directory: this.#mesh.directory,
       workloads: this.#workloads,

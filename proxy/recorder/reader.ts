@@ -37,7 +37,7 @@ export interface ReaderParts {
 const answered: readonly number[] = [0, 3]
 const refusedRcode = 5
 /** Of an answer, that are shown. */
-const mostAddresses = 8
+const mostAddresses = 32
 
 export class FlowReader {
   readonly #parts: ReaderParts

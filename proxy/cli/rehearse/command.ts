@@ -76,11 +76,13 @@ async function requestOf({ policy, cluster, without, flows, last, offline }: Opt
   const sinceMs = last === undefined ? undefined : parseDuration(last)
   if (last !== undefined && (sinceMs === undefined || sinceMs < 1))
     throw new MeshError('USAGE', `--last ${last} is not a duration; write for example --last 1h`)
+  const recording = flows === undefined ? undefined : await readRecording(flows)
   return {
     ...(policy === undefined ? {} : { manifests: await readManifests(policy) }),
     ...(cluster === undefined ? {} : { cluster }),
     ...(without === undefined ? {} : { without }),
-    ...(flows === undefined ? {} : { flows: (await readRecording(flows)).groups }),
+    ...(recording === undefined ? {} : { flows: recording.groups }),
+    ...(recording === undefined || recording.names.length === 0 ? {} : { names: recording.names }),
     ...(sinceMs === undefined ? {} : { sinceMs: Math.round(sinceMs) }),
   }
 }

@@ -1,6 +1,6 @@
 /** The JSON of a rehearsal: what a change of policies, or the loss of a cluster, would do to recorded flows. */
 import type { Problem } from '../error.ts'
-import type { FlowGroup } from './flow-groups.ts'
+import type { FlowGroup, NameGroup } from './flow-groups.ts'
 
 export interface RehearsalRequest {
   /** The text of manifests with policies, and where each was read. They replace those of the same kind and name. */
@@ -11,6 +11,8 @@ export interface RehearsalRequest {
   readonly without?: string
   /** Recorded flows; without them those of the recorder, of the last `sinceMs`. */
   readonly flows?: readonly FlowGroup[]
+  /** With `flows`: what DNS has answered in the same recording, for policies about names (`toFQDNs`). */
+  readonly names?: readonly NameGroup[]
   readonly sinceMs?: number
 }
 

@@ -13,9 +13,13 @@ export async function rehearseOffline(loaded: Loaded, given: unknown): Promise<R
   const { mesh, workloads, plugins, chain, host, errors } = offline
   try {
     if (errors[0]) throw errors[0]
-    return await rehearse(request, request.flows ?? [], {
-      ...{ cluster, directory: mesh.directory, workloads, plugins, chain, host },
-    })
+    return await rehearse(
+      request,
+      { groups: request.flows ?? [], names: request.names ?? [] },
+      {
+        ...{ cluster, directory: mesh.directory, workloads, plugins, chain, host },
+      },
+    )
   } finally {
     await offline.close()
   }

@@ -9,7 +9,7 @@ import type { Backend, Backends } from '../../model/backend.ts'
 import type { Directory } from '../../model/directory.ts'
 import { MeshError, type Problem } from '../../model/error.ts'
 import type { Flow } from '../../model/flow.ts'
-import type { FlowGroup } from '../../model/flows/flow-groups.ts'
+import type { FlowGroup, FlowGroups, NameGroup } from '../../model/flows/flow-groups.ts'
 import type { FlowChange, Rehearsal, RehearsalRequest, ServiceLoss } from '../../model/flows/rehearsal.ts'
 import { silentLog } from '../../model/log.ts'
 import type { Frontend, GlobalService } from '../../model/service.ts'
@@ -31,12 +31,12 @@ export interface RehearsalParts {
 /** Rejects with a MeshError for manifests that cannot be read. */
 export async function rehearse(
   request: RehearsalRequest,
-  groups: readonly FlowGroup[],
+  { groups, names }: Pick<FlowGroups, 'groups' | 'names'>,
   parts: RehearsalParts,
 ): Promise<Rehearsal> {
   const result: Rehearsal = { flows: 0, skipped: {}, changes: [], services: [], problems: [] }
   if (request.without !== undefined) return { ...result, ...(await loss(request.without, groups, parts)) }
-  return { ...result, ...(await newPolicies(request, groups, parts)) }
+  return { ...result, ...(await newPolicies(request, groups, names, parts)) }
 }
 
 const noPlugin =
@@ -45,12 +45,13 @@ const noPlugin =
 async function newPolicies(
   { manifests = [], cluster }: RehearsalRequest,
   groups: readonly FlowGroup[],
+  names: readonly NameGroup[],
   parts: RehearsalParts,
 ): Promise<Pick<Rehearsal, 'flows' | 'skipped' | 'changes' | 'problems'>> {
   if (!parts.plugins.some(({ usesWorkloads }) => usesWorkloads)) throw new MeshError('USAGE', noPlugin)
   const { policies, problems } = proposed(manifests, cluster ?? parts.cluster)
-  const now = chainOver(parts.workloads, parts)
-  const then = chainOver(overlaid(parts.workloads, policies), parts)
+  const now = chainOver(overlaid(parts.workloads, [], names), parts)
+  const then = chainOver(overlaid(parts.workloads, policies, names), parts)
   const skipped = new Map<string, number>()
   const changes = new Map<string, FlowChange & { flows: number }>()
   let flows = 0
@@ -126,7 +127,8 @@ function chainOver(workloads: Workloads, { plugins, directory, host }: Rehearsal
   })
 }
 
-function overlaid(workloads: Workloads, policies: readonly PolicyObject[]): Workloads {
+/** With further policies, and with what DNS has answered as if it had done so just now. */
+function overlaid(workloads: Workloads, policies: readonly PolicyObject[], names: readonly NameGroup[]): Workloads {
   const keyOf = ({ cluster, kind, namespace, name }: PolicyObject) => [cluster, kind, namespace, name].join(' ')
   const replaced = new Set(policies.map(keyOf))
   const all = [...workloads.policies().filter(policy => !replaced.has(keyOf(policy))), ...policies]
@@ -136,7 +138,10 @@ function overlaid(workloads: Workloads, policies: readonly PolicyObject[]): Work
     policies: () => all,
     size: { ...workloads.size, policies: all.length },
     onChange: () => () => {},
-    watchNames: () => () => {},
+    watchNames: (wants, listener) => {
+      for (const name of names) if (wants(name.name)) listener({ ...name, ttlSeconds: 0 })
+      return () => {}
+    },
   }
 }
 

@@ -2,15 +2,17 @@
 import * as v from 'valibot'
 import { canonicalAddress } from '../../model/address.ts'
 import { MeshError } from '../../model/error.ts'
-import { maxFlowGroups } from '../../model/flows/flow-groups.ts'
+import { maxFlowGroups, maxNameAddresses, maxNameGroups } from '../../model/flows/flow-groups.ts'
 import type { RehearsalRequest } from '../../model/flows/rehearsal.ts'
 
 const count = v.pipe(v.number(), v.integer(), v.minValue(1))
+const address = v.pipe(
+  v.string(),
+  v.check(text => canonicalAddress(text) === text, 'is not a canonical address'),
+)
+const name = v.object({ name: v.string(), addresses: v.pipe(v.array(address), v.maxLength(maxNameAddresses)) })
 const group = v.object({
-  client: v.pipe(
-    v.string(),
-    v.check(text => canonicalAddress(text) === text, 'is not a canonical address'),
-  ),
+  client: address,
   pod: v.exactOptional(v.string()),
   service: v.string(),
   frontend: v.string(),
@@ -23,6 +25,7 @@ const request = v.strictObject({
   cluster: v.exactOptional(v.string()),
   without: v.exactOptional(v.string()),
   flows: v.exactOptional(v.pipe(v.array(group), v.maxLength(maxFlowGroups))),
+  names: v.exactOptional(v.pipe(v.array(name), v.maxLength(maxNameGroups))),
   sinceMs: v.exactOptional(count),
 })
 

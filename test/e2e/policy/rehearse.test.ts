@@ -6,6 +6,7 @@ import t, { type Test } from 'tap'
 import { stringify } from 'yaml'
 import { runProgram } from '../../../proxy/cli/program.ts'
 import { systemClock } from '../../../proxy/model/time/clock.ts'
+import { a, fakeUpstream } from '../../proxy/dns/upstream.ts'
 import { eventually } from '../../support/eventually.ts'
 import { ask, createWorld, startPod, type World } from '../../support/world.ts'
 
@@ -121,6 +122,51 @@ t.test('a policy that refuses, one that changes nothing, and one that opens', as
   }
   const reported = await asked('--policy', await put(world, 'l7.yaml', layer7))
   t.match(reported.out, /note {2}cluster-1 .*l7\.yaml:1 {2}CiliumNetworkPolicy default\/l7: .*layer 7/)
+})
+
+t.test('names that only the new policy is about, by the DNS answers that were recorded', async t => {
+  const hosts = new Map<string, string>()
+  const upstream = await fakeUpstream(t, ({ name, type }) => ({
+    answers: type === 'A' ? [a(name, hosts.get(name) ?? '192.0.2.1')] : [],
+  }))
+  const dns = { listen: '127.0.0.1:0', upstream: [upstream.text] }
+  const world = await createWorld(t, { config: { plugins: [{ use: 'policy' }], dns } })
+  const [vip, outside, xwing] = [world.ip(1), world.ip(11), world.ip(21)] as const
+  hosts.set('api.example', outside)
+  await startPod(t, outside, 'outside')
+  await world.declare('cluster-1', { clusterIP: vip, pods: [{ ip: outside }] })
+  const pod = {
+    ...{ apiVersion: 'v1', kind: 'Pod', metadata: { name: 'xwing-0', namespace: 'default', labels: { app: 'xwing' } } },
+    status: { phase: 'Running', podIP: xwing },
+  }
+  await put(world, 'cluster-1/pods.yaml', pod)
+  const allow = (name: string) => ({
+    ...{ apiVersion: 'cilium.io/v2', kind: 'CiliumNetworkPolicy', metadata: { name: 'names', namespace: 'default' } },
+    spec: { endpointSelector: { matchLabels: { app: 'xwing' } }, egress: [{ toFQDNs: [{ matchName: name }] }] },
+  })
+  const [right, wrong] = [
+    await put(world, 'right.yaml', allow('api.example')),
+    await put(world, 'wrong.yaml', allow('b.example')),
+  ]
+  await world.start()
+  const { admin } = await world.runtime().ready
+  t.same(await world.resolve('api.example'), [outside])
+  t.equal(await ask(vip, 7000, xwing), 'outside')
+  const recorded = async () => (await fetch(`http://${admin}/v1/flows?last=100`)).text()
+  await eventually(async () =>
+    assert.match(await recorded(), /"state":"ended".*"kind":"connection"|"kind":"connection".*"state":"ended"/),
+  )
+  const recording = join(world.folder, 'flows.jsonl')
+  await writeFile(recording, await recorded())
+  const ways = { running: ['--admin', admin], offline: ['--offline', '-c', world.file, '--flows', recording] }
+  for (const [way, argv] of Object.entries(ways)) {
+    const kept = await run(...argv, '--policy', right, '-o', 'json')
+    t.match(JSON.parse(kept.out), { flows: 1, changes: [], problems: [] }, way)
+    t.equal(kept.code, 0)
+    const refused = await run(...argv, '--policy', wrong, '-o', 'json')
+    t.match(JSON.parse(refused.out), { flows: 1, changes: [{ to: 'refused', why: /names/ }] }, way)
+    t.equal(refused.code, 1)
+  }
 })
 
 t.test('the loss of a cluster', async t => {
