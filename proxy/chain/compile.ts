@@ -104,6 +104,11 @@ export class Gate {
     const answer = this.#plugin.admit(client, service, asker)
     return answer === broken ? this.#onFault : answer
   }
+
+  /** Why it refuses a backend, if it can tell. */
+  why(flow: Flow, backend: Backend): string | undefined {
+    return this.#plugin.why(flow, backend)
+  }
 }
 
 /** Lets one plugin narrow the list. */

@@ -81,7 +81,7 @@ export function explain(flow: Flow, chain: ServiceChain, attempts: number): Trac
   for (const gate of chain.gates) {
     const refusal = gate.admit(client, service, 'flow')
     if (!refusal) continue
-    note(gate.name, [], () => refusal.why)
+    note(gate.name, [], backend => gate.why(flow, backend) ?? refusal.why)
     return refuse(refusal)
   }
   if (flow.tried.length > 0) {

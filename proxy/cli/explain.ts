@@ -69,7 +69,7 @@ function frontendText(frontend: Explanation['frontends'][number], paint: Paint):
   const { steps, candidates, doubts = {}, ways = {}, decidedBy, offload, refusal, retries } = frontend
   const lines = steps.flatMap(({ step, left, removed }) => [
     ['', step, `${left} left`],
-    ...removed.map(({ backend, why }) => ['', '', paint('soft', `without ${backend}: ${why}`)]),
+    ...byReason(removed, refusal?.why).map(line => ['', '', paint('soft', line)]),
   ])
   const end = refusal
     ? [['', paint('bad', 'refused'), `by ${refusal.code}: ${refusal.why}`]]
@@ -79,12 +79,30 @@ function frontendText(frontend: Explanation['frontends'][number], paint: Paint):
           '',
           '',
           candidateText(backend, doubts[backend], paint),
-          paint('soft', ways[backend] ?? ''),
+          ...(ways[backend] === undefined ? [] : [paint('soft', ways[backend])]),
         ]),
       ]
   const way = offload === undefined ? [] : [['', 'offload', offload]]
   const rows = [...lines, ...end, ...retries.map(retry => retryCells(retry, paint)), ...way]
   return `${frontend.frontend}\n${columns(rows)}`
+}
+
+const mostNamed = 3
+
+/** Each reason once, with the backends that it is about; one that the refusal gives is not said again. */
+function byReason(removed: readonly Removal[], refused: string | undefined): string[] {
+  const reasons = new Map<string, string[]>()
+  for (const { backend, why } of removed) {
+    const known = reasons.get(why)
+    if (known) known.push(backend)
+    else reasons.set(why, [backend])
+  }
+  return [...reasons].flatMap(([why, backends]) => {
+    const more = backends.length - mostNamed
+    const named = [...backends.slice(0, mostNamed), ...(more > 0 ? [`and ${more} more`] : [])]
+    const reason = refused?.includes(why) ? '' : `: ${why}`
+    return named.map((name, i) => `${i === 0 ? 'without ' : '        '}${name}${i === named.length - 1 ? reason : ''}`)
+  })
 }
 
 function candidateText(backend: string, doubt: string | undefined, paint: Paint): string {

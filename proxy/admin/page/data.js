@@ -51,6 +51,12 @@ export function keyOf({ namespace, name }) {
   return `${namespace}/${name}`
 }
 
+/** The names of clusters that cannot be read. */
+export function lostClusters() {
+  const clusters = data.status?.clusters ?? []
+  return clusters.filter(({ link }) => link.state === 'lost' || link.state === 'stale').map(({ name }) => name)
+}
+
 /** Bytes or new connections in the last seconds. */
 export function isMoving(rates) {
   return rates !== undefined && rates.perSecond + rates.sentPerSecond + rates.receivedPerSecond > 0

@@ -5,6 +5,7 @@ import { bytes, count, duration, give, hostText, make, span } from './elements.j
 
 const mostBackends = 100
 const mostFlows = 50
+const mostNamed = 3
 
 /** The panel of one open service; `close` ends its stream of flows. */
 export class Detail {
@@ -180,7 +181,7 @@ function settingsOf({ settings, headless }) {
 
 function steps({ steps, candidates, doubts, decidedBy, refusal }) {
   const lines = steps.map(({ step, left, removed }) => {
-    const gone = removed.length > 0 ? make('span.soft', ` without ${removals(removed)}`) : ''
+    const gone = removed.length > 0 ? make('span.soft', ` without ${removals(removed, refusal?.why)}`) : ''
     return make('li', make('b', step), ` leaves ${left}`, gone)
   })
   const named = candidates.map(key => (doubts?.[key] ? `${key} (${doubts[key]})` : key))
@@ -190,6 +191,15 @@ function steps({ steps, candidates, doubts, decidedBy, refusal }) {
   return make('ol.steps', ...lines, end)
 }
 
-function removals(removed) {
-  return removed.map(({ backend, why }) => `${backend} (${why})`).join(', ')
+/** Each reason once, with the backends that it is about; one that the refusal gives is not said again. */
+function removals(removed, refused) {
+  const reasons = new Map()
+  for (const { backend, why } of removed) reasons.set(why, [...(reasons.get(why) ?? []), backend])
+  return [...reasons]
+    .map(([why, all]) => {
+      const more = all.length - mostNamed
+      const named = all.slice(0, mostNamed).join(', ') + (more > 0 ? ` and ${more} more` : '')
+      return refused?.includes(why) ? named : `${named} (${why})`
+    })
+    .join('; ')
 }

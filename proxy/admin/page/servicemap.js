@@ -20,11 +20,18 @@ export function drawServiceMap(open) {
 }
 
 function nodeItem({ key, text, rate, bad }, column, open) {
+  const label = labelOf(text, column)
   const name =
-    column === 'services' ? give(make('button.link', text), { type: 'button', onclick: () => open(key) }) : text
-  const item = make('li.node', make('span.cut', name), make(bad ? 'b.bad' : 'b', `${amount(rate)}/s`))
+    column === 'services' ? give(make('button.link', ...label), { type: 'button', onclick: () => open(key) }) : label
+  const item = make('li.node', make('span.cut', ...[name].flat()), make(bad ? 'b.bad' : 'b', `${amount(rate)}/s`))
   item.dataset.key = key
   return give(item, { title: bad ? `${text}: ${percent(bad)} failed or refused` : text })
+}
+
+/** The namespace is apart, since it has a line of its own where there is little room. */
+function labelOf(text, column) {
+  const at = column === 'clusters' || /^[\d.]+\/|:/.test(text) ? -1 : text.indexOf('/')
+  return at < 0 ? [text] : [make('span.namespace', text.slice(0, at + 1)), text.slice(at + 1)]
 }
 
 /** The busiest of each column, and what passes between them. */

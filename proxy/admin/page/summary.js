@@ -1,7 +1,7 @@
 // The header, the verdict with its filters, the problems, the components; the title and the icon of the page.
 
 import { view, writeAddress } from './address.js'
-import { data } from './data.js'
+import { data, lostClusters } from './data.js'
 import { $, count, fill, give, make, pill, span } from './elements.js'
 import { drawTable } from './table.js'
 
@@ -40,8 +40,8 @@ function drawHeader() {
 
 /** What is wrong, the worst first: text, kind, and the state of services that it filters by. */
 function troubles() {
-  const { services, clusters, problems, ready, stopping } = data.status
-  const lost = clusters.filter(({ link }) => link.state === 'lost' || link.state === 'stale').length
+  const { services, problems, ready, stopping } = data.status
+  const lost = lostClusters().length
   const ofOthers = severity =>
     problems.filter(
       each => each.severity === severity && !/^(SERVICE_UNREACHABLE|SERVICE_REDUCED|CLUSTER_)/.test(each.code),
@@ -53,7 +53,7 @@ function troubles() {
       kind: 'bad',
       state: 'unreachable',
     },
-    lost > 0 && { text: `${count(lost, 'cluster')} lost`, kind: 'bad' },
+    lost > 0 && { text: `${count(lost, 'cluster')} lost`, kind: 'bad', state: 'lost' },
     ofOthers('error') > 0 && { text: count(ofOthers('error'), 'error'), kind: 'bad' },
     services.reduced > 0 && { text: `${count(services.reduced, 'service')} reduced`, kind: 'warn', state: 'reduced' },
     services.empty > 0 && {

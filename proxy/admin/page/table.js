@@ -1,7 +1,7 @@
 // The table of services: filtered, sorted, grouped; only the rows in view are in the document.
 
 import { view, writeAddress } from './address.js'
-import { data, keyOf } from './data.js'
+import { data, keyOf, lostClusters } from './data.js'
 import { Detail } from './detail.js'
 import { $, count, fill, give, make, role } from './elements.js'
 import { columnClusters, headCells, rowText, serviceRow } from './rows.js'
@@ -68,7 +68,9 @@ export function pauseDetail(isPaused) {
 }
 
 function fits(row, word) {
-  if (view.state !== '' && row.condition.state !== view.state) return false
+  if (view.state === 'lost') {
+    if (!lostClusters().some(name => name in row.clusters)) return false
+  } else if (view.state !== '' && row.condition.state !== view.state) return false
   return (
     word === '' ||
     [keyOf(row), ...Object.keys(row.clusters), ...row.addresses, ...row.frontends.map(f => f.ip)].some(text =>

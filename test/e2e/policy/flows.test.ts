@@ -60,6 +60,13 @@ t.test('a NetworkPolicy holds for connections through Starlane, from the moment 
     client: tie,
     frontends: [
       {
+        steps: [
+          {
+            step: 'policy',
+            left: 0,
+            removed: [{ why: /^ingress: no rule of NetworkPolicy default\/guard \(.*\) allows it$/ }],
+          },
+        ],
         refusal: {
           code: 'policy',
           why: /^default\/tie-0 of cluster-1 may not reach default\/rebel-base: ingress: no rule of NetworkPolicy default\/guard \(.*cluster-1\/policy\.yaml:1\) allows it/,

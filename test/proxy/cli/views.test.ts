@@ -264,6 +264,25 @@ Left out before the chain runs:
   )
 })
 
+t.test('explain says each reason once, and not again what the refusal says', async t => {
+  const [frontend] = explanation.frontends
+  const rule = 'ingress: no rule of NetworkPolicy shop/deny allows it'
+  const key = (n: number) => `cluster-1/127.1.0.${n}:80/TCP`
+  const removed = [1, 2, 3, 4, 5].map(n => ({ backend: key(n), why: n === 2 ? 'the address is one of a Pod' : rule }))
+  const refusal = { code: 'policy', why: `shop/bot may not reach shop/cart: ${rule} (for ${key(1)})` }
+  const refused = {
+    ...explanation,
+    before: [],
+    frontends: [{ ...frontend, steps: [{ step: 'policy', left: 0, removed }], candidates: [], retries: [], refusal }],
+  }
+  const { run } = await openStage(t, { explain: () => refused as typeof explanation })
+  const { out } = await run('explain rebel-base')
+  t.equal(out.split(rule).length, 2, out)
+  const others = [key(3), key(4), 'and 1 more'].map(line => `\n                   ${line}`).join('')
+  t.match(out, `\n           without ${key(1)}${others}\n`)
+  t.match(out, `without ${key(2)}: the address is one of a Pod\n`)
+})
+
 t.test('explain shows a refusal, and a service without frontends', async t => {
   const [frontend] = explanation.frontends
   const refusal = { code: 'tenancy', why: '10.0.0.7 belongs to no tenant' }

@@ -64,6 +64,17 @@ t.test('the page in a browser', { skip }, async t => {
       'nothing moves, so no lane does',
     )
     await keep(browser, 'small')
+    const press = `document.querySelector('#verdict [data-state="lost"]').click()`
+    await browser.evaluate(press)
+    t.match(
+      await browser.evaluate(textOf('#shown')),
+      /^\d of 4 services$/,
+      'those with backends in the cluster that is lost',
+    )
+    t.ok((await browser.evaluate<string[]>(rowNames)).includes('rebel-base'))
+    t.equal(await browser.evaluate('location.hash'), '#default/rebel-base?state=lost')
+    await browser.evaluate(press)
+    t.equal(await browser.evaluate(textOf('#shown')), '4 services')
     await browser.evaluate(
       `(document.querySelector('.detail input').value = '10.0.0.9', document.querySelector('.detail form').requestSubmit())`,
     )
