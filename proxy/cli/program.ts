@@ -7,6 +7,7 @@ import { checkCommand } from './check/check.ts'
 import { connectivityCommand } from './check/connectivity.ts'
 import { demoCommand } from './demo.ts'
 import { dnsCommand } from './dns.ts'
+import { insideCommand } from './exec/inside.ts'
 import { execCommand } from './exec.ts'
 import { explainCommand } from './explain.ts'
 import { gatewayCommand } from './gateway.ts'
@@ -104,6 +105,7 @@ export function createProgram(io: Io, end: (code: number) => void): Command {
     completeCommand(io, end, () => program),
     { hidden: true },
   )
+  program.addCommand(insideCommand(end), { hidden: true })
   settle(program, io)
   return program
 }

@@ -36,6 +36,7 @@ export const errorCodes = {
   RECORDER_FILE: 'recorded flows cannot be written to the file of `recorder.file`',
   ADMIN_UNREACHABLE: 'the admin address of a running Starlane does not answer',
   EXEC_NAMESPACE: 'the kernel gives `starlane exec` no mount namespace of its own',
+  EXEC_NETWORK: '`starlane exec` cannot give a command a network of its own, or that network no way out',
   EXEC_DNS: '`starlane exec` cannot point a command at the DNS responder',
   USAGE: 'the command line cannot be understood',
 } as const

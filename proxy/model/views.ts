@@ -210,6 +210,8 @@ export interface ServiceView {
     readonly port: number
     readonly protocol: Protocol
     readonly name: string
+    /** The port of the Service, where another one is listened on (`proxy.vips.ports`). */
+    readonly declared?: number
     /** Connections are refused (ECONNREFUSED, ICMP port unreachable), since no backend could be chosen for any client. */
     readonly refusing?: true
   }[]

@@ -24,11 +24,12 @@ export function serviceView(
     headless: local?.headless ?? false,
     ...(local?.externalName === undefined ? {} : { externalName: local.externalName }),
     ...(proxyName === undefined ? {} : { proxyName }),
-    frontends: frontends.map(({ key, ip, port, protocol, name }) => ({
+    frontends: frontends.map(({ key, ip, port, protocol, name, declared }) => ({
       ip,
       port,
       protocol,
       name,
+      ...(declared === undefined ? {} : { declared }),
       ...(isRefusing(key) ? { refusing: true as const } : {}),
     })),
     backends: [...backends, ...parked].map(backend =>

@@ -3,8 +3,7 @@ import { closeSync, existsSync, ftruncateSync, openSync, readFileSync, writeFile
 import { join } from 'node:path'
 import { parseEndpoint } from '../../model/address.ts'
 import { MeshError, messageOf } from '../../model/error.ts'
-import type { Status } from '../../model/views.ts'
-import type { AdminClient } from '../admin-client.ts'
+import type { ServiceView, Status } from '../../model/views.ts'
 import type { Io } from '../terminal/io.ts'
 import { type Endpoint, Forwarder } from './forwarder.ts'
 import { hostsText } from './hosts.ts'
@@ -28,21 +27,36 @@ export async function namesByDns({ dns, namespace, folder }: Asked): Promise<Nam
   const target = reachable(dns.address)
   const forwarder = target.port === 53 ? undefined : await Forwarder.open(target)
   if (target.port !== 53 && !forwarder) return undefined
+  const covers = [
+    resolverCover({ dns, namespace, folder }, forwarder?.address ?? target.address),
+    ...lookupCovers(folder),
+  ]
+  return { covers, close: () => forwarder?.close() }
+}
+
+/** resolv.conf with one server, at port 53. */
+export function resolverCover({ dns, namespace, folder }: Asked, address: string): Cover {
   const lines = [
     '# written by starlane exec',
-    `nameserver ${forwarder?.address ?? target.address}`,
+    `nameserver ${address}`,
     `search ${namespace}.svc.${dns.domain} svc.${dns.domain} ${dns.domain}`,
     // As in a Pod: names with fewer than five dots are tried with the search list first.
     'options ndots:5',
   ]
-  const covers = [cover(folder, '/etc/resolv.conf', `${lines.join('\n')}\n`), ...lookupCovers(folder)]
-  return { covers, close: () => forwarder?.close() }
+  return cover(folder, '/etc/resolv.conf', `${lines.join('\n')}\n`)
 }
 
-/** Names through a hosts file that is kept up to date. Programs that send DNS queries themselves do not read it. */
-export async function namesByHosts({ dns, namespace, folder }: Asked, admin: AdminClient, io: Io): Promise<Names> {
+/**
+ * Names through a hosts file that is kept up to date. Programs that send DNS queries themselves do not read it. `services`: those of
+ * the running Starlane, as the command shall see them.
+ */
+export async function namesByHosts(
+  { dns, namespace, folder }: Asked,
+  services: () => Promise<readonly ServiceView[]>,
+  io: Io,
+): Promise<Names> {
   const before = readOr('/etc/hosts', '')
-  const text = async () => hostsText(before, await admin.services(), dns, namespace)
+  const text = async () => hostsText(before, await services(), dns, namespace)
   let written = await text()
   const hosts = cover(folder, '/etc/hosts', written)
   let closed = false
@@ -66,7 +80,8 @@ export async function namesByHosts({ dns, namespace, folder }: Asked, admin: Adm
   return { covers: [hosts, ...lookupCovers(folder)], close }
 }
 
-function reachable(dns: string): Endpoint {
+/** Where the responder is asked from this machine. */
+export function reachable(dns: string): Endpoint {
   const endpoint = parseEndpoint(dns)
   if (!endpoint) throw new MeshError('EXEC_DNS', 'the DNS responder is not listening; see "starlane status"')
   const { address, port } = endpoint
