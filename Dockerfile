@@ -1,5 +1,5 @@
 # The image of Starlane: compiled JavaScript, the native engine and their libraries on Alpine. It runs as an unprivileged user
-# and never writes to its root file system. `docker build -t starlane .`
+# and never writes to its root file system. `docker build -t REGISTRY/starlane:TAG .`
 
 FROM node:24-alpine AS build
 WORKDIR /src

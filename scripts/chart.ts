@@ -8,7 +8,7 @@ import { fileURLToPath } from 'node:url'
 import { parseAllDocuments, stringify } from 'yaml'
 
 const root = fileURLToPath(new URL('..', import.meta.url))
-export const ways = ['node-agent', 'gateway', 'tunnel-gateway'] as const
+export const ways = ['node-agent', 'node-agent-offload', 'gateway', 'tunnel-gateway', 'sidecar'] as const
 const components = ['write-back', 'verified-pods', 'policies', 'underlay', 'underlay-keys'] as const
 
 interface Manifest {
@@ -19,9 +19,15 @@ interface Manifest {
 /** Content by the file's name in deploy/helm/files. */
 export function chartFiles(): Map<string, string> {
   return new Map([
-    ...ways.map(way => [`${way}.yaml`, textOf(objectsOf(kustomize(join(root, 'deploy/overlays', way))))] as const),
+    ...ways.map(way => [`${way}.yaml`, textOf(overlayObjects(way))] as const),
     ...components.map(name => [`${name}.yaml`, textOf(objectsOf(withComponent(name)))] as const),
   ])
+}
+
+/** What the chart installs of an overlay: all but the application that shows how a sidecar is used. */
+export function overlayObjects(way: (typeof ways)[number]): Manifest[] {
+  const objects = objectsOf(kustomize(join(root, 'deploy/overlays', way)))
+  return way === 'sidecar' ? objects.filter(({ kind }) => kind !== 'Deployment') : objects
 }
 
 /** ConfigMaps lose the hash in their name: the chart notes changes in an annotation. */

@@ -2,6 +2,7 @@
 import { readFile } from 'node:fs/promises'
 import { Argument, Command } from 'commander'
 import { loadConfig } from '../config/load.ts'
+import { defaultImage } from './kubernetes/image.ts'
 import { kubectl } from './kubernetes/kubectl.ts'
 import { componentsOf, renderOverlay } from './kubernetes/overlay.ts'
 import type { Io } from './terminal/io.ts'
@@ -28,7 +29,7 @@ export function installCommand(io: Io, end: (code: number) => void): Command {
     )
     .requiredOption('-c, --config <file>', 'the configuration to run with')
     .option('--context <name>', 'the kubeconfig context of the cluster (default: the current context)')
-    .option('--image <image>', 'the image with its tag', 'starlane:latest')
+    .option('--image <image>', 'the image with its tag', defaultImage)
     .option('--print', 'print the manifests and change nothing', false)
     .addHelpText('after', examples)
     .action(async (way: string, options: Options) => end(await install(io, way, options)))
@@ -39,8 +40,8 @@ Needs kubectl 1.21 or newer. The configuration is checked first. Starlane reads 
 paths in it are paths in the container.
 
 Examples:
-  starlane install node-agent -c starlane.yaml --image registry.example/starlane:1.0 --print
-  starlane install node-agent -c starlane.yaml --image registry.example/starlane:1.0 --context kind-1`
+  starlane install node-agent -c starlane.yaml --image REGISTRY/starlane:TAG --print
+  starlane install node-agent -c starlane.yaml --image REGISTRY/starlane:TAG --context kind-1`
 
 async function install(io: Io, way: string, { config, context, image, print }: Options): Promise<number> {
   const components = componentsOf((await loadConfig(config, io.env)).config)

@@ -3,6 +3,7 @@
 import { execFileSync } from 'node:child_process'
 import { chmodSync, cpSync, globSync, mkdirSync, rmSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
+import { imageName } from '../../proxy/cli/kubernetes/image.ts'
 import type { Architecture } from './architecture.ts'
 
 export interface ImageParts {
@@ -11,7 +12,7 @@ export interface ImageParts {
   readonly version: string
   readonly architecture: Architecture
   readonly made: Date
-  /** An OCI archive: `skopeo copy oci-archive:FILE docker://REGISTRY/NAME:TAG`, `podman load`, `kind load image-archive`. */
+  /** An OCI archive: `skopeo copy oci-archive:FILE docker://REGISTRY/starlane:TAG`, `podman load`, `kind load image-archive`. */
   readonly output: string
 }
 
@@ -111,7 +112,7 @@ function pack(root: string, { work, version, architecture, made, output }: Omit<
       `--timestamp=${seconds}`,
       '--disable-compression=false',
       container,
-      `oci-archive:${output}:starlane:${version}`,
+      `oci-archive:${output}:${imageName}:${version}`,
     )
   } finally {
     buildah('rm', container)

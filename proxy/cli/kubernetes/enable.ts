@@ -7,6 +7,7 @@ import { MeshError } from '../../model/error.ts'
 import { packagePath } from '../../model/program/package-files.ts'
 import type { Io } from '../terminal/io.ts'
 import { addContextOptions, type ContextOptions, clustersOf } from './contexts.ts'
+import { defaultImage } from './image.ts'
 import { installedText, readConfig, readInstalled, withLocal, withoutRemotes, withPlainConfigMap } from './installed.ts'
 import type { Cluster, Manifest } from './kubectl.ts'
 import { componentsOf, renderOverlay } from './overlay.ts'
@@ -32,7 +33,7 @@ export function enableCommand(io: Io, end: (code: number) => void): Command {
         .choices(['node-agent', 'gateway'])
         .default('node-agent'),
     )
-    .option('--image <image>', 'the image with its tag', 'starlane:latest')
+    .option('--image <image>', 'the image with its tag', defaultImage)
     .option('--dry-run', 'print the objects and change nothing', false)
     .action(async (options: Options) => end(await enable(io, options)))
 }

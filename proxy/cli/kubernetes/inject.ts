@@ -7,6 +7,7 @@ import { MeshError, messageOf } from '../../model/error.ts'
 import { packagePath } from '../../model/program/package-files.ts'
 import { readRegularText } from '../../model/text/regular-file.ts'
 import type { Io } from '../terminal/io.ts'
+import { defaultImage } from './image.ts'
 import type { Manifest } from './kubectl.ts'
 
 interface Options {
@@ -29,7 +30,7 @@ export function injectCommand(io: Io, end: (code: number) => void): Command {
         'file',
       ),
     )
-    .option('--image <image>', 'the image with its tag', 'starlane:latest')
+    .option('--image <image>', 'the image with its tag', defaultImage)
     .option('-n, --namespace <name>', 'of workloads that name none, and of the one to patch', 'default')
     .addHelpText('after', examples)
     .action(async (options: Options) => end(await inject(io, options)))
@@ -44,9 +45,9 @@ With --patch the workload's sysctls and DNS settings are replaced, and the sidec
 ClusterRoleBinding is a command of its own, which is printed to standard error.
 
 Examples:
-  starlane inject -f deploy.yaml --image registry.example/starlane:1.0 | kubectl apply -f -
+  starlane inject -f deploy.yaml --image REGISTRY/starlane:TAG | kubectl apply -f -
   kubectl get deployment web -o yaml | starlane inject -f - | kubectl apply -f -
-  kubectl -n shop patch deployment web -p "$(starlane inject --patch deployment -n shop --image registry.example/starlane:1.0)"`
+  kubectl -n shop patch deployment web -p "$(starlane inject --patch deployment -n shop --image REGISTRY/starlane:TAG)"`
 
 async function inject(io: Io, options: Options): Promise<number> {
   const { file, patch } = options

@@ -5,6 +5,7 @@ import { join, relative } from 'node:path'
 import { stringify } from 'yaml'
 import { MeshError } from '../../model/error.ts'
 import { packagePath } from '../../model/program/package-files.ts'
+import { imageName } from './image.ts'
 import { kubectl } from './kubectl.ts'
 
 export interface OverlayOptions {
@@ -68,6 +69,6 @@ function kustomization(overlay: string, image: string, components: readonly stri
     resources: [overlay],
     components,
     configMapGenerator: [{ name: 'starlane', behavior: 'replace', files: ['starlane.yaml'] }],
-    images: [{ name: 'starlane', newName: name, newTag: tag }],
+    images: [{ name: imageName, newName: name, newTag: tag }],
   }
 }

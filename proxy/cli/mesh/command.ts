@@ -138,7 +138,7 @@ export function meshCommand(io: Io, end: (code: number) => void): Command {
 
 const examples = `
 Examples:
-  starlane mesh enable --context kind-1 --context kind-2 --image registry.example/starlane:1.0
+  starlane mesh enable --context kind-1 --context kind-2 --image REGISTRY/starlane:TAG
   starlane mesh connect --context kind-1 --context kind-2
   starlane mesh status --context kind-1 --context kind-2 --wait
   starlane mesh init --cluster east --id 1 --endpoint https://192.0.2.10:2379              in east
