@@ -1,6 +1,7 @@
 /** `starlane connectivity test`: from here to every global service, through DNS, frontend and backends, cluster by cluster. */
+import { setTimeout } from 'node:timers/promises'
 import { Command, Option } from 'commander'
-import { endpointText } from '../../model/address.ts'
+import { endpointText, type Protocol } from '../../model/address.ts'
 import { MeshError } from '../../model/error.ts'
 import type { FlowRecord } from '../../model/flow-record.ts'
 import type { BackendView, ServiceView, Status } from '../../model/views.ts'
@@ -15,7 +16,7 @@ import { type Io, type Paint, paintFor, printable } from '../terminal/io.ts'
 import { addOutputOption, type OutputOptions, printData } from '../terminal/output.ts'
 import { count, durationOf } from '../terminal/table.ts'
 import { milliseconds } from '../terminal/wait.ts'
-import { askName, type Probe, tryConnect } from './probe.ts'
+import { askName, type Connection, type Probe, tryConnect, tryDatagram } from './probe.ts'
 
 interface Options extends AdminOptions, OutputOptions {
   readonly timeout: number
@@ -26,7 +27,7 @@ interface Options extends AdminOptions, OutputOptions {
 type Verdict = 'ok' | 'reduced' | 'failed' | 'skipped'
 
 interface Step extends Probe {
-  /** A name, `10.96.0.10:80` or a backend's key. */
+  /** A name, `10.96.0.10:80`, or `10.96.0.10:53/UDP`. */
   readonly what: string
 }
 
@@ -52,7 +53,7 @@ export function connectivityCommand(io: Io, end: (code: number) => void): Comman
   const test = new Command('test')
     .description(
       'Connects from here to every global service: asks the responder for its name, connects to its frontends through Starlane, and ' +
-        'to its backends directly, cluster by cluster. Nothing is sent over the connections.',
+        'to its backends directly, cluster by cluster. Nothing is sent over the connections; for UDP an empty datagram is.',
     )
     .argument('[service...]', 'NAMESPACE/NAME, or NAME for default/NAME (default: all global services)')
     .addOption(
@@ -70,8 +71,9 @@ export function connectivityCommand(io: Io, end: (code: number) => void): Comman
 
 const examples = `
 Exits with 1 if a service cannot be used. A service of which only some backends or clusters answer is reduced, which is
-no failure. Backends behind gateways are not dialled from here; what Starlane's health checks say of them counts. UDP
-cannot be tested without knowing the protocol. Run it where clients are: frontends may be addresses of the machine alone.
+no failure. Backends behind gateways are not dialled from here; what Starlane's health checks say of them counts. For UDP
+silence is no fault, since few protocols answer an empty datagram: a closed port is, and a session that Starlane did not
+carry to a backend. Run it where clients are: frontends may be addresses of the machine alone.
 
 Examples:
   starlane connectivity test
@@ -149,26 +151,69 @@ async function testFrontends(
   { namespace, name, frontends }: ServiceView,
   { timeoutMs }: Limits,
 ): Promise<(Step & { backend?: string })[]> {
-  const tcp = frontends.filter(({ protocol }) => protocol === 'TCP')
   const tried = await Promise.all(
-    tcp.map(async ({ ip, port }) => ({
-      what: endpointText(ip, port),
-      ...(await tryConnect(ip, port, { timeoutMs, settleMs })),
+    frontends.map(async ({ ip, port, protocol }) => ({
+      protocol,
+      what: whatOf(ip, port, protocol),
+      ...(await tryEndpoint({ address: ip, port, protocol }, { timeoutMs, settleMs })),
     })),
   )
-  const query = new URLSearchParams({ service: `${namespace}/${name}`, last: '100' })
-  const events = await admin.flows(query).catch(() => [])
-  const flows = events.flatMap(event => ('flow' in event ? [event.flow] : []))
-  return tried.map(({ what, ok, ms, why, localPort }) => {
-    const backend = backendOf(flows, localPort)
+  const flows = await recordedFlows(admin, `${namespace}/${name}`, tried)
+  return tried.map(({ what, protocol, localPort, ...probe }) => {
+    const flow = flowOf(flows, protocol, localPort)
+    const backend = flow?.starlane.backend
+    const { ok, ms, why } = protocol === 'UDP' && probe.ok ? carried(probe, flow) : probe
     return { what, ok, ms, ...(why !== undefined && { why }), ...(backend !== undefined && { backend }) }
   })
 }
 
+/** How long a flow may take to be recorded after its client has seen what became of it. */
+const recordedMs = 1000
+
+/** The flows of a service, once all that were tried from here are among them. That of a datagram without an answer may never be. */
+async function recordedFlows(
+  admin: AdminClient,
+  service: string,
+  tried: readonly { readonly protocol: Protocol; readonly localPort?: number }[],
+): Promise<readonly FlowRecord[]> {
+  const query = new URLSearchParams({ service, last: '100' })
+  const end = performance.now() + recordedMs
+  for (;;) {
+    const events = await admin.flows(query).catch(() => [])
+    const flows = events.flatMap(event => ('flow' in event ? [event.flow] : []))
+    const isComplete = tried.every(({ protocol, localPort }) => flowOf(flows, protocol, localPort))
+    if (isComplete || performance.now() >= end) return flows
+    await setTimeout(50)
+  }
+}
+
+/** A datagram that nobody refused has come somewhere only if Starlane recorded a session with a backend. */
+function carried(probe: Probe, flow: FlowRecord | undefined): Probe {
+  if (!flow || flow.verdict === 'FORWARDED' || flow.verdict === 'VERDICT_UNKNOWN') return probe
+  return { ...probe, ok: false, why: flow.starlane.refusal?.why ?? 'no backend took the datagram' }
+}
+
+function whatOf(ip: string, port: number, protocol: Protocol): string {
+  return protocol === 'UDP' ? `${endpointText(ip, port)}/UDP` : endpointText(ip, port)
+}
+
+function tryEndpoint(
+  { address, port, protocol }: { readonly address: string; readonly port: number; readonly protocol: Protocol },
+  times: { readonly timeoutMs: number; readonly settleMs?: number },
+): Promise<Connection> {
+  return protocol === 'UDP' ? tryDatagram(address, port, { settleMs, ...times }) : tryConnect(address, port, times)
+}
+
 /** What the recorder knows of the flow from a local port. */
-function backendOf(flows: readonly FlowRecord[], port: number | undefined): string | undefined {
-  const isOurs = ({ l4 }: FlowRecord) => 'TCP' in l4 && l4.TCP.source_port === port
-  return port === undefined ? undefined : flows.findLast(isOurs)?.starlane.backend
+function flowOf(flows: readonly FlowRecord[], protocol: Protocol, port?: number): FlowRecord | undefined {
+  if (port === undefined) return undefined
+  return flows.findLast(
+    ({ l4 }) => ('TCP' in l4 ? protocol === 'TCP' && l4.TCP : protocol === 'UDP' && l4.UDP) && portOf(l4) === port,
+  )
+}
+
+function portOf(l4: FlowRecord['l4']): number {
+  return 'TCP' in l4 ? l4.TCP.source_port : l4.UDP.source_port
 }
 
 async function testCluster(
@@ -177,17 +222,16 @@ async function testCluster(
   { clusters }: Status,
   { timeoutMs, most }: Limits,
 ): Promise<ClusterResult> {
-  const active = all.filter(({ state, protocol }) => state === 'active' && protocol === 'TCP')
-  if (active.length === 0)
-    return { cluster, verdict: 'skipped', ms: null, backends: [], why: 'no TCP backend is ready' }
+  const active = all.filter(({ state }) => state === 'active')
+  if (active.length === 0) return { cluster, verdict: 'skipped', ms: null, backends: [], why: 'no backend is ready' }
   const isTunnelled = clusters.find(({ name }) => name === cluster)?.tunnels !== undefined
   if (isTunnelled) return behindGateway(cluster, active)
   // Those that get flows first; the same ones each time.
   const picked = [...active].sort((a, b) => Number(b.selected) - Number(a.selected)).slice(0, most)
   const backends = await Promise.all(
-    picked.map(async ({ address, port }) => {
-      const { ok, ms, why } = await tryConnect(address, port, { timeoutMs })
-      return { what: endpointText(address, port), ok, ms, ...(why !== undefined && { why }) }
+    picked.map(async ({ address, port, protocol }) => {
+      const { ok, ms, why } = await tryEndpoint({ address, port, protocol }, { timeoutMs })
+      return { what: whatOf(address, port, protocol), ok, ms, ...(why !== undefined && { why }) }
     }),
   )
   const good = backends.filter(({ ok }) => ok)
@@ -203,7 +247,7 @@ function behindGateway(cluster: string, active: readonly BackendView[]): Cluster
 }
 
 function verdictOf(
-  { headless, externalName, condition, frontends: declared }: ServiceView,
+  { headless, externalName, condition }: ServiceView,
   dns: Step,
   frontends: readonly Step[],
   clusters: readonly ClusterResult[],
@@ -218,8 +262,7 @@ function verdictOf(
     return { verdict: 'failed', why: 'no backend answers' }
   const weak = tested.filter(({ verdict }) => verdict !== 'ok').map(({ cluster }) => cluster)
   if (weak.length > 0) return { verdict: 'reduced', why: `backends of ${weak.join(', ')} do not all answer from here` }
-  if (!headless && frontends.length === 0)
-    return { verdict: 'skipped', why: declared.length > 0 ? 'only UDP, which cannot be tested' : 'no frontend here' }
+  if (!headless && frontends.length === 0) return { verdict: 'skipped', why: 'no frontend here' }
   return { verdict: 'ok' }
 }
 

@@ -1,4 +1,5 @@
 /** Questions and connections of `starlane connectivity test`, with the time that each took. */
+import { createSocket } from 'node:dgram'
 import { Resolver } from 'node:dns/promises'
 import { connect } from 'node:net'
 import { messageOf } from '../../model/error.ts'
@@ -69,5 +70,37 @@ export function tryConnect(
     socket.once('data', () => end())
     socket.once('end', () => end('closed at once'))
     socket.on('error', error => end(messageOf(error)))
+  })
+}
+
+/**
+ * Sends an empty datagram and waits, until `settleMs` are over, for an answer or for a refusal (ICMP port unreachable). Silence is no
+ * fault: few protocols answer an empty datagram.
+ */
+export function tryDatagram(
+  host: string,
+  port: number,
+  { timeoutMs, settleMs }: { readonly timeoutMs: number; readonly settleMs: number },
+): Promise<Connection & { readonly answered: boolean }> {
+  return new Promise(resolve => {
+    const began = performance.now()
+    const socket = createSocket(host.includes(':') ? 'udp6' : 'udp4')
+    let localPort: number | undefined
+    let timer: NodeJS.Timeout | undefined
+    const end = (answered: boolean, why?: string) => {
+      clearTimeout(timer)
+      socket.removeAllListeners()
+      socket.on('error', () => {})
+      socket.close()
+      const rest = { ...(localPort === undefined ? {} : { localPort }), ...(why !== undefined && { why }) }
+      resolve({ ok: why === undefined, ms: performance.now() - began, answered, ...rest })
+    }
+    socket.once('message', () => end(true))
+    socket.once('error', error => end(false, messageOf(error)))
+    socket.connect(port, host, () => {
+      localPort = socket.address().port
+      timer = setTimeout(() => end(false), Math.min(timeoutMs, settleMs))
+      socket.send('', error => error && end(false, messageOf(error)))
+    })
   })
 }

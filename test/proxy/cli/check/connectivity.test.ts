@@ -1,5 +1,7 @@
 /** `starlane connectivity test`, against a running Starlane with real backends. */
 import assert from 'node:assert/strict'
+import { createSocket } from 'node:dgram'
+import { once } from 'node:events'
 import t from 'tap'
 import { eventually } from '../../../support/eventually.ts'
 import { createWorld, startPod } from '../../../support/world.ts'
@@ -45,4 +47,49 @@ t.test('every global service, cluster by cluster, with a verdict', async t => {
   t.match(text.out, /✗ backends +cluster-2: 0 of 1 backend; .*ECONNREFUSED/)
   t.match(text.out, /2 services: 1 ok, 1 reduced\n$/)
   t.match(await test('nothing'), { code: 2, err: /no service default\/nothing/ })
+})
+
+t.test('UDP: an empty datagram, and what Starlane has recorded of it', async t => {
+  const world = await createWorld(t, { config: { health: { active: { type: 'none' } } } })
+  const [quiet, dead] = [world.ip(21), world.ip(22)]
+  // It answers nothing, as most servers do to an empty datagram.
+  const server = createSocket('udp4')
+  let received = 0
+  server.on('message', () => {
+    received++
+  })
+  const echo = createSocket('udp4')
+  echo.on('message', (_, { port, address }) => echo.send('here', port, address))
+  echo.bind(7000, world.ip(23))
+  await once(echo, 'listening')
+  t.teardown(() => echo.close())
+  server.bind(7000, quiet)
+  await once(server, 'listening')
+  t.teardown(() => server.close())
+  const udp = { protocol: 'UDP' as const, port: 53, targetPort: 7000 }
+  await world.declare('cluster-1', { ...udp, name: 'quiet', clusterIP: world.ip(4), port: 7053, pods: [{ ip: quiet }] })
+  await world.declare('cluster-1', { ...udp, name: 'gone', clusterIP: world.ip(5), port: 7053, pods: [{ ip: dead }] })
+  await world.declare('cluster-1', {
+    ...udp,
+    name: 'echo',
+    clusterIP: world.ip(7),
+    port: 7053,
+    pods: [{ ip: world.ip(23) }],
+  })
+  await world.declare('cluster-2', { ...udp, name: 'some', clusterIP: world.ip(6), port: 7053, pods: [{ ip: dead }] })
+  await world.declare('cluster-1', { ...udp, name: 'some', clusterIP: world.ip(6), port: 7053, pods: [{ ip: quiet }] })
+  const runtime = await world.start()
+  const { admin } = await runtime.ready
+  await eventually(() => assert.equal(world.status().services.total, 4), 15_000)
+
+  const { out } = await runLine(['connectivity', 'test', '--admin', admin, '-o', 'json'])
+  const { services } = JSON.parse(out)
+  const of = (name: string) => services.find(({ service }: { service: string }) => service === `default/${name}`)
+  t.match(of('quiet'), { verdict: 'ok', clusters: [{ cluster: 'cluster-1', verdict: 'ok' }] })
+  t.match(of('quiet').frontends, [{ ok: true, what: `${world.ip(4)}:7053/UDP` }])
+  t.match(of('echo').frontends, [{ ok: true, backend: `cluster-1/${world.ip(23)}:7000` }], 'which answered is recorded')
+  t.ok(received >= 2, 'through the frontend, and from here')
+  t.match(of('gone').clusters, [{ verdict: 'failed', backends: [{ ok: false, why: /ECONNREFUSED/ }] }])
+  t.match(of('gone'), { verdict: 'failed', frontends: [{ ok: false }] })
+  t.match(of('some').clusters, [{ verdict: 'ok' }, { cluster: 'cluster-2', verdict: 'failed' }])
 })
