@@ -82,6 +82,7 @@ export const sections: readonly Section[] = [
       ['bench/results/faults.md', 'Faults'],
       ['bench/results/offload/README.md', 'Offload'],
       ['bench/results/footprint/README.md', 'Footprint'],
+      ['bench/results/tunnel/README.md', 'Tunnels'],
       ['bench/results/applications/matrix.md', 'Applications'],
     ],
   },
