@@ -100,6 +100,13 @@ export const otherAnnotations: readonly Annotation[] = [
     absent: 'see the label `starlane.dev/gateway`',
     meaning: 'where the gateways of its cluster are reached, for others with `route: tunnel` and no `gateways`',
   },
+  {
+    key: 'starlane.dev/wireguard-key',
+    on: 'Node, and the Node in the etcd of a Cilium mesh',
+    values: 'a public key of WireGuard in base64; written by the node agent with `underlay.encryption`',
+    absent: 'the node is not reached by WireGuard',
+    meaning: 'the key of the node, for the other nodes of all clusters',
+  },
 ]
 
 /** Labels whose values change what Starlane does. */

@@ -17,7 +17,7 @@ import type { RuntimeContext } from '../context.ts'
 import { clustersOf } from '../options.ts'
 import { PodDemand } from './pod-demand.ts'
 import { bothSinks, withNodes } from './sinks.ts'
-import type { LearnedGateways } from './tunnel/learned-gateways.ts'
+import type { LearnedGateways } from '../tunnel/learned-gateways.ts'
 
 export interface SourceParts extends RuntimeContext, Extras {
   readonly local: boolean

@@ -158,7 +158,7 @@ t.test('the defaults are those of the design', async t => {
       mode: 'none',
       device: 'starlane-vx',
       vni: 7171,
-      port: 4789,
+      port: undefined,
       mtu: undefined,
       within: false,
       masquerade: false,
