@@ -1,7 +1,7 @@
 /**
  * Decides before a flow asks. After a change, what clients have asked before is decided again: for each kind of client that is in use, the
- * services that clients like it have used. In slices, so that DNS and flows are served in between; a flow that comes sooner decides for
- * itself.
+ * services that clients like it have used. Then, as far as there is room, all services for the clients that may come. In slices, so that DNS
+ * and flows are served in between; a flow that comes sooner decides for itself.
  */
 import type { Client, Clock, ServiceKey } from '../../proxy/plugin.ts'
 
@@ -11,6 +11,8 @@ const maxKinds = 10_000
 const maxServices = 1000
 /** Services over all. */
 const maxPairs = 200_000
+/** Services that are decided for clients that have not come, over all that no policy tells apart. */
+const maxExpected = 20_000
 const sliceMs = 2
 /** Between two looks at the clock. */
 const stepsAtOnce = 16
@@ -35,6 +37,9 @@ interface Deciding {
   readonly kindOf: (client: Client) => { readonly kind: Kind; readonly shared: Shared } | undefined
   /** Decides for the service, and keeps it; false: there is no such service. */
   readonly decide: (client: Client, service: ServiceKey) => boolean
+  /** Clients that may come, and what they may ask for. */
+  readonly expected?: () => Iterable<Client>
+  readonly services?: () => Iterable<ServiceKey>
 }
 
 export class Ahead {
@@ -46,6 +51,12 @@ export class Ahead {
   #waiting: Iterator<[Kind, InUse, ServiceKey]> | undefined
   /** The services of which alone decisions are to be made again; undefined: all. */
   #services: Set<ServiceKey> | undefined = new Set()
+  /** Those that no policy tells apart, with one of them, of the clients that all services were decided for. */
+  readonly #expected = new Map<Shared, Client>()
+  /** How many pairs of them and a service there are. */
+  #expectedPairs = 0
+  /** Addresses that have other clients now. */
+  #arrived = new Set<string>()
   #stop: (() => void) | undefined
 
   constructor(parts: Deciding) {
@@ -83,14 +94,24 @@ export class Ahead {
 
   /** Anything may be decided otherwise now. */
   everything(): void {
-    if (this.#kinds.size === 0) return
+    if (this.#kinds.size === 0 && !this.#parts.expected) return
     this.#services = undefined
     this.#begin()
   }
 
   service(key: ServiceKey): void {
-    if (this.#kinds.size === 0) return
+    if (this.#kinds.size === 0 && this.#expected.size === 0) return
     this.#services?.add(key)
+    this.#begin()
+  }
+
+  /** Other clients may come from these addresses now. */
+  arrived(addresses: ReadonlySet<string>): void {
+    if (!this.#parts.expected || this.#expectedPairs >= maxExpected) return
+    for (const address of addresses) {
+      if (this.#arrived.size >= maxServices) break
+      this.#arrived.add(address)
+    }
     this.#begin()
   }
 
@@ -99,6 +120,7 @@ export class Ahead {
     this.#stop = undefined
     this.#kinds.clear()
     this.#sharing.clear()
+    this.#expected.clear()
   }
 
   #begin(): void {
@@ -133,6 +155,38 @@ export class Ahead {
       const { used } = inUse.shared
       if (!some) for (const service of [...used]) yield [kind, inUse, service]
       else for (const service of some) if (used.has(service)) yield [kind, inUse, service]
+    }
+    yield* this.#workAhead(some)
+  }
+
+  *#workAhead(some: ReadonlySet<ServiceKey> | undefined): Generator<[Kind, InUse, ServiceKey]> {
+    const { expected = () => [], services = () => [] } = this.#parts
+    if (some) {
+      for (const client of [...this.#expected.values()]) yield* this.#ask(client, some)
+      for (const address of this.#arrived) {
+        this.#arrived.delete(address)
+        yield* this.#ask({ address, port: 0 }, services())
+      }
+      return
+    }
+    this.#arrived.clear()
+    this.#expected.clear()
+    this.#expectedPairs = 0
+    for (const client of expected()) yield* this.#ask(client, services())
+  }
+
+  /** What has not been asked for yet, while there is room. */
+  *#ask(client: Client, services: Iterable<ServiceKey>): Generator<[Kind, InUse, ServiceKey]> {
+    if (this.#expectedPairs >= maxExpected) return
+    const found = this.#parts.kindOf(client)
+    if (!found) return
+    const { kind, shared } = found
+    const isNew = !this.#expected.has(shared)
+    if (isNew) this.#expected.set(shared, client)
+    else if (this.#expected.get(shared) !== client) return
+    for (const service of [...services]) {
+      if (this.#expectedPairs++ >= maxExpected) return
+      if (!shared.used.has(service)) yield [kind, this.#kinds.get(kind) ?? { client, shared }, service]
     }
   }
 

@@ -18,6 +18,7 @@ import { Book } from './book.ts'
 import { Ends } from './clients.ts'
 import { type Decision, policyOf, verdictText } from './decision.ts'
 import type { ListDecision } from './decisions.ts'
+import { expectedClients } from './expected.ts'
 import { KnownNames } from './names.ts'
 import { partyText } from './party.ts'
 import { type ReadResult, readPolicies } from './read/policies.ts'
@@ -79,7 +80,10 @@ export default definePlugin({
         followed.follow(policies)
       }
       if (change.policies || change.everything) ends.renew(book)
-      else ends.changed(change.addresses)
+      else {
+        ends.changed(change.addresses)
+        if (!book.isEmpty) ahead.arrived(change.addresses)
+      }
     })
 
     const ofService = (asking: Client, service: GlobalService): ListDecision => {
@@ -114,9 +118,12 @@ export default definePlugin({
         for (const { backends } of service.frontends) ofList(asking, service, backends, true)
         return true
       },
+      expected: () => (book.isEmpty ? [] : expectedClients(workloads, policies)),
+      services: () => services.keys(),
     })
     ends.onRenewed = () => ahead.everything()
     ends.onMet = (kind, asking, shared) => ahead.met(kind, asking, shared)
+    if (!book.isEmpty) ahead.everything()
     const refusing = (client: Client, backend: Backend, service: GlobalService): Decision | undefined => {
       const decision = ends.decisions.one(ends.client(client), backend, service)
       return decision.outcome === 'allow' ? undefined : decision

@@ -98,6 +98,7 @@ function counterKey(name: string, labels: PluginCounter['labels']): string {
 const nobody: Workloads = Object.freeze({
   at: () => undefined,
   addressesOf: () => [],
+  examples: () => [],
   policies: () => [],
   size: { addresses: 0, policies: 0 },
   onChange: () => () => {},

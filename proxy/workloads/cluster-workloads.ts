@@ -78,6 +78,23 @@ export class ClusterWorkloads {
     return [...this.#records.values()].filter(record => record.pod === pod).map(({ address }) => address)
   }
 
+  *examples(): Generator<string> {
+    const seen = new Set<unknown>()
+    for (const [address, key] of this.#podsAt) {
+      const workload = this.#pods.get(typeof key === 'string' ? key : (key[0] as string))?.workload
+      if (workload === undefined || seen.has(workload)) continue
+      seen.add(workload)
+      yield address
+    }
+    const [node] = this.#nodes.keys()
+    if (node !== undefined) yield node
+    for (const { address, id } of this.#records.values()) {
+      if (seen.has(id)) continue
+      seen.add(id)
+      yield address
+    }
+  }
+
   reset({ pods = [], namespaces, policies = [], addresses = [], identities = [] }: Snapshot): void {
     for (const map of [this.#pods, this.#podsAt, this.#nodes, this.#namespaces, this.#identities]) map.clear()
     for (const map of [this.#records, this.#numbered, this.#policies]) map.clear()

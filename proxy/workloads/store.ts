@@ -103,6 +103,10 @@ export class WorkloadStore implements Workloads {
     return []
   }
 
+  *examples(): Generator<string> {
+    for (const cluster of this.#clusters.values()) yield* cluster.examples()
+  }
+
   /** While policies are held there are none, as far as plugins see. */
   holdPolicies(held: boolean): void {
     if (held === this.#areHeld) return

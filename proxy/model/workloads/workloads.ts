@@ -21,6 +21,8 @@ export interface Workloads {
   at(address: string, cluster?: string): Occupant | undefined
   /** The canonical addresses of a Pod, `NAMESPACE/NAME`, of the local cluster or else of another one. */
   addressesOf(pod: string): readonly string[]
+  /** An address of one Pod of each identity, and of a machine and a proxy of each cluster, as far as they are known. */
+  examples(): Iterable<string>
   /** Of all clusters, the local one first, each sorted by kind, namespace and name. */
   policies(): readonly PolicyObject[]
   /** How many addresses and policies are known. */

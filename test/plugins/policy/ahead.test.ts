@@ -64,6 +64,67 @@ t.test('what clients have asked is decided again when policies, Pods or backends
   t.equal(mesh.clock.waiting, 0)
 })
 
+t.test('clients that have not come yet are decided for too: known Pods, and every part of a range', async t => {
+  const block = yaml(
+    `{ apiVersion: networking.k8s.io/v1, kind: NetworkPolicy, metadata: { name: block, namespace: shop }, spec: { podSelector: { matchLabels: { app: cart } }, ingress: [{ from: [{ ipBlock: { cidr: 192.0.2.0/24, except: [192.0.2.128/25] } }, { ipBlock: { cidr: 'fd00::/64' } }] }] } }`,
+  )
+  const mesh = new PolicyMesh({ pods, policies: [...allow('one', 'web'), ...block] })
+  const service = cartAt('10.1.0.1')
+  mesh.plugin.onService?.(service, [])
+  await mesh.clock.advance(0)
+  const decided = () => (mesh.plugin.state?.() as { decided: number } | undefined)?.decided ?? 0
+  const left = (address: string) => {
+    const asked = flow(service, { client: { address, port: 40_000 } })
+    return mesh.plugin.candidates?.(asked, asked.frontend.backends).length
+  }
+  const before = decided()
+  t.ok(before >= 4, `${before}`)
+  for (const address of ['10.1.0.2', '192.0.2.7', 'fd00::9']) t.equal(left(address), 1, address)
+  for (const address of ['10.1.0.3', '192.0.2.200', '198.51.100.1', 'fd00:1::9']) t.equal(left(address), 0, address)
+  t.equal(decided(), before, 'nothing was left to decide')
+
+  mesh.put(pod('ship', '10.1.0.9'))
+  mesh.put({ ...pod('ship', '10.1.0.9'), labels: { app: 'web', tier: 'x' } })
+  await mesh.clock.advance(0)
+  t.equal(left('10.1.0.9'), 1)
+  t.equal(decided(), before, 'a new Pod that no policy tells from others')
+  const more = globalService({
+    local: clusterService({ namespace: 'shop', name: 'more', ports: [{ name: '', protocol: 'TCP', port: 80 }] }),
+    backends: [backend({ address: '10.1.0.1', port: 81 })],
+  })
+  mesh.plugin.onService?.(more, [])
+  await mesh.clock.advance(0)
+  t.equal(decided(), 2 * before, 'a new service, for all of them')
+  await mesh.plugin.close?.()
+  t.equal(mesh.clock.waiting, 0)
+})
+
+t.test('what is decided for clients that have not come is bounded', async t => {
+  const clock = new FakeClock()
+  let decided = 0
+  const ahead = new Ahead({
+    clock,
+    kindOf: ({ address }) => ({ kind: address, shared: shareOf(address) }),
+    decide: () => {
+      decided++
+      return true
+    },
+    expected: () => Array.from({ length: 1000 }, (_, i) => client(`${i}`)),
+    services: () => Array.from({ length: 100 }, (_, i) => `a/${i}`),
+  })
+  const shares = new Map<string, Shared>()
+  const shareOf = (address: string) => {
+    const shared = shares.get(address) ?? { used: new Set<string>() }
+    shares.set(address, shared)
+    return shared
+  }
+  ahead.everything()
+  for (let i = 0; i < 10_000 && !ahead.isDone; i++) await clock.advance(0)
+  t.ok(ahead.isDone)
+  t.equal(decided, 20_000)
+  ahead.close()
+})
+
 t.test('in slices, and a change begins it again', async t => {
   const due: (() => void)[] = []
   const after = (_ms: number, run: () => void) => {
