@@ -13,6 +13,7 @@ import { type Architecture, architectures } from './release/architecture.ts'
 import { bundle } from './release/bundle.ts'
 import { makeExecutable } from './release/executable.ts'
 import { makeImage } from './release/image.ts'
+import { missingPrograms } from './release/needs.ts'
 import { nodeBinary } from './release/node-binary.ts'
 import { makeDeb, makeRpm } from './release/packages.ts'
 import { billOfMaterials } from './release/sbom.ts'
@@ -30,6 +31,12 @@ const work = join(into, 'work')
 const without = new Set(values.without.split(','))
 const { version } = JSON.parse(readFileSync(join(root, 'package.json'), 'utf8')) as { version: string }
 const made = new Date(Number(process.env.SOURCE_DATE_EPOCH ?? timeOfCommit()) * 1000)
+
+const missing = missingPrograms(without)
+if (missing.length > 0) {
+  process.stderr.write(`A release needs more than this machine has:\n${missing.map(line => `  ${line}\n`).join('')}`)
+  process.exit(1)
+}
 
 rmSync(into, { recursive: true, force: true })
 mkdirSync(work, { recursive: true })

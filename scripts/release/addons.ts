@@ -26,14 +26,20 @@ export function buildAddon(root: string, platform: Platform): string {
   return join(folder, 'starlane.node')
 }
 
-/** The command of zig, which has a package of its own on PyPI: `pip install ziglang`. */
 function zig(): string {
-  const commands = [process.env.ZIG ?? 'zig', 'python3 -m ziglang']
-  const found = commands.find(command => {
-    const [program = '', ...args] = command.split(' ')
-    return spawnSync(program, [...args, 'version']).status === 0
-  })
-  if (found === undefined)
-    throw new Error('zig is not installed; run `pip install ziglang`, or give its command in the environment as ZIG')
+  const found = zigCommand()
+  if (found === undefined) throw new Error('zig is not installed')
   return found
+}
+
+/** The command of zig, which has a package of its own on PyPI: `pip install ziglang`. Undefined where none runs. */
+export function zigCommand(runs = canRun): string | undefined {
+  return [process.env.ZIG ?? 'zig', 'python3 -m ziglang'].find(command => {
+    const [program = '', ...args] = command.split(' ')
+    return runs(program, [...args, 'version'])
+  })
+}
+
+function canRun(program: string, args: readonly string[]): boolean {
+  return spawnSync(program, args).status === 0
 }
