@@ -27,7 +27,7 @@ async function sockets(t: Test): Promise<string> {
   return folder
 }
 
-/** Retries of the API come in a hundredth of their time. */
+/** Retries of the API come in a hundredth of their time, and a start waits no longer for it either: tests await the answer. */
 const hasty = { ...systemClock, after: (ms: number, run: () => void) => systemClock.after(ms / 100, run) }
 
 function credentialsOf(t: Test, endpoint: string, id?: string) {
@@ -127,7 +127,7 @@ t.test('an API that is away, has no identity, or gives what cannot be used', asy
   const { credentials, lines } = credentialsOf(t, `unix://${path}`)
   await credentials.start()
   const problem = () => credentials.problems()[0]?.message ?? ''
-  t.match(problem(), /^unix:\/\/\/.*agent does not answer: /)
+  await eventually(() => assert.match(problem(), /^unix:\/\/\/.*agent does not answer: /))
   t.equal(credentials.isValid, false)
   const api = await FakeWorkloadApi.start(t, path)
   await eventually(() =>
@@ -179,9 +179,10 @@ t.test('one of several identities', async t => {
   ] as const) {
     const { credentials } = credentialsOf(t, api.endpoint, wanted)
     await credentials.start()
-    t.equal(credentials.material?.id.id, found)
+    await eventually(() => assert.equal(credentials.material?.id.id, found))
   }
   const { credentials } = credentialsOf(t, api.endpoint, 'spiffe://mesh.test/ns/x/sa/y')
   await credentials.start()
-  t.match(credentials.problems(), [{ message: /has no identity spiffe:\/\/mesh\.test\/ns\/x\/sa\/y, only spiffe:/ }])
+  const pattern = /has no identity spiffe:\/\/mesh\.test\/ns\/x\/sa\/y, only spiffe:/
+  await eventually(() => assert.match(credentials.problems()[0]?.message ?? '', pattern))
 })
