@@ -402,7 +402,9 @@ class Starlane implements Runtime {
       this.#areGatewaysDue = false
       if (this.#isStopping) return
       this.#tunnelling.gatewaysChanged()
-      this.#publication.setGateways(this.#gateways.of(this.#config.cluster).map(({ text }) => text))
+      const { cluster } = this.#config
+      if (!this.#gateways.knows(cluster)) return
+      this.#publication.setGateways(this.#gateways.of(cluster).map(({ text }) => text))
     })
   }
 

@@ -46,6 +46,8 @@ export interface ExportOptions {
   readonly cached?: boolean
   /** `gw.example:15008` */
   readonly gateways?: readonly string[] | undefined
+  /** They are not known yet: the cluster-config in the store stays as it is until they are. */
+  readonly awaitGateways?: boolean
 }
 
 /**

@@ -22,7 +22,7 @@ export class Export {
     this.#options = options
     this.#admits = admits
     this.keys = new ClusterKeys(options.cluster, options.cached ? 'view' : 'own')
-    this.keys.setConfig(clusterConfigValue(options))
+    if (!options.awaitGateways) this.keys.setConfig(clusterConfigValue(options))
     // Only Cilium agents write these: their list is complete, and empty.
     for (const resource of ['identities', 'ip'] as const) this.keys.desired(resource).complete()
   }

@@ -30,6 +30,8 @@ export interface PublisherOptions {
   readonly lockMs?: number
   /** For each tenant, which services it may read: it has a view of its own with nothing else in it. */
   readonly tenants?: ReadonlyMap<string, (service: ClusterService) => boolean>
+  /** The cluster-config is written once `setGateways` has been called: an earlier one would take the gateways away from readers. */
+  readonly awaitGateways?: boolean
   /** Copy other clusters too; `ttlMs`: how long the services of a lost one are kept, 0 is for ever. */
   readonly cache?: { readonly ttlMs: number } | undefined
 }
@@ -103,10 +105,11 @@ class EtcdPublisher implements Publisher {
     this.#parts = parts
     this.#since = parts.clock.wall()
     this.#backoff = new Backoff(parts.random)
-    const { cluster, clusterId, maxClusters, slices, tenants = new Map(), cache } = options
-    this.#full = new Export({ cluster, clusterId, maxClusters, slices })
+    const { cluster, clusterId, maxClusters, slices, tenants = new Map(), cache, awaitGateways = false } = options
+    const shared = { clusterId, maxClusters, slices, awaitGateways }
+    this.#full = new Export({ cluster, ...shared })
     const views = [...tenants].map(([tenant, admits]) => {
-      return new Export({ cluster: viewName(cluster, tenant), clusterId, maxClusters, slices, cached: true }, admits)
+      return new Export({ cluster: viewName(cluster, tenant), ...shared, cached: true }, admits)
     })
     this.#exports = [this.#full, ...views]
     this.copies = new Copies({ ttlMs: cache?.ttlMs ?? 0, clock: parts.clock, changed: () => this.#leadership?.wake() })

@@ -47,6 +47,7 @@ export class Publication {
         ...{ cluster, clusterId, maxClusters: maxConnectedClusters, slices, leaseMs: lease, writesPerSecond: rate },
         tenants: new Map(Object.entries(tenants).map(([tenant, patterns]) => [tenant, anyOf(patterns)])),
         cache: cache ? { ttlMs: stale.after } : undefined,
+        awaitGateways: true,
       },
       { open, clock, random, log },
     )

@@ -8,11 +8,17 @@ import type { GatewayAddress } from '../../tunnel/client/tunnel.ts'
 
 export class LearnedGateways {
   readonly #changed: () => void
+  readonly #heard = new Set<string>()
   readonly #byCluster = new Map<string, Map<string, NamedGateway>>()
 
   /** `changed` may be called several times for one change of a source. */
   constructor(changed: () => void) {
     this.#changed = changed
+  }
+
+  /** Whether its source, or memory, has said what gateways it has. */
+  knows(cluster: string): boolean {
+    return this.#heard.has(cluster)
   }
 
   /** Sorted. */
@@ -33,6 +39,7 @@ export class LearnedGateways {
     const setAll = (named: readonly NamedGateway[] = []) => {
       gateways.clear()
       for (const gateway of named) gateways.set(gateway.text, gateway)
+      this.#heard.add(cluster)
       this.#changed()
     }
     return {

@@ -71,4 +71,16 @@ t.test('a gateway is learned from etcd, and followed when it moves', { skip: noE
   await eventually(() => assert.deepEqual(gateways(), [`${second} open`]))
   await eventually(async () => assert.deepEqual(await tally(4, vip), { east: 4 }))
   t.ok((other.status().gateway?.sessions ?? 0) > 0, 'through the other gateway now')
+
+  // The publisher starts again: nobody is told in between that there is no gateway.
+  const seen = new Set<string>()
+  const watch = setInterval(() => seen.add(gateways()?.[0] ?? 'none'), 5)
+  t.teardown(() => clearInterval(watch))
+  await east.runtime().close()
+  await east.start()
+  await east.declare('east', { ...shared, pods: [{ ip: pod }, { ip: east.ip(12) }] })
+  const backends = () => west.runtime().service('default', 'rebel-base')?.backends.length
+  await eventually(() => assert.equal(backends(), 2, 'what the new publisher has written is read'))
+  clearInterval(watch)
+  t.same([...seen], [`${second} open`])
 })

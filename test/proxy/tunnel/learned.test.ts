@@ -7,6 +7,7 @@ import { Admission } from '../../../proxy/admission/admission.ts'
 import { decodeClusterConfig } from '../../../proxy/clients/etcd/cluster-config.ts'
 import type { Sink } from '../../../proxy/model/sink.ts'
 import { clusterConfigValue } from '../../../proxy/publish/encode-cilium.ts'
+import { Export } from '../../../proxy/publish/export.ts'
 import { guarded, LearnedGateways } from '../../../proxy/runtime/tunnel/learned-gateways.ts'
 import { decodeKubernetes } from '../../../proxy/sources/decode/decode.ts'
 import { decodeNode } from '../../../proxy/sources/etcd/decode-cilium.ts'
@@ -115,6 +116,14 @@ t.test('a node of Cilium’s etcd, and the cluster-config', async t => {
   ])
   t.same(decodeClusterConfig(clusterConfigValue(options)).gateways, [])
   t.same(decodeClusterConfig(Buffer.from('{"id":7,"gateways":"x"}')).gateways, [], 'another’s field of that name')
+})
+
+t.test('a publisher that starts takes no gateways away before it knows them', async t => {
+  const exported = new Export({ cluster: 'east', clusterId: 7, slices: false, awaitGateways: true })
+  t.same(exported.keys.configWrites(), [], 'what is stored stays')
+  exported.setGateways(['gw.example:15008'])
+  const [write] = exported.keys.configWrites()
+  t.same(write && 'value' in write && decodeClusterConfig(write.value as Buffer).gateways, ['gw.example:15008'])
 })
 
 t.test('kept up to date, and kept over a restart', async t => {
