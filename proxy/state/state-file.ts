@@ -68,8 +68,8 @@ export async function writeStateFile(path: string, header: Header, lines: Iterab
 
 /**
  * Calls `take` with each line between header and checksum, and resolves with the time when the file was last confirmed (wall-clock
- * milliseconds). Undefined if there is none, or it is of another source or format. Rejects for a file that is damaged: then what
- * `take` has got must not be used.
+ * milliseconds). Undefined if there is none. Rejects for a file that is damaged, or of another source or format: then what `take` has got
+ * must not be used.
  */
 export async function readStateFile(
   path: string,
@@ -96,7 +96,7 @@ export async function readStateFile(
       if (before !== undefined) {
         hash.update(`${before}\n`)
         if (!isFirst) take(before)
-        else if (!matches(before, header)) return undefined
+        else expectHeader(before, header)
         isFirst = false
       }
       before = line
@@ -111,11 +111,14 @@ export async function readStateFile(
   }
 }
 
-function matches(line: string, { cluster, source }: Header): boolean {
+/** Throws for a file of anything else. */
+function expectHeader(line: string, { cluster, source }: Header): void {
   const found: unknown = JSON.parse(line)
-  if (typeof found !== 'object' || found === null) return false
-  const { starlane, format: version, ...rest } = found as Record<string, unknown>
-  return starlane === 'state' && version === format && rest.cluster === cluster && rest.source === source
+  const fields = typeof found === 'object' && found !== null ? (found as Record<string, unknown>) : {}
+  if (fields.starlane !== 'state') throw new Error('it is not a file of Starlane')
+  if (fields.format !== format)
+    throw new Error(`it has format ${String(fields.format)}, and this version reads ${format}`)
+  if (fields.cluster !== cluster || fields.source !== source) throw new Error('it is of another source')
 }
 
 /** The new name is on the disk too. */

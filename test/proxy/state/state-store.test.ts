@@ -4,7 +4,7 @@ import { chmod, mkdir, readFile, rm, stat, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import t, { type Test } from 'tap'
 import { MeshError } from '../../../proxy/model/error.ts'
-import { silentLog } from '../../../proxy/model/log.ts'
+import { type Log, type LogFields, silentLog } from '../../../proxy/model/log.ts'
 import type { Sink, Snapshot } from '../../../proxy/model/sink.ts'
 import type { PolicyObject } from '../../../proxy/model/workloads/policy-object.ts'
 import { StateStore } from '../../../proxy/state/state-store.ts'
@@ -46,10 +46,16 @@ const snapshot: Snapshot = {
   policies: [policy('a'), policy('b')],
   addresses: [{ address: '10.2.0.1', id: 7, ports: [] }],
   identities: [{ id: 7, namespace: 'default', labels: {}, namespaceLabels: {}, account: '' }],
+  gateways: [{ host: 'gw.example', port: 15_008, text: 'gw.example:15008' }],
 }
 
-async function startStore(t: Test, folder = join(t.testdir({}), 'state'), clock = new FakeClock()) {
-  const store = new StateStore({ folder, clock, log: silentLog })
+async function startStore(
+  t: Test,
+  folder = join(t.testdir({}), 'state'),
+  clock = new FakeClock(),
+  log: Log = silentLog,
+) {
+  const store = new StateStore({ folder, clock, log })
   await store.open()
   return { store, folder, clock, path: join(folder, 'east.state') }
 }
@@ -94,16 +100,22 @@ t.test('a file that is damaged in any place is not used', async t => {
   const good = await readFile(path, 'utf8')
   t.ok(await recall(folder))
   const broken = {
-    'cut short': good.slice(0, -20),
-    'a line is missing': good.split('\n').toSpliced(2, 1).join('\n'),
-    'a digit differs': good.replace('10.2.0.1', '10.2.0.7'),
-    empty: '',
-    'not JSON': 'hello\nworld\n',
-    'another format': good.replace('"format":1', '"format":2'),
-  }
-  for (const [what, text] of Object.entries(broken)) {
+    'cut short': [good.slice(0, -20), /JSON/],
+    'a line is missing': [good.split('\n').toSpliced(2, 1).join('\n'), /its checksum is wrong/],
+    'a digit differs': [good.replace('10.2.0.1', '10.2.0.7'), /its checksum is wrong/],
+    empty: ['', /its checksum is wrong/],
+    'not JSON': ['hello\nworld\n', /JSON/],
+    'of another program': ['{"format":1}\n{}\n', /it is not a file of Starlane/],
+    'another format': [good.replace('"format":1', '"format":2'), /it has format 2, and this version reads 1/],
+    'another source': [good.replace(source, 'etcd https://two:2379'), /it is of another source/],
+  } as const
+  for (const [what, [text, why]] of Object.entries(broken)) {
     await writeFile(path, text)
-    t.equal(await recall(folder), undefined, what)
+    const lines: [string, LogFields | undefined][] = []
+    const log: Log = { ...silentLog, warn: (event, fields) => void lines.push([event, fields]) }
+    const { store } = await startStore(t, folder, new FakeClock(), log)
+    t.equal(await store.recall('east', source), undefined, what)
+    t.match(lines, [['state.unreadable', { path, why }]], 'which the log says')
   }
   await rm(path)
   await mkdir(path)
