@@ -5,10 +5,12 @@
  *
  *     npm run soak:churn -- --engine=native --hours=24
  *     npm run soak:churn -- --hours=24 --restartEvery=60      a new process takes over after so many rounds
+ *     npm run soak:churn -- --minutes=5                       as much of the 24 hours as passes in that time
  *
  * After each round memory, descriptors and threads of the process are noted, and after every tenth the heap in use and the timers that
  * wait, after a collection. Prints the slope of each over the second half, with its 95% confidence interval, and exits with 1 when one
- * surely grows: the whole interval lies above what is allowed. With restarts each process counts once, as it is at its end. Two heap
+ * surely grows: the whole interval lies above what is allowed. Descriptors and timers come and go with the load, so what counts of them is the
+ * least of ten samples, which a leak raises. With restarts each process counts once, as it is at its end. Two heap
  * snapshots are compared: after a quarter of the rounds and at the end, both in the same state of the manifests.
  */
 import { mkdirSync, readdirSync, readFileSync, renameSync, rmSync } from 'node:fs'
@@ -23,6 +25,8 @@ const { values } = parseArgs({
   options: {
     engine: { type: 'string', default: 'native' },
     hours: { type: 'string', default: '24' },
+    /** Ends after so long, if it takes longer. */
+    minutes: { type: 'string', default: '600' },
     /** 0: one process from start to end. */
     restartEvery: { type: 'string', default: '0' },
     perSecond: { type: 'string', default: '200' },
@@ -32,9 +36,12 @@ const { values } = parseArgs({
     timers: { type: 'string', default: '5' },
   },
 })
-const rounds = Number(values.hours) * 25
+let rounds = Number(values.hours) * 25
+const endAt = performance.now() + Number(values.minutes) * 60_000
 const restartEvery = Number(values.restartEvery)
 const heapMebibytes = 80
+/** By then every kind of change has come several times. */
+const firstSnapshot = 100
 const stage = new Stage({ engine: values.engine as Engine, drain: '1s' })
 const ips = Array.from({ length: 8 }, (_, i) => stage.ip(10 + i))
 for (const ip of ips) await Promise.all([stage.echo(ip), stage.udpEcho(ip)])
@@ -59,6 +66,8 @@ const used: number[] = []
 const timers: number[] = []
 let first: Classes | undefined
 for (let round = 1; round <= rounds; round++) {
+  // Both snapshots are taken in the same state of the manifests, which comes again every 20 rounds.
+  if (performance.now() > endAt && round % 20 === 0) rounds = round
   declare(round)
   if (round % 5 === 0) {
     const names = ['cluster-1', 'cluster-2', ...(round % 10 === 0 ? ['cluster-3'] : [])]
@@ -83,7 +92,12 @@ for (let round = 1; round <= rounds; round++) {
     timers.push(await heap.timers())
   }
   // With the same round of the manifests as at the end, but for what depends on its number.
-  if (first === undefined && round >= rounds / 4 && round % 20 === 0 && (restartEvery === 0 || ends))
+  if (
+    first === undefined &&
+    round >= Math.min(rounds / 4, firstSnapshot) &&
+    round % 20 === 0 &&
+    (restartEvery === 0 || ends)
+  )
     first = await heap.snapshot()
   if (round % 50 === 0 || ends)
     console.log(
@@ -103,11 +117,12 @@ const tallies = await Promise.all(loads.map(load => load.stop()))
 for (const tally of tallies) console.log(tallyText(tally))
 const grown = [
   verdict('memory, MiB', memory, Number(values.mebibytes)),
-  verdict('descriptors', descriptors, Number(values.descriptors)),
+  verdict('descriptors', leastOf(descriptors), Number(values.descriptors)),
   verdict('threads', threads, 0.5),
   verdict('heap in use, MiB', used, Number(values.mebibytes)),
-  verdict('timers', timers, Number(values.timers)),
+  verdict('timers', leastOf(timers), Number(values.timers)),
 ]
+console.log(`${rounds} rounds, ${(rounds / 25).toFixed(1)} hours`)
 if (first) console.log(['what has grown between two heap snapshots:', ...growthOf(first, last)].join('\n  '))
 if (restartEvery > 0) console.log(`${replaced.length} restarts, processes left over: ${stage.running - 1}`)
 await stage.close()
@@ -138,13 +153,20 @@ function residentMebibytes(pid: number): number {
   return Number(kibibytes) / 1024
 }
 
+/** The least of each ten, or with few samples of each three. */
+function leastOf(samples: readonly number[]): number[] {
+  const size = samples.length >= 100 ? 10 : 3
+  const starts = Array.from({ length: Math.floor(samples.length / size) }, (_, i) => i * size)
+  return starts.map(from => Math.min(...samples.slice(from, from + size)))
+}
+
 /** Whether it surely grows by more than `allowed` in the second half. */
 function verdict(what: string, samples: readonly number[], allowed: number): boolean {
   const half = samples.slice(samples.length >> 1)
   const { perSample, plusMinus }: Slope = slopeOf(half)
   const [growth, doubt] = [perSample * half.length, plusMinus * half.length]
   console.log(
-    `${what}: ${growth.toFixed(2)} ± ${doubt.toFixed(2)} in the last ${half.length} rounds, ${allowed} allowed`,
+    `${what}: ${growth.toFixed(2)} ± ${doubt.toFixed(2)} in the last ${half.length} samples, ${allowed} allowed`,
   )
   return growth - doubt > allowed
 }

@@ -1,7 +1,9 @@
 /** Faults of what Starlane reads from: files, API servers, etcd, and the way between two clusters. */
-import { renameSync } from 'node:fs'
-import { createServer, type Server } from 'node:net'
+import { fork } from 'node:child_process'
+import { once } from 'node:events'
+import { readFileSync, renameSync } from 'node:fs'
 import { join } from 'node:path'
+import { fileURLToPath } from 'node:url'
 import type { Test } from 'tap'
 import { connections } from '../../scripts/faults/load.ts'
 import {
@@ -28,7 +30,7 @@ const needsEtcd = () => noEtcd || undefined
 /** How long each of them lasts. */
 const faultMs = 5000
 /** An hour between control planes, at one change a minute on each side, in a minute. */
-const partition = { seconds: 60, staleAfter: '10s' }
+const partition = { seconds: 60, staleAfter: '10s', drain: '10s' }
 
 const apis = new WeakMap<Stage, KubeApi>()
 const etcds = new WeakMap<Stage, readonly Etcd[]>()
@@ -91,7 +93,7 @@ function clusters(source: object) {
 async function publisher(stage: Stage, engine: Engine, endpoints: readonly string[], source?: object): Promise<Stage> {
   const other = new Stage({
     engine,
-    drain: '1s',
+    drain: partition.drain,
     config: {
       cluster: 'cluster-2',
       clusters: [
@@ -163,7 +165,7 @@ function declareThere(stage: Stage, ips: readonly string[]): void {
 async function partitioned(stage: Stage, _ips: readonly string[], engine: Engine): Promise<Prepared> {
   const closers = new Closers()
   const [one, two] = await Promise.all([startEtcd(closers.test), startEtcd(closers.test)])
-  // A pod that ends refuses first, and goes on with what it has accepted: its kernel would reset what waits to be accepted.
+  // A pod that ends refuses first, and goes on with what it has accepted.
   nft(`table inet starlane-fault { set gone { type ipv4_addr; }; chain input { type filter hook input priority 0; policy accept;
     ip daddr @gone tcp dport 8000 tcp flags & (syn|ack) == syn reject with tcp reset; }; }`)
   closers.add(() => nft('delete table inet starlane-fault'))
@@ -177,6 +179,8 @@ async function partitioned(stage: Stage, _ips: readonly string[], engine: Engine
       clusters: clusters(toTwo ?? {}),
       publish: { endpoints: [one.url] },
       stale: { after: partition.staleAfter },
+      // Flows to a pod that has gone may take longer than a moment on a busy machine.
+      proxy: { engine, drain: partition.drain, announce: '0' },
     },
     close: () => closers.close(),
   }
@@ -225,7 +229,8 @@ class Pods {
   changes = 0
   readonly #stage: Stage
   readonly #cluster: 'cluster-1' | 'cluster-2'
-  readonly #servers = new Map<string, Server>()
+  /** They answer however busy the clients' process is. */
+  readonly #process = fork(fileURLToPath(new URL('../../scripts/faults/backends.ts', import.meta.url)))
   /** The first ones stay, so that one that both sides know serves at any time. */
   readonly #stay: number
   readonly #first: number
@@ -249,15 +254,13 @@ class Pods {
   async begin(): Promise<void> {
     const ip = podIp(this.#first + (this.#next++ % 25))
     nft(`delete element inet starlane-fault gone { ${ip} }`)
-    const server = createServer({ allowHalfOpen: true }, socket => socket.on('error', () => {}).pipe(socket))
-    await new Promise<void>((resolve, reject) => server.once('error', reject).listen(8000, ip, 1024, resolve))
-    this.#servers.set(ip, server)
+    await this.#tell({ begin: ip })
     this.ips.push(ip)
     this.#declare()
   }
 
   async close(): Promise<void> {
-    for (const server of this.#servers.values()) server.close()
+    this.#process.disconnect()
   }
 
   async #end(): Promise<void> {
@@ -265,9 +268,14 @@ class Pods {
     this.#declare()
     await sleep(200)
     nft(`add element inet starlane-fault gone { ${ip} }`)
-    await sleep(300)
-    this.#servers.get(ip)?.close()
-    this.#servers.delete(ip)
+    // The kernel would reset what waits to be accepted.
+    await until(() => waitingAt(ip) === 0, 60_000)
+    await this.#tell({ end: ip })
+  }
+
+  async #tell(what: { readonly begin: string } | { readonly end: string }): Promise<void> {
+    this.#process.send(what)
+    await once(this.#process, 'message')
   }
 
   #declare(): void {
@@ -278,6 +286,17 @@ class Pods {
 /** Beside the addresses of stages. */
 function podIp(last: number): string {
   return `127.101.0.${last}`
+}
+
+/** Connections to a pod that its kernel has made, and its process has not accepted yet (the receive queue of a socket that listens). */
+function waitingAt(ip: string): number {
+  const place = `${Buffer.from(ip.split('.').map(Number)).reverse().toString('hex').toUpperCase()}:1F40`
+  const sockets = readFileSync('/proc/net/tcp', 'utf8').split('\n')
+  const listening = sockets
+    .map(line => line.trim().split(/\s+/))
+    .find(([, at, , state]) => at === place && state === '0A')
+  const beingMade = sockets.filter(line => line.includes(` ${place} `) && / 03 /.test(line)).length
+  return Number.parseInt(listening?.[4]?.split(':')[1] ?? '0', 16) + beingMade
 }
 
 /** Runs teardowns as a test does, last first. */
