@@ -343,6 +343,7 @@ class Starlane implements Runtime {
       hasRules: () => this.#proxy.hasRules,
       pass: () => this.#pass(),
       takeBack: inherited => this.#takeBack(inherited),
+      tookOver: () => this.notify(`MAINPID=${process.pid}`),
       handedOver: () => {
         this.#isHandedOver = true
         this.#proxy.abandon()

@@ -8,8 +8,9 @@
  *     take                                   ──▶  stops reading from its sockets
  *                                            ◀──  passed: names of the sockets, sessions, state
  *     a second connection with the token     ──▶  the descriptors, by SCM_RIGHTS
- *     serving                                ──▶  drains
+ *     serving                                ──▶
  *                                            ◀──  done
+ *     tells the service manager, and closes  ──▶  drains
  *
  * If the connection ends before `serving`, the predecessor goes on with its sockets.
  */

@@ -39,6 +39,8 @@ export interface HandoverServerParts {
 const firstLineMs = 5000
 /** From `take` to `serving`. */
 const servingMs = 10_000
+/** From `done` to the end of the connection. */
+const closingMs = 2000
 
 export class HandoverServer {
   readonly #parts: HandoverServerParts
@@ -119,9 +121,11 @@ export class HandoverServer {
         await this.#handOver(socket, channel, hello)
         // The path is the successor's from here on.
         this.#server.close()
-        estate.handedOver(hello)
         channel.send({ done: true })
         socket.end()
+        // It tells the service manager first: once this process ends without that, the service has ended.
+        await closed(socket, closingMs)
+        estate.handedOver(hello)
       } finally {
         this.#busy = false
       }
@@ -194,6 +198,14 @@ export class HandoverServer {
     }
     socket.end()
   }
+}
+
+function closed(socket: Socket, mostMs: number): Promise<void> {
+  if (socket.destroyed) return Promise.resolve()
+  return new Promise(resolve => {
+    socket.once('close', resolve)
+    setTimeout(resolve, mostMs).unref()
+  })
 }
 
 function textOf({ name, address, port, sessions }: PassedSocket): SocketText {

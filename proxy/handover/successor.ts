@@ -89,10 +89,11 @@ export class Predecessor {
     return { sockets: withDescriptors(sockets, descriptors), state }
   }
 
-  /** Tells the predecessor to drain. Resolves when its path is free. */
-  async serving(): Promise<void> {
+  /** Tells the predecessor to drain, which it does once `done` has been called. Resolves when its path is free. */
+  async serving(done: () => void = () => {}): Promise<void> {
     this.#channel.send({ serving: true })
     await this.#channel.receive('done')
+    done()
     this.#channel.close()
   }
 

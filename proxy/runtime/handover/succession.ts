@@ -35,6 +35,8 @@ export interface SuccessionParts extends RuntimeContext {
   readonly pass: () => Promise<readonly PassedSocket[]>
   readonly takeBack: (inherited: Inherited) => Promise<void>
   readonly handedOver: (to: Hello) => void
+  /** This process serves in the place of its predecessor, which does not end before this has returned. */
+  readonly tookOver: () => void
 }
 
 /** What a successor has got. */
@@ -113,7 +115,7 @@ export class Succession {
   /** This process serves: its predecessor drains, and a successor may come. What nobody wanted is closed. */
   async complete({ inherited }: Heritage): Promise<void> {
     closeAll(inherited.left)
-    await this.#predecessor?.serving()
+    await this.#predecessor?.serving(this.#parts.tookOver)
     this.#predecessor = undefined
     await this.#listen()
   }

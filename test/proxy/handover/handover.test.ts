@@ -1,5 +1,6 @@
 /** The unix socket of a handover, with an estate of the test. */
 
+import assert from 'node:assert/strict'
 import { mkdtempSync, rmSync, statSync } from 'node:fs'
 import { connect } from 'node:net'
 import { tmpdir } from 'node:os'
@@ -10,6 +11,7 @@ import { type Estate, HandoverServer } from '../../../proxy/handover/server.ts'
 import { Predecessor } from '../../../proxy/handover/successor.ts'
 import { silentLog } from '../../../proxy/model/log.ts'
 import { Inherited, type PassingCalls } from '../../../proxy/model/sockets/passing.ts'
+import { eventually } from '../../support/eventually.ts'
 
 const found = findAddon()
 if ('addon' in found) suite(found.addon.passing)
@@ -55,8 +57,8 @@ function suite(calls: PassingCalls): void {
       memories: [{ cluster: 'one', source: 'x', since: 5, lines: ['["service",{}]', '["service",{}]'] }],
     })
     t.same(await predecessor?.take(), { sockets: [], state: { n: 1 } })
-    await predecessor?.serving()
-    t.equal(to, '2.0.0')
+    await predecessor?.serving(() => t.equal(to, '', 'not before the service manager is told'))
+    await eventually(() => assert.equal(to, '2.0.0'))
     t.equal(await Predecessor.find(path, calls, me), undefined, 'its place is free')
   })
 
