@@ -96,6 +96,8 @@ export class AdmittedCluster {
       ...next,
       reset: snapshot => {
         this.#hasReset = true
+        // What of it is refused has not been delivered.
+        if (snapshot.isDelivered) return next.reset({ services: [], namespaces: [], isDelivered: true })
         const contested = new Set<string>()
         next.reset(this.#admitAll(snapshot, contested))
         this.#recheckOthers(contested)

@@ -105,6 +105,11 @@ export class ClusterState {
     return [...this.#problems, ...annotations]
   }
 
+  /** The services of a namespace. */
+  keysOf(namespace: string): Iterable<ServiceKey> {
+    return this.#keysByNamespace.get(namespace) ?? []
+  }
+
   /** True also when only a service is in it: manifests often omit Namespace objects. */
   hasNamespace(name: string): boolean {
     return this.#namespaces.has(name) || this.#keysByNamespace.has(name)
@@ -121,6 +126,14 @@ export class ClusterState {
     if (this.#endpoints <= this.maxEndpoints) return this.#replace(services)
     this.#refused = new Map(services.map(service => [serviceKey(service.namespace, service.name), service]))
     this.#refuse()
+  }
+
+  /** A reset whose services and namespaces have been put, and the others dropped. */
+  complete(): void {
+    this.#hasSynced = true
+    this.#isKnown = true
+    this.live()
+    this.#notify([])
   }
 
   /** The state that was known at `since` (wall-clock milliseconds). False when it is too old, or the source has been faster. */
@@ -162,13 +175,13 @@ export class ClusterState {
   putNamespace(namespace: Namespace): void {
     const before = this.isGlobalNamespace(namespace.name)
     this.#namespaces.set(namespace.name, namespace)
-    if (before !== this.isGlobalNamespace(namespace.name)) this.#notify(this.#keysOf(namespace.name))
+    if (before !== this.isGlobalNamespace(namespace.name)) this.#notify(this.keysOf(namespace.name))
   }
 
   dropNamespace(name: string): void {
     const before = this.isGlobalNamespace(name)
     this.#namespaces.delete(name)
-    if (before !== this.isGlobalNamespace(name)) this.#notify(this.#keysOf(name))
+    if (before !== this.isGlobalNamespace(name)) this.#notify(this.keysOf(name))
   }
 
   setProblems(problems: readonly Problem[]): void {
@@ -276,10 +289,6 @@ export class ClusterState {
   #clear(): void {
     this.#entries.clear()
     this.#keysByNamespace.clear()
-  }
-
-  #keysOf(namespace: string): Iterable<ServiceKey> {
-    return this.#keysByNamespace.get(namespace) ?? []
   }
 }
 

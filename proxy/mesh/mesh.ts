@@ -124,18 +124,19 @@ export class Mesh {
     const state = this.#state(cluster)
     state.maxEndpoints = maxEndpoints
     return {
-      reset: ({ services, namespaces, pods = [], nodes = [] }) => {
+      reset: ({ services, namespaces, pods = [], nodes = [], isDelivered }) => {
+        if (isDelivered) return state.complete()
         state.reset(services, namespaces)
         if (state !== this.#local) return
         this.#pods.reset(pods)
         this.#setOwnNode(nodes.find(node => this.#isOwnNode(node.name)))
-        this.#markRemote(() => true)
+        this.#markRemote()
       },
       recall: ({ services, namespaces, pods = [], nodes = [] }, since) => {
         if (!state.recall(services, namespaces, since) || state !== this.#local) return
         this.#pods.reset(pods)
         this.#setOwnNode(nodes.find(node => this.#isOwnNode(node.name)))
-        this.#markRemote(() => true)
+        this.#markRemote()
       },
       put: service => this.#withNamespace(state, service.namespace, () => state.put(service)),
       drop: (namespace, name) => this.#withNamespace(state, namespace, () => state.drop(namespace, name)),
@@ -412,16 +413,14 @@ export class Mesh {
   #withNamespace(state: ClusterState, namespace: string, act: () => void): void {
     const before = state.hasNamespace(namespace)
     act()
-    if (state === this.#local && state.hasNamespace(namespace) !== before) {
-      this.#markRemote(service => service.namespace === namespace)
-    }
+    if (state !== this.#local || state.hasNamespace(namespace) === before) return
+    for (const remote of this.#states) if (remote !== state) this.#mark(remote.keysOf(namespace))
   }
 
-  #markRemote(which: (service: ClusterService) => boolean): void {
+  #markRemote(): void {
     for (const state of this.#states) {
       if (state === this.#local) continue
-      const services = [...state.entries()].map(({ service }) => service).filter(which)
-      this.#mark(services.map(({ namespace, name }) => serviceKey(namespace, name)))
+      this.#mark([...state.entries()].map(({ service: { namespace, name } }) => serviceKey(namespace, name)))
     }
   }
 

@@ -20,6 +20,8 @@ export interface Snapshot {
   readonly identities?: readonly NumberedIdentity[]
   /** The gateways that the cluster says it has. A claim: who answers there must show the cluster's certificate. */
   readonly gateways?: readonly NamedGateway[]
+  /** All of it has been put already, and the rest dropped: there is nothing more to do than to note that it is complete. */
+  readonly isDelivered?: true
 }
 
 /** Receives one cluster. Each call carries the complete state of its subject. No call may throw. */

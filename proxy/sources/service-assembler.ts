@@ -169,6 +169,11 @@ export class ServiceAssembler {
     this.#loose.holdsPolicies = isHeld
   }
 
+  /** Services that are not assembled yet. */
+  get waiting(): number {
+    return this.#touched.size
+  }
+
   /** Assembles what has changed in turns, for a `reset` that follows and then has little to do. */
   async prepare(): Promise<void> {
     const turns = new Turns()

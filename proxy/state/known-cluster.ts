@@ -2,9 +2,7 @@
 import { serviceKey } from '../model/service.ts'
 import type { Sink, Snapshot } from '../model/sink.ts'
 import { policyText } from '../model/workloads/policy-object.ts'
-
-type Kind = keyof Snapshot
-type ObjectOf<K extends Kind> = NonNullable<Snapshot[K]>[number]
+import { type Kind, type ObjectOf, resetInTurns } from './reset-in-turns.ts'
 
 /** The key of an object among those of its kind. */
 const keys: { readonly [K in Kind]: (object: ObjectOf<K>) => string | number } = {
@@ -27,6 +25,7 @@ export class KnownCluster {
   hasSynced = false
   /** When what is known was last true, in wall-clock milliseconds, while the source does not answer. */
   lastLive = 0
+  #isClosed = false
   readonly #wall: () => number
   readonly #changed: () => void
   readonly #objects: { readonly [K in Kind]: Objects<K> } = {
@@ -66,8 +65,21 @@ export class KnownCluster {
     }
   }
 
-  /** A sink that notes what comes and passes it on to `next`. */
+  /** The source is closed: what it has said and has not been passed on yet is forgotten. */
+  close(): void {
+    this.#isClosed = true
+  }
+
+  /** A sink that notes what comes and passes it on to `next`, a large reset in turns. */
   sink(next: Sink): Sink {
+    const known = {
+      keyOf: <K extends Kind>(kind: K, object: ObjectOf<K>) => keys[kind](object),
+      table: <K extends Kind>(kind: K): ReadonlyMap<string | number, ObjectOf<K>> => this.#objects[kind],
+    }
+    return resetInTurns(this.#noting(next), known, () => this.#isClosed)
+  }
+
+  #noting(next: Sink): Sink {
     const put = <K extends Kind>(kind: K, pass: ((object: ObjectOf<K>) => void) | undefined) => {
       return (object: ObjectOf<K>) => {
         this.#objects[kind].set(keys[kind](object), object)
@@ -140,7 +152,7 @@ export class KnownCluster {
   #reset(snapshot: Snapshot): void {
     this.hasSynced = true
     this.isLive = true
-    for (const kind of Object.keys(this.#objects) as Kind[]) this.#fill(kind, snapshot[kind])
+    if (!snapshot.isDelivered) for (const kind of Object.keys(this.#objects) as Kind[]) this.#fill(kind, snapshot[kind])
     this.#changed()
   }
 

@@ -1,8 +1,8 @@
 /** The objects of one cluster as lines of JSON, one object each, for a file or a successor process. */
 import type { ClusterService } from '../model/service.ts'
 import type { Snapshot } from '../model/sink.ts'
+import type { Kind } from './reset-in-turns.ts'
 
-type Kind = keyof Snapshot
 type Fields = Readonly<Record<string, unknown>>
 
 /**

@@ -108,6 +108,7 @@ export class StateStore {
   async leave(cluster: string): Promise<void> {
     const entry = this.#entries.get(cluster)
     this.#entries.delete(cluster)
+    entry?.known.close()
     await entry?.saved?.close()
   }
 

@@ -39,6 +39,8 @@ export class ClusterWorkloads {
   /** One for all Pods with one workload. */
   readonly #identities = new Map<Workload, Identity>()
   readonly #records = new Map<string, AddressRecord>()
+  /** The addresses of the records with a number; most have one. */
+  readonly #recordsOf = new Map<number, string | Set<string>>()
   readonly #numbered = new Map<number, Identity>()
   readonly #others = new Map<Identity['kind'], Identity>()
   #policies = new Map<string, PolicyObject>()
@@ -97,7 +99,7 @@ export class ClusterWorkloads {
 
   reset({ pods = [], namespaces, policies = [], addresses = [], identities = [] }: Snapshot): void {
     for (const map of [this.#pods, this.#podsAt, this.#nodes, this.#namespaces, this.#identities]) map.clear()
-    for (const map of [this.#records, this.#numbered, this.#policies]) map.clear()
+    for (const map of [this.#records, this.#recordsOf, this.#numbered, this.#policies]) map.clear()
     for (const namespace of namespaces) this.#setNamespace(namespace.name, namespace)
     for (const pod of pods) this.putPod(pod)
     for (const identity of identities) this.putIdentity(identity)
@@ -134,11 +136,14 @@ export class ClusterWorkloads {
   }
 
   putAddress(record: AddressRecord): void {
+    this.#unlist(this.#records.get(record.address))
     this.#records.set(record.address, record)
+    this.#list(record)
     this.#changes.address(record.address)
   }
 
   dropAddress({ address }: AddressRecord): void {
+    this.#unlist(this.#records.get(address))
     this.#records.delete(address)
     this.#changes.address(address)
   }
@@ -149,12 +154,12 @@ export class ClusterWorkloads {
     this.#numbered.set(id, Object.freeze({ kind: 'pod', cluster: this.#cluster, ...rest }))
     if (!isNew) this.#changes.everything()
     // Its addresses may be here already: etcd does not order the events of two ranges.
-    else for (const { id: other, address } of this.#records.values()) if (other === id) this.#changes.address(address)
+    else for (const address of this.#addressesWith(id)) this.#changes.address(address)
   }
 
   dropIdentity({ id }: NumberedIdentity): void {
-    this.#numbered.delete(id)
-    this.#changes.everything()
+    if (!this.#numbered.delete(id)) return
+    for (const address of this.#addressesWith(id)) this.#changes.address(address)
   }
 
   putPolicy(policy: PolicyObject): void {
@@ -169,6 +174,27 @@ export class ClusterWorkloads {
   /** The cluster is no longer one of the mesh. */
   clear(): void {
     this.reset({ services: [], namespaces: [] })
+  }
+
+  #addressesWith(id: number): Iterable<string> {
+    const known = this.#recordsOf.get(id)
+    return known === undefined ? [] : typeof known === 'string' ? [known] : known
+  }
+
+  #list({ id, address }: AddressRecord): void {
+    const known = this.#recordsOf.get(id)
+    if (known === undefined) this.#recordsOf.set(id, address)
+    else if (typeof known !== 'string') known.add(address)
+    else if (known !== address) this.#recordsOf.set(id, new Set([known, address]))
+  }
+
+  #unlist(record: AddressRecord | undefined): void {
+    if (!record) return
+    const { id, address } = record
+    const known = this.#recordsOf.get(id)
+    if (known === address || (known instanceof Set && known.delete(address) && known.size === 0)) {
+      this.#recordsOf.delete(id)
+    }
   }
 
   #forgetPod(key: string): void {

@@ -8,7 +8,7 @@ export function bothSinks(services: Sink, workloads: WorkloadSink): Sink {
     ...services,
     ...workloads,
     reset: snapshot => {
-      workloads.reset(snapshot)
+      if (!snapshot.isDelivered) workloads.reset(snapshot)
       services.reset(snapshot)
     },
     recall: (snapshot, since) => {

@@ -46,7 +46,7 @@ export class LearnedGateways {
       ...next,
       reset: snapshot => {
         next.reset(snapshot)
-        setAll(snapshot.gateways)
+        if (!snapshot.isDelivered) setAll(snapshot.gateways)
       },
       recall: (snapshot, since) => {
         next.recall?.(snapshot, since)

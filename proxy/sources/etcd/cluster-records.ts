@@ -51,6 +51,8 @@ type Read = keyof typeof decoders
 
 /** What is read only while it is wanted. */
 const ofWorkloads: readonly Read[] = ['identities', 'ip']
+/** So many services are assembled in one go; more of them in turns, before they are delivered. */
+const atOnce = 500
 
 /**
  * Outlives connections, and changes of what the cluster writes: a resource that it does not write any more stays as it was last
@@ -69,6 +71,9 @@ export class ClusterRecords {
   #isDelivered = false
   /** While addresses and identities are wanted: those that have not been read yet, and who waits for them. */
   #workloads: { readonly missing: Set<Read>; readonly read: PromiseWithResolvers<void> } | undefined
+  #isPreparing = false
+  #isClosed = false
+  #losses = 0
   #reportedChanges = 0
 
   constructor(options: ClusterRecordsOptions) {
@@ -131,12 +136,14 @@ export class ClusterRecords {
 
   close(): void {
     this.#workloads?.read.resolve()
+    this.#isClosed = true
     for (const reader of Object.values(this.#readers)) reader.close()
   }
 
   /** The sink was told that the cluster cannot be read: it gets everything again. */
   lost(): void {
     this.#isDelivered = false
+    this.#losses++
   }
 
   get #writesBoth(): boolean {
@@ -190,11 +197,21 @@ export class ClusterRecords {
     if (this.#listing.size > 0) return
     if (this.#isMainListed) this.#clearUnfollowed()
     if (this.#isDelivered) this.#assembler.flush(this.#options.sink)
-    else if (this.#isMainListed) this.#assembler.reset(this.#options.sink)
-    else return
+    else if (!this.#isMainListed || this.#isPreparing) return
+    else if (this.#assembler.waiting > atOnce) return void this.#prepare()
+    else this.#assembler.reset(this.#options.sink)
     this.#isDelivered = true
     if (this.#workloads?.missing.size === 0) this.#workloads.read.resolve()
     this.#report()
+  }
+
+  /** Assembles in turns, and tries again. */
+  async #prepare(): Promise<void> {
+    const losses = this.#losses
+    this.#isPreparing = true
+    await this.#assembler.prepare()
+    this.#isPreparing = false
+    if (!this.#isClosed && losses === this.#losses) this.#deliver()
   }
 
   #clearUnfollowed(): void {
