@@ -66,7 +66,7 @@ function busyProbe(report: string): string {
     import { writeFileSync } from 'node:fs'
     const used = () => { const { user, system } = process.threadCpuUsage(); return (user + system) / 1000 }
     let before = used(), longest = 0
-    process.on('SIGUSR2', () => { longest = 0; writeFileSync('${report}', '0') })
+    process.on('SIGUSR2', () => { longest = 0; before = used(); writeFileSync('${report}', '0') })
     setInterval(() => {
       const now = used()
       if (now - before > longest) writeFileSync('${report}', String(Math.round(longest = now - before)))

@@ -290,7 +290,7 @@ export class AdmittedCluster {
     const imported = serviceImport && {
       ips: kept(serviceImport.ips, isAddress),
       // They are in other clusters.
-      endpoints: this.#endpointsOf(serviceImport.endpoints, note, address => refusalOf(address, this.#rights)),
+      endpoints: this.#endpointsOf(serviceImport.endpoints, note, address => this.#refusalByRange(address)),
     }
     if (refused.size === 0) return { service, refused }
     return {
@@ -334,9 +334,19 @@ export class AdmittedCluster {
 
   /** Why this cluster may not name an address, whatever the others say. */
   #refusalOfAddress(address: string): Refusal | undefined {
-    const refusal = refusalOf(address, this.#rights)
+    const refusal = this.#refusalByRange(address)
     if (refusal || !this.#allowed || this.#allowed.contains(address)) return refusal
     return outside
+  }
+
+  /** A metadata server is refused unless the operator has named it, and not only a range that it is in. */
+  #refusalByRange(address: string): Refusal | undefined {
+    const refusal = refusalOf(address, this.#rights)
+    if (refusal?.reason !== 'metadata') return refusal
+    const isNamed = this.#rights.cidrs?.some(({ family, bits, contains }) => {
+      return bits === (family === 4 ? 32 : 128) && contains(address)
+    })
+    return isNamed ? undefined : refusal
   }
 
   #refusalOf(address: string): Refusal | undefined {

@@ -103,6 +103,7 @@ function handleManifest(input: Buffer): string {
   const lines = text.split('\n').length
   const ended = allowing(SyntaxFault, () => {
     for (const raw of parseManifest(text)) {
+      if (!raw) continue
       const { object, faults, subject } = decodeKubernetes(raw.value, { workloads: true })
       if (object) objects.push(object)
       const lineOf = faults.length > 0 ? linesOf(raw) : () => raw.line

@@ -14,7 +14,9 @@ export function proposed(
   const problems: Problem[] = []
   for (const { path, text } of manifests) {
     try {
-      for (const { value, line } of parseManifest(text)) {
+      for (const raw of parseManifest(text)) {
+        if (!raw) continue
+        const { value, line } = raw
         const { object, faults, subject } = decodeKubernetes(value, { workloads: true })
         const where = `${path}:${line}`
         if (object && 'policy' in object) policies.push({ ...object.policy, cluster, origin: where })

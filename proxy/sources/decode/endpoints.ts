@@ -22,8 +22,32 @@ const importLabel = 'multicluster.kubernetes.io/service-name'
 
 type SliceEndpoint = InferOutput<typeof endpointSlice>['endpoints'][number]
 
+/** Kubernetes has at most 1000 in one object (validation.go, maxEndpoints; maxCapacity of the endpoints controller). */
+const maxAddresses = 10_000
+
+/** Whether there are too many to look at; says so. `all`: the entries of an unchecked object, `lists`: the addresses of each. */
+function tooMany(
+  path: readonly string[],
+  all: readonly unknown[],
+  lists: readonly unknown[][],
+  faults: Faults,
+): boolean {
+  const count = lists.reduce((sum, list) => sum + list.length, 0)
+  const most = Math.max(all.length, count)
+  if (most > maxAddresses) faults.refuse([...path], `has ${most} addresses, more than ${maxAddresses}; split it`)
+  return most > maxAddresses
+}
+
+function membersOf(value: unknown, key: string): unknown[] {
+  const list = (value as Record<string, unknown> | null)?.[key]
+  return Array.isArray(list) ? list : []
+}
+
 /** An EndpointSlice of discovery.k8s.io v1, or v1beta1 with its zone and node in `topology`. */
 export function decodeEndpointSlice(value: object, ref: ObjectRef, faults: Faults): EndpointsObject | undefined {
+  const all = membersOf(value, 'endpoints')
+  const listed = all.map(each => membersOf(each, 'addresses'))
+  if (tooMany(['endpoints'], all, listed, faults)) return undefined
   const slice = fit(endpointSlice, value, faults)
   if (!slice) return undefined
   const { labels, annotations } = slice.metadata
@@ -69,6 +93,9 @@ export function decodeEndpointSlice(value: object, ref: ObjectRef, faults: Fault
 
 /** Endpoints of v1. An address in `notReadyAddresses` is neither ready nor serving. */
 export function decodeEndpoints(value: object, ref: ObjectRef, faults: Faults): EndpointsObject | undefined {
+  const all = membersOf(value, 'subsets')
+  const listed = all.flatMap(each => [membersOf(each, 'addresses'), membersOf(each, 'notReadyAddresses')])
+  if (tooMany(['subsets'], all, listed, faults)) return undefined
   const fitted = fit(endpointsShape, value, faults)
   if (!fitted) return undefined
   const endpoints = fitted.subsets.flatMap(({ ports, ...lists }, i) =>

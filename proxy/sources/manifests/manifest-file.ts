@@ -52,8 +52,10 @@ export class ManifestFile {
     this.#isSettled = isKnown
     try {
       const text = await readText(this.path)
+      await pause()
       const sum = hash('sha256', text)
       if (sum === this.#hash) return 'same'
+      await pause()
       await this.#take(text, pause)
       this.#hash = sum
       return 'changed'
@@ -70,8 +72,8 @@ export class ManifestFile {
     const decoder = new ManifestDecoder(this.path, this.objects, this.#workloads)
     try {
       for (const raw of parseManifest(text)) {
+        if (raw) decoder.add(raw)
         await pause()
-        decoder.add(raw)
       }
     } catch (error) {
       if (!(error instanceof SyntaxFault) || !/^[^#\n]*\{\{/m.test(text)) throw error

@@ -3,16 +3,18 @@ import { YAMLException } from 'js-yaml'
 import { messageOf } from '../../model/error.ts'
 import { maxListDepth, membersOf } from '../decode/decode.ts'
 import { objectSpans, parseJson } from './parse-json.ts'
-import { countLines, type RawObject, SyntaxFault } from './raw-object.ts'
+import { countLines, maxObjectLength, type RawObject, type Step, SyntaxFault } from './raw-object.ts'
 import { loadYaml, type YamlDocument } from './yaml.ts'
 
 /**
  * The objects of a YAML text, one by one. The text is parsed one document at a time, and a list printed by kubectl one object
  * at a time: a whole cluster takes more than a second, and this lets the caller pause in between.
  */
-export function* parseYaml(text: string): Generator<RawObject> {
+export function* parseYaml(text: string): Generator<Step> {
   for (const piece of splitDocuments(text)) {
-    yield* parseKubectlList(piece) ?? parseFlow(piece) ?? parsePiece(piece)
+    yield undefined
+    if ((yield* parseKubectlList(piece)) || (yield* parseFlow(piece))) continue
+    yield* parsePiece(piece)
   }
 }
 
@@ -31,43 +33,65 @@ function* splitDocuments(text: string): Generator<Piece> {
   yield* splitAt(/(?<![^\n\r])(?:---|\.\.\.)(?=[ \t\r\n]|$)/g, { text, line: 1 })
 }
 
+/** A list in block style: its members begin with a dash in one column. Comments and blank lines may be before the first. */
+const openingOfItems = /(?<![^\n\r])items:[ \t]*(?:#.*)?\r?\n(?:[ \t]*(?:#.*)?\r?\n)*(?<indent> *)(?=- )/
+
 /**
- * `kubectl get -o yaml` starts every object of a list with `-` in the first column, where an object itself has only spaces.
- * Undefined for any other text, and for one with anchors, since an object may refer to another's.
+ * `kubectl get -o yaml` starts every object of a list with `-` in the first column, others indent it: an object itself has only spaces
+ * up to there. Returns false for any other text, and for one with anchors, since an object may refer to another's.
  */
-function parseKubectlList({ text, line }: Piece): Iterable<RawObject> | undefined {
-  const opening = /(?<![^\n\r])items:[ \t]*\r?\n(?=- )/.exec(text)
-  if (!opening || /[\s[{,][&*][^\s]/.test(text)) return undefined
-  const start = opening.index + opening[0].length
-  const closing = /(?<=[\n\r])(?![\s#]|-(?:\s|$))./g
-  closing.lastIndex = start
-  const end = closing.exec(text)?.index ?? text.length
+function* parseKubectlList({ text, line }: Piece): Generator<Step, boolean> {
+  const opening = openingOfItems.exec(text)
+  if (!opening || /[\s[{,][&*][^\s]/.test(text)) return false
+  yield undefined
+  const indent = opening.groups?.indent?.length ?? 0
+  const start = opening.index + opening[0].length - indent
+  const end = endOfItems(text, start, indent)
   // Blank lines replace the items, so that a fault after them is reported at its own line.
-  const blank = '\n'.repeat(countLines(text, start, end))
+  const blank = '\n'.repeat(countLines(text, opening.index, end) - 1)
+  yield undefined
   const [frame] = load({ text: `${text.slice(0, opening.index)}items: []\n${blank}${text.slice(end)}`, line })
-  if (!membersOf(frame?.value)) return undefined
-  return parseItems(frame?.value as object, { text: text.slice(start, end), line: line + countLines(text, 0, start) })
+  if (!membersOf(frame?.value)) return false
+  const items = { text: text.slice(start, end), line: line + countLines(text, 0, start) }
+  yield* parseItems(frame?.value as object, items, indent)
+  return true
 }
 
-function* parseItems(list: object, items: Piece): Generator<RawObject> {
-  for (const { text, line } of splitAt(/(?<![^\n\r])-(?=[ \t\r\n]|$)/g, items)) {
-    if (text === '') continue
-    const item = { text: ` ${text.slice(1)}`, line }
+/** Where the first line begins, from `start` on, that is neither a member nor part of one, nor blank, nor a comment. */
+function endOfItems(text: string, start: number, indent: number): number {
+  for (let at = start; at < text.length; at = endOfLine(text, at) + 1) {
+    let column = 0
+    while (column < indent && text[at + column] === ' ') column++
+    const first = text[at + column]
+    if (first === undefined || first === '\n' || first === '\r' || first === '#' || first === '\t') continue
+    if (column < indent) return at
+    if (first === ' ' || (first === '-' && /\s|^$/.test(text[at + column + 1] ?? ''))) continue
+    return at
+  }
+  return text.length
+}
+
+function* parseItems(list: object, items: Piece, indent: number): Generator<RawObject> {
+  const marker = new RegExp(`(?<![^\\n\\r]) {${indent}}-(?=[ \\t\\r\\n]|$)`, 'g')
+  for (const { text, line } of splitAt(marker, items)) {
+    if (!text.startsWith('-', indent)) continue
+    const item = { text: `${' '.repeat(indent + 1)}${text.slice(indent + 1)}`, line }
     const [document] = load(item)
     const [value] = membersOf({ ...list, items: [document?.value ?? null] }) ?? []
     yield* unfold({ value, ...item }, 1)
   }
 }
 
-/** A document that begins with a brace: JSON, or several JSON objects one after another. Undefined for any other text. */
-function parseFlow({ text, line }: Piece): Iterable<RawObject> | undefined {
+/** A document that begins with a brace: JSON, or several JSON objects one after another. Returns false for any other text. */
+function* parseFlow({ text, line }: Piece): Generator<Step, boolean> {
   const start = contentStart(text)
-  if (text[start] !== '{') return undefined
+  if (text[start] !== '{') return false
   const content = { text: text.slice(start), line: line + countLines(text, 0, start) }
-  const json = parseJson(content.text, content.line)
-  if (json) return json
-  const spans = objectSpans(content.text)
-  return spans && spans.length > 1 ? parseSpans(content, spans) : undefined
+  if (yield* parseJson(content.text, content.line)) return true
+  const spans = yield* objectSpans(content.text)
+  if (!spans || spans.length < 2) return false
+  yield* parseSpans(content, spans)
+  return true
 }
 
 /** Skips the marker of a document, blank lines and comments. */
@@ -84,13 +108,13 @@ function contentStart(text: string): number {
   return text.length
 }
 
-function* parseSpans({ text, line }: Piece, spans: readonly { start: number; end: number }[]): Generator<RawObject> {
+function* parseSpans({ text, line }: Piece, spans: readonly { start: number; end: number }[]): Generator<Step> {
   let counted = 0
   for (const { start, end } of spans) {
     line += countLines(text, counted, start)
     counted = start
     const piece = { text: text.slice(start, end), line }
-    yield* parseJson(piece.text, line) ?? parsePiece(piece)
+    if (!(yield* parseJson(piece.text, line))) yield* parsePiece(piece)
   }
 }
 
@@ -158,6 +182,10 @@ function* splitAt(marker: RegExp, { text, line }: Piece): Generator<Piece> {
 }
 
 function load({ text, line }: Piece): YamlDocument[] {
+  if (text.length > maxObjectLength) {
+    const why = `a document of ${text.length} characters is not parsed, more than ${maxObjectLength}, unless it is a list in block style`
+    throw new SyntaxFault(`${why}; separate its objects by lines of ---`, line)
+  }
   try {
     return loadYaml(text)
   } catch (error) {

@@ -10,6 +10,12 @@ export interface RawObject {
   readonly text: string
 }
 
+/** What a parser yields: the next object, or undefined where the caller may pause. */
+export type Step = RawObject | undefined
+
+/** No API server takes an object of more than 1.5 MiB (etcd, --max-request-bytes). A longer text is parsed only where it is a list. */
+export const maxObjectLength = 2 << 20
+
 /** The text is neither YAML nor JSON. */
 export class SyntaxFault extends Error {
   /** From 1. */

@@ -2,6 +2,7 @@
 import t, { type Test } from 'tap'
 import { Admission } from '../../../proxy/admission/admission.ts'
 import { Mesh } from '../../../proxy/mesh/mesh.ts'
+import { parseCidr } from '../../../proxy/model/address.ts'
 import type { Change } from '../../../proxy/model/directory.ts'
 import { silentLog } from '../../../proxy/model/log.ts'
 import type { ClusterService } from '../../../proxy/model/service.ts'
@@ -204,4 +205,21 @@ t.test('status shows some of many refused addresses, and how many there are', as
   t.match(problems.at(-1), { where: 'cluster-2', message: '280 more addresses are refused' })
   admission.keep(new Set(['cluster-1']))
   t.same(admission.problems(), [], 'the cluster has gone')
+})
+
+t.test('a metadata server is dialled only where the operator has named this very address', async t => {
+  const { admission, mesh, one, two, backends } = open(t)
+  one.reset({ services: [here('rebel-base', '10.96.0.10')], namespaces: [] })
+  two.reset({ services: [there('rebel-base', '100.100.100.200', '100.100.100.201')], namespaces: [] })
+  mesh.flush()
+  t.same(backends(), ['100.100.100.201:80'])
+  t.match(admission.problems(), [{ message: /metadata server of a cloud.*allow\.cidrs/ }])
+  const allow = (...texts: string[]) =>
+    admission.allow('cluster-2', { loopback: false, cidrs: texts.flatMap(text => parseCidr(text) ?? []) })
+  allow('100.64.0.0/10')
+  mesh.flush()
+  t.same(backends(), ['100.100.100.201:80'], 'not by the range that it is in')
+  allow('100.64.0.0/10', '100.100.100.200/32')
+  mesh.flush()
+  t.same(backends(), ['100.100.100.200:80', '100.100.100.201:80'])
 })

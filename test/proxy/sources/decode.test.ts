@@ -642,3 +642,22 @@ t.test('members of lists', async t => {
   t.equal(membersOf(aService()), undefined)
   t.equal(membersOf([1]), undefined)
 })
+
+t.test('more addresses than any controller writes into one object are refused before they are looked at', async t => {
+  const metadata = { name: 'x', namespace: 'default', labels: { 'kubernetes.io/service-name': 'x' } }
+  const addresses = Array(10_001).fill({ ip: 'nonsense' })
+  const endpoints = Array(10_001).fill({ addresses: ['nonsense'] })
+  const many = [{ addresses: Array(10_001).fill('nonsense') }]
+  const slice = { apiVersion: 'discovery.k8s.io/v1', kind: 'EndpointSlice', metadata, addressType: 'IPv4' }
+  const list = { apiVersion: 'v1', kind: 'Endpoints', metadata }
+  for (const value of [
+    { ...slice, endpoints },
+    { ...slice, endpoints: many },
+    { ...list, subsets: [{ addresses }] },
+    { ...list, subsets: [{ notReadyAddresses: addresses }] },
+  ]) {
+    const { object, faults } = decodeKubernetes(value)
+    t.equal(object, undefined)
+    t.match(faults, [{ message: 'has 10001 addresses, more than 10000; split it' }])
+  }
+})

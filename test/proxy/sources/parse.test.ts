@@ -13,14 +13,18 @@ import { needsKubectl } from '../../support/kubectl.ts'
 
 const fixture = (name: string) => readFileSync(new URL(`../../fixtures/manifests/${name}`, import.meta.url), 'utf8')
 
+function parsed(text: string): RawObject[] {
+  return [...parseManifest(text)].filter(raw => raw !== undefined)
+}
+
 /** Kind and line of each object. */
 function outline(text: string): [kind: unknown, line: number][] {
-  return [...parseManifest(text)].map(({ value, line }) => [(value as { kind?: unknown } | null)?.kind ?? value, line])
+  return parsed(text).map(({ value, line }) => [(value as { kind?: unknown } | null)?.kind ?? value, line])
 }
 
 function fault(text: string): { line: number; message: string } {
   try {
-    const objects = [...parseManifest(text)]
+    const objects = parsed(text)
     return { line: 0, message: `no fault but ${objects.length} objects` }
   } catch (error) {
     if (!(error instanceof SyntaxFault)) throw error
@@ -209,12 +213,9 @@ t.test('lists, with the line where each member begins', async t => {
 
 t.test('values equal those of another parser', async t => {
   const text = fixture('kubectl/list.yaml')
-  t.same(values(parseManifest(text)), membersOf(parseSlowly(text)))
-  t.same(values(parseManifest(JSON.stringify(parseSlowly(text), null, 4))), membersOf(parseSlowly(text)))
-  t.same(
-    values(parseManifest(fixture('kubectl/services.json'))),
-    membersOf(parseSlowly(fixture('kubectl/services.json'))),
-  )
+  t.same(values(parsed(text)), membersOf(parseSlowly(text)))
+  t.same(values(parsed(JSON.stringify(parseSlowly(text), null, 4))), membersOf(parseSlowly(text)))
+  t.same(values(parsed(fixture('kubectl/services.json'))), membersOf(parseSlowly(fixture('kubectl/services.json'))))
 
   const scalar = fc.oneof(
     fc.string(),
@@ -240,8 +241,8 @@ t.test('values equal those of another parser', async t => {
       const documents = objects.map(object => `---\n${write(object)}`).join('')
       const list = write({ apiVersion: 'v1', items: objects, kind: 'List' })
       const expected = objects.map(object => parseSlowly(write(object)))
-      t.strictSame(values(parseManifest(documents)), expected, documents)
-      t.strictSame(values(parseManifest(list)), expected, list)
+      t.strictSame(values(parsed(documents)), expected, documents)
+      t.strictSame(values(parsed(list)), expected, list)
     }),
     { numRuns: 150 },
   )
@@ -249,14 +250,14 @@ t.test('values equal those of another parser', async t => {
 
 t.test('YAML as kubectl understands it', async t => {
   const [object] = values(
-    parseManifest(
+    parsed(
       'base: &base {a: 1, b: 2}\nkind: A\nmerged:\n  <<: *base\n  b: 3\nwhen: 2026-02-11\non: yes\n80: x\n010: y\na: 1\na: 2\n',
     ),
   )
   const merged = { a: 1, b: 3 }
   const expected = { base: { a: 1, b: 2 }, kind: 'A', merged, when: '2026-02-11', true: true, 80: 'x', 8: true, a: 2 }
   t.strictSame(object, expected, 'of a key that occurs twice the last value counts')
-  const [sly] = values(parseManifest('kind: A\n__proto__: {polluted: true}\n'))
+  const [sly] = values(parsed('kind: A\n__proto__: {polluted: true}\n'))
   t.equal((sly as { polluted?: boolean }).polluted, undefined)
 })
 
@@ -322,7 +323,7 @@ const scalars: readonly (readonly [text: string, value: unknown])[] = [
 
 t.test('scalars as kubectl reads them', async t => {
   for (const [text, value] of scalars)
-    t.strictSame(values(parseManifest(`kind: A\nv: ${text}\n`)), [{ kind: 'A', v: value }], text)
+    t.strictSame(values(parsed(`kind: A\nv: ${text}\n`)), [{ kind: 'A', v: value }], text)
 })
 
 t.test('scalars as the installed kubectl reads them', needsKubectl, async t => {
@@ -481,11 +482,11 @@ t.test('values do not keep the text in memory', async t => {
     collect()
     return process.memoryUsage().heapUsed
   }
-  const size = 4_000_000
+  const size = 1_900_000
   const kept: unknown[] = []
   const before = used()
   for (let i = 0; i < 8; i++)
-    kept.push(values(parseManifest(`kind: A\nname: a-name-of-some-length-${i}\n---\n# ${'x'.repeat(size)}\n`)))
+    kept.push(values(parsed(`kind: A\nname: a-name-of-some-length-${i}\n---\n# ${'x'.repeat(size)}\n`)))
   t.ok(used() - before < 2 * size, 'eight texts')
   t.equal(kept.length, 8)
 })
@@ -508,9 +509,7 @@ t.test('the line of a field', async t => {
     ],
   ]
   for (const [name, text] of styles) {
-    const object = [...parseManifest(text)].find(
-      ({ value }) => typeof value === 'object' && value !== null && 'spec' in value,
-    )
+    const object = parsed(text).find(({ value }) => typeof value === 'object' && value !== null && 'spec' in value)
     if (!object) throw new Error(name)
     const lineOf = linesOf(object)
     const lineWith = (field: string) => text.slice(0, text.indexOf(field)).split('\n').length
@@ -521,7 +520,7 @@ t.test('the line of a field', async t => {
     t.equal(lineOf(['spec', 'ports', 1, 'protocol']), lineWith('x'), `${name}: what is missing is missing in the port`)
     t.equal(lineOf(['empty', 'x']), lineWith('empty'), `${name}: a value left empty stands with its key`)
   }
-  const [first, second] = [...parseManifest('kind: List\nitems: [{kind: A, a: 1}, {kind: B,\n  a: 2}]\n')].map(linesOf)
+  const [first, second] = [...parsed('kind: List\nitems: [{kind: A, a: 1}, {kind: B,\n  a: 2}]\n')].map(linesOf)
   t.same([first?.(['a']), second?.(['kind']), second?.(['a'])], [2, 2, 2], 'in flow style as near as can be')
 })
 
@@ -537,7 +536,7 @@ t.test('a large JSON list is parsed object by object, as the whole would be', as
       { kind: 'ServiceList', items },
     ]) {
       const text = JSON.stringify(list, undefined, indent)
-      const found = [...parseManifest(text)]
+      const found = parsed(text)
       t.strictSame(values(found), items)
       const at = text.indexOf('"s2999"')
       const line = text.slice(0, text.lastIndexOf('{', text.lastIndexOf('"metadata"', at) - 1)).split('\n').length
@@ -547,9 +546,47 @@ t.test('a large JSON list is parsed object by object, as the whole would be', as
   }
   const list = JSON.stringify({ kind: 'List', items })
   const single = { kind: 'Namespace', metadata: { name: 'é' } }
-  t.strictSame(values(parseManifest(`${list}\n${list}`)), [...items, ...items], 'lists that follow each other')
-  t.strictSame(values(parseManifest(`${list}\n${JSON.stringify(single)}`)), [...items, single])
+  t.strictSame(values(parsed(`${list}\n${list}`)), [...items, ...items], 'lists that follow each other')
+  t.strictSame(values(parsed(`${list}\n${JSON.stringify(single)}`)), [...items, single])
   const broken = JSON.stringify({ kind: 'List', items }, undefined, 2).replace('"s2000"', '"s2000",,')
   t.match(fault(broken), { message: /JSON/ })
   t.ok(fault(broken).line > 10_000)
+})
+
+t.test('a large text is parsed object by object, whatever its form, so that the caller may pause', async t => {
+  const member = (i: number) => `apiVersion: v1\nkind: A\nmetadata:\n  name: a${i}\n  note: |\n    - x\n`
+  const listed = (indent: string) => {
+    const items = Array.from({ length: 1500 }, (_, i) => {
+      return `${indent}- ${member(i).trimEnd().replaceAll('\n', `\n  ${indent}`)}\n`
+    })
+    return `kind: List\nitems:\n# a comment\n\n${items.join('')}${indent}- "not closed\n`
+  }
+  const json = (kind: string) => {
+    const items = Array.from({ length: 1500 }, (_, i) =>
+      JSON.stringify({ metadata: { name: `a${i}`, pad: 'x'.repeat(300) } }),
+    )
+    return `{"kind":"${kind}","apiVersion":"v1","items":[${items.join()},{"kind": nonsense}]}`
+  }
+  const texts = {
+    documents: `${Array.from({ length: 1500 }, (_, i) => member(i)).join('---\n')}---\n"not closed\n`,
+    'a list of kubectl': listed(''),
+    'an indented list': listed('    '),
+    'a list of the API': json('AList'),
+  }
+  for (const [name, text] of Object.entries(texts)) {
+    const kinds: unknown[] = []
+    t.throws(() => {
+      for (const raw of parseManifest(text)) if (raw) kinds.push((raw.value as { kind: unknown }).kind)
+    }, name)
+    t.equal(kinds.filter(kind => kind === 'A').length, 1500, `${name}: all before the fault`)
+  }
+})
+
+t.test('an object that no API server would take is not parsed', async t => {
+  const text = `kind: A\nitems:\n${'- a\n'.repeat(600_000)}`
+  t.match(fault(text), { line: 1, message: /a document of 2400015 characters is not parsed/ })
+  t.match(fault(JSON.stringify({ kind: 'A', items: Array(600_000).fill('abc') })), {
+    line: 1,
+    message: /is not parsed/,
+  })
 })
