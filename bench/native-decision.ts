@@ -102,6 +102,10 @@ class Script implements NativePump {
   hold(): void {}
   stop(): void {}
   refill(): void {}
+  openTunnel = () => 0
+  requestStream(): void {}
+  details = () => Buffer.alloc(0)
+  tunnelBytes(): void {}
 }
 const addon: Pick<NativeAddon, 'Pump'> = { Pump: Script }
 

@@ -4,26 +4,33 @@
 // one last event, every echo was right, and every descriptor is closed.
 //
 //     npm run stress:native -- --connections=20000
+//
+// With a certificate and its key, half of the connections go through tunnels to a gateway, which are closed and opened again at random.
 #include <arpa/inet.h>
 #include <dirent.h>
 #include <fcntl.h>
 #include <poll.h>
 #include <signal.h>
 
+#include <algorithm>
 #include <chrono>
 #include <condition_variable>
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
+#include <fstream>
 #include <functional>
 #include <map>
+#include <memory>
 #include <random>
+#include <sstream>
 #include <string>
 #include <thread>
 #include <vector>
 
 #include "pump/pump.h"
 #include "batches.h"
+#include "gateway.h"
 
 using namespace starlane;
 
@@ -163,8 +170,8 @@ void chat(int port, std::mt19937& random, Totals& totals) {
 class Controller {
  public:
   // `serve` gets the clients that are taken over.
-  Controller(int backend, int refusing, std::function<void(int)> serve)
-      : shared_(new Shared()), pump_(*shared_, {50, 20}, [this] { wake(); }), backend_(backend), refusing_(refusing), serve_(std::move(serve)) {
+  Controller(int backend, int refusing, int gateway, const SecureContext* context, std::function<void(int)> serve)
+      : gateway_(gateway), context_(context), shared_(new Shared()), pump_(*shared_, {50, 20}, [this] { wake(); }), backend_(backend), refusing_(refusing), serve_(std::move(serve)) {
     if (pump_.error() != 0) fail("no pump");
     store(shared_->scriptAsleep, 1);
   }
@@ -197,9 +204,11 @@ class Controller {
         begin(Command::PauseFrontend).frontend = frontend_;
         end();
       }
+      if (context_ != nullptr) tendTunnels();
       if (random_() % 50 == 0) std::this_thread::sleep_for(std::chrono::milliseconds(20));  // a busy JavaScript thread
       sleep();
     }
+    for (const auto& [token, client] : std::map<int32_t, Record>(asking_)) command(Command::Refuse, client);
     // One that is being passed on is no longer the pump's, and is closed when its event is read.
     over_ = true;
     begin(Command::CloseListener).listener = listener_;
@@ -212,12 +221,15 @@ class Controller {
       readAll();
       pump_.refill();
     } while (load(shared_->eventHead) != shared_->eventTail.value);
+    if (!asking_.empty()) fail("a stream has had no last event");
+    if (!tunnels_.empty()) fail("a tunnel has had no last event");
     if (!adopting_.empty()) fail("a session that was adopted has had no answer");
     for (const auto& [slot, session] : talking_) fail("session " + std::to_string(slot) + " has had no last event");
     for (const auto& [slot, generation] : alive_) fail("slot " + std::to_string(slot) + " has had no last event");
   }
 
   int accepted = 0, connected = 0, gone = 0, sessions = 0, handedOver = 0, listenersPassed = 0, sessionsPassed = 0, moved = 0;
+  int tunnels = 0, streams = 0, joined = 0, refused = 0;
 
  private:
   void wake() {
@@ -307,9 +319,109 @@ class Controller {
         return frontendClosed(event.descriptor);
       case Event::Adopted:
         return adopted(event);
+      case Event::TunnelSecured:
+        if (pump_.details(event.details).empty()) fail("a tunnel without a certificate");
+        if (random_() % 20 != 0) tellTunnel(Command::StartTunnel, event.slot);
+        else tellTunnel(Command::CloseTunnel, event.slot);
+        return;
+      case Event::TunnelReady:
+        tunnels++;
+        open_.push_back(event.slot);
+        return;
+      case Event::TunnelEnded:
+        pump_.details(event.details);
+        if (tunnels_.erase(event.slot) == 0) fail("a tunnel's second last event");
+        open_.erase(std::remove(open_.begin(), open_.end(), event.slot), open_.end());
+        return;
+      case Event::TunnelLeaving:
+        pump_.details(event.details);
+        return;
+      case Event::StreamAnswered:
+        return streamAnswered(event);
+      case Event::StreamEnded: {
+        const auto asked = asking_.find(event.slot);
+        if (asked == asking_.end()) return;  // one that we have reset or joined meanwhile
+        const Record client = asked->second;
+        asking_.erase(asked);
+        if (alive_.count(client.slot) != 0 && alive_[client.slot] == client.generation) toBackend(Command::Connect, client);
+        return;
+      }
       default:
         return;
     }
+  }
+
+  // Two tunnels; one is closed now and then.
+  void tendTunnels() {
+    while (tunnels_.size() < 2) {
+      const int id = ++token_;
+      const int fd = connectTo(addressOf(4, kLoopback, gateway_));
+      if (fd < 0) return;
+      pollfd waiting{fd, POLLOUT, 0};
+      poll(&waiting, 1, 1000);
+      if (pump_.openTunnel(id, fd, *context_, {1 << 16, 1 << 20}) != 0) fail("no tunnel");
+      close(fd);
+      tunnels_[id] = true;
+    }
+    double received, sent;
+    for (const int id : open_) pump_.countTunnel(id, received, sent);
+    if (open_.empty()) return;
+    const int one = open_[random_() % open_.size()];
+    if (random_() % 4 == 0) tellTunnel(Command::PingTunnel, one);
+    if (random_() % 40 == 0) tellTunnel(Command::CloseTunnel, one);
+    if (random_() % 16 == 0) {
+      Record& command = begin(Command::SetTunnelWindow);
+      command.slot = one;
+      command.window = 1 << (14 + random_() % 6);
+      end();
+    }
+  }
+
+  void tellTunnel(Command kind, int id) {
+    begin(kind).slot = id;
+    end();
+  }
+
+  void throughTunnel(const Record& client) {
+    const int token = ++token_;
+    static const char* kKinds[] = {"echo", "echo", "echo", "echo", "echo", "echo", "reset", "refuse", "mute"};
+    std::string fields(":method\0CONNECT\0:authority\0", 27);
+    fields += kKinds[random_() % 9];
+    fields += '\0';
+    pump_.requestStream(open_[random_() % open_.size()], token, fields);
+    if (exchange(shared_->pumpAsleep, 0) == 1) pump_.kick();
+    streams++;
+    asking_[token] = client;
+    if (random_() % 20 == 0) giveUp(token);
+  }
+
+  // The client is still to be served.
+  void giveUp(int token) {
+    const Record client = asking_[token];
+    asking_.erase(token);
+    Record& reset = begin(Command::ResetStream);
+    reset.slot = token;
+    reset.error = 8;
+    end();
+    toBackend(Command::Connect, client);
+  }
+
+  void streamAnswered(const Record& event) {
+    pump_.details(event.details);
+    if (asking_.count(event.slot) == 0) return;
+    if (event.error != 200) {
+      refused++;
+      return giveUp(event.slot);
+    }
+    const Record client = asking_[event.slot];
+    asking_.erase(event.slot);
+    joined++;
+    Record& join = begin(Command::Join);
+    join.slot = client.slot;
+    join.generation = client.generation;
+    join.token = event.slot;
+    end();
+    if (random_() % 20 == 0) command(Command::Cut, client);
   }
 
   // Adopts it again, as another process would.
@@ -361,6 +473,7 @@ class Controller {
 
   void answer(const Record& event) {
     if (random_() % 20 == 0) return command(Command::Refuse, event);
+    if (!open_.empty() && random_() % 2 == 0) return throughTunnel(event);
     toBackend(Command::Connect, event);
     if (random_() % 10 == 0) command(Command::HangUp, event);
   }
@@ -408,6 +521,11 @@ class Controller {
   std::map<int32_t, Record> talking_;   // with the client's address
   std::vector<Record> passed_;          // by the frontend that is being passed on
   std::map<int32_t, Record> adopting_;  // by token
+  int gateway_;
+  const SecureContext* context_;        // null: no tunnels
+  std::map<int32_t, bool> tunnels_;     // that have not ended
+  std::vector<int32_t> open_;           // of these, those that are ready
+  std::map<int32_t, Record> asking_;    // clients by the token of their stream
   int32_t listener_ = 1, frontend_ = 1, token_ = 0;
   bool passingListener_ = false, passingFrontend_ = false, over_ = false;
   std::mutex mutex_;
@@ -415,10 +533,24 @@ class Controller {
   bool woken_ = false;
 };
 
+std::string contentOf(const char* file) {
+  std::ostringstream text;
+  text << std::ifstream(file).rdbuf();
+  return text.str();
+}
+
 }  // namespace
 
-int main(int, char** arguments) {
+int main(int count, char** arguments) {
   const int connections = atoi(arguments[1]);
+  std::unique_ptr<SecureContext> context;
+  std::string certificate, key, why;
+  if (count > 3) {
+    certificate = contentOf(arguments[2]);
+    key = contentOf(arguments[3]);
+    context.reset(SecureContext::create(certificate, key, certificate, why));
+    if (!context) fail(why);
+  }
   signal(SIGPIPE, SIG_IGN);
   stressBatches(connections * 20);
   const int before = openDescriptors();
@@ -465,7 +597,9 @@ int main(int, char** arguments) {
 
   Totals totals;
   {
-    Controller controller(backendPort, refusingPort, [&](int fd) {
+    std::unique_ptr<StressGateway> gateway;
+    if (context) gateway = std::make_unique<StressGateway>(certificate, key);
+    Controller controller(backendPort, refusingPort, gateway ? gateway->port() : 0, context.get(), [&](int fd) {
       fcntl(fd, F_SETFL, fcntl(fd, F_GETFL) & ~O_NONBLOCK);
       serveAlone(fd);
     });
@@ -487,6 +621,9 @@ int main(int, char** arguments) {
     printf("stress: %d accepted, %d connected, %d gone; %d echoes whole, %d broken off, %d wrong\n", controller.accepted,
            controller.connected, controller.gone, totals.whole.load(), totals.broken.load(), totals.wrong.load());
     printf("stress: %d sessions, %d moved, %d chats answered\n", controller.sessions, controller.moved, totals.chats.load());
+    printf("stress: %d tunnels, %d streams, %d joined, %d refused\n", controller.tunnels, controller.streams, controller.joined,
+           controller.refused);
+    if (context && (controller.tunnels == 0 || controller.joined == 0 || controller.refused == 0)) fail("no tunnel has carried anything");
     printf("stress: %d clients handed over, %d listeners and %d sessions passed on\n", controller.handedOver,
            controller.listenersPassed, controller.sessionsPassed);
     if (controller.accepted == 0 || totals.whole == 0 || totals.chats == 0) fail("nothing was carried");

@@ -55,6 +55,11 @@ export const routeFields = {
 
 export function tunnelFields(resolve: Resolve) {
   return {
+    engine: oneOf(
+      "Who carries tunnels: `auto` is the pump of the engine `native`, where that is used and Node has what it needs; `node` is node:http2, on JavaScript's thread.",
+      ['auto', 'node'],
+      'auto',
+    ),
     proxy: optional(
       checked(
         text(

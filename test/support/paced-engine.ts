@@ -4,11 +4,13 @@ import type { Engine, EngineParts } from '../../proxy/dataplane/engine.ts'
 import type { NativeAddon } from '../../proxy/dataplane/native/addon.ts'
 import { createNativeEngineWith } from '../../proxy/dataplane/native/engine.ts'
 import { pending } from '../../proxy/dataplane/native/rings.ts'
+import type { PumpAddon } from '../../proxy/dataplane/native/transport.ts'
 
 /** A clock moved by hand can run ahead of the pump's thread, so each of its ticks waits until the pump has taken the commands. */
-export function createPaced({ Pump }: Pick<NativeAddon, 'Pump'>, parts: EngineParts): Engine {
+export function createPaced({ Pump, tunnels }: PumpAddon, parts: EngineParts): Engine {
   let memory: ArrayBuffer | undefined
-  const seen: Pick<NativeAddon, 'Pump'> = {
+  const seen: PumpAddon = {
+    ...(tunnels ? { tunnels } : {}),
     Pump: class extends Pump {
       constructor(...given: ConstructorParameters<NativeAddon['Pump']>) {
         super(...given)

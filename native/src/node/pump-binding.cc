@@ -1,4 +1,5 @@
-// The addon for JavaScript: `protocol`, and the class Pump { memory, listenTcp, listenUdp, adoptTcp, adoptUdp, kick, hold, stop, refill }. Each Pump
+// The addon for JavaScript: `protocol`, and the class Pump { memory, listenTcp, listenUdp, adoptTcp, adoptUdp, kick, hold, stop, refill, openTunnel,
+// requestStream, details, tunnelBytes }. Each Pump
 // has a thread, which ends with stop(), with the object, or with the JavaScript environment, and is always joined.
 #include <pthread.h>
 #include <signal.h>
@@ -13,6 +14,7 @@
 #include "node/memory-binding.h"
 #include "node/napi.h"
 #include "node/passing-binding.h"
+#include "node/tunnel-binding.h"
 #include "pump/pump.h"
 #include "pump/scheduling.h"
 
@@ -227,13 +229,84 @@ napi_value refill(napi_env env, napi_callback_info info) {
   return nullptr;
 }
 
+// openTunnel(id: number, descriptor: number, context: SecureContext, streamWindow: number, sessionWindow: number): 0 or an errno. The
+// pump has a descriptor of its own for the socket
+napi_value openTunnel(napi_env env, napi_callback_info info) {
+  size_t count = 5;
+  napi_value arguments[5], result;
+  Handle* handle = handleOf(env, info, count, arguments);
+  if (handle == nullptr) return nullptr;
+  int32_t id, descriptor;
+  starlane::TunnelWindows windows;
+  CHECK(napi_get_value_int32(env, arguments[0], &id));
+  CHECK(napi_get_value_int32(env, arguments[1], &descriptor));
+  CHECK(napi_get_value_int32(env, arguments[3], &windows.stream));
+  CHECK(napi_get_value_int32(env, arguments[4], &windows.session));
+  const starlane::SecureContext* context = starlane::secureContextOf(env, arguments[2]);
+  if (context == nullptr) return nullptr;
+  const int error = handle->running() ? -handle->pump().openTunnel(id, descriptor, *context, windows) : EINVAL;
+  CHECK(napi_create_int32(env, error, &result));
+  return result;
+}
+
+// requestStream(tunnel: number, stream: number, fields: string): names and values, each ended by a zero
+napi_value requestStream(napi_env env, napi_callback_info info) {
+  size_t count = 3;
+  napi_value arguments[3];
+  Handle* handle = handleOf(env, info, count, arguments);
+  if (handle == nullptr || !handle->running()) return nullptr;
+  int32_t tunnel, stream;
+  size_t length;
+  CHECK(napi_get_value_int32(env, arguments[0], &tunnel));
+  CHECK(napi_get_value_int32(env, arguments[1], &stream));
+  CHECK(napi_get_value_string_latin1(env, arguments[2], nullptr, 0, &length));
+  std::string fields(length, '\0');
+  CHECK(napi_get_value_string_latin1(env, arguments[2], fields.data(), length + 1, &length));
+  handle->pump().requestStream(tunnel, stream, std::move(fields));
+  return nullptr;
+}
+
+// details(id: number): a Buffer, of an event of a tunnel; once
+napi_value details(napi_env env, napi_callback_info info) {
+  size_t count = 1;
+  napi_value arguments[1], result;
+  Handle* handle = handleOf(env, info, count, arguments);
+  if (handle == nullptr) return nullptr;
+  int32_t id;
+  CHECK(napi_get_value_int32(env, arguments[0], &id));
+  const std::string text = handle->pump().details(id);
+  CHECK(napi_create_buffer_copy(env, text.size(), text.data(), nullptr, &result));
+  return result;
+}
+
+// tunnelBytes(id: number, into: Float64Array): received and sent; left as it is where there is no such tunnel
+napi_value tunnelBytes(napi_env env, napi_callback_info info) {
+  size_t count = 2;
+  napi_value arguments[2];
+  Handle* handle = handleOf(env, info, count, arguments);
+  if (handle == nullptr) return nullptr;
+  int32_t id;
+  napi_typedarray_type type;
+  size_t length;
+  void* into;
+  CHECK(napi_get_value_int32(env, arguments[0], &id));
+  CHECK(napi_get_typedarray_info(env, arguments[1], &type, &length, &into, nullptr, nullptr));
+  double received, sent;
+  if (type != napi_float64_array || length < 2 || !handle->pump().countTunnel(id, received, sent)) return nullptr;
+  static_cast<double*>(into)[0] = received;
+  static_cast<double*>(into)[1] = sent;
+  return nullptr;
+}
+
 }  // namespace
 
 NAPI_MODULE_INIT() {
   const napi_property_descriptor methods[] = {
       method("listenTcp", listenTcp), method("listenUdp", listenUdp), method("adoptTcp", adoptTcp),
       method("adoptUdp", adoptUdp),   method("kick", kick),           method("hold", hold),
-      method("stop", stop),           method("refill", refill),
+      method("stop", stop),           method("refill", refill),       method("openTunnel", openTunnel),
+      method("details", details),     method("requestStream", requestStream),
+      method("tunnelBytes", tunnelBytes),
   };
   napi_value pump, protocol;
   CHECK(napi_create_int32(env, starlane::kProtocol, &protocol));
@@ -242,6 +315,7 @@ NAPI_MODULE_INIT() {
                           &pump));
   CHECK(napi_set_named_property(env, exports, "Pump", pump));
   if (starlane::definePassing(env, exports) == nullptr) return nullptr;
+  if (starlane::defineTunnels(env, exports) == nullptr) return nullptr;
   if (starlane::defineKernel(env, exports) == nullptr) return nullptr;
   if (starlane::defineMemory(env, exports) == nullptr) return nullptr;
   return starlane::defineBatchSocket(env, exports);

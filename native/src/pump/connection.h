@@ -7,6 +7,7 @@
 
 #include "socket/descriptor.h"
 #include "pump/pipes.h"
+#include "tunnel/stream.h"
 
 namespace starlane {
 
@@ -64,7 +65,10 @@ struct Connection {
   bool owesAck = false;
   double silentSince = 0;
 
-  bool queued() const { return from[kClient].queued() || from[kBackend].queued(); }
+  Stream* stream = nullptr;  // of a tunnel, in the place of the backend's socket
+  bool attached = false;     // the client is TypeScript: it is never idle for too long
+
+  bool queued() const { return from[kClient].queued() || from[kBackend].queued() || (stream != nullptr && stream->kept.size() > 0); }
   bool halfClosed() const { return (from[kClient].ended || from[kBackend].ended) && !queued(); }
 };
 

@@ -18,6 +18,7 @@ void Pump::end(uint32_t slot, Connection& connection, Reason reason, bool reset)
   if (connection.state == State::Waiting) waiting_--;
   connection.state = State::Dead;
   dead_.push_back(slot);
+  if (connection.stream != nullptr) tunnels_.leave(*std::exchange(connection.stream, nullptr), reset);
 
   Record event = recordOf(Event::Gone, slot, connection.generation);
   event.reason = static_cast<int32_t>(reason);
@@ -49,6 +50,7 @@ void Pump::endAll() {
     if (connection.state == State::Free || connection.state == State::Dead) continue;
     cut(slot, connection, Reason::Cut);
   }
+  tunnels_.closeAll();
 }
 
 }  // namespace starlane

@@ -22,6 +22,7 @@
 #include "pump/ring.h"
 #include "pump/udp-sessions.h"
 #include "socket/socket.h"
+#include "tunnel/tunnels.h"
 
 namespace starlane {
 
@@ -31,7 +32,7 @@ struct PumpOptions {
   double firstByteMs = 0;  // 0: not looked at
 };
 
-class Pump {
+class Pump : private StreamOwner {
  public:
   // `wake` is called on the pump's thread when there are events and JavaScript is asleep.
   Pump(Shared& shared, PumpOptions options, std::function<void()> wake);
@@ -50,6 +51,14 @@ class Pump {
   int adoptUdp(int32_t frontend, int descriptor);
   void kick();
   void stop();
+  // The connection to a gateway: TLS is to begin on it, by a descriptor of the pump's own.
+  int openTunnel(int32_t id, int descriptor, const SecureContext& context, TunnelWindows windows);
+  // `fields`: names and values, each ended by a zero. The caller wakes the pump.
+  void requestStream(int32_t tunnel, int32_t token, std::string fields);
+  // The text of an event of a tunnel; once.
+  std::string details(int32_t id) { return tunnels_.details(id); }
+  // Bytes of a tunnel; false when there is no such tunnel.
+  bool countTunnel(int32_t id, double& received, double& sent) { return tunnels_.count(id, received, sent); }
 
   // Only after the thread has ended.
   void refill() { outbox_.refill(); }
@@ -61,6 +70,7 @@ class Pump {
   void takeCommands();
   void execute(const Record& command);
   void executeOn(Command kind, const Record& command);
+  void executeOnTunnel(Command kind, const Record& command);
   void onSocket(uint64_t tag, uint32_t events);
   void report();
   void closeDead();
@@ -108,6 +118,18 @@ class Pump {
   void passEnd(uint32_t slot, Connection& connection, Side from);
   void sideFailed(uint32_t slot, Connection& connection, Side side);
 
+  // tunnelled.cc
+  void join(uint32_t slot, Connection& connection, const Record& command);
+  void attach(const Record& command);
+  void take(uint32_t slot, Connection& connection, Stream& stream);
+  void tunnelledEvent(uint32_t slot, Connection& connection, uint32_t events);
+  bool flushKept(uint32_t slot, Connection& connection, Stream& stream);
+  void passFarEnd(uint32_t slot, Connection& connection);
+  size_t take(Stream& stream, uint8_t* into, size_t room, bool& last) override;
+  size_t give(Stream& stream, const uint8_t* bytes, size_t length) override;
+  void farEnded(Stream& stream) override;
+  void farClosed(Stream& stream, bool lost, bool whole) override;
+
   // end.cc
   void cut(uint32_t slot, Connection& connection, Reason reason);
   void end(uint32_t slot, Connection& connection, Reason reason, bool reset);
@@ -153,6 +175,7 @@ class Pump {
   Pipes pipes_;
   std::unique_ptr<uint8_t[]> buffer_;
   UdpSessions sessions_;
+  Tunnels tunnels_;
 };
 
 // Epoll's user data: a connection's slot, side and stamp, the listeners, or the wakeup.

@@ -11,7 +11,7 @@
 namespace starlane {
 
 // Raise it with every change of what the two sides send each other: an addon built from older sources is then refused.
-constexpr int32_t kProtocol = 12;
+constexpr int32_t kProtocol = 13;
 
 enum class Event : int32_t {
   Accepted = 1,          // slot, generation, listener, port, family, address
@@ -35,6 +35,14 @@ enum class Event : int32_t {
   Adopted = 18,          // slot, generation, token: the answer to Adopt; slot -1: the client has a session already
   Moved = 19,            // slot, generation, sent, received: datagrams of the UDP session were passed on since its last report
   Mute = 20,             // slot, generation: the client has asked, and the backend has sent no byte for firstByteMs; once
+  // Of tunnels, whose id is in `slot`, and of their streams, whose token is:
+  TunnelSecured = 21,   // slot, error: 0 or OpenSSL's code of the verification, details: the certificates; waits for StartTunnel
+  TunnelReady = 22,     // slot, streams: how many the other end takes
+  TunnelPong = 23,      // slot, now: the round trip in milliseconds
+  TunnelLeaving = 24,   // slot, error: the code of its GOAWAY, details: its text
+  TunnelEnded = 25,     // slot, details: why; the last event of this tunnel, after those of its streams
+  StreamAnswered = 26,  // slot, error: the status, details: `proxy-status`
+  StreamEnded = 27,     // slot, error: the code of RST_STREAM; the last event of a stream that no connection has taken
 };
 
 enum class Command : int32_t {
@@ -57,6 +65,14 @@ enum class Command : int32_t {
   PassFrontend = 15,    // frontend: answered by Passed for each linked session, Dropped for the others, then FrontendClosed
   Adopt = 16,           // slot as a token, frontend, port, family, address of the client, descriptor of its link
   ResumeFrontend = 17,  // frontend
+  // Of tunnels, whose id is in `slot`, and of their streams, whose token is:
+  StartTunnel = 18,      // slot: its certificate is accepted
+  CloseTunnel = 19,      // slot
+  PingTunnel = 20,       // slot: answered by TunnelPong
+  SetTunnelWindow = 21,  // slot, window: of each stream, in bytes
+  ResetStream = 22,      // slot, error: the code; of a stream that no connection has taken
+  Join = 23,             // slot, generation, token: of the stream, frontendPort, frontendAddress; in the place of Connect
+  Attach = 24,           // slot, descriptor: a socket of TypeScript's that takes the stream in the place of a client
 };
 
 enum class Reason : int32_t { Done = 0, ClientReset = 1, BackendReset = 2, Idle = 3, HalfClosed = 4, Cut = 5, Refused = 6, BackendLost = 7 };
@@ -72,12 +88,15 @@ struct Record {
     int32_t error;
     int32_t reason;
     int32_t limitMs;
+    int32_t window;
     int32_t firstByteMs;
   };
   union {
     int32_t port;
     int32_t descriptors;  // that flows may hold; negative: no limit
     int32_t token;
+    int32_t details;  // for Pump::details(); 0: none
+    int32_t streams;
   };
   union {
     int32_t family;

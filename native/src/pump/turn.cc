@@ -21,7 +21,7 @@ constexpr int kRetryMs = 2;
 }  // namespace
 
 Pump::Pump(Shared& shared, PumpOptions options, std::function<void()> wake)
-    : shared_(shared), options_(options), wake_(std::move(wake)), outbox_(shared), buffer_(new uint8_t[kBuffer]), sessions_(outbox_, epoll_, budget_) {
+    : shared_(shared), options_(options), wake_(std::move(wake)), outbox_(shared), buffer_(new uint8_t[kBuffer]), sessions_(outbox_, epoll_, budget_), tunnels_(outbox_, epoll_, *this) {
   epoll_ = Descriptor(epoll_create1(EPOLL_CLOEXEC));
   wakeup_ = Descriptor(eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC));
   spare_ = Descriptor(open("/dev/null", O_RDONLY | O_CLOEXEC));
@@ -101,17 +101,19 @@ void Pump::turn() {
   epoll_event events[kEvents];
   store(shared_.pumpAsleep, 1);
   // TypeScript writes a command and then reads pumpAsleep; we set pumpAsleep and then look for commands. One of us sees it.
-  const bool busy = load(shared_.commandHead) != shared_.commandTail.value || !unfinished_.empty() || stopping_.load();
+  const bool busy = load(shared_.commandHead) != shared_.commandTail.value || !unfinished_.empty() || tunnels_.unfinished() || tunnels_.haveNew() || stopping_.load();
   const int timeoutMs = busy ? 0 : outbox_.waiting() || (!accepting_ && !short_) ? kRetryMs : -1;
   const int count = epoll_wait(epoll_.get(), events, kEvents, timeoutMs);
   store(shared_.pumpAsleep, 0);
 
   faultReported_ = false;
   takeListeners();
+  tunnels_.takeNew();
   takeCommands();
   for (int i = 0; i < count; i++) onSocket(events[i].data.u64, events[i].events);
   moveUnfinished();
   sessions_.endTurn();
+  tunnels_.endTurn();
   if (toReport_ > 0) reportCarried();
   report();
   closeDead();
@@ -178,20 +180,53 @@ void Pump::execute(const Record& command) {
     case Command::CloseFrontend:
       takeListeners();
       return sessions_.close(command.frontend);
+    case Command::StartTunnel:
+    case Command::CloseTunnel:
+    case Command::PingTunnel:
+    case Command::SetTunnelWindow:
+    case Command::ResetStream:
+    case Command::Attach:
+      return executeOnTunnel(kind, command);
     default:
       return executeOn(kind, command);
   }
 }
 
+// What came before the command from another side than the ring comes first.
+void Pump::executeOnTunnel(Command kind, const Record& command) {
+  tunnels_.takeNew();
+  switch (kind) {
+    case Command::StartTunnel:
+      return tunnels_.start(command.slot);
+    case Command::CloseTunnel:
+      return tunnels_.close(command.slot);
+    case Command::PingTunnel:
+      return tunnels_.ping(command.slot);
+    case Command::SetTunnelWindow:
+      return tunnels_.setWindow(command.slot, command.window);
+    case Command::ResetStream:
+      return tunnels_.reset(command.slot, static_cast<uint32_t>(command.error));
+    case Command::Attach:
+      return attach(command);
+    default:
+      return;
+  }
+}
+
 void Pump::executeOn(Command kind, const Record& command) {
   const auto slot = static_cast<uint32_t>(command.slot);
-  if (slot >= connections_.size()) return;
+  const bool isThere = slot < connections_.size() && connections_[slot].generation == command.generation &&
+                       connections_[slot].state != State::Free && connections_[slot].state != State::Dead;
+  // Nobody takes the stream of a client that has gone meanwhile.
+  if (!isThere && kind == Command::Join) tunnels_.reset(command.token, h2::kCancel);
+  if (!isThere) return;
   Connection& connection = connections_[slot];
-  if (connection.generation != command.generation) return;
-  if (connection.state == State::Free || connection.state == State::Dead) return;
   switch (kind) {
     case Command::Connect:
       if (connection.state == State::Waiting) dial(slot, connection, command);
+      break;
+    case Command::Join:
+      if (connection.state == State::Waiting) join(slot, connection, command);
       break;
     case Command::HangUp:
       if (connection.state == State::Dialling) dialFailed(slot, connection, ECANCELED);
@@ -218,6 +253,7 @@ void Pump::onSocket(uint64_t tag, uint32_t events) {
   }
   if (tag == kListeners) return acceptAll();
   if (tag & UdpSessions::kUdpTag) return sessions_.onSocket(tag);
+  if (Tunnels::has(tag)) return tunnels_.onSocket(tag, events);
   const auto slot = static_cast<uint32_t>(tag >> 32);
   const auto side = static_cast<Side>(tag & 1);
   Connection& connection = connections_[slot];
@@ -229,7 +265,8 @@ void Pump::onSocket(uint64_t tag, uint32_t events) {
       else if (connection.state == State::Dialling) dialEvent(slot, connection, events);
       break;
     case State::Open:
-      openEvent(slot, connection, side, events);
+      if (connection.stream != nullptr) tunnelledEvent(slot, connection, events);
+      else openEvent(slot, connection, side, events);
       break;
     case State::Free:
     case State::Dead:
@@ -266,8 +303,8 @@ void Pump::sweep(double now) {
   lookForRoom();
   for (uint32_t slot = 0; slot < connections_.size(); slot++) {
     Connection& connection = connections_[slot];
-    if (connection.state != State::Open) continue;
-    if (backendIsLost(connection, now)) {
+    if (connection.state != State::Open || connection.attached) continue;
+    if (connection.stream == nullptr && backendIsLost(connection, now)) {
       cut(slot, connection, Reason::BackendLost);
       continue;
     }
@@ -282,7 +319,9 @@ void Pump::sweep(double now) {
     }
     if (!connection.keptAlive) {
       connection.keptAlive = true;
-      for (const Descriptor& fd : connection.fd) keepAlive(fd.get(), kKeepAliveSeconds);
+      for (const Descriptor& fd : connection.fd) {
+        if (fd) keepAlive(fd.get(), kKeepAliveSeconds);
+      }
     }
     const bool half = connection.halfClosed();
     const double limit = half ? options_.halfClosedMs : options_.idleMs;
@@ -298,7 +337,7 @@ void Pump::reportCarried() {
   for (; toReport_ > 0; toReport_--, reportNext_++) {
     if (reportNext_ >= connections_.size()) reportNext_ = 0;
     Connection& connection = connections_[reportNext_];
-    if (connection.state != State::Open) continue;
+    if (connection.state != State::Open || connection.attached) continue;
     const uint64_t sent = connection.from[kClient].bytes;
     const uint64_t received = connection.from[kBackend].bytes;
     if (sent + received == connection.reported) continue;

@@ -27,16 +27,35 @@ export interface NativePump {
   /** Ends the thread and its flows. The reports are in the ring, and more of them after each `refill()`. */
   stop(): void
   refill(): void
+  /** Begins TLS on a connected socket, by a descriptor of its own for it. 0, or an errno. `context`: see {@link TunnelCalls}. */
+  openTunnel(id: number, descriptor: number, context: object, streamWindow: number, sessionWindow: number): number
+  /** Opens a stream. `fields`: names and values, each ended by a zero. */
+  requestStream(tunnel: number, stream: number, fields: string): void
+  /** What belongs to an event of a tunnel; once. */
+  details(id: number): Buffer
+  /** Bytes of a tunnel, received and sent; `into` stays as it is where there is no such tunnel. */
+  tunnelBytes(id: number, into: Float64Array): void
+}
+
+/** What tunnels in the pump need besides it. */
+export interface TunnelCalls {
+  /** Why this Node can have none; undefined where it can. */
+  readonly why?: string
+  /** Texts in PEM. Throws what is wrong with them. */
+  secureContext(certificates: string, key: string, roots: string): object
+  /** Two sockets that are connected to each other, or -errno. */
+  pair(): readonly [number, number] | number
 }
 
 /** The version of what the two sides send each other: `kProtocol` of native/src/pump/ring.h. */
-export const protocol = 12
+export const protocol = 13
 
 export interface NativeAddon {
   readonly protocol: number
   readonly Pump: new (onEvents: () => void, idleMs: number, halfClosedMs: number) => NativePump
   readonly BatchSocket: BatchSocketClass
   readonly passing: PassingCalls
+  readonly tunnels: TunnelCalls
   readonly kernel: KernelCalls
   /**
    * Takes the pages of programs and libraries that came from their files out of this process, and gives the C library's free memory

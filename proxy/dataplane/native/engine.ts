@@ -4,8 +4,8 @@
  */
 import type { Engine, EngineParts } from '../engine.ts'
 import { EngineCore } from '../flow/engine-core.ts'
-import { loadAddon, type NativeAddon } from './addon.ts'
-import { NativeTransport } from './transport.ts'
+import { loadAddon } from './addon.ts'
+import { NativeTransport, type PumpAddon } from './transport.ts'
 
 /** Throws `MeshError` CONF_FIELD with the remedy where the addon was not built or cannot be loaded. */
 export function createNativeEngine(parts: EngineParts): Engine {
@@ -13,6 +13,6 @@ export function createNativeEngine(parts: EngineParts): Engine {
 }
 
 /** With an addon from elsewhere, such as one built with a sanitizer. */
-export function createNativeEngineWith(addon: Pick<NativeAddon, 'Pump'>, parts: EngineParts): Engine {
+export function createNativeEngineWith(addon: PumpAddon, parts: EngineParts): Engine {
   return new EngineCore('native', parts, context => new NativeTransport(context, addon))
 }

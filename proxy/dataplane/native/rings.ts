@@ -26,6 +26,13 @@ export const Event = {
   adopted: 18,
   moved: 19,
   mute: 20,
+  tunnelSecured: 21,
+  tunnelReady: 22,
+  tunnelPong: 23,
+  tunnelLeaving: 24,
+  tunnelEnded: 25,
+  streamAnswered: 26,
+  streamEnded: 27,
 } as const
 
 export const Command = {
@@ -46,6 +53,13 @@ export const Command = {
   passFrontend: 15,
   adopt: 16,
   resumeFrontend: 17,
+  startTunnel: 18,
+  closeTunnel: 19,
+  pingTunnel: 20,
+  setTunnelWindow: 21,
+  resetStream: 22,
+  join: 23,
+  attach: 24,
 } as const
 
 /** Why a TCP connection ended, in the event `gone`. */
@@ -85,10 +99,13 @@ export const field = {
   error: 3,
   reason: 3,
   limitMs: 3,
+  window: 3,
   firstByteMs: 3,
   port: 4,
   descriptors: 4,
   token: 4,
+  details: 4,
+  streams: 4,
   family: 5,
   descriptor: 6,
   reportMoved: 5,
@@ -111,19 +128,25 @@ export interface EventRecord {
   readonly listener: number
   /** Id of a UDP frontend. */
   readonly frontend: number
-  /** An errno, 0 for none; in `handedOver` a descriptor. */
+  /** An errno, 0 for none; in `handedOver` a descriptor; of tunnels and streams a status or a code, see ring.h. */
   readonly error: number
   /** One of {@link Reason}. */
   readonly reason: number
   readonly port: number
   /** Of the command that the event answers. */
   readonly token: number
+  /** Of an event of a tunnel, for `NativePump.details`; 0: none. */
+  readonly details: number
+  /** That a tunnel's other end takes. */
+  readonly streams: number
   /** Negative: none. */
   readonly descriptor: number
   /** 4 or 6. */
   readonly family: number
   /** Canonical. */
   address(): string
+  /** In milliseconds. */
+  now(): number
   sent(): number
   received(): number
 }
@@ -134,6 +157,7 @@ export class Rings implements EventRecord {
   readonly #doubles: Float64Array
   readonly #bytes: Uint8Array
   #inRead = false
+  #isDue = false
   #closed = false
   #reading = 0
   #writing = 0
@@ -152,7 +176,7 @@ export class Rings implements EventRecord {
       return this.#read(most, take)
     } finally {
       this.#inRead = false
-      if (this.#commandsWait()) this.#wake()
+      if (this.#isDue || this.#commandsWait()) this.#wake()
     }
   }
 
@@ -237,6 +261,21 @@ export class Rings implements EventRecord {
     return this
   }
 
+  setWindow(bytes: number): this {
+    this.#words[this.#writing + field.window] = bytes
+    return this
+  }
+
+  setError(code: number): this {
+    this.#words[this.#writing + field.error] = code
+    return this
+  }
+
+  setToken(token: number): this {
+    this.#words[this.#writing + field.token] = token
+    return this
+  }
+
   setLimit(ms: number): this {
     this.#words[this.#writing + field.limitMs] = ms
     return this
@@ -273,8 +312,15 @@ export class Rings implements EventRecord {
     if (!this.#inRead) this.#wake()
   }
 
+  /** Something waits for the pump that is not in the ring. */
+  wake(): void {
+    if (this.#inRead) this.#isDue = true
+    else this.#wake()
+  }
+
   /** Only the one that gets the flag wakes the pump, so that many commands cost one call. */
   #wake(): void {
+    this.#isDue = false
     if (Atomics.exchange(this.#words, at.pumpAsleep, 0) === 1) this.#pump.kick()
   }
 
@@ -314,6 +360,14 @@ export class Rings implements EventRecord {
     return this.#word(field.token)
   }
 
+  get details(): number {
+    return this.#word(field.details)
+  }
+
+  get streams(): number {
+    return this.#word(field.streams)
+  }
+
   get descriptor(): number {
     return this.#word(field.descriptor)
   }
@@ -327,6 +381,10 @@ export class Rings implements EventRecord {
     const start = (this.#reading + field.address) * 4
     if (this.family === 4) return `${bytes[start]}.${bytes[start + 1]}.${bytes[start + 2]}.${bytes[start + 3]}`
     return addressText(bytes.subarray(start, start + 16))
+  }
+
+  now(): number {
+    return this.#doubles[(this.#reading + field.now) / 2] as number
   }
 
   sent(): number {

@@ -5,7 +5,7 @@
 import type { Socket } from 'node:net'
 import type { Backend } from '../../model/backend.ts'
 import type { Client, CloseReason } from '../../model/flow.ts'
-import type { TunnelStream } from '../../model/tunnel/tunnels.ts'
+import type { CarriedBy, TunnelStream } from '../../model/tunnel/tunnels.ts'
 import type { ListenerState } from '../flow/listener-state.ts'
 import { bytesOf } from '../flow/proxy-header.ts'
 import { TcpConnection } from '../flow/tcp-connection.ts'
@@ -28,6 +28,8 @@ export class NativeConnection extends TcpConnection {
   readonly #generation: number
   #tunnelDial: TunnelDial | undefined
   #tunnelled: Tunnelled | undefined
+  /** The stream of a tunnel in the pump that carries it. */
+  #carried: CarriedBy | undefined
 
   constructor(pump: PumpContext, listener: ListenerState, client: Client, slot: number, generation: number) {
     super(pump.flows, listener, client)
@@ -59,6 +61,8 @@ export class NativeConnection extends TcpConnection {
 
   override ended(reason: CloseReason | undefined, sent: number, received: number): void {
     this.#abandonTunnel()
+    this.#carried?.over()
+    this.#carried = undefined
     super.ended(reason, sent, received)
   }
 
@@ -99,8 +103,20 @@ export class NativeConnection extends TcpConnection {
     this.#tunnelDial = undefined
     if (error) return this.failed(error)
     if (!stream) return
+    if (stream.carried) return this.#join(stream.carried)
     this.#tunnelDial = { stream }
     this.#command(Command.handOver).send()
+  }
+
+  /** The tunnel is in the pump too, which passes the bytes from now on. */
+  #join(carried: CarriedBy): void {
+    this.#carried = carried
+    carried.taken()
+    const command = this.#command(Command.join).setToken(carried.token)
+    const { ip, port } = this.frontend
+    if (this.service.settings.sendProxy) command.setAnnounced(bytesOf(ip), port).send()
+    else command.setUnannounced().send()
+    this.connected()
   }
 
   #abandonTunnel(): void {

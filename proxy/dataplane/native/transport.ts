@@ -18,6 +18,7 @@ import { PumpSocket } from './pump-socket.ts'
 import { Command, Event, type EventRecord, Reason, Rings } from './rings.ts'
 import { NativeConnection } from './tcp-connection.ts'
 import { NativeListener } from './tcp-listener.ts'
+import { PumpTunnels, whyNotInPump } from './tunnels.ts'
 import { NativeUdpFrontend } from './udp-frontend.ts'
 import { NativeSession } from './udp-session.ts'
 
@@ -26,11 +27,16 @@ const batch = 2048
 /** Of a client that the pump has reset. */
 const noSlot = -1
 
+/** What is needed of the addon; without `tunnels` there are none in the pump. */
+export type PumpAddon = Pick<NativeAddon, 'Pump'> & Partial<Pick<NativeAddon, 'tunnels'>>
+
 export class NativeTransport implements Transport, PumpContext {
   readonly flows: FlowContext
   readonly rings: Rings
   readonly handed = new Set<{ tick(now: number): void }>()
   readonly #pump: NativePump
+  /** Undefined where this Node can have none in the pump. */
+  readonly #tunnels: PumpTunnels | undefined
   /** TCP listeners and UDP frontends by id, until the pump has closed their sockets. */
   readonly #listeners = new Map<number, NativeListener>()
   readonly #frontends = new Map<number, NativeUdpFrontend>()
@@ -44,12 +50,15 @@ export class NativeTransport implements Transport, PumpContext {
   #held = false
   #stopped = false
 
-  constructor(flows: FlowContext, { Pump }: Pick<NativeAddon, 'Pump'>) {
+  constructor(flows: FlowContext, { Pump, tunnels }: PumpAddon) {
     const { idle } = flows.options
     this.flows = flows
     this.#pump = new Pump(() => this.#wake(), idle.tcpMs, idle.halfClosedMs)
     this.rings = new Rings(this.#pump)
     if (flows.options.firstByteMs) this.configure()
+    this.#tunnels =
+      tunnels && whyNotInPump(tunnels) === undefined ? new PumpTunnels(this.#pump, this.rings, tunnels) : undefined
+    if (this.#tunnels) flows.tunnels?.carryBy?.(this.#tunnels)
     this.rings.sleep()
   }
 
@@ -130,6 +139,7 @@ export class NativeTransport implements Transport, PumpContext {
   destroy(): void {
     if (this.#stopped) return
     this.#stopped = true
+    this.flows.tunnels?.carryBy?.(undefined)
     this.#pump.stop()
     this.rings.close()
     do {
@@ -211,6 +221,8 @@ export class NativeTransport implements Transport, PumpContext {
         this.#frontends.get(event.frontend)?.socket.closed(event.descriptor)
         this.#frontends.delete(event.frontend)
         return this.#hold()
+      default:
+        this.#tunnels?.take(event)
     }
   }
 

@@ -2,9 +2,12 @@
 import type { Socket } from 'node:net'
 import type { Backend } from '../backend.ts'
 import type { Client, CloseReason } from '../flow.ts'
+import type { Carrier } from './carrier.ts'
 
 /** A connection to a backend through a gateway: open, and not yet carrying anything. */
 export interface TunnelStream {
+  /** Where the tunnel is in the engine's own pump, which then takes the stream by itself, in the place of `write` and `carry`. */
+  readonly carried?: CarriedBy
   /** Sends bytes to the backend before those of the client. */
   write(bytes: Uint8Array): void
   /**
@@ -14,6 +17,16 @@ export interface TunnelStream {
   carry(client: Socket, done: (reason: CloseReason) => void): Carriage
   /** Gives it up, in place of {@link carry}: the backend's connection is reset. */
   reset(): void
+}
+
+/** A stream in the pump. */
+export interface CarriedBy {
+  /** By which the pump's command `join` takes it. */
+  readonly token: number
+  /** The pump takes it. */
+  taken(): void
+  /** The connection that has taken it has ended. */
+  over(): void
 }
 
 /** The bytes of one connection on their way. */
@@ -53,6 +66,8 @@ export interface DatagramEvents {
 }
 
 export interface Tunnels {
+  /** New tunnels are carried by the engine from now on; undefined: no longer. */
+  carryBy?(carrier: Carrier | undefined): void
   /** Whether the backend is reached through gateways. Asked for each attempt. */
   carries(backend: Backend): boolean
   /**

@@ -7,7 +7,8 @@ import { type Clock, systemClock } from '../../model/time/clock.ts'
 import type { ClusterIdentity } from '../../model/tunnel/identity.ts'
 import { Credentials } from '../../tunnel/certificates/credentials.ts'
 import { describe } from '../../tunnel/certificates/examine.ts'
-import { type GatewayAddress, Tunnel } from '../../tunnel/client/tunnel.ts'
+import type { GatewayAddress } from '../../tunnel/client/link.ts'
+import { Tunnel } from '../../tunnel/client/tunnel.ts'
 import { healthPath } from '../../tunnel/wire/health-lines.ts'
 import type { DiagnosisStep } from '../etcd-admin.ts'
 import { credentialSources, reachedBy } from './tunnelling.ts'
@@ -119,14 +120,14 @@ function portFailure({ host, port }: Pick<GatewayAddress, 'host' | 'port'>): Pro
 /** By the `date` of an answer, whatever that is. */
 async function clockStep(tunnel: Tunnel, clock: Clock): Promise<DiagnosisStep> {
   const headers = { ':method': 'GET', ':scheme': 'https', ':authority': 'doctor', ':path': healthPath }
-  const request = tunnel.open(headers, () => {}, false)
   const date = await new Promise<string | undefined>(resolve => {
-    if (!request) return resolve(undefined)
-    request.stream.once('response', ({ date }) => resolve(date))
-    request.stream.once('close', () => resolve(undefined))
+    const events = {
+      answered: (_status: number, _reason: string | undefined, date?: string) => resolve(date),
+      closed: () => resolve(undefined),
+    }
+    if (!tunnel.open(headers, events, () => {}, false)) return resolve(undefined)
     clock.after(connectMs, () => resolve(undefined))
   })
-  request?.settled()
   const there = date === undefined ? Number.NaN : Date.parse(date)
   if (Number.isNaN(there)) return { step: 'clock', isGood: true, text: 'the gateway does not tell its time' }
   const skewMs = there - clock.wall()

@@ -4,7 +4,7 @@ import { isIP } from 'node:net'
 import { refusalOf } from '../../admission/address-policy.ts'
 import type { Sink } from '../../model/sink.ts'
 import type { NamedGateway } from '../../model/tunnel/gateway-address.ts'
-import type { GatewayAddress } from '../../tunnel/client/tunnel.ts'
+import type { GatewayAddress } from '../../tunnel/client/link.ts'
 
 export class LearnedGateways {
   readonly #changed: () => void

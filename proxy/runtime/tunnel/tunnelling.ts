@@ -12,7 +12,7 @@ import type { ClusterIdentity } from '../../model/tunnel/identity.ts'
 import type { ComponentView, GatewayView, TunnelView } from '../../model/views.ts'
 import { Credentials, type CredentialsSource } from '../../tunnel/certificates/credentials.ts'
 import { parseProxy } from '../../tunnel/client/http-proxy.ts'
-import type { GatewayAddress } from '../../tunnel/client/tunnel.ts'
+import type { GatewayAddress } from '../../tunnel/client/link.ts'
 import { TunnelClient } from '../../tunnel/client/tunnel-client.ts'
 import { Issuer } from '../../tunnel/enrolment/issuer.ts'
 import { Renewal } from '../../tunnel/enrolment/renewal.ts'
@@ -57,6 +57,7 @@ export class Tunnelling {
     this.client = new TunnelClient({
       credentials: this.#credentials,
       cluster: config.cluster,
+      engine: config.tunnel.engine,
       clock,
       random,
       log,

@@ -107,11 +107,16 @@ export class Credentials {
     if (!material) return undefined
     const known = this.#contexts.get(cluster)
     if (known) return known
-    // Which of the trust domains' roots count is decided by the id.
-    const roots = material.domains ? allRoots(material) : rootsOf(material, cluster, '')
-    const made = createSecureContext(optionsOf(material, pemOf(roots)))
+    const made = createSecureContext(optionsOf(material, rootsFor(material, cluster)))
     this.#contexts.set(cluster, made)
     return made
+  }
+
+  /** The same in PEM, for who makes a context of its own: certificate, key, roots. */
+  pemFor(cluster: string): { readonly cert: string; readonly key: string; readonly roots: string } | undefined {
+    const material = this.#material
+    if (!material) return undefined
+    return { cert: material.cert, key: material.key, roots: rootsFor(material, cluster).join('\n') }
   }
 
   /** For a gateway, whose clients are of any cluster. */
@@ -198,6 +203,11 @@ export class Credentials {
       this.#parts.log.warn('certificate.unusable', { why: failure.message })
     this.#failure = failure
   }
+}
+
+/** In PEM. Which of the trust domains' roots count is decided by the id. */
+function rootsFor(material: Material, cluster: string): string[] {
+  return pemOf(material.domains ? allRoots(material) : rootsOf(material, cluster, ''))
 }
 
 function optionsOf({ cert, key }: Material, ca: string[]): SecureContextOptions {

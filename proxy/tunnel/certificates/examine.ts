@@ -21,19 +21,62 @@ export type Examined =
 /** What an id stands for, or why it is not accepted. */
 export type Expected = (id: SpiffeId) => PeerIdentity | { readonly why: string }
 
-/** `why` names the certificate and what is wrong with it. `now` is wall-clock time. */
-export function examine(socket: TLSSocket, material: Material, expected: Expected, now: number): Examined {
+/** What a TLS connection knows of its other end. */
+export interface Presented {
+  readonly certificate: X509Certificate | undefined
+  /** What came after it, and may lead from it to a root. */
+  readonly issuers: readonly X509Certificate[]
+  /** OpenSSL's code of the verification, such as `CERT_HAS_EXPIRED`; undefined when it has succeeded. */
+  readonly error: string | undefined
+  /** The session is resumed. */
+  readonly isResumed: boolean
+}
+
+export function presentedBy(socket: TLSSocket): Presented {
   const certificate = socket.getPeerX509Certificate()
+  return {
+    certificate,
+    issuers: certificate ? issuersOf(certificate) : [],
+    error: socket.authorizationError ? String(socket.authorizationError) : undefined,
+    isResumed: socket.isSessionReused(),
+  }
+}
+
+/** The name of a code of OpenSSL's verification (x509_vfy.h), as node:tls has it. */
+export function verificationCode(code: number): string {
+  return codes[code] ?? `code ${code}`
+}
+
+const codes: Readonly<Record<number, string>> = {
+  2: 'UNABLE_TO_GET_ISSUER_CERT',
+  7: 'CERT_SIGNATURE_FAILURE',
+  9: 'CERT_NOT_YET_VALID',
+  10: 'CERT_HAS_EXPIRED',
+  18: 'DEPTH_ZERO_SELF_SIGNED_CERT',
+  19: 'SELF_SIGNED_CERT_IN_CHAIN',
+  20: 'UNABLE_TO_GET_ISSUER_CERT_LOCALLY',
+  21: 'UNABLE_TO_VERIFY_LEAF_SIGNATURE',
+  22: 'CERT_CHAIN_TOO_LONG',
+  24: 'INVALID_CA',
+  25: 'PATH_LENGTH_EXCEEDED',
+  26: 'INVALID_PURPOSE',
+  27: 'CERT_UNTRUSTED',
+  28: 'CERT_REJECTED',
+  79: 'INVALID_CA',
+}
+
+/** `why` names the certificate and what is wrong with it. `now` is wall-clock time. */
+export function examine(presented: Presented, material: Material, expected: Expected, now: number): Examined {
+  const { certificate, issuers, error, isResumed } = presented
   if (!certificate) return { why: 'it presents no certificate' }
   const refuse = (why: string) => ({ why: `its certificate (${describe(certificate)}) is refused: ${why}` })
-  if (socket.isSessionReused()) return refuse('the session is resumed, and its certificate was not shown again')
+  if (isResumed) return refuse('the session is resumed, and its certificate was not shown again')
   const dates = whyNotNow(certificate, now)
   if (dates !== undefined) return refuse(dates)
-  const verified = socket.authorizationError ? unverified(String(socket.authorizationError)) : undefined
-  if (verified !== undefined) return refuse(verified)
+  if (error !== undefined) return refuse(unverified(error))
   // With one set of roots for all clusters, OpenSSL has found the one that it leads to.
   const isShared = hasOneSet(material)
-  return examineAgain({ certificate, issuers: issuersOf(certificate) }, material, expected, now, isShared)
+  return examineAgain({ certificate, issuers }, material, expected, now, isShared)
 }
 
 /**

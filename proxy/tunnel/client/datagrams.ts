@@ -1,7 +1,8 @@
 /** Datagrams to a backend behind a gateway: a CONNECT-UDP (RFC 9298). */
-import { type ClientHttp2Stream, constants } from 'node:http2'
+import type { Duplex } from 'node:stream'
 import type { DatagramEvents, TunnelDatagrams } from '../../model/tunnel/tunnels.ts'
 import { DatagramReader, encodeDatagram } from '../wire/datagrams.ts'
+import type { StreamBytes } from './link.ts'
 
 /** Datagrams kept while the way is being opened; what comes beyond that is lost, as UDP may. */
 const maxWaiting = 128
@@ -12,7 +13,8 @@ export class DatagramStream implements TunnelDatagrams {
   readonly #events: DatagramEvents
   readonly #giveUp: () => void
   #waiting: Uint8Array[] | undefined = []
-  #stream: ClientHttp2Stream | undefined
+  #stream: Duplex | undefined
+  #isRefused: () => boolean = () => false
   /** The only datagram sent, until there is an answer: where it is refused, it goes to the next backend. */
   #only: Uint8Array | undefined
   #sent = 0
@@ -44,8 +46,9 @@ export class DatagramStream implements TunnelDatagrams {
     this.#stream?.resume()
   }
 
-  answered(stream: ClientHttp2Stream): void {
+  answered({ stream, isRefused }: StreamBytes): void {
     this.#stream = stream
+    this.#isRefused = isRefused
     const reader = new DatagramReader(payload => {
       this.#only = undefined
       if (!this.#over) this.#events.replied(payload)
@@ -69,12 +72,14 @@ export class DatagramStream implements TunnelDatagrams {
 
   /** What has reached no program: the gateway resets the stream with this code when the backend's host has refused it. */
   #refused(): readonly Uint8Array[] {
-    return this.#only && this.#stream?.rstCode === constants.NGHTTP2_INTERNAL_ERROR ? [this.#only] : []
+    return this.#only && this.#isRefused() ? [this.#only] : []
   }
 
-  #fail(stream: ClientHttp2Stream, code: string, message: string): void {
+  #fail(stream: Duplex, code: string, message: string): void {
     if (this.#over) return
-    if (!stream.closed) stream.close(constants.NGHTTP2_CANCEL)
+    const refused = this.#isRefused()
+    this.#isRefused = () => refused
+    stream.destroy()
     this.failed(Object.assign(new Error(message), { code }))
   }
 }

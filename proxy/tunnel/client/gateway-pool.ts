@@ -2,17 +2,21 @@
 import type { Log } from '../../model/log.ts'
 import { Backoff } from '../../model/time/backoff.ts'
 import type { Clock, Random } from '../../model/time/clock.ts'
+import type { Carrier } from '../../model/tunnel/carrier.ts'
 import type { ClusterIdentity } from '../../model/tunnel/identity.ts'
 import type { TunnelView } from '../../model/views.ts'
 import type { Credentials } from '../certificates/credentials.ts'
 import { spiffeIdOf } from '../certificates/material.ts'
 import { idleTunnelMs, streamsPerTunnel } from '../wire/settings.ts'
-import { type GatewayAddress, Tunnel } from './tunnel.ts'
+import type { GatewayAddress } from './link.ts'
+import { Tunnel } from './tunnel.ts'
 
 export interface PoolParts {
   readonly gateway: GatewayAddress
   readonly identity: ClusterIdentity
   readonly credentials: Credentials
+  /** Who carries new tunnels; undefined: node:http2. */
+  readonly carrier: () => Carrier | undefined
   readonly clock: Clock
   readonly random: Random
   readonly log: Log
@@ -156,9 +160,9 @@ export class GatewayPool {
     this.#cancelRetry?.()
     this.#cancelRetry = undefined
     this.#isBackSoon = false
-    const { gateway, identity, credentials, clock, log, changed } = this.#parts
+    const { gateway, identity, credentials, carrier, clock, log, changed } = this.#parts
     const tunnel: Tunnel = new Tunnel(
-      { gateway, identity, credentials, clock, log },
+      { gateway, identity, credentials, carrier, clock, log },
       {
         opened: () => {
           if (this.#error !== undefined || this.#openedAt === 0)

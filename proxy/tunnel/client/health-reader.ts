@@ -1,5 +1,5 @@
 /** Follows the health of a cluster's backends, as one of its gateways tells it. Another gateway is asked when that one is gone. */
-import type { ClientHttp2Stream } from 'node:http2'
+import type { Duplex } from 'node:stream'
 import { StringDecoder } from 'node:string_decoder'
 import type { Clock } from '../../model/time/clock.ts'
 import { HealthReader, healthPath, type ToldHealth } from '../wire/health-lines.ts'
@@ -23,7 +23,7 @@ export class HealthFollower {
   readonly #clock: Clock
   readonly #events: HealthEvents
   #stop: () => void = () => {}
-  #stream: ClientHttp2Stream | undefined
+  #stream: Duplex | undefined
   #closed = false
 
   constructor(route: Route, authority: string, clock: Clock, events: HealthEvents) {
@@ -37,7 +37,7 @@ export class HealthFollower {
   close(): void {
     this.#closed = true
     this.#stop()
-    this.#stream?.close()
+    this.#stream?.destroy()
   }
 
   #ask(): void {
@@ -49,7 +49,7 @@ export class HealthFollower {
       ':path': healthPath,
     }
     const asking: Asking = {
-      answered: stream => this.#follow(stream),
+      answered: stream => this.#follow(stream.bytes().stream),
       failed: error => {
         // An answer that is none of ours, or no way to a gateway.
         const cannot = 'code' in error && error.code === 'EACCES'
@@ -60,7 +60,7 @@ export class HealthFollower {
     this.#stop = this.#route.request(headers, asking, false)
   }
 
-  #follow(stream: ClientHttp2Stream): void {
+  #follow(stream: Duplex): void {
     this.#stream = stream
     stream.end()
     const decoder = new StringDecoder('utf8')
@@ -70,7 +70,7 @@ export class HealthFollower {
       isWhole = false
     })
     stream.on('data', (chunk: Buffer) => {
-      if (!reader.push(decoder.write(chunk))) stream.close()
+      if (!reader.push(decoder.write(chunk))) stream.destroy()
     })
     stream.once('close', () => {
       this.#stream = undefined

@@ -3,21 +3,17 @@
  * opened, a TLS session and one HTTP/2 CONNECT of its own with the workload, whose bytes the gateway passes on without reading them.
  * It is not pooled: each connection may reach another workload.
  */
-import {
-  type ClientHttp2Session,
-  type ClientHttp2Stream,
-  connect,
-  constants,
-  type OutgoingHttpHeaders,
-} from 'node:http2'
+import { type ClientHttp2Session, connect, constants, type OutgoingHttpHeaders } from 'node:http2'
+import type { Duplex } from 'node:stream'
 import { connect as connectTls } from 'node:tls'
 import { messageOf } from '../../model/error.ts'
 import type { Clock } from '../../model/time/clock.ts'
 import type { ClusterIdentity, PeerIdentity, SpiffeId } from '../../model/tunnel/identity.ts'
 import type { Credentials } from '../certificates/credentials.ts'
-import { examine } from '../certificates/examine.ts'
+import { examine, presentedBy } from '../certificates/examine.ts'
 import { dialError } from '../wire/answers.ts'
 import { clientSettings, sessionMemory, sessionWindow } from '../wire/settings.ts'
+import { NodeStream } from './node-link.ts'
 import type { Asking } from './route.ts'
 
 export interface InnerParts {
@@ -31,7 +27,7 @@ export interface InnerParts {
 const innerMs = 10_000
 
 /** Calls `asking` once, unless the function returned is called before. */
-export function openInner(outer: ClientHttp2Stream, parts: InnerParts, asking: Asking): () => void {
+export function openInner(outer: Duplex, parts: InnerParts, asking: Asking): () => void {
   const { identity, credentials, clock, headers } = parts
   let isOver = false
   let session: ClientHttp2Session | undefined
@@ -48,7 +44,7 @@ export function openInner(outer: ClientHttp2Stream, parts: InnerParts, asking: A
   }
   const abandon = () => {
     session?.destroy(undefined, constants.NGHTTP2_CANCEL)
-    if (!outer.destroyed) outer.close(constants.NGHTTP2_CANCEL)
+    outer.destroy()
   }
   const cancel = clock.after(innerMs, () => fail(`no answer within ${innerMs / 1000} s`))
   const { material } = credentials
@@ -70,7 +66,7 @@ export function openInner(outer: ClientHttp2Stream, parts: InnerParts, asking: A
   socket.once('secureConnect', () => {
     if (isOver) return
     if (socket.alpnProtocol !== 'h2') return fail('it does not speak HTTP/2 (ALPN h2)')
-    const found = examine(socket, material, id => workloadOf(id, identity), clock.wall())
+    const found = examine(presentedBy(socket), material, id => workloadOf(id, identity), clock.wall())
     if (found.why !== undefined) return fail(found.why)
     const inner = connect('https://workload', {
       createConnection: () => socket,
@@ -93,7 +89,7 @@ export function openInner(outer: ClientHttp2Stream, parts: InnerParts, asking: A
         abandon()
         return asking.failed(error)
       }
-      if (end()) asking.answered(stream, answer)
+      if (end()) asking.answered(new NodeStream(stream))
     })
     stream.once('close', () => fail('it ended the stream without an answer'))
   })

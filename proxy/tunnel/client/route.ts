@@ -1,20 +1,23 @@
 /** The way to one cluster: its gateways, and what waits for a tunnel to one of them. */
-
-import { type ClientHttp2Stream, constants, type IncomingHttpHeaders, type OutgoingHttpHeaders } from 'node:http2'
+import { constants } from 'node:http2'
 import { isDeepStrictEqual } from 'node:util'
 import type { Log } from '../../model/log.ts'
 import type { Clock, Random } from '../../model/time/clock.ts'
+import type { Carrier } from '../../model/tunnel/carrier.ts'
 import type { ClusterIdentity } from '../../model/tunnel/identity.ts'
 import type { TunnelView } from '../../model/views.ts'
 import type { Credentials } from '../certificates/credentials.ts'
 import { dialError } from '../wire/answers.ts'
 import { GatewayPool } from './gateway-pool.ts'
-import { type GatewayAddress, lookMs, type Tunnel } from './tunnel.ts'
+import type { GatewayAddress, LinkStream, RequestEvents } from './link.ts'
+import { lookMs, type Tunnel } from './tunnel.ts'
 
 export interface RouteParts {
   readonly identity: ClusterIdentity
   readonly gateways: readonly GatewayAddress[]
   readonly credentials: Credentials
+  /** Who carries new tunnels; undefined: node:http2. */
+  readonly carrier: () => Carrier | undefined
   readonly clock: Clock
   readonly random: Random
   readonly log: Log
@@ -27,7 +30,7 @@ export interface RouteParts {
 /** Who waits for the answer to a request. */
 export interface Asking {
   /** 200. The stream is the receiver's from then on. */
-  answered(stream: ClientHttp2Stream, headers: IncomingHttpHeaders): void
+  answered(stream: LinkStream): void
   failed(error: Error): void
 }
 
@@ -57,13 +60,13 @@ export class Route {
 
   /** These gateways from now on. Those that stay keep their tunnels; the streams of the others go on to their end. */
   setGateways(gateways: readonly GatewayAddress[]): void {
-    const { identity, credentials, clock, random, log } = this.#parts
+    const { identity, credentials, carrier, clock, random, log } = this.#parts
     const known = this.#pools
     const changed = () => this.#changed()
     this.#pools = gateways.map(
       gateway =>
         known.find(pool => isDeepStrictEqual(pool.gateway, gateway)) ??
-        new GatewayPool({ gateway, identity, credentials, clock, random, log, changed }),
+        new GatewayPool({ gateway, identity, credentials, carrier, clock, random, log, changed }),
     )
     const left = known.filter(pool => !this.#pools.includes(pool))
     this.#leaving.push(...left)
@@ -94,7 +97,7 @@ export class Route {
    * Sends a request through the tunnel with the fewest streams. While no answer has come, a tunnel that dies or falls silent is
    * left for another: nothing but the request has been sent. Returns a function that gives up without a call of `asking`.
    */
-  request(headers: OutgoingHttpHeaders, asking: Asking, isFlow = true): () => void {
+  request(headers: Readonly<Record<string, string>>, asking: Asking, isFlow = true): () => void {
     const request = new Request(headers, asking, isFlow, without => this.#pick(without))
     // Never before the caller has the function returned.
     queueMicrotask(() => this.#try(request))
@@ -168,15 +171,15 @@ class Request {
   /** How the last stream ended, if it had no answer. */
   why: string | undefined
   readonly #isFlow: boolean
-  readonly #headers: OutgoingHttpHeaders
+  readonly #headers: Readonly<Record<string, string>>
   readonly #asking: Asking
   readonly #pick: (without: ReadonlySet<string>) => Tunnel | undefined
-  #stream: ClientHttp2Stream | undefined
+  #stream: LinkStream | undefined
   #settled: () => void = () => {}
   #attempts = 0
 
   constructor(
-    headers: OutgoingHttpHeaders,
+    headers: Readonly<Record<string, string>>,
     asking: Asking,
     isFlow: boolean,
     pick: (without: ReadonlySet<string>) => Tunnel | undefined,
@@ -194,40 +197,41 @@ class Request {
     this.#attempts++
     const { text } = tunnel.parts.gateway
     let isOver = false
+    let closedBy: number | undefined
     const move = () => {
       if (isOver || this.over) return
       isOver = true
       // Where a gateway hands over to another process, that one takes it (RFC 9113, 8.7: a refused stream was not processed).
-      const isReplaced = tunnel.isStopping || stream.rstCode === constants.NGHTTP2_REFUSED_STREAM
+      const isReplaced = tunnel.isStopping || closedBy === constants.NGHTTP2_REFUSED_STREAM
       if (!isReplaced) this.tried.add(text)
-      if (!stream.closed) stream.close(constants.NGHTTP2_CANCEL)
+      if (closedBy === undefined) opened?.stream.close(constants.NGHTTP2_CANCEL)
       again()
     }
-    const opened = tunnel.open(this.#headers, move, this.#isFlow)
+    const events: RequestEvents = {
+      answered: (status, reason) => {
+        if (isOver || this.over || !opened) return
+        isOver = true
+        this.over = true
+        opened.settled()
+        if (status === 200) return this.#asking.answered(opened.stream)
+        opened.stream.close(constants.NGHTTP2_NO_ERROR)
+        this.#asking.failed(dialError(status, reason))
+      },
+      closed: code => {
+        closedBy = code
+        if (isOver || this.over) return
+        // The gateway has begun to leave, or is gone.
+        this.why = `${text} ended the stream without an answer (code ${code})`
+        move()
+      },
+    }
+    const opened = tunnel.open(this.#headers, events, move, this.#isFlow)
     if (!opened) {
       if (!tunnel.isStopping) this.tried.add(text)
       return this.send(again)
     }
-    const { stream, settled } = opened
-    this.#stream = stream
-    this.#settled = settled
-    stream.once('response', headers => {
-      if (isOver || this.over) return
-      isOver = true
-      this.over = true
-      settled()
-      const status = headers[':status'] ?? 0
-      if (status === 200) return this.#asking.answered(stream, headers)
-      stream.resume()
-      if (!stream.closed) stream.close(constants.NGHTTP2_NO_ERROR)
-      this.#asking.failed(dialError(status, textOf(headers['proxy-status'])))
-    })
-    stream.once('close', () => {
-      if (isOver || this.over) return
-      // The gateway has begun to leave, or is gone.
-      this.why = `${text} ended the stream without an answer (code ${stream.rstCode})`
-      move()
-    })
+    this.#stream = opened.stream
+    this.#settled = opened.settled
     return 'sent'
   }
 
@@ -242,14 +246,9 @@ class Request {
     if (this.over) return
     this.over = true
     this.#settled()
-    const stream = this.#stream
-    if (stream && !stream.closed) stream.close(constants.NGHTTP2_CANCEL)
+    this.#stream?.close(constants.NGHTTP2_CANCEL)
   }
 }
 
 /** Tunnels that one request may use up. */
 const maxAttempts = 8
-
-function textOf(value: string | string[] | undefined): string | undefined {
-  return Array.isArray(value) ? value.join(', ') : value
-}

@@ -6,6 +6,7 @@ import type { Problem } from '../../model/error.ts'
 import type { Client } from '../../model/flow.ts'
 import type { Log } from '../../model/log.ts'
 import type { Clock, Random } from '../../model/time/clock.ts'
+import type { Carrier } from '../../model/tunnel/carrier.ts'
 import type { ClusterIdentity } from '../../model/tunnel/identity.ts'
 import type { DatagramEvents, Dialled, TunnelDatagrams, Tunnels } from '../../model/tunnel/tunnels.ts'
 import type { TunnelView } from '../../model/views.ts'
@@ -17,9 +18,8 @@ import { udpPath } from '../wire/target.ts'
 import { DatagramStream } from './datagrams.ts'
 import { HealthFollower } from './health-reader.ts'
 import { openInner } from './inner.ts'
+import type { GatewayAddress } from './link.ts'
 import { type Asking, Route } from './route.ts'
-import { ConnectedStream } from './stream.ts'
-import type { GatewayAddress } from './tunnel.ts'
 
 /** One cluster that is reached through gateways. */
 export interface TunnelledCluster {
@@ -35,6 +35,8 @@ export interface TunnelClientParts {
   readonly clock: Clock
   readonly random: Random
   readonly log: Log
+  /** `node`: an engine that could carry tunnels does not; `auto` unless given. */
+  readonly engine?: 'auto' | 'node'
   /** What a gateway says of a cluster's backends, or what follows from there being no way to it. */
   readonly onHealth: (cluster: string) => void
   /** `NAME.NAMESPACE.svc.cluster.local:PORT` of a service that has the backend, which gateways of Istio ask for in double HBONE. */
@@ -55,6 +57,7 @@ export class TunnelClient implements Tunnels {
   readonly #parts: TunnelClientParts
   #ways: ReadonlyMap<string, Way> = new Map()
   #leaving: Route[] = []
+  #carrier: Carrier | undefined
 
   constructor(parts: TunnelClientParts) {
     this.#parts = parts
@@ -87,6 +90,11 @@ export class TunnelClient implements Tunnels {
     this.#ways = ways
   }
 
+  /** Tunnels that are open stay with who carries them. */
+  carryBy(carrier: Carrier | undefined): void {
+    if (this.#parts.engine !== 'node') this.#carrier = carrier
+  }
+
   carries({ cluster }: Backend): boolean {
     return this.#ways.has(cluster)
   }
@@ -108,7 +116,7 @@ export class TunnelClient implements Tunnels {
       baggage: this.#baggage,
     }
     const asking: Asking = {
-      answered: stream => done(undefined, new ConnectedStream(stream)),
+      answered: stream => done(undefined, stream.connection()),
       failed: error => done(error, undefined),
     }
     const { credentials, clock } = this.#parts
@@ -116,7 +124,7 @@ export class TunnelClient implements Tunnels {
     let giveUp = way.route.request(headers, {
       answered: outer => {
         const inner = { ...headers, 'x-istio-origin-network': this.#parts.cluster }
-        giveUp = openInner(outer, { identity, credentials, clock, headers: inner }, asking)
+        giveUp = openInner(outer.bytes().stream, { identity, credentials, clock, headers: inner }, asking)
       },
       failed: asking.failed,
     })
@@ -138,7 +146,7 @@ export class TunnelClient implements Tunnels {
         baggage: this.#baggage,
       }
       return route.request(headers, {
-        answered: stream => link.answered(stream),
+        answered: stream => link.answered(stream.bytes()),
         failed: error => link.failed(error),
       })
     })
@@ -206,6 +214,7 @@ export class TunnelClient implements Tunnels {
       identity,
       gateways,
       credentials,
+      carrier: () => this.#carrier,
       clock,
       random,
       log,

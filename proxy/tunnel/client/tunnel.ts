@@ -6,42 +6,20 @@
  * A tunnel is suspect when nothing has come from it for a while although something was due: new connections go to others, those in
  * progress wait. It is given up when it stays silent.
  */
-import {
-  type ClientHttp2Session,
-  type ClientHttp2Stream,
-  connect,
-  constants,
-  type OutgoingHttpHeaders,
-} from 'node:http2'
-import type { LookupFunction, Socket } from 'node:net'
-import { connect as connectTls, type SecureContext, type TLSSocket } from 'node:tls'
+import { constants } from 'node:http2'
+import type { Socket } from 'node:net'
 import { messageOf } from '../../model/error.ts'
-import type { Log } from '../../model/log.ts'
 import type { Clock } from '../../model/time/clock.ts'
-import { type ClusterIdentity, gatewayOf } from '../../model/tunnel/identity.ts'
-import type { Credentials } from '../certificates/credentials.ts'
-import { examine, examineAgain, type Shown } from '../certificates/examine.ts'
+import { gatewayOf } from '../../model/tunnel/identity.ts'
+import { examine, examineAgain, type Presented, type Shown } from '../certificates/examine.ts'
 import { keepsRoots, type Material } from '../certificates/material.ts'
-import { clientSettings, sessionMemory, sessionWindow, streamsPerTunnel, streamWindow } from '../wire/settings.ts'
-import { type HttpProxy, throughProxy } from './http-proxy.ts'
+import { streamsPerTunnel, streamWindow } from '../wire/settings.ts'
+import { throughProxy } from './http-proxy.ts'
+import type { Link, LinkEvents, LinkParts, LinkStream, RequestEvents } from './link.ts'
+import { openLink } from './open-link.ts'
 
-export interface TunnelParts {
-  /** `gw.example:15008` */
-  readonly gateway: GatewayAddress
-  readonly identity: ClusterIdentity
-  readonly credentials: Credentials
+export interface TunnelParts extends LinkParts {
   readonly clock: Clock
-  readonly log: Log
-}
-
-export interface GatewayAddress {
-  /** The HTTP proxy that it is reached through, if any. */
-  readonly proxy?: HttpProxy | undefined
-  readonly host: string
-  readonly port: number
-  readonly text: string
-  /** Looks its name up, if it must not lead to any address; the same function for the same rules. */
-  readonly lookup?: LookupFunction
 }
 
 export interface TunnelEvents {
@@ -80,8 +58,7 @@ export class Tunnel {
   /** With the roots that the gateway's certificate leads to. */
   #rootsOf: Material | undefined
   readonly #events: TunnelEvents
-  #socket: TLSSocket | undefined
-  #session: ClientHttp2Session | undefined
+  #link: Link | undefined
   #cancelConnect: () => void = () => {}
   #why: string | undefined
   #bytesRead = 0
@@ -107,7 +84,7 @@ export class Tunnel {
 
   /** Whether it takes another stream. A session is closed before its GOAWAY is an event. */
   get hasRoom(): boolean {
-    return this.state === 'open' && this.streams < this.#maxStreams && this.#session?.closed === false
+    return this.state === 'open' && this.streams < this.#maxStreams && this.#link?.isOpen === true
   }
 
   /**
@@ -115,55 +92,55 @@ export class Tunnel {
    * function returned when the answer has come, or no longer matters. A stream that is no flow does not keep the tunnel.
    */
   open(
-    headers: OutgoingHttpHeaders,
+    headers: Readonly<Record<string, string>>,
+    events: RequestEvents,
     moved: () => void,
     isFlow = true,
-  ): { stream: ClientHttp2Stream; settled: () => void } | undefined {
-    const session = this.#session
-    if (!session || session.closed || session.destroyed) return undefined
-    let stream: ClientHttp2Stream
-    try {
-      stream = session.request(headers, { endStream: false })
-    } catch (error) {
-      this.parts.log.debug('tunnel.stream-failed', { gateway: this.parts.gateway.text, why: messageOf(error) })
-      return undefined
-    }
+  ): { stream: LinkStream; settled: () => void } | undefined {
+    const stream = this.#link?.request(headers, {
+      answered: (status, reason, date) => events.answered(status, reason, date),
+      closed: code => {
+        this.#pending.delete(moved)
+        if (isFlow) this.#left()
+        events.closed(code)
+      },
+    })
+    if (!stream) return undefined
     // What is due from now on is due from now, not since something came last.
     if (!this.#isDue) this.#dueSince = this.parts.clock.now()
     if (isFlow) this.streams++
     this.#pending.add(moved)
-    stream.on('error', () => {})
-    stream.once('close', () => {
-      this.#pending.delete(moved)
-      if (!isFlow) return
-      this.streams--
-      if (this.streams > 0) return
-      this.idleSince = this.parts.clock.now()
-      if (this.state === 'leaving') this.close(undefined)
-    })
     return { stream, settled: () => this.#pending.delete(moved) }
+  }
+
+  /** One flow less. */
+  #left(): void {
+    this.streams--
+    if (this.streams > 0) return
+    this.idleSince = this.parts.clock.now()
+    if (this.state === 'leaving') this.close(undefined)
   }
 
   /** Looks for life; called every {@link lookMs}. `inUse`: streams of the whole process, which share memory. */
   look(inUse: number): void {
-    const session = this.#session
-    const socket = this.#socket
+    const link = this.#link
     const now = this.parts.clock.now()
     const pausedMs = Math.max(0, now - this.#lookedAt - lookMs)
     this.#lookedAt = now
-    if (!session || !socket || this.state === 'connecting' || this.state === 'closed') return
+    if (!link || this.state === 'connecting' || this.state === 'closed') return
     // While this process does not run, it reads no answers either: of that time only one interval counts.
     this.#dueSince += pausedMs
     if (this.#pingedAt !== undefined) this.#pingedAt += pausedMs
-    if (socket.bytesRead !== this.#bytesRead) {
-      this.#bytesRead = socket.bytesRead
+    const { received } = link.count()
+    if (received !== this.#bytesRead) {
+      this.#bytesRead = received
       this.#heard(now)
     }
     this.#fitWindow(inUse)
     const silentMs = now - this.#heardAt
     if (!this.#isDue) this.#dueSince = now
     if (this.#pingedAt === undefined) {
-      if (now - this.#dueSince >= lookMs || silentMs >= idlePingMs) this.#ping(session, now)
+      if (now - this.#dueSince >= lookMs || silentMs >= idlePingMs) this.#ping(now)
       return
     }
     const waitedMs = now - this.#pingedAt
@@ -196,29 +173,26 @@ export class Tunnel {
     if (this.state === 'closed') return
     this.state = 'closed'
     this.#cancelConnect()
-    const session = this.#session
-    if (session && !session.destroyed) session.destroy(undefined, constants.NGHTTP2_CANCEL)
-    this.#socket?.destroy()
+    this.#link?.close()
     this.#moveAll()
     this.#events.closed(why ?? this.#why)
   }
 
   #connect(): void {
-    const { gateway, credentials, identity, clock } = this.parts
-    const secureContext = credentials.contextFor(identity.cluster)
+    const { gateway, credentials, clock } = this.parts
     this.material = credentials.material
-    if (!secureContext || !this.material) {
+    if (!this.material) {
       queueMicrotask(() => this.close('there is no usable certificate to show to it'))
       return
     }
     this.#cancelConnect = clock.after(connectMs, () => this.close(`no connection within ${connectMs} ms`))
     const { proxy } = gateway
-    if (!proxy) return this.#secure(secureContext, undefined)
+    if (!proxy) return this.#secure(undefined)
     const stopTimer = this.#cancelConnect
     const cancel = throughProxy(gateway, proxy, (why, carrier) => {
       this.#cancelConnect = stopTimer
       if (!carrier) return this.close(why)
-      this.#secure(secureContext, carrier)
+      this.#secure(carrier)
     })
     this.#cancelConnect = () => {
       stopTimer()
@@ -226,64 +200,49 @@ export class Tunnel {
     }
   }
 
-  #secure(secureContext: SecureContext, carrier: Socket | undefined): void {
-    const { gateway } = this.parts
-    const socket = connectTls({
-      ...(carrier
-        ? { socket: carrier }
-        : { host: gateway.host, port: gateway.port, ...(gateway.lookup && { lookup: gateway.lookup }) }),
-      secureContext,
-      ALPNProtocols: ['h2'],
-      // No SNI, and no host name in its certificate: it is known by its SPIFFE id, which is examined below.
-      servername: '',
-      checkServerIdentity: () => undefined,
-      rejectUnauthorized: false,
-    })
-    socket.setNoDelay(true)
-    socket.on('error', error => this.close(this.#why ?? `the connection failed: ${messageOf(error)}`))
-    socket.once('close', () => this.close(this.#why ?? 'it closed the connection'))
-    socket.once('secureConnect', () => this.#secured(socket))
-    this.#socket = socket
+  /** `open`: a connection that leads to the gateway already. */
+  #secure(open: Socket | undefined): void {
+    const events: LinkEvents = {
+      secured: presented => this.#secured(presented),
+      ready: streams => this.#ready(streams),
+      leaving: (code, text) => this.#onGoaway(code, text),
+      ended: why => this.close(this.#why ?? why),
+    }
+    try {
+      this.#link = openLink(this.parts, open, events)
+    } catch (error) {
+      open?.destroy()
+      queueMicrotask(() => this.close(messageOf(error)))
+    }
   }
 
-  #secured(socket: TLSSocket): void {
+  #secured(presented: Presented): boolean {
     const { material, parts } = this
-    if (!material || this.state !== 'connecting') return
-    if (socket.alpnProtocol !== 'h2') return this.close('it does not speak HTTP/2 (ALPN h2)')
-    const found = examine(socket, material, id => gatewayOf(id, parts.identity), parts.clock.wall())
+    if (!material || this.state !== 'connecting') return false
+    const found = examine(presented, material, id => gatewayOf(id, parts.identity), parts.clock.wall())
     if (found.why !== undefined) {
       parts.log.warn('tunnel.refused', { gateway: parts.gateway.text, cluster: parts.identity.cluster, why: found.why })
-      return this.close(found.why)
+      this.close(found.why)
+      return false
     }
     this.shown = found.shown
     this.#rootsOf = material
-    const session = connect(`https://${parts.gateway.text}`, {
-      createConnection: () => socket,
-      settings: clientSettings,
-      maxSessionMemory: sessionMemory,
-      peerMaxConcurrentStreams: streamsPerTunnel,
-    })
-    this.#session = session
-    session.on('error', error => this.close(this.#why ?? messageOf(error)))
-    session.once('close', () => this.close(this.#why ?? 'it closed the session'))
-    session.on('goaway', (code, _last, data) => this.#onGoaway(code, data))
-    session.on('stream', stream => stream.close(constants.NGHTTP2_REFUSED_STREAM)) // a push, which was not asked for
-    session.once('connect', () => session.setLocalWindowSize(sessionWindow))
-    // The first frame of the other side: it has accepted our certificate.
-    session.once('remoteSettings', ({ maxConcurrentStreams }) => {
-      if (this.state !== 'connecting' || this.#why !== undefined) return
-      this.#maxStreams = Math.min(streamsPerTunnel, maxConcurrentStreams ?? streamsPerTunnel)
-      if (this.#maxStreams === 0) return // it will say why
-      this.#cancelConnect()
-      this.state = 'open'
-      this.#heard(parts.clock.now())
-      this.#ping(session, parts.clock.now())
-      this.#events.opened()
-    })
+    return true
   }
 
-  #onGoaway(code: number, data?: Uint8Array): void {
-    const text = data && data.length > 0 ? printable(Buffer.from(data).toString('utf8')) : ''
+  #ready(streams: number): void {
+    if (this.state !== 'connecting' || this.#why !== undefined) return
+    this.#maxStreams = Math.min(streamsPerTunnel, streams)
+    if (this.#maxStreams === 0) return // it will say why
+    this.#cancelConnect()
+    this.state = 'open'
+    this.#heard(this.parts.clock.now())
+    this.#ping(this.parts.clock.now())
+    this.#events.opened()
+  }
+
+  #onGoaway(code: number, data: string): void {
+    const text = printable(data)
     if (code === constants.NGHTTP2_NO_ERROR) {
       this.isStopping = true
       if (this.state === 'connecting') return this.close('it is stopping')
@@ -304,14 +263,12 @@ export class Tunnel {
 
   /** Whether something should come soon: an answer, or a sign that what was sent has arrived. */
   get #isDue(): boolean {
-    return this.#pending.size > 0 || (this.#socket?.bytesWritten ?? 0) > this.#bytesWritten
+    return this.#pending.size > 0 || (this.#link?.count().sent ?? 0) > this.#bytesWritten
   }
 
-  #ping(session: ClientHttp2Session, now: number): void {
-    if (session.destroyed || session.closed) return
+  #ping(now: number): void {
     this.#pingedAt = now
-    session.ping((error, ms) => {
-      if (error) return
+    this.#link?.ping(ms => {
       this.roundTripMs = ms
       this.#heard(this.parts.clock.now())
     })
@@ -321,7 +278,7 @@ export class Tunnel {
     this.#heardAt = now
     this.#dueSince = now
     this.#pingedAt = undefined
-    this.#bytesWritten = this.#socket?.bytesWritten ?? 0
+    this.#bytesWritten = this.#link?.count().sent ?? 0
     if (this.state !== 'suspect') return
     this.state = 'open'
     this.#events.changed()
@@ -338,7 +295,7 @@ export class Tunnel {
     const window = streamWindow(inUse)
     if (window === this.#window) return
     this.#window = window
-    this.#session?.settings({ initialWindowSize: window })
+    this.#link?.setWindow(window)
   }
 
   #moveAll(): void {

@@ -15,7 +15,7 @@ import type { Clock } from '../../model/time/clock.ts'
 import { type ClusterIdentity, clusterOf } from '../../model/tunnel/identity.ts'
 import type { GatewayView } from '../../model/views.ts'
 import type { Credentials } from '../certificates/credentials.ts'
-import { type Examined, examine, examineAgain } from '../certificates/examine.ts'
+import { type Examined, examine, examineAgain, presentedBy } from '../certificates/examine.ts'
 import { keepsRoots } from '../certificates/material.ts'
 import { Doorway } from '../enrolment/doorway.ts'
 import type { Issuer } from '../enrolment/issuer.ts'
@@ -260,7 +260,7 @@ export class Gateway implements GatewayContext {
     }
     const found: Examined =
       socket.alpnProtocol === 'h2'
-        ? examine(socket, material, this.#expected, this.clock.wall())
+        ? examine(presentedBy(socket), material, this.#expected, this.clock.wall())
         : { why: 'it does not speak HTTP/2 (ALPN h2)' }
     if (found.why !== undefined) return this.#refuse(socket, address, found.why)
     const double = this.#parts

@@ -25,5 +25,5 @@ export function engineConformance(t: Test, engine: EngineUnderTest): void {
   t.test('drain', async t => drainSuite(t, engine.create))
   t.test('shares', async t => sharesSuite(t, engine.create))
   t.test('udp', async t => udpSuite(t, engine))
-  t.test('passing', async t => passingSuite(t, engine.create))
+  t.test('passing', async t => passingSuite(t, engine))
 }

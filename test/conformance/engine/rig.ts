@@ -32,6 +32,8 @@ export interface EngineUnderTest extends EngineInChild {
   readonly perRoundTrip?: number
   /** Whether the only datagram of a session goes to the next backend when it is refused; by default it does. */
   readonly resends?: boolean
+  /** False where the ways of its UDP sessions end with it; by default they stay with a process that goes on. */
+  readonly linksOutlive?: boolean
   /** False where something else in its process opens sockets for each flow. */
   readonly alone?: boolean
   /** Whether clients can wait to be accepted until there is a descriptor for their dial. */

@@ -11,6 +11,7 @@ import { createStreamsEngine } from '../../../proxy/dataplane/streams/engine.ts'
 import type { Protocol } from '../../../proxy/model/address.ts'
 import { silentLog } from '../../../proxy/model/log.ts'
 import { systemClock } from '../../../proxy/model/time/clock.ts'
+import type { Carrier } from '../../../proxy/model/tunnel/carrier.ts'
 import type { Tunnels } from '../../../proxy/model/tunnel/tunnels.ts'
 import { Credentials } from '../../../proxy/tunnel/certificates/credentials.ts'
 import { TunnelClient } from '../../../proxy/tunnel/client/tunnel-client.ts'
@@ -64,25 +65,31 @@ const gateway = new Gateway({
 })
 await gateway.start()
 const port = gateway.address?.port ?? 0
-const client = new TunnelClient({
-  credentials: clientCredentials,
-  cluster: 'cluster-1',
-  clock: systemClock,
-  random: Math.random,
-  log: silentLog,
-  onHealth() {},
-})
-client.follow([{ identity: identity('cluster-2'), gateways: [{ host: '127.0.0.1', port, text: `127.0.0.1:${port}` }] }])
+const newClient = () =>
+  new TunnelClient({
+    credentials: clientCredentials,
+    cluster: 'cluster-1',
+    clock: systemClock,
+    random: Math.random,
+    log: silentLog,
+    onHealth() {},
+  })
+const clusters = [
+  { identity: identity('cluster-2'), gateways: [{ host: '127.0.0.1', port, text: `127.0.0.1:${port}` }] },
+]
+const client = newClient()
+client.follow(clusters)
 await eventually(() => {
   if (client.views('cluster-2')?.[0]?.state !== 'open') throw new Error(JSON.stringify(client.views('cluster-2')))
 })
 
 /** Backends of the tests are in any cluster. */
-const tunnels: Tunnels = {
+const through = (client: TunnelClient): Tunnels => ({
   carries: () => true,
   dial: ({ address, port }, from, done) => client.dialTo('cluster-2', address, port, from, done),
   link: (one, from, events) => client.link({ ...one, cluster: 'cluster-2' }, from, events),
-}
+})
+const tunnels = through(client)
 
 export function createTunnelledStreams(parts: EngineParts): Engine {
   return createStreamsEngine({ ...parts, tunnels })
@@ -90,6 +97,17 @@ export function createTunnelledStreams(parts: EngineParts): Engine {
 
 export function createTunnelledNative(parts: EngineParts): Engine {
   return createPaced(loadAddon(), { ...parts, tunnels })
+}
+
+/** The tunnels are in the engine's own pump, and end with it. */
+export function createTunnelledPump(parts: EngineParts): Engine {
+  const own = newClient()
+  const carryBy = (carrier: Carrier | undefined) => {
+    if (!carrier) return own.destroy()
+    own.carryBy(carrier)
+    own.follow(clusters)
+  }
+  return createPaced(loadAddon(), { ...parts, tunnels: { ...through(own), carryBy } })
 }
 
 export function closeTunnels(): void {

@@ -1,8 +1,9 @@
 /** A gateway of cluster-2 and the tunnels of cluster-1 to it, over real sockets on loopback. */
 import { join } from 'node:path'
 import type { Test } from 'tap'
+import { createNativeEngine } from '../../../proxy/dataplane/native/engine.ts'
 import type { Backend, Backends } from '../../../proxy/model/backend.ts'
-import type { Log, LogFields } from '../../../proxy/model/log.ts'
+import { type Log, type LogFields, silentLog } from '../../../proxy/model/log.ts'
 import type { GlobalService, Settings } from '../../../proxy/model/service.ts'
 import { type Clock, systemClock } from '../../../proxy/model/time/clock.ts'
 import type { ClusterIdentity } from '../../../proxy/model/tunnel/identity.ts'
@@ -121,6 +122,30 @@ export async function startGateway(
   return { gateway, chooser, directory, lines, credentials, port: listening, at, stop }
 }
 
+let isCarried = false
+
+/** From now on tunnels of {@link startClient} are in the pump of an engine of their own. */
+export function carryInPump(): void {
+  isCarried = true
+}
+
+function carry(t: Test, tunnels: TunnelClient): void {
+  const options = {
+    dial: { timeoutMs: 1000, attempts: 3, budgetMs: 5000 },
+    idle: { tcpMs: 3_600_000, halfClosedMs: 60_000, udpMs: 60_000 },
+    drainMs: 300,
+    limits: { connections: 100, udpSessions: 100 },
+  }
+  const engine = createNativeEngine({
+    chooser: new FakeChooser(),
+    tunnels,
+    options,
+    clock: systemClock,
+    log: silentLog,
+  })
+  t.teardown(() => engine.destroy())
+}
+
 export interface ClientRig {
   readonly client: TunnelClient
   readonly lines: Line[]
@@ -139,7 +164,10 @@ export async function startClient(
     gateways,
     identity = { cluster: 'cluster-2', trustDomain: 'mesh.test', ids: [] },
     onHealth = () => {},
+    before = () => {},
   }: {
+    /** Called with the client before it opens any tunnel. */
+    before?: (client: TunnelClient) => void
     folder?: string
     from?: CredentialsSource
     gateways: readonly { readonly host: string; readonly port: number; readonly text: string }[]
@@ -159,6 +187,8 @@ export async function startClient(
     log,
     onHealth,
   })
+  if (isCarried) carry(t, client)
+  before(client)
   client.follow([{ identity, gateways }])
   t.teardown(() => {
     client.destroy()

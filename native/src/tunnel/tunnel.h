@@ -1,0 +1,59 @@
+// One tunnel: a session of HTTP/2 over TLS with a gateway.
+//
+//     handshake ─▶ secured ─▶ started ─▶ over
+//
+// After the handshake TypeScript examines the certificate of the other end, and only then the session starts.
+#pragma once
+
+#include <atomic>
+#include <memory>
+#include <string>
+
+#include "tunnel/nghttp2.h"
+#include "tunnel/secure-socket.h"
+#include "tunnel/stream.h"
+
+namespace starlane {
+
+// What TypeScript looks at from its own thread.
+struct TunnelCounters {
+  std::atomic<uint64_t> received{0};
+  std::atomic<uint64_t> sent{0};
+};
+
+struct TunnelWindows {
+  int32_t stream = 65535;
+  int32_t session = 65535;
+};
+
+class Tunnels;
+
+struct Tunnel {
+  enum class State : uint8_t { Handshake, Secured, Started, Over };
+
+  Tunnel(Tunnels& all, int32_t id, Descriptor fd, ssl_st* ssl) : all(all), id(id), socket(std::move(fd), ssl) {}
+  ~Tunnel() {
+    if (session != nullptr) nghttp2_session_del(session);
+  }
+
+  Tunnels& all;
+  const int32_t id;
+  SecureSocket socket;
+  nghttp2_session* session = nullptr;
+  State state = State::Handshake;
+  bool settled = false;   // the other end's settings have come
+  bool readable = true;   // epoll has reported it, and no read has found nothing since
+  bool blocked = false;   // the socket takes no more now
+  bool dirty = false;     // in `dirty_`: HTTP/2 may have something to send
+  bool listed = false;    // in `unfinished_`: has used its turn
+  TunnelWindows windows;
+  std::string why;        // it is over
+  std::shared_ptr<TunnelCounters> counters = std::make_shared<TunnelCounters>();
+  double pingedAt = 0;
+  // Frames on their way into the socket.
+  std::unique_ptr<uint8_t[]> out;
+  size_t outAt = 0;
+  size_t outEnd = 0;
+};
+
+}  // namespace starlane

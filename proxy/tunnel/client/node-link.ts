@@ -1,0 +1,150 @@
+/** A link by node:tls and node:http2, on JavaScript's thread. */
+import { type ClientHttp2Session, type ClientHttp2Stream, connect, constants } from 'node:http2'
+import type { Socket } from 'node:net'
+import { connect as connectTls, type SecureContext, type TLSSocket } from 'node:tls'
+import { messageOf } from '../../model/error.ts'
+import type { Log } from '../../model/log.ts'
+import { presentedBy } from '../certificates/examine.ts'
+import { clientSettings, sessionMemory, sessionWindow, streamsPerTunnel } from '../wire/settings.ts'
+import type { GatewayAddress, Link, LinkEvents, LinkStream, RequestEvents } from './link.ts'
+import { ConnectedStream } from './stream.ts'
+
+export class NodeLink implements Link {
+  readonly #gateway: GatewayAddress
+  readonly #events: LinkEvents
+  readonly #log: Log
+  readonly #socket: TLSSocket
+  #session: ClientHttp2Session | undefined
+  #over = false
+
+  /** `carrier`: a connection that leads to the gateway already. */
+  constructor(
+    gateway: GatewayAddress,
+    secureContext: SecureContext,
+    carrier: Socket | undefined,
+    log: Log,
+    events: LinkEvents,
+  ) {
+    this.#gateway = gateway
+    this.#events = events
+    this.#log = log
+    const socket = connectTls({
+      ...(carrier
+        ? { socket: carrier }
+        : { host: gateway.host, port: gateway.port, ...(gateway.lookup && { lookup: gateway.lookup }) }),
+      secureContext,
+      ALPNProtocols: ['h2'],
+      // No SNI, and no host name in its certificate: it is known by its SPIFFE id, which is examined below.
+      servername: '',
+      checkServerIdentity: () => undefined,
+      rejectUnauthorized: false,
+    })
+    this.#socket = socket
+    socket.setNoDelay(true)
+    socket.on('error', error => this.#ended(`the connection failed: ${messageOf(error)}`))
+    socket.once('close', () => this.#ended('it closed the connection'))
+    socket.once('secureConnect', () => this.#secured())
+  }
+
+  /** A session is closed before its GOAWAY is an event. */
+  get isOpen(): boolean {
+    return this.#session?.closed === false
+  }
+
+  count(): { readonly received: number; readonly sent: number } {
+    return { received: this.#socket.bytesRead, sent: this.#socket.bytesWritten }
+  }
+
+  ping(done: (roundTripMs: number) => void): void {
+    const session = this.#session
+    if (!session || session.destroyed || session.closed) return
+    session.ping((error, ms) => {
+      if (!error) done(ms)
+    })
+  }
+
+  setWindow(bytes: number): void {
+    this.#session?.settings({ initialWindowSize: bytes })
+  }
+
+  request(headers: Readonly<Record<string, string>>, events: RequestEvents): LinkStream | undefined {
+    const session = this.#session
+    if (!session || session.closed || session.destroyed) return undefined
+    let stream: ClientHttp2Stream
+    try {
+      stream = session.request(headers, { endStream: false })
+    } catch (error) {
+      this.#log.debug('tunnel.stream-failed', { gateway: this.#gateway.text, why: messageOf(error) })
+      return undefined
+    }
+    stream.on('error', () => {})
+    stream.once('response', answer =>
+      events.answered(answer[':status'] ?? 0, textOf(answer['proxy-status']), answer.date),
+    )
+    stream.once('close', () => events.closed(stream.rstCode ?? 0))
+    return new NodeStream(stream)
+  }
+
+  close(): void {
+    this.#over = true
+    const session = this.#session
+    if (session && !session.destroyed) session.destroy(undefined, constants.NGHTTP2_CANCEL)
+    this.#socket.destroy()
+  }
+
+  #secured(): void {
+    if (this.#over) return
+    const socket = this.#socket
+    if (socket.alpnProtocol !== 'h2') return this.#ended('it does not speak HTTP/2 (ALPN h2)')
+    if (!this.#events.secured(presentedBy(socket))) return
+    const session = connect(`https://${this.#gateway.text}`, {
+      createConnection: () => socket,
+      settings: clientSettings,
+      maxSessionMemory: sessionMemory,
+      peerMaxConcurrentStreams: streamsPerTunnel,
+    })
+    this.#session = session
+    session.on('error', error => this.#ended(messageOf(error)))
+    session.once('close', () => this.#ended('it closed the session'))
+    session.on('goaway', (code, _last, data) => {
+      if (!this.#over) this.#events.leaving(code, data ? Buffer.from(data).toString('utf8') : '')
+    })
+    session.on('stream', stream => stream.close(constants.NGHTTP2_REFUSED_STREAM)) // a push, which was not asked for
+    session.once('connect', () => session.setLocalWindowSize(sessionWindow))
+    session.once('remoteSettings', ({ maxConcurrentStreams }) => {
+      if (!this.#over) this.#events.ready(maxConcurrentStreams ?? streamsPerTunnel)
+    })
+  }
+
+  #ended(why: string): void {
+    if (this.#over) return
+    this.close()
+    this.#events.ended(why)
+  }
+}
+
+export class NodeStream implements LinkStream {
+  readonly #stream: ClientHttp2Stream
+
+  constructor(stream: ClientHttp2Stream) {
+    this.#stream = stream
+  }
+
+  close(code: number): void {
+    this.#stream.resume()
+    if (!this.#stream.closed) this.#stream.close(code)
+  }
+
+  connection(): ConnectedStream {
+    return new ConnectedStream(this.#stream)
+  }
+
+  bytes() {
+    const stream = this.#stream
+    return { stream, isRefused: () => stream.rstCode === constants.NGHTTP2_INTERNAL_ERROR }
+  }
+}
+
+function textOf(value: string | string[] | undefined): string | undefined {
+  return Array.isArray(value) ? value.join(', ') : value
+}
