@@ -79,9 +79,12 @@ const clusters = [
 ]
 const client = newClient()
 client.follow(clusters)
-await eventually(() => {
-  if (client.views('cluster-2')?.[0]?.state !== 'open') throw new Error(JSON.stringify(client.views('cluster-2')))
-})
+const isOpen = (client: TunnelClient) =>
+  eventually(() => {
+    const views = client.views('cluster-2')
+    if (views?.[0]?.state !== 'open') throw new Error(JSON.stringify(views))
+  })
+await isOpen(client)
 
 /** Backends of the tests are in any cluster. */
 const through = (client: TunnelClient): Tunnels => ({
@@ -107,7 +110,15 @@ export function createTunnelledPump(parts: EngineParts): Engine {
     own.carryBy(carrier)
     own.follow(clusters)
   }
-  return createPaced(loadAddon(), { ...parts, tunnels: { ...through(own), carryBy } })
+  const engine = createPaced(loadAddon(), { ...parts, tunnels: { ...through(own), carryBy } })
+  const listen = engine.listen.bind(engine)
+  // The clock of a test is moved by hand, and a dial would wait for the tunnel by that of the machine.
+  engine.listen = async (...given) => {
+    const listener = await listen(...given)
+    await isOpen(own)
+    return listener
+  }
+  return engine
 }
 
 export function closeTunnels(): void {
