@@ -15,9 +15,9 @@ import type { StateStore } from '../../state/state-store.ts'
 import type { WorkloadStore } from '../../workloads/store.ts'
 import type { RuntimeContext } from '../context.ts'
 import { clustersOf } from '../options.ts'
+import type { LearnedGateways } from '../tunnel/learned-gateways.ts'
 import { PodDemand } from './pod-demand.ts'
 import { bothSinks, withNodes } from './sinks.ts'
-import type { LearnedGateways } from '../tunnel/learned-gateways.ts'
 
 export interface SourceParts extends RuntimeContext, Extras {
   readonly local: boolean
