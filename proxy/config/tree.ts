@@ -43,8 +43,34 @@ const maxDepth = 32
 
 export function readTree(text: string, env: Env): Tree {
   const lines = new LineCounter()
-  const document = parseDocument(text, {
-    lineCounter: lines,
+  const document = parsed(text, lines)
+  if (!document) {
+    const message = 'is nested too deeply'
+    return {
+      root: undefined,
+      faults: [{ code: 'CONF_FILE', line: 1, path: [], message }],
+      lineOf: () => 1,
+      has: () => false,
+    }
+  }
+  const faults = syntaxFaults(document, text, lines)
+  if (faults.length > 0) return { root: undefined, faults, lineOf: () => 1, has: () => false }
+  return new Reader(lines, env).read(document.contents)
+}
+
+/** Undefined where the text is nested so deeply that the library's recursion ends: it has no limit of its own. */
+function parsed(text: string, lineCounter: LineCounter): Document.Parsed | undefined {
+  try {
+    return parseDocument(text, options(lineCounter))
+  } catch (error) {
+    if (error instanceof RangeError) return undefined
+    throw error
+  }
+}
+
+function options(lineCounter: LineCounter) {
+  return {
+    lineCounter,
     prettyErrors: false,
     stringKeys: true,
     // Checked by the reader below in linear time; the library's own check is quadratic.
@@ -52,10 +78,7 @@ export function readTree(text: string, env: Env): Tree {
     schema: 'core',
     merge: false,
     resolveKnownTags: false,
-  })
-  const faults = syntaxFaults(document, text, lines)
-  if (faults.length > 0) return { root: undefined, faults, lineOf: () => 1, has: () => false }
-  return new Reader(lines, env).read(document.contents)
+  } as const
 }
 
 /** One per line: further errors on the same line are usually caused by the first. */

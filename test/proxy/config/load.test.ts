@@ -734,3 +734,9 @@ t.test('tunnels need certificates, and lead to other clusters', async t => {
     [/clusters\[0\]\.route: is for other clusters/],
   )
 })
+
+t.test('a text with more levels than the parser can follow is a fault', async t => {
+  for (const levels of [20_000, 100_000]) {
+    t.match(faults(`x:\n  ${'- '.repeat(levels)}a: b\n   c: d\ny: 1\n`), [/^CONF_FILE \d+ +is nested too deeply$/])
+  }
+})
