@@ -6,7 +6,7 @@
 #include <cerrno>
 #include <cstring>
 
-#include "pump/proxy-header.h"
+#include "socket/proxy-header.h"
 #include "pump/pump.h"
 
 namespace starlane {

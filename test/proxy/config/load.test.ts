@@ -152,7 +152,7 @@ t.test('the defaults are those of the design', async t => {
       options: undefined,
     })),
     publish: undefined,
-    tunnel: { certificates: undefined },
+    tunnel: { certificates: undefined, engine: 'auto' },
     gateway: undefined,
     underlay: {
       mode: 'none',

@@ -1,5 +1,5 @@
 // Version 2 (haproxy.org, proxy-protocol.txt 2.2). `proxy/dataplane/flow/proxy-header.ts` writes the same.
-#include "pump/proxy-header.h"
+#include "socket/proxy-header.h"
 
 #include <netinet/in.h>
 #include <sys/socket.h>

@@ -8,9 +8,9 @@ import { parseArgs } from 'node:util'
 import type { Test } from 'tap'
 import type { UnderlayOptions } from '../../proxy/underlay/plan.ts'
 import { ensurePublicKey } from '../../proxy/underlay/wireguard/key.ts'
-import { listFor, underlayOf, vxlan } from '../../test/support/underlay/applied.ts'
-import { type NodeMachine, UnderlayWorld, whyNoUnderlay } from '../../test/support/underlay/machines.ts'
-import { ping } from '../../test/support/underlay/traffic.ts'
+import { listFor, underlayOf, vxlan } from '../support/underlay/applied.ts'
+import { type NodeMachine, UnderlayWorld, whyNoUnderlay } from '../support/underlay/machines.ts'
+import { ping } from '../support/underlay/traffic.ts'
 
 interface Way {
   readonly name: string
@@ -75,7 +75,7 @@ try {
 } finally {
   for (const work of cleanups.reverse()) await work()
 }
-const folder = new URL('../results/underlay/', import.meta.url)
+const folder = new URL('../../bench/results/underlay/', import.meta.url)
 mkdirSync(folder, { recursive: true })
 writeFileSync(new URL('README.md', folder), page())
 
