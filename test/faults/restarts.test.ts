@@ -9,16 +9,16 @@ const found = findAddon()
 const skip = 'addon' in found ? false : found.why
 
 for (const engine of ['streams', 'native'] as const) {
-  t.test(`${engine}: four restarts under load lose nothing`, { skip }, async t => {
-    const result = await restarts({ engine, restarts: 4, perSecond: 100, drain: '30s', patienceMs: 60_000 })
+  t.test(`${engine}: two restarts under load lose nothing`, { skip }, async t => {
+    const result = await restarts({ engine, restarts: 2, perSecond: 100, drain: '30s', patienceMs: 60_000 })
     for (const tally of result.tallies) {
       t.equal(failures(tally), 0, tallyText(tally))
       t.equal(tally.answered, tally.asked)
-      t.ok(tally.asked > 50, tallyText(tally))
+      t.ok(tally.asked > 10, tallyText(tally))
     }
-    t.same(result.versions, [version, '9.9.9', version, '9.9.9'])
+    t.same(result.versions, [version, '9.9.9'])
     t.equal(result.cut, 0)
-    t.same(result.codes, Array(4).fill(0))
+    t.same(result.codes, Array(2).fill(0))
     t.equal(result.leftSockets, 0)
     t.equal(result.leftProcesses, 0)
   })
