@@ -45,3 +45,12 @@ t.test('commands take it where none is named', async t => {
   for (const command of ['install', 'inject', 'mesh enable'])
     t.match((await runLine([...command.split(' '), '--help'])).out.replace(/\s+/g, ' '), `(default: "${defaultImage}")`)
 })
+
+t.test('the base of the Dockerfile is the version of Node that the tests run with', async t => {
+  const { devDependencies } = JSON.parse(readFileSync('package.json', 'utf8')) as {
+    devDependencies: Record<string, string>
+  }
+  const bases = [...readFileSync('Dockerfile', 'utf8').matchAll(/^FROM (\S+)/gm)].map(([, base]) => base)
+  const version = devDependencies.node?.replace('^', '')
+  t.same(bases, [`node:${version}-alpine`, `node:${version}-alpine`])
+})
