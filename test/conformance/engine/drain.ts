@@ -120,7 +120,7 @@ export function drainSuite(t: Test, create: CreateEngine): void {
     rig.listener.update(...rig.service([{ ...backend, state: 'terminating' }]))
     rig.engine.retire(keysOf(hole))
     await rig.clock.advance(1000)
-    await rig.attempts(2)
+    await rig.connected()
     await rig.clock.advance(10_000)
     rig.listener.update(...rig.service([]))
     rig.engine.retire(keysOf(backend))

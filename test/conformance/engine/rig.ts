@@ -154,6 +154,14 @@ export class Rig {
     })
   }
 
+  /** Waits until the latest attempt has connected: time that is moved by hand meanwhile would end it. */
+  async connected(): Promise<void> {
+    await eventually(() => {
+      const outcome = this.chooser.outcomes.at(-1)
+      if (outcome !== 'connected') throw new Error(`the latest attempt is ${outcome ?? 'under way'}`)
+    })
+  }
+
   /** Waits until every flow has ended, and checks that the calls kept the laws of `FlowObserver`. */
   async settled(): Promise<{ served: number; refused: number; failed: number }> {
     await eventually(() => {
