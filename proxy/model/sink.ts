@@ -60,3 +60,17 @@ export interface Sink {
   /** The complete list of problems with the source's objects; an empty list clears it. */
   problems(problems: readonly Problem[]): void
 }
+
+/** Discards everything; for tests and probes. */
+export const silentSink: Sink = {
+  reset() {},
+  put() {},
+  drop() {},
+  putNamespace() {},
+  dropNamespace() {},
+  putPod() {},
+  dropPod() {},
+  live() {},
+  lost() {},
+  problems() {},
+}

@@ -3,7 +3,7 @@ import { isIP } from 'node:net'
 import { Admission } from '../../proxy/admission/admission.ts'
 import { canonicalAddress } from '../../proxy/model/address.ts'
 import type { ClusterService } from '../../proxy/model/service.ts'
-import type { Sink, Snapshot } from '../../proxy/model/sink.ts'
+import { type Sink, type Snapshot, silentSink } from '../../proxy/model/sink.ts'
 import type { ClusterObject, DeclaredEndpoint, ServiceSpec } from '../../proxy/sources/objects.ts'
 import { ServiceAssembler } from '../../proxy/sources/service-assembler.ts'
 
@@ -72,16 +72,9 @@ export function mustBeTame(message: string): void {
 
 function recorder(services: ClusterService[]): Sink {
   return {
+    ...silentSink,
     reset: (snapshot: Snapshot) => void services.push(...snapshot.services),
     put: service => void services.push(service),
-    drop() {},
-    putNamespace() {},
-    dropNamespace() {},
-    putPod() {},
-    dropPod() {},
-    live() {},
-    lost() {},
-    problems() {},
   }
 }
 

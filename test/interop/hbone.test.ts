@@ -1,7 +1,6 @@
 /** Istio's own HBONE package speaks with Starlane's gateway, and Starlane's tunnels with Istio's. */
 import { spawn } from 'node:child_process'
 import { once } from 'node:events'
-import { connect, createServer, type Socket } from 'node:net'
 import { join } from 'node:path'
 import { text } from 'node:stream/consumers'
 import t from 'tap'
@@ -9,6 +8,7 @@ import { parseEndpoint } from '../../proxy/model/address.ts'
 import type { Backend } from '../../proxy/model/backend.ts'
 import { echo, tcpBackend } from '../support/backend.ts'
 import { eventually } from '../support/eventually.ts'
+import { carry } from '../support/tunnel/carry.ts'
 import { folderFor, idOf, TunnelAuthority } from '../support/tunnel/certificates.ts'
 import { behindGateway, sharedService, startClient, startGateway } from '../support/tunnel/rig.ts'
 import { goProgram } from './go-program.ts'
@@ -55,13 +55,7 @@ t.test('Starlane reaches a backend through a server of Istio', { skip }, async t
   const { backend } = await tcpBackend(t, echo)
   const [behind] = behindGateway([backend]) as [Backend]
 
-  const door = createServer({ allowHalfOpen: true }).listen(0, '127.0.0.1')
-  t.teardown(() => door.close())
-  await once(door, 'listening')
-  const client = connect({ ...(door.address() as { port: number }), host: '127.0.0.1', allowHalfOpen: true })
-  const [near] = (await once(door, 'connection')) as [Socket]
-  const stream = await proxy.dial(behind)
-  const done = new Promise(resolve => stream.carry(near, resolve))
+  const { client, done } = await carry(t, await proxy.dial(behind))
   const question = Buffer.alloc(3 << 20, 'y')
   client.end(question)
   const chunks: Buffer[] = []
@@ -109,13 +103,7 @@ t.test(
     const identity = { cluster: 'cluster-2', trustDomain: 'mesh.test', ids: [], workloads: [workload] }
     const proxy = await startClient(t, { folder: clientFolder, gateways: [at], identity })
     await proxy.open()
-    const door = createServer({ allowHalfOpen: true }).listen(0, '127.0.0.1')
-    t.teardown(() => door.close())
-    await once(door, 'listening')
-    const client = connect({ ...(door.address() as { port: number }), host: '127.0.0.1', allowHalfOpen: true })
-    const [near] = (await once(door, 'connection')) as [Socket]
-    const stream = await proxy.dial(behindGateway([backend])[0] as Backend)
-    const done = new Promise(resolve => stream.carry(near, resolve))
+    const { client, done } = await carry(t, await proxy.dial(behindGateway([backend])[0] as Backend))
     const question = Buffer.alloc(1 << 20, 'y')
     client.end(question)
     const chunks: Buffer[] = []

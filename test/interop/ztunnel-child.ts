@@ -2,15 +2,15 @@
 import { execFile, execFileSync, spawn } from 'node:child_process'
 import { once } from 'node:events'
 import { copyFileSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
-import { connect, createServer, type Socket } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { promisify } from 'node:util'
-import t, { type Test } from 'tap'
+import t from 'tap'
 import { stringify } from 'yaml'
 import { echo, hashOf, pattern, tcpBackend } from '../support/backend.ts'
 import { eventually } from '../support/eventually.ts'
 import { backend as backendOf } from '../support/model.ts'
+import { carry } from '../support/tunnel/carry.ts'
 import { sharedService, startClient, startGateway } from '../support/tunnel/rig.ts'
 
 const program = process.env.STARLANE_ZTUNNEL ?? ''
@@ -170,7 +170,7 @@ t.test('ztunnel is the server', async t => {
   const proxy = await startClient(t, { folder: clientFolder, gateways: [at], identity })
   await proxy.open()
   const behind = backendOf({ address: there, port: 9001, cluster: 'cluster-2', network: 'cluster-2' })
-  const { client, done } = await carried(t, await proxy.dial(behind))
+  const { client, done } = await carry(t, await proxy.dial(behind))
   const question = pattern(3 << 20)
   client.end(question)
   const chunks: Buffer[] = []
@@ -208,7 +208,7 @@ t.test('ztunnel is the workload of double HBONE', async t => {
     },
   })
   await proxy.open()
-  const { client, done } = await carried(t, await proxy.dial(behind))
+  const { client, done } = await carry(t, await proxy.dial(behind))
   t.equal(gateway.view().streams, 1)
   const question = pattern(1 << 20)
   client.end(question)
@@ -217,12 +217,3 @@ t.test('ztunnel is the workload of double HBONE', async t => {
   t.equal(hashOf(Buffer.concat(chunks)), hashOf(question))
   t.equal(await done, 'done')
 })
-
-async function carried(t: Test, stream: Awaited<ReturnType<Awaited<ReturnType<typeof startClient>>['dial']>>) {
-  const door = createServer({ allowHalfOpen: true }).listen(0, '127.0.0.1')
-  t.teardown(() => door.close())
-  await once(door, 'listening')
-  const client = connect({ ...(door.address() as { port: number }), host: '127.0.0.1', allowHalfOpen: true })
-  const [near] = (await once(door, 'connection')) as [Socket]
-  return { client, done: new Promise<string>(resolve => stream.carry(near, resolve)) }
-}

@@ -5,7 +5,7 @@ import { join } from 'node:path'
 import t, { type Test } from 'tap'
 import { MeshError } from '../../../proxy/model/error.ts'
 import { type Log, type LogFields, silentLog } from '../../../proxy/model/log.ts'
-import type { Sink, Snapshot } from '../../../proxy/model/sink.ts'
+import { type Snapshot, silentSink } from '../../../proxy/model/sink.ts'
 import type { PolicyObject } from '../../../proxy/model/workloads/policy-object.ts'
 import { StateStore } from '../../../proxy/state/state-store.ts'
 import { FakeClock } from '../../support/clock.ts'
@@ -13,18 +13,6 @@ import { eventually } from '../../support/eventually.ts'
 import { clusterService, endpoint } from '../../support/model.ts'
 
 const source = 'etcd https://one:2379'
-const deaf: Sink = {
-  reset() {},
-  put() {},
-  drop() {},
-  putNamespace() {},
-  dropNamespace() {},
-  putPod() {},
-  dropPod() {},
-  live() {},
-  lost() {},
-  problems() {},
-}
 const service = (name: string) =>
   clusterService({ name, cluster: 'east', endpoints: [endpoint({ address: '10.2.0.1' })] })
 const policy = (name: string): PolicyObject => ({
@@ -65,7 +53,7 @@ const recall = async (folder: string, from = source) => (await startStore(t, fol
 t.test('what a source has said is there again after a restart, and only if it is the same source', async t => {
   const { store, folder, clock, path } = await startStore(t)
   t.equal(await store.recall('east', source), undefined)
-  const sink = store.sink('east', source, deaf)
+  const sink = store.sink('east', source, silentSink)
   sink.put(service('early'))
   await clock.advance(10_000)
   await assert.rejects(stat(path), { code: 'ENOENT' }, 'nothing is written before the first list')
@@ -95,7 +83,7 @@ t.test('what a source has said is there again after a restart, and only if it is
 
 t.test('a file that is damaged in any place is not used', async t => {
   const { store, folder, path } = await startStore(t)
-  store.sink('east', source, deaf).reset(snapshot)
+  store.sink('east', source, silentSink).reset(snapshot)
   await store.close()
   const good = await readFile(path, 'utf8')
   t.ok(await recall(folder))
@@ -124,7 +112,7 @@ t.test('a file that is damaged in any place is not used', async t => {
 
 t.test('the file says when it was last known to be true', async t => {
   const { store, clock, path, folder } = await startStore(t)
-  const sink = store.sink('east', source, deaf)
+  const sink = store.sink('east', source, silentSink)
   sink.reset(snapshot)
   await clock.advance(1000)
   await eventually(() => stat(path))
@@ -143,14 +131,14 @@ t.test('a folder that is open to others is not used, and status says why', async
   await chmod(folder, 0o755)
   const { store } = await startStore(t, folder)
   t.match(store.problems(), [{ code: 'STATE', where: folder, message: /mode 755.*chmod 700/ }])
-  store.sink('east', source, deaf).reset(snapshot)
+  store.sink('east', source, silentSink).reset(snapshot)
   await store.close()
   await assert.rejects(stat(join(folder, 'east.state')), { code: 'ENOENT' })
 })
 
 t.test('a write that fails leaves the earlier file, is a problem, and is tried again', async t => {
   const { store, clock, path, folder } = await startStore(t)
-  const sink = store.sink('east', source, deaf)
+  const sink = store.sink('east', source, silentSink)
   sink.reset(snapshot)
   await clock.advance(1000)
   await eventually(() => stat(path))

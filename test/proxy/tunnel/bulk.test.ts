@@ -1,10 +1,11 @@
 /** Gigabytes through one stream, each way, counted and hashed; `STARLANE_TUNNEL_BYTES` says how many. Run by `npm run test:tunnel`. */
 import { createHash } from 'node:crypto'
 import { once } from 'node:events'
-import { connect, createServer, type Socket } from 'node:net'
+import type { Socket } from 'node:net'
 import t from 'tap'
 import type { Backend } from '../../../proxy/model/backend.ts'
 import { tcpBackend } from '../../support/backend.ts'
+import { carry } from '../../support/tunnel/carry.ts'
 import { tunnelRig } from '../../support/tunnel/rig.ts'
 
 const skip = process.env.STARLANE_TUNNEL !== '1' && 'npm run test:tunnel'
@@ -47,12 +48,7 @@ t.test(`${total / 1e9} GB through one stream`, { skip, timeout: 900_000 }, async
   })
   const rig = await tunnelRig(t, [backend])
   const stream = await rig.client.dial(rig.backends[0] as Backend)
-  const door = createServer({ allowHalfOpen: true }).listen(0, '127.0.0.1')
-  t.teardown(() => door.close())
-  await once(door, 'listening')
-  const client = connect({ ...(door.address() as { port: number }), host: '127.0.0.1', allowHalfOpen: true })
-  const [near] = (await once(door, 'connection')) as [Socket]
-  const done = new Promise<string>(resolve => stream.carry(near, resolve))
+  const { client, done } = await carry(t, stream)
   const before = process.memoryUsage().rss
   const since = performance.now()
   const back = drink(client)

@@ -1,15 +1,13 @@
 /** Double HBONE: the gateway passes the inner tunnel on, and the workload behind it is known by its own certificate. */
 import assert from 'node:assert/strict'
-import { once } from 'node:events'
-import { connect, createServer, type Socket } from 'node:net'
 import { join } from 'node:path'
 import t, { type Test } from 'tap'
 import type { Backend } from '../../../proxy/model/backend.ts'
-import type { TunnelStream } from '../../../proxy/model/tunnel/tunnels.ts'
 import { serviceNames } from '../../../proxy/runtime/tunnel/service-names.ts'
 import { echo, hashOf, pattern, tcpBackend } from '../../support/backend.ts'
 import { eventually } from '../../support/eventually.ts'
 import { backend as backendOf, FakeDirectory } from '../../support/model.ts'
+import { carry } from '../../support/tunnel/carry.ts'
 import { folderFor, idOf, TunnelAuthority } from '../../support/tunnel/certificates.ts'
 import { behindGateway, sharedService, startClient, startGateway } from '../../support/tunnel/rig.ts'
 
@@ -42,15 +40,6 @@ async function world(t: Test, address: string, { workloads = [workloadId], id = 
   await proxy.open()
   const [behind] = behindGateway([at]) as [Backend]
   return { workload, gateway, proxy, behind }
-}
-
-async function carry(t: Test, stream: TunnelStream) {
-  const door = createServer({ allowHalfOpen: true }).listen(0, '127.0.0.1')
-  t.teardown(() => door.close())
-  await once(door, 'listening')
-  const client = connect({ ...(door.address() as { port: number }), host: '127.0.0.1', allowHalfOpen: true })
-  const [near] = (await once(door, 'connection')) as [Socket]
-  return { client, done: new Promise<string>(resolve => stream.carry(near, resolve)) }
 }
 
 t.test('bytes both ways and the ends of both sides, through a gateway that cannot read them', async t => {

@@ -5,7 +5,7 @@ import { join } from 'node:path'
 import t from 'tap'
 import { Admission } from '../../../proxy/admission/admission.ts'
 import { decodeClusterConfig } from '../../../proxy/clients/etcd/cluster-config.ts'
-import type { Sink } from '../../../proxy/model/sink.ts'
+import { silentSink } from '../../../proxy/model/sink.ts'
 import { clusterConfigValue } from '../../../proxy/publish/encode-cilium.ts'
 import { Export } from '../../../proxy/publish/export.ts'
 import { guarded, LearnedGateways } from '../../../proxy/runtime/tunnel/learned-gateways.ts'
@@ -17,19 +17,6 @@ import { echo, tcpBackend } from '../../support/backend.ts'
 import { eventually } from '../../support/eventually.ts'
 import { folderFor, idOf, TunnelAuthority } from '../../support/tunnel/certificates.ts'
 import { behindGateway, sharedService, startClient, startGateway } from '../../support/tunnel/rig.ts'
-
-const deaf: Sink = {
-  reset() {},
-  put() {},
-  drop() {},
-  putNamespace() {},
-  dropNamespace() {},
-  putPod() {},
-  dropPod() {},
-  live() {},
-  lost() {},
-  problems() {},
-}
 
 const mark = { 'starlane.dev/gateway': 'true' }
 
@@ -134,7 +121,7 @@ t.test('kept up to date, and kept over a restart', async t => {
   }
   let changes = 0
   const learned = new LearnedGateways(() => changes++)
-  const sink = learned.sink('east', deaf)
+  const sink = learned.sink('east', silentSink)
   const named = () => learned.of('east').map(({ text }) => text)
   put('203.0.113.7')
   assembler.flush(sink)
@@ -165,7 +152,7 @@ t.test('no loopback and no metadata address: named, or what a name leads to', as
   admission.allow('east', { loopback: false })
   const seen: string[] = []
   const sink = admission.sink('east', {
-    ...deaf,
+    ...silentSink,
     putGateway: ({ text }) => void seen.push(`+${text}`),
     dropGateway: ({ text }) => void seen.push(`-${text}`),
   })
