@@ -21,6 +21,7 @@ import { join } from 'node:path'
 import { createInterface } from 'node:readline'
 import { fileURLToPath } from 'node:url'
 import { stringify } from 'yaml'
+import { claimNetwork } from '../loopback.ts'
 
 const root = fileURLToPath(new URL('../..', import.meta.url))
 
@@ -86,8 +87,6 @@ export interface StageOptions {
   readonly frontend?: { readonly host: string; readonly port: number }
 }
 
-let stages = 0
-
 /** A global Service and its EndpointSlice, as Kubernetes has them. */
 export function serviceObjects(
   name: string,
@@ -111,8 +110,7 @@ export function serviceObjects(
 export class Stage {
   readonly folder = mkdtempSync(join(tmpdir(), 'starlane-faults-'))
   readonly file = join(this.folder, 'starlane.yaml')
-  readonly network = `127.${60 + (process.pid % 40)}.${(process.pid >> 6) & 63}`
-  readonly base: number
+  readonly network = claimNetwork()
   readonly tcp: { readonly host: string; readonly port: number }
   readonly udp: { readonly host: string; readonly port: number }
   readonly dns: { readonly host: string; readonly port: number }
@@ -123,7 +121,6 @@ export class Stage {
 
   constructor(options: StageOptions) {
     this.#options = options
-    this.base = 10 + (stages++ % 8) * 30
     this.tcp = options.frontend ?? { host: this.ip(0), port: 7000 }
     this.udp = { host: this.ip(1), port: 7001 }
     this.dns = { host: this.ip(2), port: 7053 }
@@ -133,7 +130,7 @@ export class Stage {
   }
 
   ip(last: number): string {
-    return `${this.network}.${this.base + last}`
+    return `${this.network}.${10 + last}`
   }
 
   /** The configuration, with changes of its sections. */

@@ -4,11 +4,12 @@ import { execFile } from 'node:child_process'
 import { Resolver } from 'node:dns/promises'
 import t from 'tap'
 import { PortAllocator } from '../../proxy/mesh/port-allocator.ts'
+import { claimNetwork } from '../../scripts/loopback.ts'
 import { eventually } from '../support/eventually.ts'
 import { ask, createWorld, startPod } from '../support/world.ts'
 
 t.test('the own port where it is free, else one of the range; DNS, services and exec tell it', async t => {
-  const address = `127.${200 + (process.pid % 50)}.1.1`
+  const address = `${claimNetwork()}.1`
   const proxy = { engine: 'streams', vips: { address, ports: '30000-30099' }, drain: '100ms' }
   const world = await createWorld(t, { config: { proxy } })
   const [one, two, three] = [world.ip(11), world.ip(12), world.ip(13)]

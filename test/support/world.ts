@@ -11,6 +11,7 @@ import { type Loaded, loadConfig } from '../../proxy/config/load.ts'
 import { type Log, silentLog } from '../../proxy/model/log.ts'
 import type { Clock } from '../../proxy/model/time/clock.ts'
 import { createRuntime, type Runtime } from '../../proxy/runtime.ts'
+import { claimNetwork } from '../../scripts/loopback.ts'
 
 export interface Pod {
   readonly ip: string
@@ -33,7 +34,6 @@ export interface WorldService {
 }
 
 const global = { 'service.cilium.io/global': 'true' }
-let worlds = 0
 
 /** Each world has loopback addresses of its own, so that test files can run in parallel. */
 export async function createWorld(
@@ -47,7 +47,7 @@ export async function createWorld(
   } = {},
 ) {
   const { clusters = ['cluster-1', 'cluster-2'], config = {}, log = silentLog, clock } = options
-  const network = `127.${100 + (process.pid % 100)}.${worlds++}`
+  const network = claimNetwork()
   const folder = await mkdtemp(join(tmpdir(), 'starlane-world-'))
   for (const cluster of clusters) await mkdir(join(folder, cluster), { recursive: true })
   const file = join(folder, 'starlane.yaml')
