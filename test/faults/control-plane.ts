@@ -34,7 +34,10 @@ const partition = { seconds: 60, staleAfter: '10s', drain: '10s' }
 
 const apis = new WeakMap<Stage, KubeApi>()
 const etcds = new WeakMap<Stage, readonly Etcd[]>()
-const partners = new WeakMap<Stage, { readonly stage: Stage; readonly relays: readonly Relay[] }>()
+const partners = new WeakMap<
+  Stage,
+  { readonly stage: Stage; readonly relays: readonly Relay[]; readonly closers: Closers }
+>()
 
 export const controlPlaneFaults: readonly Fault[] = [
   {
@@ -173,7 +176,7 @@ async function partitioned(stage: Stage, _ips: readonly string[], engine: Engine
   const [toOne, toTwo] = relays.map(({ port }) => ({ etcd: { endpoints: [`http://127.0.0.1:${port}`] } }))
   const other = await publisher(stage, engine, [two.url], toOne)
   closers.add(() => other.close())
-  partners.set(stage, { stage: other, relays })
+  partners.set(stage, { stage: other, relays, closers })
   return {
     config: {
       clusters: clusters(toTwo ?? {}),
@@ -193,6 +196,8 @@ async function partitionRun({ stage, ips, alsoUnder }: Scene): Promise<Partial<F
     new Pods(stage, 'cluster-1', ips.slice(0, 2), 30),
     new Pods(partner.stage, 'cluster-2', ips.slice(2), 60),
   ]
+  // Once the load is over: their processes end with all that they have accepted.
+  for (const pods of [here, there]) partner.closers.add(() => pods.close())
   const isWhole = async () => (await sees(stage, here, there)) && (await sees(partner.stage, here, there))
   await there.begin()
   if ((await until(isWhole, 20_000)) === undefined) throw new Error('the clusters do not see each other')
@@ -212,7 +217,6 @@ async function partitionRun({ stage, ips, alsoUnder }: Scene): Promise<Partial<F
   for (const relay of partner.relays) relay.resume()
   const healMs = await until(isWhole, 120_000)
   const note = `${here.changes + there.changes} pods came or went; links were ${[...states].join(', ')}; afterwards both sides know all pods`
-  await Promise.all([here.close(), there.close()])
   return { detectMs, healMs, note: healMs === undefined ? 'the sides do not agree afterwards' : note }
 }
 
@@ -252,7 +256,7 @@ class Pods {
   }
 
   async begin(): Promise<void> {
-    const ip = podIp(this.#first + (this.#next++ % 25))
+    const ip = this.#stage.ip(this.#first + (this.#next++ % 25))
     nft(`delete element inet starlane-fault gone { ${ip} }`)
     await this.#tell({ begin: ip })
     this.ips.push(ip)
@@ -281,11 +285,6 @@ class Pods {
   #declare(): void {
     this.#stage.declare('tcp', { 'cluster-1': [], 'cluster-2': [], [this.#cluster]: this.ips })
   }
-}
-
-/** Beside the addresses of stages. */
-function podIp(last: number): string {
-  return `127.101.0.${last}`
 }
 
 /** Connections to a pod that its kernel has made, and its process has not accepted yet (the receive queue of a socket that listens). */
