@@ -6,6 +6,9 @@ import { execFile, execFileSync } from 'node:child_process'
 import { promisify } from 'node:util'
 import t from 'tap'
 
+// Each in a network namespace of its own.
+t.jobs = 3
+
 const skip = whyNot()
 const options = skip === undefined ? {} : { skip }
 const loopback = { vips: { cidr: '127.96.0.0/16' } }

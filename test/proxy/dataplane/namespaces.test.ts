@@ -6,6 +6,9 @@ import { lostSuite } from '../../conformance/namespace/lost.ts'
 import { narrowSuite } from '../../conformance/namespace/narrow.ts'
 import { portSuite } from '../../conformance/namespace/ports.ts'
 
+// Most of the time they wait.
+t.jobs = 2
+
 const engineIn = (folder: string, name: string) => ({
   source: new URL(`../../../proxy/dataplane/${folder}/engine.ts`, import.meta.url),
   export: name,
@@ -14,6 +17,7 @@ const streams = engineIn('streams', 'createStreamsEngine')
 const native = engineIn('native', 'createNativeEngine')
 
 t.test('streams', async t => {
+  t.jobs = 2
   portSuite(t, streams)
   burstSuite(t, streams)
   narrowSuite(t, streams)
@@ -24,6 +28,7 @@ t.test(
   'native',
   { skip: 'addon' in findAddon() ? false : 'the addon was not built here: npm run build:native' },
   async t => {
+    t.jobs = 2
     portSuite(t, native)
     burstSuite(t, native)
     narrowSuite(t, native)
