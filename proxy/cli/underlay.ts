@@ -8,9 +8,9 @@ import { createLog } from './terminal/log.ts'
 
 interface Options {
   readonly config: string
-  readonly mode?: 'vxlan' | 'direct' | 'wireguard'
+  readonly mode?: 'vxlan' | 'geneve' | 'direct' | 'wireguard'
   readonly node?: string
-  readonly print?: 'plan' | 'bird' | 'frr'
+  readonly print?: 'plan' | 'bird' | 'frr' | 'kube-router'
   readonly once?: boolean
   readonly keep?: boolean
   readonly remove?: boolean
@@ -18,9 +18,9 @@ interface Options {
 
 export function underlayCommand(io: Io, end: (code: number) => void): Command {
   return new Command('underlay')
-    .summary('join the pods of all clusters by VXLAN, WireGuard or routes')
+    .summary('join the pods of all clusters by VXLAN, Geneve, WireGuard or routes')
     .description(
-      "Sets a VXLAN or WireGuard device or routes on this node, so that its pods reach those of other clusters' nodes, follows the nodes of all " +
+      "Sets a VXLAN, Geneve or WireGuard device or routes on this node, so that its pods reach those of other clusters' nodes, follows the nodes of all " +
         'clusters in the foreground, and removes what it has set when it ends. `underlay` in the configuration has its options. ' +
         'Linux, with the capability NET_ADMIN and iproute2.',
     )
@@ -28,6 +28,7 @@ export function underlayCommand(io: Io, end: (code: number) => void): Command {
     .addOption(
       new Option('--mode <mode>', 'instead of underlay.mode; vxlan where that is none').choices([
         'vxlan',
+        'geneve',
         'direct',
         'wireguard',
       ]),
@@ -36,9 +37,9 @@ export function underlayCommand(io: Io, end: (code: number) => void): Command {
     .addOption(
       new Option(
         '--print [what]',
-        'change nothing; plan: print what would be done; bird, frr: a configuration for that daemon',
+        'change nothing; plan: print what would be done; bird, frr, kube-router: a configuration for that daemon',
       )
-        .choices(['plan', 'bird', 'frr'])
+        .choices(['plan', 'bird', 'frr', 'kube-router'])
         .preset('plan'),
     )
     .option('--once', 'set it, leave it and end')
@@ -100,7 +101,7 @@ async function act(io: Io, options: Options, runtime: UnderlayRuntime, loaded: L
 /** What is done, or would be. */
 async function show(io: Io, { print, once }: Options, runtime: UnderlayRuntime): Promise<number> {
   await runtime.read()
-  if (print === 'bird' || print === 'frr') {
+  if (print !== undefined && print !== 'plan') {
     io.stdout.write(await runtime.daemon(print))
     return 0
   }

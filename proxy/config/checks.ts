@@ -278,7 +278,11 @@ function* underlays(clusters: Config['clusters'], { mode }: Config['underlay']):
   if (mode !== 'none') return
   for (const [i, { route }] of clusters.entries()) {
     if (route !== 'underlay') continue
-    yield fault('CONF_FIELD', ['clusters', i, 'route'], 'needs an underlay; set underlay.mode to vxlan or direct')
+    yield fault(
+      'CONF_FIELD',
+      ['clusters', i, 'route'],
+      'needs an underlay; set underlay.mode to vxlan, geneve, wireguard or direct',
+    )
   }
 }
 

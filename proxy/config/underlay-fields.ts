@@ -6,15 +6,19 @@ import { path, type Resolve } from './kinds.ts'
 export function underlayFields(resolve: Resolve) {
   return {
     mode: oneOf(
-      'How pods are joined: `none`; `vxlan`, packets to pods of other clusters go inside of packets from node to node; `direct`, routes by the addresses of nodes that are on one link; `wireguard`, like `vxlan` but encrypted. `starlane underlay` takes `vxlan` where it is `none`.',
-      ['none', 'vxlan', 'direct', 'wireguard'],
+      'How pods are joined: `none`; `vxlan`, packets to pods of other clusters go inside of packets from node to node; `geneve`, the same by Geneve, where the kernel has it; `direct`, routes by the addresses of nodes that are on one link; `wireguard`, like `vxlan` but encrypted. `starlane underlay` takes `vxlan` where it is `none`.',
+      ['none', 'vxlan', 'geneve', 'direct', 'wireguard'],
       'none',
     ),
-    device: deviceName('The name of the device of `vxlan` or `wireguard`.', 'starlane-vx'),
-    vni: integer('The VXLAN network identifier, the same in all clusters.', { min: 1, max: 0xff_ffff }, 7171),
+    device: deviceName('The name of the device of `vxlan`, `geneve` or `wireguard`.', 'starlane-vx'),
+    vni: integer(
+      'The network identifier of `vxlan` or `geneve`, the same in all clusters.',
+      { min: 1, max: 0xff_ffff },
+      7171,
+    ),
     port: optional(
       integer(
-        'The UDP port, the same in all clusters. By default 4789, where Cilium and flannel use 8472, and with `wireguard` 51840, where CNIs use 51820, 51821 and 51871.',
+        'The UDP port, the same in all clusters. By default 4789, where Cilium and flannel use 8472, with `geneve` 6181, where Cilium uses 6081, and with `wireguard` 51840, where CNIs use 51820, 51821 and 51871.',
         { min: 1, max: 65_535 },
       ),
     ),

@@ -147,7 +147,7 @@ export interface GatewayView {
 
 /** How this node reaches the pods of other nodes. */
 export interface UnderlayView {
-  readonly mode: 'vxlan' | 'direct' | 'wireguard'
+  readonly mode: 'vxlan' | 'geneve' | 'direct' | 'wireguard'
   /** `cluster-1/node-a`; undefined until the nodes are known. */
   readonly node?: string
   readonly device?: string

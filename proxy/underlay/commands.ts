@@ -1,7 +1,9 @@
 /** The commands that lead from what this machine has to what the plan wants. Nothing of others is changed. */
+
+import { familyOf } from '../model/address.ts'
 import { MeshError } from '../model/error.ts'
 import type { Command } from './command.ts'
-import type { Device, Forwarding, Neighbour, Plan, Route, VxlanDevice } from './plan.ts'
+import type { Device, EncapsulatingDevice, Forwarding, Neighbour, Plan, Route } from './plan.ts'
 import { deviceAlias, type Present, type PresentDevice, routeProtocol } from './present.ts'
 import { wireguardCommands } from './wireguard/commands.ts'
 
@@ -47,21 +49,22 @@ export function commandsToRemove(present: Present): Command[] {
 function isSameTunnel(device: Device, old: PresentDevice): boolean {
   // One whose program has ended answers no questions, and is made again.
   if (device.kind === 'wireguard') return old.wireguard !== undefined
-  if (old.kind !== 'vxlan') return false
-  const { vni, port, local, mac } = device
-  return vni === old.vni && port === old.port && local === old.local && mac === old.mac && !old.learns
+  const { kind, vni, port, local, mac } = device
+  if (kind !== old.kind || port !== old.port || mac !== old.mac) return false
+  if (kind === 'geneve') return old.isExternal
+  return vni === old.vni && local === old.local && !old.learns
 }
 
 function addDevice(device: Device): Command[] {
   const { name, mtu } = device
   const made =
-    device.kind === 'vxlan'
-      ? [addVxlan(device)]
-      : [
+    device.kind === 'wireguard'
+      ? [
           { program: 'device', line: name } as const,
           ip(`link set dev ${name} mtu ${mtu}`),
           ...wireguardCommands(device, undefined, { keep: false }),
         ]
+      : [addEncapsulating(device)]
   return [
     ...made,
     ip(`link set dev ${name} alias ${deviceAlias}`),
@@ -70,10 +73,10 @@ function addDevice(device: Device): Command[] {
   ]
 }
 
-function addVxlan({ name, vni, port, local, mac, mtu }: VxlanDevice): Command {
-  return ip(
-    `link add dev ${name} address ${mac} mtu ${mtu} type vxlan id ${vni} local ${local} dstport ${port} nolearning`,
-  )
+/** `external`: routes say where packets go; the device takes packets of every VNI. */
+function addEncapsulating({ kind, name, vni, port, local, mac, mtu }: EncapsulatingDevice): Command {
+  const how = kind === 'vxlan' ? `id ${vni} local ${local} dstport ${port} nolearning` : `external dstport ${port}`
+  return ip(`link add dev ${name} address ${mac} mtu ${mtu} type ${kind} ${how}`)
 }
 
 function changeDevice(device: Device, old: PresentDevice | undefined, keep: boolean): Command[] {
@@ -100,7 +103,16 @@ const bridge = (line: string): Command => ({ program: 'bridge', line })
 
 const neighbourText = ({ address, mac }: Neighbour): string => `${address} lladdr ${mac}`
 const entryText = ({ mac, node }: Forwarding): string => `${mac} dst ${node}`
-const routeText = ({ cidr, via, device }: Route): string => `${cidr}${via && ` via ${via}`} dev ${device}`
+const wayText = ({ via, device }: Route): string => `${via && ` via ${via}`} dev ${device}`
+const routeText = (route: Route): string => `${route.cidr}${withinText(route)}${wayText(route)}`
+/** The kernel drops UDP in IPv6 without a checksum (RFC 8200 section 8.1). */
+const withinText = ({ within }: Route): string => {
+  if (!within) return ''
+  const { vni, local, node } = within
+  return familyOf(node) === 4
+    ? ` encap ip id ${vni} src ${local} dst ${node}`
+    : ` encap ip6 id ${vni} src ${local} dst ${node} csum`
+}
 
 const putNeighbour = (each: Neighbour, device?: Device) =>
   ip(`neigh replace ${neighbourText(each)} dev ${device?.name} nud permanent`)
@@ -114,7 +126,7 @@ const putRoute = (route: Route) =>
   ip(
     `route replace ${routeText(route)}${route.via && route.cidr.startsWith(`${route.via}/`) ? ' onlink' : ''} proto ${routeProtocol}`,
   )
-const removeRoute = (route: Route) => ip(`route del ${routeText(route)} proto ${routeProtocol}`)
+const removeRoute = (route: Route) => ip(`route del ${route.cidr}${wayText(route)} proto ${routeProtocol}`)
 
 function without<T>(these: readonly T[], those: readonly T[], key: (each: T) => string): T[] {
   const known = new Set(those.map(key))

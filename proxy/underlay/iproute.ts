@@ -2,7 +2,7 @@
 import { type ChildProcess, execFile, spawn } from 'node:child_process'
 import { MeshError } from '../model/error.ts'
 import type { Command } from './command.ts'
-import type { Query, ShowWireguard } from './present.ts'
+import { parseShown, type Query, type ShowWireguard } from './present.ts'
 import { parseDump } from './wireguard/state.ts'
 
 const timeoutMs = 10_000
@@ -75,10 +75,7 @@ export function createIpRoute(within: readonly string[] = [], program?: string):
       const text = await run('wg', ['show', name, 'dump'], '').catch(() => '')
       return parseDump(text)
     },
-    query: async (program, args) => {
-      const text = await run(program, ['-j', ...args], '')
-      return text.trim() === '' ? [] : JSON.parse(text)
-    },
+    query: async (program, args) => parseShown(await run(program, ['-j', ...args], '')),
     execute: async commands => {
       const failures: string[] = []
       for (const batch of batchesOf(commands)) {
@@ -134,8 +131,16 @@ function failureOf(program: string, error: Error & { code?: unknown }, said: str
   const failed = parts.flatMap((text, i) =>
     i % 2 === 1 ? `${program} ${lines[Number(text) - 1]}: ${oneLine(parts[i - 1])}` : [],
   )
+  const kind = /type (vxlan|geneve) .*unknown device type/i.exec(failed[0] ?? '')?.[1]
+  if (kind !== undefined) return unknownKind(kind)
   const why = failed.length > 0 ? shortened(failed) : `${program}: ${oneLine(said) || error.message}`
   return /not permitted/i.test(said) ? `${why}; it needs root or the capability NET_ADMIN` : why
+}
+
+/** All that would be set on the device fails as well. */
+function unknownKind(kind: string): string {
+  const other = kind === 'geneve' ? 'vxlan' : 'direct'
+  return `the kernel has no ${kind}; load its module (modprobe ${kind}), or use underlay.mode: ${other}`
 }
 
 const isMissing = ({ cause }: MeshError): boolean => (cause as NodeJS.ErrnoException | undefined)?.code === 'ENOENT'

@@ -3,15 +3,15 @@ import { familyOf, parseCidr } from '../model/address.ts'
 import type { LeftOut } from './claims.ts'
 import { nodeText, type UnderlayNode } from './node.ts'
 
-export type Mode = 'vxlan' | 'direct' | 'wireguard'
+export type Mode = 'vxlan' | 'geneve' | 'direct' | 'wireguard'
 
 export interface UnderlayOptions {
   readonly mode: Mode
   /** The name of the device. */
   readonly device: string
-  /** The VXLAN network identifier, 1 to 16777215. */
+  /** The network identifier of VXLAN or Geneve, 1 to 16777215. */
   readonly vni: number
-  /** The UDP port of VXLAN or WireGuard. */
+  /** The UDP port of VXLAN, Geneve or WireGuard. */
   readonly port: number
   /** The MTU of the device in bytes; undefined: what the link below leaves. */
   readonly mtu?: number | undefined
@@ -33,14 +33,14 @@ export interface LocalLink {
   readonly addresses: readonly { readonly address: string; readonly bits: number }[]
 }
 
-export type Device = VxlanDevice | WireguardDevice
+export type Device = EncapsulatingDevice | WireguardDevice
 
-export interface VxlanDevice {
-  readonly kind: 'vxlan'
+export interface EncapsulatingDevice {
+  readonly kind: 'vxlan' | 'geneve'
   readonly name: string
   readonly vni: number
   readonly port: number
-  /** The address of this node that packets are sent from. */
+  /** The address of this node that packets are sent from. With Geneve routes have it, and the VNI. */
   readonly local: string
   readonly mac: string
   /** In bytes. */
@@ -55,7 +55,7 @@ export interface WireguardDevice {
   readonly port: number
   /** In bytes. */
   readonly mtu: number
-  /** As those of VXLAN. */
+  /** As those of an encapsulating device. */
   readonly addresses: readonly string[]
   /** Of this node; the private one is in the file. */
   readonly publicKey: string
@@ -90,6 +90,15 @@ export interface Route {
   /** Empty: the network is on the link of the device. */
   readonly via: string
   readonly device: string
+  /** What packets are put into, where the route says so. */
+  readonly within?: Encapsulation
+}
+
+/** From node to node. Both addresses have one family. */
+export interface Encapsulation {
+  readonly vni: number
+  readonly local: string
+  readonly node: string
 }
 
 /** A node whose pods are reached. */

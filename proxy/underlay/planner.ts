@@ -1,10 +1,10 @@
 /** Works out the plan: a pure function of the list of nodes and of what the machine has. */
 import { type LeftOut, withoutConnected, withoutOverlaps } from './claims.ts'
 import { directPlan } from './direct.ts'
+import { encapsulatedPlan } from './encapsulated.ts'
 import { nodeText, type UnderlayNode } from './node.ts'
 import { type Found, leave, type Plan, peersOf, type UnderlayOptions } from './plan.ts'
 import type { Present } from './present.ts'
-import { vxlanPlan } from './vxlan.ts'
 import { wireguardPlan } from './wireguard/plan.ts'
 
 /**
@@ -35,9 +35,10 @@ export function planUnderlay(
   for (const peer of peersOf(all, own, options.within)) {
     if (peer.podCidrs.length === 0) leave(found, peer, 'its pod network is not known')
   }
-  if (options.mode === 'vxlan') return vxlanPlan(peers, itself, { nodes, links, options, found })
-  if (options.mode === 'wireguard') return wireguardPlan(peers, itself, { nodes, links, options, found, publicKey })
-  return directPlan(peers, { links, found })
+  const { mode } = options
+  if (mode === 'wireguard') return wireguardPlan(peers, itself, { nodes, links, options, found, publicKey })
+  if (mode === 'direct') return directPlan(peers, { links, found })
+  return encapsulatedPlan(peers, itself, { kind: mode, nodes, links, options, found })
 }
 
 /** Without the networks to which somebody else has set a route: the kernel would take theirs away, or use it. */

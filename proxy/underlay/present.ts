@@ -1,6 +1,6 @@
 /** What this machine has now, from the JSON of iproute2. */
 import { parseCidr } from '../model/address.ts'
-import type { Forwarding, LocalLink, Neighbour, Route, VxlanDevice } from './plan.ts'
+import type { EncapsulatingDevice, Encapsulation, Forwarding, LocalLink, Neighbour, Route } from './plan.ts'
 import type { WireguardState } from './wireguard/state.ts'
 
 /** `ip route` shows it; neither a routing daemon nor a CNI uses this number (/etc/iproute2/rt_protos). */
@@ -14,12 +14,14 @@ export interface PresentRoute extends Route {
   readonly protocol: string
 }
 
-export interface PresentDevice extends Omit<VxlanDevice, 'kind'> {
-  /** As iproute2 names it: vxlan, wireguard; tun, where a program carries WireGuard. */
+export interface PresentDevice extends Omit<EncapsulatingDevice, 'kind'> {
+  /** As iproute2 names it: vxlan, geneve, wireguard; tun, where a program carries WireGuard. */
   readonly kind: string
   readonly isOurs: boolean
   readonly isUp: boolean
   readonly learns: boolean
+  /** Routes say what its packets are put into. */
+  readonly isExternal: boolean
   /** What `wg` says, of a device that carries WireGuard. */
   readonly wireguard: WireguardState | undefined
 }
@@ -56,6 +58,7 @@ interface ShownLink {
       readonly local6?: string
       readonly port?: number
       readonly learning?: boolean
+      readonly external?: boolean
     }
   }
 }
@@ -65,6 +68,11 @@ interface ShownRoute {
   readonly gateway?: string
   readonly dev?: string
   readonly protocol?: string
+  /** `ip`, `ip6`; then `id`, `src` and `within` are of the packet around it. */
+  readonly encap?: string
+  readonly id?: number
+  readonly src?: string
+  readonly within?: string
 }
 
 /** Undefined for a device that carries no WireGuard. */
@@ -124,6 +132,7 @@ function deviceOf(shown: ShownLink, name: string, wireguard: WireguardState | un
     isOurs: isOwnDevice(shown),
     isUp: shown.flags?.includes('UP') ?? false,
     learns: data.learning ?? true,
+    isExternal: data.external ?? false,
     vni: data.id ?? 0,
     port: data.port ?? 0,
     local: data.local ?? data.local6 ?? '',
@@ -134,7 +143,7 @@ function deviceOf(shown: ShownLink, name: string, wireguard: WireguardState | un
 }
 
 function isOwnDevice({ ifalias, linkinfo }: ShownLink): boolean {
-  return ifalias === deviceAlias && ['vxlan', ...wireguardKinds].includes(linkinfo?.info_kind ?? '')
+  return ifalias === deviceAlias && ['vxlan', 'geneve', ...wireguardKinds].includes(linkinfo?.info_kind ?? '')
 }
 
 const wireguardKinds = ['wireguard', 'tun']
@@ -144,7 +153,22 @@ function carriesWireguard(shown: ShownLink): boolean {
 }
 
 /** Without default routes. One that names several ways has neither `via` nor `device`. */
-function routeOf({ dst = '', gateway = '', dev = '', protocol = '' }: ShownRoute): PresentRoute[] {
+function routeOf(shown: ShownRoute): PresentRoute[] {
+  const { dst = '', gateway = '', dev = '', protocol = '' } = shown
   const cidr = parseCidr(dst)
-  return cidr ? [{ cidr: cidr.text, via: gateway, device: dev, protocol }] : []
+  return cidr ? [{ cidr: cidr.text, via: gateway, device: dev, protocol, ...encapsulationOf(shown) }] : []
+}
+
+function encapsulationOf({ encap, id, src, within }: ShownRoute): { within?: Encapsulation } {
+  const isIp = encap === 'ip' || encap === 'ip6'
+  if (!isIp || id === undefined || src === undefined || within === undefined) return {}
+  return { within: { vni: id, local: src, node: within } }
+}
+
+/**
+ * JSON of iproute2 as text. A route with `encap` has two members `dst`, the network first and then the node that its packets are put into
+ * packets to; the second one is named `within` here.
+ */
+export function parseShown(text: string): unknown {
+  return text.trim() === '' ? [] : JSON.parse(text.replace(/("encap":"ip6?",[^{}[\]]*?)"dst":/g, '$1"within":'))
 }

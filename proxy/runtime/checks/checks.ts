@@ -12,6 +12,7 @@ import { checkMachine, thisMachine } from './machine.ts'
 import { checkPathMtu } from './path-mtu.ts'
 import { checkPorts } from './ports.ts'
 import { installingRights, neededRights } from './rights.ts'
+import { checkUnderlay } from './underlay.ts'
 
 export type { Finding } from './finding.ts'
 
@@ -38,6 +39,7 @@ export async function checkConfig(loaded: Loaded, running: boolean, parts: Check
   const { config } = loaded
   const lists = await Promise.all([
     checkMachine(config),
+    checkUnderlay(config),
     checkFile(loaded, parts),
     checkPorts(config, running),
     ...config.clusters.map(cluster => checkCluster(cluster, config, parts)),

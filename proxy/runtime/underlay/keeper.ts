@@ -10,6 +10,7 @@ import type { Clock } from '../../model/time/clock.ts'
 import type { ComponentView, UnderlayView } from '../../model/views.ts'
 import { birdConfig } from '../../underlay/daemons/bird.ts'
 import { frrConfig } from '../../underlay/daemons/frr.ts'
+import { kubeRouterConfig } from '../../underlay/daemons/kube-router.ts'
 import { createIpRoute, type IpRoute } from '../../underlay/iproute.ts'
 import { createNft } from '../../underlay/masquerade.ts'
 import { NodeTable, nodeText } from '../../underlay/node.ts'
@@ -31,6 +32,10 @@ export interface KeeperParts {
   readonly iproute?: IpRoute
   readonly key: NodeKey
 }
+
+const daemons = { bird: birdConfig, frr: frrConfig, 'kube-router': kubeRouterConfig } as const
+
+export type Daemon = keyof typeof daemons
 
 const maxWays = 20_000
 
@@ -104,10 +109,9 @@ export class UnderlayKeeper {
   }
 
   /** A configuration for a routing daemon. */
-  async daemon(which: 'bird' | 'frr'): Promise<string> {
+  async daemon(which: Daemon): Promise<string> {
     const { own } = await this.propose()
-    const configOf = which === 'bird' ? birdConfig : frrConfig
-    return configOf(peersOf(this.table.nodes(), own, this.#parts.options.within), own)
+    return daemons[which](peersOf(this.table.nodes(), own, this.#parts.options.within), own)
   }
 
   /** Rejects as `apply` does. */

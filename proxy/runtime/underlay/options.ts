@@ -3,7 +3,9 @@ import { join } from 'node:path'
 import type { Config } from '../../config/schema.ts'
 import type { Mode, UnderlayOptions } from '../../underlay/plan.ts'
 
-const defaultPorts: Readonly<Record<Mode, number>> = { vxlan: 4789, direct: 4789, wireguard: 51_840 }
+const defaultPorts: Readonly<Record<Mode, number>> = {
+  ...{ vxlan: 4789, geneve: 6181, direct: 4789, wireguard: 51_840 },
+}
 const defaultFolder = '/var/lib/starlane'
 
 export function underlayOptions({ underlay, state }: Pick<Config, 'underlay' | 'state'>, mode: Mode): UnderlayOptions {

@@ -6,7 +6,7 @@ import { systemClock } from '../../model/time/clock.ts'
 import type { UnderlayOptions } from '../../underlay/plan.ts'
 import type { Proposal } from '../../underlay/underlay.ts'
 import { createSource } from '../sources/cluster-sources.ts'
-import { UnderlayKeeper } from './keeper.ts'
+import { type Daemon, UnderlayKeeper } from './keeper.ts'
 import { NodeKey } from './node-key.ts'
 
 export interface UnderlayRuntimeParts {
@@ -26,7 +26,7 @@ export interface UnderlayRuntime {
   /** Rejects with UNDERLAY where another process of this network namespace keeps the underlay. */
   apply(): Promise<Proposal>
   /** A configuration for a routing daemon. */
-  daemon(which: 'bird' | 'frr'): Promise<string>
+  daemon(which: Daemon): Promise<string>
   /** Follows the nodes until `close`. Removes nothing before every cluster has been read. Rejects as `apply` does. */
   follow(): Promise<void>
   /** Resolves with the number of commands that it took. Rejects as `apply` does. */

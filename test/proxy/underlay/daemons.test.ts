@@ -3,8 +3,10 @@ import { spawnSync } from 'node:child_process'
 import { writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import t from 'tap'
+import { parse } from 'yaml'
 import { birdConfig } from '../../../proxy/underlay/daemons/bird.ts'
 import { frrConfig } from '../../../proxy/underlay/daemons/frr.ts'
+import { kubeRouterConfig } from '../../../proxy/underlay/daemons/kube-router.ts'
 import { masqueradeText } from '../../../proxy/underlay/masquerade.ts'
 import type { UnderlayNode } from '../../../proxy/underlay/node.ts'
 
@@ -33,7 +35,8 @@ t.test('BIRD: a session for each node and family, and names that cannot break ou
 })
 
 t.test('FRR: the same', async t => {
-  const lines = frrConfig(peers, own).split('\n')
+  const text = frrConfig(peers, own)
+  const lines = text.split('\n')
   for (const line of [
     'router bgp 64512',
     ' bgp router-id 192.0.2.11',
@@ -45,6 +48,41 @@ t.test('FRR: the same', async t => {
   ])
     t.ok(lines.includes(line), line)
   t.notOk(lines.some(line => line.startsWith('protocol')))
+  if (spawnSync('vtysh', ['--help']).error) return t.comment('there is no FRR to parse it')
+  const file = join(t.testdir({}), 'frr.conf')
+  const parsed = (content: string) => {
+    writeFileSync(file, content)
+    return spawnSync('vtysh', ['-C', '-f', file], { encoding: 'utf8' })
+  }
+  const { status, stdout, stderr } = parsed(text)
+  t.equal(status, 0, stdout + stderr)
+  t.not(parsed(text.replace('remote-as', 'remote-at')).status, 0, 'it does look')
+})
+
+t.test('kube-router: arguments, and a patch with the nodes of the other clusters', async t => {
+  const text = kubeRouterConfig([node('c1', 'a2', ['192.0.2.12'], '10.1.2.0/24'), ...peers], own)
+  t.match(text, '--cluster-asn=64512')
+  t.match(text, '--advertise-pod-cidr=true')
+  const patch = parse(text) as { metadata: { annotations: Record<string, string> } }
+  const { annotations } = patch.metadata
+  t.same(parse(annotations['kube-router.io/peers'] ?? ''), [
+    { remoteip: '192.0.2.21', remoteasn: 64512 },
+    { remoteip: 'fd00:9::21', remoteasn: 64512 },
+    { remoteip: '192.0.2.22', remoteasn: 64512 },
+  ])
+  t.equal(annotations['kube-router.io/peer.ips'], '192.0.2.21,fd00:9::21,192.0.2.22')
+  t.equal(annotations['kube-router.io/peer.asns'], '64512,64512,64512')
+  t.notMatch(
+    kubeRouterConfig(peers, node('c1', 'x', ['192.0.2.11'])),
+    'fd00',
+    'no session without an address of the family',
+  )
+  t.throws(() => kubeRouterConfig(peers, node('c1', 'x', ['fd00:9::11'])), /no IPv4 address, which kube-router needs/)
+  if (spawnSync('kubectl', ['version', '--client']).error) return t.comment('there is no kubectl to apply it')
+  const folder = t.testdir({ 'patch.yaml': text, 'node.yaml': 'apiVersion: v1\nkind: Node\nmetadata: { name: a1 }\n' })
+  const args = ['patch', '--local', '-f', 'node.yaml', '--patch-file', 'patch.yaml', '-o', 'json']
+  const { stdout, stderr } = spawnSync('kubectl', args, { cwd: folder, encoding: 'utf8' })
+  t.same(stdout && JSON.parse(stdout).metadata.annotations, annotations, stderr)
 })
 
 t.test('masquerade: what lies in another range is left out, and the mark follows from the content', async t => {

@@ -155,15 +155,18 @@ function after(mode: Mode, more: Partial<UnderlayOptions> = {}): Present {
   return {
     ...empty,
     device:
-      device?.kind === 'vxlan'
-        ? { ...device, isOurs: true, isUp: true, learns: false, wireguard: undefined }
+      device && device.kind !== 'wireguard'
+        ? {
+            ...device,
+            ...{ isOurs: true, isUp: true, learns: false, wireguard: undefined, isExternal: mode === 'geneve' },
+          }
         : undefined,
     ...{ neighbours, forwarding, routes },
   }
 }
 
 t.test('once it is as planned there is nothing to do', async t => {
-  for (const mode of ['vxlan', 'direct'] as const) {
+  for (const mode of ['vxlan', 'geneve', 'direct'] as const) {
     t.ok(lines(plan({ mode }), empty).length > 1)
     t.same(lines(plan({ mode }), after(mode)), [], mode)
   }
@@ -207,6 +210,53 @@ t.test('another VNI, mode or name of the device: the device is made anew, or goe
     routes: after('vxlan').routes,
   })
   t.ok(renamed.includes('ip link del dev vx') && renamed.some(line => line.startsWith('ip link add dev new ')))
+})
+
+t.test('geneve: the route to each network names the node, and the device takes what comes', async t => {
+  const { device, forwarding, neighbours, routes, peers } = plan({ mode: 'geneve', port: 6181 })
+  t.match(device, { kind: 'geneve', port: 6181, mtu: 1450, addresses: ['10.1.1.0/32', 'fd00:1:1::/128'] })
+  t.same(forwarding, [])
+  t.equal(neighbours.length, 4)
+  t.same(routes[3], {
+    ...{ cidr: 'fd00:2:2::/64', via: 'fd00:2:2::', device: 'vx' },
+    within: { vni: 7, local: '192.0.2.11', node: '198.51.100.22' },
+  })
+  t.match(peers[1], { address: '198.51.100.22', probe: '10.2.2.0', mtu: 1450 })
+  const batch = lines(plan({ mode: 'geneve', port: 6181 }), empty)
+  const mac = device?.kind === 'geneve' ? device.mac : ''
+  t.equal(batch[0], `ip link add dev vx address ${mac} mtu 1450 type geneve external dstport 6181`)
+  t.same(
+    batch.filter(line => line.startsWith('ip route')),
+    [
+      'ip route replace 10.2.1.0/24 encap ip id 7 src 192.0.2.11 dst 192.0.2.21 via 10.2.1.0 dev vx onlink proto 171',
+      'ip route replace fd00:2:1::/64 encap ip id 7 src 192.0.2.11 dst 192.0.2.21 via fd00:2:1:: dev vx onlink proto 171',
+      'ip route replace 10.2.2.0/24 encap ip id 7 src 192.0.2.11 dst 198.51.100.22 via 10.2.2.0 dev vx onlink proto 171',
+      'ip route replace fd00:2:2::/64 encap ip id 7 src 192.0.2.11 dst 198.51.100.22 via fd00:2:2:: dev vx onlink proto 171',
+    ],
+  )
+})
+
+t.test('geneve between IPv6 addresses: with checksums, and 70 bytes less', async t => {
+  const six = node('c2', 'b3', ['fd00:9::23'], '10.2.3.0/24')
+  const found = plan({ mode: 'geneve' }, [a1, six])
+  t.equal(found.device?.mtu, 1430)
+  t.match(lines(found, empty).at(-1), /10\.2\.3\.0\/24 encap ip6 id 7 src fd00:9::11 dst fd00:9::23 csum via/)
+})
+
+t.test('geneve: a node that has moved or gone changes its own routes; another VNI changes every route', async t => {
+  const moved = { ...b2, addresses: ['198.51.100.99'] }
+  t.same(lines(plan({ mode: 'geneve' }, [a1, a2, b1, moved]), after('geneve')), [
+    'ip route replace 10.2.2.0/24 encap ip id 7 src 192.0.2.11 dst 198.51.100.99 via 10.2.2.0 dev vx onlink proto 171',
+    'ip route replace fd00:2:2::/64 encap ip id 7 src 192.0.2.11 dst 198.51.100.99 via fd00:2:2:: dev vx onlink proto 171',
+  ])
+  t.same(lines(plan({ mode: 'geneve' }, [a1, a2, b1]), after('geneve')), [
+    'ip route del 10.2.2.0/24 via 10.2.2.0 dev vx proto 171',
+    'ip route del fd00:2:2::/64 via fd00:2:2:: dev vx proto 171',
+    'ip neigh del 10.2.2.0 dev vx',
+    'ip neigh del fd00:2:2:: dev vx',
+  ])
+  t.equal(lines(plan({ mode: 'geneve', vni: 8 }), after('geneve'))[0], 'ip link del dev vx')
+  t.equal(lines(plan({ mode: 'vxlan' }), after('geneve'))[0], 'ip link del dev vx', 'another mode: another device')
 })
 
 t.test('a device of the name that is not ours is not touched', async t => {

@@ -16,8 +16,7 @@ export const nodeOf = ({ cluster, name, addresses, networks, key }: NodeMachine)
   ...(key !== undefined && { wireguardKey: key }),
 })
 
-export function underlayOf(node: NodeMachine, options = vxlan): Underlay {
-  const iproute = createIpRoute(node.machine.prefix)
+export function underlayOf(node: NodeMachine, options = vxlan, iproute = createIpRoute(node.machine.prefix)): Underlay {
   const nft = createNft(node.machine.prefix)
   return new Underlay({ options, cluster: node.cluster, node: undefined, iproute, nft })
 }

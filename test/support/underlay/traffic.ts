@@ -71,8 +71,12 @@ export async function recorded(machine: Machine, device: string, work: () => Pro
   return Buffer.concat(chunks)
 }
 
-/** The addresses of nodes, and those by which machines on a link look for each other: `::` has who has no address yet (RFC 4862 5.4.2). */
-export const isOfNodes = (address: string): boolean => /^(192\.0\.[12]\.|fd00:c0:[12]:|fe80:|ff02:|::$)/.test(address)
+/**
+ * The addresses of nodes, and those by which machines on a link look for each other: `::` has who has no address yet (RFC 4862 5.4.2),
+ * 224.0.0.22 hears who joins a group (RFC 3376 4.2.14).
+ */
+export const isOfNodes = (address: string): boolean =>
+  /^(192\.0\.[12]\.|fd00:c0:[12]:|224\.0\.0\.|fe80:|ff02:|::$)/.test(address)
 
 /** Reads a file of libpcap with Ethernet frames (little-endian, as tcpdump writes it here). */
 export function outerAddresses(file: Buffer): [string, string][] {

@@ -4,6 +4,7 @@ import { join } from 'node:path'
 import t, { type Test } from 'tap'
 import type { Finding } from '../../../../proxy/runtime/checks/finding.ts'
 import { checkMachine } from '../../../../proxy/runtime/checks/machine.ts'
+import { checkUnderlay } from '../../../../proxy/runtime/checks/underlay.ts'
 import type { User } from '../../../support/kube-api/authorize.ts'
 import { Authority } from '../../../support/kube-api/certificates.ts'
 import { type Entry, writeKubeconfig } from '../../../support/kube-api/kubeconfig.ts'
@@ -126,6 +127,40 @@ proxy: { anyip: true, limits: { connections: 100, udpSessions: 100 } }
   t.match(good.conntrack, { state: 'good' })
   t.match(good.capabilities, { state: 'good', found: 'NET_ADMIN, for proxy.anyip' })
   t.match(byCheck(await machine({ nf_conntrack_count: '1', nf_conntrack_max: '200' })).conntrack, { state: 'warning' })
+})
+
+t.test('the underlay: the capability, the programs and the kernel that its mode needs', async t => {
+  const { config } = await load('cluster: a\nclusters: [{ name: a, id: 1, source: { manifests: . } }]')
+  const { underlay } = config
+  const ran: string[] = []
+  const machine = (refuses: RegExp, says: string) => async (program: string, args: readonly string[]) => {
+    const line = [program, ...args].join(' ')
+    ran.push(line)
+    if (says === 'ENOENT' && refuses.test(line)) throw Object.assign(new Error(line), { code: 'ENOENT' })
+    return { stdout: '', stderr: says, failed: refuses.test(line) }
+  }
+  const read = () => 'CapEff:\t0000000000001000'
+  const found = async (mode: typeof underlay.mode, refuses: RegExp, says = 'Error: Unknown device type.') =>
+    (await checkUnderlay({ underlay: { ...underlay, mode } }, { read, platform: 'linux', run: machine(refuses, says) }))
+      .filter(({ state }) => state !== 'good')
+      .map(({ state, found, remedy }) => [state, found, remedy])
+  t.same(await checkUnderlay({ underlay }), [], 'without an underlay nothing is looked at')
+  t.same(await found('geneve', /nothing/), [])
+  t.match(ran.at(-1), /^unshare .*--net ip link add probe type geneve external$/, 'in a namespace of its own')
+  t.same(await found('geneve', /geneve/), [
+    ['error', 'the kernel has no geneve', 'modprobe geneve, where it is a module, or use underlay.mode: vxlan'],
+  ])
+  t.match(await found('vxlan', /^unshare/, 'unshare: Operation not permitted'), [
+    ['skipped', /vxlan could not be tried/],
+  ])
+  t.same(await found('wireguard', /type wireguard|wireguard-go/), [], 'boringtun carries it')
+  t.match(await found('wireguard', /type wireguard|wireguard-go|boringtun/), [['error', /no program for it is here/]])
+  t.match(await found('direct', /^bridge/, 'ENOENT'), [['error', /bridge, which does not run: it is not installed/]])
+  const lacks = await checkUnderlay(
+    { underlay: { ...underlay, mode: 'direct' } },
+    { read: () => '', platform: 'linux' },
+  )
+  t.match(lacks[0], { state: 'error', found: /NET_ADMIN, which this process lacks/ })
 })
 
 async function load(text: string) {

@@ -1,11 +1,15 @@
-/** The plan of mode vxlan: one device, and entries for every node on it, so that it neither floods nor learns. */
+/**
+ * The plan of modes vxlan and geneve: one device, which neither floods nor learns. With VXLAN the node behind a hardware address is an entry
+ * of the device; with Geneve, whose device has no such entries, the route to each network names the node (ip-route(8), "encap ip").
+ */
 import { createHash } from 'node:crypto'
 import { type Family, parseCidr } from '../model/address.ts'
 import { nodeText, type UnderlayNode } from './node.ts'
 import { addressOf, hostText, mtuOn, outlet } from './outlet.ts'
 import { type Found, familyBetween, type LocalLink, leave, type Plan, type UnderlayOptions } from './plan.ts'
 
-interface VxlanInput {
+interface EncapsulatedInput {
+  readonly kind: 'vxlan' | 'geneve'
   /** All nodes, those of the local cluster too. */
   readonly nodes: readonly UnderlayNode[]
   readonly links: readonly LocalLink[]
@@ -13,19 +17,21 @@ interface VxlanInput {
   readonly found: Found
 }
 
-/** Outer Ethernet, IP, UDP and VXLAN headers (RFC 7348 section 5). */
+/** Inner Ethernet, outer IP and UDP headers, and that of VXLAN (RFC 7348 section 5) or Geneve without options (RFC 8926 section 3.4). */
 const overhead: Readonly<Record<Family, number>> = { 4: 50, 6: 70 }
 
+const names = { vxlan: 'VXLAN', geneve: 'Geneve' } as const
+
 /** Throws UNDERLAY where this node has no usable address. */
-export function vxlanPlan(
+export function encapsulatedPlan(
   peers: readonly UnderlayNode[],
   own: UnderlayNode,
-  { nodes, links, options, found }: VxlanInput,
+  { kind, nodes, links, options, found }: EncapsulatedInput,
 ): Plan {
   const { device: name, vni, port } = options
   const family = familyBetween(nodes)
   const { link, address: local, bits } = outlet(own, family, links)
-  const mtu = mtuOn(link, overhead[family], options, 'VXLAN')
+  const mtu = mtuOn(link, overhead[family], options, names[kind])
   for (const peer of peers) {
     const networks = peer.podCidrs.flatMap(text => parseCidr(text) ?? [])
     const [network] = networks
@@ -36,10 +42,11 @@ export function vxlanPlan(
       continue
     }
     const mac = macOf(peer, vni)
-    found.forwarding.push({ mac, node })
+    if (kind === 'vxlan') found.forwarding.push({ mac, node })
+    const within = kind === 'geneve' ? { within: { vni, local, node } } : {}
     for (const { text, at } of networks) {
       found.neighbours.push({ address: at(0), mac })
-      found.routes.push({ cidr: text, via: at(0), device: name })
+      found.routes.push({ cidr: text, via: at(0), device: name, ...within })
     }
     found.peers.push({
       cluster: peer.cluster,
@@ -51,10 +58,8 @@ export function vxlanPlan(
     })
   }
   const addresses = own.podCidrs.flatMap(text => parseCidr(text) ?? []).map(hostText)
-  return {
-    device: { kind: 'vxlan', name, vni, port, local, mac: macOf(own, vni), mtu, addresses },
-    ...found,
-  }
+  const device = { name, vni, port, local, mac: macOf(own, vni), mtu, addresses }
+  return { device: { kind, ...device }, ...found }
 }
 
 /** All nodes compute the same: a locally administered address (IEEE 802 section 8.4.2) from the name of the node. */
