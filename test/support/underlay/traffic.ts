@@ -95,7 +95,10 @@ export function outerAddresses(file: Buffer): [string, string][] {
   return found
 }
 
-/** What `ip monitor` prints while `work` runs, without neighbours that the kernel finds out about by itself. */
+/**
+ * What `ip monitor` prints while `work` runs, without neighbours that the kernel finds out about by itself, and without the link-local addresses
+ * of links, which it takes when it has found out that nobody else has them (RFC 4862 5.4).
+ */
 export async function monitored(machine: Machine, work: () => Promise<unknown>): Promise<string> {
   const child = machine.start(['ip', '-o', 'monitor', 'all'])
   let out = ''
@@ -116,7 +119,8 @@ export async function monitored(machine: Machine, work: () => Promise<unknown>):
     .split('\n')
     .filter(
       line =>
-        !/\b(probe|before|after|if\d+)\b|lladdr .* (REACHABLE|STALE|DELAY|PROBE)/.test(line) && line.trim() !== '',
+        !/\b(probe|before|after|if\d+)\b|\bfe80:|lladdr .* (REACHABLE|STALE|DELAY|PROBE)/.test(line) &&
+        line.trim() !== '',
     )
     .join('\n')
 }
