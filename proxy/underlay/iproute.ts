@@ -3,6 +3,7 @@ import { type ChildProcess, execFile, spawn } from 'node:child_process'
 import { MeshError } from '../model/error.ts'
 import type { Command } from './command.ts'
 import { parseShown, type Query, type ShowWireguard } from './present.ts'
+import { argumentsFor, endProgram, knownPrograms } from './wireguard/program.ts'
 import { parseDump } from './wireguard/state.ts'
 
 const timeoutMs = 10_000
@@ -49,9 +50,9 @@ export function createIpRoute(within: readonly string[] = [], program?: string):
     )
     if (!refused) return
     if (!/unknown device type|not supported/i.test(refused.message)) throw refused
-    const programs = program === undefined ? ['wireguard-go', 'boringtun-cli', 'boringtun'] : [program]
+    const programs = program === undefined ? knownPrograms : [program]
     for (const each of programs) {
-      const failure = await run(each, [name], '').then(
+      const failure = await run(each, argumentsFor(each, name), '').then(
         () => undefined,
         (error: MeshError) => error,
       )
@@ -68,6 +69,10 @@ export function createIpRoute(within: readonly string[] = [], program?: string):
     if (first?.program === 'wg') return void (await run('wg', first.args ?? [], ''))
     const input = batch.map(({ line }) => `${line}\n`).join('')
     await run(first?.program ?? 'ip', ['-force', '-batch', '-'], input)
+    for (const { line } of batch) {
+      const [, name] = /^link del dev (\S+)$/.exec(line) ?? []
+      if (name !== undefined) await endProgram(name, (await run('readlink', ['/proc/self/ns/net'], '')).trim())
+    }
   }
 
   return {
@@ -106,7 +111,7 @@ function environment(): NodeJS.ProcessEnv {
     ...process.env,
     LC_ALL: 'C',
     PATH: [process.env.PATH, '/usr/sbin', '/sbin'].filter(Boolean).join(':'),
-    WG_SUDO: '1',
+    WG_SUDO: 'true',
   }
 }
 

@@ -14,13 +14,16 @@ export function wireguardCommands(
 ): Command[] {
   const { name, port, publicKey, keyFile, peers } = device
   const wg = (...args: string[]): Command => ({ program: 'wg', line: args.join(' '), args })
-  const isSame = state?.port === port && state.publicKey === publicKey
+  const hidesKey = state?.publicKey === '(none)' && state.peers.length > 0
+  const isSame = state?.port === port && (state.publicKey === publicKey || hidesKey)
   const wanted = new Map(peers.map(peer => [peer.key, peer]))
   const known = new Map(state?.peers.map(peer => [peer.key, peer]))
   const gone = keep ? [] : [...known.keys()].filter(key => !wanted.has(key))
   const changed = peers.filter(peer => !isAs(known.get(peer.key), peer))
+  // boringtun tells nobody its key, and ends when a peer that it knows is changed: there, peers are removed before.
+  const replaced = hidesKey ? changed.filter(({ key }) => known.has(key)).map(({ key }) => key) : []
   const changes = [
-    ...gone.map(key => ['peer', key, 'remove']),
+    ...[...gone, ...replaced].map(key => ['peer', key, 'remove']),
     ...changed.map(peer => ['peer', peer.key, 'endpoint', endpointOf(peer), 'allowed-ips', peer.allowed.join(',')]),
   ]
   return [
