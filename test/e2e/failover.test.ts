@@ -7,6 +7,9 @@ import t from 'tap'
 import { eventually } from '../support/eventually.ts'
 import { ask, createWorld, type Pod, startPod, startUdpPod, tally, type World } from '../support/world.ts'
 
+// Most of the time they wait.
+t.jobs = 3
+
 const name = 'rebel-base.default.svc.cluster.local'
 
 t.test('both clusters answer; when one is scaled to zero, killed and restarted, no request fails', async t => {
