@@ -5,18 +5,32 @@ export interface Clock {
   now(): number
   /** Milliseconds since 1970: for people, and for protocols that contain dates. */
   wall(): number
-  /** Runs once after `ms`; the returned function cancels it. Does not keep the process alive. */
+  /**
+   * Runs once after `ms`; the returned function cancels it. Does not keep the process alive. When this thread was busy at that time, waiting
+   * sockets are served before: an answer that came meanwhile is not taken for one that did not come.
+   */
   after(ms: number, run: () => void): () => void
   /** Runs every `ms` until cancelled. Does not keep the process alive. */
   every(ms: number, run: () => void): () => void
 }
 
+/** Beyond the resolution of timers. */
+const lateMs = 5
+
 export const systemClock: Clock = {
   now: () => performance.now(),
   wall: () => Date.now(),
   after: (ms, run) => {
-    const timer = setTimeout(run, ms).unref()
-    return () => clearTimeout(timer)
+    const due = performance.now() + ms
+    let turn: NodeJS.Immediate | undefined
+    const timer = setTimeout(() => {
+      if (performance.now() - due < lateMs) run()
+      else turn = setImmediate(run)
+    }, ms).unref()
+    return () => {
+      clearTimeout(timer)
+      clearImmediate(turn)
+    }
   },
   every: (ms, run) => {
     const timer = setInterval(run, ms).unref()
