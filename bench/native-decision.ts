@@ -104,6 +104,8 @@ class Script implements NativePump {
   refill(): void {}
   openTunnel = () => 0
   requestStream(): void {}
+  answerStream(): void {}
+  leaveTunnel(): void {}
   details = () => Buffer.alloc(0)
   tunnelBytes(): void {}
 }

@@ -306,6 +306,7 @@ class Starlane implements Runtime {
       gateways,
       mesh: this.#mesh,
       chain: this.#chain,
+      carrier: () => this.#proxy.serverCarrier?.(),
       onHealth: cluster => this.#health.told(cluster, endpoint => told(this.#tunnelling.client, endpoint)),
       ...{ clock, random, log, env },
     })

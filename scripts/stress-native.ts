@@ -16,7 +16,7 @@ const { values } = parseArgs({ options: { connections: { type: 'string', default
 const folder = 'native/build'
 const sources = [
   // Everything but node/, which needs Node-API.
-  ...globSync('native/src/{batch,pump,socket,tunnel}/*.cc'),
+  ...globSync('native/src/{batch,pump,serving,socket,tunnel}/*.cc'),
   ...globSync('native/stress/*.cc'),
 ]
 

@@ -548,7 +548,7 @@ int main(int count, char** arguments) {
   if (count > 3) {
     certificate = contentOf(arguments[2]);
     key = contentOf(arguments[3]);
-    context.reset(SecureContext::create(certificate, key, certificate, why));
+    context.reset(SecureContext::create(SecureContext::Role::Client, certificate, key, certificate, why));
     if (!context) fail(why);
   }
   signal(SIGPIPE, SIG_IGN);

@@ -56,7 +56,7 @@ export const routeFields = {
 export function tunnelFields(resolve: Resolve) {
   return {
     engine: oneOf(
-      "Who carries tunnels: `auto` is the pump of the engine `native`, where that is used and Node has what it needs; `node` is node:http2, on JavaScript's thread.",
+      "Who carries tunnels: `auto` is the pump of the engine `native`, and one of its own for the gateway, where that engine is used and Node has what it needs; `node` is node:http2, on JavaScript's thread.",
       ['auto', 'node'],
       'auto',
     ),

@@ -2,9 +2,11 @@
 import type { BatchSocketClass } from '../model/sockets/batch-socket.ts'
 import type { KernelCalls } from '../model/sockets/kernel.ts'
 import type { PassingCalls } from '../model/sockets/passing.ts'
+import type { ServerCarrier } from '../model/tunnel/carrier.ts'
 import type { Engine, EngineParts } from './engine.ts'
 import { findAddon, loadAddon, type NativeAddon } from './native/addon.ts'
 import { createNativeEngineWith } from './native/engine.ts'
+import { createServerCarrier } from './native/serving/sessions.ts'
 import { createStreamsEngine } from './streams/engine.ts'
 
 export interface Chosen {
@@ -19,6 +21,8 @@ export interface Chosen {
   readonly whyNotNative?: string
   /** The addon's class of UDP sockets, where the engine is native. */
   readonly BatchSocket?: BatchSocketClass
+  /** Starts a pump for the sessions of a gateway, where the engine is native and Node has what that needs. */
+  readonly serverCarrier?: () => ServerCarrier | undefined
 }
 
 /**
@@ -40,7 +44,11 @@ export function createEngine(
 
 function native(addon: NativeAddon, parts: EngineParts): Chosen {
   const { passing: calls, BatchSocket, kernel, releaseProgramPages } = addon
-  return { engine: createNativeEngineWith(addon, { ...parts, calls }), BatchSocket, calls, kernel, releaseProgramPages }
+  return {
+    engine: createNativeEngineWith(addon, { ...parts, calls }),
+    serverCarrier: () => createServerCarrier(addon),
+    ...{ BatchSocket, calls, kernel, releaseProgramPages },
+  }
 }
 
 function streams(parts: EngineParts, found: { addon: NativeAddon } | { why: string }): Chosen {

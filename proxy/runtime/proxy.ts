@@ -19,6 +19,7 @@ import type { BatchSocketClass } from '../model/sockets/batch-socket.ts'
 import type { Inherited, PassedSocket, PassingCalls } from '../model/sockets/passing.ts'
 import type { EngineStats } from '../model/stats/engine.ts'
 import type { Clock, Random } from '../model/time/clock.ts'
+import type { ServerCarrier } from '../model/tunnel/carrier.ts'
 import type { Tunnels } from '../model/tunnel/tunnels.ts'
 import { machineAddresses } from './own-sockets.ts'
 
@@ -62,6 +63,8 @@ export class L4Proxy {
   readonly BatchSocket: BatchSocketClass | undefined
   /** What passing sockets needs; undefined without the addon. */
   readonly calls: PassingCalls | undefined
+  /** Starts a pump for the sessions of a gateway; undefined with `streams`. */
+  readonly serverCarrier: (() => ServerCarrier | undefined) | undefined
   /** Gives back what only the start needed; undefined without the addon. Returns bytes. */
   readonly releaseProgramPages: (() => number) | undefined
   readonly #engine: Engine
@@ -87,12 +90,13 @@ export class L4Proxy {
     this.#directory = directory
     this.#direct = parts.offload?.direct ?? false
     this.#log = log
-    const { engine, whyNotNative, BatchSocket, calls, kernel, releaseProgramPages } = createEngine(
+    const { engine, whyNotNative, BatchSocket, calls, kernel, releaseProgramPages, serverCarrier } = createEngine(
       parts.engine,
       { ...parts, chooser: chooserOf(parts) },
       parts.env,
     )
     this.calls = calls
+    this.serverCarrier = serverCarrier
     this.releaseProgramPages = releaseProgramPages
     this.#engine = engine
     this.#whyNotNative = whyNotNative

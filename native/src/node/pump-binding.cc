@@ -1,5 +1,5 @@
 // The addon for JavaScript: `protocol`, and the class Pump { memory, listenTcp, listenUdp, adoptTcp, adoptUdp, kick, hold, stop, refill, openTunnel,
-// requestStream, details, tunnelBytes }. Each Pump
+// requestStream, answerStream, leaveTunnel, details, tunnelBytes }. Each Pump
 // has a thread, which ends with stop(), with the object, or with the JavaScript environment, and is always joined.
 #include <pthread.h>
 #include <signal.h>
@@ -266,6 +266,42 @@ napi_value requestStream(napi_env env, napi_callback_info info) {
   return nullptr;
 }
 
+// answerStream(stream: number, last: boolean, fields: string): as in requestStream
+napi_value answerStream(napi_env env, napi_callback_info info) {
+  size_t count = 3;
+  napi_value arguments[3];
+  Handle* handle = handleOf(env, info, count, arguments);
+  if (handle == nullptr || !handle->running()) return nullptr;
+  int32_t stream;
+  bool last;
+  size_t length;
+  CHECK(napi_get_value_int32(env, arguments[0], &stream));
+  CHECK(napi_get_value_bool(env, arguments[1], &last));
+  CHECK(napi_get_value_string_latin1(env, arguments[2], nullptr, 0, &length));
+  std::string fields(length, '\0');
+  CHECK(napi_get_value_string_latin1(env, arguments[2], fields.data(), length + 1, &length));
+  handle->pump().answerStream(stream, last, std::move(fields));
+  return nullptr;
+}
+
+// leaveTunnel(tunnel: number, code: number, text: string): a GOAWAY; without a code streams in progress go on
+napi_value leaveTunnel(napi_env env, napi_callback_info info) {
+  size_t count = 3;
+  napi_value arguments[3];
+  Handle* handle = handleOf(env, info, count, arguments);
+  if (handle == nullptr || !handle->running()) return nullptr;
+  int32_t tunnel;
+  uint32_t code;
+  size_t length;
+  CHECK(napi_get_value_int32(env, arguments[0], &tunnel));
+  CHECK(napi_get_value_uint32(env, arguments[1], &code));
+  CHECK(napi_get_value_string_utf8(env, arguments[2], nullptr, 0, &length));
+  std::string text(length, '\0');
+  CHECK(napi_get_value_string_utf8(env, arguments[2], text.data(), length + 1, &length));
+  handle->pump().leaveTunnel(tunnel, code, std::move(text));
+  return nullptr;
+}
+
 // details(id: number): a Buffer, of an event of a tunnel; once
 napi_value details(napi_env env, napi_callback_info info) {
   size_t count = 1;
@@ -306,6 +342,7 @@ NAPI_MODULE_INIT() {
       method("adoptUdp", adoptUdp),   method("kick", kick),           method("hold", hold),
       method("stop", stop),           method("refill", refill),       method("openTunnel", openTunnel),
       method("details", details),     method("requestStream", requestStream),
+      method("answerStream", answerStream), method("leaveTunnel", leaveTunnel),
       method("tunnelBytes", tunnelBytes),
   };
   napi_value pump, protocol;

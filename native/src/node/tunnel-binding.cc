@@ -21,17 +21,20 @@ bool textOf(napi_env env, napi_value value, std::string& into) {
   return napi_get_value_string_utf8(env, value, into.data(), length + 1, &length) == napi_ok;
 }
 
-// secureContext(certificates: string, key: string, roots: string): an object for openTunnel; throws what is wrong with them
+// secureContext(certificates: string, key: string, roots: string, isServer: boolean): an object for openTunnel; throws what is wrong
+// with them
 napi_value secureContext(napi_env env, napi_callback_info info) {
-  size_t count = 3;
-  napi_value arguments[3], result;
+  size_t count = 4;
+  napi_value arguments[4], result;
+  bool isServer = false;
   CHECK(napi_get_cb_info(env, info, &count, arguments, nullptr, nullptr));
   std::string certificates, key, roots, why;
-  if (count < 3 || !textOf(env, arguments[0], certificates) || !textOf(env, arguments[1], key) || !textOf(env, arguments[2], roots)) {
-    napi_throw_type_error(env, nullptr, "three texts in PEM are expected");
+  if (count < 4 || napi_get_value_bool(env, arguments[3], &isServer) != napi_ok || !textOf(env, arguments[0], certificates) || !textOf(env, arguments[1], key) || !textOf(env, arguments[2], roots)) {
+    napi_throw_type_error(env, nullptr, "three texts in PEM and the role are expected");
     return nullptr;
   }
-  SecureContext* context = whyNoTunnels() != nullptr ? nullptr : SecureContext::create(certificates, key, roots, why);
+  const auto role = isServer ? SecureContext::Role::Server : SecureContext::Role::Client;
+  SecureContext* context = whyNoTunnels() != nullptr ? nullptr : SecureContext::create(role, certificates, key, roots, why);
   if (context == nullptr) {
     napi_throw_error(env, nullptr, whyNoTunnels() != nullptr ? whyNoTunnels() : why.c_str());
     return nullptr;

@@ -66,7 +66,10 @@ struct Connection {
   double silentSince = 0;
 
   Stream* stream = nullptr;  // of a tunnel, in the place of the backend's socket
-  bool attached = false;     // the client is TypeScript: it is never idle for too long
+  bool attached = false;     // its socket came from TypeScript, which looks at its idleness
+  bool served = false;       // and is that of a backend (serving/served.cc)
+  bool halfReported = false;
+  bool timedOut = false;     // the socket has failed because nothing came for too long
 
   bool queued() const { return from[kClient].queued() || from[kBackend].queued() || (stream != nullptr && stream->kept.size() > 0); }
   bool halfClosed() const { return (from[kClient].ended || from[kBackend].ended) && !queued(); }

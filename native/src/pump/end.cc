@@ -18,7 +18,9 @@ void Pump::end(uint32_t slot, Connection& connection, Reason reason, bool reset)
   if (connection.state == State::Waiting) waiting_--;
   connection.state = State::Dead;
   dead_.push_back(slot);
+  const int32_t token = connection.stream == nullptr ? 0 : connection.stream->token;
   if (connection.stream != nullptr) tunnels_.leave(*std::exchange(connection.stream, nullptr), reset);
+  if (token < 0) return reportServed(connection, token, reason);
 
   Record event = recordOf(Event::Gone, slot, connection.generation);
   event.reason = static_cast<int32_t>(reason);

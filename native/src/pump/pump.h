@@ -51,10 +51,13 @@ class Pump : private StreamOwner {
   int adoptUdp(int32_t frontend, int descriptor);
   void kick();
   void stop();
-  // The connection to a gateway: TLS is to begin on it, by a descriptor of the pump's own.
+  // A connection to or from a gateway: TLS is to begin on it, by a descriptor of the pump's own.
   int openTunnel(int32_t id, int descriptor, const SecureContext& context, TunnelWindows windows);
   // `fields`: names and values, each ended by a zero. The caller wakes the pump.
   void requestStream(int32_t tunnel, int32_t token, std::string fields);
+  // Of a request of the other end, as in Tunnels. The caller wakes the pump.
+  void answerStream(int32_t token, bool last, std::string fields);
+  void leaveTunnel(int32_t id, uint32_t code, std::string text);
   // The text of an event of a tunnel; once.
   std::string details(int32_t id) { return tunnels_.details(id); }
   // Bytes of a tunnel; false when there is no such tunnel.
@@ -129,6 +132,11 @@ class Pump : private StreamOwner {
   size_t give(Stream& stream, const uint8_t* bytes, size_t length) override;
   void farEnded(Stream& stream) override;
   void farClosed(Stream& stream, bool lost, bool whole) override;
+
+  // native/src/serving
+  void resetStream(const Record& command);
+  void reportServed(const Connection& connection, int32_t token, Reason reason);
+  bool reportServedBytes(Connection& connection);
 
   // end.cc
   void cut(uint32_t slot, Connection& connection, Reason reason);

@@ -11,7 +11,7 @@
 namespace starlane {
 
 // Raise it with every change of what the two sides send each other: an addon built from older sources is then refused.
-constexpr int32_t kProtocol = 13;
+constexpr int32_t kProtocol = 14;
 
 enum class Event : int32_t {
   Accepted = 1,          // slot, generation, listener, port, family, address
@@ -43,6 +43,10 @@ enum class Event : int32_t {
   TunnelEnded = 25,     // slot, details: why; the last event of this tunnel, after those of its streams
   StreamAnswered = 26,  // slot, error: the status, details: `proxy-status`
   StreamEnded = 27,     // slot, error: the code of RST_STREAM; the last event of a stream that no connection has taken
+  // Of streams that the other end has asked for; their tokens are below 0:
+  StreamAsked = 28,    // slot, tunnel, details: names and values of the request, each ended by a zero
+  StreamCarried = 29,  // slot, halfClosed, sent, received: bytes were passed on since its last report; `sent` to the backend
+  StreamGone = 30,     // slot, reason, sent, received: the last event of a stream that a socket of TypeScript's has taken
 };
 
 enum class Command : int32_t {
@@ -66,13 +70,13 @@ enum class Command : int32_t {
   Adopt = 16,           // slot as a token, frontend, port, family, address of the client, descriptor of its link
   ResumeFrontend = 17,  // frontend
   // Of tunnels, whose id is in `slot`, and of their streams, whose token is:
-  StartTunnel = 18,      // slot: its certificate is accepted
-  CloseTunnel = 19,      // slot
+  StartTunnel = 18,      // slot, streams: its certificate is accepted; how many the other end may have, where it is the client
+  CloseTunnel = 19,      // slot, error: the code of GOAWAY
   PingTunnel = 20,       // slot: answered by TunnelPong
   SetTunnelWindow = 21,  // slot, window: of each stream, in bytes
-  ResetStream = 22,      // slot, error: the code; of a stream that no connection has taken
+  ResetStream = 22,      // slot, error: the code; of a stream that no connection has taken, or of one that the other end has asked for
   Join = 23,             // slot, generation, token: of the stream, frontendPort, frontendAddress; in the place of Connect
-  Attach = 24,           // slot, descriptor: a socket of TypeScript's that takes the stream in the place of a client
+  Attach = 24,           // slot, descriptor, served: a socket of TypeScript's takes the stream in the place of a client; 1: a backend's
 };
 
 enum class Reason : int32_t { Done = 0, ClientReset = 1, BackendReset = 2, Idle = 3, HalfClosed = 4, Cut = 5, Refused = 6, BackendLost = 7 };
@@ -89,6 +93,7 @@ struct Record {
     int32_t reason;
     int32_t limitMs;
     int32_t window;
+    int32_t tunnel;
     int32_t firstByteMs;
   };
   union {
@@ -100,6 +105,8 @@ struct Record {
   };
   union {
     int32_t family;
+    int32_t served;
+    int32_t halfClosed;
     int32_t reportMoved;  // 1: each UDP session that was in use sends Moved; 0: at most once a second
   };
   int32_t descriptor;  // negative: none

@@ -15,10 +15,10 @@ namespace starlane {
 int Pump::openTunnel(int32_t id, int descriptor, const SecureContext& context, TunnelWindows windows) {
   Descriptor fd(fcntl(descriptor, F_DUPFD_CLOEXEC, 3));
   if (!fd) return -errno;
-  ssl_st* ssl = context.client();
+  ssl_st* ssl = context.connection();
   if (ssl == nullptr) return -ENOMEM;
   prepare(fd.get());
-  tunnels_.open(id, std::move(fd), ssl, windows);
+  tunnels_.open(id, context.isServer(), std::move(fd), ssl, windows);
   kick();
   return 0;
 }
@@ -42,17 +42,20 @@ void Pump::join(uint32_t slot, Connection& connection, const Record& command) {
 
 void Pump::attach(const Record& command) {
   Descriptor fd(command.descriptor);
-  Stream* stream = tunnels_.answered(command.slot);
-  if (stream == nullptr) return;
+  const bool isAsked = command.slot < 0;
+  Stream* stream = isAsked ? tunnels_.asked(command.slot) : tunnels_.answered(command.slot);
+  if (stream == nullptr || stream->taken()) return isAsked ? resetOnClose(fd.get()) : void();
   const uint32_t slot = newSlot();
   Connection& connection = connections_[slot];
   if (!watch(epoll_, fd.get(), tagOf(slot, kClient, connection.stamp[kClient]), kSocketEvents)) {
     fault(errno);
     freeSlots_.push_back(slot);
-    return tunnels_.reset(command.slot, h2::kCancel);
+    tunnels_.reset(command.slot, h2::kCancel);
+    return isAsked ? reportServed(connection, command.slot, Reason::ClientReset) : void();
   }
   connection.fd[kClient] = std::move(fd);
   connection.attached = true;
+  connection.served = command.served != 0;
   budget_.held++;
   take(slot, connection, *stream);
 }
@@ -76,7 +79,8 @@ void Pump::tunnelledEvent(uint32_t slot, Connection& connection, uint32_t events
     direction.broken = true;
   }
   // TypeScript has given up its socket; one that it has only ended is still read.
-  if (connection.attached && (events & EPOLLHUP)) return sideFailed(slot, connection, kClient);
+  const bool isGivenUp = (events & EPOLLHUP) && !connection.from[kBackend].passed;
+  if (connection.attached && !connection.served && isGivenUp) return sideFailed(slot, connection, kClient);
   if (events & (EPOLLRDHUP | EPOLLHUP)) direction.hungUp = true;
   if (events & EPOLLPRI) direction.urgent = true;
   if (events & (EPOLLIN | EPOLLPRI | EPOLLRDHUP | EPOLLHUP | EPOLLERR)) direction.readable = true;
@@ -94,6 +98,7 @@ bool Pump::flushKept(uint32_t slot, Connection& connection, Stream& stream) {
     if (put < 0 && errno == EINTR) continue;
     if (put < 0 && errno == EAGAIN) break;
     if (put < 0) {
+      connection.timedOut = errno == ETIMEDOUT;
       sideFailed(slot, connection, kClient);
       return false;
     }
@@ -126,6 +131,7 @@ size_t Pump::take(Stream& stream, uint8_t* into, size_t room, bool& last) {
       return 0;
     }
     if (got < 0 || (got == 0 && direction.broken)) {
+      connection.timedOut = got < 0 && errno == ETIMEDOUT;
       sideFailed(slot, connection, kClient);
       return 0;
     }
@@ -152,6 +158,7 @@ size_t Pump::give(Stream& stream, const uint8_t* bytes, size_t length) {
     if (put < 0 && errno == EINTR) continue;
     if (put < 0 && errno == EAGAIN) return 0;
     if (put < 0) {
+      connection.timedOut = errno == ETIMEDOUT;
       sideFailed(slot, connection, kClient);
       return 0;
     }

@@ -197,15 +197,15 @@ void Pump::executeOnTunnel(Command kind, const Record& command) {
   tunnels_.takeNew();
   switch (kind) {
     case Command::StartTunnel:
-      return tunnels_.start(command.slot);
+      return tunnels_.start(command.slot, static_cast<uint32_t>(command.streams));
     case Command::CloseTunnel:
-      return tunnels_.close(command.slot);
+      return tunnels_.close(command.slot, static_cast<uint32_t>(command.error));
     case Command::PingTunnel:
       return tunnels_.ping(command.slot);
     case Command::SetTunnelWindow:
       return tunnels_.setWindow(command.slot, command.window);
     case Command::ResetStream:
-      return tunnels_.reset(command.slot, static_cast<uint32_t>(command.error));
+      return resetStream(command);
     case Command::Attach:
       return attach(command);
     default:
@@ -337,6 +337,7 @@ void Pump::reportCarried() {
   for (; toReport_ > 0; toReport_--, reportNext_++) {
     if (reportNext_ >= connections_.size()) reportNext_ = 0;
     Connection& connection = connections_[reportNext_];
+    if (connection.state == State::Open && connection.served && !reportServedBytes(connection)) return;
     if (connection.state != State::Open || connection.attached) continue;
     const uint64_t sent = connection.from[kClient].bytes;
     const uint64_t received = connection.from[kBackend].bytes;

@@ -18,8 +18,10 @@ constexpr size_t kFrame = 16 * 1024 + 9;
 }  // namespace
 
 void Tunnels::onSocket(uint64_t tag, uint32_t events) {
-  Tunnel* tunnel = find(static_cast<int32_t>(tag & 0xffffffffu));
-  if (tunnel == nullptr) return;
+  const auto found = tunnels_.find(static_cast<int32_t>(tag & 0xffffffffu));
+  if (found == tunnels_.end() || found->second->state == Tunnel::State::Over) return;
+  Tunnel* tunnel = found->second.get();
+  if (tunnel->state == Tunnel::State::Lingering) return drain(*tunnel);
   if (events & (EPOLLIN | EPOLLRDHUP | EPOLLHUP | EPOLLERR)) tunnel->readable = true;
   // OpenSSL may have had to write before it could read on.
   if ((events & EPOLLOUT) && tunnel->blocked) tunnel->readable = true;
@@ -43,7 +45,7 @@ void Tunnels::shake(Tunnel& tunnel) {
   tunnel.state = Tunnel::State::Secured;
   Record event = recordOf(Event::TunnelSecured, static_cast<uint32_t>(tunnel.id), 0);
   event.error = static_cast<int32_t>(tunnel.socket.verified());
-  event.token = keep(tunnel.socket.chain());
+  event.token = keep(tunnel.socket.chain(tunnel.isServer));
   outbox_.send(event);
 }
 
@@ -76,7 +78,8 @@ void Tunnels::write(Tunnel& tunnel) {
   }
   const bool isOver = tunnel.state == Tunnel::State::Started && !nghttp2_session_want_read(tunnel.session) &&
                       !nghttp2_session_want_write(tunnel.session);
-  if (isOver) fail(tunnel, "it closed the session");
+  if (isOver && tunnel.lingers) linger(tunnel);
+  else if (isOver) fail(tunnel, "it closed the session");
 }
 
 // True when all that was gathered is sent.

@@ -13,7 +13,8 @@ constexpr unsigned long kMajor = 3;
 // The youngest function of those in openssl.h and in nghttp2.h, and one of each part of them.
 bool isComplete() {
   return OpenSSL_version_num && SSL_CTX_set_ciphersuites && PEM_read_bio_X509 && SSL_read &&
-         nghttp2_session_mem_recv && nghttp2_session_mem_send && nghttp2_submit_request;
+         nghttp2_session_mem_recv && nghttp2_session_mem_send && nghttp2_submit_request &&
+         SSL_get1_peer_certificate && SSL_CTX_set_num_tickets && nghttp2_session_server_new2 && nghttp2_submit_response;
 }
 
 }  // namespace

@@ -84,12 +84,18 @@ STARLANE_WEAK void nghttp2_session_callbacks_set_on_header_callback(
     nghttp2_session_callbacks*, int (*)(nghttp2_session*, const nghttp2_frame*, const uint8_t* name, size_t nameLength,
                                         const uint8_t* value, size_t valueLength, uint8_t flags, void* user));
 
+STARLANE_WEAK void nghttp2_session_callbacks_set_on_begin_headers_callback(
+    nghttp2_session_callbacks*, int (*)(nghttp2_session*, const nghttp2_frame*, void* user));
+STARLANE_WEAK void nghttp2_session_callbacks_set_on_frame_send_callback(
+    nghttp2_session_callbacks*, int (*)(nghttp2_session*, const nghttp2_frame*, void* user));
+
 STARLANE_WEAK int nghttp2_option_new(nghttp2_option**);
 STARLANE_WEAK void nghttp2_option_del(nghttp2_option*);
 STARLANE_WEAK void nghttp2_option_set_no_auto_window_update(nghttp2_option*, int);
 STARLANE_WEAK void nghttp2_option_set_peer_max_concurrent_streams(nghttp2_option*, uint32_t);
 
 STARLANE_WEAK int nghttp2_session_client_new2(nghttp2_session**, const nghttp2_session_callbacks*, void* user, const nghttp2_option*);
+STARLANE_WEAK int nghttp2_session_server_new2(nghttp2_session**, const nghttp2_session_callbacks*, void* user, const nghttp2_option*);
 STARLANE_WEAK void nghttp2_session_del(nghttp2_session*);
 STARLANE_WEAK ssize_t nghttp2_session_mem_recv(nghttp2_session*, const uint8_t*, size_t);
 STARLANE_WEAK ssize_t nghttp2_session_mem_send(nghttp2_session*, const uint8_t**);
@@ -103,11 +109,15 @@ STARLANE_WEAK uint32_t nghttp2_session_get_remote_settings(nghttp2_session*, int
 STARLANE_WEAK int32_t nghttp2_session_get_stream_remote_window_size(nghttp2_session*, int32_t stream);
 STARLANE_WEAK void* nghttp2_session_get_stream_user_data(nghttp2_session*, int32_t stream);
 STARLANE_WEAK int nghttp2_session_set_stream_user_data(nghttp2_session*, int32_t stream, void*);
+STARLANE_WEAK int32_t nghttp2_session_get_last_proc_stream_id(nghttp2_session*);
 STARLANE_WEAK int nghttp2_session_terminate_session(nghttp2_session*, uint32_t code);
 
 STARLANE_WEAK int nghttp2_submit_settings(nghttp2_session*, uint8_t flags, const nghttp2_settings_entry*, size_t);
 STARLANE_WEAK int32_t nghttp2_submit_request(nghttp2_session*, const void* priority, const nghttp2_nv*, size_t,
                                              const nghttp2_data_provider*, void* streamUser);
+STARLANE_WEAK int nghttp2_submit_response(nghttp2_session*, int32_t stream, const nghttp2_nv*, size_t, const nghttp2_data_provider*);
+STARLANE_WEAK int nghttp2_submit_goaway(nghttp2_session*, uint8_t flags, int32_t lastStream, uint32_t code, const uint8_t* text,
+                                        size_t length);
 STARLANE_WEAK int nghttp2_submit_rst_stream(nghttp2_session*, uint8_t flags, int32_t stream, uint32_t code);
 STARLANE_WEAK int nghttp2_submit_ping(nghttp2_session*, uint8_t flags, const uint8_t* opaque);
 }
@@ -117,11 +127,13 @@ namespace starlane::h2 {
 // RFC 9113: types and flags of frames, settings, error codes.
 constexpr uint8_t kData = 0, kHeaders = 1, kSettings = 4, kPing = 6, kGoaway = 7;
 constexpr uint8_t kEndStream = 1, kAck = 1;
-constexpr int32_t kHeaderTableSize = 1, kEnablePush = 2, kMaxStreams = 3, kInitialWindow = 4, kMaxFrame = 5, kMaxHeaderList = 6;
+constexpr int32_t kHeaderTableSize = 1, kEnablePush = 2, kMaxStreams = 3, kInitialWindow = 4, kMaxFrame = 5, kMaxHeaderList = 6,
+                  kConnectProtocol = 8;
 constexpr uint32_t kNoError = 0, kInternalError = 2, kCancel = 8;
 
 // Of nghttp2.
 constexpr int kDeferred = -508;
+constexpr int kStreamFailed = -521;  // NGHTTP2_ERR_TEMPORAL_CALLBACK_FAILURE: the stream is reset
 constexpr uint32_t kEof = 1;  // NGHTTP2_DATA_FLAG_EOF
 
 }  // namespace starlane::h2

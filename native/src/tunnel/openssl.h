@@ -12,6 +12,7 @@ struct ssl_st;
 struct ssl_method_st;
 struct x509_st;
 struct x509_store_st;
+struct x509_store_ctx_st;
 struct evp_pkey_st;
 struct bio_st;
 struct stack_st;
@@ -37,11 +38,18 @@ STARLANE_WEAK int OPENSSL_sk_num(const stack_st*);
 STARLANE_WEAK void* OPENSSL_sk_value(const stack_st*, int);
 
 STARLANE_WEAK const ssl_method_st* TLS_client_method();
+STARLANE_WEAK const ssl_method_st* TLS_server_method();
 STARLANE_WEAK ssl_ctx_st* SSL_CTX_new(const ssl_method_st*);
 STARLANE_WEAK void SSL_CTX_free(ssl_ctx_st*);
 STARLANE_WEAK long SSL_CTX_ctrl(ssl_ctx_st*, int, long, void*);
 STARLANE_WEAK int SSL_CTX_set_ciphersuites(ssl_ctx_st*, const char*);
 STARLANE_WEAK int SSL_CTX_set_alpn_protos(ssl_ctx_st*, const unsigned char*, unsigned int);
+STARLANE_WEAK void SSL_CTX_set_alpn_select_cb(ssl_ctx_st*,
+                                              int (*)(ssl_st*, const unsigned char** chosen, unsigned char* chosenLength,
+                                                      const unsigned char* offered, unsigned int offeredLength, void*),
+                                              void*);
+STARLANE_WEAK void SSL_CTX_set_verify(ssl_ctx_st*, int mode, int (*)(int verified, x509_store_ctx_st*));
+STARLANE_WEAK int SSL_CTX_set_num_tickets(ssl_ctx_st*, size_t);
 STARLANE_WEAK void SSL_CTX_set_default_read_buffer_len(ssl_ctx_st*, size_t);
 STARLANE_WEAK int SSL_CTX_use_certificate(ssl_ctx_st*, x509_st*);
 STARLANE_WEAK int SSL_CTX_use_PrivateKey(ssl_ctx_st*, evp_pkey_st*);
@@ -50,12 +58,14 @@ STARLANE_WEAK ssl_st* SSL_new(ssl_ctx_st*);
 STARLANE_WEAK void SSL_free(ssl_st*);
 STARLANE_WEAK int SSL_set_fd(ssl_st*, int);
 STARLANE_WEAK void SSL_set_connect_state(ssl_st*);
+STARLANE_WEAK void SSL_set_accept_state(ssl_st*);
 STARLANE_WEAK int SSL_do_handshake(ssl_st*);
 STARLANE_WEAK int SSL_read(ssl_st*, void*, int);
 STARLANE_WEAK int SSL_write(ssl_st*, const void*, int);
 STARLANE_WEAK int SSL_shutdown(ssl_st*);
 STARLANE_WEAK int SSL_get_error(const ssl_st*, int);
 STARLANE_WEAK long SSL_get_verify_result(const ssl_st*);
+STARLANE_WEAK x509_st* SSL_get1_peer_certificate(const ssl_st*);
 STARLANE_WEAK stack_st* SSL_get_peer_cert_chain(const ssl_st*);
 STARLANE_WEAK void SSL_get0_alpn_selected(const ssl_st*, const unsigned char**, unsigned int*);
 }
@@ -65,6 +75,11 @@ namespace starlane::tls {
 // The commands of SSL_CTX_ctrl, and their arguments.
 constexpr int kMode = 33, kReadAhead = 41, kSessionCache = 44, kChainCertificate = 89, kLeastVersion = 123, kMostVersion = 124;
 constexpr long kPartialWrites = 1, kMovingBuffer = 2, kVersion13 = 0x0304;
+
+constexpr int kVerifyPeer = 1;
+
+// Of the callback that selects a protocol (ALPN).
+constexpr int kSelected = 0, kFatal = 2;
 
 // What SSL_get_error says.
 constexpr int kWantsRead = 2, kWantsWrite = 3, kSystemCall = 5, kEnded = 6;

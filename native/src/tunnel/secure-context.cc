@@ -1,6 +1,7 @@
 // TLS 1.3 with the suites of a ztunnel, and HTTP/2 only: as `proxy/tunnel/certificates/credentials.ts` has it for node:tls.
 #include "tunnel/secure-context.h"
 
+#include <cstring>
 #include <memory>
 
 namespace starlane {
@@ -52,6 +53,25 @@ bool trust(ssl_ctx_st* context, const std::string& text) {
   return true;
 }
 
+// HTTP/2 if it is among those that the client offers; otherwise the handshake ends.
+int selectProtocol(ssl_st*, const unsigned char** chosen, unsigned char* chosenLength, const unsigned char* offered, unsigned int length,
+                   void*) {
+  for (unsigned int at = 0; at < length; at += 1 + offered[at]) {
+    if (length - at < sizeof kProtocols || memcmp(offered + at, kProtocols, sizeof kProtocols) != 0) continue;
+    *chosen = offered + at + 1;
+    *chosenLength = offered[at];
+    return tls::kSelected;
+  }
+  return tls::kFatal;
+}
+
+// A server asks for a certificate, goes on without a good one, and resumes no session: each client shows its own again.
+bool configureServer(ssl_ctx_st* context) {
+  SSL_CTX_set_verify(context, tls::kVerifyPeer, [](int, x509_store_ctx_st*) { return 1; });
+  SSL_CTX_set_alpn_select_cb(context, selectProtocol, nullptr);
+  return SSL_CTX_set_num_tickets(context, 0) == 1;
+}
+
 bool configure(ssl_ctx_st* context) {
   // What the two ends of a tunnel demand of each other is examined in TypeScript: a failed verification ends no handshake, which is
   // OpenSSL's default for a client.
@@ -67,12 +87,13 @@ bool configure(ssl_ctx_st* context) {
 
 }  // namespace
 
-SecureContext* SecureContext::create(const std::string& certificates, const std::string& key, const std::string& roots,
+SecureContext* SecureContext::create(Role role, const std::string& certificates, const std::string& key, const std::string& roots,
                                      std::string& why) {
   ERR_clear_error();
-  Owned<ssl_ctx_st> context(SSL_CTX_new(TLS_client_method()));
+  Owned<ssl_ctx_st> context(SSL_CTX_new(role == Role::Server ? TLS_server_method() : TLS_client_method()));
   const char* failed = !context                                      ? "TLS"
                        : !configure(context.get())                   ? "TLS 1.3"
+                       : role == Role::Server && !configureServer(context.get()) ? "TLS 1.3"
                        : !useCertificates(context.get(), certificates) ? "the certificate"
                        : !useKey(context.get(), key)                 ? "the key"
                        : !trust(context.get(), roots)                ? "a root"
@@ -82,7 +103,13 @@ SecureContext* SecureContext::create(const std::string& certificates, const std:
     return nullptr;
   }
   ERR_clear_error();  // the end of each text is an error too
-  return new SecureContext(context.release());
+  return new SecureContext(context.release(), role);
+}
+
+ssl_st* SecureContext::connection() const {
+  ssl_st* ssl = SSL_new(context_);
+  if (ssl != nullptr) role_ == Role::Server ? SSL_set_accept_state(ssl) : SSL_set_connect_state(ssl);
+  return ssl;
 }
 
 std::string secureError() {

@@ -11,18 +11,23 @@ namespace starlane {
 
 class SecureContext {
  public:
+  enum class Role { Client, Server };
+
   // PEM: the certificate and its intermediates, its key, the roots. Null, and `why` says what is wrong.
-  static SecureContext* create(const std::string& certificates, const std::string& key, const std::string& roots, std::string& why);
+  static SecureContext* create(Role role, const std::string& certificates, const std::string& key, const std::string& roots,
+                               std::string& why);
   ~SecureContext() { SSL_CTX_free(context_); }
   SecureContext(const SecureContext&) = delete;
   SecureContext& operator=(const SecureContext&) = delete;
 
-  // A client's end of a connection; null without memory.
-  ssl_st* client() const { return SSL_new(context_); }
+  // An end of a connection; null without memory.
+  ssl_st* connection() const;
+  bool isServer() const { return role_ == Role::Server; }
 
  private:
-  explicit SecureContext(ssl_ctx_st* context) : context_(context) {}
+  SecureContext(ssl_ctx_st* context, Role role) : context_(context), role_(role) {}
   ssl_ctx_st* context_;
+  Role role_;
 };
 
 // OpenSSL's oldest error of this thread.

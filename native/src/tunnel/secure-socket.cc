@@ -50,22 +50,31 @@ bool SecureSocket::speaksHttp2() const {
   return length == 2 && memcmp(name, "h2", 2) == 0;
 }
 
-std::string SecureSocket::chain() const {
+namespace {
+
+void append(std::string& all, x509_st* certificate) {
+  const int length = i2d_X509(certificate, nullptr);
+  if (length <= 0) return;
+  const auto size = static_cast<uint32_t>(length);
+  all.append(reinterpret_cast<const char*>(&size), sizeof size);
+  const size_t start = all.size();
+  all.resize(start + size);
+  auto* der = reinterpret_cast<unsigned char*>(&all[start]);
+  i2d_X509(certificate, &der);
+}
+
+}  // namespace
+
+std::string SecureSocket::chain(bool asServer) const {
   std::string all;
+  // On a server's side the chain does not have the client's own certificate.
+  if (x509_st* own = asServer ? SSL_get1_peer_certificate(ssl_) : nullptr) {
+    append(all, own);
+    X509_free(own);
+  }
   const stack_st* certificates = SSL_get_peer_cert_chain(ssl_);
   const int count = certificates == nullptr ? 0 : OPENSSL_sk_num(certificates);
-  for (int i = 0; i < count; i++) {
-    unsigned char* der = nullptr;
-    auto* certificate = static_cast<x509_st*>(OPENSSL_sk_value(certificates, i));
-    const int length = i2d_X509(certificate, nullptr);
-    if (length <= 0) continue;
-    const auto size = static_cast<uint32_t>(length);
-    all.append(reinterpret_cast<const char*>(&size), sizeof size);
-    const size_t start = all.size();
-    all.resize(start + size);
-    der = reinterpret_cast<unsigned char*>(&all[start]);
-    i2d_X509(certificate, &der);
-  }
+  for (int i = 0; i < count; i++) append(all, static_cast<x509_st*>(OPENSSL_sk_value(certificates, i)));
   return all;
 }
 

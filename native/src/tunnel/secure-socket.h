@@ -17,10 +17,7 @@ class SecureSocket {
   enum class Progress { Done, Blocked, Failed };
 
   // Takes both.
-  SecureSocket(Descriptor fd, ssl_st* ssl) : fd_(std::move(fd)), ssl_(ssl) {
-    SSL_set_fd(ssl_, fd_.get());
-    SSL_set_connect_state(ssl_);
-  }
+  SecureSocket(Descriptor fd, ssl_st* ssl) : fd_(std::move(fd)), ssl_(ssl) { SSL_set_fd(ssl_, fd_.get()); }
   ~SecureSocket() { SSL_free(ssl_); }
   SecureSocket(const SecureSocket&) = delete;
   SecureSocket& operator=(const SecureSocket&) = delete;
@@ -38,7 +35,7 @@ class SecureSocket {
   long verified() const { return SSL_get_verify_result(ssl_); }
   bool speaksHttp2() const;
   // The certificates of the other end, its own first: for each its length, 4 bytes in the order of this machine, and its DER.
-  std::string chain() const;
+  std::string chain(bool asServer) const;
   const std::string& why() const { return why_; }
 
  private:

@@ -7,6 +7,7 @@
 #include <cstring>
 #include <vector>
 
+#include "serving/server-callbacks.h"
 #include "tunnel/tunnels.h"
 
 namespace starlane {
@@ -14,9 +15,9 @@ namespace starlane {
 namespace {
 
 constexpr uint32_t kMaxFrameSize = 1 << 20;
-constexpr uint32_t kMaxHeaderBytes = 16 << 10;
+constexpr uint32_t kMaxAnswerBytes = 16 << 10;
+constexpr uint32_t kMaxRequestBytes = 64 << 10;
 constexpr uint32_t kStreamsBeforeSettings = 100;
-constexpr size_t kMostFields = 16;
 constexpr size_t kMostReason = 1024;
 
 Tunnel& tunnelOf(void* user) { return *static_cast<Tunnel*>(user); }
@@ -29,64 +30,57 @@ double milliseconds() {
 
 }  // namespace
 
-struct SessionCallbacks {
-  static Stream* streamOf(nghttp2_session* session, int32_t id) {
-    return static_cast<Stream*>(nghttp2_session_get_stream_user_data(session, id));
-  }
-
-  static int onFrame(nghttp2_session* session, const nghttp2_frame* frame, void* user) {
-    Tunnel& tunnel = tunnelOf(user);
-    const nghttp2_frame_hd& head = frame->hd;
-    if (head.type == h2::kHeaders || head.type == h2::kData) {
-      Stream* stream = streamOf(session, head.stream_id);
-      if (stream == nullptr) return 0;
-      if (head.type == h2::kHeaders) tunnel.all.answer(*stream);
-      if (head.flags & h2::kEndStream) tunnel.all.ended(*stream);
-      return 0;
-    }
-    tunnel.all.frame(tunnel, *frame);
-    return 0;
-  }
-
-  static int onHeader(nghttp2_session* session, const nghttp2_frame* frame, const uint8_t* name, size_t nameLength,
-                      const uint8_t* value, size_t valueLength, uint8_t, void*) {
-    Stream* stream = streamOf(session, frame->hd.stream_id);
+int SessionCallbacks::onFrame(nghttp2_session* session, const nghttp2_frame* frame, void* user) {
+  Tunnel& tunnel = tunnelOf(user);
+  const nghttp2_frame_hd& head = frame->hd;
+  if (head.type == h2::kHeaders || head.type == h2::kData) {
+    Stream* stream = streamOf(session, head.stream_id);
     if (stream == nullptr) return 0;
-    const std::string_view field(reinterpret_cast<const char*>(name), nameLength);
-    const std::string text(reinterpret_cast<const char*>(value), valueLength);
-    if (field == ":status") stream->status = atoi(text.c_str());
-    if (field != "proxy-status" || stream->reason.size() + text.size() > kMostReason) return 0;
-    if (!stream->reason.empty()) stream->reason += ", ";
-    stream->reason += text;
+    if (head.type == h2::kHeaders) tunnel.all.answer(*stream);
+    if (head.flags & h2::kEndStream) tunnel.all.ended(*stream);
     return 0;
   }
+  tunnel.all.frame(tunnel, *frame);
+  return 0;
+}
 
-  static int onData(nghttp2_session* session, uint8_t, int32_t id, const uint8_t* bytes, size_t length, void* user) {
-    // What one stream does not take holds up no other: the session's window is larger than that of a stream.
-    nghttp2_session_consume_connection(session, length);
-    Stream* stream = streamOf(session, id);
-    if (stream != nullptr) tunnelOf(user).all.arrived(*stream, bytes, length);
-    return 0;
-  }
+int SessionCallbacks::onHeader(nghttp2_session* session, const nghttp2_frame* frame, const uint8_t* name, size_t nameLength,
+                    const uint8_t* value, size_t valueLength, uint8_t, void*) {
+  Stream* stream = streamOf(session, frame->hd.stream_id);
+  if (stream == nullptr) return 0;
+  const std::string_view field(reinterpret_cast<const char*>(name), nameLength);
+  const std::string text(reinterpret_cast<const char*>(value), valueLength);
+  if (field == ":status") stream->status = atoi(text.c_str());
+  if (field != "proxy-status" || stream->reason.size() + text.size() > kMostReason) return 0;
+  if (!stream->reason.empty()) stream->reason += ", ";
+  stream->reason += text;
+  return 0;
+}
 
-  static int onClose(nghttp2_session* session, int32_t id, uint32_t code, void* user) {
-    Stream* stream = streamOf(session, id);
-    if (stream != nullptr) tunnelOf(user).all.closed(*stream, code);
-    return 0;
-  }
+int SessionCallbacks::onData(nghttp2_session* session, uint8_t, int32_t id, const uint8_t* bytes, size_t length, void* user) {
+  // What one stream does not take holds up no other: the session's window is larger than that of a stream.
+  nghttp2_session_consume_connection(session, length);
+  Stream* stream = streamOf(session, id);
+  if (stream != nullptr) tunnelOf(user).all.arrived(*stream, bytes, length);
+  return 0;
+}
 
-  static ssize_t onSend(nghttp2_session*, int32_t, uint8_t* into, size_t room, uint32_t* flags, nghttp2_data_source* source,
-                        void* user) {
-    Stream& stream = *static_cast<Stream*>(source->ptr);
-    bool last = false;
-    const size_t put = stream.taken() ? tunnelOf(user).all.owner_.take(stream, into, room, last) : 0;
-    if (last) *flags |= h2::kEof;
-    if (put > 0 || last) return static_cast<ssize_t>(put);
-    stream.waits = true;
-    return h2::kDeferred;
-  }
-};
+int SessionCallbacks::onClose(nghttp2_session* session, int32_t id, uint32_t code, void* user) {
+  Stream* stream = streamOf(session, id);
+  if (stream != nullptr) tunnelOf(user).all.closed(*stream, code);
+  return 0;
+}
 
+ssize_t SessionCallbacks::onSend(nghttp2_session*, int32_t, uint8_t* into, size_t room, uint32_t* flags, nghttp2_data_source* source,
+                      void* user) {
+  Stream& stream = *static_cast<Stream*>(source->ptr);
+  bool last = false;
+  const size_t put = stream.taken() ? tunnelOf(user).all.owner_.take(stream, into, room, last) : 0;
+  if (last) *flags |= h2::kEof;
+  if (put > 0 || last) return static_cast<ssize_t>(put);
+  stream.waits = true;
+  return h2::kDeferred;
+}
 nghttp2_session* newSession(nghttp2_session_callbacks*& callbacks, nghttp2_option*& option, Tunnel& tunnel) {
   if (callbacks == nullptr) {
     if (nghttp2_session_callbacks_new(&callbacks) != 0) return nullptr;
@@ -94,6 +88,7 @@ nghttp2_session* newSession(nghttp2_session_callbacks*& callbacks, nghttp2_optio
     nghttp2_session_callbacks_set_on_header_callback(callbacks, SessionCallbacks::onHeader);
     nghttp2_session_callbacks_set_on_data_chunk_recv_callback(callbacks, SessionCallbacks::onData);
     nghttp2_session_callbacks_set_on_stream_close_callback(callbacks, SessionCallbacks::onClose);
+    if (tunnel.isServer) addServerCallbacks(callbacks);
   }
   if (option == nullptr) {
     if (nghttp2_option_new(&option) != 0) return nullptr;
@@ -101,22 +96,30 @@ nghttp2_session* newSession(nghttp2_session_callbacks*& callbacks, nghttp2_optio
     nghttp2_option_set_peer_max_concurrent_streams(option, kStreamsBeforeSettings);
   }
   nghttp2_session* session = nullptr;
-  if (nghttp2_session_client_new2(&session, callbacks, &tunnel, option) != 0) return nullptr;
-  const nghttp2_settings_entry settings[] = {
+  const auto create = tunnel.isServer ? nghttp2_session_server_new2 : nghttp2_session_client_new2;
+  if (create(&session, callbacks, &tunnel, option) != 0) return nullptr;
+  const auto window = static_cast<uint32_t>(tunnel.windows.stream);
+  const nghttp2_settings_entry client[] = {
       {h2::kEnablePush, 0},
-      {h2::kInitialWindow, static_cast<uint32_t>(tunnel.windows.stream)},
+      {h2::kInitialWindow, window},
       {h2::kMaxFrame, kMaxFrameSize},
-      {h2::kMaxHeaderList, kMaxHeaderBytes},
+      {h2::kMaxHeaderList, kMaxAnswerBytes},
   };
-  if (nghttp2_submit_settings(session, 0, settings, sizeof settings / sizeof *settings) == 0 &&
-      nghttp2_session_set_local_window_size(session, 0, 0, tunnel.windows.session) == 0)
-    return session;
+  const nghttp2_settings_entry server[] = {
+      {h2::kMaxStreams, tunnel.streams},
+      {h2::kInitialWindow, window},
+      {h2::kMaxFrame, kMaxFrameSize},
+      {h2::kMaxHeaderList, kMaxRequestBytes},
+      {h2::kConnectProtocol, 1},
+  };
+  const bool isSet = tunnel.isServer ? nghttp2_submit_settings(session, 0, server, sizeof server / sizeof *server) == 0
+                                     : nghttp2_submit_settings(session, 0, client, sizeof client / sizeof *client) == 0;
+  if (isSet && nghttp2_session_set_local_window_size(session, 0, 0, tunnel.windows.session) == 0) return session;
   nghttp2_session_del(session);
   return nullptr;
 }
 
-int32_t submitRequest(Tunnel& tunnel, Stream& stream, const std::string& fields) {
-  nghttp2_nv pairs[kMostFields];
+size_t fieldsIn(const std::string& fields, nghttp2_nv (&pairs)[kMostFields]) {
   size_t count = 0;
   const char* at = fields.data();
   const char* end = at + fields.size();
@@ -130,6 +133,12 @@ int32_t submitRequest(Tunnel& tunnel, Stream& stream, const std::string& fields)
                       length, 0};
     at = value + length + 1;
   }
+  return count;
+}
+
+int32_t submitRequest(Tunnel& tunnel, Stream& stream, const std::string& fields) {
+  nghttp2_nv pairs[kMostFields];
+  const size_t count = fieldsIn(fields, pairs);
   nghttp2_data_provider provider{};
   provider.source.ptr = &stream;
   provider.read_callback = SessionCallbacks::onSend;

@@ -1,5 +1,5 @@
-// One stream of a tunnel: a request until its answer, then the bytes of one connection. TypeScript has asked for it, and owns it
-// until a connection of the pump takes it, or it is reset.
+// One stream of a tunnel: a request until its answer, then the bytes of one connection. TypeScript has asked for it, or is asked by
+// the other end, and owns it until a connection of the pump takes it, or it is reset.
 #pragma once
 
 #include <cstdint>
@@ -12,7 +12,7 @@ namespace starlane {
 struct Tunnel;
 
 struct Stream {
-  int32_t token = 0;         // TypeScript's name for it
+  int32_t token = 0;         // TypeScript's name for it; below 0: the other end has asked
   int32_t id = 0;            // HTTP/2's
   Tunnel* tunnel = nullptr;  // null: it has closed
   bool answered = false;     // the status is reported
@@ -22,10 +22,12 @@ struct Stream {
   int32_t slot = -1;         // of the connection that has taken it
   int32_t status = 0;
   std::string reason;        // `proxy-status`, of an answer but 200
+  std::string fields;        // of a request of the other end: names and values, each ended by a zero
   std::string first;         // is sent before the client's bytes
   ByteQueue kept;            // has come, and the connection has not taken it yet: a window at most
 
   bool taken() const { return slot >= 0; }
+  bool isServed() const { return token < 0; }
 };
 
 // The connections that take streams. Everything is called on the pump's thread, from within HTTP/2's callbacks: it may end the

@@ -1,8 +1,9 @@
-// One tunnel: a session of HTTP/2 over TLS with a gateway.
+// One tunnel: a session of HTTP/2 over TLS, of a client with a gateway or of a gateway with a client.
 //
-//     handshake ─▶ secured ─▶ started ─▶ over
+//     handshake ─▶ secured ─▶ started ─▶ (lingering ─▶) over
 //
-// After the handshake TypeScript examines the certificate of the other end, and only then the session starts.
+// After the handshake TypeScript examines the certificate of the other end, and only then the session starts. A gateway lingers after
+// its last words, until the client has closed: a connection closed before it has read all would be reset, and the words be lost.
 #pragma once
 
 #include <atomic>
@@ -26,18 +27,26 @@ struct TunnelWindows {
   int32_t session = 65535;
 };
 
+// A GOAWAY.
+struct Farewell {
+  uint32_t code;  // 0: streams in progress go on
+  std::string text;
+};
+
 class Tunnels;
 
 struct Tunnel {
-  enum class State : uint8_t { Handshake, Secured, Started, Over };
+  enum class State : uint8_t { Handshake, Secured, Started, Lingering, Over };
 
-  Tunnel(Tunnels& all, int32_t id, Descriptor fd, ssl_st* ssl) : all(all), id(id), socket(std::move(fd), ssl) {}
+  Tunnel(Tunnels& all, int32_t id, bool isServer, Descriptor fd, ssl_st* ssl)
+      : all(all), id(id), isServer(isServer), socket(std::move(fd), ssl) {}
   ~Tunnel() {
     if (session != nullptr) nghttp2_session_del(session);
   }
 
   Tunnels& all;
   const int32_t id;
+  const bool isServer;
   SecureSocket socket;
   nghttp2_session* session = nullptr;
   State state = State::Handshake;
@@ -46,7 +55,10 @@ struct Tunnel {
   bool blocked = false;   // the socket takes no more now
   bool dirty = false;     // in `dirty_`: HTTP/2 may have something to send
   bool listed = false;    // in `unfinished_`: has used its turn
+  bool lingers = false;   // after its GOAWAY
   TunnelWindows windows;
+  uint32_t streams = 0;   // of a server: how many it takes
+  std::unique_ptr<Farewell> farewell;  // for when it has started
   std::string why;        // it is over
   std::shared_ptr<TunnelCounters> counters = std::make_shared<TunnelCounters>();
   double pingedAt = 0;

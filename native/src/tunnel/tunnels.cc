@@ -13,13 +13,15 @@ Tunnels::Tunnels(Outbox& outbox, const Descriptor& epoll, StreamOwner& owner)
 Tunnels::~Tunnels() {
   for (const Opening& opening : openings_) SSL_free(opening.ssl);
   // Callbacks and options are copied by each session.
-  if (callbacks_ != nullptr) nghttp2_session_callbacks_del(callbacks_);
+  for (nghttp2_session_callbacks* callbacks : {callbacks_, serverCallbacks_}) {
+    if (callbacks != nullptr) nghttp2_session_callbacks_del(callbacks);
+  }
   if (option_ != nullptr) nghttp2_option_del(option_);
 }
 
-void Tunnels::open(int32_t id, Descriptor fd, ssl_st* ssl, TunnelWindows windows) {
+void Tunnels::open(int32_t id, bool isServer, Descriptor fd, ssl_st* ssl, TunnelWindows windows) {
   const std::lock_guard<std::mutex> lock(newLock_);
-  openings_.push_back({id, std::move(fd), ssl, windows});
+  openings_.push_back({id, isServer, std::move(fd), ssl, windows});
   haveNew_.store(true);
 }
 
@@ -51,14 +53,18 @@ void Tunnels::takeNew() {
   if (!haveNew_.load()) return;
   std::vector<Opening> openings;
   std::vector<Request> requests;
+  std::vector<Answer> answers;
+  std::vector<Leaving> leavings;
   {
     const std::lock_guard<std::mutex> lock(newLock_);
     openings.swap(openings_);
     requests.swap(requests_);
+    answers.swap(answers_);
+    leavings.swap(leavings_);
     haveNew_.store(false);
   }
   for (Opening& opening : openings) {
-    auto tunnel = std::make_unique<Tunnel>(*this, opening.id, std::move(opening.fd), opening.ssl);
+    auto tunnel = std::make_unique<Tunnel>(*this, opening.id, opening.isServer, std::move(opening.fd), opening.ssl);
     tunnel->windows = opening.windows;
     {
       const std::lock_guard<std::mutex> lock(sharedLock_);
@@ -72,27 +78,36 @@ void Tunnels::takeNew() {
     else shake(one);
   }
   for (const Request& request : requests) ask(request.tunnel, request.token, request.fields);
+  for (const Answer& answer : answers) respond(answer.token, answer.last, answer.fields);
+  for (const Leaving& leaving : leavings) {
+    if (Tunnel* tunnel = find(leaving.id)) sayFarewell(*tunnel, leaving.farewell);
+  }
 }
 
 // The certificate of the other end is accepted.
-void Tunnels::start(int32_t id) {
+void Tunnels::start(int32_t id, uint32_t streams) {
   Tunnel* tunnel = find(id);
   if (tunnel == nullptr || tunnel->state != Tunnel::State::Secured) return;
-  tunnel->session = newSession(callbacks_, option_, *tunnel);
+  tunnel->streams = streams;
+  tunnel->session = newSession(tunnel->isServer ? serverCallbacks_ : callbacks_, option_, *tunnel);
   if (tunnel->session == nullptr) return fail(*tunnel, "no memory for a session");
   tunnel->state = Tunnel::State::Started;
   touch(*tunnel);
+  if (tunnel->farewell) sayFarewell(*tunnel, *tunnel->farewell);
   read(*tunnel);
 }
 
-void Tunnels::close(int32_t id) {
-  Tunnel* tunnel = find(id);
-  if (tunnel == nullptr) return;
-  if (tunnel->session != nullptr && !tunnel->blocked) {
-    nghttp2_session_terminate_session(tunnel->session, h2::kCancel);
-    write(*tunnel);
+void Tunnels::close(int32_t id, uint32_t code) {
+  const auto found = tunnels_.find(id);
+  if (found == tunnels_.end() || found->second->state == Tunnel::State::Over) return;
+  Tunnel& tunnel = *found->second;
+  if (tunnel.state == Tunnel::State::Started && !tunnel.blocked) {
+    tunnel.lingers = tunnel.isServer;
+    nghttp2_session_terminate_session(tunnel.session, code);
+    write(tunnel);
+    if (tunnel.state == Tunnel::State::Lingering) return;
   }
-  fail(*tunnel, "");
+  fail(tunnel, "");
 }
 
 void Tunnels::setWindow(int32_t id, int32_t window) {
@@ -161,13 +176,17 @@ void Tunnels::leave(Stream& stream, bool reset) {
 
 void Tunnels::closeAll() {
   takeNew();
-  for (const auto& [id, tunnel] : tunnels_) close(id);
+  for (const auto& [id, tunnel] : tunnels_) {
+    close(id, tunnel->isServer ? h2::kNoError : h2::kCancel);
+    fail(*tunnel, "");
+  }
   endTurn();
 }
 
 Tunnel* Tunnels::find(int32_t id) {
   const auto found = tunnels_.find(id);
-  return found == tunnels_.end() || found->second->state == Tunnel::State::Over ? nullptr : found->second.get();
+  const bool isThere = found != tunnels_.end() && found->second->state < Tunnel::State::Lingering;
+  return isThere ? found->second.get() : nullptr;
 }
 
 // Its streams end when no callback of HTTP/2 can be under way.
@@ -178,7 +197,7 @@ void Tunnels::fail(Tunnel& tunnel, const std::string& why) {
   over_.push_back(tunnel.id);
 }
 
-void Tunnels::end(Tunnel& tunnel) {
+void Tunnels::endStreams(Tunnel& tunnel) {
   std::vector<Stream*> streams;
   for (const auto& [token, stream] : streams_) {
     if (stream->tunnel == &tunnel) streams.push_back(stream.get());
@@ -196,6 +215,10 @@ void Tunnels::end(Tunnel& tunnel) {
     }
     erase(*stream);
   }
+}
+
+void Tunnels::end(Tunnel& tunnel) {
+  endStreams(tunnel);
   tunnel.socket.finish();
   Record event = recordOf(Event::TunnelEnded, static_cast<uint32_t>(tunnel.id), 0);
   event.token = keep(tunnel.why);

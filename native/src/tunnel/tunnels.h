@@ -22,9 +22,13 @@ class Tunnels {
   ~Tunnels();
 
   // From any thread. Both come to the pump with its next turn, before the commands that follow.
-  void open(int32_t id, Descriptor fd, ssl_st* ssl, TunnelWindows windows);
+  void open(int32_t id, bool isServer, Descriptor fd, ssl_st* ssl, TunnelWindows windows);
   // `fields`: names and values, each ended by a zero.
   void request(int32_t tunnel, int32_t token, std::string fields);
+  // Answers a request of the other end. `last`: without a body, and nothing more of the request is read.
+  void answer(int32_t token, bool last, std::string fields);
+  // Sends a GOAWAY. With a code the session ends, and otherwise once its streams have ended.
+  void leave(int32_t id, uint32_t code, std::string text);
   // Of an event; once.
   std::string details(int32_t id);
   // False when there is no such tunnel.
@@ -33,8 +37,10 @@ class Tunnels {
   // On the pump's thread.
   bool haveNew() const { return haveNew_.load(); }
   void takeNew();
-  void start(int32_t id);
-  void close(int32_t id);
+  // `streams`: how many the other end may have, of a server.
+  void start(int32_t id, uint32_t streams);
+  // Of a server that lingers: at once.
+  void close(int32_t id, uint32_t code);
   void ping(int32_t id);
   void setWindow(int32_t id, int32_t window);
   void reset(int32_t token, uint32_t code);
@@ -46,6 +52,8 @@ class Tunnels {
 
   // A stream whose answer was 200 and that nobody has taken; null when there is none.
   Stream* answered(int32_t token);
+  // One that the other end has asked for; null when it has ended.
+  Stream* asked(int32_t token);
   // The connection has something to send, or its end.
   void resume(Stream& stream);
   // The connection has taken so much of what was kept.
@@ -60,6 +68,7 @@ class Tunnels {
 
  private:
   friend struct SessionCallbacks;
+  friend struct ServerCallbacks;
 
   Tunnel* find(int32_t id);
   void ask(int32_t tunnel, int32_t token, const std::string& fields);
@@ -71,9 +80,18 @@ class Tunnels {
   void touch(Tunnel& tunnel);
   void list(Tunnel& tunnel);
   void fail(Tunnel& tunnel, const std::string& why);
+  void endStreams(Tunnel& tunnel);
   void end(Tunnel& tunnel);
   void erase(Stream& stream);
   int32_t keep(std::string details);
+
+  // native/src/serving
+  void respond(int32_t token, bool last, const std::string& fields);
+  void sayFarewell(Tunnel& tunnel, const Farewell& farewell);
+  void linger(Tunnel& tunnel);
+  void drain(Tunnel& tunnel);
+  Stream* newRequest(Tunnel& tunnel, int32_t id);
+  void complete(Tunnel& tunnel, Stream& stream);
 
   // What HTTP/2 calls.
   void answer(Stream& stream);
@@ -86,10 +104,12 @@ class Tunnels {
   const Descriptor& epoll_;
   StreamOwner& owner_;
   nghttp2_session_callbacks* callbacks_ = nullptr;
+  nghttp2_session_callbacks* serverCallbacks_ = nullptr;
   nghttp2_option* option_ = nullptr;
 
   struct Opening {
     int32_t id;
+    bool isServer;
     Descriptor fd;
     ssl_st* ssl;
     TunnelWindows windows;
@@ -99,9 +119,20 @@ class Tunnels {
     int32_t token;
     std::string fields;
   };
+  struct Answer {
+    int32_t token;
+    bool last;
+    std::string fields;
+  };
+  struct Leaving {
+    int32_t id;
+    Farewell farewell;
+  };
   std::mutex newLock_;
   std::vector<Opening> openings_;
   std::vector<Request> requests_;
+  std::vector<Answer> answers_;
+  std::vector<Leaving> leavings_;
   std::atomic<bool> haveNew_{false};
 
   std::mutex sharedLock_;
@@ -111,6 +142,7 @@ class Tunnels {
 
   std::unordered_map<int32_t, std::unique_ptr<Tunnel>> tunnels_;
   std::unordered_map<int32_t, std::unique_ptr<Stream>> streams_;  // by token
+  int32_t lastRequest_ = 0;
   std::vector<int32_t> dirty_;
   std::vector<int32_t> unfinished_;
   std::vector<int32_t> over_;

@@ -31,6 +31,10 @@ export interface NativePump {
   openTunnel(id: number, descriptor: number, context: object, streamWindow: number, sessionWindow: number): number
   /** Opens a stream. `fields`: names and values, each ended by a zero. */
   requestStream(tunnel: number, stream: number, fields: string): void
+  /** Answers a request of the other end; `last`: without a body. */
+  answerStream(stream: number, last: boolean, fields: string): void
+  /** Sends a GOAWAY. Without a code streams in progress go on. */
+  leaveTunnel(tunnel: number, code: number, text: string): void
   /** What belongs to an event of a tunnel; once. */
   details(id: number): Buffer
   /** Bytes of a tunnel, received and sent; `into` stays as it is where there is no such tunnel. */
@@ -42,13 +46,13 @@ export interface TunnelCalls {
   /** Why this Node can have none; undefined where it can. */
   readonly why?: string
   /** Texts in PEM. Throws what is wrong with them. */
-  secureContext(certificates: string, key: string, roots: string): object
+  secureContext(certificates: string, key: string, roots: string, isServer: boolean): object
   /** Two sockets that are connected to each other, or -errno. */
   pair(): readonly [number, number] | number
 }
 
 /** The version of what the two sides send each other: `kProtocol` of native/src/pump/ring.h. */
-export const protocol = 13
+export const protocol = 14
 
 export interface NativeAddon {
   readonly protocol: number

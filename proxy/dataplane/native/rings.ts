@@ -33,6 +33,9 @@ export const Event = {
   tunnelEnded: 25,
   streamAnswered: 26,
   streamEnded: 27,
+  streamAsked: 28,
+  streamCarried: 29,
+  streamGone: 30,
 } as const
 
 export const Command = {
@@ -100,6 +103,7 @@ export const field = {
   reason: 3,
   limitMs: 3,
   window: 3,
+  tunnel: 3,
   firstByteMs: 3,
   port: 4,
   descriptors: 4,
@@ -109,6 +113,8 @@ export const field = {
   family: 5,
   descriptor: 6,
   reportMoved: 5,
+  served: 5,
+  halfClosed: 5,
   frontendPort: 7,
   address: 8,
   now: 8,
@@ -130,6 +136,8 @@ export interface EventRecord {
   readonly frontend: number
   /** An errno, 0 for none; in `handedOver` a descriptor; of tunnels and streams a status or a code, see ring.h. */
   readonly error: number
+  /** Whose stream is asked for. */
+  readonly tunnel: number
   /** One of {@link Reason}. */
   readonly reason: number
   readonly port: number
@@ -141,6 +149,8 @@ export interface EventRecord {
   readonly streams: number
   /** Negative: none. */
   readonly descriptor: number
+  /** One side has ended and all its bytes are passed on. */
+  readonly halfClosed: boolean
   /** 4 or 6. */
   readonly family: number
   /** Canonical. */
@@ -266,6 +276,18 @@ export class Rings implements EventRecord {
     return this
   }
 
+  /** That the other end of a tunnel may have. */
+  setStreams(most: number): this {
+    this.#words[this.#writing + field.streams] = most
+    return this
+  }
+
+  /** Whether the socket is a backend's. */
+  setServed(isServed: boolean): this {
+    this.#words[this.#writing + field.served] = isServed ? 1 : 0
+    return this
+  }
+
   setError(code: number): this {
     this.#words[this.#writing + field.error] = code
     return this
@@ -346,6 +368,14 @@ export class Rings implements EventRecord {
 
   get error(): number {
     return this.#word(field.error)
+  }
+
+  get tunnel(): number {
+    return this.#word(field.tunnel)
+  }
+
+  get halfClosed(): boolean {
+    return this.#word(field.halfClosed) !== 0
   }
 
   get reason(): number {

@@ -39,7 +39,7 @@ export class PumpTunnels implements Carrier {
   }
 
   context(certificates: string, key: string, roots: string): CarrierContext {
-    return this.#calls.secureContext(certificates, key, roots)
+    return this.#calls.secureContext(certificates, key, roots, false)
   }
 
   open(descriptor: number, context: CarrierContext, windows: Windows, events: CarriedEvents): CarriedTunnel {
@@ -47,7 +47,7 @@ export class PumpTunnels implements Carrier {
     const errno = this.#pump.openTunnel(id, descriptor, context, windows.stream, windows.session)
     if (errno !== 0) queueMicrotask(() => events.ended(`the engine cannot take it: ${getSystemErrorName(-errno)}`))
     const tunnel: PumpTunnel = new PumpTunnel(events, {
-      tell: kind => this.#rings.command(kind, id).send(),
+      tell: kind => this.#rings.command(kind, id).setError(cancel).send(),
       setWindow: bytes => this.#rings.command(Command.setTunnelWindow, id).setWindow(bytes).send(),
       forget: () => this.#tunnels.delete(id),
       count: into => this.#pump.tunnelBytes(id, into),
@@ -122,7 +122,7 @@ export class PumpTunnels implements Carrier {
       return none
     }
     const [near, far] = ends
-    this.#rings.command(Command.attach, token).setDescriptor(far).send()
+    this.#rings.command(Command.attach, token).setDescriptor(far).setServed(false).send()
     return new Socket({ fd: near, readable: true, writable: true, allowHalfOpen: true })
   }
 
@@ -195,14 +195,14 @@ class PumpTunnel implements CarriedTunnel {
 }
 
 /** Names and values, each ended by a zero, which neither may have (RFC 9113, 8.2.1). */
-function fieldsOf(headers: Readonly<Record<string, string>>): string {
+export function fieldsOf(headers: Readonly<Record<string, string>>): string {
   let fields = ''
   for (const name in headers) fields += `${name}\0${headers[name]?.replaceAll('\0', '')}\0`
   return fields
 }
 
 /** As `SecureSocket::chain` of native/src/tunnel writes them: for each its length and its bytes. */
-function certificatesIn(all: Buffer): Buffer[] {
+export function certificatesIn(all: Buffer): Buffer[] {
   const words = new DataView(all.buffer, all.byteOffset, all.byteLength)
   const found: Buffer[] = []
   for (let at = 0; at + 4 <= all.length; ) {

@@ -8,6 +8,7 @@ import { endpointText, type SocketAddress } from '../../model/address.ts'
 import type { Problem } from '../../model/error.ts'
 import type { GlobalService } from '../../model/service.ts'
 import type { Inherited, PassedSocket, PassingCalls } from '../../model/sockets/passing.ts'
+import type { ServerCarrier } from '../../model/tunnel/carrier.ts'
 import type { ClusterIdentity } from '../../model/tunnel/identity.ts'
 import type { ComponentView, GatewayView, TunnelView } from '../../model/views.ts'
 import { Credentials, type CredentialsSource } from '../../tunnel/certificates/credentials.ts'
@@ -28,6 +29,8 @@ export interface TunnellingParts extends RuntimeContext {
   readonly mesh: Mesh
   readonly chain: Chain
   readonly gateways: LearnedGateways
+  /** Starts who carries the sessions of the gateway; called when that starts. */
+  readonly carrier: () => ServerCarrier | undefined
   /** What the gateways of a cluster say of its backends has changed. */
   readonly onHealth: (cluster: string) => void
 }
@@ -78,6 +81,7 @@ export class Tunnelling {
       offers: this.#offers,
       chooser: chain,
       options: gatewayOptions(config),
+      carrier: config.tunnel.engine === 'node' ? undefined : parts.carrier,
       clock,
       log,
     })

@@ -125,6 +125,13 @@ export class Credentials {
     return material && optionsOf(material, pemOf(allRoots(material)))
   }
 
+  /** The same in PEM. */
+  serverPem(): { readonly cert: string; readonly key: string; readonly roots: string } | undefined {
+    const material = this.#material
+    if (!material) return undefined
+    return { cert: material.cert, key: material.key, roots: pemOf(allRoots(material)).join('\n') }
+  }
+
   /** Whether there is a certificate, and it is valid now. */
   get isValid(): boolean {
     const { leaf } = this.#material ?? {}

@@ -1,9 +1,8 @@
 /** The gateway's side of a connection without a certificate: it may ask for one with a token, and nothing else. */
-import { constants, performServerHandshake, type ServerHttp2Session } from 'node:http2'
-import type { TLSSocket } from 'node:tls'
+import { constants } from 'node:http2'
 import type { Log } from '../../model/log.ts'
 import type { Clock } from '../../model/time/clock.ts'
-import { serverSettings } from '../wire/settings.ts'
+import type { Arrival, ServerStream, Session } from '../server/door.ts'
 import type { Issuer } from './issuer.ts'
 import { enrolPath, enrolRequest, serveRequest } from './wire.ts'
 
@@ -16,7 +15,7 @@ export class Doorway {
   readonly #issuer: Issuer
   readonly #clock: Clock
   readonly #log: Log
-  readonly #sessions = new Set<ServerHttp2Session>()
+  readonly #sessions = new Set<Session>()
 
   constructor(issuer: Issuer, clock: Clock, log: Log) {
     this.#issuer = issuer
@@ -25,37 +24,44 @@ export class Doorway {
   }
 
   /** Takes the connection, or returns why not. */
-  open(socket: TLSSocket, address: string): string | undefined {
+  open(arrival: Arrival): string | undefined {
     if (this.#sessions.size >= maxSessions) return `${maxSessions} enrolments are in progress, the limit`
-    const settings = { ...serverSettings, maxConcurrentStreams: 1, enableConnectProtocol: false }
-    const session = performServerHandshake(socket, { settings, maxSessionMemory: 1 })
-    this.#sessions.add(session)
-    const end = () => {
-      session.destroy()
-      socket.destroy()
-    }
-    const cancel = this.#clock.after(sessionMs, end)
-    session.on('error', () => {})
-    session.once('close', () => {
-      cancel()
-      this.#sessions.delete(session)
-    })
-    session.on('stream', (stream, headers) => {
-      stream.on('error', () => {})
-      if (headers[':method'] !== 'POST' || headers[':path'] !== enrolPath)
-        return stream.close(constants.NGHTTP2_REFUSED_STREAM)
-      void serveRequest(stream, enrolRequest, ({ id, secret, csr }) => this.#issuer.enrol(id, secret, csr)).then(
-        answer => {
-          if ('why' in answer) this.#log.warn('gateway.enrolment-refused', { peer: address, why: answer.why })
-          else this.#log.info('gateway.enrolled', { peer: address, id: answer.id })
-          session.close()
+    const { address } = arrival
+    const session = arrival.begin(
+      { streams: 1, memory: 1 },
+      {
+        stream: stream => this.#serve(stream, address, session),
+        failed() {},
+        ended: () => {
+          cancel()
+          this.#sessions.delete(session)
         },
-      )
-    })
+      },
+    )
+    this.#sessions.add(session)
+    const cancel = this.#clock.after(sessionMs, () => end(session))
     return undefined
   }
 
   destroy(): void {
-    for (const session of this.#sessions) session.destroy()
+    for (const session of this.#sessions) end(session)
   }
+
+  #serve(stream: ServerStream, address: string, session: Session): void {
+    const { headers } = stream
+    if (headers[':method'] !== 'POST' || headers[':path'] !== enrolPath)
+      return stream.reset(constants.NGHTTP2_REFUSED_STREAM)
+    void serveRequest(stream, enrolRequest, ({ id, secret, csr }) => this.#issuer.enrol(id, secret, csr)).then(
+      answer => {
+        if ('why' in answer) this.#log.warn('gateway.enrolment-refused', { peer: address, why: answer.why })
+        else this.#log.info('gateway.enrolled', { peer: address, id: answer.id })
+        session.leave()
+      },
+    )
+  }
+}
+
+function end(session: Session): void {
+  session.destroy(constants.NGHTTP2_NO_ERROR)
+  session.abandon()
 }

@@ -1,6 +1,6 @@
 /** Enrolment over HTTP/2: a request is a POST of JSON to a gateway, and so is the answer. */
-import type { ServerHttp2Stream } from 'node:http2'
 import * as v from 'valibot'
+import type { ServerStream } from '../server/door.ts'
 import type { Refused, Signed } from './issuer.ts'
 
 /** With a token, on a connection without a certificate. */
@@ -18,23 +18,23 @@ export const refusedAnswer = v.object({ why: v.string() })
 
 /** Reads the body of a request, asks `decide`, and answers. Never rejects. */
 export async function serveRequest<Schema extends v.GenericSchema>(
-  stream: ServerHttp2Stream,
+  stream: ServerStream,
   schema: Schema,
   decide: (request: v.InferOutput<Schema>) => Promise<Signed | Refused>,
 ): Promise<Signed | Refused> {
   let answer: Signed | Refused
   let status = 403
   try {
-    const request = v.parse(schema, JSON.parse(await bodyOf(stream)))
+    const request = v.parse(schema, JSON.parse(await bodyOf(stream.bytes().iterator({ destroyOnReturn: false }))))
     answer = await decide(request)
     if (!('why' in answer)) status = 200
   } catch (error) {
     status = 400
     answer = { why: `the request cannot be read: ${error instanceof Error ? error.message : error}` }
   }
-  if (!stream.destroyed && !stream.closed) {
-    stream.respond({ ':status': status, 'content-type': 'application/json' })
-    stream.end(JSON.stringify(answer))
+  if (!stream.isOver) {
+    stream.respond({ ':status': String(status), 'content-type': 'application/json' })
+    stream.bytes().end(JSON.stringify(answer))
   }
   return answer
 }

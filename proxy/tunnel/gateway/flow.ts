@@ -3,13 +3,13 @@
  * flows of this cluster's own clients; the client is the other cluster, as its certificate has proved. Of what the stream says of
  * itself, `forwarded` is passed on as the other cluster's word; `baggage` and names decide nothing.
  */
-import { constants, type ServerHttp2Stream } from 'node:http2'
 import type { Backend } from '../../model/backend.ts'
 import type { Bytes, Client, CloseReason, Flow, Refusal, Result } from '../../model/flow.ts'
 import { tellCarried } from '../../model/flows/carried.ts'
 import { refusal } from '../../model/refusal.ts'
 import type { Frontend, GlobalService } from '../../model/service.ts'
 import type { PeerIdentity } from '../../model/tunnel/identity.ts'
+import type { ServerStream } from '../server/door.ts'
 import { type ProxyError, proxyStatus, type Status } from '../wire/answers.ts'
 import type { GatewayContext } from './context.ts'
 import type { Offer } from './offers.ts'
@@ -21,7 +21,7 @@ export interface PeerClient extends Client {
   readonly double?: boolean
 }
 
-type State = 'choosing' | 'dialling' | 'open' | 'ended'
+type State = 'choosing' | 'dialling' | 'open' | 'cutting' | 'ended'
 
 const none: readonly string[] = []
 
@@ -34,14 +34,14 @@ export abstract class GatewayFlow implements Flow {
   tried = none
   backend: Backend | undefined
   protected readonly context: GatewayContext
-  protected readonly stream: ServerHttp2Stream
+  protected readonly stream: ServerStream
   #state: State = 'choosing'
   #since: number
   #cancelTimeout: () => void = () => {}
   #told: Bytes | undefined
   readonly #left: () => void
 
-  constructor(context: GatewayContext, stream: ServerHttp2Stream, client: PeerClient, offer: Offer, left: () => void) {
+  constructor(context: GatewayContext, stream: ServerStream, client: PeerClient, offer: Offer, left: () => void) {
     this.context = context
     this.stream = stream
     this.client = client
@@ -50,15 +50,14 @@ export abstract class GatewayFlow implements Flow {
     this.frontend = offer.frontend
     this.#since = context.clock.now()
     this.#left = left
-    stream.on('error', () => {})
-    stream.on('close', () => this.#streamClosed())
+    stream.onEnd(() => this.#streamClosed())
   }
 
   /** Connects to the backend; ends in {@link connected} or {@link failed}. */
   protected abstract dial(backend: Backend): void
   /** Gives up the dial, without a report. */
   protected abstract hangUp(): void
-  /** Ends both sides of an open flow with a reset; answered by {@link ended}. */
+  /** Ends both sides of an open flow with a reset; answered by {@link ended}, at once or when the totals are known. */
   protected abstract cutBoth(reason: CloseReason): void
   /** Looks for idleness; called about every second. */
   abstract tick(now: number): void
@@ -87,12 +86,17 @@ export abstract class GatewayFlow implements Flow {
 
   evict(): void {
     if (this.#state === 'open') this.cut('evicted')
-    else this.#refuse(refusal('limit', 'made room for a stream of a cluster that holds fewer'))
+    else if (this.#state !== 'cutting')
+      this.#refuse(refusal('limit', 'made room for a stream of a cluster that holds fewer'))
   }
 
   cut(reason: CloseReason): void {
-    if (this.#state === 'open') this.cutBoth(reason)
-    else this.#refuse(refusal('draining', `ended while its backend was dialled: ${reason}`))
+    if (this.#state === 'cutting') return
+    if (this.#state === 'open') {
+      this.#state = 'cutting'
+      this.#giveUpPlace()
+      this.cutBoth(reason)
+    } else this.#refuse(refusal('draining', `ended while its backend was dialled: ${reason}`))
   }
 
   protected connected(): void {
@@ -134,7 +138,7 @@ export abstract class GatewayFlow implements Flow {
   }
 
   protected ended(reason: CloseReason, sent: number, received: number): void {
-    if (this.#state !== 'open' || !this.backend) return
+    if ((this.#state !== 'open' && this.#state !== 'cutting') || !this.backend) return
     const ms = this.#elapsed()
     this.#leave()
     this.context.chooser.closed(this, this.backend, { sent, received, ms, reason, told: this.#told })
@@ -160,11 +164,11 @@ export abstract class GatewayFlow implements Flow {
       this.hangUp()
       this.#result({ outcome: 'cancelled', ms: this.#elapsed() })
     }
-    if (this.#state !== 'open') this.#leave()
+    if (this.#state !== 'open' && this.#state !== 'cutting') this.#leave()
   }
 
   #refuse(refused: Refusal): void {
-    if (this.#state === 'ended' || this.#state === 'open') return
+    if (this.#state === 'ended' || this.#state === 'open' || this.#state === 'cutting') return
     if (this.#state === 'dialling') {
       this.#cancelTimeout()
       this.hangUp()
@@ -187,7 +191,12 @@ export abstract class GatewayFlow implements Flow {
 
   #leave(): void {
     if (this.#state === 'ended') return
+    const isCut = this.#state === 'cutting'
     this.#state = 'ended'
+    if (!isCut) this.#giveUpPlace()
+  }
+
+  #giveUpPlace(): void {
     this.context.streams.remove(this.client.identity.cluster, this)
     this.#left()
   }
@@ -201,12 +210,8 @@ export abstract class GatewayFlow implements Flow {
 export const notHere = 'no backend that this cluster may reach'
 
 /** Ends a stream with an answer other than 200. */
-export function answer(stream: ServerHttp2Stream, status: Status, error: ProxyError, details: string): void {
-  if (stream.destroyed || stream.closed || stream.headersSent) return
-  stream.respond({ ':status': status, 'proxy-status': proxyStatus(error, details) }, { endStream: true })
-  stream.resume()
-  // The peer need not end its side: RFC 9113, 8.1.
-  stream.close(constants.NGHTTP2_NO_ERROR)
+export function answer(stream: ServerStream, status: Status, error: ProxyError, details: string): void {
+  if (!stream.isOver) stream.refuse({ ':status': String(status), 'proxy-status': proxyStatus(error, details) })
 }
 
 /** 503 is worth another attempt elsewhere, 401 says no. */

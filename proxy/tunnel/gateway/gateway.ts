@@ -3,24 +3,25 @@
  * asks is what the certificate says; what is served is what the directory says and the chain allows.
  */
 
-import { constants, performServerHandshake } from 'node:http2'
+import { constants } from 'node:http2'
 import type { AddressInfo } from 'node:net'
-import { createServer, type Server, type TLSSocket } from 'node:tls'
-import { endpointText, type SocketAddress, unmapped } from '../../model/address.ts'
+import { endpointText, type SocketAddress } from '../../model/address.ts'
 import { MeshError, messageOf } from '../../model/error.ts'
 import type { Chooser } from '../../model/flow.ts'
 import type { Log } from '../../model/log.ts'
 import { descriptorOf, Inherited, type PassedSocket, type PassingCalls } from '../../model/sockets/passing.ts'
 import type { Clock } from '../../model/time/clock.ts'
+import type { ServerCarrier } from '../../model/tunnel/carrier.ts'
 import { type ClusterIdentity, clusterOf } from '../../model/tunnel/identity.ts'
 import type { GatewayView } from '../../model/views.ts'
 import type { Credentials } from '../certificates/credentials.ts'
-import { type Examined, examine, examineAgain, presentedBy } from '../certificates/examine.ts'
+import { type Examined, examine, examineAgain } from '../certificates/examine.ts'
 import { keepsRoots } from '../certificates/material.ts'
 import { Doorway } from '../enrolment/doorway.ts'
 import type { Issuer } from '../enrolment/issuer.ts'
-import { countChunksAsHeap } from '../wire/collection.ts'
-import { serverSettings } from '../wire/settings.ts'
+import { CarriedDoor } from '../server/carried-door.ts'
+import type { Arrival, Door } from '../server/door.ts'
+import { NodeDoor } from '../server/node-door.ts'
 import type { GatewayContext, GatewayOptions } from './context.ts'
 import { FairLimit, type Held } from './fair-limit.ts'
 import type { Offers } from './offers.ts'
@@ -36,17 +37,16 @@ export interface GatewayParts {
   readonly issuer?: Issuer | undefined
   readonly chooser: Chooser
   readonly options: GatewayOptions
+  /** Makes who carries its sessions, when it starts; undefined, or none made: node:http2. */
+  readonly carrier?: (() => ServerCarrier | undefined) | undefined
   readonly clock: Clock
   readonly log: Log
 }
 
 /** Flows of the engine count from 1; those of the gateway from here. */
 const firstId = 2 ** 40
-const handshakeMs = 5000
 /** TLS connections beyond the limit of sessions, for those who have not shown a certificate yet. */
 const unproven = 256
-/** How long a refused peer may take to read why. */
-const refusalMs = 500
 /** Refusals of one peer for one reason: at most one log line in this time. */
 const quietMs = 10_000
 const maxQuiet = 1000
@@ -67,7 +67,8 @@ export class Gateway implements GatewayContext {
   readonly #sessions = new Set<PeerEntry>()
   readonly #refusals = new Map<string, { readonly at: number; times: number }>()
   readonly #doorway: Doorway | undefined
-  #server: Server | undefined
+  #door: Door | undefined
+  #carrier: ServerCarrier | undefined
   #inherited = new Inherited()
   #lastId = firstId
   #stopTicking: () => void = () => {}
@@ -93,7 +94,7 @@ export class Gateway implements GatewayContext {
 
   /** Where it listens; undefined before and after. */
   get address(): SocketAddress | undefined {
-    const at = this.#server?.address() as AddressInfo | null | undefined
+    const at = this.#door?.server.address() as AddressInfo | null | undefined
     return at ? { address: at.address, port: at.port } : undefined
   }
 
@@ -103,7 +104,7 @@ export class Gateway implements GatewayContext {
 
   /** Listens. Without a usable certificate it does so as soon as there is one. Does not reject: see {@link failure}. */
   async start(inherited = new Inherited()): Promise<void> {
-    countChunksAsHeap()
+    this.#carrier = this.#parts.carrier?.()
     const { credentials } = this.#parts
     this.#inherited = inherited
     this.#unwatch = credentials.onChange(() => void this.#rotated())
@@ -115,16 +116,17 @@ export class Gateway implements GatewayContext {
   /** Gives the socket away; sessions in progress stay. */
   pass(calls: PassingCalls): PassedSocket[] {
     const { address } = this
-    const descriptor = this.#server ? calls.duplicate(descriptorOf(this.#server) ?? -1) : -1
+    const server = this.#door?.server
+    const descriptor = server ? calls.duplicate(descriptorOf(server) ?? -1) : -1
     if (!address || descriptor < 0) return []
-    this.#server?.close()
+    server?.close()
     return [{ name: socketName, ...address, descriptor, sessions: [] }]
   }
 
   /** The successor has failed: goes on with the socket, if it had one. */
   async takeBack(inherited: Inherited): Promise<void> {
     this.#inherited = inherited
-    if (this.#server && !this.#server.listening) await this.#listen()
+    if (this.#door && !this.#door.server.listening) await this.#listen()
   }
 
   configure(options: GatewayOptions): void {
@@ -151,8 +153,7 @@ export class Gateway implements GatewayContext {
   /** Accepts nothing new, tells the peers, and lets streams in progress end within the drain time. */
   async close(): Promise<void> {
     this.draining = true
-    const server = this.#server
-    server?.close()
+    this.#closeDoor()
     for (const { peer } of this.#sessions) peer.leave()
     if (this.#sessions.size > 0) {
       const empty = Promise.withResolvers<void>()
@@ -169,9 +170,15 @@ export class Gateway implements GatewayContext {
     this.draining = true
     this.#stopTicking()
     this.#unwatch()
-    this.#server?.close()
-    this.#server = undefined
+    this.#closeDoor()
+    this.#door = undefined
     this.#cutAll()
+    this.#carrier?.close()
+  }
+
+  #closeDoor(): void {
+    this.#door?.server.close()
+    this.#door?.close()
   }
 
   #cutAll(): void {
@@ -180,25 +187,14 @@ export class Gateway implements GatewayContext {
   }
 
   async #listen(): Promise<void> {
-    const { listen, credentials } = this.#parts
-    const server = createServer({
-      ...credentials.serverOptions(),
-      requestCert: true,
-      // Refused below, where there is a way to say why.
-      rejectUnauthorized: false,
-      ALPNProtocols: ['h2'],
-      handshakeTimeout: handshakeMs,
-      noDelay: true,
-    })
-    // Whoever has not shown a certificate yet counts too, and has `handshakeMs` to do so.
-    server.maxConnections = this.options.limits.sessions + unproven
-    server.on('secureConnection', socket => this.#onConnection(socket))
-    server.on('tlsClientError', (error, socket) => {
-      const { remoteAddress = '' } = socket
-      this.#noteRefusal(unmapped(remoteAddress), `the TLS handshake failed: ${messageOf(error)}`)
-    })
-    this.#server = server
+    const { listen } = this.#parts
     try {
+      this.#door?.close()
+      const door = this.#newDoor()
+      const { server } = door
+      // Whoever has not shown a certificate yet counts too, and has a few seconds to do so.
+      server.maxConnections = this.options.limits.sessions + unproven
+      this.#door = door
       await new Promise<void>((resolve, reject) => {
         server.once('error', reject)
         const passed = this.#inherited.take(socketName, listen)
@@ -211,7 +207,7 @@ export class Gateway implements GatewayContext {
       const { address } = this
       this.log.info('gateway.listening', { address: address && endpointText(address.address, address.port) })
     } catch (error) {
-      this.#server = undefined
+      this.#door = undefined
       const at = endpointText(listen.address, listen.port)
       const remedy = 'free it, or choose another in gateway.listen'
       this.#failure = new MeshError('LISTEN', `the gateway cannot listen on ${at}: ${messageOf(error)}; ${remedy}`)
@@ -219,12 +215,21 @@ export class Gateway implements GatewayContext {
     }
   }
 
-  async #rotated(): Promise<void> {
+  #newDoor(): Door {
     const { credentials } = this.#parts
+    const events = {
+      arrived: (arrival: Arrival) => this.#onArrival(arrival),
+      failed: (address: string, why: string) => this.#noteRefusal(address, why),
+    }
+    return this.#carrier
+      ? new CarriedDoor(credentials, this.#carrier, this.clock, events)
+      : new NodeDoor(credentials, this.clock, events)
+  }
+
+  async #rotated(): Promise<void> {
     if (this.draining) return
-    if (!this.#server) return this.#listen()
-    const options = credentials.serverOptions()
-    if (options) this.#server.setSecureContext(options)
+    if (!this.#door) return this.#listen()
+    this.#door.renew(this.#parts.credentials)
     this.#examineAll()
   }
 
@@ -247,33 +252,25 @@ export class Gateway implements GatewayContext {
 
   readonly #expected = (id: Parameters<typeof clusterOf>[0]) => clusterOf(id, this.#parts.peers())
 
-  #onConnection(socket: TLSSocket): void {
-    socket.on('error', () => {})
-    const address = unmapped(socket.remoteAddress ?? '')
+  #onArrival(arrival: Arrival): void {
+    const { address, port, presented, speaksHttp2 } = arrival
     const { material } = this.#parts.credentials
-    if (socket.destroyed || !material) return void socket.destroy()
-    const doorway =
-      this.draining || socket.getPeerX509Certificate() || socket.alpnProtocol !== 'h2' ? undefined : this.#doorway
+    if (!material) return arrival.drop()
+    const doorway = this.draining || presented.certificate || !speaksHttp2 ? undefined : this.#doorway
     if (doorway) {
-      const why = doorway.open(socket, address)
-      return why === undefined ? undefined : this.#refuse(socket, address, why)
+      const why = doorway.open(arrival)
+      return why === undefined ? undefined : this.#refuse(arrival, why)
     }
-    const found: Examined =
-      socket.alpnProtocol === 'h2'
-        ? examine(presentedBy(socket), material, this.#expected, this.clock.wall())
-        : { why: 'it does not speak HTTP/2 (ALPN h2)' }
-    if (found.why !== undefined) return this.#refuse(socket, address, found.why)
+    const found: Examined = speaksHttp2
+      ? examine(presented, material, this.#expected, this.clock.wall())
+      : { why: 'it does not speak HTTP/2 (ALPN h2)' }
+    if (found.why !== undefined) return this.#refuse(arrival, found.why)
     const double = this.#parts
       .peers()
       .some(peer => peer.cluster === found.identity.cluster && peer.workloads !== undefined)
-    const client = Object.freeze({
-      address,
-      port: socket.remotePort ?? 0,
-      identity: found.identity,
-      ...(double && { double }),
-    })
+    const client = Object.freeze({ address, port, identity: found.identity, ...(double && { double }) })
     const { cluster } = found.identity
-    const peer = new Peer(this, socket, client, found.shown, material, () => {
+    const peer = new Peer(this, arrival, client, found.shown, material, () => {
       this.#peers.remove(cluster, entry)
       this.#sessions.delete(entry)
       if (this.#sessions.size === 0) this.#whenEmpty?.()
@@ -286,15 +283,9 @@ export class Gateway implements GatewayContext {
     } else if (this.draining) peer.leave()
   }
 
-  /** TLS is up by now, so that the peer can be told why; HTTP/2 has room for that in GOAWAY. */
-  #refuse(socket: TLSSocket, address: string, why: string): void {
-    this.#noteRefusal(address, why)
-    if (socket.alpnProtocol !== 'h2') return void socket.destroy()
-    const session = performServerHandshake(socket, { settings: { ...serverSettings, maxConcurrentStreams: 0 } })
-    session.on('error', () => {})
-    session.on('stream', stream => stream.on('error', () => {}).close(constants.NGHTTP2_REFUSED_STREAM))
-    session.goaway(constants.NGHTTP2_INADEQUATE_SECURITY, 0, Buffer.from(`the gateway refuses this client: ${why}`))
-    this.clock.after(refusalMs, () => session.destroy())
+  #refuse(arrival: Arrival, why: string): void {
+    this.#noteRefusal(arrival.address, why)
+    arrival.refuse(why)
   }
 
   #noteRefusal(peer: string, why: string): void {
@@ -313,6 +304,7 @@ export class Gateway implements GatewayContext {
 
   #tick(): void {
     const now = this.clock.now()
+    this.#carrier?.look(now)
     const wall = this.clock.wall()
     let expired = false
     for (const { peer } of this.#sessions) {

@@ -1,16 +1,17 @@
 /** Tells one peer the health of the backends that it may reach: each backend is checked once, here, and not by every client. */
-import type { ServerHttp2Stream } from 'node:http2'
+import type { Duplex } from 'node:stream'
 import { endpointText } from '../../model/address.ts'
 import type { Backend, Health } from '../../model/backend.ts'
 import type { Flow } from '../../model/flow.ts'
 import type { ServiceKey } from '../../model/service.ts'
+import type { ServerStream } from '../server/door.ts'
 import type { HealthLine, ToldHealth } from '../wire/health-lines.ts'
 import type { GatewayContext } from './context.ts'
 import type { PeerClient } from './flow.ts'
 
 export class HealthFeed {
   readonly #context: GatewayContext
-  readonly #stream: ServerHttp2Stream
+  readonly #stream: Duplex
   readonly #client: PeerClient
   /** What the peer knows, by service. */
   readonly #told = new Map<ServiceKey, ReadonlyMap<string, Health>>()
@@ -19,15 +20,19 @@ export class HealthFeed {
   #isPlanned = false
   #isOver = false
 
-  constructor(context: GatewayContext, stream: ServerHttp2Stream, client: PeerClient) {
+  /** `left` is called once the peer is told no more. */
+  constructor(context: GatewayContext, request: ServerStream, client: PeerClient, left: () => void) {
     this.#context = context
-    this.#stream = stream
     // What any client of this cluster may reach: the unspecified address is that of no client.
     this.#client = { ...client, address: '0.0.0.0' }
-    stream.on('error', () => {})
-    stream.respond({ ':status': 200, 'content-type': 'application/x-ndjson' })
+    request.respond({ ':status': '200', 'content-type': 'application/x-ndjson' })
+    const stream = request.bytes()
+    this.#stream = stream
     stream.resume()
-    stream.on('close', () => this.close())
+    stream.on('close', () => {
+      this.close()
+      left()
+    })
     stream.on('drain', () => this.#plan())
     this.#unwatch = context.offers.onChange(keys => {
       for (const key of keys) this.#changed.add(key)

@@ -1,14 +1,13 @@
 /** One session of another cluster at a gateway: its certificate is accepted, and each of its streams is looked at by itself. */
-import type { IncomingHttpHeaders, ServerHttp2Session, ServerHttp2Stream } from 'node:http2'
-import { constants, performServerHandshake } from 'node:http2'
-import type { TLSSocket } from 'node:tls'
+import { constants } from 'node:http2'
 import type { CloseReason } from '../../model/flow.ts'
 import type { Shown } from '../certificates/examine.ts'
 import type { Material } from '../certificates/material.ts'
 import { renewPath, renewRequest, serveRequest } from '../enrolment/wire.ts'
+import type { Arrival, ServerStream, Session } from '../server/door.ts'
 import { originOf } from '../wire/forwarded.ts'
 import { healthPath } from '../wire/health-lines.ts'
-import { serverSettings, sessionMemory, sessionWindow, streamWindow } from '../wire/settings.ts'
+import { sessionMemory, streamsPerSession, streamWindow } from '../wire/settings.ts'
 import { parseTarget, parseUdpPath, type Target } from '../wire/target.ts'
 import type { GatewayContext } from './context.ts'
 import { answer, type GatewayFlow, notHere, type PeerClient } from './flow.ts'
@@ -30,8 +29,7 @@ export class Peer {
   readonly since: number
   readonly flows = new Set<GatewayFlow>()
   readonly #context: GatewayContext
-  readonly #socket: TLSSocket
-  readonly #session: ServerHttp2Session
+  readonly #session: Session
   readonly #feeds = new Set<HealthFeed>()
   readonly #closed: () => void
   #pingedAt: number | undefined
@@ -43,7 +41,7 @@ export class Peer {
   /** `closed` is called once, when nothing is left of it. */
   constructor(
     context: GatewayContext,
-    socket: TLSSocket,
+    arrival: Arrival,
     client: PeerClient,
     shown: Shown,
     material: Material,
@@ -53,18 +51,17 @@ export class Peer {
     this.shown = shown
     this.material = material
     this.#context = context
-    this.#socket = socket
     this.#closed = closed
     this.since = context.clock.wall()
     this.#heardAt = context.clock.now()
-    const session = performServerHandshake(socket, { settings: serverSettings, maxSessionMemory: sessionMemory })
-    this.#session = session
-    session.setLocalWindowSize(sessionWindow)
-    session.on('stream', (stream, headers) => this.#onStream(stream, headers))
-    session.on('error', error =>
-      context.log.debug('gateway.session-failed', { peer: client.address, why: error.message }),
+    this.#session = arrival.begin(
+      { streams: streamsPerSession, memory: sessionMemory },
+      {
+        stream: stream => this.#onStream(stream),
+        failed: why => context.log.debug('gateway.session-failed', { peer: client.address, why }),
+        ended: () => this.#ended(),
+      },
     )
-    session.on('close', () => this.#ended())
   }
 
   /** Called about every second. */
@@ -77,18 +74,17 @@ export class Peer {
   /** Takes no new streams; ends when those in progress have. */
   leave(): void {
     for (const feed of this.#feeds) feed.close()
-    if (!this.#session.closed) this.#session.close()
+    this.#session.leave()
   }
 
   cut(reason: CloseReason, code: number = constants.NGHTTP2_NO_ERROR): void {
     for (const flow of [...this.flows]) flow.cut(reason)
-    this.#session.destroy(undefined, code)
-    // The session waits until a write in progress is done, which a peer that does not read never lets happen.
-    this.#context.clock.after(lastWordsMs, () => this.#socket.destroy())
+    this.#session.destroy(code)
+    this.#context.clock.after(lastWordsMs, () => this.#session.abandon())
   }
 
   #ping(now: number): void {
-    if (this.#session.destroyed) return
+    if (this.#session.isOver) return
     this.#pingedAt = now
     this.#lastPing = now
     this.#session.ping(() => {
@@ -101,8 +97,8 @@ export class Peer {
     return this.#heardAt
   }
 
-  #onStream(stream: ServerHttp2Stream, headers: IncomingHttpHeaders): void {
-    stream.on('error', () => {})
+  #onStream(stream: ServerStream): void {
+    const { headers } = stream
     const method = headers[':method']
     const protocol = headers[':protocol']
     const authority = String(headers[':authority'] ?? '')
@@ -117,7 +113,7 @@ export class Peer {
     answer(stream, method === 'CONNECT' ? 400 : 405, 'http_request_error', 'only CONNECT is served here')
   }
 
-  #connect(stream: ServerHttp2Stream, target: Target | undefined, protocol: 'TCP' | 'UDP', client: PeerClient): void {
+  #connect(stream: ServerStream, target: Target | undefined, protocol: 'TCP' | 'UDP', client: PeerClient): void {
     const { offers, log } = this.#context
     if (!target)
       return answer(
@@ -144,17 +140,16 @@ export class Peer {
     flow.begin(found)
   }
 
-  #feed(stream: ServerHttp2Stream): void {
+  #feed(stream: ServerStream): void {
     if (this.#feeds.size > 0 || this.#context.draining) {
       return answer(stream, 503, 'connection_limit_reached', 'this session has a stream of health already')
     }
-    const feed = new HealthFeed(this.#context, stream, this.client)
+    const feed = new HealthFeed(this.#context, stream, this.client, () => this.#feeds.delete(feed))
     this.#feeds.add(feed)
-    stream.on('close', () => this.#feeds.delete(feed))
   }
 
   /** A certificate for the id that the session has shown, and for no other. */
-  #renew(stream: ServerHttp2Stream): void {
+  #renew(stream: ServerStream): void {
     const { issuer, log } = this.#context
     const { id } = this.client.identity
     if (!issuer || this.#renewing) return answer(stream, 405, 'http_request_error', 'no certificate is issued here')
@@ -171,9 +166,9 @@ export class Peer {
   /** What streams that are not read may hold together is bounded: the more are open, the smaller their windows. */
   #fitWindow(): void {
     const window = streamWindow(this.#context.streams.size)
-    if (window === this.#window || this.#session.destroyed) return
+    if (window === this.#window || this.#session.isOver) return
     this.#window = window
-    this.#session.settings({ initialWindowSize: window })
+    this.#session.setWindow(window)
   }
 
   #ended(): void {

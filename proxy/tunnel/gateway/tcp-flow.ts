@@ -2,7 +2,7 @@
 import { connect, type Socket } from 'node:net'
 import type { Backend } from '../../model/backend.ts'
 import type { CloseReason } from '../../model/flow.ts'
-import { Joint, socketEnd, tunnelEnd } from '../wire/joint.ts'
+import type { ServedBytes } from '../../model/tunnel/carrier.ts'
 import { outcomeOf } from '../wire/outcome.ts'
 import { GatewayFlow } from './flow.ts'
 
@@ -13,28 +13,31 @@ const keepAliveMs = 5000
 
 export class GatewayTcpFlow extends GatewayFlow {
   #socket: Socket | undefined
-  #joint: Joint | undefined
+  #bytes: ServedBytes | undefined
+  #cutFor: CloseReason | undefined
   #progress = -1
   #quietSince = 0
 
   tick(now: number): void {
-    const joint = this.#joint
-    if (!joint) return
-    if (joint.progress !== this.#progress) {
-      this.#progress = joint.progress
+    const bytes = this.#bytes
+    if (!bytes) return
+    if (bytes.progress !== this.#progress) {
+      this.#progress = bytes.progress
       this.#quietSince = now
       this.context.streams.active(this.client.identity.cluster, this)
-      this.carried(joint.sent, joint.received)
+      this.carried(bytes.sent, bytes.received)
       return
     }
     const { tcpMs, halfClosedMs } = this.context.options.idle
-    const limit = joint.halfClosed ? halfClosedMs : tcpMs
-    if (limit > 0 && now - this.#quietSince >= limit) this.cut(joint.halfClosed ? 'half-closed' : 'idle')
+    const limit = bytes.halfClosed ? halfClosedMs : tcpMs
+    if (limit > 0 && now - this.#quietSince >= limit) this.cut(bytes.halfClosed ? 'half-closed' : 'idle')
   }
 
   protected dial({ address, port: own }: Backend): void {
     const port = this.client.double ? innerPort : own
     const socket = connect({ host: address, port, allowHalfOpen: true, noDelay: true, autoSelectFamily: false })
+    // Whoever passes its bytes reads it first.
+    socket.pause()
     const failed = (error: Error) => {
       socket.on('error', () => {})
       socket.destroy()
@@ -55,28 +58,23 @@ export class GatewayTcpFlow extends GatewayFlow {
   }
 
   protected cutBoth(reason: CloseReason): void {
-    const joint = this.#joint
-    if (joint?.cut()) this.ended(reason, joint.sent, joint.received)
+    this.#cutFor = reason
+    this.#bytes?.cut()
   }
 
   #carry(socket: Socket): void {
     this.connected()
-    if (this.stream.destroyed || this.stream.closed) {
+    if (this.stream.isOver) {
       socket.on('error', () => {})
       socket.resetAndDestroy()
       return this.ended('client-reset', 0, 0)
     }
     socket.setKeepAlive(true, keepAliveMs)
-    this.stream.respond({ ':status': 200 })
     this.#quietSince = this.context.clock.now()
-    const near = tunnelEnd(this.stream)
-    const joint = new Joint(near, socketEnd(socket), (broken, error) => {
-      const lost = error && 'code' in error && error.code === 'ETIMEDOUT'
-      const reason =
-        broken === 'near' ? 'client-reset' : broken === 'far' ? (lost ? 'backend-lost' : 'backend-reset') : 'done'
-      this.ended(reason, joint.sent, joint.received)
-    })
-    this.#joint = joint
+    const bytes = this.stream.join(socket, reason =>
+      this.ended(reason ?? this.#cutFor ?? 'shutdown', bytes.sent, bytes.received),
+    )
+    this.#bytes = bytes
   }
 }
 

@@ -62,23 +62,24 @@ export class GatewayUdpFlow extends GatewayFlow {
   #carry(socket: Socket): void {
     const { stream } = this
     this.connected()
-    if (stream.destroyed || stream.closed) return this.#end('client-reset')
-    stream.respond({ ':status': 200, 'capsule-protocol': '?1' })
+    if (stream.isOver) return this.#end('client-reset')
+    stream.respond({ ':status': '200', 'capsule-protocol': '?1' })
+    const bytes = stream.bytes()
     const reader = new DatagramReader(payload => {
       this.#moved = true
       this.#sent += payload.length
       socket.send(payload, error => error && this.#socketFailed(error))
     })
-    stream.on('data', (chunk: Buffer) => {
+    bytes.on('data', (chunk: Buffer) => {
       if (this.isOpen && !reader.push(chunk)) this.#end('client-reset')
     })
-    stream.on('end', () => this.#end('done'))
-    stream.on('close', () => this.#end(stream.rstCode ? 'client-reset' : 'done'))
+    bytes.on('end', () => this.#end('done'))
+    bytes.on('close', () => this.#end(stream.isBroken ? 'client-reset' : 'done'))
     socket.on('message', message => {
-      if (!this.isOpen || stream.writableLength > maxQueued) return
+      if (!this.isOpen || bytes.writableLength > maxQueued) return
       this.#moved = true
       this.#received += message.length
-      stream.write(encodeDatagram(message))
+      bytes.write(encodeDatagram(message))
     })
   }
 
@@ -94,9 +95,9 @@ export class GatewayUdpFlow extends GatewayFlow {
   #end(reason: CloseReason): void {
     if (!this.#socket) return
     this.hangUp()
-    if (reason === 'done') this.stream.end()
-    else if (!this.stream.destroyed) this.stream.destroy(new Error(reason))
-    this.stream.resume()
+    if (reason === 'done') this.stream.bytes().end()
+    else this.stream.reset()
+    this.stream.bytes().resume()
     this.ended(reason, this.#sent, this.#received)
   }
 }

@@ -5,6 +5,16 @@ import type { Settings } from 'node:http2'
 export const sessionWindow = 16 << 20
 /** MiB that node:http2 may hold for one session: its default of 10 is less than the window. */
 export const sessionMemory = 64
+/** How long TLS may take. */
+export const handshakeMs = 5000
+/** How long a refused peer may take to read why. */
+export const refusalMs = 500
+
+/** The text of its GOAWAY. */
+export function refusalText(why: string): string {
+  return `the gateway refuses this client: ${why}`
+}
+
 /** An idle pooled tunnel goes after this. */
 export const idleTunnelMs = 5 * 60_000
 /** Streams that a client opens in one tunnel; what a server accepts is more. */
@@ -14,11 +24,14 @@ const common: Settings = { initialWindowSize: 4 << 20, maxFrameSize: 1 << 20, en
 
 export const clientSettings: Settings = { ...common, maxHeaderListSize: 16 << 10 }
 
-/** Extended CONNECT (RFC 8441) is for CONNECT-UDP. */
+/** Streams that a peer may have in one session. */
+export const streamsPerSession = 200
+
+/** Extended CONNECT (RFC 8441) is for CONNECT-UDP. As in native/src/tunnel/session.cc. */
 export const serverSettings: Settings = {
   ...common,
   enablePush: undefined,
-  maxConcurrentStreams: 200,
+  maxConcurrentStreams: streamsPerSession,
   maxHeaderListSize: 64 << 10,
   enableConnectProtocol: true,
 }

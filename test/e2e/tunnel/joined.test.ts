@@ -1,7 +1,7 @@
 /** Whole Starlanes of two clusters, joined by gateways: failover, health, half-closing, datagrams, in both engines. */
 import assert from 'node:assert/strict'
 import { once } from 'node:events'
-import { mkdtemp, rm } from 'node:fs/promises'
+import { mkdtemp, readdir, readFile, rm } from 'node:fs/promises'
 import { connect } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
@@ -44,16 +44,26 @@ async function clientWorld(t: Test, gateways: readonly string[], config: object 
   return world
 }
 
+/** How many threads of this process are pumps. */
+async function pumps(): Promise<number> {
+  const tasks = await readdir('/proc/self/task')
+  const names = await Promise.all(tasks.map(task => readFile(`/proc/self/task/${task}/comm`, 'utf8').catch(() => '')))
+  return names.filter(name => name === 'starlane pump\n').length
+}
+
 for (const engine of process.env.STARLANE_NATIVE === '0' ? ['streams'] : ['auto', 'streams']) {
   t.test(`${engine}: a backend behind a gateway is a backend as any other`, async t => {
-    const there = await gatewayWorld(t)
+    const there = await gatewayWorld(t, { proxy: { engine } })
     const pod = there.ip(21)
     const two = await startPod(t, pod, 'two')
     await startUdpPod(t, pod, 'two', 9000)
     const udp = { name: 'quic', port: 7001, targetPort: 9000, protocol: 'UDP' as const }
     await there.declare('cluster-2', { clusterIP: there.ip(2), pods: [{ ip: pod }] })
     await there.declare('cluster-2', { ...udp, clusterIP: there.ip(3), pods: [{ ip: pod }] })
+    const before = await pumps()
     await there.start()
+    const isNative = there.status().components.some(({ detail }) => detail.startsWith('native,'))
+    t.equal((await pumps()) - before, isNative ? 2 : 0, isNative ? 'one of the engine, and one of the gateway' : 'none')
     const gateway = there.status().gateway?.address ?? ''
     t.match(gateway, /^127\.0\.0\.1:\d+$/)
 

@@ -1,4 +1,4 @@
-/** The native engine with every backend behind a tunnel in its pump: the conformance suite of engines. */
+/** The native engine with every backend behind a tunnel in its pump, and the gateway in another: the conformance suite of engines. */
 import t from 'tap'
 import { findAddon } from '../../../proxy/dataplane/native/addon.ts'
 import { whyNotInPump } from '../../../proxy/dataplane/native/tunnels.ts'
@@ -17,6 +17,4 @@ else
     resends: false,
     ...tunnelledEngine,
     linksOutlive: false,
-    // The gateway in this process is node:http2, which reads nothing while it writes.
-    perRoundTrip: 128 << 20,
   })

@@ -1,17 +1,19 @@
-/** Gigabytes through one stream, each way, counted and hashed; `STARLANE_TUNNEL_BYTES` says how many. Run by `npm run test:tunnel`. */
+/** Gigabytes through one stream, each way, counted and hashed, with the gateway in a pump where there is one; `STARLANE_TUNNEL_BYTES` says how many. Run by `npm run test:tunnel`. */
 import { createHash } from 'node:crypto'
 import { once } from 'node:events'
 import type { Socket } from 'node:net'
 import t from 'tap'
+import { findAddon } from '../../../proxy/dataplane/native/addon.ts'
 import type { Backend } from '../../../proxy/model/backend.ts'
 import { tcpBackend } from '../../support/backend.ts'
 import { carry } from '../../support/tunnel/carry.ts'
-import { tunnelRig } from '../../support/tunnel/rig.ts'
+import { serveInPump, tunnelRig } from '../../support/tunnel/rig.ts'
 
 const skip = process.env.STARLANE_TUNNEL !== '1' && 'npm run test:tunnel'
 const total = Number(process.env.STARLANE_TUNNEL_BYTES ?? 5e9)
 /** No divisor of any window or frame. */
 const pieceBytes = 999_983
+if ('addon' in findAddon()) serveInPump()
 
 /** What is sent: pieces that are all different. Resolves with the hash once all are written. */
 async function pour(into: Socket): Promise<string> {

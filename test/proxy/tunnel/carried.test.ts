@@ -1,4 +1,4 @@
-/** Certificates and HTTP proxies once more, with tunnels in the pump of the engine native. */
+/** Certificates and HTTP proxies once more, with both ends of tunnels in pumps. */
 import { Socket } from 'node:net'
 import t from 'tap'
 import { findAddon } from '../../../proxy/dataplane/native/addon.ts'
@@ -6,13 +6,14 @@ import { whyNotInPump } from '../../../proxy/dataplane/native/tunnels.ts'
 import type { Backend } from '../../../proxy/model/backend.ts'
 import { echo, tcpBackend } from '../../support/backend.ts'
 import { eventually } from '../../support/eventually.ts'
-import { carryInPump, tunnelRig } from '../../support/tunnel/rig.ts'
+import { carryInPump, serveInPump, tunnelRig } from '../../support/tunnel/rig.ts'
 
 const found = findAddon()
 const why = 'why' in found ? found.why : whyNotInPump(found.addon.tunnels)
 if (why !== undefined) t.pass(`not tested: ${why}`)
 else {
   carryInPump()
+  serveInPump()
   t.test('a stream is in the pump, and its bytes are not for JavaScript', async t => {
     const { backend } = await tcpBackend(t, echo)
     const { client, server, backends } = await tunnelRig(t, [backend])

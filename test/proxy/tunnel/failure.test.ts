@@ -34,7 +34,7 @@ const found = findAddon()
 const whyNoPump = 'why' in found ? found.why : whyNotInPump(found.addon.tunnels)
 const ways: readonly Way[] = whyNoPump === undefined ? ['node', 'pump'] : ['node']
 
-/** Each test twice: with tunnels of node:http2, and with tunnels in the pump of the engine native. */
+/** Each test twice: with both ends of node:http2, and with both in pumps. */
 function testBoth(name: string, run: (t: Test, way: Way) => Promise<void>): void {
   for (const way of ways) t.test(`${way}: ${name}`, { skip }, t => run(t, way))
 }
@@ -54,7 +54,9 @@ async function world(t: Test, way: Way, backends: readonly Backend[], gateways: 
   const servers = []
   const relays: Relay[] = []
   for (let i = 0; i < gateways; i++) {
-    const server = await startGateway(t, { folder: serverFolder, services: [sharedService(backends)], options })
+    const inPump = way === 'pump'
+    const services = [sharedService(backends)]
+    const server = await startGateway(t, { folder: serverFolder, services, options, inPump })
     servers.push(server)
     relays.push(await Relay.open(t, `http://127.0.0.1:${server.port}`))
   }

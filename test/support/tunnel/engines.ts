@@ -1,17 +1,18 @@
 /**
  * Engines whose backends are all behind a gateway, for the conformance suite: the gateway is in this process, and serves every
- * address that it is asked for.
+ * address that it is asked for. Where both ends are in pumps, the gateway has one of its own.
  */
 import { mkdtempSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import type { Engine, EngineParts } from '../../../proxy/dataplane/engine.ts'
-import { loadAddon } from '../../../proxy/dataplane/native/addon.ts'
+import { findAddon, loadAddon } from '../../../proxy/dataplane/native/addon.ts'
+import { createServerCarrier } from '../../../proxy/dataplane/native/serving/sessions.ts'
 import { createStreamsEngine } from '../../../proxy/dataplane/streams/engine.ts'
 import type { Protocol } from '../../../proxy/model/address.ts'
 import { silentLog } from '../../../proxy/model/log.ts'
 import { systemClock } from '../../../proxy/model/time/clock.ts'
-import type { Carrier } from '../../../proxy/model/tunnel/carrier.ts'
+import type { Carrier, ServerCarrier } from '../../../proxy/model/tunnel/carrier.ts'
 import type { Tunnels } from '../../../proxy/model/tunnel/tunnels.ts'
 import { Credentials } from '../../../proxy/tunnel/certificates/credentials.ts'
 import { TunnelClient } from '../../../proxy/tunnel/client/tunnel-client.ts'
@@ -53,18 +54,24 @@ const serverCredentials = await read('gateway', idOf('cluster-2', 'gateway'))
 const clientCredentials = await read('proxy', idOf('cluster-1'))
 
 const offers = new AnyOffers('cluster-2', new FakeDirectory(), () => true)
-const gateway = new Gateway({
-  listen: { address: '127.0.0.1', port: 0 },
-  credentials: serverCredentials,
-  peers: () => [identity('cluster-1')],
-  offers,
-  chooser: new FakeChooser(),
-  options: { ...gatewayOptions, limits: { sessions: 1000, streams: 100_000 } },
-  clock: systemClock,
-  log: silentLog,
-})
-await gateway.start()
-const port = gateway.address?.port ?? 0
+const startGateway = async (carrier?: () => ServerCarrier | undefined) => {
+  const gateway = new Gateway({
+    listen: { address: '127.0.0.1', port: 0 },
+    credentials: serverCredentials,
+    peers: () => [identity('cluster-1')],
+    offers,
+    chooser: new FakeChooser(),
+    options: { ...gatewayOptions, limits: { sessions: 1000, streams: 100_000 } },
+    carrier,
+    clock: systemClock,
+    log: silentLog,
+  })
+  await gateway.start()
+  return gateway
+}
+const gateway = await startGateway()
+const found = findAddon()
+const pumped = 'addon' in found ? await startGateway(() => createServerCarrier(found.addon)) : gateway
 const newClient = () =>
   new TunnelClient({
     credentials: clientCredentials,
@@ -74,11 +81,12 @@ const newClient = () =>
     log: silentLog,
     onHealth() {},
   })
-const clusters = [
-  { identity: identity('cluster-2'), gateways: [{ host: '127.0.0.1', port, text: `127.0.0.1:${port}` }] },
-]
+const behind = ({ address }: Gateway) => {
+  const port = address?.port ?? 0
+  return [{ identity: identity('cluster-2'), gateways: [{ host: '127.0.0.1', port, text: `127.0.0.1:${port}` }] }]
+}
 const client = newClient()
-client.follow(clusters)
+client.follow(behind(gateway))
 const isOpen = (client: TunnelClient) =>
   eventually(() => {
     const views = client.views('cluster-2')
@@ -108,7 +116,7 @@ export function createTunnelledPump(parts: EngineParts): Engine {
   const carryBy = (carrier: Carrier | undefined) => {
     if (!carrier) return own.destroy()
     own.carryBy(carrier)
-    own.follow(clusters)
+    own.follow(behind(pumped))
   }
   const engine = createPaced(loadAddon(), { ...parts, tunnels: { ...through(own), carryBy } })
   const listen = engine.listen.bind(engine)
@@ -123,7 +131,7 @@ export function createTunnelledPump(parts: EngineParts): Engine {
 
 export function closeTunnels(): void {
   client.destroy()
-  gateway.destroy()
+  for (const one of new Set([gateway, pumped])) one.destroy()
   offers.close()
   for (const credentials of [serverCredentials, clientCredentials]) credentials.close()
   rmSync(folder, { recursive: true, force: true })

@@ -1,7 +1,9 @@
 /** A gateway of cluster-2 and the tunnels of cluster-1 to it, over real sockets on loopback. */
 import { join } from 'node:path'
 import type { Test } from 'tap'
+import { loadAddon } from '../../../proxy/dataplane/native/addon.ts'
 import { createNativeEngine } from '../../../proxy/dataplane/native/engine.ts'
+import { createServerCarrier } from '../../../proxy/dataplane/native/serving/sessions.ts'
 import type { Backend, Backends } from '../../../proxy/model/backend.ts'
 import { type Log, type LogFields, silentLog } from '../../../proxy/model/log.ts'
 import type { GlobalService, Settings } from '../../../proxy/model/service.ts'
@@ -74,6 +76,7 @@ export async function startGateway(
     host = '127.0.0.1',
     port = 0,
     authority,
+    inPump = isServed,
     clock = systemClock,
     isShared = ({ settings }: GlobalService) => settings.global && settings.shared,
   }: {
@@ -87,6 +90,8 @@ export async function startGateway(
     port?: number
     /** The folder of an authority, with which it issues certificates. */
     authority?: string
+    /** Its sessions are in a pump of its own; by default where {@link serveInPump} was called. */
+    inPump?: boolean
     clock?: Clock
     isShared?: (service: GlobalService) => boolean
   },
@@ -107,6 +112,7 @@ export async function startGateway(
     issuer: authority === undefined ? undefined : new Issuer(authority, systemClock),
     chooser,
     options,
+    carrier: inPump ? () => createServerCarrier(loadAddon()) : undefined,
     clock,
     log,
   })
@@ -123,6 +129,12 @@ export async function startGateway(
 }
 
 let isCarried = false
+let isServed = false
+
+/** From now on sessions of {@link startGateway} are in a pump of their own. */
+export function serveInPump(): void {
+  isServed = true
+}
 
 /** From now on tunnels of {@link startClient} are in the pump of an engine of their own. */
 export function carryInPump(): void {
