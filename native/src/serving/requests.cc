@@ -68,7 +68,7 @@ void Tunnels::sayFarewell(Tunnel& tunnel, const Farewell& farewell) {
     return;
   }
   const auto& [code, text] = farewell;
-  tunnel.lingers = code != h2::kNoError;
+  tunnel.lingers = true;
   nghttp2_submit_goaway(tunnel.session, 0, nghttp2_session_get_last_proc_stream_id(tunnel.session), code,
                         reinterpret_cast<const uint8_t*>(text.data()), text.size());
   touch(tunnel);
