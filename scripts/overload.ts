@@ -44,7 +44,7 @@ async function measure(mode: Mode, folder: string): Promise<string> {
   try {
     const silence = await listen(
       () => memoryOf(starlane.pid ?? 0),
-      () => starlane.kill('SIGUSR2'),
+      () => starlane.kill('SIGWINCH'),
     )
     const status = await fetch(`http://${admin}/v1/status`).then(answer => answer.json() as Promise<StatusShape>)
     const remote = status.clusters.find(({ name }) => name === 'remote')
@@ -66,7 +66,7 @@ function busyProbe(report: string): string {
     import { writeFileSync } from 'node:fs'
     const used = () => { const { user, system } = process.threadCpuUsage(); return (user + system) / 1000 }
     let before = used(), longest = 0
-    process.on('SIGUSR2', () => { longest = 0; before = used(); writeFileSync('${report}', '0') })
+    process.on('SIGWINCH', () => { longest = 0; before = used(); writeFileSync('${report}', '0') })
     setInterval(() => {
       const now = used()
       if (now - before > longest) writeFileSync('${report}', String(Math.round(longest = now - before)))

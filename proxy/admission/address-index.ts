@@ -5,6 +5,11 @@ export class AddressIndex {
   /** Most addresses belong to one service, and need no set. */
   #keys = new Map<string, ServiceKey | Set<ServiceKey>>()
 
+  /** Addresses. */
+  get size(): number {
+    return this.#keys.size
+  }
+
   /** True if the address is new. */
   add(address: string, key: ServiceKey): boolean {
     const known = this.#keys.get(address)

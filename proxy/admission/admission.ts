@@ -32,15 +32,16 @@ export class Admission {
     this.#own = new OwnAddresses(wholeAddresses, isListener)
   }
 
-  /** Sets what a cluster may name. Known services are checked again if that has changed. */
+  /** Sets what a cluster may name. Known services are checked again if that has changed, those of a large cluster in turns. */
   allow(cluster: string, rights: ClusterRights): void {
     const known = this.#clusters.get(cluster)
     const network = this.#network(rights.network)
     if (!known) {
       this.#clusters.set(cluster, new AdmittedCluster(cluster, rights, network, { endpoint: this.#refusalOfOwn }))
     } else if (!isDeepStrictEqual(textOf(rights), textOf(known.rights))) {
-      known.setRights(rights, network)
-      for (const one of this.#clusters.values()) one.recheckAll()
+      known.setRights(rights, network, () => {
+        for (const one of this.#clusters.values()) one.recheckAll()
+      })
     }
   }
 
@@ -68,7 +69,7 @@ export class Admission {
 
   /** Replaces the sockets of Starlane that are not frontends; `machine` has the canonical addresses of the interfaces. */
   setSockets(sockets: readonly OwnSocket[], machine: ReadonlySet<string>): void {
-    this.#own.setSockets(sockets, machine)
+    if (!this.#own.setSockets(sockets, machine)) return
     for (const cluster of this.#clusters.values()) cluster.recheckAll()
   }
 

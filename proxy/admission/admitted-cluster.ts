@@ -12,6 +12,7 @@ import {
   serviceKey,
 } from '../model/service.ts'
 import type { Sink, Snapshot } from '../model/sink.ts'
+import { Turns } from '../model/time/turn.ts'
 import type { NamedGateway } from '../model/tunnel/gateway-address.ts'
 import { AddressIndex } from './address-index.ts'
 import { type AddressRights, type Refusal, refusalOf } from './address-policy.ts'
@@ -33,6 +34,9 @@ interface Admitted {
   readonly refused: ReadonlyMap<string, Refusal>
 }
 
+/** A cluster with more services and addresses is looked through in turns. */
+const atOnce = 2000
+
 /** Addresses shown for one cluster; the others are counted. */
 const maxShown = 20
 
@@ -52,7 +56,13 @@ export class AdmittedCluster {
   #nodes = new Map<string, Node>()
   /** Also of endpoints that are refused. */
   #index = new AddressIndex()
+  #network: NetworkClaims<AdmittedCluster>
   #claims: ClusterClaims<AdmittedCluster>
+  /** In a network that the cluster is leaving: what has not been moved yet. */
+  #leftClaims: ClusterClaims<AdmittedCluster> | undefined
+  /** Raised by what makes the steps in progress needless. */
+  #moves = 0
+  #rechecks = 0
   #refused = new Map<ServiceKey, Admitted['refused']>()
   readonly #refusedGateways = new Map<string, Refusal>()
   #hasReset = false
@@ -63,6 +73,7 @@ export class AdmittedCluster {
     this.#allowed = tableOf(rights.cidrs)
     this.#refusalOfService = serviceRule(rights)
     this.#rules = rules
+    this.#network = network
     this.#claims = this.#newClaims(network)
   }
 
@@ -70,24 +81,31 @@ export class AdmittedCluster {
     return this.#rights
   }
 
-  /** Other rights, and the network that they are in. The caller then checks all clusters again. */
-  setRights(rights: ClusterRights, network: NetworkClaims<AdmittedCluster>): void {
-    this.#claims.clear(new Set())
+  /** Other rights, and the network that they are in. `done`: all clusters are to be checked again. */
+  setRights(rights: ClusterRights, network: NetworkClaims<AdmittedCluster>, done: () => void): void {
     this.#rights = rights
     this.#allowed = tableOf(rights.cidrs)
     this.#refusalOfService = serviceRule(rights)
-    this.#claims = this.#newClaims(network)
-    const contested = new Set<string>()
-    for (const [name, node] of this.#nodes) this.#claims.setNode(name, node, contested)
-    for (const [key, service] of this.#declared)
-      this.#claims.replace(key, undefined, this.#claiming(service), contested)
+    this.#endMove()
+    if (network !== this.#network) {
+      this.#leftClaims = this.#claims
+      this.#network = network
+      this.#claims = this.#newClaims(network)
+    }
+    const move = ++this.#moves
+    inSteps(this.#isLarge, this.#moving(), () => move !== this.#moves, done)
   }
 
   /** The cluster is not in the mesh any more. */
   leave(): void {
+    this.#endMove()
+    this.#rechecks++
     const contested = new Set<string>()
-    this.#claims.clear(contested)
-    this.#recheckOthers(contested)
+    const recheckOthers = () => {
+      this.#recheckOthers(contested)
+      contested.clear()
+    }
+    inSteps(this.#isLarge, this.#claims.clearing(contested), () => false, recheckOthers)
   }
 
   sink(next: Sink): Sink {
@@ -150,8 +168,18 @@ export class AdmittedCluster {
     this.#recheck(keys)
   }
 
+  /** A large cluster in turns: meanwhile what was admitted stays. */
   recheckAll(): void {
-    this.#recheck([...this.#declared.keys()])
+    const round = ++this.#rechecks
+    const keys = this.#declared.keys()
+    const each = function* (recheck: (keys: Iterable<ServiceKey>) => void) {
+      for (const key of keys) yield recheck([key])
+    }
+    inSteps(
+      this.#isLarge,
+      each(keys => this.#recheck(keys)),
+      () => round !== this.#rechecks,
+    )
   }
 
   problems(): Problem[] {
@@ -188,7 +216,36 @@ export class AdmittedCluster {
     })
   }
 
+  get #isLarge(): boolean {
+    return this.#index.size + this.#declared.size > atOnce
+  }
+
+  /** Puts what the cluster says under its rights of now, service by service. Those that come meanwhile are put there at once. */
+  *#moving(): Generator<void> {
+    const contested = new Set<string>()
+    const from = this.#leftClaims ?? this.#claims
+    for (const [name, node] of this.#nodes) {
+      from.setNode(name, undefined, contested)
+      this.#claims.setNode(name, node, contested)
+      yield
+    }
+    for (const [key, service] of this.#declared) {
+      from.replace(key, service, undefined, contested)
+      this.#claims.replace(key, undefined, this.#claiming(service), contested)
+      yield
+    }
+    this.#leftClaims = undefined
+  }
+
+  /** What is left of a move is not needed: everything is taken anew, or nothing any more. */
+  #endMove(): void {
+    this.#moves++
+    this.#leftClaims?.clear(new Set())
+    this.#leftClaims = undefined
+  }
+
   #admitAll(snapshot: Snapshot, contested: Set<string>): Snapshot {
+    this.#endMove()
     this.#claims.clear(contested)
     this.#declared.clear()
     this.#index = new AddressIndex()
@@ -209,6 +266,7 @@ export class AdmittedCluster {
     if (node) this.#nodes.set(name, node)
     else this.#nodes.delete(name)
     const contested = new Set<string>()
+    this.#leftClaims?.setNode(name, undefined, contested)
     this.#claims.setNode(name, node, contested)
     this.recheck(contested)
     this.#recheckOthers(contested)
@@ -256,6 +314,7 @@ export class AdmittedCluster {
     contested: Set<string>,
   ): void {
     if (before?.endpoints === after?.endpoints) return
+    if (before) this.#leftClaims?.replace(key, before, undefined, contested)
     this.#claims.replace(key, before && this.#claiming(before), after && this.#claiming(after), contested)
     for (const { address } of before?.endpoints ?? []) this.#index.delete(address, key)
     for (const { address } of after?.endpoints ?? []) this.#index.add(address, key)
@@ -377,6 +436,21 @@ export class AdmittedCluster {
     const addresses = kept(pod.addresses, address => refusalOf(address, clusterIpRights) === undefined)
     return addresses === pod.addresses ? pod : { ...pod, addresses }
   }
+}
+
+/** `isOver`: the rest is not needed. `done` is called after all steps. */
+function inSteps(inTurns: boolean, steps: Iterator<void>, isOver: () => boolean, done: () => void = () => {}): void {
+  const all = async () => {
+    const turns = new Turns()
+    while (!isOver()) {
+      await turns.next()
+      if (isOver()) return
+      if (steps.next().done) return done()
+    }
+  }
+  if (inTurns) return void all()
+  while (!steps.next().done);
+  done()
 }
 
 function tableOf(cidrs: readonly Cidr[] | undefined): RangeTable<true> | undefined {

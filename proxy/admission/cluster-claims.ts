@@ -8,6 +8,8 @@ import type { NetworkClaims } from './network-claims.ts'
 /** Larger than the pod network of one Node: not believed. */
 const minBits = { 4: 16, 6: 48 } as const
 
+const addressesAtOnce = 100
+
 /** What the cluster may name at all: the rest claims nothing. */
 export interface Allowed {
   address(address: string): boolean
@@ -83,9 +85,20 @@ export class ClusterClaims<C extends object> {
 
   /** Names nothing any more. */
   clear(contested: Set<string>): void {
-    for (const name of [...this.#nodes.keys()]) this.setNode(name, undefined, contested)
+    const steps = this.clearing(contested)
+    while (!steps.next().done);
+  }
+
+  /** The same in steps. Nothing else may be called until it is done. */
+  *clearing(contested: Set<string>): Generator<void> {
+    for (const name of [...this.#nodes.keys()]) {
+      this.setNode(name, undefined, contested)
+      yield
+    }
+    let count = 0
     for (const address of this.#listed.addresses()) {
       if (this.#network.unlist(address, this.#cluster)) contested.add(address)
+      if (++count % addressesAtOnce === 0) yield
     }
     this.#listed = new AddressIndex()
     this.#pods = new AddressIndex()

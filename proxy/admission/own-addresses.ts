@@ -1,4 +1,5 @@
 /** The addresses and ports that Starlane itself listens on: a flow to one of them would come back, again and again. */
+import { isDeepStrictEqual } from 'node:util'
 import { isLoopback, type Protocol } from '../model/address.ts'
 import type { Change } from '../model/directory.ts'
 import { frontendKey } from '../model/service.ts'
@@ -33,12 +34,14 @@ export class OwnAddresses {
     this.#isListener = isListener
   }
 
-  /** Replaces the other sockets. `machine`: the canonical addresses of the network interfaces. */
-  setSockets(sockets: readonly OwnSocket[], machine: ReadonlySet<string>): void {
+  /** Replaces the other sockets. `machine`: the canonical addresses of the network interfaces. True if that is a change. */
+  setSockets(sockets: readonly OwnSocket[], machine: ReadonlySet<string>): boolean {
+    const before = [this.#machine, this.#wildcards, this.#sockets]
     const [everywhere, single] = [sockets.filter(isWildcard), sockets.filter(socket => !isWildcard(socket))]
     this.#machine = machine
     this.#wildcards = new Set(everywhere.map(({ port, protocol }) => `${port}/${protocol}`))
     this.#sockets = new Set(single.map(({ address, port, protocol }) => frontendKey(address, port, protocol)))
+    return !isDeepStrictEqual(before, [this.#machine, this.#wildcards, this.#sockets])
   }
 
   /** Follows the frontends of a batch. Returns the addresses of those that have come or gone. */

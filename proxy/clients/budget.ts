@@ -77,9 +77,9 @@ export function overLimits(limit: keyof Limits, found: string): OverLimits {
   return new OverLimits(overLimitsText(limit, found))
 }
 
-/** An object that no real server has: raising a limit would not help. */
-export function hugeObject(where: string, bytes: number): OverLimits {
+/** An object that no real server has: raising a limit would not help. `what`: `is longer than 100 bytes`. */
+export function hugeObject(where: string, what: string): OverLimits {
   return new OverLimits(
-    `over its limits: ${where} is longer than ${bytes} bytes, which no API server allows; check the address of the cluster`,
+    `over its limits: ${where} ${what}, which no API server allows; check the address of the cluster`,
   )
 }

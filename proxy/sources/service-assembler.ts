@@ -66,6 +66,9 @@ interface Declaration {
 
 type Changes = Pick<Sink, 'put' | 'drop' | 'putNamespace' | 'dropNamespace' | 'putNode' | 'dropNode'>
 
+/** So many services are delivered in one go. */
+const atOnce = 100
+
 export interface AssemblerOptions {
   readonly prefer?: 'slices' | 'lists'
   readonly maxEndpoints?: number | undefined
@@ -159,6 +162,21 @@ export class ServiceAssembler {
     this.#checkSizes(sink)
   }
 
+  /** The same in turns, if much has changed. Nothing is delivered any more when it `isOver`. */
+  async flushInTurns(sink: Sink, isOver: () => boolean): Promise<void> {
+    if (this.#begun && this.#touched.size > atOnce) {
+      this.#settleCluster(sink)
+      const turns = new Turns()
+      for (const key of this.#touched) {
+        await turns.next()
+        if (isOver()) return
+        this.#touched.delete(key)
+        this.#settleService(key, sink)
+      }
+    }
+    this.flush(sink)
+  }
+
   /** Whether the cluster has policies, delivered or not. */
   get hasPolicies(): boolean {
     return this.#loose.hasPolicies
@@ -211,11 +229,15 @@ export class ServiceAssembler {
   }
 
   #settle(sink: Changes): void {
+    this.#settleCluster(sink)
+    for (const key of this.#touched) this.#settleService(key, sink)
+    this.#touched.clear()
+  }
+
+  #settleCluster(sink: Changes): void {
     if (this.#touchedNodes.size > 0) this.#settleNodes(sink)
     for (const name of this.#touchedNamespaces) this.#settleNamespace(name, sink)
-    for (const key of this.#touched) this.#settleService(key, sink)
     this.#touchedNamespaces.clear()
-    this.#touched.clear()
   }
 
   /** A zone that has another region now concerns any service; this happens only when zones come or go. */

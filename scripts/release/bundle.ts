@@ -3,7 +3,7 @@
 import { existsSync, readdirSync } from 'node:fs'
 import { join } from 'node:path'
 import { type BuildOptions, build, type Plugin } from 'esbuild'
-import { libraryFile } from '../../proxy/model/program/package-files.ts'
+import { libraryFile, threadFile } from '../../proxy/model/program/package-files.ts'
 
 export interface Bundle {
   readonly main: Uint8Array
@@ -13,6 +13,9 @@ export interface Bundle {
 
 /** Libraries that the code imports where it needs them. */
 const libraries = ['undici', '@grpc/grpc-js', '@peculiar/x509', 'prom-client', 'pino-pretty']
+
+/** Modules that run in threads of their own, by path. */
+const threads = ['proxy/sources/manifests/manifest-thread']
 
 /** `root` is the checkout. */
 export async function bundle(root: string): Promise<Bundle> {
@@ -27,7 +30,11 @@ export async function bundle(root: string): Promise<Bundle> {
     const contents = `module.exports = require(${JSON.stringify(name)})`
     return [libraryFile(name), await text({ stdin: { contents, resolveDir: root, loader: 'js' } })] as const
   })
-  return { main, libraries: new Map(await Promise.all(texts)) }
+  const parts = threads.map(async module => {
+    const contents = `import './${module}.ts'`
+    return [threadFile(module), await text({ stdin: { contents, resolveDir: root, loader: 'ts' } })] as const
+  })
+  return { main, libraries: new Map(await Promise.all([...texts, ...parts])) }
 }
 
 /** Leaves the libraries out of the main bundle: an import of one loads it from the executable. */

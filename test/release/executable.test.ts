@@ -1,6 +1,6 @@
 /** The single executable: made from this checkout, run where there is no Node and no package. */
 import { spawn, spawnSync } from 'node:child_process'
-import { existsSync, readdirSync, readFileSync, writeFileSync } from 'node:fs'
+import { existsSync, mkdirSync, readdirSync, readFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { createInterface } from 'node:readline'
 import { fileURLToPath } from 'node:url'
@@ -79,6 +79,18 @@ t.test('the single executable', { skip: process.platform === 'linux' ? false : '
       'cluster: one\nclusters: [{ name: one, id: 1, source: { manifests: ./one } }]\nplugins: [{ use: none }]\n'
     writeFileSync(join(folder, 'bad.yaml'), unknown)
     t.match(starlane('validate', '-c', 'bad.yaml').stdout, /built-in plugins: affinity, circuit-breaker/)
+  })
+
+  await t.test('reads a large manifest in its thread', async t => {
+    const large = `# ${'x'.repeat(200_000)}\napiVersion: v1\nkind: Service\nmetadata: { name: web }\nspec: { ports: [{ port: none }] }\n`
+    mkdirSync(join(folder, 'large'))
+    writeFileSync(join(folder, 'large/web.yaml'), large)
+    writeFileSync(
+      join(folder, 'large.yaml'),
+      'cluster: one\nclusters: [{ name: one, id: 1, source: { manifests: ./large } }]\n',
+    )
+    const { stdout, stderr } = starlane('validate', '-c', 'large.yaml')
+    t.match(`${stdout}${stderr}`, /web\.yaml:5.*spec\.ports\[0\]\.port: "none"/)
   })
 
   await t.test('runs, with the native engine, the page and the metrics inside', async t => {

@@ -1,15 +1,15 @@
 /** Splits a watch stream into lines. */
 import { hugeObject } from '../budget.ts'
+import { checkParts, maxObjectBytes } from './wire.ts'
 
-/** etcd limits objects to 1.5 MiB, and a slice to 1000 endpoints; JSON takes more room, but no real object comes near this. */
-export const maxObjectBytes = 4 << 20
+const what = 'a line of the watch'
 
 /** Splits a byte stream into lines, wherever its chunks end. */
 export class LineSplitter {
   #pending: Buffer[] = []
   #pendingBytes = 0
 
-  /** The lines that this chunk completes, without blank ones. */
+  /** The lines that this chunk completes, without blank ones. Throws OverLimits for one that is too long. */
   push(chunk: Buffer): string[] {
     const lines: string[] = []
     let start = 0
@@ -23,18 +23,22 @@ export class LineSplitter {
   }
 
   #complete(tail: Buffer): string {
-    if (this.#pending.length === 0) return tail.toString('utf8')
+    if (this.#pending.length === 0) {
+      checkParts(tail, what)
+      return tail.toString('utf8')
+    }
     this.#keep(tail)
-    const line = Buffer.concat(this.#pending).toString('utf8')
+    const line = Buffer.concat(this.#pending)
     this.#pending = []
     this.#pendingBytes = 0
-    return line
+    checkParts(line, what)
+    return line.toString('utf8')
   }
 
   #keep(piece: Buffer): void {
     this.#pendingBytes += piece.length
     if (this.#pendingBytes > maxObjectBytes) {
-      throw hugeObject('a line of the watch', maxObjectBytes)
+      throw hugeObject(what, `is longer than ${maxObjectBytes} bytes`)
     }
     this.#pending.push(piece)
   }

@@ -1,7 +1,7 @@
 /** Cuts the objects out of a list while it arrives, so that a page of any size is never in memory as a whole. */
 import { MeshError } from '../../model/error.ts'
 import { hugeObject } from '../budget.ts'
-import { maxObjectBytes } from './lines.ts'
+import { checkParts, maxObjectBytes } from './wire.ts'
 
 /** The list without its objects: a kind, a version and a token. */
 const maxFrameBytes = 64 << 10
@@ -42,8 +42,12 @@ export class ListScanner {
   #line = 1
   #objectLine = 1
 
-  constructor(path: string) {
+  readonly #isCounted: boolean
+
+  /** `isCounted`: whether objects with more fields than any server has are refused; where nothing waits for their parsing, they need not be. */
+  constructor(path: string, { isCounted = true } = {}) {
     this.#path = path
+    this.#isCounted = isCounted
   }
 
   /** The objects that this chunk completes. */
@@ -98,18 +102,23 @@ export class ListScanner {
 
   #complete(tail: Buffer): string {
     this.#keep(tail)
-    const text = this.#pending.length === 1 ? tail.toString('utf8') : Buffer.concat(this.#pending).toString('utf8')
+    const json = this.#pending.length === 1 ? tail : Buffer.concat(this.#pending)
     this.#pending = []
     this.#pendingBytes = 0
-    return text
+    if (this.#isCounted) checkParts(json, this.#what)
+    return json.toString('utf8')
   }
 
   #keep(piece: Buffer): void {
     this.#pendingBytes += piece.length
     if (this.#pendingBytes > maxObjectBytes) {
-      throw hugeObject(`GET ${this.#path}: an object`, maxObjectBytes)
+      throw hugeObject(this.#what, `is longer than ${maxObjectBytes} bytes`)
     }
     this.#pending.push(piece)
+  }
+
+  get #what(): string {
+    return `GET ${this.#path}: an object`
   }
 
   #addFrame(piece: Buffer): void {

@@ -2,7 +2,7 @@
 import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { createRequire } from 'node:module'
 import { tmpdir } from 'node:os'
-import { dirname, join } from 'node:path'
+import { basename, dirname, join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { compileFunction } from 'node:vm'
 
@@ -81,6 +81,15 @@ export function loadEmbedded<T>(file: string, load: (path: string) => T): T | un
     }
   }
   throw fault
+}
+
+/** Where the single executable has a module that runs in a thread of its own. */
+export const threadFile = (module: string): string => `threads/${basename(module)}.cjs`
+
+/** A module that runs in a thread of its own, by its path without an ending: where it is, or its text in the single executable. */
+export function threadModule(module: string): URL | string {
+  if (embedded) return Buffer.from(embedded.read(threadFile(module))).toString()
+  return new URL(`${module}${import.meta.url.endsWith('.ts') ? '.ts' : '.js'}`, code)
 }
 
 /** Where the single executable has a library of npm that it carries beside its main bundle. */

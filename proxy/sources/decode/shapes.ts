@@ -6,9 +6,20 @@ import * as v from 'valibot'
 import { shown } from '../../model/text/spelling.ts'
 import type { Faults } from './faults.ts'
 
+/** No list of the API has more: a slice has 1000 endpoints. */
+const maxListed = 10_000
+
 const text = v.string(not('a text; put it in quotes'))
 const flag = v.boolean(not('true or false'))
-const texts = v.nullish(v.array(text, not('a list')), [])
+/** Checked before the members are. */
+const short = v.pipe(
+  v.custom<unknown[]>(Array.isArray, not('a list')),
+  v.check(
+    all => all.length <= maxListed,
+    ({ input }) => `has ${input.length} members, more than ${maxListed}`,
+  ),
+)
+const texts = list(text)
 const object = v.custom<object>(
   value => typeof value === 'object' && value !== null && !Array.isArray(value),
   not('a mapping'),
@@ -80,7 +91,7 @@ export const service = v.object({
       externalName: v.nullish(text),
       clusterIP: v.nullish(text, ''),
       clusterIPs: texts,
-      ipFamilies: v.nullish(v.array(v.picklist(['IPv4', 'IPv6'], not('IPv4 or IPv6')), not('a list')), []),
+      ipFamilies: list(v.picklist(['IPv4', 'IPv6'], not('IPv4 or IPv6'))),
       ports: servicePorts,
       publishNotReadyAddresses: v.nullish(flag, false),
       ...affinity,
@@ -93,7 +104,7 @@ export const service = v.object({
     mapping({
       loadBalancer: v.nullish(
         mapping({
-          ingress: v.nullish(v.array(mapping({ ip: v.nullish(text), hostname: v.nullish(text) }), not('a list')), []),
+          ingress: list(mapping({ ip: v.nullish(text), hostname: v.nullish(text) })),
         }),
         {},
       ),
@@ -136,7 +147,7 @@ export const endpointSlice = v.object({
   addressType: v.picklist(['IPv4', 'IPv6', 'FQDN'], not('IPv4, IPv6 or FQDN')),
   endpoints: list(
     mapping({
-      addresses: v.array(text, not('a list')),
+      addresses: v.pipe(short, v.array(text)),
       conditions: v.nullish(
         mapping({
           ready: v.nullish(flag),
@@ -185,7 +196,7 @@ export const namespace = v.object({
 export const node = v.object({
   metadata: mapping({ annotations: textMap, labels: textMap }),
   spec: v.nullish(mapping({ podCIDR: v.nullish(text), podCIDRs: texts }), {}),
-  status: v.nullish(mapping({ addresses: v.nullish(v.array(mapping({ address: text }), not('a list')), []) }), {}),
+  status: v.nullish(mapping({ addresses: list(mapping({ address: text })) }), {}),
 })
 
 /** Cilium's own record of a node (cilium.io/v2). */
@@ -199,7 +210,7 @@ export const ipamBlock = v.object({
 })
 
 /** `podIPs` has one address for each family (API reference, PodStatus); older objects have only `podIP`. */
-const podIps = v.nullish(v.pipe(v.array(mapping({ ip: text }), not('a list')), v.maxLength(2, not('one or two'))), [])
+const podIps = v.nullish(v.pipe(short, v.array(mapping({ ip: text })), v.maxLength(2, not('one or two'))), [])
 
 const containers = list(
   mapping({
@@ -240,9 +251,17 @@ export const policy = {
 
 export type Shape = v.GenericSchema
 
-/** The value as the schema returns it. If it does not match: undefined, and the object is refused with every reason. */
+/** With more values than this, the first reason is enough: there may be as many reasons as values. */
+const maxExplained = 2000
+
+/**
+ * The value as the schema returns it. If it does not match: undefined, and the object is refused with every reason; a large one with the
+ * first.
+ */
 export function fit<S extends Shape>(shape: S, value: unknown, faults: Faults): v.InferOutput<S> | undefined {
-  const result = v.safeParse(shape, value)
+  const first = v.safeParse(shape, value, { abortEarly: true })
+  if (first.success) return first.output
+  const result = countValues(value, maxExplained) > 0 ? v.safeParse(shape, value) : first
   if (result.success) return result.output
   for (const { path = [], input, message } of result.issues) {
     faults.refuse(
@@ -253,13 +272,24 @@ export function fit<S extends Shape>(shape: S, value: unknown, faults: Faults): 
   return undefined
 }
 
+/** What is left of `most` after counting the values in it; not above zero if they are more. */
+function countValues(value: unknown, most: number): number {
+  if (typeof value !== 'object' || value === null) return most - 1
+  let left = most
+  for (const key in value) {
+    left = countValues((value as Record<string, unknown>)[key], left - 1)
+    if (left <= 0) break
+  }
+  return left
+}
+
 /** A valid DNS name: labels of at most 63 characters, 253 in total. */
 export function isDnsName(text: string): boolean {
   return text.length <= 253 && text.split('.').every(isLabel)
 }
 
 function list<S extends Shape>(item: S) {
-  return v.nullish(v.array(item, not('a list')), [])
+  return v.nullish(v.pipe(short, v.array(item)), [])
 }
 
 /** As the Kubernetes API defaults a field that is a plain text: absent, null and empty are the same. */

@@ -72,6 +72,7 @@ export class ClusterRecords {
   /** While addresses and identities are wanted: those that have not been read yet, and who waits for them. */
   #workloads: { readonly missing: Set<Read>; readonly read: PromiseWithResolvers<void> } | undefined
   #isPreparing = false
+  #isTouched = false
   #isClosed = false
   #losses = 0
   #reportedChanges = 0
@@ -187,9 +188,19 @@ export class ClusterRecords {
         this.#workloads?.missing.delete(resource)
         this.#deliver()
       },
-      changed: () => this.#deliver(),
+      changed: () => this.#touch(),
       mayMove: () => isService && this.#writesBoth,
       clock,
+    })
+  }
+
+  /** Changes are delivered in a turn of their own: decoding a large one takes as long. */
+  #touch(): void {
+    if (this.#isTouched) return
+    this.#isTouched = true
+    setImmediate(() => {
+      this.#isTouched = false
+      if (!this.#isClosed) this.#deliver()
     })
   }
 

@@ -100,12 +100,21 @@ type PortsByIp = v.InferOutput<typeof portsByIp>
 /** An address may be written in two ways; their ports are joined. */
 function portsOf(ports: PortsByIp): Map<string, readonly EndpointPort[]> {
   const found = new Map<string, readonly EndpointPort[]>()
+  /** Most addresses have the same ports, and share them. */
+  const shared = new Map<string, readonly EndpointPort[]>()
   for (const [ip, named] of Object.entries(ports)) {
     const address = checkedAddress(ip)
-    const given = portsFrom(Object.entries(named ?? {}).map(([name, { Protocol, Port }]) => [name, Protocol, Port]))
-    found.set(address, distinctPorts([...(found.get(address) ?? []), ...given]))
+    const text = JSON.stringify(named)
+    const given = shared.get(text) ?? distinctPorts(portsIn(named))
+    shared.set(text, given)
+    const known = found.get(address)
+    found.set(address, known ? distinctPorts([...known, ...given]) : given)
   }
   return found
+}
+
+function portsIn(named: PortsByIp[string] | null): EndpointPort[] {
+  return portsFrom(Object.entries(named ?? {}).map(([name, { Protocol, Port }]) => [name, Protocol, Port]))
 }
 
 function byAddress<T>(values: Readonly<Record<string, T>>): Map<string, T> {

@@ -1,15 +1,12 @@
 /** One manifest file: reads it again when it changes, and keeps its last valid objects. */
-import { hash } from 'node:crypto'
 import { isGone } from '../../clients/path-watch.ts'
-import { type Path, pathText } from '../../config/fields.ts'
 import type { Problem } from '../../model/error.ts'
 import { readFaultText } from '../../model/text/regular-file.ts'
-import { decodeKubernetes } from '../decode/decode.ts'
 import { type ClusterObject, refText } from '../objects.ts'
-import { parseManifest } from './parse.ts'
+import type { DecodedObject } from './decode-manifest.ts'
+import type { ManifestReader, ManifestReading } from './manifest-reader.ts'
 import { ProblemList } from './problem-list.ts'
-import { linesOf, type RawObject, SyntaxFault } from './raw-object.ts'
-import { readText } from './read-text.ts'
+import { SyntaxFault } from './raw-object.ts'
 
 /** An object and where it was read: `services.yaml:12`. */
 export interface PlacedObject {
@@ -32,32 +29,31 @@ export class ManifestFile {
   #stamp = ''
   #isSettled = false
   #hash = ''
-  readonly #workloads: boolean
 
-  /** `workloads`: with labels of Pods, and policies. */
-  constructor(path: string, workloads = false) {
+  constructor(path: string) {
     this.path = path
-    this.#workloads = workloads
   }
 
   /**
    * Reads the file unless its `stat` is unchanged. `pause` is called between objects and may wait. `changed` means that the
    * content changed, not only the times.
    */
-  async refresh(stamp: string, pause: () => Promise<void> | undefined): Promise<'same' | 'changed' | 'gone'> {
+  async refresh(
+    stamp: string,
+    reader: Pick<ManifestReader, 'open'>,
+    pause: () => Promise<void> | undefined,
+  ): Promise<'same' | 'changed' | 'gone'> {
     // Two writes within one tick of the file system's clock have the same times, so a new stamp is read twice.
     const isKnown = stamp === this.#stamp
     if (isKnown && this.#isSettled) return 'same'
     this.#stamp = stamp
     this.#isSettled = isKnown
     try {
-      const text = await readText(this.path)
+      const reading = await reader.open(this.path)
+      if (reading.sum === this.#hash) return 'same'
       await pause()
-      const sum = hash('sha256', text)
-      if (sum === this.#hash) return 'same'
-      await pause()
-      await this.#take(text, pause)
-      this.#hash = sum
+      await this.#take(reading, pause)
+      this.#hash = reading.sum
       return 'changed'
     } catch (error) {
       if (isGone(error)) return 'gone'
@@ -66,22 +62,15 @@ export class ManifestFile {
     }
   }
 
-  async #take(text: string, pause: () => Promise<void> | undefined): Promise<void> {
-    if (this.objects.size > 0 && text.trim() === '')
-      throw new SyntaxFault('it is empty; delete it if that is intended', 1)
-    const decoder = new ManifestDecoder(this.path, this.objects, this.#workloads)
-    try {
-      for (const raw of parseManifest(text)) {
-        if (raw) decoder.add(raw)
-        await pause()
-      }
-    } catch (error) {
-      if (!(error instanceof SyntaxFault) || !/^[^#\n]*\{\{/m.test(text)) throw error
-      const why = 'it is a template with {{ … }}, not a manifest; render it first: helm template CHART'
-      throw new SyntaxFault(`${error.message}; ${why}`, error.line)
+  async #take({ isBlank, next }: ManifestReading, pause: () => Promise<void> | undefined): Promise<void> {
+    if (this.objects.size > 0 && isBlank) throw new SyntaxFault('it is empty; delete it if that is intended', 1)
+    const placed = new PlacedObjects(this.path, this.objects)
+    for (let decoded = await next(); decoded; decoded = await next()) {
+      for (const one of decoded) placed.add(one)
+      await pause()
     }
-    this.objects = decoder.objects
-    this.problems = decoder.problems.list()
+    this.objects = placed.objects
+    this.problems = placed.problems.list()
   }
 
   #fail(error: unknown): void {
@@ -95,38 +84,30 @@ export class ManifestFile {
   }
 }
 
-/** Decodes the objects of a file. */
-class ManifestDecoder {
+/** The objects of a file, and what is wrong with them. */
+class PlacedObjects {
   readonly objects = new Map<string, PlacedObject>()
   readonly problems: ProblemList
   readonly #path: string
   readonly #before: ReadonlyMap<string, PlacedObject>
-  readonly #workloads: boolean
 
-  constructor(path: string, before: ReadonlyMap<string, PlacedObject>, workloads: boolean) {
+  constructor(path: string, before: ReadonlyMap<string, PlacedObject>) {
     this.#path = path
     this.#before = before
-    this.#workloads = workloads
     this.problems = new ProblemList(path, maxProblems)
   }
 
-  add(raw: RawObject): void {
-    const { subject, ref, object, faults } = decodeKubernetes(raw.value, { workloads: this.#workloads })
+  add({ line, ref, object, faults }: DecodedObject): void {
     const isRefused = !object && faults.length > 0
     const before = ref && isRefused ? this.#before.get(refText(ref))?.object : undefined
     const usable = object ?? before
-    if (usable) this.#place(usable, `${this.#path}:${raw.line}`)
-    let lineOf: ((path: Path) => number) | undefined
-    for (const { code, path, message } of faults) {
-      this.problems.add(() => {
-        lineOf ??= linesOf(raw)
-        const field = path.length > 0 ? `${pathText(path)}: ` : ''
-        return {
-          code,
-          where: `${this.#path}:${lineOf(path)}`,
-          message: `${subject}: ${field}${message}${before ? `; ${stays}` : ''}`,
-        }
-      })
+    if (usable) this.#place(usable, `${this.#path}:${line}`)
+    for (const fault of faults) {
+      this.problems.add(() => ({
+        code: fault.code,
+        where: `${this.#path}:${fault.line}`,
+        message: `${fault.message}${before ? `; ${stays}` : ''}`,
+      }))
     }
   }
 

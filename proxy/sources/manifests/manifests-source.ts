@@ -1,16 +1,17 @@
 /** The source that reads one cluster from manifest files. */
 import { normalize, sep } from 'node:path'
-import { setImmediate } from 'node:timers/promises'
 import { isDeepStrictEqual } from 'node:util'
 import { PathWatch } from '../../clients/path-watch.ts'
 import { MeshError, messageOf, type Problem } from '../../model/error.ts'
 import type { Log } from '../../model/log.ts'
 import type { Sink } from '../../model/sink.ts'
 import type { Clock } from '../../model/time/clock.ts'
+import { Turns } from '../../model/time/turn.ts'
 import { ServiceAssembler } from '../service-assembler.ts'
 import type { Source } from '../source.ts'
 import { DebouncedJob } from './debounced-job.ts'
 import { ManifestFile } from './manifest-file.ts'
+import { ManifestReader } from './manifest-reader.ts'
 import { ObjectOrigins } from './object-origins.ts'
 import { ProblemList } from './problem-list.ts'
 import { maxEntries, type Tree, walk } from './walk.ts'
@@ -31,8 +32,6 @@ export interface ManifestsOptions {
   readonly rescanMs?: number
 }
 
-/** How long decoding may block the event loop. */
-const sliceMs = 10
 const maxProblems = 1000
 const maxLogged = 20
 
@@ -44,8 +43,8 @@ export function createManifestsSource(path: string, options: ManifestsOptions): 
 class ManifestsSource implements Source {
   readonly #path: string
   readonly #cluster: string
-  readonly #workloads: boolean
-  readonly #clock: Clock
+  readonly #reader: ManifestReader
+  readonly #turns = new Turns()
   readonly #log: Log
   readonly #watch: PathWatch
   readonly #rescan: DebouncedJob
@@ -59,14 +58,12 @@ class ManifestsSource implements Source {
   #loss: string | undefined
   #problems: readonly Problem[] = []
   #isUnwatched = false
-  #sliceStart = 0
 
   constructor(path: string, options: ManifestsOptions) {
     const { cluster, workloads = false, clock, log, debounceMs = 100, rescanMs = 30_000 } = options
     this.#path = normalize(path)
     this.#cluster = cluster
-    this.#workloads = workloads
-    this.#clock = clock
+    this.#reader = new ManifestReader(workloads)
     this.#log = log
     this.#assembler = new ServiceAssembler(cluster)
     this.#origins = new ObjectOrigins(this.#assembler)
@@ -87,22 +84,33 @@ class ManifestsSource implements Source {
   async close(): Promise<void> {
     this.#isClosed = true
     this.#watch.close()
+    await this.#reader.release()
     await this.#rescan.close()
   }
 
-  /** Delivers at the end, so that changes in several files reach the sink as one. */
+  /** Delivers at the end, so that changes in several files reach the sink as one, unless they are many. */
   async #readAll(): Promise<void> {
     const tree = await this.#walk()
     if (!tree || this.#isClosed) return
-    this.#sliceStart = this.#clock.now()
+    try {
+      await this.#readFiles(tree)
+    } finally {
+      await this.#reader.release()
+    }
+    if (this.#isClosed) return
+    this.#report(this.#allProblems(tree))
+    await this.#deliver()
+  }
+
+  async #readFiles(tree: Tree): Promise<void> {
     const present = new Set<string>()
     for (const [path, stamp] of tree.files) {
       if (await this.#refresh(path, stamp)) present.add(path)
       if (this.#isClosed) return
     }
-    for (const path of this.#files.keys()) if (!present.has(path) && !isBelow(path, tree.unreadable)) this.#forget(path)
-    this.#report(this.#allProblems(tree))
-    await this.#deliver()
+    for (const path of this.#files.keys()) {
+      if (!present.has(path) && !isBelow(path, tree.unreadable)) await this.#forget(path)
+    }
   }
 
   async #walk(): Promise<Tree | undefined> {
@@ -126,27 +134,22 @@ class ManifestsSource implements Source {
 
   /** False when the file is gone. */
   async #refresh(path: string, stamp: string): Promise<boolean> {
-    const file = this.#files.get(path) ?? new ManifestFile(path, this.#workloads)
+    const file = this.#files.get(path) ?? new ManifestFile(path)
     const before = file.objects
-    const outcome = await file.refresh(stamp, () => this.#pause())
+    const outcome = await file.refresh(stamp, this.#reader, this.#pause)
     if (outcome === 'gone') return false
     this.#files.set(path, file)
-    if (outcome === 'changed') this.#origins.replace(path, before, file.objects)
+    if (outcome === 'changed') await this.#origins.replace(path, before, file.objects, this.#pause)
     return true
   }
 
-  #forget(path: string): void {
-    this.#origins.replace(path, this.#files.get(path)?.objects ?? new Map(), new Map())
+  async #forget(path: string): Promise<void> {
+    await this.#origins.replace(path, this.#files.get(path)?.objects ?? new Map(), new Map(), this.#pause)
     this.#files.delete(path)
   }
 
   /** A large file takes seconds to decode; this lets DNS and flows run in between. */
-  #pause(): Promise<void> | undefined {
-    if (this.#clock.now() - this.#sliceStart < sliceMs) return undefined
-    return setImmediate().then(() => {
-      this.#sliceStart = this.#clock.now()
-    })
-  }
+  #pause = (): Promise<void> | undefined => this.#turns.next()
 
   #allProblems(tree: Tree): readonly Problem[] {
     const all = new ProblemList(this.#path, maxProblems)
@@ -176,7 +179,7 @@ class ManifestsSource implements Source {
     if (!this.#sink || this.#isClosed) return
     this.#isDelivered = true
     if (isWhole) this.#assembler.reset(this.#sink)
-    else this.#assembler.flush(this.#sink)
+    else await this.#assembler.flushInTurns(this.#sink, () => this.#isClosed)
     this.#loss = undefined
   }
 

@@ -24,10 +24,22 @@ export class ObjectOrigins {
     this.#target = target
   }
 
-  /** Replaces the objects of a file; `after` is empty when the file is gone. */
-  replace(path: string, before: ReadonlyMap<string, PlacedObject>, after: ReadonlyMap<string, PlacedObject>): void {
-    for (const key of before.keys()) if (!after.has(key)) this.#set(path, key, undefined)
-    for (const [key, placed] of after) this.#set(path, key, placed)
+  /** Replaces the objects of a file; `after` is empty when the file is gone. `pause` is called between objects and may wait. */
+  async replace(
+    path: string,
+    before: ReadonlyMap<string, PlacedObject>,
+    after: ReadonlyMap<string, PlacedObject>,
+    pause: () => Promise<void> | undefined,
+  ): Promise<void> {
+    for (const key of before.keys()) {
+      if (after.has(key)) continue
+      this.#set(path, key, undefined)
+      await pause()
+    }
+    for (const [key, placed] of after) {
+      this.#set(path, key, placed)
+      await pause()
+    }
   }
 
   problems(): Problem[] {

@@ -45,7 +45,7 @@ function* parseLargeList(text: string, line: number): Generator<Step, boolean> {
 
 /** The list without its members. */
 function* frameOf(bytes: Buffer): Generator<undefined, object> {
-  const scanner = new ListScanner('')
+  const scanner = new ListScanner('', { isCounted: false })
   for (let at = 0; at < bytes.length; at += chunkBytes) {
     scanner.push(bytes.subarray(at, at + chunkBytes))
     yield undefined
@@ -55,7 +55,7 @@ function* frameOf(bytes: Buffer): Generator<undefined, object> {
 
 /** `list`: what the kind of the members is taken from. */
 function* scan(bytes: Buffer, firstLine: number, list: object): Generator<Step> {
-  const scanner = new ListScanner('')
+  const scanner = new ListScanner('', { isCounted: false })
   let line = firstLine
   try {
     for (let at = 0; at < bytes.length; at += chunkBytes) {

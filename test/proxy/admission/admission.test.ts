@@ -1,4 +1,5 @@
 /** The door between sources and mesh, with a real mesh behind it. */
+import assert from 'node:assert/strict'
 import t, { type Test } from 'tap'
 import { Admission } from '../../../proxy/admission/admission.ts'
 import { Mesh } from '../../../proxy/mesh/mesh.ts'
@@ -7,6 +8,7 @@ import type { Change } from '../../../proxy/model/directory.ts'
 import { silentLog } from '../../../proxy/model/log.ts'
 import type { ClusterService } from '../../../proxy/model/service.ts'
 import { FakeClock } from '../../support/clock.ts'
+import { eventually } from '../../support/eventually.ts'
 import { clusterService, endpoint } from '../../support/model.ts'
 
 function open(t: Test, { loopback = false, wholeAddresses = false } = {}) {
@@ -222,4 +224,41 @@ t.test('a metadata server is dialled only where the operator has named this very
   allow('100.64.0.0/10', '100.100.100.200/32')
   mesh.flush()
   t.same(backends(), ['100.100.100.200:80', '100.100.100.201:80'])
+})
+
+t.test('the services of a large cluster are checked again in turns, and end as those of a small one', async t => {
+  const { admission, mesh, one, two, backends } = open(t)
+  const name = (i: number) => `s${i}`
+  const address = (i: number, j: number) => `10.${i % 2 === 0 ? 1 : 2}.${i}.${j}`
+  const far = (i: number) => there(name(i), ...Array.from({ length: 20 }, (_, j) => address(i, j + 1)))
+  const services = Array.from({ length: 200 }, (_, i) => i)
+  one.reset({ services: services.map(i => here(name(i), `10.96.0.${i}`)), namespaces: [] })
+  two.reset({ services: services.map(far), namespaces: [] })
+  mesh.flush()
+  const served = () => {
+    mesh.flush()
+    return services.filter(i => backends(name(i)).length > 0)
+  }
+  t.equal(served().length, 200)
+
+  const allow = (cidr: string, network?: string) =>
+    admission.allow('cluster-2', { loopback: false, network, cidrs: [parseCidr(cidr) ?? []].flat() })
+  allow('10.1.0.0/16')
+  t.equal(served().length, 200, 'nothing has been looked at in this turn')
+  two.put(far(1))
+  t.notOk(served().includes(1), 'what comes meanwhile is checked at once')
+  await eventually(() => assert.equal(served().length, 100))
+  t.ok(served().every(i => i % 2 === 0))
+
+  allow('10.1.0.0/16', 'far')
+  allow('10.0.0.0/8')
+  await eventually(() => assert.equal(served().length, 200)) // The last rights count, whatever was in progress.
+  t.equal(admission.problems().length, 0)
+
+  one.put(here('mine', '10.96.1.1', { endpoints: [endpoint({ address: '10.1.0.1', pod: 'mine-0' })] }))
+  mesh.flush()
+  t.notOk(backends(name(0)).includes('10.1.0.1:80'), 'its claims are known')
+  admission.keep(new Set(['cluster-1']))
+  await new Promise(setImmediate)
+  t.pass('a cluster that leaves is forgotten in turns')
 })

@@ -35,8 +35,20 @@ t.test('a line without an end is refused', async t => {
     () => {
       for (let i = 0; i < 100; i++) splitter.push(piece)
     },
-    { code: 'SOURCE_LIMIT', message: /longer than 4194304 bytes/ },
+    { code: 'SOURCE_LIMIT', message: /longer than 3145728 bytes/ },
   )
+})
+
+t.test('an object with more fields than any server has is not parsed', async t => {
+  const event = (fields: string) =>
+    Buffer.from(`{"type":"ADDED","object":{"pad":"${':'.repeat(200_000)}","x":[${fields}]}}\n`)
+  t.equal(new LineSplitter().push(event('{"a":1},'.repeat(20_000))).length, 1, 'what is in texts does not count')
+  const refused = { code: 'SOURCE_LIMIT', message: /has more than 50000 fields, which no API server allows/ }
+  t.throws(() => new LineSplitter().push(event('[],'.repeat(50_000))), refused)
+  t.throws(() => new LineSplitter().push(event('{"a":1},'.repeat(25_000))), refused)
+  const list = Buffer.from(`{"items":[{"x":[${'{},'.repeat(50_000)}{}]}]}`)
+  t.throws(() => new ListScanner('/x').push(list), refused)
+  t.equal(new ListScanner('/x', { isCounted: false }).push(list).length, 1, 'unless nothing waits for it')
 })
 
 t.test('back-off', async t => {
@@ -118,7 +130,7 @@ t.test('the objects of a list are found, wherever its chunks end', async t => {
   const pushed = (text: string) => () => new ListScanner('/x').push(Buffer.from(text))
   for (const text of ['{"items":[7]', '{"items":["x"]', '{"items":[[{}]]', `{"kind": "${'x'.repeat(1 << 20)}`])
     t.throws(pushed(text), { code: 'SOURCE_READ', message: /is not a list/ })
-  t.throws(pushed(`{"items":[{"x":"${'x'.repeat(5 << 20)}`), { code: 'SOURCE_LIMIT', message: /longer than 4194304/ })
+  t.throws(pushed(`{"items":[{"x":"${'x'.repeat(5 << 20)}`), { code: 'SOURCE_LIMIT', message: /longer than 3145728/ })
 })
 
 t.test('the order of versions', async t => {

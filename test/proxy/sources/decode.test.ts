@@ -661,3 +661,15 @@ t.test('more addresses than any controller writes into one object are refused be
     t.match(faults, [{ message: 'has 10001 addresses, more than 10000; split it' }])
   }
 })
+
+t.test('a large object is refused with its first fault: it may have as many as values', async t => {
+  const service = (count: number) => ({
+    apiVersion: 'v1',
+    kind: 'Service',
+    metadata: { name: 'web' },
+    spec: { ports: Array.from({ length: count }, () => ({ port: 'none' })) },
+  })
+  t.equal(faults(service(100)).length, 100)
+  t.match(faults(service(9000)), [/^spec\.ports\[0\]\.port: "none" is not/])
+  t.same(faults(service(10_001)), ['spec.ports: has 10001 members, more than 10000'])
+})

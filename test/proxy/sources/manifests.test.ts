@@ -8,6 +8,7 @@ import { type LogFields, silentLog } from '../../../proxy/model/log.ts'
 import { systemClock } from '../../../proxy/model/time/clock.ts'
 import { DebouncedJob } from '../../../proxy/sources/manifests/debounced-job.ts'
 import { ManifestFile } from '../../../proxy/sources/manifests/manifest-file.ts'
+import { ManifestReader } from '../../../proxy/sources/manifests/manifest-reader.ts'
 import { createManifestsSource, type ManifestsOptions } from '../../../proxy/sources/manifests/manifests-source.ts'
 import { type Declared, examineSource, RecordingSink, type SourceDriver, until } from '../../conformance/source.ts'
 import { FakeClock } from '../../support/clock.ts'
@@ -494,7 +495,8 @@ t.test('a close leaves nothing behind', { skip: process.platform !== 'linux' && 
 t.test('a file is read twice after its times have changed', async t => {
   const path = join(await folder(t), 'a.yaml')
   const file = new ManifestFile(path)
-  const refresh = (stamp: string) => file.refresh(stamp, () => undefined)
+  const reader = new ManifestReader()
+  const refresh = (stamp: string) => file.refresh(stamp, reader, () => undefined)
   const port = () =>
     [...file.objects.values()].map(({ object }) => (object.kind === 'Service' ? object.spec.ports[0]?.port : 0))[0]
   await writeFile(path, service('a', 81))
