@@ -58,6 +58,7 @@ import {
   healthOptions,
   locationOf,
   offloadOptions,
+  pumpsOf,
   queryFilter,
   vipOptions,
 } from './runtime/options.ts'
@@ -700,6 +701,7 @@ class Starlane implements Runtime {
       onHeard: ({ destination }) => this.#health.heard(destination),
       onMute: (flow, backend) => this.#health.mute(flow, backend),
       engine,
+      threads: pumpsOf(this.#config),
       options: engineOptions(this.#config),
       reserve: {
         most: sumOf(descriptorShares()) + (this.#config.admin.metrics ? descriptorShares().admin : 0),

@@ -40,7 +40,7 @@ for (const sanitizers of ['address,undefined', 'thread']) {
   ])
   console.log(`stress: ${sanitizers}`)
   // ThreadSanitizer's shadow memory needs address space randomization off.
-  run('setarch', ['-R', program, values.connections, certificate, key])
+  for (const pumps of ['1', '3']) run('setarch', ['-R', program, values.connections, pumps, certificate, key])
 }
 
 function run(command: string, args: readonly string[]): void {

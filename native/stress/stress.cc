@@ -5,6 +5,7 @@
 //
 //     npm run stress:native -- --connections=20000
 //
+// With one pump, and with three: then clients are on their way between pumps while all of that happens.
 // With a certificate and its key, half of the connections go through tunnels to a gateway, which are closed and opened again at random.
 #include <arpa/inet.h>
 #include <dirent.h>
@@ -166,70 +167,89 @@ void chat(int port, std::mt19937& random, Totals& totals) {
   close(fd);
 }
 
+// An event and the pump that has sent it.
+struct Seen : Record {
+  int pump = 0;
+};
+// A slot or a session of a pump.
+using Place = std::pair<int, int32_t>;
+
 // Takes TypeScript's place.
 class Controller {
  public:
   // `serve` gets the clients that are taken over.
-  Controller(int backend, int refusing, int gateway, const SecureContext* context, std::function<void(int)> serve)
-      : gateway_(gateway), context_(context), shared_(new Shared()), pump_(*shared_, {50, 20}, [this] { wake(); }), backend_(backend), refusing_(refusing), serve_(std::move(serve)) {
-    if (pump_.error() != 0) fail("no pump");
-    store(shared_->scriptAsleep, 1);
+  Controller(int pumps, int backend, int refusing, int gateway, const SecureContext* context, std::function<void(int)> serve)
+      : gateway_(gateway), context_(context), backend_(backend), refusing_(refusing), serve_(std::move(serve)) {
+    const auto crew = std::make_shared<Crew>();
+    for (int i = 0; i < pumps; i++) {
+      lanes_.push_back(std::make_unique<Lane>());
+      Lane& lane = *lanes_.back();
+      lane.pump = std::make_unique<Pump>(lane.shared, PumpOptions{50, 20}, [this] { wake(); }, crew);
+      if (lane.pump->error() != 0) fail("no pump");
+      store(lane.shared.scriptAsleep, 1);
+    }
   }
 
   void run(std::atomic<bool>& done, int port, int frontend) {
-    std::thread thread([this] { pump_.run(); });
+    for (const auto& lane : lanes_) lane->thread = std::thread([pump = lane->pump.get()] { pump->run(); });
     port_ = port;
-    if (pump_.listenTcp(listener_, addressOf(4, kLoopback, port), 1024) != 0) fail("cannot listen for the pump");
-    if (pump_.listenUdp(frontend_, addressOf(4, kLoopback, frontend)) != 0) fail("no frontend");
+    if (first().listenTcp(listener_, addressOf(4, kLoopback, port), 1024) != 0) fail("cannot listen for the pump");
+    if (pumpOf(udp()).listenUdp(frontend_, addressOf(4, kLoopback, frontend)) != 0) fail("no frontend");
     for (double now = 0; !done.load(); now += 7) {
       readAll();
-      Record& sweep = begin(Command::Sweep);
-      sweep.now = now;
-      sweep.limitMs = 30;
-      sweep.descriptors = random_() % 8 == 0 ? 6 : -1;  // now and then too few
-      sweep.reportMoved = random_() % 2;
-      end();
-      if (random_() % 16 == 0) {
-        Record& configure = begin(Command::Configure);
-        configure.idle = {50.0 + random_() % 50, 20};
-        end();
+      const bool few = random_() % 8 == 0;
+      for (int pump = 0; pump < pumps(); pump++) {
+        Record& sweep = begin(pump, Command::Sweep);
+        sweep.now = now;
+        sweep.limitMs = 30;
+        sweep.descriptors = few ? 6 : -1;  // now and then too few
+        sweep.reportMoved = random_() % 2;
+        end(pump);
+        if (random_() % 16 == 0) {
+          Record& configure = begin(pump, Command::Configure);
+          configure.idle = {50.0 + random_() % 50, 20};
+          end(pump);
+        }
       }
       if (random_() % 8 == 0 && !passingListener_) {
         passingListener_ = true;
-        begin(Command::PassListener).listener = listener_;
-        end();
+        begin(0, Command::PassListener).listener = listener_;
+        end(0);
       }
       if (random_() % 8 == 0 && !passingFrontend_) {
         passingFrontend_ = true;
-        begin(Command::PauseFrontend).frontend = frontend_;
-        end();
+        begin(udp(), Command::PauseFrontend).frontend = frontend_;
+        end(udp());
       }
       if (context_ != nullptr) tendTunnels();
       if (random_() % 50 == 0) std::this_thread::sleep_for(std::chrono::milliseconds(20));  // a busy JavaScript thread
       sleep();
     }
-    for (const auto& [token, client] : std::map<int32_t, Record>(asking_)) command(Command::Refuse, client);
+    for (const auto& [token, client] : std::map<int32_t, Seen>(asking_)) command(Command::Refuse, client);
     // One that is being passed on is no longer the pump's, and is closed when its event is read.
     over_ = true;
-    begin(Command::CloseListener).listener = listener_;
-    end();
-    begin(Command::CloseFrontend).frontend = frontend_;
-    end();
-    pump_.stop();
-    thread.join();
-    do {
-      readAll();
-      pump_.refill();
-    } while (load(shared_->eventHead) != shared_->eventTail.value);
+    begin(0, Command::CloseListener).listener = listener_;
+    end(0);
+    begin(udp(), Command::CloseFrontend).frontend = frontend_;
+    end(udp());
+    for (const auto& lane : lanes_) lane->pump->stop();
+    for (const auto& lane : lanes_) lane->thread.join();
+    for (int pump = 0; pump < pumps(); pump++) {
+      do {
+        readAll(pump);
+        pumpOf(pump).refill();
+      } while (load(ring(pump).eventHead) != ring(pump).eventTail.value);
+    }
+    if (!moving_.empty()) fail("a client has not arrived");
     if (!asking_.empty()) fail("a stream has had no last event");
     if (!tunnels_.empty()) fail("a tunnel has had no last event");
     if (!adopting_.empty()) fail("a session that was adopted has had no answer");
-    for (const auto& [slot, session] : talking_) fail("session " + std::to_string(slot) + " has had no last event");
-    for (const auto& [slot, generation] : alive_) fail("slot " + std::to_string(slot) + " has had no last event");
+    for (const auto& [place, session] : talking_) fail("session " + std::to_string(place.second) + " has had no last event");
+    for (const auto& [place, generation] : alive_) fail("slot " + std::to_string(place.second) + " has had no last event");
   }
 
   int accepted = 0, connected = 0, gone = 0, sessions = 0, handedOver = 0, listenersPassed = 0, sessionsPassed = 0, moved = 0;
-  int tunnels = 0, streams = 0, joined = 0, refused = 0;
+  int tunnels = 0, streams = 0, joined = 0, refused = 0, arrived = 0;
 
  private:
   void wake() {
@@ -239,33 +259,57 @@ class Controller {
   }
 
   void sleep() {
-    store(shared_->scriptAsleep, 1);
-    if (load(shared_->eventHead) != shared_->eventTail.value && exchange(shared_->scriptAsleep, 0) == 1) return;
+    for (const auto& lane : lanes_) {
+      Shared& shared = lane->shared;
+      store(shared.scriptAsleep, 1);
+      if (load(shared.eventHead) != shared.eventTail.value && exchange(shared.scriptAsleep, 0) == 1) return;
+    }
     std::unique_lock<std::mutex> lock(mutex_);
     condition_.wait_for(lock, std::chrono::milliseconds(2), [this] { return woken_; });
     woken_ = false;
   }
 
   void readAll() {
-    while (load(shared_->eventHead) != shared_->eventTail.value) {
-      const Record event = at(shared_->events, shared_->eventTail.value);
-      store(shared_->eventTail, next(shared_->eventTail.value));
+    for (int pump = 0; pump < pumps(); pump++) readAll(pump);
+  }
+
+  void readAll(int pump) {
+    Shared& shared = ring(pump);
+    while (load(shared.eventHead) != shared.eventTail.value) {
+      Seen event;
+      static_cast<Record&>(event) = at(shared.events, shared.eventTail.value);
+      event.pump = pump;
+      store(shared.eventTail, next(shared.eventTail.value));
       take(event);
     }
   }
 
-  void take(const Record& event) {
+  void take(const Seen& event) {
+    const Place place{event.pump, event.slot};
     switch (static_cast<Event>(event.kind)) {
       case Event::Accepted:
         accepted++;
-        if (!alive_.emplace(event.slot, event.generation).second) fail("a slot was given twice");
+        alive(event);
         if (random_() % 20 == 0) command(Command::HandOver, event);  // and sometimes an answer that comes too late
         else return answer(event);
         if (random_() % 4 == 0) answer(event);
         return;
+      case Event::Arrived: {
+        arrived++;
+        const auto from = moving_.find(event.token);
+        if (from == moving_.end()) fail("a client arrived that was not sent");
+        // Its slot in the other pump may be another's by now.
+        const auto before = alive_.find({from->second.pump, from->second.slot});
+        if (before != alive_.end() && before->second == from->second.generation) alive_.erase(before);
+        moving_.erase(from);
+        alive(event);
+        if (random_() % 20 == 0) command(Command::Cut, event);
+        return;
+      }
       case Event::HandedOver:
         handedOver++;
-        if (alive_.erase(event.slot) == 0) fail("a client was handed over twice");
+        notSent(event);
+        if (alive_.erase(place) == 0) fail("a client was handed over twice");
         return serve_(event.error);
       case Event::ListenerClosed:
         return listenerClosed(event.descriptor);
@@ -278,12 +322,13 @@ class Controller {
         return;
       case Event::Gone:
         gone++;
-        if (alive_.erase(event.slot) == 0) fail("a second last event");
+        notSent(event);
+        if (alive_.erase(place) == 0) fail("a second last event");
         if (random_() % 4 == 0) command(Command::Cut, event);  // too late
         return;
       case Event::Asked:
-        if (talking_.emplace(event.slot, event).second) sessions++;
-        else if (talking_[event.slot].generation != event.generation) fail("a session's slot was given twice");
+        if (talking_.emplace(place, event).second) sessions++;
+        else if (talking_[place].generation != event.generation) fail("a session's slot was given twice");
         if (random_() % 20 == 0) return command(Command::Forget, event);
         toBackend(Command::Link, event);
         if (random_() % 10 == 0) command(Command::Unlink, event);
@@ -297,18 +342,18 @@ class Controller {
       case Event::Quiet:
         return command(Command::Forget, event);
       case Event::Dropped:
-        if (talking_.erase(event.slot) == 0) fail("a session's second last event");
+        if (talking_.erase(place) == 0) fail("a session's second last event");
         if (random_() % 4 == 0) command(Command::Forget, event);  // too late
         return;
       case Event::Moved:
         moved++;
-        if (talking_.count(event.slot) == 0) fail("a session moved that there is not");
+        if (talking_.count(place) == 0) fail("a session moved that there is not");
         return;
       case Event::FrontendPaused:
-        begin(Command::PassFrontend).frontend = event.frontend;
-        return end();
+        begin(event.pump, Command::PassFrontend).frontend = event.frontend;
+        return end(event.pump);
       case Event::Passed: {
-        const auto found = talking_.find(event.slot);
+        const auto found = talking_.find(place);
         if (found == talking_.end()) fail("a session was passed that there is not");
         passed_.push_back(found->second);
         passed_.back().descriptor = event.descriptor;
@@ -320,7 +365,8 @@ class Controller {
       case Event::Adopted:
         return adopted(event);
       case Event::TunnelSecured:
-        if (pump_.details(event.details).empty()) fail("a tunnel without a certificate");
+        if (pumpOf(event.pump).details(event.details).empty()) fail("a tunnel without a certificate");
+        if (tunnels_.count(event.slot) == 0) return;
         if (random_() % 20 != 0) tellTunnel(Command::StartTunnel, event.slot);
         else tellTunnel(Command::CloseTunnel, event.slot);
         return;
@@ -329,21 +375,22 @@ class Controller {
         open_.push_back(event.slot);
         return;
       case Event::TunnelEnded:
-        pump_.details(event.details);
+        pumpOf(event.pump).details(event.details);
         if (tunnels_.erase(event.slot) == 0) fail("a tunnel's second last event");
         open_.erase(std::remove(open_.begin(), open_.end(), event.slot), open_.end());
         return;
       case Event::TunnelLeaving:
-        pump_.details(event.details);
+        pumpOf(event.pump).details(event.details);
         return;
       case Event::StreamAnswered:
         return streamAnswered(event);
       case Event::StreamEnded: {
         const auto asked = asking_.find(event.slot);
         if (asked == asking_.end()) return;  // one that we have reset or joined meanwhile
-        const Record client = asked->second;
+        const Seen client = asked->second;
         asking_.erase(asked);
-        if (alive_.count(client.slot) != 0 && alive_[client.slot] == client.generation) toBackend(Command::Connect, client);
+        const Place at{client.pump, client.slot};
+        if (alive_.count(at) != 0 && alive_[at] == client.generation) toBackend(Command::Connect, client);
         return;
       }
       default:
@@ -359,95 +406,107 @@ class Controller {
       if (fd < 0) return;
       pollfd waiting{fd, POLLOUT, 0};
       poll(&waiting, 1, 1000);
-      if (pump_.openTunnel(id, fd, *context_, {1 << 16, 1 << 20}) != 0) fail("no tunnel");
+      const int pump = id % pumps();
+      if (pumpOf(pump).openTunnel(id, fd, *context_, {1 << 16, 1 << 20}) != 0) fail("no tunnel");
       close(fd);
-      tunnels_[id] = true;
+      tunnels_[id] = pump;
     }
     double received, sent;
-    for (const int id : open_) pump_.countTunnel(id, received, sent);
+    for (const int id : open_) pumpOf(tunnels_[id]).countTunnel(id, received, sent);
     if (open_.empty()) return;
     const int one = open_[random_() % open_.size()];
     if (random_() % 4 == 0) tellTunnel(Command::PingTunnel, one);
     if (random_() % 40 == 0) tellTunnel(Command::CloseTunnel, one);
     if (random_() % 16 == 0) {
-      Record& command = begin(Command::SetTunnelWindow);
+      Record& command = begin(tunnels_[one], Command::SetTunnelWindow);
       command.slot = one;
       command.window = 1 << (14 + random_() % 6);
-      end();
+      end(tunnels_[one]);
     }
   }
 
   void tellTunnel(Command kind, int id) {
-    begin(kind).slot = id;
-    end();
+    begin(tunnels_[id], kind).slot = id;
+    end(tunnels_[id]);
   }
 
-  void throughTunnel(const Record& client) {
+  void throughTunnel(const Seen& client) {
     const int token = ++token_;
     static const char* kKinds[] = {"echo", "echo", "echo", "echo", "echo", "echo", "reset", "refuse", "mute"};
     std::string fields(":method\0CONNECT\0:authority\0", 27);
     fields += kKinds[random_() % 9];
     fields += '\0';
-    pump_.requestStream(open_[random_() % open_.size()], token, fields);
-    if (exchange(shared_->pumpAsleep, 0) == 1) pump_.kick();
+    const int tunnel = open_[random_() % open_.size()];
+    const int pump = tunnels_[tunnel];
+    pumpOf(pump).requestStream(tunnel, token, fields);
+    if (exchange(ring(pump).pumpAsleep, 0) == 1) pumpOf(pump).kick();
     streams++;
     asking_[token] = client;
+    pumpOfStream_[token] = pump;
     if (random_() % 20 == 0) giveUp(token);
   }
 
   // The client is still to be served.
   void giveUp(int token) {
-    const Record client = asking_[token];
+    const Seen client = asking_[token];
     asking_.erase(token);
-    Record& reset = begin(Command::ResetStream);
+    const int pump = pumpOfStream_[token];
+    Record& reset = begin(pump, Command::ResetStream);
     reset.slot = token;
     reset.error = 8;
-    end();
+    end(pump);
     toBackend(Command::Connect, client);
   }
 
-  void streamAnswered(const Record& event) {
-    pump_.details(event.details);
+  void streamAnswered(const Seen& event) {
+    pumpOf(event.pump).details(event.details);
     if (asking_.count(event.slot) == 0) return;
     if (event.error != 200) {
       refused++;
       return giveUp(event.slot);
     }
-    const Record client = asking_[event.slot];
+    const Seen client = asking_[event.slot];
     asking_.erase(event.slot);
     joined++;
-    Record& join = begin(Command::Join);
+    const auto there = alive_.find({client.pump, client.slot});
+    if (event.pump != client.pump && there != alive_.end() && there->second == client.generation) moving_[event.slot] = client;
+    Record& join = begin(client.pump, Command::Join);
     join.slot = client.slot;
     join.generation = client.generation;
     join.token = event.slot;
-    end();
+    join.pump = event.pump;
+    end(client.pump);
     if (random_() % 20 == 0) command(Command::Cut, client);
   }
 
   // Adopts it again, as another process would.
   void listenerClosed(int descriptor) {
+    if (descriptor >= 0) listenerDescriptor_ = descriptor;
+    if (++listenerAnswers_ < pumps()) return;
+    listenerAnswers_ = 0;
+    descriptor = std::exchange(listenerDescriptor_, -1);
     if (descriptor < 0) return;
     passingListener_ = false;
     listenersPassed++;
     if (over_) close(descriptor);
-    else if (pump_.adoptTcp(++listener_, descriptor) != 0) fail("cannot adopt the listener");
+    else if (first().adoptTcp(++listener_, descriptor) != 0) fail("cannot adopt the listener");
   }
 
   void frontendClosed(int descriptor) {
     if (descriptor < 0) return;
     passingFrontend_ = false;
-    std::vector<Record> sessions;
+    std::vector<Seen> sessions;
     sessions.swap(passed_);
     if (over_) {
       close(descriptor);
-      for (const Record& session : sessions) close(session.descriptor);
+      for (const Seen& session : sessions) close(session.descriptor);
       return;
     }
     frontend_++;
-    if (pump_.adoptUdp(frontend_, descriptor) != 0) fail("cannot adopt the frontend");
-    for (const Record& session : sessions) {
+    if (pumpOf(udp()).adoptUdp(frontend_, descriptor) != 0) fail("cannot adopt the frontend");
+    for (const Seen& session : sessions) {
       sessionsPassed++;
-      Record& adopt = begin(Command::Adopt);
+      Record& adopt = begin(udp(), Command::Adopt);
       adopt.slot = ++token_;
       adopt.frontend = frontend_;
       adopt.port = session.port;
@@ -455,31 +514,49 @@ class Controller {
       adopt.descriptor = session.descriptor;
       memcpy(adopt.address, session.address, sizeof adopt.address);
       adopting_[token_] = session;
-      end();
+      end(udp());
     }
-    begin(Command::ResumeFrontend).frontend = frontend_;
-    end();
+    begin(udp(), Command::ResumeFrontend).frontend = frontend_;
+    end(udp());
   }
 
-  void adopted(const Record& event) {
+  void adopted(const Seen& event) {
     const auto found = adopting_.find(event.token);
     if (found == adopting_.end()) fail("an answer for a session that was not adopted");
-    Record session = found->second;
+    Seen session = found->second;
     adopting_.erase(found);
     if (event.slot < 0) return;
     session.generation = event.generation;
-    if (!talking_.emplace(event.slot, session).second) fail("an adopted session's slot was given twice");
+    session.pump = event.pump;
+    if (!talking_.emplace(Place{event.pump, event.slot}, session).second) fail("an adopted session's slot was given twice");
   }
 
-  void answer(const Record& event) {
+  // Its last event in this pump came before it could go to another.
+  void notSent(const Seen& event) {
+    for (auto one = moving_.begin(); one != moving_.end();) {
+      if (one->second.pump == event.pump && one->second.slot == event.slot && one->second.generation == event.generation) one = moving_.erase(one);
+      else ++one;
+    }
+  }
+
+  void alive(const Seen& event) {
+    const auto [found, isNew] = alive_.emplace(Place{event.pump, event.slot}, event.generation);
+    // The one before has gone to another pump, and has not been heard of there.
+    for (const auto& [token, client] : moving_) {
+      if (client.pump == event.pump && client.slot == event.slot && client.generation == found->second) found->second = event.generation;
+    }
+    if (!isNew && found->second != event.generation) fail("a slot was given twice");
+  }
+
+  void answer(const Seen& event) {
     if (random_() % 20 == 0) return command(Command::Refuse, event);
     if (!open_.empty() && random_() % 2 == 0) return throughTunnel(event);
     toBackend(Command::Connect, event);
     if (random_() % 10 == 0) command(Command::HangUp, event);
   }
 
-  void toBackend(Command kind, const Record& event) {
-    Record& connect = begin(kind);
+  void toBackend(Command kind, const Seen& event) {
+    Record& connect = begin(event.pump, kind);
     connect.slot = event.slot;
     connect.generation = event.generation;
     connect.family = 4;
@@ -489,45 +566,62 @@ class Controller {
       connect.frontendPort = port_;
       memcpy(connect.frontendAddress, kLoopback, 4);
     }
-    end();
+    end(event.pump);
   }
 
-  void command(Command kind, const Record& event) {
-    Record& record = begin(kind);
+  void command(Command kind, const Seen& event) {
+    Record& record = begin(event.pump, kind);
     record.slot = event.slot;
     record.generation = event.generation;
-    end();
+    end(event.pump);
   }
 
-  Record& begin(Command kind) {
-    while (used(shared_->commandHead.value, load(shared_->commandTail)) >= kRecords) pump_.kick();
-    Record& record = at(shared_->commands, shared_->commandHead.value);
+  Record& begin(int pump, Command kind) {
+    Shared& shared = ring(pump);
+    while (used(shared.commandHead.value, load(shared.commandTail)) >= kRecords) pumpOf(pump).kick();
+    Record& record = at(shared.commands, shared.commandHead.value);
     record = Record{};
     record.kind = static_cast<int32_t>(kind);
     return record;
   }
 
-  void end() {
-    store(shared_->commandHead, next(shared_->commandHead.value));
-    if (exchange(shared_->pumpAsleep, 0) == 1) pump_.kick();
+  void end(int pump) {
+    Shared& shared = ring(pump);
+    store(shared.commandHead, next(shared.commandHead.value));
+    if (exchange(shared.pumpAsleep, 0) == 1) pumpOf(pump).kick();
   }
 
-  std::unique_ptr<Shared> shared_;
-  Pump pump_;
+  struct Lane {
+    Shared shared{};
+    std::unique_ptr<Pump> pump;
+    std::thread thread;
+  };
+
+  int pumps() const { return static_cast<int>(lanes_.size()); }
+  Shared& ring(int pump) { return lanes_[static_cast<size_t>(pump)]->shared; }
+  Pump& pumpOf(int pump) { return *lanes_[static_cast<size_t>(pump)]->pump; }
+  Pump& first() { return pumpOf(0); }
+  // The pump of the UDP frontend: the last.
+  int udp() const { return pumps() - 1; }
+
+  std::vector<std::unique_ptr<Lane>> lanes_;
   int backend_, refusing_, port_ = 0;
   const std::function<void(int)> serve_;
   std::mt19937 random_{7};
-  std::map<int32_t, int32_t> alive_;
-  std::map<int32_t, Record> talking_;   // with the client's address
-  std::vector<Record> passed_;          // by the frontend that is being passed on
-  std::map<int32_t, Record> adopting_;  // by token
+  std::map<Place, int32_t> alive_;      // and the generation
+  std::map<Place, Seen> talking_;       // with the client's address
+  std::vector<Seen> passed_;            // by the frontend that is being passed on
+  std::map<int32_t, Seen> adopting_;    // by token
+  std::map<int32_t, Seen> moving_;      // clients on their way to the pump of their stream, by its token
+  std::map<int32_t, int> pumpOfStream_;
   int gateway_;
   const SecureContext* context_;        // null: no tunnels
-  std::map<int32_t, bool> tunnels_;     // that have not ended
+  std::map<int32_t, int> tunnels_;      // that have not ended, and their pump
   std::vector<int32_t> open_;           // of these, those that are ready
-  std::map<int32_t, Record> asking_;    // clients by the token of their stream
+  std::map<int32_t, Seen> asking_;      // clients by the token of their stream
   int32_t listener_ = 1, frontend_ = 1, token_ = 0;
   bool passingListener_ = false, passingFrontend_ = false, over_ = false;
+  int listenerDescriptor_ = -1, listenerAnswers_ = 0;
   std::mutex mutex_;
   std::condition_variable condition_;
   bool woken_ = false;
@@ -543,11 +637,12 @@ std::string contentOf(const char* file) {
 
 int main(int count, char** arguments) {
   const int connections = atoi(arguments[1]);
+  const int pumps = atoi(arguments[2]);
   std::unique_ptr<SecureContext> context;
   std::string certificate, key, why;
-  if (count > 3) {
-    certificate = contentOf(arguments[2]);
-    key = contentOf(arguments[3]);
+  if (count > 4) {
+    certificate = contentOf(arguments[3]);
+    key = contentOf(arguments[4]);
     context.reset(SecureContext::create(SecureContext::Role::Client, certificate, key, certificate, why));
     if (!context) fail(why);
   }
@@ -599,7 +694,7 @@ int main(int count, char** arguments) {
   {
     std::unique_ptr<StressGateway> gateway;
     if (context) gateway = std::make_unique<StressGateway>(certificate, key);
-    Controller controller(backendPort, refusingPort, gateway ? gateway->port() : 0, context.get(), [&](int fd) {
+    Controller controller(pumps, backendPort, refusingPort, gateway ? gateway->port() : 0, context.get(), [&](int fd) {
       fcntl(fd, F_SETFL, fcntl(fd, F_GETFL) & ~O_NONBLOCK);
       serveAlone(fd);
     });
@@ -620,6 +715,8 @@ int main(int count, char** arguments) {
     control.join();
     printf("stress: %d accepted, %d connected, %d gone; %d echoes whole, %d broken off, %d wrong\n", controller.accepted,
            controller.connected, controller.gone, totals.whole.load(), totals.broken.load(), totals.wrong.load());
+    if (pumps > 1) printf("stress: %d pumps, %d clients went from one to another\n", pumps, controller.arrived);
+    if (pumps > 1 && context && controller.arrived == 0) fail("no client went to another pump");
     printf("stress: %d sessions, %d moved, %d chats answered\n", controller.sessions, controller.moved, totals.chats.load());
     printf("stress: %d tunnels, %d streams, %d joined, %d refused\n", controller.tunnels, controller.streams, controller.joined,
            controller.refused);

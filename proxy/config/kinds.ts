@@ -5,7 +5,20 @@ import { durationText } from '../model/text/duration.ts'
 import type { Json } from '../model/text/json.ts'
 import { isPluginName } from '../model/text/plugin-name.ts'
 import { parseServicePattern } from '../model/text/service-pattern.ts'
-import { bad, checked, duration, type Field, field, list, optional, record, scalar, shown, text } from './fields.ts'
+import {
+  bad,
+  checked,
+  duration,
+  type Field,
+  field,
+  integer,
+  list,
+  optional,
+  record,
+  scalar,
+  shown,
+  text,
+} from './fields.ts'
 
 /** Makes a path absolute: `~/` is the home directory, the rest is relative to the configuration file. */
 export type Resolve = (path: string) => string
@@ -47,6 +60,22 @@ export function durationOrNever(help: string, fallback: string): Field<number> {
     ...limited,
     type: 'duration | never',
     parse: (value, path, report) => (value === 'never' ? 0 : limited.parse(value, path, report)),
+  }
+}
+
+/** A whole number, or `auto`. */
+export function integerOrAuto(help: string, range: { min: number; max: number }): Field<number | 'auto'> {
+  const named = integer(help, range)
+  const type = `auto | ${named.type}`
+  return {
+    ...named,
+    type,
+    fallback: 'auto',
+    parse: (value, path, report) => {
+      if (value === 'auto') return value
+      const message = `${shown(value)} is neither auto nor a whole number from ${range.min} to ${range.max}`
+      return named.parse(value, path, problem => report({ ...problem, message }))
+    },
   }
 }
 

@@ -27,6 +27,7 @@ import {
   boundAddress,
   clusterName,
   durationOrNever,
+  integerOrAuto,
   namespacePattern,
   path,
   pathOrNone,
@@ -323,6 +324,10 @@ const proxyFields = {
     'What moves the bytes: `native` uses a thread of its own and needs Linux and a C++ compiler at installation; `streams` works everywhere. `auto` takes `native` if it was built.',
     ['auto', 'streams', 'native'],
     'auto',
+  ),
+  threads: integerOrAuto(
+    'How many threads of the engine `native` move bytes. One accepts clients for all; each goes to the one with the fewest connections. `auto` takes one on two cores, then half of the cores, 8 at most.',
+    { min: 1, max: 64 },
   ),
   vips: wordOr(
     'The addresses that clients connect to: the ClusterIPs of the local Services, addresses from a range of your own, or ports of one address.',

@@ -85,6 +85,8 @@ export interface EngineParts {
   /** Dials backends that are reached through gateways; undefined: there are none. */
   readonly tunnels?: Tunnels | undefined
   readonly options: EngineOptions
+  /** Native threads that carry flows, 1 to 64; 1 unless given. Of the engine native alone. */
+  readonly threads?: number
   /** What passing sockets needs; undefined without the addon. */
   readonly calls?: PassingCalls | undefined
   /** Descriptors that flows leave alone; 16 unless given. */

@@ -1,5 +1,6 @@
 /** Translates the configuration into the options of each part. */
 
+import { availableParallelism } from 'node:os'
 import type { ClusterConfig, Config, EtcdConfig } from '../config/schema.ts'
 import type { EngineOptions } from '../dataplane/engine.ts'
 import type { DnsOptions, QueryFilter } from '../dns/options.ts'
@@ -57,6 +58,19 @@ export function engineOptions({ proxy, health }: Config): EngineOptions {
     firstByteMs: health.passive.firstByte,
     limits: { ...limits, perFrontend: limits.perFrontend / 100 },
   })
+}
+
+/**
+ * How many pumps the engine native has. `auto` takes one on two cores, since clients and backends need the other; then half of the
+ * cores, and eight at most: JavaScript's thread decides for about as many at their fastest (docs/engines.md). `cores` are those that
+ * this process may use.
+ */
+export function pumpsOf(
+  { proxy: { threads } }: { readonly proxy: Pick<Config['proxy'], 'threads'> },
+  cores = availableParallelism(),
+): number {
+  if (threads !== 'auto') return threads
+  return Math.min(Math.max(Math.floor(cores / 2), 1), 8)
 }
 
 /** Undefined unless the kernel is to steer clients. */

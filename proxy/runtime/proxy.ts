@@ -41,6 +41,8 @@ export interface L4ProxyParts {
   /** Dials backends behind gateways. */
   readonly tunnels: Tunnels
   readonly engine: 'auto' | 'streams' | 'native'
+  /** Pumps of the engine native. */
+  readonly threads: number
   readonly options: EngineOptions
   readonly reserve: DescriptorReserve
   readonly services: 'global' | 'all'
@@ -69,6 +71,8 @@ export class L4Proxy {
   readonly releaseProgramPages: (() => number) | undefined
   readonly #engine: Engine
   readonly #whyNotNative: string | undefined
+  /** Pumps of the engine native; otherwise 1. */
+  readonly pumps: number
   readonly #listeners: Listeners
   readonly #directory: Directory
   readonly #log: Log
@@ -100,6 +104,7 @@ export class L4Proxy {
     this.releaseProgramPages = releaseProgramPages
     this.#engine = engine
     this.#whyNotNative = whyNotNative
+    this.pumps = engine.name === 'native' ? parts.threads : 1
     this.BatchSocket = BatchSocket
     this.#routes = routes
     this.#rules = rules

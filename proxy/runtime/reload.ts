@@ -34,6 +34,7 @@ export function restartFields(before: Config, after: Config): string[] {
     ['proxy.offload', before.proxy.offload, after.proxy.offload],
     ['proxy.ebpf', fixedSteering(before), fixedSteering(after)],
     ['proxy.engine', before.proxy.engine, after.proxy.engine],
+    ['proxy.threads', before.proxy.threads, after.proxy.threads],
     ['proxy.services', before.proxy.services, after.proxy.services],
     ['proxy.serviceProxyName', before.proxy.serviceProxyName, after.proxy.serviceProxyName],
     ['admin', before.admin, after.admin],

@@ -319,7 +319,8 @@ function proxyView(proxy: L4Proxy): ComponentView {
   const { refusing } = proxy
   const closed = refusing > 0 ? `, ${counted(refusing, 'frontend')} without backends refusing` : ''
   const exposed = proxy.exposures().length > 0 ? '; other sockets can be reached on its addresses' : ''
-  const detail = `${proxy.engine}, ${counted(listeners, 'listener')}${closed}, ${counted(connections, 'connection')}, ${counted(udpSessions, 'UDP session')}${exposed}`
+  const pumps = proxy.pumps > 1 ? `, ${proxy.pumps} pumps` : ''
+  const detail = `${proxy.engine}${pumps}, ${counted(listeners, 'listener')}${closed}, ${counted(connections, 'connection')}, ${counted(udpSessions, 'UDP session')}${exposed}`
   if (failures.length === 0) return { name: 'Proxy', state: 'ok', detail }
   return {
     name: 'Proxy',

@@ -457,6 +457,18 @@ for (const [engine, skip] of [
   })
 }
 
+t.test('with three pumps it serves on all of them, and their number is fixed', { skip: unbuilt }, async t => {
+  const world = await createWorld(t, { config: { proxy: { engine: 'native', threads: 3, drain: '300ms' } } })
+  const vip = world.ip(1)
+  await startPod(t, world.ip(11), 'one')
+  await world.declare('cluster-1', { clusterIP: vip, pods: [{ ip: world.ip(11) }] })
+  const runtime = await world.start()
+  t.same(await tally(30, vip), { one: 30 })
+  t.match(world.status().components.find(c => c.name === 'Proxy')?.detail, 'native, 3 pumps, ')
+  await world.write({ proxy: { engine: 'native', threads: 4, drain: '300ms' } })
+  await t.rejects(runtime.reload(await world.load()), { code: 'CONF_FIELD', message: /proxy\.threads cannot change/ })
+})
+
 t.test('status shows which engine `auto` chose, and why not the native one', async t => {
   const world = await createWorld(t)
   await world.start()

@@ -8,13 +8,13 @@ import type { PumpAddon } from '../../proxy/dataplane/native/transport.ts'
 
 /** A clock moved by hand can run ahead of the pump's thread, so each of its ticks waits until the pump has taken the commands. */
 export function createPaced({ Pump, tunnels }: PumpAddon, parts: EngineParts): Engine {
-  let memory: ArrayBuffer | undefined
+  const memories: ArrayBuffer[] = []
   const seen: PumpAddon = {
     ...(tunnels ? { tunnels } : {}),
     Pump: class extends Pump {
       constructor(...given: ConstructorParameters<NativeAddon['Pump']>) {
         super(...given)
-        memory = this.memory
+        memories.push(this.memory)
       }
     },
   }
@@ -22,7 +22,7 @@ export function createPaced({ Pump, tunnels }: PumpAddon, parts: EngineParts): E
   const every = (ms: number, run: () => void) =>
     parts.clock.every(ms, () => {
       run()
-      while (memory && pending(memory) > 0) Atomics.wait(moment, 0, 0, 0.1)
+      while (memories.some(memory => pending(memory) > 0)) Atomics.wait(moment, 0, 0, 0.1)
     })
   const { now, wall, after } = parts.clock
   const clock = { now: now.bind(parts.clock), wall: wall.bind(parts.clock), after: after.bind(parts.clock), every }

@@ -1,13 +1,14 @@
 // The addon for JavaScript: `protocol`, and the class Pump { memory, listenTcp, listenUdp, adoptTcp, adoptUdp, kick, hold, stop, refill, openTunnel,
-// requestStream, answerStream, leaveTunnel, details, tunnelBytes }. Each Pump
-// has a thread, which ends with stop(), with the object, or with the JavaScript environment, and is always joined.
+// requestStream, answerStream, leaveTunnel, details, tunnelBytes }. Each Pump has a thread. Those of one engine end together: with stop() of one, with the first
+// of the objects, or with the JavaScript environment, and are always joined.
 #include <pthread.h>
 #include <signal.h>
 
 #include <cerrno>
 #include <cstring>
-#include <new>
+#include <memory>
 #include <thread>
+#include <vector>
 
 #include "node/batch-binding.h"
 #include "node/kernel-binding.h"
@@ -21,20 +22,18 @@
 namespace {
 
 using starlane::Address;
+using starlane::Crew;
 using starlane::method;
 using starlane::Pump;
 using starlane::PumpOptions;
 using starlane::Shared;
 
-class Handle {
+class Runner {
  public:
-  Handle(napi_env env, napi_ref memory, napi_threadsafe_function wake, Shared& shared, PumpOptions options)
-      : env_(env), memory_(memory), wake_(wake), pump_(shared, options, [this] {
-          napi_call_threadsafe_function(wake_, nullptr, napi_tsfn_nonblocking);
-        }) {}
+  Runner(napi_threadsafe_function wake, Shared& shared, PumpOptions options, std::shared_ptr<Crew> crew)
+      : pump_(shared, options, [wake] { napi_call_threadsafe_function(wake, nullptr, napi_tsfn_nonblocking); }, std::move(crew)) {}
 
-  int start() {
-    if (pump_.error() != 0) return pump_.error();
+  void start() {
     // Signals go to Node's main thread.
     sigset_t all, before;
     sigfillset(&all);
@@ -45,15 +44,54 @@ class Handle {
     });
     pthread_setname_np(thread_.native_handle(), "starlane pump");
     pthread_sigmask(SIG_SETMASK, &before, nullptr);
+  }
+
+  void join() {
+    if (thread_.joinable()) thread_.join();
+  }
+
+  bool running() const { return thread_.joinable(); }
+  Pump& pump() { return pump_; }
+
+ private:
+  Pump pump_;
+  std::thread thread_;
+};
+
+// The pumps of one engine, which know each other's rings.
+struct Team {
+  std::shared_ptr<Crew> crew = std::make_shared<Crew>();
+  std::vector<std::unique_ptr<Runner>> runners;
+
+  void stop() {
+    for (const auto& runner : runners) runner->pump().stop();
+    for (const auto& runner : runners) runner->join();
+  }
+};
+
+class Handle {
+ public:
+  Handle(napi_env env, napi_ref memory, napi_threadsafe_function wake, Shared& shared, PumpOptions options, std::shared_ptr<Team> team)
+      : env_(env), memory_(memory), wake_(wake), team_(std::move(team)) {
+    auto runner = std::make_unique<Runner>(wake, shared, options, team_->crew);
+    runner_ = runner.get();
+    if (pump().error() == 0) team_->runners.push_back(std::move(runner));
+    else failed_ = std::move(runner);
+  }
+
+  int start() {
+    if (pump().error() != 0) return pump().error();
+    runner_->start();
+    started_ = true;
     napi_add_env_cleanup_hook(env_, atExit, this);
     return 0;
   }
 
   // After this only JavaScript uses the shared memory.
   void stop() {
-    if (!thread_.joinable()) return;
-    pump_.stop();
-    thread_.join();
+    if (!started_) return;
+    started_ = false;
+    team_->stop();
     napi_remove_env_cleanup_hook(env_, atExit, this);
     napi_release_threadsafe_function(wake_, napi_tsfn_abort);
   }
@@ -63,9 +101,10 @@ class Handle {
     napi_delete_reference(env_, memory_);
   }
 
-  bool running() const { return thread_.joinable(); }
-  Pump& pump() { return pump_; }
+  bool running() const { return started_ && runner_->running(); }
+  Pump& pump() { return runner_->pump(); }
   napi_threadsafe_function wake() const { return wake_; }
+  const std::shared_ptr<Team>& team() const { return team_; }
 
  private:
   static void atExit(void* handle) { static_cast<Handle*>(handle)->stop(); }
@@ -73,8 +112,10 @@ class Handle {
   napi_env env_;
   napi_ref memory_;
   napi_threadsafe_function wake_;
-  Pump pump_;
-  std::thread thread_;
+  const std::shared_ptr<Team> team_;
+  Runner* runner_;  // of the team
+  std::unique_ptr<Runner> failed_;
+  bool started_ = false;
 };
 
 void callBack(napi_env env, napi_value callback, void*, void*) {
@@ -92,28 +133,33 @@ Handle* handleOf(napi_env env, napi_callback_info info, size_t& count, napi_valu
   return static_cast<Handle*>(handle);
 }
 
-// new Pump(onEvents: () => void, idleMs: number, halfClosedMs: number)
+// new Pump(onEvents: () => void, idleMs: number, halfClosedMs: number, first?: Pump)
 napi_value construct(napi_env env, napi_callback_info info) {
-  size_t count = 3;
-  napi_value arguments[3], self;
+  size_t count = 4;
+  napi_value arguments[4], self;
   PumpOptions options{};
   CHECK(napi_get_cb_info(env, info, &count, arguments, &self, nullptr));
   CHECK(napi_get_value_double(env, arguments[1], &options.idleMs));
   CHECK(napi_get_value_double(env, arguments[2], &options.halfClosedMs));
+
+  napi_valuetype kind;
+  CHECK(napi_typeof(env, arguments[3], &kind));
+  void* first = nullptr;
+  if (kind == napi_object) CHECK(napi_unwrap(env, arguments[3], &first));
+  auto team = first == nullptr ? std::make_shared<Team>() : static_cast<Handle*>(first)->team();
 
   void* memory;
   napi_value buffer, name;
   napi_ref reference;
   napi_threadsafe_function wake;
   CHECK(napi_create_arraybuffer(env, sizeof(Shared), &memory, &buffer));
-  memset(memory, 0, sizeof(Shared));
   CHECK(napi_set_named_property(env, self, "memory", buffer));
   CHECK(napi_create_string_utf8(env, "starlane pump", NAPI_AUTO_LENGTH, &name));
   CHECK(napi_create_threadsafe_function(env, arguments[0], nullptr, name, 0, 1, nullptr, nullptr, nullptr, callBack, &wake));
   CHECK(napi_unref_threadsafe_function(env, wake));
   CHECK(napi_create_reference(env, buffer, 1, &reference));
 
-  auto* handle = new Handle(env, reference, wake, *static_cast<Shared*>(memory), options);
+  auto* handle = new Handle(env, reference, wake, *static_cast<Shared*>(memory), options, std::move(team));
   const auto finalize = [](napi_env, void* handle, void*) { delete static_cast<Handle*>(handle); };
   if (const int error = handle->start()) {
     napi_release_threadsafe_function(wake, napi_tsfn_abort);

@@ -24,23 +24,25 @@ void Pump::acceptAll() {
   epoll_event events[kMostListeners];
   const int count = epoll_wait(listening_.get(), events, kMostListeners, 0);
   for (int i = 0; i < count; i++) acceptOf(static_cast<int32_t>(events[i].data.u64));
+  wakeOthers();
 }
 
 void Pump::acceptOf(int32_t listener) {
   const auto found = listeners_.find(listener);
   if (found == listeners_.end()) return;
   for (int i = 0; i < kBatch && accepting_; i++) {
-    if (waiting_ >= kMostWaiting || !outbox_.room()) return setAccepting(false);
+    const size_t pump = crew_->lightest();
+    if (crew_->waiting() >= kMostWaiting || !(pump == index_ ? outbox_.room() : crew_->at(pump).hasRoom())) return setAccepting(false);
     if (!roomForClient()) {
       short_ = true;
       return setAccepting(false);
     }
-    if (!acceptOne(listener, found->second.get())) return;
+    if (!acceptOne(listener, found->second.get(), pump)) return;
   }
 }
 
 // False when there is no client to accept.
-bool Pump::acceptOne(int32_t listener, int listening) {
+bool Pump::acceptOne(int32_t listener, int listening, size_t pump) {
   sockaddr_storage peer;
   socklen_t length = sizeof peer;
   Descriptor fd(accept4(listening, reinterpret_cast<sockaddr*>(&peer), &length, SOCK_NONBLOCK | SOCK_CLOEXEC));
@@ -63,27 +65,37 @@ bool Pump::acceptOne(int32_t listener, int listening) {
         return false;
     }
   }
+  crew_->given(pump);
+  Record event{};
+  event.kind = static_cast<int32_t>(Event::Accepted);
+  event.listener = listener;
+  read(peer, event.family, event.address, event.port);
+  if (pump == index_) admit(std::move(fd), event);
+  else crew_->at(pump).leave({Left::What::Client, std::move(fd), event});
+  return true;
+}
+
+// A client is this pump's from now on.
+void Pump::admit(Descriptor fd, Record event) {
   const uint32_t slot = newSlot();
   Connection& connection = connections_[slot];
   if (!watch(epoll_, fd.get(), tagOf(slot, kClient, connection.stamp[kClient]), kSocketEvents)) {
     fault(errno);
     freeSlots_.push_back(slot);
-    return true;
+    return;
   }
   connection.fd[kClient] = std::move(fd);
   connection.state = State::Waiting;
-  waiting_++;
-  budget_.held++;
-
-  Record event = recordOf(Event::Accepted, slot, connection.generation);
-  event.listener = listener;
-  read(peer, event.family, event.address, event.port);
+  own_->open++;
+  own_->waiting++;
+  own_->held++;
+  event.slot = static_cast<int32_t>(slot);
+  event.generation = connection.generation;
   outbox_.send(event);
-  return true;
 }
 
 // A client needs a descriptor for itself and one for its backend, and so do those that wait for theirs.
-bool Pump::roomForClient() const { return budget_.allows(waiting_ + 2); }
+bool Pump::roomForClient() const { return budget_.allows(crew_->waiting() + 2); }
 
 // Clients wait in the backlog until a descriptor is free, which is soon where flows are short. Those that have waited for one
 // sweep are turned away, so that they learn that they have to go elsewhere.
@@ -146,6 +158,12 @@ void Pump::closeListener(int32_t listener, bool pass) {
   }
   listeners_.erase(found);
   outbox_.send(event);
+  // From each pump after the last client that it was handed.
+  event.descriptor = -1;
+  for (size_t pump = 0; pump < crew_->size(); pump++) {
+    if (pump != index_) crew_->at(pump).leave({Left::What::Listener, Descriptor(), event});
+  }
+  wakeOthers();
 }
 
 void Pump::setAccepting(bool accepting) {
@@ -163,9 +181,15 @@ void Pump::pauseAccepting() {
 }
 
 void Pump::resumeAccepting() {
-  if (accepting_ || paused_ || waiting_ > kResumeWaiting || !outbox_.room() || !roomForClient()) return;
+  if (accepting_ || paused_ || crew_->waiting() > kResumeWaiting || !outbox_.room() || !roomForClient()) return;
   short_ = false;
   setAccepting(true);
+}
+
+// Other pumps free descriptors too. The flag stands before the look, so that none is missed.
+void Pump::lookForDescriptor() {
+  if (crew_->size() > 1) crew_->isShort.store(true);
+  resumeAccepting();
 }
 
 uint32_t Pump::newSlot() {

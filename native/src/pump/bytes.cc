@@ -127,7 +127,7 @@ bool Pump::copy(uint32_t slot, Connection& connection, Side from, size_t& moved)
   const bool all = !filled && !direction.urgent;
   const bool last = all && direction.hungUp && !direction.broken;
   if (!filled || direction.urgent) direction.full = 0;
-  else if (++direction.full >= kFullReadsBeforeSplice && !direction.noSplice && budget_.allows(waiting_ + 2)) direction.pipe = pipes_.take();
+  else if (++direction.full >= kFullReadsBeforeSplice && !direction.noSplice && budget_.allows(crew_->waiting() + 2)) direction.pipe = pipes_.take();
 
   if (from == kClient && !connection.noDelay && (direction.bytes > 0 || got > kHeldBack)) {
     connection.noDelay = true;

@@ -24,8 +24,8 @@ void Pump::dial(uint32_t slot, Connection& connection, const Record& command) {
   connection.frontendPort = static_cast<uint16_t>(command.frontendPort);
   memcpy(connection.frontendAddress, command.frontendAddress, sizeof connection.frontendAddress);
   connection.state = State::Dialling;
-  waiting_--;
-  budget_.held++;
+  own_->held++;
+  own_->waiting--;
 }
 
 // Nothing is read from a client that waits for a backend: its bytes stay in the kernel, which limits them.
@@ -69,10 +69,10 @@ void Pump::dialEvent(uint32_t slot, Connection& connection, uint32_t events) {
 }
 
 void Pump::dialFailed(uint32_t slot, Connection& connection, int error) {
-  if (connection.fd[kBackend]) budget_.held--;
+  if (connection.state == State::Dialling) own_->waiting++;
+  if (connection.fd[kBackend]) own_->held--;
   connection.fd[kBackend].close();
   connection.stamp[kBackend]++;
-  if (connection.state == State::Dialling) waiting_++;
   connection.state = State::Waiting;
   Record event = recordOf(Event::Failed, slot, connection.generation);
   event.error = error;

@@ -15,7 +15,7 @@ void Pump::end(uint32_t slot, Connection& connection, Reason reason, bool reset)
       if (fd) resetOnClose(fd.get());
     }
   }
-  if (connection.state == State::Waiting) waiting_--;
+  if (connection.state == State::Waiting) own_->waiting--;
   connection.state = State::Dead;
   dead_.push_back(slot);
   const int32_t token = connection.stream == nullptr ? 0 : connection.stream->token;
@@ -33,8 +33,8 @@ void Pump::end(uint32_t slot, Connection& connection, Reason reason, bool reset)
 void Pump::handOver(uint32_t slot, Connection& connection) {
   const int fd = connection.fd[kClient].release();
   epoll_ctl(epoll_.get(), EPOLL_CTL_DEL, fd, nullptr);
-  budget_.held--;
-  waiting_--;
+  own_->held--;
+  own_->waiting--;
   connection.state = State::Dead;
   dead_.push_back(slot);
 
@@ -45,6 +45,7 @@ void Pump::handOver(uint32_t slot, Connection& connection) {
 
 void Pump::endAll() {
   takeListeners();
+  takeLeft();
   listeners_.clear();
   sessions_.closeAll();
   for (uint32_t slot = 0; slot < connections_.size(); slot++) {

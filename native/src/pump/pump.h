@@ -1,5 +1,5 @@
-// One thread that carries all flows of an engine: epoll, accept, connect, bytes, datagrams, and nothing that blocks.
-// TypeScript chooses the backend, once for each attempt, over the rings.
+// One thread that carries flows of an engine: epoll, connect, bytes, datagrams, and nothing that blocks. The first of an engine
+// accepts for all (crew.h). TypeScript chooses the backend, once for each attempt, over the rings.
 //
 //   turn:  epoll_wait -> commands -> socket events -> some of the large transfers -> wake TypeScript -> close the dead
 //
@@ -12,11 +12,13 @@
 #include <atomic>
 #include <deque>
 #include <functional>
+#include <memory>
 #include <mutex>
 #include <unordered_map>
 #include <vector>
 
-#include "pump/budget.h"
+#include "crew/budget.h"
+#include "crew/crew.h"
 #include "pump/connection.h"
 #include "pump/outbox.h"
 #include "pump/ring.h"
@@ -35,21 +37,22 @@ struct PumpOptions {
 class Pump : private StreamOwner {
  public:
   // `wake` is called on the pump's thread when there are events and JavaScript is asleep.
-  Pump(Shared& shared, PumpOptions options, std::function<void()> wake);
+  // It becomes the next of the crew.
+  Pump(Shared& shared, PumpOptions options, std::function<void()> wake, std::shared_ptr<Crew> crew = std::make_shared<Crew>());
 
   // 0, or an errno when there was no descriptor left.
   int error() const { return error_; }
   // The body of the thread; returns after stop(), with everything closed and reported.
   void run();
 
-  // From any thread.
+  // From any thread. Only the first pump listens on TCP.
   int listenTcp(int32_t listener, const Address& address, int backlog);
   int listenUdp(int32_t frontend, const Address& address);
   // A socket that another process has bound. It is the pump's from then on, unless an error is returned.
   int adoptTcp(int32_t listener, int descriptor);
   // Nothing is read from it before Command::ResumeFrontend: sessions may come first, by Command::Adopt.
   int adoptUdp(int32_t frontend, int descriptor);
-  void kick();
+  void kick() { own_->kick(); }
   void stop();
   // A connection to or from a gateway: TLS is to begin on it, by a descriptor of the pump's own.
   int openTunnel(int32_t id, int descriptor, const SecureContext& context, TunnelWindows windows);
@@ -63,11 +66,12 @@ class Pump : private StreamOwner {
   // Bytes of a tunnel; false when there is no such tunnel.
   bool countTunnel(int32_t id, double& received, double& sent) { return tunnels_.count(id, received, sent); }
 
-  // Only after the thread has ended.
-  void refill() { outbox_.refill(); }
+  // Only after the threads of all pumps have ended.
+  void refill();
 
  private:
   // turn.cc
+  int beginToListen();
   void turn();
   void takeListeners();
   void takeCommands();
@@ -86,7 +90,8 @@ class Pump : private StreamOwner {
   // accept.cc
   void acceptAll();
   void acceptOf(int32_t listener);
-  bool acceptOne(int32_t listener, int fd);
+  bool acceptOne(int32_t listener, int fd, size_t pump);
+  void admit(Descriptor fd, Record event);
   void refuseWithoutDescriptor(int listener);
   bool roomForClient() const;
   void lookForRoom();
@@ -96,7 +101,16 @@ class Pump : private StreamOwner {
   void setAccepting(bool accepting);
   void pauseAccepting();
   void resumeAccepting();
+  void lookForDescriptor();
   uint32_t newSlot();
+
+  // handing.cc
+  void takeLeft();
+  void wakeOthers();
+  void giveUpStream(const Record& join);
+  void handTo(size_t pump, uint32_t slot, Connection& connection, const Record& command);
+  void arrive(Descriptor fd, const Record& command);
+  void tellFreed(size_t heldBefore);
 
   // dial.cc
   void dial(uint32_t slot, Connection& connection, const Record& command);
@@ -147,11 +161,13 @@ class Pump : private StreamOwner {
   Shared& shared_;
   PumpOptions options_;
   const std::function<void()> wake_;
+  const std::shared_ptr<Crew> crew_;
+  const size_t index_;  // in the crew
+  const std::shared_ptr<Member> own_;
   int error_ = 0;
   Outbox outbox_;
   Descriptor epoll_;
   Descriptor listening_;  // an epoll of the listeners inside the other, so that one call stops accepting from all
-  Descriptor wakeup_;
   Descriptor spare_;  // closed for a moment to refuse a client when there are no descriptors
   std::atomic<bool> stopping_{false};
 
@@ -161,7 +177,6 @@ class Pump : private StreamOwner {
   std::atomic<bool> haveNewListeners_{false};
 
   std::unordered_map<int32_t, Descriptor> listeners_;
-  size_t waiting_ = 0;  // connections in the state Waiting
   bool accepting_ = true;
   bool paused_ = false;  // accept(2) failed: no accepting before the next sweep
   bool short_ = false;   // no accepting before a descriptor is free for a dial

@@ -11,7 +11,7 @@
 namespace starlane {
 
 // Raise it with every change of what the two sides send each other: an addon built from older sources is then refused.
-constexpr int32_t kProtocol = 14;
+constexpr int32_t kProtocol = 15;
 
 enum class Event : int32_t {
   Accepted = 1,          // slot, generation, listener, port, family, address
@@ -19,7 +19,7 @@ enum class Event : int32_t {
   Failed = 3,            // slot, generation, error: the dial failed, the client waits
   Gone = 4,              // slot, generation, reason, sent, received: the last event of this connection
   Fault = 5,             // error, of accept(2)
-  ListenerClosed = 6,    // listener, descriptor: its address is free; or the socket was passed, and is TypeScript's now
+  ListenerClosed = 6,    // listener, descriptor: its address is free; or the socket was passed, and is TypeScript's now; from each pump
   // Of UDP sessions:
   Asked = 7,             // slot, generation, frontend, port, family, address: datagrams wait for a backend
   Answered = 8,          // slot, generation: the backend's first datagram
@@ -47,6 +47,8 @@ enum class Event : int32_t {
   StreamAsked = 28,    // slot, tunnel, details: names and values of the request, each ended by a zero
   StreamCarried = 29,  // slot, halfClosed, sent, received: bytes were passed on since its last report; `sent` to the backend
   StreamGone = 30,     // slot, reason, sent, received: the last event of a stream that a socket of TypeScript's has taken
+  // Of several pumps:
+  Arrived = 32,  // slot, generation, token: of the stream; a connection of another pump, by its new name
 };
 
 enum class Command : int32_t {
@@ -75,7 +77,7 @@ enum class Command : int32_t {
   PingTunnel = 20,       // slot: answered by TunnelPong
   SetTunnelWindow = 21,  // slot, window: of each stream, in bytes
   ResetStream = 22,      // slot, error: the code; of a stream that no connection has taken, or of one that the other end has asked for
-  Join = 23,             // slot, generation, token: of the stream, frontendPort, frontendAddress; in the place of Connect
+  Join = 23,             // slot, generation, token: of the stream, pump: that has it, frontendPort, frontendAddress; in the place of Connect
   Attach = 24,           // slot, descriptor, served: a socket of TypeScript's takes the stream in the place of a client; 1: a backend's
 };
 
@@ -109,7 +111,10 @@ struct Record {
     int32_t halfClosed;
     int32_t reportMoved;  // 1: each UDP session that was in use sends Moved; 0: at most once a second
   };
-  int32_t descriptor;  // negative: none
+  union {
+    int32_t descriptor;  // negative: none
+    int32_t pump;        // the first is 0
+  };
   int32_t frontendPort;  // 0: the backend is not told of the client
   union {
     uint8_t address[16];

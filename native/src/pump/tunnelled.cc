@@ -36,7 +36,7 @@ void Pump::join(uint32_t slot, Connection& connection, const Record& command) {
     const auto port = static_cast<uint16_t>(command.frontendPort);
     stream->first.assign(reinterpret_cast<char*>(header), proxyHeader(header, connection.fd[kClient].get(), command.frontendAddress, port));
   }
-  waiting_--;
+  own_->waiting--;
   take(slot, connection, *stream);
 }
 
@@ -56,7 +56,8 @@ void Pump::attach(const Record& command) {
   connection.fd[kClient] = std::move(fd);
   connection.attached = true;
   connection.served = command.served != 0;
-  budget_.held++;
+  own_->open++;
+  own_->held++;
   take(slot, connection, *stream);
 }
 

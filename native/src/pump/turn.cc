@@ -20,15 +20,29 @@ constexpr int kRetryMs = 2;
 
 }  // namespace
 
-Pump::Pump(Shared& shared, PumpOptions options, std::function<void()> wake)
-    : shared_(shared), options_(options), wake_(std::move(wake)), outbox_(shared), buffer_(new uint8_t[kBuffer]), sessions_(outbox_, epoll_, budget_), tunnels_(outbox_, epoll_, *this) {
-  epoll_ = Descriptor(epoll_create1(EPOLL_CLOEXEC));
-  wakeup_ = Descriptor(eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC));
+Pump::Pump(Shared& shared, PumpOptions options, std::function<void()> wake, std::shared_ptr<Crew> crew)
+    : shared_(shared),
+      options_(options),
+      wake_(std::move(wake)),
+      crew_(std::move(crew)),
+      index_(crew_->size()),
+      own_(std::make_shared<Member>(shared, Descriptor(eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC)))),
+      outbox_(shared),
+      epoll_(epoll_create1(EPOLL_CLOEXEC)),
+      budget_{*crew_, own_->held},
+      buffer_(new uint8_t[kBuffer]),
+      sessions_(outbox_, epoll_, budget_),
+      tunnels_(outbox_, epoll_, *this) {
+  if (!epoll_ || !own_->wakeup() || !watch(epoll_, own_->wakeup().get(), kWakeup, EPOLLIN)) error_ = errno;
+  else if (index_ == 0) error_ = beginToListen();
+  if (error_ == 0 && !crew_->add(own_)) error_ = EINVAL;
+}
+
+// Only the first pump of a crew.
+int Pump::beginToListen() {
   spare_ = Descriptor(open("/dev/null", O_RDONLY | O_CLOEXEC));
   listening_ = Descriptor(epoll_create1(EPOLL_CLOEXEC));
-  if (!epoll_ || !wakeup_ || !listening_ || !watch(epoll_, wakeup_.get(), kWakeup, EPOLLIN) ||
-      !watch(epoll_, listening_.get(), kListeners, EPOLLIN))
-    error_ = errno;
+  return listening_ && watch(epoll_, listening_.get(), kListeners, EPOLLIN) ? 0 : errno;
 }
 
 void Pump::run() {
@@ -86,12 +100,6 @@ int Pump::adoptUdp(int32_t frontend, int descriptor) {
   return 0;
 }
 
-void Pump::kick() {
-  const uint64_t one = 1;
-  // Fails only when the counter is full, and then the thread is woken already.
-  [[maybe_unused]] const ssize_t written = write(wakeup_.get(), &one, sizeof one);
-}
-
 void Pump::stop() {
   stopping_.store(true);
   kick();
@@ -101,14 +109,16 @@ void Pump::turn() {
   epoll_event events[kEvents];
   store(shared_.pumpAsleep, 1);
   // TypeScript writes a command and then reads pumpAsleep; we set pumpAsleep and then look for commands. One of us sees it.
-  const bool busy = load(shared_.commandHead) != shared_.commandTail.value || !unfinished_.empty() || tunnels_.unfinished() || tunnels_.haveNew() || stopping_.load();
+  const bool busy = load(shared_.commandHead) != shared_.commandTail.value || !unfinished_.empty() || tunnels_.unfinished() || tunnels_.haveNew() || own_->haveNew() || stopping_.load();
   const int timeoutMs = busy ? 0 : outbox_.waiting() || (!accepting_ && !short_) ? kRetryMs : -1;
   const int count = epoll_wait(epoll_.get(), events, kEvents, timeoutMs);
   store(shared_.pumpAsleep, 0);
 
   faultReported_ = false;
+  const size_t heldBefore = own_->held;
   takeListeners();
   tunnels_.takeNew();
+  takeLeft();
   takeCommands();
   for (int i = 0; i < count; i++) onSocket(events[i].data.u64, events[i].events);
   moveUnfinished();
@@ -117,7 +127,8 @@ void Pump::turn() {
   if (toReport_ > 0) reportCarried();
   report();
   closeDead();
-  if (short_) resumeAccepting();
+  if (short_) lookForDescriptor();
+  tellFreed(heldBefore);
 }
 
 void Pump::takeListeners() {
@@ -218,7 +229,7 @@ void Pump::executeOn(Command kind, const Record& command) {
   const bool isThere = slot < connections_.size() && connections_[slot].generation == command.generation &&
                        connections_[slot].state != State::Free && connections_[slot].state != State::Dead;
   // Nobody takes the stream of a client that has gone meanwhile.
-  if (!isThere && kind == Command::Join) tunnels_.reset(command.token, h2::kCancel);
+  if (!isThere && kind == Command::Join) return giveUpStream(command);
   if (!isThere) return;
   Connection& connection = connections_[slot];
   switch (kind) {
@@ -226,7 +237,9 @@ void Pump::executeOn(Command kind, const Record& command) {
       if (connection.state == State::Waiting) dial(slot, connection, command);
       break;
     case Command::Join:
-      if (connection.state == State::Waiting) join(slot, connection, command);
+      if (connection.state != State::Waiting) break;
+      if (static_cast<size_t>(command.pump) == index_) join(slot, connection, command);
+      else handTo(static_cast<size_t>(command.pump), slot, connection, command);
       break;
     case Command::HangUp:
       if (connection.state == State::Dialling) dialFailed(slot, connection, ECANCELED);
@@ -248,7 +261,7 @@ void Pump::executeOn(Command kind, const Record& command) {
 void Pump::onSocket(uint64_t tag, uint32_t events) {
   if (tag == kWakeup) {
     uint64_t kicks;
-    [[maybe_unused]] const ssize_t got = ::read(wakeup_.get(), &kicks, sizeof kicks);
+    [[maybe_unused]] const ssize_t got = ::read(own_->wakeup().get(), &kicks, sizeof kicks);
     return;
   }
   if (tag == kListeners) return acceptAll();
@@ -285,7 +298,10 @@ void Pump::closeDead() {
   for (const uint32_t slot : dead_) {
     Connection& connection = connections_[slot];
     const int32_t generation = connection.generation;
-    for (const Descriptor& fd : connection.fd) budget_.held -= fd ? 1 : 0;
+    for (const Descriptor& fd : connection.fd) {
+      if (fd) own_->held--;
+    }
+    own_->open--;
     const uint32_t stamps[2] = {connection.stamp[kClient] + 1, connection.stamp[kBackend] + 1};
     for (Direction& direction : connection.from) pipes_.give(std::move(direction.pipe));
     connection = Connection{};

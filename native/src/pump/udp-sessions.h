@@ -13,7 +13,7 @@
 #include <vector>
 
 #include "socket/descriptor.h"
-#include "pump/budget.h"
+#include "crew/budget.h"
 #include "pump/outbox.h"
 #include "pump/ring.h"
 #include "socket/socket.h"

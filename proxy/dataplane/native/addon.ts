@@ -12,7 +12,7 @@ import type { PassingCalls } from '../../model/sockets/passing.ts'
 export interface NativePump {
   /** Shared with the thread; `rings.ts` has the layout. */
   readonly memory: ArrayBuffer
-  /** 0, or an errno. `ip` is canonical. */
+  /** 0, or an errno. `ip` is canonical. Of several pumps the first accepts for all. */
   listenTcp(listener: number, ip: string, port: number, backlog: number): number
   /** A UDP socket; 0, or an errno. */
   listenUdp(frontend: number, ip: string, port: number): number
@@ -24,7 +24,7 @@ export interface NativePump {
   kick(): void
   /** Whether the thread keeps the process alive; at first it does not. */
   hold(alive: boolean): void
-  /** Ends the thread and its flows. The reports are in the ring, and more of them after each `refill()`. */
+  /** Ends the threads of all pumps of the engine, and their flows. The reports are in the rings, and more of them after each `refill()`. */
   stop(): void
   refill(): void
   /** Begins TLS on a connected socket, by a descriptor of its own for it. 0, or an errno. `context`: see {@link TunnelCalls}. */
@@ -52,11 +52,17 @@ export interface TunnelCalls {
 }
 
 /** The version of what the two sides send each other: `kProtocol` of native/src/pump/ring.h. */
-export const protocol = 14
+export const protocol = 15
 
 export interface NativeAddon {
   readonly protocol: number
-  readonly Pump: new (onEvents: () => void, idleMs: number, halfClosedMs: number) => NativePump
+  /** With `first` it is a further pump of the engine whose first one that is; at most 64, and all of them before one listens. */
+  readonly Pump: new (
+    onEvents: () => void,
+    idleMs: number,
+    halfClosedMs: number,
+    first?: NativePump,
+  ) => NativePump
   readonly BatchSocket: BatchSocketClass
   readonly passing: PassingCalls
   readonly tunnels: TunnelCalls

@@ -1,5 +1,5 @@
 /**
- * The engine whose bytes are moved by a native thread: `native/` accepts, connects and carries, and asks here once for each
+ * The engine whose bytes are moved by native threads: `native/` accepts, connects and carries, and asks here once for each
  * attempt. All decisions are the code that it shares with the engine streams. See docs/engines.md.
  */
 import type { Engine, EngineParts } from '../engine.ts'
@@ -14,5 +14,5 @@ export function createNativeEngine(parts: EngineParts): Engine {
 
 /** With an addon from elsewhere, such as one built with a sanitizer. */
 export function createNativeEngineWith(addon: PumpAddon, parts: EngineParts): Engine {
-  return new EngineCore('native', parts, context => new NativeTransport(context, addon))
+  return new EngineCore('native', parts, context => new NativeTransport(context, addon, parts.threads ?? 1))
 }

@@ -6,11 +6,17 @@ export class PumpSocket {
   readonly #tellPass: () => void
   /** Resolves with the descriptor of a socket that was passed; below 0 when it was closed. */
   readonly #gone = Promise.withResolvers<number>()
+  #left: number
+  #descriptor = -1
 
-  /** `tellClose` and `tellPass` tell the pump to close it or to give it back; {@link closed} is its answer. */
-  constructor(tellClose: () => void, tellPass: () => void) {
+  /**
+   * `tellClose` and `tellPass` tell the pump to close it or to give it back; {@link closed} is its answer, once from each of the
+   * `pumps` that get its clients.
+   */
+  constructor(tellClose: () => void, tellPass: () => void, pumps: number) {
     this.#tellClose = tellClose
     this.#tellPass = tellPass
+    this.#left = pumps
   }
 
   /** Resolves when the address is free. */
@@ -27,8 +33,16 @@ export class PumpSocket {
     return descriptor
   }
 
-  /** The pump has closed it, or given it back. */
-  closed(descriptor = -1): void {
-    this.#gone.resolve(descriptor)
+  /** A pump has closed it, given it back, or got its last client. True when it was the last pump. */
+  closed(descriptor: number): boolean {
+    if (descriptor >= 0) this.#descriptor = descriptor
+    if (--this.#left > 0) return false
+    this.abandoned()
+    return true
+  }
+
+  /** The pumps have ended. */
+  abandoned(): void {
+    this.#gone.resolve(this.#descriptor)
   }
 }

@@ -36,6 +36,7 @@ export const Event = {
   streamAsked: 28,
   streamCarried: 29,
   streamGone: 30,
+  arrived: 32,
 } as const
 
 export const Command = {
@@ -112,6 +113,7 @@ export const field = {
   streams: 4,
   family: 5,
   descriptor: 6,
+  pump: 6,
   reportMoved: 5,
   served: 5,
   halfClosed: 5,
@@ -223,6 +225,11 @@ export class Rings implements EventRecord {
     return Atomics.exchange(this.#words, at.scriptAsleep, 0) === 0
   }
 
+  /** We are awake, and the pump need not call. */
+  rouse(): void {
+    Atomics.store(this.#words, at.scriptAsleep, 0)
+  }
+
   /** Begins a command; {@link send} ends it. */
   command(kind: number, slot = 0, generation = 0): this {
     const words = this.#words
@@ -300,6 +307,12 @@ export class Rings implements EventRecord {
 
   setLimit(ms: number): this {
     this.#words[this.#writing + field.limitMs] = ms
+    return this
+  }
+
+  /** The index of the pump that has the stream. */
+  setPump(index: number): this {
+    this.#words[this.#writing + field.pump] = index
     return this
   }
 

@@ -23,19 +23,40 @@ type TunnelDial =
 const gaveUp = new Error('the dial took too long')
 
 export class NativeConnection extends TcpConnection {
-  readonly #pump: PumpContext
-  readonly #slot: number
-  readonly #generation: number
+  #pump: PumpContext
+  #slot: number
+  #generation: number
   #tunnelDial: TunnelDial | undefined
   #tunnelled: Tunnelled | undefined
   /** The stream of a tunnel in the pump that carries it. */
   #carried: CarriedBy | undefined
+  /** On its way to another pump; `cut`: to be cut once it is there. */
+  #moving: 'open' | 'cut' | undefined
 
   constructor(pump: PumpContext, listener: ListenerState, client: Client, slot: number, generation: number) {
     super(pump.flows, listener, client)
     this.#pump = pump
     this.#slot = slot
     this.#generation = generation
+  }
+
+  /** That carries it, or did until it was sent to another. */
+  get pump(): PumpContext {
+    return this.#pump
+  }
+
+  get slot(): number {
+    return this.#slot
+  }
+
+  /** Another pump carries it from now on. */
+  arrived(pump: PumpContext, slot: number, generation: number): void {
+    this.#pump = pump
+    this.#slot = slot
+    this.#generation = generation
+    const isCut = this.#moving === 'cut'
+    this.#moving = undefined
+    if (isCut) this.#command(Command.cut).send()
   }
 
   /** Only of a connection that the pump has handed over. */
@@ -61,6 +82,7 @@ export class NativeConnection extends TcpConnection {
 
   override ended(reason: CloseReason | undefined, sent: number, received: number): void {
     this.#abandonTunnel()
+    if (this.#moving && this.#carried) this.#pump.notSent(this.#carried.token)
     this.#carried?.over()
     this.#carried = undefined
     super.ended(reason, sent, received)
@@ -96,6 +118,7 @@ export class NativeConnection extends TcpConnection {
 
   protected end(reason: CloseReason): void {
     if (this.#tunnelled) this.#tunnelled.cut(reason)
+    else if (this.#moving) this.#moving = 'cut'
     else this.#command(Command.cut).send()
   }
 
@@ -108,11 +131,15 @@ export class NativeConnection extends TcpConnection {
     this.#command(Command.handOver).send()
   }
 
-  /** The tunnel is in the pump too, which passes the bytes from now on. */
+  /** The tunnel is in this pump or in another one, which passes the bytes from now on. */
   #join(carried: CarriedBy): void {
     this.#carried = carried
     carried.taken()
-    const command = this.#command(Command.join).setToken(carried.token)
+    if (carried.pump !== this.#pump.index) {
+      this.#moving = 'open'
+      this.#pump.sent(carried.token, this)
+    }
+    const command = this.#command(Command.join).setToken(carried.token).setPump(carried.pump)
     const { ip, port } = this.frontend
     if (this.service.settings.sendProxy) command.setAnnounced(bytesOf(ip), port).send()
     else command.setUnannounced().send()

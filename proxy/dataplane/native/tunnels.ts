@@ -14,6 +14,13 @@ import type {
 import type { NativePump, TunnelCalls } from './addon.ts'
 import { Command, Event, type EventRecord, type Rings } from './rings.ts'
 
+/** What is needed of a pump. */
+export interface TunnelPump {
+  readonly index: number
+  readonly native: NativePump
+  readonly rings: Rings
+}
+
 /** Why this Node can have no tunnels in the pump; undefined where it can. The addon knows nghttp2's functions of major version 1. */
 export function whyNotInPump(calls: TunnelCalls | undefined): string | undefined {
   if (!calls) return 'the addon has none'
@@ -24,17 +31,16 @@ export function whyNotInPump(calls: TunnelCalls | undefined): string | undefined
 /** RFC 9113, 7. */
 const cancel = 8
 
+/** Each tunnel is in one pump, where its connections are carried too. */
 export class PumpTunnels implements Carrier {
-  readonly #pump: NativePump
-  readonly #rings: Rings
+  readonly #pumps: readonly TunnelPump[]
   readonly #calls: TunnelCalls
   readonly #tunnels = new Map<number, PumpTunnel>()
   readonly #streams = new Map<number, CarriedStreamEvents>()
   #lastId = 0
 
-  constructor(pump: NativePump, rings: Rings, calls: TunnelCalls) {
-    this.#pump = pump
-    this.#rings = rings
+  constructor(pumps: readonly TunnelPump[], calls: TunnelCalls) {
+    this.#pumps = pumps
     this.#calls = calls
   }
 
@@ -44,25 +50,34 @@ export class PumpTunnels implements Carrier {
 
   open(descriptor: number, context: CarrierContext, windows: Windows, events: CarriedEvents): CarriedTunnel {
     const id = this.#newId()
-    const errno = this.#pump.openTunnel(id, descriptor, context, windows.stream, windows.session)
+    const pump = this.#emptiest()
+    const { native, rings } = pump
+    const errno = native.openTunnel(id, descriptor, context, windows.stream, windows.session)
     if (errno !== 0) queueMicrotask(() => events.ended(`the engine cannot take it: ${getSystemErrorName(-errno)}`))
-    const tunnel: PumpTunnel = new PumpTunnel(events, {
-      tell: kind => this.#rings.command(kind, id).setError(cancel).send(),
-      setWindow: bytes => this.#rings.command(Command.setTunnelWindow, id).setWindow(bytes).send(),
+    const tunnel: PumpTunnel = new PumpTunnel(pump, events, {
+      tell: kind => rings.command(kind, id).setError(cancel).send(),
+      setWindow: bytes => rings.command(Command.setTunnelWindow, id).setWindow(bytes).send(),
       forget: () => this.#tunnels.delete(id),
-      count: into => this.#pump.tunnelBytes(id, into),
-      request: (headers, events) => this.#request(id, headers, events),
+      count: into => native.tunnelBytes(id, into),
+      request: (headers, events) => this.#request(pump, id, headers, events),
     })
     if (errno === 0) this.#tunnels.set(id, tunnel)
     return tunnel
   }
 
-  /** False for an event that is not of tunnels. */
-  take(event: EventRecord): boolean {
+  /** The pump with the fewest tunnels. */
+  #emptiest(): TunnelPump {
+    const counts = this.#pumps.map(() => 0)
+    for (const { pump } of this.#tunnels.values()) counts[pump.index] = (counts[pump.index] ?? 0) + 1
+    return this.#pumps[counts.indexOf(Math.min(...counts))] as TunnelPump
+  }
+
+  /** Of `pump`. False for an event that is not of tunnels. */
+  take(event: EventRecord, pump: NativePump): boolean {
     const { kind, slot, error } = event
     switch (kind) {
       case Event.streamAnswered: {
-        const reason = this.#textOf(event) // taken also where nobody asks any more: the pump keeps it until then
+        const reason = textOf(event, pump) // taken also where nobody asks any more: the pump keeps it until then
         this.#streams.get(slot)?.answered(error, reason)
         return true
       }
@@ -70,7 +85,7 @@ export class PumpTunnels implements Carrier {
         this.#ended(slot, error)
         return true
       case Event.tunnelSecured: {
-        const chain = certificatesIn(this.#detailsOf(event))
+        const chain = certificatesIn(detailsOf(event, pump))
         this.#tunnels.get(slot)?.events.secured(chain, error)
         return true
       }
@@ -81,12 +96,12 @@ export class PumpTunnels implements Carrier {
         this.#tunnels.get(slot)?.events.pong(event.now())
         return true
       case Event.tunnelLeaving: {
-        const text = this.#textOf(event)
+        const text = textOf(event, pump)
         this.#tunnels.get(slot)?.events.leaving(error, text)
         return true
       }
       case Event.tunnelEnded: {
-        const why = this.#textOf(event)
+        const why = textOf(event, pump)
         const tunnel = this.#tunnels.get(slot)
         this.#tunnels.delete(slot)
         tunnel?.events.ended(why)
@@ -97,32 +112,38 @@ export class PumpTunnels implements Carrier {
     }
   }
 
-  #request(tunnel: number, headers: Readonly<Record<string, string>>, events: CarriedStreamEvents): CarriedStream {
+  #request(
+    { index, native, rings }: TunnelPump,
+    tunnel: number,
+    headers: Readonly<Record<string, string>>,
+    events: CarriedStreamEvents,
+  ): CarriedStream {
     const token = this.#newId()
     this.#streams.set(token, events)
-    this.#pump.requestStream(tunnel, token, fieldsOf(headers))
-    this.#rings.wake()
+    native.requestStream(tunnel, token, fieldsOf(headers))
+    rings.wake()
     return {
       token,
+      pump: index,
       reset: code => {
-        if (this.#streams.delete(token)) this.#rings.command(Command.resetStream, token).setError(code).send()
+        if (this.#streams.delete(token)) rings.command(Command.resetStream, token).setError(code).send()
       },
       taken: () => this.#streams.delete(token),
-      bytes: () => this.#attach(token),
+      bytes: () => this.#attach(rings, token),
     }
   }
 
-  #attach(token: number): Duplex {
+  #attach(rings: Rings, token: number): Duplex {
     this.#streams.delete(token)
     const ends = this.#calls.pair()
     if (typeof ends === 'number') {
-      this.#rings.command(Command.resetStream, token).setError(cancel).send()
+      rings.command(Command.resetStream, token).setError(cancel).send()
       const none = new Socket()
       queueMicrotask(() => none.destroy(new Error(`no sockets for a stream: errno ${-ends}`)))
       return none
     }
     const [near, far] = ends
-    this.#rings.command(Command.attach, token).setDescriptor(far).setServed(false).send()
+    rings.command(Command.attach, token).setDescriptor(far).setServed(false).send()
     return new Socket({ fd: near, readable: true, writable: true, allowHalfOpen: true })
   }
 
@@ -132,20 +153,20 @@ export class PumpTunnels implements Carrier {
     events?.ended(code)
   }
 
-  #detailsOf({ details }: EventRecord): Buffer {
-    return details === 0 ? Buffer.alloc(0) : this.#pump.details(details)
-  }
-
-  #textOf(event: EventRecord): string {
-    return event.details === 0 ? '' : this.#detailsOf(event).toString('latin1')
-  }
-
   /** Of tunnels and streams; again from 1 after two thousand million. */
   #newId(): number {
     do this.#lastId = (this.#lastId % 0x7fffffff) + 1
     while (this.#streams.has(this.#lastId) || this.#tunnels.has(this.#lastId))
     return this.#lastId
   }
+}
+
+function detailsOf({ details }: EventRecord, pump: NativePump): Buffer {
+  return details === 0 ? Buffer.alloc(0) : pump.details(details)
+}
+
+function textOf(event: EventRecord, pump: NativePump): string {
+  return event.details === 0 ? '' : detailsOf(event, pump).toString('latin1')
 }
 
 interface Calls {
@@ -157,11 +178,13 @@ interface Calls {
 }
 
 class PumpTunnel implements CarriedTunnel {
+  readonly pump: TunnelPump
   readonly events: CarriedEvents
   readonly #calls: Calls
   readonly #bytes = new Float64Array(2)
 
-  constructor(events: CarriedEvents, calls: Calls) {
+  constructor(pump: TunnelPump, events: CarriedEvents, calls: Calls) {
+    this.pump = pump
     this.events = events
     this.#calls = calls
   }

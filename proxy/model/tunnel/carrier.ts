@@ -57,6 +57,8 @@ export interface CarriedStreamEvents {
 export interface CarriedStream {
   /** By which the pump's command `join` takes it. */
   readonly token: number
+  /** The index of the pump that has it. */
+  readonly pump: number
   /** Of one that is not taken. No event follows. */
   reset(code: number): void
   /** A connection takes it: no event follows. */

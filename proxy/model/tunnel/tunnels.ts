@@ -23,6 +23,8 @@ export interface TunnelStream {
 export interface CarriedBy {
   /** By which the pump's command `join` takes it. */
   readonly token: number
+  /** The index of the pump that has it. */
+  readonly pump: number
   /** The pump takes it. */
   taken(): void
   /** The connection that has taken it has ended. */

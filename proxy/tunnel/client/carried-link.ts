@@ -157,9 +157,10 @@ class CarriedLinkStream implements LinkStream {
   }
 
   connection(): TunnelStream {
-    const { token } = this.#stream
+    const { token, pump } = this.#stream
     return new CarriedConnection({
       token,
+      pump,
       taken: () => this.#stream.taken(),
       over: () => this.#end(0),
       reset: () => this.close(resetCode),

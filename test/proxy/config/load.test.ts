@@ -7,6 +7,7 @@ import { ConfigError } from '../../../proxy/config/error.ts'
 import { loadConfig, parseConfig } from '../../../proxy/config/load.ts'
 import { defaultLimits } from '../../../proxy/model/cluster.ts'
 import { MeshError } from '../../../proxy/model/error.ts'
+import { pumpsOf } from '../../../proxy/runtime/options.ts'
 
 const clusters = `cluster: one
 clusters:
@@ -110,6 +111,7 @@ t.test('the defaults are those of the design', async t => {
     },
     proxy: {
       engine: 'auto',
+      threads: 'auto',
       vips: 'clusterIP',
       anyip: false,
       nftables: 'none',
@@ -537,6 +539,23 @@ t.test('a probable mistake is a warning', async t => {
   t.match(warnings(`${clusters}health: { active: { timeout: 5s } }`), [
     /health\.active\.timeout: is longer than `interval`/,
   ])
+})
+
+t.test('proxy.threads is auto or a number', async t => {
+  for (const [given, read] of [
+    ['auto', 'auto'],
+    ['1', 1],
+    ['"64"', 64],
+  ] as const)
+    t.equal(config(`${clusters}\nproxy: { threads: ${given} }`).proxy.threads, read)
+  for (const given of ['0', '65', '1.5', 'many'])
+    t.match(faultsOf(`proxy: { threads: ${given} }`), [
+      /proxy\.threads: .* is neither auto nor a whole number from 1 to 64/,
+    ])
+  const { proxy } = config(clusters)
+  const auto = (cores: number) => pumpsOf({ proxy }, cores)
+  t.same([1, 2, 3, 4, 8, 15, 16, 64].map(auto), [1, 1, 1, 2, 4, 7, 8, 8])
+  t.equal(pumpsOf({ proxy: { threads: 3 } }, 64), 3)
 })
 
 t.test('environment variables', async t => {

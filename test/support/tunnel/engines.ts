@@ -110,6 +110,11 @@ export function createTunnelledNative(parts: EngineParts): Engine {
   return createPaced(loadAddon(), { ...parts, tunnels })
 }
 
+/** As {@link createTunnelledPump}, with three pumps: two of three connections go on in another one than the one that got them. */
+export function createTunnelledPumps(parts: EngineParts): Engine {
+  return createTunnelledPump({ ...parts, threads: 3 })
+}
+
 /** The tunnels are in the engine's own pump, and end with it. */
 export function createTunnelledPump(parts: EngineParts): Engine {
   const own = newClient()

@@ -5,13 +5,19 @@
 #include <cstddef>
 #include <cstdint>
 
+#include "crew/crew.h"
+
 namespace starlane {
 
 struct Budget {
+  const Crew& crew;
+  Count& held;  // by this pump
   size_t most = SIZE_MAX;
-  size_t held = 0;  // sockets of connections and of UDP sessions
 
-  bool allows(size_t further) const { return held + further <= most; }
+  // Each of the other pumps may take one more at the same moment, so that many are left to them.
+  bool allows(size_t further) const {
+    return most == SIZE_MAX || crew.held() + further + crew.size() - 1 <= most;
+  }
 };
 
 }  // namespace starlane
