@@ -2,7 +2,7 @@
 import { type ChildProcess, spawn } from 'node:child_process'
 import { createSocket } from 'node:dgram'
 import { once } from 'node:events'
-import { readFileSync } from 'node:fs'
+import { readdirSync, readFileSync } from 'node:fs'
 import { connect } from 'node:net'
 import { setTimeout as wait } from 'node:timers/promises'
 
@@ -69,6 +69,17 @@ export class Child {
   /** CPU seconds of the main thread, which is the one that runs JavaScript in Node; in nanoseconds, from schedstat. */
   mainThreadCpu(): number {
     return Number(readFileSync(`/proc/${this.#process.pid}/schedstat`, 'utf8').split(' ')[0]) / 1e9
+  }
+
+  /** CPU seconds of each thread by its number, with its name; in nanoseconds, from schedstat. */
+  threadsCpu(): Map<number, { readonly name: string; readonly seconds: number }> {
+    const folder = `/proc/${this.#process.pid}/task`
+    const found = new Map<number, { readonly name: string; readonly seconds: number }>()
+    for (const id of readdirSync(folder)) {
+      const seconds = Number(readFileSync(`${folder}/${id}/schedstat`, 'utf8').split(' ')[0]) / 1e9
+      found.set(Number(id), { name: readFileSync(`${folder}/${id}/comm`, 'utf8').trim(), seconds })
+    }
+    return found
   }
 
   /** User memory of the process and its descendants in KiB (PSS: a shared page counts in proportion). */

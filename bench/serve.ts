@@ -1,4 +1,4 @@
-/** Runs an engine alone over a fixed list of backends taken in turn: `serve.ts --engine=native --listen=A:P --backend=A:P…` */
+/** Runs an engine alone over a fixed list of backends taken in turn: `serve.ts --engine=native --threads=1 --listen=A:P --backend=A:P…` */
 import { parseArgs } from 'node:util'
 import { createNativeEngine } from '../proxy/dataplane/native/engine.ts'
 import { createStreamsEngine } from '../proxy/dataplane/streams/engine.ts'
@@ -12,6 +12,7 @@ import { systemClock } from '../proxy/model/time/clock.ts'
 const { values } = parseArgs({
   options: {
     engine: { type: 'string' },
+    threads: { type: 'string', default: '1' },
     listen: { type: 'string' },
     backend: { type: 'string', multiple: true },
     udp: { type: 'boolean' },
@@ -48,6 +49,7 @@ const engine = createEngine({
   chooser: inTurn(),
   clock: systemClock,
   log: silentLog,
+  threads: Number(values.threads),
   options: {
     dial: { timeoutMs: 1000, attempts: 3, budgetMs: 5000 },
     idle: { tcpMs: 3_600_000, halfClosedMs: 60_000, udpMs: 60_000 },

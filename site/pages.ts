@@ -83,6 +83,7 @@ export const sections: readonly Section[] = [
       ['bench/results/offload/README.md', 'Offload'],
       ['bench/results/footprint/README.md', 'Footprint'],
       ['bench/results/tunnel/README.md', 'Tunnels'],
+      ['bench/results/threads/README.md', 'Threads'],
       ['bench/results/underlay/README.md', 'Underlay'],
       ['bench/results/soak/README.md', 'Soak'],
       ['bench/results/applications/matrix.md', 'Applications'],

@@ -8,6 +8,8 @@ export interface Load {
   readonly mode: 'keep-alive' | 'close'
   readonly connections: number
   readonly seconds: number
+  /** Threads of wrk; 1 unless given. */
+  readonly threads?: number
 }
 
 export interface Answered {
@@ -17,9 +19,16 @@ export interface Answered {
   readonly p99Ms: number
 }
 
-export async function wrk(port: number, { path, mode, connections, seconds }: Load): Promise<Answered> {
+export async function wrk(port: number, { path, mode, connections, seconds, threads = 1 }: Load): Promise<Answered> {
   const close = mode === 'close' ? ['-H', 'Connection: close'] : []
-  const args = ['-t1', `-c${connections}`, `-d${seconds}s`, '--latency', ...close, `http://127.0.0.1:${port}${path}`]
+  const args = [
+    `-t${threads}`,
+    `-c${connections}`,
+    `-d${seconds}s`,
+    '--latency',
+    ...close,
+    `http://127.0.0.1:${port}${path}`,
+  ]
   const stdout = await stdoutOf('wrk', args)
   const total = /(\d+) requests in ([\d.]+)(s|m)/.exec(stdout)
   const p99 = /99%\s+([\d.]+)(us|ms|s)/.exec(stdout)

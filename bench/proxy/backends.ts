@@ -10,14 +10,14 @@ export const bodies = { '/small': 100, '/large': 1024 * 1024 } as const
 export type Body = keyof typeof bodies
 
 /** One nginx on three ports, which answers from memory or the page cache. */
-export async function startHttp(place: Place): Promise<readonly number[]> {
+export async function startHttp(place: Place, workers = 1): Promise<readonly number[]> {
   const ports = [place.port(), place.port(), place.port()]
   const folder = place.folder('backends')
   const config = join(folder, 'backends.conf')
   writeFileSync(join(folder, 'large'), Buffer.alloc(bodies['/large'], 'x'))
   writeFileSync(
     config,
-    `daemon off; worker_processes 1; pid ${folder}/pid; error_log ${folder}/log;
+    `daemon off; worker_processes ${workers}; pid ${folder}/pid; error_log ${folder}/log;
 events { worker_connections 8192; }
 http {
   access_log off; keepalive_requests 1000000000; keepalive_timeout 1h; default_type text/plain;
