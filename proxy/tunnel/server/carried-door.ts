@@ -143,7 +143,7 @@ class CarriedArrival implements Arrival {
 
   begin({ streams }: SessionLimits, events: SessionEvents): Session {
     const session = this.session as ServedSession
-    const begun = new CarriedSession(session, {
+    const begun = new CarriedSession(session, this.#clock, {
       ...events,
       ended: () => {
         this.#end()

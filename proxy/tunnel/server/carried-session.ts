@@ -3,18 +3,21 @@ import { constants } from 'node:http2'
 import type { Socket } from 'node:net'
 import type { Duplex } from 'node:stream'
 import type { CloseReason } from '../../model/flow.ts'
+import type { Clock } from '../../model/time/clock.ts'
 import type { ServedBytes, ServedRequest, ServedSession } from '../../model/tunnel/carrier.ts'
 import type { ServerStream, Session, SessionEvents } from './door.ts'
 
 export class CarriedSession implements Session {
   readonly #session: ServedSession
   readonly #events: SessionEvents
+  readonly #clock: Clock
   #ponged: (() => void) | undefined
   #isLeaving = false
   #isOver = false
 
-  constructor(session: ServedSession, events: SessionEvents) {
+  constructor(session: ServedSession, clock: Clock, events: SessionEvents) {
     this.#session = session
+    this.#clock = clock
     this.#events = events
   }
 
@@ -23,7 +26,7 @@ export class CarriedSession implements Session {
   }
 
   asked(request: ServedRequest): void {
-    if (!this.#isOver) this.#events.stream(new CarriedStream(request))
+    if (!this.#isOver) this.#events.stream(new CarriedStream(request, this.#clock))
   }
 
   pong(): void {
@@ -68,9 +71,11 @@ export class CarriedSession implements Session {
 class CarriedStream implements ServerStream {
   readonly headers: Readonly<Record<string, string>>
   readonly #request: ServedRequest
+  readonly #clock: Clock
 
-  constructor(request: ServedRequest) {
+  constructor(request: ServedRequest, clock: Clock) {
     this.#request = request
+    this.#clock = clock
     this.headers = request.headers
   }
 
@@ -87,19 +92,24 @@ class CarriedStream implements ServerStream {
   }
 
   respond(headers: Readonly<Record<string, string>>): void {
-    this.#request.respond(headers)
+    this.#request.respond(this.#dated(headers))
   }
 
   refuse(headers: Readonly<Record<string, string>>): void {
-    this.#request.refuse(headers)
+    this.#request.refuse(this.#dated(headers))
   }
 
   join(backend: Socket, done: (reason: CloseReason | undefined) => void): ServedBytes {
-    return this.#request.join(backend, { ':status': '200' }, done)
+    return this.#request.join(backend, this.#dated({ ':status': '200' }), done)
   }
 
   bytes(): Duplex {
     return this.#request.bytes()
+  }
+
+  /** As every answer of node:http2 is: by it a peer finds out that a clock is wrong. */
+  #dated(headers: Readonly<Record<string, string>>): Readonly<Record<string, string>> {
+    return { ...headers, date: new Date(this.#clock.wall()).toUTCString() }
   }
 
   reset(code: number = constants.NGHTTP2_INTERNAL_ERROR): void {

@@ -51,6 +51,8 @@ async function ask(session: ClientHttp2Session, headers: OutgoingHttpHeaders) {
   stream.on('error', () => {})
   t.teardown(() => stream.destroy())
   const [answer] = (await once(stream, 'response')) as [IncomingHttpHeaders]
+  const aside = Math.abs(Date.parse(String(answer.date)) - Date.now())
+  t.ok(aside < 60_000, 'every answer has the time, by which a wrong clock is found')
   return { status: answer[':status'], why: String(answer['proxy-status'] ?? ''), stream }
 }
 
