@@ -1,4 +1,4 @@
-/** Run by ztunnel.test.ts in a network namespace of its own; the ztunnel is in another one, at the end of a veth. */
+/** Run by ztunnel.test.ts in a network namespace of its own, with the kind of gateway; the ztunnel is in another one, at the end of a veth. */
 import { execFile, execFileSync, spawn } from 'node:child_process'
 import { once } from 'node:events'
 import { copyFileSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
@@ -11,7 +11,9 @@ import { echo, hashOf, pattern, tcpBackend } from '../support/backend.ts'
 import { eventually } from '../support/eventually.ts'
 import { backend as backendOf } from '../support/model.ts'
 import { carry } from '../support/tunnel/carry.ts'
-import { sharedService, startClient, startGateway } from '../support/tunnel/rig.ts'
+import { serveInPump, sharedService, startClient, startGateway } from '../support/tunnel/rig.ts'
+
+if (process.argv[2] === 'pump') serveInPump()
 
 const program = process.env.STARLANE_ZTUNNEL ?? ''
 const authority = process.env.STARLANE_ZTUNNEL_CA ?? ''

@@ -1,9 +1,10 @@
 /** A gateway of cluster-2 and the tunnels of cluster-1 to it, over real sockets on loopback. */
 import { join } from 'node:path'
 import type { Test } from 'tap'
-import { loadAddon } from '../../../proxy/dataplane/native/addon.ts'
+import { findAddon, loadAddon } from '../../../proxy/dataplane/native/addon.ts'
 import { createNativeEngine } from '../../../proxy/dataplane/native/engine.ts'
 import { createServerCarrier } from '../../../proxy/dataplane/native/serving/sessions.ts'
+import { whyNotInPump } from '../../../proxy/dataplane/native/tunnels.ts'
 import type { Backend, Backends } from '../../../proxy/model/backend.ts'
 import { type Log, type LogFields, silentLog } from '../../../proxy/model/log.ts'
 import type { GlobalService, Settings } from '../../../proxy/model/service.ts'
@@ -130,6 +131,16 @@ export async function startGateway(
 
 let isCarried = false
 let isServed = false
+
+const addon = findAddon()
+/** Who can carry the sessions of a gateway here: whether it is a pump. */
+export const gatewayKinds: readonly { readonly inPump: boolean; readonly kind: string }[] =
+  'addon' in addon && whyNotInPump(addon.addon.tunnels) === undefined
+    ? [
+        { inPump: false, kind: 'node:http2' },
+        { inPump: true, kind: 'pump' },
+      ]
+    : [{ inPump: false, kind: 'node:http2' }]
 
 /** From now on sessions of {@link startGateway} are in a pump of their own. */
 export function serveInPump(): void {
