@@ -79,7 +79,7 @@ export async function makeCertificates(place: Place): Promise<Certificates> {
 function starlane({ engine, route }: { engine: Engine; route: 'direct' | 'tunnel' }): Start {
   return async (name, backends, place, certificates) => {
     const gateway = route === 'tunnel' ? `127.0.0.1:${place.port()}` : undefined
-    const pair = writePair(place, certificates, { backends, gateway })
+    const pair = writePair(place, certificates, { backends, gateway, engine })
     const children = gateway ? [await begin(['gateway', '-c', pair.gatewayFile], () => isReady(pair.gatewayAdmin))] : []
     const near = await startNear(pair, engine, place)
     return { name, port: near.port, child: together([...children, near.child]) }
@@ -101,7 +101,16 @@ export interface PairFiles {
 export function writePair(
   place: Place,
   certificates: Certificates,
-  { backends, gateway }: { readonly backends: readonly number[]; readonly gateway: string | undefined },
+  {
+    backends,
+    gateway,
+    engine = 'native',
+  }: {
+    readonly backends: readonly number[]
+    readonly gateway: string | undefined
+    /** Who carries the gateway's sessions. */
+    readonly engine?: Engine
+  },
 ): PairFiles {
   const folder = place.folder('pair')
   const gatewayAdmin = place.port()
@@ -118,6 +127,7 @@ export function writePair(
     gatewayFile,
     `cluster: east
 ${clusters('./none', '')}admin: { listen: "127.0.0.1:${gatewayAdmin}" }
+proxy: { engine: ${engine} }
 gateway: { listen: "${gateway ?? '127.0.0.1:0'}", certificates: ${certificates.gateway}, limits: { streams: 20000 } }
 `,
   )
