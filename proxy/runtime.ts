@@ -565,13 +565,13 @@ class Starlane implements Runtime {
     // One that has not taken over leaves everything to the process that runs.
     const leaves = this.#isHandedOver || this.#succession.succeeds
     if (leaves && !this.#isHandedOver) await this.#letGo()
-    if (!leaves && wasReady) this.#socketStore.keep(this.#socketNames())
+    const isKept = !leaves && wasReady && this.#socketStore.keep(this.#socketNames()) > 0
     await this.#succession.close()
     this.#clusterList.close()
     await this.#updating
     await Promise.all([this.#writeBack.close(), this.#publication.close(), this.#tokens.close()])
     const since = this.#clock.now()
-    const [cut] = await Promise.all([this.#proxy.close(), this.#tunnelling.close()])
+    const [cut] = await Promise.all([this.#proxy.close({ isKept }), this.#tunnelling.close()])
     this.#tunnelling.destroy()
     if (leaves) await Promise.all([this.#rules?.release(), this.#routes?.abandon()])
     await this.#underlay?.close({ remove: !leaves })

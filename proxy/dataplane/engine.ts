@@ -32,9 +32,10 @@ export interface Engine {
   rings(): readonly Loop[]
   /**
    * Stops accepting and gives flows at most the drain time to end; what is left is cut, spread over its last part. Resolves with
-   * the number of flows that were cut, when no socket is left.
+   * the number of flows that were cut, when no socket is left. `isKept`: somebody else has the sockets too, and will read from them, so no
+   * datagram is read any more; sessions end once their backends are silent.
    */
-  close(): Promise<Cut>
+  close(options?: { readonly isKept?: boolean }): Promise<Cut>
   /** Cuts everything now. */
   destroy(): void
 }

@@ -257,13 +257,13 @@ export class L4Proxy {
     this.#steering?.abandon()
   }
 
-  /** Accepts nothing more; flows in progress may go on for the drain time. Resolves with how many were cut at its end. */
-  async close(): Promise<Cut> {
+  /** Accepts nothing more; flows in progress may go on for the drain time. Resolves with how many were cut at its end. `isKept`: see `Engine.close`. */
+  async close({ isKept = false } = {}): Promise<Cut> {
     this.#unwatch()
     this.#unroute()
     this.#exposure.close()
     this.#listeners.stop()
-    const cut = await this.#engine.close()
+    const cut = await this.#engine.close({ isKept })
     // Before its entries go one by one: what is pinned is removed at once, or is a successor's.
     this.#steering?.close()
     await this.#listeners.close()

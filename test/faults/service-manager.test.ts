@@ -12,7 +12,7 @@ import { createInterface } from 'node:readline'
 import { fileURLToPath } from 'node:url'
 import t, { type Test } from 'tap'
 import { findAddon } from '../../proxy/dataplane/native/addon.ts'
-import { connections, failures, questions, tallyText } from '../../scripts/faults/load.ts'
+import { connections, datagrams, failures, questions, tallyText } from '../../scripts/faults/load.ts'
 import { type Engine, type LogLine, Stage, Starlane } from '../../scripts/faults/stage.ts'
 import { eventually } from '../support/eventually.ts'
 import { program } from '../support/programs/program.ts'
@@ -39,6 +39,8 @@ for (const engine of ['streams', 'native'] as const) {
     t.same(textsOf(told), ['FDSTOREREMOVE=1 FDNAME=starlane, 0, 0', 'MAINPID=N READY=1, 0, 0'])
     // Clients that wait as long as it takes: a process starts slowly on a busy machine.
     const clients = connections(stage.tcp, 20, 60_000)
+    const sessions = datagrams(stage.udp, 10, 100, 60_000)
+    await eventually(() => assert.ok(sessions.tally.answered > 10))
     const sender = createSocket('udp4')
     t.teardown(() => sender.close())
     const answers: string[] = []
@@ -47,7 +49,7 @@ for (const engine of ['streams', 'native'] as const) {
     say('restart')
     await starlane.logged('stop.done')
     sender.send('asked while none runs', stage.udp.port, stage.udp.host)
-    const loads = [clients, questions(stage.dns, 'tcp.default.svc.cluster.local', 20, 60_000)]
+    const loads = [clients, sessions, questions(stage.dns, 'tcp.default.svc.cluster.local', 20, 60_000)]
     await isReady(told)
     for (const { tally } of loads) await eventually(() => assert.ok(tally.answered > 5))
     t.same(textsOf(told), restarted)

@@ -19,6 +19,7 @@ import { listenError } from './listening.ts'
 import { codeOf, noDescriptor } from './outcome.ts'
 import type { Transport } from './transport.ts'
 import { UdpAddresses } from './udp-addresses.ts'
+import type { UdpFrontend } from './udp-frontend.ts'
 
 /** Faults of this machine come in great numbers: at most one log line of each kind in this time. */
 const faultQuietMs = 10_000
@@ -51,7 +52,7 @@ export class EngineCore implements Engine, FlowContext {
   draining = false
   readonly #transport: Transport
   readonly #tcp = new Set<ListenerState>()
-  readonly #udp = new Set<ListenerState>()
+  readonly #udp = new Set<UdpFrontend>()
   readonly #forgetAddress = new Map<ListenerState, () => void>()
   readonly #timers = new Set<() => void>()
   #stopSweeping: () => void
@@ -142,8 +143,8 @@ export class EngineCore implements Engine, FlowContext {
     return this.loops.loops()
   }
 
-  close(): Promise<Cut> {
-    this.#closing ??= this.#close()
+  close({ isKept = false } = {}): Promise<Cut> {
+    this.#closing ??= isKept ? this.#closeKept() : this.#close()
     return this.#closing
   }
 
@@ -198,7 +199,7 @@ export class EngineCore implements Engine, FlowContext {
     void paused.close() // no flow belongs to it any more
   }
 
-  async #keep(listeners: Set<ListenerState>, opening: Promise<ListenerState>): Promise<ListenerState> {
+  async #keep<L extends ListenerState>(listeners: Set<L>, opening: Promise<L>): Promise<L> {
     const listener = await opening
     listeners.add(listener)
     if (!this.draining) return listener
@@ -207,7 +208,7 @@ export class EngineCore implements Engine, FlowContext {
   }
 
   /** A session whose client had the address before would now be answered by the frontend. */
-  async #keepUdp(opening: Promise<ListenerState>): Promise<ListenerState> {
+  async #keepUdp(opening: Promise<UdpFrontend>): Promise<UdpFrontend> {
     const listener = await this.#keep(this.#udp, opening)
     this.#forgetAddress.set(listener, this.udpAddresses.add(listener.frontend))
     for (const session of this.sessions) if (this.udpAddresses.has(session.client)) session.cut('removed')
@@ -215,7 +216,7 @@ export class EngineCore implements Engine, FlowContext {
   }
 
   #closedUdp(listener: ListenerState): void {
-    this.#udp.delete(listener)
+    this.#udp.delete(listener as UdpFrontend)
     this.#forgetWatches(listener)
     this.#forgetAddress.get(listener)?.()
     this.#forgetAddress.delete(listener)
@@ -234,6 +235,12 @@ export class EngineCore implements Engine, FlowContext {
     if (!this.loops.knows(key)) return
     for (const { frontend } of [...this.#tcp, ...this.#udp]) if (frontend.key === key) return
     this.loops.forget(key)
+  }
+
+  /** What waits in the sockets, and what comes, is for whoever has them next. */
+  async #closeKept(): Promise<Cut> {
+    await Promise.all([...this.#udp].map(listener => listener.hold()))
+    return this.#close()
   }
 
   /** The UDP sockets stay open to the end: replies leave by them. */

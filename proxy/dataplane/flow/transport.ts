@@ -3,11 +3,12 @@
 import type { Frontend, GlobalService } from '../../model/service.ts'
 import type { Passed } from '../../model/sockets/passing.ts'
 import type { ListenerState } from './listener-state.ts'
+import type { UdpFrontend } from './udp-frontend.ts'
 
 export interface Transport {
   /** Rejects with `MeshError` LISTEN. `onClose` is called when the listener closes: its flows should drain. */
   listenTcp(frontend: Frontend, service: GlobalService, onClose: OnClose, passed?: Passed): Promise<ListenerState>
-  listenUdp(frontend: Frontend, service: GlobalService, onClose: OnClose, passed?: Passed): Promise<ListenerState>
+  listenUdp(frontend: Frontend, service: GlobalService, onClose: OnClose, passed?: Passed): Promise<UdpFrontend>
   /** The options have been replaced. */
   configure(): void
   /** Ends idle flows; called about every second with the clock's time. */

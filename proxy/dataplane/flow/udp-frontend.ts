@@ -28,6 +28,12 @@ export abstract class UdpFrontend extends ListenerState {
     }
   }
 
+  /**
+   * Reads no more: what clients send waits in the socket, which somebody else has open too. Resolves when all that was read is with its
+   * session. Sessions go on, and their backends' datagrams leave by the socket until it is closed.
+   */
+  abstract hold(): Promise<void>
+
   /** The address is free at once, so nothing can answer from it any more: its sessions end here, without drain. */
   override pause(): Promise<void> {
     for (const session of [...this.sessions]) session.cut('removed')

@@ -138,8 +138,7 @@ export class Pump implements PumpContext {
       case Event.dropped:
         return this.#dropped(event)
       case Event.frontendPaused:
-        this.rings.command(Command.passFrontend).setFrontend(event.frontend).send()
-        return
+        return this.frontends.get(event.frontend)?.socket.paused()
       case Event.passed:
         return this.#passed(event)
       case Event.adopted:

@@ -5,6 +5,7 @@ import type { FlowContext } from '../flow/flow-context.ts'
 import type { ListenerState } from '../flow/listener-state.ts'
 import { backlog, listenError } from '../flow/listening.ts'
 import type { OnClose, Transport } from '../flow/transport.ts'
+import type { UdpFrontend } from '../flow/udp-frontend.ts'
 import { idleLimitMs } from '../flow/udp-session.ts'
 import type { NativeAddon } from './addon.ts'
 import { Pump, type PumpOwner, systemError } from './pump.ts'
@@ -75,12 +76,7 @@ export class NativeTransport implements Transport, PumpOwner {
     return listener
   }
 
-  async listenUdp(
-    frontend: Frontend,
-    service: GlobalService,
-    onClose: OnClose,
-    passed?: Passed,
-  ): Promise<ListenerState> {
+  async listenUdp(frontend: Frontend, service: GlobalService, onClose: OnClose, passed?: Passed): Promise<UdpFrontend> {
     const id = ++this.#lastId
     const pump = this.#pumps.reduce((best, pump) => (pump.datagrams < best.datagrams ? pump : best))
     const { native, rings } = pump
@@ -89,7 +85,8 @@ export class NativeTransport implements Transport, PumpOwner {
     const tell = (kind: number) => () => {
       if (!this.stopped) rings.command(kind).setFrontend(id).send()
     }
-    const socket = new PumpSocket(tell(Command.closeFrontend), tell(Command.pauseFrontend), 1)
+    const { closeFrontend, passFrontend, pauseFrontend } = Command
+    const socket = new PumpSocket(tell(closeFrontend), tell(passFrontend), 1, tell(pauseFrontend))
     const listener = new NativeUdpFrontend(frontend, service, socket, onClose)
     pump.frontends.set(id, listener)
     if (passed) {

@@ -24,6 +24,10 @@ export class NativeUdpFrontend extends UdpFrontend {
     return { descriptor: await this.socket.pass(), sessions: this.#passed }
   }
 
+  override hold(): Promise<void> {
+    return this.closed ? Promise.resolve() : this.socket.hold()
+  }
+
   protected free(): Promise<void> {
     return this.socket.close()
   }

@@ -7,6 +7,7 @@ import { EngineCore } from '../flow/engine-core.ts'
 import type { FlowContext } from '../flow/flow-context.ts'
 import type { ListenerState } from '../flow/listener-state.ts'
 import type { OnClose, Transport } from '../flow/transport.ts'
+import type { UdpFrontend } from '../flow/udp-frontend.ts'
 import { Buffers } from './buffers.ts'
 import type { StreamsContext } from './streams-context.ts'
 import { TcpListener } from './tcp-listener.ts'
@@ -30,7 +31,7 @@ class StreamsTransport implements Transport, StreamsContext {
     return TcpListener.open(this, frontend, service, onClose, passed)
   }
 
-  listenUdp(frontend: Frontend, service: GlobalService, onClose: OnClose, passed?: Passed): Promise<ListenerState> {
+  listenUdp(frontend: Frontend, service: GlobalService, onClose: OnClose, passed?: Passed): Promise<UdpFrontend> {
     return UdpListener.open(this.flows, frontend, service, onClose, passed)
   }
 

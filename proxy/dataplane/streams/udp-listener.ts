@@ -15,7 +15,7 @@ export class UdpListener extends UdpFrontend implements ReplySocket {
   readonly #context: FlowContext
   readonly #socket: Socket
   readonly #byClient = new Map<string, StreamsSession>()
-  /** The same socket once it was passed on: the last replies of our sessions leave by it. */
+  /** The same socket once nothing is read from it any more: the last replies of our sessions leave by it. */
   #passed: number | undefined
 
   private constructor(
@@ -48,13 +48,22 @@ export class UdpListener extends UdpFrontend implements ReplySocket {
   protected async give(): Promise<Passed> {
     const { calls } = this.#context
     const descriptor = duplicateOf(this.#socket, calls)
-    const own = duplicateOf(this.#socket, calls)
+    this.#readNoMore()
     const sessions = [...this.#byClient.values()].flatMap(({ client, backend }) =>
       backend ? { client, backend: backend.key, answered: true, descriptor: undefined } : [],
     )
-    this.#socket.close() // what waits in it is not lost: the socket itself stays
-    this.#passed = own
     return { descriptor, sessions }
+  }
+
+  /** Without the addon nobody else has the socket. */
+  override async hold(): Promise<void> {
+    if (!this.closed && this.#passed === undefined && this.#context.calls) this.#readNoMore()
+  }
+
+  /** What waits in it is not lost: the socket itself stays. */
+  #readNoMore(): void {
+    this.#passed = duplicateOf(this.#socket, this.#context.calls)
+    this.#socket.close()
   }
 
   override close(): Promise<void> {
@@ -78,6 +87,7 @@ export class UdpListener extends UdpFrontend implements ReplySocket {
   }
 
   protected async free(): Promise<void> {
+    if (this.#passed !== undefined) return
     const closed = once(this.#socket, 'close')
     this.#socket.close()
     await closed

@@ -5,6 +5,7 @@ import { once } from 'node:events'
 import { closeSync } from 'node:fs'
 import type { Test } from 'tap'
 import { findAddon } from '../../../proxy/dataplane/native/addon.ts'
+import { boundSockets } from '../../../proxy/handover/listen-fds.ts'
 import { echo, says, tcpBackend, udpBackend } from '../../support/backend.ts'
 import { eventually } from '../../support/eventually.ts'
 import { type CreateEngine, type EngineUnderTest, Rig } from './rig.ts'
@@ -97,6 +98,43 @@ export function passingSuite(t: Test, { create: created, linksOutlive = true }: 
       assert.equal(heard.at(-1), 'b:2')
     })
   })
+
+  t.test(
+    'where somebody else keeps the sockets, an engine that ends loses no datagram and no reply',
+    { skip },
+    async t => {
+      const due: (() => void)[] = []
+      const { backend } = await udpBackend(t, (message, reply) => {
+        const text = String(message)
+        if (text === 'late') due.push(() => reply(text))
+        else reply(text)
+      })
+      const old = await Rig.start(t, create, { protocol: 'UDP', backends: [backend] })
+      const clients = Array.from({ length: 3 }, () => {
+        const socket = createSocket('udp4')
+        t.teardown(() => socket.close())
+        const heard: string[] = []
+        socket.on('message', message => heard.push(String(message)))
+        return { heard, say: (text: string) => socket.send(text, old.port, old.ip) }
+      })
+      const [first, second, third] = clients
+      first?.say('late')
+      await eventually(() => assert.equal(due.length, 1))
+      const calls = 'addon' in found ? found.addon.passing : undefined
+      const kept = calls && boundSockets(new Set([`${old.ip}:${old.port}/UDP`]), calls)[0]
+      assert(kept)
+      const closing = old.engine.close({ isKept: true })
+      second?.say('while it ends')
+      for (const reply of due) reply()
+      await eventually(() => assert.deepEqual(first?.heard, ['late']))
+      await old.clock.advance(40_000)
+      t.same(await closing, { connections: 0, udpSessions: 0 })
+      third?.say('while none runs')
+      const passed = { descriptor: kept.descriptor, sessions: [] }
+      await Rig.start(t, create, { protocol: 'UDP', backends: [backend], port: old.port, passed })
+      await eventually(() => assert.deepEqual([second?.heard, third?.heard], [['while it ends'], ['while none runs']]))
+    },
+  )
 
   t.test('without the addon nothing is passed, and the listener goes on', async t => {
     const { backend } = await tcpBackend(t, says('hello'))
