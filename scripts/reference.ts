@@ -7,7 +7,7 @@ import { renderCommands } from './reference/commands.ts'
 import { renderErrors } from './reference/errors.ts'
 
 /** By path, from the root of the repository. */
-export const references: Readonly<Record<string, () => string>> = {
+export const references: Readonly<Record<string, () => string | Promise<string>>> = {
   'docs/annotations.md': renderAnnotations,
   'docs/cli.md': renderCommands,
   'docs/configuration.md': renderReference,
@@ -17,4 +17,4 @@ export const references: Readonly<Record<string, () => string>> = {
 
 if (import.meta.main)
   for (const [path, render] of Object.entries(references))
-    writeFileSync(new URL(`../${path}`, import.meta.url), render())
+    writeFileSync(new URL(`../${path}`, import.meta.url), await render())

@@ -2,55 +2,36 @@
 import { Command, CommanderError } from 'commander'
 import { ConfigError } from '../config/error.ts'
 import { MeshError } from '../model/error.ts'
-import { bundleCommand } from './check/bundle.ts'
-import { checkCommand } from './check/check.ts'
-import { connectivityCommand } from './check/connectivity.ts'
-import { demoCommand } from './demo.ts'
-import { dnsCommand } from './dns.ts'
-import { insideCommand } from './exec/inside.ts'
-import { execCommand } from './exec.ts'
-import { explainCommand } from './explain.ts'
-import { gatewayCommand } from './gateway.ts'
-import { installCommand } from './install.ts'
-import { injectCommand } from './kubernetes/inject.ts'
-import { meshCommand } from './mesh/command.ts'
-import { rehearseCommand } from './rehearse/command.ts'
-import { runCommand } from './run.ts'
-import { observeCommand } from './see/observe.ts'
-import { statCommand, topCommand } from './see/top.ts'
-import { servicesCommand } from './services.ts'
-import { completeCommand, completionCommand } from './shell/complete.ts'
-import { manCommand } from './shell/man.ts'
-import { statusCommand } from './status.ts'
 import { fitHelp } from './terminal/help-text.ts'
 import { type Io, paintFor } from './terminal/io.ts'
 import { fail } from './terminal/output.ts'
-import { underlayCommand } from './underlay.ts'
-import { validateCommand } from './validate.ts'
-import { version, versionCommand } from './version.ts'
+import { version } from './version.ts'
 
-const commands = [
-  demoCommand,
-  runCommand,
-  gatewayCommand,
-  statusCommand,
-  servicesCommand,
-  explainCommand,
-  observeCommand,
-  topCommand,
-  statCommand,
-  dnsCommand,
-  validateCommand,
-  checkCommand,
-  connectivityCommand,
-  bundleCommand,
-  rehearseCommand,
-  execCommand,
-  installCommand,
-  injectCommand,
-  meshCommand,
-  underlayCommand,
-]
+type Create = (io: Io, end: (code: number) => void) => Command
+
+/** In the order of the help. Each is loaded when it is called, or when all are shown: most of the program is not needed by most commands. */
+const commands: Readonly<Record<string, () => Promise<Create>>> = {
+  demo: async () => (await import('./demo.ts')).demoCommand,
+  run: async () => (await import('./run.ts')).runCommand,
+  gateway: async () => (await import('./gateway.ts')).gatewayCommand,
+  status: async () => (await import('./status.ts')).statusCommand,
+  services: async () => (await import('./services.ts')).servicesCommand,
+  explain: async () => (await import('./explain.ts')).explainCommand,
+  observe: async () => (await import('./see/observe.ts')).observeCommand,
+  top: async () => (await import('./see/top.ts')).topCommand,
+  stat: async () => (await import('./see/top.ts')).statCommand,
+  dns: async () => (await import('./dns.ts')).dnsCommand,
+  validate: async () => (await import('./validate.ts')).validateCommand,
+  check: async () => (await import('./check/check.ts')).checkCommand,
+  connectivity: async () => (await import('./check/connectivity.ts')).connectivityCommand,
+  bundle: async () => (await import('./check/bundle.ts')).bundleCommand,
+  rehearse: async () => (await import('./rehearse/command.ts')).rehearseCommand,
+  exec: async () => (await import('./exec.ts')).execCommand,
+  install: async () => (await import('./install.ts')).installCommand,
+  inject: async () => (await import('./kubernetes/inject.ts')).injectCommand,
+  mesh: async () => (await import('./mesh/command.ts')).meshCommand,
+  underlay: async () => (await import('./underlay.ts')).underlayCommand,
+}
 
 const examples = `
 Exit codes: 0 success, 1 failure, 2 wrong usage.
@@ -73,9 +54,13 @@ A running Starlane shows the same in a browser: http://127.0.0.1:9911/`
 /** Runs one command line, without the program's name, and resolves with its exit code. */
 export async function runProgram(argv: readonly string[], io: Io): Promise<number> {
   let code = 0
-  const program = createProgram(io, ended => {
-    code = ended
-  })
+  const program = await createProgram(
+    io,
+    ended => {
+      code = ended
+    },
+    argv[0],
+  )
   try {
     await program.parseAsync(argv, { from: 'user' })
     return code
@@ -89,25 +74,52 @@ export async function runProgram(argv: readonly string[], io: Io): Promise<numbe
   }
 }
 
-/** All commands; `end` is told the exit code of the one that ran. */
-export function createProgram(io: Io, end: (code: number) => void): Command {
+/** `end` is told the exit code of the command that ran. `first`: the first word of the command line; without one, all commands are there. */
+export async function createProgram(io: Io, end: (code: number) => void, first?: string): Promise<Command> {
   const program = new Command('starlane')
     .description('Global services across Kubernetes clusters: a DNS responder and a TCP/UDP proxy in one process.')
     .version(version, '-V, --version', 'print the version')
     .helpCommand('help [command]', 'print this help, or the help of a command')
     .addHelpText('after', examples)
     .enablePositionalOptions()
-  for (const create of commands) program.addCommand(create(io, end))
-  program.addCommand(completionCommand(io, end))
-  program.addCommand(manCommand(io, end, () => program))
-  program.addCommand(versionCommand(io, end))
-  program.addCommand(
-    completeCommand(io, end, () => program),
-    { hidden: true },
-  )
-  program.addCommand(insideCommand(end), { hidden: true })
+  for (const { command, hidden = false } of await commandsFor(program, io, end, first))
+    program.addCommand(command, { hidden })
   settle(program, io)
   return program
+}
+
+interface Listed {
+  readonly command: Command
+  /** From the help. */
+  readonly hidden?: boolean
+}
+
+async function commandsFor(
+  program: Command,
+  io: Io,
+  end: (code: number) => void,
+  first: string | undefined,
+): Promise<Listed[]> {
+  if (first === '-V' || first === '--version') return []
+  const one = first !== undefined && Object.hasOwn(commands, first) ? commands[first] : undefined
+  if (one) return [{ command: (await one())(io, end) }]
+  const { insideCommand, insideName } = await import('./exec/inside.ts')
+  const inside = { command: insideCommand(end), hidden: true }
+  if (first === insideName) return [inside]
+  const [all, { completeCommand, completionCommand }, { manCommand }, { versionCommand }] = await Promise.all([
+    Promise.all(Object.values(commands).map(load => load())),
+    import('./shell/complete.ts'),
+    import('./shell/man.ts'),
+    import('./version.ts'),
+  ])
+  return [
+    ...all.map(create => ({ command: create(io, end) })),
+    { command: completionCommand(io, end) },
+    { command: manCommand(io, end, () => program) },
+    { command: versionCommand(io, end) },
+    { command: completeCommand(io, end, () => program), hidden: true },
+    inside,
+  ]
 }
 
 const helpWidth = 100

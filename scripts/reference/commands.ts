@@ -6,7 +6,7 @@ import type { Io } from '../../proxy/cli/terminal/io.ts'
 import { systemClock } from '../../proxy/model/time/clock.ts'
 
 /** All commands as they are defined. They print nothing, and none has run. */
-export function definedCommands(): Command {
+export function definedCommands(): Promise<Command> {
   const silent = { write: () => {} }
   const io: Io = {
     stdout: silent,
@@ -18,8 +18,8 @@ export function definedCommands(): Command {
   return createProgram(io, () => {})
 }
 
-export function renderCommands(): string {
-  const program = definedCommands()
+export async function renderCommands(): Promise<string> {
+  const program = await definedCommands()
   const help = program.createHelp()
   const commands = help.visibleCommands(program).filter(command => command.name() !== 'help')
   const list = commands.map(

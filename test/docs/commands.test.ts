@@ -25,6 +25,8 @@ function isCommand(line: string): boolean {
   return line.trim() !== '' && !line.startsWith('#')
 }
 
+const program = await definedCommands()
+
 t.test('each block of commands has a mark', async t => {
   t.ok(blocks.length > 15, 'blocks were found')
   for (const { page, mark, lines } of blocks) t.ok(mark, `${page}: ${lines[0]}`)
@@ -86,7 +88,7 @@ function find(argv: readonly string[]): {
   readonly command: Command
   readonly rest: string[]
 } {
-  let command: Command = definedCommands()
+  let command: Command = program
   const path = [command.name()]
   let index = 0
   for (const word of argv) {

@@ -8,12 +8,12 @@ import { definedCommands } from '../../scripts/reference/commands.ts'
 import { references } from '../../scripts/reference.ts'
 
 t.test('each page of reference is current: run "node scripts/reference.ts"', async t => {
-  for (const [path, render] of Object.entries(references)) t.equal(readFileSync(path, 'utf8'), render(), path)
+  for (const [path, render] of Object.entries(references)) t.equal(readFileSync(path, 'utf8'), await render(), path)
 })
 
 t.test('the pages name every command, every code and every annotation', async t => {
   const cli = readFileSync('docs/cli.md', 'utf8')
-  const program = definedCommands()
+  const program = await definedCommands()
   const help = program.createHelp()
   const paths = (command = program, before = ''): string[] => {
     const path = `${before}${command.name()}`

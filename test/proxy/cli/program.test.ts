@@ -2,6 +2,8 @@
 import { type ChildProcess, spawn, spawnSync } from 'node:child_process'
 import { readFileSync } from 'node:fs'
 import t from 'tap'
+import { createProgram } from '../../../proxy/cli/program.ts'
+import { type Io, processIo } from '../../../proxy/cli/terminal/io.ts'
 import { runLine } from './stage.ts'
 
 const commands = [
@@ -89,4 +91,16 @@ t.test('a reader that closes the pipe early is not a failure', async t => {
   const code = await new Promise(resolve => child.once('close', resolve))
   t.equal(code, 0)
   t.equal(err, '')
+})
+
+t.test('a command line of one command loads that command, under its name', async t => {
+  const silent = { write: () => {} }
+  const io: Io = { ...processIo, stdout: silent, stderr: silent }
+  const loaded = async (first?: string) =>
+    (await createProgram(io, () => {}, first)).commands.map(command => command.name())
+  const all = await loaded()
+  for (const name of all) t.ok((await loaded(name)).includes(name), name)
+  t.same(await loaded('run'), ['run'])
+  t.same(await loaded('--version'), [])
+  t.same(await loaded('constructor'), all, 'no word leads anywhere else')
 })
