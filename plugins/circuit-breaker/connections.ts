@@ -22,32 +22,31 @@ export class Connections {
     return this.#full
   }
 
-  /** Connections that began while there was no limit are not known, and do not count. */
+  /** Connections are counted without a limit too, so that one that comes by a reload knows them. */
   setLimit(limit: number): void {
     if (limit === this.#limit) return
     this.#limit = limit
     this.#full.clear()
-    for (const [key, count] of this.#counts.entries()) {
-      if (limit === 0) this.#counts.delete(key)
-      else if (count >= limit) this.#full.add(key)
-    }
+    for (const [key, count] of this.#counts.entries()) if (this.#isFull(count)) this.#full.add(key)
   }
 
   add(key: string): void {
-    if (this.#limit === 0) return
     const count = (this.#counts.get(key) ?? 0) + 1
     this.#counts.set(key, count)
-    if (count >= this.#limit && !this.#full.has(key)) {
+    if (this.#isFull(count) && !this.#full.has(key)) {
       this.#full.add(key)
       this.#changed()
     }
   }
 
   remove(key: string): void {
-    if (this.#limit === 0) return
     const count = (this.#counts.get(key) ?? 0) - 1
     if (count > 0) this.#counts.set(key, count)
     else this.#counts.delete(key)
-    if (count < this.#limit && this.#full.delete(key)) this.#changed()
+    if (!this.#isFull(count) && this.#full.delete(key)) this.#changed()
+  }
+
+  #isFull(count: number): boolean {
+    return this.#limit > 0 && count >= this.#limit
   }
 }

@@ -127,6 +127,19 @@ t.test('a connection limit may come and go with a reload', async t => {
   t.equal(mesh.offered, 'ab')
 })
 
+t.test('a connection limit that a reload sets counts the connections that are there', async t => {
+  const mesh = new Mesh(t)
+  const [one, two] = [mesh.begin(), mesh.begin()]
+  for (const each of [one, two]) await mesh.end(each, 'connected')
+  t.equal(mesh.offered, 'ab')
+  await mesh.reload({ maxConnections: 2 })
+  t.equal(mesh.offered, 'b')
+  mesh.close(one)
+  t.equal(mesh.offered, 'ab')
+  mesh.close(two)
+  t.equal(mesh.offered, 'ab')
+})
+
 t.test('dials count within the window', async t => {
   const mesh = new Mesh(t)
   await mesh.dial('refused', 4)

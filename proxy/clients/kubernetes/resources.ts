@@ -21,7 +21,22 @@ export interface Resource {
 /** Leaves out the slices that Starlane writes: it reads their endpoints from the other clusters. */
 const ownSlices = 'endpointslice.kubernetes.io/managed-by!=endpointslice-mesh-controller.starlane.dev'
 
+const cilium = { apiVersion: 'cilium.io/v2', group: 'cilium.io', optional: true } as const
 const mcs = { apiVersion: 'multicluster.x-k8s.io/v1alpha1', group: 'multicluster.x-k8s.io', optional: true } as const
+
+/** What CNIs say about the pod networks of nodes. `spec.podCIDRs` of a Node may be of no use to them. */
+const ofNodes: readonly Resource[] = [
+  { ...cilium, kind: 'CiliumNode', plural: 'ciliumnodes', paths: ciliumPaths('ciliumnodes'), keptBytes: 256 },
+  {
+    kind: 'IPAMBlock',
+    apiVersion: 'crd.projectcalico.org/v1',
+    group: 'crd.projectcalico.org',
+    plural: 'ipamblocks',
+    paths: ['/apis/crd.projectcalico.org/v1/ipamblocks'],
+    optional: true,
+    keptBytes: 256,
+  },
+]
 
 export const resources: readonly Resource[] = [
   core('Service', 'services'),
@@ -34,7 +49,9 @@ export const resources: readonly Resource[] = [
     labelSelector: ownSlices,
   },
   { ...core('Namespace', 'namespaces'), metadataOnly: true, keptBytes: 256 },
-  { ...core('Node', 'nodes'), metadataOnly: true, optional: true, keptBytes: 256 },
+  // Whole, for their addresses and pod networks, which are the cluster's own.
+  { ...core('Node', 'nodes'), optional: true, keptBytes: 512 },
+  ...ofNodes,
   { ...mcs, kind: 'ServiceExport', plural: 'serviceexports', paths: mcsPaths('serviceexports') },
   { ...mcs, kind: 'ServiceImport', plural: 'serviceimports', paths: mcsPaths('serviceimports') },
 ]
@@ -44,8 +61,6 @@ export const pods: Resource = { ...core('Pod', 'pods'), optional: true, keptByte
 
 /** The same with labels and named ports, for policies. */
 export const labelledPods: Resource = { ...pods, keptBytes: 1024 }
-
-const cilium = { apiVersion: 'cilium.io/v2', group: 'cilium.io', optional: true } as const
 
 /** Read only where a plugin asks for policies. Cilium's kinds exist only with Cilium. */
 export const policies: readonly Resource[] = [
@@ -78,20 +93,8 @@ export const policies: readonly Resource[] = [
   },
 ]
 
-/** Nodes with their addresses and pod networks, for the underlay; of CNIs, what they say about them. */
-export const wholeNodes: readonly Resource[] = [
-  { ...core('Node', 'nodes'), keptBytes: 512 },
-  { ...cilium, kind: 'CiliumNode', plural: 'ciliumnodes', paths: ciliumPaths('ciliumnodes'), keptBytes: 256 },
-  {
-    kind: 'IPAMBlock',
-    apiVersion: 'crd.projectcalico.org/v1',
-    group: 'crd.projectcalico.org',
-    plural: 'ipamblocks',
-    paths: ['/apis/crd.projectcalico.org/v1/ipamblocks'],
-    optional: true,
-    keptBytes: 256,
-  },
-]
+/** The same for the underlay, which cannot do without Nodes. */
+export const wholeNodes: readonly Resource[] = [{ ...core('Node', 'nodes'), keptBytes: 512 }, ...ofNodes]
 
 /** The RBAC rule that a role needs. */
 export function ruleText({ group, plural }: Resource): string {

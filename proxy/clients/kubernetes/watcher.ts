@@ -99,7 +99,7 @@ export class Watcher {
   readonly #known = new Map<string, Known>()
   /** Counts the lists. */
   #round = 0
-  /** Received in the current list. */
+  /** Received in the current list, without what is not kept of its objects. */
   #listBytes = 0
   /** Undefined: the next step is a list. */
   #version: string | undefined
@@ -209,7 +209,10 @@ export class Watcher {
           for (const { text } of scanner.push(chunk)) {
             await this.#turns.next()
             signal.throwIfAborted()
-            this.#put(readObject(text, this.#path), text.length)
+            const kept = this.#sizeOf(text.length)
+            // What is thrown away does not count as what the cluster holds.
+            this.#listBytes -= text.length - kept
+            this.#put(readObject(text, this.#path), kept)
             objects++
           }
         }
@@ -240,8 +243,12 @@ export class Watcher {
     signal.throwIfAborted()
   }
 
+  #sizeOf(bytes: number): number {
+    return Math.min(bytes, this.resource.keptBytes ?? bytes)
+  }
+
   /** An object whose version has not changed is not delivered again. */
-  #put(object: ApiObject, bytes: number): void {
+  #put(object: ApiObject, size: number): void {
     const round = this.#round
     const key = keyOf(object)
     const { resourceVersion: version } = object.metadata
@@ -250,7 +257,6 @@ export class Watcher {
       known.round = round
       return
     }
-    const size = Math.min(bytes, this.resource.keptBytes ?? bytes)
     this.#budget.hold(size, known?.size)
     this.#known.set(key, { version, size, round })
     this.#listener.put(object)
@@ -339,7 +345,7 @@ export class Watcher {
     const key = keyOf(raw)
     this.#advance(raw.metadata.resourceVersion)
     if (type === 'DELETED') this.#forget(key)
-    else if (type === 'ADDED' || type === 'MODIFIED') this.#put(raw, line.length)
+    else if (type === 'ADDED' || type === 'MODIFIED') this.#put(raw, this.#sizeOf(line.length))
   }
 
   /** Versions only grow; after a restore from a backup, the bookmarks of a waiting watch are the first to say so. */

@@ -1,19 +1,12 @@
 /** Parses lists and watch events of the Kubernetes API, checking only what following a resource needs. */
 import { MeshError } from '../../model/error.ts'
+import { hasMoreParts } from '../../model/text/json-parts.ts'
 import { hugeObject } from '../budget.ts'
 
 /** etcd limits objects to 1.5 MiB. JSON takes more room, but no real object comes near this. */
 export const maxObjectBytes = 3 << 20
 /** Keys, mappings and lists. A slice of 1000 endpoints, which is the most that a server allows, has some 25,000. */
 export const maxObjectParts = 50_000
-/** A shorter text has too few to be counted. */
-const countedBytes = 128 << 10
-
-const quote = 0x22
-const backslash = 0x5c
-const colon = 0x3a
-const brace = 0x7b
-const bracket = 0x5b
 
 /** An object of the API that is known to have a name and a version; everything else is unchecked. */
 export interface ApiObject {
@@ -106,20 +99,7 @@ export function isRecord(value: unknown): value is Record<string, unknown> {
   return typeof value === 'object' && value !== null && !Array.isArray(value)
 }
 
-/** Throws OverLimits for JSON that would take too long to parse: up to a microsecond for a key, however short. `where`: a word for it, for the message. */
+/** Throws OverLimits for JSON that would take too long to parse. `where`: a word for it, for the message. */
 export function checkParts(json: Uint8Array, where: string): void {
-  if (json.length < countedBytes) return
-  let parts = 0
-  let isString = false
-  for (let at = 0; at < json.length; at++) {
-    const byte = json[at]
-    if (isString) {
-      if (byte === backslash) at++
-      else if (byte === quote) isString = false
-    } else if (byte === quote) {
-      isString = true
-    } else if ((byte === colon || byte === brace || byte === bracket) && ++parts > maxObjectParts) {
-      throw hugeObject(where, `has more than ${maxObjectParts} fields`)
-    }
-  }
+  if (hasMoreParts(json, maxObjectParts)) throw hugeObject(where, `has more than ${maxObjectParts} fields`)
 }

@@ -33,7 +33,7 @@ export type KubernetesOptions = {
    * `wanted`: it is, and status says what is missing.
    */
   readonly workloads?: 'needed' | 'wanted' | undefined
-  /** `whole`: Nodes with their addresses and pod networks, and what CNIs say about those; `only`: nothing else is read. */
+  /** `whole`: the cluster is not live without the right to read Nodes; `only`: nothing but them is read, and what CNIs say about them. */
   readonly nodes?: 'whole' | 'only' | undefined
   readonly limits?: Limits
 } & KubernetesLogin
@@ -248,7 +248,8 @@ class KubernetesSource implements Source {
 
 function resourcesFor({ pods: withPods, workloads, nodes }: KubernetesOptions): readonly Resource[] {
   if (nodes === 'only') return wholeNodes
-  const resources = nodes ? [...basic.filter(({ kind }) => kind !== 'Node'), ...wholeNodes] : basic
+  const own = new Set(wholeNodes.map(({ kind }) => kind))
+  const resources = nodes ? [...basic.filter(({ kind }) => !own.has(kind)), ...wholeNodes] : basic
   if (workloads === undefined) return withPods ? [...resources, pods] : resources
   const more = withPods ? [labelledPods, ...policies] : policies
   return [...resources, ...more.map(each => neededIf(workloads === 'needed', each))]

@@ -53,8 +53,8 @@ t.test('the requests to the server', async t => {
   t.equal(watch.query.get('allowWatchBookmarks'), 'true')
   const seconds = Number(watch.query.get('timeoutSeconds'))
   t.ok(seconds >= 300 && seconds < 600, `${seconds} s`)
-  const nodes = required(api.seen.find(({ resource }) => resource === 'nodes'))
-  t.match(nodes.headers.accept, /PartialObjectMetadataList/, 'of nodes only what is read')
+  const namespaces = required(api.seen.find(({ resource }) => resource === 'namespaces'))
+  t.match(namespaces.headers.accept, /PartialObjectMetadataList/, 'of namespaces only what is read')
   t.notOk(
     api.seen.some(({ resource }) => resource === 'pods'),
     'the largest of all lists is not asked for',

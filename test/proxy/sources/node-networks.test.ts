@@ -1,6 +1,7 @@
 // The pod networks of a node, from whichever object says them.
 import assert from 'node:assert/strict'
 import t from 'tap'
+import { Admission } from '../../../proxy/admission/admission.ts'
 import type { Node } from '../../../proxy/model/location.ts'
 import { silentLog } from '../../../proxy/model/log.ts'
 import { decodeKubernetes } from '../../../proxy/sources/decode/decode.ts'
@@ -12,6 +13,7 @@ import { hasty } from '../../support/kube-api/clock.ts'
 import { writeKubeconfig } from '../../support/kube-api/kubeconfig.ts'
 import { startKubeApi } from '../../support/kube-api/server.ts'
 import { builtIn, nodeNetworks } from '../../support/kube-api/types.ts'
+import { clusterService, endpoint } from '../../support/model.ts'
 
 const kubeNode = (name: string, ...podCIDRs: string[]) => ({
   ...{ apiVersion: 'v1', kind: 'Node', metadata: { name } },
@@ -112,6 +114,35 @@ t.test('from an API server: whole Nodes and what CNIs say, and nothing else', as
   await eventually(() => assert.deepEqual(sink.nodes.get('a'), node))
   const asked = new Set(api.seen.map(({ resource = '' }) => resource.split('/').at(-1)))
   t.same(asked, new Set(['nodes', 'ciliumnodes', 'ipamblocks']))
+})
+
+t.test('from an API server whose services are read: they are claims of its cluster', async t => {
+  const api = await startKubeApi({ types: [...builtIn, ...nodeNetworks] })
+  t.teardown(() => api.stop())
+  const kubeconfig = `${t.testdir({})}/config`
+  writeKubeconfig(kubeconfig, [{ name: 'east', server: api.url }])
+  api.put(kubeNode('a', '10.1.0.0/24'))
+  const sink = new RecordingSink()
+  const admission = new Admission({ wholeAddresses: false })
+  for (const [i, name] of ['east', 'west'].entries()) admission.allow(name, { loopback: false, rank: i })
+  const west = new RecordingSink()
+  const world = { clock: hasty(40), random: Math.random, log: silentLog, env: {} }
+  const source = createKubernetesSource({ cluster: 'east', kubeconfig }, world)
+  source.start(admission.sink('east', sink))
+  t.teardown(() => source.close())
+  await eventually(() => assert.ok(sink.nodes.has('a')))
+  const to = admission.sink('west', west)
+  const addresses = ['10.1.0.7', '192.0.2.1', '10.2.0.7']
+  to.reset({
+    services: [clusterService({ cluster: 'west', endpoints: addresses.map(address => endpoint({ address })) })],
+    namespaces: [],
+  })
+  const admitted = () => [...west.services.values()].flatMap(({ endpoints }) => endpoints.map(({ address }) => address))
+  t.same(admitted(), ['10.2.0.7'], 'a Pod of its Node, and the Node, are not those of another cluster')
+  t.match(admission.problems(), [{ message: /10\.1\.0\.7/ }, { message: /192\.0\.2\.1/ }])
+  api.put(ciliumNode('a', '10.2.0.0/24'))
+  await eventually(() => assert.deepEqual(admitted(), ['10.1.0.7']))
+  t.pass('what Cilium says counts')
 })
 
 t.test('from an API server of a cluster with Cilium, and of one with Calico, as they change', async t => {

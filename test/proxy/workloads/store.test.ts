@@ -1,8 +1,10 @@
 /** The store of Pods, identities and policies: who has an address, and what is announced. */
 import t from 'tap'
 import type { Pod } from '../../../proxy/model/service.ts'
+import type { AddressRecord, NumberedIdentity } from '../../../proxy/model/workloads/identity.ts'
 import type { PolicyObject } from '../../../proxy/model/workloads/policy-object.ts'
 import type { WorkloadChange } from '../../../proxy/model/workloads/workloads.ts'
+import { ClusterWorkloads } from '../../../proxy/workloads/cluster-workloads.ts'
 import { WorkloadStore } from '../../../proxy/workloads/store.ts'
 import { settled } from '../../support/clock.ts'
 
@@ -129,4 +131,29 @@ t.test('policies', async t => {
   east?.reset({ services: [], namespaces: [], policies: [aPolicy('east', 'c')] })
   t.same(names(), ['west/z', 'east/c'])
   t.throws(() => store.sink('north'), /not a cluster of the mesh/)
+})
+
+t.test('identities that come after the addresses cost as much as there are of both, not their product', async t => {
+  const changed: string[] = []
+  const cluster = new ClusterWorkloads('east', {
+    address: address => changed.push(address),
+    everything() {},
+    policies() {},
+  })
+  const count = 1000
+  let reads = 0
+  const record = (i: number): AddressRecord => ({
+    address: `10.0.${i >> 8}.${i & 255}`,
+    ports: [],
+    get id() {
+      reads++
+      return 70_000 + i
+    },
+  })
+  for (let i = 0; i < count; i++) cluster.putAddress(record(i))
+  changed.length = 0
+  for (let i = 0; i < count; i++)
+    cluster.putIdentity({ id: 70_000 + i, ...{ namespace: 'default', labels: {} } } as NumberedIdentity)
+  t.equal(changed.length, count, 'each address once')
+  t.ok(reads <= 10 * count, `${reads} looks at ${count} addresses`)
 })

@@ -64,6 +64,8 @@ t.test('rights that the configuration needs, as the user of its kubeconfig', asy
     rights.map(({ found, state }) => `${state} ${found}`),
     [
       /^warning may not list, watch nodes:/,
+      /^warning .* ciliumnodes/,
+      /^warning .* ipamblocks/,
       /^warning may not list, watch serviceexports/,
       /^warning .* serviceimports/,
     ],
