@@ -6,7 +6,7 @@
  */
 import type { Clock, Random } from '../model/time/clock.ts'
 import { DueQueue } from './due-queue.ts'
-import type { Target } from './watched-backend.ts'
+import type { Lane, Target } from './watched-backend.ts'
 
 /** Shortest time between two bursts. With 100 checks in flight that is at most 6,600 a second, about two thirds of a core. */
 const paceMs = 15
@@ -28,20 +28,6 @@ export interface CheckSchedulerParts {
   readonly onBehind: () => void
 }
 
-/** The targets of one cluster. */
-interface Lane {
-  readonly local: boolean
-  readonly steady: DueQueue<Target>
-  /**
-   * Targets whose last check failed, and those of another cluster that have had none: each is likely to run into the timeout. They
-   * have at most half of the checks in flight, so that they do not delay those of live targets.
-   */
-  readonly doubtful: DueQueue<Target>
-  targets: number
-  inFlight: number
-  doubtfulInFlight: number
-}
-
 interface Next {
   readonly lane: Lane
   readonly queue: DueQueue<Target>
@@ -50,7 +36,7 @@ interface Next {
 
 export class CheckScheduler {
   readonly #parts: CheckSchedulerParts
-  readonly #targets = new Map<Target, Lane>()
+  #targets = 0
   readonly #lanes = new Map<string, Lane>()
   readonly #inFlight = new Set<Promise<void>>()
   /** Of the lanes of other clusters. */
@@ -68,15 +54,16 @@ export class CheckScheduler {
   }
 
   stats(): { targets: number; inFlight: number; lateMs: number } {
-    return { targets: this.#targets.size, inFlight: this.#inFlight.size, lateMs: this.#lateMs }
+    return { targets: this.#targets, inFlight: this.#inFlight.size, lateMs: this.#lateMs }
   }
 
   add(target: Target): void {
     const { clock, random, intervalMs } = this.#parts
     const lane = this.#laneOf(target)
     lane.targets++
-    this.#targets.set(target, lane)
-    target.due = clock.now() + random() * Math.min(intervalMs * firstWithin.share, firstWithin.ms)
+    this.#targets++
+    target.lane = lane
+    target.due = Math.round(clock.now() + random() * Math.min(intervalMs * firstWithin.share, firstWithin.ms))
     const isDoubtful = !lane.local && target.checks.health !== 'up'
     if (isDoubtful) lane.doubtful.add(target)
     else lane.steady.add(target)
@@ -86,8 +73,8 @@ export class CheckScheduler {
   /** Something is wrong with the target: its next check is due an interval after the last one, at the latest. */
   hasten(target: Target): void {
     const { clock, intervalMs } = this.#parts
-    const soonest = Math.max(clock.now(), target.checkedAt + intervalMs)
-    const steady = this.#targets.get(target)?.steady
+    const soonest = Math.ceil(Math.max(clock.now(), target.checkedAt + intervalMs))
+    const steady = target.lane?.steady
     if (target.due <= soonest || !steady?.has(target)) return
     steady.remove(target)
     target.due = soonest
@@ -97,9 +84,10 @@ export class CheckScheduler {
 
   /** A check in flight is not cancelled. */
   remove(target: Target): void {
-    const lane = this.#targets.get(target)
+    const { lane } = target
     if (!lane) return
-    this.#targets.delete(target)
+    target.lane = undefined
+    this.#targets--
     lane.steady.remove(target)
     lane.doubtful.remove(target)
     lane.targets--
@@ -157,15 +145,16 @@ export class CheckScheduler {
 
   #start({ lane, queue, target }: Next): void {
     const { check, clock, random, intervalMs, relax } = this.#parts
-    target.checkedAt = clock.now()
+    target.checkedAt = Math.round(clock.now())
     const jitter = 0.9 + 0.2 * random()
     const isDoubtful = queue === lane.doubtful
     this.#count(lane, isDoubtful, 1)
     const run = check(target).then(fails => {
       this.#inFlight.delete(run)
       this.#count(lane, isDoubtful, -1)
-      if (this.#targets.has(target)) {
-        target.due = target.checkedAt + intervalMs * Math.min(relax, 1 + target.passes / passesPerStep) * jitter
+      if (target.lane) {
+        const waitMs = intervalMs * Math.min(relax, 1 + target.passes / passesPerStep) * jitter
+        target.due = target.checkedAt + Math.round(waitMs)
         const home = this.#moved(target, lane)
         if (fails) home.doubtful.add(target)
         else home.steady.add(target)
@@ -183,7 +172,7 @@ export class CheckScheduler {
     }
   }
 
-  #laneOf({ cluster, local }: Target): Lane {
+  #laneOf({ watched: { cluster, local } }: Target): Lane {
     const known = this.#lanes.get(cluster)
     if (known) return known
     const counts = { targets: 0, inFlight: 0, doubtfulInFlight: 0 }
@@ -199,7 +188,7 @@ export class CheckScheduler {
     if (lane === from) return lane
     lane.targets++
     from.targets--
-    this.#targets.set(target, lane)
+    target.lane = lane
     this.#forget(from)
     return lane
   }

@@ -1,12 +1,11 @@
 /** Active health checks: one per distinct address and port, however many backends and services share it. */
-import { destinationOf } from '../model/backend.ts'
 import type { Log } from '../model/log.ts'
 import type { Clock, Random } from '../model/time/clock.ts'
 import { CheckScheduler } from './check-scheduler.ts'
 import type { Thresholds } from './options.ts'
-import { type CheckedEndpoint, type CheckResult, type Probe, passed } from './probe.ts'
+import { type CheckResult, type Probe, passed } from './probe.ts'
 import { applyCheck, unchecked } from './rise-fall.ts'
-import type { Target, WatchedBackend } from './watched-backend.ts'
+import { never, type Target, type WatchedBackend } from './watched-backend.ts'
 
 export interface CheckerParts {
   readonly options: Thresholds
@@ -29,7 +28,6 @@ const localFaultLogMs = 60_000
 export class Checker {
   readonly #parts: CheckerParts
   readonly #scheduler: CheckScheduler
-  readonly #targets = new Map<string, Target>()
   readonly #counts: Record<CheckResult['outcome'] | 'traffic', number>
   #localFaultLoggedAt = Number.NEGATIVE_INFINITY
   #closed = false
@@ -46,7 +44,7 @@ export class Checker {
       clock,
       random,
       check: target => this.#check(target),
-      onBehind: () => log.warn('health.behind', { targets: this.#targets.size, intervalMs, maxInFlight }),
+      onBehind: () => log.warn('health.behind', { targets: this.#scheduler.stats().targets, intervalMs, maxInFlight }),
     })
   }
 
@@ -62,59 +60,38 @@ export class Checker {
   /** A backend that returns keeps the state of its earlier checks until new ones change it. */
   joined(watched: WatchedBackend): void {
     if (watched.protocol !== 'TCP') return
-    const { network, address, port } = watched
-    const key = destinationOf(network, address, port, 'TCP')
-    let target = this.#targets.get(key)
-    if (!target) {
-      target = {
-        network,
-        address,
-        port,
-        watched: [],
-        cluster: watched.cluster,
-        local: watched.local,
-        checks: watched.target?.checks ?? unchecked,
-        checkedAt: Number.NEGATIVE_INFINITY,
-        passes: 0,
-        heardAt: watched.target?.heardAt ?? Number.NEGATIVE_INFINITY,
-        unanswered: 0,
-        due: 0,
-        heapIndex: 0,
-      }
-      this.#targets.set(key, target)
-      this.#scheduler.add(target)
+    const target: Target = {
+      watched,
+      checks: watched.target?.checks ?? unchecked,
+      checkedAt: never,
+      passes: 0,
+      heardAt: watched.target?.heardAt ?? never,
+      unanswered: 0,
+      lane: undefined,
+      due: 0,
+      heapIndex: 0,
     }
-    if (!target.watched.includes(watched)) target.watched.push(watched)
     watched.target = target
+    this.#scheduler.add(target)
   }
 
-  left(watched: WatchedBackend): void {
-    const { target } = watched
-    const at = target?.watched.indexOf(watched) ?? -1
-    if (!target || at < 0) return
-    target.watched.splice(at, 1)
-    if (target.watched.length > 0) return
-    this.#targets.delete(destinationOf(target.network, target.address, target.port, 'TCP'))
-    this.#scheduler.remove(target)
+  left({ target }: WatchedBackend): void {
+    if (target) this.#scheduler.remove(target)
   }
 
-  /** Whoever checks the addresses of this network tells anew: a verdict stands at once. Undefined: there is none. */
-  told(network: string, verdictOf: (endpoint: CheckedEndpoint) => CheckResult | undefined): void {
-    for (const target of this.#targets.values()) {
-      if (target.network !== network) continue
-      const result = verdictOf(target)
-      if (!result || result.outcome === 'local') continue
-      const health = result.outcome === 'passed' ? 'up' : 'down'
-      if (target.checks.health === health) continue
-      target.checks = { health, against: 0 }
-      target.passes = health === 'up' ? 1 : 0
-      this.#parts.onChecked(target, result)
-    }
+  /** Whoever checks its address has found this, and it stands at once. */
+  told({ target }: WatchedBackend, result: CheckResult): void {
+    if (!target || result.outcome === 'local') return
+    const health = result.outcome === 'passed' ? 'up' : 'down'
+    if (target.checks.health === health) return
+    target.checks = { health, against: 0 }
+    target.passes = health === 'up' ? 1 : 0
+    this.#parts.onChecked(target, result)
   }
 
   /** Live traffic has connected to the backend, or has got bytes from it. */
   heard({ target }: WatchedBackend): void {
-    if (target) target.heardAt = this.#parts.clock.now()
+    if (target) target.heardAt = Math.round(this.#parts.clock.now())
   }
 
   /** A dial of live traffic has failed: until the next check has passed, nothing else counts. */
@@ -137,7 +114,7 @@ export class Checker {
       this.#parts.onChecked(target, passed)
       return false
     }
-    const { network, address, port } = target
+    const { network, address, port } = target.watched
     const result = await this.#parts.probe.check({ network, address, port, sendProxy: wantsProxyHeader(target) })
     if (this.#closed) return false
     this.#counts[result.outcome]++
@@ -148,7 +125,7 @@ export class Checker {
     target.checks = applyCheck(target.checks, result.outcome === 'passed', this.#parts.options)
     target.passes = isUp(target) ? target.passes + 1 : 0
     target.unanswered = result.outcome === 'failed' && result.unanswered ? target.unanswered + 1 : 0
-    this.#parts.onChecked(target, result)
+    if (target.lane) this.#parts.onChecked(target, result)
     return result.outcome === 'failed'
   }
 
@@ -167,8 +144,8 @@ export class Checker {
 }
 
 /** Services may share a destination; a backend that expects the header for one of them expects it of every connection. */
-function wantsProxyHeader({ watched }: Target): boolean {
-  for (const { pools } of watched) for (const { sendProxy } of pools) if (sendProxy) return true
+function wantsProxyHeader({ watched: { pools } }: Target): boolean {
+  for (const { sendProxy } of pools) if (sendProxy) return true
   return false
 }
 

@@ -49,6 +49,8 @@ export interface KnownHealth {
 }
 
 const defaultMaxInFlight = 100
+/** So many are marked in one go, and the next ones a little later. */
+const overdueAtOnce = 2000
 
 export class HealthMonitor implements Pick<FlowObserver, 'connecting' | 'result' | 'closed'> {
   readonly #parts: HealthParts
@@ -60,6 +62,8 @@ export class HealthMonitor implements Pick<FlowObserver, 'connecting' | 'result'
   /** The checkers that other options have replaced, until their last check is over. */
   readonly #replaced = new Set<Promise<void>>()
   #unsubscribe: () => void = () => {}
+  /** Those that have come without a verdict, in this order: they may have one now, or have left. */
+  #waiting: WatchedBackend[] = []
   /** Ends the wait for first checks; undefined while all have had one. */
   #stopWaiting: (() => void) | undefined
 
@@ -163,7 +167,10 @@ export class HealthMonitor implements Pick<FlowObserver, 'connecting' | 'result'
 
   /** Whoever checks the backends of this network, such as the gateways of a cluster, tells anew. */
   told(network: string, verdictOf: (endpoint: CheckedEndpoint) => CheckResult | undefined): void {
-    this.#checker?.told(network, verdictOf)
+    for (const watched of this.#backends.current()) {
+      const result = watched.network === network && watched.target ? verdictOf(watched) : undefined
+      if (result) this.#checker?.told(watched, result)
+    }
   }
 
   /** What checks and traffic have found, for a successor. Backends of which nothing is known are left out. */
@@ -242,6 +249,7 @@ export class HealthMonitor implements Pick<FlowObserver, 'connecting' | 'result'
       }
     }
     const unchecked = arrived.filter(isUnchecked)
+    for (const watched of unchecked) this.#waiting.push(watched)
     if (unchecked.length > 0) this.#awaitFirstChecks()
     const young = unchecked.filter(watched => !watched.untested && joinsOthers(watched))
     for (const watched of young) watched.untested = true
@@ -253,23 +261,21 @@ export class HealthMonitor implements Pick<FlowObserver, 'connecting' | 'result'
   #checked(target: Target, result: CheckResult): void {
     const passed = result.outcome === 'passed'
     const { active } = this.#options
-    for (const watched of target.watched) {
-      watched.untested &&= isUnchecked(watched)
-      this.#outliers.checked(watched, passed, active.type === 'http')
-      watched.lastError = result.outcome === 'failed' ? result.why : passed ? undefined : watched.lastError
-      this.#reassess(watched, () => (result.outcome === 'passed' ? 'checks pass' : `checks fail: ${result.why}`))
-    }
+    const { watched } = target
+    watched.untested &&= isUnchecked(watched)
+    this.#outliers.checked(watched, passed, active.type === 'http')
+    watched.lastError = result.outcome === 'failed' ? result.why : passed ? undefined : watched.lastError
+    this.#reassess(watched, () => (result.outcome === 'passed' ? 'checks pass' : `checks fail: ${result.why}`))
     if (active.type === 'none' || target.unanswered !== active.fall || target.checks.health !== 'down') return
     // The host is silent, so its UDP ports are too, which are not checked.
-    const udp = this.#backends.datagramsAt(target.network, target.address)
-    this.#parts.onSilent([...target.watched.map(({ key }) => key), ...udp])
+    this.#parts.onSilent([watched.key, ...this.#backends.datagramsAt(watched.network, watched.address)])
   }
 
   #reassess(watched: WatchedBackend, why: () => string): void {
     const from = watched.shown
     const to = this.#healthOf(watched)
     if (from === to || watched.pools.length === 0) return
-    watched.shown = to
+    this.#backends.show(watched, to)
     const reason = why()
     if (to === 'ejected') watched.lastError = reason
     this.#logChange(watched, from, to, reason)
@@ -280,18 +286,25 @@ export class HealthMonitor implements Pick<FlowObserver, 'connecting' | 'result'
   #awaitFirstChecks(): void {
     const { active } = this.#options
     if (this.#stopWaiting || active.type === 'none') return
-    const { clock, onUntested } = this.#parts
+    const { clock } = this.#parts
     const waitMs = 2 * active.intervalMs
-    this.#stopWaiting = clock.after(waitMs, () => {
+    const look = () => {
       this.#stopWaiting = undefined
-      const waiting = [...this.#backends.current()].filter(watched => isUnchecked(watched) && !watched.untested)
-      const overdue = waiting.filter(({ since }) => clock.now() - since >= waitMs)
+      const until = Math.floor(clock.now() - waitMs)
+      const young = this.#waiting.findIndex(({ since }) => since > until)
+      const most = Math.min(young === -1 ? this.#waiting.length : young, overdueAtOnce)
+      const overdue = this.#waiting.splice(0, most).filter(this.#isOverdue)
       for (const watched of overdue) watched.untested = true
-      if (overdue.length < waiting.length) this.#awaitFirstChecks()
+      if (most === overdueAtOnce) this.#stopWaiting = clock.after(1, look)
+      else if (this.#waiting.length > 0) this.#awaitFirstChecks()
       // Reported last: it changes the directory.
-      for (const { key } of overdue) onUntested?.(key)
-    })
+      for (const { key } of overdue) this.#parts.onUntested?.(key)
+    }
+    this.#stopWaiting = clock.after(waitMs, look)
   }
+
+  #isOverdue = (watched: WatchedBackend): boolean =>
+    this.#backends.get(watched.key) === watched && isUnchecked(watched) && !watched.untested
 
   /** Ejected takes precedence over the state of the checks. */
   #healthOf(watched: WatchedBackend): Health {

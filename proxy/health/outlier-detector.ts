@@ -9,7 +9,7 @@ import { EarlyResets, isEarlyReset, RecentClients } from '../model/flows/early-r
 import type { Clock, Random } from '../model/time/clock.ts'
 import type { PassiveOptions } from './options.ts'
 import { Silences } from './silences.ts'
-import type { OutlierState, Pool, WatchedBackend } from './watched-backend.ts'
+import { countedAs, type OutlierState, type Pool, type WatchedBackend } from './watched-backend.ts'
 
 type Included = Extract<OutlierState, { state: 'in' }>
 
@@ -201,14 +201,15 @@ export class OutlierDetector {
   }
 
   /** As in Envoy, at least one pod of a pool may be ejected, whatever the percentage. Another address of an ejected pod always may. */
-  #hasRoom({ watched }: Pool, { pod }: WatchedBackend): boolean {
+  #hasRoom({ watched }: Pool, asked: WatchedBackend): boolean {
     const pods = new Set<string>()
     const out = new Set<string>()
     for (const one of watched) {
-      pods.add(one.pod)
-      if (this.isEjected(one)) out.add(one.pod)
+      const pod = countedAs(one)
+      pods.add(pod)
+      if (this.isEjected(one)) out.add(pod)
     }
-    return out.has(pod) || out.size < Math.max(1, Math.floor((pods.size * this.#options.maxPercent) / 100))
+    return out.has(countedAs(asked)) || out.size < Math.max(1, Math.floor((pods.size * this.#options.maxPercent) / 100))
   }
 
   /** The multiplier falls by one for each `ejectMs` without an ejection, and is capped where it reaches `maxEjectMs`. */

@@ -3,7 +3,7 @@ import type { Protocol } from '../model/address.ts'
 import type { Health } from '../model/backend.ts'
 import type { EarlyResets } from '../model/flows/early-resets.ts'
 import type { ServiceKey } from '../model/service.ts'
-import type { Due } from './due-queue.ts'
+import type { Due, DueQueue } from './due-queue.ts'
 import type { CheckState } from './rise-fall.ts'
 import type { Silences } from './silences.ts'
 
@@ -21,15 +21,15 @@ export interface WatchedBackend {
   /** The cluster that its checks count for: the local one if it lists the destination too. */
   cluster: string
   local: boolean
-  /** What `maxPercent` counts: the pod if it is known. */
-  pod: string
-  /** The pools it is in; empty after it left. No Set, which takes four times the memory of a list of one. */
-  readonly pools: Pool[]
+  /** The name of its pod, if it is known. */
+  pod: string | undefined
+  /** The pools it is in; empty after it left. Those that are in one pool alone share its list. */
+  pools: readonly Pool[]
   /** The check target; undefined when it is not checked. */
   target: Target | undefined
   /** State of outlier detection; undefined until the first failure. */
   outlier: OutlierState | undefined
-  /** When it came, by the monotonic clock. */
+  /** When it came, in whole milliseconds of the monotonic clock: V8 keeps no number of its own for those. */
   since: number
   /** See `HealthMonitor.isUntested`. */
   untested: boolean
@@ -45,18 +45,13 @@ export interface Pool {
   /** Whether its connections begin with a header of the PROXY protocol. */
   readonly sendProxy: boolean
   readonly watched: readonly WatchedBackend[]
+  /** The list of this pool alone. */
+  readonly alone: readonly Pool[]
 }
 
-/** One address and port to check, shared by all services and clusters that have it. */
+/** The checks of one destination. All times are whole milliseconds of the monotonic clock, or {@link never}. */
 export interface Target extends Due {
-  /** Absent: the shared one. */
-  readonly network: string | undefined
-  readonly address: string
-  readonly port: number
-  readonly watched: WatchedBackend[]
-  /** As of the backend it is checked for. */
-  cluster: string
-  local: boolean
+  readonly watched: WatchedBackend
   checks: CheckState
   /** When the last check was started. */
   checkedAt: number
@@ -66,6 +61,30 @@ export interface Target extends Due {
   heardAt: number
   /** Checks in a row that nothing has answered. */
   unanswered: number
+  /** Where it is scheduled; undefined once it has left. */
+  lane: Lane | undefined
+}
+
+/** Before any time; a small integer, which takes no memory of its own. */
+export const never = -(2 ** 30)
+
+/** The targets of one cluster. */
+export interface Lane {
+  readonly local: boolean
+  readonly steady: DueQueue<Target>
+  /**
+   * Targets whose last check failed, and those of another cluster that have had none: each is likely to run into the timeout. They
+   * have at most half of the checks in flight, so that they do not delay those of live targets.
+   */
+  readonly doubtful: DueQueue<Target>
+  targets: number
+  inFlight: number
+  doubtfulInFlight: number
+}
+
+/** What `maxPercent` counts: the pod if it is known, else the backend itself. As `podOf` of the model. */
+export function countedAs({ cluster, pod, name }: WatchedBackend): string {
+  return pod === undefined ? name : `${cluster}/${pod}`
 }
 
 /**

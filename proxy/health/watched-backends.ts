@@ -3,7 +3,7 @@
  * directory change by change, and keeps backends that left for five minutes.
  */
 import { LRUCache } from 'lru-cache'
-import { type Backend, podOf } from '../model/backend.ts'
+import type { Backend, Health } from '../model/backend.ts'
 import { growing } from '../model/limits/growing.ts'
 import type { Frontend, GlobalService, ServiceKey } from '../model/service.ts'
 import type { Clock } from '../model/time/clock.ts'
@@ -27,6 +27,9 @@ export class WatchedBackends {
   readonly #current = new Map<string, WatchedBackend>()
   readonly #recent: LRUCache<string, WatchedBackend>
   readonly #pools = new Map<ServiceKey, readonly Pool[]>()
+  /** Those of UDP, by address: checks of TCP tell of them that their host is silent. */
+  readonly #datagrams = new Map<string, Set<WatchedBackend>>()
+  #down = 0
 
   constructor(clock: Clock, watches: (service: GlobalService) => boolean) {
     this.#clock = clock
@@ -59,9 +62,7 @@ export class WatchedBackends {
 
   /** Destinations of the UDP backends at an address of a network. */
   datagramsAt(network: string | undefined, address: string): string[] {
-    const found = [...this.#current.values()].filter(
-      one => one.protocol === 'UDP' && one.address === address && one.network === network,
-    )
+    const found = [...(this.#datagrams.get(address) ?? [])].filter(one => one.network === network)
     return found.map(({ key }) => key)
   }
 
@@ -70,9 +71,13 @@ export class WatchedBackends {
   }
 
   get down(): number {
-    let down = 0
-    for (const { shown } of this.#current.values()) if (shown === 'down') down++
-    return down
+    return this.#down
+  }
+
+  /** The directory is to show this of a backend that is in a pool. */
+  show(watched: WatchedBackend, health: Health): void {
+    this.#down += Number(health === 'down') - Number(watched.shown === 'down')
+    watched.shown = health
   }
 
   /** The service was added, replaced or removed. */
@@ -95,7 +100,7 @@ export class WatchedBackends {
     const watched = backends.map(backend => {
       const known = this.#current.get(backend.destination)
       if (known) {
-        known.pod = podOf(backend)
+        known.pod = backend.pod
         if (!backend.remote && !known.local) assign(known, backend)
         return known
       }
@@ -103,8 +108,10 @@ export class WatchedBackends {
       joined.push(added)
       return added
     })
-    const pool = { service, sendProxy, watched }
-    for (const member of watched) member.pools.push(pool)
+    const alone: Pool[] = []
+    const pool = { service, sendProxy, watched, alone }
+    alone.push(pool)
+    for (const member of watched) member.pools = member.pools.length === 0 ? alone : [...member.pools, pool]
     return pool
   }
 
@@ -119,8 +126,8 @@ export class WatchedBackends {
       protocol,
       cluster: backend.cluster,
       local: !backend.remote,
-      pod: podOf(backend),
-      pools: [],
+      pod: backend.pod,
+      pools: none,
       target: undefined,
       outlier: undefined,
       since: 0,
@@ -129,20 +136,29 @@ export class WatchedBackends {
       lastError: undefined,
     }
     watched.shown = health
-    watched.since = this.#clock.now()
+    if (health === 'down') this.#down++
+    watched.since = Math.round(this.#clock.now())
     watched.untested = false
-    watched.pod = podOf(backend)
+    watched.pod = backend.pod
     assign(watched, backend)
     this.#recent.delete(key)
     this.#current.set(key, watched)
+    if (protocol === 'UDP') {
+      const others = this.#datagrams.get(address)
+      if (others) others.add(watched)
+      else this.#datagrams.set(address, new Set([watched]))
+    }
     return watched
   }
 
   #removePool(pool: Pool): WatchedBackend[] {
     const left: WatchedBackend[] = []
     for (const watched of pool.watched) {
-      remove(watched.pools, pool)
+      watched.pools = without(watched.pools, pool)
       if (watched.pools.length > 0 || !this.#current.delete(watched.key)) continue
+      if (watched.shown === 'down') this.#down--
+      const others = this.#datagrams.get(watched.address)
+      if (others?.delete(watched) && others.size === 0) this.#datagrams.delete(watched.address)
       this.#recent.set(watched.key, watched)
       left.push(watched)
     }
@@ -150,15 +166,17 @@ export class WatchedBackends {
   }
 }
 
-function remove<T>(list: T[], item: T): void {
-  const at = list.indexOf(item)
-  if (at >= 0) list.splice(at, 1)
+const none: readonly Pool[] = []
+
+function without(pools: readonly Pool[], pool: Pool): readonly Pool[] {
+  const left = pools.filter(each => each !== pool)
+  const [first] = left
+  return left.length > 1 ? left : (first?.alone ?? none)
 }
 
 function assign(watched: WatchedBackend, { cluster, remote }: Backend): void {
-  const local = !remote
-  Object.assign(watched, { cluster, local })
-  if (watched.target) Object.assign(watched.target, { cluster, local })
+  watched.cluster = cluster
+  watched.local = !remote
 }
 
 /** The backends of a frontend that may get new flows. */
@@ -179,7 +197,9 @@ function sameKeys(watched: readonly WatchedBackend[], backends: readonly Backend
     watched.length === backends.length &&
     watched.every((one, i) => {
       const backend = backends[i]
-      return backend !== undefined && one.key === backend.destination && one.pod === podOf(backend)
+      if (backend === undefined || one.key !== backend.destination || one.pod !== backend.pod) return false
+      // One that other services have too may be another cluster's there.
+      return one.cluster === backend.cluster || one.pools.length > 1
     })
   )
 }
