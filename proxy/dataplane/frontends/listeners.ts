@@ -10,7 +10,7 @@ import { Inherited, type PassedSocket } from '../../model/sockets/passing.ts'
 import type { Clock } from '../../model/time/clock.ts'
 import type { Engine } from '../engine.ts'
 import { Departures } from './departures.ts'
-import { FrontendListener } from './frontend-listener.ts'
+import { FrontendListener, type FrontendListenerParts } from './frontend-listener.ts'
 import type { RuleInput } from './packet-rules.ts'
 import type { Steer } from './steer.ts'
 
@@ -42,6 +42,8 @@ export class Listeners {
   readonly #listeners = new Map<string, FrontendListener>()
   readonly #closing = new Map<string, Promise<void>>()
   readonly #departures: Departures
+  /** One for all listeners: a function made beside a service would keep that service as long as its listener is there. */
+  readonly #forListeners: FrontendListenerParts
   #unsubscribe: (() => void) | undefined
   #stopped = false
   #inherited = new Inherited()
@@ -54,6 +56,11 @@ export class Listeners {
       onRetire?.(backends)
     }
     this.#departures = new Departures({ clock, unlistedMs, retire })
+    this.#forListeners = {
+      ...parts,
+      onRetry: listener => void this.#open([listener]),
+      onChange: () => parts.onChange?.(),
+    }
   }
 
   /** See `unlistedMs`. */
@@ -172,9 +179,7 @@ export class Listeners {
         held.update(frontend, service)
         return held.needsOpening ? [held] : []
       }
-      const onRetry = (listener: FrontendListener) => void this.#open([listener])
-      const onChange = () => this.#parts.onChange?.()
-      const listener = new FrontendListener({ ...this.#parts, onRetry, onChange }, frontend, service)
+      const listener = new FrontendListener(this.#forListeners, frontend, service)
       this.#listeners.set(frontend.key, listener)
       return [listener]
     })

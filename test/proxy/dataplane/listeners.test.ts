@@ -1,4 +1,6 @@
 /** Which listeners are open while services appear, change, move and disappear. */
+import { setFlagsFromString } from 'node:v8'
+import { runInNewContext } from 'node:vm'
 import t, { type Test } from 'tap'
 import type { Engine, Listener } from '../../../proxy/dataplane/engine.ts'
 import { Listeners, type ListenersParts } from '../../../proxy/dataplane/frontends/listeners.ts'
@@ -570,4 +572,17 @@ t.test('through a real engine: the service of the directory answers, and moves o
   directory.set(service('one', '127.77.1.1', [tcp(port)], [two.backend]))
   t.equal(await ask(), 'two')
   t.same(chooser.broken, [])
+})
+
+t.test('a listener keeps no service that has been replaced', async t => {
+  setFlagsFromString('--expose-gc')
+  const collect = runInNewContext('gc')
+  const { listeners, directory } = setup(t, [service('web', '127.96.0.1', [tcp(80)])])
+  await listeners.start()
+  const first = new WeakRef([...directory.services()][0] as GlobalService)
+  directory.set(service('web', '127.96.0.1', [tcp(80)], [a]))
+  await settled()
+  collect()
+  t.equal(first.deref(), undefined)
+  t.equal(listeners.listening().length, 1)
 })
