@@ -104,12 +104,25 @@ function backendsOf(member: MemberService, context: MergeContext): Backends {
   const { service, local, network, demoted = false } = member
   const known = made.get(service)
   const isSame = known?.local === local && known.network === network && known.demoted === demoted
-  if (isSame && known.backends.every(backend => hasVerdict(backend, context))) {
-    return known.backends
-  }
-  const backends = makeBackends(member, context)
-  made.set(service, { local, network, demoted, backends })
+  const backends = isSame ? judged(known.backends, context) : makeBackends(member, context)
+  if (backends !== known?.backends) made.set(service, { local, network, demoted, backends })
   return backends
+}
+
+/** With the verdicts of now. Those that have them stay, and the others keep their texts: a verdict makes no second copy of those. */
+function judged(backends: Backends, context: MergeContext): Backends {
+  if (backends.every(backend => hasVerdict(backend, context))) return backends
+  return backends.map(backend => {
+    if (hasVerdict(backend, context)) return backend
+    const { untested: _, ...rest } = backend
+    const { destination } = backend
+    const isUntested = context.untested?.(destination) ?? false
+    return Object.freeze({
+      ...rest,
+      health: context.health(destination),
+      ...(isUntested && { untested: true as const }),
+    })
+  })
 }
 
 function hasVerdict({ destination, health, untested }: Backend, context: MergeContext): boolean {
@@ -127,12 +140,20 @@ interface Draft {
 
 function makeBackends({ service, local, network, demoted = false }: MemberService, context: MergeContext): Backends {
   const drafts = new Map<string, Draft>()
+  /** Most backends of a service have one port name: they share its list. */
+  const alone = new Map<string, readonly string[]>()
+  const namesOf = (name: string): readonly string[] => {
+    const known = alone.get(name)
+    const names = known ?? (name === '' ? [] : [name])
+    if (!known) alone.set(name, names)
+    return names
+  }
   for (const endpoint of service.endpoints) {
     for (const { name, protocol, port } of portsOf(endpoint)) {
       const key = destinationOf(network, endpoint.address, port, protocol)
       const draft = drafts.get(key)
       if (draft) add(draft, endpoint, name)
-      else drafts.set(key, { endpoint, protocol, port, ports: name === '' ? [] : [name], hostnames: undefined })
+      else drafts.set(key, { endpoint, protocol, port, ports: namesOf(name), hostnames: undefined })
     }
   }
   const of = { cluster: service.cluster, network, remote: !local, demoted }
@@ -300,7 +321,8 @@ function matching(
   frontend: { name: string; protocol: Protocol; family: Family | undefined },
   backends: Backends,
 ): Backends {
-  return backends.filter(b => b.state !== 'maintenance' && b.port !== 0 && portMatches(frontend, b))
+  // A copy has no room to grow.
+  return backends.filter(b => b.state !== 'maintenance' && b.port !== 0 && portMatches(frontend, b)).slice()
 }
 
 /** Whether two merges of one name gave the same result, so that no change has to be reported. */

@@ -387,6 +387,20 @@ t.test('ready endpoints with one address and port are one backend with the host 
   t.equal(service.backends.length, 1)
 })
 
+t.test('a verdict replaces the backend that it is about, and no other', async t => {
+  const ports = [{ name: 'http', protocol: 'TCP', port: 8080 }] as const
+  const endpoints = ['10.0.0.1', '10.0.0.2', '10.0.0.3'].map(address => endpoint({ address, ports }))
+  const local = clusterService({ annotations: { 'service.cilium.io/global': 'true' }, endpoints })
+  const before = merged(local).backends
+  const down = before[1]?.destination
+  const after = merged(local, undefined, undefined, key => (key === down ? 'down' : 'unknown')).backends
+  t.equal(after[0], before[0])
+  t.equal(after[2], before[2])
+  t.same(after[1], { ...before[1], health: 'down' })
+  t.equal(after[1]?.ports, before[1]?.ports)
+  t.equal(before[0]?.ports, before[1]?.ports, 'backends with one port name share its list')
+})
+
 /** What a frontend gives each cluster, in percent, of its active and healthy backends. */
 function shares(backends: Backends | undefined): Record<string, number> {
   const usable = (backends ?? []).filter(b => b.state === 'active' && b.health !== 'down')
