@@ -33,6 +33,9 @@ export class ClusterState {
   #options: ClusterStateOptions
   #entries = new Map<ServiceKey, DecodedService>()
   #keysByNamespace = new Map<string, Set<ServiceKey>>()
+  /** Services whose annotations have faults. */
+  #faulty = new Set<ServiceKey>()
+  #globals = 0
   #namespaces = new Map<string, Namespace>()
   /** All services as the source has them, while they are too many to be used. */
   #refused: Map<ServiceKey, ClusterService> | undefined
@@ -93,15 +96,39 @@ export class ClusterState {
     return this.#changedAt
   }
 
+  /** How many of them are global. */
+  get globalServices(): number {
+    return this.#link.state === 'dropped' ? 0 : this.#globals
+  }
+
+  /** How many endpoints they have. */
+  get endpoints(): number {
+    if (this.#link.state === 'dropped') return 0
+    if (!this.#refused) return this.#endpoints
+    return [...this.#entries.values()].reduce((sum, { service }) => sum + service.endpoints.length, 0)
+  }
+
+  /** Whether the service is known, also while the cluster is dropped. */
+  has(key: ServiceKey): boolean {
+    return this.#entries.has(key)
+  }
+
+  keys(): Iterable<ServiceKey> {
+    return this.#entries.keys()
+  }
+
   entries(): Iterable<DecodedService> {
     return this.#link.state === 'dropped' ? [] : this.#entries.values()
   }
 
   /** Problems reported by the source, and those of annotations. */
   problems(): Problem[] {
-    const annotations = [...this.#entries.values()].flatMap(({ service, decoded }) =>
-      decoded.faults.map((message): Problem => ({ code: 'SERVICE_ANNOTATION', where: placeOf(service), message })),
-    )
+    const annotations = [...this.#faulty].flatMap(key => {
+      const entry = this.#entries.get(key)
+      if (!entry) return []
+      const where = placeOf(entry.service)
+      return entry.decoded.faults.map((message): Problem => ({ code: 'SERVICE_ANNOTATION', where, message }))
+    })
     return [...this.#problems, ...annotations]
   }
 
@@ -165,7 +192,7 @@ export class ClusterState {
     const key = serviceKey(namespace, name)
     this.#endpoints -= this.#endpointsOf(key)
     if (this.#refused) return this.#change(key, undefined)
-    if (!this.#entries.delete(key)) return
+    if (!this.#forget(key)) return
     const siblings = this.#keysByNamespace.get(namespace)
     siblings?.delete(key)
     if (siblings?.size === 0) this.#keysByNamespace.delete(namespace)
@@ -279,15 +306,32 @@ export class ClusterState {
 
   #set(service: ClusterService): ServiceKey {
     const key = serviceKey(service.namespace, service.name)
-    this.#entries.set(key, { service, decoded: decodeSettings(service, this.#options.clusterNames()) })
+    this.#uncount(key)
+    const decoded = decodeSettings(service, this.#options.clusterNames())
+    this.#entries.set(key, { service, decoded })
+    if (decoded.settings.global) this.#globals++
+    if (decoded.faults.length > 0) this.#faulty.add(key)
     const siblings = this.#keysByNamespace.get(service.namespace)
     if (siblings) siblings.add(key)
     else this.#keysByNamespace.set(service.namespace, new Set([key]))
     return key
   }
 
+  /** True if it was known. */
+  #forget(key: ServiceKey): boolean {
+    this.#uncount(key)
+    return this.#entries.delete(key)
+  }
+
+  #uncount(key: ServiceKey): void {
+    if (this.#entries.get(key)?.decoded.settings.global) this.#globals--
+    this.#faulty.delete(key)
+  }
+
   #clear(): void {
     this.#entries.clear()
+    this.#faulty.clear()
+    this.#globals = 0
     this.#keysByNamespace.clear()
   }
 }

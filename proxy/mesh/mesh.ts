@@ -73,6 +73,12 @@ export class Mesh {
   /** The local one first, so that it wins overlaps. */
   #states: readonly ClusterState[] = []
   #local: ClusterState
+  /** The clusters that declare a service, in the same order: a merge looks at those alone, however many there are. */
+  #declaring = new Map<ServiceKey, readonly ClusterState[]>()
+  /** Names of the clusters in their order, and the places of those that the configuration names. */
+  #names: readonly string[] = []
+  #ranks: ReadonlyMap<string, number> = new Map()
+  #places: ReadonlyMap<ClusterState, number> = new Map()
   #services = new Map<ServiceKey, GlobalService>()
   #backends = new BackendIndex()
   #owners = new FrontendOwners()
@@ -103,6 +109,7 @@ export class Mesh {
     this.#vips = options.vips ? new VipAllocator(options.vips) : undefined
     this.#local = this.#newState(local)
     this.#states = [this.#local, ...options.clusters.filter(cluster => !cluster.local).map(c => this.#newState(c))]
+    this.#order()
     this.directory = this.#newDirectory()
   }
 
@@ -113,6 +120,7 @@ export class Mesh {
       .filter(cluster => !cluster.local)
       .map(cluster => before.find(state => state.cluster.name === cluster.name) ?? this.#newState(cluster))
     this.#states = [this.#local, ...after]
+    this.#order()
     for (const state of before.filter(known => !after.includes(known))) {
       state.close()
       this.#mark([...state.entries()].map(({ service }) => serviceKey(service.namespace, service.name)))
@@ -175,18 +183,13 @@ export class Mesh {
     changedAt: number | undefined
   } {
     const state = this.#state(cluster)
-    let globalServices = 0
-    let backends = 0
-    for (const { service, decoded } of state.entries()) {
-      backends += service.endpoints.length
-      if (decoded.settings.global) globalServices++
-    }
-    return { services: state.size, globalServices, backends, changedAt: state.changedAt }
+    const { size: services, globalServices, endpoints: backends, changedAt } = state
+    return { services, globalServices, backends, changedAt }
   }
 
   /** The service of that name in each cluster, the local one first, whether or not it takes part in the merge. */
   declared(key: ServiceKey): ClusterService[] {
-    return this.#states.flatMap(state => state.get(key)?.service ?? [])
+    return this.#statesWith(key).flatMap(state => state.get(key)?.service ?? [])
   }
 
   /** Whether services of a local namespace may be exported (Cilium C13). */
@@ -362,8 +365,37 @@ export class Mesh {
     return { key, before, after: undefined }
   }
 
+  #statesWith(key: ServiceKey): readonly ClusterState[] {
+    return this.#declaring.get(key) ?? []
+  }
+
+  /** The list of clusters has changed. */
+  #order(): void {
+    this.#names = this.#states.map(({ cluster }) => cluster.name)
+    this.#places = new Map(this.#states.map((state, place) => [state, place]))
+    const named = this.#states.flatMap(({ cluster: { name, discovered } }, place) =>
+      discovered ? [] : [[name, place] as const],
+    )
+    this.#ranks = new Map(named)
+    this.#declaring.clear()
+    for (const state of this.#states) this.#place(state, state.keys())
+  }
+
+  /** Services of a cluster may have come or gone. */
+  #place(state: ClusterState, keys: Iterable<ServiceKey>): void {
+    const placeOf = (one: ClusterState) => this.#places.get(one) ?? 0
+    for (const key of keys) {
+      const known = this.#statesWith(key)
+      const isThere = state.has(key)
+      if (known.includes(state) === isThere) continue
+      const states = isThere ? [...known, state] : known.filter(one => one !== state)
+      if (states.length === 0) this.#declaring.delete(key)
+      else this.#declaring.set(key, isThere ? states.sort((a, b) => placeOf(a) - placeOf(b)) : states)
+    }
+  }
+
   #members(key: ServiceKey): MemberService[] {
-    return this.#states.flatMap(state => {
+    return this.#statesWith(key).flatMap(state => {
       const entry = state.get(key)
       if (!entry) return []
       const { global, shared } = entry.decoded.settings
@@ -392,15 +424,14 @@ export class Mesh {
       origin: derivedFrom === undefined ? [] : this.#members(serviceKey(namespace, derivedFrom)),
       localCluster: this.#local.cluster.name,
       hasNamespace: this.#local.hasNamespace(namespace),
-      clusterNames: this.#states.map(state => state.cluster.name),
+      clusterNames: this.#names,
       rankOf: name => this.#rankOf(name),
     })
   }
 
   /** The local cluster first, then the order of the configuration; clusters that were discovered have none. */
   #rankOf(cluster: string): number {
-    const place = this.#states.findIndex(({ cluster: { name, discovered } }) => name === cluster && !discovered)
-    return place === -1 ? this.#states.length : place
+    return this.#ranks.get(cluster) ?? this.#states.length
   }
 
   /** The derived Service of a local import, if it has one. */
@@ -484,17 +515,23 @@ export class Mesh {
 
   #newState(cluster: Cluster): ClusterState {
     const { clock, log, staleAfterMs, dropAfterMs = 0 } = this.#options
-    return new ClusterState(cluster, {
+    const state: ClusterState = new ClusterState(cluster, {
       clock,
       staleAfterMs,
       dropAfterMs,
-      clusterNames: () => this.#states.map(state => state.cluster.name),
-      changed: keys => this.#mark(keys),
+      clusterNames: () => this.#names,
+      changed: keys => {
+        const all = [...keys]
+        // A cluster that has left is in no list.
+        if (this.#places.has(state)) this.#place(state, all)
+        this.#mark(all)
+      },
       linkChanged: link => {
         logLink(log, cluster.name, link)
         this.#mark([])
       },
     })
+    return state
   }
 
   #notify(change: Change): void {
