@@ -19,18 +19,27 @@ export interface AddressOwner {
   }
 }
 
+/** Keeps only which services an address belongs to, since there are many addresses; what they are to it is looked up when it is asked. */
 export class AddressIndex {
-  readonly #owners = new Map<string, AddressOwner[]>()
+  readonly #directory: Directory
+  /** Most addresses belong to one service, and need no list. */
+  readonly #services = new Map<string, ServiceKey | readonly ServiceKey[]>()
   readonly #stop: () => void
 
   /** `onChange` is called with each address whose owners have changed. */
   constructor(directory: Directory, onChange: (address: string) => void) {
-    for (const service of directory.services()) this.#add(entriesOf(service))
+    this.#directory = directory
+    for (const service of directory.services()) {
+      for (const address of ownersByAddress(service).keys()) this.#add(address, service.key)
+    }
     this.#stop = directory.onChange(change => this.#update(change, onChange))
   }
 
   ownersOf(address: string): readonly AddressOwner[] {
-    return this.#owners.get(address) ?? none
+    return this.#servicesAt(address).flatMap(key => {
+      const service = this.#directory.service(key)
+      return service ? (ownersByAddress(service, address).get(address) ?? none) : none
+    })
   }
 
   close(): void {
@@ -38,62 +47,72 @@ export class AddressIndex {
   }
 
   #update(change: Change, onChange: (address: string) => void): void {
-    for (const { before, after } of change) {
+    for (const { key, before, after } of change) {
       if (before && after && sameAddresses(before, after)) continue
-      const old = before ? entriesOf(before) : []
-      const now = after ? entriesOf(after) : []
-      if (sameLists(old, now, sameEntry)) continue
-      const known = new Map([...old, ...now].map(([address]) => [address, [...this.ownersOf(address)]]))
-      this.#remove(old)
-      this.#add(now)
-      for (const [address, owners] of known) {
-        if (!sameLists(owners, this.ownersOf(address), sameOwner)) onChange(address)
+      const old = before ? ownersByAddress(before) : new Map<string, AddressOwner[]>()
+      const now = after ? ownersByAddress(after) : new Map<string, AddressOwner[]>()
+      for (const [address, owners] of old) {
+        const left = now.get(address)
+        if (!left) this.#remove(address, key)
+        if (!sameLists(owners, left ?? none, sameOwner)) onChange(address)
+      }
+      for (const address of now.keys()) {
+        if (old.has(address)) continue
+        this.#add(address, key)
+        onChange(address)
       }
     }
   }
 
-  #add(entries: readonly Entry[]): void {
-    for (const [address, owner] of entries) {
-      const owners = this.#owners.get(address)
-      if (!owners) this.#owners.set(address, [owner])
-      else if (!owners.some(other => sameName(other, owner))) owners.push(owner)
-    }
+  #servicesAt(address: string): readonly ServiceKey[] {
+    const known = this.#services.get(address)
+    return known === undefined ? [] : typeof known === 'string' ? [known] : known
   }
 
-  #remove(entries: readonly Entry[]): void {
-    for (const [address, { service }] of entries) {
-      const left = this.#owners.get(address)?.filter(owner => owner.service !== service) ?? none
-      if (left.length > 0) this.#owners.set(address, left)
-      else this.#owners.delete(address)
-    }
+  #add(address: string, key: ServiceKey): void {
+    const known = this.#servicesAt(address)
+    if (!known.includes(key)) this.#services.set(address, known.length === 0 ? key : [...known, key])
+  }
+
+  #remove(address: string, key: ServiceKey): void {
+    const left = this.#servicesAt(address).filter(other => other !== key)
+    const [first] = left
+    if (first === undefined) this.#services.delete(address)
+    else this.#services.set(address, left.length === 1 ? first : left)
   }
 }
 
-const none: AddressOwner[] = []
+const none: readonly AddressOwner[] = []
 
 type Entry = readonly [address: string, AddressOwner]
 
-function entriesOf(service: GlobalService): Entry[] {
-  const own = addressesOf(service).map((address): Entry => [address, { service: service.key }])
-  const endpoints = service.members.flatMap(member =>
-    member.endpoints
-      .filter(endpoint => endpoint.ready)
-      .map(
-        (endpoint): Entry => [
-          endpoint.address,
-          {
-            service: service.key,
-            endpoint: {
-              cluster: member.cluster,
-              label: endpointLabel(endpoint),
-              local: member === service.local,
-              headless: member.headless,
-            },
-          },
-        ],
-      ),
-  )
-  return [...own, ...endpoints, ...importedEntries(service)]
+/** Owners of one name are one. `only`: of this address alone. */
+function ownersByAddress(service: GlobalService, only?: string): Map<string, AddressOwner[]> {
+  const found = new Map<string, AddressOwner[]>()
+  for (const [address, owner] of entriesOf(service, only)) {
+    const owners = found.get(address)
+    if (!owners) found.set(address, [owner])
+    else if (!owners.some(other => sameName(other, owner))) owners.push(owner)
+  }
+  return found
+}
+
+function* entriesOf(service: GlobalService, only: string | undefined): Generator<Entry> {
+  const { key } = service
+  for (const address of addressesOf(service)) if (isAsked(address, only)) yield [address, { service: key }]
+  for (const member of service.members) {
+    const { cluster, headless } = member
+    for (const endpoint of member.endpoints) {
+      if (!endpoint.ready || !isAsked(endpoint.address, only)) continue
+      const local = member === service.local
+      yield [endpoint.address, { service: key, endpoint: { cluster, label: endpointLabel(endpoint), local, headless } }]
+    }
+  }
+  for (const entry of importedEntries(service)) if (isAsked(entry[0], only)) yield entry
+}
+
+function isAsked(address: string, only: string | undefined): boolean {
+  return only === undefined || address === only
 }
 
 function importedEntries(service: GlobalService): Entry[] {
@@ -105,10 +124,6 @@ function importedEntries(service: GlobalService): Entry[] {
     return [each.address, { ...owner, endpoint }]
   })
   return [...found.ips.map((address): Entry => [address, owner]), ...endpoints]
-}
-
-function sameEntry([address, owner]: Entry, [otherAddress, otherOwner]: Entry): boolean {
-  return address === otherAddress && sameOwner(owner, otherOwner)
 }
 
 function sameOwner(a: AddressOwner, b: AddressOwner): boolean {
