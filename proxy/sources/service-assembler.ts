@@ -18,7 +18,7 @@ import type { Sink } from '../model/sink.ts'
 import { Turns } from '../model/time/turn.ts'
 import type { NamedGateway } from '../model/tunnel/gateway-address.ts'
 import { GatewayClaims } from './gateway-claims.ts'
-import { joinEndpoints, joinPorts, resolveEndpoint } from './join-endpoints.ts'
+import { joinEndpoints, joinPorts, lackOnlyPlaces, resolveEndpoint, withoutPlace } from './join-endpoints.ts'
 import { isLoose, LooseObjects } from './loose-objects.ts'
 import { NodeNetworks, saysNetworks } from './node-networks.ts'
 import {
@@ -50,7 +50,14 @@ interface Placed<T> {
 }
 
 /** The endpoints from one object. */
-interface Portion extends Placed<EndpointsObject> {
+interface Portion {
+  object: EndpointsObject
+  readonly origin: string | undefined
+  /**
+   * Whether the endpoints of `object` have the places of their nodes, which they did not declare: so there is one copy of them, and
+   * what was declared is known still.
+   */
+  isPlaced: boolean
   /** Nodes whose zone an endpoint takes. */
   readonly nodes: ReadonlySet<string>
   /** The endpoints with readiness and zone applied, cached until either changes. */
@@ -350,13 +357,19 @@ export class ServiceAssembler {
 
   #resolve(portion: Portion, unready: boolean): readonly Endpoint[] {
     if (portion.resolved?.unready !== unready) {
+      unplace(portion)
       const context = {
         unready,
-        zoneOf: (node: string) => this.#nodes.get(node)?.zone,
+        nodeOf: (name: string) => this.#nodes.get(name),
         regionOf: (zone: string) => this.#regions.get(zone),
       }
-      const endpoints = portion.object.endpoints.map(endpoint => resolveEndpoint(endpoint, context))
+      const { object } = portion
+      const endpoints = object.endpoints.map(endpoint => resolveEndpoint(endpoint, context))
       portion.resolved = { unready, endpoints }
+      if (!unready && lackOnlyPlaces(object.endpoints)) {
+        portion.object = { ...object, endpoints }
+        portion.isPlaced = true
+      }
     }
     return portion.resolved.endpoints
   }
@@ -395,7 +408,7 @@ export class ServiceAssembler {
     this.#removePortion(key)
     const nodes = new Set<string>()
     for (const { node, zone } of object.endpoints) if (node !== undefined && zone === undefined) nodes.add(node)
-    const portion: Portion = { object, origin, nodes, resolved: undefined }
+    const portion: Portion = { object, origin, isPlaced: false, nodes, resolved: undefined }
     this.#portions.set(key, portion)
     this.#partsOf(object.service).portions.set(key, portion)
     for (const node of nodes) {
@@ -446,6 +459,7 @@ export class ServiceAssembler {
   }
 
   #resolveAgain(portion: Portion): void {
+    unplace(portion)
     portion.resolved = undefined
     this.#touch(portion.object.service)
   }
@@ -485,6 +499,14 @@ const nobody: Changes = {
   drop() {},
   putNamespace() {},
   dropNamespace() {},
+}
+
+/** What was declared, without what was added to it. */
+function unplace(portion: Portion): void {
+  if (!portion.isPlaced) return
+  const { object } = portion
+  portion.object = { ...object, endpoints: object.endpoints.map(withoutPlace) }
+  portion.isPlaced = false
 }
 
 /** By name, not by arrival. */
@@ -527,5 +549,13 @@ function impliedDeclaration(portions: readonly Portion[], exported: ServiceSpec 
 
 /** Ignores where it was read: a line added above it in the file does not change a service. */
 function isSame(a: ClusterService, b: ClusterService): boolean {
-  return isDeepStrictEqual({ ...a, origin: undefined }, { ...b, origin: undefined })
+  const { length } = a.endpoints
+  if (length !== b.endpoints.length) return false
+  const without = { origin: undefined, endpoints: undefined }
+  if (!isDeepStrictEqual({ ...a, ...without }, { ...b, ...without })) return false
+  // Of a slice that has not changed they are the very same.
+  return a.endpoints.every((endpoint, i) => {
+    const other = b.endpoints[i]
+    return endpoint === other || isDeepStrictEqual(endpoint, other)
+  })
 }
