@@ -36,6 +36,8 @@ export interface ServiceChain {
 export class Chains {
   #plugins: readonly Guarded[]
   #chains = new WeakMap<GlobalService, ServiceChain>()
+  /** Most services concern the same plugins, and share the set of them. */
+  #concerned = new Map<string, ReadonlySet<Guarded>>()
 
   constructor(plugins: readonly Guarded[]) {
     this.#plugins = plugins
@@ -44,13 +46,24 @@ export class Chains {
   of(service: GlobalService): ServiceChain {
     const known = this.#chains.get(service)
     if (known) return known
-    const chain = compile(this.#plugins, service)
+    const chain = compile(this.#plugins, service, concerned => this.#shared(concerned))
     this.#chains.set(service, chain)
     return chain
   }
+
+  #shared(concerned: readonly Guarded[]): ReadonlySet<Guarded> {
+    const places = concerned.map(plugin => this.#plugins.indexOf(plugin)).join()
+    const known = this.#concerned.get(places) ?? new Set(concerned)
+    this.#concerned.set(places, known)
+    return known
+  }
 }
 
-function compile(plugins: readonly Guarded[], service: GlobalService): ServiceChain {
+function compile(
+  plugins: readonly Guarded[],
+  service: GlobalService,
+  shared: (concerned: readonly Guarded[]) => ReadonlySet<Guarded>,
+): ServiceChain {
   // A plugin that changed the list of a frontend in place would change it for everyone.
   for (const { backends } of service.frontends) Object.freeze(backends)
 
@@ -75,7 +88,7 @@ function compile(plugins: readonly Guarded[], service: GlobalService): ServiceCh
     resulting,
     closing,
     refusing,
-    concerned: new Set(concerned),
+    concerned: shared(concerned),
     visible: new Memo(),
     settled: watching.length === 0,
     watching: watching.map(({ name }) => name),
@@ -128,8 +141,9 @@ export class Narrowing {
     this.law = plugin.refuses
     this.#plugin = plugin
     this.#memo = plugin.decides === 'change' ? new Memo() : undefined
-    this.#emptied = { code: plugin.name, why: 'leaves no backend for this flow' }
-    this.#failed = faultRefusal(plugin)
+    const { emptied, failed } = refusalsOf(plugin)
+    this.#emptied = emptied
+    this.#failed = failed
   }
 
   narrow(flow: Flow, backends: Backends): Backends {
@@ -174,6 +188,24 @@ export class Choosing {
   }
 }
 
-function faultRefusal({ name }: Guarded): Refusal {
-  return { code: name, why: 'its hook failed, and flows may not bypass it' }
+function faultRefusal(plugin: Guarded): Refusal {
+  return refusalsOf(plugin).failed
+}
+
+interface Refusals {
+  readonly emptied: Refusal
+  readonly failed: Refusal
+}
+
+/** The same for all services of a plugin. */
+const refusals = new WeakMap<Guarded, Refusals>()
+
+function refusalsOf(plugin: Guarded): Refusals {
+  const { name: code } = plugin
+  const known = refusals.get(plugin) ?? {
+    emptied: { code, why: 'leaves no backend for this flow' },
+    failed: { code, why: 'its hook failed, and flows may not bypass it' },
+  }
+  refusals.set(plugin, known)
+  return known
 }

@@ -8,11 +8,12 @@ import type { Backends } from '../model/backend.ts'
 export class Memo {
   #input: Backends | undefined
   #output: Backends | undefined
-  #all = new WeakMap<Backends, Backends>()
+  /** Undefined while there has been one input only, which is the rule. */
+  #all: WeakMap<Backends, Backends> | undefined
 
   get(input: Backends): Backends | undefined {
     if (input === this.#input) return this.#output
-    const output = this.#all.get(input)
+    const output = this.#all?.get(input)
     if (output === undefined) return undefined
     this.#input = input
     this.#output = output
@@ -20,9 +21,12 @@ export class Memo {
   }
 
   set(input: Backends, output: Backends): Backends {
+    if (this.#input !== undefined && this.#output !== undefined && this.#input !== input) {
+      this.#all ??= new WeakMap([[this.#input, this.#output]])
+      this.#all.set(input, output)
+    } else this.#all?.set(input, output)
     this.#input = input
     this.#output = output
-    this.#all.set(input, output)
     return output
   }
 }
