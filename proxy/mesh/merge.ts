@@ -114,14 +114,12 @@ function judged(backends: Backends, context: MergeContext): Backends {
   if (backends.every(backend => hasVerdict(backend, context))) return backends
   return backends.map(backend => {
     if (hasVerdict(backend, context)) return backend
-    const { untested: _, ...rest } = backend
     const { destination } = backend
-    const isUntested = context.untested?.(destination) ?? false
-    return Object.freeze({
-      ...rest,
-      health: context.health(destination),
-      ...(isUntested && { untested: true as const }),
-    })
+    const health = context.health(destination)
+    if (context.untested?.(destination)) return Object.freeze({ ...backend, health, untested: true as const })
+    if (backend.untested === undefined) return Object.freeze({ ...backend, health })
+    const { untested: _, ...rest } = backend
+    return Object.freeze({ ...rest, health })
   })
 }
 
@@ -188,19 +186,47 @@ function backendOf(
   const { endpoint, protocol, port, ports, hostnames } = draft
   const { address, hostname, pod, node, zone, region } = endpoint
   const others = hostnames && [...hostnames].filter(name => name !== (hostname ?? ''))
+  const key = backendKey(cluster, address, port, protocol)
+  const family = familyOf(address)
+  const state = stateOf(endpoint)
+  const serving = endpoint.ready || endpoint.serving
+  const isRare = network !== undefined || demoted || hostname !== undefined || hostnames || region !== undefined
+  if (!isRare && pod !== undefined && node !== undefined && zone !== undefined && !untested?.(destination)) {
+    // The backend of a pod as one literal, whose properties take less memory than those that are added one by one.
+    const weight = endpoint.weight ?? 100
+    const verdict = health(destination)
+    return Object.freeze({
+      key,
+      destination,
+      cluster,
+      remote,
+      address,
+      family,
+      port,
+      protocol,
+      ports,
+      state,
+      serving,
+      health: verdict,
+      weight,
+      pod,
+      node,
+      zone,
+    })
+  }
   return Object.freeze({
-    key: backendKey(cluster, address, port, protocol),
+    key,
     destination,
     cluster,
     ...(network === undefined ? {} : { network }),
     remote,
     address,
-    family: familyOf(address),
+    family,
     port,
     protocol,
     ports,
-    state: stateOf(endpoint),
-    serving: endpoint.ready || endpoint.serving,
+    state,
+    serving,
     health: health(destination),
     ...(untested?.(destination) && { untested: true as const }),
     weight: endpoint.weight ?? 100,
