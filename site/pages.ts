@@ -79,6 +79,7 @@ export const sections: readonly Section[] = [
       ['bench/results/dns.md', 'DNS'],
       ['bench/results/mesh.md', 'Mesh'],
       ['bench/results/kubernetes.md', 'Kubernetes'],
+      ['bench/results/scale/README.md', 'Scale'],
       ['bench/results/faults.md', 'Faults'],
       ['bench/results/offload/README.md', 'Offload'],
       ['bench/results/footprint/README.md', 'Footprint'],

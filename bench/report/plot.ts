@@ -108,13 +108,13 @@ function ratioClass(kind: Line['kind'], ratio: number): string {
   return ratio <= 1 ? 'ratio ahead' : 'ratio'
 }
 
-const px = (value: number): string => String(Math.round(value * 10) / 10)
+export const px = (value: number): string => String(Math.round(value * 10) / 10)
 
-function escaped(text: string): string {
+export function escaped(text: string): string {
   return text.replaceAll('&', '&amp;').replaceAll('<', '&lt;').replaceAll('>', '&gt;').replaceAll('"', '&quot;')
 }
 
-const style = `
+export const style = `
 svg { --page: #ffffff; --ink: #1f2328; --soft: #656d76; --product: #2458c5; --engine: #7ea6ee; --peer: #c3c9d1; --other: #e2e6ea; --span: #1f2328; --ahead: #1a7f37 }
 @media (prefers-color-scheme: dark) {
   svg { --page: #0d1117; --ink: #e6edf3; --soft: #8d96a0; --product: #5b93ff; --engine: #31589c; --peer: #545b65; --other: #2b3138; --span: #e6edf3; --ahead: #3fb950 }
