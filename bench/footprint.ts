@@ -257,7 +257,11 @@ Packages, with their files: ${list(packages)}.
 Folders, with their files: ${list(folders)}.
 
 \`test/bench/footprint.test.ts\` fails when a package is added to that list.
+${costRows.length > 0 ? costsText(costRows) : ''}`
+}
 
+function costsText(rows: readonly string[]): string {
+  return `
 ## What modules cost
 
 Each imported alone into an empty process, after a collection, median of 3. Rows overlap where modules share what they import. Those of
@@ -265,7 +269,7 @@ Starlane are from the package.
 
 | module | resident, MiB | anonymous, MiB |
 |---|---|---|
-${costRows.join('\n')}
+${rows.join('\n')}
 `
 }
 
