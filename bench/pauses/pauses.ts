@@ -13,7 +13,7 @@ import { setTimeout as delay } from 'node:timers/promises'
 
 /** How long the thread must have been idle before the next step. */
 const quietMs = 1500
-const bin = join(import.meta.dirname, '../bin/starlane.js')
+const bin = join(import.meta.dirname, '../../bin/starlane.js')
 
 interface Case {
   readonly name: string
