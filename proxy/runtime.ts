@@ -756,6 +756,7 @@ class Starlane implements Runtime {
       succession: this.#succession,
       started: this.#isReady,
       stopping: this.#isStopping,
+      handedOver: this.#isHandedOver,
       admission: this.#admission,
       workloads: this.#workloads,
       mesh: this.#mesh,

@@ -85,10 +85,12 @@ export async function answer(
 }
 
 function readiness({ views, query }: ApiRequest): Answer {
-  const { ready, stopping, instance, waiting, unsafe } = views.ready()
+  const { ready, stopping, handedOver, instance, waiting, unsafe } = views.ready()
   // On one node the old Pod answers for the new one until that has taken over.
   const wanted = query.get('instance')
   if (wanted !== null && wanted !== instance) return text(503, `this is ${instance ?? 'nameless'}, not ${wanted}\n`)
+  // One that had come when the new process took over asks for whoever serves here.
+  if (handedOver && wanted === null) return text(200, 'ready: another process serves\n')
   if (stopping) return text(503, `stopping, waiting for ${waiting.join(', ')}\n`)
   return ready
     ? text(200, ['ready', ...unsafe.map(line => `unsafe: ${line}`), ''].join('\n'))

@@ -36,6 +36,8 @@ export interface Readiness {
   readonly ready: boolean
   /** It was told to stop. */
   readonly stopping: boolean
+  /** Another process serves in its place, and has for as long as this one has been stopping. */
+  readonly handedOver?: boolean
   /** Which process this is, where two may answer at one address: the name of its Pod. Undefined: not known. */
   readonly instance?: string | undefined
   /** What is not up yet: `source cluster-2`, `DNS`. */

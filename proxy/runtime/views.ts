@@ -52,6 +52,8 @@ export interface RunningParts {
   readonly started: boolean
   /** Draining: no new flows, those in progress may end. */
   readonly stopping: boolean
+  /** Another process serves in its place. */
+  readonly handedOver: boolean
   readonly admission: Admission
   readonly workloads: WorkloadStore
   readonly mesh: Mesh
@@ -105,6 +107,7 @@ export function createViews({ parts, version, startedAt, instance, clock, metric
     ready: () => ({
       ready: isReady(parts()),
       stopping: parts().stopping,
+      handedOver: parts().handedOver,
       instance,
       waiting: waitingFor(parts()),
       unsafe: parts()

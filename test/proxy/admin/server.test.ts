@@ -101,6 +101,8 @@ t.test('readiness says what is missing', async t => {
     status: 200,
     body: 'ready\nunsafe: 10.96.0.10:80/TCP: another socket answers\n',
   })
+  ready = { ready: false, stopping: true, handedOver: true, waiting: ['1 connection to end'], unsafe: [] }
+  t.match(await ask(admin, '/readyz'), { status: 200, body: 'ready: another process serves\n' }, 'the one who serves')
   ready = { ready: false, stopping: true, waiting: ['1 connection to end'], unsafe: [] }
   t.match(await ask(admin, '/readyz'), { status: 503, body: 'stopping, waiting for 1 connection to end\n' })
 })
