@@ -19,15 +19,18 @@ t.test(
   'the event loop turns while a large reset is passed on, and what the source says meanwhile comes after it',
   async t => {
     const { sink, names, said } = receiver()
-    sink.reset({ services, namespaces: [] })
-    sink.put(serviceAt(count))
-    sink.drop('default', 's3')
-    let turns = 0
-    while (!said.includes('reset')) {
-      await setImmediate()
-      turns++
-    }
-    t.ok(turns > 3, `${turns} turns`)
+    const turns = await withSlowSteps(async () => {
+      sink.reset({ services, namespaces: [] })
+      sink.put(serviceAt(count))
+      sink.drop('default', 's3')
+      let turns = 0
+      while (!said.includes('reset')) {
+        await setImmediate()
+        turns++
+      }
+      return turns
+    })
+    t.ok(turns > 100, `${turns} turns`)
     await eventually(() => assert.ok(!names.has('s3')))
     t.equal(names.size, count)
     t.ok(names.has(`s${count}`))
@@ -88,6 +91,18 @@ t.test('the mesh has the same services as after one that is passed on at once', 
   t.equal(mesh.summary('cluster-1').services, count)
   t.equal(admission.problems().length, 0)
 })
+
+/** Each look at the clock finds it a millisecond later, however fast this machine is. */
+async function withSlowSteps<T>(run: () => Promise<T>): Promise<T> {
+  const { now } = performance
+  let ms = now.call(performance)
+  performance.now = () => ms++
+  try {
+    return await run()
+  } finally {
+    performance.now = now
+  }
+}
 
 function serviceAt(i: number, cluster = 'cluster-1'): ClusterService {
   return clusterService({ cluster, namespace: 'default', name: `s${i}` })
