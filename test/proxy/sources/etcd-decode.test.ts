@@ -73,6 +73,8 @@ t.test('the cluster-config', async t => {
     [configValue(7, { endpointSlicesExportMode: 'other' }), /endpointSlicesExportMode/],
     [Buffer.from('{'), /is not JSON/],
     [json(null), /the record/],
+    // Refused before it is parsed: it is no JSON either.
+    [Buffer.from('[]'.repeat(150_001)), /has more than 150000 fields/],
   ]
   for (const [value, why] of refused)
     t.throws(() => decodeClusterConfig(value), { code: 'SOURCE_OBJECT', message: why })
