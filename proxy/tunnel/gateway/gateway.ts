@@ -153,15 +153,21 @@ export class Gateway implements GatewayContext {
   /** Accepts nothing new, tells the peers, and lets streams in progress end within the drain time. */
   async close(): Promise<void> {
     this.draining = true
-    this.#closeDoor()
+    this.#door?.server.close()
     for (const { peer } of this.#sessions) peer.leave()
+    const over = Promise.withResolvers<void>()
+    const cancel = this.clock.after(this.options.drainMs, () => {
+      this.#cutAll()
+      over.resolve()
+    })
+    // Whoever is in the middle of the handshake learns that it is to go elsewhere, as those that are in.
+    await Promise.race([this.#door?.settled(), over.promise])
     if (this.#sessions.size > 0) {
       const empty = Promise.withResolvers<void>()
       this.#whenEmpty = empty.resolve
-      const cancel = this.clock.after(this.options.drainMs, () => this.#cutAll())
       await empty.promise
-      cancel()
     }
+    cancel()
     this.destroy()
   }
 
@@ -170,15 +176,11 @@ export class Gateway implements GatewayContext {
     this.draining = true
     this.#stopTicking()
     this.#unwatch()
-    this.#closeDoor()
+    this.#door?.server.close()
+    this.#door?.close()
     this.#door = undefined
     this.#cutAll()
     this.#carrier?.close()
-  }
-
-  #closeDoor(): void {
-    this.#door?.server.close()
-    this.#door?.close()
   }
 
   #cutAll(): void {
@@ -189,8 +191,8 @@ export class Gateway implements GatewayContext {
   async #listen(): Promise<void> {
     const { listen } = this.#parts
     try {
-      this.#door?.close()
-      const door = this.#newDoor()
+      // That of a process whose successor has failed is opened again.
+      const door = this.#door ?? this.#newDoor()
       const { server } = door
       // Whoever has not shown a certificate yet counts too, and has a few seconds to do so.
       server.maxConnections = this.options.limits.sessions + unproven

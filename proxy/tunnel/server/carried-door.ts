@@ -19,6 +19,7 @@ export class CarriedDoor implements Door {
   readonly #clock: Clock
   readonly #events: DoorEvents
   readonly #shaking = new Set<CarriedArrival>()
+  #whenSettled: (() => void) | undefined
   #context: CarrierContext
   /** Those whose session has not ended. */
   #clients = 0
@@ -35,6 +36,13 @@ export class CarriedDoor implements Door {
 
   renew(credentials: Credentials): void {
     this.#context = contextOf(credentials, this.#carrier)
+  }
+
+  settled(): Promise<void> {
+    return new Promise(resolve => {
+      if (this.#shaking.size === 0) resolve()
+      else this.#whenSettled = resolve
+    })
   }
 
   close(): void {
@@ -70,6 +78,7 @@ export class CarriedDoor implements Door {
     const end = () => {
       cancel()
       this.#shaking.delete(arrival)
+      if (this.#shaking.size === 0) this.#whenSettled?.()
     }
     const windows = { stream: streamWindow(0), session: sessionWindow }
     arrival.session = this.#carrier.accept(descriptor, this.#context, windows, arrival)

@@ -19,7 +19,9 @@ export interface Door {
   readonly server: Server
   /** Shows the certificates as they are now to those who come from now on. Throws what is wrong with them. */
   renew(credentials: Credentials): void
-  /** Nobody comes any more: ends what has not arrived yet. */
+  /** Resolves when nobody is in the middle of the handshake, which has a time limit. For one that listens no more. */
+  settled(): Promise<void>
+  /** Ends who is in the middle of it. */
   close(): void
 }
 

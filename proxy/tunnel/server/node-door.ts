@@ -13,6 +13,8 @@ import { NodeSession } from './node-session.ts'
 
 export class NodeDoor implements Door {
   readonly server: Server
+  #shaking = 0
+  #whenSettled: (() => void) | undefined
 
   constructor(credentials: Credentials, clock: Clock, events: DoorEvents) {
     countChunksAsHeap()
@@ -26,13 +28,18 @@ export class NodeDoor implements Door {
       noDelay: true,
     })
     this.server = server
+    server.on('connection', () => {
+      this.#shaking++
+    })
     server.on('secureConnection', socket => {
+      this.#shaken()
       socket.on('error', () => {})
       if (!socket.destroyed) events.arrived(new NodeArrival(socket, clock))
     })
-    server.on('tlsClientError', (error, { remoteAddress = '' }) =>
-      events.failed(unmapped(remoteAddress), `the TLS handshake failed: ${messageOf(error)}`),
-    )
+    server.on('tlsClientError', (error, { remoteAddress = '' }) => {
+      this.#shaken()
+      events.failed(unmapped(remoteAddress), `the TLS handshake failed: ${messageOf(error)}`)
+    })
   }
 
   renew(credentials: Credentials): void {
@@ -40,7 +47,19 @@ export class NodeDoor implements Door {
     if (options) this.server.setSecureContext(options)
   }
 
+  settled(): Promise<void> {
+    return new Promise(resolve => {
+      if (this.#shaking === 0) resolve()
+      else this.#whenSettled = resolve
+    })
+  }
+
   close(): void {}
+
+  #shaken(): void {
+    this.#shaking--
+    if (this.#shaking === 0) this.#whenSettled?.()
+  }
 }
 
 class NodeArrival implements Arrival {
