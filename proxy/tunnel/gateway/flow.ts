@@ -66,10 +66,12 @@ export abstract class GatewayFlow implements Flow {
     return this.#state === 'open'
   }
 
-  /** The first of `offers` that the chain lets this client have is used. */
+  /**
+   * The first of `offers` that the chain lets this client have is used. A gateway that leaves serves what has come before its GOAWAY, which
+   * says so (RFC 9113, 6.8).
+   */
   begin(offers: readonly Offer[]): void {
     const { chooser, streams } = this.context
-    if (this.context.draining) return this.#refuse(refusal('draining', 'the gateway is stopping'))
     if (!streams.add(this.client.identity.cluster, this)) {
       return this.#refuse(refusal('limit', `${streams.size} streams are open, the limit of this gateway`))
     }

@@ -1,7 +1,14 @@
 /** What a gateway serves, to whom, and how it answers. Clients here are written by hand over node:http2, and lie. */
 import { once } from 'node:events'
-import { type ClientHttp2Session, connect, type IncomingHttpHeaders, type OutgoingHttpHeaders } from 'node:http2'
+import {
+  type ClientHttp2Session,
+  connect,
+  constants,
+  type IncomingHttpHeaders,
+  type OutgoingHttpHeaders,
+} from 'node:http2'
 import { join } from 'node:path'
+import { setImmediate } from 'node:timers/promises'
 import { connect as connectTls } from 'node:tls'
 import t, { type Test } from 'tap'
 import tenancy from '../../../plugins/tenancy/index.ts'
@@ -299,6 +306,30 @@ t.test('draining: no new streams, those in progress end by themselves, then the 
   await closing
   t.same(rig.chooser.totals.map(({ reason }) => reason).sort(), ['done', 'shutdown'])
 })
+
+t.test(
+  'a request that comes as the gateway begins to leave is served, or refused as one that was not processed',
+  async t => {
+    const { backend } = await tcpBackend(t, echo)
+    const outcomes = new Set<unknown>()
+    for (let turns = 0; turns < 6; turns++) {
+      const rig = await gatewayOf(t, [sharedService([backend])])
+      const stream = (await session(t, rig.port)).request(to(`127.0.0.1:${backend.port}`), { endStream: false })
+      stream.on('error', () => {})
+      const outcome = new Promise<unknown>(resolve => {
+        stream.once('response', headers => resolve(headers[':status']))
+        stream.once('close', () => resolve(stream.rstCode))
+      })
+      for (let turn = 0; turn < turns; turn++) await setImmediate()
+      const closing = rig.gateway.close()
+      outcomes.add(await outcome)
+      stream.end()
+      stream.resume()
+      await closing
+    }
+    for (const outcome of outcomes) t.ok(outcome === 200 || outcome === constants.NGHTTP2_REFUSED_STREAM, `${outcome}`)
+  },
+)
 
 t.test('a stream that nobody reads holds up no other, and costs no more than its window', async t => {
   const { backend } = await tcpBackend(t, socket => {
