@@ -1,4 +1,4 @@
-/** Pairs of processes that join two clusters: Starlane and its gateway, two HAProxies with mutual TLS between them, two ztunnels. */
+/** Pairs of processes that join two clusters: Starlane and its gateway, Starlane and a ztunnel, two HAProxies with mutual TLS between them. */
 import { copyFileSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
@@ -9,6 +9,7 @@ import { objects } from '../proxy/contenders.ts'
 import type { Place } from '../proxy/place.ts'
 import { notInstalled } from '../report/machine.ts'
 import type { Row } from '../report/table.ts'
+import { startZtunnel } from './ztunnel.ts'
 
 export interface Pair {
   readonly name: string
@@ -33,6 +34,7 @@ export const pairs = {
   'starlane, direct': starlane({ engine: 'native', route: 'direct' }),
   'starlane, tunnel, native': starlane({ engine: 'native', route: 'tunnel' }),
   'starlane, tunnel, streams': starlane({ engine: 'streams', route: 'tunnel' }),
+  'starlane, tunnel to a ztunnel': toZtunnel,
   haproxy,
 } satisfies Readonly<Record<string, Start>>
 
@@ -86,6 +88,14 @@ function starlane({ engine, route }: { engine: Engine; route: 'direct' | 'tunnel
   }
 }
 
+/** The near side as above, with the engine `native`. */
+async function toZtunnel(name: string, backends: readonly number[], place: Place): Promise<Pair> {
+  const { gateway, child, certificates, identity } = await startZtunnel(place)
+  const pair = writePair(place, { client: certificates, gateway: certificates }, { backends, gateway, identity })
+  const near = await startNear(pair, 'native', place)
+  return { name, port: near.port, child: together([child, near.child]) }
+}
+
 type Engine = 'native' | 'streams'
 
 export interface PairFiles {
@@ -105,11 +115,14 @@ export function writePair(
     backends,
     gateway,
     engine = 'native',
+    identity = '',
   }: {
     readonly backends: readonly number[]
     readonly gateway: string | undefined
     /** Who carries the gateway's sessions. */
     readonly engine?: Engine
+    /** Further fields of the cluster east. */
+    readonly identity?: string
   },
 ): PairFiles {
   const folder = place.folder('pair')
@@ -118,7 +131,7 @@ export function writePair(
   // The address that the service has in its own cluster is of no use to others; nothing listens there.
   write(join(folder, 'east'), objects({ name: 'bench', address: '127.0.0.1', port: 1 }, { protocol: 'TCP', backends }))
   mkdirSync(join(folder, 'none'))
-  const route = gateway === undefined ? '' : `, route: tunnel, gateways: ["${gateway}"]`
+  const route = gateway === undefined ? '' : `, route: tunnel, gateways: ["${gateway}"]${identity}`
   const clusters = (west: string, way: string) => `clusters:
   - { name: west, id: 1, source: { manifests: ${west} } }
   - { name: east, id: 2, source: { manifests: ./east }${way} }

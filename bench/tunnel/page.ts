@@ -47,7 +47,8 @@ export function pageText({ tables, machine, loadBefore, at, rounds, seconds }: R
 
 Written by \`npm run bench:tunnel\` (bench/tunnel/run.ts). A client, a proxy, a gateway and the backends run on one machine over loopback. *starlane, tunnel* is two
 processes: the whole product with its default plugins, health checks and metrics in one cluster, and the gateway of the other; with *native* both ends
-of the tunnel are in pumps, with *streams* both are node:http2.
+of the tunnel are in pumps, with *streams* both are node:http2. *To a ztunnel*: the near side is Starlane's with its pump, and an unmodified
+ztunnel with one worker thread stands in the place of the gateway.
 *haproxy* is two processes too, with one thread each, TCP mode, TLS 1.3 with a certificate of each side between them, and sessions that are resumed. CPU is that of
 both processes. Each figure is the median over ${rounds} rounds of ${seconds} s, which alternate between the contenders; ratios are medians of the quotients
 within a round.

@@ -1,5 +1,6 @@
 /**
- * Benchmark of tunnels: a direct connection, Starlane with and without a tunnel, and two HAProxies with mutual TLS between them, in one run.
+ * Benchmark of tunnels: a direct connection, Starlane with and without a tunnel, two HAProxies with mutual TLS between them, and a ztunnel where
+ * `STARLANE_ZTUNNEL` names one, in one run.
  *
  *     npm run bench:tunnel                                about ten minutes; writes bench/results/tunnel/README.md
  *     npm run bench:tunnel -- --only=http --rounds=3 --dry
