@@ -82,7 +82,8 @@ export async function restarts({
       const reason = `${code}: ${String(why).replace(/[\d.:]+/g, 'N')}`
       refusals[reason] = (refusals[reason] ?? 0) + 1 + Number(suppressed)
     }
-    const leftSockets = (await settled(current.pid, before)) - before
+    // The first process may have had one for a moment, of a health check, when it was looked at.
+    const leftSockets = Math.max(0, (await settled(current.pid, before)) - before)
     const leftProcesses = stage.running - 1
     return { tallies, takeoverMs, versions, refusals, cut, codes, leftSockets, leftProcesses }
   } finally {

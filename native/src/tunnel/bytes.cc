@@ -103,6 +103,7 @@ bool Tunnels::gather(Tunnel& tunnel) {
     const uint8_t* frame = nullptr;
     const ssize_t length = nghttp2_session_mem_send(tunnel.session, &frame);
     if (length < 0) fail(tunnel, nghttp2_strerror(static_cast<int>(length)));
+    if (length == 0 && endRest(tunnel)) continue;
     if (length <= 0) break;
     if (static_cast<size_t>(length) > kGather + kFrame - tunnel.outEnd) {
       fail(tunnel, "a frame is too long");
@@ -112,6 +113,14 @@ bool Tunnels::gather(Tunnel& tunnel) {
     tunnel.outEnd += static_cast<size_t>(length);
   }
   return tunnel.outEnd > 0 && tunnel.state == Tunnel::State::Started;
+}
+
+// The others have had their turns. False when nobody rests.
+bool Tunnels::endRest(Tunnel& tunnel) {
+  if (tunnel.resting.empty()) return false;
+  for (const int32_t id : tunnel.resting) nghttp2_session_resume_data(tunnel.session, id);
+  tunnel.resting.clear();
+  return true;
 }
 
 void Tunnels::touch(Tunnel& tunnel) {

@@ -19,6 +19,8 @@ constexpr uint32_t kMaxAnswerBytes = 16 << 10;
 constexpr uint32_t kMaxRequestBytes = 64 << 10;
 constexpr uint32_t kStreamsBeforeSettings = 100;
 constexpr size_t kMostReason = 1024;
+// Bytes of a stream after which the others have their turn.
+constexpr size_t kStreamTurn = 32 << 10;
 
 Tunnel& tunnelOf(void* user) { return *static_cast<Tunnel*>(user); }
 
@@ -74,13 +76,22 @@ int SessionCallbacks::onClose(nghttp2_session* session, int32_t id, uint32_t cod
 ssize_t SessionCallbacks::onSend(nghttp2_session*, int32_t, uint8_t* into, size_t room, uint32_t* flags, nghttp2_data_source* source,
                       void* user) {
   Stream& stream = *static_cast<Stream*>(source->ptr);
+  // Streams of one urgency are served one after the other, each to its end (RFC 9218, 10): so that none waits for a long transfer, each
+  // has a turn and rests.
+  if (stream.sentInTurn >= kStreamTurn) {
+    stream.sentInTurn = 0;
+    tunnelOf(user).resting.push_back(stream.id);
+    return h2::kDeferred;
+  }
   bool last = false;
   const size_t put = stream.taken() ? tunnelOf(user).all.owner_.take(stream, into, room, last) : 0;
   if (last) *flags |= h2::kEof;
+  stream.sentInTurn = put > 0 ? stream.sentInTurn + put : 0;
   if (put > 0 || last) return static_cast<ssize_t>(put);
   stream.waits = true;
   return h2::kDeferred;
 }
+
 nghttp2_session* newSession(nghttp2_session_callbacks*& callbacks, nghttp2_option*& option, Tunnel& tunnel) {
   if (callbacks == nullptr) {
     if (nghttp2_session_callbacks_new(&callbacks) != 0) return nullptr;

@@ -19,6 +19,7 @@ struct Stream {
   bool left = false;         // nobody wants it any more: what comes is dropped
   bool ended = false;        // the other end has sent its last byte
   bool waits = true;         // HTTP/2 waits to be told that there is something to send
+  size_t sentInTurn = 0;     // bytes, since the others had theirs
   int32_t slot = -1;         // of the connection that has taken it
   int32_t status = 0;
   std::string reason;        // `proxy-status`, of an answer but 200

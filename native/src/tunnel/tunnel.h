@@ -9,6 +9,7 @@
 #include <atomic>
 #include <memory>
 #include <string>
+#include <vector>
 
 #include "tunnel/nghttp2.h"
 #include "tunnel/secure-socket.h"
@@ -56,6 +57,7 @@ struct Tunnel {
   bool dirty = false;     // in `dirty_`: HTTP/2 may have something to send
   bool listed = false;    // in `unfinished_`: has used its turn
   bool lingers = false;   // after its GOAWAY
+  std::vector<int32_t> resting;  // HTTP/2's ids of streams that have used their turn, and have more to send
   TunnelWindows windows;
   uint32_t streams = 0;   // of a server: how many it takes
   std::unique_ptr<Farewell> farewell;  // for when it has started

@@ -77,6 +77,7 @@ class Tunnels {
   void write(Tunnel& tunnel);
   bool flush(Tunnel& tunnel);
   bool gather(Tunnel& tunnel);
+  bool endRest(Tunnel& tunnel);
   void touch(Tunnel& tunnel);
   void list(Tunnel& tunnel);
   void fail(Tunnel& tunnel, const std::string& why);

@@ -650,7 +650,8 @@ t.test('a folder of client files', async t => {
   await clock.advance(5000)
   stop()
   t.equal(told[0], 'east,west')
-  const others = told.slice(before).filter(each => each !== 'east,south')
+  // A look that had begun while the folder was away may end now.
+  const others = told.slice(before).filter(each => each !== 'east,south' && !/^cannot read/.test(each))
   t.same(others, [], 'what was configured stays while the folder is away')
   t.equal(clock.waiting, 0)
 })
