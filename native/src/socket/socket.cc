@@ -20,6 +20,9 @@ void set(int fd, int level, int option, int value) { setsockopt(fd, level, optio
 // Of datagrams that wait to be read; the kernel caps it at net.core.rmem_max.
 constexpr int kReceiveBuffer = 1024 * 1024;
 
+// In bytes, of a tunnel.
+constexpr int kShortQueue = 128 * 1024;
+
 }  // namespace
 
 Address addressOf(int family, const uint8_t* bytes, int port) {
@@ -113,6 +116,8 @@ void prepare(int fd) {
   set(fd, IPPROTO_TCP, TCP_NODELAY, 1);
   set(fd, SOL_SOCKET, SO_OOBINLINE, 1);
 }
+
+void keepShortQueue(int fd) { set(fd, IPPROTO_TCP, TCP_NOTSENT_LOWAT, kShortQueue); }
 
 bool meetsItself(int fd) {
   sockaddr_storage own{}, peer{};

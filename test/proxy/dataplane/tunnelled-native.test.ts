@@ -16,5 +16,6 @@ else
     accepts: 'when it can',
     resends: false,
     ...tunnelledEngine,
+    perRoundTrip: 16 << 20,
     linksOutlive: false,
   })
