@@ -15,7 +15,7 @@ export function serveFolder(api: KubeApi, folder: string): () => Promise<void> {
   const lastRead = new Map<string, string>()
   const read = () => {
     for (const object of objectsIn(folder)) {
-      const key = `${object.kind} ${object.metadata.name}`
+      const key = keyOf(object)
       const text = JSON.stringify(object)
       if (lastRead.get(key) !== text) put(api, object)
       lastRead.set(key, text)
@@ -27,7 +27,7 @@ export function serveFolder(api: KubeApi, folder: string): () => Promise<void> {
   const stop = api.store.onEvent(({ type, object }) => {
     if (type !== 'MODIFIED' || object.kind !== 'Deployment') return
     // In sequence, since each change of the spec is followed by one of the status.
-    writing = writing.then(() => writeReplicas(api, folder, object.metadata.name))
+    writing = writing.then(() => writeReplicas(api, folder, lastRead, object.metadata.name))
   })
   const watcher = watch(folder, read)
   return async () => {
@@ -37,12 +37,18 @@ export function serveFolder(api: KubeApi, folder: string): () => Promise<void> {
   }
 }
 
-async function writeReplicas(api: KubeApi, folder: string, name: string): Promise<void> {
-  const written = objectsIn(folder).find(({ kind, metadata }) => kind === 'Deployment' && metadata.name === name)
+/** A file that has changed since it was read is newer than what the API server has, and is read soon. */
+async function writeReplicas(api: KubeApi, folder: string, lastRead: Map<string, string>, name: string): Promise<void> {
+  const find = () => objectsIn(folder).find(({ kind, metadata }) => kind === 'Deployment' && metadata.name === name)
+  const written = find()
   const wanted: number | undefined = api.get('Deployment', name)?.spec.replicas
   if (!written || wanted === undefined || written.spec.replicas === wanted) return
+  if (lastRead.get(keyOf(written)) !== JSON.stringify(written)) return
   await scaleDeployment(folder, wanted)
+  lastRead.set(keyOf(written), JSON.stringify({ ...written, spec: { ...written.spec, replicas: wanted } }))
 }
+
+const keyOf = ({ kind, metadata }: KubeObject): string => `${kind} ${metadata.name}`
 
 /** Keeps labels and annotations set by kubectl. */
 function put(api: KubeApi, object: KubeObject): void {
