@@ -18,7 +18,7 @@ int Pump::openTunnel(int32_t id, int descriptor, const SecureContext& context, T
   ssl_st* ssl = context.connection();
   if (ssl == nullptr) return -ENOMEM;
   prepare(fd.get());
-  keepShortQueue(fd.get());
+  prepareTunnel(fd.get());
   tunnels_.open(id, context.isServer(), std::move(fd), ssl, windows);
   kick();
   return 0;

@@ -23,6 +23,11 @@ constexpr int kReceiveBuffer = 1024 * 1024;
 // In bytes, of a tunnel.
 constexpr int kShortQueue = 128 * 1024;
 
+// In milliseconds, of a tunnel: where many packets are lost, the pauses between attempts would double to many seconds. Since Linux 6.15; an
+// earlier one has no such option.
+constexpr int kLongestPause = 2000;
+constexpr int kLongestPauseOption = 44;  // TCP_RTO_MAX_MS
+
 }  // namespace
 
 Address addressOf(int family, const uint8_t* bytes, int port) {
@@ -117,7 +122,10 @@ void prepare(int fd) {
   set(fd, SOL_SOCKET, SO_OOBINLINE, 1);
 }
 
-void keepShortQueue(int fd) { set(fd, IPPROTO_TCP, TCP_NOTSENT_LOWAT, kShortQueue); }
+void prepareTunnel(int fd) {
+  set(fd, IPPROTO_TCP, TCP_NOTSENT_LOWAT, kShortQueue);
+  set(fd, IPPROTO_TCP, kLongestPauseOption, kLongestPause);
+}
 
 bool meetsItself(int fd) {
   sockaddr_storage own{}, peer{};

@@ -33,8 +33,9 @@ int connectTo(const Address& address);
 int linkTo(const Address& address);
 // Gives a socket of another process, which may have made it in another way, what the others here have.
 void prepare(int fd);
-// Takes little that is not sent yet: what many share decides late which bytes go next (tcp(7), TCP_NOTSENT_LOWAT).
-void keepShortQueue(int fd);
+// Takes little that is not sent yet: what many share decides late which bytes go next (tcp(7), TCP_NOTSENT_LOWAT). And tries soon again
+// what is lost.
+void prepareTunnel(int fd);
 // Whether a socket is connected to itself: its own port, given out by the kernel, is the one that it was to reach, and nobody
 // listens there.
 bool meetsItself(int fd);

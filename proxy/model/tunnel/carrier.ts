@@ -96,6 +96,8 @@ export interface ServedSession {
   leave(code: number, text: string): void
   /** Ends it with a GOAWAY, and waits until the other end has closed too; called again, it waits no longer. Without another event. */
   close(code: number): void
+  /** Bytes that have come so far. */
+  received(): number
   ping(): void
   setWindow(bytes: number): void
 }

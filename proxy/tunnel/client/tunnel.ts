@@ -38,7 +38,8 @@ const connectMs = 5000
 export const lookMs = 250
 /** A ping that is not answered within this makes it suspect: 2 s after it died at the latest, if something was due. */
 const suspectMs = 900
-const giveUpMs = 10_000
+/** As long as a ztunnel waits. TCP doubles its pauses while packets are lost: after 10 s the next attempt may be seconds away. */
+const giveUpMs = 30_000
 /** One that is silent with nothing due is asked this often. */
 const idlePingMs = 10_000
 

@@ -15,8 +15,8 @@ import { HealthFeed } from './health-feed.ts'
 import { GatewayTcpFlow } from './tcp-flow.ts'
 import { GatewayUdpFlow } from './udp-flow.ts'
 
-/** As a ztunnel does: a peer that owes an answer for so long is gone. */
-const ping = { everyMs: 10_000, answerMs: 20_000 }
+/** A peer of which nothing has come for so long although it owes an answer is gone: as long as its own side waits. */
+const ping = { everyMs: 10_000, answerMs: 30_000 }
 
 /** How long a peer that is cut may take to read why. */
 const lastWordsMs = 1000
@@ -33,7 +33,8 @@ export class Peer {
   readonly #feeds = new Set<HealthFeed>()
   readonly #closed: () => void
   #pingedAt: number | undefined
-  #heardAt: number
+  /** Bytes, at the last look. */
+  #received = 0
   #lastPing = 0
   #window = streamWindow(0)
   #renewing = false
@@ -53,7 +54,6 @@ export class Peer {
     this.#context = context
     this.#closed = closed
     this.since = context.clock.wall()
-    this.#heardAt = context.clock.now()
     this.#session = arrival.begin(
       { streams: streamsPerSession, memory: sessionMemory },
       {
@@ -67,6 +67,11 @@ export class Peer {
   /** Called about every second. */
   tick(now: number): void {
     for (const flow of this.flows) flow.tick(now)
+    const received = this.#session.received()
+    if (received !== this.#received) {
+      this.#received = received
+      this.#pingedAt = undefined
+    }
     if (this.#pingedAt !== undefined && now - this.#pingedAt >= ping.answerMs) return this.cut('backend-lost')
     if (this.#pingedAt === undefined && now - this.#lastPing >= ping.everyMs) this.#ping(now)
   }
@@ -89,12 +94,7 @@ export class Peer {
     this.#lastPing = now
     this.#session.ping(() => {
       this.#pingedAt = undefined
-      this.#heardAt = this.#context.clock.now()
     })
-  }
-
-  get heardAt(): number {
-    return this.#heardAt
   }
 
   #onStream(stream: ServerStream): void {

@@ -40,6 +40,10 @@ export class CarriedSession implements Session {
     this.#events.ended()
   }
 
+  received(): number {
+    return this.#session.received()
+  }
+
   ping(done: () => void): void {
     this.#ponged = done
     if (!this.#isOver) this.#session.ping()

@@ -53,6 +53,8 @@ export interface SessionEvents {
 
 export interface Session {
   readonly isOver: boolean
+  /** Bytes that have come so far. */
+  received(): number
   /** `done` is not called where the session ends before the answer. */
   ping(done: () => void): void
   /** Of each stream, in bytes. */

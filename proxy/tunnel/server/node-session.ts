@@ -36,6 +36,10 @@ export class NodeSession implements Session {
     return this.#session.destroyed
   }
 
+  received(): number {
+    return this.#socket.bytesRead
+  }
+
   ping(done: () => void): void {
     if (!this.#session.destroyed) this.#session.ping(done)
   }

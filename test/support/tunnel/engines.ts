@@ -85,6 +85,8 @@ const behind = ({ address }: Gateway) => {
   const port = address?.port ?? 0
   return [{ identity: identity('cluster-2'), gateways: [{ host: '127.0.0.1', port, text: `127.0.0.1:${port}` }] }]
 }
+/** Where the gateways of both kinds listen, on 127.0.0.1. */
+export const gatewayPorts = [...new Set([gateway, pumped])].map(({ address }) => address?.port ?? 0)
 const client = newClient()
 client.follow(behind(gateway))
 const isOpen = (client: TunnelClient) =>

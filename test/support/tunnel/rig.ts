@@ -1,4 +1,6 @@
 /** A gateway of cluster-2 and the tunnels of cluster-1 to it, over real sockets on loopback. */
+import { mkdtemp, rm } from 'node:fs/promises'
+import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import type { Test } from 'tap'
 import { findAddon, loadAddon } from '../../../proxy/dataplane/native/addon.ts'
@@ -245,7 +247,8 @@ export function behindGateway(backends: Backends): Backend[] {
 /** Certificates of both clusters by one authority, a gateway in front of `backends`, and the tunnels to it. */
 export async function tunnelRig(t: Test, backends: Backends) {
   const authority = await TunnelAuthority.create()
-  const folder = t.testdir()
+  const folder = await mkdtemp(join(tmpdir(), 'starlane-tunnel-'))
+  t.teardown(() => rm(folder, { recursive: true, force: true }))
   const serverFolder = await folderFor(join(folder, 'gateway'), authority, idOf('cluster-2', 'gateway'))
   const clientFolder = await folderFor(join(folder, 'proxy'), authority, idOf('cluster-1'))
   const server = await startGateway(t, { folder: serverFolder, services: [sharedService(backends)] })

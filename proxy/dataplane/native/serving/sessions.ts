@@ -59,6 +59,7 @@ class PumpSessions implements ServerCarrier {
     else this.#sessions.set(id, events)
     this.#hold()
     const command = (kind: number) => this.#rings.command(kind, id)
+    const bytes = new Float64Array(2)
     return {
       start: streams => command(Command.startTunnel).setStreams(streams).send(),
       leave: (code, text) => {
@@ -69,6 +70,10 @@ class PumpSessions implements ServerCarrier {
         this.#sessions.delete(id)
         this.#hold()
         command(Command.closeTunnel).setError(code).send()
+      },
+      received: () => {
+        this.#pump.tunnelBytes(id, bytes)
+        return bytes[0] ?? 0
       },
       ping: () => command(Command.pingTunnel).send(),
       setWindow: bytes => command(Command.setTunnelWindow).setWindow(bytes).send(),
