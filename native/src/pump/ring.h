@@ -11,7 +11,7 @@
 namespace starlane {
 
 // Raise it with every change of what the two sides send each other: an addon built from older sources is then refused.
-constexpr int32_t kProtocol = 15;
+constexpr int32_t kProtocol = 16;
 
 enum class Event : int32_t {
   Accepted = 1,          // slot, generation, listener, port, family, address
@@ -60,7 +60,7 @@ enum class Command : int32_t {
   CloseListener = 6,  // listener
   // Of UDP sessions:
   Link = 7,            // slot, generation, port, family, address: the answer to Asked
-  Unlink = 8,          // slot, generation: answered by Unlinked, unless the link has ended before
+  Unlink = 8,          // slot, generation, error or 0: answered by Unlinked, unless the link has ended before
   Forget = 9,          // slot, generation: answered by Dropped
   CloseFrontend = 10,  // frontend
   Configure = 11,      // idleMs, halfClosedMs, firstByteMs (0: not looked at) of TCP connections

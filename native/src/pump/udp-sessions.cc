@@ -478,7 +478,7 @@ void UdpSessions::flush(uint32_t slot) {
 
 void UdpSessions::unlink(const Record& command) {
   Session* session = find(command);
-  if (session != nullptr && session->state == State::Linked) cutLink(static_cast<uint32_t>(command.slot), 0);
+  if (session != nullptr && session->state == State::Linked) linkFailed(static_cast<uint32_t>(command.slot), command.error);
 }
 
 void UdpSessions::forget(const Record& command) {

@@ -52,7 +52,7 @@ export interface TunnelCalls {
 }
 
 /** The version of what the two sides send each other: `kProtocol` of native/src/pump/ring.h. */
-export const protocol = 15
+export const protocol = 16
 
 export interface NativeAddon {
   readonly protocol: number

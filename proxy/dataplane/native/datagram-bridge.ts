@@ -11,18 +11,21 @@ import { openSocket } from './loopback-socket.ts'
 export class DatagramBridge {
   readonly #socket: Socket
   readonly #way: TunnelDatagrams
-  readonly #failed: (error: Error) => void
+  readonly #failed: (error: Error, isRefused: boolean) => void
   readonly #ready: (address: Uint8Array, port: number) => void
   #peer: number | undefined
   #closed = false
 
-  /** `ready` is told the port to link to, unless the bridge is closed before; `failed` that it is of no more use. */
+  /**
+   * `ready` is told the port to link to, unless the bridge is closed before; `failed` that it is of no more use, and whether the only datagram so
+   * far has reached no program.
+   */
   constructor(
     tunnels: Tunnels,
     backend: Backend,
     client: Client,
     ready: (address: Uint8Array, port: number) => void,
-    failed: (error: Error) => void,
+    failed: (error: Error, isRefused: boolean) => void,
   ) {
     this.#failed = failed
     this.#ready = ready
@@ -30,7 +33,7 @@ export class DatagramBridge {
       // The pump keeps what waits until then, for another backend if this one fails.
       opened: () => this.#open(),
       replied: message => this.#replied(message),
-      failed: error => this.#fail(error),
+      failed: (error, waiting) => this.#fail(error, waiting.length > 0),
     })
     this.#socket = openSocket()
     this.#socket.on('error', error => this.#fail(error))
@@ -57,10 +60,10 @@ export class DatagramBridge {
     if (!this.#closed && this.#peer !== undefined) this.#socket.send(message, this.#peer, '127.0.0.1')
   }
 
-  #fail(error: Error): void {
+  #fail(error: Error, isRefused = false): void {
     if (this.#closed) return
     this.close()
-    this.#failed(error)
+    this.#failed(error, isRefused)
   }
 }
 

@@ -1,4 +1,5 @@
 /** The datagrams of one UDP session, carried by the pump: commands to it, named by slot and generation. */
+import { constants } from 'node:os'
 import type { Backend } from '../../model/backend.ts'
 import type { Client } from '../../model/flow.ts'
 import { UdpSession } from '../flow/udp-session.ts'
@@ -60,7 +61,7 @@ export class NativeSession extends UdpSession {
           this.#linked = true
           this.#command(Command.link).setAddress(4, address, port).send()
         },
-        error => this.#bridgeFailed(error),
+        (error, isRefused) => this.#bridgeFailed(error, isRefused),
       )
       return undefined
     }
@@ -73,7 +74,7 @@ export class NativeSession extends UdpSession {
   protected closeLink(): void {
     if (this.#bridge && !this.#linked) return this.#neverLinked()
     this.#closeBridge()
-    this.#command(Command.unlink).send()
+    this.#command(Command.unlink).setError(0).send()
   }
 
   protected forget(): void {
@@ -81,10 +82,13 @@ export class NativeSession extends UdpSession {
     this.#command(Command.forget).send()
   }
 
-  /** The pump answers with the totals of its link, if it has one. */
-  #bridgeFailed(error: Error): void {
+  /** The pump answers with the totals of its link, if it has one, and asks again for the datagram that was refused. */
+  #bridgeFailed(error: Error, isRefused: boolean): void {
     this.#failure = error
-    if (this.#linked) this.#command(Command.unlink).send()
+    if (this.#linked)
+      this.#command(Command.unlink)
+        .setError(isRefused ? constants.errno.ECONNREFUSED : 0)
+        .send()
     else this.#neverLinked()
   }
 

@@ -1,13 +1,14 @@
 /** A link in the pump of the engine native: its bytes never come to JavaScript, which connects, decides and counts. */
 import { X509Certificate } from 'node:crypto'
 import { connect, type Socket } from 'node:net'
+import type { Duplex } from 'node:stream'
 import { messageOf } from '../../model/error.ts'
 import { descriptorOf } from '../../model/sockets/passing.ts'
 import type { CarriedStream, CarriedTunnel, Carrier, CarrierContext } from '../../model/tunnel/carrier.ts'
 import type { TunnelStream } from '../../model/tunnel/tunnels.ts'
 import { verificationCode } from '../certificates/examine.ts'
 import { sessionWindow, streamWindow } from '../wire/settings.ts'
-import type { GatewayAddress, Link, LinkEvents, LinkStream, RequestEvents, StreamBytes } from './link.ts'
+import type { GatewayAddress, Link, LinkEvents, LinkStream, RequestEvents } from './link.ts'
 
 const nothing = { received: 0, sent: 0 }
 
@@ -167,11 +168,11 @@ class CarriedLinkStream implements LinkStream {
     })
   }
 
-  bytes(): StreamBytes {
+  bytes(): Duplex {
     const stream = this.#stream.bytes()
     stream.on('error', () => {})
     stream.once('close', () => this.#end(0))
-    return { stream, isRefused: () => false }
+    return stream
   }
 
   /** The link is closed. */

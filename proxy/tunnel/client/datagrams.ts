@@ -2,7 +2,6 @@
 import type { Duplex } from 'node:stream'
 import type { DatagramEvents, TunnelDatagrams } from '../../model/tunnel/tunnels.ts'
 import { DatagramReader, encodeDatagram } from '../wire/datagrams.ts'
-import type { StreamBytes } from './link.ts'
 
 /** Datagrams kept while the way is being opened; what comes beyond that is lost, as UDP may. */
 const maxWaiting = 128
@@ -14,7 +13,7 @@ export class DatagramStream implements TunnelDatagrams {
   readonly #giveUp: () => void
   #waiting: Uint8Array[] | undefined = []
   #stream: Duplex | undefined
-  #isRefused: () => boolean = () => false
+  readonly #reader: DatagramReader
   /** The only datagram sent, until there is an answer: where it is refused, it goes to the next backend. */
   #only: Uint8Array | undefined
   #sent = 0
@@ -23,6 +22,10 @@ export class DatagramStream implements TunnelDatagrams {
   /** `ask` sends the request; its answer comes to {@link answered} or {@link failed}. */
   constructor(events: DatagramEvents, ask: (link: DatagramStream) => () => void) {
     this.#events = events
+    this.#reader = new DatagramReader(payload => {
+      this.#only = undefined
+      if (!this.#over) this.#events.replied(payload)
+    })
     this.#giveUp = ask(this)
   }
 
@@ -46,15 +49,10 @@ export class DatagramStream implements TunnelDatagrams {
     this.#stream?.resume()
   }
 
-  answered({ stream, isRefused }: StreamBytes): void {
+  answered(stream: Duplex): void {
     this.#stream = stream
-    this.#isRefused = isRefused
-    const reader = new DatagramReader(payload => {
-      this.#only = undefined
-      if (!this.#over) this.#events.replied(payload)
-    })
     stream.on('data', (chunk: Buffer) => {
-      if (!this.#over && !reader.push(chunk)) this.#fail(stream, 'EPROTO', 'the gateway sends no datagrams')
+      if (!this.#over && !this.#reader.push(chunk)) this.#fail(stream, 'EPROTO', 'the gateway sends no datagrams')
     })
     stream.once('end', () => this.#fail(stream, 'ECONNREFUSED', 'the gateway ended the flow'))
     stream.once('close', () => this.#fail(stream, 'ECONNREFUSED', 'the gateway reset the flow'))
@@ -70,15 +68,13 @@ export class DatagramStream implements TunnelDatagrams {
     this.#events.failed(error, this.#waiting ?? this.#refused())
   }
 
-  /** What has reached no program: the gateway resets the stream with this code when the backend's host has refused it. */
+  /** What has reached no program. */
   #refused(): readonly Uint8Array[] {
-    return this.#only && this.#isRefused() ? [this.#only] : []
+    return this.#only && this.#reader.isRefused ? [this.#only] : []
   }
 
   #fail(stream: Duplex, code: string, message: string): void {
     if (this.#over) return
-    const refused = this.#isRefused()
-    this.#isRefused = () => refused
     stream.destroy()
     this.failed(Object.assign(new Error(message), { code }))
   }

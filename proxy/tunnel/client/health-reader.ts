@@ -49,7 +49,7 @@ export class HealthFollower {
       ':path': healthPath,
     }
     const asking: Asking = {
-      answered: stream => this.#follow(stream.bytes().stream),
+      answered: stream => this.#follow(stream.bytes()),
       failed: error => {
         // An answer that is none of ours, or no way to a gateway.
         const cannot = 'code' in error && error.code === 'EACCES'

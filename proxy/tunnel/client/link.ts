@@ -69,11 +69,5 @@ export interface LinkStream {
   close(code: number): void
   /** Once it was answered with 200, one of these two takes it: the bytes of a connection, or bytes for this process. */
   connection(): TunnelStream
-  bytes(): StreamBytes
-}
-
-export interface StreamBytes {
-  readonly stream: Duplex
-  /** Whether it was reset in the way that says that the backend's host refuses what was sent; false where that is not known. */
-  isRefused(): boolean
+  bytes(): Duplex
 }

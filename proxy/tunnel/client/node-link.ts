@@ -139,9 +139,8 @@ export class NodeStream implements LinkStream {
     return new ConnectedStream(this.#stream)
   }
 
-  bytes() {
-    const stream = this.#stream
-    return { stream, isRefused: () => stream.rstCode === constants.NGHTTP2_INTERNAL_ERROR }
+  bytes(): ClientHttp2Stream {
+    return this.#stream
   }
 }
 

@@ -124,7 +124,7 @@ export class TunnelClient implements Tunnels {
     let giveUp = way.route.request(headers, {
       answered: outer => {
         const inner = { ...headers, 'x-istio-origin-network': this.#parts.cluster }
-        giveUp = openInner(outer.bytes().stream, { identity, credentials, clock, headers: inner }, asking)
+        giveUp = openInner(outer.bytes(), { identity, credentials, clock, headers: inner }, asking)
       },
       failed: asking.failed,
     })

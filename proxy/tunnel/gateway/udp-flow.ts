@@ -3,12 +3,14 @@ import { createSocket, type Socket } from 'node:dgram'
 import { familyOf } from '../../model/address.ts'
 import type { Backend } from '../../model/backend.ts'
 import type { CloseReason } from '../../model/flow.ts'
-import { DatagramReader, encodeDatagram } from '../wire/datagrams.ts'
+import { DatagramReader, encodeDatagram, encodeRefusal } from '../wire/datagrams.ts'
 import { codeOf, outcomeOf } from '../wire/outcome.ts'
 import { GatewayFlow } from './flow.ts'
 
 /** Bytes that may wait for the tunnel; answers beyond that are lost, as UDP may. */
 const maxQueued = 256 << 10
+/** The datagram has reached no program. */
+const refusing: ReadonlySet<string> = new Set(['ECONNREFUSED', 'EHOSTUNREACH'])
 /** Errors of one datagram: it is lost, the flow goes on. */
 const passing: ReadonlySet<string> = new Set(['EMSGSIZE', 'ENOBUFS', 'ENOMEM', 'EAGAIN'])
 
@@ -89,13 +91,16 @@ export class GatewayUdpFlow extends GatewayFlow {
       this.hangUp()
       return this.failed(outcomeOf(error), error)
     }
-    if (!passing.has(codeOf(error))) this.#end('backend-reset')
+    const code = codeOf(error)
+    if (refusing.has(code)) this.stream.bytes().write(encodeRefusal())
+    if (!passing.has(code)) this.#end('backend-reset', refusing.has(code))
   }
 
-  #end(reason: CloseReason): void {
+  /** `isTold`: the other end learns of it by what was sent, and not by a reset, which might overtake that. */
+  #end(reason: CloseReason, isTold = reason === 'done'): void {
     if (!this.#socket) return
     this.hangUp()
-    if (reason === 'done') this.stream.bytes().end()
+    if (isTold) this.stream.bytes().end()
     else this.stream.reset()
     this.stream.bytes().resume()
     this.ended(reason, this.#sent, this.#received)

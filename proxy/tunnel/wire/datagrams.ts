@@ -4,6 +4,11 @@
  */
 
 const datagramCapsule = 0x00
+/**
+ * Of Starlanes: the last capsule of a gateway whose backend's host has refused what was sent. It has no value. Others skip it (RFC 9297, 3.2), as
+ * they do all capsules that they do not know.
+ */
+const refusalCapsule = 0x13544152
 /** The largest UDP payload. */
 const maxPayload = 65_527
 const maxCapsule = maxPayload + 8
@@ -17,14 +22,25 @@ export function encodeDatagram(payload: Uint8Array): Buffer {
   return capsule
 }
 
+/** That the backend's host refuses what was sent, as a capsule. */
+export function encodeRefusal(): Buffer {
+  return Buffer.from([...varint(refusalCapsule), ...varint(0)])
+}
+
 /** Takes the bytes of a stream in pieces of any size, and passes on each datagram. Capsules of other types are skipped (RFC 9297, 3.2). */
 export class DatagramReader {
   readonly #take: (payload: Buffer) => void
   #kept: Buffer = Buffer.alloc(0)
   #skip = 0
+  #isRefused = false
 
   constructor(take: (payload: Buffer) => void) {
     this.#take = take
+  }
+
+  /** Whether the backend's host has refused what was sent. */
+  get isRefused(): boolean {
+    return this.#isRefused
   }
 
   /** Returns false when a datagram is too large for UDP: the stream is of no more use. */
@@ -41,6 +57,7 @@ export class DatagramReader {
       const length = type && readVarint(this.#kept, type.end)
       if (!length) return true
       if (type.value !== datagramCapsule) {
+        if (type.value === refusalCapsule) this.#isRefused = true
         this.#kept = this.#kept.subarray(length.end)
         this.#skip = length.value
         continue

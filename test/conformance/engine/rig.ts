@@ -30,8 +30,6 @@ export interface EngineUnderTest extends EngineInChild {
   readonly holds?: number
   /** How many bytes four transfers may move during one round trip of a small message; by default 6 MiB. */
   readonly perRoundTrip?: number
-  /** Whether the only datagram of a session goes to the next backend when it is refused; by default it does. */
-  readonly resends?: boolean
   /** False where the ways of its UDP sessions end with it; by default they stay with a process that goes on. */
   readonly linksOutlive?: boolean
   /** False where something else in its process opens sockets for each flow. */

@@ -14,7 +14,5 @@ else
     create: createTunnelledNative,
     export: 'createTunnelledNative',
     accepts: 'when it can',
-    // The pump has handed it to the tunnel, and does not keep it.
-    resends: false,
     ...tunnelledEngine,
   })

@@ -14,7 +14,6 @@ else
     create: createTunnelledPump,
     export: 'createTunnelledPump',
     accepts: 'when it can',
-    resends: false,
     ...tunnelledEngine,
     perRoundTrip: 16 << 20,
     linksOutlive: false,

@@ -54,7 +54,6 @@ else {
       create: createTunnelledPumps,
       export: 'createTunnelledPumps',
       accepts: 'when it can',
-      resends: false,
       ...tunnelledEngine,
       linksOutlive: false,
       // The gateway in this process is node:http2, which reads nothing while it writes.
