@@ -27,6 +27,7 @@ export interface Certificates {
 
 type Start = (name: string, backends: readonly number[], place: Place, certificates: Certificates) => Promise<Pair>
 
+const relay = fileURLToPath(new URL('plain-relay.ts', import.meta.url))
 const bin = fileURLToPath(new URL('../../bin/starlane.js', import.meta.url))
 
 export const pairs = {
@@ -34,6 +35,7 @@ export const pairs = {
   'starlane, direct': starlane({ engine: 'native', route: 'direct' }),
   'starlane, tunnel, native': starlane({ engine: 'native', route: 'tunnel' }),
   'starlane, tunnel, streams': starlane({ engine: 'streams', route: 'tunnel' }),
+  'node:http2, a plain relay': plainRelay,
   'starlane, tunnel to a ztunnel': toZtunnel,
   haproxy,
 } satisfies Readonly<Record<string, Start>>
@@ -187,6 +189,20 @@ async function isReady(admin: number): Promise<boolean> {
 async function isUp(admin: number): Promise<boolean> {
   const answer = await fetch(`http://127.0.0.1:${admin}/v1/services/default/bench`).catch(() => undefined)
   return answer?.ok ? /"health":\s*"up"/.test(await answer.text()) : false
+}
+
+/** Without anything of Starlane but its windows. */
+async function plainRelay(
+  name: string,
+  [backend = 0]: readonly number[],
+  place: Place,
+  certificates: Certificates,
+): Promise<Pair> {
+  const [port, gateway] = [place.port(), place.port()]
+  const start = (side: string, at: number, to: number, folder: string) =>
+    Child.start(process.execPath, [relay, side, String(at), String(to), folder], [at])
+  const far = await start('far', gateway, backend, certificates.gateway)
+  return { name, port, child: together([far, await start('near', port, gateway, certificates.client)]) }
 }
 
 /** TCP mode with one thread each, TLS 1.3 with a certificate of each side, and its defaults: sessions are resumed. */
