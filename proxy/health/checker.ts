@@ -26,14 +26,15 @@ export interface CheckerParts {
 const localFaultLogMs = 60_000
 
 export class Checker {
-  readonly #parts: CheckerParts
+  readonly #parts: Omit<CheckerParts, 'before'>
   readonly #scheduler: CheckScheduler
   readonly #counts: Record<CheckResult['outcome'] | 'traffic', number>
   #localFaultLoggedAt = Number.NEGATIVE_INFINITY
   #closed = false
 
-  constructor(parts: CheckerParts) {
-    const { options, maxInFlight, clock, random, log, before } = parts
+  /** What it replaces is not kept, since that would keep all those before it. */
+  constructor({ before, ...parts }: CheckerParts) {
+    const { options, maxInFlight, clock, random, log } = parts
     const { intervalMs, relax } = options
     this.#parts = parts
     this.#counts = { passed: 0, failed: 0, local: 0, traffic: 0, ...before?.stats().checks }

@@ -1,5 +1,7 @@
 /** Which backends health watches, what the checks decide, and when they run. */
+import { queryObjects } from 'node:v8'
 import t, { type Test } from 'tap'
+import { Checker } from '../../../proxy/health/checker.ts'
 import { HealthMonitor } from '../../../proxy/health/monitor.ts'
 import { Mesh } from '../../../proxy/mesh/mesh.ts'
 import { type Health, isHealthy, select } from '../../../proxy/model/backend.ts'
@@ -654,6 +656,17 @@ t.test('other options in place: verdicts stay, checks go by the new options, cou
   monitor.configure({ ...given, active: { type: 'none' }, passive: { ...passive, consecutive: 2 } })
   traffic(a, 'refused', 2)
   t.equal(monitor.verdict(a.destination), 'ejected')
+})
+
+t.test('a checker with other options does not keep those before it', async t => {
+  const { monitor, clock } = watch(t, new FakeDirectory(globalService({ backends: [a] })))
+  await clock.advance(1000)
+  const before = queryObjects(Checker, { format: 'count' })
+  for (let i = 1; i <= 5; i++) {
+    monitor.configure({ active: { ...tcp, intervalMs: 1000 + i }, passive, services: 'global' })
+    await clock.advance(2000)
+  }
+  t.equal(queryObjects(Checker, { format: 'count' }), before)
 })
 
 t.test(
