@@ -2,6 +2,7 @@
 import { utimes } from 'node:fs/promises'
 import { MeshError, messageOf, type Problem } from '../model/error.ts'
 import type { Log } from '../model/log.ts'
+import { doubled } from '../model/time/backoff.ts'
 import type { Clock } from '../model/time/clock.ts'
 import type { KnownCluster } from './known-cluster.ts'
 import { linesOf } from './snapshot-lines.ts'
@@ -10,7 +11,8 @@ import { type Header, writeStateFile } from './state-file.ts'
 /** How long changes are collected, and the least time between two writes. */
 const settleMs = 1000
 const restMs = 5000
-const retryMs = 30_000
+/** After a write that failed: a full disk often has room again soon. */
+const retry = { firstMs: 1000, longestMs: 30_000 }
 /** How often the file of a cluster that does not change is confirmed. */
 const confirmMs = 60_000
 
@@ -26,6 +28,7 @@ export class SavedCluster {
   readonly #parts: SavedClusterParts
   #isDirty = false
   #saving: Promise<void> | undefined
+  #retryMs: number | undefined
   #failure: MeshError | undefined
   #cancel: (() => void) | undefined
   #stopConfirming: () => void
@@ -73,7 +76,7 @@ export class SavedCluster {
       if (this.#silent) return
       this.#saving = this.#save().finally(() => {
         this.#saving = undefined
-        if (this.#isDirty) this.#plan(this.#failure ? retryMs : restMs)
+        if (this.#isDirty) this.#plan(this.#retryMs ?? restMs)
       })
     })
   }
@@ -85,11 +88,13 @@ export class SavedCluster {
       await writeStateFile(path, header, linesOf(known.snapshot), clock.wall())
       if (this.#failure) log.info('state.saved', { path })
       this.#failure = undefined
+      this.#retryMs = undefined
     } catch (error) {
       const why = messageOf(error)
       if (this.#failure === undefined) log.warn('state.unsaved', { path, why })
       this.#failure = new MeshError('STATE', `cannot be written (${why}); a restart would know an older state`)
       this.#isDirty = true
+      this.#retryMs = doubled(this.#retryMs, retry)
     }
   }
 
