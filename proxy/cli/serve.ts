@@ -43,14 +43,18 @@ export async function serve(
     await runtime.close()
     throw error
   } finally {
-    ending.dispose()
+    // Until the log is written a signal is heard, and does nothing: it must not change how the process has ended.
+    ending.ignore()
     await log.close()
+    ending.dispose()
   }
 }
 
 interface Ending {
   /** Resolves with the exit code when Starlane has stopped. */
   readonly code: Promise<number>
+  /** Signals do nothing from now on. */
+  ignore(): void
   dispose(): void
 }
 
@@ -59,6 +63,7 @@ function handleSignals(io: Io, runtime: Runtime, log: ProcessLog, file: string):
   const { promise: code, resolve, reject } = Promise.withResolvers<number>()
   let stopping = false
   let isHandedOver = false
+  let isOver = false
   void runtime.handedOver.then(() => {
     isHandedOver = true
     log.info('handover.draining')
@@ -95,11 +100,17 @@ function handleSignals(io: Io, runtime: Runtime, log: ProcessLog, file: string):
       },
     ],
   ]
-  for (const [event, listener] of listeners) io.process.on(event, listener)
-  const dispose = () => {
-    for (const [event, listener] of listeners) io.process.off(event, listener)
+  const heard = listeners.map(
+    ([event, listener]) => [event, (subject: unknown) => void (isOver || listener(subject))] as const,
+  )
+  for (const [event, listener] of heard) io.process.on(event, listener)
+  const ignore = () => {
+    isOver = true
   }
-  return { code, dispose }
+  const dispose = () => {
+    for (const [event, listener] of heard) io.process.off(event, listener)
+  }
+  return { code, ignore, dispose }
 }
 
 async function drained(runtime: Runtime, log: ProcessLog): Promise<number> {
