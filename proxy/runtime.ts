@@ -202,7 +202,8 @@ class Starlane implements Runtime {
   #isReady = false
   #areGatewaysDue = false
   #isStopping = false
-  #isClosing = false
+  /** The service manager has the sockets too. */
+  #isKept = false
   /** Another process has the sockets, routes and rules. */
   #isHandedOver = false
   #closing: Promise<Cut> | undefined
@@ -471,9 +472,9 @@ class Starlane implements Runtime {
     await this.#probes?.start(inherited)
   }
 
-  /** While it announces its end it still serves, and a successor may come. */
+  /** A successor may come to the end of the drain: for what is open still, and not to find its addresses in use. */
   #obstacle(): string | undefined {
-    if (this.#isClosing) return 'it is stopping'
+    if (this.#isKept) return 'it is stopping, and the service manager has its sockets'
     return this.#isReady || this.#isStopping ? undefined : 'it is not ready yet'
   }
 
@@ -490,6 +491,7 @@ class Starlane implements Runtime {
     const isAll = this.#role === 'all'
     await Promise.all([this.#startAdmin(inherited), isAll && this.#names.start(inherited)])
     await Promise.all([this.#proxy.takeBack(inherited), this.#tunnelling.takeBack(inherited)])
+    closeAll(inherited.left)
   }
 
   /** Stops reading from sockets that are a predecessor's still: whom it has accepted, it serves to the end. */
@@ -560,25 +562,27 @@ class Starlane implements Runtime {
     const wasReady = this.#isReady
     this.#isReady = false
     this.#isStopping = true
-    if (wasReady && announce > 0 && !this.#isHandedOver && !this.#succession.succeeds) await this.#announce(announce)
-    this.#isClosing = true
-    // One that has not taken over leaves everything to the process that runs.
-    const leaves = this.#isHandedOver || this.#succession.succeeds
-    if (leaves && !this.#isHandedOver) await this.#letGo()
-    const isKept = !leaves && wasReady && this.#socketStore.keep(this.#socketNames()) > 0
-    await this.#succession.close()
+    if (wasReady && announce > 0 && !this.#leaves) await this.#announce(announce)
+    await this.#succession.settled()
+    if (this.#leaves) {
+      if (!this.#isHandedOver) await this.#letGo()
+      await this.#succession.close()
+    } else this.#isKept = wasReady && this.#socketStore.keep(this.#socketNames()) > 0
     this.#clusterList.close()
     await this.#updating
     await Promise.all([this.#writeBack.close(), this.#publication.close(), this.#tokens.close()])
     const since = this.#clock.now()
-    const [cut] = await Promise.all([this.#proxy.close({ isKept }), this.#tunnelling.close()])
+    const [cut] = await Promise.all([this.#proxy.close({ isKept: this.#isKept }), this.#tunnelling.close()])
     this.#tunnelling.destroy()
+    // After the flows have drained, since their clients may have no other resolver.
+    if (!this.#leaves) await this.#names.quiet(since + drain - this.#clock.now())
+    await this.#succession.finish()
+    const leaves = this.#leaves
+    await this.#succession.close()
     if (leaves) await Promise.all([this.#rules?.release(), this.#routes?.abandon()])
     await this.#underlay?.close({ remove: !leaves })
     await this.#rules?.close()
     await this.#routes?.close()
-    // After the flows have drained, since their clients may have no other resolver.
-    if (!leaves) await this.#names.quiet(since + drain - this.#clock.now())
     await this.#names.close()
     await this.#sources.close()
     await this.#store.close()
@@ -597,6 +601,11 @@ class Starlane implements Runtime {
     this.#names.hurry()
     this.#proxy.destroy()
     this.#tunnelling.destroy()
+  }
+
+  /** Another process has taken over, or this one never has: everything is left as it is. */
+  get #leaves(): boolean {
+    return this.#isHandedOver || this.#succession.succeeds
   }
 
   async #announce(ms: number): Promise<void> {

@@ -50,6 +50,8 @@ export interface Listener {
   readonly frontend: Frontend
   /** Whether pausing would end a flow whose backend is listed: a UDP session. */
   readonly holdsSessions: boolean
+  /** Accepts nothing more. */
+  readonly closed: boolean
   /** New flows follow the new service from now on; flows in progress are not touched. */
   update(frontend: Frontend, service: GlobalService): void
   /**

@@ -3,7 +3,7 @@
  *
  *     successor                                   predecessor
  *     hello: protocol, version, cluster      ──▶
- *                                            ◀──  hello, with a token; or refused, with why
+ *                                            ◀──  hello, with a token; or refused, with why, and whether to ask again
  *                                            ◀──  addresses; for each cluster: memory, its objects as lines
  *     take                                   ──▶  stops reading from its sockets
  *                                            ◀──  passed: names of the sockets, sessions, state
@@ -12,13 +12,17 @@
  *                                            ◀──  done
  *     tells the service manager, and closes  ──▶  drains
  *
- * If the connection ends before `serving`, the predecessor goes on with its sockets.
+ * If the connection ends before `serving`, the predecessor goes on with its sockets. The socket that these connections come to is passed with
+ * the others, so that there is no moment in which a further process would find nobody.
  */
 import type { Socket } from 'node:net'
 import { createInterface } from 'node:readline'
 import { MeshError } from '../model/error.ts'
 import type { PassedSession } from '../model/sockets/passing.ts'
 import type { Json } from '../model/text/json.ts'
+
+/** The name by which the unix socket itself is passed; its address is the path. */
+export const socketName = 'handover/UNIX'
 
 /** Raise it when an older or newer side could not go on. */
 export const protocol = 1
@@ -35,7 +39,8 @@ export interface Hello {
 
 export type Message =
   | { readonly hello: Hello }
-  | { readonly refused: string }
+  /** `again`: another handover is under way, and this one's turn comes after it. */
+  | { readonly refused: string; readonly again?: boolean }
   /** Virtual addresses by service. */
   | { readonly addresses: Readonly<Record<string, string>> }
   /** The lines that follow are objects of this cluster, until the next message. */

@@ -1,14 +1,14 @@
 /** The side that runs: waits for a successor, gives it what it needs, and takes everything back if it fails. */
 import { randomBytes } from 'node:crypto'
 import { closeSync } from 'node:fs'
-import { chmod, mkdir, rm } from 'node:fs/promises'
+import { chmod, mkdir, rename, rm, stat } from 'node:fs/promises'
 import { createServer, type Server, type Socket } from 'node:net'
-import { dirname } from 'node:path'
+import { dirname, join } from 'node:path'
 import { MeshError, messageOf } from '../model/error.ts'
 import type { Log } from '../model/log.ts'
 import { descriptorOf, type PassedSocket, type PassingCalls } from '../model/sockets/passing.ts'
 import type { Json } from '../model/text/json.ts'
-import { Channel, type Hello, protocol, type SocketText } from './messages.ts'
+import { Channel, type Hello, protocol, type SocketText, socketName } from './messages.ts'
 
 /** What there is to hand over. */
 export interface Estate {
@@ -46,7 +46,12 @@ export class HandoverServer {
   readonly #parts: HandoverServerParts
   readonly #server: Server
   readonly #connections = new Set<Socket>()
-  #busy = false
+  /** The handover that is under way. */
+  #busy: Promise<void> | undefined
+  /** Whether no further one may begin. */
+  #isFinished = false
+  /** Of the file at the path, while it is ours. */
+  #inode: number | undefined
   /** Who is waited for on a second connection. */
   #awaited: { readonly token: string; readonly came: (socket: Socket) => void } | undefined
 
@@ -55,25 +60,56 @@ export class HandoverServer {
     this.#server = createServer(socket => this.#accept(socket)).unref()
   }
 
-  /** Replaces a socket that an earlier process has left. Rejects with the error of the system. */
-  async start(): Promise<void> {
+  /**
+   * Listens at the path, in place of what an earlier process has left there; or goes on with the socket of a predecessor. Rejects with the error
+   * of the system.
+   */
+  async start(passed?: PassedSocket): Promise<void> {
     const { path } = this.#parts
-    await mkdir(dirname(path), { recursive: true, mode: 0o700 })
-    await rm(path, { force: true })
-    await new Promise<void>((resolve, reject) => {
+    if (passed) await this.#listen({ fd: passed.descriptor })
+    else {
+      await mkdir(dirname(path), { recursive: true, mode: 0o700 })
+      // Closing a socket removes the name that it was bound to: by then the path may be a successor's.
+      const bound = join(dirname(path), `.${randomBytes(5).toString('hex')}`)
+      await this.#listen({ path: bound })
+      await chmod(bound, 0o600)
+      await rename(bound, path)
+    }
+    this.#inode = await inodeOf(path)
+  }
+
+  #listen(at: { readonly fd: number } | { readonly path: string }): Promise<void> {
+    return new Promise<void>((resolve, reject) => {
       this.#server.once('error', reject)
-      this.#server.listen(path, () => {
+      this.#server.listen(at, () => {
         this.#server.off('error', reject)
         resolve()
       })
     })
-    await chmod(path, 0o600)
   }
 
-  /** Removes the socket. */
+  /** Resolves when no handover is under way, after so long at most. */
+  async settled(mostMs: number): Promise<void> {
+    if (!this.#busy) return
+    const { promise, resolve } = Promise.withResolvers<void>()
+    const timer = setTimeout(resolve, mostMs)
+    await Promise.race([this.#busy, promise])
+    clearTimeout(timer)
+  }
+
+  /** As {@link settled}; no further one begins. */
+  async finish(mostMs: number): Promise<void> {
+    this.#isFinished = true
+    await this.settled(mostMs)
+  }
+
+  /** Removes the socket, unless a successor has it. */
   async close(): Promise<void> {
     for (const socket of this.#connections) socket.destroy()
     if (this.#server.listening) await new Promise<void>(resolve => this.#server.close(() => resolve()))
+    const { path } = this.#parts
+    if (this.#inode !== undefined && (await inodeOf(path)) === this.#inode) await rm(path, { force: true })
+    this.#inode = undefined
   }
 
   #accept(socket: Socket): void {
@@ -115,11 +151,18 @@ export class HandoverServer {
         socket.end()
         return
       }
-      this.#busy = true
+      if (this.#busy) {
+        channel.send({ refused: 'another process is taking over already', again: true })
+        socket.end()
+        return
+      }
+      const { promise, resolve } = Promise.withResolvers<void>()
+      this.#busy = promise
       try {
         log.info('handover.began', { pid: hello.pid, version: hello.version })
         await this.#handOver(socket, channel, hello)
-        // The path is the successor's from here on.
+        // The path is the successor's from here on. Who comes before it listens waits in the socket.
+        this.#inode = undefined
         this.#server.close()
         channel.send({ done: true })
         socket.end()
@@ -127,7 +170,8 @@ export class HandoverServer {
         await closed(socket, closingMs)
         estate.handedOver(hello)
       } finally {
-        this.#busy = false
+        this.#busy = undefined
+        resolve()
       }
     } catch (error) {
       log.warn('handover.failed', { why: messageOf(error), remedy: 'this process goes on' })
@@ -142,7 +186,7 @@ export class HandoverServer {
     }
     if (hello.cluster !== estate.cluster)
       return `the local cluster is ${estate.cluster} here, and ${hello.cluster} there`
-    return this.#busy ? 'another process is taking over already' : estate.obstacle()
+    return this.#isFinished ? 'it has stopped' : estate.obstacle()
   }
 
   async #handOver(socket: Socket, channel: Channel, { pid }: Hello): Promise<void> {
@@ -159,7 +203,9 @@ export class HandoverServer {
     await channel.receive('take')
     // Clients wait from here on: a successor that is silent for too long has failed.
     socket.setTimeout(servingMs)
-    const { sockets, state } = await estate.pass()
+    const { sockets: passed, state } = await estate.pass()
+    const own = this.#own()
+    const sockets = [...passed, ...own]
     try {
       const came = this.#secondConnection(token)
       channel.send({ passed: { sockets: sockets.map(textOf), state } })
@@ -173,12 +219,20 @@ export class HandoverServer {
       }
       await serving
     } catch (error) {
-      await estate.takeBack(sockets)
+      for (const { descriptor } of own) closeSync(descriptor)
+      await estate.takeBack(passed)
       throw error
     } finally {
       this.#awaited = undefined
     }
     for (const descriptor of sockets.flatMap(descriptorsOf)) closeSync(descriptor)
+  }
+
+  /** The socket that successors come to. */
+  #own(): PassedSocket[] {
+    const { calls, path } = this.#parts
+    const descriptor = calls.duplicate(descriptorOf(this.#server) ?? -1)
+    return descriptor < 0 ? [] : [{ name: socketName, address: path, port: 0, descriptor, sessions: [] }]
   }
 
   #secondConnection(token: string): Promise<Socket> {
@@ -198,6 +252,11 @@ export class HandoverServer {
     }
     socket.end()
   }
+}
+
+/** Undefined where there is no file. */
+async function inodeOf(path: string): Promise<number | undefined> {
+  return (await stat(path).catch(() => undefined))?.ino
 }
 
 function closed(socket: Socket, mostMs: number): Promise<void> {

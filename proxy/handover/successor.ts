@@ -21,6 +21,9 @@ export interface Remembered {
 
 const receiveMs = 10_000
 const answerMs = 30_000
+/** How long a process waits for its turn while others take over. */
+const turnMs = 60_000
+const againMs = 100
 
 export class Predecessor {
   /** Its version and process. */
@@ -36,12 +39,28 @@ export class Predecessor {
     this.hello = hello
   }
 
-  /** Undefined when none runs. Rejects when it belongs to somebody else, or refuses. */
+  /**
+   * Undefined when none runs. Waits while another process is taking over, which is the predecessor then. Rejects when it belongs to somebody
+   * else, or refuses.
+   */
   static async find(
     path: string,
     calls: PassingCalls,
     own: { readonly version: string; readonly cluster: string },
   ): Promise<Predecessor | undefined> {
+    for (const end = performance.now() + turnMs; ; ) {
+      const found = await Predecessor.#ask(path, calls, own, performance.now() < end)
+      if (found !== 'again') return found
+      await new Promise(resolve => setTimeout(resolve, againMs))
+    }
+  }
+
+  static async #ask(
+    path: string,
+    calls: PassingCalls,
+    own: { readonly version: string; readonly cluster: string },
+    isPatient: boolean,
+  ): Promise<Predecessor | 'again' | undefined> {
     const socket = await reach(path)
     if (!socket) return undefined
     const user = calls.peerUser(descriptorOf(socket) ?? -1)
@@ -53,8 +72,12 @@ export class Predecessor {
     socket.setTimeout(answerMs, () => socket.destroy())
     channel.send({ hello: { starlane: 'handover', protocol, pid: process.pid, ...own } })
     try {
-      const hello = await channel.receive('hello')
-      return new Predecessor(path, calls, channel, hello)
+      const answer = parse(await channel.line())
+      if (isPatient && 'refused' in answer && answer.again) {
+        channel.close()
+        return 'again'
+      }
+      return new Predecessor(path, calls, channel, channel.expect(answer, 'hello'))
     } catch (error) {
       channel.close()
       throw error

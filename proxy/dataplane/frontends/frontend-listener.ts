@@ -127,7 +127,7 @@ export class FrontendListener {
     this.#cancelPause?.()
     this.#cancelPause = undefined
     await this.#attempt
-    if (!this.#open || !this.#listener) return undefined
+    if (!this.#open || !this.#listener || this.#listener.closed) return undefined
     const passed = await this.#listener.pass()
     this.#open = false
     return { name: this.key, ...this.#bound, ...passed }

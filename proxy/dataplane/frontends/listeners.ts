@@ -120,8 +120,9 @@ export class Listeners {
     return passed.flatMap(socket => socket ?? [])
   }
 
-  /** The successor has failed: goes on with the sockets, and with what has changed meanwhile. */
+  /** The successor has failed: goes on with the sockets, and with what has changed meanwhile. An engine that is closing takes none. */
   async takeBack(inherited: Inherited): Promise<void> {
+    if (this.#stopped) return
     const { directory } = this.#parts
     const wanted = new Set([...directory.services()].flatMap(({ frontends }) => frontends.map(({ key }) => key)))
     for (const key of [...this.#listeners.keys()]) if (!wanted.has(key)) this.#shut(key)

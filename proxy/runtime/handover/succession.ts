@@ -5,7 +5,7 @@ import { closeSync } from 'node:fs'
 import { join } from 'node:path'
 import type { Chain } from '../../chain/chain.ts'
 import { listenFds } from '../../handover/listen-fds.ts'
-import type { Hello } from '../../handover/messages.ts'
+import { type Hello, socketName } from '../../handover/messages.ts'
 import { HandoverServer } from '../../handover/server.ts'
 import { Predecessor } from '../../handover/successor.ts'
 import type { HealthMonitor, KnownHealth } from '../../health/monitor.ts'
@@ -56,6 +56,8 @@ interface Legacy {
 /** How long the sources of a successor may take before it goes on with what its predecessor knew. */
 const sourcesMs = 5000
 const lookMs = 50
+/** How long a process that is to stop waits for the successor that is taking over from it: for its sources, and until it serves. */
+const underWayMs = 15_000
 /** Of the path of a unix socket (unix(7)). */
 const longestPath = 107
 
@@ -114,10 +116,21 @@ export class Succession {
 
   /** This process serves: its predecessor drains, and a successor may come. What nobody wanted is closed. */
   async complete({ inherited }: Heritage): Promise<void> {
+    const passed = this.#path === undefined ? undefined : inherited.take(socketName, { address: this.#path, port: 0 })
     closeAll(inherited.left)
     await this.#predecessor?.serving(this.#parts.tookOver)
     this.#predecessor = undefined
-    await this.#listen()
+    await this.#listen(passed)
+  }
+
+  /** Resolves when no handover to a successor is under way. */
+  async settled(): Promise<void> {
+    await this.#server?.settled(underWayMs)
+  }
+
+  /** As {@link settled}; no further one begins. */
+  async finish(): Promise<void> {
+    await this.#server?.finish(underWayMs)
   }
 
   /** It has failed before it could serve: the predecessor goes on. */
@@ -139,14 +152,14 @@ export class Succession {
     }
   }
 
-  async #listen(): Promise<void> {
+  async #listen(passed?: PassedSocket): Promise<void> {
     const { calls, log } = this.#parts
     const path = this.#path
     if (!calls || path === undefined) return
     try {
       if (path.length > longestPath) throw new Error(`the path is longer than ${longestPath} bytes`)
       this.#server = new HandoverServer({ path, calls, estate: this.#estate(), log })
-      await this.#server.start()
+      await this.#server.start(passed)
     } catch (error) {
       this.#failure = new MeshError('STATE', `no successor can take over (${messageOf(error)}); a restart cuts flows`)
       log.warn('handover.unavailable', { path, why: messageOf(error) })

@@ -33,6 +33,7 @@ class FakeEngine implements Engine {
     const { holding } = this
     return {
       frontend,
+      closed: false,
       get holdsSessions() {
         return holding.has(frontend.key)
       },

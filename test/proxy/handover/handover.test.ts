@@ -43,11 +43,17 @@ function suite(calls: PassingCalls): void {
 
   t.test('a successor learns what its predecessor knows, and takes its place', async t => {
     let to = ''
-    const { path, folder } = await start(t, {
-      handedOver: hello => {
-        to = hello.version
+    // Without its own socket: the wait for descriptors would block this process, which sends them.
+    const alone: PassingCalls = { ...calls, peerUser: of => calls.peerUser(of), duplicate: () => -1 }
+    const { path, folder } = await start(
+      t,
+      {
+        handedOver: hello => {
+          to = hello.version
+        },
       },
-    })
+      alone,
+    )
     t.equal(statSync(folder).mode & 0o777, 0o700)
     t.equal(statSync(path).mode & 0o777, 0o600)
     const predecessor = await Predecessor.find(path, calls, me)
@@ -73,11 +79,19 @@ function suite(calls: PassingCalls): void {
     })
   })
 
-  t.test('it is refused while another takes over, and where there is an obstacle', async t => {
-    const { path } = await start(t)
+  t.test('it waits while another takes over, and is refused where there is an obstacle', async t => {
+    let asked = 0
+    const peerUser = (of: number) => {
+      asked++
+      return calls.peerUser(of)
+    }
+    const counting: PassingCalls = { ...calls, peerUser }
+    const { path } = await start(t, {}, counting)
     const first = await Predecessor.find(path, calls, me)
-    await t.rejects(Predecessor.find(path, calls, me), { message: /another process is taking over already/ })
+    const second = Predecessor.find(path, calls, me)
+    await eventually(() => assert.ok(asked > 3))
     first?.abandon()
+    t.match((await second)?.hello, { version: '1.0.0' })
     const stopping = await start(t, { obstacle: () => 'it is stopping' })
     await t.rejects(Predecessor.find(stopping.path, calls, me), { message: /refuses to hand over: it is stopping/ })
   })
