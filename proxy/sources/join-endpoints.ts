@@ -1,4 +1,5 @@
 /** The endpoints of one service, from all of its slices. */
+import { listDelta } from '../model/lists/list-delta.ts'
 import type { Node } from '../model/location.ts'
 import { type Endpoint, type EndpointPort, precedenceOf } from '../model/service.ts'
 import type { DeclaredEndpoint } from './objects.ts'
@@ -67,6 +68,32 @@ export function withoutPlace({ zone, region, ...declared }: DeclaredEndpoint): D
  * {@link precedenceOf}; the others lose it.
  */
 export function joinEndpoints(slices: readonly (readonly Endpoint[])[]): readonly Endpoint[] {
+  return joinAgain(slices, undefined).endpoints
+}
+
+export interface Joined {
+  readonly endpoints: readonly Endpoint[]
+  /** Whether these are the endpoints of the slices as they are, each at an address of its own. */
+  readonly isPlain: boolean
+}
+
+/** With more new endpoints, all are joined anew. */
+const fewNew = 16
+
+/** The same after a change of some slices. `before`: what they were joined to, if it was plain. */
+export function joinAgain(slices: readonly (readonly Endpoint[])[], before: readonly Endpoint[] | undefined): Joined {
+  if (!before) return joinAll(slices)
+  const endpoints = slices.flat()
+  const { come } = listDelta(before, endpoints)
+  if (come.length > fewNew) return joinAll(slices)
+  if (come.length === 0) return { endpoints, isPlain: true }
+  const addresses = new Set(come.map(({ address }) => address))
+  const owners = endpoints.reduce((count, { address }) => count + Number(addresses.has(address)), 0)
+  const isPlain = owners === come.length && addresses.size === come.length
+  return isPlain ? { endpoints, isPlain } : joinAll(slices)
+}
+
+function joinAll(slices: readonly (readonly Endpoint[])[]): Joined {
   const byAddress = new Map<string, Endpoint>()
   const repeated = new Map<string, Endpoint[]>()
   for (const slice of slices) {
@@ -79,11 +106,12 @@ export function joinEndpoints(slices: readonly (readonly Endpoint[])[]): readonl
       else repeated.set(address, [first, endpoint])
     }
   }
-  if (repeated.size === 0) return [...byAddress.values()]
-  return [...byAddress].flatMap(([address, endpoint]) => {
-    const endpoints = repeated.get(address)
-    return endpoints ? joined(owners(endpoints)) : endpoint
+  if (repeated.size === 0) return { endpoints: [...byAddress.values()], isPlain: true }
+  const endpoints = [...byAddress].flatMap(([address, endpoint]) => {
+    const all = repeated.get(address)
+    return all ? joined(owners(all)) : endpoint
   })
+  return { endpoints, isPlain: false }
 }
 
 /** Endpoints of one address, each with the ports that it has; without those that have lost all of theirs. */

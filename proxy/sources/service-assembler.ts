@@ -18,7 +18,8 @@ import type { Sink } from '../model/sink.ts'
 import { Turns } from '../model/time/turn.ts'
 import type { NamedGateway } from '../model/tunnel/gateway-address.ts'
 import { GatewayClaims } from './gateway-claims.ts'
-import { joinEndpoints, joinPorts, lackOnlyPlaces, resolveEndpoint, withoutPlace } from './join-endpoints.ts'
+import { joinAgain, joinEndpoints, joinPorts, lackOnlyPlaces, resolveEndpoint, withoutPlace } from './join-endpoints.ts'
+import { keptEndpoints } from './kept-endpoints.ts'
 import { isLoose, LooseObjects } from './loose-objects.ts'
 import { NodeNetworks, saysNetworks } from './node-networks.ts'
 import {
@@ -41,6 +42,8 @@ interface Parts {
   /** Names of the services whose imports give this one as their derived Service, sorted; normally one. */
   derivedFrom: readonly string[]
   readonly portions: Map<string, Portion>
+  /** The endpoints of the service as they were joined last, if each had an address of its own. */
+  plain: readonly Endpoint[] | undefined
 }
 
 interface Placed<T> {
@@ -62,6 +65,8 @@ interface Portion {
   readonly nodes: ReadonlySet<string>
   /** The endpoints with readiness and zone applied, cached until either changes. */
   resolved: { readonly unready: boolean; readonly endpoints: readonly Endpoint[] } | undefined
+  /** Those that the object before it had, until they are resolved or their places change. */
+  kept: { readonly unready: boolean; readonly endpoints: readonly (Endpoint | undefined)[] } | undefined
 }
 
 /** The description of a service, and the endpoints that go with it. */
@@ -132,7 +137,7 @@ export class ServiceAssembler {
   /** A new object, or the new state of a known one. `origin` is where it was read, for messages. */
   put(object: ClusterObject, origin?: string): void {
     if (object.kind === 'Service' || object.kind === 'Node') this.#gateways.set(refText(object), object.gateways)
-    if (object.kind === 'Service') this.#setParts(object, { declared: { object, origin } })
+    if (object.kind === 'Service') this.#setService(object, origin)
     else if (object.kind === 'ServiceImport') this.#setImport(object, { object, origin })
     else if (object.kind === 'ServiceExport') this.#setExport(object, { object, origin })
     else if (object.kind === 'Namespace') this.#setNamespace(object.name, object)
@@ -302,7 +307,9 @@ export class ServiceAssembler {
       this.#oversized.set(key, count)
       return this.#delivered.get(key)
     }
-    const endpoints = portions.map(portion => this.#resolve(portion, spec.publishNotReadyAddresses))
+    const resolved = portions.map(portion => this.#resolve(portion, spec.publishNotReadyAddresses))
+    const { endpoints, isPlain } = joinAgain(resolved, parts.plain)
+    parts.plain = isPlain ? endpoints : undefined
     return {
       cluster: this.#cluster,
       namespace,
@@ -313,7 +320,7 @@ export class ServiceAssembler {
       ...(imported?.object.derived !== undefined && { derived: imported.object.derived }),
       ...(declared && derivedFrom[0] !== undefined && { derivedFrom: derivedFrom[0] }),
       ...(portions.some(({ object }) => object.readyOnly) && { readyOnly: true as const }),
-      endpoints: joinEndpoints(endpoints),
+      endpoints,
       ...(origin !== undefined && { origin }),
     }
   }
@@ -364,7 +371,9 @@ export class ServiceAssembler {
         regionOf: (zone: string) => this.#regions.get(zone),
       }
       const { object } = portion
-      const endpoints = object.endpoints.map(endpoint => resolveEndpoint(endpoint, context))
+      const kept = portion.kept?.unready === unready ? portion.kept.endpoints : undefined
+      portion.kept = undefined
+      const endpoints = object.endpoints.map((endpoint, i) => kept?.[i] ?? resolveEndpoint(endpoint, context))
       portion.resolved = { unready, endpoints }
       if (!unready && lackOnlyPlaces(object.endpoints)) {
         portion.object = { ...object, endpoints }
@@ -374,7 +383,14 @@ export class ServiceAssembler {
     return portion.resolved.endpoints
   }
 
-  #setParts({ namespace, name }: ObjectRef, change: Partial<Omit<Parts, 'portions'>>): void {
+  /** An equal description stays the same object. */
+  #setService(object: ServiceObject, origin: string | undefined): void {
+    const known = this.#parts.get(serviceKey(object.namespace, object.name))?.declared?.object.spec
+    const spec = known && isDeepStrictEqual(known, object.spec) ? known : object.spec
+    this.#setParts(object, { declared: { object: { ...object, spec }, origin } })
+  }
+
+  #setParts({ namespace, name }: ObjectRef, change: Partial<Omit<Parts, 'portions' | 'plain'>>): void {
     const key = serviceKey(namespace, name)
     const parts = this.#partsOf(key)
     Object.assign(parts, change)
@@ -403,12 +419,21 @@ export class ServiceAssembler {
     this.#setParts(ref, { exported })
   }
 
-  #putPortion(object: EndpointsObject, origin: string | undefined): void {
-    const key = refText(object)
+  #putPortion(given: EndpointsObject, origin: string | undefined): void {
+    const key = refText(given)
+    const before = this.#portions.get(key)
+    const known = before && {
+      declared: before.object.endpoints,
+      resolved: before.resolved?.endpoints,
+      isPlaced: before.isPlaced,
+    }
+    const again = known && keptEndpoints(known, given.endpoints)
+    const object = again ? { ...given, endpoints: again.declared } : given
+    const kept = before?.resolved && again && { unready: before.resolved.unready, endpoints: again.resolved }
     this.#removePortion(key)
     const nodes = new Set<string>()
     for (const { node, zone } of object.endpoints) if (node !== undefined && zone === undefined) nodes.add(node)
-    const portion: Portion = { object, origin, isPlaced: false, nodes, resolved: undefined }
+    const portion: Portion = { object, origin, isPlaced: false, nodes, resolved: undefined, kept }
     this.#portions.set(key, portion)
     this.#partsOf(object.service).portions.set(key, portion)
     for (const node of nodes) {
@@ -461,6 +486,7 @@ export class ServiceAssembler {
   #resolveAgain(portion: Portion): void {
     unplace(portion)
     portion.resolved = undefined
+    portion.kept = undefined
     this.#touch(portion.object.service)
   }
 
@@ -480,6 +506,7 @@ export class ServiceAssembler {
       exported: undefined,
       derivedFrom: [],
       portions: new Map(),
+      plain: undefined,
     }
     this.#parts.set(key, parts)
     return parts

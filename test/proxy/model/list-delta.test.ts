@@ -1,0 +1,50 @@
+/** What has gone from a list and come to it, against a plain look at both. */
+import fc from 'fast-check'
+import t from 'tap'
+import { listDelta } from '../../../proxy/model/lists/list-delta.ts'
+import { touchedOf } from '../../../proxy/model/lists/touched.ts'
+
+const objects = Array.from({ length: 40 }, (_, i) => ({ address: `10.0.0.${i % 15}` }))
+const list = fc
+  .uniqueArray(fc.integer({ min: 0, max: 39 }), { maxLength: 40 })
+  .map(all => all.map(i => objects[i] as object))
+
+t.test('what has gone and what has come, by identity', async t => {
+  const property = fc.property(list, list, fc.boolean(), (one, other, isAlike) => {
+    const after = isAlike ? one.filter((_, i) => i % 7 !== 3) : other
+    const { gone, come } = listDelta(one, after)
+    const isSame = (a: readonly object[], b: readonly object[]) =>
+      a.length === b.length && a.every((x, i) => x === b[i])
+    return (
+      isSame(
+        gone,
+        one.filter(x => !after.includes(x)),
+      ) &&
+      isSame(
+        come,
+        after.filter(x => !one.includes(x)),
+      )
+    )
+  })
+  t.doesNotThrow(() => fc.assert(property, { numRuns: 300 }))
+})
+
+t.test('the part that a change touches has all at its addresses, in order', async t => {
+  const [a, b, c, d] = ['1', '2', '1', '3'].map(address => ({ address })) as [Item, Item, Item, Item]
+  const fresh = { address: '1' }
+  t.same(touchedOf([a, b, c], [a, b, c]), { before: [], after: [] })
+  const { before, after } = touchedOf<Item>([a, b, c], [fresh, b, c, d])
+  t.same(
+    [before, after].map(all => all.map(({ address }) => address)),
+    [
+      ['1', '1'],
+      ['1', '1', '3'],
+    ],
+  )
+  t.equal(after[0], fresh)
+  t.equal(after[1], c)
+})
+
+interface Item {
+  readonly address: string
+}
