@@ -2,6 +2,7 @@
 import { isDeepStrictEqual } from 'node:util'
 import { type Cidr, canonicalAddress, endpointText, type Protocol } from '../model/address.ts'
 import type { Problem } from '../model/error.ts'
+import { touchedOf } from '../model/lists/touched.ts'
 import type { Node } from '../model/location.ts'
 import {
   type ClusterService,
@@ -63,6 +64,9 @@ export class AdmittedCluster {
   /** Raised by what makes the steps in progress needless. */
   #moves = 0
   #rechecks = 0
+  /** While a move or a round of checks is in progress, what the cluster says is looked at as a whole. */
+  #isMoving = false
+  #isRechecking = false
   #refused = new Map<ServiceKey, Admitted['refused']>()
   readonly #refusedGateways = new Map<string, Refusal>()
   #hasReset = false
@@ -93,7 +97,12 @@ export class AdmittedCluster {
       this.#claims = this.#newClaims(network)
     }
     const move = ++this.#moves
-    inSteps(this.#isLarge, this.#moving(), () => move !== this.#moves, done)
+    const moved = () => {
+      this.#isMoving = false
+      done()
+    }
+    this.#isMoving = true
+    inSteps(this.#isLarge, this.#moving(), () => move !== this.#moves, moved)
   }
 
   /** The cluster is not in the mesh any more. */
@@ -118,20 +127,20 @@ export class AdmittedCluster {
         if (snapshot.isDelivered) return next.reset({ services: [], namespaces: [], isDelivered: true })
         const contested = new Set<string>()
         next.reset(this.#admitAll(snapshot, contested))
-        this.#recheckOthers(contested)
+        this.#recheckNamed(contested)
       },
       recall: (snapshot, since) => {
         if (this.#hasReset) return
         const contested = new Set<string>()
         next.recall?.(this.#admitAll(snapshot, contested), since)
-        this.#recheckOthers(contested)
+        this.#recheckNamed(contested)
       },
       put: service => {
         const contested = new Set<string>()
         const admitted = this.#take(service, contested)
         if (admitted) next.put(admitted)
         else next.drop(service.namespace, service.name)
-        this.#recheckOthers(contested)
+        this.#recheckNamed(contested)
       },
       drop: (namespace, name) => {
         const key = serviceKey(namespace, name)
@@ -141,7 +150,7 @@ export class AdmittedCluster {
         this.#declared.delete(key)
         this.#refused.delete(key)
         next.drop(namespace, name)
-        this.#recheckOthers(contested)
+        this.#recheckNamed(contested)
       },
       putPod: pod => next.putPod(this.#podOf(pod)),
       putNode: node => {
@@ -172,6 +181,7 @@ export class AdmittedCluster {
   recheckAll(): void {
     const round = ++this.#rechecks
     const keys = this.#declared.keys()
+    this.#isRechecking = true
     const each = function* (recheck: (keys: Iterable<ServiceKey>) => void) {
       for (const key of keys) yield recheck([key])
     }
@@ -179,6 +189,9 @@ export class AdmittedCluster {
       this.#isLarge,
       each(keys => this.#recheck(keys)),
       () => round !== this.#rechecks,
+      () => {
+        this.#isRechecking = false
+      },
     )
   }
 
@@ -230,8 +243,8 @@ export class AdmittedCluster {
       yield
     }
     for (const [key, service] of this.#declared) {
-      from.replace(key, service, undefined, contested)
-      this.#claims.replace(key, undefined, this.#claiming(service), contested)
+      from.replace(key, service.endpoints, nothing, contested)
+      this.#claims.replace(key, nothing, this.#claiming(service), contested)
       yield
     }
     this.#leftClaims = undefined
@@ -240,6 +253,7 @@ export class AdmittedCluster {
   /** What is left of a move is not needed: everything is taken anew, or nothing any more. */
   #endMove(): void {
     this.#moves++
+    this.#isMoving = false
     this.#leftClaims?.clear(new Set())
     this.#leftClaims = undefined
   }
@@ -268,6 +282,12 @@ export class AdmittedCluster {
     const contested = new Set<string>()
     this.#leftClaims?.setNode(name, undefined, contested)
     this.#claims.setNode(name, node, contested)
+    this.#recheckNamed(contested)
+  }
+
+  /** Also other services of this cluster: whether an address is its own may be what has changed. */
+  #recheckNamed(contested: ReadonlySet<string>): void {
+    if (contested.size === 0) return
     this.recheck(contested)
     this.#recheckOthers(contested)
   }
@@ -300,9 +320,10 @@ export class AdmittedCluster {
 
   #take(service: ClusterService, contested: Set<string>): ClusterService | undefined {
     const key = serviceKey(service.namespace, service.name)
-    this.#replaceIndexed(key, this.#declared.get(key), service, contested)
+    const before = this.#declared.get(key)
+    this.#replaceIndexed(key, before, service, contested)
     this.#declared.set(key, service)
-    const admitted = this.#admit(service)
+    const admitted = (before && this.#admitAgain(key, before, service)) ?? this.#admit(service)
     this.#remember(key, admitted)
     return admitted.service
   }
@@ -313,21 +334,45 @@ export class AdmittedCluster {
     after: ClusterService | undefined,
     contested: Set<string>,
   ): void {
-    if (before?.endpoints === after?.endpoints) return
-    if (before) this.#leftClaims?.replace(key, before, undefined, contested)
-    this.#claims.replace(key, before && this.#claiming(before), after && this.#claiming(after), contested)
-    for (const { address } of before?.endpoints ?? []) this.#index.delete(address, key)
-    for (const { address } of after?.endpoints ?? []) this.#index.add(address, key)
+    const [all, now] = [before?.endpoints ?? nothing, after?.endpoints ?? nothing]
+    if (all === now) return
+    const touched = this.#isMoving ? { before: all, after: now } : touchedOf(all, now)
+    if (before) this.#leftClaims?.replace(key, all, nothing, contested)
+    const old = before && this.#mayClaim(before) ? touched.before : nothing
+    this.#claims.replace(key, old, after && this.#mayClaim(after) ? touched.after : nothing, contested)
+    for (const { address } of touched.before) this.#index.delete(address, key)
+    for (const { address } of touched.after) this.#index.add(address, key)
   }
 
   /** A service that the cluster may not have claims nothing. */
-  #claiming(service: ClusterService): ClusterService | undefined {
-    return this.#refusalOfService(service) ? undefined : service
+  #claiming(service: ClusterService): readonly Endpoint[] {
+    return this.#mayClaim(service) ? service.endpoints : nothing
+  }
+
+  #mayClaim(service: ClusterService): boolean {
+    return this.#refusalOfService(service) === undefined
   }
 
   #remember(key: ServiceKey, { refused }: Admitted): void {
     if (refused.size > 0) this.#refused.set(key, refused)
     else this.#refused.delete(key)
+  }
+
+  /**
+   * The same for another state of a service of which nothing was refused: what may change that for its other endpoints has them checked
+   * again. Undefined if all of it is to be looked at.
+   */
+  #admitAgain(key: ServiceKey, before: ClusterService, service: ClusterService): Admitted | undefined {
+    if (this.#isMoving || this.#isRechecking || this.#refused.has(key)) return undefined
+    if (service.serviceImport !== before.serviceImport || this.#refusalOfService(service)) return undefined
+    if (service.clusterIPs.some(address => refusalOf(address, clusterIpRights))) return undefined
+    let isRefused = false
+    const note = () => {
+      isRefused = true
+    }
+    const { after } = touchedOf(before.endpoints, service.endpoints)
+    this.#endpointsOf(after, note, address => this.#refusalOf(address))
+    return isRefused ? undefined : { service, refused: nobody }
   }
 
   #admit(service: ClusterService): Admitted {
@@ -437,6 +482,9 @@ export class AdmittedCluster {
     return addresses === pod.addresses ? pod : { ...pod, addresses }
   }
 }
+
+const nothing: readonly Endpoint[] = []
+const nobody: Admitted['refused'] = new Map()
 
 /** `isOver`: the rest is not needed. `done` is called after all steps. */
 function inSteps(inTurns: boolean, steps: Iterator<void>, isOver: () => boolean, done: () => void = () => {}): void {

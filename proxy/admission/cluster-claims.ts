@@ -1,7 +1,7 @@
 /** The addresses that one cluster names: which of its services, which are of its pods, and which are of its Nodes. */
 import { type Cidr, parseCidr } from '../model/address.ts'
 import type { Node } from '../model/location.ts'
-import type { ClusterService, Endpoint, ServiceKey } from '../model/service.ts'
+import type { Endpoint, ServiceKey } from '../model/service.ts'
 import { AddressIndex } from './address-index.ts'
 import type { NetworkClaims } from './network-claims.ts'
 
@@ -43,22 +43,18 @@ export class ClusterClaims<C extends object> {
     return this.#pods.has(address) || this.#network.hasRange(address, this.#cluster)
   }
 
-  replace(
-    key: ServiceKey,
-    before: ClusterService | undefined,
-    after: ClusterService | undefined,
-    contested: Set<string>,
-  ): void {
-    if (before?.endpoints === after?.endpoints) return
-    const kept = before ? new Set(after?.endpoints.map(({ address }) => address)) : undefined
-    const pods = before ? new Set(after?.endpoints.filter(isPod).map(({ address }) => address)) : undefined
-    for (const endpoint of after?.endpoints ?? []) {
+  /** The endpoints of a service, or of both states all those at some addresses. */
+  replace(key: ServiceKey, before: readonly Endpoint[], after: readonly Endpoint[], contested: Set<string>): void {
+    if (before === after) return
+    const kept = before.length > 0 ? new Set(after.map(({ address }) => address)) : undefined
+    const pods = before.length > 0 ? new Set(after.filter(isPod).map(({ address }) => address)) : undefined
+    for (const endpoint of after) {
       const { address } = endpoint
       if (!this.#may.address(address)) continue
       if (this.#listed.add(address, key) && this.#network.list(address, this.#cluster)) contested.add(address)
       if (isPod(endpoint) && this.#pods.add(address, key)) this.#contest(address, contested)
     }
-    for (const { address } of before?.endpoints ?? []) {
+    for (const { address } of before) {
       if (!pods?.has(address) && this.#pods.delete(address, key)) this.#contest(address, contested)
       if (kept?.has(address) || !this.#listed.delete(address, key)) continue
       if (this.#network.unlist(address, this.#cluster)) contested.add(address)
