@@ -1,5 +1,5 @@
 /** Which services have a destination among their backends: where a changed verdict has to go. */
-import type { Backends } from '../model/backend.ts'
+import { listDelta } from '../model/lists/list-delta.ts'
 import type { GlobalService, ServiceKey } from '../model/service.ts'
 
 export class BackendIndex {
@@ -11,11 +11,16 @@ export class BackendIndex {
     return known === undefined ? [] : typeof known === 'string' ? [known] : known
   }
 
-  /** A service was added (no `before`), replaced or removed (no `after`). */
+  has(destination: string, key: ServiceKey): boolean {
+    const known = this.#services.get(destination)
+    return known === key || (typeof known === 'object' && known.includes(key))
+  }
+
+  /** A service was added (no `before`), replaced or removed (no `after`). A destination is in a service once. */
   replace(key: ServiceKey, before: GlobalService | undefined, after: GlobalService | undefined): void {
-    if (before && after && sameDestinations(before.backends, after.backends)) return
-    const kept = new Set(after?.backends.map(({ destination }) => destination))
-    for (const { destination } of before?.backends ?? []) {
+    const { gone, come } = listDelta(before?.backends ?? [], after?.backends ?? [])
+    const kept = new Set(come.map(({ destination }) => destination))
+    for (const { destination } of gone) {
       if (!kept.has(destination)) this.#set(destination, without(this.servicesOf(destination), key))
     }
     for (const destination of kept) {
@@ -33,8 +38,4 @@ export class BackendIndex {
 
 function without(services: readonly ServiceKey[], key: ServiceKey): readonly ServiceKey[] {
   return services.filter(other => other !== key)
-}
-
-function sameDestinations(before: Backends, after: Backends): boolean {
-  return before.length === after.length && before.every((one, i) => one.destination === after[i]?.destination)
 }

@@ -10,6 +10,18 @@ import { type DecodedSettings, decodeSettings } from './settings.ts'
 export interface DecodedService {
   readonly service: ClusterService
   readonly decoded: DecodedSettings
+  /** The clusters that there were then. */
+  readonly names: readonly string[]
+}
+
+/** Whether the settings of both are the same. */
+function sameAnnotations(a: ClusterService, b: ClusterService): boolean {
+  return (
+    a.annotations === b.annotations &&
+    a.sessionAffinity === b.sessionAffinity &&
+    a.trafficDistribution === b.trafficDistribution &&
+    (a.exported === undefined) === (b.exported === undefined)
+  )
 }
 
 export interface ClusterStateOptions {
@@ -307,8 +319,11 @@ export class ClusterState {
   #set(service: ClusterService): ServiceKey {
     const key = serviceKey(service.namespace, service.name)
     this.#uncount(key)
-    const decoded = decodeSettings(service, this.#options.clusterNames())
-    this.#entries.set(key, { service, decoded })
+    const names = this.#options.clusterNames()
+    const known = this.#entries.get(key)
+    const isSame = known?.names === names && sameAnnotations(known.service, service)
+    const decoded = isSame ? known.decoded : decodeSettings(service, names)
+    this.#entries.set(key, { service, decoded, names })
     if (decoded.settings.global) this.#globals++
     if (decoded.faults.length > 0) this.#faulty.add(key)
     const siblings = this.#keysByNamespace.get(service.namespace)

@@ -2,47 +2,27 @@
  * Merges the services of one namespace and name in several clusters into a global service. Pure. The rules are Cilium's (1.3,
  * 1.5, 1.7), with two additions: cluster weights, and `internalTrafficPolicy: Local` restricted to this node.
  */
-import { type Family, familyOf, type Protocol } from '../model/address.ts'
-import {
-  type Backend,
-  type BackendState,
-  type Backends,
-  backendKey,
-  destinationOf,
-  type Health,
-} from '../model/backend.ts'
+import { isDeepStrictEqual } from 'node:util'
+import type { Family, Protocol } from '../model/address.ts'
+import type { Backend, Backends } from '../model/backend.ts'
+import { listDelta } from '../model/lists/list-delta.ts'
 import {
   type ClusterService,
   type Clusterset,
-  type Endpoint,
   type Frontend,
   frontendKey,
   type GlobalService,
   portMatches,
-  precedenceOf,
   type ServiceKey,
   type ServicePort,
   type Settings,
 } from '../model/service.ts'
+import { type Made, type MemberService, madeOf, type Verdicts } from './made-backends.ts'
 import { balanced, repeatsPod } from './weights.ts'
 
-/** One cluster's service in a merge. */
-export interface MemberService {
-  readonly service: ClusterService
-  readonly local: boolean
-  /** Global, shared and in a global namespace, according to its own cluster. Not used for the local one. */
-  readonly exported: boolean
-  /** The network of its cluster; absent: the shared one. */
-  readonly network?: string | undefined
-  /** Of a cluster that has been lost for too long: see {@link Backend.demoted}. */
-  readonly demoted?: boolean
-}
+export type { MemberService } from './made-backends.ts'
 
-export interface MergeContext {
-  /** The verdict on a destination. */
-  readonly health: (destination: string) => Health
-  /** Whether others are preferred to a destination, since checks have no verdict on it yet. */
-  readonly untested?: ((destination: string) => boolean) | undefined
+export interface MergeContext extends Verdicts {
   /** The spec that the exporting clusters agreed on; its ports are added to those of the local Service. */
   readonly clusterset?: Clusterset | undefined
   /** The addresses that clients dial: the ClusterIPs of the local service, or its virtual address. */
@@ -61,6 +41,24 @@ export interface FrontendIp {
   readonly family: Family | undefined
 }
 
+/** A merge, and what the next one of the same service can take from it. */
+export interface Merged {
+  readonly service: GlobalService
+  /** By member. */
+  readonly made: readonly Made[]
+  /** Undefined where a change of one backend may change others: it is then merged as a whole. */
+  readonly plain: Plain | undefined
+}
+
+/** Each backend is in it once, with its own weight, and its frontends have those that match: no backend depends on another one. */
+interface Plain {
+  readonly settings: Settings
+  readonly clusterset: Clusterset | undefined
+  readonly frontendIps: readonly FrontendIp[]
+  /** Of each frontend. */
+  readonly families: readonly (Family | undefined)[]
+}
+
 /** `members`: in the order of the configured clusters, the local one first. */
 export function merge(
   key: ServiceKey,
@@ -68,203 +66,161 @@ export function merge(
   settings: Settings,
   context: MergeContext,
 ): GlobalService {
-  const local = members.find(member => member.local)?.service
-  const taking = members.filter(member => member.local || (settings.global && member.exported))
-  const waiting = members.filter(member => !member.local && member.exported && !taking.includes(member))
+  return remerge(key, members, settings, context, undefined).service
+}
 
-  const backends = distinct(taking.flatMap(member => backendsOf(member, context)))
-  const frontends = local ? frontendsOf(key, local, backends, settings, context) : []
+/**
+ * The same from an earlier merge of the service: the result is equal, and what has not changed is the same object. `includes`: whether the
+ * earlier merge has a backend with this destination; by default it is looked for.
+ */
+export function remerge(
+  key: ServiceKey,
+  members: readonly MemberService[],
+  settings: Settings,
+  context: MergeContext,
+  earlier: Merged | undefined,
+  includes?: (destination: string) => boolean,
+): Merged {
+  const made = members.map((member, i) => madeOf(member, context, earlierOf(member, i, earlier)))
+  const taking = members.map(member => member.local || (settings.global && member.exported))
+  const local = members.find(member => member.local)?.service
+  const all = listed(made, taking)
+  const changed = earlier && changedIn(made, taking, earlier, { local, settings, context }, includes)
+  const adjusted = changed && adjust(changed, all)
+  const backends = adjusted ? all : distinct(all)
+  const frontends = adjusted ?? (local ? frontendsOf(key, local, backends, settings, context) : [])
   const first = members[0]?.service
-  return Object.freeze({
+  const service: GlobalService = Object.freeze({
     key,
     namespace: first?.namespace ?? '',
     name: first?.name ?? '',
     local,
-    members: taking.map(member => member.service),
+    members: members.flatMap((member, i) => (taking[i] ? [member.service] : [])),
     settings,
     ...(context.clusterset && { clusterset: context.clusterset }),
     frontends,
-    backends: asBalanced(backends, frontends, settings),
-    parked: waiting.flatMap(member => backendsOf(member, context)),
+    backends: adjusted ? backends : asBalanced(backends, frontends, settings),
+    parked: made.flatMap(({ backends }, i) => (!taking[i] && members[i]?.exported ? backends : [])),
     changedAt: context.now,
   })
+  return { service, made, plain: adjusted ? earlier?.plain : plainOf(service, local, context) }
 }
 
-/** Backends by the service they were made from: a change in one cluster does not rebuild those of the others. */
-const made = new WeakMap<ClusterService, Made>()
-
-interface Made {
-  readonly local: boolean
-  readonly network: string | undefined
-  readonly demoted: boolean
-  readonly backends: Backends
+function earlierOf({ service }: MemberService, place: number, earlier: Merged | undefined): Made | undefined {
+  const isSame = (one: Made | undefined) => one?.service.cluster === service.cluster
+  const known = earlier?.made[place]
+  return isSame(known) ? known : earlier?.made.find(isSame)
 }
 
-function backendsOf(member: MemberService, context: MergeContext): Backends {
-  const { service, local, network, demoted = false } = member
-  const known = made.get(service)
-  const isSame = known?.local === local && known.network === network && known.demoted === demoted
-  const backends = isSame ? judged(known.backends, context) : makeBackends(member, context)
-  if (backends !== known?.backends) made.set(service, { local, network, demoted, backends })
-  return backends
+function listed(made: readonly Made[], taking: readonly boolean[]): Backends {
+  const all: Backend[] = []
+  for (const [i, { backends }] of made.entries()) if (taking[i]) for (const backend of backends) all.push(backend)
+  return all.slice()
 }
 
-/** With the verdicts of now. Those that have them stay, and the others keep their texts: a verdict makes no second copy of those. */
-function judged(backends: Backends, context: MergeContext): Backends {
-  if (backends.every(backend => hasVerdict(backend, context))) return backends
-  return backends.map(backend => {
-    if (hasVerdict(backend, context)) return backend
-    const { destination } = backend
-    const health = context.health(destination)
-    if (context.untested?.(destination)) return Object.freeze({ ...backend, health, untested: true as const })
-    if (backend.untested === undefined) return Object.freeze({ ...backend, health })
-    const { untested: _, ...rest } = backend
-    return Object.freeze({ ...rest, health })
-  })
+function plainOf(
+  service: GlobalService,
+  local: ClusterService | undefined,
+  { clusterset, frontendIps, portsFor, node }: MergeContext,
+): Plain | undefined {
+  const { settings, frontends, backends } = service
+  if (settings.clusterWeights || portsFor) return undefined
+  if (node !== undefined && local?.internalTrafficPolicy === 'Local') return undefined
+  if (backends.some(({ alsoIn, demoted }) => alsoIn || demoted)) return undefined
+  if (frontends.some(frontend => repeatsPod(frontend.backends))) return undefined
+  const byIp = new Map(frontendIps.map(({ ip, family }) => [ip, family]))
+  return { settings, clusterset, frontendIps, families: frontends.map(({ ip }) => byIp.get(ip)) }
 }
 
-function hasVerdict({ destination, health, untested }: Backend, context: MergeContext): boolean {
-  return health === context.health(destination) && (untested === true) === (context.untested?.(destination) ?? false)
+/** A plain service of which some backends have come or gone, and nothing else that its frontends depend on has changed. */
+interface Changed {
+  readonly frontends: readonly Frontend[]
+  readonly families: readonly (Family | undefined)[]
+  /** Backends that the earlier service had. */
+  readonly before: number
+  readonly come: readonly Backend[]
+  readonly hasPods: boolean
 }
 
-/** A backend in the making: the endpoint that has this address and port, and what others with the same ones add to it. */
-interface Draft {
-  endpoint: Endpoint
-  readonly protocol: Protocol
-  readonly port: number
-  ports: readonly string[]
-  hostnames: Set<string> | undefined
-}
+/** With more, all is merged again. */
+const mostChanged = 16
 
-function makeBackends({ service, local, network, demoted = false }: MemberService, context: MergeContext): Backends {
-  const drafts = new Map<string, Draft>()
-  /** Most backends of a service have one port name: they share its list. */
-  const alone = new Map<string, readonly string[]>()
-  const namesOf = (name: string): readonly string[] => {
-    const known = alone.get(name)
-    const names = known ?? (name === '' ? [] : [name])
-    if (!known) alone.set(name, names)
-    return names
+function changedIn(
+  made: readonly Made[],
+  taking: readonly boolean[],
+  { made: madeBefore, plain, service: before }: Merged,
+  now: { readonly local: ClusterService | undefined; readonly settings: Settings; readonly context: MergeContext },
+  includes: ((destination: string) => boolean) | undefined,
+): Changed | undefined {
+  const { local, settings, context } = now
+  if (!plain || context.portsFor || made.length !== madeBefore.length) return undefined
+  if (before.members.length !== taking.filter(Boolean).length) return undefined
+  if (settings !== plain.settings && !isDeepStrictEqual(settings, plain.settings)) return undefined
+  if (context.clusterset !== plain.clusterset || !sameIps(context.frontendIps, plain.frontendIps)) return undefined
+  if (!sameSpec(before.local, local) || (context.node !== undefined && local?.internalTrafficPolicy === 'Local')) {
+    return undefined
   }
-  for (const endpoint of service.endpoints) {
-    for (const { name, protocol, port } of portsOf(endpoint)) {
-      const key = destinationOf(network, endpoint.address, port, protocol)
-      const draft = drafts.get(key)
-      if (draft) add(draft, endpoint, name)
-      else drafts.set(key, { endpoint, protocol, port, ports: namesOf(name), hostnames: undefined })
-    }
+  const come: Backend[] = []
+  const gone: Backend[] = []
+  let place = 0
+  for (const [i, { backends, demoted }] of made.entries()) {
+    const known = madeBefore[i] as Made
+    if (!isSameMember(known, made[i] as Made) || demoted) return undefined
+    if (!taking[i]) continue
+    if (before.members[place++] !== known.service) return undefined
+    if (known.backends === backends) continue
+    const delta = listDelta(known.backends, backends)
+    if (come.length + delta.come.length > mostChanged) return undefined
+    come.push(...delta.come)
+    gone.push(...delta.gone)
   }
-  const of = { cluster: service.cluster, network, remote: !local, demoted }
-  const backends = [...drafts].map(([destination, draft]) => backendOf(destination, draft, of, context))
-  return backends.sort(byAddress)
-}
-
-/** Another port name of the endpoint, or another endpoint: only those without ports, or in equal states, meet here. */
-function add(draft: Draft, endpoint: Endpoint, name: string): void {
-  draft.ports = joined(draft.ports, name)
-  if (draft.endpoint === endpoint) return
-  const names = [draft.endpoint, endpoint].filter(({ ready }) => ready).map(({ hostname = '' }) => hostname)
-  draft.hostnames ??= new Set()
-  for (const hostname of names) draft.hostnames.add(hostname)
-  if (precedenceOf(endpoint) < precedenceOf(draft.endpoint)) draft.endpoint = endpoint
-}
-
-/** What the backends of one cluster have in common. */
-interface Of {
-  readonly cluster: string
-  readonly network: string | undefined
-  readonly remote: boolean
-  readonly demoted: boolean
-}
-
-function backendOf(
-  destination: string,
-  draft: Draft,
-  { cluster, network, remote, demoted }: Of,
-  { health, untested }: MergeContext,
-): Backend {
-  const { endpoint, protocol, port, ports, hostnames } = draft
-  const { address, hostname, pod, node, zone, region } = endpoint
-  const others = hostnames && [...hostnames].filter(name => name !== (hostname ?? ''))
-  const key = backendKey(cluster, address, port, protocol)
-  const family = familyOf(address)
-  const state = stateOf(endpoint)
-  const serving = endpoint.ready || endpoint.serving
-  const isRare = network !== undefined || demoted || hostname !== undefined || hostnames || region !== undefined
-  if (!isRare && pod !== undefined && node !== undefined && zone !== undefined && !untested?.(destination)) {
-    // The backend of a pod as one literal, whose properties take less memory than those that are added one by one.
-    const weight = endpoint.weight ?? 100
-    const verdict = health(destination)
-    return Object.freeze({
-      key,
-      destination,
-      cluster,
-      remote,
-      address,
-      family,
-      port,
-      protocol,
-      ports,
-      state,
-      serving,
-      health: verdict,
-      weight,
-      pod,
-      node,
-      zone,
-    })
+  const had = includes ?? (destination => before.backends.some(backend => backend.destination === destination))
+  for (const [i, { destination }] of come.entries()) {
+    const isReplaced = gone.some(one => one.destination === destination)
+    if (!isReplaced && had(destination)) return undefined
+    if (come.some((other, at) => at < i && other.destination === destination)) return undefined
   }
-  return Object.freeze({
-    key,
-    destination,
-    cluster,
-    ...(network === undefined ? {} : { network }),
-    remote,
-    address,
-    family,
-    port,
-    protocol,
-    ports,
-    state,
-    serving,
-    health: health(destination),
-    ...(untested?.(destination) && { untested: true as const }),
-    weight: endpoint.weight ?? 100,
-    ...(demoted && { demoted: true as const }),
-    ...(hostname === undefined ? {} : { hostname }),
-    ...(others && others.length > 0 && { otherHostnames: others }),
-    ...(pod === undefined ? {} : { pod }),
-    ...(node === undefined ? {} : { node }),
-    ...(zone === undefined ? {} : { zone }),
-    ...(region === undefined ? {} : { region }),
-  })
+  const isPod = ({ pod }: Backend) => pod !== undefined
+  const { frontends } = before
+  return { frontends, families: plain.families, before: before.backends.length, come, hasPods: come.some(isPod) }
 }
 
-/** Endpoints of a headless service may have no ports: port 0 keeps them visible to DNS, and no frontend matches it. */
-function portsOf(endpoint: Endpoint): Endpoint['ports'] {
-  return endpoint.ports.length > 0 ? endpoint.ports : portless
+function isSameMember(a: Made, b: Made): boolean {
+  return a.service.cluster === b.service.cluster && a.local === b.local && a.network === b.network
 }
 
-const portless: Endpoint['ports'] = [{ name: '', protocol: 'TCP', port: 0 }]
-
-/** Several named ports on one target port make one backend with all names. No names at all match every frontend. */
-function joined(names: readonly string[], name: string): readonly string[] {
-  if (names.length === 0 || name === '') return []
-  return names.includes(name) ? names : [...names, name]
+/** The frontends with the backends of now. Undefined if one has several of a pod, which share a weight. */
+function adjust(changed: Changed, all: Backends): readonly Frontend[] | undefined {
+  const frontends = changed.frontends.map((frontend, i) => withBackends(frontend, changed, i, all))
+  return changed.hasPods && frontends.some(({ backends }) => repeatsPod(backends)) ? undefined : frontends
 }
 
-/** Cilium 1.5; a weight of 0 is maintenance there too. */
-function stateOf({ ready, terminating, weight }: Endpoint): BackendState {
-  if (weight === 0) return 'maintenance'
-  if (ready) return 'active'
-  if (terminating) return 'terminating'
-  return 'maintenance'
+/** The frontend with the backends of now. */
+function withBackends(frontend: Frontend, { families, before, come }: Changed, place: number, all: Backends): Frontend {
+  const { name, protocol } = frontend
+  const isOffered = offeredTo({ name, protocol, family: families[place] })
+  const hadAll = frontend.backends.length === before
+  const backends = hadAll && come.every(isOffered) ? all.slice() : all.filter(isOffered).slice()
+  return Object.freeze({ ...frontend, backends })
 }
 
-function byAddress(a: Backend, b: Backend): number {
-  return a.family - b.family || (a.address < b.address ? -1 : a.address > b.address ? 1 : a.port - b.port)
+function sameIps(a: readonly FrontendIp[], b: readonly FrontendIp[]): boolean {
+  return a.length === b.length && a.every(({ ip, family }, i) => ip === b[i]?.ip && family === b[i]?.family)
 }
 
+/** Whether the frontends of both have the same ports, for the same backends. */
+function sameSpec(a: ClusterService | undefined, b: ClusterService | undefined): boolean {
+  if (a === b) return true
+  if (!a || !b) return false
+  return (
+    !a.exported === !b.exported &&
+    a.imported === b.imported &&
+    a.derived === b.derived &&
+    a.headless === b.headless &&
+    a.internalTrafficPolicy === b.internalTrafficPolicy &&
+    (a.ports === b.ports || isDeepStrictEqual(a.ports, b.ports))
+  )
+}
 /**
  * Each destination once. Several clusters may list an external address; the backend is that of the local cluster, then of the first
  * in the order of the configuration. Addresses that belong to another cluster do not get here: see `admission/`.
@@ -348,7 +304,15 @@ function matching(
   backends: Backends,
 ): Backends {
   // A copy has no room to grow.
-  return backends.filter(b => b.state !== 'maintenance' && b.port !== 0 && portMatches(frontend, b)).slice()
+  return backends.filter(offeredTo(frontend)).slice()
+}
+
+function offeredTo(frontend: {
+  name: string
+  protocol: Protocol
+  family: Family | undefined
+}): (backend: Backend) => boolean {
+  return backend => backend.state !== 'maintenance' && backend.port !== 0 && portMatches(frontend, backend)
 }
 
 /** Whether two merges of one name gave the same result, so that no change has to be reported. */
@@ -370,6 +334,7 @@ function sameBackends(a: Backends, b: Backends): boolean {
     a.length === b.length &&
     a.every((x, i) => {
       const y = b[i]
+      if (x === y) return true
       return (
         x.key === y?.key &&
         x.destination === y.destination &&

@@ -24,7 +24,7 @@ import { BackendIndex } from './backend-index.ts'
 import { ClusterState } from './cluster-state.ts'
 import { ClustersetResolver } from './clusterset.ts'
 import { FrontendOwners } from './frontend-owners.ts'
-import { type FrontendIp, type MemberService, type MergeContext, merge, sameService } from './merge.ts'
+import { type FrontendIp, type MemberService, type MergeContext, type Merged, remerge, sameService } from './merge.ts'
 import { PodAddresses } from './pod-addresses.ts'
 import { PortAllocator, type PortPlace } from './port-allocator.ts'
 import { VipAllocator } from './vip-allocator.ts'
@@ -80,6 +80,10 @@ export class Mesh {
   #ranks: ReadonlyMap<string, number> = new Map()
   #places: ReadonlyMap<ClusterState, number> = new Map()
   #services = new Map<ServiceKey, GlobalService>()
+  /** What each was merged from last. */
+  #merged = new Map<ServiceKey, Merged>()
+  /** Services that have a backend with another verdict than when they were merged last. */
+  #unjudged = new Set<ServiceKey>()
   #backends = new BackendIndex()
   #owners = new FrontendOwners()
   #foreignPorts = new Map<ServiceKey, Problem>()
@@ -163,7 +167,9 @@ export class Mesh {
 
   /** The verdict on a destination changed: the services that have it are rebuilt. */
   healthChanged(destination: string): void {
-    this.#mark(this.#backends.servicesOf(destination))
+    const keys = this.#backends.servicesOf(destination)
+    for (const key of keys) this.#unjudged.add(key)
+    this.#mark(keys)
   }
 
   /** The node that Starlane runs on, if the local cluster's source reads nodes. */
@@ -334,9 +340,10 @@ export class Mesh {
     const { members, settings, clusterset } = this.#resolve(key, declared)
     const local = members.find(member => member.local)?.service
     if (!local) this.#releaseVip(key)
-    const service = merge(key, members, settings, {
+    const context: MergeContext = {
       health: this.#options.health,
       untested: this.#options.untested,
+      isJudged: !this.#unjudged.delete(key) && this.#isWatched(before),
       clusterset,
       // The address of an import that no cluster of this mesh serves is another implementation's.
       frontendIps:
@@ -344,7 +351,11 @@ export class Mesh {
       node: this.#options.node,
       now: this.#options.clock.wall(),
       ...this.#portsOf(key, local),
-    })
+    }
+    const includes = (destination: string) => this.#backends.has(destination, key)
+    const merged = remerge(key, members, settings, context, before && this.#merged.get(key), includes)
+    this.#merged.set(key, merged)
+    const { service } = merged
     const ports = foreignPorts(key, local, members)
     if (ports) this.#foreignPorts.set(key, ports)
     else this.#foreignPorts.delete(key)
@@ -355,8 +366,16 @@ export class Mesh {
     return { key, before, after }
   }
 
+  /** Whether each change of a verdict on its backends is told: those that no frontend has may have an old one. */
+  #isWatched(service: GlobalService | undefined): boolean {
+    if (!service || service.frontends.length === 0 || service.parked.length > 0) return false
+    return this.#options.services === 'all' || service.settings.global
+  }
+
   #remove(key: ServiceKey, before: GlobalService): ServiceChange {
     this.#services.delete(key)
+    this.#merged.delete(key)
+    this.#unjudged.delete(key)
     this.#clusterset.forget(key)
     this.#foreignPorts.delete(key)
     this.#releaseVip(key)

@@ -1,5 +1,5 @@
 import t from 'tap'
-import { type MemberService, type MergeContext, merge } from '../../../proxy/mesh/merge.ts'
+import { type MemberService, type MergeContext, merge, remerge } from '../../../proxy/mesh/merge.ts'
 import { decodeSettings } from '../../../proxy/mesh/settings.ts'
 import { familyOf } from '../../../proxy/model/address.ts'
 import type { Backends, Health } from '../../../proxy/model/backend.ts'
@@ -391,9 +391,12 @@ t.test('a verdict replaces the backend that it is about, and no other', async t 
   const ports = [{ name: 'http', protocol: 'TCP', port: 8080 }] as const
   const endpoints = ['10.0.0.1', '10.0.0.2', '10.0.0.3'].map(address => endpoint({ address, ports }))
   const local = clusterService({ annotations: { 'service.cilium.io/global': 'true' }, endpoints })
-  const before = merged(local).backends
+  const key = 'default/rebel-base'
+  const first = remerge(key, members(local), settingsOf(local), context(), undefined)
+  const before = first.service.backends
   const down = before[1]?.destination
-  const after = merged(local, undefined, undefined, key => (key === down ? 'down' : 'unknown')).backends
+  const verdict = (one: string) => (one === down ? 'down' : 'unknown')
+  const after = remerge(key, members(local), settingsOf(local), context(verdict), first).service.backends
   t.equal(after[0], before[0])
   t.equal(after[2], before[2])
   t.same(after[1], { ...before[1], health: 'down' })
