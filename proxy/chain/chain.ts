@@ -20,6 +20,7 @@ import type {
   Result,
   Totals,
 } from '../model/flow.ts'
+import { listDelta } from '../model/lists/list-delta.ts'
 import type { Log } from '../model/log.ts'
 import type { Frontend, GlobalService } from '../model/service.ts'
 import type { HookFaultCount, PluginCounter } from '../model/stats/plugin.ts'
@@ -337,9 +338,10 @@ class PluginChain implements Chain {
     const is = after && this.#chains.of(after).concerned
     const told = this.#guarded.filter(plugin => plugin.onService && (was?.has(plugin) || is?.has(plugin)))
     if (told.length === 0) return
-    const kept = new Set(after?.backends.map(({ key }) => key))
     const all = before?.backends ?? []
-    const gone = all.filter(({ key }) => !kept.has(key))
+    const delta = listDelta(all, after?.backends ?? [])
+    const kept = new Set(delta.come.map(({ key }) => key))
+    const gone = delta.gone.filter(({ key }) => !kept.has(key))
     const service = after ?? (before && emptied(before))
     if (!service) return
     for (const plugin of told) plugin.onService?.(service, is?.has(plugin) ? gone : all)

@@ -3,8 +3,9 @@
  * directory change by change, and keeps backends that left for five minutes.
  */
 import { LRUCache } from 'lru-cache'
-import type { Backend, Health } from '../model/backend.ts'
+import type { Backend, Backends, Health } from '../model/backend.ts'
 import { growing } from '../model/limits/growing.ts'
+import { listDelta } from '../model/lists/list-delta.ts'
 import type { Frontend, GlobalService, ServiceKey } from '../model/service.ts'
 import type { Clock } from '../model/time/clock.ts'
 import type { Pool, WatchedBackend } from './watched-backend.ts'
@@ -26,7 +27,7 @@ export class WatchedBackends {
   readonly #watches: (service: GlobalService) => boolean
   readonly #current = new Map<string, WatchedBackend>()
   readonly #recent: LRUCache<string, WatchedBackend>
-  readonly #pools = new Map<ServiceKey, readonly Pool[]>()
+  readonly #pools = new Map<ServiceKey, readonly KnownPool[]>()
   /** Those of UDP, by address: checks of TCP tell of them that their host is silent. */
   readonly #datagrams = new Map<string, Set<WatchedBackend>>()
   #down = 0
@@ -82,37 +83,66 @@ export class WatchedBackends {
 
   /** The service was added, replaced or removed. */
   replace(key: ServiceKey, service: GlobalService | undefined): WatchedChange {
-    const before = this.#pools.get(key) ?? []
-    const lists = service && this.#watches(service) ? service.frontends.map(reachable) : []
+    const before = this.#pools.get(key) ?? nobody
+    const frontends = service && this.#watches(service) ? service.frontends : nobody
     const sendProxy = service?.settings.sendProxy === true
-    if (samePools(before, lists, sendProxy)) return unchanged
+    const isSame = before.length === frontends.length && before.every(({ pool }) => pool.sendProxy === sendProxy)
+    if (isSame) return this.#adjust(before, frontends)
 
     // Backends that stay are added to the new pool before they leave the old one, so they never count as gone.
     const joined: WatchedBackend[] = []
-    const after = lists.map(backends => this.#pool(key, sendProxy, backends, joined))
-    const left = before.flatMap(pool => this.#removePool(pool))
+    const after = frontends.map(({ backends }) => {
+      const pool = newPool(key, sendProxy)
+      for (const backend of backends) if (isReachable(backend)) this.#join(pool, backend, joined)
+      return { pool, backends }
+    })
+    const left = before.flatMap(({ pool }) =>
+      pool.watched.splice(0).flatMap(watched => this.#leave(pool, watched) ?? []),
+    )
     if (after.length > 0) this.#pools.set(key, after)
     else this.#pools.delete(key)
     return { joined, left }
   }
 
-  #pool(service: ServiceKey, sendProxy: boolean, backends: readonly Backend[], joined: WatchedBackend[]): Pool {
-    const watched = backends.map(backend => {
-      const known = this.#current.get(backend.destination)
-      if (known) {
-        known.pod = backend.pod
-        if (!backend.remote && !known.local) assign(known, backend)
-        return known
+  /** Most changes are of a few backends, or of their health alone: the pools stay, and those join and leave that have come and gone. */
+  #adjust(known: readonly KnownPool[], frontends: readonly Frontend[]): WatchedChange {
+    const joined: WatchedBackend[] = []
+    const leaving: [Pool, WatchedBackend][] = []
+    for (const [i, one] of known.entries()) {
+      const { backends } = frontends[i] as Frontend
+      const { gone, come } = listDelta(one.backends, backends)
+      one.backends = backends
+      const stay = new Set<string>()
+      for (const backend of come) {
+        if (!isReachable(backend)) continue
+        stay.add(backend.destination)
+        this.#join(one.pool, backend, joined)
       }
-      const added = this.#watch(backend)
-      joined.push(added)
-      return added
-    })
-    const alone: Pool[] = []
-    const pool = { service, sendProxy, watched, alone }
-    alone.push(pool)
-    for (const member of watched) member.pools = member.pools.length === 0 ? alone : [...member.pools, pool]
-    return pool
+      for (const { destination } of gone) {
+        const watched = stay.has(destination) ? undefined : this.#current.get(destination)
+        const place = watched ? one.pool.watched.indexOf(watched) : -1
+        if (!watched || place === -1) continue
+        one.pool.watched.splice(place, 1)
+        leaving.push([one.pool, watched])
+      }
+    }
+    const left = leaving.flatMap(([pool, watched]) => this.#leave(pool, watched) ?? [])
+    return joined.length + left.length === 0 ? unchanged : { joined, left }
+  }
+
+  /** Adds a backend to a pool, or notes what has changed of one that is in it. */
+  #join(pool: MutablePool, backend: Backend, joined: WatchedBackend[]): void {
+    let watched = this.#current.get(backend.destination)
+    if (watched) {
+      watched.pod = backend.pod
+      if (!backend.remote && !watched.local) assign(watched, backend)
+      if (watched.pools.includes(pool)) return
+    } else {
+      watched = this.#watch(backend)
+      joined.push(watched)
+    }
+    pool.watched.push(watched)
+    watched.pools = watched.pools.length === 0 ? pool.alone : [...watched.pools, pool]
   }
 
   #watch(backend: Backend): WatchedBackend {
@@ -151,18 +181,15 @@ export class WatchedBackends {
     return watched
   }
 
-  #removePool(pool: Pool): WatchedBackend[] {
-    const left: WatchedBackend[] = []
-    for (const watched of pool.watched) {
-      watched.pools = without(watched.pools, pool)
-      if (watched.pools.length > 0 || !this.#current.delete(watched.key)) continue
-      if (watched.shown === 'down') this.#down--
-      const others = this.#datagrams.get(watched.address)
-      if (others?.delete(watched) && others.size === 0) this.#datagrams.delete(watched.address)
-      this.#recent.set(watched.key, watched)
-      left.push(watched)
-    }
-    return left
+  /** It is not in the pool any more. Returns it if it is in no other. */
+  #leave(pool: Pool, watched: WatchedBackend): WatchedBackend | undefined {
+    watched.pools = without(watched.pools, pool)
+    if (watched.pools.length > 0 || !this.#current.delete(watched.key)) return undefined
+    if (watched.shown === 'down') this.#down--
+    const others = this.#datagrams.get(watched.address)
+    if (others?.delete(watched) && others.size === 0) this.#datagrams.delete(watched.address)
+    this.#recent.set(watched.key, watched)
+    return watched
   }
 }
 
@@ -179,27 +206,26 @@ function assign(watched: WatchedBackend, { cluster, remote }: Backend): void {
   watched.local = !remote
 }
 
-/** The backends of a frontend that may get new flows. */
-function reachable(frontend: Frontend): readonly Backend[] {
-  return frontend.backends.filter(backend => backend.serving && backend.state !== 'maintenance')
+/** Whether it may get new flows. */
+function isReachable({ serving, state }: Backend): boolean {
+  return serving && state !== 'maintenance'
 }
 
-/** Most changes of a service are changes of health, which do not change its pools. */
-function samePools(pools: readonly Pool[], lists: readonly (readonly Backend[])[], sendProxy: boolean): boolean {
-  return (
-    pools.length === lists.length &&
-    pools.every((pool, i) => pool.sendProxy === sendProxy && sameKeys(pool.watched, lists[i] ?? []))
-  )
+interface MutablePool extends Pool {
+  readonly watched: WatchedBackend[]
 }
 
-function sameKeys(watched: readonly WatchedBackend[], backends: readonly Backend[]): boolean {
-  return (
-    watched.length === backends.length &&
-    watched.every((one, i) => {
-      const backend = backends[i]
-      if (backend === undefined || one.key !== backend.destination || one.pod !== backend.pod) return false
-      // One that other services have too may be another cluster's there.
-      return one.cluster === backend.cluster || one.pools.length > 1
-    })
-  )
+/** The pool of a frontend, and the backends that the frontend had. */
+interface KnownPool {
+  readonly pool: MutablePool
+  backends: Backends
+}
+
+const nobody: readonly never[] = []
+
+function newPool(service: ServiceKey, sendProxy: boolean): MutablePool {
+  const alone: Pool[] = []
+  const pool = { service, sendProxy, watched: [], alone }
+  alone.push(pool)
+  return pool
 }

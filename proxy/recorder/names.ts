@@ -2,6 +2,7 @@
 import { clusterOfKey } from '../model/backend.ts'
 import type { Change, Directory } from '../model/directory.ts'
 import type { FlowEndpoint } from '../model/flow-record.ts'
+import { listDelta } from '../model/lists/list-delta.ts'
 import type { GlobalService } from '../model/service.ts'
 
 /** Names of pods that are gone are kept, for the flows that they had, until so many times the living ones are known. */
@@ -58,9 +59,8 @@ export class PodNames {
   }
 
   #read(service: GlobalService, before?: GlobalService): void {
-    for (const [i, backend] of service.backends.entries()) {
-      if (backend === before?.backends[i] || backend.pod === undefined) continue
-      const { cluster, address, pod } = backend
+    for (const { cluster, address, pod } of listDelta(before?.backends ?? [], service.backends).come) {
+      if (pod === undefined) continue
       const key = `${cluster}/${address}`
       if (this.#pods.get(key)?.pod_name === pod) continue
       this.#pods.set(key, { cluster_name: cluster, namespace: service.namespace, pod_name: pod })

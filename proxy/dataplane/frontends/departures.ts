@@ -7,7 +7,8 @@
  * over. One that health had found dead before has left at once. Nothing checks an unlisted backend: if it dies, its
  * connections end by themselves, at the latest by keepalive.
  */
-import { type Backend, isBad } from '../../model/backend.ts'
+import { type Backend, type Backends, isBad } from '../../model/backend.ts'
+import { listDelta } from '../../model/lists/list-delta.ts'
 import type { GlobalService, ServiceKey } from '../../model/service.ts'
 import type { Clock } from '../../model/time/clock.ts'
 
@@ -44,6 +45,9 @@ export class Departures {
   readonly #uses = new Map<string, number>()
   /** By key, oldest first. */
   readonly #unlisted = new Map<string, Unlisted>()
+  /** Their keys by service and by address. */
+  readonly #unlistedOf = new Groups()
+  readonly #unlistedAt = new Groups()
   #cancelTimer: (() => void) | undefined
 
   constructor(parts: DeparturesParts) {
@@ -59,33 +63,37 @@ export class Departures {
   }
 
   follow(change: readonly ServiceStates[]): void {
-    const arrived = change.flatMap(({ key, after }) => (after ? this.#listed(key, after) : []))
+    const deltas = change.map(states => ({
+      ...states,
+      ...listDelta(backendsOf(states.before), backendsOf(states.after)),
+    }))
+    const arrived = deltas.flatMap(({ key, come }) => this.#listed(key, come))
     const left = new Set<string>()
-    for (const { before } of change) for (const key of this.#dropped(before)) left.add(key)
+    for (const { gone } of deltas) for (const key of this.#dropped(gone)) left.add(key)
     if (this.#unlisted.size > 0) this.#review(change, arrived, left)
-    this.#keepUnlisted(change, left)
+    this.#keepUnlisted(deltas, left)
     if (left.size > 0) this.#parts.retire([...left])
     this.#arm()
   }
 
   close(): void {
     this.#cancelTimer?.()
-    this.#unlisted.clear()
+    for (const key of [...this.#unlisted.keys()]) this.#forget(key)
   }
 
-  /** Counts the service's backends. Returns those that were in no service before. */
-  #listed(service: ServiceKey, { backends }: GlobalService): { service: ServiceKey; address: string }[] {
+  /** Counts backends that a service has got. Returns those that were in no service before. */
+  #listed(service: ServiceKey, backends: Backends): { service: ServiceKey; address: string }[] {
     return backends.flatMap(({ key, address }) => {
       const uses = this.#uses.get(key) ?? 0
       this.#uses.set(key, uses + 1)
-      this.#unlisted.delete(key)
+      this.#forget(key)
       return uses === 0 ? { service, address } : []
     })
   }
 
-  /** Returns the keys of the backends that are in no service any more. */
-  #dropped(service: GlobalService | undefined): string[] {
-    return (service?.backends ?? []).flatMap(({ key }) => {
+  /** Returns the keys of those of the backends that a service has lost that are in no service any more. */
+  #dropped(backends: Backends): string[] {
+    return backends.flatMap(({ key }) => {
       const uses = (this.#uses.get(key) ?? 1) - 1
       if (uses > 0) this.#uses.set(key, uses)
       else this.#uses.delete(key)
@@ -99,24 +107,27 @@ export class Departures {
     arrived: readonly { service: ServiceKey; address: string }[],
     left: Set<string>,
   ): void {
-    const after = new Map(change.map(({ key, after }) => [key, after]))
-    const takers = Map.groupBy(arrived, ({ address }) => address)
-    for (const [key, { cluster, address, services }] of this.#unlisted) {
-      const listGone = services.some(service => after.has(service) && !isReadyOnly(after.get(service), cluster))
-      const taken = takers.get(address)?.some(({ service }) => !services.includes(service))
-      if (listGone || taken) this.#leave(key, left)
+    for (const { key: service, after } of change) {
+      for (const key of this.#unlistedOf.at(service)) {
+        if (!isReadyOnly(after, this.#unlisted.get(key)?.cluster)) this.#leave(key, left)
+      }
+    }
+    for (const { service, address } of arrived) {
+      for (const key of this.#unlistedAt.at(address)) {
+        if (!this.#unlisted.get(key)?.services.includes(service)) this.#leave(key, left)
+      }
     }
   }
 
   /** Moves from `left` to the unlisted ones the TCP backends that every list may have omitted for not being ready. */
-  #keepUnlisted(change: readonly ServiceStates[], left: Set<string>): void {
+  #keepUnlisted(change: readonly (ServiceStates & { readonly gone: Backends })[], left: Set<string>): void {
     if (left.size === 0 || this.#unlistedMs === 0) return
     const omitting = change.filter(({ after }) => after?.members.some(({ readyOnly }) => readyOnly))
     if (omitting.length === 0) return
     const lists = new Map<string, ServiceStates[]>()
     const backends = new Map<string, Backend>()
     for (const states of change) {
-      for (const backend of states.before?.backends ?? []) {
+      for (const backend of states.gone) {
         if (!left.has(backend.key) || backend.protocol !== 'TCP' || isBad(backend)) continue
         backends.set(backend.key, backend)
         lists.set(backend.key, [...(lists.get(backend.key) ?? []), states])
@@ -127,7 +138,7 @@ export class Departures {
       const named = lists.get(key) ?? []
       if (!named.every(({ after }) => isReadyOnly(after, cluster))) continue
       left.delete(key)
-      this.#unlisted.set(key, { cluster, address, services: named.map(({ key }) => key), since })
+      this.#remember(key, { cluster, address, services: named.map(({ key }) => key), since })
     }
     for (const key of this.#unlisted.keys()) {
       if (this.#unlisted.size <= maxUnlisted) break
@@ -136,8 +147,22 @@ export class Departures {
   }
 
   #leave(key: string, left: Set<string>): void {
-    this.#unlisted.delete(key)
+    this.#forget(key)
     left.add(key)
+  }
+
+  #remember(key: string, unlisted: Unlisted): void {
+    this.#unlisted.set(key, unlisted)
+    this.#unlistedAt.add(unlisted.address, key)
+    for (const service of unlisted.services) this.#unlistedOf.add(service, key)
+  }
+
+  #forget(key: string): void {
+    const unlisted = this.#unlisted.get(key)
+    if (!unlisted) return
+    this.#unlisted.delete(key)
+    this.#unlistedAt.delete(unlisted.address, key)
+    for (const service of unlisted.services) this.#unlistedOf.delete(service, key)
   }
 
   /** One timer, for the oldest. */
@@ -162,6 +187,33 @@ export class Departures {
   }
 }
 
-function isReadyOnly(service: GlobalService | undefined, cluster: string): boolean {
+/** Keys of backends in groups; those without any take no room. */
+class Groups {
+  readonly #groups = new Map<string, Set<string>>()
+
+  at(group: string): readonly string[] {
+    const keys = this.#groups.get(group)
+    return keys ? [...keys] : none
+  }
+
+  add(group: string, key: string): void {
+    const keys = this.#groups.get(group)
+    if (keys) keys.add(key)
+    else this.#groups.set(group, new Set([key]))
+  }
+
+  delete(group: string, key: string): void {
+    const keys = this.#groups.get(group)
+    if (keys?.delete(key) && keys.size === 0) this.#groups.delete(group)
+  }
+}
+
+const none: readonly never[] = []
+
+function backendsOf(service: GlobalService | undefined): Backends {
+  return service?.backends ?? none
+}
+
+function isReadyOnly(service: GlobalService | undefined, cluster: string | undefined): boolean {
   return service?.members.some(member => member.cluster === cluster && member.readyOnly) ?? false
 }

@@ -1,6 +1,7 @@
 /** Services by address, for reverse names; updated with each change of the directory, so that a PTR costs one lookup. */
 import type { Change, Directory } from '../../model/directory.ts'
-import type { GlobalService, ServiceKey } from '../../model/service.ts'
+import { listDelta } from '../../model/lists/list-delta.ts'
+import type { ClusterService, GlobalService, ServiceKey } from '../../model/service.ts'
 import { addressesOf, endpointLabel } from './service-records.ts'
 import { importedEndpoints, importOf } from './shared.ts'
 
@@ -38,7 +39,7 @@ export class AddressIndex {
   ownersOf(address: string): readonly AddressOwner[] {
     return this.#servicesAt(address).flatMap(key => {
       const service = this.#directory.service(key)
-      return service ? (ownersByAddress(service, address).get(address) ?? none) : none
+      return service ? (ownersByAddress(service, new Set([address])).get(address) ?? none) : none
     })
   }
 
@@ -49,8 +50,9 @@ export class AddressIndex {
   #update(change: Change, onChange: (address: string) => void): void {
     for (const { key, before, after } of change) {
       if (before && after && sameAddresses(before, after)) continue
-      const old = before ? ownersByAddress(before) : new Map<string, AddressOwner[]>()
-      const now = after ? ownersByAddress(after) : new Map<string, AddressOwner[]>()
+      const asked = before && after ? touchedBy(before, after) : undefined
+      const old = before ? ownersByAddress(before, asked) : new Map<string, AddressOwner[]>()
+      const now = after ? ownersByAddress(after, asked) : new Map<string, AddressOwner[]>()
       for (const [address, owners] of old) {
         const left = now.get(address)
         if (!left) this.#remove(address, key)
@@ -86,8 +88,8 @@ const none: readonly AddressOwner[] = []
 
 type Entry = readonly [address: string, AddressOwner]
 
-/** Owners of one name are one. `only`: of this address alone. */
-function ownersByAddress(service: GlobalService, only?: string): Map<string, AddressOwner[]> {
+/** Owners of one name are one. `only`: of these addresses alone. */
+function ownersByAddress(service: GlobalService, only?: ReadonlySet<string>): Map<string, AddressOwner[]> {
   const found = new Map<string, AddressOwner[]>()
   for (const [address, owner] of entriesOf(service, only)) {
     const owners = found.get(address)
@@ -97,7 +99,7 @@ function ownersByAddress(service: GlobalService, only?: string): Map<string, Add
   return found
 }
 
-function* entriesOf(service: GlobalService, only: string | undefined): Generator<Entry> {
+function* entriesOf(service: GlobalService, only: ReadonlySet<string> | undefined): Generator<Entry> {
   const { key } = service
   for (const address of addressesOf(service)) if (isAsked(address, only)) yield [address, { service: key }]
   for (const member of service.members) {
@@ -111,8 +113,27 @@ function* entriesOf(service: GlobalService, only: string | undefined): Generator
   for (const entry of importedEntries(service)) if (isAsked(entry[0], only)) yield entry
 }
 
-function isAsked(address: string, only: string | undefined): boolean {
-  return only === undefined || address === only
+function isAsked(address: string, only: ReadonlySet<string> | undefined): boolean {
+  return only === undefined || only.has(address)
+}
+
+/** The addresses whose owners a change may have changed; undefined: any, since more than endpoints has changed. */
+function touchedBy(before: GlobalService, after: GlobalService): ReadonlySet<string> | undefined {
+  if (before.members.length !== after.members.length) return undefined
+  if (before.local?.serviceImport !== after.local?.serviceImport) return undefined
+  const touched = new Set<string>()
+  for (const [i, member] of after.members.entries()) {
+    const known = before.members[i] as ClusterService
+    if (known === member) continue
+    if (known.cluster !== member.cluster || known.headless !== member.headless) return undefined
+    if ((known === before.local) !== (member === after.local)) return undefined
+    const { gone, come } = listDelta(known.endpoints, member.endpoints)
+    for (const { address } of gone) touched.add(address)
+    for (const { address } of come) touched.add(address)
+  }
+  const [old, now] = [addressesOf(before), addressesOf(after)]
+  if (!sameLists(old, now, Object.is)) for (const address of [...old, ...now]) touched.add(address)
+  return touched
 }
 
 function importedEntries(service: GlobalService): Entry[] {
