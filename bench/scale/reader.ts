@@ -51,6 +51,8 @@ process.on('message', async (order: Order) => {
   else process.send?.({ figures: figures() })
 })
 process.on('disconnect', () => process.exit())
+// For --cpu-prof, which writes at an exit.
+process.on('SIGTERM', () => process.exit())
 
 async function start(config: string, services: number): Promise<void> {
   const began = performance.now()
