@@ -33,38 +33,40 @@ export class RangeTable<T> {
 
   /** Whether a range with this value contains a canonical address. */
   has(address: string, value: T): boolean {
-    for (const values of this.#sets(address)) if (values.has(value)) return true
-    return false
+    return this.#some(address, values => values.has(value))
   }
 
   /** The values of the ranges that contain a canonical address, each once. */
   at(address: string): T[] {
     const found = new Set<T>()
-    for (const values of this.#sets(address)) for (const value of values) found.add(value)
+    this.#some(address, values => {
+      for (const value of values) found.add(value)
+      return false
+    })
     return [...found]
   }
 
   /** Whether a range with another value contains a canonical address. */
   hasOther(address: string, value: T): boolean {
-    for (const values of this.#sets(address)) if (values.size > 1 || !values.has(value)) return true
-    return false
+    return this.#some(address, values => values.size > 1 || !values.has(value))
   }
 
   /** Whether any range contains a canonical address. */
   contains(address: string): boolean {
-    return !this.#sets(address).next().done
+    return this.#some(address, () => true)
   }
 
-  *#sets(address: string): Generator<Set<T>, void> {
-    if (this.isEmpty) return
+  #some(address: string, test: (values: ReadonlySet<T>) => boolean): boolean {
+    if (this.isEmpty) return false
     const is6 = address.includes(':')
     const parsed = is6 ? ipaddr.IPv6.parse(address).parts : numberOf(address)
     for (const [length, byBase] of this.#lengths) {
       if (length > 32 !== is6) continue
       const base = typeof parsed === 'number' ? masked(parsed, length) : maskedGroups(parsed, length - 33)
       const values = byBase.get(base)
-      if (values) yield values
+      if (values && test(values)) return true
     }
+    return false
   }
 }
 

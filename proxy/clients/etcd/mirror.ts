@@ -17,6 +17,8 @@ export interface MirrorListener {
   /** The complete list: known keys that are not in it are gone. Called again when changes were missed. */
   listed(entries: readonly Entry[]): void
   changed(events: readonly WatchEvent[]): void
+  /** What the last call has left to do, in turns: nothing is given before it is done. */
+  readonly rest?: Promise<void> | undefined
 }
 
 export interface MirrorEvents {
@@ -49,6 +51,8 @@ export class Mirror {
   #waiting: WatchEvent[] = []
   #waitingBytes = 0
   #isDraining = false
+  /** Raised when changes that have not been decoded yet are older than the list that follows. */
+  #round = 0
   #stopWatch: () => void = () => {}
   #closing = new AbortController()
   #compactions = 0
@@ -82,6 +86,7 @@ export class Mirror {
       this.#compactions = 0
       this.#events.synced?.(entries.length)
       this.#listener.listed(entries)
+      await this.#listener.rest
       if (!this.#isClosed) this.#watch(revision + 1)
     } catch (error) {
       const isCompacted = error instanceof EtcdError && error.status === statusCode.compacted
@@ -104,6 +109,7 @@ export class Mirror {
         if (this.#isClosed) return { entries, revision: at }
         for (const entry of some) this.#hold(entry)
         this.#listener.arrived?.(some)
+        await this.#listener.rest
         // A value that was decoded is not needed again.
         for (const entry of some) entries.push(this.#listener.arrived ? { ...entry, value: noValue } : entry)
       }
@@ -122,6 +128,7 @@ export class Mirror {
       {
         changed: events => this.#receive(events),
         compacted: () => {
+          this.#round++
           this.#forgetChanges()
           void this.#list()
         },
@@ -144,14 +151,17 @@ export class Mirror {
       while (this.#waiting.length > 0) {
         const events = this.#waiting
         const bytes = this.#waitingBytes
+        const round = this.#round
         this.#forgetChanges()
         await this.#budget.pace(bytes, this.#closing.signal)
         await this.#turns.begin()
         for (const some of steps(events, ({ entry }) => sizeOf(entry))) {
           await this.#turns.next()
           if (this.#isClosed) return
+          if (round !== this.#round) break
           for (const event of some) this.#count(event)
           this.#listener.changed(some)
+          await this.#listener.rest
         }
       }
     } catch (error) {

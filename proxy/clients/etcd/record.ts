@@ -7,18 +7,24 @@ import { tame } from '../../model/text/spelling.ts'
 /** A cluster id: 1 to 511, Cilium's largest range (`max-connected-clusters`). */
 export const clusterId = v.pipe(v.number(), v.integer(), v.minValue(1), v.maxValue(511))
 
-/** Keys, mappings and lists of a value: as many backends as fit into etcd's 1.5 MiB have some 100,000, and so many take 30 ms to parse. */
-const maxParts = 150_000
+/**
+ * Keys, mappings and lists of what is parsed in one go: 10 ms. No node, export or identity has a hundredth of that, and a service with as
+ * many backends as fit into a value is parsed in pieces (`large-record.ts`).
+ */
+export const maxParts = 30_000
 
 export function parseJson<T>(schema: v.GenericSchema<unknown, T>, value: Uint8Array): T {
+  return parse(schema, parseText(value))
+}
+
+/** Without a schema. */
+export function parseText(value: Uint8Array): unknown {
   if (hasMoreParts(value, maxParts)) throw fault(`has more than ${maxParts} fields`)
-  let json: unknown
   try {
-    json = JSON.parse(Buffer.from(value.buffer, value.byteOffset, value.byteLength).toString('utf8'))
+    return JSON.parse(Buffer.from(value.buffer, value.byteOffset, value.byteLength).toString('utf8'))
   } catch (error) {
     throw fault(`is not JSON: ${messageOf(error)}`)
   }
-  return parse(schema, json)
 }
 
 export function parse<T>(schema: v.GenericSchema<unknown, T>, value: unknown): T {

@@ -9,13 +9,14 @@ import type { Limits } from '../../model/cluster.ts'
 import type { Sink } from '../../model/sink.ts'
 import type { Clock } from '../../model/time/clock.ts'
 import { parseGateway } from '../../model/tunnel/gateway-address.ts'
-import type { ClusterObject, Kind } from '../objects.ts'
+import type { ClusterObject, DeclaredEndpoint, Kind } from '../objects.ts'
 import { ServiceAssembler } from '../service-assembler.ts'
 import type { Facts } from '../source.ts'
-import { decodeNode, decodeService, decodeServiceExport } from './decode-cilium.ts'
+import { decodeNode, decodeServiceExport } from './decode-cilium.ts'
 import { decodeAddress, decodeIdentity } from './decode-identities.ts'
+import { decodeService } from './decode-service.ts'
 import { decodeSlice } from './decode-slices.ts'
-import { problemsOf, RecordReader } from './record-reader.ts'
+import { type Decoding, problemsOf, RecordReader } from './record-reader.ts'
 import type { Owner } from './records.ts'
 
 export interface ClusterRecordsOptions {
@@ -31,7 +32,12 @@ export interface ClusterRecordsOptions {
   readonly workloads?: boolean | undefined
 }
 
-type Decoder = (suffix: string, value: Uint8Array, owner: Owner) => ClusterObject | readonly ClusterObject[]
+type Decoder = (
+  suffix: string,
+  value: Uint8Array,
+  owner: Owner,
+  before?: readonly DeclaredEndpoint[],
+) => ClusterObject | readonly ClusterObject[] | Decoding
 
 interface ResourceDecoder {
   readonly kinds: readonly Kind[]
@@ -171,7 +177,10 @@ export class ClusterRecords {
     return new RecordReader({
       prefix: prefixOf(resource, owner.cluster, cached),
       kinds,
-      decode: (suffix, value) => [decode(suffix, value, owner)].flat(),
+      *decode(suffix, value, before) {
+        const found = decode(suffix, value, owner, before)
+        return 'next' in found ? yield* found : [found].flat()
+      },
       assembler: this.#assembler,
       // Services do not wait for addresses that come later.
       started: () => {

@@ -1,5 +1,5 @@
 /**
- * Service, node and export records that the clusters of a Cilium ClusterMesh write into etcd (Cilium 1.20), decoded into
+ * Node and export records that the clusters of a Cilium ClusterMesh write into etcd (Cilium 1.20), decoded into
  * objects and checked against their keys. A bad record throws a MeshError; the reader then keeps the last good value.
  */
 import * as v from 'valibot'
@@ -8,118 +8,10 @@ import { clusterId, parseJson } from '../../clients/etcd/record.ts'
 import { canonicalAddress, type Family, parseCidr } from '../../model/address.ts'
 import { isWireguardKey, wireguardAnnotation } from '../../model/location.ts'
 import { derivedServiceName } from '../../model/multicluster.ts'
-import { type EndpointPort, serviceKey } from '../../model/service.ts'
+import { serviceKey } from '../../model/service.ts'
 import { defaultGatewayPort, namedGateway } from '../../model/tunnel/gateway-address.ts'
-import {
-  type ClusterObject,
-  defaultAffinitySeconds,
-  type EndpointsObject,
-  type ExportObject,
-  type NodeObject,
-  type ServiceObject,
-} from '../objects.ts'
-import {
-  checkedAddress,
-  checkOwner,
-  checkSame,
-  distinctPorts,
-  label,
-  mapOf,
-  type Owner,
-  owned,
-  portNumber,
-  portsFrom,
-  sharedSpec,
-  zoneOf,
-} from './records.ts'
-
-const portsByIp = mapOf(v.nullable(v.record(v.string(), v.object({ Protocol: v.string(), Port: portNumber }))))
-const zones = v.object({
-  zone: v.optional(v.string(), ''),
-  forZones: v.nullish(v.array(v.object({ name: v.string() })), []),
-})
-const serviceRecord = v.object({
-  ...owned,
-  name: label,
-  frontends: portsByIp,
-  backends: portsByIp,
-  hostnames: mapOf(v.string()),
-  zones: mapOf(zones),
-  labels: mapOf(v.string()),
-  shared: v.optional(v.boolean(), false),
-})
-
-/**
- * The Service and its backends. `suffix` is the key after its prefix. Nothing for a record that is not shared, which means
- * the same as no record.
- */
-export function decodeService(suffix: string, value: Uint8Array, owner: Owner): readonly ClusterObject[] {
-  const record = parseJson(serviceRecord, value)
-  checkOwner(suffix, record, owner)
-  if (!record.shared) return []
-  // Cilium writes a global ExternalName Service with an empty frontend address: it has no backends.
-  if (Object.hasOwn(record.frontends, '') && Object.keys(record.backends).length === 0) return []
-  const { namespace, name, labels } = record
-  const frontends = portsOf(record.frontends)
-  const service: ServiceObject = {
-    kind: 'Service',
-    namespace,
-    name,
-    spec: {
-      ...sharedSpec,
-      headless: frontends.size === 0,
-      clusterIPs: [...frontends.keys()],
-      ports: distinctPorts([...frontends.values()].flat()),
-      labels,
-    },
-  }
-  const hostnames = byAddress(record.hostnames)
-  const hints = byAddress(record.zones)
-  const endpoints: EndpointsObject = {
-    kind: 'Endpoints',
-    namespace,
-    name,
-    service: serviceKey(namespace, name),
-    readyOnly: true,
-    endpoints: [...portsOf(record.backends)].map(([address, ports]) => ({
-      address,
-      ports,
-      // A service record has no conditions: every backend in it is usable (Cilium 1.5).
-      ...usable,
-      ...(hostnames.has(address) ? { hostname: hostnames.get(address) ?? '' } : {}),
-      ...zoneOf(hints.get(address)?.zone ?? '', hints.get(address)?.forZones ?? []),
-    })),
-  }
-  return [service, endpoints]
-}
-
-const usable = { ready: true, serving: true, terminating: false }
-
-type PortsByIp = v.InferOutput<typeof portsByIp>
-
-/** An address may be written in two ways; their ports are joined. */
-function portsOf(ports: PortsByIp): Map<string, readonly EndpointPort[]> {
-  const found = new Map<string, readonly EndpointPort[]>()
-  /** Most addresses have the same ports, and share them. */
-  const shared = new Map<string, readonly EndpointPort[]>()
-  for (const [ip, named] of Object.entries(ports)) {
-    const address = checkedAddress(ip)
-    const text = JSON.stringify(named)
-    const given = shared.get(text) ?? distinctPorts(portsIn(named))
-    shared.set(text, given)
-    const known = found.get(address)
-    found.set(address, known ? distinctPorts([...known, ...given]) : given)
-  }
-  return found
-}
-
-function portsIn(named: PortsByIp[string] | null): EndpointPort[] {
-  return portsFrom(Object.entries(named ?? {}).map(([name, { Protocol, Port }]) => [name, Protocol, Port]))
-}
-
-function byAddress<T>(values: Readonly<Record<string, T>>): Map<string, T> {
-  return new Map(Object.entries(values).map(([ip, value]) => [checkedAddress(ip), value]))
-}
+import { defaultAffinitySeconds, type ExportObject, type NodeObject } from '../objects.ts'
+import { checkSame, label, mapOf, type Owner, portNumber, portsFrom, sharedSpec } from './records.ts'
 
 /** A prefix as text, or a Go IPNet: an address, and a mask in Base64; it differs by version. */
 const podNetwork = v.nullish(v.union([v.string(), v.object({ IP: v.string(), Mask: v.string() })]))

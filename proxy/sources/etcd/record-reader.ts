@@ -6,7 +6,8 @@ import type { WatchEvent } from '../../clients/etcd/watches.ts'
 import { messageOf, type Problem } from '../../model/error.ts'
 import { tame } from '../../model/text/spelling.ts'
 import type { Clock } from '../../model/time/clock.ts'
-import type { ClusterObject, Kind } from '../objects.ts'
+import { Turns } from '../../model/time/turn.ts'
+import type { ClusterObject, DeclaredEndpoint, Kind } from '../objects.ts'
 import type { ServiceAssembler } from '../service-assembler.ts'
 
 export interface RecordReaderOptions {
@@ -14,8 +15,11 @@ export interface RecordReaderOptions {
   readonly prefix: string
   /** The objects that one record may become. */
   readonly kinds: readonly Kind[]
-  /** Throws for a bad value. An empty list means the same as an absent key. */
-  readonly decode: (suffix: string, value: Uint8Array) => readonly ClusterObject[]
+  /**
+   * Pauses by `yield` while it decodes a large value, and throws for a bad one. An empty list means the same as an absent key. `before`: the
+   * endpoints of its last good value, if that was large too.
+   */
+  readonly decode: (suffix: string, value: Uint8Array, before: readonly DeclaredEndpoint[] | undefined) => Decoding
   readonly assembler: ServiceAssembler
   /** A list has been started. */
   readonly started: () => void
@@ -29,6 +33,8 @@ export interface RecordReaderOptions {
   readonly mayMove: () => boolean
   readonly clock: Clock
 }
+
+export type Decoding = Generator<undefined, readonly ClusterObject[]>
 
 /**
  * How long a deleted key stays in use where its service may move to another resource: etcd does not order the events of two
@@ -55,6 +61,11 @@ export class RecordReader implements MirrorListener {
   /** Deleted keys that are still in use, with what ends that. */
   readonly #leaving = new Map<string, symbol>()
   readonly #timers = new Set<() => void>()
+  /** The endpoints of large values, so that the next one of the key has the same objects for those that stay. */
+  readonly #large = new Map<string, readonly DeclaredEndpoint[]>()
+  /** Raised when what has been given so far must not be decoded any more: a new list follows, or nothing. */
+  #round = 0
+  #rest: Promise<void> | undefined
 
   constructor(options: RecordReaderOptions) {
     this.#options = options
@@ -80,7 +91,13 @@ export class RecordReader implements MirrorListener {
   }
 
   started(): void {
+    this.#round++
     this.#options.started()
+  }
+
+  /** Resolves when what the last call has given is decoded: a large value takes turns. Undefined if it is already. */
+  get rest(): Promise<void> | undefined {
+    return this.#rest
   }
 
   skipped(): void {
@@ -89,35 +106,58 @@ export class RecordReader implements MirrorListener {
 
   /** A page of a list: decoded as it arrives, so that the end of a long list does not take long. */
   arrived(entries: readonly Entry[]): void {
-    for (const { key, value } of entries) {
-      this.#arrived.add(key)
-      this.#put(key, value)
-    }
+    for (const { key } of entries) this.#arrived.add(key)
+    this.#inOrder(entries, ({ key, value }) => this.#put(key, value))
   }
 
   /** Mark and sweep: keys that are not in the list are gone. */
   listed(entries: readonly Entry[]): void {
     const gone = new Set(this.#known.keys())
-    for (const { key, value } of entries) {
-      gone.delete(key)
-      if (!this.#arrived.has(key)) this.#put(key, value)
-    }
+    for (const { key } of entries) gone.delete(key)
+    const others = entries.filter(({ key }) => !this.#arrived.has(key))
     this.#arrived.clear()
-    this.#drop([...gone])
-    this.#options.listed()
+    this.#inOrder(
+      others,
+      ({ key, value }) => this.#put(key, value),
+      () => {
+        this.#drop([...gone])
+        this.#options.listed()
+      },
+    )
   }
 
   changed(events: readonly WatchEvent[]): void {
     const gone = new Set<string>()
-    for (const { kept, entry } of events) {
-      if (!kept) gone.add(entry.key)
-      else {
+    this.#inOrder(
+      events,
+      ({ kept, entry }) => {
+        if (!kept) return void gone.add(entry.key)
         gone.delete(entry.key)
-        this.#put(entry.key, entry.value)
+        return this.#put(entry.key, entry.value)
+      },
+      () => {
+        this.#drop([...gone])
+        this.#options.changed()
+      },
+    )
+  }
+
+  /** Calls `step` for one after the other, and `done` in the end: at once, unless a step takes turns. */
+  #inOrder<T>(all: readonly T[], step: (one: T) => Promise<void> | undefined, done: () => void = () => {}): void {
+    const round = this.#round
+    const from = (first: number): Promise<void> | undefined => {
+      for (let i = first; i < all.length; i++) {
+        const rest = step(all[i] as T)
+        if (rest) return rest.then(() => (round === this.#round ? from(i + 1) : undefined))
       }
+      done()
+      return undefined
     }
-    this.#drop([...gone])
-    this.#options.changed()
+    const rest = from(0)
+    this.#rest = rest
+    void rest?.then(() => {
+      if (this.#rest === rest) this.#rest = undefined
+    })
   }
 
   /** The resource is not written any more. */
@@ -127,27 +167,57 @@ export class RecordReader implements MirrorListener {
   }
 
   close(): void {
+    this.#round++
     for (const cancel of this.#timers) cancel()
     this.#timers.clear()
     this.#leaving.clear()
   }
 
-  #put(key: string, value: Uint8Array): void {
+  #put(key: string, value: Uint8Array): Promise<void> | undefined {
     this.#leaving.delete(key)
-    const before = this.#known.get(key)
     const digest = hash('sha256', value, 'base64')
-    if (before?.digest === digest) return
+    if (this.#known.get(key)?.digest === digest) return undefined
+    const decoding = this.#options.decode(this.#suffixOf(key), value, this.#large.get(key))
     try {
-      const objects = this.#options.decode(this.#suffixOf(key), value)
-      if (objects.length === 0) this.#remove(key)
-      for (const object of objects) this.#options.assembler.put(object, 'etcd')
-      this.#clearFault(key)
-      this.#remember(key, { digest, isUsed: objects.length > 0 })
+      const step = decoding.next()
+      if (!step.done) return this.#putInTurns(key, digest, decoding)
+      this.#use(key, digest, step.value)
     } catch (error) {
-      this.#remember(key, { digest, isUsed: before?.isUsed ?? false })
-      this.#faults.set(key, messageOf(error))
-      this.#faultChanges++
+      this.#refuse(key, digest, error)
     }
+    return undefined
+  }
+
+  async #putInTurns(key: string, digest: string, decoding: Decoding): Promise<void> {
+    const round = this.#round
+    const turns = new Turns()
+    try {
+      for (;;) {
+        await turns.next()
+        if (round !== this.#round) return
+        const step = decoding.next()
+        if (!step.done) continue
+        this.#use(key, digest, step.value)
+        for (const object of step.value) if ('endpoints' in object) this.#large.set(key, object.endpoints)
+        return
+      }
+    } catch (error) {
+      this.#refuse(key, digest, error)
+    }
+  }
+
+  #use(key: string, digest: string, objects: readonly ClusterObject[]): void {
+    if (objects.length === 0) this.#remove(key)
+    for (const object of objects) this.#options.assembler.put(object, 'etcd')
+    this.#clearFault(key)
+    this.#large.delete(key)
+    this.#remember(key, { digest, isUsed: objects.length > 0 })
+  }
+
+  #refuse(key: string, digest: string, error: unknown): void {
+    this.#remember(key, { digest, isUsed: this.#known.get(key)?.isUsed ?? false })
+    this.#faults.set(key, messageOf(error))
+    this.#faultChanges++
   }
 
   #drop(keys: readonly string[]): void {
@@ -170,6 +240,7 @@ export class RecordReader implements MirrorListener {
 
   #forget(key: string): void {
     this.#leaving.delete(key)
+    this.#large.delete(key)
     this.#remove(key)
     this.#clearFault(key)
     this.#remember(key, undefined)

@@ -19,10 +19,11 @@ import {
   texts,
 } from '../../../proxy/clients/etcd/protobuf.ts'
 import { derivedServiceName } from '../../../proxy/model/multicluster.ts'
-import { decodeNode, decodeService, decodeServiceExport } from '../../../proxy/sources/etcd/decode-cilium.ts'
+import { decodeNode, decodeServiceExport } from '../../../proxy/sources/etcd/decode-cilium.ts'
 import { decodeSlice } from '../../../proxy/sources/etcd/decode-slices.ts'
 import { assembled } from '../../support/etcd/assembled.ts'
 import { configValue, serviceValue, sliceEndpoint, sliceValue } from '../../support/etcd/cilium.ts'
+import { decodeService } from '../../support/etcd/decoded.ts'
 
 const east = { cluster: 'east', clusterId: 7 }
 const json = (value: unknown): Buffer => Buffer.from(JSON.stringify(value))
@@ -74,7 +75,7 @@ t.test('the cluster-config', async t => {
     [Buffer.from('{'), /is not JSON/],
     [json(null), /the record/],
     // Refused before it is parsed: it is no JSON either.
-    [Buffer.from('[]'.repeat(150_001)), /has more than 150000 fields/],
+    [Buffer.from('[]'.repeat(30_001)), /has more than 30000 fields/],
   ]
   for (const [value, why] of refused)
     t.throws(() => decodeClusterConfig(value), { code: 'SOURCE_OBJECT', message: why })
