@@ -22,6 +22,11 @@ export class LineSplitter {
     return lines
   }
 
+  /** Whether a line has begun that has not ended. */
+  get isWithin(): boolean {
+    return this.#pendingBytes > 0
+  }
+
   #complete(tail: Buffer): string {
     if (this.#pending.length === 0) {
       checkParts(tail, what)

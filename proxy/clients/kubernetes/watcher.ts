@@ -26,6 +26,7 @@ import {
   asObject,
   isOlder,
   keyOf,
+  NoEvent,
   type Page,
   readEvent,
   readObject,
@@ -109,6 +110,8 @@ export class Watcher {
   #server = ''
   #path: string
   #misses = 0
+  /** Watches in a row that have sent what is no event, and none that is one. */
+  #spoilt = 0
 
   constructor(resource: Resource, listener: WatchListener, options: WatcherOptions) {
     this.resource = resource
@@ -167,6 +170,7 @@ export class Watcher {
     })
     if (isOlder(version, this.#newest)) throw new WentBack('SOURCE_READ', wentBack(this.#path, version, this.#newest))
     this.#version = this.#newest = version
+    this.#spoilt = 0
     this.#listener.listed()
   }
 
@@ -292,9 +296,11 @@ export class Watcher {
             await this.#turns.next()
             signal.throwIfAborted()
             this.#event(line)
+            this.#spoilt = 0
             events++
           }
         }
+        if (lines.isWithin) throw new NoEvent('SOURCE_READ', `watch ${this.#path}: it ended within a line`)
       } finally {
         answer.cancel()
       }
@@ -338,7 +344,7 @@ export class Watcher {
     if (type === 'ERROR') throw apiErrorOf('SOURCE_READ', `watch ${this.#path}`, object)
     const raw = asObject(object)
     if (!raw) {
-      if (type !== 'BOOKMARK') throw new MeshError('SOURCE_READ', `watch ${this.#path}: ${type} without a named object`)
+      if (type !== 'BOOKMARK') throw new NoEvent('SOURCE_READ', `watch ${this.#path}: ${type} without a named object`)
       this.#advance(versionOf(object))
       return
     }
@@ -385,6 +391,9 @@ export class Watcher {
       if (error.status === 404 && this.resource.optional) return this.#absent()
       if (error.status === 403) return this.#denied(error)
     }
+    // The next watch sends again what was spoilt. If that does so too, a list shows whether it is an API server at all: one that answers
+    // anything with 200 seems to watch.
+    if (error instanceof NoEvent && ++this.#spoilt > 1) this.#version = undefined
     this.#misses++
     if (this.#misses === 1) this.#options.log.warn('kubernetes.watch-failed', { ...this.#where, why: error.message })
     this.#listener.stateChanged({ state: 'failing', error, misses: this.#misses })

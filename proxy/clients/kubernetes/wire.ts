@@ -25,6 +25,9 @@ export interface Page {
   readonly version: string
 }
 
+/** What a watch has sent is no event: events may be missing, or the server is none. */
+export class NoEvent extends MeshError {}
+
 /** The frame of a page: the list with an empty array in place of its objects. */
 export function readPage(frame: string, path: string): Page {
   const list = parsed(frame)
@@ -72,10 +75,10 @@ export function readEvent(line: string, path: string): { type: string; object: u
   try {
     event = JSON.parse(line)
   } catch (error) {
-    throw new MeshError('SOURCE_READ', `watch ${path}: a line is not JSON`, { cause: error })
+    throw new NoEvent('SOURCE_READ', `watch ${path}: a line is not JSON`, { cause: error })
   }
   if (isRecord(event) && typeof event.type === 'string') return { type: event.type, object: event.object }
-  throw new MeshError('SOURCE_READ', `watch ${path}: a line is not a watch event`)
+  throw new NoEvent('SOURCE_READ', `watch ${path}: a line is not a watch event`)
 }
 
 export function asObject(value: unknown): ApiObject | undefined {

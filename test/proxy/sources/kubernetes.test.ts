@@ -290,6 +290,21 @@ t.test('a server that sends garbage is lost', async t => {
   await eventually(() => assert.equal(sink.link, 'live'), 15_000)
 })
 
+t.test('a server that begins to send garbage is lost, and is listed anew when it is well', async t => {
+  const api = await startApi(t)
+  put(api, web)
+  const sink = new RecordingSink()
+  newSource(t, api, quickClock).start(sink)
+  await eventually(() => assert.equal(sink.link, 'live'))
+  api.faults.add({ times: 1_000_000, answer: { text: '<html>welcome</html>' } })
+  api.watches.end()
+  await eventually(() => assert.equal(sink.link, 'lost'))
+  const lists = api.count('list', 'services')
+  api.faults.clear()
+  await eventually(() => assert.equal(sink.link, 'live'), 15_000)
+  t.ok(api.count('list', 'services') > lists, 'what its watches would have said is not missed')
+})
+
 t.test('the Multi-Cluster Services API', async t => {
   t.test('is optional, and found when it is installed later', async t => {
     const api = await startApi(t)
