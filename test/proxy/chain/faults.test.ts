@@ -176,9 +176,11 @@ t.test('a fault is logged once a minute, is a problem for a while, and is counte
 t.test('a hook that holds up the process is named, from the second time on', async t => {
   const clock = new FakeClock()
   let longest = 0
+  let starved = 0
   let isClosed = false
   const pauses = {
     longest: () => longest,
+    starved: () => starved,
     close: () => {
       isClosed = true
     },
@@ -186,9 +188,11 @@ t.test('a hook that holds up the process is named, from the second time on', asy
   const takes = (ms: number) => ({
     candidates: (_flow: unknown, backends: readonly Backend[]) => {
       clock.pass(ms)
+      starved += busyMs
       return backends
     },
   })
+  let busyMs = 0
   const plugins = [hooks('quick', takes(1)), hooks('slow', takes(150))]
   const chain = startChain(t, { clock, pauses, plugins })
   t.equal(outcome(chain.choose(flow(service))), '10.1.0.1')
@@ -196,6 +200,11 @@ t.test('a hook that holds up the process is named, from the second time on', asy
   longest = 150
   await clock.advance(1000)
   longest = 0
+  busyMs = 60
+  chain.choose(flow(service))
+  t.same(chain.faults(), [], 'nor is it the plugin that takes the time of a process without a processor')
+  busyMs = 0
+  await clock.advance(1000)
   t.equal(outcome(chain.choose(flow(service))), '10.1.0.1', 'its answer counts')
   t.match(chain.faults(), [
     {
