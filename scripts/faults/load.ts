@@ -9,12 +9,21 @@ export interface Tally {
   answered: number
   /** By error. */
   readonly failed: Record<string, number>
+  /** Datagrams that were sent again, since no answer had come. */
+  repeated: number
   /** Not asked when it was their turn, since so many were open already: this machine cannot keep up. */
   unasked: number
-  /** When the first failed, in milliseconds of `performance.now()`. */
-  firstFailedAt?: number
+  /** Each that failed, up to {@link mostLosses}. */
+  readonly losses: Loss[]
   /** Of answers, in milliseconds; the longest. */
   slowest: number
+}
+
+/** One that failed: begun at `since`, failed at `at`, in milliseconds since the epoch by the clock that never jumps. */
+export interface Loss {
+  readonly since: number
+  readonly at: number
+  readonly error: string
 }
 
 interface Address {
@@ -32,16 +41,19 @@ const answerMs = 10_000
 /** A machine that cannot keep up would end without descriptors: beyond this nothing new is asked, and that is counted. */
 const mostOpen = 4000
 const datagramMs = 3000
+const mostLosses = 1000
 
 function tallyOf(kind: string): Tally {
-  return { kind, asked: 0, answered: 0, failed: {}, unasked: 0, slowest: 0 }
+  return { kind, asked: 0, answered: 0, failed: {}, repeated: 0, unasked: 0, losses: [], slowest: 0 }
 }
 
-function note(tally: Tally, error: unknown): void {
+function note(tally: Tally, error: unknown, since: number): void {
   const { code, message } = error as NodeJS.ErrnoException
   const name = code ?? message
   tally.failed[name] = (tally.failed[name] ?? 0) + 1
-  tally.firstFailedAt ??= performance.now()
+  const { timeOrigin } = performance
+  if (tally.losses.length < mostLosses)
+    tally.losses.push({ since: timeOrigin + since, at: timeOrigin + performance.now(), error: name })
 }
 
 /** Asks so many times a second, each in its own time. `ask` resolves when it is answered. */
@@ -61,7 +73,7 @@ function steady(kind: string, perSecond: number, ask: (n: number) => Promise<voi
           tally.answered++
           tally.slowest = Math.max(tally.slowest, performance.now() - since)
         },
-        error => note(tally, error),
+        error => note(tally, error, since),
       )
       open.add(one)
       void one.then(() => open.delete(one))
@@ -102,8 +114,9 @@ export function longLived(to: Address, count: number, everyMs: number, lifeMs: n
   const live = async (i: number): Promise<void> => {
     while (!stopped) {
       const life = lifeMs * (0.5 + i / count / 2)
+      const since = performance.now()
       await conversation(to, { everyMs, lifeMs: life, withinMs }, () => stopped, tally).catch(error =>
-        note(tally, error),
+        note(tally, error, since),
       )
     }
   }
@@ -149,11 +162,17 @@ function conversation(
   })
 }
 
-/** Datagrams of several clients, each a session; every datagram is to be answered. */
-export function datagrams(to: Address, clients: number, perSecond: number, withinMs = datagramMs): Load {
+/** Datagrams of several clients, each a session; every datagram is to be answered. With `againMs` clients send it again after so long. */
+export function datagrams(
+  to: Address,
+  clients: number,
+  perSecond: number,
+  withinMs = datagramMs,
+  againMs = Number.POSITIVE_INFINITY,
+): Load {
   const waiting = Array.from({ length: clients }, () => new Map<string, () => void>())
   const sockets: UdpSocket[] = waiting.map(answers => {
-    const socket = createSocket({ type: 'udp4', recvBufferSize: 1 << 20 })
+    const socket = createSocket({ type: 'udp4', recvBufferSize: 4 << 20 })
     socket.on('message', message => {
       answers.get(String(message))?.()
       answers.delete(String(message))
@@ -164,12 +183,20 @@ export function datagrams(to: Address, clients: number, perSecond: number, withi
   const load = steady('udp', perSecond, n => {
     const client = n % clients
     return new Promise((resolve, reject) => {
-      const timer = setTimeout(() => reject(new Error('lost')), withinMs)
+      const send = () => sockets[client]?.send(String(n), to.port, to.host)
+      const since = performance.now()
+      const lapsed = () => {
+        if (performance.now() - since >= withinMs - 1) return reject(new Error('lost'))
+        load.tally.repeated++
+        send()
+        timer = setTimeout(lapsed, Math.min(againMs, withinMs))
+      }
+      let timer = setTimeout(lapsed, Math.min(againMs, withinMs))
       waiting[client]?.set(String(n), () => {
         clearTimeout(timer)
         resolve()
       })
-      sockets[client]?.send(String(n), to.port, to.host)
+      send()
     })
   })
   return {
@@ -184,7 +211,7 @@ export function datagrams(to: Address, clients: number, perSecond: number, withi
 
 /** DNS questions over UDP from one socket; an answer with an address counts. */
 export function questions(to: Address, name: string, perSecond: number, withinMs = datagramMs): Load {
-  const socket = createSocket('udp4')
+  const socket = createSocket({ type: 'udp4', recvBufferSize: 4 << 20 })
   const waiting = new Map<number, (rcode: number, answers: number) => void>()
   socket.on('message', message => {
     const id = message.readUInt16BE(0)
@@ -243,8 +270,9 @@ export function failures({ failed }: Tally): number {
 }
 
 /** `1200 asked, 1200 answered` and the errors. */
-export function tallyText({ kind, asked, answered, failed, unasked, slowest }: Tally): string {
+export function tallyText({ kind, asked, answered, failed, repeated, unasked, slowest }: Tally): string {
   const errors = Object.entries(failed).map(([error, count]) => `${count} ${error}`)
   const late = unasked > 0 ? `, ${unasked} not asked, since this machine could not keep up` : ''
-  return `${kind}: ${asked} asked, ${answered} answered, ${errors.join(', ') || '0 failed'}, slowest ${Math.round(slowest)} ms${late}`
+  const again = repeated > 0 ? `, ${repeated} asked again` : ''
+  return `${kind}: ${asked} asked, ${answered} answered, ${errors.join(', ') || '0 failed'}, slowest ${Math.round(slowest)} ms${again}${late}`
 }

@@ -214,8 +214,8 @@ export class Stage {
     this.#closers.push(() => socket.close())
   }
 
-  /** TCP and UDP backends that answer with what they get, in a process of their own. */
-  async backends(ips: readonly string[]): Promise<void> {
+  /** TCP and UDP backends that answer with what they get, in a process of their own, whose id is returned. */
+  async backends(ips: readonly string[]): Promise<number> {
     const child = spawn(process.execPath, [join(root, 'scripts/faults/backends.ts'), ...ips], {
       stdio: ['ignore', 'pipe', 'inherit'],
     })
@@ -226,6 +226,7 @@ export class Stage {
         throw new Error(`the backends have ended with ${code}`)
       }),
     ])
+    return child.pid ?? 0
   }
 
   /** A copy of this checkout as another version. */
@@ -240,10 +241,14 @@ export class Stage {
     return folder
   }
 
-  /** `from`: the checkout that is run. */
-  run(from = root, env: Readonly<Record<string, string>> = {}): Starlane {
-    const child = spawn(process.execPath, [join(from, 'bin/starlane.js'), 'run', '-c', this.file], {
-      stdio: ['ignore', 'ignore', 'pipe'],
+  /** `from`: the checkout that is run. `held`: sockets that it gets as a service manager passes them (sd_listen_fds(3)). */
+  run(from = root, env: Readonly<Record<string, string>> = {}, held: readonly number[] = []): Starlane {
+    const command = [process.execPath, join(from, 'bin/starlane.js'), 'run', '-c', this.file]
+    // Only the process itself knows the number that LISTEN_PID has to have.
+    const shell = ['sh', '-c', `export LISTEN_PID=$$ LISTEN_FDS=${held.length}; exec "$@"`, 'sh', ...command]
+    const [program = '', ...args] = held.length > 0 ? shell : command
+    const child = spawn(program, args, {
+      stdio: ['ignore', 'ignore', 'pipe', ...held],
       env: { ...process.env, STARLANE_NATIVE: '1', LISTEN_PID: '', NOTIFY_SOCKET: '', ...env },
     })
     const starlane = new Starlane(child)
@@ -254,6 +259,11 @@ export class Stage {
 
   get running(): number {
     return this.#running.size
+  }
+
+  /** Of its processes. */
+  get pids(): number[] {
+    return [...this.#running].map(({ pid }) => pid)
   }
 
   /** Of a Starlane: its descriptors, by what they are. */

@@ -13,12 +13,12 @@ import { readdirSync } from 'node:fs'
 import { connect, createServer } from 'node:net'
 import { fileURLToPath } from 'node:url'
 import { parseArgs } from 'node:util'
-import { createEngine } from '../proxy/dataplane/engines.ts'
-import { type Backend, backendKey, destinationOf } from '../proxy/model/backend.ts'
-import type { Chooser } from '../proxy/model/flow.ts'
-import { silentLog } from '../proxy/model/log.ts'
-import { type Frontend, frontendKey, type GlobalService } from '../proxy/model/service.ts'
-import { systemClock } from '../proxy/model/time/clock.ts'
+import { createEngine } from '../../proxy/dataplane/engines.ts'
+import { type Backend, backendKey, destinationOf } from '../../proxy/model/backend.ts'
+import type { Chooser } from '../../proxy/model/flow.ts'
+import { silentLog } from '../../proxy/model/log.ts'
+import { type Frontend, frontendKey, type GlobalService } from '../../proxy/model/service.ts'
+import { systemClock } from '../../proxy/model/time/clock.ts'
 
 const { values } = parseArgs({
   options: {

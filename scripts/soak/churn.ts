@@ -7,19 +7,26 @@
  *     npm run soak:churn -- --hours=24 --restartEvery=60      a new process takes over after so many rounds
  *     npm run soak:churn -- --minutes=5                       as much of the 24 hours as passes in that time
  *
- * After each round memory, descriptors and threads of the process are noted, and after every tenth the heap in use and the timers that
- * wait, after a collection. Prints the slope of each over the second half, with its 95% confidence interval, and exits with 1 when one
- * surely grows: the whole interval lies above what is allowed. Descriptors and timers come and go with the load, so what counts of them is the
- * least of ten samples, which a leak raises. With restarts each process counts once, as it is at its end. Two heap
- * snapshots are compared: after a quarter of the rounds and at the end, both in the same state of the manifests.
+ * Clients, backends and Starlane are processes of their own, in a network namespace of their own where that is permitted. A client waits
+ * for 20 s. Of connections that fail, those are told apart during which a process had no processor half of the time, as the kernel has
+ * counted; of datagrams, those for which no socket had room: this machine is too busy then. Any other failure ends the run with 1.
+ *
+ * After each round memory and threads of the process are noted. Every 20 rounds, each time in the same state of the manifests, clients rest: once
+ * nothing is in progress, its descriptors are noted, and after a collection the heap in use and the timers that wait. Prints the slope of
+ * each over the second half, with its 95% confidence interval, and exits with 1 when one surely grows: the whole interval lies above what
+ * is allowed. With restarts each process counts once, as it is at its end. Two heap snapshots are compared: after a sixth of the rounds and
+ * at the end.
  */
 import { mkdirSync, readdirSync, readFileSync, renameSync, rmSync } from 'node:fs'
 import { join } from 'node:path'
 import { parseArgs } from 'node:util'
-import { type Classes, growthOf, Heap } from './faults/heap.ts'
-import { connections, datagrams, failures, probes, questions, tallyText } from './faults/load.ts'
-import { type Slope, slopeOf } from './faults/slope.ts'
-import { type Engine, Stage, type Starlane } from './faults/stage.ts'
+import { enterNamespace } from '../../bench/namespace.ts'
+import { failures, type Tally, tallyText } from '../faults/load.ts'
+import { type Engine, Stage, type Starlane } from '../faults/stage.ts'
+import { Waiting } from '../faults/waiting.ts'
+import { Clients } from './clients.ts'
+import { type Classes, growthOf, Heap } from './heap.ts'
+import { type Slope, slopeOf } from './slope.ts'
 
 const { values } = parseArgs({
   options: {
@@ -36,15 +43,22 @@ const { values } = parseArgs({
     timers: { type: 'string', default: '5' },
   },
 })
+enterNamespace()
 let rounds = Number(values.hours) * 25
-const endAt = performance.now() + Number(values.minutes) * 60_000
+const beganAt = performance.now()
+const endAt = beganAt + Number(values.minutes) * 60_000
 const restartEvery = Number(values.restartEvery)
 const heapMebibytes = 80
-/** By then every kind of change has come several times. */
-const firstSnapshot = 100
-const stage = new Stage({ engine: values.engine as Engine, drain: '1s' })
+/** After so many rounds the manifests are the same again, but for what depends on the bits of the number. */
+const cycle = 20
+/** UDP sessions end after 5 s of idleness. */
+const settleMs = 6000
+const patienceMs = 20_000
+/** Full before the first snapshot of the heap. */
+const recorder = { size: 1024 }
+const stage = new Stage({ engine: values.engine as Engine, drain: '10s', isPatient: true, config: { recorder } })
 const ips = Array.from({ length: 8 }, (_, i) => stage.ip(10 + i))
-for (const ip of ips) await Promise.all([stage.echo(ip), stage.udpEcho(ip)])
+const backendsPid = await stage.backends(ips)
 declare(0)
 // V8 lets an unlimited heap grow for minutes before it collects: that is no leak, and would look like one.
 const env = { NODE_OPTIONS: `--max-old-space-size=${heapMebibytes} --inspect=127.0.0.1:0` }
@@ -53,12 +67,8 @@ let starlane = stage.run(undefined, env)
 await starlane.logged('ready')
 let heap = await Heap.of(starlane)
 const replaced: Starlane[] = []
-const loads = [
-  connections(stage.tcp, Number(values.perSecond)),
-  datagrams(stage.udp, 100, Number(values.perSecond)),
-  questions(stage.dns, 'tcp.default.svc.cluster.local', Number(values.perSecond)),
-  probes(stage.admin, '/metrics', 2),
-]
+const clients = Clients.start({ ...stage, perSecond: Number(values.perSecond), patienceMs })
+const waiting = new Waiting(() => [starlane.pid, clients.pid, backendsPid])
 const memory: number[] = []
 const descriptors: number[] = []
 const threads: number[] = []
@@ -66,8 +76,7 @@ const used: number[] = []
 const timers: number[] = []
 let first: Classes | undefined
 for (let round = 1; round <= rounds; round++) {
-  // Both snapshots are taken in the same state of the manifests, which comes again every 20 rounds.
-  if (performance.now() > endAt && round % 20 === 0) rounds = round
+  if (performance.now() > endAt && round % cycle === 0) rounds = round
   declare(round)
   if (round % 5 === 0) {
     const names = ['cluster-1', 'cluster-2', ...(round % 10 === 0 ? ['cluster-3'] : [])]
@@ -84,25 +93,18 @@ for (let round = 1; round <= rounds; round++) {
   const ends = restartEvery > 0 && round % restartEvery === 0
   if (restartEvery === 0 || ends) {
     memory.push(residentMebibytes(starlane.pid))
-    descriptors.push(Stage.descriptors(starlane.pid).length)
     threads.push(readdirSync(`/proc/${starlane.pid}/task`).length)
   }
-  if (restartEvery === 0 ? round % 10 === 0 : ends) {
-    used.push(await heap.usedMebibytes())
-    timers.push(await heap.timers())
-  }
-  // With the same round of the manifests as at the end, but for what depends on its number.
-  if (
-    first === undefined &&
-    round >= Math.min(rounds / 4, firstSnapshot) &&
-    round % 20 === 0 &&
-    (restartEvery === 0 || ends)
+  if (restartEvery === 0 ? round % cycle !== 0 : !ends) continue
+  await clients.rest()
+  descriptors.push(await settled(() => Stage.descriptors(starlane.pid).length))
+  used.push(await heap.usedMebibytes())
+  timers.push(await heap.timers())
+  if (first === undefined && round >= rounds / 6) first = await heap.snapshot()
+  clients.goOn()
+  console.log(
+    `round ${round}: ${memory.at(-1)?.toFixed(1)} MiB, heap ${used.at(-1)?.toFixed(1)} MiB, ${descriptors.at(-1)} descriptors, ${timers.at(-1)} timers`,
   )
-    first = await heap.snapshot()
-  if (round % 50 === 0 || ends)
-    console.log(
-      `round ${round}: ${memory.at(-1)?.toFixed(1)} MiB, heap ${used.at(-1)?.toFixed(1)} MiB, ${descriptors.at(-1)} descriptors, ${timers.at(-1)} timers`,
-    )
   if (!ends || round === rounds) continue
   heap.close()
   replaced.push(starlane)
@@ -111,22 +113,41 @@ for (let round = 1; round <= rounds; round++) {
   heap = await Heap.of(starlane)
   await replaced.at(-1)?.ended
 }
+const tallies = await clients.rest()
+await settled(() => Stage.descriptors(starlane.pid).length)
 const last = await heap.snapshot()
 heap.close()
-const tallies = await Promise.all(loads.map(load => load.stop()))
-for (const tally of tallies) console.log(tallyText(tally))
+clients.close()
+waiting.stop()
+const lost = tallies.map(unexplained)
 const grown = [
   verdict('memory, MiB', memory, Number(values.mebibytes)),
-  verdict('descriptors', leastOf(descriptors), Number(values.descriptors)),
+  verdict('descriptors', descriptors, Number(values.descriptors)),
   verdict('threads', threads, 0.5),
   verdict('heap in use, MiB', used, Number(values.mebibytes)),
-  verdict('timers', leastOf(timers), Number(values.timers)),
+  verdict('timers', timers, Number(values.timers)),
 ]
-console.log(`${rounds} rounds, ${(rounds / 25).toFixed(1)} hours`)
+const minutes = (performance.now() - beganAt) / 60_000
+console.log(
+  `${values.engine}: ${rounds} rounds, ${(rounds / 25).toFixed(1)} hours in ${minutes.toFixed(1)} minutes; the most delayed thread waited for a processor ${(100 * waiting.share).toFixed(0)}% of the time`,
+)
 if (first) console.log(['what has grown between two heap snapshots:', ...growthOf(first, last)].join('\n  '))
 if (restartEvery > 0) console.log(`${replaced.length} restarts, processes left over: ${stage.running - 1}`)
 await stage.close()
-process.exit(grown.includes(true) || tallies.some(tally => failures(tally) > 0) ? 1 : 0)
+process.exit(grown.includes(true) || lost.some(count => count > 0) ? 1 : 0)
+
+/** Prints what became of these clients. Returns how many failed for which a busy machine is no reason. */
+function unexplained(tally: Tally): number {
+  const areDatagrams = tally.kind === 'udp' || tally.kind === 'dns'
+  const excused = areDatagrams ? waiting.droppedDatagrams : waiting.starved(tally.losses).length
+  const why = areDatagrams ? 'datagrams that no socket had room for' : 'had no processor'
+  console.log(`${tallyText(tally)}${failures(tally) > 0 ? `; ${excused} ${why}` : ''}`)
+  for (const { since, at, error } of tally.losses.slice(0, 20))
+    console.log(
+      `  ${error} after ${Math.round(at - since)} ms, of which ${waiting.waitedMs(since, at)} without a processor`,
+    )
+  return Math.max(0, failures(tally) - excused)
+}
 
 /** The endpoints of the two services that have load, a backend of each cluster at least, and other services that come and go. */
 function declare(round: number): void {
@@ -153,11 +174,13 @@ function residentMebibytes(pid: number): number {
   return Number(kibibytes) / 1024
 }
 
-/** The least of each ten, or with few samples of each three. */
-function leastOf(samples: readonly number[]): number[] {
-  const size = samples.length >= 100 ? 10 : 3
-  const starts = Array.from({ length: Math.floor(samples.length / size) }, (_, i) => i * size)
-  return starts.map(from => Math.min(...samples.slice(from, from + size)))
+/** Resolves with the least that was seen, once it has not fallen for longer than a UDP session may be idle. */
+async function settled(count: () => number): Promise<number> {
+  for (let [least, since] = [count(), performance.now()]; ; await new Promise(resolve => setTimeout(resolve, 50))) {
+    const now = count()
+    if (now < least) [least, since] = [now, performance.now()]
+    if (performance.now() - since > settleMs) return least
+  }
 }
 
 /** Whether it surely grows by more than `allowed` in the second half. */

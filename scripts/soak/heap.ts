@@ -1,6 +1,6 @@
 /** Looks into the JavaScript heap of a process that was started with `--inspect`, by the Chrome DevTools protocol. */
 import { once } from 'node:events'
-import type { Starlane } from './stage.ts'
+import type { Starlane } from '../faults/stage.ts'
 
 /** Objects of a snapshot, by their class: how many, and their bytes without what they refer to. */
 export type Classes = ReadonlyMap<string, { readonly count: number; readonly bytes: number }>
