@@ -83,7 +83,8 @@ async function healthRun({ stage, ips: [first = ''] }: Scene, faulty: Faulty): P
   )
   await sleep(2000)
   await faulty.heal()
-  return { detectMs }
+  const isUsed = async () => !isBad(await verdict(stage, first)) && !(await isAvoided(stage, first))
+  return { detectMs, healMs: await until(isUsed, 60_000) }
 }
 
 async function pauseRun({ stage, ips: [first = ''] }: Scene, faulty: Faulty): Promise<Partial<FaultRow>> {

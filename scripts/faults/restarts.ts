@@ -1,11 +1,13 @@
 /** Restarts under load: each new process takes over from the one that runs, every second one as another version. */
 import { connections, datagrams, failures, type Load, longLived, probes, questions, type Tally } from './load.ts'
-import { type Engine, Stage, type Starlane } from './stage.ts'
+import { type Engine, type LogLine, Stage, type Starlane } from './stage.ts'
 
 export interface RestartsResult {
   readonly tallies: readonly Tally[]
   /** From the start of a process until it serves, in milliseconds. */
   readonly takeoverMs: readonly number[]
+  /** Of that, from its first word to its predecessor. */
+  readonly handoverMs: readonly number[]
   readonly versions: readonly string[]
   /** Why flows were refused or attempts failed, as the processes logged it: at most a line a second for each. */
   readonly refusals: Readonly<Record<string, number>>
@@ -56,14 +58,16 @@ export async function restarts({
     ]
     const old: Starlane[] = []
     const takeoverMs: number[] = []
+    const handoverMs: number[] = []
     const versions: string[] = []
     for (let i = 0; i < count; i++) {
       if (i % 2 === 0) stage.write({ proxy: { limits: { connections: 10_000 + i } } })
       const began = performance.now()
       const next = stage.run(i % 2 === 0 ? other : undefined)
-      await next.logged('ready')
+      const ready = await next.logged('ready')
       takeoverMs.push(performance.now() - began)
       versions.push(String((await next.logged('handover.found')).version))
+      handoverMs.push(timeOf(ready) - timeOf(await current.logged('handover.began')))
       old.push(current)
       current = next
       const soFar = loads.map(({ tally }) => `${tally.kind} ${tally.asked}/${failures(tally)}`).join(', ')
@@ -85,10 +89,14 @@ export async function restarts({
     // The first process may have had one for a moment, of a health check, when it was looked at.
     const leftSockets = Math.max(0, (await settled(current.pid, before)) - before)
     const leftProcesses = stage.running - 1
-    return { tallies, takeoverMs, versions, refusals, cut, codes, leftSockets, leftProcesses }
+    return { tallies, takeoverMs, handoverMs, versions, refusals, cut, codes, leftSockets, leftProcesses }
   } finally {
     await stage.close()
   }
+}
+
+function timeOf({ time }: LogLine): number {
+  return Date.parse(String(time))
 }
 
 function sockets(pid: number): number {

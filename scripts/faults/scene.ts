@@ -15,6 +15,8 @@ export interface FaultRow {
 export interface Scene {
   readonly stage: Stage
   readonly starlane: Starlane
+  /** Starts another one, as that one was started. */
+  readonly again: () => Starlane
   /** The addresses of the backends; the first is the one that fails. */
   readonly ips: readonly string[]
   /** Says what has happened to a further load, in the notes of the row, and what failed of it. */
@@ -39,6 +41,8 @@ export interface Fault {
 export interface Prepared {
   readonly config?: object
   readonly env?: Readonly<Record<string, string>>
+  /** How Starlane is started, if not by its program alone. */
+  run?(): Starlane
   close?(): void | Promise<void>
 }
 

@@ -1,14 +1,18 @@
 /** A whole remote cluster goes silent: every packet to and from it is dropped, nothing is reset. Needs root and nft. */
-import { spawnSync } from 'node:child_process'
 import { connect } from 'node:net'
-import { connections, failures } from './load.ts'
+import { connections } from './load.ts'
+import { failedText, nft, sleep } from './scene.ts'
 import { type Engine, Stage } from './stage.ts'
+import { Waiting } from './waiting.ts'
 
 export interface SilenceResult {
   readonly asked: number
-  /** New connections that failed: begun in the first two seconds, and later. */
-  readonly failedBefore: number
-  readonly failedAfter: number
+  /** Connections that failed: with a request in progress when the silence began; begun in the first two seconds of it, and later. */
+  readonly failedInProgress: string
+  readonly failedBefore: string
+  readonly failedAfter: string
+  /** Of all that failed: in whose time this machine had no processor for them. */
+  readonly starved: number
   /** Of the connections begun later, until answered. */
   readonly slowestMs: number
   /** Until the last established connection was reset; undefined if one was not, within 20 s. */
@@ -24,7 +28,7 @@ export interface SilenceOptions {
 }
 
 const graceMs = 2000
-const held = 20
+const heldFlows = 20
 
 /** Undefined where packets cannot be dropped. */
 export async function silence({ engine, perSecond, said }: SilenceOptions): Promise<SilenceResult | undefined> {
@@ -42,9 +46,12 @@ export async function silence({ engine, perSecond, said }: SilenceOptions): Prom
     const open = () => servers.reduce((sum, { sockets }) => sum + sockets.size, 0)
     const flows = await hold(stage, open)
     const before = connections(stage.tcp, perSecond)
+    const waiting = new Waiting(() => [process.pid, ...stage.pids])
     await sleep(1000)
+    const inProgress = before.stop()
     drop(remote)
     const silentAt = performance.now()
+    const early = connections(stage.tcp, perSecond)
     const resets = flows.map(socket => {
       const timer = setInterval(() => socket.write('.'), 500)
       return new Promise<number>(resolve => {
@@ -57,11 +64,15 @@ export async function silence({ engine, perSecond, said }: SilenceOptions): Prom
       })
     })
     await sleep(graceMs)
-    const early = before.stop()
+    const begun = early.stop()
     const later = connections(stage.tcp, perSecond)
-    const last = await Promise.race([Promise.all(resets).then(all => Math.max(...all)), sleep(20_000)])
+    const last = await Promise.race([
+      Promise.all(resets).then(all => Math.max(...all)),
+      sleep(20_000).then(() => undefined),
+    ])
     await sleep(Math.max(0, 10_000 - (performance.now() - silentAt)))
-    const [first, second] = await Promise.all([early, later.stop()])
+    const tallies = await Promise.all([inProgress, begun, later.stop()])
+    const [held, first, second] = tallies
     nft('flush table inet starlane-faults')
     const healedFrom = performance.now()
     const again = connections(stage.tcp, 50)
@@ -70,10 +81,13 @@ export async function silence({ engine, perSecond, said }: SilenceOptions): Prom
     while (inUse() < checked && performance.now() - healedFrom < 60_000) await sleep(5)
     const healMs = performance.now() - healedFrom
     await again.stop()
+    waiting.stop()
     const result = {
       asked: first.asked + second.asked,
-      failedBefore: failures(first),
-      failedAfter: failures(second),
+      failedInProgress: failedText(held),
+      failedBefore: failedText(first),
+      failedAfter: failedText(second),
+      starved: tallies.reduce((sum, { losses }) => sum + waiting.starved(losses).length, 0),
       slowestMs: Math.round(second.slowest),
       heldResetMs: last === undefined ? undefined : Math.round(last),
       healMs: Math.round(healMs),
@@ -89,7 +103,7 @@ export async function silence({ engine, perSecond, said }: SilenceOptions): Prom
 /** Connections to backends of the remote cluster. */
 async function hold(stage: Stage, open: () => number) {
   const flows = []
-  while (flows.length < held) {
+  while (flows.length < heldFlows) {
     const before = open()
     const socket = connect(stage.tcp)
     socket.on('error', () => {})
@@ -108,12 +122,4 @@ function drop(ips: readonly string[]): void {
   const list = `{ ${ips.join(', ')} }`
   nft(`add chain inet starlane-faults output { type filter hook output priority 0; policy accept;
     ip daddr ${list} drop; ip saddr ${list} drop; }`)
-}
-
-function nft(script: string): boolean {
-  return spawnSync('nft', ['-f', '-'], { input: `${script}\n` }).status === 0
-}
-
-function sleep(ms: number): Promise<undefined> {
-  return new Promise(resolve => setTimeout(() => resolve(undefined), ms))
 }

@@ -1,7 +1,7 @@
 /**
  * Faults under load, as a table; the results are written to bench/results/faults.md.
  *
- *     npm run faults                                  everything, both engines; half an hour
+ *     npm run faults                                  everything, both engines; half an hour. Names the commit and the machine
  *     npm run faults -- --restarts=6 --engine=native  a part
  *     npm run faults -- --only=restarts
  *     npm run faults -- --only=faults --name=cgroup --dry
@@ -76,18 +76,18 @@ async function restartsPart(): Promise<string> {
         `| ${engine} | ${tally.kind} | ${tally.asked} | ${tally.answered} | ${bad === 0 ? 0 : JSON.stringify(tally.failed)} | ${Math.round(tally.slowest)} |`,
       )
     }
-    const sorted = result.takeoverMs.toSorted((a, b) => a - b)
     const { cut, leftSockets, leftProcesses } = result
     const ended = result.codes.every(code => code === 0)
     lost ||= cut + leftProcesses > 0 || leftSockets > 0 || !ended
     rows.push(
-      `| ${engine} | ${count} restarts | | | ${cut} cut, ${leftSockets} sockets and ${leftProcesses} processes left, exit codes ${ended ? 'all 0' : result.codes.join()} | start to serving: median ${Math.round(sorted[sorted.length >> 1] ?? 0)}, longest ${Math.round(sorted.at(-1) ?? 0)} |`,
+      `| ${engine} | ${count} restarts | | | ${cut} cut, ${leftSockets} sockets and ${leftProcesses} processes left, exit codes ${ended ? 'all 0' : result.codes.join()} | start to serving: ${spread(result.takeoverMs)}; of that the handover: ${spread(result.handoverMs)} |`,
     )
   }
   return `## Restarts
 
 Each process takes over from the one before it; every second one is another version with another configuration. \`proxy.drain\` is 5 s.
-Long-lived connections end by themselves within 3 s, so none has to be cut. ${unasked} of all were not asked in time, since this machine could not keep up.
+Long-lived connections end by themselves within 3 s, so none has to be cut. A process that starts has to share the processors with the load; until
+it asks for the sockets no client waits for it. ${unasked} of all were not asked in time, since this machine could not keep up.
 
 | engine | load | asked | answered | failed | slowest, ms |
 |---|---|---:|---:|---|---:|
@@ -95,22 +95,29 @@ ${rows.join('\n')}
 `
 }
 
+function spread(ms: readonly number[]): string {
+  const sorted = ms.toSorted((a, b) => a - b)
+  return `median ${Math.round(sorted[sorted.length >> 1] ?? 0)}, longest ${Math.round(sorted.at(-1) ?? 0)}`
+}
+
 async function silencePart(): Promise<string> {
   const rows: string[] = []
   for (const engine of engines) {
     const result = await silence({ engine, perSecond: Number(values.perSecond), said })
     if (result === undefined) return '## A cluster goes silent\n\nNot run: it needs root, nft and ip.\n'
-    lost ||= result.failedAfter > 0
+    lost ||= result.failedAfter !== '0'
+    const starved = result.starved > 0 ? `${result.starved} failed while this machine had no processor for them` : ''
     rows.push(
-      `| ${engine} | ${result.asked} | ${result.failedBefore} | ${result.failedAfter} | ${result.slowestMs} | ${result.heldResetMs ?? 'not'} |`,
+      `| ${engine} | ${result.asked} | ${result.failedInProgress} | ${result.failedBefore} | ${result.failedAfter} | ${result.slowestMs} | ${result.heldResetMs ?? 'not'} | ${result.healMs} | ${starved} |`,
     )
   }
   return `## A cluster goes silent
 
-Half of the backends are in another network; nft drops every packet to and from it, under ${values.perSecond} connections a second.
+Half of the backends are in another network; nft drops every packet to and from it, under ${values.perSecond} connections a second. A request
+that has gone to one of them in that moment has no answer, as those of established connections, which are reset.
 
-| engine | connections | failed in the first 2 s | failed later | slowest, ms | established ones reset after, ms |
-|---|---:|---:|---:|---:|---:|
+| engine | connections | failed, in progress | begun in the first 2 s | begun later | slowest, ms | established ones reset after, ms | heal, ms | |
+|---|---:|---:|---:|---:|---:|---:|---:|---|
 ${rows.join('\n')}
 `
 }
@@ -125,7 +132,11 @@ async function faultsPart(): Promise<string> {
   return `## Other faults
 
 200 connections a second to three backends. Time to detect: from the fault until \`status\` shows it. Time to heal: from the end of the
-fault until it shows that. A connection that a backend resets after it was made is lost to its client, whatever a proxy does.
+fault until it shows that. Both are empty where it shows nothing: what is measured then is what clients notice.
+
+What fails, fails for one of two reasons. A connection that a backend resets after it was made is lost to its client, whatever a proxy does: those
+in progress with a backend or a Starlane that ends, and the first few with a backend that resets all. And clients are refused while no
+process has the sockets; where a service manager has them, they wait.
 
 | engine | fault | connections | failed | detect, ms | heal, ms | |
 |---|---|---:|---:|---:|---:|---|
