@@ -36,10 +36,7 @@ process.exit(lost ? 1 : 0)
 async function upgrade(engine: Engine): Promise<boolean> {
   const stage = new Stage({ engine, drain: '5s' })
   try {
-    const pods = { 'cluster-1': [stage.ip(10), stage.ip(11)], 'cluster-2': [stage.ip(12)] }
-    await stage.backends(Object.values(pods).flat())
-    stage.declare('tcp', pods)
-    stage.declare('udp', pods)
+    await stage.populate()
     let current = stage.run(before)
     await current.logged('ready')
     const loads = [

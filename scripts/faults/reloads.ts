@@ -51,12 +51,9 @@ function breaker(n: number): object[] {
 export async function reloads({ engine, reloads: count, perSecond, said }: ReloadsOptions): Promise<ReloadsResult> {
   const stage = new Stage({ engine, drain: '5s' })
   try {
-    const pods = { 'cluster-1': [stage.ip(10), stage.ip(11)], 'cluster-2': [stage.ip(12)] }
-    await stage.backends(Object.values(pods).flat())
-    stage.declare('tcp', pods)
-    stage.declare('udp', pods)
+    await stage.populate()
     const guests = [7100, 7101].map(port => ({ host: stage.tcp.host, port }))
-    const comeAndGo = new Guests(stage, guests, pods['cluster-1'])
+    const comeAndGo = new Guests(stage, guests, [stage.ip(10), stage.ip(11)])
     const starlane = stage.run()
     await starlane.logged('ready')
     await comeAndGo.ready

@@ -41,10 +41,7 @@ export async function restarts({
 }: RestartsOptions): Promise<RestartsResult> {
   const stage = new Stage({ engine, drain, isPatient: patienceMs !== undefined })
   try {
-    const pods = { 'cluster-1': [stage.ip(10), stage.ip(11)], 'cluster-2': [stage.ip(12)] }
-    await stage.backends(Object.values(pods).flat())
-    stage.declare('tcp', pods)
-    stage.declare('udp', pods)
+    await stage.populate()
     const other = stage.copyAs('9.9.9')
     let current: Starlane = stage.run()
     await current.logged('ready')

@@ -229,6 +229,18 @@ export class Stage {
     return child.pid ?? 0
   }
 
+  /** Both services, with these backends of each cluster; by default two of the first and one of the second. */
+  async populate(
+    pods: Readonly<Record<string, readonly string[]>> = {
+      'cluster-1': [this.ip(10), this.ip(11)],
+      'cluster-2': [this.ip(12)],
+    },
+  ): Promise<void> {
+    await this.backends(Object.values(pods).flat())
+    this.declare('tcp', pods)
+    this.declare('udp', pods)
+  }
+
   /** A copy of this checkout as another version. */
   copyAs(version: string): string {
     const folder = join(this.folder, `starlane-${version}`)

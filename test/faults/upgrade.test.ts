@@ -23,10 +23,7 @@ t.test('this version takes over from the last release, and nothing is lost', { s
 
   const stage = new Stage({ engine: 'native', drain: '20s', isPatient: true })
   t.teardown(() => stage.close())
-  const pods = { 'cluster-1': [stage.ip(10)], 'cluster-2': [stage.ip(12)] }
-  await stage.backends(Object.values(pods).flat())
-  stage.declare('tcp', pods)
-  stage.declare('udp', pods)
+  await stage.populate()
   const old = stage.run(before)
   t.equal((await old.logged('ready')).engine, 'native')
   const loads = [
