@@ -1,9 +1,10 @@
 /** The services of a cluster by the addresses of their endpoints. */
+import { LargeMap } from '../model/lists/large-map.ts'
 import type { ServiceKey } from '../model/service.ts'
 
 export class AddressIndex {
   /** Most addresses belong to one service, and need no set. */
-  #keys = new Map<string, ServiceKey | Set<ServiceKey>>()
+  #keys = new LargeMap<ServiceKey | Set<ServiceKey>>()
 
   /** Addresses. */
   get size(): number {

@@ -4,7 +4,7 @@ import type { Change } from '../model/directory.ts'
 import type { Problem } from '../model/error.ts'
 import type { Sink } from '../model/sink.ts'
 import type { Refusal } from './address-policy.ts'
-import { AdmittedCluster } from './admitted-cluster.ts'
+import { AdmittedCluster, atOnce } from './admitted-cluster.ts'
 import type { ClusterRights } from './cluster-rights.ts'
 import { NetworkClaims } from './network-claims.ts'
 import { type IsListener, OwnAddresses, type OwnSocket } from './own-addresses.ts'
@@ -39,9 +39,7 @@ export class Admission {
     if (!known) {
       this.#clusters.set(cluster, new AdmittedCluster(cluster, rights, network, { endpoint: this.#refusalOfOwn }))
     } else if (!isDeepStrictEqual(textOf(rights), textOf(known.rights))) {
-      known.setRights(rights, network, () => {
-        for (const one of this.#clusters.values()) one.recheckAll()
-      })
+      known.setRights(rights, network, () => this.#recheckAll())
     }
   }
 
@@ -69,8 +67,14 @@ export class Admission {
 
   /** Replaces the sockets of Starlane that are not frontends; `machine` has the canonical addresses of the interfaces. */
   setSockets(sockets: readonly OwnSocket[], machine: ReadonlySet<string>): void {
-    if (!this.#own.setSockets(sockets, machine)) return
-    for (const cluster of this.#clusters.values()) cluster.recheckAll()
+    if (this.#own.setSockets(sockets, machine)) this.#recheckAll()
+  }
+
+  /** In turns if all of them together are many. */
+  #recheckAll(): void {
+    const clusters = [...this.#clusters.values()]
+    const inTurns = clusters.reduce((sum, { size }) => sum + size, 0) > atOnce
+    for (const cluster of clusters) cluster.recheckAll(inTurns)
   }
 
   problems(): Problem[] {

@@ -35,8 +35,8 @@ interface Admitted {
   readonly refused: ReadonlyMap<string, Refusal>
 }
 
-/** A cluster with more services and addresses is looked through in turns. */
-const atOnce = 2000
+/** More services and addresses are looked through in turns. */
+export const atOnce = 2000
 
 /** Addresses shown for one cluster; the others are counted. */
 const maxShown = 20
@@ -177,8 +177,8 @@ export class AdmittedCluster {
     this.#recheck(keys)
   }
 
-  /** A large cluster in turns: meanwhile what was admitted stays. */
-  recheckAll(): void {
+  /** In turns what was admitted stays meanwhile. */
+  recheckAll(inTurns: boolean): void {
     const round = ++this.#rechecks
     const keys = this.#declared.keys()
     this.#isRechecking = true
@@ -186,7 +186,7 @@ export class AdmittedCluster {
       for (const key of keys) yield recheck([key])
     }
     inSteps(
-      this.#isLarge,
+      inTurns,
       each(keys => this.#recheck(keys)),
       () => round !== this.#rechecks,
       () => {
@@ -229,8 +229,13 @@ export class AdmittedCluster {
     })
   }
 
+  /** Services and addresses. */
+  get size(): number {
+    return this.#index.size + this.#declared.size
+  }
+
   get #isLarge(): boolean {
-    return this.#index.size + this.#declared.size > atOnce
+    return this.size > atOnce
   }
 
   /** Puts what the cluster says under its rights of now, service by service. Those that come meanwhile are put there at once. */

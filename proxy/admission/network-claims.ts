@@ -1,11 +1,12 @@
 /** Who names which address, in one network: an index over the clusters that are in it. */
 import type { Cidr } from '../model/address.ts'
+import { LargeMap } from '../model/lists/large-map.ts'
 import { RangeTable } from './range-table.ts'
 
 /** `C` is a cluster. */
 export class NetworkClaims<C extends object> {
   /** The clusters that list an address; most have one, and need no set. */
-  #listed = new Map<string, C | Set<C>>()
+  #listed = new LargeMap<C | Set<C>>()
   /** The listed addresses by their first 24 bits, or 64 of IPv6. */
   #blocks = new Map<string, Set<string>>()
   /** The ranges that clusters say are theirs. */

@@ -334,6 +334,7 @@ class PluginChain implements Chain {
 
   /** For a plugin that the service no longer concerns, all its backends are gone; for the others, those that were removed. */
   #tell({ before, after }: ServiceChange): void {
+    if (!this.#guarded.some(plugin => plugin.onService)) return
     const was = before && this.#chains.of(before).concerned
     const is = after && this.#chains.of(after).concerned
     const told = this.#guarded.filter(plugin => plugin.onService && (was?.has(plugin) || is?.has(plugin)))

@@ -5,6 +5,7 @@
 import { LRUCache } from 'lru-cache'
 import type { Backend, Backends, Health } from '../model/backend.ts'
 import { growing } from '../model/limits/growing.ts'
+import { LargeMap } from '../model/lists/large-map.ts'
 import { listDelta } from '../model/lists/list-delta.ts'
 import type { Frontend, GlobalService, ServiceKey } from '../model/service.ts'
 import type { Clock } from '../model/time/clock.ts'
@@ -25,7 +26,7 @@ const unchanged: WatchedChange = { joined: [], left: [] }
 export class WatchedBackends {
   readonly #clock: Clock
   readonly #watches: (service: GlobalService) => boolean
-  readonly #current = new Map<string, WatchedBackend>()
+  readonly #current = new LargeMap<WatchedBackend>()
   readonly #recent: LRUCache<string, WatchedBackend>
   readonly #pools = new Map<ServiceKey, readonly KnownPool[]>()
   /** Those of UDP, by address: checks of TCP tell of them that their host is silent. */

@@ -1,10 +1,11 @@
 /** Which services have a destination among their backends: where a changed verdict has to go. */
+import { LargeMap } from '../model/lists/large-map.ts'
 import { listDelta } from '../model/lists/list-delta.ts'
 import type { GlobalService, ServiceKey } from '../model/service.ts'
 
 export class BackendIndex {
   /** Most destinations are in one service, and need no list. */
-  #services = new Map<string, ServiceKey | readonly ServiceKey[]>()
+  #services = new LargeMap<ServiceKey | readonly ServiceKey[]>()
 
   servicesOf(destination: string): readonly ServiceKey[] {
     const known = this.#services.get(destination)

@@ -431,8 +431,12 @@ export class ServiceAssembler {
     const object = again ? { ...given, endpoints: again.declared } : given
     const kept = before?.resolved && again && { unready: before.resolved.unready, endpoints: again.resolved }
     this.#removePortion(key)
-    const nodes = new Set<string>()
-    for (const { node, zone } of object.endpoints) if (node !== undefined && zone === undefined) nodes.add(node)
+    let nodes = noNodes
+    for (const { node, zone } of object.endpoints) {
+      if (node === undefined || zone !== undefined) continue
+      if (nodes === noNodes) nodes = new Set()
+      nodes.add(node)
+    }
     const portion: Portion = { object, origin, isPlaced: false, nodes, resolved: undefined, kept }
     this.#portions.set(key, portion)
     this.#partsOf(object.service).portions.set(key, portion)
@@ -520,6 +524,8 @@ export class ServiceAssembler {
     this.#parts.delete(key)
   }
 }
+
+const noNodes = new Set<string>()
 
 const nobody: Changes = {
   put() {},

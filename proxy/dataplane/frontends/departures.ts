@@ -8,6 +8,7 @@
  * connections end by themselves, at the latest by keepalive.
  */
 import { type Backend, type Backends, isBad } from '../../model/backend.ts'
+import { LargeMap } from '../../model/lists/large-map.ts'
 import { listDelta } from '../../model/lists/list-delta.ts'
 import type { GlobalService, ServiceKey } from '../../model/service.ts'
 import type { Clock } from '../../model/time/clock.ts'
@@ -42,7 +43,7 @@ export class Departures {
   readonly #parts: DeparturesParts
   #unlistedMs: number
   /** In how many services each backend is, by key. */
-  readonly #uses = new Map<string, number>()
+  #uses = new LargeMap<number>()
   /** By key, oldest first. */
   readonly #unlisted = new Map<string, Unlisted>()
   /** Their keys by service and by address. */
@@ -60,6 +61,11 @@ export class Departures {
     if (ms === this.#unlistedMs) return
     this.#unlistedMs = ms
     this.#expire()
+  }
+
+  /** All services are told anew. */
+  restart(): void {
+    this.#uses = new LargeMap<number>()
   }
 
   follow(change: readonly ServiceStates[]): void {

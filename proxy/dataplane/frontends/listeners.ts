@@ -8,6 +8,7 @@ import type { Log } from '../../model/log.ts'
 import type { Frontend, GlobalService, ServiceKey } from '../../model/service.ts'
 import { Inherited, type PassedSocket } from '../../model/sockets/passing.ts'
 import type { Clock } from '../../model/time/clock.ts'
+import { Turns } from '../../model/time/turn.ts'
 import type { Engine } from '../engine.ts'
 import { Departures } from './departures.ts'
 import { FrontendListener, type FrontendListenerParts } from './frontend-listener.ts'
@@ -36,6 +37,9 @@ export interface ListenersParts {
   /** None of the frontends of these addresses could be opened. Another socket of the machine must not answer for them. */
   readonly release?: (ips: readonly string[]) => Promise<void>
 }
+
+/** So many services are opened in one go. */
+const atOnce = 64
 
 export class Listeners {
   readonly #parts: ListenersParts
@@ -69,14 +73,26 @@ export class Listeners {
   }
 
   /**
-   * Opens the frontends of the directory and follows it from now on. Resolves when each has been tried once. A socket that is
+   * Opens the frontends of the directory, in turns, and follows it from now on. Resolves when each has been tried once. A socket that is
    * inherited is not bound again.
    */
   async start(inherited = new Inherited()): Promise<void> {
     const { directory } = this.#parts
     this.#inherited = inherited
-    this.#unsubscribe = directory.onChange(change => void this.#follow(change))
-    await this.#follow([...directory.services()].map(after => ({ key: after.key, before: undefined, after })))
+    this.#departures.restart()
+    // A service that changes before its turn is new until then.
+    const waiting = new Map([...directory.services()].map(after => [after.key, after]))
+    const follow = (change: Change) =>
+      this.#follow(change.map(one => (waiting.delete(one.key) ? { ...one, before: undefined } : one)))
+    this.#unsubscribe = directory.onChange(change => void follow(change))
+    const turns = new Turns()
+    const tried: Promise<void>[] = []
+    while (waiting.size > 0 && !this.#stopped) {
+      const some = [...take(waiting.values(), atOnce)]
+      tried.push(follow(some.map(after => ({ key: after.key, before: undefined, after }))))
+      if (waiting.size > 0) await turns.next()
+    }
+    await Promise.all(tried)
   }
 
   /** Frontends that cannot be bound now; each is tried again, first after 1 s, in the end every 30 s. */
@@ -231,5 +247,13 @@ export class Listeners {
       service: frontend.service,
       why: 'SCTP is not carried, only TCP and UDP',
     })
+  }
+}
+
+function* take<T>(all: Iterable<T>, most: number): Generator<T> {
+  let count = 0
+  for (const one of all) {
+    if (count++ === most) return
+    yield one
   }
 }

@@ -1,5 +1,6 @@
 /** Services by address, for reverse names; updated with each change of the directory, so that a PTR costs one lookup. */
 import type { Change, Directory } from '../../model/directory.ts'
+import { LargeMap } from '../../model/lists/large-map.ts'
 import { listDelta } from '../../model/lists/list-delta.ts'
 import type { ClusterService, GlobalService, ServiceKey } from '../../model/service.ts'
 import { addressesOf, endpointLabel } from './service-records.ts'
@@ -24,7 +25,7 @@ export interface AddressOwner {
 export class AddressIndex {
   readonly #directory: Directory
   /** Most addresses belong to one service, and need no list. */
-  readonly #services = new Map<string, ServiceKey | readonly ServiceKey[]>()
+  readonly #services = new LargeMap<ServiceKey | readonly ServiceKey[]>()
   readonly #stop: () => void
 
   /** `onChange` is called with each address whose owners have changed. */
