@@ -30,8 +30,8 @@ const { values } = parseArgs({
     spread: { type: 'string', default: '5' },
     churn: { type: 'string', default: '2000' },
     seconds: { type: 'string', default: '20' },
-    /** Flags of Node for the reader, such as --cpu-prof. */
-    flags: { type: 'string', default: '' },
+    /** Flags of Node for the reader, such as --cpu-prof; by default those of the executable. */
+    flags: { type: 'string', default: '--max-semi-space-size=2' },
     /** Prints only. */
     dry: { type: 'boolean', default: false },
   },

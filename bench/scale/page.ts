@@ -41,7 +41,7 @@ export function page(rows: readonly Row[], { clusters, spread, perSecond, second
 
 Made by \`npm run bench:scale\`; not edited by hand. ${clusters} clusters in one etcd, written in Cilium's format by one process that simulates
 their publishers; each service is in ${Math.min(spread, clusters)} clusters. The reader is the whole of Starlane with default options and plugins, but without active checks,
-since nothing is at the endpoints' addresses. All processes share the machine.
+since nothing is at the endpoints' addresses, and with the executable's flags of V8. All processes share the machine.
 
 ${machineText(machine)}
 

@@ -4,6 +4,7 @@
  */
 import { readFileSync } from 'node:fs'
 import { PerformanceObserver } from 'node:perf_hooks'
+import { setFlagsFromString } from 'node:v8'
 import { loadConfig } from '../../proxy/config/load.ts'
 import { silentLog } from '../../proxy/model/log.ts'
 import { createRuntime, type Runtime } from '../../proxy/runtime.ts'
@@ -55,6 +56,8 @@ process.on('disconnect', () => process.exit())
 process.on('SIGTERM', () => process.exit())
 
 async function start(config: string, services: number): Promise<void> {
+  // As `starlane run` does.
+  setFlagsFromString('--heap-growing-percent=25')
   const began = performance.now()
   const cpu = process.cpuUsage()
   runtime = await createRuntime({

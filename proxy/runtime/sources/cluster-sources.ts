@@ -7,6 +7,7 @@ import type { Mesh } from '../../mesh/mesh.ts'
 import type { Cluster, Limits } from '../../model/cluster.ts'
 import { MeshError } from '../../model/error.ts'
 import type { Sink } from '../../model/sink.ts'
+import { Turns } from '../../model/time/turn.ts'
 import { createEtcdSource } from '../../sources/etcd/etcd-source.ts'
 import { createKubernetesSource } from '../../sources/kubernetes/kubernetes-source.ts'
 import { createManifestsSource } from '../../sources/manifests/manifests-source.ts'
@@ -43,6 +44,8 @@ interface Extras {
   /** Nodes with their addresses and pod networks; `only`: and nothing else, where the source can do that. */
   readonly nodes?: 'whole' | 'only' | undefined
 }
+
+const startsAtOnce = 8
 
 interface RunningSource {
   /** 0 when it is read from the cluster itself. */
@@ -109,7 +112,13 @@ export class ClusterSources {
     for (const [name, rights] of rightsOf(local, clusters)) this.#admission.allow(name, rights)
     const fresh = clusters.filter(({ name }) => !this.#sources.has(name))
     const started = this.#pods.starting()
-    await Promise.all(fresh.map(cluster => this.#start(cluster, extrasOf(cluster), local))).finally(started)
+    const turns = new Turns()
+    const starting = fresh.map(async (cluster, i) => {
+      // Hundreds of connections are not opened in one go.
+      if (i >= startsAtOnce) await turns.next()
+      await this.#start(cluster, extrasOf(cluster), local)
+    })
+    await Promise.all(starting).finally(started)
   }
 
   /** Begins with what is known from earlier, if the cluster is new. */
