@@ -9,7 +9,7 @@ import type { Backend } from '../../../proxy/model/backend.ts'
 import { MeshError } from '../../../proxy/model/error.ts'
 import type { LogFields } from '../../../proxy/model/log.ts'
 import type { Frontend, GlobalService, ServicePort } from '../../../proxy/model/service.ts'
-import type { Passed } from '../../../proxy/model/sockets/passing.ts'
+import { Inherited, type Passed } from '../../../proxy/model/sockets/passing.ts'
 import { plainOptions } from '../../conformance/engine/rig.ts'
 import { client, ending, freePort, says, tcpBackend } from '../../support/backend.ts'
 import { FakeChooser } from '../../support/chooser.ts'
@@ -130,6 +130,32 @@ function service(
 const always = [backend({ address: '127.1.0.9' }), backend({ address: '127.1.0.9', protocol: 'UDP' })]
 const a = backend({ address: '127.1.0.1' })
 const b = backend({ address: '127.2.0.1', cluster: 'cluster-2' })
+
+t.test('many services are opened in turns, and may change before theirs', async t => {
+  const at = (i: number, network = 1) => backend({ address: `127.${network}.${i >> 8}.${i & 255}` })
+  const of = (i: number, backends: Backend[]) => service(`s${i}`, `127.96.${i >> 8}.${i & 255}`, [tcp(80)], backends)
+  const { listeners, engine, directory } = setup(
+    t,
+    Array.from({ length: 300 }, (_, i) => of(i, [at(i)])),
+  )
+  const retired = () => engine.news().filter(line => line.startsWith('retire'))
+  const started = listeners.start()
+  t.equal(listeners.closed().length, 64, 'others have their turn after the first ones')
+  directory.set(of(200, [at(200, 2)]), of(3, [at(3, 2)]))
+  directory.remove('default/s250')
+  await started
+  t.equal(engine.open.size, 299)
+  t.same(retired(), [`retire ${at(3).key}`], 'of those that had theirs')
+  directory.set(of(200, [at(200, 4)]))
+  t.same(retired(), [`retire ${at(200, 2).key}`])
+
+  await listeners.pass()
+  await listeners.takeBack(new Inherited())
+  t.equal(engine.open.size, 299)
+  retired()
+  directory.set(of(7, [at(7, 2)]))
+  t.same(retired(), [`retire ${at(7).key}`], 'also after the sockets have come back')
+})
 
 t.test('opens every TCP and UDP frontend of the global services, and no other', async t => {
   const { listeners, engine, log } = setup(t, [
