@@ -63,15 +63,27 @@ export interface SessionText extends Omit<PassedSession, 'descriptor'> {
   readonly linked: boolean
 }
 
-/** A connection that carries messages, and lines between them. */
+/** Of a line of a successor, which says little. */
+const longestLine = 64 << 10
+
+/** A connection that carries messages, and lines between them. One whose lines are longer than `mostBytes` is ended. */
 export class Channel {
   readonly #socket: Socket
   readonly #lines: AsyncIterator<string>
 
-  constructor(socket: Socket) {
+  constructor(socket: Socket, mostBytes = longestLine) {
     this.#socket = socket
     socket.on('error', () => socket.destroy())
-    this.#lines = createInterface({ input: socket })[Symbol.asyncIterator]()
+    let length = 0
+    socket.on('data', (chunk: Buffer) => {
+      const end = chunk.lastIndexOf('\n')
+      length = end < 0 ? length + chunk.length : chunk.length - end - 1
+      if (length > mostBytes) socket.destroy()
+    })
+    const lines = createInterface({ input: socket })
+    // It ends by itself where the other side ends the connection, and not where this one does.
+    socket.once('close', () => lines.close())
+    this.#lines = lines[Symbol.asyncIterator]()
   }
 
   get closed(): boolean {
@@ -113,6 +125,18 @@ export class Channel {
   close(): void {
     this.#socket.destroy()
   }
+}
+
+/** Throws for a hello that lacks something. */
+export function checked(hello: Hello): Hello {
+  const { starlane, protocol, version, pid, cluster } = { ...hello }
+  const isWhole = Number.isInteger(protocol) && Number.isInteger(pid) && isShort(version) && isShort(cluster)
+  if (starlane === 'handover' && isWhole) return { starlane, protocol, version, pid, cluster }
+  throw new MeshError('STATE', 'the other process does not speak the protocol of a handover')
+}
+
+function isShort(text: unknown): boolean {
+  return typeof text === 'string' && text.length <= 100
 }
 
 /** Throws for what is not a message. */

@@ -8,7 +8,7 @@ import { MeshError, messageOf } from '../model/error.ts'
 import type { Log } from '../model/log.ts'
 import { descriptorOf, type PassedSocket, type PassingCalls } from '../model/sockets/passing.ts'
 import type { Json } from '../model/text/json.ts'
-import { Channel, type Hello, protocol, type SocketText, socketName } from './messages.ts'
+import { Channel, checked, type Hello, protocol, type SocketText, socketName } from './messages.ts'
 
 /** What there is to hand over. */
 export interface Estate {
@@ -34,11 +34,20 @@ export interface HandoverServerParts {
   readonly calls: PassingCalls
   readonly estate: Estate
   readonly log: Log
+  readonly patience?: Patience
+}
+
+export interface Patience {
+  /** How long a successor may take to read what there is to know and to begin. Others are refused meanwhile. */
+  readonly takeMs: number
+  /** From `take` to `serving`. */
+  readonly servingMs: number
 }
 
 const firstLineMs = 5000
-/** From `take` to `serving`. */
-const servingMs = 10_000
+const ordinary: Patience = { takeMs: 60_000, servingMs: 10_000 }
+/** Connections at a time; a successor has two. */
+const maxConnections = 8
 /** From `done` to the end of the connection. */
 const closingMs = 2000
 
@@ -58,6 +67,7 @@ export class HandoverServer {
   constructor(parts: HandoverServerParts) {
     this.#parts = parts
     this.#server = createServer(socket => this.#accept(socket)).unref()
+    this.#server.maxConnections = maxConnections
   }
 
   /**
@@ -142,7 +152,7 @@ export class HandoverServer {
     const { estate, log } = this.#parts
     const channel = new Channel(socket)
     try {
-      const hello = await channel.receive('hello')
+      const hello = checked(await channel.receive('hello'))
       socket.setTimeout(0)
       const why = this.#objection(hello)
       if (why !== undefined) {
@@ -181,7 +191,7 @@ export class HandoverServer {
 
   #objection(hello: Hello): string | undefined {
     const { estate } = this.#parts
-    if (hello.starlane !== 'handover' || hello.protocol !== protocol) {
+    if (hello.protocol !== protocol) {
       return `version ${hello.version} speaks protocol ${hello.protocol} of the handover, and this one (${estate.version}) ${protocol}: stop it first`
     }
     if (hello.cluster !== estate.cluster)
@@ -190,34 +200,39 @@ export class HandoverServer {
   }
 
   async #handOver(socket: Socket, channel: Channel, { pid }: Hello): Promise<void> {
-    const { estate } = this.#parts
+    const { estate, patience = ordinary } = this.#parts
     const token = randomBytes(16).toString('hex')
     const { version, cluster } = estate
-    channel.send({ hello: { starlane: 'handover', protocol, version, pid: process.pid, cluster, token } })
-    channel.send({ addresses: estate.addresses() })
-    for (const { lines, ...memory } of estate.memories()) {
-      channel.send({ memory })
-      for (const line of lines) await channel.sendLine(line)
-    }
-    channel.send({ end: 'memories' })
-    await channel.receive('take')
-    // Clients wait from here on: a successor that is silent for too long has failed.
-    socket.setTimeout(servingMs)
+    await within(patience.takeMs, [socket], async () => {
+      channel.send({ hello: { starlane: 'handover', protocol, version, pid: process.pid, cluster, token } })
+      channel.send({ addresses: estate.addresses() })
+      for (const { lines, ...memory } of estate.memories()) {
+        channel.send({ memory })
+        for (const line of lines) await channel.sendLine(line)
+      }
+      channel.send({ end: 'memories' })
+      await channel.receive('take')
+    })
     const { sockets: passed, state } = await estate.pass()
     const own = this.#own()
     const sockets = [...passed, ...own]
+    const connections = [socket]
     try {
-      const came = this.#secondConnection(token)
-      channel.send({ passed: { sockets: sockets.map(textOf), state } })
-      const serving = channel.receive('serving')
-      const descriptors = sockets.flatMap(descriptorsOf)
-      if (descriptors.length > 0) {
-        // Whichever comes first: the second connection, or the end of the successor.
-        const second = await Promise.race([came, serving.then(() => undefined)])
-        if (!second) throw new MeshError('STATE', `process ${pid} has not taken the sockets`)
-        await this.#send(second, descriptors)
-      }
-      await serving
+      // Clients wait from here on: a successor that takes too long has failed.
+      await within(patience.servingMs, connections, async () => {
+        const came = this.#secondConnection(token)
+        channel.send({ passed: { sockets: sockets.map(textOf), state } })
+        const serving = channel.receive('serving')
+        const descriptors = sockets.flatMap(descriptorsOf)
+        if (descriptors.length > 0) {
+          // Whichever comes first: the second connection, or the end of the successor.
+          const second = await Promise.race([came, serving.then(() => undefined)])
+          if (!second) throw new MeshError('STATE', `process ${pid} has not taken the sockets`)
+          connections.push(second)
+          await this.#send(second, descriptors)
+        }
+        await serving
+      })
     } catch (error) {
       for (const { descriptor } of own) closeSync(descriptor)
       await estate.takeBack(passed)
@@ -257,6 +272,18 @@ export class HandoverServer {
 /** Undefined where there is no file. */
 async function inodeOf(path: string): Promise<number | undefined> {
   return (await stat(path).catch(() => undefined))?.ino
+}
+
+/** Ends the connections if the work takes longer, so that whoever waits for one of them goes on. */
+async function within(ms: number, connections: readonly Socket[], work: () => Promise<void>): Promise<void> {
+  const late = setTimeout(() => {
+    for (const connection of connections) connection.destroy()
+  }, ms)
+  try {
+    await work()
+  } finally {
+    clearTimeout(late)
+  }
 }
 
 function closed(socket: Socket, mostMs: number): Promise<void> {

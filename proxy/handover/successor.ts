@@ -24,6 +24,8 @@ const answerMs = 30_000
 /** How long a process waits for its turn while others take over. */
 const turnMs = 60_000
 const againMs = 100
+/** Of a line: an object of a cluster, or all sockets with their sessions. */
+const longestLine = 256 << 20
 
 export class Predecessor {
   /** Its version and process. */
@@ -68,7 +70,7 @@ export class Predecessor {
       socket.destroy()
       throw new MeshError('STATE', `${path} belongs to a process of user ${user}; stop it, or run as that user`)
     }
-    const channel = new Channel(socket)
+    const channel = new Channel(socket, longestLine)
     socket.setTimeout(answerMs, () => socket.destroy())
     channel.send({ hello: { starlane: 'handover', protocol, pid: process.pid, ...own } })
     try {

@@ -1,16 +1,19 @@
 /** The unix socket of a handover, with an estate of the test. */
 
 import assert from 'node:assert/strict'
-import { mkdtempSync, rmSync, statSync } from 'node:fs'
-import { connect } from 'node:net'
+import { once } from 'node:events'
+import { closeSync, mkdtempSync, openSync, readdirSync, rmSync, statSync } from 'node:fs'
+import { connect, type Socket } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import t, { type Test } from 'tap'
 import { findAddon } from '../../../proxy/dataplane/native/addon.ts'
-import { type Estate, HandoverServer } from '../../../proxy/handover/server.ts'
+import { protocol } from '../../../proxy/handover/messages.ts'
+import { type Estate, HandoverServer, type Patience } from '../../../proxy/handover/server.ts'
 import { Predecessor } from '../../../proxy/handover/successor.ts'
+import { messageOf } from '../../../proxy/model/error.ts'
 import { silentLog } from '../../../proxy/model/log.ts'
-import { Inherited, type PassingCalls } from '../../../proxy/model/sockets/passing.ts'
+import { descriptorOf, Inherited, type PassingCalls } from '../../../proxy/model/sockets/passing.ts'
 import { eventually } from '../../support/eventually.ts'
 
 const found = findAddon()
@@ -28,18 +31,32 @@ function suite(calls: PassingCalls): void {
     takeBack: async () => {},
     handedOver: () => {},
   }
-  const start = async (t: Test, given: Partial<Estate> = {}, own = calls) => {
+  const start = async (t: Test, given: Partial<Estate> = {}, own = calls, patience?: Patience) => {
     // Not in the folder of tap: paths of sockets are short.
     const above = mkdtempSync(join(tmpdir(), 'starlane-'))
     t.teardown(() => rmSync(above, { recursive: true }))
     const folder = join(above, 'run')
     const path = join(folder, 'handover.sock')
-    const server = new HandoverServer({ path, calls: own, estate: { ...estate, ...given }, log: silentLog })
+    const server = new HandoverServer({
+      path,
+      calls: own,
+      estate: { ...estate, ...given },
+      log: silentLog,
+      ...(patience && { patience }),
+    })
     await server.start()
     t.teardown(() => server.close())
     return { path, folder, server }
   }
+  const hasty = { takeMs: 300, servingMs: 300 }
   const me = { version: '2.0.0', cluster: 'one' }
+  /** Once nobody else is being served. */
+  const turnOf = (path: string) =>
+    eventually(async () => {
+      const found = await Predecessor.find(path, calls, me).catch(error => assert.fail(messageOf(error)))
+      found?.abandon()
+      return found !== undefined
+    })
 
   t.test('a successor learns what its predecessor knows, and takes its place', async t => {
     let to = ''
@@ -104,6 +121,72 @@ function suite(calls: PassingCalls): void {
       await new Promise(resolve => socket.once('close', resolve).resume())
     }
     t.ok(await Predecessor.find(path, calls, me), 'and it goes on')
+  })
+
+  t.test('what is too long, lacks something or stays silent is ended, and nobody waits for it', async t => {
+    const { path } = await start(t, {}, calls, hasty)
+    const ended = (socket: Socket) => new Promise<void>(resolve => void socket.once('close', () => resolve()).resume())
+    const hello = { starlane: 'handover', protocol, version: '2', pid: 1, cluster: 'one' }
+    const line = (changes: object) => `${JSON.stringify({ hello: { ...hello, ...changes } })}\n`
+    const bad = [{ version: 'x'.repeat(1000) }, { version: 7 }, { pid: '1' }, { cluster: null }, { starlane: 'x' }]
+    for (const text of [
+      ...bad.map(line),
+      '{"hello":null}\n',
+      '{"hello":[]}\n',
+      '\u0000\u00ff\n',
+      'x'.repeat(1 << 20),
+    ]) {
+      const socket = connect(path).on('error', () => {})
+      socket.write(text)
+      await ended(socket)
+    }
+    // It has said who it is, and neither reads nor goes on.
+    const silent = connect(path).on('error', () => {})
+    silent.write(line({}))
+    await once(silent, 'readable')
+    await t.rejects(Predecessor.find(path, calls, me), { message: /another process is taking over already/ })
+    await ended(silent)
+    t.ok(await turnOf(path), 'and the next one gets its turn')
+  })
+
+  t.test('one who never reads what it asked for is ended', async t => {
+    const lines = Array.from({ length: 2000 }, () => JSON.stringify(['service', 'x'.repeat(1000)]))
+    const memories = () => [{ cluster: 'one', source: 'x', since: 5, lines }]
+    const { path } = await start(t, { memories }, calls, hasty)
+    const deaf = connect(path).on('error', () => {})
+    deaf.write(
+      `${JSON.stringify({ hello: { starlane: 'handover', protocol, version: '2', pid: 1, cluster: 'one' } })}\n`,
+    )
+    t.teardown(() => deaf.destroy())
+    // Node reads some of it, and then no more.
+    await once(deaf, 'readable')
+    await t.rejects(Predecessor.find(path, calls, me), { message: /another process is taking over already/ })
+    t.ok(await turnOf(path))
+  })
+
+  t.test('one who takes the sockets and is silent then loses them', async t => {
+    const taken = Promise.withResolvers<void>()
+    const { path } = await start(t, { takeBack: async () => taken.resolve() }, calls, hasty)
+    const stopped = await Predecessor.find(path, calls, me)
+    await stopped?.knowledge()
+    await stopped?.take()
+    await taken.promise
+    await t.rejects(async () => stopped?.serving(), { message: /has ended the handover/ })
+    t.ok(await turnOf(path))
+  })
+
+  t.test('descriptors that nobody asked for are closed', async t => {
+    const { path } = await start(t)
+    const socket = connect(path).on('error', () => {})
+    await once(socket, 'connect')
+    // Connected descriptors would show here, in both: the server is in this process.
+    const before = readdirSync('/proc/self/fd').length
+    const file = openSync('/dev/null', 'r')
+    t.equal(calls.send(descriptorOf(socket) ?? -1, Array(50).fill(file)), 50)
+    closeSync(file)
+    socket.write('{"hello":{}}\n')
+    await new Promise(resolve => socket.once('close', resolve).resume())
+    await eventually(() => assert.ok(readdirSync('/proc/self/fd').length <= before))
   })
 
   t.test('an inherited socket goes to one taker, by its name and address', async t => {
