@@ -7,7 +7,8 @@ const maxBackends = 100_000
 /** Connections that are open or being dialled. Separate from the breaker: reaching the limit is not a fault of the backend. */
 export class Connections {
   #limit: number
-  #counts: Table<number>
+  /** One that is 0 stays until it is evicted: a backend is rarely without connections for long. */
+  #counts: Table<{ open: number }>
   #changed: () => void
   #full = new Set<string>()
 
@@ -27,23 +28,26 @@ export class Connections {
     if (limit === this.#limit) return
     this.#limit = limit
     this.#full.clear()
-    for (const [key, count] of this.#counts.entries()) if (this.#isFull(count)) this.#full.add(key)
+    for (const [key, { open }] of this.#counts.entries()) if (this.#isFull(open)) this.#full.add(key)
   }
 
   add(key: string): void {
-    const count = (this.#counts.get(key) ?? 0) + 1
-    this.#counts.set(key, count)
-    if (this.#isFull(count) && !this.#full.has(key)) {
+    let count = this.#counts.get(key)
+    if (!count) {
+      count = { open: 0 }
+      this.#counts.set(key, count)
+    }
+    count.open++
+    if (this.#isFull(count.open) && !this.#full.has(key)) {
       this.#full.add(key)
       this.#changed()
     }
   }
 
   remove(key: string): void {
-    const count = (this.#counts.get(key) ?? 0) - 1
-    if (count > 0) this.#counts.set(key, count)
-    else this.#counts.delete(key)
-    if (!this.#isFull(count) && this.#full.delete(key)) this.#changed()
+    const count = this.#counts.get(key)
+    if (count && count.open > 0) count.open--
+    if (!this.#isFull(count?.open ?? 0) && this.#full.delete(key)) this.#changed()
   }
 
   #isFull(count: number): boolean {

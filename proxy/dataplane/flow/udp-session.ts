@@ -16,7 +16,7 @@ import { refusal } from '../../model/refusal.ts'
 import type { Frontend, GlobalService } from '../../model/service.ts'
 import type { FlowContext, OpenSession } from './flow-context.ts'
 import type { Watch } from './limits/loop-watch.ts'
-import type { FlowShare } from './limits/shares.ts'
+import { type FlowShare, heldWith } from './limits/shares.ts'
 import { isExhausted, outcomeOf, outOfResources } from './outcome.ts'
 import type { UdpFrontend } from './udp-frontend.ts'
 
@@ -229,7 +229,7 @@ export abstract class UdpSession implements Flow, OpenSession {
     if (fair) return fair
     const [oldest] = sessions.size < options.limits.udpSessions ? [] : unanswered
     const held = sessionShares.heldBy(this)
-    return held <= many || (oldest?.share && oldest.share.client.flows.size >= held) ? oldest : undefined
+    return held <= many || (oldest && heldWith(oldest) >= held) ? oldest : undefined
   }
 
   #attempt(): void {

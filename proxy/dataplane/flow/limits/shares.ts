@@ -1,6 +1,7 @@
 /** Who holds how many flows, and whose flow makes room for a newcomer when no more may be open. */
 import { subscriberNetwork } from '../../../model/address.ts'
 import type { Client } from '../../../model/flow.ts'
+import { type Link, LinkedList } from '../../../model/lists/linked-list.ts'
 import type { Frontend } from '../../../model/service.ts'
 
 export interface Sharing {
@@ -10,14 +11,16 @@ export interface Sharing {
   share: FlowShare | undefined
 }
 
-/** The holders that one flow counts for. */
+/** The places of one flow: with its client, and with its frontend. */
 export interface FlowShare {
-  readonly client: Holder
-  readonly frontend: Holder
+  readonly client: Place
+  readonly frontend: Place
 }
 
 /** Flows of a full frontend that are looked at to find one of a greedy client. */
 const lookedAt = 64
+/** Lists by number of flows that stay when no flow is open. */
+const countsKept = 1024
 /** From this part of the limit on, flows are kept in the order of their last bytes. */
 const nearlyFull = 7 / 8
 
@@ -62,8 +65,8 @@ export class Shares<F extends Sharing> {
     const { share } = flow
     if (!share) return
     flow.share = undefined
-    this.#clients.remove(share.client, flow)
-    this.#frontends.remove(share.frontend, flow)
+    this.#clients.remove(share.client)
+    this.#frontends.remove(share.frontend)
     this.#size--
   }
 
@@ -71,8 +74,8 @@ export class Shares<F extends Sharing> {
   active(flow: F): void {
     const { share } = flow
     if (!share || !this.nearlyFull) return
-    moveToEnd(share.client.flows, flow)
-    moveToEnd(share.frontend.flows, flow)
+    share.client.holder.places.moveToEnd(share.client)
+    share.frontend.holder.places.moveToEnd(share.frontend)
   }
 
   /** How many flows the client of a newcomer holds. */
@@ -85,11 +88,11 @@ export class Shares<F extends Sharing> {
     const held = this.heldBy(newcomer)
     if (this.#size < this.#most()) return this.#inPlaceAtFrontend(newcomer, held)
     const greediest = this.#clients.greediest
-    if (greediest && held + 1 < greediest.flows.size) return idlest(greediest)
+    if (greediest && held + 1 < greediest.places.size) return idlest(greediest)
     const busiest = this.#frontends.greediest
-    if (!busiest || this.#frontends.count(newcomer.frontend.key) + 1 >= busiest.flows.size) return undefined
+    if (!busiest || this.#frontends.count(newcomer.frontend.key) + 1 >= busiest.places.size) return undefined
     const flow: F | undefined = idlest(busiest)
-    return flow?.share && flow.share.client.flows.size >= held ? flow : undefined
+    return flow && heldWith(flow) >= held ? flow : undefined
   }
 
   /** Only the frontend is full: one of its idlest flows, of the client that holds most. */
@@ -97,8 +100,8 @@ export class Shares<F extends Sharing> {
     let found: F | undefined
     let most = held + 1
     let looked = 0
-    for (const flow of this.#frontends.flowsOf(key)) {
-      const holds = flow.share?.client.flows.size ?? 0
+    for (const { flow } of this.#frontends.placesOf(key)) {
+      const holds = heldWith(flow)
       if (holds > most) {
         found = flow as F
         most = holds
@@ -109,58 +112,87 @@ export class Shares<F extends Sharing> {
   }
 }
 
-/** One client, or one frontend. */
-class Holder {
+/** How many flows the client of a flow holds, which is one of them. */
+export function heldWith({ share }: Sharing): number {
+  return share?.client.holder.places.size ?? 0
+}
+
+/** One client, or one frontend; linked with those that have as many flows. */
+class Holder implements Link<Holder> {
   readonly key: string
   /** The idlest first. */
-  readonly flows = new Set<Sharing>()
+  readonly places = new LinkedList<Place>()
+  previous: Holder | undefined = undefined
+  next: Holder | undefined = undefined
 
   constructor(key: string) {
     this.key = key
   }
 }
 
+/** A flow among those of its holder. */
+class Place implements Link<Place> {
+  readonly flow: Sharing
+  readonly holder: Holder
+  previous: Place | undefined = undefined
+  next: Place | undefined = undefined
+
+  constructor(flow: Sharing, holder: Holder) {
+    this.flow = flow
+    this.holder = holder
+  }
+}
+
 /** Holders by key and by the number of their flows, which changes by one at a time. */
 class Holders {
   readonly #byKey = new Map<string, Holder>()
-  /** By number of flows; the last is not empty. */
-  readonly #byCount: Set<Holder>[] = [new Set()]
+  /** By number of flows. */
+  #byCount: LinkedList<Holder>[] = [new LinkedList()]
+  /** The largest number of flows. */
+  #most = 0
 
-  add(key: string, flow: Sharing): Holder {
-    const holder = this.#byKey.get(key) ?? new Holder(key)
-    const { size } = holder.flows
-    holder.flows.add(flow)
-    if (size === 0) this.#byKey.set(key, holder)
-    else this.#byCount[size]?.delete(holder)
-    this.#at(size + 1).add(holder)
-    return holder
+  add(key: string, flow: Sharing): Place {
+    let holder = this.#byKey.get(key)
+    if (!holder) {
+      holder = new Holder(key)
+      this.#byKey.set(key, holder)
+    } else this.#at(holder.places.size).remove(holder)
+    const place = new Place(flow, holder)
+    holder.places.append(place)
+    const { size } = holder.places
+    this.#at(size).append(holder)
+    if (size > this.#most) this.#most = size
+    return place
   }
 
-  remove(holder: Holder, flow: Sharing): void {
-    const { size } = holder.flows
-    if (!holder.flows.delete(flow)) return
-    this.#byCount[size]?.delete(holder)
+  /** Once for each place. */
+  remove(place: Place): void {
+    const { holder } = place
+    const { size } = holder.places
+    const alike = this.#at(size)
+    alike.remove(holder)
+    holder.places.remove(place)
     if (size === 1) this.#byKey.delete(holder.key)
-    else this.#at(size - 1).add(holder)
-    while (this.#byCount.length > 1 && this.#byCount.at(-1)?.size === 0) this.#byCount.pop()
+    else this.#at(size - 1).append(holder)
+    if (size === this.#most && alike.size === 0) this.#most--
+    if (this.#most === 0 && this.#byCount.length > countsKept) this.#byCount = [new LinkedList()]
   }
 
   count(key: string): number {
-    return this.#byKey.get(key)?.flows.size ?? 0
+    return this.#byKey.get(key)?.places.size ?? 0
   }
 
-  flowsOf(key: string): Iterable<Sharing> {
-    return this.#byKey.get(key)?.flows ?? []
+  placesOf(key: string): Iterable<Place> {
+    return this.#byKey.get(key)?.places ?? []
   }
 
   get greediest(): Holder | undefined {
-    const [holder] = this.#byCount.at(-1) ?? []
-    return holder
+    return this.#byCount[this.#most]?.first
   }
 
-  #at(count: number): Set<Holder> {
-    while (this.#byCount.length <= count) this.#byCount.push(new Set())
-    return this.#byCount[count] as Set<Holder>
+  #at(count: number): LinkedList<Holder> {
+    while (this.#byCount.length <= count) this.#byCount.push(new LinkedList())
+    return this.#byCount[count] as LinkedList<Holder>
   }
 }
 
@@ -169,11 +201,6 @@ function clientKey({ client }: Sharing): string {
   return subscriberNetwork(client.address)
 }
 
-function idlest<F extends Sharing>({ flows }: Holder): F | undefined {
-  const [flow] = flows
-  return flow as F | undefined
-}
-
-function moveToEnd<F>(flows: Set<F>, flow: F): void {
-  if (flows.delete(flow)) flows.add(flow)
+function idlest<F extends Sharing>({ places }: Holder): F | undefined {
+  return places.first?.flow as F | undefined
 }
