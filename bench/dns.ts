@@ -1,7 +1,7 @@
 /**
  * Queries per second and CPU per query of Starlane and of other DNS servers, under the same load generator.
  *
- *   npm run bench:dns [-- --rounds 6 --seconds 2 --services 5000 --outstanding 100,20]
+ *   npm run bench:dns [-- --rounds 6 --seconds 2 --services 5000 --shapes '100 outstanding,100 clients']
  *
  * Rounds alternate, forward and backward. Compare figures of one run only, since the machine differs between runs. CPU per
  * query is the robust figure; queries per second with 100 outstanding are partly limited by dnsperf. The rows with native
@@ -16,7 +16,9 @@ import { type Contender, kinds, start } from './dns/contenders.ts'
 import { hostileCosts } from './dns/hostile.ts'
 import { serviceName } from './dns/names.ts'
 import { nativeKinds } from './dns/native.ts'
-import { stopAll } from './process.ts'
+import { stopAll, stopOnSignal } from './process.ts'
+import { recordGroup } from './report/all-goals.ts'
+import { readDns } from './report/dns-results.ts'
 import { thisMachine } from './report/machine.ts'
 
 const { values } = parseArgs({
@@ -24,8 +26,8 @@ const { values } = parseArgs({
     /** Measurements per server and load; the tables show medians. */
     rounds: { type: 'string', default: '6' },
     seconds: { type: 'string', default: '2' },
-    /** Questions in flight; one table for each. */
-    outstanding: { type: 'string', default: '100,20' },
+    /** How questions are asked; one table for each. */
+    shapes: { type: 'string', default: '100 outstanding,20 outstanding,100 clients' },
     services: { type: 'string', default: '5000' },
     /** Service changes per second in one of the rows. */
     changes: { type: 'string', default: '100' },
@@ -36,6 +38,13 @@ const { values } = parseArgs({
 const rounds = Number(values.rounds)
 const seconds = Number(values.seconds)
 const services = Number(values.services)
+
+/** Sockets that ask, and questions in flight over all of them. A hundred sockets with a hundred questions have one each, on average. */
+const shapes: Readonly<Record<string, { readonly sockets: number; readonly outstanding: number }>> = {
+  '100 outstanding': { sockets: 8, outstanding: 100 },
+  '20 outstanding': { sockets: 8, outstanding: 20 },
+  '100 clients': { sockets: 100, outstanding: 100 },
+}
 
 interface Sample {
   readonly micros: number
@@ -49,9 +58,7 @@ if (spawnSync('dnsperf', ['-h']).error) {
   )
   process.exit(2)
 }
-for (const signal of ['SIGINT', 'SIGTERM'] as const) {
-  process.once(signal, () => void stopAll().then(() => process.exit(1)))
-}
+stopOnSignal()
 const folder = await mkdtemp(join(tmpdir(), 'starlane-bench-dns-'))
 const contenders: Contender[] = []
 try {
@@ -70,6 +77,7 @@ try {
 interface Load {
   readonly name: string
   readonly file: string
+  readonly sockets: number
   readonly outstanding: number
 }
 
@@ -87,10 +95,11 @@ async function writeLoads(): Promise<Load[]> {
       return { name, file }
     }),
   )
-  const depths = values.outstanding.split(',').map(Number)
-  return depths.flatMap(outstanding =>
-    written.map(({ name, file }) => ({ name: `${name}, ${outstanding} outstanding`, file, outstanding })),
-  )
+  return values.shapes.split(',').flatMap(asked => {
+    const shape = shapes[asked]
+    if (!shape) throw new Error(`--shapes: there is no "${asked}"; use some of ${Object.keys(shapes).join(', ')}`)
+    return written.map(({ name, file }) => ({ name: `${name}, ${asked}`, file, ...shape }))
+  })
 }
 
 async function measure(loads: readonly Load[]): Promise<Map<string, Sample[]>> {
@@ -108,7 +117,7 @@ async function measure(loads: readonly Load[]): Promise<Map<string, Sample[]>> {
   return samples
 }
 
-function perform(contender: Contender, { file, outstanding }: Load, limit: number): Sample {
+function perform(contender: Contender, { file, sockets, outstanding }: Load, limit: number): Sample {
   const before = contender.child.cpu()
   const { stdout } = spawnSync(
     'dnsperf',
@@ -122,7 +131,7 @@ function perform(contender: Contender, { file, outstanding }: Load, limit: numbe
       '-l',
       String(limit),
       '-c',
-      '8',
+      String(sockets),
       '-T',
       '1',
       '-q',
@@ -168,10 +177,11 @@ async function report(samples: ReadonlyMap<string, Sample[]>): Promise<void> {
     rows: hostileCosts().map(([packet, micros]) => [packet, micros.toFixed(2)]),
   }
   const machine = thisMachine()
+  const at = new Date().toISOString()
   const text = `# DNS benchmark
 
-${new Date().toISOString()}, written by \`npm run bench:dns\`. Medians of ${rounds} alternating rounds of ${seconds} s; dnsperf with 8 sockets,
-"outstanding" is the number of questions in flight. Load and servers share one machine over loopback; compare within a table only.
+${at}, written by \`npm run bench:dns\`. Medians of ${rounds} alternating rounds of ${seconds} s; dnsperf,
+"outstanding" is the number of questions in flight from 8 sockets; "100 clients" are 100 sockets with one question each on average. Load and servers share one machine over loopback; compare within a table only.
 
 - CPU: ${machine.cpu}, ${machine.cores} cores, ${machine.memoryGiB} GiB; kernel ${machine.kernel}; Node ${machine.node}
 
@@ -186,8 +196,10 @@ ${[...tables, hostile].map(tableText).join('\n')}`
   await writeFile(new URL('dns.md', results), text)
   await writeFile(
     new URL('dns.json', results),
-    `${JSON.stringify({ machine, rounds, seconds, tables, hostile }, undefined, 2)}\n`,
+    `${JSON.stringify({ machine, at, rounds, seconds, tables, hostile }, undefined, 2)}\n`,
   )
+  const group = readDns(new URL('dns.json', results).pathname)
+  if (group) recordGroup(group, 'dns.md', 'npm run bench:dns')
 }
 
 function tableText({ title, head, rows }: { title: string; head: string[]; rows: string[][] }): string {

@@ -12,6 +12,7 @@ import { setTimeout as wait } from 'node:timers/promises'
 import { fileURLToPath } from 'node:url'
 import { parseArgs } from 'node:util'
 import { manifestScene, type Scene, scenes } from './footprint/scenes.ts'
+import { atMost, type Judged, recordGoals } from './report/all-goals.ts'
 import { machineText, thisMachine } from './report/machine.ts'
 
 interface Memory {
@@ -49,15 +50,17 @@ async function measure(): Promise<void> {
   const forms = await prepare()
   const rows = await measured(forms.map(({ name, command }) => ({ name, command, scene })))
   const executable = forms.at(-1)
-  const sceneRows = executable && !without.has('scenes') ? await sceneTable(executable.command) : []
+  const inScenes = executable && !without.has('scenes') ? await measureScenes(executable.command) : []
   const modules = loadedAt(scene.config)
   const costs = without.has('modules') ? new Map<string, Memory>() : await costsOf(modules)
   const results = join(root, 'bench/results/footprint')
   mkdirSync(results, { recursive: true })
-  writeFileSync(join(results, 'README.md'), page(rows, sceneRows, modules, costs))
+  writeFileSync(join(results, 'README.md'), page(rows.map(rowText), inScenes.map(rowText), modules, costs))
+  const goals = { page: 'footprint/README.md', rows: inScenes.flatMap(goalsOf) }
+  if (goals.rows.length > 0) recordGoals({ title: 'Footprint', command: 'npm run bench:footprint', ...goals })
 }
 
-async function sceneTable(command: readonly string[]): Promise<string[]> {
+async function measureScenes(command: readonly string[]): Promise<Measured[]> {
   const { all, close } = await scenes(folder, Number(values.connections))
   try {
     return await measured(all.map(scene => ({ name: scene.name, command, scene })))
@@ -72,16 +75,35 @@ interface Case {
   readonly scene: Scene
 }
 
-/** Rows of a table: in each round every case in turn. */
-async function measured(cases: readonly Case[]): Promise<string[]> {
+interface Measured {
+  readonly name: string
+  readonly goals: Scene['goals'] | undefined
+  readonly figures: readonly Figures[]
+}
+
+/** In each round every case in turn. */
+async function measured(cases: readonly Case[]): Promise<Measured[]> {
   const figures = cases.map(() => [] as Figures[])
   for (let round = 0; round < rounds; round++) {
     for (const [i, { command, scene }] of cases.entries()) figures[i]?.push(await start(command, scene))
   }
-  return cases.map(({ name }, i) => {
-    const of = (key: keyof Figures) => figures[i]?.map(one => one[key]) ?? []
-    return `| ${name} | ${mib(of('resident'))} | ${mib(of('anonymous'))} | ${spread(of('readyMs'), 1, 0)} |`
-  })
+  return cases.map(({ name, scene }, i) => ({ name, goals: scene.goals, figures: figures[i] ?? [] }))
+}
+
+function rowText({ name, figures }: Measured): string {
+  const of = (key: keyof Figures) => figures.map(one => one[key])
+  return `| ${name} | ${mib(of('resident'))} | ${mib(of('anonymous'))} | ${spread(of('readyMs'), 1, 0)} |`
+}
+
+function goalsOf({ name, goals, figures }: Measured): Judged[] {
+  if (!goals) return []
+  const resident = figures.map(({ resident }) => resident / 1024)
+  const ready = figures.map(({ readyMs }) => readyMs)
+  const { residentMiB, readyMs } = goals
+  return [
+    ...atMost(`${name}: resident memory`, resident, residentMiB, ' MiB', 1),
+    ...(readyMs === undefined ? [] : atMost(`${name}: ready after`, ready, readyMs, ' ms')),
+  ]
 }
 
 /** What is left out by `--without` is not measured. */

@@ -19,6 +19,17 @@ export async function stopAll(): Promise<void> {
   await Promise.all([...running].map(child => child.stop()))
 }
 
+/** On SIGINT and SIGTERM: stops every child, does `after` and exits with 1. */
+export function stopOnSignal(after: () => void = () => {}): void {
+  for (const signal of ['SIGINT', 'SIGTERM'] as const) {
+    process.once(signal, async () => {
+      await stopAll()
+      after()
+      process.exit(1)
+    })
+  }
+}
+
 export class Child {
   readonly #process: ChildProcess
 

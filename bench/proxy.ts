@@ -10,9 +10,10 @@
  */
 import { existsSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs'
 import { loadavg } from 'node:os'
+import { pathToFileURL } from 'node:url'
 import { parseArgs } from 'node:util'
 import { enterNamespace } from './namespace.ts'
-import { stopAll } from './process.ts'
+import { stopAll, stopOnSignal } from './process.ts'
 import { bulk } from './proxy/bulk.ts'
 import { datagrams } from './proxy/datagrams.ts'
 import { fairness } from './proxy/fairness.ts'
@@ -23,6 +24,7 @@ import { Place } from './proxy/place.ts'
 import type { Plan, Setting } from './proxy/plan.ts'
 import { requests } from './proxy/requests.ts'
 import { scale } from './proxy/scale.ts'
+import { recordGroup } from './report/all-goals.ts'
 import { readDns } from './report/dns-results.ts'
 import { thisMachine } from './report/machine.ts'
 import { plot } from './report/plot.ts'
@@ -63,13 +65,7 @@ else save()
 
 async function measureAll(): Promise<void> {
   const place = new Place(port)
-  for (const signal of ['SIGINT', 'SIGTERM'] as const) {
-    process.once(signal, async () => {
-      await stopAll()
-      place.remove()
-      process.exit(1)
-    })
-  }
+  stopOnSignal(() => place.remove())
   try {
     for (const plan of wanted) await measure(plan, { place, rounds, seconds, connections, among })
   } finally {
@@ -125,8 +121,10 @@ function save(): void {
   const measured = plans.flatMap(({ name }) => groups.get(name) ?? [])
   const dns = readDns(`${folder}/dns.json`)
   const all = dns ? [...measured, dns] : measured
-  mkdirSync(folder, { recursive: true })
+  mkdirSync(`${folder}/proxy`, { recursive: true })
   writeFileSync(`${folder}/proxy.json`, `${JSON.stringify({ groups: measured }, undefined, 1)}\n`)
   writeFileSync(`${folder}/proxy.md`, page(measured, judge(all), dns))
-  for (const group of all) writeFileSync(`${folder}/proxy-${group.name}.svg`, plot(group))
+  for (const group of all) writeFileSync(`${folder}/proxy/${group.name}.svg`, plot(group))
+  for (const group of measured)
+    recordGroup(group, 'proxy.md', `npm run bench -- --only=${group.name}`, pathToFileURL(`${folder}/`))
 }

@@ -16,9 +16,10 @@ import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { fileURLToPath } from 'node:url'
 import { parseArgs } from 'node:util'
+import { recordGoals } from './report/all-goals.ts'
 import { thisMachine } from './report/machine.ts'
 import { type Mesh, nameOf } from './scale/mesh.ts'
-import { page, type Row } from './scale/page.ts'
+import { page, type Row, scaleGoals } from './scale/page.ts'
 import { scalePlot } from './scale/plot.ts'
 import type { Figures } from './scale/reader.ts'
 
@@ -53,6 +54,8 @@ if (!values.dry) {
   const setting = { clusters, spread, perSecond, seconds, machine: thisMachine() }
   writeFileSync(new URL('cost.svg', results), scalePlot(rows, setting))
   writeFileSync(new URL('README.md', results), page(rows, setting))
+  const goals = { page: 'scale/README.md', rows: scaleGoals(rows, setting) }
+  recordGoals({ title: 'Scale', command: 'npm run bench:scale', ...goals })
 }
 
 async function measure(mesh: Mesh): Promise<Row> {

@@ -75,6 +75,7 @@ export const sections: readonly Section[] = [
   {
     title: 'Measured',
     pages: [
+      ['bench/results/README.md', 'Goals'],
       ['bench/results/proxy.md', 'Proxy'],
       ['bench/results/dns.md', 'DNS'],
       ['bench/results/mesh.md', 'Mesh'],

@@ -9,6 +9,8 @@ import { promisify } from 'node:util'
 export interface Scene {
   readonly name: string
   readonly config: string
+  /** Most resident memory in MiB, and time until it is ready, that meet the goals. */
+  readonly goals?: { readonly residentMiB: number; readonly readyMs?: number }
   /** Done once it is ready; `admin` is the address of its admin server. */
   readonly load?: (admin: string) => Promise<void>
 }
@@ -53,7 +55,7 @@ endpoints: [{ addresses: [${i === 0 ? backend[0] : '127.0.77.2'}], conditions: {
   })
   const config = join(folder, 'starlane.yaml')
   writeFileSync(config, `${head}clusters:\n${files.join('')}`)
-  return { name: 'manifests, idle', config }
+  return { name: 'manifests, idle', config, goals: { residentMiB: 60, readyMs: 250 } }
 }
 
 /**
@@ -72,9 +74,16 @@ export async function scenes(folder: string, connections: number): Promise<Scene
   return {
     all: [
       manifests,
-      { name, config: manifests.config, load: admin => connect(program, admin, connections) },
-      { name: 'Kubernetes, idle', config: few?.config ?? '' },
-      { name: 'Kubernetes, 5,000 services with 50,000 endpoints', config: many?.config ?? '' },
+      {
+        ...{ name, config: manifests.config, goals: { residentMiB: 95 } },
+        load: admin => connect(program, admin, connections),
+      },
+      { name: 'Kubernetes, idle', config: few?.config ?? '', goals: { residentMiB: 75, readyMs: 250 } },
+      {
+        name: 'Kubernetes, 5,000 services with 50,000 endpoints',
+        config: many?.config ?? '',
+        goals: { residentMiB: 250 },
+      },
     ],
     close: () => {
       server.kill()

@@ -10,6 +10,7 @@ import type { AddressInfo } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { setTimeout as delay } from 'node:timers/promises'
+import { atMost, type Judged, recordGoals } from '../report/all-goals.ts'
 
 /** How long the thread must have been idle before the next step. */
 const quietMs = 1500
@@ -213,16 +214,25 @@ const cases: readonly Case[] = [
 
 const proxy = { vips: { cidr: '127.78.0.0/16' }, engine: 'streams' }
 
+/** DNS is never silent for longer. */
+const maxPauseMs = 50
 const chosen = process.argv.slice(2)
 const width = Math.max(...cases.map(({ name }) => name.length))
 console.log(`${'case'.padEnd(width)}  processor  delay  memory  `)
+const rows: Judged[] = []
 for (const one of cases) {
   if (chosen.length > 0 && !chosen.includes(one.name)) continue
   const { busyMs, delayMs, memoryMiB } = await measure(one)
+  rows.push(...atMost(`pause of JavaScript's thread: ${one.does}`, [busyMs], maxPauseMs, ' ms'))
   const cell = (value: number, unit: string, space: number) => `${Math.round(value)} ${unit}`.padStart(space)
   console.log(
     `${one.name.padEnd(width)}  ${cell(busyMs, 'ms', 9)} ${cell(delayMs, 'ms', 6)} ${cell(memoryMiB, 'MiB', 7)}  ${one.does}`,
   )
+}
+
+if (chosen.length === 0) {
+  const goals = { page: '../../docs/security.md', rows }
+  recordGoals({ title: 'Pauses', command: 'npm run bench:pauses', ...goals })
 }
 
 interface Pause {

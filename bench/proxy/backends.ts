@@ -6,7 +6,7 @@ import type { Place } from './place.ts'
 import { program } from './program.ts'
 
 /** Length of each body that the HTTP backends serve, by path. */
-export const bodies = { '/small': 100, '/large': 1024 * 1024 } as const
+export const bodies = { '/small': 100, '/large': 1024 * 1024, '/huge': 10 * 1024 * 1024 } as const
 export type Body = keyof typeof bodies
 
 /** One nginx on three ports, which answers from memory or the page cache. */
@@ -14,7 +14,7 @@ export async function startHttp(place: Place, workers = 1): Promise<readonly num
   const ports = [place.port(), place.port(), place.port()]
   const folder = place.folder('backends')
   const config = join(folder, 'backends.conf')
-  writeFileSync(join(folder, 'large'), Buffer.alloc(bodies['/large'], 'x'))
+  for (const body of ['/large', '/huge'] as const) writeFileSync(join(folder, body), Buffer.alloc(bodies[body], 'x'))
   writeFileSync(
     config,
     `daemon off; worker_processes ${workers}; pid ${folder}/pid; error_log ${folder}/log;

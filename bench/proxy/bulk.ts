@@ -1,4 +1,4 @@
-/** Bulk transfer: iperf3 through the proxy in both directions, and HTTP bodies of 1 MiB. */
+/** Bulk transfer: iperf3 through the proxy in both directions, and HTTP bodies of 1 and 10 MiB. */
 import { setTimeout as wait } from 'node:timers/promises'
 import { wrk } from '../load/http.ts'
 import { stdoutOf } from '../load/stdout.ts'
@@ -21,6 +21,11 @@ const names: readonly Name[] = [
   'nginx',
 ]
 const peers = ['haproxy', 'nginx', 'haproxy, splice']
+
+const bodies = [
+  { key: 'bodies', title: 'Keep-alive requests, 1 MiB', path: '/large', connections: 8 },
+  { key: 'bodies-10', title: 'Keep-alive requests, 10 MiB', path: '/huge', connections: 4 },
+] as const
 
 export const bulk: Plan = {
   name: 'bulk',
@@ -45,17 +50,19 @@ export const bulk: Plan = {
     }
     if (installed('wrk') && installed('nginx')) {
       const contenders = await start(names, { protocol: 'TCP', backends: await startHttp(place) }, setting)
-      const load = { path: '/large', mode: 'keep-alive', connections: 8, seconds } as const
-      tables.push({
-        ...{ key: 'bodies', title: 'Keep-alive requests, 1 MiB', how: 'wrk, closed loop, 8 connections.', peers },
-        columns: [
-          { key: 'cpuUs', title: 'CPU us/request', digits: 0 },
-          { key: 'perSecond', title: 'requests/s', digits: 0 },
-          { key: 'p99Ms', title: 'p99 ms', digits: 1 },
-          { key: 'failed', title: 'failed', digits: 0, sum: true },
-        ],
-        rows: await alternate<Contender>(contenders, rounds, each => perRequest(each, port => wrk(port, load))),
-      })
+      for (const { key, title, path, connections } of bodies) {
+        const load = { path, mode: 'keep-alive', connections, seconds } as const
+        tables.push({
+          ...{ key, title, how: `wrk, closed loop, ${connections} connections.`, peers },
+          columns: [
+            { key: 'cpuUs', title: 'CPU us/request', digits: 0 },
+            { key: 'perSecond', title: 'requests/s', digits: 0 },
+            { key: 'p99Ms', title: 'p99 ms', digits: 1 },
+            { key: 'failed', title: 'failed', digits: 0, sum: true },
+          ],
+          rows: await alternate<Contender>(contenders, rounds, each => perRequest(each, port => wrk(port, load))),
+        })
+      }
     }
     return tables
   },

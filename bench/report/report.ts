@@ -1,6 +1,7 @@
 /** Renders results as a page in Markdown. */
+import type { Goal } from './goals.ts'
 import { versionsText } from './machine.ts'
-import { median, type Spread, spread } from './stats.ts'
+import { median, type Spread, spread, spreadText } from './stats.ts'
 import { type Column, type Group, type Row, ratio, type Table, valuesOf } from './table.ts'
 import { outcome, type Verdict } from './verdicts.ts'
 
@@ -28,25 +29,29 @@ ${groups.map(groupText).join('\n')}${dns ? dnsText(dns) : ''}`
 
 /** The plot only: the tables have a page of their own. */
 function dnsText({ title, name }: Group): string {
-  return `\n## ${title}\n\n![${title}](proxy-${name}.svg)\n\nMeasured by \`npm run bench:dns\`; the tables are in [dns.md](dns.md).\n`
+  return `\n## ${title}\n\n![${title}](proxy/${name}.svg)\n\nMeasured by \`npm run bench:dns\`; the tables are in [dns.md](dns.md).\n`
 }
 
 function goalsText(verdicts: readonly Verdict[]): string {
   const rows = verdicts.map(verdict => [
     verdict.goal.what,
     `${verdict.goal.limit}${verdict.goal.unit}`,
-    spreadText(verdict.engine, verdict.goal.digits ?? 2),
-    spreadText(verdict.product, verdict.goal.digits ?? 2),
+    cellOf(verdict.engine, verdict.goal),
+    cellOf(verdict.product, verdict.goal),
     outcome(verdict),
     verdict.goal.bound,
   ])
   return markdown(['goal', 'at most', 'engine', 'whole product', 'result', 'what limits it'], rows, 'lrrrll')
 }
 
+function cellOf(measured: Spread | undefined, { digits = 2 }: Goal): string {
+  return measured ? spreadText(measured, digits) : ''
+}
+
 function groupText({ name, title, at, machine, loadBefore, rounds, seconds, tables }: Group): string {
   return `## ${title}
 
-![${title}](proxy-${name}.svg)
+![${title}](proxy/${name}.svg)
 
 ${at.slice(0, 16).replace('T', ' ')} UTC, ${rounds} rounds of ${seconds} s, load average before it ${loadBefore.toFixed(1)}. ${versionsText(machine)}
 
@@ -83,12 +88,6 @@ function cell({ samples }: Row, { key, digits, sum }: Column): string {
   const values = samples.flatMap(sample => sample[key] ?? [])
   if (values.length === 0) return ''
   return (sum ? values.reduce((a, b) => a + b) : (median(values) ?? Number.NaN)).toFixed(digits)
-}
-
-function spreadText(measured: Spread | undefined, digits: number): string {
-  if (!measured) return ''
-  const [middle, low, high] = [measured.median, measured.low, measured.high].map(value => value.toFixed(digits))
-  return `${middle} (${low}-${high})`
 }
 
 /** `align` has a letter per column: l or r. */

@@ -24,3 +24,9 @@ export function spread(values: readonly number[]): Spread | undefined {
 export function quotients(own: readonly number[], base: readonly number[]): Spread | undefined {
   return spread(own.flatMap((value, round) => (base[round] ? [value / base[round]] : [])))
 }
+
+/** The median, with the lowest and the highest where they differ from it. */
+export function spreadText({ median, low, high }: Spread, digits: number): string {
+  const [middle, least, most] = [median, low, high].map(value => value.toFixed(digits))
+  return least === most ? `${middle}` : `${middle} (${least} to ${most})`
+}

@@ -9,7 +9,7 @@ import { mkdirSync, writeFileSync } from 'node:fs'
 import { availableParallelism, loadavg } from 'node:os'
 import { parseArgs } from 'node:util'
 import { enterNamespace } from '../namespace.ts'
-import { stopAll } from '../process.ts'
+import { stopAll, stopOnSignal } from '../process.ts'
 import { Place } from '../proxy/place.ts'
 import { thisMachine } from '../report/machine.ts'
 import type { Table } from '../report/table.ts'
@@ -34,13 +34,7 @@ const loadBefore = loadavg()[0] ?? 0
 const cores = availableParallelism()
 const powers = [1, 2, 4, 8, 16, 32, 64].filter(count => count <= Math.max(cores, 4))
 const place = new Place(Number(values.port))
-for (const signal of ['SIGINT', 'SIGTERM'] as const) {
-  process.once(signal, async () => {
-    await stopAll()
-    place.remove()
-    process.exit(1)
-  })
-}
+stopOnSignal(() => place.remove())
 const setting: Setting = {
   place,
   pumps: values.pumps?.split(',').map(Number) ?? powers,

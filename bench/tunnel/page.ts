@@ -1,8 +1,9 @@
 /** The results as a page in Markdown, with what was aimed at. */
 import { loadavg } from 'node:os'
+import type { Judged } from '../report/all-goals.ts'
 import { type Machine, machineText } from '../report/machine.ts'
 import { tableText } from '../report/report.ts'
-import type { Spread } from '../report/stats.ts'
+import { type Spread, spreadText } from '../report/stats.ts'
 import { ratio, type Table } from '../report/table.ts'
 import { peer } from './contenders.ts'
 import { byDefault } from './distance.ts'
@@ -68,20 +69,39 @@ ${aims.map(aim => aimText(aim, tables)).join('\n')}
 ${tables.map(tableText).join('\n')}`
 }
 
+/** Each goal for each engine, for the page of all benchmarks. */
+export function tunnelGoals(tables: readonly Table[]): Judged[] {
+  return aims.flatMap(({ what, table, column, against, limit, better }) =>
+    engines.flatMap(engine => {
+      const found = measuredOf(engine, { table, column, against }, tables)
+      if (!found) return []
+      const aim = `${better === 'less' ? 'at most' : 'at least'} ${limit}x`
+      const to = against === peer ? 'HAProxy with TLS on both hops' : against
+      return [
+        { what: `${what}, ${engine}, to ${to}`, aim, measured: spreadText(found, 2), met: isMet(found, limit, better) },
+      ]
+    }),
+  )
+}
+
 function aimText({ what, table, column, against, limit, better }: Aim, tables: readonly Table[]): string {
-  const measured = tables.find(({ key }) => key === table)
-  const columns = measured?.columns.find(({ key }) => key === column)
   const cells = engines.map(engine => {
-    const found = measured && ratio(measured, `starlane, tunnel, ${engine}`, against, columns)
-    return found ? `${spreadText(found)}: ${isMet(found, limit, better) ? 'met' : 'missed'}` : 'not measured'
+    const found = measuredOf(engine, { table, column, against }, tables)
+    return found ? `${spreadText(found, 2)}: ${isMet(found, limit, better) ? 'met' : 'missed'}` : 'not measured'
   })
   return `| ${what} | ${better === 'less' ? 'at most' : 'at least'} ${limit} | ${cells.join(' | ')} |`
 }
 
-function isMet({ median }: Spread, limit: number, better: Aim['better']): boolean {
-  return better === 'less' ? median <= limit : median >= limit
+function measuredOf(
+  engine: string,
+  { table: wanted, column, against }: Pick<Aim, 'table' | 'column' | 'against'>,
+  tables: readonly Table[],
+): Spread | undefined {
+  const table = tables.find(({ key }) => key === wanted)
+  const columns = table?.columns.find(({ key }) => key === column)
+  return table && ratio(table, `starlane, tunnel, ${engine}`, against, columns)
 }
 
-function spreadText({ median, low, high }: Spread): string {
-  return `${median.toFixed(2)} (${low.toFixed(2)} to ${high.toFixed(2)})`
+function isMet({ median }: Spread, limit: number, better: Aim['better']): boolean {
+  return better === 'less' ? median <= limit : median >= limit
 }

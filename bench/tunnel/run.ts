@@ -11,14 +11,15 @@ import { writeFileSync } from 'node:fs'
 import { loadavg } from 'node:os'
 import { parseArgs } from 'node:util'
 import { enterNamespace } from '../namespace.ts'
-import { stopAll } from '../process.ts'
+import { stopAll, stopOnSignal } from '../process.ts'
 import { Place } from '../proxy/place.ts'
+import { recordGoals } from '../report/all-goals.ts'
 import { thisMachine } from '../report/machine.ts'
 import type { Table } from '../report/table.ts'
 import { makeCertificates } from './contenders.ts'
 import { measureDistance } from './distance.ts'
 import { measureBulk, measureHttp, type Setting } from './measures.ts'
-import { pageText } from './page.ts'
+import { pageText, tunnelGoals } from './page.ts'
 import { measureSlow } from './slow.ts'
 
 const groups = {
@@ -50,13 +51,7 @@ const { values } = parseArgs({
 enterNamespace()
 const loadBefore = loadavg()[0] ?? 0
 const place = new Place(Number(values.port))
-for (const signal of ['SIGINT', 'SIGTERM'] as const) {
-  process.once(signal, async () => {
-    await stopAll()
-    place.remove()
-    process.exit(1)
-  })
-}
+stopOnSignal(() => place.remove())
 const setting: Setting = {
   place,
   rounds: Number(values.rounds),
@@ -80,5 +75,9 @@ try {
 }
 const text = pageText({ tables, machine: thisMachine(), loadBefore, at: new Date(), ...setting })
 console.log(text)
-if (!values.dry) writeFileSync(new URL('../results/tunnel/README.md', import.meta.url), text)
+if (!values.dry) {
+  writeFileSync(new URL('../results/tunnel/README.md', import.meta.url), text)
+  const page = 'tunnel/README.md'
+  recordGoals({ title: 'Tunnels', command: 'npm run bench:tunnel', page, rows: tunnelGoals(tables) })
+}
 process.exit(0)

@@ -67,7 +67,7 @@ t.test('a group runs from its backends to its results', { skip }, async t => {
     t.ok((streams?.samples[0]?.cpuUs ?? 0) > 0)
   }
   t.match(readFileSync(join(folder, 'proxy.md'), 'utf8'), '## Datagrams')
-  t.match(readFileSync(join(folder, 'proxy-udp.svg'), 'utf8'), 'streams alone')
+  t.match(readFileSync(join(folder, 'proxy/udp.svg'), 'utf8'), 'streams alone')
 })
 
 t.test('a contender that cannot run is a row with the reason, and the others are measured', { skip }, async t => {

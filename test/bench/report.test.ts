@@ -1,7 +1,9 @@
 // Statistics, tables, goals, pages and plots of the benchmark report.
 import { readFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
+import { pathToFileURL } from 'node:url'
 import t from 'tap'
+import { atMost, recordGoals, recordGroup } from '../../bench/report/all-goals.ts'
 import { readDns } from '../../bench/report/dns-results.ts'
 import { plot } from '../../bench/report/plot.ts'
 import { page, tableText } from '../../bench/report/report.ts'
@@ -108,12 +110,12 @@ t.test('a goal without peers judges the figure itself, in the column it names', 
 
 t.test('the page shows the goals, then each group with its plot, machine and tables', async t => {
   const text = page([group], judge([group], [{ ...goal, limit: 0.9 }]))
-  t.match(text, '| CPU of a request | 0.9x | 0.90 (0.60-0.90) | 1.10 (0.65-1.50) |')
-  t.match(text, '![Small requests](proxy-requests.svg)')
+  t.match(text, '| CPU of a request | 0.9x | 0.90 (0.60 to 0.90) | 1.10 (0.65 to 1.50) |')
+  t.match(text, '![Small requests](proxy/requests.svg)')
   t.match(text, '2026-11-27 04:05 UTC, 3 rounds of 2 s, load average before it 0.3. A <fast> CPU, 2 cores')
-  t.notMatch(text, 'proxy-dns.svg', 'DNS has no results')
+  t.notMatch(text, 'proxy/dns.svg', 'DNS has no results')
   const dns = { ...group, name: 'dns', title: 'DNS answers' }
-  t.match(page([group], [], dns), '![DNS answers](proxy-dns.svg)')
+  t.match(page([group], [], dns), '![DNS answers](proxy/dns.svg)')
   t.ok(text.indexOf('## Goals') < text.indexOf('## Small requests'))
 })
 
@@ -162,6 +164,37 @@ t.test('the stored pages are those that the stored results render to', async t =
   const all = dns ? [...groups, dns] : groups
   const verdicts = judge(all)
   t.equal(stored('proxy.md'), page(groups, verdicts, dns), 'npm run bench -- --report writes them again')
-  for (const group of all) t.equal(stored(`proxy-${group.name}.svg`), plot(group), group.name)
+  for (const group of all) t.equal(stored(`proxy/${group.name}.svg`), plot(group), group.name)
   for (const verdict of verdicts) t.not(outcome(verdict), 'not measured', verdict.goal.what)
+})
+
+t.test('the page of all goals has a row for each that was measured, and keeps those of other benchmarks', async t => {
+  const folder = pathToFileURL(`${t.testdir()}/`)
+  const page = () => readFileSync(new URL('README.md', folder), 'utf8')
+  recordGoals(
+    {
+      ...{ title: 'Footprint', command: 'npm run bench:footprint', page: 'footprint/README.md' },
+      rows: [...atMost('idle', [70, 61, 64], 60, ' MiB', 1), ...atMost('ready', [200], 250, ' ms')],
+    },
+    folder,
+  )
+  t.match(page(), '1 of 2 goals are met')
+  t.match(page(), '| idle | at most 60 MiB | 64.0 (61.0 to 70.0) MiB | **no** |')
+  t.match(page(), '| ready | at most 250 ms | 200 ms | yes |')
+  recordGroup(group, 'proxy.md', 'npm run bench -- --only=requests', folder)
+  t.match(page(), '1 of 3 goals are met')
+  t.match(page(), '| at most 0.85x | 1.10 (0.65 to 1.50) | **no** |', 'the whole product is judged')
+  t.match(
+    page(),
+    '`npm run bench -- --only=requests`, 2026-11-27 04:05 UTC, A <fast> CPU, 2 cores: [the page](proxy.md)',
+  )
+  recordGoals(
+    {
+      ...{ title: 'Footprint', command: 'npm run bench:footprint', page: 'footprint/README.md' },
+      rows: atMost('idle', [59], 60, ' MiB', 1),
+    },
+    folder,
+  )
+  t.match(page(), '1 of 2 goals are met', 'a later run replaces its rows')
+  t.same(atMost('nothing measured', [], 60, ' MiB'), [])
 })
