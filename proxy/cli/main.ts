@@ -21,8 +21,10 @@ export async function start(): Promise<void> {
   // Timers are unref'd; keep the process alive while a command runs.
   const keepAlive = setInterval(() => {}, 0x7fff_ffff)
   process.exitCode = await main(process.argv.slice(2))
-  // A signal that comes while the process ends does not change how it has ended.
+  // A signal that comes while the process ends does not change how it has ended. Without process.exit() Node would close its signal handlers
+  // first, and then take down its heap, in which time the kernel's default would be to kill.
   for (const signal of ['SIGTERM', 'SIGINT', 'SIGHUP', 'SIGUSR2']) process.on(signal, () => process.exit())
+  process.once('beforeExit', () => process.exit())
   clearInterval(keepAlive)
   // Give what a command left open one second to close.
   setTimeout(() => process.exit(), 1000).unref()
