@@ -93,7 +93,8 @@ t.test('a date in Retry-After is meant by the server’s clock, whatever ours sa
 t.test('the lease stays with its holder, however the clocks of the replicas jump', async t => {
   const api = await startApi(t)
   const replicas = ['one', 'two'].map(identity => {
-    const clock = jumpy(50)
+    // A lease is 15 s of it: this process may be without a processor for half a second.
+    const clock = jumpy(25)
     const { client } = open(t, api, clock)
     const place = { namespace: 'starlane', name: 'starlane-write' }
     const lease = new Lease({ client, clock, log: silentLog, ...place, identity, changed: () => {} })
@@ -123,7 +124,7 @@ t.test('the lease stays with its holder, however the clocks of the replicas jump
     other.clock.jump(others)
     await renewals(5)
     t.equal(holder(), leader.identity)
-    t.same([leader.lease.held, other.lease.held], [true, false])
+    await eventually(() => assert.deepEqual([leader.lease.held, other.lease.held], [true, false]))
   }
   leader.stop.abort()
   await eventually(() => assert.equal(holder(), other.identity), 10_000)
