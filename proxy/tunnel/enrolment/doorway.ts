@@ -15,7 +15,8 @@ export class Doorway {
   readonly #issuer: Issuer
   readonly #clock: Clock
   readonly #log: Log
-  readonly #sessions = new Set<Session>()
+  /** With the address of the client, the oldest first. */
+  readonly #sessions = new Map<Session, string>()
 
   constructor(issuer: Issuer, clock: Clock, log: Log) {
     this.#issuer = issuer
@@ -25,8 +26,9 @@ export class Doorway {
 
   /** Takes the connection, or returns why not. */
   open(arrival: Arrival): string | undefined {
-    if (this.#sessions.size >= maxSessions) return `${maxSessions} enrolments are in progress, the limit`
     const { address } = arrival
+    if (this.#sessions.size >= maxSessions && !this.#makeRoom(address))
+      return `${maxSessions} enrolments are in progress, the limit`
     const session = arrival.begin(
       { streams: 1, memory: 1 },
       {
@@ -38,13 +40,24 @@ export class Doorway {
         },
       },
     )
-    this.#sessions.add(session)
+    this.#sessions.set(session, address)
     const cancel = this.#clock.after(sessionMs, () => end(session))
     return undefined
   }
 
   destroy(): void {
-    for (const session of this.#sessions) end(session)
+    for (const session of this.#sessions.keys()) end(session)
+  }
+
+  /** Ends the oldest session of the client that has most of them, if that is more than the newcomer would have. */
+  #makeRoom(newcomer: string): boolean {
+    const byAddress = Map.groupBy(this.#sessions, ([, address]) => address)
+    const [greediest = []] = [...byAddress.values()].sort((a, b) => b.length - a.length)
+    const [oldest] = greediest
+    if (!oldest || greediest.length <= (byAddress.get(newcomer)?.length ?? 0) + 1) return false
+    this.#sessions.delete(oldest[0])
+    end(oldest[0])
+    return true
   }
 
   #serve(stream: ServerStream, address: string, session: Session): void {

@@ -1,5 +1,6 @@
 /** Enrolment over HTTP/2: a request is a POST of JSON to a gateway, and so is the answer. */
 import * as v from 'valibot'
+import { tame } from '../../model/text/spelling.ts'
 import type { ServerStream } from '../server/door.ts'
 import type { Refused, Signed } from './issuer.ts'
 
@@ -30,7 +31,8 @@ export async function serveRequest<Schema extends v.GenericSchema>(
     if (!('why' in answer)) status = 200
   } catch (error) {
     status = 400
-    answer = { why: `the request cannot be read: ${error instanceof Error ? error.message : error}` }
+    // It may quote the request, which anybody has sent.
+    answer = { why: `the request cannot be read: ${tame(error instanceof Error ? error.message : String(error))}` }
   }
   if (!stream.isOver) {
     stream.respond({ ':status': String(status), 'content-type': 'application/json' })
