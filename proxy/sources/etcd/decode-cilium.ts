@@ -11,7 +11,7 @@ import { derivedServiceName } from '../../model/multicluster.ts'
 import { serviceKey } from '../../model/service.ts'
 import { defaultGatewayPort, namedGateway } from '../../model/tunnel/gateway-address.ts'
 import { defaultAffinitySeconds, type ExportObject, type NodeObject } from '../objects.ts'
-import { checkSame, label, mapOf, type Owner, portNumber, portsFrom, sharedSpec } from './records.ts'
+import { checkSame, label, mapOf, type Owner, objectName, portNumber, portsFrom, sharedSpec } from './records.ts'
 
 /** A prefix as text, or a Go IPNet: an address, and a mask in Base64; it differs by version. */
 const podNetwork = v.nullish(v.union([v.string(), v.object({ IP: v.string(), Mask: v.string() })]))
@@ -23,7 +23,7 @@ const nodeRecord = v.object({
   IPv6AllocCIDR: v.fallback(podNetwork, undefined),
   IPv4SecondaryAllocCIDRs: v.fallback(v.nullish(v.array(podNetwork), []), []),
   IPv6SecondaryAllocCIDRs: v.fallback(v.nullish(v.array(podNetwork), []), []),
-  Name: v.pipe(v.string(), v.nonEmpty()),
+  Name: objectName,
   Cluster: v.string(),
   ClusterID: clusterId,
   Labels: mapOf(v.string()),
@@ -58,7 +58,10 @@ function gatewaysOn({ IPAddresses, Labels }: v.InferOutput<typeof nodeRecord>): 
   if (mark === undefined) return {}
   const port = mark === 'true' || mark === '' ? defaultGatewayPort : Number(mark)
   const of = (type: string) =>
-    (IPAddresses ?? []).flatMap(({ IP, Type }) => (Type === type ? (namedGateway(IP, port) ?? []) : []))
+    (IPAddresses ?? []).flatMap(({ IP, Type }) => {
+      const address = Type === type ? canonicalAddress(IP) : undefined
+      return (address !== undefined && namedGateway(address, port)) || []
+    })
   const external = of('ExternalIP')
   return { gateways: external.length > 0 ? external : of('InternalIP') }
 }

@@ -23,7 +23,7 @@ export const portNumber = v.pipe(v.number(), v.integer(), v.minValue(0), v.maxVa
 /** The name of a namespace or service. */
 export const label = named(/^[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?$/)
 /** The name of an object that may contain dots. */
-const objectName = named(/^[a-z0-9]([-.a-z0-9]{0,251}[a-z0-9])?$/)
+export const objectName = named(/^[a-z0-9]([-.a-z0-9]{0,251}[a-z0-9])?$/)
 
 function named(pattern: RegExp) {
   return v.pipe(

@@ -379,6 +379,20 @@ t.test('a node', async t => {
   t.throws(() => decodeNode('n2', json(record), east), { message: /name "n1", its key says "n2"/ })
   t.throws(() => decodeNode('n1', json({ ...record, ClusterID: 8 }), east), { message: /ClusterID 8/ })
   t.throws(() => decodeNode('n1', json({ ...record, Cluster: 'x' }), east), { message: /cluster "x"/ })
+
+  for (const Name of ['', 'n1\n', '\u202en1', 'N 1', 'n'.repeat(300)]) {
+    t.throws(() => decodeNode(Name, json({ ...record, Name }), east), { message: /^Name: .*is not a Kubernetes name/ })
+  }
+  const label = { 'starlane.dev/gateway': 'true' }
+  const IPAddresses = [
+    { IP: 'evil\n.example', Type: 'ExternalIP' },
+    { IP: '192.0.2.7', Type: 'ExternalIP' },
+  ]
+  t.match(
+    decodeNode('n1', json({ ...record, Labels: label, IPAddresses }), east).gateways,
+    [{ text: '192.0.2.7:15008' }],
+    'a gateway is at an address',
+  )
 })
 
 t.test('a service export', async t => {
