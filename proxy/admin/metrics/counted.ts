@@ -18,7 +18,18 @@ export function counted(
     registers: [registry],
     collect() {
       this.reset()
-      for (const [labels, value] of samples()) this.inc(labels, value)
+      for (const [labels, value] of samples()) this.inc(bounded(labels), value)
     },
   })
+}
+
+/** No name of Kubernetes is longer. */
+const maxValue = 253
+
+/** Labels whose values are of a length that a scraper takes: some are names that another cluster gives. */
+export function bounded(labels: Labels): Labels {
+  let isFit = true
+  for (const name in labels) isFit &&= (labels[name] ?? '').length <= maxValue
+  if (isFit) return labels
+  return Object.fromEntries(Object.entries(labels).map(([name, value]) => [name, value.slice(0, maxValue)]))
 }

@@ -5,7 +5,7 @@ import { linkStates } from '../../model/cluster.ts'
 import type { Directory } from '../../model/directory.ts'
 import type { EngineStats } from '../../model/stats/engine.ts'
 import type { Status } from '../../model/views.ts'
-import type { Labels, Sample } from './counted.ts'
+import { bounded, type Labels, type Sample } from './counted.ts'
 import { addTunnelMetrics } from './tunnels.ts'
 import { addUnderlayGauges } from './underlay.ts'
 
@@ -25,7 +25,7 @@ export function addGauges(registry: Registry, { directory, status, open }: Gauge
       registers: [registry],
       collect() {
         this.reset()
-        for (const [labels, value] of samples()) this.set(labels, value)
+        for (const [labels, value] of samples()) this.set(bounded(labels), value)
       },
     })
 

@@ -89,3 +89,13 @@ export function printable(text: string): string {
   // biome-ignore lint/suspicious/noControlCharactersInRegex: these are what is removed
   return stripVTControlCharacters(text).replace(/[\x00-\x09\x0b-\x1f\x7f-\x9f]|[\p{Cf}\p{Zl}\p{Zp}]/gu, ' ')
 }
+
+/** A line of JSON whose strings have such characters escaped: the same value, and harmless where somebody prints it. */
+export function printableJson(line: string): string {
+  return line.replace(/[\x7f-\x9f]|[\p{Cf}\p{Zl}\p{Zp}]/gu, found =>
+    found
+      .split('')
+      .map(unit => `\\u${unit.charCodeAt(0).toString(16).padStart(4, '0')}`)
+      .join(''),
+  )
+}

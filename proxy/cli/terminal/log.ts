@@ -3,7 +3,7 @@ import { type DestinationStream, pino } from 'pino'
 import type { Config } from '../../config/schema.ts'
 import { MeshError } from '../../model/error.ts'
 import type { Log, LogFields } from '../../model/log.ts'
-import { hasColours, type Io, paintFor, printable } from './io.ts'
+import { hasColours, type Io, paintFor, printable, printableJson } from './io.ts'
 
 type Level = Config['log']['level']
 
@@ -15,6 +15,9 @@ export interface ProcessLog extends Log {
 
 /** Buffer for a slow reader. Lines beyond it are dropped, since a full pipe must not stop flows. */
 const maxBufferBytes = 1024 * 1024
+
+/** Of one value: a name or a reason of another cluster may be of any length. */
+const maxText = 8000
 
 /** How long `close` waits for a reader. */
 const flushTimeoutMs = 1000
@@ -34,7 +37,7 @@ export async function createLog({ level, format }: Config['log'], io: Io): Promi
       timestamp: () => `,"time":"${new Date(io.clock.wall()).toISOString()}"`,
       formatters: { level: label => ({ level: label }), log: withErrors },
     },
-    isPretty ? await pretty(destination, io) : destination,
+    isPretty ? await pretty(destination, io) : { write: line => destination.write(printableJson(line)) },
   )
   const at = (name: Level) => (event: string, fields?: LogFields) => logger[name](fields ?? {}, event)
   return {
@@ -81,10 +84,11 @@ async function pretty(destination: DestinationStream, io: Io): Promise<Destinati
 }
 
 function valueText(value: unknown): string {
-  if (typeof value !== 'string') return JSON.stringify(value) ?? ''
-  // A stack trace is printed as it is; other text with spaces is quoted, so that its end is visible.
+  if (typeof value !== 'string') return printableJson(JSON.stringify(value) ?? '')
+  // A stack trace keeps its lines, indented, so that none of them looks like a line of the log; other text with spaces is quoted, so that its
+  // end is visible.
   return value.includes('\n')
-    ? printable(value)
+    ? printable(value).replace(/\n/g, '\n    ')
     : /^[^\s"=]+$/.test(value)
       ? printable(value)
       : JSON.stringify(printable(value))
@@ -96,6 +100,11 @@ function withErrors(fields: object): Record<string, unknown> {
 }
 
 function errorText(value: unknown): unknown {
-  if (value instanceof MeshError) return `${value.code}  ${value.message}`
-  return value instanceof Error ? (value.stack ?? value.message) : value
+  if (value instanceof MeshError) return cut(`${value.code}  ${value.message}`)
+  if (value instanceof Error) return cut(value.stack ?? value.message)
+  return typeof value === 'string' ? cut(value) : value
+}
+
+function cut(text: string): string {
+  return text.length > maxText ? `${text.slice(0, maxText)}… (${text.length} characters)` : text
 }
