@@ -1,6 +1,6 @@
 /**
  * A sink before another one that takes a large reset apart: what has gone and what is new or changed is passed on one by one, in turns, so
- * that DNS and flows are served in between. What the source says meanwhile waits.
+ * that DNS and flows are served in between. A large service that is put has a turn of its own. What the source says meanwhile waits.
  */
 import type { Sink, Snapshot } from '../model/sink.ts'
 import { Turns } from '../model/time/turn.ts'
@@ -14,7 +14,7 @@ export interface Known {
   table<K extends Kind>(kind: K): ReadonlyMap<string | number, ObjectOf<K>>
 }
 
-/** A reset with so many objects and endpoints is passed on as it is: some 5 ms. */
+/** A reset, or a service, with so many objects and endpoints is passed on as it is: some 5 ms. */
 const atOnce = 1000
 
 /** What forbids a service comes before it. */
@@ -32,29 +32,38 @@ export function resetInTurns(next: Sink, known: Known, isClosed: () => boolean):
     return (...args: A) => after(() => call?.(...args))
   }
 
-  const passAll = async (snapshot: Snapshot): Promise<void> => {
-    waiting = []
+  const inTurns = async (calls: Iterable<() => void>): Promise<void> => {
+    const come: (() => void)[] = []
+    waiting = come
     const turns = new Turns()
-    for (const step of steps(snapshot, next, known)) {
+    for (const call of calls) {
       await turns.next()
       if (isClosed()) return
-      step()
+      call()
     }
-    next.reset({ ...snapshot, isDelivered: true })
-    // One of these may be the next reset, which the others wait for.
-    const calls = waiting
     waiting = undefined
-    for (const call of calls) after(call)
+    // One of these may be the next reset, which the others wait for.
+    for (const call of come) after(call)
+  }
+
+  function* whole(snapshot: Snapshot): Generator<() => void> {
+    yield* steps(snapshot, next, known)
+    yield () => next.reset({ ...snapshot, isDelivered: true })
   }
 
   const reset = (snapshot: Snapshot) => {
-    if (sizeOf(snapshot) > atOnce) void passAll(snapshot)
+    if (sizeOf(snapshot) > atOnce) void inTurns(whole(snapshot))
     else next.reset(snapshot)
+  }
+  const put = (service: ObjectOf<'services'>) => {
+    // What has made it took as long.
+    if (service.endpoints.length > atOnce) void inTurns([() => next.put(service)])
+    else next.put(service)
   }
   return {
     ...next,
     reset: snapshot => after(() => reset(snapshot)),
-    put: later(next.put),
+    put: later(put),
     drop: later(next.drop),
     putNamespace: later(next.putNamespace),
     dropNamespace: later(next.dropNamespace),

@@ -10,7 +10,7 @@ import type { Sink, Snapshot } from '../../../proxy/model/sink.ts'
 import { KnownCluster } from '../../../proxy/state/known-cluster.ts'
 import { FakeClock } from '../../support/clock.ts'
 import { eventually } from '../../support/eventually.ts'
-import { clusterService } from '../../support/model.ts'
+import { clusterService, endpoint } from '../../support/model.ts'
 
 const count = 6000
 const services = Array.from({ length: count }, (_, i) => serviceAt(i))
@@ -61,6 +61,21 @@ t.test('a second reset waits for the first, and a source that is closed says not
   const before = said.length
   for (let i = 0; i < 20; i++) await setImmediate()
   t.equal(said.length, before)
+})
+
+t.test('a large service has a turn of its own, and what the source says after it comes after it', async t => {
+  const { sink, said } = receiver()
+  const endpoints = Array.from({ length: 2000 }, (_, i) => endpoint({ address: `10.9.${i >> 8}.${i & 255}` }))
+  const large = { ...clusterService({ name: 'large' }), endpoints }
+  sink.put(large)
+  sink.put(serviceAt(1))
+  sink.put({ ...large, endpoints: endpoints.slice(1) })
+  sink.drop('default', 'large')
+  t.same(said, [], 'not in the turn in which it was read')
+  await eventually(() => assert.equal(said.length, 4))
+  t.same(said, ['put large', 'put s1', 'put large', 'drop large'])
+  sink.put(serviceAt(2))
+  t.equal(said.at(-1), 'put s2', 'others at once')
 })
 
 t.test('the mesh has the same services as after one that is passed on at once', async t => {
