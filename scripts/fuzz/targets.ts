@@ -10,11 +10,11 @@ import { MeshError } from '../../proxy/model/error.ts'
 import { decodeKubernetes } from '../../proxy/sources/decode/decode.ts'
 import { decodeNode, decodeServiceExport } from '../../proxy/sources/etcd/decode-cilium.ts'
 import { decodeAddress, decodeIdentity } from '../../proxy/sources/etcd/decode-identities.ts'
+import { decodeService } from '../../proxy/sources/etcd/decode-service.ts'
 import { decodeSlice } from '../../proxy/sources/etcd/decode-slices.ts'
 import { parseManifest } from '../../proxy/sources/manifests/parse.ts'
 import { linesOf, SyntaxFault } from '../../proxy/sources/manifests/raw-object.ts'
 import type { ClusterObject } from '../../proxy/sources/objects.ts'
-import { decodeService } from '../../test/support/etcd/decoded.ts'
 import { checkClaims, fail, mustBeTame } from './claims.ts'
 
 export interface Target {
@@ -65,7 +65,7 @@ const configWords = ['$', '{HOME}', '1s', '~/x']
 const slowMs = 250
 
 export const targets: readonly Target[] = [
-  etcd('etcd-services', input => decodeService('shop/cart', input, owner)),
+  etcd('etcd-services', input => finished(decodeService('shop/cart', input, owner))),
   etcd('etcd-nodes', input => [decodeNode('n1', input, owner)]),
   etcd('etcd-exports', input => [decodeServiceExport('shop/cart', input, owner)]),
   etcd('etcd-addresses', input => decodeAddress('10.11.3.21', input, owner)),
@@ -85,6 +85,13 @@ export const targets: readonly Target[] = [
   // The library takes 0.1 ms for each error that it finds; only the operator writes this file.
   { name: 'configurations', words: [...configWords, ...yamlWords, ...moreYaml], slowMs: 5000, handle: handleConfig },
 ]
+
+function finished<T>(steps: Generator<unknown, T>): T {
+  for (;;) {
+    const step = steps.next()
+    if (step.done) return step.value
+  }
+}
 
 function etcd(name: string, decode: (input: Buffer) => readonly ClusterObject[]): Target {
   return {

@@ -9,7 +9,7 @@ export const clusterId = v.pipe(v.number(), v.integer(), v.minValue(1), v.maxVal
 
 /**
  * Keys, mappings and lists of what is parsed in one go: 10 ms. No node, export or identity has a hundredth of that, and a service with as
- * many backends as fit into a value is parsed in pieces (`large-record.ts`).
+ * many backends as fit into a value is parsed in pieces (`sources/etcd/large-record.ts`).
  */
 export const maxParts = 30_000
 

@@ -4,10 +4,10 @@
  */
 import { isDeepStrictEqual } from 'node:util'
 import * as v from 'valibot'
-import { tables, takeApart } from '../../clients/etcd/large-record.ts'
 import { parse } from '../../clients/etcd/record.ts'
 import { type EndpointPort, serviceKey } from '../../model/service.ts'
 import type { ClusterObject, DeclaredEndpoint, ServiceObject } from '../objects.ts'
+import { tables, takeApart } from './large-record.ts'
 import {
   checkedAddress,
   checkOwner,

@@ -1,5 +1,5 @@
 /** Takes a large JSON record apart, so that no piece of it takes long to parse: a service with 10,000 backends is one value. */
-import { fault, parseText } from './record.ts'
+import { fault, parseText } from '../../clients/etcd/record.ts'
 
 /** Mappings and lists that are longer are cut. */
 const pieceBytes = 16 << 10
