@@ -121,7 +121,7 @@ async function prepare(): Promise<{ name: string; command: string[] }[]> {
     const { makeExecutable } = await import('../scripts/release/executable.ts')
     const addon = join(root, 'native/build/starlane.node')
     const output = join(folder, 'starlane')
-    makeExecutable({
+    await makeExecutable({
       ...{ root, work: folder, node: process.execPath, output, native: true },
       bundle: await bundle(root),
       addon: existsSync(addon) ? addon : undefined,

@@ -23,8 +23,12 @@ export async function bundle(root: string): Promise<Bundle> {
     stdin: { contents: entry(root), resolveDir: root, sourcefile: 'entry.ts', loader: 'ts' },
     // The bundle has no place on disk; nothing is found beside it.
     define: { 'import.meta.url': 'executableUrl', 'process.env.NODE_ENV': '"production"' },
-    banner: { js: "const executableUrl = require('node:url').pathToFileURL(process.execPath).href;" },
-    plugins: [apart(root)],
+    // loader.cjs calls it.
+    banner: {
+      js: "(function (require, module) {const executableUrl = require('node:url').pathToFileURL(process.execPath).href;",
+    },
+    footer: { js: '})' },
+    plugins: [apart(root), onDemand, codecAlone(root)],
   })
   const texts = libraries.map(async name => {
     const contents = `module.exports = require(${JSON.stringify(name)})`
@@ -35,6 +39,41 @@ export async function bundle(root: string): Promise<Bundle> {
     return [threadFile(module), await text({ stdin: { contents, resolveDir: root, loader: 'ts' } })] as const
   })
   return { main, libraries: new Map(await Promise.all([...texts, ...parts])) }
+}
+
+/** Parts of Node that a start need not load, since what uses them comes later or never: TLS alone takes 10 ms. */
+const late = ['node:child_process', 'node:http2', 'node:https', 'node:tls', 'node:worker_threads']
+
+/** Loads each of them when one of its exports is first used. */
+const onDemand: Plugin = {
+  name: 'parts of Node on demand',
+  setup({ onResolve, onLoad }) {
+    onResolve({ filter: /^[a-z]/, namespace: 'file' }, ({ path }) => {
+      const name = path.startsWith('node:') ? path : `node:${path}`
+      return late.includes(name) ? { path: name, namespace: 'late' } : undefined
+    })
+    onLoad({ filter: /.*/, namespace: 'late' }, ({ path }) => {
+      const names = Object.keys(process.getBuiltinModule(path) as object)
+      return {
+        contents: `for (const name of ${JSON.stringify(names)})
+          Object.defineProperty(exports, name, { enumerable: true, get: () => process.getBuiltinModule('${path}')[name] })`,
+      }
+    })
+  },
+}
+
+/** Of dns2 only the codec is used; its clients and servers would bring HTTP/2 and TLS with them. */
+function codecAlone(root: string): Plugin {
+  return {
+    name: 'the codec of dns2 alone',
+    setup({ onResolve, onLoad }) {
+      onResolve({ filter: /^dns2$/ }, ({ path }) => ({ path, namespace: 'codec' }))
+      onLoad({ filter: /.*/, namespace: 'codec' }, () => ({
+        contents: `exports.Packet = require('./node_modules/dns2/packet.js')`,
+        resolveDir: root,
+      }))
+    },
+  }
 }
 
 /** Leaves the libraries out of the main bundle: an import of one loads it from the executable. */

@@ -4,7 +4,9 @@ import { execFileSync } from 'node:child_process'
 import { chmodSync, copyFileSync, globSync, mkdirSync, statSync, writeFileSync } from 'node:fs'
 import { createRequire } from 'node:module'
 import { basename, join } from 'node:path'
+import { fileURLToPath } from 'node:url'
 import type { Bundle } from './bundle.ts'
+import { compiledCode } from './compiled-code.ts'
 
 export interface ExecutableParts {
   /** The checkout. */
@@ -33,37 +35,41 @@ const assetGlobs = ['proxy/admin/page/*', 'conf/**/*', 'deploy/**/*', 'LICENSE']
 // Marks where Node looks for the application in its own binary; https://github.com/nodejs/postject.
 const fuse = 'NODE_SEA_FUSE_fce680ab2cc467b6e072b8b5df1996b2'
 
-export function makeExecutable({ root, work, node, bundle, addon, native, output }: ExecutableParts): void {
+export async function makeExecutable(parts: ExecutableParts): Promise<void> {
+  const { root, work, node, bundle, addon, native, output } = parts
   mkdirSync(work, { recursive: true })
   const main = join(work, 'starlane.cjs')
   const blob = join(work, 'starlane.blob')
   const config = join(work, 'sea.json')
   writeFileSync(main, bundle.main)
   const files = globSync(assetGlobs, { cwd: root }).sort()
-  const assets = files.filter(file => statSync(join(root, file)).isFile()).map(file => [file, join(root, file)])
+  const assets = Object.fromEntries(
+    files.filter(file => statSync(join(root, file)).isFile()).map(file => [file, join(root, file)]),
+  )
   for (const [name, text] of bundle.libraries) {
     const file = join(work, basename(name))
     writeFileSync(file, text)
-    assets.push([name, file])
+    assets[name] = file
   }
-  if (addon) assets.push(['native/build/starlane.node', addon])
+  if (addon) assets['native/build/starlane.node'] = addon
+  if (native) {
+    const code = join(work, 'starlane.cache')
+    writeFileSync(code, await compiledCode({ work: join(work, 'compiled'), script: main, assets, flags }))
+    assets['code/starlane.cache'] = code
+  }
+  assets['code/starlane.cjs'] = main
   writeFileSync(
     config,
     JSON.stringify({
-      main,
+      main: fileURLToPath(new URL('loader.cjs', import.meta.url)),
       output: blob,
       disableExperimentalSEAWarning: true,
-      useCodeCache: native,
       useSnapshot: false,
       execArgv: flags,
-      assets: Object.fromEntries(assets),
+      assets,
     }),
   )
-  // With a seed the compiled code is the same each time. V8 takes it without one too, which it would not after --hash-seed.
-  const seeds = ['--random-seed=1']
-  execFileSync(process.execPath, [...seeds, '--experimental-sea-config', config], {
-    stdio: ['ignore', 'ignore', 'pipe'],
-  })
+  execFileSync(process.execPath, ['--experimental-sea-config', config], { stdio: ['ignore', 'ignore', 'pipe'] })
 
   copyFileSync(node, output)
   chmodSync(output, 0o755)

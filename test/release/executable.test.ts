@@ -54,11 +54,11 @@ t.test('the single executable', { skip: process.platform === 'linux' ? false : '
     addon: existsSync(addon) ? addon : undefined,
     native: true,
   }
-  makeExecutable({ ...parts, output: executable })
+  await makeExecutable({ ...parts, output: executable })
 
   await t.test('is the same, byte for byte, when it is made again', async t => {
     const again = join(folder, 'again')
-    makeExecutable({ ...parts, output: again })
+    await makeExecutable({ ...parts, output: again })
     t.ok(readFileSync(again).equals(readFileSync(executable)))
   })
 
