@@ -21,20 +21,17 @@ export interface QuestionCacheOptions<V> {
   removed?(value: V, hash: number): void
 }
 
+/** Room at first: lru-cache makes it all at once, which for the most entries of a large cache takes milliseconds of a start. */
+const firstEntries = 256
+
 export class QuestionCache<V extends CacheEntry> {
-  readonly #values: LRUCache<number, V>
+  readonly #options: QuestionCacheOptions<V>
+  #values: LRUCache<number, V>
   #evictions = 0
 
-  constructor({ entries, bytes, sizeOf, removed }: QuestionCacheOptions<V>) {
-    this.#values = new LRUCache({
-      max: entries,
-      maxSize: bytes,
-      sizeCalculation: sizeOf,
-      dispose: (value, hash, reason) => {
-        if (reason === 'evict') this.#evictions++
-        removed?.(value, hash)
-      },
-    })
+  constructor(options: QuestionCacheOptions<V>) {
+    this.#options = options
+    this.#values = this.#withRoom(Math.min(firstEntries, options.entries))
   }
 
   get size(): number {
@@ -70,11 +67,36 @@ export class QuestionCache<V extends CacheEntry> {
   }
 
   set(hash: number, value: V): void {
+    const { size, max } = this.#values
+    if (size === max && max < this.#options.entries) this.#grow()
     this.#values.set(hash, value)
   }
 
   delete(hash: number): void {
     this.#values.delete(hash)
+  }
+
+  /** To all the room it may have, once. The order of use stays. */
+  #grow(): void {
+    const before = this.#values
+    this.#values = this.#withRoom(this.#options.entries)
+    for (const hash of before.rkeys()) {
+      const value = before.peek(hash)
+      if (value) this.#values.set(hash, value)
+    }
+  }
+
+  #withRoom(entries: number): LRUCache<number, V> {
+    const { bytes, sizeOf, removed } = this.#options
+    return new LRUCache({
+      max: entries,
+      maxSize: bytes,
+      sizeCalculation: sizeOf,
+      dispose: (value, hash, reason) => {
+        if (reason === 'evict') this.#evictions++
+        removed?.(value, hash)
+      },
+    })
   }
 }
 
