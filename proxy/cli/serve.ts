@@ -31,6 +31,7 @@ export async function serve(
   warn(log, loaded)
   const runtime = await create({ loaded, log, version, env: io.env, role })
   const ending = handleSignals(io, runtime, log, file)
+  const endWatch = keepWatchdog(io, runtime)
   try {
     const began = io.clock.now()
     await Promise.race([runtime.start(), ending.code])
@@ -43,11 +44,25 @@ export async function serve(
     await runtime.close()
     throw error
   } finally {
+    endWatch()
     // Until the log is written a signal is heard, and does nothing: it must not change how the process has ended.
     ending.ignore()
     await log.close()
     ending.dispose()
   }
+}
+
+/**
+ * Tells the service manager twice in each interval that the event loop still turns, where it asks for that (`WatchdogSec=` of
+ * systemd.service(5), sd_watchdog_enabled(3)); a process that it replaces no longer does. WATCHDOG_PID is not looked at: a successor has its
+ * predecessor's.
+ */
+function keepWatchdog({ env, clock }: Io, runtime: Runtime): () => void {
+  const interval = Number(env.WATCHDOG_USEC) / 1000
+  if (!(interval > 0)) return () => {}
+  const stop = clock.every(interval / 2, () => runtime.notify('WATCHDOG=1'))
+  void runtime.handedOver.then(stop)
+  return stop
 }
 
 interface Ending {

@@ -15,7 +15,7 @@ import { eventually } from '../../support/eventually.ts'
 import { runLine } from './stage.ts'
 
 /** `starlane run` with a runtime that only records its calls. */
-function start(t: Test, given: Partial<Runtime> = {}, { isTTY = false } = {}) {
+function start(t: Test, given: Partial<Runtime> = {}, { isTTY = false, env = {} as Io['env'] } = {}) {
   const file = join(t.testdir({}), 'starlane.yaml')
   const configure = (more = '') =>
     writeFileSync(file, `cluster: one\nclusters: [{ name: one, id: 1, source: { manifests: . } }]\n${more}\n`)
@@ -45,6 +45,7 @@ function start(t: Test, given: Partial<Runtime> = {}, { isTTY = false } = {}) {
     ...given,
   }
   let text = ''
+  const clock = new FakeClock()
   const world = new EventEmitter()
   const output = {
     isTTY,
@@ -55,8 +56,8 @@ function start(t: Test, given: Partial<Runtime> = {}, { isTTY = false } = {}) {
   const io: Io = {
     stdout: output,
     stderr: output,
-    env: {},
-    clock: new FakeClock(),
+    env,
+    clock,
     process: world,
     respawn: () => void respawned++,
   }
@@ -87,6 +88,7 @@ function start(t: Test, given: Partial<Runtime> = {}, { isTTY = false } = {}) {
     drain,
     handover,
     told,
+    clock,
     respawned: () => respawned,
     text: () => text,
   }
@@ -131,6 +133,31 @@ t.test('a first signal drains, and the exit code is 0', async t => {
     t.same(world.eventNames(), [], 'nothing listens on')
   }
 })
+
+t.test(
+  'the watchdog of the service manager hears twice in its interval, and no more from a process that is replaced',
+  async t => {
+    const env = { WATCHDOG_USEC: '30000000', WATCHDOG_PID: '1' }
+    const { started, clock, handover, drain, told, logged, ended } = start(t, {}, { env })
+    await started()
+    await clock.advance(31_000)
+    t.same(told, ['WATCHDOG=1', 'WATCHDOG=1'])
+    handover.resolve()
+    await logged('handover.draining')
+    await clock.advance(60_000)
+    t.equal(told.length, 2)
+    drain.resolve({ connections: 0, udpSessions: 0 })
+    await ended
+
+    const without = start(t)
+    await without.started()
+    await without.clock.advance(60_000)
+    t.same(without.told, [])
+    without.world.emit('SIGTERM', 'SIGTERM')
+    without.drain.resolve({ connections: 0, udpSessions: 0 })
+    await without.ended
+  },
+)
 
 t.test('SIGUSR2 starts the program anew, and once that serves, this process drains and ends well', async t => {
   const { started, world, logged, asked, drain, handover, told, respawned, ready, ended } = start(t)
