@@ -5,6 +5,7 @@ for (const [name, whose] of [
   ['cilium', "Cilium's packages"],
   ['hbone', "Istio's HBONE package"],
   ['spiffe', "SPIFFE's own client"],
+  ['static', 'a static program'],
 ] as const) {
   try {
     const why = goProgram(name).build()

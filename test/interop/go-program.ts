@@ -1,5 +1,5 @@
 /**
- * Programs of `test/interop`, each a folder with a Go program that uses another project's own packages. Building one needs Go and takes
+ * Programs of `test/interop`, each a folder with a Go program, most of which use another project's own packages. Building one needs Go and takes
  * minutes the first time, so it is kept in `node_modules/.cache`, by the content of its sources.
  */
 import { execFileSync } from 'node:child_process'
@@ -51,7 +51,9 @@ export function goProgram(name: string): GoProgram {
         return 'its modules cannot be fetched: see above'
       }
       mkdirSync(cache, { recursive: true })
-      execFileSync('go', ['build', '-trimpath', '-ldflags=-s -w', '-o', path, '.'], { cwd: folder, stdio: 'inherit' })
+      const words = ['build', '-trimpath', '-ldflags=-s -w', '-o', path, '.']
+      // Static, with Go's own resolver.
+      execFileSync('go', words, { cwd: folder, stdio: 'inherit', env: { ...process.env, CGO_ENABLED: '0' } })
       return undefined
     },
   }

@@ -1,6 +1,6 @@
 /**
  * A machine in namespaces of its own, with a Starlane of an unprivileged user, and commands under `starlane exec`. Prints a line of JSON for
- * each. Argument: the static client.
+ * each. Arguments: the static client, and one in Go if there is one.
  */
 import { execFileSync, spawn } from 'node:child_process'
 import { createSocket } from 'node:dgram'
@@ -9,7 +9,7 @@ import { createServer } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 
-const [client = ''] = process.argv.slice(2)
+const [client = '', goClient] = process.argv.slice(2)
 const run = (line: string) => execFileSync('sh', ['-c', line], { stdio: 'inherit' })
 
 // Beyond its default route is an address of the loopback device, in place of the world outside.
@@ -105,6 +105,15 @@ cat /etc/resolv.conf
 echo $REBEL_BASE_SERVICE_HOST:$REBEL_BASE_SERVICE_PORT
 grep CapEff /proc/self/status`
 await exec('by itself', '--', 'sh', '-c', script)
+if (goClient) {
+  const calls = [
+    'tcp rebel-base:80',
+    'tcp deathstar.default.svc.cluster.local:80',
+    'udp rebel-base:7',
+    'tcp 203.0.113.1:8081',
+  ]
+  await exec('go', '--', 'sh', '-c', calls.map(call => `${goClient} ${call}`).join('\n'))
+}
 await exec('dig', '--network', 'own', '--', 'dig', '+short', '+search', 'SRV', '_http._tcp.rebel-base')
 const late = `echo waiting; until ${client} falcon 80; do sleep 0.1; done 2>/dev/null`
 await exec('later', '--network', 'own', '--', 'sh', '-c', late)

@@ -1,0 +1,3 @@
+module starlane.dev/interop/static
+
+go 1.25.0
