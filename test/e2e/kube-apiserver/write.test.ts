@@ -4,8 +4,8 @@ import { writeFileSync } from 'node:fs'
 import { join, relative } from 'node:path'
 import t from 'tap'
 import { parseAllDocuments, stringify } from 'yaml'
-import { eventually } from '../support/eventually.ts'
-import type { KubeObject } from '../support/kube-api/types.ts'
+import { eventually } from '../../support/eventually.ts'
+import type { KubeObject } from '../../support/kube-api/types.ts'
 import {
   account,
   exportOf,
@@ -14,8 +14,8 @@ import {
   startKubeApiserver,
   webObjects,
   without,
-} from '../support/kube-apiserver.ts'
-import { createWorld } from '../support/world.ts'
+} from '../../support/kube-apiserver.ts'
+import { createWorld } from '../../support/world.ts'
 
 const options = { ...skipped, timeout: 115_000 }
 
@@ -85,13 +85,17 @@ t.test('write-back', options, async t => {
     const derived = await api.get(`/api/v1/namespaces/default/services/${name}`)
     t.match(derived?.spec.clusterIP, /^10\.96\./)
     t.same(derived?.metadata.ownerReferences?.[0].uid, found.metadata.uid)
-    t.match(found.spec, { type: 'ClusterSetIP', ports: [{ name: 'http', port: 8080 }] }, 'the older export wins')
+    t.match(
+      found.spec,
+      { type: 'ClusterSetIP', ports: [{ name: 'http', port: 80 }] },
+      'the local export decides, though it is younger',
+    )
     t.same(found.status.clusters, [{ cluster: 'cluster-1' }, { cluster: 'cluster-2' }])
     const conditions = async (name: string) => (await api.get(`${exports}/${name}`))?.status?.conditions ?? []
     await eventually(async () => assert.equal((await conditions('web'))[2]?.reason, 'PortConflict'), 20_000)
     t.match(
       (await conditions('web'))[2]?.message,
-      /"http" 8080\/TCP is as in cluster-2, so "http" 80\/TCP of cluster-1/,
+      /"http" 80\/TCP is as in cluster-1, so "http" 8080\/TCP of cluster-2/,
     )
     await eventually(async () => assert.equal((await conditions('nobody'))[0]?.reason, 'NoService'), 20_000)
     const own = await eventually(() => {
@@ -103,19 +107,18 @@ t.test('write-back', options, async t => {
   })
 
   t.test('a changed type replaces the derived Service', async t => {
-    const headless = webObjects({}, { port: 8080, address: '10.2.0.1', clusterIP: 'None' })
-    const file = join(starlane.folder, 'cluster-2', 'web.yaml')
-    writeFileSync(file, [...headless, far].map(each => stringify(each)).join('---\n'))
+    const retype = async (...objects: KubeObject[]) => {
+      // A Service cannot become headless.
+      await api.kubectl(['delete', 'service', 'web'])
+      await api.apply(...objects)
+    }
     const all = () => api.list('/api/v1/namespaces/default/services')
-    await eventually(async () => {
-      const [derived] = (await all()).filter(({ metadata }) => metadata.name.startsWith('derived-'))
-      assert.equal(derived?.spec.clusterIP, 'None')
-    }, 20_000)
-    writeFileSync(file, [...remote, far].map(each => stringify(each)).join('---\n'))
-    await eventually(async () => {
-      const [derived] = (await all()).filter(({ metadata }) => metadata.name.startsWith('derived-'))
-      assert.match(derived?.spec.clusterIP ?? '', /^10\.96\./)
-    }, 20_000)
+    const derived = async () =>
+      (await all()).find(({ metadata }) => metadata.name.startsWith('derived-'))?.spec.clusterIP ?? ''
+    await retype(...webObjects(synced, { clusterIP: 'None' }))
+    await eventually(async () => assert.equal(await derived(), 'None'), 20_000)
+    await retype(...webObjects(synced))
+    await eventually(async () => assert.match(await derived(), /^10\.96\./), 20_000)
     t.pass('and back')
   })
 

@@ -1,17 +1,17 @@
 /** The Kubernetes source against a real API server; skipped without one. See test/support/kube-apiserver.ts. */
 import assert from 'node:assert/strict'
 import t, { type Test } from 'tap'
-import type { ApiRequest, KubernetesClient } from '../../proxy/clients/kubernetes/client.ts'
-import { createKubernetesClient } from '../../proxy/clients/kubernetes/connect.ts'
-import { resources } from '../../proxy/clients/kubernetes/resources.ts'
-import { Watcher, type WatchState } from '../../proxy/clients/kubernetes/watcher.ts'
-import { silentLog } from '../../proxy/model/log.ts'
-import { systemClock } from '../../proxy/model/time/clock.ts'
-import { examineSource } from '../conformance/source.ts'
-import { eventually } from '../support/eventually.ts'
-import { openDriver } from '../support/kube-api/driver.ts'
-import type { KubeObject } from '../support/kube-api/types.ts'
-import { type RealApi, skipped, startKubeApiserver, webObjects } from '../support/kube-apiserver.ts'
+import type { ApiRequest, KubernetesClient } from '../../../proxy/clients/kubernetes/client.ts'
+import { createKubernetesClient } from '../../../proxy/clients/kubernetes/connect.ts'
+import { resources } from '../../../proxy/clients/kubernetes/resources.ts'
+import { Watcher, type WatchState } from '../../../proxy/clients/kubernetes/watcher.ts'
+import { silentLog } from '../../../proxy/model/log.ts'
+import { systemClock } from '../../../proxy/model/time/clock.ts'
+import { examineSource } from '../../conformance/source.ts'
+import { eventually } from '../../support/eventually.ts'
+import { openDriver } from '../../support/kube-api/driver.ts'
+import type { KubeObject } from '../../support/kube-api/types.ts'
+import { type RealApi, skipped, startKubeApiserver, webObjects } from '../../support/kube-apiserver.ts'
 
 const options = { ...skipped, timeout: 110_000 }
 const world = { clock: systemClock, random: Math.random, log: silentLog, env: {} }
