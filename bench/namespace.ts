@@ -3,6 +3,11 @@ import { spawnSync } from 'node:child_process'
 
 const mark = 'STARLANE_BENCH_NAMESPACE'
 
+/** Whether {@link enterNamespace} has entered one. */
+export function isOwnNamespace(): boolean {
+  return process.env[mark] !== undefined
+}
+
 /** Runs this program again inside a new namespace and exits with its status. Returns inside it, and where unshare is not permitted. */
 export function enterNamespace(): void {
   if (process.env[mark]) return

@@ -1,5 +1,5 @@
 /** Faults of a backend, and of the way to it. */
-import { killable, resetting, restarting, silenced, stoppable } from './faulty.ts'
+import { killable, resetting, restarting, silenced, slow, stoppable } from './faulty.ts'
 import { longLived } from './load.ts'
 import {
   backends,
@@ -23,6 +23,13 @@ export const backendFaults: readonly Fault[] = [
   {
     name: 'a backend is stopped (SIGSTOP), with `health.passive.firstByte: 500ms`',
     backend: stoppable,
+    config: { health: { passive: { firstByte: '500ms' } } },
+    run: verdictRun,
+  },
+  { name: 'a backend is slow: it answers after 1 s', backend: slow, run: pauseRun },
+  {
+    name: 'a backend is slow: it answers after 1 s, with `health.passive.firstByte: 500ms`',
+    backend: slow,
     config: { health: { passive: { firstByte: '500ms' } } },
     run: verdictRun,
   },

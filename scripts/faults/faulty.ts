@@ -31,6 +31,26 @@ export async function resetting(ip: string): Promise<Faulty> {
   }
 }
 
+/** It answers late. */
+export async function slow(ip: string): Promise<Faulty> {
+  let lateMs = 0
+  const server = createServer({ allowHalfOpen: true }, socket => {
+    socket.on('error', () => {})
+    socket.on('data', data => void setTimeout(() => socket.write(data), lateMs))
+    socket.on('end', () => void setTimeout(() => socket.end(), lateMs))
+  })
+  await once(server.listen({ host: ip, port: 8000, backlog: 512 }), 'listening')
+  return {
+    fail: () => {
+      lateMs = 1000
+    },
+    heal: () => {
+      lateMs = 0
+    },
+    close: () => void server.close(),
+  }
+}
+
 /** Its process stands still (SIGSTOP): the kernel goes on accepting. */
 export async function stoppable(ip: string): Promise<Faulty> {
   const script = `require('net').createServer({ allowHalfOpen: true }, s => s.on('error', () => {}).pipe(s)).listen(8000, '${ip}', () => console.log('on'))`

@@ -93,7 +93,7 @@ export const handoverFaults: readonly Fault[] = [
     prepare: async stage => {
       const descriptors = await held(stage)
       return {
-        run: () => stage.run(undefined, {}, descriptors),
+        run: () => stage.run(undefined, {}, { held: descriptors }),
         close: () => {
           for (const descriptor of descriptors) closeSync(descriptor)
         },

@@ -96,7 +96,7 @@ function exchange(to: Address, request: string, withinMs: number): Promise<void>
   return new Promise((resolve, reject) => {
     const socket = connect({ ...to, allowHalfOpen: false })
     let answer = ''
-    socket.setTimeout(withinMs, () => socket.destroy(new Error('no answer')))
+    socket.setTimeout(withinMs, () => socket.destroy(new Error(socket.connecting ? 'no connection' : 'no answer')))
     socket.on('error', reject)
     socket.on('connect', () => socket.write(request))
     socket.on('data', data => {

@@ -1,11 +1,17 @@
 /** Faults of the machine: its disk, its memory, its clock. */
 import { type ChildProcess, spawn, spawnSync } from 'node:child_process'
-import { closeSync, mkdirSync, openSync, rmSync, writeFileSync, writeSync } from 'node:fs'
+import { closeSync, mkdirSync, openSync, readFileSync, rmSync, writeFileSync, writeSync } from 'node:fs'
+import { connect } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
+import { isOwnNamespace } from '../../bench/namespace.ts'
 import { MemoryGroup, noMemoryGroup } from './memory-group.ts'
-import { backends, type Fault, link, type Scene, sleep, status, until } from './scene.ts'
+import { backends, type Fault, type FaultRow, link, type Scene, sleep, status, until } from './scene.ts'
+import type { Stage } from './stage.ts'
+
+/** Of the network namespace. */
+const portRange = '/proc/sys/net/ipv4/ip_local_port_range'
 
 export const machineFaults: readonly Fault[] = [
   {
@@ -39,6 +45,21 @@ export const machineFaults: readonly Fault[] = [
         note: 'detected: `STATE` in status',
       }
     },
+  },
+  {
+    name: 'its descriptors are used up: it may have 256, and 400 clients hold connections for 5 s',
+    prepare: async stage => ({ run: () => stage.run(undefined, {}, { descriptors: 256 }) }),
+    run: scene => whileHeld(scene, 400),
+  },
+  {
+    name: 'the ports of the machine are used up: it has 500, and 1600 clients hold connections for 5 s',
+    impossible: () => (isOwnNamespace() ? undefined : 'needs a network namespace of its own'),
+    prepare: async () => {
+      const before = readFileSync(portRange, 'utf8')
+      writeFileSync(portRange, '20000 20499')
+      return { close: () => writeFileSync(portRange, before) }
+    },
+    run: scene => whileHeld(scene, 1600),
   },
   {
     name: 'its cgroup has no memory left; the kernel ends the process that takes it',
@@ -81,6 +102,47 @@ export const machineFaults: readonly Fault[] = [
     },
   },
 ]
+
+/** So many clients, of four addresses, connect and stay. Detected: the log says that flows are refused; healed: requests are answered. */
+async function whileHeld({ stage, starlane }: Scene, count: number): Promise<Partial<FaultRow>> {
+  starlane.lines.splice(0)
+  const since = performance.now()
+  const clients = Array.from({ length: count }, (_, i) => {
+    const socket = connect({ ...stage.tcp, localAddress: stage.ip(40 + (i % 4)) })
+    socket.on('error', () => {}).on('connect', () => socket.write('.'))
+    return socket
+  })
+  const codes = () => starlane.lines.filter(({ event }) => event === 'flow.refused').map(({ code }) => code)
+  const detectMs = await until(() => codes().length > 0, 5000)
+  await sleep(since + 5000 - performance.now())
+  const held = clients.filter(({ bytesRead }) => bytesRead > 0).length
+  for (const socket of clients) socket.destroy()
+  const healMs = await until(() => isAnswered(stage), 20_000)
+  const refused = [...new Set(codes())].join(', ')
+  const up = (await backends(stage)).filter(({ health }) => health === 'up').length
+  return {
+    detectMs,
+    healMs,
+    note: `${held} of them were served; the log says ${refused || 'nothing'}; ${up} of 3 backends up`,
+  }
+}
+
+/** Twenty requests, one after the other. */
+async function isAnswered(stage: Stage): Promise<boolean> {
+  for (let i = 0; i < 20; i++) {
+    const socket = connect(stage.tcp)
+    const isGood = await new Promise<boolean>(resolve => {
+      socket
+        .on('data', () => resolve(true))
+        .on('close', () => resolve(false))
+        .on('error', () => resolve(false))
+      socket.write('.')
+    })
+    socket.destroy()
+    if (!isGood) return false
+  }
+  return true
+}
 
 /** Another process takes all memory of the group. `scores`: what is added to the scores by which the kernel chooses (`oom_score_adj`). */
 async function inMemoryGroup(

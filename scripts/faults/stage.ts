@@ -76,6 +76,11 @@ export class Starlane {
   }
 }
 
+export interface RunLimits {
+  readonly held?: readonly number[]
+  readonly descriptors?: number
+}
+
 export interface StageOptions {
   readonly engine: Engine
   readonly drain: string
@@ -253,12 +258,17 @@ export class Stage {
     return folder
   }
 
-  /** `from`: the checkout that is run. `held`: sockets that it gets as a service manager passes them (sd_listen_fds(3)). */
-  run(from = root, env: Readonly<Record<string, string>> = {}, held: readonly number[] = []): Starlane {
+  /**
+   * `from`: the checkout that is run. `held`: sockets that it gets as a service manager passes them (sd_listen_fds(3)). `descriptors`: how many
+   * it may have open.
+   */
+  run(from = root, env: Readonly<Record<string, string>> = {}, { held = [], descriptors }: RunLimits = {}): Starlane {
     const command = [process.execPath, join(from, 'bin/starlane.js'), 'run', '-c', this.file]
+    const limit = descriptors === undefined ? '' : `ulimit -n ${descriptors}; `
     // Only the process itself knows the number that LISTEN_PID has to have.
-    const shell = ['sh', '-c', `export LISTEN_PID=$$ LISTEN_FDS=${held.length}; exec "$@"`, 'sh', ...command]
-    const [program = '', ...args] = held.length > 0 ? shell : command
+    const listen = held.length === 0 ? '' : `export LISTEN_PID=$$ LISTEN_FDS=${held.length}; `
+    const shell = ['sh', '-c', `${limit}${listen}exec "$@"`, 'sh', ...command]
+    const [program = '', ...args] = limit || listen ? shell : command
     const child = spawn(program, args, {
       stdio: ['ignore', 'ignore', 'pipe', ...held],
       env: { ...process.env, STARLANE_NATIVE: '1', LISTEN_PID: '', NOTIFY_SOCKET: '', ...env },
