@@ -136,7 +136,8 @@ fault until it shows that. Both are empty where it shows nothing: what is measur
 
 What fails, fails for one of two reasons. A connection that a backend resets after it was made is lost to its client, whatever a proxy does: those
 in progress with a backend or a Starlane that ends, and the first few with a backend that resets all. And clients are refused while no
-process has the sockets; where a service manager has them, they wait.
+process has the sockets, or there is nothing left to serve them with; where a service manager has the sockets, they wait. Clients are of the
+same machine: EADDRNOTAVAIL is theirs.
 
 | engine | fault | connections | failed | detect, ms | heal, ms | |
 |---|---|---:|---:|---:|---:|---|
