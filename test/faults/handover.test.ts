@@ -1,5 +1,6 @@
 /** A new process takes over from one that runs: by signal, and when it fails on the way. */
 import assert from 'node:assert/strict'
+import { spawnSync } from 'node:child_process'
 import { once } from 'node:events'
 import { statSync } from 'node:fs'
 import { connect, type Socket } from 'node:net'
@@ -39,6 +40,7 @@ for (const engine of ['streams', 'native'] as const) {
     await ask(stage)
     const tally = await load.stop()
     t.equal(failures(tally), 0, tallyText(tally))
+    const queues = acceptQueues(stage)
     // Two that start at once: one after the other takes over, and no moment is without somebody to take over from.
     const both = [stage.run(), stage.run()]
     const socket = statSync(join(stage.folder, 'state/handover.sock')).ino
@@ -46,6 +48,7 @@ for (const engine of ['streams', 'native'] as const) {
     t.equal(await starlane.ended, 0, 'and the next one takes over')
     t.equal(await Promise.race(both.map(each => each.ended)), 0, 'and the one after it')
     t.equal(statSync(join(stage.folder, 'state/handover.sock')).ino, socket, 'at the same unix socket')
+    t.same(acceptQueues(stage), queues, 'as many clients may wait as before')
     await ask(stage)
   })
 }
@@ -141,6 +144,15 @@ async function staged(
   const starlane = stage.run()
   await starlane.logged('ready')
   return { stage, starlane }
+}
+
+/** How many clients may wait in each socket that listens. */
+function acceptQueues({ network }: Stage): string[] {
+  const { stdout } = spawnSync('ss', ['-ltnH'], { encoding: 'utf8' })
+  const found = (stdout ?? '').split('\n').map(line => line.split(/\s+/))
+  return found
+    .flatMap(([, , most, at = '']) => (at.startsWith(network) && !at.endsWith(':8000') ? `${at} ${most}` : []))
+    .sort()
 }
 
 /** A word over a connection, and its echo. */

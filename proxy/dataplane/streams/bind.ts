@@ -18,7 +18,8 @@ export function bindTcp(frontend: Frontend, passed?: Passed): Promise<Server> {
   return new Promise((resolve, reject) => {
     server.once('error', error => reject(listenError(frontend, error)))
     const place = passed ? { fd: passed.descriptor } : { host: frontend.ip, port: frontend.port, ipv6Only: true }
-    server.listen({ ...place, backlog, exclusive: true }, () => {
+    // As an argument of its own: node:net does not take that of a descriptor from the options.
+    server.listen({ ...place, exclusive: true }, backlog, () => {
       server.removeAllListeners('error')
       resolve(server)
     })

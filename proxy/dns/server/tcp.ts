@@ -21,6 +21,9 @@ const sweepMs = 500
 /** The name by which the socket is passed. */
 const tcpName = 'dns/TCP'
 
+/** Clients that may wait to be accepted. */
+const backlog = 1024
+
 export class TcpListener {
   readonly #server: Server
   readonly #respond: Respond
@@ -52,7 +55,8 @@ export class TcpListener {
     const place = passed ? { fd: passed.descriptor } : { host: local.address, port: local.port }
     await new Promise<void>((resolve, reject) => {
       this.#server.once('error', reject)
-      this.#server.listen({ ...place, backlog: 1024, exclusive: true }, () => {
+      // As an argument of its own: node:net does not take that of a descriptor from the options.
+      this.#server.listen({ ...place, exclusive: true }, backlog, () => {
         this.#server.off('error', reject)
         resolve()
       })

@@ -53,6 +53,9 @@ const maxQuiet = 1000
 /** The name by which the socket is passed to another process. */
 const socketName = 'gateway/TCP'
 
+/** Clients that may wait to be accepted. */
+const backlog = 1024
+
 export class Gateway implements GatewayContext {
   options: GatewayOptions
   readonly chooser: Chooser
@@ -201,7 +204,8 @@ export class Gateway implements GatewayContext {
         server.once('error', reject)
         const passed = this.#inherited.take(socketName, listen)
         const place = passed ? { fd: passed.descriptor } : { host: listen.address, port: listen.port }
-        server.listen({ ...place, backlog: 1024 }, resolve)
+        // As an argument of its own: node:net does not take that of a descriptor from the options.
+        server.listen(place, backlog, resolve)
       })
       server.removeAllListeners('error')
       server.on('error', error => this.log.warn('gateway.fault', { why: error.message }))
