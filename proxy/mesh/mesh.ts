@@ -281,7 +281,9 @@ export class Mesh {
       marked.delete(key)
       change.push(...this.#replaced(key))
     }
-    for (const key of marked) this.#dirty.add(key)
+    // What is left is not copied: there may be thousands, and a turn is short.
+    for (const key of this.#dirty) marked.add(key)
+    this.#dirty = marked
     const whole = this.#reviewed(folded(change))
     if (whole.length > 0) this.#notify(whole)
   }
