@@ -57,9 +57,14 @@ for (let full = 0; full < 50; ) {
   await new Promise(resolve => setTimeout(resolve, 2))
 }
 
+// From here on it waits.
+waiting.write('still there?')
+await once(waiting, 'data')
+const quietSince = performance.now()
 inside('ip', 'route', 'add', 'blackhole', `${here}/32`)
+const writtenAt = performance.now()
 writing.write('anyone?')
-const ends = await Promise.all([writing, waiting, stalled].map(ended))
+const ends = await Promise.all([ended(writing, writtenAt), ended(waiting, quietSince), ended(stalled, writtenAt)])
 const reasons = chooser.totals.map(({ reason }) => reason)
 console.log(JSON.stringify({ writing: ends[0], waiting: ends[1], stalled: ends[2], reasons }))
 server.kill('SIGKILL')
@@ -82,9 +87,8 @@ async function open(port: number, to: Backend): Promise<Socket> {
   return socket
 }
 
-/** The seconds until it has ended; `open` if it has not within the time. */
-function ended(socket: Socket): Promise<number | 'open'> {
-  const since = performance.now()
+/** The seconds since then until it has ended; `open` if it has not within the time. */
+function ended(socket: Socket, since: number): Promise<number | 'open'> {
   return new Promise(resolve => {
     const timer = setTimeout(() => resolve('open'), waitMs)
     socket.once('close', () => {
