@@ -48,7 +48,7 @@ function suite(calls: PassingCalls): void {
     t.teardown(() => server.close())
     return { path, folder, server }
   }
-  const hasty = { takeMs: 300, servingMs: 300 }
+  const hasty = { takeMs: 700, servingMs: 300 }
   const me = { version: '2.0.0', cluster: 'one' }
   /** Once nobody else is being served. */
   const turnOf = (path: string) =>
@@ -166,7 +166,10 @@ function suite(calls: PassingCalls): void {
 
   t.test('one who takes the sockets and is silent then loses them', async t => {
     const taken = Promise.withResolvers<void>()
-    const { path } = await start(t, { takeBack: async () => taken.resolve() }, calls, hasty)
+    const { path } = await start(t, { takeBack: async () => taken.resolve() }, calls, {
+      ...hasty,
+      takeMs: 60_000,
+    })
     const stopped = await Predecessor.find(path, calls, me)
     await stopped?.knowledge()
     await stopped?.take()
