@@ -2,7 +2,7 @@
 import { readFile } from 'node:fs/promises'
 import { text as textOf } from 'node:stream/consumers'
 import { Command, Option } from 'commander'
-import { type Document, isMap, parse, parseAllDocuments, type YAMLMap, YAMLSeq } from 'yaml'
+import { type Document, isMap, parse, parseAllDocuments, stringify, type YAMLMap, YAMLSeq } from 'yaml'
 import { MeshError, messageOf } from '../../model/error.ts'
 import { packagePath } from '../../model/program/package-files.ts'
 import { readRegularText } from '../../model/text/regular-file.ts'
@@ -121,7 +121,7 @@ async function injectFile(io: Io, file: string, options: Options): Promise<numbe
     throw new MeshError('USAGE', `${file} has no workload: ${Object.keys(templatePaths).join(', ')}`)
   for (const object of documents.flatMap(objectsIn)) bindings.delete(keyOf(object))
   const texts = documents.map(document => document.toString({ lineWidth: 0, directives: false }))
-  const added = [...bindings.values()].map(binding => `${JSON.stringify(binding, null, 2)}\n`)
+  const added = [...bindings.values()].map(binding => stringify(binding))
   io.stdout.write([...texts, ...added].join('---\n'))
   return 0
 }

@@ -57,6 +57,7 @@ t.test('the sidecar of deploy/ is added, and nothing is taken away', async t => 
   t.match(spec.securityContext.sysctls, [{ name: 'net.ipv4.ip_unprivileged_port_start' }])
   t.equal(spec.dnsConfig.searches[0], 'shop.svc.cluster.local', 'short names are those of its namespace')
   t.match(binding, { kind: 'ClusterRoleBinding', roleRef: { name: 'starlane-read' } })
+  t.match(said.out, /\nkind: ClusterRoleBinding\n/, 'in YAML, as the rest')
   t.same(binding?.subjects, [{ kind: 'ServiceAccount', name: 'web', namespace: 'shop' }])
   const again = await runLine(['inject', '-f', fileWith(t, said.out), ...image])
   t.same(objectsOf(again.out), objectsOf(said.out), 'again: nothing changes')
