@@ -209,16 +209,21 @@ export function datagrams(
   }
 }
 
-/** DNS questions over UDP from one socket; an answer with an address counts. */
+/**
+ * DNS questions over UDP; an answer with an address counts. Several sockets ask in turn: libuv reads 32 datagrams of one in a turn of the loop, and
+ * answers would wait in this process when its turns are long.
+ */
 export function questions(to: Address, name: string, perSecond: number, withinMs = datagramMs): Load {
-  const socket = createSocket({ type: 'udp4', recvBufferSize: 4 << 20 })
   const waiting = new Map<number, (rcode: number, answers: number) => void>()
-  socket.on('message', message => {
-    const id = message.readUInt16BE(0)
-    waiting.get(id)?.(message.readUInt16BE(2) & 15, message.readUInt16BE(6))
-    waiting.delete(id)
+  const sockets = Array.from({ length: 16 }, () => {
+    const socket = createSocket({ type: 'udp4', recvBufferSize: 1 << 20 })
+    socket.on('message', message => {
+      const id = message.readUInt16BE(0)
+      waiting.get(id)?.(message.readUInt16BE(2) & 15, message.readUInt16BE(6))
+      waiting.delete(id)
+    })
+    return socket.on('error', () => {})
   })
-  socket.on('error', () => {})
   const load = steady('dns', perSecond, n => {
     const id = n & 0xffff
     return new Promise((resolve, reject) => {
@@ -228,14 +233,14 @@ export function questions(to: Address, name: string, perSecond: number, withinMs
         if (rcode === 0 && answers > 0) resolve()
         else reject(new Error(`rcode ${rcode}, ${answers} answers`))
       })
-      socket.send(question(id, name), to.port, to.host)
+      sockets[n % sockets.length]?.send(question(id, name), to.port, to.host)
     })
   })
   return {
     tally: load.tally,
     stop: async () => {
       const tally = await load.stop()
-      socket.close()
+      for (const socket of sockets) socket.close()
       return tally
     },
   }
