@@ -31,7 +31,7 @@ t.test('30 % loss each way, MTU 1280: tunnels in pumps', { skip: skip || whyNoPu
   lossy(t, 'pump', ''),
 )
 // As docs/tunnel.md says for lossy paths. A kernel before Linux 6.15 does not know it.
-const shortPauses = 'sysctl -qw net.ipv4.tcp_rto_max_ms=2000 2>/dev/null;'
+const shortPauses = 'sysctl -qw net.ipv4.tcp_rto_max_ms=2000 net.ipv4.tcp_retries2=100 2>/dev/null;'
 t.test('30 % loss each way, MTU 1280: tunnels of node:http2', { skip, timeout: 280_000 }, t =>
   lossy(t, 'streams', shortPauses),
 )
