@@ -1,5 +1,6 @@
 /** Cuts the objects out of a list while it arrives, so that a page of any size is never in memory as a whole. */
 import { MeshError } from '../../model/error.ts'
+import { backslash, close, comma, open, quote } from '../../model/text/json-bytes.ts'
 import { hugeObject } from '../budget.ts'
 import { checkParts, maxObjectBytes } from './wire.ts'
 
@@ -9,12 +10,7 @@ const maxFrameBytes = 64 << 10
 /** Only the end of the frame is searched for the key of the objects: a frame may have thousands of other arrays. */
 const maxItemsBytes = 100
 
-const quote = 0x22
-const backslash = 0x5c
-const comma = 0x2c
 const newline = 0x0a
-const open = { brace: 0x7b, bracket: 0x5b }
-const close = { brace: 0x7d, bracket: 0x5d }
 
 /** `frame`: outside of the array `items`; `between`: in it; `object`: in one of its objects. */
 type Place = 'frame' | 'between' | 'object'

@@ -1,17 +1,11 @@
 /** Takes a large JSON record apart, so that no piece of it takes long to parse: a service with 10,000 backends is one value. */
 import { fault, parseText } from '../../clients/etcd/record.ts'
+import { backslash, close, colon, comma, open, quote } from '../../model/text/json-bytes.ts'
 
 /** Mappings and lists that are longer are cut. */
 const pieceBytes = 16 << 10
 /** How much is looked through between two pauses. */
 const stepBytes = 64 << 10
-
-const quote = 0x22
-const backslash = 0x5c
-const comma = 0x2c
-const colon = 0x3a
-const open = { bracket: 0x5b, brace: 0x7b }
-const close = { bracket: 0x5d, brace: 0x7d }
 
 export interface LargeRecord {
   /** The record, with `{}` in the place of each long mapping. A long list is `[]`: no record has any, so nobody parses it. */
