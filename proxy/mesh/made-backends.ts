@@ -8,7 +8,7 @@ import {
   destinationOf,
   type Health,
 } from '../model/backend.ts'
-import { listDelta } from '../model/lists/list-delta.ts'
+import { touchedOf } from '../model/lists/touched.ts'
 import { type ClusterService, type Endpoint, precedenceOf } from '../model/service.ts'
 
 /** One cluster's service in a merge. */
@@ -55,19 +55,14 @@ export function madeOf(member: MemberService, verdicts: Verdicts, earlier: Made 
 /** Only the backends at addresses of endpoints that have come or gone are made again. Endpoints that stay have kept their order. */
 function remade(member: MemberService, verdicts: Verdicts, before: readonly Endpoint[], known: Backends): Backends {
   const { endpoints } = member.service
-  const { gone, come } = listDelta(before, endpoints)
-  if (gone.length + come.length === 0) return known
-  if (gone.length + come.length > endpoints.length) return makeBackends(member, endpoints, verdicts)
-  const touched = new Set<string>()
-  for (const { address } of gone) touched.add(address)
-  for (const { address } of come) touched.add(address)
-  const kept = known.filter(({ address }) => !touched.has(address))
-  const fresh = makeBackends(
-    member,
-    endpoints.filter(({ address }) => touched.has(address)),
-    verdicts,
-  )
-  return interleaved(kept, fresh)
+  const touched = touchedOf(before, endpoints)
+  if (touched.before.length + touched.after.length === 0) return known
+  if (touched.after === endpoints) return makeBackends(member, endpoints, verdicts)
+  const addresses = new Set<string>()
+  for (const { address } of touched.before) addresses.add(address)
+  for (const { address } of touched.after) addresses.add(address)
+  const kept = known.filter(({ address }) => !addresses.has(address))
+  return interleaved(kept, makeBackends(member, touched.after, verdicts))
 }
 
 /** Two sorted lists without a common address as one. */
