@@ -14,6 +14,7 @@ import { parseArgs } from 'node:util'
 import { manifestScene, type Scene, scenes } from './footprint/scenes.ts'
 import { atMost, type Judged, recordGoals } from './report/all-goals.ts'
 import { machineText, thisMachine } from './report/machine.ts'
+import { spread, spreadText } from './report/stats.ts'
 
 interface Memory {
   /** Resident and anonymous memory in KiB. */
@@ -92,7 +93,7 @@ async function measured(cases: readonly Case[]): Promise<Measured[]> {
 
 function rowText({ name, figures }: Measured): string {
   const of = (key: keyof Figures) => figures.map(one => one[key])
-  return `| ${name} | ${mib(of('resident'))} | ${mib(of('anonymous'))} | ${spread(of('readyMs'), 1, 0)} |`
+  return `| ${name} | ${mib(of('resident'))} | ${mib(of('anonymous'))} | ${spreadOf(of('readyMs'), 0)} |`
 }
 
 function goalsOf({ name, goals, figures }: Measured): Judged[] {
@@ -296,15 +297,17 @@ ${rows.join('\n')}
 }
 
 function mib(kibs: readonly number[]): string {
-  return spread(kibs, 1024, 1)
+  return spreadOf(
+    kibs.map(kib => kib / 1024),
+    1,
+  )
 }
 
 function one(kib: number): string {
   return (kib / 1024).toFixed(1)
 }
 
-function spread(values: readonly number[], unit: number, digits: number): string {
-  const sorted = values.map(value => value / unit).sort((a, b) => a - b)
-  const at = (place: number) => sorted[place]?.toFixed(digits) ?? '?'
-  return `${at(Math.floor((sorted.length - 1) / 2))} (${at(0)} to ${at(sorted.length - 1)})`
+function spreadOf(values: readonly number[], digits: number): string {
+  const found = spread(values)
+  return found ? spreadText(found, digits) : '?'
 }
