@@ -74,6 +74,7 @@ class UdpSessions {
     State state = State::Free;
     bool answered = false;
     bool moved = false;
+    uint8_t ones = 0;  // reads of the link in a row that found one datagram
     int32_t generation = 0;
     int32_t frontend = 0;
     uint32_t stamp = 0;  // distinguishes events of a link from those of an earlier one
