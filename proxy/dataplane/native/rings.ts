@@ -163,8 +163,26 @@ export interface EventRecord {
   received(): number
 }
 
+const knownTexts = 256
+
+/** The texts of IPv4 addresses that came lately, by their four bytes as a number: flows of one client share one text. */
+class AddressTexts {
+  readonly #numbers = new Int32Array(knownTexts)
+  readonly #texts: string[] = new Array(knownTexts).fill('0.0.0.0')
+
+  of(number: number, bytes: Uint8Array, start: number): string {
+    const place = Math.imul(number, 0x9e3779b1) >>> 24
+    if (this.#numbers[place] !== number) {
+      this.#numbers[place] = number
+      this.#texts[place] = `${bytes[start]}.${bytes[start + 1]}.${bytes[start + 2]}.${bytes[start + 3]}`
+    }
+    return this.#texts[place] as string
+  }
+}
+
 export class Rings implements EventRecord {
   readonly #pump: NativePump
+  readonly #texts = new AddressTexts()
   readonly #words: Int32Array
   readonly #doubles: Float64Array
   readonly #bytes: Uint8Array
@@ -420,10 +438,9 @@ export class Rings implements EventRecord {
   }
 
   address(): string {
-    const bytes = this.#bytes
     const start = (this.#reading + field.address) * 4
-    if (this.family === 4) return `${bytes[start]}.${bytes[start + 1]}.${bytes[start + 2]}.${bytes[start + 3]}`
-    return addressText(bytes.subarray(start, start + 16))
+    if (this.family === 4) return this.#texts.of(this.#word(field.address), this.#bytes, start)
+    return addressText(this.#bytes.subarray(start, start + 16))
   }
 
   now(): number {

@@ -11,12 +11,6 @@ export interface Sharing {
   share: FlowShare | undefined
 }
 
-/** The places of one flow: with its client, and with its frontend. */
-export interface FlowShare {
-  readonly client: Place
-  readonly frontend: Place
-}
-
 /** Flows of a full frontend that are looked at to find one of a greedy client. */
 const lookedAt = 64
 /** Lists by number of flows that stay when no flow is open. */
@@ -54,10 +48,10 @@ export class Shares<F extends Sharing> {
 
   add(flow: F): void {
     if (flow.share) return
-    flow.share = {
-      client: this.#clients.add(clientKey(flow), flow),
-      frontend: this.#frontends.add(flow.frontend.key, flow),
-    }
+    const frontend = new Place(flow, this.#frontends.holder(flow.frontend.key))
+    flow.share = new FlowShare(flow, this.#clients.holder(clientKey(flow)), frontend)
+    this.#clients.add(flow.share)
+    this.#frontends.add(frontend)
     this.#size++
   }
 
@@ -65,7 +59,7 @@ export class Shares<F extends Sharing> {
     const { share } = flow
     if (!share) return
     flow.share = undefined
-    this.#clients.remove(share.client)
+    this.#clients.remove(share)
     this.#frontends.remove(share.frontend)
     this.#size--
   }
@@ -74,7 +68,7 @@ export class Shares<F extends Sharing> {
   active(flow: F): void {
     const { share } = flow
     if (!share || !this.nearlyFull) return
-    share.client.holder.places.moveToEnd(share.client)
+    share.holder.places.moveToEnd(share)
     share.frontend.holder.places.moveToEnd(share.frontend)
   }
 
@@ -114,7 +108,7 @@ export class Shares<F extends Sharing> {
 
 /** How many flows the client of a flow holds, which is one of them. */
 export function heldWith({ share }: Sharing): number {
-  return share?.client.holder.places.size ?? 0
+  return share?.holder.places.size ?? 0
 }
 
 /** One client, or one frontend; linked with those that have as many flows. */
@@ -143,39 +137,54 @@ class Place implements Link<Place> {
   }
 }
 
+/** The place of a flow with its client, and beside it that with its frontend. */
+export class FlowShare extends Place {
+  readonly frontend: Place
+
+  constructor(flow: Sharing, client: Holder, frontend: Place) {
+    super(flow, client)
+    this.frontend = frontend
+  }
+}
+
 /** Holders by key and by the number of their flows, which changes by one at a time. */
 class Holders {
   readonly #byKey = new Map<string, Holder>()
-  /** By number of flows. */
-  #byCount: LinkedList<Holder>[] = [new LinkedList()]
+  /** By number of flows; nothing where nobody has as many. */
+  #byCount: (LinkedList<Holder> | undefined)[] = []
+  /** One that was emptied last, for the next number. */
+  #spare: LinkedList<Holder> | undefined
   /** The largest number of flows. */
   #most = 0
 
-  add(key: string, flow: Sharing): Place {
+  /** A place is to be added to it. */
+  holder(key: string): Holder {
     let holder = this.#byKey.get(key)
     if (!holder) {
       holder = new Holder(key)
       this.#byKey.set(key, holder)
-    } else this.#at(holder.places.size).remove(holder)
-    const place = new Place(flow, holder)
+    }
+    return holder
+  }
+
+  add(place: Place): void {
+    const { holder } = place
+    if (holder.places.size > 0) this.#leave(holder)
     holder.places.append(place)
-    const { size } = holder.places
-    this.#at(size).append(holder)
-    if (size > this.#most) this.#most = size
-    return place
+    this.#join(holder)
+    if (holder.places.size > this.#most) this.#most = holder.places.size
   }
 
   /** Once for each place. */
   remove(place: Place): void {
     const { holder } = place
     const { size } = holder.places
-    const alike = this.#at(size)
-    alike.remove(holder)
+    this.#leave(holder)
     holder.places.remove(place)
     if (size === 1) this.#byKey.delete(holder.key)
-    else this.#at(size - 1).append(holder)
-    if (size === this.#most && alike.size === 0) this.#most--
-    if (this.#most === 0 && this.#byCount.length > countsKept) this.#byCount = [new LinkedList()]
+    else this.#join(holder)
+    if (size === this.#most && !this.#byCount[size]) this.#most--
+    if (this.#most === 0 && this.#byCount.length > countsKept) this.#byCount = []
   }
 
   count(key: string): number {
@@ -190,9 +199,24 @@ class Holders {
     return this.#byCount[this.#most]?.first
   }
 
-  #at(count: number): LinkedList<Holder> {
-    while (this.#byCount.length <= count) this.#byCount.push(new LinkedList())
-    return this.#byCount[count] as LinkedList<Holder>
+  /** The last of those that have as many. */
+  #join(holder: Holder): void {
+    const { size } = holder.places
+    while (this.#byCount.length <= size) this.#byCount.push(undefined)
+    const alike = this.#byCount[size] ?? this.#spare ?? new LinkedList()
+    if (alike === this.#spare) this.#spare = undefined
+    this.#byCount[size] = alike
+    alike.append(holder)
+  }
+
+  #leave(holder: Holder): void {
+    const { size } = holder.places
+    const alike = this.#byCount[size]
+    if (!alike) return
+    alike.remove(holder)
+    if (alike.size > 0) return
+    this.#byCount[size] = undefined
+    this.#spare = alike
   }
 }
 
