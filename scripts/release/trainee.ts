@@ -28,9 +28,10 @@ const compiled = new Script(readFileSync(script, 'latin1'), {
 })
 process.on('exit', () => {
   for (const setting of settings) setFlagsFromString(`--${setting}`)
-  // As serve.ts sets it.
+  // As they are before serve.ts sets them.
   setFlagsFromString('--heap-growing-percent=0')
+  setFlagsFromString('--semi-space-growth-factor=2')
   writeFileSync(output, compiled.createCachedData())
 })
 process.argv.splice(1, process.argv.length - 1, process.execPath, ...args)
-compiled.runInThisContext()(require, { exports: {} })
+compiled.runInThisContext()(require, {})
