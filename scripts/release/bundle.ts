@@ -6,6 +6,8 @@ import { type BuildOptions, build, type Plugin } from 'esbuild'
 import { libraryFile, threadFile } from '../../proxy/model/program/package-files.ts'
 
 export interface Bundle {
+  /** Runs first, and compiles `main`. */
+  readonly loader: Uint8Array
   readonly main: Uint8Array
   /** By the name under which the executable carries it. */
   readonly libraries: ReadonlyMap<string, Uint8Array>
@@ -23,12 +25,16 @@ export async function bundle(root: string): Promise<Bundle> {
     stdin: { contents: entry(root), resolveDir: root, sourcefile: 'entry.ts', loader: 'ts' },
     // The bundle has no place on disk; nothing is found beside it.
     define: { 'import.meta.url': 'executableUrl', 'process.env.NODE_ENV': '"production"' },
-    // loader.cjs calls it.
+    // loader.ts calls it.
     banner: {
-      js: "(function (require, module) {const executableUrl = require('node:url').pathToFileURL(process.execPath).href;",
+      js: "(function (require, loadedFiles) {const executableUrl = require('node:url').pathToFileURL(process.execPath).href;",
     },
     footer: { js: '})' },
     plugins: [apart(root), onDemand, codecAlone(root)],
+  })
+  const loader = await text({
+    entryPoints: [join(root, 'scripts/release/loader.ts')],
+    define: { 'import.meta.url': '"file:///"' },
   })
   const texts = libraries.map(async name => {
     const contents = `module.exports = require(${JSON.stringify(name)})`
@@ -38,7 +44,7 @@ export async function bundle(root: string): Promise<Bundle> {
     const contents = `import './${module}.ts'`
     return [threadFile(module), await text({ stdin: { contents, resolveDir: root, loader: 'ts' } })] as const
   })
-  return { main, libraries: new Map(await Promise.all([...texts, ...parts])) }
+  return { loader, main, libraries: new Map(await Promise.all([...texts, ...parts])) }
 }
 
 /** Parts of Node that a start need not load, since what uses them comes later or never: TLS alone takes 10 ms. */
@@ -124,6 +130,7 @@ function entry(root: string): string {
       files: getAssetKeys(),
       read: file => new Uint8Array(getRawAsset(file)),
       modules: { starlane: () => import('./proxy/plugin.ts'), ${modules.join(' ')} },
+      loaded: loadedFiles,
     })
     void import('./proxy/cli/main.ts').then(({ start }) => start())
   `

@@ -7,6 +7,7 @@ import { mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { createInterface } from 'node:readline'
 import { fileURLToPath } from 'node:url'
+import { oneService } from './one-service.ts'
 
 export interface TrainingParts {
   /** A folder for what is written. */
@@ -74,21 +75,7 @@ function configuration(folder: string): string {
   rmSync(folder, { recursive: true, force: true })
   mkdirSync(folder, { recursive: true })
   const byte = () => 100 + Math.floor(Math.random() * 100)
-  writeFileSync(
-    join(folder, 'service.yaml'),
-    `apiVersion: v1
-kind: Service
-metadata: { name: echo, namespace: default, annotations: { service.cilium.io/global: "true" } }
-spec: { clusterIP: 10.96.0.10, ports: [{ name: http, port: 8080 }] }
----
-apiVersion: discovery.k8s.io/v1
-kind: EndpointSlice
-metadata: { name: echo-1, namespace: default, labels: { kubernetes.io/service-name: echo } }
-addressType: IPv4
-ports: [{ name: http, port: 8080, protocol: TCP }]
-endpoints: [{ addresses: [10.1.0.1], conditions: { ready: true } }]
-`,
-  )
+  writeFileSync(join(folder, 'service.yaml'), oneService({ port: 8080, backend: { address: '10.1.0.1', port: 8080 } }))
   const file = join(folder, 'starlane.yaml')
   writeFileSync(
     file,

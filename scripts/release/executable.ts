@@ -4,7 +4,6 @@ import { execFileSync } from 'node:child_process'
 import { chmodSync, copyFileSync, globSync, mkdirSync, statSync, writeFileSync } from 'node:fs'
 import { createRequire } from 'node:module'
 import { basename, join } from 'node:path'
-import { fileURLToPath } from 'node:url'
 import type { Bundle } from './bundle.ts'
 import { compiledCode } from './compiled-code.ts'
 
@@ -39,9 +38,11 @@ export async function makeExecutable(parts: ExecutableParts): Promise<void> {
   const { root, work, node, bundle, addon, native, output } = parts
   mkdirSync(work, { recursive: true })
   const main = join(work, 'starlane.cjs')
+  const loader = join(work, 'loader.cjs')
   const blob = join(work, 'starlane.blob')
   const config = join(work, 'sea.json')
   writeFileSync(main, bundle.main)
+  writeFileSync(loader, bundle.loader)
   const files = globSync(assetGlobs, { cwd: root }).sort()
   const assets = Object.fromEntries(
     files.filter(file => statSync(join(root, file)).isFile()).map(file => [file, join(root, file)]),
@@ -61,7 +62,7 @@ export async function makeExecutable(parts: ExecutableParts): Promise<void> {
   writeFileSync(
     config,
     JSON.stringify({
-      main: fileURLToPath(new URL('loader.cjs', import.meta.url)),
+      main: loader,
       output: blob,
       disableExperimentalSEAWarning: true,
       useSnapshot: false,

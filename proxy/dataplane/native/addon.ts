@@ -73,6 +73,8 @@ export interface NativeAddon {
    * resident before.
    */
   releaseProgramPages(): number
+  /** A string whose characters are these bytes, which are not copied: they must stay as they are until the process ends. */
+  textOf(bytes: ArrayBuffer): string
 }
 
 /** Where `native/build.js` puts the addon. The single executable carries it, and looks nowhere else. */

@@ -13,6 +13,8 @@ export interface Embedded {
   read(file: string): Uint8Array
   /** By path: `plugins/affinity`, and `starlane`, the API of plugins. */
   readonly modules: Readonly<Record<string, () => Promise<Readonly<Record<string, unknown>>>>>
+  /** What {@link loadEmbedded} has loaded before, by file. */
+  readonly loaded?: Readonly<Record<string, unknown>>
 }
 
 let embedded: Embedded | undefined
@@ -66,6 +68,7 @@ function extractAll(from: Embedded, top: string): string {
  */
 export function loadEmbedded<T>(file: string, load: (path: string) => T): T | undefined {
   if (!embedded?.files.includes(file)) return undefined
+  if (embedded.loaded && file in embedded.loaded) return embedded.loaded[file] as T
   let fault: unknown
   // A root file system may be read-only, and a temporary folder may be mounted noexec.
   for (const place of [tmpdir(), process.env.XDG_RUNTIME_DIR, '/dev/shm', '/run']) {
