@@ -6,7 +6,8 @@
  *
  * Each client keeps WINDOW datagrams of SIZE bytes in flight from a socket of its own and sends one for each that comes
  * back, in as few system calls as possible. A client that receives nothing for 100 ms fills its window again; datagrams that
- * were in flight then, and those not back 100 ms after the end, count as lost. Prints one line of JSON.
+ * were in flight then, and those not back 100 ms after the end, count as lost. Prints one line of JSON, with what the least and the
+ * most served client got.
  */
 #define _GNU_SOURCE
 #include <arpa/inet.h>
@@ -124,14 +125,20 @@ static int ask(int port, int client_count, int window, size_t size, double secon
       client->received_before = client->received;
     }
   }
-  for (int i = 0; i < client_count; i++) received += clients[i].received;
+  long least = clients[0].received, most = 0;
+  for (int i = 0; i < client_count; i++) {
+    const long each = clients[i].received;
+    received += each;
+    if (each < least) least = each;
+    if (each > most) most = each;
+  }
   while (now() < at + 0.1) {
     struct epoll_event ready[64];
     const int ready_count = epoll_wait(events, ready, 64, 10);
     for (int i = 0; i < ready_count; i++) receive(ready[i].data.ptr);
   }
   for (int i = 0; i < client_count; i++) lost += clients[i].in_flight;
-  printf("{\"roundTrips\":%ld,\"lost\":%ld,\"seconds\":%.3f}\n", received, lost, at - begun);
+  printf("{\"roundTrips\":%ld,\"least\":%ld,\"most\":%ld,\"lost\":%ld,\"seconds\":%.3f}\n", received, least, most, lost, at - begun);
   return 0;
 }
 

@@ -1,12 +1,13 @@
-/** What a connection, a request and a GiB cost each thread of an engine with N pumps, and how evenly pumps share the work. */
+/** What a connection, a request, a GiB and a datagram cost each thread of an engine with N pumps, and how evenly pumps share the work. */
 import { readFileSync } from 'node:fs'
 import { fileURLToPath } from 'node:url'
 import { type Answered, wrk } from '../load/http.ts'
 import { stdoutOf } from '../load/stdout.ts'
-import { Child } from '../process.ts'
-import { startHttp, startIperf } from '../proxy/backends.ts'
+import { answersDatagrams, Child } from '../process.ts'
+import { startEcho, startHttp, startIperf } from '../proxy/backends.ts'
 import { objects, startProduct } from '../proxy/contenders.ts'
 import type { Place } from '../proxy/place.ts'
+import { program } from '../proxy/program.ts'
 import { alternate } from '../proxy/rounds.ts'
 import type { Column, Sample, Table } from '../report/table.ts'
 
@@ -112,6 +113,80 @@ export async function measureBulk(setting: Setting): Promise<Table> {
   return table
 }
 
+/** Clients of all frontends together. */
+const udpClients = 64
+
+/** Each has one datagram in flight, at the same time at each of several frontends, since a pump carries whole frontends. */
+export async function measureDatagrams(setting: Setting): Promise<Table> {
+  const { place, pumps, rounds, seconds } = setting
+  const backends = await startEcho(place)
+  const generator = program('datagrams', place)
+  const frontends = Math.max(...pumps)
+  const clients = Math.max(1, Math.floor(udpClients / frontends))
+  const contenders: Served[] = []
+  for (const count of pumps) contenders.push(await startDatagrams(place, backends, count, frontends))
+  const table: Table = {
+    key: 'datagrams',
+    title: 'Datagrams, 64 bytes',
+    how: `load/datagrams.c at ${frontends} frontends at once, ${clients} clients each with one datagram in flight, through the product. A round trip is two datagrams; CPU in microseconds per round trip. *Least/most served client* compares the clients of one frontend; of the frontends the lowest counts.`,
+    columns: [
+      { key: 'pumpsUs', title: 'pumps', digits: 1 },
+      { key: 'scriptUs', title: "JavaScript's thread", digits: 2 },
+      { key: 'perSecond', title: 'round trips/s', digits: 0 },
+      { key: 'fairness', title: 'least/most busy pump', digits: 2 },
+      { key: 'clients', title: 'least/most served client', digits: 2 },
+      { key: 'busyCores', title: 'busy cores', digits: 2 },
+      { key: 'allUs', title: 'of the machine', digits: 1 },
+      { key: 'failed', title: 'lost', digits: 0, sum: true },
+    ],
+    peers: [],
+    rows: await alternate<Served>(contenders, rounds, async ({ child, ports }) => {
+      let fairest = 1
+      const sample = await sampleOf(child, async () => {
+        const results = await Promise.all(
+          ports.map(async port => {
+            const args = ['ask', port, clients, 1, 64, seconds].map(String)
+            return JSON.parse(await stdoutOf(generator, args)) as RoundTrips
+          }),
+        )
+        fairest = Math.min(...results.map(({ least, most }) => least / Math.max(most, 1)))
+        const sum = (of: (each: RoundTrips) => number) => results.reduce((all, each) => all + of(each), 0)
+        return { units: sum(each => each.roundTrips), failed: sum(each => each.lost), seconds }
+      })
+      return { ...sample, clients: fairest }
+    }),
+  }
+  for (const { child } of contenders) await child.stop()
+  return table
+}
+
+interface Served {
+  readonly name: string
+  readonly ports: readonly number[]
+  readonly child: Child
+}
+
+interface RoundTrips {
+  readonly roundTrips: number
+  readonly least: number
+  readonly most: number
+  readonly lost: number
+}
+
+async function startDatagrams(
+  place: Place,
+  backends: readonly number[],
+  pumps: number,
+  frontends: number,
+): Promise<Served> {
+  const ports = Array.from({ length: frontends }, () => place.port())
+  const manifests = ports.flatMap((port, i) =>
+    objects({ name: `bench-${i}`, address: '127.0.0.1', port }, { protocol: 'UDP', backends }),
+  )
+  const answers = async () => (await Promise.all(ports.map(answersDatagrams))).every(Boolean)
+  return { name: product(pumps), ports, child: await startProduct(place, manifests, configOf(pumps), answers) }
+}
+
 interface Report {
   readonly error?: string
   readonly end: { readonly sum_received?: { readonly bytes: number; readonly seconds: number } }
@@ -164,8 +239,11 @@ function busySeconds(): number {
 async function startWhole(place: Place, backends: readonly number[], pumps: number): Promise<Contender> {
   const port = place.port()
   const manifests = objects({ name: 'bench', address: '127.0.0.1', port }, { protocol: 'TCP', backends })
-  const config = `proxy: { engine: native, threads: ${pumps}, limits: { connections: 20000 } }\n`
-  return { name: product(pumps), port, child: await startProduct(place, manifests, config), pumps }
+  return { name: product(pumps), port, child: await startProduct(place, manifests, configOf(pumps)), pumps }
+}
+
+function configOf(pumps: number): string {
+  return `proxy: { engine: native, threads: ${pumps}, limits: { connections: 20000 } }\n`
 }
 
 async function startAlone(place: Place, backends: readonly number[], pumps: number): Promise<Contender> {

@@ -7,7 +7,8 @@
  *     pumps       N / (pumps per connection)
  *     cores       C / (all threads of Starlane per connection)
  *
- * Nothing else is taken to run on the machine: clients and backends are elsewhere.
+ * A frontend of UDP is carried by one pump, so datagrams are those of the busy pumps where there are as many frontends, and those of one
+ * pump for a single one. Nothing else is taken to run on the machine: clients and backends are elsewhere.
  */
 import { median } from '../report/stats.ts'
 import type { Sample } from '../report/table.ts'
@@ -20,6 +21,8 @@ export interface Costs {
   readonly accepting: number
   readonly request: number
   readonly gibibyte: number
+  /** A datagram there and back. */
+  readonly roundTrip: number
 }
 
 export interface Predicted {
@@ -30,6 +33,8 @@ export interface Predicted {
   readonly by: string
   readonly requests: number
   readonly gbits: number
+  /** Of datagrams, over at least as many frontends as pumps. */
+  readonly roundTrips: number
 }
 
 export function medianOf(samples: readonly Sample[], key: string): number {
@@ -38,7 +43,7 @@ export function medianOf(samples: readonly Sample[], key: string): number {
 
 /** With one core for JavaScript, as far as connections come. */
 export function predict(costs: Costs, cores: number, pumps: number): Predicted {
-  const { decision, pump, accepting, request, gibibyte } = costs
+  const { decision, pump, accepting, request, gibibyte, roundTrip } = costs
   const limits = [
     { by: "JavaScript's thread", rate: 1 / decision },
     { by: 'the first pump', rate: pumps > 1 ? 1 / (accepting + pump / pumps) : Number.POSITIVE_INFINITY },
@@ -55,6 +60,7 @@ export function predict(costs: Costs, cores: number, pumps: number): Predicted {
     by: lowest.by,
     requests: busy / request,
     gbits: ((busy / gibibyte) * 2 ** 30 * 8) / 1e9,
+    roundTrips: busy / roundTrip,
   }
 }
 

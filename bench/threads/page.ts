@@ -44,15 +44,17 @@ ${lossText(tables)}
 | the first pump more than its share, per connection | | ${micro(more.accepting)} |
 | pumps per keep-alive request | ${micro(costs.request)} | ${micro(more.request)} |
 | keep-alive requests per second and core | ${(1 / costs.request).toFixed(0)} | ${(1 / more.request).toFixed(0)} |
+| pumps per datagram there and back | ${micro(costs.roundTrip)} | ${micro(more.roundTrip)} |
 | pumps per GiB | ${(costs.gibibyte * 1000).toFixed(0)} ms | ${(more.gibibyte * 1000).toFixed(0)} ms |
 
 ## Model
 
 For a machine on which only Starlane runs, with \`proxy.threads: auto\` and with as many pumps as cores but one. With several pumps the costs are those measured
-with two. A connection is limited by JavaScript's thread from ${pumpsThatSaturate(more)} pumps on. The formulas are in bench/threads/model.ts; kernel, network card and memory are taken to have no limit of their own.
+with two. A connection is limited by JavaScript's thread from ${pumpsThatSaturate(more)} pumps on. The formulas are in bench/threads/model.ts: a
+frontend of UDP is carried by one pump, so datagrams need as many frontends as pumps; kernel, network card and memory are taken to have no limit of their own.
 
-| cores | pumps | connections/s, product | limited by | keep-alive requests/s | Gbit/s |
-|--:|--:|--:|---|--:|--:|
+| cores | pumps | connections/s, product | limited by | keep-alive requests/s | Gbit/s | datagrams there and back/s |
+|--:|--:|--:|---|--:|--:|--:|
 ${[1, 2, 4, 8, 16, 32, 64].flatMap(size => modelRows(size, costs, more)).join('\n')}
 
 ## Model and this machine
@@ -62,7 +64,7 @@ of the model if that is lower. Where the measured rate is lower with more pumps,
 
 | | pumps | model | measured | measured/model |
 |---|--:|--:|--:|--:|
-${[...checkRows(tables, 'close', 'connections/s', product, pumps, cores), ...checkRows(tables, 'keep-alive', 'requests/s', alone, pumps, cores)].join('\n')}
+${[...checkRows(tables, 'close', 'connections/s', product, pumps, cores), ...checkRows(tables, 'keep-alive', 'requests/s', alone, pumps, cores), ...checkRows(tables, 'datagrams', 'datagrams/s, product', product, pumps, cores)].join('\n')}
 `
 }
 
@@ -74,6 +76,7 @@ function costsOf(tables: readonly Table[], pumps: number): Costs {
     accepting: pumps > 1 ? Math.max(of('close', product(pumps), 'firstUs'), 0) / 1e6 : 0,
     request: of('keep-alive', product(pumps), 'pumpsUs') / 1e6,
     gibibyte: of('bulk', alone(pumps), 'pumpsMs') / 1e3,
+    roundTrip: of('datagrams', product(pumps), 'pumpsUs') / 1e6,
   }
 }
 
@@ -86,9 +89,9 @@ function modelRows(cores: number, one: Costs, more: Costs): string[] {
   const auto = Math.min(Math.max(Math.floor(cores / 2), 1), 8)
   const counts = new Set([auto, Math.max(cores - 1, 1)])
   return [...counts].map(pumps => {
-    const { connections, by, requests, gbits } = predict(pumps > 1 ? more : one, cores, pumps)
+    const { connections, by, requests, gbits, roundTrips } = predict(pumps > 1 ? more : one, cores, pumps)
     const count = pumps === auto ? `${pumps} (auto)` : `${pumps}`
-    return `| ${cores} | ${count} | ${rounded(connections)} | ${by} | ${rounded(requests)} | ${rounded(gbits)} |`
+    return `| ${cores} | ${count} | ${rounded(connections)} | ${by} | ${rounded(requests)} | ${rounded(gbits)} | ${rounded(roundTrips)} |`
   })
 }
 
@@ -113,7 +116,7 @@ function checkRows(
 function lossText(tables: readonly Table[]): string {
   const samples = tables.flatMap(({ rows }) => rows.flatMap(({ samples }) => samples))
   const failed = samples.reduce((sum, { failed = 0 }) => sum + failed, 0)
-  return `Of all connections and requests of these rounds ${failed} failed.`
+  return `Of all connections, requests and datagrams of these rounds ${failed} failed.`
 }
 
 function tableText({ title, how, columns, rows }: Table): string {

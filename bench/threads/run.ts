@@ -13,7 +13,7 @@ import { stopAll, stopOnSignal } from '../process.ts'
 import { Place } from '../proxy/place.ts'
 import { thisMachine } from '../report/machine.ts'
 import type { Table } from '../report/table.ts'
-import { measureBulk, measureHttp, type Setting } from './measures.ts'
+import { measureBulk, measureDatagrams, measureHttp, type Setting } from './measures.ts'
 import { pageText } from './page.ts'
 
 const { values } = parseArgs({
@@ -48,6 +48,8 @@ try {
   tables.push(...(await measureHttp(setting)))
   await stopAll()
   tables.push(await measureBulk(setting))
+  await stopAll()
+  tables.push(await measureDatagrams(setting))
 } finally {
   await stopAll()
   place.remove()
