@@ -5,12 +5,15 @@ import { mkdirSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { promisify } from 'node:util'
+import { oneService } from '../../scripts/release/one-service.ts'
 
 export interface Scene {
   readonly name: string
   readonly config: string
   /** Most resident memory in MiB, and time until it is ready, that meet the goals. */
   readonly goals?: { readonly residentMiB: number; readonly readyMs?: number }
+  /** At most; a long one is measured less often. */
+  readonly rounds?: number
   /** Done once it is ready; `admin` is the address of its admin server. */
   readonly load?: (admin: string) => Promise<void>
 }
@@ -38,18 +41,8 @@ const large: Size = { services: 5000, endpoints: 10 }
 /** Two clusters with one global service, on addresses of the loopback interface and ports of the kernel's choice. */
 export function manifestScene(folder: string): Scene {
   const files = ['one', 'two'].map((cluster, i) => {
-    const service = `apiVersion: v1
-kind: Service
-metadata: { name: echo, namespace: default, annotations: { service.cilium.io/global: "true" } }
-spec: { clusterIP: 10.96.0.10, ports: [{ name: http, port: 80 }] }
----
-apiVersion: discovery.k8s.io/v1
-kind: EndpointSlice
-metadata: { name: echo-1, namespace: default, labels: { kubernetes.io/service-name: echo } }
-addressType: IPv4
-ports: [{ name: http, port: 8080, protocol: TCP }]
-endpoints: [{ addresses: [${i === 0 ? backend[0] : '127.0.77.2'}], conditions: { ready: true } }]
-`
+    const [address, port] = i === 0 ? backend : ['127.0.77.2', backend[1]]
+    const service = oneService({ port: 80, backend: { address, port: Number(port) } })
     writeFileSync(join(folder, `${cluster}.yaml`), service)
     return `  - { name: ${cluster}, id: ${i + 1}, source: { manifests: ./${cluster}.yaml } }\n`
   })
@@ -75,7 +68,7 @@ export async function scenes(folder: string, connections: number): Promise<Scene
     all: [
       manifests,
       {
-        ...{ name, config: manifests.config, goals: { residentMiB: 95 } },
+        ...{ name, config: manifests.config, goals: { residentMiB: 95 }, rounds: 1 },
         load: admin => connect(program, admin, connections),
       },
       { name: 'Kubernetes, idle', config: few?.config ?? '', goals: { residentMiB: 75, readyMs: 250 } },

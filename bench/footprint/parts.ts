@@ -1,0 +1,33 @@
+// The modules of Starlane whose cost is measured.
+
+/** Parts of Starlane by the module that brings in the rest of them, and what they are for. */
+export const parts: readonly (readonly [string, string])[] = [
+  ['proxy/cli/serve', 'all of `starlane run`'],
+  ['proxy/runtime', 'all of it but the command line'],
+  ['proxy/config/load', 'the configuration'],
+  ['proxy/sources/manifests/manifests-source', 'manifests'],
+  ['proxy/sources/kubernetes/kubernetes-source', 'services of an API server'],
+  ['proxy/clients/kubernetes/client', 'the client of API servers, without undici'],
+  ['proxy/sources/etcd/etcd-source', 'services of an etcd'],
+  ['proxy/clients/etcd/client', 'the client of etcd, without @grpc/grpc-js'],
+  ['proxy/mesh/mesh', 'the merge'],
+  ['proxy/chain/chain', 'the decision'],
+  ['proxy/dataplane/engines', 'both engines'],
+  ['proxy/dns/responder', 'DNS'],
+  ['proxy/health/monitor', 'health'],
+  ['proxy/recorder/recorder', 'the latest flows'],
+  ['proxy/admin/server', 'the admin server'],
+  ['proxy/admin/metrics', 'metrics'],
+  ['proxy/tunnel/gateway/gateway', 'the gateway'],
+  ['proxy/tunnel/client/tunnel-client', 'tunnels to gateways'],
+  ['proxy/publish/publisher', 'publishing to etcd'],
+  ['proxy/writeback/writer', 'writing to the API server'],
+  ['proxy/underlay/node', "the node's underlay"],
+  ['proxy/handover/successor', 'taking over from another process'],
+  ['proxy/state/state-store', 'the last known state'],
+  ['plugins/affinity/index', 'the plugin'],
+  ['plugins/circuit-breaker/index', 'the plugin'],
+  ['plugins/policy/index', 'the plugin'],
+  ['plugins/session-affinity/index', 'the plugin'],
+  ['plugins/tenancy/index', 'the plugin'],
+]
