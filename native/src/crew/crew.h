@@ -86,7 +86,7 @@ class Member {
   }
   void kick() {
     const uint64_t one = 1;
-    // Fails only when the counter is full, and then the thread is woken already.
+    // Epoll tells each write once (EPOLLET), and nobody reads the counter, which 2^64 - 1 of them would fill.
     [[maybe_unused]] const ssize_t written = write(wakeup_.get(), &one, sizeof one);
   }
   const Descriptor& wakeup() const { return wakeup_; }

@@ -130,14 +130,9 @@ class Handle {
   void call(napi_ref reference, int32_t number) {
     napi_handle_scope scope;
     if (napi_open_handle_scope(env_, &scope) != napi_ok) return;
-    napi_value global, callback, argument, result, exception;
-    napi_get_global(env_, &global);
-    napi_get_reference_value(env_, reference, &callback);
+    napi_value argument;
     napi_create_int32(env_, number, &argument);
-    if (napi_make_callback(env_, context_, global, callback, 1, &argument, &result) == napi_pending_exception &&
-        napi_get_and_clear_last_exception(env_, &exception) == napi_ok) {
-      napi_fatal_exception(env_, exception);
-    }
+    starlane::callFromLoop(env_, context_, reference, 1, &argument);
     napi_close_handle_scope(env_, scope);
   }
 

@@ -16,6 +16,7 @@
 #include "node/napi.h"
 #include "node/passing-binding.h"
 #include "node/tunnel-binding.h"
+#include "node/wake.h"
 #include "pump/pump.h"
 #include "pump/scheduling.h"
 
@@ -27,11 +28,12 @@ using starlane::method;
 using starlane::Pump;
 using starlane::PumpOptions;
 using starlane::Shared;
+using starlane::Wake;
 
 class Runner {
  public:
-  Runner(napi_threadsafe_function wake, Shared& shared, PumpOptions options, std::shared_ptr<Crew> crew)
-      : pump_(shared, options, [wake] { napi_call_threadsafe_function(wake, nullptr, napi_tsfn_nonblocking); }, std::move(crew)) {}
+  Runner(Wake& wake, Shared& shared, PumpOptions options, std::shared_ptr<Crew> crew)
+      : pump_(shared, options, [&wake] { wake.send(); }, std::move(crew)) {}
 
   void start() {
     // Signals go to Node's main thread.
@@ -71,7 +73,8 @@ struct Team {
 
 class Handle {
  public:
-  Handle(napi_env env, napi_ref memory, napi_threadsafe_function wake, Shared& shared, PumpOptions options, std::shared_ptr<Team> team)
+  // Takes over `wake`.
+  Handle(napi_env env, napi_ref memory, Wake& wake, Shared& shared, PumpOptions options, std::shared_ptr<Team> team)
       : env_(env), memory_(memory), wake_(wake), team_(std::move(team)) {
     auto runner = std::make_unique<Runner>(wake, shared, options, team_->crew);
     runner_ = runner.get();
@@ -93,17 +96,18 @@ class Handle {
     started_ = false;
     team_->stop();
     napi_remove_env_cleanup_hook(env_, atExit, this);
-    napi_release_threadsafe_function(wake_, napi_tsfn_abort);
+    wake_.close();
   }
 
   ~Handle() {
-    stop();
+    if (started_) stop();
+    else if (failed_) wake_.close();
     napi_delete_reference(env_, memory_);
   }
 
   bool running() const { return started_ && runner_->running(); }
   Pump& pump() { return runner_->pump(); }
-  napi_threadsafe_function wake() const { return wake_; }
+  Wake& wake() { return wake_; }
   const std::shared_ptr<Team>& team() const { return team_; }
 
  private:
@@ -111,19 +115,12 @@ class Handle {
 
   napi_env env_;
   napi_ref memory_;
-  napi_threadsafe_function wake_;
+  Wake& wake_;
   const std::shared_ptr<Team> team_;
   Runner* runner_;  // of the team
   std::unique_ptr<Runner> failed_;
   bool started_ = false;
 };
-
-void callBack(napi_env env, napi_value callback, void*, void*) {
-  if (env == nullptr) return;
-  napi_value undefined, result;
-  napi_get_undefined(env, &undefined);
-  napi_call_function(env, undefined, callback, 0, nullptr, &result);
-}
 
 Handle* handleOf(napi_env env, napi_callback_info info, size_t& count, napi_value* arguments) {
   napi_value self;
@@ -149,20 +146,17 @@ napi_value construct(napi_env env, napi_callback_info info) {
   auto team = first == nullptr ? std::make_shared<Team>() : static_cast<Handle*>(first)->team();
 
   void* memory;
-  napi_value buffer, name;
+  napi_value buffer;
   napi_ref reference;
-  napi_threadsafe_function wake;
   CHECK(napi_create_arraybuffer(env, sizeof(Shared), &memory, &buffer));
   CHECK(napi_set_named_property(env, self, "memory", buffer));
-  CHECK(napi_create_string_utf8(env, "starlane pump", NAPI_AUTO_LENGTH, &name));
-  CHECK(napi_create_threadsafe_function(env, arguments[0], nullptr, name, 0, 1, nullptr, nullptr, nullptr, callBack, &wake));
-  CHECK(napi_unref_threadsafe_function(env, wake));
   CHECK(napi_create_reference(env, buffer, 1, &reference));
+  Wake* wake = Wake::create(env, arguments[0]);
+  if (wake == nullptr) return nullptr;
 
-  auto* handle = new Handle(env, reference, wake, *static_cast<Shared*>(memory), options, std::move(team));
+  auto* handle = new Handle(env, reference, *wake, *static_cast<Shared*>(memory), options, std::move(team));
   const auto finalize = [](napi_env, void* handle, void*) { delete static_cast<Handle*>(handle); };
   if (const int error = handle->start()) {
-    napi_release_threadsafe_function(wake, napi_tsfn_abort);
     delete handle;
     napi_throw_error(env, nullptr, strerror(error));
     return nullptr;
@@ -254,8 +248,7 @@ napi_value hold(napi_env env, napi_callback_info info) {
   if (handle == nullptr || !handle->running()) return nullptr;
   bool alive;
   CHECK(napi_get_value_bool(env, arguments[0], &alive));
-  if (alive) CHECK(napi_ref_threadsafe_function(env, handle->wake()));
-  else CHECK(napi_unref_threadsafe_function(env, handle->wake()));
+  handle->wake().hold(alive);
   return nullptr;
 }
 

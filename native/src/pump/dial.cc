@@ -45,7 +45,6 @@ void Pump::dialEvent(uint32_t slot, Connection& connection, uint32_t events) {
     return dialFailed(slot, connection, error ? error : ECONNRESET);
   }
   if (!(events & EPOLLOUT)) return;
-  if (meetsItself(connection.fd[kBackend].get())) return dialFailed(slot, connection, ECONNREFUSED);
 
   if (connection.frontendPort != 0) {
     uint8_t header[kLongestProxyHeader];

@@ -4,7 +4,8 @@
 //   turn:  epoll_wait -> commands -> socket events -> some of the large transfers -> wake TypeScript -> close the dead
 //
 // Commands come before socket events, so that a sweep does not see bytes that are newer than its time. TypeScript is woken
-// before dead connections are closed: when a peer sees the end of its connection, the report is already under way.
+// before dead connections are closed: when a peer sees the end of its connection, the report is already under way, unless many
+// more events wait.
 #pragma once
 
 #include <sys/epoll.h>
@@ -79,7 +80,7 @@ class Pump : private StreamOwner {
   void executeOn(Command kind, const Record& command);
   void executeOnTunnel(Command kind, const Record& command);
   void onSocket(uint64_t tag, uint32_t events);
-  void report();
+  void report(int count);
   void closeDead();
   void sweep(double now);
   void reportCarried();
@@ -186,6 +187,7 @@ class Pump : private StreamOwner {
   std::deque<Connection> connections_;  // by slot; a deque, so that references stay valid
   std::vector<uint32_t> freeSlots_;
   std::vector<uint32_t> dead_;
+  int untold_ = 0;  // events of sockets since JavaScript should have been woken
   size_t toReport_ = 0;     // connections that the current round of reports has not come to
   size_t reportNext_ = 0;   // where it goes on
   struct Unfinished {

@@ -17,6 +17,11 @@ constexpr int kKeepAliveSeconds = 180;
 constexpr double kLostMs = 15000;
 // How soon to look again whether JavaScript has made room in the ring, of which there is no signal.
 constexpr int kRetryMs = 2;
+// A turn with so many events of sockets is followed by another one at once; JavaScript is woken for both. Each time it is woken
+// costs as much as half a connection.
+constexpr int kBusy = 4;
+// Events after which it is woken in any case: less than half a millisecond.
+constexpr int kMostUntold = 32;
 
 }  // namespace
 
@@ -33,7 +38,7 @@ Pump::Pump(Shared& shared, PumpOptions options, std::function<void()> wake, std:
       buffer_(new uint8_t[kBuffer]),
       sessions_(outbox_, epoll_, budget_),
       tunnels_(outbox_, epoll_, *this) {
-  if (!epoll_ || !own_->wakeup() || !watch(epoll_, own_->wakeup().get(), kWakeup, EPOLLIN)) error_ = errno;
+  if (!epoll_ || !own_->wakeup() || !watch(epoll_, own_->wakeup().get(), kWakeup, EPOLLIN | EPOLLET)) error_ = errno;
   else if (index_ == 0) error_ = beginToListen();
   if (error_ == 0 && !crew_->add(own_)) error_ = EINVAL;
 }
@@ -49,7 +54,7 @@ void Pump::run() {
   while (!stopping_.load()) turn();
   takeCommands();
   endAll();
-  report();
+  report(0);
   closeDead();
 }
 
@@ -109,7 +114,7 @@ void Pump::turn() {
   epoll_event events[kEvents];
   store(shared_.pumpAsleep, 1);
   // TypeScript writes a command and then reads pumpAsleep; we set pumpAsleep and then look for commands. One of us sees it.
-  const bool busy = load(shared_.commandHead) != shared_.commandTail.value || !unfinished_.empty() || tunnels_.unfinished() || tunnels_.haveNew() || own_->haveNew() || stopping_.load();
+  const bool busy = load(shared_.commandHead) != shared_.commandTail.value || untold_ > 0 || !unfinished_.empty() || tunnels_.unfinished() || tunnels_.haveNew() || own_->haveNew() || stopping_.load();
   const int timeoutMs = busy ? 0 : outbox_.waiting() || (!accepting_ && !short_) ? kRetryMs : -1;
   const int count = epoll_wait(epoll_.get(), events, kEvents, timeoutMs);
   store(shared_.pumpAsleep, 0);
@@ -125,7 +130,7 @@ void Pump::turn() {
   sessions_.endTurn();
   tunnels_.endTurn();
   if (toReport_ > 0) reportCarried();
-  report();
+  report(count);
   closeDead();
   if (short_) lookForDescriptor();
   tellFreed(heldBefore);
@@ -259,11 +264,7 @@ void Pump::executeOn(Command kind, const Record& command) {
 }
 
 void Pump::onSocket(uint64_t tag, uint32_t events) {
-  if (tag == kWakeup) {
-    uint64_t kicks;
-    [[maybe_unused]] const ssize_t got = ::read(own_->wakeup().get(), &kicks, sizeof kicks);
-    return;
-  }
+  if (tag == kWakeup) return;
   if (tag == kListeners) return acceptAll();
   if (tag & UdpSessions::kUdpTag) return sessions_.onSocket(tag);
   if (Tunnels::has(tag)) return tunnels_.onSocket(tag, events);
@@ -287,10 +288,12 @@ void Pump::onSocket(uint64_t tag, uint32_t events) {
   }
 }
 
-// Wakes JavaScript if it sleeps. If it is awake, it reads all events before it sleeps.
-void Pump::report() {
+// Wakes JavaScript if it sleeps. If it is awake, it reads all events before it sleeps. `count`: events of sockets in this turn.
+void Pump::report(int count) {
   outbox_.refill();
   resumeAccepting();
+  if (outbox_.unread() && count >= kBusy && (untold_ += count) < kMostUntold) return;
+  untold_ = 0;
   if (outbox_.unread() && exchange(shared_.scriptAsleep, 0) == 1) wake_();
 }
 

@@ -7,6 +7,7 @@
 #include <netinet/udp.h>
 
 #include <cerrno>
+#include <cstdio>
 #include <cstring>
 
 #include "socket/descriptor.h"
@@ -31,6 +32,39 @@ constexpr int kLongestPauseOption = 44;  // TCP_RTO_MAX_MS
 // In milliseconds, of a tunnel. With pauses as short as that, net.ipv4.tcp_retries2 gives up 27 s after the first loss of a series, although bytes
 // arrive meanwhile. Whether a tunnel is dead is told by what comes from the other end, in TypeScript.
 constexpr int kGiveUp = 300 * 1000;
+
+struct PortRange {
+  int first = 1;
+  int last = 65535;
+};
+
+// The ports that the kernel gives to sockets which connect without one (ip(7), ip_local_port_range), as of the first call. All
+// where it cannot be read.
+const PortRange& givenOut() {
+  static const PortRange range = [] {
+    PortRange found;
+    FILE* file = fopen("/proc/sys/net/ipv4/ip_local_port_range", "re");
+    if (file == nullptr) return found;
+    if (fscanf(file, "%d %d", &found.first, &found.last) != 2) found = {};
+    fclose(file);
+    return found;
+  }();
+  return range;
+}
+
+// Whether a socket that has begun to connect has met itself: its own port, given out by the kernel, is the one that it was to
+// reach, and nobody listens there.
+bool meetsItself(int fd, const Address& to) {
+  int32_t family, ownPort, toPort;
+  uint8_t ownBytes[16] = {0}, toBytes[16] = {0};
+  read(to.storage, family, toBytes, toPort);
+  if (toPort < givenOut().first || toPort > givenOut().last) return false;
+  sockaddr_storage own{};
+  socklen_t length = sizeof own;
+  if (getsockname(fd, reinterpret_cast<sockaddr*>(&own), &length) != 0) return false;
+  read(own, family, ownBytes, ownPort);
+  return ownPort == toPort && (isWildcard(to) || memcmp(ownBytes, toBytes, sizeof ownBytes) == 0);
+}
 
 }  // namespace
 
@@ -103,6 +137,7 @@ int connectTo(const Address& address) {
   if (!fd) return -errno;
   set(fd.get(), SOL_SOCKET, SO_OOBINLINE, 1);
   if (connect(fd.get(), address.get(), address.length) != 0 && errno != EINPROGRESS) return -errno;
+  if (meetsItself(fd.get(), address)) return -ECONNREFUSED;
   return fd.release();
 }
 
@@ -111,7 +146,7 @@ int linkTo(const Address& address) {
   if (!fd) return -errno;
   // Where no local port is free, connect(2) says EAGAIN for UDP and EADDRNOTAVAIL for TCP.
   if (connect(fd.get(), address.get(), address.length) != 0) return errno == EAGAIN ? -EADDRNOTAVAIL : -errno;
-  if (meetsItself(fd.get())) return -ECONNREFUSED;
+  if (meetsItself(fd.get(), address)) return -ECONNREFUSED;
   set(fd.get(), SOL_SOCKET, SO_RCVBUF, kReceiveBuffer);
   return fd.release();
 }
@@ -130,18 +165,6 @@ void prepareTunnel(int fd) {
   set(fd, IPPROTO_TCP, TCP_NOTSENT_LOWAT, kShortQueue);
   set(fd, IPPROTO_TCP, kLongestPauseOption, kLongestPause);
   set(fd, IPPROTO_TCP, TCP_USER_TIMEOUT, kGiveUp);
-}
-
-bool meetsItself(int fd) {
-  sockaddr_storage own{}, peer{};
-  socklen_t ownLength = sizeof own, peerLength = sizeof peer;
-  int32_t family, ownPort, peerPort;
-  uint8_t ownBytes[16] = {0}, peerBytes[16] = {0};
-  if (getsockname(fd, reinterpret_cast<sockaddr*>(&own), &ownLength) != 0) return false;
-  if (getpeername(fd, reinterpret_cast<sockaddr*>(&peer), &peerLength) != 0) return false;
-  read(own, family, ownBytes, ownPort);
-  read(peer, family, peerBytes, peerPort);
-  return ownPort == peerPort && memcmp(ownBytes, peerBytes, sizeof ownBytes) == 0;
 }
 
 void sendAtOnce(int fd) { set(fd, IPPROTO_TCP, TCP_NODELAY, 1); }

@@ -27,18 +27,15 @@ bool parse(const char* text, int port, Address& into);
 // A UDP socket bound to a frontend.
 int bindTo(const Address& address);
 int listenOn(const Address& address, int backlog);
-// A socket whose connect(2) has begun.
+// A socket whose connect(2) has begun. -ECONNREFUSED also where it has met itself.
 int connectTo(const Address& address);
-// A connected UDP socket.
+// A connected UDP socket; as connectTo().
 int linkTo(const Address& address);
 // Gives a socket of another process, which may have made it in another way, what the others here have.
 void prepare(int fd);
 // Takes little that is not sent yet: what many share decides late which bytes go next (tcp(7), TCP_NOTSENT_LOWAT). And tries soon again
 // what is lost.
 void prepareTunnel(int fd);
-// Whether a socket is connected to itself: its own port, given out by the kernel, is the one that it was to reach, and nobody
-// listens there.
-bool meetsItself(int fd);
 // Switches off Nagle's algorithm, which holds back small messages while others are unacknowledged.
 void sendAtOnce(int fd);
 
