@@ -22,8 +22,9 @@ constexpr size_t kTurn = 128 * 1024;
 // Bytes that all directions that wait may move before new events are looked at.
 constexpr size_t kTurnOfAll = 256 * 1024;
 constexpr int kFullReadsBeforeSplice = 2;
-// A spliced piece smaller than this ends the large transfer.
+// So many spliced pieces in a row that are smaller than this end the large transfer. A fast sender leaves a small one now and then.
 constexpr ssize_t kSmallSplice = 4096;
+constexpr int kSmallSplices = 4;
 // The first message to a backend needs no TCP_NODELAY if it fits into one packet; Nagle's algorithm would hold back the end of
 // a larger one.
 constexpr ssize_t kHeldBack = 512;
@@ -164,7 +165,9 @@ bool Pump::copy(uint32_t slot, Connection& connection, Side from, size_t& moved)
 bool Pump::splice(uint32_t slot, Connection& connection, Side from, size_t& moved) {
   Direction& direction = connection.from[from];
   if (direction.urgent) return endSplicing(direction);
-  const ssize_t got = ::splice(connection.fd[from].get(), nullptr, direction.pipe->in.get(), nullptr, Pipes::kSize,
+  // As much as the pipe takes only where nobody waits for the next turn.
+  const size_t most = alone_ && unfinished_.empty() ? direction.pipe->size : Pipes::kSize;
+  const ssize_t got = ::splice(connection.fd[from].get(), nullptr, direction.pipe->in.get(), nullptr, most,
                                SPLICE_F_MOVE | SPLICE_F_NONBLOCK);
   if (got == 0) return endSplicing(direction);  // the end, or an urgent byte before it: recv(2) knows
   if (got < 0) {
@@ -181,13 +184,16 @@ bool Pump::splice(uint32_t slot, Connection& connection, Side from, size_t& move
   moved += static_cast<size_t>(got);
   direction.pipe->held += static_cast<size_t>(got);
   if (!flush(slot, connection, from)) return false;
-  return got < kSmallSplice ? endSplicing(direction) : true;
+  if (got >= kSmallSplice) direction.small = 0;
+  else if (++direction.small >= kSmallSplices) return endSplicing(direction);
+  return true;
 }
 
 // The pipe is empty. What comes next is copied.
 bool Pump::endSplicing(Direction& direction) {
   pipes_.give(std::move(direction.pipe));
   direction.full = 0;
+  direction.small = 0;
   return true;
 }
 

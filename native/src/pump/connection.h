@@ -26,6 +26,7 @@ struct Direction {
   bool noSplice = false;  // splice(2) does not work between its sockets
   bool listed = false;    // has used its turn and waits for the next: in `unfinished_`, once
   uint8_t full = 0;       // reads in a row that filled the buffer
+  uint8_t small = 0;      // spliced pieces in a row that were small
   uint64_t bytes = 0;     // passed on
   std::unique_ptr<uint8_t[]> kept;  // read, and not yet taken by the other side
   uint32_t keptAt = 0;

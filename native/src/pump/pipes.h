@@ -13,6 +13,7 @@ namespace starlane {
 struct Pipe {
   Descriptor out;
   Descriptor in;
+  size_t size = 0;
   size_t held = 0;
 };
 
@@ -28,9 +29,10 @@ class Pipes {
     if (lent_ >= kMost) return nullptr;
     int fds[2];
     if (pipe2(fds, O_NONBLOCK | O_CLOEXEC) != 0) return nullptr;
-    fcntl(fds[1], F_SETPIPE_SZ, kSize);  // refused beyond the user's limit; a smaller pipe works as well
-    lent_++;
     auto pipe = std::make_unique<Pipe>();
+    pipe->size = lent_ < kLargePipes ? kLarge : kSize;
+    fcntl(fds[1], F_SETPIPE_SZ, static_cast<int>(pipe->size));  // refused beyond the user's limit; a smaller pipe works as well
+    lent_++;
     pipe->out = Descriptor(fds[0]);
     pipe->in = Descriptor(fds[1]);
     return pipe;
@@ -43,9 +45,13 @@ class Pipes {
     else lent_--;
   }
 
-  static constexpr int kSize = 256 * 1024;
+  static constexpr size_t kSize = 256 * 1024;
 
  private:
+  // A few can take more at a time. All together keep within what a user's pipes may hold (pipe(7), pipe-user-pages-soft, 64 MiB) up to
+  // 200 large transfers.
+  static constexpr size_t kLarge = 1024 * 1024;
+  static constexpr size_t kLargePipes = 16;
   static constexpr size_t kMost = 512;
   static constexpr size_t kSpare = 32;
   std::vector<std::unique_ptr<Pipe>> spare_;

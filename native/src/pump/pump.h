@@ -183,6 +183,7 @@ class Pump : private StreamOwner {
   bool short_ = false;   // no accepting before a descriptor is free for a dial
   bool wasShort_ = false;  // at the last sweep
   bool faultReported_ = false;  // in this turn
+  bool alone_ = false;  // this turn has events of one connection at most
 
   std::deque<Connection> connections_;  // by slot; a deque, so that references stay valid
   std::vector<uint32_t> freeSlots_;

@@ -17,6 +17,8 @@ constexpr int kKeepAliveSeconds = 180;
 constexpr double kLostMs = 15000;
 // How soon to look again whether JavaScript has made room in the ring, of which there is no signal.
 constexpr int kRetryMs = 2;
+// Events of one connection in a turn: one for each side.
+constexpr int kOfOne = 2;
 // A turn with so many events of sockets is followed by another one at once; JavaScript is woken for both. Each time it is woken
 // costs as much as half a connection.
 constexpr int kBusy = 4;
@@ -120,6 +122,7 @@ void Pump::turn() {
   store(shared_.pumpAsleep, 0);
 
   faultReported_ = false;
+  alone_ = count <= kOfOne;
   const size_t heldBefore = own_->held;
   takeListeners();
   tunnels_.takeNew();
