@@ -7,7 +7,7 @@ import type { MetricsRegistry } from './metrics/registry.ts'
 export type { MetricDescription, MetricsParts } from './metrics/parts.ts'
 
 export interface Metrics {
-  readonly flows: FlowObserver
+  readonly flows: Omit<FlowObserver, 'connecting'>
   /** Prometheus text, format 0.0.4. The library for it is loaded with the first call. */
   text(): Promise<string>
   /** The same as OpenMetrics, with exemplars; undefined if none are kept. */

@@ -118,15 +118,13 @@ class PluginChain implements Chain {
   #open = new OpenFlowCounts()
   #untried = new Untried()
   #balancer: Balancer
-  #observers: readonly Partial<FlowObserver>[]
-  #carrying: readonly Partial<FlowObserver>[]
+  #observers: ObserverHooks
   #attempts: () => number
   #unwatch: () => void
 
   constructor(parts: ChainParts) {
     this.#parts = parts
-    this.#observers = parts.observers ?? []
-    this.#carrying = this.#observers.filter(({ carried }) => carried)
+    this.#observers = hooksOf(parts.observers ?? [])
     this.#attempts = parts.attempts ?? (() => 3)
     this.#faults = new Faults(parts.clock, parts.log)
     this.#slow = new SlowHooks({
@@ -222,28 +220,28 @@ class PluginChain implements Chain {
   connecting(flow: Flow, backend: Backend): void {
     this.#open.add(backend)
     for (const plugin of this.#chains.of(flow.service).connecting) plugin.onConnect(flow, backend)
-    for (const observer of this.#observers) observer.connecting?.(flow, backend)
+    for (const connecting of this.#observers.connecting) connecting(flow, backend)
   }
 
   result(flow: Flow, backend: Backend, result: Result): void {
     if (result.outcome !== 'connected') this.#open.remove(backend)
     for (const plugin of this.#chains.of(flow.service).resulting) plugin.onResult(flow, backend, result)
-    for (const observer of this.#observers) observer.result?.(flow, backend, result)
+    for (const told of this.#observers.result) told(flow, backend, result)
   }
 
   carried(flow: Flow, backend: Backend, total: Bytes, more: Bytes): void {
-    for (const observer of this.#carrying) observer.carried?.(flow, backend, total, more)
+    for (const carried of this.#observers.carried) carried(flow, backend, total, more)
   }
 
   closed(flow: Flow, backend: Backend, totals: Totals): void {
     this.#open.remove(backend)
     for (const plugin of this.#chains.of(flow.service).closing) plugin.onClose(flow, backend, totals)
-    for (const observer of this.#observers) observer.closed?.(flow, backend, totals)
+    for (const closed of this.#observers.closed) closed(flow, backend, totals)
   }
 
   refused(flow: Flow, refusal: Refusal): void {
     for (const plugin of this.#chains.of(flow.service).refusing) plugin.onRefused(flow, refusal)
-    for (const observer of this.#observers) observer.refused?.(flow, refusal)
+    for (const refused of this.#observers.refused) refused(flow, refusal)
   }
 
   resolved(): readonly ResolvedPlugin[] {
@@ -346,6 +344,19 @@ class PluginChain implements Chain {
     const service = after ?? (before && emptied(before))
     if (!service) return
     for (const plugin of told) plugin.onService?.(service, is?.has(plugin) ? gone : all)
+  }
+}
+
+type ObserverHooks = { readonly [Hook in keyof FlowObserver]: readonly FlowObserver[Hook][] }
+
+/** Bound, so that a flow costs no look-up of them, and nothing for those that an observer lacks. */
+function hooksOf(observers: readonly Partial<FlowObserver>[]): ObserverHooks {
+  return {
+    connecting: observers.flatMap(each => each.connecting?.bind(each) ?? []),
+    result: observers.flatMap(each => each.result?.bind(each) ?? []),
+    carried: observers.flatMap(each => each.carried?.bind(each) ?? []),
+    closed: observers.flatMap(each => each.closed?.bind(each) ?? []),
+    refused: observers.flatMap(each => each.refused?.bind(each) ?? []),
   }
 }
 

@@ -34,7 +34,7 @@ interface Recorded extends Flow {
 /** Refusals with the same words are kept once. Beyond so many, all are forgotten. */
 const maxRefusals = 512
 
-export class Recorder implements FlowObserver, QuestionRecorder {
+export class Recorder implements Omit<FlowObserver, 'connecting'>, QuestionRecorder {
   readonly flows: FlowRing
   readonly questions: QuestionRing
   /** Numbers of records that are new or have changed, for readers that follow. */
@@ -67,9 +67,6 @@ export class Recorder implements FlowObserver, QuestionRecorder {
   setRate(rate: number): void {
     for (const sampler of [this.#good, this.#bad, this.#asked]) sampler.setRate(rate)
   }
-
-  /** An attempt is recorded when it has a result. */
-  connecting(): void {}
 
   result(flow: Recorded, backend: Backend, { outcome, ms }: Result): void {
     const sampler = outcome === 'connected' ? this.#good : this.#bad

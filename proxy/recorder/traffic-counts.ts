@@ -65,7 +65,7 @@ interface ServiceRow {
   readonly history: Uint32Array
 }
 
-export class TrafficCounts implements FlowObserver {
+export class TrafficCounts implements Omit<FlowObserver, 'connecting'> {
   readonly #directory: Directory
   readonly #clock: Clock
   readonly #services = new Map<ServiceKey, ServiceRow>()
@@ -84,8 +84,6 @@ export class TrafficCounts implements FlowObserver {
     })
     this.#stop = clock.every(tickMs, () => this.#tick())
   }
-
-  connecting(): void {}
 
   result(flow: Flow, backend: Backend, result: Result): void {
     const row = this.#clusterRow(flow, backend)

@@ -36,7 +36,7 @@ const dialSeconds = [0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25,
  * Counts flows by service, cluster and protocol. All labels come from the configuration and the sources, never from clients.
  * The counts of a service are removed with the service, so the directory bounds them.
  */
-export class FlowCounts implements FlowObserver {
+export class FlowCounts implements Omit<FlowObserver, 'connecting'> {
   readonly #directory: Directory
   readonly #services = { TCP: new Map<ServiceKey, ServiceCounts>(), UDP: new Map<ServiceKey, ServiceCounts>() }
   readonly #exemplars: Clock | undefined
@@ -55,9 +55,6 @@ export class FlowCounts implements FlowObserver {
       for (const { key, after } of change) if (!after) this.#forget(key)
     })
   }
-
-  /** Each attempt is counted once, by its result. */
-  connecting(): void {}
 
   result(flow: Flow, backend: Backend, result: Result): void {
     const row = this.#clusterCounts(flow, backend)

@@ -91,7 +91,6 @@ const totals = (reason: CloseReason) => ({ sent: 100, received: 2000, ms: 50, re
 t.test('flows are counted by service, protocol, cluster and outcome', async t => {
   const { metrics } = setup()
   const one = flow(service)
-  metrics.flows.connecting(one, there)
   metrics.flows.result(one, there, { outcome: 'refused', ms: 1 })
   metrics.flows.result(one, here, connected)
   metrics.flows.closed(one, here, totals('done'))

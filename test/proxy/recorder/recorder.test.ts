@@ -7,7 +7,6 @@ t.test('a connection is one record: open once it is connected, complete when it 
   const { recorder, flows, newFlow, connect, clock } = stage()
   const flow = newFlow({ client: { address: '10.1.0.9', port: 4000 } })
   await clock.advance(1000)
-  recorder.connecting()
   connect(flow, there, 5)
   const [open] = flows()
   t.match(open, {
