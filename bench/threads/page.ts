@@ -64,7 +64,7 @@ of the model if that is lower. Where the measured rate is lower with more pumps,
 
 | | pumps | model | measured | measured/model |
 |---|--:|--:|--:|--:|
-${[...checkRows(tables, 'close', 'connections/s', product, pumps, cores), ...checkRows(tables, 'keep-alive', 'requests/s', alone, pumps, cores), ...checkRows(tables, 'datagrams', 'datagrams/s, product', product, pumps, cores)].join('\n')}
+${[...checkRows(tables, 'close', 'connections/s', product, pumps, cores), ...checkRows(tables, 'keep-alive', 'requests/s', alone, pumps, cores), ...checkRows(tables, 'datagrams', 'datagrams there and back/s', product, pumps, cores)].join('\n')}
 `
 }
 
