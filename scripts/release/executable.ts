@@ -38,11 +38,10 @@ export async function makeExecutable(parts: ExecutableParts): Promise<void> {
   const { root, work, node, bundle, addon, native, output } = parts
   mkdirSync(work, { recursive: true })
   const main = join(work, 'starlane.cjs')
-  const loader = join(work, 'loader.cjs')
   const blob = join(work, 'starlane.blob')
   const config = join(work, 'sea.json')
   writeFileSync(main, bundle.main)
-  writeFileSync(loader, bundle.loader)
+  writeFileSync(join(work, 'loader.cjs'), bundle.loader)
   const files = globSync(assetGlobs, { cwd: root }).sort()
   const assets = Object.fromEntries(
     files.filter(file => statSync(join(root, file)).isFile()).map(file => [file, join(root, file)]),
@@ -62,7 +61,8 @@ export async function makeExecutable(parts: ExecutableParts): Promise<void> {
   writeFileSync(
     config,
     JSON.stringify({
-      main: loader,
+      // Node writes this path into the executable, so it must not name a folder of this machine.
+      main: 'loader.cjs',
       output: blob,
       disableExperimentalSEAWarning: true,
       useSnapshot: false,
@@ -70,7 +70,10 @@ export async function makeExecutable(parts: ExecutableParts): Promise<void> {
       assets,
     }),
   )
-  execFileSync(process.execPath, ['--experimental-sea-config', config], { stdio: ['ignore', 'ignore', 'pipe'] })
+  execFileSync(process.execPath, ['--experimental-sea-config', config], {
+    cwd: work,
+    stdio: ['ignore', 'ignore', 'pipe'],
+  })
 
   copyFileSync(node, output)
   chmodSync(output, 0o755)
