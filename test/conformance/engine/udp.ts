@@ -398,6 +398,27 @@ export function udpSuite(t: Test, { create }: EngineUnderTest): void {
     )
   })
 
+  t.test('bursts of a backend after single answers are passed on whole and in order', async t => {
+    const { backend } = await udpBackend(t, (message, reply) => {
+      if (String(message) !== 'burst') return reply(message)
+      for (let i = 0; i < 20; i++) reply(`${i}`)
+    })
+    const rig = await start(t, { backends: [backend] })
+    const { socket, got } = await udpClient(t)
+    for (let round = 0; round < 3; round++) {
+      for (const size of [0, 1, 0, 9000, 1, 1, 1, 1, 1, 1]) {
+        socket.send(pattern(size, 1), rig.port, rig.ip)
+        t.equal((await eventually(() => got.shift() ?? Promise.reject(new Error('no answer')))).length, size)
+      }
+      socket.send('burst', rig.port, rig.ip)
+      await eventually(() => got.length >= 20 || Promise.reject(new Error(`${got.length} have come`)))
+      t.same(
+        got.splice(0).map(String),
+        Array.from({ length: 20 }, (_, i) => `${i}`),
+      )
+    }
+  })
+
   t.test('IPv6', { skip: noIPv6 }, async t => {
     const { backend } = await udpBackend(t, echo, '::1')
     const rig = await start(t, { backends: [backend], ip: '::1' })
