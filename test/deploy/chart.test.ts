@@ -5,24 +5,44 @@ import { join } from 'node:path'
 import t from 'tap'
 import { parse, parseAllDocuments } from 'yaml'
 import { chartFiles, kustomize, objectsOf, overlayObjects, ways } from '../../scripts/chart.ts'
+import { renderChart, valuesOf } from '../support/helm/chart.ts'
 import type { KubeObject } from '../support/kube-api/types.ts'
 import { needsKustomize } from '../support/kubectl.ts'
 
 const hasHelm = spawnSync('helm', ['version']).status === 0
 const needsHelm = hasHelm ? needsKustomize : { skip: 'helm is not installed' }
 const chart = 'deploy/helm'
+const folder = t.testdir({})
 
 function helm(...args: string[]) {
   const { status, stdout, stderr } = spawnSync('helm', args, { encoding: 'utf8' })
   return { code: status, out: stdout, err: stderr }
 }
 
-function template(...settings: string[]): KubeObject[] {
-  const set = settings.flatMap(setting => ['--set', setting])
-  const { code, out, err } = helm('template', 'x', chart, '-n', 'starlane', '--kube-version', '1.32.0', ...set)
+/** The objects of the chart; `settings` as `--set` takes them. Throws what is wrong with them. */
+type Template = (settings: readonly string[], namespace?: string, config?: string) => KubeObject[]
+
+const byHelm: Template = (settings, namespace = 'starlane', config = '') => {
+  const file = join(folder, 'starlane.yaml')
+  writeFileSync(file, config)
+  const set = [...settings.flatMap(setting => ['--set', setting]), '--set-file', `config=${file}`]
+  const { code, out, err } = helm('template', 'x', chart, '-n', namespace, '--kube-version', '1.32.0', ...set)
   if (code !== 0) throw new Error(err)
-  return parseAllDocuments(out).flatMap(document => (document.toJS() as KubeObject | null) ?? [])
+  return objectsIn(out)
 }
+
+const byOwn: Template = (settings, namespace = 'starlane', config = '') =>
+  objectsIn(renderChart(chart, namespace, { ...valuesOf(settings), config }))
+
+function objectsIn(text: string): KubeObject[] {
+  return parseAllDocuments(text).flatMap(document => (document.toJS() as KubeObject | null) ?? [])
+}
+
+/** A machine without Helm renders the chart all the same; with one, both are held to the same. */
+const renderers = [
+  ['helm', byHelm, needsHelm],
+  ['our own renderer', byOwn, needsKustomize],
+] as const
 
 /** Without what only Helm adds, and in one order. */
 function compared(objects: readonly KubeObject[]): KubeObject[] {
@@ -34,32 +54,52 @@ function compared(objects: readonly KubeObject[]): KubeObject[] {
     if (Object.keys(labels).length === 0) delete metadata.labels
     if (spec?.template) delete spec.template.metadata.annotations
   }
-  const key = ({ kind, metadata }: KubeObject) => `${kind}/${metadata.namespace ?? ''}/${metadata.name}`
-  return copies.sort((a, b) => (key(a) < key(b) ? -1 : 1))
+  return copies.sort(byName)
+}
+
+function byName(one: KubeObject, other: KubeObject): number {
+  const [a, b] = [one, other].map(({ kind, metadata }) => `${kind}/${metadata.namespace ?? ''}/${metadata.name}`)
+  return String(a) < String(b) ? -1 : 1
 }
 
 t.test('the files of the chart are those of the overlays: run "node scripts/chart.ts"', needsKustomize, async t => {
   for (const [name, text] of chartFiles()) t.equal(readFileSync(join(chart, 'files', name), 'utf8'), text, name)
 })
 
-t.test('helm and kustomize give the same', needsHelm, async t => {
+for (const [name, template, needs] of renderers)
+  t.test(`${name} and kustomize give the same`, needs, async t => {
+    for (const way of ways) {
+      const overlay = overlayObjects(way) as KubeObject[]
+      t.same(compared(template([`way=${way}`, 'namespace.create=true'])), compared(overlay), way)
+    }
+  })
+
+t.test('our own renderer gives what helm gives, labels and annotations too', needsHelm, async t => {
+  const rights = ['writeBack', 'verifiedPods', 'policies', 'underlay', 'underlayKeys'].map(each => `rbac.${each}=true`)
+  const more = ['podLabels.team=net', 'nodeSelector.disk=fast', 'image.tag=v2', 'priorityClassName=high', ...rights]
   for (const way of ways) {
-    const overlay = overlayObjects(way) as KubeObject[]
-    t.same(compared(template(`way=${way}`, 'namespace.create=true')), compared(overlay), way)
+    t.same(byOwn([`way=${way}`]).sort(byName), byHelm([`way=${way}`]).sort(byName), way)
+    const all = [`way=${way}`, ...more]
+    t.same(byOwn(all, 'other', 'cluster: a').sort(byName), byHelm(all, 'other', 'cluster: a').sort(byName), way)
   }
 })
 
-t.test('lint, and a schema that refuses what makes no sense', needsHelm, async t => {
+t.test('helm lint', needsHelm, async t => {
   t.match(helm('lint', chart), { code: 0, out: /0 chart\(s\) failed/ })
-  for (const [setting, why] of [
-    ['way=nowhere', /way/],
-    ['image.pullPolicy=Sometimes', /pullPolicy/],
-    ['image.digest=sha256:abc', /digest/],
-    ['replicas=many', /replicas/],
-    ['imagee.tag=1', /imagee/],
-  ] as const)
-    t.match(helm('template', 'x', chart, '--kube-version', '1.32.0', '--set', setting), { code: 1, err: why }, setting)
 })
+
+for (const [name, template, needs] of renderers)
+  t.test(`the schema refuses what makes no sense, by ${name}`, needs, async t => {
+    for (const [setting, why] of [
+      ['way=nowhere', /way/],
+      ['image.pullPolicy=Sometimes', /pullPolicy/],
+      ['image.digest=sha256:abc', /digest/],
+      ['image.repository=', /repository/],
+      ['replicas=many', /replicas/],
+      ['imagee.tag=1', /imagee/],
+    ] as const)
+      t.throws(() => template([setting]), why, setting)
+  })
 
 t.test('the schema knows every value, and no other', async t => {
   const keys = (value: object, under = ''): string[] =>
@@ -85,50 +125,49 @@ t.test('the schema knows every value, and no other', async t => {
   )
 })
 
-t.test('what values change', needsHelm, async t => {
-  const config = join(t.testdir({}), 'starlane.yaml')
-  writeFileSync(
-    config,
-    'cluster: ours\nclusters: [{ name: ours, id: 7, source: { kubernetes: { inCluster: true } } }]\n',
-  )
-  const args = ['--kube-version', '1.32.0', '-n', 'elsewhere', '--set-file', `config=${config}`]
-  const digest = `sha256:${'a'.repeat(64)}`
-  const set = [
-    'way=tunnel-gateway',
-    `image.digest=${digest}`,
-    'image.repository=registry.example/starlane',
-    'replicas=3',
-  ]
-  const { out } = helm('template', 'x', chart, ...args, ...set.flatMap(each => ['--set', each]))
-  const objects = parseAllDocuments(out).map(document => document.toJS() as KubeObject)
-  const of = (kind: string) => objects.find(object => object.kind === kind)
-  t.match(of('ConfigMap')?.data['starlane.yaml'], /^cluster: ours\n/)
-  t.equal(of('Deployment')?.spec.replicas, 3)
-  t.equal(of('Deployment')?.spec.template.spec.containers[0].image, `registry.example/starlane@${digest}`)
-  t.equal(of('Deployment')?.metadata.namespace, 'elsewhere')
-  t.match(of('ClusterRoleBinding')?.subjects, [{ namespace: 'elsewhere' }])
-  t.equal(of('Namespace'), undefined)
+for (const [name, template, needs] of renderers)
+  t.test(`what values change, by ${name}`, needs, async t => {
+    const config =
+      'cluster: ours\nclusters: [{ name: ours, id: 7, source: { kubernetes: { inCluster: true } } }] # 100%s\n'
+    const digest = `sha256:${'a'.repeat(64)}`
+    const set = [
+      'way=tunnel-gateway',
+      `image.digest=${digest}`,
+      'image.repository=registry.example/starlane',
+      'replicas=3',
+    ]
+    const objects = template(set, 'elsewhere', config)
+    const of = (kind: string) => objects.find(object => object.kind === kind)
+    t.equal(of('ConfigMap')?.data['starlane.yaml'], config)
+    t.equal(of('Deployment')?.spec.replicas, 3)
+    t.equal(of('Deployment')?.spec.template.spec.containers[0].image, `registry.example/starlane@${digest}`)
+    t.equal(of('Deployment')?.metadata.namespace, 'elsewhere')
+    t.match(of('ClusterRoleBinding')?.subjects, [{ namespace: 'elsewhere' }])
+    t.equal(of('Namespace'), undefined)
+  })
 
-  const kinds = (...settings: string[]) => [...new Set(template(...settings).map(({ kind }) => kind))].sort()
-  t.same(kinds('rbac.create=false'), ['ConfigMap', 'DaemonSet', 'ServiceAccount'])
-  const bare = [
-    'way=tunnel-gateway',
-    'rbac.create=false',
-    'networkPolicy.enabled=false',
-    'podDisruptionBudget.enabled=false',
-  ]
-  t.same(kinds(...bare), ['ConfigMap', 'Deployment', 'Service', 'ServiceAccount'])
-  const names = template('rbac.writeBack=true', 'rbac.policies=true', 'rbac.underlay=true').map(
-    ({ metadata }) => metadata.name,
-  )
-  t.ok(
-    ['starlane-write', 'starlane-policies', 'starlane-underlay'].every(name => names.includes(name)),
-    'further rights',
-  )
-  const annotations = (text: string) =>
-    template(`config=${text}`).find(({ kind }) => kind === 'DaemonSet')?.spec.template.metadata.annotations
-  t.notSame(annotations('a'), annotations('b'), 'another configuration replaces the Pods')
-})
+for (const [name, template, needs] of renderers)
+  t.test(`what values leave out, add and replace, by ${name}`, needs, async t => {
+    const kinds = (...settings: string[]) => [...new Set(template(settings).map(({ kind }) => kind))].sort()
+    t.same(kinds('rbac.create=false'), ['ConfigMap', 'DaemonSet', 'ServiceAccount'])
+    const bare = [
+      'way=tunnel-gateway',
+      'rbac.create=false',
+      'networkPolicy.enabled=false',
+      'podDisruptionBudget.enabled=false',
+    ]
+    t.same(kinds(...bare), ['ConfigMap', 'Deployment', 'Service', 'ServiceAccount'])
+    const names = template(['rbac.writeBack=true', 'rbac.policies=true', 'rbac.underlay=true']).map(
+      ({ metadata }) => metadata.name,
+    )
+    t.ok(
+      ['starlane-write', 'starlane-policies', 'starlane-underlay'].every(name => names.includes(name)),
+      'further rights',
+    )
+    const annotations = (text: string) =>
+      template([], 'starlane', text).find(({ kind }) => kind === 'DaemonSet')?.spec.template.metadata.annotations
+    t.notSame(annotations('a'), annotations('b'), 'another configuration replaces the Pods')
+  })
 
 t.test('what a security reviewer asks for', needsKustomize, async t => {
   const namespaces = new Set<string>()

@@ -6,6 +6,7 @@ import { deprecations } from '../../../proxy/config/deprecations.ts'
 import { deprecated, duration, integer, list, record, table } from '../../../proxy/config/fields.ts'
 import { renderJsonSchema } from '../../../proxy/config/json-schema.ts'
 import { parseConfig } from '../../../proxy/config/load.ts'
+import { faults } from '../../support/json-schema/faults.ts'
 
 const file = 'conf/starlane.schema.json'
 const schema = JSON.parse(renderJsonSchema())
@@ -90,43 +91,3 @@ t.test('deprecated fields work, and are named with their place and what to write
   ])
   t.same([...deprecations(fields, { lists: [{}] })], [])
 })
-
-interface Schema {
-  readonly [key: string]: unknown
-}
-
-/** The part of JSON Schema that the file uses; paths of what does not fit. */
-function faults(rule: Schema, value: unknown, path = '$'): string[] {
-  const { type, enum: values, pattern, minimum, maximum, anyOf, required = [], properties = {}, items } = rule
-  const fault = (is: boolean) => (is ? [path] : [])
-  const alternatives = anyOf as Schema[] | undefined
-  const isTable = typeof value === 'object' && value !== null && !Array.isArray(value)
-  return [
-    ...fault(type !== undefined && ![type].flat().includes(typeOf(value))),
-    ...fault(values !== undefined && !(values as unknown[]).includes(value)),
-    ...fault('const' in rule && rule.const !== value),
-    ...fault(typeof value === 'string' && pattern !== undefined && !new RegExp(pattern as string).test(value)),
-    ...fault(typeof value === 'number' && minimum !== undefined && value < (minimum as number)),
-    ...fault(typeof value === 'number' && maximum !== undefined && value > (maximum as number)),
-    ...fault(alternatives?.every(each => faults(each, value).length > 0) ?? false),
-    ...(Array.isArray(value) && items
-      ? value.flatMap((each, i) => faults(items as Schema, each, `${path}[${i}]`))
-      : []),
-    ...(isTable ? (required as string[]).flatMap(key => (key in value ? [] : [`${path}.${key}`])) : []),
-    ...(isTable
-      ? Object.entries(value).flatMap(([key, each]) => {
-          const known = (properties as Record<string, Schema>)[key]
-          const other = rule.additionalProperties
-          if (known) return faults(known, each, `${path}.${key}`)
-          if (other === false) return [`${path}.${key}`]
-          return typeof other === 'object' ? faults(other as Schema, each, `${path}.${key}`) : []
-        })
-      : []),
-  ]
-}
-
-function typeOf(value: unknown): string {
-  if (value === null) return 'null'
-  if (Array.isArray(value)) return 'array'
-  return Number.isInteger(value) ? 'integer' : typeof value
-}
