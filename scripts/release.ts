@@ -2,7 +2,7 @@
 // addons; a bill of materials and checksums. The same commit gives the same bytes. Nothing is published.
 //
 //     node scripts/release.ts [--into=release] [--only=x64] [--without=image,rpm]
-import { execFileSync, spawnSync } from 'node:child_process'
+import { spawnSync } from 'node:child_process'
 import { createHash } from 'node:crypto'
 import { mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { join, resolve } from 'node:path'
@@ -15,8 +15,12 @@ import { makeExecutable } from './release/executable.ts'
 import { makeImage } from './release/image.ts'
 import { missingPrograms } from './release/needs.ts'
 import { nodeBinary } from './release/node-binary.ts'
+import { packNpm } from './release/npm-package.ts'
 import { makeDeb, makeRpm } from './release/packages.ts'
 import { billOfMaterials } from './release/sbom.ts'
+
+// Folders of the packages and of the image have the permissions that they are made with.
+process.umask(0o022)
 
 const { values } = parseArgs({
   options: {
@@ -48,10 +52,7 @@ for (const architecture of architectures.filter(({ node }) => !values.only || no
 if (!without.has('npm')) {
   await step('npm package', () => {
     for (const platform of platforms) buildAddon(root, platform)
-    execFileSync('npm', ['pack', '--silent', `--pack-destination=${into}`], {
-      cwd: root,
-      stdio: ['ignore', 'ignore', 2],
-    })
+    packNpm({ root, work, into, made })
   })
 }
 await step('bill of materials', () => writeFileSync(join(into, 'sbom.cdx.json'), billOfMaterials(root, made)))

@@ -20,7 +20,8 @@ export function buildAddon(root: string, platform: Platform): string {
   // `-s`: symbol tables differ from run to run, and nobody debugs a release.
   const CXX = `${zig()} c++ -target ${targets[platform]} -s`
   execFileSync(process.execPath, [join(root, 'native/build.js'), `--into=${folder}`], {
-    env: { ...process.env, CXX },
+    // The kernel's part too: what else the machine has does not matter.
+    env: { ...process.env, CXX, CLANG: `${zig()} clang` },
     stdio: ['ignore', 'ignore', 'inherit'],
   })
   return join(folder, 'starlane.node')

@@ -1,10 +1,11 @@
 // Builds the OCI image of a release without a container engine: a root of Debian packages with the executable in it, put
 // together by buildah. Nothing runs inside it while it is built, so the machine may have another architecture.
 import { execFileSync } from 'node:child_process'
-import { chmodSync, cpSync, globSync, mkdirSync, rmSync, writeFileSync } from 'node:fs'
+import { chmodSync, cpSync, globSync, mkdirSync, readdirSync, rmSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { imageName } from '../../proxy/cli/kubernetes/image.ts'
 import type { Architecture } from './architecture.ts'
+import { archive } from './archive.ts'
 
 export interface ImageParts {
   readonly work: string
@@ -104,7 +105,8 @@ function pack(root: string, { work, version, architecture, made, output }: Omit<
       '--label=org.opencontainers.image.licenses=Apache-2.0',
       container,
     )
-    rmSync(output, { force: true })
+    const layout = join(work, 'layout')
+    rmSync(layout, { recursive: true, force: true })
     const seconds = Math.floor(made.getTime() / 1000)
     buildah(
       'commit',
@@ -112,8 +114,10 @@ function pack(root: string, { work, version, architecture, made, output }: Omit<
       `--timestamp=${seconds}`,
       '--disable-compression=false',
       container,
-      `oci-archive:${output}:${imageName}:${version}`,
+      `oci:${layout}:${imageName}:${version}`,
     )
+    // buildah's own archive has the time of now in it.
+    archive(layout, readdirSync(layout).sort(), made, output)
   } finally {
     buildah('rm', container)
     rmSync(join(work, 'storage'), { recursive: true, force: true })

@@ -3,7 +3,7 @@ import { execFileSync } from 'node:child_process'
 
 interface Bom {
   serialNumber?: string
-  metadata: { timestamp?: string; [other: string]: unknown }
+  metadata: { timestamp?: string; component: { name: string }; [other: string]: unknown }
   components: object[]
   dependencies: { ref: string; dependsOn: string[] }[]
 }
@@ -17,6 +17,8 @@ export function billOfMaterials(root: string, made: Date): string {
   })
   const { serialNumber: _, ...bom } = JSON.parse(listed) as Bom
   bom.metadata.timestamp = made.toISOString()
+  // npm takes the name of the folder.
+  bom.metadata.component.name = 'starlane'
   bom.components.push(nodeItself())
   return `${JSON.stringify(bom, undefined, 2)}\n`
 }
