@@ -26,6 +26,7 @@ const files = (executable: string) => [
   { from: 'deploy/systemd/starlane.service', to: '/usr/lib/systemd/system/starlane.service', mode: 0o644 },
   { from: 'deploy/systemd/starlane.yaml', to: configuration, mode: 0o640 },
   { from: 'conf/starlane.yaml', to: '/usr/share/doc/starlane/starlane.yaml', mode: 0o644 },
+  { from: 'conf/starlane.schema.json', to: '/usr/share/doc/starlane/starlane.schema.json', mode: 0o644 },
   { from: 'CHANGELOG.md', to: '/usr/share/doc/starlane/CHANGELOG.md', mode: 0o644 },
   { from: 'LICENSE', to: '/usr/share/doc/starlane/copyright', mode: 0o644 },
 ]

@@ -1,5 +1,6 @@
 /** The JSON Schema for editors: it takes what the loader takes, and refuses what it refuses, as far as a schema can. */
 import { globSync, readFileSync } from 'node:fs'
+import { dirname, join } from 'node:path'
 import t from 'tap'
 import { parse } from 'yaml'
 import { deprecations } from '../../../proxy/config/deprecations.ts'
@@ -25,7 +26,10 @@ t.test('every configuration of conf/ and deploy/ fits', async t => {
     t.same(faults(schema, parse(readFileSync(path, 'utf8'))), [], path)
   const all = readFileSync('conf/starlane.yaml', 'utf8').replace(/^( *)#(?=proxy|dns|health| {2}\w)/gm, '$1')
   t.same(faults(schema, parse(all, { uniqueKeys: false })), [], 'with options switched on')
-  t.match(readFileSync('conf/starlane.yaml', 'utf8'), /^# yaml-language-server: \$schema=starlane\.schema\.json\n/)
+  for (const path of globSync(['conf/*.yaml', 'conf/examples/*.yaml', 'conf/demo/*.yaml'])) {
+    const [, named = ''] = /^# yaml-language-server: \$schema=(.+)\n/.exec(readFileSync(path, 'utf8')) ?? []
+    t.equal(join(dirname(path), named), file, `${path} names it for editors`)
+  }
 })
 
 t.test('values of every kind, and an editor underlines what the loader refuses', async t => {
