@@ -99,7 +99,7 @@ function described(service: GlobalService, view: View): string {
     return `${key} is imported, from ${clusters}: it has a name in the clusterset, none in the cluster`
   if (local.type === 'ExternalName') return `${key} is an alias to ${local.externalName}`
   if (!local.headless)
-    return `${key} has a virtual address and ${frontends.length === 1 ? '1 port' : `${frontends.length} ports`}; its endpoints are in ${clusters}`
+    return `${key} has a virtual address and ${frontends.length === 1 ? '1 port' : `${frontends.length} ports`}; it is in ${clusters}`
   const ready = view.ready(service)
   const preferred = view.dependencies.preferred.has(service) ? view.preferred(service) : ready
   const shown = view.dependencies.shown.get(service) ?? []

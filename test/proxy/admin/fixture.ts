@@ -262,7 +262,7 @@ export const nameExplanation: NameExplanation = {
   additional: [],
   way: [
     'zone cluster.local',
-    'default/rebel-base has a virtual address and 1 ports; its endpoints are in cluster-1, cluster-2, cluster-3',
+    'default/rebel-base has a virtual address and 1 port; it is in cluster-1, cluster-2, cluster-3',
   ],
 }
 

@@ -312,7 +312,7 @@ rebel-base.default.svc.cluster.local.  5  IN  A      127.96.0.10
 
 How it was found:
   zone cluster.local
-  default/rebel-base has a virtual address and 1 ports; its endpoints are in cluster-1, cluster-2, cluster-3
+  default/rebel-base has a virtual address and 1 port; it is in cluster-1, cluster-2, cluster-3
 `,
   )
 })

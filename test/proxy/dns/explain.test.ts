@@ -42,7 +42,7 @@ t.test('an explanation shows the answer and how it was made', async t => {
     rcode: 'NOERROR',
     authoritative: true,
     answers: [`rebel-base. 5 IN CNAME ${service}.`, `${service}. 5 IN A 127.96.0.10`],
-    way: ['zone cluster.local', /default\/rebel-base has a virtual address/],
+    way: ['zone cluster.local', /default\/rebel-base has a virtual address and 1 port; it is in /],
   })
   t.match(await explain('web.default.svc.cluster.local'), {
     way: [/./, /headless, of cluster-1; this client may see 2 backends, 1 of them ready/],
