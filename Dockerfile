@@ -1,7 +1,10 @@
 # The image of Starlane: compiled JavaScript, the native engine and their libraries on Alpine. It runs as an unprivileged user
 # and never writes to its root file system. `docker build -t REGISTRY/starlane:TAG .`
+#
+# The base is pinned by the digest of its index, which has both architectures: `docker buildx imagetools inspect node:TAG` prints that of another
+# version.
 
-FROM node:24.21.0-alpine AS build
+FROM node:24.21.0-alpine@sha256:ebfe2f90462722a7a4de65e91990e97fe0d401c70e0e762c5b53302f905ec1c1 AS build
 WORKDIR /src
 # The compilers stay in this stage. The addon needs only libstdc++, which the Node image has. clang compiles what runs in the kernel.
 RUN apk add --no-cache g++ clang linux-headers
@@ -15,7 +18,7 @@ COPY native native
 # npm prune keeps TypeScript, because it is an optional peer of a library. It is more than a third of node_modules.
 RUN npm run build && npm run build:native && npm prune --omit=dev --ignore-scripts && rm -rf node_modules/typescript
 
-FROM node:24.21.0-alpine
+FROM node:24.21.0-alpine@sha256:ebfe2f90462722a7a4de65e91990e97fe0d401c70e0e762c5b53302f905ec1c1
 # `ip` adds the local routes of `proxy.anyip`, `nft` the packet rules of `proxy.nftables`; the underlay needs `bridge` too.
 RUN apk add --no-cache iproute2 nftables \
  && rm -rf /usr/local/lib/node_modules/npm /usr/local/bin/npm /usr/local/bin/npx /opt/yarn*

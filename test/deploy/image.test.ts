@@ -52,5 +52,8 @@ t.test('the base of the Dockerfile is the version of Node that the tests run wit
   }
   const bases = [...readFileSync('Dockerfile', 'utf8').matchAll(/^FROM (\S+)/gm)].map(([, base]) => base)
   const version = devDependencies.node?.replace('^', '')
-  t.same(bases, [`node:${version}-alpine`, `node:${version}-alpine`])
+  const pinned = new RegExp(`^node:${version}-alpine@sha256:[0-9a-f]{64}$`)
+  t.equal(bases.length, 2)
+  for (const base of bases) t.match(base, pinned, 'by its digest')
+  t.equal(new Set(bases).size, 1)
 })
