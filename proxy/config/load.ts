@@ -2,7 +2,7 @@
 import { isUtf8 } from 'node:buffer'
 import { homedir } from 'node:os'
 import { dirname, join, resolve } from 'node:path'
-import { messageOf } from '../model/error.ts'
+import { whyUnreadable } from '../model/error.ts'
 import { readRegularFile } from '../model/text/regular-file.ts'
 import { check } from './checks.ts'
 import { deprecations } from './deprecations.ts'
@@ -70,16 +70,8 @@ async function readBytes(file: string): Promise<Buffer> {
   try {
     return await readRegularFile(file, maxBytes + 1)
   } catch (error) {
-    const { code = '' } = error as NodeJS.ErrnoException
-    throw unusable(file, reasons[code] ?? `cannot be read: ${messageOf(error)}`, error)
+    throw unusable(file, whyUnreadable(error), error)
   }
-}
-
-const reasons: Readonly<Record<string, string>> = {
-  ENOENT: 'does not exist',
-  ENOTDIR: 'does not exist',
-  EISDIR: 'is a folder; give a file in it',
-  EACCES: 'may not be read by this user: change its owner or mode',
 }
 
 /** No multi-byte character contains a newline byte, so each line can be checked by itself. */

@@ -83,6 +83,19 @@ export function severityOf({ code, severity }: Problem): Severity {
   return severity ?? (errors.has(code) ? 'error' : 'warning')
 }
 
+const unreadable: Readonly<Record<string, string>> = {
+  ENOENT: 'does not exist',
+  ENOTDIR: 'does not exist',
+  EISDIR: 'is a folder; give a file in it',
+  EACCES: 'may not be read by this user: change its owner or mode',
+}
+
+/** Why a file could not be read, to be written after its name. */
+export function whyUnreadable(thrown: unknown): string {
+  const code = thrown instanceof Error && 'code' in thrown ? String(thrown.code) : ''
+  return unreadable[code] ?? `cannot be read: ${messageOf(thrown)}`
+}
+
 /** The message of any thrown value, without its stack. */
 export function messageOf(thrown: unknown): string {
   return thrown instanceof Error ? thrown.message : String(thrown)

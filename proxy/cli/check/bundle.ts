@@ -3,7 +3,7 @@ import { open } from 'node:fs/promises'
 import { release } from 'node:os'
 import { gzipSync } from 'node:zlib'
 import { Command } from 'commander'
-import { MeshError, messageOf } from '../../model/error.ts'
+import { MeshError, messageOf, whyUnreadable } from '../../model/error.ts'
 import { readRegularText } from '../../model/text/regular-file.ts'
 import { type AdminClient, type AdminOptions, connectAdmin } from '../admin-client.ts'
 import { clusterOf } from '../kubernetes/kubectl.ts'
@@ -56,7 +56,7 @@ async function bundle(io: Io, options: Options): Promise<number> {
   const { config: file } = options
   if (file !== undefined) {
     const text = await readRegularText(file).catch(error => {
-      throw new MeshError('USAGE', `cannot read ${file}: ${messageOf(error)}`)
+      throw new MeshError('USAGE', `${file} ${whyUnreadable(error)}`)
     })
     // First, since what it leads to is removed from everything else.
     await findSecrets(text, file, io.env, redactor)

@@ -77,7 +77,10 @@ export async function gatherFindings(io: Io, options: CheckOptions): Promise<rea
     if (!(error instanceof ConfigError)) throw error
     return error.faults.map(({ place, path, message }) => ({
       ...{ where: 'this machine', check: 'configuration', state: 'error' as const },
-      ...{ found: `${place}  ${path === '' ? '' : `${path}: `}${message}`, remedy: `correct ${file}` },
+      ...{
+        found: `${place}  ${path === '' ? '' : `${path}: `}${message}`,
+        remedy: `correct ${file}, or name another with -c`,
+      },
     }))
   }
 }

@@ -3,7 +3,7 @@ import { readFile } from 'node:fs/promises'
 import { text as textOf } from 'node:stream/consumers'
 import { Command, Option } from 'commander'
 import { type Document, isMap, parse, parseAllDocuments, stringify, type YAMLMap, YAMLSeq } from 'yaml'
-import { MeshError, messageOf } from '../../model/error.ts'
+import { MeshError, whyUnreadable } from '../../model/error.ts'
 import { packagePath } from '../../model/program/package-files.ts'
 import { readRegularText } from '../../model/text/regular-file.ts'
 import type { Io } from '../terminal/io.ts'
@@ -128,7 +128,7 @@ async function injectFile(io: Io, file: string, options: Options): Promise<numbe
 
 async function readInput(file: string): Promise<string> {
   return readRegularText(file).catch(error => {
-    throw new MeshError('USAGE', `cannot read ${file}: ${messageOf(error)}`)
+    throw new MeshError('USAGE', `${file} ${whyUnreadable(error)}`)
   })
 }
 

@@ -7,7 +7,7 @@ import { mkdir, readFile, rename, stat, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { Command, Option } from 'commander'
 import { isClusterName } from '../../model/cluster.ts'
-import { MeshError, messageOf } from '../../model/error.ts'
+import { MeshError, whyUnreadable } from '../../model/error.ts'
 import { readRegularText } from '../../model/text/regular-file.ts'
 import { isTrustDomain, type Role, starlaneId } from '../../model/tunnel/identity.ts'
 import {
@@ -183,7 +183,7 @@ async function signed(io: Io, file: string, { dir, cluster, trustDomain, days, r
   if (!(await exists(`${authority.file}.key`)))
     throw usage(`${dir} has no authority; run "starlane mesh certificates init" there`)
   const csr = await readRegularText(file).catch(error => {
-    throw usage(`cannot read ${file}: ${messageOf(error)}`)
+    throw usage(`${file} ${whyUnreadable(error)}`)
   })
   const id = starlaneId(trustDomain, cluster, role satisfies Role)
   const certificate = await sign(authority, csr, { name: `${cluster} ${role}`, days: life, id })
@@ -193,7 +193,7 @@ async function signed(io: Io, file: string, { dir, cluster, trustDomain, days, r
 
 async function install(io: Io, file: string, dir: string): Promise<number> {
   const text = await readRegularText(file).catch(error => {
-    throw usage(`cannot read ${file}: ${messageOf(error)}`)
+    throw usage(`${file} ${whyUnreadable(error)}`)
   })
   const [certificate, ...roots] = text.match(/-----BEGIN CERTIFICATE-----[^-]+-----END CERTIFICATE-----/g) ?? []
   if (certificate === undefined || roots.length === 0)

@@ -5,7 +5,7 @@ import { text } from 'node:stream/consumers'
 import { Command, Option } from 'commander'
 import { loadConfig } from '../../config/load.ts'
 import { isClusterName, viewName } from '../../model/cluster.ts'
-import { MeshError, messageOf } from '../../model/error.ts'
+import { MeshError, messageOf, whyUnreadable } from '../../model/error.ts'
 import { readRegularText } from '../../model/text/regular-file.ts'
 import { type DiagnosisStep, diagnose, grantRights, withdrawRights } from '../../runtime/etcd-admin.ts'
 import { diagnoseTunnels } from '../../runtime/tunnel/diagnose.ts'
@@ -206,7 +206,7 @@ async function requestsOf({ peer, request }: InitOptions): Promise<ReadonlyMap<s
   const [only] = peer
   if (only === undefined || peer.length > 1) throw usage('--request is of one cluster; name it with --peer')
   const csr = await readRegularText(request).catch(error => {
-    throw usage(`cannot read ${request}: ${messageOf(error)}`)
+    throw usage(`${request} ${whyUnreadable(error)}`)
   })
   return new Map([[only, csr]])
 }
@@ -302,7 +302,7 @@ async function tokenOf(given: string | undefined, file: string | undefined): Pro
   if (file === undefined) throw usage('give the token in a file with --token-file FILE, or - for standard input')
   if (file === '-') return (await text(process.stdin)).trim()
   const read = await readRegularText(file).catch(error => {
-    throw usage(`cannot read ${file}: ${messageOf(error)}`)
+    throw usage(`${file} ${whyUnreadable(error)}`)
   })
   return read.trim()
 }

@@ -4,7 +4,7 @@ import { join } from 'node:path'
 import * as v from 'valibot'
 import { parse, stringify } from 'yaml'
 import { isClusterName } from '../../model/cluster.ts'
-import { MeshError, messageOf } from '../../model/error.ts'
+import { MeshError, messageOf, whyUnreadable } from '../../model/error.ts'
 
 const name = v.pipe(v.string(), v.check(isClusterName, 'is not a valid cluster name'))
 
@@ -26,7 +26,7 @@ const fileName = 'mesh.yaml'
 export async function readMembership(folder: string): Promise<Membership | undefined> {
   const file = join(folder, fileName)
   const text = await readFile(file, 'utf8').catch((error: NodeJS.ErrnoException) => {
-    if (error.code !== 'ENOENT') throw new MeshError('USAGE', `cannot read ${file}: ${messageOf(error)}`)
+    if (error.code !== 'ENOENT') throw new MeshError('USAGE', `${file} ${whyUnreadable(error)}`)
   })
   if (text === undefined) return undefined
   try {

@@ -118,7 +118,11 @@ t.test('what cannot have a sidecar is refused', async t => {
     ['a: [', /is not YAML/],
   ] as const)
     t.match(await runLine(['inject', '-f', fileWith(t, text)]), { code: 2, out: '', err: why })
-  t.match(await runLine(['inject', '-f', '/nowhere/deploy.yaml']), { code: 2, out: '', err: /cannot read/ })
+  t.match(await runLine(['inject', '-f', '/nowhere/deploy.yaml']), {
+    code: 2,
+    out: '',
+    err: /deploy\.yaml does not exist/,
+  })
 })
 
 function fileWith(t: Test, text: string): string {

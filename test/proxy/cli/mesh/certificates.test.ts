@@ -85,7 +85,7 @@ t.test('wrong usage says what to do', async t => {
     [['init', '--cluster', 'a', '--days', '0'], /--days 0 is not a number/],
     [['sign', join(folder, 'x.csr'), '--cluster', 'a', '--role', 'king'], /neither gateway nor proxy/],
     [['sign', join(folder, 'x.csr'), '--cluster', 'a', '--role', 'proxy', '--dir', folder], /has no authority; run/],
-    [['install', join(folder, 'none'), '--dir', folder], /cannot read/],
+    [['install', join(folder, 'none'), '--dir', folder], /none does not exist/],
     [['install', join(folder, 'x.csr'), '--dir', folder], /is not what "sign" prints/],
   ]
   for (const [argv, says] of cases)
