@@ -188,6 +188,13 @@ t.test('what a security reviewer asks for', needsKustomize, async t => {
         if (pod.hostNetwork !== true)
           t.equal(securityContext.runAsNonRoot ?? pod.securityContext.runAsNonRoot, true, where)
       }
+      // Kubernetes makes host ports of them, and puts no second Pod with the same ones on a node.
+      if (pod.hostNetwork === true && spec.updateStrategy?.rollingUpdate.maxSurge)
+        t.same(
+          pod.containers.flatMap(({ ports = [] }: { ports?: unknown[] }) => ports),
+          [],
+          `${where}: room for a surge`,
+        )
       if (kind === 'Deployment' && way !== 'sidecar') {
         t.ok(spec.replicas > 1, `${where}: more than one`)
         t.equal(pod.topologySpreadConstraints.length, 2, `${where}: spread over zones and nodes`)

@@ -42,6 +42,27 @@ t.test('the deployment and its roles', options, async t => {
       t.notMatch(said, /Warning/)
     })
   }
+  t.test(
+    'the Pods of the node agent take no port of the node, so that an update can put a second one there',
+    async t => {
+      const set = await api.get('/apis/apps/v1/namespaces/starlane/daemonsets/starlane')
+      assert.ok(set)
+      t.match(set.spec.updateStrategy.rollingUpdate, { maxSurge: 1, maxUnavailable: 0 })
+      const { metadata, spec } = set.spec.template
+      await api.apply({
+        apiVersion: 'v1',
+        kind: 'Pod',
+        metadata: { ...metadata, name: 'agent', namespace: 'starlane' },
+        spec,
+      })
+      const pod = await api.get('/api/v1/namespaces/starlane/pods/agent')
+      t.equal(pod?.spec.hostNetwork, true)
+      t.same(
+        pod?.spec.containers.flatMap(({ ports = [] }: { ports?: unknown[] }) => ports),
+        [],
+      )
+    },
+  )
   t.test('the manifests for a cluster that is read from another one are applied too', async () => {
     await api.kubectl(['apply', '-k', 'deploy/remote-access'])
   })
