@@ -24,6 +24,7 @@ const configuration = '/etc/starlane/starlane.yaml'
 const files = (executable: string) => [
   { from: executable, to: '/usr/bin/starlane', mode: 0o755 },
   { from: 'deploy/systemd/starlane.service', to: '/usr/lib/systemd/system/starlane.service', mode: 0o644 },
+  { from: 'deploy/systemd/starlane.socket', to: '/usr/lib/systemd/system/starlane.socket', mode: 0o644 },
   { from: 'deploy/systemd/starlane.yaml', to: configuration, mode: 0o640 },
   { from: 'conf/starlane.yaml', to: '/usr/share/doc/starlane/starlane.yaml', mode: 0o644 },
   { from: 'conf/starlane.schema.json', to: '/usr/share/doc/starlane/starlane.schema.json', mode: 0o644 },
@@ -136,7 +137,7 @@ const afterInstall = `getent passwd starlane > /dev/null || useradd --system --u
 chgrp starlane ${configuration}
 ${reloadUnits}
 if [ -d /run/systemd/system ] && systemctl is-active --quiet starlane; then systemctl reload starlane; fi`
-const beforeRemove = 'if [ -d /run/systemd/system ]; then systemctl disable --now starlane; fi'
+const beforeRemove = 'if [ -d /run/systemd/system ]; then systemctl disable --now starlane.socket starlane; fi'
 
 function script(when: readonly string[], text: string): string {
   return `#!/bin/sh\nset -e\ncase "$1" in ${when.join('|')}) ;; *) exit 0 ;; esac\n${text}\n`

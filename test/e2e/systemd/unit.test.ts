@@ -67,7 +67,7 @@ t.test('the package under systemd', { skip }, async t => {
     t.match(system.run('id starlane'), /\(starlane\)/)
     t.match(system.run('stat -c "%U %G %a" /etc/starlane/starlane.yaml'), 'root starlane 640')
     t.equal(of('UnitFileState'), 'disabled')
-    t.equal(system.run('systemd-analyze verify starlane.service 2>&1'), '', 'systemd has no complaint')
+    t.equal(system.run('systemd-analyze verify starlane.service starlane.socket 2>&1'), '', 'systemd has no complaint')
     const [, exposure = '10'] =
       /level for starlane.service: ([\d.]+)/.exec(system.run('systemd-analyze security starlane')) ?? []
     t.ok(Number(exposure) < 2, `systemd-analyze security: ${exposure}`)
@@ -165,8 +165,8 @@ echo done > /tmp/ended
     const vip = system.run('dig +short @127.0.0.1 echo.default.svc.cluster.local')
     system.run('systemctl stop starlane')
     system.write(
-      '/run/systemd/system/starlane.socket',
-      `[Socket]\nListenStream=127.0.0.1:53\nListenDatagram=127.0.0.1:53\nListenStream=${vip}:80\nFreeBind=yes\n`,
+      '/run/systemd/system/starlane.socket.d/test.conf',
+      `[Socket]\nListenStream=\nListenStream=127.0.0.1:53\nListenDatagram=127.0.0.1:53\nListenStream=${vip}:80\nFreeBind=yes\n`,
     )
     system.run('systemctl daemon-reload && systemctl start starlane.socket')
     t.equal(of('ActiveState'), 'inactive')
@@ -179,7 +179,7 @@ echo done > /tmp/ended
     })
     t.notOk(seen.answers.includes('lost 7'), `nobody is refused: ${seen.answers}`)
     system.run(
-      'systemctl stop starlane.socket starlane; rm /run/systemd/system/starlane.socket; systemctl daemon-reload',
+      'systemctl stop starlane.socket starlane 2>&1; rm -r /run/systemd/system/starlane.socket.d; systemctl daemon-reload',
     )
   })
 
