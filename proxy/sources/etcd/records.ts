@@ -20,8 +20,9 @@ export function mapOf<T>(value: v.GenericSchema<unknown, T>) {
 }
 
 export const portNumber = v.pipe(v.number(), v.integer(), v.minValue(0), v.maxValue(65535))
+export const labelPattern = /^[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?$/
 /** The name of a namespace or service. */
-export const label = named(/^[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?$/)
+export const label = named(labelPattern)
 /** The name of an object that may contain dots. */
 export const objectName = named(/^[a-z0-9]([-.a-z0-9]{0,251}[a-z0-9])?$/)
 
