@@ -62,7 +62,18 @@ export class Admission {
   /** Follows the frontends: services with an endpoint at one that has come or gone are written again. */
   follow(change: Change): void {
     const addresses = this.#own.follow(change)
-    if (addresses.size > 0) for (const cluster of this.#clusters.values()) cluster.recheck(addresses)
+    const listing = new Map<AdmittedCluster, string[]>()
+    for (const address of addresses) {
+      for (const network of this.#networks.values()) {
+        for (const cluster of network.listing(address)) {
+          const known = listing.get(cluster)
+          if (known) known.push(address)
+          else listing.set(cluster, [address])
+        }
+      }
+    }
+    // A cluster that may not list an address has it refused, whoever listens there.
+    for (const [cluster, listed] of listing) cluster.recheck(listed)
   }
 
   /** Replaces the sockets of Starlane that are not frontends; `machine` has the canonical addresses of the interfaces. */
