@@ -163,28 +163,48 @@ function backendOf(
   const state = stateOf(endpoint)
   const serving = endpoint.ready || endpoint.serving
   const isRare = network !== undefined || demoted || hostname !== undefined || hostnames || region !== undefined
-  if (!isRare && pod !== undefined && node !== undefined && zone !== undefined && !untested?.(destination)) {
-    // The backend of a pod as one literal, whose properties take less memory than those that are added one by one.
+  if (!isRare && zone !== undefined && !untested?.(destination)) {
+    // Each as one literal, whose properties take less memory than those that are added one by one.
     const weight = endpoint.weight ?? 100
     const verdict = health(destination)
-    return Object.freeze({
-      key,
-      destination,
-      cluster,
-      remote,
-      address,
-      family,
-      port,
-      protocol,
-      ports,
-      state,
-      serving,
-      health: verdict,
-      weight,
-      pod,
-      node,
-      zone,
-    })
+    if (pod !== undefined && node !== undefined) {
+      return Object.freeze({
+        key,
+        destination,
+        cluster,
+        remote,
+        address,
+        family,
+        port,
+        protocol,
+        ports,
+        state,
+        serving,
+        health: verdict,
+        weight,
+        pod,
+        node,
+        zone,
+      })
+    }
+    if (pod === undefined && node === undefined) {
+      return Object.freeze({
+        key,
+        destination,
+        cluster,
+        remote,
+        address,
+        family,
+        port,
+        protocol,
+        ports,
+        state,
+        serving,
+        health: verdict,
+        weight,
+        zone,
+      })
+    }
   }
   return Object.freeze({
     key,
