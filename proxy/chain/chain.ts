@@ -321,7 +321,7 @@ class PluginChain implements Chain {
     const fresh = this.#guarded.filter(({ onService }, i) => onService && !before.has(plugins[i] as LoadedPlugin))
     if (fresh.length === 0) return
     for (const service of this.#parts.directory.services()) {
-      const { concerned } = this.#chains.of(service)
+      const concerned = this.#chains.concernedBy(service)
       for (const plugin of fresh) if (concerned.has(plugin)) plugin.onService?.(service, [])
     }
   }
@@ -331,10 +331,11 @@ class PluginChain implements Chain {
   }
 
   /** For a plugin that the service no longer concerns, all its backends are gone; for the others, those that were removed. */
-  #tell({ before, after }: ServiceChange): void {
+  #tell({ key, before, after }: ServiceChange): void {
     if (!this.#guarded.some(plugin => plugin.onService)) return
-    const was = before && this.#chains.of(before).concerned
-    const is = after && this.#chains.of(after).concerned
+    const was = before && this.#chains.concernedBy(before)
+    const is = after && this.#chains.concernedBy(after)
+    if (!after) this.#chains.forget(key)
     const told = this.#guarded.filter(plugin => plugin.onService && (was?.has(plugin) || is?.has(plugin)))
     if (told.length === 0) return
     const all = before?.backends ?? []

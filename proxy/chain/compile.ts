@@ -4,7 +4,7 @@
  */
 import { type Backend, type Backends, select } from '../model/backend.ts'
 import type { Choice, Flow, Refusal } from '../model/flow.ts'
-import type { GlobalService } from '../model/service.ts'
+import type { GlobalService, ServiceKey } from '../model/service.ts'
 import type { Asker } from '../plugin.ts'
 import { broken, type Guarded } from './guard.ts'
 import { Memo } from './memo.ts'
@@ -36,6 +36,8 @@ export interface ServiceChain {
 export class Chains {
   #plugins: readonly Guarded[]
   #chains = new WeakMap<GlobalService, ServiceChain>()
+  /** The latest state of each service that plugins were told of, and the plugins that apply to it. */
+  #told = new Map<ServiceKey, { readonly service: GlobalService; readonly concerned: ReadonlySet<Guarded> }>()
   /** Most services concern the same plugins, and share the set of them. */
   #concerned = new Map<string, ReadonlySet<Guarded>>()
 
@@ -46,9 +48,29 @@ export class Chains {
   of(service: GlobalService): ServiceChain {
     const known = this.#chains.get(service)
     if (known) return known
-    const chain = compile(this.#plugins, service, concerned => this.#shared(concerned))
+    const chain = compile(service, this.#applying(service))
     this.#chains.set(service, chain)
     return chain
+  }
+
+  /** The plugins to tell of it, without a chain: most services that change have no flow before they change again. */
+  concernedBy(service: GlobalService): ReadonlySet<Guarded> {
+    const concerned = this.#applying(service)
+    freezeLists(service)
+    this.#told.set(service.key, { service, concerned })
+    return concerned
+  }
+
+  /** The service is gone. */
+  forget(key: ServiceKey): void {
+    this.#told.delete(key)
+  }
+
+  /** A plugin is asked once per change. */
+  #applying(service: GlobalService): ReadonlySet<Guarded> {
+    const told = this.#told.get(service.key)
+    if (told?.service === service) return told.concerned
+    return this.#chains.get(service)?.concerned ?? this.#shared(this.#plugins.filter(plugin => plugin.applies(service)))
   }
 
   #shared(concerned: readonly Guarded[]): ReadonlySet<Guarded> {
@@ -59,15 +81,9 @@ export class Chains {
   }
 }
 
-function compile(
-  plugins: readonly Guarded[],
-  service: GlobalService,
-  shared: (concerned: readonly Guarded[]) => ReadonlySet<Guarded>,
-): ServiceChain {
-  // A plugin that changed the list of a frontend in place would change it for everyone.
-  for (const { backends } of service.frontends) Object.freeze(backends)
-
-  const concerned = plugins.filter(plugin => plugin.applies(service))
+function compile(service: GlobalService, all: ReadonlySet<Guarded>): ServiceChain {
+  freezeLists(service)
+  const concerned = [...all]
   const gates = having(concerned, 'admit').map(plugin => new Gate(plugin))
   const narrowing = having(concerned, 'candidates').map(plugin => new Narrowing(plugin))
   const choosing = having(concerned, 'pick').map(plugin => new Choosing(plugin))
@@ -88,13 +104,18 @@ function compile(
     resulting,
     closing,
     refusing,
-    concerned: shared(concerned),
+    concerned: all,
     visible: new Memo(),
     settled: watching.length === 0,
     watching: watching.map(({ name }) => name),
     usable: (flow, left) =>
       flow.tried.length > 0 ? select(left) : (selected.get(left) ?? selected.set(left, Object.freeze(select(left)))),
   }
+}
+
+/** A plugin that changed the list of a frontend in place would change it for everyone. */
+function freezeLists({ frontends }: GlobalService): void {
+  for (const { backends } of frontends) Object.freeze(backends)
 }
 
 function having<H extends keyof Guarded>(plugins: readonly Guarded[], hook: H): readonly Having<H>[] {
