@@ -5,6 +5,7 @@
 import { isDeepStrictEqual } from 'node:util'
 import { defaultLimits, overLimitsText } from '../model/cluster.ts'
 import { MeshError } from '../model/error.ts'
+import { plainEqual, same } from '../model/lists/plain-equal.ts'
 import type { Node } from '../model/location.ts'
 import {
   type ClusterService,
@@ -386,7 +387,7 @@ export class ServiceAssembler {
   /** An equal description stays the same object. */
   #setService(object: ServiceObject, origin: string | undefined): void {
     const known = this.#parts.get(serviceKey(object.namespace, object.name))?.declared?.object.spec
-    const spec = known && isDeepStrictEqual(known, object.spec) ? known : object.spec
+    const spec = known && plainEqual(known, object.spec) ? known : object.spec
     this.#setParts(object, { declared: { object: { ...object, spec }, origin } })
   }
 
@@ -584,11 +585,10 @@ function impliedDeclaration(portions: readonly Portion[], exported: ServiceSpec 
 function isSame(a: ClusterService, b: ClusterService): boolean {
   const { length } = a.endpoints
   if (length !== b.endpoints.length) return false
-  const without = { origin: undefined, endpoints: undefined }
-  if (!isDeepStrictEqual({ ...a, ...without }, { ...b, ...without })) return false
+  if (!same(a, b, ['origin', 'endpoints'])) return false
   // Of a slice that has not changed they are the very same.
   return a.endpoints.every((endpoint, i) => {
     const other = b.endpoints[i]
-    return endpoint === other || isDeepStrictEqual(endpoint, other)
+    return plainEqual(endpoint, other)
   })
 }

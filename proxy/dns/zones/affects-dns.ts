@@ -5,6 +5,7 @@
  * Compares all properties except those listed as irrelevant, so that a property added to the model drops answers until it
  * is listed here.
  */
+import { same, sameLists } from '../../model/lists/plain-equal.ts'
 import type { ClusterService, Endpoint, Frontend, GlobalService } from '../../model/service.ts'
 
 /** Whether all records are the same, except those of single endpoints of a virtual-IP service: {@link sameEndpointRecords}. */
@@ -50,29 +51,4 @@ function sameFrontend(before: Frontend, after: Frontend): boolean {
 
 function isActive({ state }: { readonly state: string }): boolean {
   return state === 'active'
-}
-
-/** Equal in all properties except the irrelevant ones. */
-function same<T extends object>(before: T, after: T, irrelevant: readonly (keyof T)[]): boolean {
-  for (const key in before) if (!irrelevant.includes(key) && !equal(before[key], after[key])) return false
-  for (const key in after) if (!(key in before) && !irrelevant.includes(key)) return false
-  return true
-}
-
-/** Deep equality of plain values without cycles; several times as fast as `util.isDeepStrictEqual`. */
-function equal(one: unknown, other: unknown): boolean {
-  if (one === other) return true
-  if (typeof one !== 'object' || typeof other !== 'object' || one === null || other === null) return false
-  if (Array.isArray(one)) return Array.isArray(other) && sameLists(one, other, equal)
-  return isPlain(one) && isPlain(other) && same<object>(one, other, [])
-}
-
-/** Objects whose contents are not enumerable (Map, Set) compare by identity. */
-function isPlain(value: object): boolean {
-  const prototype = Object.getPrototypeOf(value)
-  return prototype === Object.prototype || prototype === null
-}
-
-function sameLists<T>(before: readonly T[], after: readonly T[], equal: (a: T, b: T) => boolean): boolean {
-  return before === after || (before.length === after.length && before.every((one, i) => equal(one, after[i] as T)))
 }
