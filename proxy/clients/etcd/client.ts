@@ -8,6 +8,7 @@ import { type ErrorCode, MeshError } from '../../model/error.ts'
 import { durationText } from '../../model/text/duration.ts'
 import { tame } from '../../model/text/spelling.ts'
 import type { Clock } from '../../model/time/clock.ts'
+import { Turns } from '../../model/time/turn.ts'
 import { type Grpc, loadGrpc } from '../grpc.ts'
 import type { Shape, Values } from './protobuf.ts'
 import { type Entry, type Header, kv, lease, type Method, rangeEndOf, watch } from './rpc.ts'
@@ -89,6 +90,8 @@ export class EtcdClient {
   ): Promise<EtcdClient> {
     const grpc = await loadGrpc('etcd', 'SOURCE_READ')
     const credentials = await credentialsFor(server, files, grpc, clock.wall())
+    // All clusters of a mesh connect at the start, and a connection takes half a millisecond to make.
+    await new Turns().begin()
     const channel = new grpc.Client(targetOf(server), credentials, {
       'grpc.keepalive_time_ms': 15_000,
       'grpc.keepalive_timeout_ms': 25_000,
