@@ -16,6 +16,7 @@ import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { fileURLToPath } from 'node:url'
 import { parseArgs } from 'node:util'
+import { flags as executableFlags } from '../scripts/release/executable.ts'
 import { recordGoals } from './report/all-goals.ts'
 import { thisMachine } from './report/machine.ts'
 import { type Mesh, nameOf } from './scale/mesh.ts'
@@ -32,7 +33,7 @@ const { values } = parseArgs({
     churn: { type: 'string', default: '2000' },
     seconds: { type: 'string', default: '20' },
     /** Flags of Node for the reader, such as --cpu-prof; by default those of the executable. */
-    flags: { type: 'string', default: '--max-semi-space-size=2' },
+    flags: { type: 'string', default: executableFlags.join(' ') },
     /** Prints only. */
     dry: { type: 'boolean', default: false },
   },

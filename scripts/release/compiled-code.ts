@@ -39,7 +39,7 @@ export async function compiledCode(parts: TrainingParts): Promise<Uint8Array> {
 }
 
 /** Returns a file with the code. */
-async function trained({ work, script, assets }: TrainingParts): Promise<string> {
+async function trained({ work, script, assets, flags: own }: TrainingParts): Promise<string> {
   const list = join(work, 'assets.json')
   const output = join(work, 'code.cache')
   // Apart from the configuration, whose folder is watched.
@@ -50,7 +50,7 @@ async function trained({ work, script, assets }: TrainingParts): Promise<string>
   const folder = join(work, 'configuration')
   const run = ['run', '-c', configuration(folder)]
   // Room for young objects, so that no collection comes in between; and the same numbers each time.
-  const flags = ['--random-seed=1', '--min-semi-space-size=64', '--max-semi-space-size=64']
+  const flags = ['--random-seed=1', ...own, '--min-semi-space-size=64', '--max-semi-space-size=64']
   const child = spawn(process.execPath, [...flags, trainee, script, list, output, ...run], {
     cwd: work,
     env: { PATH: '/usr/bin:/bin', TMPDIR: temporary },
