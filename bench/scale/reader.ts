@@ -4,9 +4,10 @@
  */
 import { readFileSync } from 'node:fs'
 import { PerformanceObserver } from 'node:perf_hooks'
-import { setFlagsFromString } from 'node:v8'
 import { loadConfig } from '../../proxy/config/load.ts'
 import { silentLog } from '../../proxy/model/log.ts'
+import { settleHeap } from '../../proxy/model/program/heap.ts'
+import { systemClock } from '../../proxy/model/time/clock.ts'
 import { createRuntime, type Runtime } from '../../proxy/runtime.ts'
 import { seenAt } from './probe.ts'
 import type { Sample } from './publishers.ts'
@@ -57,7 +58,7 @@ process.on('SIGTERM', () => process.exit())
 
 async function start(config: string, services: number): Promise<void> {
   // As `starlane run` does.
-  setFlagsFromString('--heap-growing-percent=25')
+  settleHeap(systemClock)
   const began = performance.now()
   const cpu = process.cpuUsage()
   runtime = await createRuntime({

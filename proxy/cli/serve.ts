@@ -1,18 +1,12 @@
 /** The process behind `starlane run`: start, signals, reload, stop. */
-import { setFlagsFromString } from 'node:v8'
 import { faultText } from '../config/error.ts'
 import { type Loaded, loadConfig } from '../config/load.ts'
 import { MeshError, messageOf } from '../model/error.ts'
+import { settleHeap } from '../model/program/heap.ts'
 import { createRuntime, type Runtime, type RuntimeParts } from '../runtime.ts'
 import type { Io } from './terminal/io.ts'
 import { createLog, type ProcessLog } from './terminal/log.ts'
 import { version } from './version.ts'
-
-/**
- * How much the heap may grow, in percent of what is in use, before old objects are collected again. V8 lets it grow to several times that;
- * here most of it stays for long, and what a connection leaves is collected young.
- */
-const heapGrowth = 25
 
 /** Runs Starlane until a signal or a fatal error stops it. Resolves with the exit code. */
 export async function serve(
@@ -21,10 +15,7 @@ export async function serve(
   create = createRuntime,
   role: RuntimeParts['role'] = 'all',
 ): Promise<number> {
-  setFlagsFromString(`--heap-growing-percent=${heapGrowth}`)
-  // The room for young objects stays as large as the start has made it. V8 doubles it, up to 32 MiB, when many of them live on, as those of
-  // connections that stay do: three times the memory of what they keep.
-  setFlagsFromString('--semi-space-growth-factor=1')
+  settleHeap(io.clock)
   const loaded = await loadConfig(file, io.env)
   if (role === 'gateway' && !loaded.config.gateway) {
     const remedy = 'add gateway: { listen: 0.0.0.0:15008, certificates: FOLDER }'

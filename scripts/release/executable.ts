@@ -24,12 +24,14 @@ export interface ExecutableParts {
 
 /**
  * V8's flags; NODE_OPTIONS counts too.
- * - Young objects get 2 MiB, not 16: a connection leaves little that lives, and a start no less, so that more room costs memory and saves no time.
+ * - Young objects get 2 MiB, and up to 16 once the heap is large (loader.ts, proxy/model/program/heap.ts): a connection leaves little that lives,
+ *   and a start no less, so that more room would cost memory and save no time.
  * - One thread marks old objects beside JavaScript's, not four: on two cores those take turns with it, and with the pumps.
  * - Once little is allocated, what the start or the load has left is collected after a second, not after eight.
  */
 export const flags: readonly string[] = [
-  '--max-semi-space-size=2',
+  '--min-semi-space-size=2',
+  '--max-semi-space-size=16',
   '--concurrent-marking-max-worker-num=1',
   '--gc-memory-reducer-start-delay-ms=1000',
 ]

@@ -28,7 +28,7 @@ const compiled = new Script(readFileSync(script, 'latin1'), {
 })
 process.on('exit', () => {
   for (const setting of settings) setFlagsFromString(`--${setting}`)
-  // As they are before serve.ts sets them.
+  // As they are when the executable compiles: model/program/heap.ts sets them later.
   setFlagsFromString('--heap-growing-percent=0')
   setFlagsFromString('--semi-space-growth-factor=2')
   writeFileSync(output, compiled.createCachedData())
