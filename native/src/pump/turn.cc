@@ -20,7 +20,7 @@ constexpr int kRetryMs = 2;
 // Events of one connection in a turn: one for each side.
 constexpr int kOfOne = 2;
 // A turn with so many events of sockets is followed by another one at once; JavaScript is woken for both. Each time it is woken
-// costs as much as half a connection.
+// costs as much as half a decision.
 constexpr int kBusy = 4;
 // Events after which it is woken in any case: less than half a millisecond.
 constexpr int kMostUntold = 32;
