@@ -57,8 +57,6 @@ process.on('disconnect', () => process.exit())
 process.on('SIGTERM', () => process.exit())
 
 async function start(config: string, services: number): Promise<void> {
-  // As `starlane run` does.
-  settleHeap(systemClock)
   const began = performance.now()
   const cpu = process.cpuUsage()
   runtime = await createRuntime({
@@ -67,6 +65,8 @@ async function start(config: string, services: number): Promise<void> {
     version: 'bench',
     env: {},
   })
+  // As `starlane run` does.
+  settleHeap(systemClock, runtime.ready)
   // Until here nothing is served.
   round = cpuOf(process.threadCpuUsage())
   look()

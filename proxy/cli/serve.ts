@@ -15,7 +15,6 @@ export async function serve(
   create = createRuntime,
   role: RuntimeParts['role'] = 'all',
 ): Promise<number> {
-  settleHeap(io.clock)
   const loaded = await loadConfig(file, io.env)
   if (role === 'gateway' && !loaded.config.gateway) {
     const remedy = 'add gateway: { listen: 0.0.0.0:15008, certificates: FOLDER }'
@@ -24,6 +23,7 @@ export async function serve(
   const log = await createLog(loaded.config.log, io)
   warn(log, loaded)
   const runtime = await create({ loaded, log, version, env: io.env, role })
+  settleHeap(io.clock, runtime.ready)
   const ending = handleSignals(io, runtime, log, file)
   const endWatch = keepWatchdog(io, runtime)
   try {

@@ -23,18 +23,11 @@ export interface ExecutableParts {
 }
 
 /**
- * V8's flags; NODE_OPTIONS counts too.
- * - Young objects get 2 MiB, and up to 16 once the heap is large (loader.ts, proxy/model/program/heap.ts): a connection leaves little that lives,
- *   and a start no less, so that more room would cost memory and save no time.
- * - One thread marks old objects beside JavaScript's, not four: on two cores those take turns with it, and with the pumps.
- * - Once little is allocated, what the start or the load has left is collected after a second, not after eight.
+ * V8's flags; NODE_OPTIONS counts too. Young objects get 2 MiB, and up to 16 once the heap is large: a connection leaves little that lives, and a
+ * start no less, so that more room would cost memory and save no time. None that V8 looks at before it takes compiled code, as most are: it
+ * would compile Node's own modules (proxy/model/program/heap.ts has those, for later).
  */
-export const flags: readonly string[] = [
-  '--min-semi-space-size=2',
-  '--max-semi-space-size=16',
-  '--concurrent-marking-max-worker-num=1',
-  '--gc-memory-reducer-start-delay-ms=1000',
-]
+export const flags: readonly string[] = ['--min-semi-space-size=2', '--max-semi-space-size=16']
 
 /** What the program reads of its package, beside its code. */
 const assetGlobs = ['proxy/admin/page/*', 'conf/**/*', 'deploy/**/*', 'LICENSE']

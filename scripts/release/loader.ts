@@ -2,7 +2,6 @@
 import { createRequire } from 'node:module'
 import { getAssetKeys, getRawAsset } from 'node:sea'
 import { constants, Script } from 'node:vm'
-import { keepYoungSmall } from '../../proxy/model/program/heap.ts'
 import { embed, loadEmbedded } from '../../proxy/model/program/package-files.ts'
 
 declare const require: NodeJS.Require
@@ -19,8 +18,6 @@ const script = new Script(addon?.textOf(text) ?? Buffer.from(text).toString('lat
   // Code that V8 does not take, of other flags for example, it leaves, and compiles what is called.
   ...(getAssetKeys().includes(cache) ? { cachedData: new Uint8Array(getRawAsset(cache) as ArrayBuffer) } : {}),
 })
-// Not before: V8 takes compiled code of its own flags alone.
-keepYoungSmall()
 script.runInThisContext()(require, addon ? { [addonFile]: addon } : {})
 
 /** Commands that run on have their text where it is in the executable, in place of 2 MiB that only they would have. */

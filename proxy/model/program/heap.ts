@@ -3,30 +3,52 @@ import { getHeapStatistics, setFlagsFromString } from 'node:v8'
 import type { Clock } from '../time/clock.ts'
 
 /**
- * How much the heap may grow, in percent of what is in use, before old objects are collected again. V8 lets it grow to several times that;
- * here most of it stays for long, and what a connection leaves is collected young.
+ * Until the process has started V8 has its own settings, since Node's modules come with compiled code that V8 takes with its own settings
+ * alone: to compile them costs a start 20 ms.
+ *
+ * - The heap may grow by 25 % of what is in use before old objects are collected again. V8 lets it grow to several times that; here most of
+ *   it stays for long, and what a connection leaves is collected young.
+ * - The room for young objects stays as large as the start has made it: V8 doubles it, up to `--max-semi-space-size`, when many of them live
+ *   on, as those of connections that stay do, which is three times the memory of what they keep.
+ * - One thread marks old objects beside JavaScript's, not four: on two cores those take turns with it, and with the pumps.
+ * - Once little is allocated, what the start or the load has left is collected after a second, not after eight.
  */
-const heapGrowth = 25
+export const settledFlags = {
+  'heap-growing-percent': 25,
+  'semi-space-growth-factor': 1,
+  'concurrent-marking-max-worker-num': 1,
+  'gc-memory-reducer-start-delay-ms': 1000,
+} as const
+/**
+ * In a large heap room for young objects is little beside the rest, and with more of it the changes of a large mesh take a fifth less CPU, since
+ * most of what they make is garbage before it is looked at.
+ */
+const settingsOfLarge = { 'semi-space-growth-factor': 2 } as const
 /** In bytes. A mesh of some 150,000 endpoints has it. */
 const large = 256 << 20
 const lookMs = 1000
 
-/**
- * The room for young objects stays as large as the start has made it: V8 doubles it, up to `--max-semi-space-size`, when many of them live on,
- * as those of connections that stay do, which is three times the memory of what they keep. In a large heap the same room is little beside
- * the rest, and with more of it the changes of a large mesh take a fifth less CPU, since most of what they make is garbage before it is looked at.
- */
-export function keepYoungSmall(): void {
-  setFlagsFromString('--semi-space-growth-factor=1')
-}
-
-/** Once, by a process that goes on running. */
-export function settleHeap(clock: Clock, heapSize = () => getHeapStatistics().used_heap_size): void {
-  setFlagsFromString(`--heap-growing-percent=${heapGrowth}`)
-  keepYoungSmall()
+/** Once, by a process that goes on running. What takes longer than a second to start, as a large mesh does, has the settings meanwhile. */
+export function settleHeap(
+  clock: Clock,
+  started: Promise<unknown>,
+  heapSize = () => getHeapStatistics().used_heap_size,
+): void {
+  let isSettled = false
+  const settle = () => {
+    if (isSettled) return
+    isSettled = true
+    set(settledFlags)
+  }
+  void started.then(settle)
   const stop = clock.every(lookMs, () => {
+    settle()
     if (heapSize() < large) return
-    setFlagsFromString('--semi-space-growth-factor=2')
+    set(settingsOfLarge)
     stop()
   })
+}
+
+function set(flags: Readonly<Record<string, number>>): void {
+  for (const [name, value] of Object.entries(flags)) setFlagsFromString(`--${name}=${value}`)
 }
