@@ -3,11 +3,11 @@ import { open } from 'node:fs/promises'
 import { release } from 'node:os'
 import { gzipSync } from 'node:zlib'
 import { Command } from 'commander'
-import { MeshError, messageOf, whyUnreadable } from '../../model/error.ts'
-import { readRegularText } from '../../model/text/regular-file.ts'
+import { MeshError, messageOf } from '../../model/error.ts'
 import { type AdminClient, type AdminOptions, connectAdmin } from '../admin-client.ts'
 import { clusterOf } from '../kubernetes/kubectl.ts'
 import type { Io } from '../terminal/io.ts'
+import { readNamedFile } from '../terminal/named-file.ts'
 import { fail } from '../terminal/output.ts'
 import { bytesText, count } from '../terminal/table.ts'
 import { version } from '../version.ts'
@@ -55,9 +55,7 @@ async function bundle(io: Io, options: Options): Promise<number> {
   const gathered = new Gathered(redactor)
   const { config: file } = options
   if (file !== undefined) {
-    const text = await readRegularText(file).catch(error => {
-      throw new MeshError('USAGE', `${file} ${whyUnreadable(error)}`)
-    })
+    const text = await readNamedFile(file)
     // First, since what it leads to is removed from everything else.
     await findSecrets(text, file, io.env, redactor)
     gathered.add('configuration.yaml', redactor.yaml(text))

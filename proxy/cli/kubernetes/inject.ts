@@ -3,10 +3,10 @@ import { readFile } from 'node:fs/promises'
 import { text as textOf } from 'node:stream/consumers'
 import { Command, Option } from 'commander'
 import { type Document, isMap, parse, parseAllDocuments, stringify, type YAMLMap, YAMLSeq } from 'yaml'
-import { MeshError, whyUnreadable } from '../../model/error.ts'
+import { MeshError } from '../../model/error.ts'
 import { packagePath } from '../../model/program/package-files.ts'
-import { readRegularText } from '../../model/text/regular-file.ts'
 import type { Io } from '../terminal/io.ts'
+import { readNamedFile } from '../terminal/named-file.ts'
 import { defaultImage } from './image.ts'
 import type { Manifest } from './kubectl.ts'
 
@@ -102,7 +102,7 @@ function containerOf({ initContainers: [container] }: Sidecar['spec']['template'
 }
 
 async function injectFile(io: Io, file: string, options: Options): Promise<number> {
-  const given = parseAllDocuments(file === '-' ? await textOf(process.stdin) : await readInput(file))
+  const given = parseAllDocuments(file === '-' ? await textOf(process.stdin) : await readNamedFile(file))
   const documents = [...given].filter(({ contents }) => contents !== null)
   for (const { errors } of documents) {
     if (errors[0]) throw new MeshError('USAGE', `${file} is not YAML: ${errors[0].message}`)
@@ -124,12 +124,6 @@ async function injectFile(io: Io, file: string, options: Options): Promise<numbe
   const added = [...bindings.values()].map(binding => stringify(binding))
   io.stdout.write([...texts, ...added].join('---\n'))
   return 0
-}
-
-async function readInput(file: string): Promise<string> {
-  return readRegularText(file).catch(error => {
-    throw new MeshError('USAGE', `${file} ${whyUnreadable(error)}`)
-  })
 }
 
 /** Where the Pod is in each kind. */

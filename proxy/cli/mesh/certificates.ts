@@ -7,7 +7,7 @@ import { mkdir, readFile, rename, stat, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { Command, Option } from 'commander'
 import { isClusterName } from '../../model/cluster.ts'
-import { MeshError, whyUnreadable } from '../../model/error.ts'
+import { MeshError } from '../../model/error.ts'
 import { readRegularText } from '../../model/text/regular-file.ts'
 import { isTrustDomain, type Role, starlaneId } from '../../model/tunnel/identity.ts'
 import {
@@ -22,6 +22,7 @@ import {
   sign,
 } from '../../runtime/tunnel/issuing.ts'
 import type { Io } from '../terminal/io.ts'
+import { readNamedFile } from '../terminal/named-file.ts'
 import { milliseconds } from '../terminal/wait.ts'
 
 interface Options {
@@ -182,9 +183,7 @@ async function signed(io: Io, file: string, { dir, cluster, trustDomain, days, r
   const authority = { file: join(dir, 'ca') }
   if (!(await exists(`${authority.file}.key`)))
     throw usage(`${dir} has no authority; run "starlane mesh certificates init" there`)
-  const csr = await readRegularText(file).catch(error => {
-    throw usage(`${file} ${whyUnreadable(error)}`)
-  })
+  const csr = await readNamedFile(file)
   const id = starlaneId(trustDomain, cluster, role satisfies Role)
   const certificate = await sign(authority, csr, { name: `${cluster} ${role}`, days: life, id })
   io.stdout.write(certificate + (await readFile(`${authority.file}.crt`, 'utf8')))
@@ -192,9 +191,7 @@ async function signed(io: Io, file: string, { dir, cluster, trustDomain, days, r
 }
 
 async function install(io: Io, file: string, dir: string): Promise<number> {
-  const text = await readRegularText(file).catch(error => {
-    throw usage(`${file} ${whyUnreadable(error)}`)
-  })
+  const text = await readNamedFile(file)
   const [certificate, ...roots] = text.match(/-----BEGIN CERTIFICATE-----[^-]+-----END CERTIFICATE-----/g) ?? []
   if (certificate === undefined || roots.length === 0)
     throw usage(`${file} is not what "sign" prints: a certificate and its root`)

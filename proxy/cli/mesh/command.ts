@@ -5,8 +5,7 @@ import { text } from 'node:stream/consumers'
 import { Command, Option } from 'commander'
 import { loadConfig } from '../../config/load.ts'
 import { isClusterName, viewName } from '../../model/cluster.ts'
-import { MeshError, messageOf, whyUnreadable } from '../../model/error.ts'
-import { readRegularText } from '../../model/text/regular-file.ts'
+import { MeshError, messageOf } from '../../model/error.ts'
 import { type DiagnosisStep, diagnose, grantRights, withdrawRights } from '../../runtime/etcd-admin.ts'
 import { diagnoseTunnels } from '../../runtime/tunnel/diagnose.ts'
 import { enrol, isInvitation } from '../../runtime/tunnel/issuing.ts'
@@ -14,6 +13,7 @@ import { connectCommand, disconnectCommand } from '../kubernetes/connect.ts'
 import { enableCommand } from '../kubernetes/enable.ts'
 import { type MeshStatusOptions, meshStatus } from '../kubernetes/status.ts'
 import { type Io, type Paint, paintFor } from '../terminal/io.ts'
+import { readNamedFile } from '../terminal/named-file.ts'
 import { milliseconds } from '../terminal/wait.ts'
 import { certificatesCommand } from './certificates.ts'
 import {
@@ -205,9 +205,7 @@ async function requestsOf({ peer, request }: InitOptions): Promise<ReadonlyMap<s
   if (request === undefined) return new Map()
   const [only] = peer
   if (only === undefined || peer.length > 1) throw usage('--request is of one cluster; name it with --peer')
-  const csr = await readRegularText(request).catch(error => {
-    throw usage(`${request} ${whyUnreadable(error)}`)
-  })
+  const csr = await readNamedFile(request)
   return new Map([[only, csr]])
 }
 
@@ -301,9 +299,7 @@ async function tokenOf(given: string | undefined, file: string | undefined): Pro
     )
   if (file === undefined) throw usage('give the token in a file with --token-file FILE, or - for standard input')
   if (file === '-') return (await text(process.stdin)).trim()
-  const read = await readRegularText(file).catch(error => {
-    throw usage(`${file} ${whyUnreadable(error)}`)
-  })
+  const read = await readNamedFile(file)
   return read.trim()
 }
 
