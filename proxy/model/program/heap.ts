@@ -1,4 +1,5 @@
 /** How V8 uses memory in a process that goes on running, however it was started. */
+import { availableParallelism } from 'node:os'
 import { getHeapStatistics, setFlagsFromString } from 'node:v8'
 import type { Clock } from '../time/clock.ts'
 
@@ -10,15 +11,17 @@ import type { Clock } from '../time/clock.ts'
  *   it stays for long, and what a connection leaves is collected young.
  * - The room for young objects stays as large as the start has made it: V8 doubles it, up to `--max-semi-space-size`, when many of them live
  *   on, as those of connections that stay do, which is three times the memory of what they keep.
- * - One thread marks old objects beside JavaScript's, not four: on two cores those take turns with it, and with the pumps.
+ * - On two cores one thread marks old objects beside JavaScript's, not as many as V8 has: those would take turns with it, and with the pumps.
+ *   With more cores V8 keeps its own number, since JavaScript's thread marks what the others have not (docs/scale.md).
  * - Once little is allocated, what the start or the load has left is collected after a second, not after eight.
  */
 export const settledFlags = {
   'heap-growing-percent': 25,
   'semi-space-growth-factor': 1,
-  'concurrent-marking-max-worker-num': 1,
+  'concurrent-marking-max-worker-num': availableParallelism() > 2 ? 7 : 1,
   'gc-memory-reducer-start-delay-ms': 1000,
-} as const
+} satisfies Readonly<Record<string, number>>
+
 /**
  * In a large heap room for young objects is little beside the rest, and with more of it the changes of a large mesh take a fifth less CPU, since
  * most of what they make is garbage before it is looked at.
