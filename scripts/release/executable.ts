@@ -24,8 +24,8 @@ export interface ExecutableParts {
 
 /**
  * V8's flags; NODE_OPTIONS counts too. Young objects get 2 MiB, and up to 16 once the heap is large: a connection leaves little that lives, and a
- * start no less, so that more room would cost memory and save no time. None that V8 looks at before it takes compiled code, as most are: it
- * would compile Node's own modules (proxy/model/program/heap.ts has those, for later).
+ * start no less, so that more room would cost memory and save no time. None of them may be one that V8 compares
+ * before it takes compiled code, as it does most: it would compile Node's own modules (proxy/model/program/heap.ts has those, for later).
  */
 export const flags: readonly string[] = ['--min-semi-space-size=2', '--max-semi-space-size=16']
 

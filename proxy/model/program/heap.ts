@@ -26,7 +26,7 @@ export const settledFlags = {
  * In a large heap room for young objects is little beside the rest, and with more of it the changes of a large mesh take a fifth less CPU, since
  * most of what they make is garbage before it is looked at.
  */
-const settingsOfLarge = { 'semi-space-growth-factor': 2 } as const
+const flagsOfLarge = { 'semi-space-growth-factor': 2 } as const
 /** In bytes. A mesh of some 150,000 endpoints has it. */
 const large = 256 << 20
 const lookMs = 1000
@@ -47,7 +47,7 @@ export function settleHeap(
   const stop = clock.every(lookMs, () => {
     settle()
     if (heapSize() < large) return
-    set(settingsOfLarge)
+    set(flagsOfLarge)
     stop()
   })
 }

@@ -210,6 +210,8 @@ export function drainSuite(t: Test, create: CreateEngine): void {
     const quiet = rig.heard.length
     await rig.clock.advance(20_000)
     await rig.client()
+    rig.listener.update(...rig.service([talks.backend]))
+    t.equal(await rig.ask('asked'), 'asked')
     t.equal(rig.heard.length, quiet, 'silence is not reported')
   })
 
