@@ -66,7 +66,7 @@ const workload = (name: string, address: string, serviceAccount: string) => ({
 /** In the other namespace: a ztunnel, and a backend behind it. */
 async function startZtunnel(): Promise<{ inside: (...command: string[]) => string[]; log: () => string }> {
   const source = `
-    const serve = () => require('node:net').createServer({ allowHalfOpen: true }, socket => socket.pipe(socket)).listen(9001, '${there}', () => console.log('listening'))
+    const serve = () => require('node:net').createServer({ allowHalfOpen: true }, socket => socket.on('error', () => {}).pipe(socket)).listen(9001, '${there}', () => console.log('listening'))
     process.stdin.once('data', serve); console.log('up')`
   const remote = spawn('unshare', ['-n', process.execPath, '-e', source], { stdio: ['pipe', 'pipe', 'inherit'] })
   children.push(remote)

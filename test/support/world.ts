@@ -58,7 +58,8 @@ export async function createWorld(
       clusters: clusters.map((name, i) => ({ name, id: i + 1, source: { manifests: `./${name}` } })),
       dns: { listen: '127.0.0.1:0', upstream: [] },
       admin: { listen: '127.0.0.1:0' },
-      health: { active: { interval: '200ms', timeout: '100ms', fall: 2 } },
+      // A backend that has gone refuses at once; only a busy machine makes one that is there wait.
+      health: { active: { interval: '200ms', timeout: '10s', fall: 2 } },
       proxy: { drain: '300ms' },
       ...config,
       ...changes,

@@ -180,7 +180,9 @@ esac
 })
 
 t.test('another server than a Starlane is told from one', async t => {
-  const server = createServer(socket => socket.end('HTTP/1.1 200 OK\r\ncontent-length: 5\r\n\r\nhello'))
+  const server = createServer(socket =>
+    socket.on('error', () => {}).end('HTTP/1.1 200 OK\r\ncontent-length: 5\r\n\r\nhello'),
+  )
   await new Promise<void>(resolve => server.listen(0, '127.0.0.1', resolve))
   t.teardown(() => server.close())
   const { port } = server.address() as { port: number }

@@ -13,7 +13,7 @@ const skip = process.platform === 'linux' ? false : 'needs /proc'
 
 for (const protocol of ['TCP', 'UDP'] as const) {
   t.test(`a ring over two services by ${protocol}`, { skip }, async t => {
-    const world = await createWorld(t, { config: { health: { active: { interval: '100ms', timeout: '100ms' } } } })
+    const world = await createWorld(t, { config: { health: { active: { interval: '100ms', timeout: '10s' } } } })
     const [a, b, pod] = [world.ip(1), world.ip(2), world.ip(21)]
     const ports = { port: 7000, targetPort: 7000, protocol }
     await world.declare('cluster-1', { name: 'a', clusterIP: a, ...ports, pods: [] })

@@ -158,6 +158,8 @@ t.test('the ends of a connection pass through both gateways, one at a time', asy
       got += chunk
     })
     socket.on('end', () => socket.end(`${got} heard`))
+    // A check resets its connection.
+    socket.on('error', () => {})
   }).listen(8000, pod)
   await once(server, 'listening')
   t.teardown(() => server.close())
