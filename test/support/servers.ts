@@ -1,8 +1,11 @@
 /** Servers that do not do their part. */
-import { spawn } from 'node:child_process'
+import assert from 'node:assert/strict'
+import { type ChildProcess, spawn } from 'node:child_process'
 import { once } from 'node:events'
+import { readdir, readFile } from 'node:fs/promises'
 import { type AddressInfo, connect, createServer, type Socket } from 'node:net'
 import type { Test } from 'tap'
+import { eventually } from './eventually.ts'
 
 /** Accepts, reads, and says only what it is given. */
 export async function silentServer(t: Test, heard: (socket: Socket, bytes: Buffer) => void = () => {}) {
@@ -31,6 +34,17 @@ export async function silentServer(t: Test, heard: (socket: Socket, bytes: Buffe
   }
 }
 
+/** Sends SIGSTOP, and waits until every thread stands still: on a busy machine they run on for a while. */
+export async function pause(child: ChildProcess): Promise<void> {
+  child.kill('SIGSTOP')
+  const tasks = `/proc/${child.pid}/task`
+  await eventually(async () => {
+    const stats = (await readdir(tasks)).map(task => readFile(`${tasks}/${task}/stat`, 'utf8'))
+    // The state follows the name, which is in brackets and may contain any character (proc_pid_stat(5)).
+    for (const stat of await Promise.all(stats)) assert.match(stat, /\) T [^)]*$/)
+  })
+}
+
 /** A port whose connections are never established: the queue of a process that stands still is full. */
 export async function deafPort(t: Test): Promise<number> {
   const code =
@@ -39,7 +53,7 @@ export async function deafPort(t: Test): Promise<number> {
   t.teardown(() => child.kill('SIGKILL'))
   const [line] = (await once(child.stdout, 'data')) as [Buffer]
   const port = Number(line)
-  child.kill('SIGSTOP')
+  await pause(child)
   const fillers: Socket[] = []
   t.teardown(() => {
     for (const filler of fillers) filler.destroy()

@@ -14,6 +14,7 @@ import type { EtcdServers } from '../../../proxy/clients/etcd/server.ts'
 import { systemClock } from '../../../proxy/model/time/clock.ts'
 import { createAuthority, issue } from '../../../proxy/tunnel/enrolment/authority.ts'
 import { eventually } from '../eventually.ts'
+import { pause } from '../servers.ts'
 
 /** Why tests with a server cannot run here; false when they can. */
 export const noEtcd: string | false = (() => {
@@ -178,6 +179,7 @@ class Member implements Etcd {
   }
 
   async signal(signal: 'SIGKILL' | 'SIGSTOP' | 'SIGCONT'): Promise<void> {
+    if (signal === 'SIGSTOP' && this.#process) return pause(this.#process)
     const ended = signal === 'SIGKILL' && this.#process ? once(this.#process, 'exit') : undefined
     this.#process?.kill(signal)
     await ended
