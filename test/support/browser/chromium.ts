@@ -59,9 +59,8 @@ export class Browser {
       [...flags, ...quiet, '--remote-debugging-port=0', `--user-data-dir=${profile}`, 'about:blank'],
       { stdio: ['ignore', 'ignore', 'pipe'] },
     )
+    const closed = once(child, 'close')
     const end = async () => {
-      const closed = once(child, 'close')
-      child.kill('SIGKILL')
       await closed
       rmSync(profile, { recursive: true, force: true, maxRetries: 5 })
     }
@@ -132,9 +131,11 @@ export class Browser {
     return Buffer.from(data, 'base64')
   }
 
-  close(): Promise<void> {
+  /** By its own command: what was started may be a script, and the browser its child. */
+  async close(): Promise<void> {
+    await this.#call('Browser.close')
     this.#socket.close()
-    return this.#end()
+    await this.#end()
   }
 
   #call(method: string, params: object = {}): Promise<Message['result']> {
