@@ -1,20 +1,24 @@
 /** Time limits of one length, for many at once. */
+import { type Link, LinkedList } from '../../model/lists/linked-list.ts'
 import type { Clock } from '../../model/time/clock.ts'
 
-export interface Expiring {
-  /** The clock's time; set by {@link Deadlines}. */
+export interface Expiring extends Link<Expiring> {
+  /** The clock's time; `notWaiting`, or set by {@link Deadlines}. */
   dueAt: number
   expire(): void
 }
 
+/** In the place of a time, for one whose limit has not begun, or is over. */
+export const notWaiting = -1
+
 /**
- * Limits of equal length expire in the order in which they began, so one timer serves all, and a limit costs an entry in a
+ * Limits of equal length expire in the order in which they began, so one timer serves all, and a limit costs a place in a
  * list. Most are stopped before they expire.
  */
 export class Deadlines {
   readonly #clock: Clock
   #ms: number
-  readonly #waiting = new Set<Expiring>()
+  readonly #waiting = new LinkedList<Expiring>()
   #callOff: (() => void) | undefined
 
   constructor(clock: Clock, ms: number) {
@@ -24,7 +28,7 @@ export class Deadlines {
 
   start(one: Expiring, now: number): void {
     one.dueAt = now + this.#ms
-    this.#waiting.add(one)
+    this.#waiting.append(one)
     if (!this.#callOff) this.#arm(this.#ms)
   }
 
@@ -41,17 +45,19 @@ export class Deadlines {
 
   /** Has no effect on one that has not begun or has expired. */
   stop(one: Expiring): void {
-    this.#waiting.delete(one)
+    if (one.dueAt === notWaiting) return
+    one.dueAt = notWaiting
+    this.#waiting.remove(one)
   }
 
   close(): void {
     this.#callOff?.()
-    this.#waiting.clear()
+    for (const one of this.#waiting) this.stop(one)
   }
 
   /** Until the first expires. */
   #left(): number {
-    const [first] = this.#waiting
+    const { first } = this.#waiting
     return first ? first.dueAt - this.#clock.now() : this.#ms
   }
 
@@ -59,12 +65,12 @@ export class Deadlines {
     this.#callOff = this.#clock.after(ms, () => this.#expire())
   }
 
-  /** In order of insertion, which is the order of expiry. One that begins during the loop comes last. */
+  /** In the order in which they began, which is that of expiry. One that begins during the loop comes last. */
   #expire(): void {
     const now = this.#clock.now()
-    for (const one of this.#waiting) {
+    for (let one = this.#waiting.first; one; one = this.#waiting.first) {
       if (one.dueAt > now) return this.#arm(one.dueAt - now)
-      this.#waiting.delete(one)
+      this.stop(one)
       one.expire()
     }
     this.#callOff = undefined

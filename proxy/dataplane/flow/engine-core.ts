@@ -34,13 +34,11 @@ export class EngineCore implements Engine, FlowContext {
   readonly calls: EngineParts['calls']
   readonly clock: EngineParts['clock']
   readonly log: EngineParts['log']
-  readonly connections = new Set<OpenConnection>()
-  readonly sessions = new Set<OpenSession>()
-  readonly connectionShares = new Shares<OpenConnection>(
+  readonly connections = new Shares<OpenConnection>(
     () => this.options.limits.connections,
     () => this.options.limits.connections * (this.options.limits.perFrontend ?? 1),
   )
-  readonly sessionShares = new Shares<OpenSession>(
+  readonly sessions = new Shares<OpenSession>(
     () => this.options.limits.udpSessions,
     () => this.options.limits.udpSessions * (this.options.limits.perFrontend ?? 1),
   )
@@ -113,7 +111,7 @@ export class EngineCore implements Engine, FlowContext {
   retire(backends: readonly string[]): void {
     const keys = new Set(backends)
     const leaves = ({ backend }: OpenFlow) => backend !== undefined && keys.has(backend.key)
-    for (const session of this.sessions) if (leaves(session)) session.move()
+    for (const session of [...this.sessions].filter(leaves)) session.move()
     this.#drain([...this.connections].filter(leaves), connection => {
       if (leaves(connection) && !connection.backendListed) connection.cut('drained')
     })
@@ -122,7 +120,7 @@ export class EngineCore implements Engine, FlowContext {
   lose(destinations: readonly string[]): void {
     const lost = new Set(destinations)
     const isLost = ({ backend }: OpenFlow) => backend !== undefined && lost.has(backend.destination)
-    for (const session of this.sessions) if (isLost(session)) session.lose()
+    for (const session of [...this.sessions].filter(isLost)) session.lose()
     for (const connection of [...this.connections].filter(isLost)) connection.lose()
   }
 

@@ -14,10 +14,8 @@ export interface FlowContext extends EngineParts {
   readonly options: EngineOptions
   readonly onHeard: (backend: Backend) => void
   readonly onMute: (flow: Flow, backend: Backend) => void
-  readonly connections: Set<OpenConnection>
-  readonly sessions: Set<OpenSession>
-  readonly connectionShares: Shares<OpenConnection>
-  readonly sessionShares: Shares<OpenSession>
+  readonly connections: Shares<OpenConnection>
+  readonly sessions: Shares<OpenSession>
   /** Sessions without a backend that has answered, oldest first: the first to go when room is needed. */
   readonly unanswered: Set<OpenSession>
   /** Of the UDP frontends that are open now: no client is served from one of these. */

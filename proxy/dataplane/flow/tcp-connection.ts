@@ -13,7 +13,7 @@ import type { Bytes, Client, CloseReason, Flow, Refusal, Result } from '../../mo
 import { tellCarried } from '../../model/flows/carried.ts'
 import { refusal } from '../../model/refusal.ts'
 import type { Frontend, GlobalService } from '../../model/service.ts'
-import type { Expiring } from './deadlines.ts'
+import { type Expiring, notWaiting } from './deadlines.ts'
 import type { FlowContext, OpenConnection } from './flow-context.ts'
 import type { Watch } from './limits/loop-watch.ts'
 import type { FlowShare } from './limits/shares.ts'
@@ -34,7 +34,10 @@ export abstract class TcpConnection implements Flow, OpenConnection, Expiring {
   service: GlobalService
   tried = none
   backend: Backend | undefined = undefined
-  dueAt = 0
+  /** Among the dials that are under way. */
+  previous: Expiring | undefined = undefined
+  next: Expiring | undefined = undefined
+  dueAt = notWaiting
   /** The number of its record, kept here for the recorder. */
   record = 0
   share: FlowShare | undefined = undefined
@@ -78,9 +81,9 @@ export abstract class TcpConnection implements Flow, OpenConnection, Expiring {
 
   /** At the limit, the idlest connection of the client that holds most makes room: see {@link Shares}. */
   begin(): void {
-    const { connections, connectionShares } = this.context
-    if (connectionShares.isFullFor(this)) {
-      const idlest = connectionShares.inPlaceOf(this)
+    const { connections } = this.context
+    if (connections.isFullFor(this)) {
+      const idlest = connections.inPlaceOf(this)
       if (!idlest)
         return this.#refuse(
           refusal('limit', `${connections.size} connections are open, the limit of all or of this frontend`),
@@ -88,7 +91,6 @@ export abstract class TcpConnection implements Flow, OpenConnection, Expiring {
       idlest.evict()
     }
     connections.add(this)
-    connectionShares.add(this)
     if (this.context.loops.holds(this, this.#since)) this.#state = 'held'
     else this.#attempt(this.#since)
   }
@@ -114,7 +116,7 @@ export abstract class TcpConnection implements Flow, OpenConnection, Expiring {
     this.#state = 'ended'
     this.context.localFault(error)
     this.context.chooser.refused(this, outOfResources(error))
-    this.context.connectionShares.inPlaceOf(this)?.evict()
+    this.context.connections.inPlaceOf(this)?.evict()
   }
 
   evict(): void {
@@ -196,7 +198,7 @@ export abstract class TcpConnection implements Flow, OpenConnection, Expiring {
   }
 
   #heard(backend: Backend): void {
-    this.context.connectionShares.active(this)
+    this.context.connections.active(this)
     this.context.loops.answered(this)
     this.context.onHeard(backend)
   }
@@ -252,8 +254,7 @@ export abstract class TcpConnection implements Flow, OpenConnection, Expiring {
 
   #leave(): void {
     this.context.loops.left(this)
-    this.context.connections.delete(this)
-    this.context.connectionShares.remove(this)
+    this.context.connections.remove(this)
     this.context.ended()
   }
 

@@ -46,7 +46,7 @@ export class Tunnelled {
     if (carriage.progress !== this.#progress) {
       this.#progress = carriage.progress
       this.#quietSince = now
-      this.#context.connectionShares.active(this.#connection)
+      this.#context.connections.active(this.#connection)
       this.#connection.carried(carriage.sent, carriage.received)
       return undefined
     }

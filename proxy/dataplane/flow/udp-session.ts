@@ -87,10 +87,10 @@ export abstract class UdpSession implements Flow, OpenSession {
    * frontends would answer each other without end (CVE-2024-2169). At the limit another session makes room, or this one is refused.
    */
   begin(): boolean {
-    const { sessions, sessionShares, unanswered, draining, udpAddresses } = this.context
+    const { sessions, unanswered, draining, udpAddresses } = this.context
     if (draining) return this.#turnAway(refusal('draining', 'the proxy is shutting down'))
     if (udpAddresses.has(this.client)) return this.#turnAway(refusal('loop', 'the client is a UDP frontend itself'))
-    if (sessionShares.isFullFor(this)) {
+    if (sessions.isFullFor(this)) {
       const other = this.#inPlaceOf()
       if (!other)
         return this.#turnAway(
@@ -99,7 +99,6 @@ export abstract class UdpSession implements Flow, OpenSession {
       other.evict()
     }
     sessions.add(this)
-    sessionShares.add(this)
     unanswered.add(this)
     this.listener.sessions.add(this)
     this.#held = this.context.loops.holds(this, this.context.clock.now())
@@ -161,7 +160,7 @@ export abstract class UdpSession implements Flow, OpenSession {
     link.answered = true
     this.tried = none
     unanswered.delete(this)
-    this.context.sessionShares.active(this)
+    this.context.sessions.active(this)
     this.context.loops.answered(this)
     chooser.result(this, link.backend, { outcome: 'connected', ms: clock.now() - link.since })
   }
@@ -223,12 +222,12 @@ export abstract class UdpSession implements Flow, OpenSession {
    * of one with fewer.
    */
   #inPlaceOf(): OpenSession | undefined {
-    const { sessions, sessionShares, unanswered, options } = this.context
+    const { sessions, unanswered, options } = this.context
     const many = options.limits.udpSessions * manyPart
-    const fair = unanswered.size < many ? sessionShares.inPlaceOf(this) : undefined
+    const fair = unanswered.size < many ? sessions.inPlaceOf(this) : undefined
     if (fair) return fair
     const [oldest] = sessions.size < options.limits.udpSessions ? [] : unanswered
-    const held = sessionShares.heldBy(this)
+    const held = sessions.heldBy(this)
     return held <= many || (oldest && heldWith(oldest) >= held) ? oldest : undefined
   }
 
@@ -304,8 +303,7 @@ export abstract class UdpSession implements Flow, OpenSession {
     const { context } = this
     this.#left = true
     context.loops.left(this)
-    context.sessions.delete(this)
-    context.sessionShares.remove(this)
+    context.sessions.remove(this)
     context.unanswered.delete(this)
     this.listener.sessions.delete(this)
     context.ended()

@@ -109,7 +109,7 @@ export class NativeTransport implements Transport, PumpOwner {
     const { most } = this.flows.descriptors
     const descriptors = Number.isFinite(most) ? most : -1
     for (const connection of this.handed) connection.tick(now)
-    const { nearlyFull } = this.flows.sessionShares
+    const { nearlyFull } = this.flows.sessions
     for (const { rings } of this.#pumps) {
       const command = rings.command(Command.sweep).setLimit(idleLimitMs(this.flows)).setDescriptors(descriptors)
       command.setReportMoved(nearlyFull).setNow(now).send()

@@ -46,7 +46,7 @@ export class NativeSession extends UdpSession {
 
   /** Datagrams were passed on lately. */
   moved(sent: number, received: number): void {
-    this.context.sessionShares.active(this)
+    this.context.sessions.active(this)
     this.carried(sent, received)
   }
 

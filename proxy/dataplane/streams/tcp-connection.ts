@@ -81,7 +81,7 @@ export class StreamsConnection extends TcpConnection {
     if (pipe.progress !== this.#progress) {
       this.#progress = pipe.progress
       this.#quietSince = now
-      this.context.connectionShares.active(this)
+      this.context.connections.active(this)
       this.carried(pipe.sent, pipe.received)
       return
     }

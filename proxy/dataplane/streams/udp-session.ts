@@ -49,13 +49,13 @@ export class StreamsSession extends UdpSession implements BackendSocketEvents {
     const socket = this.#close()
     if (!socket) return
     this.linkEnded(error, socket.sent, socket.received)
-    for (const message of waiting) if (this.context.sessions.has(this)) this.forward(message)
+    for (const message of waiting) if (this.share) this.forward(message)
   }
 
   override tick(now: number): void {
     if (this.#moved) {
       this.#moved = false
-      this.context.sessionShares.active(this)
+      this.context.sessions.active(this)
       this.#quietSince = now
       if (this.#socket) this.carried(this.#socket.sent, this.#socket.received)
       return

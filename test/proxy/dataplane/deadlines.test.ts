@@ -1,12 +1,13 @@
 /** Time limits of one length: when each expires, and when it does not. */
 import t from 'tap'
-import { Deadlines } from '../../../proxy/dataplane/flow/deadlines.ts'
+import { Deadlines, type Expiring, notWaiting } from '../../../proxy/dataplane/flow/deadlines.ts'
 import { FakeClock } from '../../support/clock.ts'
 
 /** Records when it expires. */
 function entry(clock: FakeClock, then: () => void = () => {}) {
   const one = {
-    dueAt: 0,
+    ...{ previous: undefined as Expiring | undefined, next: undefined as Expiring | undefined },
+    dueAt: notWaiting,
     expiredAt: undefined as number | undefined,
     expire: () => {
       one.expiredAt = clock.now()

@@ -51,6 +51,7 @@ t.test('at random: the limit is kept, nobody below another loses a flow to it, a
     }
     shares.add(newcomer)
     open.add(newcomer)
+    if (step % 100 === 0) t.same(new Set(shares), open)
   }
   t.ok(evicted > 100, `${evicted}`)
   for (const flow of open) shares.remove(flow)

@@ -19,11 +19,11 @@ const countsKept = 1024
 const nearlyFull = 7 / 8
 
 /**
- * The flows of one protocol, counted by client and by frontend. One client may hold all; when the limit is reached, a newcomer
+ * The open flows of one protocol, by client and by frontend, and counted and by frontend. One client may hold all; when the limit is reached, a newcomer
  * takes the place of the idlest flow of the client that holds most, if its own client then holds no more than that one. Among
  * clients that hold alike, frontends share in the same way. Costs O(1) per flow, and memory for open flows only.
  */
-export class Shares<F extends Sharing> {
+export class Shares<F extends Sharing> implements Iterable<F> {
   readonly #most: () => number
   readonly #mostOfFrontend: () => number
   readonly #clients = new Holders()
@@ -34,6 +34,15 @@ export class Shares<F extends Sharing> {
   constructor(most: () => number, mostOfFrontend = most) {
     this.#most = most
     this.#mostOfFrontend = mostOfFrontend
+  }
+
+  get size(): number {
+    return this.#size
+  }
+
+  /** All flows, client by client. One that ends meanwhile must be the one that was handed out last. */
+  *[Symbol.iterator](): IterableIterator<F> {
+    for (const { places } of this.#clients.all()) for (const { flow } of places) yield flow as F
   }
 
   /** Whether another flow must make room for this one. */
@@ -185,6 +194,10 @@ class Holders {
     else this.#join(holder)
     if (size === this.#most && !this.#byCount[size]) this.#most--
     if (this.#most === 0 && this.#byCount.length > countsKept) this.#byCount = []
+  }
+
+  all(): Iterable<Holder> {
+    return this.#byKey.values()
   }
 
   count(key: string): number {
