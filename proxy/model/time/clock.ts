@@ -1,4 +1,6 @@
 /** The clock is passed in, so that tests can move it by hand. */
+// The global of this name is looked up by an accessor at each use.
+import { performance } from 'node:perf_hooks'
 
 export interface Clock {
   /** Monotonic milliseconds: for durations and deadlines. */
