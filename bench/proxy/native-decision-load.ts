@@ -5,7 +5,7 @@ import type { Sample } from '../report/table.ts'
 import { startHttp } from './backends.ts'
 import { type Contender, start } from './contenders.ts'
 import type { Plan } from './plan.ts'
-import { alternate } from './rounds.ts'
+import { alternate, warmUp } from './rounds.ts'
 
 export const nativeDecision: Plan = {
   name: 'native-decision',
@@ -18,6 +18,7 @@ export const nativeDecision: Plan = {
       { protocol: 'TCP', backends: await startHttp(place) },
       setting,
     )
+    await warmUp<Contender>(contenders, each => perConnection(each, connections, seconds))
     return [
       {
         key: 'native-decision',

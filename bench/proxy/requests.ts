@@ -5,7 +5,7 @@ import type { Sample, Table } from '../report/table.ts'
 import { startHttp } from './backends.ts'
 import { type Contender, type Measured, start } from './contenders.ts'
 import type { Plan } from './plan.ts'
-import { alternate } from './rounds.ts'
+import { alternate, warmUp } from './rounds.ts'
 
 /** autocannon only checks the figures of wrk. */
 const maxAutocannonRounds = 3
@@ -37,10 +37,13 @@ export const requests: Plan = {
       how: string,
       ask: (port: number) => Promise<Answered>,
       times = rounds,
-    ) => ({
-      ...{ key, title, how: `${how}, ${connections} connections at a time.`, columns, peers: ['haproxy', 'nginx'] },
-      rows: await alternate<Contender>(contenders, times, contender => perRequest(contender, ask)),
-    })
+    ) => {
+      await warmUp<Contender>(contenders, ({ port }) => ask(port))
+      return {
+        ...{ key, title, how: `${how}, ${connections} connections at a time.`, columns, peers: ['haproxy', 'nginx'] },
+        rows: await alternate<Contender>(contenders, times, contender => perRequest(contender, ask)),
+      }
+    }
     const title = 'Keep-alive requests, 100 bytes'
     const times = Math.min(rounds, maxAutocannonRounds)
     const byCannon = `autocannon, closed loop, ${times} rounds`

@@ -1,6 +1,16 @@
 /** Measures all contenders in alternating rounds. */
 import type { Row, Sample } from '../report/table.ts'
 
+/** One round that is not counted: JavaScript is compiled by then, and each contender has the memory it needs. An error comes again in a round. */
+export async function warmUp<Contender>(
+  contenders: readonly (Contender | Row)[],
+  probe: (contender: Contender) => Promise<unknown>,
+): Promise<void> {
+  for (const contender of contenders) {
+    if (!('samples' in (contender as object))) await probe(contender as Contender).catch(() => {})
+  }
+}
+
 /**
  * Every other round runs in reverse order, so that drift of the machine does not always fall on the same contender. One that
  * fails gets a note with the error, is left out of later rounds, and keeps the samples it has.

@@ -10,7 +10,7 @@ import t from 'tap'
 import { answersDatagrams, Child, stopAll } from '../../bench/process.ts'
 import { Place } from '../../bench/proxy/place.ts'
 import { program } from '../../bench/proxy/program.ts'
-import { alternate } from '../../bench/proxy/rounds.ts'
+import { alternate, warmUp } from '../../bench/proxy/rounds.ts'
 import type { Group } from '../../bench/report/table.ts'
 
 const run = promisify(execFile)
@@ -32,6 +32,16 @@ t.test('rounds alternate direction, and a contender that fails becomes a row wit
     { name: 'b', samples: [{ cpuUs: 2 }], note: 'has died' },
     { name: 'c', samples: [], note: 'is not there' },
   ])
+})
+
+t.test('one round that is not counted asks each contender that runs, whatever becomes of it', async t => {
+  const asked: string[] = []
+  const contenders = [{ name: 'a' }, { name: 'b', samples: [], note: 'is not there' }, { name: 'c' }]
+  await warmUp<{ name: string }>(contenders, async ({ name }) => {
+    asked.push(name)
+    throw new Error('has died')
+  })
+  t.same(asked, ['a', 'c'])
 })
 
 t.test('no port is given out twice', async t => {
