@@ -10,8 +10,9 @@ export function page(groups: readonly Group[], verdicts: readonly Verdict[], dns
 
 Written by \`npm run bench\`. Load generator, proxy and backends run on one machine over loopback. Each figure is the median
 over rounds, which alternate between the contenders in forward and reverse order; ratios are medians of the quotients within
-a round. Small requests and decisions have a round before that is not counted. HAProxy runs one thread and nginx one worker, both with default buffers. Compare figures within one table only: they
-vary between runs, most of all on a shared machine, and a difference of less than 10 % is noise.
+a round. Small requests and decisions have a round before that is not counted. HAProxy runs one thread and nginx one worker,
+both with default buffers. Compare figures within one table only: they vary between runs, most of all on a shared machine, and
+a difference of less than 10 % is noise.
 
 CPU is user and system time of the contender's own processes, from /proc. "alone" is an engine without the rest of the
 product; "starlane" is the whole product with manifests, health checks, the default plugins and metrics.
