@@ -131,9 +131,10 @@ export class Browser {
     return Buffer.from(data, 'base64')
   }
 
-  /** By its own command: what was started may be a script, and the browser its child. */
+  /** By its own command: what was started may be a script, and the browser its child. It may be gone before it answers. */
   async close(): Promise<void> {
-    await this.#call('Browser.close')
+    const gone = new Promise(resolve => this.#socket.addEventListener('close', resolve))
+    await Promise.race([this.#call('Browser.close'), gone])
     this.#socket.close()
     await this.#end()
   }
