@@ -6,10 +6,12 @@ import { askAll, data } from './data.js'
 import { $, fill, role } from './elements.js'
 import { drawServiceMap, drawThreads } from './servicemap.js'
 import { drawSummary } from './summary.js'
-import { changeView, drawTable, fillControls, moveFocus, pauseDetail, place } from './table.js'
+import { changeView, drawTable, fillControls, moveFocus, pauseDetail, place, showOpen } from './table.js'
 
 let timer
 let asking = false
+/** Whether the address has come to name a service whose row has not been brought into view. */
+let arrives = true
 
 async function refresh() {
   if (asking || document.hidden || paused()) return
@@ -20,7 +22,7 @@ async function refresh() {
     data.lost = ''
     data.heardAt = Date.now()
   } catch (error) {
-    data.lost = error.name === 'TimeoutError' ? 'no answer within 10 s' : error.message
+    data.lost = whyLost(error)
   }
   drawAll()
   asking = false
@@ -29,12 +31,20 @@ async function refresh() {
   timer = setTimeout(refresh, 2000 + 10 * (performance.now() - began))
 }
 
+/** A browser says little of a connection that fails, each in words of its own. */
+function whyLost(error) {
+  if (error.name === 'TimeoutError') return 'no answer within 10 s'
+  return error instanceof TypeError ? 'the connection failed' : error.message
+}
+
 function drawAll() {
   drawSummary()
   if (!data.status) return
   drawClusters()
   drawServiceMap(openRow)
   drawTable()
+  if (arrives) showOpen()
+  arrives = false
 }
 
 /** Shows a service that may be anywhere in the list. */
@@ -77,7 +87,8 @@ addEventListener('keydown', event => {
 addEventListener('hashchange', () => {
   readAddress()
   fillControls()
-  drawTable()
+  if (data.status) drawAll()
+  showOpen()
 })
 addEventListener('scroll', place, { passive: true })
 addEventListener('resize', () => {

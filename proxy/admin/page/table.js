@@ -104,12 +104,9 @@ function layOut() {
   $('rows').style.height = `${top}px`
   $('table').ariaRowCount = items.length + 1
   const all = data.rows.size
-  fill(
-    'shown',
-    fitting.length === all
-      ? count(all, 'service')
-      : `${fitting.length.toLocaleString('en')} of ${count(all, 'service')}`,
-  )
+  const shown = fitting.length === all ? '' : `${fitting.length.toLocaleString('en')} of `
+  const missing = view.open === '' || data.rows.has(view.open) ? '' : `; there is no ${view.open}`
+  fill('shown', `${shown}${count(all, 'service')}${missing}`)
   $('none').hidden = fitting.length > 0
   fill('none', all === 0 ? 'There are no services yet.' : 'No service matches. Press Escape to see all.')
   for (const option of $('state').options) option.selected = option.value === view.state
@@ -209,6 +206,17 @@ export function moveFocus(event) {
   else if (offset + target.height > innerHeight) scrollBy(0, offset + target.height - innerHeight + 4)
   place()
   placed.get(target.key)?.element.querySelector('button').focus({ preventScroll: true })
+}
+
+/** Brings the open row and the beginning of its panel into view, for those who come by an address that names it. */
+export function showOpen() {
+  const row = items.find(({ key }) => key === view.open)
+  if (!row) return
+  const offset = $('rows').getBoundingClientRect().top + row.top
+  const head = $('heads').offsetHeight
+  const isInView = offset >= head && offset + row.height + Math.min(detailHeight, innerHeight / 2) <= innerHeight
+  if (!isInView) scrollBy(0, offset - head - 4)
+  place()
 }
 
 export function changeView(change) {
