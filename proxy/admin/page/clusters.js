@@ -1,17 +1,45 @@
 // The local cluster, the other clusters, and the lanes between them.
 
 import { data, isMoving } from './data.js'
-import { $, amount, bytes, count, fill, make, percent, pill, span, svg } from './elements.js'
+import { $, amount, bytes, count, fill, give, make, percent, pill, span, svg } from './elements.js'
 
 /** With more clusters, those in order have one line each. */
 const mostWhole = 5
+/** With more clusters, the others wait behind a button, so that the services stay near. */
+const mostShown = 8
+let showsAll = false
 const linkKinds = { live: 'good', syncing: 'unsure', lost: 'bad', stale: 'bad' }
 
 export function drawClusters() {
   const { clusters } = data.status
   fill('here', ...clusters.filter(({ local }) => local).map(cluster => clusterCard('div', cluster)))
-  fill('there', ...clusters.filter(({ local }) => !local).map(cluster => clusterCard('li', cluster)))
+  const remote = clusters.filter(({ local }) => !local)
+  const shown = shownClusters(remote)
+  const rest = remote.length - mostShown
+  fill('there', ...shown.map(cluster => clusterCard('li', cluster)), ...(rest > 1 ? [moreButton(rest)] : []))
   drawLanes()
+}
+
+/** In their order: all, or those in trouble and then the busiest. */
+function shownClusters(remote) {
+  if (showsAll || remote.length <= mostShown + 1) return remote
+  const speed = ({ name }) => data.clusters.get(name)?.perSecond ?? 0
+  const isGood = ({ link }) => link.state === 'live'
+  const first = remote.toSorted((a, b) => isGood(a) - isGood(b) || speed(b) - speed(a)).slice(0, mostShown)
+  return remote.filter(cluster => first.includes(cluster))
+}
+
+function moreButton(rest) {
+  const text = showsAll ? 'Show fewer clusters' : `Show ${count(rest, 'more cluster')}`
+  const button = give(make('button.small', text), {
+    type: 'button',
+    onclick: () => {
+      showsAll = !showsAll
+      drawClusters()
+      $('there').lastElementChild.firstElementChild.focus()
+    },
+  })
+  return make('li.more', button)
 }
 
 function clusterCard(tag, { name, id, tenant, link, source, services, globalServices, backends, changedAt }) {
@@ -33,7 +61,10 @@ function clusterCard(tag, { name, id, tenant, link, source, services, globalServ
       pill(link.state, kind),
     ),
     make('span.flow', trafficText(data.clusters.get(name))),
-    make('span.soft.small', `${count(services, 'service')}, ${globalServices} global, ${count(backends, 'backend')}`),
+    make(
+      'span.soft.small',
+      `${count(services, 'service')}, ${globalServices.toLocaleString('en')} global, ${count(backends, 'backend')}`,
+    ),
     make('span.soft.small', `${changed} · ${link.state} for ${span(now - link.since)}${end}`),
     make('span.soft.small.cut', source),
     link.error ? make(`span.small.${kind}`, link.error) : '',
@@ -52,9 +83,9 @@ export function drawLanes() {
   const frame = $('map').getBoundingClientRect()
   const from = $('here').firstElementChild?.getBoundingClientRect()
   if (!from || !data.status) return
-  const remote = data.status.clusters.filter(({ local }) => !local)
+  const remote = shownClusters(data.status.clusters.filter(({ local }) => !local))
   const [paths, labels] = [[], []]
-  for (const [i, card] of [...$('there').children].entries()) {
+  for (const [i, card] of $('there').querySelectorAll('.cluster').entries()) {
     const to = card.getBoundingClientRect()
     const [x1, y1] = [from.right - frame.left, (from.top + from.bottom) / 2 - frame.top]
     const [x2, y2] = [to.left - frame.left, (to.top + to.bottom) / 2 - frame.top]

@@ -45,11 +45,11 @@ export function span(ms) {
   return `${Math.floor(s / 86_400)}d ${Math.floor((s % 86_400) / 3600)}h`
 }
 
-/** `0.4`, `12`, `1.2k` */
+/** `0.4`, `8`, `12`, `1.2k` */
 export function amount(n) {
   if (n >= 10_000) return `${Math.round(n / 1000)}k`
   if (n >= 1000) return `${(n / 1000).toFixed(1)}k`
-  return n >= 10 || n === 0 ? `${Math.round(n)}` : n < 0.1 ? '<0.1' : n.toFixed(1)
+  return n >= 10 || Number.isInteger(n) ? `${Math.round(n)}` : n < 0.1 ? '<0.1' : n.toFixed(1)
 }
 
 /** `0%`, `0.4%`, `37%` */

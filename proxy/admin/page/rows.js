@@ -4,6 +4,8 @@ import { data } from './data.js'
 import { amount, count, duration, give, hostText, make, percent, role, svg } from './elements.js'
 
 const mostColumns = 6
+/** Where the clusters share a column: two lines of so many letters. */
+const letters = 48
 const words = {
   unreachable: ['unreachable', 'bad'],
   reduced: ['reduced', 'warn'],
@@ -12,10 +14,12 @@ const words = {
   none: ['', 'unsure'],
 }
 
-/** The clusters that have a column each; with many clusters there is one column for all. */
+/** The clusters that have a column each; with many clusters, or little room, there is one column for all. */
 export function columnClusters() {
   const names = data.status.clusters.map(({ name }) => name)
-  return names.length > mostColumns ? undefined : names
+  const widthOfRest = 792
+  const widthOfOne = 90
+  return names.length > mostColumns || innerWidth < widthOfRest + widthOfOne * names.length ? undefined : names
 }
 
 export function headCells() {
@@ -48,7 +52,7 @@ export function serviceRow(row, key, isOpen, onToggle) {
   const names = columnClusters()
   const chips = names
     ? names.map(name => role('cell', make('span.place', chip(name, row.clusters[name]))))
-    : [role('cell', make('span.place.many', ...worstFirst(row.clusters).map(([name, n]) => chip(name, n))))]
+    : [role('cell', make('span.place.many', ...chipsOf(row.clusters)))]
   const figures = rates
     ? [
         amount(rates.perSecond),
@@ -73,8 +77,30 @@ export function serviceRow(row, key, isOpen, onToggle) {
   )
 }
 
-function worstFirst(clusters) {
-  return Object.entries(clusters).sort(([, [a, fitOfA]], [, [b, fitOfB]]) => fitOfA / a - fitOfB / b)
+/** The worst first; those that find no place are a number. */
+function chipsOf(clusters) {
+  const all = Object.entries(clusters).sort(([, [a, fitOfA]], [, [b, fitOfB]]) => fitOfA / a - fitOfB / b)
+  const most = roomFor(all)
+  const shown = all.slice(0, most).map(([name, counts]) => chip(name, counts))
+  const rest = all.slice(most)
+  if (rest.length === 0) return shown
+  const text = rest.map(([name, [n, fit]]) => `${name}: ${fit} of ${n} fit`).join('; ')
+  const more = make('span.chip.spare', `+${rest.length}`)
+  return [...shown, role('img', give(more, { title: text, ariaLabel: text }))]
+}
+
+/** How many there is room for, and for the number of the others. */
+function roomFor(clusters) {
+  const ofRest = 6
+  let [line, used] = [1, 0]
+  for (const [at, [name, [all, fit]]] of clusters.entries()) {
+    const width = `${name} ${fit}/${all}  `.length
+    if (used > 0 && used + width > letters) [line, used] = [line + 1, 0]
+    const isLast = at === clusters.length - 1
+    if (line > 2 || (line === 2 && !isLast && used + width > letters - ofRest)) return Math.max(at, 1)
+    used += width
+  }
+  return clusters.length
 }
 
 /** `cluster-1 3/4`: backends that are fit, of all. */

@@ -42,6 +42,7 @@ export function drawTable() {
   const names = columnClusters()
   $('table').style.setProperty('--places', names?.length ?? 1)
   $('table').style.setProperty('--place', names ? '5.2rem' : '22rem')
+  $('table').classList.toggle('crowded', data.status.clusters.length > 3)
   if (JSON.stringify(names) !== heads) {
     heads = JSON.stringify(names)
     fill('heads', ...headCells())
@@ -108,6 +109,7 @@ function layOut() {
   const missing = view.open === '' || data.rows.has(view.open) ? '' : `; there is no ${view.open}`
   fill('shown', `${shown}${count(all, 'service')}${missing}`)
   $('none').hidden = fitting.length > 0
+  $('table').hidden = all === 0
   fill('none', all === 0 ? 'There are no services yet.' : 'No service matches. Press Escape to see all.')
   for (const option of $('state').options) option.selected = option.value === view.state
 }

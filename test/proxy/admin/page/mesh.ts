@@ -7,6 +7,8 @@ import { explanation, fixedViews, now, status } from '../fixture.ts'
 export interface MeshOptions {
   readonly services: number
   readonly clusters?: number
+  /** Of the names of clusters. */
+  readonly prefix?: string
   readonly traffic?: boolean
   readonly dead?: boolean
   /** Nothing is wrong. */
@@ -17,8 +19,8 @@ const words = ['cart', 'catalogue', 'checkout', 'payments', 'search', 'sessions'
 const namespaces = ['shop', 'default', 'media', 'data', 'platform']
 
 export function meshViews(options: MeshOptions) {
-  const { services: size, clusters = 3, traffic = false, dead = false, calm = false } = options
-  const names = Array.from({ length: clusters }, (_, i) => `cluster-${i + 1}`)
+  const { services: size, clusters = 3, prefix = 'cluster-', traffic = false, dead = false, calm = false } = options
+  const names = Array.from({ length: clusters }, (_, i) => `${prefix}${i + 1}`)
   const services = Array.from({ length: size }, (_, i) => serviceOf(i, names, { dead, calm }))
   const inState = (state: string) => services.filter(({ condition }) => condition.state === state)
   const [unreachable, reduced, empty] = [inState('unreachable'), inState('reduced'), inState('empty')]
