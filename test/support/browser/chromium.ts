@@ -84,6 +84,7 @@ export class Browser {
     return browser
   }
 
+  /** Forgets the errors of the page before. */
   async show(url: string, { width, height, dark = false }: Viewport = { width: 1280, height: 900 }): Promise<void> {
     const mobile = width < 600
     await this.#call('Emulation.setDeviceMetricsOverride', { width, height, deviceScaleFactor: 1, mobile })
@@ -91,6 +92,8 @@ export class Browser {
     await this.#call('Emulation.setEmulatedMedia', { features })
     // A change of the part after # alone would not load the page again.
     await this.#call('Page.navigate', { url: 'about:blank' })
+    // What the page before still asked of a server that has ended since.
+    this.errors.length = 0
     await this.#call('Page.navigate', { url })
   }
 

@@ -37,7 +37,6 @@ t.test('the page at any width', { skip }, async t => {
     const admin = createAdmin({ listen: { address: '127.0.0.1', port: 0 }, views, log: silentLog, clock: systemClock })
     await admin.start()
     t.teardown(() => admin.close())
-    browser.errors.length = 0
     await browser.show(`http://${admin.address}/${hash}`, { width, height: 900 })
     await browser.until(`document.querySelector('.fact:not(#lost-text)')`)
   }

@@ -26,7 +26,6 @@ async function start(t: Test, views: Views): Promise<Admin> {
 /** The page once the first answers are drawn. */
 async function show(t: Test, browser: Browser, views: Views, hash = '', viewport: Viewport = desktop): Promise<Admin> {
   const admin = await start(t, views)
-  browser.errors.length = 0
   await browser.show(`http://${admin.address}/${hash}`, viewport)
   await browser.until(`document.querySelector('.fact:not(#lost-text)')`)
   return admin
