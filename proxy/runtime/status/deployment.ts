@@ -7,7 +7,8 @@ import { type ConnectedClient, connectToRead } from './read-objects.ts'
 export const componentLabel = 'starlane.dev/component'
 
 export interface ComponentStatus {
-  readonly kind: 'DaemonSet' | 'Deployment'
+  /** `DaemonSet`, `Deployment`; of Pods with a sidecar also what else may make them: `StatefulSet`, `Job`, or `Pod` alone. */
+  readonly kind: string
   readonly namespace: string
   readonly name: string
   /** `node-agent`, `gateway`, `sidecar` */
@@ -62,11 +63,12 @@ async function examine(client: ConnectedClient): Promise<DeploymentStatus> {
     client.list<Node>('/api/v1/nodes'),
     client.list<Pod>('/api/v1/pods'),
   ])
-  const components = [
+  const own = pods.filter(pod => labelOf(pod) !== undefined && pod.status?.phase !== 'Succeeded')
+  const labelled = [
     ...daemonSets.map(each => componentOf('DaemonSet', each)),
     ...deployments.map(each => componentOf('Deployment', each)),
   ]
-  const own = pods.filter(({ metadata }) => metadata.labels?.[componentLabel] !== undefined)
+  const components = [...labelled, ...injected(own, labelled)]
   const agents = own.filter(pod => labelOf(pod) === 'node-agent' && isReady(pod))
   const managedNodes = new Set(agents.map(({ spec }) => spec.nodeName))
   const others = pods.filter(({ spec, status }) => status?.phase === 'Running' && !spec.hostNetwork)
@@ -96,6 +98,7 @@ interface Meta {
   readonly name: string
   readonly namespace?: string
   readonly labels?: Readonly<Record<string, string>>
+  readonly ownerReferences?: readonly { readonly kind: string; readonly name: string; readonly controller?: boolean }[]
 }
 
 interface PodSpec {
@@ -138,7 +141,7 @@ interface Pod {
   }
 }
 
-function componentOf(kind: ComponentStatus['kind'], { metadata, spec, status = {} }: Workload): ComponentStatus {
+function componentOf(kind: 'DaemonSet' | 'Deployment', { metadata, spec, status = {} }: Workload): ComponentStatus {
   const number = (name: string) => (typeof status[name] === 'number' ? status[name] : 0)
   const counts =
     kind === 'DaemonSet'
@@ -156,6 +159,28 @@ function componentOf(kind: ComponentStatus['kind'], { metadata, spec, status = {
     ...counts,
     images: imagesOf(spec?.template?.spec ?? {}),
   }
+}
+
+/** Workloads that were given a sidecar: the label is on their Pods alone, which are counted. */
+function injected(own: readonly Pod[], labelled: readonly ComponentStatus[]): ComponentStatus[] {
+  const sidecars = own.filter(pod => labelOf(pod) === 'sidecar')
+  const groups = Map.groupBy(sidecars, pod => JSON.stringify([...ownerOf(pod), pod.metadata.namespace ?? '']))
+  return [...groups].flatMap(([key, pods]) => {
+    const [kind, name, namespace] = JSON.parse(key) as [string, string, string]
+    if (labelled.some(each => each.kind === kind && each.name === name && each.namespace === namespace)) return []
+    const ready = pods.filter(isReady).length
+    const images = [...new Set(pods.flatMap(({ spec }) => imagesOf(spec)))]
+    return [{ kind, namespace, name, component: 'sidecar', desired: pods.length, ready, available: ready, images }]
+  })
+}
+
+/** Kind and name of what makes the Pod: of a ReplicaSet the Deployment, whose name and a hash it has. */
+function ownerOf({ metadata: { name, labels, ownerReferences = [] } }: Pod): [kind: string, name: string] {
+  const owner = ownerReferences.find(({ controller }) => controller)
+  if (!owner) return ['Pod', name]
+  const suffix = `-${labels?.['pod-template-hash']}`
+  if (owner.kind !== 'ReplicaSet' || !owner.name.endsWith(suffix)) return [owner.kind, owner.name]
+  return ['Deployment', owner.name.slice(0, -suffix.length)]
 }
 
 /** A native sidecar is an init container. */

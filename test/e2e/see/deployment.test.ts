@@ -117,6 +117,42 @@ t.test('status --all shows components, images, nodes and Pods of each cluster', 
   ])
 })
 
+t.test('with sidecars alone the workloads are those of their Pods, which have the label', async t => {
+  const api = await startKubeApi()
+  t.teardown(() => api.stop())
+  const put = (name: string, owner: [kind: string, name: string] | undefined, ready = true, phase = 'Running') => {
+    const made = pod(name, 'n1', { component: 'sidecar', ready }) as unknown as { metadata: object; status: object }
+    const ownerReferences = owner ? [{ apiVersion: 'apps/v1', kind: owner[0], name: owner[1], controller: true }] : []
+    const labels = { ...component('sidecar'), 'pod-template-hash': '5d9' }
+    const metadata = { ...made.metadata, labels, ownerReferences }
+    api.put({ ...made, metadata, status: { ...made.status, phase } } as unknown as KubeObject)
+  }
+  put('web-5d9-a', ['ReplicaSet', 'web-5d9'])
+  put('web-5d9-b', ['ReplicaSet', 'web-5d9'], false)
+  put('db-0', ['StatefulSet', 'db'])
+  put('nightly-x', ['Job', 'nightly'], false, 'Succeeded')
+  put('by-hand', undefined)
+  // Its Deployment has the label too, and is listed once.
+  put('mail-5d9-a', ['ReplicaSet', 'mail-5d9'])
+  api.put({
+    apiVersion: 'apps/v1',
+    kind: 'Deployment',
+    metadata: { name: 'mail', namespace: 'starlane', labels: component('sidecar') },
+    spec: { replicas: 1, template: template('starlane:1.0') },
+    status: { readyReplicas: 1, availableReplicas: 1 },
+  } as unknown as KubeObject)
+  const kubeconfig = join(t.testdir(), 'kubeconfig')
+  writeKubeconfig(kubeconfig, [{ name: 'kind-1', server: api.url }])
+  const { code, out } = await runLine(['status', '--all', '--kubeconfig', kubeconfig], { columns: 80 })
+  t.equal(code, 1)
+  t.match(out, /^ {2}Deployment +starlane\/web +sidecar +2 +1 +1$/m)
+  t.match(out, /^ {2}StatefulSet +starlane\/db +sidecar +1 +1 +1$/m)
+  t.match(out, /^ {2}Pod +starlane\/by-hand +sidecar +1 +1 +1$/m)
+  t.equal(out.match(/starlane\/mail/g)?.length, 1)
+  t.match(out, /1 error[\s\S]*Deployment starlane\/web: 1 of 2 Pods are not ready/)
+  t.notMatch(out, /nightly|nothing with the label/)
+})
+
 t.test('a cluster without an installation, and one that cannot be read, are errors', async t => {
   const run = await clusters(t)
   t.match(await run('--kube-context kind-3'), {
