@@ -54,6 +54,7 @@ export function clientTraffic(recorder: Recorder, names: FlowNames, clock: Clock
         address,
         ...(namespace === undefined ? {} : { namespace }),
         ...(pod === undefined ? {} : { pod }),
+        flows: all,
         perSecond: counts.connected / seconds,
         open: counts.open,
         failed: counts.failed / all,

@@ -195,6 +195,8 @@ export class TrafficCounts implements Omit<FlowObserver, 'connecting'> {
       open: Math.max(0, total(connected) - total(closed)),
       failed: share(recent(failed), connections),
       refused: share(recent(refused), connections),
+      failedPerSecond: recent(failed) / seconds,
+      refusedPerSecond: recent(refused) / seconds,
       ...(dials ? { dialP50: percentile(dials, 0.5), dialP99: percentile(dials, 0.99) } : {}),
       sentPerSecond: recent(sent) / seconds,
       receivedPerSecond: recent(received) / seconds,

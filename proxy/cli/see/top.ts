@@ -7,6 +7,7 @@ import { type Io, type Paint, paintFor } from '../terminal/io.ts'
 import { addOutputOption, fail, type OutputOptions, printData } from '../terminal/output.ts'
 import { bytesText, count, durationOf, fitted } from '../terminal/table.ts'
 import { watch } from '../terminal/watch.ts'
+import { joined } from './joined-traffic.ts'
 import { addProcessOptions, findProcesses, type ProcessOptions, processHelp } from './processes.ts'
 
 const subjects = ['services', 'clusters', 'clients'] as const
@@ -110,49 +111,6 @@ async function trafficOf(io: Io, clients: readonly AdminClient[]): Promise<Traff
   const all = answers.filter(answer => answer !== undefined)
   const [first] = all
   return first && all.length > 1 ? joined(all, first) : first
-}
-
-function joined(all: readonly Traffic[], first: Traffic): Traffic {
-  const services = merged(
-    all.flatMap(({ services }) => services),
-    ({ namespace, name }) => `${namespace}/${name}`,
-  ).map(([one, same]) => ({
-    ...one,
-    ...sumOf(same),
-    clusters: merged(
-      same.flatMap(({ clusters }) => clusters),
-      ({ cluster }) => cluster,
-    ).map(([cluster, rows]) => ({ ...cluster, ...sumOf(rows) })),
-  }))
-  const clusters = merged(
-    all.flatMap(({ clusters }) => clusters),
-    ({ cluster }) => cluster,
-  ).map(([one, same]) => ({ ...one, ...sumOf(same) }))
-  return { ...first, services, clusters, clients: all.flatMap(({ clients }) => clients) }
-}
-
-function merged<T>(rows: readonly T[], keyOf: (row: T) => string): [T, T[]][] {
-  const groups = new Map<string, T[]>()
-  for (const row of rows) groups.set(keyOf(row), [...(groups.get(keyOf(row)) ?? []), row])
-  return [...groups.values()].map(same => [same[0] as T, same])
-}
-
-/** Sums; shares weighted by rate, and of percentiles the worst. */
-function sumOf(rows: readonly TrafficRates[]): TrafficRates {
-  const sum = (of: (row: TrafficRates) => number) => rows.reduce((total, row) => total + of(row), 0)
-  const weight = (row: TrafficRates) => Math.max(row.perSecond, 0.001)
-  const mean = (of: (row: TrafficRates) => number) => sum(row => of(row) * weight(row)) / sum(weight)
-  const p50s = rows.flatMap(({ dialP50 }) => dialP50 ?? [])
-  const p99s = rows.flatMap(({ dialP99 }) => dialP99 ?? [])
-  return {
-    perSecond: sum(row => row.perSecond),
-    open: sum(row => row.open),
-    failed: mean(row => row.failed),
-    refused: mean(row => row.refused),
-    ...(p50s.length > 0 ? { dialP50: Math.max(...p50s), dialP99: Math.max(...p99s) } : {}),
-    sentPerSecond: sum(row => row.sentPerSecond),
-    receivedPerSecond: sum(row => row.receivedPerSecond),
-  }
 }
 
 function trafficText(io: Io, traffic: Traffic, subject: Subject, options: Options): string {

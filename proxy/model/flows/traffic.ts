@@ -8,6 +8,9 @@ export interface TrafficRates {
   readonly failed: number
   /** Of all flows, the part that was refused, or got no backend. */
   readonly refused: number
+  /** Those attempts and those flows per second, by which shares of several processes are added up. */
+  readonly failedPerSecond: number
+  readonly refusedPerSecond: number
   /** Until a backend was connected, in milliseconds, of the last one to two minutes; absent without any. */
   readonly dialP50?: number
   readonly dialP99?: number
@@ -33,6 +36,8 @@ export interface ClientTraffic {
   readonly address: string
   readonly namespace?: string
   readonly pod?: string
+  /** All of the minute; `failed` and `refused` are parts of them. */
+  readonly flows: number
   readonly perSecond: number
   readonly open: number
   readonly failed: number

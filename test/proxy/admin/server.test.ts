@@ -452,7 +452,16 @@ t.test('rows: only those that have changed since a revision', async t => {
 })
 
 t.test('/v1/traffic sends only the services that have changed, if it is asked since when', async t => {
-  const rates = { perSecond: 0, open: 0, failed: 0, refused: 0, sentPerSecond: 0, receivedPerSecond: 0 }
+  const rates = {
+    perSecond: 0,
+    open: 0,
+    failed: 0,
+    refused: 0,
+    failedPerSecond: 0,
+    refusedPerSecond: 0,
+    sentPerSecond: 0,
+    receivedPerSecond: 0,
+  }
   const service = (name: string, perSecond: number): ServiceTraffic => ({
     ...{ namespace: 'shop', name, ...rates, perSecond, history: [1, 2], clusters: [] },
   })

@@ -136,6 +136,8 @@ function rates(perSecond: number, failed: number): TrafficRates {
     open: Math.round(perSecond * 3),
     failed,
     refused: 0,
+    failedPerSecond: failed === 1 ? 1 : (perSecond * failed) / (1 - failed),
+    refusedPerSecond: 0,
     dialP50: 0.4,
     dialP99: 1 + failed * 200,
     sentPerSecond: perSecond * 900,
@@ -166,6 +168,7 @@ function trafficOf(services: readonly ServiceView[], names: readonly string[]): 
     clients: Array.from({ length: 7 }, (_, i) => ({
       address: `10.1.4.${i + 10}`,
       ...(i < 4 ? { namespace: 'shop', pod: `web-${i}` } : {}),
+      flows: 600,
       perSecond: 90 / (i + 1),
       open: 12,
       failed: 0,
