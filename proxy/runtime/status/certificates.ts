@@ -1,11 +1,16 @@
-/** Certificates of the configuration that end soon: read from their files and kubeconfigs, once an hour. */
+/**
+ * Certificates of the configuration that end soon: read from their files and kubeconfigs, once an hour. Those that a tunnel shows live
+ * as short as their issuer likes, and are the concern of its credentials; its roots are here.
+ */
 import { X509Certificate } from 'node:crypto'
+import { join } from 'node:path'
 import { readClientFile } from '../../clients/etcd/client-file.ts'
 import { accessOf } from '../../clients/kubernetes/kubeconfig.ts'
 import { readKubeconfigs } from '../../clients/kubernetes/kubeconfig-files.ts'
 import type { Config, SourceConfig } from '../../config/schema.ts'
 import type { Problem } from '../../model/error.ts'
 import { readRegularText } from '../../model/text/regular-file.ts'
+import { fileNames, rootsFile } from '../../tunnel/certificates/material.ts'
 import type { RuntimeContext } from '../context.ts'
 
 const everyMs = 3_600_000
@@ -54,15 +59,18 @@ export class Certificates {
   }
 
   async #read(): Promise<void> {
-    const { clusters, publish } = this.#config()
+    const { clusters, publish, tunnel, gateway } = this.#config()
+    const folders = [tunnel.certificates, gateway?.certificates].filter(folder => folder !== undefined)
+    const roots = folders.flatMap(folder => [
+      join(folder, fileNames.roots),
+      ...clusters.map(({ name }) => rootsFile(folder, name)),
+    ])
+    const authority = gateway?.authority === undefined ? [] : [join(gateway.authority, fileNames.roots)]
     const lists = await Promise.all([
       ...clusters.map(({ source }) => this.#ofSource(source).catch(() => [])),
-      this.#ofFiles([publish?.ca, publish?.cert]),
+      this.#ofFiles([publish?.ca, publish?.cert, ...roots, ...authority]),
     ])
-    const all = lists.flat()
-    this.#found = all.filter(
-      ({ where, endsAt }, i) => all.findIndex(o => o.where === where && o.endsAt === endsAt) === i,
-    )
+    this.#found = lists.flat().filter((found, i, all) => isLatest(found, i, all))
   }
 
   async #ofSource(source: SourceConfig): Promise<Found[]> {
@@ -86,6 +94,12 @@ export class Certificates {
     const found = files.map(async file => (file === undefined ? [] : certificatesIn(await readRegularText(file), file)))
     return (await Promise.all(found.map(list => list.catch(() => [])))).flat()
   }
+}
+
+/** While a root is replaced, the file has the next one too: then that one counts. A file that is named twice counts once. */
+function isLatest({ where, subject, endsAt }: Found, i: number, all: readonly Found[]): boolean {
+  const same = all.filter(other => other.where === where && other.subject === subject)
+  return endsAt === Math.max(...same.map(other => other.endsAt)) && same.find(o => o.endsAt === endsAt) === all[i]
 }
 
 /** All certificates of a PEM text; what is none is left out. */

@@ -59,3 +59,57 @@ clusters:
     t.equal(clock.waiting, 0)
   },
 )
+
+t.test(
+  'the roots of tunnels, those of one cluster, and the authority; while one is replaced the next one counts',
+  { skip: !hasOpenssl && 'no openssl' },
+  async t => {
+    const folder = t.testdir({ tls: { roots: {} }, authority: {} })
+    const path = (name: string) => join(folder, name)
+    const make = (name: string, subject: string, days: number) => {
+      const args = [
+        '-x509',
+        '-newkey',
+        'ec',
+        '-pkeyopt',
+        'ec_paramgen_curve:P-256',
+        '-nodes',
+        '-subj',
+        `/CN=${subject}`,
+      ]
+      const files = ['-days', `${days}`, '-keyout', path('key'), '-out', path(name)]
+      t.equal(spawnSync('openssl', ['req', ...args, ...files]).status, 0)
+      return readFileSync(path(name), 'utf8')
+    }
+    make('tls/ca.crt', 'shared', 10)
+    make('tls/roots/two.crt', 'two', 5)
+    make('tls/roots/stranger.crt', 'stranger', 1)
+    make('authority/ca.crt', 'authority', 3)
+    const { config } = parseConfig(
+      `cluster: one
+clusters:
+  - { name: one, id: 1, source: { manifests: ./one } }
+  - { name: two, id: 2, source: { manifests: ./two }, route: tunnel, gateways: ['10.0.0.1:15008'] }
+tunnel: { certificates: ${path('tls')} }
+gateway: { listen: 127.0.0.1:15008, authority: ${path('authority')} }
+`,
+      path('starlane.yaml'),
+      {},
+    )
+    const clock = new FakeClock()
+    clock.jump(Date.now() - clock.wall())
+    const certificates = new Certificates(() => config, { clock, random: Math.random, log: silentLog, env: {} })
+    await certificates.start()
+    const found = () => certificates.problems().map(({ where, severity }) => [where.slice(folder.length + 1), severity])
+    t.same(found().sort(), [
+      ['authority/ca.crt', 'warning'],
+      ['tls/ca.crt', 'warning'],
+      ['tls/roots/two.crt', 'warning'],
+    ])
+    writeFileSync(path('tls/ca.crt'), readFileSync(path('tls/ca.crt'), 'utf8') + make('next.crt', 'shared', 400))
+    writeFileSync(path('tls/roots/two.crt'), make('tls/roots/two.crt', 'two', 400).repeat(2))
+    await certificates.start()
+    t.same(found(), [['authority/ca.crt', 'warning']])
+    certificates.close()
+  },
+)
