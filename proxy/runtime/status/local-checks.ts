@@ -1,20 +1,25 @@
 /** What a configuration needs of this machine and is not usable: found without asking any server. */
-import { readdir, stat } from 'node:fs/promises'
+import { access, constants, readdir, stat } from 'node:fs/promises'
+import { delimiter, join } from 'node:path'
 import { readClientFile } from '../../clients/etcd/client-file.ts'
+import type { ExecPlugin } from '../../clients/kubernetes/access.ts'
 import { kubernetesAccess } from '../../clients/kubernetes/connect.ts'
 import type { ClusterConfig, Config } from '../../config/schema.ts'
 import { findAddon } from '../../dataplane/native/addon.ts'
 import { whyNoSteering } from '../../dataplane/steering/preflight.ts'
 import { messageOf, type Problem } from '../../model/error.ts'
 import { readRegularText } from '../../model/text/regular-file.ts'
+import { fileNames, readMaterial } from '../../tunnel/certificates/material.ts'
 import { certificatesIn } from './certificates.ts'
 
 type Env = Readonly<Record<string, string | undefined>>
 
 /**
- * Kubeconfigs with their contexts, certificate files, client files of etcd, folders without manifests, and what `proxy.offload` needs.
+ * Kubeconfigs with their contexts and programs, certificate files, client files of etcd, folders without manifests, the folders of
+ * tunnels, and what `proxy.offload` needs.
  */
-export async function localProblems({ clusters, proxy }: Config, env: Env): Promise<Problem[]> {
+export async function localProblems(config: Config, env: Env): Promise<Problem[]> {
+  const { clusters, proxy, publish } = config
   const found = clusters.map(async cluster => {
     const where = `clusters ${cluster.name}`
     try {
@@ -23,7 +28,28 @@ export async function localProblems({ clusters, proxy }: Config, env: Env): Prom
       return [{ code: 'SOURCE_READ' as const, where, message: messageOf(error) }]
     }
   })
-  return [...(await Promise.all(found)).flat(), ...checkOffload(proxy)]
+  const published = await checkFiles({ ca: publish?.ca, cert: publish?.cert, key: publish?.key })
+  const written = published.map(message => ({ code: 'SOURCE_READ' as const, where: 'publish', message }))
+  return [...(await Promise.all(found)).flat(), ...written, ...(await checkTunnels(config)), ...checkOffload(proxy)]
+}
+
+/** Folders of certificates, and that of the authority. Each is named once, where both ends have the same. */
+async function checkTunnels({ clusters, tunnel, gateway }: Config): Promise<Problem[]> {
+  const names = clusters.map(({ name }) => name)
+  const folders = new Map<string, string>()
+  if (gateway?.certificates !== undefined) folders.set(gateway.certificates, 'gateway.certificates')
+  if (tunnel.certificates !== undefined) folders.set(tunnel.certificates, 'tunnel.certificates')
+  const found = [...folders].map(async ([folder, where]) => {
+    const fault = await readMaterial(folder, names).then(() => undefined, messageOf)
+    return fault === undefined ? [] : [{ code: 'CERTIFICATE' as const, where, message: fault }]
+  })
+  const { authority } = gateway ?? {}
+  const own = authority === undefined ? {} : { ca: join(authority, fileNames.roots), key: join(authority, 'ca.key') }
+  const faults = await checkFiles({ ca: own.ca, cert: undefined, key: own.key })
+  return [
+    ...(await Promise.all(found)).flat(),
+    ...faults.map(message => ({ code: 'CERTIFICATE' as const, where: 'gateway.authority', message })),
+  ]
 }
 
 /** What the kernel would be asked for. The rights are those of whoever runs Starlane. */
@@ -41,9 +67,27 @@ async function checkSource({ source }: ClusterConfig, env: Env): Promise<string[
   }
   // A service account is that of the Pod, not of this machine.
   if ('inCluster' in source.kubernetes) return []
-  const { ca, certificate } = await kubernetesAccess(source.kubernetes, env)
+  const { ca, certificate, credential } = await kubernetesAccess(source.kubernetes, env)
   const fileOf = (pem: typeof ca) => (pem && 'file' in pem ? pem.file : undefined)
-  return checkFiles({ ca: fileOf(ca), cert: fileOf(certificate?.cert), key: fileOf(certificate?.key) })
+  const token = credential.by === 'token-file' && credential.token === undefined ? credential.file : undefined
+  return [
+    ...(await checkFiles({ ca: fileOf(ca), cert: fileOf(certificate?.cert), key: fileOf(certificate?.key), token })),
+    ...(credential.by === 'exec' ? await checkProgram(credential.plugin, env) : []),
+  ]
+}
+
+/** The program that gives credentials. */
+async function checkProgram({ command, installHint }: ExecPlugin, env: Env): Promise<string[]> {
+  const places = command.includes('/') ? [''] : (env.PATH ?? '').split(delimiter).filter(Boolean)
+  for (const place of places) {
+    const isThere = await access(join(place, command), constants.X_OK).then(
+      () => true,
+      () => false,
+    )
+    if (isThere) return []
+  }
+  const where = command.includes('/') ? 'cannot be run' : 'is not on the PATH'
+  return [`the kubeconfig gets credentials by "${command}", which ${where}; ${installHint ?? 'install it'}`]
 }
 
 /** A folder that is missing is reported by who reads it. */
@@ -63,12 +107,13 @@ async function checkFiles(files: {
   readonly ca: string | undefined
   readonly cert: string | undefined
   readonly key: string | undefined
+  readonly token?: string | undefined
 }): Promise<string[]> {
   const found = Object.entries(files).map(async ([kind, path]) => {
     if (path === undefined) return []
     const text = await readRegularText(path).catch(error => new Error(fileFault(path, error)))
     if (text instanceof Error) return [text.message]
-    if (kind === 'key' || certificatesIn(text, path).length > 0) return []
+    if (kind === 'key' || kind === 'token' || certificatesIn(text, path).length > 0) return []
     return [`${path} has no certificate; give a PEM file that begins with -----BEGIN CERTIFICATE-----`]
   })
   return (await Promise.all(found)).flat()
