@@ -2,7 +2,7 @@
 
 import { isClusterName } from '../model/cluster.ts'
 import type { ClusterService, Settings } from '../model/service.ts'
-import { serviceAnnotations } from '../model/text/annotations.ts'
+import { isOfFamily, meantAnnotation, serviceAnnotations } from '../model/text/annotations.ts'
 
 /** A bad value is reported, and then has the meaning it has for Cilium. */
 export interface DecodedSettings {
@@ -20,7 +20,7 @@ const none: Settings = { global: false, shared: false, affinity: 'none', cluster
  * `global`, session affinity, traffic distribution and the PROXY protocol apply only to a global service. `known`: the names of the mesh's clusters.
  */
 export function decodeSettings(service: ClusterService, known: readonly string[]): DecodedSettings {
-  const faults: string[] = []
+  const faults = misspelt(service.annotations)
   const read = (name: keyof typeof serviceAnnotations): Annotation | undefined =>
     find(service.annotations, serviceAnnotations[name])
   const distribution = trafficDistribution(service.trafficDistribution, faults)
@@ -53,6 +53,18 @@ export function decodeSettings(service: ClusterService, known: readonly string[]
 interface Annotation {
   readonly key: string
   readonly value: string
+}
+
+/** Of the annotations of one service; a cluster may give one thousands. */
+const mostMisspelt = 10
+
+/** An annotation under a name that nobody reads does nothing, and says nothing. */
+function misspelt(annotations: ClusterService['annotations']): string[] {
+  const keys = Object.keys(annotations).filter(isOfFamily)
+  return keys.slice(0, mostMisspelt).flatMap(key => {
+    const meant = meantAnnotation(key)
+    return meant === undefined ? [] : [`"${key}" is not an annotation that is read; did you mean "${meant}"?`]
+  })
 }
 
 function find(

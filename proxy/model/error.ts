@@ -13,7 +13,7 @@ export const errorCodes = {
   CERTIFICATE_ENDS: 'a certificate has ended or ends within 14 days',
   SERVICE_UNREACHABLE: 'a service that no client can reach: all its backends are down, or none is ready',
   SERVICE_REDUCED: 'a service some of whose backends are down, or that has none',
-  SERVICE_ANNOTATION: 'an annotation of a service has a value that means nothing',
+  SERVICE_ANNOTATION: 'an annotation of a service has a value that means nothing, or a name like one that is read',
   PUBLISH: 'the local cluster, or one of its services, cannot be written to the etcd of the mesh',
   MERGE_OVERLAP: 'two services claim the same frontend',
   EXPORT_PORTS: 'other clusters export ports of a service that the local cluster does not declare',

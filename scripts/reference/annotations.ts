@@ -8,7 +8,8 @@ export function renderAnnotations(): string {
 
 Written by \`node scripts/reference.ts\` from \`proxy/model/text/annotations.ts\`; do not edit it.
 
-A value that means nothing is reported as \`SERVICE_ANNOTATION\` (\`starlane status\`) and then counts as what the message says.
+A value that means nothing is reported as \`SERVICE_ANNOTATION\` (\`starlane status\`) and then counts as what the message says; so is an annotation
+that has nearly the name of one of these, and does nothing.
 [Cilium compatibility](cilium-compatibility.md) says what is the same as in a Cilium ClusterMesh.
 
 ## Of a Service

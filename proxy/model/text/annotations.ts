@@ -1,4 +1,5 @@
 /** Annotations and labels that Starlane reads, with what they mean. `docs/annotations.md` is written from this table. */
+import { similar } from './spelling.ts'
 
 export interface Annotation {
   readonly key: string
@@ -154,3 +155,31 @@ export const labels: readonly Annotation[] = [
     meaning: 'its addresses are gateways of its cluster, for others with `route: tunnel` and no `gateways`',
   },
 ]
+
+const ofServices: readonly Annotation[] = Object.values(serviceAnnotations)
+const keysOfServices = ofServices.flatMap(({ key, alias }) => (alias === undefined ? [key] : [key, alias]))
+const knownKeys = new Set([...keysOfServices, ...[...otherAnnotations, ...labels].map(({ key }) => key)])
+const families = new Set(keysOfServices.map(key => key.slice(0, key.indexOf('/'))))
+
+/** Whether it is one that nobody reads, in a family of those that are read. */
+export function isOfFamily(key: string): boolean {
+  return families.has(key.slice(0, Math.max(0, key.indexOf('/'))).toLowerCase()) && !knownKeys.has(key)
+}
+
+/**
+ * What an annotation of a Service that nobody reads was probably meant to be: one of the same family with a similar name, or of
+ * another with this name. Others of these families exist, of Cilium and of later versions.
+ */
+export function meantAnnotation(key: string): string | undefined {
+  if (!isOfFamily(key)) return undefined
+  const at = key.indexOf('/')
+  const [family, name] = [key.slice(0, at).toLowerCase(), key.slice(at + 1)]
+  const siblings = keysOfServices.filter(known => known.startsWith(`${family}/`))
+  const near = similar(
+    name,
+    siblings.map(known => known.slice(at + 1)),
+  )
+  return near === undefined
+    ? keysOfServices.find(known => known.endsWith(`/${name}`))
+    : siblings.find(known => known.endsWith(`/${near}`))
+}

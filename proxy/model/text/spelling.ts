@@ -26,11 +26,17 @@ export function unknownKey(key: string, known: readonly string[]): string {
 
 /** `; did you mean "remote"?` if a known word is similar, else empty. */
 export function didYouMean(word: string, known: readonly string[]): string {
-  if (word.length > maxShown) return ''
+  const near = similar(word, known)
+  return near === undefined ? '' : `; did you mean "${near}"?`
+}
+
+/** The known word that is nearest, if it is near. */
+export function similar(word: string, known: readonly string[]): string | undefined {
+  if (word.length > maxShown) return undefined
   const near = known
     .map(other => ({ other, distance: editDistance(word.toLowerCase(), other.toLowerCase()) }))
     .sort((a, b) => a.distance - b.distance)[0]
-  return near && near.distance <= Math.max(1, Math.floor(word.length / 3)) ? `; did you mean "${near.other}"?` : ''
+  return near && near.distance <= Math.max(1, Math.floor(word.length / 3)) ? near.other : undefined
 }
 
 function editDistance(a: string, b: string): number {

@@ -165,6 +165,37 @@ t.test('the PROXY protocol, of any service', async t => {
   }
 })
 
+t.test('an annotation with nearly the name of one that is read is reported, and no other', async t => {
+  const faultsOf = (...keys: string[]) =>
+    decodeSettings(clusterService({ annotations: Object.fromEntries(keys.map(key => [key, 'true'])) }), clusters).faults
+  for (const [key, meant] of [
+    ['service.cilium.io/globl', 'service.cilium.io/global'],
+    ['service.cilium.io/Shared', 'service.cilium.io/shared'],
+    ['io.cilium/global-servce', 'io.cilium/global-service'],
+    ['starlane.dev/cluster-weight', 'starlane.dev/cluster-weights'],
+    ['starlane.dev/global', 'service.cilium.io/global'],
+    ['service.cilium.io/min-healthy-local', 'starlane.dev/min-healthy-local'],
+  ] as const)
+    t.same(faultsOf(key), [`"${key}" is not an annotation that is read; did you mean "${meant}"?`])
+  // Cilium's own, those of other objects, and of others.
+  const foreign = [
+    'lb-algorithm',
+    'global-sync-endpoint-slices',
+    'type',
+    'node',
+    'src-ranges-policy',
+    'lb-l7',
+    'weight',
+  ]
+  t.same(faultsOf(...foreign.map(name => `service.cilium.io/${name}`)), [])
+  t.same(
+    faultsOf('starlane.dev/gateway', 'starlane.dev/gateways', 'starlane.dev/owner', 'example.com/global', 'global'),
+    [],
+  )
+  t.same(faultsOf(`starlane.dev/${'affinity'.repeat(1000)}`), [])
+  t.equal(faultsOf(...Array.from({ length: 5000 }, (_, i) => `starlane.dev/affinit${i % 10}${i}`)).length < 11, true)
+})
+
 t.test('spec.trafficDistribution', async t => {
   for (const [value, expected, faults] of [
     [undefined, undefined, 0],
