@@ -22,6 +22,7 @@ interface Options extends ProcessOptions {
   readonly cluster?: readonly string[]
   readonly verdict?: readonly string[]
   readonly kind?: readonly string[]
+  readonly code?: readonly string[]
   readonly dns?: boolean
   readonly last?: string
   readonly since?: string
@@ -42,6 +43,7 @@ export function observeCommand(io: Io, end: (code: number) => void): Command {
     .option('--cluster <cluster...>', 'flows to backends of this cluster')
     .option('--verdict <verdict...>', 'forwarded, refused, failed or cancelled')
     .option('--kind <kind...>', 'connection, session or question')
+    .option('--code <code...>', 'refused so: the name of a plugin, or a code such as no-backend or limit')
     .option('--dns', 'only DNS questions')
     .addOption(new Option('--last <count>', 'the last so many (default: 20; with -f none)').conflicts('since'))
     .option('--since <duration>', 'those that began in this time: 5m')
@@ -92,6 +94,7 @@ function queryOf({
   cluster,
   verdict,
   kind,
+  code,
   dns,
   progress,
   last,
@@ -100,7 +103,7 @@ function queryOf({
   const query = new URLSearchParams()
   const inNamespace = (name: string) => (namespace === undefined || name.includes('/') ? name : `${namespace}/${name}`)
   const services = service.length === 0 && namespace !== undefined ? [`${namespace}/*`] : service.map(inNamespace)
-  const lists = { service: services, from, to, cluster, verdict, kind }
+  const lists = { service: services, from, to, cluster, verdict, kind, code }
   for (const [name, values] of Object.entries(lists)) for (const value of values ?? []) query.append(name, value)
   if (dns) query.set('dns', 'true')
   if (progress) query.set('progress', 'true')

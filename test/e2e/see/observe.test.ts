@@ -46,6 +46,8 @@ t.test('observe shows what has passed, by filters', async t => {
   const lines = async (line: string) => (await run(line)).out.split('\n').length - 1
   t.equal(await lines('--service rebel-base'), 2)
   t.equal(await lines('--service rebel-base dead --verdict failed'), 1)
+  t.equal(await lines('--code no-backend tenancy'), 1)
+  t.equal(await lines('--code tenancy'), 0)
   t.equal(await lines('--dns'), 1)
   t.equal(await lines('-n default --last 2'), 2)
   t.equal(await lines('-n shop'), 0)
