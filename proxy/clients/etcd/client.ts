@@ -2,6 +2,7 @@
  * One connection to one etcd server. It never reconnects: when the connection ends, so does the client. A caller that needs
  * another opens a new one, so that certificates are read again and no state is carried over to a different server.
  */
+
 import { randomBytes } from 'node:crypto'
 import type { Client, ServiceError } from '@grpc/grpc-js'
 import { type ErrorCode, MeshError } from '../../model/error.ts'
@@ -10,6 +11,7 @@ import { tame } from '../../model/text/spelling.ts'
 import type { Clock } from '../../model/time/clock.ts'
 import { Turns } from '../../model/time/turn.ts'
 import { type Grpc, loadGrpc } from '../grpc.ts'
+import { type TlsFault, tlsFaultOf, withoutAdvice } from '../tls-fault.ts'
 import type { Shape, Values } from './protobuf.ts'
 import { type Entry, type Header, kv, lease, type Method, rangeEndOf, watch } from './rpc.ts'
 import { credentialsFor, type EtcdServers, nameToAskFor, type Server, targetOf } from './server.ts'
@@ -364,8 +366,22 @@ function failure(
   const why =
     status === statusCode.cancelled
       ? `did not answer within ${durationText(timeoutMs)}`
-      : `${what} failed: ${tame(causeOf(error?.details ?? 'no answer'))}`
+      : `${what} failed: ${whyOf(error?.details ?? 'no answer')}`
   return new EtcdError(isWrite ? 'SOURCE_WRITE' : 'SOURCE_READ', `${server.url} ${why}`, status, { cause: error })
+}
+
+function whyOf(details: string): string {
+  const why = withoutAdvice(causeOf(details))
+  const fault = tlsFaultOf(why)
+  return `${tame(why)}${fault ? remedies[fault] : ''}`
+}
+
+/** With the names in the configuration, and those in a client file of Cilium. */
+const remedies: Readonly<Record<TlsFault, string>> = {
+  untrusted: '; set ca (trusted-ca-file) to the CA that signed its certificate',
+  name: '; give the endpoint by a name that is in its certificate',
+  expired: '; renew the certificate of the server, or correct the clock',
+  client: '; set cert and key (cert-file, key-file) to a client certificate that it accepts',
 }
 
 /** The socket's own error, without gRPC's text around it. */

@@ -1,10 +1,12 @@
 /** An HTTP client for one Kubernetes API server. */
+
 import type { Socket } from 'node:net'
 import type { buildConnector, Dispatcher } from 'undici'
 import { type ErrorCode, MeshError, messageOf } from '../../model/error.ts'
 import type { Log } from '../../model/log.ts'
 import type { Clock } from '../../model/time/clock.ts'
 import { type FileWatch, watchFiles } from '../file-watch.ts'
+import { type TlsFault, tlsFaultOf, withoutAdvice } from '../tls-fault.ts'
 import type { Access } from './access.ts'
 import { apiErrorOf, retryAfterMs } from './api-error.ts'
 import { type Login, LoginReader } from './login.ts'
@@ -325,13 +327,11 @@ function parseLoosely(text: string): unknown {
   }
 }
 
-const remedies: Readonly<Record<string, string>> = {
-  ERR_TLS_CERT_ALTNAME_INVALID: '; set tls-server-name to the name in its certificate',
-  SELF_SIGNED_CERT_IN_CHAIN: '; set certificate-authority to the CA that signed it',
-  DEPTH_ZERO_SELF_SIGNED_CERT: '; set certificate-authority to the CA that signed it',
-  UNABLE_TO_VERIFY_LEAF_SIGNATURE: '; set certificate-authority to the CA that signed it',
-  UNABLE_TO_GET_ISSUER_CERT_LOCALLY: '; set certificate-authority to the CA that signed it',
-  CERT_HAS_EXPIRED: '; renew the certificate, or correct the clock',
+const remedies: Readonly<Record<TlsFault, string>> = {
+  name: '; set tls-server-name to the name in its certificate',
+  untrusted: '; set certificate-authority to the CA that signed it',
+  expired: '; renew the certificate, or correct the clock',
+  client: '; set client-certificate and client-key to a pair that it accepts',
 }
 
 function methodOf({ method = 'GET' }: ApiRequest): string {
@@ -349,7 +349,7 @@ function codeOf(request: ApiRequest): ErrorCode {
 
 function unreachable(server: string, error: unknown, errorCode: ErrorCode): MeshError {
   const { code = '' } = error as { code?: string }
-  return new MeshError(errorCode, `${server} does not answer: ${messageOf(error) || code}${remedies[code] ?? ''}`, {
-    cause: error,
-  })
+  const why = withoutAdvice(messageOf(error)) || code
+  const fault = tlsFaultOf(why)
+  return new MeshError(errorCode, `${server} does not answer: ${why}${fault ? remedies[fault] : ''}`, { cause: error })
 }

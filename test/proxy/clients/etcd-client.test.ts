@@ -194,11 +194,20 @@ t.test('certificates', { skip: noEtcd }, async t => {
     const stranger = await makeCertificates(t)
     await stranger.expire('server')
     const foreign = await stranger.client('remote')
-    await t.rejects(open(t, { endpoints: url, ca: remote.ca }), { message: /https:.*Range failed/ }, 'without one')
+    await t.rejects(
+      open(t, { endpoints: url, ca: remote.ca }),
+      { message: /https:.*Range failed.*set cert and key \(cert-file, key-file\)/ },
+      'without one',
+    )
     await t.rejects(open(t, { endpoints: url, ...remote, ca: stranger.ca }), {
-      message: /unable to verify|self.signed/,
+      message:
+        /(unable to verify the first certificate|self.signed certificate[^;]*); set ca \(trusted-ca-file\) to the CA/,
     })
-    await t.rejects(open(t, { endpoints: url, ...foreign, ca: remote.ca }), { code: 'SOURCE_READ' }, 'of another CA')
+    await t.rejects(
+      open(t, { endpoints: url, ...foreign, ca: remote.ca }),
+      { code: 'SOURCE_READ', message: /set cert and key/ },
+      'of another CA',
+    )
     await t.rejects(open(t, { endpoints: url, ...remote, cert: '/nowhere/x.crt' }), {
       message: /cannot read .*nowhere/,
     })
