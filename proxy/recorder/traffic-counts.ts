@@ -191,21 +191,26 @@ export class TrafficCounts implements Omit<FlowObserver, 'connecting'> {
     const connections = recent(connected)
     const dials = dialsOf(rows)
     return {
-      perSecond: connections / seconds,
+      perSecond: rounded(connections / seconds),
       open: Math.max(0, total(connected) - total(closed)),
-      failed: share(recent(failed), connections),
-      refused: share(recent(refused), connections),
-      failedPerSecond: recent(failed) / seconds,
-      refusedPerSecond: recent(refused) / seconds,
-      ...(dials ? { dialP50: percentile(dials, 0.5), dialP99: percentile(dials, 0.99) } : {}),
-      sentPerSecond: recent(sent) / seconds,
-      receivedPerSecond: recent(received) / seconds,
+      failed: rounded(share(recent(failed), connections), 1e6),
+      refused: rounded(share(recent(refused), connections), 1e6),
+      failedPerSecond: rounded(recent(failed) / seconds),
+      refusedPerSecond: rounded(recent(refused) / seconds),
+      ...(dials ? { dialP50: rounded(percentile(dials, 0.5)), dialP99: rounded(percentile(dials, 0.99)) } : {}),
+      sentPerSecond: rounded(recent(sent) / seconds, 1),
+      receivedPerSecond: rounded(recent(received) / seconds, 1),
     }
   }
 }
 
 function add({ counts }: Row, cell: number, amount: number): void {
   counts[cell] = (counts[cell] as number) + amount
+}
+
+/** To so many parts of one: digits that nobody sees are most of the text of thousands of services. Never to nothing. */
+function rounded(value: number, parts = 1000): number {
+  return value > 0 ? Math.max(Math.round(value * parts), 1) / parts : 0
 }
 
 function share(part: number, rest: number): number {
