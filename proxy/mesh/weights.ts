@@ -6,9 +6,9 @@ import { type Backend, type Backends, isBad, podOf } from '../model/backend.ts'
 import type { Settings } from '../model/service.ts'
 
 /**
- * The backends of a cluster keep their weights relative to each other. Unusable ones are left out of the sum, so that the rest
- * takes over their part. A cluster without a share gets flows only when no other backend is left. Returns the same array if no
- * weight changes; `backends` must not mix the clusters.
+ * The backends of a cluster keep their weights relative to each other. Those of other ranks are left out of the sum, so that the
+ * ones that are chosen from have the whole share. A cluster without a share gets flows only when no other backend is left.
+ * Returns the same array if no weight changes; `backends` must not mix the clusters.
  */
 export function balanced(backends: Backends, shares: Settings['clusterWeights']): Backends {
   const perPod = repeatsPod(backends) ? sharedByPod(backends) : backends
@@ -31,7 +31,7 @@ export function repeatsPod(backends: Backends): boolean {
 
 /** A pod is split only over those of its backends that are chosen from together: if one is down, the other has all its weight. */
 function sharedByPod(backends: Backends): Backends {
-  const groupOf = (b: Backend): string => `${podOf(b)} ${b.state} ${isBad(b)} ${b.serving}`
+  const groupOf = (b: Backend): string => `${podOf(b)} ${rankOf(b)}`
   const counts = new Map<string, number>()
   for (const backend of backends) counts.set(groupOf(backend), (counts.get(groupOf(backend)) ?? 0) + 1)
   return backends.map(backend => {
@@ -40,13 +40,20 @@ function sharedByPod(backends: Backends): Backends {
   })
 }
 
+/** Each rank of a cluster has its whole share: if only backends that terminate or are down are left, they are balanced alike. */
 function sharedOut(backends: Backends, shares: Readonly<Record<string, number>>): Backends {
+  const groupOf = (b: Backend): string => `${b.cluster} ${rankOf(b)}`
   const sums = new Map<string, number>()
-  for (const { cluster, state, weight, health } of backends) {
-    if (state === 'active' && !isBad({ health })) sums.set(cluster, (sums.get(cluster) ?? 0) + weight)
-  }
+  for (const backend of backends) sums.set(groupOf(backend), (sums.get(groupOf(backend)) ?? 0) + backend.weight)
   return backends.map(backend => {
-    const sum = sums.get(backend.cluster) ?? backend.weight
+    const sum = sums.get(groupOf(backend)) ?? 0
     return Object.freeze({ ...backend, weight: sum > 0 ? ((shares[backend.cluster] ?? 0) * backend.weight) / sum : 0 })
   })
+}
+
+/** As `select` ranks them: a flow is offered backends of one rank, in all clusters. */
+function rankOf(backend: Backend): string {
+  const { state, serving, untested = false } = backend
+  const isGood = !isBad(backend)
+  return `${state} ${serving} ${isGood} ${isGood && state === 'active' && untested}`
 }

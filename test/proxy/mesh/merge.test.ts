@@ -2,7 +2,7 @@ import t from 'tap'
 import { type MemberService, type MergeContext, merge, remerge } from '../../../proxy/mesh/merge.ts'
 import { decodeSettings } from '../../../proxy/mesh/settings.ts'
 import { familyOf } from '../../../proxy/model/address.ts'
-import type { Backends, Health } from '../../../proxy/model/backend.ts'
+import { type Backends, type Health, select } from '../../../proxy/model/backend.ts'
 import type { ClusterService, Endpoint, GlobalService } from '../../../proxy/model/service.ts'
 import { clusterService, endpoint } from '../../support/model.ts'
 
@@ -437,7 +437,10 @@ t.test('a verdict replaces the backend that it is about, and no other', async t 
 
 /** What a frontend gives each cluster, in percent, of its active and healthy backends. */
 function shares(backends: Backends | undefined): Record<string, number> {
-  const usable = (backends ?? []).filter(b => b.state === 'active' && b.health !== 'down')
+  return sharesOf((backends ?? []).filter(b => b.state === 'active' && b.health !== 'down'))
+}
+
+function sharesOf(usable: Backends): Record<string, number> {
   const sum = usable.reduce((all, { weight }) => all + weight, 0)
   const byCluster: Record<string, number> = {}
   for (const b of usable) byCluster[b.cluster] = (byCluster[b.cluster] ?? 0) + (100 * b.weight) / sum
@@ -479,6 +482,34 @@ t.test('cluster weights hold in each frontend, whatever the port names, families
   t.same(seen(undefined)[0], split, 'a virtual address has both families')
   t.same(seen(undefined, key => (key.includes('10.2.0.1:') ? 'down' : 'up'))[0], split, 'unusable ones do not count')
   t.same(seen(4, key => (key.includes('10.1.') ? 'down' : 'up'))[0], { 'cluster-2': 100 })
+})
+
+t.test('cluster weights hold among the backends that are chosen from, whatever else a cluster lists', async t => {
+  const annotations = {
+    'service.cilium.io/global': 'true',
+    'starlane.dev/cluster-weights': 'cluster-1=80,cluster-2=20',
+  }
+  const chosen = (state: Partial<Endpoint>, verdicts: Partial<Pick<MergeContext, 'health' | 'untested'>>) => {
+    const pods = (cluster: string, net: number, count: number) => {
+      const addresses = Array.from({ length: count }, (_, i) => `10.${net}.0.${i + 1}`)
+      return clusterService({
+        cluster,
+        annotations,
+        endpoints: addresses.map(address => endpoint({ address, ...state })),
+      })
+    }
+    const local = pods('cluster-1', 1, 4)
+    const all = members(local, pods('cluster-2', 2, 3))
+    const { frontends } = merge('default/rebel-base', all, settingsOf(local), { ...context(), ...verdicts })
+    return sharesOf(select(frontends[0]?.backends ?? []))
+  }
+  const split = { 'cluster-1': 80, 'cluster-2': 20 }
+  const isYoung = (destination: string) => /10\.1\.0\.[34]:/.test(destination)
+  t.same(chosen({}, { untested: isYoung }), split, 'pods that no check has reached yet')
+  t.same(chosen({}, { health: () => 'down' }), split, 'all are down')
+  t.same(chosen({}, { health: () => 'ejected', untested: isYoung }), split, 'all are ejected, and some untested too')
+  const terminating = { ready: false, serving: true, terminating: true }
+  t.same(chosen(terminating, {}), split, 'only terminating ones are left')
 })
 
 t.test('the backends of one pod share the weight of one', async t => {
