@@ -90,6 +90,7 @@ function findingsText(file: string, findings: Findings, paint: Paint): string {
     lines(problems.map(problemText)),
     lines(warnings.map(warning => `warning  ${faultText(warning)}`)),
     clusterTable(clusters, paint),
+    lines(clusters.filter(({ ignored }) => ignored.length > 0).map(ignoredText)),
     chainTable(chain, paint),
   ]
   return parts.filter(part => part !== '').join('\n')
@@ -111,6 +112,11 @@ function clusterTable(clusters: Report['clusters'], paint: Paint): string {
     read ? source : `${source} (not contacted)`,
   ])
   return table(['CLUSTER', 'SERVICES ', 'GLOBAL ', 'BACKENDS ', 'SOURCE'], rows, head => paint('soft', head))
+}
+
+/** What is not read on purpose. */
+function ignoredText({ name, ignored }: Report['clusters'][number]): string {
+  return `not read in ${name}: ${ignored.join(', ')}`
 }
 
 /** The order of the rows is the order of every hook. */

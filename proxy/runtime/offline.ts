@@ -30,6 +30,8 @@ export interface Offline {
   readonly host: HostParts
   /** Manifests that could not be read. */
   readonly unread: readonly Problem[]
+  /** By cluster, the sorts of objects in its manifests that are not read. */
+  readonly ignored: ReadonlyMap<string, readonly string[]>
   close(): Promise<void>
 }
 
@@ -64,7 +66,7 @@ export async function readOffline({ config, file, placeOf }: Loaded): Promise<Of
   const withPolicies = plugins.some(({ usesWorkloads }) => usesWorkloads)
   const names = clusters.map(({ name }) => name)
   workloads.setClusters([config.cluster, ...names.filter(name => name !== config.cluster)])
-  const unread = await readManifests(config.clusters, withPolicies, name => {
+  const { unread, ignored } = await readManifests(config.clusters, withPolicies, name => {
     const sink = mesh.sink(name)
     return admission.sink(name, withPolicies ? bothSinks(sink, workloads.sink(name)) : sink)
   })
@@ -78,7 +80,7 @@ export async function readOffline({ config, file, placeOf }: Loaded): Promise<Of
     log: silentLog,
   })
   return {
-    ...{ mesh, admission, workloads, plugins, errors, chain, host, unread },
+    ...{ mesh, admission, workloads, plugins, errors, chain, host, unread, ignored },
     close: async () => {
       await chain.close()
       mesh.close()
@@ -86,20 +88,24 @@ export async function readOffline({ config, file, placeOf }: Loaded): Promise<Of
   }
 }
 
-/** Resolves when every folder of manifests has been read once, with the problems of those that could not be. */
+/** Resolves when every folder of manifests has been read once, with the problems of those that could not be, and what was ignored. */
 async function readManifests(
   clusters: Loaded['config']['clusters'],
   workloads: boolean,
   sinkOf: (cluster: string) => Sink,
-): Promise<Problem[]> {
-  const problems: Problem[] = []
+): Promise<Pick<Offline, 'unread' | 'ignored'>> {
+  const unread: Problem[] = []
+  const ignored = new Map<string, string[]>()
   await Promise.all(
     clusters.map(async ({ name, source: config }) => {
       if (!('manifests' in config)) return
+      const kinds: string[] = []
+      ignored.set(name, kinds)
       const { promise, resolve } = Promise.withResolvers<void>()
       const source = createManifestsSource(config.manifests, {
         ...{ cluster: name, clock: systemClock, log: silentLog },
         workloads,
+        ignored: what => kinds.push(what),
       })
       const sink = sinkOf(name)
       source.start({
@@ -110,7 +116,7 @@ async function readManifests(
         },
         lost: error => {
           sink.lost(error)
-          problems.push({ code: error.code, where: name, message: error.message })
+          unread.push({ code: error.code, where: name, message: error.message })
           resolve()
         },
       })
@@ -118,5 +124,5 @@ async function readManifests(
       await source.close()
     }),
   )
-  return problems
+  return { unread, ignored }
 }

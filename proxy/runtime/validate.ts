@@ -16,6 +16,8 @@ export interface Report {
     readonly services: number
     readonly globalServices: number
     readonly backends: number
+    /** The sorts of objects in its manifests that are not read: `Deployment (apps/v1)`. */
+    readonly ignored: readonly string[]
   }[]
   /** Empty when a plugin cannot be loaded. */
   readonly chain: readonly PluginView[]
@@ -28,11 +30,19 @@ export async function validate(
   env: Readonly<Record<string, string | undefined>> = {},
 ): Promise<Report> {
   const offline = await readOffline(loaded)
-  const { mesh, admission, chain, errors, unread } = offline
+  const { mesh, admission, chain, errors, unread, ignored } = offline
   const report: Report = {
     clusters: loaded.config.clusters.map(({ name, source }) => {
       const { services, globalServices, backends } = mesh.summary(name)
-      return { name, source: sourceText(source), read: 'manifests' in source, services, globalServices, backends }
+      return {
+        name,
+        source: sourceText(source),
+        read: 'manifests' in source,
+        services,
+        globalServices,
+        backends,
+        ignored: ignored.get(name) ?? [],
+      }
     }),
     chain: pluginsOf(chain),
     problems: [

@@ -33,6 +33,8 @@ export interface Decoded {
   /** Undefined for other kinds, for copies of other clusters' objects, and for invalid objects. */
   readonly object?: ClusterObject | undefined
   readonly faults: readonly ObjectFault[]
+  /** What it is, if it is left out though nothing is wrong with it: `Deployment (apps/v1)`. */
+  readonly ignored?: string | undefined
 }
 
 type Decoder = (value: object, ref: ObjectRef, faults: Faults) => ClusterObject | undefined
@@ -86,10 +88,12 @@ export function decodeKubernetes(value: unknown, { workloads = false } = {}): De
   }
   if (!isOurs(kind)) {
     const meant = misspelt(kind, apiVersion)
-    return meant === '' ? ignored(kind) : refused(kind, ['kind'], `${shown(kind)} is not a kind that is read${meant}`)
+    return meant === ''
+      ? ignored(kind, apiVersion)
+      : refused(kind, ['kind'], `${shown(kind)} is not a kind that is read${meant}`)
   }
   const decode = decoders[`${apiVersion}/${kind}`]
-  if (!decode && isForeign(apiVersion)) return ignored(kind)
+  if (!decode && isForeign(apiVersion)) return ignored(kind, apiVersion)
   if (!decode) {
     const found = apiVersion === undefined ? 'is missing' : `${shown(apiVersion)} has no ${kind}`
     return refused(kind, ['apiVersion'], `${found}; write ${homes[kind]}`)
@@ -98,7 +102,14 @@ export function decodeKubernetes(value: unknown, { workloads = false } = {}): De
   const ref = identify(kind, value, faults)
   const decoded = ref && decode(value, ref, faults)
   const object = workloads ? decoded : withoutLabels(decoded)
-  return { subject: ref ? refText(ref) : kind, ref, object: faults.isValid ? object : undefined, faults: faults.list }
+  const { skipped } = faults
+  return {
+    subject: ref ? refText(ref) : kind,
+    ref,
+    object: faults.isValid ? object : undefined,
+    faults: faults.list,
+    ...(skipped !== undefined && { ignored: `${kind} (${skipped})` }),
+  }
 }
 
 /** Labels of Pods and namespaces are for policies alone. */
@@ -134,8 +145,9 @@ export const maxListDepth = 10
 
 const whatAnObjectHas = 'give it apiVersion, kind and metadata'
 
-function ignored(kind: string): Decoded {
-  return { subject: tame(kind), faults: [] }
+function ignored(kind: string, apiVersion: unknown): Decoded {
+  const found = typeof apiVersion === 'string' ? `${kind} (${apiVersion})` : kind
+  return { subject: tame(kind), faults: [], ignored: tame(found) }
 }
 
 function refused(subject: string, path: Path, message: string): Decoded {

@@ -52,14 +52,18 @@ export function decodeEndpointSlice(value: object, ref: ObjectRef, faults: Fault
   if (!slice) return undefined
   const { labels, annotations } = slice.metadata
   const manager = labels[managerLabel]
-  if (slice.addressType === 'FQDN' || manager === ownManager) return undefined
+  if (slice.addressType === 'FQDN') return void faults.skip('with names instead of addresses')
+  if (manager === ownManager) return void faults.skip('written by Starlane')
   const sourceCluster = labels[sourceClusterLabel]?.toLowerCase()
   const imported = sourceCluster ? labels[importLabel] : undefined
-  if (!imported && (sourceCluster !== undefined || manager === meshManager)) return undefined
+  if (!imported && (sourceCluster !== undefined || manager === meshManager)) {
+    return void faults.skip('a copy of endpoints of another cluster')
+  }
   const service = imported ?? labels[serviceLabel]
   if (!service) {
     // A controller may have slices without a Service; in a slice written by hand it is a mistake.
-    if (!manager) faults.refuse(['metadata', 'labels', serviceLabel], 'is missing; give the name of the Service')
+    if (manager) faults.skip('of a controller, without a Service')
+    else faults.refuse(['metadata', 'labels', serviceLabel], 'is missing; give the name of the Service')
     return undefined
   }
   const ports = slice.ports.flatMap(({ port, ...rest }): EndpointPort[] => (port ? [{ ...rest, port }] : []))

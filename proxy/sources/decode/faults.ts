@@ -11,10 +11,16 @@ export class Faults {
   readonly list: ObjectFault[] = []
   /** False once something was refused: the object must not be used. */
   isValid = true
+  /** Why the object is left out, though nothing is wrong with it. */
+  skipped: string | undefined
 
   refuse(path: Path, message: string): void {
     this.isValid = false
     this.list.push({ code: 'SOURCE_OBJECT', path, message })
+  }
+
+  skip(why: string): void {
+    this.skipped = why
   }
 
   /** The annotation is treated as absent; the rest of the object is used. */

@@ -45,7 +45,9 @@ export function decodeServiceImport(value: object, ref: ObjectRef, faults: Fault
   const { metadata, spec } = fitted
   const named = metadata.annotations[derivedServiceAnnotation]
   const derived = named === '' || named === metadata.name ? undefined : named
-  if (!derived && metadata.labels['app.kubernetes.io/managed-by'] === 'starlane.dev') return undefined
+  if (!derived && metadata.labels['app.kubernetes.io/managed-by'] === 'starlane.dev') {
+    return void faults.skip('written by Starlane')
+  }
   const headless = spec.type === 'Headless'
   const addresses = spec.ips.map((text, i) => readAddress(text, ['spec', 'ips', i], faults))
   return {

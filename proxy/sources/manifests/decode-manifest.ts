@@ -16,6 +16,8 @@ export interface DecodedObject {
   /** Undefined for other kinds and for invalid objects. */
   readonly object: ClusterObject | undefined
   readonly faults: readonly LocatedFault[]
+  /** See `Decoded.ignored`. */
+  readonly ignored?: string | undefined
 }
 
 export interface LocatedFault {
@@ -37,10 +39,10 @@ export function* decodeManifest(text: string, workloads: boolean): Generator<Dec
         yield undefined
         continue
       }
-      const { subject, ref, object, faults } = decodeKubernetes(raw.value, { workloads })
+      const { subject, ref, object, faults, ignored } = decodeKubernetes(raw.value, { workloads })
       const { line } = raw
       if (faults.length === 0) {
-        yield { line, ref, object, faults: [] }
+        yield { line, ref, object, faults: [], ...(ignored !== undefined && { ignored }) }
         continue
       }
       yield undefined

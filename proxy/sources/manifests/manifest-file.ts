@@ -15,6 +15,8 @@ export interface PlacedObject {
 }
 
 const maxProblems = 100
+/** Sorts of objects; a file that has more is not about this cluster. */
+const maxIgnored = 100
 const stays = 'its last valid state stays in use'
 
 /**
@@ -26,6 +28,8 @@ export class ManifestFile {
   /** By `refText`. */
   objects: ReadonlyMap<string, PlacedObject> = new Map()
   problems: readonly Problem[] = []
+  /** What is left out though nothing is wrong with it. */
+  ignored: ReadonlySet<string> = new Set()
   #stamp = ''
   #isSettled = false
   #hash = ''
@@ -71,6 +75,7 @@ export class ManifestFile {
     }
     this.objects = placed.objects
     this.problems = placed.problems.list()
+    this.ignored = placed.ignored
   }
 
   #fail(error: unknown): void {
@@ -88,6 +93,7 @@ export class ManifestFile {
 class PlacedObjects {
   readonly objects = new Map<string, PlacedObject>()
   readonly problems: ProblemList
+  readonly ignored = new Set<string>()
   readonly #path: string
   readonly #before: ReadonlyMap<string, PlacedObject>
 
@@ -97,7 +103,8 @@ class PlacedObjects {
     this.problems = new ProblemList(path, maxProblems)
   }
 
-  add({ line, ref, object, faults }: DecodedObject): void {
+  add({ line, ref, object, faults, ignored }: DecodedObject): void {
+    if (ignored !== undefined && this.ignored.size < maxIgnored) this.ignored.add(ignored)
     const isRefused = !object && faults.length > 0
     const before = ref && isRefused ? this.#before.get(refText(ref))?.object : undefined
     const usable = object ?? before

@@ -30,10 +30,14 @@ export interface ManifestsOptions {
   readonly debounceMs?: number
   /** Milliseconds between rescans without an event, for file systems that report none; default 30 000. */
   readonly rescanMs?: number
+  /** Called with every sort of object that is left out though nothing is wrong with it, once: `Deployment (apps/v1)`. */
+  readonly ignored?: (what: string) => void
 }
 
 const maxProblems = 1000
 const maxLogged = 20
+/** Sorts of objects that are ignored; more are not told. */
+const maxIgnored = 100
 
 /** Reads a file, or all .yaml, .yml and .json files below a folder, and watches them. */
 export function createManifestsSource(path: string, options: ManifestsOptions): Source {
@@ -58,13 +62,16 @@ class ManifestsSource implements Source {
   #loss: string | undefined
   #problems: readonly Problem[] = []
   #isUnwatched = false
+  readonly #ignored = new Set<string>()
+  readonly #tellIgnored: ((what: string) => void) | undefined
 
   constructor(path: string, options: ManifestsOptions) {
-    const { cluster, workloads = false, clock, log, debounceMs = 100, rescanMs = 30_000 } = options
+    const { cluster, workloads = false, clock, log, debounceMs = 100, rescanMs = 30_000, ignored } = options
     this.#path = normalize(path)
     this.#cluster = cluster
     this.#reader = new ManifestReader(workloads)
     this.#log = log
+    this.#tellIgnored = ignored
     this.#assembler = new ServiceAssembler(cluster)
     this.#origins = new ObjectOrigins(this.#assembler)
     const rescan = () =>
@@ -99,6 +106,7 @@ class ManifestsSource implements Source {
     }
     if (this.#isClosed) return
     this.#report(this.#allProblems(tree))
+    this.#sayIgnored()
     await this.#deliver()
   }
 
@@ -170,6 +178,19 @@ class ManifestsSource implements Source {
       this.#log.warn('source.problem', { cluster: this.#cluster, code, where, message })
     this.#problems = problems
     this.#sink?.problems(problems)
+  }
+
+  /** What is ignored on purpose is said once, since somebody may expect it to be read. */
+  #sayIgnored(): void {
+    const kinds = [...this.#files.values()].flatMap(({ ignored }) => [...ignored])
+    const fresh = [...new Set(kinds)].filter(what => !this.#ignored.has(what)).sort()
+    const told = fresh.slice(0, maxIgnored - this.#ignored.size)
+    if (told.length === 0) return
+    this.#log.info('source.ignored', { cluster: this.#cluster, path: this.#path, what: told.join(', ') })
+    for (const what of told) {
+      this.#ignored.add(what)
+      this.#tellIgnored?.(what)
+    }
   }
 
   /** After a loss, delivers everything, since the sink may have dropped what it had. */

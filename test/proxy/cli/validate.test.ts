@@ -16,8 +16,17 @@ const report: Report = {
       services: 5,
       globalServices: 3,
       backends: 4,
+      ignored: ['Deployment (apps/v1)', 'Secret (v1)'],
     },
-    { name: 'cluster-2', source: 'kubernetes kind-2', read: false, services: 0, globalServices: 0, backends: 0 },
+    {
+      name: 'cluster-2',
+      source: 'kubernetes kind-2',
+      read: false,
+      services: 0,
+      globalServices: 0,
+      backends: 0,
+      ignored: [],
+    },
   ],
   chain: [
     { name: 'tenancy', from: 'built-in', hooks: ['admit', 'candidates'], onError: 'refuse' },
@@ -57,6 +66,8 @@ starlane.yaml: good
 CLUSTER    SERVICES  GLOBAL  BACKENDS  SOURCE
 cluster-1         5       3         4  manifests conf/demo/cluster-1
 cluster-2         -       -         -  kubernetes kind-2 (not contacted)
+
+not read in cluster-1: Deployment (apps/v1), Secret (v1)
 
 #  PLUGIN            FROM         ADMIT  CANDIDATES  PICK  WATCHES         ON ERROR
 1  tenancy           built-in     ●      ●           ·     ·               refuse

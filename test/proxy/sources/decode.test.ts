@@ -541,14 +541,33 @@ t.test('ServiceExports and ServiceImports', async t => {
   t.match(faults(mcs('ServiceImport', { ips: ['10.0.0'] })), [/^spec\.ips\[0\]: "10\.0\.0" is not an IP address/])
 })
 
-t.test('other kinds are ignored silently', async t => {
-  for (const value of [
-    { apiVersion: 'apps/v1', kind: 'Deployment', metadata: { name: 'web' } },
-    { apiVersion: 'serving.knative.dev/v1', kind: 'Service', metadata: { name: 'web' }, spec: { template: {} } },
-    { kind: 'Kustomization' },
-  ]) {
-    t.match(decodeKubernetes(value), { object: undefined, faults: [] })
+t.test('what is ignored on purpose is no fault, and has a name', async t => {
+  const slice = (labels: object, rest: object = {}) => aSlice({ metadata: { name: 'web-1', labels }, ...rest })
+  const service = { 'kubernetes.io/service-name': 'web' }
+  const manager = (name: string) => ({ 'endpointslice.kubernetes.io/managed-by': name })
+  for (const [value, ignored] of [
+    [{ apiVersion: 'apps/v1', kind: 'Deployment', metadata: { name: 'web' } }, 'Deployment (apps/v1)'],
+    [
+      { apiVersion: 'serving.knative.dev/v1', kind: 'Service', metadata: { name: 'web' }, spec: { template: {} } },
+      'Service (serving.knative.dev/v1)',
+    ],
+    [{ kind: 'Kustomization' }, 'Kustomization'],
+    [{ apiVersion: 'networking.k8s.io/v1', kind: 'NetworkPolicy' }, 'NetworkPolicy (networking.k8s.io/v1)'],
+    [slice(service, { addressType: 'FQDN' }), 'EndpointSlice (with names instead of addresses)'],
+    [
+      slice({ ...service, ...manager('endpointslice-mesh-controller.cilium.io') }),
+      'EndpointSlice (a copy of endpoints of another cluster)',
+    ],
+    [
+      slice({ ...service, ...manager('endpointslice-mesh-controller.starlane.dev') }),
+      'EndpointSlice (written by Starlane)',
+    ],
+    [slice(manager('mine.example.org')), 'EndpointSlice (of a controller, without a Service)'],
+  ] as const) {
+    t.match(decodeKubernetes(value), { object: undefined, faults: [], ignored })
   }
+  t.equal(decodeKubernetes(aService()).ignored, undefined)
+  t.equal(decodeKubernetes({ kind: 'Sevice' }).ignored, undefined, 'a misspelt kind is a fault')
 })
 
 t.test('a misspelt kind or API group is reported', async t => {

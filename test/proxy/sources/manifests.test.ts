@@ -152,6 +152,25 @@ t.test('only manifests are read, in the folder and below it', async t => {
   t.equal(sink.services.get('default/d')?.origin, `${join(path, 'deep/er/d.yaml')}:1`)
 })
 
+t.test('what is ignored on purpose is said once', async t => {
+  const of = (apiVersion: string, kind: string, name: string) =>
+    `apiVersion: ${apiVersion}\nkind: ${kind}\nmetadata: {name: ${name}}\n`
+  const lines: string[] = []
+  const log = {
+    ...silentLog,
+    info: (event: string, fields: LogFields = {}) => void lines.push(`${event} ${fields.what}`),
+  }
+  const deployments = `${of('apps/v1', 'Deployment', 'a')}---\n${of('apps/v1', 'Deployment', 'b')}`
+  const files = { 'a.yaml': service('a'), 'b.yaml': deployments, 'c.yaml': of('v1', 'Secret', 'c') }
+  const { path, sink } = await begin(t, undefined, files, { log })
+  t.same(lines, ['source.ignored Deployment (apps/v1), Secret (v1)'])
+  await writeFile(join(path, 'b.yaml'), of('apps/v1', 'Deployment', 'd'))
+  await writeFile(join(path, 'e.yaml'), of('apps/v1', 'StatefulSet', 'e'))
+  await until(() => lines.length === 2, 'another line')
+  t.same(lines[1], 'source.ignored StatefulSet (apps/v1)')
+  t.same(sink.problemList, [])
+})
+
 t.test('follows files that are created, replaced, moved and removed', async t => {
   const { path, sink } = await begin(t, undefined, { 'a.yaml': service('a'), 'b.yaml': service('b') })
   const steps: [what: string, act: () => Promise<unknown>, expected: string[]][] = [
