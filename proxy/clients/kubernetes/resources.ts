@@ -7,6 +7,8 @@ export interface Resource {
   readonly plural: string
   /** In order of preference; if the server does not know one, the next is tried. */
   readonly paths: readonly string[]
+  /** In another group, for a server that knows none of these. A role need not allow it: an older one does not name the group. */
+  readonly elsewhere?: string
   readonly labelSelector?: string
   /** Only metadata is requested, which leaves out large parts such as a node's list of images. */
   readonly metadataOnly?: true
@@ -53,7 +55,14 @@ export const resources: readonly Resource[] = [
   { ...core('Node', 'nodes'), optional: true, keptBytes: 512 },
   ...ofNodes,
   { ...mcs, kind: 'ServiceExport', plural: 'serviceexports', paths: mcsPaths('serviceexports') },
-  { ...mcs, kind: 'ServiceImport', plural: 'serviceimports', paths: mcsPaths('serviceimports') },
+  // GKE has the imports of its own implementation in a group of its own, with the same fields.
+  {
+    ...mcs,
+    kind: 'ServiceImport',
+    plural: 'serviceimports',
+    paths: mcsPaths('serviceimports'),
+    elsewhere: '/apis/net.gke.io/v1/serviceimports',
+  },
 ]
 
 /** Read only on request, since it is the largest list. */

@@ -150,15 +150,29 @@ export class Watcher {
   }
 
   async #list(signal: AbortSignal): Promise<void> {
+    let missing: ApiError | undefined
     for (const path of this.resource.paths) {
       try {
         this.#path = path
         await this.#listWhole(signal)
         return
       } catch (error) {
-        const isLast = path === this.resource.paths.at(-1)
-        if (isLast || !(error instanceof ApiError) || error.status !== 404) throw error
+        if (!(error instanceof ApiError) || error.status !== 404) throw error
+        missing ??= error
       }
+    }
+    if (missing) await this.#listElsewhere(missing, signal)
+  }
+
+  async #listElsewhere(missing: ApiError, signal: AbortSignal): Promise<void> {
+    const { elsewhere } = this.resource
+    if (elsewhere === undefined) throw missing
+    try {
+      this.#path = elsewhere
+      await this.#listWhole(signal)
+    } catch (error) {
+      const isDenied = error instanceof ApiError && error.status === 403
+      throw isDenied ? missing : error
     }
   }
 

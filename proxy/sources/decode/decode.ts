@@ -55,6 +55,8 @@ const decoders: Readonly<Record<string, Decoder>> = {
   'multicluster.x-k8s.io/v1alpha1/ServiceImport': decodeServiceImport,
   'multicluster.x-k8s.io/v1beta1/ServiceExport': decodeServiceExport,
   'multicluster.x-k8s.io/v1beta1/ServiceImport': decodeServiceImport,
+  // GKE's own implementation. Its exports are for that one alone.
+  'net.gke.io/v1/ServiceImport': decodeServiceImport,
 }
 
 const homes: Readonly<Record<(typeof kinds)[number], string>> = {

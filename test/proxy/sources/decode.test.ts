@@ -523,6 +523,11 @@ t.test('ServiceExports and ServiceImports', async t => {
       internalTrafficPolicy: 'Cluster',
     },
   })
+  const ofGke = { ...mcs('ServiceImport', { ips: ['10.96.5.5'], ports: [{ port: 80 }] }), apiVersion: 'net.gke.io/v1' }
+  t.match(decodeKubernetes(ofGke).object, {
+    kind: 'ServiceImport',
+    spec: { imported: true, clusterIPs: ['10.96.5.5'] },
+  })
   t.match(decodeKubernetes(mcs('ServiceImport', { type: 'Headless', ips: null })).object, {
     spec: { headless: true, clusterIPs: [], ports: [] },
   })

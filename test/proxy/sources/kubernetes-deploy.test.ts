@@ -16,7 +16,15 @@ import { eventually } from '../../support/eventually.ts'
 import type { Rule } from '../../support/kube-api/authorize.ts'
 import { writeKubeconfig } from '../../support/kube-api/kubeconfig.ts'
 import { type KubeApi, startKubeApi } from '../../support/kube-api/server.ts'
-import { builtIn, ciliumPolicies, type KubeObject, multicluster, nodeNetworks } from '../../support/kube-api/types.ts'
+import {
+  builtIn,
+  ciliumPolicies,
+  gkeImports,
+  type KubeObject,
+  multicluster,
+  nodeNetworks,
+  type ResourceType,
+} from '../../support/kube-api/types.ts'
 import { isOldKubectl, needsKubectl, needsKustomize } from '../../support/kubectl.ts'
 
 t.test('kubectl takes the test server for a cluster', needsKubectl, async t => {
@@ -232,14 +240,29 @@ t.test('the reading role', async t => {
     const { api, sink } = await readWith(t, rules)
     await eventually(() => assert.equal(sink.link, 'live'))
     const watched = () => new Set(api.seen.filter(({ verb }) => verb === 'watch').map(({ resource }) => resource))
-    const allowed = rules.flatMap(({ resources }) => resources)
+    const allowed = new Set(rules.flatMap(({ resources }) => resources))
     await eventually(() => assert.deepEqual([...watched()].sort(), [...allowed].sort()))
     t.same(sink.problemList, [])
     t.same(new Set(rules.flatMap(({ verbs }) => verbs)), new Set(['list', 'watch']))
   })
 
+  t.test('is enough for the imports of GKE, and an older one is for a cluster without them', async t => {
+    const isOfGke = ({ apiGroups }: Rule) => apiGroups.includes('net.gke.io')
+    for (const types of [
+      [...builtIn, ...nodeNetworks],
+      [...builtIn, ...nodeNetworks, ...gkeImports],
+    ]) {
+      const isGke = types.length > builtIn.length + nodeNetworks.length
+      const { api, sink } = await readWith(t, isGke ? rules : rules.filter(rule => !isOfGke(rule)), { types })
+      await eventually(() => assert.equal(sink.link, 'live'))
+      t.same(sink.problemList, [])
+      const isWatched = () => api.seen.some(({ verb, resource }) => verb === 'watch' && resource === 'serviceimports')
+      if (isGke) await eventually(() => assert.ok(isWatched()))
+    }
+  })
+
   const vital = ['services', 'endpointslices', 'namespaces']
-  for (const resource of rules.flatMap(({ resources }) => resources)) {
+  for (const resource of new Set(rules.flatMap(({ resources }) => resources))) {
     const isVital = vital.includes(resource)
     t.test(
       `without ${resource} ${isVital ? 'nothing is read' : 'the rest is read'}, and the rule is named`,
@@ -262,11 +285,14 @@ t.test('the reading role', async t => {
 async function readWith(
   t: Test,
   rules: readonly Rule[],
-  options: { pods?: boolean; workloads?: 'needed' | 'wanted'; nodes?: 'only' } = {},
+  {
+    types = [...builtIn, ...multicluster, ...ciliumPolicies, ...nodeNetworks],
+    ...options
+  }: { pods?: boolean; workloads?: 'needed' | 'wanted'; nodes?: 'only'; types?: readonly ResourceType[] } = {},
 ) {
   const api = await startKubeApi({
     users: { secret: { name: 'starlane', rules } },
-    types: [...builtIn, ...multicluster, ...ciliumPolicies, ...nodeNetworks],
+    types,
   })
   t.teardown(() => api.stop())
   // Pods are read only for policies.

@@ -21,7 +21,7 @@ import { namespaceOf, serviceOf, sliceOf } from '../../support/kube-api/declared
 import { openDriver } from '../../support/kube-api/driver.ts'
 import { type Entry, writeKubeconfig } from '../../support/kube-api/kubeconfig.ts'
 import { type KubeApi, type KubeApiOptions, startKubeApi } from '../../support/kube-api/server.ts'
-import { type KubeObject, multicluster } from '../../support/kube-api/types.ts'
+import { gkeImports, type KubeObject, multicluster } from '../../support/kube-api/types.ts'
 
 const quickClock = hasty(40)
 
@@ -358,6 +358,16 @@ t.test('the Multi-Cluster Services API', async t => {
     api.put({ ...imported, metadata: { name: 'far', annotations: derived } })
     await eventually(() => assert.equal(sink.services.get('default/far')?.derived, 'derived-x'))
     t.same(sink.services.get('default/far')?.clusterIPs, [], 'its address is that of the derived Service')
+  })
+
+  t.test('an import of GKE, which has a group of its own', async t => {
+    const api = await startApi(t)
+    api.install(gkeImports)
+    const spec = { type: 'ClusterSetIP', ips: ['10.96.0.99'], ports: [{ port: 80, protocol: 'TCP' }] }
+    api.put({ apiVersion: 'net.gke.io/v1', kind: 'ServiceImport', metadata: { name: 'far' }, spec })
+    const { sink } = await follow(t, api)
+    await eventually(() => assert.deepEqual(sink.services.get('default/far')?.clusterIPs, ['10.96.0.99']))
+    t.same(sink.problemList, [])
   })
 })
 

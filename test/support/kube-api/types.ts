@@ -105,6 +105,9 @@ export const multicluster: readonly ResourceType[] = [
   type(mcs, 'ServiceImport', 'serviceimports', true, { shortNames: ['svcim'], subresources: ['status'] }),
 ]
 
+/** The imports of GKE's own implementation of it. */
+export const gkeImports: readonly ResourceType[] = [type('net.gke.io/v1', 'ServiceImport', 'serviceimports', true)]
+
 /** The policies of Cilium, which only a cluster with Cilium has. */
 export const ciliumPolicies: readonly ResourceType[] = [
   type('cilium.io/v2', 'CiliumNetworkPolicy', 'ciliumnetworkpolicies', true, { shortNames: ['cnp'] }),
