@@ -40,6 +40,7 @@ export { EarlyResets, isEarlyReset, RecentClients } from './model/flows/early-re
 export type { Location } from './model/location.ts'
 export type { Log } from './model/log.ts'
 export { type Frontend, type GlobalService, portMatches, type ServiceKey, type Settings } from './model/service.ts'
+export { flagOf } from './model/text/flag.ts'
 export { hashOf } from './model/text/hash.ts'
 export type { Json } from './model/text/json.ts'
 export { parseServicePattern, type ServicePattern } from './model/text/service-pattern.ts'

@@ -3,6 +3,7 @@
 import { isClusterName } from '../model/cluster.ts'
 import type { ClusterService, Settings } from '../model/service.ts'
 import { isOfFamily, meantAnnotation, serviceAnnotations } from '../model/text/annotations.ts'
+import { flagOf } from '../model/text/flag.ts'
 
 /** A bad value is reported, and then has the meaning it has for Cilium. */
 export interface DecodedSettings {
@@ -80,10 +81,9 @@ function find(
 /** `true`, in upper or lower case, is true. Everything else is false; other than `false`, it is a fault. */
 function flag(annotation: Annotation | undefined, absent: boolean, faults: string[]): boolean {
   if (!annotation) return absent
-  const value = annotation.value.toLowerCase()
-  if (value !== 'true' && value !== 'false')
-    faults.push(`${quoted(annotation)} is neither "true" nor "false"; it counts as "false"`)
-  return value === 'true'
+  const value = flagOf(annotation.value)
+  if (value === undefined) faults.push(`${quoted(annotation)} is neither "true" nor "false"; it counts as "false"`)
+  return value === true
 }
 
 /** In upper or lower case, as for Cilium; not trimmed, as for Cilium. */

@@ -3,8 +3,10 @@
  * are Cilium's `global-sync-endpoint-slices` (Cilium 1.8): an annotation of the local Service asks for them; ports are those
  * of the remote endpoints, not of the local Service; hostnames are copied unchanged.
  */
+
 import { type Family, familyOf } from '../model/address.ts'
 import { type ClusterService, type Endpoint, type GlobalService, precedenceOf } from '../model/service.ts'
+import { flagOf } from '../model/text/flag.ts'
 import type { Json } from '../model/text/json.ts'
 import { derivedLabel } from './imports.ts'
 import { digestOf, type Manifest, managedBy, withDigest } from './manifest.ts'
@@ -40,7 +42,7 @@ function wantsSlices({ local, settings }: GlobalService): boolean {
   // A derived Service made by another controller gets its endpoints from that one.
   if (local.derivedFrom !== undefined && !isOwnDerived(local)) return false
   const asked = local.annotations[syncAnnotation]
-  return asked === undefined ? local.headless : asked.toLowerCase() === 'true'
+  return asked === undefined ? local.headless : flagOf(asked) === true
 }
 
 function isOwnDerived({ derivedFrom, labels }: ClusterService): boolean {

@@ -1,5 +1,5 @@
 /** Reads the policies of all clusters. */
-import type { Finding, PolicyObject } from '../../../proxy/plugin.ts'
+import { type Finding, flagOf, type PolicyObject } from '../../../proxy/plugin.ts'
 import type { Policy, ReadOptions } from '../rule.ts'
 import { readCidrGroup } from './cidr-groups.ts'
 import { readCiliumPolicy } from './cilium.ts'
@@ -54,8 +54,9 @@ function readOne(object: PolicyObject, notes: Notes, options: ReadOptions, audit
 
 function auditOf({ annotations }: PolicyObject, notes: Notes): boolean {
   const value = annotations[auditAnnotation]
-  if (value === undefined || value === 'false') return false
-  if (value === 'true') return true
+  if (value === undefined) return false
+  const audit = flagOf(value)
+  if (audit !== undefined) return audit
   notes.fault(['metadata', 'annotations', auditAnnotation], 'is neither "true" nor "false"; the policy is enforced')
   return false
 }

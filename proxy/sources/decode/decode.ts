@@ -2,9 +2,11 @@
  * Decodes one Kubernetes object, parsed from JSON or YAML, for the service assembler. Pure functions, so that manifests and
  * the Kubernetes API are read by the same rules.
  */
+
 import type { Path } from '../../config/fields.ts'
 import { canonicalAddress, parseCidr } from '../../model/address.ts'
 import { isWireguardKey, wireguardAnnotation } from '../../model/location.ts'
+import { flagOf } from '../../model/text/flag.ts'
 import { didYouMean, shown, tame } from '../../model/text/spelling.ts'
 import { groupOfPolicy, isPolicyKind } from '../../model/workloads/policy-object.ts'
 import {
@@ -207,14 +209,15 @@ function identify(kind: Kind, value: object, faults: Faults): ObjectRef | undefi
 function decodeNamespace(value: object, ref: ObjectRef, faults: Faults): NamespaceObject | undefined {
   const fitted = fit(namespace, value, faults)
   if (!fitted) return undefined
-  const gate = fitted.metadata.annotations[gateAnnotation]?.toLowerCase()
-  if (gate !== undefined && gate !== 'true' && gate !== 'false') {
+  const gate = fitted.metadata.annotations[gateAnnotation]
+  const flag = gate === undefined ? undefined : flagOf(gate)
+  if (gate !== undefined && flag === undefined) {
     faults.ignoreAnnotation(
       gateAnnotation,
       `${shown(gate)} is neither "true" nor "false"; it is read as "false": no service of this namespace is global`,
     )
   }
-  const global = gate === undefined ? undefined : gate === 'true'
+  const global = gate === undefined ? undefined : flag === true
   return { ...ref, kind: 'Namespace', global, labels: fitted.metadata.labels }
 }
 

@@ -1,4 +1,5 @@
 /** Which gateways a Service stands for (`starlane.dev/gateway`, `starlane.dev/gateways`). */
+import { flagOf } from '../../model/text/flag.ts'
 import { shown } from '../../model/text/spelling.ts'
 import {
   defaultGatewayPort,
@@ -29,7 +30,11 @@ export function gatewaysOf(service: GatewayService, faults: Faults): readonly Na
   const { type, labels, annotations, ingress } = service
   const written = annotations[gatewaysAnnotation]
   if (written !== undefined) return listed(written, faults)
-  if ((labels[gatewayMark] ?? annotations[gatewayMark]) !== 'true') return []
+  const mark = labels[gatewayMark] ?? annotations[gatewayMark]
+  const isGateway = mark === undefined ? false : flagOf(mark)
+  if (isGateway === undefined)
+    faults.ignoreAnnotation(gatewayMark, `${shown(mark)} is neither "true" nor "false"; it is no gateway`)
+  if (!isGateway) return []
   if (type !== 'LoadBalancer') {
     const remedy = `make it one, or name the addresses in ${gatewaysAnnotation}`
     faults.ignoreAnnotation(

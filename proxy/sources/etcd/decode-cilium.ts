@@ -2,6 +2,7 @@
  * Node and export records that the clusters of a Cilium ClusterMesh write into etcd (Cilium 1.20), decoded into
  * objects and checked against their keys. A bad record throws a MeshError; the reader then keeps the last good value.
  */
+
 import * as v from 'valibot'
 import { regionLabel, unknownTime, zoneLabel } from '../../clients/clustermesh.ts'
 import { clusterId, parseJson } from '../../clients/etcd/record.ts'
@@ -9,6 +10,7 @@ import { canonicalAddress, type Family, parseCidr } from '../../model/address.ts
 import { isWireguardKey, wireguardAnnotation } from '../../model/location.ts'
 import { derivedServiceName } from '../../model/multicluster.ts'
 import { serviceKey } from '../../model/service.ts'
+import { flagOf } from '../../model/text/flag.ts'
 import { defaultGatewayPort, namedGateway } from '../../model/tunnel/gateway-address.ts'
 import { defaultAffinitySeconds, type ExportObject, type NodeObject } from '../objects.ts'
 import { checkSame, label, mapOf, type Owner, objectName, portNumber, portsFrom, sharedSpec } from './records.ts'
@@ -56,7 +58,7 @@ export function decodeNode(suffix: string, value: Uint8Array, owner: Owner): Nod
 function gatewaysOn({ IPAddresses, Labels }: v.InferOutput<typeof nodeRecord>): Pick<NodeObject, 'gateways'> {
   const mark = Labels['starlane.dev/gateway']
   if (mark === undefined) return {}
-  const port = mark === 'true' || mark === '' ? defaultGatewayPort : Number(mark)
+  const port = mark === '' || flagOf(mark) ? defaultGatewayPort : Number(mark)
   const of = (type: string) =>
     (IPAddresses ?? []).flatMap(({ IP, Type }) => {
       const address = Type === type ? canonicalAddress(IP) : undefined

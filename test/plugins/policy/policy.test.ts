@@ -59,6 +59,12 @@ t.test('audit, of one policy', async t => {
   mesh.plugin.onConnect?.(asked, target)
   t.equal(mesh.lines.length, 2)
 
+  const inAudit = (value: string) =>
+    new PolicyMesh({ pods, policies: denyAll('later', `, annotations: { starlane.dev/audit: "${value}" }`) })
+  t.ok(inAudit('True').ask('shop/bot', 'shop/cart'), 'in any case, as other annotations')
+  t.notOk(inAudit('FALSE').ask('shop/bot', 'shop/cart'))
+  t.notOk(inAudit('yes').ask('shop/bot', 'shop/cart'), 'what means nothing is a finding, and enforced')
+
   const both = new PolicyMesh({ pods, policies })
   t.notOk(both.ask('shop/bot', 'shop/cart'), 'another policy is enforced')
   t.ok(both.ask('shop/web', 'shop/cart'))

@@ -55,7 +55,16 @@ t.test('a Service of type LoadBalancer', async t => {
   t.same(service({ labels: mark, ports: named, ingress: [{ ip: '203.0.113.7' }] }).gateways, ['203.0.113.7:443'])
   t.same(service({ labels: mark }), { ...service({ labels: mark }), gateways: [], faults: '' }, 'no address yet')
   t.same(service({ ingress }).gateways, [], 'without the mark it is any Service')
-  t.same(service({ labels: { 'starlane.dev/gateway': 'false' }, ingress }).gateways, [])
+  const marked = (value: string) => service({ labels: { 'starlane.dev/gateway': value }, ingress })
+  t.same(marked('TRUE').gateways, service({ labels: mark, ingress }).gateways, 'in any case')
+  t.match(
+    [marked('false'), marked('False')],
+    [
+      { gateways: [], faults: '' },
+      { gateways: [], faults: '' },
+    ],
+  )
+  t.match(marked('yes'), { gateways: [], faults: /"yes" is neither "true" nor "false"; it is no gateway/ })
   t.match(service({ labels: mark, type: 'ClusterIP' }), { gateways: [], faults: /only a LoadBalancer has addresses/ })
   const two = [
     { name: 'a', port: 1 },
@@ -94,6 +103,7 @@ t.test('a node of Cilium’s etcd, and the cluster-config', async t => {
   ]
   const cilium = { Type: 'CiliumInternalIP', IP: '10.1.0.9' }
   t.same(node('true', cilium, inner, outer), ['203.0.113.4:15008'])
+  t.same(node('True', inner), ['10.0.0.4:15008'])
   t.same(node('31008', cilium, inner), ['10.0.0.4:31008'])
   t.same(node('nonsense', inner), [])
   t.same(node(undefined, inner, outer), undefined)
