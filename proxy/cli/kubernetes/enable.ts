@@ -27,7 +27,11 @@ export function enableCommand(io: Io, end: (code: number) => void): Command {
         'Where it runs already, its configuration stays; the name, id and image given here replace those it has.',
     )
     .option('--name <name...>', 'the names of the clusters in the mesh (default: those of the contexts)', [])
-    .option('--id <number...>', 'their ids, 1 to 255, no two alike (default: the lowest that are free)', [])
+    .option(
+      '--id <number...>',
+      'their ids, 1 to 255 (or 511, see `maxConnectedClusters`), no two alike (default: the lowest that are free)',
+      [],
+    )
     .addOption(
       new Option('--way <way>', 'on every node, or once per cluster')
         .choices(['node-agent', 'gateway'])
@@ -120,6 +124,6 @@ function lowestFree(taken: ReadonlySet<number>): number {
 
 function wholeNumber(text: string): number {
   const id = /^\d{1,3}$/.test(text) ? Number(text) : 0
-  if (id >= 1 && id <= 255) return id
-  throw new MeshError('USAGE', `--id ${text} is not a number from 1 to 255`)
+  if (id >= 1 && id <= 511) return id
+  throw new MeshError('USAGE', `--id ${text} is not a number from 1 to 511`)
 }

@@ -114,13 +114,20 @@ export function withLocal(text: string, name: string, id: number): string {
   if (!local) throw new MeshError('CONF_CLUSTER', `the configuration does not list ${before}`)
   local.set('name', name)
   local.set('id', id)
+  makeRoom(document, id)
   return document.toString({ lineWidth: 0 })
+}
+
+/** An id above 255 is one of a mesh of 511. */
+function makeRoom(document: Document, id: number): void {
+  if (id > 255) document.set('maxConnectedClusters', 511)
 }
 
 /** The configuration with one remote cluster more, or with its id and file as they are now. Other options of it stay. */
 export function withRemote(text: string, name: string, id: number): string {
   const document = parseDocument(text)
   const clusters = clusterList(document)
+  makeRoom(document, id)
   const source = { kubernetes: { kubeconfig: kubeconfigPath(name), renew: 'secret' } }
   const known = entry(clusters, name)
   if (!known) {
@@ -128,7 +135,7 @@ export function withRemote(text: string, name: string, id: number): string {
     return document.toString({ lineWidth: 0 })
   }
   const isSame = JSON.stringify(known.toJSON().source) === JSON.stringify(source)
-  if (known.get('id') === id && isSame) return text
+  if (known.get('id') === id && isSame && (id <= 255 || document.get('maxConnectedClusters') === 511)) return text
   known.set('id', id)
   if (!isSame) known.set('source', document.createNode(source))
   return document.toString({ lineWidth: 0 })

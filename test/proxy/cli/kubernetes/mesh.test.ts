@@ -127,10 +127,20 @@ t.test('names and ids that clash are refused, with the remedy', needsKustomize, 
     [`connect ${both} --server kind-3=https://x`, /one of the contexts/],
     ['enable --context kind-1 --context kind-1', /named twice/],
     [`enable ${both} --id 4`, /--id once for each/],
-    [`enable ${both} --id 300 4`, /1 to 255/],
+    [`enable ${both} --id 512 4`, /1 to 511/],
   ] as const)
     t.match(await mesh(line), { code: 2, err: why }, line)
   t.match(await mesh('enable --context nowhere'), { code: 1, err: /nowhere: kubectl: .*nowhere/ })
+})
+
+t.test('an id above 255 makes each configuration that has it one of a mesh of 511', needsKustomize, async t => {
+  const { mesh, both, apis } = await openClusters(t)
+  const sizes = () => apis.map(api => configOf(api).maxConnectedClusters)
+  t.match(await mesh(`enable ${both} --id 255 511`), { code: 0, out: /kind-2 with id 511/ })
+  t.same(sizes(), [255, 511])
+  t.match(await mesh(`connect ${both}`), { code: 0 })
+  t.same(sizes(), [511, 511], 'who reads it, too')
+  t.match(await mesh(`connect ${both}`), { code: 0, out: /nothing to change\)\n.*nothing to change\)/ })
 })
 
 t.test('what starlane install has installed is taken over, with its configuration', needsKustomize, async t => {
