@@ -5,7 +5,7 @@
  *     localhost, NAME.localhost       the loopback addresses; no other records (RFC 6761 6.3)
  *     invalid, onion, alt, local, …   NXDOMAIN (RFC 6761 6.4, 7686, 9476, 6762 22.1)
  *     resolver.arpa                   NODATA: no designated resolver (RFC 9462)
- *     reverse names                   `localhost` for 127.0.0.1 and ::1, NXDOMAIN for the rest (RFC 6303 4, 6762 22.1)
+ *     reverse names                   `localhost` for 127.0.0.1 and ::1, NXDOMAIN for the rest (RFC 6303 4, 6762 22.1, 9637)
  */
 import type { SpecialUseDomain } from '../../model/text/special-use.ts'
 import { types } from '../message/wire.ts'
@@ -29,6 +29,7 @@ const reverseZones = [
   'a.e.f.ip6.arpa',
   'b.e.f.ip6.arpa',
   '8.b.d.0.1.0.0.2.ip6.arpa',
+  '0.f.f.f.3.ip6.arpa',
 ]
 
 const localhostNames: ReadonlySet<string> = new Set(['1.0.0.127.in-addr.arpa', `1.${'0.'.repeat(31)}ip6.arpa`])

@@ -54,6 +54,8 @@ const cases: readonly (readonly [name: string, type: string, expected: string])[
   [ip6('1', '0'), 'PTR', 'PTR localhost'],
   ['254.169.254.169.in-addr.arpa', 'PTR', 'NXDOMAIN'],
   [ip6('1', '0.8.e.f'), 'PTR', 'NXDOMAIN'],
+  [ip6('1', '8.b.d.0.1.0.0.2'), 'PTR', 'NXDOMAIN'],
+  [ip6('1', '1.0.f.f.f.3'), 'PTR', 'NXDOMAIN'],
   ['255.255.255.255.in-addr.arpa', 'PTR', 'NODATA'],
 ]
 
