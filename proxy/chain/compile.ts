@@ -4,6 +4,7 @@
  */
 import { type Backend, type Backends, select } from '../model/backend.ts'
 import type { Choice, Flow, Refusal } from '../model/flow.ts'
+import { sharedOut } from '../model/lists/shares.ts'
 import type { GlobalService, ServiceKey } from '../model/service.ts'
 import type { Asker } from '../plugin.ts'
 import { broken, type Guarded } from './guard.ts'
@@ -28,7 +29,7 @@ export interface ServiceChain {
   readonly watching: readonly string[]
   /** The usable backends of each port, by narrowed list; see `visibleTo`. */
   readonly visible: Memo
-  /** {@link select}, memoized for flows that have tried nothing yet. */
+  /** {@link select}, for flows that have tried nothing yet with the shares of clusters among what it gives, and memoized. */
   usable(flow: Flow, left: Backends): Backends
 }
 
@@ -96,6 +97,9 @@ function compile(service: GlobalService, all: ReadonlySet<Guarded>): ServiceChai
       admit || pick || onConnect || onResult || onClose || (candidates && decides === 'flow'),
   )
   const selected = new Memo()
+  const { clusterWeights } = service.settings
+  // What narrowing has left out has no part of its cluster's share.
+  const chosen = (left: Backends) => (clusterWeights ? sharedOut(select(left), clusterWeights) : select(left))
   return {
     gates,
     narrowing,
@@ -109,7 +113,7 @@ function compile(service: GlobalService, all: ReadonlySet<Guarded>): ServiceChai
     settled: watching.length === 0,
     watching: watching.map(({ name }) => name),
     usable: (flow, left) =>
-      flow.tried.length > 0 ? select(left) : (selected.get(left) ?? selected.set(left, Object.freeze(select(left)))),
+      flow.tried.length > 0 ? select(left) : (selected.get(left) ?? selected.set(left, Object.freeze(chosen(left)))),
   }
 }
 

@@ -2,14 +2,11 @@
  * The weights of a list of backends that flows are balanced over. The backends of one pod (dual stack, several ports) share
  * the weight of one, and `starlane.dev/cluster-weights` gives each cluster its share, however many backends it has.
  */
-import { type Backend, type Backends, isBad, podOf } from '../model/backend.ts'
+import { type Backend, type Backends, podOf } from '../model/backend.ts'
+import { rankOf, sharedOut } from '../model/lists/shares.ts'
 import type { Settings } from '../model/service.ts'
 
-/**
- * The backends of a cluster keep their weights relative to each other. Those of other ranks are left out of the sum, so that the
- * ones that are chosen from have the whole share. A cluster without a share gets flows only when no other backend is left.
- * Returns the same array if no weight changes; `backends` must not mix the clusters.
- */
+/** Returns the same array if no weight changes; `backends` must not mix the clusters. */
 export function balanced(backends: Backends, shares: Settings['clusterWeights']): Backends {
   const perPod = repeatsPod(backends) ? sharedByPod(backends) : backends
   return shares ? sharedOut(perPod, shares) : perPod
@@ -38,22 +35,4 @@ function sharedByPod(backends: Backends): Backends {
     const count = counts.get(groupOf(backend)) ?? 1
     return count === 1 ? backend : Object.freeze({ ...backend, weight: backend.weight / count })
   })
-}
-
-/** Each rank of a cluster has its whole share: if only backends that terminate or are down are left, they are balanced alike. */
-function sharedOut(backends: Backends, shares: Readonly<Record<string, number>>): Backends {
-  const groupOf = (b: Backend): string => `${b.cluster} ${rankOf(b)}`
-  const sums = new Map<string, number>()
-  for (const backend of backends) sums.set(groupOf(backend), (sums.get(groupOf(backend)) ?? 0) + backend.weight)
-  return backends.map(backend => {
-    const sum = sums.get(groupOf(backend)) ?? 0
-    return Object.freeze({ ...backend, weight: sum > 0 ? ((shares[backend.cluster] ?? 0) * backend.weight) / sum : 0 })
-  })
-}
-
-/** As `select` ranks them: a flow is offered backends of one rank, in all clusters. */
-function rankOf(backend: Backend): string {
-  const { state, serving, untested = false } = backend
-  const isGood = !isBad(backend)
-  return `${state} ${serving} ${isGood} ${isGood && state === 'active' && untested}`
 }

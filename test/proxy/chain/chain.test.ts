@@ -79,6 +79,34 @@ t.test('plugins narrow in order and see unusable backends; pick sees usable ones
   ])
 })
 
+t.test('clusters keep their shares when a plugin leaves out some of their backends', async t => {
+  const pods = (cluster: string, net: number, weight: number) =>
+    [1, 2, 3, 4].map(i => backend({ address: `10.${net}.0.${i}`, cluster, weight }))
+  const backends = [...pods('cluster-1', 1, 20), ...pods('cluster-2', 2, 5)]
+  const shared = globalService({ backends, settings: { clusterWeights: { 'cluster-1': 80, 'cluster-2': 20 } } })
+  let out: readonly string[] = []
+  const seen: Backends[] = []
+  const chain = startChain(t, {
+    plugins: [hooks('picky', { candidates: (_flow, all) => keep(all, b => !out.includes(b.address)) })],
+    balancer: () => ({
+      pick: (_flow, backends) => {
+        seen.push(backends)
+        return backends[0] as Backend
+      },
+    }),
+  })
+  const shares = () => {
+    chain.choose(flow(shared))
+    const byCluster = Map.groupBy(seen.at(-1) ?? [], ({ cluster }) => cluster)
+    return [...byCluster.values()].map(list => Math.round(list.reduce((sum, { weight }) => sum + weight, 0)))
+  }
+  t.same(shares(), [80, 20])
+  t.equal(seen[0], shared.frontends[0]?.backends, 'the list stays the same where nothing is left out')
+  out = ['10.1.0.1', '10.1.0.2', '10.1.0.3', '10.2.0.1']
+  t.same(shares(), [80, 20])
+  t.equal(seen.at(-1)?.length, 4)
+})
+
 t.test('failover is the chain run again: local first becomes remote next', async t => {
   const chain = startChain(t, { plugins: [hooks('wish', localFirst)] })
   const tried: string[] = []
