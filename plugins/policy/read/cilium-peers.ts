@@ -48,11 +48,12 @@ export function readPeers(
   }
   const requires = `${side}Requires`
   const given = Object.keys(readers).filter(field => isThere(rule[field]))
-  const peers = given.flatMap(field =>
-    (notes.list(rule[field], [...path, field]) ?? []).flatMap(
-      (value, i) => readers[field]?.(value, [...path, field, i]) ?? [],
-    ),
-  )
+  const peers = given.flatMap((field): Peer[] => {
+    const list = notes.list(rule[field], [...path, field])
+    return list
+      ? list.flatMap((value, i) => readers[field]?.(value, [...path, field, i]) ?? [])
+      : [unreadable('it has no list of peers', everyKind)]
+  })
   return {
     peers: given.length > 0 ? peers : undefined,
     requirement: readRequires(rule[requires], [...path, requires], context),
@@ -62,19 +63,20 @@ export function readPeers(
 
 function readRequires(value: unknown, path: Path, context: Context): Peer | undefined {
   if (!isThere(value)) return undefined
-  const selectors = (context.notes.list(value, path) ?? []).map((each, i) =>
-    readSelector(each, [...path, i], context.notes, plainKey),
-  )
-  // One that cannot be read is met by nobody.
+  const { notes } = context
+  const selectors = (notes.list(value, path) ?? []).map((each, i) => {
+    const before = notes.ignored
+    const selector = readSelector(each, [...path, i], notes, plainKey)
+    return notes.ignored > before ? undefined : selector
+  })
+  // One that cannot be read as a whole is met by nobody.
   return { is: 'others', selectors: selectors.flatMap(each => (each ? [scoped(each, context)] : [])) }
 }
 
 function readEndpoints(value: unknown, path: Path, context: Context): Peer | undefined {
-  const before = context.notes.findings.length
   const selector = readSelector(value, path, context.notes, plainKey)
   if (selector) return { is: 'labels', selector: scoped(selector, context) }
-  if (context.notes.findings.length === before) return undefined
-  return { is: 'undecided', could: everyKind, why: 'its selector cannot be read' }
+  return unreadable('its selector cannot be read', everyKind)
 }
 
 /** Adds what the selector does not say: the namespace of the policy, and its cluster. */
@@ -103,10 +105,10 @@ function readCidr(value: unknown, path: Path, notes: Notes): Peer {
 }
 
 /** A range, or the groups of ranges that are named or selected, without what is excepted. */
-function readCidrRule(value: unknown, path: Path, context: Context): Peer | undefined {
+function readCidrRule(value: unknown, path: Path, context: Context): Peer {
   const { notes } = context
   const fields = notes.fields(value, path, ['cidr', 'cidrGroupRef', 'cidrGroupSelector', 'except'])
-  if (!fields) return undefined
+  if (!fields) return unreadable('its range cannot be read', ['world'])
   if (isThere(fields.cidr)) {
     const range = parseRange(fields.cidr)
     return rangesOf(range && [range], fields.except, path, notes)
@@ -132,11 +134,11 @@ function groupsOf(
 }
 
 function rangesOf(ranges: readonly Range[] | undefined, except: unknown, path: Path, notes: Notes): Peer {
-  const holes = (notes.list(except, [...path, 'except']) ?? []).map(parseRange)
-  if (ranges && !holes.includes(undefined))
+  const holes = notes.list(except, [...path, 'except'])?.map(parseRange)
+  if (ranges && holes && !holes.includes(undefined))
     return { is: 'range', ranges, except: holes.filter(each => each !== undefined), pods: false }
   notes.fault(path, 'is not a range like 10.0.0.0/8')
-  return { is: 'undecided', could: ['world'], why: 'its range cannot be read' }
+  return unreadable('its range cannot be read', ['world'])
 }
 
 /** Entities of Cilium 1.20 (pkg/policy/api/entity.go). */
@@ -170,31 +172,33 @@ function readEntity(value: unknown, path: Path, { object, notes }: Context): Pee
       return undefined
     default:
       notes.fault(path, 'is not an entity')
-      return { is: 'undecided', could: everyKind, why: 'its entity is not known' }
+      return unreadable('its entity is not known', everyKind)
   }
 }
 
 /** The addresses that our DNS has answered for a name. */
-function readName(value: unknown, path: Path, notes: Notes): Peer | undefined {
-  const fields = notes.fields(value, path, ['matchName', 'matchPattern'])
-  if (!fields) return undefined
-  const { matchName, matchPattern } = fields
+function readName(value: unknown, path: Path, notes: Notes): Peer {
+  const { matchName, matchPattern } = notes.fields(value, path, ['matchName', 'matchPattern']) ?? {}
   const given = isThere(matchName) ? matchName : matchPattern
   if (isNamePattern(given) && !(isThere(matchName) && given.includes('*'))) {
     const pattern = given.trim().toLowerCase()
     return { is: 'name', pattern, test: nameTest(pattern) }
   }
   notes.fault(path, 'needs either matchName, a name, or matchPattern, in which * stands for characters of a label')
-  return { is: 'undecided', could: ['world'], why: 'its name cannot be read' }
+  return unreadable('its name cannot be read', ['world'])
 }
 
 /** The service that a flow is for, which is known here: with or without a selector. */
-function readService(value: unknown, path: Path, notes: Notes): Peer | undefined {
+function readService(value: unknown, path: Path, notes: Notes): Peer {
   const fields = notes.fields(value, path, ['k8sService', 'k8sServiceSelector'])
-  if (!fields) return undefined
+  if (!fields) return unreadable('its service cannot be read', everyKind)
   if (isThere(fields.k8sService)) {
     const at = [...path, 'k8sService']
     const { serviceName, namespace } = notes.fields(fields.k8sService, at, ['serviceName', 'namespace']) ?? {}
+    if (typeof serviceName !== 'string') {
+      notes.fault(at, 'needs a serviceName')
+      return unreadable('its service cannot be read', everyKind)
+    }
     return {
       is: 'service',
       text: `${namespace ?? '*'}/${serviceName}`,
@@ -202,9 +206,10 @@ function readService(value: unknown, path: Path, notes: Notes): Peer | undefined
     }
   }
   const at = [...path, 'k8sServiceSelector']
-  const { selector, namespace } = notes.fields(fields.k8sServiceSelector, at, ['selector', 'namespace']) ?? {}
-  const read = readSelector(selector ?? {}, [...at, 'selector'], notes, plainKey)
-  if (!read) return undefined
+  const chosen = notes.fields(fields.k8sServiceSelector, at, ['selector', 'namespace'])
+  const { selector, namespace } = chosen ?? {}
+  const read = chosen && readSelector(selector ?? {}, [...at, 'selector'], notes, plainKey)
+  if (!read) return unreadable('its service cannot be read', everyKind)
   return {
     is: 'service',
     text: `${namespace ?? '*'}/${JSON.stringify(read)}`,
@@ -215,5 +220,10 @@ function readService(value: unknown, path: Path, notes: Notes): Peer | undefined
 
 function undecided(path: Path, why: string, could: readonly Kind[], notes: Notes): Peer {
   notes.undecided(path, why)
+  return unreadable(why, could)
+}
+
+/** What has been noted already. */
+function unreadable(why: string, could: readonly Kind[]): Peer {
   return { is: 'undecided', could, why }
 }

@@ -4,7 +4,7 @@ import type { Direction, Draft, Policy, ReadOptions } from '../rule.ts'
 import { names, plainKey, readSelector, type Selector } from '../selector.ts'
 import { readPeers } from './cilium-peers.ts'
 import { readToPorts } from './cilium-ports.ts'
-import { isThere, textOf } from './network-policy.ts'
+import { isThere, textOf, unknownField } from './network-policy.ts'
 import type { Notes, Path } from './notes.ts'
 
 /** One policy for each spec that can be used. */
@@ -22,6 +22,7 @@ const specFields = [
 ]
 
 const directions = ['ingress', 'egress'] as const
+const sectionNames = ['ingress', 'ingressDeny', 'egress', 'egressDeny'] as const
 
 function readSpec(
   value: unknown,
@@ -31,6 +32,7 @@ function readSpec(
   options: ReadOptions,
   audit: boolean,
 ): Policy | undefined {
+  const before = notes.ignored
   const spec = notes.fields(value, path, specFields)
   if (!spec) return undefined
   if (isThere(spec.nodeSelector)) {
@@ -43,10 +45,16 @@ function readSpec(
   const subject = readSubject(spec.endpointSelector, [...path, 'endpointSelector'], object, notes)
   if (!subject) return undefined
   const { namespace, name } = object
-  const rules = (field: string) => notes.list(spec[field], [...path, field]) ?? []
-  const defaults = notes.fields(spec.enableDefaultDeny ?? {}, [...path, 'enableDefaultDeny'], directions)
+  // A section that is no list counts as one rule that cannot be read.
+  const sectionOf = (field: string) => notes.list(spec[field], [...path, field]) ?? [undefined]
+  const sections = new Map(sectionNames.map(field => [field, sectionOf(field)]))
+  const rules = (field: (typeof sectionNames)[number]) => sections.get(field) ?? []
+  const defaultsAt = [...path, 'enableDefaultDeny']
+  const defaults = notes.fields(spec.enableDefaultDeny ?? {}, defaultsAt, directions)
   const isolates = (direction: Direction) => {
     const given = defaults?.[direction]
+    if (isThere(given) && typeof given !== 'boolean')
+      notes.fault([...defaultsAt, direction], 'is neither true nor false, and is ignored')
     // A section with any rule, of either effect, puts its subjects into default deny, unless the policy says otherwise.
     return typeof given === 'boolean' ? given : rules(direction).length + rules(`${direction}Deny`).length > 0
   }
@@ -59,11 +67,12 @@ function readSpec(
     rules: [],
     audit,
   }
+  const isStrange = notes.ignored > before
   for (const direction of directions) {
     for (const effect of ['deny', 'allow'] as const) {
-      const field = effect === 'deny' ? `${direction}Deny` : direction
+      const field = effect === 'deny' ? (`${direction}Deny` as const) : direction
       for (const [i, rule] of rules(field).entries())
-        readRule(rule, [...path, field, i], { direction, effect }, policy, notes, options)
+        readRule(rule, [...path, field, i], { direction, effect, isStrange }, policy, notes, options)
     }
   }
   return policy
@@ -86,20 +95,27 @@ function readSubject(value: unknown, path: Path, { namespace }: PolicyObject, no
 function readRule(
   value: unknown,
   path: Path,
-  { direction, effect }: { direction: Direction; effect: 'allow' | 'deny' },
+  { direction, effect, isStrange }: { direction: Direction; effect: 'allow' | 'deny'; isStrange: boolean },
   policy: Draft,
   notes: Notes,
   options: ReadOptions,
 ): void {
-  const rule = notes.mapping(value, path)
+  const text = `${path.at(-2)}[${path.at(-1)}]`
+  // One that is no mapping allows nobody, and denies everybody.
+  const rule = value === undefined ? undefined : notes.mapping(value, path)
+  if (!rule && effect === 'deny') {
+    const why = 'it cannot be read'
+    policy.rules.push({ policy, direction, text, effect, peers: [{ is: 'anyone' }], ports: undefined, undecided: why })
+  }
   if (!rule) return
+  const before = notes.ignored
   const { peers, fields, requirement } = readPeers(rule, path, direction, policy.object, notes, options)
   const known = new Set([...fields, 'toPorts', 'icmps', ...(effect === 'allow' ? ['authentication'] : [])])
   const strange = Object.keys(rule).filter(key => !known.has(key))
   for (const key of strange) notes.unknown([...path, key])
-  const { ports, undecided } = readToPorts(rule.toPorts, [...path, 'toPorts'], notes)
+  const { ports, undecided } = readToPorts(rule.toPorts, [...path, 'toPorts'], effect, notes)
   const conditions = [undecided, authenticationOf(rule, path, notes), ...strange.map(key => `${key} is not known here`)]
-  const text = `${path.at(-2)}[${path.at(-1)}]`
+  if (isStrange || notes.ignored > before) conditions.push(unknownField)
   const made = { policy, direction, text, undecided: conditions.find(each => each !== undefined) }
   if (requirement)
     policy.rules.push({ ...made, effect: 'deny', peers: [requirement], ports: undefined, undecided: undefined })

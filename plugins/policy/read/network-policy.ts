@@ -26,15 +26,19 @@ export function readNetworkPolicy(
     rules: [],
     audit,
   }
+  const strange = notes.ignored > 0
   for (const direction of ['ingress', 'egress'] as const) {
     // Rules of a direction that is not among its types mean nothing.
     if (!policy.isolates[direction]) continue
     const path = ['spec', direction]
     for (const [i, rule] of (notes.list(spec[direction], path) ?? []).entries())
-      readRule(rule, [...path, i], direction, policy, notes, options)
+      readRule(rule, [...path, i], direction, policy, notes, options, strange)
   }
   return policy
 }
+
+/** Why a rule is not decided of which a part at any depth is not known. */
+export const unknownField = 'it has a field that is not known here'
 
 export function textOf(object: PolicyObject): string {
   const text = policyText(object)
@@ -59,27 +63,24 @@ function readRule(
   policy: Draft,
   notes: Notes,
   options: ReadOptions,
+  isPolicyStrange: boolean,
 ): void {
   const side = direction === 'ingress' ? 'from' : 'to'
-  const before = notes.findings.length
+  const before = notes.ignored
   const rule = notes.fields(value, path, [side, 'ports'])
   const peers = rule && notes.list(rule[side], [...path, side])
   const ports = rule && notes.list(rule.ports, [...path, 'ports'])
   if (!rule || !peers || !ports) return
-  const isStrange = notes.findings.length > before
+  // An absent or empty list allows everybody, and every port.
+  const whom: readonly Peer[] =
+    peers.length === 0
+      ? [{ is: 'anyone' }]
+      : peers.flatMap((peer, i) => readPeer(peer, [...path, side, i], policy.object, notes, options) ?? [])
+  const where =
+    ports.length === 0 ? undefined : ports.flatMap((port, i) => readPort(port, [...path, 'ports', i], notes) ?? [])
   policy.rules.push({
-    policy,
-    direction,
-    effect: 'allow',
-    text: `${direction}[${path.at(-1)}]`,
-    // An absent or empty list allows everybody, and every port.
-    peers:
-      peers.length === 0
-        ? [{ is: 'anyone' }]
-        : peers.flatMap((peer, i) => readPeer(peer, [...path, side, i], policy.object, notes, options) ?? []),
-    ports:
-      ports.length === 0 ? undefined : ports.flatMap((port, i) => readPort(port, [...path, 'ports', i], notes) ?? []),
-    undecided: isStrange ? 'it has a field that is not known here' : undefined,
+    ...{ policy, direction, effect: 'allow', text: `${direction}[${path.at(-1)}]`, peers: whom, ports: where },
+    undecided: isPolicyStrange || notes.ignored > before ? unknownField : undefined,
   })
 }
 

@@ -13,6 +13,8 @@ export function pathText(path: Path): string {
 
 export class Notes {
   readonly findings: Finding[] = []
+  /** How many fields were met that are not known here. What they stand in means less without them, so it must not allow more. */
+  ignored = 0
   readonly #where: string
   readonly #subject: string
 
@@ -42,6 +44,7 @@ export class Notes {
   }
 
   unknown(path: Path): void {
+    this.ignored++
     this.#add(path, 'is not known here, and what it means is not taken into account')
   }
 
