@@ -137,6 +137,11 @@ export interface Host {
    * again.
    */
   readonly location: Location
+  /**
+   * Whether this instance decides recorded flows again, for `starlane rehearse`, and no other: what would be refused is refused, also
+   * where the options say that it is only counted.
+   */
+  readonly rehearses: boolean
   readonly clock: Clock
   readonly random: Random
   readonly log: Log

@@ -63,7 +63,8 @@ export default definePlugin({
   onError: 'refuse',
   create: ({ defaultLocalCluster, undecided, audit, dns, ipBlocks, nodes, pods }, host) => {
     const workloads = host.workloads()
-    const read = (): ReadResult => readPolicies(workloads.policies(), { defaultLocalCluster, ipBlocks }, audit)
+    const audits = audit && !host.rehearses
+    const read = (): ReadResult => readPolicies(workloads.policies(), { defaultLocalCluster, ipBlocks }, audits)
     let { policies, findings } = read()
     let book = new Book(policies, undecided)
     const names = new KnownNames(host.clock, addresses => ends.changed(addresses))

@@ -20,6 +20,8 @@ export interface HostParts {
   readonly log: Log
   /** Nothing is known by default. */
   readonly workloads?: Workloads
+  /** For copies of plugins in a rehearsal; false by default. */
+  readonly rehearses?: boolean
 }
 
 /** A host, and what the plugin has asked of it. */
@@ -51,6 +53,7 @@ export function createHost(plugin: string, parts: HostParts): PluginHost {
     get location() {
       return parts.location?.() ?? nowhere
     },
+    rehearses: parts.rehearses ?? false,
     clock: parts.clock,
     random: parts.random,
     log: withPlugin(plugin, parts.log),

@@ -109,7 +109,7 @@ function leftOf(chain: Chain, flow: Flow): { keys: readonly string[]; why: strin
 
 /** The plugins that decide by policies, created anew. */
 function chainOver(workloads: Workloads, { plugins, directory, host }: RehearsalParts): Chain {
-  const parts: HostParts = { ...host, workloads, log: silentLog }
+  const parts: HostParts = { ...host, workloads, log: silentLog, rehearses: true }
   return createChain({
     plugins: plugins
       .filter(({ usesWorkloads }) => usesWorkloads)
