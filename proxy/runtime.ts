@@ -646,14 +646,18 @@ class Starlane implements Runtime {
     const past = request.flows ? [] : this.#recording.past(new URLSearchParams(all))
     if (typeof past === 'string') throw new MeshError('USAGE', past)
     const { flows: groups, names: answers = [] } = request
-    return rehearse(request, groups ? { groups, names: answers } : groupFlows(past), {
-      cluster: this.#config.cluster,
-      directory: this.#mesh.directory,
-      workloads: this.#workloads,
-      plugins: this.#plugins,
-      chain: this.#chain,
-      host: this.#pluginHost(),
-    })
+    const flows = groups ? { groups, names: answers } : groupFlows(past)
+    const decide = (arePodsRead = true) =>
+      rehearse(request, flows, {
+        cluster: this.#config.cluster,
+        directory: this.#mesh.directory,
+        workloads: this.#workloads,
+        plugins: this.#plugins,
+        chain: this.#chain,
+        host: this.#pluginHost(),
+        arePodsRead,
+      })
+    return request.manifests ? this.#sources.withPods(decide) : decide()
   }
 
   #pluginHost(): HostParts {

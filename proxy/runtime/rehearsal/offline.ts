@@ -17,7 +17,7 @@ export async function rehearseOffline(loaded: Loaded, given: unknown): Promise<R
       request,
       { groups: request.flows ?? [], names: request.names ?? [] },
       {
-        ...{ cluster, directory: mesh.directory, workloads, plugins, chain, host },
+        ...{ cluster, directory: mesh.directory, workloads, plugins, chain, host, arePodsRead: true },
       },
     )
   } finally {

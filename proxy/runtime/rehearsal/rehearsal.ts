@@ -26,6 +26,8 @@ export interface RehearsalParts {
   /** The chain of all plugins, for the load that a lost cluster leaves to others. */
   readonly chain: Chain
   readonly host: HostParts
+  /** False if those of a cluster could not be read in time. */
+  readonly arePodsRead: boolean
 }
 
 /** Rejects with a MeshError for manifests that cannot be read. */
@@ -41,6 +43,13 @@ export async function rehearse(
 
 const noPlugin =
   'no plugin decides by policies, so Pods are not read; add the plugin policy, with audit: true if it shall not enforce yet'
+
+const podsMissing: Problem = {
+  code: 'SOURCE_READ',
+  where: 'Pods',
+  message:
+    'those of a cluster could not be read in time, so clients and backends of it were taken for strangers; see starlane status',
+}
 
 async function newPolicies(
   { manifests = [], cluster }: RehearsalRequest,
@@ -78,7 +87,7 @@ async function newPolicies(
     flows,
     skipped: Object.fromEntries(skipped),
     changes: [...changes.values()].sort((a, b) => b.flows - a.flows),
-    problems: [...problems, ...fresh],
+    problems: [...(parts.arePodsRead ? [] : [podsMissing]), ...problems, ...fresh],
   }
 }
 

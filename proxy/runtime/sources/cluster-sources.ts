@@ -77,6 +77,16 @@ export class ClusterSources {
     return this.#pods.settled
   }
 
+  /** Calls with Pods read, as they are for policies, whether there is one or not; `areRead` is false where a cluster could not be in time. */
+  async withPods<T>(run: (areRead: boolean) => Promise<T>): Promise<T> {
+    const { areRead, done } = await this.#pods.borrow()
+    try {
+      return await run(areRead)
+    } finally {
+      done()
+    }
+  }
+
   /**
    * Sources with an unchanged configuration keep running. A changed one is replaced; the services of the old one stay until the
    * first list of the new one. `local`: the local cluster; `podsOf`: the cluster whose Pods are watched for their names, if any;

@@ -1,6 +1,6 @@
 /**
- * Whether sources read Pods: while any cluster has a policy, and a while longer, since a policy that is replaced may be deleted first. The
- * first policies wait until the Pods of all clusters are there, so that none is enforced before it is known who is who.
+ * Whether sources read Pods: while any cluster has a policy or one is rehearsed, and a while longer, since a policy that is replaced may be
+ * deleted first. The first policies wait until the Pods of all clusters are there, so that none is enforced before it is known who is who.
  */
 import type { Clock } from '../../model/time/clock.ts'
 import type { Source } from '../../sources/source.ts'
@@ -17,8 +17,12 @@ export class PodDemand {
   readonly #sources: () => Iterable<Source>
   #isWanted = false
   #stopLingering: () => void = () => {}
-  /** While policies wait: what they wait for. */
-  #waiting: { readonly missing: Set<object>; readonly over: PromiseWithResolvers<void>; stop(): void } | undefined
+  /** Pods that are not there yet. */
+  readonly #missing = new Set<object>()
+  /** While policies wait for them. */
+  #waiting: { readonly over: PromiseWithResolvers<void>; stop(): void } | undefined
+  /** How many need Pods without a policy. */
+  #borrowers = 0
   /** While sources are being started, of which some may still come. */
   #starting = 0
 
@@ -34,6 +38,24 @@ export class PodDemand {
   /** Resolves when no policy waits for Pods. */
   get settled(): Promise<void> {
     return this.#waiting?.over.promise ?? Promise.resolve()
+  }
+
+  /**
+   * Reads Pods without a policy, until `done` is called. `areRead`: whether those of all clusters are there, or will not be for want of a
+   * right; a cluster that cannot be reached is not waited for any longer than by policies.
+   */
+  async borrow(): Promise<{ readonly areRead: boolean; done(): void }> {
+    this.#borrowers++
+    this.#update()
+    await this.settled
+    let isOver = false
+    const done = () => {
+      if (isOver) return
+      isOver = true
+      this.#borrowers--
+      this.#update()
+    }
+    return { areRead: this.#missing.size === 0, done }
   }
 
   /** Sources are about to be started; the returned function says that all are. */
@@ -57,7 +79,7 @@ export class PodDemand {
 
   #update(): void {
     this.#stopLingering()
-    if (this.#workloads.size.policies > 0) this.#begin()
+    if (this.#borrowers > 0 || this.#workloads.size.policies > 0) this.#begin()
     else if (this.#isWanted) this.#stopLingering = this.#clock.after(lingerMs, () => this.#end())
   }
 
@@ -66,30 +88,30 @@ export class PodDemand {
     this.#isWanted = true
     this.#workloads.holdPolicies(true)
     const stop = this.#clock.after(patienceMs, () => this.#release())
-    this.#waiting = { missing: new Set(), over: Promise.withResolvers(), stop }
+    this.#waiting = { over: Promise.withResolvers(), stop }
     for (const source of this.#sources()) this.#follow(source)
     this.#look()
   }
 
   #end(): void {
     this.#isWanted = false
+    this.#missing.clear()
     this.#release()
     for (const source of this.#sources()) void source.followPods?.(false)
   }
 
   #follow(source: Source): void {
     const read = source.followPods?.(true)
-    const missing = this.#waiting?.missing
-    if (!read || !missing) return
-    missing.add(read)
+    if (!read) return
+    this.#missing.add(read)
     void read.then(() => {
-      missing.delete(read)
+      this.#missing.delete(read)
       this.#look()
     })
   }
 
   #look(): void {
-    if (this.#starting === 0 && this.#waiting?.missing.size === 0) this.#release()
+    if (this.#starting === 0 && this.#missing.size === 0) this.#release()
   }
 
   #release(): void {

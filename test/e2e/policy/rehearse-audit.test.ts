@@ -4,10 +4,9 @@ import { writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import t from 'tap'
 import { stringify } from 'yaml'
-import { runProgram } from '../../../proxy/cli/program.ts'
-import { systemClock } from '../../../proxy/model/time/clock.ts'
 import { eventually } from '../../support/eventually.ts'
 import { createWorld } from '../../support/world.ts'
+import { rehearse } from './support.ts'
 
 const guard = (app: string, metadata: object = {}) => ({
   apiVersion: 'networking.k8s.io/v1',
@@ -50,16 +49,8 @@ t.test('with the option audit, of a running Starlane and offline; the annotation
     ['--offline', '-c', world.file],
   ]
   const asked = async (way: readonly string[], policy: string) => {
-    const said: string[] = []
-    const io = {
-      stdout: { write: (text: string) => said.push(text) },
-      stderr: { write: () => {} },
-      env: {},
-      clock: systemClock,
-      process: process,
-    }
-    const code = await runProgram(['rehearse', ...way, '--policy', policy, '--flows', flows, '-o', 'json'], io)
-    const changes = (JSON.parse(said.join('')) as { changes: { pod: string; to: string }[] }).changes
+    const { code, out } = await rehearse(...way, '--policy', policy, '--flows', flows, '-o', 'json')
+    const changes = (JSON.parse(out) as { changes: { pod: string; to: string }[] }).changes
     return { code, changes: changes.map(({ pod, to }) => `${pod} ${to}`) }
   }
   const xwings = await put('xwings.yaml', guard('xwing'))

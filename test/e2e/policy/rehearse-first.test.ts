@@ -1,0 +1,48 @@
+/** A rehearsal of the first policy, before which a cluster read from an API server is not asked for Pods. */
+import assert from 'node:assert/strict'
+import { writeFile } from 'node:fs/promises'
+import { join } from 'node:path'
+import t from 'tap'
+import { eventually } from '../../support/eventually.ts'
+import { writeKubeconfig } from '../../support/kube-api/kubeconfig.ts'
+import { startKubeApi } from '../../support/kube-api/server.ts'
+import { ask, createWorld, manifests, startPod } from '../../support/world.ts'
+import { rehearse } from './support.ts'
+
+t.test('Pods are read for it', async t => {
+  const api = await startKubeApi()
+  t.teardown(() => api.stop())
+  const config = {
+    plugins: [{ use: 'policy' }],
+    clusters: [
+      { name: 'cluster-1', id: 1, source: { kubernetes: { kubeconfig: './kubeconfig' } }, allow: { loopback: true } },
+    ],
+  }
+  const world = await createWorld(t, { clusters: ['cluster-1'], config })
+  writeKubeconfig(join(world.folder, 'kubeconfig'), [{ name: 'east', server: api.url }])
+  const [vip, base, tie] = [world.ip(1), world.ip(11), world.ip(21)] as const
+  await startPod(t, base, 'base')
+  for (const object of manifests({ clusterIP: vip, pods: [{ ip: base }] }, 'rebel-base')) api.put(object as never)
+  for (const [app, podIP] of Object.entries({ base, tie })) {
+    api.put({
+      ...{ apiVersion: 'v1', kind: 'Pod', metadata: { name: `${app}-0`, namespace: 'default', labels: { app } } },
+      ...{ spec: { containers: [] }, status: { phase: 'Running', podIP } },
+    })
+  }
+  await world.start()
+  const { admin } = await world.runtime().ready
+  await eventually(async () => assert.equal(await ask(vip, 7000, tie), 'base'))
+  t.equal(api.watches.count('pods'), 0, 'without a policy')
+  const guard = join(world.folder, 'guard.json')
+  const spec = { podSelector: { matchLabels: { app: 'base' } } }
+  const metadata = { name: 'guard', namespace: 'default' }
+  await writeFile(guard, JSON.stringify({ apiVersion: 'networking.k8s.io/v1', kind: 'NetworkPolicy', metadata, spec }))
+  let answer = await rehearse('--admin', admin, '--policy', guard, '-o', 'json')
+  await eventually(async () => {
+    answer = await rehearse('--admin', admin, '--policy', guard, '-o', 'json')
+    assert.equal(JSON.parse(answer.out).flows, 1)
+  })
+  t.match(JSON.parse(answer.out), { changes: [{ client: tie, to: 'refused' }], problems: [] })
+  t.equal(answer.code, 1)
+  t.equal(await ask(vip, 7000, tie), 'base', 'nothing is enforced')
+})
