@@ -3,7 +3,7 @@ import { isDeepStrictEqual } from 'node:util'
 import type { Pod } from '../model/service.ts'
 import type { Sink, Snapshot } from '../model/sink.ts'
 import type { AddressRecord, NumberedIdentity, Workload } from '../model/workloads/identity.ts'
-import { isPolicyKind, type PolicyObject } from '../model/workloads/policy-object.ts'
+import { isAboutPods, isPolicyKind, type PolicyObject } from '../model/workloads/policy-object.ts'
 import { type ClusterObject, type LooseObject, type ObjectRef, refText } from './objects.ts'
 import { SharedValues } from './shared-values.ts'
 
@@ -21,9 +21,9 @@ export class LooseObjects {
     this.#cluster = cluster
   }
 
-  /** Whether there is a policy, delivered or not. */
+  /** Whether there is a policy about Pods, delivered or not. */
   get hasPolicies(): boolean {
-    return this.#policies.size > 0
+    return this.#policies.values().some(({ kind }) => isAboutPods(kind))
   }
 
   put(object: LooseObject, origin: string | undefined): void {

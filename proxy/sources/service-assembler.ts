@@ -190,7 +190,7 @@ export class ServiceAssembler {
     this.flush(sink)
   }
 
-  /** Whether the cluster has policies, delivered or not. */
+  /** Whether the cluster has policies about Pods, delivered or not. */
   get hasPolicies(): boolean {
     return this.#loose.hasPolicies
   }

@@ -9,7 +9,7 @@ import type {
   Occupant,
   Workload,
 } from '../model/workloads/identity.ts'
-import { type PolicyObject, policyText } from '../model/workloads/policy-object.ts'
+import { isAboutPods, type PolicyObject, policyText } from '../model/workloads/policy-object.ts'
 
 /** Cilium's numbers of what is not a Pod (pkg/identity/numericidentity.go). Those of other clusters' hosts are nodes here. */
 const reserved: ReadonlyMap<number, Identity['kind']> = new Map([
@@ -54,8 +54,9 @@ export class ClusterWorkloads {
     return this.#podsAt.size + this.#records.size
   }
 
+  /** Those that Pods are needed for. */
   get policyCount(): number {
-    return this.#policies.size
+    return [...this.#policies.values()].filter(({ kind }) => isAboutPods(kind)).length
   }
 
   policies(): PolicyObject[] {

@@ -17,6 +17,11 @@ export function isPolicyKind(kind: string): kind is PolicyKind {
   return [...policyKinds, ...unstablePolicyKinds].some(known => known === kind)
 }
 
+/** Whether it says anything about Pods by itself: a list of ranges does not, nor does a kind that is not used. */
+export function isAboutPods(kind: PolicyKind): boolean {
+  return kind !== 'CiliumCIDRGroup' && !unstablePolicyKinds.some(each => each === kind)
+}
+
 /** Of which API group a kind is ours; a kind of this name in another group is something else. */
 export function groupOfPolicy(kind: PolicyKind): string {
   if (kind === 'NetworkPolicy') return 'networking.k8s.io'

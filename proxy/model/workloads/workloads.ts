@@ -25,7 +25,7 @@ export interface Workloads {
   examples(): Iterable<string>
   /** Of all clusters, the local one first, each sorted by kind, namespace and name. */
   policies(): readonly PolicyObject[]
-  /** How many addresses and policies are known. */
+  /** How many addresses are known, and policies that are about Pods. */
   readonly size: { readonly addresses: number; readonly policies: number }
   /** Calls the listener after each batch of changes. Returns a function that unsubscribes. */
   onChange(listener: (change: WorkloadChange) => void): () => void

@@ -130,3 +130,19 @@ t.test('a rehearsal is told of a cluster whose Pods do not come', async t => {
   await settled()
   t.ok((await demand.borrow()).areRead)
 })
+
+t.test('ranges that policies may refer to, and kinds that are not used, need no Pods', async t => {
+  const { asked, east } = stage()
+  east.putPolicy({ ...policy, kind: 'CiliumCIDRGroup', apiVersion: 'cilium.io/v2', namespace: '' })
+  east.putPolicy({
+    ...policy,
+    kind: 'AdminNetworkPolicy',
+    apiVersion: 'policy.networking.k8s.io/v1alpha1',
+    namespace: '',
+  })
+  await settled()
+  t.same(asked, [])
+  east.putPolicy({ ...policy, kind: 'CiliumClusterwideNetworkPolicy', apiVersion: 'cilium.io/v2', namespace: '' })
+  await settled()
+  t.same(asked, [true])
+})

@@ -258,6 +258,22 @@ t.test('an API server is asked for Pods only while a policy needs them', async t
   t.same(sink.violations, [])
 })
 
+t.test('a list of ranges alone needs no Pods', async t => {
+  const api = await startKubeApi()
+  t.teardown(() => api.stop())
+  api.install(ciliumPolicies)
+  api.put(aPod('a', '10.1.0.1'))
+  api.put({ ...aPolicy('CiliumCIDRGroup', 'cilium.io/v2', 'partners', {}), spec: { externalCIDRs: [] } })
+  const sink = await start(t, kubernetes(t, api.url))
+  await eventually(() => assert.ok(api.watches.count('ciliumcidrgroups') > 0))
+  t.same(
+    [sink.workloads.size, [...sink.policies.keys()], api.watches.count('pods')],
+    [0, ['CiliumCIDRGroup partners'], 0],
+  )
+  api.put(aPolicy('CiliumNetworkPolicy', 'cilium.io/v2', 'cart'))
+  await eventually(() => assert.deepEqual([sink.workloads.size, sink.policies.size], [1, 2]))
+})
+
 t.test('from etcd', { skip: noEtcd }, async t => {
   const etcd = await startEtcd(t)
   const peer = new Peer(await etcd.client(), 'east', 7)
