@@ -199,16 +199,24 @@ t.test('a client that is a backend of the service reaches itself, and lets no ot
 })
 
 t.test('policies of unstable API versions are reported', async t => {
-  const admin = yaml(
-    '{ apiVersion: policy.networking.k8s.io/v1alpha1, kind: AdminNetworkPolicy, metadata: { name: first }, spec: {} }',
-  )
-  const mesh = new PolicyMesh({ pods, policies: admin })
-  t.match(mesh.plugin.findings?.(), [
-    {
-      message:
-        'AdminNetworkPolicy first: apiVersion: policy.networking.k8s.io/v1alpha1 is not a stable version of this API; the policy is not used',
-    },
-  ])
+  const versions = [
+    ['AdminNetworkPolicy', 'v1alpha1'],
+    ['BaselineAdminNetworkPolicy', 'v1alpha1'],
+    ['ClusterNetworkPolicy', 'v1alpha2'],
+    ['ClusterNetworkPolicy', 'v1beta1'],
+  ]
+  for (const [kind, version] of versions) {
+    const policies = yaml(
+      `{ apiVersion: policy.networking.k8s.io/${version}, kind: ${kind}, metadata: { name: first }, spec: {} }`,
+    )
+    const mesh = new PolicyMesh({ pods, policies })
+    t.match(mesh.plugin.findings?.(), [
+      {
+        message: `${kind} first: apiVersion: policy.networking.k8s.io/${version} is not a stable version of this API; the policy is not used`,
+      },
+    ])
+    t.ok(mesh.ask('shop/bot', 'shop/cart'))
+  }
 })
 
 t.test('a policy that an API server would refuse is reported, and allows nothing by what is wrong', async t => {
