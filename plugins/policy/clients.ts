@@ -176,7 +176,7 @@ export class Ends {
     return {
       ...{ party, profile, isPending, generation: this.#generation, decisions: this.#decisions },
       ...(asNode && { asNode }),
-      memory: isShared ? this.#decisions.memoryOf(profile) : new Memory(false),
+      memory: isShared ? this.#decisions.memoryOf({ profile, ...(asNode && { asNode }) }) : new Memory(false),
     }
   }
 

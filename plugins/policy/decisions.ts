@@ -57,19 +57,22 @@ type Asking = ClientEnd & { readonly memory?: Memory }
 
 export class Decisions {
   readonly #endOf: (backend: Backend) => BackendEnd
-  #memories = new WeakMap<Profile, Memory>()
+  readonly #memories = new WeakMap<Profile, Memory>()
+  /** Those of this machine: by what it is to its own Pods, and by what it is to others. */
+  readonly #machines = new WeakMap<Profile, WeakMap<Profile, Memory>>()
 
   constructor(endOf: (backend: Backend) => BackendEnd) {
     this.#endOf = endOf
   }
 
-  /** The memory for all clients with this profile. */
-  memoryOf(profile: Profile): Memory {
-    const known = this.#memories.get(profile)
-    if (known) return known
-    const memory = new Memory(true)
-    this.#memories.set(profile, memory)
-    return memory
+  /**
+   * The memory for all clients with this profile. This machine has one of its own, with a profile that others may have too: it is a node to
+   * Pods elsewhere, and its own Pods cannot refuse it.
+   */
+  memoryOf({ profile, asNode }: Pick<ClientEnd, 'profile' | 'asNode'>): Memory {
+    if (!asNode) return made(this.#memories, profile, () => new Memory(true))
+    const machines = made(this.#machines, profile, () => new WeakMap<Profile, Memory>())
+    return made(machines, asNode, () => new Memory(true))
   }
 
   list(client: Asking, backends: Backends, service: GlobalService): ListDecision {
@@ -108,6 +111,14 @@ export class Decisions {
     memory.keepDestination(end.destination, decision)
     return decision
   }
+}
+
+function made<K extends object, V>(map: WeakMap<K, V>, key: K, make: () => V): V {
+  const known = map.get(key)
+  if (known !== undefined) return known
+  const value = make()
+  map.set(key, value)
+  return value
 }
 
 function asksService({ profile }: ClientEnd): boolean {

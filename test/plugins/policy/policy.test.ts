@@ -137,6 +137,38 @@ t.test('a Pod is always reached from its node, and this machine is a node to oth
   t.same([asked('host', 'n1'), asked('remote-node', 'n1')], [true, true])
 })
 
+t.test('what this machine may do holds for no other client, whoever asks first', async t => {
+  const nodes = yaml(
+    '{ apiVersion: cilium.io/v2, kind: CiliumNetworkPolicy, metadata: { name: e, namespace: shop }, spec: { endpointSelector: { matchLabels: { app: cart } }, ingress: [{ fromEntities: [remote-node] }] } }',
+  )
+  const others = ['shop/bot', 'shop/web', '192.0.2.7']
+  const cases = [
+    { what: 'its own Pods', policies: denyAll('deny'), node: 'n1' },
+    { what: 'as a node of others', policies: nodes, node: 'n2' },
+  ]
+  for (const { what, policies, node } of cases) {
+    for (const isAhead of [false, true]) {
+      const mesh = new PolicyMesh({ pods, policies, node: 'n1' })
+      const service = mesh.serviceAt('shop/cart', { node })
+      mesh.plugin.onService?.(service, [])
+      if (isAhead) for (let i = 0; i < 10; i++) await mesh.clock.advance(0)
+      const reaches = (client: string) => {
+        const asked = mesh.flow(client, service)
+        const isRefused = mesh.plugin.admit?.(asked.client, service, 'flow') !== undefined
+        const { length } = mesh.plugin.candidates?.(asked, asked.frontend.backends) ?? []
+        return !isRefused && length > 0
+      }
+      t.same(['127.0.0.1', ...others, '127.0.0.1'].filter(reaches), ['127.0.0.1', '127.0.0.1'], what)
+      const after = new PolicyMesh({ pods, policies, node: 'n1' })
+      t.same(
+        [...others, '127.0.0.1', ...others].filter(client => after.ask(client, 'shop/cart', { node })),
+        ['127.0.0.1'],
+        what,
+      )
+    }
+  }
+})
+
 t.test('an address of the ranges of Pods is refused until its Pod is known', async t => {
   const egress = yaml(
     '{ apiVersion: networking.k8s.io/v1, kind: NetworkPolicy, metadata: { name: e, namespace: shop }, spec: { podSelector: { matchLabels: { app: new } }, policyTypes: [Egress] } }',
