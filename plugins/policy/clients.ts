@@ -1,9 +1,9 @@
 /** Clients and backends by address, each with its profile. */
-import type { Backend, Cidr, Client, Host, Identity, Table, Workloads } from '../../proxy/plugin.ts'
+import type { Backend, Backends, Cidr, Client, Host, Identity, Table, Workloads } from '../../proxy/plugin.ts'
 import type { Kind, Shared } from './ahead.ts'
 import type { Book, Profile } from './book.ts'
 import { type BackendEnd, type ClientEnd, targetOf } from './decision.ts'
-import { Decisions, Memory } from './decisions.ts'
+import { Decisions, OwnMemory, type Remembering } from './decisions.ts'
 import { partyOf } from './party.ts'
 import type { Target } from './ports.ts'
 
@@ -13,7 +13,7 @@ const maxClients = 65_536
 const maxBackends = 200_000
 
 export interface KnownClient extends ClientEnd {
-  readonly memory: Memory
+  readonly memory: Remembering
   /** Grows when addresses may be another's; an older one is looked up again. */
   readonly generation: number
   /** Another one when backends may be another's; an older one has memories of them. */
@@ -43,6 +43,8 @@ export class Ends {
   onMet: (kind: Kind, client: Client, shared: Shared) => void = () => {}
   /** Addresses of backends in use: a change of one of them concerns decisions about lists. */
   #addresses = new Set<string>()
+  /** The addresses in each list. */
+  readonly #members = new WeakMap<Backends, ReadonlySet<string>>()
 
   constructor(
     host: Host,
@@ -104,6 +106,22 @@ export class Ends {
       if (kind) this.onMet(kind.kind, client, kind.shared)
     }
     return next
+  }
+
+  /** Who stands for all that no policy tells from the client: one that is no backend, and so does not reach itself. */
+  anyLike(client: Client): KnownClient {
+    const known = this.client(client)
+    const { party, memory } = known
+    return { ...known, party: { ...party, address: '' }, memory: memory.shared ?? memory }
+  }
+
+  /** The addresses of a list, which are kept as long as the list. */
+  addressesIn(backends: Backends): ReadonlySet<string> {
+    const known = this.#members.get(backends)
+    if (known) return known
+    const addresses = new Set(backends.map(({ address }) => address))
+    this.#members.set(backends, addresses)
+    return addresses
   }
 
   backend(backend: Backend): BackendEnd {
@@ -172,11 +190,13 @@ export class Ends {
 
   /** A Pod that is a backend too has a memory of its own, since it reaches itself. */
   #refreshed({ party, profile, asNode, isPending }: ClientEnd): KnownClient {
-    const isShared = !isPending && !this.#addresses.has(party.address)
+    const { address } = party
+    const shared = isPending ? undefined : this.#decisions.memoryOf({ profile, ...(asNode && { asNode }) })
+    const isOwn = shared === undefined || this.#addresses.has(address)
     return {
       ...{ party, profile, isPending, generation: this.#generation, decisions: this.#decisions },
       ...(asNode && { asNode }),
-      memory: isShared ? this.#decisions.memoryOf({ profile, ...(asNode && { asNode }) }) : new Memory(false),
+      memory: isOwn ? new OwnMemory(shared, backends => this.addressesIn(backends).has(address)) : shared,
     }
   }
 
@@ -190,9 +210,10 @@ export class Ends {
 }
 
 function kindOf({ party, profile, memory }: KnownClient): { kind: Kind; shared: Shared } | undefined {
-  if (!memory.isShared) return undefined
+  const { shared } = memory
+  if (!shared) return undefined
   const kind = (party.kind === 'pod' && party.identity) || `${party.kind} ${profile.number}`
-  return { kind, shared: memory }
+  return { kind, shared }
 }
 
 const none = Object.freeze({})

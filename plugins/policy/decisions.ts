@@ -12,20 +12,26 @@ export interface ListDecision {
   readonly isOwn: boolean
 }
 
-/**
- * What clients with one profile share. Kept by the identity of the lists and services, so that a change of either is a change of the key.
- */
-export class Memory {
+/** What a client remembers. Kept by the identity of the lists and services, so that a change of either is a change of the key. */
+export interface Remembering {
+  /** What it shares with all that no policy tells from it; undefined if it is like no other. */
+  readonly shared: Memory | undefined
+  list(backends: Backends): ListDecision | undefined
+  service(service: GlobalService): ListDecision | undefined
+  keepList(backends: Backends, decision: ListDecision): void
+  keepService(service: GlobalService, decision: ListDecision): void
+}
+
+/** What clients with one profile share. */
+export class Memory implements Remembering {
   readonly #lists = new WeakMap<Backends, ListDecision>()
   readonly #services = new WeakMap<GlobalService, ListDecision>()
   readonly #destinations = new WeakMap<object, Decision>()
   /** The services that one of the clients has used. */
   readonly used = new Set<ServiceKey>()
-  /** False for a client that has decisions of its own. */
-  readonly isShared: boolean
 
-  constructor(isShared: boolean) {
-    this.isShared = isShared
+  get shared(): Memory {
+    return this
   }
 
   list(backends: Backends): ListDecision | undefined {
@@ -41,19 +47,65 @@ export class Memory {
   }
 
   keepDestination(destination: object, decision: Decision): void {
-    if (this.isShared) this.#destinations.set(destination, decision)
+    this.#destinations.set(destination, decision)
   }
 
   keepList(backends: Backends, decision: ListDecision): void {
-    if (!this.isShared || !decision.isOwn) this.#lists.set(backends, decision)
+    if (!decision.isOwn) this.#lists.set(backends, decision)
   }
 
   keepService(service: GlobalService, decision: ListDecision): void {
-    if (!this.isShared || !decision.isOwn) this.#services.set(service, decision)
+    if (!decision.isOwn) this.#services.set(service, decision)
   }
 }
 
-type Asking = ClientEnd & { readonly memory?: Memory }
+/**
+ * The memory of a Pod that is a backend too. It reaches itself, so what is decided for those like it does not hold for a list that it is
+ * in, unless nothing is refused there.
+ */
+export class OwnMemory implements Remembering {
+  readonly #lists = new WeakMap<Backends, ListDecision>()
+  readonly #services = new WeakMap<GlobalService, ListDecision>()
+  readonly shared: Memory | undefined
+  readonly #isIn: (backends: Backends) => boolean
+
+  constructor(shared: Memory | undefined, isIn: (backends: Backends) => boolean) {
+    this.shared = shared
+    this.#isIn = isIn
+  }
+
+  list(backends: Backends): ListDecision | undefined {
+    const known = this.#lists.get(backends)
+    if (known !== undefined) return known
+    const usual = this.#usual(this.shared?.list(backends), backends)
+    if (usual !== undefined) this.#lists.set(backends, usual)
+    return usual
+  }
+
+  service(service: GlobalService): ListDecision | undefined {
+    const known = this.#services.get(service)
+    if (known !== undefined) return known
+    const usual = this.#usual(this.shared?.service(service), service.backends)
+    if (usual !== undefined) this.#services.set(service, usual)
+    return usual
+  }
+
+  keepList(backends: Backends, decision: ListDecision): void {
+    this.#lists.set(backends, decision)
+    if (!this.#isIn(backends)) this.shared?.keepList(backends, decision)
+  }
+
+  keepService(service: GlobalService, decision: ListDecision): void {
+    this.#services.set(service, decision)
+    if (!this.#isIn(service.backends)) this.shared?.keepService(service, decision)
+  }
+
+  #usual(decision: ListDecision | undefined, backends: Backends): ListDecision | undefined {
+    return decision?.refused !== undefined && this.#isIn(backends) ? undefined : decision
+  }
+}
+
+type Asking = ClientEnd & { readonly memory?: Remembering }
 
 export class Decisions {
   readonly #endOf: (backend: Backend) => BackendEnd
@@ -70,9 +122,9 @@ export class Decisions {
    * Pods elsewhere, and its own Pods cannot refuse it.
    */
   memoryOf({ profile, asNode }: Pick<ClientEnd, 'profile' | 'asNode'>): Memory {
-    if (!asNode) return made(this.#memories, profile, () => new Memory(true))
+    if (!asNode) return made(this.#memories, profile, () => new Memory())
     const machines = made(this.#machines, profile, () => new WeakMap<Profile, Memory>())
-    return made(machines, asNode, () => new Memory(true))
+    return made(machines, asNode, () => new Memory())
   }
 
   list(client: Asking, backends: Backends, service: GlobalService): ListDecision {
@@ -101,10 +153,10 @@ export class Decisions {
 
   one(client: Asking, backend: Backend, service: GlobalService): Decision {
     const end = this.#endOf(backend)
-    const memory = client.memory
+    const memory = client.memory?.shared
     // A Pod reaches itself, which no other of its kind does; a rule may be about the service.
     const isItself = end.party.address === client.party.address
-    if (isItself || !memory?.isShared || asksService(client)) return decide(client, end, service)
+    if (isItself || !memory || asksService(client)) return decide(client, end, service)
     const known = memory.destination(end.destination)
     if (known) return known
     const decision = decide(client, end, service)

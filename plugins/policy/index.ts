@@ -15,7 +15,7 @@ import {
 } from '../../proxy/plugin.ts'
 import { Ahead } from './ahead.ts'
 import { Book } from './book.ts'
-import { Ends } from './clients.ts'
+import { Ends, type KnownClient } from './clients.ts'
 import { type Decision, policyOf, verdictText } from './decision.ts'
 import type { ListDecision } from './decisions.ts'
 import { expectedClients } from './expected.ts'
@@ -87,24 +87,24 @@ export default definePlugin({
       }
     })
 
-    const ofService = (asking: Client, service: GlobalService): ListDecision => {
-      const client = ends.client(asking)
-      const known = client.memory.service(service)
+    const ofService = (client: KnownClient, service: GlobalService): ListDecision => {
+      const { memory } = client
+      const known = memory.service(service)
       if (known !== undefined) return known
       const decision = ends.decisions.service(client, service)
-      client.memory.keepService(service, decision)
-      ahead.used(client.memory, service.key)
+      memory.keepService(service, decision)
+      if (memory.shared) ahead.used(memory.shared, service.key)
       return decision
     }
     /** `isWhole`: no backend was tried before, so that the list is asked about again. */
-    const ofList = (asking: Client, service: GlobalService, backends: Backends, isWhole: boolean): Backends => {
-      const client = ends.client(asking)
-      const known = client.memory.list(backends)
+    const ofList = (client: KnownClient, service: GlobalService, backends: Backends, isWhole: boolean): Backends => {
+      const { memory } = client
+      const known = memory.list(backends)
       if (known !== undefined) return known.left
       const decision = ends.decisions.list(client, backends, service)
       if (isWhole) {
-        client.memory.keepList(backends, decision)
-        ahead.used(client.memory, service.key)
+        memory.keepList(backends, decision)
+        if (memory.shared) ahead.used(memory.shared, service.key)
       }
       return decision.left
     }
@@ -115,8 +115,16 @@ export default definePlugin({
       decide: (asking, key) => {
         const service = services.get(key)
         if (!service || book.isEmpty) return service !== undefined
-        ofService(asking, service)
-        for (const { backends } of service.frontends) ofList(asking, service, backends, true)
+        const client = ends.anyLike(asking)
+        ofService(client, service)
+        ends.addressesIn(service.backends)
+        for (const { backends, fresh } of service.frontends) {
+          // Where clusters are lost, flows begin with the list of the others.
+          for (const list of fresh ? [backends, fresh] : [backends]) {
+            ofList(client, service, list, true)
+            ends.addressesIn(list)
+          }
+        }
         return true
       },
       expected: () => (book.isEmpty ? [] : expectedClients(workloads, policies)),
@@ -133,21 +141,22 @@ export default definePlugin({
     return {
       admit: (asking, service, asker) => {
         if (book.isEmpty || asking.address === anyone || (asker === 'name' && dns === 'answer')) return undefined
-        const { left, refused } = ofService(asking, service)
+        const client = ends.client(asking)
+        const { left, refused } = ofService(client, service)
         if (left.length > 0 || !refused) return undefined
         const { backend, decision: first } = refused
-        const client = partyText(ends.client(asking).party)
+        const who = partyText(client.party)
         const rule = policyOf(first.verdict)?.name
         return {
           code: host.name,
           ...(rule === undefined ? {} : { rule }),
-          why: `${client} may not reach ${service.key}: ${verdictText(first.verdict)} (for ${backend.key})`,
+          why: `${who} may not reach ${service.key}: ${verdictText(first.verdict)} (for ${backend.key})`,
         }
       },
       candidates: ({ client: asking, service, frontend, tried }, backends) => {
         // A frontend without a key stands for the question of DNS about a headless service.
         if (book.isEmpty || asking.address === anyone || (frontend.key === '' && dns === 'answer')) return backends
-        return ofList(asking, service, backends, tried.length === 0)
+        return ofList(ends.client(asking), service, backends, tried.length === 0)
       },
       onConnect: ({ client, service }, backend) => {
         if (!book.hasAudit) return

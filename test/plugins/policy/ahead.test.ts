@@ -1,6 +1,8 @@
 /** Decisions that are made before a flow asks: after a change of policies, backends or Pods, in slices, with bounds. */
 import t from 'tap'
 import { Ahead, type Shared } from '../../../plugins/policy/ahead.ts'
+import type { Backends } from '../../../proxy/model/backend.ts'
+import type { GlobalService } from '../../../proxy/model/service.ts'
 import { FakeClock } from '../../support/clock.ts'
 import { backend, clusterService, flow, globalService } from '../../support/model.ts'
 import { PolicyMesh, type TestPod, yaml } from './situation.ts'
@@ -95,6 +97,47 @@ t.test('clients that have not come yet are decided for too: known Pods, and ever
   mesh.plugin.onService?.(more, [])
   await mesh.clock.advance(0)
   t.equal(decided(), 2 * before, 'a new service, for all of them')
+  await mesh.plugin.close?.()
+  t.equal(mesh.clock.waiting, 0)
+})
+
+t.test('clients that are backends of other services, and lists without lost clusters, are decided for too', async t => {
+  const mesh = new PolicyMesh({ pods, policies: allow('one', 'web') })
+  const counts = { filtered: 0 }
+  const counted = (backends: Backends): Backends =>
+    Object.assign([...backends], {
+      filter: (...given: Parameters<Backends['filter']>) => {
+        counts.filtered++
+        return backends.filter(...given)
+      },
+    })
+  const services = [cartAt('10.1.0.1', '10.1.0.4'), cartAt('10.1.0.2'), cartAt('10.1.0.3')].map((service, i) => {
+    const frontends = service.frontends.map(frontend => ({
+      ...frontend,
+      backends: counted(frontend.backends),
+      fresh: counted(frontend.backends.slice(0, 1)),
+    }))
+    return { ...service, key: `shop/service-${i}`, frontends }
+  })
+  for (const service of services) mesh.plugin.onService?.(service, [])
+  for (let i = 0; i < 10; i++) await mesh.clock.advance(0)
+  const ask = (address: string, service: GlobalService) => {
+    const asked = flow(service, { client: { address, port: 40_000 } })
+    const isRefused = mesh.plugin.admit?.(asked.client, service, 'flow') !== undefined
+    const { backends, fresh = [] } = asked.frontend
+    const left = [backends, fresh].map(list => mesh.plugin.candidates?.(asked, list).map(({ address }) => address))
+    return { isRefused, left }
+  }
+  const [cart, web] = services as GlobalService[] as [GlobalService, GlobalService]
+  counts.filtered = 0
+  t.same(ask('10.1.0.2', cart), { isRefused: false, left: [['10.1.0.1', '10.1.0.4'], ['10.1.0.1']] })
+  t.same(ask('10.1.0.3', cart), { isRefused: false, left: [['10.1.0.4'], []] }, 'no policy is about the second one')
+  t.same(ask('10.1.0.3', web), { isRefused: false, left: [['10.1.0.2'], ['10.1.0.2']] })
+  t.same(ask('10.1.0.1', web), { isRefused: false, left: [['10.1.0.2'], ['10.1.0.2']] })
+  t.same(ask('10.1.0.2', web), { isRefused: false, left: [['10.1.0.2'], ['10.1.0.2']] }, 'its own')
+  t.equal(counts.filtered, 0, 'no list was gone through')
+  t.same(ask('10.1.0.1', cart).left, [['10.1.0.1', '10.1.0.4'], ['10.1.0.1']], 'a Pod reaches itself')
+  t.same(ask('10.1.0.4', cart).left, [['10.1.0.4'], []])
   await mesh.plugin.close?.()
   t.equal(mesh.clock.waiting, 0)
 })

@@ -1,6 +1,8 @@
 /** Random policies, Pods and flows: the plugin decides as the evaluator of the specifications does. */
+import assert from 'node:assert/strict'
 import fc from 'fast-check'
 import t from 'tap'
+import { backend, globalService } from '../../support/model.ts'
 import { allowed, type End, type OraclePolicy, type Outsider } from './oracle.ts'
 import { PolicyMesh } from './situation.ts'
 
@@ -211,4 +213,46 @@ t.test('the plugin and the oracle agree', async t => {
     { numRuns: Number(process.env.STARLANE_RUNS ?? 150) },
   )
   t.ok(counts.allowed > 1000 && counts.refused > 1000, `${counts.allowed} allowed, ${counts.refused} refused`)
+})
+
+t.test('lists in which the clients are backends too, decided ahead or not', async t => {
+  let decided = 0
+  const port = { port: 8080, protocol: 'TCP' } as const
+  await fc.assert(
+    fc.asyncProperty(policies, fc.boolean(), fc.nat(), async (given, isAhead, first) => {
+      const named = given.map(([cluster, policy], i) => ({
+        cluster,
+        object: { ...policy, metadata: { ...policy.metadata, name: `policy-${i}` } },
+      })) as OraclePolicy[]
+      const byCluster = Object.groupBy(named, ({ cluster }) => cluster)
+      const mesh = new PolicyMesh({
+        ...{ namespaces, pods },
+        policies: Object.fromEntries(
+          Object.entries(byCluster).map(([cluster, some = []]) => [cluster, some.map(({ object }) => object)]),
+        ),
+      })
+      const backends = pods.map(({ address, cluster }) =>
+        backend({ address, cluster, remote: cluster !== 'cluster-1', ...port }),
+      )
+      const service = globalService({ backends })
+      mesh.plugin.onService?.(service, [])
+      if (isAhead) for (let i = 0; i < 50; i++) await mesh.clock.advance(0)
+      const clients = [...pods, ...outsiders]
+      for (let i = 0; i < 2 * clients.length; i++) {
+        const client = clients[(first + i) % clients.length] as (typeof clients)[number]
+        const expected = pods
+          .filter(pod => allowed(named, { client, backend: pod, ...port }, { defaultLocalCluster: true }))
+          .map(({ address }) => address)
+        const flow = mesh.flow(client.address, service)
+        const left = mesh.plugin.candidates?.(flow, flow.frontend.backends).map(({ address }) => address)
+        decided++
+        assert.deepEqual(left, expected, client.address)
+        const isRefused = mesh.plugin.admit?.(flow.client, service, 'flow') !== undefined
+        assert.equal(isRefused, expected.length === 0, client.address)
+      }
+      await mesh.plugin.close?.()
+    }),
+    { numRuns: Number(process.env.STARLANE_RUNS ?? 100) },
+  )
+  t.ok(decided > 1000)
 })
