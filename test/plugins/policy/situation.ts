@@ -20,6 +20,8 @@ export interface TestPod {
   readonly labels?: Labels
   readonly ports?: readonly NamedPort[]
   readonly hostNetwork?: true
+  /** The service account; `default` if absent. */
+  readonly account?: string
 }
 
 export interface Situation {
@@ -80,8 +82,8 @@ export class PolicyMesh {
     return this.#sinks.get(cluster) as WorkloadSink
   }
 
-  put({ cluster, namespace, name, address, labels = {}, ports = [], hostNetwork }: TestPod): void {
-    const workload = { namespace, labels, account: 'default', ports }
+  put({ cluster, namespace, name, address, labels = {}, ports = [], hostNetwork, account = 'default' }: TestPod): void {
+    const workload = { namespace, labels, account, ports }
     this.sink(cluster).putPod({ namespace, name, addresses: [address], workload, ...(hostNetwork && { hostNetwork }) })
   }
 
