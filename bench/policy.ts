@@ -1,5 +1,6 @@
 /**
- * What policies cost: nanoseconds of `choose` with and without the plugin `policy`, in pairs, and the memory of 50,000 Pods. Run:
+ * What policies cost: nanoseconds of `choose` with and without the plugin `policy`, in pairs, and the memory of 50,000 Pods, read from an API server and
+ * from etcd. Run:
  * npm run bench:policy
  */
 
@@ -7,6 +8,7 @@ import type { Flow } from '../proxy/model/flow.ts'
 import { silentLog } from '../proxy/model/log.ts'
 import type { PolicyObject } from '../proxy/model/workloads/policy-object.ts'
 import { decodeKubernetes } from '../proxy/sources/decode/decode.ts'
+import { decodeAddress, decodeIdentity } from '../proxy/sources/etcd/decode-identities.ts'
 import type { ClusterObject } from '../proxy/sources/objects.ts'
 import { ServiceAssembler } from '../proxy/sources/service-assembler.ts'
 import { WorkloadStore } from '../proxy/workloads/store.ts'
@@ -16,8 +18,10 @@ const rounds = 7
 const median = (values: number[]) => values.sort((a, b) => a - b)[Math.floor(values.length / 2)] as number
 
 await cost()
-await memory('2,000 kinds', 2000)
-await memory('50,000 kinds', 50_000)
+for (const kinds of [2000, 50_000]) {
+  memory(`Pods of ${kinds.toLocaleString('en')} kinds`, podsOf(kinds))
+  memory(`records of etcd, with ${kinds.toLocaleString('en')} identities`, recordsOf(kinds))
+}
 
 /** 1,000 client Pods of 20 kinds, 100 services of 10 backends, 50 policies. */
 async function cost(): Promise<void> {
@@ -108,24 +112,50 @@ function policyOf(cluster: string, n: number): PolicyObject {
   }
 }
 
-/** From the JSON of the API to the store, as a source delivers it. */
-async function memory(what: string, kinds: number): Promise<void> {
+/** As an API server has them. */
+function* podsOf(kinds: number): Generator<ClusterObject> {
+  for (let i = 0; i < 50_000; i++)
+    yield decodeKubernetes(JSON.parse(podJson(i, kinds)), { workloads: true }).object as ClusterObject
+}
+
+/** As the etcd of another cluster has them: `identities/v1`, then `ip/v1`. */
+function* recordsOf(kinds: number): Generator<ClusterObject> {
+  const owner = { cluster: 'cluster-1', clusterId: 1 }
+  const idOf = (kind: number) => (1 << 16) + kind
+  for (let kind = 0; kind < kinds; kind++) {
+    const labels = {
+      ...{ ...labelsOf(kind), 'io.cilium.k8s.policy.cluster': 'cluster-1' },
+      ...{ 'io.kubernetes.pod.namespace': `ns-${kind % 100}`, 'io.cilium.k8s.policy.serviceaccount': 'default' },
+    }
+    const text = Object.entries(labels).map(([key, value]) => `k8s:${key}=${value};`)
+    yield decodeIdentity(String(idOf(kind)), Buffer.from(text.join('')), owner)
+  }
+  for (let i = 0; i < 50_000; i++) {
+    const [kind, address] = [i % kinds, podAddress(i)]
+    const record = {
+      ...{ IP: address, Mask: null, HostIP: `172.20.0.${i & 255}`, ID: idOf(kind), K8sNamespace: `ns-${kind % 100}` },
+      K8sPodName: `service-${kind}-6f9c-${i.toString(36)}`,
+      NamedPorts: [{ Name: 'http', Port: 8080, Protocol: 'TCP' }],
+    }
+    yield* decodeAddress(address, Buffer.from(JSON.stringify(record)), owner)
+  }
+}
+
+/** From what is read to the store, as a source delivers it. */
+function memory(what: string, objects: Iterable<ClusterObject>): void {
   const before = heap()
   const assembler = new ServiceAssembler('cluster-1')
   const store = new WorkloadStore(run => run())
   store.setClusters(['cluster-1'])
   const start = performance.now()
-  for (let i = 0; i < 50_000; i++) {
-    const { object } = decodeKubernetes(JSON.parse(podJson(i, kinds)), { workloads: true })
-    assembler.put(object as ClusterObject)
-  }
+  for (const object of objects) assembler.put(object)
   const sink = store.sink('cluster-1')
   assembler.reset({ ...sink, put() {}, drop() {}, live() {}, lost() {}, problems() {}, dropNode() {}, putNode() {} })
   for (let i = 0; i < 50_000; i++) store.at(podAddress(i))
   const ms = performance.now() - start
   const bytes = heap() - before
   console.log(
-    `50,000 Pods of ${what}: ${(bytes / 1e6).toFixed(0)} MB, ${(bytes / 50_000).toFixed(0)} bytes each, read in ${ms.toFixed(0)} ms (${store.size.addresses} addresses)`,
+    `50,000 ${what}: ${(bytes / 1e6).toFixed(0)} MB, ${(bytes / 50_000).toFixed(0)} bytes each, read in ${ms.toFixed(0)} ms (${store.size.addresses} addresses)`,
   )
   silentLog.debug('kept', { assembler, store })
 }
@@ -140,9 +170,8 @@ function podAddress(i: number): string {
   return `10.${1 + (i >> 16)}.${(i >> 8) & 255}.${i & 255}`
 }
 
-function podJson(i: number, kinds: number): string {
-  const kind = i % kinds
-  const labels = {
+function labelsOf(kind: number): Record<string, string> {
+  return {
     ...{
       'app.kubernetes.io/name': `service-${kind}`,
       'app.kubernetes.io/part-of': 'shop',
@@ -150,6 +179,11 @@ function podJson(i: number, kinds: number): string {
     },
     ...{ 'pod-template-hash': `6f9c${kind.toString(16)}`, team: `team-${kind % 30}`, tier: 'backend' },
   }
+}
+
+function podJson(i: number, kinds: number): string {
+  const kind = i % kinds
+  const labels = labelsOf(kind)
   const metadata = {
     name: `service-${kind}-6f9c-${i.toString(36)}`,
     namespace: `ns-${kind % 100}`,
