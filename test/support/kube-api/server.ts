@@ -74,7 +74,8 @@ export class KubeApi {
     const { tls } = this.#options
     const mutual = tls?.ca === undefined ? {} : { requestCert: true, rejectUnauthorized: false }
     const server = tls ? createTlsServer({ ...tls, ...mutual }, handle) : createServer(handle)
-    server.on(tls ? 'secureConnection' : 'connection', (socket: Socket) => this.#keep(socket))
+    // With TLS too: a connection whose handshake is not over would keep the server open for two minutes.
+    server.on('connection', (socket: Socket) => this.#keep(socket))
     server.keepAliveTimeout = 60_000
     await new Promise<void>(resolve => server.listen(this.#port, '127.0.0.1', resolve))
     this.#port = (server.address() as AddressInfo).port
