@@ -21,6 +21,8 @@ function measured({ column: key, against }: Goal, name?: string, table?: Table):
   if (!table || name === undefined) return undefined
   const column = table.columns.find(column => column.key === key) ?? table.columns[0]
   if (!against) return spread(valuesOf(table, name, column))
+  // One of two peers is not the better of them: with a program that is not installed the goal is not measured.
+  if (against.some(peer => valuesOf(table, peer, column).length === 0)) return undefined
   return ratio(table, name, betterPeer({ ...table, columns: [column] }, against), column)
 }
 

@@ -98,6 +98,7 @@ t.test('a goal is met, met by the engine alone, missed by a percentage, or not m
   t.same(outcomes(0.6), ['missed by 50 %'])
   t.same(outcomes(1, { table: 'udp' }), ['not measured'])
   t.same(outcomes(1, { against: ['envoy'] }), ['not measured'])
+  t.same(outcomes(1, { against: ['nginx', 'envoy'] }), ['not measured'], 'one of its peers was not there')
 })
 
 t.test('a goal without peers judges the figure itself, in the column it names', async t => {
