@@ -1,29 +1,21 @@
 /** What the address of the page brings into view, and addresses that are wrong. */
-import t, { type Test } from 'tap'
-import { createAdmin } from '../../../../proxy/admin/server.ts'
-import type { Views } from '../../../../proxy/admin/views.ts'
-import { silentLog } from '../../../../proxy/model/log.ts'
-import { systemClock } from '../../../../proxy/model/time/clock.ts'
+import t from 'tap'
 import { Browser, skip } from '../../../support/browser/chromium.ts'
 import { meshViews } from './mesh.ts'
+import { desktop, show } from './show.ts'
 
 t.test('the address of the page', { skip }, async t => {
   const browser = await Browser.open()
   t.teardown(() => browser.close())
 
-  async function show(t: Test, views: Views, hash: string, width: number): Promise<void> {
-    const admin = createAdmin({ listen: { address: '127.0.0.1', port: 0 }, views, log: silentLog, clock: systemClock })
-    await admin.start()
-    t.teardown(() => admin.close())
-    await browser.show(`http://${admin.address}/${hash}`, { width, height: 900 })
-    await browser.until(`document.querySelector('.fact:not(#lost-text)')`)
-  }
-
   const inView = `(box => box.top >= 0 && box.bottom <= innerHeight)(document.querySelector('.row.opened').getBoundingClientRect())`
 
   await t.test('an address that names a service brings its row into view, wherever it is', async t => {
     for (const width of [390, 1280]) {
-      await show(t, meshViews({ services: 3000, traffic: true }).views, '#media/stock-250?sort=name', width)
+      await show(t, browser, meshViews({ services: 3000, traffic: true }).views, '#media/stock-250?sort=name', {
+        ...desktop,
+        width,
+      })
       await browser.until(`document.querySelector('.row.opened') && document.querySelector('.detail .steps')`)
       t.ok(await browser.evaluate(inView))
       await browser.evaluate(`(location.hash = '#shop/cart-200?sort=name')`)
@@ -47,7 +39,7 @@ t.test('the address of the page', { skip }, async t => {
       ['#?state=worst&sort=size&open=x&group=', '40 services'],
       ['#a/b/c?%zz=%zz&find=%E0%A4', '0 of 40 services; there is no a/b/c'],
     ] as const) {
-      await show(t, views, hash, 1280)
+      await show(t, browser, views, hash)
       t.equal(await browser.evaluate(shown), text, hash)
       t.equal(await browser.evaluate(`document.querySelector('#sort').value`), 'state')
       t.same(browser.errors, [])

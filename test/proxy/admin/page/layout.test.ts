@@ -1,11 +1,8 @@
 /** The web page at any width and with any number of clusters. */
-import t, { type Test } from 'tap'
-import { createAdmin } from '../../../../proxy/admin/server.ts'
-import type { Views } from '../../../../proxy/admin/views.ts'
-import { silentLog } from '../../../../proxy/model/log.ts'
-import { systemClock } from '../../../../proxy/model/time/clock.ts'
+import t from 'tap'
 import { Browser, skip } from '../../../support/browser/chromium.ts'
 import { type MeshOptions, meshViews } from './mesh.ts'
+import { desktop, show } from './show.ts'
 
 /** What lies over another part of its row, or outside of it, in the rows in view. */
 const collisions = `(() => {
@@ -33,14 +30,6 @@ t.test('the page at any width', { skip }, async t => {
   const browser = await Browser.open()
   t.teardown(() => browser.close())
 
-  async function show(t: Test, views: Views, hash: string, width: number): Promise<void> {
-    const admin = createAdmin({ listen: { address: '127.0.0.1', port: 0 }, views, log: silentLog, clock: systemClock })
-    await admin.start()
-    t.teardown(() => admin.close())
-    await browser.show(`http://${admin.address}/${hash}`, { width, height: 900 })
-    await browser.until(`document.querySelector('.fact:not(#lost-text)')`)
-  }
-
   const long = 'production-europe-west-'
   const meshes: Record<string, MeshOptions> = {
     'one cluster': { services: 40, clusters: 1, traffic: true },
@@ -52,7 +41,7 @@ t.test('the page at any width', { skip }, async t => {
   for (const [name, options] of Object.entries(meshes)) {
     for (const width of [320, 390, 740, 820, 1024, 1180, 1280, 1920]) {
       await t.test(`${name}, ${width} px`, async t => {
-        await show(t, meshViews(options).views, '', width)
+        await show(t, browser, meshViews(options).views, '', { ...desktop, width })
         t.equal(await browser.evaluate('document.documentElement.scrollWidth'), width, 'nothing is wider than it')
         await browser.evaluate(`document.querySelector('#services-title').scrollIntoView()`)
         await browser.until(`document.querySelectorAll('.row').length > 3`)
@@ -66,7 +55,7 @@ t.test('the page at any width', { skip }, async t => {
     const { views, status } = meshViews({ services: 40, clusters: 30, traffic: true })
     const lost = { state: 'lost' as const, since: status.now - 1000, error: 'connect ECONNREFUSED' }
     const clusters = status.clusters.map(each => (each.name === 'cluster-29' ? { ...each, link: lost } : each))
-    await show(t, { ...views, status: () => ({ ...status, clusters }) }, '', 1280)
+    await show(t, browser, { ...views, status: () => ({ ...status, clusters }) })
     const names = `[...document.querySelectorAll('#there .title b, #there b.title')].map(each => each.firstChild.textContent)`
     const shown = [2, 3, 4, 5, 6, 7, 8, 29].map(n => `cluster-${n}`)
     t.same(await browser.evaluate(names), shown)

@@ -4,32 +4,13 @@
 import { mkdirSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import t, { type Test } from 'tap'
-import { type Admin, createAdmin } from '../../../../proxy/admin/server.ts'
-import type { Views } from '../../../../proxy/admin/views.ts'
-import { silentLog } from '../../../../proxy/model/log.ts'
-import { systemClock } from '../../../../proxy/model/time/clock.ts'
-import { Browser, skip, type Viewport } from '../../../support/browser/chromium.ts'
+import { Browser, skip } from '../../../support/browser/chromium.ts'
 import { fixedViews, services } from '../fixture.ts'
 import { meshViews } from './mesh.ts'
+import { desktop, show } from './show.ts'
 
 const artefacts = process.env.STARLANE_ARTEFACTS
-const desktop = { width: 1280, height: 900 }
 const phone = { width: 390, height: 844 }
-
-async function start(t: Test, views: Views): Promise<Admin> {
-  const admin = createAdmin({ listen: { address: '127.0.0.1', port: 0 }, views, log: silentLog, clock: systemClock })
-  await admin.start()
-  t.teardown(() => admin.close())
-  return admin
-}
-
-/** The page once the first answers are drawn. */
-async function show(t: Test, browser: Browser, views: Views, hash = '', viewport: Viewport = desktop): Promise<Admin> {
-  const admin = await start(t, views)
-  await browser.show(`http://${admin.address}/${hash}`, viewport)
-  await browser.until(`document.querySelector('.fact:not(#lost-text)')`)
-  return admin
-}
 
 async function keep(browser: Browser, name: string): Promise<void> {
   if (!artefacts) return
