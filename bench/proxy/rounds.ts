@@ -2,13 +2,11 @@
 import type { Row, Sample } from '../report/table.ts'
 
 /** One round that is not counted: JavaScript is compiled by then, and each contender has the memory it needs. An error comes again in a round. */
-export async function warmUp<Contender>(
+export async function warmUp<Contender extends { readonly name: string }>(
   contenders: readonly (Contender | Row)[],
   probe: (contender: Contender) => Promise<unknown>,
 ): Promise<void> {
-  for (const contender of contenders) {
-    if (!('samples' in (contender as object))) await probe(contender as Contender).catch(() => {})
-  }
+  for (const contender of running(contenders)) await probe(contender).catch(() => {})
 }
 
 /**
@@ -26,17 +24,22 @@ export async function alternate<Contender extends { readonly name: string }>(
       'samples' in each ? { ...each, samples: [] } : { name: each.name, samples: [] },
     ]),
   )
-  const running = contenders.filter(each => !('samples' in each))
+  const asked = running(contenders)
   for (let round = 0; round < rounds; round++) {
-    for (const contender of round % 2 ? running.toReversed() : running) {
+    for (const contender of round % 2 ? asked.toReversed() : asked) {
       const row = rows.get(contender.name)
       if (!row || row.note !== undefined) continue
       try {
-        row.samples.push(await probe(contender as Contender))
+        row.samples.push(await probe(contender))
       } catch (error) {
         row.note = error instanceof Error ? error.message : String(error)
       }
     }
   }
   return [...rows.values()]
+}
+
+/** Without those that did not start. */
+function running<Contender extends object>(contenders: readonly (Contender | Row)[]): Contender[] {
+  return contenders.filter((each): each is Contender => !('samples' in each))
 }
