@@ -1,5 +1,5 @@
 /** Which clients are busiest, as the records of the last minute say. Counted when somebody asks, so flows pay nothing for it. */
-import type { ClientTraffic } from '../model/flows/traffic.ts'
+import { type ClientTraffic, maxServicesOfClient } from '../model/flows/traffic.ts'
 import type { Clock } from '../model/time/clock.ts'
 import type { FlowNames } from './filter.ts'
 import { outcomeOf } from './reader.ts'
@@ -7,7 +7,6 @@ import type { Recorder } from './recorder.ts'
 
 const windowMs = 60_000
 const maxClients = 100
-const maxServices = 5
 
 interface Counts {
   connected: number
@@ -49,7 +48,7 @@ export function clientTraffic(recorder: Recorder, names: FlowNames, clock: Clock
     .map(([address, counts]) => {
       const { namespace, pod_name: pod } = names.ofClient(address) ?? {}
       const all = flowsOf(counts)
-      const services = [...counts.services].sort(([, a], [, b]) => b - a).slice(0, maxServices)
+      const services = [...counts.services].sort(([, a], [, b]) => b - a).slice(0, maxServicesOfClient)
       return {
         address,
         ...(namespace === undefined ? {} : { namespace }),

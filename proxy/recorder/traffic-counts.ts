@@ -13,7 +13,7 @@ import {
   type Result,
   type Totals,
 } from '../model/flow.ts'
-import type { ClusterTraffic, ServiceTraffic, TrafficRates } from '../model/flows/traffic.ts'
+import { type ClusterTraffic, type ServiceTraffic, share, type TrafficRates } from '../model/flows/traffic.ts'
 import type { ServiceKey } from '../model/service.ts'
 import type { Clock } from '../model/time/clock.ts'
 
@@ -211,10 +211,6 @@ function add({ counts }: Row, cell: number, amount: number): void {
 /** To so many parts of one: digits that nobody sees are most of the text of thousands of services. Never to nothing. */
 function rounded(value: number, parts = 1000): number {
   return value > 0 ? Math.max(Math.round(value * parts), 1) / parts : 0
-}
-
-function share(part: number, rest: number): number {
-  return part === 0 ? 0 : part / (part + rest)
 }
 
 function dialsOf(rows: readonly Row[]): Float64Array | undefined {

@@ -1,7 +1,11 @@
 /** What passes in several processes together: their answers added up. */
-import type { ClientTraffic, Traffic, TrafficRates } from '../../model/flows/traffic.ts'
-
-const mostServices = 5
+import {
+  type ClientTraffic,
+  maxServicesOfClient,
+  share,
+  type Traffic,
+  type TrafficRates,
+} from '../../model/flows/traffic.ts'
 
 export function joined(all: readonly Traffic[], first: Traffic): Traffic {
   const services = merged(
@@ -57,10 +61,6 @@ function rateOf({ perSecond }: TrafficRates, part: number): number {
   return (perSecond * part) / Math.max(1 - part, 0.001)
 }
 
-function share(part: number, rest: number): number {
-  return part === 0 ? 0 : part / (part + rest)
-}
-
 /** The sums of spans, from the last one back; a process that started later has fewer. */
 function historyOf(histories: readonly (readonly number[])[]): number[] {
   const length = Math.max(...histories.map(each => each.length))
@@ -84,6 +84,6 @@ function clientOf(one: ClientTraffic, same: readonly ClientTraffic[]): ClientTra
     refused: part(each => each.refused),
     sent: sum(same, each => each.sent),
     received: sum(same, each => each.received),
-    services: services.sort((a, b) => b.flows - a.flows).slice(0, mostServices),
+    services: services.sort((a, b) => b.flows - a.flows).slice(0, maxServicesOfClient),
   }
 }

@@ -1,5 +1,8 @@
 /** What passes now, by service, cluster and client: the JSON of `/v1/traffic`. Rates are of the last 5 to 10 seconds. */
 
+/** A client is shown with so many of the services that it uses most. */
+export const maxServicesOfClient = 5
+
 export interface TrafficRates {
   /** Connections and UDP sessions that were connected, per second. */
   readonly perSecond: number
@@ -57,4 +60,9 @@ export interface Traffic {
   readonly services: readonly ServiceTraffic[]
   readonly clusters: readonly ClusterTraffic[]
   readonly clients: readonly ClientTraffic[]
+}
+
+/** The part, 0 to 1, of itself and the rest. */
+export function share(part: number, rest: number): number {
+  return part === 0 ? 0 : part / (part + rest)
 }
