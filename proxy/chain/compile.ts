@@ -4,7 +4,7 @@
  */
 import { type Backend, type Backends, select } from '../model/backend.ts'
 import type { Choice, Flow, Refusal } from '../model/flow.ts'
-import { sharedOut } from '../model/lists/shares.ts'
+import { sharedOut } from '../model/lists/cluster-shares.ts'
 import type { GlobalService, ServiceKey } from '../model/service.ts'
 import type { Asker } from '../plugin.ts'
 import { broken, type Guarded } from './guard.ts'

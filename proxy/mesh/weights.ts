@@ -3,7 +3,7 @@
  * the weight of one, and `starlane.dev/cluster-weights` gives each cluster its share, however many backends it has.
  */
 import { type Backend, type Backends, podOf } from '../model/backend.ts'
-import { rankOf, sharedOut } from '../model/lists/shares.ts'
+import { rankOf, sharedOut } from '../model/lists/cluster-shares.ts'
 import type { Settings } from '../model/service.ts'
 
 /** Returns the same array if no weight changes; `backends` must not mix the clusters. */
