@@ -3,7 +3,6 @@
  * are Cilium's `global-sync-endpoint-slices` (Cilium 1.8): an annotation of the local Service asks for them; ports are those
  * of the remote endpoints, not of the local Service; hostnames are copied unchanged.
  */
-
 import { type Family, familyOf } from '../model/address.ts'
 import { type ClusterService, type Endpoint, type GlobalService, precedenceOf } from '../model/service.ts'
 import { flagOf } from '../model/text/flag.ts'

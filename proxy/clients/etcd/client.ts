@@ -2,7 +2,6 @@
  * One connection to one etcd server. It never reconnects: when the connection ends, so does the client. A caller that needs
  * another opens a new one, so that certificates are read again and no state is carried over to a different server.
  */
-
 import { randomBytes } from 'node:crypto'
 import type { Client, ServiceError } from '@grpc/grpc-js'
 import { type ErrorCode, MeshError } from '../../model/error.ts'

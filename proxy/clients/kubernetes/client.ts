@@ -1,5 +1,4 @@
 /** An HTTP client for one Kubernetes API server. */
-
 import type { Socket } from 'node:net'
 import type { buildConnector, Dispatcher } from 'undici'
 import { type ErrorCode, MeshError, messageOf } from '../../model/error.ts'

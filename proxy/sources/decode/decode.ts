@@ -2,7 +2,6 @@
  * Decodes one Kubernetes object, parsed from JSON or YAML, for the service assembler. Pure functions, so that manifests and
  * the Kubernetes API are read by the same rules.
  */
-
 import type { Path } from '../../config/fields.ts'
 import { canonicalAddress, parseCidr } from '../../model/address.ts'
 import { isWireguardKey, wireguardAnnotation } from '../../model/location.ts'

@@ -2,7 +2,6 @@
  * Node and export records that the clusters of a Cilium ClusterMesh write into etcd (Cilium 1.20), decoded into
  * objects and checked against their keys. A bad record throws a MeshError; the reader then keeps the last good value.
  */
-
 import * as v from 'valibot'
 import { regionLabel, unknownTime, zoneLabel } from '../../clients/clustermesh.ts'
 import { clusterId, parseJson } from '../../clients/etcd/record.ts'
