@@ -18,7 +18,7 @@ const sliceMs = 2
 const stepsAtOnce = 16
 
 /** Whom a client is like: Pods their identity, which stays the same object until its labels change; others a text. */
-export type Kind = object | string
+export type ClientKind = object | string
 
 /** What kinds of clients share that no policy tells apart: the services that one of them has used. */
 export interface Shared {
@@ -34,7 +34,7 @@ interface InUse {
 interface Deciding {
   readonly clock: Clock
   /** What the client is now; undefined: it is like no other. */
-  readonly kindOf: (client: Client) => { readonly kind: Kind; readonly shared: Shared } | undefined
+  readonly kindOf: (client: Client) => { readonly kind: ClientKind; readonly shared: Shared } | undefined
   /** Decides for the service, and keeps it; false: there is no such service. */
   readonly decide: (client: Client, service: ServiceKey) => boolean
   /** Clients that may come, and what they may ask for. */
@@ -44,11 +44,11 @@ interface Deciding {
 
 export class Ahead {
   readonly #parts: Deciding
-  readonly #kinds = new Map<Kind, InUse>()
+  readonly #kinds = new Map<ClientKind, InUse>()
   /** How many kinds share each. */
   readonly #sharing = new Map<Shared, number>()
   #pairs = 0
-  #waiting: Iterator<[Kind, InUse, ServiceKey]> | undefined
+  #waiting: Iterator<[ClientKind, InUse, ServiceKey]> | undefined
   /** The services of which alone decisions are to be made again; undefined: all. */
   #services: Set<ServiceKey> | undefined = new Set()
   /** Those that no policy tells apart, with one of them, of the clients that all services were decided for. */
@@ -74,7 +74,7 @@ export class Ahead {
   }
 
   /** A client of this kind has come. */
-  met(kind: Kind, client: Client, shared: Shared): void {
+  met(kind: ClientKind, client: Client, shared: Shared): void {
     this.#forget(kind)
     this.#kinds.set(kind, { client, shared })
     const sharing = this.#sharing.get(shared) ?? 0
@@ -148,7 +148,7 @@ export class Ahead {
     this.#stop = clock.after(0, () => this.#slice())
   }
 
-  *#work(): Generator<[Kind, InUse, ServiceKey]> {
+  *#work(): Generator<[ClientKind, InUse, ServiceKey]> {
     const some = this.#services
     this.#services = new Set()
     for (const [kind, inUse] of [...this.#kinds]) {
@@ -159,7 +159,7 @@ export class Ahead {
     yield* this.#workAhead(some)
   }
 
-  *#workAhead(some: ReadonlySet<ServiceKey> | undefined): Generator<[Kind, InUse, ServiceKey]> {
+  *#workAhead(some: ReadonlySet<ServiceKey> | undefined): Generator<[ClientKind, InUse, ServiceKey]> {
     const { expected = () => [], services = () => [] } = this.#parts
     if (some) {
       for (const client of [...this.#expected.values()]) yield* this.#ask(client, some)
@@ -176,7 +176,7 @@ export class Ahead {
   }
 
   /** What has not been asked for yet, while there is room. */
-  *#ask(client: Client, services: Iterable<ServiceKey>): Generator<[Kind, InUse, ServiceKey]> {
+  *#ask(client: Client, services: Iterable<ServiceKey>): Generator<[ClientKind, InUse, ServiceKey]> {
     if (this.#expectedPairs >= maxExpected) return
     const found = this.#parts.kindOf(client)
     if (!found) return
@@ -190,7 +190,7 @@ export class Ahead {
     }
   }
 
-  #decide(kind: Kind, before: InUse, service: ServiceKey): void {
+  #decide(kind: ClientKind, before: InUse, service: ServiceKey): void {
     const { client, shared } = before
     const now = this.#parts.kindOf(client)
     // A Pod that is gone, or that has other labels, stands for its kind no more; what is outside may be called otherwise now.
@@ -213,7 +213,7 @@ export class Ahead {
     }
   }
 
-  #forget(kind: Kind): void {
+  #forget(kind: ClientKind): void {
     const shared = this.#kinds.get(kind)?.shared
     if (!shared) return
     this.#kinds.delete(kind)

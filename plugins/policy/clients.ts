@@ -1,11 +1,12 @@
 /** Clients and backends by address, each with its profile. */
-import type { Backend, Backends, Cidr, Client, Host, Identity, Table, Workloads } from '../../proxy/plugin.ts'
-import type { Kind, Shared } from './ahead.ts'
+import type { Backend, Backends, Cidr, Client, Host, Identity, Occupant, Table, Workloads } from '../../proxy/plugin.ts'
+import type { ClientKind, Shared } from './ahead.ts'
 import type { Book, Profile } from './book.ts'
 import { type BackendEnd, type ClientEnd, targetOf } from './decision.ts'
 import { Decisions, OwnMemory, type Remembering } from './decisions.ts'
-import { partyOf } from './party.ts'
+import { type Party, partyOf } from './party.ts'
 import type { Target } from './ports.ts'
+import type { Kind } from './rule.ts'
 
 /** How many clients are kept by address; the least recently seen is looked up again. */
 const maxClients = 65_536
@@ -40,9 +41,11 @@ export class Ends {
   /** Called when decisions have to be made again. */
   onRenewed: () => void = () => {}
   /** Called when a client is looked up anew. */
-  onMet: (kind: Kind, client: Client, shared: Shared) => void = () => {}
+  onMet: (kind: ClientKind, client: Client, shared: Shared) => void = () => {}
   /** Addresses of backends in use: a change of one of them concerns decisions about lists. */
   #addresses = new Set<string>()
+  /** Addresses of this Pod that are known as clients by another one, a loopback address. */
+  readonly #aliased = new Set<string>()
   /** The addresses in each list. */
   readonly #members = new WeakMap<Backends, ReadonlySet<string>>()
 
@@ -89,7 +92,7 @@ export class Ends {
   }
 
   /** Whom the client is like, and what they share; undefined for one that is like no other. */
-  kindOf(client: Client): { kind: Kind; shared: Shared } | undefined {
+  kindOf(client: Client): { kind: ClientKind; shared: Shared } | undefined {
     return kindOf(this.client(client))
   }
 
@@ -129,27 +132,45 @@ export class Ends {
     if (known) return known
     const { address, cluster } = backend
     const occupant = this.#workloads.at(address, cluster)
-    const party = partyOf(address, occupant, undefined, occupant ? [] : this.#names(address))
-    const profile = this.#book.profileOf(party)
+    const party = partyOf(address, occupant, this.#kindAt(address, occupant), occupant ? [] : this.#names(address))
+    const sides = this.#sidesOf(party, occupant)
     const target = targetOf(backend, occupant?.ports ?? [])
     const place = this.#placeOf(backend)
-    const destination = this.#destinationOf(profile, target, place)
-    const end = { cluster, party, profile, target, destination, place }
+    const destination = this.#destinationOf(sides, target, place)
+    const end = { cluster, party, ...sides, target, destination, place }
     this.#backends.set(backend, end)
     if (!this.#addresses.has(address)) {
       if (this.#addresses.size >= maxBackends) this.#renewBackends()
       this.#addresses.add(address)
       // As a client it has decisions of its own from now on, since a Pod reaches itself.
       this.#clients.delete(address)
+      if (this.#aliased.has(address)) this.#generation++
     }
     return end
   }
 
+  /** A machine is known by its Pods, or by the option for its range. */
+  #kindAt(address: string, occupant: Occupant | undefined): Kind {
+    if (occupant) return occupant.identity.kind
+    return this.#ranges.nodes.some(range => range.contains(address)) ? 'node' : 'world'
+  }
+
+  /** What an end is to policies; one on this machine is a node to Pods of other machines. */
+  #sidesOf(party: Party, occupant: Occupant | undefined): { readonly profile: Profile; readonly asNode?: Profile } {
+    const profile = this.#book.profileOf(party)
+    if (party.kind !== 'host') return { profile }
+    return { profile, asNode: this.#book.profileOf(partyOf(party.address, occupant, 'node')) }
+  }
+
   /** Of the named ports, only the names of this port count. */
-  #destinationOf(profile: Profile, { port, protocol, ports }: Target, place: BackendEnd['place']): object {
+  #destinationOf(
+    { profile, asNode }: Pick<BackendEnd, 'profile' | 'asNode'>,
+    { port, protocol, ports }: Target,
+    place: BackendEnd['place'],
+  ): object {
     const names = port === 0 ? ports : ports.filter(each => each.port === port && each.protocol === protocol)
     const text = names.map(each => `${each.name}=${each.port}/${each.protocol}`).sort()
-    const key = `${profile.number} ${port}/${protocol} ${place} ${text.join()}`
+    const key = `${profile.number}/${asNode?.number ?? ''} ${port}/${protocol} ${place} ${text.join()}`
     const known = this.#destinations.get(key)
     if (known) return known
     if (this.#destinations.size >= maxBackends) this.#destinations.clear()
@@ -169,13 +190,15 @@ export class Ends {
   #newClient({ address, identity, origin }: Client): KnownClient {
     if (identity) return this.#peerClient(identity.cluster, origin)
     const occupant = this.#workloads.at(address)
-    const isNode = !occupant && this.#ranges.nodes.some(range => range.contains(address))
-    const isPending = !occupant && !isNode && this.#ranges.pods.some(range => range.contains(address))
-    const party = partyOf(address, occupant, isNode ? 'node' : occupant?.identity.kind)
-    const profile = this.#book.profileOf(party)
-    const asNode: { asNode?: Profile } =
-      party.kind === 'host' ? { asNode: this.#book.profileOf({ ...partyOf(address, occupant, 'node') }) } : {}
-    return this.#refreshed({ party, profile, ...asNode, isPending: isPending && !this.#book.isEmpty })
+    const own = occupant?.address ?? address
+    if (own !== address) this.#aliased.add(own)
+    const party = partyOf(own, occupant, this.#kindAt(own, occupant))
+    const isPending = party.kind === 'world' && this.#ranges.pods.some(range => range.contains(own))
+    return this.#refreshed({
+      party,
+      ...this.#sidesOf(party, occupant),
+      isPending: isPending && !this.#book.isEmpty,
+    })
   }
 
   /**
@@ -209,7 +232,7 @@ export class Ends {
   }
 }
 
-function kindOf({ party, profile, memory }: KnownClient): { kind: Kind; shared: Shared } | undefined {
+function kindOf({ party, profile, memory }: KnownClient): { kind: ClientKind; shared: Shared } | undefined {
   const { shared } = memory
   if (!shared) return undefined
   const kind = (party.kind === 'pod' && party.identity) || `${party.kind} ${profile.number}`

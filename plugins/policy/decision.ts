@@ -19,6 +19,8 @@ export interface BackendEnd {
   readonly cluster: string
   readonly party: Party
   readonly profile: Profile
+  /** What one on this machine is to Pods of other machines. */
+  readonly asNode?: Profile
   readonly target: Target
   /** One object for all backends that no policy tells apart: of one profile, at one port, and as near. */
   readonly destination: object
@@ -51,7 +53,10 @@ export function decide(client: ClientEnd, backend: BackendEnd, service: GlobalSe
 function ask(client: ClientEnd, backend: BackendEnd, service: GlobalService, which: 'enforced' | 'all'): Verdict {
   const { target } = backend
   const egress: RuleSet = client.profile.sides.egress[which]
-  const out = egress.ask({ matched: backend.profile.matched, target, service, isOwnNode: false })
+  // A Pod of the cluster that has come to this Starlane is taken to be one of this machine; one of another cluster is not.
+  const isHere = client.party.identity?.cluster === backend.cluster
+  const reached = isHere ? backend.profile : (backend.asNode ?? backend.profile)
+  const out = egress.ask({ matched: reached.matched, target, service, isOwnNode: false })
   if (!out.allowed) return out
   const seen = backend.place === 'elsewhere' ? (client.asNode ?? client.profile) : client.profile
   const isOwnNode = client.party.kind === 'host' && backend.place === 'here'

@@ -28,7 +28,7 @@ export interface ClusterChanges {
 }
 
 export class ClusterWorkloads {
-  readonly #cluster: string
+  readonly name: string
   readonly #changes: ClusterChanges
   readonly #pods = new Map<string, Pod>()
   /** Pods on the network of their node are not in it. Several only while one of them is about to go. */
@@ -45,8 +45,8 @@ export class ClusterWorkloads {
   readonly #others = new Map<Identity['kind'], Identity>()
   #policies = new Map<string, PolicyObject>()
 
-  constructor(cluster: string, changes: ClusterChanges) {
-    this.#cluster = cluster
+  constructor(name: string, changes: ClusterChanges) {
+    this.name = name
     this.#changes = changes
   }
 
@@ -64,14 +64,19 @@ export class ClusterWorkloads {
   }
 
   at(address: string): Occupant | undefined {
-    const key = this.#podsAt.get(address)
-    const pod = key === undefined ? undefined : this.#pods.get(typeof key === 'string' ? key : (key[0] as string))
+    const pod = this.#podAt(address)
     if (pod?.workload) return { identity: this.#identityOf(pod.workload), pod: keyOf(pod), ports: pod.workload.ports }
     if (this.#nodes.has(address)) return { identity: this.#other('node'), pod: undefined, ports: noPorts }
     const record = this.#records.get(address)
     const kind = record && reserved.get(record.id)
     const identity = record && (kind === undefined ? this.#numbered.get(record.id) : this.#other(kind))
     return identity && record && { identity, pod: record.pod, ports: record.ports }
+  }
+
+  /** The addresses of the node of the Pod that has an address, as far as they are known. */
+  nodesOf(address: string): readonly string[] {
+    const pod = this.#podAt(address)
+    return pod ? nodeAddressesOf(pod) : []
   }
 
   /** A look through all records, for people's questions alone. */
@@ -152,7 +157,7 @@ export class ClusterWorkloads {
   /** The labels of a number never change in Cilium; should they, all its addresses are looked up again. */
   putIdentity({ id, ...rest }: NumberedIdentity): void {
     const isNew = !this.#numbered.has(id)
-    this.#numbered.set(id, Object.freeze({ kind: 'pod', cluster: this.#cluster, ...rest }))
+    this.#numbered.set(id, Object.freeze({ kind: 'pod', cluster: this.name, ...rest }))
     if (!isNew) this.#changes.everything()
     // Its addresses may be here already: etcd does not order the events of two ranges.
     else for (const address of this.#addressesWith(id)) this.#changes.address(address)
@@ -175,6 +180,11 @@ export class ClusterWorkloads {
   /** The cluster is no longer one of the mesh. */
   clear(): void {
     this.reset({ services: [], namespaces: [] })
+  }
+
+  #podAt(address: string): Pod | undefined {
+    const key = this.#podsAt.get(address)
+    return key === undefined ? undefined : this.#pods.get(typeof key === 'string' ? key : (key[0] as string))
   }
 
   #addressesWith(id: number): Iterable<string> {
@@ -237,7 +247,7 @@ export class ClusterWorkloads {
     const namespaceLabels = { 'kubernetes.io/metadata.name': namespace, ...this.#namespaces.get(namespace) }
     const identity: Identity = Object.freeze({
       kind: 'pod',
-      cluster: this.#cluster,
+      cluster: this.name,
       namespace,
       labels,
       namespaceLabels,
@@ -252,7 +262,7 @@ export class ClusterWorkloads {
   #other(kind: Identity['kind']): Identity {
     const known = this.#others.get(kind)
     if (known) return known
-    const identity = otherIdentity(kind, this.#cluster)
+    const identity = otherIdentity(kind, this.name)
     this.#others.set(kind, identity)
     return identity
   }

@@ -1,5 +1,5 @@
 /** Pods, identities and policies of all clusters: the sources write them, plugins read them. */
-import { isLoopback } from '../model/address.ts'
+import { familyOf, isLoopback } from '../model/address.ts'
 import type { Sink } from '../model/sink.ts'
 import type { Occupant } from '../model/workloads/identity.ts'
 import type { NameAnswer } from '../model/workloads/name-answers.ts'
@@ -57,7 +57,7 @@ export class WorkloadStore implements Workloads {
     this.#announce()
   }
 
-  /** The canonical addresses of this machine. */
+  /** The canonical addresses of this machine: of the node, or of the Pod that Starlane runs in. */
   setMachine(addresses: ReadonlySet<string>): void {
     this.#machine = addresses
     this.#everything = true
@@ -84,15 +84,12 @@ export class WorkloadStore implements Workloads {
   }
 
   at(address: string, cluster?: string): Occupant | undefined {
-    if (cluster !== undefined) return this.#clusters.get(cluster)?.at(address)
+    const found = cluster === undefined ? this.#firstAt(address) : this.#clusters.get(cluster)?.at(address)
     // A Pod comes before the machine: the addresses of a demo's pods are those of this machine too.
-    let found: Occupant | undefined
-    for (const each of this.#clusters.values()) {
-      found = each.at(address)
-      if (found) break
-    }
     if (found?.identity.kind === 'pod') return found
-    return isLoopback(address) || this.#machine.has(address) ? host : found
+    if (cluster !== undefined && cluster !== this.#local?.name) return found
+    if (isLoopback(address) ? cluster === undefined : this.#machine.has(address)) return this.#ownPod(address) ?? host
+    return found?.identity.kind === 'node' && this.#isOwnNode(address) ? host : found
   }
 
   addressesOf(pod: string): readonly string[] {
@@ -137,9 +134,50 @@ export class WorkloadStore implements Workloads {
     return this.names.follow(wants, listener)
   }
 
+  get #local(): ClusterWorkloads | undefined {
+    return this.#clusters.values().next().value
+  }
+
+  #firstAt(address: string): Occupant | undefined {
+    for (const cluster of this.#clusters.values()) {
+      const found = cluster.at(address)
+      if (found) return found
+    }
+    return undefined
+  }
+
+  /** The Pod that Starlane runs in, beside an application or as a gateway, with its address of the family of `like`. */
+  #ownPod(like: string): Occupant | undefined {
+    const [first, ...others] = this.#ownPodAddresses()
+    if (first === undefined) return undefined
+    const address = [first, ...others].find(each => familyOf(each) === familyOf(like)) ?? first
+    const occupant = this.#local?.at(address)
+    return occupant && { ...occupant, address }
+  }
+
+  /** Those of this machine that are a Pod's; none if they are of several Pods, as in a demo. */
+  #ownPodAddresses(): string[] {
+    const found: { readonly address: string; readonly occupant: Occupant }[] = []
+    for (const address of this.#machine) {
+      const occupant = isLoopback(address) ? undefined : this.#local?.at(address)
+      if (occupant?.identity.kind === 'pod') found.push({ address, occupant })
+    }
+    const [first] = found
+    const isOne = found.every(
+      ({ occupant: { pod, identity } }) => pod === first?.occupant.pod && identity === first?.occupant.identity,
+    )
+    return isOne ? found.map(({ address }) => address) : []
+  }
+
+  #isOwnNode(address: string): boolean {
+    return this.#ownPodAddresses().some(own => this.#local?.nodesOf(own).includes(address))
+  }
+
   #newCluster(name: string): ClusterWorkloads {
     return new ClusterWorkloads(name, {
       address: address => {
+        // Loopback addresses, and that of the node, may be another's too.
+        if (this.#machine.has(address)) this.#everything = true
         if (!this.#everything) this.#addresses.add(address)
         this.#announce()
       },

@@ -37,6 +37,8 @@ export interface Identity {
 /** Who has an address now. */
 export interface Occupant {
   readonly identity: Identity
+  /** Its own address, where it was found by another: a loopback address inside the Pod. */
+  readonly address?: string
   /** `shop/cart-0`, where it is known. */
   readonly pod: string | undefined
   readonly ports: readonly NamedPort[]

@@ -16,7 +16,9 @@ export interface WorkloadChange {
 export interface Workloads {
   /**
    * Who has a canonical address. With `cluster`, as that cluster says; without, the first cluster that knows it, the local one
-   * before the others. Undefined: nobody knows.
+   * before the others. An address of this machine that no Pod has is `host`, unless Starlane runs in a Pod that is known: then it is
+   * this Pod, and `host` is the node of the Pod. A loopback address is this machine without `cluster` alone: as a destination it is
+   * nobody's. Undefined: nobody knows.
    */
   at(address: string, cluster?: string): Occupant | undefined
   /** The canonical addresses of a Pod, `NAMESPACE/NAME`, of the local cluster or else of another one. */

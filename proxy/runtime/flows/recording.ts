@@ -9,6 +9,7 @@ import type { Problem } from '../../model/error.ts'
 import type { FlowEndpoint, FlowEvent, FlowRoute } from '../../model/flow-record.ts'
 import type { ClientTraffic, Traffic } from '../../model/flows/traffic.ts'
 import type { Clock } from '../../model/time/clock.ts'
+import type { Occupant } from '../../model/workloads/identity.ts'
 import type { Workloads } from '../../model/workloads/workloads.ts'
 import { clientTraffic } from '../../recorder/clients.ts'
 import { FlowFile } from '../../recorder/file.ts'
@@ -52,8 +53,9 @@ export class Recording {
     const recorder = new Recorder({ size, rate, questions }, clock)
     const names = this.#names
     const parties: FlowNames = {
-      ofClient: address => occupantOf(workloads, address, cluster()) ?? names.ofClient(address),
-      ofBackend: (key, address) => occupantOf(workloads, address, clusterOfKey(key)) ?? names.ofBackend(key, address),
+      ofClient: address => endpointOf(workloads.at(address)) ?? names.ofClient(address),
+      ofBackend: (key, address) =>
+        endpointOf(workloads.at(address, clusterOfKey(key))) ?? names.ofBackend(key, address),
     }
     const reader = new FlowReader({
       recorder,
@@ -114,9 +116,8 @@ export class Recording {
   }
 }
 
-/** What the Pods of a cluster say of an address. */
-function occupantOf(workloads: Workloads, address: string, cluster: string): FlowEndpoint | undefined {
-  const { identity, pod } = workloads.at(address, cluster) ?? {}
+/** Undefined for all but Pods. */
+function endpointOf({ identity, pod }: Partial<Occupant> = {}): FlowEndpoint | undefined {
   if (identity?.kind !== 'pod') return undefined
   const labels = Object.entries(identity.labels).map(([name, value]) => `k8s:${name}=${value}`)
   const name = pod?.slice(pod.indexOf('/') + 1)

@@ -1,6 +1,7 @@
 /** Policies end to end: real connections between Pods of two clusters, DNS, explain, validate and status. */
 import assert from 'node:assert/strict'
 import { writeFile } from 'node:fs/promises'
+import { networkInterfaces } from 'node:os'
 import { join } from 'node:path'
 import t from 'tap'
 import { stringify } from 'yaml'
@@ -87,6 +88,23 @@ t.test('a NetworkPolicy holds for connections through Starlane, from the moment 
   await write(world, 'cluster-1', 'policy.yaml', allowFrom('tie'))
   await eventually(async () => assert.equal(await ask(vip, 7000, tie), 'base'), 15_000)
   await t.rejects(ask(vip, 7000, xwing), { code: 'ECONNRESET' })
+})
+
+const outside = Object.values(networkInterfaces()).flatMap(each => each ?? [])
+const own = outside.find(({ internal, family }) => !internal && family === 'IPv4')?.address
+
+t.test('in a sidecar, the application is its Pod', { skip: !own && 'only loopback here' }, async t => {
+  const { world, vip } = await open(t)
+  const sidecar = (app: string) => podObject({ name: 'own-0', ip: own as string, app })
+  await write(world, 'cluster-1', 'own.yaml', sidecar('tie'))
+  await write(world, 'cluster-1', 'policy.yaml', allowFrom('xwing'))
+  await world.start()
+  await t.rejects(ask(vip, 7000, '127.0.0.1'), { code: 'ECONNRESET' })
+  await write(world, 'cluster-1', 'own.yaml', sidecar('xwing'))
+  await eventually(async () => assert.equal(await ask(vip, 7000, '127.0.0.1'), 'base'), 15_000)
+  const { admin } = await world.runtime().ready
+  const flows = await (await fetch(`http://${admin}/v1/flows?last=20`)).text()
+  t.match(flows, /"pod_name":"own-0"/, 'flows name it')
 })
 
 t.test('backends in another cluster have the policies of their cluster, and failover stays within them', async t => {

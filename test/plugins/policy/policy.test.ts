@@ -137,6 +137,88 @@ t.test('a Pod is always reached from its node, and this machine is a node to oth
   t.same([asked('host', 'n1'), asked('remote-node', 'n1')], [true, true])
 })
 
+t.test('where flows go: this machine is `host` to its Pods, another one is `remote-node`', async t => {
+  const egress = (section: string, entity: string) =>
+    yaml(
+      `{ apiVersion: cilium.io/v2, kind: CiliumNetworkPolicy, metadata: { name: e, namespace: shop }, spec: { endpointSelector: {}, ${section}: [{ toEntities: [${entity}] }] } }`,
+    )
+  const machine = ['127.0.0.1', '172.20.0.5']
+  const options = { nodes: ['172.20.1.0/24'] }
+  const nodes = { here: '172.20.0.5', byPod: '172.20.0.6', byRange: '172.20.1.7', outside: '192.0.2.9' }
+  const others = [{ ...bot, name: 'agent', address: nodes.byPod, hostNetwork: true as const }]
+  const reached = (section: string, entity: string, at: object = {}) => {
+    const mesh = new PolicyMesh({ pods: [...pods, ...others], policies: egress(section, entity), machine, options })
+    return Object.entries(nodes).flatMap(([name, address]) => (mesh.ask('shop/cart', address, at) ? [name] : []))
+  }
+  t.same(reached('egress', 'host'), ['here'])
+  t.same(reached('egress', 'remote-node'), ['byPod', 'byRange'])
+  t.same(reached('egress', 'world'), ['outside'])
+  t.same(reached('egress', 'cluster'), ['here', 'byPod', 'byRange'])
+  const denied = yaml(
+    '{ apiVersion: cilium.io/v2, kind: CiliumNetworkPolicy, metadata: { name: e, namespace: shop }, spec: { endpointSelector: {}, egress: [{ toEntities: [all] }], egressDeny: [{ toEntities: [host] }] } }',
+  )
+  const mesh = new PolicyMesh({ pods: [...pods, ...others], policies: denied, machine, options })
+  t.same(
+    Object.values(nodes).map(address => mesh.ask('shop/cart', address)),
+    [false, true, true, true],
+  )
+  t.same(reached('egress', 'host', { cluster: 'cluster-2', remote: true }), [], 'an address of another cluster')
+
+  const far = [{ ...cart, cluster: 'cluster-2', name: 'far', address: '10.2.0.1' }]
+  const farther = (entity: string) => {
+    const policies = { 'cluster-2': egress('egress', entity) }
+    const both = new PolicyMesh({ pods: [...pods, ...far], policies, machine, options })
+    return [both.ask('shop/far', nodes.here), both.ask('shop/far', nodes.byRange)]
+  }
+  t.same(
+    [farther('host'), farther('remote-node')],
+    [
+      [false, false],
+      [true, true],
+    ],
+    'to a Pod of another cluster',
+  )
+})
+
+t.test('in a Pod, clients at loopback addresses are this Pod', async t => {
+  const machine = ['127.0.0.1', cart.address]
+  const policies = [
+    ...yaml(
+      '{ apiVersion: networking.k8s.io/v1, kind: NetworkPolicy, metadata: { name: e, namespace: shop }, spec: { podSelector: { matchLabels: { app: cart } }, policyTypes: [Egress], egress: [{ to: [{ podSelector: { matchLabels: { app: web } } }] }] } }',
+    ),
+    ...yaml(
+      '{ apiVersion: networking.k8s.io/v1, kind: NetworkPolicy, metadata: { name: i, namespace: shop }, spec: { podSelector: { matchLabels: { app: web } }, ingress: [{ from: [{ ipBlock: { cidr: 10.1.0.1/32 } }] }] } }',
+    ),
+  ]
+  const own = { ...cart, hostAddress: '172.20.0.5' }
+  const mesh = new PolicyMesh({ pods: [own, web, bot], policies, machine, node: 'n1' })
+  for (const client of ['127.0.0.1', 'shop/cart']) {
+    t.ok(mesh.ask(client, 'shop/web', { node: 'n1' }), 'by its labels, and by its own address')
+    t.notOk(mesh.ask(client, 'shop/bot', { node: 'n1' }), 'a backend of its node too: the Pod is not the node')
+    t.ok(mesh.ask(client, 'shop/cart', { node: 'n1' }), 'itself')
+    t.notOk(mesh.ask(client, '172.20.0.5'))
+  }
+  t.match(mesh.why('127.0.0.1', 'shop/bot'), /egress: no rule of NetworkPolicy shop\/e allows it/)
+  const { client } = mesh.flow('127.0.0.1', mesh.serviceAt('shop/bot'))
+  t.match(mesh.plugin.admit?.(client, mesh.serviceAt('shop/bot'), 'flow'), {
+    why: /^shop\/cart of cluster-1 may not reach/,
+  })
+
+  const late = new PolicyMesh({ pods: [web, bot], policies, machine, node: 'n1' })
+  t.ok(late.ask('127.0.0.1', 'shop/bot'), 'not known yet')
+  late.put(own)
+  t.notOk(late.ask('127.0.0.1', 'shop/bot'))
+  const toHost = yaml(
+    '{ apiVersion: cilium.io/v2, kind: CiliumNetworkPolicy, metadata: { name: e, namespace: shop }, spec: { endpointSelector: {}, egress: [{ toEntities: [host] }] } }',
+  )
+  const alone = new PolicyMesh({ pods: [own, web, { ...bot, hostAddress: '172.20.0.6' }], policies: toHost, machine })
+  t.same(
+    ['172.20.0.5', '172.20.0.6', 'shop/web'].map(address => alone.ask('127.0.0.1', address)),
+    [true, false, false],
+    'the node of the Pod is its host',
+  )
+})
+
 t.test('what this machine may do holds for no other client, whoever asks first', async t => {
   const nodes = yaml(
     '{ apiVersion: cilium.io/v2, kind: CiliumNetworkPolicy, metadata: { name: e, namespace: shop }, spec: { endpointSelector: { matchLabels: { app: cart } }, ingress: [{ fromEntities: [remote-node] }] } }',

@@ -20,6 +20,7 @@ export interface TestPod {
   readonly labels?: Labels
   readonly ports?: readonly NamedPort[]
   readonly hostNetwork?: true
+  readonly hostAddress?: string
   /** The service account; `default` if absent. */
   readonly account?: string
 }
@@ -31,6 +32,8 @@ export interface Situation {
   readonly policies: readonly object[] | Readonly<Record<string, readonly object[]>>
   readonly options?: object
   readonly node?: string
+  /** The addresses of this machine. */
+  readonly machine?: readonly string[]
 }
 
 /** The objects of a YAML text. */
@@ -47,10 +50,11 @@ export class PolicyMesh {
   readonly #pods: ReadonlyMap<string, TestPod>
   readonly #sinks: ReadonlyMap<string, WorkloadSink>
 
-  constructor({ namespaces = {}, pods, policies, options = {}, node }: Situation) {
+  constructor({ namespaces = {}, pods, policies, options = {}, node, machine = [] }: Situation) {
     this.store = new WorkloadStore(run => run())
     const names = ['cluster-1', 'cluster-2']
     this.store.setClusters(names)
+    this.store.setMachine(new Set(machine))
     this.#sinks = new Map(names.map(name => [name, this.store.sink(name)]))
     this.#pods = new Map(pods.map(pod => [`${pod.namespace}/${pod.name}`, pod]))
     for (const name of names) {
@@ -82,9 +86,11 @@ export class PolicyMesh {
     return this.#sinks.get(cluster) as WorkloadSink
   }
 
-  put({ cluster, namespace, name, address, labels = {}, ports = [], hostNetwork, account = 'default' }: TestPod): void {
-    const workload = { namespace, labels, account, ports }
-    this.sink(cluster).putPod({ namespace, name, addresses: [address], workload, ...(hostNetwork && { hostNetwork }) })
+  put(pod: TestPod): void {
+    const { cluster, namespace, name, address, labels = {}, ports = [], hostNetwork, hostAddress } = pod
+    const workload = { namespace, labels, account: pod.account ?? 'default', ports }
+    const where = { ...(hostNetwork && { hostNetwork }), ...(hostAddress && { hostAddress }) }
+    this.sink(cluster).putPod({ namespace, name, addresses: [address], workload, ...where })
   }
 
   apply(object: object, cluster = 'cluster-1'): void {

@@ -93,6 +93,57 @@ t.test('machines', async t => {
   t.equal(store.at('172.20.0.6'), undefined)
 })
 
+t.test('this machine as a destination is of the local cluster, and never by a loopback address', async t => {
+  const { store, sinks } = opened('east', 'west')
+  store.setMachine(new Set(['127.0.0.1', '172.20.0.5']))
+  t.equal(store.at('172.20.0.5', 'east')?.identity.kind, 'host')
+  t.equal(store.at('172.20.0.5', 'west'), undefined)
+  t.equal(store.at('127.0.0.1', 'east'), undefined)
+  sinks[0]?.putPod(aPod('a', '10.1.0.1', { hostAddress: '172.20.0.5' }))
+  t.equal(store.at('172.20.0.5', 'east')?.identity.kind, 'host', 'whatever a Pod says')
+})
+
+t.test('in a Pod, loopback addresses are this Pod, and its node is this machine', async t => {
+  const { store, heard, sinks } = opened('east', 'west')
+  const [east, west] = sinks
+  store.setMachine(new Set(['127.0.0.1', 'fe80::1', '10.1.0.1', 'fd00::1', '192.168.9.1']))
+  await settled()
+  t.equal(store.at('127.0.0.1')?.identity.kind, 'host', 'as long as the Pod is not known')
+  heard.length = 0
+  const own = { addresses: ['10.1.0.1', 'fd00::1'], hostAddress: '172.20.0.6' }
+  east?.putPod(aPod('cart-0', '10.1.0.1', own))
+  east?.putPod(aPod('till-0', '10.1.0.2', { hostAddress: '172.20.0.7' }))
+  await settled()
+  t.match(heard, [{ everything: true }], 'who has the loopback addresses has changed too')
+  const pod = { pod: 'shop/cart-0', ports, identity: { kind: 'pod', cluster: 'east' } }
+  t.match(store.at('127.0.0.1'), { ...pod, address: '10.1.0.1' })
+  t.match(store.at('127.96.0.9'), { ...pod, address: '10.1.0.1' })
+  t.match(store.at('::1'), { ...pod, address: 'fd00::1' })
+  t.match(store.at('192.168.9.1'), { ...pod, address: '10.1.0.1' }, 'another interface of the Pod')
+  t.equal(store.at('10.1.0.1')?.address, undefined, 'found by its own address')
+  t.equal(store.at('127.0.0.1', 'east'), undefined, 'as a destination')
+  t.same(
+    ['172.20.0.6', '172.20.0.7'].map(address => store.at(address, 'east')?.identity.kind),
+    ['host', 'node'],
+  )
+  t.equal(store.at('172.20.0.6')?.identity.kind, 'host')
+  t.equal(store.at('172.20.0.6', 'west'), undefined)
+  east?.dropPod('shop', 'cart-0')
+  t.equal(store.at('127.0.0.1')?.identity.kind, 'host')
+  west?.putPod(aPod('cart-0', '10.1.0.1'))
+  t.equal(store.at('127.0.0.1')?.identity.kind, 'host', 'a Pod of another cluster is not where Starlane runs')
+})
+
+t.test('a machine with the addresses of several Pods, as in a demo, is none of them', async t => {
+  const { store, sinks } = opened('east')
+  const [east] = sinks
+  store.setMachine(new Set(['127.0.0.1', '10.1.0.1', '10.1.0.2']))
+  east?.putPod(aPod('cart-0', '10.1.0.1', { hostAddress: '172.20.0.6' }))
+  east?.putPod(aPod('cart-1', '10.1.0.2', { hostAddress: '172.20.0.6' }))
+  t.equal(store.at('127.0.0.1')?.identity.kind, 'host')
+  t.equal(store.at('172.20.0.6')?.identity.kind, 'node')
+})
+
 t.test('records of etcd, in any order', async t => {
   const { store, heard, sinks } = opened('east', 'west')
   const west = sinks[1]
