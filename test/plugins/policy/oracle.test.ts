@@ -14,7 +14,7 @@ const ports = [
   { name: 'dns', port: 5353, protocol: 'UDP' },
 ] as const
 
-/** Every combination of cluster, namespace and labels, and some addresses outside. */
+/** Every combination of cluster, namespace and labels; and some addresses outside, of this machine and of another one. */
 const pods: (End & { readonly name: string })[] = clusters.flatMap((cluster, c) =>
   (Object.keys(namespaces) as Namespace[]).flatMap((namespace, n) =>
     [{ app: 'web' }, { app: 'db', tier: '1' }, { app: 'web', tier: '2' }, {}].map((labels, i) => ({
@@ -24,7 +24,19 @@ const pods: (End & { readonly name: string })[] = clusters.flatMap((cluster, c) 
     })),
   ),
 )
-const outsiders: Outsider[] = ['192.0.2.7', '192.0.2.200', '198.51.100.1'].map(address => ({ address }))
+const outsiders: Outsider[] = [
+  ...['192.0.2.7', '192.0.2.200', '198.51.100.1'].map(address => ({ address, is: 'world' }) as const),
+  { address: '198.51.100.5', is: 'host' },
+  { address: '192.0.2.130', is: 'remote-node' },
+]
+const machine = ['127.0.0.1', '198.51.100.5']
+const nodes = ['192.0.2.130/32']
+
+const ends = [...pods, ...outsiders]
+const placed = (end: End | Outsider) => {
+  const cluster = 'cluster' in end ? end.cluster : 'cluster-1'
+  return { cluster, remote: cluster !== 'cluster-1' }
+}
 
 const labels = fc.dictionary(fc.constantFrom('app', 'tier'), fc.constantFrom('web', 'db', '1', '2'), { maxKeys: 1 })
 const expression = (keys: readonly string[], values: readonly string[]) =>
@@ -180,19 +192,18 @@ t.test('the plugin and the oracle agree', async t => {
         object: { ...policy, metadata: { ...policy.metadata, name: `policy-${i}` } },
       })) as OraclePolicy[]
       const mesh = new PolicyMesh({
-        ...{ namespaces, pods, options: { defaultLocalCluster } },
+        ...{ namespaces, pods, machine, options: { defaultLocalCluster, nodes } },
         policies: Object.groupBy(
           named.map(({ object }) => object),
           object => (named.find(each => each.object === object) as OraclePolicy).cluster,
         ) as Record<string, object[]>,
       })
-      for (const backend of pods) {
-        for (const client of [...pods, ...outsiders]) {
+      for (const backend of ends) {
+        for (const client of ends) {
           for (const { port, protocol } of [ports[0], ports[1], { port: 9999, protocol: 'TCP' }] as const) {
             const expected = allowed(named, { client, backend, port, protocol }, { defaultLocalCluster })
             const service = mesh.serviceAt(backend.address, {
-              cluster: backend.cluster,
-              remote: backend.cluster !== 'cluster-1',
+              ...placed(backend),
               port,
               protocol,
             })
@@ -226,22 +237,19 @@ t.test('lists in which the clients are backends too, decided ahead or not', asyn
       })) as OraclePolicy[]
       const byCluster = Object.groupBy(named, ({ cluster }) => cluster)
       const mesh = new PolicyMesh({
-        ...{ namespaces, pods },
+        ...{ namespaces, pods, machine, options: { nodes } },
         policies: Object.fromEntries(
           Object.entries(byCluster).map(([cluster, some = []]) => [cluster, some.map(({ object }) => object)]),
         ),
       })
-      const backends = pods.map(({ address, cluster }) =>
-        backend({ address, cluster, remote: cluster !== 'cluster-1', ...port }),
-      )
+      const backends = ends.map(end => backend({ address: end.address, ...placed(end), ...port }))
       const service = globalService({ backends })
       mesh.plugin.onService?.(service, [])
       if (isAhead) for (let i = 0; i < 50; i++) await mesh.clock.advance(0)
-      const clients = [...pods, ...outsiders]
-      for (let i = 0; i < 2 * clients.length; i++) {
-        const client = clients[(first + i) % clients.length] as (typeof clients)[number]
-        const expected = pods
-          .filter(pod => allowed(named, { client, backend: pod, ...port }, { defaultLocalCluster: true }))
+      for (let i = 0; i < 2 * ends.length; i++) {
+        const client = ends[(first + i) % ends.length] as (typeof ends)[number]
+        const expected = ends
+          .filter(end => allowed(named, { client, backend: end, ...port }, { defaultLocalCluster: true }))
           .map(({ address }) => address)
         const flow = mesh.flow(client.address, service)
         const left = mesh.plugin.candidates?.(flow, flow.frontend.backends).map(({ address }) => address)

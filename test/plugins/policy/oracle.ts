@@ -16,9 +16,10 @@ export interface End {
   readonly ports: readonly { readonly name: string; readonly port: number; readonly protocol: 'TCP' | 'UDP' | 'SCTP' }[]
 }
 
-/** What is not a Pod. */
+/** What is not a Pod: outside of the clusters, the machine of the Pods of cluster-1, or another machine. */
 export interface Outsider {
   readonly address: string
+  readonly is: 'world' | 'host' | 'remote-node'
 }
 
 export interface OraclePolicy {
@@ -28,7 +29,7 @@ export interface OraclePolicy {
 
 export interface Question {
   readonly client: End | Outsider
-  readonly backend: End
+  readonly backend: End | Outsider
   readonly port: number
   readonly protocol: string
 }
@@ -43,7 +44,7 @@ export function allowed(policies: readonly OraclePolicy[], question: Question, o
   const { client, backend } = question
   if (isPod(client) && client.address === backend.address) return true
   if (isPod(client) && !passes(policies, 'egress', client, backend, question, options)) return false
-  return passes(policies, 'ingress', backend, client, question, options)
+  return !isPod(backend) || passes(policies, 'ingress', backend, client, question, options)
 }
 
 type Side = 'ingress' | 'egress'
@@ -122,7 +123,9 @@ function npPort({ protocol = 'TCP', port, endPort }: Loose, question: Question):
 }
 
 function isNamed(name: string, { backend, port, protocol }: Question): boolean {
-  return backend.ports.some(each => each.name === name && each.port === port && each.protocol === protocol)
+  return (
+    isPod(backend) && backend.ports.some(each => each.name === name && each.port === port && each.protocol === protocol)
+  )
 }
 
 function ciliumPolicy(
@@ -179,7 +182,9 @@ function ciliumPeers(
     if (!aboutCluster && defaultLocalCluster && other.cluster !== cluster) return false
     return matches(selector, fullLabels(other))
   }
-  const isOutside = !isPod(other)
+  // The host of a Pod is a remote node to Pods of other clusters.
+  const is = isPod(other) ? 'pod' : other.is === 'host' && cluster !== 'cluster-1' ? 'remote-node' : other.is
+  const isOutside = is === 'world'
   return (
     (endpoints ?? []).some(byLabels) ||
     (cidrs ?? []).some((cidr: string) => isOutside && within(cidr, other.address)) ||
@@ -190,8 +195,8 @@ function ciliumPeers(
     (entities ?? []).some(
       (entity: string) =>
         entity === 'all' ||
-        (entity === 'world' && isOutside) ||
-        (entity === 'cluster' && isPod(other) && other.cluster === cluster),
+        entity === is ||
+        (entity === 'cluster' && (isPod(other) ? other.cluster === cluster : !isOutside)),
     )
   )
 }
