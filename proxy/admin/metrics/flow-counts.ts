@@ -59,8 +59,11 @@ export class FlowCounts implements Omit<FlowObserver, 'connecting'> {
   result(flow: Flow, backend: Backend, result: Result): void {
     const row = this.#clusterCounts(flow, backend)
     if (!row) return
-    row.outcomes[result.outcome]++
-    if (result.outcome !== 'connected') return
+    if (result.outcome !== 'connected') {
+      row.outcomes[result.outcome]++
+      return
+    }
+    row.outcomes.connected++
     const seconds = result.ms / 1000
     const bucket = row.dial.observe(seconds)
     if (this.#exemplars) row.dial.exemplars[bucket] = exemplarOf(flow, backend, seconds, this.#exemplars)
@@ -76,7 +79,9 @@ export class FlowCounts implements Omit<FlowObserver, 'connecting'> {
   closed(flow: Flow, backend: Backend, totals: Totals): void {
     const row = this.#clusterCounts(flow, backend)
     if (!row) return
-    row.reasons[totals.reason]++
+    // The usual reason by its name, which costs no look-up.
+    if (totals.reason === 'done') row.reasons.done++
+    else row.reasons[totals.reason]++
     row.sent += totals.sent - (totals.told?.sent ?? 0)
     row.received += totals.received - (totals.told?.received ?? 0)
   }

@@ -3,6 +3,7 @@
  * two flags that say who sleeps. `native/src/pump/ring.h` is the other side; a test compares the names and the numbers.
  */
 import { addressText } from '../../model/address.ts'
+import { holdTime, releaseTime } from '../../model/time/clock.ts'
 import type { NativePump } from './addon.ts'
 
 export const Event = {
@@ -163,6 +164,8 @@ export interface EventRecord {
   received(): number
 }
 
+/** Events that happen at one time, and whose room the pump gets back at once. */
+const inRow = 32
 const knownTexts = 256
 
 /** The texts of IPv4 addresses that came lately, by their four bytes as a number: flows of one client share one text. */
@@ -186,6 +189,8 @@ export class Rings implements EventRecord {
   readonly #words: Int32Array
   readonly #doubles: Float64Array
   readonly #bytes: Uint8Array
+  /** The pump learns of it in steps. */
+  #eventTail: number
   #inRead = false
   #isDue = false
   #closed = false
@@ -195,6 +200,7 @@ export class Rings implements EventRecord {
   constructor(pump: NativePump) {
     this.#pump = pump
     this.#words = new Int32Array(pump.memory)
+    this.#eventTail = this.#words[at.eventTail] as number
     this.#doubles = new Float64Array(pump.memory)
     this.#bytes = new Uint8Array(pump.memory)
   }
@@ -216,18 +222,27 @@ export class Rings implements EventRecord {
 
   #read(most: number, take: (event: EventRecord) => void): boolean {
     const words = this.#words
-    let tail = words[at.eventTail] as number
-    for (let taken = 0; taken < most; taken++) {
-      if (Atomics.load(words, at.eventHead) === tail) return false
-      this.#reading = at.events + (tail & (records - 1)) * wordsOfRecord
-      try {
+    let head = this.#eventTail
+    try {
+      for (let taken = 0; taken < most; taken++) {
+        const tail = this.#eventTail
+        if (tail === head) {
+          head = Atomics.load(words, at.eventHead)
+          if (tail === head) return false
+        }
+        if (taken % inRow === 0) {
+          Atomics.store(words, at.eventTail, tail)
+          holdTime()
+        }
+        this.#reading = at.events + (tail & (records - 1)) * wordsOfRecord
+        this.#eventTail = (tail + 1) | 0
         take(this)
-      } finally {
-        tail = (tail + 1) | 0
-        Atomics.store(words, at.eventTail, tail)
       }
+      return true
+    } finally {
+      releaseTime()
+      Atomics.store(words, at.eventTail, this.#eventTail)
     }
-    return true
   }
 
   /** The pump has stopped: commands are discarded, and a full ring no longer waits for it. */
@@ -238,7 +253,7 @@ export class Rings implements EventRecord {
   /** From now on the pump calls when there are events. False when there are some already: read again. */
   sleep(): boolean {
     Atomics.store(this.#words, at.scriptAsleep, 1)
-    if (Atomics.load(this.#words, at.eventHead) === this.#words[at.eventTail]) return true
+    if (Atomics.load(this.#words, at.eventHead) === this.#eventTail) return true
     // Only one side gets the flag: either we do, and read again now, or the pump did, and its call is on the way.
     return Atomics.exchange(this.#words, at.scriptAsleep, 0) === 0
   }

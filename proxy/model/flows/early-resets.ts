@@ -14,13 +14,18 @@ export function isEarlyReset({ reason, sent, received, ms }: Totals): boolean {
 /** A client without a flow for this long is no longer one of the recent ones. */
 const recentMs = 10 * 60_000
 
+interface Seen {
+  readonly address: string
+  at: number
+}
+
 /** The addresses of the clients that were seen last, at most `max` of them. */
 export class RecentClients {
   #max: number
   #clock: Clock
-  /** When each was seen, oldest first. */
-  #seen = new Map<string, number>()
-  #last = ''
+  /** Oldest first. */
+  #seen = new Map<string, Seen>()
+  #last: Seen | undefined
 
   constructor(max: number, clock: Clock) {
     this.#max = max
@@ -30,23 +35,26 @@ export class RecentClients {
   /** A flow of this client begins. True if it was not among the recent ones. */
   add(address: string): boolean {
     const now = this.#clock.now()
-    if (address === this.#last) {
-      this.#seen.set(address, now)
+    if (this.#last?.address === address) {
+      this.#last.at = now
       return false
     }
-    this.#last = address
-    const isKnown = this.#seen.delete(address)
-    this.#seen.set(address, now)
+    const known = this.#seen.get(address)
+    if (known) this.#seen.delete(address)
+    const seen = known ?? { address, at: now }
+    seen.at = now
+    this.#last = seen
+    this.#seen.set(address, seen)
     if (this.#seen.size > this.#max) this.#removeOldest()
-    return !isKnown
+    return !known
   }
 
   get size(): number {
     const since = this.#clock.now() - recentMs
-    for (const [address, at] of this.#seen) {
-      if (at >= since) break
-      if (address === this.#last) this.#last = ''
-      this.#seen.delete(address)
+    for (const seen of this.#seen.values()) {
+      if (seen.at >= since) break
+      if (seen === this.#last) this.#last = undefined
+      this.#seen.delete(seen.address)
     }
     return this.#seen.size
   }

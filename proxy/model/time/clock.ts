@@ -19,8 +19,23 @@ export interface Clock {
 /** Beyond the resolution of timers. */
 const lateMs = 5
 
+/** The time that stands; negative while it passes. */
+let heldAt = -1
+
+/**
+ * The system's clock stands still until {@link releaseTime}: events that are taken in a row happen at one time, and none of them reads
+ * it anew. Called again, it stands at the time of then. Timers go on.
+ */
+export function holdTime(): void {
+  heldAt = performance.now()
+}
+
+export function releaseTime(): void {
+  heldAt = -1
+}
+
 export const systemClock: Clock = {
-  now: () => performance.now(),
+  now: () => (heldAt < 0 ? performance.now() : heldAt),
   wall: () => Date.now(),
   after: (ms, run) => {
     const due = performance.now() + ms

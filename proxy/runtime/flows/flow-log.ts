@@ -32,7 +32,8 @@ export function flowLog(log: Log, clock: Clock): Partial<FlowObserver> {
     },
     closed(flow: Flow, backend: Backend, { reason, sent, received, ms }: Totals): void {
       // A UDP session has no end but ours, and most are ordinary.
-      if (ends[reason] === 'theirs' || (flow.frontend.protocol === 'UDP' && reason !== 'evicted')) return
+      if (reason === 'done' || ends[reason] === 'theirs' || (flow.frontend.protocol === 'UDP' && reason !== 'evicted'))
+        return
       const more = due(`${flow.service.key} ${reason}`)
       if (!more) return
       log.info('flow.cut', {
