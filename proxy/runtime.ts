@@ -630,7 +630,7 @@ class Starlane implements Runtime {
   #listOwnSockets(): void {
     const machine = machineAddresses()
     this.#admission.setSockets(this.#ownSockets(), machine)
-    this.#workloads.setMachine(machine)
+    this.#workloads.setMachine(machine, address => this.#admission.hasFrontend(address))
   }
 
   /** Nothing that runs is touched. */

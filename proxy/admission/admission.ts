@@ -76,6 +76,11 @@ export class Admission {
     for (const [cluster, listed] of listing) cluster.recheck(listed)
   }
 
+  /** Whether an address is one of frontends. */
+  hasFrontend(address: string): boolean {
+    return this.#own.hasFrontend(address)
+  }
+
   /** Replaces the sockets of Starlane that are not frontends; `machine` has the canonical addresses of the interfaces. */
   setSockets(sockets: readonly OwnSocket[], machine: ReadonlySet<string>): void {
     if (this.#own.setSockets(sockets, machine)) this.#recheckAll()

@@ -69,6 +69,11 @@ export class OwnAddresses {
     return touched
   }
 
+  /** Whether frontends have it. */
+  hasFrontend(address: string): boolean {
+    return this.#frontends.has(address)
+  }
+
   has(address: string, port: number, protocol: Protocol): boolean {
     const keys = this.#frontends.get(address)
     if (keys && (this.#whole || keys.has(frontendKey(address, port, protocol)))) return true

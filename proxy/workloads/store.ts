@@ -36,6 +36,7 @@ export class WorkloadStore implements Workloads {
   /** In the order in which they are asked; the local one first. */
   #clusters = new Map<string, ClusterWorkloads>()
   #machine: ReadonlySet<string> = new Set()
+  #isFrontend: (address: string) => boolean = () => false
   #addresses = new Set<string>()
   #everything = false
   #policiesChanged = false
@@ -57,9 +58,13 @@ export class WorkloadStore implements Workloads {
     this.#announce()
   }
 
-  /** The canonical addresses of this machine: of the node, or of the Pod that Starlane runs in. */
-  setMachine(addresses: ReadonlySet<string>): void {
+  /**
+   * The canonical addresses of this machine: of the node, or of the Pod that Starlane runs in. A client at the address of a frontend is here
+   * too, since the kernel gives a program the local address that it connects to, where no route says another.
+   */
+  setMachine(addresses: ReadonlySet<string>, isFrontend: (address: string) => boolean = () => false): void {
     this.#machine = addresses
+    this.#isFrontend = isFrontend
     this.#everything = true
     this.#announce()
   }
@@ -88,7 +93,9 @@ export class WorkloadStore implements Workloads {
     // A Pod comes before the machine: the addresses of a demo's pods are those of this machine too.
     if (found?.identity.kind === 'pod') return found
     if (cluster !== undefined && cluster !== this.#local?.name) return found
-    if (isLoopback(address) ? cluster === undefined : this.#machine.has(address)) return this.#ownPod(address) ?? host
+    const isHere = this.#machine.has(address) && !isLoopback(address)
+    const isClientHere = cluster === undefined && (isLoopback(address) || this.#isFrontend(address))
+    if (isHere || isClientHere) return this.#ownPod(address) ?? host
     return found?.identity.kind === 'node' && this.#isOwnNode(address) ? host : found
   }
 

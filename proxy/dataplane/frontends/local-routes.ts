@@ -1,7 +1,8 @@
 /**
  * Makes ClusterIPs addresses of this machine, so that listeners can bind them and clients' packets arrive here: a `local`
  * route on lo for each (Linux AnyIP). Needs iproute2 and NET_ADMIN. Our routes carry a protocol number of their own. Only
- * routes that this process added, or that one which has ended left behind, are ever removed.
+ * routes that this process added, or that one which has ended left behind, are ever removed. Programs of this machine connect from
+ * a loopback address, by which plugins know them; without it the kernel would give them the very ClusterIP that they connect to.
  */
 import { readFile, writeFile } from 'node:fs/promises'
 import type { Server } from 'node:net'
@@ -101,10 +102,11 @@ export class LocalRoutes {
     for (const address of fresh) assertCanonical(address)
 
     this.#leftovers ??= await this.#findLeftovers()
-    const missing = fresh.filter(address => !this.#adopt(address))
-    const faults = await this.#batch(missing.map(address => `route add local ${address} dev lo proto ${tag}`))
+    // That of an earlier version may have no source.
+    const lines = fresh.map(address => `route ${this.#adopt(address) ? 'replace' : 'add'} ${routeTo(address)}`)
+    const faults = await this.#batch(lines)
     const failed: [address: string, fault: string][] = []
-    for (const [i, address] of missing.entries()) {
+    for (const [i, address] of fresh.entries()) {
       const fault = faults.get(i)
       if (fault === undefined || (this.#succeeds && fault.includes('File exists'))) this.#held.add(address)
       else if (fault.includes('File exists')) this.#log.debug('anyip.present', { address })
@@ -198,6 +200,11 @@ export class LocalRoutes {
     this.#last = turn.catch(() => {})
     return turn
   }
+}
+
+/** With the address that programs of this machine connect from. */
+function routeTo(address: string): string {
+  return `local ${address} dev lo proto ${tag} src ${familyOf(address) === 4 ? '127.0.0.1' : '::1'}`
 }
 
 /** `ip -force -batch` prints what went wrong, then `Command failed -:LINE`. */

@@ -33,6 +33,20 @@ t.test('addresses can be bound and reached while they are held, and no longer', 
   })
 })
 
+t.test('programs of this machine connect from a loopback address', options, async t => {
+  const found = await inNamespace(
+    `ip('route add local 10.96.0.11 dev lo proto 196')
+     ip('-6 route add local fd00:96::11 dev lo proto 196')
+     const addresses = ['10.96.0.10', '10.96.0.11', 'fd00:96::10', 'fd00:96::11']
+     await routes.add(addresses)
+     const seen = []
+     for (const address of addresses) seen.push(await clientOf(address))
+     await routes.close()
+     report({ seen, end: tagged() })`,
+  )
+  t.same(found, { seen: ['127.0.0.1', '127.0.0.1', '::1', '::1'], end: [] }, 'over what an earlier version left, too')
+})
+
 t.test('a route of another program is used and never removed', options, async t => {
   const found = await inNamespace(
     `ip('route add local 10.96.0.10 dev lo')
@@ -222,6 +236,14 @@ async function inNamespace(script: string, within: readonly string[] = []): Prom
         connect({ host, port: server.address().port }).on('data', resolve).on('error', reject))
       server.close()
       return String(heard) === 'hello' ? 'reached' : String(heard)
+    }
+    const clientOf = async host => {
+      const server = createServer(socket => socket.end(socket.remoteAddress))
+      await new Promise(resolve => server.listen(0, host, resolve))
+      const heard = await new Promise((resolve, reject) =>
+        connect({ host, port: server.address().port }).on('data', resolve).on('error', reject))
+      server.close()
+      return String(heard)
     }
     ${script}`
   const args = ['-rn', 'sh', '-c', 'ip link set lo up && exec "$@"', 'sh', ...within]

@@ -103,6 +103,16 @@ t.test('this machine as a destination is of the local cluster, and never by a lo
   t.equal(store.at('172.20.0.5', 'east')?.identity.kind, 'host', 'whatever a Pod says')
 })
 
+t.test('a client at the address of a frontend is a program of this machine', async t => {
+  const { store, sinks } = opened('east')
+  store.setMachine(new Set(['10.1.0.1']), address => address === '10.96.0.10')
+  t.equal(store.at('10.96.0.10')?.identity.kind, 'host')
+  t.equal(store.at('10.96.0.11'), undefined)
+  t.equal(store.at('10.96.0.10', 'east'), undefined, 'as a destination')
+  sinks[0]?.putPod(aPod('cart-0', '10.1.0.1'))
+  t.match(store.at('10.96.0.10'), { pod: 'shop/cart-0', address: '10.1.0.1' })
+})
+
 t.test('in a Pod, loopback addresses are this Pod, and its node is this machine', async t => {
   const { store, heard, sinks } = opened('east', 'west')
   const [east, west] = sinks
