@@ -17,7 +17,7 @@ for (const mode of ['guard', 'redirect']) {
     const line = stdout.trim().split('\n').at(-1) ?? ''
     const { tallies, during, after, code } = JSON.parse(line.startsWith('{') ? line : JSON.stringify({ stderr }))
     for (const tally of tallies as Tally[]) t.equal(failures(tally), 0, tallyText(tally))
-    t.same(during, ['local 10.96.0.10 dev lo scope host', 'table inet starlane'])
+    t.same(during, ['local 10.96.0.10 dev lo scope host src 127.0.0.1', 'table inet starlane'])
     t.same(after, [])
     t.equal(code, 0)
   })
