@@ -2,6 +2,7 @@
 import { X509Certificate } from 'node:crypto'
 import { connect, type Socket } from 'node:net'
 import type { Duplex } from 'node:stream'
+import { unmapped } from '../../model/address.ts'
 import { messageOf } from '../../model/error.ts'
 import { descriptorOf } from '../../model/sockets/passing.ts'
 import type { CarriedStream, CarriedTunnel, Carrier, CarrierContext } from '../../model/tunnel/carrier.ts'
@@ -17,6 +18,7 @@ export class CarriedLink implements Link {
   readonly #context: CarrierContext
   readonly #events: LinkEvents
   readonly #socket: Socket
+  localAddress: string | undefined
   #tunnel: CarriedTunnel | undefined
   #ponged: ((roundTripMs: number) => void) | undefined
   readonly #streams = new Set<CarriedLinkStream>()
@@ -86,6 +88,8 @@ export class CarriedLink implements Link {
   #give(): void {
     if (this.#over) return
     this.#socket.setNoDelay(true)
+    const { localAddress } = this.#socket
+    this.localAddress = localAddress && unmapped(localAddress)
     const descriptor = descriptorOf(this.#socket)
     if (descriptor === undefined) return this.#ended('it closed the connection')
     this.#tunnel = this.#carrier.open(

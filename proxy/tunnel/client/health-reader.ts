@@ -57,7 +57,7 @@ export class HealthFollower {
         this.#later(cannot ? unknownMs : retryMs)
       },
     }
-    this.#stop = this.#route.request(headers, asking, false)
+    this.#stop = this.#route.request(() => headers, asking, false)
   }
 
   #follow(stream: Duplex): void {

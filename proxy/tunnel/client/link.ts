@@ -44,6 +44,8 @@ export interface LinkEvents {
 export interface Link {
   /** Whether it takes another stream. */
   readonly isOpen: boolean
+  /** The canonical address of this machine that it comes from, as far as it is known. */
+  readonly localAddress: string | undefined
   /** Bytes that have come and that were sent so far. */
   count(): { readonly received: number; readonly sent: number }
   /** `done` is not called where the link ends before the answer. */

@@ -2,6 +2,7 @@
 import { type ClientHttp2Session, type ClientHttp2Stream, connect, constants } from 'node:http2'
 import type { Socket } from 'node:net'
 import { connect as connectTls, type SecureContext, type TLSSocket } from 'node:tls'
+import { unmapped } from '../../model/address.ts'
 import { messageOf } from '../../model/error.ts'
 import type { Log } from '../../model/log.ts'
 import { presentedBy } from '../certificates/examine.ts'
@@ -49,6 +50,11 @@ export class NodeLink implements Link {
   /** A session is closed before its GOAWAY is an event. */
   get isOpen(): boolean {
     return this.#session?.closed === false
+  }
+
+  get localAddress(): string | undefined {
+    const { localAddress } = this.#socket
+    return localAddress && unmapped(localAddress)
   }
 
   count(): { readonly received: number; readonly sent: number } {

@@ -27,6 +27,9 @@ export interface RouteParts {
   readonly changed: () => void
 }
 
+/** Of a request, by the address of this machine that its tunnel comes from. */
+export type HeadersOf = (localAddress: string | undefined) => Readonly<Record<string, string>>
+
 /** Who waits for the answer to a request. */
 export interface Asking {
   /** 200. The stream is the receiver's from then on. */
@@ -97,7 +100,7 @@ export class Route {
    * Sends a request through the tunnel with the fewest streams. While no answer has come, a tunnel that dies or falls silent is
    * left for another: nothing but the request has been sent. Returns a function that gives up without a call of `asking`.
    */
-  request(headers: Readonly<Record<string, string>>, asking: Asking, isFlow = true): () => void {
+  request(headers: HeadersOf, asking: Asking, isFlow = true): () => void {
     const request = new Request(headers, asking, isFlow, without => this.#pick(without))
     // Never before the caller has the function returned.
     queueMicrotask(() => this.#try(request))
@@ -171,7 +174,7 @@ class Request {
   /** How the last stream ended, if it had no answer. */
   why: string | undefined
   readonly #isFlow: boolean
-  readonly #headers: Readonly<Record<string, string>>
+  readonly #headers: HeadersOf
   readonly #asking: Asking
   readonly #pick: (without: ReadonlySet<string>) => Tunnel | undefined
   #stream: LinkStream | undefined
@@ -179,7 +182,7 @@ class Request {
   #attempts = 0
 
   constructor(
-    headers: Readonly<Record<string, string>>,
+    headers: HeadersOf,
     asking: Asking,
     isFlow: boolean,
     pick: (without: ReadonlySet<string>) => Tunnel | undefined,
@@ -225,7 +228,7 @@ class Request {
         move()
       },
     }
-    const opened = tunnel.open(this.#headers, events, move, this.#isFlow)
+    const opened = tunnel.open(this.#headers(tunnel.localAddress), events, move, this.#isFlow)
     if (!opened) {
       if (!tunnel.isStopping) this.tried.add(text)
       return this.send(again)

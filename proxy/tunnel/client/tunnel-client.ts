@@ -109,19 +109,24 @@ export class TunnelClient implements Tunnels {
     if (!way) return failLater(done, cluster)
     const { identity } = way.given
     const named = identity.workloads ? this.#parts.nameOf?.(cluster, address, port) : undefined
-    const headers = {
+    const headersOf = (localAddress: string | undefined) => ({
       ':method': 'CONNECT',
       ':authority': named ?? endpointText(address, port),
-      forwarded: forwardedText(client),
+      forwarded: forwardedText(client, localAddress),
       baggage: this.#baggage,
-    }
+    })
     const asking: Asking = {
       answered: stream => done(undefined, stream.connection()),
       failed: error => done(error, undefined),
     }
     const { credentials, clock } = this.#parts
-    if (!identity.workloads || !credentials) return way.route.request(headers, asking)
-    let giveUp = way.route.request(headers, {
+    if (!identity.workloads || !credentials) return way.route.request(headersOf, asking)
+    let headers = headersOf(undefined)
+    const noted = (localAddress: string | undefined) => {
+      headers = headersOf(localAddress)
+      return headers
+    }
+    let giveUp = way.route.request(noted, {
       answered: outer => {
         const inner = { ...headers, 'x-istio-origin-network': this.#parts.cluster }
         giveUp = openInner(outer.bytes(), { identity, credentials, clock, headers: inner }, asking)
@@ -135,17 +140,17 @@ export class TunnelClient implements Tunnels {
     const route = this.#ways.get(backend.cluster)?.route
     return new DatagramStream(events, link => {
       if (!route) return failLater(error => link.failed(error as Error), backend.cluster)
-      const headers = {
+      const headersOf = (localAddress: string | undefined) => ({
         ':method': 'CONNECT',
         ':protocol': 'connect-udp',
         ':scheme': 'https',
         ':authority': backend.cluster,
         ':path': udpPath(backend.address, backend.port),
         'capsule-protocol': '?1',
-        forwarded: forwardedText(client),
+        forwarded: forwardedText(client, localAddress),
         baggage: this.#baggage,
-      }
-      return route.request(headers, {
+      })
+      return route.request(headersOf, {
         answered: stream => link.answered(stream.bytes()),
         failed: error => link.failed(error),
       })

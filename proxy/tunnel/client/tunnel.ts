@@ -88,6 +88,11 @@ export class Tunnel {
     return this.state === 'open' && this.streams < this.#maxStreams && this.#link?.isOpen === true
   }
 
+  /** See {@link Link}. */
+  get localAddress(): string | undefined {
+    return this.#link?.localAddress
+  }
+
   /**
    * Opens a stream; `moved` is called once if its answer should not be waited for here: the tunnel is suspect or gone. Call the
    * function returned when the answer has come, or no longer matters. A stream that is no flow does not keep the tunnel.

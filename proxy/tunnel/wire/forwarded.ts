@@ -1,8 +1,10 @@
 /** The header `forwarded` (RFC 7239): the client of a stream, as the cluster that opens it knows it. Its word, and no proof. */
-import { endpointText, parseEndpoint, type SocketAddress } from '../../model/address.ts'
+import { endpointText, isLoopback, parseEndpoint, type SocketAddress } from '../../model/address.ts'
 
-export function forwardedText({ address, port }: SocketAddress): string {
-  return `for="${endpointText(address, port)}"`
+/** A client at a loopback address is this machine, or this Pod, which others know by the address that the tunnel comes from. */
+export function forwardedText({ address, port }: SocketAddress, ofTunnel: string | undefined): string {
+  const known = ofTunnel !== undefined && isLoopback(address) && !isLoopback(ofTunnel) ? ofTunnel : address
+  return `for="${endpointText(known, port)}"`
 }
 
 /** The canonical address of the first element; undefined unless it has one. */

@@ -1,6 +1,7 @@
 /** Policies at the gateway of the backend's cluster, for clients of a cluster that enforces nothing itself. */
 import assert from 'node:assert/strict'
 import { writeFile } from 'node:fs/promises'
+import { networkInterfaces } from 'node:os'
 import { join } from 'node:path'
 import t, { type Test } from 'tap'
 import { stringify } from 'yaml'
@@ -19,11 +20,11 @@ const podObject = (name: string, ip: string, app: string) => ({
 const write = (world: World, file: string, ...objects: object[]) =>
   writeFile(join(world.folder, file), objects.map(object => stringify(object)).join('---\n'))
 
-async function joined(t: Test) {
+async function joined(t: Test, { listen = '127.0.0.1', engine = 'auto' } = {}) {
   const certificates = await folderFor(join(t.testdir(), 'gateway'), authority, idOf('cluster-2', 'gateway'))
   const there = await createWorld(t, {
     clusters: ['cluster-2', 'cluster-1'],
-    config: { gateway: { listen: '127.0.0.1:0', certificates }, plugins: [{ use: 'policy' }] },
+    config: { gateway: { listen: `${listen}:0`, certificates }, plugins: [{ use: 'policy' }] },
   })
   const pod = there.ip(21)
   await startPod(t, pod, 'far')
@@ -35,6 +36,7 @@ async function joined(t: Test) {
     config: {
       tunnel: { certificates: tunnel },
       plugins: [],
+      proxy: { engine, drain: '300ms' },
       clusters: [
         { name: 'cluster-1', id: 1, source: { manifests: './cluster-1' } },
         { name: 'cluster-2', id: 2, source: { manifests: './cluster-2' }, route: 'tunnel', gateways: [gateway] },
@@ -76,3 +78,28 @@ t.test('a gateway decides by the Pod that the other cluster names, among its own
   await eventually(() => assert.rejects(ask(vip, 7000, xwing)), 15_000)
   t.ok(pod)
 })
+
+const outside = Object.values(networkInterfaces()).flatMap(each => each ?? [])
+const own = outside.find(({ internal, family }) => !internal && family === 'IPv4')?.address
+
+for (const engine of process.env.STARLANE_NATIVE === '0' ? ['streams'] : ['native', 'streams']) {
+  t.test(`${engine}: the gateway knows the Pod of a sidecar`, { skip: !own && 'only loopback here' }, async t => {
+    const { there, vip } = await joined(t, { listen: own as string, engine })
+    const sidecar = (app: string) => podObject('own-0', own as string, app)
+    await write(there, 'cluster-1/own.yaml', sidecar('tie'))
+    const policy = {
+      apiVersion: 'cilium.io/v2',
+      kind: 'CiliumNetworkPolicy',
+      metadata: { name: 'guard', namespace: 'default' },
+      spec: {
+        endpointSelector: { matchLabels: { app: 'base' } },
+        ingress: [{ fromEndpoints: [{ matchLabels: { app: 'xwing', 'io.cilium.k8s.policy.cluster': 'cluster-1' } }] }],
+      },
+    }
+    await write(there, 'cluster-2/policy.yaml', policy)
+    await eventually(() => assert.rejects(ask(vip, 7000, '127.0.0.1')), 15_000)
+    await write(there, 'cluster-1/own.yaml', sidecar('xwing'))
+    await eventually(async () => assert.equal(await ask(vip, 7000, '127.0.0.1'), 'far'), 15_000)
+    t.pass('its application is at a loopback address there')
+  })
+}
