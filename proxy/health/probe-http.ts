@@ -2,10 +2,11 @@
 import type { Socket } from 'node:net'
 import { endpointText } from '../model/address.ts'
 import { MeshError } from '../model/error.ts'
+import { ownProxyHeader } from '../model/sockets/proxy-header.ts'
 import type { Clock } from '../model/time/clock.ts'
 import { Connections } from './connections.ts'
 import type { HttpCheck } from './options.ts'
-import { failed, ownProxyHeader, type Probe, passed, resultOfError } from './probe.ts'
+import { failed, type Probe, passed, resultOfError } from './probe.ts'
 
 const maxBodyBytes = 64 * 1024
 

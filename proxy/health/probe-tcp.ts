@@ -1,8 +1,9 @@
 /** TCP check: a completed handshake passes. */
 import type { Socket } from 'node:net'
+import { ownProxyHeader } from '../model/sockets/proxy-header.ts'
 import type { Clock } from '../model/time/clock.ts'
 import { Connections } from './connections.ts'
-import { ownProxyHeader, type Probe, passed, resultOfError } from './probe.ts'
+import { type Probe, passed, resultOfError } from './probe.ts'
 
 /** How long the backend may take to close its side before the socket is destroyed. */
 const closeWaitMs = 100

@@ -17,12 +17,6 @@ export interface CheckedEndpoint {
   readonly sendProxy?: boolean
 }
 
-/**
- * The header of a connection that is on nobody's behalf: PROXY protocol version 2, command LOCAL, without addresses (haproxy.org,
- * proxy-protocol.txt 2.2). Receivers take the connection's own addresses.
- */
-export const ownProxyHeader: Uint8Array = Buffer.from('0d0a0d0a000d0a515549540a20000000', 'hex')
-
 /** `local`: a fault of this machine, such as EMFILE, which says nothing about the backend. */
 export type CheckResult =
   | { readonly outcome: 'passed' }

@@ -48,7 +48,7 @@ void Pump::dialEvent(uint32_t slot, Connection& connection, uint32_t events) {
 
   if (connection.frontendPort != 0) {
     uint8_t header[kLongestProxyHeader];
-    const size_t length = proxyHeader(header, connection.fd[kClient].get(), connection.frontendAddress, connection.frontendPort);
+    const size_t length = proxyHeader(header, connection.fd[kClient].get(), connection.fd[kBackend].get(), connection.frontendAddress, connection.frontendPort);
     if (length == 0) return end(slot, connection, Reason::ClientReset, true);
     // Nagle's algorithm would hold back what follows until the header is acknowledged.
     connection.noDelay = true;

@@ -35,7 +35,8 @@ void Pump::join(uint32_t slot, Connection& connection, const Record& command) {
   if (command.frontendPort != 0) {
     uint8_t header[kLongestProxyHeader];
     const auto port = static_cast<uint16_t>(command.frontendPort);
-    stream->first.assign(reinterpret_cast<char*>(header), proxyHeader(header, connection.fd[kClient].get(), command.frontendAddress, port));
+    const int way = stream->tunnel == nullptr ? -1 : stream->tunnel->socket.fd();
+    stream->first.assign(reinterpret_cast<char*>(header), proxyHeader(header, connection.fd[kClient].get(), way, command.frontendAddress, port));
   }
   own_->waiting--;
   take(slot, connection, *stream);

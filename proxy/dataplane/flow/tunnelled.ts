@@ -1,10 +1,10 @@
 /** An open connection whose bytes a tunnel carries, in any engine: looks for idleness, and for bytes of the backend. */
 import type { Socket } from 'node:net'
 import type { CloseReason } from '../../model/flow.ts'
+import { proxyHeader } from '../../model/sockets/proxy-header.ts'
 import type { Carriage, TunnelStream } from '../../model/tunnel/tunnels.ts'
 import { FirstByte } from './first-byte.ts'
 import type { FlowContext } from './flow-context.ts'
-import { proxyHeader } from './proxy-header.ts'
 import type { TcpConnection } from './tcp-connection.ts'
 
 /** Probes of a silent client begin after this; the tunnel finds out about the rest by itself. */
@@ -30,7 +30,8 @@ export class Tunnelled {
     this.#context = context
     this.#connection = connection
     this.#quietSince = context.clock.now()
-    if (connection.service.settings.sendProxy) stream.write(proxyHeader(connection.client, connection.frontend))
+    const { frontend, service } = connection
+    if (service.settings.sendProxy) stream.write(proxyHeader(connection.client, frontend, stream.localAddress))
     const carriage = stream.carry(client, reason => done(reason, carriage.sent, carriage.received))
     this.#carriage = carriage
   }

@@ -2,11 +2,11 @@
 import type { Socket } from 'node:net'
 import type { Backend } from '../../model/backend.ts'
 import type { CloseReason } from '../../model/flow.ts'
+import { proxyHeader } from '../../model/sockets/proxy-header.ts'
 import type { TunnelStream } from '../../model/tunnel/tunnels.ts'
 import { FirstByte } from '../flow/first-byte.ts'
 import { perConnection } from '../flow/limits/descriptors.ts'
 import type { ListenerState } from '../flow/listener-state.ts'
-import { proxyHeader } from '../flow/proxy-header.ts'
 import { TcpConnection } from '../flow/tcp-connection.ts'
 import { Tunnelled } from '../flow/tunnelled.ts'
 import { Inlet } from './buffers.ts'
@@ -128,7 +128,7 @@ export class StreamsConnection extends TcpConnection {
 
   #carry(socket: Socket): void {
     this.#giveUp = undefined
-    if (this.service.settings.sendProxy) socket.write(proxyHeader(this.client, this.frontend))
+    if (this.service.settings.sendProxy) socket.write(proxyHeader(this.client, this.frontend, socket.localAddress))
     this.connected()
     this.#quietSince = this.context.clock.now()
     const pipe = new Pipe(this.#socket, socket, this.#inlet, this.#turns, reason =>

@@ -8,6 +8,8 @@ import type { Carrier } from './carrier.ts'
 export interface TunnelStream {
   /** Where the tunnel is in the engine's own pump, which then takes the stream by itself, in the place of `write` and `carry`. */
   readonly carried?: CarriedBy
+  /** The canonical address of this machine that the tunnel comes from, as far as it is known; absent where `carried` is there. */
+  readonly localAddress?: string | undefined
   /** Sends bytes to the backend before those of the client. */
   write(bytes: Uint8Array): void
   /**

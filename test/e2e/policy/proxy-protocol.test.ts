@@ -4,10 +4,10 @@ import { type ChildProcess, spawn, spawnSync } from 'node:child_process'
 import { once } from 'node:events'
 import { writeFile } from 'node:fs/promises'
 import { connect, createServer } from 'node:net'
+import { networkInterfaces } from 'node:os'
 import { join } from 'node:path'
 import t, { type Test } from 'tap'
-import { proxyHeader } from '../../../proxy/dataplane/flow/proxy-header.ts'
-import { ownProxyHeader } from '../../../proxy/health/probe.ts'
+import { ownProxyHeader, proxyHeader } from '../../../proxy/model/sockets/proxy-header.ts'
 import type { ServiceView } from '../../../proxy/model/views.ts'
 import { eventually } from '../../support/eventually.ts'
 import { folderFor, idOf, TunnelAuthority } from '../../support/tunnel/certificates.ts'
@@ -19,6 +19,11 @@ const needs = (program: string) => ({
   skip: spawnSync(program, ['-v']).error ? `${program} is not installed` : false,
 })
 
+const outside = Object.values(networkInterfaces()).flatMap(each => each ?? [])
+/** An address of this machine that is not of loopback. */
+const own = outside.find(({ internal, family }) => !internal && family === 'IPv4')?.address ?? ''
+const fromOutside = { skip: own === '' && 'only loopback here' }
+
 t.test('the header, by its specification', async t => {
   const v4 = Buffer.from(proxyHeader({ address: '10.1.0.7', port: 40_000 }, { ip: '10.96.0.10', port: 80 }))
   t.equal(v4.toString('hex'), '0d0a0d0a000d0a515549540a2111000c0a0100070a60000a9c400050')
@@ -26,6 +31,17 @@ t.test('the header, by its specification', async t => {
   t.equal(v6.length, 52)
   t.equal(v6.subarray(12, 16).toString('hex'), '21210024')
   t.equal(v6.subarray(16).toString('hex'), `${'fd'.padEnd(30, '0')}07${'fd'.padEnd(30, '0')}0a000101bb`)
+})
+
+t.test('a client at a loopback address is this machine', async t => {
+  const frontend = { ip: '127.96.0.1', port: 80 }
+  const named = (address: string, localAddress?: string) =>
+    Buffer.from(proxyHeader({ address, port: 40_000 }, frontend, localAddress)).toString('hex')
+  t.equal(named('127.0.0.1', '10.1.0.7'), named('10.1.0.7'))
+  t.equal(named('127.0.0.1', '10.1.0.7'), '0d0a0d0a000d0a515549540a2111000c0a0100077f6000019c400050')
+  t.equal(named('10.1.0.7', '10.1.0.8'), named('10.1.0.7'), 'another client')
+  t.not(named('127.0.0.1', '127.0.0.1'), named('10.1.0.7'), 'a backend of this machine')
+  t.equal(named('127.0.0.1', 'fd00::7'), '0d0a0d0a000d0a515549540a20000000', 'the addresses of the connection count')
 })
 
 t.test('nginx answers checks by HTTP, which begin with a header too', needs('nginx'), async t => {
@@ -98,44 +114,62 @@ frontend f
     for (let i = 0; i < 20; i++) t.match(await get(vip, client), new RegExp(`${client} 7000$`))
   })
 
-  t.test(`${engine}: through a gateway`, async t => {
-    const authority = await TunnelAuthority.create()
-    const certificates = await folderFor(join(t.testdir(), 'gateway'), authority, idOf('cluster-2', 'gateway'))
-    const there = await createWorld(t, {
-      clusters: ['cluster-2', 'cluster-1'],
-      config: { gateway: { listen: '127.0.0.1:0', certificates }, plugins: [] },
-    })
-    const pod = there.ip(21)
-    const { seen } = await recorder(t, pod)
-    await there.declare('cluster-2', { clusterIP: there.ip(2), pods: [{ ip: pod }] })
-    await there.start()
-    const tunnel = await folderFor(join(t.testdir(), 'proxy'), authority, idOf('cluster-1'))
-    const gateways = [there.status().gateway?.address ?? '']
-    const here = await createWorld(t, {
-      config: {
-        ...{ tunnel: { certificates: tunnel }, plugins: [], proxy: { engine, drain: '300ms' } },
-        clusters: [
-          { name: 'cluster-1', id: 1, source: { manifests: './cluster-1' } },
-          { name: 'cluster-2', id: 2, source: { manifests: './cluster-2' }, route: 'tunnel', gateways },
-        ],
-      },
-    })
-    const [vip, client] = [here.ip(1), here.ip(31)] as const
-    await here.declare('cluster-1', { clusterIP: vip, annotations, pods: [] })
-    await here.declare('cluster-2', { clusterIP: there.ip(2), pods: [{ ip: pod }] })
-    await here.start()
+  t.test(`${engine}: nobody takes a client of another machine for his own`, fromOutside, async t => {
+    const { world, vip } = await open(t, engine, own)
+    const { seen } = await recorder(t, own)
+    await world.start()
     await eventually(async () => {
-      const { port } = await send(vip, client, ['hello'])
-      const expected = [proxyHeader({ address: client, port }, { ip: vip, port: 7000 }), Buffer.from('hello')]
+      const { port } = await send(vip, '127.0.0.1', ['hello'])
+      const expected = [proxyHeader({ address: own, port }, { ip: vip, port: 7000 }), Buffer.from('hello')]
       assert.deepEqual(seen.at(-1), Buffer.concat(expected))
     }, 15_000)
-    t.pass('the header comes first')
+    t.pass('it has the address that the connection comes from')
   })
+
+  for (const listen of own ? ['127.0.0.1', own] : ['127.0.0.1'])
+    t.test(`${engine}: through a gateway at ${listen}`, async t => {
+      const authority = await TunnelAuthority.create()
+      const certificates = await folderFor(join(t.testdir(), 'gateway'), authority, idOf('cluster-2', 'gateway'))
+      const there = await createWorld(t, {
+        clusters: ['cluster-2', 'cluster-1'],
+        config: { gateway: { listen: `${listen}:0`, certificates }, plugins: [] },
+      })
+      const pod = there.ip(21)
+      const { seen } = await recorder(t, pod)
+      await there.declare('cluster-2', { clusterIP: there.ip(2), pods: [{ ip: pod }] })
+      await there.start()
+      const tunnel = await folderFor(join(t.testdir(), 'proxy'), authority, idOf('cluster-1'))
+      const gateways = [there.status().gateway?.address ?? '']
+      const here = await createWorld(t, {
+        config: {
+          ...{ tunnel: { certificates: tunnel }, plugins: [], proxy: { engine, drain: '300ms' } },
+          clusters: [
+            { name: 'cluster-1', id: 1, source: { manifests: './cluster-1' } },
+            { name: 'cluster-2', id: 2, source: { manifests: './cluster-2' }, route: 'tunnel', gateways },
+          ],
+        },
+      })
+      const [vip, client] = [here.ip(1), here.ip(31)] as const
+      await here.declare('cluster-1', { clusterIP: vip, annotations, pods: [] })
+      await here.declare('cluster-2', { clusterIP: there.ip(2), pods: [{ ip: pod }] })
+      await here.start()
+      await eventually(async () => {
+        const { port } = await send(vip, client, ['hello'])
+        const address = listen === own ? own : client
+        const expected = [proxyHeader({ address, port }, { ip: vip, port: 7000 }), Buffer.from('hello')]
+        assert.deepEqual(seen.at(-1), Buffer.concat(expected))
+      }, 15_000)
+      t.pass('the header comes first')
+    })
 }
 
-async function open(t: Test, engine: string): Promise<{ world: World; vip: string; pod: string; client: string }> {
+async function open(
+  t: Test,
+  engine: string,
+  at?: string,
+): Promise<{ world: World; vip: string; pod: string; client: string }> {
   const world = await createWorld(t, { config: { proxy: { engine, drain: '300ms' } } })
-  const [vip, pod, client] = [world.ip(1), world.ip(11), world.ip(21)] as const
+  const [vip, pod, client] = [world.ip(1), at ?? world.ip(11), world.ip(21)] as const
   await world.declare('cluster-1', { clusterIP: vip, annotations, pods: [{ ip: pod }] })
   return { world, vip, pod, client }
 }
