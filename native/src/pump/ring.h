@@ -1,7 +1,7 @@
 // The memory shared by the pump's thread and TypeScript: two rings of 64-byte records, one for events towards TypeScript, one
 // for commands from it. Each ring has one writer and one reader, so it needs no lock, only ordered access to its two counters.
 //
-// `proxy/dataplane/native/rings.ts` is the other side. `test/proxy/dataplane/shared-memory.test.ts` reads this file and fails
+// `proxy/dataplane/native/rings.ts` is the other side. `test/proxy/dataplane/native/shared-memory.test.ts` reads this file and fails
 // where a name, a number or an offset differs.
 #pragma once
 

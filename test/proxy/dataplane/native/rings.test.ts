@@ -1,8 +1,8 @@
 /** The reader of the ring of events: in which steps the pump gets room back, and which time events have. */
 import t from 'tap'
-import type { NativePump } from '../../../proxy/dataplane/native/addon.ts'
-import { at, Rings, records, wordsOfRecord } from '../../../proxy/dataplane/native/rings.ts'
-import { systemClock } from '../../../proxy/model/time/clock.ts'
+import type { NativePump } from '../../../../proxy/dataplane/native/addon.ts'
+import { at, Rings, records, wordsOfRecord } from '../../../../proxy/dataplane/native/rings.ts'
+import { systemClock } from '../../../../proxy/model/time/clock.ts'
 
 /** The pump's side: a memory, and who was woken. */
 function opened() {

@@ -5,10 +5,10 @@
 import { readFileSync } from 'node:fs'
 import t from 'tap'
 import ts from 'typescript'
-import { protocol } from '../../../proxy/dataplane/native/addon.ts'
-import { at, Command, Event, field, Reason, records, wordsOfRecord } from '../../../proxy/dataplane/native/rings.ts'
-import { layout } from '../../../proxy/dns/server/udp-batch.ts'
-import { type Header, readHeader, type Struct } from '../../support/header.ts'
+import { protocol } from '../../../../proxy/dataplane/native/addon.ts'
+import { at, Command, Event, field, Reason, records, wordsOfRecord } from '../../../../proxy/dataplane/native/rings.ts'
+import { layout } from '../../../../proxy/dns/server/udp-batch.ts'
+import { type Header, readHeader, type Struct } from '../../../support/header.ts'
 
 const wordBytes = 4
 const ring = read('native/src/pump/ring.h')
