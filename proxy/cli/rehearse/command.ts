@@ -46,7 +46,7 @@ export function rehearseCommand(io: Io, end: (code: number) => void): Command {
 
 const examples = `
 A policy replaces one of the same kind and name. Exit codes: 0 no flow would be refused, and no service would have
-less than half of its backends; 1 some would; 2 wrong usage.
+less than half of its backends; 1 some would, or Pods could not be read; 2 wrong usage.
 
 Examples:
   starlane rehearse --policy deny-all.yaml --last 1h
@@ -61,7 +61,7 @@ async function rehearseWith(io: Io, options: Options): Promise<number> {
   else io.stdout.write(rehearsalText(request, rehearsal, paintFor(io.stdout, io.env)))
   const isWorse =
     rehearsal.changes.some(({ to }) => to === 'refused') || rehearsal.services.some(({ state }) => state !== 'some')
-  return isWorse ? 1 : 0
+  return isWorse || rehearsal.incomplete ? 1 : 0
 }
 
 async function requestOf({ policy, cluster, without, flows, last, offline }: Options): Promise<RehearsalRequest> {

@@ -27,6 +27,8 @@ export interface Rehearsal {
   readonly services: readonly ServiceLoss[]
   /** What cannot be decided in the new policies, and what is wrong with the manifests. */
   readonly problems: readonly Problem[]
+  /** Pods of a cluster could not be read, so that no policy is about them: that nothing would be refused says little. */
+  readonly incomplete?: true
 }
 
 /** `moved`: it is still allowed, and the backend that it had is not. */

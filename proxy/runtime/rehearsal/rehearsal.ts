@@ -56,7 +56,7 @@ async function newPolicies(
   groups: readonly FlowGroup[],
   names: readonly NameGroup[],
   parts: RehearsalParts,
-): Promise<Pick<Rehearsal, 'flows' | 'skipped' | 'changes' | 'problems'>> {
+): Promise<Partial<Rehearsal>> {
   if (!parts.plugins.some(({ usesWorkloads }) => usesWorkloads)) throw new MeshError('USAGE', noPlugin)
   const { policies, problems } = proposed(manifests, cluster ?? parts.cluster)
   const now = chainOver(overlaid(parts.workloads, [], names), parts)
@@ -88,6 +88,7 @@ async function newPolicies(
     skipped: Object.fromEntries(skipped),
     changes: [...changes.values()].sort((a, b) => b.flows - a.flows),
     problems: [...(parts.arePodsRead ? [] : [podsMissing]), ...problems, ...fresh],
+    ...(parts.arePodsRead ? {} : { incomplete: true }),
   }
 }
 

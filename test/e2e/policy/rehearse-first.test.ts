@@ -46,3 +46,40 @@ t.test('Pods are read for it', async t => {
   t.equal(answer.code, 1)
   t.equal(await ask(vip, 7000, tie), 'base', 'nothing is enforced')
 })
+
+t.test('without the right to read Pods: it says so, and nothing else changes', async t => {
+  const rules = [
+    { apiGroups: ['*'], resources: ['services', 'namespaces', 'endpointslices', 'nodes'], verbs: ['list', 'watch'] },
+    { apiGroups: ['networking.k8s.io', 'cilium.io'], resources: ['*'], verbs: ['list', 'watch'] },
+  ]
+  const api = await startKubeApi({ users: { weak: { name: 'weak', rules } } })
+  t.teardown(() => api.stop())
+  const config = {
+    plugins: [{ use: 'policy' }],
+    clusters: [
+      { name: 'cluster-1', id: 1, source: { kubernetes: { kubeconfig: './kubeconfig' } }, allow: { loopback: true } },
+    ],
+  }
+  const world = await createWorld(t, { clusters: ['cluster-1'], config })
+  writeKubeconfig(join(world.folder, 'kubeconfig'), [{ name: 'east', server: api.url, user: { token: 'weak' } }])
+  const [vip, base, tie] = [world.ip(1), world.ip(11), world.ip(21)] as const
+  await startPod(t, base, 'base')
+  for (const object of manifests({ clusterIP: vip, pods: [{ ip: base }] }, 'rebel-base')) api.put(object as never)
+  await world.start()
+  const { admin } = await world.runtime().ready
+  await eventually(async () => assert.equal(await ask(vip, 7000, tie), 'base'))
+  const guard = join(world.folder, 'guard.json')
+  const spec = { podSelector: { matchLabels: { app: 'base' } } }
+  const metadata = { name: 'guard', namespace: 'default' }
+  await writeFile(guard, JSON.stringify({ apiVersion: 'networking.k8s.io/v1', kind: 'NetworkPolicy', metadata, spec }))
+  const answer = await rehearse('--admin', admin, '--policy', guard, '-o', 'json')
+  t.equal(answer.code, 1, 'a pipeline does not go on')
+  const { changes, incomplete, problems } = JSON.parse(answer.out)
+  t.match({ changes, incomplete, problems }, { changes: [], incomplete: true, problems: [{ where: 'Pods' }] })
+  const text = await rehearse('--admin', admin, '--policy', guard)
+  t.match(text.out, /Pods {2}those of a cluster could not be read in time/)
+  t.equal((await fetch(`http://${admin}/readyz`)).status, 200, 'still ready')
+  t.equal(await ask(vip, 7000, tie), 'base')
+  await eventually(() => assert.equal(api.watches.count('pods'), 0))
+  t.ok(world.status().ready)
+})
