@@ -156,6 +156,8 @@ const remoteGraceMs = 2000
 
 /** After the start: by then the first events and checks have run, and what they have touched need not be read again. */
 const settledMs = 2000
+/** How often the addresses of this machine are read: it may get its own only after the start. */
+const addressesMs = 5000
 
 class Starlane implements Runtime {
   readonly ready: Promise<Ready>
@@ -208,6 +210,7 @@ class Starlane implements Runtime {
   #isHandedOver = false
   #closing: Promise<Cut> | undefined
   #endAnnouncement: () => void = () => {}
+  #stopLooking: () => void = () => {}
   #reloading: Promise<void> = Promise.resolve()
   #updating: Promise<void> = Promise.resolve()
   #resolveReady: (ready: Ready) => void
@@ -454,6 +457,7 @@ class Starlane implements Runtime {
     await this.#succession.complete(heritage)
     this.#socketStore.take()
     this.#listOwnSockets()
+    this.#stopLooking = this.#clock.every(addressesMs, () => this.#listOwnSockets())
     this.#writeBack.start()
     void this.#tokens.follow(this.#config)
     this.#clock.after(settledMs, () => this.#proxy.releaseProgramPages?.())
@@ -562,6 +566,7 @@ class Starlane implements Runtime {
     const wasReady = this.#isReady
     this.#isReady = false
     this.#isStopping = true
+    this.#stopLooking()
     if (wasReady && announce > 0 && !this.#leaves) await this.#announce(announce)
     await this.#succession.settled()
     if (this.#leaves) {

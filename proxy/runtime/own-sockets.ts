@@ -20,8 +20,9 @@ export function ownSockets({ dns, admin, metrics, gateway }: OwnAddresses): OwnS
   ]
 }
 
-/** The canonical addresses of the network interfaces. */
+/** The canonical addresses of the network interfaces, but those of one link, which come and go with each Pod and are nobody's endpoints. */
 export function machineAddresses(): ReadonlySet<string> {
   const addresses = Object.values(networkInterfaces()).flatMap(each => each ?? [])
-  return new Set(addresses.flatMap(({ address }) => canonicalAddress(address.replace(/%.*/, '')) ?? []))
+  const known = addresses.filter(({ scopeid = 0 }) => scopeid === 0)
+  return new Set(known.flatMap(({ address }) => canonicalAddress(address) ?? []))
 }

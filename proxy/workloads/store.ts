@@ -1,4 +1,5 @@
 /** Pods, identities and policies of all clusters: the sources write them, plugins read them. */
+import { isDeepStrictEqual } from 'node:util'
 import { familyOf, isLoopback } from '../model/address.ts'
 import type { Sink } from '../model/sink.ts'
 import type { Occupant } from '../model/workloads/identity.ts'
@@ -63,8 +64,9 @@ export class WorkloadStore implements Workloads {
    * too, since the kernel gives a program the local address that it connects to, where no route says another.
    */
   setMachine(addresses: ReadonlySet<string>, isFrontend: (address: string) => boolean = () => false): void {
-    this.#machine = addresses
     this.#isFrontend = isFrontend
+    if (isDeepStrictEqual(this.#machine, addresses)) return
+    this.#machine = addresses
     this.#everything = true
     this.#announce()
   }

@@ -142,12 +142,12 @@ function whyNot(): string | undefined {
   }
 }
 
-/** What a script can use; see `parts` in support/addresses-child.ts. */
-type Parts = import('../support/addresses-child.ts').Parts
+/** What a script can use; see `parts` in support/netns/addresses-child.ts. */
+type Parts = import('../support/netns/addresses-child.ts').Parts
 
 /** Runs the script in a fresh network namespace; it sees nothing of this file. */
 async function inNamespace(native: string, proxy: object, script: (parts: Parts) => Promise<object>): Promise<unknown> {
-  const child = JSON.stringify(new URL('../support/addresses-child.ts', import.meta.url).href)
+  const child = JSON.stringify(new URL('../support/netns/addresses-child.ts', import.meta.url).href)
   const whole = `
     const { parts } = await import(${child})
     const found = await (${script})(await parts(${JSON.stringify(proxy)}))
