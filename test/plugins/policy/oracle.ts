@@ -196,6 +196,7 @@ function ciliumPeers(
       (entity: string) =>
         entity === 'all' ||
         entity === is ||
+        (isOutside && entity === `world-ipv${isV6(other.address) ? 6 : 4}`) ||
         (entity === 'cluster' && (isPod(other) ? other.cluster === cluster : !isOutside)),
     )
   )
@@ -229,13 +230,22 @@ function matches(selector: Loose, labels: Readonly<Record<string, string>>): boo
   return true
 }
 
-/** IPv4 alone, by the bits of its text. */
+/** By the bits of the texts. An address of IPv6 has `::` once, and no IPv4 in it. */
 function within(cidr: string, address: string): boolean {
-  const [base = '', length = '32'] = cidr.split('/')
-  const bits = (text: string) =>
-    text
-      .split('.')
-      .map(part => Number(part).toString(2).padStart(8, '0'))
-      .join('')
-  return bits(base).slice(0, Number(length)) === bits(address).slice(0, Number(length))
+  const [base = '', length = '128'] = cidr.split('/')
+  return isV6(base) === isV6(address) && bits(base).slice(0, Number(length)) === bits(address).slice(0, Number(length))
+}
+
+function isV6(address: string): boolean {
+  return address.includes(':')
+}
+
+function bits(address: string): string {
+  if (!isV6(address)) return binary(address.split('.'), 10, 8)
+  const [before = [], after = []] = address.split('::').map(half => half.split(':').filter(part => part !== ''))
+  return binary([...before, ...Array(8 - before.length - after.length).fill('0'), ...after], 16, 16)
+}
+
+function binary(parts: readonly string[], radix: number, width: number): string {
+  return parts.map(part => Number.parseInt(part, radix).toString(2).padStart(width, '0')).join('')
 }

@@ -114,7 +114,13 @@ export class PolicyMesh {
       ...given,
     })
     const name = given.name ?? 'service'
-    const local = clusterService({ namespace, name, ports: [{ name: '', protocol: one.protocol, port: 80 }] })
+    const clusterIPs = [one.family === 4 ? '10.96.0.10' : 'fd00:96::10']
+    const local = clusterService({
+      namespace,
+      name,
+      clusterIPs,
+      ports: [{ name: '', protocol: one.protocol, port: 80 }],
+    })
     return globalService({ local, backends: [one] })
   }
 
