@@ -2,7 +2,7 @@
  * Names hooks that hold up the whole process. Hooks are timed only for a while after the process has stood still, so that a decision costs
  * nothing otherwise: a hook is named from the second time on.
  */
-import type { Clock } from '../model/time/clock.ts'
+import { type Clock, releaseTime } from '../model/time/clock.ts'
 
 /** How long the process has stood still. */
 export interface Pauses {
@@ -50,6 +50,8 @@ export class SlowHooks {
     c: C,
   ): unknown {
     const { clock, report } = this.#parts
+    // Else all that one event causes happens at one time.
+    releaseTime()
     const since = clock.now()
     try {
       return call(a, b, c)

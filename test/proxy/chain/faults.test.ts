@@ -1,7 +1,9 @@
 /** Plugins whose hooks throw or break a law. */
 import t from 'tap'
+import { SlowHooks } from '../../../proxy/chain/slow-hooks.ts'
 import type { Backend } from '../../../proxy/model/backend.ts'
 import { type LogFields, silentLog } from '../../../proxy/model/log.ts'
+import { holdTime, releaseTime, systemClock } from '../../../proxy/model/time/clock.ts'
 import type { Plugin, PluginModule } from '../../../proxy/plugin.ts'
 import { hooks, outcome, startChain } from '../../support/chain.ts'
 import { FakeClock, settled } from '../../support/clock.ts'
@@ -171,6 +173,28 @@ t.test('a fault is logged once a minute, is a problem for a while, and is counte
     { plugin: 'moody', hook: 'candidates', count: 11 },
     { plugin: 'moody', hook: 'onConnect', count: 1 },
   ])
+})
+
+t.test('a hook is timed also where events that are read in a row happen at one time', async t => {
+  const named: unknown[] = []
+  const slow = new SlowHooks({
+    pauses: { longest: () => 150, starved: () => 0, close: () => {} },
+    clock: {
+      ...systemClock,
+      every: (_ms, look) => {
+        look()
+        return () => {}
+      },
+    },
+    report: (plugin, hook, ms) => named.push([plugin, hook, ms >= 100]),
+  })
+  holdTime()
+  t.teardown(releaseTime)
+  const busy = () => {
+    for (const end = performance.now() + 110; performance.now() < end; );
+  }
+  slow.timed({ name: 'slow', hook: 'candidates' }, busy, 1, 2, 3)
+  t.same(named, [['slow', 'candidates', true]])
 })
 
 t.test('a hook that holds up the process is named, from the second time on', async t => {
