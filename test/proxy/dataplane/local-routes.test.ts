@@ -228,23 +228,23 @@ async function inNamespace(script: string, within: readonly string[] = []): Prom
     const tagged = () =>
       ['-4', '-6'].flatMap(family => ip(family + ' route show table local proto 196').match(/(?<=^local )\\S+/gm) ?? []).sort()
     const sysctl = () => readFileSync('/proc/sys/net/ipv6/ip_nonlocal_bind', 'utf8').trim()
-    const bind = async host => {
-      const server = createServer(socket => socket.end('hello'))
+    // What the server sends, once both sides are closed: with its route, a connection would lose its way to the end.
+    const answerAt = async (host, answerTo) => {
+      const server = createServer(socket => socket.end(answerTo(socket)))
       const failed = await new Promise(resolve => server.on('error', resolve).listen(0, host, () => resolve()))
       if (failed) return failed.code
-      const heard = await new Promise((resolve, reject) =>
-        connect({ host, port: server.address().port }).on('data', resolve).on('error', reject))
-      server.close()
-      return String(heard) === 'hello' ? 'reached' : String(heard)
+      const heard = await new Promise((resolve, reject) => {
+        let text = ''
+        connect({ host, port: server.address().port })
+          .on('data', data => { text += data })
+          .on('error', reject)
+          .on('close', () => resolve(text))
+      })
+      await new Promise(resolve => server.close(resolve))
+      return heard
     }
-    const clientOf = async host => {
-      const server = createServer(socket => socket.end(socket.remoteAddress))
-      await new Promise(resolve => server.listen(0, host, resolve))
-      const heard = await new Promise((resolve, reject) =>
-        connect({ host, port: server.address().port }).on('data', resolve).on('error', reject))
-      server.close()
-      return String(heard)
-    }
+    const bind = host => answerAt(host, () => 'reached')
+    const clientOf = host => answerAt(host, socket => socket.remoteAddress)
     ${script}`
   const args = ['-rn', 'sh', '-c', 'ip link set lo up && exec "$@"', 'sh', ...within]
   const { stdout } = await promisify(execFile)(
