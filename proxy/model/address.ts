@@ -37,6 +37,11 @@ export function isLoopback(address: string): boolean {
   return address === '::1' || address.startsWith('127.')
 }
 
+/** By which others know a client: one at a loopback address is this machine, which has the address that its way to them comes from. */
+export function knownAddress(address: string, ofWay: string | undefined): string {
+  return ofWay !== undefined && isLoopback(address) && !isLoopback(ofWay) ? ofWay : address
+}
+
 /** The peer address of a socket without `::ffff:`, so that a client has one spelling. Cheap, for the hot path. */
 export function unmapped(address: string): string {
   return address.startsWith('::ffff:') && address.includes('.') ? address.slice(7) : address

@@ -3,7 +3,7 @@
  * service asks for it: who the client is, and the frontend that it has connected to.
  */
 import ipaddr from 'ipaddr.js'
-import { familyOf, isLoopback, type SocketAddress } from '../address.ts'
+import { familyOf, knownAddress, type SocketAddress } from '../address.ts'
 import type { Frontend } from '../service.ts'
 
 const signature = Uint8Array.of(0x0d, 0x0a, 0x0d, 0x0a, 0x00, 0x0d, 0x0a, 0x51, 0x55, 0x49, 0x54, 0x0a)
@@ -28,9 +28,9 @@ export function proxyHeader(
   frontend: Pick<Frontend, 'ip' | 'port'>,
   localAddress?: string,
 ): Uint8Array {
-  const isOwn = localAddress !== undefined && isLoopback(address) && !isLoopback(localAddress)
-  if (isOwn && familyOf(localAddress) !== familyOf(address)) return ownProxyHeader
-  const [from, to] = [bytesOf(isOwn ? localAddress : address), bytesOf(frontend.ip)]
+  const known = knownAddress(address, localAddress)
+  if (familyOf(known) !== familyOf(address)) return ownProxyHeader
+  const [from, to] = [bytesOf(known), bytesOf(frontend.ip)]
   const header = Buffer.alloc(16 + from.length + to.length + 4)
   header.set(signature)
   header.writeUInt8(proxied, 12)

@@ -1,10 +1,9 @@
 /** The header `forwarded` (RFC 7239): the client of a stream, as the cluster that opens it knows it. Its word, and no proof. */
-import { endpointText, isLoopback, parseEndpoint, type SocketAddress } from '../../model/address.ts'
+import { endpointText, knownAddress, parseEndpoint, type SocketAddress } from '../../model/address.ts'
 
-/** A client at a loopback address is this machine, or this Pod, which others know by the address that the tunnel comes from. */
+/** `ofTunnel`: the address that the tunnel comes from, by which others know a client at a loopback address. */
 export function forwardedText({ address, port }: SocketAddress, ofTunnel: string | undefined): string {
-  const known = ofTunnel !== undefined && isLoopback(address) && !isLoopback(ofTunnel) ? ofTunnel : address
-  return `for="${endpointText(known, port)}"`
+  return `for="${endpointText(knownAddress(address, ofTunnel), port)}"`
 }
 
 /** The canonical address of the first element; undefined unless it has one. */
