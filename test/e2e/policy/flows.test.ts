@@ -1,7 +1,6 @@
 /** Policies end to end: real connections between Pods of two clusters, DNS, explain, validate and status. */
 import assert from 'node:assert/strict'
 import { writeFile } from 'node:fs/promises'
-import { networkInterfaces } from 'node:os'
 import { join } from 'node:path'
 import t from 'tap'
 import { stringify } from 'yaml'
@@ -9,6 +8,7 @@ import { validate } from '../../../proxy/runtime.ts'
 import { a, fakeUpstream } from '../../proxy/dns/upstream.ts'
 import { eventually } from '../../support/eventually.ts'
 import { ask, createWorld, startPod, startUdpPod, type World } from '../../support/world.ts'
+import { fromOutside, ownAddress as own } from './support.ts'
 
 interface Pod {
   readonly name: string
@@ -90,12 +90,9 @@ t.test('a NetworkPolicy holds for connections through Starlane, from the moment 
   await t.rejects(ask(vip, 7000, xwing), { code: 'ECONNRESET' })
 })
 
-const outside = Object.values(networkInterfaces()).flatMap(each => each ?? [])
-const own = outside.find(({ internal, family }) => !internal && family === 'IPv4')?.address
-
-t.test('in a sidecar, the application is its Pod', { skip: !own && 'only loopback here' }, async t => {
+t.test('in a sidecar, the application is its Pod', fromOutside, async t => {
   const { world, vip } = await open(t)
-  const sidecar = (app: string) => podObject({ name: 'own-0', ip: own as string, app })
+  const sidecar = (app: string) => podObject({ name: 'own-0', ip: own, app })
   await write(world, 'cluster-1', 'own.yaml', sidecar('tie'))
   await write(world, 'cluster-1', 'policy.yaml', allowFrom('xwing'))
   await world.start()

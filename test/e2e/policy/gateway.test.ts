@@ -1,13 +1,13 @@
 /** Policies at the gateway of the backend's cluster, for clients of a cluster that enforces nothing itself. */
 import assert from 'node:assert/strict'
 import { writeFile } from 'node:fs/promises'
-import { networkInterfaces } from 'node:os'
 import { join } from 'node:path'
 import t, { type Test } from 'tap'
 import { stringify } from 'yaml'
 import { eventually } from '../../support/eventually.ts'
 import { folderFor, idOf, TunnelAuthority } from '../../support/tunnel/certificates.ts'
 import { ask, createWorld, startPod, type World } from '../../support/world.ts'
+import { fromOutside, ownAddress as own } from './support.ts'
 
 const authority = await TunnelAuthority.create()
 
@@ -79,13 +79,10 @@ t.test('a gateway decides by the Pod that the other cluster names, among its own
   t.ok(pod)
 })
 
-const outside = Object.values(networkInterfaces()).flatMap(each => each ?? [])
-const own = outside.find(({ internal, family }) => !internal && family === 'IPv4')?.address
-
 for (const engine of process.env.STARLANE_NATIVE === '0' ? ['streams'] : ['native', 'streams']) {
-  t.test(`${engine}: the gateway knows the Pod of a sidecar`, { skip: !own && 'only loopback here' }, async t => {
-    const { there, vip } = await joined(t, { listen: own as string, engine })
-    const sidecar = (app: string) => podObject('own-0', own as string, app)
+  t.test(`${engine}: the gateway knows the Pod of a sidecar`, fromOutside, async t => {
+    const { there, vip } = await joined(t, { listen: own, engine })
+    const sidecar = (app: string) => podObject('own-0', own, app)
     await write(there, 'cluster-1/own.yaml', sidecar('tie'))
     const policy = {
       apiVersion: 'cilium.io/v2',

@@ -4,7 +4,6 @@ import { type ChildProcess, spawn, spawnSync } from 'node:child_process'
 import { once } from 'node:events'
 import { writeFile } from 'node:fs/promises'
 import { connect, createServer } from 'node:net'
-import { networkInterfaces } from 'node:os'
 import { join } from 'node:path'
 import t, { type Test } from 'tap'
 import { ownProxyHeader, proxyHeader } from '../../../proxy/model/sockets/proxy-header.ts'
@@ -12,17 +11,13 @@ import type { ServiceView } from '../../../proxy/model/views.ts'
 import { eventually } from '../../support/eventually.ts'
 import { folderFor, idOf, TunnelAuthority } from '../../support/tunnel/certificates.ts'
 import { createWorld, type World } from '../../support/world.ts'
+import { fromOutside, ownAddress as own } from './support.ts'
 
 const annotations = { 'service.cilium.io/global': 'true', 'starlane.dev/send-proxy': 'v2' }
 const engines = process.env.STARLANE_NATIVE === '0' ? ['streams'] : ['auto', 'streams']
 const needs = (program: string) => ({
   skip: spawnSync(program, ['-v']).error ? `${program} is not installed` : false,
 })
-
-const outside = Object.values(networkInterfaces()).flatMap(each => each ?? [])
-/** An address of this machine that is not of loopback. */
-const own = outside.find(({ internal, family }) => !internal && family === 'IPv4')?.address ?? ''
-const fromOutside = { skip: own === '' && 'only loopback here' }
 
 t.test('the header, by its specification', async t => {
   const v4 = Buffer.from(proxyHeader({ address: '10.1.0.7', port: 40_000 }, { ip: '10.96.0.10', port: 80 }))
