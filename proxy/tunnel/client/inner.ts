@@ -21,6 +21,8 @@ export interface InnerParts {
   readonly credentials: Credentials
   readonly clock: Clock
   readonly headers: OutgoingHttpHeaders
+  /** Where the tunnel that `outer` is in comes from, as far as it is known. */
+  readonly localAddress: string | undefined
 }
 
 /** TLS with the workload, and its answer, take no longer; the dial's own limit may come first. */
@@ -28,7 +30,7 @@ const innerMs = 10_000
 
 /** Calls `asking` once, unless the function returned is called before. */
 export function openInner(outer: Duplex, parts: InnerParts, asking: Asking): () => void {
-  const { identity, credentials, clock, headers } = parts
+  const { identity, credentials, clock, headers, localAddress } = parts
   let isOver = false
   let session: ClientHttp2Session | undefined
   const end = (): boolean => {
@@ -89,7 +91,7 @@ export function openInner(outer: Duplex, parts: InnerParts, asking: Asking): () 
         abandon()
         return asking.failed(error)
       }
-      if (end()) asking.answered(new NodeStream(stream))
+      if (end()) asking.answered(new NodeStream(stream, localAddress))
     })
     stream.once('close', () => fail('it ended the stream without an answer'))
   })

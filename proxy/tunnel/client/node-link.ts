@@ -7,14 +7,19 @@ import { messageOf } from '../../model/error.ts'
 import type { Log } from '../../model/log.ts'
 import { presentedBy } from '../certificates/examine.ts'
 import { clientSettings, sessionMemory, sessionWindow, streamsPerTunnel } from '../wire/settings.ts'
+import { EagerSocket } from './eager-socket.ts'
 import type { GatewayAddress, Link, LinkEvents, LinkStream, RequestEvents } from './link.ts'
 import { ConnectedStream } from './stream.ts'
+
+/** All that the gateway may send before something of it is read, and frames around it. */
+const mostUnread = sessionWindow + (1 << 20)
 
 export class NodeLink implements Link {
   readonly #gateway: GatewayAddress
   readonly #events: LinkEvents
   readonly #log: Log
-  readonly #socket: TLSSocket
+  readonly #socket: Socket
+  readonly #secure: TLSSocket
   #session: ClientHttp2Session | undefined
   #over = false
 
@@ -29,10 +34,10 @@ export class NodeLink implements Link {
     this.#gateway = gateway
     this.#events = events
     this.#log = log
-    const socket = connectTls({
-      ...(carrier
-        ? { socket: carrier }
-        : { host: gateway.host, port: gateway.port, ...(gateway.lookup && { lookup: gateway.lookup }) }),
+    const { host, port, lookup } = gateway
+    const eager = new EagerSocket(carrier ?? { host, port, ...(lookup && { lookup }) }, mostUnread)
+    const secure = connectTls({
+      socket: eager,
       secureContext,
       ALPNProtocols: ['h2'],
       // No SNI, and no host name in its certificate: it is known by its SPIFFE id, which is examined below.
@@ -40,11 +45,14 @@ export class NodeLink implements Link {
       checkServerIdentity: () => undefined,
       rejectUnauthorized: false,
     })
-    this.#socket = socket
-    socket.setNoDelay(true)
-    socket.on('error', error => this.#ended(`the connection failed: ${messageOf(error)}`))
-    socket.once('close', () => this.#ended('it closed the connection'))
-    socket.once('secureConnect', () => this.#secured())
+    this.#socket = eager.socket
+    this.#secure = secure
+    eager.socket.setNoDelay(true)
+    for (const one of [eager, secure]) {
+      one.on('error', error => this.#ended(`the connection failed: ${messageOf(error)}`))
+      one.once('close', () => this.#ended('it closed the connection'))
+    }
+    secure.once('secureConnect', () => this.#secured())
   }
 
   /** A session is closed before its GOAWAY is an event. */
@@ -88,19 +96,20 @@ export class NodeLink implements Link {
       events.answered(answer[':status'] ?? 0, textOf(answer['proxy-status']), answer.date),
     )
     stream.once('close', () => events.closed(stream.rstCode ?? 0))
-    return new NodeStream(stream)
+    return new NodeStream(stream, this.localAddress)
   }
 
   close(): void {
     this.#over = true
     const session = this.#session
     if (session && !session.destroyed) session.destroy(undefined, constants.NGHTTP2_CANCEL)
+    this.#secure.destroy()
     this.#socket.destroy()
   }
 
   #secured(): void {
     if (this.#over) return
-    const socket = this.#socket
+    const socket = this.#secure
     if (socket.alpnProtocol !== 'h2') return this.#ended('it does not speak HTTP/2 (ALPN h2)')
     if (!this.#events.secured(presentedBy(socket))) return
     const session = connect(`https://${this.#gateway.text}`, {
@@ -131,9 +140,11 @@ export class NodeLink implements Link {
 
 export class NodeStream implements LinkStream {
   readonly #stream: ClientHttp2Stream
+  readonly #localAddress: string | undefined
 
-  constructor(stream: ClientHttp2Stream) {
+  constructor(stream: ClientHttp2Stream, localAddress: string | undefined) {
     this.#stream = stream
+    this.#localAddress = localAddress
   }
 
   close(code: number): void {
@@ -142,7 +153,7 @@ export class NodeStream implements LinkStream {
   }
 
   connection(): ConnectedStream {
-    return new ConnectedStream(this.#stream)
+    return new ConnectedStream(this.#stream, this.#localAddress)
   }
 
   bytes(): ClientHttp2Stream {

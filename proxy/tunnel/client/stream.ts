@@ -1,29 +1,23 @@
 /** A connection to a backend behind a gateway: the stream of a CONNECT that was answered with 200. */
 import type { ClientHttp2Stream } from 'node:http2'
 import type { Socket } from 'node:net'
-import { unmapped } from '../../model/address.ts'
 import type { CloseReason } from '../../model/flow.ts'
 import type { Carriage, TunnelStream } from '../../model/tunnel/tunnels.ts'
 import { type End, Joint, socketEnd, tunnelEnd } from '../wire/joint.ts'
 
 export class ConnectedStream implements TunnelStream {
+  readonly localAddress: string | undefined
   readonly #stream: ClientHttp2Stream
   readonly #end: End
   /** Whether the tunnel under it is gone. */
   readonly #isLost: () => boolean
 
-  constructor(stream: ClientHttp2Stream) {
+  constructor(stream: ClientHttp2Stream, localAddress: string | undefined) {
     const { session } = stream
+    this.localAddress = localAddress
     this.#stream = stream
     this.#end = tunnelEnd(stream)
     this.#isLost = () => session?.destroyed ?? true
-  }
-
-  get localAddress(): string | undefined {
-    const { session } = this.#stream
-    if (!session || session.destroyed) return undefined
-    const { localAddress } = session.socket
-    return localAddress && unmapped(localAddress)
   }
 
   write(bytes: Uint8Array): void {

@@ -121,15 +121,15 @@ export class TunnelClient implements Tunnels {
     }
     const { credentials, clock } = this.#parts
     if (!identity.workloads || !credentials) return way.route.request(headersOf, asking)
-    let headers = headersOf(undefined)
-    const noted = (localAddress: string | undefined) => {
-      headers = headersOf(localAddress)
-      return headers
+    let localAddress: string | undefined
+    const noted = (address: string | undefined) => {
+      localAddress = address
+      return headersOf(address)
     }
     let giveUp = way.route.request(noted, {
       answered: outer => {
-        const inner = { ...headers, 'x-istio-origin-network': this.#parts.cluster }
-        giveUp = openInner(outer.bytes(), { identity, credentials, clock, headers: inner }, asking)
+        const headers = { ...headersOf(localAddress), 'x-istio-origin-network': this.#parts.cluster }
+        giveUp = openInner(outer.bytes(), { identity, credentials, clock, headers, localAddress }, asking)
       },
       failed: asking.failed,
     })

@@ -24,6 +24,21 @@ export function streamSuite(t: Test, create: CreateEngine): void {
     t.match(rig.chooser.stories[0]?.flow.client, { address: '127.0.0.1', port: socket.localPort ?? Number })
   })
 
+  t.test('large transfers both ways at once hold each other up in none of their connections', async t => {
+    const { backend } = await tcpBackend(t, echo)
+    const rig = await Rig.start(t, create, { backends: [backend] })
+    const data = pattern(4 * mebibyte)
+    const whole = { end: 'fin', length: data.length, hash: hashOf(data) }
+    const ends = Array.from({ length: 12 }, () => {
+      const socket = rig.knock()
+      const end = ending(socket)
+      socket.end(data)
+      return end
+    })
+    for (const end of await Promise.all(ends)) t.match(end, whole)
+    t.same(await rig.settled(), { served: 12, refused: 0, failed: 0 })
+  })
+
   t.test('T21: a backend that speaks first is passed on before the client sends anything', async t => {
     const { backend } = await tcpBackend(t, socket => socket.write('220 ready\r\n'))
     const rig = await Rig.start(t, create, { backends: [backend] })

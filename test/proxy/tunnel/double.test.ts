@@ -44,7 +44,9 @@ async function world(t: Test, address: string, { workloads = [workloadId], id = 
 
 t.test('bytes both ways and the ends of both sides, through a gateway that cannot read them', async t => {
   const { workload, gateway, proxy, behind } = await world(t, '127.77.14.9')
-  const { client, done } = await carry(t, await proxy.dial(behind))
+  const stream = await proxy.dial(behind)
+  t.equal(stream.localAddress, '127.0.0.1', 'where the outer tunnel comes from')
+  const { client, done } = await carry(t, stream)
   t.equal(gateway.gateway.view().streams, 1)
   t.equal(workload.gateway.view().streams, 1)
   const question = pattern(3 << 20)
