@@ -4,7 +4,6 @@
  */
 const small = 8 * 1024
 const large = 64 * 1024
-const worthFreeing = 16 * 1024
 /** Buffers kept for the next connection: 4 MiB of each size at most. */
 const keptBytes = 4 * 1024 * 1024
 
@@ -20,18 +19,6 @@ export class Buffers {
   give(buffer: Buffer): void {
     const kept = buffer.length === large ? this.#large : this.#small
     if (kept.length * buffer.length < keptBytes) kept.push(buffer)
-  }
-}
-
-/**
- * Frees the memory of a chunk that Node has allocated for a read, once the kernel has it. Otherwise every read counts 64 KiB
- * against the garbage collector, which then marks the whole heap again and again during a bulk upload, and each read goes to
- * memory outside the cache. Small chunks are not worth the call.
- */
-export function free(chunk: Buffer): void {
-  const { buffer } = chunk
-  if (chunk.length >= worthFreeing && chunk.length === buffer.byteLength && buffer instanceof ArrayBuffer) {
-    buffer.transfer(0) // frees the memory; the chunk is empty from here on
   }
 }
 

@@ -6,9 +6,10 @@
  */
 import type { Socket } from 'node:net'
 import type { CloseReason } from '../../model/flow.ts'
+import { free } from '../../model/sockets/chunks.ts'
 import { resetSocket } from '../../model/sockets/reset.ts'
 import { codeOf } from '../flow/outcome.ts'
-import { free, type Inlet } from './buffers.ts'
+import type { Inlet } from './buffers.ts'
 import { Share, type Turns } from './turns.ts'
 
 export class Pipe {

@@ -7,13 +7,14 @@
  */
 import { connect, Socket, type TcpNetConnectOpts } from 'node:net'
 import { Duplex } from 'node:stream'
+import { free } from '../../model/sockets/chunks.ts'
 
 type Done = (error?: Error | null) => void
 
 /** Bytes of one read. */
 const atOnce = 256 << 10
 
-/** Ends and fails with its socket. */
+/** Ends and fails with its socket. What is written to it is its own from then on. */
 export class EagerSocket extends Duplex {
   readonly socket: Socket
 
@@ -50,7 +51,10 @@ export class EagerSocket extends Duplex {
   }
 
   override _write(bytes: Buffer, _encoding: BufferEncoding, done: Done): void {
-    this.socket.write(bytes, done)
+    this.socket.write(bytes, error => {
+      free(bytes)
+      done(error)
+    })
   }
 
   override _writev(pieces: { chunk: Buffer }[], done: Done): void {

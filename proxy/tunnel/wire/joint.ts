@@ -6,6 +6,7 @@
 import { constants, type Http2Stream } from 'node:http2'
 import type { Socket } from 'node:net'
 import type { Duplex } from 'node:stream'
+import { free, worthFreeing } from '../../model/sockets/chunks.ts'
 import { resetSocket } from '../../model/sockets/reset.ts'
 
 /** One side of a joint. */
@@ -15,17 +16,6 @@ export interface End {
   reset(): void
   /** Whether its 'end' is that of a broken stream. */
   readonly broken: boolean
-}
-
-/** Smaller chunks are not worth the call. */
-const worthFreeing = 16 << 10
-
-/**
- * Frees the memory of a chunk once it is written. Otherwise each read counts 64 KiB against the garbage collector, which then marks
- * the whole heap again and again during a bulk transfer. What shares its memory with other chunks, as those of HTTP/2 do, is left alone.
- */
-function free({ buffer, length }: Buffer): void {
-  if (length === buffer.byteLength && buffer instanceof ArrayBuffer) buffer.transfer(0)
 }
 
 export type Side = 'near' | 'far'
