@@ -52,7 +52,7 @@ export class EagerSocket extends Duplex {
 
   override _write(bytes: Buffer, _encoding: BufferEncoding, done: Done): void {
     this.socket.write(bytes, error => {
-      free(bytes)
+      if (!error) free(bytes)
       done(error)
     })
   }
