@@ -52,7 +52,10 @@ void Tunnels::shake(Tunnel& tunnel) {
 void Tunnels::read(Tunnel& tunnel) {
   size_t moved = 0;
   while (tunnel.readable && tunnel.state == Tunnel::State::Started) {
-    if (moved >= kTurn) return list(tunnel);
+    if (moved >= kTurn) {
+      list(tunnel);
+      break;
+    }
     const ssize_t got = tunnel.socket.read(buffer_.get(), kRecord);
     if (got == 0) tunnel.readable = false;
     if (got < 0) fail(tunnel, tunnel.socket.why());
@@ -62,6 +65,7 @@ void Tunnels::read(Tunnel& tunnel) {
     const ssize_t used = nghttp2_session_mem_recv(tunnel.session, buffer_.get(), static_cast<size_t>(got));
     if (used < 0) fail(tunnel, nghttp2_strerror(static_cast<int>(used)));
   }
+  // What has come may be answered, by a window that opens again at least, though nothing more comes in the next turn.
   if (moved > 0) touch(tunnel);
 }
 
