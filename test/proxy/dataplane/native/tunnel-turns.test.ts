@@ -74,9 +74,11 @@ t.test('bursts that fill whole turns', { skip: why ?? false }, async t => {
   socket.write(Buffer.concat([Buffer.from('PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n'), frame(settings, Buffer.alloc(0))]))
   const frames = framesOf(socket)
   const next = async (type: number, flags: number) => {
-    for await (const one of { [Symbol.asyncIterator]: () => ({ next: () => frames.next() }) })
-      if (one.type === type && one.flags === flags) return one
-    throw new Error('the gateway has ended the tunnel')
+    for (;;) {
+      const { value } = await frames.next()
+      if (!value) throw new Error('the gateway has ended the tunnel')
+      if (value.type === type && value.flags === flags) return value
+    }
   }
   await next(settings, 0)
   await next(settings, acknowledged)
