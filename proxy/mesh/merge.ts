@@ -113,9 +113,7 @@ function earlierOf({ service }: MemberService, place: number, earlier: Merged | 
 }
 
 function listed(made: readonly Made[], taking: readonly boolean[]): Backends {
-  const all: Backend[] = []
-  for (const [i, { backends }] of made.entries()) if (taking[i]) for (const backend of backends) all.push(backend)
-  return all.slice()
+  return ([] as Backend[]).concat(...made.flatMap(({ backends }, i) => (taking[i] ? [backends] : [])))
 }
 
 function plainOf(
@@ -200,8 +198,7 @@ function withBackends(frontend: Frontend, { families, before, come }: Changed, p
   const { name, protocol } = frontend
   const isOffered = offeredTo({ name, protocol, family: families[place] })
   const hadAll = frontend.backends.length === before
-  const backends = hadAll && come.every(isOffered) ? all.slice() : all.filter(isOffered).slice()
-  return Object.freeze({ ...frontend, backends })
+  return Object.freeze({ ...frontend, backends: hadAll && come.every(isOffered) ? all : offeredOf(all, isOffered) })
 }
 
 function sameIps(a: readonly FrontendIp[], b: readonly FrontendIp[]): boolean {
@@ -303,8 +300,12 @@ function matching(
   frontend: { name: string; protocol: Protocol; family: Family | undefined },
   backends: Backends,
 ): Backends {
-  // A copy has no room to grow.
-  return backends.filter(offeredTo(frontend)).slice()
+  return offeredOf(backends, offeredTo(frontend))
+}
+
+/** The same list where all are offered, as usual. A copy has no room to grow. */
+function offeredOf(backends: Backends, isOffered: (backend: Backend) => boolean): Backends {
+  return backends.every(isOffered) ? backends : backends.filter(isOffered).slice()
 }
 
 function offeredTo(frontend: {

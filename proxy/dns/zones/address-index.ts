@@ -89,33 +89,34 @@ const none: readonly AddressOwner[] = []
 
 type Entry = readonly [address: string, AddressOwner]
 
-/** Owners of one name are one. `only`: of these addresses alone. */
+/** Owners of one name are one. `only`: of these addresses alone; all endpoints of the service are looked through at each of its changes. */
 function ownersByAddress(service: GlobalService, only?: ReadonlySet<string>): Map<string, AddressOwner[]> {
   const found = new Map<string, AddressOwner[]>()
-  for (const [address, owner] of entriesOf(service, only)) {
-    const owners = found.get(address)
-    if (!owners) found.set(address, [owner])
-    else if (!owners.some(other => sameName(other, owner))) owners.push(owner)
-  }
-  return found
-}
-
-function* entriesOf(service: GlobalService, only: ReadonlySet<string> | undefined): Generator<Entry> {
   const { key } = service
-  for (const address of addressesOf(service)) if (isAsked(address, only)) yield [address, { service: key }]
+  for (const address of addressesOf(service)) add(found, address, { service: key }, only)
   for (const member of service.members) {
     const { cluster, headless } = member
     for (const endpoint of member.endpoints) {
-      if (!endpoint.ready || !isAsked(endpoint.address, only)) continue
+      const { address, ready } = endpoint
+      if (!ready || only?.has(address) === false) continue
       const local = member === service.local
-      yield [endpoint.address, { service: key, endpoint: { cluster, label: endpointLabel(endpoint), local, headless } }]
+      add(found, address, { service: key, endpoint: { cluster, label: endpointLabel(endpoint), local, headless } })
     }
   }
-  for (const entry of importedEntries(service)) if (isAsked(entry[0], only)) yield entry
+  for (const [address, owner] of importedEntries(service)) add(found, address, owner, only)
+  return found
 }
 
-function isAsked(address: string, only: ReadonlySet<string> | undefined): boolean {
-  return only === undefined || only.has(address)
+function add(
+  found: Map<string, AddressOwner[]>,
+  address: string,
+  owner: AddressOwner,
+  only?: ReadonlySet<string>,
+): void {
+  if (only?.has(address) === false) return
+  const owners = found.get(address)
+  if (!owners) found.set(address, [owner])
+  else if (!owners.some(other => sameName(other, owner))) owners.push(owner)
 }
 
 /** The addresses whose owners a change may have changed; undefined: any, since more than endpoints has changed. */
@@ -123,8 +124,8 @@ function touchedBy(before: GlobalService, after: GlobalService): ReadonlySet<str
   if (before.members.length !== after.members.length) return undefined
   if (before.local?.serviceImport !== after.local?.serviceImport) return undefined
   const touched = new Set<string>()
-  for (const [i, member] of after.members.entries()) {
-    const known = before.members[i] as ClusterService
+  for (let i = 0; i < after.members.length; i++) {
+    const [known, member] = [before.members[i] as ClusterService, after.members[i] as ClusterService]
     if (known === member) continue
     if (known.cluster !== member.cluster || known.headless !== member.headless) return undefined
     if ((known === before.local) !== (member === after.local)) return undefined

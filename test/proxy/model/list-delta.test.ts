@@ -29,6 +29,32 @@ t.test('what has gone and what has come, by identity', async t => {
   t.doesNotThrow(() => fc.assert(property, { numRuns: 300 }))
 })
 
+t.test('long lists of which some have gone, come and moved', async t => {
+  const many = Array.from({ length: 400 }, () => ({}))
+  const places = (most: number) => fc.uniqueArray(fc.integer({ min: 0, max: 299 }), { maxLength: most })
+  const property = fc.property(places(40), places(40), places(3), (left, arrived, moved) => {
+    const before = many.slice(0, 300)
+    const after = before.filter((_, i) => !left.includes(i))
+    for (const [i, place] of arrived.entries()) after.splice(place, 0, many[300 + i] as object)
+    for (const place of moved) after.unshift(...after.splice(place, 1))
+    const { gone, come } = listDelta(before, after)
+    const [inBefore, inAfter] = [new Set(before), new Set(after)]
+    const isSame = (a: readonly object[], b: readonly object[]) =>
+      a.length === b.length && a.every((x, i) => x === b[i])
+    return (
+      isSame(
+        gone,
+        before.filter(x => !inAfter.has(x)),
+      ) &&
+      isSame(
+        come,
+        after.filter(x => !inBefore.has(x)),
+      )
+    )
+  })
+  t.doesNotThrow(() => fc.assert(property, { numRuns: 300 }))
+})
+
 t.test('the part that a change touches has all at its addresses, in order', async t => {
   const [a, b, c, d] = ['1', '2', '1', '3'].map(address => ({ address })) as [Item, Item, Item, Item]
   const fresh = { address: '1' }
