@@ -61,7 +61,7 @@ export interface MeshOptions {
 }
 
 /** How long one turn of a large batch merges; what follows from the change takes as long again. */
-const mergeMs = 4
+const mergeMs = 2
 
 /**
  * Each source writes to its cluster's state. A change marks the service names it touches; the next batch merges exactly
@@ -258,9 +258,9 @@ export class Mesh {
 
   /** A large batch takes several turns: each of them is a change of its own. */
   async #flushInTurns(): Promise<void> {
-    const turns = new Turns()
+    const turns = new Turns('common')
     while (this.#scheduled) {
-      await turns.begin()
+      await turns.next()
       const end = performance.now() + mergeMs
       if (!this.#scheduled || this.#closed) return
       this.#merge(() => performance.now() > end)

@@ -166,28 +166,30 @@ export class ServiceAssembler {
     this.#gateways.set('', gateways)
   }
 
-  /** Delivers what differs from what the sink has; the first time everything, as a reset. */
-  flush(sink: Sink): void {
-    if (!this.#begun) return this.reset(sink)
-    this.#settle(sink)
+  /**
+   * Delivers what differs from what the sink has; the first time everything, as a reset. `isEnough` is asked after each service: then the
+   * result is false, and the next call goes on.
+   */
+  flush(sink: Sink, isEnough = () => false): boolean {
+    if (!this.#begun) {
+      this.reset(sink)
+      return true
+    }
+    if (!this.#settle(sink, isEnough)) return false
     this.#loose.settle(sink)
     this.#gateways.settle(sink)
     this.#checkSizes(sink)
+    return true
   }
 
   /** The same in turns, if much has changed. Nothing is delivered any more when it `isOver`. */
   async flushInTurns(sink: Sink, isOver: () => boolean): Promise<void> {
-    if (this.#begun && this.#touched.size > atOnce) {
-      this.#settleCluster(sink)
-      const turns = new Turns()
-      for (const key of this.#touched) {
-        await turns.next()
-        if (isOver()) return
-        this.#touched.delete(key)
-        this.#settleService(key, sink)
-      }
-    }
-    this.flush(sink)
+    if (this.#touched.size <= atOnce) return void this.flush(sink)
+    const turns = new Turns()
+    do {
+      await turns.begin()
+      if (isOver()) return
+    } while (!this.flush(sink, () => turns.isOver))
   }
 
   /** Whether the cluster has policies about Pods, delivered or not. */
@@ -241,10 +243,14 @@ export class ServiceAssembler {
     sink.lost(new MeshError('SOURCE_LIMIT', overLimitsText('serviceEndpoints', found)))
   }
 
-  #settle(sink: Changes): void {
+  #settle(sink: Changes, isEnough = () => false): boolean {
     this.#settleCluster(sink)
-    for (const key of this.#touched) this.#settleService(key, sink)
-    this.#touched.clear()
+    for (const key of this.#touched) {
+      this.#touched.delete(key)
+      this.#settleService(key, sink)
+      if (this.#touched.size > 0 && isEnough()) return false
+    }
+    return true
   }
 
   #settleCluster(sink: Changes): void {

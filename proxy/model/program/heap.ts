@@ -24,9 +24,10 @@ export const settledFlags = {
 
 /**
  * In a large heap room for young objects is little beside the rest, and with more of it the changes of a large mesh take a fifth less CPU, since
- * most of what they make is garbage before it is looked at.
+ * most of what they make is garbage before it is looked at. To mark half a million endpoints takes most of a second of the main thread: the
+ * heap may grow by half before.
  */
-const flagsOfLarge = { 'semi-space-growth-factor': 2 } as const
+const flagsOfLarge = { 'semi-space-growth-factor': 2, 'heap-growing-percent': 50 } as const
 /** In bytes. A mesh of some 150,000 endpoints has it. */
 const large = 256 << 20
 const lookMs = 1000

@@ -1,6 +1,7 @@
 /**
- * Turns on the main thread, for work that comes in bulk: lists, pages and watch events of the sources. One turn of some length is given per
- * round of the event loop, whoever asks, so that DNS and connections are served between any two; turns that take little share a round.
+ * Turns on the main thread, for work that comes in bulk: lists, pages and watch events of the sources, and what follows from them. One turn of
+ * some length is given per round of the event loop, whoever asks, so that DNS and connections are served between any two; turns that take
+ * little share a round.
  */
 
 /** How long a turn lasts. The next one follows as soon as waiting sockets have been served. */
@@ -8,11 +9,17 @@ const turnMs = 8
 /** Until then others are given their turn in the same round: hundreds of clusters that have a little to do each do not wait for as many rounds. */
 const sharedMs = 4
 
-const waiting: (() => void)[] = []
+type Waiting = (() => void)[]
+
+const many: Waiting = []
+/** The work that all the others make: see {@link Turns}. */
+const common: Waiting = []
+/** Which of them this round begins with. */
+let first = many
 let isGiving = false
 
 /** Resolves when the caller may work for a turn. */
-function turn(): Promise<void> {
+function turn(waiting: Waiting): Promise<void> {
   return new Promise(resolve => {
     waiting.push(resolve)
     if (isGiving) return
@@ -22,32 +29,46 @@ function turn(): Promise<void> {
 }
 
 function round(): void {
+  first = first === many ? common : many
   give(performance.now() + sharedMs)
 }
 
 function give(end: number): void {
-  waiting.shift()?.()
+  const next = first.shift() ?? many.shift() ?? common.shift()
+  next?.()
   // A tick runs after all promises that are settled: when the turn is over, or its owner waits for something.
   void Promise.resolve().then(() => process.nextTick(goOn, end))
 }
 
 function goOn(end: number): void {
-  if (waiting.length === 0) isGiving = false
+  if (many.length + common.length === 0) isGiving = false
   else if (performance.now() < end) give(end)
   else setImmediate(round)
 }
 
-/** Cuts one piece of work into turns: `begin`, and before each step `next`. */
+/**
+ * Cuts one piece of work into turns: `begin`, and before each step `next`. `common`: there is one of it in the process, which goes on with
+ * what all the others do; it comes first in every other round, however many they are.
+ */
 export class Turns {
+  readonly #waiting: Waiting
   #end = 0
 
+  constructor(kind?: 'common') {
+    this.#waiting = kind === 'common' ? common : many
+  }
+
   async begin(): Promise<void> {
-    await turn()
+    await turn(this.#waiting)
     this.#end = performance.now() + turnMs
+  }
+
+  get isOver(): boolean {
+    return performance.now() >= this.#end
   }
 
   /** Undefined while the turn lasts, so that a step costs no wait. */
   next(): Promise<void> | undefined {
-    return performance.now() < this.#end ? undefined : this.begin()
+    return this.isOver ? this.begin() : undefined
   }
 }

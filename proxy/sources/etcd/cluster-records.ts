@@ -8,6 +8,7 @@ import type { Subscription } from '../../clients/etcd/session.ts'
 import type { Limits } from '../../model/cluster.ts'
 import type { Sink } from '../../model/sink.ts'
 import type { Clock } from '../../model/time/clock.ts'
+import { Turns } from '../../model/time/turn.ts'
 import { parseGateway } from '../../model/tunnel/gateway-address.ts'
 import type { ClusterObject, DeclaredEndpoint, Kind } from '../objects.ts'
 import { ServiceAssembler } from '../service-assembler.ts'
@@ -70,6 +71,8 @@ export class ClusterRecords {
   readonly #readers: Readonly<Record<Read, RecordReader>>
   /** What the cluster writes, the main one first. */
   #followed: readonly Read[] = []
+  /** Whether readers may still have records of what is not followed any more. */
+  #mayHaveOthers = false
   /** Resources whose list is being read. A service may be in the rest of it: nothing is delivered until it is complete. */
   readonly #listing = new Set<Read>()
   #isMainListed = false
@@ -79,6 +82,7 @@ export class ClusterRecords {
   #workloads: { readonly missing: Set<Read>; readonly read: PromiseWithResolvers<void> } | undefined
   #isPreparing = false
   #isTouched = false
+  readonly #turns = new Turns()
   #isClosed = false
   #losses = 0
   #reportedChanges = 0
@@ -109,6 +113,7 @@ export class ClusterRecords {
     this.#assembler.setGateways(config.gateways.flatMap(text => parseGateway(text) ?? []))
     this.#followed = [main, ...others]
     if (this.#options.workloads && this.#workloads) this.#followed = [...this.#followed, ...ofWorkloads]
+    this.#mayHaveOthers = true
     this.#isMainListed = false
     this.#listing.clear()
     const onDemand = this.#options.workloads ? ofWorkloads : []
@@ -137,6 +142,7 @@ export class ClusterRecords {
     this.#workloads.read.resolve()
     this.#workloads = undefined
     this.#followed = this.#followed.filter(resource => !ofWorkloads.includes(resource))
+    this.#mayHaveOthers = true
     for (const resource of ofWorkloads) this.#listing.delete(resource)
     this.#deliver()
   }
@@ -197,27 +203,27 @@ export class ClusterRecords {
         this.#workloads?.missing.delete(resource)
         this.#deliver()
       },
-      changed: () => this.#touch(),
+      changed: () => void this.#touch(),
       mayMove: () => isService && this.#writesBoth,
       clock,
     })
   }
 
-  /** Changes are delivered in a turn of their own: decoding a large one takes as long. */
-  #touch(): void {
+  /** Changes are delivered in turns of their own: decoding them takes as long. */
+  async #touch(): Promise<void> {
     if (this.#isTouched) return
     this.#isTouched = true
-    setImmediate(() => {
-      this.#isTouched = false
-      if (!this.#isClosed) this.#deliver()
-    })
+    await this.#turns.begin()
+    this.#isTouched = false
+    if (!this.#isClosed) this.#deliver()
   }
 
   #deliver(): void {
     if (this.#listing.size > 0) return
-    if (this.#isMainListed) this.#clearUnfollowed()
-    if (this.#isDelivered) this.#assembler.flush(this.#options.sink)
-    else if (!this.#isMainListed || this.#isPreparing) return
+    if (this.#isMainListed && this.#mayHaveOthers) this.#clearOthers()
+    if (this.#isDelivered) {
+      if (!this.#assembler.flush(this.#options.sink, () => this.#turns.isOver)) return void this.#touch()
+    } else if (!this.#isMainListed || this.#isPreparing) return
     else if (this.#assembler.waiting > atOnce) return void this.#prepare()
     else this.#assembler.reset(this.#options.sink)
     this.#isDelivered = true
@@ -234,7 +240,8 @@ export class ClusterRecords {
     if (!this.#isClosed && losses === this.#losses) this.#deliver()
   }
 
-  #clearUnfollowed(): void {
+  #clearOthers(): void {
+    this.#mayHaveOthers = false
     for (const [resource, reader] of Object.entries(this.#readers)) {
       if (!this.#followed.includes(resource as Read)) reader.clear()
     }

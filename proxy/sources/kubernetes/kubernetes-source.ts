@@ -19,6 +19,7 @@ import type { ApiObject } from '../../clients/kubernetes/wire.ts'
 import { defaultLimits, type Limits } from '../../model/cluster.ts'
 import type { MeshError, Problem } from '../../model/error.ts'
 import type { Sink } from '../../model/sink.ts'
+import { Turns } from '../../model/time/turn.ts'
 import { ServiceAssembler } from '../service-assembler.ts'
 import type { Source } from '../source.ts'
 import { ObjectReader } from './object-reader.ts'
@@ -76,6 +77,7 @@ class KubernetesSource implements Source {
   /** The reason of the loss that was reported; undefined while the cluster is not lost. */
   #lostBy: string | undefined
   #flushing = false
+  readonly #turns = new Turns()
   #reported = '0 '
 
   constructor(options: KubernetesOptions, world: KubernetesWorld) {
@@ -133,19 +135,19 @@ class KubernetesSource implements Source {
     const listener = {
       put: (object: ApiObject) => {
         this.#reader.put(resource, object)
-        this.#touch()
+        void this.#touch()
       },
       drop: (namespace: string, name: string) => {
         this.#reader.drop(resource.kind, namespace, name)
-        this.#touch()
+        void this.#touch()
       },
       listed: () => {
         progress.listed = true
-        this.#touch()
+        void this.#touch()
       },
       stateChanged: (state: WatchState) => {
         progress.state = state
-        this.#touch()
+        void this.#touch()
       },
     }
     const { clock, random, log } = this.#world
@@ -156,22 +158,21 @@ class KubernetesSource implements Source {
     if (!this.#stop.signal.aborted) watcher.forget()
   }
 
-  /** Many changes in one turn of the event loop are delivered together. */
-  #touch(): void {
+  /** Many changes in one turn of the event loop are delivered together, in turns of their own. */
+  async #touch(): Promise<void> {
     if (this.#flushing) return
     this.#flushing = true
-    setImmediate(() => {
-      this.#flushing = false
-      if (this.#sink) this.#deliver(this.#sink)
-    })
+    await this.#turns.begin()
+    this.#flushing = false
+    if (this.#sink) this.#deliver(this.#sink)
   }
 
   #deliver(sink: Sink): void {
     if (this.#pods) this.#holdPolicies(this.#pods)
     const failure = this.#failure()
     if (this.#delivered && !this.#isRestoring) {
-      this.#assembler.flush(sink)
-      if (this.#pods && this.#isSettled(this.#pods)) this.#podsRead?.resolve()
+      if (!this.#assembler.flush(sink, () => this.#turns.isOver)) void this.#touch()
+      else if (this.#pods && this.#isSettled(this.#pods)) this.#podsRead?.resolve()
     }
     if (failure) this.#lose(sink, failure)
     else if (this.#isComplete() && (!this.#delivered || this.#lostBy !== undefined)) void this.#restore(sink)

@@ -1,9 +1,11 @@
-/** Large values of etcd: taken apart, decoded in turns, and in order with what comes meanwhile. */
+/** Large values of etcd: taken apart, decoded in turns, and in order with what comes meanwhile. So are many changes at once. */
 import { isDeepStrictEqual } from 'node:util'
 import fc from 'fast-check'
 import t from 'tap'
 import type { Entry } from '../../../proxy/clients/etcd/rpc.ts'
+import type { ClusterService } from '../../../proxy/model/service.ts'
 import { systemClock } from '../../../proxy/model/time/clock.ts'
+import { ClusterRecords } from '../../../proxy/sources/etcd/cluster-records.ts'
 import { decodeService } from '../../../proxy/sources/etcd/decode-service.ts'
 import { tables, takeApart } from '../../../proxy/sources/etcd/large-record.ts'
 import { RecordReader } from '../../../proxy/sources/etcd/record-reader.ts'
@@ -152,3 +154,45 @@ t.test('large values among others keep their order', async t => {
   t.equal(portOf('large'), undefined)
   t.equal(portOf('small'), 4)
 })
+
+t.test('many services that change at once are delivered in several rounds of the event loop', async t => {
+  const sink = new SlowSink()
+  const records = new ClusterRecords({ owner: east, cached: false, prefer: 'services', sink, clock: systemClock })
+  t.teardown(() => records.close())
+  const config = { id: 7, syncedCanaries: false, cached: false, maxConnectedClusters: 255, gateways: [] } as const
+  const [{ listener }, ...others] = records.subscribe({ ...config, serviceExports: undefined, slicesMode: '' })
+  const names = Array.from({ length: 40 }, (_, i) => `shop/s${i}`)
+  const entries = (port: number): Entry[] =>
+    names.map(suffix => {
+      const [namespace, name] = suffix.split('/')
+      const value = serviceValue({ namespace, name, backends: backends(2, port) })
+      return { key: `${prefix}${suffix}`, value, createRevision: 1, modRevision: 1, lease: 0n }
+    })
+  for (const one of [{ listener }, ...others]) one.listener.started?.()
+  listener.listed(entries(8080))
+  for (const one of others) one.listener.listed([])
+  t.equal(sink.services.size, 40)
+
+  sink.takes = 2
+  listener.changed(entries(9090).map(entry => ({ kept: true, entry })))
+  let rounds = 0
+  while (sink.puts < 40 && rounds < 1000) {
+    await new Promise(resolve => setImmediate(resolve))
+    rounds++
+  }
+  t.equal(sink.puts, 40)
+  t.ok(sink.services.get('shop/s39')?.endpoints.every(({ ports }) => ports[0]?.port === 9090))
+  t.ok(rounds >= 5, `80 ms of work in ${rounds} rounds`)
+})
+
+/** What is put takes its time, in milliseconds. */
+class SlowSink extends RecordingSink {
+  takes = 0
+  puts = 0
+
+  override put(service: ClusterService): void {
+    super.put(service)
+    this.puts++
+    for (const end = performance.now() + this.takes; performance.now() < end; );
+  }
+}

@@ -1,4 +1,4 @@
-/** Turns on the main thread: short ones share a round of the event loop, and a long one is alone in its round. */
+/** Turns on the main thread: short ones share a round of the event loop, a long one is alone in its round, and what all make comes often. */
 import t from 'tap'
 import { Turns } from '../../../../proxy/model/time/turn.ts'
 
@@ -35,4 +35,33 @@ t.test('sockets and timers are served between two that take their time', async t
   }
   await Promise.all([busy('first'), busy('second'), busy('third')])
   t.same(seen, ['first', 'served', 'second', 'served', 'third'])
+})
+
+t.test('what all others make comes in every other round, however many they are', async t => {
+  const order: string[] = []
+  const busy = async (name: string, turns: Turns) => {
+    await turns.begin()
+    for (const end = performance.now() + 5; performance.now() < end; );
+    order.push(name)
+  }
+  const common = new Turns('common')
+  const together = async () => {
+    for (let i = 0; i < 4; i++) await busy('common', common)
+  }
+  await Promise.all([...Array.from({ length: 8 }, () => busy('one', new Turns())), together()])
+  t.equal(order.length, 12)
+  t.ok(order.lastIndexOf('common') <= 8, order.join(' '))
+  t.ok(order.slice(0, 4).includes('one'), 'and the others are not kept waiting')
+})
+
+t.test('a turn says when it is over', async t => {
+  const turns = new Turns()
+  t.ok(turns.isOver, 'before it has begun')
+  await turns.begin()
+  t.notOk(turns.isOver)
+  t.equal(turns.next(), undefined)
+  for (const end = performance.now() + 9; performance.now() < end; );
+  t.ok(turns.isOver)
+  await turns.next()
+  t.notOk(turns.isOver)
 })
