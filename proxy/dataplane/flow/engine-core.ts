@@ -188,7 +188,7 @@ export class EngineCore implements Engine, FlowContext {
 
   #sweep(): void {
     const now = this.clock.now()
-    this.descriptors.measure(this.held, now)
+    this.descriptors.measure(() => this.held, now)
     this.#transport.sweep(now)
   }
 

@@ -2,8 +2,7 @@
  * How many file descriptors flows may hold. A client is accepted only while its dial will find one too, and the rest of the
  * process (the admin server, DNS over TCP, checks, sources) keeps its own.
  */
-import { readdirSync } from 'node:fs'
-import { descriptorLimit } from '../../../model/limits/descriptors.ts'
+import { descriptorLimit, openDescriptors } from '../../../model/limits/descriptors.ts'
 import type { DescriptorReserve } from '../../engine.ts'
 
 const measureMs = 5000
@@ -24,13 +23,20 @@ export class Descriptors {
     this.#reserve = reserve
   }
 
-  /** Called about every second; `held` is what flows hold now. Counts what the rest of the process holds, every 5 s. */
-  measure(held: number, now: number): void {
-    if (descriptorLimit === undefined || now - this.#measuredAt < measureMs) return
+  /** Called about every second; `held` is what flows hold when it is asked. Counts what the rest of the process holds, every 5 s. */
+  measure(held: () => number, now: number): void {
+    if (descriptorLimit === undefined || !openDescriptors || now - this.#measuredAt < measureMs) return
     this.#measuredAt = now
+    const found = openDescriptors()
+    const divide = (open: number) => this.#divide(descriptorLimit ?? open, open - held())
+    if (typeof found === 'number') divide(found)
+    else void found.then(divide, () => {})
+  }
+
+  #divide(limit: number, notHeld: number): void {
     const { most, held: inReserve } = this.#reserve
-    const others = Math.max(readdirSync('/proc/self/fd').length - held - inReserve(), 0)
-    this.most = Math.max(descriptorLimit - others - most, 0)
+    const others = Math.max(notHeld - inReserve(), 0)
+    this.most = Math.max(limit - others - most, 0)
   }
 
   /** A listener is to be opened: false if none may. It takes one for good. */
