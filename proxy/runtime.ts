@@ -460,7 +460,7 @@ class Starlane implements Runtime {
     this.#stopLooking = this.#clock.every(addressesMs, () => this.#listOwnSockets())
     this.#writeBack.start()
     void this.#tokens.follow(this.#config)
-    this.#clock.after(settledMs, () => this.#proxy.releaseProgramPages?.())
+    this.#clock.after(settledMs, () => void this.#proxy.releaseProgramPages?.())
     this.#resolveReady({
       dns: dnsAddress(this.#names),
       admin: this.#admin.address ?? '',

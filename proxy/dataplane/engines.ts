@@ -16,7 +16,7 @@ export interface Chosen {
   /** What steering by the kernel needs, where the addon loads. */
   readonly kernel?: KernelCalls
   /** Gives back what only the start needed, where the addon loads. */
-  readonly releaseProgramPages?: () => number
+  readonly releaseProgramPages?: () => Promise<number>
   /** Why `auto` has not taken `native`; undefined when it has, or when the engine was named. */
   readonly whyNotNative?: string
   /** The addon's class of UDP sockets, where the engine is native. */

@@ -68,7 +68,7 @@ export class L4Proxy {
   /** Starts a pump for the sessions of a gateway; undefined with `streams`. */
   readonly serverCarrier: (() => ServerCarrier | undefined) | undefined
   /** Gives back what only the start needed; undefined without the addon. Returns bytes. */
-  readonly releaseProgramPages: (() => number) | undefined
+  readonly releaseProgramPages: (() => Promise<number>) | undefined
   readonly #engine: Engine
   readonly #whyNotNative: string | undefined
   /** Pumps of the engine native; otherwise 1. */

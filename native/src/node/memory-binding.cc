@@ -1,6 +1,8 @@
-// For JavaScript: releaseProgramPages(), which returns bytes (memory/program-pages.h), and textOf(ArrayBuffer), a string whose characters are
+// For JavaScript: releaseProgramPages(), which promises bytes (memory/program-pages.h), and textOf(ArrayBuffer), a string whose characters are
 // the bytes of the buffer, which are not copied. The buffer's memory must stay as it is until the process ends.
 #include "node/memory-binding.h"
+
+#include <memory>
 
 #include "memory/program-pages.h"
 #include "node/napi.h"
@@ -27,9 +29,31 @@ napi_value textOf(napi_env env, napi_callback_info info) {
   return result;
 }
 
+// The kernel walks all of the process's pages for it: on a thread of Node's.
+struct Release {
+  napi_async_work work = nullptr;
+  napi_deferred promise = nullptr;
+  size_t bytes = 0;
+};
+
+void work(napi_env, void* data) { static_cast<Release*>(data)->bytes = starlane::releaseProgramPages(); }
+
+void done(napi_env env, napi_status, void* data) {
+  const std::unique_ptr<Release> release(static_cast<Release*>(data));
+  napi_value bytes;
+  napi_create_int64(env, static_cast<int64_t>(release->bytes), &bytes);
+  napi_resolve_deferred(env, release->promise, bytes);
+  napi_delete_async_work(env, release->work);
+}
+
 napi_value release(napi_env env, napi_callback_info) {
-  napi_value result;
-  CHECK(napi_create_int64(env, static_cast<int64_t>(starlane::releaseProgramPages()), &result));
+  napi_value name, result;
+  auto release = std::make_unique<Release>();
+  CHECK(napi_create_string_utf8(env, "starlane.release", NAPI_AUTO_LENGTH, &name));
+  CHECK(napi_create_async_work(env, nullptr, name, work, done, release.get(), &release->work));
+  CHECK(napi_create_promise(env, &release->promise, &result));
+  CHECK(napi_queue_async_work(env, release->work));
+  release.release();
   return result;
 }
 
