@@ -38,8 +38,8 @@ export interface ListenersParts {
   readonly release?: (ips: readonly string[]) => Promise<void>
 }
 
-/** So many services are opened in one go. */
-const atOnce = 64
+/** So many services are opened between two looks at the clock: each may have hundreds of backends. */
+const atOnce = 8
 
 export class Listeners {
   readonly #parts: ListenersParts
