@@ -140,7 +140,7 @@ t.test('many services are opened in turns, and may change before theirs', async 
   )
   const retired = () => engine.news().filter(line => line.startsWith('retire'))
   const started = listeners.start()
-  t.equal(listeners.closed().length, 64, 'others have their turn after the first ones')
+  t.equal(listeners.closed().length, 8, 'others have their turn after the first ones')
   directory.set(of(200, [at(200, 2)]), of(3, [at(3, 2)]))
   directory.remove('default/s250')
   await started
