@@ -267,6 +267,7 @@ class Starlane implements Runtime {
     this.#metrics = createMetrics({
       directory: this.#mesh.directory,
       status: () => this.#views.status(),
+      examine: () => this.#views.examine(),
       open: () => this.#proxy.stats(),
       dns: () => this.#names.responder.stats(),
       health: () => this.#health.stats(),

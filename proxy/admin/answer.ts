@@ -1,8 +1,12 @@
 /** The response of a route. */
+import { createHash, type Hash } from 'node:crypto'
+
 export interface Answer {
   readonly status: number
   readonly type: string
-  readonly body: string
+  readonly body: string | Buffer
+  /** Of the body (RFC 9110, 8.8.3), where it is known already. */
+  readonly tag?: string
   readonly headers?: Readonly<Record<string, string>>
 }
 
@@ -16,6 +20,42 @@ export function json(status: number, value: unknown): Answer {
     type: 'application/json',
     body: `${JSON.stringify(value)}\n`,
   }
+}
+
+/** So much text is encoded at a time. */
+const pieceLength = 64 << 10
+
+/**
+ * JSON with a long list whose items are JSON already, encoded as they come: all of a mesh of 5,000 services are 11 MB, which take half a second of
+ * the main thread in one go. `around`: the JSON before and after them.
+ */
+export async function jsonList(
+  items: AsyncIterable<string>,
+  around: readonly [string, string] = ['[', ']'],
+): Promise<Answer> {
+  const pieces: Buffer[] = []
+  const hash = createHash('sha1')
+  let text = around[0]
+  let between = ''
+  const encode = () => {
+    const piece = Buffer.from(text)
+    pieces.push(piece)
+    hash.update(piece)
+    text = ''
+  }
+  for await (const item of items) {
+    text += `${between}${item}`
+    between = ','
+    if (text.length >= pieceLength) encode()
+  }
+  text += `${around[1]}\n`
+  encode()
+  return { status: 200, type: 'application/json', body: Buffer.concat(pieces), tag: tagFrom(hash) }
+}
+
+/** Weak: the same tag whether the body is compressed or not. */
+export function tagFrom(hash: Hash): string {
+  return `W/"${hash.digest('base64url')}"`
 }
 
 export function fault(status: number, code: string, message: string, headers: Answer['headers'] = {}): Answer {

@@ -2,7 +2,7 @@
 import { canonicalAddress } from '../model/address.ts'
 import { MeshError } from '../model/error.ts'
 import type { FlowEvent } from '../model/flow-record.ts'
-import { type Answer, type EventSink, type EventStream, fault, json, text } from './answer.ts'
+import { type Answer, type EventSink, type EventStream, fault, json, jsonList, text } from './answer.ts'
 import { openMetricsType, wantsOpenMetrics } from './metrics/open-metrics.ts'
 import { rowsSince, trafficSince } from './rows.ts'
 import type { Views } from './views.ts'
@@ -33,9 +33,9 @@ const routes: readonly Route[] = [
   { path: '/healthz', answer: () => text(200, 'ok\n') },
   { path: '/readyz', answer: readiness },
   { path: '/metrics', answer: metrics },
-  { path: '/v1/status', answer: ({ views }) => json(200, views.status()) },
-  { path: '/v1/rows', answer: ({ views, query }) => json(200, rowsSince(views, query.get('since'))) },
-  { path: '/v1/services', answer: ({ views }) => json(200, views.services()) },
+  { path: '/v1/status', answer: status },
+  { path: '/v1/rows', answer: ({ views, query }) => rowsSince(views, query.get('since')) },
+  { path: '/v1/services', answer: ({ views }) => jsonList(texts(views.services())) },
   { path: '/v1/services/{namespace}/{name}', answer: service },
   { path: '/v1/explain/{namespace}/{name}', answer: explanation },
   { path: '/v1/dns', answer: nameExplanation },
@@ -95,6 +95,15 @@ function readiness({ views, query }: ApiRequest): Answer {
   return ready
     ? text(200, ['ready', ...unsafe.map(line => `unsafe: ${line}`), ''].join('\n'))
     : text(503, `waiting for ${waiting.join(', ') || 'the start'}\n`)
+}
+
+async function status({ views }: ApiRequest): Promise<Answer> {
+  await views.examine()
+  return json(200, views.status())
+}
+
+async function* texts(items: Iterable<unknown> | AsyncIterable<unknown>): AsyncGenerator<string> {
+  for await (const item of items) yield JSON.stringify(item)
 }
 
 async function metrics({ views, accept }: ApiRequest): Promise<Answer> {
@@ -178,9 +187,9 @@ function eventText(event: FlowEvent): string {
 }
 
 /** With `since`, of the services only those that have changed; the first time any text is sent. */
-function traffic({ views, query }: ApiRequest): Answer {
+function traffic({ views, query }: ApiRequest): Answer | Promise<Answer> {
   const since = query.get('since')
-  return json(200, since === null ? views.traffic() : trafficSince(views, since))
+  return since === null ? json(200, views.traffic()) : trafficSince(views, since)
 }
 
 async function rehearsal({ views, body }: ApiRequest): Promise<Answer> {

@@ -1,7 +1,9 @@
 /** What the web page asks for again and again: the services as rows of its table, and what passes. After the first answer only changes. */
 import type { ServiceTraffic, Traffic } from '../model/flows/traffic.ts'
+import { inTurns } from '../model/time/turn.ts'
 import type { ServiceView } from '../model/views.ts'
-import { type Delta, Deltas } from './http/deltas.ts'
+import { type Answer, jsonList } from './answer.ts'
+import { type Delta, Deltas, type DeltaText } from './http/deltas.ts'
 import type { Views } from './views.ts'
 
 export interface ServiceRow extends Pick<ServiceView, 'namespace' | 'name' | 'condition' | 'headless' | 'frontends'> {
@@ -18,32 +20,38 @@ export type Rows = Delta<ServiceRow>
 export type TrafficDelta = Omit<Traffic, 'services'> & Delta<ServiceTraffic>
 
 interface Lists {
-  readonly services: Deltas<ServiceRow>
-  readonly traffic: Deltas<ServiceTraffic>
+  readonly services: Deltas
+  readonly traffic: Deltas
 }
 
-export function rowsSince(views: Views, token: string | null): Rows {
-  return listsOf(views).services.since(
-    views.services().map(service => [keyOf(service), rowOf(service)] as const),
-    token,
-  )
+/** Answers with {@link Rows}. */
+export async function rowsSince(views: Views, token: string | null): Promise<Answer> {
+  return deltaAnswer({}, await listsOf(views).services.since(() => serviceRows(views), token))
 }
 
-export function trafficSince(views: Views, token: string): TrafficDelta {
+/** Answers with {@link TrafficDelta}. */
+export async function trafficSince(views: Views, token: string): Promise<Answer> {
   const { services, ...rest } = views.traffic()
-  return {
-    ...rest,
-    ...listsOf(views).traffic.since(
-      services.map(service => [keyOf(service), rounded(service)] as const),
-      token,
-    ),
-  }
+  return deltaAnswer(rest, await listsOf(views).traffic.since(() => trafficRows(services), token))
+}
+
+function deltaAnswer(more: object, { rows, ...rest }: DeltaText): Promise<Answer> {
+  const head = JSON.stringify({ ...more, ...rest })
+  return jsonList(inTurns(rows), [`${head.slice(0, -1)},"rows":[`, ']}'])
+}
+
+async function* serviceRows(views: Views): AsyncGenerator<readonly [string, ServiceRow]> {
+  for await (const service of views.services()) yield [keyOf(service), rowOf(service)]
+}
+
+async function* trafficRows(services: readonly ServiceTraffic[]): AsyncGenerator<readonly [string, ServiceTraffic]> {
+  for await (const service of inTurns(services)) yield [keyOf(service), rounded(service)]
 }
 
 const lists = new WeakMap<Views, Lists>()
 
 function listsOf(views: Views): Lists {
-  const known = lists.get(views) ?? { services: new Deltas<ServiceRow>(), traffic: new Deltas<ServiceTraffic>() }
+  const known = lists.get(views) ?? { services: new Deltas(), traffic: new Deltas() }
   lists.set(views, known)
   return known
 }

@@ -32,7 +32,7 @@ import type { Log } from '../model/log.ts'
 import { createServer } from '../model/program/http.ts'
 import { descriptorOf, Inherited, type PassedSocket, type PassingCalls } from '../model/sockets/passing.ts'
 import type { Clock } from '../model/time/clock.ts'
-import { type Answer, type EventStream, fault } from './answer.ts'
+import { type Answer, type EventStream, fault, tagFrom } from './answer.ts'
 import { Connections } from './http/connections.ts'
 import { EventStreams } from './http/event-streams.ts'
 import { loadPage } from './page.ts'
@@ -247,9 +247,9 @@ async function compressed({ body }: Answer, { headers }: IncomingMessage): Promi
 }
 
 /** Of JSON, for clients that ask again: the same body has the same tag. */
-function tagOf({ status, type, body }: Answer): string | undefined {
-  if (status !== 200 || type !== 'application/json') return undefined
-  return `W/"${createHash('sha1').update(body).digest('base64url')}"`
+function tagOf({ status, type, body, tag }: Answer): string | undefined {
+  if (tag !== undefined || status !== 200 || type !== 'application/json') return tag
+  return tagFrom(createHash('sha1').update(body))
 }
 
 function unchanged(response: ServerResponse, { type }: Answer, etag: string): void {

@@ -8,7 +8,10 @@ import type { Explanation, NameExplanation, ServiceView, Status } from '../model
 /** Each call returns the current state. Only `dns` may wait for the network. */
 export interface Views {
   status(): Status
-  services(): readonly ServiceView[]
+  /** Finds the conditions of services that have changed, in turns, so that `status` then takes little time. */
+  examine(): Promise<void>
+  /** By name; of a running process in turns. */
+  services(): Iterable<ServiceView> | AsyncIterable<ServiceView>
   service(namespace: string, name: string): ServiceView | undefined
   /** `from` is a canonical address; by default the client is this machine. */
   explain(namespace: string, name: string, from?: string): Explanation | undefined

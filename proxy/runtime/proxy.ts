@@ -160,7 +160,7 @@ export class L4Proxy {
   }
 
   get listening(): number {
-    return this.#listeners.listening().length
+    return this.#listeners.open
   }
 
   /** Other options from now on. */

@@ -13,6 +13,7 @@ import { type Problem, type Severity, severityOf } from '../model/error.ts'
 import { type GlobalService, serviceKey } from '../model/service.ts'
 import type { Json } from '../model/text/json.ts'
 import type { Clock } from '../model/time/clock.ts'
+import { inTurns } from '../model/time/turn.ts'
 import type {
   ClusterView,
   ComponentView,
@@ -34,7 +35,7 @@ import type { TokenRenewals } from './renewal/token-renewals.ts'
 import { serviceView, type UnderlayWay, wayNote } from './service-views.ts'
 import { type ClusterSources, sourceText } from './sources/cluster-sources.ts'
 import type { Certificates } from './status/certificates.ts'
-import { serviceConditions } from './status/conditions.ts'
+import { examineInTurns, serviceConditions } from './status/conditions.ts'
 import type { Tunnelling } from './tunnel/tunnelling.ts'
 import type { UnderlayKeeper } from './underlay/keeper.ts'
 import type { WriteBack } from './write-back.ts'
@@ -86,7 +87,10 @@ export function createViews({ parts, version, startedAt, instance, clock, metric
   const directory = () => parts().mesh.directory
   return {
     status: () => statusOf(parts(), { version, startedAt, now: clock.wall() }),
-    services: () => [...directory().services()].sort(byName).map(service => viewOf(service, parts())),
+    examine: () => examineInTurns(directory()),
+    services: async function* () {
+      for await (const service of inTurns([...directory().services()].sort(byName))) yield viewOf(service, parts())
+    },
     service: (namespace, name) => {
       const service = directory().service(serviceKey(namespace, name))
       return service && viewOf(service, parts())

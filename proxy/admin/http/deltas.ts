@@ -13,45 +13,55 @@ export interface Delta<T> {
   readonly gone: readonly string[]
 }
 
-interface Known<T> {
+/** The same with rows that are JSON already. */
+export type DeltaText = Delta<string>
+
+interface Known {
   /** JSON of the row. */
   readonly text: string
-  readonly row: T
   readonly revision: number
 }
 
 /** Of rows that are gone; who has not asked for so long gets all rows anew. */
 const maxGone = 1000
 
-export class Deltas<T> {
+export class Deltas {
   /** Revisions of another process mean nothing here. */
   readonly #epoch = randomUUID().slice(0, 8)
-  readonly #known = new Map<string, Known<T>>()
+  readonly #known = new Map<string, Known>()
   readonly #gone = new Map<string, number>()
   #revision = 0
   /** Changes up to this revision may have been forgotten. */
   #forgotten = 0
+  /** While rows come. */
+  #updating: Promise<void> | undefined
 
-  /** `now`: all rows by key. The rows that have changed since a revision; all of them for one that is not known. */
-  since(now: Iterable<readonly [key: string, row: T]>, token: string | null): Delta<T> {
-    this.#update(now)
+  /**
+   * `now`: all rows by key, which may take their time; who asks meanwhile gets the same. The rows that have changed since a revision; all of
+   * them for one that is not known.
+   */
+  async since(now: () => AsyncIterable<readonly [key: string, row: object]>, token: string | null): Promise<DeltaText> {
+    this.#updating ??= this.#update(now()).finally(() => {
+      this.#updating = undefined
+    })
+    await this.#updating
     const [epoch, number] = token?.split('.') ?? []
     const seen = epoch === this.#epoch && /^\d+$/.test(number ?? '') ? Number(number) : -1
     const whole = seen < this.#forgotten
-    const rows = [...this.#known.values()].filter(({ revision }) => whole || revision > seen).map(({ row }) => row)
+    const rows = [...this.#known.values()].filter(({ revision }) => whole || revision > seen).map(({ text }) => text)
     const gone = whole ? [] : [...this.#gone].filter(([, revision]) => revision > seen).map(([key]) => key)
     return { revision: `${this.#epoch}.${this.#revision}`, whole, rows, gone }
   }
 
-  #update(now: Iterable<readonly [string, T]>): void {
+  async #update(now: AsyncIterable<readonly [string, object]>): Promise<void> {
     const revision = this.#revision + 1
     let changed = false
     const left = new Set(this.#known.keys())
-    for (const [key, row] of now) {
+    for await (const [key, row] of now) {
       left.delete(key)
       const text = JSON.stringify(row)
       if (this.#known.get(key)?.text === text) continue
-      this.#known.set(key, { text, row, revision })
+      this.#known.set(key, { text, revision })
       this.#gone.delete(key)
       changed = true
     }

@@ -1,9 +1,10 @@
 /** Gauges of the current state: links, services, backends, open flows, problems. */
 import { Gauge, type Registry } from 'prom-client'
-import type { Backend } from '../../model/backend.ts'
+import type { Backend, BackendState, Health } from '../../model/backend.ts'
 import { linkStates } from '../../model/cluster.ts'
 import type { Directory } from '../../model/directory.ts'
 import type { EngineStats } from '../../model/stats/engine.ts'
+import { inTurns } from '../../model/time/turn.ts'
 import type { Status } from '../../model/views.ts'
 import { bounded, type Labels, type Sample } from './counted.ts'
 import { addTunnelMetrics } from './tunnels.ts'
@@ -12,20 +13,25 @@ import { addUnderlayGauges } from './underlay.ts'
 /** Where the values come from; each is called once per scrape. */
 export interface GaugeParts {
   readonly directory: Directory
+  /** Finds in turns what `status` is made of. */
+  examine(): Promise<void>
   status(): Status
   open(): EngineStats & { readonly listeners: number }
 }
 
-export function addGauges(registry: Registry, { directory, status, open }: GaugeParts): void {
-  const add = (name: string, help: string, labelNames: string[], samples: () => Iterable<Sample>) =>
+type Samples = Iterable<Sample> | Promise<Iterable<Sample>>
+
+export function addGauges(registry: Registry, { directory, status, open }: Omit<GaugeParts, 'examine'>): void {
+  const add = (name: string, help: string, labelNames: string[], samples: () => Samples) =>
     new Gauge({
       name: `starlane_${name}`,
       help,
       labelNames,
       registers: [registry],
-      collect() {
+      async collect() {
+        const found = await samples()
         this.reset()
-        for (const [labels, value] of samples()) this.set(bounded(labels), value)
+        for (const [labels, value] of found) this.set(bounded(labels), value)
       },
     })
 
@@ -63,9 +69,24 @@ export function addGauges(registry: Registry, { directory, status, open }: Gauge
   )
 }
 
-function backends(directory: Directory): Iterable<Sample> {
-  const all = [...directory.services()].flatMap((service): readonly Backend[] => service.backends)
-  return tally(all, ({ cluster, state, health }) => ({ cluster, state, health }))
+/** In turns: there may be hundreds of thousands. */
+async function backends(directory: Directory): Promise<Iterable<Sample>> {
+  const samples: [Labels, number][] = []
+  const samplesOf = new Map<string, Map<BackendState, Map<Health, [Labels, number]>>>()
+  const sampleOf = ({ cluster, state, health }: Backend): [Labels, number] => {
+    const known = samplesOf.get(cluster)?.get(state)?.get(health)
+    if (known) return known
+    const sample: [Labels, number] = [{ cluster, state, health }, 0]
+    samples.push(sample)
+    const byState = samplesOf.get(cluster) ?? new Map<BackendState, Map<Health, [Labels, number]>>()
+    const byHealth = byState.get(state) ?? new Map<Health, [Labels, number]>()
+    samplesOf.set(cluster, byState.set(state, byHealth.set(health, sample)))
+    return sample
+  }
+  for await (const service of inTurns([...directory.services()])) {
+    for (const backend of service.backends) sampleOf(backend)[1]++
+  }
+  return samples
 }
 
 function tally<T>(items: readonly T[], labelsOf: (item: T) => Labels): Iterable<Sample> {

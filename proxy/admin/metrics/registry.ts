@@ -53,6 +53,7 @@ export class MetricsRegistry {
 
   /** One metric at a time: with thousands of services the whole page at once would block the event loop for 100 ms. */
   async #texts(change = (_name: string, text: string) => text): Promise<string[]> {
+    await this.#parts.examine()
     const now = this.#parts.status()
     this.#status = () => now
     followPluginCounters(this.#registry, () => this.#parts.plugins())

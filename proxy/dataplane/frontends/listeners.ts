@@ -100,6 +100,13 @@ export class Listeners {
     return [...this.#listeners.values()].flatMap(listener => listener.problem ?? [])
   }
 
+  /** How many listen now. Every probe asks. */
+  get open(): number {
+    let open = 0
+    for (const { listening } of this.#listeners.values()) if (listening) open++
+    return open
+  }
+
   listening(): { key: string; service: ServiceKey }[] {
     return [...this.#listeners.values()]
       .filter(listener => listener.listening)

@@ -72,3 +72,12 @@ export class Turns {
     return this.isOver ? this.begin() : undefined
   }
 }
+
+/** One after the other, in turns. */
+export async function* inTurns<T>(all: Iterable<T>): AsyncGenerator<T, void> {
+  const turns = new Turns()
+  for (const one of all) {
+    await turns.next()
+    yield one
+  }
+}

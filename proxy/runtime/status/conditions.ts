@@ -3,6 +3,7 @@ import { type Backend, isBad, isCandidate, isHealthy } from '../../model/backend
 import type { Directory } from '../../model/directory.ts'
 import type { Problem } from '../../model/error.ts'
 import type { Frontend, GlobalService } from '../../model/service.ts'
+import { inTurns } from '../../model/time/turn.ts'
 import type { ServiceCondition, Status } from '../../model/views.ts'
 
 /** A service is replaced when anything of it changes, so what was found for it stays true. */
@@ -12,6 +13,11 @@ export function conditionOf(service: GlobalService): ServiceCondition {
   const found = known.get(service) ?? examine(service)
   known.set(service, found)
   return found
+}
+
+/** Leaves little to do for {@link serviceConditions}. */
+export async function examineInTurns(directory: Directory): Promise<void> {
+  for await (const service of inTurns([...directory.services()])) conditionOf(service)
 }
 
 function examine(service: GlobalService): ServiceCondition {

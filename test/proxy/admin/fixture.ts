@@ -271,6 +271,7 @@ export function fixedViews(given: Partial<Views> = {}): Views {
   const find = (namespace: string, name: string) => services.find(s => s.namespace === namespace && s.name === name)
   return {
     status: () => status,
+    examine: async () => {},
     services: () => services,
     service: find,
     explain: (namespace, name, from) =>

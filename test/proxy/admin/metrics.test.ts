@@ -19,6 +19,7 @@ function setup(directory = new FakeDirectory(service)) {
   const counters: PluginCounter[] = []
   const metrics = createMetrics({
     directory,
+    examine: async () => {},
     status: () => status,
     open: () => open,
     dns: () => dns,
@@ -312,6 +313,7 @@ t.test('tunnels, and the gateway of this cluster', async t => {
   const lost = { gateway: 'gw2:15008', state: 'lost', since: 0, error: 'refused', tunnels: 0, streams: 0 } as const
   const metrics = createMetrics({
     directory: new FakeDirectory(),
+    examine: async () => {},
     status: () => ({
       ...status,
       clusters: status.clusters.map(one => (one.name === 'cluster-2' ? { ...one, tunnels: [way, lost] } : one)),

@@ -415,6 +415,41 @@ t.test('a long answer is compressed for those who take it', async t => {
   t.same(await (await fetch(`http://${admin.address}/v1/services`)).json(), long)
 })
 
+t.test('a list of any length is the JSON of all its items, and has a tag', async t => {
+  for (const length of [0, 1, 500]) {
+    const long = Array.from({ length }, (_, i) => ({ ...services[0], name: `dienst-ü-${i}` })) as typeof services
+    async function* inTime() {
+      for (const one of long) yield await one
+    }
+    const admin = await start(t, { services: inTime })
+    const all = await ask(admin, '/v1/services')
+    t.equal(all.body, `${JSON.stringify(long)}\n`)
+    t.equal(Number(all.headers['content-length']), Buffer.byteLength(all.body))
+    const etag = String(all.headers.etag)
+    t.match(etag, /^W\/"[\w-]{27}"$/)
+    t.equal((await ask(admin, '/v1/services', { headers: { 'if-none-match': etag } })).status, 304)
+    t.match(JSON.parse((await ask(admin, '/v1/rows')).body), { whole: true, rows: { length }, gone: [] })
+  }
+})
+
+t.test('who asks for rows while others are told gets the same ones', async t => {
+  let asked = 0
+  async function* slowly() {
+    asked++
+    for (const one of services) {
+      await new Promise(resolve => setTimeout(resolve, 20))
+      yield one
+    }
+  }
+  const admin = await start(t, { services: slowly })
+  const rows = async (): Promise<Rows> => JSON.parse((await ask(admin, '/v1/rows')).body)
+  const answers = await Promise.all([rows(), rows(), rows()])
+  for (const answer of answers) t.match(answer, { whole: true, rows: { length: 3 }, revision: answers[0].revision })
+  t.equal(asked, 1)
+  t.equal((await rows()).revision, answers[0].revision)
+  t.equal(asked, 2, 'and later all are looked at again')
+})
+
 t.test('rows: only those that have changed since a revision', async t => {
   let list = [...services]
   const admin = await start(t, { services: () => list })
