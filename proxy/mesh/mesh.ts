@@ -60,7 +60,7 @@ export interface MeshOptions {
   readonly defer?: (run: () => void) => void
 }
 
-/** How long one turn of a large batch merges; what follows from the change takes as long again. */
+/** How long one batch merges, of which a turn has several; what follows from the change takes as long again. */
 const mergeMs = 2
 
 /**

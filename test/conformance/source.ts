@@ -189,6 +189,32 @@ export class RecordingSink implements Sink {
   }
 }
 
+/** What is put takes its time. */
+export class SlowSink extends RecordingSink {
+  /** Milliseconds. */
+  takes = 0
+  /** Of them that took it. */
+  #puts = 0
+
+  override put(service: ClusterService): void {
+    super.put(service)
+    if (this.takes > 0) this.#puts++
+    for (const end = performance.now() + this.takes; performance.now() < end; );
+  }
+
+  /** In how many rounds of the event loop so many are put. */
+  async roundsOf(puts: number): Promise<number> {
+    let rounds = 0
+    for (const end = performance.now() + 10_000; this.#puts < puts && performance.now() < end; ) {
+      const before = this.#puts
+      await new Promise(resolve => setImmediate(resolve))
+      if (this.#puts > before) rounds++
+    }
+    if (this.#puts !== puts) throw new Error(`${this.#puts} of ${puts} were put`)
+    return rounds
+  }
+}
+
 const web: Declared = {
   namespace: 'default',
   name: 'web',

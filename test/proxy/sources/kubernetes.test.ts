@@ -12,7 +12,7 @@ import { silentLog } from '../../../proxy/model/log.ts'
 import type { Clock } from '../../../proxy/model/time/clock.ts'
 import { createKubernetesSource } from '../../../proxy/sources/kubernetes/kubernetes-source.ts'
 import type { Source } from '../../../proxy/sources/source.ts'
-import { type Declared, examineSource, RecordingSink } from '../../conformance/source.ts'
+import { type Declared, examineSource, RecordingSink, SlowSink } from '../../conformance/source.ts'
 import { FakeClock } from '../../support/clock.ts'
 import { eventually } from '../../support/eventually.ts'
 import { Authority } from '../../support/kube-api/certificates.ts'
@@ -136,6 +136,21 @@ t.test('a cut watch continues from its version, without a list and without a los
   t.equal(api.count('list', 'services'), 1)
   t.notOk(sink.calls.includes('lost'))
   t.same(sink.violations, [])
+})
+
+t.test('many services that change at once are delivered in several rounds of the event loop', async t => {
+  const api = await startApi(t)
+  const all = Array.from({ length: 40 }, (_, i) => ({ ...web, name: `web-${i}` }))
+  for (const service of all) put(api, service)
+  const sink = new SlowSink()
+  newSource(t, api, quickClock).start(sink)
+  await eventually(() => required(sink.calls.includes('reset')), 15_000)
+  await watching(api)
+  sink.takes = 2
+  for (const service of all) api.put(serviceOf({ ...service, clusterIP: 'None' }))
+  const rounds = await sink.roundsOf(40)
+  t.ok(rounds >= 5, `80 ms of work in ${rounds} rounds`)
+  t.ok([...sink.services.values()].every(({ headless }) => headless))
 })
 
 t.test('a bookmark moves the version on', async t => {
