@@ -256,7 +256,7 @@ export class Mesh {
     this.#checkInitialized()
   }
 
-  /** A large batch takes several turns: each of them is a change of its own. */
+  /** What is marked is merged in batches, several in a turn: each of them is a change of its own. */
   async #flushInTurns(): Promise<void> {
     const turns = new Turns('common')
     while (this.#scheduled) {

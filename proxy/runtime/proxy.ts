@@ -67,7 +67,7 @@ export class L4Proxy {
   readonly calls: PassingCalls | undefined
   /** Starts a pump for the sessions of a gateway; undefined with `streams`. */
   readonly serverCarrier: (() => ServerCarrier | undefined) | undefined
-  /** Gives back what only the start needed; undefined without the addon. Returns bytes. */
+  /** Gives back what only the start needed; undefined without the addon. Resolves with bytes. */
   readonly releaseProgramPages: (() => Promise<number>) | undefined
   readonly #engine: Engine
   readonly #whyNotNative: string | undefined

@@ -16,7 +16,7 @@ import {
   serviceKey,
 } from '../model/service.ts'
 import type { Sink } from '../model/sink.ts'
-import { Turns } from '../model/time/turn.ts'
+import { inTurns, Turns } from '../model/time/turn.ts'
 import type { NamedGateway } from '../model/tunnel/gateway-address.ts'
 import { GatewayClaims } from './gateway-claims.ts'
 import { joinAgain, joinEndpoints, joinPorts, lackOnlyPlaces, resolveEndpoint, withoutPlace } from './join-endpoints.ts'
@@ -209,9 +209,7 @@ export class ServiceAssembler {
 
   /** Assembles what has changed in turns, for a `reset` that follows and then has little to do. */
   async prepare(): Promise<void> {
-    const turns = new Turns()
-    for (const key of this.#touched) {
-      await turns.next()
+    for await (const key of inTurns(this.#touched)) {
       this.#touched.delete(key)
       this.#settleService(key, nobody)
     }

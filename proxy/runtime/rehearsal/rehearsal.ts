@@ -13,7 +13,7 @@ import type { FlowGroup, FlowGroups, NameGroup } from '../../model/flows/flow-gr
 import type { FlowChange, Rehearsal, RehearsalRequest, ServiceLoss } from '../../model/flows/rehearsal.ts'
 import { silentLog } from '../../model/log.ts'
 import type { Frontend, GlobalService } from '../../model/service.ts'
-import { Turns } from '../../model/time/turn.ts'
+import { inTurns } from '../../model/time/turn.ts'
 import type { PolicyObject } from '../../model/workloads/policy-object.ts'
 import type { Workloads } from '../../model/workloads/workloads.ts'
 import { proposed } from './proposed.ts'
@@ -64,9 +64,7 @@ async function newPolicies(
   const skipped = new Map<string, number>()
   const changes = new Map<string, FlowChange & { flows: number }>()
   let flows = 0
-  const turns = new Turns()
-  for (const group of groups) {
-    await turns.next()
+  for await (const group of inTurns(groups)) {
     const asked = flowOf(group, parts)
     if (typeof asked === 'string') {
       skipped.set(asked, (skipped.get(asked) ?? 0) + group.count)
@@ -179,9 +177,7 @@ async function loss(
   for (const { service, backend, count } of groups)
     if (backend?.startsWith(`${lost}/`)) moved.set(service, (moved.get(service) ?? 0) + count)
   const services: ServiceLoss[] = []
-  const turns = new Turns()
-  for (const service of directory.services()) {
-    await turns.next()
+  for await (const service of inTurns(directory.services())) {
     const before = chain.selected(service)
     if (![...service.backends].some(({ cluster }) => cluster === lost)) continue
     const left = withoutCluster(service, lost)

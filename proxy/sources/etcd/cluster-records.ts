@@ -55,6 +55,7 @@ const decoders = {
 } as const satisfies Record<Resource, ResourceDecoder>
 
 type Read = keyof typeof decoders
+const resources = Object.keys(decoders) as Read[]
 
 /** What is read only while it is wanted. */
 const ofWorkloads: readonly Read[] = ['identities', 'ip']
@@ -71,8 +72,6 @@ export class ClusterRecords {
   readonly #readers: Readonly<Record<Read, RecordReader>>
   /** What the cluster writes, the main one first. */
   #followed: readonly Read[] = []
-  /** Whether readers may still have records of what is not followed any more. */
-  #mayHaveOthers = false
   /** Resources whose list is being read. A service may be in the rest of it: nothing is delivered until it is complete. */
   readonly #listing = new Set<Read>()
   #isMainListed = false
@@ -113,7 +112,6 @@ export class ClusterRecords {
     this.#assembler.setGateways(config.gateways.flatMap(text => parseGateway(text) ?? []))
     this.#followed = [main, ...others]
     if (this.#options.workloads && this.#workloads) this.#followed = [...this.#followed, ...ofWorkloads]
-    this.#mayHaveOthers = true
     this.#isMainListed = false
     this.#listing.clear()
     const onDemand = this.#options.workloads ? ofWorkloads : []
@@ -142,7 +140,6 @@ export class ClusterRecords {
     this.#workloads.read.resolve()
     this.#workloads = undefined
     this.#followed = this.#followed.filter(resource => !ofWorkloads.includes(resource))
-    this.#mayHaveOthers = true
     for (const resource of ofWorkloads) this.#listing.delete(resource)
     this.#deliver()
   }
@@ -220,7 +217,7 @@ export class ClusterRecords {
 
   #deliver(): void {
     if (this.#listing.size > 0) return
-    if (this.#isMainListed && this.#mayHaveOthers) this.#clearOthers()
+    if (this.#isMainListed) this.#clearUnfollowed()
     if (this.#isDelivered) {
       if (!this.#assembler.flush(this.#options.sink, () => this.#turns.isOver)) return void this.#touch()
     } else if (!this.#isMainListed || this.#isPreparing) return
@@ -240,11 +237,8 @@ export class ClusterRecords {
     if (!this.#isClosed && losses === this.#losses) this.#deliver()
   }
 
-  #clearOthers(): void {
-    this.#mayHaveOthers = false
-    for (const [resource, reader] of Object.entries(this.#readers)) {
-      if (!this.#followed.includes(resource as Read)) reader.clear()
-    }
+  #clearUnfollowed(): void {
+    for (const resource of resources) if (!this.#followed.includes(resource)) this.#readers[resource].clear()
   }
 
   #report(): void {

@@ -9,22 +9,19 @@ const list = fc
   .uniqueArray(fc.integer({ min: 0, max: 39 }), { maxLength: 40 })
   .map(all => all.map(i => objects[i] as object))
 
+/** Whether the delta has just what only one of the lists has, in its order. */
+function isRight(before: readonly object[], after: readonly object[]): boolean {
+  const { gone, come } = listDelta(before, after)
+  const [inBefore, inAfter] = [new Set(before), new Set(after)]
+  const isSame = (a: readonly object[], b: readonly object[]) => a.length === b.length && a.every((x, i) => x === b[i])
+  const [left, arrived] = [before.filter(x => !inAfter.has(x)), after.filter(x => !inBefore.has(x))]
+  return isSame(gone, left) && isSame(come, arrived)
+}
+
 t.test('what has gone and what has come, by identity', async t => {
   const property = fc.property(list, list, fc.boolean(), (one, other, isAlike) => {
     const after = isAlike ? one.filter((_, i) => i % 7 !== 3) : other
-    const { gone, come } = listDelta(one, after)
-    const isSame = (a: readonly object[], b: readonly object[]) =>
-      a.length === b.length && a.every((x, i) => x === b[i])
-    return (
-      isSame(
-        gone,
-        one.filter(x => !after.includes(x)),
-      ) &&
-      isSame(
-        come,
-        after.filter(x => !one.includes(x)),
-      )
-    )
+    return isRight(one, after)
   })
   t.doesNotThrow(() => fc.assert(property, { numRuns: 300 }))
 })
@@ -37,20 +34,7 @@ t.test('long lists of which some have gone, come and moved', async t => {
     const after = before.filter((_, i) => !left.includes(i))
     for (const [i, place] of arrived.entries()) after.splice(place, 0, many[300 + i] as object)
     for (const place of moved) after.unshift(...after.splice(place, 1))
-    const { gone, come } = listDelta(before, after)
-    const [inBefore, inAfter] = [new Set(before), new Set(after)]
-    const isSame = (a: readonly object[], b: readonly object[]) =>
-      a.length === b.length && a.every((x, i) => x === b[i])
-    return (
-      isSame(
-        gone,
-        before.filter(x => !inAfter.has(x)),
-      ) &&
-      isSame(
-        come,
-        after.filter(x => !inBefore.has(x)),
-      )
-    )
+    return isRight(before, after)
   })
   t.doesNotThrow(() => fc.assert(property, { numRuns: 300 }))
 })

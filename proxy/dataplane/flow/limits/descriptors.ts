@@ -25,18 +25,17 @@ export class Descriptors {
 
   /** Called about every second; `held` is what flows hold when it is asked. Counts what the rest of the process holds, every 5 s. */
   measure(held: () => number, now: number): void {
-    if (descriptorLimit === undefined || !openDescriptors || now - this.#measuredAt < measureMs) return
+    const limit = descriptorLimit
+    if (limit === undefined || !openDescriptors || now - this.#measuredAt < measureMs) return
     this.#measuredAt = now
-    const found = openDescriptors()
-    const divide = (open: number) => this.#divide(descriptorLimit ?? open, open - held())
-    if (typeof found === 'number') divide(found)
-    else void found.then(divide, () => {})
-  }
-
-  #divide(limit: number, notHeld: number): void {
     const { most, held: inReserve } = this.#reserve
-    const others = Math.max(notHeld - inReserve(), 0)
-    this.most = Math.max(limit - others - most, 0)
+    const divide = (open: number) => {
+      const others = Math.max(open - held() - inReserve(), 0)
+      this.most = Math.max(limit - others - most, 0)
+    }
+    const open = openDescriptors()
+    if (typeof open === 'number') divide(open)
+    else void open.then(divide, () => {})
   }
 
   /** A listener is to be opened: false if none may. It takes one for good. */
