@@ -69,7 +69,7 @@ export function addGauges(registry: Registry, { directory, status, open }: Omit<
   )
 }
 
-/** In turns: there may be hundreds of thousands. */
+/** In turns, and without a text for each: there may be hundreds of thousands. */
 async function backends(directory: Directory): Promise<Iterable<Sample>> {
   const samples: [Labels, number][] = []
   const samplesOf = new Map<string, Map<BackendState, Map<Health, [Labels, number]>>>()

@@ -73,6 +73,31 @@ export class Turns {
   }
 }
 
+/** Work that may be asked for again and again, and is done once, in a turn that follows. */
+export class TurnWork {
+  readonly #run: () => void
+  readonly #turns = new Turns()
+  #isAsked = false
+
+  constructor(run: () => void) {
+    this.#run = run
+  }
+
+  ask(): void {
+    if (this.#isAsked) return
+    this.#isAsked = true
+    void this.#turns.begin().then(() => {
+      this.#isAsked = false
+      this.#run()
+    })
+  }
+
+  /** Whether its turn is: the rest may be asked for again. */
+  get isOver(): boolean {
+    return this.#turns.isOver
+  }
+}
+
 /** One after the other, in turns. */
 export async function* inTurns<T>(all: Iterable<T>): AsyncGenerator<T, void> {
   const turns = new Turns()

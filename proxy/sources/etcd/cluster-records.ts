@@ -8,7 +8,7 @@ import type { Subscription } from '../../clients/etcd/session.ts'
 import type { Limits } from '../../model/cluster.ts'
 import type { Sink } from '../../model/sink.ts'
 import type { Clock } from '../../model/time/clock.ts'
-import { Turns } from '../../model/time/turn.ts'
+import { TurnWork } from '../../model/time/turn.ts'
 import { parseGateway } from '../../model/tunnel/gateway-address.ts'
 import type { ClusterObject, DeclaredEndpoint, Kind } from '../objects.ts'
 import { ServiceAssembler } from '../service-assembler.ts'
@@ -80,8 +80,10 @@ export class ClusterRecords {
   /** While addresses and identities are wanted: those that have not been read yet, and who waits for them. */
   #workloads: { readonly missing: Set<Read>; readonly read: PromiseWithResolvers<void> } | undefined
   #isPreparing = false
-  #isTouched = false
-  readonly #turns = new Turns()
+  /** Changes are delivered in turns of their own: decoding them takes as long. */
+  readonly #delivery = new TurnWork(() => {
+    if (!this.#isClosed) this.#deliver()
+  })
   #isClosed = false
   #losses = 0
   #reportedChanges = 0
@@ -200,26 +202,17 @@ export class ClusterRecords {
         this.#workloads?.missing.delete(resource)
         this.#deliver()
       },
-      changed: () => void this.#touch(),
+      changed: () => this.#delivery.ask(),
       mayMove: () => isService && this.#writesBoth,
       clock,
     })
-  }
-
-  /** Changes are delivered in turns of their own: decoding them takes as long. */
-  async #touch(): Promise<void> {
-    if (this.#isTouched) return
-    this.#isTouched = true
-    await this.#turns.begin()
-    this.#isTouched = false
-    if (!this.#isClosed) this.#deliver()
   }
 
   #deliver(): void {
     if (this.#listing.size > 0) return
     if (this.#isMainListed) this.#clearUnfollowed()
     if (this.#isDelivered) {
-      if (!this.#assembler.flush(this.#options.sink, () => this.#turns.isOver)) return void this.#touch()
+      if (!this.#assembler.flush(this.#options.sink, () => this.#delivery.isOver)) return this.#delivery.ask()
     } else if (!this.#isMainListed || this.#isPreparing) return
     else if (this.#assembler.waiting > atOnce) return void this.#prepare()
     else this.#assembler.reset(this.#options.sink)

@@ -19,7 +19,7 @@ import type { ApiObject } from '../../clients/kubernetes/wire.ts'
 import { defaultLimits, type Limits } from '../../model/cluster.ts'
 import type { MeshError, Problem } from '../../model/error.ts'
 import type { Sink } from '../../model/sink.ts'
-import { Turns } from '../../model/time/turn.ts'
+import { TurnWork } from '../../model/time/turn.ts'
 import { ServiceAssembler } from '../service-assembler.ts'
 import type { Source } from '../source.ts'
 import { ObjectReader } from './object-reader.ts'
@@ -76,8 +76,10 @@ class KubernetesSource implements Source {
   #podsRead: PromiseWithResolvers<void> | undefined
   /** The reason of the loss that was reported; undefined while the cluster is not lost. */
   #lostBy: string | undefined
-  #flushing = false
-  readonly #turns = new Turns()
+  /** Many changes in one turn of the event loop are delivered together, in turns of their own. */
+  readonly #delivery = new TurnWork(() => {
+    if (this.#sink) this.#deliver(this.#sink)
+  })
   #reported = '0 '
 
   constructor(options: KubernetesOptions, world: KubernetesWorld) {
@@ -135,19 +137,19 @@ class KubernetesSource implements Source {
     const listener = {
       put: (object: ApiObject) => {
         this.#reader.put(resource, object)
-        void this.#touch()
+        this.#delivery.ask()
       },
       drop: (namespace: string, name: string) => {
         this.#reader.drop(resource.kind, namespace, name)
-        void this.#touch()
+        this.#delivery.ask()
       },
       listed: () => {
         progress.listed = true
-        void this.#touch()
+        this.#delivery.ask()
       },
       stateChanged: (state: WatchState) => {
         progress.state = state
-        void this.#touch()
+        this.#delivery.ask()
       },
     }
     const { clock, random, log } = this.#world
@@ -158,20 +160,11 @@ class KubernetesSource implements Source {
     if (!this.#stop.signal.aborted) watcher.forget()
   }
 
-  /** Many changes in one turn of the event loop are delivered together, in turns of their own. */
-  async #touch(): Promise<void> {
-    if (this.#flushing) return
-    this.#flushing = true
-    await this.#turns.begin()
-    this.#flushing = false
-    if (this.#sink) this.#deliver(this.#sink)
-  }
-
   #deliver(sink: Sink): void {
     if (this.#pods) this.#holdPolicies(this.#pods)
     const failure = this.#failure()
     if (this.#delivered && !this.#isRestoring) {
-      if (!this.#assembler.flush(sink, () => this.#turns.isOver)) void this.#touch()
+      if (!this.#assembler.flush(sink, () => this.#delivery.isOver)) this.#delivery.ask()
       else if (this.#pods && this.#isSettled(this.#pods)) this.#podsRead?.resolve()
     }
     if (failure) this.#lose(sink, failure)

@@ -1,6 +1,6 @@
 /** Turns on the main thread: short ones share a round of the event loop, a long one is alone in its round, and what all make comes often. */
 import t from 'tap'
-import { Turns } from '../../../../proxy/model/time/turn.ts'
+import { Turns, TurnWork } from '../../../../proxy/model/time/turn.ts'
 
 t.test('hundreds that have little to do do not wait for as many rounds of the event loop', async t => {
   const rounds = { count: 0, isOver: false }
@@ -64,4 +64,18 @@ t.test('a turn says when it is over', async t => {
   t.ok(turns.isOver)
   await turns.next()
   t.notOk(turns.isOver)
+})
+
+t.test('work is done once in its turn, however often it is asked for, and may ask for another', async t => {
+  let times = 0
+  const work = new TurnWork(() => {
+    t.notOk(work.isOver)
+    if (++times === 1) work.ask()
+  })
+  t.ok(work.isOver, 'nothing has been asked for')
+  for (let i = 0; i < 3; i++) work.ask()
+  t.equal(times, 0, 'not at once')
+  for (let i = 0; i < 20 && times < 2; i++) await new Promise(resolve => setImmediate(resolve))
+  await new Promise(resolve => setImmediate(resolve))
+  t.equal(times, 2)
 })
