@@ -8,7 +8,7 @@ import {
   destinationOf,
   type Health,
 } from '../model/backend.ts'
-import { touchedOf } from '../model/lists/touched.ts'
+import { isAmong, touchedOf } from '../model/lists/touched.ts'
 import { type ClusterService, type Endpoint, precedenceOf } from '../model/service.ts'
 
 /** One cluster's service in a merge. */
@@ -58,18 +58,15 @@ function remade(member: MemberService, verdicts: Verdicts, before: readonly Endp
   const touched = touchedOf(before, endpoints)
   if (touched.before.length + touched.after.length === 0) return known
   if (touched.after === endpoints) return makeBackends(member, endpoints, verdicts)
-  const addresses = new Set<string>()
-  for (const { address } of touched.before) addresses.add(address)
-  for (const { address } of touched.after) addresses.add(address)
-  const kept = known.filter(({ address }) => !addresses.has(address))
-  return interleaved(kept, makeBackends(member, touched.after, verdicts))
+  return interleaved(known, isAmong(touched.before, touched.after), makeBackends(member, touched.after, verdicts))
 }
 
-/** Two sorted lists without a common address as one. */
-function interleaved(kept: readonly Backend[], fresh: readonly Backend[]): Backends {
+/** Two sorted lists as one; of the first, what is not dropped, which has no address of the second. */
+function interleaved(known: Backends, isDropped: (backend: Backend) => boolean, fresh: Backends): Backends {
   const all: Backend[] = []
   let next = 0
-  for (const backend of kept) {
+  for (const backend of known) {
+    if (isDropped(backend)) continue
     for (let one = fresh[next]; one && byAddress(one, backend) < 0; one = fresh[++next]) all.push(one)
     all.push(backend)
   }
