@@ -28,11 +28,11 @@ export class AddressIndex {
   readonly #services = new LargeMap<ServiceKey | readonly ServiceKey[]>()
   readonly #stop: () => void
 
-  /** `onChange` is called with each address whose owners have changed. */
+  /** `onChange` is called with each address whose owners may have changed. */
   constructor(directory: Directory, onChange: (address: string) => void) {
     this.#directory = directory
     for (const service of directory.services()) {
-      for (const address of ownersByAddress(service).keys()) this.#add(address, service.key)
+      for (const address of allAddresses(service)) this.#add(address, service.key)
     }
     this.#stop = directory.onChange(change => this.#update(change, onChange))
   }
@@ -40,7 +40,7 @@ export class AddressIndex {
   ownersOf(address: string): readonly AddressOwner[] {
     return this.#servicesAt(address).flatMap(key => {
       const service = this.#directory.service(key)
-      return service ? (ownersByAddress(service, new Set([address])).get(address) ?? none) : none
+      return service ? ownersIn(service, address) : []
     })
   }
 
@@ -51,17 +51,11 @@ export class AddressIndex {
   #update(change: Change, onChange: (address: string) => void): void {
     for (const { key, before, after } of change) {
       if (before && after && sameAddresses(before, after)) continue
-      const asked = before && after ? touchedBy(before, after) : undefined
-      const old = before ? ownersByAddress(before, asked) : new Map<string, AddressOwner[]>()
-      const now = after ? ownersByAddress(after, asked) : new Map<string, AddressOwner[]>()
-      for (const [address, owners] of old) {
-        const left = now.get(address)
-        if (!left) this.#remove(address, key)
-        if (!sameLists(owners, left ?? none, sameOwner)) onChange(address)
-      }
-      for (const address of now.keys()) {
-        if (old.has(address)) continue
-        this.#add(address, key)
+      const touched = before && after && touchedBy(before, after)
+      const isThere = touched ? (address: string) => hasAddress(after, address) : isIn(allAddresses(after))
+      for (const address of touched ?? new Set([...allAddresses(before), ...allAddresses(after)])) {
+        if (isThere(address)) this.#add(address, key)
+        else this.#remove(address, key)
         onChange(address)
       }
     }
@@ -73,68 +67,82 @@ export class AddressIndex {
   }
 
   #add(address: string, key: ServiceKey): void {
-    const known = this.#servicesAt(address)
-    if (!known.includes(key)) this.#services.set(address, known.length === 0 ? key : [...known, key])
+    const known = this.#services.get(address)
+    if (known === undefined) this.#services.set(address, key)
+    else if (!this.#servicesAt(address).includes(key)) this.#services.set(address, [...this.#servicesAt(address), key])
   }
 
   #remove(address: string, key: ServiceKey): void {
-    const left = this.#servicesAt(address).filter(other => other !== key)
-    const [first] = left
+    const known = this.#services.get(address)
+    if (known === key) return void this.#services.delete(address)
+    if (typeof known !== 'object') return
+    const [first, ...others] = known.filter(other => other !== key)
     if (first === undefined) this.#services.delete(address)
-    else this.#services.set(address, left.length === 1 ? first : left)
+    else this.#services.set(address, others.length === 0 ? first : [first, ...others])
   }
 }
-
-const none: readonly AddressOwner[] = []
 
 type Entry = readonly [address: string, AddressOwner]
 
-/** Owners of one name are one. `only`: of these addresses alone; all endpoints of the service are looked through at each of its changes. */
-function ownersByAddress(service: GlobalService, only?: ReadonlySet<string>): Map<string, AddressOwner[]> {
-  const found = new Map<string, AddressOwner[]>()
+/** What an address is to a service. Owners of one name are one. */
+function ownersIn(service: GlobalService, address: string): readonly AddressOwner[] {
   const { key } = service
-  for (const address of addressesOf(service)) add(found, address, { service: key }, only)
+  const found: AddressOwner[] = []
+  const add = (owner: AddressOwner) => {
+    if (!found.some(other => sameName(other, owner))) found.push(owner)
+  }
+  if (addressesOf(service).includes(address)) add({ service: key })
   for (const member of service.members) {
     const { cluster, headless } = member
+    const local = member === service.local
     for (const endpoint of member.endpoints) {
-      const { address, ready } = endpoint
-      if (!ready || only?.has(address) === false) continue
-      const local = member === service.local
-      add(found, address, { service: key, endpoint: { cluster, label: endpointLabel(endpoint), local, headless } })
+      if (endpoint.address !== address || !endpoint.ready) continue
+      add({ service: key, endpoint: { cluster, label: endpointLabel(endpoint), local, headless } })
     }
   }
-  for (const [address, owner] of importedEntries(service)) add(found, address, owner, only)
+  for (const [imported, owner] of importedEntries(service)) if (imported === address) add(owner)
   return found
 }
 
-function add(
-  found: Map<string, AddressOwner[]>,
-  address: string,
-  owner: AddressOwner,
-  only?: ReadonlySet<string>,
-): void {
-  if (only?.has(address) === false) return
-  const owners = found.get(address)
-  if (!owners) found.set(address, [owner])
-  else if (!owners.some(other => sameName(other, owner))) owners.push(owner)
+/** All addresses that {@link ownersIn} finds in a service. */
+function allAddresses(service: GlobalService | undefined): ReadonlySet<string> {
+  const found = new Set(service && addressesOf(service))
+  for (const { endpoints } of service?.members ?? []) {
+    for (const { address, ready } of endpoints) if (ready) found.add(address)
+  }
+  for (const [address] of service ? importedEntries(service) : []) found.add(address)
+  return found
+}
+
+/** The same for one address. */
+function hasAddress(service: GlobalService, address: string): boolean {
+  for (const { endpoints } of service.members) {
+    for (const endpoint of endpoints) if (endpoint.address === address && endpoint.ready) return true
+  }
+  return addressesOf(service).includes(address)
+}
+
+function isIn(addresses: ReadonlySet<string>): (address: string) => boolean {
+  return address => addresses.has(address)
 }
 
 /** The addresses whose owners a change may have changed; undefined: any, since more than endpoints has changed. */
-function touchedBy(before: GlobalService, after: GlobalService): ReadonlySet<string> | undefined {
+function touchedBy(before: GlobalService, after: GlobalService): readonly string[] | undefined {
   if (before.members.length !== after.members.length) return undefined
-  if (before.local?.serviceImport !== after.local?.serviceImport) return undefined
-  const touched = new Set<string>()
+  // What an import adds depends on what the clusters share.
+  if (importOf(before) || importOf(after)) return undefined
+  const touched: string[] = []
   for (let i = 0; i < after.members.length; i++) {
     const [known, member] = [before.members[i] as ClusterService, after.members[i] as ClusterService]
     if (known === member) continue
     if (known.cluster !== member.cluster || known.headless !== member.headless) return undefined
     if ((known === before.local) !== (member === after.local)) return undefined
     const { gone, come } = listDelta(known.endpoints, member.endpoints)
-    for (const { address } of gone) touched.add(address)
-    for (const { address } of come) touched.add(address)
+    for (const { address } of gone) touched.push(address)
+    for (const { address } of come) touched.push(address)
   }
   const [old, now] = [addressesOf(before), addressesOf(after)]
-  if (!sameLists(old, now, Object.is)) for (const address of [...old, ...now]) touched.add(address)
+  if (!sameLists(old, now, Object.is)) touched.push(...old, ...now)
   return touched
 }
 
@@ -147,10 +155,6 @@ function importedEntries(service: GlobalService): Entry[] {
     return [each.address, { ...owner, endpoint }]
   })
   return [...found.ips.map((address): Entry => [address, owner]), ...endpoints]
-}
-
-function sameOwner(a: AddressOwner, b: AddressOwner): boolean {
-  return sameName(a, b) && a.endpoint?.local === b.endpoint?.local && a.endpoint?.headless === b.endpoint?.headless
 }
 
 function sameName(a: AddressOwner, b: AddressOwner): boolean {

@@ -85,7 +85,12 @@ const protocols: ReadonlyMap<string, Protocol> = new Map([
  * no frontend has no address that is its own: another service has it, or no virtual address is left.
  */
 export function addressesOf({ frontends, local }: GlobalService): readonly string[] {
-  if (frontends.length > 0) return [...new Set(frontends.map(frontend => frontend.ip))]
+  const [first] = frontends
+  if (first) {
+    const found = [first.ip]
+    for (const { ip } of frontends) if (!found.includes(ip)) found.push(ip)
+    return found
+  }
   return local && local.ports.length === 0 ? local.clusterIPs : []
 }
 
