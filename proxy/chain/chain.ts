@@ -20,7 +20,7 @@ import type {
   Result,
   Totals,
 } from '../model/flow.ts'
-import { listDelta } from '../model/lists/list-delta.ts'
+import { namesIn } from '../model/lists/names-in.ts'
 import type { Log } from '../model/log.ts'
 import type { Frontend, GlobalService } from '../model/service.ts'
 import type { HookFaultCount, PluginCounter } from '../model/stats/plugin.ts'
@@ -331,20 +331,18 @@ class PluginChain implements Chain {
   }
 
   /** For a plugin that the service no longer concerns, all its backends are gone; for the others, those that were removed. */
-  #tell({ key, before, after }: ServiceChange): void {
+  #tell({ key, before, after, backends }: ServiceChange): void {
     if (!this.#guarded.some(plugin => plugin.onService)) return
     const was = before && this.#chains.concernedBy(before)
     const is = after && this.#chains.concernedBy(after)
     if (!after) this.#chains.forget(key)
     const told = this.#guarded.filter(plugin => plugin.onService && (was?.has(plugin) || is?.has(plugin)))
     if (told.length === 0) return
-    const all = before?.backends ?? []
-    const delta = listDelta(all, after?.backends ?? [])
-    const kept = new Set(delta.come.map(({ key }) => key))
-    const gone = delta.gone.filter(({ key }) => !kept.has(key))
+    const isKept = namesIn(backends.come, ({ key }) => key)
+    const gone = backends.gone.filter(({ key }) => !isKept(key))
     const service = after ?? (before && emptied(before))
     if (!service) return
-    for (const plugin of told) plugin.onService?.(service, is?.has(plugin) ? gone : all)
+    for (const plugin of told) plugin.onService?.(service, is?.has(plugin) ? gone : (before?.backends ?? []))
   }
 }
 

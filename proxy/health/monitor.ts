@@ -4,7 +4,7 @@
  */
 import { isDeepStrictEqual } from 'node:util'
 import type { Backend, Health } from '../model/backend.ts'
-import type { Change, Directory } from '../model/directory.ts'
+import { type Change, changeOf, type Directory } from '../model/directory.ts'
 import { blames, type Flow, type FlowObserver, type Result, type Totals } from '../model/flow.ts'
 import type { Log } from '../model/log.ts'
 import type { HealthStats } from '../model/stats/health.ts'
@@ -86,7 +86,7 @@ export class HealthMonitor implements Pick<FlowObserver, 'connecting' | 'result'
   start(): void {
     const { directory } = this.#parts
     this.#unsubscribe = directory.onChange(change => this.#applyChange(change))
-    this.#applyChange([...directory.services()].map(after => ({ key: after.key, before: undefined, after })))
+    this.#applyChange([...directory.services()].map(after => changeOf(after.key, undefined, after)))
   }
 
   /** Other options from now on; only `services` stays. Verdicts are kept until checks by the new options change them. */
@@ -236,8 +236,8 @@ export class HealthMonitor implements Pick<FlowObserver, 'connecting' | 'result'
 
   #applyChange(change: Change): void {
     const arrived: WatchedBackend[] = []
-    for (const { key, after } of change) {
-      const { joined, left } = this.#backends.replace(key, after)
+    for (const one of change) {
+      const { joined, left } = this.#backends.replace(one)
       for (const watched of left) {
         this.#checker?.left(watched)
         this.#outliers.left(watched)

@@ -4,9 +4,10 @@
  */
 import { LRUCache } from 'lru-cache'
 import type { Backend, Backends, Health } from '../model/backend.ts'
+import { deltaOfPart, type ServiceChange } from '../model/directory.ts'
 import { growing } from '../model/limits/growing.ts'
 import { LargeMap } from '../model/lists/large-map.ts'
-import { listDelta } from '../model/lists/list-delta.ts'
+import { namesIn } from '../model/lists/names-in.ts'
 import type { Frontend, GlobalService, ServiceKey } from '../model/service.ts'
 import type { Clock } from '../model/time/clock.ts'
 import type { Pool, WatchedBackend } from './watched-backend.ts'
@@ -83,12 +84,13 @@ export class WatchedBackends {
   }
 
   /** The service was added, replaced or removed. */
-  replace(key: ServiceKey, service: GlobalService | undefined): WatchedChange {
+  replace(change: ServiceChange): WatchedChange {
+    const { key, after: service } = change
     const before = this.#pools.get(key) ?? nobody
     const frontends = service && this.#watches(service) ? service.frontends : nobody
     const sendProxy = service?.settings.sendProxy === true
     const isSame = before.length === frontends.length && before.every(({ pool }) => pool.sendProxy === sendProxy)
-    if (isSame) return this.#adjust(before, frontends)
+    if (isSame) return this.#adjust(change, before, frontends)
 
     // Backends that stay are added to the new pool before they leave the old one, so they never count as gone.
     const joined: WatchedBackend[] = []
@@ -106,21 +108,18 @@ export class WatchedBackends {
   }
 
   /** Most changes are of a few backends, or of their health alone: the pools stay, and those join and leave that have come and gone. */
-  #adjust(known: readonly KnownPool[], frontends: readonly Frontend[]): WatchedChange {
+  #adjust(change: ServiceChange, known: readonly KnownPool[], frontends: readonly Frontend[]): WatchedChange {
     const joined: WatchedBackend[] = []
     const leaving: [Pool, WatchedBackend][] = []
     for (const [i, one] of known.entries()) {
       const { backends } = frontends[i] as Frontend
-      const { gone, come } = listDelta(one.backends, backends)
+      const { gone, come } = deltaOfPart(change, one.backends, backends)
       one.backends = backends
-      const stay = new Set<string>()
-      for (const backend of come) {
-        if (!isReachable(backend)) continue
-        stay.add(backend.destination)
-        this.#join(one.pool, backend, joined)
-      }
+      const reachable = come.every(isReachable) ? come : come.filter(isReachable)
+      for (const backend of reachable) this.#join(one.pool, backend, joined)
+      const stays = namesIn(reachable, destinationOf)
       for (const { destination } of gone) {
-        const watched = stay.has(destination) ? undefined : this.#current.get(destination)
+        const watched = stays(destination) ? undefined : this.#current.get(destination)
         const place = watched ? one.pool.watched.indexOf(watched) : -1
         if (!watched || place === -1) continue
         one.pool.watched.splice(place, 1)
@@ -205,6 +204,10 @@ function without(pools: readonly Pool[], pool: Pool): readonly Pool[] {
 function assign(watched: WatchedBackend, { cluster, remote }: Backend): void {
   watched.cluster = cluster
   watched.local = !remote
+}
+
+function destinationOf({ destination }: Backend): string {
+  return destination
 }
 
 /** Whether it may get new flows. */

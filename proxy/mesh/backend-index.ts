@@ -1,7 +1,7 @@
 /** Which services have a destination among their backends: where a changed verdict has to go. */
+import type { ServiceChange } from '../model/directory.ts'
 import { LargeMap } from '../model/lists/large-map.ts'
-import { listDelta } from '../model/lists/list-delta.ts'
-import type { GlobalService, ServiceKey } from '../model/service.ts'
+import type { ServiceKey } from '../model/service.ts'
 
 export class BackendIndex {
   /** Most destinations are in one service, and need no list. */
@@ -17,26 +17,24 @@ export class BackendIndex {
     return known === key || (typeof known === 'object' && known.includes(key))
   }
 
-  /** A service was added (no `before`), replaced or removed (no `after`). A destination is in a service once. */
-  replace(key: ServiceKey, before: GlobalService | undefined, after: GlobalService | undefined): void {
-    const { gone, come } = listDelta(before?.backends ?? [], after?.backends ?? [])
-    const kept = new Set(come.map(({ destination }) => destination))
-    for (const { destination } of gone) {
-      if (!kept.has(destination)) this.#set(destination, without(this.servicesOf(destination), key))
-    }
-    for (const destination of kept) {
-      const known = this.servicesOf(destination)
-      if (!known.includes(key)) this.#set(destination, [...known, key])
-    }
+  /** A destination is in a service once. */
+  replace({ key, backends: { gone, come } }: ServiceChange): void {
+    for (const { destination } of gone) this.#remove(destination, key)
+    for (const { destination } of come) this.#add(destination, key)
   }
 
-  #set(destination: string, services: readonly ServiceKey[]): void {
-    const [first] = services
+  #add(destination: string, key: ServiceKey): void {
+    const known = this.#services.get(destination)
+    if (known === undefined) this.#services.set(destination, key)
+    else if (!this.has(destination, key)) this.#services.set(destination, [...this.servicesOf(destination), key])
+  }
+
+  #remove(destination: string, key: ServiceKey): void {
+    const known = this.#services.get(destination)
+    if (known === key) return void this.#services.delete(destination)
+    if (typeof known !== 'object') return
+    const [first, ...others] = known.filter(other => other !== key)
     if (first === undefined) this.#services.delete(destination)
-    else this.#services.set(destination, services.length === 1 ? first : services)
+    else this.#services.set(destination, others.length === 0 ? first : [first, ...others])
   }
-}
-
-function without(services: readonly ServiceKey[], key: ServiceKey): readonly ServiceKey[] {
-  return services.filter(other => other !== key)
 }

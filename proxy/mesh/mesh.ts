@@ -4,7 +4,7 @@ import type { Cidr } from '../model/address.ts'
 import { familyOf } from '../model/address.ts'
 import type { Health } from '../model/backend.ts'
 import type { Cluster, Link } from '../model/cluster.ts'
-import type { Change, Directory, ServiceChange } from '../model/directory.ts'
+import { type Change, changeOf, type Directory, type ServiceChange } from '../model/directory.ts'
 import type { Problem } from '../model/error.ts'
 import type { Node } from '../model/location.ts'
 import type { Log } from '../model/log.ts'
@@ -364,8 +364,7 @@ export class Mesh {
     const after = this.#claimFrontends(service)
     if (before && sameService(before, after)) return undefined
     this.#services.set(key, after)
-    this.#backends.replace(key, before, after)
-    return { key, before, after }
+    return this.#indexed(changeOf(key, before, after))
   }
 
   /** Whether each change of a verdict on its backends is told: those that no frontend has may have an old one. */
@@ -382,8 +381,12 @@ export class Mesh {
     this.#foreignPorts.delete(key)
     this.#releaseVip(key)
     this.#mark(this.#owners.release(key))
-    this.#backends.replace(key, before, undefined)
-    return { key, before, after: undefined }
+    return this.#indexed(changeOf(key, before, undefined))
+  }
+
+  #indexed(change: ServiceChange): ServiceChange {
+    this.#backends.replace(change)
+    return change
   }
 
   #statesWith(key: ServiceKey): readonly ClusterState[] {
@@ -603,7 +606,7 @@ function folded(changes: Change): Change {
   const byKey = new Map<ServiceKey, ServiceChange>()
   for (const change of changes) {
     const earlier = byKey.get(change.key)
-    byKey.set(change.key, earlier ? { ...change, before: earlier.before } : change)
+    byKey.set(change.key, earlier ? changeOf(change.key, earlier.before, change.after) : change)
   }
   if (byKey.size === changes.length) return changes
   return [...byKey.values()].filter(({ before, after }) => before !== after)

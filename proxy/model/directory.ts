@@ -1,4 +1,6 @@
 /** The directory: the read side that the data path and DNS share. */
+import type { Backend, Backends } from './backend.ts'
+import { type ListDelta, listDelta } from './lists/list-delta.ts'
 import type { GlobalService, ServiceKey } from './service.ts'
 
 /** The change of one service. `before` is undefined for a new service, `after` for a removed one; never both. */
@@ -6,7 +8,29 @@ export interface ServiceChange {
   readonly key: ServiceKey
   readonly before: GlobalService | undefined
   readonly after: GlobalService | undefined
+  /** What the list of all its backends has lost and gained: found once, for all who follow the directory. */
+  readonly backends: ListDelta<Backend>
 }
+
+export function changeOf(
+  key: ServiceKey,
+  before: GlobalService | undefined,
+  after: GlobalService | undefined,
+): ServiceChange {
+  return { key, before, after, backends: listDelta(before?.backends ?? none, after?.backends ?? none) }
+}
+
+/** What a part of the lists has lost and gained: a frontend's, which are usually the same lists. */
+export function deltaOfPart(
+  { before, after, backends }: ServiceChange,
+  partBefore: Backends,
+  partAfter: Backends,
+): ListDelta<Backend> {
+  const isWhole = partBefore === before?.backends && partAfter === after?.backends
+  return isWhole ? backends : listDelta(partBefore, partAfter)
+}
+
+const none: readonly never[] = []
 
 /** All changes of one batch, each service at most once. */
 export type Change = readonly ServiceChange[]

@@ -1,8 +1,7 @@
 /** What is known of addresses in flows: the pods behind endpoints. */
-import { clusterOfKey } from '../model/backend.ts'
+import { type Backends, clusterOfKey } from '../model/backend.ts'
 import type { Change, Directory } from '../model/directory.ts'
 import type { FlowEndpoint } from '../model/flow-record.ts'
-import { listDelta } from '../model/lists/list-delta.ts'
 import type { GlobalService } from '../model/service.ts'
 
 /** Names of pods that are gone are kept, for the flows that they had, until so many times the living ones are known. */
@@ -49,17 +48,17 @@ export class PodNames {
 
   #readAll(): void {
     this.#pods.clear()
-    for (const service of this.#directory.services()) this.#read(service)
+    for (const service of this.#directory.services()) this.#read(service, service.backends)
     this.#living = this.#pods.size
   }
 
   #changed(change: Change): void {
-    for (const { before, after } of change) if (after) this.#read(after, before)
+    for (const { after, backends } of change) if (after) this.#read(after, backends.come)
     if (this.#pods.size > Math.max(keptLeast, keptPart * this.#living)) this.#readAll()
   }
 
-  #read(service: GlobalService, before?: GlobalService): void {
-    for (const { cluster, address, pod } of listDelta(before?.backends ?? [], service.backends).come) {
+  #read(service: GlobalService, backends: Backends): void {
+    for (const { cluster, address, pod } of backends) {
       if (pod === undefined) continue
       const key = `${cluster}/${address}`
       if (this.#pods.get(key)?.pod_name === pod) continue

@@ -10,7 +10,7 @@ import { forOwnClients, OwnClients } from '../dataplane/steering/own-clients.ts'
 import { Steering, type SteeringOptions } from '../dataplane/steering/steering.ts'
 import { type Cidr, isLoopback } from '../model/address.ts'
 import type { Backend } from '../model/backend.ts'
-import type { Change, Directory } from '../model/directory.ts'
+import { type Change, changeOf, type Directory } from '../model/directory.ts'
 import { messageOf, type Problem } from '../model/error.ts'
 import type { Chooser } from '../model/flow.ts'
 import type { Log } from '../model/log.ts'
@@ -277,7 +277,7 @@ export class L4Proxy {
   /** Something outside the services has changed that decisions depend on: which frontends may be led to their backends. */
   reconsider(): void {
     if (!this.#direct) return
-    this.#reroute([...this.#directory.services()].map(after => ({ key: after.key, before: undefined, after })))
+    this.#reroute([...this.#directory.services()].map(after => changeOf(after.key, undefined, after)))
   }
 
   /** Where clients of a frontend are led, for people; undefined where nobody leads them. */

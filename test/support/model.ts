@@ -1,7 +1,7 @@
 /** Builders of model values: every field has a default, so that a test names only the fields it is about. */
 import { familyOf } from '../../proxy/model/address.ts'
 import { type Backend, backendKey, destinationOf } from '../../proxy/model/backend.ts'
-import type { Change, Directory } from '../../proxy/model/directory.ts'
+import { type Change, changeOf, type Directory } from '../../proxy/model/directory.ts'
 import type { Flow } from '../../proxy/model/flow.ts'
 import {
   type ClusterService,
@@ -137,7 +137,7 @@ export class FakeDirectory implements Directory {
       services.map(after => {
         const before = this.#services.get(after.key)
         this.#services.set(after.key, after)
-        return { key: after.key, before, after }
+        return changeOf(after.key, before, after)
       }),
     )
   }
@@ -149,7 +149,7 @@ export class FakeDirectory implements Directory {
         const before = this.#services.get(key)
         if (after) this.#services.set(key, after)
         else this.#services.delete(key)
-        return { key, before, after }
+        return changeOf(key, before, after)
       }),
     )
   }
@@ -157,7 +157,7 @@ export class FakeDirectory implements Directory {
   remove(key: string): void {
     const before = this.#services.get(key)
     this.#services.delete(key)
-    if (before) this.#notify([{ key, before, after: undefined }])
+    if (before) this.#notify([changeOf(key, before, undefined)])
   }
 
   service(key: string): GlobalService | undefined {

@@ -8,8 +8,8 @@
  * connections end by themselves, at the latest by keepalive.
  */
 import { type Backend, type Backends, isBad } from '../../model/backend.ts'
+import type { Change, ServiceChange } from '../../model/directory.ts'
 import { LargeMap } from '../../model/lists/large-map.ts'
-import { listDelta } from '../../model/lists/list-delta.ts'
 import type { GlobalService, ServiceKey } from '../../model/service.ts'
 import type { Clock } from '../../model/time/clock.ts'
 
@@ -21,11 +21,10 @@ export interface DeparturesParts {
   readonly retire: (backends: readonly string[]) => void
 }
 
-/** The state of one service before and after a change; undefined where it has no listeners. */
-export interface ServiceStates {
-  readonly key: ServiceKey
-  readonly before: GlobalService | undefined
-  readonly after: GlobalService | undefined
+/** A backend that a service has got, and no service had. */
+interface Arrived {
+  readonly service: ServiceKey
+  readonly address: string
 }
 
 interface Unlisted {
@@ -68,16 +67,14 @@ export class Departures {
     this.#uses = new LargeMap<number>()
   }
 
-  follow(change: readonly ServiceStates[]): void {
-    const deltas = change.map(states => ({
-      ...states,
-      ...listDelta(backendsOf(states.before), backendsOf(states.after)),
-    }))
-    const arrived = deltas.flatMap(({ key, come }) => this.#listed(key, come))
+  /** A service without listeners is none here: it is undefined before or after. */
+  follow(change: Change): void {
+    const arrived: Arrived[] = []
+    for (const { key, backends } of change) this.#listed(key, backends.come, arrived)
     const left = new Set<string>()
-    for (const { gone } of deltas) for (const key of this.#dropped(gone)) left.add(key)
+    for (const { backends } of change) this.#dropped(backends.gone, left)
     if (this.#unlisted.size > 0) this.#review(change, arrived, left)
-    this.#keepUnlisted(deltas, left)
+    this.#keepUnlisted(change, left)
     if (left.size > 0) this.#parts.retire([...left])
     this.#arm()
   }
@@ -87,32 +84,30 @@ export class Departures {
     for (const key of [...this.#unlisted.keys()]) this.#forget(key)
   }
 
-  /** Counts backends that a service has got. Returns those that were in no service before. */
-  #listed(service: ServiceKey, backends: Backends): { service: ServiceKey; address: string }[] {
-    return backends.flatMap(({ key, address }) => {
+  /** Counts backends that a service has got. Adds those that were in no service before, while some are unlisted. */
+  #listed(service: ServiceKey, backends: Backends, arrived: Arrived[]): void {
+    for (const { key, address } of backends) {
       const uses = this.#uses.get(key) ?? 0
       this.#uses.set(key, uses + 1)
       this.#forget(key)
-      return uses === 0 ? { service, address } : []
-    })
+      if (uses === 0 && this.#unlisted.size > 0) arrived.push({ service, address })
+    }
   }
 
-  /** Returns the keys of those of the backends that a service has lost that are in no service any more. */
-  #dropped(backends: Backends): string[] {
-    return backends.flatMap(({ key }) => {
+  /** Adds the keys of those of the backends that a service has lost that are in no service any more. */
+  #dropped(backends: Backends, left: Set<string>): void {
+    for (const { key } of backends) {
       const uses = (this.#uses.get(key) ?? 1) - 1
       if (uses > 0) this.#uses.set(key, uses)
-      else this.#uses.delete(key)
-      return uses > 0 ? [] : key
-    })
+      else {
+        this.#uses.delete(key)
+        left.add(key)
+      }
+    }
   }
 
   /** Adds to `left` the unlisted backends whose list has gone or whose address another service has now. */
-  #review(
-    change: readonly ServiceStates[],
-    arrived: readonly { service: ServiceKey; address: string }[],
-    left: Set<string>,
-  ): void {
+  #review(change: Change, arrived: readonly Arrived[], left: Set<string>): void {
     for (const { key: service, after } of change) {
       for (const key of this.#unlistedOf.at(service)) {
         if (!isReadyOnly(after, this.#unlisted.get(key)?.cluster)) this.#leave(key, left)
@@ -126,14 +121,14 @@ export class Departures {
   }
 
   /** Moves from `left` to the unlisted ones the TCP backends that every list may have omitted for not being ready. */
-  #keepUnlisted(change: readonly (ServiceStates & { readonly gone: Backends })[], left: Set<string>): void {
+  #keepUnlisted(change: Change, left: Set<string>): void {
     if (left.size === 0 || this.#unlistedMs === 0) return
     const omitting = change.filter(({ after }) => after?.members.some(({ readyOnly }) => readyOnly))
     if (omitting.length === 0) return
-    const lists = new Map<string, ServiceStates[]>()
+    const lists = new Map<string, ServiceChange[]>()
     const backends = new Map<string, Backend>()
     for (const states of change) {
-      for (const backend of states.gone) {
+      for (const backend of states.backends.gone) {
         if (!left.has(backend.key) || backend.protocol !== 'TCP' || isBad(backend)) continue
         backends.set(backend.key, backend)
         lists.set(backend.key, [...(lists.get(backend.key) ?? []), states])
@@ -215,10 +210,6 @@ class Groups {
 }
 
 const none: readonly never[] = []
-
-function backendsOf(service: GlobalService | undefined): Backends {
-  return service?.backends ?? none
-}
 
 function isReadyOnly(service: GlobalService | undefined, cluster: string | undefined): boolean {
   return service?.members.some(member => member.cluster === cluster && member.readyOnly) ?? false

@@ -2,7 +2,7 @@
  * Keeps a listener for every TCP and UDP frontend of the proxied services, and tells the engine which backends have left. Follows the directory change by change: the cost of a change depends on its services, not on all.
  */
 
-import type { Change, Directory } from '../../model/directory.ts'
+import { type Change, changeOf, type Directory, type ServiceChange } from '../../model/directory.ts'
 import { messageOf, type Problem } from '../../model/error.ts'
 import type { Log } from '../../model/log.ts'
 import type { Frontend, GlobalService, ServiceKey } from '../../model/service.ts'
@@ -83,13 +83,13 @@ export class Listeners {
     // A service that changes before its turn is new until then.
     const waiting = new Map([...directory.services()].map(after => [after.key, after]))
     const follow = (change: Change) =>
-      this.#follow(change.map(one => (waiting.delete(one.key) ? { ...one, before: undefined } : one)))
+      this.#follow(change.map(one => (waiting.delete(one.key) ? changeOf(one.key, undefined, one.after) : one)))
     this.#unsubscribe = directory.onChange(change => void follow(change))
     const turns = new Turns()
     const tried: Promise<void>[] = []
     while (waiting.size > 0 && !this.#stopped) {
       const some = [...take(waiting.values(), atOnce)]
-      tried.push(follow(some.map(after => ({ key: after.key, before: undefined, after }))))
+      tried.push(follow(some.map(after => changeOf(after.key, undefined, after))))
       if (waiting.size > 0) await turns.next()
     }
     await Promise.all(tried)
@@ -173,18 +173,19 @@ export class Listeners {
 
   /** A frontend that goes from one service to another in the same change keeps its socket. */
   async #follow(change: Change): Promise<void> {
-    const before = change.map(({ before }) => this.#proxied(before))
-    const after = change.map(({ after }) => this.#proxied(after))
-    const wanted = new Set(after.flatMap(service => service?.frontends.map(frontend => frontend.key) ?? []))
-    for (const service of before) {
-      for (const { key } of service?.frontends ?? []) if (!wanted.has(key)) this.#shut(key)
-    }
-    const opened = after.flatMap((service, i) => (service ? this.#place(service, before[i]) : []))
-    if (opened.length > 0 || before.some(service => service?.frontends.some(({ key }) => !wanted.has(key)))) {
-      this.#parts.onChange?.()
-    }
-    this.#departures.follow(change.map(({ key }, i) => ({ key, before: before[i], after: after[i] })))
+    const proxied = change.map(one => this.#proxiedPart(one))
+    const shut = withoutFrontend(proxied)
+    for (const key of shut) this.#shut(key)
+    const opened = proxied.flatMap(({ before, after }) => (after ? this.#place(after, before) : []))
+    if (opened.length > 0 || shut.length > 0) this.#parts.onChange?.()
+    this.#departures.follow(proxied)
     await this.#open(opened)
+  }
+
+  /** The change as if there were only the services that have listeners. */
+  #proxiedPart(change: ServiceChange): ServiceChange {
+    const [before, after] = [this.#proxied(change.before), this.#proxied(change.after)]
+    return before === change.before && after === change.after ? change : changeOf(change.key, before, after)
   }
 
   #proxied(service: GlobalService | undefined): GlobalService | undefined {
@@ -255,6 +256,19 @@ export class Listeners {
       why: 'SCTP is not carried, only TCP and UDP',
     })
   }
+}
+
+/** Keys of the frontends that no service has after the change. */
+function withoutFrontend(change: Change): readonly string[] {
+  const lost = change.flatMap(({ before, after }) => (before ? lostFrontends(before, after) : []))
+  if (lost.length === 0) return lost
+  const wanted = new Set(change.flatMap(({ after }) => after?.frontends.map(({ key }) => key) ?? []))
+  return lost.filter(key => !wanted.has(key))
+}
+
+function lostFrontends(before: GlobalService, after: GlobalService | undefined): string[] {
+  const isKept = ({ key }: Frontend) => after?.frontends.some(frontend => frontend.key === key)
+  return before.frontends.every(isKept) ? [] : before.frontends.filter(one => !isKept(one)).map(({ key }) => key)
 }
 
 function* take<T>(all: Iterable<T>, most: number): Generator<T> {

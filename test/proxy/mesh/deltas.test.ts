@@ -125,7 +125,7 @@ function open() {
   const index = new AddressIndex(mesh.directory, () => {})
   const watched = new WatchedBackends(clock, ({ settings }) => settings.global)
   mesh.directory.onChange(change => {
-    for (const { key, after } of change) watched.replace(key, after)
+    for (const one of change) watched.replace(one)
   })
   for (const [rank, name] of names.entries()) admission.allow(name, { loopback: false, local: rank === 0, rank })
   const sinks = new Map(names.map(name => [name, admission.sink(name, mesh.sink(name))]))
