@@ -63,6 +63,7 @@ function directoryOf(services: readonly GlobalService[]): Directory {
   return {
     service: key => services.find(service => service.key === key),
     services: () => services.values(),
+    servicesAt: () => [],
     size: services.length,
     hasNamespace: () => true,
     hasPod: () => false,

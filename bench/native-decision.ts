@@ -54,6 +54,7 @@ const service: GlobalService = Object.freeze({
 const directory: Directory = {
   service: () => service,
   services: () => [service].values(),
+  servicesAt: () => [service.key],
   size: 1,
   hasNamespace: () => true,
   hasPod: () => false,

@@ -26,7 +26,8 @@ const service = serviceOf(0, backendsOf(10, 0))
 const backend = service.backends[0] as Backend
 const newRecorder = () => new Recorder({ size, rate: 1_000_000_000, questions: true }, systemClock)
 const directory = {
-  ...{ service: () => service, services: () => [service].values(), size: 1, hasNamespace: () => true },
+  ...{ service: () => service, services: () => [service].values(), size: 1 },
+  ...{ hasNamespace: () => true, servicesAt: () => [] },
   ...{ hasPod: () => false, synced: true, changedAt: 0, onChange: () => () => {} },
 }
 const other: Partial<FlowObserver> = { result: () => {}, closed: () => {}, refused: () => {} }

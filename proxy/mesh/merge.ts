@@ -70,8 +70,8 @@ export function merge(
 }
 
 /**
- * The same from an earlier merge of the service: the result is equal, and what has not changed is the same object. `includes`: whether the
- * earlier merge has a backend with this destination; by default it is looked for.
+ * The same from an earlier merge of the service: the result is equal, and what has not changed is the same object. `isAt`: whether the
+ * earlier merge has a backend at this address; by default it is looked for.
  */
 export function remerge(
   key: ServiceKey,
@@ -79,13 +79,13 @@ export function remerge(
   settings: Settings,
   context: MergeContext,
   earlier: Merged | undefined,
-  includes?: (destination: string) => boolean,
+  isAt?: (address: string) => boolean,
 ): Merged {
   const made = members.map((member, i) => madeOf(member, context, earlierOf(member, i, earlier)))
   const taking = members.map(member => member.local || (settings.global && member.exported))
   const local = members.find(member => member.local)?.service
   const all = listed(made, taking)
-  const changed = earlier && changedIn(made, taking, earlier, { local, settings, context }, includes)
+  const changed = earlier && changedIn(made, taking, earlier, { local, settings, context }, isAt)
   const adjusted = changed && adjust(changed, all)
   const backends = adjusted ? all : distinct(all)
   const frontends = adjusted ?? (local ? frontendsOf(key, local, backends, settings, context) : [])
@@ -148,7 +148,7 @@ function changedIn(
   taking: readonly boolean[],
   { made: madeBefore, plain, service: before }: Merged,
   now: { readonly local: ClusterService | undefined; readonly settings: Settings; readonly context: MergeContext },
-  includes: ((destination: string) => boolean) | undefined,
+  isAt: ((address: string) => boolean) | undefined,
 ): Changed | undefined {
   const { local, settings, context } = now
   if (!plain || context.portsFor || made.length !== madeBefore.length) return undefined
@@ -172,15 +172,18 @@ function changedIn(
     come.push(...delta.come)
     gone.push(...delta.gone)
   }
-  const had = includes ?? (destination => before.backends.some(backend => backend.destination === destination))
-  for (const [i, { destination }] of come.entries()) {
+  for (const [i, { destination, address }] of come.entries()) {
     const isReplaced = gone.some(one => one.destination === destination)
-    if (!isReplaced && had(destination)) return undefined
+    if (!isReplaced && isAt?.(address) !== false && has(before.backends, destination)) return undefined
     if (come.some((other, at) => at < i && other.destination === destination)) return undefined
   }
   const isPod = ({ pod }: Backend) => pod !== undefined
   const { frontends } = before
   return { frontends, families: plain.families, before: before.backends.length, come, hasPods: come.some(isPod) }
+}
+
+function has(backends: Backends, destination: string): boolean {
+  return backends.some(backend => backend.destination === destination)
 }
 
 function isSameMember(a: Made, b: Made): boolean {

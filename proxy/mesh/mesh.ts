@@ -2,7 +2,7 @@
 import { isDeepStrictEqual } from 'node:util'
 import type { Cidr } from '../model/address.ts'
 import { familyOf } from '../model/address.ts'
-import type { Health } from '../model/backend.ts'
+import { addressOfDestination, type Health } from '../model/backend.ts'
 import type { Cluster, Link } from '../model/cluster.ts'
 import { type Change, changeOf, type Directory, type ServiceChange } from '../model/directory.ts'
 import type { Problem } from '../model/error.ts'
@@ -165,9 +165,9 @@ export class Mesh {
     }
   }
 
-  /** The verdict on a destination changed: the services that have it are rebuilt. */
+  /** The verdict on a destination changed: the services that have its address are rebuilt. */
   healthChanged(destination: string): void {
-    const keys = this.#backends.servicesOf(destination)
+    const keys = this.#backends.servicesAt(addressOfDestination(destination))
     for (const key of keys) this.#unjudged.add(key)
     this.#mark(keys)
   }
@@ -354,8 +354,8 @@ export class Mesh {
       now: this.#options.clock.wall(),
       ...this.#portsOf(key, local),
     }
-    const includes = (destination: string) => this.#backends.has(destination, key)
-    const merged = remerge(key, members, settings, context, before && this.#merged.get(key), includes)
+    const isAt = (address: string) => this.#backends.has(address, key)
+    const merged = remerge(key, members, settings, context, before && this.#merged.get(key), isAt)
     this.#merged.set(key, merged)
     const { service } = merged
     const ports = foreignPorts(key, local, members)
@@ -582,6 +582,7 @@ export class Mesh {
     return {
       service: key => mesh.#services.get(key),
       services: () => mesh.#services.values(),
+      servicesAt: address => mesh.#backends.servicesAt(address),
       get size() {
         return mesh.#services.size
       },

@@ -63,6 +63,15 @@ export function destinationOf(network: string | undefined, address: string, port
   return network === undefined ? joined(text, '/', protocol) : joined(network, '/', text, '/', protocol)
 }
 
+/** As it is in the text: IPv6 without brackets. */
+export function addressOfDestination(destination: string): string {
+  const end = destination.lastIndexOf('/')
+  const endpoint = destination.slice(destination.lastIndexOf('/', end - 1) + 1, end)
+  return endpoint.startsWith('[')
+    ? endpoint.slice(1, endpoint.lastIndexOf(']'))
+    : endpoint.slice(0, endpoint.lastIndexOf(':'))
+}
+
 /** In one piece: V8 would keep the parts of a template that nobody compares. */
 function joined(...parts: string[]): string {
   return parts.join('')

@@ -43,6 +43,8 @@ export interface Directory {
   service(key: ServiceKey): GlobalService | undefined
   services(): IterableIterator<GlobalService>
   readonly size: number
+  /** The services that have a backend at this canonical address, in whatever state. */
+  servicesAt(address: string): readonly ServiceKey[]
   /** Whether the local cluster has the namespace: DNS distinguishes an empty namespace from a missing one. */
   hasNamespace(name: string): boolean
   /** Whether a local Pod of the namespace has this canonical address. Changes of Pods are not reported to listeners. */

@@ -168,6 +168,14 @@ export class FakeDirectory implements Directory {
     return this.#services.values()
   }
 
+  /** Tests may leave out the backends of endpoints that only DNS looks at. */
+  servicesAt(address: string): string[] {
+    const isAt = (one: { readonly address: string }) => one.address === address
+    const having = ({ backends, members }: GlobalService) =>
+      backends.some(isAt) || members.some(({ endpoints }) => endpoints.some(isAt))
+    return [...this.#services.values()].filter(having).map(({ key }) => key)
+  }
+
   get size(): number {
     return this.#services.size
   }

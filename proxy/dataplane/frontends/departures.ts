@@ -7,9 +7,9 @@
  * over. One that health had found dead before has left at once. Nothing checks an unlisted backend: if it dies, its
  * connections end by themselves, at the latest by keepalive.
  */
-import { type Backend, type Backends, isBad } from '../../model/backend.ts'
+import { type Backend, isBad } from '../../model/backend.ts'
 import type { Change, ServiceChange } from '../../model/directory.ts'
-import { LargeMap } from '../../model/lists/large-map.ts'
+import { namesIn } from '../../model/lists/names-in.ts'
 import type { GlobalService, ServiceKey } from '../../model/service.ts'
 import type { Clock } from '../../model/time/clock.ts'
 
@@ -17,6 +17,10 @@ export interface DeparturesParts {
   readonly clock: Clock
   /** How long a backend may be unlisted before it has left; 0: not at all. */
   readonly unlistedMs: number
+  /** A service that has listeners, as it is now. */
+  readonly service: (key: ServiceKey) => GlobalService | undefined
+  /** Services that have a backend at an address; also others may be among them. */
+  readonly servicesAt: (address: string) => readonly ServiceKey[]
   /** Called with the keys of backends that have left. */
   readonly retire: (backends: readonly string[]) => void
 }
@@ -41,8 +45,6 @@ const maxUnlisted = 10_000
 export class Departures {
   readonly #parts: DeparturesParts
   #unlistedMs: number
-  /** In how many services each backend is, by key. */
-  #uses = new LargeMap<number>()
   /** By key, oldest first. */
   readonly #unlisted = new Map<string, Unlisted>()
   /** Their keys by service and by address. */
@@ -62,18 +64,14 @@ export class Departures {
     this.#expire()
   }
 
-  /** All services are told anew. */
-  restart(): void {
-    this.#uses = new LargeMap<number>()
-  }
-
   /** A service without listeners is none here: it is undefined before or after. */
   follow(change: Change): void {
-    const arrived: Arrived[] = []
-    for (const { key, backends } of change) this.#listed(key, backends.come, arrived)
     const left = new Set<string>()
-    for (const { backends } of change) this.#dropped(backends.gone, left)
-    if (this.#unlisted.size > 0) this.#review(change, arrived, left)
+    for (const one of change) this.#addDropped(one, left)
+    if (this.#unlisted.size > 0) {
+      for (const { backends } of change) for (const { key } of backends.come) this.#forget(key)
+      this.#review(change, left)
+    }
     this.#keepUnlisted(change, left)
     if (left.size > 0) this.#parts.retire([...left])
     this.#arm()
@@ -84,36 +82,42 @@ export class Departures {
     for (const key of [...this.#unlisted.keys()]) this.#forget(key)
   }
 
-  /** Counts backends that a service has got. Adds those that were in no service before, while some are unlisted. */
-  #listed(service: ServiceKey, backends: Backends, arrived: Arrived[]): void {
-    for (const { key, address } of backends) {
-      const uses = this.#uses.get(key) ?? 0
-      this.#uses.set(key, uses + 1)
-      this.#forget(key)
-      if (uses === 0 && this.#unlisted.size > 0) arrived.push({ service, address })
+  /** Adds the keys of the backends that the service has lost and that are in no service any more. */
+  #addDropped({ key: service, backends: { gone, come } }: ServiceChange, left: Set<string>): void {
+    const isKept = namesIn(come, ({ key }) => key)
+    for (const { key, address } of gone) {
+      if (isKept(key)) continue
+      if (!this.#others(address, service).some(other => has(this.#parts.service(other), key))) left.add(key)
     }
   }
 
-  /** Adds the keys of those of the backends that a service has lost that are in no service any more. */
-  #dropped(backends: Backends, left: Set<string>): void {
-    for (const { key } of backends) {
-      const uses = (this.#uses.get(key) ?? 1) - 1
-      if (uses > 0) this.#uses.set(key, uses)
-      else {
-        this.#uses.delete(key)
-        left.add(key)
-      }
-    }
+  /** Backends that a service has got at an address of unlisted ones, and no service had before the change. */
+  #arrived(change: Change): Arrived[] {
+    const before = new Map(change.map(one => [one.key, one.before]))
+    const had = (service: ServiceKey, key: string) =>
+      has(before.has(service) ? before.get(service) : this.#parts.service(service), key)
+    const isKnown = (service: ServiceKey, { key, address }: Backend) =>
+      had(service, key) || this.#others(address, service).some(other => had(other, key))
+    return change.flatMap(({ key: service, backends: { come } }) =>
+      come
+        .filter(backend => this.#unlistedAt.has(backend.address) && !isKnown(service, backend))
+        .map(({ address }) => ({ service, address })),
+    )
+  }
+
+  #others(address: string, service: ServiceKey): readonly ServiceKey[] {
+    const all = this.#parts.servicesAt(address)
+    return all.length === 1 && all[0] === service ? none : all.filter(other => other !== service)
   }
 
   /** Adds to `left` the unlisted backends whose list has gone or whose address another service has now. */
-  #review(change: Change, arrived: readonly Arrived[], left: Set<string>): void {
+  #review(change: Change, left: Set<string>): void {
     for (const { key: service, after } of change) {
       for (const key of this.#unlistedOf.at(service)) {
         if (!isReadyOnly(after, this.#unlisted.get(key)?.cluster)) this.#leave(key, left)
       }
     }
-    for (const { service, address } of arrived) {
+    for (const { service, address } of this.#arrived(change)) {
       for (const key of this.#unlistedAt.at(address)) {
         if (!this.#unlisted.get(key)?.services.includes(service)) this.#leave(key, left)
       }
@@ -192,6 +196,10 @@ export class Departures {
 class Groups {
   readonly #groups = new Map<string, Set<string>>()
 
+  has(group: string): boolean {
+    return this.#groups.has(group)
+  }
+
   at(group: string): readonly string[] {
     const keys = this.#groups.get(group)
     return keys ? [...keys] : none
@@ -210,6 +218,10 @@ class Groups {
 }
 
 const none: readonly never[] = []
+
+function has(service: GlobalService | undefined, backend: string): boolean {
+  return service?.backends.some(({ key }) => key === backend) ?? false
+}
 
 function isReadyOnly(service: GlobalService | undefined, cluster: string | undefined): boolean {
   return service?.members.some(member => member.cluster === cluster && member.readyOnly) ?? false

@@ -54,12 +54,16 @@ export class Listeners {
 
   constructor(parts: ListenersParts) {
     this.#parts = parts
-    const { clock, engine, unlistedMs, onRetire } = parts
+    const { clock, directory, engine, unlistedMs, onRetire } = parts
     const retire = (backends: readonly string[]) => {
       engine.retire(backends)
       onRetire?.(backends)
     }
-    this.#departures = new Departures({ clock, unlistedMs, retire })
+    this.#departures = new Departures({
+      ...{ clock, unlistedMs, retire },
+      service: key => this.#proxied(directory.service(key)),
+      servicesAt: address => directory.servicesAt(address),
+    })
     this.#forListeners = {
       ...parts,
       onRetry: listener => void this.#open([listener]),
@@ -79,7 +83,6 @@ export class Listeners {
   async start(inherited = new Inherited()): Promise<void> {
     const { directory } = this.#parts
     this.#inherited = inherited
-    this.#departures.restart()
     // A service that changes before its turn is new until then.
     const waiting = new Map([...directory.services()].map(after => [after.key, after]))
     const follow = (change: Change) =>

@@ -1,8 +1,7 @@
 /** Services by address, for reverse names; updated with each change of the directory, so that a PTR costs one lookup. */
 import type { Change, Directory } from '../../model/directory.ts'
-import { LargeMap } from '../../model/lists/large-map.ts'
 import { listDelta } from '../../model/lists/list-delta.ts'
-import type { ClusterService, GlobalService, ServiceKey } from '../../model/service.ts'
+import type { Endpoint, GlobalService, ServiceKey } from '../../model/service.ts'
 import { addressesOf, endpointLabel } from './service-records.ts'
 import { importedEndpoints, importOf } from './shared.ts'
 
@@ -21,24 +20,26 @@ export interface AddressOwner {
   }
 }
 
-/** Keeps only which services an address belongs to, since there are many addresses; what they are to it is looked up when it is asked. */
+/**
+ * The directory knows the services by the addresses of their backends; here are those by other addresses. What an address is to a
+ * service is looked up when it is asked.
+ */
 export class AddressIndex {
   readonly #directory: Directory
-  /** Most addresses belong to one service, and need no list. */
-  readonly #services = new LargeMap<ServiceKey | readonly ServiceKey[]>()
+  readonly #services = new Map<string, readonly ServiceKey[]>()
   readonly #stop: () => void
 
   /** `onChange` is called with each address whose owners may have changed. */
   constructor(directory: Directory, onChange: (address: string) => void) {
     this.#directory = directory
-    for (const service of directory.services()) {
-      for (const address of allAddresses(service)) this.#add(address, service.key)
-    }
+    for (const service of directory.services())
+      for (const address of otherAddresses(service)) this.#add(address, service.key)
     this.#stop = directory.onChange(change => this.#update(change, onChange))
   }
 
   ownersOf(address: string): readonly AddressOwner[] {
-    return this.#servicesAt(address).flatMap(key => {
+    const keys = new Set([...(this.#services.get(address) ?? []), ...this.#directory.servicesAt(address)])
+    return [...keys].flatMap(key => {
       const service = this.#directory.service(key)
       return service ? ownersIn(service, address) : []
     })
@@ -50,35 +51,24 @@ export class AddressIndex {
 
   #update(change: Change, onChange: (address: string) => void): void {
     for (const { key, before, after } of change) {
-      if (before && after && sameAddresses(before, after)) continue
-      const touched = before && after && touchedBy(before, after)
-      const isThere = touched ? (address: string) => hasAddress(after, address) : isIn(allAddresses(after))
-      for (const address of touched ?? new Set([...allAddresses(before), ...allAddresses(after)])) {
-        if (isThere(address)) this.#add(address, key)
-        else this.#remove(address, key)
-        onChange(address)
-      }
+      for (const address of touchedBy(before, after)) onChange(address)
+      const [old, now] = [otherAddresses(before), otherAddresses(after)]
+      if (sameLists(old, now, Object.is)) continue
+      for (const address of old) this.#remove(address, key)
+      for (const address of now) this.#add(address, key)
+      for (const address of [...old, ...now]) onChange(address)
     }
   }
 
-  #servicesAt(address: string): readonly ServiceKey[] {
-    const known = this.#services.get(address)
-    return known === undefined ? [] : typeof known === 'string' ? [known] : known
-  }
-
   #add(address: string, key: ServiceKey): void {
-    const known = this.#services.get(address)
-    if (known === undefined) this.#services.set(address, key)
-    else if (!this.#servicesAt(address).includes(key)) this.#services.set(address, [...this.#servicesAt(address), key])
+    const known = this.#services.get(address) ?? []
+    if (!known.includes(key)) this.#services.set(address, [...known, key])
   }
 
   #remove(address: string, key: ServiceKey): void {
-    const known = this.#services.get(address)
-    if (known === key) return void this.#services.delete(address)
-    if (typeof known !== 'object') return
-    const [first, ...others] = known.filter(other => other !== key)
-    if (first === undefined) this.#services.delete(address)
-    else this.#services.set(address, others.length === 0 ? first : [first, ...others])
+    const left = this.#services.get(address)?.filter(other => other !== key) ?? []
+    if (left.length > 0) this.#services.set(address, left)
+    else this.#services.delete(address)
   }
 }
 
@@ -104,47 +94,35 @@ function ownersIn(service: GlobalService, address: string): readonly AddressOwne
   return found
 }
 
-/** All addresses that {@link ownersIn} finds in a service. */
-function allAddresses(service: GlobalService | undefined): ReadonlySet<string> {
-  const found = new Set(service && addressesOf(service))
-  for (const { endpoints } of service?.members ?? []) {
-    for (const { address, ready } of endpoints) if (ready) found.add(address)
-  }
-  for (const [address] of service ? importedEntries(service) : []) found.add(address)
-  return found
+/** The addresses of a service that are not those of backends. */
+function otherAddresses(service: GlobalService | undefined): readonly string[] {
+  if (!service) return none
+  const imported = importedEntries(service)
+  return imported.length === 0
+    ? addressesOf(service)
+    : [...addressesOf(service), ...imported.map(([address]) => address)]
 }
 
-/** The same for one address. */
-function hasAddress(service: GlobalService, address: string): boolean {
-  for (const { endpoints } of service.members) {
-    for (const endpoint of endpoints) if (endpoint.address === address && endpoint.ready) return true
-  }
-  return addressesOf(service).includes(address)
-}
-
-function isIn(addresses: ReadonlySet<string>): (address: string) => boolean {
-  return address => addresses.has(address)
-}
-
-/** The addresses whose owners a change may have changed; undefined: any, since more than endpoints has changed. */
-function touchedBy(before: GlobalService, after: GlobalService): readonly string[] | undefined {
-  if (before.members.length !== after.members.length) return undefined
-  // What an import adds depends on what the clusters share.
-  if (importOf(before) || importOf(after)) return undefined
+/** The addresses of endpoints whose owners a change may have changed. */
+function touchedBy(before: GlobalService | undefined, after: GlobalService | undefined): readonly string[] {
+  const [old, now] = [before?.members ?? none, after?.members ?? none]
+  if (before?.local === after?.local && sameLists(old, now, Object.is)) return none
   const touched: string[] = []
-  for (let i = 0; i < after.members.length; i++) {
-    const [known, member] = [before.members[i] as ClusterService, after.members[i] as ClusterService]
-    if (known === member) continue
-    if (known.cluster !== member.cluster || known.headless !== member.headless) return undefined
-    if ((known === before.local) !== (member === after.local)) return undefined
-    const { gone, come } = listDelta(known.endpoints, member.endpoints)
+  for (let i = 0; i < Math.max(old.length, now.length); i++) {
+    const [known, member] = [old[i], now[i]]
+    const isAlike =
+      known?.cluster === member?.cluster &&
+      known?.headless === member?.headless &&
+      (known === before?.local) === (member === after?.local)
+    const [had, has] = [known?.endpoints ?? none, member?.endpoints ?? none]
+    const { gone, come } = isAlike ? listDelta<Endpoint>(had, has) : { gone: had, come: has }
     for (const { address } of gone) touched.push(address)
     for (const { address } of come) touched.push(address)
   }
-  const [old, now] = [addressesOf(before), addressesOf(after)]
-  if (!sameLists(old, now, Object.is)) touched.push(...old, ...now)
   return touched
 }
+
+const none: readonly never[] = []
 
 function importedEntries(service: GlobalService): Entry[] {
   const found = importOf(service)
@@ -163,15 +141,6 @@ function sameName(a: AddressOwner, b: AddressOwner): boolean {
     a.imported === b.imported &&
     a.endpoint?.cluster === b.endpoint?.cluster &&
     a.endpoint?.label === b.endpoint?.label
-  )
-}
-
-/** Declarations are replaced when they change: a change of health alone, the most frequent, is recognized by identity. */
-function sameAddresses(before: GlobalService, after: GlobalService): boolean {
-  return (
-    before.local === after.local &&
-    sameLists(before.members, after.members, Object.is) &&
-    sameLists(addressesOf(before), addressesOf(after), Object.is)
   )
 }
 

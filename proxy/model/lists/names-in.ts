@@ -1,11 +1,15 @@
-/** Questions about the names in a list that is mostly short. */
+/** Questions about the names in a list, of which there are mostly few. */
 
-/** Up to so many, each is compared, which takes no memory. */
-const few = 8
+/** Up to so many comparisons all in all, each question goes through the list, which takes no memory. */
+const few = 256
 
-/** Whether one in the list has a name. */
-export function namesIn<T>(list: readonly T[], nameOf: (one: T) => string): (name: string) => boolean {
-  if (list.length <= few) return name => hasName(list, nameOf, name)
+/** Whether one in the list has a name, for so many questions. */
+export function namesIn<T>(
+  list: readonly T[],
+  nameOf: (one: T) => string,
+  questions = list.length,
+): (name: string) => boolean {
+  if (list.length * questions <= few) return name => hasName(list, nameOf, name)
   const names = new Set(list.map(nameOf))
   return name => names.has(name)
 }

@@ -167,7 +167,19 @@ function open() {
       .map(({ where, message }) => `${where} ${message.split(' ')[0]}`)
       .sort(),
   })
-  return { act, flush, state, close: () => mesh.close() }
+  /** Addresses of which the directory does not say which services have a backend there. */
+  const misplaced = () =>
+    addresses.filter(address => {
+      const all = [...mesh.directory.services()]
+      const there = all.filter(({ backends }) => backends.some(backend => backend.address === address))
+      return (
+        there
+          .map(({ key }) => key)
+          .sort()
+          .join() !== [...mesh.directory.servicesAt(address)].sort().join()
+      )
+    })
+  return { act, flush, state, misplaced, close: () => mesh.close() }
 }
 
 /** Verdicts on parked backends are not followed. */
@@ -203,6 +215,7 @@ t.test('changes in any order, in any batches, lead to what the last state of eve
     fresh.flush()
     try {
       deepStrictEqual(followed.state(), fresh.state())
+      deepStrictEqual(followed.misplaced(), [])
     } finally {
       followed.close()
       fresh.close()
