@@ -42,20 +42,15 @@ export type Decoding = Generator<undefined, readonly ClusterObject[]>
  */
 export const moveMs = 2000
 
-interface Known {
-  /** SHA-256 of the value, so that rewriting the same value is not a change. */
-  readonly digest: string
-  /** Whether the assembler has objects of this key. */
-  readonly isUsed: boolean
-}
-
 /** Outlives connections. A key whose value becomes bad keeps the objects of its last good value. */
 export class RecordReader implements MirrorListener {
   readonly #options: RecordReaderOptions
-  readonly #known = new Map<string, Known>()
+  /** SHA-256 of each value, so that rewriting the same value is not a change. */
+  readonly #known = new Map<string, string>()
+  /** Those of which the assembler has no objects. */
+  readonly #unused = new Set<string>()
   readonly #faults = new Map<string, string>()
   #faultChanges = 0
-  #used = 0
   /** Keys of the list that is being read. */
   readonly #arrived = new Set<string>()
   /** Deleted keys that are still in use, with what ends that. */
@@ -73,7 +68,7 @@ export class RecordReader implements MirrorListener {
 
   /** Records in use. */
   get size(): number {
-    return this.#used
+    return this.#known.size - this.#unused.size
   }
 
   get prefix(): string {
@@ -176,7 +171,7 @@ export class RecordReader implements MirrorListener {
   #put(key: string, value: Uint8Array): Promise<void> | undefined {
     this.#leaving.delete(key)
     const digest = hash('sha256', value, 'base64')
-    if (this.#known.get(key)?.digest === digest) return undefined
+    if (this.#known.get(key) === digest) return undefined
     const decoding = this.#options.decode(this.#suffixOf(key), value, this.#large.get(key))
     try {
       const step = decoding.next()
@@ -211,11 +206,11 @@ export class RecordReader implements MirrorListener {
     for (const object of objects) this.#options.assembler.put(object, 'etcd')
     this.#clearFault(key)
     this.#large.delete(key)
-    this.#remember(key, { digest, isUsed: objects.length > 0 })
+    this.#remember(key, digest, objects.length > 0)
   }
 
   #refuse(key: string, digest: string, error: unknown): void {
-    this.#remember(key, { digest, isUsed: this.#known.get(key)?.isUsed ?? false })
+    this.#remember(key, digest, this.#isUsed(key))
     this.#faults.set(key, messageOf(error))
     this.#faultChanges++
   }
@@ -243,22 +238,27 @@ export class RecordReader implements MirrorListener {
     this.#large.delete(key)
     this.#remove(key)
     this.#clearFault(key)
-    this.#remember(key, undefined)
+    this.#known.delete(key)
+    this.#unused.delete(key)
   }
 
   /** A good value always bears the namespace and name of its key. */
   #remove(key: string): void {
-    if (!this.#known.get(key)?.isUsed) return
+    if (!this.#isUsed(key)) return
     const suffix = this.#suffixOf(key)
     const at = suffix.indexOf('/')
     const [namespace, name] = [suffix.slice(0, Math.max(0, at)), suffix.slice(at + 1)]
     for (const kind of this.#options.kinds) this.#options.assembler.remove({ kind, namespace, name })
   }
 
-  #remember(key: string, after: Known | undefined): void {
-    this.#used += Number(after?.isUsed ?? false) - Number(this.#known.get(key)?.isUsed ?? false)
-    if (after) this.#known.set(key, after)
-    else this.#known.delete(key)
+  #isUsed(key: string): boolean {
+    return this.#known.has(key) && !this.#unused.has(key)
+  }
+
+  #remember(key: string, digest: string, isUsed: boolean): void {
+    this.#known.set(key, digest)
+    if (isUsed) this.#unused.delete(key)
+    else this.#unused.add(key)
   }
 
   #clearFault(key: string): void {
