@@ -1,5 +1,7 @@
 /** One endpoint that flows can go to, and which of a list new flows may use. */
+
 import { endpointText, type Family, type Protocol } from './address.ts'
+import { joined } from './text/joined.ts'
 
 export type BackendState = 'active' | 'terminating' | 'maintenance'
 /** The verdict of health: `down` by active checks, `ejected` by live traffic. */
@@ -70,11 +72,6 @@ export function addressOfDestination(destination: string): string {
   return endpoint.startsWith('[')
     ? endpoint.slice(1, endpoint.lastIndexOf(']'))
     : endpoint.slice(0, endpoint.lastIndexOf(':'))
-}
-
-/** In one piece: V8 would keep the parts of a template that nobody compares. */
-function joined(...parts: string[]): string {
-  return parts.join('')
 }
 
 /** The cluster in a backend key, also of a backend that is gone. */

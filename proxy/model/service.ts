@@ -1,13 +1,15 @@
 /** Services: as one cluster declares them, and merged from all clusters. */
+
 import { endpointText, type Family, type Protocol } from './address.ts'
 import type { Backend, Backends } from './backend.ts'
+import { joined } from './text/joined.ts'
 import type { Labels, Workload } from './workloads/identity.ts'
 
 /** `namespace/name`: the only join key of the mesh. As in Cilium, labels, ports and types need not match. */
 export type ServiceKey = string
 
 export function serviceKey(namespace: string, name: string): ServiceKey {
-  return `${namespace}/${name}`
+  return joined(namespace, '/', name)
 }
 
 export interface ServicePort {
@@ -248,7 +250,7 @@ export interface GlobalService {
 }
 
 export function frontendKey(ip: string, port: number, protocol: Protocol): string {
-  return `${endpointText(ip, port)}/${protocol}`
+  return joined(endpointText(ip, port), '/', protocol)
 }
 
 /** Whether a backend serves the port of a frontend: matched by name, never by number (Cilium's `matchesFrontend`). */

@@ -2,7 +2,9 @@
  * What the decoders produce and the service assembler consumes: one value per Kubernetes object or etcd record, checked, and
  * reduced to what the mesh needs.
  */
+
 import type { ClusterService, Endpoint, EndpointPort, Pod, ServiceExport, ServiceKey } from '../model/service.ts'
+import { joined } from '../model/text/joined.ts'
 import type { NamedGateway } from '../model/tunnel/gateway-address.ts'
 import type { AddressRecord, Labels, NumberedIdentity } from '../model/workloads/identity.ts'
 import type { DeclaredPolicy, PolicyKind } from '../model/workloads/policy-object.ts'
@@ -159,5 +161,5 @@ export interface ImportObject extends ObjectRef {
 
 /** `EndpointSlice default/rebel-base-x7k2p`, `Node n1`: shown to people, and unique within a cluster, so also a key. */
 export function refText({ kind, namespace, name }: ObjectRef): string {
-  return namespace === '' ? `${kind} ${name}` : `${kind} ${namespace}/${name}`
+  return namespace === '' ? joined(kind, ' ', name) : joined(kind, ' ', namespace, '/', name)
 }
