@@ -8,6 +8,7 @@ import {
   destinationOf,
   type Health,
 } from '../model/backend.ts'
+import { Kept } from '../model/lists/kept.ts'
 import { isAmong, touchedOf } from '../model/lists/touched.ts'
 import { type ClusterService, type Endpoint, precedenceOf } from '../model/service.ts'
 
@@ -107,26 +108,27 @@ function makeBackends(
   verdicts: Verdicts,
 ): Backends {
   const drafts = new Map<string, Draft>()
-  /** Most backends of a service have one port name: they share its list. */
-  const alone = new Map<string, readonly string[]>()
-  const namesOf = (name: string): readonly string[] => {
-    const known = alone.get(name)
-    const names = known ?? (name === '' ? [] : [name])
-    if (!known) alone.set(name, names)
-    return names
-  }
   for (const endpoint of endpoints) {
     for (const { name, protocol, port } of portsOf(endpoint)) {
       const key = destinationOf(network, endpoint.address, port, protocol)
       const draft = drafts.get(key)
       if (draft) add(draft, endpoint, name)
-      else drafts.set(key, { endpoint, protocol, port, ports: namesOf(name), hostnames: undefined })
+      else drafts.set(key, { endpoint, protocol, port, ports: alone(name), hostnames: undefined })
     }
   }
   const of = { cluster: service.cluster, network, remote: !local, demoted }
   const backends = [...drafts].map(([destination, draft]) => backendOf(destination, draft, of, verdicts))
   return backends.sort(byAddress)
 }
+
+const lists = new Kept<readonly string[]>()
+
+/** Most backends have one port name: all with the same share its list. */
+function alone(name: string): readonly string[] {
+  return lists.find(name) ?? lists.of(name, name === '' ? none : Object.freeze([name]))
+}
+
+const none: readonly never[] = Object.freeze([])
 
 /** Another port name of the endpoint, or another endpoint: only those without ports, or in equal states, meet here. */
 function add(draft: Draft, endpoint: Endpoint, name: string): void {

@@ -1,6 +1,7 @@
 /** The settings of a service, from its annotations and spec. */
 
 import { isClusterName } from '../model/cluster.ts'
+import { Kept } from '../model/lists/kept.ts'
 import type { ClusterService, Settings } from '../model/service.ts'
 import { isOfFamily, meantAnnotation, serviceAnnotations } from '../model/text/annotations.ts'
 import { flagOf } from '../model/text/flag.ts'
@@ -21,6 +22,14 @@ const none: Settings = { global: false, shared: false, affinity: 'none', cluster
  * `global`, session affinity, traffic distribution and the PROXY protocol apply only to a global service. `known`: the names of the mesh's clusters.
  */
 export function decodeSettings(service: ClusterService, known: readonly string[]): DecodedSettings {
+  const decoded = decode(service, known)
+  return decoded.faults.length > 0 ? decoded : alike.of(JSON.stringify(decoded.settings), decoded)
+}
+
+/** Most services have the settings of others. */
+const alike = new Kept<DecodedSettings>()
+
+function decode(service: ClusterService, known: readonly string[]): DecodedSettings {
   const faults = misspelt(service.annotations)
   const read = (name: keyof typeof serviceAnnotations): Annotation | undefined =>
     find(service.annotations, serviceAnnotations[name])

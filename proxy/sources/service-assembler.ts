@@ -302,7 +302,7 @@ export class ServiceAssembler {
     const { declared, imported, derivedFrom } = parts
     const { origin, portions } = declaration
     const spec = withExport(declaration.spec, parts.exported?.object.standIn?.spec)
-    const [namespace = '', name = ''] = key.split('/')
+    const { namespace, name } = declared?.object ?? imported?.object ?? refOf(key)
     // An import is a service of other clusters: this one exports nothing under its name.
     const exported = spec.imported ? undefined : parts.exported?.object
     const serviceImport = this.#importOf(parts)
@@ -513,7 +513,7 @@ export class ServiceAssembler {
       declared: undefined,
       imported: undefined,
       exported: undefined,
-      derivedFrom: [],
+      derivedFrom: none,
       portions: new Map(),
       plain: undefined,
     }
@@ -530,7 +530,13 @@ export class ServiceAssembler {
   }
 }
 
+const none: readonly never[] = []
 const noNodes = new Set<string>()
+
+function refOf(key: ServiceKey): { namespace: string; name: string } {
+  const [namespace = '', name = ''] = key.split('/')
+  return { namespace, name }
+}
 
 const nobody: Changes = {
   put() {},

@@ -1,8 +1,10 @@
 /** Decodes EndpointSlices and Endpoints. */
+
 import type { InferOutput } from 'valibot'
 import { familyOf } from '../../model/address.ts'
 import { type EndpointPort, serviceKey } from '../../model/service.ts'
 import { shown } from '../../model/text/spelling.ts'
+import { commonPorts } from '../common.ts'
 import type { DeclaredEndpoint, EndpointsObject, ObjectRef } from '../objects.ts'
 import { readAddress } from './address.ts'
 import type { Faults } from './faults.ts'
@@ -66,7 +68,9 @@ export function decodeEndpointSlice(value: object, ref: ObjectRef, faults: Fault
     else faults.refuse(['metadata', 'labels', serviceLabel], 'is missing; give the name of the Service')
     return undefined
   }
-  const ports = slice.ports.flatMap(({ port, ...rest }): EndpointPort[] => (port ? [{ ...rest, port }] : []))
+  const ports = commonPorts(
+    slice.ports.flatMap(({ port, ...rest }): EndpointPort[] => (port ? [{ ...rest, port }] : [])),
+  )
   const weight = readWeight(annotations[weightAnnotation], faults)
   const endpoints = slice.endpoints.flatMap((endpoint, i) =>
     endpoint.addresses.flatMap((text, j): DeclaredEndpoint[] => {

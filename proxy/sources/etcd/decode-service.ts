@@ -2,10 +2,12 @@
  * Service records that the clusters of a Cilium ClusterMesh write into etcd (Cilium 1.20): a service with all of its backends in one JSON value,
  * which may have 10,000 of them.
  */
+
 import { isDeepStrictEqual } from 'node:util'
 import * as v from 'valibot'
 import { parse } from '../../clients/etcd/record.ts'
 import { type EndpointPort, serviceKey } from '../../model/service.ts'
+import { commonPorts } from '../common.ts'
 import type { ClusterObject, DeclaredEndpoint, EndpointsObject, ServiceObject, ServiceSpec } from '../objects.ts'
 import { tables, takeApart } from './large-record.ts'
 import { type PlainEntry, plainService } from './plain-service.ts'
@@ -62,7 +64,11 @@ export function* decodeService(
   if (plain) {
     const { namespace, name, frontends, backends, labels } = plain
     const addresses = frontends.map(({ address }) => address)
-    const ports = distinctPorts(frontends.flatMap(({ ports }) => ports))
+    const [first] = frontends
+    const ports =
+      first && frontends.length === 1
+        ? first.ports
+        : commonPorts(distinctPorts(frontends.flatMap(({ ports }) => ports)))
     return [
       serviceOf(namespace, name, { addresses, ports, labels }),
       endpointsOf(namespace, name, backends.map(plainEndpoint)),
@@ -117,8 +123,24 @@ function serviceOf(
   name: string,
   { addresses, ports, labels }: Pick<ServiceSpec, 'ports' | 'labels'> & { readonly addresses: readonly string[] },
 ): ServiceObject {
-  const spec = { ...sharedSpec, headless: addresses.length === 0, clusterIPs: addresses, ports, labels }
-  return { kind: 'Service', namespace, name, spec }
+  const { type, annotations, publishNotReadyAddresses, internalTrafficPolicy } = sharedSpec
+  const headless = addresses.length === 0
+  // One literal, which takes less memory than what is added to a copy.
+  return {
+    kind: 'Service',
+    namespace,
+    name,
+    spec: {
+      type,
+      annotations,
+      publishNotReadyAddresses,
+      internalTrafficPolicy,
+      headless,
+      clusterIPs: addresses,
+      ports,
+      labels,
+    },
+  }
 }
 
 function endpointsOf(namespace: string, name: string, endpoints: readonly DeclaredEndpoint[]): EndpointsObject {
@@ -152,7 +174,7 @@ function* portsOf(parts: Entries<Ports>): Generator<undefined, Map<string, reado
     for (const [ip, named] of Object.entries(table)) {
       const address = checkedAddress(ip)
       const text = JSON.stringify(named)
-      const given = shared.get(text) ?? distinctPorts(portsIn(named))
+      const given = shared.get(text) ?? commonPorts(distinctPorts(portsIn(named)))
       shared.set(text, given)
       const known = found.get(address)
       found.set(address, known ? distinctPorts([...known, ...given]) : given)

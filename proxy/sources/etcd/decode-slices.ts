@@ -1,4 +1,5 @@
 /** EndpointSlices as Cilium 1.20 exports them (`endpointslices/v1`): a zstd frame that contains a protobuf message. */
+
 import { constants, zstdDecompressSync } from 'node:zlib'
 import * as v from 'valibot'
 import { sliceMessage } from '../../clients/clustermesh.ts'
@@ -7,6 +8,7 @@ import { fault, parse } from '../../clients/etcd/record.ts'
 import { messageOf } from '../../model/error.ts'
 import { type EndpointPort, serviceKey } from '../../model/service.ts'
 import { shown } from '../../model/text/spelling.ts'
+import { commonPorts } from '../common.ts'
 import type { DeclaredEndpoint, EndpointsObject } from '../objects.ts'
 import { checkedAddress, checkOwner, label, type Owner, owned, portsFrom, sharedSpec, zoneOf } from './records.ts'
 
@@ -28,7 +30,7 @@ export function decodeSlice(suffix: string, value: Uint8Array, owner: Owner): En
   if (addresses > maxAddresses) throw fault(`has ${addresses} addresses, more than ${maxAddresses}; split it`)
   const labels = Object.fromEntries(record.labels)
   const service = parse(label, labels['kubernetes.io/service-name'] ?? '')
-  const ports = portsFrom(record.ports.map(({ name, protocol, port }) => [name, protocol, port]))
+  const ports = commonPorts(portsFrom(record.ports.map(({ name, protocol, port }) => [name, protocol, port])))
   const weight = weightOf(record.annotations.get('service.cilium.io/weight'))
   const headless = Object.hasOwn(labels, headlessLabel)
   return {

@@ -5,6 +5,7 @@
 import { canonicalAddress } from '../../model/address.ts'
 import type { EndpointPort } from '../../model/service.ts'
 import { backslash, close, colon, comma, open, quote } from '../../model/text/json-bytes.ts'
+import { commonPorts, commonText } from '../common.ts'
 import { distinctPorts, labelPattern, type Owner, portsFrom } from './records.ts'
 
 export interface PlainService {
@@ -37,6 +38,8 @@ export function plainService(suffix: string, value: Uint8Array, owner: Owner): P
 
 /** Where the reader stops. Nobody sees it, so it is made once: a stack takes time. */
 const unusual = new Error('not a plain record')
+
+const noTexts: Readonly<Record<string, string>> = Object.freeze({})
 
 /** Names that a schema leaves out, or that mean something else in an object. */
 const reserved = /^(?:__|constructor$|prototype$)/
@@ -84,19 +87,24 @@ class PlainReader {
     let ports: readonly EndpointPort[] = []
     /** The text of the ports of the entry before. */
     let [from, to] = [0, 0]
+    /** As they usually are, in Go's order of a map's keys: then none is there twice. */
+    let isAscending = true
+    let last = ''
     if (this.#isNothing()) return entries
     do {
       const address = this.#key()
       if (canonicalAddress(address) !== address) throw unusual
+      isAscending &&= address > last
+      last = address
       if (to > from && this.#repeats(from, to)) this.#at += to - from
       else {
         from = this.#at
-        ports = distinctPorts(portsFrom(this.#ports()))
+        ports = commonPorts(distinctPorts(portsFrom(this.#ports())))
         to = this.#at
       }
       entries.push({ address, ports, hostname: undefined, zone: undefined, forZones: undefined })
     } while (this.#more())
-    if (new Set(entries.map(({ address }) => address)).size < entries.length) throw unusual
+    if (!isAscending && new Set(entries.map(({ address }) => address)).size < entries.length) throw unusual
     return entries
   }
 
@@ -149,7 +157,7 @@ class PlainReader {
       const hasZone = this.#takes('"zone":')
       if (hasZone) {
         const known = zones.find(zone => this.#takesText(zone))
-        backend.zone = known ?? this.#text()
+        backend.zone = known ?? commonText(this.#text())
         if (known === undefined) zones.push(backend.zone)
       }
       if (this.#takes(hasZone ? ',"forZones":' : '"forZones":')) backend.forZones = this.#forZones()
@@ -185,8 +193,8 @@ class PlainReader {
   }
 
   #texts(): Readonly<Record<string, string>> {
+    if (this.#isNothing()) return noTexts
     const texts: Record<string, string> = {}
-    if (this.#isNothing()) return texts
     do {
       const name = this.#name()
       if (Object.hasOwn(texts, name)) throw unusual
