@@ -27,7 +27,6 @@ for (const setting of settings) setFlagsFromString(`--no-${setting}`)
 const defaults: Record<keyof typeof settledFlags, number> = {
   'heap-growing-percent': 0,
   'semi-space-growth-factor': 2,
-  'concurrent-marking-max-worker-num': 7,
   'gc-memory-reducer-start-delay-ms': 8000,
 }
 const compiled = new Script(readFileSync(script, 'latin1'), {

@@ -1,5 +1,4 @@
 /** How V8 uses memory in a process that goes on running, however it was started. */
-import { availableParallelism } from 'node:os'
 import { getHeapStatistics, setFlagsFromString } from 'node:v8'
 import type { Clock } from '../time/clock.ts'
 
@@ -11,14 +10,13 @@ import type { Clock } from '../time/clock.ts'
  *   it stays for long, and what a connection leaves is collected young.
  * - The room for young objects stays as large as the start has made it: V8 doubles it, up to `--max-semi-space-size`, when many of them live
  *   on, as those of connections that stay do, which is three times the memory of what they keep.
- * - On two cores one thread marks old objects beside JavaScript's, not as many as V8 has: those would take turns with it, and with the pumps.
- *   With more cores V8 keeps its own number, since JavaScript's thread marks what the others have not (docs/scale.md).
  * - Once little is allocated, what the start or the load has left is collected after a second, not after eight.
+ *
+ * How many threads mark old objects is not among them: V8 takes that number once, as it starts.
  */
 export const settledFlags = {
   'heap-growing-percent': 25,
   'semi-space-growth-factor': 1,
-  'concurrent-marking-max-worker-num': availableParallelism() > 2 ? 7 : 1,
   'gc-memory-reducer-start-delay-ms': 1000,
 } satisfies Readonly<Record<string, number>>
 
