@@ -83,7 +83,7 @@ const fewNew = 16
 /** The same after a change of some slices. `before`: what they were joined to, if it was plain. */
 export function joinAgain(slices: readonly (readonly Endpoint[])[], before: readonly Endpoint[] | undefined): Joined {
   if (!before) return joinAll(slices)
-  const endpoints = slices.flat()
+  const endpoints = flat(slices)
   const { come } = listDelta(before, endpoints)
   if (come.length > fewNew) return joinAll(slices)
   if (come.length === 0) return { endpoints, isPlain: true }
@@ -106,12 +106,18 @@ function joinAll(slices: readonly (readonly Endpoint[])[]): Joined {
       else repeated.set(address, [first, endpoint])
     }
   }
-  if (repeated.size === 0) return { endpoints: [...byAddress.values()], isPlain: true }
+  if (repeated.size === 0) return { endpoints: flat(slices), isPlain: true }
   const endpoints = [...byAddress].flatMap(([address, endpoint]) => {
     const all = repeated.get(address)
     return all ? joined(owners(all)) : endpoint
   })
   return { endpoints, isPlain: false }
+}
+
+/** Most services have one slice: then its list is theirs. */
+function flat(slices: readonly (readonly Endpoint[])[]): readonly Endpoint[] {
+  const [first = []] = slices
+  return slices.length <= 1 ? first : slices.flat()
 }
 
 /** Endpoints of one address, each with the ports that it has; without those that have lost all of theirs. */

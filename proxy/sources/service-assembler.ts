@@ -25,6 +25,7 @@ import { isLoose, LooseObjects } from './loose-objects.ts'
 import { NodeNetworks, saysNetworks } from './node-networks.ts'
 import {
   type ClusterObject,
+  type DeclaredEndpoint,
   type EndpointsObject,
   type ExportObject,
   type ImportObject,
@@ -378,7 +379,7 @@ export class ServiceAssembler {
       const { object } = portion
       const kept = portion.kept?.unready === unready ? portion.kept.endpoints : undefined
       portion.kept = undefined
-      const endpoints = object.endpoints.map((endpoint, i) => kept?.[i] ?? resolveEndpoint(endpoint, context))
+      const endpoints = mapped(object.endpoints, (endpoint, i) => kept?.[i] ?? resolveEndpoint(endpoint, context))
       portion.resolved = { unready, endpoints }
       if (!unready && lackOnlyPlaces(object.endpoints)) {
         portion.object = { ...object, endpoints }
@@ -528,6 +529,15 @@ export class ServiceAssembler {
     if (declared || imported || exported || derivedFrom.length > 0 || portions.size > 0) return
     this.#parts.delete(key)
   }
+}
+
+/** The same list where all stay what they are. */
+function mapped(
+  list: readonly DeclaredEndpoint[],
+  to: (one: DeclaredEndpoint, place: number) => Endpoint,
+): readonly Endpoint[] {
+  const all = list.map(to)
+  return all.every((one, i) => one === list[i]) ? (list as readonly Endpoint[]) : all
 }
 
 const none: readonly never[] = []
