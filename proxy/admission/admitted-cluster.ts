@@ -2,7 +2,7 @@
 import { isDeepStrictEqual } from 'node:util'
 import { type Cidr, canonicalAddress, endpointText, type Protocol } from '../model/address.ts'
 import type { Problem } from '../model/error.ts'
-import { touchedOf } from '../model/lists/touched.ts'
+import { type Touched, touchedOf } from '../model/lists/touched.ts'
 import type { Node } from '../model/location.ts'
 import {
   type ClusterService,
@@ -326,9 +326,10 @@ export class AdmittedCluster {
   #take(service: ClusterService, contested: Set<string>): ClusterService | undefined {
     const key = serviceKey(service.namespace, service.name)
     const before = this.#declared.get(key)
-    this.#replaceIndexed(key, before, service, contested)
+    const touched = touchedOf(before?.endpoints ?? nothing, service.endpoints)
+    this.#replaceIndexed(key, before, service, contested, touched)
     this.#declared.set(key, service)
-    const admitted = (before && this.#admitAgain(key, before, service)) ?? this.#admit(service)
+    const admitted = (before && this.#admitAgain(key, before, service, touched)) ?? this.#admit(service)
     this.#remember(key, admitted)
     return admitted.service
   }
@@ -338,10 +339,11 @@ export class AdmittedCluster {
     before: ClusterService | undefined,
     after: ClusterService | undefined,
     contested: Set<string>,
+    changed?: Touched<Endpoint>,
   ): void {
     const [all, now] = [before?.endpoints ?? nothing, after?.endpoints ?? nothing]
     if (all === now) return
-    const touched = this.#isMoving ? { before: all, after: now } : touchedOf(all, now)
+    const touched = changed && !this.#isMoving ? changed : { before: all, after: now }
     if (before) this.#leftClaims?.replace(key, all, nothing, contested)
     const old = before && this.#mayClaim(before) ? touched.before : nothing
     this.#claims.replace(key, old, after && this.#mayClaim(after) ? touched.after : nothing, contested)
@@ -367,7 +369,12 @@ export class AdmittedCluster {
    * The same for another state of a service of which nothing was refused: what may change that for its other endpoints has them checked
    * again. Undefined if all of it is to be looked at.
    */
-  #admitAgain(key: ServiceKey, before: ClusterService, service: ClusterService): Admitted | undefined {
+  #admitAgain(
+    key: ServiceKey,
+    before: ClusterService,
+    service: ClusterService,
+    { after }: Touched<Endpoint>,
+  ): Admitted | undefined {
     if (this.#isMoving || this.#isRechecking || this.#refused.has(key)) return undefined
     if (service.serviceImport !== before.serviceImport || this.#refusalOfService(service)) return undefined
     if (service.clusterIPs.some(address => refusalOf(address, clusterIpRights))) return undefined
@@ -375,7 +382,6 @@ export class AdmittedCluster {
     const note = () => {
       isRefused = true
     }
-    const { after } = touchedOf(before.endpoints, service.endpoints)
     this.#endpointsOf(after, note, address => this.#refusalOf(address))
     return isRefused ? undefined : { service, refused: nobody }
   }

@@ -1,5 +1,6 @@
 /** The addresses that one cluster names: which of its services, which are of its pods, and which are of its Nodes. */
 import { type Cidr, parseCidr } from '../model/address.ts'
+import { namesIn } from '../model/lists/names-in.ts'
 import type { Node } from '../model/location.ts'
 import type { Endpoint, ServiceKey } from '../model/service.ts'
 import { AddressIndex } from './address-index.ts'
@@ -46,8 +47,8 @@ export class ClusterClaims<C extends object> {
   /** The endpoints of a service, or of both states all those at some addresses. */
   replace(key: ServiceKey, before: readonly Endpoint[], after: readonly Endpoint[], contested: Set<string>): void {
     if (before === after) return
-    const kept = before.length > 0 ? new Set(after.map(({ address }) => address)) : undefined
-    const pods = before.length > 0 ? new Set(after.filter(isPod).map(({ address }) => address)) : undefined
+    const isKept = namesIn(after, addressOf, before.length)
+    const isPodStill = namesIn(after.some(isPod) ? after.filter(isPod) : nothing, addressOf, before.length)
     for (const endpoint of after) {
       const { address } = endpoint
       if (!this.#may.address(address)) continue
@@ -55,8 +56,8 @@ export class ClusterClaims<C extends object> {
       if (isPod(endpoint) && this.#pods.add(address, key)) this.#contest(address, contested)
     }
     for (const { address } of before) {
-      if (!pods?.has(address) && this.#pods.delete(address, key)) this.#contest(address, contested)
-      if (kept?.has(address) || !this.#listed.delete(address, key)) continue
+      if (!isPodStill(address) && this.#pods.delete(address, key)) this.#contest(address, contested)
+      if (isKept(address) || !this.#listed.delete(address, key)) continue
       if (this.#network.unlist(address, this.#cluster)) contested.add(address)
     }
   }
@@ -111,6 +112,12 @@ export class ClusterClaims<C extends object> {
     else this.#ranges.delete(text)
     return before === 0 || before + more === 0
   }
+}
+
+const nothing: readonly never[] = []
+
+function addressOf({ address }: Endpoint): string {
+  return address
 }
 
 function isPod({ pod }: Endpoint): boolean {

@@ -18,6 +18,10 @@ export class FrontendOwners {
     service: ServiceKey,
     frontends: readonly string[],
   ): { granted: ReadonlySet<string>; freed: readonly ServiceKey[] } {
+    const known = this.#byService.get(service)
+    if (known?.size === frontends.length && frontends.every(one => known.has(one) && !this.#contested.has(one))) {
+      return { granted: known, freed: [] }
+    }
     const wanted = new Set(frontends)
     const freed = this.#releaseWhere(service, frontend => !wanted.has(frontend))
     const granted = new Set<string>()

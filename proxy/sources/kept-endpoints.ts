@@ -22,14 +22,9 @@ export function keptEndpoints(known: Known, now: readonly DeclaredEndpoint[]): K
   const before = known.declared
   const resolved: (Endpoint | undefined)[] = []
   let next = 0
-  let places: Map<string, number> | undefined
+  const placeOf = placesOf(before)
   const declared = now.map(endpoint => {
-    const { address } = endpoint
-    let at = next
-    if (before[at]?.address !== address) {
-      places ??= new Map(before.map((one, place) => [one.address, place]))
-      at = places.get(address) ?? -1
-    }
+    const at = before[next]?.address === endpoint.address ? next : placeOf(endpoint.address)
     const same = at >= next && isSame(before[at] as DeclaredEndpoint, endpoint, known.isPlaced)
     resolved.push(same ? known.resolved?.[at] : undefined)
     if (same) next = at + 1
@@ -37,6 +32,20 @@ export function keptEndpoints(known: Known, now: readonly DeclaredEndpoint[]): K
     return known.isPlaced ? endpoint : (before[at] as DeclaredEndpoint)
   })
   return { declared, resolved }
+}
+
+/** So many are looked for one by one. */
+const few = 4
+
+/** The place of an endpoint by its address; -1 where none has it. */
+function placesOf(endpoints: readonly DeclaredEndpoint[]): (address: string) => number {
+  let asked = 0
+  let places: Map<string, number> | undefined
+  return address => {
+    if (asked++ < few) return endpoints.findLastIndex(one => one.address === address)
+    places ??= new Map(endpoints.map((one, place) => [one.address, place]))
+    return places.get(address) ?? -1
+  }
 }
 
 /** `isPlaced`: the earlier one has a place, which it did not declare. */

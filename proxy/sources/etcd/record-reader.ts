@@ -158,7 +158,7 @@ export class RecordReader implements MirrorListener {
   /** The resource is not written any more. */
   clear(): void {
     this.close()
-    for (const key of [...this.#known.keys()]) this.#forget(key)
+    if (this.#known.size > 0) for (const key of [...this.#known.keys()]) this.#forget(key)
   }
 
   close(): void {
