@@ -26,8 +26,8 @@ export const settledFlags = {
  * heap may grow by half before.
  */
 const flagsOfLarge = { 'semi-space-growth-factor': 2, 'heap-growing-percent': 50 } as const
-/** In bytes. A mesh of some 150,000 endpoints has it. */
-const large = 256 << 20
+/** In bytes. A mesh of some 120,000 endpoints has it. */
+const large = 192 << 20
 const lookMs = 1000
 
 /** Once, by a process that goes on running. What takes longer than a second to start, as a large mesh does, has the settings meanwhile. */
