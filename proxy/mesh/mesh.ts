@@ -165,9 +165,11 @@ export class Mesh {
     }
   }
 
-  /** The verdict on a destination changed: the services that have its address are rebuilt. */
+  /** The verdict on a destination changed: the services that have it are rebuilt. Many may have its address, as on a host's network. */
   healthChanged(destination: string): void {
-    const keys = this.#backends.servicesAt(addressOfDestination(destination))
+    const at = this.#backends.servicesAt(addressOfDestination(destination))
+    const has = (key: ServiceKey) => this.#services.get(key)?.backends.some(one => one.destination === destination)
+    const keys = at.length > 1 ? at.filter(has) : at
     for (const key of keys) this.#unjudged.add(key)
     this.#mark(keys)
   }

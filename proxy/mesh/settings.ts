@@ -23,10 +23,12 @@ const none: Settings = { global: false, shared: false, affinity: 'none', cluster
  */
 export function decodeSettings(service: ClusterService, known: readonly string[]): DecodedSettings {
   const decoded = decode(service, known)
-  return decoded.faults.length > 0 ? decoded : alike.of(JSON.stringify(decoded.settings), decoded)
+  if (decoded.faults.length > 0) return decoded
+  for (const value of [decoded.settings, ...Object.values(decoded.settings)]) Object.freeze(value)
+  return alike.of(JSON.stringify(decoded.settings), decoded)
 }
 
-/** Most services have the settings of others. */
+/** Most services have the settings of others: nobody may change them. */
 const alike = new Kept<DecodedSettings>()
 
 function decode(service: ClusterService, known: readonly string[]): DecodedSettings {

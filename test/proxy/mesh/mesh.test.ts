@@ -295,6 +295,28 @@ t.test('a verdict rebuilds the services that hold the backend', async t => {
   t.equal(changes.length, 2, 'a verdict on an unknown backend changes nothing')
 })
 
+t.test('a verdict rebuilds no other service at the address of the backend, as on the network of a host', async t => {
+  const asked: string[] = []
+  const health = (destination: string): Health => {
+    asked.push(destination)
+    return 'unknown'
+  }
+  const { mesh, one } = startMesh(t, { health })
+  const onHost = (name: string, port: number) =>
+    clusterService({
+      name,
+      clusterIPs: [`127.96.1.${port - 8000}`],
+      endpoints: [endpoint({ address: '10.1.0.1', ports: [{ name: 'http', protocol: 'TCP', port }] })],
+    })
+  one.reset({ services: [onHost('a', 8001), onHost('b', 8002)], namespaces: [] })
+  mesh.flush()
+  t.same(mesh.directory.servicesAt('10.1.0.1'), ['default/a', 'default/b'])
+  asked.length = 0
+  mesh.healthChanged('10.1.0.1:8002/TCP')
+  mesh.flush()
+  t.same(new Set(asked), new Set(['10.1.0.1:8002/TCP']))
+})
+
 t.test('two services with one address: the first has it, the second gets it when it is released', async t => {
   const { mesh, one } = startMesh(t)
   const rival = clusterService({ name: 'rival' })
