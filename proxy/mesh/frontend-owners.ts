@@ -19,9 +19,7 @@ export class FrontendOwners {
     frontends: readonly string[],
   ): { granted: ReadonlySet<string>; freed: readonly ServiceKey[] } {
     const known = this.#byService.get(service)
-    if (known?.size === frontends.length && frontends.every(one => known.has(one) && !this.#contested.has(one))) {
-      return { granted: known, freed: [] }
-    }
+    if (known && this.#hasAlone(known, frontends)) return { granted: known, freed: [] }
     const wanted = new Set(frontends)
     const freed = this.#releaseWhere(service, frontend => !wanted.has(frontend))
     const granted = new Set<string>()
@@ -35,6 +33,13 @@ export class FrontendOwners {
     if (wanted.size > 0) this.#byService.set(service, wanted)
     else this.#byService.delete(service)
     return { granted, freed }
+  }
+
+  /** Nothing changes: the list has just these frontends, each once, and nobody else wants one. */
+  #hasAlone(known: ReadonlySet<string>, frontends: readonly string[]): boolean {
+    if (known.size !== frontends.length) return false
+    for (const one of known) if (!frontends.includes(one) || this.#contested.has(one)) return false
+    return true
   }
 
   release(service: ServiceKey): readonly ServiceKey[] {
