@@ -1,6 +1,7 @@
 /** The addresses that one cluster names: which of its services, which are of its pods, and which are of its Nodes. */
 import { type Cidr, parseCidr } from '../model/address.ts'
 import { namesIn } from '../model/lists/names-in.ts'
+import { addressOf } from '../model/lists/touched.ts'
 import type { Node } from '../model/location.ts'
 import type { Endpoint, ServiceKey } from '../model/service.ts'
 import { AddressIndex } from './address-index.ts'
@@ -115,10 +116,6 @@ export class ClusterClaims<C extends object> {
 }
 
 const nothing: readonly never[] = []
-
-function addressOf({ address }: Endpoint): string {
-  return address
-}
 
 function isPod({ pod }: Endpoint): boolean {
   return pod !== undefined

@@ -117,7 +117,7 @@ export class WatchedBackends {
       one.backends = backends
       const reachable = come.every(isReachable) ? come : come.filter(isReachable)
       for (const backend of reachable) this.#join(one.pool, backend, joined)
-      const stays = namesIn(reachable, destinationOf)
+      const stays = namesIn(reachable, ({ destination }) => destination)
       for (const { destination } of gone) {
         const watched = stays(destination) ? undefined : this.#current.get(destination)
         const place = watched ? one.pool.watched.indexOf(watched) : -1
@@ -204,10 +204,6 @@ function without(pools: readonly Pool[], pool: Pool): readonly Pool[] {
 function assign(watched: WatchedBackend, { cluster, remote }: Backend): void {
   watched.cluster = cluster
   watched.local = !remote
-}
-
-function destinationOf({ destination }: Backend): string {
-  return destination
 }
 
 /** Whether it may get new flows. */

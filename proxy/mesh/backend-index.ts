@@ -1,8 +1,8 @@
 /** Which services have backends at an address: where a changed verdict has to go, and what others ask of an address. */
-import type { Backend } from '../model/backend.ts'
 import type { ServiceChange } from '../model/directory.ts'
 import { LargeMap } from '../model/lists/large-map.ts'
 import { namesIn } from '../model/lists/names-in.ts'
+import { addressOf } from '../model/lists/touched.ts'
 import type { ServiceKey } from '../model/service.ts'
 
 export class BackendIndex {
@@ -42,7 +42,3 @@ export class BackendIndex {
 }
 
 const nobody: readonly never[] = []
-
-function addressOf({ address }: Backend): string {
-  return address
-}

@@ -35,13 +35,6 @@ export class FrontendOwners {
     return { granted, freed }
   }
 
-  /** Nothing changes: the list has just these frontends, each once, and nobody else wants one. */
-  #hasAlone(known: ReadonlySet<string>, frontends: readonly string[]): boolean {
-    if (known.size !== frontends.length) return false
-    for (const one of known) if (!frontends.includes(one) || this.#contested.has(one)) return false
-    return true
-  }
-
   release(service: ServiceKey): readonly ServiceKey[] {
     const freed = this.#releaseWhere(service, () => true)
     this.#byService.delete(service)
@@ -53,6 +46,13 @@ export class FrontendOwners {
       const [owner = '', ...waiting] = this.#queues.get(frontend) ?? []
       return waiting.map(other => ({ frontend, owner, other }))
     })
+  }
+
+  /** Nothing changes: the list has just these frontends, each once, and nobody else wants one. */
+  #hasAlone(known: ReadonlySet<string>, frontends: readonly string[]): boolean {
+    if (known.size !== frontends.length) return false
+    for (const one of known) if (!frontends.includes(one) || this.#contested.has(one)) return false
+    return true
   }
 
   #releaseWhere(service: ServiceKey, which: (frontend: string) => boolean): ServiceKey[] {

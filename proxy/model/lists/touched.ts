@@ -27,7 +27,7 @@ export function isAmong<T extends { readonly address: string }>(
   return ({ address }) => isInSome(address) || isInOthers(address)
 }
 
-function addressOf({ address }: { readonly address: string }): string {
+export function addressOf({ address }: { readonly address: string }): string {
   return address
 }
 
