@@ -1,6 +1,6 @@
 /** The intrusive list, against an array. */
 import t from 'tap'
-import { type Link, LinkedList } from '../../../proxy/model/lists/linked-list.ts'
+import { type Link, LinkedList } from '../../../../proxy/model/lists/linked-list.ts'
 
 class Item implements Link<Item> {
   previous: Item | undefined = undefined

@@ -2,7 +2,7 @@
 import { isDeepStrictEqual } from 'node:util'
 import fc from 'fast-check'
 import t from 'tap'
-import { plainEqual, same } from '../../../proxy/model/lists/plain-equal.ts'
+import { plainEqual, same } from '../../../../proxy/model/lists/plain-equal.ts'
 
 t.test('as the general one, for plain values', async t => {
   const value = fc.json({ maxDepth: 3 })

@@ -1,5 +1,5 @@
 import t from 'tap'
-import { Kept } from '../../../proxy/model/lists/kept.ts'
+import { Kept } from '../../../../proxy/model/lists/kept.ts'
 
 t.test('equal ones are the first of them, and a stranger takes no room for ever', async t => {
   const kept = new Kept<object>()

@@ -1,8 +1,8 @@
 /** What has gone from a list and come to it, against a plain look at both. */
 import fc from 'fast-check'
 import t from 'tap'
-import { listDelta } from '../../../proxy/model/lists/list-delta.ts'
-import { touchedOf } from '../../../proxy/model/lists/touched.ts'
+import { listDelta } from '../../../../proxy/model/lists/list-delta.ts'
+import { touchedOf } from '../../../../proxy/model/lists/touched.ts'
 
 const objects = Array.from({ length: 40 }, (_, i) => ({ address: `10.0.0.${i % 15}` }))
 const list = fc
