@@ -15,7 +15,6 @@ import {
 import type { Sink, Snapshot } from '../model/sink.ts'
 import { Turns } from '../model/time/turn.ts'
 import type { NamedGateway } from '../model/tunnel/gateway-address.ts'
-import { AddressIndex } from './address-index.ts'
 import { type AddressRights, type Refusal, refusalOf } from './address-policy.ts'
 import { ClusterClaims } from './cluster-claims.ts'
 import { type ClusterRights, outside, type ServiceRule, serviceRule } from './cluster-rights.ts'
@@ -55,8 +54,6 @@ export class AdmittedCluster {
   /** As declared, so that an endpoint can be admitted when the reason against it has gone. */
   #declared = new Map<ServiceKey, ClusterService>()
   #nodes = new Map<string, Node>()
-  /** Also of endpoints that are refused. */
-  #index = new AddressIndex()
   #network: NetworkClaims<AdmittedCluster>
   #claims: ClusterClaims<AdmittedCluster>
   /** In a network that the cluster is leaving: what has not been moved yet. */
@@ -173,7 +170,10 @@ export class AdmittedCluster {
   /** Checks the services again that have an endpoint at one of the addresses. */
   recheck(addresses: Iterable<string>): void {
     const keys = new Set<ServiceKey>()
-    for (const address of addresses) for (const key of this.#index.servicesAt(address)) keys.add(key)
+    for (const address of addresses) {
+      for (const key of this.#claims.servicesAt(address)) keys.add(key)
+      for (const key of this.#leftClaims?.servicesAt(address) ?? []) keys.add(key)
+    }
     this.#recheck(keys)
   }
 
@@ -231,7 +231,7 @@ export class AdmittedCluster {
 
   /** Services and addresses. */
   get size(): number {
-    return this.#index.size + this.#declared.size
+    return this.#claims.size + (this.#leftClaims?.size ?? 0) + this.#declared.size
   }
 
   get #isLarge(): boolean {
@@ -249,7 +249,7 @@ export class AdmittedCluster {
     }
     for (const [key, service] of this.#declared) {
       from.replace(key, service.endpoints, nothing, contested)
-      this.#claims.replace(key, nothing, this.#claiming(service), contested)
+      this.#claims.replace(key, nothing, service.endpoints, contested, this.#mayClaim(service))
       yield
     }
     this.#leftClaims = undefined
@@ -267,7 +267,6 @@ export class AdmittedCluster {
     this.#endMove()
     this.#claims.clear(contested)
     this.#declared.clear()
-    this.#index = new AddressIndex()
     this.#refused.clear()
     this.#nodes = new Map(snapshot.nodes?.map(node => [node.name, node]))
     for (const [name, node] of this.#nodes) this.#claims.setNode(name, node, contested)
@@ -345,17 +344,10 @@ export class AdmittedCluster {
     if (all === now) return
     const touched = changed && !this.#isMoving ? changed : { before: all, after: now }
     if (before) this.#leftClaims?.replace(key, all, nothing, contested)
-    const old = before && this.#mayClaim(before) ? touched.before : nothing
-    this.#claims.replace(key, old, after && this.#mayClaim(after) ? touched.after : nothing, contested)
-    for (const { address } of touched.before) this.#index.delete(address, key)
-    for (const { address } of touched.after) this.#index.add(address, key)
+    this.#claims.replace(key, touched.before, touched.after, contested, after && this.#mayClaim(after))
   }
 
   /** A service that the cluster may not have claims nothing. */
-  #claiming(service: ClusterService): readonly Endpoint[] {
-    return this.#mayClaim(service) ? service.endpoints : nothing
-  }
-
   #mayClaim(service: ClusterService): boolean {
     return this.#refusalOfService(service) === undefined
   }

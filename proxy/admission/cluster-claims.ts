@@ -1,10 +1,10 @@
 /** The addresses that one cluster names: which of its services, which are of its pods, and which are of its Nodes. */
 import { type Cidr, parseCidr } from '../model/address.ts'
+import { MultiMap } from '../model/lists/multi-map.ts'
 import { namesIn } from '../model/lists/names-in.ts'
 import { addressOf } from '../model/lists/touched.ts'
 import type { Node } from '../model/location.ts'
 import type { Endpoint, ServiceKey } from '../model/service.ts'
-import { AddressIndex } from './address-index.ts'
 import type { NetworkClaims } from './network-claims.ts'
 
 /** Larger than the pod network of one Node: not believed. */
@@ -23,8 +23,11 @@ export class ClusterClaims<C extends object> {
   readonly #cluster: C
   readonly #network: NetworkClaims<C>
   readonly #may: Allowed
-  #listed = new AddressIndex()
-  #pods = new AddressIndex()
+  /** The services by the addresses that they claim. */
+  #listed = new MultiMap<ServiceKey>()
+  #pods = new MultiMap<ServiceKey>()
+  /** By the addresses that they name without a claim, since the cluster may not. */
+  #unclaimed = new MultiMap<ServiceKey>()
   #nodes = new Map<string, readonly Cidr[]>()
   /** How many Nodes have a range, by its text. */
   #ranges = new Map<string, number>()
@@ -45,22 +48,47 @@ export class ClusterClaims<C extends object> {
     return this.#pods.has(address) || this.#network.hasRange(address, this.#cluster)
   }
 
-  /** The endpoints of a service, or of both states all those at some addresses. */
-  replace(key: ServiceKey, before: readonly Endpoint[], after: readonly Endpoint[], contested: Set<string>): void {
+  /** Addresses that its services name. */
+  get size(): number {
+    return this.#listed.size + this.#unclaimed.size
+  }
+
+  /** The services that name an address, whether they may or not. */
+  servicesAt(address: string): readonly ServiceKey[] {
+    const claiming = this.#listed.get(address)
+    return this.#unclaimed.has(address) ? [...claiming, ...this.#unclaimed.get(address)] : claiming
+  }
+
+  /**
+   * The endpoints of a service, or of both states all those at some addresses. `mayClaim`: whether the cluster may have the service; the
+   * later state of one that it may not have claims nothing.
+   */
+  replace(
+    key: ServiceKey,
+    before: readonly Endpoint[],
+    after: readonly Endpoint[],
+    contested: Set<string>,
+    mayClaim = true,
+  ): void {
     if (before === after) return
-    const isKept = namesIn(after, addressOf, before.length)
-    const isPodStill = namesIn(after.some(isPod) ? after.filter(isPod) : nothing, addressOf, before.length)
-    for (const endpoint of after) {
+    const isAllowed = ({ address }: Endpoint) => this.#may.address(address)
+    const claimed = !mayClaim ? nothing : after.every(isAllowed) ? after : after.filter(isAllowed)
+    const isClaimed = namesIn(claimed, addressOf, before.length)
+    const isPodStill = namesIn(claimed.some(isPod) ? claimed.filter(isPod) : nothing, addressOf, before.length)
+    for (const endpoint of claimed) {
       const { address } = endpoint
-      if (!this.#may.address(address)) continue
       if (this.#listed.add(address, key) && this.#network.list(address, this.#cluster)) contested.add(address)
       if (isPod(endpoint) && this.#pods.add(address, key)) this.#contest(address, contested)
     }
     for (const { address } of before) {
       if (!isPodStill(address) && this.#pods.delete(address, key)) this.#contest(address, contested)
-      if (isKept(address) || !this.#listed.delete(address, key)) continue
+      if (isClaimed(address) || !this.#listed.delete(address, key)) continue
       if (this.#network.unlist(address, this.#cluster)) contested.add(address)
     }
+    if (this.#unclaimed.size > 0) for (const { address } of before) this.#unclaimed.delete(address, key)
+    if (claimed.length === after.length) return
+    const isListed = namesIn(claimed, addressOf, after.length)
+    for (const { address } of after) if (!isListed(address)) this.#unclaimed.add(address, key)
   }
 
   /** The Node is new, changed, or gone (undefined). Its pod networks and addresses are the cluster's. */
@@ -94,12 +122,13 @@ export class ClusterClaims<C extends object> {
       yield
     }
     let count = 0
-    for (const address of this.#listed.addresses()) {
+    for (const address of this.#listed.names()) {
       if (this.#network.unlist(address, this.#cluster)) contested.add(address)
       if (++count % addressesAtOnce === 0) yield
     }
-    this.#listed = new AddressIndex()
-    this.#pods = new AddressIndex()
+    this.#listed = new MultiMap()
+    this.#pods = new MultiMap()
+    this.#unclaimed = new MultiMap()
   }
 
   #contest(address: string, contested: Set<string>): void {

@@ -1,12 +1,12 @@
 /** Who names which address, in one network: an index over the clusters that are in it. */
 import type { Cidr } from '../model/address.ts'
-import { LargeMap } from '../model/lists/large-map.ts'
+import { MultiMap } from '../model/lists/multi-map.ts'
 import { RangeTable } from './range-table.ts'
 
 /** `C` is a cluster. */
 export class NetworkClaims<C extends object> {
-  /** The clusters that list an address; most have one, and need no set. */
-  #listed = new LargeMap<C | Set<C>>()
+  /** The clusters that list an address. */
+  readonly #listed = new MultiMap<C>()
   /** The listed addresses by their first 24 bits, or 64 of IPv6. */
   #blocks = new Map<string, Set<string>>()
   /** The ranges that clusters say are theirs. */
@@ -14,29 +14,18 @@ export class NetworkClaims<C extends object> {
 
   /** True if other clusters name the address too. */
   list(address: string, cluster: C): boolean {
-    const known = this.#listed.get(address)
-    if (known === undefined) {
-      this.#listed.set(address, cluster)
+    if (this.#listed.add(address, cluster)) {
       const block = blockOf(address)
       const addresses = this.#blocks.get(block)
       if (addresses) addresses.add(address)
       else this.#blocks.set(block, new Set([address]))
-    } else if (known instanceof Set) known.add(cluster)
-    else if (known !== cluster) this.#listed.set(address, new Set([known, cluster]))
+    }
     return this.#isShared(address, cluster)
   }
 
-  /** True if other clusters name the address. */
+  /** True if other clusters list the address. */
   unlist(address: string, cluster: C): boolean {
-    const known = this.#listed.get(address)
-    if (known instanceof Set) {
-      known.delete(cluster)
-      const [last] = known
-      if (known.size === 1 && last) this.#listed.set(address, last)
-      return true
-    }
-    if (known !== cluster) return known !== undefined
-    this.#listed.delete(address)
+    if (!this.#listed.delete(address, cluster)) return this.#listed.has(address)
     const block = blockOf(address)
     const addresses = this.#blocks.get(block)
     addresses?.delete(address)
@@ -59,8 +48,7 @@ export class NetworkClaims<C extends object> {
   /** The other clusters that list an address or have it in a range. Usually none, and then nothing is allocated. */
   others(address: string, cluster: C): readonly C[] {
     if (!this.#isShared(address, cluster)) return nobody as readonly C[]
-    const known = this.#listed.get(address)
-    const all = new Set<C>(known === undefined ? [] : known instanceof Set ? known : [known])
+    const all = new Set<C>(this.#listed.get(address))
     for (const owner of this.#ranges.at(address)) all.add(owner)
     all.delete(cluster)
     return [...all]
@@ -68,8 +56,7 @@ export class NetworkClaims<C extends object> {
 
   /** The clusters that list an address. */
   listing(address: string): readonly C[] {
-    const known = this.#listed.get(address)
-    return known === undefined ? [] : known instanceof Set ? [...known] : [known]
+    return this.#listed.get(address)
   }
 
   /** The listed addresses in a range. */
@@ -84,9 +71,7 @@ export class NetworkClaims<C extends object> {
   }
 
   #isShared(address: string, cluster: C): boolean {
-    const known = this.#listed.get(address)
-    if (known !== undefined && known !== cluster) return true
-    return this.#ranges.hasOther(address, cluster)
+    return this.#listed.hasOther(address, cluster) || this.#ranges.hasOther(address, cluster)
   }
 }
 

@@ -9,6 +9,7 @@
  */
 import { type Backend, isBad } from '../../model/backend.ts'
 import type { Change, ServiceChange } from '../../model/directory.ts'
+import { MultiMap } from '../../model/lists/multi-map.ts'
 import { namesIn } from '../../model/lists/names-in.ts'
 import type { GlobalService, ServiceKey } from '../../model/service.ts'
 import type { Clock } from '../../model/time/clock.ts'
@@ -48,8 +49,8 @@ export class Departures {
   /** By key, oldest first. */
   readonly #unlisted = new Map<string, Unlisted>()
   /** Their keys by service and by address. */
-  readonly #unlistedOf = new Groups()
-  readonly #unlistedAt = new Groups()
+  readonly #unlistedOf = new MultiMap<string>()
+  readonly #unlistedAt = new MultiMap<string>()
   #cancelTimer: (() => void) | undefined
 
   constructor(parts: DeparturesParts) {
@@ -113,12 +114,12 @@ export class Departures {
   /** Adds to `left` the unlisted backends whose list has gone or whose address another service has now. */
   #review(change: Change, left: Set<string>): void {
     for (const { key: service, after } of change) {
-      for (const key of this.#unlistedOf.at(service)) {
+      for (const key of this.#unlistedOf.get(service)) {
         if (!isReadyOnly(after, this.#unlisted.get(key)?.cluster)) this.#leave(key, left)
       }
     }
     for (const { service, address } of this.#arrived(change)) {
-      for (const key of this.#unlistedAt.at(address)) {
+      for (const key of this.#unlistedAt.get(address)) {
         if (!this.#unlisted.get(key)?.services.includes(service)) this.#leave(key, left)
       }
     }
@@ -189,31 +190,6 @@ export class Departures {
     }
     if (left.size > 0) this.#parts.retire([...left])
     this.#arm()
-  }
-}
-
-/** Keys of backends in groups; those without any take no room. */
-class Groups {
-  readonly #groups = new Map<string, Set<string>>()
-
-  has(group: string): boolean {
-    return this.#groups.has(group)
-  }
-
-  at(group: string): readonly string[] {
-    const keys = this.#groups.get(group)
-    return keys ? [...keys] : none
-  }
-
-  add(group: string, key: string): void {
-    const keys = this.#groups.get(group)
-    if (keys) keys.add(key)
-    else this.#groups.set(group, new Set([key]))
-  }
-
-  delete(group: string, key: string): void {
-    const keys = this.#groups.get(group)
-    if (keys?.delete(key) && keys.size === 0) this.#groups.delete(group)
   }
 }
 
