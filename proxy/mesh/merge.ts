@@ -95,16 +95,20 @@ export function remerge(
     namespace: first?.namespace ?? '',
     name: first?.name ?? '',
     local,
-    members: members.flatMap((member, i) => (taking[i] ? [member.service] : [])),
+    members: members.filter((_, i) => taking[i]).map(({ service }) => service),
     settings,
     ...(context.clusterset && { clusterset: context.clusterset }),
     frontends,
     backends: adjusted ? backends : asBalanced(backends, frontends, settings),
-    parked: made.flatMap(({ backends }, i) => (!taking[i] && members[i]?.exported ? backends : [])),
+    parked: taking.every(Boolean)
+      ? nobody
+      : made.flatMap(({ backends }, i) => (!taking[i] && members[i]?.exported ? backends : [])),
     changedAt: context.now,
   })
   return { service, made, plain: adjusted ? earlier?.plain : plainOf(service, local, context) }
 }
+
+const nobody: Backends = []
 
 function earlierOf({ service }: MemberService, place: number, earlier: Merged | undefined): Made | undefined {
   const isSame = (one: Made | undefined) => one?.service.cluster === service.cluster

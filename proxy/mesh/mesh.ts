@@ -336,8 +336,9 @@ export class Mesh {
     else void this.#flushInTurns()
   }
 
-  #rebuild(key: ServiceKey): ServiceChange | undefined {
-    const before = this.#services.get(key)
+  #rebuild(name: ServiceKey): ServiceChange | undefined {
+    const before = this.#services.get(name)
+    const key = before?.key ?? name // the text that is kept already
     const declared = this.#members(key)
     if (declared.length === 0) return before && this.#remove(key, before)
 

@@ -43,7 +43,8 @@ interface Parts {
   exported: Placed<ExportObject> | undefined
   /** Names of the services whose imports give this one as their derived Service, sorted; normally one. */
   derivedFrom: readonly string[]
-  readonly portions: Map<string, Portion>
+  /** By key. */
+  portions: readonly Portion[]
   /** The endpoints of the service as they were joined last, if each had an address of its own. */
   plain: readonly Endpoint[] | undefined
 }
@@ -56,6 +57,8 @@ interface Placed<T> {
 
 /** The endpoints from one object. */
 interface Portion {
+  /** The object, by its kind and name. */
+  readonly key: string
   object: EndpointsObject
   readonly origin: string | undefined
   /**
@@ -342,14 +345,14 @@ export class ServiceAssembler {
       (standIn && {
         spec: standIn.spec,
         origin: exported?.origin,
-        portions: this.#effective(this.#parts.get(standIn.backendsOf)?.portions ?? new Map()),
+        portions: this.#effective(this.#parts.get(standIn.backendsOf)?.portions ?? none),
       })
     )
   }
 
   /** Slices repeat the endpoints of older lists, so one of the two is used. */
-  #effective(portions: ReadonlyMap<string, Portion>): readonly Portion[] {
-    const all = sortedPortions(portions).filter(({ object }) => object.sourceCluster === undefined)
+  #effective(portions: readonly Portion[]): readonly Portion[] {
+    const all = portions.filter(({ object }) => object.sourceCluster === undefined)
     const kind = this.#prefer === 'slices' ? 'EndpointSlice' : 'Endpoints'
     const preferred = all.filter(({ object }) => object.kind === kind)
     return preferred.length > 0 ? preferred : all
@@ -359,7 +362,7 @@ export class ServiceAssembler {
   #importOf({ imported, portions }: Parts): ServiceImport | undefined {
     if (!imported) return undefined
     const { headless, clusterIPs, ports } = imported.object.spec
-    const byCluster = Map.groupBy(sortedPortions(portions), ({ object }) => object.sourceCluster)
+    const byCluster = Map.groupBy(portions, ({ object }) => object.sourceCluster)
     byCluster.delete(undefined)
     const endpoints = [...byCluster].flatMap(([cluster = '', found]) =>
       joinEndpoints(found.map(portion => this.#resolve(portion, false))).map(endpoint => ({ ...endpoint, cluster })),
@@ -426,8 +429,9 @@ export class ServiceAssembler {
   }
 
   #putPortion(given: EndpointsObject, origin: string | undefined): void {
-    const key = refText(given)
-    const before = this.#portions.get(key)
+    const text = refText(given)
+    const before = this.#portions.get(text)
+    const key = before?.key ?? text
     const known = before && {
       declared: before.object.endpoints,
       resolved: before.resolved?.endpoints,
@@ -436,16 +440,18 @@ export class ServiceAssembler {
     const again = known && keptEndpoints(known, given.endpoints)
     const object = again ? { ...given, endpoints: again.declared } : given
     const kept = before?.resolved && again && { unready: before.resolved.unready, endpoints: again.resolved }
-    this.#removePortion(key)
+    if (before?.object.service === object.service) this.#leaveNodes(before)
+    else this.#removePortion(key)
     let nodes = noNodes
     for (const { node, zone } of object.endpoints) {
       if (node === undefined || zone !== undefined) continue
       if (nodes === noNodes) nodes = new Set()
       nodes.add(node)
     }
-    const portion: Portion = { object, origin, isPlaced: false, nodes, resolved: undefined, kept }
+    const portion: Portion = { key, object, origin, isPlaced: false, nodes, resolved: undefined, kept }
     this.#portions.set(key, portion)
-    this.#partsOf(object.service).portions.set(key, portion)
+    const parts = this.#partsOf(object.service)
+    parts.portions = withPortion(parts.portions, portion)
     for (const node of nodes) {
       const portions = this.#portionsOnNode.get(node)
       if (portions) portions.add(portion)
@@ -458,14 +464,18 @@ export class ServiceAssembler {
     const portion = this.#portions.get(key)
     if (!portion) return
     this.#portions.delete(key)
+    this.#leaveNodes(portion)
+    const parts = this.#partsOf(portion.object.service)
+    parts.portions = parts.portions.filter(one => one !== portion)
+    this.#changed(portion.object.service, parts)
+  }
+
+  #leaveNodes(portion: Portion): void {
     for (const node of portion.nodes) {
       const portions = this.#portionsOnNode.get(node)
       portions?.delete(portion)
       if (portions?.size === 0) this.#portionsOnNode.delete(node)
     }
-    const parts = this.#partsOf(portion.object.service)
-    parts.portions.delete(key)
-    this.#changed(portion.object.service, parts)
   }
 
   #setNamespace(name: string, namespace: Namespace | undefined): void {
@@ -515,7 +525,7 @@ export class ServiceAssembler {
       imported: undefined,
       exported: undefined,
       derivedFrom: none,
-      portions: new Map(),
+      portions: none,
       plain: undefined,
     }
     this.#parts.set(key, parts)
@@ -526,7 +536,7 @@ export class ServiceAssembler {
   #changed(key: ServiceKey, parts: Parts): void {
     this.#touch(key)
     const { declared, imported, exported, derivedFrom, portions } = parts
-    if (declared || imported || exported || derivedFrom.length > 0 || portions.size > 0) return
+    if (declared || imported || exported || derivedFrom.length > 0 || portions.length > 0) return
     this.#parts.delete(key)
   }
 }
@@ -563,9 +573,11 @@ function unplace(portion: Portion): void {
   portion.isPlaced = false
 }
 
-/** By name, not by arrival. */
-function sortedPortions(portions: ReadonlyMap<string, Portion>): Portion[] {
-  return [...portions].sort(([a], [b]) => (a < b ? -1 : 1)).map(([, portion]) => portion)
+/** By key, not by arrival, and in place of the one with its key. */
+function withPortion(portions: readonly Portion[], portion: Portion): readonly Portion[] {
+  const others = portions.filter(({ key }) => key !== portion.key)
+  const place = others.findIndex(({ key }) => key > portion.key)
+  return others.length === 0 ? [portion] : others.toSpliced(place === -1 ? others.length : place, 0, portion)
 }
 
 /** What a record of the service cannot say, an export that describes it says: its format has no affinity and no policies. */
