@@ -172,7 +172,9 @@ export class CheckScheduler {
     }
   }
 
-  #laneOf({ watched: { cluster, local } }: Target): Lane {
+  #laneOf({ watched: { backend } }: Target): Lane {
+    const { cluster, remote } = backend
+    const local = !remote
     const known = this.#lanes.get(cluster)
     if (known) return known
     const counts = { targets: 0, inFlight: 0, doubtfulInFlight: 0 }

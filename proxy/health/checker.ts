@@ -60,7 +60,7 @@ export class Checker {
 
   /** A backend that returns keeps the state of its earlier checks until new ones change it. */
   joined(watched: WatchedBackend): void {
-    if (watched.protocol !== 'TCP') return
+    if (watched.backend.protocol !== 'TCP') return
     const target: Target = {
       watched,
       checks: watched.target?.checks ?? unchecked,
@@ -115,7 +115,7 @@ export class Checker {
       this.#parts.onChecked(target, passed)
       return false
     }
-    const { network, address, port } = target.watched
+    const { network, address, port } = target.watched.backend
     const result = await this.#parts.probe.check({ network, address, port, sendProxy: wantsProxyHeader(target) })
     if (this.#closed) return false
     this.#counts[result.outcome]++

@@ -168,7 +168,7 @@ export class HealthMonitor implements Pick<FlowObserver, 'connecting' | 'result'
   /** Whoever checks the backends of this network, such as the gateways of a cluster, tells anew. */
   told(network: string, verdictOf: (endpoint: CheckedEndpoint) => CheckResult | undefined): void {
     for (const watched of this.#backends.current()) {
-      const result = watched.network === network && watched.target ? verdictOf(watched) : undefined
+      const result = watched.backend.network === network && watched.target ? verdictOf(watched.backend) : undefined
       if (result) this.#checker?.told(watched, result)
     }
   }
@@ -268,7 +268,8 @@ export class HealthMonitor implements Pick<FlowObserver, 'connecting' | 'result'
     this.#reassess(watched, () => (result.outcome === 'passed' ? 'checks pass' : `checks fail: ${result.why}`))
     if (active.type === 'none' || target.unanswered !== active.fall || target.checks.health !== 'down') return
     // The host is silent, so its UDP ports are too, which are not checked.
-    this.#parts.onSilent([watched.key, ...this.#backends.datagramsAt(watched.network, watched.address)])
+    const { network, address } = watched.backend
+    this.#parts.onSilent([watched.key, ...this.#backends.datagramsAt(network, address)])
   }
 
   #reassess(watched: WatchedBackend, why: () => string): void {
@@ -311,10 +312,10 @@ export class HealthMonitor implements Pick<FlowObserver, 'connecting' | 'result'
     return this.#outliers.isEjected(watched) ? 'ejected' : (watched.target?.checks.health ?? 'unknown')
   }
 
-  #logChange({ name, pools }: WatchedBackend, from: Health, to: Health, why: string): void {
+  #logChange({ backend, pools }: WatchedBackend, from: Health, to: Health, why: string): void {
     const { log } = this.#parts
     const services = new Set(pools.map(pool => pool.service)).size
-    const fields = { backend: name, services, from, to, why }
+    const fields = { backend: backend.key, services, from, to, why }
     if (to === 'down' || to === 'ejected') log.warn('health.verdict', fields)
     else if (from === 'unknown') log.debug('health.verdict', fields)
     else log.info('health.verdict', fields)
@@ -322,8 +323,8 @@ export class HealthMonitor implements Pick<FlowObserver, 'connecting' | 'result'
 }
 
 /** Checks will say something of it, and have not yet. Of networks behind gateways those know, and may say nothing. */
-function isUnchecked({ target, network }: WatchedBackend): boolean {
-  return network === undefined && target?.checks.health === 'unknown'
+function isUnchecked({ target, backend }: WatchedBackend): boolean {
+  return backend.network === undefined && target?.checks.health === 'unknown'
 }
 
 /** Whether a frontend of it has another backend that checks have found up. */

@@ -4,12 +4,13 @@
  * of all clients count alike; connections that it resets before its first byte, or leaves without one, count by distinct clients.
  */
 
+import { podOf } from '../model/backend.ts'
 import type { Flow, Totals } from '../model/flow.ts'
 import { EarlyResets, isEarlyReset, RecentClients } from '../model/flows/early-resets.ts'
 import type { Clock, Random } from '../model/time/clock.ts'
 import type { PassiveOptions } from './options.ts'
 import { Silences } from './silences.ts'
-import { countedAs, type OutlierState, type Pool, type WatchedBackend } from './watched-backend.ts'
+import type { OutlierState, Pool, WatchedBackend } from './watched-backend.ts'
 
 type Included = Extract<OutlierState, { state: 'in' }>
 
@@ -205,11 +206,13 @@ export class OutlierDetector {
     const pods = new Set<string>()
     const out = new Set<string>()
     for (const one of watched) {
-      const pod = countedAs(one)
+      const pod = podOf(one.backend)
       pods.add(pod)
       if (this.isEjected(one)) out.add(pod)
     }
-    return out.has(countedAs(asked)) || out.size < Math.max(1, Math.floor((pods.size * this.#options.maxPercent) / 100))
+    return (
+      out.has(podOf(asked.backend)) || out.size < Math.max(1, Math.floor((pods.size * this.#options.maxPercent) / 100))
+    )
   }
 
   /** The multiplier falls by one for each `ejectMs` without an ejection, and is capped where it reaches `maxEjectMs`. */

@@ -1,28 +1,17 @@
 /** What health keeps for a backend, and the pools and check targets it belongs to. */
-import type { Protocol } from '../model/address.ts'
-import type { Health } from '../model/backend.ts'
+import type { Backend, Health } from '../model/backend.ts'
 import type { EarlyResets } from '../model/flows/early-resets.ts'
 import type { ServiceKey } from '../model/service.ts'
 import type { Due, DueQueue } from './due-queue.ts'
 import type { CheckState } from './rise-fall.ts'
 import type { Silences } from './silences.ts'
 
-/** A destination under watch. It outlives the frozen `Backend` values that lead to it, and is kept for a while after they left. */
+/** A destination under watch. It outlives the backends that are there, and is kept for a while after they left. */
 export interface WatchedBackend {
   /** The backends' destination. */
   readonly key: string
-  /** The key of one of them, for messages. */
-  readonly name: string
-  /** Absent: the shared one. */
-  readonly network: string | undefined
-  readonly address: string
-  readonly port: number
-  readonly protocol: Protocol
-  /** The cluster that its checks count for: the local one if it lists the destination too. */
-  cluster: string
-  local: boolean
-  /** The name of its pod, if it is known. */
-  pod: string | undefined
+  /** One of them as it is now: that of the local cluster if it lists the destination too. Checks count for its cluster. */
+  backend: Backend
   /** The pools it is in; empty after it left. Those that are in one pool alone share its list. */
   pools: readonly Pool[]
   /** The check target; undefined when it is not checked. */
@@ -80,11 +69,6 @@ export interface Lane {
   targets: number
   inFlight: number
   doubtfulInFlight: number
-}
-
-/** What `maxPercent` counts: the pod if it is known, else the backend itself. As `podOf` of the model. */
-export function countedAs({ cluster, pod, name }: WatchedBackend): string {
-  return pod === undefined ? name : `${cluster}/${pod}`
 }
 
 /**

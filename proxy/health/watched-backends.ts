@@ -7,6 +7,7 @@ import type { Backend, Backends, Health } from '../model/backend.ts'
 import { deltaOfPart, type ServiceChange } from '../model/directory.ts'
 import { growing } from '../model/limits/growing.ts'
 import { LargeMap } from '../model/lists/large-map.ts'
+import { MultiMap } from '../model/lists/multi-map.ts'
 import { namesIn } from '../model/lists/names-in.ts'
 import type { Frontend, GlobalService, ServiceKey } from '../model/service.ts'
 import type { Clock } from '../model/time/clock.ts'
@@ -31,7 +32,7 @@ export class WatchedBackends {
   readonly #recent: LRUCache<string, WatchedBackend>
   readonly #pools = new Map<ServiceKey, readonly KnownPool[]>()
   /** Those of UDP, by address: checks of TCP tell of them that their host is silent. */
-  readonly #datagrams = new Map<string, Set<WatchedBackend>>()
+  readonly #datagrams = new MultiMap<WatchedBackend>()
   #down = 0
 
   constructor(clock: Clock, watches: (service: GlobalService) => boolean) {
@@ -65,7 +66,7 @@ export class WatchedBackends {
 
   /** Destinations of the UDP backends at an address of a network. */
   datagramsAt(network: string | undefined, address: string): string[] {
-    const found = [...(this.#datagrams.get(address) ?? [])].filter(one => one.network === network)
+    const found = this.#datagrams.get(address).filter(({ backend }) => backend.network === network)
     return found.map(({ key }) => key)
   }
 
@@ -134,8 +135,7 @@ export class WatchedBackends {
   #join(pool: MutablePool, backend: Backend, joined: WatchedBackend[]): void {
     let watched = this.#current.get(backend.destination)
     if (watched) {
-      watched.pod = backend.pod
-      if (!backend.remote && !watched.local) assign(watched, backend)
+      if (isOf(watched.backend, backend)) watched.backend = backend
       if (watched.pools.includes(pool)) return
     } else {
       watched = this.#watch(backend)
@@ -146,17 +146,10 @@ export class WatchedBackends {
   }
 
   #watch(backend: Backend): WatchedBackend {
-    const { key: name, destination: key, network, address, port, protocol, health } = backend
+    const { destination: key, address, protocol, health } = backend
     const watched: WatchedBackend = this.#recent.get(key) ?? {
       key,
-      name,
-      network,
-      address,
-      port,
-      protocol,
-      cluster: backend.cluster,
-      local: !backend.remote,
-      pod: backend.pod,
+      backend,
       pools: none,
       target: undefined,
       outlier: undefined,
@@ -169,15 +162,10 @@ export class WatchedBackends {
     if (health === 'down') this.#down++
     watched.since = Math.round(this.#clock.now())
     watched.untested = false
-    watched.pod = backend.pod
-    assign(watched, backend)
+    watched.backend = backend
     this.#recent.delete(key)
     this.#current.set(key, watched)
-    if (protocol === 'UDP') {
-      const others = this.#datagrams.get(address)
-      if (others) others.add(watched)
-      else this.#datagrams.set(address, new Set([watched]))
-    }
+    if (protocol === 'UDP') this.#datagrams.add(address, watched)
     return watched
   }
 
@@ -186,8 +174,7 @@ export class WatchedBackends {
     watched.pools = without(watched.pools, pool)
     if (watched.pools.length > 0 || !this.#current.delete(watched.key)) return undefined
     if (watched.shown === 'down') this.#down--
-    const others = this.#datagrams.get(watched.address)
-    if (others?.delete(watched) && others.size === 0) this.#datagrams.delete(watched.address)
+    this.#datagrams.delete(watched.backend.address, watched)
     this.#recent.set(watched.key, watched)
     return watched
   }
@@ -201,9 +188,9 @@ function without(pools: readonly Pool[], pool: Pool): readonly Pool[] {
   return left.length > 1 ? left : (first?.alone ?? none)
 }
 
-function assign(watched: WatchedBackend, { cluster, remote }: Backend): void {
-  watched.cluster = cluster
-  watched.local = !remote
+/** Whether the later state of a destination is to be known for it: another cluster's is only where that is the local one. */
+function isOf(before: Backend, { cluster, remote }: Backend): boolean {
+  return cluster === before.cluster || (!remote && before.remote)
 }
 
 /** Whether it may get new flows. */
