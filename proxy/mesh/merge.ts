@@ -90,21 +90,22 @@ export function remerge(
   const backends = adjusted ? all : distinct(all)
   const frontends = adjusted ?? (local ? frontendsOf(key, local, backends, settings, context) : [])
   const first = members[0]?.service
-  const service: GlobalService = Object.freeze({
+  const merged: GlobalService = {
     key,
     namespace: first?.namespace ?? '',
     name: first?.name ?? '',
     local,
     members: members.filter((_, i) => taking[i]).map(({ service }) => service),
     settings,
-    ...(context.clusterset && { clusterset: context.clusterset }),
     frontends,
     backends: adjusted ? backends : asBalanced(backends, frontends, settings),
     parked: taking.every(Boolean)
       ? nobody
       : made.flatMap(({ backends }, i) => (!taking[i] && members[i]?.exported ? backends : [])),
     changedAt: context.now,
-  })
+  }
+  const { clusterset } = context
+  const service = Object.freeze(clusterset ? { ...merged, clusterset } : merged)
   return { service, made, plain: adjusted ? earlier?.plain : plainOf(service, local, context) }
 }
 

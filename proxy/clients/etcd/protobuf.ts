@@ -223,11 +223,14 @@ class Reader {
   }
 
   big(): bigint {
-    let value = 0n
-    for (let shift = 0n; shift < 70n; shift += 7n) {
+    // 49 bits and the rest, each exact as a number: a bigint for each byte would be garbage of every message.
+    let low = 0
+    let high = 0
+    for (let place = 0, scale = 1; place < 10; place++, scale = place === 7 ? 1 : scale * 128) {
       const byte = this.#byte()
-      value |= BigInt(byte & 0x7f) << shift
-      if (byte < 0x80) return BigInt.asUintN(64, value)
+      if (place < 7) low += (byte & 0x7f) * scale
+      else high += (byte & 0x7f) * scale
+      if (byte < 0x80) return high === 0 ? BigInt(low) : BigInt.asUintN(64, (BigInt(high) << 49n) + BigInt(low))
     }
     throw new RangeError('a number has more than 64 bits')
   }

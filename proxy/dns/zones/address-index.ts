@@ -1,6 +1,7 @@
 /** Services by address, for reverse names; updated with each change of the directory, so that a PTR costs one lookup. */
 import type { Change, Directory } from '../../model/directory.ts'
 import { listDelta } from '../../model/lists/list-delta.ts'
+import { sameLists } from '../../model/lists/plain-equal.ts'
 import type { Endpoint, GlobalService, ServiceKey } from '../../model/service.ts'
 import { addressesOf, endpointLabel } from './service-records.ts'
 import { importedEndpoints, importOf } from './shared.ts'
@@ -109,12 +110,14 @@ function touchedBy(before: GlobalService | undefined, after: GlobalService | und
   if (before?.local === after?.local && sameLists(old, now, Object.is)) return none
   const touched: string[] = []
   for (let i = 0; i < Math.max(old.length, now.length); i++) {
-    const [known, member] = [old[i], now[i]]
+    const known = old[i]
+    const member = now[i]
     const isAlike =
       known?.cluster === member?.cluster &&
       known?.headless === member?.headless &&
       (known === before?.local) === (member === after?.local)
-    const [had, has] = [known?.endpoints ?? none, member?.endpoints ?? none]
+    const had = known?.endpoints ?? none
+    const has = member?.endpoints ?? none
     const { gone, come } = isAlike ? listDelta<Endpoint>(had, has) : { gone: had, come: has }
     for (const { address } of gone) touched.push(address)
     for (const { address } of come) touched.push(address)
@@ -142,8 +145,4 @@ function sameName(a: AddressOwner, b: AddressOwner): boolean {
     a.endpoint?.cluster === b.endpoint?.cluster &&
     a.endpoint?.label === b.endpoint?.label
   )
-}
-
-function sameLists<T>(a: readonly T[], b: readonly T[], same: (a: T, b: T) => boolean): boolean {
-  return a.length === b.length && a.every((value, i) => same(value, b[i] as T))
 }
