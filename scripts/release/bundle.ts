@@ -16,6 +16,19 @@ export interface Bundle {
 /** Libraries that the code imports where it needs them. */
 const libraries = ['undici', '@grpc/grpc-js', '@peculiar/x509', 'prom-client', 'pino-pretty']
 
+/**
+ * What their modules are, where it is less than all of them. Of undici only what makes requests is used; caches, mocks, `fetch` and WebSockets
+ * would take a start twice the time.
+ */
+const contentsOf: Readonly<Record<string, string>> = {
+  undici: `
+    Object.assign(require('undici/lib/dispatcher/dispatcher.js').prototype, require('undici/lib/api'))
+    exports.Agent = require('undici/lib/dispatcher/agent.js')
+    exports.Client = require('undici/lib/dispatcher/client.js')
+    exports.ProxyAgent = require('undici/lib/dispatcher/proxy-agent.js')
+    exports.buildConnector = require('undici/lib/core/connect.js')`,
+}
+
 /** Modules that run in threads of their own, by path. */
 const threads = ['proxy/sources/manifests/manifest-thread']
 
@@ -37,8 +50,16 @@ export async function bundle(root: string): Promise<Bundle> {
     define: { 'import.meta.url': '"file:///"' },
   })
   const texts = libraries.map(async name => {
-    const contents = `module.exports = require(${JSON.stringify(name)})`
-    return [libraryFile(name), await text({ stdin: { contents, resolveDir: root, loader: 'js' } })] as const
+    const contents = contentsOf[name] ?? `module.exports = require(${JSON.stringify(name)})`
+    return [
+      libraryFile(name),
+      await text({
+        stdin: { contents, resolveDir: root, loader: 'js' },
+        // Called by `embeddedLibrary`.
+        banner: { js: '(function (module, exports, require) {' },
+        footer: { js: '})' },
+      }),
+    ] as const
   })
   const parts = threads.map(async module => {
     const contents = `import './${module}.ts'`

@@ -1,20 +1,23 @@
-// Compiles what a start of the executable calls: a Starlane is started from the bundle, with a service of one cluster, and stopped. V8
-// takes the code of its functions from a file then, in place of their text, which saves a third of the time to `ready`.
+// Compiles what a start of the executable calls: a Starlane is started from the bundle, with a service of two clusters, one of them of
+// manifests and one with an API server, and stopped. V8 takes the code of its functions from files then, in place of their text, which saves a
+// third of the time to `ready`.
 import { spawn, spawnSync } from 'node:child_process'
 import { randomUUID } from 'node:crypto'
 import { once } from 'node:events'
-import { mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
-import { join } from 'node:path'
+import { mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import { basename, join } from 'node:path'
 import { createInterface } from 'node:readline'
 import { fileURLToPath } from 'node:url'
+import { codeFile } from '../../proxy/model/program/package-files.ts'
 import { oneService } from './one-service.ts'
+import { type TrainingApi, trainingApi } from './training-api.ts'
 
 export interface TrainingParts {
   /** A folder for what is written. */
   readonly work: string
-  /** The bundle, a file. */
-  readonly script: string
-  /** Files by the names under which the executable has them. */
+  /** The name of the bundle. */
+  readonly main: string
+  /** Files by the names under which the executable has them: the bundle, and the libraries that it loads. */
   readonly assets: Readonly<Record<string, string>>
   /** V8's flags of the executable. */
   readonly flags: readonly string[]
@@ -23,35 +26,53 @@ export interface TrainingParts {
 /** Of starts whose code is compared. Which functions they call differs where something of the machine comes in between. */
 const attempts = 6
 
+/** The data of V8's code cache by the name of the script. */
+type Compiled = ReadonlyMap<string, Buffer>
+
 /**
- * The data of V8's code cache, the same for the same bundle: that of the first two starts which agree. Rejects if none do, or if V8 would
- * not take it.
+ * The same for the same bundle: of each script that of the first two starts which agree. Rejects if none do, or if V8 would not take it.
  */
-export async function compiledCode(parts: TrainingParts): Promise<Uint8Array> {
+export async function compiledCode(parts: TrainingParts): Promise<Compiled> {
   mkdirSync(parts.work, { recursive: true })
-  const found: Buffer[] = []
+  const found: Compiled[] = []
+  const agreed = new Map<string, Buffer>()
   for (let attempt = 0; attempt < attempts; attempt++) {
-    const code = ordered(parts, await trained(parts))
-    if (found.some(other => other.equals(code))) return code
-    found.push(code)
+    const compiled = await trained(parts)
+    for (const [script, code] of compiled) {
+      if (!agreed.has(script) && found.some(other => other.get(script)?.equals(code))) agreed.set(script, code)
+    }
+    if (agreed.size === compiled.size) return agreed
+    found.push(compiled)
   }
   throw new Error(`${attempts} starts of one bundle compiled ${attempts} different sets of functions`)
 }
 
-/** Returns a file with the code. */
-async function trained({ work, script, assets, flags: own }: TrainingParts): Promise<string> {
+async function trained(parts: TrainingParts): Promise<Compiled> {
+  const api = await trainingApi()
+  try {
+    const folder = await started(parts, api)
+    const scripts = Object.keys(parts.assets).filter(name => readdirSync(folder).includes(basename(codeFile(name))))
+    return new Map(scripts.map(script => [script, ordered(parts, script, join(folder, basename(codeFile(script))))]))
+  } finally {
+    api.close()
+  }
+}
+
+/** Returns a folder with the code of the scripts that a start has loaded. */
+async function started({ work, main, assets, flags: own }: TrainingParts, api: TrainingApi): Promise<string> {
   const list = join(work, 'assets.json')
-  const output = join(work, 'code.cache')
+  const output = join(work, 'code')
+  rmSync(output, { recursive: true, force: true })
   // Apart from the configuration, whose folder is watched.
   const temporary = join(work, 'temporary')
-  mkdirSync(temporary, { recursive: true })
+  for (const folder of [output, temporary]) mkdirSync(folder, { recursive: true })
   writeFileSync(list, JSON.stringify(assets))
   const trainee = fileURLToPath(new URL('trainee.ts', import.meta.url))
   const folder = join(work, 'configuration')
-  const run = ['run', '-c', configuration(folder)]
+  const run = ['run', '-c', configuration(folder, api.url)]
   // Room for young objects, so that no collection comes in between; and the same numbers each time.
   const flags = ['--random-seed=1', ...own, '--min-semi-space-size=64', '--max-semi-space-size=64']
-  const child = spawn(process.execPath, [...flags, trainee, script, list, output, ...run], {
+  const child = spawn(process.execPath, [...flags, trainee, main, list, output, ...run], {
     cwd: work,
     env: { PATH: '/usr/bin:/bin', TMPDIR: temporary },
     stdio: ['ignore', 'ignore', 'pipe'],
@@ -61,6 +82,7 @@ async function trained({ work, script, assets, flags: own }: TrainingParts): Pro
   for await (const line of createInterface(child.stderr)) {
     lines.push(line)
     if (!line.includes('"event":"ready"')) continue
+    await Promise.race([api.watched, ended])
     // The folders above are watched too, and others may write there: so that it always hears of something.
     writeFileSync(join(folder, `other-${randomUUID()}`), '')
     child.kill('SIGTERM')
@@ -70,17 +92,25 @@ async function trained({ work, script, assets, flags: own }: TrainingParts): Pro
   return output
 }
 
-/** One cluster whose order of events is always the same, on an address of the loopback interface that nobody else has. */
-function configuration(folder: string): string {
+/** Clusters whose order of events is always the same, on an address of the loopback interface that nobody else has. */
+function configuration(folder: string, server: string): string {
   rmSync(folder, { recursive: true, force: true })
   mkdirSync(folder, { recursive: true })
   const byte = () => 100 + Math.floor(Math.random() * 100)
   writeFileSync(join(folder, 'service.yaml'), oneService({ port: 8080, backend: { address: '10.1.0.1', port: 8080 } }))
+  const kubeconfig = {
+    'current-context': 'two',
+    clusters: [{ name: 'two', cluster: { server } }],
+    contexts: [{ name: 'two', context: { cluster: 'two' } }],
+  }
+  writeFileSync(join(folder, 'kubeconfig'), JSON.stringify(kubeconfig))
   const file = join(folder, 'starlane.yaml')
   writeFileSync(
     file,
     `cluster: one
-clusters: [{ name: one, id: 1, source: { manifests: ./service.yaml } }]
+clusters:
+  - { name: one, id: 1, source: { manifests: ./service.yaml } }
+  - { name: two, id: 2, source: { kubernetes: { kubeconfig: ./kubeconfig } } }
 dns: { listen: 127.0.0.1:0, upstream: [] }
 admin: { listen: 127.0.0.1:0 }
 proxy: { vips: { cidr: 127.${byte()}.${byte()}.0/24 }, announce: 0s }
@@ -91,7 +121,7 @@ health: { active: { type: none } }
 }
 
 /** The code as V8 writes it in a process that has only read it: in one order. Throws where the executable, with its flags, would not take it. */
-function ordered({ work, script, flags }: TrainingParts, file: string): Buffer {
+function ordered({ work, assets, flags }: TrainingParts, script: string, file: string): Buffer {
   const output = join(work, 'ordered.cache')
   const text = `
     const { readFileSync, writeFileSync } = require('node:fs')
@@ -101,7 +131,8 @@ function ordered({ work, script, flags }: TrainingParts, file: string): Buffer {
     const compiled = new Script(readFileSync(script, 'latin1'), options)
     if (compiled.cachedDataRejected) process.exit(1)
     writeFileSync(output, compiled.createCachedData())`
-  const { status } = spawnSync(process.execPath, ['--random-seed=1', ...flags, '-e', text, script, file, output])
+  const from = assets[script] ?? script
+  const { status } = spawnSync(process.execPath, ['--random-seed=1', ...flags, '-e', text, from, file, output])
   if (status !== 0) throw new Error('V8 does not take the code that it has compiled: its flags differ')
   return readFileSync(output)
 }

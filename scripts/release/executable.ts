@@ -4,6 +4,7 @@ import { execFileSync } from 'node:child_process'
 import { chmodSync, copyFileSync, globSync, mkdirSync, statSync, writeFileSync } from 'node:fs'
 import { createRequire } from 'node:module'
 import { basename, join } from 'node:path'
+import { codeFile } from '../../proxy/model/program/package-files.ts'
 import type { Bundle } from './bundle.ts'
 import { compiledCode } from './compiled-code.ts'
 
@@ -38,10 +39,11 @@ const fuse = 'NODE_SEA_FUSE_fce680ab2cc467b6e072b8b5df1996b2'
 export async function makeExecutable(parts: ExecutableParts): Promise<void> {
   const { root, work, node, bundle, addon, native, output } = parts
   mkdirSync(work, { recursive: true })
-  const main = join(work, 'starlane.cjs')
+  const main = 'code/starlane.cjs'
+  const script = join(work, basename(main))
   const blob = join(work, 'starlane.blob')
   const config = join(work, 'sea.json')
-  writeFileSync(main, bundle.main)
+  writeFileSync(script, bundle.main)
   writeFileSync(join(work, 'loader.cjs'), bundle.loader)
   const files = globSync(assetGlobs, { cwd: root }).sort()
   const assets = Object.fromEntries(
@@ -53,12 +55,15 @@ export async function makeExecutable(parts: ExecutableParts): Promise<void> {
     assets[name] = file
   }
   if (addon) assets['native/build/starlane.node'] = addon
+  assets[main] = script
   if (native) {
-    const code = join(work, 'starlane.cache')
-    writeFileSync(code, await compiledCode({ work: join(work, 'compiled'), script: main, assets, flags }))
-    assets['code/starlane.cache'] = code
+    const compiled = await compiledCode({ work: join(work, 'compiled'), main, assets, flags })
+    for (const [script, code] of compiled) {
+      const file = join(work, basename(codeFile(script)))
+      writeFileSync(file, code)
+      assets[codeFile(script)] = file
+    }
   }
-  assets['code/starlane.cjs'] = main
   writeFileSync(
     config,
     JSON.stringify({

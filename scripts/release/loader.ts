@@ -2,21 +2,22 @@
 import { createRequire } from 'node:module'
 import { getAssetKeys, getRawAsset } from 'node:sea'
 import { constants, Script } from 'node:vm'
-import { embed, loadEmbedded } from '../../proxy/model/program/package-files.ts'
+import { codeFile, embed, loadEmbedded } from '../../proxy/model/program/package-files.ts'
 
 declare const require: NodeJS.Require
 
-const cache = 'code/starlane.cache'
+const main = 'code/starlane.cjs'
+const code = codeFile(main)
 const addonFile = 'native/build/starlane.node'
 
 embed({ files: getAssetKeys(), read: file => new Uint8Array(getRawAsset(file) as ArrayBuffer), modules: {} })
-const text = getRawAsset('code/starlane.cjs') as ArrayBuffer
+const text = getRawAsset(main) as ArrayBuffer
 const addon = goesOn() ? loadAddon() : undefined
 const script = new Script(addon?.textOf(text) ?? Buffer.from(text).toString('latin1'), {
   filename: 'starlane.cjs',
   importModuleDynamically: constants.USE_MAIN_CONTEXT_DEFAULT_LOADER,
   // Code that V8 does not take, of other flags for example, it leaves, and compiles what is called.
-  ...(getAssetKeys().includes(cache) ? { cachedData: new Uint8Array(getRawAsset(cache) as ArrayBuffer) } : {}),
+  ...(getAssetKeys().includes(code) ? { cachedData: new Uint8Array(getRawAsset(code) as ArrayBuffer) } : {}),
 })
 script.runInThisContext()(require, addon ? { [addonFile]: addon } : {})
 

@@ -1,13 +1,23 @@
 /** The single executable: made from this checkout, run where there is no Node and no package. */
-import { spawn, spawnSync } from 'node:child_process'
+import assert from 'node:assert/strict'
+import { type ChildProcessWithoutNullStreams, spawn, spawnSync } from 'node:child_process'
+import { once } from 'node:events'
 import { existsSync, mkdirSync, readdirSync, readFileSync, writeFileSync } from 'node:fs'
+import { createServer as createHttpServer, request } from 'node:http'
+import type { AddressInfo } from 'node:net'
 import { join } from 'node:path'
 import { createInterface } from 'node:readline'
 import { fileURLToPath } from 'node:url'
 import t from 'tap'
+import { parseAllDocuments } from 'yaml'
 import { version } from '../../proxy/cli/version.ts'
 import { bundle } from '../../scripts/release/bundle.ts'
 import { makeExecutable } from '../../scripts/release/executable.ts'
+import { oneService } from '../../scripts/release/one-service.ts'
+import { eventually } from '../support/eventually.ts'
+import { writeKubeconfig } from '../support/kube-api/kubeconfig.ts'
+import { startKubeApi } from '../support/kube-api/server.ts'
+import type { KubeObject } from '../support/kube-api/types.ts'
 
 const root = fileURLToPath(new URL('../../', import.meta.url)).replace(/\/$/, '')
 const addon = join(root, 'native/build/starlane.node')
@@ -98,12 +108,7 @@ t.test('the single executable', { skip: process.platform === 'linux' ? false : '
   await t.test('runs, with the native engine, the page and the metrics inside', async t => {
     const child = spawn(executable, ['run', '-c', 'starlane.yaml'], { cwd: folder, env })
     t.teardown(() => child.kill('SIGKILL'))
-    const ready = await new Promise<{ admin: string; engine: string }>(resolve => {
-      createInterface(child.stderr).on('line', line => {
-        const entry = JSON.parse(line)
-        if (entry.event === 'ready') resolve(entry)
-      })
-    })
+    const ready = await readyOf(child)
     if (existsSync(addon)) t.equal(ready.engine, 'native')
     t.match(await (await fetch(`http://${ready.admin}/`)).text(), /<style>[^<]+<\/style>/)
     t.match(await (await fetch(`http://${ready.admin}/metrics`)).text(), /starlane_/)
@@ -114,6 +119,48 @@ t.test('the single executable', { skip: process.platform === 'linux' ? false : '
     t.equal(await ended, 0)
   })
 
+  await t.test('follows API servers, one of them through a proxy, and checks backends by HTTP', async t => {
+    let asked = 0
+    const proxy = createHttpServer(({ url = '', headers }, response) => {
+      asked++
+      const upstream = request(url, { headers }, answer => {
+        response.writeHead(answer.statusCode ?? 502, answer.headers).flushHeaders()
+        answer.pipe(response)
+      })
+      upstream.on('error', () => response.destroy()).end()
+      response.on('close', () => upstream.destroy())
+    }).listen(0, '127.0.0.1')
+    await once(proxy, 'listening')
+    t.teardown(() => proxy.close())
+    const servers = ['one', 'two'].map(async (name, i) => {
+      const address = `127.0.77.${i + 1}`
+      const pod = createHttpServer((_, response) => response.end('ok')).listen(0, address)
+      await once(pod, 'listening')
+      t.teardown(() => pod.close())
+      const api = await startKubeApi()
+      t.teardown(() => api.stop())
+      const { port } = pod.address() as AddressInfo
+      const service = oneService({ port: 80, backend: { address, port } })
+      for (const document of parseAllDocuments(service)) api.put(document.toJS() as KubeObject)
+      const { port: via } = proxy.address() as AddressInfo
+      const cluster = i === 0 ? {} : { 'proxy-url': `http://127.0.0.1:${via}` }
+      writeKubeconfig(join(folder, `${name}.json`), [{ name, server: api.url, cluster }])
+      return `{ name: ${name}, id: ${i + 1}, source: { kubernetes: { kubeconfig: ./${name}.json } }, allow: { loopback: true } }`
+    })
+    const clusters = await Promise.all(servers)
+    const head = 'cluster: one\ndns: { listen: 127.0.0.1:0 }\nadmin: { listen: 127.0.0.1:0 }\n'
+    const rest = 'proxy: { vips: { cidr: 127.95.0.0/16 } }\nhealth: { active: { type: http, interval: 100ms } }\n'
+    writeFileSync(join(folder, 'kubernetes.yaml'), `${head}clusters: [${clusters.join(', ')}]\n${rest}`)
+    const child = spawn(executable, ['run', '-c', 'kubernetes.yaml'], { cwd: folder, env })
+    t.teardown(() => child.kill('SIGKILL'))
+    const { admin } = await readyOf(child)
+    await eventually(async () => {
+      const answer = await (await fetch(`http://${admin}/v1/services`)).text()
+      assert.equal(answer.match(/"health":"up"/g)?.length, 2, answer)
+    })
+    t.ok(asked > 0, 'through the proxy')
+  })
+
   await t.test('prints what install would apply, from the files inside', async t => {
     const { status, stderr } = starlane('install', 'node-agent', '-c', 'starlane.yaml', '--print')
     const unusable = /kubectl is not installed|too old/.test(stderr)
@@ -121,3 +168,12 @@ t.test('the single executable', { skip: process.platform === 'linux' ? false : '
     t.same(readdirSync(env.TMPDIR), [], 'nothing is left behind')
   })
 })
+
+function readyOf({ stderr }: ChildProcessWithoutNullStreams): Promise<{ admin: string; engine: string }> {
+  return new Promise(resolve => {
+    createInterface(stderr).on('line', line => {
+      const entry = JSON.parse(line)
+      if (entry.event === 'ready') resolve(entry)
+    })
+  })
+}

@@ -4,7 +4,7 @@ import { createRequire } from 'node:module'
 import { tmpdir } from 'node:os'
 import { basename, dirname, join } from 'node:path'
 import { fileURLToPath } from 'node:url'
-import { compileFunction } from 'node:vm'
+import { Script } from 'node:vm'
 
 /** What the single executable carries in place of files and modules on disk; `scripts/release/entry.ts` provides it. */
 export interface Embedded {
@@ -98,16 +98,23 @@ export function threadModule(module: string): URL | string {
 /** Where the single executable has a library of npm that it carries beside its main bundle. */
 export const libraryFile = (name: string): string => `libraries/${name.replace('/', '-')}.cjs`
 
+/** Where it has the code that V8 has compiled of one of its scripts, if it has any. */
+export const codeFile = (script: string): string => script.replace(/\.cjs$/, '.cache')
+
 const libraries = new Map<string, unknown>()
 
 /** What the CommonJS module of such a library exports. It is compiled and run at its first use. */
 export function embeddedLibrary(name: string): unknown {
   if (!embedded) throw new Error('this is no single executable')
   if (!libraries.has(name)) {
-    const text = Buffer.from(embedded.read(libraryFile(name))).toString()
+    const filename = libraryFile(name)
+    const code = codeFile(filename)
     const module = { exports: {} }
-    const run = compileFunction(text, ['module', 'exports', 'require'], { filename: libraryFile(name) })
-    run(module, module.exports, createRequire(process.execPath))
+    const script = new Script(Buffer.from(embedded.read(filename)).toString('latin1'), {
+      filename,
+      ...(embedded.files.includes(code) && { cachedData: embedded.read(code) }),
+    })
+    script.runInThisContext()(module, module.exports, createRequire(process.execPath))
     libraries.set(name, module.exports)
   }
   return libraries.get(name)
