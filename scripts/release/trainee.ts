@@ -21,14 +21,13 @@ const sea = {
   getRawAsset: (name: string) => new Uint8Array(readFileSync(files.get(name) ?? name)).buffer,
 }
 const builtin = createRequire(import.meta.url)
-
 const scripts = new Map<string, vm.Script>()
 
-/** Code that was compiled with such code would be compared with itself, so none is given. */
+/** By name: what the program compiles is noted. */
 class Script extends vm.Script {
-  constructor(text: string, { filename = '', importModuleDynamically }: vm.ScriptOptions) {
-    super(text, { filename, ...(importModuleDynamically && { importModuleDynamically }) })
-    scripts.set(filename, this)
+  constructor(text: string, options: vm.ScriptOptions) {
+    super(text, options)
+    scripts.set(options.filename ?? '', this)
   }
 }
 
