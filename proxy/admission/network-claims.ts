@@ -8,28 +8,20 @@ export class NetworkClaims<C extends object> {
   /** The clusters that list an address. */
   readonly #listed = new MultiMap<C>()
   /** The listed addresses by their first 24 bits, or 64 of IPv6. */
-  #blocks = new Map<string, Set<string>>()
+  readonly #blocks = new MultiMap<string>()
   /** The ranges that clusters say are theirs. */
   readonly #ranges = new RangeTable<C>()
 
   /** True if other clusters name the address too. */
   list(address: string, cluster: C): boolean {
-    if (this.#listed.add(address, cluster)) {
-      const block = blockOf(address)
-      const addresses = this.#blocks.get(block)
-      if (addresses) addresses.add(address)
-      else this.#blocks.set(block, new Set([address]))
-    }
+    if (this.#listed.add(address, cluster)) this.#blocks.add(blockOf(address), address)
     return this.#isShared(address, cluster)
   }
 
   /** True if other clusters list the address. */
   unlist(address: string, cluster: C): boolean {
     if (!this.#listed.delete(address, cluster)) return this.#listed.has(address)
-    const block = blockOf(address)
-    const addresses = this.#blocks.get(block)
-    addresses?.delete(address)
-    if (addresses?.size === 0) this.#blocks.delete(block)
+    this.#blocks.delete(blockOf(address), address)
     return false
   }
 
@@ -62,11 +54,11 @@ export class NetworkClaims<C extends object> {
   /** The listed addresses in a range. */
   within(range: Cidr): string[] {
     if (range.bits >= (range.family === 4 ? 24 : 64)) {
-      return [...(this.#blocks.get(blockOf(range.at(0))) ?? [])].filter(address => range.contains(address))
+      return this.#blocks.get(blockOf(range.at(0))).filter(address => range.contains(address))
     }
-    return [...this.#blocks.values()].flatMap(addresses => {
-      const [first] = addresses
-      return first !== undefined && range.contains(first) ? [...addresses] : []
+    return [...this.#blocks.names()].flatMap(block => {
+      const addresses = this.#blocks.get(block)
+      return addresses.slice(0, 1).some(first => range.contains(first)) ? addresses : []
     })
   }
 

@@ -2,6 +2,7 @@
 import { isDeepStrictEqual } from 'node:util'
 import { isLoopback, type Protocol } from '../model/address.ts'
 import type { Change } from '../model/directory.ts'
+import { MultiMap } from '../model/lists/multi-map.ts'
 import { frontendKey } from '../model/service.ts'
 
 /** A socket of Starlane other than those of frontends: the admin server, DNS. */
@@ -16,7 +17,7 @@ export type IsListener = (address: string, port: number, protocol: Protocol) => 
 
 export class OwnAddresses {
   /** Keys of frontends by their address. */
-  #frontends = new Map<string, Set<string>>()
+  readonly #frontends = new MultiMap<string>()
   #sockets = new Set<string>()
   /** Ports with a socket on all addresses, like `53/UDP`. */
   #wildcards = new Set<string>()
@@ -50,19 +51,15 @@ export class OwnAddresses {
     for (const { before, after } of change) {
       for (const { ip, key } of before?.frontends ?? []) {
         if (after?.frontends.some(frontend => frontend.key === key)) continue
-        const keys = this.#frontends.get(ip)
-        keys?.delete(key)
-        if (keys?.size === 0) this.#frontends.delete(ip)
+        this.#frontends.delete(ip, key)
         touched.add(ip)
       }
     }
     // After all that have gone: a frontend may pass from one service to another in a batch.
     for (const { after } of change) {
       for (const { ip, key } of after?.frontends ?? []) {
-        const keys = this.#frontends.get(ip)
-        if (keys?.has(key)) continue
-        if (keys) keys.add(key)
-        else this.#frontends.set(ip, new Set([key]))
+        if (this.#frontends.includes(ip, key)) continue
+        this.#frontends.add(ip, key)
         touched.add(ip)
       }
     }
@@ -75,8 +72,9 @@ export class OwnAddresses {
   }
 
   has(address: string, port: number, protocol: Protocol): boolean {
-    const keys = this.#frontends.get(address)
-    if (keys && (this.#whole || keys.has(frontendKey(address, port, protocol)))) return true
+    if (this.#frontends.has(address)) {
+      if (this.#whole || this.#frontends.includes(address, frontendKey(address, port, protocol))) return true
+    }
     if (this.#sockets.size > 0 && this.#sockets.has(frontendKey(address, port, protocol))) return true
     if (this.#isListener(address, port, protocol)) return true
     return this.#isOfMachine(address) && this.#wildcards.has(`${port}/${protocol}`)

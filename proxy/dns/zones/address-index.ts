@@ -1,6 +1,7 @@
 /** Services by address, for reverse names; updated with each change of the directory, so that a PTR costs one lookup. */
 import type { Change, Directory } from '../../model/directory.ts'
 import { listDelta } from '../../model/lists/list-delta.ts'
+import { MultiMap } from '../../model/lists/multi-map.ts'
 import { sameLists } from '../../model/lists/plain-equal.ts'
 import type { Endpoint, GlobalService, ServiceKey } from '../../model/service.ts'
 import { addressesOf, endpointLabel } from './service-records.ts'
@@ -27,19 +28,19 @@ export interface AddressOwner {
  */
 export class AddressIndex {
   readonly #directory: Directory
-  readonly #services = new Map<string, readonly ServiceKey[]>()
+  readonly #services = new MultiMap<ServiceKey>()
   readonly #stop: () => void
 
   /** `onChange` is called with each address whose owners may have changed. */
   constructor(directory: Directory, onChange: (address: string) => void) {
     this.#directory = directory
     for (const service of directory.services())
-      for (const address of otherAddresses(service)) this.#add(address, service.key)
+      for (const address of otherAddresses(service)) this.#services.add(address, service.key)
     this.#stop = directory.onChange(change => this.#update(change, onChange))
   }
 
   ownersOf(address: string): readonly AddressOwner[] {
-    const keys = new Set([...(this.#services.get(address) ?? []), ...this.#directory.servicesAt(address)])
+    const keys = new Set([...this.#services.get(address), ...this.#directory.servicesAt(address)])
     return [...keys].flatMap(key => {
       const service = this.#directory.service(key)
       return service ? ownersIn(service, address) : []
@@ -55,21 +56,10 @@ export class AddressIndex {
       for (const address of touchedBy(before, after)) onChange(address)
       const [old, now] = [otherAddresses(before), otherAddresses(after)]
       if (sameLists(old, now, Object.is)) continue
-      for (const address of old) this.#remove(address, key)
-      for (const address of now) this.#add(address, key)
+      for (const address of old) this.#services.delete(address, key)
+      for (const address of now) this.#services.add(address, key)
       for (const address of [...old, ...now]) onChange(address)
     }
-  }
-
-  #add(address: string, key: ServiceKey): void {
-    const known = this.#services.get(address) ?? []
-    if (!known.includes(key)) this.#services.set(address, [...known, key])
-  }
-
-  #remove(address: string, key: ServiceKey): void {
-    const left = this.#services.get(address)?.filter(other => other !== key) ?? []
-    if (left.length > 0) this.#services.set(address, left)
-    else this.#services.delete(address)
   }
 }
 
