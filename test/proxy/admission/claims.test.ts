@@ -1,7 +1,9 @@
 /** What a cluster may claim, and whose an address is that several clusters name. With a real mesh behind the door. */
 import t, { type Test } from 'tap'
 import { Admission } from '../../../proxy/admission/admission.ts'
+import { ClusterClaims } from '../../../proxy/admission/cluster-claims.ts'
 import type { ClusterRights } from '../../../proxy/admission/cluster-rights.ts'
+import { NetworkClaims } from '../../../proxy/admission/network-claims.ts'
 import { Mesh } from '../../../proxy/mesh/mesh.ts'
 import { type Cidr, parseCidr } from '../../../proxy/model/address.ts'
 import { silentLog } from '../../../proxy/model/log.ts'
@@ -358,4 +360,29 @@ t.test('a change looks only at the addresses of its service', async t => {
   t.same(backends(), ['three 10.3.0.1'])
   // 256 services have an endpoint in the network of the Node; each is read about a dozen times.
   t.ok(read < 256 * 40, `${read} fields of services read`)
+})
+
+t.test('what a cluster may not claim is known by its address, and claims nothing', async t => {
+  const cluster = {}
+  const network = new NetworkClaims<object>()
+  const may = { address: (address: string) => address !== '10.9.0.1', range: () => true }
+  const claims = new ClusterClaims(cluster, network, may)
+  const contested = new Set<string>()
+  claims.replace('default/web', [], at('10.0.0.1', '10.9.0.1'), contested)
+  claims.replace('other/web', [], at('10.0.0.1'), contested, false)
+  t.same(claims.servicesAt('10.9.0.1'), ['default/web'])
+  t.same(claims.servicesAt('10.0.0.1'), ['default/web', 'other/web'])
+  t.same([network.listing('10.9.0.1'), network.listing('10.0.0.1')], [[], [cluster]])
+  claims.replace('default/web', at('10.0.0.1', '10.9.0.1'), at('10.9.0.1'), contested)
+  t.same(claims.servicesAt('10.0.0.1'), ['other/web'])
+  t.same(network.listing('10.0.0.1'), [], 'the other one does not hold it')
+  claims.replace('other/web', at('10.0.0.1'), at('10.0.0.1'), contested)
+  t.same(network.listing('10.0.0.1'), [cluster], 'allowed in between')
+  t.same(claims.servicesAt('10.0.0.1'), ['other/web'], 'once')
+  claims.replace('other/web', at('10.0.0.1'), at('10.0.0.1'), contested, false)
+  t.same(network.listing('10.0.0.1'), [], 'and not allowed any more')
+  claims.replace('other/web', at('10.0.0.1'), [], contested)
+  claims.replace('default/web', at('10.9.0.1'), [], contested)
+  t.equal(claims.size, 0)
+  t.equal(contested.size, 0)
 })
