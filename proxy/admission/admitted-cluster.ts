@@ -2,6 +2,7 @@
 import { isDeepStrictEqual } from 'node:util'
 import { type Cidr, canonicalAddress, endpointText, type Protocol } from '../model/address.ts'
 import type { Problem } from '../model/error.ts'
+import { filtered } from '../model/lists/filtered.ts'
 import { type Touched, touchedOf } from '../model/lists/touched.ts'
 import type { Node } from '../model/location.ts'
 import {
@@ -392,10 +393,10 @@ export class AdmittedCluster {
       return refusal === undefined
     }
     const { serviceImport } = service
-    const clusterIPs = kept(service.clusterIPs, isAddress)
+    const clusterIPs = filtered(service.clusterIPs, isAddress)
     const endpoints = this.#endpointsOf(service.endpoints, note, address => this.#refusalOf(address))
     const imported = serviceImport && {
-      ips: kept(serviceImport.ips, isAddress),
+      ips: filtered(serviceImport.ips, isAddress),
       // They are in other clusters.
       endpoints: this.#endpointsOf(serviceImport.endpoints, note, address => this.#refusalByRange(address)),
     }
@@ -427,7 +428,7 @@ export class AdmittedCluster {
         note(port ? endpointText(address, port.port) : address, refusal)
         return []
       }
-      const usable = kept(ports, ({ port, protocol }) => {
+      const usable = filtered(ports, ({ port, protocol }) => {
         const own = this.#rules.endpoint(address, port, protocol)
         if (own) note(frontendKey(address, port, protocol), own)
         return own === undefined
@@ -481,7 +482,7 @@ export class AdmittedCluster {
   }
 
   #podOf(pod: Pod): Pod {
-    const addresses = kept(pod.addresses, address => refusalOf(address, clusterIpRights) === undefined)
+    const addresses = filtered(pod.addresses, address => refusalOf(address, clusterIpRights) === undefined)
     return addresses === pod.addresses ? pod : { ...pod, addresses }
   }
 }
@@ -513,12 +514,6 @@ function tableOf(cidrs: readonly Cidr[] | undefined): RangeTable<true> | undefin
 
 function isWithin({ family, bits, at }: Cidr, cidrs: readonly Cidr[] | undefined): boolean {
   return cidrs?.some(cidr => cidr.family === family && cidr.bits <= bits && cidr.contains(at(0))) ?? true
-}
-
-/** The same array if all are kept, without a copy. */
-function kept<T>(all: readonly T[], isKept: (one: T) => boolean): readonly T[] {
-  const left = all.filter(isKept)
-  return left.length === all.length ? all : left
 }
 
 /** `cluster-2 default/rebel-base (services.yaml:12)` */

@@ -1,5 +1,6 @@
 /** The addresses that one cluster names: which of its services, which are of its pods, and which are of its Nodes. */
 import { type Cidr, parseCidr } from '../model/address.ts'
+import { filtered } from '../model/lists/filtered.ts'
 import { MultiMap } from '../model/lists/multi-map.ts'
 import { namesIn } from '../model/lists/names-in.ts'
 import { addressOf } from '../model/lists/touched.ts'
@@ -71,8 +72,8 @@ export class ClusterClaims<C extends object> {
     mayClaim = true,
   ): void {
     if (before === after) return
-    const isAllowed = ({ address }: Endpoint) => this.#may.address(address)
-    const claimed = !mayClaim ? nothing : after.every(isAllowed) ? after : after.filter(isAllowed)
+    const isClaim = ({ address }: Endpoint) => mayClaim && this.#may.address(address)
+    const claimed = filtered(after, isClaim)
     const isClaimed = namesIn(claimed, addressOf, before.length)
     const isPodStill = namesIn(claimed.some(isPod) ? claimed.filter(isPod) : nothing, addressOf, before.length)
     for (const endpoint of claimed) {
@@ -87,8 +88,7 @@ export class ClusterClaims<C extends object> {
     }
     if (this.#unclaimed.size > 0) for (const { address } of before) this.#unclaimed.delete(address, key)
     if (claimed.length === after.length) return
-    const isListed = namesIn(claimed, addressOf, after.length)
-    for (const { address } of after) if (!isListed(address)) this.#unclaimed.add(address, key)
+    for (const endpoint of after) if (!isClaim(endpoint)) this.#unclaimed.add(endpoint.address, key)
   }
 
   /** The Node is new, changed, or gone (undefined). Its pod networks and addresses are the cluster's. */

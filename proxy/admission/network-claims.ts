@@ -57,8 +57,8 @@ export class NetworkClaims<C extends object> {
       return this.#blocks.get(blockOf(range.at(0))).filter(address => range.contains(address))
     }
     return [...this.#blocks.names()].flatMap(block => {
-      const addresses = this.#blocks.get(block)
-      return addresses.slice(0, 1).some(first => range.contains(first)) ? addresses : []
+      const first = this.#blocks.first(block)
+      return first !== undefined && range.contains(first) ? this.#blocks.get(block) : []
     })
   }
 

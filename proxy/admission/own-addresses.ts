@@ -72,9 +72,8 @@ export class OwnAddresses {
   }
 
   has(address: string, port: number, protocol: Protocol): boolean {
-    if (this.#frontends.has(address)) {
-      if (this.#whole || this.#frontends.includes(address, frontendKey(address, port, protocol))) return true
-    }
+    const isFrontend = () => this.#whole || this.#frontends.includes(address, frontendKey(address, port, protocol))
+    if (this.#frontends.has(address) && isFrontend()) return true
     if (this.#sockets.size > 0 && this.#sockets.has(frontendKey(address, port, protocol))) return true
     if (this.#isListener(address, port, protocol)) return true
     return this.#isOfMachine(address) && this.#wildcards.has(`${port}/${protocol}`)

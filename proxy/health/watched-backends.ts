@@ -6,6 +6,7 @@ import { LRUCache } from 'lru-cache'
 import type { Backend, Backends, Health } from '../model/backend.ts'
 import { deltaOfPart, type ServiceChange } from '../model/directory.ts'
 import { growing } from '../model/limits/growing.ts'
+import { filtered } from '../model/lists/filtered.ts'
 import { LargeMap } from '../model/lists/large-map.ts'
 import { MultiMap } from '../model/lists/multi-map.ts'
 import { namesIn } from '../model/lists/names-in.ts'
@@ -116,7 +117,7 @@ export class WatchedBackends {
       const { backends } = frontends[i] as Frontend
       const { gone, come } = deltaOfPart(change, one.backends, backends)
       one.backends = backends
-      const reachable = come.every(isReachable) ? come : come.filter(isReachable)
+      const reachable = filtered(come, isReachable)
       for (const backend of reachable) this.#join(one.pool, backend, joined)
       const stays = namesIn(reachable, ({ destination }) => destination)
       for (const { destination } of gone) {

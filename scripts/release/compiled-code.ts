@@ -51,8 +51,10 @@ async function trained(parts: TrainingParts): Promise<Compiled> {
   const api = await trainingApi()
   try {
     const folder = await started(parts, api)
-    const scripts = Object.keys(parts.assets).filter(name => readdirSync(folder).includes(basename(codeFile(name))))
-    return new Map(scripts.map(script => [script, ordered(parts, script, join(folder, basename(codeFile(script))))]))
+    const found = new Set(readdirSync(folder))
+    const scripts = Object.keys(parts.assets).map(script => ({ script, file: basename(codeFile(script)) }))
+    const compiled = scripts.filter(({ file }) => found.has(file))
+    return new Map(compiled.map(({ script, file }) => [script, ordered(parts, script, join(folder, file))]))
   } finally {
     api.close()
   }

@@ -22,6 +22,14 @@ export class MultiMap<V extends string | object> {
     return known === undefined ? nothing : known instanceof Set ? [...known] : [known]
   }
 
+  /** One of them; no list of all is made. */
+  first(name: string): V | undefined {
+    const known = this.#known.get(name)
+    if (!(known instanceof Set)) return known
+    const [first] = known
+    return first
+  }
+
   includes(name: string, one: V): boolean {
     const known = this.#known.get(name)
     return known instanceof Set ? known.has(one) : known === one

@@ -36,9 +36,8 @@ export class TextTable<V> {
       this.#entries[2 * place + 1] = value
       return
     }
-    const isFull = this.#size + 1 > fill.most * this.#hashes.length
-    if (isFull) this.#resize()
-    this.#put(isFull ? this.#freeFor(hash) : ~place, key, hash, value)
+    if (this.#size + 1 > fill.most * this.#hashes.length) this.#resize()
+    this.#add(key, hash, value)
     this.#size++
   }
 
@@ -73,14 +72,9 @@ export class TextTable<V> {
     }
   }
 
-  #freeFor(hash: number): number {
-    const hashes = this.#hashes
-    let place = homeOf(hash, hashes.length)
-    while (hashes[place] !== 0) if (++place === hashes.length) place = 0
-    return place
-  }
-
-  #put(place: number, key: string, hash: number, value: V): void {
+  /** One that is not there. */
+  #add(key: string, hash: number, value: V): void {
+    const place = ~this.#find(key, hash)
     this.#hashes[place] = hash
     this.#entries[2 * place] = key
     this.#entries[2 * place + 1] = value
@@ -116,7 +110,7 @@ export class TextTable<V> {
     this.#hashes = new Uint32Array(places)
     this.#entries = new Array(2 * places).fill(undefined)
     for (const [place, hash] of hashes.entries()) {
-      if (hash !== 0) this.#put(this.#freeFor(hash), entries[2 * place] as string, hash, entries[2 * place + 1] as V)
+      if (hash !== 0) this.#add(entries[2 * place] as string, hash, entries[2 * place + 1] as V)
     }
   }
 }

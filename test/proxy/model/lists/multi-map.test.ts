@@ -36,6 +36,7 @@ t.test('names have what was added and is not deleted, whichever order', async t 
           map.has(name) === plain.has(name) &&
           all.length === known.size &&
           all.every(thing => known.has(thing)) &&
+          map.first(name) === all[0] &&
           things.every(thing => map.includes(name, thing) === known.has(thing)) &&
           things.every(thing => map.hasOther(name, thing) === [...known].some(one => one !== thing))
         )
