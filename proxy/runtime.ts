@@ -18,7 +18,9 @@ import { type Chain, createChain } from './chain/chain.ts'
 import type { HostParts } from './chain/host.ts'
 import type { LoadedPlugin } from './chain/loading/instance.ts'
 import { loadPlugins } from './chain/loading/load.ts'
+import { SharedConnections } from './clients/etcd/connect.ts'
 import { watchFiles } from './clients/file-watch.ts'
+import { loadGrpc } from './clients/grpc.ts'
 import type { Loaded } from './config/load.ts'
 import type { Config } from './config/schema.ts'
 import type { Cut } from './dataplane/engine.ts'
@@ -60,6 +62,7 @@ import {
   offloadOptions,
   pumpsOf,
   queryFilter,
+  usesEtcd,
   vipOptions,
 } from './runtime/options.ts'
 import { machineAddresses, ownSockets } from './runtime/own-sockets.ts'
@@ -148,6 +151,8 @@ export interface Runtime {
 export async function createRuntime(parts: RuntimeParts): Promise<Runtime> {
   const starlane = new Starlane(parts)
   await starlane.load(parts.loaded, [])
+  // Loading it takes 20 ms of the thread, and nothing waits for that yet. Who needs it says so where it is missing.
+  if (usesEtcd(parts.loaded.config)) await loadGrpc('etcd', 'SOURCE_READ').catch(() => {})
   return starlane
 }
 
@@ -323,16 +328,17 @@ class Starlane implements Runtime {
     this.#clusterList = new ClusterList(config, clock, () => void this.#updateClusters())
     this.#underlay = role === 'all' ? this.#newUnderlay() : undefined
     const underlay = this.#underlay
+    const connections = new SharedConnections()
     this.#sources = new ClusterSources(this.#mesh, this.#admission, this.#workloads, {
       ...{ clock, random, log, env },
-      maxClusters: loaded.config.maxConnectedClusters,
+      ...{ maxClusters: loaded.config.maxConnectedClusters, connections },
       store: this.#store,
       nodes: underlay && (cluster => underlay.sink(cluster)),
       gateways,
     })
     this.#writeBack = new WriteBack(config, this.#mesh, { clock, random, log, env })
     this.#tokens = new TokenRenewals({ clock, random, log, env })
-    this.#publication = new Publication(config, this.#mesh, { clock, random, log, env })
+    this.#publication = new Publication(config, this.#mesh, { clock, random, log, env, connections })
     const { listen, metrics } = config.admin
     const admin = { connections: descriptorShares().admin, views: this.#views, log, clock }
     this.#admin = new Admin({ listen, ...admin })

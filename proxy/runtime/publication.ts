@@ -1,6 +1,6 @@
 /** Publishes the local cluster, and copies other clusters, as the configuration asks; without `publish` it does nothing. */
 import { heartbeatKey } from '../clients/clustermesh.ts'
-import { connectEtcd } from '../clients/etcd/connect.ts'
+import { connectEtcd, type SharedConnections } from '../clients/etcd/connect.ts'
 import type { StoreIdentity } from '../clients/etcd/session.ts'
 import { type FileWatch, watchFiles } from '../clients/file-watch.ts'
 import type { Config, EtcdConfig } from '../config/schema.ts'
@@ -18,9 +18,13 @@ import type { RuntimeContext } from './context.ts'
 /** A copy has all records of a cluster, those of its pods too. */
 const copyLimits = { ...defaultLimits, objects: 500_000, bytes: 512 << 20 }
 
+interface PublicationParts extends RuntimeContext {
+  readonly connections: SharedConnections
+}
+
 export class Publication {
   readonly #mesh: Mesh
-  readonly #parts: RuntimeContext
+  readonly #parts: PublicationParts
   readonly #publisher: Publisher | undefined
   readonly #isCaching: boolean
   readonly #where: string
@@ -31,7 +35,11 @@ export class Publication {
   #stopFollowing: () => void = () => {}
   #fileWatch: FileWatch | undefined
 
-  constructor({ publish, cluster, clusters, stale, maxConnectedClusters }: Config, mesh: Mesh, parts: RuntimeContext) {
+  constructor(
+    { publish, cluster, clusters, stale, maxConnectedClusters }: Config,
+    mesh: Mesh,
+    parts: PublicationParts,
+  ) {
     this.#mesh = mesh
     this.#parts = parts
     this.#isCaching = publish?.cache ?? false

@@ -4,16 +4,17 @@
  */
 import { randomBytes } from 'node:crypto'
 import type { Client, ServiceError } from '@grpc/grpc-js'
-import { type ErrorCode, MeshError } from '../../model/error.ts'
+import { type ErrorCode, MeshError, messageOf } from '../../model/error.ts'
 import { durationText } from '../../model/text/duration.ts'
 import { tame } from '../../model/text/spelling.ts'
 import type { Clock } from '../../model/time/clock.ts'
+import { Semaphore } from '../../model/time/semaphore.ts'
 import { Turns } from '../../model/time/turn.ts'
 import { type Grpc, loadGrpc } from '../grpc.ts'
 import { type TlsFault, tlsFaultOf, withoutAdvice } from '../tls-fault.ts'
 import type { Shape, Values } from './protobuf.ts'
 import { type Entry, type Header, kv, lease, type Method, rangeEndOf, watch } from './rpc.ts'
-import { credentialsFor, type EtcdServers, nameToAskFor, type Server, targetOf } from './server.ts'
+import { type Access, credentialsFor, nameToAskFor, type Server, targetOf } from './server.ts'
 import { ChannelSockets } from './sockets.ts'
 import { Watches, type WatchListener, type WatchRange } from './watches.ts'
 
@@ -27,7 +28,17 @@ export class EtcdError extends MeshError {
   }
 }
 
-export const statusCode = { cancelled: 1, unknown: 2, denied: 7, tooMuch: 8, compacted: 11 } as const
+export const statusCode = { cancelled: 1, unknown: 2, denied: 7, tooMuch: 8, compacted: 11, broken: 13 } as const
+
+/** A unary method, or one whose answer is decoded in another way. */
+interface Question<Q extends Shape, T> extends Pick<Method<Q, Shape>, 'path' | 'isWrite' | 'request'> {
+  readonly answer: { decode(bytes: Uint8Array): T }
+}
+
+/** A list whose answer is decoded later. */
+const undecoded = { ...kv.range, answer: { decode: (bytes: Uint8Array) => bytes } }
+type Range = Parameters<typeof kv.range.request.encode>[0]
+type Listed = ReturnType<typeof kv.range.answer.decode>
 
 export interface Page {
   readonly entries: readonly Entry[]
@@ -53,10 +64,15 @@ interface OpenOptions {
 /** etcd scans the rest of the range for each page, so many small pages are slow: the page size grows. */
 const firstPageSize = 1000
 const largestPageSize = 8000
+/** Of one connection: a page has up to 16 MiB, and those that arrive together are put together in one round of the event loop. */
+const pagesAtOnce = 8
 /** Fits any value (at most 1.5 MiB). A page that does not fit is requested in smaller pieces. */
 const maxMessageBytes = 16 * 1024 * 1024
 const callTimeoutMs = 10_000
 const connectTimeoutMs = 5000
+
+/** What following a cluster takes: a client, or one that shares its connection with others. */
+export type EtcdReader = Pick<EtcdClient, 'server' | 'clusterId' | 'pages' | 'watch' | 'onEnd' | 'close'>
 
 /** What reading and writing keys takes; tests put another implementation in its place. */
 export type EtcdStore = Pick<
@@ -76,21 +92,22 @@ export class EtcdClient {
   #closing = new AbortController()
   #ended: MeshError | undefined
   #listeners = new Set<(error: MeshError) => void>()
+  readonly #paging = new Semaphore(pagesAtOnce)
 
   /** Connects and reads `probe`, a key that the user may read. Rejects with the reason. */
-  static connect(server: Server, files: EtcdServers, options: OpenOptions): Promise<EtcdClient> {
+  static connect(access: Access, options: OpenOptions): Promise<EtcdClient> {
     const sockets = new ChannelSockets()
-    return sockets.collect(() => EtcdClient.#open(server, files, options, sockets))
+    return sockets.collect(() => EtcdClient.#open(access, options, sockets))
   }
 
   static async #open(
-    server: Server,
-    files: EtcdServers,
+    access: Access,
     { probe, clock, signal }: OpenOptions,
     sockets: ChannelSockets,
   ): Promise<EtcdClient> {
+    const { server } = access
     const grpc = await loadGrpc('etcd', 'SOURCE_READ')
-    const credentials = await credentialsFor(server, files, grpc, clock.wall())
+    const credentials = credentialsFor(access, grpc)
     // All clusters of a mesh connect at the start, and a connection takes half a millisecond to make.
     await new Turns().begin()
     const channel = new grpc.Client(targetOf(server), credentials, {
@@ -140,16 +157,17 @@ export class EtcdClient {
     this.clusterId = first.clusterId.toString(16)
     this.#watches = new Watches(() => this.#stream(watch), {
       check: header => this.#check(header),
-      fail: error => this.#end(error),
+      fail: (why, status) => this.#end(new EtcdError('SOURCE_READ', `${server.url}: ${why}`, status)),
       where: server.url,
     })
     this.#followConnection()
   }
 
-  /** Called once, immediately if the client has already ended. */
-  onEnd(listener: (error: MeshError) => void): void {
+  /** Called once, immediately if the client has already ended. The returned function takes it back. */
+  onEnd(listener: (error: MeshError) => void): () => void {
     if (this.#ended) listener(this.#ended)
     else this.#listeners.add(listener)
+    return () => void this.#listeners.delete(listener)
   }
 
   async get(key: string): Promise<Entry | undefined> {
@@ -164,7 +182,7 @@ export class EtcdClient {
     let limit = firstPageSize
     let largest = largestPageSize
     for (;;) {
-      const page = await this.call(kv.range, { key, rangeEnd, revision, limit }).catch((error: unknown) => {
+      const page = await this.#page({ key, rangeEnd, revision, limit }).catch((error: unknown) => {
         if (!(error instanceof EtcdError && error.status === statusCode.tooMuch) || limit === 1) throw error
         limit = largest = Math.ceil(limit / 4)
         return undefined
@@ -176,6 +194,24 @@ export class EtcdClient {
       if (!page.more || !last) return
       key = `${last.key}\0`
       limit = Math.min(2 * limit, largest)
+    }
+  }
+
+  /** Some pages at a time for all who list, each decoded in a turn of its own: hundreds of clusters list at the same time. */
+  #page(asked: Range): Promise<Listed> {
+    return this.#paging.run(async () => {
+      const bytes = await this.call(undecoded, asked)
+      await new Turns().begin()
+      return this.#checked(this.#decoded(bytes))
+    })
+  }
+
+  #decoded(bytes: Uint8Array): Listed {
+    try {
+      return kv.range.answer.decode(bytes)
+    } catch (error) {
+      const message = `${this.server.url} Range failed: the answer ${messageOf(error)}`
+      throw new EtcdError('SOURCE_READ', message, statusCode.broken, { cause: error })
     }
   }
 
@@ -254,10 +290,7 @@ export class EtcdClient {
     await this.call(lease.revoke, { id })
   }
 
-  async call<Q extends Shape, A extends Shape>(
-    method: Method<Q, A>,
-    request: Partial<Values<Q>>,
-  ): Promise<Readonly<Values<A>>> {
+  async call<Q extends Shape, T extends object>(method: Question<Q, T>, request: Partial<Values<Q>>): Promise<T> {
     if (this.#ended) throw this.#ended
     const { signal } = this.#closing
     const answer = await call(this.#channel, this.#clock, this.server, method, request, callTimeoutMs, signal).catch(
@@ -265,6 +298,11 @@ export class EtcdClient {
         throw this.#ended ?? error
       },
     )
+    return this.#checked(answer)
+  }
+
+  /** The answer, unless it is another cluster's. */
+  #checked<T extends object>(answer: T): T {
     this.#check((answer as { header?: Header }).header)
     if (this.#ended) throw this.#ended
     return answer
@@ -321,18 +359,18 @@ export class EtcdClient {
 }
 
 /** A unary call with a timeout. An aborted signal cancels it, so that no call outlives its client. */
-function call<Q extends Shape, A extends Shape>(
+function call<Q extends Shape, T extends object>(
   channel: Client,
   clock: Clock,
   server: Server,
-  method: Method<Q, A>,
+  method: Question<Q, T>,
   values: Partial<Values<Q>>,
   timeoutMs: number,
   signal?: AbortSignal,
-): Promise<Readonly<Values<A>>> {
+): Promise<T> {
   const { path, request, answer } = method
   return new Promise((resolve, reject) => {
-    const done = (error: ServiceError | null, given?: Readonly<Values<A>>): void => {
+    const done = (error: ServiceError | null, given?: T): void => {
       stop()
       if (given) resolve(given)
       else reject(failure(server, method, error, timeoutMs))

@@ -6,12 +6,12 @@ import { messageOf } from '../../model/error.ts'
 import { readRegularFile } from '../../model/text/regular-file.ts'
 import { tame } from '../../model/text/spelling.ts'
 import type { Clock, Random } from '../../model/time/clock.ts'
+import { certificateFault } from '../certificate.ts'
 import { canaryPrefix, clusterConfigKey, heartbeatKey, prefixOf, type Resource } from '../clustermesh.ts'
-import { certificateFault } from './certificate.ts'
 import { EtcdClient } from './client.ts'
 import { readClientFile } from './client-file.ts'
 import { decodeClusterConfig } from './cluster-config.ts'
-import { type EtcdServers, type Server, serversOf } from './server.ts'
+import { accessTo, type EtcdServers, type Server, serversOf } from './server.ts'
 
 export interface DiagnosisStep {
   /** `files`, `name`, `port`, `certificate`, `user`, `cluster`, `content`. */
@@ -51,7 +51,8 @@ export async function diagnose(cluster: string, file: string, parts: DiagnosePar
   if (!content) return findings
   const server = content
   const client = await step('user', async () => {
-    const client = await EtcdClient.connect(server, servers.value, { ...parts, probe: heartbeatKey }).catch(unknownUser)
+    const access = await accessTo(server, servers.value, parts.clock.wall())
+    const client = await EtcdClient.connect(access, { ...parts, probe: heartbeatKey }).catch(unknownUser)
     return [`etcd cluster ${client.clusterId} accepts our certificate`, client]
   })
   if (!client) return findings

@@ -9,9 +9,9 @@ import { sleep } from '../../model/time/sleep.ts'
 import { Budget, OverLimits, overLimitsMs } from '../budget.ts'
 import { heartbeatKey } from '../clustermesh.ts'
 import { type FileWatch, watchFiles } from '../file-watch.ts'
-import type { EtcdClient } from './client.ts'
+import { EtcdError, type EtcdReader, statusCode } from './client.ts'
 import { readClientFile } from './client-file.ts'
-import { connectEtcd } from './connect.ts'
+import { connectEtcd, type SharedConnections } from './connect.ts'
 import type { EtcdServers } from './server.ts'
 import { type ClusterDescription, type Heartbeat, Session, type Subscription } from './session.ts'
 
@@ -24,6 +24,8 @@ export interface FollowerParts {
   readonly log: Log
   /** What the cluster may take. */
   readonly limits?: Limits
+  /** Where clusters of one server share their connection; absent: it has one of its own. */
+  readonly connections?: SharedConnections
 }
 
 export interface FollowerListener {
@@ -52,6 +54,8 @@ export class Follower {
   /** Why it is lost, as last reported. */
   #loss: string | undefined
   #backoff: Backoff
+  /** Its stream had a message that could not be read, which ended it for all who share it. From then on it reads alone. */
+  #isAlone = false
   #fileWatch: FileWatch | undefined
 
   constructor(cluster: string, location: EtcdLocation, parts: FollowerParts, listener: FollowerListener) {
@@ -100,6 +104,7 @@ export class Follower {
       const { signal } = this.#round
       const error = await this.#follow(signal).catch(asMeshError)
       if (signal.aborted) continue
+      this.#isAlone ||= isUnreadable(error)
       this.#lost(error)
       await sleep(this.#parts.clock, this.#waitAfter(error), signal)
     }
@@ -115,7 +120,7 @@ export class Follower {
     this.#servers = servers
     this.#fileWatch?.pathsChanged()
     signal.throwIfAborted()
-    const client = await connectEtcd(servers, { ...this.#parts, probe: heartbeatKey, signal })
+    const client = await this.#connect(servers, signal)
     if (signal.aborted) {
       client.close()
       throw signal.reason
@@ -124,7 +129,13 @@ export class Follower {
     return this.#read(client, signal)
   }
 
-  #read(client: EtcdClient, signal: AbortSignal): Promise<MeshError> {
+  #connect(servers: EtcdServers, signal: AbortSignal): Promise<EtcdReader> {
+    const { clock, random, connections } = this.#parts
+    const options = { clock, random, signal, probe: heartbeatKey }
+    return connections && !this.#isAlone ? connections.read(servers, options) : connectEtcd(servers, options)
+  }
+
+  #read(client: EtcdReader, signal: AbortSignal): Promise<MeshError> {
     return new Promise((resolve, reject) => {
       const session = new Session(client, {
         ...this.#parts,
@@ -152,6 +163,7 @@ export class Follower {
   /** The client file or a certificate has changed: the connection is replaced. */
   #reconfigure(): void {
     this.#parts.log.info('etcd.reconfigured', { cluster: this.#cluster })
+    this.#isAlone = false
     this.#round.abort()
   }
 
@@ -167,6 +179,11 @@ export class Follower {
     this.#loss = error.message
     this.#listener.lost(error)
   }
+}
+
+/** gRPC's word for a message over the limit, or one that is not what was asked for. */
+function isUnreadable(error: MeshError): boolean {
+  return error instanceof EtcdError && (error.status === statusCode.tooMuch || error.status === statusCode.broken)
 }
 
 function asMeshError(thrown: unknown): MeshError {

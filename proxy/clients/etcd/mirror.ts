@@ -2,7 +2,7 @@
 import { MeshError, messageOf } from '../../model/error.ts'
 import { Turns } from '../../model/time/turn.ts'
 import { type Budget, overLimits } from '../budget.ts'
-import { type EtcdClient, EtcdError, statusCode } from './client.ts'
+import { EtcdError, type EtcdReader, statusCode } from './client.ts'
 import { type Entry, rangeEndOf } from './rpc.ts'
 import type { WatchEvent } from './watches.ts'
 
@@ -40,7 +40,7 @@ const noValue = Buffer.alloc(0)
 
 /** Lists and changes are decoded in turns, so that a large store does not keep the main thread busy. */
 export class Mirror {
-  #client: EtcdClient
+  #client: EtcdReader
   #prefix: string
   #listener: MirrorListener
   #events: MirrorEvents
@@ -57,7 +57,7 @@ export class Mirror {
   #closing = new AbortController()
   #compactions = 0
 
-  constructor(client: EtcdClient, prefix: string, listener: MirrorListener, events: MirrorEvents, budget: Budget) {
+  constructor(client: EtcdReader, prefix: string, listener: MirrorListener, events: MirrorEvents, budget: Budget) {
     this.#client = client
     this.#prefix = prefix
     this.#listener = listener
@@ -132,6 +132,7 @@ export class Mirror {
           this.#forgetChanges()
           void this.#list()
         },
+        refused: error => this.#fail(error),
       },
     )
   }

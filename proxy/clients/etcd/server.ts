@@ -1,11 +1,12 @@
 /** etcd servers: their addresses, names and credentials. */
+import { createHash } from 'node:crypto'
 import { isIP } from 'node:net'
 import { checkServerIdentity } from 'node:tls'
 import type { ChannelCredentials } from '@grpc/grpc-js'
 import { endpointText } from '../../model/address.ts'
 import { MeshError, messageOf } from '../../model/error.ts'
 import { readRegularFile } from '../../model/text/regular-file.ts'
-import { certificateFault } from './certificate.ts'
+import { certificateFault } from '../certificate.ts'
 
 /** Absolute paths of PEM files. Without `ca`, the system's authorities are trusted. `cert` and `key` belong together. */
 export interface EtcdServers {
@@ -52,19 +53,35 @@ export function targetOf({ host, port }: Server): string {
 
 type Grpc = typeof import('@grpc/grpc-js')
 
+/** A server, and what our files for it contain. */
+export interface Access {
+  readonly server: Server
+  readonly files: EtcdServers
+  readonly ca?: Buffer | undefined
+  readonly cert?: Buffer | undefined
+  readonly key?: Buffer | undefined
+}
+
 /** Reads the files for each connection, since certificates are renewed in place. Checks ours first: a server only hangs up. */
-export async function credentialsFor(
-  server: Server,
-  files: EtcdServers,
-  grpc: Grpc,
-  now: number,
-): Promise<ChannelCredentials> {
-  if (!server.tls) return grpc.credentials.createInsecure()
-  const [ca = null, cert = null, key = null] = await Promise.all([files.ca, files.cert, files.key].map(readPem))
+export async function accessTo(server: Server, files: EtcdServers, now: number): Promise<Access> {
+  if (!server.tls) return { server, files }
+  const [ca, cert, key] = await Promise.all([files.ca, files.cert, files.key].map(readPem))
   const fault = cert && files.cert && certificateFault(cert, files.cert, now)
   if (fault) throw new MeshError('SOURCE_READ', fault)
+  return { server, files, ca, cert, key }
+}
+
+/** The same for two that make the same connection: to one address, by one name, with the same authorities and certificate. */
+export function identityOf({ server, ca, cert, key }: Access): string {
+  const hash = createHash('sha256').update(JSON.stringify(server))
+  for (const pem of [ca, cert, key]) hash.update(`|${pem?.length ?? ''}|`).update(pem ?? '')
+  return hash.digest('base64')
+}
+
+export function credentialsFor({ server, files, ca, cert, key }: Access, grpc: Grpc): ChannelCredentials {
+  if (!server.tls) return grpc.credentials.createInsecure()
   try {
-    return grpc.credentials.createSsl(ca, key, cert, {
+    return grpc.credentials.createSsl(ca ?? null, key ?? null, cert ?? null, {
       checkServerIdentity: (_host, certificate) => checkServerIdentity(server.identity, certificate),
     })
   } catch (error) {

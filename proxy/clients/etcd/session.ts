@@ -15,7 +15,7 @@ import {
   prefixOf,
   type Resource,
 } from '../clustermesh.ts'
-import { type EtcdClient, EtcdError, statusCode } from './client.ts'
+import { EtcdError, type EtcdReader, statusCode } from './client.ts'
 import { type ClusterConfig, decodeClusterConfig } from './cluster-config.ts'
 import { Mirror, type MirrorEvents, type MirrorListener } from './mirror.ts'
 import type { Entry } from './rpc.ts'
@@ -90,7 +90,7 @@ export const heartbeatTimeoutMs = 2 * heartbeatEveryMs
 const patienceMs = 30_000
 
 export class Session {
-  #client: EtcdClient
+  #client: EtcdReader
   #parts: SessionParts
   /** Of the heartbeat and the cluster-config. */
   #mirrors: Mirror[] = []
@@ -109,7 +109,7 @@ export class Session {
   #stopHeartbeat: () => void
   #stopPatience: () => void
 
-  constructor(client: EtcdClient, parts: SessionParts) {
+  constructor(client: EtcdReader, parts: SessionParts) {
     this.#client = client
     this.#parts = parts
     this.#heartbeat = this.#heartbeatOf(undefined)

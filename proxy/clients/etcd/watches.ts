@@ -2,6 +2,7 @@
 import type { ClientDuplexStream, ServiceError } from '@grpc/grpc-js'
 import { MeshError } from '../../model/error.ts'
 import { tame } from '../../model/text/spelling.ts'
+import { Turns } from '../../model/time/turn.ts'
 import type { Entry, Header, watch } from './rpc.ts'
 
 /** The keys from `key` up to `rangeEnd` (exclusive), or one key, from a revision on. */
@@ -21,14 +22,16 @@ export interface WatchListener {
   changed(events: readonly WatchEvent[]): void
   /** The revision has been compacted: the watch has ended, and the keys must be listed again. */
   compacted(): void
+  /** The server does not give it: the watch has ended, and those of others continue. */
+  refused(error: MeshError): void
 }
 
 export interface WatchesParts {
   /** Called with the header of every answer. */
   readonly check: (header: Header | undefined) => void
-  /** The stream or a watch has failed, other than by compaction; the connection is then closed. */
-  readonly fail: (error: MeshError) => void
-  /** For messages. */
+  /** The stream has failed; the connection is then closed. */
+  readonly fail: (why: string, status: number) => void
+  /** The URL of the server, for messages. */
   readonly where: string
 }
 
@@ -40,6 +43,8 @@ export class Watches {
   #parts: WatchesParts
   #stream: Stream | undefined
   #listeners = new Map<number, WatchListener>()
+  /** Watches whose creation has not been answered, in the order in which they were asked for. */
+  #asked = new Set<number>()
   #lastId = 0
 
   constructor(open: () => Stream, parts: WatchesParts) {
@@ -50,6 +55,7 @@ export class Watches {
   add({ key, rangeEnd = '', revision }: WatchRange, listener: WatchListener): () => void {
     const watchId = ++this.#lastId
     this.#listeners.set(watchId, listener)
+    this.#asked.add(watchId)
     this.#stream ??= this.#follow(this.#open())
     // Fragments: a burst of changes in one message could exceed the maximum message size.
     this.#stream.write({ create: { key, rangeEnd, startRevision: revision, watchId, fragment: true } })
@@ -65,27 +71,45 @@ export class Watches {
   }
 
   #follow(stream: Stream): Stream {
-    const fail = (why: string): void => {
-      if (stream === this.#stream) this.#parts.fail(new MeshError('SOURCE_READ', `${this.#parts.where}: ${tame(why)}`))
+    const fail = (why: string, status: number): void => {
+      if (stream === this.#stream) this.#parts.fail(tame(why), status)
     }
+    // Else a burst of changes would be read in one go. What is not read yet stays with the server, once a window is full.
+    const turns = new Turns()
     stream.on('data', (answer: Answer) => {
       this.#parts.check(answer.header)
-      if (stream === this.#stream) this.#hear(answer, fail)
+      if (stream === this.#stream) this.#hear(answer)
+      if (!turns.isOver) return
+      stream.pause()
+      void turns.begin().then(() => stream.resume())
     })
-    stream.on('error', (error: ServiceError) => fail(`the watch ended: ${error.details}`))
-    stream.on('end', () => fail('the server ended the watch'))
+    stream.on('error', (error: ServiceError) => fail(`the watch ended: ${error.details}`, error.code))
+    stream.on('end', () => fail('the server ended the watch', 0))
     return stream
   }
 
-  #hear({ watchId, canceled, compactRevision, cancelReason, events }: Answer, fail: (why: string) => void): void {
+  #hear(answer: Answer): void {
+    const { canceled, compactRevision, cancelReason, events } = answer
+    const watchId = answer.created ? this.#created(answer.watchId) : answer.watchId
     const listener = this.#listeners.get(watchId)
-    if (canceled && compactRevision > 0) {
+    if (canceled) {
       this.#listeners.delete(watchId)
-      listener?.compacted()
-    } else if (canceled && cancelReason !== '') {
-      fail(`a watch was refused: ${cancelReason}`)
+      if (compactRevision > 0) listener?.compacted()
+      else listener?.refused(this.#refusal(cancelReason))
     } else if (listener && events.length > 0) {
       listener.changed(events.flatMap(({ type, kv }) => (kv ? [{ kept: type !== 1, entry: kv }] : [])))
     }
+  }
+
+  /** The watch that an answer to a creation is about: etcd gives a refused one the id -1, and answers in order. */
+  #created(given: number): number {
+    const [oldest] = this.#asked
+    const watchId = this.#asked.has(given) ? given : (oldest ?? given)
+    this.#asked.delete(watchId)
+    return watchId
+  }
+
+  #refusal(why: string): MeshError {
+    return new MeshError('SOURCE_READ', `${this.#parts.where}: a watch was refused: ${tame(why) || 'no reason given'}`)
   }
 }

@@ -2,6 +2,7 @@
 import { isDeepStrictEqual } from 'node:util'
 import type { Admission } from '../../admission/admission.ts'
 import type { ClusterRights } from '../../admission/cluster-rights.ts'
+import type { SharedConnections } from '../../clients/etcd/connect.ts'
 import type { ClusterConfig, SourceConfig } from '../../config/schema.ts'
 import type { Mesh } from '../../mesh/mesh.ts'
 import type { Cluster, Limits } from '../../model/cluster.ts'
@@ -21,6 +22,7 @@ import { PodDemand } from './pod-demand.ts'
 import { bothSinks, withNodes } from './sinks.ts'
 
 export interface SourceParts extends RuntimeContext, Extras {
+  readonly connections: SharedConnections
   readonly local: boolean
   readonly maxClusters: number
   readonly admit: (id: number) => void
@@ -29,6 +31,7 @@ export interface SourceParts extends RuntimeContext, Extras {
 export interface ClusterSourcesParts extends RuntimeContext {
   /** The size of the mesh, 255 or 511. */
   readonly maxClusters: number
+  readonly connections: SharedConnections
   readonly store: StateStore
   /** Receives the nodes of a cluster, for the underlay; undefined without one. */
   readonly nodes?: ((cluster: ClusterConfig) => Sink) | undefined
@@ -197,7 +200,7 @@ function clusterRights({ source, allow }: ClusterConfig, cluster: Cluster | unde
 /** The source that the configuration of a cluster names. */
 export function createSource(
   { name: cluster, id, source, limits }: ClusterConfig,
-  { clock, random, log, env, pods, workloads, nodes, local, maxClusters, admit }: SourceParts,
+  { clock, random, log, env, pods, workloads, nodes, local, maxClusters, admit, connections }: SourceParts,
 ): Source {
   if ('manifests' in source) return createManifestsSource(source.manifests, { cluster, clock, log, workloads })
   if ('kubernetes' in source) {
@@ -209,7 +212,7 @@ export function createSource(
     )
   }
   const known = { cluster, id: id === 0 ? undefined : id, maxClusters, admit, workloads }
-  return createEtcdSource({ ...known, ...source.etcd }, { clock, random, log, limits })
+  return createEtcdSource({ ...known, ...source.etcd }, { clock, random, log, limits, connections })
 }
 
 /** The source as status shows it, like `manifests conf/demo/cluster-1`. */

@@ -1,4 +1,5 @@
 /** What `starlane underlay` runs: the sources of all clusters, read for their nodes alone, and the underlay after them. */
+import { SharedConnections } from '../../clients/etcd/connect.ts'
 import type { Loaded } from '../../config/load.ts'
 import { MeshError } from '../../model/error.ts'
 import type { Log } from '../../model/log.ts'
@@ -47,6 +48,7 @@ export function createUnderlay(
   const key = new NodeKey(source, world)
   const keeper = new UnderlayKeeper({ cluster: config.cluster, options, node, clock: systemClock, log, key })
   keeper.setClusters(config.clusters)
+  const connections = new SharedConnections()
   const joined = new Set(keeper.table.waiting())
   const sources = config.clusters
     .filter(({ name }) => reads && joined.has(name))
@@ -54,7 +56,7 @@ export function createUnderlay(
       const local = cluster.name === config.cluster
       const source = createSource(cluster, {
         ...{ ...world, local, pods: false, workloads: false, nodes: 'only' },
-        maxClusters: config.maxConnectedClusters,
+        ...{ maxClusters: config.maxConnectedClusters, connections },
         admit: () => {},
       })
       source.start(keeper.sink(cluster))

@@ -243,7 +243,10 @@ t.test('etcd', { skip: noEtcd }, async t => {
     reading: stalled(client => client.get('x')),
     'renewing a lease': stalled(client => client.keepAlive(7n)),
     watching: stalled(client => {
-      client.watch({ key: 'a', rangeEnd: 'b', revision: 1 }, { changed: () => {}, compacted: () => {} })
+      client.watch(
+        { key: 'a', rangeEnd: 'b', revision: 1 },
+        { changed: () => {}, compacted: () => {}, refused: () => {} },
+      )
       return undefined
     }),
   })

@@ -4,7 +4,7 @@ import { copyFile, writeFile } from 'node:fs/promises'
 import { createServer } from 'node:net'
 import { join } from 'node:path'
 import t, { type Test } from 'tap'
-import type { EtcdClient, Page, Write } from '../../../proxy/clients/etcd/client.ts'
+import type { EtcdClient, EtcdReader, Page, Write } from '../../../proxy/clients/etcd/client.ts'
 import { connectEtcd } from '../../../proxy/clients/etcd/connect.ts'
 import { kv } from '../../../proxy/clients/etcd/rpc.ts'
 import { type EtcdServers, serversOf, targetOf } from '../../../proxy/clients/etcd/server.ts'
@@ -32,13 +32,14 @@ async function listed(client: EtcdClient, prefix: string): Promise<string[]> {
   return pages.flatMap(({ entries }) => entries.map(({ key }) => key))
 }
 
-/** What a watch has reported so far: `+key=value`, `-key`, `compacted`. */
-function recorded(client: EtcdClient, range: WatchRange): { told: string[]; stop: () => void } {
+/** What a watch has reported so far: `+key=value`, `-key`, `compacted`, or why it was refused. */
+function recorded(client: EtcdReader, range: WatchRange): { told: string[]; stop: () => void } {
   const told: string[] = []
   const line = ({ kept, entry }: WatchEvent) => (kept ? `+${entry.key}=${entry.value}` : `-${entry.key}`)
   const stop = client.watch(range, {
     changed: events => told.push(...events.map(line)),
     compacted: () => told.push('compacted'),
+    refused: ({ message }) => told.push(message),
   })
   return { told, stop }
 }
@@ -166,9 +167,19 @@ t.test('certificates', { skip: noEtcd }, async t => {
     t.same(await listed(client, 'cilium/state/services/v1/c1/'), [])
     await t.rejects(client.get('cilium/other'), { code: 'SOURCE_READ', status: 7, message: /permission denied/ })
     await t.rejects(client.write([put('cilium/state/x')], 0n), { code: 'SOURCE_WRITE', message: /permission denied/ })
-    const ended = new Promise<MeshError>(resolve => client.onEnd(resolve))
-    recorded(client, { key: 'cilium/', rangeEnd: 'cilium0', revision: 1 })
-    t.match((await ended).message, /a watch was refused: .*permission denied/)
+    const allowed = recorded(client, { key: 'cilium/state/', rangeEnd: 'cilium/state0', revision: 1 })
+    const refused = recorded(client, { key: 'cilium/', rangeEnd: 'cilium0', revision: 1 })
+    const stopped = recorded(client, { key: 'elsewhere', revision: 1 })
+    stopped.stop()
+    const last = recorded(client, { key: 'cilium/.heartbeat', revision: 1 })
+    await eventually(() => assert.match(refused.told.join(), /^https:.*a watch was refused: .*permission denied[^,]*$/))
+    await etcd.ctl('put', 'cilium/state/x', '1')
+    await etcd.ctl('put', 'cilium/.heartbeat', '1')
+    await eventually(() =>
+      assert.deepEqual([allowed.told, last.told], [['+cilium/state/x=1'], ['+cilium/.heartbeat=1']]),
+    )
+    t.same(stopped.told, [], 'one that was stopped before the answer is told nothing')
+    await t.resolves(client.get('cilium/.heartbeat'), 'the others go on')
   })
 
   t.test('they are read again for each connection', async t => {

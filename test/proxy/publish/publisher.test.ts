@@ -507,7 +507,7 @@ t.test('requests are paced and full', async t => {
     grant: async () => 1n,
     keepAlive: async () => true,
     revoke: async () => {},
-    onEnd: () => {},
+    onEnd: () => () => {},
     close: () => {},
   }
   const parts = { open: async () => store, clock, random: () => 0.5, log: silentLog }

@@ -1,6 +1,6 @@
 /** Checks the validity period of a certificate before it is used. */
 import { X509Certificate } from 'node:crypto'
-import { messageOf } from '../../model/error.ts'
+import { messageOf } from '../model/error.ts'
 
 /** Why a certificate is not valid at `now` (wall-clock milliseconds), with the file and the remedy; undefined when it is. */
 export function certificateFault(pem: Uint8Array, file: string, now: number): string | undefined {
