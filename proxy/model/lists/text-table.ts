@@ -1,12 +1,12 @@
 /**
  * One part of a {@link LargeMap}: a hash table by text, with linear probing. Deleting closes the gap, so that entries which come and go take
- * no room that has to be cleared; a Map keeps up to three places free or deleted for each entry then, and this one about a third.
+ * no room that has to be cleared; a Map keeps up to three places free or deleted for each entry then, and this one about half of one.
  */
 
 /** Full enough to grow, and empty enough to shrink. */
 const fill = { most: 0.85, least: 0.4 }
-/** What it grows or shrinks to. */
-const usualFill = 0.7
+/** What it grows or shrinks to: copies of it are rare enough then, since each makes V8 mark for as long as its size says. */
+const usualFill = 0.57
 const smallest = 16
 
 /** Hashes are whole numbers of 32 bits, never 0; the place in the table comes from their upper bits. */
