@@ -40,6 +40,7 @@ for (const setting of settings) setFlagsFromString(`--no-${setting}`)
 // V8's own values of what the program sets once it has started (model/program/heap.ts): the executable has them when it compiles.
 const defaults: Record<keyof typeof settledFlags, number> = {
   'heap-growing-percent': 0,
+  'page-promotion-threshold': 70,
   'semi-space-growth-factor': 2,
   'gc-memory-reducer-start-delay-ms': 8000,
 }

@@ -11,6 +11,8 @@ import type { Clock } from '../time/clock.ts'
  * - The room for young objects stays as large as the start has made it: V8 doubles it, up to `--max-semi-space-size`, when many of them live
  *   on, as those of connections that stay do, which is three times the memory of what they keep.
  * - Once little is allocated, what the start or the load has left is collected after a second, not after eight.
+ * - A collection of the whole heap copies the young objects in one go. Where 30 % of a page are alive, not 70, the page becomes old as it is,
+ *   which halves that pause while most of what comes stays, as in the lists of a large mesh.
  *
  * How many threads mark old objects is not among them: V8 takes that number once, as it starts.
  */
@@ -18,6 +20,7 @@ export const settledFlags = {
   'heap-growing-percent': 25,
   'semi-space-growth-factor': 1,
   'gc-memory-reducer-start-delay-ms': 1000,
+  'page-promotion-threshold': 30,
 } satisfies Readonly<Record<string, number>>
 
 /**
