@@ -7,6 +7,7 @@
  *                └────── health ◀────────┘
  */
 import { dirname } from 'node:path'
+import { setImmediate as nextRound } from 'node:timers/promises'
 
 import { createMetrics, type Metrics } from './admin/metrics.ts'
 import { Admin } from './admin/server.ts'
@@ -394,6 +395,8 @@ class Starlane implements Runtime {
     // A successor gets the socket of the admin server with the others.
     const heritage = this.#succession.succeeds ? undefined : await this.#succession.heritage()
     if (heritage) await this.#startAdmin(heritage.inherited)
+    // Whoever asks it by now is answered before what follows, which is a lot for hundreds of clusters.
+    await nextRound()
     this.#listOwnSockets()
     this.#health.start()
     await this.#store.open()

@@ -61,7 +61,9 @@ export interface MeshOptions {
 }
 
 /** How long one batch merges, of which a turn has several; what follows from the change takes as long again. */
-const mergeMs = 2
+const mergeMs = 1
+/** A batch with so many backends that are new or gone is enough: those who follow the directory make something of each. */
+const mergeMoved = 64
 
 /**
  * Each source writes to its cluster's state. A change marks the service names it touches; the next batch merges exactly
@@ -254,7 +256,7 @@ export class Mesh {
   flush(): void {
     this.#scheduled = false
     if (this.#closed) return
-    this.#merge(() => false)
+    this.#merge()
     this.#checkInitialized()
   }
 
@@ -265,23 +267,27 @@ export class Mesh {
       await turns.next()
       const end = performance.now() + mergeMs
       if (!this.#scheduled || this.#closed) return
-      this.#merge(() => performance.now() > end)
+      this.#merge(moved => moved >= mergeMoved || performance.now() > end)
       if (this.#dirty.size > 0) continue
       this.#scheduled = false
       this.#checkInitialized()
     }
   }
 
-  /** The rest stays marked when it is enough. */
-  #merge(isEnough: () => boolean): void {
+  /** The rest stays marked when it is enough; `moved`: backends that are new or gone. */
+  #merge(isEnough: (moved: number) => boolean = () => false): void {
     const change: ServiceChange[] = []
+    let moved = 0
     const marked = this.#dirty
     const count = marked.size
     this.#dirty = new Set()
     for (const key of marked) {
-      if (marked.size < count && isEnough()) break
+      if (marked.size < count && isEnough(moved)) break
       marked.delete(key)
-      change.push(...this.#replaced(key))
+      for (const replaced of this.#replaced(key)) {
+        change.push(replaced)
+        moved += replaced.backends.gone.length + replaced.backends.come.length
+      }
     }
     // What is left is not copied: there may be thousands, and a turn is short.
     for (const key of this.#dirty) marked.add(key)

@@ -84,7 +84,7 @@ interface Declaration {
 type Changes = Pick<Sink, 'put' | 'drop' | 'putNamespace' | 'dropNamespace' | 'putNode' | 'dropNode'>
 
 /** So many services are delivered in one go. */
-const atOnce = 100
+const atOnce = 50
 
 export interface AssemblerOptions {
   readonly prefer?: 'slices' | 'lists'

@@ -28,9 +28,9 @@ export interface MirrorEvents {
   readonly synced?: (keys: number) => void
 }
 
-/** How much is decoded between two looks at the clock. */
-const stepBytes = 64 << 10
-const stepEntries = 100
+/** How much is decoded between two looks at the clock: what comes of it is several times as large. */
+const stepBytes = 16 << 10
+const stepEntries = 25
 /** Changes that wait to be decoded. A cluster that sends more is over its limits. */
 const maxWaitingBytes = 64 << 20
 /** A store that compacts faster than it can be listed is never listed. */

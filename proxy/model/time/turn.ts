@@ -5,7 +5,7 @@
  */
 
 /** How long a turn lasts. The next one follows as soon as waiting sockets have been served. */
-const turnMs = 8
+const turnMs = 5
 /** Until then others are given their turn in the same round: hundreds of clusters that have a little to do each do not wait for as many rounds. */
 const sharedMs = 4
 

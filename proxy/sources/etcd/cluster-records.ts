@@ -60,7 +60,7 @@ const resources = Object.keys(decoders) as Read[]
 /** What is read only while it is wanted. */
 const ofWorkloads: readonly Read[] = ['identities', 'ip']
 /** So many services are assembled in one go; more of them in turns, before they are delivered. */
-const atOnce = 500
+const atOnce = 50
 
 /**
  * Outlives connections, and changes of what the cluster writes: a resource that it does not write any more stays as it was last
