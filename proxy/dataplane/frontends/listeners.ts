@@ -83,18 +83,27 @@ export class Listeners {
   async start(inherited = new Inherited()): Promise<void> {
     const { directory } = this.#parts
     this.#inherited = inherited
-    // A service that changes before its turn is new until then.
-    const waiting = new Map([...directory.services()].map(after => [after.key, after]))
+    // A service that changes before its turn is new until then. There may be thousands: they are not copied, but looked up again.
+    const begun = new Set<ServiceKey>()
+    let isWhole = false
+    const isNew = (key: ServiceKey) => {
+      if (isWhole || begun.has(key)) return false
+      begun.add(key)
+      return true
+    }
     const follow = (change: Change) =>
-      this.#follow(change.map(one => (waiting.delete(one.key) ? changeOf(one.key, undefined, one.after) : one)))
+      this.#follow(change.map(one => (isNew(one.key) ? changeOf(one.key, undefined, one.after) : one)))
     this.#unsubscribe = directory.onChange(change => void follow(change))
     const turns = new Turns()
     const tried: Promise<void>[] = []
-    while (waiting.size > 0 && !this.#stopped) {
-      const some = [...take(waiting.values(), atOnce)]
-      tried.push(follow(some.map(after => changeOf(after.key, undefined, after))))
-      if (waiting.size > 0) await turns.next()
+    for (const some of inPieces(directory.services(), atOnce)) {
+      if (begun.size > 0) await turns.next()
+      if (this.#stopped) break
+      const waiting = some.flatMap(({ key }) => (begun.has(key) ? [] : (directory.service(key) ?? [])))
+      tried.push(follow(waiting.map(after => changeOf(after.key, undefined, after))))
     }
+    isWhole = true
+    begun.clear()
     await Promise.all(tried)
   }
 
@@ -274,10 +283,13 @@ function lostFrontends(before: GlobalService, after: GlobalService | undefined):
   return before.frontends.every(isKept) ? [] : before.frontends.filter(one => !isKept(one)).map(({ key }) => key)
 }
 
-function* take<T>(all: Iterable<T>, most: number): Generator<T> {
-  let count = 0
+function* inPieces<T>(all: Iterable<T>, size: number): Generator<readonly T[]> {
+  let piece: T[] = []
   for (const one of all) {
-    if (count++ === most) return
-    yield one
+    piece.push(one)
+    if (piece.length < size) continue
+    yield piece
+    piece = []
   }
+  if (piece.length > 0) yield piece
 }
