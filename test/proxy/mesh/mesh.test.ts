@@ -1,3 +1,4 @@
+import assert from 'node:assert/strict'
 import t, { type Test } from 'tap'
 import { Mesh, type MeshOptions } from '../../../proxy/mesh/mesh.ts'
 import { VipAllocator } from '../../../proxy/mesh/vip-allocator.ts'
@@ -7,6 +8,7 @@ import type { Change } from '../../../proxy/model/directory.ts'
 import { MeshError } from '../../../proxy/model/error.ts'
 import { silentLog } from '../../../proxy/model/log.ts'
 import { FakeClock } from '../../support/clock.ts'
+import { eventually } from '../../support/eventually.ts'
 import { clusterService, endpoint } from '../../support/model.ts'
 
 const clusters = [
@@ -43,6 +45,36 @@ const there = clusterService({
   cluster: 'cluster-2',
   clusterIPs: ['127.97.0.10'],
   endpoints: [endpoint({ address: '10.2.0.1' })],
+})
+
+t.test('a batch is bounded by the backends that come and go in it', async t => {
+  const clock = new FakeClock()
+  const mesh = new Mesh({
+    clusters,
+    staleAfterMs: 600_000,
+    services: 'global',
+    health: () => 'unknown',
+    clock,
+    log: silentLog,
+  })
+  t.teardown(() => mesh.close())
+  const batches: Change[] = []
+  mesh.directory.onChange(change => batches.push(change))
+  const services = Array.from({ length: 30 }, (_, i) => {
+    const endpoints = Array.from({ length: 40 }, (_, j) => endpoint({ address: `10.1.${i}.${j + 1}` }))
+    return clusterService({ name: `s${i}`, clusterIPs: [`127.96.1.${i + 1}`], endpoints })
+  })
+  const one = mesh.sink('cluster-1')
+  const most = () => Math.max(...batches.map(change => change.length))
+  one.reset({ services, namespaces: [] })
+  await eventually(() => assert.equal(mesh.directory.size, services.length))
+  t.equal(batches.flat().length, services.length)
+  t.ok(most() <= 2, 'of 40 each: the second one makes it enough')
+  batches.length = 0
+  one.reset({ services: [], namespaces: [] })
+  await eventually(() => assert.equal(mesh.directory.size, 0))
+  t.equal(batches.flat().length, services.length)
+  t.ok(most() <= 2, 'those that go count too')
 })
 
 t.test('two clusters become one service, changed in one batch', async t => {
