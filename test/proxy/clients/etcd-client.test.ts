@@ -93,6 +93,26 @@ t.test('one server', { skip: noEtcd }, async t => {
     t.equal(all.told.length, 3)
   })
 
+  t.test('a burst of changes is read in pieces, and comes whole and in order', async t => {
+    const { revision } = (await client.pages('h/').next()).value as Page
+    const live = recorded(client, { key: 'h/', rangeEnd: 'h0', revision: revision + 1 })
+    const filler = 'x'.repeat(500)
+    const written: string[] = []
+    for (let i = 0; i < 5000; i += 100) {
+      const writes = Array.from({ length: 100 }, (_, j) => put(`h/${i + j}`, `${filler}${i + j}`))
+      await client.write(writes, 0n)
+      written.push(...writes.map(({ key }) => `+${key}=${filler}${key.slice(2)}`))
+    }
+    // From the past: the server sends everything at once.
+    const late = recorded(client, { key: 'h/', rangeEnd: 'h0', revision: revision + 1 })
+    await eventually(() => assert.equal(late.told.length, written.length), 10_000)
+    await eventually(() => assert.equal(live.told.length, written.length), 10_000)
+    t.ok(late.told.every((line, i) => line === written[i]))
+    t.ok(live.told.every((line, i) => line === written[i]))
+    live.stop()
+    late.stop()
+  })
+
   t.test('a watch from a compacted revision reports that, and others continue', async t => {
     for (const value of ['1', '2', '3']) await client.write([put('e/1', value)], 0n)
     const now = await client.get('e/1')
