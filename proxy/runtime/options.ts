@@ -26,8 +26,8 @@ export function clustersOf(local: string, clusters: readonly ClusterConfig[]): C
 }
 
 /** Whether any part of it talks to an etcd. */
-export function usesEtcd({ publish, clusters }: Config): boolean {
-  return publish !== undefined || clusters.some(({ source }) => 'etcd' in source)
+export function usesEtcd({ publish, clustermesh, clusters }: Config): boolean {
+  return publish !== undefined || clustermesh !== undefined || clusters.some(({ source }) => 'etcd' in source)
 }
 
 /** The other clusters that are read from an etcd, with its endpoints. Views of the local cluster do not count. */

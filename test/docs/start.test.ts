@@ -56,7 +56,8 @@ t.test('docs/start.md, as a new user would follow it', async t => {
   await eventually(() => assert.match(log, /"ready"/), 60_000)
 
   const [status = '', services = '', explain = '', named = '', exec = '', observe = ''] = commandsAfter('while it runs')
-  t.match(await shell(status), { code: 0, out: /cluster-2/ })
+  const seen = await shell(status)
+  t.match(seen, { code: 0, out: /cluster-2/ }, `status: ${seen.out}${seen.err}`)
   t.match(await shell(services), { code: 0, out: /127\.2\.0\.21:8080/ })
   t.match(await shell(explain), { code: 0, out: /127\.2\.0\.21:8080/ })
   t.match(await shell(named), { code: 0, out: / IN {2}A {6}127\.96\./ })

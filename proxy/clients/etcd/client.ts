@@ -210,7 +210,7 @@ export class EtcdClient {
     try {
       return kv.range.answer.decode(bytes)
     } catch (error) {
-      const message = `${this.server.url} Range failed: the answer ${messageOf(error)}`
+      const message = `${this.server.url} Range failed: the answer cannot be read (${messageOf(error)})`
       throw new EtcdError('SOURCE_READ', message, statusCode.broken, { cause: error })
     }
   }

@@ -1,5 +1,6 @@
 /** Follows one etcd prefix, or one key: lists it, watches from that revision, and lists again after compaction. */
 import { MeshError, messageOf } from '../../model/error.ts'
+import { inPieces } from '../../model/lists/in-pieces.ts'
 import { Turns } from '../../model/time/turn.ts'
 import { type Budget, overLimits } from '../budget.ts'
 import { EtcdError, type EtcdReader, statusCode } from './client.ts'
@@ -204,17 +205,7 @@ function bytesOf(entries: readonly Entry[]): number {
   return entries.reduce((sum, entry) => sum + sizeOf(entry), 0)
 }
 
-/** Cuts a list into pieces that take little time each. */
-function* steps<T>(all: readonly T[], size: (one: T) => number): Generator<readonly T[]> {
-  let some: T[] = []
-  let bytes = 0
-  for (const one of all) {
-    some.push(one)
-    bytes += size(one)
-    if (some.length < stepEntries && bytes < stepBytes) continue
-    yield some
-    some = []
-    bytes = 0
-  }
-  if (some.length > 0) yield some
+/** Pieces that take little time each. */
+function steps<T>(all: readonly T[], size: (one: T) => number): Generator<readonly T[]> {
+  return inPieces(all, stepEntries, size, stepBytes)
 }

@@ -4,6 +4,7 @@
 
 import { type Change, changeOf, type Directory, type ServiceChange } from '../../model/directory.ts'
 import { messageOf, type Problem } from '../../model/error.ts'
+import { inPieces } from '../../model/lists/in-pieces.ts'
 import type { Log } from '../../model/log.ts'
 import type { Frontend, GlobalService, ServiceKey } from '../../model/service.ts'
 import { Inherited, type PassedSocket } from '../../model/sockets/passing.ts'
@@ -281,15 +282,4 @@ function withoutFrontend(change: Change): readonly string[] {
 function lostFrontends(before: GlobalService, after: GlobalService | undefined): string[] {
   const isKept = ({ key }: Frontend) => after?.frontends.some(frontend => frontend.key === key)
   return before.frontends.every(isKept) ? [] : before.frontends.filter(one => !isKept(one)).map(({ key }) => key)
-}
-
-function* inPieces<T>(all: Iterable<T>, size: number): Generator<readonly T[]> {
-  let piece: T[] = []
-  for (const one of all) {
-    piece.push(one)
-    if (piece.length < size) continue
-    yield piece
-    piece = []
-  }
-  if (piece.length > 0) yield piece
 }

@@ -5,7 +5,7 @@
 
 /** Full enough to grow, and empty enough to shrink. */
 const fill = { most: 0.85, least: 0.4 }
-/** What it grows or shrinks to: copies of it are rare enough then, since each makes V8 mark for as long as its size says. */
+/** What it grows or shrinks to: by half, so that copies are rare. While V8 marks old objects, a copy costs marking by its size. */
 const usualFill = 0.57
 const smallest = 16
 

@@ -1,7 +1,6 @@
 /** The session and the follower: heartbeats after a compaction, one session whatever the files do, streams without an answer. */
 import assert from 'node:assert/strict'
 import { writeFile } from 'node:fs/promises'
-import { connect, createServer, type Socket } from 'node:net'
 import { join } from 'node:path'
 import { Server, ServerCredentials } from '@grpc/grpc-js'
 import t from 'tap'
@@ -21,6 +20,7 @@ import { type Clock, systemClock } from '../../../proxy/model/time/clock.ts'
 import { FakeClock } from '../../support/clock.ts'
 import { folder, noEtcd, startEtcd } from '../../support/etcd/etcd.ts'
 import { Peer } from '../../support/etcd/peer.ts'
+import { Relay } from '../../support/etcd/relay.ts'
 import { headerOf } from '../../support/etcd/scripted.ts'
 import { eventually } from '../../support/eventually.ts'
 
@@ -108,29 +108,10 @@ t.test('two changes of the client file while it connects lead to one session', {
   const etcd = await startEtcd(t)
   const peer = new Peer(await etcd.client())
   await peer.announce()
-  const open = new Set<Socket>()
-  let accepted = 0
-  const held = Promise.withResolvers<void>()
-  const server = createServer(socket => {
-    accepted++
-    open.add(socket)
-    socket.on('error', () => {}).on('close', () => open.delete(socket))
-    socket.pause()
-    void held.promise.then(() => {
-      const onward = connect(Number(new URL(etcd.url).port), '127.0.0.1')
-      onward.on('error', () => {}).on('close', () => socket.destroy())
-      socket.on('close', () => onward.destroy())
-      socket.pipe(onward).pipe(socket)
-    })
-  })
-  await new Promise<void>(resolve => server.listen(0, '127.0.0.1', resolve))
-  t.teardown(() => {
-    for (const socket of open) socket.destroy()
-    server.close()
-  })
-  const { port } = server.address() as { port: number }
+  const relay = await Relay.open(t, etcd.url)
+  relay.stall()
   const file = join(await folder(t), 'east')
-  const write = (n: number) => writeFile(file, `endpoints: ["http://127.0.0.1:${port}"] # ${n}\n`)
+  const write = (n: number) => writeFile(file, `endpoints: ["http://127.0.0.1:${relay.port}"] # ${n}\n`)
   await write(0)
   // Only the polls of the file are quick.
   const clock: Clock = { ...systemClock, every: (ms, run) => systemClock.every(ms / 100, run) }
@@ -151,17 +132,17 @@ t.test('two changes of the client file while it connects lead to one session', {
     },
   )
   follower.start()
-  await eventually(() => assert.equal(accepted, 1))
+  await eventually(() => assert.equal(relay.accepted, 1))
   for (const change of [1, 2]) {
     await write(change)
     await eventually(() => assert.equal(reconfigured, change))
   }
-  held.resolve()
+  relay.resume()
   await eventually(() => assert.ok(opened > 0), 10_000)
-  await eventually(() => assert.equal(open.size, 1), 10_000)
+  await eventually(() => assert.equal(relay.open, 1), 10_000)
   t.equal(opened, 1)
   await follower.close()
-  await eventually(() => assert.equal(open.size, 0))
+  await eventually(() => assert.equal(relay.open, 0))
 })
 
 t.test('a renewal whose stream ends without an answer fails', async t => {

@@ -17,8 +17,8 @@ const clusters = [
 ]
 const unreachable = new MeshError('SOURCE_READ', 'nobody answers')
 
-/** A mesh whose batches run on `flush`, with its changes recorded. */
-function startMesh(t: Test, given: Partial<MeshOptions> = {}) {
+/** A mesh whose batches run on `flush`, or in turns, with its changes recorded. */
+function startMesh(t: Test, { inTurns = false, ...given }: Partial<MeshOptions> & { readonly inTurns?: boolean } = {}) {
   const clock = new FakeClock()
   const changes: Change[] = []
   const verdicts = new Map<string, Health>()
@@ -29,7 +29,7 @@ function startMesh(t: Test, given: Partial<MeshOptions> = {}) {
     health: key => verdicts.get(key) ?? 'unknown',
     clock,
     log: silentLog,
-    defer: () => {},
+    ...(!inTurns && { defer: () => {} }),
     ...given,
   })
   mesh.directory.onChange(change => changes.push(change))
@@ -48,32 +48,20 @@ const there = clusterService({
 })
 
 t.test('a batch is bounded by the backends that come and go in it', async t => {
-  const clock = new FakeClock()
-  const mesh = new Mesh({
-    clusters,
-    staleAfterMs: 600_000,
-    services: 'global',
-    health: () => 'unknown',
-    clock,
-    log: silentLog,
-  })
-  t.teardown(() => mesh.close())
-  const batches: Change[] = []
-  mesh.directory.onChange(change => batches.push(change))
+  const { mesh, changes, one } = startMesh(t, { inTurns: true })
   const services = Array.from({ length: 30 }, (_, i) => {
     const endpoints = Array.from({ length: 40 }, (_, j) => endpoint({ address: `10.1.${i}.${j + 1}` }))
     return clusterService({ name: `s${i}`, clusterIPs: [`127.96.1.${i + 1}`], endpoints })
   })
-  const one = mesh.sink('cluster-1')
-  const most = () => Math.max(...batches.map(change => change.length))
+  const most = () => Math.max(...changes.map(change => change.length))
   one.reset({ services, namespaces: [] })
   await eventually(() => assert.equal(mesh.directory.size, services.length))
-  t.equal(batches.flat().length, services.length)
+  t.equal(changes.flat().length, services.length)
   t.ok(most() <= 2, 'of 40 each: the second one makes it enough')
-  batches.length = 0
+  changes.length = 0
   one.reset({ services: [], namespaces: [] })
   await eventually(() => assert.equal(mesh.directory.size, 0))
-  t.equal(batches.flat().length, services.length)
+  t.equal(changes.flat().length, services.length)
   t.ok(most() <= 2, 'those that go count too')
 })
 

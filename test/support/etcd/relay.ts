@@ -8,6 +8,9 @@ export class Relay {
   readonly port: number
   /** The delay of each chunk. */
   delayMs = 0
+  /** Connections of clients: how many were accepted, and how many are open. */
+  accepted = 0
+  open = 0
   #server: Server
   #sockets = new Set<Socket>()
   #isStalled = false
@@ -25,6 +28,9 @@ export class Relay {
     this.#server = server
     this.port = (server.address() as { port: number }).port
     server.on('connection', socket => {
+      this.accepted++
+      this.open++
+      socket.once('close', () => this.open--)
       const onward = connect(target, '127.0.0.1')
       socket.pipe(this.#slowly()).pipe(onward).pipe(this.#slowly()).pipe(socket)
       for (const each of [socket, onward]) {
