@@ -81,6 +81,7 @@ class Pump : private StreamOwner {
   void executeOnTunnel(Command kind, const Record& command);
   void onSocket(uint64_t tag, uint32_t events);
   void report(int count);
+  bool mayWait();
   void closeDead();
   void sweep(double now);
   void reportCarried();
@@ -188,7 +189,7 @@ class Pump : private StreamOwner {
   std::deque<Connection> connections_;  // by slot; a deque, so that references stay valid
   std::vector<uint32_t> freeSlots_;
   std::vector<uint32_t> dead_;
-  int untold_ = 0;  // events of sockets since JavaScript should have been woken
+  int64_t untoldSince_ = 0;  // JavaScript is to be woken, and several turns share it; 0: no
   size_t toReport_ = 0;     // connections that the current round of reports has not come to
   size_t reportNext_ = 0;   // where it goes on
   struct Unfinished {

@@ -3,6 +3,7 @@
 #include <sys/eventfd.h>
 
 #include <cerrno>
+#include <ctime>
 
 #include "pump/pump.h"
 #include "socket/acknowledgements.h"
@@ -20,10 +21,16 @@ constexpr int kRetryMs = 2;
 // Events of one connection in a turn: one for each side.
 constexpr int kOfOne = 2;
 // A turn with so many events of sockets is followed by another one at once; JavaScript is woken for both. Each time it is woken
-// costs as much as half a decision.
+// costs as much as several decisions.
 constexpr int kBusy = 4;
-// Events after which it is woken in any case: less than half a millisecond.
-constexpr int kMostUntold = 32;
+// After the turn that brought them, events wait for so long at most.
+constexpr int64_t kMostUntoldNs = 500'000;
+
+int64_t monotonicNs() {
+  timespec now;
+  clock_gettime(CLOCK_MONOTONIC, &now);
+  return now.tv_sec * int64_t{1'000'000'000} + now.tv_nsec;
+}
 
 }  // namespace
 
@@ -116,7 +123,7 @@ void Pump::turn() {
   epoll_event events[kEvents];
   store(shared_.pumpAsleep, 1);
   // TypeScript writes a command and then reads pumpAsleep; we set pumpAsleep and then look for commands. One of us sees it.
-  const bool busy = load(shared_.commandHead) != shared_.commandTail.value || untold_ > 0 || !unfinished_.empty() || tunnels_.unfinished() || tunnels_.haveNew() || own_->haveNew() || stopping_.load();
+  const bool busy = load(shared_.commandHead) != shared_.commandTail.value || untoldSince_ > 0 || !unfinished_.empty() || tunnels_.unfinished() || tunnels_.haveNew() || own_->haveNew() || stopping_.load();
   const int timeoutMs = busy ? 0 : outbox_.waiting() || (!accepting_ && !short_) ? kRetryMs : -1;
   const int count = epoll_wait(epoll_.get(), events, kEvents, timeoutMs);
   store(shared_.pumpAsleep, 0);
@@ -295,9 +302,16 @@ void Pump::onSocket(uint64_t tag, uint32_t events) {
 void Pump::report(int count) {
   outbox_.refill();
   resumeAccepting();
-  if (outbox_.unread() && count >= kBusy && (untold_ += count) < kMostUntold) return;
-  untold_ = 0;
-  if (outbox_.unread() && exchange(shared_.scriptAsleep, 0) == 1) wake_();
+  const bool due = outbox_.unread() && load(shared_.scriptAsleep) == 1;
+  if (due && count >= kBusy && mayWait()) return;
+  untoldSince_ = 0;
+  if (due && exchange(shared_.scriptAsleep, 0) == 1) wake_();
+}
+
+bool Pump::mayWait() {
+  const int64_t now = monotonicNs();
+  if (untoldSince_ == 0) untoldSince_ = now;
+  return now - untoldSince_ < kMostUntoldNs;
 }
 
 void Pump::closeDead() {
@@ -319,7 +333,7 @@ void Pump::closeDead() {
   dead_.clear();
 }
 
-// `now` is TypeScript's: this thread has no clock.
+// `now` is TypeScript's, which the times of flows are compared with.
 void Pump::sweep(double now) {
   paused_ = false;
   lookForRoom();
