@@ -12,6 +12,7 @@
 #include <cstring>
 
 #include "pump/pump.h"
+#include "socket/pacing.h"
 
 namespace starlane {
 
@@ -22,6 +23,8 @@ constexpr size_t kTurn = 128 * 1024;
 // Bytes that all directions that wait may move before new events are looked at.
 constexpr size_t kTurnOfAll = 256 * 1024;
 constexpr int kFullReadsBeforeSplice = 2;
+// Bytes after which a direction counts as large: what its splicing begins with.
+constexpr uint64_t kLarge = kFullReadsBeforeSplice * kBuffer;
 // So many spliced pieces in a row that are smaller than this end the large transfer. A fast sender leaves a small one now and then.
 constexpr ssize_t kSmallSplice = 4096;
 constexpr int kSmallSplices = 4;
@@ -145,6 +148,7 @@ bool Pump::copy(uint32_t slot, Connection& connection, Side from, size_t& moved)
     put = 0;
   }
   direction.bytes += static_cast<uint64_t>(put);
+  lookForLarge(connection, from);
   if (put < got) {
     const auto left = static_cast<size_t>(got - put);
     direction.kept.reset(new uint8_t[left]);
@@ -159,6 +163,14 @@ bool Pump::copy(uint32_t slot, Connection& connection, Side from, size_t& moved)
   }
   if (all && !direction.broken) direction.readable = false;
   return true;
+}
+
+// Once for each direction of a connection.
+void Pump::lookForLarge(Connection& connection, Side from) {
+  Direction& direction = connection.from[from];
+  if (direction.large || direction.bytes < kLarge) return;
+  direction.large = true;
+  sendUnpaced(connection.fd[other(from)].get());
 }
 
 // Reads into an empty pipe only, so that EAGAIN always means that the socket has nothing, or nothing before an urgent byte.

@@ -25,6 +25,7 @@ struct Direction {
   bool blocked = false;   // the other side takes no more now
   bool noSplice = false;  // splice(2) does not work between its sockets
   bool listed = false;    // has used its turn and waits for the next: in `unfinished_`, once
+  bool large = false;     // has passed on so much that the pacing of the other side's socket was looked at
   uint8_t full = 0;       // reads in a row that filled the buffer
   uint8_t small = 0;      // spliced pieces in a row that were small
   uint64_t bytes = 0;     // passed on

@@ -131,6 +131,7 @@ class Pump : private StreamOwner {
   bool endSplicing(Direction& direction);
   bool flush(uint32_t slot, Connection& connection, Side from);
   bool flushKept(uint32_t slot, Connection& connection, Side from);
+  void lookForLarge(Connection& connection, Side from);
   bool copyFromPipe(Direction& direction);
   bool flushPipe(uint32_t slot, Connection& connection, Side from);
   void sideEnded(uint32_t slot, Connection& connection, Side side);

@@ -111,6 +111,7 @@ bool Pump::flushKept(uint32_t slot, Connection& connection, Stream& stream) {
   if (taken > 0) {
     connection.progress++;
     connection.from[kBackend].bytes += taken;
+    lookForLarge(connection, kBackend);
     tunnels_.consumed(stream, taken);
   }
   return stream.kept.size() == 0;
@@ -167,6 +168,7 @@ size_t Pump::give(Stream& stream, const uint8_t* bytes, size_t length) {
     }
     connection.progress++;
     connection.from[kBackend].bytes += static_cast<uint64_t>(put);
+    lookForLarge(connection, kBackend);
     return static_cast<size_t>(put);
   }
 }

@@ -6,6 +6,8 @@
 
 #include <cstring>
 
+#include "socket/socket.h"
+
 namespace starlane {
 
 namespace {
@@ -13,11 +15,6 @@ namespace {
 constexpr size_t kWithoutAddresses = 16;
 constexpr uint8_t kLocal = 0x20;
 constexpr uint8_t kProxied = 0x21;
-
-bool isLoopback(const sockaddr_storage& address) {
-  if (address.ss_family == AF_INET) return ntohl(reinterpret_cast<const sockaddr_in*>(&address)->sin_addr.s_addr) >> 24 == IN_LOOPBACKNET;
-  return IN6_IS_ADDR_LOOPBACK(&reinterpret_cast<const sockaddr_in6*>(&address)->sin6_addr);
-}
 
 const void* bytesOf(const sockaddr_storage& address) {
   if (address.ss_family == AF_INET) return &reinterpret_cast<const sockaddr_in*>(&address)->sin_addr;

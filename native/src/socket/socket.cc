@@ -188,6 +188,19 @@ bool isWildcard(const Address& address) {
   return memcmp(bytes, zero, sizeof zero) == 0;
 }
 
+bool isLoopback(const sockaddr_storage& address) {
+  if (address.ss_family == AF_INET) return ntohl(reinterpret_cast<const sockaddr_in*>(&address)->sin_addr.s_addr) >> 24 == IN_LOOPBACKNET;
+  return IN6_IS_ADDR_LOOPBACK(&reinterpret_cast<const sockaddr_in6*>(&address)->sin6_addr);
+}
+
+bool haveSameAddress(const sockaddr_storage& one, const sockaddr_storage& other) {
+  int32_t families[2], port;
+  uint8_t bytes[2][16] = {};
+  read(one, families[0], bytes[0], port);
+  read(other, families[1], bytes[1], port);
+  return families[0] == families[1] && memcmp(bytes[0], bytes[1], sizeof bytes[0]) == 0;
+}
+
 void askForLocal(int fd, int family) {
   if (family == AF_INET6) set(fd, IPPROTO_IPV6, IPV6_RECVPKTINFO, 1);
   else set(fd, IPPROTO_IP, IP_PKTINFO, 1);

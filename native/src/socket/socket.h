@@ -44,6 +44,9 @@ constexpr size_t kSegmentControl = CMSG_SPACE(sizeof(uint16_t));
 void segment(msghdr& message, char* control, size_t bytes);
 
 bool isWildcard(const Address& address);
+bool isLoopback(const sockaddr_storage& address);
+// Whatever their ports.
+bool haveSameAddress(const sockaddr_storage& one, const sockaddr_storage& other);
 // Has each datagram received say which address it was sent to.
 void askForLocal(int fd, int family);
 // That address; zero where there is none that can be answered from, such as a multicast group. An IPv4 address is in the

@@ -3,7 +3,6 @@
  * The backend has another one, at the other end of a veth; there a blackhole route drops whatever it would answer. Prints
  * what becomes of three connections as one line of JSON.
  */
-import { execFileSync, spawn } from 'node:child_process'
 import { once } from 'node:events'
 import { connect, createServer, type Socket } from 'node:net'
 import type { Backend } from '../../../proxy/model/backend.ts'
@@ -13,37 +12,14 @@ import { FakeChooser } from '../../support/chooser.ts'
 import { eventually } from '../../support/eventually.ts'
 import { backend, clusterService, globalService } from '../../support/model.ts'
 import { type CreateEngine, plainOptions } from '../engine/rig.ts'
+import { startFarEcho } from './far-echo.ts'
 
 const [source = '', name = ''] = process.argv.slice(2)
 const create = (await import(source))[name] as CreateEngine
-const [here, there] = ['10.200.0.1', '10.200.0.2']
 const waitMs = 20_000
 
-const server = spawn(
-  'unshare',
-  [
-    '-n',
-    process.execPath,
-    '-e',
-    `
-    process.stdin.once('data', () => require('node:net')
-      .createServer(socket => socket.on('data', data => socket.write(data)).on('error', () => {}))
-      .listen(9000, () => console.log('listening')))
-    console.log('ready')`,
-  ],
-  { stdio: ['pipe', 'pipe', 'inherit'] },
-)
-await once(server.stdout, 'data')
-const inside = (...command: string[]) => execFileSync('nsenter', ['-t', String(server.pid), '-n', ...command])
-execFileSync('ip', ['link', 'add', 'near', 'type', 'veth', 'peer', 'name', 'far', 'netns', String(server.pid)])
-execFileSync('ip', ['addr', 'add', `${here}/24`, 'dev', 'near'])
-execFileSync('ip', ['link', 'set', 'near', 'up'])
-inside('ip', 'addr', 'add', `${there}/24`, 'dev', 'far')
-inside('ip', 'link', 'set', 'far', 'up')
-server.stdin.write('go')
-await once(server.stdout, 'data')
-
-const dead = backend({ address: there, port: 9000 })
+const far = await startFarEcho()
+const dead = far.backend
 const paused = createServer(() => {}).listen(9001, '127.0.0.1')
 await once(paused, 'listening')
 const chooser = new FakeChooser()
@@ -61,13 +37,13 @@ for (let full = 0; full < 50; ) {
 waiting.write('still there?')
 await once(waiting, 'data')
 const quietSince = performance.now()
-inside('ip', 'route', 'add', 'blackhole', `${here}/32`)
+far.inside('ip', 'route', 'add', 'blackhole', `${far.here}/32`)
 const writtenAt = performance.now()
 writing.write('anyone?')
 const ends = await Promise.all([ended(writing, writtenAt), ended(waiting, quietSince), ended(stalled, writtenAt)])
 const reasons = chooser.totals.map(({ reason }) => reason)
 console.log(JSON.stringify({ writing: ends[0], waiting: ends[1], stalled: ends[2], reasons }))
-server.kill('SIGKILL')
+far.stop()
 process.exit()
 
 /** A client of a frontend of its own, which has had an answer where the backend gives any. */

@@ -4,6 +4,7 @@ import { findAddon } from '../../../proxy/dataplane/native/addon.ts'
 import { burstSuite } from '../../conformance/namespace/bursts.ts'
 import { lostSuite } from '../../conformance/namespace/lost.ts'
 import { narrowSuite } from '../../conformance/namespace/narrow.ts'
+import { pacingSuite } from '../../conformance/namespace/pacing.ts'
 import { portSuite } from '../../conformance/namespace/ports.ts'
 
 // Most of the time they wait.
@@ -33,5 +34,6 @@ t.test(
     burstSuite(t, native)
     narrowSuite(t, native)
     lostSuite(t, native, 'unacknowledged')
+    pacingSuite(t, native)
   },
 )
