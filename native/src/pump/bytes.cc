@@ -170,7 +170,7 @@ void Pump::lookForLarge(Connection& connection, Side from) {
   Direction& direction = connection.from[from];
   if (direction.large || direction.bytes < kLarge) return;
   direction.large = true;
-  sendUnpaced(connection.fd[other(from)].get());
+  sendUnpacedWithin(connection.fd[other(from)].get());
 }
 
 // Reads into an empty pipe only, so that EAGAIN always means that the socket has nothing, or nothing before an urgent byte.

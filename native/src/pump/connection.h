@@ -48,6 +48,7 @@ enum class State : uint8_t {
 struct Connection {
   State state = State::Free;
   bool keptAlive = false;
+  bool holdsAck = false;  // the backend's socket sends no ACK before the first bytes
   bool noDelay = false;  // TCP_NODELAY is set on the backend's socket
   uint16_t frontendPort = 0;  // not 0: the backend is told the client and this frontend first
   uint8_t frontendAddress[16] = {};

@@ -12,7 +12,8 @@
 namespace starlane {
 
 void Pump::dial(uint32_t slot, Connection& connection, const Record& command) {
-  Descriptor fd(connectTo(addressOf(command.family, command.address, command.port)));
+  connection.holdsAck = connection.from[kClient].readable || command.frontendPort != 0;
+  Descriptor fd(connectTo(addressOf(command.family, command.address, command.port), connection.holdsAck));
   if (fd.get() < 0) {
     const int error = -fd.release();
     return dialFailed(slot, connection, error);
@@ -64,6 +65,7 @@ void Pump::dialEvent(uint32_t slot, Connection& connection, uint32_t events) {
   outbox_.send(event);
 
   if (connection.from[kClient].readable) move(slot, connection, kClient);
+  if (connection.state == State::Open && connection.holdsAck) ackAtOnce(connection.fd[kBackend].get());
   if (connection.state == State::Open) openEvent(slot, connection, kBackend, events);
 }
 

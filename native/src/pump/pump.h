@@ -79,6 +79,7 @@ class Pump : private StreamOwner {
   void execute(const Record& command);
   void executeOn(Command kind, const Record& command);
   void executeOnTunnel(Command kind, const Record& command);
+  void noteReadable(const epoll_event* events, int count);
   void onSocket(uint64_t tag, uint32_t events);
   void report(int count);
   bool mayWait();
@@ -209,6 +210,10 @@ class Pump : private StreamOwner {
 // Epoll's user data: a connection's slot, side and stamp, the listeners, or the wakeup.
 inline uint64_t tagOf(uint32_t slot, Side side, uint32_t stamp) {
   return static_cast<uint64_t>(slot) << 32 | static_cast<uint64_t>(stamp & 0x7fffffffu) << 1 | side;
+}
+// False for an event of a socket that the connection, or an earlier one of the slot, has closed.
+inline bool isOf(const Connection& connection, uint64_t tag) {
+  return (connection.stamp[tag & 1] & 0x7fffffffu) == ((tag >> 1) & 0x7fffffffu);
 }
 // What is watched of a connection's sockets.
 constexpr uint32_t kSocketEvents = EPOLLIN | EPOLLPRI | EPOLLOUT | EPOLLRDHUP | EPOLLET;

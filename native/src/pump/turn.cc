@@ -134,6 +134,7 @@ void Pump::turn() {
   takeListeners();
   tunnels_.takeNew();
   takeLeft();
+  noteReadable(events, count);
   takeCommands();
   for (int i = 0; i < count; i++) onSocket(events[i].data.u64, events[i].events);
   moveUnfinished();
@@ -273,6 +274,17 @@ void Pump::executeOn(Command kind, const Record& command) {
   }
 }
 
+// Whether a client has sent something is known to the dials of this turn.
+void Pump::noteReadable(const epoll_event* events, int count) {
+  if (load(shared_.commandHead) == shared_.commandTail.value) return;
+  for (int i = 0; i < count; i++) {
+    const uint64_t tag = events[i].data.u64;
+    if (!(events[i].events & EPOLLIN) || (tag & UdpSessions::kUdpTag) || Tunnels::has(tag) || (tag & 1) != kClient) continue;
+    Connection& connection = connections_[tag >> 32];
+    if (connection.state == State::Waiting && isOf(connection, tag)) connection.from[kClient].readable = true;
+  }
+}
+
 void Pump::onSocket(uint64_t tag, uint32_t events) {
   if (tag == kWakeup) return;
   if (tag == kListeners) return acceptAll();
@@ -281,7 +293,7 @@ void Pump::onSocket(uint64_t tag, uint32_t events) {
   const auto slot = static_cast<uint32_t>(tag >> 32);
   const auto side = static_cast<Side>(tag & 1);
   Connection& connection = connections_[slot];
-  if ((connection.stamp[side] & 0x7fffffffu) != ((tag >> 1) & 0x7fffffffu)) return;
+  if (!isOf(connection, tag)) return;
   switch (connection.state) {
     case State::Waiting:
     case State::Dialling:

@@ -20,8 +20,14 @@ constexpr char kPaced[] = "bbr";
 // Every kernel has it, and unless an administrator says otherwise every process may choose it (tcp(7), tcp_allowed_congestion_control).
 constexpr char kUnpaced[] = "reno";
 
+bool isPaced(int fd) {
+  char name[kLongestName] = {};
+  socklen_t length = sizeof name;
+  return getsockopt(fd, IPPROTO_TCP, TCP_CONGESTION, name, &length) == 0 && strncmp(name, kPaced, strlen(kPaced)) == 0;
+}
+
 // A client of an address that is only routed here comes from that address itself.
-bool isOnThisMachine(int fd) {
+bool isWithin(int fd) {
   sockaddr_storage own{}, peer{};
   socklen_t ownLength = sizeof own, peerLength = sizeof peer;
   if (getsockname(fd, reinterpret_cast<sockaddr*>(&own), &ownLength) != 0) return false;
@@ -29,14 +35,16 @@ bool isOnThisMachine(int fd) {
   return isLoopback(peer) || haveSameAddress(own, peer);
 }
 
+void takeUnpaced(int fd) { setsockopt(fd, IPPROTO_TCP, TCP_CONGESTION, kUnpaced, strlen(kUnpaced)); }
+
 }  // namespace
 
+void sendUnpacedWithin(int fd) {
+  if (isPaced(fd) && isWithin(fd)) takeUnpaced(fd);
+}
+
 void sendUnpaced(int fd) {
-  char name[kLongestName] = {};
-  socklen_t length = sizeof name;
-  if (getsockopt(fd, IPPROTO_TCP, TCP_CONGESTION, name, &length) != 0) return;
-  if (strncmp(name, kPaced, strlen(kPaced)) != 0 || !isOnThisMachine(fd)) return;
-  setsockopt(fd, IPPROTO_TCP, TCP_CONGESTION, kUnpaced, strlen(kUnpaced));
+  if (isPaced(fd)) takeUnpaced(fd);
 }
 
 }  // namespace starlane

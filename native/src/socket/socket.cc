@@ -11,6 +11,7 @@
 #include <cstring>
 
 #include "socket/descriptor.h"
+#include "socket/pacing.h"
 
 namespace starlane {
 
@@ -114,9 +115,10 @@ int listenOn(const Address& address, int backlog) {
   Descriptor fd(socket(address.storage.ss_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0));
   if (!fd) return -errno;
   set(fd.get(), SOL_SOCKET, SO_REUSEADDR, 1);
-  // Accepted sockets inherit both, which saves two system calls for each.
+  // Accepted sockets inherit all, which saves system calls for each.
   set(fd.get(), IPPROTO_TCP, TCP_NODELAY, 1);
   set(fd.get(), SOL_SOCKET, SO_OOBINLINE, 1);
+  if (isLoopback(address.storage)) sendUnpaced(fd.get());
   if (address.storage.ss_family == AF_INET6) set(fd.get(), IPPROTO_IPV6, IPV6_V6ONLY, 1);
   if (bind(fd.get(), address.get(), address.length) != 0) return -errno;
   if (listen(fd.get(), backlog) != 0) return -errno;
@@ -132,10 +134,11 @@ int bindTo(const Address& address) {
   return fd.release();
 }
 
-int connectTo(const Address& address) {
+int connectTo(const Address& address, bool holdsAck) {
   Descriptor fd(socket(address.storage.ss_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0));
   if (!fd) return -errno;
   set(fd.get(), SOL_SOCKET, SO_OOBINLINE, 1);
+  if (holdsAck) set(fd.get(), IPPROTO_TCP, TCP_QUICKACK, 0);
   if (connect(fd.get(), address.get(), address.length) != 0 && errno != EINPROGRESS) return -errno;
   if (meetsItself(fd.get(), address)) return -ECONNREFUSED;
   return fd.release();
@@ -159,6 +162,9 @@ void prepare(int fd) {
   if (type != SOCK_STREAM) return;
   set(fd, IPPROTO_TCP, TCP_NODELAY, 1);
   set(fd, SOL_SOCKET, SO_OOBINLINE, 1);
+  sockaddr_storage own{};
+  length = sizeof own;
+  if (getsockname(fd, reinterpret_cast<sockaddr*>(&own), &length) == 0 && isLoopback(own)) sendUnpaced(fd);
 }
 
 void prepareTunnel(int fd) {
@@ -166,6 +172,8 @@ void prepareTunnel(int fd) {
   set(fd, IPPROTO_TCP, kLongestPauseOption, kLongestPause);
   set(fd, IPPROTO_TCP, TCP_USER_TIMEOUT, kGiveUp);
 }
+
+void ackAtOnce(int fd) { set(fd, IPPROTO_TCP, TCP_QUICKACK, 1); }
 
 void sendAtOnce(int fd) { set(fd, IPPROTO_TCP, TCP_NODELAY, 1); }
 

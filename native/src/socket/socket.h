@@ -27,8 +27,11 @@ bool parse(const char* text, int port, Address& into);
 // A UDP socket bound to a frontend.
 int bindTo(const Address& address);
 int listenOn(const Address& address, int backlog);
-// A socket whose connect(2) has begun. -ECONNREFUSED also where it has met itself.
-int connectTo(const Address& address);
+// A socket whose connect(2) has begun. -ECONNREFUSED also where it has met itself. `holdsAck`: the ACK that ends the handshake waits for
+// the first bytes, which are there already, and leaves with them. That saves a packet, and the other end a wake-up.
+int connectTo(const Address& address, bool holdsAck = false);
+// After these bytes: a peer that waits for an ACK gets it at once, as by default (tcp(7), TCP_QUICKACK).
+void ackAtOnce(int fd);
 // A connected UDP socket; as connectTo().
 int linkTo(const Address& address);
 // Gives a socket of another process, which may have made it in another way, what the others here have.

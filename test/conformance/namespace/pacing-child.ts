@@ -21,7 +21,8 @@ const far = await startFarEcho()
 const near = [await echo('127.0.0.1', 9001), await echo('::1', 9002)] as const
 const large = 400_000
 const seen = {
-  'a small one': await transfer(100, '127.0.0.1', 8001, far.backend),
+  'a small one': await transfer(100, far.here, 8000, far.backend),
+  'a small one on loopback': await transfer(100, '127.0.0.1', 8001, near[0]),
   'from another host': await transfer(large, '127.0.0.1', 8002, far.backend),
   'on loopback': await transfer(large, '127.0.0.1', 8003, near[0]),
   'on IPv6 loopback': await transfer(large, '::1', 8004, near[1]),
