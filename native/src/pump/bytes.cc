@@ -124,6 +124,7 @@ bool Pump::copy(uint32_t slot, Connection& connection, Side from, size_t& moved)
     return false;
   }
   connection.progress++;
+  mixed_ = true;
   moved += static_cast<size_t>(got);
   // Without urgent bytes a read that did not fill the buffer has emptied the socket: epoll will report more, and if it has
   // reported a FIN, that is next. Either way another read is not needed. Of an urgent byte that has come since, epoll will too.
@@ -195,6 +196,8 @@ bool Pump::splice(uint32_t slot, Connection& connection, Side from, size_t& move
   connection.progress++;
   moved += static_cast<size_t>(got);
   direction.pipe->held += static_cast<size_t>(got);
+  pieces_++;
+  pieceBytes_ += static_cast<size_t>(got);
   if (!flush(slot, connection, from)) return false;
   if (got >= kSmallSplice) direction.small = 0;
   else if (++direction.small >= kSmallSplices) return endSplicing(direction);

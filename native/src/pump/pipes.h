@@ -45,6 +45,9 @@ class Pipes {
     else lent_--;
   }
 
+  // In use, by as many directions of large transfers.
+  size_t used() const { return lent_ - spare_.size(); }
+
   static constexpr size_t kSize = 256 * 1024;
 
  private:

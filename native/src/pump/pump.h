@@ -84,6 +84,7 @@ class Pump : private StreamOwner {
   void report(int count);
   bool mayWait();
   void closeDead();
+  void gather();
   void sweep(double now);
   void reportCarried();
   void lookForFirstByte(uint32_t slot, Connection& connection, double now);
@@ -191,6 +192,11 @@ class Pump : private StreamOwner {
   std::deque<Connection> connections_;  // by slot; a deque, so that references stay valid
   std::vector<uint32_t> freeSlots_;
   std::vector<uint32_t> dead_;
+  // Of this turn: pieces of large transfers and their bytes, and whether there was anything else.
+  size_t pieces_ = 0;
+  size_t pieceBytes_ = 0;
+  bool mixed_ = false;
+  int64_t gatheredAt_ = 0;   // the last turn with pieces alone
   int64_t untoldSince_ = 0;  // JavaScript is to be woken, and several turns share it; 0: no
   size_t toReport_ = 0;     // connections that the current round of reports has not come to
   size_t reportNext_ = 0;   // where it goes on

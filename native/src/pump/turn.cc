@@ -4,6 +4,7 @@
 
 #include <cerrno>
 #include <ctime>
+#include <utility>
 
 #include "pump/pump.h"
 #include "socket/acknowledgements.h"
@@ -25,6 +26,14 @@ constexpr int kOfOne = 2;
 constexpr int kBusy = 4;
 // After the turn that brought them, events wait for so long at most.
 constexpr int64_t kMostUntoldNs = 500'000;
+
+// How long large transfers gather bytes; the kernel's timers add 50 us.
+constexpr int64_t kGatherNs = 50'000;
+// Where turns follow each other so soon, it pays; where the thread sleeps longer between two pieces, it would be one more wake-up for each.
+constexpr int64_t kSoonNs = 200'000;
+constexpr size_t kLargePiece = 128 * 1024;
+// Both directions of one connection.
+constexpr size_t kFewPipes = 2;
 
 int64_t monotonicNs() {
   timespec now;
@@ -145,6 +154,21 @@ void Pump::turn() {
   closeDead();
   if (short_) lookForDescriptor();
   tellFreed(heldBefore);
+  gather();
+}
+
+// Bytes of large transfers that come in small pieces, as where their sender is paced, would wake the thread for each: after a short pause
+// there are more of them, and the threads that send and read them have had a processor. Not while anybody else has work for this
+// thread, nor for one transfer, whose next piece may wait for this one.
+void Pump::gather() {
+  const size_t pieces = std::exchange(pieces_, 0), bytes = std::exchange(pieceBytes_, 0);
+  const bool mixed = std::exchange(mixed_, false);
+  if (pieces == 0 || mixed || bytes / pieces >= kLargePiece || pipes_.used() <= kFewPipes) return;
+  const int64_t before = std::exchange(gatheredAt_, monotonicNs());
+  if (gatheredAt_ - before > kSoonNs) return;
+  const timespec pause{0, kGatherNs};
+  nanosleep(&pause, nullptr);
+  gatheredAt_ = monotonicNs();
 }
 
 void Pump::takeListeners() {
@@ -287,6 +311,8 @@ void Pump::noteReadable(const epoll_event* events, int count) {
 
 void Pump::onSocket(uint64_t tag, uint32_t events) {
   if (tag == kWakeup) return;
+  const bool isOther = tag == kListeners || (tag & UdpSessions::kUdpTag) || Tunnels::has(tag);
+  if (isOther) mixed_ = true;
   if (tag == kListeners) return acceptAll();
   if (tag & UdpSessions::kUdpTag) return sessions_.onSocket(tag);
   if (Tunnels::has(tag)) return tunnels_.onSocket(tag, events);
@@ -297,6 +323,7 @@ void Pump::onSocket(uint64_t tag, uint32_t events) {
   switch (connection.state) {
     case State::Waiting:
     case State::Dialling:
+      mixed_ = true;
       if (side == kClient) waitingClientEvent(slot, connection, events);
       else if (connection.state == State::Dialling) dialEvent(slot, connection, events);
       break;
