@@ -85,6 +85,7 @@ class Pump : private StreamOwner {
   bool mayWait();
   void closeDead();
   void gather();
+  void pauseAfter(size_t pieces, size_t bytes);
   void sweep(double now);
   void reportCarried();
   void lookForFirstByte(uint32_t slot, Connection& connection, double now);
@@ -197,6 +198,7 @@ class Pump : private StreamOwner {
   size_t pieceBytes_ = 0;
   bool mixed_ = false;
   int64_t gatheredAt_ = 0;   // the last turn with pieces alone
+  size_t gathered_ = 0;      // bytes of such turns that followed each other soon
   int64_t untoldSince_ = 0;  // JavaScript is to be woken, and several turns share it; 0: no
   size_t toReport_ = 0;     // connections that the current round of reports has not come to
   size_t reportNext_ = 0;   // where it goes on

@@ -34,6 +34,8 @@ constexpr int64_t kSoonNs = 200'000;
 constexpr size_t kLargePiece = 128 * 1024;
 // Both directions of one connection.
 constexpr size_t kFewPipes = 2;
+// Bytes after which one alone is taken for one that goes on.
+constexpr size_t kLongTransfer = 4 * 1024 * 1024;
 
 int64_t monotonicNs() {
   timespec now;
@@ -159,13 +161,19 @@ void Pump::turn() {
 
 // Bytes of large transfers that come in small pieces, as where their sender is paced, would wake the thread for each: after a short pause
 // there are more of them, and the threads that send and read them have had a processor. Not while anybody else has work for this
-// thread, nor for one transfer, whose next piece may wait for this one.
+// thread, nor for one transfer that may soon be over: its end would wait.
 void Pump::gather() {
   const size_t pieces = std::exchange(pieces_, 0), bytes = std::exchange(pieceBytes_, 0);
-  const bool mixed = std::exchange(mixed_, false);
-  if (pieces == 0 || mixed || bytes / pieces >= kLargePiece || pipes_.used() <= kFewPipes) return;
+  if (std::exchange(mixed_, false)) gathered_ = 0;
+  else if (pieces > 0) pauseAfter(pieces, bytes);
+}
+
+void Pump::pauseAfter(size_t pieces, size_t bytes) {
   const int64_t before = std::exchange(gatheredAt_, monotonicNs());
-  if (gatheredAt_ - before > kSoonNs) return;
+  const bool isSoon = gatheredAt_ - before <= kSoonNs;
+  gathered_ = isSoon ? gathered_ + bytes : bytes;
+  const bool goesOn = pipes_.used() > kFewPipes || gathered_ >= kLongTransfer;
+  if (!isSoon || !goesOn || bytes / pieces >= kLargePiece) return;
   const timespec pause{0, kGatherNs};
   nanosleep(&pause, nullptr);
   gatheredAt_ = monotonicNs();
