@@ -173,7 +173,7 @@ void Pump::pauseAfter(size_t pieces, size_t bytes) {
   const bool isSoon = gatheredAt_ - before <= kSoonNs;
   gathered_ = isSoon ? gathered_ + bytes : bytes;
   const bool goesOn = pipes_.used() > kFewPipes || gathered_ >= kLongTransfer;
-  if (!isSoon || !goesOn || bytes / pieces >= kLargePiece) return;
+  if (!isSoon || !goesOn || !unfinished_.empty() || bytes / pieces >= kLargePiece) return;
   const timespec pause{0, kGatherNs};
   nanosleep(&pause, nullptr);
   gatheredAt_ = monotonicNs();
@@ -319,8 +319,7 @@ void Pump::noteReadable(const epoll_event* events, int count) {
 
 void Pump::onSocket(uint64_t tag, uint32_t events) {
   if (tag == kWakeup) return;
-  const bool isOther = tag == kListeners || (tag & UdpSessions::kUdpTag) || Tunnels::has(tag);
-  if (isOther) mixed_ = true;
+  if (tag == kListeners || (tag & UdpSessions::kUdpTag) || Tunnels::has(tag)) mixed_ = true;
   if (tag == kListeners) return acceptAll();
   if (tag & UdpSessions::kUdpTag) return sessions_.onSocket(tag);
   if (Tunnels::has(tag)) return tunnels_.onSocket(tag, events);
@@ -328,10 +327,10 @@ void Pump::onSocket(uint64_t tag, uint32_t events) {
   const auto side = static_cast<Side>(tag & 1);
   Connection& connection = connections_[slot];
   if (!isOf(connection, tag)) return;
+  if (connection.state != State::Open || connection.stream != nullptr) mixed_ = true;
   switch (connection.state) {
     case State::Waiting:
     case State::Dialling:
-      mixed_ = true;
       if (side == kClient) waitingClientEvent(slot, connection, events);
       else if (connection.state == State::Dialling) dialEvent(slot, connection, events);
       break;
