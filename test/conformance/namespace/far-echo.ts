@@ -20,8 +20,8 @@ export interface FarEcho {
   /** The address of this end. */
   readonly here: string
   readonly backend: Backend
-  /** Runs a command on the other host. */
-  inside(...command: string[]): void
+  /** Runs a command on the other host and returns what it prints. */
+  inside(...command: string[]): string
   stop(): void
 }
 
@@ -42,7 +42,8 @@ export async function startFarEcho(): Promise<FarEcho> {
     { stdio: ['pipe', 'pipe', 'inherit'] },
   )
   await once(server.stdout, 'data')
-  const inside = (...command: string[]) => void execFileSync('nsenter', ['-t', String(server.pid), '-n', ...command])
+  const inside = (...command: string[]) =>
+    execFileSync('nsenter', ['-t', String(server.pid), '-n', ...command], { encoding: 'utf8' })
   execFileSync('ip', ['link', 'add', 'near', 'type', 'veth', 'peer', 'name', 'far', 'netns', String(server.pid)])
   execFileSync('ip', ['addr', 'add', `${here}/24`, 'dev', 'near'])
   execFileSync('ip', ['link', 'set', 'near', 'up'])

@@ -2,6 +2,7 @@
 import t from 'tap'
 import { findAddon } from '../../../proxy/dataplane/native/addon.ts'
 import { burstSuite } from '../../conformance/namespace/bursts.ts'
+import { handshakeSuite } from '../../conformance/namespace/handshake.ts'
 import { lostSuite } from '../../conformance/namespace/lost.ts'
 import { narrowSuite } from '../../conformance/namespace/narrow.ts'
 import { pacingSuite } from '../../conformance/namespace/pacing.ts'
@@ -35,5 +36,6 @@ t.test(
     narrowSuite(t, native)
     lostSuite(t, native, 'unacknowledged')
     pacingSuite(t, native)
+    handshakeSuite(t, native)
   },
 )
