@@ -1,4 +1,4 @@
-// See pacing.h.
+// Takes BBR, and its timers, from sockets whose peers are on this machine; see pacing.h.
 #include "socket/pacing.h"
 
 #include <netinet/tcp.h>
