@@ -160,7 +160,7 @@ void Pump::turn() {
 }
 
 // Bytes of large transfers that come in small pieces, as where their sender is paced, would wake the thread for each: after a short pause
-// there are more of them, and the threads that send and read them have had a processor. Not while anybody else has work for this
+// there are more of them, and the threads that send and read them have had a processor; so also where some wait already. Not while anybody else has work for this
 // thread, nor for one transfer that may soon be over: its end would wait.
 void Pump::gather() {
   const size_t pieces = std::exchange(pieces_, 0), bytes = std::exchange(pieceBytes_, 0);
@@ -173,7 +173,7 @@ void Pump::pauseAfter(size_t pieces, size_t bytes) {
   const bool isSoon = gatheredAt_ - before <= kSoonNs;
   gathered_ = isSoon ? gathered_ + bytes : bytes;
   const bool goesOn = pipes_.used() > kFewPipes || gathered_ >= kLongTransfer;
-  if (!isSoon || !goesOn || !unfinished_.empty() || bytes / pieces >= kLargePiece) return;
+  if (!isSoon || !goesOn || bytes / pieces >= kLargePiece) return;
   const timespec pause{0, kGatherNs};
   nanosleep(&pause, nullptr);
   gatheredAt_ = monotonicNs();
