@@ -160,8 +160,8 @@ void Pump::turn() {
 }
 
 // Bytes of large transfers that come in small pieces, as where their sender is paced, would wake the thread for each: after a short pause
-// there are more of them, and the threads that send and read them have had a processor; so also where some wait already. Not while anybody else has work for this
-// thread, nor for one transfer that may soon be over: its end would wait.
+// there are more of them, and the threads that send and read them have had a processor; so also where some wait already. Not while
+// anybody else has work for this thread, nor for one transfer that may soon be over: its end would wait.
 void Pump::gather() {
   const size_t pieces = std::exchange(pieces_, 0), bytes = std::exchange(pieceBytes_, 0);
   if (std::exchange(mixed_, false)) gathered_ = 0;
