@@ -43,6 +43,9 @@ int64_t monotonicNs() {
   return now.tv_sec * int64_t{1'000'000'000} + now.tv_nsec;
 }
 
+// Those of the wakeup and the listeners have the bit of UDP too.
+bool isOfConnection(uint64_t tag) { return !(tag & UdpSessions::kUdpTag) && !Tunnels::has(tag); }
+
 }  // namespace
 
 Pump::Pump(Shared& shared, PumpOptions options, std::function<void()> wake, std::shared_ptr<Crew> crew)
@@ -311,7 +314,7 @@ void Pump::noteReadable(const epoll_event* events, int count) {
   if (load(shared_.commandHead) == shared_.commandTail.value) return;
   for (int i = 0; i < count; i++) {
     const uint64_t tag = events[i].data.u64;
-    if (!(events[i].events & EPOLLIN) || (tag & UdpSessions::kUdpTag) || Tunnels::has(tag) || (tag & 1) != kClient) continue;
+    if (!(events[i].events & EPOLLIN) || !isOfConnection(tag) || (tag & 1) != kClient) continue;
     Connection& connection = connections_[tag >> 32];
     if (connection.state == State::Waiting && isOf(connection, tag)) connection.from[kClient].readable = true;
   }
@@ -319,7 +322,7 @@ void Pump::noteReadable(const epoll_event* events, int count) {
 
 void Pump::onSocket(uint64_t tag, uint32_t events) {
   if (tag == kWakeup) return;
-  if (tag == kListeners || (tag & UdpSessions::kUdpTag) || Tunnels::has(tag)) mixed_ = true;
+  if (!isOfConnection(tag)) mixed_ = true;
   if (tag == kListeners) return acceptAll();
   if (tag & UdpSessions::kUdpTag) return sessions_.onSocket(tag);
   if (Tunnels::has(tag)) return tunnels_.onSocket(tag, events);

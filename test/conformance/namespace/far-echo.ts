@@ -4,15 +4,14 @@ import { once } from 'node:events'
 import type { Backend } from '../../../proxy/model/backend.ts'
 import { backend } from '../../support/model.ts'
 
-const up = ['-n', 'sh', '-c', 'ip link set lo up && exec "$@"', 'sh']
-
 /** The arguments of unshare(1) that begin a namespace with a loopback device, before the command to run in it. */
-export const inNamespace: readonly string[] = up
+export const inNamespace: readonly string[] = ['-n', 'sh', '-c', 'ip link set lo up && exec "$@"', 'sh']
 
 /** Why no child can have another host here; false where it can. */
 export function lacksFarHosts(): string | false {
   const veth = ['ip', 'link', 'add', 'near', 'type', 'veth', 'peer', 'name', 'far']
-  const allowed = spawnSync('unshare', [...up, ...veth]).status === 0 && !spawnSync('nsenter', ['--version']).error
+  const allowed =
+    spawnSync('unshare', [...inNamespace, ...veth]).status === 0 && !spawnSync('nsenter', ['--version']).error
   return allowed ? false : 'no network namespace with a veth is allowed here'
 }
 
