@@ -8,6 +8,7 @@
 
 #include "pump/pump.h"
 #include "socket/acknowledgements.h"
+#include "time/clock.h"
 
 namespace starlane {
 
@@ -36,12 +37,6 @@ constexpr size_t kLargePiece = 128 * 1024;
 constexpr size_t kFewPipes = 2;
 // Bytes after which one alone is taken for one that goes on.
 constexpr size_t kLongTransfer = 4 * 1024 * 1024;
-
-int64_t monotonicNs() {
-  timespec now;
-  clock_gettime(CLOCK_MONOTONIC, &now);
-  return now.tv_sec * int64_t{1'000'000'000} + now.tv_nsec;
-}
 
 // Those of the wakeup and the listeners have the bit of UDP too.
 bool isOfConnection(uint64_t tag) { return !(tag & UdpSessions::kUdpTag) && !Tunnels::has(tag); }

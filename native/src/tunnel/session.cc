@@ -1,13 +1,12 @@
 // What HTTP/2 reports, and what it asks for.
 #include "tunnel/session.h"
 
-#include <time.h>
-
 #include <cstdlib>
 #include <cstring>
 #include <vector>
 
 #include "serving/server-callbacks.h"
+#include "time/clock.h"
 #include "tunnel/tunnels.h"
 
 namespace starlane {
@@ -24,11 +23,7 @@ constexpr size_t kStreamTurn = 32 << 10;
 
 Tunnel& tunnelOf(void* user) { return *static_cast<Tunnel*>(user); }
 
-double milliseconds() {
-  timespec now;
-  clock_gettime(CLOCK_MONOTONIC, &now);
-  return static_cast<double>(now.tv_sec) * 1e3 + static_cast<double>(now.tv_nsec) / 1e6;
-}
+double milliseconds() { return static_cast<double>(monotonicNs()) / 1e6; }
 
 }  // namespace
 
