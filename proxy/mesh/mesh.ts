@@ -301,15 +301,21 @@ export class Mesh {
     for (const state of this.#states) state.close()
   }
 
-  /** The change with what `onMerged` makes of it; all that was marked before is left for the next batch. */
+  /** The change with what `onMerged` makes of it, and of that again; all that was marked before is left for the next batch. */
   #reviewed(change: Change): Change {
-    if (change.length === 0 || !this.#options.onMerged) return change
+    const { onMerged } = this.#options
+    if (!onMerged) return change
     const next = this.#dirty
-    this.#dirty = new Set()
-    this.#options.onMerged(change)
-    const keys = this.#dirty
-    this.#dirty = next
-    return folded([...change, ...[...keys].flatMap(key => this.#replaced(key))])
+    const all = [...change]
+    // A service that is merged only since `onMerged` wrote it may have its first frontends by that.
+    for (let made = change; made.length > 0; all.push(...made)) {
+      this.#dirty = new Set()
+      onMerged(made)
+      const keys = this.#dirty
+      this.#dirty = next
+      made = folded([...keys].flatMap(key => this.#replaced(key)))
+    }
+    return folded(all)
   }
 
   /** Rebuilds a service, and those that have to make room for it before. */

@@ -111,7 +111,8 @@ function run(
 ): Promise<{ code: number; out: string; err: string }> {
   return new Promise(resolve => {
     execFile(program, args, { cwd, env, timeout: 30_000 }, (error, out, err) => {
-      resolve({ code: error ? Number(error.code ?? 1) : 0, out, err })
+      const killed = error?.signal ? `\nended by ${error.signal}` : ''
+      resolve({ code: error ? Number(error.code ?? 1) : 0, out, err: `${err}${killed}` })
     })
   })
 }

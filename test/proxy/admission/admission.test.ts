@@ -11,7 +11,8 @@ import { FakeClock } from '../../support/clock.ts'
 import { eventually } from '../../support/eventually.ts'
 import { clusterService, endpoint } from '../../support/model.ts'
 
-function open(t: Test, { loopback = false, wholeAddresses = false } = {}) {
+/** `inTurns`: batches are merged in turns; otherwise on `flush`. */
+function open(t: Test, { loopback = false, wholeAddresses = false, inTurns = false } = {}) {
   const changes: Change[] = []
   const admission = new Admission({ wholeAddresses })
   const mesh = new Mesh({
@@ -25,7 +26,7 @@ function open(t: Test, { loopback = false, wholeAddresses = false } = {}) {
     onMerged: change => admission.follow(change),
     clock: new FakeClock(),
     log: silentLog,
-    defer: () => {},
+    ...(!inTurns && { defer: () => {} }),
   })
   mesh.directory.onChange(change => changes.push(change))
   t.teardown(() => mesh.close())
@@ -47,6 +48,24 @@ const there = (name: string, ...addresses: string[]) =>
     clusterIPs: ['10.97.0.10'],
     endpoints: addresses.map(address => endpoint({ address, ports: [{ name: '', protocol: 'TCP', port: 80 }] })),
   })
+
+t.test('a ring whose two frontends come in different batches is refused at both ends', async t => {
+  const { admission, mesh, one, two, backends } = open(t, { inTurns: true })
+  const pods = Array.from({ length: 100 }, (_, i) => endpoint({ address: `10.1.0.${i + 1}` }))
+  two.reset({ services: [there('a', '10.96.0.2', '10.2.0.1'), there('b', '10.96.0.1', '10.2.0.1')], namespaces: [] })
+  // So many backends that `a` is a batch alone; that has `b` written, and merged for the first time.
+  one.reset({ services: [here('a', '10.96.0.1', { endpoints: pods }), here('b', '10.96.0.2')], namespaces: [] })
+  await mesh.synced
+  t.same(
+    admission
+      .problems()
+      .map(({ where }) => where)
+      .sort(),
+    ['cluster-2 default/a', 'cluster-2 default/b'],
+  )
+  t.notOk(backends('a').includes('10.96.0.2:80'))
+  t.same(backends('b'), ['10.2.0.1:80'])
+})
 
 t.test('an endpoint that is refused is a problem, and the rest of its service is used', async t => {
   const { admission, mesh, one, two, backends } = open(t)
