@@ -65,6 +65,13 @@ const mergeMs = 1
 /** A batch with so many backends that are new or gone is enough: those who follow the directory make something of each. */
 const mergeMoved = 64
 
+/** What has been merged of a batch. */
+interface Batch {
+  services: number
+  /** Backends that are new or gone. */
+  moved: number
+}
+
 /**
  * Each source writes to its cluster's state. A change marks the service names it touches; the next batch merges exactly
  * those, so the cost of a change is the size of its services, not of the mesh.
@@ -252,11 +259,11 @@ export class Mesh {
     return this.#initializing.promise
   }
 
-  /** Merges what is marked now, without waiting for the next batch. */
-  flush(): void {
+  /** Merges what is marked now, without waiting for the next batch, or so many services of it. */
+  flush(most = Number.POSITIVE_INFINITY): void {
     this.#scheduled = false
     if (this.#closed) return
-    this.#merge()
+    this.#merge(({ services }) => services >= most)
     this.#checkInitialized()
   }
 
@@ -267,26 +274,27 @@ export class Mesh {
       await turns.next()
       const end = performance.now() + mergeMs
       if (!this.#scheduled || this.#closed) return
-      this.#merge(moved => moved >= mergeMoved || performance.now() > end)
+      this.#merge(({ moved }) => moved >= mergeMoved || performance.now() > end)
       if (this.#dirty.size > 0) continue
       this.#scheduled = false
       this.#checkInitialized()
     }
   }
 
-  /** The rest stays marked when it is enough; `moved`: backends that are new or gone. */
-  #merge(isEnough: (moved: number) => boolean = () => false): void {
+  /** The rest stays marked when it is enough. */
+  #merge(isEnough: (merged: Batch) => boolean): void {
     const change: ServiceChange[] = []
-    let moved = 0
+    const merged = { services: 0, moved: 0 }
     const marked = this.#dirty
     const count = marked.size
     this.#dirty = new Set()
     for (const key of marked) {
-      if (marked.size < count && isEnough(moved)) break
+      if (marked.size < count && isEnough(merged)) break
       marked.delete(key)
+      merged.services++
       for (const replaced of this.#replaced(key)) {
         change.push(replaced)
-        moved += replaced.backends.gone.length + replaced.backends.come.length
+        merged.moved += replaced.backends.gone.length + replaced.backends.come.length
       }
     }
     // What is left is not copied: there may be thousands, and a turn is short.
