@@ -28,6 +28,8 @@ constexpr uint64_t kLarge = kFullReadsBeforeSplice * kBuffer;
 // So many spliced pieces in a row that are smaller than this end the large transfer. A fast sender leaves a small one now and then.
 constexpr ssize_t kSmallSplice = 4096;
 constexpr int kSmallSplices = 4;
+// A message of so many bytes may end with them.
+constexpr uint64_t kShortRun = 128 * 1024;
 // The first message to a backend needs no TCP_NODELAY if it fits into one packet; Nagle's algorithm would hold back the end of
 // a larger one.
 constexpr ssize_t kHeldBack = 512;
@@ -124,6 +126,7 @@ bool Pump::copy(uint32_t slot, Connection& connection, Side from, size_t& moved)
     return false;
   }
   connection.progress++;
+  connection.run = 0;
   mixed_ = true;
   moved += static_cast<size_t>(got);
   // Without urgent bytes a read that did not fill the buffer has emptied the socket: epoll will report more, and if it has
@@ -196,12 +199,21 @@ bool Pump::splice(uint32_t slot, Connection& connection, Side from, size_t& move
   connection.progress++;
   moved += static_cast<size_t>(got);
   direction.pipe->held += static_cast<size_t>(got);
-  pieces_++;
-  pieceBytes_ += static_cast<size_t>(got);
+  countPiece(connection, from, static_cast<size_t>(got));
   if (!flush(slot, connection, from)) return false;
   if (got >= kSmallSplice) direction.small = 0;
   else if (++direction.small >= kSmallSplices) return endSplicing(direction);
   return true;
+}
+
+// For gather(). What begins, and what answers the other side, does not wait.
+void Pump::countPiece(Connection& connection, Side from, size_t bytes) {
+  pieces_++;
+  pieceBytes_ += bytes;
+  if (connection.runFrom != from) connection.run = 0;
+  connection.runFrom = from;
+  connection.run += bytes;
+  if (connection.run <= kShortRun) mixed_ = true;
 }
 
 // The pipe is empty. What comes next is copied.

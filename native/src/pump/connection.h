@@ -57,6 +57,8 @@ struct Connection {
   Descriptor fd[2];
   Direction from[2];
   uint32_t progress = 0;  // grows with every byte moved
+  uint64_t run = 0;       // bytes spliced one after another from one side
+  Side runFrom = kClient;
   uint32_t seen = 0;      // progress at the last sweep
   uint64_t reported = 0;  // bytes of both directions in the last report
   double askedSince = -1;  // the first sweep that saw bytes of the client and none of the backend

@@ -131,6 +131,7 @@ class Pump : private StreamOwner {
   size_t move(uint32_t slot, Connection& connection, Side from);
   bool copy(uint32_t slot, Connection& connection, Side from, size_t& moved);
   bool splice(uint32_t slot, Connection& connection, Side from, size_t& moved);
+  void countPiece(Connection& connection, Side from, size_t bytes);
   bool endSplicing(Direction& direction);
   bool flush(uint32_t slot, Connection& connection, Side from);
   bool flushKept(uint32_t slot, Connection& connection, Side from);

@@ -1,4 +1,5 @@
 // The pump's loop: waiting, commands, socket events, reports, sweeps.
+#include <poll.h>
 #include <sys/epoll.h>
 #include <sys/eventfd.h>
 
@@ -21,22 +22,26 @@ constexpr double kLostMs = 15000;
 // How soon to look again whether JavaScript has made room in the ring, of which there is no signal.
 constexpr int kRetryMs = 2;
 // Events of one connection in a turn: one for each side.
-constexpr int kOfOne = 2;
+constexpr int kOfConnection = 2;
 // A turn with so many events of sockets is followed by another one at once; JavaScript is woken for both. Each time it is woken
 // costs as much as several decisions.
 constexpr int kBusy = 4;
 // After the turn that brought them, events wait for so long at most.
 constexpr int64_t kMostUntoldNs = 500'000;
 
-// How long large transfers gather bytes; the kernel's timers add 50 us.
-constexpr int64_t kGatherNs = 50'000;
+// How long large transfers gather bytes, and the pieces that are large enough without that; the kernel's timers add 50 us.
+struct Gathering {
+  int64_t ns;
+  size_t enough;
+};
+constexpr Gathering kOfSeveral{50'000, 128 * 1024};
+constexpr Gathering kOfOne{100'000, 512 * 1024};
 // Where turns follow each other so soon, it pays; where the thread sleeps longer between two pieces, it would be one more wake-up for each.
 constexpr int64_t kSoonNs = 200'000;
-constexpr size_t kLargePiece = 128 * 1024;
 // Both directions of one connection.
 constexpr size_t kFewPipes = 2;
-// Bytes after which one alone is taken for one that goes on.
-constexpr size_t kLongTransfer = 4 * 1024 * 1024;
+// Bytes, with nothing else between them, after which one alone is taken for one that goes on.
+constexpr size_t kLong = 4 * 1024 * 1024;
 
 // Those of the wakeup and the listeners have the bit of UDP too.
 bool isOfConnection(uint64_t tag) { return !(tag & UdpSessions::kUdpTag) && !Tunnels::has(tag); }
@@ -138,7 +143,7 @@ void Pump::turn() {
   store(shared_.pumpAsleep, 0);
 
   faultReported_ = false;
-  alone_ = count <= kOfOne;
+  alone_ = count <= kOfConnection;
   const size_t heldBefore = own_->held;
   takeListeners();
   tunnels_.takeNew();
@@ -157,9 +162,10 @@ void Pump::turn() {
   gather();
 }
 
-// Bytes of large transfers that come in small pieces, as where their sender is paced, would wake the thread for each: after a short pause
-// there are more of them, and the threads that send and read them have had a processor; so also where some wait already. Not while
-// anybody else has work for this thread, nor for one transfer that may soon be over: its end would wait.
+// The bytes of large transfers come in pieces, small ones where their sender is paced, and to be woken for each, and wake their receiver, is
+// half of what they cost: after a short pause there are more of them, and the threads that send and read them have had a processor; so also
+// where some wait already. Not while anybody else has work for this thread, nor where one side answers the other, which would wait, nor for
+// one transfer that may soon be over: its end would.
 void Pump::gather() {
   const size_t pieces = std::exchange(pieces_, 0), bytes = std::exchange(pieceBytes_, 0);
   if (std::exchange(mixed_, false)) gathered_ = 0;
@@ -170,10 +176,13 @@ void Pump::pauseAfter(size_t pieces, size_t bytes) {
   const int64_t before = std::exchange(gatheredAt_, monotonicNs());
   const bool isSoon = gatheredAt_ - before <= kSoonNs;
   gathered_ = isSoon ? gathered_ + bytes : bytes;
-  const bool goesOn = pipes_.used() > kFewPipes || gathered_ >= kLongTransfer;
-  if (!isSoon || !goesOn || bytes / pieces >= kLargePiece) return;
-  const timespec pause{0, kGatherNs};
-  nanosleep(&pause, nullptr);
+  const bool several = pipes_.used() > kFewPipes;
+  const Gathering& gathering = several ? kOfSeveral : kOfOne;
+  if (!isSoon || (!several && gathered_ < kLong) || bytes / pieces >= gathering.enough) return;
+  // A client that comes ends the pause.
+  pollfd listening{listening_.get(), POLLIN, 0};
+  const timespec pause{0, gathering.ns};
+  ppoll(&listening, 1, &pause, nullptr);
   gatheredAt_ = monotonicNs();
 }
 
