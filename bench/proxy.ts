@@ -16,6 +16,7 @@ import { enterNamespace } from './namespace.ts'
 import { stopAll, stopOnSignal } from './process.ts'
 import { bulk } from './proxy/bulk.ts'
 import { datagrams } from './proxy/datagrams.ts'
+import { exchanges } from './proxy/exchanges.ts'
 import { fairness } from './proxy/fairness.ts'
 import { idle } from './proxy/idle.ts'
 import { latency } from './proxy/latency.ts'
@@ -32,7 +33,7 @@ import { page, tableText } from './report/report.ts'
 import type { Group } from './report/table.ts'
 import { judge } from './report/verdicts.ts'
 
-const plans: readonly Plan[] = [requests, bulk, latency, fairness, datagrams, idle, nativeDecision, scale]
+const plans: readonly Plan[] = [requests, bulk, exchanges, latency, fairness, datagrams, idle, nativeDecision, scale]
 
 const { values } = parseArgs({
   options: {

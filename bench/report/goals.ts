@@ -63,6 +63,17 @@ export const goals: readonly Goal[] = [
     ...{ limit: 1.1, unit: 'x', table: 'upload', against: ['haproxy, splice'], ...native },
     bound: 'as for download',
   },
+  ...(
+    [
+      ['exchange-both', 'messages of 64 KiB each way, one connection'],
+      ['exchange-answers', 'answers of 64 KiB, 4 connections'],
+      ['exchange-questions', 'questions of 64 KiB, 4 connections'],
+    ] as const
+  ).map(([table, shape]) => ({
+    what: `median time of ${shape}, to the better of HAProxy and nginx`,
+    ...{ limit: 1, unit: 'x', table, against: peers, ...native },
+    bound: 'one more socket to read and to write, and two more threads to wake',
+  })),
   {
     what: 'CPU of UDP, 64 clients with one datagram of 64 bytes in flight, to nginx',
     ...{ limit: 0.65, unit: 'x', table: 'udp-single', against: ['nginx'], ...native },
