@@ -199,7 +199,7 @@ class Pump : private StreamOwner {
   size_t pieceBytes_ = 0;
   bool mixed_ = false;
   int64_t gatheredAt_ = 0;   // the last turn with pieces alone
-  size_t gathered_ = 0;      // bytes of such turns that followed each other soon
+  size_t gathered_ = 0;      // bytes of such turns since there was anything else
   int64_t untoldSince_ = 0;  // JavaScript is to be woken, and several turns share it; 0: no
   size_t toReport_ = 0;     // connections that the current round of reports has not come to
   size_t reportNext_ = 0;   // where it goes on

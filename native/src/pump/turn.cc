@@ -36,12 +36,14 @@ struct Gathering {
 };
 constexpr Gathering kOfSeveral{50'000, 128 * 1024};
 constexpr Gathering kOfOne{100'000, 512 * 1024};
+constexpr Gathering kOfLongOne{200'000, 512 * 1024};
 // Where turns follow each other so soon, it pays; where the thread sleeps longer between two pieces, it would be one more wake-up for each.
 constexpr int64_t kSoonNs = 200'000;
 // Both directions of one connection.
 constexpr size_t kFewPipes = 2;
-// Bytes, with nothing else between them, after which one alone is taken for one that goes on.
-constexpr size_t kLong = 4 * 1024 * 1024;
+// Bytes of one alone, with nothing else between them, after which it is taken for one that goes on, and for one that nobody else is beside.
+constexpr size_t kGoesOn = 4 * 1024 * 1024;
+constexpr size_t kLong = 16 * 1024 * 1024;
 
 // Those of the wakeup and the listeners have the bit of UDP too.
 bool isOfConnection(uint64_t tag) { return !(tag & UdpSessions::kUdpTag) && !Tunnels::has(tag); }
@@ -174,11 +176,10 @@ void Pump::gather() {
 
 void Pump::pauseAfter(size_t pieces, size_t bytes) {
   const int64_t before = std::exchange(gatheredAt_, monotonicNs());
-  const bool isSoon = gatheredAt_ - before <= kSoonNs;
-  gathered_ = isSoon ? gathered_ + bytes : bytes;
+  gathered_ += bytes;
   const bool several = pipes_.used() > kFewPipes;
-  const Gathering& gathering = several ? kOfSeveral : kOfOne;
-  if (!isSoon || (!several && gathered_ < kLong) || bytes / pieces >= gathering.enough) return;
+  const Gathering& gathering = several ? kOfSeveral : gathered_ < kLong ? kOfOne : kOfLongOne;
+  if (gatheredAt_ - before > kSoonNs || (!several && gathered_ < kGoesOn) || bytes / pieces >= gathering.enough) return;
   // A client that comes ends the pause.
   pollfd listening{listening_.get(), POLLIN, 0};
   const timespec pause{0, gathering.ns};
