@@ -34,7 +34,14 @@ execFileSync('cc', ['-O2', '-o', program, source])
 const server = spawn(program, ['serve', '127.0.0.7', '8000'], { stdio: ['ignore', 'pipe', 'inherit'] })
 await once(server.stdout, 'data')
 const options = { listen: ['127.0.0.1'], cgroup, pin: undefined, direct: true }
-const steering = new Steering({ options, kernel, drainMs: () => 0, clock: systemClock, log: silentLog })
+const steering = new Steering({
+  options,
+  kernel,
+  drainMs: () => 0,
+  onListener: () => {},
+  clock: systemClock,
+  log: silentLog,
+})
 await steering.start()
 const [problem] = steering.problems()
 if (problem) throw new Error(problem.message)

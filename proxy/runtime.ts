@@ -740,6 +740,7 @@ class Starlane implements Runtime {
       routes: this.#routes,
       rules: this.#rules,
       offload: offloadOptions(this.#config, () => this.#mesh.ownNode?.podCidrs ?? []),
+      onListener: address => this.#admission.listenerMoved(address),
       clock: this.#clock,
       random: this.#random,
       log: this.#log,

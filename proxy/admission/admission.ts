@@ -3,6 +3,7 @@ import { isDeepStrictEqual } from 'node:util'
 import type { Change } from '../model/directory.ts'
 import type { Problem } from '../model/error.ts'
 import type { Sink } from '../model/sink.ts'
+import { TurnWork } from '../model/time/turn.ts'
 import type { Refusal } from './address-policy.ts'
 import { AdmittedCluster, atOnce } from './admitted-cluster.ts'
 import type { ClusterRights } from './cluster-rights.ts'
@@ -27,6 +28,13 @@ export class Admission {
   #clusters = new Map<string, AdmittedCluster>()
   /** By name; '' is the one that is shared. */
   #networks = new Map<string, NetworkClaims<AdmittedCluster>>()
+  /** Thousands of listeners may share an address. */
+  #moved = new Set<string>()
+  readonly #recheckMoved = new TurnWork(() => {
+    const moved = this.#moved
+    this.#moved = new Set()
+    this.#recheckAt(moved)
+  })
 
   constructor({ wholeAddresses, isListener }: AdmissionOptions) {
     this.#own = new OwnAddresses(wholeAddresses, isListener)
@@ -61,19 +69,13 @@ export class Admission {
 
   /** Follows the frontends: services with an endpoint at one that has come or gone are written again. */
   follow(change: Change): void {
-    const addresses = this.#own.follow(change)
-    const listing = new Map<AdmittedCluster, string[]>()
-    for (const address of addresses) {
-      for (const network of this.#networks.values()) {
-        for (const cluster of network.listing(address)) {
-          const known = listing.get(cluster)
-          if (known) known.push(address)
-          else listing.set(cluster, [address])
-        }
-      }
-    }
-    // A cluster that may not list an address has it refused, whoever listens there.
-    for (const [cluster, listed] of listing) cluster.recheck(listed)
+    this.#recheckAt(this.#own.follow(change))
+  }
+
+  /** A listener has come to an address that is no frontend's, or gone: services with an endpoint there are written again soon. */
+  listenerMoved(address: string): void {
+    this.#moved.add(address)
+    this.#recheckMoved.ask()
   }
 
   /** Whether an address is one of frontends. */
@@ -84,6 +86,21 @@ export class Admission {
   /** Replaces the sockets of Starlane that are not frontends; `machine` has the canonical addresses of the interfaces. */
   setSockets(sockets: readonly OwnSocket[], machine: ReadonlySet<string>): void {
     if (this.#own.setSockets(sockets, machine)) this.#recheckAll()
+  }
+
+  /** A cluster that may not list an address has it refused, whoever listens there. */
+  #recheckAt(addresses: Iterable<string>): void {
+    const listing = new Map<AdmittedCluster, string[]>()
+    for (const address of addresses) {
+      for (const network of this.#networks.values()) {
+        for (const cluster of network.listing(address)) {
+          const known = listing.get(cluster)
+          if (known) known.push(address)
+          else listing.set(cluster, [address])
+        }
+      }
+    }
+    for (const [cluster, listed] of listing) cluster.recheck(listed)
   }
 
   /** In turns if all of them together are many. */

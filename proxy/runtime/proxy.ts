@@ -54,6 +54,8 @@ export interface L4ProxyParts {
   readonly rules: PacketRules | undefined
   /** With `proxy.offload`. */
   readonly offload: OffloadOptions | undefined
+  /** A listener has come to an address that is no frontend's, or gone (`offload`). */
+  readonly onListener: (address: string) => void
   readonly clock: Clock
   readonly random: Random
   readonly log: Log
@@ -114,7 +116,11 @@ export class L4Proxy {
       release: (ips: readonly string[]) => routes.remove(ips),
     }
     this.#steering =
-      parts.offload && new Steering({ options: parts.offload, kernel, drainMs: () => this.#drainMs, clock, log })
+      parts.offload &&
+      new Steering({
+        ...{ options: parts.offload, kernel, drainMs: () => this.#drainMs },
+        ...{ onListener: parts.onListener, clock, log },
+      })
     this.#drainMs = parts.options.drainMs
     this.#services = services
     this.#ways = {

@@ -47,6 +47,8 @@ export interface SteeringParts {
   readonly kernel: KernelCalls | undefined
   /** How long connections may stay on a backend that has left. */
   readonly drainMs: () => number
+  /** A listener has come to this address, or gone. */
+  readonly onListener: (address: string) => void
   readonly clock: Clock
   readonly log: Log
 }
@@ -194,6 +196,7 @@ export class Steering {
     const entry: Entry = { frontend: { address, port, protocol }, listener: { ...bound, protocol } }
     this.#entries.set(key, entry)
     this.#listeners.add(placeKey(entry.listener))
+    this.#parts.onListener(entry.listener.address)
     if (before && placeKey(before.listener) !== placeKey(entry.listener)) this.#forgetListener(before)
     this.#write(entry)
   }
@@ -373,6 +376,7 @@ export class Steering {
 
   #forgetListener({ listener }: Entry): void {
     this.#listeners.delete(placeKey(listener))
+    this.#parts.onListener(listener.address)
     if (!this.#released) this.#attachment?.drop('listeners', placeRecord(listener))
   }
 

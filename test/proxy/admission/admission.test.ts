@@ -2,6 +2,7 @@
 import assert from 'node:assert/strict'
 import t, { type Test } from 'tap'
 import { Admission } from '../../../proxy/admission/admission.ts'
+import type { IsListener } from '../../../proxy/admission/own-addresses.ts'
 import { Mesh } from '../../../proxy/mesh/mesh.ts'
 import { parseCidr } from '../../../proxy/model/address.ts'
 import type { Change } from '../../../proxy/model/directory.ts'
@@ -12,9 +13,17 @@ import { eventually } from '../../support/eventually.ts'
 import { clusterService, endpoint } from '../../support/model.ts'
 
 /** `inTurns`: batches are merged in turns; otherwise on `flush`. */
-function open(t: Test, { loopback = false, wholeAddresses = false, inTurns = false } = {}) {
+function open(
+  t: Test,
+  {
+    loopback = false,
+    wholeAddresses = false,
+    inTurns = false,
+    isListener,
+  }: { loopback?: boolean; wholeAddresses?: boolean; inTurns?: boolean; isListener?: IsListener } = {},
+) {
   const changes: Change[] = []
-  const admission = new Admission({ wholeAddresses })
+  const admission = new Admission({ wholeAddresses, ...(isListener && { isListener }) })
   const mesh = new Mesh({
     clusters: [
       { name: 'cluster-1', id: 1, local: true },
@@ -65,6 +74,25 @@ t.test('a ring whose two frontends come in different batches is refused at both 
   )
   t.notOk(backends('a').includes('10.96.0.2:80'))
   t.same(backends('b'), ['10.2.0.1:80'])
+})
+
+t.test('a listener that is no frontend opens after an endpoint at it was admitted, and closes again', async t => {
+  let port = 0
+  const isListener: IsListener = (address, at) => address === '10.0.0.1' && at === port
+  const { admission, one, two, backends } = open(t, { inTurns: true, isListener })
+  two.reset({ services: [there('a', '10.0.0.1', '10.2.0.1')], namespaces: [] })
+  one.reset({ services: [here('a', '10.96.0.1')], namespaces: [] })
+  await eventually(() => assert.deepEqual(backends('a'), ['10.0.0.1:80', '10.2.0.1:80']))
+  port = 80
+  for (let i = 0; i < 1000; i++) admission.listenerMoved('10.0.0.1')
+  await eventually(() => assert.deepEqual(backends('a'), ['10.2.0.1:80']))
+  t.match(admission.problems(), [
+    { code: 'ADDRESS_REFUSED', message: /^10\.0\.0\.1:80\/TCP is an address of Starlane/ },
+  ])
+  port = 0
+  admission.listenerMoved('10.0.0.1')
+  await eventually(() => assert.deepEqual(backends('a'), ['10.0.0.1:80', '10.2.0.1:80']))
+  t.same(admission.problems(), [])
 })
 
 t.test('an endpoint that is refused is a problem, and the rest of its service is used', async t => {

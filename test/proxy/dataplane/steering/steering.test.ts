@@ -114,7 +114,10 @@ t.test('what is missing is said, with the remedy', async t => {
   t.throws(() => requireSteering({ addon: {} }), /sources of another version/)
 
   const options = { listen: ['127.0.0.1'], cgroup: undefined, pin: undefined, direct: false }
-  const steering = new Steering({ options, kernel, drainMs: () => 0, clock: new FakeClock(), log: silentLog })
+  const steering = new Steering({
+    ...{ options, kernel, drainMs: () => 0, onListener: () => {} },
+    ...{ clock: new FakeClock(), log: silentLog },
+  })
   await steering.start()
   t.notOk(steering.active, 'Starlane goes on without it')
   t.match(steering.problems(), [{ code: 'OFFLOAD', severity: 'error', message: /no clang/ }])
