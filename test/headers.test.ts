@@ -4,7 +4,7 @@ import t from 'tap'
 
 const patterns = [
   ...['proxy', 'plugins', 'scripts', 'bench'].map(root => `${root}/**/*.ts`),
-  'bench/load/*.c',
+  'bench/load/*.{c,h}',
   'native/src/**/*.{cc,h}',
 ]
 

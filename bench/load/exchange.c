@@ -11,16 +11,13 @@
 #include <arpa/inet.h>
 #include <netinet/tcp.h>
 #include <pthread.h>
-#include <stdint.h>
-#include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
-#include <time.h>
 #include <unistd.h>
 
+#include "common.h"
+
 enum { most_samples = 1 << 20, most_connections = 256 };
-static const int64_t second = 1000000000;
 static struct sockaddr_in address;
 
 struct lengths {
@@ -34,17 +31,6 @@ struct client {
   uint32_t *times;
   long taken;
 };
-
-static int64_t now(void) {
-  struct timespec time;
-  clock_gettime(CLOCK_MONOTONIC, &time);
-  return time.tv_sec * second + time.tv_nsec;
-}
-
-static void fail(const char *what) {
-  perror(what);
-  exit(1);
-}
 
 static void send_at_once(int fd) {
   const int on = 1;
@@ -118,11 +104,6 @@ static void *ask(void *given) {
   return NULL;
 }
 
-static int ascending(const void *a, const void *b) {
-  const uint32_t x = *(const uint32_t *)a, y = *(const uint32_t *)b;
-  return (x > y) - (x < y);
-}
-
 int main(int count, char **given) {
   if (count < 3) return fprintf(stderr, "exchange serve PORT | ask PORT CONNECTIONS ASKED ANSWERED SECONDS\n"), 2;
   address = (struct sockaddr_in){.sin_family = AF_INET, .sin_port = htons(atoi(given[2])), .sin_addr = {htonl(INADDR_LOOPBACK)}};
@@ -146,6 +127,6 @@ int main(int count, char **given) {
   }
   if (taken == 0) return fprintf(stderr, "no exchange\n"), 1;
   qsort(times, taken, sizeof *times, ascending);
-  printf("{\"exchanges\":%ld,\"p50Us\":%u,\"p99Us\":%u}\n", taken, times[(taken - 1) / 2],
-         times[(long)(0.99 * (taken - 1) + 0.5)]);
+  printf("{\"exchanges\":%ld,\"p50Us\":%u,\"p99Us\":%u}\n", taken, quantile(times, taken, 0.5),
+         quantile(times, taken, 0.99));
 }

@@ -14,29 +14,16 @@
 #include <netinet/tcp.h>
 #include <pthread.h>
 #include <stdatomic.h>
-#include <stdint.h>
-#include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
-#include <time.h>
 #include <unistd.h>
 
+#include "common.h"
+
 enum { message = 64, piece = 256 * 1024, most_samples = 1 << 22 };
-static const int64_t second = 1000000000, warm_up = 500000000;
+static const int64_t warm_up = 500000000;
 static atomic_long moved;
 static struct sockaddr_in address;
-
-static int64_t now(void) {
-  struct timespec time;
-  clock_gettime(CLOCK_MONOTONIC, &time);
-  return time.tv_sec * second + time.tv_nsec;
-}
-
-static void fail(const char *what) {
-  perror(what);
-  exit(1);
-}
 
 static void *send_without_end(int fd) {
   char *bytes = calloc(1, piece);
@@ -96,11 +83,6 @@ static void *upload(void *given) {
   return NULL;
 }
 
-static int ascending(const void *a, const void *b) {
-  const uint32_t x = *(const uint32_t *)a, y = *(const uint32_t *)b;
-  return (x > y) - (x < y);
-}
-
 int main(int count, char **given) {
   if (count < 3) return fprintf(stderr, "fairness serve PORT | load PORT FLOWS SECONDS\n"), 2;
   address = (struct sockaddr_in){.sin_family = AF_INET, .sin_port = htons(atoi(given[2])), .sin_addr = {htonl(INADDR_LOOPBACK)}};
@@ -133,6 +115,6 @@ int main(int count, char **given) {
   const double gbits = (moved - moved_before) * 8 / seconds / 1e9;
   if (taken == 0) return fprintf(stderr, "no round trip\n"), 1;
   qsort(times, taken, sizeof *times, ascending);
-  printf("{\"echoes\":%ld,\"p50Us\":%u,\"p99Us\":%u,\"gbits\":%.2f}\n", taken, times[(taken - 1) / 2],
-         times[(long)(0.99 * (taken - 1) + 0.5)], gbits);
+  printf("{\"echoes\":%ld,\"p50Us\":%u,\"p99Us\":%u,\"gbits\":%.2f}\n", taken, quantile(times, taken, 0.5),
+         quantile(times, taken, 0.99), gbits);
 }

@@ -13,17 +13,15 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <netinet/tcp.h>
-#include <stdint.h>
-#include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 #include <sys/epoll.h>
 #include <sys/prctl.h>
-#include <time.h>
 #include <unistd.h>
 
+#include "common.h"
+
 enum { answer_room = 8192, most_connections = 4096 };
-static const int64_t second = 1000000000, warm_up = 500000000, grace = 2000000000;
+static const int64_t warm_up = 500000000, grace = 2000000000;
 
 struct connection {
   int socket;
@@ -40,17 +38,6 @@ static size_t request_length;
 static uint32_t *latencies;
 static long answered, failed;
 static int64_t start;
-
-static int64_t now(void) {
-  struct timespec time;
-  clock_gettime(CLOCK_MONOTONIC, &time);
-  return time.tv_sec * second + time.tv_nsec;
-}
-
-static void fail(const char *what) {
-  perror(what);
-  exit(1);
-}
 
 static void open_connection(struct connection *connection, int port) {
   struct sockaddr_in address = {.sin_family = AF_INET, .sin_port = htons(port), .sin_addr = {htonl(INADDR_LOOPBACK)}};
@@ -101,15 +88,6 @@ static void read_answer(struct connection *connection) {
   idle[idle_count++] = connection;
 }
 
-static int ascending(const void *a, const void *b) {
-  const uint32_t x = *(const uint32_t *)a, y = *(const uint32_t *)b;
-  return (x > y) - (x < y);
-}
-
-static uint32_t quantile(double part) {
-  return answered ? latencies[(long)(part * (answered - 1) + 0.5)] : 0;
-}
-
 int main(int count, char **given) {
   if (count != 6) return fprintf(stderr, "open-loop PORT PATH CONNECTIONS RATE SECONDS\n"), 2;
   const int port = atoi(given[1]), connection_count = atoi(given[3]);
@@ -146,6 +124,6 @@ int main(int count, char **given) {
 
   failed += open_count - idle_count; /* never answered */
   qsort(latencies, answered, sizeof *latencies, ascending);
-  printf("{\"requests\":%ld,\"failed\":%ld,\"p50Us\":%u,\"p99Us\":%u,\"p999Us\":%u}\n", answered, failed, quantile(0.5),
-         quantile(0.99), quantile(0.999));
+  printf("{\"requests\":%ld,\"failed\":%ld,\"p50Us\":%u,\"p99Us\":%u,\"p999Us\":%u}\n", answered, failed, quantile(latencies, answered, 0.5),
+         quantile(latencies, answered, 0.99), quantile(latencies, answered, 0.999));
 }

@@ -43,3 +43,10 @@ export async function startEcho(place: Place): Promise<readonly number[]> {
   await Child.start(program('datagrams', place), ['echo', String(port)], [], () => answersDatagrams(port))
   return [port]
 }
+
+/** A load generator that is the server too. */
+export async function startServing(generator: string, place: Place): Promise<readonly number[]> {
+  const port = place.port()
+  await Child.start(generator, ['serve', String(port)], [port])
+  return [port]
+}

@@ -45,6 +45,17 @@ export const contenders = {
 
 export type Name = keyof typeof contenders
 
+/** All that carry TCP, at their defaults. */
+export const ofTcp: readonly Name[] = [
+  'direct',
+  'starlane, streams',
+  'starlane, native',
+  'streams alone',
+  'native alone',
+  'haproxy',
+  'nginx',
+]
+
 /** Starts the contenders asked for; one that does not start becomes a row with the reason. */
 export async function start(
   names: readonly Name[],

@@ -1,8 +1,8 @@
 /** Messages of 64 KiB that are asked and answered, as of databases and RPC: each waits for the one before it, so that a pause is felt. */
 import { stdoutOf } from '../load/stdout.ts'
-import { Child } from '../process.ts'
 import type { Sample, Table } from '../report/table.ts'
-import { type Contender, start } from './contenders.ts'
+import { startServing } from './backends.ts'
+import { type Contender, ofTcp, start } from './contenders.ts'
 import type { Plan } from './plan.ts'
 import { program } from './program.ts'
 import { alternate } from './rounds.ts'
@@ -23,13 +23,8 @@ export const exchanges: Plan = {
   async run(setting) {
     const { place, rounds, seconds } = setting
     const generator = program('exchange', place)
-    const backend = place.port()
-    await Child.start(generator, ['serve', String(backend)], [backend])
-    const contenders = await start(
-      ['direct', 'starlane, streams', 'starlane, native', 'streams alone', 'native alone', 'haproxy', 'nginx'],
-      { protocol: 'TCP', backends: [backend] },
-      setting,
-    )
+    const backends = await startServing(generator, place)
+    const contenders = await start(ofTcp, { protocol: 'TCP', backends }, setting)
     const tables: Table[] = []
     for (const { key, title, connections, asked, answered } of loads) {
       const shape = `${connections} ${connections === 1 ? 'connection' : 'connections'}, ${asked} bytes asked and ${answered} answered`

@@ -1,9 +1,9 @@
 /** What a small flow feels beside large ones: round trips of an echo next to four bulk transfers through the same proxy. */
 
 import { stdoutOf } from '../load/stdout.ts'
-import { Child } from '../process.ts'
 import type { Sample } from '../report/table.ts'
-import { type Contender, start } from './contenders.ts'
+import { startServing } from './backends.ts'
+import { type Contender, ofTcp, start } from './contenders.ts'
 import type { Plan } from './plan.ts'
 import { program } from './program.ts'
 import { alternate } from './rounds.ts'
@@ -17,13 +17,8 @@ export const fairness: Plan = {
   async run(setting) {
     const { place, rounds, seconds } = setting
     const generator = program('fairness', place)
-    const backend = place.port()
-    await Child.start(generator, ['serve', String(backend)], [backend])
-    const contenders = await start(
-      ['direct', 'starlane, streams', 'starlane, native', 'streams alone', 'native alone', 'haproxy', 'nginx'],
-      { protocol: 'TCP', backends: [backend] },
-      setting,
-    )
+    const backends = await startServing(generator, place)
+    const contenders = await start(ofTcp, { protocol: 'TCP', backends }, setting)
     return [
       {
         key: 'fairness',

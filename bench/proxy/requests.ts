@@ -3,7 +3,7 @@ import { type Answered, cannon, type Load, wrk } from '../load/http.ts'
 import { installed, notInstalled } from '../report/machine.ts'
 import type { Sample, Table } from '../report/table.ts'
 import { startHttp } from './backends.ts'
-import { type Contender, type Measured, start } from './contenders.ts'
+import { type Contender, type Measured, ofTcp, start } from './contenders.ts'
 import type { Plan } from './plan.ts'
 import { alternate, warmUp } from './rounds.ts'
 
@@ -24,11 +24,7 @@ export const requests: Plan = {
   async run(setting) {
     const { place, rounds, seconds, connections } = setting
     const backends = await startHttp(place)
-    const contenders = await start(
-      ['direct', 'starlane, streams', 'starlane, native', 'streams alone', 'native alone', 'haproxy', 'nginx'],
-      { protocol: 'TCP', backends },
-      setting,
-    )
+    const contenders = await start(ofTcp, { protocol: 'TCP', backends }, setting)
     const keepAlive = { path: '/small', mode: 'keep-alive', connections, seconds } as const
     const close: Load = { ...keepAlive, mode: 'close' }
     const measure = async (
