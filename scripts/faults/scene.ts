@@ -112,7 +112,7 @@ export function alsoText(name: string, tally: Tally): string {
 }
 
 export function sleep(ms: number): Promise<void> {
-  return new Promise(resolve => setTimeout(resolve, ms))
+  return new Promise(resolve => setTimeout(resolve, Math.max(0, ms)))
 }
 
 export function nft(script: string): boolean {
