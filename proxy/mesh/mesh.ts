@@ -64,6 +64,8 @@ export interface MeshOptions {
 const mergeMs = 1
 /** A batch with so many backends that are new or gone is enough: those who follow the directory make something of each. */
 const mergeMoved = 64
+/** What one round leads to is the next one's; after so many it is the next batch's. */
+const mostRounds = 8
 
 /** What has been merged of a batch. */
 interface Batch {
@@ -312,18 +314,21 @@ export class Mesh {
   /** The change with what `onMerged` makes of it, and of that again; all that was marked before is left for the next batch. */
   #reviewed(change: Change): Change {
     const { onMerged } = this.#options
-    if (!onMerged) return change
+    if (!onMerged || change.length === 0) return change
     const next = this.#dirty
-    const all = [...change]
+    const rounds = [change]
     // A service that is merged only since `onMerged` wrote it may have its first frontends by that.
-    for (let made = change; made.length > 0; all.push(...made)) {
-      this.#dirty = new Set()
+    for (const made of rounds) {
+      const isLast = rounds.length === mostRounds
+      if (!isLast) this.#dirty = new Set()
       onMerged(made)
+      if (isLast) break
       const keys = this.#dirty
       this.#dirty = next
-      made = folded([...keys].flatMap(key => this.#replaced(key)))
+      const more = folded([...keys].flatMap(key => this.#replaced(key)))
+      if (more.length > 0) rounds.push(more)
     }
-    return folded(all)
+    return rounds.length > 1 ? folded(rounds.flat()) : change
   }
 
   /** Rebuilds a service, and those that have to make room for it before. */

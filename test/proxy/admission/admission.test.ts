@@ -76,6 +76,21 @@ t.test('a ring whose two frontends come in different batches is refused at both 
   t.same(backends('b'), ['10.2.0.1:80'])
 })
 
+t.test('a ring of thirty frontends, each of which comes by the refusal of the one before it', async t => {
+  const { admission, mesh, one, two } = open(t, { inTurns: true })
+  const places = Array.from({ length: 30 }, (_, i) => i)
+  const address = (place: number) => `10.96.1.${place % places.length}`
+  const pods = Array.from({ length: 100 }, (_, i) => endpoint({ address: `10.1.0.${i + 1}` }))
+  two.reset({ services: places.map(i => there(`s${i}`, address(i + places.length - 1))), namespaces: [] })
+  one.reset({
+    services: places.map(i => here(`s${i}`, address(i), i === 0 ? { endpoints: pods } : {})),
+    namespaces: [],
+  })
+  await mesh.synced
+  await eventually(() => assert.equal(mesh.directory.service('default/s29')?.frontends.length, 1))
+  t.equal(admission.problems().at(-1)?.message, '10 more addresses are refused', 'besides the 20 that are shown')
+})
+
 t.test('a listener that is no frontend opens after an endpoint at it was admitted, and closes again', async t => {
   let port = 0
   const isListener: IsListener = (address, at) => address === '10.0.0.1' && at === port
