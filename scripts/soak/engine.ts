@@ -17,6 +17,7 @@ import { createEngine } from '../../proxy/dataplane/engines.ts'
 import { type Backend, backendKey, destinationOf } from '../../proxy/model/backend.ts'
 import type { Chooser } from '../../proxy/model/flow.ts'
 import { silentLog } from '../../proxy/model/log.ts'
+import { settleHeap } from '../../proxy/model/program/heap.ts'
 import { type Frontend, frontendKey, type GlobalService } from '../../proxy/model/service.ts'
 import { systemClock } from '../../proxy/model/time/clock.ts'
 
@@ -80,6 +81,8 @@ function visit(n: number): Promise<void> {
 }
 
 async function soak(): Promise<void> {
+  // As in `run`: room for young objects that V8 doubles would be taken for a leak.
+  settleHeap(systemClock, Promise.resolve())
   const child = fork(fileURLToPath(import.meta.url), process.argv.slice(2))
   const [backendPort] = (await once(child, 'message')) as [number]
   const kind = values.engine === 'streams' ? 'streams' : 'native'
