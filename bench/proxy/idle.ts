@@ -6,18 +6,11 @@ import { setTimeout as wait } from 'node:timers/promises'
 import { notInstalled } from '../report/machine.ts'
 import type { Row, Sample } from '../report/table.ts'
 import { startHttp } from './backends.ts'
-import { asked, type Contender, type Name, start } from './contenders.ts'
+import { asked, type Contender, type Name, ofTcp, start } from './contenders.ts'
 import type { Plan, Setting } from './plan.ts'
 import { alternate } from './rounds.ts'
 
-const names: readonly Name[] = [
-  'starlane, streams',
-  'starlane, native',
-  'streams alone',
-  'native alone',
-  'haproxy',
-  'nginx',
-]
+const names = ofTcp.filter(name => name !== 'direct')
 const first = 1000
 const more = 5000
 /** Enough for the slope; each round starts every contender again. */
