@@ -1,4 +1,4 @@
-/** The contenders: a direct connection, Starlane, HAProxy in TCP mode and nginx stream, all over the same backends. */
+/** The contenders: a direct connection, Starlane, HAProxy in TCP mode, nginx stream and a bare relay, all over the same backends. */
 import { spawnSync } from 'node:child_process'
 import { existsSync, mkdirSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
@@ -8,6 +8,7 @@ import { notInstalled } from '../report/machine.ts'
 import type { Row } from '../report/table.ts'
 import type { Place } from './place.ts'
 import type { Setting } from './plan.ts'
+import { program } from './program.ts'
 
 export interface Contender {
   readonly name: string
@@ -41,6 +42,7 @@ export const contenders = {
   haproxy: haproxy(''),
   'haproxy, splice': haproxy('  option splice-request\n  option splice-response\n'),
   nginx,
+  'bare relay': bareRelay,
 } satisfies Readonly<Record<string, Start>>
 
 export type Name = keyof typeof contenders
@@ -208,6 +210,13 @@ stream {
   )
   const args = ['-p', folder, '-e', join(folder, 'log'), '-c', config]
   return { name, port, child: await Child.start('nginx', args, ...readyOn(protocol, port)) }
+}
+
+/** What the system calls alone cost; see load/relay.c. */
+async function bareRelay(name: string, { protocol, backends }: Target, place: Place): Promise<Contender> {
+  const port = place.port()
+  const args = [protocol.toLowerCase(), port, ...backends].map(String)
+  return { name, port, child: await Child.start(program('relay', place), args, ...readyOn(protocol, port)) }
 }
 
 /** How to wait for a proxy: for TCP until its port accepts, for UDP until a datagram comes back. */

@@ -32,7 +32,7 @@ export const datagrams: Plan = {
     const { place, rounds, seconds } = setting
     const generator = program('datagrams', place)
     const contenders = await start(
-      ['direct', 'starlane, streams', 'starlane, native', 'streams alone', 'native alone', 'nginx'],
+      ['direct', 'starlane, streams', 'starlane, native', 'streams alone', 'native alone', 'nginx', 'bare relay'],
       { protocol: 'UDP', backends: await startEcho(place) },
       setting,
     )

@@ -22,7 +22,7 @@ export const latency: Plan = {
     const { place, rounds, seconds, connections } = setting
     const generator = program('open-loop', place)
     const contenders = await start(
-      ['direct', 'starlane, streams', 'starlane, native', 'native alone', 'haproxy', 'nginx'],
+      ['direct', 'starlane, streams', 'starlane, native', 'native alone', 'haproxy', 'nginx', 'bare relay'],
       { protocol: 'TCP', backends: await startHttp(place) },
       setting,
     )

@@ -7,7 +7,10 @@ import type { Place } from './place.ts'
 const built = new Map<string, string>()
 
 /** Path of the program built from `load/NAME.c`; throws where there is no C compiler. */
-export function program(name: 'open-loop' | 'datagrams' | 'fairness' | 'exchange' | 'far', place: Place): string {
+export function program(
+  name: 'open-loop' | 'datagrams' | 'fairness' | 'exchange' | 'far' | 'relay',
+  place: Place,
+): string {
   const known = built.get(name)
   if (known) return known
   const source = fileURLToPath(new URL(`../load/${name}.c`, import.meta.url))

@@ -24,7 +24,7 @@ export const requests: Plan = {
   async run(setting) {
     const { place, rounds, seconds, connections } = setting
     const backends = await startHttp(place)
-    const contenders = await start(ofTcp, { protocol: 'TCP', backends }, setting)
+    const contenders = await start([...ofTcp, 'bare relay'], { protocol: 'TCP', backends }, setting)
     const keepAlive = { path: '/small', mode: 'keep-alive', connections, seconds } as const
     const close: Load = { ...keepAlive, mode: 'close' }
     const measure = async (

@@ -15,7 +15,8 @@ both with default buffers. Compare figures within one table only: they vary betw
 a difference of less than 10 % is noise.
 
 CPU is user and system time of the contender's own processes, from /proc. "alone" is an engine without the rest of the
-product; "starlane" is the whole product with manifests, health checks, the default plugins and metrics.
+product; "starlane" is the whole product with manifests, health checks, the default plugins and metrics. "bare relay" is what the
+system calls alone cost: a relay in C that does nothing else (bench/load/relay.c).
 
 ## Goals
 
