@@ -29,9 +29,18 @@ export const settledFlags = {
  * heap may grow by half before.
  */
 const flagsOfLarge = { 'semi-space-growth-factor': 2, 'heap-growing-percent': 50 } as const
+/**
+ * node:http2 allocates memory outside the heap for each record of TLS that it reads, and by default V8 marks the whole heap for every 64 MiB of
+ * that, which takes a third of a bulk transfer's CPU. So such memory counts like the heap itself, and is collected with the young objects. A
+ * small heap may then double: with a quarter it is marked for every few megabytes that pass, which doubled that CPU.
+ */
+const flagsOfChunks = { 'external-memory-accounted-in-global-limit': true, 'heap-growing-percent': 100 } as const
 /** In bytes. A mesh of some 120,000 endpoints has it. */
 const large = 192 << 20
 const lookMs = 1000
+
+/** What this process is, of which its settings are made. */
+const known = { hasStarted: false, isLarge: false, hasChunks: false }
 
 /** Once, by a process that goes on running. What takes longer than a second to start, as a large mesh does, has the settings meanwhile. */
 export function settleHeap(
@@ -39,21 +48,28 @@ export function settleHeap(
   started: Promise<unknown>,
   heapSize = () => getHeapStatistics().used_heap_size,
 ): void {
-  let isSettled = false
-  const settle = () => {
-    if (isSettled) return
-    isSettled = true
-    set(settledFlags)
-  }
-  void started.then(settle)
+  void started.then(() => learn({ hasStarted: true }))
   const stop = clock.every(lookMs, () => {
-    settle()
+    if (!known.hasStarted) learn({ hasStarted: true })
     if (heapSize() < large) return
-    set(flagsOfLarge)
+    learn({ isLarge: true })
     stop()
   })
 }
 
-function set(flags: Readonly<Record<string, number>>): void {
-  for (const [name, value] of Object.entries(flags)) setFlagsFromString(`--${name}=${value}`)
+/** By who has node:http2 carry the bytes of others. */
+export function countChunksAsHeap(): void {
+  if (!known.hasChunks) learn({ hasChunks: true })
+}
+
+function learn(fact: Partial<typeof known>): void {
+  Object.assign(known, fact)
+  if (!known.hasStarted) return
+  set({ ...settledFlags, ...(known.hasChunks && flagsOfChunks), ...(known.isLarge && flagsOfLarge) })
+}
+
+function set(flags: Readonly<Record<string, number | true>>): void {
+  for (const [name, value] of Object.entries(flags)) {
+    setFlagsFromString(value === true ? `--${name}` : `--${name}=${value}`)
+  }
 }

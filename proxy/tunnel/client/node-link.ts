@@ -5,6 +5,7 @@ import { connect as connectTls, type SecureContext, type TLSSocket } from 'node:
 import { unmapped } from '../../model/address.ts'
 import { messageOf } from '../../model/error.ts'
 import type { Log } from '../../model/log.ts'
+import { countChunksAsHeap } from '../../model/program/heap.ts'
 import { presentedBy } from '../certificates/examine.ts'
 import { clientSettings, sessionMemory, sessionWindow, streamsPerTunnel } from '../wire/settings.ts'
 import { EagerSocket } from './eager-socket.ts'
@@ -31,6 +32,7 @@ export class NodeLink implements Link {
     log: Log,
     events: LinkEvents,
   ) {
+    countChunksAsHeap()
     this.#gateway = gateway
     this.#events = events
     this.#log = log

@@ -11,7 +11,6 @@ import type { ClusterIdentity } from '../../model/tunnel/identity.ts'
 import type { DatagramEvents, Dialled, TunnelDatagrams, Tunnels } from '../../model/tunnel/tunnels.ts'
 import type { TunnelView } from '../../model/views.ts'
 import type { Credentials } from '../certificates/credentials.ts'
-import { countChunksAsHeap } from '../wire/collection.ts'
 import { forwardedText } from '../wire/forwarded.ts'
 import type { ToldHealth } from '../wire/health-lines.ts'
 import { udpPath } from '../wire/target.ts'
@@ -67,7 +66,6 @@ export class TunnelClient implements Tunnels {
   follow(clusters: readonly TunnelledCluster[]): void {
     const ways = new Map<string, Way>()
     if (!this.#parts.credentials) return
-    if (clusters.length > 0) countChunksAsHeap()
     for (const given of clusters) {
       const known = this.#ways.get(given.identity.cluster)
       const isKnown = known !== undefined && isDeepStrictEqual(known.given.identity, given.identity)

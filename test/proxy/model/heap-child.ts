@@ -1,9 +1,10 @@
 /**
- * A process whose heap is said to have the size of its argument: many objects live on, and it tells how the room for young ones has grown, and whether V8
- * would have taken the compiled code of Node's modules before and after it had started.
+ * A process whose heap is said to have the size of its first argument, and by which bytes are carried from when the second says: many objects live on,
+ * and it tells how the room for young ones has grown, whether V8 would have taken the compiled code of Node's modules before and after it had
+ * started, and the tag of V8's settings in the end.
  */
 import { cachedDataVersionTag, getHeapSpaceStatistics } from 'node:v8'
-import { settleHeap } from '../../../proxy/model/program/heap.ts'
+import { countChunksAsHeap, settleHeap } from '../../../proxy/model/program/heap.ts'
 import { systemClock } from '../../../proxy/model/time/clock.ts'
 
 const looks: (() => void)[] = []
@@ -14,17 +15,23 @@ const every = (_ms: number, run: () => void) => {
 const own = cachedDataVersionTag()
 const taken: boolean[] = []
 const { promise: started, resolve: start } = Promise.withResolvers<void>()
-settleHeap({ ...systemClock, every }, started, () => Number(process.argv[2]))
+const [, , heapSize, chunks] = process.argv
+settleHeap({ ...systemClock, every }, started, () => Number(heapSize))
+if (chunks === 'before the start') countChunksAsHeap()
 taken.push(cachedDataVersionTag() === own)
 start()
 await started
 taken.push(cachedDataVersionTag() === own)
 for (const look of looks) look()
+if (chunks === 'after the start') countChunksAsHeap()
 
 const roomBefore = young()
 const kept: object[] = []
 for (let i = 0; i < 1_000_000; i++) kept.push({ i })
-process.send?.({ growth: young() / roomBefore, taken }, () => kept.splice(0))
+// A collection leaves pages that only it has needed; after some of which nothing lives on there are none.
+let last: object = kept
+for (let i = 0; i < 3_000_000; i++) last = { last: i }
+process.send?.({ growth: young() / roomBefore, taken, tag: cachedDataVersionTag(), last }, () => kept.splice(0))
 
 function young(): number {
   return getHeapSpaceStatistics().find(({ space_name }) => space_name === 'new_space')?.space_size ?? 0
