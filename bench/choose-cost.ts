@@ -5,7 +5,10 @@
 import { type BalancerName, balancers } from '../proxy/balancer/balancers.ts'
 import type { Backend } from '../proxy/model/backend.ts'
 import type { Flow } from '../proxy/model/flow.ts'
+import { commandLine } from '../scripts/command-line.ts'
 import { backendsOf, builtIns, chainOf, flowTo, measure, serviceOf } from './choose-fixture.ts'
+
+commandLine(import.meta.url, {})
 
 function print(label: string, { ns, bytes }: { ns: number; bytes: number }): void {
   console.log(

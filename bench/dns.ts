@@ -11,7 +11,7 @@ import { spawnSync } from 'node:child_process'
 import { mkdir, mkdtemp, rm, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import { parseArgs } from 'node:util'
+import { commandLine } from '../scripts/command-line.ts'
 import { type Contender, kinds, start } from './dns/contenders.ts'
 import { hostileCosts } from './dns/hostile.ts'
 import { serviceName } from './dns/names.ts'
@@ -21,7 +21,7 @@ import { recordGroup } from './report/all-goals.ts'
 import { readDns } from './report/dns-results.ts'
 import { thisMachine } from './report/machine.ts'
 
-const { values } = parseArgs({
+const { values } = commandLine(import.meta.url, {
   options: {
     /** Measurements per server and load; the tables show medians. */
     rounds: { type: 'string', default: '6' },

@@ -13,7 +13,6 @@ import { mkdtempSync, readFileSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
-import { parseArgs } from 'node:util'
 import { heartbeatKey } from '../proxy/clients/clustermesh.ts'
 import { connectEtcd } from '../proxy/clients/etcd/connect.ts'
 import { Mesh } from '../proxy/mesh/mesh.ts'
@@ -23,8 +22,9 @@ import { systemClock } from '../proxy/model/time/clock.ts'
 import { createPublisher, type Publisher } from '../proxy/publish/publisher.ts'
 import { createEtcdCopy } from '../proxy/sources/etcd/etcd-copy.ts'
 import { createEtcdSource } from '../proxy/sources/etcd/etcd-source.ts'
+import { commandLine } from '../scripts/command-line.ts'
 
-const { values } = parseArgs({
+const { values } = commandLine(import.meta.url, {
   options: {
     clusters: { type: 'string', default: '50' },
     /** In each cluster; their names are the same everywhere. */

@@ -10,7 +10,7 @@ import { join } from 'node:path'
 import { createInterface } from 'node:readline'
 import { setTimeout as wait } from 'node:timers/promises'
 import { fileURLToPath } from 'node:url'
-import { parseArgs } from 'node:util'
+import { commandLine } from '../scripts/command-line.ts'
 import { parts } from './footprint/parts.ts'
 import { manifestScene, type Scene, scenes } from './footprint/scenes.ts'
 import { atMost, type Judged, recordGoals } from './report/all-goals.ts'
@@ -28,7 +28,7 @@ interface Figures extends Memory {
   readonly readyMs: number
 }
 
-const { values } = parseArgs({
+const { values } = commandLine(import.meta.url, {
   options: {
     rounds: { type: 'string', default: '5' },
     connections: { type: 'string', default: '1000000' },

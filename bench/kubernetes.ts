@@ -13,14 +13,14 @@ import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { setTimeout as wait } from 'node:timers/promises'
-import { parseArgs } from 'node:util'
 import { Mesh } from '../proxy/mesh/mesh.ts'
 import { silentLog } from '../proxy/model/log.ts'
 import { systemClock } from '../proxy/model/time/clock.ts'
 import { createKubernetesSource } from '../proxy/sources/kubernetes/kubernetes-source.ts'
+import { commandLine } from '../scripts/command-line.ts'
 import { thisMachine } from './report/machine.ts'
 
-const { values } = parseArgs({
+const { values } = commandLine(import.meta.url, {
   options: {
     clusters: { type: 'string', default: '10' },
     services: { type: 'string', default: '5000' },

@@ -11,7 +11,6 @@ import { mkdirSync, writeFileSync } from 'node:fs'
 import { mkdir, mkdtemp, rm, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import { parseArgs } from 'node:util'
 import { stringify } from 'yaml'
 import { createBalancer } from '../proxy/balancer/balancers.ts'
 import { createChain } from '../proxy/chain/chain.ts'
@@ -20,9 +19,10 @@ import { Mesh } from '../proxy/mesh/mesh.ts'
 import { silentLog } from '../proxy/model/log.ts'
 import { systemClock } from '../proxy/model/time/clock.ts'
 import { createManifestsSource } from '../proxy/sources/manifests/manifests-source.ts'
+import { commandLine } from '../scripts/command-line.ts'
 import { machineText, thisMachine } from './report/machine.ts'
 
-const { values } = parseArgs({
+const { values } = commandLine(import.meta.url, {
   options: {
     services: { type: 'string', default: '5000' },
     endpoints: { type: 'string', default: '50000' },

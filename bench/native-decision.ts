@@ -17,6 +17,9 @@ import { silentLog } from '../proxy/model/log.ts'
 import type { Frontend, GlobalService } from '../proxy/model/service.ts'
 import { systemClock } from '../proxy/model/time/clock.ts'
 import { flowLog } from '../proxy/runtime/flows/flow-log.ts'
+import { commandLine } from '../scripts/command-line.ts'
+
+commandLine(import.meta.url, {})
 
 /** Connections per wake-up, as under load. */
 const batch = 16

@@ -15,12 +15,20 @@ import { Steering } from '../proxy/dataplane/steering/steering.ts'
 import type { Backend } from '../proxy/model/backend.ts'
 import { silentLog } from '../proxy/model/log.ts'
 import { systemClock } from '../proxy/model/time/clock.ts'
+import { commandLine } from '../scripts/command-line.ts'
 import { enterNamespace } from './namespace.ts'
 import { machineText, thisMachine } from './report/machine.ts'
 import { median, spread } from './report/stats.ts'
 
 enterNamespace()
-const rounds = Number(process.argv.find(argument => argument.startsWith('--rounds='))?.slice(9) ?? 15)
+const { values } = commandLine(import.meta.url, {
+  options: {
+    rounds: { type: 'string', default: '15' },
+    /** Does not write the page. */
+    dry: { type: 'boolean', default: false },
+  },
+})
+const rounds = Number(values.rounds)
 const seconds = 1
 const kernel = requireSteering(findAddon())
 const root = findCgroup(undefined)
@@ -100,7 +108,7 @@ for (let round = 0; round < rounds; round++) {
 const changes = changeTimes()
 const text = page()
 console.log(text)
-if (!process.argv.includes('--dry')) writeFileSync(new URL('results/offload/README.md', import.meta.url), text)
+if (!values.dry) writeFileSync(new URL('results/offload/README.md', import.meta.url), text)
 process.exit(0)
 
 /** Milliseconds from a call of `route` until the kernel has the new list, by its length. */

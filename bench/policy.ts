@@ -12,7 +12,10 @@ import { decodeAddress, decodeIdentity } from '../proxy/sources/etcd/decode-iden
 import type { ClusterObject } from '../proxy/sources/objects.ts'
 import { ServiceAssembler } from '../proxy/sources/service-assembler.ts'
 import { WorkloadStore } from '../proxy/workloads/store.ts'
+import { commandLine } from '../scripts/command-line.ts'
 import { backendsOf, chainOf, flowTo, measure, serviceOf } from './choose-fixture.ts'
+
+commandLine(import.meta.url, {})
 
 const rounds = 7
 const median = (values: number[]) => values.sort((a, b) => a - b)[Math.floor(values.length / 2)] as number

@@ -11,7 +11,7 @@
 import { existsSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs'
 import { loadavg } from 'node:os'
 import { pathToFileURL } from 'node:url'
-import { parseArgs } from 'node:util'
+import { commandLine } from '../scripts/command-line.ts'
 import { enterNamespace } from './namespace.ts'
 import { stopAll, stopOnSignal } from './process.ts'
 import { bulk } from './proxy/bulk.ts'
@@ -35,7 +35,7 @@ import { judge } from './report/verdicts.ts'
 
 const plans: readonly Plan[] = [requests, bulk, exchanges, latency, fairness, datagrams, idle, nativeDecision, scale]
 
-const { values } = parseArgs({
+const { values } = commandLine(import.meta.url, {
   options: {
     only: { type: 'string', default: plans.map(({ name }) => name).join() },
     report: { type: 'boolean', default: false },

@@ -12,7 +12,10 @@ import { refusal } from '../proxy/model/refusal.ts'
 import { systemClock } from '../proxy/model/time/clock.ts'
 import { Recorder } from '../proxy/recorder/recorder.ts'
 import { TrafficCounts } from '../proxy/recorder/traffic-counts.ts'
+import { commandLine } from '../scripts/command-line.ts'
 import { backendsOf, flowTo, serviceOf } from './choose-fixture.ts'
+
+commandLine(import.meta.url, {})
 
 /** One list for all questions: the responder keeps it with the reply, whoever asks. */
 const answered: readonly string[] = ['10.96.0.10']

@@ -15,7 +15,7 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { fileURLToPath } from 'node:url'
-import { parseArgs } from 'node:util'
+import { commandLine } from '../scripts/command-line.ts'
 import { flags as executableFlags } from '../scripts/release/executable.ts'
 import { recordGoals } from './report/all-goals.ts'
 import { thisMachine } from './report/machine.ts'
@@ -24,7 +24,7 @@ import { page, type Row, scaleGoals } from './scale/page.ts'
 import { scalePlot } from './scale/plot.ts'
 import type { Figures } from './scale/reader.ts'
 
-const { values } = parseArgs({
+const { values } = commandLine(import.meta.url, {
   options: {
     services: { type: 'string', default: '1250,2500,5000,10000' },
     'per-service': { type: 'string', default: '50' },

@@ -9,7 +9,6 @@
  */
 import { appendFileSync, readFileSync } from 'node:fs'
 import { fileURLToPath } from 'node:url'
-import { parseArgs } from 'node:util'
 import dnsPacket from 'dns-packet'
 import { joinTarget } from '../proxy/dns/chase.ts'
 import { normalize } from '../proxy/dns/forward/normalize.ts'
@@ -26,8 +25,9 @@ import { type Cidr, parseCidr } from '../proxy/model/address.ts'
 import { silentLog } from '../proxy/model/log.ts'
 import type { ClusterService } from '../proxy/model/service.ts'
 import { systemClock } from '../proxy/model/time/clock.ts'
+import { commandLine } from './command-line.ts'
 
-const { values } = parseArgs({
+const { values } = commandLine(import.meta.url, {
   options: {
     seconds: { type: 'string', default: '60' },
     seed: { type: 'string', default: String(Date.now() % 1_000_000) },

@@ -9,14 +9,15 @@
  * time and memory), else with 1 and the input as a line of the corpus. `--keep` adds small inputs to the corpus that were
  * handled in a way not seen before; add an input that caused a failure as well, so that it is tested from then on.
  */
-import { parseArgs } from 'node:util'
+
+import { commandLine } from './command-line.ts'
 import { attempt } from './fuzz/attempt.ts'
 import { keep, lineOf, readCorpus } from './fuzz/corpus.ts'
 import { mutateBytes, mutateJson } from './fuzz/mutate.ts'
 import { dice as diceOf } from './fuzz/random.ts'
 import { type Target, targets } from './fuzz/targets.ts'
 
-const { values } = parseArgs({
+const { values } = commandLine(import.meta.url, {
   options: {
     seconds: { type: 'string', default: '60' },
     seed: { type: 'string', default: String(Date.now() % 1_000_000) },

@@ -7,7 +7,7 @@ import { createHash } from 'node:crypto'
 import { mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { join, resolve } from 'node:path'
 import { fileURLToPath } from 'node:url'
-import { parseArgs } from 'node:util'
+import { commandLine } from './command-line.ts'
 import { buildAddon, platforms } from './release/addons.ts'
 import { type Architecture, architectures } from './release/architecture.ts'
 import { bundle } from './release/bundle.ts'
@@ -22,7 +22,7 @@ import { billOfMaterials } from './release/sbom.ts'
 // Folders of the packages and of the image have the permissions that they are made with.
 process.umask(0o022)
 
-const { values } = parseArgs({
+const { values } = commandLine(import.meta.url, {
   options: {
     into: { type: 'string', default: 'release' },
     only: { type: 'string' },

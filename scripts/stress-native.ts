@@ -10,9 +10,9 @@
 import { spawnSync } from 'node:child_process'
 import { globSync, mkdirSync } from 'node:fs'
 import { join } from 'node:path'
-import { parseArgs } from 'node:util'
+import { commandLine } from './command-line.ts'
 
-const { values } = parseArgs({ options: { connections: { type: 'string', default: '5000' } } })
+const { values } = commandLine(import.meta.url, { options: { connections: { type: 'string', default: '5000' } } })
 const folder = 'native/build'
 const sources = [
   // Everything but node/, which needs Node-API.

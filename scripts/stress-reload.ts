@@ -5,12 +5,13 @@
  *
  * Prints what was asked, answered and lost by kind, and exits with 1 if anything was. Without --engine both run, one after the other.
  */
-import { parseArgs } from 'node:util'
+
+import { commandLine } from './command-line.ts'
 import { failures, tallyText } from './faults/load.ts'
 import { reloads } from './faults/reloads.ts'
 import type { Engine } from './faults/stage.ts'
 
-const { values } = parseArgs({
+const { values } = commandLine(import.meta.url, {
   options: {
     engine: { type: 'string' },
     reloads: { type: 'string', default: '400' },

@@ -13,9 +13,12 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { enterNamespace } from '../bench/namespace.ts'
+import { commandLine } from './command-line.ts'
 import { connections, datagrams, failures, longLived, probes, questions, tallyText } from './faults/load.ts'
 import { asAnother, lastRelease, packageOf, packed, versionOf } from './faults/releases.ts'
 import { type Engine, Stage, type Starlane } from './faults/stage.ts'
+
+commandLine(import.meta.url, {})
 
 enterNamespace()
 const root = fileURLToPath(new URL('..', import.meta.url)).replace(/\/$/, '')

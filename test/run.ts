@@ -2,11 +2,11 @@
 // library, but its own command takes three to five times as long for a small file and prints no plain count at the end.
 import { globSync, statSync } from 'node:fs'
 import { relative, resolve } from 'node:path'
-import { parseArgs } from 'node:util'
+import { commandLine } from '../scripts/command-line.ts'
 import { type Outcome, runFile } from './run/file.ts'
 import { describe, summary } from './run/report.ts'
 
-const { values, positionals } = parseArgs({
+const { values, positionals } = commandLine(import.meta.url, {
   allowPositionals: true,
   options: {
     jobs: { type: 'string', default: '2' },

@@ -10,6 +10,7 @@ import type { AddressInfo } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { setTimeout as delay } from 'node:timers/promises'
+import { commandLine } from '../../scripts/command-line.ts'
 import { atMost, type Judged, recordGoals } from '../report/all-goals.ts'
 
 /** How long the thread must have been idle before the next step. */
@@ -229,7 +230,7 @@ const proxy = { vips: { cidr: '127.78.0.0/16' }, engine: 'streams' }
 
 /** DNS is never silent for longer. */
 const maxPauseMs = 50
-const chosen = process.argv.slice(2)
+const { positionals: chosen } = commandLine(import.meta.url, { allowPositionals: true })
 const width = Math.max(...cases.map(({ name }) => name.length))
 console.log(`${'case'.padEnd(width)}  processor  delay  memory  `)
 const rows: Judged[] = []

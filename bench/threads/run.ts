@@ -7,7 +7,7 @@
  */
 import { mkdirSync, writeFileSync } from 'node:fs'
 import { availableParallelism, loadavg } from 'node:os'
-import { parseArgs } from 'node:util'
+import { commandLine } from '../../scripts/command-line.ts'
 import { enterNamespace } from '../namespace.ts'
 import { stopAll, stopOnSignal } from '../process.ts'
 import { Place } from '../proxy/place.ts'
@@ -16,7 +16,7 @@ import type { Table } from '../report/table.ts'
 import { measureBulk, measureDatagrams, measureHttp, type Setting } from './measures.ts'
 import { pageText } from './page.ts'
 
-const { values } = parseArgs({
+const { values } = commandLine(import.meta.url, {
   options: {
     rounds: { type: 'string', default: '5' },
     /** Seconds of load per measurement. */

@@ -9,7 +9,7 @@
  */
 import { writeFileSync } from 'node:fs'
 import { loadavg } from 'node:os'
-import { parseArgs } from 'node:util'
+import { commandLine } from '../../scripts/command-line.ts'
 import { enterNamespace } from '../namespace.ts'
 import { stopAll, stopOnSignal } from '../process.ts'
 import { Place } from '../proxy/place.ts'
@@ -32,7 +32,7 @@ const groups = {
   (setting: Setting, certificates: Awaited<ReturnType<typeof makeCertificates>>) => Promise<Table[]>
 >
 
-const { values } = parseArgs({
+const { values } = commandLine(import.meta.url, {
   options: {
     only: { type: 'string', default: Object.keys(groups).join() },
     rounds: { type: 'string', default: '7' },

@@ -12,12 +12,12 @@ import { spawnSync } from 'node:child_process'
 import { mkdirSync, rmSync } from 'node:fs'
 import { resolve } from 'node:path'
 import { pathToFileURL } from 'node:url'
-import { parseArgs } from 'node:util'
+import { commandLine } from '../command-line.ts'
 import * as native from './native.ts'
 import { missing, table } from './table.ts'
 import * as typescript from './typescript.ts'
 
-const { values, positionals } = parseArgs({
+const { values, positionals } = commandLine(import.meta.url, {
   allowPositionals: true,
   options: {
     show: { type: 'string', multiple: true, default: [] },

@@ -19,8 +19,8 @@
  */
 import { mkdirSync, readdirSync, readFileSync, renameSync, rmSync } from 'node:fs'
 import { join } from 'node:path'
-import { parseArgs } from 'node:util'
 import { enterNamespace } from '../../bench/namespace.ts'
+import { commandLine } from '../command-line.ts'
 import { failures, type Tally, tallyText } from '../faults/load.ts'
 import { type Engine, Stage, type Starlane } from '../faults/stage.ts'
 import { Waiting } from '../faults/waiting.ts'
@@ -28,7 +28,7 @@ import { Clients } from './clients.ts'
 import { type Classes, growthOf, Heap } from './heap.ts'
 import { type Slope, slopeOf } from './slope.ts'
 
-const { values } = parseArgs({
+const { values } = commandLine(import.meta.url, {
   options: {
     engine: { type: 'string', default: 'native' },
     hours: { type: 'string', default: '24' },

@@ -12,7 +12,6 @@ import { once } from 'node:events'
 import { readdirSync } from 'node:fs'
 import { connect, createServer } from 'node:net'
 import { fileURLToPath } from 'node:url'
-import { parseArgs } from 'node:util'
 import { createEngine } from '../../proxy/dataplane/engines.ts'
 import { type Backend, backendKey, destinationOf } from '../../proxy/model/backend.ts'
 import type { Chooser } from '../../proxy/model/flow.ts'
@@ -20,8 +19,9 @@ import { silentLog } from '../../proxy/model/log.ts'
 import { settleHeap } from '../../proxy/model/program/heap.ts'
 import { type Frontend, frontendKey, type GlobalService } from '../../proxy/model/service.ts'
 import { systemClock } from '../../proxy/model/time/clock.ts'
+import { commandLine } from '../command-line.ts'
 
-const { values } = parseArgs({
+const { values } = commandLine(import.meta.url, {
   options: {
     engine: { type: 'string', default: 'native' },
     connections: { type: 'string', default: '1000000' },

@@ -4,11 +4,11 @@ import { spawnSync } from 'node:child_process'
 import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs'
 import { cpus, loadavg, tmpdir } from 'node:os'
 import { join } from 'node:path'
-import { parseArgs } from 'node:util'
 import type { Test } from 'tap'
 import { createIpRoute } from '../../proxy/underlay/iproute.ts'
 import type { UnderlayOptions } from '../../proxy/underlay/plan.ts'
 import { ensurePublicKey } from '../../proxy/underlay/wireguard/key.ts'
+import { commandLine } from '../../scripts/command-line.ts'
 import { listFor, underlayOf, vxlan } from '../support/underlay/applied.ts'
 import { type Machine, type NodeMachine, UnderlayWorld, whyNoUnderlay } from '../support/underlay/machines.ts'
 import { ping } from '../support/underlay/traffic.ts'
@@ -26,6 +26,11 @@ interface Way {
 const hasKind = (...kind: string[]) =>
   spawnSync('unshare', ['--net', 'ip', 'link', 'add', 'type', ...kind]).status === 0
 const isInstalled = (program: string) => spawnSync(program, ['--version']).error === undefined
+
+const { values } = commandLine(import.meta.url, {
+  options: { rounds: { type: 'string', default: '3' }, seconds: { type: 'string', default: '3' } },
+})
+const [rounds, seconds] = [Number(values.rounds), Number(values.seconds)]
 
 const missing = whyNoUnderlay('ping', 'iperf3', 'ethtool', 'wg')
 if (missing) throw new Error(missing)
@@ -58,10 +63,6 @@ interface Measured {
   readonly latencyMs: number
 }
 
-const { values } = parseArgs({
-  options: { rounds: { type: 'string', default: '3' }, seconds: { type: 'string', default: '3' } },
-})
-const [rounds, seconds] = [Number(values.rounds), Number(values.seconds)]
 const ports = { iperf: 5201, echo: 7007 } as const
 
 const cleanups: (() => unknown)[] = []

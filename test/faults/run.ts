@@ -11,15 +11,15 @@
 import { execFileSync } from 'node:child_process'
 import { writeFileSync } from 'node:fs'
 import { cpus, loadavg, release, totalmem } from 'node:os'
-import { parseArgs } from 'node:util'
 import { enterNamespace } from '../../bench/namespace.ts'
+import { commandLine } from '../../scripts/command-line.ts'
 import { failures, tallyText } from '../../scripts/faults/load.ts'
 import { restarts } from '../../scripts/faults/restarts.ts'
 import { silence } from '../../scripts/faults/silence.ts'
 import type { Engine } from '../../scripts/faults/stage.ts'
 import { faults } from './faults.ts'
 
-const { values } = parseArgs({
+const { values } = commandLine(import.meta.url, {
   options: {
     engine: { type: 'string', default: 'native,streams' },
     restarts: { type: 'string', default: '100' },

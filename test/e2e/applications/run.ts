@@ -6,13 +6,13 @@
  * Prints a line for each run, and a table at the end; --page=FILE writes it as a page of Markdown. Exits with 1 where something was wrong.
  */
 import { writeFileSync } from 'node:fs'
-import { parseArgs } from 'node:util'
+import { commandLine } from '../../../scripts/command-line.ts'
 import { applications } from './applications.ts'
 import { examine, type Finding, whyNot } from './support/examine.ts'
 import { deployments, type EngineName, type Given } from './support/mesh.ts'
 import { columns, page } from './support/page.ts'
 
-const { values } = parseArgs({
+const { values } = commandLine(import.meta.url, {
   options: {
     only: { type: 'string', default: '' },
     deployment: { type: 'string', default: deployments.join(',') },
