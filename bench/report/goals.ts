@@ -132,7 +132,8 @@ export const goals: readonly Goal[] = [
   {
     what: 'user memory of an idle connection, to HAProxy',
     ...{ limit: 0.5, unit: 'x', table: 'idle', against: ['haproxy'], ...native },
-    bound: 'state of the pump and of TypeScript per flow; the kernel’s sockets cost every proxy the same',
+    bound:
+      'state of the pump and of TypeScript per flow, and what V8’s room for young objects has grown to at the start',
   },
   {
     what: 'decision of the native engine on the JavaScript thread, per connection',
