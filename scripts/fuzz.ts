@@ -9,7 +9,6 @@
  * time and memory), else with 1 and the input as a line of the corpus. `--keep` adds small inputs to the corpus that were
  * handled in a way not seen before; add an input that caused a failure as well, so that it is tested from then on.
  */
-
 import { commandLine } from './command-line.ts'
 import { attempt } from './fuzz/attempt.ts'
 import { keep, lineOf, readCorpus } from './fuzz/corpus.ts'
