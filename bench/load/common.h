@@ -1,9 +1,14 @@
-/* What the load generators share: the time, failures, and the order of samples. */
+/* What the load generators share: addresses, the time, failures, and the order of samples. */
 #pragma once
+#include <arpa/inet.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <time.h>
+
+static inline struct sockaddr_in loopback(int port) {
+  return (struct sockaddr_in){.sin_family = AF_INET, .sin_port = htons(port), .sin_addr = {htonl(INADDR_LOOPBACK)}};
+}
 
 static const int64_t second = 1000000000;
 

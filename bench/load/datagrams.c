@@ -10,14 +10,11 @@
  * most served client got.
  */
 #define _GNU_SOURCE
-#include <arpa/inet.h>
-#include <stdint.h>
-#include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 #include <sys/epoll.h>
 #include <sys/socket.h>
-#include <time.h>
+
+#include "common.h"
 
 enum { batch = 64, room = 2048, most_clients = 1024 };
 
@@ -25,21 +22,6 @@ static struct mmsghdr messages[batch];
 static struct iovec vectors[batch];
 static struct sockaddr_in senders[batch];
 static char memory[batch][room];
-
-static double now(void) {
-  struct timespec time;
-  clock_gettime(CLOCK_MONOTONIC, &time);
-  return time.tv_sec + time.tv_nsec / 1e9;
-}
-
-static void fail(const char *what) {
-  perror(what);
-  exit(1);
-}
-
-static struct sockaddr_in loopback(int port) {
-  return (struct sockaddr_in){.sin_family = AF_INET, .sin_port = htons(port), .sin_addr = {htonl(INADDR_LOOPBACK)}};
-}
 
 static int open_socket(void) {
   const int wide = 8 << 20, opened = socket(AF_INET, SOCK_DGRAM, 0);
@@ -108,14 +90,14 @@ static int ask(int port, int client_count, int window, size_t size, double secon
     send_some(client, window);
   }
   long lost = 0, received = 0;
-  const double begun = now(), end = begun + seconds;
-  double look = begun + 0.1, at = begun;
+  const int64_t begun = now(), end = begun + (int64_t)(seconds * second), patience = second / 10;
+  int64_t look = begun + patience, at = begun;
   for (; at < end; at = now()) {
     struct epoll_event ready[64];
     const int ready_count = epoll_wait(events, ready, 64, 10);
     for (int i = 0; i < ready_count; i++) send_some(ready[i].data.ptr, receive(ready[i].data.ptr));
     if (at < look) continue;
-    look = at + 0.1;
+    look = at + patience;
     for (struct client *client = clients; client < clients + client_count; client++) {
       if (client->received == client->received_before) {
         lost += client->in_flight;
@@ -132,13 +114,13 @@ static int ask(int port, int client_count, int window, size_t size, double secon
     if (each < least) least = each;
     if (each > most) most = each;
   }
-  while (now() < at + 0.1) {
+  while (now() < at + patience) {
     struct epoll_event ready[64];
     const int ready_count = epoll_wait(events, ready, 64, 10);
     for (int i = 0; i < ready_count; i++) receive(ready[i].data.ptr);
   }
   for (int i = 0; i < client_count; i++) lost += clients[i].in_flight;
-  printf("{\"roundTrips\":%ld,\"least\":%ld,\"most\":%ld,\"lost\":%ld,\"seconds\":%.3f}\n", received, least, most, lost, at - begun);
+  printf("{\"roundTrips\":%ld,\"least\":%ld,\"most\":%ld,\"lost\":%ld,\"seconds\":%.3f}\n", received, least, most, lost, (double)(at - begun) / second);
   return 0;
 }
 

@@ -8,7 +8,6 @@
  * JSON: how many exchanges there were, and the time of one in microseconds.
  */
 #define _GNU_SOURCE
-#include <arpa/inet.h>
 #include <netinet/tcp.h>
 #include <pthread.h>
 #include <string.h>
@@ -106,7 +105,7 @@ static void *ask(void *given) {
 
 int main(int count, char **given) {
   if (count < 3) return fprintf(stderr, "exchange serve PORT | ask PORT CONNECTIONS ASKED ANSWERED SECONDS\n"), 2;
-  address = (struct sockaddr_in){.sin_family = AF_INET, .sin_port = htons(atoi(given[2])), .sin_addr = {htonl(INADDR_LOOPBACK)}};
+  address = loopback(atoi(given[2]));
   if (!strcmp(given[1], "serve")) serve_all();
   if (count != 7 || atoi(given[3]) > most_connections) return 2;
   const int connections = atoi(given[3]);

@@ -10,7 +10,6 @@
  * microseconds, and the throughput of the bulk connections.
  */
 #define _GNU_SOURCE
-#include <arpa/inet.h>
 #include <netinet/tcp.h>
 #include <pthread.h>
 #include <stdatomic.h>
@@ -85,7 +84,7 @@ static void *upload(void *given) {
 
 int main(int count, char **given) {
   if (count < 3) return fprintf(stderr, "fairness serve PORT | load PORT FLOWS SECONDS\n"), 2;
-  address = (struct sockaddr_in){.sin_family = AF_INET, .sin_port = htons(atoi(given[2])), .sin_addr = {htonl(INADDR_LOOPBACK)}};
+  address = loopback(atoi(given[2]));
   if (!strcmp(given[1], "serve")) {
     for (const int fd = listening();;) run_thread(serve, accept(fd, NULL, NULL));
   }

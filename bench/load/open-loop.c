@@ -9,7 +9,6 @@
  * counted. Prints one line of JSON; latencies are in microseconds.
  */
 #define _GNU_SOURCE
-#include <arpa/inet.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <netinet/tcp.h>
@@ -40,7 +39,7 @@ static long answered, failed;
 static int64_t start;
 
 static void open_connection(struct connection *connection, int port) {
-  struct sockaddr_in address = {.sin_family = AF_INET, .sin_port = htons(port), .sin_addr = {htonl(INADDR_LOOPBACK)}};
+  const struct sockaddr_in address = loopback(port);
   const int on = 1;
   connection->socket = socket(AF_INET, SOCK_STREAM, 0);
   if (connect(connection->socket, (struct sockaddr *)&address, sizeof address)) fail("connect");

@@ -9,7 +9,6 @@
  * until it does, and a datagram is at most 2048 bytes. A UDP session never ends.
  */
 #define _GNU_SOURCE
-#include <arpa/inet.h>
 #include <errno.h>
 #include <netinet/tcp.h>
 #include <netinet/udp.h>
@@ -25,10 +24,6 @@ enum { most_events = 256, most_sockets = 1 << 16, backlog = 4096 };
 static int listener, events;
 static struct sockaddr_in backends[64];
 static int backend_count;
-
-static struct sockaddr_in loopback(const char *port) {
-  return (struct sockaddr_in){.sin_family = AF_INET, .sin_port = htons(atoi(port)), .sin_addr = {htonl(INADDR_LOOPBACK)}};
-}
 
 static void watch(int fd, uint32_t what, uint32_t data) {
   struct epoll_event event = {.events = what, .data.u32 = data};
@@ -215,8 +210,8 @@ int main(int count, char **given) {
     fprintf(stderr, "relay tcp|udp PORT BACKEND...\n");
     return 2;
   }
-  for (int i = 3; i < count; i++) backends[backend_count++] = loopback(given[i]);
-  const struct sockaddr_in own = loopback(given[2]);
+  for (int i = 3; i < count; i++) backends[backend_count++] = loopback(atoi(given[i]));
+  const struct sockaddr_in own = loopback(atoi(given[2]));
   listener = socket(AF_INET, (is_tcp ? SOCK_STREAM : SOCK_DGRAM) | SOCK_NONBLOCK, 0);
   events = epoll_create1(0);
   setsockopt(listener, SOL_SOCKET, SO_REUSEADDR, &(int){is_tcp}, sizeof(int));

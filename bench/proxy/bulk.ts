@@ -5,21 +5,12 @@ import { stdoutOf } from '../load/stdout.ts'
 import { installed, notInstalled } from '../report/machine.ts'
 import type { Sample, Table } from '../report/table.ts'
 import { startHttp, startIperf } from './backends.ts'
-import { type Contender, type Measured, type Name, start } from './contenders.ts'
+import { type Contender, type Measured, type Name, ofTcp, start } from './contenders.ts'
 import type { Plan } from './plan.ts'
 import { perRequest } from './requests.ts'
 import { alternate } from './rounds.ts'
 
-const names: readonly Name[] = [
-  'direct',
-  'starlane, streams',
-  'starlane, native',
-  'streams alone',
-  'native alone',
-  'haproxy',
-  'haproxy, splice',
-  'nginx',
-]
+const names: readonly Name[] = [...ofTcp, 'haproxy, splice']
 const peers = ['haproxy', 'nginx', 'haproxy, splice']
 
 const bodies = [

@@ -57,7 +57,7 @@ export function settleHeap(
   })
 }
 
-/** By who has node:http2 carry the bytes of others. */
+/** For whatever has node:http2 carry the bytes of others. */
 export function countChunksAsHeap(): void {
   if (!known.hasChunks) learn({ hasChunks: true })
 }
