@@ -3,10 +3,10 @@
  * nothing is called back and no socket or timer is left. Run for each client, and for each phase that it has.
  */
 import assert from 'node:assert/strict'
-import { readdirSync, readlinkSync } from 'node:fs'
 import type { Test } from 'tap'
 import { type Clock, systemClock } from '../../proxy/model/time/clock.ts'
 import { eventually } from '../support/eventually.ts'
+import { socketDescriptors } from '../support/faults.ts'
 
 /** A client that is in the phase. */
 export interface Begun {
@@ -68,7 +68,7 @@ export function examineClose(t: Test, client: string, phases: Readonly<Record<st
     t.test(`${client}: closed while ${phase}`, async t => {
       const clock = new CountingClock()
       const begin = await prepare(t, clock)
-      const before = new Set(openSockets())
+      const before = new Set(socketDescriptors())
       const begun = await begin()
       const at = performance.now()
       await begun.close()
@@ -77,7 +77,7 @@ export function examineClose(t: Test, client: string, phases: Readonly<Record<st
       const calls = begun.calls?.()
       await begun.after?.()
       await eventually(() => {
-        const left = openSockets().filter(socket => !before.has(socket))
+        const left = socketDescriptors().filter(socket => !before.has(socket))
         assert.deepEqual(left, [], 'sockets are left')
         assert.equal(clock.waiting, 0, 'timers are left')
       })
@@ -86,16 +86,4 @@ export function examineClose(t: Test, client: string, phases: Readonly<Record<st
       t.equal(begun.calls?.(), calls, 'nothing is called back')
     })
   }
-}
-
-/** The sockets of this process. */
-function openSockets(): string[] {
-  return readdirSync('/proc/self/fd').flatMap(fd => {
-    try {
-      const target = readlinkSync(`/proc/self/fd/${fd}`)
-      return target.startsWith('socket:') ? [target] : []
-    } catch {
-      return []
-    }
-  })
 }

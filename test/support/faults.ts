@@ -1,5 +1,6 @@
 /** Faulty backends and slow writers for tests, and the count of sockets and bytes that are held. */
 import { once } from 'node:events'
+import { readdirSync, readlinkSync } from 'node:fs'
 import { connect, type Socket } from 'node:net'
 import { setFlagsFromString } from 'node:v8'
 import { runInNewContext } from 'node:vm'
@@ -60,6 +61,18 @@ export async function trickle(socket: Socket, data: Buffer, pieces: Iterable<num
 /** Number of net and dgram sockets and listeners that this process holds. */
 export function openSockets(): number {
   return process.getActiveResourcesInfo().filter(name => /TCP|UDP/.test(name)).length
+}
+
+/** What the sockets of this process are called in /proc: also those that no object of Node owns any more. */
+export function socketDescriptors(): string[] {
+  return readdirSync('/proc/self/fd').flatMap(descriptor => {
+    try {
+      const target = readlinkSync(`/proc/self/fd/${descriptor}`)
+      return target.startsWith('socket:') ? [target] : []
+    } catch {
+      return [] // closed since, as is the one that read the folder
+    }
+  })
 }
 
 /** Bytes in reachable buffers, counted after garbage collection. */
