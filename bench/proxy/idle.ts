@@ -13,8 +13,10 @@ import { alternate } from './rounds.ts'
 const names = ofTcp.filter(name => name !== 'direct')
 const first = 1000
 const more = 5000
-/** Enough for the slope; each round starts every contender again. */
-const maxRounds = 3
+/** Enough for the slope; each round starts every contender again, and takes five minutes. */
+const maxRounds = 2
+/** V8 looks every eight. */
+const quietSeconds = 9
 
 export const idle: Plan = {
   name: 'idle',
@@ -27,7 +29,7 @@ export const idle: Plan = {
       {
         key: 'idle',
         title: `${more.toLocaleString('en')} idle connections`,
-        how: `User memory (PSS) per connection: the growth of a new process from ${first} to ${first + more} connections, each of which served one request. Kernel slab is that of the whole machine, so it counts the sockets of client, proxy and backend.`,
+        how: `User memory (PSS) per connection: the growth from ${first} to ${first + more} connections, each of which served one request, in a new process that is idle before, between and after: until its memory has not changed for ${quietSeconds} s. Kernel slab is that of the whole machine, so it counts the sockets of client, proxy and backend.`,
         columns: [
           { key: 'userKb', title: 'user memory, KiB/connection', digits: 2 },
           { key: 'totalMb', title: `user memory with ${first + more}, MiB`, digits: 1 },
@@ -49,11 +51,13 @@ async function apart(name: Name, backends: readonly number[], setting: Setting):
   const { child, port } = contender as Contender
   const open: Socket[] = []
   try {
+    const memory = () => child?.memory() ?? 0
+    await settled(memory)
     await openMany(open, port, first)
-    const before = await settled(child?.memory() ?? 0, () => child?.memory() ?? 0)
+    const before = await settled(memory)
     const slabBefore = slab()
     await openMany(open, port, more)
-    const after = await settled(before, () => child?.memory() ?? 0)
+    const after = await settled(memory)
     return {
       userKb: (after - before) / more,
       totalMb: after / 1024,
@@ -81,13 +85,14 @@ async function served(port: number): Promise<Socket> {
   return socket
 }
 
-/** Waits until the figure stops changing, three seconds at most. */
-async function settled(before: number, read: () => number): Promise<number> {
-  let last = before
-  for (let tries = 0; tries < 10; tries++) {
-    await wait(300)
+/** Waits until the figure, in KiB, has not changed for longer than V8 takes to see that a process is idle; half a minute at most. */
+async function settled(read: () => number): Promise<number> {
+  let last = read()
+  let quiet = 0
+  for (let seconds = 0; seconds < 30 && quiet < quietSeconds; seconds++) {
+    await wait(1000)
     const now = read()
-    if (Math.abs(now - last) < 64) return now
+    quiet = Math.abs(now - last) < 128 ? quiet + 1 : 0
     last = now
   }
   return last

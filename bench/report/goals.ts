@@ -132,8 +132,7 @@ export const goals: readonly Goal[] = [
   {
     what: 'user memory of an idle connection, to HAProxy',
     ...{ limit: 0.5, unit: 'x', table: 'idle', against: ['haproxy'], ...native },
-    bound:
-      'state of the pump and of TypeScript per flow, and what V8’s room for young objects has grown to at the start',
+    bound: 'state of the pump and of TypeScript per flow, and pages of the program that more connections touch',
   },
   {
     what: 'decision of the native engine on the JavaScript thread, per connection',

@@ -1,5 +1,6 @@
 /** How V8 uses memory in a process that goes on running, however it was started. */
 import { getHeapStatistics, setFlagsFromString } from 'node:v8'
+import { Script } from 'node:vm'
 import type { Clock } from '../time/clock.ts'
 
 /**
@@ -8,9 +9,11 @@ import type { Clock } from '../time/clock.ts'
  *
  * - The heap may grow by 25 % of what is in use before old objects are collected again. V8 lets it grow to several times that; here most of
  *   it stays for long, and what a connection leaves is collected young.
- * - The room for young objects stays as large as the start has made it: V8 doubles it, up to `--max-semi-space-size`, when many of them live
- *   on, as those of connections that stay do, which is three times the memory of what they keep.
- * - Once little is allocated, what the start or the load has left is collected after a second, not after eight.
+ * - The room for young objects stays as large as the start has made it, and has its first size again once the process has been idle: V8 doubles
+ *   it, up to `--max-semi-space-size`, when many of them live on, as those of connections that stay do, which is three times the memory of what
+ *   they keep.
+ * - Once little is allocated, what the start or the load has left is collected, and its pages go back to the system (see `looksPerScript`): a
+ *   second after the last collection, and every eight seconds from then on, V8 looks whether that is so.
  * - A collection of the whole heap copies the young objects in one go. Where 30 % of a page are alive, not 70, the page becomes old as it is,
  *   which halves that pause while most of what comes stays, as in the lists of a large mesh.
  *
@@ -38,6 +41,14 @@ const flagsOfChunks = { 'external-memory-accounted-in-global-limit': true, 'heap
 /** In bytes. A mesh of some 120,000 endpoints has it. */
 const large = 192 << 20
 const lookMs = 1000
+/**
+ * V8 of Node 24 never sees that little is allocated, and keeps all the pages of a start or a load: where nothing was ever allocated in the heap
+ * that it has for objects of C++, it takes the rate of 0 there for a high one (`HasLowEmbedderAllocationRate` in its heap.cc). A script is such an
+ * object, and one in a minute keeps that rate above 0: it halves every 100 ms, which a double can show for 107 s.
+ *
+ * A large heap keeps its pages: to move what lives out of them stops the main thread for 60 ms where 100 MiB live.
+ */
+const looksPerScript = 60
 
 /** What this process is, of which its settings are made. */
 const known = { hasStarted: false, isLarge: false, hasChunks: false }
@@ -49,11 +60,13 @@ export function settleHeap(
   heapSize = () => getHeapStatistics().used_heap_size,
 ): void {
   void started.then(() => learn({ hasStarted: true }))
+  let looks = 0
   const stop = clock.every(lookMs, () => {
     if (!known.hasStarted) learn({ hasStarted: true })
-    if (heapSize() < large) return
-    learn({ isLarge: true })
-    stop()
+    if (heapSize() >= large) {
+      learn({ isLarge: true })
+      stop()
+    } else if (looks++ % looksPerScript === 0) new Script('')
   })
 }
 

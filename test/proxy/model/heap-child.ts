@@ -1,7 +1,8 @@
 /**
  * A process whose heap is said to have the size of its first argument, and by which bytes are carried from when the second says: many objects live on,
  * and it tells how the room for young ones has grown, whether V8 would have taken the compiled code of Node's modules before and after it had
- * started, and the tag of V8's settings in the end.
+ * started, and the tag of V8's settings in the end. Then many objects live for a while, and
+ * it is idle until its parent disconnects.
  */
 import { cachedDataVersionTag, getHeapSpaceStatistics } from 'node:v8'
 import { countChunksAsHeap, settleHeap } from '../../../proxy/model/program/heap.ts'
@@ -31,7 +32,12 @@ for (let i = 0; i < 1_000_000; i++) kept.push({ i })
 // A collection leaves pages that only it has needed; after some of which nothing lives on there are none.
 let last: object = kept
 for (let i = 0; i < 3_000_000; i++) last = { last: i }
-process.send?.({ growth: young() / roomBefore, taken, tag: cachedDataVersionTag(), last }, () => kept.splice(0))
+process.on('disconnect', () => {}) // while somebody listens, the process stays
+process.send?.({ growth: young() / roomBefore, taken, tag: cachedDataVersionTag(), last }, () => {
+  // Some live on, as those of connections do: where none does, V8 takes its collections for slow and the rate of garbage for high.
+  for (let i = 0; i < 1_000_000; i++) kept[i % 100_000] = { i }
+  kept.splice(0)
+})
 
 function young(): number {
   return getHeapSpaceStatistics().find(({ space_name }) => space_name === 'new_space')?.space_size ?? 0

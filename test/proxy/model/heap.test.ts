@@ -1,9 +1,11 @@
-/** V8's settings: its own until the process has started, little room for young objects until the heap is large, and more of all for chunks. */
+/** V8's settings: its own until the process has started, little room for young objects until the heap is large, more of all for chunks, and unused pages given back. */
+import assert from 'node:assert/strict'
 import { fork, spawnSync } from 'node:child_process'
 import { once } from 'node:events'
 import t from 'tap'
 import { settledFlags } from '../../../proxy/model/program/heap.ts'
 import { flags } from '../../../scripts/release/executable.ts'
+import { eventually } from '../../support/eventually.ts'
 
 interface Told {
   readonly growth: number
@@ -11,8 +13,10 @@ interface Told {
   readonly tag: number
 }
 
+const file = new URL('heap-child.ts', import.meta.url)
+
 async function child(heap: number, chunks = 'never'): Promise<Told> {
-  const process = fork(new URL('heap-child.ts', import.meta.url), [String(heap), chunks], { execArgv: [...flags] })
+  const process = fork(file, [String(heap), chunks], { execArgv: [...flags] })
   const [told] = (await once(process, 'message')) as [Told]
   process.disconnect()
   return told
@@ -24,6 +28,21 @@ t.test('a small heap keeps its room for young objects, and a large one gets more
   t.equal(small.growth, 2, 'both halves')
   t.ok(large.growth > 2 * small.growth, `${large.growth} times`)
   t.same(small.taken, [true, false], 'a start compiles none of the modules of Node')
+})
+
+t.test('what a load has left is given back once little is allocated', async t => {
+  const idle = fork(file, ['0', 'never'], { execArgv: [...flags, '--trace-gc'], silent: true })
+  t.teardown(() => idle.kill())
+  let trace = ''
+  idle.stdout?.on('data', text => {
+    trace += text
+  })
+  const [before, after] = await eventually(() => {
+    const reduced = /Mark-Compact \(reduce\) [\d.]+ \(([\d.]+)\) -> [\d.]+ \(([\d.]+)\) MB/.exec(trace)
+    assert.ok(reduced, 'not collected yet')
+    return reduced.slice(1).map(Number)
+  }, 60_000)
+  t.ok(Number(after) < Number(before) / 2, `${before} MB, then ${after}`)
 })
 
 type Settings = Readonly<Record<string, number | true>>
