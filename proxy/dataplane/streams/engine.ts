@@ -1,5 +1,6 @@
 /** The engine on node:net and node:dgram: runs everywhere, needs no privileges, and defines how any engine behaves. */
 
+import { keepPagesForSockets } from '../../model/program/heap.ts'
 import type { Frontend, GlobalService } from '../../model/service.ts'
 import type { Passed } from '../../model/sockets/passing.ts'
 import type { Engine, EngineParts } from '../engine.ts'
@@ -25,6 +26,7 @@ class StreamsTransport implements Transport, StreamsContext {
 
   constructor(flows: FlowContext) {
     this.flows = flows
+    keepPagesForSockets()
   }
 
   listenTcp(frontend: Frontend, service: GlobalService, onClose: OnClose, passed?: Passed): Promise<ListenerState> {

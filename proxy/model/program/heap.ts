@@ -46,12 +46,14 @@ const lookMs = 1000
  * that it has for objects of C++, it takes the rate of 0 there for a high one (`HasLowEmbedderAllocationRate` in its heap.cc). A script is such an
  * object, and one in a minute keeps that rate above 0: it halves every 100 ms, which a double can show for 107 s.
  *
- * A large heap keeps its pages: to move what lives out of them stops the main thread for 60 ms where 100 MiB live.
+ * A large heap keeps its pages: to move what lives out of them stops the main thread for 60 ms where 100 MiB live. So does one of a process in
+ * which JavaScript carries the bytes: after such a collection a short connection of the engine `streams` takes a tenth to two fifths more CPU, with
+ * as much room for young objects and as many collections; one of `native` takes the same.
  */
 const looksPerScript = 60
 
 /** What this process is, of which its settings are made. */
-const known = { hasStarted: false, isLarge: false, hasChunks: false }
+const known = { hasStarted: false, isLarge: false, hasSockets: false, hasChunks: false }
 
 /** Once, by a process that goes on running. What takes longer than a second to start, as a large mesh does, has the settings meanwhile. */
 export function settleHeap(
@@ -66,8 +68,13 @@ export function settleHeap(
     if (heapSize() >= large) {
       learn({ isLarge: true })
       stop()
-    } else if (looks++ % looksPerScript === 0) new Script('')
+    } else if (!known.hasSockets && !known.hasChunks && looks++ % looksPerScript === 0) new Script('')
   })
+}
+
+/** For whatever carries the bytes of others in sockets of Node. */
+export function keepPagesForSockets(): void {
+  known.hasSockets = true
 }
 
 /** For whatever has node:http2 carry the bytes of others. */

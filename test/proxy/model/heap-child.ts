@@ -1,11 +1,11 @@
 /**
- * A process whose heap is said to have the size of its first argument, and by which bytes are carried from when the second says: many objects live on,
+ * A process whose heap is said to have the size of its first argument, and by which bytes are carried as or from when the second says: many objects live on,
  * and it tells how the room for young ones has grown, whether V8 would have taken the compiled code of Node's modules before and after it had
  * started, and the tag of V8's settings in the end. Then many objects live for a while, and
  * it is idle until its parent disconnects.
  */
 import { cachedDataVersionTag, getHeapSpaceStatistics } from 'node:v8'
-import { countChunksAsHeap, settleHeap } from '../../../proxy/model/program/heap.ts'
+import { countChunksAsHeap, keepPagesForSockets, settleHeap } from '../../../proxy/model/program/heap.ts'
 import { systemClock } from '../../../proxy/model/time/clock.ts'
 
 const looks: (() => void)[] = []
@@ -18,6 +18,7 @@ const taken: boolean[] = []
 const { promise: started, resolve: start } = Promise.withResolvers<void>()
 const [, , heapSize, chunks] = process.argv
 settleHeap({ ...systemClock, every }, started, () => Number(heapSize))
+if (chunks === 'in sockets') keepPagesForSockets()
 if (chunks === 'before the start') countChunksAsHeap()
 taken.push(cachedDataVersionTag() === own)
 start()

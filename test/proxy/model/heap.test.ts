@@ -2,7 +2,7 @@
 import assert from 'node:assert/strict'
 import { fork, spawnSync } from 'node:child_process'
 import { once } from 'node:events'
-import t from 'tap'
+import t, { type Test } from 'tap'
 import { settledFlags } from '../../../proxy/model/program/heap.ts'
 import { flags } from '../../../scripts/release/executable.ts'
 import { eventually } from '../../support/eventually.ts'
@@ -30,19 +30,31 @@ t.test('a small heap keeps its room for young objects, and a large one gets more
   t.same(small.taken, [true, false], 'a start compiles none of the modules of Node')
 })
 
-t.test('what a load has left is given back once little is allocated', async t => {
-  const idle = fork(file, ['0', 'never'], { execArgv: [...flags, '--trace-gc'], silent: true })
-  t.teardown(() => idle.kill())
+/** What V8 says of its collections, and of whether little is allocated, which it looks at every 8 s. */
+function traced(t: Test, chunks: string): () => string {
+  const execArgv = [...flags, '--trace-gc', '--trace-memory-reducer']
+  const process = fork(file, ['0', chunks], { execArgv, silent: true })
+  t.teardown(() => process.kill())
   let trace = ''
-  idle.stdout?.on('data', text => {
+  process.stdout?.on('data', text => {
     trace += text
   })
+  return () => trace
+}
+
+t.test('what a load has left is given back once little is allocated, unless bytes pass through JavaScript', async t => {
+  const idle = traced(t, 'never')
+  const carriers = ['in sockets', 'before the start'].map(chunks => traced(t, chunks))
   const [before, after] = await eventually(() => {
-    const reduced = /Mark-Compact \(reduce\) [\d.]+ \(([\d.]+)\) -> [\d.]+ \(([\d.]+)\) MB/.exec(trace)
+    const reduced = /Mark-Compact \(reduce\) [\d.]+ \(([\d.]+)\) -> [\d.]+ \(([\d.]+)\) MB/.exec(idle())
     assert.ok(reduced, 'not collected yet')
     return reduced.slice(1).map(Number)
   }, 60_000)
   t.ok(Number(after) < Number(before) / 2, `${before} MB, then ${after}`)
+  for (const trace of carriers) {
+    await eventually(() => assert.ok(trace().split('high alloc').length > 2, 'not asked twice yet'), 60_000)
+    t.notMatch(trace(), /low alloc|\(reduce\)/)
+  }
 })
 
 type Settings = Readonly<Record<string, number | true>>
