@@ -46,9 +46,9 @@ const lookMs = 1000
  * that it has for objects of C++, it takes the rate of 0 there for a high one (`HasLowEmbedderAllocationRate` in its heap.cc). A script is such an
  * object, and one in a minute keeps that rate above 0: it halves every 100 ms, which a double can show for 107 s.
  *
- * A large heap keeps its pages: to move what lives out of them stops the main thread for 60 ms where 100 MiB live. So does one of a process in
- * which JavaScript carries the bytes: after such a collection a short connection of the engine `streams` takes a tenth to two fifths more CPU, with
- * as much room for young objects and as many collections; one of `native` takes the same.
+ * A large heap keeps its pages: to move what lives out of them stops the main thread for 60 ms where 100 MiB live. So does the heap of a process
+ * in which JavaScript carries the bytes: after such a collection a short connection of the engine `streams` takes a tenth to two fifths more CPU,
+ * with as much room for young objects and as many collections as without; one of `native` takes the same.
  */
 const looksPerScript = 60
 

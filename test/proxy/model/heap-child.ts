@@ -1,8 +1,8 @@
 /**
- * A process whose heap is said to have the size of its first argument, and by which bytes are carried as or from when the second says: many objects live on,
- * and it tells how the room for young ones has grown, whether V8 would have taken the compiled code of Node's modules before and after it had
- * started, and the tag of V8's settings in the end. Then many objects live for a while, and
- * it is idle until its parent disconnects.
+ * A process whose heap is said to have the size of its first argument, and which carries bytes as its second says: `never`, `in sockets`, or in
+ * chunks from `before the start` or `after the start`. Many objects live on, and it tells how the room for young ones has grown, whether V8 would
+ * have taken the compiled code of Node's modules before and after it had started, and the tag of V8's settings in the end. Then many objects live
+ * for a while, and it is idle until its parent disconnects.
  */
 import { cachedDataVersionTag, getHeapSpaceStatistics } from 'node:v8'
 import { countChunksAsHeap, keepPagesForSockets, settleHeap } from '../../../proxy/model/program/heap.ts'
@@ -16,16 +16,16 @@ const every = (_ms: number, run: () => void) => {
 const own = cachedDataVersionTag()
 const taken: boolean[] = []
 const { promise: started, resolve: start } = Promise.withResolvers<void>()
-const [, , heapSize, chunks] = process.argv
+const [, , heapSize, carries] = process.argv
 settleHeap({ ...systemClock, every }, started, () => Number(heapSize))
-if (chunks === 'in sockets') keepPagesForSockets()
-if (chunks === 'before the start') countChunksAsHeap()
+if (carries === 'in sockets') keepPagesForSockets()
+if (carries === 'before the start') countChunksAsHeap()
 taken.push(cachedDataVersionTag() === own)
 start()
 await started
 taken.push(cachedDataVersionTag() === own)
 for (const look of looks) look()
-if (chunks === 'after the start') countChunksAsHeap()
+if (carries === 'after the start') countChunksAsHeap()
 
 const roomBefore = young()
 const kept: object[] = []

@@ -1,4 +1,7 @@
-/** V8's settings: its own until the process has started, little room for young objects until the heap is large, more of all for chunks, and unused pages given back. */
+/**
+ * V8's settings: its own until the process has started, little room for young objects until the heap is large, and more of all for chunks; and the
+ * pages that an idle process gives back.
+ */
 import assert from 'node:assert/strict'
 import { fork, spawnSync } from 'node:child_process'
 import { once } from 'node:events'
@@ -15,8 +18,8 @@ interface Told {
 
 const file = new URL('heap-child.ts', import.meta.url)
 
-async function child(heap: number, chunks = 'never'): Promise<Told> {
-  const process = fork(file, [String(heap), chunks], { execArgv: [...flags] })
+async function child(heap: number, carries = 'never'): Promise<Told> {
+  const process = fork(file, [String(heap), carries], { execArgv: [...flags] })
   const [told] = (await once(process, 'message')) as [Told]
   process.disconnect()
   return told
@@ -31,9 +34,9 @@ t.test('a small heap keeps its room for young objects, and a large one gets more
 })
 
 /** What V8 says of its collections, and of whether little is allocated, which it looks at every 8 s. */
-function traced(t: Test, chunks: string): () => string {
+function traced(t: Test, carries: string): () => string {
   const execArgv = [...flags, '--trace-gc', '--trace-memory-reducer']
-  const process = fork(file, ['0', chunks], { execArgv, silent: true })
+  const process = fork(file, ['0', carries], { execArgv, silent: true })
   t.teardown(() => process.kill())
   let trace = ''
   process.stdout?.on('data', text => {
@@ -44,7 +47,7 @@ function traced(t: Test, chunks: string): () => string {
 
 t.test('what a load has left is given back once little is allocated, unless bytes pass through JavaScript', async t => {
   const idle = traced(t, 'never')
-  const carriers = ['in sockets', 'before the start'].map(chunks => traced(t, chunks))
+  const carriers = ['in sockets', 'before the start'].map(carries => traced(t, carries))
   const [before, after] = await eventually(() => {
     const reduced = /Mark-Compact \(reduce\) [\d.]+ \(([\d.]+)\) -> [\d.]+ \(([\d.]+)\) MB/.exec(idle())
     assert.ok(reduced, 'not collected yet')
