@@ -24,21 +24,20 @@ export const idle: Plan = {
   lacks: () => notInstalled('nginx'),
   async run(setting) {
     const backends = await startHttp(setting.place)
+    const rounds = Math.min(setting.rounds, maxRounds)
     const contenders = asked(names, setting.among).map((name): { name: Name } => ({ name }))
     return [
       {
         key: 'idle',
         title: `${more.toLocaleString('en')} idle connections`,
-        how: `User memory (PSS) per connection: the growth from ${first} to ${first + more} connections, each of which served one request, in a new process that is idle before, between and after: until its memory has not changed for ${quietSeconds} s. Kernel slab is that of the whole machine, so it counts the sockets of client, proxy and backend.`,
+        how: `User memory (PSS) per connection: the growth from ${first} to ${first + more} connections, each of which served one request, in a new process that is idle before, between and after: until its memory has not changed for ${quietSeconds} s; ${rounds} rounds. Kernel slab is that of the whole machine, so it counts the sockets of client, proxy and backend.`,
         columns: [
           { key: 'userKb', title: 'user memory, KiB/connection', digits: 2 },
           { key: 'totalMb', title: `user memory with ${first + more}, MiB`, digits: 1 },
           { key: 'slabKb', title: 'kernel slab, KiB/connection', digits: 1 },
         ],
         peers: ['haproxy', 'nginx'],
-        rows: await alternate<{ name: Name }>(contenders, Math.min(setting.rounds, maxRounds), ({ name }) =>
-          apart(name, backends, setting),
-        ),
+        rows: await alternate<{ name: Name }>(contenders, rounds, ({ name }) => apart(name, backends, setting)),
       },
     ]
   },
